@@ -1,0 +1,188 @@
+import datetime
+
+from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Stage(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    STAGE_UNSPECIFIED: _ClassVar[Stage]
+    STAGE_OPEN: _ClassVar[Stage]
+    STAGE_CLOSED: _ClassVar[Stage]
+    STAGE_SEALED: _ClassVar[Stage]
+
+class BoardMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    BOARD_MODE_UNSPECIFIED: _ClassVar[BoardMode]
+    BOARD_MODE_BEST: _ClassVar[BoardMode]
+    BOARD_MODE_LAST: _ClassVar[BoardMode]
+    BOARD_MODE_SUM: _ClassVar[BoardMode]
+    BOARD_MODE_LOWEST: _ClassVar[BoardMode]
+STAGE_UNSPECIFIED: Stage
+STAGE_OPEN: Stage
+STAGE_CLOSED: Stage
+STAGE_SEALED: Stage
+BOARD_MODE_UNSPECIFIED: BoardMode
+BOARD_MODE_BEST: BoardMode
+BOARD_MODE_LAST: BoardMode
+BOARD_MODE_SUM: BoardMode
+BOARD_MODE_LOWEST: BoardMode
+
+class Game(_message.Message):
+    __slots__ = ("game_id", "title", "spread", "pulses")
+    GAME_ID_FIELD_NUMBER: _ClassVar[int]
+    TITLE_FIELD_NUMBER: _ClassVar[int]
+    SPREAD_FIELD_NUMBER: _ClassVar[int]
+    PULSES_FIELD_NUMBER: _ClassVar[int]
+    game_id: str
+    title: str
+    spread: int
+    pulses: _containers.RepeatedCompositeFieldContainer[Pulse]
+    def __init__(self, game_id: _Optional[str] = ..., title: _Optional[str] = ..., spread: _Optional[int] = ..., pulses: _Optional[_Iterable[_Union[Pulse, _Mapping]]] = ...) -> None: ...
+
+class Pulse(_message.Message):
+    __slots__ = ("pulse_id", "kinds")
+    PULSE_ID_FIELD_NUMBER: _ClassVar[int]
+    KINDS_FIELD_NUMBER: _ClassVar[int]
+    pulse_id: str
+    kinds: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, pulse_id: _Optional[str] = ..., kinds: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Poll(_message.Message):
+    __slots__ = ("game_id", "poll_id", "question", "options", "changeable", "open_for", "stage", "opened_at", "closes_at")
+    GAME_ID_FIELD_NUMBER: _ClassVar[int]
+    POLL_ID_FIELD_NUMBER: _ClassVar[int]
+    QUESTION_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    CHANGEABLE_FIELD_NUMBER: _ClassVar[int]
+    OPEN_FOR_FIELD_NUMBER: _ClassVar[int]
+    STAGE_FIELD_NUMBER: _ClassVar[int]
+    OPENED_AT_FIELD_NUMBER: _ClassVar[int]
+    CLOSES_AT_FIELD_NUMBER: _ClassVar[int]
+    game_id: str
+    poll_id: str
+    question: str
+    options: _containers.RepeatedCompositeFieldContainer[PollOption]
+    changeable: bool
+    open_for: _duration_pb2.Duration
+    stage: Stage
+    opened_at: _timestamp_pb2.Timestamp
+    closes_at: _timestamp_pb2.Timestamp
+    def __init__(self, game_id: _Optional[str] = ..., poll_id: _Optional[str] = ..., question: _Optional[str] = ..., options: _Optional[_Iterable[_Union[PollOption, _Mapping]]] = ..., changeable: _Optional[bool] = ..., open_for: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., stage: _Optional[_Union[Stage, str]] = ..., opened_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., closes_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class PollOption(_message.Message):
+    __slots__ = ("option_id", "label")
+    OPTION_ID_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    option_id: str
+    label: str
+    def __init__(self, option_id: _Optional[str] = ..., label: _Optional[str] = ...) -> None: ...
+
+class Board(_message.Message):
+    __slots__ = ("game_id", "board_id", "title", "mode", "top", "open_for", "stage", "opened_at", "closes_at")
+    GAME_ID_FIELD_NUMBER: _ClassVar[int]
+    BOARD_ID_FIELD_NUMBER: _ClassVar[int]
+    TITLE_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    TOP_FIELD_NUMBER: _ClassVar[int]
+    OPEN_FOR_FIELD_NUMBER: _ClassVar[int]
+    STAGE_FIELD_NUMBER: _ClassVar[int]
+    OPENED_AT_FIELD_NUMBER: _ClassVar[int]
+    CLOSES_AT_FIELD_NUMBER: _ClassVar[int]
+    game_id: str
+    board_id: str
+    title: str
+    mode: BoardMode
+    top: int
+    open_for: _duration_pb2.Duration
+    stage: Stage
+    opened_at: _timestamp_pb2.Timestamp
+    closes_at: _timestamp_pb2.Timestamp
+    def __init__(self, game_id: _Optional[str] = ..., board_id: _Optional[str] = ..., title: _Optional[str] = ..., mode: _Optional[_Union[BoardMode, str]] = ..., top: _Optional[int] = ..., open_for: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., stage: _Optional[_Union[Stage, str]] = ..., opened_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., closes_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class DefineGameRequest(_message.Message):
+    __slots__ = ("game",)
+    GAME_FIELD_NUMBER: _ClassVar[int]
+    game: Game
+    def __init__(self, game: _Optional[_Union[Game, _Mapping]] = ...) -> None: ...
+
+class DefineGameResponse(_message.Message):
+    __slots__ = ("game",)
+    GAME_FIELD_NUMBER: _ClassVar[int]
+    game: Game
+    def __init__(self, game: _Optional[_Union[Game, _Mapping]] = ...) -> None: ...
+
+class GetGameRequest(_message.Message):
+    __slots__ = ("game_id",)
+    GAME_ID_FIELD_NUMBER: _ClassVar[int]
+    game_id: str
+    def __init__(self, game_id: _Optional[str] = ...) -> None: ...
+
+class GetGameResponse(_message.Message):
+    __slots__ = ("game", "polls", "boards")
+    GAME_FIELD_NUMBER: _ClassVar[int]
+    POLLS_FIELD_NUMBER: _ClassVar[int]
+    BOARDS_FIELD_NUMBER: _ClassVar[int]
+    game: Game
+    polls: _containers.RepeatedCompositeFieldContainer[Poll]
+    boards: _containers.RepeatedCompositeFieldContainer[Board]
+    def __init__(self, game: _Optional[_Union[Game, _Mapping]] = ..., polls: _Optional[_Iterable[_Union[Poll, _Mapping]]] = ..., boards: _Optional[_Iterable[_Union[Board, _Mapping]]] = ...) -> None: ...
+
+class OpenPollRequest(_message.Message):
+    __slots__ = ("poll",)
+    POLL_FIELD_NUMBER: _ClassVar[int]
+    poll: Poll
+    def __init__(self, poll: _Optional[_Union[Poll, _Mapping]] = ...) -> None: ...
+
+class OpenPollResponse(_message.Message):
+    __slots__ = ("poll",)
+    POLL_FIELD_NUMBER: _ClassVar[int]
+    poll: Poll
+    def __init__(self, poll: _Optional[_Union[Poll, _Mapping]] = ...) -> None: ...
+
+class ClosePollRequest(_message.Message):
+    __slots__ = ("game_id", "poll_id")
+    GAME_ID_FIELD_NUMBER: _ClassVar[int]
+    POLL_ID_FIELD_NUMBER: _ClassVar[int]
+    game_id: str
+    poll_id: str
+    def __init__(self, game_id: _Optional[str] = ..., poll_id: _Optional[str] = ...) -> None: ...
+
+class ClosePollResponse(_message.Message):
+    __slots__ = ("poll",)
+    POLL_FIELD_NUMBER: _ClassVar[int]
+    poll: Poll
+    def __init__(self, poll: _Optional[_Union[Poll, _Mapping]] = ...) -> None: ...
+
+class OpenBoardRequest(_message.Message):
+    __slots__ = ("board",)
+    BOARD_FIELD_NUMBER: _ClassVar[int]
+    board: Board
+    def __init__(self, board: _Optional[_Union[Board, _Mapping]] = ...) -> None: ...
+
+class OpenBoardResponse(_message.Message):
+    __slots__ = ("board",)
+    BOARD_FIELD_NUMBER: _ClassVar[int]
+    board: Board
+    def __init__(self, board: _Optional[_Union[Board, _Mapping]] = ...) -> None: ...
+
+class CloseBoardRequest(_message.Message):
+    __slots__ = ("game_id", "board_id")
+    GAME_ID_FIELD_NUMBER: _ClassVar[int]
+    BOARD_ID_FIELD_NUMBER: _ClassVar[int]
+    game_id: str
+    board_id: str
+    def __init__(self, game_id: _Optional[str] = ..., board_id: _Optional[str] = ...) -> None: ...
+
+class CloseBoardResponse(_message.Message):
+    __slots__ = ("board",)
+    BOARD_FIELD_NUMBER: _ClassVar[int]
+    board: Board
+    def __init__(self, board: _Optional[_Union[Board, _Mapping]] = ...) -> None: ...

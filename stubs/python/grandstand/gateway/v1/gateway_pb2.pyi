@@ -1,0 +1,91 @@
+import datetime
+
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from grandstand.aggregate.v1 import aggregate_pb2 as _aggregate_pb2
+from grandstand.event.v1 import event_pb2 as _event_pb2
+from grandstand.notify.v1 import notify_pb2 as _notify_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class IssueOriginRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class IssueOriginResponse(_message.Message):
+    __slots__ = ("origin_id", "expires_at", "credit")
+    ORIGIN_ID_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
+    CREDIT_FIELD_NUMBER: _ClassVar[int]
+    origin_id: str
+    expires_at: _timestamp_pb2.Timestamp
+    credit: int
+    def __init__(self, origin_id: _Optional[str] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., credit: _Optional[int] = ...) -> None: ...
+
+class SendRequest(_message.Message):
+    __slots__ = ("event",)
+    EVENT_FIELD_NUMBER: _ClassVar[int]
+    event: _event_pb2.Event
+    def __init__(self, event: _Optional[_Union[_event_pb2.Event, _Mapping]] = ...) -> None: ...
+
+class SendResponse(_message.Message):
+    __slots__ = ("positions",)
+    POSITIONS_FIELD_NUMBER: _ClassVar[int]
+    positions: _containers.RepeatedCompositeFieldContainer[_event_pb2.Position]
+    def __init__(self, positions: _Optional[_Iterable[_Union[_event_pb2.Position, _Mapping]]] = ...) -> None: ...
+
+class SubscribeRequest(_message.Message):
+    __slots__ = ("game_id", "topics", "cursors", "positions", "max_updates_per_s")
+    GAME_ID_FIELD_NUMBER: _ClassVar[int]
+    TOPICS_FIELD_NUMBER: _ClassVar[int]
+    CURSORS_FIELD_NUMBER: _ClassVar[int]
+    POSITIONS_FIELD_NUMBER: _ClassVar[int]
+    MAX_UPDATES_PER_S_FIELD_NUMBER: _ClassVar[int]
+    game_id: str
+    topics: _containers.RepeatedScalarFieldContainer[str]
+    cursors: _containers.RepeatedCompositeFieldContainer[TopicCursor]
+    positions: _containers.RepeatedCompositeFieldContainer[_event_pb2.Position]
+    max_updates_per_s: int
+    def __init__(self, game_id: _Optional[str] = ..., topics: _Optional[_Iterable[str]] = ..., cursors: _Optional[_Iterable[_Union[TopicCursor, _Mapping]]] = ..., positions: _Optional[_Iterable[_Union[_event_pb2.Position, _Mapping]]] = ..., max_updates_per_s: _Optional[int] = ...) -> None: ...
+
+class TopicCursor(_message.Message):
+    __slots__ = ("topic", "cursor")
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    CURSOR_FIELD_NUMBER: _ClassVar[int]
+    topic: str
+    cursor: _event_pb2.Cursor
+    def __init__(self, topic: _Optional[str] = ..., cursor: _Optional[_Union[_event_pb2.Cursor, _Mapping]] = ...) -> None: ...
+
+class SubscribeResponse(_message.Message):
+    __slots__ = ("as_of", "snapshot", "update", "heartbeat", "announcement")
+    AS_OF_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
+    ANNOUNCEMENT_FIELD_NUMBER: _ClassVar[int]
+    as_of: _timestamp_pb2.Timestamp
+    snapshot: Snapshot
+    update: Update
+    heartbeat: Heartbeat
+    announcement: _notify_pb2.Announcement
+    def __init__(self, as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., snapshot: _Optional[_Union[Snapshot, _Mapping]] = ..., update: _Optional[_Union[Update, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., announcement: _Optional[_Union[_notify_pb2.Announcement, _Mapping]] = ...) -> None: ...
+
+class Snapshot(_message.Message):
+    __slots__ = ("topics",)
+    TOPICS_FIELD_NUMBER: _ClassVar[int]
+    topics: _containers.RepeatedCompositeFieldContainer[_aggregate_pb2.TopicState]
+    def __init__(self, topics: _Optional[_Iterable[_Union[_aggregate_pb2.TopicState, _Mapping]]] = ...) -> None: ...
+
+class Update(_message.Message):
+    __slots__ = ("topics",)
+    TOPICS_FIELD_NUMBER: _ClassVar[int]
+    topics: _containers.RepeatedCompositeFieldContainer[_aggregate_pb2.TopicState]
+    def __init__(self, topics: _Optional[_Iterable[_Union[_aggregate_pb2.TopicState, _Mapping]]] = ...) -> None: ...
+
+class Heartbeat(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...

@@ -1,0 +1,109 @@
+import datetime
+
+from google.protobuf import duration_pb2 as _duration_pb2
+from grandstand.event.v1 import event_pb2 as _event_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class PublishRequest(_message.Message):
+    __slots__ = ("hello", "events")
+    HELLO_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    hello: Hello
+    events: EventBatch
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., events: _Optional[_Union[EventBatch, _Mapping]] = ...) -> None: ...
+
+class Hello(_message.Message):
+    __slots__ = ("origin_id", "next_origin_seq", "actor_id", "client", "producer")
+    ORIGIN_ID_FIELD_NUMBER: _ClassVar[int]
+    NEXT_ORIGIN_SEQ_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_ID_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_FIELD_NUMBER: _ClassVar[int]
+    PRODUCER_FIELD_NUMBER: _ClassVar[int]
+    origin_id: str
+    next_origin_seq: int
+    actor_id: str
+    client: str
+    producer: bool
+    def __init__(self, origin_id: _Optional[str] = ..., next_origin_seq: _Optional[int] = ..., actor_id: _Optional[str] = ..., client: _Optional[str] = ..., producer: _Optional[bool] = ...) -> None: ...
+
+class EventBatch(_message.Message):
+    __slots__ = ("events", "traceparent")
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
+    events: _containers.RepeatedCompositeFieldContainer[_event_pb2.Event]
+    traceparent: str
+    def __init__(self, events: _Optional[_Iterable[_Union[_event_pb2.Event, _Mapping]]] = ..., traceparent: _Optional[str] = ...) -> None: ...
+
+class PublishResponse(_message.Message):
+    __slots__ = ("welcome", "ack", "reject", "drain")
+    WELCOME_FIELD_NUMBER: _ClassVar[int]
+    ACK_FIELD_NUMBER: _ClassVar[int]
+    REJECT_FIELD_NUMBER: _ClassVar[int]
+    DRAIN_FIELD_NUMBER: _ClassVar[int]
+    welcome: Welcome
+    ack: Ack
+    reject: Reject
+    drain: Drain
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., reject: _Optional[_Union[Reject, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ...) -> None: ...
+
+class Welcome(_message.Message):
+    __slots__ = ("origin_id", "next_origin_seq", "credit", "id_characters_max", "batch_events_max", "message_bytes_max")
+    ORIGIN_ID_FIELD_NUMBER: _ClassVar[int]
+    NEXT_ORIGIN_SEQ_FIELD_NUMBER: _ClassVar[int]
+    CREDIT_FIELD_NUMBER: _ClassVar[int]
+    ID_CHARACTERS_MAX_FIELD_NUMBER: _ClassVar[int]
+    BATCH_EVENTS_MAX_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_BYTES_MAX_FIELD_NUMBER: _ClassVar[int]
+    origin_id: str
+    next_origin_seq: int
+    credit: int
+    id_characters_max: int
+    batch_events_max: int
+    message_bytes_max: int
+    def __init__(self, origin_id: _Optional[str] = ..., next_origin_seq: _Optional[int] = ..., credit: _Optional[int] = ..., id_characters_max: _Optional[int] = ..., batch_events_max: _Optional[int] = ..., message_bytes_max: _Optional[int] = ...) -> None: ...
+
+class Ack(_message.Message):
+    __slots__ = ("origin_seq", "positions", "receipts")
+    ORIGIN_SEQ_FIELD_NUMBER: _ClassVar[int]
+    POSITIONS_FIELD_NUMBER: _ClassVar[int]
+    RECEIPTS_FIELD_NUMBER: _ClassVar[int]
+    origin_seq: int
+    positions: _containers.RepeatedCompositeFieldContainer[_event_pb2.Position]
+    receipts: _containers.RepeatedCompositeFieldContainer[Receipt]
+    def __init__(self, origin_seq: _Optional[int] = ..., positions: _Optional[_Iterable[_Union[_event_pb2.Position, _Mapping]]] = ..., receipts: _Optional[_Iterable[_Union[Receipt, _Mapping]]] = ...) -> None: ...
+
+class Receipt(_message.Message):
+    __slots__ = ("origin_id", "origin_seq", "position")
+    ORIGIN_ID_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_SEQ_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    origin_id: str
+    origin_seq: int
+    position: _event_pb2.Position
+    def __init__(self, origin_id: _Optional[str] = ..., origin_seq: _Optional[int] = ..., position: _Optional[_Union[_event_pb2.Position, _Mapping]] = ...) -> None: ...
+
+class Reject(_message.Message):
+    __slots__ = ("origin_id", "origin_seq", "code", "message", "retryable")
+    ORIGIN_ID_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_SEQ_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    RETRYABLE_FIELD_NUMBER: _ClassVar[int]
+    origin_id: str
+    origin_seq: int
+    code: int
+    message: str
+    retryable: bool
+    def __init__(self, origin_id: _Optional[str] = ..., origin_seq: _Optional[int] = ..., code: _Optional[int] = ..., message: _Optional[str] = ..., retryable: _Optional[bool] = ...) -> None: ...
+
+class Drain(_message.Message):
+    __slots__ = ("reconnect_after",)
+    RECONNECT_AFTER_FIELD_NUMBER: _ClassVar[int]
+    reconnect_after: _duration_pb2.Duration
+    def __init__(self, reconnect_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
