@@ -1,0 +1,124 @@
+"""Names and identities: which strings are allowed, who an origin is, where an event folds.
+
+An **origin id** is `v` (viewer) or `p` (producer), 8 hex digits of the second of issue, and
+24 hex digits of randomness: 33 characters. The kind says how wide its anti-replay window is
+and the time of issue how long it may live (I2), so both travel with the identity and no
+service has to remember whom it issued. The random part keeps one client from guessing, and
+so poisoning, another's window.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from dataclasses import dataclass
+from typing import NewType
+
+from mesh import limits
+from mesh.errors import Invalid, shown
+
+OriginId = NewType("OriginId", str)
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,%d}\Z" % limits.ID_CHARACTERS_MAX)
+_ID_CHARACTERS = re.compile(r"[A-Za-z0-9_-]*\Z")
+_ORIGIN = re.compile(r"([vp])([0-9a-f]{8})[0-9a-f]{24}\Z")
+_TOPIC = re.compile(r"(poll|board|pulse)/([A-Za-z0-9_-]{1,%d})\Z" % limits.ID_CHARACTERS_MAX)
+
+
+def check_id(field: str, value: str) -> str:
+    """`value` if it is a valid id. Raises Invalid naming the field, the value and the bound."""
+    if _ID.match(value):
+        return value
+    if not value:
+        raise Invalid(f"{field}: is empty; give 1 to {limits.ID_CHARACTERS_MAX} characters")
+    if len(value) > limits.ID_CHARACTERS_MAX:
+        raise Invalid(
+            f"{field}: {shown(value)} has {len(value)} characters; at most {limits.ID_CHARACTERS_MAX} are allowed"
+        )
+    bad = next(c for c in value if not _ID_CHARACTERS.match(c))
+    raise Invalid(f"{field}: {shown(value)} has the character {bad!r}; allowed are A-Z a-z 0-9 _ -")
+
+
+def check_text(field: str, value: str) -> str:
+    """`value` if it is 1 to 200 printable characters. Raises Invalid."""
+    if not value.strip():
+        raise Invalid(f"{field}: is empty; give 1 to {limits.TEXT_CHARACTERS_MAX} characters")
+    if len(value) > limits.TEXT_CHARACTERS_MAX:
+        raise Invalid(
+            f"{field}: {shown(value)} has {len(value)} characters; at most {limits.TEXT_CHARACTERS_MAX} are allowed"
+        )
+    if not value.isprintable():
+        raise Invalid(f"{field}: {shown(value)} has a character that does not print")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A result viewers can watch, `<kind>/<name>`."""
+
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.name}"
+
+
+def parse_topic(value: str) -> Topic:
+    """Raises Invalid for anything that is not poll/<id>, board/<id> or pulse/<id>."""
+    if found := _TOPIC.match(value):
+        return Topic(found[1], found[2])
+    raise Invalid(f"topic: {shown(value)} is none of poll/<id>, board/<id>, pulse/<id>")
+
+
+def new_origin(*, producer: bool, now_s: float, entropy: bytes) -> OriginId:
+    """A new origin id. `entropy` is 12 random bytes; `now_s` Unix seconds."""
+    if len(entropy) != 12:
+        raise ValueError(f"entropy has {len(entropy)} bytes; 12 are needed")
+    return OriginId(f"{'p' if producer else 'v'}{int(now_s) & 0xFFFFFFFF:08x}{entropy.hex()}")
+
+
+def origin_issued_at_s(origin_id: str) -> int:
+    """Unix seconds of issue of a well-formed origin id."""
+    return int(origin_id[1:9], 16)
+
+
+def origin_window(origin_id: str) -> int:
+    """How many sequence numbers the anti-replay window of this origin remembers (I2)."""
+    return limits.PRODUCER_WINDOW if origin_id[:1] == "p" else limits.VIEWER_WINDOW
+
+
+def origin_credit(origin_id: str) -> int:
+    """How many sequence numbers of this origin may be unacked at once (I2)."""
+    return limits.PRODUCER_CREDIT if origin_id[:1] == "p" else limits.VIEWER_CREDIT
+
+
+def check_origin(field: str, value: str, now_s: float) -> OriginId:
+    """`value` if it is an origin we may have issued and that still lives. Raises Invalid."""
+    if not _ORIGIN.match(value):
+        raise Invalid(f"{field}: {shown(value)} is not an origin id; leave it empty to be issued one")
+    age_s = now_s - origin_issued_at_s(value)
+    if age_s > limits.ORIGIN_AGE_MAX_S:
+        raise Invalid(
+            f"{field}: {value} is {age_s / 3600:.1f} h old; an origin lives {limits.ORIGIN_AGE_MAX_S // 3600} h, "
+            "ask for a new one"
+        )
+    if age_s < -limits.ORIGIN_CLOCK_SKEW_MAX_S:
+        raise Invalid(f"{field}: {value} is issued {-age_s:.0f} s in the future; ask for a new one")
+    return OriginId(value)
+
+
+def stable_hash(value: str) -> int:
+    """A hash that is the same in every process and release (CRC-32): it places state."""
+    return zlib.crc32(value.encode())
+
+
+def partition_of(game_id: str, actor_id: str, spread: int, partitions: int = limits.PARTITIONS) -> int:
+    """Where the actor's events in this game fold. A game's partitions are consecutive from its hash."""
+    share = stable_hash(actor_id) % spread if spread > 1 else 0
+    return (stable_hash(game_id) + share) % partitions
+
+
+def partitions_of(game_id: str, spread: int, partitions: int = limits.PARTITIONS) -> list[int]:
+    """All partitions of a game, `spread` of them (at least one)."""
+    first = stable_hash(game_id)
+    return [(first + i) % partitions for i in range(max(1, spread))]
