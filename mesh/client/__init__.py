@@ -1,0 +1,33 @@
+"""The reference client: how a service owner talks to the mesh, in Python over grpc.aio.
+
+    async with open_channel("127.0.0.1:8080") as channel:
+        async with Publisher(channel, actor_id="ana") as publisher:
+            vote = Vote(poll_id="mvp", option_ids=["ana"])
+            receipt = await publisher.send(Event(game_id="demo", vote=vote))
+        viewer = Viewer(channel, "demo", topics=["poll/*"], positions=receipt.positions)
+        async for message in viewer:
+            print(viewer.states["poll/mvp"].tally)
+
+`outbox`, `backoff` and `screen` are pure; `publisher` and `viewer` are the thin shells that do I/O.
+"""
+
+from mesh.client.backoff import Backoff
+from mesh.client.connect import address_of, open_channel
+from mesh.client.errors import ClientError, Refused, SessionLost
+from mesh.client.publisher import Publisher, Receipt
+from mesh.client.screen import Screen, includes
+from mesh.client.viewer import Viewer
+
+__all__ = [
+    "Backoff",
+    "ClientError",
+    "Publisher",
+    "Receipt",
+    "Refused",
+    "Screen",
+    "SessionLost",
+    "Viewer",
+    "address_of",
+    "includes",
+    "open_channel",
+]

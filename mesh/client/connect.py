@@ -1,0 +1,41 @@
+"""A channel to the mesh, with the options that make it recover quickly.
+
+grpc's own defaults wait up to two minutes before they look for a server that went away; here
+the ceiling is `RECONNECT_MAX_MS`. Channels to one address share one connection unless
+`own_connection` is set: a crowd sets it, so that its streams spread over real connections.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+import grpc.aio
+
+RECONNECT_MIN_MS = 100
+RECONNECT_MAX_MS = 1_000
+KEEPALIVE_MS = 20_000
+
+
+def address_of(target: str) -> str:
+    """host:port of `host:port` or of `http://host:port/`."""
+    if "://" not in target:
+        return target
+    parts = urlsplit(target)
+    if parts.scheme != "http" or not parts.hostname:
+        raise ValueError(f"{target!r} is no address of a mesh; give host:port or http://host:port")
+    return f"{parts.hostname}:{parts.port or 80}"
+
+
+def open_channel(target: str, *, own_connection: bool = False) -> grpc.aio.Channel:
+    """A channel to `target` (host:port or an http URL). Connects on first use, and by itself again."""
+    options: list[tuple[str, Any]] = [
+        ("grpc.initial_reconnect_backoff_ms", RECONNECT_MIN_MS),
+        ("grpc.min_reconnect_backoff_ms", RECONNECT_MIN_MS),
+        ("grpc.max_reconnect_backoff_ms", RECONNECT_MAX_MS),
+        ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+        ("grpc.keepalive_timeout_ms", KEEPALIVE_MS // 2),
+        ("grpc.keepalive_permit_without_calls", 0),
+        ("grpc.use_local_subchannel_pool", int(own_connection)),
+    ]
+    return grpc.aio.insecure_channel(address_of(target), options=options)

@@ -1,0 +1,102 @@
+"""A viewer: watches topics of a game through broken streams, and never goes back in time (I5).
+
+Built on GatewayService.Subscribe. Iterate it: `async for message in viewer`. Each new stream is
+asked for with the cursors of what was seen, so its snapshot is as new or newer. One task may
+iterate a viewer; `screen` and `states` may be read by any other task of the loop.
+
+Bound (I7): none here holds more than one message; a slow reader is pushed back on by HTTP/2 flow
+control, and the gateway conflates what it misses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from random import Random
+from typing import Any
+
+import grpc.aio
+from opentelemetry import propagate
+
+from grandstand.aggregate.v1.aggregate_pb2 import TopicState
+from grandstand.event.v1.event_pb2 import Position
+from grandstand.gateway.v1.gateway_pb2 import SubscribeRequest, SubscribeResponse
+from grandstand.gateway.v1.gateway_pb2_grpc import GatewayServiceStub
+from mesh.client.backoff import Backoff
+from mesh.client.errors import FINAL, ClientError
+from mesh.client.screen import Screen
+
+# The server says something at least every 10 s.
+SILENCE_MAX_S = 25.0
+
+
+class Viewer:
+    """One subscription. Raises ClientError only for what a new stream would not cure."""
+
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        game_id: str,
+        *,
+        topics: Sequence[str] = (),
+        positions: Iterable[Position] = (),
+        max_updates_per_s: int = 0,
+        backoff: Backoff | None = None,
+        random: Random | None = None,
+    ) -> None:
+        self.screen = Screen()
+        self.resumed = 0
+        self._stub: Any = GatewayServiceStub(channel)  # type: ignore[no-untyped-call]
+        self._request = SubscribeRequest(
+            game_id=game_id, topics=topics, positions=positions, max_updates_per_s=max_updates_per_s
+        )
+        self._backoff = backoff or Backoff()
+        self._random = random or Random()
+
+    @property
+    def states(self) -> dict[str, TopicState]:
+        """The newest state of every topic, by its name."""
+        return self.screen.states
+
+    def request(self) -> SubscribeRequest:
+        """What the next stream is asked for: the topics, and the cursors of what was seen."""
+        request = SubscribeRequest()
+        request.CopyFrom(self._request)
+        request.cursors.extend(self.screen.cursors())
+        return request
+
+    async def __aiter__(self) -> AsyncIterator[SubscribeResponse]:
+        """Every message of every stream, after it was merged into `states`."""
+        attempt = 0
+        while True:
+            call = self._stub.Subscribe(self.request(), metadata=_trace_metadata())
+            useful = False
+            try:
+                while (message := await _next(call)) is not grpc.aio.EOF:
+                    useful = True
+                    if message.WhichOneof("message") == "snapshot":
+                        # What was asked for is now in the cursors.
+                        del self._request.positions[:]
+                    self.screen.apply(message)
+                    yield message
+            except grpc.aio.AioRpcError as error:
+                if error.code() in FINAL:
+                    raise ClientError(error.code(), error.details() or "no details") from None
+            except TimeoutError:
+                pass
+            finally:
+                call.cancel()
+            attempt = 0 if useful else attempt + 1
+            await asyncio.sleep(self._backoff.delay_s(attempt, self._random))
+            self.resumed += 1
+
+
+async def _next(call: Any) -> Any:
+    async with asyncio.timeout(SILENCE_MAX_S):
+        return await call.read()
+
+
+def _trace_metadata() -> tuple[tuple[str, str], ...]:
+    carrier: dict[str, str] = {}
+    propagate.inject(carrier)
+    return tuple(carrier.items())
