@@ -1,0 +1,42 @@
+"""`python -m ingest`: wiring of the ingest service."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import AsyncIterator
+
+from grandstand.ingest.v1.ingest_pb2_grpc import add_IngestServiceServicer_to_server
+from ingest.publisher import Publisher
+from ingest.service import IngestService
+from ingest.votes import CastVotes
+from mesh import config, limits, runtime, store
+from mesh.bus import Bus, PublishPipeline
+from mesh.catalog import CatalogWatch
+
+
+@contextlib.asynccontextmanager
+async def start(process: runtime.Runtime) -> AsyncIterator[None]:
+    bus = await Bus.connect(process.config.nats, process.config.instance)
+    await bus.ensure_events_stream()
+    pipeline = PublishPipeline(bus)
+    await pipeline.start()
+    catalog = CatalogWatch(bus)
+    await catalog.start()
+    redis = store.connect(process.config.redis)
+    publisher = Publisher(pipeline, uuid.uuid4().hex)
+    service = IngestService(process, catalog, CastVotes(store.VoteStore(redis)), publisher)
+    add_IngestServiceServicer_to_server(service, process.server)
+    try:
+        yield
+    finally:
+        await publisher.drain()
+        await catalog.stop()
+        await redis.aclose()
+        await bus.close()
+
+
+if __name__ == "__main__":
+    runtime.run(
+        config.parse("ingest"), start, ["grandstand.ingest.v1.IngestService"], limits.INGEST_MESSAGE_BYTES_MAX
+    )
