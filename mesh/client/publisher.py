@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from random import Random
 from types import TracebackType
@@ -121,6 +122,7 @@ class Publisher:
         self._outbox: Outbox[_Pending] = Outbox(CREDIT_AT_FIRST)
         self._batch_events_max = BATCH_EVENTS_AT_FIRST
         self._batch_bytes_max = BATCH_BYTES_AT_FIRST - ENVELOPE_BYTES
+        self._positions: dict[int, int] = {}
         self._room: deque[asyncio.Future[None]] = deque()
         self._work = asyncio.Event()
         self._settled = asyncio.Event()
@@ -259,12 +261,14 @@ class Publisher:
         kind = response.WhichOneof("message")
         if kind == "ack":
             ack = response.ack
-            positions = tuple(ack.positions)
+            positions = self._newest(ack.positions)
             for done in self._outbox.ack(ack.origin_seq):
                 self.counts.acked += 1
                 if not done.receipt.done():
                     done.receipt.set_result(Receipt(self.origin_id, done.event.origin_seq, positions))
             stream.useful = True
+            if not self._outbox.in_flight:
+                self._positions.clear()
             self._after_settling()
         elif kind == "reject":
             reject = response.reject
@@ -293,6 +297,17 @@ class Publisher:
             stream.draining = True
             stream.drain_after_s = response.drain.reconnect_after.ToNanoseconds() / 1e9
             self._work.set()
+
+    def _newest(self, positions: Iterable[Position]) -> tuple[Position, ...]:
+        """The newest position by partition since something is in flight.
+
+        An event may be stored, and its position told, before the Ack that covers it: its
+        predecessor was slower. So a receipt carries what earlier Acks said, too.
+        """
+        for position in positions:
+            if self._positions.get(position.partition, 0) < position.sequence:
+                self._positions[position.partition] = position.sequence
+        return tuple(Position(partition=p, sequence=s) for p, s in self._positions.items())
 
     async def _write(self, stream: _Stream) -> None:
         """Says hello, then sends what waits. How the stream ended is the reader's to see."""
