@@ -1,0 +1,1 @@
+"""What developers of Grandstand run; no service imports it."""
