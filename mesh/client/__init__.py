@@ -11,6 +11,7 @@
 `outbox`, `backoff` and `screen` are pure; `publisher` and `viewer` are the thin shells that do I/O.
 """
 
+from mesh.client.backend import Backend
 from mesh.client.backoff import Backoff
 from mesh.client.connect import address_of, open_channel
 from mesh.client.errors import ClientError, Refused, SessionLost
@@ -19,6 +20,7 @@ from mesh.client.screen import Screen, includes
 from mesh.client.viewer import Viewer
 
 __all__ = [
+    "Backend",
     "Backoff",
     "ClientError",
     "Publisher",
