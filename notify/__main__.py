@@ -1,0 +1,62 @@
+"""`python -m notify`: announces openings and closings to the viewers of a game.
+
+Thin today: it watches the catalog and publishes on `announcements.<game>`, which gateways
+pass on. Inbox, rules and webhooks will live here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator
+
+from nats.errors import Error as NatsError
+
+from grandstand.notify.v1.notify_pb2 import Announcement
+from mesh import config, limits, runtime, subjects
+from mesh.bus import Bus
+from mesh.catalog import CatalogWatch, Definition
+from notify.announcer import Announcer
+
+log = logging.getLogger(__name__)
+
+
+@contextlib.asynccontextmanager
+async def start(process: runtime.Runtime) -> AsyncIterator[None]:
+    bus = await Bus.connect(process.config.nats, process.config.instance)
+    announcer = Announcer()
+    under_way: set[asyncio.Task[None]] = set()
+
+    def on_change(key: str, definition: Definition) -> None:
+        announcement = announcer.changed(key, definition, time.time_ns())
+        if announcement is not None:
+            task = asyncio.create_task(_publish(bus, announcement))
+            under_way.add(task)
+            task.add_done_callback(under_way.discard)
+
+    catalog = CatalogWatch(bus, on_change)
+    await catalog.start()
+    view = catalog.view
+    for poll in view.polls():
+        announcer.learn(subjects.poll_key(poll.game_id, poll.poll_id), poll)
+    for board in view.boards():
+        announcer.learn(subjects.board_key(board.game_id, board.board_id), board)
+    try:
+        yield
+    finally:
+        await asyncio.gather(*under_way)
+        await catalog.stop()
+        await bus.close()
+
+
+async def _publish(bus: Bus, announcement: Announcement) -> None:
+    """At most once: an announcement nobody heard is no loss, the state is elsewhere."""
+    log.info("game %s: %s", announcement.game_id, announcement.WhichOneof("news"))
+    with contextlib.suppress(NatsError):
+        await bus.client.publish(subjects.announcements(announcement.game_id), announcement.SerializeToString())
+
+
+if __name__ == "__main__":
+    runtime.run(config.parse("notify"), start, [], limits.CONTROL_MESSAGE_BYTES_MAX)
