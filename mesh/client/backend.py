@@ -35,8 +35,8 @@ class Backend:
     """Calls over one channel; each waits at most `patience_s` for a mesh that is away."""
 
     def __init__(self, channel: grpc.aio.Channel, *, patience_s: float = 10.0) -> None:
-        self._catalog: Any = CatalogServiceStub(channel)  # type: ignore[no-untyped-call]
-        self._aggregate: Any = AggregateServiceStub(channel)  # type: ignore[no-untyped-call]
+        self._catalog: Any = CatalogServiceStub(channel)
+        self._aggregate: Any = AggregateServiceStub(channel)
         self._patience_s = patience_s
         self._backoff = Backoff()
         self._random = Random()

@@ -115,7 +115,7 @@ class Publisher:
     ) -> None:
         self.origin_id = ""
         self.counts = PublisherCounts()
-        self._stub: Any = IngestServiceStub(channel)  # type: ignore[no-untyped-call]
+        self._stub: Any = IngestServiceStub(channel)
         self._hello = Hello(actor_id=actor_id, producer=producer, client=client)
         self._backoff = backoff or Backoff()
         self._random = random or Random()

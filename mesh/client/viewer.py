@@ -46,7 +46,7 @@ class Viewer:
     ) -> None:
         self.screen = Screen()
         self.resumed = 0
-        self._stub: Any = GatewayServiceStub(channel)  # type: ignore[no-untyped-call]
+        self._stub: Any = GatewayServiceStub(channel)
         self._request = SubscribeRequest(
             game_id=game_id, topics=topics, positions=positions, max_updates_per_s=max_updates_per_s
         )

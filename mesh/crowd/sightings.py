@@ -28,8 +28,8 @@ WAITING_MAX = 200_000
 class Sightings:
     """The moments one watcher saw a topic reach its sequences."""
 
-    def __init__(self) -> None:
-        self.latencies = Latencies()
+    def __init__(self, latencies: Latencies | None = None) -> None:
+        self.latencies = Latencies() if latencies is None else latencies
         self.unmeasured = 0
         self._seen: dict[int, deque[tuple[int, float]]] = {}
         self._waiting: dict[int, list[tuple[int, float]]] = {}
