@@ -17,7 +17,6 @@ import secrets
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass, field
 from random import Random
 
 import grpc.aio
@@ -27,6 +26,7 @@ from grandstand.catalog.v1 import catalog_pb2 as catalog
 from grandstand.event.v1.event_pb2 import Event, Position, Reaction, Score, Vote
 from grandstand.gateway.v1.gateway_pb2 import SubscribeRequest
 from mesh.client import Backend, ClientError, Receipt, open_channel
+from mesh.crowd.account import Plan, Progress, Summary
 from mesh.crowd.latencies import Latencies
 from mesh.crowd.pace import Pacer
 from mesh.crowd.voters import Cast, Troupe, producers
@@ -47,82 +47,6 @@ DRAIN_S = 30.0
 PATIENCE_S = 60.0
 SEEN_S = 5.0
 TICK_S = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to run. `reactions` and `scores` are shares of the votes' rate."""
-
-    edge: str
-    mesh: str
-    game_id: str
-    viewers: int
-    rate: float
-    seconds: float
-    reactions: float = 0.1
-    scores: float = 0.1
-    seed: int = 0
-
-
-@dataclass(slots=True)
-class Progress:
-    """The live numbers."""
-
-    elapsed_s: float = 0.0
-    sent: int = 0
-    acked: int = 0
-    refused: int = 0
-    seen: int = 0
-    connected: int = 0
-    resumed: int = 0
-    p50_ms: float | None = None
-    p99_ms: float | None = None
-    stage: str = "opening"
-
-
-@dataclass(slots=True)
-class Summary:
-    """The closing account; `problems` is empty when everything acked was counted once."""
-
-    game: str
-    poll: str
-    viewers: int
-    rate: float
-    seconds: float
-    sent: int = 0
-    acked: int = 0
-    counted: int | None = None
-    lost: int = 0
-    doubled: int = 0
-    refused: dict[str, int] = field(default_factory=dict)
-    maybe_stored: int = 0
-    unsettled: int = 0
-    held_back: int = 0
-    scores_sent: int = 0
-    scores_acked: int = 0
-    points_acked: int = 0
-    points_counted: int | None = None
-    reactions_sent: int = 0
-    reactions_acked: int = 0
-    seen: int = 0
-    resumed_publish: int = 0
-    resumed_subscribe: int = 0
-    went_back: int = 0
-    measured: int = 0
-    unseen: int = 0
-    p50_ms: float | None = None
-    p90_ms: float | None = None
-    p99_ms: float | None = None
-    max_ms: float | None = None
-    cpu_s: float = 0.0
-    problems: list[str] = field(default_factory=list)
-
-    @property
-    def ok(self) -> bool:
-        return not self.problems
-
-    def as_json(self) -> dict[str, object]:
-        return {**asdict(self), "ok": self.ok}
 
 
 class Simulation:
@@ -223,8 +147,9 @@ class Simulation:
                 self._watchers.append(probe)
             else:
                 self._watchers.append(Watcher(channel, request, self._counts, self._random))
+        ready_s = READY_S + count / 100
         try:
-            async with asyncio.timeout(READY_S + count / 100):
+            async with asyncio.timeout(ready_s):
                 for start in range(0, count, OPENING_MAX):
                     group = self._watchers[start : start + OPENING_MAX]
                     self._watching.extend(asyncio.create_task(watcher.run()) for watcher in group)
@@ -233,7 +158,7 @@ class Simulation:
         except TimeoutError:
             raise ClientError(
                 grpc.StatusCode.UNAVAILABLE,
-                f"{self._counts.connected} of {count} viewers had a snapshot after {READY_S + count / 100:.0f} s",
+                f"{self._counts.connected} of {count} viewers had a snapshot after {ready_s:.0f} s",
             ) from None
         if self._counts.failed is not None:
             raise self._counts.failed

@@ -1,0 +1,81 @@
+"""A simulation's plan, its live numbers and its closing account. Pure data."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to run. `reactions` and `scores` are shares of the votes' rate."""
+
+    edge: str
+    mesh: str
+    game_id: str
+    viewers: int
+    rate: float
+    seconds: float
+    reactions: float = 0.1
+    scores: float = 0.1
+    seed: int = 0
+
+
+@dataclass(slots=True)
+class Progress:
+    """The live numbers."""
+
+    elapsed_s: float = 0.0
+    sent: int = 0
+    acked: int = 0
+    refused: int = 0
+    seen: int = 0
+    connected: int = 0
+    resumed: int = 0
+    p50_ms: float | None = None
+    p99_ms: float | None = None
+    stage: str = "opening"
+
+
+@dataclass(slots=True)
+class Summary:
+    """The closing account; `problems` is empty when everything acked was counted once."""
+
+    game: str
+    poll: str
+    viewers: int
+    rate: float
+    seconds: float
+    sent: int = 0
+    acked: int = 0
+    counted: int | None = None
+    lost: int = 0
+    doubled: int = 0
+    refused: dict[str, int] = field(default_factory=dict)
+    maybe_stored: int = 0
+    unsettled: int = 0
+    held_back: int = 0
+    scores_sent: int = 0
+    scores_acked: int = 0
+    points_acked: int = 0
+    points_counted: int | None = None
+    reactions_sent: int = 0
+    reactions_acked: int = 0
+    seen: int = 0
+    resumed_publish: int = 0
+    resumed_subscribe: int = 0
+    went_back: int = 0
+    measured: int = 0
+    unseen: int = 0
+    p50_ms: float | None = None
+    p90_ms: float | None = None
+    p99_ms: float | None = None
+    max_ms: float | None = None
+    cpu_s: float = 0.0
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+    def as_json(self) -> dict[str, object]:
+        return {**asdict(self), "ok": self.ok}
