@@ -1,0 +1,53 @@
+/**
+ * Grandstand for the browser: watch a game's results, send events that are counted once.
+ *
+ *     const stand = connect(location.origin);
+ *     const session = stand.session();
+ *     const subscription = stand.subscribe({
+ *       gameId: "demo",
+ *       onTopics: (changed) => changed.forEach((topic) => show(subscription.screen.states.get(topic))),
+ *     });
+ *     await session.vote("demo", "ada", "mvp", "left");
+ *
+ * Copy this folder with the generated stubs beside it (../gen); it needs @connectrpc/connect-web
+ * and no more. What decides is pure and in files of its own (position, screen, backoff, resume,
+ * origin, landing, clock); session.ts and subscription.ts do the calls.
+ */
+import { createClient, type Transport } from "@connectrpc/connect";
+import { createGrpcWebTransport } from "@connectrpc/connect-web";
+import { CatalogService, type GetGameResponse } from "../gen/grandstand/catalog/v1/catalog_pb";
+import { GatewayService } from "../gen/grandstand/gateway/v1/gateway_pb";
+import { Session, type SessionOptions } from "./session";
+import { Subscription, type SubscriptionOptions } from "./subscription";
+
+export interface Grandstand {
+  /** A person's session; keep one for as long as the page lives. */
+  session(options?: SessionOptions): Session;
+  /** Watches a game from now on, until `close`. */
+  subscribe(options: SubscriptionOptions): Subscription;
+  /** A game with its polls and boards: titles, questions, labels. Fails with NOT_FOUND. */
+  game(gameId: string): Promise<GetGameResponse>;
+}
+
+/** `server` is a base URL, the page's own origin where the page comes from the same edge, or a transport. */
+export function connect(server: string | Transport): Grandstand {
+  const transport = typeof server === "string" ? createGrpcWebTransport({ baseUrl: server }) : server;
+  const gateway = createClient(GatewayService, transport);
+  const catalog = createClient(CatalogService, transport);
+  return {
+    session: (options) => new Session(gateway, options),
+    subscribe: (options) => {
+      const subscription = new Subscription(gateway, options);
+      // After the caller has the subscription in hand.
+      queueMicrotask(() => subscription.open());
+      return subscription;
+    },
+    game: (gameId) => catalog.getGame({ gameId }, { timeoutMs: 5_000 }),
+  };
+}
+
+export { type Connection, Subscription, type SubscriptionOptions } from "./subscription";
+export { Session, type SessionOptions, Undelivered } from "./session";
+export { Landing } from "./landing";
+export { followPresence } from "./presence";
+export { includes } from "./position";

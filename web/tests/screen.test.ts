@@ -1,0 +1,63 @@
+import { create } from "@bufbuild/protobuf";
+import { expect, test } from "vitest";
+import { type TopicState, TopicStateSchema } from "../src/gen/grandstand/aggregate/v1/aggregate_pb";
+import { includes } from "../src/grandstand/position";
+import { Screen } from "../src/grandstand/screen";
+
+function tally(topic: string, votes: number, ...positions: [number, number][]): TopicState {
+  return create(TopicStateSchema, {
+    topic,
+    cursor: { positions: positions.map(([partition, sequence]) => ({ partition, sequence: BigInt(sequence) })) },
+    value: { case: "tally", value: { options: [{ optionId: "a", votes: BigInt(votes) }], voters: BigInt(votes) } },
+  });
+}
+
+function votesOf(screen: Screen, topic: string): bigint | undefined {
+  const value = screen.states.get(topic)?.value;
+  return value?.case === "tally" ? value.value.voters : undefined;
+}
+
+test("a cursor includes an event of its partition at the same or a smaller sequence", () => {
+  const cursor = { positions: [{ partition: 3, sequence: 10n }] };
+  expect(includes(cursor, [{ partition: 3, sequence: 10n }])).toBe(true);
+  expect(includes(cursor, [{ partition: 3, sequence: 9n }])).toBe(true);
+  expect(includes(cursor, [{ partition: 3, sequence: 11n }])).toBe(false);
+});
+
+test("a cursor says nothing about another partition", () => {
+  const cursor = { positions: [{ partition: 3, sequence: 10n }] };
+  expect(includes(cursor, [{ partition: 4, sequence: 1n }])).toBe(false);
+  expect(includes(undefined, [{ partition: 4, sequence: 1n }])).toBe(false);
+});
+
+test("an update replaces the topics it names and no others", () => {
+  const screen = new Screen();
+  screen.takeSnapshot([tally("poll/a", 1, [0, 1]), tally("poll/b", 1, [0, 1])]);
+  expect(screen.takeUpdate([tally("poll/b", 2, [0, 2])])).toEqual(["poll/b"]);
+  expect(votesOf(screen, "poll/a")).toBe(1n);
+  expect(votesOf(screen, "poll/b")).toBe(2n);
+});
+
+test("a snapshot takes away what it does not name", () => {
+  const screen = new Screen();
+  screen.takeSnapshot([tally("poll/a", 1, [0, 1]), tally("poll/b", 1, [0, 1])]);
+  expect(screen.takeSnapshot([tally("poll/a", 1, [0, 1])])).toEqual(["poll/b", "poll/a"]);
+  expect([...screen.states.keys()]).toEqual(["poll/a"]);
+});
+
+test("I5: an older state is not shown, in no partition, and its topic is behind until it caught up", () => {
+  const screen = new Screen();
+  screen.takeSnapshot([tally("poll/a", 5, [0, 5], [1, 5])]);
+  expect(screen.takeSnapshot([tally("poll/a", 4, [0, 6], [1, 4])])).toEqual([]);
+  expect(votesOf(screen, "poll/a")).toBe(5n);
+  expect([...screen.behind]).toEqual(["poll/a"]);
+  expect(screen.takeUpdate([tally("poll/a", 6, [0, 6], [1, 5])])).toEqual(["poll/a"]);
+  expect(votesOf(screen, "poll/a")).toBe(6n);
+  expect(screen.behind.size).toBe(0);
+});
+
+test("a state that lost a partition of the one shown is older", () => {
+  const screen = new Screen();
+  screen.takeSnapshot([tally("poll/a", 5, [0, 5], [1, 5])]);
+  expect(screen.takeUpdate([tally("poll/a", 4, [0, 9])])).toEqual([]);
+});
