@@ -38,7 +38,9 @@ class Leaderboard:
         self._top = board.top or limits.BOARD_TOP_DEFAULT
         self._standings: dict[str, Standing] = dict(standings)
 
-    def score(self, actor_id: str, points: int, at_us: int, origin_id: str, origin_seq: int) -> Standing | None:
+    def score(
+        self, actor_id: str, points: int, at_us: int, origin_id: str, origin_seq: int
+    ) -> Standing | None:
         """Takes a score; returns the actor's new standing, or None if it did not change.
 
         A sum is clamped to ±2^53, the greatest whole number every client holds exactly.
@@ -50,9 +52,9 @@ class Leaderboard:
             elif self.mode == BOARD_MODE_LAST:
                 if before.origin_id == origin_id and before.origin_seq > origin_seq:
                     return None
-            elif self.mode == BOARD_MODE_BEST and points <= before.points:
-                return None
-            elif self.mode == BOARD_MODE_LOWEST and points >= before.points:
+            elif (self.mode == BOARD_MODE_BEST and points <= before.points) or (
+                self.mode == BOARD_MODE_LOWEST and points >= before.points
+            ):
                 return None
         standing = self._standings[actor_id] = Standing(points, at_us, origin_id, origin_seq)
         return standing
@@ -60,7 +62,9 @@ class Leaderboard:
     def partial(self) -> BoardPartial:
         sign = 1 if self.mode == BOARD_MODE_LOWEST else -1
         best = heapq.nsmallest(
-            self._top, self._standings.items(), key=lambda item: (sign * item[1].points, item[1].reached_at_us, item[0])
+            self._top,
+            self._standings.items(),
+            key=lambda item: (sign * item[1].points, item[1].reached_at_us, item[0]),
         )
         return BoardPartial(
             mode=self.mode,
@@ -70,6 +74,3 @@ class Leaderboard:
             reached_at_us=[standing.reached_at_us for _, standing in best],
             actors=len(self._standings),
         )
-
-
-assert BOARD_MODE_BEST and BOARD_MODE_LAST and BOARD_MODE_LOWEST and BOARD_MODE_SUM, "0 is no mode"

@@ -19,6 +19,8 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 from nats.errors import Error as NatsError
 from nats.js.errors import APIError, KeyWrongLastSequenceError
@@ -38,9 +40,11 @@ from grandstand.internal.v1.internal_pb2 import Block, Control
 from mesh import ids, limits, subjects
 from mesh.bus import PublishPipeline
 from mesh.catalog import CatalogWatch
-from mesh.errors import AlreadyDone, Exhausted, GrandstandError, NotNow, Unavailable, Unknown
+from mesh.errors import AlreadyDone, Exhausted, GrandstandError, NotNow, Unavailable
 
 log = logging.getLogger(__name__)
+
+Topic = TypeVar("Topic", Poll, Board)
 
 _ATTEMPTS_MAX = 5
 _IDLE_S = 1.0
@@ -63,7 +67,8 @@ class CatalogWriter:
                     raise Exhausted(f"the catalog holds {limits.GAMES_MAX} games, the most it may")
             else:
                 known = view.game(game.game_id)
-                has_topics = any(d.game_id == game.game_id for d in [*view.polls(), *view.boards()])
+                topics: list[Poll | Board] = [*view.polls(), *view.boards()]
+                has_topics = any(topic.game_id == game.game_id for topic in topics)
                 if known.spread != game.spread and (has_topics or known.pulses):
                     raise NotNow(
                         f"game.spread: is {known.spread} and cannot become {game.spread} while game "
@@ -73,9 +78,15 @@ class CatalogWriter:
                 return game
         raise Unavailable(f"game {game.game_id!r} is being changed by others; try again")
 
-    async def open(self, wanted: Poll | Board) -> Poll | Board:
+    async def open_poll(self, wanted: Poll) -> Poll:
         """Raises Invalid, Unknown (the game), AlreadyDone, Unavailable."""
-        checked = definitions.check_poll(wanted) if isinstance(wanted, Poll) else definitions.check_board(wanted)
+        return await self._open(definitions.check_poll(wanted))
+
+    async def open_board(self, wanted: Board) -> Board:
+        """As `open_poll`."""
+        return await self._open(definitions.check_board(wanted))
+
+    async def _open(self, checked: Topic) -> Topic:
         key = _key(checked)
         await self._watch.refresh(subjects.game_key(checked.game_id))
         game = self._watch.view.game(checked.game_id)
@@ -88,8 +99,7 @@ class CatalogWriter:
                 return known
             if known is None and not await self._put(key, checked):
                 continue
-            opened = type(checked)()
-            opened.CopyFrom(checked)  # type: ignore[arg-type]
+            opened = _copy(checked)
             opened.stage = STAGE_OPEN
             now_ns = time.time_ns()
             opened.opened_at.FromNanoseconds(now_ns)
@@ -100,21 +110,29 @@ class CatalogWriter:
                 return opened
         raise Unavailable(f"{_name(checked)} is being opened by others; try again")
 
-    async def close(self, kind: type[Poll] | type[Board], game_id: str, name: str) -> Poll | Board:
+    async def close_poll(self, game_id: str, poll_id: str) -> Poll:
         """Sets the moment of closing. Raises Invalid, Unknown, NotNow, Unavailable."""
         ids.check_id("game_id", game_id)
-        ids.check_id("poll_id" if kind is Poll else "board_id", name)
-        key = subjects.poll_key(game_id, name) if kind is Poll else subjects.board_key(game_id, name)
+        ids.check_id("poll_id", poll_id)
+        view = self._watch.view
+        return await self._close(subjects.poll_key(game_id, poll_id), lambda: view.poll(game_id, poll_id))
+
+    async def close_board(self, game_id: str, board_id: str) -> Board:
+        """As `close_poll`."""
+        ids.check_id("game_id", game_id)
+        ids.check_id("board_id", board_id)
+        view = self._watch.view
+        return await self._close(subjects.board_key(game_id, board_id), lambda: view.board(game_id, board_id))
+
+    async def _close(self, key: str, known_now: Callable[[], Topic]) -> Topic:
         for _ in range(_ATTEMPTS_MAX):
             await self._watch.refresh(key)
-            view = self._watch.view
-            known = view.poll(game_id, name) if kind is Poll else view.board(game_id, name)
+            known = known_now()
             if known.stage == STAGE_UNSPECIFIED:
                 raise NotNow(f"{_name(known)} is not open yet")
             closes_at_ns = time.time_ns() + int(limits.CLOSE_LEAD_S * 1e9)
-            if known.stage != STAGE_OPEN or (
-                known.HasField("closes_at") and known.closes_at.ToNanoseconds() <= closes_at_ns
-            ):
+            sooner = known.HasField("closes_at") and known.closes_at.ToNanoseconds() <= closes_at_ns
+            if known.stage != STAGE_OPEN or sooner:
                 return known
             closing = _copy(known)
             closing.closes_at.FromNanoseconds(closes_at_ns)
@@ -124,18 +142,15 @@ class CatalogWriter:
 
     async def advance(self, step: Step) -> None:
         """Takes one due step of closing. Raises Unavailable; may be repeated."""
-        definition = _copy(step.definition)
+        found = step.definition
+        definition = _copy(found) if isinstance(found, Poll) else _copy(found)
         definition.stage = step.stage
         await self._control(self._watch.view.game(definition.game_id), definition)
         await self._put(_key(definition), definition)
 
-    def _find(self, key: str, like: Poll | Board) -> Poll | Board | None:
-        try:
-            if isinstance(like, Poll):
-                return self._watch.view.poll(like.game_id, like.poll_id)
-            return self._watch.view.board(like.game_id, like.board_id)
-        except Unknown:
-            return None
+    def _find(self, key: str, like: Topic) -> Topic | None:
+        found = self._watch.view.get(key)
+        return found if isinstance(found, type(like)) else None
 
     async def _put(self, key: str, definition: Game | Poll | Board) -> bool:
         """Compare-and-set against the revision we know; False if somebody was faster."""
@@ -145,7 +160,9 @@ class CatalogWriter:
         except KeyWrongLastSequenceError:
             return False
         except (APIError, NatsError, TimeoutError) as error:
-            raise Unavailable(f"the catalog cannot be written now ({type(error).__name__}); try again") from None
+            raise Unavailable(
+                f"the catalog cannot be written now ({type(error).__name__}); try again"
+            ) from None
         await self._watch.refresh(key)
         return True
 
@@ -158,7 +175,9 @@ class CatalogWriter:
         await asyncio.gather(
             *(
                 self._pipeline.publish(
-                    subjects.events(partition), payload, f"control-{_key(definition)}-{definition.stage}-{partition}"
+                    subjects.events(partition),
+                    payload,
+                    f"control-{_key(definition)}-{definition.stage}-{partition}",
                 )
                 for partition in ids.partitions_of(game.game_id, game.spread)
             )
@@ -194,10 +213,10 @@ class Closer:
                 await asyncio.wait_for(self._changed.wait(), wait_s)
 
 
-def _copy(definition: Poll | Board) -> Poll | Board:
-    copy = type(definition)()
-    copy.CopyFrom(definition)  # type: ignore[arg-type]
-    return copy
+def _copy(definition: Topic) -> Topic:
+    duplicate = type(definition)()
+    duplicate.MergeFrom(definition)
+    return duplicate
 
 
 def _key(definition: Poll | Board) -> str:

@@ -49,7 +49,8 @@ def check_poll(poll: Poll) -> Poll:
     ids.check_text("poll.question", poll.question)
     if not limits.OPTIONS_MIN <= len(poll.options) <= limits.OPTIONS_MAX:
         raise Invalid(
-            f"poll.options: {len(poll.options)} options; {limits.OPTIONS_MIN} to {limits.OPTIONS_MAX} are allowed"
+            f"poll.options: {len(poll.options)} options; "
+            f"{limits.OPTIONS_MIN} to {limits.OPTIONS_MAX} are allowed"
         )
     for at, option in enumerate(poll.options):
         ids.check_id(f"poll.options[{at}].option_id", option.option_id)

@@ -29,7 +29,9 @@ async def load(stored: PartitionStore, index: int, applied: int) -> Loaded:
     return Loaded(applied, topics, origins)
 
 
-async def _topic(stored: PartitionStore, index: int, game_id: str, topic: str, control: Control) -> TopicState:
+async def _topic(
+    stored: PartitionStore, index: int, game_id: str, topic: str, control: Control
+) -> TopicState:
     match control.WhichOneof("definition"):
         case "poll":
             votes = await stored.hash(store.votes_key(index, game_id, topic))
@@ -38,7 +40,9 @@ async def _topic(stored: PartitionStore, index: int, game_id: str, topic: str, c
         case "board":
             points = dict(await stored.scores(store.scores_key(index, game_id, topic)))
             reached = await stored.hash(store.reached_key(index, game_id, topic))
-            standings = ((actor.decode(), _standing(points[actor], value)) for actor, value in reached.items())
+            standings = (
+                (actor.decode(), _standing(points[actor], value)) for actor, value in reached.items()
+            )
             return TopicState(Leaderboard(control.board, standings), control, control.board.stage)
         case _:
             partial = (await stored.hash(store.results_key(index, game_id))).get(topic.encode(), b"")

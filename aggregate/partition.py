@@ -100,7 +100,10 @@ class Partition:
         if kind is None:
             raise BadBlock("a control without a definition")
         definition = control.poll if kind == "poll" else control.board
-        key = (definition.game_id, f"{kind}/{control.poll.poll_id if kind == 'poll' else control.board.board_id}")
+        key = (
+            definition.game_id,
+            f"{kind}/{control.poll.poll_id if kind == 'poll' else control.board.board_id}",
+        )
         topic = self._topics.get(key)
         if topic is None:
             fold: Fold = Tally(control.poll) if kind == "poll" else Leaderboard(control.board)
@@ -149,7 +152,9 @@ class Partition:
                     topic.standings[actor_id] = standing
                     changed = True
             else:
-                fold.react(section.labels[section.label[row]], section.amount[row], stamped_at_us // 1_000_000)
+                fold.react(
+                    section.labels[section.label[row]], section.amount[row], stamped_at_us // 1_000_000
+                )
                 changed = True
         if changed and topic is not None:
             self._changed[key] = topic
@@ -210,7 +215,9 @@ class Partition:
             yield from _chunked("ZADD", store.scores_key(p, game_id, topic_id), _score_members(topic))
             yield from _chunked("HSET", store.reached_key(p, game_id, topic_id), _reached_fields(topic))
         for partial in partials:
-            yield Write("HSET", store.results_key(p, partial.game_id), (partial.topic, partial.SerializeToString()))
+            yield Write(
+                "HSET", store.results_key(p, partial.game_id), (partial.topic, partial.SerializeToString())
+            )
         windows = [v for o in self._origins_changed for v in (o, _stored(self._origins[o]))]
         yield from _chunked("HSET", store.origins_key(p), windows)
         yield from _chunked("HDEL", store.origins_key(p), list(self._origins_dead))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import TypeVar
 
 import grpc
 
@@ -19,6 +20,8 @@ from mesh.runtime import answering
 from mesh.store import RedisError, ResultStore
 from mesh.topics import TopicPatterns, check_positions
 
+Listed = TypeVar("Listed", pb.Poll, pb.Board)
+
 _DEADLINE_MARGIN_S = 0.05
 
 
@@ -27,11 +30,15 @@ class CatalogService(CatalogServiceServicer):
         self._watch = watch
         self._writer = writer
 
-    async def DefineGame(self, request: pb.DefineGameRequest, context: grpc.aio.ServicerContext) -> pb.DefineGameResponse:
+    async def DefineGame(
+        self, request: pb.DefineGameRequest, context: grpc.aio.ServicerContext
+    ) -> pb.DefineGameResponse:
         async with answering(context):
             return pb.DefineGameResponse(game=await self._writer.define_game(request.game))
 
-    async def GetGame(self, request: pb.GetGameRequest, context: grpc.aio.ServicerContext) -> pb.GetGameResponse:
+    async def GetGame(
+        self, request: pb.GetGameRequest, context: grpc.aio.ServicerContext
+    ) -> pb.GetGameResponse:
         async with answering(context):
             game_id = ids.check_id("game_id", request.game_id)
             view = self._watch.view
@@ -43,26 +50,34 @@ class CatalogService(CatalogServiceServicer):
                 boards=_newest([b for b in view.boards() if b.game_id == game_id and b.stage]),
             )
 
-    async def OpenPoll(self, request: pb.OpenPollRequest, context: grpc.aio.ServicerContext) -> pb.OpenPollResponse:
+    async def OpenPoll(
+        self, request: pb.OpenPollRequest, context: grpc.aio.ServicerContext
+    ) -> pb.OpenPollResponse:
         async with answering(context):
-            return pb.OpenPollResponse(poll=await self._writer.open(request.poll))
+            return pb.OpenPollResponse(poll=await self._writer.open_poll(request.poll))
 
-    async def ClosePoll(self, request: pb.ClosePollRequest, context: grpc.aio.ServicerContext) -> pb.ClosePollResponse:
+    async def ClosePoll(
+        self, request: pb.ClosePollRequest, context: grpc.aio.ServicerContext
+    ) -> pb.ClosePollResponse:
         async with answering(context):
-            return pb.ClosePollResponse(poll=await self._writer.close(pb.Poll, request.game_id, request.poll_id))
+            return pb.ClosePollResponse(poll=await self._writer.close_poll(request.game_id, request.poll_id))
 
-    async def OpenBoard(self, request: pb.OpenBoardRequest, context: grpc.aio.ServicerContext) -> pb.OpenBoardResponse:
+    async def OpenBoard(
+        self, request: pb.OpenBoardRequest, context: grpc.aio.ServicerContext
+    ) -> pb.OpenBoardResponse:
         async with answering(context):
-            return pb.OpenBoardResponse(board=await self._writer.open(request.board))
+            return pb.OpenBoardResponse(board=await self._writer.open_board(request.board))
 
     async def CloseBoard(
         self, request: pb.CloseBoardRequest, context: grpc.aio.ServicerContext
     ) -> pb.CloseBoardResponse:
         async with answering(context):
-            return pb.CloseBoardResponse(board=await self._writer.close(pb.Board, request.game_id, request.board_id))
+            return pb.CloseBoardResponse(
+                board=await self._writer.close_board(request.game_id, request.board_id)
+            )
 
 
-def _newest(definitions: list) -> list:  # type: ignore[type-arg]
+def _newest(definitions: list[Listed]) -> list[Listed]:
     definitions.sort(key=lambda d: d.opened_at.ToNanoseconds(), reverse=True)
     return definitions[: limits.LISTED_MAX]
 
@@ -100,5 +115,3 @@ class AggregateService(AggregateServiceServicer):
             response = ReadResponse(topics=[merged[topic].state(now_s) for topic in sorted(merged)])
             response.as_of.FromNanoseconds(int(now_s * 1e9))
             return response
-
-

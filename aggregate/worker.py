@@ -48,7 +48,9 @@ class PartitionWorker:
             try:
                 await self._own()
             except (Fenced, Rewound, PullBroken) as error:
-                log.warning("partition %d: %s %s; taking it over again", self._index, type(error).__name__, error)
+                log.warning(
+                    "partition %d: %s %s; taking it over again", self._index, type(error).__name__, error
+                )
             except (RedisError, NatsError, TimeoutError, OSError) as error:
                 log.warning("partition %d: %s: %s", self._index, type(error).__name__, error)
             if asyncio.get_running_loop().time() - took_over_at > 10:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 
-import grpc
-
 from gateway.fanout import StreamFanOut
 from gateway.relay import Relay
 from gateway.service import GatewayService, add_to_server
 from mesh import config, limits, runtime, store
 from mesh.bus import Bus
 from mesh.catalog import CatalogWatch
+from mesh.client.connect import open_channel
 
 
 @contextlib.asynccontextmanager
@@ -21,7 +20,7 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
     catalog = CatalogWatch(bus)
     await catalog.start()
     redis = store.connect(process.config.redis)
-    async with grpc.aio.insecure_channel(process.config.mesh) as channel:
+    async with open_channel(process.config.mesh) as channel:
         relay = Relay(channel, process.config.instance)
         relay.start()
         fan_out = StreamFanOut(bus, store.ResultStore(redis), catalog, process.draining)
@@ -38,5 +37,8 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
 
 if __name__ == "__main__":
     runtime.run(
-        config.parse("gateway"), start, ["grandstand.gateway.v1.GatewayService"], limits.GATEWAY_MESSAGE_BYTES_MAX
+        config.parse("gateway"),
+        start,
+        ["grandstand.gateway.v1.GatewayService"],
+        limits.GATEWAY_MESSAGE_BYTES_MAX,
     )

@@ -49,7 +49,9 @@ class Cohort:
 
     def due_at_s(self) -> float | None:
         """When the next tick is due (monotonic seconds, perhaps past); None while nothing changed."""
-        if self._view.version == self._ticked_version or not self._view.changed(self.key.patterns, self._ticked_version):
+        if self._view.version == self._ticked_version or not self._view.changed(
+            self.key.patterns, self._ticked_version
+        ):
             return None
         return self._ticked_at_s + self._interval_s
 

@@ -25,6 +25,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Protocol
 
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from opentelemetry.trace import SpanKind
 
@@ -68,7 +69,9 @@ class Viewer:
 class StreamFanOut:
     """FanOut with one grpc.aio stream for each viewer."""
 
-    def __init__(self, bus: Bus, results: ResultStore, catalog: CatalogWatch, draining: asyncio.Event) -> None:
+    def __init__(
+        self, bus: Bus, results: ResultStore, catalog: CatalogWatch, draining: asyncio.Event
+    ) -> None:
         self._bus = bus
         self._results = results
         self._catalog = catalog
@@ -85,7 +88,9 @@ class StreamFanOut:
         if self._draining.is_set():
             raise Unavailable("this gateway is going away; connect again")
         if self._viewers >= limits.VIEWERS_MAX:
-            raise Exhausted(f"this gateway has {limits.VIEWERS_MAX} viewers, the most it takes; try another in a second")
+            raise Exhausted(
+                f"this gateway has {limits.VIEWERS_MAX} viewers, the most it takes; try another in a second"
+            )
         self._viewers += 1
         feed = self._feeds.get(key.game_id)
         if feed is None:
@@ -127,7 +132,9 @@ class StreamFanOut:
         if rate > limits.UPDATES_PER_S_MAX:
             raise Invalid(f"max_updates_per_s: is {rate}; 1 to {limits.UPDATES_PER_S_MAX} are allowed")
         if len(request.cursors) > limits.POSITIONS_MAX:
-            raise Invalid(f"cursors: {len(request.cursors)} cursors; at most {limits.POSITIONS_MAX} are allowed")
+            raise Invalid(
+                f"cursors: {len(request.cursors)} cursors; at most {limits.POSITIONS_MAX} are allowed"
+            )
         wanted = check_positions(request.positions)
         for cursor in request.cursors:
             ids.parse_topic(cursor.topic)
@@ -160,7 +167,7 @@ class Feed:
         self._watchers = 0
         self._started: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._subscriptions: list = []  # type: ignore[type-arg]
+        self._subscriptions: list[Subscription] = []
         self._load_now = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
@@ -191,7 +198,9 @@ class Feed:
         try:
             self._subscriptions = [
                 await self._bus.client.subscribe(subjects.results_of_game(self._game_id), cb=self._on_result),
-                await self._bus.client.subscribe(subjects.announcements(self._game_id), cb=self._on_announcement),
+                await self._bus.client.subscribe(
+                    subjects.announcements(self._game_id), cb=self._on_announcement
+                ),
             ]
             await self._bus.client.flush(2)  # the server has the subscriptions; what is stored later comes
             self.view.load(await self._results.read(self._game_id, self._spread))
@@ -299,7 +308,10 @@ class Feed:
         causes, self._causes = self._causes, []
         count = sum(len(viewers) for viewers in ticked)
         with telemetry.batch_span(
-            "fan out", SpanKind.INTERNAL, causes, {"grandstand.game": self._game_id, "grandstand.viewers": count}
+            "fan out",
+            SpanKind.INTERNAL,
+            causes,
+            {"grandstand.game": self._game_id, "grandstand.viewers": count},
         ):
             for viewers in ticked:
                 for viewer in viewers:

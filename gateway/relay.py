@@ -76,7 +76,8 @@ class Relay:
             pending = self._admit(identity, event)
         elif pending.event != event:
             raise AlreadyDone(
-                f"event.origin_seq: {event.origin_seq} is under way with another body; an identity names one event"
+                f"event.origin_seq: {event.origin_seq} is under way with another body; "
+                "an identity names one event"
             )
         pending.waiters += 1
         try:
@@ -93,14 +94,17 @@ class Relay:
 
     def _admit(self, identity: _Identity, event: Event) -> _Pending:
         if len(self._pending) >= limits.SENDS_PENDING_MAX:
-            raise Exhausted(f"{limits.SENDS_PENDING_MAX} events wait for their ack, the most this gateway holds; wait a second")
+            raise Exhausted(
+                f"{limits.SENDS_PENDING_MAX} events wait for their ack, the most this gateway holds; "
+                "wait a second"
+            )
         origin_id, origin_seq = identity
         numbers = self._origins.setdefault(origin_id, set())
         credit = ids.origin_credit(origin_id)
         if numbers and max(*numbers, origin_seq) - min(*numbers, origin_seq) >= credit:
             raise Exhausted(
-                f"event.origin_seq: {origin_seq} is {credit} or more from {min(numbers)}, which is not acked yet; "
-                f"at most {credit} may be unacked, wait for answers"
+                f"event.origin_seq: {origin_seq} is {credit} or more from {min(numbers)}, "
+                f"which is not acked yet; at most {credit} may be unacked, wait for answers"
             )
         numbers.add(origin_seq)
         pending = self._pending[identity] = _Pending(event, telemetry.current_traceparent())

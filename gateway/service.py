@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 from google.protobuf.message import Message
@@ -22,7 +23,9 @@ class GatewayService:
         self._relay = relay
         self._fan_out = fan_out
 
-    async def issue_origin(self, request: pb.IssueOriginRequest, context: grpc.aio.ServicerContext) -> pb.IssueOriginResponse:
+    async def issue_origin(
+        self, request: pb.IssueOriginRequest, context: grpc.aio.ServicerContext
+    ) -> pb.IssueOriginResponse:
         now_s = time.time()
         origin_id = ids.new_origin(producer=False, now_s=now_s, entropy=os.urandom(12))
         response = pb.IssueOriginResponse(origin_id=origin_id, credit=ids.origin_credit(origin_id))
@@ -34,7 +37,9 @@ class GatewayService:
             event = request.event
             origin_id = ids.check_origin("event.origin_id", event.origin_id, time.time())
             if origin_id[0] != "v":
-                raise Invalid(f"event.origin_id: {origin_id} is a producer's; ask IssueOrigin for one of your own")
+                raise Invalid(
+                    f"event.origin_id: {origin_id} is a producer's; ask IssueOrigin for one of your own"
+                )
             if not 1 <= event.origin_seq < 2**63:
                 raise Invalid(f"event.origin_seq: is {event.origin_seq}; 1 to 2^63-1 expected")
             ids.check_id("event.game_id", event.game_id)
@@ -43,7 +48,9 @@ class GatewayService:
                 raise Invalid("event.body: is not set; give a vote, a score or a reaction")
             return pb.SendResponse(positions=[await self._relay.send(event)])
 
-    async def subscribe(self, request: pb.SubscribeRequest, context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
+    async def subscribe(
+        self, request: pb.SubscribeRequest, context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[bytes]:
         async with answering(context):
             async for message in self._fan_out.subscribe(request):
                 yield message
@@ -52,12 +59,14 @@ class GatewayService:
 def add_to_server(service: GatewayService, server: grpc.aio.Server) -> None:
     """Registers the service. Subscribe's messages come encoded: a frame is encoded once for a
     whole cohort, which the generated registration cannot express."""
-    handlers = {
+    handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
         "IssueOrigin": grpc.unary_unary_rpc_method_handler(
             service.issue_origin, pb.IssueOriginRequest.FromString, _encode
         ),
         "Send": grpc.unary_unary_rpc_method_handler(service.send, pb.SendRequest.FromString, _encode),
-        "Subscribe": grpc.unary_stream_rpc_method_handler(service.subscribe, pb.SubscribeRequest.FromString, None),
+        "Subscribe": grpc.unary_stream_rpc_method_handler(
+            service.subscribe, pb.SubscribeRequest.FromString, None
+        ),
     }
     name = pb.DESCRIPTOR.services_by_name["GatewayService"].full_name
     assert set(handlers) == {m.name for m in pb.DESCRIPTOR.services_by_name["GatewayService"].methods}

@@ -42,7 +42,8 @@ class GameView:
 
     def load(self, shares: Iterable[Share]) -> bool:
         """Takes what the store holds; True if it changed anything."""
-        return any([self.offer(partial) for share in shares for partial in share.partials.values()])
+        taken = [self.offer(partial) for share in shares for partial in share.partials.values()]
+        return any(taken)
 
     def let_time_pass(self, now_s: float) -> bool:
         """Touches the topics whose value changes with time alone; True if there are any."""

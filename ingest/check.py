@@ -55,7 +55,8 @@ def check(event: Event, catalog: Catalog, *, origin_id: str, actor_id: str, now_
     game_id = ids.check_id("event.game_id", event.game_id)
     if event.actor_id and actor_id and event.actor_id != actor_id:
         raise Invalid(
-            f"event.actor_id: {shown(event.actor_id)} is not the stream's actor {actor_id!r}; only a producer acts for others"
+            f"event.actor_id: {shown(event.actor_id)} is not the stream's actor {actor_id!r}; "
+            "only a producer acts for others"
         )
     actor_id = ids.check_id("event.actor_id", event.actor_id or actor_id)
     game = catalog.game(game_id)
@@ -72,7 +73,9 @@ def check(event: Event, catalog: Catalog, *, origin_id: str, actor_id: str, now_
             board = catalog.board(game_id, board_id)
             amount = event.score.points
             if abs(amount) > limits.POINTS_MAX:
-                raise Invalid(f"score.points: {amount} is out of range; -2^53 to 2^53 ({limits.POINTS_MAX}) are allowed")
+                raise Invalid(
+                    f"score.points: {amount} is out of range; -2^53 to 2^53 ({limits.POINTS_MAX}) are allowed"
+                )
             _check_open("board", board_id, board, now_s)
             topic = f"board/{board_id}"
         case "reaction":
@@ -103,7 +106,10 @@ def _option(event: Event, poll: Poll) -> str:
         raise Invalid(f"vote.option_ids: {len(chosen)} options; exactly 1 is allowed")
     options = [option.option_id for option in poll.options]
     if chosen[0] not in options:
-        raise Unknown(f"vote.option_ids: {shown(chosen[0])} is not an option of poll {poll.poll_id!r}; {_one_of(options)}")
+        raise Unknown(
+            f"vote.option_ids: {shown(chosen[0])} is not an option of poll {poll.poll_id!r}; "
+            f"{_one_of(options)}"
+        )
     return str(chosen[0])
 
 
@@ -113,7 +119,8 @@ def _kind(event: Event, game: Game) -> str:
         if pulse.pulse_id == reaction.pulse_id:
             if reaction.kind not in pulse.kinds:
                 raise Unknown(
-                    f"reaction.kind: {shown(reaction.kind)} is not a kind of pulse {pulse.pulse_id!r}; {_one_of(list(pulse.kinds))}"
+                    f"reaction.kind: {shown(reaction.kind)} is not a kind of pulse {pulse.pulse_id!r}; "
+                    f"{_one_of(list(pulse.kinds))}"
                 )
             return str(reaction.kind)
     raise Unknown(
@@ -131,7 +138,8 @@ def _check_open(kind: str, name: str, definition: Poll | Board, now_s: float) ->
     closed = ""
     if closes_at_s is not None:
         at = datetime.datetime.fromtimestamp(closes_at_s, datetime.UTC)
-        closed = f" at {at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z, {now_s - closes_at_s:.1f} s before this came"
+        moment = f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z"
+        closed = f" at {moment}, {now_s - closes_at_s:.1f} s before this came"
     raise NotNow(f"{kind} {name!r} of game {definition.game_id!r} closed{closed}")
 
 

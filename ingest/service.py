@@ -35,7 +35,9 @@ log = logging.getLogger(__name__)
 
 
 class IngestService(IngestServiceServicer):
-    def __init__(self, runtime: Runtime, catalog: CatalogWatch, cast_votes: CastVotes, publisher: Publisher) -> None:
+    def __init__(
+        self, runtime: Runtime, catalog: CatalogWatch, cast_votes: CastVotes, publisher: Publisher
+    ) -> None:
         self._runtime = runtime
         self._catalog = catalog
         self._cast_votes = cast_votes
@@ -90,7 +92,10 @@ class IngestService(IngestServiceServicer):
             "receive events",
             SpanKind.SERVER,
             [batch.traceparent],
-            {"rpc.service": "grandstand.ingest.v1.IngestService", "messaging.batch.message_count": len(batch.events)},
+            {
+                "rpc.service": "grandstand.ingest.v1.IngestService",
+                "messaging.batch.message_count": len(batch.events),
+            },
         ):
             ticket = _Ticket(stream, self._cast_votes, telemetry.current_traceparent())
             now_s = time.time()
@@ -103,7 +108,9 @@ class IngestService(IngestServiceServicer):
             final = [(event, row) for event, row in checked if row.final]
             if final:
                 refusals = await self._cast_votes.refusals([row for _, row in final])
-                refused = {id(row): why for (_, row), why in zip(final, refusals, strict=True) if why is not None}
+                refused = {
+                    id(row): why for (_, row), why in zip(final, refusals, strict=True) if why is not None
+                }
             else:
                 refused = {}
             for event, row in checked:

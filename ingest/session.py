@@ -55,16 +55,23 @@ class Session:
         if hello.actor_id:
             ids.check_id("hello.actor_id", hello.actor_id)
         elif not hello.producer:
-            raise Invalid("hello.actor_id: is empty; only a producer may leave it empty and name the actor of each event")
+            raise Invalid(
+                "hello.actor_id: is empty; only a producer may leave it empty "
+                "and name the actor of each event"
+            )
         if hello.origin_id:
             origin_id = ids.check_origin("hello.origin_id", hello.origin_id, now_s)
             if (origin_id[0] == "p") != hello.producer:
-                raise Invalid(f"hello.producer: {hello.producer} does not fit origin {origin_id}; resume as it was issued")
+                raise Invalid(
+                    f"hello.producer: {hello.producer} does not fit origin {origin_id}; "
+                    "resume as it was issued"
+                )
         else:
             origin_id = ids.new_origin(producer=hello.producer, now_s=now_s, entropy=entropy)
             if hello.next_origin_seq > 1:
                 raise Invalid(
-                    f"hello.next_origin_seq: is {hello.next_origin_seq} without hello.origin_id; a new origin starts at 1"
+                    f"hello.next_origin_seq: is {hello.next_origin_seq} without hello.origin_id; "
+                    "a new origin starts at 1"
                 )
         self.origin_id = origin_id
         self.actor_id = hello.actor_id
@@ -83,7 +90,10 @@ class Session:
         )
 
     def events(self, request: PublishRequest) -> EventBatch:
-        """The batch in `request`, its numbers taken. Raises Invalid, Exhausted, NotNow; nothing is taken then."""
+        """The batch in `request`, its numbers taken.
+
+        Raises Invalid, Exhausted, NotNow; nothing is taken then.
+        """
         kind = request.WhichOneof("message")
         if kind != "events":
             raise Invalid(f"message: {'events' if self._open else 'hello'} expected, got {kind or 'nothing'}")
@@ -106,7 +116,8 @@ class Session:
             raise Invalid("event.origin_id: only a producer may relay for other origins; leave it empty")
         if expected - 1 - self._acked > self._credit:
             raise Exhausted(
-                f"origin_seq: {expected - 1} is {expected - 1 - self._acked} ahead of the last ack ({self._acked}); "
+                f"origin_seq: {expected - 1} is {expected - 1 - self._acked} ahead of the last ack "
+                f"({self._acked}); "
                 f"at most {self._credit} may be unacked, wait for acks"
             )
         if expected - 1 >= 2**63:

@@ -44,9 +44,12 @@ class CastVotes:
             await self._ask_redis(rows, unsure, answers)
         return answers
 
-    async def _ask_redis(self, rows: Sequence[Row], unsure: list[int], answers: list[AlreadyDone | None]) -> None:
+    async def _ask_redis(
+        self, rows: Sequence[Row], unsure: list[int], answers: list[AlreadyDone | None]
+    ) -> None:
         wanted = [
-            (store.votes_key(row.partition, row.game_id, row.topic), row.actor_id) for row in (rows[at] for at in unsure)
+            (store.votes_key(row.partition, row.game_id, row.topic), row.actor_id)
+            for row in (rows[at] for at in unsure)
         ]
         try:
             stored = await self._votes.votes(wanted)

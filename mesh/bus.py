@@ -19,9 +19,9 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js import api as js_api
@@ -67,7 +67,7 @@ class Bus:
             name=name,
             allow_reconnect=True,
             max_reconnect_attempts=-1,
-            reconnect_time_wait=0.1,
+            reconnect_time_wait=0.1,  # type: ignore[arg-type]  # seconds; a float is fine
             ping_interval=5,
             max_outstanding_pings=2,
             connect_timeout=2,
@@ -166,10 +166,17 @@ class PublishPipeline:
                 )
                 if acked is not None:
                     return acked
-        raise Unavailable(f"the event log did not answer within {deadline_s:g} s; send again with the same identity")
+        raise Unavailable(
+            f"the event log did not answer within {deadline_s:g} s; send again with the same identity"
+        )
 
     async def _attempt(
-        self, subject: str, payload: bytes, message_id: str, headers: Mapping[str, str] | None, patience_s: float
+        self,
+        subject: str,
+        payload: bytes,
+        message_id: str,
+        headers: Mapping[str, str] | None,
+        patience_s: float,
     ) -> int | None:
         """One attempt; None when it should be made again."""
         token = str(next(self._tokens))
@@ -205,12 +212,16 @@ class PublishPipeline:
             future.set_result(int(answer["seq"]))
         elif error.get("err_code") in _STREAM_FULL:
             future.set_exception(
-                Exhausted(f"the event log is full ({limits.STREAM_BYTES_MAX} bytes); the operator must make room")
+                Exhausted(
+                    f"the event log is full ({limits.STREAM_BYTES_MAX} bytes); the operator must make room"
+                )
             )
         elif error.get("code") == 503:
             asyncio.get_running_loop().call_later(0.05, _resolve, future, None)
         else:
-            future.set_exception(GrandstandError(f"the event log refused a block: {error.get('description')}"))
+            future.set_exception(
+                GrandstandError(f"the event log refused a block: {error.get('description')}")
+            )
 
     def _attempt_all_again(self) -> None:
         for future in self._pending.values():
@@ -251,7 +262,7 @@ class Pull:
         self._broken = ""
         self._heard_at = 0.0
         self._inbox = ""
-        self._subscription: nats.aio.subscription.Subscription | None = None
+        self._subscription: Subscription | None = None
 
     async def open(self, start_sequence: int) -> None:
         """Raises NatsError, TimeoutError while JetStream is away."""

@@ -31,10 +31,11 @@ log = logging.getLogger(__name__)
 _REFRESHES_MAX = 16
 
 Definition = Game | Poll | Board
+_KINDS: dict[str, type[Definition]] = {"game": Game, "poll": Poll, "board": Board}
 
 
 class CatalogView:
-    """Games, polls and boards by their ids, each with the bucket's revision."""
+    """Games, polls and boards by their keys, each with the bucket's revision."""
 
     def __init__(self) -> None:
         self._found: dict[str, tuple[int, Definition]] = {}
@@ -42,39 +43,43 @@ class CatalogView:
     def put(self, key: str, revision: int, value: bytes) -> Definition | None:
         """Takes an entry unless a newer one is known; returns what is new."""
         known = self._found.get(key)
-        if known is not None and known[0] >= revision:
+        kind = _KINDS.get(key.partition(".")[0])
+        if kind is None or (known is not None and known[0] >= revision):
             return None
-        kind = {"game": Game, "poll": Poll, "board": Board}.get(key.partition(".")[0])
-        if kind is None:
-            return None
-        definition = kind.FromString(value)
+        definition = kind()
+        definition.ParseFromString(value)
         self._found[key] = (revision, definition)
         return definition
 
     def revision(self, key: str) -> int:
         """0 for an unknown key."""
-        return self._found.get(key, (0, None))[0]
+        found = self._found.get(key)
+        return 0 if found is None else found[0]
+
+    def get(self, key: str) -> Definition | None:
+        found = self._found.get(key)
+        return None if found is None else found[1]
 
     def game(self, game_id: str) -> Game:
         """Raises Unknown."""
-        found = self._found.get(subjects.game_key(game_id))
-        if found is None:
+        found = self.get(subjects.game_key(game_id))
+        if not isinstance(found, Game):
             raise Unknown(f"game {shown(game_id)} is not known; define it with CatalogService.DefineGame")
-        return found[1]
+        return found
 
     def poll(self, game_id: str, poll_id: str) -> Poll:
         """Raises Unknown."""
-        found = self._found.get(subjects.poll_key(game_id, poll_id))
-        if found is None:
+        found = self.get(subjects.poll_key(game_id, poll_id))
+        if not isinstance(found, Poll):
             raise Unknown(f"poll {shown(poll_id)} is not known in game {shown(game_id)}")
-        return found[1]
+        return found
 
     def board(self, game_id: str, board_id: str) -> Board:
         """Raises Unknown."""
-        found = self._found.get(subjects.board_key(game_id, board_id))
-        if found is None:
+        found = self.get(subjects.board_key(game_id, board_id))
+        if not isinstance(found, Board):
             raise Unknown(f"board {shown(board_id)} is not known in game {shown(game_id)}")
-        return found[1]
+        return found
 
     def games(self) -> list[Game]:
         return [d for _, d in self._found.values() if isinstance(d, Game)]

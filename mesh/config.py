@@ -22,15 +22,23 @@ class ServiceConfig:
 
 def parse(service: str, arguments: Sequence[str] | None = None) -> ServiceConfig:
     """Ends the process with a usage line when an argument is missing or malformed."""
-    parser = argparse.ArgumentParser(prog=f"python -m {service}", description=f"Grandstand's {service} service.")
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {service}", description=f"Grandstand's {service} service."
+    )
     parser.add_argument("--listen", required=True, type=_address, metavar="HOST:PORT")
     parser.add_argument("--nats", required=True, metavar="URL")
     parser.add_argument("--redis", required=True, metavar="URL")
     parser.add_argument(
-        "--mesh", required=True, type=_address, metavar="HOST:PORT", help="Envoy's mesh listener: how services are called"
+        "--mesh",
+        required=True,
+        type=_address,
+        metavar="HOST:PORT",
+        help="Envoy's mesh listener: how services are called",
     )
     parser.add_argument("--instance", required=True, help="this process among its kind, such as ingest-1")
-    parser.add_argument("--otlp", metavar="URL", help="where to export traces (OTLP over gRPC); none without it")
+    parser.add_argument(
+        "--otlp", metavar="URL", help="where to export traces (OTLP over gRPC); none without it"
+    )
     found = parser.parse_args(arguments)
     return ServiceConfig(
         service=service,

@@ -19,10 +19,10 @@ from mesh.errors import Invalid, shown
 
 OriginId = NewType("OriginId", str)
 
-_ID = re.compile(r"[A-Za-z0-9_-]{1,%d}\Z" % limits.ID_CHARACTERS_MAX)
+_ID = re.compile(rf"[A-Za-z0-9_-]{{1,{limits.ID_CHARACTERS_MAX}}}\Z")
 _ID_CHARACTERS = re.compile(r"[A-Za-z0-9_-]*\Z")
 _ORIGIN = re.compile(r"([vp])([0-9a-f]{8})[0-9a-f]{24}\Z")
-_TOPIC = re.compile(r"(poll|board|pulse)/([A-Za-z0-9_-]{1,%d})\Z" % limits.ID_CHARACTERS_MAX)
+_TOPIC = re.compile(rf"(poll|board|pulse)/([A-Za-z0-9_-]{{1,{limits.ID_CHARACTERS_MAX}}})\Z")
 
 
 def check_id(field: str, value: str) -> str:
@@ -33,7 +33,8 @@ def check_id(field: str, value: str) -> str:
         raise Invalid(f"{field}: is empty; give 1 to {limits.ID_CHARACTERS_MAX} characters")
     if len(value) > limits.ID_CHARACTERS_MAX:
         raise Invalid(
-            f"{field}: {shown(value)} has {len(value)} characters; at most {limits.ID_CHARACTERS_MAX} are allowed"
+            f"{field}: {shown(value)} has {len(value)} characters; "
+            f"at most {limits.ID_CHARACTERS_MAX} are allowed"
         )
     bad = next(c for c in value if not _ID_CHARACTERS.match(c))
     raise Invalid(f"{field}: {shown(value)} has the character {bad!r}; allowed are A-Z a-z 0-9 _ -")
@@ -45,7 +46,8 @@ def check_text(field: str, value: str) -> str:
         raise Invalid(f"{field}: is empty; give 1 to {limits.TEXT_CHARACTERS_MAX} characters")
     if len(value) > limits.TEXT_CHARACTERS_MAX:
         raise Invalid(
-            f"{field}: {shown(value)} has {len(value)} characters; at most {limits.TEXT_CHARACTERS_MAX} are allowed"
+            f"{field}: {shown(value)} has {len(value)} characters; "
+            f"at most {limits.TEXT_CHARACTERS_MAX} are allowed"
         )
     if not value.isprintable():
         raise Invalid(f"{field}: {shown(value)} has a character that does not print")
@@ -99,8 +101,8 @@ def check_origin(field: str, value: str, now_s: float) -> OriginId:
     age_s = now_s - origin_issued_at_s(value)
     if age_s > limits.ORIGIN_AGE_MAX_S:
         raise Invalid(
-            f"{field}: {value} is {age_s / 3600:.1f} h old; an origin lives {limits.ORIGIN_AGE_MAX_S // 3600} h, "
-            "ask for a new one"
+            f"{field}: {value} is {age_s / 3600:.1f} h old; "
+            f"an origin lives {limits.ORIGIN_AGE_MAX_S // 3600} h, ask for a new one"
         )
     if age_s < -limits.ORIGIN_CLOCK_SKEW_MAX_S:
         raise Invalid(f"{field}: {value} is issued {-age_s:.0f} s in the future; ask for a new one")

@@ -21,7 +21,7 @@ from grandstand.aggregate.v1.aggregate_pb2 import (
     TallyResult,
     TopicState,
 )
-from grandstand.catalog.v1.catalog_pb2 import BOARD_MODE_LOWEST
+from grandstand.catalog.v1.catalog_pb2 import BOARD_MODE_LOWEST, STAGE_UNSPECIFIED
 from grandstand.event.v1.event_pb2 import Cursor, Position
 from grandstand.internal.v1.internal_pb2 import Partial
 from mesh import limits
@@ -59,7 +59,7 @@ class TopicMerge:
             topic=self.topic,
             cursor=Cursor(positions=[Position(partition=p.partition, sequence=p.sequence) for p in partials]),
             # A poll is closed when every partition knows, sealed likewise.
-            stage=min((p.stage for p in partials), default=0),
+            stage=min((p.stage for p in partials), default=STAGE_UNSPECIFIED),
         )
         kind = partials[0].WhichOneof("value") if partials else None
         if kind == "tally":
@@ -91,7 +91,9 @@ def merge_board(partials: Iterable[Partial]) -> BoardResult:
         top = max(top, board.top)
         actors += board.actors
         sign = 1 if board.mode == BOARD_MODE_LOWEST else -1
-        for actor_id, points, reached_at_us in zip(board.actor_ids, board.points, board.reached_at_us, strict=True):
+        for actor_id, points, reached_at_us in zip(
+            board.actor_ids, board.points, board.reached_at_us, strict=True
+        ):
             rows.append((sign * points, reached_at_us, actor_id, points))
     rows.sort()
     return BoardResult(
@@ -124,7 +126,11 @@ def merge_pulse(partials: Iterable[Partial], now_s: float) -> PulseResult:
                 recent[kind] = recent.get(kind, 0.0) + share * count
     return PulseResult(
         kinds=[
-            KindRate(kind=kind, total=totals[kind], rate_per_s=round(recent.get(kind, 0.0) / limits.RATE_WINDOW_S, 2))
+            KindRate(
+                kind=kind,
+                total=totals[kind],
+                rate_per_s=round(recent.get(kind, 0.0) / limits.RATE_WINDOW_S, 2),
+            )
             for kind in sorted(totals)
         ]
     )

@@ -70,7 +70,9 @@ def run(config: ServiceConfig, start: Start, services: Sequence[str], message_by
         telemetry.stop()
 
 
-async def _serve(config: ServiceConfig, start: Start, services: Sequence[str], message_bytes_max: int) -> None:
+async def _serve(
+    config: ServiceConfig, start: Start, services: Sequence[str], message_bytes_max: int
+) -> None:
     server = grpc.aio.server(
         interceptors=telemetry.server_interceptors(),
         options=[*_SERVER_OPTIONS, ("grpc.max_receive_message_length", message_bytes_max)],
@@ -85,7 +87,9 @@ async def _serve(config: ServiceConfig, start: Start, services: Sequence[str], m
     for name in names:
         await health.set(name, _NOT_SERVING)
     starting = asyncio.create_task(_enter(start(runtime)))
-    await asyncio.wait({starting, asyncio.create_task(runtime.draining.wait())}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait(
+        {starting, asyncio.create_task(runtime.draining.wait())}, return_when=asyncio.FIRST_COMPLETED
+    )
     if not starting.done():
         starting.cancel()
         return

@@ -22,6 +22,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -136,10 +137,10 @@ class PartitionStore:
         return int(await self._redis.get(applied_key(self._partition)) or 0)
 
     async def hash(self, key: str) -> dict[bytes, bytes]:
-        return await self._redis.hgetall(key)
+        return cast(dict[bytes, bytes], await self._redis.hgetall(key))
 
     async def scores(self, key: str) -> list[tuple[bytes, float]]:
-        return await self._redis.zrange(key, 0, -1, withscores=True)
+        return cast(list[tuple[bytes, float]], await self._redis.zrange(key, 0, -1, withscores=True))
 
     async def flush(self, token: str, before: int, after: int, writes: Iterable[Write]) -> None:
         """Applies all writes and sets the applied sequence, or does nothing at all.

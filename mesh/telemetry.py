@@ -15,6 +15,7 @@ import contextlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 
+import grpc.aio
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -65,7 +66,7 @@ def is_on() -> bool:
     return hasattr(trace.get_tracer_provider(), "shutdown")
 
 
-def server_interceptors() -> list[object]:
+def server_interceptors() -> list[grpc.aio.ServerInterceptor]:
     """For a grpc.aio server: spans for unary calls; streams have their own."""
     if not is_on():
         return []
@@ -100,7 +101,7 @@ def causes_of(traceparents: Iterable[str]) -> list[Context]:
     """The valid contexts among `traceparents`, without repetition, at most LINKS_MAX."""
     if not is_on():
         return []
-    found = []
+    found: list[Context] = []
     for traceparent in dict.fromkeys(traceparents):
         if traceparent and len(found) < LINKS_MAX:
             cause = extract({"traceparent": traceparent})
@@ -127,7 +128,9 @@ def batch_span(
         yield trace.INVALID_SPAN
         return
     links = [Link(_span_context(c)) for c in contexts[1:]]
-    with _tracer.start_as_current_span(name, context=contexts[0], kind=kind, links=links, attributes=attributes) as span:
+    with _tracer.start_as_current_span(
+        name, context=contexts[0], kind=kind, links=links, attributes=attributes
+    ) as span:
         yield span
 
 

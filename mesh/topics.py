@@ -27,7 +27,9 @@ class TopicPatterns:
             elif name == "*" and kind in KINDS:
                 kinds.add(kind)
             elif "*" in pattern:
-                raise Invalid(f"topics: {shown(pattern)} is no pattern; * and {', '.join(f'{k}/*' for k in KINDS)} are")
+                raise Invalid(
+                    f"topics: {shown(pattern)} is no pattern; * and {', '.join(f'{k}/*' for k in KINDS)} are"
+                )
             else:
                 exact.add(str(ids.parse_topic(pattern)))
         self._kinds = frozenset(kinds)
@@ -50,7 +52,9 @@ def check_positions(positions: Iterable[Position], field: str = "positions") -> 
         raise Invalid(f"{field}: {len(found)} positions; at most {limits.POSITIONS_MAX} are allowed")
     for position in found:
         if position.partition >= limits.PARTITIONS:
-            raise Invalid(f"{field}.partition: is {position.partition}; 0 to {limits.PARTITIONS - 1} are allowed")
+            raise Invalid(
+                f"{field}.partition: is {position.partition}; 0 to {limits.PARTITIONS - 1} are allowed"
+            )
         if position.sequence >= 2**63:
             raise Invalid(f"{field}.sequence: is {position.sequence}; at most 2^63-1 is allowed")
     return found

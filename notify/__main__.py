@@ -55,7 +55,9 @@ async def _publish(bus: Bus, announcement: Announcement) -> None:
     """At most once: an announcement nobody heard is no loss, the state is elsewhere."""
     log.info("game %s: %s", announcement.game_id, announcement.WhichOneof("news"))
     with contextlib.suppress(NatsError):
-        await bus.client.publish(subjects.announcements(announcement.game_id), announcement.SerializeToString())
+        await bus.client.publish(
+            subjects.announcements(announcement.game_id), announcement.SerializeToString()
+        )
 
 
 if __name__ == "__main__":
