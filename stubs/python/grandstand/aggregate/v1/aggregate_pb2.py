@@ -27,7 +27,7 @@ from grandstand.catalog.v1 import catalog_pb2 as grandstand_dot_catalog_dot_v1_d
 from grandstand.event.v1 import event_pb2 as grandstand_dot_event_dot_v1_dot_event__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'grandstand/aggregate/v1/aggregate.proto\x12\x17grandstand.aggregate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#grandstand/catalog/v1/catalog.proto\x1a\x1fgrandstand/event/v1/event.proto\"`\n\x0bReadRequest\x12\x0f\n\x07game_id\x18\x01 \x01(\t\x12\x0e\n\x06topics\x18\x02 \x03(\t\x12\x30\n\tpositions\x18\x03 \x03(\x0b\x32\x1d.grandstand.event.v1.Position\"n\n\x0cReadResponse\x12\x33\n\x06topics\x18\x01 \x03(\x0b\x32#.grandstand.aggregate.v1.TopicState\x12)\n\x05\x61s_of\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa3\x02\n\nTopicState\x12\r\n\x05topic\x18\x01 \x01(\t\x12+\n\x06\x63ursor\x18\x02 \x01(\x0b\x32\x1b.grandstand.event.v1.Cursor\x12+\n\x05stage\x18\x03 \x01(\x0e\x32\x1c.grandstand.catalog.v1.Stage\x12\x35\n\x05tally\x18\n \x01(\x0b\x32$.grandstand.aggregate.v1.TallyResultH\x00\x12\x35\n\x05\x62oard\x18\x0b \x01(\x0b\x32$.grandstand.aggregate.v1.BoardResultH\x00\x12\x35\n\x05pulse\x18\x0c \x01(\x0b\x32$.grandstand.aggregate.v1.PulseResultH\x00\x42\x07\n\x05value\"T\n\x0bTallyResult\x12\x35\n\x07options\x18\x01 \x03(\x0b\x32$.grandstand.aggregate.v1.OptionCount\x12\x0e\n\x06voters\x18\x02 \x01(\x04\"/\n\x0bOptionCount\x12\x11\n\toption_id\x18\x01 \x01(\t\x12\r\n\x05votes\x18\x02 \x01(\x04\"S\n\x0b\x42oardResult\x12\x34\n\x07\x65ntries\x18\x01 \x03(\x0b\x32#.grandstand.aggregate.v1.BoardEntry\x12\x0e\n\x06\x61\x63tors\x18\x02 \x01(\x04\"<\n\nBoardEntry\x12\x0c\n\x04rank\x18\x01 \x01(\r\x12\x10\n\x08\x61\x63tor_id\x18\x02 \x01(\t\x12\x0e\n\x06points\x18\x03 \x01(\x12\"?\n\x0bPulseResult\x12\x30\n\x05kinds\x18\x01 \x03(\x0b\x32!.grandstand.aggregate.v1.KindRate\";\n\x08KindRate\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x12\n\nrate_per_s\x18\x02 \x01(\x01\x12\r\n\x05total\x18\x03 \x01(\x04\x32l\n\x10\x41ggregateService\x12X\n\x04Read\x12$.grandstand.aggregate.v1.ReadRequest\x1a%.grandstand.aggregate.v1.ReadResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'grandstand/aggregate/v1/aggregate.proto\x12\x17grandstand.aggregate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#grandstand/catalog/v1/catalog.proto\x1a\x1fgrandstand/event/v1/event.proto\"{\n\x0bReadRequest\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\x12\x16\n\x06topics\x18\x02 \x03(\tR\x06topics\x12;\n\tpositions\x18\x03 \x03(\x0b\x32\x1d.grandstand.event.v1.PositionR\tpositions\"|\n\x0cReadResponse\x12;\n\x06topics\x18\x01 \x03(\x0b\x32#.grandstand.aggregate.v1.TopicStateR\x06topics\x12/\n\x05\x61s_of\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04\x61sOf\"\xce\x02\n\nTopicState\x12\x14\n\x05topic\x18\x01 \x01(\tR\x05topic\x12\x33\n\x06\x63ursor\x18\x02 \x01(\x0b\x32\x1b.grandstand.event.v1.CursorR\x06\x63ursor\x12\x32\n\x05stage\x18\x03 \x01(\x0e\x32\x1c.grandstand.catalog.v1.StageR\x05stage\x12<\n\x05tally\x18\n \x01(\x0b\x32$.grandstand.aggregate.v1.TallyResultH\x00R\x05tally\x12<\n\x05\x62oard\x18\x0b \x01(\x0b\x32$.grandstand.aggregate.v1.BoardResultH\x00R\x05\x62oard\x12<\n\x05pulse\x18\x0c \x01(\x0b\x32$.grandstand.aggregate.v1.PulseResultH\x00R\x05pulseB\x07\n\x05value\"e\n\x0bTallyResult\x12>\n\x07options\x18\x01 \x03(\x0b\x32$.grandstand.aggregate.v1.OptionCountR\x07options\x12\x16\n\x06voters\x18\x02 \x01(\x04R\x06voters\"@\n\x0bOptionCount\x12\x1b\n\toption_id\x18\x01 \x01(\tR\x08optionId\x12\x14\n\x05votes\x18\x02 \x01(\x04R\x05votes\"d\n\x0b\x42oardResult\x12=\n\x07\x65ntries\x18\x01 \x03(\x0b\x32#.grandstand.aggregate.v1.BoardEntryR\x07\x65ntries\x12\x16\n\x06\x61\x63tors\x18\x02 \x01(\x04R\x06\x61\x63tors\"S\n\nBoardEntry\x12\x12\n\x04rank\x18\x01 \x01(\rR\x04rank\x12\x19\n\x08\x61\x63tor_id\x18\x02 \x01(\tR\x07\x61\x63torId\x12\x16\n\x06points\x18\x03 \x01(\x12R\x06points\"F\n\x0bPulseResult\x12\x37\n\x05kinds\x18\x01 \x03(\x0b\x32!.grandstand.aggregate.v1.KindRateR\x05kinds\"R\n\x08KindRate\x12\x12\n\x04kind\x18\x01 \x01(\tR\x04kind\x12\x1c\n\nrate_per_s\x18\x02 \x01(\x01R\x08ratePerS\x12\x14\n\x05total\x18\x03 \x01(\x04R\x05total2l\n\x10\x41ggregateService\x12X\n\x04Read\x12$.grandstand.aggregate.v1.ReadRequest\x1a%.grandstand.aggregate.v1.ReadResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,23 +37,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AGGREGATESERVICE'].methods_by_name['Read']._loaded_options = None
   _globals['_AGGREGATESERVICE'].methods_by_name['Read']._serialized_options = b'\220\002\001'
   _globals['_READREQUEST']._serialized_start=171
-  _globals['_READREQUEST']._serialized_end=267
-  _globals['_READRESPONSE']._serialized_start=269
-  _globals['_READRESPONSE']._serialized_end=379
-  _globals['_TOPICSTATE']._serialized_start=382
-  _globals['_TOPICSTATE']._serialized_end=673
-  _globals['_TALLYRESULT']._serialized_start=675
-  _globals['_TALLYRESULT']._serialized_end=759
-  _globals['_OPTIONCOUNT']._serialized_start=761
-  _globals['_OPTIONCOUNT']._serialized_end=808
-  _globals['_BOARDRESULT']._serialized_start=810
-  _globals['_BOARDRESULT']._serialized_end=893
-  _globals['_BOARDENTRY']._serialized_start=895
-  _globals['_BOARDENTRY']._serialized_end=955
-  _globals['_PULSERESULT']._serialized_start=957
-  _globals['_PULSERESULT']._serialized_end=1020
-  _globals['_KINDRATE']._serialized_start=1022
-  _globals['_KINDRATE']._serialized_end=1081
-  _globals['_AGGREGATESERVICE']._serialized_start=1083
-  _globals['_AGGREGATESERVICE']._serialized_end=1191
+  _globals['_READREQUEST']._serialized_end=294
+  _globals['_READRESPONSE']._serialized_start=296
+  _globals['_READRESPONSE']._serialized_end=420
+  _globals['_TOPICSTATE']._serialized_start=423
+  _globals['_TOPICSTATE']._serialized_end=757
+  _globals['_TALLYRESULT']._serialized_start=759
+  _globals['_TALLYRESULT']._serialized_end=860
+  _globals['_OPTIONCOUNT']._serialized_start=862
+  _globals['_OPTIONCOUNT']._serialized_end=926
+  _globals['_BOARDRESULT']._serialized_start=928
+  _globals['_BOARDRESULT']._serialized_end=1028
+  _globals['_BOARDENTRY']._serialized_start=1030
+  _globals['_BOARDENTRY']._serialized_end=1113
+  _globals['_PULSERESULT']._serialized_start=1115
+  _globals['_PULSERESULT']._serialized_end=1185
+  _globals['_KINDRATE']._serialized_start=1187
+  _globals['_KINDRATE']._serialized_end=1269
+  _globals['_AGGREGATESERVICE']._serialized_start=1271
+  _globals['_AGGREGATESERVICE']._serialized_end=1379
 # @@protoc_insertion_point(module_scope)

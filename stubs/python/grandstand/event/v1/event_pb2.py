@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fgrandstand/event/v1/event.proto\x12\x13grandstand.event.v1\"\xe4\x01\n\x05\x45vent\x12\x12\n\norigin_seq\x18\x01 \x01(\x04\x12\x11\n\torigin_id\x18\x02 \x01(\t\x12\x0f\n\x07game_id\x18\x03 \x01(\t\x12\x10\n\x08\x61\x63tor_id\x18\x04 \x01(\t\x12)\n\x04vote\x18\n \x01(\x0b\x32\x19.grandstand.event.v1.VoteH\x00\x12+\n\x05score\x18\x0b \x01(\x0b\x32\x1a.grandstand.event.v1.ScoreH\x00\x12\x31\n\x08reaction\x18\x0c \x01(\x0b\x32\x1d.grandstand.event.v1.ReactionH\x00\x42\x06\n\x04\x62ody\"+\n\x04Vote\x12\x0f\n\x07poll_id\x18\x01 \x01(\t\x12\x12\n\noption_ids\x18\x02 \x03(\t\")\n\x05Score\x12\x10\n\x08\x62oard_id\x18\x01 \x01(\t\x12\x0e\n\x06points\x18\x02 \x01(\x12\"9\n\x08Reaction\x12\x10\n\x08pulse_id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\r\"/\n\x08Position\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x10\n\x08sequence\x18\x02 \x01(\x04\":\n\x06\x43ursor\x12\x30\n\tpositions\x18\x01 \x03(\x0b\x32\x1d.grandstand.event.v1.Positionb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fgrandstand/event/v1/event.proto\x12\x13grandstand.event.v1\"\xa1\x02\n\x05\x45vent\x12\x1d\n\norigin_seq\x18\x01 \x01(\x04R\toriginSeq\x12\x1b\n\torigin_id\x18\x02 \x01(\tR\x08originId\x12\x17\n\x07game_id\x18\x03 \x01(\tR\x06gameId\x12\x19\n\x08\x61\x63tor_id\x18\x04 \x01(\tR\x07\x61\x63torId\x12/\n\x04vote\x18\n \x01(\x0b\x32\x19.grandstand.event.v1.VoteH\x00R\x04vote\x12\x32\n\x05score\x18\x0b \x01(\x0b\x32\x1a.grandstand.event.v1.ScoreH\x00R\x05score\x12;\n\x08reaction\x18\x0c \x01(\x0b\x32\x1d.grandstand.event.v1.ReactionH\x00R\x08reactionB\x06\n\x04\x62ody\">\n\x04Vote\x12\x17\n\x07poll_id\x18\x01 \x01(\tR\x06pollId\x12\x1d\n\noption_ids\x18\x02 \x03(\tR\toptionIds\":\n\x05Score\x12\x19\n\x08\x62oard_id\x18\x01 \x01(\tR\x07\x62oardId\x12\x16\n\x06points\x18\x02 \x01(\x12R\x06points\"O\n\x08Reaction\x12\x19\n\x08pulse_id\x18\x01 \x01(\tR\x07pulseId\x12\x12\n\x04kind\x18\x02 \x01(\tR\x04kind\x12\x14\n\x05\x63ount\x18\x03 \x01(\rR\x05\x63ount\"D\n\x08Position\x12\x1c\n\tpartition\x18\x01 \x01(\rR\tpartition\x12\x1a\n\x08sequence\x18\x02 \x01(\x04R\x08sequence\"E\n\x06\x43ursor\x12;\n\tpositions\x18\x01 \x03(\x0b\x32\x1d.grandstand.event.v1.PositionR\tpositionsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,15 +32,15 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'grandstand.event.v1.event_p
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_EVENT']._serialized_start=57
-  _globals['_EVENT']._serialized_end=285
-  _globals['_VOTE']._serialized_start=287
-  _globals['_VOTE']._serialized_end=330
-  _globals['_SCORE']._serialized_start=332
-  _globals['_SCORE']._serialized_end=373
-  _globals['_REACTION']._serialized_start=375
-  _globals['_REACTION']._serialized_end=432
-  _globals['_POSITION']._serialized_start=434
-  _globals['_POSITION']._serialized_end=481
-  _globals['_CURSOR']._serialized_start=483
-  _globals['_CURSOR']._serialized_end=541
+  _globals['_EVENT']._serialized_end=346
+  _globals['_VOTE']._serialized_start=348
+  _globals['_VOTE']._serialized_end=410
+  _globals['_SCORE']._serialized_start=412
+  _globals['_SCORE']._serialized_end=470
+  _globals['_REACTION']._serialized_start=472
+  _globals['_REACTION']._serialized_end=551
+  _globals['_POSITION']._serialized_start=553
+  _globals['_POSITION']._serialized_end=621
+  _globals['_CURSOR']._serialized_start=623
+  _globals['_CURSOR']._serialized_end=692
 # @@protoc_insertion_point(module_scope)

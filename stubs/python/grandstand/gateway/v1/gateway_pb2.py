@@ -28,7 +28,7 @@ from grandstand.event.v1 import event_pb2 as grandstand_dot_event_dot_v1_dot_eve
 from grandstand.notify.v1 import notify_pb2 as grandstand_dot_notify_dot_v1_dot_notify__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#grandstand/gateway/v1/gateway.proto\x12\x15grandstand.gateway.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\'grandstand/aggregate/v1/aggregate.proto\x1a\x1fgrandstand/event/v1/event.proto\x1a!grandstand/notify/v1/notify.proto\"\x14\n\x12IssueOriginRequest\"h\n\x13IssueOriginResponse\x12\x11\n\torigin_id\x18\x01 \x01(\t\x12.\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x63redit\x18\x03 \x01(\r\"8\n\x0bSendRequest\x12)\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1a.grandstand.event.v1.Event\"@\n\x0cSendResponse\x12\x30\n\tpositions\x18\x01 \x03(\x0b\x32\x1d.grandstand.event.v1.Position\"\xb5\x01\n\x10SubscribeRequest\x12\x0f\n\x07game_id\x18\x01 \x01(\t\x12\x0e\n\x06topics\x18\x02 \x03(\t\x12\x33\n\x07\x63ursors\x18\x03 \x03(\x0b\x32\".grandstand.gateway.v1.TopicCursor\x12\x30\n\tpositions\x18\x04 \x03(\x0b\x32\x1d.grandstand.event.v1.Position\x12\x19\n\x11max_updates_per_s\x18\x05 \x01(\r\"I\n\x0bTopicCursor\x12\r\n\x05topic\x18\x01 \x01(\t\x12+\n\x06\x63ursor\x18\x02 \x01(\x0b\x32\x1b.grandstand.event.v1.Cursor\"\xa2\x02\n\x11SubscribeResponse\x12)\n\x05\x61s_of\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x08snapshot\x18\n \x01(\x0b\x32\x1f.grandstand.gateway.v1.SnapshotH\x00\x12/\n\x06update\x18\x0b \x01(\x0b\x32\x1d.grandstand.gateway.v1.UpdateH\x00\x12\x35\n\theartbeat\x18\x0c \x01(\x0b\x32 .grandstand.gateway.v1.HeartbeatH\x00\x12:\n\x0c\x61nnouncement\x18\r \x01(\x0b\x32\".grandstand.notify.v1.AnnouncementH\x00\x42\t\n\x07message\"?\n\x08Snapshot\x12\x33\n\x06topics\x18\x01 \x03(\x0b\x32#.grandstand.aggregate.v1.TopicState\"=\n\x06Update\x12\x33\n\x06topics\x18\x01 \x03(\x0b\x32#.grandstand.aggregate.v1.TopicState\"\x0b\n\tHeartbeat2\xb8\x02\n\x0eGatewayService\x12i\n\x0bIssueOrigin\x12).grandstand.gateway.v1.IssueOriginRequest\x1a*.grandstand.gateway.v1.IssueOriginResponse\"\x03\x90\x02\x02\x12T\n\x04Send\x12\".grandstand.gateway.v1.SendRequest\x1a#.grandstand.gateway.v1.SendResponse\"\x03\x90\x02\x02\x12\x65\n\tSubscribe\x12\'.grandstand.gateway.v1.SubscribeRequest\x1a(.grandstand.gateway.v1.SubscribeResponse\"\x03\x90\x02\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#grandstand/gateway/v1/gateway.proto\x12\x15grandstand.gateway.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\'grandstand/aggregate/v1/aggregate.proto\x1a\x1fgrandstand/event/v1/event.proto\x1a!grandstand/notify/v1/notify.proto\"\x14\n\x12IssueOriginRequest\"\x85\x01\n\x13IssueOriginResponse\x12\x1b\n\torigin_id\x18\x01 \x01(\tR\x08originId\x12\x39\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\texpiresAt\x12\x16\n\x06\x63redit\x18\x03 \x01(\rR\x06\x63redit\"?\n\x0bSendRequest\x12\x30\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1a.grandstand.event.v1.EventR\x05\x65vent\"K\n\x0cSendResponse\x12;\n\tpositions\x18\x01 \x03(\x0b\x32\x1d.grandstand.event.v1.PositionR\tpositions\"\xe9\x01\n\x10SubscribeRequest\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\x12\x16\n\x06topics\x18\x02 \x03(\tR\x06topics\x12<\n\x07\x63ursors\x18\x03 \x03(\x0b\x32\".grandstand.gateway.v1.TopicCursorR\x07\x63ursors\x12;\n\tpositions\x18\x04 \x03(\x0b\x32\x1d.grandstand.event.v1.PositionR\tpositions\x12)\n\x11max_updates_per_s\x18\x05 \x01(\rR\x0emaxUpdatesPerS\"X\n\x0bTopicCursor\x12\x14\n\x05topic\x18\x01 \x01(\tR\x05topic\x12\x33\n\x06\x63ursor\x18\x02 \x01(\x0b\x32\x1b.grandstand.event.v1.CursorR\x06\x63ursor\"\xd3\x02\n\x11SubscribeResponse\x12/\n\x05\x61s_of\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04\x61sOf\x12=\n\x08snapshot\x18\n \x01(\x0b\x32\x1f.grandstand.gateway.v1.SnapshotH\x00R\x08snapshot\x12\x37\n\x06update\x18\x0b \x01(\x0b\x32\x1d.grandstand.gateway.v1.UpdateH\x00R\x06update\x12@\n\theartbeat\x18\x0c \x01(\x0b\x32 .grandstand.gateway.v1.HeartbeatH\x00R\theartbeat\x12H\n\x0c\x61nnouncement\x18\r \x01(\x0b\x32\".grandstand.notify.v1.AnnouncementH\x00R\x0c\x61nnouncementB\t\n\x07message\"G\n\x08Snapshot\x12;\n\x06topics\x18\x01 \x03(\x0b\x32#.grandstand.aggregate.v1.TopicStateR\x06topics\"E\n\x06Update\x12;\n\x06topics\x18\x01 \x03(\x0b\x32#.grandstand.aggregate.v1.TopicStateR\x06topics\"\x0b\n\tHeartbeat2\xb8\x02\n\x0eGatewayService\x12i\n\x0bIssueOrigin\x12).grandstand.gateway.v1.IssueOriginRequest\x1a*.grandstand.gateway.v1.IssueOriginResponse\"\x03\x90\x02\x02\x12T\n\x04Send\x12\".grandstand.gateway.v1.SendRequest\x1a#.grandstand.gateway.v1.SendResponse\"\x03\x90\x02\x02\x12\x65\n\tSubscribe\x12\'.grandstand.gateway.v1.SubscribeRequest\x1a(.grandstand.gateway.v1.SubscribeResponse\"\x03\x90\x02\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,24 +43,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GATEWAYSERVICE'].methods_by_name['Subscribe']._serialized_options = b'\220\002\001'
   _globals['_ISSUEORIGINREQUEST']._serialized_start=204
   _globals['_ISSUEORIGINREQUEST']._serialized_end=224
-  _globals['_ISSUEORIGINRESPONSE']._serialized_start=226
-  _globals['_ISSUEORIGINRESPONSE']._serialized_end=330
-  _globals['_SENDREQUEST']._serialized_start=332
-  _globals['_SENDREQUEST']._serialized_end=388
-  _globals['_SENDRESPONSE']._serialized_start=390
-  _globals['_SENDRESPONSE']._serialized_end=454
-  _globals['_SUBSCRIBEREQUEST']._serialized_start=457
-  _globals['_SUBSCRIBEREQUEST']._serialized_end=638
-  _globals['_TOPICCURSOR']._serialized_start=640
-  _globals['_TOPICCURSOR']._serialized_end=713
-  _globals['_SUBSCRIBERESPONSE']._serialized_start=716
-  _globals['_SUBSCRIBERESPONSE']._serialized_end=1006
-  _globals['_SNAPSHOT']._serialized_start=1008
-  _globals['_SNAPSHOT']._serialized_end=1071
-  _globals['_UPDATE']._serialized_start=1073
-  _globals['_UPDATE']._serialized_end=1134
-  _globals['_HEARTBEAT']._serialized_start=1136
-  _globals['_HEARTBEAT']._serialized_end=1147
-  _globals['_GATEWAYSERVICE']._serialized_start=1150
-  _globals['_GATEWAYSERVICE']._serialized_end=1462
+  _globals['_ISSUEORIGINRESPONSE']._serialized_start=227
+  _globals['_ISSUEORIGINRESPONSE']._serialized_end=360
+  _globals['_SENDREQUEST']._serialized_start=362
+  _globals['_SENDREQUEST']._serialized_end=425
+  _globals['_SENDRESPONSE']._serialized_start=427
+  _globals['_SENDRESPONSE']._serialized_end=502
+  _globals['_SUBSCRIBEREQUEST']._serialized_start=505
+  _globals['_SUBSCRIBEREQUEST']._serialized_end=738
+  _globals['_TOPICCURSOR']._serialized_start=740
+  _globals['_TOPICCURSOR']._serialized_end=828
+  _globals['_SUBSCRIBERESPONSE']._serialized_start=831
+  _globals['_SUBSCRIBERESPONSE']._serialized_end=1170
+  _globals['_SNAPSHOT']._serialized_start=1172
+  _globals['_SNAPSHOT']._serialized_end=1243
+  _globals['_UPDATE']._serialized_start=1245
+  _globals['_UPDATE']._serialized_end=1314
+  _globals['_HEARTBEAT']._serialized_start=1316
+  _globals['_HEARTBEAT']._serialized_end=1327
+  _globals['_GATEWAYSERVICE']._serialized_start=1330
+  _globals['_GATEWAYSERVICE']._serialized_end=1642
 # @@protoc_insertion_point(module_scope)

@@ -26,31 +26,31 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from grandstand.event.v1 import event_pb2 as grandstand_dot_event_dot_v1_dot_event__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!grandstand/ingest/v1/ingest.proto\x12\x14grandstand.ingest.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgrandstand/event/v1/event.proto\"}\n\x0ePublishRequest\x12,\n\x05hello\x18\x01 \x01(\x0b\x32\x1b.grandstand.ingest.v1.HelloH\x00\x12\x32\n\x06\x65vents\x18\x02 \x01(\x0b\x32 .grandstand.ingest.v1.EventBatchH\x00\x42\t\n\x07message\"g\n\x05Hello\x12\x11\n\torigin_id\x18\x01 \x01(\t\x12\x17\n\x0fnext_origin_seq\x18\x02 \x01(\x04\x12\x10\n\x08\x61\x63tor_id\x18\x03 \x01(\t\x12\x0e\n\x06\x63lient\x18\x04 \x01(\t\x12\x10\n\x08producer\x18\x05 \x01(\x08\"M\n\nEventBatch\x12*\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1a.grandstand.event.v1.Event\x12\x13\n\x0btraceparent\x18\x02 \x01(\t\"\xd6\x01\n\x0fPublishResponse\x12\x30\n\x07welcome\x18\x01 \x01(\x0b\x32\x1d.grandstand.ingest.v1.WelcomeH\x00\x12(\n\x03\x61\x63k\x18\x02 \x01(\x0b\x32\x19.grandstand.ingest.v1.AckH\x00\x12.\n\x06reject\x18\x03 \x01(\x0b\x32\x1c.grandstand.ingest.v1.RejectH\x00\x12,\n\x05\x64rain\x18\x04 \x01(\x0b\x32\x1b.grandstand.ingest.v1.DrainH\x00\x42\t\n\x07message\"\x95\x01\n\x07Welcome\x12\x11\n\torigin_id\x18\x01 \x01(\t\x12\x17\n\x0fnext_origin_seq\x18\x02 \x01(\x04\x12\x0e\n\x06\x63redit\x18\x03 \x01(\r\x12\x19\n\x11id_characters_max\x18\x04 \x01(\r\x12\x18\n\x10\x62\x61tch_events_max\x18\x05 \x01(\r\x12\x19\n\x11message_bytes_max\x18\x06 \x01(\r\"|\n\x03\x41\x63k\x12\x12\n\norigin_seq\x18\x01 \x01(\x04\x12\x30\n\tpositions\x18\x02 \x03(\x0b\x32\x1d.grandstand.event.v1.Position\x12/\n\x08receipts\x18\x03 \x03(\x0b\x32\x1d.grandstand.ingest.v1.Receipt\"a\n\x07Receipt\x12\x11\n\torigin_id\x18\x01 \x01(\t\x12\x12\n\norigin_seq\x18\x02 \x01(\x04\x12/\n\x08position\x18\x03 \x01(\x0b\x32\x1d.grandstand.event.v1.Position\"a\n\x06Reject\x12\x11\n\torigin_id\x18\x01 \x01(\t\x12\x12\n\norigin_seq\x18\x02 \x01(\x04\x12\x0c\n\x04\x63ode\x18\x03 \x01(\x05\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x11\n\tretryable\x18\x05 \x01(\x08\";\n\x05\x44rain\x12\x32\n\x0freconnect_after\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration2k\n\rIngestService\x12Z\n\x07Publish\x12$.grandstand.ingest.v1.PublishRequest\x1a%.grandstand.ingest.v1.PublishResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!grandstand/ingest/v1/ingest.proto\x12\x14grandstand.ingest.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgrandstand/event/v1/event.proto\"\x8c\x01\n\x0ePublishRequest\x12\x33\n\x05hello\x18\x01 \x01(\x0b\x32\x1b.grandstand.ingest.v1.HelloH\x00R\x05hello\x12:\n\x06\x65vents\x18\x02 \x01(\x0b\x32 .grandstand.ingest.v1.EventBatchH\x00R\x06\x65ventsB\t\n\x07message\"\x9b\x01\n\x05Hello\x12\x1b\n\torigin_id\x18\x01 \x01(\tR\x08originId\x12&\n\x0fnext_origin_seq\x18\x02 \x01(\x04R\rnextOriginSeq\x12\x19\n\x08\x61\x63tor_id\x18\x03 \x01(\tR\x07\x61\x63torId\x12\x16\n\x06\x63lient\x18\x04 \x01(\tR\x06\x63lient\x12\x1a\n\x08producer\x18\x05 \x01(\x08R\x08producer\"b\n\nEventBatch\x12\x32\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1a.grandstand.event.v1.EventR\x06\x65vents\x12 \n\x0btraceparent\x18\x02 \x01(\tR\x0btraceparent\"\xf3\x01\n\x0fPublishResponse\x12\x39\n\x07welcome\x18\x01 \x01(\x0b\x32\x1d.grandstand.ingest.v1.WelcomeH\x00R\x07welcome\x12-\n\x03\x61\x63k\x18\x02 \x01(\x0b\x32\x19.grandstand.ingest.v1.AckH\x00R\x03\x61\x63k\x12\x36\n\x06reject\x18\x03 \x01(\x0b\x32\x1c.grandstand.ingest.v1.RejectH\x00R\x06reject\x12\x33\n\x05\x64rain\x18\x04 \x01(\x0b\x32\x1b.grandstand.ingest.v1.DrainH\x00R\x05\x64rainB\t\n\x07message\"\xe8\x01\n\x07Welcome\x12\x1b\n\torigin_id\x18\x01 \x01(\tR\x08originId\x12&\n\x0fnext_origin_seq\x18\x02 \x01(\x04R\rnextOriginSeq\x12\x16\n\x06\x63redit\x18\x03 \x01(\rR\x06\x63redit\x12*\n\x11id_characters_max\x18\x04 \x01(\rR\x0fidCharactersMax\x12(\n\x10\x62\x61tch_events_max\x18\x05 \x01(\rR\x0e\x62\x61tchEventsMax\x12*\n\x11message_bytes_max\x18\x06 \x01(\rR\x0fmessageBytesMax\"\x9c\x01\n\x03\x41\x63k\x12\x1d\n\norigin_seq\x18\x01 \x01(\x04R\toriginSeq\x12;\n\tpositions\x18\x02 \x03(\x0b\x32\x1d.grandstand.event.v1.PositionR\tpositions\x12\x39\n\x08receipts\x18\x03 \x03(\x0b\x32\x1d.grandstand.ingest.v1.ReceiptR\x08receipts\"\x80\x01\n\x07Receipt\x12\x1b\n\torigin_id\x18\x01 \x01(\tR\x08originId\x12\x1d\n\norigin_seq\x18\x02 \x01(\x04R\toriginSeq\x12\x39\n\x08position\x18\x03 \x01(\x0b\x32\x1d.grandstand.event.v1.PositionR\x08position\"\x90\x01\n\x06Reject\x12\x1b\n\torigin_id\x18\x01 \x01(\tR\x08originId\x12\x1d\n\norigin_seq\x18\x02 \x01(\x04R\toriginSeq\x12\x12\n\x04\x63ode\x18\x03 \x01(\x05R\x04\x63ode\x12\x18\n\x07message\x18\x04 \x01(\tR\x07message\x12\x1c\n\tretryable\x18\x05 \x01(\x08R\tretryable\"K\n\x05\x44rain\x12\x42\n\x0freconnect_after\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationR\x0ereconnectAfter2k\n\rIngestService\x12Z\n\x07Publish\x12$.grandstand.ingest.v1.PublishRequest\x1a%.grandstand.ingest.v1.PublishResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'grandstand.ingest.v1.ingest_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PUBLISHREQUEST']._serialized_start=124
-  _globals['_PUBLISHREQUEST']._serialized_end=249
-  _globals['_HELLO']._serialized_start=251
-  _globals['_HELLO']._serialized_end=354
-  _globals['_EVENTBATCH']._serialized_start=356
-  _globals['_EVENTBATCH']._serialized_end=433
-  _globals['_PUBLISHRESPONSE']._serialized_start=436
-  _globals['_PUBLISHRESPONSE']._serialized_end=650
-  _globals['_WELCOME']._serialized_start=653
-  _globals['_WELCOME']._serialized_end=802
-  _globals['_ACK']._serialized_start=804
-  _globals['_ACK']._serialized_end=928
-  _globals['_RECEIPT']._serialized_start=930
-  _globals['_RECEIPT']._serialized_end=1027
-  _globals['_REJECT']._serialized_start=1029
-  _globals['_REJECT']._serialized_end=1126
-  _globals['_DRAIN']._serialized_start=1128
-  _globals['_DRAIN']._serialized_end=1187
-  _globals['_INGESTSERVICE']._serialized_start=1189
-  _globals['_INGESTSERVICE']._serialized_end=1296
+  _globals['_PUBLISHREQUEST']._serialized_start=125
+  _globals['_PUBLISHREQUEST']._serialized_end=265
+  _globals['_HELLO']._serialized_start=268
+  _globals['_HELLO']._serialized_end=423
+  _globals['_EVENTBATCH']._serialized_start=425
+  _globals['_EVENTBATCH']._serialized_end=523
+  _globals['_PUBLISHRESPONSE']._serialized_start=526
+  _globals['_PUBLISHRESPONSE']._serialized_end=769
+  _globals['_WELCOME']._serialized_start=772
+  _globals['_WELCOME']._serialized_end=1004
+  _globals['_ACK']._serialized_start=1007
+  _globals['_ACK']._serialized_end=1163
+  _globals['_RECEIPT']._serialized_start=1166
+  _globals['_RECEIPT']._serialized_end=1294
+  _globals['_REJECT']._serialized_start=1297
+  _globals['_REJECT']._serialized_end=1441
+  _globals['_DRAIN']._serialized_start=1443
+  _globals['_DRAIN']._serialized_end=1518
+  _globals['_INGESTSERVICE']._serialized_start=1520
+  _globals['_INGESTSERVICE']._serialized_end=1627
 # @@protoc_insertion_point(module_scope)

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from grandstand.catalog.v1 import catalog_pb2 as grandstand_dot_catalog_dot_v1_dot_catalog__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%grandstand/internal/v1/internal.proto\x12\x16grandstand.internal.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#grandstand/catalog/v1/catalog.proto\"\xa8\x01\n\x05\x42lock\x12.\n\nstamped_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x06\x65vents\x18\x02 \x01(\x0b\x32\x1e.grandstand.internal.v1.EventsH\x00\x12\x32\n\x07\x63ontrol\x18\x03 \x01(\x0b\x32\x1f.grandstand.internal.v1.ControlH\x00\x42\t\n\x07\x63ontent\"\\\n\x06\x45vents\x12\x0f\n\x07origins\x18\x01 \x03(\t\x12\x0e\n\x06\x61\x63tors\x18\x02 \x03(\t\x12\x31\n\x08sections\x18\x03 \x03(\x0b\x32\x1f.grandstand.internal.v1.Section\"\x8b\x01\n\x07Section\x12\x0f\n\x07game_id\x18\x01 \x01(\t\x12\r\n\x05topic\x18\x02 \x01(\t\x12\x0e\n\x06origin\x18\x03 \x03(\r\x12\x12\n\norigin_seq\x18\x04 \x03(\x04\x12\r\n\x05\x61\x63tor\x18\x05 \x03(\r\x12\r\n\x05label\x18\x06 \x03(\r\x12\x0e\n\x06\x61mount\x18\x07 \x03(\x12\x12\x0e\n\x06labels\x18\x08 \x03(\t\"s\n\x07\x43ontrol\x12+\n\x04poll\x18\x01 \x01(\x0b\x32\x1b.grandstand.catalog.v1.PollH\x00\x12-\n\x05\x62oard\x18\x02 \x01(\x0b\x32\x1c.grandstand.catalog.v1.BoardH\x00\x42\x0c\n\ndefinition\"\xa9\x02\n\x07Partial\x12\x0f\n\x07game_id\x18\x01 \x01(\t\x12\r\n\x05topic\x18\x02 \x01(\t\x12\x11\n\tpartition\x18\x03 \x01(\r\x12\x10\n\x08sequence\x18\x04 \x01(\x04\x12+\n\x05stage\x18\x05 \x01(\x0e\x32\x1c.grandstand.catalog.v1.Stage\x12\x35\n\x05tally\x18\n \x01(\x0b\x32$.grandstand.internal.v1.TallyPartialH\x00\x12\x35\n\x05\x62oard\x18\x0b \x01(\x0b\x32$.grandstand.internal.v1.BoardPartialH\x00\x12\x35\n\x05pulse\x18\x0c \x01(\x0b\x32$.grandstand.internal.v1.PulsePartialH\x00\x42\x07\n\x05value\"A\n\x0cTallyPartial\x12\x12\n\noption_ids\x18\x01 \x03(\t\x12\r\n\x05votes\x18\x02 \x03(\x04\x12\x0e\n\x06voters\x18\x03 \x01(\x04\"\x95\x01\n\x0c\x42oardPartial\x12.\n\x04mode\x18\x01 \x01(\x0e\x32 .grandstand.catalog.v1.BoardMode\x12\x0b\n\x03top\x18\x02 \x01(\r\x12\x11\n\tactor_ids\x18\x03 \x03(\t\x12\x0e\n\x06points\x18\x04 \x03(\x12\x12\x15\n\rreached_at_us\x18\x05 \x03(\x04\x12\x0e\n\x06\x61\x63tors\x18\x06 \x01(\x04\"_\n\x0cPulsePartial\x12\r\n\x05kinds\x18\x01 \x03(\t\x12\x0e\n\x06totals\x18\x02 \x03(\x04\x12\x30\n\x05panes\x18\x03 \x03(\x0b\x32!.grandstand.internal.v1.PulsePane\"0\n\tPulsePane\x12\x13\n\x0bstarts_at_s\x18\x01 \x01(\x04\x12\x0e\n\x06\x63ounts\x18\x02 \x03(\x04\"-\n\x0cReplayWindow\x12\x0f\n\x07highest\x18\x01 \x01(\x04\x12\x0c\n\x04seen\x18\x02 \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%grandstand/internal/v1/internal.proto\x12\x16grandstand.internal.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#grandstand/catalog/v1/catalog.proto\"\xc4\x01\n\x05\x42lock\x12\x39\n\nstamped_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstampedAt\x12\x38\n\x06\x65vents\x18\x02 \x01(\x0b\x32\x1e.grandstand.internal.v1.EventsH\x00R\x06\x65vents\x12;\n\x07\x63ontrol\x18\x03 \x01(\x0b\x32\x1f.grandstand.internal.v1.ControlH\x00R\x07\x63ontrolB\t\n\x07\x63ontent\"w\n\x06\x45vents\x12\x18\n\x07origins\x18\x01 \x03(\tR\x07origins\x12\x16\n\x06\x61\x63tors\x18\x02 \x03(\tR\x06\x61\x63tors\x12;\n\x08sections\x18\x03 \x03(\x0b\x32\x1f.grandstand.internal.v1.SectionR\x08sections\"\xcb\x01\n\x07Section\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\x12\x14\n\x05topic\x18\x02 \x01(\tR\x05topic\x12\x16\n\x06origin\x18\x03 \x03(\rR\x06origin\x12\x1d\n\norigin_seq\x18\x04 \x03(\x04R\toriginSeq\x12\x14\n\x05\x61\x63tor\x18\x05 \x03(\rR\x05\x61\x63tor\x12\x14\n\x05label\x18\x06 \x03(\rR\x05label\x12\x16\n\x06\x61mount\x18\x07 \x03(\x12R\x06\x61mount\x12\x16\n\x06labels\x18\x08 \x03(\tR\x06labels\"\x80\x01\n\x07\x43ontrol\x12\x31\n\x04poll\x18\x01 \x01(\x0b\x32\x1b.grandstand.catalog.v1.PollH\x00R\x04poll\x12\x34\n\x05\x62oard\x18\x02 \x01(\x0b\x32\x1c.grandstand.catalog.v1.BoardH\x00R\x05\x62oardB\x0c\n\ndefinition\"\xe9\x02\n\x07Partial\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\x12\x14\n\x05topic\x18\x02 \x01(\tR\x05topic\x12\x1c\n\tpartition\x18\x03 \x01(\rR\tpartition\x12\x1a\n\x08sequence\x18\x04 \x01(\x04R\x08sequence\x12\x32\n\x05stage\x18\x05 \x01(\x0e\x32\x1c.grandstand.catalog.v1.StageR\x05stage\x12<\n\x05tally\x18\n \x01(\x0b\x32$.grandstand.internal.v1.TallyPartialH\x00R\x05tally\x12<\n\x05\x62oard\x18\x0b \x01(\x0b\x32$.grandstand.internal.v1.BoardPartialH\x00R\x05\x62oard\x12<\n\x05pulse\x18\x0c \x01(\x0b\x32$.grandstand.internal.v1.PulsePartialH\x00R\x05pulseB\x07\n\x05value\"[\n\x0cTallyPartial\x12\x1d\n\noption_ids\x18\x01 \x03(\tR\toptionIds\x12\x14\n\x05votes\x18\x02 \x03(\x04R\x05votes\x12\x16\n\x06voters\x18\x03 \x01(\x04R\x06voters\"\xc7\x01\n\x0c\x42oardPartial\x12\x34\n\x04mode\x18\x01 \x01(\x0e\x32 .grandstand.catalog.v1.BoardModeR\x04mode\x12\x10\n\x03top\x18\x02 \x01(\rR\x03top\x12\x1b\n\tactor_ids\x18\x03 \x03(\tR\x08\x61\x63torIds\x12\x16\n\x06points\x18\x04 \x03(\x12R\x06points\x12\"\n\rreached_at_us\x18\x05 \x03(\x04R\x0breachedAtUs\x12\x16\n\x06\x61\x63tors\x18\x06 \x01(\x04R\x06\x61\x63tors\"u\n\x0cPulsePartial\x12\x14\n\x05kinds\x18\x01 \x03(\tR\x05kinds\x12\x16\n\x06totals\x18\x02 \x03(\x04R\x06totals\x12\x37\n\x05panes\x18\x03 \x03(\x0b\x32!.grandstand.internal.v1.PulsePaneR\x05panes\"C\n\tPulsePane\x12\x1e\n\x0bstarts_at_s\x18\x01 \x01(\x04R\tstartsAtS\x12\x16\n\x06\x63ounts\x18\x02 \x03(\x04R\x06\x63ounts\"<\n\x0cReplayWindow\x12\x18\n\x07highest\x18\x01 \x01(\x04R\x07highest\x12\x12\n\x04seen\x18\x02 \x01(\x0cR\x04seenb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,23 +34,23 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'grandstand.internal.v1.inte
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_BLOCK']._serialized_start=136
-  _globals['_BLOCK']._serialized_end=304
-  _globals['_EVENTS']._serialized_start=306
-  _globals['_EVENTS']._serialized_end=398
-  _globals['_SECTION']._serialized_start=401
-  _globals['_SECTION']._serialized_end=540
-  _globals['_CONTROL']._serialized_start=542
-  _globals['_CONTROL']._serialized_end=657
-  _globals['_PARTIAL']._serialized_start=660
-  _globals['_PARTIAL']._serialized_end=957
-  _globals['_TALLYPARTIAL']._serialized_start=959
-  _globals['_TALLYPARTIAL']._serialized_end=1024
-  _globals['_BOARDPARTIAL']._serialized_start=1027
-  _globals['_BOARDPARTIAL']._serialized_end=1176
-  _globals['_PULSEPARTIAL']._serialized_start=1178
-  _globals['_PULSEPARTIAL']._serialized_end=1273
-  _globals['_PULSEPANE']._serialized_start=1275
-  _globals['_PULSEPANE']._serialized_end=1323
-  _globals['_REPLAYWINDOW']._serialized_start=1325
-  _globals['_REPLAYWINDOW']._serialized_end=1370
+  _globals['_BLOCK']._serialized_end=332
+  _globals['_EVENTS']._serialized_start=334
+  _globals['_EVENTS']._serialized_end=453
+  _globals['_SECTION']._serialized_start=456
+  _globals['_SECTION']._serialized_end=659
+  _globals['_CONTROL']._serialized_start=662
+  _globals['_CONTROL']._serialized_end=790
+  _globals['_PARTIAL']._serialized_start=793
+  _globals['_PARTIAL']._serialized_end=1154
+  _globals['_TALLYPARTIAL']._serialized_start=1156
+  _globals['_TALLYPARTIAL']._serialized_end=1247
+  _globals['_BOARDPARTIAL']._serialized_start=1250
+  _globals['_BOARDPARTIAL']._serialized_end=1449
+  _globals['_PULSEPARTIAL']._serialized_start=1451
+  _globals['_PULSEPARTIAL']._serialized_end=1568
+  _globals['_PULSEPANE']._serialized_start=1570
+  _globals['_PULSEPANE']._serialized_end=1637
+  _globals['_REPLAYWINDOW']._serialized_start=1639
+  _globals['_REPLAYWINDOW']._serialized_end=1699
 # @@protoc_insertion_point(module_scope)

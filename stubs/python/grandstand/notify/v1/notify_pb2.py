@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from grandstand.catalog.v1 import catalog_pb2 as grandstand_dot_catalog_dot_v1_dot_catalog__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!grandstand/notify/v1/notify.proto\x12\x14grandstand.notify.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#grandstand/catalog/v1/catalog.proto\"\xad\x02\n\x0c\x41nnouncement\x12\x0f\n\x07game_id\x18\x01 \x01(\t\x12\x30\n\x0c\x61nnounced_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0bpoll_opened\x18\n \x01(\x0b\x32\x1b.grandstand.catalog.v1.PollH\x00\x12\x32\n\x0bpoll_closed\x18\x0b \x01(\x0b\x32\x1b.grandstand.catalog.v1.PollH\x00\x12\x34\n\x0c\x62oard_opened\x18\x0c \x01(\x0b\x32\x1c.grandstand.catalog.v1.BoardH\x00\x12\x34\n\x0c\x62oard_closed\x18\r \x01(\x0b\x32\x1c.grandstand.catalog.v1.BoardH\x00\x42\x06\n\x04newsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!grandstand/notify/v1/notify.proto\x12\x14grandstand.notify.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#grandstand/catalog/v1/catalog.proto\"\xf4\x02\n\x0c\x41nnouncement\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\x12=\n\x0c\x61nnounced_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0b\x61nnouncedAt\x12>\n\x0bpoll_opened\x18\n \x01(\x0b\x32\x1b.grandstand.catalog.v1.PollH\x00R\npollOpened\x12>\n\x0bpoll_closed\x18\x0b \x01(\x0b\x32\x1b.grandstand.catalog.v1.PollH\x00R\npollClosed\x12\x41\n\x0c\x62oard_opened\x18\x0c \x01(\x0b\x32\x1c.grandstand.catalog.v1.BoardH\x00R\x0b\x62oardOpened\x12\x41\n\x0c\x62oard_closed\x18\r \x01(\x0b\x32\x1c.grandstand.catalog.v1.BoardH\x00R\x0b\x62oardClosedB\x06\n\x04newsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,5 +34,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'grandstand.notify.v1.notify
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ANNOUNCEMENT']._serialized_start=130
-  _globals['_ANNOUNCEMENT']._serialized_end=431
+  _globals['_ANNOUNCEMENT']._serialized_end=502
 # @@protoc_insertion_point(module_scope)
