@@ -43,6 +43,7 @@ class Batch(Generic[Ticket]):
 
     @property
     def is_full(self) -> bool:
+        # Half of the bytes, because the names of games and topics are not counted.
         return len(self.rows) >= limits.BLOCK_EVENTS_MAX or self.bytes >= limits.BLOCK_BYTES_MAX // 2
 
 

@@ -1,0 +1,82 @@
+"""Blocks leave on the leading edge, then at an interval or when full; nothing is lost on the way."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest.coalesce import Coalescer, encode
+from mesh import limits
+from tests import blocks
+from tests.blocks import origin
+
+
+def row(n: int, partition: int = 0):  # type: ignore[no-untyped-def]
+    return blocks.vote(f"actor{n}", "a", origin(n % 7), n + 1, partition=partition)
+
+
+def test_a_lone_event_leaves_at_once() -> None:
+    coalescer = Coalescer[int]()
+    coalescer.add(row(1), 1)
+    assert [batch.tickets for batch in coalescer.take_due(100.0)] == [[1]]
+
+
+def test_events_that_follow_closely_leave_together() -> None:
+    coalescer = Coalescer[int](interval_s=0.005)
+    coalescer.add(row(1), 1)
+    coalescer.take_due(100.0)
+    coalescer.add(row(2), 2)
+    coalescer.add(row(3), 3)
+    assert coalescer.take_due(100.001) == []
+    assert coalescer.next_due_at() == 100.005
+    assert [batch.tickets for batch in coalescer.take_due(100.005)] == [[2, 3]]
+    assert coalescer.next_due_at() is None
+
+
+def test_a_full_block_does_not_wait() -> None:
+    coalescer = Coalescer[int](interval_s=1)
+    coalescer.add(row(0), 0)
+    coalescer.take_due(100.0)
+    for n in range(limits.BLOCK_EVENTS_MAX):
+        coalescer.add(row(n), n)
+    (full,) = coalescer.take_due(100.0)
+    assert full.is_full
+    assert len(encode(full.rows, 0).SerializeToString()) <= limits.BLOCK_BYTES_MAX
+    assert coalescer.next_due_at() == 101.0  # the rest waits for its interval
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.floats(0, 0.02)), max_size=60))
+def test_every_event_leaves_exactly_once_with_its_partition(steps: list[tuple[int, float]]) -> None:
+    coalescer = Coalescer[int](interval_s=0.005)
+    now, left = 0.0, list[int]()
+    for n, (partition, pause) in enumerate(steps):
+        coalescer.add(row(n, partition), n)
+        now += pause
+        for batch in coalescer.take_due(now):
+            assert {r.partition for r in batch.rows} == {batch.partition}
+            left += batch.tickets
+    while (due_at := coalescer.next_due_at()) is not None:
+        for batch in coalescer.take_due(max(now, due_at)):
+            left += batch.tickets
+    assert sorted(left) == list(range(len(steps)))
+
+
+def test_a_block_says_all_that_its_rows_say() -> None:
+    rows = [
+        blocks.vote("ann", "a", origin(1), 1),
+        blocks.score("ann", -5, origin(1), 2),
+        blocks.vote("bob", "b", origin(2), 1),
+        blocks.reaction("fire", 3, origin(2), 2),
+        blocks.score("cy", 0, origin(2), 3),
+    ]
+    events = encode(rows, 1_000).events
+    found = []
+    for section in events.sections:
+        for n, seq in enumerate(section.origin_seq):
+            label = section.labels[section.label[n]] if section.label else ""
+            amount = section.amount[n] if section.amount else 0
+            actor = events.actors[section.actor[n]]
+            found.append((section.topic, events.origins[section.origin[n]], seq, actor, label, amount))
+    assert sorted(found) == sorted(
+        (r.topic, r.origin_id, r.origin_seq, r.actor_id, r.label, r.amount) for r in rows
+    )

@@ -1,0 +1,62 @@
+"""tests, bench -> services -> mesh -> generated stubs; cores import no I/O."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SERVICES = ("gateway", "ingest", "aggregate", "notify")
+CORES = (
+    "mesh/errors.py",
+    "mesh/ids.py",
+    "mesh/limits.py",
+    "mesh/merge.py",
+    "mesh/subjects.py",
+    "mesh/topics.py",
+    "ingest/check.py",
+    "ingest/coalesce.py",
+    "ingest/session.py",
+    "aggregate/board.py",
+    "aggregate/closing.py",
+    "aggregate/definitions.py",
+    "aggregate/pulse.py",
+    "aggregate/tally.py",
+    "aggregate/window.py",
+    "gateway/cohort.py",
+    "gateway/view.py",
+    "notify/announcer.py",
+)
+IO = {"asyncio", "grpc", "nats", "redis", "socket", "time", "random"}
+
+
+def imported(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module or ""
+
+
+def roots(path: Path) -> set[str]:
+    return {name.partition(".")[0] for name in imported(path)}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_services_never_import_each_other(service: str) -> None:
+    for path in (ROOT / service).rglob("*.py"):
+        assert not roots(path) & (set(SERVICES) - {service} | {"bench", "tests"}), path
+
+
+def test_mesh_never_imports_a_service() -> None:
+    for path in (ROOT / "mesh").rglob("*.py"):
+        assert not roots(path) & {*SERVICES, "bench", "tests"}, path
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_cores_do_no_io(core: str) -> None:
+    assert not roots(ROOT / core) & IO
