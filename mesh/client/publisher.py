@@ -46,6 +46,8 @@ EVENT_OVERHEAD_BYTES = 16
 # Ingest answers or ends the stream within its publish deadline of 5 s; a stream that owes
 # answers and says nothing for this long is dead, and is given up.
 SILENCE_MAX_S = 15.0
+# How long an orderly end, with everything settled, may take.
+CLOSE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ class PublisherCounts:
     sent: int = 0
     acked: int = 0
     refused: int = 0
-    # Streams opened after the first.
+    # Streams that stood again after one broke.
     resumed: int = 0
 
 
@@ -208,7 +210,7 @@ class Publisher:
         if self._session is not None:
             if len(self._outbox) or self._lost is not None or not self.origin_id:
                 self._session.cancel()
-            await asyncio.wait([self._session], timeout=SILENCE_MAX_S)
+            await asyncio.wait([self._session], timeout=CLOSE_S)
             self._session.cancel()
             await asyncio.gather(self._session, return_exceptions=True)
         self._fail(
@@ -246,7 +248,6 @@ class Publisher:
                 return
             attempt = 0 if stream.useful else attempt + 1
             await asyncio.sleep(self._backoff.delay_s(attempt, self._random) if after_s is None else after_s)
-            self.counts.resumed += 1
 
     async def _read(self, stream: _Stream) -> None:
         """Opens the stream and reads until it ends."""
@@ -287,6 +288,7 @@ class Publisher:
                 raise ValueError(
                     f"it expects origin_seq {welcome.next_origin_seq} next, but {announced} was announced"
                 )
+            self.counts.resumed += bool(self.origin_id)
             self.origin_id = welcome.origin_id
             self._outbox.credit = max(1, welcome.credit)
             self._batch_events_max = welcome.batch_events_max or BATCH_EVENTS_AT_FIRST

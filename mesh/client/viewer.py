@@ -73,6 +73,7 @@ class Viewer:
             useful = False
             try:
                 while (message := await _next(call)) is not grpc.aio.EOF:
+                    self.resumed += not useful and bool(self.screen.states)
                     useful = True
                     if message.WhichOneof("message") == "snapshot":
                         # What was asked for is now in the cursors.
@@ -88,7 +89,6 @@ class Viewer:
                 call.cancel()
             attempt = 0 if useful else attempt + 1
             await asyncio.sleep(self._backoff.delay_s(attempt, self._random))
-            self.resumed += 1
 
 
 async def _next(call: Any) -> Any:

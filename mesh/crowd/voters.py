@@ -55,7 +55,7 @@ class Troupe:
 
     @property
     def resumed(self) -> int:
-        """Streams opened after the first of each bot."""
+        """How often a stream stood again after one broke."""
         return sum(publisher.counts.resumed for publisher in self._publishers)
 
     async def run(self, pacer: Pacer, until_s: float) -> None:

@@ -73,7 +73,6 @@ class Watcher:
                     return
             attempt = 0 if useful else attempt + 1
             await asyncio.sleep(self._backoff.delay_s(attempt, self._random))
-            counts.resumed += 1
 
     async def _stream(self) -> bool:
         """One stream to its end; True if it brought a frame."""
@@ -89,6 +88,7 @@ class Watcher:
                 if not brought:
                     brought = True
                     counts.connected += 1
+                    counts.resumed += bool(self._last)
                     self.ready.set()
                 self._heard_s = loop.time()
                 self._last = frame

@@ -1,0 +1,138 @@
+"""The demo game: keeps the page alive with a poll that never stops, a leaderboard and a small crowd.
+
+    python -m mesh.crowd.demo --edge 127.0.0.1:8080 --mesh 127.0.0.1:8081 [--game demo]
+
+A poll is open for POLL_S, its result stands for PAUSE_S, the next one follows. The poll closes
+by the server's clock, so it does so also when this process has gone. Nothing is remembered here: a
+restart finds the open poll and the place in the list of questions through GetGame.
+
+It goes on while any part of the mesh restarts, and ends at once on SIGTERM or SIGINT.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import signal
+import sys
+import time
+from random import Random
+
+import grpc
+
+from grandstand.catalog.v1 import catalog_pb2 as catalog
+from mesh.client import Backend, ClientError, open_channel
+from mesh.crowd import questions
+from mesh.crowd.fans import Fans
+
+PULSE = "reactions"
+KINDS = ("fire", "clap", "wow", "laugh", "heart")
+BOARD = "top"
+POLL_S = 120.0
+PAUSE_S = 8.0
+AGAIN_S = 2.0
+
+
+class Demo:
+    """Runs polls on one game, one after the other."""
+
+    def __init__(self, backend: Backend, fans: Fans, game_id: str) -> None:
+        self._backend = backend
+        self._fans = fans
+        self._game_id = game_id
+
+    async def run(self) -> None:
+        """Until cancelled. What the mesh refuses, or does not answer, is said and tried again."""
+        while True:
+            try:
+                await self._one_poll()
+            except ClientError as error:
+                say(f"{error}; trying again")
+                await asyncio.sleep(AGAIN_S)
+
+    async def _one_poll(self) -> None:
+        listed = await self._stage()
+        mine = [poll for poll in listed.polls if questions.name_in(poll.poll_id)]
+        poll = next((poll for poll in mine if poll.stage == catalog.STAGE_OPEN), None)
+        if poll is None:
+            last = questions.name_in(mine[0].poll_id) if mine else None
+            question = questions.after(last)
+            poll = await self._backend.open_poll(
+                questions.poll_of(question, self._game_id, time.time(), POLL_S)
+            )
+            say(f"poll {poll.poll_id}: {poll.question}")
+        self._fans.ask(poll.poll_id, [option.option_id for option in poll.options])
+        closes_in_s = (
+            poll.closes_at.ToNanoseconds() / 1e9 - time.time() if poll.HasField("closes_at") else POLL_S
+        )
+        await asyncio.sleep(max(0.0, closes_in_s))
+        self._fans.ask(None, [])
+        await asyncio.sleep(PAUSE_S)
+
+    async def _stage(self) -> catalog.GetGameResponse:
+        """The game with what the page shows; defines and opens what is missing."""
+        try:
+            listed = await self._backend.get_game(self._game_id)
+        except ClientError as error:
+            if error.code is not grpc.StatusCode.NOT_FOUND:
+                raise
+            listed = catalog.GetGameResponse(
+                game=catalog.Game(game_id=self._game_id, title="Grandstand United against Rest of the World")
+            )
+        if not any(pulse.pulse_id == PULSE for pulse in listed.game.pulses):
+            listed.game.pulses.append(catalog.Pulse(pulse_id=PULSE, kinds=KINDS))
+            await self._backend.define_game(listed.game)
+            say(f"game {self._game_id} is defined")
+        if not any(board.board_id == BOARD for board in listed.boards):
+            await self._backend.open_board(
+                catalog.Board(
+                    game_id=self._game_id,
+                    board_id=BOARD,
+                    title="Top players",
+                    mode=catalog.BOARD_MODE_SUM,
+                    top=10,
+                )
+            )
+        return listed
+
+
+def say(line: str) -> None:
+    """One line of the log."""
+    print(line, file=sys.stderr, flush=True)
+
+
+async def run(edge: str, mesh: str, game_id: str) -> None:
+    """The demo until SIGTERM or SIGINT."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with open_channel(edge) as edge_channel, open_channel(mesh) as mesh_channel:
+        fans = Fans(edge_channel, game_id, pulse_id=PULSE, kinds=KINDS, board_id=BOARD, random=Random())
+        demo = Demo(Backend(mesh_channel, patience_s=5.0), fans, game_id)
+        tasks = [asyncio.create_task(demo.run()), asyncio.create_task(fans.run())]
+        stopping = asyncio.create_task(stop.wait())
+        done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
+        for task in (*tasks, stopping):
+            task.cancel()
+        await asyncio.gather(*tasks, stopping, return_exceptions=True)
+        await fans.close()
+        for task in done - {stopping}:
+            task.result()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m mesh.crowd.demo", description="Keeps the demo game alive."
+    )
+    parser.add_argument("--edge", default="127.0.0.1:8080", help="where viewers connect")
+    parser.add_argument("--mesh", default="127.0.0.1:8081", help="where the catalog is served")
+    parser.add_argument("--game", default="demo")
+    arguments = parser.parse_args()
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(run(arguments.edge, arguments.mesh, arguments.game))
+
+
+if __name__ == "__main__":
+    main()
