@@ -37,7 +37,7 @@ from grandstand.catalog.v1.catalog_pb2 import (
     Poll,
 )
 from grandstand.internal.v1.internal_pb2 import Block, Control
-from mesh import ids, limits, subjects
+from mesh import ids, limits, subjects, telemetry
 from mesh.bus import PublishPipeline
 from mesh.catalog import CatalogWatch
 from mesh.errors import AlreadyDone, Exhausted, GrandstandError, NotNow, Unavailable
@@ -178,6 +178,7 @@ class CatalogWriter:
                     subjects.events(partition),
                     payload,
                     f"control-{_key(definition)}-{definition.stage}-{partition}",
+                    telemetry.headers(),
                 )
                 for partition in ids.partitions_of(game.game_id, game.spread)
             )
