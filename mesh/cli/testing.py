@@ -1,0 +1,87 @@
+"""`./grandstand test`: pytest on the checkout's tests, from any folder, beside a running mesh.
+
+The command only prepares: it makes sure of a Chromium for the browser tests, then becomes pytest (exec, so
+that signals, exit code and closing line are pytest's own). What the tests' services write stays under
+`.grandstand/test` for the last three runs; a failed run ends by naming the folder, through the hook below,
+which pytest loads from this module.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import typer
+
+from mesh import provision
+
+KEPT_ENV = "PYTEST_DEBUG_TEMPROOT"
+"""pytest's own variable for the folder that tmp_path and its kin live in."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command; what follows `test` goes to pytest as it is, its --help too."""
+    app.command(
+        "test",
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+    )(test)
+
+
+def test(context: typer.Context) -> None:
+    """Run the tests; arguments go to pytest.
+
+    Example: ./grandstand test -k "votes and not browser" -x
+    """
+    if context.args in (["--help"], ["-h"]):
+        typer.echo(context.get_help())
+        raise typer.Exit
+    if find_spec("pytest") is None:
+        _fail("pytest is not installed in this Python; ./grandstand test installs it")
+    _require_browser()
+    root = provision.checkout()
+    kept = root / ".grandstand" / "test"
+    try:
+        kept.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        _fail(f"cannot make {kept}: {error.strerror}")
+    os.environ.setdefault(KEPT_ENV, str(kept))
+    arguments = [from_here(argument, Path.cwd()) for argument in context.args]
+    os.chdir(root)
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "pytest", "-p", "mesh.cli.testing", *arguments])
+
+
+def from_here(argument: str, folder: Path) -> str:
+    """A test's path is meant from where the user stands, and pytest runs in the checkout."""
+    path, separator, within = argument.partition("::")
+    if path.startswith("-") or not (folder / path).exists():
+        return argument
+    return f"{folder / path}{separator}{within}"
+
+
+def _require_browser() -> None:
+    """Name a Chromium for the tests; without one they skip, and under CI nothing runs."""
+    try:
+        path = provision.chromium() or provision.install_chromium()
+    except provision.ProvisionError as error:
+        if os.environ.get("CI"):
+            _fail(f"{error} (the browser tests may not be skipped under CI)")
+        provision.to_stderr(f"the browser tests will be skipped: {error}")
+        return
+    os.environ["CHROMIUM"] = str(path)
+
+
+def _fail(line: str) -> None:
+    provision.to_stderr(line)
+    raise typer.Exit(1)
+
+
+def pytest_terminal_summary(terminalreporter, exitstatus: int) -> None:  # type: ignore[no-untyped-def]
+    """pytest's hook: where to look after a failure."""
+    root = os.environ.get(KEPT_ENV)
+    if not exitstatus or not root:
+        return
+    for latest in sorted(Path(root).glob("pytest-of-*/pytest-current")):
+        terminalreporter.write_line(f"What the tests' services logged: {latest.resolve()}")
