@@ -1,0 +1,1 @@
+"""The command line, `./grandstand COMMAND`: one module for each noun; `app` brings them together."""

@@ -1,0 +1,38 @@
+"""The typer app: every command of every module, and one way for all of them to fail.
+
+A module of this package has `register(app)`, which adds its commands. It imports what is heavy (grpc, nats,
+the generated stubs) inside the commands, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+
+import typer
+
+from mesh.cli.console import one_line_errors
+
+MODULES = ("run", "definitions", "crowd", "testing", "bench")
+"""In the order of `--help`."""
+
+
+def build() -> typer.Typer:
+    app = typer.Typer(
+        name="grandstand",
+        help="The real-time backend for live game streams, on this machine. Start with: ./grandstand up",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    for name in MODULES:
+        if importlib.util.find_spec(f"mesh.cli.{name}") is not None:
+            importlib.import_module(f"mesh.cli.{name}").register(app)
+    return app
+
+
+def main() -> None:
+    with one_line_errors():
+        build()(prog_name="grandstand")

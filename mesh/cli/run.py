@@ -1,0 +1,194 @@
+"""up, down, status: a mesh on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mesh.cli.running import HomeOption, home_of, running_status
+from mesh.supervisor.errors import MeshError
+
+DOWN_WITHIN_S = 60.0
+"""Every grace of every stage, added up, is less."""
+
+
+def register(app: typer.Typer) -> None:
+    app.command(no_args_is_help=False)(up)
+    app.command()(down)
+    app.command()(status)
+
+
+def up(
+    home: HomeOption = None,
+    detach: Annotated[
+        bool,
+        typer.Option("--detach", "-d", help="Return when the mesh is ready; ./grandstand down stops it."),
+    ] = False,
+    demo: Annotated[
+        bool, typer.Option("--demo/--no-demo", help="Run a demo game with a small crowd.")
+    ] = True,
+    host: Annotated[
+        str, typer.Option(help="Where the edge listens; 0.0.0.0 opens it to the network.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The edge's port: the page and the public API.")] = 8080,
+    mesh_port: Annotated[
+        int | None,
+        typer.Option(show_default="8081 or a free one", help="Port of the mesh listener, on loopback."),
+    ] = None,
+    ingest: Annotated[int, typer.Option(help="How many replicas of ingest.")] = 1,
+    gateway: Annotated[int, typer.Option(help="How many replicas of the gateway.")] = 1,
+    traces: Annotated[
+        bool, typer.Option("--traces", help="Start a tracing UI and send traces to it.")
+    ] = False,
+    otlp: Annotated[
+        str | None,
+        typer.Option(
+            envvar="OTEL_EXPORTER_OTLP_ENDPOINT",
+            metavar="URL",
+            help="Send traces to this collector (OTLP over gRPC), such as http://127.0.0.1:4317.",
+        ),
+    ] = None,
+    sync: Annotated[
+        str,
+        typer.Option(
+            metavar="interval|always",
+            help="When NATS syncs to the disk: every two minutes, or before each ack (always; NATS 2.10 or"
+            " newer). A killed process loses nothing either way; always survives a power cut, at a price.",
+        ),
+    ] = "interval",
+    nats: Annotated[
+        str | None, typer.Option(metavar="URL", help="Use this NATS (with JetStream) and start none.")
+    ] = None,
+    redis: Annotated[str | None, typer.Option(metavar="URL", help="Use this Redis and start none.")] = None,
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(help="A web origin that may call the edge (repeatable).", show_default="all"),
+    ] = None,
+    logs: Annotated[
+        bool, typer.Option("--logs/--no-logs", help="Print what the processes log (not with --detach).")
+    ] = True,
+    report_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Start the mesh: NATS, Valkey, Envoy and all services.
+
+    Example: ./grandstand up --ingest 2 --traces
+    """
+    from mesh.cli import starting
+    from mesh.supervisor.plan import Options
+    from mesh.supervisor.session import Request
+
+    if sync not in ("interval", "always"):
+        raise MeshError(f"--sync {sync!r} is neither interval nor always")
+    if traces and otlp:
+        raise MeshError("--traces and --otlp exclude each other: traces go to one place")
+    if otlp and not otlp.startswith(("http://", "https://")):
+        raise MeshError(f"--otlp {otlp!r} is no URL such as http://127.0.0.1:4317")
+    request = Request(
+        home=home_of(home),
+        options=Options(
+            ingest=ingest,
+            gateway=gateway,
+            host=host,
+            demo=demo,
+            otlp=otlp,
+            sync_always=sync == "always",
+            allow_origins=tuple(allow_origin or ("*",)),
+            nats_url=nats,
+            redis_url=redis,
+        ),
+        edge_port=port,
+        mesh_port=mesh_port,
+        traces=traces,
+    )
+    if report_fd is not None:
+        starting.in_background(request, report_fd)
+    elif detach:
+        starting.detached(
+            request, [argument for argument in sys.argv[1:] if argument not in ("--detach", "-d")]
+        )
+    else:
+        starting.in_foreground(request, logs)
+
+
+def down(home: HomeOption = None) -> None:
+    """Stop the mesh: everything drains, and no process is left.
+
+    Example: ./grandstand down
+    """
+    from mesh.supervisor.home import clear_stale, tenant
+
+    place = home_of(home)
+    found = tenant(place)
+    if found is None:
+        raise MeshError(f"no mesh is running in {place.root}")
+    if not found.running:
+        clear_stale(place)
+        raise MeshError(
+            f"no mesh is running in {place.root}: the last one (pid {found.pid}) ended without cleaning up;"
+            " its pid file is cleared"
+        )
+    if found.pid == 0:
+        raise MeshError(f"the mesh in {place.root} is just starting; try again in a moment")
+    _end(found.pid, place.root)
+    print("The mesh is down.")
+
+
+def _end(pid: int, root: Path) -> None:
+    """SIGTERM, and SIGKILL when that is not heard; the kernel takes the children along."""
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except ProcessLookupError:
+        return
+    except PermissionError:
+        raise MeshError(f"the mesh in {root} (pid {pid}) belongs to another user") from None
+    if _gone_within(pid, root, DOWN_WITHIN_S):
+        return
+    os.kill(pid, signal.SIGKILL)
+    if not _gone_within(pid, root, 10.0):
+        raise MeshError(f"the mesh in {root} (pid {pid}) cannot be killed")
+    raise MeshError(f"the mesh in {root} (pid {pid}) did not end within {DOWN_WITHIN_S:g} s and was killed")
+
+
+def _gone_within(pid: int, root: Path, within_s: float) -> bool:
+    """Waits for the lock, which the supervisor holds to its last breath."""
+    from mesh.supervisor.home import Home, tenant
+
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        found = tenant(Home(root))
+        if found is None or not found.running or found.pid != pid:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def status(
+    home: HomeOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show the processes of the mesh and where it is reached.
+
+    Example: ./grandstand status --json
+    """
+    now = running_status(home)
+    if as_json:
+        print(json.dumps(now.as_json()))
+        return
+    from rich.console import Console
+
+    from mesh.cli.progress import status_table
+
+    console = Console(highlight=False)
+    console.print(
+        f"{now.state}: {now.addresses.edge} (mesh {now.addresses.mesh}, pid {now.pid})", soft_wrap=True
+    )
+    if now.addresses.traces_ui:
+        console.print(f"traces: {now.addresses.traces_ui}", soft_wrap=True)
+    console.print(status_table(now))

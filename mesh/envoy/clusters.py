@@ -1,0 +1,134 @@
+"""The services behind Envoy: circuit breakers, outlier detection, health checks.
+
+Health is asked actively, every half second, by the name of the gRPC service. Routing goes to healthy hosts
+only; when not one is left, to all of them (panic at 1 %), so that a lone replica which restarts is found by
+retries as soon as it listens.
+
+Where there is more than one replica, a host that fails its checks also loses its connections: streams on a
+frozen process would hang otherwise, and their clients have somewhere else to go. A lone replica keeps them:
+a process that is slow for two seconds would lose every viewer for nothing.
+
+Outlier detection counts only what Envoy itself saw (connections refused, reset, timed out). Status codes
+never eject: a client earns DEADLINE_EXCEEDED with a position from the future, and must not take a host away
+from others by asking for it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mesh import limits
+from mesh.envoy.config import Endpoint
+from mesh.envoy.routes import seconds
+
+CONNECT_TIMEOUT_S = 1.0
+HEALTH_INTERVAL_S = 0.5
+HEALTH_INTERVAL_DOWN_S = 0.2
+HEALTH_TIMEOUT_S = 1.0
+UNHEALTHY_AFTER = 2
+
+CONNECTIONS_MAX = 1_024
+REQUESTS_PENDING_MAX = 4_096
+REQUESTS_MAX = 25_000
+RETRY_BUDGET_PERCENT = 20.0
+RETRIES_AT_LEAST = 32
+BUFFER_BYTES = 256 * 1024
+EJECTION_S = 2.0
+
+assert REQUESTS_MAX > limits.VIEWERS_MAX + limits.SENDS_PENDING_MAX - 1, "a full gateway is not cut by Envoy"
+
+
+def grpc_cluster(name: str, service: str, endpoints: tuple[Endpoint, ...]) -> dict[str, Any]:
+    """`service` is the gRPC service whose health is asked for."""
+    assert endpoints, f"{name} has no endpoint"
+    return {
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": seconds(CONNECT_TIMEOUT_S),
+        "lb_policy": "LEAST_REQUEST",
+        "common_lb_config": {"healthy_panic_threshold": {"value": 1.0}},
+        "close_connections_on_host_health_failure": len(endpoints) > 1,
+        "per_connection_buffer_limit_bytes": BUFFER_BYTES,
+        "load_assignment": _assignment(name, endpoints),
+        "typed_extension_protocol_options": _HTTP2,
+        "circuit_breakers": {
+            "thresholds": [
+                {
+                    "priority": "DEFAULT",
+                    "max_connections": CONNECTIONS_MAX,
+                    "max_pending_requests": REQUESTS_PENDING_MAX,
+                    "max_requests": REQUESTS_MAX,
+                    "track_remaining": True,
+                    "retry_budget": {
+                        "budget_percent": {"value": RETRY_BUDGET_PERCENT},
+                        "min_retry_concurrency": RETRIES_AT_LEAST,
+                    },
+                }
+            ]
+        },
+        "health_checks": [
+            {
+                "timeout": seconds(HEALTH_TIMEOUT_S),
+                "interval": seconds(HEALTH_INTERVAL_S),
+                "unhealthy_interval": seconds(HEALTH_INTERVAL_DOWN_S),
+                "no_traffic_interval": seconds(HEALTH_INTERVAL_S),
+                "no_traffic_healthy_interval": seconds(HEALTH_INTERVAL_S),
+                "unhealthy_threshold": UNHEALTHY_AFTER,
+                "healthy_threshold": 1,
+                "grpc_health_check": {"service_name": service},
+            }
+        ],
+        "outlier_detection": {
+            "split_external_local_origin_errors": True,
+            "consecutive_local_origin_failure": 3,
+            "enforcing_consecutive_local_origin_failure": 100,
+            "enforcing_local_origin_success_rate": 0,
+            "enforcing_consecutive_5xx": 0,
+            "enforcing_consecutive_gateway_failure": 0,
+            "enforcing_success_rate": 0,
+            "interval": "0.5s",
+            "base_ejection_time": seconds(EJECTION_S),
+            "max_ejection_time": seconds(5 * EJECTION_S),
+            "max_ejection_percent": 50,
+        },
+    }
+
+
+def otlp_cluster(endpoint: Endpoint) -> dict[str, Any]:
+    """The collector of Envoy's own spans. It may be away: spans are dropped then, nothing waits for it."""
+    return {
+        "name": "otlp",
+        "type": "STRICT_DNS",
+        "connect_timeout": seconds(CONNECT_TIMEOUT_S),
+        "load_assignment": _assignment("otlp", (endpoint,)),
+        "typed_extension_protocol_options": _HTTP2,
+    }
+
+
+def _assignment(name: str, endpoints: tuple[Endpoint, ...]) -> dict[str, Any]:
+    return {
+        "cluster_name": name,
+        "endpoints": [
+            {"lb_endpoints": [{"endpoint": {"address": socket_address(endpoint)}} for endpoint in endpoints]}
+        ],
+    }
+
+
+def socket_address(endpoint: Endpoint) -> dict[str, Any]:
+    return {"socket_address": {"address": endpoint.host, "port_value": endpoint.port}}
+
+
+_HTTP2: dict[str, Any] = {
+    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        "explicit_http_config": {
+            "http2_protocol_options": {
+                # Thousands of viewers share one connection to a gateway.
+                "max_concurrent_streams": 65_536,
+                "initial_stream_window_size": 65_536,
+                "initial_connection_window_size": 16 * 1024 * 1024,
+                "connection_keepalive": {"interval": "10s", "timeout": "5s"},
+            }
+        },
+    }
+}

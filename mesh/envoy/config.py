@@ -1,0 +1,42 @@
+"""What varies from mesh to mesh."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where something listens."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class PageFile:
+    """A file of the page: served at `path` (beginning with a slash) from `file`, or from `text`."""
+
+    path: str
+    content_type: str
+    file: str = ""
+    text: str = ""
+    immutable: bool = False
+    """Its name changes with its content: a browser may keep it for good."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnvoyConfig:
+    edge: Endpoint
+    mesh: Endpoint
+    admin: Endpoint
+    replicas: Mapping[str, tuple[Endpoint, ...]]
+    """The endpoints of each service: ingest, aggregate, gateway."""
+    page: tuple[PageFile, ...] = ()
+    allow_origins: tuple[str, ...] = ("*",)
+    """Whose pages may call the edge: exact origins such as "https://example.com", or "*" for all."""
+    otlp: Endpoint | None = None
+    """Where Envoy's own spans go, by OTLP over gRPC without TLS."""
+    connections_max: int = 16_000
+    """Downstream, over both listeners; each costs a file descriptor, and most one more upstream."""

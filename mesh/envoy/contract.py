@@ -1,0 +1,61 @@
+"""The RPCs and what may be retried, read from the protos themselves.
+
+A call is retried by Envoy exactly when its RPC says `idempotency_level` NO_SIDE_EFFECTS or IDEMPOTENT, so the
+contract a client reads and what the mesh does cannot drift apart. Send is among them: its event carries its
+own identity, and is counted once however often it arrives (I2).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor_pb2 import MethodOptions
+
+from grandstand.aggregate.v1 import aggregate_pb2
+from grandstand.catalog.v1 import catalog_pb2
+from grandstand.gateway.v1 import gateway_pb2
+from grandstand.ingest.v1 import ingest_pb2
+
+_SERVED_BY: tuple[tuple[str, ServiceDescriptor], ...] = (
+    ("gateway", gateway_pb2.DESCRIPTOR.services_by_name["GatewayService"]),
+    ("ingest", ingest_pb2.DESCRIPTOR.services_by_name["IngestService"]),
+    ("aggregate", aggregate_pb2.DESCRIPTOR.services_by_name["AggregateService"]),
+    ("aggregate", catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"]),
+)
+
+_EDGE_SERVICES = ("GatewayService", "IngestService", "AggregateService")
+_EDGE_METHODS = ("CatalogService/GetGame",)
+"""Defining, opening and closing is for a game's own backend, on the mesh listener."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rpc:
+    """One RPC: `path` as in HTTP/2's :path, `cluster` the service that serves it."""
+
+    path: str
+    cluster: str
+    streams: bool
+    retryable: bool
+    at_edge: bool
+
+
+def rpcs() -> tuple[Rpc, ...]:
+    return tuple(_rpc(cluster, method) for cluster, service in _SERVED_BY for method in service.methods)
+
+
+def services_of(cluster: str) -> tuple[str, ...]:
+    """The full names of the gRPC services a cluster serves, as its health check names them."""
+    return tuple(service.full_name for served_by, service in _SERVED_BY if served_by == cluster)
+
+
+def _rpc(cluster: str, method: MethodDescriptor) -> Rpc:
+    service = method.containing_service
+    level = method.GetOptions().idempotency_level
+    return Rpc(
+        path=f"/{service.full_name}/{method.name}",
+        cluster=cluster,
+        streams=method.client_streaming or method.server_streaming,
+        retryable=level in (MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT),
+        at_edge=service.name in _EDGE_SERVICES or f"{service.name}/{method.name}" in _EDGE_METHODS,
+    )

@@ -1,0 +1,207 @@
+"""Edge and mesh: what Envoy listens on, and the HTTP filters a request passes.
+
+Order of the filters: health (answers /healthz), cors, grpc_web, router. Both listeners take HTTP/1.1 and h2
+on the same port (codec AUTO). Bytes that are neither get a 400 and a closed connection.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mesh.envoy.clusters import socket_address
+from mesh.envoy.config import EnvoyConfig
+from mesh.envoy.contract import rpcs
+from mesh.envoy.page import FILE_BYTES_MAX, page_route
+from mesh.envoy.routes import health_route, rpc_route, seconds
+
+BUFFER_BYTES = 64 * 1024
+"""What Envoy holds for a connection that does not read: also what a slow viewer can cost (I8)."""
+STREAMS_PER_CONNECTION_MAX = 4_096
+REQUEST_HEADERS_KIB_MAX = 32
+REQUEST_HEADERS_MAX = 64
+CONNECTION_IDLE_S = 300.0
+HEADERS_WITHIN_S = 10.0
+
+_TYPES = "type.googleapis.com/envoy.extensions"
+
+_CORS_REQUEST_HEADERS = (
+    "content-type",
+    "x-grpc-web",
+    "x-user-agent",
+    "grpc-timeout",
+    "grpc-encoding",
+    "grpc-accept-encoding",
+    "connect-protocol-version",
+    "connect-timeout-ms",
+    "traceparent",
+    "tracestate",
+    "authorization",
+)
+_CORS_RESPONSE_HEADERS = ("grpc-status", "grpc-message", "grpc-status-details-bin")
+_CORS_MAX_AGE_S = 7_200
+
+
+def edge_listener(config: EnvoyConfig) -> dict[str, Any]:
+    routes = [rpc_route(rpc) for rpc in rpcs() if rpc.at_edge]
+    routes.append(health_route())
+    routes.extend(page_route(file) for file in config.page)
+    host: dict[str, Any] = {
+        "name": "edge",
+        "domains": ["*"],
+        "routes": routes,
+        "typed_per_filter_config": {"envoy.filters.http.cors": _cors_policy(config.allow_origins)},
+    }
+    filters = [_health_filter(), _cors(), _grpc_web(), _router()]
+    # The client is outside: its address is that of the connection, and it may not claim another.
+    manager = _manager(config, "edge", host, filters) | {"use_remote_address": True}
+    return _listener("edge", config.edge, manager)
+
+
+def mesh_listener(config: EnvoyConfig) -> dict[str, Any]:
+    host = {
+        "name": "mesh",
+        "domains": ["*"],
+        "routes": [*(rpc_route(rpc) for rpc in rpcs()), health_route()],
+    }
+    manager = _manager(config, "mesh", host, [_health_filter(), _router()]) | {"use_remote_address": True}
+    return _listener("mesh", config.mesh, manager)
+
+
+def _listener(name: str, endpoint: Any, manager: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "address": socket_address(endpoint),
+        "per_connection_buffer_limit_bytes": BUFFER_BYTES,
+        "listener_filters_timeout": "5s",
+        "filter_chains": [
+            {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
+        ],
+    }
+
+
+def _manager(
+    config: EnvoyConfig, name: str, virtual_host: dict[str, Any], filters: list[dict[str, Any]]
+) -> dict[str, Any]:
+    manager: dict[str, Any] = {
+        "@type": f"{_TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": name,
+        "codec_type": "AUTO",
+        "server_name": "grandstand",
+        "normalize_path": True,
+        "merge_slashes": True,
+        "path_with_escaped_slashes_action": "REJECT_REQUEST",
+        "common_http_protocol_options": {
+            "idle_timeout": seconds(CONNECTION_IDLE_S),
+            "max_headers_count": REQUEST_HEADERS_MAX,
+        },
+        "http2_protocol_options": {
+            "max_concurrent_streams": STREAMS_PER_CONNECTION_MAX,
+            "initial_stream_window_size": 65_536,
+            "initial_connection_window_size": 1024 * 1024,
+            # A peer that vanished without a word (a phone in a tunnel) is noticed.
+            "connection_keepalive": {"interval": "30s", "timeout": "20s"},
+        },
+        "max_request_headers_kb": REQUEST_HEADERS_KIB_MAX,
+        "request_headers_timeout": seconds(HEADERS_WITHIN_S),
+        # Streams have an idle timeout of their own, see routes; this is for the rest.
+        "stream_idle_timeout": "30s",
+        "delayed_close_timeout": "1s",
+        "generate_request_id": False,
+        "route_config": {
+            "name": name,
+            "max_direct_response_body_size_bytes": FILE_BYTES_MAX,
+            "virtual_hosts": [virtual_host],
+        },
+        "http_filters": filters,
+        "access_log": [_failures_to_stderr()],
+    }
+    if config.otlp is not None:
+        manager["tracing"] = _tracing(name)
+    return manager
+
+
+def _failures_to_stderr() -> dict[str, Any]:
+    """Only what Envoy itself refused or broke off; not clients that left. The supervisor bounds the log."""
+    return {
+        "name": "failures",
+        "filter": {
+            "response_flag_filter": {"flags": ["UH", "UF", "UO", "UT", "URX", "NC", "OM", "RL", "UMSDR"]}
+        },
+        "typed_config": {
+            "@type": f"{_TYPES}.access_loggers.stream.v3.StderrAccessLog",
+            "log_format": {
+                "text_format_source": {
+                    "inline_string": "%START_TIME% %PROTOCOL% %REQ(:METHOD)% %PATH(NQ)% -> %UPSTREAM_HOST%"
+                    " %RESPONSE_CODE% %RESPONSE_FLAGS% grpc=%GRPC_STATUS% %DURATION% ms"
+                    " %UPSTREAM_TRANSPORT_FAILURE_REASON%\n"
+                }
+            },
+        },
+    }
+
+
+def _tracing(name: str) -> dict[str, Any]:
+    """Spans for what passes, under the caller's W3C context; a span for each try upstream tells retries."""
+    return {
+        "random_sampling": {"value": 100.0},
+        "spawn_upstream_span": True,
+        "provider": {
+            "name": "envoy.tracers.opentelemetry",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig",
+                "service_name": f"envoy-{name}",
+                "grpc_service": {"envoy_grpc": {"cluster_name": "otlp"}, "timeout": "1s"},
+            },
+        },
+    }
+
+
+def _health_filter() -> dict[str, Any]:
+    """/healthz: 200 while a gateway and an ingest are healthy, 503 otherwise."""
+    return {
+        "name": "envoy.filters.http.health_check",
+        "typed_config": {
+            "@type": f"{_TYPES}.filters.http.health_check.v3.HealthCheck",
+            "pass_through_mode": False,
+            "cluster_min_healthy_percentages": {"gateway": {"value": 1.0}, "ingest": {"value": 1.0}},
+            "headers": [{"name": ":path", "string_match": {"exact": "/healthz"}}],
+        },
+    }
+
+
+def _cors_policy(origins: tuple[str, ...]) -> dict[str, Any]:
+    any_origin = "*" in origins
+    return {
+        "@type": f"{_TYPES}.filters.http.cors.v3.CorsPolicy",
+        "allow_origin_string_match": [{"safe_regex": {"regex": ".+"}}]
+        if any_origin
+        else [{"exact": origin} for origin in origins],
+        "allow_methods": "GET, POST, OPTIONS",
+        "allow_headers": ", ".join(_CORS_REQUEST_HEADERS),
+        "expose_headers": ", ".join(_CORS_RESPONSE_HEADERS),
+        "max_age": str(_CORS_MAX_AGE_S),
+    }
+
+
+def _cors() -> dict[str, Any]:
+    return {
+        "name": "envoy.filters.http.cors",
+        "typed_config": {"@type": f"{_TYPES}.filters.http.cors.v3.Cors"},
+    }
+
+
+def _grpc_web() -> dict[str, Any]:
+    return {
+        "name": "envoy.filters.http.grpc_web",
+        "typed_config": {"@type": f"{_TYPES}.filters.http.grpc_web.v3.GrpcWeb"},
+    }
+
+
+def _router() -> dict[str, Any]:
+    return {
+        "name": "envoy.filters.http.router",
+        "typed_config": {
+            "@type": f"{_TYPES}.filters.http.router.v3.Router",
+            "suppress_envoy_headers": True,
+        },
+    }

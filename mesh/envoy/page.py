@@ -1,0 +1,109 @@
+"""The page's files as direct responses: Envoy reads them when it starts, and serves them from memory.
+
+So the mesh needs no web server, and a file that is not in the list is not reachable, whatever the path says.
+Names with a hash in them (vite's `assets/`) are immutable; the rest is asked for anew each time.
+
+The content security policy lets the page run its own bundle and talk to its own edge, and nothing else.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+from pathlib import Path
+from typing import Any
+
+from mesh.envoy.config import PageFile
+
+FILE_BYTES_MAX = 4 * 1024 * 1024
+
+_CONTENT_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".json": "application/json",
+    ".map": "application/json",
+    ".svg": "image/svg+xml",
+    ".webmanifest": "application/manifest+json",
+    ".woff2": "font/woff2",
+    ".ico": "image/x-icon",
+    ".txt": "text/plain; charset=utf-8",
+}
+
+_POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        "img-src 'self' data:",
+        # Bars are as wide as their share: styles set on elements.
+        "style-src 'self' 'unsafe-inline'",
+        "object-src 'none'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'self'",
+    )
+)
+
+_SECURITY_HEADERS = {
+    "content-security-policy": _POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+}
+
+MISSING = PageFile(
+    path="/",
+    content_type=_CONTENT_TYPES[".html"],
+    text="<!doctype html><title>Grandstand</title><p>The mesh runs. The page itself is not built:"
+    " web/dist has no index.html.\n",
+)
+
+
+def page_files(dist: Path) -> tuple[PageFile, ...]:
+    """Every file of a built page, in the order of their paths; `index.html` is also served at "/".
+
+    Raises ValueError for a file beyond FILE_BYTES_MAX, OSError when the folder cannot be read.
+    """
+    if not (dist / "index.html").is_file():
+        return (MISSING,)
+    found = []
+    for file in sorted(path for path in dist.rglob("*") if path.is_file()):
+        if (size := file.stat().st_size) > FILE_BYTES_MAX:
+            raise ValueError(f"{file} has {size} bytes, a file of the page may have {FILE_BYTES_MAX}")
+        path = "/" + file.relative_to(dist).as_posix()
+        immutable = path.startswith("/assets/")
+        served = PageFile(path, content_type(file.name), file=str(file.resolve()), immutable=immutable)
+        if path == "/index.html":
+            found.append(PageFile("/", served.content_type, file=served.file))
+        found.append(served)
+    return tuple(found)
+
+
+def content_type(name: str) -> str:
+    """Of a file by its name; not from the machine's own table for what the page is made of."""
+    known = _CONTENT_TYPES.get(Path(name).suffix.lower())
+    return known or mimetypes.guess_type(name)[0] or "application/octet-stream"
+
+
+def page_route(page: PageFile) -> dict[str, Any]:
+    headers = {
+        "content-type": page.content_type,
+        "cache-control": "public, max-age=31536000, immutable" if page.immutable else "no-cache",
+        **_SECURITY_HEADERS,
+    }
+    return {
+        "match": {"path": page.path, "headers": [_GET_OR_HEAD]},
+        "direct_response": {
+            "status": 200,
+            "body": {"filename": page.file} if page.file else {"inline_string": page.text},
+        },
+        "response_headers_to_add": [
+            {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+            for key, value in headers.items()
+        ],
+    }
+
+
+_GET_OR_HEAD = {
+    "name": ":method",
+    "string_match": {"safe_regex": {"regex": "GET|HEAD"}},
+}

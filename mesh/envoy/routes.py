@@ -1,0 +1,73 @@
+"""Which RPC goes where, for how long, and whether it is retried.
+
+Every RPC has an exact route of its own; what is not named is not reachable. Streams have no timeout and no
+maximal life, only an idle timeout longer than the heartbeat. Unary calls get `UNARY_TIMEOUT_S`, longer than
+ingest's publish deadline and a read barrier: who gave up, and why, is said by the service.
+
+Retries act on what happens before a response: a connection that fails, a stream that is refused or reset, a
+gRPC UNAVAILABLE in the response headers. An established stream is resumed by its client.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mesh import limits
+from mesh.envoy.contract import Rpc
+
+STREAM_IDLE_S = 75.0
+UNARY_TIMEOUT_S = 10.0
+RETRIES_MAX = 4
+RETRY_BACKOFF_FIRST_S = 0.025
+RETRY_BACKOFF_MAX_S = 0.5
+
+assert STREAM_IDLE_S > 3 * limits.HEARTBEAT_S, "a heartbeat or two may be late"
+assert UNARY_TIMEOUT_S > 1.5 * limits.PUBLISH_DEADLINE_S, "ingest answers first"
+assert UNARY_TIMEOUT_S > 1.5 * limits.BARRIER_S, "the barrier answers first"
+
+HEALTH_PATH = "/grpc.health.v1.Health/Check"
+
+
+def seconds(value: float) -> str:
+    """A protobuf Duration in JSON."""
+    return f"{value:.9f}".rstrip("0").rstrip(".") + "s"
+
+
+def rpc_route(rpc: Rpc) -> dict[str, Any]:
+    action: dict[str, Any] = {"cluster": rpc.cluster}
+    if rpc.streams:
+        action |= {"timeout": "0s", "idle_timeout": seconds(STREAM_IDLE_S)}
+    else:
+        action |= {"timeout": seconds(UNARY_TIMEOUT_S)}
+    if rpc.retryable:
+        action["retry_policy"] = _RETRY_POLICY
+    return {"match": {"path": rpc.path}, "route": action, "decorator": {"operation": rpc.path.lstrip("/")}}
+
+
+def health_route() -> dict[str, Any]:
+    """gRPC health of the mesh as a client sees it: the gateway's."""
+    return {
+        "match": {"path": HEALTH_PATH},
+        "route": {"cluster": "gateway", "timeout": "2s", "retry_policy": _RETRY_POLICY},
+    }
+
+
+_RETRY_POLICY: dict[str, Any] = {
+    "retry_on": "connect-failure,refused-stream,reset,unavailable",
+    "num_retries": RETRIES_MAX,
+    "retry_back_off": {
+        "base_interval": seconds(RETRY_BACKOFF_FIRST_S),
+        "max_interval": seconds(RETRY_BACKOFF_MAX_S),
+    },
+    "retry_host_predicate": [
+        {
+            "name": "envoy.retry_host_predicates.previous_hosts",
+            "typed_config": {
+                "@type": "type.googleapis.com/"
+                "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
+            },
+        }
+    ],
+    # With one replica the previous host is the only one, and is tried again.
+    "host_selection_retry_max_attempts": 3,
+}

@@ -1,0 +1,316 @@
+"""One `up`, from the lock to the last process gone: checks first, then files, then the supervisor.
+
+Everything that can be refused is refused before anything is started: a mesh that runs already, a disk nearly
+full, a port that is taken, a program that is missing. Each is a MeshError (or a ProvisionError) of one line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mesh import ports as ports_of
+from mesh import provision
+from mesh.envoy.page import page_files
+from mesh.supervisor import logfile, status
+from mesh.supervisor.errors import MeshError, from_os
+from mesh.supervisor.home import Home, Lock
+from mesh.supervisor.lifecycle import Policy
+from mesh.supervisor.plan import REPLICAS_MAX, Options, Plan, PortPlan, Programs, plan, service_names
+from mesh.supervisor.status import MeshStatus
+from mesh.supervisor.supervisor import StartFailed, Supervisor
+
+EDGE_PORT = 8080
+MESH_PORT = 8081
+DESCRIPTORS_PER_CONNECTION = 1.25
+"""Viewers share upstream connections; the rest of a process' descriptors are for those and for files."""
+TICK_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What `up` was asked for. A mesh port of None means MESH_PORT, or any other when that is taken."""
+
+    home: Home
+    options: Options = field(default_factory=Options)
+    edge_port: int = EDGE_PORT
+    mesh_port: int | None = None
+    traces: bool = False
+
+
+@dataclass(slots=True)
+class Watcher:
+    """Who is told. All are called from the loop."""
+
+    on_status: Callable[[MeshStatus], None] = lambda status: None
+    on_line: Callable[[str, str], None] = lambda name, line: None
+    on_note: Callable[[str], None] = lambda line: None
+    on_tick: Callable[[], None] = lambda: None
+    """Every TICK_S while the mesh starts: rich's own refreshing needs a thread, and we fork."""
+
+
+def run(request: Request, watcher: Watcher) -> None:
+    """Runs a mesh until SIGINT, SIGTERM or SIGHUP; a second one ends it without grace. Raises MeshError."""
+    for name, count in (("--ingest", request.options.ingest), ("--gateway", request.options.gateway)):
+        if not 1 <= count <= REPLICAS_MAX:
+            raise MeshError(f"{name} {count} is outside 1 to {REPLICAS_MAX}")
+    home = request.home
+    home.create()
+    lock = Lock(home)
+    claims = ports_of.Ports()
+    try:
+        if lock.stale_pid is not None:
+            watcher.on_note(
+                f"the mesh in {home.root} (pid {lock.stale_pid}) ended without cleaning up;"
+                " its pid file is cleared"
+            )
+        home.require_free()
+        programs = _programs(request)
+        ports = _ports(request, claims)
+        mesh = _plan(request, programs, ports)
+        _write_files(mesh)
+        asyncio.run(_supervise(request, mesh, watcher))
+    finally:
+        claims.close()
+        lock.release()
+
+
+def _programs(request: Request) -> Programs:
+    """Raises provision.ProvisionError for what is missing."""
+    options = request.options
+    nats = None if options.nats_url else provision.nats_server()
+    if nats is not None and options.sync_always:
+        _require_sync_always(nats)
+    return Programs(
+        python=Path(sys.executable),
+        nats=nats,
+        valkey=None if options.redis_url else provision.valkey_server(),
+        envoy=provision.envoy(),
+        traces=_dashboard() if request.traces else None,
+    )
+
+
+def _require_sync_always(nats: Path) -> None:
+    answer = subprocess.run(
+        [nats, "--version"], capture_output=True, text=True, timeout=20, check=False
+    ).stdout
+    version = answer.rpartition("v")[2].strip()
+    if tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) < (2, 10):
+        raise MeshError(
+            f"--sync always needs nats-server 2.10 or newer, {nats} is {version}; name another by NATS_SERVER"
+        )
+
+
+def _dashboard() -> Path:
+    """The dashboard program inside the tracing UI, which unpacks itself once into a home of its own.
+
+    The dashboard is then run directly: its launcher would look for updates on the network at each start and
+    keep the dashboard as a grandchild that no supervisor can tie to its own life.
+    """
+    launcher = provision.aspire()
+    unpacked = launcher.parent / "home"
+    found = _newest_dashboard(unpacked)
+    if found is None:
+        unpacked.mkdir(exist_ok=True)
+        environment = {**os.environ, "HOME": str(unpacked), "DOTNET_SYSTEM_GLOBALIZATION_INVARIANT": "1"}
+        command = [str(launcher), "setup", "--non-interactive", "--nologo"]
+        try:
+            done = subprocess.run(
+                command, env=environment, capture_output=True, text=True, timeout=300, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise MeshError(f"the tracing UI cannot be unpacked by {launcher}: {error}") from None
+        found = _newest_dashboard(unpacked)
+        if found is None:
+            said = (done.stderr or done.stdout).strip().splitlines() or ["nothing"]
+            raise MeshError(f"the tracing UI cannot be unpacked by {launcher}, which said: {said[-1]}")
+    return found
+
+
+def _newest_dashboard(unpacked: Path) -> Path | None:
+    found = list(unpacked.glob(".aspire/versions/*/managed/aspire-managed"))
+    return max(found, key=lambda path: path.stat().st_mtime) if found else None
+
+
+def _ports(request: Request, claims: ports_of.Ports) -> PortPlan:
+    options = request.options
+    _require_free_port(options.host, request.edge_port, "--port")
+    mesh = request.mesh_port
+    if mesh is not None:
+        _require_free_port("127.0.0.1", mesh, "--mesh-port")
+    elif request.edge_port != MESH_PORT and ports_of.is_free("127.0.0.1", MESH_PORT):
+        mesh = MESH_PORT
+    try:
+        return PortPlan(
+            edge=request.edge_port,
+            mesh=mesh or claims.take(),
+            envoy_admin=claims.take(),
+            nats=claims.take(),
+            nats_monitor=claims.take(),
+            valkey=claims.take(),
+            services={name: claims.take() for name in service_names(options)},
+            traces_ui=claims.take(),
+            otlp_grpc=claims.take(),
+            otlp_http=claims.take(),
+        )
+    except ports_of.NoPort as error:
+        raise MeshError(str(error)) from None
+
+
+def _require_free_port(host: str, port: int, option: str) -> None:
+    if not 0 < port < 65_536:
+        raise MeshError(f"{option} {port} is no port; give one from 1 to 65535")
+    try:
+        if ports_of.is_free(host, port):
+            return
+    except OSError as error:
+        raise MeshError(
+            f"cannot listen on {host}:{port} ({error.strerror}); give another --host or {option}"
+        ) from None
+    holder = ports_of.holder(port)
+    raise MeshError(
+        f"port {port} on {host} is taken{f' by {holder}' if holder else ''};"
+        f" give another one with {option}, or stop what holds it"
+    )
+
+
+def _plan(request: Request, programs: Programs, ports: PortPlan) -> Plan:
+    checkout = provision.checkout()
+    try:
+        page = page_files(checkout / "web" / "dist")
+    except (OSError, ValueError) as error:
+        raise MeshError(f"the page cannot be served: {error}") from None
+    descriptors = _raise_descriptor_limit()
+    return plan(
+        request.options,
+        programs,
+        ports,
+        request.home,
+        checkout,
+        page,
+        connections_max=max(256, int((descriptors - 512) / DESCRIPTORS_PER_CONNECTION)),
+        # Envoy shares the machine with the services it fronts.
+        concurrency=max(1, min(8, (os.cpu_count() or 1) // 2)),
+    )
+
+
+def _raise_descriptor_limit() -> int:
+    """To the hard limit, for this process and its children; answers what they have."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (OSError, ValueError):
+        return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return wanted
+
+
+def _write_files(mesh: Plan) -> None:
+    for path, text in mesh.files.items():
+        try:
+            path.write_text(text)
+        except OSError as error:
+            raise from_os(error, f"write {path}") from None
+
+
+async def _supervise(request: Request, mesh: Plan, watcher: Watcher) -> None:
+    session = _Session(request, mesh, watcher)
+    await session.run()
+
+
+class _Session:
+    """The supervisor together with its signals and its status file."""
+
+    def __init__(self, request: Request, mesh: Plan, watcher: Watcher, policy: Policy | None = None) -> None:
+        self._home = request.home
+        self._mesh = mesh
+        self._watcher = watcher
+        self._dirty = asyncio.Event()
+        self._status_unwritable = False
+        self._ticking = True
+        try:
+            self._supervisor = Supervisor(
+                mesh.processes, request.home, self._dirty.set, watcher.on_line, policy
+            )
+        except OSError as error:
+            raise from_os(error, f"open the logs in {request.home.logs}") from None
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, self._on_signal)
+        # The first write tells whether the disk takes it at all.
+        try:
+            self._write_status()
+        except OSError as error:
+            raise from_os(error, f"write {self._home.status}") from None
+        teller = asyncio.create_task(self._tell())
+        try:
+            await self._supervisor.run()
+        except StartFailed as failed:
+            raise self._explained(failed) from None
+        finally:
+            teller.cancel()
+            self._tell_once()
+
+    def _on_signal(self) -> None:
+        if self._supervisor.stopping:
+            self._watcher.on_note("killing what is left")
+            self._supervisor.kill()
+        else:
+            self._supervisor.stop()
+        self._dirty.set()
+
+    def _status(self) -> MeshStatus:
+        ready = self._supervisor.ready.is_set()
+        state = "stopping" if self._supervisor.stopping else "ready" if ready else "starting"
+        return MeshStatus(
+            pid=os.getpid(),
+            home=str(self._home.root),
+            state=state,
+            addresses=self._mesh.addresses,
+            services=self._supervisor.statuses(),
+        )
+
+    def _write_status(self) -> MeshStatus:
+        now = self._status()
+        status.write(self._home.status, now)
+        return now
+
+    async def _tell(self) -> None:
+        """Writes the status after each change; changes of the same turn of the loop are one."""
+        while True:
+            try:
+                async with asyncio.timeout(TICK_S if self._ticking else None):
+                    await self._dirty.wait()
+            except TimeoutError:
+                self._watcher.on_tick()
+                continue
+            self._dirty.clear()
+            self._tell_once()
+
+    def _tell_once(self) -> None:
+        try:
+            now = self._write_status()
+            self._status_unwritable = False
+        except OSError as error:
+            # A running mesh goes on: its status is stale, and its user is told once.
+            now = self._status()
+            if not self._status_unwritable:
+                self._status_unwritable = True
+                self._watcher.on_note(str(from_os(error, f"write {self._home.status}")))
+        self._ticking = not now.settled
+        self._watcher.on_status(now)
+
+    def _explained(self, failed: StartFailed) -> MeshError:
+        log = self._home.log(failed.name)
+        last = logfile.tail(log, 1)
+        said = f"; it said: {last[0].strip()[:300]}" if last else ""
+        return MeshError(f"the mesh did not start: {failed.name} {failed.reason}{said} (log: {log})")

@@ -1,0 +1,92 @@
+"""What `run/status.json` says: written at each change, whole or not at all, read by every other command."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where a mesh is reached. `edge` is a URL, `mesh` host:port; the page is served at `edge`."""
+
+    edge: str
+    mesh: str
+    nats: str
+    redis: str
+    otlp: str | None
+    traces_ui: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStatus:
+    """One process. `detail` is for a person: what it waits for, or why it last ended."""
+
+    name: str
+    pid: int | None
+    state: str
+    restarts: int
+    address: str
+    log: str
+    detail: str
+    ready_after_s: float | None
+    optional: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MeshStatus:
+    """`state`: starting, ready (every process was ready at once, once), stopping. `error` ends a start."""
+
+    pid: int
+    home: str
+    state: str
+    addresses: Addresses
+    services: tuple[ServiceStatus, ...]
+    error: str | None = None
+
+    @property
+    def settled(self) -> bool:
+        """It is ready, and what is optional is ready or has failed at least once."""
+        return self.state != "starting" and not any(s.state == "starting" for s in self.services)
+
+    def as_json(self) -> dict[str, Any]:
+        fields = asdict(self)
+        return {**fields.pop("addresses"), **fields}
+
+
+def from_json(value: dict[str, Any]) -> MeshStatus:
+    """Raises KeyError or TypeError for what `as_json` did not write."""
+    names = Addresses.__dataclass_fields__
+    return MeshStatus(
+        pid=value["pid"],
+        home=value["home"],
+        state=value["state"],
+        addresses=Addresses(**{name: value[name] for name in names}),
+        services=tuple(ServiceStatus(**service) for service in value["services"]),
+        error=value["error"],
+    )
+
+
+def write(path: Path, status: MeshStatus) -> None:
+    """Beside its place and renamed into it: a reader sees the old or the new. Raises OSError.
+
+    Not synced to the disk: after a power cut there is no mesh whose status it could be.
+    """
+    beside = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        beside.write_text(json.dumps(status.as_json(), indent=2) + "\n")
+        beside.replace(path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def read(path: Path) -> MeshStatus | None:
+    """None when there is none, or it is not from this version."""
+    try:
+        return from_json(json.loads(path.read_text()))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
