@@ -15,6 +15,9 @@ const POLICY = [
   "form-action 'none'",
 ].join("; ");
 
+// Names that a release keeps, so that a cache, a proxy or the edge's list of files may know them.
+const STABLE_NAMES: Record<string, string> = { css: "app.css", woff2: "archivo.woff2" };
+
 function contentSecurityPolicy(): Plugin {
   return {
     name: "content-security-policy",
@@ -40,7 +43,7 @@ export default defineConfig({
       output: {
         entryFileNames: "app.js",
         chunkFileNames: "app-[name].js",
-        assetFileNames: (asset) => (asset.names.some((name) => name.endsWith(".css")) ? "app.css" : "[name][extname]"),
+        assetFileNames: (asset) => STABLE_NAMES[(asset.names[0] ?? "").replace(/.*\./, "")] ?? "[name][extname]",
       },
     },
   },

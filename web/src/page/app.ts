@@ -1,0 +1,232 @@
+/**
+ * Wires the page: what the server tells goes into the model, what the model says goes on screen.
+ *
+ * Everything is shown in the task in which it arrived: at most 20 updates a second come, and a
+ * frame's wait would be the greater part of the latency.
+ */
+import { Code } from "@connectrpc/connect";
+import type { Announcement } from "../gen/grandstand/notify/v1/notify_pb";
+import { type Connection, connect, followPresence, type Session, type Subscription } from "../grandstand";
+import { browserStorage, keepActor, keptActor } from "./actor";
+import { Ballot } from "./ballot";
+import { BoardCard } from "./board-card";
+import { Bursts } from "./bursts";
+import { CatalogWatch } from "./catalog-watch";
+import { byId, set, setText } from "./dom";
+import { Earlier } from "./earlier";
+import { nothingYet, unknownGame } from "./empty";
+import { Indicator } from "./indicator";
+import { GameModel, type PollView } from "./model";
+import { NameDialog } from "./name-dialog";
+import { PollCard } from "./poll-card";
+import { Reactions } from "./reactions";
+import { Sky } from "./sky";
+import { Toasts } from "./toasts";
+
+const TICK_MS = 250;
+const SAMPLE_MS = 500;
+const BOARDS_MAX = 3;
+const LIVE_POLLS_MAX = 4;
+
+export class App {
+  readonly #model: GameModel;
+  readonly #session: Session;
+  readonly #subscription: Subscription;
+  readonly #catalog: CatalogWatch;
+  readonly #indicator = new Indicator(byId("connection"));
+  readonly #toasts = new Toasts(byId("toasts"));
+  readonly #earlier = new Earlier(byId("earlier"), byId("earlier-list"));
+  readonly #reactions: Reactions;
+  readonly #bursts = new Map<string, Bursts>();
+  readonly #storage = browserStorage();
+  #ballot: Ballot;
+  #cards: PollCard[] = [];
+  #boards: BoardCard[] = [];
+  #unknown: string | undefined;
+  #named = false;
+
+  constructor(server: string, gameId: string) {
+    const stand = connect(server);
+    this.#model = new GameModel(gameId);
+    this.#session = stand.session();
+    this.#ballot = this.#newBallot(keptActor(this.#storage));
+    this.#reactions = new Reactions(byId("dock"), new Sky(byId("sky"), SAMPLE_MS), (pulseId, kind) => this.#react(pulseId, kind));
+    this.#subscription = stand.subscribe({
+      gameId,
+      positions: () => this.#ballot.unseen(),
+      onTopics: (changed, atMs) => this.#onTopics(changed, atMs),
+      onAnnouncement: (announcement) => this.#onAnnouncement(announcement),
+      onConnection: (connection) => this.#onConnection(connection),
+    });
+    followPresence(this.#subscription);
+    this.#catalog = new CatalogWatch(
+      () => stand.game(gameId),
+      (answer) => {
+        this.#model.takeCatalog(answer);
+        this.#named = true;
+        this.#unknown = undefined;
+        if (this.#subscription.connection.phase === "refused") this.#subscription.open();
+        this.#show();
+      },
+      (message) => this.#onUnknown(message),
+    );
+    this.#catalog.refresh();
+    this.#session.warm().catch(() => undefined); // The first vote asks again, and says what is wrong.
+    const dialog = new NameDialog((name) => this.#rename(name));
+    byId("actor").addEventListener("click", () => dialog.ask(this.#ballot.actorId));
+    document.addEventListener("keydown", (event) => this.#onKey(event));
+    setInterval(() => this.#tick(), TICK_MS);
+    setInterval(() => this.#reactions.sample(), SAMPLE_MS);
+    this.#show();
+  }
+
+  #newBallot(actorId: string): Ballot {
+    const labelOf = (pollId: string, optionId: string) =>
+      this.#polls().find((poll) => poll.pollId === pollId)?.options.find((option) => option.optionId === optionId)?.label ?? optionId;
+    const ballot: Ballot = new Ballot(this.#session, this.#model.gameId, actorId, this.#storage, labelOf, (_, vote) => {
+      // A vote made under an earlier name may still be answered.
+      if (this.#ballot !== ballot) return;
+      if (vote.state === "counted" && vote.tookMs !== undefined) this.#indicator.took(vote.tookMs);
+      this.#showPolls();
+    });
+    setText(byId("actor"), actorId);
+    set(byId("actor"), { "aria-label": `You are ${actorId}. Change your name`, title: "Change your name" });
+    return ballot;
+  }
+
+  #rename(name: string): void {
+    if (name === this.#ballot.actorId) return;
+    keepActor(this.#storage, name);
+    this.#ballot = this.#newBallot(name);
+    this.#show();
+    this.#toasts.say("Hello", `You now play as ${name}.`);
+  }
+
+  #onTopics(changed: readonly string[], atMs: number): void {
+    this.#show(changed);
+    for (const topic of changed) {
+      if (topic.startsWith("poll/")) this.#ballot.saw(topic.slice(5), this.#subscription.screen.states.get(topic)?.cursor, atMs);
+    }
+    this.#catalog.unnamed(this.#model.unnamed(this.#subscription.screen.states));
+  }
+
+  #onAnnouncement(announcement: Announcement): void {
+    this.#model.takeAnnouncement(announcement);
+    const { news } = announcement;
+    if (news.case === "pollOpened") this.#toasts.say("New poll", news.value.question);
+    if (news.case === "pollClosed") this.#toasts.say("Poll closed", news.value.question);
+    if (news.case === "boardOpened") this.#toasts.say("New leaderboard", news.value.title);
+    if (news.case === "boardClosed") this.#toasts.say("Leaderboard closed", news.value.title);
+    this.#show();
+  }
+
+  #onConnection(connection: Connection): void {
+    this.#indicator.show(connection);
+    if (connection.phase === "refused") {
+      if (connection.code === Code.NotFound || connection.code === Code.InvalidArgument) this.#onUnknown(connection.message);
+      this.#catalog.refresh();
+    }
+    this.#tick();
+  }
+
+  #onUnknown(message: string): void {
+    this.#unknown = message;
+    this.#show();
+  }
+
+  #react(pulseId: string, kind: string): void {
+    const bursts =
+      this.#bursts.get(pulseId) ??
+      new Bursts((it, count) =>
+        this.#session.react(this.#model.gameId, this.#ballot.actorId, pulseId, it, count).then(
+          () => undefined,
+          () => undefined, // A reaction is shed, never a reason to interrupt; the indicator tells of a lost connection.
+        ),
+      );
+    this.#bursts.set(pulseId, bursts);
+    bursts.tap(kind);
+  }
+
+  #onKey(event: KeyboardEvent): void {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || event.defaultPrevented) return;
+    if (event.target instanceof HTMLInputElement || document.querySelector("dialog[open]")) return;
+    if (/^[1-9]$/.test(event.key)) {
+      const focused = this.#cards.find((card) => card.element.contains(document.activeElement));
+      (focused ?? this.#cards[0])?.choose(Number(event.key) - 1, event.timeStamp);
+      return;
+    }
+    const kind = this.#reactions.byKey(event.key);
+    if (kind !== undefined) this.#reactions.tap(kind);
+  }
+
+  #tick(): void {
+    const nowMs = performance.now();
+    this.#indicator.tick(nowMs, this.#subscription.screen.behind.size > 0);
+    for (const card of this.#cards) card.tick(this.#subscription.clock.at(nowMs));
+  }
+
+  #polls(): PollView[] {
+    return this.#model.polls(this.#subscription.screen.states);
+  }
+
+  /** Shows everything, or what these topics touch. */
+  #show(changed?: readonly string[]): void {
+    const touches = (kind: string) => changed === undefined || changed.some((topic) => topic.startsWith(kind));
+    const states = this.#subscription.screen.states;
+    if (changed === undefined) {
+      setText(byId("title"), this.#model.title);
+      document.title = `${this.#model.title} · Grandstand`;
+    }
+    if (touches("poll/")) this.#showPolls();
+    if (touches("board/")) this.#showBoards();
+    if (touches("pulse/")) this.#reactions.show(this.#model.pulses(states)[0]);
+  }
+
+  #showPolls(): void {
+    const polls = this.#polls();
+    // The newest poll stays in front after it closed, until the next one opens.
+    const live = polls.filter((poll, i) => i === 0 || poll.phase === "open").slice(0, LIVE_POLLS_MAX);
+    const front = live.find((poll) => poll.phase === "open") ?? live[0];
+    const shown = front ? [front, ...live.filter((poll) => poll !== front && poll.phase === "open")] : [];
+    const cards = shown.map((poll, i) => this.#card(poll.pollId, i === 0));
+    if (cards.length !== this.#cards.length || cards.some((card, i) => card !== this.#cards[i])) {
+      this.#cards = cards;
+      byId("polls").replaceChildren(...cards.map((card) => card.element));
+    }
+    cards.forEach((card, i) => {
+      const poll = shown[i];
+      if (poll) card.show(poll, this.#ballot.get(poll.pollId));
+    });
+    this.#earlier.show(polls.filter((poll) => !shown.includes(poll)));
+    this.#showEmpty(polls.length === 0);
+    this.#tick();
+  }
+
+  #card(pollId: string, front: boolean): PollCard {
+    const known = this.#cards.find((card) => card.pollId === pollId && card.hasStand === front);
+    return known ?? new PollCard(pollId, front, (poll, option, atMs) => this.#ballot.cast(poll, option, atMs));
+  }
+
+  #showBoards(): void {
+    const boards = this.#model.boards(this.#subscription.screen.states).slice(0, BOARDS_MAX);
+    const cards = boards.map((board) => this.#boards.find((card) => card.boardId === board.boardId) ?? new BoardCard(board.boardId));
+    if (cards.length !== this.#boards.length || cards.some((card, i) => card !== this.#boards[i])) {
+      this.#boards = cards;
+      byId("boards").replaceChildren(...cards.map((card) => card.element));
+    }
+    cards.forEach((card, i) => {
+      const board = boards[i];
+      if (board) card.show(board, this.#ballot.actorId);
+    });
+  }
+
+  #showEmpty(noPolls: boolean): void {
+    const empty = byId("empty");
+    const state = this.#unknown !== undefined ? "unknown" : noPolls && this.#named ? "quiet" : "";
+    set(document.body, { "data-empty": state || undefined });
+    empty.hidden = state === "";
+    if (empty.getAttribute("data-state") === state) return;
+    set(empty, { "data-state": state });
+    empty.replaceChildren(...(state === "unknown" ? unknownGame(this.#model.gameId, this.#unknown ?? "") : state === "quiet" ? nothingYet() : []));
+  }
+}
