@@ -75,12 +75,14 @@ def up(
         bool, typer.Option("--logs/--no-logs", help="Print what the processes log (not with --detach).")
     ] = True,
     report_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
+    end_with_parent: Annotated[bool, typer.Option("--end-with-parent", hidden=True)] = False,
 ) -> None:
     """Start the mesh: NATS, Valkey, Envoy and all services.
 
     Example: ./grandstand up --ingest 2 --traces
     """
     from mesh.cli import starting
+    from mesh.supervisor.child import end_with_parent_process
     from mesh.supervisor.plan import Options
     from mesh.supervisor.session import Request
 
@@ -107,6 +109,8 @@ def up(
         mesh_port=mesh_port,
         traces=traces,
     )
+    if end_with_parent:
+        end_with_parent_process(signal.SIGTERM)
     if report_fd is not None:
         starting.in_background(request, report_fd)
     elif detach:

@@ -41,6 +41,15 @@ def _leash() -> Callable[[], None]:
     return bind
 
 
+def end_with_parent_process(number: signal.Signals) -> None:
+    """Has the kernel send `number` to this process when its parent dies, where the kernel can (Linux).
+
+    For a mesh that belongs to a test run: whatever ends the run ends the mesh.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
+
+
 class Child:
     """A started process. `output` is its pipe, to be read without blocking until it answers b""."""
 

@@ -1,0 +1,17 @@
+"""What tests share: one mesh for each run (and for each worker of a parallel run)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.mesh_fixture import RunningMesh, running
+
+
+@pytest.fixture(scope="session")
+def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningMesh]:
+    """A mesh of two ingests and two gateways, shared by all tests that leave its processes alone."""
+    home = tmp_path_factory.mktemp("mesh") / "a home with spaces"
+    with running(home, "--ingest", "2", "--gateway", "2") as started:
+        yield started
