@@ -128,6 +128,9 @@ class Publisher:
         self._room: deque[asyncio.Future[None]] = deque()
         self._work = asyncio.Event()
         self._settled = asyncio.Event()
+        # Set when the first stream stands, or none ever will.
+        self._stands = asyncio.Event()
+        self._broke = ""
         self._closing = False
         self._lost: ClientError | None = None
         self._session: asyncio.Task[None] | None = None
@@ -192,6 +195,18 @@ class Publisher:
         """Sends one event and waits until it is stored. Raises Refused or SessionLost."""
         return await (await self.submit(event))
 
+    async def connected(self, timeout_s: float) -> None:
+        """Waits until the first stream stands. Raises SessionLost, or ClientError after `timeout_s`."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._stands.wait()
+        except TimeoutError:
+            raise ClientError(
+                grpc.StatusCode.UNAVAILABLE, f"no session after {timeout_s:g} s; {self._broke or 'no answer'}"
+            ) from None
+        if self._lost is not None:
+            raise self._lost
+
     async def drain(self, timeout_s: float | None = None) -> int:
         """Waits until every event is settled, at most `timeout_s`; returns how many are not."""
         try:
@@ -230,6 +245,7 @@ class Publisher:
                 if error.code() in FINAL:
                     self._fail(SessionLost(error.code(), error.details() or "no details"))
                     return
+                self._broke = f"the last attempt ended {error.code().name}: {error.details()}"
             except _Restart as restart:
                 after_s = restart.after_s
             except ValueError as error:
@@ -294,6 +310,7 @@ class Publisher:
             self._batch_events_max = welcome.batch_events_max or BATCH_EVENTS_AT_FIRST
             self._batch_bytes_max = (welcome.message_bytes_max or BATCH_BYTES_AT_FIRST) - ENVELOPE_BYTES
             stream.welcomed.set()
+            self._stands.set()
             self._wake_waiters()
         elif kind == "drain":
             stream.draining = True
@@ -373,6 +390,7 @@ class Publisher:
         for pending, _ in self._outbox.abandon():
             _set_error(pending.receipt, error)
         self._settled.set()
+        self._stands.set()
         self._wake_waiters()
 
 

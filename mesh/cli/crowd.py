@@ -1,0 +1,270 @@
+"""send, simulate, replay: events into a running mesh, one or many."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mesh.cli.running import HomeOption, running_mesh
+from mesh.cli.speaking import GameOption, JsonOption, default_actor, spoken
+from mesh.supervisor.errors import MeshError
+
+if TYPE_CHECKING:
+    from grandstand.event.v1.event_pb2 import Event
+    from mesh.client import Receipt
+
+ANSWER_S = 10.0
+
+ActorOption = Annotated[
+    str | None, typer.Option("--actor", metavar="ID", help="Who acts.", show_default="you")
+]
+
+
+EdgeOption = Annotated[
+    str | None, typer.Option(metavar="HOST:PORT", help="Another edge.", show_default="the mesh of --home")
+]
+MeshOption = Annotated[
+    str | None,
+    typer.Option(metavar="HOST:PORT", help="Its mesh listener.", show_default="the mesh of --home"),
+]
+SummaryOption = Annotated[
+    bool, typer.Option("--json", help="Print the summary as one JSON object, the last line.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    sending = typer.Typer(help="Send one event.", no_args_is_help=True)
+    sending.command()(vote)
+    # So that a negative number is a score and not an option.
+    sending.command(context_settings={"ignore_unknown_options": True})(score)
+    sending.command()(reaction)
+    app.add_typer(sending, name="send")
+    app.command()(simulate)
+    app.command()(replay)
+
+
+def vote(
+    poll: Annotated[str, typer.Argument(help="The poll's id.")],
+    option: Annotated[str, typer.Argument(help="The option's id.")],
+    actor: ActorOption = None,
+    game: GameOption = "demo",
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Vote in a poll.
+
+    Example: ./grandstand send vote mvp nova --actor ana
+    """
+    from grandstand.event.v1.event_pb2 import Event, Vote
+
+    _send(home, actor, as_json, Event(game_id=game, vote=Vote(poll_id=poll, option_ids=[option])))
+
+
+def score(
+    board: Annotated[str, typer.Argument(help="The board's id.")],
+    points: Annotated[int, typer.Argument(help="In the board's own unit; |points| up to 2^53.")],
+    actor: ActorOption = None,
+    game: GameOption = "demo",
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Score on a board.
+
+    Example: ./grandstand send score top 25 --actor Nova
+    """
+    from grandstand.event.v1.event_pb2 import Event, Score
+
+    if abs(points) > 2**53:
+        raise MeshError(f"points: {points} is out of range; -2^53 to 2^53 are allowed")
+    _send(home, actor, as_json, Event(game_id=game, score=Score(board_id=board, points=points)))
+
+
+def reaction(
+    kind: Annotated[str, typer.Argument(help="One of the pulse's kinds, such as clap.")],
+    pulse: Annotated[str, typer.Option(help="The pulse that counts it.")] = "reactions",
+    count: Annotated[int, typer.Option(min=1, max=100, help="How many at once.")] = 1,
+    actor: ActorOption = None,
+    game: GameOption = "demo",
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """React to what happens.
+
+    Example: ./grandstand send reaction clap --count 3
+    """
+    from grandstand.event.v1.event_pb2 import Event, Reaction
+
+    body = Reaction(pulse_id=pulse, kind=kind, count=count)
+    _send(home, actor, as_json, Event(game_id=game, reaction=body))
+
+
+def _send(home: Any, actor: str | None, as_json: bool, event: Event) -> None:
+    receipt = spoken(_sent(running_mesh(home).edge, actor or default_actor(), event))
+    positions = [{"partition": p.partition, "sequence": p.sequence} for p in receipt.positions]
+    if as_json:
+        print(
+            json.dumps(
+                {"originId": receipt.origin_id, "originSeq": receipt.origin_seq, "positions": positions}
+            )
+        )
+    else:
+        at = ", ".join(f"partition {p['partition']}, sequence {p['sequence']}" for p in positions)
+        print(f"Stored at {at}.")
+
+
+async def _sent(edge: str, actor: str, event: Event) -> Receipt:
+    from mesh.client import Publisher, open_channel
+
+    async with open_channel(edge) as channel:
+        publisher = Publisher(channel, actor_id=actor, client="grandstand-cli")
+        publisher.start()
+        try:
+            await publisher.connected(ANSWER_S)
+            async with asyncio.timeout(ANSWER_S):
+                return await publisher.send(event)
+        except TimeoutError:
+            raise MeshError(
+                f"no answer after {ANSWER_S:g} s; the event may or may not be stored."
+                " ./grandstand status tells how the mesh is"
+            ) from None
+        finally:
+            await publisher.aclose()
+
+
+def simulate(
+    viewers: Annotated[
+        int, typer.Option("--viewers", "-v", min=1, max=18_000, help="Open subscriptions.")
+    ] = 20,
+    rate: Annotated[float, typer.Option("--rate", "-r", min=0, max=100_000, help="Votes a second.")] = 20.0,
+    seconds: Annotated[
+        float, typer.Option("--seconds", "-s", min=0, help="For how long; 0: until Ctrl-C.")
+    ] = 30.0,
+    mix: Annotated[
+        str,
+        typer.Option(metavar="R:S", help="Reactions and scores for each vote, such as 0.5:0.1."),
+    ] = "0.1:0.1",
+    seed: Annotated[int, typer.Option(help="Of the crowd's choices.")] = 0,
+    edge: EdgeOption = None,
+    mesh: MeshOption = None,
+    game: GameOption = "demo",
+    home: HomeOption = None,
+    as_json: SummaryOption = False,
+) -> None:
+    """Let a crowd of bots vote, watch and score, and prove that every acked vote was counted once.
+
+    Ends non-zero when a vote was lost or counted twice. Any service may be killed meanwhile.
+
+    Example: ./grandstand simulate --viewers 200 --rate 500 --seconds 30
+    """
+    from mesh.cli.crowd_screens import SimulationScreen
+    from mesh.crowd.account import Plan
+    from mesh.crowd.simulate import Simulation
+
+    if not (edge and mesh):
+        at = running_mesh(home)
+        edge, mesh = edge or at.edge, mesh or at.mesh
+    reactions, scores = _shares(mix)
+    plan = Plan(edge, mesh, game, viewers, rate, seconds, reactions, scores, seed)
+
+    async def run() -> Any:
+        with SimulationScreen(plan) as screen:
+            simulation = Simulation(plan, screen.show)
+            with _interrupting(simulation.stop):
+                return await simulation.run()
+
+    summary = spoken(run())
+    if not as_json:
+        SimulationScreen.conclude(summary)
+    else:
+        for problem in summary.problems:
+            print(problem, file=sys.stderr)
+        print(json.dumps(summary.as_json()))
+    if not summary.ok:
+        raise typer.Exit(1)
+
+
+def replay(
+    file: Annotated[str, typer.Argument(help="A recording, gzipped or not; - is standard input.")],
+    speed: Annotated[
+        float, typer.Option(min=0, max=1_000_000, help="1: as recorded; 10: ten times as fast; 0: at once.")
+    ] = 1.0,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="End non-zero for any bad or refused line.")
+    ] = False,
+    edge: EdgeOption = None,
+    game: Annotated[
+        str, typer.Option("--game", metavar="ID", help="Send all to this game.", show_default="as recorded")
+    ] = "",
+    home: HomeOption = None,
+    as_json: SummaryOption = False,
+) -> None:
+    """Publish recorded events: JSON lines such as
+
+    {"at": "2026-11-20T19:00:00.250Z", "event": {"gameId": "demo", "actorId": "ana", "vote": {...}}}
+
+    A bad line is reported with its number, and the replay goes on.
+
+    Example: ./grandstand replay examples/final.jsonl.gz --speed 10
+    """
+    from mesh.cli.crowd_screens import ReplayScreen
+    from mesh.crowd.replay import Replay
+
+    edge = edge or running_mesh(home).edge
+
+    async def run() -> Any:
+        with ReplayScreen(file) as screen:
+            replaying = Replay(
+                file, edge, speed=speed, game_id=game, complain=screen.complain, on_progress=screen.show
+            )
+            with _interrupting(replaying.stop):
+                return await replaying.run()
+
+    summary = spoken(run())
+    if as_json:
+        print(json.dumps(summary.as_json()))
+    else:
+        ReplayScreen.conclude(summary)
+    if summary.ended:
+        raise MeshError(f"{file}: {summary.ended}")
+    if summary.lines and not summary.acked:
+        raise MeshError(f"{file}: none of its {summary.lines} lines was stored")
+    if strict and (summary.bad or summary.refused or summary.unsettled):
+        raise typer.Exit(1)
+
+
+@contextlib.contextmanager
+def _interrupting(stop: asyncio.Event) -> Iterator[None]:
+    """Within, the first Ctrl-C or SIGTERM sets `stop`; the next one ends the process as usual."""
+    loop = asyncio.get_running_loop()
+
+    def release() -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+    def once() -> None:
+        stop.set()
+        release()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, once)
+    try:
+        yield
+    finally:
+        release()
+
+
+def _shares(mix: str) -> tuple[float, float]:
+    try:
+        reactions, scores = (float(part) for part in mix.split(":"))
+    except ValueError:
+        raise MeshError(f"--mix {mix!r} is not of the form R:S such as 0.5:0.1") from None
+    if not (0 <= reactions <= 100 and 0 <= scores <= 100):
+        raise MeshError(f"--mix {mix!r}: each share is 0 to 100")
+    return reactions, scores
