@@ -15,7 +15,7 @@ import contextlib
 import logging
 import random
 from collections import deque
-from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 
@@ -30,6 +30,10 @@ log = logging.getLogger(__name__)
 SEND_PATIENCE_S = limits.PUBLISH_DEADLINE_S + 2
 _BACKOFF_FIRST_S = 0.02
 _BACKOFF_MAX_S = 0.5
+
+# Room in a message for its envelope and the trace context, and for each event's tag and length.
+_ENVELOPE_BYTES = 1_024
+_EVENT_OVERHEAD_BYTES = 8
 
 _Identity = tuple[str, int]
 
@@ -48,7 +52,7 @@ class _Pending:
 
 class Relay:
     def __init__(self, channel: grpc.aio.Channel, instance: str) -> None:
-        self._stub = IngestServiceStub(channel)
+        self._stub: Any = IngestServiceStub(channel)
         self._instance = instance
         self._pending: dict[_Identity, _Pending] = {}
         self._origins: dict[str, set[int]] = {}
@@ -127,34 +131,49 @@ class Relay:
         """Keeps a stream up, with full-jitter backoff between attempts."""
         backoff_s = _BACKOFF_FIRST_S
         while True:
-            call = self._stub.Publish(self._requests())
+            call = self._stub.Publish()
+            writer = asyncio.create_task(self._write(call))
             try:
-                async for response in call:
+                while (response := await call.read()) is not grpc.aio.EOF:
                     backoff_s = _BACKOFF_FIRST_S
                     self._on_response(response)
             except grpc.aio.AioRpcError as error:
                 log.info("the stream to ingest ended: %s %s", error.code().name, error.details())
             finally:
+                # Before the next stream's writer starts: two would take from one queue.
+                writer.cancel()
+                await asyncio.gather(writer, return_exceptions=True)
                 call.cancel()
             await asyncio.sleep(random.uniform(0, backoff_s))
             backoff_s = min(2 * backoff_s, _BACKOFF_MAX_S)
 
-    async def _requests(self) -> AsyncIterator[PublishRequest]:
-        yield PublishRequest(hello=Hello(producer=True, client=f"gateway {self._instance}"))
+    async def _write(self, call: Any) -> None:
+        """Until cancelled, or the stream breaks: its reader says why."""
         self._unsent = deque(self._pending)  # all that is unanswered goes again
-        while True:
-            self._wake.clear()
-            while self._unsent:
-                yield PublishRequest(events=self._batch())
-            await self._wake.wait()
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            await call.write(
+                PublishRequest(hello=Hello(producer=True, client=f"gateway {self._instance}"[:64]))
+            )
+            while True:
+                self._wake.clear()
+                while self._unsent:
+                    batch = self._batch()
+                    if batch.events:
+                        await call.write(PublishRequest(events=batch))
+                await self._wake.wait()
 
     def _batch(self) -> EventBatch:
-        """What has gathered; one batch carries one trace."""
+        """What has gathered, as far as one message may hold; one batch carries one trace.
+
+        Empty when nobody waits any more for what was unsent.
+        """
         batch = EventBatch()
+        room = limits.INGEST_MESSAGE_BYTES_MAX - _ENVELOPE_BYTES
         while self._unsent and len(batch.events) < limits.BATCH_EVENTS_MAX:
             pending = self._pending.get(self._unsent[0])
             if pending is not None:
-                if batch.events and pending.traceparent != batch.traceparent:
+                room -= pending.event.ByteSize() + _EVENT_OVERHEAD_BYTES
+                if batch.events and (room < 0 or pending.traceparent != batch.traceparent):
                     break
                 batch.traceparent = pending.traceparent
                 batch.events.append(pending.event)
