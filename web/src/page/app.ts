@@ -185,9 +185,8 @@ export class App {
   #showPolls(): void {
     const polls = this.#polls();
     // The newest poll stays in front after it closed, until the next one opens.
-    const live = polls.filter((poll, i) => i === 0 || poll.phase === "open").slice(0, LIVE_POLLS_MAX);
-    const front = live.find((poll) => poll.phase === "open") ?? live[0];
-    const shown = front ? [front, ...live.filter((poll) => poll !== front && poll.phase === "open")] : [];
+    const open = polls.filter((poll) => poll.phase === "open");
+    const shown = (open.length > 0 ? open : polls.slice(0, 1)).slice(0, LIVE_POLLS_MAX);
     const cards = shown.map((poll, i) => this.#card(poll.pollId, i === 0));
     if (cards.length !== this.#cards.length || cards.some((card, i) => card !== this.#cards[i])) {
       this.#cards = cards;

@@ -55,7 +55,8 @@ export class PollCard {
         "div",
         { class: "poll-body" },
         ...(this.#stand ? [this.#stand.element] : []),
-        el("div", { class: "ballot" }, this.#group, this.#status, this.#foot),
+        this.#group,
+        el("div", { class: "ballot-foot" }, this.#status, this.#foot),
       ),
     );
   }
@@ -154,7 +155,7 @@ export class PollCard {
       }),
     };
     const mark = el("span", { class: "mark-box" }, el("kbd", {}, index < 9 ? String(index + 1) : "·"), icon("check", 16));
-    row.button.append(row.bar, mark, row.label, row.badge, row.percent, row.votes);
+    row.button.append(row.bar, mark, el("span", { class: "option-text" }, row.label, row.badge), row.percent, row.votes);
     row.button.addEventListener("click", (event) => {
       if (this.#poll?.phase === "open") this.onVote(this.pollId, option.optionId, event.timeStamp);
     });

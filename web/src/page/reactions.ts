@@ -1,5 +1,5 @@
 /**
- * The reaction row: a button for each kind with its live rate, a trace of the last half minute, and
+ * The reaction row: a button for each kind with its live rate, a trace of the last twenty seconds, and
  * what the crowd feels rising over the page.
  */
 import { el, hasIcon, icon, set, setText, svg } from "./dom";
@@ -7,7 +7,7 @@ import type { KindView, PulseView } from "./model";
 import type { Sky } from "./sky";
 import { rateText } from "./words";
 
-const SAMPLES = 60;
+const SAMPLES = 40;
 
 interface Kind {
   readonly kind: string;

@@ -16,7 +16,7 @@ export interface Seat {
   readonly row: number;
 }
 
-export const STAND = { width: 400, height: 208, centreX: 200, centreY: 200, rows: 6, front: 108, step: 16.6, pitch: 16.4 };
+export const STAND = { width: 400, height: 204, centreX: 200, centreY: 196, rows: 5, front: 108, step: 20, pitch: 19.6 };
 
 /** All seats, the front row first and each row from its middle outwards: the order in which they are taken. */
 export function seats(): Seat[] {

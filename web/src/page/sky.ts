@@ -37,13 +37,13 @@ export class Sky {
     glyph.style.top = `${box.top}px`;
     this.layer.append(glyph);
     this.#alive++;
-    const height = Math.min(420, innerHeight * 0.5) * (0.7 + Math.random() * 0.5);
+    const height = Math.min(320, innerHeight * 0.4) * (0.7 + Math.random() * 0.5);
     const sway = (Math.random() - 0.5) * 90;
     const size = 0.7 + Math.random() * 0.5;
     const animation = glyph.animate(
       [
         { transform: `translate(-50%, -10px) scale(${size * 0.4})`, opacity: 0 },
-        { transform: `translate(calc(-50% + ${sway * 0.3}px), ${-height * 0.25}px) scale(${size})`, opacity: 0.95, offset: 0.2 },
+        { transform: `translate(calc(-50% + ${sway * 0.3}px), ${-height * 0.25}px) scale(${size})`, opacity: 0.9, offset: 0.2 },
         { transform: `translate(calc(-50% + ${sway}px), ${-height}px) scale(${size})`, opacity: 0 },
       ],
       { duration: 2_200 + Math.random() * 900, delay, fill: "both", easing: "cubic-bezier(.2, .5, .5, 1)" },

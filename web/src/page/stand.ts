@@ -15,9 +15,9 @@ export class Stand {
   #own = -1;
 
   constructor() {
-    const size = 10.5;
+    const size = 13;
     const half = size / 2;
-    this.#seats = PLACES.map(() => svg("rect", { class: "seat", x: -half, y: -half, width: size, height: size, rx: 3 }));
+    this.#seats = PLACES.map(() => svg("rect", { class: "seat", x: -half, y: -half, width: size, height: size, rx: 4 }));
     const placed = PLACES.map(({ x, y, angle }, i) => {
       const seat = this.#seats[i];
       const turn = `translate(${x.toFixed(2)} ${y.toFixed(2)}) rotate(${(angle - 90).toFixed(2)})`;
