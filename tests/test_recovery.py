@@ -1,0 +1,165 @@
+"""Whatever dies, every acked vote is counted once, and what viewers see never goes back.
+
+Each test has a mesh of its own: its processes are killed with SIGKILL while votes flow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import pytest
+import redis
+
+from grandstand.event.v1.event_pb2 import Position
+from mesh import limits, store
+from mesh.client import Publisher, Viewer
+from tests.games import GameClient, new_game, run, until
+from tests.mesh_fixture import RunningMesh, running
+
+PUBLISHERS = 4
+PAUSE_S = 0.01
+
+
+@pytest.fixture(scope="module")
+def own_mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningMesh]:
+    with running(tmp_path_factory.mktemp("recovery"), "--ingest", "2", "--gateway", "2") as started:
+        yield started
+
+
+class Flow:
+    """Votes of ever new actors, and what became of them."""
+
+    def __init__(self, game: GameClient, viewer: Viewer) -> None:
+        self._game = game
+        self._viewer = viewer
+        self.sent = 0
+        self.acked = 0
+        self.positions: dict[int, int] = {}
+        self.stopping = asyncio.Event()
+
+    @property
+    def seen(self) -> int:
+        state = self._viewer.states.get("poll/mvp")
+        return state.tally.voters if state else 0
+
+    async def publish(self, name: str) -> None:
+        async with Publisher(self._game.edge, producer=True) as publisher:
+            under_way: set[asyncio.Task[None]] = set()
+            while not self.stopping.is_set():
+                self.sent += 1
+                vote = self._game.vote(f"{name}-{self.sent}", "red" if self.sent % 2 else "blue")
+                task = asyncio.create_task(self._receive(await publisher.submit(vote)))
+                under_way.add(task)
+                task.add_done_callback(under_way.discard)
+                await asyncio.sleep(PAUSE_S)
+            await asyncio.gather(*under_way)
+
+    async def _receive(self, receipt: asyncio.Future) -> None:  # type: ignore[type-arg]
+        for position in (await receipt).positions:
+            known = self.positions.get(position.partition, 0)
+            self.positions[position.partition] = max(known, position.sequence)
+        self.acked += 1
+
+    async def goes_on(self) -> None:
+        """Until votes sent from now on are acked and seen."""
+        acked, seen = self.acked, self.seen
+        await until(
+            lambda: self.acked > acked + 50 and self.seen > seen + 50, "votes are acked and seen again"
+        )
+
+
+@asynccontextmanager
+async def flowing(game: GameClient) -> AsyncIterator[Flow]:
+    """Votes flow during the body; after it, every acked one is counted once and seen."""
+    await game.open_poll()
+    async with game.watching("poll/mvp") as viewer:
+        flow = Flow(game, viewer)
+        publishers = [asyncio.create_task(flow.publish(f"p{n}")) for n in range(PUBLISHERS)]
+        await flow.goes_on()
+        yield flow
+        flow.stopping.set()
+        await asyncio.gather(*publishers)
+        assert flow.acked == flow.sent
+        positions = [Position(partition=p, sequence=s) for p, s in flow.positions.items()]
+        state = await game.topic("poll/mvp", positions)
+        assert state.tally.voters == flow.acked
+        assert sum(option.votes for option in state.tally.options) == flow.acked
+        await until(lambda: flow.seen == flow.acked, f"the viewer sees all {flow.acked}")
+        assert viewer.screen.went_back == 0
+
+
+@pytest.mark.parametrize(
+    "victim", ["ingest-1", "aggregate-1", "gateway-1", "gateway-2", "valkey", "nats", "envoy", "notify-1"]
+)
+def test_i2_a_killed_process_loses_and_doubles_nothing(own_mesh: RunningMesh, victim: str) -> None:
+    async def scenario() -> None:
+        async with new_game(own_mesh.edge, own_mesh.mesh, spread=4) as game, flowing(game) as flow:
+            pid = own_mesh.kill(victim)
+            await asyncio.to_thread(own_mesh.wait_restarted, victim, pid)
+            await flow.goes_on()
+
+    run(scenario(), within_s=120)
+
+
+def test_i1_an_acked_vote_outlives_the_ingest_and_the_aggregate_that_took_it(own_mesh: RunningMesh) -> None:
+    async def scenario() -> None:
+        async with new_game(own_mesh.edge, own_mesh.mesh) as game:
+            await game.open_poll()
+            positions = await game.send(game.vote("ann"))
+            pids = {name: own_mesh.kill(name) for name in ("ingest-1", "ingest-2", "aggregate-1", "nats")}
+            for name, pid in pids.items():
+                await asyncio.to_thread(own_mesh.wait_restarted, name, pid)
+            assert (await game.topic("poll/mvp", positions)).tally.voters == 1
+
+    run(scenario(), within_s=120)
+
+
+def test_i4_redis_emptied_under_load_is_rebuilt_from_the_stream(own_mesh: RunningMesh) -> None:
+    async def scenario() -> None:
+        async with new_game(own_mesh.edge, own_mesh.mesh, spread=4) as game, flowing(game) as flow:
+            with redis.Redis.from_url(own_mesh.addresses.redis) as client:
+                await asyncio.to_thread(client.flushall)
+            await flow.goes_on()
+
+    run(scenario(), within_s=120)
+
+
+def test_i2_a_vote_resent_after_everything_restarted_is_still_counted_once(own_mesh: RunningMesh) -> None:
+    async def scenario() -> None:
+        async with new_game(own_mesh.edge, own_mesh.mesh) as game:
+            await game.open_board()
+            vote = await game.identified(game.vote("ann"))
+            await game.open_poll()
+            await game.send(vote)
+            names = ("gateway-1", "gateway-2", "ingest-1", "ingest-2", "aggregate-1", "valkey")
+            pids = {name: own_mesh.kill(name) for name in names}
+            for name, pid in pids.items():
+                await asyncio.to_thread(own_mesh.wait_restarted, name, pid)
+            positions = await game.send(vote)
+            assert (await game.topic("poll/mvp", positions)).tally.voters == 1
+
+    run(scenario(), within_s=120)
+
+
+def test_i3_a_writer_that_lost_its_lease_or_its_ground_changes_nothing(own_mesh: RunningMesh) -> None:
+    partition = limits.PARTITIONS + 7  # no worker owns it
+
+    async def scenario() -> None:
+        client = store.connect(own_mesh.addresses.redis)
+        try:
+            mine, theirs = store.PartitionStore(client, partition), store.PartitionStore(client, partition)
+            key = store.origins_key(partition)
+            assert await mine.take_over("mine") == 0
+            await mine.flush("mine", 0, 5, [store.Write("HSET", key, ("a", "1"))])
+            with pytest.raises(store.Rewound):
+                await mine.flush("mine", 0, 6, [store.Write("HSET", key, ("a", "2"))])
+            assert await theirs.take_over("theirs") == 5
+            with pytest.raises(store.Fenced):
+                await mine.flush("mine", 5, 6, [store.Write("HSET", key, ("a", "3"))])
+            assert await theirs.hash(key) == {b"a": b"1"}
+        finally:
+            await client.aclose()
+
+    run(scenario())
