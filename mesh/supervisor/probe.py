@@ -17,13 +17,23 @@ TIMEOUT_S = 5.0
 HOST = "127.0.0.1"
 HTTP_BODY_BYTES_MAX = 4 * 1024 * 1024
 
+_NO_ANSWER = (
+    OSError,
+    TimeoutError,
+    EOFError,
+    ValueError,
+    LookupError,
+    asyncio.LimitOverrunError,
+    grpc_health.NotHealth,
+)
+
 
 async def ask(probe: Probe) -> Answer:
     """Never raises for what the peer does."""
     try:
         async with asyncio.timeout(TIMEOUT_S):
             return await _ask(probe)
-    except (OSError, TimeoutError, ValueError, EOFError, LookupError, grpc_health.NotHealth):
+    except _NO_ANSWER:
         return Answer.SILENT
 
 
@@ -91,7 +101,7 @@ def every_cluster_is_healthy(clusters: bytes) -> bool:
 
 async def _get(port: int, path: str) -> tuple[int, bytes]:
     """(status, body) of a GET. Raises ValueError for what is no HTTP."""
-    reader, writer = await asyncio.open_connection(HOST, port, limit=HTTP_BODY_BYTES_MAX)
+    reader, writer = await asyncio.open_connection(HOST, port)
     try:
         writer.write(f"GET {path} HTTP/1.1\r\nHost: {HOST}:{port}\r\nConnection: close\r\n\r\n".encode())
         head = (await reader.readuntil(b"\r\n\r\n")).lower()
@@ -99,8 +109,8 @@ async def _get(port: int, path: str) -> tuple[int, bytes]:
         if b"transfer-encoding: chunked" not in head:
             return status, await reader.read(HTTP_BODY_BYTES_MAX)
         body = b""
-        while size := int((await reader.readline()).split(b";")[0], 16):
-            body += await reader.readexactly(size)
+        while len(body) < HTTP_BODY_BYTES_MAX and (size := int((await reader.readline()).split(b";")[0], 16)):
+            body += await reader.readexactly(min(size, HTTP_BODY_BYTES_MAX))
             await reader.readline()
         return status, body
     finally:
