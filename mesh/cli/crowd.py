@@ -205,8 +205,9 @@ def replay(
     home: HomeOption = None,
     as_json: SummaryOption = False,
 ) -> None:
-    """Publish recorded events: JSON lines such as
+    """Publish recorded events.
 
+    A recording is JSON lines such as
     {"at": "2026-11-20T19:00:00.250Z", "event": {"gameId": "demo", "actorId": "ana", "vote": {...}}}
 
     A bad line is reported with its number, and the replay goes on.

@@ -18,6 +18,9 @@ class Plan:
     reactions: float = 0.1
     scores: float = 0.1
     seed: int = 0
+    # A poll that is open, with the options of `simulate.OPTIONS`, to vote in. Others vote in it too, so
+    # whoever opened it proves its count. Empty: a poll of the run's own.
+    poll_id: str = ""
 
 
 @dataclass(slots=True)

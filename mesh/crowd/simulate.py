@@ -58,7 +58,7 @@ class Simulation:
         self._on_progress = on_progress
         self._random = Random(plan.seed)
         self._run = secrets.token_hex(4)
-        self._poll = f"sim-{self._run}"
+        self._poll = plan.poll_id or f"sim-{self._run}"
         self._board = f"sim-{self._run}"
         self._counts = WatcherCounts()
         self._watchers: list[Watcher] = []
@@ -108,12 +108,8 @@ class Simulation:
             self._game = await backend.define_game(
                 catalog.Game(game_id=game_id, title="A simulated crowd", pulses=[pulse])
             )
-        options = [catalog.PollOption(option_id=name, label=name.title()) for name in OPTIONS]
-        await backend.open_poll(
-            catalog.Poll(
-                game_id=game_id, poll_id=self._poll, question=f"Simulation {self._run}", options=options
-            )
-        )
+        if not self._plan.poll_id:
+            await backend.open_poll(poll_of(game_id, self._poll))
         await backend.open_board(
             catalog.Board(
                 game_id=game_id,
@@ -224,7 +220,7 @@ class Simulation:
         points = sum(entry.points for entry in states.get(topics[1], TopicState()).board.entries)
         summary.counted, summary.points_counted = tally.voters, points
         summary.lost = voters.account.lost(tally.voters)
-        summary.doubled = voters.account.doubled(tally.voters)
+        summary.doubled = 0 if self._plan.poll_id else voters.account.doubled(tally.voters)
         if summary.lost or summary.doubled:
             summary.problems.append(
                 f"votes: {summary.acked} acked, {tally.voters} counted: "
@@ -238,14 +234,12 @@ class Simulation:
             summary.problems.append(
                 f"points: {summary.points_acked} acked, {points} counted: {lost} lost, {doubled} too many"
             )
-        for closing in (
-            backend.close_poll(self._plan.game_id, self._poll),
-            backend.close_board(self._plan.game_id, self._board),
-        ):
-            try:
-                await closing
-            except ClientError as error:
-                summary.problems.append(f"the run's poll or board could not be closed: {error}")
+        try:
+            if not self._plan.poll_id:
+                await backend.close_poll(self._plan.game_id, self._poll)
+            await backend.close_board(self._plan.game_id, self._board)
+        except ClientError as error:
+            summary.problems.append(f"the run's poll or board could not be closed: {error}")
 
     async def _see_the_last(self) -> None:
         """Gives the updates that carry the last votes the time to arrive."""
@@ -315,6 +309,12 @@ class Simulation:
                 progress.p50_ms, progress.p99_ms = latencies.percentile_ms(50), latencies.percentile_ms(99)
             self._on_progress(progress)
             await asyncio.sleep(TICK_S)
+
+
+def poll_of(game_id: str, poll_id: str) -> catalog.Poll:
+    """The poll that the bots vote in; a vote is final, and they never vote twice."""
+    options = [catalog.PollOption(option_id=name, label=name.title()) for name in OPTIONS]
+    return catalog.Poll(game_id=game_id, poll_id=poll_id, question=f"Simulation {poll_id}", options=options)
 
 
 def _cpu_s() -> float:

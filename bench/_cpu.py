@@ -1,0 +1,28 @@
+"""CPU seconds of processes, as the kernel accounts them: all threads, user and system."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+def cpu_s(pids: Mapping[str, int]) -> dict[str, float]:
+    """By name. A process that is gone counts 0; so do all where there is no /proc."""
+    return {name: _cpu_s(pid) for name, pid in pids.items()}
+
+
+def spent_s(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+    """The difference by name, to the hundredth (the kernel's own grain)."""
+    return {name: round(max(0.0, after[name] - before.get(name, 0.0)), 2) for name in after}
+
+
+def _cpu_s(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    # proc(5): utime and stime are fields 14 and 15; the third is the first after the name.
+    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S

@@ -1,0 +1,62 @@
+"""The mesh that a benchmark measures: the one that runs, or a temporary one of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from mesh.cli.running import MeshAddresses, running_mesh, running_status
+from mesh.ports import Ports
+from mesh.supervisor.errors import MeshError
+
+UP_WITHIN_S = 120.0
+
+
+class BenchMesh:
+    """Where it is reached, and which processes make it up."""
+
+    def __init__(self, home: Path | None, is_temporary: bool) -> None:
+        self.home = home
+        self.is_temporary = is_temporary
+        self.addresses: MeshAddresses = running_mesh(home)
+
+    def pids(self) -> dict[str, int]:
+        """By service; the demo's crowd is no part of the mesh."""
+        services = running_status(self.home).services
+        return {service.name: service.pid for service in services if service.pid and service.name != "demo"}
+
+
+@contextlib.contextmanager
+def measured_mesh(home: Path | None) -> Iterator[BenchMesh]:
+    """The mesh running in `home` if there is one; otherwise a new one on free ports, down afterwards."""
+    try:
+        found = BenchMesh(home, is_temporary=False)
+    except MeshError:
+        with tempfile.TemporaryDirectory(prefix="grandstand-bench-") as folder:
+            yield from _temporary(Path(folder) / "home")
+    else:
+        yield found
+
+
+def _temporary(home: Path) -> Iterator[BenchMesh]:
+    with contextlib.closing(Ports()) as ports:
+        edge, mesh = ports.take(), ports.take()
+        at = ["--home", str(home)]
+        _command("up", *at, "--no-demo", "--detach", "--port", str(edge), "--mesh-port", str(mesh))
+        try:
+            yield BenchMesh(home, is_temporary=True)
+        finally:
+            _command("down", *at)
+
+
+def _command(*arguments: str) -> None:
+    """Raises MeshError with what the command said when it fails."""
+    command = [sys.executable, "-m", "mesh.cli", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=UP_WITHIN_S, check=False)
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise MeshError(f"the temporary mesh: {arguments[0]} failed: {said[-1]}")
