@@ -6,14 +6,12 @@ the generated stubs) inside the commands, so that `--help` answers at once.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-
 import typer
 
+from mesh.cli import bench, crowd, definitions, run, testing
 from mesh.cli.console import one_line_errors
 
-MODULES = ("run", "definitions", "crowd", "testing", "bench")
+MODULES = (run, definitions, crowd, testing, bench)
 """In the order of `--help`."""
 
 
@@ -27,9 +25,8 @@ def build() -> typer.Typer:
         rich_markup_mode="rich",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    for name in MODULES:
-        if importlib.util.find_spec(f"mesh.cli.{name}") is not None:
-            importlib.import_module(f"mesh.cli.{name}").register(app)
+    for module in MODULES:
+        module.register(app)
     return app
 
 

@@ -34,8 +34,6 @@ _POLICY = "; ".join(
     (
         "default-src 'self'",
         "img-src 'self' data:",
-        # Bars are as wide as their share: styles set on elements.
-        "style-src 'self' 'unsafe-inline'",
         "object-src 'none'",
         "base-uri 'none'",
         "form-action 'none'",
