@@ -4,9 +4,10 @@ Health is asked actively, every half second, by the name of the gRPC service. Ro
 only; when not one is left, to all of them (panic at 1 %), so that a lone replica which restarts is found by
 retries as soon as it listens.
 
-Where there is more than one replica, a host that fails its checks also loses its connections: streams on a
-frozen process would hang otherwise, and their clients have somewhere else to go. A lone replica keeps them:
-a process that is slow for two seconds would lose every viewer for nothing.
+A failed check moves only new calls. Streams on a frozen process are cut by HTTP/2 pings instead, and soon
+where another replica can take their clients; a lone replica is given longer, because a process that is slow
+for a few seconds would lose every viewer for nothing. Rejected: `close_connections_on_host_health_failure`,
+which (tried with 1.40) lets HTTP streams on the failed host go on.
 
 Outlier detection counts only what Envoy itself saw (connections refused, reset, timed out). Status codes
 never eject: a client earns DEADLINE_EXCEEDED with a position from the future, and must not take a host away
@@ -34,6 +35,8 @@ RETRY_BUDGET_PERCENT = 20.0
 RETRIES_AT_LEAST = 32
 BUFFER_BYTES = 256 * 1024
 EJECTION_S = 2.0
+PING = {"interval": "1.5s", "timeout": "2s"}
+PING_LONE = {"interval": "10s", "timeout": "10s"}
 
 assert REQUESTS_MAX > limits.VIEWERS_MAX + limits.SENDS_PENDING_MAX - 1, "a full gateway is not cut by Envoy"
 
@@ -47,10 +50,9 @@ def grpc_cluster(name: str, service: str, endpoints: tuple[Endpoint, ...]) -> di
         "connect_timeout": seconds(CONNECT_TIMEOUT_S),
         "lb_policy": "LEAST_REQUEST",
         "common_lb_config": {"healthy_panic_threshold": {"value": 1.0}},
-        "close_connections_on_host_health_failure": len(endpoints) > 1,
         "per_connection_buffer_limit_bytes": BUFFER_BYTES,
         "load_assignment": _assignment(name, endpoints),
-        "typed_extension_protocol_options": _HTTP2,
+        "typed_extension_protocol_options": _http2(PING if len(endpoints) > 1 else PING_LONE),
         "circuit_breakers": {
             "thresholds": [
                 {
@@ -101,7 +103,7 @@ def otlp_cluster(endpoint: Endpoint) -> dict[str, Any]:
         "type": "STRICT_DNS",
         "connect_timeout": seconds(CONNECT_TIMEOUT_S),
         "load_assignment": _assignment("otlp", (endpoint,)),
-        "typed_extension_protocol_options": _HTTP2,
+        "typed_extension_protocol_options": _http2(PING_LONE),
     }
 
 
@@ -118,17 +120,18 @@ def socket_address(endpoint: Endpoint) -> dict[str, Any]:
     return {"socket_address": {"address": endpoint.host, "port_value": endpoint.port}}
 
 
-_HTTP2: dict[str, Any] = {
-    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-        "explicit_http_config": {
-            "http2_protocol_options": {
-                # Thousands of viewers share one connection to a gateway.
-                "max_concurrent_streams": 65_536,
-                "initial_stream_window_size": 65_536,
-                "initial_connection_window_size": 16 * 1024 * 1024,
-                "connection_keepalive": {"interval": "10s", "timeout": "5s"},
-            }
-        },
+def _http2(keepalive: dict[str, str]) -> dict[str, Any]:
+    return {
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+            "explicit_http_config": {
+                "http2_protocol_options": {
+                    # Thousands of viewers share one connection to a gateway.
+                    "max_concurrent_streams": 65_536,
+                    "initial_stream_window_size": 65_536,
+                    "initial_connection_window_size": 16 * 1024 * 1024,
+                    "connection_keepalive": keepalive,
+                }
+            },
+        }
     }
-}

@@ -117,6 +117,7 @@ def _manager(
     }
     if config.otlp is not None:
         manager["tracing"] = _tracing(name)
+        manager["request_id_extension"] = _sample_without_request_id()
     return manager
 
 
@@ -137,6 +138,17 @@ def _failures_to_stderr() -> dict[str, Any]:
                 }
             },
         },
+    }
+
+
+def _sample_without_request_id() -> dict[str, Any]:
+    """Envoy keeps its tracing decision in x-request-id; without that header it would trace nothing, and
+    mark every context it passes on as not sampled."""
+    return {
+        "typed_config": {
+            "@type": f"{_TYPES}.request_id.uuid.v3.UuidRequestIdConfig",
+            "use_request_id_for_trace_sampling": False,
+        }
     }
 
 
