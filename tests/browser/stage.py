@@ -1,0 +1,96 @@
+"""A game for a test of the page: defined, opened and acted in from outside the browser.
+
+Blocking gRPC, since Playwright's synchronous API holds the test's event loop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import uuid
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import grpc
+
+from grandstand.catalog.v1 import catalog_pb2 as catalog
+from grandstand.catalog.v1.catalog_pb2_grpc import CatalogServiceStub
+from grandstand.event.v1.event_pb2 import Event, Score, Vote
+from grandstand.gateway.v1 import gateway_pb2 as gateway
+from grandstand.gateway.v1.gateway_pb2_grpc import GatewayServiceStub
+
+DEADLINE_S = 20.0
+OPTIONS = {"red": "Red", "blue": "Blue", "gold": "Gold"}
+
+
+class Stage:
+    """One game; `url` is its page."""
+
+    def __init__(self, edge_url: str, edge: grpc.Channel, mesh: grpc.Channel, game_id: str) -> None:
+        self.game_id = game_id
+        self.url = f"{edge_url}/?game={game_id}"
+        self._catalog: Any = CatalogServiceStub(mesh)
+        self._gateway: Any = GatewayServiceStub(edge)
+        self._numbers = itertools.count(1)
+        self._origin = ""
+
+    def define(self, title: str = "A final") -> None:
+        pulse = catalog.Pulse(pulse_id="cheer", kinds=["fire", "clap", "confetti"])
+        game = catalog.Game(game_id=self.game_id, title=title, pulses=[pulse])
+        self._catalog.DefineGame(catalog.DefineGameRequest(game=game), timeout=DEADLINE_S)
+
+    def open_poll(
+        self,
+        poll_id: str = "mvp",
+        question: str = "Who wins?",
+        options: Mapping[str, str] = OPTIONS,
+        *,
+        changeable: bool = False,
+    ) -> None:
+        poll = catalog.Poll(
+            game_id=self.game_id,
+            poll_id=poll_id,
+            question=question,
+            options=[catalog.PollOption(option_id=id_, label=label) for id_, label in options.items()],
+            changeable=changeable,
+        )
+        self._catalog.OpenPoll(catalog.OpenPollRequest(poll=poll), timeout=DEADLINE_S)
+
+    def close_poll(self, poll_id: str = "mvp") -> None:
+        request = catalog.ClosePollRequest(game_id=self.game_id, poll_id=poll_id)
+        self._catalog.ClosePoll(request, timeout=DEADLINE_S)
+
+    def open_board(self, board_id: str = "top", title: str = "Top players") -> None:
+        board = catalog.Board(
+            game_id=self.game_id, board_id=board_id, title=title, mode=catalog.BOARD_MODE_SUM
+        )
+        self._catalog.OpenBoard(catalog.OpenBoardRequest(board=board), timeout=DEADLINE_S)
+
+    def vote(self, actor_id: str, option_id: str, poll_id: str = "mvp") -> None:
+        self._send(actor_id, vote=Vote(poll_id=poll_id, option_ids=[option_id]))
+
+    def score(self, actor_id: str, points: int, board_id: str = "top") -> None:
+        self._send(actor_id, score=Score(board_id=board_id, points=points))
+
+    def _send(self, actor_id: str, **body: Any) -> None:
+        if not self._origin:
+            issued = self._gateway.IssueOrigin(gateway.IssueOriginRequest(), timeout=DEADLINE_S)
+            self._origin = issued.origin_id
+        event = Event(
+            game_id=self.game_id,
+            actor_id=actor_id,
+            origin_id=self._origin,
+            origin_seq=next(self._numbers),
+            **body,
+        )
+        self._gateway.Send(gateway.SendRequest(event=event), timeout=DEADLINE_S)
+
+
+@contextlib.contextmanager
+def new_stage(edge_url: str, edge: str, mesh: str, *, defined: bool = True) -> Iterator[Stage]:
+    """A game nobody else uses. Addresses are host:port."""
+    with grpc.insecure_channel(edge) as edge_channel, grpc.insecure_channel(mesh) as mesh_channel:
+        stage = Stage(edge_url, edge_channel, mesh_channel, f"t-{uuid.uuid4().hex[:12]}")
+        if defined:
+            stage.define()
+        yield stage
