@@ -234,8 +234,8 @@ def replay(
         ReplayScreen.conclude(summary)
     if summary.ended:
         raise MeshError(f"{file}: {summary.ended}")
-    if summary.lines and not summary.acked:
-        raise MeshError(f"{file}: none of its {summary.lines} lines was stored")
+    if not summary.acked:
+        raise MeshError(f"{file}: of its {summary.lines} lines none could be sent")
     if strict and (summary.bad or summary.refused or summary.unsettled):
         raise typer.Exit(1)
 

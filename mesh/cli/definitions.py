@@ -5,6 +5,7 @@ Definitions go to the CatalogService on the mesh listener; results are watched a
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Annotated, Any
 
@@ -140,7 +141,8 @@ def watch_poll(
     from mesh.cli.showing import watch
 
     topic = f"poll/{poll}" if poll else "poll/*"
-    spoken(watch(running_mesh(home).edge, game, topic, once=once, as_json=as_json))
+    with contextlib.suppress(KeyboardInterrupt):
+        spoken(watch(running_mesh(home).edge, game, topic, once=once, as_json=as_json))
 
 
 def open_board(
@@ -197,7 +199,8 @@ def top_of_board(
     """
     from mesh.cli.showing import watch
 
-    spoken(watch(running_mesh(home).edge, game, f"board/{board}", once=not follow, as_json=as_json))
+    with contextlib.suppress(KeyboardInterrupt):
+        spoken(watch(running_mesh(home).edge, game, f"board/{board}", once=not follow, as_json=as_json))
 
 
 def _limit(definition: Any, open_for: str | None) -> None:

@@ -80,8 +80,12 @@ class Demo:
             listed = catalog.GetGameResponse(
                 game=catalog.Game(game_id=self._game_id, title="Grandstand United against Rest of the World")
             )
-        if not any(pulse.pulse_id == PULSE for pulse in listed.game.pulses):
-            listed.game.pulses.append(catalog.Pulse(pulse_id=PULSE, kinds=KINDS))
+        pulse = next((pulse for pulse in listed.game.pulses if pulse.pulse_id == PULSE), None)
+        missing = [kind for kind in KINDS if pulse is None or kind not in pulse.kinds]
+        if missing:
+            if pulse is None:
+                pulse = listed.game.pulses.add(pulse_id=PULSE)
+            pulse.kinds.extend(missing)
             await self._backend.define_game(listed.game)
             say(f"game {self._game_id} is defined")
         if not any(board.board_id == BOARD for board in listed.boards):

@@ -58,7 +58,8 @@ class Reader:
         if len(raw) > LINE_BYTES_MAX:
             raise BadLineError(f"more than {LINE_BYTES_MAX} bytes, the longest line allowed")
         try:
-            value = json.loads(raw)
+            # Decoded here, because json would take other encodings, too.
+            value = json.loads(raw.decode("utf-8-sig"))
         except UnicodeDecodeError as error:
             raise BadLineError(f"not UTF-8 at byte {error.start + 1}") from None
         except json.JSONDecodeError as error:

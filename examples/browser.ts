@@ -1,0 +1,19 @@
+// A browser (or node 18) with nothing but the generated stubs and @connectrpc/connect-web. It does not
+// resume a broken stream; the client in web/src/grandstand does, under the same identity.
+import { createClient } from "@connectrpc/connect";
+import { createGrpcWebTransport } from "@connectrpc/connect-web";
+import { GatewayService } from "../web/src/gen/grandstand/gateway/v1/gateway_pb";
+
+export async function voteAndWatch(pollId: string, optionId: string): Promise<void> {
+  const gateway = createClient(GatewayService, createGrpcWebTransport({ baseUrl: "http://localhost:8080" }));
+  const { originId } = await gateway.issueOrigin({});
+  const vote = { case: "vote" as const, value: { pollId, optionIds: [optionId] } };
+  const event = { originId, originSeq: 1n, gameId: "demo", actorId: "cleo", body: vote };
+  const { positions } = await gateway.send({ event });
+  for await (const { message } of gateway.subscribe({ gameId: "demo", topics: [`poll/${pollId}`], positions })) {
+    if (message.case !== "snapshot" && message.case !== "update") continue;
+    for (const { value } of message.value.topics) {
+      if (value.case === "tally") console.log(value.value.options.map((o) => `${o.optionId}: ${o.votes}`).join(", "));
+    }
+  }
+}
