@@ -24,8 +24,8 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
     catalog = CatalogWatch(bus)
     await catalog.start()
     redis = store.connect(process.config.redis)
-    publisher = Publisher(pipeline, uuid.uuid4().hex)
-    service = IngestService(process, catalog, CastVotes(store.VoteStore(redis)), publisher)
+    publisher = Publisher(pipeline, CastVotes(store.VoteStore(redis)), uuid.uuid4().hex)
+    service = IngestService(process, catalog, publisher)
     add_IngestServiceServicer_to_server(service, process.server)
     try:
         yield

@@ -28,17 +28,19 @@ _ROW_BYTES = 40
 class Batch(Generic[Ticket]):
     """Rows of one partition that leave together, each with the ticket of who waits for it."""
 
-    __slots__ = ("bytes", "partition", "rows", "tickets")
+    __slots__ = ("bytes", "partition", "rows", "taken", "tickets")
 
     def __init__(self, partition: int) -> None:
         self.partition = partition
         self.rows: list[Row] = []
         self.tickets: list[Ticket] = []
         self.bytes = 0
+        self.taken = 0
 
     def add(self, row: Row, ticket: Ticket) -> None:
         self.rows.append(row)
         self.tickets.append(ticket)
+        self.taken += 1
         self.bytes += _ROW_BYTES + len(row.origin_id) + len(row.actor_id) + len(row.label)
 
     @property

@@ -1,5 +1,8 @@
 """Carries blocks from the coalescer to JetStream and settles the events in them.
 
+Second votes are looked up here, a block at a time, rather than as each message comes: one
+question to Redis for all streams together.
+
 An event is told durable only after the PubAck of its block (I1). When the event log does
 not answer within the publish deadline, its events are told so and none is acked; the
 client sends them again under the same identity (I2), and a seal waits longer than this
@@ -23,6 +26,7 @@ from opentelemetry.trace import SpanKind
 from grandstand.event.v1.event_pb2 import Position
 from ingest.check import Row
 from ingest.coalesce import Batch, Coalescer, encode
+from ingest.votes import CastVotes
 from mesh import limits, subjects, telemetry
 from mesh.bus import PublishPipeline
 from mesh.errors import GrandstandError
@@ -36,14 +40,16 @@ class Ticket(Protocol):
     @property
     def traceparent(self) -> str: ...
     def durable(self, row: Row, position: Position) -> None: ...
+    def refused(self, row: Row, error: GrandstandError) -> None: ...
     def failed(self, row: Row, error: GrandstandError) -> None: ...
 
 
 class Publisher:
     """`ingest_id` must be unique to this process life: it begins every message id."""
 
-    def __init__(self, pipeline: PublishPipeline, ingest_id: str) -> None:
+    def __init__(self, pipeline: PublishPipeline, cast_votes: CastVotes, ingest_id: str) -> None:
         self._pipeline = pipeline
+        self._cast_votes = cast_votes
         self._ingest_id = ingest_id
         self._numbers = itertools.count(1)
         self._coalescer: Coalescer[Ticket] = Coalescer()
@@ -80,6 +86,22 @@ class Publisher:
             self._timer = loop.call_at(due_at, self.pump)
 
     async def _store(self, batch: Batch[Ticket]) -> None:
+        try:
+            await self._refuse_second_votes(batch)
+            if batch.rows:
+                await self._publish(batch)
+        finally:
+            self._unsettled -= batch.taken
+            if self._unsettled < limits.UNSETTLED_EVENTS_MAX:
+                self._has_room.set()
+
+    async def _refuse_second_votes(self, batch: Batch[Ticket]) -> None:
+        """Takes them out of the batch and tells their tickets."""
+        refusals = await self._cast_votes.refusals(batch.rows)
+        for at in sorted(refusals, reverse=True):
+            batch.tickets.pop(at).refused(batch.rows.pop(at), refusals[at])
+
+    async def _publish(self, batch: Batch[Ticket]) -> None:
         subject = subjects.events(batch.partition)
         block = encode(batch.rows, time.time_ns())
         try:
@@ -102,15 +124,12 @@ class Publisher:
         except GrandstandError as error:
             log.warning("%d events of %s are not stored: %s", len(batch.rows), subject, error)
             for row, ticket in zip(batch.rows, batch.tickets, strict=True):
+                self._cast_votes.forget(row)
                 ticket.failed(row, error)
         else:
             position = Position(partition=batch.partition, sequence=sequence)
             for row, ticket in zip(batch.rows, batch.tickets, strict=True):
                 ticket.durable(row, position)
-        finally:
-            self._unsettled -= len(batch.rows)
-            if self._unsettled < limits.UNSETTLED_EVENTS_MAX:
-                self._has_room.set()
 
     async def drain(self) -> None:
         """Waits for what is under way; at most the publish deadline."""

@@ -25,7 +25,6 @@ from grandstand.ingest.v1.ingest_pb2_grpc import IngestServiceServicer
 from ingest.check import Row, check
 from ingest.publisher import Publisher
 from ingest.session import Session
-from ingest.votes import CastVotes
 from mesh import limits, subjects, telemetry
 from mesh.catalog import CatalogWatch
 from mesh.errors import GrandstandError, Unavailable, Unknown
@@ -35,12 +34,9 @@ log = logging.getLogger(__name__)
 
 
 class IngestService(IngestServiceServicer):
-    def __init__(
-        self, runtime: Runtime, catalog: CatalogWatch, cast_votes: CastVotes, publisher: Publisher
-    ) -> None:
+    def __init__(self, runtime: Runtime, catalog: CatalogWatch, publisher: Publisher) -> None:
         self._runtime = runtime
         self._catalog = catalog
-        self._cast_votes = cast_votes
         self._publisher = publisher
 
     async def Publish(
@@ -97,28 +93,13 @@ class IngestService(IngestServiceServicer):
                 "messaging.batch.message_count": len(batch.events),
             },
         ):
-            ticket = _Ticket(stream, self._cast_votes, telemetry.current_traceparent())
+            ticket = _Ticket(stream, telemetry.current_traceparent())
             now_s = time.time()
-            checked: list[tuple[Event, Row]] = []
             for event in batch.events:
                 try:
-                    checked.append((event, await self._check(event, session, now_s)))
+                    self._publisher.add(await self._check(event, session, now_s), ticket)
                 except GrandstandError as error:
                     stream.refuse(event.origin_id, event.origin_seq, error)
-            final = [(event, row) for event, row in checked if row.final]
-            if final:
-                refusals = await self._cast_votes.refusals([row for _, row in final])
-                refused = {
-                    id(row): why for (_, row), why in zip(final, refusals, strict=True) if why is not None
-                }
-            else:
-                refused = {}
-            for event, row in checked:
-                why = refused.get(id(row))
-                if why is not None:
-                    stream.refuse(event.origin_id, event.origin_seq, why)
-                else:
-                    self._publisher.add(row, ticket)
             self._publisher.pump()
 
     async def _check(self, event: Event, session: Session, now_s: float) -> Row:
@@ -142,21 +123,21 @@ class IngestService(IngestServiceServicer):
 
 
 class _Ticket:
-    """Tells a stream, and the memory of cast votes, what became of an event."""
+    """Tells a stream what became of its events."""
 
-    __slots__ = ("_cast_votes", "_stream", "traceparent")
+    __slots__ = ("_stream", "traceparent")
 
-    def __init__(self, stream: _Stream, cast_votes: CastVotes, traceparent: str) -> None:
+    def __init__(self, stream: _Stream, traceparent: str) -> None:
         self._stream = stream
-        self._cast_votes = cast_votes
         self.traceparent = traceparent
 
     def durable(self, row: Row, position: Position) -> None:
         self._stream.durable(row, position)
 
+    def refused(self, row: Row, error: GrandstandError) -> None:
+        self._stream.refuse(self._stream.named(row), row.origin_seq, error)
+
     def failed(self, row: Row, error: GrandstandError) -> None:
-        if row.final:
-            self._cast_votes.forget(row)
         self._stream.not_stored(row, error)
 
 
@@ -189,19 +170,22 @@ class _Stream:
         )
         self.session.refused(origin_id, origin_seq)
 
+    def named(self, row: Row) -> str:
+        """The row's origin as this stream names it: "" for its own."""
+        return "" if row.origin_id == self.session.origin_id else row.origin_id
+
     def durable(self, row: Row, position: Position) -> None:
-        own = row.origin_id == self.session.origin_id
-        self.session.durable("" if own else row.origin_id, row.origin_seq, position)
+        self.session.durable(self.named(row), row.origin_seq, position)
         self._wake.set()
 
     def not_stored(self, row: Row, error: GrandstandError) -> None:
         """A relayed event is rejected for the relay to send again; one of the stream's own ends
         the stream, because a cumulative ack could not step over it."""
-        if row.origin_id == self.session.origin_id:
+        if self.named(row):
+            self.refuse(row.origin_id, row.origin_seq, error)
+        else:
             self._not_stored += 1
             self.end(error)
-        else:
-            self.refuse(row.origin_id, row.origin_seq, error)
 
     def end(self, error: GrandstandError | None) -> None:
         """The stream ends once what it accepted is settled; the first reason stands."""

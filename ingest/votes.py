@@ -2,7 +2,7 @@
 
 The fold is the authority: it counts one vote an actor, whatever comes. This is the courtesy
 that lets ingest answer ALREADY_EXISTS. It knows the votes it took lately itself, and asks
-Redis for the others, one round trip for each batch. While Redis is away it says nothing.
+Redis for the others, one round trip for each poll in a block. While Redis is away it says nothing.
 
 Bound: RECENT_VOTES_MAX remembered votes, the oldest forgotten first (Redis has them by then).
 """
@@ -30,44 +30,50 @@ class CastVotes:
         self._votes = votes
         self._recent: OrderedDict[tuple[str, str, str], _Identity] = OrderedDict()
 
-    async def refusals(self, rows: Sequence[Row]) -> list[AlreadyDone | None]:
-        """For each row of a final poll the refusal of a second vote, or None; a resend is none."""
-        answers: list[AlreadyDone | None] = []
+    async def refusals(self, rows: Sequence[Row]) -> dict[int, AlreadyDone]:
+        """The refusals of second votes, by their place in `rows`; a resend is none."""
+        refusals: dict[int, AlreadyDone] = {}
         unsure: list[int] = []
         for at, row in enumerate(rows):
+            if not row.final:
+                continue
             known = self._recent.get(_key(row))
             if known is None:
-                self._remember(row, (row.origin_id, row.origin_seq))
+                self._remember(row, _identity(row))
                 unsure.append(at)
-            answers.append(None if known in (None, (row.origin_id, row.origin_seq)) else _second(row))
+            elif known != _identity(row):
+                refusals[at] = _second(row)
         if unsure:
-            await self._ask_redis(rows, unsure, answers)
-        return answers
+            await self._ask_redis(rows, unsure, refusals)
+        return refusals
 
     async def _ask_redis(
-        self, rows: Sequence[Row], unsure: list[int], answers: list[AlreadyDone | None]
+        self, rows: Sequence[Row], unsure: list[int], refusals: dict[int, AlreadyDone]
     ) -> None:
-        wanted = [
-            (store.votes_key(row.partition, row.game_id, row.topic), row.actor_id)
-            for row in (rows[at] for at in unsure)
-        ]
+        wanted: dict[str, list[int]] = {}
+        for at in unsure:
+            row = rows[at]
+            wanted.setdefault(store.votes_key(row.partition, row.game_id, row.topic), []).append(at)
         try:
-            stored = await self._votes.votes(wanted)
+            for key, places in wanted.items():
+                stored = await self._votes.votes(key, [rows[at].actor_id for at in places])
+                for at, value in zip(places, stored, strict=True):
+                    self._compare(rows[at], at, value, refusals)
         except RedisError as error:
             log.warning("second votes are not checked: %s", error)
+
+    def _compare(self, row: Row, at: int, value: bytes | None, refusals: dict[int, AlreadyDone]) -> None:
+        if value is None:
             return
-        for at, value in zip(unsure, stored, strict=True):
-            if value is None:
-                continue
-            _, origin_id, origin_seq = value.decode().split(":")
-            identity = (origin_id, int(origin_seq))
-            self._remember(rows[at], identity)
-            if identity != (rows[at].origin_id, rows[at].origin_seq):
-                answers[at] = _second(rows[at])
+        _, origin_id, origin_seq = value.decode().split(":")
+        identity = (origin_id, int(origin_seq))
+        self._remember(row, identity)
+        if identity != _identity(row):
+            refusals[at] = _second(row)
 
     def forget(self, row: Row) -> None:
         """The row was not stored after all; its actor may vote anew."""
-        if self._recent.get(_key(row)) == (row.origin_id, row.origin_seq):
+        if self._recent.get(_key(row)) == _identity(row):
             del self._recent[_key(row)]
 
     def _remember(self, row: Row, identity: _Identity) -> None:
@@ -79,6 +85,10 @@ class CastVotes:
 
 def _key(row: Row) -> tuple[str, str, str]:
     return row.game_id, row.topic, row.actor_id
+
+
+def _identity(row: Row) -> _Identity:
+    return row.origin_id, row.origin_seq
 
 
 def _second(row: Row) -> AlreadyDone:

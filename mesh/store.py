@@ -232,12 +232,9 @@ class VoteStore:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
-    async def votes(self, wanted: Sequence[tuple[str, str]]) -> list[bytes | None]:
-        """For each (votes key, actor) the stored vote, `<option index>:<origin>:<origin_seq>`, or None."""
-        pipe = self._redis.pipeline(transaction=False)
-        for key, actor in wanted:
-            pipe.hget(key, actor)
-        return await pipe.execute()
+    async def votes(self, key: str, actor_ids: Sequence[str]) -> list[bytes | None]:
+        """For each actor the vote stored under a votes key, `<option index>:<origin>:<origin_seq>`."""
+        return cast(list[bytes | None], await self._redis.hmget(key, list(actor_ids)))
 
 
 __all__ = [
