@@ -12,7 +12,7 @@ from tests.browser.parts import connection, option, own_vote, part, poll, reacti
 from tests.browser.stage import Stage, new_stage
 from tests.mesh_fixture import RunningMesh
 
-COUNTED = re.compile(r"^Your vote for Blue is counted\. On screen in \d+ ms\.$")
+COUNTED = re.compile(r"^Your vote for “Blue” is counted\. On screen in \d+ ms\.$")
 
 
 def test_a_vote_in_one_browser_moves_the_bars_in_another(stage: Stage, visit: Visit) -> None:
@@ -35,7 +35,7 @@ def test_ones_own_vote_is_counted_and_its_latency_shown(stage: Stage, visit: Vis
     option(ann, "blue").click()
     expect(own_vote(ann, "counted")).to_have_text(COUNTED)
     expect(option(ann, "blue")).to_have_attribute("aria-checked", "true")
-    expect(part(ann, "latency")).to_have_text(re.compile(r"^\d+ ms$"))
+    expect(part(ann, "latency")).to_have_text(re.compile(r"\d+ ms$"))
 
 
 def test_a_second_vote_is_refused_in_words_and_changes_nothing(stage: Stage, visit: Visit) -> None:
@@ -45,7 +45,7 @@ def test_a_second_vote_is_refused_in_words_and_changes_nothing(stage: Stage, vis
     expect(own_vote(ann, "counted")).to_be_visible()
     option(ann, "red").click()
     refused = own_vote(ann, "refused")
-    expect(refused).to_contain_text("You have already voted in this poll. Your vote for Blue stands.")
+    expect(refused).to_contain_text("You have already voted in this poll. Your vote for “Blue” stands.")
     expect(option(ann, "blue")).to_have_attribute("aria-checked", "true")
     expect(option(ann, "red")).to_have_attribute("data-votes", "0")
     expect(connection(ann, "live")).to_be_visible()
@@ -57,7 +57,7 @@ def test_a_vote_is_remembered_when_the_page_is_loaded_again(stage: Stage, visit:
     option(ann, "blue").click()
     expect(own_vote(ann, "counted")).to_be_visible()
     ann.reload()
-    expect(own_vote(ann, "counted")).to_have_text("Your vote for Blue is counted.")
+    expect(own_vote(ann, "counted")).to_have_text("Your vote for “Blue” is counted.")
     expect(option(ann, "blue")).to_have_attribute("aria-checked", "true")
 
 

@@ -63,7 +63,7 @@ test("a refused second vote leaves the first one standing, and says so", async (
   answers[1]?.reject(new ConnectError("has voted", Code.AlreadyExists));
   await settled(4);
   expect(votes.at(-1)).toMatchObject({ state: "refused", choice: "right", standing: "left" });
-  expect(votes.at(-1)?.words?.text).toContain("LEFT stands");
+  expect(votes.at(-1)?.words?.text).toContain("“LEFT” stands");
 });
 
 test("a vote nobody answered can be sent again", async () => {

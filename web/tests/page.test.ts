@@ -134,7 +134,7 @@ describe("words", () => {
   test("say what a refusal means and keep what the server said", () => {
     const error = new ConnectError("vote: ada has voted in poll mvp", Code.AlreadyExists);
     expect(voteRefused(error, "Left")).toEqual({
-      text: "You have already voted in this poll. Your vote for Left stands.",
+      text: "You have already voted in this poll. Your vote for “Left” stands.",
       detail: "vote: ada has voted in poll mvp",
     });
     expect(voteRefused(new ConnectError("x", Code.FailedPrecondition), undefined).text).toContain("closed");

@@ -19,6 +19,8 @@ const KEPT_MAX = 64;
 export interface OwnVote {
   readonly state: "sending" | "durable" | "counted" | "refused";
   readonly choice: string;
+  /** The click, monotonic. */
+  readonly castAtMs: number;
   readonly standing?: string;
   readonly tookMs?: number;
   readonly words?: Words;
@@ -45,7 +47,7 @@ export class Ballot {
   ) {
     this.#key = `grandstand.votes.${gameId}.${actorId}`;
     for (const [pollId, choice] of parsed(read(storage, this.#key))) {
-      this.#votes.set(pollId, { state: "counted", choice, standing: choice });
+      this.#votes.set(pollId, { state: "counted", choice, castAtMs: 0, standing: choice });
     }
   }
 
@@ -78,12 +80,13 @@ export class Ballot {
     answer: () => Promise<readonly Position[]>,
   ): Promise<void> {
     const standing = this.#votes.get(pollId)?.standing;
+    const castAtMs = landing.startedAtMs;
     const flight: Flight = { landing, positions: [] };
     this.#flights.set(pollId, flight);
-    this.#set(pollId, { state: "sending", choice, ...(standing !== undefined && { standing }) });
+    this.#set(pollId, { state: "sending", choice, castAtMs, ...(standing !== undefined && { standing }) });
     try {
       flight.positions = await answer();
-      this.#set(pollId, { state: "durable", choice, standing: choice });
+      this.#set(pollId, { state: "durable", choice, castAtMs, standing: choice });
       this.#keep();
       if (landing.stored(flight.positions)) this.#counted(pollId, landing);
     } catch (reason) {
@@ -96,6 +99,7 @@ export class Ballot {
       this.#set(pollId, {
         state: "refused",
         choice,
+        castAtMs,
         words,
         ...(standing !== undefined && { standing }),
         ...(resend && { resend }),

@@ -1,5 +1,6 @@
 /** What stands in place of a game that is not here, or that has nothing to vote on yet. */
 import { el } from "./dom";
+import { Stand } from "./stand";
 
 export function unknownGame(gameId: string, detail: string): HTMLElement[] {
   return [
@@ -13,5 +14,6 @@ export function nothingYet(): HTMLElement[] {
   return [
     el("h1", { class: "question" }, "The stand is filling up"),
     el("p", {}, "No poll is open yet. The next one appears here the moment it opens."),
+    new Stand().element,
   ];
 }

@@ -1,6 +1,6 @@
 /** The connection indicator: whether the numbers are live, and how long the person's last vote took. */
 import type { Connection } from "../grandstand";
-import { set, setText } from "./dom";
+import { el, set, setText } from "./dom";
 import { waitText } from "./words";
 
 export class Indicator {
@@ -17,7 +17,7 @@ export class Indicator {
   took(ms: number): void {
     const shown = Math.max(1, Math.round(ms));
     set(this.#latency, { "data-ms": shown, title: `Your last vote was on screen ${shown} ms after the click` });
-    setText(this.#latency, `${shown} ms`);
+    this.#latency.replaceChildren(el("span", { class: "pill-words" }, "your vote on screen in "), `${shown} ms`);
   }
 
   show(connection: Connection): void {

@@ -11,6 +11,9 @@ import type { OptionView, PollView } from "./model";
 import { COLOURS, Stand } from "./stand";
 import { countdownText, wholeText } from "./words";
 
+/** A vote without an answer for this long is said to be sent again. */
+const SLOW_MS = 2_000;
+
 interface OptionRow {
   readonly button: HTMLButtonElement;
   readonly bar: HTMLElement;
@@ -28,12 +31,13 @@ export class PollCard {
   readonly #group: HTMLElement;
   readonly #status = el("p", { class: "own-vote", role: "status", "data-testid": "own-vote", "data-state": "none" });
   readonly #foot = el("p", { class: "poll-foot" });
-  readonly #voters = el("span", { "data-testid": "voters" });
+  readonly #voters = el("span", { class: "voters", "data-testid": "voters" });
   readonly #rule = el("span", {});
   readonly #stand: Stand | undefined;
   readonly #rows = new Map<string, OptionRow>();
   #order: readonly string[] = [];
   #poll: PollView | undefined;
+  #own: OwnVote | undefined;
 
   constructor(
     readonly pollId: string,
@@ -68,11 +72,13 @@ export class PollCard {
 
   show(poll: PollView, own: OwnVote | undefined): void {
     this.#poll = poll;
+    this.#own = own;
     set(this.element, { "data-phase": poll.phase });
     setText(this.#question, poll.question);
     this.#showOptions(poll, own);
-    this.#showOwn(poll, own);
-    this.#stand?.show(poll, own?.state === "counted" ? poll.options.findIndex((it) => it.optionId === own.standing) : -1);
+    this.#showOwn(poll, own, performance.now());
+    const seated = own?.state === "counted" || own?.state === "refused";
+    this.#stand?.show(poll, seated ? poll.options.findIndex((it) => it.optionId === own.standing) : -1);
     set(this.#voters, { "data-voters": poll.voters });
     setText(this.#voters, `${wholeText(poll.voters)} ${poll.voters === 1 ? "voter" : "voters"}`);
     setText(this.#rule, poll.phase !== "open" ? "" : poll.changeable ? "You can change your vote" : "One vote, final");
@@ -93,6 +99,7 @@ export class PollCard {
     };
     setText(this.#timer, times[poll.phase]);
     set(this.#timer, { "data-urgent": poll.phase === "open" && !over && leftMs !== undefined && leftMs <= 10_000 });
+    if (this.#own?.state === "sending") this.#showOwn(poll, this.#own, performance.now());
   }
 
   /** Votes for the option at `index`, from 0, and moves the focus there. False if there is none. */
@@ -154,7 +161,7 @@ export class PollCard {
         "aria-keyshortcuts": index < 9 ? String(index + 1) : undefined,
       }),
     };
-    const mark = el("span", { class: "mark-box" }, el("kbd", {}, index < 9 ? String(index + 1) : "·"), icon("check", 16));
+    const mark = el("span", { class: "mark-box" }, el("kbd", {}, index < 9 ? String(index + 1) : ""), icon("check", 16));
     row.button.append(row.bar, mark, el("span", { class: "option-text" }, row.label, row.badge), row.percent, row.votes);
     row.button.addEventListener("click", (event) => {
       if (this.#poll?.phase === "open") this.onVote(this.pollId, option.optionId, event.timeStamp);
@@ -163,16 +170,22 @@ export class PollCard {
     return row.button;
   }
 
-  #showOwn(poll: PollView, own: OwnVote | undefined): void {
-    set(this.#status, { "data-state": own?.state ?? "none" });
-    const label = poll.options.find((option) => option.optionId === own?.choice)?.label ?? own?.choice ?? "";
+  #showOwn(poll: PollView, own: OwnVote | undefined, nowMs: number): void {
+    // A closed poll takes no second vote anyway: what stands is what matters.
+    const settled = own?.state === "refused" && own.standing !== undefined && poll.phase !== "open";
+    const state = settled ? "counted" : (own?.state ?? "none");
+    set(this.#status, { "data-state": state });
+    const named = (optionId: string | undefined) =>
+      `“${poll.options.find((option) => option.optionId === optionId)?.label ?? optionId ?? ""}”`;
+    const label = named(settled ? own.standing : own?.choice);
     if (!own) {
       this.#say(poll.phase === "open" ? "Pick one. Your vote is on every screen in a blink." : "You did not vote in this poll.");
-    } else if (own.state === "sending") {
-      this.#say(`Sending your vote for ${label} …`);
-    } else if (own.state === "durable") {
+    } else if (state === "sending") {
+      const slow = nowMs - own.castAtMs > SLOW_MS;
+      this.#say(slow ? `No answer yet. Sending your vote for ${label} again; it counts once …` : `Sending your vote for ${label} …`);
+    } else if (state === "durable") {
       this.#say(`Your vote for ${label} is stored …`);
-    } else if (own.state === "counted") {
+    } else if (state === "counted") {
       const took = own.tookMs === undefined ? "" : ` On screen in ${Math.max(1, Math.round(own.tookMs))} ms.`;
       this.#say(`Your vote for ${label} is counted.${took}`);
     } else {

@@ -28,7 +28,7 @@ const TEXTS: Partial<Record<Code, (standing: string | undefined) => string>> = {
   [Code.AlreadyExists]: (standing) =>
     standing === undefined
       ? "You have already voted in this poll. The first vote counts."
-      : `You have already voted in this poll. Your vote for ${standing} stands.`,
+      : `You have already voted in this poll. Your vote for “${standing}” stands.`,
   [Code.FailedPrecondition]: () => "This poll is closed. The vote came too late.",
   [Code.NotFound]: () => "The server does not know this poll or option.",
   [Code.InvalidArgument]: () => "The server found something wrong with this vote.",
