@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
+
+# Some tests fork while others' gRPC threads live in this process; its fork handlers may hang then.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
 
 from tests.mesh_fixture import RunningMesh, running
 

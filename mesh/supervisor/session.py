@@ -306,7 +306,7 @@ class _Session:
             if not self._status_unwritable:
                 self._status_unwritable = True
                 self._watcher.on_note(str(from_os(error, f"write {self._home.status}")))
-        self._ticking = not now.settled
+        self._ticking = now.state == "starting" or (now.state == "ready" and not now.settled)
         self._watcher.on_status(now)
 
     def _explained(self, failed: StartFailed) -> MeshError:

@@ -50,7 +50,7 @@ class MeshStatus:
     @property
     def settled(self) -> bool:
         """It is ready, and what is optional is ready or has failed at least once."""
-        return self.state != "starting" and not any(s.state == "starting" for s in self.services)
+        return self.state == "ready" and not any(s.state == "starting" for s in self.services)
 
     def as_json(self) -> dict[str, Any]:
         fields = asdict(self)
