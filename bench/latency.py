@@ -91,7 +91,6 @@ class LatencyBench:
             say(f"idle: {votes.count} single votes, {max(0.0, until_s - loop.time()):.0f} s to go")
             await asyncio.sleep(self._random.uniform(*IDLE_GAP_S))
             await probe.vote_and_see()
-            await asyncio.sleep(self._random.uniform(*IDLE_GAP_S))
             await probe.call(floor)
         figures.idle_p50_ms, figures.idle_p99_ms = votes.percentile_ms(50), votes.percentile_ms(99)
         figures.idle_samples = votes.count

@@ -10,17 +10,18 @@ import time
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from mesh.crowd.account import Plan, Summary
-from mesh.crowd.account import Progress as Numbers
+from mesh.crowd.account import Plan, Progress, Summary
 from mesh.crowd.replay import ReplaySummary
-from mesh.crowd.source import Source
 
 LINE_EVERY_S = 5.0
+BAR_WIDTH = 40
 STAGES = {
     "opening": "opening the crowd",
     "sending": "sending",
@@ -30,38 +31,42 @@ STAGES = {
 
 
 class _Screen:
-    """A progress bar on a terminal, now and then a line elsewhere."""
+    """A bar and a line of numbers on a terminal, now and then a line elsewhere."""
 
     def __init__(self, total: float | None) -> None:
         self._console = Console(stderr=True, highlight=False)
-        self._bar = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(30),
-            TextColumn("{task.fields[numbers]}"),
-            console=self._console,
-            transient=True,
-            disable=not self._console.is_terminal,
+        self._total = total
+        self._completed = 0.0
+        self._description = ""
+        self._numbers = ""
+        self._spinner = Spinner("dots")
+        self._live = Live(
+            get_renderable=self._render, console=self._console, transient=True, refresh_per_second=8
         )
-        self._task = self._bar.add_task("", total=total, numbers="")
         self._said_s = time.monotonic()
-        self._said = ""
 
     def __enter__(self) -> Self:
-        self._bar.start()
+        if self._console.is_terminal:
+            self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        self._live.stop()
 
     def _update(self, description: str, completed: float, numbers: str) -> None:
-        self._bar.update(self._task, description=description, completed=completed, numbers=numbers)
+        self._description, self._completed, self._numbers = description, completed, numbers
         now_s = time.monotonic()
         if not self._console.is_terminal and now_s - self._said_s >= LINE_EVERY_S:
             self._said_s = now_s
             print(f"{description}: {numbers}", file=sys.stderr, flush=True)
+
+    def _render(self) -> RenderableType:
+        bar = ProgressBar(self._total, self._completed, width=BAR_WIDTH, pulse=self._total is None)
+        first = Table.grid(padding=(0, 1))
+        first.add_row(self._spinner, bar, self._description)
+        return Group(first, Text(self._numbers))
 
 
 class SimulationScreen(_Screen):
@@ -69,7 +74,7 @@ class SimulationScreen(_Screen):
         super().__init__(plan.seconds or None)
         self._viewers = plan.viewers
 
-    def show(self, now: Numbers) -> None:
+    def show(self, now: Progress) -> None:
         numbers = (
             f"{now.sent:,} sent  {now.acked:,} acked  {now.refused:,} refused  {now.seen:,} seen  "
             f"{now.connected:,}/{self._viewers:,} viewers"
@@ -117,13 +122,13 @@ class ReplayScreen(_Screen):
         super().__init__(None)
         self._file = file
 
-    def show(self, now: ReplaySummary, source: Source) -> None:
-        self._bar.update(self._task, total=source.bytes_total)
+    def show(self, now: ReplaySummary, lines_total: int | None) -> None:
+        self._total = lines_total or None
         numbers = (
             f"{now.lines:,} lines  {now.sent:,} sent  {now.acked:,} acked  "
             f"{now.refused.total():,} refused  {now.bad:,} bad"
         )
-        self._update("replaying", source.bytes_read, numbers)
+        self._update("replaying", now.lines, numbers)
 
     def complain(self, line: str) -> None:
         """A bad or refused line, above the bar."""

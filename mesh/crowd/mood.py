@@ -10,8 +10,8 @@ import math
 from collections.abc import Sequence
 from random import Random
 
-DRIFT_PER_S = 0.35
-WEIGHT_SPAN = 2.0
+DRIFT_PER_S = 0.15
+WEIGHT_SPAN = 0.9
 MURMUR_PER_S = 0.6
 BURST_GAP_S = (9.0, 26.0)
 BURST_PEAK_PER_S = (7.0, 18.0)
@@ -24,7 +24,7 @@ class Preferences:
     def __init__(self, options: Sequence[str], random: Random) -> None:
         self._options = list(options)
         self._random = random
-        self._weights = [random.uniform(-1.0, 1.0) for _ in self._options]
+        self._weights = [random.uniform(-0.5, 0.5) for _ in self._options]
 
     def drift(self, elapsed_s: float) -> None:
         """A random walk that stays within bounds, so no option is ever without hope."""

@@ -24,6 +24,7 @@ DRAIN_S = 60.0
 SHOWN_MAX = 100
 # Lines read without giving the loop a turn.
 BURST = 256
+REPORT_S = 0.2
 
 
 @dataclass(slots=True)
@@ -58,7 +59,7 @@ class Replay:
         speed: float,
         game_id: str,
         complain: Callable[[str], None],
-        on_progress: Callable[[ReplaySummary, Source], None] = lambda *_: None,
+        on_progress: Callable[[ReplaySummary, int | None], None] = lambda *_: None,
     ) -> None:
         self.stop = asyncio.Event()
         self.summary = ReplaySummary(path)
@@ -77,8 +78,10 @@ class Replay:
         async with open_channel(self._edge) as channel:
             publisher = Publisher(channel, producer=True, client=CLIENT)
             publisher.start()
+            reporting: asyncio.Task[None] | None = None
             try:
                 await publisher.connected(CONNECT_S)
+                reporting = asyncio.create_task(self._report(source.lines_total()))
                 sending = asyncio.create_task(self._send_all(source, publisher))
                 stopping = asyncio.create_task(self.stop.wait())
                 await asyncio.wait([sending, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -92,10 +95,16 @@ class Replay:
                 summary.ended = f"the session was lost at line {summary.lines}: {lost}"
             finally:
                 await publisher.aclose()
-                self._on_progress(summary, source)
                 source.close()
+                if reporting is not None:
+                    reporting.cancel()
         summary.unsettled = summary.sent - summary.acked - summary.refused.total()
         return summary
+
+    async def _report(self, lines_total: int | None) -> None:
+        while True:
+            self._on_progress(self.summary, lines_total)
+            await asyncio.sleep(REPORT_S)
 
     async def _send_all(self, source: Source, publisher: Publisher) -> None:
         summary = self.summary
@@ -106,7 +115,6 @@ class Replay:
                 if raw.strip():
                     await self._send(raw, summary.lines, publisher)
                 if summary.lines % BURST == 0:
-                    self._on_progress(summary, source)
                     await asyncio.sleep(0)
         except UnreadableError as error:
             summary.ended = f"cannot be read after line {summary.lines}: {error}"

@@ -75,15 +75,15 @@ class Simulation:
         summary = Summary(plan.game_id, self._poll, plan.viewers, plan.rate, plan.seconds)
         cpu_before_s = _cpu_s()
         async with AsyncExitStack() as stack:
-            backend = Backend(await stack.enter_async_context(open_channel(plan.mesh)), patience_s=PATIENCE_S)
-            await self._define(backend)
+            to_mesh = await stack.enter_async_context(open_channel(plan.mesh))
+            await self._define(Backend(to_mesh))
             connections = await self._connect(stack, plan.viewers)
             reporting = asyncio.create_task(self._report())
             try:
                 await self._watch(connections)
                 await self._act(connections, summary)
                 await self._settle(summary)
-                await self._prove(backend, summary)
+                await self._prove(Backend(to_mesh, patience_s=PATIENCE_S), summary)
                 await self._see_the_last()
             finally:
                 for task in (*self._watching, reporting):

@@ -17,12 +17,14 @@ import os
 import stat
 import threading
 import zlib
+from pathlib import Path
 from typing import cast
 
 from mesh.crowd.recording import LINE_BYTES_MAX
 
 GZIP_MAGIC = b"\x1f\x8b"
 AHEAD_LINES = 256
+COUNTED_BYTES_MAX = 16 * 1024 * 1024
 
 
 class UnreadableError(Exception):
@@ -30,24 +32,21 @@ class UnreadableError(Exception):
 
 
 class Source:
-    """The lines of one recording. Use as `async with`."""
+    """The lines of one recording, in order; `close` it."""
 
     def __init__(self, path: str) -> None:
         """`-` is standard input. Raises OSError when it cannot be opened."""
+        self._path = path
         self._raw = io.open(os.dup(0) if path == "-" else path, "rb")  # noqa: SIM115, UP020 - closed by close
         about = os.fstat(self._raw.fileno())
-        self.bytes_total = about.st_size if stat.S_ISREG(about.st_mode) else None
+        self._is_file = stat.S_ISREG(about.st_mode)
+        self._bytes_total = about.st_size
         self._lines: io.BufferedIOBase | None = None
         self._ahead: asyncio.Queue[bytes | UnreadableError] | None = None
 
-    @property
-    def bytes_read(self) -> int:
-        """Of a file, compressed as it is; 0 for a pipe."""
-        return 0 if self.bytes_total is None else self._raw.tell()
-
     async def next(self) -> bytes:
         """The next line without its end; b"" at the end, b"\\n" for a blank line. Raises UnreadableError."""
-        if self.bytes_total is not None:
+        if self._is_file:
             return self._read()
         if self._ahead is None:
             self._ahead = asyncio.Queue(AHEAD_LINES)
@@ -59,6 +58,22 @@ class Source:
         if isinstance(line, UnreadableError):
             raise line
         return line
+
+    def lines_total(self) -> int | None:
+        """How many lines there are, for a progress bar; None for a pipe, and where counting is too much."""
+        if self._path == "-" or not (self._is_file and self._bytes_total <= COUNTED_BYTES_MAX):
+            return None
+        lines = bytes_count = 0
+        try:
+            with Path(self._path).open("rb") as raw, _unpacked(raw) as unpacked:
+                while chunk := unpacked.read(1 << 16):
+                    bytes_count += len(chunk)
+                    lines += chunk.count(b"\n")
+                    if bytes_count > COUNTED_BYTES_MAX:
+                        return None
+        except (OSError, EOFError, zlib.error):
+            return None
+        return lines
 
     def close(self) -> None:
         """A pipe that a thread reads is left to the end of the process."""
@@ -82,9 +97,7 @@ class Source:
     def _read(self) -> bytes:
         try:
             if self._lines is None:
-                is_gzip = self._raw.peek(2)[:2] == GZIP_MAGIC
-                opened = gzip.GzipFile(fileobj=self._raw, mode="rb") if is_gzip else self._raw
-                self._lines = cast(io.BufferedIOBase, opened)
+                self._lines = _unpacked(self._raw)
             line = self._lines.readline(LINE_BYTES_MAX + 1)
             rest = line
             while len(rest) > LINE_BYTES_MAX and not rest.endswith(b"\n"):
@@ -92,3 +105,9 @@ class Source:
         except (OSError, EOFError, zlib.error) as error:
             raise UnreadableError(str(error)) from None
         return (line.rstrip(b"\r\n") or b"\n") if line else b""
+
+
+def _unpacked(raw: io.BufferedReader) -> io.BufferedIOBase:
+    """`raw` itself, or what it packs."""
+    is_gzip = raw.peek(2)[:2] == GZIP_MAGIC
+    return cast(io.BufferedIOBase, gzip.GzipFile(fileobj=raw, mode="rb") if is_gzip else raw)
