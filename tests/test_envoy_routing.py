@@ -13,6 +13,8 @@ from pathlib import Path
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio
 
 from grandstand.aggregate.v1.aggregate_pb2 import ReadRequest, ReadResponse
 from grandstand.aggregate.v1.aggregate_pb2_grpc import (
@@ -54,8 +56,10 @@ def ports() -> Iterator[Ports]:
         yield ports
 
 
-def envoy(home: Home, ports: Ports, replicas: dict[str, tuple[int, ...]]) -> tuple[ProcessSpec, str]:
-    """Envoy before the given ports, and the address of its mesh listener."""
+def envoy(
+    home: Home, ports: Ports, replicas: dict[str, tuple[int, ...]], *healthy: str
+) -> tuple[ProcessSpec, str]:
+    """Envoy before the given ports, ready once the named clusters are; and its mesh listener's address."""
     config = EnvoyConfig(
         edge=Endpoint(LOOPBACK, ports.take()),
         mesh=Endpoint(LOOPBACK, ports.take()),
@@ -66,16 +70,13 @@ def envoy(home: Home, ports: Ports, replicas: dict[str, tuple[int, ...]]) -> tup
         },
     )
     rendered = bootstrap(config)
-    kept = [cluster for cluster in rendered["static_resources"]["clusters"] if cluster["name"] in replicas]
-    for cluster in rendered["static_resources"]["clusters"]:
-        if cluster not in kept:
-            # Nobody is there in this test: Envoy shall be ready all the same.
-            del cluster["health_checks"]
     path = home.run / "envoy.json"
     path.write_text(json.dumps(rendered))
     command = (str(provision.envoy()), "-c", str(path), "--disable-hot-restart", "--concurrency", "1")
     spec = ProcessSpec(
-        name="envoy", command=(*command, "--log-level", "warning"), probe=EnvoyProbe(config.admin.port)
+        name="envoy",
+        command=(*command, "--log-level", "warning"),
+        probe=EnvoyProbe(config.admin.port, tuple(healthy)),
     )
     return spec, f"{LOOPBACK}:{config.mesh.port}"
 
@@ -93,7 +94,7 @@ async def two_ingests(home: Home, ports: Ports) -> AsyncIterator[tuple[Watched, 
         )
         for name, port in instances.items()
     ]
-    proxy, address = envoy(home, ports, {"ingest": tuple(instances.values())})
+    proxy, address = envoy(home, ports, {"ingest": tuple(instances.values())}, "ingest")
     async with supervised(home, *specs, proxy, policy=PATIENT) as watched:
         yield watched, address
 
@@ -219,13 +220,11 @@ def test_an_idempotent_call_is_retried_by_envoy_and_a_definition_is_not(home: Ho
         server = grpc.aio.server()
         add_AggregateServiceServicer_to_server(servicer, server)
         catalog_pb2_grpc.add_CatalogServiceServicer_to_server(servicer, server)
-        proxy, address = envoy(home, ports, {"aggregate": (ports.take(),)})
-        config = json.loads((home.run / "envoy.json").read_text())
-        (aggregate,) = (c for c in config["static_resources"]["clusters"] if c["name"] == "aggregate")
-        del aggregate["health_checks"]
-        (home.run / "envoy.json").write_text(json.dumps(config))
-        (endpoint,) = aggregate["load_assignment"]["endpoints"][0]["lb_endpoints"]
-        port = endpoint["endpoint"]["address"]["socket_address"]["port_value"]
+        port = ports.take()
+        health = health_aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(health, server)
+        await health.set("grandstand.aggregate.v1.AggregateService", health_pb2.HealthCheckResponse.SERVING)
+        proxy, address = envoy(home, ports, {"aggregate": (port,)}, "aggregate")
         server.add_insecure_port(f"{LOOPBACK}:{port}")
         await server.start()
         async with supervised(home, proxy, policy=PATIENT), grpc.aio.insecure_channel(address) as channel:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import grpc
@@ -109,7 +110,8 @@ async def _closes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 
 @pytest.mark.parametrize("serve", [_garbage, _flood, _half, _closes])
 @pytest.mark.parametrize(
-    "kind", [GrpcProbe, RedisProbe, EnvoyProbe, lambda port: HttpProbe(port, "/healthz")]
+    "kind",
+    [GrpcProbe, RedisProbe, lambda port: EnvoyProbe(port, ()), lambda port: HttpProbe(port, "/healthz")],
 )
 def test_a_peer_that_speaks_something_else_is_silent(
     kind: Callable[[int], Probe],
@@ -150,16 +152,17 @@ def test_a_process_that_serves_nobody_is_ready_by_running() -> None:
     assert asyncio.run(probe.ask(RunningProbe())) is Answer.SERVING
 
 
-def test_envoys_clusters_are_healthy_when_each_has_one_healthy_host() -> None:
-    healthy = b'{"health_status": {"eds_health_status": "HEALTHY"}}'
-    failed = b'{"health_status": {"eds_health_status": "HEALTHY", "failed_active_health_check": true}}'
+def test_an_envoy_cluster_is_healthy_when_one_of_its_hosts_is() -> None:
+    def host(failed: bool) -> dict[str, object]:
+        return {"health_status": {"eds_health_status": "HEALTHY", "failed_active_health_check": failed}}
 
-    def clusters(*hosts: bytes) -> bytes:
-        return b'{"cluster_statuses": [%s]}' % b",".join(b'{"host_statuses": [%s]}' % host for host in hosts)
-
-    assert probe.every_cluster_is_healthy(clusters(healthy, failed + b"," + healthy))
-    assert not probe.every_cluster_is_healthy(clusters(healthy, failed))
-    assert not probe.every_cluster_is_healthy(clusters(healthy, b""))
+    statuses = {"all": [False, False], "one": [True, False], "none": [True], "no host": []}
+    clusters = [
+        {"name": name, "host_statuses": [host(failed) for failed in hosts]}
+        for name, hosts in statuses.items()
+    ]
+    found = probe.healthy_clusters(json.dumps({"cluster_statuses": clusters}).encode())
+    assert found == {"all", "one"}
 
 
 @given(st.binary(max_size=4096), st.integers(1, 64))

@@ -7,6 +7,7 @@ one line is printed as each process becomes ready. Nothing here has a thread: wh
 from __future__ import annotations
 
 import itertools
+import select
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -123,17 +124,33 @@ def status_table(status: MeshStatus) -> Table:
 
 
 class Lines:
-    """Prints what processes write: prefixed, and on a terminal in a colour of their own."""
+    """Prints what processes write: prefixed, and on a terminal in a colour of their own.
+
+    Who prints also supervises, and must not be held up by a terminal that takes nothing (Ctrl-S): lines that
+    find no room are left out and counted. They are in the logs.
+    """
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._colours: dict[str, str] = {}
         self._next = itertools.cycle(_COLOURS)
+        self._left_out = 0
 
     def write(self, name: str, line: str) -> None:
         if not line.strip():
             return
-        colour = self._colours.setdefault(name, next(self._next)) if name not in self._colours else ""
-        text = Text(f"{name:<11}│ ", style=colour or self._colours[name])
+        if not self._has_room():
+            self._left_out += 1
+            return
+        if self._left_out:
+            self._console.print(f"({self._left_out} lines left out; they are in the logs)", style="dim")
+            self._left_out = 0
+        if name not in self._colours:
+            self._colours[name] = next(self._next)
+        text = Text(f"{name:<11}│ ", style=self._colours[name])
         text.append(line, style="default")
         self._console.print(text, soft_wrap=True, highlight=False)
+
+    def _has_room(self) -> bool:
+        _, writable, _ = select.select([], [self._console.file.fileno()], [], 0)
+        return bool(writable)

@@ -50,8 +50,8 @@ def up(
     otlp: Annotated[
         str | None,
         typer.Option(
-            envvar="OTEL_EXPORTER_OTLP_ENDPOINT",
             metavar="URL",
+            show_default="$OTEL_EXPORTER_OTLP_ENDPOINT",
             help="Send traces to this collector (OTLP over gRPC), such as http://127.0.0.1:4317.",
         ),
     ] = None,
@@ -90,6 +90,8 @@ def up(
         raise MeshError(f"--sync {sync!r} is neither interval nor always")
     if traces and otlp:
         raise MeshError("--traces and --otlp exclude each other: traces go to one place")
+    if not traces:
+        otlp = otlp or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or None
     if otlp and not otlp.startswith(("http://", "https://")):
         raise MeshError(f"--otlp {otlp!r} is no URL such as http://127.0.0.1:4317")
     request = Request(

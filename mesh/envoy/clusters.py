@@ -101,6 +101,7 @@ def otlp_cluster(endpoint: Endpoint) -> dict[str, Any]:
     return {
         "name": "otlp",
         "type": "STRICT_DNS",
+        "wait_for_warm_on_init": False,
         "connect_timeout": seconds(CONNECT_TIMEOUT_S),
         "load_assignment": _assignment("otlp", (endpoint,)),
         "typed_extension_protocol_options": _http2(PING_LONE),

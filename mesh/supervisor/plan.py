@@ -274,7 +274,7 @@ def _envoy(program: Path, config: Path, ports: PortPlan, concurrency: int) -> Pr
             *(str(program), "-c", str(config), "--disable-hot-restart"),
             *("--concurrency", str(concurrency), "--log-level", "warning"),
         ),
-        probe=EnvoyProbe(ports.envoy_admin),
+        probe=EnvoyProbe(ports.envoy_admin, ("ingest", "aggregate", "gateway")),
         address=f"{LOOPBACK}:{ports.edge}",
         grace_s=5.0,
         # It waits for the slowest service, which may be given two attempts.

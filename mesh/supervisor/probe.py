@@ -48,8 +48,8 @@ async def _ask(probe: Probe) -> Answer:
             return Answer.SERVING if status == 200 else Answer.ALIVE
         case RedisProbe(port):
             return await _redis(port)
-        case EnvoyProbe(port):
-            return await _envoy(port)
+        case EnvoyProbe(port, clusters):
+            return await _envoy(port, clusters)
 
 
 async def _grpc(port: int, services: tuple[str, ...]) -> Answer:
@@ -79,24 +79,25 @@ async def _redis(port: int) -> Answer:
         writer.close()
 
 
-async def _envoy(port: int) -> Answer:
+async def _envoy(port: int, clusters: tuple[str, ...]) -> Answer:
     status, _ = await _get(port, "/ready")
     if status != 200:
         return Answer.ALIVE
     _, body = await _get(port, "/clusters?format=json")
-    return Answer.SERVING if every_cluster_is_healthy(body) else Answer.ALIVE
+    return Answer.SERVING if healthy_clusters(body).issuperset(clusters) else Answer.ALIVE
 
 
-def every_cluster_is_healthy(clusters: bytes) -> bool:
-    """From Envoy's /clusters?format=json: each cluster has a host that no health check has failed."""
-    return all(
-        any(
+def healthy_clusters(clusters: bytes) -> set[str]:
+    """From Envoy's /clusters?format=json: those with a host that no health check has failed."""
+    return {
+        cluster["name"]
+        for cluster in json.loads(clusters)["cluster_statuses"]
+        if any(
             host["health_status"].get("eds_health_status", "HEALTHY") == "HEALTHY"
             and not host["health_status"].get("failed_active_health_check", False)
             for host in cluster.get("host_statuses", ())
         )
-        for cluster in json.loads(clusters)["cluster_statuses"]
-    )
+    }
 
 
 async def _get(port: int, path: str) -> tuple[int, bytes]:

@@ -32,9 +32,10 @@ class RedisProbe:
 
 @dataclass(frozen=True, slots=True)
 class EnvoyProbe:
-    """The admin's /ready answers 200 and every cluster has at least one healthy host."""
+    """The admin's /ready answers 200 and each of `clusters` has at least one healthy host."""
 
     port: int
+    clusters: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
