@@ -15,7 +15,8 @@ from mesh.client.backend import Backend
 from mesh.client.backoff import Backoff
 from mesh.client.connect import address_of, open_channel
 from mesh.client.errors import ClientError, Refused, SessionLost
-from mesh.client.publisher import Publisher, Receipt
+from mesh.client.pending import Receipt
+from mesh.client.publisher import Publisher
 from mesh.client.screen import Screen, includes
 from mesh.client.viewer import Viewer
 

@@ -28,14 +28,15 @@ from types import TracebackType
 from typing import Any
 
 import grpc.aio
-from opentelemetry import propagate, trace
 
 from grandstand.event.v1.event_pb2 import Event, Position
-from grandstand.ingest.v1.ingest_pb2 import EventBatch, Hello, PublishRequest, PublishResponse
+from grandstand.ingest.v1.ingest_pb2 import Hello, PublishRequest, PublishResponse
 from grandstand.ingest.v1.ingest_pb2_grpc import IngestServiceStub
 from mesh.client.backoff import Backoff
 from mesh.client.errors import CODES, FINAL, ClientError, Refused, SessionLost
 from mesh.client.outbox import Outbox
+from mesh.client.pending import Pending, Receipt, set_error, to_batch
+from mesh.client.tracing import current_traceparent, trace_metadata
 
 CREDIT_AT_FIRST = 64
 BATCH_EVENTS_AT_FIRST = 1_000
@@ -48,22 +49,6 @@ EVENT_OVERHEAD_BYTES = 16
 SILENCE_MAX_S = 15.0
 # How long an orderly end, with everything settled, may take.
 CLOSE_S = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """An event is stored. A read or subscription given `positions` includes it (I6)."""
-
-    origin_id: str
-    origin_seq: int
-    positions: tuple[Position, ...]
-
-
-@dataclass(slots=True)
-class _Pending:
-    event: Event
-    traceparent: str
-    receipt: asyncio.Future[Receipt]
 
 
 @dataclass(slots=True)
@@ -121,7 +106,7 @@ class Publisher:
         self._hello = Hello(actor_id=actor_id, producer=producer, client=client)
         self._backoff = backoff or Backoff()
         self._random = random or Random()
-        self._outbox: Outbox[_Pending] = Outbox(CREDIT_AT_FIRST)
+        self._outbox: Outbox[Pending] = Outbox(CREDIT_AT_FIRST)
         self._batch_events_max = BATCH_EVENTS_AT_FIRST
         self._batch_bytes_max = BATCH_BYTES_AT_FIRST - ENVELOPE_BYTES
         self._positions: dict[int, int] = {}
@@ -168,7 +153,7 @@ class Publisher:
         mine.CopyFrom(event)
         mine.origin_seq = self._outbox.next_seq
         receipt: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-        pending = _Pending(mine, _current_traceparent(), receipt)
+        pending = Pending(mine, current_traceparent(), receipt)
         self._outbox.append(pending, mine.ByteSize() + EVENT_OVERHEAD_BYTES)
         self.counts.sent += 1
         self._settled.clear()
@@ -236,7 +221,7 @@ class Publisher:
         """Streams, one after the other, until closed or until resending cannot help."""
         attempt = 0
         while not (self._closing and not len(self._outbox)):
-            stream = _Stream(self._stub.Publish(metadata=_trace_metadata()))
+            stream = _Stream(self._stub.Publish(metadata=trace_metadata()))
             after_s: float | None = None
             try:
                 await self._read(stream)
@@ -296,7 +281,7 @@ class Publisher:
                 self.counts.refused += 1
                 pending, maybe_stored = refused
                 code = CODES.get(reject.code, grpc.StatusCode.UNKNOWN)
-                _set_error(pending.receipt, Refused(code, reject.message, maybe_stored=maybe_stored))
+                set_error(pending.receipt, Refused(code, reject.message, maybe_stored=maybe_stored))
         elif kind == "welcome":
             welcome = response.welcome
             if welcome.next_origin_seq != self._outbox.frontier:
@@ -341,7 +326,7 @@ class Publisher:
             while not stream.draining:
                 batch = self._outbox.take(self._batch_events_max, self._batch_bytes_max)
                 if batch:
-                    await call.write(PublishRequest(events=_to_batch(batch)))
+                    await call.write(PublishRequest(events=to_batch(batch)))
                 elif self._closing and not len(self._outbox):
                     break
                 else:
@@ -388,41 +373,7 @@ class Publisher:
     def _fail(self, error: SessionLost) -> None:
         self._lost = self._lost or error
         for pending, _ in self._outbox.abandon():
-            _set_error(pending.receipt, error)
+            set_error(pending.receipt, error)
         self._settled.set()
         self._stands.set()
         self._wake_waiters()
-
-
-def _to_batch(batch: list[tuple[int, _Pending | None]]) -> EventBatch:
-    """A number that was refused before goes without a body (see `outbox`)."""
-    events: list[Event] = []
-    traceparent = ""
-    for origin_seq, pending in batch:
-        if pending is None:
-            events.append(Event(origin_seq=origin_seq))
-        else:
-            events.append(pending.event)
-            traceparent = traceparent or pending.traceparent
-    return EventBatch(events=events, traceparent=traceparent)
-
-
-def _set_error(receipt: asyncio.Future[Receipt], error: ClientError) -> None:
-    if not receipt.done():
-        receipt.set_exception(error)
-        # A caller may drop a receipt it does not care for; that is no error to log.
-        receipt.exception()
-
-
-def _current_traceparent() -> str:
-    if not trace.get_current_span().get_span_context().is_valid:
-        return ""
-    carrier: dict[str, str] = {}
-    propagate.inject(carrier)
-    return carrier.get("traceparent", "")
-
-
-def _trace_metadata() -> tuple[tuple[str, str], ...]:
-    carrier: dict[str, str] = {}
-    propagate.inject(carrier)
-    return tuple(carrier.items())

@@ -16,7 +16,6 @@ from random import Random
 from typing import Any
 
 import grpc.aio
-from opentelemetry import propagate
 
 from grandstand.aggregate.v1.aggregate_pb2 import TopicState
 from grandstand.event.v1.event_pb2 import Position
@@ -25,6 +24,7 @@ from grandstand.gateway.v1.gateway_pb2_grpc import GatewayServiceStub
 from mesh.client.backoff import Backoff
 from mesh.client.errors import FINAL, ClientError
 from mesh.client.screen import Screen
+from mesh.client.tracing import trace_metadata
 
 # The server says something at least every 10 s.
 SILENCE_MAX_S = 25.0
@@ -69,7 +69,7 @@ class Viewer:
         """Every message of every stream, after it was merged into `states`."""
         attempt = 0
         while True:
-            call = self._stub.Subscribe(self.request(), metadata=_trace_metadata())
+            call = self._stub.Subscribe(self.request(), metadata=trace_metadata())
             useful = False
             try:
                 while (message := await _next(call)) is not grpc.aio.EOF:
@@ -94,9 +94,3 @@ class Viewer:
 async def _next(call: Any) -> Any:
     async with asyncio.timeout(SILENCE_MAX_S):
         return await call.read()
-
-
-def _trace_metadata() -> tuple[tuple[str, str], ...]:
-    carrier: dict[str, str] = {}
-    propagate.inject(carrier)
-    return tuple(carrier.items())
