@@ -39,7 +39,7 @@ def test(context: typer.Context) -> None:
         raise typer.Exit
     if find_spec("pytest") is None:
         _fail("pytest is not installed in this Python; ./grandstand test installs it")
-    _require_browser()
+    require_browser()
     root = provision.checkout()
     kept = root / ".grandstand" / "test"
     try:
@@ -61,7 +61,7 @@ def from_here(argument: str, folder: Path) -> str:
     return f"{folder / path}{separator}{within}"
 
 
-def _require_browser() -> None:
+def require_browser() -> None:
     """Name a Chromium for the tests; without one they skip, and under CI nothing runs."""
     try:
         path = provision.chromium() or provision.install_chromium()
