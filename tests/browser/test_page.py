@@ -12,7 +12,7 @@ from tests.browser.parts import connection, option, own_vote, part, poll, reacti
 from tests.browser.stage import Stage, new_stage
 from tests.mesh_fixture import RunningMesh
 
-COUNTED = re.compile(r"^Your vote for “Blue” is counted\. On screen in \d+ ms\.$")
+COUNTED = re.compile(r"^Your vote for “Blue” is counted\. On screen in \d+\sms\.$")
 
 
 def test_a_vote_in_one_browser_moves_the_bars_in_another(stage: Stage, visit: Visit) -> None:

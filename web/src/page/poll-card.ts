@@ -134,7 +134,7 @@ export class PollCard {
         "data-leads": option.leads,
         "data-sending": isChecked && own?.state === "sending",
         // The name of a radio button would else read bar, badge and numbers as one word.
-        "aria-label": `${option.label}, ${option.percent} percent, ${wholeText(option.votes)} votes`,
+        "aria-label": `${option.label}, ${option.percent}%, ${wholeText(option.votes)} votes`,
       });
       row.bar.style.setProperty("--share", option.share.toFixed(4));
       setText(row.label, option.label);
@@ -161,8 +161,8 @@ export class PollCard {
         "aria-keyshortcuts": index < 9 ? String(index + 1) : undefined,
       }),
     };
-    const mark = el("span", { class: "mark-box" }, el("kbd", {}, index < 9 ? String(index + 1) : ""), icon("check", 16));
-    row.button.append(row.bar, mark, el("span", { class: "option-text" }, row.label, row.badge), row.percent, row.votes);
+    const mark = el("span", { class: "mark-box", "data-key": index < 9 ? index + 1 : undefined }, icon("check", 16));
+    row.button.append(row.bar, mark, el("span", { class: "option-text" }, row.label, row.badge), " ", row.percent, " ", row.votes);
     row.button.addEventListener("click", (event) => {
       if (this.#poll?.phase === "open") this.onVote(this.pollId, option.optionId, event.timeStamp);
     });
@@ -186,7 +186,7 @@ export class PollCard {
     } else if (state === "durable") {
       this.#say(`Your vote for ${label} is stored …`);
     } else if (state === "counted") {
-      const took = own.tookMs === undefined ? "" : ` On screen in ${Math.max(1, Math.round(own.tookMs))} ms.`;
+      const took = own.tookMs === undefined ? "" : ` On screen in ${Math.max(1, Math.round(own.tookMs))}\u00a0ms.`;
       this.#say(`Your vote for ${label} is counted.${took}`);
     } else {
       this.#say(own.words?.text ?? "", own.words?.detail, own.resend);

@@ -72,7 +72,7 @@ export class Reactions {
       if (key) this.#keys.set(key, kind);
       return this.#make(kind, key);
     });
-    this.dock.replaceChildren(el("div", { class: "dock-row", role: "group", "aria-label": "React" }, ...buttons));
+    this.dock.replaceChildren(el("div", { class: "dock-row" }, ...buttons));
   }
 
   #make(kind: string, key: string | undefined): HTMLElement {
@@ -88,15 +88,15 @@ export class Reactions {
         class: "reaction",
         "data-testid": "reaction",
         "data-kind": kind,
-        "aria-label": `React with ${kind}`,
+        "data-key": key?.toUpperCase(),
         "aria-keyshortcuts": key,
       }),
     };
     made.button.append(
       svg("svg", { class: "trace-box", viewBox: `0 0 ${SAMPLES} 20`, preserveAspectRatio: "none", "aria-hidden": "true" }, trace),
       hasIcon(kind) ? el("span", { class: "glyph" }, icon(kind, 30)) : el("span", { class: "glyph glyph-text" }, kind),
-      el("span", { class: "reaction-meta", "aria-hidden": "true" }, made.rate, el("span", { class: "per" }, "/s")),
-      ...(key ? [el("kbd", { "aria-hidden": "true" }, key.toUpperCase())] : []),
+      " ",
+      el("span", { class: "reaction-meta" }, made.rate, el("span", { class: "per" }, "/s")),
     );
     made.button.addEventListener("click", () => this.tap(kind));
     this.#kinds.set(kind, made);
@@ -107,8 +107,9 @@ export class Reactions {
     const kind = this.#kinds.get(view.kind);
     if (!kind) return;
     kind.ratePerS = view.ratePerS;
-    setText(kind.rate, rateText(view.ratePerS));
-    set(kind.button, { "data-rate": view.ratePerS, "data-total": view.total });
+    const rate = rateText(view.ratePerS);
+    setText(kind.rate, rate);
+    set(kind.button, { "aria-label": `${view.kind} ${rate}/s`, "data-rate": view.ratePerS, "data-total": view.total });
   }
 }
 

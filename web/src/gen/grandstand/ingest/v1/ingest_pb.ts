@@ -310,8 +310,10 @@ export type Reject = Message<"grandstand.ingest.v1.Reject"> & {
   message: string;
 
   /**
-   * True: the event was not stored for want of capacity; resend it with the
-   * same sequence number. False: it will be refused again.
+   * True: the event was not stored in time; resend it with the same sequence
+   * number. Only relayed events are answered so: an event of the stream's own
+   * origin that cannot be stored ends the stream with UNAVAILABLE, since a
+   * cumulative ack could not step over it. False: it will be refused again.
    *
    * @generated from field: bool retryable = 5;
    */
