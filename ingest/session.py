@@ -32,7 +32,7 @@ class Session:
         self._credit = 0
         self._next = 1
         self._acked = 0
-        self._settled: set[int] = set()
+        self._settled: dict[int, Position | None] = {}
         self._positions: dict[int, int] = {}
         self._receipts: list[Receipt] = []
         self._ack_due = False
@@ -128,28 +128,29 @@ class Session:
 
     def durable(self, origin_id: str, origin_seq: int, position: Position) -> None:
         """The event's block is stored at `position`. An empty `origin_id` is the stream's own."""
-        self._ack_due = True
         if origin_id:
             self._relayed -= 1
             self._receipts.append(Receipt(origin_id=origin_id, origin_seq=origin_seq, position=position))
-            return
-        self._settle(origin_seq)
-        if self._positions.get(position.partition, 0) < position.sequence:
-            self._positions[position.partition] = position.sequence
+            self._ack_due = True
+        else:
+            self._settle(origin_seq, position)
 
     def refused(self, origin_id: str, origin_seq: int) -> None:
         """The event is refused for good; the caller has queued the Reject before this."""
         if origin_id:
             self._relayed -= 1
-            return
-        self._ack_due = True
-        self._settle(origin_seq)
+        else:
+            self._settle(origin_seq, None)
 
-    def _settle(self, origin_seq: int) -> None:
-        self._settled.add(origin_seq)
+    def _settle(self, origin_seq: int, position: Position | None) -> None:
+        """What is settled before an earlier event waits, with its position, for the ack that covers it."""
+        self._settled[origin_seq] = position
         while self._acked + 1 in self._settled:
             self._acked += 1
-            self._settled.remove(self._acked)
+            self._ack_due = True
+            covered = self._settled.pop(self._acked)
+            if covered is not None and self._positions.get(covered.partition, 0) < covered.sequence:
+                self._positions[covered.partition] = covered.sequence
 
     def take_ack(self) -> Ack | None:
         """What has been settled since the last ack, or None."""

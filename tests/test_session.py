@@ -131,15 +131,14 @@ def test_relayed_events_get_receipts_and_do_not_take_the_streams_numbers() -> No
 def test_an_ack_waits_for_the_gap_before_it() -> None:
     session, _ = opened()
     session.events(batch(1, 2, 3))
-    session.durable("", 3, at(10))
-    ack = session.take_ack()
-    assert ack is not None
-    assert ack.origin_seq == 0
+    session.durable("", 3, at(10, partition=2))
+    assert session.take_ack() is None
     session.refused("", 1)
     session.durable("", 2, at(12))
     ack = session.take_ack()
     assert ack is not None
     assert ack.origin_seq == 3
+    assert list(ack.positions) == [at(12), at(10, partition=2)]
     assert session.take_ack() is None
     assert session.unsettled == 0
 
