@@ -207,7 +207,7 @@ def test_a_signal_in_the_foreground_drains_and_leaves_nothing(
         process.send_signal(number)
         rest = output.read().decode()
     assert process.wait() == 0
-    assert re.search(r"^gateway-1  │ .*drains", rest, re.MULTILINE)
+    assert re.search(r"^gateway-1 +│ .*drains", rest, re.MULTILINE)
     assert rest.rstrip().endswith("The mesh is down.")
     assert not any(map(is_alive, pids))
 
@@ -250,7 +250,7 @@ def test_on_a_terminal_the_start_is_drawn_and_logs_are_coloured(home: Path, up: 
                 shown += data.decode("utf-8", "replace")
     assert process.wait() == 0
     assert "✓" in shown
-    assert re.search("\x1b\\[[0-9;]*mgateway-1  │", shown)
+    assert re.search("\x1b\\[[0-9;]*mgateway-1 +│", shown)
     assert "Stopping; again to stop without grace." in shown
 
 

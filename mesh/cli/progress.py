@@ -147,7 +147,7 @@ class Lines:
             self._left_out = 0
         if name not in self._colours:
             self._colours[name] = next(self._next)
-        text = Text(f"{name:<11}│ ", style=self._colours[name])
+        text = Text(f"{name:<12}│ ", style=self._colours[name])
         text.append(line, style="default")
         self._console.print(text, soft_wrap=True, highlight=False)
 

@@ -36,6 +36,7 @@ class Rpc:
     path: str
     cluster: str
     streams: bool
+    client_streams: bool
     retryable: bool
     at_edge: bool
 
@@ -56,6 +57,7 @@ def _rpc(cluster: str, method: MethodDescriptor) -> Rpc:
         path=f"/{service.full_name}/{method.name}",
         cluster=cluster,
         streams=method.client_streaming or method.server_streaming,
+        client_streams=method.client_streaming,
         retryable=level in (MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT),
         at_edge=service.name in _EDGE_SERVICES or f"{service.name}/{method.name}" in _EDGE_METHODS,
     )

@@ -1,8 +1,10 @@
 """Which RPC goes where, for how long, and whether it is retried.
 
 Every RPC has an exact route of its own; what is not named is not reachable. Streams have no timeout and no
-maximal life, only an idle timeout longer than the heartbeat. Unary calls get `UNARY_TIMEOUT_S`, longer than
-ingest's publish deadline and a read barrier: who gave up, and why, is said by the service.
+maximal life, only an idle timeout: longer than the heartbeat where there is one, and long where a client may
+have nothing to say for a while (one that vanished is noticed by HTTP/2 pings). Unary calls get
+`UNARY_TIMEOUT_S`, longer than ingest's publish deadline and a read barrier: who gave up, and why, is said by
+the service.
 
 Retries act on what happens before a response: a connection that fails, a stream that is refused or reset, a
 gRPC UNAVAILABLE in the response headers. An established stream is resumed by its client.
@@ -16,6 +18,7 @@ from mesh import limits
 from mesh.envoy.contract import Rpc
 
 STREAM_IDLE_S = 75.0
+PUBLISH_IDLE_S = 3600.0
 UNARY_TIMEOUT_S = 10.0
 RETRIES_MAX = 4
 RETRY_BACKOFF_FIRST_S = 0.025
@@ -36,7 +39,8 @@ def seconds(value: float) -> str:
 def rpc_route(rpc: Rpc) -> dict[str, Any]:
     action: dict[str, Any] = {"cluster": rpc.cluster}
     if rpc.streams:
-        action |= {"timeout": "0s", "idle_timeout": seconds(STREAM_IDLE_S)}
+        idle_s = PUBLISH_IDLE_S if rpc.client_streams else STREAM_IDLE_S
+        action |= {"timeout": "0s", "idle_timeout": seconds(idle_s)}
     else:
         action |= {"timeout": seconds(UNARY_TIMEOUT_S)}
     if rpc.retryable:
