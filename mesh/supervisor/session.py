@@ -20,6 +20,7 @@ from mesh import ports as ports_of
 from mesh import provision
 from mesh.envoy.page import page_files
 from mesh.supervisor import logfile, status
+from mesh.supervisor.dashboard import dashboard
 from mesh.supervisor.errors import MeshError, from_os
 from mesh.supervisor.home import Home, Lock
 from mesh.supervisor.lifecycle import Policy
@@ -93,7 +94,7 @@ def _programs(request: Request) -> Programs:
         nats=nats,
         valkey=None if options.redis_url else provision.valkey_server(),
         envoy=provision.envoy(),
-        traces=_dashboard() if request.traces else None,
+        traces=dashboard() if request.traces else None,
     )
 
 
@@ -106,37 +107,6 @@ def _require_sync_always(nats: Path) -> None:
         raise MeshError(
             f"--sync always needs nats-server 2.10 or newer, {nats} is {version}; name another by NATS_SERVER"
         )
-
-
-def _dashboard() -> Path:
-    """The dashboard program inside the tracing UI, which unpacks itself once into a home of its own.
-
-    The dashboard is then run directly: its launcher would look for updates on the network at each start and
-    keep the dashboard as a grandchild that no supervisor can tie to its own life.
-    """
-    launcher = provision.aspire()
-    unpacked = launcher.parent / "home"
-    found = _newest_dashboard(unpacked)
-    if found is None:
-        unpacked.mkdir(exist_ok=True)
-        environment = {**os.environ, "HOME": str(unpacked), "DOTNET_SYSTEM_GLOBALIZATION_INVARIANT": "1"}
-        command = [str(launcher), "setup", "--non-interactive", "--nologo"]
-        try:
-            done = subprocess.run(
-                command, env=environment, capture_output=True, text=True, timeout=300, check=False
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise MeshError(f"the tracing UI cannot be unpacked by {launcher}: {error}") from None
-        found = _newest_dashboard(unpacked)
-        if found is None:
-            said = (done.stderr or done.stdout).strip().splitlines() or ["nothing"]
-            raise MeshError(f"the tracing UI cannot be unpacked by {launcher}, which said: {said[-1]}")
-    return found
-
-
-def _newest_dashboard(unpacked: Path) -> Path | None:
-    found = list(unpacked.glob(".aspire/versions/*/managed/aspire-managed"))
-    return max(found, key=lambda path: path.stat().st_mtime) if found else None
 
 
 def _ports(request: Request, claims: ports_of.Ports) -> PortPlan:
