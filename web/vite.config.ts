@@ -15,7 +15,7 @@ const POLICY = [
   "form-action 'none'",
 ].join("; ");
 
-// Names that a release keeps, so that a cache, a proxy or the edge's list of files may know them.
+// Names that a release keeps, so that a cache or a proxy may know them.
 const STABLE_NAMES: Record<string, string> = { css: "app.css", woff2: "archivo.woff2" };
 
 function contentSecurityPolicy(): Plugin {

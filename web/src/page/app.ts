@@ -207,7 +207,9 @@ export class App {
   }
 
   #showBoards(): void {
-    const boards = this.#model.boards(this.#subscription.screen.states).slice(0, BOARDS_MAX);
+    const all = this.#model.boards(this.#subscription.screen.states);
+    const open = all.filter((board) => board.phase === "open");
+    const boards = (open.length > 0 ? open : all.slice(0, 1)).slice(0, BOARDS_MAX);
     const cards = boards.map((board) => this.#boards.find((card) => card.boardId === board.boardId) ?? new BoardCard(board.boardId));
     if (cards.length !== this.#boards.length || cards.some((card, i) => card !== this.#boards[i])) {
       this.#boards = cards;

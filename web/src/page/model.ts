@@ -106,11 +106,10 @@ export class GameModel {
     return newestFirst(ids, this.#polls).map((id) => this.#poll(id, states.get(`poll/${id}`)));
   }
 
-  /** All boards: open before closed, then the newest first. */
+  /** All boards, the newest first. */
   boards(states: States): BoardView[] {
     const ids = idsOf("board", states, this.#boards);
-    const views = newestFirst(ids, this.#boards).map((id) => this.#board(id, states.get(`board/${id}`)));
-    return [...views.filter((view) => view.phase === "open"), ...views.filter((view) => view.phase !== "open")];
+    return newestFirst(ids, this.#boards).map((id) => this.#board(id, states.get(`board/${id}`)));
   }
 
   /** The game's pulses with every kind, also those that never came. */

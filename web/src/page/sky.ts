@@ -2,11 +2,14 @@
  * What the crowd feels, rising over the page: one glyph for a tap of one's own, and for the crowd's
  * in proportion to the rate. Decoration; nothing moves where less motion is asked for.
  *
- * Bound: ALIVE_MAX glyphs; what comes beyond is not drawn.
+ * Bound: ALIVE_MAX glyphs (ALIVE_NARROW_MAX where the page is narrow); what comes beyond is not drawn.
  */
 import { el, hasIcon, icon, prefersStill } from "./dom";
 
 const ALIVE_MAX = 36;
+/** On a phone they would cover what one came to read. */
+const ALIVE_NARROW_MAX = 12;
+const NARROW_PX = 640;
 /** Of 10 reactions a second 2 rise; at most 5 a second of one kind do. */
 const RISING_SHARE = 0.2;
 const RISING_MAX_PER_S = 5;
@@ -30,7 +33,7 @@ export class Sky {
 
   /** Lets one glyph rise. */
   rise(kind: string, from: Element, delay = 0): void {
-    if (this.#alive >= ALIVE_MAX || document.hidden || prefersStill()) return;
+    if (this.#alive >= (innerWidth < NARROW_PX ? ALIVE_NARROW_MAX : ALIVE_MAX) || document.hidden || prefersStill()) return;
     const box = from.getBoundingClientRect();
     const glyph = hasIcon(kind) ? el("span", {}, icon(kind, 28)) : el("span", { class: "glyph-text" }, kind);
     glyph.style.left = `${box.left + box.width * (0.25 + Math.random() * 0.5)}px`;
