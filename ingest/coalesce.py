@@ -28,10 +28,11 @@ _ROW_BYTES = 40
 class Batch(Generic[Ticket]):
     """Rows of one partition that leave together, each with the ticket of who waits for it."""
 
-    __slots__ = ("bytes", "partition", "rows", "taken", "tickets")
+    __slots__ = ("bytes", "opened_at", "partition", "rows", "taken", "tickets")
 
-    def __init__(self, partition: int) -> None:
+    def __init__(self, partition: int, opened_at: float) -> None:
         self.partition = partition
+        self.opened_at = opened_at
         self.rows: list[Row] = []
         self.tickets: list[Ticket] = []
         self.bytes = 0
@@ -58,10 +59,11 @@ class Coalescer(Generic[Ticket]):
         self._full: list[Batch[Ticket]] = []
         self._left_at: dict[int, float] = {}
 
-    def add(self, row: Row, ticket: Ticket) -> None:
+    def add(self, row: Row, ticket: Ticket, now_s: float) -> None:
+        """`now_s`: when the event was received; the first of a block sets its deadline."""
         batch = self._open.get(row.partition)
         if batch is None:
-            batch = self._open[row.partition] = Batch(row.partition)
+            batch = self._open[row.partition] = Batch(row.partition, now_s)
         batch.add(row, ticket)
         if batch.is_full:
             self._full.append(self._open.pop(row.partition))

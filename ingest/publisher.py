@@ -65,7 +65,7 @@ class Publisher:
 
     def add(self, row: Row, ticket: Ticket) -> None:
         """Takes an event; call `pump` after the last one of a message."""
-        self._coalescer.add(row, ticket)
+        self._coalescer.add(row, ticket, asyncio.get_running_loop().time())
         self._unsettled += 1
         if self._unsettled >= limits.UNSETTLED_EVENTS_MAX:
             self._has_room.clear()
@@ -120,6 +120,7 @@ class Publisher:
                     block.SerializeToString(),
                     f"{self._ingest_id}-{next(self._numbers)}",
                     telemetry.headers(),
+                    batch.opened_at + limits.PUBLISH_DEADLINE_S,
                 )
         except GrandstandError as error:
             log.warning("%d events of %s are not stored: %s", len(batch.rows), subject, error)

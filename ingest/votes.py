@@ -2,13 +2,15 @@
 
 The fold is the authority: it counts one vote an actor, whatever comes. This is the courtesy
 that lets ingest answer ALREADY_EXISTS. It knows the votes it took lately itself, and asks
-Redis for the others, one round trip for each poll in a block. While Redis is away it says nothing.
+Redis for the others, one round trip for each poll in a block. While Redis is away,
+or slower than VOTE_CHECK_S, it says nothing.
 
 Bound: RECENT_VOTES_MAX remembered votes, the oldest forgotten first (Redis has them by then).
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -55,12 +57,13 @@ class CastVotes:
             row = rows[at]
             wanted.setdefault(store.votes_key(row.partition, row.game_id, row.topic), []).append(at)
         try:
-            for key, places in wanted.items():
-                stored = await self._votes.votes(key, [rows[at].actor_id for at in places])
-                for at, value in zip(places, stored, strict=True):
-                    self._compare(rows[at], at, value, refusals)
-        except RedisError as error:
-            log.warning("second votes are not checked: %s", error)
+            async with asyncio.timeout(limits.VOTE_CHECK_S):
+                for key, places in wanted.items():
+                    stored = await self._votes.votes(key, [rows[at].actor_id for at in places])
+                    for at, value in zip(places, stored, strict=True):
+                        self._compare(rows[at], at, value, refusals)
+        except (RedisError, TimeoutError) as error:
+            log.warning("second votes are not checked: %s", str(error) or type(error).__name__)
 
     def _compare(self, row: Row, at: int, value: bytes | None, refusals: dict[int, AlreadyDone]) -> None:
         if value is None:

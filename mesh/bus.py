@@ -150,24 +150,28 @@ class PublishPipeline:
         payload: bytes,
         message_id: str,
         headers: Mapping[str, str] | None = None,
-        deadline_s: float = limits.PUBLISH_DEADLINE_S,
+        deadline_at: float | None = None,
     ) -> int:
         """Stores one message; returns its stream sequence.
 
-        Raises Unavailable when no ack came within `deadline_s` (the message may have been
-        stored), Exhausted when the stream is full.
+        Raises Unavailable when no ack came by `deadline_at` (the loop's time; PUBLISH_DEADLINE_S
+        from now without one), Exhausted when the stream is full. The message may have been
+        stored all the same. An ack that this process hears too late, because it was stopped or
+        stalled, is none: nobody may take for stored in time what was not (I9).
         """
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + deadline_s
+        if deadline_at is None:
+            deadline_at = loop.time() + limits.PUBLISH_DEADLINE_S
         async with self._slots:
-            while (left_s := deadline - loop.time()) > 0:
+            while (left_s := deadline_at - loop.time()) > 0:
                 acked = await self._attempt(
                     subject, payload, message_id, headers, min(left_s, limits.PUBLISH_ATTEMPT_S)
                 )
-                if acked is not None:
+                if acked is not None and loop.time() <= deadline_at:
                     return acked
         raise Unavailable(
-            f"the event log did not answer within {deadline_s:g} s; send again with the same identity"
+            f"the event log did not answer within {limits.PUBLISH_DEADLINE_S:g} s; "
+            "send again with the same identity"
         )
 
     async def _attempt(

@@ -22,7 +22,7 @@ from nats.js.errors import KeyNotFoundError, NotFoundError
 from nats.js.kv import KeyValue
 
 from grandstand.catalog.v1.catalog_pb2 import Board, Game, Poll
-from mesh import subjects
+from mesh import limits, subjects
 from mesh.bus import Bus
 from mesh.errors import Unknown, shown
 
@@ -136,7 +136,7 @@ class CatalogWatch:
             return False
         async with self._refreshes:
             try:
-                entry = await asyncio.wait_for(self.bucket.get(key), 1.0)
+                entry = await asyncio.wait_for(self.bucket.get(key), limits.CATALOG_REFRESH_S)
             except (KeyNotFoundError, NatsError, TimeoutError):
                 return False
         return self._take(entry)

@@ -50,6 +50,7 @@ DEDUPE_WINDOW_S = 120.0
 
 # Ingest.
 COALESCE_S = 0.005
+# From the moment an event is received until its block must be stored; later, it is not acked.
 PUBLISH_DEADLINE_S = 5.0
 PUBLISH_ATTEMPT_S = 1.0
 PUBLISH_IN_FLIGHT_MAX = 64
@@ -57,6 +58,8 @@ PUBLISH_IN_FLIGHT_MAX = 64
 # stops reading from its streams and HTTP/2 flow control pushes back on the clients.
 UNSETTLED_EVENTS_MAX = 100_000
 RECENT_VOTES_MAX = 200_000
+VOTE_CHECK_S = 0.5
+CATALOG_REFRESH_S = 1.0
 
 # Aggregate.
 FLUSH_INTERVAL_S = 0.025
@@ -87,7 +90,8 @@ DRAIN_RECONNECT_S = 1.0
 assert VIEWER_CREDIT <= VIEWER_WINDOW, "an unacked event must not fall behind its window (I2)"
 assert PRODUCER_CREDIT <= PRODUCER_WINDOW, "an unacked event must not fall behind its window (I2)"
 assert ORIGIN_AGE_MAX_S + PUBLISH_DEADLINE_S < ORIGIN_WINDOW_LIFE_S, "a window outlives its origin (I2)"
-assert SEAL_GRACE_S > PUBLISH_DEADLINE_S + CLOSE_LEAD_S, "a seal waits for every acked block (I9)"
+assert SEAL_GRACE_S > PUBLISH_DEADLINE_S + 2 * CATALOG_REFRESH_S, "a seal waits for every acked block (I9)"
+assert VOTE_CHECK_S + PUBLISH_ATTEMPT_S < PUBLISH_DEADLINE_S
 assert DEDUPE_WINDOW_S > 2 * PUBLISH_DEADLINE_S, "a retried block is recognised by its message id"
 assert PUBLISH_ATTEMPT_S < PUBLISH_DEADLINE_S
 assert BATCH_EVENTS_MAX <= PRODUCER_CREDIT

@@ -17,16 +17,16 @@ def row(n: int, partition: int = 0):  # type: ignore[no-untyped-def]
 
 def test_a_lone_event_leaves_at_once() -> None:
     coalescer = Coalescer[int]()
-    coalescer.add(row(1), 1)
+    coalescer.add(row(1), 1, 100.0)
     assert [batch.tickets for batch in coalescer.take_due(100.0)] == [[1]]
 
 
 def test_events_that_follow_closely_leave_together() -> None:
     coalescer = Coalescer[int](interval_s=0.005)
-    coalescer.add(row(1), 1)
+    coalescer.add(row(1), 1, 100.0)
     coalescer.take_due(100.0)
-    coalescer.add(row(2), 2)
-    coalescer.add(row(3), 3)
+    coalescer.add(row(2), 2, 100.0)
+    coalescer.add(row(3), 3, 100.0)
     assert coalescer.take_due(100.001) == []
     assert coalescer.next_due_at() == 100.005
     assert [batch.tickets for batch in coalescer.take_due(100.005)] == [[2, 3]]
@@ -35,10 +35,10 @@ def test_events_that_follow_closely_leave_together() -> None:
 
 def test_a_full_block_does_not_wait() -> None:
     coalescer = Coalescer[int](interval_s=1)
-    coalescer.add(row(0), 0)
+    coalescer.add(row(0), 0, 100.0)
     coalescer.take_due(100.0)
     for n in range(limits.BLOCK_EVENTS_MAX):
-        coalescer.add(row(n), n)
+        coalescer.add(row(n), n, 100.0)
     (full,) = coalescer.take_due(100.0)
     assert full.is_full
     assert len(encode(full.rows, 0).SerializeToString()) <= limits.BLOCK_BYTES_MAX
@@ -50,7 +50,7 @@ def test_every_event_leaves_exactly_once_with_its_partition(steps: list[tuple[in
     coalescer = Coalescer[int](interval_s=0.005)
     now, left = 0.0, list[int]()
     for n, (partition, pause) in enumerate(steps):
-        coalescer.add(row(n, partition), n)
+        coalescer.add(row(n, partition), n, now)
         now += pause
         for batch in coalescer.take_due(now):
             assert {r.partition for r in batch.rows} == {batch.partition}
