@@ -15,7 +15,7 @@ from mesh import provision, subjects
 from mesh.bus import Bus, PublishPipeline, Pull
 from mesh.errors import Unavailable
 from mesh.ports import Ports
-from tests.games import run
+from tests.games import run, until
 
 
 class Nats:
@@ -30,6 +30,15 @@ class Nats:
     def start(self) -> None:
         arguments = ("-js", "-sd", str(self._store), "-a", "127.0.0.1", "-p", str(self._port))
         self.process = subprocess.Popen([provision.nats_server(), *arguments], stderr=subprocess.DEVNULL)
+
+    async def stop(self) -> None:
+        """SIGSTOP, and waits until every thread stands still: the signal alone takes its time."""
+        self.process.send_signal(signal.SIGSTOP)
+        await until(self._stands_still, "nats-server stands still")
+
+    def _stands_still(self) -> bool:
+        threads = Path(f"/proc/{self.process.pid}/task").glob("*/stat")
+        return all(thread.read_text().rpartition(")")[2].split()[0] == "T" for thread in threads)
 
     def kill(self) -> None:
         self.process.kill()
@@ -80,7 +89,7 @@ def test_publishes_under_way_when_nats_dies_are_stored_once_when_it_is_back(tmp_
 def test_i9_without_an_answer_by_the_deadline_a_publish_fails_and_says_so(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with on_nats(tmp_path) as (nats, _, pipeline):
-            nats.process.send_signal(signal.SIGSTOP)
+            await nats.stop()
             try:
                 deadline_at = asyncio.get_running_loop().time() + 0.2
                 with pytest.raises(Unavailable, match="did not answer within 5 s"):
