@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import sys
 import time
@@ -14,9 +15,11 @@ import typer
 
 from mesh.cli.running import HomeOption, home_of, running_status
 from mesh.supervisor.errors import MeshError
+from mesh.supervisor.home import Home, clear_stale, tenant
 
 DOWN_WITHIN_S = 60.0
 """Every grace of every stage, added up, is less."""
+KILLED_WITHIN_S = 10.0
 
 
 def register(app: typer.Typer) -> None:
@@ -128,8 +131,6 @@ def down(home: HomeOption = None) -> None:
 
     Example: ./grandstand down
     """
-    from mesh.supervisor.home import clear_stale, tenant
-
     place = home_of(home)
     found = tenant(place)
     if found is None:
@@ -149,27 +150,29 @@ def down(home: HomeOption = None) -> None:
 def _end(pid: int, root: Path) -> None:
     """SIGTERM, and SIGKILL when that is not heard; the kernel takes the children along."""
     try:
+        # Held before the signal: the number cannot be given to somebody else meanwhile.
+        handle = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else None
         os.kill(pid, signal.SIGTERM)
     except ProcessLookupError:
         return
     except PermissionError:
         raise MeshError(f"the mesh in {root} (pid {pid}) belongs to another user") from None
-    if _gone_within(pid, root, DOWN_WITHIN_S):
+    if _ended_within(DOWN_WITHIN_S, pid, handle, root):
         return
     os.kill(pid, signal.SIGKILL)
-    if not _gone_within(pid, root, 10.0):
+    if not _ended_within(KILLED_WITHIN_S, pid, handle, root):
         raise MeshError(f"the mesh in {root} (pid {pid}) cannot be killed")
     raise MeshError(f"the mesh in {root} (pid {pid}) did not end within {DOWN_WITHIN_S:g} s and was killed")
 
 
-def _gone_within(pid: int, root: Path, within_s: float) -> bool:
-    """Waits for the lock, which the supervisor holds to its last breath."""
-    from mesh.supervisor.home import Home, tenant
-
+def _ended_within(within_s: float, pid: int, handle: int | None, root: Path) -> bool:
+    """Waits for the process, or where there are no handles for the lock it holds to its last breath."""
+    if handle is not None:
+        return bool(select.select([handle], [], [], within_s)[0])
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         found = tenant(Home(root))
-        if found is None or not found.running or found.pid != pid:
+        if found is None or not found.running or found.pid not in (0, pid):
             return True
         time.sleep(0.05)
     return False

@@ -30,15 +30,11 @@ from mesh.supervisor.spec import (
     RunningProbe,
 )
 from mesh.supervisor.status import Addresses
+from mesh.supervisor.stores import LOOPBACK, nats_conf, valkey_conf
 
-LOOPBACK = "127.0.0.1"
 REPLICAS_MAX = 16
 SERVICE_GRACE_S = limits.DRAIN_GRACE_S + 3.0
 STORE_GRACE_S = 10.0
-NATS_MAX_PAYLOAD_BYTES = 1024 * 1024
-NATS_STORE_BYTES_MAX = limits.STREAM_BYTES_MAX + 1024**3
-
-assert limits.BLOCK_BYTES_MAX < NATS_MAX_PAYLOAD_BYTES
 _DEMO, _GATEWAY, _INGEST, _AGGREGATE, _ENVOY, _STORES, _TRACES = range(7)
 
 _DOTNET = {
@@ -134,10 +130,10 @@ def plan(
     if programs.traces is not None:
         processes.append(_traces(programs.traces, ports, home))
     if programs.nats is not None:
-        files[home.run / "nats.conf"] = nats_conf(home, ports, options.sync_always)
+        files[home.run / "nats.conf"] = nats_conf(home, ports.nats, ports.nats_monitor, options.sync_always)
         processes.append(_nats(programs.nats, home.run / "nats.conf", ports))
     if programs.valkey is not None:
-        files[home.run / "valkey.conf"] = valkey_conf(home, ports)
+        files[home.run / "valkey.conf"] = valkey_conf(home, ports.valkey)
         processes.append(_valkey(programs.valkey, home.run / "valkey.conf", ports))
     processes.append(_envoy(programs.envoy, envoy_config, ports, concurrency))
     started = {process.name for process in processes}
@@ -194,52 +190,6 @@ def _envoy_config(
         else None,
         connections_max=connections_max,
     )
-
-
-def nats_conf(home: Home, ports: PortPlan, sync_always: bool) -> str:
-    """Without `sync_always` the server's default stands: an fsync every two minutes (2.9 knows no other)."""
-    jetstream = [
-        f"  store_dir: {json.dumps(str(home.nats))}",
-        f"  max_file_store: {NATS_STORE_BYTES_MAX}",
-        f"  max_memory_store: {256 * 1024**2}",
-    ]
-    if sync_always:
-        jetstream.append('  sync_interval: "always"')
-    return "\n".join(
-        [
-            f'listen: "{LOOPBACK}:{ports.nats}"',
-            f'http: "{LOOPBACK}:{ports.nats_monitor}"',
-            'server_name: "grandstand"',
-            f"max_payload: {NATS_MAX_PAYLOAD_BYTES}",
-            "jetstream {",
-            *jetstream,
-            "}",
-            "",
-        ]
-    )
-
-
-def valkey_conf(home: Home, ports: PortPlan) -> str:
-    """The append-only file, synced each second, is all the persistence; Redis may be lost (I4), not wrong."""
-    return "\n".join(
-        [
-            f"bind {LOOPBACK}",
-            f"port {ports.valkey}",
-            f"dir {_valkey_quoted(str(home.valkey))}",
-            "appendonly yes",
-            "appendfsync everysec",
-            'save ""',
-            "maxmemory-policy noeviction",
-            "daemonize no",
-            'logfile ""',
-            "",
-        ]
-    )
-
-
-def _valkey_quoted(value: str) -> str:
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'"{escaped}"'
 
 
 def _nats(program: Path, config: Path, ports: PortPlan) -> ProcessSpec:
