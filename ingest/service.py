@@ -95,31 +95,41 @@ class IngestService(IngestServiceServicer):
         ):
             ticket = _Ticket(stream, telemetry.current_traceparent())
             now_s = time.time()
+            asked: set[str] = set()
             for event in batch.events:
                 try:
-                    self._publisher.add(await self._check(event, session, now_s), ticket)
+                    self._publisher.add(await self._check(event, session, now_s, asked), ticket)
                 except GrandstandError as error:
                     stream.refuse(event.origin_id, event.origin_seq, error)
             self._publisher.pump()
 
-    async def _check(self, event: Event, session: Session, now_s: float) -> Row:
-        """As `check`, asking the catalog's bucket itself for what the watch has not brought yet."""
+    async def _check(self, event: Event, session: Session, now_s: float, asked: set[str]) -> Row:
+        """As `check`, asking the catalog's bucket itself for what the watch has not brought yet.
+
+        `asked` holds the keys that were asked for since `now_s`: what was unknown then, is.
+        """
         view = self._catalog.view
         try:
             return check(event, view, origin_id=session.origin_id, actor_id=session.actor_id, now_s=now_s)
         except Unknown:
-            if not await self._learn(event):
+            unknown = [key for key in _keys(event) if key not in asked]
+            if not unknown:
                 raise
+        asked.update(unknown)
+        for key in unknown:
+            await self._catalog.refresh(key)
         return check(event, view, origin_id=session.origin_id, actor_id=session.actor_id, now_s=now_s)
 
-    async def _learn(self, event: Event) -> bool:
-        keys = [subjects.game_key(event.game_id)]
-        match event.WhichOneof("body"):
-            case "vote":
-                keys.append(subjects.poll_key(event.game_id, event.vote.poll_id))
-            case "score":
-                keys.append(subjects.board_key(event.game_id, event.score.board_id))
-        return any([await self._catalog.refresh(key) for key in keys])
+
+def _keys(event: Event) -> list[str]:
+    """The catalog's keys that the event depends on."""
+    keys = [subjects.game_key(event.game_id)]
+    match event.WhichOneof("body"):
+        case "vote":
+            keys.append(subjects.poll_key(event.game_id, event.vote.poll_id))
+        case "score":
+            keys.append(subjects.board_key(event.game_id, event.score.board_id))
+    return keys
 
 
 class _Ticket:

@@ -5,8 +5,8 @@ follows its changes, starts over after a reconnect (a watch does not survive a r
 server), and fetches one key at once when somebody asks for a thing the watch has not
 brought yet, so a poll can be voted in from the moment OpenPoll has answered.
 
-Bounds: one entry for each definition in the bucket; look-ups of unknown keys are limited
-to `_REFRESHES_MAX` at a time, beyond it the watch's word stands.
+Bounds: one entry for each definition in the bucket; `_FETCHES_MAX` keys are fetched at a time,
+others wait, and who waits longer than CATALOG_REFRESH_S has the watch's word.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from mesh.errors import Unknown, shown
 
 log = logging.getLogger(__name__)
 
-_REFRESHES_MAX = 16
+_FETCHES_MAX = 16
 
 Definition = Game | Poll | Board
 _KINDS: dict[str, type[Definition]] = {"game": Game, "poll": Poll, "board": Board}
@@ -110,7 +110,7 @@ class CatalogWatch:
         self._bucket: KeyValue | None = None
         self._again = asyncio.Event()
         self._loaded = asyncio.Event()
-        self._refreshes = asyncio.Semaphore(_REFRESHES_MAX)
+        self._fetch_slots = asyncio.Semaphore(_FETCHES_MAX)
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -130,24 +130,21 @@ class CatalogWatch:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
 
-    async def refresh(self, key: str) -> bool:
-        """Fetches one key past the watch; True if the view now has it newer than before."""
-        if self._refreshes.locked():
-            return False
-        async with self._refreshes:
-            try:
-                entry = await asyncio.wait_for(self.bucket.get(key), limits.CATALOG_REFRESH_S)
-            except (KeyNotFoundError, NatsError, TimeoutError):
-                return False
-        return self._take(entry)
+    async def refresh(self, key: str) -> None:
+        """Fetches one key past the watch, at most CATALOG_REFRESH_S long; the view may know it then.
 
-    def _take(self, entry: KeyValue.Entry) -> bool:
+        A fetch is never shared: one begun before the question could miss what was answered before it.
+        """
+        with contextlib.suppress(KeyNotFoundError, NatsError, TimeoutError):
+            async with asyncio.timeout(limits.CATALOG_REFRESH_S), self._fetch_slots:
+                self._take(await self.bucket.get(key))
+
+    def _take(self, entry: KeyValue.Entry) -> None:
         if not entry.value:
-            return False
+            return
         changed = self.view.put(entry.key, entry.revision or 0, entry.value)
         if changed is not None and self._on_change is not None and self._loaded.is_set():
             self._on_change(entry.key, changed)
-        return changed is not None
 
     async def _follow(self) -> None:
         while True:

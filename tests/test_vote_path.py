@@ -223,3 +223,16 @@ def test_a_changeable_vote_moves(mesh: RunningMesh) -> None:
             assert votes_of(await game.topic("poll/mvp", positions)) == {"red": 0, "blue": 1}
 
     run(scenario())
+
+
+def test_a_poll_takes_votes_everywhere_from_the_moment_its_opening_is_answered(mesh: RunningMesh) -> None:
+    """Both ingests are asked at once, before their watches can have heard of the poll."""
+
+    async def scenario() -> None:
+        async with new_game(mesh.edge, mesh.mesh) as game:
+            for n in range(40):
+                await game.open_poll(f"poll-{n}")
+                votes = [game.vote(f"actor-{m}", poll_id=f"poll-{n}") for m in range(4)]
+                await asyncio.gather(*(game.send(vote) for vote in votes))
+
+    run(scenario())
