@@ -42,7 +42,13 @@ def _program_in(place: Path) -> Path | None:
 
 
 def _unpack(launcher: Path, scratch: Path) -> Path:
+    """The launcher unpacks into the folder above its own, and finds its work good only there (told another
+    place by --install-path it calls it back): so a link to it is run in the scratch folder."""
     whole = scratch / "unpacked"
+    for folder in (whole / "bin", scratch / "home"):
+        folder.mkdir(parents=True)
+    linked = whole / "bin" / launcher.name
+    os.link(launcher, linked)
     environment = {
         **os.environ,
         "HOME": str(scratch / "home"),
@@ -51,18 +57,17 @@ def _unpack(launcher: Path, scratch: Path) -> Path:
         # Its search for updates would unpack everything a second time.
         "features__updateNotificationsEnabled": "false",
     }
-    (scratch / "home").mkdir()
-    command = [str(launcher), "setup", "--install-path", str(whole), "--non-interactive", "--nologo"]
+    command = [str(linked), "setup", "--non-interactive", "--nologo"]
     try:
         done = subprocess.run(
             command, env=environment, capture_output=True, text=True, timeout=UNPACK_WITHIN_S, check=False
         )
     except subprocess.TimeoutExpired:
         raise MeshError(f"{launcher} did not unpack itself within {UNPACK_WITHIN_S:g} s") from None
-    # The link is made last. The exit code says nothing: it complains of a place it would not look at itself.
-    if not (whole / "bundle").is_symlink():
+    if done.returncode != 0 or _program_in(whole) is None:
         said = (done.stderr or done.stdout).strip().splitlines() or ["nothing"]
         raise MeshError(f"{launcher} did not unpack itself; it said: {said[0]}")
+    linked.unlink()
     return whole
 
 
