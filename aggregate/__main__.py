@@ -24,12 +24,13 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
     await pipeline.start()
     redis = store.connect(process.config.redis)
     watch = CatalogWatch(bus, on_change=lambda *_: closer.wake())
-    writer = CatalogWriter(watch, pipeline)
+    results = store.ResultStore(redis)
+    writer = CatalogWriter(watch, pipeline, results)
     closer = Closer(watch, writer)
     await watch.start()
     workers = [PartitionWorker(bus, store.PartitionStore(redis, p), p) for p in range(limits.PARTITIONS)]
     add_CatalogServiceServicer_to_server(CatalogService(watch, writer), process.server)
-    add_AggregateServiceServicer_to_server(AggregateService(watch, store.ResultStore(redis)), process.server)
+    add_AggregateServiceServicer_to_server(AggregateService(watch, results), process.server)
     loops = [asyncio.create_task(worker.run()) for worker in workers]
     loops.append(asyncio.create_task(closer.run()))
     await asyncio.gather(*(worker.owned.wait() for worker in workers))

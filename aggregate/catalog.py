@@ -36,11 +36,13 @@ from grandstand.catalog.v1.catalog_pb2 import (
     Game,
     Poll,
 )
+from grandstand.event.v1.event_pb2 import Position
 from grandstand.internal.v1.internal_pb2 import Block, Control
 from mesh import ids, limits, subjects, telemetry
 from mesh.bus import PublishPipeline
 from mesh.catalog import CatalogWatch
-from mesh.errors import AlreadyDone, Exhausted, GrandstandError, NotNow, Unavailable
+from mesh.errors import AlreadyDone, Exhausted, GrandstandError, NotNow, TooLate, Unavailable
+from mesh.store import RedisError, ResultStore
 
 log = logging.getLogger(__name__)
 
@@ -48,12 +50,14 @@ Topic = TypeVar("Topic", Poll, Board)
 
 _ATTEMPTS_MAX = 5
 _IDLE_S = 1.0
+_FOLDED_S = 2.0
 
 
 class CatalogWriter:
-    def __init__(self, watch: CatalogWatch, pipeline: PublishPipeline) -> None:
+    def __init__(self, watch: CatalogWatch, pipeline: PublishPipeline, results: ResultStore) -> None:
         self._watch = watch
         self._pipeline = pipeline
+        self._results = results
 
     async def define_game(self, wanted: Game) -> Game:
         """Raises Invalid, NotNow (the spread of a game with topics), Exhausted, Unavailable."""
@@ -105,7 +109,7 @@ class CatalogWriter:
             opened.opened_at.FromNanoseconds(now_ns)
             if checked.HasField("open_for"):
                 opened.closes_at.FromNanoseconds(now_ns + checked.open_for.ToNanoseconds())
-            await self._control(game, opened)
+            await self._until_folded(game, await self._control(game, opened))
             if await self._put(key, opened):
                 return opened
         raise Unavailable(f"{_name(checked)} is being opened by others; try again")
@@ -166,13 +170,14 @@ class CatalogWriter:
         await self._watch.refresh(key)
         return True
 
-    async def _control(self, game: Game, definition: Poll | Board) -> None:
-        """Puts the definition's stage into every partition of the game."""
+    async def _control(self, game: Game, definition: Poll | Board) -> list[Position]:
+        """Puts the definition's stage into every partition of the game; where it is stored."""
         control = Control(poll=definition) if isinstance(definition, Poll) else Control(board=definition)
         block = Block(control=control)
         block.stamped_at.FromNanoseconds(time.time_ns())
         payload = block.SerializeToString()
-        await asyncio.gather(
+        partitions = ids.partitions_of(game.game_id, game.spread)
+        sequences = await asyncio.gather(
             *(
                 self._pipeline.publish(
                     subjects.events(partition),
@@ -180,9 +185,16 @@ class CatalogWriter:
                     f"control-{_key(definition)}-{definition.stage}-{partition}",
                     telemetry.headers(),
                 )
-                for partition in ids.partitions_of(game.game_id, game.spread)
+                for partition in partitions
             )
         )
+        return [Position(partition=p, sequence=s) for p, s in zip(partitions, sequences, strict=True)]
+
+    async def _until_folded(self, game: Game, positions: list[Position]) -> None:
+        """So that who is answered finds the topic in the next snapshot. A fold that lags is not waited
+        for beyond _FOLDED_S: the topic is open all the same, and shows when the fold is there."""
+        with contextlib.suppress(TooLate, RedisError):
+            await self._results.read_at_least(game.game_id, game.spread, positions, _FOLDED_S)
 
 
 class Closer:

@@ -236,3 +236,14 @@ def test_a_poll_takes_votes_everywhere_from_the_moment_its_opening_is_answered(m
                 await asyncio.gather(*(game.send(vote) for vote in votes))
 
     run(scenario())
+
+
+def test_a_poll_is_in_every_snapshot_once_its_opening_is_answered(mesh: RunningMesh) -> None:
+    async def scenario() -> None:
+        async with new_game(mesh.edge, mesh.mesh, spread=4) as game:
+            for n in range(10):
+                await game.open_poll(f"poll-{n}")
+                async with game.watching() as viewer:
+                    assert votes_of(viewer.states.get(f"poll/poll-{n}")) == {"red": 0, "blue": 0}
+
+    run(scenario())
