@@ -80,8 +80,10 @@ class GatewayServiceServicer:
         """Watches topics of a game. The server sends one Snapshot, then an Update
         whenever something changed (at most max_updates_per_s; what a slow reader
         misses is conflated into the newest state) and a Heartbeat when nothing
-        did for 10 s. The client ends the stream. Retry after UNAVAILABLE with
-        backoff, handing in the cursors: the new stream never shows older state.
+        did for 10 s. The client ends the stream. Retry with backoff after
+        UNAVAILABLE, and after INTERNAL or UNKNOWN, which a client sees when the
+        stream was cut on the way, handing in the cursors: the new stream never
+        shows older state.
         DEADLINE_EXCEEDED: a position or cursor handed in was not reached within 5 s.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

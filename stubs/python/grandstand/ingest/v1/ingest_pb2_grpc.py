@@ -62,7 +62,9 @@ class IngestServiceServicer:
         beyond it the stream ends with RESOURCE_EXHAUSTED.
         Closing: the client half-closes, the server settles what is in flight and
         ends the stream OK. A message out of turn ends it with INVALID_ARGUMENT.
-        Retry with backoff after UNAVAILABLE, never after INVALID_ARGUMENT.
+        Retry with backoff after UNAVAILABLE, and after INTERNAL or UNKNOWN, which
+        a client sees when the stream was cut on the way; never after
+        INVALID_ARGUMENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

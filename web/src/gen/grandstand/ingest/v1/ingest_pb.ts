@@ -368,7 +368,9 @@ export const IngestService: GenService<{
    * beyond it the stream ends with RESOURCE_EXHAUSTED.
    * Closing: the client half-closes, the server settles what is in flight and
    * ends the stream OK. A message out of turn ends it with INVALID_ARGUMENT.
-   * Retry with backoff after UNAVAILABLE, never after INVALID_ARGUMENT.
+   * Retry with backoff after UNAVAILABLE, and after INTERNAL or UNKNOWN, which
+   * a client sees when the stream was cut on the way; never after
+   * INVALID_ARGUMENT.
    *
    * @generated from rpc grandstand.ingest.v1.IngestService.Publish
    */
