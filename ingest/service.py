@@ -96,12 +96,14 @@ class IngestService(IngestServiceServicer):
             ticket = _Ticket(stream, telemetry.current_traceparent())
             now_s = time.time()
             asked: set[str] = set()
-            for event in batch.events:
-                try:
-                    self._publisher.add(await self._check(event, session, now_s, asked), ticket)
-                except GrandstandError as error:
-                    stream.refuse(event.origin_id, event.origin_seq, error)
-            self._publisher.pump()
+            try:
+                for event in batch.events:
+                    try:
+                        self._publisher.add(await self._check(event, session, now_s, asked), ticket)
+                    except GrandstandError as error:
+                        stream.refuse(event.origin_id, event.origin_seq, error)
+            finally:
+                self._publisher.pump()
 
     async def _check(self, event: Event, session: Session, now_s: float, asked: set[str]) -> Row:
         """As `check`, asking the catalog's bucket itself for what the watch has not brought yet.
