@@ -84,8 +84,8 @@ class Bus:
     def off_reconnect(self, callback: Callable[[], None]) -> None:
         self._reconnected.remove(callback)
 
-    async def ensure_events_stream(self, replicas: int = 1) -> None:
-        """Creates the event stream unless it exists.
+    async def ensure_events_stream(self, replicas: int = 1, bytes_max: int = limits.STREAM_BYTES_MAX) -> None:
+        """Creates the event stream unless it exists; waits for JetStream as long as it takes.
 
         `discard=new`: a full stream refuses new events, and so does ingest; it never forgets
         one that was acked (I4).
@@ -96,7 +96,7 @@ class Bus:
             retention=js_api.RetentionPolicy.LIMITS,
             storage=js_api.StorageType.FILE,
             discard=js_api.DiscardPolicy.NEW,
-            max_bytes=limits.STREAM_BYTES_MAX,
+            max_bytes=bytes_max,
             duplicate_window=limits.DEDUPE_WINDOW_S,
             num_replicas=replicas,
         )
@@ -216,9 +216,7 @@ class PublishPipeline:
             future.set_result(int(answer["seq"]))
         elif error.get("err_code") in _STREAM_FULL:
             future.set_exception(
-                Exhausted(
-                    f"the event log is full ({limits.STREAM_BYTES_MAX} bytes); the operator must make room"
-                )
+                Exhausted(f"the event log is full ({error.get('description')}); the operator must make room")
             )
         elif error.get("code") == 503:
             asyncio.get_running_loop().call_later(0.05, _resolve, future, None)

@@ -13,7 +13,7 @@ import pytest
 
 from mesh import provision, subjects
 from mesh.bus import Bus, PublishPipeline, Pull
-from mesh.errors import Unavailable
+from mesh.errors import Exhausted, Unavailable
 from mesh.ports import Ports
 from tests.games import run, until
 
@@ -46,12 +46,12 @@ class Nats:
 
 
 @asynccontextmanager
-async def on_nats(tmp_path: Path) -> AsyncIterator[tuple[Nats, Bus, PublishPipeline]]:
+async def on_nats(tmp_path: Path, bytes_max: int = 10**8) -> AsyncIterator[tuple[Nats, Bus, PublishPipeline]]:
     with closing(Ports()) as ports:
         nats = Nats(tmp_path, ports.take())
         try:
             bus = await Bus.connect(nats.url, "test")
-            await bus.ensure_events_stream()
+            await bus.ensure_events_stream(bytes_max=bytes_max)
             pipeline = PublishPipeline(bus)
             await pipeline.start()
             yield nats, bus, pipeline
@@ -132,5 +132,20 @@ def test_a_pull_brings_every_block_in_order_from_where_it_is_told(tmp_path: Path
                 got += [int(message.data) for message in await pull.next(5)]
             assert got == list(range(102, 602, 2))
             await pull.close()
+
+    run(scenario())
+
+
+def test_i4_a_full_stream_refuses_what_is_new_and_keeps_what_was_acked(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with on_nats(tmp_path, bytes_max=5_000) as (_, bus, pipeline):
+            publishes = (pipeline.publish(subjects.events(1), b"x" * 500, f"m{n}") for n in range(20))
+            answers = await asyncio.gather(*publishes, return_exceptions=True)
+            refused = [answer for answer in answers if isinstance(answer, Exhausted)]
+            assert refused
+            assert "the event log is full" in refused[0].message
+            acked = len(answers) - len(refused)
+            assert acked > 0
+            assert (await bus.js.stream_info(subjects.EVENTS_STREAM)).state.messages == acked
 
     run(scenario())
