@@ -12,8 +12,9 @@ from aggregate.worker import PartitionWorker
 from grandstand.aggregate.v1.aggregate_pb2_grpc import add_AggregateServiceServicer_to_server
 from grandstand.catalog.v1.catalog_pb2_grpc import add_CatalogServiceServicer_to_server
 from mesh import config, limits, runtime, store
-from mesh.bus import Bus, PublishPipeline
+from mesh.bus import Bus
 from mesh.catalog import CatalogWatch
+from mesh.pipeline import PublishPipeline
 
 
 @contextlib.asynccontextmanager

@@ -39,9 +39,9 @@ from grandstand.catalog.v1.catalog_pb2 import (
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.internal.v1.internal_pb2 import Block, Control
 from mesh import ids, limits, subjects, telemetry
-from mesh.bus import PublishPipeline
 from mesh.catalog import CatalogWatch
 from mesh.errors import AlreadyDone, Exhausted, GrandstandError, NotNow, TooLate, Unavailable
+from mesh.pipeline import PublishPipeline
 from mesh.store import RedisError, ResultStore
 
 log = logging.getLogger(__name__)

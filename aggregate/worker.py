@@ -22,7 +22,8 @@ from aggregate.loading import load
 from aggregate.partition import BadBlock, Flush, Partition
 from grandstand.internal.v1.internal_pb2 import Block
 from mesh import limits, subjects, telemetry
-from mesh.bus import Bus, Pull, PullBroken, Pulled
+from mesh.bus import Bus
+from mesh.pull import Pull, PullBroken, Pulled
 from mesh.store import Fenced, PartitionStore, RedisError, Rewound
 
 log = logging.getLogger(__name__)

@@ -11,8 +11,9 @@ from ingest.publisher import Publisher
 from ingest.service import IngestService
 from ingest.votes import CastVotes
 from mesh import config, limits, runtime, store
-from mesh.bus import Bus, PublishPipeline
+from mesh.bus import Bus
 from mesh.catalog import CatalogWatch
+from mesh.pipeline import PublishPipeline
 
 
 @contextlib.asynccontextmanager

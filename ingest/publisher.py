@@ -28,8 +28,8 @@ from ingest.check import Row
 from ingest.coalesce import Batch, Coalescer, encode
 from ingest.votes import CastVotes
 from mesh import limits, subjects, telemetry
-from mesh.bus import PublishPipeline
 from mesh.errors import GrandstandError
+from mesh.pipeline import PublishPipeline
 
 log = logging.getLogger(__name__)
 

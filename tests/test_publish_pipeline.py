@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from mesh import provision, subjects
-from mesh.bus import Bus, PublishPipeline, Pull
+from mesh.bus import Bus
 from mesh.errors import Exhausted, Unavailable
+from mesh.pipeline import PublishPipeline
 from mesh.ports import Ports
+from mesh.pull import Pull
 from tests.games import run, until
 
 

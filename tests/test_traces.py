@@ -15,7 +15,7 @@ import pytest
 from grandstand.gateway.v1 import gateway_pb2 as gateway
 from mesh import provision
 from tests.games import new_game, run
-from tests.mesh_fixture import RunningMesh, running
+from tests.mesh_fixture import RunningMesh, running, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +27,8 @@ def traced_mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningMes
             raise
         pytest.skip(f"no tracing UI here: {error}")
     with running(tmp_path_factory.mktemp("traced"), "--traces") as started:
+        # The mesh does not wait for it: telemetry may be away.
+        wait_for(lambda: started.service("traces").state == "ready", "the tracing UI is ready")
         yield started
 
 

@@ -43,6 +43,8 @@ _DOTNET = {
     "DOTNET_SYSTEM_GLOBALIZATION_PREDEFINED_CULTURES_ONLY": "false",
     "DOTNET_CLI_TELEMETRY_OPTOUT": "1",
     "DOTNET_NOLOGO": "1",
+    # Else a killed dashboard leaves its debugger's sockets in the temporary folder.
+    "DOTNET_EnableDiagnostics": "0",
 }
 
 
