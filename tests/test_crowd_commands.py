@@ -36,7 +36,7 @@ def test_a_poll_is_opened_voted_in_shown_and_closed(mesh: RunningMesh, game: str
     shown = succeeded(mesh.home, "poll", "watch", "mvp", "--once", "--game", game)
     assert "Who wins?" in shown
     assert "The blues" in shown
-    assert "1 voters" in shown
+    assert "1 voter\n" in shown
     state = json.loads(succeeded(mesh.home, "poll", "watch", "mvp", "--once", "--game", game, "--json"))
     assert [option.get("votes") for option in state["tally"]["options"]] == [None, "1"]
     assert "closes" in succeeded(mesh.home, "poll", "close", "mvp", "--game", game)

@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,9 @@ def test_a_status_is_read_as_it_was_written_and_replaced_whole(home: Home) -> No
     written = now.as_json()
     assert set(written) >= {"pid", "edge", "mesh", "nats", "redis", "otlp", "traces_ui", "services"}
     assert set(written["services"][0]) >= {"name", "pid", "state", "restarts", "address", "log"}
+    assert now.headline == "ready"
+    away = replace(now, services=(replace(now.services[0], state="backoff"),))
+    assert away.headline == "recovering, nats away"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"pid": 1}', '{"services": [{"name": 1}]}'])

@@ -196,7 +196,7 @@ def status(
 
     console = Console(highlight=False)
     console.print(
-        f"{now.state}: {now.addresses.edge} (mesh {now.addresses.mesh}, pid {now.pid})", soft_wrap=True
+        f"{now.headline}: {now.addresses.edge} (mesh {now.addresses.mesh}, pid {now.pid})", soft_wrap=True
     )
     if now.addresses.traces_ui:
         console.print(f"traces: {now.addresses.traces_ui}", soft_wrap=True)

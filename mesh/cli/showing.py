@@ -135,7 +135,8 @@ def _parts(definitions: Definitions, state: TopicState) -> list[RenderableType]:
                 Text(f"{share:4.0%}", justify="right"),
                 Text(f"{option.votes:,}", justify="right"),
             )
-        note = f"{state.tally.voters:,} voters"
+        voters = state.tally.voters
+        note = f"{voters:,} voter{'' if voters == 1 else 's'}"
     return [definitions.heading(state), table, Text(note + "\n", style="dim")]
 
 

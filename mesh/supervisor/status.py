@@ -52,6 +52,12 @@ class MeshStatus:
         """It is ready, and what is optional is ready or has failed at least once."""
         return self.state == "ready" and not any(s.state == "starting" for s in self.services)
 
+    @property
+    def headline(self) -> str:
+        """`state` in a word for a person: a ready mesh recovers while a process it needs is away."""
+        away = [s.name for s in self.services if not s.optional and s.state != "ready"]
+        return f"recovering, {', '.join(away)} away" if self.state == "ready" and away else self.state
+
     def as_json(self) -> dict[str, Any]:
         fields = asdict(self)
         return {**fields.pop("addresses"), **fields}

@@ -1,7 +1,7 @@
 /** A leaderboard. Rows keep their element while their actor is listed, and glide to their new rank. */
 import { el, prefersStill, set, setText } from "./dom";
 import type { BoardView, RowView } from "./model";
-import { wholeText } from "./words";
+import { countText, wholeText } from "./words";
 
 interface Row {
   readonly element: HTMLLIElement;
@@ -32,7 +32,7 @@ export class BoardCard {
 
   show(board: BoardView, actorId: string): void {
     setText(this.#title, board.title);
-    const players = `${wholeText(board.actors)} ${board.actors === 1 ? "player" : "players"}`;
+    const players = countText(board.actors, "player");
     setText(this.#note, board.phase === "sealed" ? `Final, ${players}` : board.phase === "closed" ? "Closed" : players);
     this.#empty.hidden = board.rows.length > 0;
     const before = this.#tops(board.rows);

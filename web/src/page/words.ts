@@ -61,6 +61,11 @@ export function wholeText(n: number): string {
   return WHOLE.format(n);
 }
 
+/** "1 voter", "2,000 voters": a count with its noun. */
+export function countText(n: number, noun: string): string {
+  return `${wholeText(n)} ${noun}${n === 1 ? "" : "s"}`;
+}
+
 /** "1.2K". */
 export function shortText(n: number): string {
   return n < 10_000 ? WHOLE.format(n) : SHORT.format(n);
