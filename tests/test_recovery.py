@@ -6,6 +6,8 @@ Each test has a mesh of its own: its processes are killed with SIGKILL while vot
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
@@ -101,6 +103,24 @@ def test_i2_a_killed_process_loses_and_doubles_nothing(own_mesh: RunningMesh, vi
             await flow.goes_on()
 
     run(scenario(), within_s=120)
+
+
+def test_i1_no_ack_leaves_before_the_event_log_has_stored_the_event(own_mesh: RunningMesh) -> None:
+    async def scenario() -> None:
+        async with new_game(own_mesh.edge, own_mesh.mesh) as game:
+            await game.open_poll()
+            async with Publisher(game.edge, actor_id="ann") as publisher:
+                pid = own_mesh.send_signal("nats", signal.SIGSTOP)
+                try:
+                    receipt = await publisher.submit(game.vote("ann"))
+                    await asyncio.wait({receipt}, timeout=1.0)
+                    assert not receipt.done(), "acked while nothing could be stored"
+                finally:
+                    os.kill(pid, signal.SIGCONT)
+                stored = await receipt
+            assert (await game.topic("poll/mvp", stored.positions)).tally.voters == 1
+
+    run(scenario())
 
 
 def test_i1_an_acked_vote_outlives_the_ingest_and_the_aggregate_that_took_it(own_mesh: RunningMesh) -> None:
