@@ -2,8 +2,8 @@
 
 `CatalogView` is plain data with look-ups. `CatalogWatch` is its shell: it loads the bucket,
 follows its changes, starts over after a reconnect (a watch does not survive a restarted
-server), and fetches one key at once when somebody asks for a thing the watch has not
-brought yet, so a poll can be voted in from the moment OpenPoll has answered.
+server) or `_SILENCE_S` without a change, and fetches one key at once when somebody asks for a
+thing the watch has not brought yet, so a poll can be voted in from the moment OpenPoll has answered.
 
 Bounds: one entry for each definition in the bucket; `_FETCHES_MAX` keys are fetched at a time,
 others wait, and who waits longer than CATALOG_REFRESH_S has the watch's word.
@@ -29,6 +29,7 @@ from mesh.errors import Unknown, shown
 log = logging.getLogger(__name__)
 
 _FETCHES_MAX = 16
+_SILENCE_S = 10.0
 
 Definition = Game | Poll | Board
 _KINDS: dict[str, type[Definition]] = {"game": Game, "poll": Poll, "board": Board}
@@ -170,19 +171,23 @@ class CatalogWatch:
             )
 
     async def _read(self, watcher: KeyValue.KeyWatcher) -> None:
-        """Takes entries until a reconnect asks for a new watch."""
+        """Takes entries until a reconnect, or a long silence, asks for a new watch.
+
+        Silence is calm, or a watch that died unnoticed: an ingest that missed a closing would
+        ack votes that no fold counts (I9), so it is not left to chance which.
+        """
         again = asyncio.create_task(self._again.wait())
         try:
             while not again.done():
-                update = asyncio.create_task(watcher.updates(timeout=30))
+                update = asyncio.create_task(watcher.updates(timeout=_SILENCE_S))
                 await asyncio.wait({again, update}, return_when=asyncio.FIRST_COMPLETED)
                 if not update.done():
                     update.cancel()
                     return
                 try:
                     entry = update.result()
-                except TimeoutError:  # nats.errors.TimeoutError is one: nothing changed for a while
-                    continue
+                except TimeoutError:  # nats.errors.TimeoutError is one
+                    return
                 if entry is None:
                     self._loaded.set()
                 else:
