@@ -69,9 +69,6 @@ class GameView:
         """True if a matching topic changed after version `since`."""
         return any(at > since and patterns.match(topic) for topic, at in self._changed_at.items())
 
-    def knows(self, topic: str) -> bool:
-        return topic in self._merges
-
     def _touch(self, topic: str) -> None:
         self.version += 1
         self._changed_at[topic] = self.version

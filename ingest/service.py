@@ -1,9 +1,10 @@
 """IngestService: the async shell around Session, check and Publisher.
 
 A stream has one reader task and one writer (the handler's own generator). They meet in
-`_Stream`, whose outbox is bounded: acks are conflated into one, and there is at most one
-Reject for each unsettled event. A stream that ends, for whatever reason, first settles what
-it has accepted and acks it, so nothing durable goes unsaid while anyone listens.
+`_Stream`. Acks are conflated into one; refusals and receipts cannot be, so while a client
+leaves ANSWERS_QUEUED_MAX of them unread, nothing more is read from its stream and HTTP/2 flow
+control holds it back. A stream that ends, for whatever reason, first settles what it has
+accepted and acks it, so nothing durable goes unsaid while anyone listens.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ class IngestService(IngestServiceServicer):
     async def _read(self, stream: _Stream, requests: AsyncIterator[PublishRequest]) -> None:
         try:
             async for request in requests:
+                await stream.room()
                 if stream.is_ending:
                     return
                 if request.WhichOneof("message") == "hello":
@@ -163,6 +165,13 @@ class _Stream:
         self._not_stored = 0
         self._outbox: list[PublishResponse] = []
         self._wake = asyncio.Event()
+        self._taken = asyncio.Event()
+
+    async def room(self) -> None:
+        """Waits until the client has taken enough of its answers."""
+        while len(self._outbox) + self.session.receipts_owed >= limits.ANSWERS_QUEUED_MAX:
+            self._taken.clear()
+            await self._taken.wait()
 
     def put(self, response: PublishResponse) -> None:
         self._outbox.append(response)
@@ -218,6 +227,7 @@ class _Stream:
                 yield response
             if ack is not None:
                 yield PublishResponse(ack=ack)
+            self._taken.set()
             if self._outbox:
                 continue
             if self.is_ending:

@@ -43,6 +43,11 @@ class Session:
         """Events accepted and not yet settled, relayed ones included."""
         return self._next - 1 - self._acked - len(self._settled) + self._relayed
 
+    @property
+    def receipts_owed(self) -> int:
+        """Receipts that the next ack will carry."""
+        return len(self._receipts)
+
     def hello(self, hello: Hello, *, now_s: float, entropy: bytes) -> Welcome:
         """Opens the session. Raises Invalid, naming the field."""
         if self._open:

@@ -57,6 +57,8 @@ PUBLISH_IN_FLIGHT_MAX = 64
 # Events accepted and not yet settled, over all streams of one ingest: beyond it, ingest
 # stops reading from its streams and HTTP/2 flow control pushes back on the clients.
 UNSETTLED_EVENTS_MAX = 100_000
+# Refusals and receipts a stream's client has not taken: beyond it, ingest reads no more from that stream.
+ANSWERS_QUEUED_MAX = 4_096
 RECENT_VOTES_MAX = 200_000
 VOTE_CHECK_S = 0.5
 CATALOG_REFRESH_S = 1.0

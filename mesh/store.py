@@ -4,7 +4,7 @@ Keys of a partition share one hash tag, so a flush is atomic on a cluster too:
 
     {p7}:fence              the lease token of the one writer (I3)
     {p7}:applied            the stream sequence up to which the state is folded
-    {p7}:topics             hash  <game>/<topic> -> Control: the definition, with its stage
+    {p7}:topics             hash  <game>/<topic> -> Control: the definition, with its stage; empty for a pulse
     {p7}:votes:<game>/<topic>    hash  actor -> <option index>:<origin>:<origin_seq>
     {p7}:scores:<game>/<topic>   zset  actor -> points
     {p7}:reached:<game>/<topic>  hash  actor -> <Unix µs>:<origin>:<origin_seq>
