@@ -6,8 +6,14 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-from aggregate.catalog import CatalogWriter, Closer
+from aggregate.catalog import CatalogWriter
+from aggregate.closer import Closer
+from aggregate.controls import Controls
+from aggregate.deadletters import DeadLetters
+from aggregate.ownership import Ownership
+from aggregate.retention import Checkpoints, Retention
 from aggregate.service import AggregateService, CatalogService
+from aggregate.status import StatusExchange
 from aggregate.worker import PartitionWorker
 from grandstand.aggregate.v1.aggregate_pb2_grpc import add_AggregateServiceServicer_to_server
 from grandstand.catalog.v1.catalog_pb2_grpc import add_CatalogServiceServicer_to_server
@@ -15,35 +21,54 @@ from mesh import config, limits, runtime, store
 from mesh.bus import Bus
 from mesh.catalog import CatalogWatch
 from mesh.pipeline import PublishPipeline
+from mesh.standings import StandingStore
+from mesh.tasks import end
 
 
 @contextlib.asynccontextmanager
 async def start(process: runtime.Runtime) -> AsyncIterator[None]:
-    bus = await Bus.connect(process.config.nats, process.config.instance)
+    instance = process.config.instance
+    bus = await Bus.connect(process.config.nats, instance)
     await bus.ensure_events_stream()
     pipeline = PublishPipeline(bus)
     await pipeline.start()
-    redis = store.connect(process.config.redis)
-    watch = CatalogWatch(bus, on_change=lambda *_: closer.wake())
-    results = store.ResultStore(redis)
-    writer = CatalogWriter(watch, pipeline, results)
+    database = store.connect(process.config.redis)
+    letters, checkpoints = DeadLetters(bus), Checkpoints(bus)
+
+    def worker_of(partition: int) -> PartitionWorker:
+        stored = store.PartitionStore(database, partition, instance)
+        return PartitionWorker(bus, stored, letters, checkpoints, partition)
+
+    ownership = Ownership(bus, instance, worker_of)
+    retention = Retention(bus, checkpoints, ownership.owned)
+    exchange = StatusExchange(bus, ownership.statuses)
+    watch = CatalogWatch(bus, on_change=lambda _, definition: closer.hear(definition))
+    results = store.ResultStore(database)
+    writer = CatalogWriter(bus, watch, Controls(bus, pipeline, results))
     closer = Closer(watch, writer)
-    await watch.start()
-    workers = [PartitionWorker(bus, store.PartitionStore(redis, p), p) for p in range(limits.PARTITIONS)]
+    await asyncio.gather(ownership.start(), exchange.start(), watch.start())
     add_CatalogServiceServicer_to_server(CatalogService(watch, writer), process.server)
-    add_AggregateServiceServicer_to_server(AggregateService(watch, results), process.server)
-    loops = [asyncio.create_task(worker.run()) for worker in workers]
-    loops.append(asyncio.create_task(closer.run()))
-    await asyncio.gather(*(worker.owned.wait() for worker in workers))
+    add_AggregateServiceServicer_to_server(
+        AggregateService(watch, results, StandingStore(database), exchange.statuses), process.server
+    )
+    await ownership.settled()
+    # From the first signal on, not when the last call has drained: others fold these partitions then.
+    leaving = asyncio.create_task(_leave(process.draining, ownership))
+    loops = [asyncio.create_task(each.run()) for each in (closer, exchange, retention)]
     try:
         yield
     finally:
-        for loop in loops:
-            loop.cancel()
-        await asyncio.gather(*loops, return_exceptions=True)
+        process.draining.set()
+        await leaving
+        await end(*loops)
         await watch.stop()
-        await redis.aclose()
+        await database.aclose()
         await bus.close()
+
+
+async def _leave(draining: asyncio.Event, ownership: Ownership) -> None:
+    await draining.wait()
+    await ownership.stop()
 
 
 if __name__ == "__main__":

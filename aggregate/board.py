@@ -1,76 +1,149 @@
-"""The fold of a leaderboard: one score an actor, combined by the board's mode.
+"""The fold of a leaderboard: its seasons, and what of them is shown and stored.
 
-Of equal scores the one reached first leads, by the block's stamp and then by the actor's
-id, so the order is a pure function of the stream.
+A board without seasons is one part named "". With seasons a part is named by the season's
+number, and at most two are held: the current one, and the one before it.
+
+The time of the stream is the greatest stamp seen. A stamp in a later season makes that one
+current: the old current becomes the previous one if it is the one directly before (otherwise
+an empty one does), and whatever is older is dropped, from memory and from Redis.
+
+    season 3 ────────────────│ season 4 ──────────────────────────────│ season 5
+                             │◀─ SEAL_GRACE_S ─▶ 3 is sealed          │ 3 is dropped
+      a block of season 3 stored here counts ─▲          ▲─ and here changes nothing
+
+Ingest acks no block that comes later than the grace (I9), so a sealed season is complete. The
+grace is shorter than the shortest season: a season is sealed before it is dropped.
+
+That a season has begun, and that it is sealed, is all that time changes here. Both are stored
+with its standings, as fields of names no actor can have, so that a fold which is read back
+goes on exactly as this one (I4).
 """
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterable
-from typing import NamedTuple
-
-from grandstand.catalog.v1.catalog_pb2 import (
-    BOARD_MODE_BEST,
-    BOARD_MODE_LAST,
-    BOARD_MODE_LOWEST,
-    BOARD_MODE_SUM,
-    Board,
-)
+from aggregate.fold import Change, Drop, SetFields, State
+from aggregate.rows import Rows
+from aggregate.standings import Standings, stored_standings
+from grandstand.catalog.v1 import catalog_pb2 as catalog
 from grandstand.internal.v1.internal_pb2 import BoardPartial
-from mesh import limits
+from mesh import limits, seasons
+
+_BEGUN = "!begun"
+_SEALED = "!sealed"
+
+_GRACE_US = int(limits.SEAL_GRACE_S * 1e6)
+assert limits.SEAL_GRACE_S < limits.SEASON_MIN_S, "a season is sealed before it is dropped"
 
 
-class Standing(NamedTuple):
-    """An actor's score, and the event that reached it."""
+class Board:
+    """Implements aggregate.fold.Fold. State: a standing for each actor of at most two seasons."""
 
-    points: int
-    reached_at_us: int
-    origin_id: str
-    origin_seq: int
+    @classmethod
+    def from_state(cls, definition: catalog.Board, state: State) -> Board:
+        return cls(definition, state)
 
+    def __init__(self, definition: catalog.Board, state: State) -> None:
+        self._mode = definition.mode
+        self._top = definition.top or limits.BOARD_TOP_DEFAULT
+        self._season = definition.season if definition.HasField("season") else None
+        self._dropped: list[str] = []
+        self._marks: list[tuple[str, str]] = []
+        self._previous: Standings | None = None
+        self._sealed = False
+        if self._season is None:
+            self._number = self._first = 0
+            self._current = self._stored("", state)
+            return
+        # Seasons that ended before the board was opened never were.
+        self._first = seasons.number_at(self._season, definition.opened_at.ToMicroseconds())
+        begun = [int(part) for part, fields in state.hashes.items() if _BEGUN.encode() in fields]
+        self._number = max(begun, default=self._first)
+        self._current = self._stored(str(self._number), state)
+        if self._number > self._first:
+            before = str(self._number - 1)
+            self._previous = self._stored(before, state)
+            self._sealed = _SEALED.encode() in state.hashes.get(before, {})
 
-class Leaderboard:
-    """State: a standing for each actor."""
+    def _stored(self, part: str, state: State) -> Standings:
+        fields = state.hashes.get(part, {})
+        return Standings(part, self._mode, self._top, stored_standings(fields.items()))
 
-    def __init__(self, board: Board, standings: Iterable[tuple[str, Standing]] = ()) -> None:
-        self.mode = board.mode
-        self._top = board.top or limits.BOARD_TOP_DEFAULT
-        self._standings: dict[str, Standing] = dict(standings)
+    def fold(self, rows: Rows) -> bool:
+        if self._season is None:
+            return self._current.fold(rows)
+        moved = self.advance(rows.at_us)
+        number = max(self._first, seasons.number_at(self._season, rows.at_us))
+        if number == self._number:
+            return self._current.fold(rows) or moved
+        if number == self._number - 1 and self._previous is not None and not self._sealed:
+            return self._previous.fold(rows) or moved
+        return moved
 
-    def score(
-        self, actor_id: str, points: int, at_us: int, origin_id: str, origin_seq: int
-    ) -> Standing | None:
-        """Takes a score; returns the actor's new standing, or None if it did not change.
+    def advance(self, at_us: int) -> bool:
+        if self._season is None:
+            return False
+        moved = False
+        number = seasons.number_at(self._season, at_us)
+        if number > self._number:
+            self._begin(number)
+            moved = True
+        if self._previous is not None and not self._sealed:
+            ended_us = seasons.ends_at_us(self._season, self._number - 1)
+            if at_us >= ended_us + _GRACE_US:
+                self._sealed = moved = True
+                self._marks.append((self._previous.part, _SEALED))
+        return moved
 
-        A sum is clamped to ±2^53, the greatest whole number every client holds exactly.
-        """
-        before = self._standings.get(actor_id)
-        if before is not None:
-            if self.mode == BOARD_MODE_SUM:
-                points = max(-limits.POINTS_MAX, min(limits.POINTS_MAX, before.points + points))
-            elif self.mode == BOARD_MODE_LAST:
-                if before.origin_id == origin_id and before.origin_seq > origin_seq:
-                    return None
-            elif (self.mode == BOARD_MODE_BEST and points <= before.points) or (
-                self.mode == BOARD_MODE_LOWEST and points >= before.points
-            ):
-                return None
-        standing = self._standings[actor_id] = Standing(points, at_us, origin_id, origin_seq)
-        return standing
+    def _begin(self, number: int) -> None:
+        if self._previous is not None:
+            self._dropped.append(self._previous.part)
+        if number == self._number + 1:
+            self._previous = self._current
+        else:
+            self._dropped.append(self._current.part)
+            self._previous = self._begun(number - 1)
+        self._number = number
+        self._current = self._begun(number)
+        self._sealed = False
+
+    def _begun(self, number: int) -> Standings:
+        standings = Standings(str(number), self._mode, self._top)
+        self._marks.append((standings.part, _BEGUN))
+        return standings
 
     def partial(self) -> BoardPartial:
-        sign = 1 if self.mode == BOARD_MODE_LOWEST else -1
-        best = heapq.nsmallest(
-            self._top,
-            self._standings.items(),
-            key=lambda item: (sign * item[1].points, item[1].reached_at_us, item[0]),
+        partial = BoardPartial(
+            mode=self._mode, top=self._top, current=self._current.share(self._number, sealed=False)
         )
-        return BoardPartial(
-            mode=self.mode,
-            top=self._top,
-            actor_ids=[actor_id for actor_id, _ in best],
-            points=[standing.points for _, standing in best],
-            reached_at_us=[standing.reached_at_us for _, standing in best],
-            actors=len(self._standings),
-        )
+        if self._season is not None:
+            partial.season.CopyFrom(self._season)
+        if self._previous is not None:
+            partial.previous.CopyFrom(self._previous.share(self._number - 1, sealed=self._sealed))
+        return partial
+
+    def parts(self) -> list[str]:
+        return [standings.part for standings in self._held()]
+
+    def delta(self) -> list[Change]:
+        held = self.parts()
+        changes: list[Change] = [Drop(part) for part in self._dropped]
+        changes += (SetFields(part, [mark, b"1"]) for part, mark in self._marks if part in held)
+        self._dropped, self._marks = [], []
+        for standings in self._held():
+            changes += standings.delta()
+        return changes
+
+    def encode(self) -> list[Change]:
+        """As changes to nothing. Deltas that go on from here are those after a delta taken now:
+        a ranking is told which of the members it holds go."""
+        changes: list[Change] = []
+        for standings in self._held():
+            if standings.part and int(standings.part) > self._first:
+                changes.append(SetFields(standings.part, [_BEGUN, b"1"]))
+            if standings is self._previous and self._sealed:
+                changes.append(SetFields(standings.part, [_SEALED, b"1"]))
+            changes += standings.encode()
+        return changes
+
+    def _held(self) -> list[Standings]:
+        return [self._current] if self._previous is None else [self._previous, self._current]

@@ -1,32 +1,40 @@
 """The catalog's writer: defines games, opens, closes and seals polls and boards.
 
 A definition lives in the key-value bucket, for admission, and as control blocks in the
-event stream, for the folds (I4). The order of the two is what makes a stage safe:
+event stream, for the folds (I4). The order of the two is what makes a change safe:
 
+- a game: control with what is new in every partition, then the entry. Events for a new pulse
+  or metric are admitted by the entry, so the control always precedes them in the stream.
 - opening: entry without a stage, control OPEN in every partition, entry OPEN. An ingest
-  admits events only for an OPEN entry, so the control always precedes them in the stream.
+  admits events only for an OPEN entry, so here, too, the control comes first.
 - closing: entry with `closes_at` a moment ahead, so that every ingest knows it in time (I9);
   at that moment control CLOSED, entry CLOSED; after the grace control SEALED, entry SEALED.
 
 Entries are written by compare-and-set and controls fold idempotently, so any number of
 instances may run the same steps, and a crash between two is made good by whoever does the
-next: a repeated OpenPoll, or `Closer` after a restart.
+next: a repeated DefineGame or OpenPoll, or `aggregate.closer` after a restart. A control whose entry
+never came (a crash, or a faster instance with another change) defines a topic that nobody can
+send to; it stays empty until a later definition names it.
+
+The spread of a game may change only while it has no topic, and a topic's controls must reach
+the partitions of its spread. So the first topic of a game claims its own entry first, then
+writes the game's entry anew as it is: a change of the spread under way at the same moment
+either is seen, or finds the topic, or loses its compare-and-set.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import logging
+import hashlib
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 from nats.errors import Error as NatsError
-from nats.js.errors import APIError, KeyWrongLastSequenceError
+from nats.js.errors import APIError, KeyWrongLastSequenceError, NotFoundError
 
-from aggregate import definitions
-from aggregate.closing import Step, next_step
+from aggregate import definitions, growth
+from aggregate.closing import Step, key_of
+from aggregate.controls import Controls
 from grandstand.catalog.v1.catalog_pb2 import (
     STAGE_CLOSED,
     STAGE_OPEN,
@@ -37,82 +45,124 @@ from grandstand.catalog.v1.catalog_pb2 import (
     Poll,
 )
 from grandstand.event.v1.event_pb2 import Position
-from grandstand.internal.v1.internal_pb2 import Block, Control
-from mesh import ids, limits, subjects, telemetry
+from grandstand.internal.v1.internal_pb2 import Control
+from mesh import custom, ids, limits, subjects
+from mesh.bus import Bus
 from mesh.catalog import CatalogWatch
-from mesh.errors import AlreadyDone, Exhausted, GrandstandError, NotNow, TooLate, Unavailable
-from mesh.pipeline import PublishPipeline
-from mesh.store import RedisError, ResultStore
-
-log = logging.getLogger(__name__)
+from mesh.errors import AlreadyDone, Exhausted, NotNow, Unavailable
 
 Topic = TypeVar("Topic", Poll, Board)
 
 _ATTEMPTS_MAX = 5
-_IDLE_S = 1.0
-_FOLDED_S = 2.0
 
 
 class CatalogWriter:
-    def __init__(self, watch: CatalogWatch, pipeline: PublishPipeline, results: ResultStore) -> None:
+    def __init__(self, bus: Bus, watch: CatalogWatch, controls: Controls) -> None:
+        self._bus = bus
         self._watch = watch
-        self._pipeline = pipeline
-        self._results = results
+        self._controls = controls
 
-    async def define_game(self, wanted: Game) -> Game:
-        """Raises Invalid, NotNow (the spread of a game with topics), Exhausted, Unavailable."""
-        game = definitions.check_game(wanted)
-        key = subjects.game_key(game.game_id)
+    async def define_game(self, wanted: Game) -> tuple[Game, list[Position]]:
+        """The game, and from where in the stream it holds; at the latest, where it held before.
+
+        Raises Invalid, NotNow (something that counts would go or become another), Exhausted, Unavailable.
+        """
+        asked = definitions.check_game(wanted, custom.names())
+        key = subjects.game_key(asked.game_id)
         view = self._watch.view
         for _ in range(_ATTEMPTS_MAX):
             await self._watch.refresh(key)
-            if key not in view:
+            known, revision = view.get(key), view.revision(key)
+            if not isinstance(known, Game):
                 if len(view.games()) >= limits.GAMES_MAX:
                     raise Exhausted(f"the catalog holds {limits.GAMES_MAX} games, the most it may")
+                game, is_other = asked, True
             else:
-                known = view.game(game.game_id)
-                topics: list[Poll | Board] = [*view.polls(), *view.boards()]
-                has_topics = any(topic.game_id == game.game_id for topic in topics)
-                if known.spread != game.spread and (has_topics or known.pulses):
-                    raise NotNow(
-                        f"game.spread: is {known.spread} and cannot become {game.spread} while game "
-                        f"{game.game_id!r} has topics"
-                    )
-            if await self._put(key, game):
-                return game
-        raise Unavailable(f"game {game.game_id!r} is being changed by others; try again")
+                has_topics = known.spread != asked.spread and await self._has_topics(asked.game_id)
+                game = growth.grown(known, asked, has_topics=has_topics)
+                if game == known:
+                    return known, await self._controls.newest(known)
+                is_other = _untitled(game) != _untitled(known)
+            positions = await self._announce(game, revision) if is_other else []
+            if await self._put(key, game, revision):
+                return game, positions or await self._controls.newest(game)
+        raise Unavailable(f"game {asked.game_id!r} is being changed by others; try again")
 
-    async def open_poll(self, wanted: Poll) -> Poll:
-        """Raises Invalid, Unknown (the game), AlreadyDone, Unavailable."""
+    async def _announce(self, game: Game, revision: int) -> list[Position]:
+        """Puts the game into its partitions, as the change of this revision of its entry."""
+        digest = hashlib.blake2b(game.SerializeToString(deterministic=True), digest_size=8).hexdigest()
+        name = f"{subjects.game_key(game.game_id)}-{revision}-{digest}"
+        positions = await self._controls.publish(game, Control(game=game), name)
+        await self._controls.until_folded(game, positions)
+        return positions
+
+    async def _has_topics(self, game_id: str) -> bool:
+        """Asks the bucket itself: what another instance opened may not have come by the watch yet."""
+        for key in (subjects.poll_key(game_id, "*"), subjects.board_key(game_id, "*")):
+            try:
+                await self._bus.js.get_last_msg(
+                    f"KV_{subjects.CATALOG_BUCKET}", f"$KV.{subjects.CATALOG_BUCKET}.{key}"
+                )
+            except NotFoundError:
+                continue
+            except (NatsError, TimeoutError) as error:
+                raise _cannot("read", error) from None
+            return True
+        return False
+
+    async def open_poll(self, wanted: Poll) -> tuple[Poll, list[Position]]:
+        """The poll, and from where in the stream it holds; at the latest, if it was open before.
+
+        Raises Invalid, Unknown (the game), AlreadyDone, Unavailable.
+        """
         return await self._open(definitions.check_poll(wanted))
 
-    async def open_board(self, wanted: Board) -> Board:
+    async def open_board(self, wanted: Board) -> tuple[Board, list[Position]]:
         """As `open_poll`."""
         return await self._open(definitions.check_board(wanted))
 
-    async def _open(self, checked: Topic) -> Topic:
-        key = _key(checked)
+    async def _open(self, checked: Topic) -> tuple[Topic, list[Position]]:
+        key = key_of(checked)
         await self._watch.refresh(subjects.game_key(checked.game_id))
         game = self._watch.view.game(checked.game_id)
         for _ in range(_ATTEMPTS_MAX):
             await self._watch.refresh(key)
-            known = self._find(key, checked)
+            known, revision = self._find(key, checked), self._watch.view.revision(key)
             if known is not None and not definitions.same_definition(known, checked):
                 raise AlreadyDone(f"{_name(checked)} exists with another definition; choose another id")
             if known is not None and known.stage != STAGE_UNSPECIFIED:
-                return known
-            if known is None and not await self._put(key, checked):
-                continue
-            opened = _copy(checked)
+                return known, await self._controls.newest(game)
+            if known is None:
+                known = _claim(checked, time.time_ns())
+                revision = await self._put(key, known, revision)
+                if not revision:
+                    continue
+            game = await self._claimed(checked.game_id)
+            opened = _copy(known)
             opened.stage = STAGE_OPEN
             now_ns = time.time_ns()
             opened.opened_at.FromNanoseconds(now_ns)
             if checked.HasField("open_for"):
                 opened.closes_at.FromNanoseconds(now_ns + checked.open_for.ToNanoseconds())
-            await self._until_folded(game, await self._control(game, opened))
-            if await self._put(key, opened):
-                return opened
+            positions = await self._controls.publish(game, _control(opened), f"{key}-{opened.stage}")
+            await self._controls.until_folded(game, positions)
+            if await self._put(key, opened, revision):
+                return opened, positions
         raise Unavailable(f"{_name(checked)} is being opened by others; try again")
+
+    async def _claimed(self, game_id: str) -> Game:
+        """The game, its spread fixed: it has a topic now. Raises Unavailable."""
+        key = subjects.game_key(game_id)
+        view = self._watch.view
+        for _ in range(_ATTEMPTS_MAX):
+            await self._watch.refresh(key)
+            game = view.game(game_id)
+            topics: list[Poll | Board] = [*view.polls(), *view.boards()]
+            if growth.counts(game) or any(topic.game_id == game_id and topic.stage for topic in topics):
+                return game
+            if await self._put(key, game, view.revision(key)):
+                return game
+        raise Unavailable(f"game {game_id!r} is being changed by others; try again")
 
     async def close_poll(self, game_id: str, poll_id: str) -> Poll:
         """Sets the moment of closing. Raises Invalid, Unknown, NotNow, Unavailable."""
@@ -140,90 +190,42 @@ class CatalogWriter:
                 return known
             closing = _copy(known)
             closing.closes_at.FromNanoseconds(closes_at_ns)
-            if await self._put(key, closing):
+            if await self._put(key, closing, self._watch.view.revision(key)):
                 return closing
         raise Unavailable(f"{key} is being changed by others; try again")
 
     async def advance(self, step: Step) -> None:
-        """Takes one due step of closing. Raises Unavailable; may be repeated."""
+        """Takes one due step. Raises Unavailable, Exhausted; may be repeated."""
         found = step.definition
+        key = key_of(found)
+        revision = self._watch.view.revision(key)
+        if self._watch.view.get(key) is not found:
+            return  # it was changed since the step was found
         definition = _copy(found) if isinstance(found, Poll) else _copy(found)
         definition.stage = step.stage
-        await self._control(self._watch.view.game(definition.game_id), definition)
-        await self._put(_key(definition), definition)
+        game = self._watch.view.game(definition.game_id)
+        await self._controls.publish(game, _control(definition), step.name)
+        if not step.beat and not await self._put(key, definition, revision):
+            await self._watch.refresh(key)  # another instance was faster
 
     def _find(self, key: str, like: Topic) -> Topic | None:
         found = self._watch.view.get(key)
         return found if isinstance(found, type(like)) else None
 
-    async def _put(self, key: str, definition: Game | Poll | Board) -> bool:
-        """Compare-and-set against the revision we know; False if somebody was faster."""
-        revision = self._watch.view.revision(key)
+    async def _put(self, key: str, definition: Game | Poll | Board, revision: int) -> int:
+        """Compare-and-set: the new revision, or 0 if `revision` (0: none) is not the newest any more.
+
+        The revision is the one that was known when the definition was made of what it replaces;
+        the view may have moved on since.
+        """
         try:
-            await self._watch.bucket.update(key, definition.SerializeToString(), last=revision or None)
+            new = await self._watch.bucket.update(key, definition.SerializeToString(), last=revision or None)
         except KeyWrongLastSequenceError:
-            return False
+            return 0
         except (APIError, NatsError, TimeoutError) as error:
-            raise Unavailable(
-                f"the catalog cannot be written now ({type(error).__name__}); try again"
-            ) from None
+            raise _cannot("written", error) from None
         await self._watch.refresh(key)
-        return True
-
-    async def _control(self, game: Game, definition: Poll | Board) -> list[Position]:
-        """Puts the definition's stage into every partition of the game; where it is stored."""
-        control = Control(poll=definition) if isinstance(definition, Poll) else Control(board=definition)
-        block = Block(control=control)
-        block.stamped_at.FromNanoseconds(time.time_ns())
-        payload = block.SerializeToString()
-        partitions = ids.partitions_of(game.game_id, game.spread)
-        sequences = await asyncio.gather(
-            *(
-                self._pipeline.publish(
-                    subjects.events(partition),
-                    payload,
-                    f"control-{_key(definition)}-{definition.stage}-{partition}",
-                    telemetry.headers(),
-                )
-                for partition in partitions
-            )
-        )
-        return [Position(partition=p, sequence=s) for p, s in zip(partitions, sequences, strict=True)]
-
-    async def _until_folded(self, game: Game, positions: list[Position]) -> None:
-        """So that who is answered finds the topic in the next snapshot. A fold that lags is not waited
-        for beyond _FOLDED_S: the topic is open all the same, and shows when the fold is there."""
-        with contextlib.suppress(TooLate, RedisError):
-            await self._results.read_at_least(game.game_id, game.spread, positions, _FOLDED_S)
-
-
-class Closer:
-    """Takes the due steps of closing, also those a stopped instance left behind."""
-
-    def __init__(self, watch: CatalogWatch, writer: CatalogWriter) -> None:
-        self._watch = watch
-        self._writer = writer
-        self._changed = asyncio.Event()
-
-    def wake(self) -> None:
-        """The catalog changed; a step may have become due earlier."""
-        self._changed.set()
-
-    async def run(self) -> None:
-        """Until cancelled."""
-        while True:
-            self._changed.clear()
-            step = next_step([*self._watch.view.polls(), *self._watch.view.boards()])
-            wait_s = _IDLE_S if step is None else min(_IDLE_S, step.due_at_s - time.time())
-            if step is not None and wait_s <= 0:
-                try:
-                    await self._writer.advance(step)
-                    continue
-                except GrandstandError as error:
-                    log.warning("%s waits to become %s: %s", _key(step.definition), step.stage, error)
-                    wait_s = _IDLE_S
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), wait_s)
+        return new
 
 
 def _copy(definition: Topic) -> Topic:
@@ -232,10 +234,29 @@ def _copy(definition: Topic) -> Topic:
     return duplicate
 
 
-def _key(definition: Poll | Board) -> str:
-    if isinstance(definition, Poll):
-        return subjects.poll_key(definition.game_id, definition.poll_id)
-    return subjects.board_key(definition.game_id, definition.board_id)
+def _claim(checked: Topic, now_ns: int) -> Topic:
+    """The entry without a stage. It says already when season 1 begins, so that an opening that
+    is repeated after a crash begins it at the same moment."""
+    claim = _copy(checked)
+    if isinstance(claim, Board) and claim.HasField("season") and not claim.season.HasField("starts_at"):
+        claim.season.starts_at.FromMicroseconds(now_ns // 1_000)  # as finely as folds go
+    return claim
+
+
+def _control(definition: Poll | Board) -> Control:
+    return Control(poll=definition) if isinstance(definition, Poll) else Control(board=definition)
+
+
+def _untitled(game: Game) -> Game:
+    """What of it folds have to know."""
+    untitled = Game()
+    untitled.CopyFrom(game)
+    untitled.ClearField("title")
+    return untitled
+
+
+def _cannot(what: str, error: Exception) -> Unavailable:
+    return Unavailable(f"the catalog cannot be {what} now ({type(error).__name__}); try again")
 
 
 def _name(definition: Poll | Board) -> str:

@@ -1,25 +1,50 @@
-"""When a poll or board takes its next step towards the seal (I9). Pure: times come in."""
+"""When a poll or board takes its next step: towards the seal (I9), or into its next season.
+
+Pure: times come in, Unix seconds. A board with seasons has two **beats** a season: one when it
+begins, and one when the season before it is complete. Folds see time pass only in their
+stream, so the beats put it there: an idle board visibly starts anew. Of beats that were
+missed only the newest matters, because folds go by the time and not by the number.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from grandstand.catalog.v1.catalog_pb2 import STAGE_CLOSED, STAGE_OPEN, STAGE_SEALED, Board, Poll, Stage
-from mesh import limits
+from mesh import limits, seasons, subjects
+
+# A season is sealed in the first second after the grace.
+_SEALED_S = limits.SEAL_GRACE_S + 1
+assert _SEALED_S < limits.SEASON_MIN_S, "a season is sealed before the next one ends"
 
 
 @dataclass(frozen=True)
 class Step:
-    """`definition` becomes `stage` at `due_at_s`, Unix seconds."""
+    """`definition` becomes `stage` at `due_at_s`; with a beat it stays OPEN, and a season turns."""
 
     due_at_s: float
     stage: Stage
     definition: Poll | Board
+    beat: int = 0
+    """2 n for the beginning of season n, 2 n + 1 for the seal of the season before; 0 for none."""
+
+    @property
+    def name(self) -> str:
+        """Tells the step from every other; the same in every instance."""
+        if self.beat:
+            return f"{key_of(self.definition)}-season-{self.beat // 2}{'-sealed' * (self.beat % 2)}"
+        return f"{key_of(self.definition)}-{self.stage}"
+
+
+def key_of(definition: Poll | Board) -> str:
+    """Its key in the catalog."""
+    if isinstance(definition, Poll):
+        return subjects.poll_key(definition.game_id, definition.poll_id)
+    return subjects.board_key(definition.game_id, definition.board_id)
 
 
 def step_of(definition: Poll | Board) -> Step | None:
-    """The definition's next step, or None while no close is set or when it is sealed."""
+    """The next step towards the seal, or None while no close is set or when it is sealed."""
     if not definition.HasField("closes_at"):
         return None
     closes_at_s = definition.closes_at.ToNanoseconds() / 1e9
@@ -30,7 +55,25 @@ def step_of(definition: Poll | Board) -> Step | None:
     return None
 
 
-def next_step(definitions: Iterable[Poll | Board]) -> Step | None:
-    """The earliest step of all."""
-    steps = [step for definition in definitions if (step := step_of(definition)) is not None]
-    return min(steps, key=lambda step: step.due_at_s, default=None)
+def beat_of(board: Board, now_s: float, taken: int) -> Step | None:
+    """The board's newest beat that is due if it is later than `taken`, else the one to wait for.
+
+    None for a board that has no seasons, is not open, or closes before its next beat.
+    """
+    if board.stage != STAGE_OPEN or not board.HasField("season"):
+        return None
+    first = seasons.number_at(board.season, board.opened_at.ToMicroseconds())
+    number = seasons.number_at(board.season, int(now_s * 1e6))
+    due = 2 * number + (now_s >= _at_s(board, 2 * number + 1))
+    # The season in which the board was opened did not begin for it, and sealed none.
+    due = max(due, 2 * first + 1)
+    beat = due if due > max(taken, 2 * first + 1) else max(due, taken) + 1
+    at_s = _at_s(board, beat)
+    if board.HasField("closes_at") and at_s >= board.closes_at.ToNanoseconds() / 1e9:
+        return None
+    return Step(at_s, STAGE_OPEN, board, beat)
+
+
+def _at_s(board: Board, beat: int) -> float:
+    begins_s = seasons.starts_at_us(board.season, beat // 2) / 1e6
+    return begins_s + (_SEALED_S if beat % 2 else 0.0)

@@ -1,8 +1,12 @@
-"""Checks definitions for the catalog; every refusal names the field, the value and the bound."""
+"""Checks definitions for the catalog; every refusal names the field, the value and the bound.
+
+A definition is stored with its defaults filled in, so that the same thing said in two ways
+is the same definition.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from google.protobuf.duration_pb2 import Duration
 
@@ -11,31 +15,38 @@ from grandstand.catalog.v1.catalog_pb2 import (
     STAGE_UNSPECIFIED,
     Board,
     BoardMode,
+    CustomTopic,
     Game,
+    Metric,
     Poll,
+    Pulse,
+    Season,
 )
 from mesh import ids, limits
 from mesh.errors import Invalid, shown
 
+# The last second that RFC 3339 can write.
+_TIME_MAX_S = 253_402_300_799
 
-def check_game(game: Game) -> Game:
-    """The game as it will be stored. Raises Invalid."""
+
+def check_game(game: Game, folds: Collection[str]) -> Game:
+    """The game as it will be stored. `folds`: the names of the registered folds. Raises Invalid."""
     ids.check_id("game.game_id", game.game_id)
     ids.check_text("game.title", game.title)
     if game.spread > limits.PARTITIONS:
         raise Invalid(f"game.spread: is {game.spread}; 1 to {limits.PARTITIONS} are allowed")
-    if len(game.pulses) > limits.PULSES_MAX:
-        raise Invalid(f"game.pulses: {len(game.pulses)} pulses; at most {limits.PULSES_MAX} are allowed")
+    _check_count("game.pulses", len(game.pulses), limits.PULSES_MAX, "pulses")
     for at, pulse in enumerate(game.pulses):
-        ids.check_id(f"game.pulses[{at}].pulse_id", pulse.pulse_id)
-        if not 1 <= len(pulse.kinds) <= limits.KINDS_MAX:
-            raise Invalid(
-                f"game.pulses[{at}].kinds: {len(pulse.kinds)} kinds; 1 to {limits.KINDS_MAX} are allowed"
-            )
-        for n, kind in enumerate(pulse.kinds):
-            ids.check_id(f"game.pulses[{at}].kinds[{n}]", kind)
-        _check_unique(f"game.pulses[{at}].kinds", pulse.kinds)
+        _check_pulse(f"game.pulses[{at}]", pulse)
     _check_unique("game.pulses.pulse_id", [pulse.pulse_id for pulse in game.pulses])
+    _check_count("game.metrics", len(game.metrics), limits.METRICS_MAX, "metrics")
+    for at, metric in enumerate(game.metrics):
+        _check_metric(f"game.metrics[{at}]", metric)
+    _check_unique("game.metrics.metric_id", [metric.metric_id for metric in game.metrics])
+    _check_count("game.customs", len(game.customs), limits.CUSTOMS_MAX, "custom topics")
+    for at, custom in enumerate(game.customs):
+        _check_custom(f"game.customs[{at}]", custom, folds)
+    _check_unique("game.customs.custom_id", [custom.custom_id for custom in game.customs])
     checked = Game()
     checked.CopyFrom(game)
     checked.spread = max(1, game.spread)
@@ -56,10 +67,19 @@ def check_poll(poll: Poll) -> Poll:
         ids.check_id(f"poll.options[{at}].option_id", option.option_id)
         ids.check_text(f"poll.options[{at}].label", option.label)
     _check_unique("poll.options.option_id", [option.option_id for option in poll.options])
+    if poll.choices_max > len(poll.options):
+        raise Invalid(
+            f"poll.choices_max: is {poll.choices_max}; at most {len(poll.options)} are allowed, "
+            "as many as there are options"
+        )
+    if poll.weight_max > limits.WEIGHT_MAX:
+        raise Invalid(f"poll.weight_max: is {poll.weight_max}; at most {limits.WEIGHT_MAX} is allowed")
     if poll.HasField("open_for"):
         _check_open_for("poll.open_for", poll.open_for)
     checked = Poll()
     checked.CopyFrom(poll)
+    checked.choices_max = max(1, poll.choices_max)
+    checked.weight_max = max(1, poll.weight_max)
     _clear_server_fields(checked)
     return checked
 
@@ -76,6 +96,8 @@ def check_board(board: Board) -> Board:
         raise Invalid(f"board.top: is {board.top}; at most {limits.BOARD_TOP_MAX} are allowed")
     if board.HasField("open_for"):
         _check_open_for("board.open_for", board.open_for)
+    if board.HasField("season"):
+        _check_season("board.season", board.season)
     checked = Board()
     checked.CopyFrom(board)
     checked.top = board.top or limits.BOARD_TOP_DEFAULT
@@ -83,13 +105,18 @@ def check_board(board: Board) -> Board:
     return checked
 
 
-def same_definition(one: Poll | Board, other: Poll | Board) -> bool:
-    """True if both define the same thing, whatever the server has set since."""
-    mine, theirs = type(one)(), type(other)()
-    mine.CopyFrom(one)  # type: ignore[arg-type]
-    theirs.CopyFrom(other)  # type: ignore[arg-type]
+def same_definition(known: Poll | Board, wanted: Poll | Board) -> bool:
+    """True if `wanted`, as it was checked, defines what is known, whatever the server has set since."""
+    mine, theirs = type(known)(), type(wanted)()
+    mine.CopyFrom(known)  # type: ignore[arg-type]
+    theirs.CopyFrom(wanted)  # type: ignore[arg-type]
     _clear_server_fields(mine)
     _clear_server_fields(theirs)
+    if isinstance(mine, Board) and isinstance(theirs, Board):
+        # Where nothing was wished, the server has set the beginning.
+        by_server = mine.HasField("season") and not theirs.season.HasField("starts_at")
+        if by_server:
+            mine.season.ClearField("starts_at")
     return mine == theirs
 
 
@@ -97,6 +124,58 @@ def _clear_server_fields(definition: Poll | Board) -> None:
     definition.stage = STAGE_UNSPECIFIED
     definition.ClearField("opened_at")
     definition.ClearField("closes_at")
+
+
+def _check_pulse(field: str, pulse: Pulse) -> None:
+    ids.check_id(f"{field}.pulse_id", pulse.pulse_id)
+    if not 1 <= len(pulse.kinds) <= limits.KINDS_MAX:
+        raise Invalid(f"{field}.kinds: {len(pulse.kinds)} kinds; 1 to {limits.KINDS_MAX} are allowed")
+    for n, kind in enumerate(pulse.kinds):
+        ids.check_id(f"{field}.kinds[{n}]", kind)
+    _check_unique(f"{field}.kinds", pulse.kinds)
+
+
+def _check_metric(field: str, metric: Metric) -> None:
+    ids.check_id(f"{field}.metric_id", metric.metric_id)
+    if len(metric.unit) > limits.UNIT_CHARACTERS_MAX:
+        raise Invalid(
+            f"{field}.unit: {shown(metric.unit)} has {len(metric.unit)} characters; "
+            f"at most {limits.UNIT_CHARACTERS_MAX} are allowed"
+        )
+    if not metric.unit.isprintable():
+        raise Invalid(f"{field}.unit: {shown(metric.unit)} has a character that does not print")
+
+
+def _check_custom(field: str, custom: CustomTopic, folds: Collection[str]) -> None:
+    ids.check_id(f"{field}.custom_id", custom.custom_id)
+    if custom.fold not in folds:
+        there = f"there are {', '.join(sorted(folds))}" if folds else "there are none"
+        raise Invalid(
+            f"{field}.fold: {shown(custom.fold)} is not registered in the entry points grandstand.folds "
+            f"where aggregate runs; {there}"
+        )
+    if len(custom.config) > limits.CUSTOM_CONFIG_BYTES_MAX:
+        raise Invalid(
+            f"{field}.config: {len(custom.config)} bytes; "
+            f"at most {limits.CUSTOM_CONFIG_BYTES_MAX} are allowed"
+        )
+
+
+def _check_season(field: str, season: Season) -> None:
+    every_s = season.every.seconds + season.every.nanos / 1e9
+    if not limits.SEASON_MIN_S <= every_s <= limits.SEASON_MAX_S:
+        raise Invalid(
+            f"{field}.every: is {every_s:g} s; {limits.SEASON_MIN_S:g} s to "
+            f"{limits.SEASON_MAX_S / 86_400:g} days are allowed"
+        )
+    starts = season.starts_at
+    if not (0 <= starts.seconds <= _TIME_MAX_S and 0 <= starts.nanos < 1_000_000_000):
+        raise Invalid(f"{field}.starts_at: is {starts.seconds} s; a moment from 1970 to 9999 is needed")
+
+
+def _check_count(field: str, count: int, most: int, what: str) -> None:
+    if count > most:
+        raise Invalid(f"{field}: {count} {what}; at most {most} are allowed")
 
 
 def _check_open_for(field: str, value: Duration) -> None:

@@ -2,58 +2,61 @@
 
 from __future__ import annotations
 
-from aggregate.board import Leaderboard, Standing
-from aggregate.partition import Loaded, TopicKey, TopicState
-from aggregate.pulse import Pulse
-from aggregate.tally import Cast, Tally
-from aggregate.window import ReplayWindow
-from grandstand.internal.v1.internal_pb2 import Control, Partial
-from grandstand.internal.v1.internal_pb2 import ReplayWindow as StoredWindow
-from mesh import ids, store
+import asyncio
+from collections.abc import Awaitable, Iterable
+from typing import TypeVar
+
+from aggregate.fold import State
+from aggregate.partition import Loaded
+from aggregate.topics import TopicKey, topics_of_game
+from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED
+from grandstand.internal.v1.internal_pb2 import StoredTopic
+from mesh import layout
 from mesh.store import PartitionStore
+
+_READS_AT_ONCE = 64
+
+Read = TypeVar("Read")
 
 
 async def load(stored: PartitionStore, index: int, applied: int) -> Loaded:
     """The state at `applied`. Only the one writer may load (it fenced the others off): nothing
-    changes between the reads. Raises RedisError."""
-    topics: dict[TopicKey, TopicState] = {}
-    for name, value in (await stored.hash(store.topics_key(index))).items():
+    changes between the reads. Raises RedisError, DecodeError."""
+    topics: dict[TopicKey, StoredTopic] = {}
+    for name, value in (await stored.hash(layout.topics_key(index))).items():
         game_id, _, topic = name.decode().partition("/")
-        topics[game_id, topic] = await _topic(stored, index, game_id, topic, Control.FromString(value))
-    origins = {}
-    for name, value in (await stored.hash(store.origins_key(index))).items():
-        origin_id, window = name.decode(), StoredWindow.FromString(value)
-        origins[origin_id] = ReplayWindow(
-            ids.origin_window(origin_id), window.highest, int.from_bytes(window.seen, "little")
-        )
-    return Loaded(applied, topics, origins)
+        topics[game_id, topic] = StoredTopic.FromString(value)
+    wanted: dict[TopicKey, list[str]] = {}
+    logs: list[TopicKey] = []
+    for key, definition in topics.items():
+        match definition.control.WhichOneof("definition"):
+            case "game":
+                logs += ((key[0], topic) for topic in topics_of_game(definition.control.game))
+            case "board" if definition.control.board.stage != STAGE_SEALED:
+                wanted[key] = list(definition.parts)
+    found_logs = await _gathered(stored.log(layout.part_log_key(index, *key, "")) for key in logs)
+    states = {key: State(logs={"": log}) for key, log in zip(logs, found_logs, strict=True) if log}
+    parts = [(key, part) for key, names in wanted.items() for part in names]
+    found = await _gathered(stored.hash(layout.part_hash_key(index, *key, part)) for key, part in parts)
+    hashes: dict[TopicKey, dict[str, dict[bytes, bytes]]] = {}
+    for (key, part), fields in zip(parts, found, strict=True):
+        hashes.setdefault(key, {})[part] = fields
+    states.update((key, State(hashes=fields)) for key, fields in hashes.items())
+    return Loaded(
+        applied,
+        topics,
+        states,
+        await stored.log(layout.log_key(index, "origins")),
+        await stored.log(layout.log_key(index, "votes")),
+    )
 
 
-async def _topic(
-    stored: PartitionStore, index: int, game_id: str, topic: str, control: Control
-) -> TopicState:
-    match control.WhichOneof("definition"):
-        case "poll":
-            votes = await stored.hash(store.votes_key(index, game_id, topic))
-            casts = ((actor.decode(), _cast(value)) for actor, value in votes.items())
-            return TopicState(Tally(control.poll, casts), control, control.poll.stage)
-        case "board":
-            points = dict(await stored.scores(store.scores_key(index, game_id, topic)))
-            reached = await stored.hash(store.reached_key(index, game_id, topic))
-            standings = (
-                (actor.decode(), _standing(points[actor], value)) for actor, value in reached.items()
-            )
-            return TopicState(Leaderboard(control.board, standings), control, control.board.stage)
-        case _:
-            partial = (await stored.hash(store.results_key(index, game_id))).get(topic.encode(), b"")
-            return TopicState(Pulse(Partial.FromString(partial).pulse))
+async def _gathered(reads: Iterable[Awaitable[Read]]) -> list[Read]:
+    """The answers in order, _READS_AT_ONCE on the way at a time."""
+    slots = asyncio.Semaphore(_READS_AT_ONCE)
 
+    async def one(read: Awaitable[Read]) -> Read:
+        async with slots:
+            return await read
 
-def _cast(value: bytes) -> Cast:
-    option, origin_id, origin_seq = value.decode().split(":")
-    return Cast(int(option), origin_id, int(origin_seq))
-
-
-def _standing(points: float, value: bytes) -> Standing:
-    reached_at_us, origin_id, origin_seq = value.decode().split(":")
-    return Standing(int(points), int(reached_at_us), origin_id, int(origin_seq))
+    return list(await asyncio.gather(*map(one, reads)))

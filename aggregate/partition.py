@@ -1,46 +1,54 @@
 """One partition's state, a pure function of its stream (I4), and what a flush must write.
 
-`fold` takes blocks in stream order and reads no clock: time is the block's stamp. It notes
-what changed; `take_flush` turns the notes into writes and partials. A worker folds any
-number of blocks between two flushes.
+`fold` takes the stream's blocks in their order and reads no clock: time is the block's stamp, or
+when the stream stored it if that was earlier.
+It notes what changed; `take_flush` turns the notes into writes and partials. A worker folds
+any number of blocks between two flushes.
 
-State by topic: the definition (from control blocks) and its fold. State by origin: an
-anti-replay window (I2), dropped when the stream's own time says that the origin is long dead.
+    block ──decode──▶ columns ──Origins.admit──▶ new rows ──┬──▶ Tallies (all polls at once)
+                                                            └──▶ the Fold of each other topic
+
+A block that makes no sense is set aside whole, a section whose topic is unknown here alone,
+and every other row is counted: `fold` returns them as dead letters and never raises. The
+windows of a set-aside section's origins are left as they are, so that its events can be
+sent again once its fault is mended.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from aggregate.board import Leaderboard, Standing
-from aggregate.pulse import Pulse
-from aggregate.tally import Cast, Tally
-from aggregate.window import ReplayWindow
-from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED, STAGE_UNSPECIFIED, Stage
-from grandstand.internal.v1.internal_pb2 import Block, Control, Events, Partial, Section
-from grandstand.internal.v1.internal_pb2 import ReplayWindow as StoredWindow
-from mesh import ids, limits, store
-from mesh.store import Write
+import numpy as np
 
-Fold = Tally | Leaderboard | Pulse
-TopicKey = tuple[str, str]
-"""(game_id, topic)"""
+from aggregate import growth, topics
+from aggregate.block import BadBlock, DecodedEvents, decode
+from aggregate.changes import Changes, StateLog
+from aggregate.custom import CustomFoldFailed
+from aggregate.fold import Change, State
+from aggregate.keyindex import I64
+from aggregate.origins import Origins
+from aggregate.tally import Tallies
+from aggregate.topics import FOREVER_US, Topic, TopicKey
+from aggregate.window import Mask
+from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED, Board, Game, Poll
+from grandstand.internal.v1.internal_pb2 import (
+    Control,
+    DeadLetter,
+    Partial,
+    StoredTopic,
+    VotedQuestion,
+    VotedRequest,
+    VotedResponse,
+)
+from mesh import limits
+from mesh.errors import Invalid
+from mesh.layout import Write
 
-
-class BadBlock(Exception):
-    """The block contradicts itself; nothing of it was folded."""
-
-
-@dataclass
-class TopicState:
-    """A topic's definition with its fold, and which actors' rows changed since the last flush."""
-
-    fold: Fold
-    control: Control | None = None
-    stage: Stage = STAGE_UNSPECIFIED
-    casts: dict[str, Cast] = field(default_factory=dict)
-    standings: dict[str, Standing] = field(default_factory=dict)
+_ORIGINS = "origins"
+_VOTES = "votes"
+_FORGET_EVERY_S = 3_600
 
 
 @dataclass(frozen=True)
@@ -49,225 +57,318 @@ class Flush:
 
     before: int
     after: int
-    writes: list[Write]
-    partials: list[Partial]
+    writes: Sequence[Write]
+    partials: Sequence[Partial]
+    events: int
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """The stored state of a partition, decoded."""
+    """The stored state of a partition, as it was read."""
 
-    applied: int
-    topics: Mapping[TopicKey, TopicState]
-    origins: Mapping[str, ReplayWindow]
+    applied: int = 0
+    topics: Mapping[TopicKey, StoredTopic] = field(default_factory=dict)
+    """By topic; a game's own definition under ("<game>", "")."""
+    states: Mapping[TopicKey, State] = field(default_factory=dict)
+    origins: bytes = b""
+    votes: bytes = b""
 
 
 class Partition:
-    def __init__(self, index: int, loaded: Loaded) -> None:
+    def __init__(self, index: int, loaded: Loaded, salt: int = 0) -> None:
+        """`salt`: see aggregate.keyindex. Raises DecodeError for a state that is none."""
         self.index = index
         self.folded = loaded.applied
-        self._flushed = loaded.applied
-        self._topics: dict[TopicKey, TopicState] = dict(loaded.topics)
-        self._origins: dict[str, ReplayWindow] = dict(loaded.origins)
-        self._changed: dict[TopicKey, TopicState] = {}
-        self._defined: set[TopicKey] = set()
-        self._origins_changed: set[str] = set()
-        self._origins_dead: set[str] = set()
-        self._minute = 0
         self.uncounted = 0
+        self.unflushed_events = 0
+        self._flushed = loaded.applied
+        self._forgot_at_s = 0
+        self._topics: dict[TopicKey, Topic] = {}
+        self._games: dict[str, Game] = {}
+        self._origins = Origins(loaded.origins, salt)
+        self._tallies = Tallies(salt)
+        self._logs = {_ORIGINS: StateLog(len(loaded.origins)), _VOTES: StateLog(len(loaded.votes))}
+        self._defined: set[TopicKey] = set()
+        self._changed: dict[TopicKey, int] = {}
+        """Which topics' shares changed since the last flush, and at which sequence last: a partial
+        carries that, not where its flush happened to end, so that a state folded anew from the
+        stream is never behind what a viewer has seen of it (I4, I5)."""
+        self._sealed: dict[TopicKey, tuple[Partial, list[Change]]] = {}
+        for key, stored in loaded.topics.items():
+            self._load(key, stored, loaded.states)
+        self._tallies.load(loaded.votes)
 
-    def fold(self, sequence: int, block: Block) -> None:
-        """Folds one block. Raises BadBlock; a sequence that was folded before changes nothing."""
+    def _load(self, key: TopicKey, stored: StoredTopic, states: Mapping[TopicKey, State]) -> None:
+        control = stored.control
+        match control.WhichOneof("definition"):
+            case "game":
+                self._games[key[0]] = control.game
+                for name in topics.topics_of_game(control.game):
+                    state = states.get((key[0], name), State())
+                    self._topics[key[0], name] = Topic(topics.fold_of_game(control.game, name, state))
+            case "poll":
+                self._topics[key] = Topic(None, control, control.poll.stage)
+                if control.poll.stage != STAGE_SEALED:
+                    self._tallies.open(*key, control.poll)
+            case "board":
+                topic = self._topics[key] = Topic(None, control, control.board.stage, tuple(stored.parts))
+                topic.lasts_until_us = topics.lasts_until_us(control.board)
+                if control.board.stage != STAGE_SEALED:
+                    topic.fold = topics.fold_of_board(control.board, states.get(key, State()))
+
+    def fold(self, sequence: int, data: bytes, stored_at_us: int = FOREVER_US) -> list[DeadLetter]:
+        """Folds one block; returns what of it had to be set aside. Never raises; a sequence that
+        was folded before changes nothing.
+
+        `stored_at_us`: when the stream stored it, which is as much a part of the stream as the stamp
+        (I4). A block is never younger than that: an ingest whose clock runs ahead neither begins
+        a season early nor makes everybody else's reactions late.
+        """
         if sequence <= self.folded:
-            return
-        match block.WhichOneof("content"):
-            case "events":
-                _check_columns(block.events)
-                self._fold_events(block.events, block.stamped_at.ToMicroseconds())
-            case "control":
-                self._fold_control(block.control)
-            case _:
-                raise BadBlock("a block without content")
+            return []
         self.folded = sequence
-        self._forget_dead_origins(block.stamped_at.seconds)
+        try:
+            block = decode(data)
+            at_us = min(block.at_us, stored_at_us)
+            if isinstance(block.content, Control):
+                self._fold_control(block.content, at_us)
+                reasons: list[str] = []
+            else:
+                reasons = self._fold_events(block.content, at_us)
+        except BadBlock as error:
+            reasons = [str(error)]
+        else:
+            self._forget_dead_origins(at_us // 1_000_000)
+        return [
+            DeadLetter(partition=self.index, sequence=sequence, reason=reason, block=data)
+            for reason in reasons
+        ]
 
-    def skip(self, sequence: int) -> None:
-        """Steps over a block that cannot be folded."""
-        self.folded = max(self.folded, sequence)
+    def _fold_control(self, control: Control, at_us: int) -> None:
+        try:
+            topics.check_control(control)
+        except Invalid as error:
+            raise BadBlock(error.message) from None
+        match control.WhichOneof("definition"):
+            case "game":
+                self._define_game(control)
+            case "poll":
+                self._define_topic(control, control.poll, at_us)
+            case "board":
+                self._define_topic(control, control.board, at_us)
 
-    def _fold_control(self, control: Control) -> None:
-        kind = control.WhichOneof("definition")
-        if kind is None:
-            raise BadBlock("a control without a definition")
-        definition = control.poll if kind == "poll" else control.board
-        key = (
-            definition.game_id,
-            f"{kind}/{control.poll.poll_id if kind == 'poll' else control.board.board_id}",
-        )
+    def _define_game(self, control: Control) -> None:
+        """Adds to what is known: controls of two changes may come in any order (see aggregate.growth)."""
+        known = self._games.get(control.game.game_id, Game())
+        game = growth.united(known, control.game)
+        self._games[game.game_id] = game
+        self._defined.add((game.game_id, ""))
+        for name in topics.topics_of_game(game):
+            key = (game.game_id, name)
+            # Another configuration follows only on a change that was never admitted: no event is in.
+            if key not in self._topics or topics.is_reconfigured(known, game, name):
+                self._topics[key] = Topic(topics.fold_of_game(game, name, State()))
+                self._changed[key] = self.folded
+
+    def _define_topic(self, control: Control, definition: Poll | Board, at_us: int) -> None:
+        key = topics.key_of(definition)
         topic = self._topics.get(key)
         if topic is None:
-            fold: Fold = Tally(control.poll) if kind == "poll" else Leaderboard(control.board)
-            topic = self._topics[key] = TopicState(fold)
+            topic = self._topics[key] = Topic()
+            if isinstance(definition, Poll):
+                self._tallies.open(*key, definition)
+            else:
+                topic.fold = topics.fold_of_board(definition, State())
+        elif topic.stage == STAGE_SEALED:
+            return
+        if definition.stage > topic.stage:  # only from what is stored below (I4)
+            topic.lasts_until_us = topics.lasts_until_us(definition)
+        if topic.fold is not None and topic.fold.advance(min(at_us, topic.lasts_until_us)):
+            self._changed[key] = self.folded
         if definition.stage <= topic.stage:  # said before, or overtaken
             return
         topic.control = Control()
         topic.control.CopyFrom(control)
         topic.stage = definition.stage
-        self._changed[key] = topic
+        self._changed[key] = self.folded
         self._defined.add(key)
+        if definition.stage == STAGE_SEALED:
+            self._seal(key, topic)
 
-    def _fold_events(self, events: Events, stamped_at_us: int) -> None:
-        windows = [self._window(origin_id) for origin_id in events.origins]
-        for section in events.sections:
-            self._fold_section(section, events, windows, stamped_at_us)
+    def _seal(self, key: TopicKey, topic: Topic) -> None:
+        """The last partial stays; what made it goes (a board's standings stay readable in Redis)."""
+        last = self._partial(key, topic)
+        if topic.fold is None:
+            self._sealed[key] = (last, [])
+            self._tallies.seal(*key)
+        else:
+            self._sealed[key] = (last, topic.fold.delta())
+            topic.parts = tuple(topic.fold.parts())
+            topic.fold = None
+        self._changed.pop(key, None)
 
-    def _fold_section(
-        self, section: Section, events: Events, windows: list[ReplayWindow], stamped_at_us: int
-    ) -> None:
-        key = (section.game_id, section.topic)
-        topic = self._topics.get(key)
-        if topic is None and section.topic.startswith("pulse/"):
-            topic = self._topics[key] = TopicState(Pulse())
-            self._defined.add(key)
-        counts = topic is not None and topic.stage != STAGE_SEALED
-        changed = False
-        for row, (origin, origin_seq) in enumerate(zip(section.origin, section.origin_seq, strict=True)):
-            if not windows[origin].admit(origin_seq):
-                continue
-            origin_id = events.origins[origin]
-            self._origins_changed.add(origin_id)
-            if topic is None or not counts:
-                self.uncounted += 1
-                continue
-            actor_id = events.actors[section.actor[row]]
-            fold = topic.fold
-            if isinstance(fold, Tally):
-                cast = fold.vote(actor_id, section.labels[section.label[row]], origin_id, origin_seq)
-                if cast is not None:
-                    topic.casts[actor_id] = cast
-                    changed = True
-            elif isinstance(fold, Leaderboard):
-                standing = fold.score(actor_id, section.amount[row], stamped_at_us, origin_id, origin_seq)
-                if standing is not None:
-                    topic.standings[actor_id] = standing
-                    changed = True
+    def _fold_events(self, events: DecodedEvents, at_us: int) -> list[str]:
+        """Returns why sections were set aside."""
+        reasons: list[str] = []
+        numbers: list[int] = []
+        others: list[int] = []
+        aside: list[int] = []
+        sealed: list[int] = []
+        for at, section in enumerate(events.sections):
+            key = (section.game_id, section.topic)
+            topic = self._topics.get(key)
+            number = -1
+            if topic is None:
+                aside.append(at)
+                reasons.append(self._unknown(*key))
+            elif topic.stage == STAGE_SEALED:
+                sealed.append(at)
+            elif topic.fold is None:
+                number = self._tallies.number(*key)
             else:
-                fold.react(
-                    section.labels[section.label[row]], section.amount[row], stamped_at_us // 1_000_000
-                )
-                changed = True
-        if changed and topic is not None:
-            self._changed[key] = topic
+                others.append(at)
+            numbers.append(number)
+        lengths = np.diff(events.starts)
+        admitted = self._admit(events, np.repeat(np.isin(np.arange(len(numbers)), aside), lengths))
+        self.unflushed_events += len(admitted)
+        for at in sealed:
+            self.uncounted += int(admitted[events.starts[at] : events.starts[at + 1]].sum())
+        if len(others) + len(aside) + len(sealed) < len(numbers):
+            self._fold_votes(events, np.repeat(np.array(numbers, dtype=np.int64), lengths), admitted)
+        for at in others:
+            reason = self._fold_section(events, at, admitted, at_us)
+            if reason:
+                reasons.append(reason)
+        return reasons
 
-    def _window(self, origin_id: str) -> ReplayWindow:
-        window = self._origins.get(origin_id)
-        if window is None:
-            window = self._origins[origin_id] = ReplayWindow(ids.origin_window(origin_id))
-        return window
+    def _unknown(self, game_id: str, topic: str) -> str:
+        if any(game == game_id for game, _ in self._topics) or game_id in self._games:
+            return f"topic {topic[:80]!r} of game {game_id[:80]!r} is not known in partition {self.index}"
+        return f"game {game_id[:80]!r} is not known in partition {self.index}"
+
+    def _admit(self, events: DecodedEvents, aside: Mask) -> Mask:
+        if not aside.any():
+            return self._origins.admit(events.viewers, events.producers, events.origin, events.origin_seq)
+        admitted = np.zeros(len(aside), dtype=np.bool_)
+        kept = ~aside
+        admitted[kept] = self._origins.admit(
+            events.viewers, events.producers, events.origin[kept], events.origin_seq[kept]
+        )
+        return admitted
+
+    def _fold_votes(self, events: DecodedEvents, number: I64, admitted: Mask) -> None:
+        takes = admitted & (number >= 0)
+        weight = events.weights()
+        low, high = events.actor_keys
+        if takes.all():
+            actor = events.actor
+            columns = (events.value, weight, events.origin_tag, events.origin_seq)
+        else:
+            number, actor = number[takes], events.actor[takes]
+            columns = (
+                events.value[takes],
+                None if weight is None else weight[takes],
+                events.origin_tag[takes],
+                events.origin_seq[takes],
+            )
+        if len(number):
+            changed = self._tallies.fold(number, (low[actor], high[actor]), *columns)
+            self._changed.update((self._tallies.name(each), self.folded) for each in changed)
+
+    def _fold_section(self, events: DecodedEvents, at: int, admitted: Mask, at_us: int) -> str:
+        """Folds a section that is no poll's; returns why it could not be, or ""."""
+        section = events.sections[at]
+        key = (section.game_id, section.topic)
+        topic = self._topics[key]
+        fold = topic.fold
+        assert fold is not None, "a topic that is neither a poll nor sealed has a fold"
+        at_us = min(at_us, topic.lasts_until_us)
+        rows = events.rows(at, admitted[events.starts[at] : events.starts[at + 1]], at_us)
+        if rows is None:
+            return ""
+        try:
+            if fold.fold(rows):
+                self._changed[key] = self.folded
+        except CustomFoldFailed as error:
+            return f"topic {section.topic!r} of game {section.game_id!r}: {error}"
+        return ""
 
     def _forget_dead_origins(self, stamped_at_s: int) -> None:
-        """Once a minute of the stream's time, so that it is a function of the stream."""
-        minute = stamped_at_s // 60
-        if minute <= self._minute:
+        """Once an hour of the stream's time."""
+        if stamped_at_s < self._forgot_at_s + _FORGET_EVERY_S:
             return
-        self._minute = minute
-        dead_before_s = stamped_at_s - limits.ORIGIN_WINDOW_LIFE_S
-        for origin_id in [o for o in self._origins if ids.origin_issued_at_s(o) < dead_before_s]:
-            del self._origins[origin_id]
-            self._origins_changed.discard(origin_id)
-            self._origins_dead.add(origin_id)
+        self._forgot_at_s = stamped_at_s
+        if self._origins.forget(stamped_at_s - limits.ORIGIN_WINDOW_LIFE_S):
+            self._logs[_ORIGINS].make_anew()
+
+    def second_votes(self, request: VotedRequest) -> VotedResponse:
+        """Who of the actors asked for has voted, this being no resend of that vote."""
+        return VotedResponse(second=[self._second(question) for question in request.questions])
+
+    def _second(self, question: VotedQuestion) -> bytes:
+        count = len(question.actors) // 16
+        number = self._tallies.number(question.game_id, question.topic)
+        columns = (len(question.producer), len(question.origins) // 16, len(question.origin_seqs) // 8)
+        if number < 0 or not self._tallies.is_final(number) or columns != (count, count, count):
+            return bytes(count)
+        voted = self._tallies.voted(number, question.actors)
+        if voted.any():
+            producer = np.frombuffer(question.producer, dtype=np.uint8) != 0
+            sequence = np.frombuffer(question.origin_seqs, dtype="<u8")
+            voted &= ~self._origins.seen(producer, question.origins, sequence)
+        return voted.astype(np.uint8).tobytes()
 
     def take_flush(self) -> Flush | None:
         """Everything since the last flush, or None. What is taken counts as flushed."""
         if self.folded == self._flushed:
             return None
-        partials = [self._partial(key, topic) for key, topic in self._changed.items()]
-        flush = Flush(self._flushed, self.folded, list(self._writes(partials)), partials)
+        changes = Changes(self.index)
+        changes.log(_ORIGINS, self._logs[_ORIGINS], self._origins)
+        changes.log(_VOTES, self._logs[_VOTES], self._tallies)
+        partials = [self._partial(key) for key in self._changed]
+        for key in self._changed:
+            self._say_fold(key, changes)
+        for key, (last, delta) in self._sealed.items():
+            partials.append(last)
+            changes.fold(key, delta)
+        for key in self._defined:
+            changes.topic(key, self._stored(key))
+        changes.results(partials)
+        flush = Flush(self._flushed, self.folded, changes.writes, partials, self.unflushed_events)
         self._flushed = self.folded
-        for topic in self._changed.values():
-            topic.casts = {}
-            topic.standings = {}
+        self.unflushed_events = 0
         self._changed = {}
         self._defined = set()
-        self._origins_changed = set()
-        self._origins_dead = set()
+        self._sealed = {}
         return flush
 
-    def _partial(self, key: TopicKey, topic: TopicState) -> Partial:
-        partial = Partial(
-            game_id=key[0], topic=key[1], partition=self.index, sequence=self.folded, stage=topic.stage
-        )
-        if isinstance(topic.fold, Tally):
-            partial.tally.CopyFrom(topic.fold.partial())
-        elif isinstance(topic.fold, Leaderboard):
-            partial.board.CopyFrom(topic.fold.partial())
+    def _say_fold(self, key: TopicKey, changes: Changes) -> None:
+        topic = self._topics[key]
+        if topic.fold is None:
+            return
+        changes.fold(key, topic.fold.delta())
+        parts = tuple(topic.fold.parts())
+        if topic.control is not None and parts != topic.parts:
+            topic.parts = parts
+            self._defined.add(key)
+
+    def _stored(self, key: TopicKey) -> StoredTopic:
+        if not key[1]:
+            return StoredTopic(control=Control(game=self._games[key[0]]))
+        topic = self._topics[key]
+        return StoredTopic(control=topic.control, parts=topic.parts)
+
+    def _partial(self, key: TopicKey, topic: Topic | None = None) -> Partial:
+        topic = topic or self._topics[key]
+        if topic.fold is None:
+            value: Any = self._tallies.partial(self._tallies.number(*key))
         else:
-            partial.pulse.CopyFrom(topic.fold.partial())
-        return partial
-
-    def _writes(self, partials: Iterable[Partial]) -> Iterable[Write]:
-        p = self.index
-        for game_id, topic_id in self._defined:
-            control = self._topics[game_id, topic_id].control or Control()  # a pulse has none
-            yield Write("HSET", store.topics_key(p), (f"{game_id}/{topic_id}", control.SerializeToString()))
-        for (game_id, topic_id), topic in self._changed.items():
-            yield from _chunked("HSET", store.votes_key(p, game_id, topic_id), _vote_fields(topic))
-            yield from _chunked("ZADD", store.scores_key(p, game_id, topic_id), _score_members(topic))
-            yield from _chunked("HSET", store.reached_key(p, game_id, topic_id), _reached_fields(topic))
-        for partial in partials:
-            yield Write(
-                "HSET", store.results_key(p, partial.game_id), (partial.topic, partial.SerializeToString())
-            )
-        windows = [v for o in self._origins_changed for v in (o, _stored(self._origins[o]))]
-        yield from _chunked("HSET", store.origins_key(p), windows)
-        yield from _chunked("HDEL", store.origins_key(p), list(self._origins_dead))
-
-
-def _check_columns(events: Events) -> None:
-    """Raises BadBlock unless columns are of equal length and indexes within their dictionaries."""
-    for section in events.sections:
-        count = len(section.origin)
-        kind = section.topic.partition("/")[0]
-        labels = 0 if kind == "board" else count
-        amounts = 0 if kind == "poll" else count
-        lengths = (len(section.origin_seq), len(section.actor), len(section.label), len(section.amount))
-        if kind not in ("poll", "board", "pulse") or lengths != (count, count, labels, amounts):
-            raise BadBlock(f"section {section.topic[:80]!r} has columns of {count}, {lengths}")
-        if count and (
-            max(section.origin) >= len(events.origins)
-            or max(section.actor) >= len(events.actors)
-            or (labels and max(section.label) >= len(section.labels))
-        ):
-            raise BadBlock(f"section {section.topic[:80]!r} points outside its dictionaries")
-
-
-def _vote_fields(topic: TopicState) -> list[str | bytes]:
-    fields: list[str | bytes] = []
-    for actor_id, cast in topic.casts.items():
-        fields += (actor_id, f"{cast.option}:{cast.origin_id}:{cast.origin_seq}")
-    return fields
-
-
-def _score_members(topic: TopicState) -> list[str | bytes]:
-    members: list[str | bytes] = []
-    for actor_id, standing in topic.standings.items():
-        members += (str(standing.points), actor_id)
-    return members
-
-
-def _reached_fields(topic: TopicState) -> list[str | bytes]:
-    fields: list[str | bytes] = []
-    for actor_id, standing in topic.standings.items():
-        fields += (actor_id, f"{standing.reached_at_us}:{standing.origin_id}:{standing.origin_seq}")
-    return fields
-
-
-def _stored(window: ReplayWindow) -> bytes:
-    seen = window.seen.to_bytes((window.seen.bit_length() + 7) // 8, "little")
-    return StoredWindow(highest=window.highest, seen=seen).SerializeToString()
-
-
-def _chunked(command: str, key: str, arguments: list[str | bytes]) -> Iterable[Write]:
-    """One write for every FLUSH_ARGUMENTS_MAX arguments: Lua cannot unpack more."""
-    for at in range(0, len(arguments), limits.FLUSH_ARGUMENTS_MAX):
-        yield Write(command, key, arguments[at : at + limits.FLUSH_ARGUMENTS_MAX])
+            value = topic.fold.partial()
+        return Partial(
+            game_id=key[0],
+            topic=key[1],
+            partition=self.index,
+            sequence=self._changed[key],
+            stage=topic.stage,
+            **{topics.value_field(key[1]): value},
+        )

@@ -1,45 +1,122 @@
-"""The fold of reactions: totals, and tumbling panes of one second by the block's stamp.
+"""The fold of reactions: totals by kind, and tumbling panes of event time.
 
-Bounds: the newest PANES_KEPT panes; what is stamped before them counts in the totals only.
-The kinds are those the catalog allows, so their number is bounded too.
+Event time is the block's stamp. The watermark is the greatest stamp of a block with reactions
+of this pulse; a row stamped more than LATENESS_S behind it is late: it counts in the totals
+and as late, and no pane changes any more. A row within that corrects its panes, shown or not.
+
+Bounds: PULSE_PANES_KEPT panes of each width, the watermark's and those before it; KINDS_MAX
+kinds, in the order in which they first came.
+
+Rejected: a watermark that other blocks and controls of the partition advance as well. One
+clock that runs ahead would make the reactions of every game late, and a pulse nobody reacts
+to has no use for a watermark.
 """
 
 from __future__ import annotations
 
-from grandstand.internal.v1.internal_pb2 import PulsePane, PulsePartial
+import numpy as np
+
+from aggregate.fold import Change, Replace, State
+from aggregate.rows import Rows
+from grandstand.catalog.v1 import catalog_pb2 as catalog
+from grandstand.internal.v1.internal_pb2 import PanePartial, PulseLog, PulsePartial
 from mesh import limits
+
+_PART = ""
 
 
 class Pulse:
-    """State: a total for each kind, and counts by kind for each pane."""
+    """State: a total for each kind, and for each pane the counts by kind."""
 
-    def __init__(self, partial: PulsePartial | None = None) -> None:
-        partial = partial or PulsePartial()
-        self._totals: dict[str, int] = dict(zip(partial.kinds, partial.totals, strict=True))
-        self._panes: dict[int, dict[str, int]] = {
-            pane.starts_at_s: {kind: n for kind, n in zip(partial.kinds, pane.counts, strict=False) if n}
-            for pane in partial.panes
-        }
+    __slots__ = ("_changed", "_kinds", "_late", "_panes", "_totals", "_watermark_us")
 
-    def react(self, kind: str, count: int, at_s: int) -> None:
-        self._totals[kind] = self._totals.get(kind, 0) + count
-        pane = self._panes.get(at_s)
-        if pane is None:
-            newest = max(self._panes, default=at_s)
-            if at_s <= newest - limits.PANES_KEPT:
-                return
-            pane = self._panes[at_s] = {}
-            for old in [s for s in self._panes if s <= max(newest, at_s) - limits.PANES_KEPT]:
-                del self._panes[old]
-        pane[kind] = pane.get(kind, 0) + count
+    def __init__(self, log: PulseLog) -> None:
+        stored = log.partial
+        self._kinds: dict[str, int] = {kind: i for i, kind in enumerate(stored.kinds)}
+        self._totals: list[int] = list(stored.totals)
+        self._late = stored.late
+        self._watermark_us = log.watermark_us
+        self._panes: dict[int, dict[int, list[int]]] = {width_s: {} for width_s in limits.PULSE_PANES_KEPT}
+        """Width -> start -> counts by kind; kinds that came later are missing at the end."""
+        for pane in stored.panes:
+            self._panes[pane.width_s][pane.starts_at_s] = list(pane.counts)
+        self._changed = False
+
+    @classmethod
+    def from_state(cls, definition: catalog.Pulse, state: State) -> Pulse:
+        return cls(PulseLog.FromString(state.logs.get(_PART, b"")))
+
+    def fold(self, rows: Rows) -> bool:
+        added = self._added(rows)
+        if not added:
+            return False
+        self._changed = True
+        for at, count in added.items():
+            self._totals[at] += count
+        if rows.at_us < self._watermark_us - limits.LATENESS_S * 1_000_000:
+            self._late += sum(added.values())
+            return True
+        self._watermark_us = max(self._watermark_us, rows.at_us)
+        for width_s, panes in self._panes.items():
+            starts_at_s = rows.at_us // 1_000_000 // width_s * width_s
+            counts = panes.setdefault(starts_at_s, [])
+            counts.extend([0] * (len(self._kinds) - len(counts)))
+            for at, count in added.items():
+                counts[at] += count
+            newest_s = self._watermark_us // 1_000_000 // width_s * width_s
+            oldest_s = newest_s - (limits.PULSE_PANES_KEPT[width_s] - 1) * width_s
+            for old_s in [s for s in panes if s < oldest_s]:
+                del panes[old_s]
+        return True
+
+    def advance(self, at_us: int) -> bool:
+        return False
 
     def partial(self) -> PulsePartial:
-        kinds = list(self._totals)
+        width = len(self._kinds)
         return PulsePartial(
-            kinds=kinds,
-            totals=[self._totals[kind] for kind in kinds],
+            kinds=list(self._kinds),
+            totals=self._totals,
+            late=self._late,
             panes=[
-                PulsePane(starts_at_s=at_s, counts=[self._panes[at_s].get(kind, 0) for kind in kinds])
-                for at_s in sorted(self._panes)
+                PanePartial(
+                    width_s=width_s,
+                    starts_at_s=starts_at_s,
+                    counts=counts + [0] * (width - len(counts)),
+                )
+                for width_s, panes in self._panes.items()
+                for starts_at_s, counts in sorted(panes.items())
             ],
         )
+
+    def parts(self) -> list[str]:
+        return [_PART]
+
+    def delta(self) -> list[Change]:
+        changes = self.encode() if self._changed else []
+        self._changed = False
+        return changes
+
+    def encode(self) -> list[Change]:
+        log = PulseLog(partial=self.partial(), watermark_us=self._watermark_us)
+        return [Replace(_PART, log.SerializeToString(deterministic=True))]
+
+    def _added(self, rows: Rows) -> dict[int, int]:
+        """How many of each kind these rows bring, by the kind's place. Rows without a kind or
+        with a count that nobody may send bring none."""
+        counts = rows.value.view(np.int64)
+        if rows.label is None:
+            return {}
+        fine = (rows.label < len(rows.labels)) & (counts >= 1) & (counts <= limits.REACTION_COUNT_MAX)
+        sums = np.bincount(rows.label[fine], counts[fine])  # exact: far below 2^53
+        added: dict[int, int] = {}
+        for label in np.flatnonzero(sums).tolist():
+            kind = rows.labels[label]
+            at = self._kinds.get(kind)
+            if at is None:
+                if len(self._kinds) == limits.KINDS_MAX:
+                    continue
+                at = self._kinds[kind] = len(self._kinds)
+                self._totals.append(0)
+            added[at] = added.get(at, 0) + int(sums[label])
+        return added

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TypeVar
 
 import grpc
 
 from aggregate.catalog import CatalogWriter
-from grandstand.aggregate.v1.aggregate_pb2 import ReadRequest, ReadResponse
+from aggregate.topics import topics_of_game
+from grandstand.aggregate.v1.aggregate_pb2 import (
+    PartitionStatus,
+    ReadPartitionsRequest,
+    ReadPartitionsResponse,
+    ReadRequest,
+    ReadResponse,
+    ReadStandingRequest,
+    ReadStandingResponse,
+)
 from grandstand.aggregate.v1.aggregate_pb2_grpc import AggregateServiceServicer
 from grandstand.catalog.v1 import catalog_pb2 as pb
 from grandstand.catalog.v1.catalog_pb2_grpc import CatalogServiceServicer
+from grandstand.event.v1.event_pb2 import Position
 from mesh import ids, limits, subjects
 from mesh.catalog import CatalogWatch
-from mesh.errors import Unavailable, Unknown, shown
+from mesh.errors import Invalid, Unavailable, Unknown, shown
 from mesh.merge import TopicMerge
 from mesh.runtime import answering
-from mesh.store import RedisError, ResultStore
+from mesh.standings import StandingStore, ranking_of
+from mesh.store import RedisError, ResultStore, Share
 from mesh.topics import TopicPatterns, check_positions
 
 Listed = TypeVar("Listed", pb.Poll, pb.Board)
@@ -34,7 +46,8 @@ class CatalogService(CatalogServiceServicer):
         self, request: pb.DefineGameRequest, context: grpc.aio.ServicerContext
     ) -> pb.DefineGameResponse:
         async with answering(context):
-            return pb.DefineGameResponse(game=await self._writer.define_game(request.game))
+            game, positions = await self._writer.define_game(request.game)
+            return pb.DefineGameResponse(game=game, applied_at=positions)
 
     async def GetGame(
         self, request: pb.GetGameRequest, context: grpc.aio.ServicerContext
@@ -42,8 +55,8 @@ class CatalogService(CatalogServiceServicer):
         async with answering(context):
             game_id = ids.check_id("game_id", request.game_id)
             view = self._watch.view
-            if subjects.game_key(game_id) not in view:
-                await self._watch.refresh(subjects.game_key(game_id))
+            # Whoever adds to a definition reads it first, perhaps from another instance than wrote it.
+            await self._watch.refresh(subjects.game_key(game_id))
             return pb.GetGameResponse(
                 game=view.game(game_id),
                 polls=_newest([p for p in view.polls() if p.game_id == game_id and p.stage]),
@@ -54,7 +67,8 @@ class CatalogService(CatalogServiceServicer):
         self, request: pb.OpenPollRequest, context: grpc.aio.ServicerContext
     ) -> pb.OpenPollResponse:
         async with answering(context):
-            return pb.OpenPollResponse(poll=await self._writer.open_poll(request.poll))
+            poll, positions = await self._writer.open_poll(request.poll)
+            return pb.OpenPollResponse(poll=poll, applied_at=positions)
 
     async def ClosePoll(
         self, request: pb.ClosePollRequest, context: grpc.aio.ServicerContext
@@ -66,7 +80,8 @@ class CatalogService(CatalogServiceServicer):
         self, request: pb.OpenBoardRequest, context: grpc.aio.ServicerContext
     ) -> pb.OpenBoardResponse:
         async with answering(context):
-            return pb.OpenBoardResponse(board=await self._writer.open_board(request.board))
+            board, positions = await self._writer.open_board(request.board)
+            return pb.OpenBoardResponse(board=board, applied_at=positions)
 
     async def CloseBoard(
         self, request: pb.CloseBoardRequest, context: grpc.aio.ServicerContext
@@ -83,35 +98,115 @@ def _newest(definitions: list[Listed]) -> list[Listed]:
 
 
 class AggregateService(AggregateServiceServicer):
-    def __init__(self, watch: CatalogWatch, results: ResultStore) -> None:
+    def __init__(
+        self,
+        watch: CatalogWatch,
+        results: ResultStore,
+        standings: StandingStore,
+        statuses: Callable[[], list[PartitionStatus]],
+    ) -> None:
+        """`statuses`: how far each partition is, in their order."""
         self._watch = watch
         self._results = results
+        self._standings = standings
+        self._statuses = statuses
+
+    async def ReadPartitions(
+        self, request: ReadPartitionsRequest, context: grpc.aio.ServicerContext
+    ) -> ReadPartitionsResponse:
+        async with answering(context):
+            return ReadPartitionsResponse(partitions=self._statuses())
 
     async def Read(self, request: ReadRequest, context: grpc.aio.ServicerContext) -> ReadResponse:
         async with answering(context):
             game_id = ids.check_id("game_id", request.game_id)
             patterns = TopicPatterns(request.topics)
             positions = check_positions(request.positions)
-            if subjects.game_key(game_id) not in self._watch.view:
-                await self._watch.refresh(subjects.game_key(game_id))
-            game = self._watch.view.game(game_id)
-            left_s = context.time_remaining()
-            patience_s = limits.BARRIER_S if left_s is None else max(0.0, left_s - _DEADLINE_MARGIN_S)
-            try:
-                shares = await self._results.read_at_least(
-                    game_id, game.spread, positions, min(patience_s, limits.BARRIER_S)
-                )
-            except RedisError as error:
-                raise Unavailable(f"results cannot be read now ({type(error).__name__}); try again") from None
+            _, shares = await self._shares(game_id, positions, context)
             merged: dict[str, TopicMerge] = {}
             for share in shares:
                 for topic, partial in share.partials.items():
                     if patterns.match(topic):
                         merged.setdefault(topic, TopicMerge(topic)).offer(partial)
-            for topic in patterns.exact:
-                if topic not in merged and not topic.startswith("pulse/"):
-                    raise Unknown(f"topic {shown(topic)} is not known in game {shown(game_id)}")
+            for topic in sorted(patterns.exact - merged.keys()):
+                raise self._missing(game_id, topic)
             now_s = time.time()
-            response = ReadResponse(topics=[merged[topic].state(now_s) for topic in sorted(merged)])
+            partitions = len(shares)
+            states = (
+                merged[topic].state(now_s, partitions=partitions, full=True) for topic in sorted(merged)
+            )
+            response = ReadResponse(topics=states)
             response.as_of.FromNanoseconds(int(now_s * 1e9))
             return response
+
+    async def ReadStanding(
+        self, request: ReadStandingRequest, context: grpc.aio.ServicerContext
+    ) -> ReadStandingResponse:
+        async with answering(context):
+            game_id = ids.check_id("game_id", request.game_id)
+            board_id = ids.check_id("board_id", request.board_id)
+            actor_id = ids.check_id("actor_id", request.actor_id)
+            if request.neighbours > limits.NEIGHBOURS_MAX:
+                raise Invalid(
+                    f"neighbours: is {request.neighbours}; at most {limits.NEIGHBOURS_MAX} are allowed"
+                )
+            positions = check_positions(request.positions)
+            previous = request.previous_season
+            spread, shares = await self._shares(game_id, positions, context)
+            if not any(f"board/{board_id}" in share.partials for share in shares):
+                raise self._missing(game_id, f"board/{board_id}")
+            ranking = ranking_of(game_id, spread, board_id, shares, previous=previous)
+            try:
+                standing = await self._standings.read(ranking, actor_id, request.neighbours)
+                while previous:
+                    # A new season may have begun meanwhile, and what was read been dropped.
+                    shares = await self._results.read(game_id, spread)
+                    newest = ranking_of(game_id, spread, board_id, shares, previous=True)
+                    if newest == ranking:
+                        break
+                    ranking = newest
+                    standing = await self._standings.read(ranking, actor_id, request.neighbours)
+            except RedisError as error:
+                raise _away(error) from None
+            return ReadStandingResponse(
+                standing=standing.entry,
+                neighbours=standing.neighbours,
+                actors=standing.actors,
+                season=ranking.season,
+            )
+
+    def _missing(self, game_id: str, topic: str) -> Unknown | Unavailable:
+        """Why there is no result of a topic: nobody defined it, or it is being folded anew."""
+        view = self._watch.view
+        kind, _, name = topic.partition("/")
+        if kind in ("poll", "board"):
+            key = (subjects.poll_key if kind == "poll" else subjects.board_key)(game_id, name)
+            definition = view.get(key)
+            known = not isinstance(definition, pb.Game) and definition is not None and bool(definition.stage)
+        else:
+            known = topic in topics_of_game(view.game(game_id))
+        if known:
+            return Unavailable(
+                f"topic {shown(topic)} of game {shown(game_id)} is being folded anew; try again"
+            )
+        return Unknown(f"topic {shown(topic)} is not known in game {shown(game_id)}")
+
+    async def _shares(
+        self, game_id: str, positions: list[Position], context: grpc.aio.ServicerContext
+    ) -> tuple[int, list[Share]]:
+        """The game's spread, and its results at a moment that includes the positions (I6)."""
+        if subjects.game_key(game_id) not in self._watch.view:
+            await self._watch.refresh(subjects.game_key(game_id))
+        spread = self._watch.view.game(game_id).spread
+        left_s = context.time_remaining()
+        patience_s = limits.BARRIER_S if left_s is None else max(0.0, left_s - _DEADLINE_MARGIN_S)
+        try:
+            return spread, await self._results.read_at_least(
+                game_id, spread, positions, min(patience_s, limits.BARRIER_S)
+            )
+        except RedisError as error:
+            raise _away(error) from None
+
+
+def _away(error: RedisError) -> Unavailable:
+    return Unavailable(f"results cannot be read now ({type(error).__name__}); try again")

@@ -1,10 +1,13 @@
-"""Owns one partition: pull blocks, fold them, flush in one atomic step, publish the partials.
+"""Sees to it that one partition is folded by this process, for as long as it is wanted here.
 
-A flush leaves on the leading edge when the partition was idle, then at most every
-FLUSH_INTERVAL_S. Whatever goes wrong (Redis or NATS away, a lost lease, Redis emptied or
-gone back in time, a gap in the stream) has one answer: take the partition over again from
-what Redis holds, and fold from the sequence after it. Results are published only after
-their flush, so no viewer ever sees what could be lost (I5).
+Takes the partition's lease as soon as nobody else holds it, loads what Redis has, and starts
+a `Tenure`. Whatever ends that (Redis or NATS away, the lease lost, Redis emptied or gone back
+in time, a gap in the stream) has one answer: give the lease up, and acquire it again, after a
+pause that grows.
+
+JetStream is the truth (I4): state that was folded from another stream than the one there is
+now, that is ahead of it, that does not decode, or that blocks are purged behind (see
+aggregate.retention), is erased and folded anew: from the newest checkpoint, or the first block.
 """
 
 from __future__ import annotations
@@ -12,109 +15,178 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import uuid
 
 from google.protobuf.message import DecodeError
 from nats.errors import Error as NatsError
-from opentelemetry.trace import SpanKind
 
+from aggregate.checkpoint import restore
+from aggregate.deadletters import DeadLetters
+from aggregate.lease import Lease
 from aggregate.loading import load
-from aggregate.partition import BadBlock, Flush, Partition
-from grandstand.internal.v1.internal_pb2 import Block
-from mesh import limits, subjects, telemetry
+from aggregate.partition import Loaded, Partition
+from aggregate.retention import Checkpoints, CheckpointUnreadable
+from aggregate.tenure import Tenure
+from grandstand.aggregate.v1.aggregate_pb2 import PartitionStatus
+from grandstand.internal.v1.internal_pb2 import Checkpoint
+from mesh import limits, subjects
 from mesh.bus import Bus
-from mesh.pull import Pull, PullBroken, Pulled
-from mesh.store import Fenced, PartitionStore, RedisError, Rewound
+from mesh.pull import PullBroken
+from mesh.store import Acquired, Corrupt, Fenced, PartitionStore, RedisError, Rewound
+from mesh.tasks import end
 
 log = logging.getLogger(__name__)
 
-_PATIENCE_S = 5.0
 _RETRY_FIRST_S = 0.05
 _RETRY_MAX_S = 1.0
+_STABLE_S = 10.0
+_RELEASE_S = 1.0
 
 
 class PartitionWorker:
-    def __init__(self, bus: Bus, stored: PartitionStore, index: int) -> None:
+    def __init__(
+        self, bus: Bus, stored: PartitionStore, letters: DeadLetters, checkpoints: Checkpoints, index: int
+    ) -> None:
+        self.index = index
+        self.settled = asyncio.Event()
+        """Set once the partition is owned, or found to be another's."""
         self._bus = bus
         self._stored = stored
-        self._index = index
-        self._flushed_at = 0.0
-        self.owned = asyncio.Event()
+        self._letters = letters
+        self._checkpoints = checkpoints
+        self._stopping = asyncio.Event()
+        self._free = asyncio.Event()
+        self._tenure: Tenure | None = None
+        self._corrupt = False
+
+    @property
+    def owns(self) -> bool:
+        return self._tenure is not None
+
+    def status(self, instance: str) -> PartitionStatus | None:
+        """None while it does not own the partition."""
+        return None if self._tenure is None else self._tenure.status(instance)
+
+    async def checkpoint(self) -> Checkpoint | None:
+        """The partition's state as of now; None while it is not owned."""
+        return None if self._tenure is None else await self._tenure.checkpoint()
+
+    def stop(self) -> None:
+        """Flush, give the lease up, and let `run` return."""
+        self._stopping.set()
+        self._free.set()
+
+    def try_now(self) -> None:
+        """The lease may be free."""
+        self._free.set()
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until `stop`."""
         retry_s = _RETRY_FIRST_S
-        while True:
-            took_over_at = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        while not self._stopping.is_set():
+            began_at = loop.time()
             try:
                 await self._own()
-            except (Fenced, Rewound, PullBroken) as error:
-                log.warning(
-                    "partition %d: %s %s; taking it over again", self._index, type(error).__name__, error
+            except Corrupt as error:
+                self._corrupt = True
+                log.error("partition %d: %s; its state is folded anew", self.index, error)
+            except CheckpointUnreadable as error:
+                log.error(
+                    "partition %d cannot be folded: %s, and what it stands for is purged from the stream;"
+                    " put the bucket %r back",
+                    *(self.index, error, subjects.CHECKPOINTS_BUCKET),
                 )
-            except (RedisError, NatsError, TimeoutError, OSError) as error:
-                log.warning("partition %d: %s: %s", self._index, type(error).__name__, error)
-            if asyncio.get_running_loop().time() - took_over_at > 10:
+            except (Fenced, Rewound, PullBroken, RedisError, NatsError, TimeoutError, OSError) as error:
+                log.warning("partition %d: %s: %s", self.index, type(error).__name__, error)
+            except Exception:
+                log.exception("partition %d: a bug; taking it over again", self.index)
+            if loop.time() - began_at > _STABLE_S:
                 retry_s = _RETRY_FIRST_S
-            await asyncio.sleep(retry_s)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(retry_s):
+                    await self._stopping.wait()
             retry_s = min(2 * retry_s, _RETRY_MAX_S)
 
     async def _own(self) -> None:
         token = uuid.uuid4().hex
-        applied = await self._stored.take_over(token)
-        partition = Partition(self._index, await load(self._stored, self._index, applied))
-        pull = Pull(self._bus, self._index)
+        tasks: list[asyncio.Task[None]] = []
         try:
-            await pull.open(applied + 1)
-            self.owned.set()
-            while True:
-                await self._step(partition, pull, token)
+            acquired, asked_at = await self._acquire(token)
+            if acquired is None:
+                return
+            lease = Lease(self._stored, token, asked_at)
+            tasks.append(asyncio.create_task(lease.keep()))
+            tasks.append(asyncio.create_task(self._serve(lease, acquired)))
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await pull.close()
+            self._tenure = None
+            await end(*tasks)
+            with contextlib.suppress(RedisError, TimeoutError):
+                async with asyncio.timeout(_RELEASE_S):
+                    await self._stored.release(token)
+        for task in tasks:
+            if not task.cancelled():
+                task.result()
 
-    async def _step(self, partition: Partition, pull: Pull, token: str) -> None:
-        """Folds what has come, until a flush is due, and flushes."""
-        pulled = await pull.next(_PATIENCE_S)
-        if not pulled:
-            return
+    async def _serve(self, lease: Lease, acquired: Acquired) -> None:
+        stream, last = await self._bus.events_stream()
+        partition = await self._load(lease.token, acquired, stream, last)
+        self._tenure = Tenure(self._bus, self._stored, self._letters, partition, lease, stream)
+        self.settled.set()
+        await self._tenure.serve(self._stopping)
+
+    async def _acquire(self, token: str) -> tuple[Acquired | None, float]:
+        """Waits while somebody else holds the lease; None when stopped meanwhile."""
         loop = asyncio.get_running_loop()
-        causes: list[str] = []
-        blocks = 0
-        while True:
-            for message in pulled:
-                self._fold(partition, message)
-            blocks += len(pulled)
-            causes += [telemetry.cause_in(message.headers) for message in pulled]
-            wait_s = self._flushed_at + limits.FLUSH_INTERVAL_S - loop.time()
-            if wait_s <= 0:
-                break
-            pulled = await pull.next(wait_s)
-        flush = partition.take_flush()
-        if flush is None:
-            return
-        with telemetry.batch_span(
-            f"process {subjects.events(self._index)}",
-            SpanKind.CONSUMER,
-            causes,
-            {"messaging.system": "nats", "messaging.batch.message_count": blocks},
-        ):
-            await self._stored.flush(token, flush.before, flush.after, flush.writes)
-            self._flushed_at = loop.time()
-            await self._publish(flush)
+        while not self._stopping.is_set():
+            self._free.clear()
+            asked_at = loop.time()
+            acquired = await self._stored.acquire(token)
+            if acquired is not None:
+                return acquired, asked_at
+            self.settled.set()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(limits.LEASE_POLL_S):
+                    await self._free.wait()
+        return None, 0.0
 
-    def _fold(self, partition: Partition, message: Pulled) -> None:
-        try:
-            partition.fold(message.sequence, Block.FromString(message.data))
-        except (BadBlock, DecodeError) as error:
-            log.error("partition %d: block %d is left out: %s", self._index, message.sequence, error)
-            partition.skip(message.sequence)
-
-    async def _publish(self, flush: Flush) -> None:
-        """Best effort: who misses a partial gets it from Redis."""
-        with contextlib.suppress(NatsError):
-            for partial in flush.partials:
-                await self._bus.client.publish(
-                    subjects.results(partial.game_id, partial.topic, partial.partition),
-                    partial.SerializeToString(),
-                    headers=telemetry.headers() or None,
+    async def _load(self, token: str, acquired: Acquired, stream: str, last: int) -> Partition:
+        """The state in Redis if it can be gone on from; else the newest checkpoint's, or none."""
+        checkpoint = await self._checkpoints.newest(self.index, stream)
+        empty = not acquired.stream and not acquired.applied
+        foreign = not empty and (acquired.stream != stream or acquired.applied > last)
+        if foreign or self._corrupt or acquired.applied < checkpoint:
+            if not empty:
+                log.warning(
+                    "partition %d: the state at %d, of stream %r, cannot be gone on from: the stream is %r,"
+                    " up to %d, and purged up to %d",
+                    *(self.index, acquired.applied, acquired.stream, stream, last, checkpoint),
                 )
+            return await self._anew(token, stream, checkpoint)
+        if empty:
+            await self._stored.mark(token, stream)
+        try:
+            partition = self._partition(await load(self._stored, self.index, acquired.applied))
+        except (Corrupt, DecodeError, ValueError, LookupError) as error:
+            log.error("partition %d: the state does not decode (%s); it is folded anew", self.index, error)
+            return await self._anew(token, stream, checkpoint)
+        if await self._stored.applied() != acquired.applied:
+            # What was read is of two moments: whatever is judged by it, such as a dead letter, is wrong.
+            raise Rewound("Redis was emptied or went back while its state was read")
+        return partition
+
+    async def _anew(self, token: str, stream: str, checkpoint: int) -> Partition:
+        """Erases what there is, and begins with the checkpoint at that sequence; 0: with nothing."""
+        await self._stored.reset(token, stream)
+        self._corrupt = False
+        if not checkpoint:
+            return self._partition(Loaded())
+        found = await self._checkpoints.get(self.index, stream, checkpoint)
+        await restore(self._stored, token, found)
+        log.info("partition %d: put back as of %d", self.index, checkpoint)
+        return self._partition(await load(self._stored, self.index, checkpoint))
+
+    def _partition(self, loaded: Loaded) -> Partition:
+        return Partition(self.index, loaded, salt=int.from_bytes(os.urandom(8)))

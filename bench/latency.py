@@ -33,6 +33,7 @@ from bench._cpu import cpu_s, spent_s
 from bench._figures import Figures, show
 from bench._mesh import BenchMesh, measured_mesh
 from bench._probe import VoteProbe
+from bench._say import say, say_nothing
 from grandstand.catalog.v1.catalog_pb2 import Game
 from grandstand.event.v1.event_pb2 import Position
 from mesh.cli.console import one_line_errors
@@ -204,19 +205,6 @@ def _crowd_failed(errors: bytes) -> MeshError:
     return MeshError(f"the crowd failed: {(errors.decode().strip().splitlines() or ['no reason'])[-1]}")
 
 
-_said = ""
-
-
-def say(line: str) -> None:
-    """Progress on stderr: one line that changes on a terminal, a line for each phase elsewhere."""
-    global _said
-    if sys.stderr.isatty():
-        print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
-    elif (phase := line.partition(":")[0]) != _said:
-        _said = phase
-        print(line, file=sys.stderr, flush=True)
-
-
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="./grandstand bench latency",
@@ -247,8 +235,7 @@ def main() -> None:
             figures = asyncio.run(LatencyBench(mesh, asked).run())
         except ClientError as error:
             raise MeshError(str(error)) from None
-    if sys.stderr.isatty():
-        print("\r\033[K", end="", file=sys.stderr, flush=True)
+    say_nothing()
     if asked.json:
         print(json.dumps(figures.as_json()))
     else:

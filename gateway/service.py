@@ -45,7 +45,16 @@ class GatewayService:
             ids.check_id("event.game_id", event.game_id)
             ids.check_id("event.actor_id", event.actor_id)
             if event.WhichOneof("body") is None:
-                raise Invalid("event.body: is not set; give a vote, a score or a reaction")
+                raise Invalid(
+                    "event.body: is not set; "
+                    "give a vote, a score, a reaction, a presence, a measure or a custom"
+                )
+            # Here, because ingest takes what this gateway relays for a producer's own.
+            if event.vote.weight > 1:
+                raise Invalid(
+                    f"event.vote.weight: is {event.vote.weight}; at most 1 is allowed here, "
+                    "more only on a producer's own stream (IngestService.Publish)"
+                )
             return pb.SendResponse(positions=[await self._relay.send(event)])
 
     async def subscribe(

@@ -9,7 +9,7 @@ Bound: the topics of one game.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from grandstand.aggregate.v1.aggregate_pb2 import TopicState
 from grandstand.internal.v1.internal_pb2 import Partial
@@ -27,6 +27,7 @@ class GameView:
         self._changed_at: dict[str, int] = {}
         self._states: dict[str, TopicState] = {}
         self._moving: set[str] = set()
+        self._partitions = 1
 
     def offer(self, partial: Partial) -> bool:
         """Takes a partial; True if it changed anything."""
@@ -36,23 +37,29 @@ class GameView:
         if not merge.offer(partial):
             return False
         self._touch(partial.topic)
-        if partial.HasField("pulse"):
+        if partial.WhichOneof("value") in ("pulse", "audience"):
             self._moving.add(partial.topic)
         return True
 
-    def load(self, shares: Iterable[Share]) -> bool:
-        """Takes what the store holds; True if it changed anything."""
+    def load(self, shares: Sequence[Share]) -> bool:
+        """Takes what the store holds, one share for each partition; True if it changed anything."""
+        self._partitions = len(shares)
         taken = [self.offer(partial) for share in shares for partial in share.partials.values()]
         return any(taken)
 
     def let_time_pass(self, now_s: float) -> bool:
-        """Touches the topics whose value changes with time alone; True if there are any."""
-        moved = list(self._moving)
-        for topic in moved:
-            if not self._merges[topic].is_moving(now_s):
-                self._moving.discard(topic)  # touched this once more, to show the rate's end
-            self._touch(topic)
-        return bool(moved)
+        """Touches the topics whose shown value changed with time alone; True if there are any."""
+        before = self.version
+        for topic in list(self._moving):
+            merge = self._merges[topic]
+            if not merge.is_moving(now_s):
+                self._moving.discard(topic)  # what is shown below is its end
+            shown = self._states.get(topic)
+            # One that nobody has asked for since it changed last is merged when it is asked for.
+            if shown is not None and shown != (state := self._state(topic, now_s)):
+                self._touch(topic)
+                self._states[topic] = state
+        return self.version > before
 
     def states(self, patterns: TopicPatterns, since: int, now_s: float) -> list[TopicState]:
         """The matching topics that changed after version `since`, by name."""
@@ -61,9 +68,12 @@ class GameView:
             if self._changed_at[topic] > since and patterns.match(topic):
                 state = self._states.get(topic)
                 if state is None:
-                    state = self._states[topic] = self._merges[topic].state(now_s)
+                    state = self._states[topic] = self._state(topic, now_s)
                 found.append(state)
         return found
+
+    def _state(self, topic: str, now_s: float) -> TopicState:
+        return self._merges[topic].state(now_s, partitions=self._partitions)
 
     def changed(self, patterns: TopicPatterns, since: int) -> bool:
         """True if a matching topic changed after version `since`."""

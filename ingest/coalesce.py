@@ -15,14 +15,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Generic, TypeVar
 
+import numpy as np
+
 from grandstand.internal.v1.internal_pb2 import Block, Events, Section
 from ingest.check import Row
-from mesh import limits
+from mesh import ids, limits
 
 Ticket = TypeVar("Ticket")
 
 # What a row adds to a block at most, besides its strings.
-_ROW_BYTES = 40
+_ROW_BYTES = 64
 
 
 class Batch(Generic[Ticket]):
@@ -42,7 +44,7 @@ class Batch(Generic[Ticket]):
         self.rows.append(row)
         self.tickets.append(ticket)
         self.taken += 1
-        self.bytes += _ROW_BYTES + len(row.origin_id) + len(row.actor_id) + len(row.label)
+        self.bytes += _ROW_BYTES + len(row.actor_id) + len(row.label) + len(row.payload)
 
     @property
     def is_full(self) -> bool:
@@ -87,26 +89,54 @@ class Coalescer(Generic[Ticket]):
 
 def encode(rows: Iterable[Row], stamped_at_ns: int) -> Block:
     """The rows as a block: shared dictionaries, one section for each topic, order kept within it."""
-    block = Block()
-    block.stamped_at.FromNanoseconds(stamped_at_ns)
-    events = block.events
-    origins: dict[str, int] = {}
+    sections: dict[tuple[str, str], list[Row]] = {}
+    viewers: dict[str, int] = {}
+    producers: dict[str, int] = {}
     actors: dict[str, int] = {}
-    sections: dict[tuple[str, str], tuple[Section, dict[str, int]]] = {}
     for row in rows:
-        key = (row.game_id, row.topic)
-        found = sections.get(key)
-        if found is None:
-            found = sections[key] = (events.sections.add(game_id=row.game_id, topic=row.topic), {})
-        section, labels = found
-        section.origin.append(origins.setdefault(row.origin_id, len(origins)))
-        section.origin_seq.append(row.origin_seq)
-        section.actor.append(actors.setdefault(row.actor_id, len(actors)))
-        if row.label:
-            section.label.append(labels.setdefault(row.label, len(labels)))
-        if row.amount or not row.label:
-            section.amount.append(row.amount)
-    for section, labels in sections.values():
-        section.labels.extend(labels)
-    events.MergeFrom(Events(origins=list(origins), actors=list(actors)))
+        sections.setdefault((row.game_id, row.topic), []).append(row)
+        origins = viewers if row.origin_id[0] == "v" else producers
+        origins.setdefault(row.origin_id, len(origins))
+        actors.setdefault(row.actor_id, len(actors))
+    in_order = [row for section in sections.values() for row in section]
+    past_viewers = len(viewers)
+    origin_at = {**viewers, **{origin: past_viewers + at for origin, at in producers.items()}}
+    block = Block(
+        events=Events(
+            viewers=b"".join(map(ids.origin_key, viewers)),
+            producers=b"".join(map(ids.origin_key, producers)),
+            actor_keys=b"".join(map(ids.actor_key, actors)),
+            actors="\n".join(actors),
+            origin=_column("<u2", [origin_at[row.origin_id] for row in in_order]),
+            origin_seq=_column("<u8", [row.origin_seq for row in in_order]),
+            actor=_column("<u2", [actors[row.actor_id] for row in in_order]),
+            value=b"".join(_values(topic, section) for (_, topic), section in sections.items()),
+            sections=[_section(*key, section) for key, section in sections.items()],
+        )
+    )
+    block.stamped_at.FromNanoseconds(stamped_at_ns)
     return block
+
+
+def _section(game_id: str, topic: str, rows: list[Row]) -> Section:
+    section = Section(game_id=game_id, topic=topic, rows=len(rows))
+    kind = topic.partition("/")[0]
+    if kind == "pulse":
+        labels: dict[str, int] = {}
+        section.label = _column("<u2", [labels.setdefault(row.label, len(labels)) for row in rows])
+        section.labels = "\n".join(labels)
+    elif kind == "custom":
+        section.payloads.extend(row.payload for row in rows)
+    elif any(row.weight for row in rows):
+        section.weight = _column("<u4", [row.weight or 1 for row in rows])
+    return section
+
+
+def _values(topic: str, rows: list[Row]) -> bytes:
+    kind = topic.partition("/")[0]
+    width = "<u8" if kind == "poll" else "<f8" if kind == "metric" else "<i8"
+    return _column(width, [row.value for row in rows])
+
+
+def _column(width: str, values: list[int] | list[int | float]) -> bytes:
+    return np.array(values, dtype=width).tobytes()

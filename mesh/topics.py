@@ -8,7 +8,8 @@ from grandstand.event.v1.event_pb2 import Position
 from mesh import ids, limits
 from mesh.errors import Invalid, shown
 
-KINDS = ("poll", "board", "pulse")
+KINDS = ("poll", "board", "pulse", "audience", "metric", "custom")
+_NAMED = tuple(kind for kind in KINDS if kind != "audience")
 
 
 class TopicPatterns:
@@ -24,11 +25,11 @@ class TopicPatterns:
             kind, _, name = pattern.partition("/")
             if pattern == "*":
                 kinds.update(KINDS)
-            elif name == "*" and kind in KINDS:
+            elif name == "*" and kind in _NAMED:
                 kinds.add(kind)
             elif "*" in pattern:
                 raise Invalid(
-                    f"topics: {shown(pattern)} is no pattern; * and {', '.join(f'{k}/*' for k in KINDS)} are"
+                    f"topics: {shown(pattern)} is no pattern; * and {', '.join(f'{k}/*' for k in _NAMED)} are"
                 )
             else:
                 exact.add(str(ids.parse_topic(pattern)))

@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
-from grandstand.catalog.v1.catalog_pb2 import STAGE_OPEN, Board, BoardMode, Poll, PollOption, Stage
+from grandstand.catalog.v1.catalog_pb2 import (
+    STAGE_OPEN,
+    Board,
+    BoardMode,
+    CustomTopic,
+    Game,
+    Metric,
+    Poll,
+    PollOption,
+    Pulse,
+    Stage,
+)
 from grandstand.internal.v1.internal_pb2 import Block, Control
 from ingest.check import Row
 from ingest.coalesce import encode
@@ -18,7 +30,9 @@ def origin(number: int, *, producer: bool = False) -> str:
     return ids.new_origin(producer=producer, now_s=NOW_S, entropy=number.to_bytes(12, "big"))
 
 
-def poll(poll_id: str = "mvp", options: Sequence[str] = "abc", *, changeable: bool = False) -> Poll:
+def poll(
+    poll_id: str = "mvp", options: Sequence[str] = "abc", *, changeable: bool = False, **fields: Any
+) -> Poll:
     return Poll(
         game_id=GAME,
         poll_id=poll_id,
@@ -26,11 +40,12 @@ def poll(poll_id: str = "mvp", options: Sequence[str] = "abc", *, changeable: bo
         options=[PollOption(option_id=o, label=o) for o in options],
         changeable=changeable,
         stage=STAGE_OPEN,
+        **fields,
     )
 
 
-def board(mode: BoardMode, top: int = 3, board_id: str = "top") -> Board:
-    return Board(game_id=GAME, board_id=board_id, title="Top", mode=mode, top=top, stage=STAGE_OPEN)
+def board(mode: BoardMode, top: int = 3, board_id: str = "top", **fields: Any) -> Board:
+    return Board(game_id=GAME, board_id=board_id, title="Top", mode=mode, top=top, stage=STAGE_OPEN, **fields)
 
 
 def control(definition: Poll | Board, stage: Stage = STAGE_OPEN, at_s: float = NOW_S) -> Block:
@@ -42,18 +57,65 @@ def control(definition: Poll | Board, stage: Stage = STAGE_OPEN, at_s: float = N
     return block
 
 
+def game(*, audience: bool = False, metrics: Sequence[str] = (), customs: Sequence[CustomTopic] = ()) -> Game:
+    """With a pulse `cheer`."""
+    return Game(
+        game_id=GAME,
+        title="Test",
+        pulses=[Pulse(pulse_id="cheer", kinds=["fire", "clap"])],
+        audience=audience,
+        metrics=[Metric(metric_id=metric) for metric in metrics],
+        customs=customs,
+    )
+
+
+def game_control(definition: Game, at_s: float = NOW_S) -> Block:
+    block = Block(control=Control(game=definition))
+    block.stamped_at.FromNanoseconds(int(at_s * 1e9))
+    return block
+
+
+def row(topic: str, actor: str, origin_id: str, origin_seq: int, **fields: Any) -> Row:
+    """A row of partition 0 and of GAME unless fields say otherwise."""
+    given = {
+        "partition": 0,
+        "game_id": GAME,
+        "value": 0,
+        "label": "",
+        "weight": 0,
+        "payload": b"",
+        "final": False,
+    }
+    return Row(
+        **{
+            **given,
+            "topic": topic,
+            "actor_id": actor,
+            "origin_id": origin_id,
+            "origin_seq": origin_seq,
+            **fields,
+        }
+    )
+
+
 def vote(
-    actor: str, option: str, origin_id: str, origin_seq: int, poll_id: str = "mvp", partition: int = 0
+    actor: str, options: str, origin_id: str, origin_seq: int, poll_id: str = "mvp", **fields: Any
 ) -> Row:
-    return Row(partition, GAME, f"poll/{poll_id}", origin_id, origin_seq, actor, option, 0, False)
+    """`options`: letters; the poll's are a, b, c, ..."""
+    bits = sum(1 << "abcdefghijklmnopqrstuvwxyz".index(letter) for letter in options)
+    return row(f"poll/{poll_id}", actor, origin_id, origin_seq, value=bits, **fields)
 
 
-def score(actor: str, points: int, origin_id: str, origin_seq: int, board_id: str = "top") -> Row:
-    return Row(0, GAME, f"board/{board_id}", origin_id, origin_seq, actor, "", points, False)
+def score(
+    actor: str, points: int, origin_id: str, origin_seq: int, board_id: str = "top", **fields: Any
+) -> Row:
+    return row(f"board/{board_id}", actor, origin_id, origin_seq, value=points, **fields)
 
 
-def reaction(kind: str, count: int, origin_id: str, origin_seq: int, pulse_id: str = "cheer") -> Row:
-    return Row(0, GAME, f"pulse/{pulse_id}", origin_id, origin_seq, "someone", kind, count, False)
+def reaction(
+    kind: str, count: int, origin_id: str, origin_seq: int, pulse_id: str = "cheer", **fields: Any
+) -> Row:
+    return row(f"pulse/{pulse_id}", "someone", origin_id, origin_seq, value=count, label=kind, **fields)
 
 
 def block(rows: Iterable[Row], at_s: float = NOW_S) -> Block:

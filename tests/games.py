@@ -52,8 +52,14 @@ class GameClient:
         self._numbers = itertools.count(1)
         self._origin = ""
 
+    async def add(self, **fields: Any) -> Game:
+        """Adds to what the game counts, such as metrics=[...] or audience=True."""
+        game = (await self.backend.get_game(self.game_id)).game
+        game.MergeFrom(Game(**fields))
+        return await self.backend.define_game(game)
+
     async def open_poll(
-        self, poll_id: str = "mvp", options: Sequence[str] = ("red", "blue"), *, changeable: bool = False
+        self, poll_id: str = "mvp", options: Sequence[str] = ("red", "blue"), **fields: Any
     ) -> Poll:
         return await self.backend.open_poll(
             Poll(
@@ -61,13 +67,15 @@ class GameClient:
                 poll_id=poll_id,
                 question="Who?",
                 options=[PollOption(option_id=o, label=o.title()) for o in options],
-                changeable=changeable,
+                **fields,
             )
         )
 
-    async def open_board(self, board_id: str = "top", mode: BoardMode = BOARD_MODE_SUM) -> Board:
+    async def open_board(
+        self, board_id: str = "top", mode: BoardMode = BOARD_MODE_SUM, **fields: Any
+    ) -> Board:
         return await self.backend.open_board(
-            Board(game_id=self.game_id, board_id=board_id, title="Top", mode=mode)
+            Board(game_id=self.game_id, board_id=board_id, title="Top", mode=mode, **fields)
         )
 
     def vote(self, actor_id: str, option: str = "red", poll_id: str = "mvp", **fields: Any) -> Event:

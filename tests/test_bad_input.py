@@ -15,8 +15,8 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from grandstand.catalog.v1.catalog_pb2 import Board, Game, Poll, PollOption, Pulse
-from grandstand.event.v1.event_pb2 import Event, Vote
+from grandstand.catalog.v1.catalog_pb2 import BOARD_MODE_BEST, Board, Game, Metric, Poll, PollOption, Pulse
+from grandstand.event.v1.event_pb2 import PRESENCE_STATE_HERE, Custom, Event, Measure, Presence, Vote
 from grandstand.gateway.v1 import gateway_pb2 as gateway
 from grandstand.ingest.v1.ingest_pb2 import EventBatch, Hello, PublishRequest, PublishResponse
 from grandstand.ingest.v1.ingest_pb2_grpc import IngestServiceStub
@@ -63,6 +63,37 @@ BAD_EVENTS: dict[str, tuple[Callable[[GameClient], Event], grpc.StatusCode, str]
         Code.ALREADY_EXISTS,
         "actor 'early' has already voted in poll 'mvp'",
     ),
+    "more options than the poll allows": (
+        lambda game: Event(
+            game_id=game.game_id, actor_id="ann", vote=Vote(poll_id="mvp", option_ids=["red", "blue"])
+        ),
+        Code.INVALID_ARGUMENT,
+        "vote.option_ids: 2 options; exactly 1 is allowed",
+    ),
+    "an audience that is not counted": (
+        lambda game: Event(
+            game_id=game.game_id, actor_id="ann", presence=Presence(state=PRESENCE_STATE_HERE)
+        ),
+        Code.NOT_FOUND,
+        "counts no audience",
+    ),
+    "a measure that is no number": (
+        lambda game: Event(
+            game_id=game.game_id, actor_id="ann", measure=Measure(metric_id="delay", value=float("nan"))
+        ),
+        Code.INVALID_ARGUMENT,
+        "measure.value: nan is out of range",
+    ),
+    "an unknown metric": (
+        lambda game: Event(game_id=game.game_id, actor_id="ann", measure=Measure(metric_id="x", value=1.0)),
+        Code.NOT_FOUND,
+        "measure.metric_id: 'x' is not a metric of game",
+    ),
+    "an unknown custom topic": (
+        lambda game: Event(game_id=game.game_id, actor_id="ann", custom=Custom(custom_id="x")),
+        Code.NOT_FOUND,
+        "custom.custom_id: 'x' is not a custom topic of game",
+    ),
     "no body": (
         lambda game: Event(game_id=game.game_id, actor_id="ann"),
         Code.INVALID_ARGUMENT,
@@ -72,8 +103,9 @@ BAD_EVENTS: dict[str, tuple[Callable[[GameClient], Event], grpc.StatusCode, str]
 
 
 async def prepared(game: GameClient) -> None:
-    """Poll `mvp` with one vote, of `early`; poll `closed`, closed."""
+    """Poll `mvp` with one vote, of `early`; poll `closed`, closed; metric `delay`."""
     await game.open_poll()
+    await game.add(metrics=[Metric(metric_id="delay")])
     await game.open_poll("closed")
     closing = await game.backend.close_poll(game.game_id, "closed")
     await game.send(game.vote("early"))
@@ -163,6 +195,27 @@ def test_publish_rejects_the_event_alone_and_acks_the_others(mesh: RunningMesh, 
                 await stream.done_writing()
                 assert (await stream.ending())[0] == Code.OK
             await assert_undisturbed(game, voters=4)
+
+    run(scenario())
+
+
+def test_a_weight_is_a_producers_and_never_comes_through_the_gateway(mesh: RunningMesh) -> None:
+    async def scenario() -> None:
+        async with new_game(mesh.edge, mesh.mesh) as game:
+            await game.open_poll("heavy", weight_max=5)
+            vote = Vote(poll_id="heavy", option_ids=["red"], weight=2)
+            with pytest.raises(grpc.aio.AioRpcError, match=r"event\.vote\.weight: is 2; at most 1") as caught:
+                await game.send(Event(game_id=game.game_id, actor_id="ann", vote=vote))
+            assert caught.value.code() == Code.INVALID_ARGUMENT
+            async with Conversation(game) as stream:
+                await stream.events(Event(game_id=game.game_id, vote=vote))
+                reject = (await stream.hear()).reject
+                assert "vote.weight: is 2; more than 1 is for producers only" in reject.message
+            async with Conversation(game, actor_id="", producer=True) as stream:
+                await stream.events(Event(game_id=game.game_id, actor_id="ann", vote=vote))
+                positions = (await stream.hear()).ack.positions
+            (red, _) = (await game.topic("poll/heavy", positions)).tally.options
+            assert (red.votes, red.weight) == (1, 2)
 
     run(scenario())
 
@@ -321,6 +374,8 @@ def options(*ids: str) -> list[PollOption]:
         ({"options": options("a", "b", "a")}, "poll.options.option_id: 'a' comes twice"),
         ({"options": options("a", "b c")}, "poll.options[1].option_id: 'b c' has the character ' '"),
         ({"open_for": {"seconds": 0}}, "poll.open_for: is 0 s; 1 to 86400 s are allowed"),
+        ({"choices_max": 3}, "poll.choices_max: is 3; at most 2 are allowed"),
+        ({"weight_max": 1_001}, "poll.weight_max: is 1001; at most 1000 is allowed"),
     ],
     ids=lambda value: value[:30] if isinstance(value, str) else None,
 )
@@ -346,6 +401,13 @@ def test_bad_games_and_boards_are_refused_with_their_field(mesh: RunningMesh) ->
                 await game.backend.define_game(Game(game_id="g", title="G", spread=17))
             with pytest.raises(ClientError, match=r"game\.pulses\[0\]\.kinds: 0 kinds; 1 to 32"):
                 await game.backend.define_game(Game(game_id="g", title="G", pulses=[Pulse(pulse_id="p")]))
+            board.mode = BOARD_MODE_BEST
+            board.season.every.seconds = 1
+            with pytest.raises(ClientError, match=r"board\.season\.every: is 1 s; 10 s to 366 days"):
+                await game.backend.open_board(board)
+            with pytest.raises(ClientError, match=r"game\.pulses: 'cheer' counts in game") as caught:
+                await game.backend.define_game(Game(game_id=game.game_id, title="T"))
+            assert caught.value.code == Code.FAILED_PRECONDITION
             await game.open_poll()
             with pytest.raises(ClientError, match=r"game\.spread: is 1 and cannot become 4") as caught:
                 await game.backend.define_game(Game(game_id=game.game_id, title="T", spread=4))

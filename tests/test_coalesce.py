@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aggregate.block import DecodedEvents, decode
 from ingest.coalesce import Coalescer, encode
-from mesh import limits
+from mesh import ids, limits
 from tests import blocks
 from tests.blocks import origin
 
@@ -65,18 +67,38 @@ def test_a_block_says_all_that_its_rows_say() -> None:
     rows = [
         blocks.vote("ann", "a", origin(1), 1),
         blocks.score("ann", -5, origin(1), 2),
-        blocks.vote("bob", "b", origin(2), 1),
+        blocks.vote("bob", "bc", origin(2, producer=True), 1),
         blocks.reaction("fire", 3, origin(2), 2),
         blocks.score("cy", 0, origin(2), 3),
+        blocks.vote("bob", "c", origin(2, producer=True), 2, "heavy", weight=7),
+        blocks.vote("cy", "c", origin(3), 1, "heavy"),
+        blocks.row("metric/ping", "ann", origin(1), 3, value=-0.5),
+        blocks.row("custom/words", "ann", origin(1), 4, payload=b"hi"),
+        blocks.row("audience", "ann", origin(1), 5, value=1),
+        blocks.reaction("clap", 1, origin(2), 4),
     ]
-    events = encode(rows, 1_000).events
+    events = decode(encode(rows, 1_800_000_000 * 10**9).SerializeToString()).content
+    assert isinstance(events, DecodedEvents)
     found = []
-    for section in events.sections:
-        for n, seq in enumerate(section.origin_seq):
-            label = section.labels[section.label[n]] if section.label else ""
-            amount = section.amount[n] if section.amount else 0
-            actor = events.actors[section.actor[n]]
-            found.append((section.topic, events.origins[section.origin[n]], seq, actor, label, amount))
-    assert sorted(found) == sorted(
-        (r.topic, r.origin_id, r.origin_seq, r.actor_id, r.label, r.amount) for r in rows
-    )
+    for section, start, past in zip(events.sections, events.starts, events.starts[1:], strict=False):
+        kind = section.topic.partition("/")[0]
+        value = events.value[start:past].view("<f8" if kind == "metric" else "<i8").tolist()
+        label = np.frombuffer(section.label, dtype="<u2").tolist()
+        weight = np.frombuffer(section.weight, dtype="<u4").tolist()
+        for n in range(section.rows):
+            at = 16 * int(events.origin[start + n])
+            producer = at >= len(events.viewers)
+            key = (events.viewers + events.producers)[at : at + 16]
+            found.append(
+                blocks.row(
+                    section.topic,
+                    events.names.names[events.actor[start + n]],
+                    ids.origin_of(key, producer=producer),
+                    int(events.origin_seq[start + n]),
+                    value=value[n],
+                    label=section.labels.split("\n")[label[n]] if label else "",
+                    weight=weight[n] if weight else 0,
+                    payload=section.payloads[n] if section.payloads else b"",
+                )
+            )
+    assert sorted(found) == sorted(row._replace(weight=row.weight or ("heavy" in row.topic)) for row in rows)

@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 from gateway.cohort import Cohort, CohortKey
 from gateway.view import GameView
 from grandstand.gateway.v1.gateway_pb2 import SubscribeResponse
-from grandstand.internal.v1.internal_pb2 import Partial, PulsePane, PulsePartial, TallyPartial
+from grandstand.internal.v1.internal_pb2 import (
+    AudiencePartial,
+    PanePartial,
+    Partial,
+    PulsePartial,
+    TallyPartial,
+)
 from mesh import limits
 from mesh.topics import TopicPatterns
 
@@ -86,16 +92,42 @@ def test_ticks_keep_to_the_cohorts_rate_with_a_leading_edge() -> None:
 
 def test_a_rate_is_shown_sinking_to_zero_while_nothing_comes() -> None:
     view = GameView()
-    pulse = PulsePartial(kinds=["fire"], totals=[5], panes=[PulsePane(starts_at_s=NOW_S, counts=[5])])
+    everything = TopicPatterns([])
+    panes = [PanePartial(width_s=1, starts_at_s=NOW_S, counts=[5])]
+    pulse = PulsePartial(kinds=["fire"], totals=[5], panes=panes)
     view.offer(Partial(topic="pulse/x", partition=0, sequence=1, pulse=pulse))
-    rates = []
-    for second in range(limits.RATE_WINDOW_S + 4):
+    rates = [view.states(everything, 0, NOW_S)[0].pulse.kinds[0].rate_per_s]
+    for second in range(1, limits.RATE_WINDOW_S + 4):
+        since = view.version
         if view.let_time_pass(NOW_S + second):
-            state = view.states(TopicPatterns([]), 0, NOW_S + second)[0]
+            (state,) = view.states(everything, since, NOW_S + second)
             rates.append(state.pulse.kinds[0].rate_per_s)
     assert rates[0] == 1.0
+    assert rates == sorted(rates, reverse=True)
     assert rates[-1] == 0
     assert not view.let_time_pass(NOW_S + 60)
+
+
+def test_viewers_fade_while_nothing_comes_and_nobody_is_told_what_they_know() -> None:
+    view = GameView()
+    everything = TopicPatterns([])
+    audience = AudiencePartial(pane_starts_at_s=[NOW_S, NOW_S + 5], last_seen=[3, 4], uniques=9, exact=True)
+    view.offer(Partial(topic="audience", partition=0, sequence=1, audience=audience))
+    shown = [view.states(everything, 0, NOW_S + 6)[0].audience.viewers]
+    for second in range(7, 120):
+        since = view.version
+        if view.let_time_pass(NOW_S + second):
+            (state,) = view.states(everything, since, NOW_S + second)
+            shown.append(state.audience.viewers)
+    assert shown == [7, 4, 0]
+
+
+def test_what_passes_unwatched_is_shown_as_it_is_when_somebody_asks() -> None:
+    view = GameView()
+    audience = AudiencePartial(pane_starts_at_s=[NOW_S], last_seen=[3], uniques=3, exact=True)
+    view.offer(Partial(topic="audience", partition=0, sequence=1, audience=audience))
+    assert not view.let_time_pass(NOW_S + 300)
+    assert view.states(TopicPatterns([]), 0, NOW_S + 300)[0].audience.viewers == 0
 
 
 @given(st.data())

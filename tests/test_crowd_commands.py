@@ -61,6 +61,50 @@ def test_a_reaction_is_stored(mesh: RunningMesh, game: str) -> None:
     assert said.startswith("Stored at partition")
 
 
+def test_a_games_definition_grows_by_the_command(mesh: RunningMesh, game: str) -> None:
+    define = ("game", "define", game)
+    succeeded(mesh.home, *define, "--metric", "delay=ms", "--audience", "--pulse", "cheer=boo")
+    defined = json.loads(succeeded(mesh.home, *define, "--title", "The cup", "--json"))
+    assert defined["title"] == "The cup"
+    assert defined["pulses"] == [{"pulseId": "cheer", "kinds": ["clap", "wow", "boo"]}]
+    assert defined["metrics"] == [{"metricId": "delay", "unit": "ms"}]
+    assert defined["audience"]
+    shown = succeeded(mesh.home, "game", "show", game)
+    assert "metric delay in ms" in shown
+    assert "audience" in shown
+    assert "FAILED_PRECONDITION: game.spread: is 1 and cannot become 2" in failed(
+        mesh.home, *define, "--spread", "2"
+    )
+    assert "game.customs[0].fold: 'nothing' is not registered" in failed(
+        mesh.home, *define, "--custom", "w=nothing"
+    )
+    assert "'cheers' is not of the form ID=KIND,KIND" in failed(mesh.home, *define, "--pulse", "cheers")
+
+
+def test_presence_and_measures_are_stored(mesh: RunningMesh, game: str) -> None:
+    succeeded(mesh.home, "game", "define", game, "--metric", "delay=ms", "--audience")
+    to = ("--actor", "ann", "--game", game)
+    for event in (("presence",), ("presence", "--gone"), ("measure", "delay", "-1.5")):
+        assert succeeded(mesh.home, "send", *event, *to).startswith("Stored at partition")
+    assert "NOT_FOUND: custom.custom_id: 'words' is not a custom topic" in failed(
+        mesh.home, "send", "custom", "words", "hello", *to
+    )
+
+
+def test_a_poll_takes_several_choices_and_weights(mesh: RunningMesh, game: str) -> None:
+    _open_poll(mesh, game, "--choices", "2", "--weight-max", "5")
+    to = ("--game", game)
+    succeeded(mesh.home, "send", "vote", "mvp", "red", "blue", "--actor", "ann", *to)
+    succeeded(mesh.home, "send", "vote", "mvp", "red", "--weight", "5", "--actor", "bob", *to)
+    state = json.loads(succeeded(mesh.home, "poll", "watch", "mvp", "--once", *to, "--json"))
+    options = [(o["votes"], o["weight"]) for o in state["tally"]["options"]]
+    assert options == [("2", "6"), ("1", "1")]
+    assert state["tally"]["voters"] == "2"
+    assert "is 6; at most 5 is allowed in poll 'mvp'" in failed(
+        mesh.home, "send", "vote", "mvp", "red", "--weight", "6", "--actor", "eve", *to
+    )
+
+
 def test_a_refusal_is_one_line_with_its_code_and_the_way_out(mesh: RunningMesh, game: str) -> None:
     _open_poll(mesh, game)
     vote = ("send", "vote", "mvp", "red", "--actor", "ann", "--game", game)

@@ -56,7 +56,10 @@ async def _alive(mesh: RunningMesh, game_id: str) -> list[str]:
         assert questions.name_in(poll.poll_id)
         viewer = Viewer(channel, game_id)
         first: dict[str, bytes] = {}
-        wanted = {f"poll/{poll.poll_id}", "board/top", "pulse/reactions"}
+        wanted = {
+            *(f"poll/{poll.poll_id}", "board/top", "board/sprint"),
+            *("pulse/reactions", "metric/ack-delay", "audience"),
+        }
         moved: set[str] = set()
         async for _ in viewer:
             for topic, state in viewer.states.items():
@@ -73,7 +76,7 @@ async def _staged(backend: Backend, game_id: str) -> GetGameResponse:
     while True:
         with contextlib.suppress(ClientError):
             listed = await backend.get_game(game_id)
-            if listed.polls and listed.boards:
+            if listed.polls and len(listed.boards) == 2:
                 return listed
         await asyncio.sleep(0.05)
 

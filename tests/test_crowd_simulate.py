@@ -30,6 +30,8 @@ def test_the_summary_says_that_every_acked_vote_was_counted_once(mesh: RunningMe
     assert summary["sent"] == summary["acked"] == summary["counted"] > 50
     assert summary["points_acked"] == summary["points_counted"] > 0
     assert summary["reactions_acked"] == summary["reactions_sent"] > 0
+    assert summary["presences_acked"] == summary["presences_sent"] > 0
+    assert summary["measures_acked"] == summary["measures_sent"] > 0
     assert summary["measured"] == summary["acked"]
     assert summary["seen"] > 12
     assert 0 < summary["p50_ms"] <= summary["p99_ms"] <= summary["max_ms"]

@@ -21,6 +21,8 @@ RETRYABLE = {
     "/grandstand.gateway.v1.GatewayService/Send",
     "/grandstand.gateway.v1.GatewayService/Subscribe",
     "/grandstand.aggregate.v1.AggregateService/Read",
+    "/grandstand.aggregate.v1.AggregateService/ReadPartitions",
+    "/grandstand.aggregate.v1.AggregateService/ReadStanding",
     "/grandstand.catalog.v1.CatalogService/GetGame",
 }
 
@@ -83,7 +85,7 @@ def test_envoy_accepts_the_configuration(changes: dict[str, Any], tmp_path: Path
 def test_only_calls_whose_proto_says_so_are_retried() -> None:
     for listener in (0, 1):
         retried = {path for path, action in rpc_routes(listener).items() if "retry_policy" in action}
-        assert retried - {routes.HEALTH_PATH} == RETRYABLE
+        assert retried - {routes.HEALTH_PATH} == RETRYABLE & set(rpc_routes(listener))
 
 
 def test_publish_and_definitions_are_never_retried() -> None:
@@ -110,11 +112,14 @@ def test_streams_have_no_timeout_but_an_idle_one_and_unary_calls_the_reverse() -
             assert "idle_timeout" not in action
 
 
-def test_of_the_catalog_only_get_game_is_at_the_edge() -> None:
+def test_of_the_catalog_only_get_game_is_at_the_edge_and_what_is_for_operators_is_not() -> None:
     edge, mesh = rpc_routes(0), rpc_routes(1)
     assert set(mesh) - set(edge) == {
-        f"/grandstand.catalog.v1.CatalogService/{call}"
-        for call in ("DefineGame", "OpenPoll", "ClosePoll", "OpenBoard", "CloseBoard")
+        "/grandstand.aggregate.v1.AggregateService/ReadPartitions",
+        *(
+            f"/grandstand.catalog.v1.CatalogService/{call}"
+            for call in ("DefineGame", "OpenPoll", "ClosePoll", "OpenBoard", "CloseBoard")
+        ),
     }
     assert set(edge) <= set(mesh)
 

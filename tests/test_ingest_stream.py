@@ -12,9 +12,10 @@ from nats.aio.client import Client
 from grandstand.event.v1.event_pb2 import Event, Vote
 from grandstand.ingest.v1.ingest_pb2 import EventBatch, Hello, PublishRequest
 from ingest.publisher import Publisher
+from ingest.room import Room
 from ingest.service import IngestService
 from ingest.votes import CastVotes
-from mesh import limits, store
+from mesh import limits
 from mesh.bus import Bus
 from mesh.catalog import CatalogWatch
 from mesh.pipeline import PublishPipeline
@@ -28,11 +29,9 @@ SIZE = limits.BATCH_EVENTS_MAX
 def service() -> IngestService:
     """Real parts, connected to nothing: events that are refused by their form alone need no more."""
     bus = Bus(Client())
-    publisher = Publisher(
-        PublishPipeline(bus), CastVotes(store.VoteStore(store.connect("redis://127.0.0.1:1"))), "t"
-    )
+    publisher = Publisher(PublishPipeline(bus), CastVotes(bus), "t")
     return IngestService(
-        cast(Runtime, SimpleNamespace(draining=asyncio.Event())), CatalogWatch(bus), publisher
+        cast(Runtime, SimpleNamespace(draining=asyncio.Event())), CatalogWatch(bus), publisher, Room()
     )
 
 

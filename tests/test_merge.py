@@ -7,10 +7,26 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grandstand.catalog.v1.catalog_pb2 import BOARD_MODE_BEST, BOARD_MODE_LOWEST, STAGE_CLOSED, STAGE_OPEN
-from grandstand.internal.v1.internal_pb2 import BoardPartial, Partial, PulsePane, PulsePartial, TallyPartial
+from grandstand.catalog.v1.catalog_pb2 import (
+    BOARD_MODE_BEST,
+    BOARD_MODE_LOWEST,
+    STAGE_CLOSED,
+    STAGE_OPEN,
+    STAGE_SEALED,
+)
+from grandstand.internal.v1.internal_pb2 import (
+    AudiencePartial,
+    BoardPartial,
+    CustomPartial,
+    MetricPartial,
+    PanePartial,
+    Partial,
+    PulsePartial,
+    SeasonShare,
+    TallyPartial,
+)
 from mesh import limits
-from mesh.merge import TopicMerge, merge_board, merge_pulse
+from mesh.merge import TopicMerge, merge_board, merge_pulse, merge_tally
 
 NOW_S = 1_790_000_000
 
@@ -35,6 +51,14 @@ def test_a_poll_is_closed_when_every_partition_knows() -> None:
     assert merge.state(NOW_S).stage == STAGE_OPEN
     merge.offer(tally(1, 3, 0, STAGE_CLOSED))
     assert merge.state(NOW_S).stage == STAGE_CLOSED
+
+
+def test_i9_nothing_is_sealed_while_a_partition_has_said_nothing() -> None:
+    merge = TopicMerge("poll/x")
+    merge.offer(tally(0, 1, 5, STAGE_SEALED))
+    assert merge.state(NOW_S, partitions=2).stage == STAGE_CLOSED
+    merge.offer(tally(1, 2, 3, STAGE_SEALED))
+    assert merge.state(NOW_S, partitions=2).stage == STAGE_SEALED
 
 
 @given(st.data())
@@ -80,12 +104,14 @@ def test_the_top_of_the_partitions_tops_is_the_top_of_all(
         value = BoardPartial(
             mode=mode,
             top=top,
-            actor_ids=[actor for _, actor in best],
-            points=[sign * key for key, _ in best],
-            reached_at_us=[1] * len(best),
-            actors=len(share),
+            current=SeasonShare(
+                actor_ids=[actor for _, actor in best],
+                points=[sign * key for key, _ in best],
+                reached_at_us=[1] * len(best),
+                actors=len(share),
+            ),
         )
-        partials.append(Partial(board=value))
+        partials.append(value)
     merged = merge_board(partials)
     expected = sorted((sign * points, actor) for actor, points in scores.items())[:top]
     assert [(sign * e.points, e.actor_id) for e in merged.entries] == expected
@@ -93,13 +119,11 @@ def test_the_top_of_the_partitions_tops_is_the_top_of_all(
     assert merged.actors == len(scores)
 
 
-def pulse(panes: dict[int, int]) -> Partial:
-    return Partial(
-        pulse=PulsePartial(
-            kinds=["fire"],
-            totals=[sum(panes.values())],
-            panes=[PulsePane(starts_at_s=NOW_S + s, counts=[n]) for s, n in sorted(panes.items())],
-        )
+def pulse(panes: dict[int, int]) -> PulsePartial:
+    return PulsePartial(
+        kinds=["fire"],
+        totals=[sum(panes.values())],
+        panes=[PanePartial(width_s=1, starts_at_s=NOW_S + s, counts=[n]) for s, n in sorted(panes.items())],
     )
 
 
@@ -112,16 +136,55 @@ def test_a_rate_is_the_mean_over_its_window_and_ends_with_it() -> None:
     assert merge_pulse([steady], at + 99).kinds[0].total == 10 * limits.RATE_WINDOW_S
 
 
-def test_a_pulse_moves_with_time_until_its_rate_is_zero() -> None:
+def test_kinds_merge_by_name_whatever_their_order() -> None:
+    one = PulsePartial(kinds=["fire", "clap"], totals=[1, 2])
+    other = PulsePartial(kinds=["wow", "clap", "fire"], totals=[4, 8, 16])
+    merged = merge_pulse([one, other], NOW_S)
+    assert [(k.kind, k.total) for k in merged.kinds] == [("clap", 10), ("fire", 17), ("wow", 4)]
+
+
+def test_a_pulse_moves_with_time_until_it_shows_nothing_but_totals() -> None:
     merge = TopicMerge("pulse/x")
-    partial = pulse({0: 5})
-    partial.sequence = 1
-    merge.offer(partial)
+    merge.offer(Partial(sequence=1, pulse=pulse({0: 5})))
     assert merge.is_moving(NOW_S + 1)
     assert merge.state(NOW_S + 1).pulse.kinds[0].rate_per_s > 0
+    assert len(merge.state(NOW_S + 1).pulse.panes) == 1
     ended = NOW_S + limits.RATE_WINDOW_S + 2
     assert not merge.is_moving(ended)
     assert merge.state(ended).pulse.kinds[0].rate_per_s == 0
+    assert not merge.state(ended).pulse.panes
+    assert len(merge.state(ended, full=True).pulse.panes) == 1
+
+
+def test_an_audience_moves_with_time_until_nobody_counts() -> None:
+    merge = TopicMerge("audience")
+    audience = AudiencePartial(pane_starts_at_s=[NOW_S], last_seen=[2], uniques=2, exact=True)
+    merge.offer(Partial(sequence=1, audience=audience))
+    assert merge.is_moving(NOW_S + limits.PRESENCE_S)
+    assert not merge.is_moving(NOW_S + limits.PRESENCE_S + limits.AUDIENCE_PANE_S)
+
+
+def test_each_kind_of_partial_becomes_its_kind_of_value() -> None:
+    for partial, value in (
+        (Partial(tally=TallyPartial()), "tally"),
+        (Partial(board=BoardPartial()), "board"),
+        (Partial(pulse=PulsePartial()), "pulse"),
+        (Partial(audience=AudiencePartial()), "audience"),
+        (Partial(metric=MetricPartial()), "metric"),
+        (Partial(custom=CustomPartial(fold="words")), "custom"),
+    ):
+        merge = TopicMerge("x")
+        partial.sequence = 1
+        merge.offer(partial)
+        assert merge.state(NOW_S).WhichOneof("value") == value
+
+
+def test_weights_add_up_and_a_vote_without_one_weighs_one() -> None:
+    plain = TallyPartial(option_ids=["a", "b"], votes=[2, 1], voters=3)
+    weighted = TallyPartial(option_ids=["a", "b"], votes=[1, 1], weights=[10, 7], voters=2)
+    merged = merge_tally([plain, weighted])
+    assert [(o.option_id, o.votes, o.weight) for o in merged.options] == [("a", 3, 12), ("b", 2, 8)]
+    assert merged.voters == 5
 
 
 def test_nobody_is_counted_twice_across_partitions() -> None:

@@ -59,11 +59,13 @@ def test_every_service_gets_every_argument() -> None:
 
 
 def test_replicas_are_processes_of_their_own_behind_one_cluster() -> None:
-    mesh = planned(Options(ingest=3))
-    assert {"ingest-1", "ingest-2", "ingest-3", "aggregate-1", "gateway-1", "notify-1"} <= set(by_name(mesh))
+    mesh = planned(Options(ingest=3, aggregate=2))
+    names = {"ingest-1", "ingest-2", "ingest-3", "aggregate-1", "aggregate-2", "gateway-1", "notify-1"}
+    assert names <= set(by_name(mesh))
     envoy = json.loads(mesh.files[HOME.run / "envoy.json"])
-    (ingest,) = (c for c in envoy["static_resources"]["clusters"] if c["name"] == "ingest")
-    assert len(ingest["load_assignment"]["endpoints"][0]["lb_endpoints"]) == 3
+    clusters = {c["name"]: c["load_assignment"] for c in envoy["static_resources"]["clusters"]}
+    for name, replicas in (("ingest", 3), ("aggregate", 2)):
+        assert len(clusters[name]["endpoints"][0]["lb_endpoints"]) == replicas
 
 
 def test_the_demo_waits_for_the_whole_mesh_and_may_be_left_out() -> None:

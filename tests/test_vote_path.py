@@ -57,7 +57,7 @@ def test_scores_and_reactions_reach_their_topics(mesh: RunningMesh) -> None:
                     )
                 cheer = Reaction(pulse_id="cheer", kind="fire", count=3)
                 await game.send(Event(game_id=game.game_id, actor_id="ann", reaction=cheer))
-                await until(lambda: "pulse/cheer" in viewer.states, "the pulse is seen")
+                await until(lambda: viewer.states["pulse/cheer"].pulse.kinds, "the pulse is seen")
                 entries = viewer.states["board/top"].board.entries
                 assert [(e.rank, e.actor_id, e.points) for e in entries] == [(1, "ann", 11), (2, "bob", 9)]
                 (kind,) = viewer.states["pulse/cheer"].pulse.kinds

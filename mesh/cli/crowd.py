@@ -1,4 +1,4 @@
-"""send, simulate, replay: events into a running mesh, one or many."""
+"""simulate, replay: many events into a running mesh."""
 
 from __future__ import annotations
 
@@ -8,24 +8,13 @@ import json
 import signal
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from mesh.cli.running import HomeOption, running_mesh
-from mesh.cli.speaking import GameOption, JsonOption, default_actor, spoken
+from mesh.cli.speaking import GameOption, spoken
 from mesh.supervisor.errors import MeshError
-
-if TYPE_CHECKING:
-    from grandstand.event.v1.event_pb2 import Event
-    from mesh.client import Receipt
-
-ANSWER_S = 10.0
-
-ActorOption = Annotated[
-    str | None, typer.Option("--actor", metavar="ID", help="Who acts.", show_default="you")
-]
-
 
 EdgeOption = Annotated[
     str | None, typer.Option(metavar="HOST:PORT", help="Another edge.", show_default="the mesh of --home")
@@ -40,102 +29,8 @@ SummaryOption = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    sending = typer.Typer(help="Send one event.", no_args_is_help=True)
-    sending.command()(vote)
-    # So that a negative number is a score and not an option.
-    sending.command(context_settings={"ignore_unknown_options": True})(score)
-    sending.command()(reaction)
-    app.add_typer(sending, name="send")
     app.command()(simulate)
     app.command()(replay)
-
-
-def vote(
-    poll: Annotated[str, typer.Argument(help="The poll's id.")],
-    option: Annotated[str, typer.Argument(help="The option's id.")],
-    actor: ActorOption = None,
-    game: GameOption = "demo",
-    home: HomeOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Vote in a poll.
-
-    Example: ./grandstand send vote mvp nova --actor ana
-    """
-    from grandstand.event.v1.event_pb2 import Event, Vote
-
-    _send(home, actor, as_json, Event(game_id=game, vote=Vote(poll_id=poll, option_ids=[option])))
-
-
-def score(
-    board: Annotated[str, typer.Argument(help="The board's id.")],
-    points: Annotated[int, typer.Argument(help="In the board's own unit; |points| up to 2^53.")],
-    actor: ActorOption = None,
-    game: GameOption = "demo",
-    home: HomeOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Score on a board.
-
-    Example: ./grandstand send score top 25 --actor Nova
-    """
-    from grandstand.event.v1.event_pb2 import Event, Score
-
-    if abs(points) > 2**53:
-        raise MeshError(f"points: {points} is out of range; -2^53 to 2^53 are allowed")
-    _send(home, actor, as_json, Event(game_id=game, score=Score(board_id=board, points=points)))
-
-
-def reaction(
-    kind: Annotated[str, typer.Argument(help="One of the pulse's kinds, such as clap.")],
-    pulse: Annotated[str, typer.Option(help="The pulse that counts it.")] = "reactions",
-    count: Annotated[int, typer.Option(min=1, max=100, help="How many at once.")] = 1,
-    actor: ActorOption = None,
-    game: GameOption = "demo",
-    home: HomeOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """React to what happens.
-
-    Example: ./grandstand send reaction clap --count 3
-    """
-    from grandstand.event.v1.event_pb2 import Event, Reaction
-
-    body = Reaction(pulse_id=pulse, kind=kind, count=count)
-    _send(home, actor, as_json, Event(game_id=game, reaction=body))
-
-
-def _send(home: Any, actor: str | None, as_json: bool, event: Event) -> None:
-    receipt = spoken(_sent(running_mesh(home).edge, actor or default_actor(), event))
-    positions = [{"partition": p.partition, "sequence": p.sequence} for p in receipt.positions]
-    if as_json:
-        print(
-            json.dumps(
-                {"originId": receipt.origin_id, "originSeq": receipt.origin_seq, "positions": positions}
-            )
-        )
-    else:
-        at = ", ".join(f"partition {p['partition']}, sequence {p['sequence']}" for p in positions)
-        print(f"Stored at {at}.")
-
-
-async def _sent(edge: str, actor: str, event: Event) -> Receipt:
-    from mesh.client import Publisher, open_channel
-
-    async with open_channel(edge) as channel:
-        publisher = Publisher(channel, actor_id=actor, client="grandstand-cli")
-        publisher.start()
-        try:
-            await publisher.connected(ANSWER_S)
-            async with asyncio.timeout(ANSWER_S):
-                return await publisher.send(event)
-        except TimeoutError:
-            raise MeshError(
-                f"no answer after {ANSWER_S:g} s; the event may or may not be stored."
-                " ./grandstand status tells how the mesh is"
-            ) from None
-        finally:
-            await publisher.aclose()
 
 
 def simulate(

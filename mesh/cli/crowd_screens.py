@@ -101,7 +101,8 @@ class SimulationScreen(_Screen):
             ("vote to screen", _latency(summary)),
             (
                 "beside",
-                f"{summary.reactions_acked:,} reactions, {summary.scores_acked:,} scores"
+                f"{summary.reactions_acked:,} reactions, {summary.presences_acked:,} presences, "
+                f"{summary.measures_acked:,} measures, {summary.scores_acked:,} scores"
                 f" ({summary.points_acked:,} points acked, {_number(summary.points_counted)} counted)",
             ),
         ]

@@ -1,4 +1,4 @@
-"""game, poll, board: what can be watched, defined from the command line.
+"""game, poll: what can be watched, defined from the command line.
 
 Definitions go to the CatalogService on the mesh listener; results are watched at the edge, as a viewer does.
 """
@@ -6,30 +6,20 @@ Definitions go to the CatalogService on the mesh listener; results are watched a
 from __future__ import annotations
 
 import contextlib
-import json
 from typing import Annotated, Any
 
 import typer
 
+from mesh.cli.opening import ForOption, at, limit, until
 from mesh.cli.running import HomeOption, running_mesh
-from mesh.cli.speaking import GameOption, JsonOption, as_dict, on_mesh, seconds_of, spoken
+from mesh.cli.speaking import GameOption, JsonOption, on_mesh, say, spoken
 from mesh.supervisor.errors import MeshError
-
-MODES = ("best", "last", "sum", "lowest")
-
-ForOption = Annotated[
-    str | None,
-    typer.Option(
-        "--for", metavar="DURATION", help="Open for this long, 1s to 24h.", show_default="until closed"
-    ),
-]
 
 
 def register(app: typer.Typer) -> None:
     for name, help_text, commands in (
         ("game", "Define and show games.", (define, show)),
         ("poll", "Open, close and watch polls.", (open_poll, close_poll, watch_poll)),
-        ("board", "Open and close leaderboards, and see who leads.", (open_board, close_board, top_of_board)),
     ):
         noun = typer.Typer(help=help_text, no_args_is_help=True)
         for command in commands:
@@ -46,25 +36,70 @@ def define(
             metavar="ID=KIND,KIND", help="Reactions to count, such as cheers=clap,wow (repeatable)."
         ),
     ] = None,
-    spread: Annotated[int, typer.Option(help="Over how many partitions its actors are spread.")] = 1,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID[=UNIT]", help="A measure to show quantiles of, such as delay=ms."),
+    ] = None,
+    audience: Annotated[bool, typer.Option("--audience", help="Count who watches.")] = False,
+    custom: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ID=FOLD[:CONFIG]", help="A topic of a fold you have installed, such as w=words."
+        ),
+    ] = None,
+    spread: Annotated[
+        int | None, typer.Option(help="Over how many partitions its actors are spread.", show_default="1")
+    ] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Define a game, or replace its title and pulses.
+    """Define a game, or change its title and add to what it counts.
 
-    Example: ./grandstand game define final --title "The final" --pulse reactions=clap,fire,wow
+    Example: ./grandstand game define final --title "The final" --pulse reactions=clap,fire --metric delay=ms
     """
-    from grandstand.catalog.v1.catalog_pb2 import Game, Pulse
+    from grandstand.catalog.v1.catalog_pb2 import CustomTopic, Game, Metric, Pulse
 
-    pulses = []
+    wanted = Game(game_id=game, title=title, spread=spread or 0, audience=audience)
     for text in pulse or []:
-        pulse_id, separator, kinds = text.partition("=")
-        if not separator:
-            raise MeshError(f"--pulse {text!r} is not of the form ID=KIND,KIND such as reactions=clap,wow")
-        pulses.append(Pulse(pulse_id=pulse_id, kinds=kinds.split(",")))
-    asked = Game(game_id=game, title=title or game, spread=spread, pulses=pulses)
-    defined = on_mesh(running_mesh(home).mesh, lambda backend: backend.define_game(asked))
-    _say(defined, as_json, f"Game {defined.game_id} is defined.")
+        pulse_id, kinds = _named(text, "--pulse", "ID=KIND,KIND such as reactions=clap,wow")
+        wanted.pulses.append(Pulse(pulse_id=pulse_id, kinds=kinds.split(",")))
+    for text in metric or []:
+        metric_id, _, unit = text.partition("=")
+        wanted.metrics.append(Metric(metric_id=metric_id, unit=unit))
+    for text in custom or []:
+        custom_id, value = _named(text, "--custom", "ID=FOLD or ID=FOLD:CONFIG")
+        fold, _, config = value.partition(":")
+        wanted.customs.append(CustomTopic(custom_id=custom_id, fold=fold, config=config.encode()))
+    defined = on_mesh(running_mesh(home).mesh, lambda backend: _define(backend, wanted))
+    say(defined, as_json, f"Game {defined.game_id} is defined.")
+
+
+async def _define(backend: Any, wanted: Any) -> Any:
+    """Adds what is wanted to what is there: a game's definition only grows."""
+    import grpc
+
+    from grandstand.catalog.v1.catalog_pb2 import Game
+    from mesh.client import ClientError
+
+    try:
+        known = (await backend.get_game(wanted.game_id)).game
+    except ClientError as error:
+        if error.code is not grpc.StatusCode.NOT_FOUND:
+            raise
+        known = Game(game_id=wanted.game_id, title=wanted.game_id)
+    known.title = wanted.title or known.title
+    known.spread = wanted.spread or known.spread
+    known.audience = known.audience or wanted.audience
+    pulses = {pulse.pulse_id: pulse for pulse in known.pulses}
+    for pulse in wanted.pulses:
+        if pulse.pulse_id in pulses:
+            there = pulses[pulse.pulse_id].kinds
+            there.extend(kind for kind in pulse.kinds if kind not in there)
+        else:
+            known.pulses.append(pulse)
+    known.metrics.extend(metric for metric in wanted.metrics if metric not in known.metrics)
+    known.customs.extend(custom for custom in wanted.customs if custom not in known.customs)
+    return await backend.define_game(known)
 
 
 def show(
@@ -79,7 +114,7 @@ def show(
     from mesh.cli.showing import game_table
 
     listed = on_mesh(running_mesh(home).edge, lambda backend: backend.get_game(game))
-    _say(listed, as_json, game_table(listed))
+    say(listed, as_json, game_table(listed))
 
 
 def open_poll(
@@ -91,6 +126,10 @@ def open_poll(
     ],
     game: GameOption = "demo",
     changeable: Annotated[bool, typer.Option(help="Whether a later vote replaces the earlier one.")] = False,
+    choices: Annotated[int, typer.Option(min=1, max=64, help="How many options one vote may name.")] = 1,
+    weight_max: Annotated[
+        int, typer.Option(min=1, max=1_000, help="How much a vote of your own backend may weigh.")
+    ] = 1,
     open_for: ForOption = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
@@ -105,10 +144,18 @@ def open_poll(
     for text in option:
         option_id, _, label = text.partition("=")
         options.append(PollOption(option_id=option_id, label=label or option_id))
-    asked = Poll(game_id=game, poll_id=poll, question=question, options=options, changeable=changeable)
-    _limit(asked, open_for)
+    asked = Poll(
+        game_id=game,
+        poll_id=poll,
+        question=question,
+        options=options,
+        changeable=changeable,
+        choices_max=choices,
+        weight_max=weight_max,
+    )
+    limit(asked, open_for)
     opened = on_mesh(running_mesh(home).mesh, lambda backend: backend.open_poll(asked))
-    _say(opened, as_json, f"Poll {opened.poll_id} is open{_until(opened)}.")
+    say(opened, as_json, f"Poll {opened.poll_id} is open{until(opened)}.")
 
 
 def close_poll(
@@ -122,7 +169,7 @@ def close_poll(
     Example: ./grandstand poll close mvp
     """
     closed = on_mesh(running_mesh(home).mesh, lambda backend: backend.close_poll(game, poll))
-    _say(closed, as_json, f"Poll {closed.poll_id} closes{_at(closed)}.")
+    say(closed, as_json, f"Poll {closed.poll_id} closes{at(closed)}.")
 
 
 def watch_poll(
@@ -145,87 +192,8 @@ def watch_poll(
         spoken(watch(running_mesh(home).edge, game, topic, once=once, as_json=as_json))
 
 
-def open_board(
-    board: Annotated[str, typer.Argument(help="The board's id; never used again in the game.")],
-    title: Annotated[str, typer.Argument(help="What viewers read.")],
-    mode: Annotated[
-        str, typer.Option(metavar="|".join(MODES), help="How the scores of one actor combine.")
-    ] = "best",
-    top: Annotated[int, typer.Option(help="How many entries viewers see, 1 to 100.")] = 10,
-    game: GameOption = "demo",
-    open_for: ForOption = None,
-    home: HomeOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Open a leaderboard.
-
-    Example: ./grandstand board open laps "Fastest laps" --mode lowest --top 20
-    """
-    from grandstand.catalog.v1.catalog_pb2 import Board
-
-    if mode not in MODES:
-        raise MeshError(f"--mode {mode!r} is none of {', '.join(MODES)}")
-    combined: Any = f"BOARD_MODE_{mode.upper()}"
-    asked = Board(game_id=game, board_id=board, title=title, mode=combined, top=top)
-    _limit(asked, open_for)
-    opened = on_mesh(running_mesh(home).mesh, lambda backend: backend.open_board(asked))
-    _say(opened, as_json, f"Board {opened.board_id} is open{_until(opened)}.")
-
-
-def close_board(
-    board: Annotated[str, typer.Argument(help="The board's id.")],
-    game: GameOption = "demo",
-    home: HomeOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Close a leaderboard.
-
-    Example: ./grandstand board close laps
-    """
-    closed = on_mesh(running_mesh(home).mesh, lambda backend: backend.close_board(game, board))
-    _say(closed, as_json, f"Board {closed.board_id} closes{_at(closed)}.")
-
-
-def top_of_board(
-    board: Annotated[str, typer.Argument(help="The board's id.")] = "top",
-    game: GameOption = "demo",
-    follow: Annotated[bool, typer.Option("--watch", help="Go on showing it; Ctrl-C ends it.")] = False,
-    home: HomeOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Show who leads a board.
-
-    Example: ./grandstand board top top --watch
-    """
-    from mesh.cli.showing import watch
-
-    with contextlib.suppress(KeyboardInterrupt):
-        spoken(watch(running_mesh(home).edge, game, f"board/{board}", once=not follow, as_json=as_json))
-
-
-def _limit(definition: Any, open_for: str | None) -> None:
-    if open_for is not None:
-        definition.open_for.FromNanoseconds(int(seconds_of(open_for) * 1e9))
-
-
-def _until(definition: Any) -> str:
-    return f" until {_clock(definition)}" if definition.HasField("closes_at") else ""
-
-
-def _at(definition: Any) -> str:
-    return f" at {_clock(definition)}" if definition.HasField("closes_at") else ""
-
-
-def _clock(definition: Any) -> str:
-    from datetime import UTC
-
-    return str(definition.closes_at.ToDatetime(UTC).astimezone().strftime("%H:%M:%S"))
-
-
-def _say(message: Any, as_json: bool, human: Any) -> None:
-    if as_json:
-        print(json.dumps(as_dict(message)))
-        return
-    from rich.console import Console
-
-    Console(highlight=False).print(human, soft_wrap=isinstance(human, str), markup=False)
+def _named(text: str, option: str, form: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not separator:
+        raise MeshError(f"{option} {text!r} is not of the form {form}")
+    return name, value

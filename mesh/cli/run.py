@@ -46,6 +46,7 @@ def up(
         typer.Option(show_default="8081 or a free one", help="Port of the mesh listener, on loopback."),
     ] = None,
     ingest: Annotated[int, typer.Option(help="How many replicas of ingest.")] = 1,
+    aggregate: Annotated[int, typer.Option(help="How many workers fold: they share the partitions.")] = 1,
     gateway: Annotated[int, typer.Option(help="How many replicas of the gateway.")] = 1,
     traces: Annotated[
         bool, typer.Option("--traces", help="Start a tracing UI and send traces to it.")
@@ -69,7 +70,10 @@ def up(
     nats: Annotated[
         str | None, typer.Option(metavar="URL", help="Use this NATS (with JetStream) and start none.")
     ] = None,
-    redis: Annotated[str | None, typer.Option(metavar="URL", help="Use this Redis and start none.")] = None,
+    redis: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Use this Redis, or the cluster this is a node of, and start none."),
+    ] = None,
     allow_origin: Annotated[
         list[str] | None,
         typer.Option(help="A web origin that may call the edge (repeatable).", show_default="all"),
@@ -101,6 +105,7 @@ def up(
         home=home_of(home),
         options=Options(
             ingest=ingest,
+            aggregate=aggregate,
             gateway=gateway,
             host=host,
             demo=demo,
@@ -200,4 +205,9 @@ def status(
     )
     if now.addresses.traces_ui:
         console.print(f"traces: {now.addresses.traces_ui}", soft_wrap=True)
+    if now.state == "ready":
+        from mesh.cli import partitions
+
+        if found := partitions.read_if_it_answers(now.addresses.mesh):
+            console.print(partitions.summary(found), soft_wrap=True)
     console.print(status_table(now))

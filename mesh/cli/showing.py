@@ -14,6 +14,7 @@ from rich.text import Text
 
 from grandstand.aggregate.v1.aggregate_pb2 import TopicState
 from grandstand.catalog.v1 import catalog_pb2 as catalog
+from mesh.cli.board_screens import board_parts
 from mesh.cli.speaking import as_dict
 from mesh.client import Backend, ClientError, Viewer, open_channel
 
@@ -120,23 +121,20 @@ def _group(definitions: Definitions, states: list[TopicState]) -> RenderableType
 
 
 def _parts(definitions: Definitions, state: TopicState) -> list[RenderableType]:
-    table = Table.grid(padding=(0, 2))
     if state.WhichOneof("value") == "board":
-        for entry in state.board.entries:
-            table.add_row(Text(str(entry.rank), justify="right"), entry.actor_id, f"{entry.points:,}")
-        note = f"{state.board.actors:,} with a score"
-    else:
-        total = sum(option.votes for option in state.tally.options)
-        for option in state.tally.options:
-            share = option.votes / total if total else 0.0
-            table.add_row(
-                definitions.label(state.topic, option.option_id),
-                ProgressBar(total=1.0, completed=share, width=BAR_WIDTH),
-                Text(f"{share:4.0%}", justify="right"),
-                Text(f"{option.votes:,}", justify="right"),
-            )
-        voters = state.tally.voters
-        note = f"{voters:,} voter{'' if voters == 1 else 's'}"
+        return [definitions.heading(state), *board_parts(state.board)]
+    table = Table.grid(padding=(0, 2))
+    total = sum(option.votes for option in state.tally.options)
+    for option in state.tally.options:
+        share = option.votes / total if total else 0.0
+        table.add_row(
+            definitions.label(state.topic, option.option_id),
+            ProgressBar(total=1.0, completed=share, width=BAR_WIDTH),
+            Text(f"{share:4.0%}", justify="right"),
+            Text(f"{option.votes:,}", justify="right"),
+        )
+    voters = state.tally.voters
+    note = f"{voters:,} voter{'' if voters == 1 else 's'}"
     return [definitions.heading(state), table, Text(note + "\n", style="dim")]
 
 
@@ -145,6 +143,12 @@ def game_table(listed: catalog.GetGameResponse) -> RenderableType:
     game = listed.game
     parts: list[RenderableType] = [Text.assemble((game.title, "bold"), f"  {game.game_id}")]
     parts.extend(Text(f"pulse {p.pulse_id}: {', '.join(p.kinds)}", style="dim") for p in game.pulses)
+    parts.extend(
+        Text(f"metric {m.metric_id}{f' in {m.unit}' * bool(m.unit)}", style="dim") for m in game.metrics
+    )
+    parts.extend(Text(f"custom {c.custom_id}: {c.fold}", style="dim") for c in game.customs)
+    if game.audience:
+        parts.append(Text("audience", style="dim"))
     table = Table(box=None, header_style="dim")
     for column in ("topic", "stage", "asks", "options"):
         table.add_column(column)
@@ -153,7 +157,8 @@ def game_table(listed: catalog.GetGameResponse) -> RenderableType:
         for p in listed.polls
     ]
     rows += [
-        (f"board/{b.board_id}", b.stage, b.title, f"top {b.top or 10}, {_mode(b)}") for b in listed.boards
+        (f"board/{b.board_id}", b.stage, b.title, f"top {b.top or 10}, {_mode(b)}{_seasons(b)}")
+        for b in listed.boards
     ]
     for topic, stage, text, options in rows:
         name = _STAGES.get(stage, "?")
@@ -165,3 +170,7 @@ def game_table(listed: catalog.GetGameResponse) -> RenderableType:
 
 def _mode(board: catalog.Board) -> str:
     return catalog.BoardMode.Name(board.mode).removeprefix("BOARD_MODE_").lower()
+
+
+def _seasons(board: catalog.Board) -> str:
+    return f", anew every {board.season.every.ToTimedelta()}" if board.HasField("season") else ""

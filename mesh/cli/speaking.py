@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import json
 import re
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -20,8 +21,8 @@ T = TypeVar("T")
 GameOption = Annotated[str, typer.Option("--game", metavar="ID", help="The game.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)?\Z")
-_UNIT_S = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)?\Z")
+_UNIT_S = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
 def spoken(work: Coroutine[Any, Any, T]) -> T:
@@ -48,10 +49,10 @@ def on_mesh(address: str, work: Any) -> Any:
 
 
 def seconds_of(text: str) -> float:
-    """90, 90s, 2m, 1h as seconds. Raises MeshError."""
+    """90, 90s, 2m, 1h, 7d as seconds. Raises MeshError."""
     found = _DURATION.match(text)
     if not found:
-        raise MeshError(f"{text!r} is no duration; give for example 90s, 2m or 1h")
+        raise MeshError(f"{text!r} is no duration; give for example 90s, 2m, 1h or 7d")
     return float(found[1]) * _UNIT_S[found[2]]
 
 
@@ -69,3 +70,13 @@ def as_dict(message: Any) -> dict[str, Any]:
     from google.protobuf import json_format
 
     return json_format.MessageToDict(message)
+
+
+def say(message: Any, as_json: bool, human: Any) -> None:
+    """Prints an answer: as JSON, or `human`, a line or what rich can render."""
+    if as_json:
+        print(json.dumps(as_dict(message)))
+        return
+    from rich.console import Console
+
+    Console(highlight=False).print(human, soft_wrap=isinstance(human, str), markup=False)

@@ -15,7 +15,12 @@ from typing import Any
 
 import grpc.aio
 
-from grandstand.aggregate.v1.aggregate_pb2 import ReadRequest, ReadResponse
+from grandstand.aggregate.v1.aggregate_pb2 import (
+    ReadRequest,
+    ReadResponse,
+    ReadStandingRequest,
+    ReadStandingResponse,
+)
 from grandstand.aggregate.v1.aggregate_pb2_grpc import AggregateServiceStub
 from grandstand.catalog.v1 import catalog_pb2 as catalog
 from grandstand.catalog.v1.catalog_pb2_grpc import CatalogServiceStub
@@ -80,6 +85,28 @@ class Backend:
         """The topics' states, which include the events at `positions` (I6)."""
         request = ReadRequest(game_id=game_id, topics=topics, positions=positions)
         response: ReadResponse = await self._call(self._aggregate.Read, request)
+        return response
+
+    async def read_standing(
+        self,
+        game_id: str,
+        board_id: str,
+        actor_id: str,
+        *,
+        neighbours: int = 0,
+        positions: Iterable[Position] = (),
+        previous_season: bool = False,
+    ) -> ReadStandingResponse:
+        """Where the actor stands on a board, which includes the events at `positions` (I6)."""
+        request = ReadStandingRequest(
+            game_id=game_id,
+            board_id=board_id,
+            actor_id=actor_id,
+            neighbours=neighbours,
+            positions=positions,
+            previous_season=previous_season,
+        )
+        response: ReadStandingResponse = await self._call(self._aggregate.ReadStanding, request)
         return response
 
     async def _call(self, method: Any, request: Any) -> Any:

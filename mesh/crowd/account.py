@@ -63,6 +63,10 @@ class Summary:
     points_counted: int | None = None
     reactions_sent: int = 0
     reactions_acked: int = 0
+    presences_sent: int = 0
+    presences_acked: int = 0
+    measures_sent: int = 0
+    measures_acked: int = 0
     seen: int = 0
     resumed_publish: int = 0
     resumed_subscribe: int = 0

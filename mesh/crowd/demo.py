@@ -1,4 +1,4 @@
-"""The demo game: keeps the page alive with a poll that never stops, a leaderboard and a small crowd.
+"""The demo game: keeps the page alive with a poll that never stops, two leaderboards and a small crowd.
 
     python -m mesh.crowd.demo --edge 127.0.0.1:8080 --mesh 127.0.0.1:8081 [--game demo]
 
@@ -29,6 +29,10 @@ from mesh.crowd.fans import Fans
 PULSE = "reactions"
 KINDS = ("fire", "clap", "wow", "laugh", "heart")
 BOARD = "top"
+# Starts anew every SEASON_S.
+SPRINT = "sprint"
+SEASON_S = 60
+METRIC = "ack-delay"
 POLL_S = 120.0
 PAUSE_S = 8.0
 AGAIN_S = 2.0
@@ -80,25 +84,37 @@ class Demo:
             listed = catalog.GetGameResponse(
                 game=catalog.Game(game_id=self._game_id, title="Grandstand United against Rest of the World")
             )
-        pulse = next((pulse for pulse in listed.game.pulses if pulse.pulse_id == PULSE), None)
-        missing = [kind for kind in KINDS if pulse is None or kind not in pulse.kinds]
-        if missing:
-            if pulse is None:
-                pulse = listed.game.pulses.add(pulse_id=PULSE)
-            pulse.kinds.extend(missing)
+        if _complete(listed.game):
             await self._backend.define_game(listed.game)
             say(f"game {self._game_id} is defined")
-        if not any(board.board_id == BOARD for board in listed.boards):
-            await self._backend.open_board(
-                catalog.Board(
-                    game_id=self._game_id,
-                    board_id=BOARD,
-                    title="Top players",
-                    mode=catalog.BOARD_MODE_SUM,
-                    top=10,
-                )
-            )
+        for board in _boards(self._game_id):
+            if not any(board.board_id == there.board_id for there in listed.boards):
+                await self._backend.open_board(board)
         return listed
+
+
+def _complete(game: catalog.Game) -> bool:
+    """Adds to the game what the demo needs; true if anything was missing."""
+    pulse = next((pulse for pulse in game.pulses if pulse.pulse_id == PULSE), None)
+    kinds = [kind for kind in KINDS if pulse is None or kind not in pulse.kinds]
+    has_metric = any(metric.metric_id == METRIC for metric in game.metrics)
+    if not kinds and has_metric and game.audience:
+        return False
+    if kinds:
+        (pulse or game.pulses.add(pulse_id=PULSE)).kinds.extend(kinds)
+    if not has_metric:
+        game.metrics.add(metric_id=METRIC, unit="ms")
+    game.audience = True
+    return True
+
+
+def _boards(game_id: str) -> list[catalog.Board]:
+    """The newest comes first on the page: the one that lasts."""
+    mode = catalog.BOARD_MODE_SUM
+    sprint = catalog.Board(game_id=game_id, board_id=SPRINT, title="Player of the minute", mode=mode, top=3)
+    sprint.season.every.FromSeconds(SEASON_S)
+    sprint.season.starts_at.FromSeconds(0)  # on the full minute
+    return [sprint, catalog.Board(game_id=game_id, board_id=BOARD, title="Top players", mode=mode, top=10)]
 
 
 def say(line: str) -> None:
@@ -113,7 +129,15 @@ async def run(edge: str, mesh: str, game_id: str) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with open_channel(edge) as edge_channel, open_channel(mesh) as mesh_channel:
-        fans = Fans(edge_channel, game_id, pulse_id=PULSE, kinds=KINDS, board_id=BOARD, random=Random())
+        fans = Fans(
+            edge_channel,
+            game_id,
+            pulse_id=PULSE,
+            kinds=KINDS,
+            board_ids=(BOARD, SPRINT),
+            metric_id=METRIC,
+            random=Random(),
+        )
         demo = Demo(Backend(mesh_channel, patience_s=5.0), fans, game_id)
         tasks = [asyncio.create_task(demo.run()), asyncio.create_task(fans.run())]
         stopping = asyncio.create_task(stop.wait())

@@ -79,7 +79,7 @@ class Reader:
         if not event.actor_id:
             raise BadLineError("event.actorId: is empty; a recorded event names who acted")
         if event.WhichOneof("body") is None:
-            raise BadLineError("event: has no body; give a vote, a score or a reaction")
+            raise BadLineError("event: has no body; give a vote, a score, a reaction, ...")
         if event.origin_seq and self._came_before(event.origin_id, event.origin_seq):
             return None
         event.ClearField("origin_id")

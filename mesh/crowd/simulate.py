@@ -4,8 +4,7 @@ A run opens a poll and a board of its own, sets watchers and bots on them, and c
 results that includes every acked position (I6): `acked == counted`, or the difference is shown. It goes
 on while any service of the mesh is killed under it; streams come back by themselves.
 
-The bots of one kind share a rate (see `voters`). Reactions go to the game's first pulse, if it has one;
-others may react there too, so they are sent and acked but not proved.
+The bots of one kind share a rate (see `voters`). What else the crowd does is `beside`'s.
 """
 
 from __future__ import annotations
@@ -23,10 +22,11 @@ import grpc.aio
 
 from grandstand.aggregate.v1.aggregate_pb2 import TopicState
 from grandstand.catalog.v1 import catalog_pb2 as catalog
-from grandstand.event.v1.event_pb2 import Event, Position, Reaction, Score, Vote
+from grandstand.event.v1.event_pb2 import Event, Position, Score, Vote
 from grandstand.gateway.v1.gateway_pb2 import SubscribeRequest
 from mesh.client import Backend, ClientError, Receipt, open_channel
 from mesh.crowd.account import Plan, Progress, Summary
+from mesh.crowd.beside import Beside
 from mesh.crowd.latencies import Latencies
 from mesh.crowd.pace import Pacer
 from mesh.crowd.voters import Cast, Troupe, producers
@@ -38,7 +38,6 @@ STREAMS_PER_CONNECTION = 50
 VOTERS_MAX = 256
 # As many actors as a board can list, so that their points add up to all there are.
 SCORERS_MAX = 100
-REACTORS_MAX = 16
 OPENING_MAX = 32
 PROBES_MAX = 4
 READY_S = 30.0
@@ -68,6 +67,7 @@ class Simulation:
         self._troupes: list[Troupe] = []
         self._progress = Progress()
         self._game = catalog.Game()
+        self._beside = Beside(plan, self._game, self._random, self._run)
 
     async def run(self) -> Summary:
         """Raises ClientError when the mesh cannot be reached, or refuses the run's definitions."""
@@ -105,8 +105,15 @@ class Simulation:
             if error.code is not grpc.StatusCode.NOT_FOUND:
                 raise
             pulse = catalog.Pulse(pulse_id="reactions", kinds=["clap", "fire", "heart", "laugh", "wow"])
+            metric = catalog.Metric(metric_id="ack-delay", unit="ms")
             self._game = await backend.define_game(
-                catalog.Game(game_id=game_id, title="A simulated crowd", pulses=[pulse])
+                catalog.Game(
+                    game_id=game_id,
+                    title="A simulated crowd",
+                    pulses=[pulse],
+                    metrics=[metric],
+                    audience=True,
+                )
             )
         if not self._plan.poll_id:
             await backend.open_poll(poll_of(game_id, self._poll))
@@ -166,17 +173,16 @@ class Simulation:
         bots = max(1, min(plan.viewers, VOTERS_MAX, math.ceil(plan.rate)))
         voters = Troupe(producers(connections, bots, CLIENT), self._vote, self._note)
         scorers = Troupe(producers(connections, min(bots, SCORERS_MAX), CLIENT), self._score)
-        self._troupes = [voters, scorers]
-        shares = [1.0, plan.scores]
-        if self._game.pulses:
-            self._troupes.append(Troupe(producers(connections, min(bots, REACTORS_MAX), CLIENT), self._react))
-            shares.append(plan.reactions)
+        beside = self._beside = Beside(plan, self._game, self._random, self._run)
+        beside.join(connections, bots, CLIENT)
+        self._troupes = [voters, scorers, *beside.troupes.values()]
+        rates = [plan.rate, plan.rate * plan.scores, *beside.rates.values()]
         self._progress.stage = "sending"
         start_s = loop.time()
         until_s = start_s + (plan.seconds or math.inf)
         sending = [
-            asyncio.create_task(troupe.run(Pacer(plan.rate * share, start_s, self._random), until_s))
-            for troupe, share in zip(self._troupes, shares, strict=True)
+            asyncio.create_task(troupe.run(Pacer(rate, start_s, self._random), until_s))
+            for troupe, rate in zip(self._troupes, rates, strict=True)
         ]
         stopping = asyncio.create_task(self.stop.wait())
         await asyncio.wait([*sending, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -188,7 +194,7 @@ class Simulation:
     async def _settle(self, summary: Summary) -> None:
         self._progress.stage = "settling"
         await asyncio.gather(*(troupe.drain(DRAIN_S) for troupe in self._troupes))
-        voters, scorers, *others = self._troupes
+        voters, scorers, *_ = self._troupes
         votes = voters.account
         summary.sent, summary.acked, summary.unsettled = votes.sent, votes.acked, votes.unsettled
         summary.refused = dict(sum((t.account.refused for t in self._troupes), Counter()))
@@ -196,8 +202,9 @@ class Simulation:
         summary.held_back = voters.held_back
         summary.scores_sent, summary.scores_acked = scorers.account.sent, scorers.account.acked
         summary.points_acked = scorers.account.acked_units
-        for reactors in others:
-            summary.reactions_sent, summary.reactions_acked = reactors.account.sent, reactors.account.acked
+        for what, troupe in self._beside.troupes.items():
+            setattr(summary, f"{what}_sent", troupe.account.sent)
+            setattr(summary, f"{what}_acked", troupe.account.acked)
         summary.problems.extend(f"a session was lost: {t.lost}" for t in self._troupes if t.lost is not None)
 
     async def _prove(self, backend: Backend, summary: Summary) -> None:
@@ -279,11 +286,6 @@ class Simulation:
         points = self._random.randint(1, 10)
         score = Score(board_id=self._board, points=points)
         return Cast(Event(game_id=self._plan.game_id, actor_id=f"bot-{bot + 1}", score=score), points)
-
-    def _react(self, bot: int, number: int) -> Cast:
-        pulse = self._game.pulses[0]
-        reaction = Reaction(pulse_id=pulse.pulse_id, kind=self._random.choice(pulse.kinds))
-        return Cast(Event(game_id=self._plan.game_id, actor_id=f"bot-{bot + 1}", reaction=reaction))
 
     async def _report(self) -> None:
         loop = asyncio.get_running_loop()

@@ -27,6 +27,8 @@ _SERVED_BY: tuple[tuple[str, ServiceDescriptor], ...] = (
 _EDGE_SERVICES = ("GatewayService", "IngestService", "AggregateService")
 _EDGE_METHODS = ("CatalogService/GetGame",)
 """Defining, opening and closing is for a game's own backend, on the mesh listener."""
+_MESH_METHODS = ("AggregateService/ReadPartitions",)
+"""For operators."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ def services_of(cluster: str) -> tuple[str, ...]:
 
 def _rpc(cluster: str, method: MethodDescriptor) -> Rpc:
     service = method.containing_service
+    name = f"{service.name}/{method.name}"
     level = method.GetOptions().idempotency_level
     return Rpc(
         path=f"/{service.full_name}/{method.name}",
@@ -59,5 +62,5 @@ def _rpc(cluster: str, method: MethodDescriptor) -> Rpc:
         streams=method.client_streaming or method.server_streaming,
         client_streams=method.client_streaming,
         retryable=level in (MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT),
-        at_edge=service.name in _EDGE_SERVICES or f"{service.name}/{method.name}" in _EDGE_METHODS,
+        at_edge=name in _EDGE_METHODS or (service.name in _EDGE_SERVICES and name not in _MESH_METHODS),
     )

@@ -53,6 +53,7 @@ class Options:
     """What the user of `up` may choose."""
 
     ingest: int = 1
+    aggregate: int = 1
     gateway: int = 1
     host: str = LOOPBACK
     demo: bool = True
@@ -104,7 +105,7 @@ def service_names(options: Options) -> tuple[str, ...]:
     """The instances of Grandstand's own services."""
     return (
         *(f"ingest-{n}" for n in range(1, options.ingest + 1)),
-        "aggregate-1",
+        *(f"aggregate-{n}" for n in range(1, options.aggregate + 1)),
         *(f"gateway-{n}" for n in range(1, options.gateway + 1)),
         "notify-1",
     )

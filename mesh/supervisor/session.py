@@ -59,7 +59,9 @@ class Watcher:
 
 def run(request: Request, watcher: Watcher) -> None:
     """Runs a mesh until SIGINT, SIGTERM or SIGHUP; a second one ends it without grace. Raises MeshError."""
-    for name, count in (("--ingest", request.options.ingest), ("--gateway", request.options.gateway)):
+    options = request.options
+    replicas = {"--ingest": options.ingest, "--aggregate": options.aggregate, "--gateway": options.gateway}
+    for name, count in replicas.items():
         if not 1 <= count <= REPLICAS_MAX:
             raise MeshError(f"{name} {count} is outside 1 to {REPLICAS_MAX}")
     home = request.home

@@ -40,6 +40,16 @@ class AggregateServiceStub:
                 request_serializer=grandstand_dot_aggregate_dot_v1_dot_aggregate__pb2.ReadRequest.SerializeToString,
                 response_deserializer=grandstand_dot_aggregate_dot_v1_dot_aggregate__pb2.ReadResponse.FromString,
                 _registered_method=True)
+        self.ReadStanding = channel.unary_unary(
+                '/grandstand.aggregate.v1.AggregateService/ReadStanding',
+                request_serializer=grandstand_dot_aggregate_dot_v1_dot_aggregate__pb2.ReadStandingRequest.SerializeToString,
+                response_deserializer=grandstand_dot_aggregate_dot_v1_dot_aggregate__pb2.ReadStandingResponse.FromString,
+                _registered_method=True)
+        self.ReadPartitions = channel.unary_unary(
+                '/grandstand.aggregate.v1.AggregateService/ReadPartitions',
+                request_serializer=grandstand_dot_aggregate_dot_v1_dot_aggregate__pb2.ReadPartitionsRequest.SerializeToString,
+                response_deserializer=grandstand_dot_aggregate_dot_v1_dot_aggregate__pb2.ReadPartitionsResponse.FromString,
+                _registered_method=True)
 
 
 class AggregateServiceServicer:
@@ -56,6 +66,23 @@ class AggregateServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReadStanding(self, request, context):
+        """Where one actor stands on a board, and who is next to it. Given positions,
+        as Read. Retry freely. NOT_FOUND: an unknown game or board; an actor
+        without a score is no error, its standing is unset.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadPartitions(self, request, context):
+        """How far the folding of each partition is, and who does it. For operators;
+        served on the mesh listener only. Retry freely.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AggregateServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -63,6 +90,16 @@ def add_AggregateServiceServicer_to_server(servicer, server):
                     servicer.Read,
                     request_deserializer=grandstand_dot_aggregate_dot_v1_dot_aggregate__pb2.ReadRequest.FromString,
                     response_serializer=grandstand_dot_aggregate_dot_v1_dot_aggregate__pb2.ReadResponse.SerializeToString,
+            ),
+            'ReadStanding': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadStanding,
+                    request_deserializer=grandstand_dot_aggregate_dot_v1_dot_aggregate__pb2.ReadStandingRequest.FromString,
+                    response_serializer=grandstand_dot_aggregate_dot_v1_dot_aggregate__pb2.ReadStandingResponse.SerializeToString,
+            ),
+            'ReadPartitions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadPartitions,
+                    request_deserializer=grandstand_dot_aggregate_dot_v1_dot_aggregate__pb2.ReadPartitionsRequest.FromString,
+                    response_serializer=grandstand_dot_aggregate_dot_v1_dot_aggregate__pb2.ReadPartitionsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -93,6 +130,60 @@ class AggregateService:
             '/grandstand.aggregate.v1.AggregateService/Read',
             grandstand_dot_aggregate_dot_v1_dot_aggregate__pb2.ReadRequest.SerializeToString,
             grandstand_dot_aggregate_dot_v1_dot_aggregate__pb2.ReadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadStanding(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/grandstand.aggregate.v1.AggregateService/ReadStanding',
+            grandstand_dot_aggregate_dot_v1_dot_aggregate__pb2.ReadStandingRequest.SerializeToString,
+            grandstand_dot_aggregate_dot_v1_dot_aggregate__pb2.ReadStandingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadPartitions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/grandstand.aggregate.v1.AggregateService/ReadPartitions',
+            grandstand_dot_aggregate_dot_v1_dot_aggregate__pb2.ReadPartitionsRequest.SerializeToString,
+            grandstand_dot_aggregate_dot_v1_dot_aggregate__pb2.ReadPartitionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -24,9 +24,10 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from grandstand.event.v1 import event_pb2 as grandstand_dot_event_dot_v1_dot_event__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#grandstand/catalog/v1/catalog.proto\x12\x15grandstand.catalog.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x83\x01\n\x04Game\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\x12\x14\n\x05title\x18\x02 \x01(\tR\x05title\x12\x16\n\x06spread\x18\x03 \x01(\rR\x06spread\x12\x34\n\x06pulses\x18\x04 \x03(\x0b\x32\x1c.grandstand.catalog.v1.PulseR\x06pulses\"8\n\x05Pulse\x12\x19\n\x08pulse_id\x18\x01 \x01(\tR\x07pulseId\x12\x14\n\x05kinds\x18\x02 \x03(\tR\x05kinds\"\x8d\x03\n\x04Poll\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\x12\x17\n\x07poll_id\x18\x02 \x01(\tR\x06pollId\x12\x1a\n\x08question\x18\x03 \x01(\tR\x08question\x12;\n\x07options\x18\x04 \x03(\x0b\x32!.grandstand.catalog.v1.PollOptionR\x07options\x12\x1e\n\nchangeable\x18\x05 \x01(\x08R\nchangeable\x12\x34\n\x08open_for\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationR\x07openFor\x12\x32\n\x05stage\x18\n \x01(\x0e\x32\x1c.grandstand.catalog.v1.StageR\x05stage\x12\x37\n\topened_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08openedAt\x12\x37\n\tcloses_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08\x63losesAt\"?\n\nPollOption\x12\x1b\n\toption_id\x18\x01 \x01(\tR\x08optionId\x12\x14\n\x05label\x18\x02 \x01(\tR\x05label\"\xf5\x02\n\x05\x42oard\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\x12\x19\n\x08\x62oard_id\x18\x02 \x01(\tR\x07\x62oardId\x12\x14\n\x05title\x18\x03 \x01(\tR\x05title\x12\x34\n\x04mode\x18\x04 \x01(\x0e\x32 .grandstand.catalog.v1.BoardModeR\x04mode\x12\x10\n\x03top\x18\x05 \x01(\rR\x03top\x12\x34\n\x08open_for\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationR\x07openFor\x12\x32\n\x05stage\x18\n \x01(\x0e\x32\x1c.grandstand.catalog.v1.StageR\x05stage\x12\x37\n\topened_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08openedAt\x12\x37\n\tcloses_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08\x63losesAt\"D\n\x11\x44\x65\x66ineGameRequest\x12/\n\x04game\x18\x01 \x01(\x0b\x32\x1b.grandstand.catalog.v1.GameR\x04game\"E\n\x12\x44\x65\x66ineGameResponse\x12/\n\x04game\x18\x01 \x01(\x0b\x32\x1b.grandstand.catalog.v1.GameR\x04game\")\n\x0eGetGameRequest\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\"\xab\x01\n\x0fGetGameResponse\x12/\n\x04game\x18\x01 \x01(\x0b\x32\x1b.grandstand.catalog.v1.GameR\x04game\x12\x31\n\x05polls\x18\x02 \x03(\x0b\x32\x1b.grandstand.catalog.v1.PollR\x05polls\x12\x34\n\x06\x62oards\x18\x03 \x03(\x0b\x32\x1c.grandstand.catalog.v1.BoardR\x06\x62oards\"B\n\x0fOpenPollRequest\x12/\n\x04poll\x18\x01 \x01(\x0b\x32\x1b.grandstand.catalog.v1.PollR\x04poll\"C\n\x10OpenPollResponse\x12/\n\x04poll\x18\x01 \x01(\x0b\x32\x1b.grandstand.catalog.v1.PollR\x04poll\"D\n\x10\x43losePollRequest\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\x12\x17\n\x07poll_id\x18\x02 \x01(\tR\x06pollId\"D\n\x11\x43losePollResponse\x12/\n\x04poll\x18\x01 \x01(\x0b\x32\x1b.grandstand.catalog.v1.PollR\x04poll\"F\n\x10OpenBoardRequest\x12\x32\n\x05\x62oard\x18\x01 \x01(\x0b\x32\x1c.grandstand.catalog.v1.BoardR\x05\x62oard\"G\n\x11OpenBoardResponse\x12\x32\n\x05\x62oard\x18\x01 \x01(\x0b\x32\x1c.grandstand.catalog.v1.BoardR\x05\x62oard\"G\n\x11\x43loseBoardRequest\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\x12\x19\n\x08\x62oard_id\x18\x02 \x01(\tR\x07\x62oardId\"H\n\x12\x43loseBoardResponse\x12\x32\n\x05\x62oard\x18\x01 \x01(\x0b\x32\x1c.grandstand.catalog.v1.BoardR\x05\x62oard*R\n\x05Stage\x12\x15\n\x11STAGE_UNSPECIFIED\x10\x00\x12\x0e\n\nSTAGE_OPEN\x10\x01\x12\x10\n\x0cSTAGE_CLOSED\x10\x02\x12\x10\n\x0cSTAGE_SEALED\x10\x03*|\n\tBoardMode\x12\x1a\n\x16\x42OARD_MODE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x42OARD_MODE_BEST\x10\x01\x12\x13\n\x0f\x42OARD_MODE_LAST\x10\x02\x12\x12\n\x0e\x42OARD_MODE_SUM\x10\x03\x12\x15\n\x11\x42OARD_MODE_LOWEST\x10\x04\x32\xd2\x04\n\x0e\x43\x61talogService\x12\x61\n\nDefineGame\x12(.grandstand.catalog.v1.DefineGameRequest\x1a).grandstand.catalog.v1.DefineGameResponse\x12]\n\x07GetGame\x12%.grandstand.catalog.v1.GetGameRequest\x1a&.grandstand.catalog.v1.GetGameResponse\"\x03\x90\x02\x01\x12[\n\x08OpenPoll\x12&.grandstand.catalog.v1.OpenPollRequest\x1a\'.grandstand.catalog.v1.OpenPollResponse\x12^\n\tClosePoll\x12\'.grandstand.catalog.v1.ClosePollRequest\x1a(.grandstand.catalog.v1.ClosePollResponse\x12^\n\tOpenBoard\x12\'.grandstand.catalog.v1.OpenBoardRequest\x1a(.grandstand.catalog.v1.OpenBoardResponse\x12\x61\n\nCloseBoard\x12(.grandstand.catalog.v1.CloseBoardRequest\x1a).grandstand.catalog.v1.CloseBoardResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#grandstand/catalog/v1/catalog.proto\x12\x15grandstand.catalog.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fgrandstand/event/v1/event.proto\"\x96\x02\n\x04Game\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\x12\x14\n\x05title\x18\x02 \x01(\tR\x05title\x12\x16\n\x06spread\x18\x03 \x01(\rR\x06spread\x12\x34\n\x06pulses\x18\x04 \x03(\x0b\x32\x1c.grandstand.catalog.v1.PulseR\x06pulses\x12\x37\n\x07metrics\x18\x05 \x03(\x0b\x32\x1d.grandstand.catalog.v1.MetricR\x07metrics\x12\x1a\n\x08\x61udience\x18\x06 \x01(\x08R\x08\x61udience\x12<\n\x07\x63ustoms\x18\x07 \x03(\x0b\x32\".grandstand.catalog.v1.CustomTopicR\x07\x63ustoms\"9\n\x06Metric\x12\x1b\n\tmetric_id\x18\x01 \x01(\tR\x08metricId\x12\x12\n\x04unit\x18\x02 \x01(\tR\x04unit\"V\n\x0b\x43ustomTopic\x12\x1b\n\tcustom_id\x18\x01 \x01(\tR\x08\x63ustomId\x12\x12\n\x04\x66old\x18\x02 \x01(\tR\x04\x66old\x12\x16\n\x06\x63onfig\x18\x03 \x01(\x0cR\x06\x63onfig\"8\n\x05Pulse\x12\x19\n\x08pulse_id\x18\x01 \x01(\tR\x07pulseId\x12\x14\n\x05kinds\x18\x02 \x03(\tR\x05kinds\"\xcd\x03\n\x04Poll\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\x12\x17\n\x07poll_id\x18\x02 \x01(\tR\x06pollId\x12\x1a\n\x08question\x18\x03 \x01(\tR\x08question\x12;\n\x07options\x18\x04 \x03(\x0b\x32!.grandstand.catalog.v1.PollOptionR\x07options\x12\x1e\n\nchangeable\x18\x05 \x01(\x08R\nchangeable\x12\x34\n\x08open_for\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationR\x07openFor\x12\x1f\n\x0b\x63hoices_max\x18\x07 \x01(\rR\nchoicesMax\x12\x1d\n\nweight_max\x18\x08 \x01(\rR\tweightMax\x12\x32\n\x05stage\x18\n \x01(\x0e\x32\x1c.grandstand.catalog.v1.StageR\x05stage\x12\x37\n\topened_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08openedAt\x12\x37\n\tcloses_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08\x63losesAt\"?\n\nPollOption\x12\x1b\n\toption_id\x18\x01 \x01(\tR\x08optionId\x12\x14\n\x05label\x18\x02 \x01(\tR\x05label\"\xac\x03\n\x05\x42oard\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\x12\x19\n\x08\x62oard_id\x18\x02 \x01(\tR\x07\x62oardId\x12\x14\n\x05title\x18\x03 \x01(\tR\x05title\x12\x34\n\x04mode\x18\x04 \x01(\x0e\x32 .grandstand.catalog.v1.BoardModeR\x04mode\x12\x10\n\x03top\x18\x05 \x01(\rR\x03top\x12\x34\n\x08open_for\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationR\x07openFor\x12\x35\n\x06season\x18\x07 \x01(\x0b\x32\x1d.grandstand.catalog.v1.SeasonR\x06season\x12\x32\n\x05stage\x18\n \x01(\x0e\x32\x1c.grandstand.catalog.v1.StageR\x05stage\x12\x37\n\topened_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08openedAt\x12\x37\n\tcloses_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08\x63losesAt\"r\n\x06Season\x12/\n\x05\x65very\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationR\x05\x65very\x12\x37\n\tstarts_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08startsAt\"D\n\x11\x44\x65\x66ineGameRequest\x12/\n\x04game\x18\x01 \x01(\x0b\x32\x1b.grandstand.catalog.v1.GameR\x04game\"\x83\x01\n\x12\x44\x65\x66ineGameResponse\x12/\n\x04game\x18\x01 \x01(\x0b\x32\x1b.grandstand.catalog.v1.GameR\x04game\x12<\n\napplied_at\x18\x02 \x03(\x0b\x32\x1d.grandstand.event.v1.PositionR\tappliedAt\")\n\x0eGetGameRequest\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\"\xab\x01\n\x0fGetGameResponse\x12/\n\x04game\x18\x01 \x01(\x0b\x32\x1b.grandstand.catalog.v1.GameR\x04game\x12\x31\n\x05polls\x18\x02 \x03(\x0b\x32\x1b.grandstand.catalog.v1.PollR\x05polls\x12\x34\n\x06\x62oards\x18\x03 \x03(\x0b\x32\x1c.grandstand.catalog.v1.BoardR\x06\x62oards\"B\n\x0fOpenPollRequest\x12/\n\x04poll\x18\x01 \x01(\x0b\x32\x1b.grandstand.catalog.v1.PollR\x04poll\"\x81\x01\n\x10OpenPollResponse\x12/\n\x04poll\x18\x01 \x01(\x0b\x32\x1b.grandstand.catalog.v1.PollR\x04poll\x12<\n\napplied_at\x18\x02 \x03(\x0b\x32\x1d.grandstand.event.v1.PositionR\tappliedAt\"D\n\x10\x43losePollRequest\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\x12\x17\n\x07poll_id\x18\x02 \x01(\tR\x06pollId\"D\n\x11\x43losePollResponse\x12/\n\x04poll\x18\x01 \x01(\x0b\x32\x1b.grandstand.catalog.v1.PollR\x04poll\"F\n\x10OpenBoardRequest\x12\x32\n\x05\x62oard\x18\x01 \x01(\x0b\x32\x1c.grandstand.catalog.v1.BoardR\x05\x62oard\"\x85\x01\n\x11OpenBoardResponse\x12\x32\n\x05\x62oard\x18\x01 \x01(\x0b\x32\x1c.grandstand.catalog.v1.BoardR\x05\x62oard\x12<\n\napplied_at\x18\x02 \x03(\x0b\x32\x1d.grandstand.event.v1.PositionR\tappliedAt\"G\n\x11\x43loseBoardRequest\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\x12\x19\n\x08\x62oard_id\x18\x02 \x01(\tR\x07\x62oardId\"H\n\x12\x43loseBoardResponse\x12\x32\n\x05\x62oard\x18\x01 \x01(\x0b\x32\x1c.grandstand.catalog.v1.BoardR\x05\x62oard*R\n\x05Stage\x12\x15\n\x11STAGE_UNSPECIFIED\x10\x00\x12\x0e\n\nSTAGE_OPEN\x10\x01\x12\x10\n\x0cSTAGE_CLOSED\x10\x02\x12\x10\n\x0cSTAGE_SEALED\x10\x03*|\n\tBoardMode\x12\x1a\n\x16\x42OARD_MODE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x42OARD_MODE_BEST\x10\x01\x12\x13\n\x0f\x42OARD_MODE_LAST\x10\x02\x12\x12\n\x0e\x42OARD_MODE_SUM\x10\x03\x12\x15\n\x11\x42OARD_MODE_LOWEST\x10\x04\x32\xd2\x04\n\x0e\x43\x61talogService\x12\x61\n\nDefineGame\x12(.grandstand.catalog.v1.DefineGameRequest\x1a).grandstand.catalog.v1.DefineGameResponse\x12]\n\x07GetGame\x12%.grandstand.catalog.v1.GetGameRequest\x1a&.grandstand.catalog.v1.GetGameResponse\"\x03\x90\x02\x01\x12[\n\x08OpenPoll\x12&.grandstand.catalog.v1.OpenPollRequest\x1a\'.grandstand.catalog.v1.OpenPollResponse\x12^\n\tClosePoll\x12\'.grandstand.catalog.v1.ClosePollRequest\x1a(.grandstand.catalog.v1.ClosePollResponse\x12^\n\tOpenBoard\x12\'.grandstand.catalog.v1.OpenBoardRequest\x1a(.grandstand.catalog.v1.OpenBoardResponse\x12\x61\n\nCloseBoard\x12(.grandstand.catalog.v1.CloseBoardRequest\x1a).grandstand.catalog.v1.CloseBoardResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,44 +36,50 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CATALOGSERVICE'].methods_by_name['GetGame']._loaded_options = None
   _globals['_CATALOGSERVICE'].methods_by_name['GetGame']._serialized_options = b'\220\002\001'
-  _globals['_STAGE']._serialized_start=2087
-  _globals['_STAGE']._serialized_end=2169
-  _globals['_BOARDMODE']._serialized_start=2171
-  _globals['_BOARDMODE']._serialized_end=2295
-  _globals['_GAME']._serialized_start=128
-  _globals['_GAME']._serialized_end=259
-  _globals['_PULSE']._serialized_start=261
-  _globals['_PULSE']._serialized_end=317
-  _globals['_POLL']._serialized_start=320
-  _globals['_POLL']._serialized_end=717
-  _globals['_POLLOPTION']._serialized_start=719
-  _globals['_POLLOPTION']._serialized_end=782
-  _globals['_BOARD']._serialized_start=785
-  _globals['_BOARD']._serialized_end=1158
-  _globals['_DEFINEGAMEREQUEST']._serialized_start=1160
-  _globals['_DEFINEGAMEREQUEST']._serialized_end=1228
-  _globals['_DEFINEGAMERESPONSE']._serialized_start=1230
-  _globals['_DEFINEGAMERESPONSE']._serialized_end=1299
-  _globals['_GETGAMEREQUEST']._serialized_start=1301
-  _globals['_GETGAMEREQUEST']._serialized_end=1342
-  _globals['_GETGAMERESPONSE']._serialized_start=1345
-  _globals['_GETGAMERESPONSE']._serialized_end=1516
-  _globals['_OPENPOLLREQUEST']._serialized_start=1518
-  _globals['_OPENPOLLREQUEST']._serialized_end=1584
-  _globals['_OPENPOLLRESPONSE']._serialized_start=1586
-  _globals['_OPENPOLLRESPONSE']._serialized_end=1653
-  _globals['_CLOSEPOLLREQUEST']._serialized_start=1655
-  _globals['_CLOSEPOLLREQUEST']._serialized_end=1723
-  _globals['_CLOSEPOLLRESPONSE']._serialized_start=1725
-  _globals['_CLOSEPOLLRESPONSE']._serialized_end=1793
-  _globals['_OPENBOARDREQUEST']._serialized_start=1795
-  _globals['_OPENBOARDREQUEST']._serialized_end=1865
-  _globals['_OPENBOARDRESPONSE']._serialized_start=1867
-  _globals['_OPENBOARDRESPONSE']._serialized_end=1938
-  _globals['_CLOSEBOARDREQUEST']._serialized_start=1940
-  _globals['_CLOSEBOARDREQUEST']._serialized_end=2011
-  _globals['_CLOSEBOARDRESPONSE']._serialized_start=2013
-  _globals['_CLOSEBOARDRESPONSE']._serialized_end=2085
-  _globals['_CATALOGSERVICE']._serialized_start=2298
-  _globals['_CATALOGSERVICE']._serialized_end=2892
+  _globals['_STAGE']._serialized_start=2838
+  _globals['_STAGE']._serialized_end=2920
+  _globals['_BOARDMODE']._serialized_start=2922
+  _globals['_BOARDMODE']._serialized_end=3046
+  _globals['_GAME']._serialized_start=161
+  _globals['_GAME']._serialized_end=439
+  _globals['_METRIC']._serialized_start=441
+  _globals['_METRIC']._serialized_end=498
+  _globals['_CUSTOMTOPIC']._serialized_start=500
+  _globals['_CUSTOMTOPIC']._serialized_end=586
+  _globals['_PULSE']._serialized_start=588
+  _globals['_PULSE']._serialized_end=644
+  _globals['_POLL']._serialized_start=647
+  _globals['_POLL']._serialized_end=1108
+  _globals['_POLLOPTION']._serialized_start=1110
+  _globals['_POLLOPTION']._serialized_end=1173
+  _globals['_BOARD']._serialized_start=1176
+  _globals['_BOARD']._serialized_end=1604
+  _globals['_SEASON']._serialized_start=1606
+  _globals['_SEASON']._serialized_end=1720
+  _globals['_DEFINEGAMEREQUEST']._serialized_start=1722
+  _globals['_DEFINEGAMEREQUEST']._serialized_end=1790
+  _globals['_DEFINEGAMERESPONSE']._serialized_start=1793
+  _globals['_DEFINEGAMERESPONSE']._serialized_end=1924
+  _globals['_GETGAMEREQUEST']._serialized_start=1926
+  _globals['_GETGAMEREQUEST']._serialized_end=1967
+  _globals['_GETGAMERESPONSE']._serialized_start=1970
+  _globals['_GETGAMERESPONSE']._serialized_end=2141
+  _globals['_OPENPOLLREQUEST']._serialized_start=2143
+  _globals['_OPENPOLLREQUEST']._serialized_end=2209
+  _globals['_OPENPOLLRESPONSE']._serialized_start=2212
+  _globals['_OPENPOLLRESPONSE']._serialized_end=2341
+  _globals['_CLOSEPOLLREQUEST']._serialized_start=2343
+  _globals['_CLOSEPOLLREQUEST']._serialized_end=2411
+  _globals['_CLOSEPOLLRESPONSE']._serialized_start=2413
+  _globals['_CLOSEPOLLRESPONSE']._serialized_end=2481
+  _globals['_OPENBOARDREQUEST']._serialized_start=2483
+  _globals['_OPENBOARDREQUEST']._serialized_end=2553
+  _globals['_OPENBOARDRESPONSE']._serialized_start=2556
+  _globals['_OPENBOARDRESPONSE']._serialized_end=2689
+  _globals['_CLOSEBOARDREQUEST']._serialized_start=2691
+  _globals['_CLOSEBOARDREQUEST']._serialized_end=2762
+  _globals['_CLOSEBOARDRESPONSE']._serialized_start=2764
+  _globals['_CLOSEBOARDRESPONSE']._serialized_end=2836
+  _globals['_CATALOGSERVICE']._serialized_start=3049
+  _globals['_CATALOGSERVICE']._serialized_end=3643
 # @@protoc_insertion_point(module_scope)

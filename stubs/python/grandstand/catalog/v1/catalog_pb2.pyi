@@ -2,6 +2,7 @@ import datetime
 
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from grandstand.event.v1 import event_pb2 as _event_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -36,16 +37,40 @@ BOARD_MODE_SUM: BoardMode
 BOARD_MODE_LOWEST: BoardMode
 
 class Game(_message.Message):
-    __slots__ = ("game_id", "title", "spread", "pulses")
+    __slots__ = ("game_id", "title", "spread", "pulses", "metrics", "audience", "customs")
     GAME_ID_FIELD_NUMBER: _ClassVar[int]
     TITLE_FIELD_NUMBER: _ClassVar[int]
     SPREAD_FIELD_NUMBER: _ClassVar[int]
     PULSES_FIELD_NUMBER: _ClassVar[int]
+    METRICS_FIELD_NUMBER: _ClassVar[int]
+    AUDIENCE_FIELD_NUMBER: _ClassVar[int]
+    CUSTOMS_FIELD_NUMBER: _ClassVar[int]
     game_id: str
     title: str
     spread: int
     pulses: _containers.RepeatedCompositeFieldContainer[Pulse]
-    def __init__(self, game_id: _Optional[str] = ..., title: _Optional[str] = ..., spread: _Optional[int] = ..., pulses: _Optional[_Iterable[_Union[Pulse, _Mapping]]] = ...) -> None: ...
+    metrics: _containers.RepeatedCompositeFieldContainer[Metric]
+    audience: bool
+    customs: _containers.RepeatedCompositeFieldContainer[CustomTopic]
+    def __init__(self, game_id: _Optional[str] = ..., title: _Optional[str] = ..., spread: _Optional[int] = ..., pulses: _Optional[_Iterable[_Union[Pulse, _Mapping]]] = ..., metrics: _Optional[_Iterable[_Union[Metric, _Mapping]]] = ..., audience: _Optional[bool] = ..., customs: _Optional[_Iterable[_Union[CustomTopic, _Mapping]]] = ...) -> None: ...
+
+class Metric(_message.Message):
+    __slots__ = ("metric_id", "unit")
+    METRIC_ID_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    metric_id: str
+    unit: str
+    def __init__(self, metric_id: _Optional[str] = ..., unit: _Optional[str] = ...) -> None: ...
+
+class CustomTopic(_message.Message):
+    __slots__ = ("custom_id", "fold", "config")
+    CUSTOM_ID_FIELD_NUMBER: _ClassVar[int]
+    FOLD_FIELD_NUMBER: _ClassVar[int]
+    CONFIG_FIELD_NUMBER: _ClassVar[int]
+    custom_id: str
+    fold: str
+    config: bytes
+    def __init__(self, custom_id: _Optional[str] = ..., fold: _Optional[str] = ..., config: _Optional[bytes] = ...) -> None: ...
 
 class Pulse(_message.Message):
     __slots__ = ("pulse_id", "kinds")
@@ -56,13 +81,15 @@ class Pulse(_message.Message):
     def __init__(self, pulse_id: _Optional[str] = ..., kinds: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Poll(_message.Message):
-    __slots__ = ("game_id", "poll_id", "question", "options", "changeable", "open_for", "stage", "opened_at", "closes_at")
+    __slots__ = ("game_id", "poll_id", "question", "options", "changeable", "open_for", "choices_max", "weight_max", "stage", "opened_at", "closes_at")
     GAME_ID_FIELD_NUMBER: _ClassVar[int]
     POLL_ID_FIELD_NUMBER: _ClassVar[int]
     QUESTION_FIELD_NUMBER: _ClassVar[int]
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
     CHANGEABLE_FIELD_NUMBER: _ClassVar[int]
     OPEN_FOR_FIELD_NUMBER: _ClassVar[int]
+    CHOICES_MAX_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_MAX_FIELD_NUMBER: _ClassVar[int]
     STAGE_FIELD_NUMBER: _ClassVar[int]
     OPENED_AT_FIELD_NUMBER: _ClassVar[int]
     CLOSES_AT_FIELD_NUMBER: _ClassVar[int]
@@ -72,10 +99,12 @@ class Poll(_message.Message):
     options: _containers.RepeatedCompositeFieldContainer[PollOption]
     changeable: bool
     open_for: _duration_pb2.Duration
+    choices_max: int
+    weight_max: int
     stage: Stage
     opened_at: _timestamp_pb2.Timestamp
     closes_at: _timestamp_pb2.Timestamp
-    def __init__(self, game_id: _Optional[str] = ..., poll_id: _Optional[str] = ..., question: _Optional[str] = ..., options: _Optional[_Iterable[_Union[PollOption, _Mapping]]] = ..., changeable: _Optional[bool] = ..., open_for: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., stage: _Optional[_Union[Stage, str]] = ..., opened_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., closes_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    def __init__(self, game_id: _Optional[str] = ..., poll_id: _Optional[str] = ..., question: _Optional[str] = ..., options: _Optional[_Iterable[_Union[PollOption, _Mapping]]] = ..., changeable: _Optional[bool] = ..., open_for: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., choices_max: _Optional[int] = ..., weight_max: _Optional[int] = ..., stage: _Optional[_Union[Stage, str]] = ..., opened_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., closes_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class PollOption(_message.Message):
     __slots__ = ("option_id", "label")
@@ -86,13 +115,14 @@ class PollOption(_message.Message):
     def __init__(self, option_id: _Optional[str] = ..., label: _Optional[str] = ...) -> None: ...
 
 class Board(_message.Message):
-    __slots__ = ("game_id", "board_id", "title", "mode", "top", "open_for", "stage", "opened_at", "closes_at")
+    __slots__ = ("game_id", "board_id", "title", "mode", "top", "open_for", "season", "stage", "opened_at", "closes_at")
     GAME_ID_FIELD_NUMBER: _ClassVar[int]
     BOARD_ID_FIELD_NUMBER: _ClassVar[int]
     TITLE_FIELD_NUMBER: _ClassVar[int]
     MODE_FIELD_NUMBER: _ClassVar[int]
     TOP_FIELD_NUMBER: _ClassVar[int]
     OPEN_FOR_FIELD_NUMBER: _ClassVar[int]
+    SEASON_FIELD_NUMBER: _ClassVar[int]
     STAGE_FIELD_NUMBER: _ClassVar[int]
     OPENED_AT_FIELD_NUMBER: _ClassVar[int]
     CLOSES_AT_FIELD_NUMBER: _ClassVar[int]
@@ -102,10 +132,19 @@ class Board(_message.Message):
     mode: BoardMode
     top: int
     open_for: _duration_pb2.Duration
+    season: Season
     stage: Stage
     opened_at: _timestamp_pb2.Timestamp
     closes_at: _timestamp_pb2.Timestamp
-    def __init__(self, game_id: _Optional[str] = ..., board_id: _Optional[str] = ..., title: _Optional[str] = ..., mode: _Optional[_Union[BoardMode, str]] = ..., top: _Optional[int] = ..., open_for: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., stage: _Optional[_Union[Stage, str]] = ..., opened_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., closes_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    def __init__(self, game_id: _Optional[str] = ..., board_id: _Optional[str] = ..., title: _Optional[str] = ..., mode: _Optional[_Union[BoardMode, str]] = ..., top: _Optional[int] = ..., open_for: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., season: _Optional[_Union[Season, _Mapping]] = ..., stage: _Optional[_Union[Stage, str]] = ..., opened_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., closes_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class Season(_message.Message):
+    __slots__ = ("every", "starts_at")
+    EVERY_FIELD_NUMBER: _ClassVar[int]
+    STARTS_AT_FIELD_NUMBER: _ClassVar[int]
+    every: _duration_pb2.Duration
+    starts_at: _timestamp_pb2.Timestamp
+    def __init__(self, every: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., starts_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class DefineGameRequest(_message.Message):
     __slots__ = ("game",)
@@ -114,10 +153,12 @@ class DefineGameRequest(_message.Message):
     def __init__(self, game: _Optional[_Union[Game, _Mapping]] = ...) -> None: ...
 
 class DefineGameResponse(_message.Message):
-    __slots__ = ("game",)
+    __slots__ = ("game", "applied_at")
     GAME_FIELD_NUMBER: _ClassVar[int]
+    APPLIED_AT_FIELD_NUMBER: _ClassVar[int]
     game: Game
-    def __init__(self, game: _Optional[_Union[Game, _Mapping]] = ...) -> None: ...
+    applied_at: _containers.RepeatedCompositeFieldContainer[_event_pb2.Position]
+    def __init__(self, game: _Optional[_Union[Game, _Mapping]] = ..., applied_at: _Optional[_Iterable[_Union[_event_pb2.Position, _Mapping]]] = ...) -> None: ...
 
 class GetGameRequest(_message.Message):
     __slots__ = ("game_id",)
@@ -142,10 +183,12 @@ class OpenPollRequest(_message.Message):
     def __init__(self, poll: _Optional[_Union[Poll, _Mapping]] = ...) -> None: ...
 
 class OpenPollResponse(_message.Message):
-    __slots__ = ("poll",)
+    __slots__ = ("poll", "applied_at")
     POLL_FIELD_NUMBER: _ClassVar[int]
+    APPLIED_AT_FIELD_NUMBER: _ClassVar[int]
     poll: Poll
-    def __init__(self, poll: _Optional[_Union[Poll, _Mapping]] = ...) -> None: ...
+    applied_at: _containers.RepeatedCompositeFieldContainer[_event_pb2.Position]
+    def __init__(self, poll: _Optional[_Union[Poll, _Mapping]] = ..., applied_at: _Optional[_Iterable[_Union[_event_pb2.Position, _Mapping]]] = ...) -> None: ...
 
 class ClosePollRequest(_message.Message):
     __slots__ = ("game_id", "poll_id")
@@ -168,10 +211,12 @@ class OpenBoardRequest(_message.Message):
     def __init__(self, board: _Optional[_Union[Board, _Mapping]] = ...) -> None: ...
 
 class OpenBoardResponse(_message.Message):
-    __slots__ = ("board",)
+    __slots__ = ("board", "applied_at")
     BOARD_FIELD_NUMBER: _ClassVar[int]
+    APPLIED_AT_FIELD_NUMBER: _ClassVar[int]
     board: Board
-    def __init__(self, board: _Optional[_Union[Board, _Mapping]] = ...) -> None: ...
+    applied_at: _containers.RepeatedCompositeFieldContainer[_event_pb2.Position]
+    def __init__(self, board: _Optional[_Union[Board, _Mapping]] = ..., applied_at: _Optional[_Iterable[_Union[_event_pb2.Position, _Mapping]]] = ...) -> None: ...
 
 class CloseBoardRequest(_message.Message):
     __slots__ = ("game_id", "board_id")

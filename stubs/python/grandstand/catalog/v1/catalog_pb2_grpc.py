@@ -86,8 +86,10 @@ class CatalogServiceServicer:
     """
 
     def DefineGame(self, request, context):
-        """Creates a game or replaces its title and pulses. A game's spread is fixed
-        while it has topics: FAILED_PRECONDITION.
+        """Creates a game, or changes its title and adds to its pulses, kinds,
+        metrics and custom topics. What counts already cannot be taken away or
+        altered, nor the spread of a game that has topics: FAILED_PRECONDITION.
+        A change holds from `applied_at` in the event stream on, never half.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -1,4 +1,5 @@
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
@@ -6,8 +7,17 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class PresenceState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PRESENCE_STATE_UNSPECIFIED: _ClassVar[PresenceState]
+    PRESENCE_STATE_HERE: _ClassVar[PresenceState]
+    PRESENCE_STATE_GONE: _ClassVar[PresenceState]
+PRESENCE_STATE_UNSPECIFIED: PresenceState
+PRESENCE_STATE_HERE: PresenceState
+PRESENCE_STATE_GONE: PresenceState
+
 class Event(_message.Message):
-    __slots__ = ("origin_seq", "origin_id", "game_id", "actor_id", "vote", "score", "reaction")
+    __slots__ = ("origin_seq", "origin_id", "game_id", "actor_id", "vote", "score", "reaction", "presence", "measure", "custom")
     ORIGIN_SEQ_FIELD_NUMBER: _ClassVar[int]
     ORIGIN_ID_FIELD_NUMBER: _ClassVar[int]
     GAME_ID_FIELD_NUMBER: _ClassVar[int]
@@ -15,6 +25,9 @@ class Event(_message.Message):
     VOTE_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
     REACTION_FIELD_NUMBER: _ClassVar[int]
+    PRESENCE_FIELD_NUMBER: _ClassVar[int]
+    MEASURE_FIELD_NUMBER: _ClassVar[int]
+    CUSTOM_FIELD_NUMBER: _ClassVar[int]
     origin_seq: int
     origin_id: str
     game_id: str
@@ -22,15 +35,20 @@ class Event(_message.Message):
     vote: Vote
     score: Score
     reaction: Reaction
-    def __init__(self, origin_seq: _Optional[int] = ..., origin_id: _Optional[str] = ..., game_id: _Optional[str] = ..., actor_id: _Optional[str] = ..., vote: _Optional[_Union[Vote, _Mapping]] = ..., score: _Optional[_Union[Score, _Mapping]] = ..., reaction: _Optional[_Union[Reaction, _Mapping]] = ...) -> None: ...
+    presence: Presence
+    measure: Measure
+    custom: Custom
+    def __init__(self, origin_seq: _Optional[int] = ..., origin_id: _Optional[str] = ..., game_id: _Optional[str] = ..., actor_id: _Optional[str] = ..., vote: _Optional[_Union[Vote, _Mapping]] = ..., score: _Optional[_Union[Score, _Mapping]] = ..., reaction: _Optional[_Union[Reaction, _Mapping]] = ..., presence: _Optional[_Union[Presence, _Mapping]] = ..., measure: _Optional[_Union[Measure, _Mapping]] = ..., custom: _Optional[_Union[Custom, _Mapping]] = ...) -> None: ...
 
 class Vote(_message.Message):
-    __slots__ = ("poll_id", "option_ids")
+    __slots__ = ("poll_id", "option_ids", "weight")
     POLL_ID_FIELD_NUMBER: _ClassVar[int]
     OPTION_IDS_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
     poll_id: str
     option_ids: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, poll_id: _Optional[str] = ..., option_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+    weight: int
+    def __init__(self, poll_id: _Optional[str] = ..., option_ids: _Optional[_Iterable[str]] = ..., weight: _Optional[int] = ...) -> None: ...
 
 class Score(_message.Message):
     __slots__ = ("board_id", "points")
@@ -49,6 +67,28 @@ class Reaction(_message.Message):
     kind: str
     count: int
     def __init__(self, pulse_id: _Optional[str] = ..., kind: _Optional[str] = ..., count: _Optional[int] = ...) -> None: ...
+
+class Presence(_message.Message):
+    __slots__ = ("state",)
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    state: PresenceState
+    def __init__(self, state: _Optional[_Union[PresenceState, str]] = ...) -> None: ...
+
+class Measure(_message.Message):
+    __slots__ = ("metric_id", "value")
+    METRIC_ID_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    metric_id: str
+    value: float
+    def __init__(self, metric_id: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+
+class Custom(_message.Message):
+    __slots__ = ("custom_id", "payload")
+    CUSTOM_ID_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    custom_id: str
+    payload: bytes
+    def __init__(self, custom_id: _Optional[str] = ..., payload: _Optional[bytes] = ...) -> None: ...
 
 class Position(_message.Message):
     __slots__ = ("partition", "sequence")

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from grandstand.catalog.v1 import catalog_pb2 as grandstand_dot_catalog_dot_v1_dot_catalog__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%grandstand/internal/v1/internal.proto\x12\x16grandstand.internal.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#grandstand/catalog/v1/catalog.proto\"\xc4\x01\n\x05\x42lock\x12\x39\n\nstamped_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstampedAt\x12\x38\n\x06\x65vents\x18\x02 \x01(\x0b\x32\x1e.grandstand.internal.v1.EventsH\x00R\x06\x65vents\x12;\n\x07\x63ontrol\x18\x03 \x01(\x0b\x32\x1f.grandstand.internal.v1.ControlH\x00R\x07\x63ontrolB\t\n\x07\x63ontent\"w\n\x06\x45vents\x12\x18\n\x07origins\x18\x01 \x03(\tR\x07origins\x12\x16\n\x06\x61\x63tors\x18\x02 \x03(\tR\x06\x61\x63tors\x12;\n\x08sections\x18\x03 \x03(\x0b\x32\x1f.grandstand.internal.v1.SectionR\x08sections\"\xcb\x01\n\x07Section\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\x12\x14\n\x05topic\x18\x02 \x01(\tR\x05topic\x12\x16\n\x06origin\x18\x03 \x03(\rR\x06origin\x12\x1d\n\norigin_seq\x18\x04 \x03(\x04R\toriginSeq\x12\x14\n\x05\x61\x63tor\x18\x05 \x03(\rR\x05\x61\x63tor\x12\x14\n\x05label\x18\x06 \x03(\rR\x05label\x12\x16\n\x06\x61mount\x18\x07 \x03(\x12R\x06\x61mount\x12\x16\n\x06labels\x18\x08 \x03(\tR\x06labels\"\x80\x01\n\x07\x43ontrol\x12\x31\n\x04poll\x18\x01 \x01(\x0b\x32\x1b.grandstand.catalog.v1.PollH\x00R\x04poll\x12\x34\n\x05\x62oard\x18\x02 \x01(\x0b\x32\x1c.grandstand.catalog.v1.BoardH\x00R\x05\x62oardB\x0c\n\ndefinition\"\xe9\x02\n\x07Partial\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\x12\x14\n\x05topic\x18\x02 \x01(\tR\x05topic\x12\x1c\n\tpartition\x18\x03 \x01(\rR\tpartition\x12\x1a\n\x08sequence\x18\x04 \x01(\x04R\x08sequence\x12\x32\n\x05stage\x18\x05 \x01(\x0e\x32\x1c.grandstand.catalog.v1.StageR\x05stage\x12<\n\x05tally\x18\n \x01(\x0b\x32$.grandstand.internal.v1.TallyPartialH\x00R\x05tally\x12<\n\x05\x62oard\x18\x0b \x01(\x0b\x32$.grandstand.internal.v1.BoardPartialH\x00R\x05\x62oard\x12<\n\x05pulse\x18\x0c \x01(\x0b\x32$.grandstand.internal.v1.PulsePartialH\x00R\x05pulseB\x07\n\x05value\"[\n\x0cTallyPartial\x12\x1d\n\noption_ids\x18\x01 \x03(\tR\toptionIds\x12\x14\n\x05votes\x18\x02 \x03(\x04R\x05votes\x12\x16\n\x06voters\x18\x03 \x01(\x04R\x06voters\"\xc7\x01\n\x0c\x42oardPartial\x12\x34\n\x04mode\x18\x01 \x01(\x0e\x32 .grandstand.catalog.v1.BoardModeR\x04mode\x12\x10\n\x03top\x18\x02 \x01(\rR\x03top\x12\x1b\n\tactor_ids\x18\x03 \x03(\tR\x08\x61\x63torIds\x12\x16\n\x06points\x18\x04 \x03(\x12R\x06points\x12\"\n\rreached_at_us\x18\x05 \x03(\x04R\x0breachedAtUs\x12\x16\n\x06\x61\x63tors\x18\x06 \x01(\x04R\x06\x61\x63tors\"u\n\x0cPulsePartial\x12\x14\n\x05kinds\x18\x01 \x03(\tR\x05kinds\x12\x16\n\x06totals\x18\x02 \x03(\x04R\x06totals\x12\x37\n\x05panes\x18\x03 \x03(\x0b\x32!.grandstand.internal.v1.PulsePaneR\x05panes\"C\n\tPulsePane\x12\x1e\n\x0bstarts_at_s\x18\x01 \x01(\x04R\tstartsAtS\x12\x16\n\x06\x63ounts\x18\x02 \x03(\x04R\x06\x63ounts\"<\n\x0cReplayWindow\x12\x18\n\x07highest\x18\x01 \x01(\x04R\x07highest\x12\x12\n\x04seen\x18\x02 \x01(\x0cR\x04seenb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%grandstand/internal/v1/internal.proto\x12\x16grandstand.internal.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#grandstand/catalog/v1/catalog.proto\"\xca\x01\n\x05\x42lock\x12\x39\n\nstamped_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstampedAt\x12;\n\x07\x63ontrol\x18\x03 \x01(\x0b\x32\x1f.grandstand.internal.v1.ControlH\x00R\x07\x63ontrol\x12\x38\n\x06\x65vents\x18\x04 \x01(\x0b\x32\x1e.grandstand.internal.v1.EventsH\x00R\x06\x65ventsB\t\n\x07\x63ontentJ\x04\x08\x02\x10\x03\"\x97\x02\n\x06\x45vents\x12\x18\n\x07viewers\x18\x01 \x01(\x0cR\x07viewers\x12\x1c\n\tproducers\x18\x02 \x01(\x0cR\tproducers\x12\x1d\n\nactor_keys\x18\x03 \x01(\x0cR\tactorKeys\x12\x16\n\x06\x61\x63tors\x18\x04 \x01(\tR\x06\x61\x63tors\x12\x16\n\x06origin\x18\x05 \x01(\x0cR\x06origin\x12\x1d\n\norigin_seq\x18\x06 \x01(\x0cR\toriginSeq\x12\x14\n\x05\x61\x63tor\x18\x07 \x01(\x0cR\x05\x61\x63tor\x12\x14\n\x05value\x18\x08 \x01(\x0cR\x05value\x12;\n\x08sections\x18\t \x03(\x0b\x32\x1f.grandstand.internal.v1.SectionR\x08sections\"\xae\x01\n\x07Section\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\x12\x14\n\x05topic\x18\x02 \x01(\tR\x05topic\x12\x12\n\x04rows\x18\x03 \x01(\rR\x04rows\x12\x14\n\x05label\x18\x04 \x01(\x0cR\x05label\x12\x16\n\x06labels\x18\x05 \x01(\tR\x06labels\x12\x16\n\x06weight\x18\x06 \x01(\x0cR\x06weight\x12\x1a\n\x08payloads\x18\x07 \x03(\x0cR\x08payloads\"\xb3\x01\n\x07\x43ontrol\x12\x31\n\x04poll\x18\x01 \x01(\x0b\x32\x1b.grandstand.catalog.v1.PollH\x00R\x04poll\x12\x34\n\x05\x62oard\x18\x02 \x01(\x0b\x32\x1c.grandstand.catalog.v1.BoardH\x00R\x05\x62oard\x12\x31\n\x04game\x18\x03 \x01(\x0b\x32\x1b.grandstand.catalog.v1.GameH\x00R\x04gameB\x0c\n\ndefinition\"\xb2\x04\n\x07Partial\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\x12\x14\n\x05topic\x18\x02 \x01(\tR\x05topic\x12\x1c\n\tpartition\x18\x03 \x01(\rR\tpartition\x12\x1a\n\x08sequence\x18\x04 \x01(\x04R\x08sequence\x12\x32\n\x05stage\x18\x05 \x01(\x0e\x32\x1c.grandstand.catalog.v1.StageR\x05stage\x12<\n\x05tally\x18\n \x01(\x0b\x32$.grandstand.internal.v1.TallyPartialH\x00R\x05tally\x12<\n\x05\x62oard\x18\x0b \x01(\x0b\x32$.grandstand.internal.v1.BoardPartialH\x00R\x05\x62oard\x12<\n\x05pulse\x18\x0c \x01(\x0b\x32$.grandstand.internal.v1.PulsePartialH\x00R\x05pulse\x12\x45\n\x08\x61udience\x18\r \x01(\x0b\x32\'.grandstand.internal.v1.AudiencePartialH\x00R\x08\x61udience\x12?\n\x06metric\x18\x0e \x01(\x0b\x32%.grandstand.internal.v1.MetricPartialH\x00R\x06metric\x12?\n\x06\x63ustom\x18\x0f \x01(\x0b\x32%.grandstand.internal.v1.CustomPartialH\x00R\x06\x63ustomB\x07\n\x05value\"u\n\x0cTallyPartial\x12\x1d\n\noption_ids\x18\x01 \x03(\tR\toptionIds\x12\x14\n\x05votes\x18\x02 \x03(\x04R\x05votes\x12\x16\n\x06voters\x18\x03 \x01(\x04R\x06voters\x12\x18\n\x07weights\x18\x04 \x03(\x04R\x07weights\"\x8d\x02\n\x0c\x42oardPartial\x12\x34\n\x04mode\x18\x01 \x01(\x0e\x32 .grandstand.catalog.v1.BoardModeR\x04mode\x12\x10\n\x03top\x18\x02 \x01(\rR\x03top\x12=\n\x07\x63urrent\x18\x03 \x01(\x0b\x32#.grandstand.internal.v1.SeasonShareR\x07\x63urrent\x12?\n\x08previous\x18\x04 \x01(\x0b\x32#.grandstand.internal.v1.SeasonShareR\x08previous\x12\x35\n\x06season\x18\x05 \x01(\x0b\x32\x1d.grandstand.catalog.v1.SeasonR\x06season\"\xae\x01\n\x0bSeasonShare\x12\x16\n\x06number\x18\x01 \x01(\x04R\x06number\x12\x1b\n\tactor_ids\x18\x02 \x03(\tR\x08\x61\x63torIds\x12\x16\n\x06points\x18\x03 \x03(\x12R\x06points\x12\"\n\rreached_at_us\x18\x04 \x03(\x04R\x0breachedAtUs\x12\x16\n\x06\x61\x63tors\x18\x05 \x01(\x04R\x06\x61\x63tors\x12\x16\n\x06sealed\x18\x06 \x01(\x08R\x06sealed\"\x8b\x01\n\x0cPulsePartial\x12\x14\n\x05kinds\x18\x01 \x03(\tR\x05kinds\x12\x16\n\x06totals\x18\x02 \x03(\x04R\x06totals\x12\x39\n\x05panes\x18\x03 \x03(\x0b\x32#.grandstand.internal.v1.PanePartialR\x05panes\x12\x12\n\x04late\x18\x04 \x01(\x04R\x04late\"^\n\x0bPanePartial\x12\x17\n\x07width_s\x18\x01 \x01(\rR\x06widthS\x12\x1e\n\x0bstarts_at_s\x18\x02 \x01(\x04R\tstartsAtS\x12\x16\n\x06\x63ounts\x18\x03 \x03(\x04R\x06\x63ounts\"\x87\x01\n\x0f\x41udiencePartial\x12\'\n\x10pane_starts_at_s\x18\x01 \x03(\x04R\rpaneStartsAtS\x12\x1b\n\tlast_seen\x18\x02 \x03(\x04R\x08lastSeen\x12\x18\n\x07uniques\x18\x03 \x01(\x04R\x07uniques\x12\x14\n\x05\x65xact\x18\x04 \x01(\x08R\x05\x65xact\"\x8d\x02\n\rMetricPartial\x12\x14\n\x05\x63ount\x18\x01 \x01(\x04R\x05\x63ount\x12\x10\n\x03sum\x18\x02 \x01(\x01R\x03sum\x12\x10\n\x03min\x18\x03 \x01(\x01R\x03min\x12\x10\n\x03max\x18\x04 \x01(\x01R\x03max\x12\x14\n\x05zeros\x18\x05 \x01(\x04R\x05zeros\x12#\n\rpositive_keys\x18\x06 \x03(\x11R\x0cpositiveKeys\x12\'\n\x0fpositive_counts\x18\x07 \x03(\x04R\x0epositiveCounts\x12#\n\rnegative_keys\x18\x08 \x03(\x11R\x0cnegativeKeys\x12\'\n\x0fnegative_counts\x18\t \x03(\x04R\x0enegativeCounts\"9\n\rCustomPartial\x12\x12\n\x04\x66old\x18\x01 \x01(\tR\x04\x66old\x12\x14\n\x05value\x18\x02 \x01(\x0cR\x05value\"^\n\x0bStoredTopic\x12\x39\n\x07\x63ontrol\x18\x01 \x01(\x0b\x32\x1f.grandstand.internal.v1.ControlR\x07\x63ontrol\x12\x14\n\x05parts\x18\x02 \x03(\tR\x05parts\"C\n\tOriginLog\x12\x36\n\x04rows\x18\x01 \x03(\x0b\x32\".grandstand.internal.v1.OriginRowsR\x04rows\"\x9a\x01\n\nOriginRows\x12\x18\n\x07viewers\x18\x01 \x01(\x0cR\x07viewers\x12\x18\n\x07highest\x18\x02 \x01(\x0cR\x07highest\x12\x12\n\x04seen\x18\x03 \x01(\x0cR\x04seen\x12\x44\n\tproducers\x18\x04 \x03(\x0b\x32&.grandstand.internal.v1.ProducerWindowR\tproducers\"V\n\x0eProducerWindow\x12\x16\n\x06origin\x18\x01 \x01(\x0cR\x06origin\x12\x18\n\x07highest\x18\x02 \x01(\x04R\x07highest\x12\x12\n\x04seen\x18\x03 \x01(\x0cR\x04seen\"?\n\x07VoteLog\x12\x34\n\x04rows\x18\x01 \x03(\x0b\x32 .grandstand.internal.v1.VoteRowsR\x04rows\"\xbe\x01\n\x08VoteRows\x12\x16\n\x06topics\x18\x01 \x01(\tR\x06topics\x12\x14\n\x05topic\x18\x02 \x01(\x0cR\x05topic\x12\x14\n\x05\x61\x63tor\x18\x03 \x01(\x0cR\x05\x61\x63tor\x12\x18\n\x07options\x18\x04 \x01(\x0cR\x07options\x12\x16\n\x06weight\x18\x05 \x01(\x0cR\x06weight\x12\x1d\n\norigin_tag\x18\x06 \x01(\x0cR\toriginTag\x12\x1d\n\norigin_seq\x18\x07 \x01(\x0cR\toriginSeq\"m\n\x08PulseLog\x12>\n\x07partial\x18\x01 \x01(\x0b\x32$.grandstand.internal.v1.PulsePartialR\x07partial\x12!\n\x0cwatermark_us\x18\x02 \x01(\x04R\x0bwatermarkUs\"G\n\x0b\x41udienceLog\x12\x38\n\x04rows\x18\x01 \x03(\x0b\x32$.grandstand.internal.v1.AudienceRowsR\x04rows\"\x99\x01\n\x0c\x41udienceRows\x12\x16\n\x06\x61\x63tors\x18\x01 \x01(\x0cR\x06\x61\x63tors\x12\x14\n\x05heard\x18\x02 \x01(\x0cR\x05heard\x12\'\n\x10pane_starts_at_s\x18\x03 \x01(\x04R\rpaneStartsAtS\x12\x1c\n\tregisters\x18\x04 \x01(\x0cR\tregisters\x12\x14\n\x05ranks\x18\x05 \x01(\x0cR\x05ranks\"7\n\tCustomLog\x12\x14\n\x05state\x18\x01 \x01(\x0cR\x05state\x12\x14\n\x05value\x18\x02 \x01(\x0cR\x05value\"S\n\x0cVotedRequest\x12\x43\n\tquestions\x18\x01 \x03(\x0b\x32%.grandstand.internal.v1.VotedQuestionR\tquestions\"\xad\x01\n\rVotedQuestion\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\x12\x14\n\x05topic\x18\x02 \x01(\tR\x05topic\x12\x16\n\x06\x61\x63tors\x18\x03 \x01(\x0cR\x06\x61\x63tors\x12\x1a\n\x08producer\x18\x04 \x01(\x0cR\x08producer\x12\x18\n\x07origins\x18\x05 \x01(\x0cR\x07origins\x12\x1f\n\x0borigin_seqs\x18\x06 \x01(\x0cR\noriginSeqs\"\'\n\rVotedResponse\x12\x16\n\x06second\x18\x01 \x03(\x0cR\x06second\"\x86\x01\n\nWorkerBeat\x12\x1a\n\x08instance\x18\x01 \x01(\tR\x08instance\x12\x12\n\x04life\x18\x02 \x01(\tR\x04life\x12\x18\n\x07leaving\x18\x03 \x01(\x08R\x07leaving\x12\x1a\n\x08released\x18\x04 \x03(\rR\x08released\x12\x12\n\x04\x61sks\x18\x05 \x01(\x08R\x04\x61sks\"t\n\nDeadLetter\x12\x1c\n\tpartition\x18\x01 \x01(\rR\tpartition\x12\x1a\n\x08sequence\x18\x02 \x01(\x04R\x08sequence\x12\x16\n\x06reason\x18\x03 \x01(\tR\x06reason\x12\x14\n\x05\x62lock\x18\x04 \x01(\x0cR\x05\x62lock\"\x97\x01\n\nCheckpoint\x12\x1c\n\tpartition\x18\x01 \x01(\rR\tpartition\x12\x18\n\x07\x61pplied\x18\x02 \x01(\x04R\x07\x61pplied\x12\x16\n\x06stream\x18\x03 \x01(\tR\x06stream\x12\x39\n\x04keys\x18\x04 \x03(\x0b\x32%.grandstand.internal.v1.CheckpointKeyR\x04keys\"\x7f\n\rCheckpointKey\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n\x03log\x18\x02 \x01(\x0cR\x03log\x12\x16\n\x06\x66ields\x18\x03 \x03(\x0cR\x06\x66ields\x12\x18\n\x07members\x18\x04 \x03(\x0cR\x07members\x12\x16\n\x06scores\x18\x05 \x03(\x01R\x06scoresb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,23 +34,63 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'grandstand.internal.v1.inte
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_BLOCK']._serialized_start=136
-  _globals['_BLOCK']._serialized_end=332
-  _globals['_EVENTS']._serialized_start=334
-  _globals['_EVENTS']._serialized_end=453
-  _globals['_SECTION']._serialized_start=456
-  _globals['_SECTION']._serialized_end=659
-  _globals['_CONTROL']._serialized_start=662
-  _globals['_CONTROL']._serialized_end=790
-  _globals['_PARTIAL']._serialized_start=793
-  _globals['_PARTIAL']._serialized_end=1154
-  _globals['_TALLYPARTIAL']._serialized_start=1156
-  _globals['_TALLYPARTIAL']._serialized_end=1247
-  _globals['_BOARDPARTIAL']._serialized_start=1250
-  _globals['_BOARDPARTIAL']._serialized_end=1449
-  _globals['_PULSEPARTIAL']._serialized_start=1451
-  _globals['_PULSEPARTIAL']._serialized_end=1568
-  _globals['_PULSEPANE']._serialized_start=1570
-  _globals['_PULSEPANE']._serialized_end=1637
-  _globals['_REPLAYWINDOW']._serialized_start=1639
-  _globals['_REPLAYWINDOW']._serialized_end=1699
+  _globals['_BLOCK']._serialized_end=338
+  _globals['_EVENTS']._serialized_start=341
+  _globals['_EVENTS']._serialized_end=620
+  _globals['_SECTION']._serialized_start=623
+  _globals['_SECTION']._serialized_end=797
+  _globals['_CONTROL']._serialized_start=800
+  _globals['_CONTROL']._serialized_end=979
+  _globals['_PARTIAL']._serialized_start=982
+  _globals['_PARTIAL']._serialized_end=1544
+  _globals['_TALLYPARTIAL']._serialized_start=1546
+  _globals['_TALLYPARTIAL']._serialized_end=1663
+  _globals['_BOARDPARTIAL']._serialized_start=1666
+  _globals['_BOARDPARTIAL']._serialized_end=1935
+  _globals['_SEASONSHARE']._serialized_start=1938
+  _globals['_SEASONSHARE']._serialized_end=2112
+  _globals['_PULSEPARTIAL']._serialized_start=2115
+  _globals['_PULSEPARTIAL']._serialized_end=2254
+  _globals['_PANEPARTIAL']._serialized_start=2256
+  _globals['_PANEPARTIAL']._serialized_end=2350
+  _globals['_AUDIENCEPARTIAL']._serialized_start=2353
+  _globals['_AUDIENCEPARTIAL']._serialized_end=2488
+  _globals['_METRICPARTIAL']._serialized_start=2491
+  _globals['_METRICPARTIAL']._serialized_end=2760
+  _globals['_CUSTOMPARTIAL']._serialized_start=2762
+  _globals['_CUSTOMPARTIAL']._serialized_end=2819
+  _globals['_STOREDTOPIC']._serialized_start=2821
+  _globals['_STOREDTOPIC']._serialized_end=2915
+  _globals['_ORIGINLOG']._serialized_start=2917
+  _globals['_ORIGINLOG']._serialized_end=2984
+  _globals['_ORIGINROWS']._serialized_start=2987
+  _globals['_ORIGINROWS']._serialized_end=3141
+  _globals['_PRODUCERWINDOW']._serialized_start=3143
+  _globals['_PRODUCERWINDOW']._serialized_end=3229
+  _globals['_VOTELOG']._serialized_start=3231
+  _globals['_VOTELOG']._serialized_end=3294
+  _globals['_VOTEROWS']._serialized_start=3297
+  _globals['_VOTEROWS']._serialized_end=3487
+  _globals['_PULSELOG']._serialized_start=3489
+  _globals['_PULSELOG']._serialized_end=3598
+  _globals['_AUDIENCELOG']._serialized_start=3600
+  _globals['_AUDIENCELOG']._serialized_end=3671
+  _globals['_AUDIENCEROWS']._serialized_start=3674
+  _globals['_AUDIENCEROWS']._serialized_end=3827
+  _globals['_CUSTOMLOG']._serialized_start=3829
+  _globals['_CUSTOMLOG']._serialized_end=3884
+  _globals['_VOTEDREQUEST']._serialized_start=3886
+  _globals['_VOTEDREQUEST']._serialized_end=3969
+  _globals['_VOTEDQUESTION']._serialized_start=3972
+  _globals['_VOTEDQUESTION']._serialized_end=4145
+  _globals['_VOTEDRESPONSE']._serialized_start=4147
+  _globals['_VOTEDRESPONSE']._serialized_end=4186
+  _globals['_WORKERBEAT']._serialized_start=4189
+  _globals['_WORKERBEAT']._serialized_end=4323
+  _globals['_DEADLETTER']._serialized_start=4325
+  _globals['_DEADLETTER']._serialized_end=4441
+  _globals['_CHECKPOINT']._serialized_start=4444
+  _globals['_CHECKPOINT']._serialized_end=4595
+  _globals['_CHECKPOINTKEY']._serialized_start=4597
+  _globals['_CHECKPOINTKEY']._serialized_end=4724
 # @@protoc_insertion_point(module_scope)

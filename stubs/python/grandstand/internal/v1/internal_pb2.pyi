@@ -11,55 +11,67 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Block(_message.Message):
-    __slots__ = ("stamped_at", "events", "control")
+    __slots__ = ("stamped_at", "control", "events")
     STAMPED_AT_FIELD_NUMBER: _ClassVar[int]
-    EVENTS_FIELD_NUMBER: _ClassVar[int]
     CONTROL_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
     stamped_at: _timestamp_pb2.Timestamp
-    events: Events
     control: Control
-    def __init__(self, stamped_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., events: _Optional[_Union[Events, _Mapping]] = ..., control: _Optional[_Union[Control, _Mapping]] = ...) -> None: ...
+    events: Events
+    def __init__(self, stamped_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., control: _Optional[_Union[Control, _Mapping]] = ..., events: _Optional[_Union[Events, _Mapping]] = ...) -> None: ...
 
 class Events(_message.Message):
-    __slots__ = ("origins", "actors", "sections")
-    ORIGINS_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("viewers", "producers", "actor_keys", "actors", "origin", "origin_seq", "actor", "value", "sections")
+    VIEWERS_FIELD_NUMBER: _ClassVar[int]
+    PRODUCERS_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_KEYS_FIELD_NUMBER: _ClassVar[int]
     ACTORS_FIELD_NUMBER: _ClassVar[int]
-    SECTIONS_FIELD_NUMBER: _ClassVar[int]
-    origins: _containers.RepeatedScalarFieldContainer[str]
-    actors: _containers.RepeatedScalarFieldContainer[str]
-    sections: _containers.RepeatedCompositeFieldContainer[Section]
-    def __init__(self, origins: _Optional[_Iterable[str]] = ..., actors: _Optional[_Iterable[str]] = ..., sections: _Optional[_Iterable[_Union[Section, _Mapping]]] = ...) -> None: ...
-
-class Section(_message.Message):
-    __slots__ = ("game_id", "topic", "origin", "origin_seq", "actor", "label", "amount", "labels")
-    GAME_ID_FIELD_NUMBER: _ClassVar[int]
-    TOPIC_FIELD_NUMBER: _ClassVar[int]
     ORIGIN_FIELD_NUMBER: _ClassVar[int]
     ORIGIN_SEQ_FIELD_NUMBER: _ClassVar[int]
     ACTOR_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    SECTIONS_FIELD_NUMBER: _ClassVar[int]
+    viewers: bytes
+    producers: bytes
+    actor_keys: bytes
+    actors: str
+    origin: bytes
+    origin_seq: bytes
+    actor: bytes
+    value: bytes
+    sections: _containers.RepeatedCompositeFieldContainer[Section]
+    def __init__(self, viewers: _Optional[bytes] = ..., producers: _Optional[bytes] = ..., actor_keys: _Optional[bytes] = ..., actors: _Optional[str] = ..., origin: _Optional[bytes] = ..., origin_seq: _Optional[bytes] = ..., actor: _Optional[bytes] = ..., value: _Optional[bytes] = ..., sections: _Optional[_Iterable[_Union[Section, _Mapping]]] = ...) -> None: ...
+
+class Section(_message.Message):
+    __slots__ = ("game_id", "topic", "rows", "label", "labels", "weight", "payloads")
+    GAME_ID_FIELD_NUMBER: _ClassVar[int]
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
     LABEL_FIELD_NUMBER: _ClassVar[int]
-    AMOUNT_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    PAYLOADS_FIELD_NUMBER: _ClassVar[int]
     game_id: str
     topic: str
-    origin: _containers.RepeatedScalarFieldContainer[int]
-    origin_seq: _containers.RepeatedScalarFieldContainer[int]
-    actor: _containers.RepeatedScalarFieldContainer[int]
-    label: _containers.RepeatedScalarFieldContainer[int]
-    amount: _containers.RepeatedScalarFieldContainer[int]
-    labels: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, game_id: _Optional[str] = ..., topic: _Optional[str] = ..., origin: _Optional[_Iterable[int]] = ..., origin_seq: _Optional[_Iterable[int]] = ..., actor: _Optional[_Iterable[int]] = ..., label: _Optional[_Iterable[int]] = ..., amount: _Optional[_Iterable[int]] = ..., labels: _Optional[_Iterable[str]] = ...) -> None: ...
+    rows: int
+    label: bytes
+    labels: str
+    weight: bytes
+    payloads: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, game_id: _Optional[str] = ..., topic: _Optional[str] = ..., rows: _Optional[int] = ..., label: _Optional[bytes] = ..., labels: _Optional[str] = ..., weight: _Optional[bytes] = ..., payloads: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class Control(_message.Message):
-    __slots__ = ("poll", "board")
+    __slots__ = ("poll", "board", "game")
     POLL_FIELD_NUMBER: _ClassVar[int]
     BOARD_FIELD_NUMBER: _ClassVar[int]
+    GAME_FIELD_NUMBER: _ClassVar[int]
     poll: _catalog_pb2.Poll
     board: _catalog_pb2.Board
-    def __init__(self, poll: _Optional[_Union[_catalog_pb2.Poll, _Mapping]] = ..., board: _Optional[_Union[_catalog_pb2.Board, _Mapping]] = ...) -> None: ...
+    game: _catalog_pb2.Game
+    def __init__(self, poll: _Optional[_Union[_catalog_pb2.Poll, _Mapping]] = ..., board: _Optional[_Union[_catalog_pb2.Board, _Mapping]] = ..., game: _Optional[_Union[_catalog_pb2.Game, _Mapping]] = ...) -> None: ...
 
 class Partial(_message.Message):
-    __slots__ = ("game_id", "topic", "partition", "sequence", "stage", "tally", "board", "pulse")
+    __slots__ = ("game_id", "topic", "partition", "sequence", "stage", "tally", "board", "pulse", "audience", "metric", "custom")
     GAME_ID_FIELD_NUMBER: _ClassVar[int]
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     PARTITION_FIELD_NUMBER: _ClassVar[int]
@@ -68,6 +80,9 @@ class Partial(_message.Message):
     TALLY_FIELD_NUMBER: _ClassVar[int]
     BOARD_FIELD_NUMBER: _ClassVar[int]
     PULSE_FIELD_NUMBER: _ClassVar[int]
+    AUDIENCE_FIELD_NUMBER: _ClassVar[int]
+    METRIC_FIELD_NUMBER: _ClassVar[int]
+    CUSTOM_FIELD_NUMBER: _ClassVar[int]
     game_id: str
     topic: str
     partition: int
@@ -76,56 +91,289 @@ class Partial(_message.Message):
     tally: TallyPartial
     board: BoardPartial
     pulse: PulsePartial
-    def __init__(self, game_id: _Optional[str] = ..., topic: _Optional[str] = ..., partition: _Optional[int] = ..., sequence: _Optional[int] = ..., stage: _Optional[_Union[_catalog_pb2.Stage, str]] = ..., tally: _Optional[_Union[TallyPartial, _Mapping]] = ..., board: _Optional[_Union[BoardPartial, _Mapping]] = ..., pulse: _Optional[_Union[PulsePartial, _Mapping]] = ...) -> None: ...
+    audience: AudiencePartial
+    metric: MetricPartial
+    custom: CustomPartial
+    def __init__(self, game_id: _Optional[str] = ..., topic: _Optional[str] = ..., partition: _Optional[int] = ..., sequence: _Optional[int] = ..., stage: _Optional[_Union[_catalog_pb2.Stage, str]] = ..., tally: _Optional[_Union[TallyPartial, _Mapping]] = ..., board: _Optional[_Union[BoardPartial, _Mapping]] = ..., pulse: _Optional[_Union[PulsePartial, _Mapping]] = ..., audience: _Optional[_Union[AudiencePartial, _Mapping]] = ..., metric: _Optional[_Union[MetricPartial, _Mapping]] = ..., custom: _Optional[_Union[CustomPartial, _Mapping]] = ...) -> None: ...
 
 class TallyPartial(_message.Message):
-    __slots__ = ("option_ids", "votes", "voters")
+    __slots__ = ("option_ids", "votes", "voters", "weights")
     OPTION_IDS_FIELD_NUMBER: _ClassVar[int]
     VOTES_FIELD_NUMBER: _ClassVar[int]
     VOTERS_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     option_ids: _containers.RepeatedScalarFieldContainer[str]
     votes: _containers.RepeatedScalarFieldContainer[int]
     voters: int
-    def __init__(self, option_ids: _Optional[_Iterable[str]] = ..., votes: _Optional[_Iterable[int]] = ..., voters: _Optional[int] = ...) -> None: ...
+    weights: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, option_ids: _Optional[_Iterable[str]] = ..., votes: _Optional[_Iterable[int]] = ..., voters: _Optional[int] = ..., weights: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class BoardPartial(_message.Message):
-    __slots__ = ("mode", "top", "actor_ids", "points", "reached_at_us", "actors")
+    __slots__ = ("mode", "top", "current", "previous", "season")
     MODE_FIELD_NUMBER: _ClassVar[int]
     TOP_FIELD_NUMBER: _ClassVar[int]
+    CURRENT_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_FIELD_NUMBER: _ClassVar[int]
+    SEASON_FIELD_NUMBER: _ClassVar[int]
+    mode: _catalog_pb2.BoardMode
+    top: int
+    current: SeasonShare
+    previous: SeasonShare
+    season: _catalog_pb2.Season
+    def __init__(self, mode: _Optional[_Union[_catalog_pb2.BoardMode, str]] = ..., top: _Optional[int] = ..., current: _Optional[_Union[SeasonShare, _Mapping]] = ..., previous: _Optional[_Union[SeasonShare, _Mapping]] = ..., season: _Optional[_Union[_catalog_pb2.Season, _Mapping]] = ...) -> None: ...
+
+class SeasonShare(_message.Message):
+    __slots__ = ("number", "actor_ids", "points", "reached_at_us", "actors", "sealed")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
     ACTOR_IDS_FIELD_NUMBER: _ClassVar[int]
     POINTS_FIELD_NUMBER: _ClassVar[int]
     REACHED_AT_US_FIELD_NUMBER: _ClassVar[int]
     ACTORS_FIELD_NUMBER: _ClassVar[int]
-    mode: _catalog_pb2.BoardMode
-    top: int
+    SEALED_FIELD_NUMBER: _ClassVar[int]
+    number: int
     actor_ids: _containers.RepeatedScalarFieldContainer[str]
     points: _containers.RepeatedScalarFieldContainer[int]
     reached_at_us: _containers.RepeatedScalarFieldContainer[int]
     actors: int
-    def __init__(self, mode: _Optional[_Union[_catalog_pb2.BoardMode, str]] = ..., top: _Optional[int] = ..., actor_ids: _Optional[_Iterable[str]] = ..., points: _Optional[_Iterable[int]] = ..., reached_at_us: _Optional[_Iterable[int]] = ..., actors: _Optional[int] = ...) -> None: ...
+    sealed: bool
+    def __init__(self, number: _Optional[int] = ..., actor_ids: _Optional[_Iterable[str]] = ..., points: _Optional[_Iterable[int]] = ..., reached_at_us: _Optional[_Iterable[int]] = ..., actors: _Optional[int] = ..., sealed: _Optional[bool] = ...) -> None: ...
 
 class PulsePartial(_message.Message):
-    __slots__ = ("kinds", "totals", "panes")
+    __slots__ = ("kinds", "totals", "panes", "late")
     KINDS_FIELD_NUMBER: _ClassVar[int]
     TOTALS_FIELD_NUMBER: _ClassVar[int]
     PANES_FIELD_NUMBER: _ClassVar[int]
+    LATE_FIELD_NUMBER: _ClassVar[int]
     kinds: _containers.RepeatedScalarFieldContainer[str]
     totals: _containers.RepeatedScalarFieldContainer[int]
-    panes: _containers.RepeatedCompositeFieldContainer[PulsePane]
-    def __init__(self, kinds: _Optional[_Iterable[str]] = ..., totals: _Optional[_Iterable[int]] = ..., panes: _Optional[_Iterable[_Union[PulsePane, _Mapping]]] = ...) -> None: ...
+    panes: _containers.RepeatedCompositeFieldContainer[PanePartial]
+    late: int
+    def __init__(self, kinds: _Optional[_Iterable[str]] = ..., totals: _Optional[_Iterable[int]] = ..., panes: _Optional[_Iterable[_Union[PanePartial, _Mapping]]] = ..., late: _Optional[int] = ...) -> None: ...
 
-class PulsePane(_message.Message):
-    __slots__ = ("starts_at_s", "counts")
+class PanePartial(_message.Message):
+    __slots__ = ("width_s", "starts_at_s", "counts")
+    WIDTH_S_FIELD_NUMBER: _ClassVar[int]
     STARTS_AT_S_FIELD_NUMBER: _ClassVar[int]
     COUNTS_FIELD_NUMBER: _ClassVar[int]
+    width_s: int
     starts_at_s: int
     counts: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, starts_at_s: _Optional[int] = ..., counts: _Optional[_Iterable[int]] = ...) -> None: ...
+    def __init__(self, width_s: _Optional[int] = ..., starts_at_s: _Optional[int] = ..., counts: _Optional[_Iterable[int]] = ...) -> None: ...
 
-class ReplayWindow(_message.Message):
-    __slots__ = ("highest", "seen")
+class AudiencePartial(_message.Message):
+    __slots__ = ("pane_starts_at_s", "last_seen", "uniques", "exact")
+    PANE_STARTS_AT_S_FIELD_NUMBER: _ClassVar[int]
+    LAST_SEEN_FIELD_NUMBER: _ClassVar[int]
+    UNIQUES_FIELD_NUMBER: _ClassVar[int]
+    EXACT_FIELD_NUMBER: _ClassVar[int]
+    pane_starts_at_s: _containers.RepeatedScalarFieldContainer[int]
+    last_seen: _containers.RepeatedScalarFieldContainer[int]
+    uniques: int
+    exact: bool
+    def __init__(self, pane_starts_at_s: _Optional[_Iterable[int]] = ..., last_seen: _Optional[_Iterable[int]] = ..., uniques: _Optional[int] = ..., exact: _Optional[bool] = ...) -> None: ...
+
+class MetricPartial(_message.Message):
+    __slots__ = ("count", "sum", "min", "max", "zeros", "positive_keys", "positive_counts", "negative_keys", "negative_counts")
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    SUM_FIELD_NUMBER: _ClassVar[int]
+    MIN_FIELD_NUMBER: _ClassVar[int]
+    MAX_FIELD_NUMBER: _ClassVar[int]
+    ZEROS_FIELD_NUMBER: _ClassVar[int]
+    POSITIVE_KEYS_FIELD_NUMBER: _ClassVar[int]
+    POSITIVE_COUNTS_FIELD_NUMBER: _ClassVar[int]
+    NEGATIVE_KEYS_FIELD_NUMBER: _ClassVar[int]
+    NEGATIVE_COUNTS_FIELD_NUMBER: _ClassVar[int]
+    count: int
+    sum: float
+    min: float
+    max: float
+    zeros: int
+    positive_keys: _containers.RepeatedScalarFieldContainer[int]
+    positive_counts: _containers.RepeatedScalarFieldContainer[int]
+    negative_keys: _containers.RepeatedScalarFieldContainer[int]
+    negative_counts: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, count: _Optional[int] = ..., sum: _Optional[float] = ..., min: _Optional[float] = ..., max: _Optional[float] = ..., zeros: _Optional[int] = ..., positive_keys: _Optional[_Iterable[int]] = ..., positive_counts: _Optional[_Iterable[int]] = ..., negative_keys: _Optional[_Iterable[int]] = ..., negative_counts: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class CustomPartial(_message.Message):
+    __slots__ = ("fold", "value")
+    FOLD_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    fold: str
+    value: bytes
+    def __init__(self, fold: _Optional[str] = ..., value: _Optional[bytes] = ...) -> None: ...
+
+class StoredTopic(_message.Message):
+    __slots__ = ("control", "parts")
+    CONTROL_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
+    control: Control
+    parts: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, control: _Optional[_Union[Control, _Mapping]] = ..., parts: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class OriginLog(_message.Message):
+    __slots__ = ("rows",)
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    rows: _containers.RepeatedCompositeFieldContainer[OriginRows]
+    def __init__(self, rows: _Optional[_Iterable[_Union[OriginRows, _Mapping]]] = ...) -> None: ...
+
+class OriginRows(_message.Message):
+    __slots__ = ("viewers", "highest", "seen", "producers")
+    VIEWERS_FIELD_NUMBER: _ClassVar[int]
     HIGHEST_FIELD_NUMBER: _ClassVar[int]
     SEEN_FIELD_NUMBER: _ClassVar[int]
+    PRODUCERS_FIELD_NUMBER: _ClassVar[int]
+    viewers: bytes
+    highest: bytes
+    seen: bytes
+    producers: _containers.RepeatedCompositeFieldContainer[ProducerWindow]
+    def __init__(self, viewers: _Optional[bytes] = ..., highest: _Optional[bytes] = ..., seen: _Optional[bytes] = ..., producers: _Optional[_Iterable[_Union[ProducerWindow, _Mapping]]] = ...) -> None: ...
+
+class ProducerWindow(_message.Message):
+    __slots__ = ("origin", "highest", "seen")
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    HIGHEST_FIELD_NUMBER: _ClassVar[int]
+    SEEN_FIELD_NUMBER: _ClassVar[int]
+    origin: bytes
     highest: int
     seen: bytes
-    def __init__(self, highest: _Optional[int] = ..., seen: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, origin: _Optional[bytes] = ..., highest: _Optional[int] = ..., seen: _Optional[bytes] = ...) -> None: ...
+
+class VoteLog(_message.Message):
+    __slots__ = ("rows",)
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    rows: _containers.RepeatedCompositeFieldContainer[VoteRows]
+    def __init__(self, rows: _Optional[_Iterable[_Union[VoteRows, _Mapping]]] = ...) -> None: ...
+
+class VoteRows(_message.Message):
+    __slots__ = ("topics", "topic", "actor", "options", "weight", "origin_tag", "origin_seq")
+    TOPICS_FIELD_NUMBER: _ClassVar[int]
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_TAG_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_SEQ_FIELD_NUMBER: _ClassVar[int]
+    topics: str
+    topic: bytes
+    actor: bytes
+    options: bytes
+    weight: bytes
+    origin_tag: bytes
+    origin_seq: bytes
+    def __init__(self, topics: _Optional[str] = ..., topic: _Optional[bytes] = ..., actor: _Optional[bytes] = ..., options: _Optional[bytes] = ..., weight: _Optional[bytes] = ..., origin_tag: _Optional[bytes] = ..., origin_seq: _Optional[bytes] = ...) -> None: ...
+
+class PulseLog(_message.Message):
+    __slots__ = ("partial", "watermark_us")
+    PARTIAL_FIELD_NUMBER: _ClassVar[int]
+    WATERMARK_US_FIELD_NUMBER: _ClassVar[int]
+    partial: PulsePartial
+    watermark_us: int
+    def __init__(self, partial: _Optional[_Union[PulsePartial, _Mapping]] = ..., watermark_us: _Optional[int] = ...) -> None: ...
+
+class AudienceLog(_message.Message):
+    __slots__ = ("rows",)
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    rows: _containers.RepeatedCompositeFieldContainer[AudienceRows]
+    def __init__(self, rows: _Optional[_Iterable[_Union[AudienceRows, _Mapping]]] = ...) -> None: ...
+
+class AudienceRows(_message.Message):
+    __slots__ = ("actors", "heard", "pane_starts_at_s", "registers", "ranks")
+    ACTORS_FIELD_NUMBER: _ClassVar[int]
+    HEARD_FIELD_NUMBER: _ClassVar[int]
+    PANE_STARTS_AT_S_FIELD_NUMBER: _ClassVar[int]
+    REGISTERS_FIELD_NUMBER: _ClassVar[int]
+    RANKS_FIELD_NUMBER: _ClassVar[int]
+    actors: bytes
+    heard: bytes
+    pane_starts_at_s: int
+    registers: bytes
+    ranks: bytes
+    def __init__(self, actors: _Optional[bytes] = ..., heard: _Optional[bytes] = ..., pane_starts_at_s: _Optional[int] = ..., registers: _Optional[bytes] = ..., ranks: _Optional[bytes] = ...) -> None: ...
+
+class CustomLog(_message.Message):
+    __slots__ = ("state", "value")
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    state: bytes
+    value: bytes
+    def __init__(self, state: _Optional[bytes] = ..., value: _Optional[bytes] = ...) -> None: ...
+
+class VotedRequest(_message.Message):
+    __slots__ = ("questions",)
+    QUESTIONS_FIELD_NUMBER: _ClassVar[int]
+    questions: _containers.RepeatedCompositeFieldContainer[VotedQuestion]
+    def __init__(self, questions: _Optional[_Iterable[_Union[VotedQuestion, _Mapping]]] = ...) -> None: ...
+
+class VotedQuestion(_message.Message):
+    __slots__ = ("game_id", "topic", "actors", "producer", "origins", "origin_seqs")
+    GAME_ID_FIELD_NUMBER: _ClassVar[int]
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    ACTORS_FIELD_NUMBER: _ClassVar[int]
+    PRODUCER_FIELD_NUMBER: _ClassVar[int]
+    ORIGINS_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_SEQS_FIELD_NUMBER: _ClassVar[int]
+    game_id: str
+    topic: str
+    actors: bytes
+    producer: bytes
+    origins: bytes
+    origin_seqs: bytes
+    def __init__(self, game_id: _Optional[str] = ..., topic: _Optional[str] = ..., actors: _Optional[bytes] = ..., producer: _Optional[bytes] = ..., origins: _Optional[bytes] = ..., origin_seqs: _Optional[bytes] = ...) -> None: ...
+
+class VotedResponse(_message.Message):
+    __slots__ = ("second",)
+    SECOND_FIELD_NUMBER: _ClassVar[int]
+    second: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, second: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class WorkerBeat(_message.Message):
+    __slots__ = ("instance", "life", "leaving", "released", "asks")
+    INSTANCE_FIELD_NUMBER: _ClassVar[int]
+    LIFE_FIELD_NUMBER: _ClassVar[int]
+    LEAVING_FIELD_NUMBER: _ClassVar[int]
+    RELEASED_FIELD_NUMBER: _ClassVar[int]
+    ASKS_FIELD_NUMBER: _ClassVar[int]
+    instance: str
+    life: str
+    leaving: bool
+    released: _containers.RepeatedScalarFieldContainer[int]
+    asks: bool
+    def __init__(self, instance: _Optional[str] = ..., life: _Optional[str] = ..., leaving: _Optional[bool] = ..., released: _Optional[_Iterable[int]] = ..., asks: _Optional[bool] = ...) -> None: ...
+
+class DeadLetter(_message.Message):
+    __slots__ = ("partition", "sequence", "reason", "block")
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    BLOCK_FIELD_NUMBER: _ClassVar[int]
+    partition: int
+    sequence: int
+    reason: str
+    block: bytes
+    def __init__(self, partition: _Optional[int] = ..., sequence: _Optional[int] = ..., reason: _Optional[str] = ..., block: _Optional[bytes] = ...) -> None: ...
+
+class Checkpoint(_message.Message):
+    __slots__ = ("partition", "applied", "stream", "keys")
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    APPLIED_FIELD_NUMBER: _ClassVar[int]
+    STREAM_FIELD_NUMBER: _ClassVar[int]
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    partition: int
+    applied: int
+    stream: str
+    keys: _containers.RepeatedCompositeFieldContainer[CheckpointKey]
+    def __init__(self, partition: _Optional[int] = ..., applied: _Optional[int] = ..., stream: _Optional[str] = ..., keys: _Optional[_Iterable[_Union[CheckpointKey, _Mapping]]] = ...) -> None: ...
+
+class CheckpointKey(_message.Message):
+    __slots__ = ("name", "log", "fields", "members", "scores")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    LOG_FIELD_NUMBER: _ClassVar[int]
+    FIELDS_FIELD_NUMBER: _ClassVar[int]
+    MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    SCORES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    log: bytes
+    fields: _containers.RepeatedScalarFieldContainer[bytes]
+    members: _containers.RepeatedScalarFieldContainer[bytes]
+    scores: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, name: _Optional[str] = ..., log: _Optional[bytes] = ..., fields: _Optional[_Iterable[bytes]] = ..., members: _Optional[_Iterable[bytes]] = ..., scores: _Optional[_Iterable[float]] = ...) -> None: ...

@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file grandstand/aggregate/v1/aggregate.proto.
  */
 export const file_grandstand_aggregate_v1_aggregate: GenFile = /*@__PURE__*/
-  fileDesc("CidncmFuZHN0YW5kL2FnZ3JlZ2F0ZS92MS9hZ2dyZWdhdGUucHJvdG8SF2dyYW5kc3RhbmQuYWdncmVnYXRlLnYxImAKC1JlYWRSZXF1ZXN0Eg8KB2dhbWVfaWQYASABKAkSDgoGdG9waWNzGAIgAygJEjAKCXBvc2l0aW9ucxgDIAMoCzIdLmdyYW5kc3RhbmQuZXZlbnQudjEuUG9zaXRpb24ibgoMUmVhZFJlc3BvbnNlEjMKBnRvcGljcxgBIAMoCzIjLmdyYW5kc3RhbmQuYWdncmVnYXRlLnYxLlRvcGljU3RhdGUSKQoFYXNfb2YYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIqMCCgpUb3BpY1N0YXRlEg0KBXRvcGljGAEgASgJEisKBmN1cnNvchgCIAEoCzIbLmdyYW5kc3RhbmQuZXZlbnQudjEuQ3Vyc29yEisKBXN0YWdlGAMgASgOMhwuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLlN0YWdlEjUKBXRhbGx5GAogASgLMiQuZ3JhbmRzdGFuZC5hZ2dyZWdhdGUudjEuVGFsbHlSZXN1bHRIABI1CgVib2FyZBgLIAEoCzIkLmdyYW5kc3RhbmQuYWdncmVnYXRlLnYxLkJvYXJkUmVzdWx0SAASNQoFcHVsc2UYDCABKAsyJC5ncmFuZHN0YW5kLmFnZ3JlZ2F0ZS52MS5QdWxzZVJlc3VsdEgAQgcKBXZhbHVlIlQKC1RhbGx5UmVzdWx0EjUKB29wdGlvbnMYASADKAsyJC5ncmFuZHN0YW5kLmFnZ3JlZ2F0ZS52MS5PcHRpb25Db3VudBIOCgZ2b3RlcnMYAiABKAQiLwoLT3B0aW9uQ291bnQSEQoJb3B0aW9uX2lkGAEgASgJEg0KBXZvdGVzGAIgASgEIlMKC0JvYXJkUmVzdWx0EjQKB2VudHJpZXMYASADKAsyIy5ncmFuZHN0YW5kLmFnZ3JlZ2F0ZS52MS5Cb2FyZEVudHJ5Eg4KBmFjdG9ycxgCIAEoBCI8CgpCb2FyZEVudHJ5EgwKBHJhbmsYASABKA0SEAoIYWN0b3JfaWQYAiABKAkSDgoGcG9pbnRzGAMgASgSIj8KC1B1bHNlUmVzdWx0EjAKBWtpbmRzGAEgAygLMiEuZ3JhbmRzdGFuZC5hZ2dyZWdhdGUudjEuS2luZFJhdGUiOwoIS2luZFJhdGUSDAoEa2luZBgBIAEoCRISCgpyYXRlX3Blcl9zGAIgASgBEg0KBXRvdGFsGAMgASgEMmwKEEFnZ3JlZ2F0ZVNlcnZpY2USWAoEUmVhZBIkLmdyYW5kc3RhbmQuYWdncmVnYXRlLnYxLlJlYWRSZXF1ZXN0GiUuZ3JhbmRzdGFuZC5hZ2dyZWdhdGUudjEuUmVhZFJlc3BvbnNlIgOQAgFiBnByb3RvMw", [file_google_protobuf_timestamp, file_grandstand_catalog_v1_catalog, file_grandstand_event_v1_event]);
+  fileDesc("CidncmFuZHN0YW5kL2FnZ3JlZ2F0ZS92MS9hZ2dyZWdhdGUucHJvdG8SF2dyYW5kc3RhbmQuYWdncmVnYXRlLnYxImAKC1JlYWRSZXF1ZXN0Eg8KB2dhbWVfaWQYASABKAkSDgoGdG9waWNzGAIgAygJEjAKCXBvc2l0aW9ucxgDIAMoCzIdLmdyYW5kc3RhbmQuZXZlbnQudjEuUG9zaXRpb24ibgoMUmVhZFJlc3BvbnNlEjMKBnRvcGljcxgBIAMoCzIjLmdyYW5kc3RhbmQuYWdncmVnYXRlLnYxLlRvcGljU3RhdGUSKQoFYXNfb2YYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIqkBChNSZWFkU3RhbmRpbmdSZXF1ZXN0Eg8KB2dhbWVfaWQYASABKAkSEAoIYm9hcmRfaWQYAiABKAkSEAoIYWN0b3JfaWQYAyABKAkSEgoKbmVpZ2hib3VycxgEIAEoDRIwCglwb3NpdGlvbnMYBSADKAsyHS5ncmFuZHN0YW5kLmV2ZW50LnYxLlBvc2l0aW9uEhcKD3ByZXZpb3VzX3NlYXNvbhgGIAEoCCLLAQoUUmVhZFN0YW5kaW5nUmVzcG9uc2USNQoIc3RhbmRpbmcYASABKAsyIy5ncmFuZHN0YW5kLmFnZ3JlZ2F0ZS52MS5Cb2FyZEVudHJ5EjcKCm5laWdoYm91cnMYAiADKAsyIy5ncmFuZHN0YW5kLmFnZ3JlZ2F0ZS52MS5Cb2FyZEVudHJ5Eg4KBmFjdG9ycxgDIAEoBBIzCgZzZWFzb24YBCABKAsyIy5ncmFuZHN0YW5kLmFnZ3JlZ2F0ZS52MS5TZWFzb25TcGFuIhcKFVJlYWRQYXJ0aXRpb25zUmVxdWVzdCJWChZSZWFkUGFydGl0aW9uc1Jlc3BvbnNlEjwKCnBhcnRpdGlvbnMYASADKAsyKC5ncmFuZHN0YW5kLmFnZ3JlZ2F0ZS52MS5QYXJ0aXRpb25TdGF0dXMivAEKD1BhcnRpdGlvblN0YXR1cxIRCglwYXJ0aXRpb24YASABKA0SDQoFb3duZXIYAiABKAkSDwoHYXBwbGllZBgDIAEoBBISCgpsYWdfYmxvY2tzGAQgASgEEg4KBmxhZ19tcxgFIAEoBBIUCgxkZWFkX2xldHRlcnMYBiABKAQSEQoJdW5jb3VudGVkGAcgASgEEikKBWFzX29mGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCLSAwoKVG9waWNTdGF0ZRINCgV0b3BpYxgBIAEoCRIrCgZjdXJzb3IYAiABKAsyGy5ncmFuZHN0YW5kLmV2ZW50LnYxLkN1cnNvchIrCgVzdGFnZRgDIAEoDjIcLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5TdGFnZRI1CgV0YWxseRgKIAEoCzIkLmdyYW5kc3RhbmQuYWdncmVnYXRlLnYxLlRhbGx5UmVzdWx0SAASNQoFYm9hcmQYCyABKAsyJC5ncmFuZHN0YW5kLmFnZ3JlZ2F0ZS52MS5Cb2FyZFJlc3VsdEgAEjUKBXB1bHNlGAwgASgLMiQuZ3JhbmRzdGFuZC5hZ2dyZWdhdGUudjEuUHVsc2VSZXN1bHRIABI7CghhdWRpZW5jZRgNIAEoCzInLmdyYW5kc3RhbmQuYWdncmVnYXRlLnYxLkF1ZGllbmNlUmVzdWx0SAASNwoGbWV0cmljGA4gASgLMiUuZ3JhbmRzdGFuZC5hZ2dyZWdhdGUudjEuTWV0cmljUmVzdWx0SAASNwoGY3VzdG9tGA8gASgLMiUuZ3JhbmRzdGFuZC5hZ2dyZWdhdGUudjEuQ3VzdG9tUmVzdWx0SABCBwoFdmFsdWUiVAoLVGFsbHlSZXN1bHQSNQoHb3B0aW9ucxgBIAMoCzIkLmdyYW5kc3RhbmQuYWdncmVnYXRlLnYxLk9wdGlvbkNvdW50Eg4KBnZvdGVycxgCIAEoBCI/CgtPcHRpb25Db3VudBIRCglvcHRpb25faWQYASABKAkSDQoFdm90ZXMYAiABKAQSDgoGd2VpZ2h0GAMgASgEIr8BCgtCb2FyZFJlc3VsdBI0CgdlbnRyaWVzGAEgAygLMiMuZ3JhbmRzdGFuZC5hZ2dyZWdhdGUudjEuQm9hcmRFbnRyeRIOCgZhY3RvcnMYAiABKAQSMwoGc2Vhc29uGAMgASgLMiMuZ3JhbmRzdGFuZC5hZ2dyZWdhdGUudjEuU2Vhc29uU3BhbhI1CghwcmV2aW91cxgEIAEoCzIjLmdyYW5kc3RhbmQuYWdncmVnYXRlLnYxLlBhc3RTZWFzb24ieAoKU2Vhc29uU3BhbhIOCgZudW1iZXIYASABKAQSLQoJc3RhcnRzX2F0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIrCgdlbmRzX2F0GAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKXAQoKUGFzdFNlYXNvbhIzCgZzZWFzb24YASABKAsyIy5ncmFuZHN0YW5kLmFnZ3JlZ2F0ZS52MS5TZWFzb25TcGFuEjQKB2VudHJpZXMYAiADKAsyIy5ncmFuZHN0YW5kLmFnZ3JlZ2F0ZS52MS5Cb2FyZEVudHJ5Eg4KBmFjdG9ycxgDIAEoBBIOCgZzZWFsZWQYBCABKAgiPAoKQm9hcmRFbnRyeRIMCgRyYW5rGAEgASgNEhAKCGFjdG9yX2lkGAIgASgJEg4KBnBvaW50cxgDIAEoEiKAAQoLUHVsc2VSZXN1bHQSMAoFa2luZHMYASADKAsyIS5ncmFuZHN0YW5kLmFnZ3JlZ2F0ZS52MS5LaW5kUmF0ZRIMCgRsYXRlGAIgASgEEjEKBXBhbmVzGAMgAygLMiIuZ3JhbmRzdGFuZC5hZ2dyZWdhdGUudjEuUHVsc2VQYW5lIlsKCVB1bHNlUGFuZRIPCgd3aWR0aF9zGAEgASgNEi0KCXN0YXJ0c19hdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGY291bnRzGAMgAygEIjsKCEtpbmRSYXRlEgwKBGtpbmQYASABKAkSEgoKcmF0ZV9wZXJfcxgCIAEoARINCgV0b3RhbBgDIAEoBCJZCg5BdWRpZW5jZVJlc3VsdBIPCgd2aWV3ZXJzGAEgASgEEg8KB3VuaXF1ZXMYAiABKAQSDQoFZXhhY3QYAyABKAgSFgoOcmVsYXRpdmVfZXJyb3IYBCABKAEikwEKDE1ldHJpY1Jlc3VsdBINCgVjb3VudBgBIAEoBBILCgNtaW4YAiABKAESCwoDbWF4GAMgASgBEgwKBG1lYW4YBCABKAESNAoJcXVhbnRpbGVzGAUgAygLMiEuZ3JhbmRzdGFuZC5hZ2dyZWdhdGUudjEuUXVhbnRpbGUSFgoOcmVsYXRpdmVfZXJyb3IYBiABKAEiKwoIUXVhbnRpbGUSEAoIcXVhbnRpbGUYASABKAESDQoFdmFsdWUYAiABKAEiKwoMQ3VzdG9tUmVzdWx0EgwKBGZvbGQYASABKAkSDQoFdmFsdWUYAiABKAwy1gIKEEFnZ3JlZ2F0ZVNlcnZpY2USWAoEUmVhZBIkLmdyYW5kc3RhbmQuYWdncmVnYXRlLnYxLlJlYWRSZXF1ZXN0GiUuZ3JhbmRzdGFuZC5hZ2dyZWdhdGUudjEuUmVhZFJlc3BvbnNlIgOQAgEScAoMUmVhZFN0YW5kaW5nEiwuZ3JhbmRzdGFuZC5hZ2dyZWdhdGUudjEuUmVhZFN0YW5kaW5nUmVxdWVzdBotLmdyYW5kc3RhbmQuYWdncmVnYXRlLnYxLlJlYWRTdGFuZGluZ1Jlc3BvbnNlIgOQAgESdgoOUmVhZFBhcnRpdGlvbnMSLi5ncmFuZHN0YW5kLmFnZ3JlZ2F0ZS52MS5SZWFkUGFydGl0aW9uc1JlcXVlc3QaLy5ncmFuZHN0YW5kLmFnZ3JlZ2F0ZS52MS5SZWFkUGFydGl0aW9uc1Jlc3BvbnNlIgOQAgFiBnByb3RvMw", [file_google_protobuf_timestamp, file_grandstand_catalog_v1_catalog, file_grandstand_event_v1_event]);
 
 /**
  * @generated from message grandstand.aggregate.v1.ReadRequest
@@ -74,6 +74,194 @@ export const ReadResponseSchema: GenMessage<ReadResponse> = /*@__PURE__*/
   messageDesc(file_grandstand_aggregate_v1_aggregate, 1);
 
 /**
+ * @generated from message grandstand.aggregate.v1.ReadStandingRequest
+ */
+export type ReadStandingRequest = Message<"grandstand.aggregate.v1.ReadStandingRequest"> & {
+  /**
+   * @generated from field: string game_id = 1;
+   */
+  gameId: string;
+
+  /**
+   * @generated from field: string board_id = 2;
+   */
+  boardId: string;
+
+  /**
+   * @generated from field: string actor_id = 3;
+   */
+  actorId: string;
+
+  /**
+   * How many entries above and below the actor: at most 25 each.
+   *
+   * @generated from field: uint32 neighbours = 4;
+   */
+  neighbours: number;
+
+  /**
+   * The read barrier. At most 64.
+   *
+   * @generated from field: repeated grandstand.event.v1.Position positions = 5;
+   */
+  positions: Position[];
+
+  /**
+   * True: in the last closed season.
+   *
+   * @generated from field: bool previous_season = 6;
+   */
+  previousSeason: boolean;
+};
+
+/**
+ * Describes the message grandstand.aggregate.v1.ReadStandingRequest.
+ * Use `create(ReadStandingRequestSchema)` to create a new message.
+ */
+export const ReadStandingRequestSchema: GenMessage<ReadStandingRequest> = /*@__PURE__*/
+  messageDesc(file_grandstand_aggregate_v1_aggregate, 2);
+
+/**
+ * @generated from message grandstand.aggregate.v1.ReadStandingResponse
+ */
+export type ReadStandingResponse = Message<"grandstand.aggregate.v1.ReadStandingResponse"> & {
+  /**
+   * Unset while the actor has no score.
+   *
+   * @generated from field: grandstand.aggregate.v1.BoardEntry standing = 1;
+   */
+  standing?: BoardEntry | undefined;
+
+  /**
+   * Best first, the actor included.
+   *
+   * @generated from field: repeated grandstand.aggregate.v1.BoardEntry neighbours = 2;
+   */
+  neighbours: BoardEntry[];
+
+  /**
+   * Actors with a score.
+   *
+   * @generated from field: uint64 actors = 3;
+   */
+  actors: bigint;
+
+  /**
+   * Unset for a board without seasons.
+   *
+   * @generated from field: grandstand.aggregate.v1.SeasonSpan season = 4;
+   */
+  season?: SeasonSpan | undefined;
+};
+
+/**
+ * Describes the message grandstand.aggregate.v1.ReadStandingResponse.
+ * Use `create(ReadStandingResponseSchema)` to create a new message.
+ */
+export const ReadStandingResponseSchema: GenMessage<ReadStandingResponse> = /*@__PURE__*/
+  messageDesc(file_grandstand_aggregate_v1_aggregate, 3);
+
+/**
+ * @generated from message grandstand.aggregate.v1.ReadPartitionsRequest
+ */
+export type ReadPartitionsRequest = Message<"grandstand.aggregate.v1.ReadPartitionsRequest"> & {
+};
+
+/**
+ * Describes the message grandstand.aggregate.v1.ReadPartitionsRequest.
+ * Use `create(ReadPartitionsRequestSchema)` to create a new message.
+ */
+export const ReadPartitionsRequestSchema: GenMessage<ReadPartitionsRequest> = /*@__PURE__*/
+  messageDesc(file_grandstand_aggregate_v1_aggregate, 4);
+
+/**
+ * @generated from message grandstand.aggregate.v1.ReadPartitionsResponse
+ */
+export type ReadPartitionsResponse = Message<"grandstand.aggregate.v1.ReadPartitionsResponse"> & {
+  /**
+   * In their order; one that nobody owns right now is present without an owner.
+   *
+   * @generated from field: repeated grandstand.aggregate.v1.PartitionStatus partitions = 1;
+   */
+  partitions: PartitionStatus[];
+};
+
+/**
+ * Describes the message grandstand.aggregate.v1.ReadPartitionsResponse.
+ * Use `create(ReadPartitionsResponseSchema)` to create a new message.
+ */
+export const ReadPartitionsResponseSchema: GenMessage<ReadPartitionsResponse> = /*@__PURE__*/
+  messageDesc(file_grandstand_aggregate_v1_aggregate, 5);
+
+/**
+ * How far the folding of one partition is.
+ *
+ * @generated from message grandstand.aggregate.v1.PartitionStatus
+ */
+export type PartitionStatus = Message<"grandstand.aggregate.v1.PartitionStatus"> & {
+  /**
+   * @generated from field: uint32 partition = 1;
+   */
+  partition: number;
+
+  /**
+   * The worker that owns it, such as "aggregate-1". Empty: nobody, or not heard of lately.
+   *
+   * @generated from field: string owner = 2;
+   */
+  owner: string;
+
+  /**
+   * Folded and stored up to this sequence of the event stream.
+   *
+   * @generated from field: uint64 applied = 3;
+   */
+  applied: bigint;
+
+  /**
+   * Blocks stored in the stream and not folded yet.
+   *
+   * @generated from field: uint64 lag_blocks = 4;
+   */
+  lagBlocks: bigint;
+
+  /**
+   * The age of the oldest block not folded yet, in milliseconds; 0 without lag.
+   *
+   * @generated from field: uint64 lag_ms = 5;
+   */
+  lagMs: bigint;
+
+  /**
+   * Blocks and sections set aside as dead letters since the worker took over.
+   *
+   * @generated from field: uint64 dead_letters = 6;
+   */
+  deadLetters: bigint;
+
+  /**
+   * Events that came for a topic that was not open, since the worker took over.
+   *
+   * @generated from field: uint64 uncounted = 7;
+   */
+  uncounted: bigint;
+
+  /**
+   * The worker's clock.
+   *
+   * @generated from field: google.protobuf.Timestamp as_of = 8;
+   */
+  asOf?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message grandstand.aggregate.v1.PartitionStatus.
+ * Use `create(PartitionStatusSchema)` to create a new message.
+ */
+export const PartitionStatusSchema: GenMessage<PartitionStatus> = /*@__PURE__*/
+  messageDesc(file_grandstand_aggregate_v1_aggregate, 6);
+
+/**
  * The whole value of a topic. States replace each other: they are absolute,
  * never increments, and may be conflated on the way.
  *
@@ -81,7 +269,7 @@ export const ReadResponseSchema: GenMessage<ReadResponse> = /*@__PURE__*/
  */
 export type TopicState = Message<"grandstand.aggregate.v1.TopicState"> & {
   /**
-   * poll/<id>, board/<id> or pulse/<id>. Further kinds: audience, metric/<name>, inbox.
+   * poll/<id>, board/<id>, pulse/<id>, audience, metric/<id> or custom/<id>. A further kind: inbox.
    *
    * @generated from field: string topic = 1;
    */
@@ -120,6 +308,24 @@ export type TopicState = Message<"grandstand.aggregate.v1.TopicState"> & {
      */
     value: PulseResult;
     case: "pulse";
+  } | {
+    /**
+     * @generated from field: grandstand.aggregate.v1.AudienceResult audience = 13;
+     */
+    value: AudienceResult;
+    case: "audience";
+  } | {
+    /**
+     * @generated from field: grandstand.aggregate.v1.MetricResult metric = 14;
+     */
+    value: MetricResult;
+    case: "metric";
+  } | {
+    /**
+     * @generated from field: grandstand.aggregate.v1.CustomResult custom = 15;
+     */
+    value: CustomResult;
+    case: "custom";
   } | { case: undefined; value?: undefined };
 };
 
@@ -128,7 +334,7 @@ export type TopicState = Message<"grandstand.aggregate.v1.TopicState"> & {
  * Use `create(TopicStateSchema)` to create a new message.
  */
 export const TopicStateSchema: GenMessage<TopicState> = /*@__PURE__*/
-  messageDesc(file_grandstand_aggregate_v1_aggregate, 2);
+  messageDesc(file_grandstand_aggregate_v1_aggregate, 7);
 
 /**
  * The count of a poll.
@@ -156,7 +362,7 @@ export type TallyResult = Message<"grandstand.aggregate.v1.TallyResult"> & {
  * Use `create(TallyResultSchema)` to create a new message.
  */
 export const TallyResultSchema: GenMessage<TallyResult> = /*@__PURE__*/
-  messageDesc(file_grandstand_aggregate_v1_aggregate, 3);
+  messageDesc(file_grandstand_aggregate_v1_aggregate, 8);
 
 /**
  * @generated from message grandstand.aggregate.v1.OptionCount
@@ -171,6 +377,13 @@ export type OptionCount = Message<"grandstand.aggregate.v1.OptionCount"> & {
    * @generated from field: uint64 votes = 2;
    */
   votes: bigint;
+
+  /**
+   * What these votes weigh together; as many as votes in a poll without weights.
+   *
+   * @generated from field: uint64 weight = 3;
+   */
+  weight: bigint;
 };
 
 /**
@@ -178,7 +391,7 @@ export type OptionCount = Message<"grandstand.aggregate.v1.OptionCount"> & {
  * Use `create(OptionCountSchema)` to create a new message.
  */
 export const OptionCountSchema: GenMessage<OptionCount> = /*@__PURE__*/
-  messageDesc(file_grandstand_aggregate_v1_aggregate, 4);
+  messageDesc(file_grandstand_aggregate_v1_aggregate, 9);
 
 /**
  * The top of a leaderboard.
@@ -199,6 +412,20 @@ export type BoardResult = Message<"grandstand.aggregate.v1.BoardResult"> & {
    * @generated from field: uint64 actors = 2;
    */
   actors: bigint;
+
+  /**
+   * The season shown. Unset for a board without seasons.
+   *
+   * @generated from field: grandstand.aggregate.v1.SeasonSpan season = 3;
+   */
+  season?: SeasonSpan | undefined;
+
+  /**
+   * The season before it, once there is one.
+   *
+   * @generated from field: grandstand.aggregate.v1.PastSeason previous = 4;
+   */
+  previous?: PastSeason | undefined;
 };
 
 /**
@@ -206,7 +433,74 @@ export type BoardResult = Message<"grandstand.aggregate.v1.BoardResult"> & {
  * Use `create(BoardResultSchema)` to create a new message.
  */
 export const BoardResultSchema: GenMessage<BoardResult> = /*@__PURE__*/
-  messageDesc(file_grandstand_aggregate_v1_aggregate, 5);
+  messageDesc(file_grandstand_aggregate_v1_aggregate, 10);
+
+/**
+ * When a season runs: seasons are numbered from 1.
+ *
+ * @generated from message grandstand.aggregate.v1.SeasonSpan
+ */
+export type SeasonSpan = Message<"grandstand.aggregate.v1.SeasonSpan"> & {
+  /**
+   * @generated from field: uint64 number = 1;
+   */
+  number: bigint;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp starts_at = 2;
+   */
+  startsAt?: Timestamp | undefined;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp ends_at = 3;
+   */
+  endsAt?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message grandstand.aggregate.v1.SeasonSpan.
+ * Use `create(SeasonSpanSchema)` to create a new message.
+ */
+export const SeasonSpanSchema: GenMessage<SeasonSpan> = /*@__PURE__*/
+  messageDesc(file_grandstand_aggregate_v1_aggregate, 11);
+
+/**
+ * The top of a closed season.
+ *
+ * @generated from message grandstand.aggregate.v1.PastSeason
+ */
+export type PastSeason = Message<"grandstand.aggregate.v1.PastSeason"> & {
+  /**
+   * @generated from field: grandstand.aggregate.v1.SeasonSpan season = 1;
+   */
+  season?: SeasonSpan | undefined;
+
+  /**
+   * Best first.
+   *
+   * @generated from field: repeated grandstand.aggregate.v1.BoardEntry entries = 2;
+   */
+  entries: BoardEntry[];
+
+  /**
+   * @generated from field: uint64 actors = 3;
+   */
+  actors: bigint;
+
+  /**
+   * True: what was scored in it is all in, it never changes again.
+   *
+   * @generated from field: bool sealed = 4;
+   */
+  sealed: boolean;
+};
+
+/**
+ * Describes the message grandstand.aggregate.v1.PastSeason.
+ * Use `create(PastSeasonSchema)` to create a new message.
+ */
+export const PastSeasonSchema: GenMessage<PastSeason> = /*@__PURE__*/
+  messageDesc(file_grandstand_aggregate_v1_aggregate, 12);
 
 /**
  * @generated from message grandstand.aggregate.v1.BoardEntry
@@ -235,7 +529,7 @@ export type BoardEntry = Message<"grandstand.aggregate.v1.BoardEntry"> & {
  * Use `create(BoardEntrySchema)` to create a new message.
  */
 export const BoardEntrySchema: GenMessage<BoardEntry> = /*@__PURE__*/
-  messageDesc(file_grandstand_aggregate_v1_aggregate, 6);
+  messageDesc(file_grandstand_aggregate_v1_aggregate, 13);
 
 /**
  * How often each kind of reaction came lately and in all.
@@ -249,6 +543,22 @@ export type PulseResult = Message<"grandstand.aggregate.v1.PulseResult"> & {
    * @generated from field: repeated grandstand.aggregate.v1.KindRate kinds = 1;
    */
   kinds: KindRate[];
+
+  /**
+   * Reactions that came too late for their pane; they are in the totals.
+   *
+   * @generated from field: uint64 late = 2;
+   */
+  late: bigint;
+
+  /**
+   * Tumbling panes of 1 s, 10 s and 60 s, earlier first within a width. Read
+   * answers with all that are kept, a subscription with the running one and the
+   * one before it. A pane already shown may still grow for 10 s after its end.
+   *
+   * @generated from field: repeated grandstand.aggregate.v1.PulsePane panes = 3;
+   */
+  panes: PulsePane[];
 };
 
 /**
@@ -256,7 +566,40 @@ export type PulseResult = Message<"grandstand.aggregate.v1.PulseResult"> & {
  * Use `create(PulseResultSchema)` to create a new message.
  */
 export const PulseResultSchema: GenMessage<PulseResult> = /*@__PURE__*/
-  messageDesc(file_grandstand_aggregate_v1_aggregate, 7);
+  messageDesc(file_grandstand_aggregate_v1_aggregate, 14);
+
+/**
+ * The reactions of one span of time.
+ *
+ * @generated from message grandstand.aggregate.v1.PulsePane
+ */
+export type PulsePane = Message<"grandstand.aggregate.v1.PulsePane"> & {
+  /**
+   * 1, 10 or 60 seconds.
+   *
+   * @generated from field: uint32 width_s = 1;
+   */
+  widthS: number;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp starts_at = 2;
+   */
+  startsAt?: Timestamp | undefined;
+
+  /**
+   * By kind, in the order of PulseResult.kinds.
+   *
+   * @generated from field: repeated uint64 counts = 3;
+   */
+  counts: bigint[];
+};
+
+/**
+ * Describes the message grandstand.aggregate.v1.PulsePane.
+ * Use `create(PulsePaneSchema)` to create a new message.
+ */
+export const PulsePaneSchema: GenMessage<PulsePane> = /*@__PURE__*/
+  messageDesc(file_grandstand_aggregate_v1_aggregate, 15);
 
 /**
  * @generated from message grandstand.aggregate.v1.KindRate
@@ -285,7 +628,149 @@ export type KindRate = Message<"grandstand.aggregate.v1.KindRate"> & {
  * Use `create(KindRateSchema)` to create a new message.
  */
 export const KindRateSchema: GenMessage<KindRate> = /*@__PURE__*/
-  messageDesc(file_grandstand_aggregate_v1_aggregate, 8);
+  messageDesc(file_grandstand_aggregate_v1_aggregate, 16);
+
+/**
+ * Who watches.
+ *
+ * @generated from message grandstand.aggregate.v1.AudienceResult
+ */
+export type AudienceResult = Message<"grandstand.aggregate.v1.AudienceResult"> & {
+  /**
+   * Actors that watch now.
+   *
+   * @generated from field: uint64 viewers = 1;
+   */
+  viewers: bigint;
+
+  /**
+   * Actors that ever watched this game.
+   *
+   * @generated from field: uint64 uniques = 2;
+   */
+  uniques: bigint;
+
+  /**
+   * True: both are exact. False: the crowd outgrew the exact count, and they are estimates.
+   *
+   * @generated from field: bool exact = 3;
+   */
+  exact: boolean;
+
+  /**
+   * The standard error of the estimates, such as 0.008 for 0.8 %; 0 when exact.
+   *
+   * @generated from field: double relative_error = 4;
+   */
+  relativeError: number;
+};
+
+/**
+ * Describes the message grandstand.aggregate.v1.AudienceResult.
+ * Use `create(AudienceResultSchema)` to create a new message.
+ */
+export const AudienceResultSchema: GenMessage<AudienceResult> = /*@__PURE__*/
+  messageDesc(file_grandstand_aggregate_v1_aggregate, 17);
+
+/**
+ * What was measured.
+ *
+ * @generated from message grandstand.aggregate.v1.MetricResult
+ */
+export type MetricResult = Message<"grandstand.aggregate.v1.MetricResult"> & {
+  /**
+   * @generated from field: uint64 count = 1;
+   */
+  count: bigint;
+
+  /**
+   * Exact. Unset without a measure, as all below.
+   *
+   * @generated from field: double min = 2;
+   */
+  min: number;
+
+  /**
+   * @generated from field: double max = 3;
+   */
+  max: number;
+
+  /**
+   * @generated from field: double mean = 4;
+   */
+  mean: number;
+
+  /**
+   * The quantiles 0.5, 0.9, 0.95, 0.99 and 0.999.
+   *
+   * @generated from field: repeated grandstand.aggregate.v1.Quantile quantiles = 5;
+   */
+  quantiles: Quantile[];
+
+  /**
+   * How far from the true value a quantile may be, such as 0.01 for 1 % of it.
+   *
+   * @generated from field: double relative_error = 6;
+   */
+  relativeError: number;
+};
+
+/**
+ * Describes the message grandstand.aggregate.v1.MetricResult.
+ * Use `create(MetricResultSchema)` to create a new message.
+ */
+export const MetricResultSchema: GenMessage<MetricResult> = /*@__PURE__*/
+  messageDesc(file_grandstand_aggregate_v1_aggregate, 18);
+
+/**
+ * @generated from message grandstand.aggregate.v1.Quantile
+ */
+export type Quantile = Message<"grandstand.aggregate.v1.Quantile"> & {
+  /**
+   * 0 to 1.
+   *
+   * @generated from field: double quantile = 1;
+   */
+  quantile: number;
+
+  /**
+   * @generated from field: double value = 2;
+   */
+  value: number;
+};
+
+/**
+ * Describes the message grandstand.aggregate.v1.Quantile.
+ * Use `create(QuantileSchema)` to create a new message.
+ */
+export const QuantileSchema: GenMessage<Quantile> = /*@__PURE__*/
+  messageDesc(file_grandstand_aggregate_v1_aggregate, 19);
+
+/**
+ * What a fold of the service's owner makes of its events.
+ *
+ * @generated from message grandstand.aggregate.v1.CustomResult
+ */
+export type CustomResult = Message<"grandstand.aggregate.v1.CustomResult"> & {
+  /**
+   * The fold's registered name: it says how to read the value.
+   *
+   * @generated from field: string fold = 1;
+   */
+  fold: string;
+
+  /**
+   * @generated from field: bytes value = 2;
+   */
+  value: Uint8Array;
+};
+
+/**
+ * Describes the message grandstand.aggregate.v1.CustomResult.
+ * Use `create(CustomResultSchema)` to create a new message.
+ */
+export const CustomResultSchema: GenMessage<CustomResult> = /*@__PURE__*/
+  messageDesc(file_grandstand_aggregate_v1_aggregate, 20);
 
 /**
  * Reads results once. To watch them, use the gateway's Subscribe.
@@ -305,6 +790,29 @@ export const AggregateService: GenService<{
     methodKind: "unary";
     input: typeof ReadRequestSchema;
     output: typeof ReadResponseSchema;
+  },
+  /**
+   * Where one actor stands on a board, and who is next to it. Given positions,
+   * as Read. Retry freely. NOT_FOUND: an unknown game or board; an actor
+   * without a score is no error, its standing is unset.
+   *
+   * @generated from rpc grandstand.aggregate.v1.AggregateService.ReadStanding
+   */
+  readStanding: {
+    methodKind: "unary";
+    input: typeof ReadStandingRequestSchema;
+    output: typeof ReadStandingResponseSchema;
+  },
+  /**
+   * How far the folding of each partition is, and who does it. For operators;
+   * served on the mesh listener only. Retry freely.
+   *
+   * @generated from rpc grandstand.aggregate.v1.AggregateService.ReadPartitions
+   */
+  readPartitions: {
+    methodKind: "unary";
+    input: typeof ReadPartitionsRequestSchema;
+    output: typeof ReadPartitionsResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_grandstand_aggregate_v1_aggregate, 0);

@@ -6,13 +6,15 @@ import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobu
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { Position } from "../../event/v1/event_pb";
+import { file_grandstand_event_v1_event } from "../../event/v1/event_pb";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file grandstand/catalog/v1/catalog.proto.
  */
 export const file_grandstand_catalog_v1_catalog: GenFile = /*@__PURE__*/
-  fileDesc("CiNncmFuZHN0YW5kL2NhdGFsb2cvdjEvY2F0YWxvZy5wcm90bxIVZ3JhbmRzdGFuZC5jYXRhbG9nLnYxImQKBEdhbWUSDwoHZ2FtZV9pZBgBIAEoCRINCgV0aXRsZRgCIAEoCRIOCgZzcHJlYWQYAyABKA0SLAoGcHVsc2VzGAQgAygLMhwuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLlB1bHNlIigKBVB1bHNlEhAKCHB1bHNlX2lkGAEgASgJEg0KBWtpbmRzGAIgAygJIroCCgRQb2xsEg8KB2dhbWVfaWQYASABKAkSDwoHcG9sbF9pZBgCIAEoCRIQCghxdWVzdGlvbhgDIAEoCRIyCgdvcHRpb25zGAQgAygLMiEuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLlBvbGxPcHRpb24SEgoKY2hhbmdlYWJsZRgFIAEoCBIrCghvcGVuX2ZvchgGIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIrCgVzdGFnZRgKIAEoDjIcLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5TdGFnZRItCglvcGVuZWRfYXQYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi0KCWNsb3Nlc19hdBgMIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiLgoKUG9sbE9wdGlvbhIRCglvcHRpb25faWQYASABKAkSDQoFbGFiZWwYAiABKAkirgIKBUJvYXJkEg8KB2dhbWVfaWQYASABKAkSEAoIYm9hcmRfaWQYAiABKAkSDQoFdGl0bGUYAyABKAkSLgoEbW9kZRgEIAEoDjIgLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5Cb2FyZE1vZGUSCwoDdG9wGAUgASgNEisKCG9wZW5fZm9yGAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEisKBXN0YWdlGAogASgOMhwuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLlN0YWdlEi0KCW9wZW5lZF9hdBgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLQoJY2xvc2VzX2F0GAwgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCI+ChFEZWZpbmVHYW1lUmVxdWVzdBIpCgRnYW1lGAEgASgLMhsuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkdhbWUiPwoSRGVmaW5lR2FtZVJlc3BvbnNlEikKBGdhbWUYASABKAsyGy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuR2FtZSIhCg5HZXRHYW1lUmVxdWVzdBIPCgdnYW1lX2lkGAEgASgJIpYBCg9HZXRHYW1lUmVzcG9uc2USKQoEZ2FtZRgBIAEoCzIbLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5HYW1lEioKBXBvbGxzGAIgAygLMhsuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLlBvbGwSLAoGYm9hcmRzGAMgAygLMhwuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkJvYXJkIjwKD09wZW5Qb2xsUmVxdWVzdBIpCgRwb2xsGAEgASgLMhsuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLlBvbGwiPQoQT3BlblBvbGxSZXNwb25zZRIpCgRwb2xsGAEgASgLMhsuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLlBvbGwiNAoQQ2xvc2VQb2xsUmVxdWVzdBIPCgdnYW1lX2lkGAEgASgJEg8KB3BvbGxfaWQYAiABKAkiPgoRQ2xvc2VQb2xsUmVzcG9uc2USKQoEcG9sbBgBIAEoCzIbLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5Qb2xsIj8KEE9wZW5Cb2FyZFJlcXVlc3QSKwoFYm9hcmQYASABKAsyHC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuQm9hcmQiQAoRT3BlbkJvYXJkUmVzcG9uc2USKwoFYm9hcmQYASABKAsyHC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuQm9hcmQiNgoRQ2xvc2VCb2FyZFJlcXVlc3QSDwoHZ2FtZV9pZBgBIAEoCRIQCghib2FyZF9pZBgCIAEoCSJBChJDbG9zZUJvYXJkUmVzcG9uc2USKwoFYm9hcmQYASABKAsyHC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuQm9hcmQqUgoFU3RhZ2USFQoRU1RBR0VfVU5TUEVDSUZJRUQQABIOCgpTVEFHRV9PUEVOEAESEAoMU1RBR0VfQ0xPU0VEEAISEAoMU1RBR0VfU0VBTEVEEAMqfAoJQm9hcmRNb2RlEhoKFkJPQVJEX01PREVfVU5TUEVDSUZJRUQQABITCg9CT0FSRF9NT0RFX0JFU1QQARITCg9CT0FSRF9NT0RFX0xBU1QQAhISCg5CT0FSRF9NT0RFX1NVTRADEhUKEUJPQVJEX01PREVfTE9XRVNUEAQy0gQKDkNhdGFsb2dTZXJ2aWNlEmEKCkRlZmluZUdhbWUSKC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuRGVmaW5lR2FtZVJlcXVlc3QaKS5ncmFuZHN0YW5kLmNhdGFsb2cudjEuRGVmaW5lR2FtZVJlc3BvbnNlEl0KB0dldEdhbWUSJS5ncmFuZHN0YW5kLmNhdGFsb2cudjEuR2V0R2FtZVJlcXVlc3QaJi5ncmFuZHN0YW5kLmNhdGFsb2cudjEuR2V0R2FtZVJlc3BvbnNlIgOQAgESWwoIT3BlblBvbGwSJi5ncmFuZHN0YW5kLmNhdGFsb2cudjEuT3BlblBvbGxSZXF1ZXN0GicuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLk9wZW5Qb2xsUmVzcG9uc2USXgoJQ2xvc2VQb2xsEicuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkNsb3NlUG9sbFJlcXVlc3QaKC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuQ2xvc2VQb2xsUmVzcG9uc2USXgoJT3BlbkJvYXJkEicuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLk9wZW5Cb2FyZFJlcXVlc3QaKC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuT3BlbkJvYXJkUmVzcG9uc2USYQoKQ2xvc2VCb2FyZBIoLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5DbG9zZUJvYXJkUmVxdWVzdBopLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5DbG9zZUJvYXJkUmVzcG9uc2ViBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("CiNncmFuZHN0YW5kL2NhdGFsb2cvdjEvY2F0YWxvZy5wcm90bxIVZ3JhbmRzdGFuZC5jYXRhbG9nLnYxItsBCgRHYW1lEg8KB2dhbWVfaWQYASABKAkSDQoFdGl0bGUYAiABKAkSDgoGc3ByZWFkGAMgASgNEiwKBnB1bHNlcxgEIAMoCzIcLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5QdWxzZRIuCgdtZXRyaWNzGAUgAygLMh0uZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLk1ldHJpYxIQCghhdWRpZW5jZRgGIAEoCBIzCgdjdXN0b21zGAcgAygLMiIuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkN1c3RvbVRvcGljIikKBk1ldHJpYxIRCgltZXRyaWNfaWQYASABKAkSDAoEdW5pdBgCIAEoCSI+CgtDdXN0b21Ub3BpYxIRCgljdXN0b21faWQYASABKAkSDAoEZm9sZBgCIAEoCRIOCgZjb25maWcYAyABKAwiKAoFUHVsc2USEAoIcHVsc2VfaWQYASABKAkSDQoFa2luZHMYAiADKAki4wIKBFBvbGwSDwoHZ2FtZV9pZBgBIAEoCRIPCgdwb2xsX2lkGAIgASgJEhAKCHF1ZXN0aW9uGAMgASgJEjIKB29wdGlvbnMYBCADKAsyIS5ncmFuZHN0YW5kLmNhdGFsb2cudjEuUG9sbE9wdGlvbhISCgpjaGFuZ2VhYmxlGAUgASgIEisKCG9wZW5fZm9yGAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhMKC2Nob2ljZXNfbWF4GAcgASgNEhIKCndlaWdodF9tYXgYCCABKA0SKwoFc3RhZ2UYCiABKA4yHC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuU3RhZ2USLQoJb3BlbmVkX2F0GAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBItCgljbG9zZXNfYXQYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIi4KClBvbGxPcHRpb24SEQoJb3B0aW9uX2lkGAEgASgJEg0KBWxhYmVsGAIgASgJIt0CCgVCb2FyZBIPCgdnYW1lX2lkGAEgASgJEhAKCGJvYXJkX2lkGAIgASgJEg0KBXRpdGxlGAMgASgJEi4KBG1vZGUYBCABKA4yIC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuQm9hcmRNb2RlEgsKA3RvcBgFIAEoDRIrCghvcGVuX2ZvchgGIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhItCgZzZWFzb24YByABKAsyHS5ncmFuZHN0YW5kLmNhdGFsb2cudjEuU2Vhc29uEisKBXN0YWdlGAogASgOMhwuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLlN0YWdlEi0KCW9wZW5lZF9hdBgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLQoJY2xvc2VzX2F0GAwgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJhCgZTZWFzb24SKAoFZXZlcnkYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLQoJc3RhcnRzX2F0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCI+ChFEZWZpbmVHYW1lUmVxdWVzdBIpCgRnYW1lGAEgASgLMhsuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkdhbWUicgoSRGVmaW5lR2FtZVJlc3BvbnNlEikKBGdhbWUYASABKAsyGy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuR2FtZRIxCgphcHBsaWVkX2F0GAIgAygLMh0uZ3JhbmRzdGFuZC5ldmVudC52MS5Qb3NpdGlvbiIhCg5HZXRHYW1lUmVxdWVzdBIPCgdnYW1lX2lkGAEgASgJIpYBCg9HZXRHYW1lUmVzcG9uc2USKQoEZ2FtZRgBIAEoCzIbLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5HYW1lEioKBXBvbGxzGAIgAygLMhsuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLlBvbGwSLAoGYm9hcmRzGAMgAygLMhwuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkJvYXJkIjwKD09wZW5Qb2xsUmVxdWVzdBIpCgRwb2xsGAEgASgLMhsuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLlBvbGwicAoQT3BlblBvbGxSZXNwb25zZRIpCgRwb2xsGAEgASgLMhsuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLlBvbGwSMQoKYXBwbGllZF9hdBgCIAMoCzIdLmdyYW5kc3RhbmQuZXZlbnQudjEuUG9zaXRpb24iNAoQQ2xvc2VQb2xsUmVxdWVzdBIPCgdnYW1lX2lkGAEgASgJEg8KB3BvbGxfaWQYAiABKAkiPgoRQ2xvc2VQb2xsUmVzcG9uc2USKQoEcG9sbBgBIAEoCzIbLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5Qb2xsIj8KEE9wZW5Cb2FyZFJlcXVlc3QSKwoFYm9hcmQYASABKAsyHC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuQm9hcmQicwoRT3BlbkJvYXJkUmVzcG9uc2USKwoFYm9hcmQYASABKAsyHC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuQm9hcmQSMQoKYXBwbGllZF9hdBgCIAMoCzIdLmdyYW5kc3RhbmQuZXZlbnQudjEuUG9zaXRpb24iNgoRQ2xvc2VCb2FyZFJlcXVlc3QSDwoHZ2FtZV9pZBgBIAEoCRIQCghib2FyZF9pZBgCIAEoCSJBChJDbG9zZUJvYXJkUmVzcG9uc2USKwoFYm9hcmQYASABKAsyHC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuQm9hcmQqUgoFU3RhZ2USFQoRU1RBR0VfVU5TUEVDSUZJRUQQABIOCgpTVEFHRV9PUEVOEAESEAoMU1RBR0VfQ0xPU0VEEAISEAoMU1RBR0VfU0VBTEVEEAMqfAoJQm9hcmRNb2RlEhoKFkJPQVJEX01PREVfVU5TUEVDSUZJRUQQABITCg9CT0FSRF9NT0RFX0JFU1QQARITCg9CT0FSRF9NT0RFX0xBU1QQAhISCg5CT0FSRF9NT0RFX1NVTRADEhUKEUJPQVJEX01PREVfTE9XRVNUEAQy0gQKDkNhdGFsb2dTZXJ2aWNlEmEKCkRlZmluZUdhbWUSKC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuRGVmaW5lR2FtZVJlcXVlc3QaKS5ncmFuZHN0YW5kLmNhdGFsb2cudjEuRGVmaW5lR2FtZVJlc3BvbnNlEl0KB0dldEdhbWUSJS5ncmFuZHN0YW5kLmNhdGFsb2cudjEuR2V0R2FtZVJlcXVlc3QaJi5ncmFuZHN0YW5kLmNhdGFsb2cudjEuR2V0R2FtZVJlc3BvbnNlIgOQAgESWwoIT3BlblBvbGwSJi5ncmFuZHN0YW5kLmNhdGFsb2cudjEuT3BlblBvbGxSZXF1ZXN0GicuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLk9wZW5Qb2xsUmVzcG9uc2USXgoJQ2xvc2VQb2xsEicuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkNsb3NlUG9sbFJlcXVlc3QaKC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuQ2xvc2VQb2xsUmVzcG9uc2USXgoJT3BlbkJvYXJkEicuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLk9wZW5Cb2FyZFJlcXVlc3QaKC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuT3BlbkJvYXJkUmVzcG9uc2USYQoKQ2xvc2VCb2FyZBIoLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5DbG9zZUJvYXJkUmVxdWVzdBopLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5DbG9zZUJvYXJkUmVzcG9uc2ViBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_grandstand_event_v1_event]);
 
 /**
  * One live stream.
@@ -48,6 +50,27 @@ export type Game = Message<"grandstand.catalog.v1.Game"> & {
    * @generated from field: repeated grandstand.catalog.v1.Pulse pulses = 4;
    */
   pulses: Pulse[];
+
+  /**
+   * At most 16.
+   *
+   * @generated from field: repeated grandstand.catalog.v1.Metric metrics = 5;
+   */
+  metrics: Metric[];
+
+  /**
+   * True: presence is taken, and the topic `audience` tells viewers and uniques.
+   *
+   * @generated from field: bool audience = 6;
+   */
+  audience: boolean;
+
+  /**
+   * At most 8.
+   *
+   * @generated from field: repeated grandstand.catalog.v1.CustomTopic customs = 7;
+   */
+  customs: CustomTopic[];
 };
 
 /**
@@ -56,6 +79,69 @@ export type Game = Message<"grandstand.catalog.v1.Game"> & {
  */
 export const GameSchema: GenMessage<Game> = /*@__PURE__*/
   messageDesc(file_grandstand_catalog_v1_catalog, 0);
+
+/**
+ * Quantiles of measures; the topic is metric/<metric_id>.
+ *
+ * @generated from message grandstand.catalog.v1.Metric
+ */
+export type Metric = Message<"grandstand.catalog.v1.Metric"> & {
+  /**
+   * [A-Za-z0-9_-]{1,64}
+   *
+   * @generated from field: string metric_id = 1;
+   */
+  metricId: string;
+
+  /**
+   * Such as "ms", for those who read it; at most 16 characters.
+   *
+   * @generated from field: string unit = 2;
+   */
+  unit: string;
+};
+
+/**
+ * Describes the message grandstand.catalog.v1.Metric.
+ * Use `create(MetricSchema)` to create a new message.
+ */
+export const MetricSchema: GenMessage<Metric> = /*@__PURE__*/
+  messageDesc(file_grandstand_catalog_v1_catalog, 1);
+
+/**
+ * A topic folded by code of the service's owner; the topic is custom/<custom_id>.
+ *
+ * @generated from message grandstand.catalog.v1.CustomTopic
+ */
+export type CustomTopic = Message<"grandstand.catalog.v1.CustomTopic"> & {
+  /**
+   * [A-Za-z0-9_-]{1,64}
+   *
+   * @generated from field: string custom_id = 1;
+   */
+  customId: string;
+
+  /**
+   * The name under which the fold is registered in the entry point group `grandstand.folds`.
+   *
+   * @generated from field: string fold = 2;
+   */
+  fold: string;
+
+  /**
+   * Handed to the fold; at most 4,096 bytes.
+   *
+   * @generated from field: bytes config = 3;
+   */
+  config: Uint8Array;
+};
+
+/**
+ * Describes the message grandstand.catalog.v1.CustomTopic.
+ * Use `create(CustomTopicSchema)` to create a new message.
+ */
+export const CustomTopicSchema: GenMessage<CustomTopic> = /*@__PURE__*/
+  messageDesc(file_grandstand_catalog_v1_catalog, 2);
 
 /**
  * Windowed counts of reactions; the topic is pulse/<pulse_id>.
@@ -83,7 +169,7 @@ export type Pulse = Message<"grandstand.catalog.v1.Pulse"> & {
  * Use `create(PulseSchema)` to create a new message.
  */
 export const PulseSchema: GenMessage<Pulse> = /*@__PURE__*/
-  messageDesc(file_grandstand_catalog_v1_catalog, 1);
+  messageDesc(file_grandstand_catalog_v1_catalog, 3);
 
 /**
  * A question to the crowd; the topic is poll/<poll_id>.
@@ -133,6 +219,20 @@ export type Poll = Message<"grandstand.catalog.v1.Poll"> & {
   openFor?: Duration | undefined;
 
   /**
+   * How many options one vote may name: 0 means 1.
+   *
+   * @generated from field: uint32 choices_max = 7;
+   */
+  choicesMax: number;
+
+  /**
+   * How much a vote may weigh: 0 means 1; at most 1,000.
+   *
+   * @generated from field: uint32 weight_max = 8;
+   */
+  weightMax: number;
+
+  /**
    * Set by the server, ignored in requests.
    *
    * @generated from field: grandstand.catalog.v1.Stage stage = 10;
@@ -159,7 +259,7 @@ export type Poll = Message<"grandstand.catalog.v1.Poll"> & {
  * Use `create(PollSchema)` to create a new message.
  */
 export const PollSchema: GenMessage<Poll> = /*@__PURE__*/
-  messageDesc(file_grandstand_catalog_v1_catalog, 2);
+  messageDesc(file_grandstand_catalog_v1_catalog, 4);
 
 /**
  * One answer of a poll.
@@ -187,7 +287,7 @@ export type PollOption = Message<"grandstand.catalog.v1.PollOption"> & {
  * Use `create(PollOptionSchema)` to create a new message.
  */
 export const PollOptionSchema: GenMessage<PollOption> = /*@__PURE__*/
-  messageDesc(file_grandstand_catalog_v1_catalog, 3);
+  messageDesc(file_grandstand_catalog_v1_catalog, 5);
 
 /**
  * A leaderboard; the topic is board/<board_id>.
@@ -234,6 +334,13 @@ export type Board = Message<"grandstand.catalog.v1.Board"> & {
   openFor?: Duration | undefined;
 
   /**
+   * Start anew on a schedule. Unset: never.
+   *
+   * @generated from field: grandstand.catalog.v1.Season season = 7;
+   */
+  season?: Season | undefined;
+
+  /**
    * Set by the server, ignored in requests.
    *
    * @generated from field: grandstand.catalog.v1.Stage stage = 10;
@@ -260,7 +367,37 @@ export type Board = Message<"grandstand.catalog.v1.Board"> & {
  * Use `create(BoardSchema)` to create a new message.
  */
 export const BoardSchema: GenMessage<Board> = /*@__PURE__*/
-  messageDesc(file_grandstand_catalog_v1_catalog, 4);
+  messageDesc(file_grandstand_catalog_v1_catalog, 6);
+
+/**
+ * A board's seasons follow each other without gaps. A score belongs to the
+ * season of the moment ingest stamped it; the last closed season stays readable.
+ *
+ * @generated from message grandstand.catalog.v1.Season
+ */
+export type Season = Message<"grandstand.catalog.v1.Season"> & {
+  /**
+   * 10 s to 366 days.
+   *
+   * @generated from field: google.protobuf.Duration every = 1;
+   */
+  every?: Duration | undefined;
+
+  /**
+   * When season 1 begins: seasons begin at this moment plus whole multiples of
+   * `every`. Unset: when the board is opened.
+   *
+   * @generated from field: google.protobuf.Timestamp starts_at = 2;
+   */
+  startsAt?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message grandstand.catalog.v1.Season.
+ * Use `create(SeasonSchema)` to create a new message.
+ */
+export const SeasonSchema: GenMessage<Season> = /*@__PURE__*/
+  messageDesc(file_grandstand_catalog_v1_catalog, 7);
 
 /**
  * @generated from message grandstand.catalog.v1.DefineGameRequest
@@ -277,7 +414,7 @@ export type DefineGameRequest = Message<"grandstand.catalog.v1.DefineGameRequest
  * Use `create(DefineGameRequestSchema)` to create a new message.
  */
 export const DefineGameRequestSchema: GenMessage<DefineGameRequest> = /*@__PURE__*/
-  messageDesc(file_grandstand_catalog_v1_catalog, 5);
+  messageDesc(file_grandstand_catalog_v1_catalog, 8);
 
 /**
  * @generated from message grandstand.catalog.v1.DefineGameResponse
@@ -287,6 +424,13 @@ export type DefineGameResponse = Message<"grandstand.catalog.v1.DefineGameRespon
    * @generated from field: grandstand.catalog.v1.Game game = 1;
    */
   game?: Game | undefined;
+
+  /**
+   * Where in the event stream it holds from, in each partition of the game.
+   *
+   * @generated from field: repeated grandstand.event.v1.Position applied_at = 2;
+   */
+  appliedAt: Position[];
 };
 
 /**
@@ -294,7 +438,7 @@ export type DefineGameResponse = Message<"grandstand.catalog.v1.DefineGameRespon
  * Use `create(DefineGameResponseSchema)` to create a new message.
  */
 export const DefineGameResponseSchema: GenMessage<DefineGameResponse> = /*@__PURE__*/
-  messageDesc(file_grandstand_catalog_v1_catalog, 6);
+  messageDesc(file_grandstand_catalog_v1_catalog, 9);
 
 /**
  * @generated from message grandstand.catalog.v1.GetGameRequest
@@ -311,7 +455,7 @@ export type GetGameRequest = Message<"grandstand.catalog.v1.GetGameRequest"> & {
  * Use `create(GetGameRequestSchema)` to create a new message.
  */
 export const GetGameRequestSchema: GenMessage<GetGameRequest> = /*@__PURE__*/
-  messageDesc(file_grandstand_catalog_v1_catalog, 7);
+  messageDesc(file_grandstand_catalog_v1_catalog, 10);
 
 /**
  * @generated from message grandstand.catalog.v1.GetGameResponse
@@ -342,7 +486,7 @@ export type GetGameResponse = Message<"grandstand.catalog.v1.GetGameResponse"> &
  * Use `create(GetGameResponseSchema)` to create a new message.
  */
 export const GetGameResponseSchema: GenMessage<GetGameResponse> = /*@__PURE__*/
-  messageDesc(file_grandstand_catalog_v1_catalog, 8);
+  messageDesc(file_grandstand_catalog_v1_catalog, 11);
 
 /**
  * @generated from message grandstand.catalog.v1.OpenPollRequest
@@ -359,7 +503,7 @@ export type OpenPollRequest = Message<"grandstand.catalog.v1.OpenPollRequest"> &
  * Use `create(OpenPollRequestSchema)` to create a new message.
  */
 export const OpenPollRequestSchema: GenMessage<OpenPollRequest> = /*@__PURE__*/
-  messageDesc(file_grandstand_catalog_v1_catalog, 9);
+  messageDesc(file_grandstand_catalog_v1_catalog, 12);
 
 /**
  * @generated from message grandstand.catalog.v1.OpenPollResponse
@@ -369,6 +513,13 @@ export type OpenPollResponse = Message<"grandstand.catalog.v1.OpenPollResponse">
    * @generated from field: grandstand.catalog.v1.Poll poll = 1;
    */
   poll?: Poll | undefined;
+
+  /**
+   * Where in the event stream it holds from, in each partition of the game.
+   *
+   * @generated from field: repeated grandstand.event.v1.Position applied_at = 2;
+   */
+  appliedAt: Position[];
 };
 
 /**
@@ -376,7 +527,7 @@ export type OpenPollResponse = Message<"grandstand.catalog.v1.OpenPollResponse">
  * Use `create(OpenPollResponseSchema)` to create a new message.
  */
 export const OpenPollResponseSchema: GenMessage<OpenPollResponse> = /*@__PURE__*/
-  messageDesc(file_grandstand_catalog_v1_catalog, 10);
+  messageDesc(file_grandstand_catalog_v1_catalog, 13);
 
 /**
  * @generated from message grandstand.catalog.v1.ClosePollRequest
@@ -398,7 +549,7 @@ export type ClosePollRequest = Message<"grandstand.catalog.v1.ClosePollRequest">
  * Use `create(ClosePollRequestSchema)` to create a new message.
  */
 export const ClosePollRequestSchema: GenMessage<ClosePollRequest> = /*@__PURE__*/
-  messageDesc(file_grandstand_catalog_v1_catalog, 11);
+  messageDesc(file_grandstand_catalog_v1_catalog, 14);
 
 /**
  * @generated from message grandstand.catalog.v1.ClosePollResponse
@@ -415,7 +566,7 @@ export type ClosePollResponse = Message<"grandstand.catalog.v1.ClosePollResponse
  * Use `create(ClosePollResponseSchema)` to create a new message.
  */
 export const ClosePollResponseSchema: GenMessage<ClosePollResponse> = /*@__PURE__*/
-  messageDesc(file_grandstand_catalog_v1_catalog, 12);
+  messageDesc(file_grandstand_catalog_v1_catalog, 15);
 
 /**
  * @generated from message grandstand.catalog.v1.OpenBoardRequest
@@ -432,7 +583,7 @@ export type OpenBoardRequest = Message<"grandstand.catalog.v1.OpenBoardRequest">
  * Use `create(OpenBoardRequestSchema)` to create a new message.
  */
 export const OpenBoardRequestSchema: GenMessage<OpenBoardRequest> = /*@__PURE__*/
-  messageDesc(file_grandstand_catalog_v1_catalog, 13);
+  messageDesc(file_grandstand_catalog_v1_catalog, 16);
 
 /**
  * @generated from message grandstand.catalog.v1.OpenBoardResponse
@@ -442,6 +593,13 @@ export type OpenBoardResponse = Message<"grandstand.catalog.v1.OpenBoardResponse
    * @generated from field: grandstand.catalog.v1.Board board = 1;
    */
   board?: Board | undefined;
+
+  /**
+   * Where in the event stream it holds from, in each partition of the game.
+   *
+   * @generated from field: repeated grandstand.event.v1.Position applied_at = 2;
+   */
+  appliedAt: Position[];
 };
 
 /**
@@ -449,7 +607,7 @@ export type OpenBoardResponse = Message<"grandstand.catalog.v1.OpenBoardResponse
  * Use `create(OpenBoardResponseSchema)` to create a new message.
  */
 export const OpenBoardResponseSchema: GenMessage<OpenBoardResponse> = /*@__PURE__*/
-  messageDesc(file_grandstand_catalog_v1_catalog, 14);
+  messageDesc(file_grandstand_catalog_v1_catalog, 17);
 
 /**
  * @generated from message grandstand.catalog.v1.CloseBoardRequest
@@ -471,7 +629,7 @@ export type CloseBoardRequest = Message<"grandstand.catalog.v1.CloseBoardRequest
  * Use `create(CloseBoardRequestSchema)` to create a new message.
  */
 export const CloseBoardRequestSchema: GenMessage<CloseBoardRequest> = /*@__PURE__*/
-  messageDesc(file_grandstand_catalog_v1_catalog, 15);
+  messageDesc(file_grandstand_catalog_v1_catalog, 18);
 
 /**
  * @generated from message grandstand.catalog.v1.CloseBoardResponse
@@ -488,7 +646,7 @@ export type CloseBoardResponse = Message<"grandstand.catalog.v1.CloseBoardRespon
  * Use `create(CloseBoardResponseSchema)` to create a new message.
  */
 export const CloseBoardResponseSchema: GenMessage<CloseBoardResponse> = /*@__PURE__*/
-  messageDesc(file_grandstand_catalog_v1_catalog, 16);
+  messageDesc(file_grandstand_catalog_v1_catalog, 19);
 
 /**
  * The life of a poll or a board.
@@ -589,8 +747,10 @@ export const BoardModeSchema: GenEnum<BoardMode> = /*@__PURE__*/
  */
 export const CatalogService: GenService<{
   /**
-   * Creates a game or replaces its title and pulses. A game's spread is fixed
-   * while it has topics: FAILED_PRECONDITION.
+   * Creates a game, or changes its title and adds to its pulses, kinds,
+   * metrics and custom topics. What counts already cannot be taken away or
+   * altered, nor the spread of a game that has topics: FAILED_PRECONDITION.
+   * A change holds from `applied_at` in the event stream on, never half.
    *
    * @generated from rpc grandstand.catalog.v1.CatalogService.DefineGame
    */

@@ -2,15 +2,15 @@
 // @generated from file grandstand/event/v1/event.proto (package grandstand.event.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file grandstand/event/v1/event.proto.
  */
 export const file_grandstand_event_v1_event: GenFile = /*@__PURE__*/
-  fileDesc("Ch9ncmFuZHN0YW5kL2V2ZW50L3YxL2V2ZW50LnByb3RvEhNncmFuZHN0YW5kLmV2ZW50LnYxIuQBCgVFdmVudBISCgpvcmlnaW5fc2VxGAEgASgEEhEKCW9yaWdpbl9pZBgCIAEoCRIPCgdnYW1lX2lkGAMgASgJEhAKCGFjdG9yX2lkGAQgASgJEikKBHZvdGUYCiABKAsyGS5ncmFuZHN0YW5kLmV2ZW50LnYxLlZvdGVIABIrCgVzY29yZRgLIAEoCzIaLmdyYW5kc3RhbmQuZXZlbnQudjEuU2NvcmVIABIxCghyZWFjdGlvbhgMIAEoCzIdLmdyYW5kc3RhbmQuZXZlbnQudjEuUmVhY3Rpb25IAEIGCgRib2R5IisKBFZvdGUSDwoHcG9sbF9pZBgBIAEoCRISCgpvcHRpb25faWRzGAIgAygJIikKBVNjb3JlEhAKCGJvYXJkX2lkGAEgASgJEg4KBnBvaW50cxgCIAEoEiI5CghSZWFjdGlvbhIQCghwdWxzZV9pZBgBIAEoCRIMCgRraW5kGAIgASgJEg0KBWNvdW50GAMgASgNIi8KCFBvc2l0aW9uEhEKCXBhcnRpdGlvbhgBIAEoDRIQCghzZXF1ZW5jZRgCIAEoBCI6CgZDdXJzb3ISMAoJcG9zaXRpb25zGAEgAygLMh0uZ3JhbmRzdGFuZC5ldmVudC52MS5Qb3NpdGlvbmIGcHJvdG8z");
+  fileDesc("Ch9ncmFuZHN0YW5kL2V2ZW50L3YxL2V2ZW50LnByb3RvEhNncmFuZHN0YW5kLmV2ZW50LnYxIvcCCgVFdmVudBISCgpvcmlnaW5fc2VxGAEgASgEEhEKCW9yaWdpbl9pZBgCIAEoCRIPCgdnYW1lX2lkGAMgASgJEhAKCGFjdG9yX2lkGAQgASgJEikKBHZvdGUYCiABKAsyGS5ncmFuZHN0YW5kLmV2ZW50LnYxLlZvdGVIABIrCgVzY29yZRgLIAEoCzIaLmdyYW5kc3RhbmQuZXZlbnQudjEuU2NvcmVIABIxCghyZWFjdGlvbhgMIAEoCzIdLmdyYW5kc3RhbmQuZXZlbnQudjEuUmVhY3Rpb25IABIxCghwcmVzZW5jZRgNIAEoCzIdLmdyYW5kc3RhbmQuZXZlbnQudjEuUHJlc2VuY2VIABIvCgdtZWFzdXJlGA4gASgLMhwuZ3JhbmRzdGFuZC5ldmVudC52MS5NZWFzdXJlSAASLQoGY3VzdG9tGA8gASgLMhsuZ3JhbmRzdGFuZC5ldmVudC52MS5DdXN0b21IAEIGCgRib2R5IjsKBFZvdGUSDwoHcG9sbF9pZBgBIAEoCRISCgpvcHRpb25faWRzGAIgAygJEg4KBndlaWdodBgDIAEoDSIpCgVTY29yZRIQCghib2FyZF9pZBgBIAEoCRIOCgZwb2ludHMYAiABKBIiOQoIUmVhY3Rpb24SEAoIcHVsc2VfaWQYASABKAkSDAoEa2luZBgCIAEoCRINCgVjb3VudBgDIAEoDSI9CghQcmVzZW5jZRIxCgVzdGF0ZRgBIAEoDjIiLmdyYW5kc3RhbmQuZXZlbnQudjEuUHJlc2VuY2VTdGF0ZSIrCgdNZWFzdXJlEhEKCW1ldHJpY19pZBgBIAEoCRINCgV2YWx1ZRgCIAEoASIsCgZDdXN0b20SEQoJY3VzdG9tX2lkGAEgASgJEg8KB3BheWxvYWQYAiABKAwiLwoIUG9zaXRpb24SEQoJcGFydGl0aW9uGAEgASgNEhAKCHNlcXVlbmNlGAIgASgEIjoKBkN1cnNvchIwCglwb3NpdGlvbnMYASADKAsyHS5ncmFuZHN0YW5kLmV2ZW50LnYxLlBvc2l0aW9uKmEKDVByZXNlbmNlU3RhdGUSHgoaUFJFU0VOQ0VfU1RBVEVfVU5TUEVDSUZJRUQQABIXChNQUkVTRU5DRV9TVEFURV9IRVJFEAESFwoTUFJFU0VOQ0VfU1RBVEVfR09ORRACYgZwcm90bzM");
 
 /**
  * What an actor did, once. An event is counted once for its identity
@@ -50,7 +50,7 @@ export type Event = Message<"grandstand.event.v1.Event"> & {
   actorId: string;
 
   /**
-   * What was done. Further kinds (presence, measure, custom) take numbers 13 to 19.
+   * What was done. Further kinds take numbers 16 to 19.
    *
    * @generated from oneof grandstand.event.v1.Event.body
    */
@@ -72,6 +72,24 @@ export type Event = Message<"grandstand.event.v1.Event"> & {
      */
     value: Reaction;
     case: "reaction";
+  } | {
+    /**
+     * @generated from field: grandstand.event.v1.Presence presence = 13;
+     */
+    value: Presence;
+    case: "presence";
+  } | {
+    /**
+     * @generated from field: grandstand.event.v1.Measure measure = 14;
+     */
+    value: Measure;
+    case: "measure";
+  } | {
+    /**
+     * @generated from field: grandstand.event.v1.Custom custom = 15;
+     */
+    value: Custom;
+    case: "custom";
   } | { case: undefined; value?: undefined };
 };
 
@@ -94,11 +112,19 @@ export type Vote = Message<"grandstand.event.v1.Vote"> & {
   pollId: string;
 
   /**
-   * Exactly one option today. Repeated, so that a poll may allow several later.
+   * One option; in a poll with choices_max, 1 to that many different ones.
    *
    * @generated from field: repeated string option_ids = 2;
    */
   optionIds: string[];
+
+  /**
+   * How much the vote weighs: 0 means 1, at most the poll's weight_max. More
+   * than 1 may be given by a producer only, never through GatewayService.Send.
+   *
+   * @generated from field: uint32 weight = 3;
+   */
+  weight: number;
 };
 
 /**
@@ -169,6 +195,77 @@ export const ReactionSchema: GenMessage<Reaction> = /*@__PURE__*/
   messageDesc(file_grandstand_event_v1_event, 3);
 
 /**
+ * That the actor watches the game, or has left; counted in the audience.
+ *
+ * @generated from message grandstand.event.v1.Presence
+ */
+export type Presence = Message<"grandstand.event.v1.Presence"> & {
+  /**
+   * @generated from field: grandstand.event.v1.PresenceState state = 1;
+   */
+  state: PresenceState;
+};
+
+/**
+ * Describes the message grandstand.event.v1.Presence.
+ * Use `create(PresenceSchema)` to create a new message.
+ */
+export const PresenceSchema: GenMessage<Presence> = /*@__PURE__*/
+  messageDesc(file_grandstand_event_v1_event, 4);
+
+/**
+ * A measured value; the topic is metric/<metric_id>.
+ *
+ * @generated from message grandstand.event.v1.Measure
+ */
+export type Measure = Message<"grandstand.event.v1.Measure"> & {
+  /**
+   * @generated from field: string metric_id = 1;
+   */
+  metricId: string;
+
+  /**
+   * In the metric's own unit. Finite, |value| <= 10^15.
+   *
+   * @generated from field: double value = 2;
+   */
+  value: number;
+};
+
+/**
+ * Describes the message grandstand.event.v1.Measure.
+ * Use `create(MeasureSchema)` to create a new message.
+ */
+export const MeasureSchema: GenMessage<Measure> = /*@__PURE__*/
+  messageDesc(file_grandstand_event_v1_event, 5);
+
+/**
+ * An event of a fold that the service's owner has added; the topic is custom/<custom_id>.
+ *
+ * @generated from message grandstand.event.v1.Custom
+ */
+export type Custom = Message<"grandstand.event.v1.Custom"> & {
+  /**
+   * @generated from field: string custom_id = 1;
+   */
+  customId: string;
+
+  /**
+   * What the fold understands; at most 1,024 bytes.
+   *
+   * @generated from field: bytes payload = 2;
+   */
+  payload: Uint8Array;
+};
+
+/**
+ * Describes the message grandstand.event.v1.Custom.
+ * Use `create(CustomSchema)` to create a new message.
+ */
+export const CustomSchema: GenMessage<Custom> = /*@__PURE__*/
+  messageDesc(file_grandstand_event_v1_event, 6);
+
+/**
  * Where an acked event is stored: a sequence of the event stream, and the
  * partition whose fold will count it. A read that is given a position answers
  * with a state that includes it.
@@ -192,7 +289,7 @@ export type Position = Message<"grandstand.event.v1.Position"> & {
  * Use `create(PositionSchema)` to create a new message.
  */
 export const PositionSchema: GenMessage<Position> = /*@__PURE__*/
-  messageDesc(file_grandstand_event_v1_event, 4);
+  messageDesc(file_grandstand_event_v1_event, 7);
 
 /**
  * What a reader has seen of a topic: the newest sequence of each partition,
@@ -214,5 +311,35 @@ export type Cursor = Message<"grandstand.event.v1.Cursor"> & {
  * Use `create(CursorSchema)` to create a new message.
  */
 export const CursorSchema: GenMessage<Cursor> = /*@__PURE__*/
-  messageDesc(file_grandstand_event_v1_event, 5);
+  messageDesc(file_grandstand_event_v1_event, 8);
+
+/**
+ * @generated from enum grandstand.event.v1.PresenceState
+ */
+export enum PresenceState {
+  /**
+   * @generated from enum value: PRESENCE_STATE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Watches now. Counts for 45 s: say it again within that time.
+   *
+   * @generated from enum value: PRESENCE_STATE_HERE = 1;
+   */
+  HERE = 1,
+
+  /**
+   * Has left.
+   *
+   * @generated from enum value: PRESENCE_STATE_GONE = 2;
+   */
+  GONE = 2,
+}
+
+/**
+ * Describes the enum grandstand.event.v1.PresenceState.
+ */
+export const PresenceStateSchema: GenEnum<PresenceState> = /*@__PURE__*/
+  enumDesc(file_grandstand_event_v1_event, 0);
 

@@ -1,0 +1,106 @@
+"""From what changed in a partition to the writes of one flush."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from aggregate.fold import Append, Change, Drop, Rank, Replace, SetFields, Unrank
+from aggregate.topics import TopicKey
+from grandstand.internal.v1.internal_pb2 import Partial, StoredTopic
+from mesh import layout, limits
+from mesh.layout import Write
+
+_WORTH_IT = 3
+
+
+class Table(Protocol):
+    """What says its state as a log: Origins, Tallies."""
+
+    @property
+    def encoded_bytes(self) -> int: ...
+    def delta(self) -> bytes: ...
+    def encode(self) -> bytes: ...
+
+
+class StateLog:
+    """A log in Redis: how long it is, and when it is better written anew.
+
+    Bound: three times what the table holds, or LOG_BYTES_MIN.
+    """
+
+    def __init__(self, length: int) -> None:
+        self._length = length
+        self._anew = False
+
+    def make_anew(self) -> None:
+        """The table forgot rows; appending cannot say that."""
+        self._anew = True
+
+    def write(self, key: str, table: Table) -> Write | None:
+        """What the next flush writes, or None. Takes the table's delta."""
+        if self._anew or self._length > max(limits.LOG_BYTES_MIN, _WORTH_IT * table.encoded_bytes):
+            self._anew = False
+            whole = table.encode()
+            self._length = len(whole)
+            return Write("SET", key, (whole,))
+        delta = table.delta()
+        if not delta:
+            return None
+        self._length += len(delta)
+        return Write("APPEND", key, (delta,))
+
+
+class Changes:
+    """Gathers the writes of one partition's flush, in order."""
+
+    def __init__(self, partition: int) -> None:
+        self._partition = partition
+        self.writes: list[Write] = []
+
+    def log(self, name: str, state: StateLog, table: Table) -> None:
+        write = state.write(layout.log_key(self._partition, name), table)
+        if write is not None:
+            self.writes.append(write)
+
+    def topic(self, key: TopicKey, stored: StoredTopic) -> None:
+        name = f"{key[0]}/{key[1]}"
+        self.writes.append(
+            Write("HSET", layout.topics_key(self._partition), (name, stored.SerializeToString()))
+        )
+
+    def fold(self, key: TopicKey, changes: Iterable[Change]) -> None:
+        """A fold's delta."""
+        p = self._partition
+        for change in changes:
+            log = layout.part_log_key(p, *key, change.part)
+            fields = layout.part_hash_key(p, *key, change.part)
+            ranking = layout.part_ranking_key(p, *key, change.part)
+            match change:
+                case Append():
+                    self.writes.append(Write("APPEND", log, (change.log,)))
+                case Replace():
+                    self.writes.append(Write("SET", log, (change.log,)))
+                case SetFields():
+                    self._chunked("HSET", fields, change.flat)
+                case Rank():
+                    self._chunked("ZADD", ranking, change.flat)
+                case Unrank():
+                    self._chunked("ZREM", ranking, change.members)
+                case Drop():
+                    self.writes += (Write("DEL", each, ()) for each in (log, fields, ranking))
+
+    def results(self, partials: Iterable[Partial]) -> None:
+        by_game: dict[str, list[str | bytes]] = {}
+        for partial in partials:
+            by_game.setdefault(partial.game_id, []).extend((partial.topic, partial.SerializeToString()))
+        for game_id, flat in by_game.items():
+            self._chunked("HSET", layout.results_key(self._partition, game_id), flat)
+
+    def _chunked(self, command: str, key: str, arguments: Sequence[str | bytes]) -> None:
+        """One write for every FLUSH_ARGUMENTS_MAX arguments: Lua cannot unpack more."""
+        for at in range(0, len(arguments), limits.FLUSH_ARGUMENTS_MAX):
+            self.writes.append(Write(command, key, arguments[at : at + limits.FLUSH_ARGUMENTS_MAX]))
+
+
+assert limits.FLUSH_ARGUMENTS_MAX % 2 == 0, "a name and its value stay together"

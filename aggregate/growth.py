@@ -1,0 +1,91 @@
+"""How a game's definition may change: it grows. Pure.
+
+What counts stays as it is for as long as the game lives, because partitions hold its state and
+viewers its results. So what is new is added at the end, a title may change at any time, and
+everything else is refused, naming what it is that cannot go or become another.
+
+`united` is the same for the folds: whatever order the controls of two changes come in, and
+whether or not one of them was refused in the end, a partition holds every topic that an
+acked definition has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+from grandstand.catalog.v1.catalog_pb2 import CustomTopic, Game, Metric, Pulse
+from mesh.errors import NotNow
+
+Part = TypeVar("Part", Pulse, Metric, CustomTopic)
+
+
+def grown(known: Game, wanted: Game, *, has_topics: bool) -> Game:
+    """`known` as `wanted` changes it, in the order in which things were added; equal to `known`
+    where nothing changes. `has_topics`: there are polls or boards. Raises NotNow."""
+    name = f"game {known.game_id!r}"
+    if known.spread != wanted.spread and (has_topics or counts(known)):
+        raise NotNow(
+            f"game.spread: is {known.spread} and cannot become {wanted.spread} while {name} has topics"
+        )
+    _check_stay("game.pulses", name, [p.pulse_id for p in known.pulses], [p.pulse_id for p in wanted.pulses])
+    pulses = {pulse.pulse_id: pulse for pulse in wanted.pulses}
+    for pulse in known.pulses:
+        field = f"game.pulses.kinds of {pulse.pulse_id!r}"
+        _check_stay(field, name, pulse.kinds, pulses[pulse.pulse_id].kinds)
+    _check_same("game.metrics", name, known.metrics, wanted.metrics, lambda metric: metric.metric_id)
+    _check_same("game.customs", name, known.customs, wanted.customs, lambda custom: custom.custom_id)
+    if known.audience and not wanted.audience:
+        raise NotNow(f"game.audience: is counted in {name} and cannot be taken away; define it with audience")
+    return united(known, wanted)
+
+
+def united(known: Game, newer: Game) -> Game:
+    """`newer` with what only `known` has; where both have it and differ, `newer` stands."""
+    both = Game(
+        game_id=newer.game_id,
+        title=newer.title,
+        spread=newer.spread,
+        metrics=_merged(known.metrics, newer.metrics, lambda metric: metric.metric_id),
+        customs=_merged(known.customs, newer.customs, lambda custom: custom.custom_id),
+        audience=known.audience or newer.audience,
+    )
+    kinds = {pulse.pulse_id: pulse.kinds for pulse in known.pulses}
+    for pulse in _merged(known.pulses, newer.pulses, lambda pulse: pulse.pulse_id):
+        both.pulses.add(
+            pulse_id=pulse.pulse_id, kinds=list(dict.fromkeys([*kinds.get(pulse.pulse_id, ()), *pulse.kinds]))
+        )
+    return both
+
+
+def counts(game: Game) -> bool:
+    """True if the game has topics of its own."""
+    return bool(game.pulses or game.metrics or game.customs or game.audience)
+
+
+def _merged(known: Iterable[Part], newer: Iterable[Part], name_of: Callable[[Part], str]) -> list[Part]:
+    """Known ones first and in their order."""
+    found = {name_of(part): part for part in known}
+    found.update((name_of(part), part) for part in newer)
+    return list(found.values())
+
+
+def _check_stay(field: str, game: str, known: Sequence[str], wanted: Sequence[str]) -> None:
+    for name in known:
+        if name not in wanted:
+            raise NotNow(
+                f"{field}: {name!r} counts in {game} and cannot be taken away; define it with {name!r}"
+            )
+
+
+def _check_same(
+    field: str, game: str, known: Sequence[Part], wanted: Sequence[Part], name_of: Callable[[Part], str]
+) -> None:
+    _check_stay(field, game, [name_of(part) for part in known], [name_of(part) for part in wanted])
+    newer = {name_of(part): part for part in wanted}
+    for part in known:
+        if newer[name_of(part)] != part:
+            raise NotNow(
+                f"{field}: {name_of(part)!r} counts in {game} and cannot be altered; "
+                "leave it as it is, or add another"
+            )

@@ -1,0 +1,159 @@
+"""Rows for 128-bit keys: a hash table whose every operation works on whole columns.
+
+A `KeyIndex` numbers the keys it meets 0, 1, 2, ... in a table of open addressing; what belongs
+to a key stands in plain numpy columns at its number. One call looks up or adds thousands of
+keys in some ten rounds of numpy steps, one for each slot the unluckiest key has to look at: so
+the table is kept no more than a quarter full, and probes move on in growing steps (triangular
+numbers, which reach every slot of a table of 2^n). A key costs 32 to 64 bytes and no object.
+A dict from bytes to a tuple does the same at ten times the CPU and memory here: most of that
+is the allocation of the objects.
+
+Keys come from outside, so `salt` (any number, best a random one) keeps clients from choosing
+keys that collide; it decides where keys lie, never what is counted. Bound: 2^31 keys; the
+owner forgets by making a new index of what it keeps.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+from numpy.typing import NDArray
+
+U64 = NDArray[np.uint64]
+I64 = NDArray[np.int64]
+
+_BITS_MIN = 7
+_SLOTS_PER_KEY_BITS = 2
+_ODD = np.uint64(0x9E3779B97F4A7C15)
+_ODD_2 = np.uint64(0xC2B2AE3D27D4EB4F)
+
+
+def key_columns(joined: bytes) -> tuple[U64, U64]:
+    """Keys of 16 bytes, one after the other, as two columns."""
+    pairs = np.frombuffer(joined, dtype="<u8").reshape(-1, 2)
+    return pairs[:, 0], pairs[:, 1]
+
+
+def joined_keys(low: U64, high: U64) -> bytes:
+    """The inverse of `key_columns`."""
+    return np.stack((low, high), axis=1).astype("<u8", copy=False).tobytes()
+
+
+class KeyIndex:
+    """Numbers for keys given as two u64 columns."""
+
+    def __init__(self, salt: int = 0) -> None:
+        self._salt = np.uint64(salt & 0xFFFFFFFFFFFFFFFF)
+        self._bits = _BITS_MIN
+        self._slots = np.full(1 << self._bits, -1, dtype=np.int32)
+        self._low: U64 = np.zeros(1 << (self._bits - _SLOTS_PER_KEY_BITS), dtype=np.uint64)
+        self._high: U64 = np.zeros(1 << (self._bits - _SLOTS_PER_KEY_BITS), dtype=np.uint64)
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def capacity(self) -> int:
+        """How many keys have room without growing: the length that columns beside the index need."""
+        return len(self._low)
+
+    @property
+    def low(self) -> U64:
+        return self._low[: self._count]
+
+    @property
+    def high(self) -> U64:
+        return self._high[: self._count]
+
+    def find(self, low: U64, high: U64) -> I64:
+        """The number of each key; -1 for one that is not in the index."""
+        return self._probe(low, high, add=False)
+
+    def rows(self, low: U64, high: U64) -> I64:
+        """The number of each key; new ones are added and get the next numbers, in any order."""
+        self._reserve(len(low))
+        return self._probe(low, high, add=True)
+
+    def _probe(self, low: U64, high: U64, add: bool) -> I64:
+        """Each step looks at one slot of every key that is not settled yet."""
+        last = len(self._slots) - 1
+        at = self._home(low, high)
+        result: I64 = np.empty(len(low), dtype=np.int64)
+        open_rows: I64 | None = None  # None: all of them
+        for step in itertools.count(1):
+            found = self._slots[at]
+            settled = found < 0
+            if add and settled.any():
+                self._claim(at[settled], low[settled], high[settled])
+                found = self._slots[at]
+                settled = (self._low[found] == low) & (self._high[found] == high)
+            else:
+                settled |= (self._low[found] == low) & (self._high[found] == high)
+            number = found.astype(np.int64)
+            if open_rows is None:
+                result[:] = number
+            else:
+                result[open_rows] = number
+            if settled.all():
+                return result
+            left = np.flatnonzero(~settled)
+            open_rows = left if open_rows is None else open_rows[left]
+            low, high = low[left], high[left]
+            at = (at[left] + step) & last
+        raise AssertionError("a table that is not full has a slot for every key")
+
+    def _claim(self, at: I64, low: U64, high: U64) -> None:
+        """Gives free slots to keys; of several that want one slot, one gets it, and the others
+        find it taken: by their own key, if it came twice, or by another."""
+        wanted = np.arange(self._count, self._count + len(at), dtype=np.int32)
+        self._slots[at] = wanted
+        won = self._slots[at] == wanted
+        if not won.all():
+            at, low, high = at[won], low[won], high[won]
+            self._slots[at] = np.arange(self._count, self._count + len(at), dtype=np.int32)
+        self._low[self._count : self._count + len(at)] = low
+        self._high[self._count : self._count + len(at)] = high
+        self._count += len(at)
+
+    def _home(self, low: U64, high: U64) -> I64:
+        """The slot a key is looked for first: multiply-shift hashing of both halves."""
+        mixed = ((low ^ self._salt) * _ODD) ^ (high * _ODD_2)
+        mixed ^= mixed >> np.uint64(29)
+        return ((mixed * _ODD) >> np.uint64(64 - self._bits)).astype(np.int64)
+
+    def _reserve(self, more: int) -> None:
+        """Keeps the table at most a quarter full, and makes it twice as large a little before that:
+        when exactly depends on the salt, so that the tables of a process, which fill alike, do not
+        all grow at the same moment."""
+        needed = self._count + more
+        early = len(self._low) * (int(self._salt) & 0xFF) // 1024
+        if needed <= len(self._low) - early:
+            return
+        self._bits += 1
+        while 1 << (self._bits - _SLOTS_PER_KEY_BITS) < needed:
+            self._bits += 1
+        capacity = 1 << (self._bits - _SLOTS_PER_KEY_BITS)
+        self._low = grown(self._low, capacity)
+        self._high = grown(self._high, capacity)
+        self._slots = np.full(1 << self._bits, -1, dtype=np.int32)
+        numbers = np.arange(self._count, dtype=np.int32)
+        at = self._home(self.low, self.high)
+        for step in itertools.count(1):
+            free = self._slots[at] < 0
+            self._slots[at[free]] = numbers[free]
+            left = np.flatnonzero(self._slots[at] != numbers)
+            if not len(left):
+                return
+            numbers = numbers[left]
+            at = (at[left] + step) & (len(self._slots) - 1)
+
+
+def grown(column: NDArray, capacity: int) -> NDArray:  # type: ignore[type-arg]
+    """The column with room for `capacity` rows, zeros after what it holds."""
+    if len(column) >= capacity:
+        return column
+    longer = np.zeros(capacity, dtype=column.dtype)
+    longer[: len(column)] = column
+    return longer

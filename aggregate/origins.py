@@ -1,0 +1,204 @@
+"""The anti-replay windows of all origins of a partition (I2), and their log.
+
+Viewers are many and their windows are 64 wide: one u64 each, in columns, so that a block is
+admitted in a few numpy steps. Producers are few and their windows wide: a ReplayWindow each.
+
+Bounds: an origin is forgotten ORIGIN_WINDOW_LIFE_S after its issue, by the stream's own time
+(`forget`); ingest admits none that old.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from aggregate.keyindex import I64, U64, KeyIndex, grown, joined_keys, key_columns
+from aggregate.window import Mask, ReplayWindow
+from grandstand.internal.v1.internal_pb2 import OriginLog, OriginRows, ProducerWindow
+from mesh import limits
+
+_ONE = np.uint64(1)
+_63 = np.uint64(63)
+_64 = np.uint64(64)
+
+# What a row takes in the log, and about what a producer's window does.
+_ROW_BYTES = 32
+_PRODUCER_BYTES = 40 + limits.PRODUCER_WINDOW // 8
+
+assert limits.VIEWER_WINDOW == 64, "a viewer's window is one u64"
+
+
+class Origins:
+    def __init__(self, log: bytes = b"", salt: int = 0) -> None:
+        """`log`: what `encode` and later `delta`s said, joined. Raises DecodeError."""
+        self._salt = salt
+        self._clear()
+        for rows in OriginLog.FromString(log).rows:
+            self._load(rows)
+
+    def _clear(self) -> None:
+        self._viewers = KeyIndex(self._salt)
+        self._highest: U64 = np.zeros(0, dtype=np.uint64)
+        self._seen: U64 = np.zeros(0, dtype=np.uint64)
+        self._mark: I64 = np.zeros(0, dtype=np.int64)
+        self._producers: dict[bytes, ReplayWindow] = {}
+        self._touched: list[I64] = []
+        self._producers_touched: set[bytes] = set()
+
+    def __len__(self) -> int:
+        return len(self._viewers) + len(self._producers)
+
+    @property
+    def encoded_bytes(self) -> int:
+        """About how long `encode` is."""
+        return _ROW_BYTES * len(self._viewers) + _PRODUCER_BYTES * len(self._producers)
+
+    def admit(self, viewers: bytes, producers: bytes, origin: I64, sequence: U64) -> Mask:
+        """Which rows are new: those are taken as seen from now on.
+
+        `viewers` and `producers` are dictionaries of 16-byte keys, `origin` points into the one
+        followed by the other. Rows of one origin are judged in their order.
+        """
+        viewer_count = len(viewers) // 16
+        if not producers:
+            return self._admit_viewers(viewers, origin, sequence)
+        admitted: Mask = np.zeros(len(origin), dtype=np.bool_)
+        of_viewers = origin < viewer_count
+        if of_viewers.any():
+            admitted[of_viewers] = self._admit_viewers(viewers, origin[of_viewers], sequence[of_viewers])
+        of_producers = np.flatnonzero(~of_viewers)
+        order = np.argsort(origin[of_producers], kind="stable")
+        rows = of_producers[order]
+        names = origin[rows]
+        for run in np.split(rows, np.flatnonzero(names[1:] != names[:-1]) + 1):
+            if not len(run):
+                continue
+            at = 16 * (int(origin[run[0]]) - viewer_count)
+            key = producers[at : at + 16]
+            window = self._producers.get(key)
+            if window is None:
+                window = self._producers[key] = ReplayWindow(limits.PRODUCER_WINDOW)
+            admitted[run] = window.admit_all(sequence[run])
+            self._producers_touched.add(key)
+        return admitted
+
+    def _admit_viewers(self, keys: bytes, origin: I64, sequence: U64) -> Mask:
+        row = self._rows(keys)[origin]
+        place = np.arange(len(row))
+        self._mark[row[::-1]] = place[::-1]
+        first = self._mark[row] == place
+        self._touched.append(row)
+        if first.all():
+            return self._admit_once(row, sequence)
+        admitted: Mask = np.zeros(len(row), dtype=np.bool_)
+        admitted[first] = self._admit_once(row[first], sequence[first])
+        for at in np.flatnonzero(~first).tolist():
+            admitted[at] = self._admit_one(int(row[at]), int(sequence[at]))
+        return admitted
+
+    def _rows(self, keys: bytes) -> I64:
+        rows = self._viewers.rows(*key_columns(keys))
+        capacity = self._viewers.capacity
+        if len(self._highest) < capacity:
+            self._highest = grown(self._highest, capacity)
+            self._seen = grown(self._seen, capacity)
+            self._mark = grown(self._mark, capacity)
+        return rows
+
+    def _admit_once(self, row: I64, sequence: U64) -> Mask:
+        """For rows of different origins."""
+        highest = self._highest[row]
+        seen = self._seen[row]
+        ahead = sequence > highest
+        if ahead.all():
+            shift = sequence - highest
+            self._seen[row] = np.where(shift < _64, seen << np.minimum(shift, _63), 0) | _ONE
+            self._highest[row] = sequence
+            return ahead
+        shift = np.where(ahead, sequence - highest, 0)
+        behind = np.where(ahead, 0, highest - sequence)
+        bit = _ONE << np.minimum(behind, _63)
+        inside = ~ahead & (behind < _64) & ((seen & bit) == 0) & (sequence > 0)
+        moved = np.where(shift < _64, seen << np.minimum(shift, _63), 0) | _ONE
+        self._seen[row] = np.where(ahead, moved, np.where(inside, seen | bit, seen))
+        self._highest[row] = np.maximum(highest, sequence)
+        admitted: Mask = ahead | inside
+        return admitted
+
+    def _admit_one(self, row: int, sequence: int) -> bool:
+        window = ReplayWindow(64, int(self._highest[row]), int(self._seen[row]))
+        if not window.admit(sequence):
+            return False
+        self._highest[row], self._seen[row] = window.highest, window.seen
+        return True
+
+    def seen(self, producer: Mask, keys: bytes, sequence: U64) -> Mask:
+        """Which numbers would not be admitted now; takes nothing as seen. `producer`, keys of
+        16 bytes and `sequence` have one entry for each."""
+        found: Mask = np.zeros(len(producer), dtype=np.bool_)
+        row = self._viewers.find(*key_columns(keys))
+        for at in np.flatnonzero(producer | (row >= 0)).tolist():
+            if producer[at]:
+                window = self._producers.get(keys[16 * at : 16 * at + 16])
+            else:
+                window = ReplayWindow(64, int(self._highest[row[at]]), int(self._seen[row[at]]))
+            found[at] = window is not None and window.has_seen(int(sequence[at]))
+        return found
+
+    def forget(self, issued_before_s: int) -> bool:
+        """Drops the origins issued before; True if there were any: then the log must be made anew."""
+        low, high = self._viewers.low, self._viewers.high
+        # The first four bytes of a key are the second of its issue, big-endian.
+        issued_at_s = (low & np.uint64(0xFFFFFFFF)).astype(np.uint32).byteswap()
+        kept = issued_at_s >= issued_before_s
+        producers = {
+            key: window
+            for key, window in self._producers.items()
+            if int.from_bytes(key[:4], "big") >= issued_before_s
+        }
+        if kept.all() and len(producers) == len(self._producers):
+            return False
+        count = len(self._viewers)
+        highest, seen = self._highest[:count][kept], self._seen[:count][kept]
+        low, high = low[kept], high[kept]
+        self._clear()
+        self._producers = producers
+        rows = self._rows(joined_keys(low, high))
+        self._highest[rows], self._seen[rows] = highest, seen
+        return True
+
+    def delta(self) -> bytes:
+        """The windows that changed since the last delta, as a piece of log; b"" if none did."""
+        if not self._touched and not self._producers_touched:
+            return b""
+        rows = np.unique(np.concatenate(self._touched)) if self._touched else np.zeros(0, dtype=np.int64)
+        producers = sorted(self._producers_touched)
+        self._touched = []
+        self._producers_touched = set()
+        return self._encode(rows, producers)
+
+    def encode(self) -> bytes:
+        """All windows; counts as a delta taken."""
+        self._touched = []
+        self._producers_touched = set()
+        return self._encode(np.arange(len(self._viewers)), sorted(self._producers))
+
+    def _encode(self, rows: I64, producers: list[bytes]) -> bytes:
+        encoded = OriginRows(
+            viewers=joined_keys(self._viewers.low[rows], self._viewers.high[rows]),
+            highest=self._highest[rows].astype("<u8", copy=False).tobytes(),
+            seen=self._seen[rows].astype("<u8", copy=False).tobytes(),
+        )
+        for key in producers:
+            window = self._producers[key]
+            seen = window.seen.to_bytes((window.seen.bit_length() + 7) // 8, "little")
+            encoded.producers.append(ProducerWindow(origin=key, highest=window.highest, seen=seen))
+        return OriginLog(rows=[encoded]).SerializeToString()
+
+    def _load(self, encoded: OriginRows) -> None:
+        rows = self._rows(encoded.viewers)
+        self._highest[rows] = np.frombuffer(encoded.highest, dtype="<u8")
+        self._seen[rows] = np.frombuffer(encoded.seen, dtype="<u8")
+        for producer in encoded.producers:
+            self._producers[producer.origin] = ReplayWindow(
+                limits.PRODUCER_WINDOW, producer.highest, int.from_bytes(producer.seen, "little")
+            )

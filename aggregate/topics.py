@@ -1,0 +1,148 @@
+"""Which fold a topic has, and how its stored state is found: made from controls, and from Redis.
+
+A poll or a board is a topic of its own definition. A game's definition makes all its other
+topics: pulses, metrics, the audience, custom ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from aggregate.audience import Audience
+from aggregate.board import Board
+from aggregate.custom import Custom
+from aggregate.fold import Fold, State
+from aggregate.metric import Metric
+from aggregate.pulse import Pulse
+from grandstand.catalog.v1 import catalog_pb2 as catalog
+from grandstand.catalog.v1.catalog_pb2 import STAGE_UNSPECIFIED, Stage
+from grandstand.internal.v1.internal_pb2 import Control
+from mesh import ids, limits, seasons
+from mesh.errors import Invalid
+
+FOREVER_US = 2**63 - 1
+_2100_S = 4_102_444_800
+
+TopicKey = tuple[str, str]
+"""(game_id, topic)"""
+
+
+@dataclass(slots=True)
+class Topic:
+    """A topic of one partition.
+
+    `fold` is None for a poll (the partition's Tallies has it) and for what is sealed.
+    """
+
+    fold: Fold | None = None
+    control: Control | None = None
+    """The definition of a poll or board; a game's own is kept beside."""
+    stage: Stage = STAGE_UNSPECIFIED
+    parts: tuple[str, ...] = ()
+    """The parts that are known to the store."""
+    lasts_until_us: int = FOREVER_US
+    """Where its time ends, see `lasts_until_us`."""
+
+
+def check_control(control: Control) -> None:
+    """Raises Invalid for a definition that could not be folded.
+
+    The catalog checks far more (aggregate.definitions), and by rules that may change. These are
+    the ones a fold and its stored state stand on: names that can be told apart, options that fit
+    the bits of a vote, seasons that pass.
+    """
+    match control.WhichOneof("definition"):
+        case "game":
+            game = control.game
+            names = [*(pulse.pulse_id for pulse in game.pulses), *(m.metric_id for m in game.metrics)]
+            names += (custom.custom_id for custom in game.customs)
+            for name in (game.game_id, *names):
+                ids.check_id("control.game", name)
+        case "poll":
+            poll = control.poll
+            for name in (poll.game_id, poll.poll_id, *(option.option_id for option in poll.options)):
+                ids.check_id("control.poll", name)
+            _check_within("control.poll.options", len(poll.options), 1, limits.OPTIONS_MAX)
+            _check_within("control.poll.choices_max", poll.choices_max, 0, limits.OPTIONS_MAX)
+        case "board":
+            board = control.board
+            for name in (board.game_id, board.board_id):
+                ids.check_id("control.board", name)
+            if board.HasField("season"):
+                _check_within("control.board.season.every", board.season.every.seconds, 1, _2100_S)
+                _check_within("control.board.season.starts_at", board.season.starts_at.seconds, 0, _2100_S)
+        case _:
+            raise Invalid("control: has no definition")
+
+
+def _check_within(field: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        raise Invalid(f"{field}: is {value}; {least} to {most} are allowed")
+
+
+def topics_of_game(game: catalog.Game) -> Iterator[str]:
+    """The topics that a game's definition makes."""
+    for pulse in game.pulses:
+        yield f"pulse/{pulse.pulse_id}"
+    for metric in game.metrics:
+        yield f"metric/{metric.metric_id}"
+    for custom in game.customs:
+        yield f"custom/{custom.custom_id}"
+    if game.audience:
+        yield "audience"
+
+
+def fold_of_game(game: catalog.Game, topic: str, state: State) -> Fold:
+    """The fold of one of `topics_of_game`."""
+    kind, _, name = topic.partition("/")
+    match kind:
+        case "pulse":
+            return Pulse.from_state(next(p for p in game.pulses if p.pulse_id == name), state)
+        case "metric":
+            return Metric.from_state(next(m for m in game.metrics if m.metric_id == name), state)
+        case "custom":
+            return Custom.from_state(next(c for c in game.customs if c.custom_id == name), state)
+        case _:
+            return Audience.from_state(game, state)
+
+
+def is_reconfigured(known: catalog.Game, game: catalog.Game, topic: str) -> bool:
+    """True if both have this custom topic, and its fold has to be made another way now."""
+    kind, _, name = topic.partition("/")
+    if kind != "custom":
+        return False
+    before = next((c for c in known.customs if c.custom_id == name), None)
+    return before is not None and before != next(c for c in game.customs if c.custom_id == name)
+
+
+def lasts_until_us(definition: catalog.Poll | catalog.Board) -> int:
+    """The last moment of the season in which the board closes: what is still on its way then, and
+    the controls that close and seal it, must not begin another. FOREVER_US for all else."""
+    if not (
+        isinstance(definition, catalog.Board)
+        and definition.HasField("season")
+        and definition.HasField("closes_at")
+    ):
+        return FOREVER_US
+    last_us = definition.closes_at.ToMicroseconds() - 1
+    return seasons.ends_at_us(definition.season, seasons.number_at(definition.season, last_us)) - 1
+
+
+def fold_of_board(board: catalog.Board, state: State) -> Fold:
+    return Board.from_state(board, state)
+
+
+def key_of(definition: catalog.Poll | catalog.Board) -> TopicKey:
+    if isinstance(definition, catalog.Poll):
+        return definition.game_id, f"poll/{definition.poll_id}"
+    return definition.game_id, f"board/{definition.board_id}"
+
+
+_VALUES = {"poll": "tally"}
+
+
+def value_field(topic: str) -> str:
+    """The field of a Partial that holds the value of such a topic."""
+    kind = topic.partition("/")[0]
+    return _VALUES.get(kind, kind)

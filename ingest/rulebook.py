@@ -1,0 +1,181 @@
+"""What the definitions of the catalog allow, in plain dictionaries: an option's bit, a pulse's kinds.
+
+Each is made once for a definition rather than read from its protobuf for each event. Bound:
+DEFINITIONS_KEPT_MAX of a kind, made anew when they are needed again.
+"""
+
+from __future__ import annotations
+
+import datetime
+import math
+from collections.abc import Iterable
+from typing import Generic, TypeVar
+
+from grandstand.catalog.v1.catalog_pb2 import STAGE_OPEN, STAGE_UNSPECIFIED, Board, Game, Poll
+from mesh import ids
+from mesh.errors import GrandstandError, Invalid, NotNow, Unknown, shown
+
+DEFINITIONS_KEPT_MAX = 16_384
+_CHOICES_SHOWN = 8
+
+Made = TypeVar("Made")
+
+
+class Kept(Generic[Made]):
+    """What was made of definitions, by their identity: each is held, so that no other takes its place."""
+
+    def __init__(self) -> None:
+        self._kept: dict[int, tuple[object, Made]] = {}
+
+    def of(self, definition: object) -> Made | None:
+        found = self._kept.get(id(definition))
+        return None if found is None else found[1]
+
+    def keep(self, definition: object, made: Made) -> Made:
+        if len(self._kept) >= DEFINITIONS_KEPT_MAX:
+            self._kept.clear()
+        self._kept[id(definition)] = (definition, made)
+        return made
+
+
+class Span:
+    """When a poll or a board takes events."""
+
+    __slots__ = ("_closes_at_s", "_game_id", "_is_open", "_stage")
+
+    def __init__(self, definition: Poll | Board) -> None:
+        self._game_id = definition.game_id
+        self._stage = definition.stage
+        self._is_open = definition.stage == STAGE_OPEN
+        self._closes_at_s = (
+            definition.closes_at.ToNanoseconds() / 1e9 if definition.HasField("closes_at") else math.inf
+        )
+
+    def check(self, kind: str, name: str, now_s: float) -> None:
+        """Raises Unknown, NotNow."""
+        if not (self._is_open and now_s < self._closes_at_s):
+            raise self._refusal(kind, name, now_s)
+
+    def _refusal(self, kind: str, name: str, now_s: float) -> GrandstandError:
+        if self._stage == STAGE_UNSPECIFIED:
+            return Unknown(f"{kind} {name!r} of game {self._game_id!r} is not open yet")
+        closed = ""
+        if self._closes_at_s < math.inf:
+            at = datetime.datetime.fromtimestamp(self._closes_at_s, datetime.UTC)
+            moment = f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z"
+            closed = f" at {moment}, {now_s - self._closes_at_s:.1f} s before this came"
+        return NotNow(f"{kind} {name!r} of game {self._game_id!r} closed{closed}")
+
+
+class Ballot:
+    """What a vote in one poll may say."""
+
+    __slots__ = ("_bits", "_choices_max", "_poll_id", "_weight_max", "final", "span", "topic")
+
+    def __init__(self, poll: Poll) -> None:
+        self._poll_id = poll.poll_id
+        self._bits = {option.option_id: 1 << at for at, option in enumerate(poll.options)}
+        self._choices_max = max(1, poll.choices_max)
+        self._weight_max = max(1, poll.weight_max)
+        self.topic = f"poll/{poll.poll_id}"
+        self.final = not poll.changeable
+        self.span = Span(poll)
+
+    def mask(self, option_ids: Iterable[str]) -> int:
+        """The options as bits in the poll's order. Raises Invalid, Unknown."""
+        chosen = list(option_ids)
+        if len(chosen) == 1:
+            bit = self._bits.get(chosen[0])
+            if bit is not None:
+                return bit
+        elif not 1 <= len(chosen) <= self._choices_max:
+            allowed = "exactly 1 is" if self._choices_max == 1 else f"1 to {self._choices_max} are"
+            raise Invalid(f"vote.option_ids: {len(chosen)} options; {allowed} allowed")
+        mask = 0
+        for option_id in chosen:
+            bit = self._bits.get(option_id, 0)
+            if not bit:
+                raise Unknown(
+                    f"vote.option_ids: {shown(option_id)} is not an option of poll {self._poll_id!r}; "
+                    f"{_one_of(list(self._bits))}"
+                )
+            if mask & bit:
+                raise Invalid(f"vote.option_ids: {option_id!r} comes twice; each must be unique")
+            mask |= bit
+        return mask
+
+    def weight(self, given: int, producer: bool) -> int:
+        """The vote's weight, 0 in a poll without weights. Raises Invalid."""
+        if given > 1:
+            if given > self._weight_max:
+                raise Invalid(
+                    f"vote.weight: is {given}; "
+                    f"at most {self._weight_max} is allowed in poll {self._poll_id!r}"
+                )
+            if not producer:
+                raise Invalid(
+                    f"vote.weight: is {given}; more than 1 is for producers only (hello.producer), "
+                    "leave it unset"
+                )
+        return (given or 1) if self._weight_max > 1 else 0
+
+
+class GameRules:
+    """What takes events in one game besides its polls and boards."""
+
+    __slots__ = ("_audience", "_customs", "_game_id", "_metrics", "_only", "_pulses", "_spread")
+
+    def __init__(self, game: Game) -> None:
+        self._game_id = game.game_id
+        self._pulses = {pulse.pulse_id: {kind: kind for kind in pulse.kinds} for pulse in game.pulses}
+        self._metrics = {metric.metric_id: None for metric in game.metrics}
+        self._customs = {custom.custom_id: None for custom in game.customs}
+        self._audience = game.audience
+        self._spread = game.spread
+        self._only = ids.partition_of(game.game_id, "", 1) if game.spread <= 1 else None
+        """The partition of every actor in a normal game."""
+
+    def partition_of(self, actor_id: str) -> int:
+        if self._only is not None:
+            return self._only
+        return ids.partition_of(self._game_id, actor_id, self._spread)
+
+    def kind(self, pulse_id: str, kind: str) -> str:
+        """Raises Unknown."""
+        kinds = self._pulses.get(pulse_id)
+        if kinds is None:
+            raise self._unknown("reaction.pulse_id", pulse_id, "pulse", list(self._pulses))
+        known = kinds.get(kind)
+        if known is None:
+            raise Unknown(
+                f"reaction.kind: {shown(kind)} is not a kind of pulse {pulse_id!r}; {_one_of(list(kinds))}"
+            )
+        return known
+
+    def check_audience(self) -> None:
+        """Raises Unknown."""
+        if not self._audience:
+            raise Unknown(
+                f"event.presence: game {self._game_id!r} counts no audience; "
+                "define it with audience (CatalogService.DefineGame)"
+            )
+
+    def check_metric(self, metric_id: str) -> None:
+        """Raises Unknown."""
+        if metric_id not in self._metrics:
+            raise self._unknown("measure.metric_id", metric_id, "metric", list(self._metrics))
+
+    def check_custom(self, custom_id: str) -> None:
+        """Raises Unknown."""
+        if custom_id not in self._customs:
+            raise self._unknown("custom.custom_id", custom_id, "custom topic", list(self._customs))
+
+    def _unknown(self, field: str, name: str, kind: str, known: list[str]) -> Unknown:
+        """Raises Invalid for a name that can be nothing's."""
+        ids.check_id(field, name)
+        return Unknown(f"{field}: {shown(name)} is not a {kind} of game {self._game_id!r}; {_one_of(known)}")
+
+
+def _one_of(choices: list[str]) -> str:
+    shown_choices = ", ".join(choices[:_CHOICES_SHOWN]) + (", …" if len(choices) > _CHOICES_SHOWN else "")
+    return f"there are {shown_choices}" if choices else "there are none"

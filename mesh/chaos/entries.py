@@ -1,0 +1,82 @@
+"""What the clients sent and what they were told of it: one entry for each event. Pure.
+
+An entry says what its event must add to a topic, so that the results of a whole run can be
+reckoned from the entries alone. Its fate:
+
+    SENT ──acked──▶ ACKED      stored: counts exactly once (I1, I2)
+      ├──refused──▶ REFUSED    never stored: counts never
+      └──refused or given up, and a copy may be stored──▶ UNCERTAIN: counts once or never
+
+Bound: an entry is kept until the end of the run; a minute at 300 events a second is 18,000 of them.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+
+class Fate(enum.Enum):
+    """What its client knows of an event."""
+
+    SENT = "sent"
+    ACKED = "acked"
+    REFUSED = "refused"
+    UNCERTAIN = "uncertain"
+
+
+@dataclass(slots=True)
+class Entry:
+    """One event. `order` rises by what one actor does in one topic."""
+
+    game_id: str
+    topic: str
+    actor_id: str
+    order: int
+    options: tuple[str, ...] = ()
+    """Of a vote: what it names."""
+    label: str = ""
+    """Of a reaction: its kind."""
+    amount: float = 0
+    """Of a score its points, of a reaction its count, of a measure its value, of a vote its weight."""
+    fate: Fate = Fate.SENT
+
+
+@dataclass(slots=True)
+class Book:
+    """All entries of a run, and what was acked where."""
+
+    entries: list[Entry] = field(default_factory=list)
+    refusals: Counter[str] = field(default_factory=Counter)
+    """By the code of the refusal and the topic."""
+    positions: dict[int, int] = field(default_factory=dict)
+    """The newest acked sequence of each partition."""
+    outstanding: int = 0
+    acked: int = 0
+
+    def sent(self, entry: Entry) -> None:
+        self.entries.append(entry)
+        self.outstanding += 1
+
+    def ack(self, entry: Entry, positions: Iterator[tuple[int, int]]) -> None:
+        """`positions`: where it is stored, as (partition, sequence)."""
+        self._settle(entry, Fate.ACKED)
+        self.acked += 1
+        for partition, sequence in positions:
+            if self.positions.get(partition, 0) < sequence:
+                self.positions[partition] = sequence
+
+    def refuse(self, entry: Entry, code: str, *, maybe_stored: bool) -> None:
+        self._settle(entry, Fate.UNCERTAIN if maybe_stored else Fate.REFUSED)
+        self.refusals[f"{code} {entry.topic}"] += 1
+
+    def give_up(self, entry: Entry) -> None:
+        """Its client ended without an answer."""
+        self._settle(entry, Fate.UNCERTAIN)
+
+    def _settle(self, entry: Entry, fate: Fate) -> None:
+        assert entry.fate is Fate.SENT, f"told twice: {entry}"
+        entry.fate = fate
+        self.outstanding -= 1

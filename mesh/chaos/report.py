@@ -1,0 +1,71 @@
+"""What a run found: the live numbers, and the closing report with the keys of its JSON. Pure data."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to run."""
+
+    seed: int
+    seconds: float
+    events_per_s: float
+
+
+@dataclass(slots=True)
+class Progress:
+    """The live numbers."""
+
+    stage: str = "starting a mesh"
+    elapsed_s: float = 0.0
+    sent: int = 0
+    acked: int = 0
+    outstanding: int = 0
+    strikes: int = 0
+    stalled_s: float = 0.0
+    away: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Report:
+    """`problems` is empty when every acked event was counted once and nothing else went wrong."""
+
+    seed: int
+    seconds: float
+    sent: int = 0
+    acked: int = 0
+    counted: int = 0
+    lost: int = 0
+    doubled: int = 0
+    uncertain: int = 0
+    """Sent, and neither acked nor refused for certain: they count once or never."""
+    refused: dict[str, int] = field(default_factory=dict)
+    """By code and topic."""
+    kills: int = 0
+    strikes: dict[str, int] = field(default_factory=dict)
+    missed: int = 0
+    """Strikes that found their target down."""
+    longest_stall_ms: float = 0.0
+    longest_blind_ms: float = 0.0
+    reads: int = 0
+    """Reads and subscriptions at the positions of an ack; what they showed included the event (I6)."""
+    reads_unanswered: int = 0
+    """Those that ended without an answer, because what was to answer was away."""
+    went_back: int = 0
+    resumed: int = 0
+    """Subscriptions that were cut and went on."""
+    settled_after_s: float = 0.0
+    """From the end of the load until everything was acked, sealed and readable."""
+    crashes: dict[str, int] = field(default_factory=dict)
+    """Processes that ended by themselves, and how often."""
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+    def as_json(self) -> dict[str, Any]:
+        return {**asdict(self), "ok": self.ok}

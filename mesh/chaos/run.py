@@ -1,0 +1,299 @@
+"""One run: load, strikes, healing, and the reckoning. The async shell around the pure parts.
+
+    define ─▶ watch, read, send, strike ─▶ stop sending ─▶ all processes ready, every event answered
+           ─▶ Read at the acked positions (I6), sealed polls, watchers up to date ─▶ compare
+
+Every wait has a bound, and what was not reached within it is a problem in the report, beside what
+was lost or doubled. What a run cannot do (define its games) raises instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+
+import grpc.aio
+
+from grandstand.aggregate.v1.aggregate_pb2 import TopicState
+from grandstand.event.v1.event_pb2 import Position
+from mesh.chaos import scene as scenes
+from mesh.chaos import verdict
+from mesh.chaos.clients import CLOSING_TOPIC, Desk
+from mesh.chaos.crew import crew
+from mesh.chaos.entries import Book, Entry
+from mesh.chaos.monotone import figures
+from mesh.chaos.readers import Reader
+from mesh.chaos.report import Plan, Progress, Report
+from mesh.chaos.scene import GameScene
+from mesh.chaos.schedule import Kind, Strike, schedule
+from mesh.chaos.stage import TARGETS, Mesh
+from mesh.chaos.stalls import Stalls
+from mesh.chaos.striker import Striker
+from mesh.chaos.verdict import TopicKey
+from mesh.chaos.watchers import Watcher
+from mesh.client import Backend, ClientError, open_channel
+
+_WATCHERS = 2
+_CLOSE_AT = 0.45
+"""When polls close, as a part of the run."""
+_HEAL_S = 60.0
+_SETTLE_S = 60.0
+_PATIENCE_S = 60.0
+_TICK_S = 0.5
+_POLL_S = 0.1
+_MOVING = ("poll/final", "poll/multiple", "poll/weighted", "poll/closing", "board/sum-", "pulse/")
+"""Topics in which every acked event changes what is shown."""
+
+
+class Run:
+    """`on_progress` is called a few times a second, `on_strike` for each strike."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        mesh: Mesh,
+        on_progress: Callable[[Progress], None],
+        on_strike: Callable[[Strike], None],
+    ) -> None:
+        self.stop = asyncio.Event()
+        """Ends the load before its time; the run is reckoned all the same."""
+        self._plan = plan
+        self._mesh = mesh
+        self._on_progress = on_progress
+        self._on_strike = on_strike
+        self._book = Book()
+        self._acks = Stalls()
+        self._screens: dict[Watcher, Stalls] = {}
+        self._readers: dict[str, Reader] = {}
+        self._desk = Desk(self._book, self._sent, self._acked)
+        self._striker = Striker(mesh, on_strike)
+        self._report = Report(plan.seed, plan.seconds)
+        self._progress = Progress()
+        self._ended_at = 0.0
+        self._channels = contextlib.AsyncExitStack()
+
+    async def run(self) -> Report:
+        """Raises ClientError when not even the games could be defined."""
+        loop = asyncio.get_running_loop()
+        ticker = asyncio.create_task(self._tick())
+        try:
+            async with self._channels:
+                backend = Backend(await self._channel(self._mesh.addresses.mesh), patience_s=_PATIENCE_S)
+                games = scenes.scenes(self._plan.seconds, self._plan.events_per_s)
+                self._progress.stage = "opening games"
+                await self._open(backend, games)
+                audience: list[Watcher | Reader] = [
+                    *await self._watchers(games),
+                    *await self._readers_of(games),
+                ]
+                watching = [asyncio.create_task(each.run()) for each in audience]
+                try:
+                    self._progress.stage = "under load"
+                    await self._under_load(backend, games)
+                    await self._settle(backend, games)
+                    self._report.settled_after_s = round(loop.time() - self._ended_at, 3)
+                finally:
+                    await self._end(watching)
+        finally:
+            ticker.cancel()
+        self._conclude()
+        return self._report
+
+    async def _channel(self, target: str) -> grpc.aio.Channel:
+        return await self._channels.enter_async_context(open_channel(target, own_connection=True))
+
+    async def _open(self, backend: Backend, games: list[GameScene]) -> None:
+        for game in games:
+            await backend.define_game(game.game())
+            for poll in game.polls():
+                await backend.open_poll(poll)
+            for board in game.boards():
+                await backend.open_board(board)
+
+    async def _watchers(self, games: list[GameScene]) -> list[Watcher]:
+        for game in games:
+            for n in range(_WATCHERS):
+                stalls = Stalls()
+                channel = await self._channel(self._mesh.addresses.edge)
+                watcher = Watcher(channel, game.game_id, f"watcher {n + 1}", self._moved(stalls))
+                self._screens[watcher] = stalls
+        return list(self._screens)
+
+    async def _readers_of(self, games: list[GameScene]) -> list[Reader]:
+        for game in games:
+            channel = await self._channel(self._mesh.addresses.edge)
+            self._readers[game.game_id] = Reader(channel, game.game_id)
+        return list(self._readers.values())
+
+    def _moved(self, stalls: Stalls) -> Callable[[], None]:
+        return lambda: stalls.paid(asyncio.get_running_loop().time(), still_owed=False)
+
+    def _sent(self) -> None:
+        self._acks.owed(asyncio.get_running_loop().time())
+
+    def _acked(self, entry: Entry, positions: Sequence[Position]) -> None:
+        now_s = asyncio.get_running_loop().time()
+        self._acks.paid(now_s, still_owed=self._book.outstanding > 0)
+        if entry.topic.startswith(_MOVING):
+            for watcher, stalls in self._screens.items():
+                if watcher.game_id == entry.game_id:
+                    stalls.owed(now_s)
+        if entry.topic.startswith("board/sum-"):
+            self._readers[entry.game_id].acked(entry, positions)
+
+    async def _under_load(self, backend: Backend, games: list[GameScene]) -> None:
+        """Until the time is up (or `stop`), everything is healed, and every event answered."""
+        clients = [
+            asyncio.create_task(client.run(self.stop))
+            for game in games
+            for client in await crew(
+                self._plan,
+                game,
+                self._desk,
+                asyncio.get_running_loop().time(),
+                lambda: self._channel(self._mesh.addresses.edge),
+            )
+        ]
+        strikes = schedule(self._plan.seed, self._plan.seconds, TARGETS)
+        striking = asyncio.create_task(self._striker.run(strikes))
+        closing = asyncio.create_task(self._close(backend, games))
+        try:
+            await asyncio.wait_for(self.stop.wait(), self._plan.seconds)
+            striking.cancel()
+        except TimeoutError:
+            self.stop.set()
+        self._ended_at = asyncio.get_running_loop().time()
+        self._progress.stage = "healing"
+        try:
+            await _done(_HEAL_S, striking)
+            await self._until(lambda: not self._mesh.away(), _HEAL_S)
+            for name in self._mesh.away():
+                self._report.problems.append(f"{name} did not come back within {_HEAL_S:g} s")
+            self._progress.stage = "waiting for the last acks"
+            await _done(_SETTLE_S, closing, *clients)
+        finally:
+            await self._end([striking, closing, *clients])
+        if self._book.outstanding:
+            self._report.problems.append(
+                f"{self._book.outstanding} events were not answered within {_SETTLE_S:g} s"
+            )
+
+    async def _end(self, tasks: list[asyncio.Task[None]]) -> None:
+        """Cancels them; what one of them failed with is a problem."""
+        for task in tasks:
+            task.cancel()
+        for end in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(end, Exception):
+                self._report.problems.append(f"a task of the run failed: {type(end).__name__}: {end}")
+
+    async def _close(self, backend: Backend, games: list[GameScene]) -> None:
+        """Half way, while votes come in."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.stop.wait(), self._plan.seconds * _CLOSE_AT)
+        for game in games:
+            if game.closes:
+                await backend.close_poll(game.game_id, scenes.CLOSING)
+
+    async def _settle(self, backend: Backend, games: list[GameScene]) -> None:
+        """Reads everything, and compares."""
+        self._progress.stage = "reading the results"
+        closed = [(game.game_id, CLOSING_TOPIC) for game in games if game.closes]
+        states: dict[TopicKey, TopicState] = {}
+        give_up_at = asyncio.get_running_loop().time() + _SETTLE_S
+        try:
+            while True:
+                for game in games:
+                    states.update(await self._read(backend, game.game_id))
+                unsealed = verdict.unsealed(states, closed)
+                if not unsealed or asyncio.get_running_loop().time() > give_up_at:
+                    break
+                await asyncio.sleep(_POLL_S)
+        except ClientError as error:
+            self._report.problems.append(f"the results could not be read at the acked positions: {error}")
+            return
+        self._report.problems += [f"{game} {topic}: was not sealed" for game, topic in unsealed]
+        found = verdict.compare(self._book.entries, states)
+        self._report.counted, self._report.lost = found.counted, found.lost
+        self._report.doubled, self._report.uncertain = found.doubled, found.uncertain
+        for finding in found.findings:
+            shown = "; ".join(finding.notes[:3]) + ("; …" if len(finding.notes) > 3 else "")
+            self._report.problems.append(f"{finding.where}: {shown}")
+        self._progress.stage = "waiting for the watchers"
+        await self._until(lambda: not self._behind(states), _SETTLE_S)
+        self._report.problems += [f"{who} does not show the result" for who in self._behind(states)]
+
+    async def _read(self, backend: Backend, game_id: str) -> dict[TopicKey, TopicState]:
+        positions = [Position(partition=p, sequence=s) for p, s in sorted(self._book.positions.items())]
+        response = await backend.read(game_id, ["*"], positions)
+        return {(game_id, state.topic): state for state in response.topics}
+
+    def _behind(self, states: dict[TopicKey, TopicState]) -> list[str]:
+        """Which watchers do not show what was read."""
+        return [
+            f"{watcher.name} of {watcher.game_id}"
+            for watcher in self._screens
+            if any(
+                topic not in watcher.shown or list(figures(watcher.shown[topic])) != list(figures(state))
+                for (game_id, topic), state in states.items()
+                if game_id == watcher.game_id
+            )
+        ]
+
+    def _conclude(self) -> None:
+        report, striker = self._report, self._striker
+        report.sent, report.acked = len(self._book.entries), self._book.acked
+        report.refused = dict(self._book.refusals)
+        report.kills = striker.strikes[Kind.KILL]
+        report.strikes = {kind.value: striker.strikes[kind] for kind in Kind}
+        report.missed = striker.missed
+        report.crashes = {
+            name: restarts - striker.ended[name]
+            for name, restarts in self._mesh.restarts().items()
+            if restarts > striker.ended[name]
+        }
+        report.longest_stall_ms = round(self._acks.longest_s * 1e3, 1)
+        report.longest_blind_ms = round(max(s.longest_s for s in self._screens.values()) * 1e3, 1)
+        report.went_back = sum(watcher.went_back for watcher in self._screens)
+        report.resumed = sum(watcher.resumed for watcher in self._screens)
+        report.reads = sum(reader.answered for reader in self._readers.values())
+        report.reads_unanswered = sum(reader.unanswered for reader in self._readers.values())
+        for reader in self._readers.values():
+            report.problems += reader.notes
+        for watcher in self._screens:
+            report.problems += watcher.notes
+            if watcher.went_back > watcher.setbacks:
+                report.problems.append(f"{watcher.name} of {watcher.game_id}: an older cursor came")
+        report.problems += [
+            f"{count} events were refused wrongly: {what}"
+            for what, count in report.refused.items()
+            if what != f"FAILED_PRECONDITION {CLOSING_TOPIC}"
+        ]
+
+    async def _until(self, condition: Callable[[], bool], within_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + within_s
+        while not condition():
+            if loop.time() > give_up_at:
+                return
+            await asyncio.sleep(_POLL_S)
+
+    async def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        begun_at = loop.time()
+        while True:
+            now = self._progress
+            now.elapsed_s = loop.time() - begun_at
+            now.sent, now.acked = len(self._book.entries), self._book.acked
+            now.outstanding = self._book.outstanding
+            now.strikes = sum(self._striker.strikes.values())
+            now.stalled_s = self._acks.look(loop.time())
+            now.away = self._mesh.away()
+            self._on_progress(now)
+            await asyncio.sleep(_TICK_S)
+
+
+async def _done(within_s: float, *tasks: asyncio.Task[None]) -> bool:
+    """Whether all tasks end within that time."""
+    _, pending = await asyncio.wait(tasks, timeout=within_s)
+    return not pending

@@ -1,0 +1,31 @@
+"""Merging audiences: shares add up, and viewers who were not heard from again go with time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from grandstand.aggregate.v1.aggregate_pb2 import AudienceResult
+from grandstand.internal.v1.internal_pb2 import AudiencePartial
+from mesh import limits
+
+
+def merge_audience(partials: Iterable[AudiencePartial], now_s: float) -> AudienceResult:
+    """Viewers: who was last seen in a pane that ended less than PRESENCE_S before `now_s`."""
+    merged = AudienceResult(exact=True)
+    for partial in partials:
+        merged.uniques += partial.uniques
+        merged.exact = merged.exact and partial.exact
+        for starts_at_s, last_seen in zip(partial.pane_starts_at_s, partial.last_seen, strict=True):
+            if _counts(starts_at_s, now_s):
+                merged.viewers += last_seen
+    merged.relative_error = 0.0 if merged.exact else limits.AUDIENCE_RELATIVE_ERROR
+    return merged
+
+
+def audience_moves(audience: AudiencePartial, now_s: float) -> bool:
+    """True while somebody counts as a viewer, and so may stop to."""
+    return any(_counts(starts_at_s, now_s) for starts_at_s in audience.pane_starts_at_s)
+
+
+def _counts(starts_at_s: int, now_s: float) -> bool:
+    return starts_at_s + limits.AUDIENCE_PANE_S + limits.PRESENCE_S > now_s

@@ -1,0 +1,82 @@
+"""One topic's partials: the newest share of each partition, and the value they merge into.
+
+A partial is absolute and carries the sequence it is folded up to, so merging is associative,
+commutative and idempotent: order, repetition and loss on the way cannot change the result,
+only how soon it shows. The same merge serves a hot game's partitions, `Read` and gateways.
+
+`TopicMerge` never goes back: of one partition it keeps the partial with the greatest
+sequence (I5). It holds one partial for each of the game's partitions, no more.
+"""
+
+from __future__ import annotations
+
+from grandstand.aggregate.v1.aggregate_pb2 import TopicState
+from grandstand.catalog.v1.catalog_pb2 import STAGE_CLOSED, STAGE_SEALED, STAGE_UNSPECIFIED
+from grandstand.event.v1.event_pb2 import Cursor, Position
+from grandstand.internal.v1.internal_pb2 import Partial
+from mesh.merge.audience import audience_moves, merge_audience
+from mesh.merge.board import merge_board
+from mesh.merge.custom import merge_custom
+from mesh.merge.metric import merge_metric
+from mesh.merge.pulse import merge_pulse, pulse_moves
+from mesh.merge.tally import merge_tally
+
+
+class TopicMerge:
+    """One topic's partials, and their merged value."""
+
+    __slots__ = ("_partials", "topic")
+
+    def __init__(self, topic: str) -> None:
+        self.topic = topic
+        self._partials: dict[int, Partial] = {}
+
+    def offer(self, partial: Partial) -> bool:
+        """Takes a partial unless a newer or the same one of its partition is known; True if taken."""
+        known = self._partials.get(partial.partition)
+        if known is not None and known.sequence >= partial.sequence:
+            return False
+        self._partials[partial.partition] = partial
+        return True
+
+    def is_moving(self, now_s: float) -> bool:
+        """True while the value changes with time alone: rates fall, panes pass, viewers go unheard."""
+        return any(
+            pulse_moves(partial.pulse, now_s)
+            if partial.HasField("pulse")
+            else audience_moves(partial.audience, now_s)
+            for partial in self._partials.values()
+        )
+
+    def state(self, now_s: float, *, partitions: int = 1, full: bool = False) -> TopicState:
+        """The merged value. `now_s` (Unix seconds) matters to pulses and audiences only; `full`
+        gives all that is kept of a pulse's panes, where a subscription sees the newest two.
+
+        `partitions`: how many the game has. While one of them has said nothing (Redis was emptied
+        and is being folded anew), more may come: nothing is called sealed (I9).
+        """
+        partials = [self._partials[p] for p in sorted(self._partials)]
+        state = TopicState(
+            topic=self.topic,
+            cursor=Cursor(positions=[Position(partition=p.partition, sequence=p.sequence) for p in partials]),
+            # A poll is closed when every partition knows, sealed likewise.
+            stage=min((p.stage for p in partials), default=STAGE_UNSPECIFIED),
+        )
+        if state.stage == STAGE_SEALED and len(partials) < partitions:
+            state.stage = STAGE_CLOSED
+        match partials[0].WhichOneof("value") if partials else None:
+            case "tally":
+                state.tally.CopyFrom(merge_tally(p.tally for p in partials))
+            case "board":
+                state.board.CopyFrom(merge_board(p.board for p in partials))
+            case "pulse":
+                state.pulse.CopyFrom(merge_pulse([p.pulse for p in partials], now_s, full=full))
+            case "audience":
+                state.audience.CopyFrom(merge_audience((p.audience for p in partials), now_s))
+            case "metric":
+                state.metric.CopyFrom(merge_metric([p.metric for p in partials]))
+            case "custom":
+                merged = merge_custom([p.custom for p in partials])
+                if merged is not None:
+                    state.custom.CopyFrom(merged)
+        return state

@@ -1,0 +1,61 @@
+"""A process of the simulation: it may be stopped and go on, or be killed and come back as another life."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tests.simulation.world import World
+
+
+class Process:
+    """What it does is scheduled through `then`: between any two of these steps it may stop or die."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self.world = world
+        self.name = name
+        self.life = 1
+        self.is_up = True
+        self._stopped_until_s = 0.0
+
+    @property
+    def is_stopped(self) -> bool:
+        return self.world.now_s < self._stopped_until_s
+
+    def then(self, do: Callable[[], None], mean_s: float = 0.004, at_least_s: float = 0.0) -> None:
+        """Does it after a while, if this life lasts until then."""
+        life = self.life
+
+        def step() -> None:
+            if not self.is_up or self.life != life:
+                return
+            if self.is_stopped:
+                self.world.after(self._stopped_until_s - self.world.now_s, step)
+            else:
+                do()
+
+        delay_s = at_least_s + (self.world.random.expovariate(1 / mean_s) if mean_s else 0.0)
+        self.world.after(delay_s, step)
+
+    def stop(self, for_s: float) -> None:
+        """SIGSTOP, and SIGCONT after a while: what happens to it waits."""
+        self._stopped_until_s = self.world.now_s + for_s
+
+    def kill(self, down_s: float) -> None:
+        """SIGKILL, and a new life after a while."""
+        if not self.is_up:
+            return
+        self.is_up = False
+        self.died()
+        self.world.after(down_s, self._come_back)
+
+    def _come_back(self) -> None:
+        self.life += 1
+        self.is_up = True
+        self._stopped_until_s = 0.0
+        self.born()
+
+    def died(self) -> None:
+        """The memory of the process is gone."""
+
+    def born(self) -> None:
+        """A life begins."""

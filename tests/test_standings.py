@@ -1,0 +1,175 @@
+"""An actor's rank and neighbours, read from real rankings in one Valkey and in a cluster of three."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from aggregate.board import Board
+from aggregate.changes import Changes
+from aggregate.fold import State
+from grandstand.aggregate.v1.aggregate_pb2 import BoardEntry
+from grandstand.catalog.v1 import catalog_pb2 as catalog
+from grandstand.catalog.v1.catalog_pb2 import (
+    BOARD_MODE_BEST,
+    BOARD_MODE_SUM,
+)
+from grandstand.internal.v1.internal_pb2 import Partial
+from mesh import ids, store
+from mesh.database import Database
+from mesh.errors import Unknown
+from mesh.standings import Ranking, StandingStore, ranking_of
+from mesh.store import Share
+from tests.boards import MODES, Blk, Oracle, Score, board, feed
+from tests.servers import stores, valkey_cluster
+
+GAME = "standings"
+# Ids whose order by bytes is not that of a dictionary, nor of hexadecimal digits.
+ACTORS = [f"{first}{n}" for first in ("a", "B", "_", "-", "Z", "9", "f") for n in range(30)]
+
+
+@pytest.fixture(scope="module", params=["one server", "cluster"])
+def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder: Path = tmp_path_factory.mktemp("valkey")
+    if request.param == "cluster":
+        with valkey_cluster(folder) as cluster:
+            yield cluster.url
+    else:
+        with stores(folder) as started:
+            yield started.redis_url
+
+
+class Spread:
+    """A board of its own, folded in each partition of its game and flushed as a worker does."""
+
+    def __init__(self, database: Database, definition: catalog.Board, spread: int) -> None:
+        definition.game_id = GAME
+        self.oracle = Oracle(definition)
+        self.spread = spread
+        self.key = (GAME, f"board/{definition.board_id}")
+        self.folds = {p: Board.from_state(definition, State()) for p in ids.partitions_of(GAME, spread)}
+        self._stores = {p: store.PartitionStore(database, p, "test") for p in self.folds}
+        self._reader = StandingStore(database)
+
+    def feed(self, block: Blk) -> None:
+        self.oracle.feed(block)
+        for partition, fold in self.folds.items():
+            fold.advance(block.at_us)
+            mine = [s for s in block.scores if ids.partition_of(GAME, s.actor, self.spread) == partition]
+            feed(fold, Blk(block.at_s, mine))
+
+    async def flush(self) -> None:
+        for partition, fold in self.folds.items():
+            acquired = await self._stores[partition].acquire("token")
+            assert acquired is not None
+            changes = Changes(partition)
+            changes.fold(self.key, fold.delta())
+            await self._stores[partition].flush(
+                "token", acquired.applied, acquired.applied + 1, changes.writes
+            )
+
+    def ranking(self, *, previous: bool = False) -> Ranking:
+        partials = {p: {self.key[1]: Partial(board=fold.partial())} for p, fold in self.folds.items()}
+        shares = [Share(p, 1, found) for p, found in partials.items()]
+        return ranking_of(GAME, self.spread, self.oracle.definition.board_id, shares, previous=previous)
+
+    async def check(self, actor: str, neighbours: int, *, previous: bool = False) -> None:
+        """Against the place in the whole, sorted board."""
+        ranked = self.oracle.ranked(self.oracle.current - previous)
+        standing = await self._reader.read(self.ranking(previous=previous), actor, neighbours)
+        assert standing.actors == len(ranked)
+        entries = [BoardEntry(rank=n, actor_id=a, points=p) for n, (a, p) in enumerate(ranked, start=1)]
+        at = next((n for n, entry in enumerate(entries) if entry.actor_id == actor), None)
+        if at is None:
+            assert (standing.entry, list(standing.neighbours)) == (None, [])
+            return
+        assert standing.entry == entries[at]
+        assert list(standing.neighbours) == entries[max(0, at - neighbours) : at + neighbours + 1]
+
+
+def storm(seed: int, count: int, *, points: int) -> list[Score]:
+    random = np.random.default_rng(seed)
+    return [
+        Score(ACTORS[a], int(p), seq=n + 1)
+        for n, (a, p) in enumerate(
+            zip(
+                random.integers(0, len(ACTORS), count),
+                random.integers(-points, points + 1, count),
+                strict=True,
+            )
+        )
+    ]
+
+
+@pytest.mark.parametrize("spread", [1, 4])
+@pytest.mark.parametrize("mode", MODES)
+def test_every_actors_rank_and_neighbours_are_those_of_the_whole_board(
+    url: str, mode: catalog.BoardMode, spread: int
+) -> None:
+    async def scenario() -> None:
+        database = Database(url)
+        definition = board(mode)
+        definition.board_id = f"all-{mode}-{spread}"
+        game = Spread(database, definition, spread)
+        for n in range(6):
+            game.feed(Blk(n // 2, storm(n, 80, points=3)))
+            await game.flush()
+        for at, actor in enumerate([*ACTORS, "nobody"]):
+            await game.check(actor, (0, 1, 3, 25)[at % 4])
+        await database.aclose()
+
+    asyncio.run(scenario())
+
+
+def test_among_equals_of_one_block_the_ids_decide_over_all_partitions(url: str) -> None:
+    async def scenario() -> None:
+        database = Database(url)
+        definition = board(BOARD_MODE_SUM)
+        definition.board_id = "equals"
+        game = Spread(database, definition, 4)
+        game.feed(Blk(1, [Score(actor, 2**53) for actor in ACTORS]))
+        await game.flush()
+        for actor in ACTORS:
+            await game.check(actor, 4)
+        await database.aclose()
+
+    asyncio.run(scenario())
+
+
+def test_the_season_before_is_read_until_it_is_dropped(url: str) -> None:
+    async def scenario() -> None:
+        database = Database(url)
+        definition = board(BOARD_MODE_BEST, seasons=True)
+        definition.board_id = "seasons"
+        game = Spread(database, definition, 4)
+        game.feed(Blk(1, storm(1, 200, points=9)))
+        await game.flush()
+        with pytest.raises(Unknown, match=r"previous_season: board 'seasons' .* is in its first season"):
+            game.ranking(previous=True)
+        game.feed(Blk(21, storm(2, 100, points=9)))
+        game.feed(Blk(19, storm(3, 100, points=20)))
+        await game.flush()
+        for actor in ACTORS[::3]:
+            await game.check(actor, 2)
+            await game.check(actor, 2, previous=True)
+        first = game.ranking(previous=True)
+        game.feed(Blk(45))
+        await game.flush()
+        dropped = await StandingStore(database).read(first, ACTORS[0], 2)
+        assert (dropped.entry, dropped.actors) == (None, 0)
+        await game.check(ACTORS[0], 2)
+        await database.aclose()
+
+    asyncio.run(scenario())
+
+
+def test_a_board_that_is_unknown_or_has_no_seasons_is_named() -> None:
+    with pytest.raises(Unknown, match="board 'top' is not known in game 'standings'"):
+        ranking_of(GAME, 1, "top", [Share(0, 1, {})])
+    partial = Partial(board=Board.from_state(board(BOARD_MODE_SUM), State()).partial())
+    with pytest.raises(Unknown, match="board 'top' of game 'standings' has no seasons"):
+        ranking_of(GAME, 1, "top", [Share(0, 1, {"board/top": partial})], previous=True)
