@@ -53,6 +53,18 @@ class AlreadyDone(GrandstandError):
     code = 6
 
 
+class Forbidden(GrandstandError):
+    """The token is good and does not allow this: another's event, another game. PERMISSION_DENIED."""
+
+    code = 7
+
+
+class Unauthenticated(GrandstandError):
+    """No token, or one that is not good (any more). UNAUTHENTICATED."""
+
+    code = 16
+
+
 class Exhausted(GrandstandError):
     """A bound on capacity is reached; wait for what the message says. RESOURCE_EXHAUSTED."""
 
@@ -74,7 +86,18 @@ class Unavailable(GrandstandError):
 
 
 BY_CODE: dict[int, type[GrandstandError]] = {
-    kind.code: kind for kind in (Invalid, TooLate, Unknown, AlreadyDone, Exhausted, NotNow, Unavailable)
+    kind.code: kind
+    for kind in (
+        Invalid,
+        TooLate,
+        Unknown,
+        AlreadyDone,
+        Forbidden,
+        Unauthenticated,
+        Exhausted,
+        NotNow,
+        Unavailable,
+    )
 }
 
 

@@ -59,6 +59,11 @@ DEDUPE_WINDOW_S = 120.0
 
 # Ingest.
 COALESCE_S = 0.005
+# A side of a Publish stream says something at least this often; one silent for three of these is gone.
+PUBLISH_HEARTBEAT_S = 8.0
+PUBLISH_SILENCE_S = 3 * PUBLISH_HEARTBEAT_S
+# A stream whose token expires is warned this long before.
+TOKEN_WARNING_S = 30.0
 # From the moment an event is received until its block must be stored; later, it is not acked.
 PUBLISH_DEADLINE_S = 5.0
 PUBLISH_ATTEMPT_S = 1.0
@@ -158,4 +163,5 @@ assert LEASE_S + LEASE_RENEW_S < 3.0, "a killed worker is replaced within 3 s"
 assert WORKER_BEAT_S * 4 < WORKER_SILENCE_S
 assert WORKER_SILENCE_S < LEASE_S, "who takes over knows by then that it shall"
 assert PARTITION_STATUS_S * 3 < PARTITION_STATUS_LIFE_S
+assert PUBLISH_SILENCE_S + 2 < 30.0, "a half-open stream is found within 30 s"
 assert TICK_S * UPDATES_PER_S_MAX <= 1.0

@@ -28,39 +28,45 @@ from grandstand.event.v1 import event_pb2 as grandstand_dot_event_dot_v1_dot_eve
 from grandstand.notify.v1 import notify_pb2 as grandstand_dot_notify_dot_v1_dot_notify__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#grandstand/gateway/v1/gateway.proto\x12\x15grandstand.gateway.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\'grandstand/aggregate/v1/aggregate.proto\x1a\x1fgrandstand/event/v1/event.proto\x1a!grandstand/notify/v1/notify.proto\"\x14\n\x12IssueOriginRequest\"\x85\x01\n\x13IssueOriginResponse\x12\x1b\n\torigin_id\x18\x01 \x01(\tR\x08originId\x12\x39\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\texpiresAt\x12\x16\n\x06\x63redit\x18\x03 \x01(\rR\x06\x63redit\"?\n\x0bSendRequest\x12\x30\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1a.grandstand.event.v1.EventR\x05\x65vent\"K\n\x0cSendResponse\x12;\n\tpositions\x18\x01 \x03(\x0b\x32\x1d.grandstand.event.v1.PositionR\tpositions\"\xe9\x01\n\x10SubscribeRequest\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\x12\x16\n\x06topics\x18\x02 \x03(\tR\x06topics\x12<\n\x07\x63ursors\x18\x03 \x03(\x0b\x32\".grandstand.gateway.v1.TopicCursorR\x07\x63ursors\x12;\n\tpositions\x18\x04 \x03(\x0b\x32\x1d.grandstand.event.v1.PositionR\tpositions\x12)\n\x11max_updates_per_s\x18\x05 \x01(\rR\x0emaxUpdatesPerS\"X\n\x0bTopicCursor\x12\x14\n\x05topic\x18\x01 \x01(\tR\x05topic\x12\x33\n\x06\x63ursor\x18\x02 \x01(\x0b\x32\x1b.grandstand.event.v1.CursorR\x06\x63ursor\"\xd3\x02\n\x11SubscribeResponse\x12/\n\x05\x61s_of\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04\x61sOf\x12=\n\x08snapshot\x18\n \x01(\x0b\x32\x1f.grandstand.gateway.v1.SnapshotH\x00R\x08snapshot\x12\x37\n\x06update\x18\x0b \x01(\x0b\x32\x1d.grandstand.gateway.v1.UpdateH\x00R\x06update\x12@\n\theartbeat\x18\x0c \x01(\x0b\x32 .grandstand.gateway.v1.HeartbeatH\x00R\theartbeat\x12H\n\x0c\x61nnouncement\x18\r \x01(\x0b\x32\".grandstand.notify.v1.AnnouncementH\x00R\x0c\x61nnouncementB\t\n\x07message\"G\n\x08Snapshot\x12;\n\x06topics\x18\x01 \x03(\x0b\x32#.grandstand.aggregate.v1.TopicStateR\x06topics\"E\n\x06Update\x12;\n\x06topics\x18\x01 \x03(\x0b\x32#.grandstand.aggregate.v1.TopicStateR\x06topics\"\x0b\n\tHeartbeat2\xb8\x02\n\x0eGatewayService\x12i\n\x0bIssueOrigin\x12).grandstand.gateway.v1.IssueOriginRequest\x1a*.grandstand.gateway.v1.IssueOriginResponse\"\x03\x90\x02\x02\x12T\n\x04Send\x12\".grandstand.gateway.v1.SendRequest\x1a#.grandstand.gateway.v1.SendResponse\"\x03\x90\x02\x02\x12\x65\n\tSubscribe\x12\'.grandstand.gateway.v1.SubscribeRequest\x1a(.grandstand.gateway.v1.SubscribeResponse\"\x03\x90\x02\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#grandstand/gateway/v1/gateway.proto\x12\x15grandstand.gateway.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\'grandstand/aggregate/v1/aggregate.proto\x1a\x1fgrandstand/event/v1/event.proto\x1a!grandstand/notify/v1/notify.proto\"\x13\n\x11IssueGuestRequest\"\x80\x01\n\x12IssueGuestResponse\x12\x14\n\x05token\x18\x01 \x01(\tR\x05token\x12\x19\n\x08\x61\x63tor_id\x18\x02 \x01(\tR\x07\x61\x63torId\x12\x39\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\texpiresAt\"\x14\n\x12IssueOriginRequest\"\x85\x01\n\x13IssueOriginResponse\x12\x1b\n\torigin_id\x18\x01 \x01(\tR\x08originId\x12\x39\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\texpiresAt\x12\x16\n\x06\x63redit\x18\x03 \x01(\rR\x06\x63redit\"?\n\x0bSendRequest\x12\x30\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1a.grandstand.event.v1.EventR\x05\x65vent\"K\n\x0cSendResponse\x12;\n\tpositions\x18\x01 \x03(\x0b\x32\x1d.grandstand.event.v1.PositionR\tpositions\"\xe9\x01\n\x10SubscribeRequest\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\x12\x16\n\x06topics\x18\x02 \x03(\tR\x06topics\x12<\n\x07\x63ursors\x18\x03 \x03(\x0b\x32\".grandstand.gateway.v1.TopicCursorR\x07\x63ursors\x12;\n\tpositions\x18\x04 \x03(\x0b\x32\x1d.grandstand.event.v1.PositionR\tpositions\x12)\n\x11max_updates_per_s\x18\x05 \x01(\rR\x0emaxUpdatesPerS\"X\n\x0bTopicCursor\x12\x14\n\x05topic\x18\x01 \x01(\tR\x05topic\x12\x33\n\x06\x63ursor\x18\x02 \x01(\x0b\x32\x1b.grandstand.event.v1.CursorR\x06\x63ursor\"\xd3\x02\n\x11SubscribeResponse\x12/\n\x05\x61s_of\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04\x61sOf\x12=\n\x08snapshot\x18\n \x01(\x0b\x32\x1f.grandstand.gateway.v1.SnapshotH\x00R\x08snapshot\x12\x37\n\x06update\x18\x0b \x01(\x0b\x32\x1d.grandstand.gateway.v1.UpdateH\x00R\x06update\x12@\n\theartbeat\x18\x0c \x01(\x0b\x32 .grandstand.gateway.v1.HeartbeatH\x00R\theartbeat\x12H\n\x0c\x61nnouncement\x18\r \x01(\x0b\x32\".grandstand.notify.v1.AnnouncementH\x00R\x0c\x61nnouncementB\t\n\x07message\"G\n\x08Snapshot\x12;\n\x06topics\x18\x01 \x03(\x0b\x32#.grandstand.aggregate.v1.TopicStateR\x06topics\"E\n\x06Update\x12;\n\x06topics\x18\x01 \x03(\x0b\x32#.grandstand.aggregate.v1.TopicStateR\x06topics\"\x0b\n\tHeartbeat2\xa0\x03\n\x0eGatewayService\x12\x66\n\nIssueGuest\x12(.grandstand.gateway.v1.IssueGuestRequest\x1a).grandstand.gateway.v1.IssueGuestResponse\"\x03\x90\x02\x02\x12i\n\x0bIssueOrigin\x12).grandstand.gateway.v1.IssueOriginRequest\x1a*.grandstand.gateway.v1.IssueOriginResponse\"\x03\x90\x02\x02\x12T\n\x04Send\x12\".grandstand.gateway.v1.SendRequest\x1a#.grandstand.gateway.v1.SendResponse\"\x03\x90\x02\x02\x12\x65\n\tSubscribe\x12\'.grandstand.gateway.v1.SubscribeRequest\x1a(.grandstand.gateway.v1.SubscribeResponse\"\x03\x90\x02\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'grandstand.gateway.v1.gateway_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_GATEWAYSERVICE'].methods_by_name['IssueGuest']._loaded_options = None
+  _globals['_GATEWAYSERVICE'].methods_by_name['IssueGuest']._serialized_options = b'\220\002\002'
   _globals['_GATEWAYSERVICE'].methods_by_name['IssueOrigin']._loaded_options = None
   _globals['_GATEWAYSERVICE'].methods_by_name['IssueOrigin']._serialized_options = b'\220\002\002'
   _globals['_GATEWAYSERVICE'].methods_by_name['Send']._loaded_options = None
   _globals['_GATEWAYSERVICE'].methods_by_name['Send']._serialized_options = b'\220\002\002'
   _globals['_GATEWAYSERVICE'].methods_by_name['Subscribe']._loaded_options = None
   _globals['_GATEWAYSERVICE'].methods_by_name['Subscribe']._serialized_options = b'\220\002\001'
-  _globals['_ISSUEORIGINREQUEST']._serialized_start=204
-  _globals['_ISSUEORIGINREQUEST']._serialized_end=224
-  _globals['_ISSUEORIGINRESPONSE']._serialized_start=227
-  _globals['_ISSUEORIGINRESPONSE']._serialized_end=360
-  _globals['_SENDREQUEST']._serialized_start=362
-  _globals['_SENDREQUEST']._serialized_end=425
-  _globals['_SENDRESPONSE']._serialized_start=427
-  _globals['_SENDRESPONSE']._serialized_end=502
-  _globals['_SUBSCRIBEREQUEST']._serialized_start=505
-  _globals['_SUBSCRIBEREQUEST']._serialized_end=738
-  _globals['_TOPICCURSOR']._serialized_start=740
-  _globals['_TOPICCURSOR']._serialized_end=828
-  _globals['_SUBSCRIBERESPONSE']._serialized_start=831
-  _globals['_SUBSCRIBERESPONSE']._serialized_end=1170
-  _globals['_SNAPSHOT']._serialized_start=1172
-  _globals['_SNAPSHOT']._serialized_end=1243
-  _globals['_UPDATE']._serialized_start=1245
-  _globals['_UPDATE']._serialized_end=1314
-  _globals['_HEARTBEAT']._serialized_start=1316
-  _globals['_HEARTBEAT']._serialized_end=1327
-  _globals['_GATEWAYSERVICE']._serialized_start=1330
-  _globals['_GATEWAYSERVICE']._serialized_end=1642
+  _globals['_ISSUEGUESTREQUEST']._serialized_start=204
+  _globals['_ISSUEGUESTREQUEST']._serialized_end=223
+  _globals['_ISSUEGUESTRESPONSE']._serialized_start=226
+  _globals['_ISSUEGUESTRESPONSE']._serialized_end=354
+  _globals['_ISSUEORIGINREQUEST']._serialized_start=356
+  _globals['_ISSUEORIGINREQUEST']._serialized_end=376
+  _globals['_ISSUEORIGINRESPONSE']._serialized_start=379
+  _globals['_ISSUEORIGINRESPONSE']._serialized_end=512
+  _globals['_SENDREQUEST']._serialized_start=514
+  _globals['_SENDREQUEST']._serialized_end=577
+  _globals['_SENDRESPONSE']._serialized_start=579
+  _globals['_SENDRESPONSE']._serialized_end=654
+  _globals['_SUBSCRIBEREQUEST']._serialized_start=657
+  _globals['_SUBSCRIBEREQUEST']._serialized_end=890
+  _globals['_TOPICCURSOR']._serialized_start=892
+  _globals['_TOPICCURSOR']._serialized_end=980
+  _globals['_SUBSCRIBERESPONSE']._serialized_start=983
+  _globals['_SUBSCRIBERESPONSE']._serialized_end=1322
+  _globals['_SNAPSHOT']._serialized_start=1324
+  _globals['_SNAPSHOT']._serialized_end=1395
+  _globals['_UPDATE']._serialized_start=1397
+  _globals['_UPDATE']._serialized_end=1466
+  _globals['_HEARTBEAT']._serialized_start=1468
+  _globals['_HEARTBEAT']._serialized_end=1479
+  _globals['_GATEWAYSERVICE']._serialized_start=1482
+  _globals['_GATEWAYSERVICE']._serialized_end=1898
 # @@protoc_insertion_point(module_scope)

@@ -27,6 +27,10 @@ if _version_not_supported:
 
 class GatewayServiceStub:
     """What a browser needs: watch results, and send an event now and then.
+
+    Who may: metadata `authorization: Bearer <token>`, a JWT. Send needs one;
+    watching does not, but one that is given must be valid, and if it names its
+    games it opens only those.
     """
 
     def __init__(self, channel):
@@ -35,6 +39,11 @@ class GatewayServiceStub:
         Args:
             channel: A grpc.Channel.
         """
+        self.IssueGuest = channel.unary_unary(
+                '/grandstand.gateway.v1.GatewayService/IssueGuest',
+                request_serializer=grandstand_dot_gateway_dot_v1_dot_gateway__pb2.IssueGuestRequest.SerializeToString,
+                response_deserializer=grandstand_dot_gateway_dot_v1_dot_gateway__pb2.IssueGuestResponse.FromString,
+                _registered_method=True)
         self.IssueOrigin = channel.unary_unary(
                 '/grandstand.gateway.v1.GatewayService/IssueOrigin',
                 request_serializer=grandstand_dot_gateway_dot_v1_dot_gateway__pb2.IssueOriginRequest.SerializeToString,
@@ -54,7 +63,20 @@ class GatewayServiceStub:
 
 class GatewayServiceServicer:
     """What a browser needs: watch results, and send an event now and then.
+
+    Who may: metadata `authorization: Bearer <token>`, a JWT. Send needs one;
+    watching does not, but one that is given must be valid, and if it names its
+    games it opens only those.
     """
+
+    def IssueGuest(self, request, context):
+        """A token for somebody whom no platform vouches for, with an actor of its
+        own. FAILED_PRECONDITION where guests are not admitted: in production,
+        unless the operator gave the gateway a key for them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def IssueOrigin(self, request, context):
         """Issues an origin for Send. Ask once for each session (page load), keep it
@@ -70,7 +92,9 @@ class GatewayServiceServicer:
         origin_id and origin_seq: it is counted once. RESOURCE_EXHAUSTED says what
         to wait for. Other codes are final and name the value and the bound:
         NOT_FOUND (unknown game, poll, option), ALREADY_EXISTS (a second vote),
-        FAILED_PRECONDITION (the poll is closed), INVALID_ARGUMENT.
+        FAILED_PRECONDITION (the poll is closed), INVALID_ARGUMENT,
+        PERMISSION_DENIED (another actor's event, a game the token does not name).
+        UNAUTHENTICATED: get a token first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -93,6 +117,11 @@ class GatewayServiceServicer:
 
 def add_GatewayServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'IssueGuest': grpc.unary_unary_rpc_method_handler(
+                    servicer.IssueGuest,
+                    request_deserializer=grandstand_dot_gateway_dot_v1_dot_gateway__pb2.IssueGuestRequest.FromString,
+                    response_serializer=grandstand_dot_gateway_dot_v1_dot_gateway__pb2.IssueGuestResponse.SerializeToString,
+            ),
             'IssueOrigin': grpc.unary_unary_rpc_method_handler(
                     servicer.IssueOrigin,
                     request_deserializer=grandstand_dot_gateway_dot_v1_dot_gateway__pb2.IssueOriginRequest.FromString,
@@ -118,7 +147,38 @@ def add_GatewayServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class GatewayService:
     """What a browser needs: watch results, and send an event now and then.
+
+    Who may: metadata `authorization: Bearer <token>`, a JWT. Send needs one;
+    watching does not, but one that is given must be valid, and if it names its
+    games it opens only those.
     """
+
+    @staticmethod
+    def IssueGuest(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/grandstand.gateway.v1.GatewayService/IssueGuest',
+            grandstand_dot_gateway_dot_v1_dot_gateway__pb2.IssueGuestRequest.SerializeToString,
+            grandstand_dot_gateway_dot_v1_dot_gateway__pb2.IssueGuestResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def IssueOrigin(request,

@@ -23,34 +23,41 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from grandstand.event.v1 import event_pb2 as grandstand_dot_event_dot_v1_dot_event__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!grandstand/ingest/v1/ingest.proto\x12\x14grandstand.ingest.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgrandstand/event/v1/event.proto\"\x8c\x01\n\x0ePublishRequest\x12\x33\n\x05hello\x18\x01 \x01(\x0b\x32\x1b.grandstand.ingest.v1.HelloH\x00R\x05hello\x12:\n\x06\x65vents\x18\x02 \x01(\x0b\x32 .grandstand.ingest.v1.EventBatchH\x00R\x06\x65ventsB\t\n\x07message\"\x9b\x01\n\x05Hello\x12\x1b\n\torigin_id\x18\x01 \x01(\tR\x08originId\x12&\n\x0fnext_origin_seq\x18\x02 \x01(\x04R\rnextOriginSeq\x12\x19\n\x08\x61\x63tor_id\x18\x03 \x01(\tR\x07\x61\x63torId\x12\x16\n\x06\x63lient\x18\x04 \x01(\tR\x06\x63lient\x12\x1a\n\x08producer\x18\x05 \x01(\x08R\x08producer\"b\n\nEventBatch\x12\x32\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1a.grandstand.event.v1.EventR\x06\x65vents\x12 \n\x0btraceparent\x18\x02 \x01(\tR\x0btraceparent\"\xf3\x01\n\x0fPublishResponse\x12\x39\n\x07welcome\x18\x01 \x01(\x0b\x32\x1d.grandstand.ingest.v1.WelcomeH\x00R\x07welcome\x12-\n\x03\x61\x63k\x18\x02 \x01(\x0b\x32\x19.grandstand.ingest.v1.AckH\x00R\x03\x61\x63k\x12\x36\n\x06reject\x18\x03 \x01(\x0b\x32\x1c.grandstand.ingest.v1.RejectH\x00R\x06reject\x12\x33\n\x05\x64rain\x18\x04 \x01(\x0b\x32\x1b.grandstand.ingest.v1.DrainH\x00R\x05\x64rainB\t\n\x07message\"\xe8\x01\n\x07Welcome\x12\x1b\n\torigin_id\x18\x01 \x01(\tR\x08originId\x12&\n\x0fnext_origin_seq\x18\x02 \x01(\x04R\rnextOriginSeq\x12\x16\n\x06\x63redit\x18\x03 \x01(\rR\x06\x63redit\x12*\n\x11id_characters_max\x18\x04 \x01(\rR\x0fidCharactersMax\x12(\n\x10\x62\x61tch_events_max\x18\x05 \x01(\rR\x0e\x62\x61tchEventsMax\x12*\n\x11message_bytes_max\x18\x06 \x01(\rR\x0fmessageBytesMax\"\x9c\x01\n\x03\x41\x63k\x12\x1d\n\norigin_seq\x18\x01 \x01(\x04R\toriginSeq\x12;\n\tpositions\x18\x02 \x03(\x0b\x32\x1d.grandstand.event.v1.PositionR\tpositions\x12\x39\n\x08receipts\x18\x03 \x03(\x0b\x32\x1d.grandstand.ingest.v1.ReceiptR\x08receipts\"\x80\x01\n\x07Receipt\x12\x1b\n\torigin_id\x18\x01 \x01(\tR\x08originId\x12\x1d\n\norigin_seq\x18\x02 \x01(\x04R\toriginSeq\x12\x39\n\x08position\x18\x03 \x01(\x0b\x32\x1d.grandstand.event.v1.PositionR\x08position\"\x90\x01\n\x06Reject\x12\x1b\n\torigin_id\x18\x01 \x01(\tR\x08originId\x12\x1d\n\norigin_seq\x18\x02 \x01(\x04R\toriginSeq\x12\x12\n\x04\x63ode\x18\x03 \x01(\x05R\x04\x63ode\x12\x18\n\x07message\x18\x04 \x01(\tR\x07message\x12\x1c\n\tretryable\x18\x05 \x01(\x08R\tretryable\"K\n\x05\x44rain\x12\x42\n\x0freconnect_after\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationR\x0ereconnectAfter2k\n\rIngestService\x12Z\n\x07Publish\x12$.grandstand.ingest.v1.PublishRequest\x1a%.grandstand.ingest.v1.PublishResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!grandstand/ingest/v1/ingest.proto\x12\x14grandstand.ingest.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fgrandstand/event/v1/event.proto\"\xcd\x01\n\x0ePublishRequest\x12\x33\n\x05hello\x18\x01 \x01(\x0b\x32\x1b.grandstand.ingest.v1.HelloH\x00R\x05hello\x12:\n\x06\x65vents\x18\x02 \x01(\x0b\x32 .grandstand.ingest.v1.EventBatchH\x00R\x06\x65vents\x12?\n\theartbeat\x18\x03 \x01(\x0b\x32\x1f.grandstand.ingest.v1.HeartbeatH\x00R\theartbeatB\t\n\x07message\"\x9b\x01\n\x05Hello\x12\x1b\n\torigin_id\x18\x01 \x01(\tR\x08originId\x12&\n\x0fnext_origin_seq\x18\x02 \x01(\x04R\rnextOriginSeq\x12\x19\n\x08\x61\x63tor_id\x18\x03 \x01(\tR\x07\x61\x63torId\x12\x16\n\x06\x63lient\x18\x04 \x01(\tR\x06\x63lient\x12\x1a\n\x08producer\x18\x05 \x01(\x08R\x08producer\"b\n\nEventBatch\x12\x32\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1a.grandstand.event.v1.EventR\x06\x65vents\x12 \n\x0btraceparent\x18\x02 \x01(\tR\x0btraceparent\"\x0b\n\tHeartbeat\"\xba\x03\n\x0fPublishResponse\x12\x39\n\x07welcome\x18\x01 \x01(\x0b\x32\x1d.grandstand.ingest.v1.WelcomeH\x00R\x07welcome\x12-\n\x03\x61\x63k\x18\x02 \x01(\x0b\x32\x19.grandstand.ingest.v1.AckH\x00R\x03\x61\x63k\x12\x36\n\x06reject\x18\x03 \x01(\x0b\x32\x1c.grandstand.ingest.v1.RejectH\x00R\x06reject\x12\x33\n\x05\x64rain\x18\x04 \x01(\x0b\x32\x1b.grandstand.ingest.v1.DrainH\x00R\x05\x64rain\x12\x36\n\x06\x63redit\x18\x05 \x01(\x0b\x32\x1c.grandstand.ingest.v1.CreditH\x00R\x06\x63redit\x12?\n\theartbeat\x18\x06 \x01(\x0b\x32\x1f.grandstand.ingest.v1.HeartbeatH\x00R\theartbeat\x12L\n\x0etoken_expiring\x18\x07 \x01(\x0b\x32#.grandstand.ingest.v1.TokenExpiringH\x00R\rtokenExpiringB\t\n\x07message\"\xd1\x02\n\x07Welcome\x12\x1b\n\torigin_id\x18\x01 \x01(\tR\x08originId\x12&\n\x0fnext_origin_seq\x18\x02 \x01(\x04R\rnextOriginSeq\x12\x16\n\x06\x63redit\x18\x03 \x01(\rR\x06\x63redit\x12*\n\x11id_characters_max\x18\x04 \x01(\rR\x0fidCharactersMax\x12(\n\x10\x62\x61tch_events_max\x18\x05 \x01(\rR\x0e\x62\x61tchEventsMax\x12*\n\x11message_bytes_max\x18\x06 \x01(\rR\x0fmessageBytesMax\x12\x1d\n\ncredit_max\x18\x07 \x01(\rR\tcreditMax\x12H\n\x12heartbeat_interval\x18\x08 \x01(\x0b\x32\x19.google.protobuf.DurationR\x11heartbeatInterval\"\xda\x01\n\x03\x41\x63k\x12\x1d\n\norigin_seq\x18\x01 \x01(\x04R\toriginSeq\x12;\n\tpositions\x18\x02 \x03(\x0b\x32\x1d.grandstand.event.v1.PositionR\tpositions\x12\x39\n\x08receipts\x18\x03 \x03(\x0b\x32\x1d.grandstand.ingest.v1.ReceiptR\x08receipts\x12(\n\x10shed_origin_seqs\x18\x04 \x03(\x04R\x0eshedOriginSeqs\x12\x12\n\x04shed\x18\x05 \x01(\x04R\x04shed\"\x80\x01\n\x07Receipt\x12\x1b\n\torigin_id\x18\x01 \x01(\tR\x08originId\x12\x1d\n\norigin_seq\x18\x02 \x01(\x04R\toriginSeq\x12\x39\n\x08position\x18\x03 \x01(\x0b\x32\x1d.grandstand.event.v1.PositionR\x08position\"\xef\x01\n\x06Reject\x12\x1b\n\torigin_id\x18\x01 \x01(\tR\x08originId\x12\x1d\n\norigin_seq\x18\x02 \x01(\x04R\toriginSeq\x12\x12\n\x04\x63ode\x18\x03 \x01(\x05R\x04\x63ode\x12\x18\n\x07message\x18\x04 \x01(\tR\x07message\x12\x1c\n\tretryable\x18\x05 \x01(\x08R\tretryable\x12!\n\x0cmaybe_stored\x18\x06 \x01(\x08R\x0bmaybeStored\x12:\n\x0bretry_after\x18\x07 \x01(\x0b\x32\x19.google.protobuf.DurationR\nretryAfter\"8\n\x06\x43redit\x12\x16\n\x06\x63redit\x18\x01 \x01(\rR\x06\x63redit\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\"J\n\rTokenExpiring\x12\x39\n\nexpires_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\texpiresAt\"K\n\x05\x44rain\x12\x42\n\x0freconnect_after\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationR\x0ereconnectAfter2k\n\rIngestService\x12Z\n\x07Publish\x12$.grandstand.ingest.v1.PublishRequest\x1a%.grandstand.ingest.v1.PublishResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'grandstand.ingest.v1.ingest_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PUBLISHREQUEST']._serialized_start=125
-  _globals['_PUBLISHREQUEST']._serialized_end=265
-  _globals['_HELLO']._serialized_start=268
-  _globals['_HELLO']._serialized_end=423
-  _globals['_EVENTBATCH']._serialized_start=425
-  _globals['_EVENTBATCH']._serialized_end=523
-  _globals['_PUBLISHRESPONSE']._serialized_start=526
-  _globals['_PUBLISHRESPONSE']._serialized_end=769
-  _globals['_WELCOME']._serialized_start=772
-  _globals['_WELCOME']._serialized_end=1004
-  _globals['_ACK']._serialized_start=1007
-  _globals['_ACK']._serialized_end=1163
-  _globals['_RECEIPT']._serialized_start=1166
-  _globals['_RECEIPT']._serialized_end=1294
-  _globals['_REJECT']._serialized_start=1297
-  _globals['_REJECT']._serialized_end=1441
-  _globals['_DRAIN']._serialized_start=1443
-  _globals['_DRAIN']._serialized_end=1518
-  _globals['_INGESTSERVICE']._serialized_start=1520
-  _globals['_INGESTSERVICE']._serialized_end=1627
+  _globals['_PUBLISHREQUEST']._serialized_start=158
+  _globals['_PUBLISHREQUEST']._serialized_end=363
+  _globals['_HELLO']._serialized_start=366
+  _globals['_HELLO']._serialized_end=521
+  _globals['_EVENTBATCH']._serialized_start=523
+  _globals['_EVENTBATCH']._serialized_end=621
+  _globals['_HEARTBEAT']._serialized_start=623
+  _globals['_HEARTBEAT']._serialized_end=634
+  _globals['_PUBLISHRESPONSE']._serialized_start=637
+  _globals['_PUBLISHRESPONSE']._serialized_end=1079
+  _globals['_WELCOME']._serialized_start=1082
+  _globals['_WELCOME']._serialized_end=1419
+  _globals['_ACK']._serialized_start=1422
+  _globals['_ACK']._serialized_end=1640
+  _globals['_RECEIPT']._serialized_start=1643
+  _globals['_RECEIPT']._serialized_end=1771
+  _globals['_REJECT']._serialized_start=1774
+  _globals['_REJECT']._serialized_end=2013
+  _globals['_CREDIT']._serialized_start=2015
+  _globals['_CREDIT']._serialized_end=2071
+  _globals['_TOKENEXPIRING']._serialized_start=2073
+  _globals['_TOKENEXPIRING']._serialized_end=2147
+  _globals['_DRAIN']._serialized_start=2149
+  _globals['_DRAIN']._serialized_end=2224
+  _globals['_INGESTSERVICE']._serialized_start=2226
+  _globals['_INGESTSERVICE']._serialized_end=2333
 # @@protoc_insertion_point(module_scope)

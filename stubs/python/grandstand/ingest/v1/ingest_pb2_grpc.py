@@ -47,9 +47,29 @@ class IngestServiceServicer:
     """
 
     def Publish(self, request_iterator, context):
-        """One session of an origin. The client sends Hello first and exactly once,
-        then any number of EventBatch; the server answers Welcome, then Ack,
-        Reject and Drain in any order.
+        """One session of an origin, on one stream; a session outlives its streams.
+
+        Who may: metadata `authorization: Bearer <token>`, a JWT. An end client
+        acts as the token's actor only; a token with the role "producer" (a game
+        server, a gateway) may act for others. UNAUTHENTICATED: get a token, then
+        retry. PERMISSION_DENIED is final.
+
+        The conversation. The server's state, what the client may send in it, and
+        what follows:
+
+        state     from the client   then
+        NEW       hello             OPEN; the server answers Welcome
+        OPEN      events            OPEN; later Ack or Reject
+        OPEN      heartbeat         OPEN
+        OPEN      half-close        CLOSING
+        DRAINING  events, heartbeat DRAINING: the server has sent Drain
+        DRAINING  half-close        CLOSING
+        CLOSING   (nothing)         the server settles what it took, sends the
+        last Ack and ends the stream OK
+
+        Anything else ends the stream with INVALID_ARGUMENT and says what was
+        expected. The server may send Ack, Reject, Credit, Heartbeat,
+        TokenExpiring and Drain at any time after Welcome.
 
         Delivery: an Ack leaves only after the event log stored the events it
         covers. What was not acked when the stream ends may or may not have been
@@ -58,13 +78,22 @@ class IngestServiceServicer:
         Ordering: origin_seq grows by one from event to event. Results do not
         depend on the order in which events are stored, save where the topic says
         so (the last vote of a changeable poll, the last score of a LAST board).
-        Flow control: at most Welcome.credit sequence numbers may be unacked;
-        beyond it the stream ends with RESOURCE_EXHAUSTED.
+        Flow control: at most Credit.credit (at first Welcome.credit) sequence
+        numbers may be unacked. It shrinks when the mesh is under pressure, to 0
+        while nothing can be stored, and grows again; what was sent before a
+        smaller credit arrived is taken. Beyond it the server reads no further
+        until it has acked; beyond Welcome.credit_max the stream ends with
+        RESOURCE_EXHAUSTED.
+        Life: send a Heartbeat when nothing else was sent for
+        Welcome.heartbeat_interval; the server does the same. A client that was
+        silent for three intervals is gone: its stream ends with
+        DEADLINE_EXCEEDED. Take a server that was silent for as long for gone, too.
         Closing: the client half-closes, the server settles what is in flight and
-        ends the stream OK. A message out of turn ends it with INVALID_ARGUMENT.
-        Retry with backoff after UNAVAILABLE, and after INTERNAL or UNKNOWN, which
-        a client sees when the stream was cut on the way; never after
-        INVALID_ARGUMENT.
+        ends the stream OK.
+        Retry with full-jitter backoff, resuming the origin, after UNAVAILABLE,
+        DEADLINE_EXCEEDED and RESOURCE_EXHAUSTED, and after INTERNAL or UNKNOWN,
+        which a client sees when the stream was cut on the way; never after
+        INVALID_ARGUMENT. docs/rejections.md lists every refusal.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
