@@ -71,11 +71,30 @@ PUBLISH_IN_FLIGHT_MAX = 64
 # Events accepted and not yet settled, over all streams of one ingest: beyond it, ingest
 # stops reading from its streams and HTTP/2 flow control pushes back on the clients.
 UNSETTLED_EVENTS_MAX = 100_000
+# The same in bytes of rows, as the coalescer counts them: custom events carry up to 1 KiB each.
+UNSETTLED_BYTES_MAX = 64 * 1024 * 1024
 # Refusals and receipts a stream's client has not taken: beyond it, ingest reads no more from that stream.
 ANSWERS_QUEUED_MAX = 4_096
 RECENT_VOTES_MAX = 200_000
 VOTE_CHECK_S = 0.25
 CATALOG_REFRESH_S = 1.0
+
+# Admission: sustained rates and bursts, each a service argument of ingest.
+# Nobody taps, votes and reacts faster than this; a client that catches up after a gap sends its backlog at once.
+ACTOR_EVENTS_PER_S = 50.0
+ACTOR_BURST_EVENTS = 200
+# A crowd of 100,000 that answers within 5 s; its first two seconds come as they come.
+GAME_EVENTS_PER_S = 20_000.0
+GAME_BURST_EVENTS = 40_000
+# Under half of what one ingest stores of full batches in a CPU second; single events are held by their cost.
+INSTANCE_EVENTS_PER_S = 100_000.0
+INSTANCE_BURST_EVENTS = 200_000
+# Actors and games whose rate is remembered at once.
+ACTOR_BUCKETS_MAX = 200_000
+GAME_BUCKETS_MAX = 20_000
+# Pressure is 1.0 when the event log takes this long to store a block, or aggregation is this far behind.
+ACK_LATENCY_FULL_S = 1.0
+BACKLOG_FULL_S = 10.0
 
 # Aggregate.
 FLUSH_INTERVAL_S = 0.025
@@ -155,11 +174,18 @@ assert BATCH_EVENTS_MAX <= PRODUCER_CREDIT
 assert BATCH_EVENTS_MAX <= BLOCK_EVENTS_MAX
 assert INGEST_MESSAGE_BYTES_MAX <= BLOCK_BYTES_MAX
 assert 2 * GATEWAY_MESSAGE_BYTES_MAX < INGEST_MESSAGE_BYTES_MAX, "what a gateway takes, ingest takes"
+assert BLOCK_BYTES_MAX * PUBLISH_IN_FLIGHT_MAX <= UNSETTLED_BYTES_MAX, "the pipeline can be kept full"
+assert ACTOR_BURST_EVENTS >= VIEWER_CREDIT, "an end client may use its credit at once"
+assert ACTOR_EVENTS_PER_S <= GAME_EVENTS_PER_S <= INSTANCE_EVENTS_PER_S
+assert ACTOR_BURST_EVENTS <= GAME_BURST_EVENTS <= INSTANCE_BURST_EVENTS
+assert GAME_BUCKETS_MAX >= GAMES_MAX
+assert ACK_LATENCY_FULL_S <= PUBLISH_ATTEMPT_S, "pressure is full before publishes are attempted again"
 assert PULSE_PANES_KEPT[1] > RATE_WINDOW_S + 1
 assert PULSE_PANES_KEPT[1] > LATENESS_S + 1, "a late row finds its pane"
 assert PRESENCE_S % AUDIENCE_PANE_S == 0
 assert LEASE_RENEW_S * 3 < LEASE_S, "a lease outlives two renewals that come late"
 assert LEASE_S + LEASE_RENEW_S < 3.0, "a killed worker is replaced within 3 s"
+assert 2 * (LEASE_S + LEASE_RENEW_S) <= BACKLOG_FULL_S, "a takeover alone sheds nothing"
 assert WORKER_BEAT_S * 4 < WORKER_SILENCE_S
 assert WORKER_SILENCE_S < LEASE_S, "who takes over knows by then that it shall"
 assert PARTITION_STATUS_S * 3 < PARTITION_STATUS_LIFE_S
