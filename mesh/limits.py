@@ -80,7 +80,7 @@ VOTE_CHECK_S = 0.25
 CATALOG_REFRESH_S = 1.0
 
 # Admission: sustained rates and bursts, each a service argument of ingest.
-# Nobody taps, votes and reacts faster than this; a client that catches up after a gap sends its backlog at once.
+# Nobody taps, votes and reacts faster than this; who catches up after a gap sends its backlog at once.
 ACTOR_EVENTS_PER_S = 50.0
 ACTOR_BURST_EVENTS = 200
 # A crowd of 100,000 that answers within 5 s; its first two seconds come as they come.
