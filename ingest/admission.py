@@ -46,6 +46,8 @@ _LEAST_SHARE = min(SHARE.values())
 _SWEEP_KEYS = 8
 # A clock that steps back less than this is read twice; one that steps back further was set.
 _CLOCK_STEP_S = 1.0
+# Of an event: a sum of floats must not cost the last one of a burst.
+_ROUNDING = 1e-6
 
 
 class Rate(NamedTuple):
@@ -96,7 +98,7 @@ def _checked(rate_per_s: float, burst: float) -> tuple[float, float]:
     """Seconds an event takes, and how far ahead of the clock a TAT may be before one more."""
     if not (0 < rate_per_s < float("inf") and 1 <= burst < float("inf")):
         raise ValueError(f"rate {rate_per_s:g}/s, burst {burst:g}: more than 0 and at least 1 are needed")
-    return 1 / rate_per_s, (burst - 1) / rate_per_s
+    return 1 / rate_per_s, (burst - 1 + _ROUNDING) / rate_per_s
 
 
 class Bucket:
@@ -278,7 +280,7 @@ class Admission:
 
 def _slack_s(rate: Rate, share: float) -> float:
     """How far ahead of the clock a TAT may be for one more event within this share of the burst."""
-    return max(0.0, share * rate.burst - 1) / rate.per_s
+    return (max(0.0, share * rate.burst - 1) + _ROUNDING) / rate.per_s
 
 
 def _refuse_over(what: str, key: str, rate: Rate, over_s: float) -> None:
