@@ -73,7 +73,7 @@ class Pressure:
         self._level = 0.0
 
     def acked(self, latency_s: float, now_s: float) -> None:
-        """A block's ack came, so long after it was sent off. One alone moves the level by an eighth at most."""
+        """A block's ack came, so long after it was sent off. One alone moves the level by an eighth."""
         self._decay(now_s)
         bounded_s = min(max(0.0, latency_s), limits.ACK_LATENCY_FULL_S)
         self._latency_s += _ACK_GAIN * (bounded_s - self._latency_s)
