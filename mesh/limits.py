@@ -50,6 +50,30 @@ ORIGIN_AGE_MAX_S = 24 * 3600
 ORIGIN_WINDOW_LIFE_S = 25 * 3600
 ORIGIN_CLOCK_SKEW_MAX_S = 300
 
+# Tokens. A clock may be off by the leeway; a token is checked against its bound before anything is parsed.
+TOKEN_BYTES_MAX = 8 * 1024
+TOKEN_LEEWAY_S = 10.0
+TOKEN_KID_CHARACTERS_MAX = 128
+# Tokens found good are remembered, so that a browser's every Send does not cost a signature.
+TOKENS_REMEMBERED_MAX = 10_000
+KEYS_MAX = 64
+KEYS_DOCUMENT_BYTES_MAX = 256 * 1024
+KEYS_FILE_LOOK_S = 1.0
+KEYS_FETCH_S = 300.0
+KEYS_FETCH_MIN_S = 60.0
+KEYS_FETCH_MAX_S = 3_600.0
+# After a failure, and at the earliest after the last one when a token names an unknown key.
+KEYS_FETCH_AGAIN_S = 10.0
+KEYS_FETCH_PATIENCE_S = 5.0
+# Tokens that services show each other, and when to make the next.
+MESH_TOKEN_LIFE_S = 300.0
+MESH_TOKEN_RENEW_S = 60.0
+PRODUCER_TOKEN_LIFE_S = 3_600.0
+PRODUCER_TOKEN_RENEW_S = 600.0
+GUEST_TOKEN_LIFE_S = 12 * 3600.0
+GUESTS_PER_S = 200.0
+GUESTS_BURST = 200
+
 # The event stream.
 PARTITIONS = 16
 BLOCK_EVENTS_MAX = 4_096
@@ -62,6 +86,8 @@ COALESCE_S = 0.005
 # A side of a Publish stream says something at least this often; one silent for three of these is gone.
 PUBLISH_HEARTBEAT_S = 8.0
 PUBLISH_SILENCE_S = 3 * PUBLISH_HEARTBEAT_S
+# Open Publish streams of one ingest; each costs some tens of KiB.
+STREAMS_MAX = 20_000
 # A stream whose token expires is warned this long before.
 TOKEN_WARNING_S = 30.0
 # From the moment an event is received until its block must be stored; later, it is not acked.
@@ -170,6 +196,11 @@ assert SEAL_GRACE_S > PUBLISH_DEADLINE_S + 2 * CATALOG_REFRESH_S, "a seal waits 
 assert VOTE_CHECK_S + PUBLISH_ATTEMPT_S < PUBLISH_DEADLINE_S
 assert DEDUPE_WINDOW_S > 2 * PUBLISH_DEADLINE_S, "a retried block is recognised by its message id"
 assert PUBLISH_ATTEMPT_S < PUBLISH_DEADLINE_S
+assert KEYS_FETCH_AGAIN_S < KEYS_FETCH_MIN_S <= KEYS_FETCH_S <= KEYS_FETCH_MAX_S
+assert KEYS_FETCH_PATIENCE_S < KEYS_FETCH_AGAIN_S, "one fetch at a time"
+assert MESH_TOKEN_RENEW_S + TOKEN_LEEWAY_S < MESH_TOKEN_LIFE_S, "a token shown is good for a while"
+assert MESH_TOKEN_RENEW_S > TOKEN_WARNING_S, "a stream that is resumed for its token gets a new one"
+assert PRODUCER_TOKEN_RENEW_S > TOKEN_WARNING_S
 assert BATCH_EVENTS_MAX <= PRODUCER_CREDIT
 assert BATCH_EVENTS_MAX <= BLOCK_EVENTS_MAX
 assert INGEST_MESSAGE_BYTES_MAX <= BLOCK_BYTES_MAX

@@ -1,0 +1,49 @@
+"""Who may: tokens, the keys that make them good, and who their bearers are.
+
+The seam. A service asks `Verifier.verify` (its wiring is `open_verifier`), and acts by the `Identity` it
+gets; whoever calls a service shows a token of `mint`, of a home's development key, or of the mesh's own.
+"""
+
+from mesh.auth import development, mint
+from mesh.auth.claims import AUDIENCE, MESH_AUDIENCE, PRODUCER, VIEWER
+from mesh.auth.files import read_signing_keys
+from mesh.auth.identity import Identity
+from mesh.auth.keys import (
+    DEVELOPMENT_KID,
+    MESH_KID,
+    NO_KEYS,
+    BadKeys,
+    Environment,
+    KeyRing,
+    SigningKey,
+    check_environment,
+    parse_ring,
+    parse_signing_keys,
+    ring_of,
+)
+from mesh.auth.verifier import Trust, Verifier, authorization_of
+
+__all__ = [
+    "AUDIENCE",
+    "DEVELOPMENT_KID",
+    "MESH_AUDIENCE",
+    "MESH_KID",
+    "NO_KEYS",
+    "PRODUCER",
+    "VIEWER",
+    "BadKeys",
+    "Environment",
+    "Identity",
+    "KeyRing",
+    "SigningKey",
+    "Trust",
+    "Verifier",
+    "authorization_of",
+    "check_environment",
+    "development",
+    "mint",
+    "parse_ring",
+    "parse_signing_keys",
+    "read_signing_keys",
+    "ring_of",
+]

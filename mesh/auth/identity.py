@@ -25,7 +25,7 @@ class Identity:
     """Unix seconds."""
 
     def act_for(self, field: str, actor_id: str) -> str:
-        """Who acts: `actor_id`, or for "" the token's own. Raises Forbidden for anybody else, unless a producer."""
+        """Who acts: `actor_id`, or for "" the token's own. Raises Forbidden for others, unless a producer."""
         if not actor_id or actor_id == self.actor_id:
             return self.actor_id
         if not self.producer:

@@ -1,0 +1,116 @@
+"""What a token says once its signature is good, read into an Identity (RFC 7519, section 4.1). Pure.
+
+A good signature says who wrote the claims, not that they are sane: each is checked for its type and its
+bound, and a claim of the wrong type is refused rather than taken for something near it. A role given as the
+text "producer" is not the list ["producer"].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from mesh import ids, limits
+from mesh.auth.identity import Identity
+from mesh.errors import Invalid, Unauthenticated, shown
+
+AUDIENCE = "grandstand"
+MESH_AUDIENCE = "grandstand-mesh"
+AUDIENCES = frozenset({AUDIENCE, MESH_AUDIENCE})
+
+PRODUCER = "producer"
+VIEWER = "viewer"
+
+EXPIRES_AT_MAX_S = 253_402_300_799
+"""The last second of the year 9999, the last that a protobuf Timestamp can tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Who bears the token, and from when it is good (Unix seconds, the leeway taken off)."""
+
+    identity: Identity
+    good_from_s: float
+
+    def check_time(self, now_s: float) -> None:
+        """Raises Unauthenticated before its time and from the second of its expiry on."""
+        if now_s < self.good_from_s:
+            raise Unauthenticated(
+                f"token: not valid for another {self.good_from_s - now_s:.0f} s (nbf or iat); "
+                "check the clock of who issued it, or wait"
+            )
+        if now_s >= self.identity.expires_at_s:
+            raise Unauthenticated(
+                f"token: expired {now_s - self.identity.expires_at_s:.0f} s ago (exp); get a new one"
+            )
+
+
+def read_claims(claims: dict[str, Any], audience: str, issuer: str | None) -> Reading:
+    """The claims of a token whose signature is good. Raises Unauthenticated naming the claim."""
+    _check_audience(claims.get("aud"), audience)
+    if issuer is not None and claims.get("iss") != issuer:
+        raise Unauthenticated(f"token: iss is {_said(claims.get('iss'))}; {shown(issuer)} is expected")
+    expires_at_s = _second(claims, "exp")
+    if expires_at_s is None:
+        raise Unauthenticated("token: has no exp; get one that expires")
+    good_from_s = max(_second(claims, "nbf") or 0.0, _second(claims, "iat") or 0.0) - limits.TOKEN_LEEWAY_S
+    roles = _texts(claims, "roles") or []
+    producer = PRODUCER in roles
+    games = _texts(claims, "games")
+    try:
+        for game_id in games or ():
+            ids.check_id("token: games", game_id)
+    except Invalid as error:
+        raise Unauthenticated(error.message) from None
+    return Reading(
+        Identity(
+            actor_id=_actor(claims.get("sub"), producer),
+            producer=producer,
+            games=None if games is None else frozenset(games),
+            expires_at_s=expires_at_s,
+        ),
+        good_from_s,
+    )
+
+
+def _check_audience(found: Any, wanted: str) -> None:
+    """`wanted` must be among them, and no other audience of ours: a token is good for one place."""
+    audiences = [found] if isinstance(found, str) else found
+    if not isinstance(audiences, list) or not all(isinstance(one, str) for one in audiences):
+        raise Unauthenticated(f"token: aud is {_said(found)}; {wanted!r} or a list with it is expected")
+    if wanted not in audiences or (AUDIENCES - {wanted}) & set(audiences):
+        raise Unauthenticated(f"token: aud is {_said(audiences)}; {wanted!r} is expected, for this key")
+
+
+def _actor(sub: Any, producer: bool) -> str:
+    if sub is None and producer:
+        return ""
+    if not isinstance(sub, str):
+        raise Unauthenticated(f"token: sub is {_said(sub)}; the actor's id is expected")
+    try:
+        return ids.check_id("token: sub", sub)
+    except Invalid as error:
+        raise Unauthenticated(error.message) from None
+
+
+def _second(claims: dict[str, Any], name: str) -> float | None:
+    """A NumericDate (RFC 7519, section 2); None if it is not there."""
+    found = claims.get(name)
+    if found is None:
+        return None
+    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 <= found <= EXPIRES_AT_MAX_S:
+        raise Unauthenticated(f"token: {name} is {_said(found)}; a number of seconds since 1970 is expected")
+    return float(found)
+
+
+def _texts(claims: dict[str, Any], name: str) -> list[str] | None:
+    found = claims.get(name)
+    if found is None:
+        return None
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        raise Unauthenticated(f"token: {name} is {_said(found)}; a list of texts is expected")
+    return found
+
+
+def _said(value: Any) -> str:
+    return "missing" if value is None else shown(str(value))
