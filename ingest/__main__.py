@@ -7,10 +7,17 @@ import contextlib
 import uuid
 from collections.abc import AsyncIterator
 
-from grandstand.ingest.v1.ingest_pb2_grpc import add_IngestServiceServicer_to_server
+from ingest.admission import Admission
+from ingest.answers import Answers
+from ingest.backlog import BacklogWatch
+from ingest.check import Checker
+from ingest.coalesce import Coalescer
+from ingest.intake import Intake, Ticket
+from ingest.pressure import Pressure
 from ingest.publisher import Publisher
 from ingest.room import Room, watch
-from ingest.service import IngestService
+from ingest.service import SERVICE, IngestService, Verify, add_to_server
+from ingest.stream import Desk
 from ingest.votes import CastVotes
 from mesh import config, limits, runtime
 from mesh.bus import Bus
@@ -19,29 +26,36 @@ from mesh.pipeline import PublishPipeline
 
 
 @contextlib.asynccontextmanager
-async def start(process: runtime.Runtime) -> AsyncIterator[None]:
+async def start(process: runtime.Runtime, verify: Verify, admission: Admission) -> AsyncIterator[None]:
     bus = await Bus.connect(process.config.nats, process.config.instance)
     await bus.ensure_events_stream()
     pipeline = PublishPipeline(bus)
     await pipeline.start()
     catalog = CatalogWatch(bus)
     await catalog.start()
-    publisher = Publisher(pipeline, CastVotes(bus), uuid.uuid4().hex)
-    room = Room()
-    watching = asyncio.create_task(watch(room, bus))
-    service = IngestService(process, catalog, publisher, room)
-    add_IngestServiceServicer_to_server(service, process.server)
+    backlog = BacklogWatch(bus)
+    await backlog.start()
+    checker, coalescer, pressure, room = Checker(catalog.view), Coalescer[Ticket](), Pressure(), Room()
+    publisher = Publisher(pipeline, CastVotes(bus), checker, coalescer, uuid.uuid4().hex)
+    desk = Desk(Intake(checker, coalescer, admission, pressure), publisher, Answers(), catalog, pressure)
+    service = IngestService(process, desk, verify)
+    publisher.on_room(service.room_again)
+    add_to_server(service, process.server)
+    tasks = [
+        asyncio.create_task(each)
+        for each in (
+            watch(room, bus),
+            service.look_after_streams(),
+            service.look_at_pressure(pressure, publisher, pipeline, room, backlog),
+            service.drain(),
+        )
+    ]
     try:
         yield
     finally:
         await publisher.drain()
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await catalog.stop()
         await bus.close()
-
-
-if __name__ == "__main__":
-    runtime.run(
-        config.parse("ingest"), start, ["grandstand.ingest.v1.IngestService"], limits.INGEST_MESSAGE_BYTES_MAX
-    )

@@ -1,165 +1,178 @@
-"""Checks an event against the catalog and turns it into a row of a block.
+"""Judges what an event says against the catalog.
 
-Nothing is trusted before it is checked (I10): the game, who acts, then the topic and what the
-body says of it. An id that the catalog knows is a valid one; one that it does not is refused
-for its form first. A refusal names the field, its value and the bound. Whether a vote is in
-time is judged here, by this server's clock, and nowhere later (I9): what passes is counted.
+Nothing is trusted before it is checked (I10): the game, then the topic and what the body says
+of it. An id that the catalog knows is a valid one; one that it does not is refused for its
+form first. A refusal names the field, its value and the bound.
 
-Ingest spends its time here: what a definition says is read from its `rulebook`.
+A crowd says the same few things over and over: a vote for `ana` is the same bytes from
+everybody. So the body of a vote, a reaction or a presence is judged once, and the judgement
+is kept by its bytes until a definition changes. Whether a vote is in time is no part of it:
+that is decided for each event, by this server's clock, and nowhere later (I9).
+
+Bound: JUDGEMENTS_KEPT_MAX, and the same again for producers, who may say more; then all are
+forgotten and made anew.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
-from typing import NamedTuple, Protocol
+from collections.abc import Iterable
+from typing import Protocol, TypeVar
+
+from google.protobuf.message import DecodeError, Message
 
 from grandstand.catalog.v1.catalog_pb2 import Board, Game, Poll
-from grandstand.event.v1.event_pb2 import PRESENCE_STATE_GONE, PRESENCE_STATE_HERE, Event
+from grandstand.event.v1.event_pb2 import (
+    PRESENCE_STATE_GONE,
+    PRESENCE_STATE_HERE,
+    Custom,
+    Measure,
+    Presence,
+    Reaction,
+    Score,
+    Vote,
+)
+from grandstand.internal.v1.internal_pb2 import IncomingEvent
 from ingest.rulebook import Ballot, GameRules, Kept, Span
-from mesh import ids, limits
-from mesh.errors import Invalid, Unknown, shown
+from mesh import ids, limits, subjects
+from mesh.errors import Invalid, Unknown
+
+Body = TypeVar("Body", bound=Message)
+
+JUDGEMENTS_KEPT_MAX = 16_384
+_REPEATED = ("vote", "reaction", "presence")
+
+NO_BODY = "event.body: is not set; give a vote, a score, a reaction, a presence, a measure or a custom"
 
 
-class Row(NamedTuple):
-    """One checked event, ready for its partition's block."""
+class Judged:
+    """What an event says, found good. One object may stand for all events that say the same."""
 
-    partition: int
-    game_id: str
-    topic: str
-    origin_id: str
-    origin_seq: int
-    actor_id: str
-    value: int | float
-    """Vote: a mask of the chosen options, bit i the poll's option i. Score: points. Reaction:
-    count. Presence: the state. Measure: the value, a float. Custom: 0."""
-    label: str = ""
-    """Kind of a reaction, else ""."""
-    weight: int = 0
-    """Of a vote in a poll with weights, 1 or more; else 0."""
-    payload: bytes = b""
-    """Of a custom event."""
-    final: bool = False
-    """A vote that its actor may not change."""
+    __slots__ = ("final", "game", "kind", "label", "payload", "place", "span", "until_s", "value", "weight")
+
+    def __init__(
+        self,
+        game: GameRules,
+        kind: str,
+        topic: str,
+        value: int | float,
+        *,
+        span: Span | None = None,
+        label: str = "",
+        weight: int = 0,
+        payload: bytes = b"",
+        final: bool = False,
+    ) -> None:
+        self.game = game
+        self.kind = kind
+        """vote, score, reaction, presence, measure, custom"""
+        self.place = (game.game_id, topic)
+        self.value = value
+        """Vote: a mask of the chosen options, bit i the poll's option i. Score: points. Reaction:
+        count. Presence: the state. Measure: the value, a float. Custom: 0."""
+        self.span = span
+        self.until_s = math.inf if span is None else span.until_s
+        """Before this the topic takes events; Unix seconds."""
+        self.label = label
+        """Kind of a reaction, else ""."""
+        self.weight = weight
+        """Of a vote in a poll with weights, 1 or more; else 0."""
+        self.payload = payload
+        """Of a custom event."""
+        self.final = final
+        """A vote that its actor may not change."""
 
 
 class Catalog(Protocol):
     """The look-ups a check needs; each raises Unknown."""
+
+    changes: int
+    """Grows with each definition that comes or changes."""
 
     def game(self, game_id: str) -> Game: ...
     def poll(self, game_id: str, poll_id: str) -> Poll: ...
     def board(self, game_id: str, board_id: str) -> Board: ...
 
 
+Known = dict[tuple[str, str | None, bytes], Judged]
+"""By the game's id, the body's kind and its bytes."""
+
+
 class Checker:
-    """Checks events against one catalog. A definition may be replaced in it, not altered."""
+    """Judges events by one catalog. A definition may be replaced in it, not altered."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
+        self._changes = -1
+        self._known: tuple[Known, Known] = ({}, {})
         self._games: Kept[GameRules] = Kept()
         self._ballots: Kept[Ballot] = Kept()
         self._boards: Kept[Span] = Kept()
 
-    def check(
-        self, event: Event, *, origin_id: str, actor_id: str, now_s: float, producer: bool = False
-    ) -> Row:
-        """The event as a row. `origin_id`, `actor_id` and `producer` are the stream's: the first
-        two for events that name none.
+    def known(self, producer: bool) -> Known:
+        """What was judged before and still holds, but for its time."""
+        if self._changes != self._catalog.changes:
+            self._changes = self._catalog.changes
+            for known in self._known:
+                known.clear()
+        return self._known[producer]
+
+    def judge(self, game_id: str, kind: str | None, body: bytes, now_s: float, producer: bool) -> Judged:
+        """What the body says; `kind` is the name of its field in Event.
 
         Raises Invalid, Unknown, NotNow.
         """
-        if event.origin_id:
-            origin_id = ids.check_origin("event.origin_id", event.origin_id, now_s)
-            if not 1 <= event.origin_seq < 2**63:
-                raise Invalid(f"event.origin_seq: is {event.origin_seq}; 1 to 2^63-1 expected")
-        game_id = event.game_id
         game = self._game(game_id)
-        named = event.actor_id
-        if named and actor_id and named != actor_id:
-            raise Invalid(
-                f"event.actor_id: {shown(named)} is not the stream's actor {actor_id!r}; "
-                "only a producer acts for others"
-            )
-        actor_id = ids.check_id("event.actor_id", named or actor_id)
-        value: int | float
-        label, weight, payload, final = "", 0, b"", False
-        match event.WhichOneof("body"):
+        match kind:
             case "vote":
-                vote = event.vote
-                poll_id = vote.poll_id
-                ballot = self._ballot(game_id, poll_id)
-                value = ballot.mask(vote.option_ids)
-                weight = ballot.weight(vote.weight, producer)
-                ballot.span.check("poll", poll_id, now_s)
-                topic, final = ballot.topic, ballot.final
+                judged = self._vote(game, _parsed(Vote, kind, body), now_s, producer)
             case "score":
-                board_id = event.score.board_id
-                span = self._board(game_id, board_id)
-                value = event.score.points
-                if abs(value) > limits.POINTS_MAX:
-                    raise Invalid(
-                        f"score.points: {value} is out of range; "
-                        f"-2^53 to 2^53 ({limits.POINTS_MAX}) are allowed"
-                    )
-                span.check("board", board_id, now_s)
-                topic = f"board/{board_id}"
+                judged = self._score(game, _parsed(Score, kind, body), now_s)
             case "reaction":
-                reaction = event.reaction
-                pulse_id = reaction.pulse_id
-                label = game.kind(pulse_id, reaction.kind)
-                value = reaction.count or 1
-                if value > limits.REACTION_COUNT_MAX:
-                    raise Invalid(
-                        f"reaction.count: is {value}; at most {limits.REACTION_COUNT_MAX} are allowed"
-                    )
-                topic = f"pulse/{pulse_id}"
+                judged = _reaction(game, _parsed(Reaction, kind, body))
             case "presence":
-                value = event.presence.state
-                if value not in (PRESENCE_STATE_HERE, PRESENCE_STATE_GONE):
-                    raise Invalid(
-                        f"presence.state: is {value}; PRESENCE_STATE_HERE ({PRESENCE_STATE_HERE}) "
-                        f"or PRESENCE_STATE_GONE ({PRESENCE_STATE_GONE}) is needed"
-                    )
-                game.check_audience()
-                topic = "audience"
+                judged = _presence(game, _parsed(Presence, kind, body))
             case "measure":
-                metric_id = event.measure.metric_id
-                game.check_metric(metric_id)
-                value = event.measure.value
-                # Not `abs(value) > MEASURE_MAX`: a NaN is not greater than anything.
-                if not abs(value) <= limits.MEASURE_MAX:
-                    raise Invalid(
-                        f"measure.value: {_number(value)} is out of range; "
-                        f"finite values of -10^15 to 10^15 ({limits.MEASURE_MAX:g}) are allowed"
-                    )
-                topic = f"metric/{metric_id}"
+                judged = _measure(game, _parsed(Measure, kind, body))
             case "custom":
-                custom_id = event.custom.custom_id
-                game.check_custom(custom_id)
-                value, payload = 0, event.custom.payload
-                if len(payload) > limits.CUSTOM_PAYLOAD_BYTES_MAX:
-                    raise Invalid(
-                        f"custom.payload: {len(payload)} bytes; "
-                        f"at most {limits.CUSTOM_PAYLOAD_BYTES_MAX} are allowed"
-                    )
-                topic = f"custom/{custom_id}"
+                judged = _custom(game, _parsed(Custom, kind, body))
             case _:
-                raise Invalid(
-                    "event.body: is not set; "
-                    "give a vote, a score, a reaction, a presence, a measure or a custom"
-                )
-        return Row(
-            game.partition_of(actor_id),
-            game_id,
-            topic,
-            origin_id,
-            event.origin_seq,
-            actor_id,
-            value,
-            label,
-            weight,
-            payload,
-            final,
+                raise Invalid(NO_BODY)
+        if kind in _REPEATED:
+            known = self.known(producer)
+            if len(known) >= JUDGEMENTS_KEPT_MAX:
+                known.clear()
+            known[game_id, kind, body] = judged
+        return judged
+
+    def check_open(self, place: tuple[str, str], now_s: float) -> None:
+        """Whether the topic takes events now, by the definition of now. Raises NotNow, Unknown."""
+        game_id, topic = place
+        kind, _, name = topic.partition("/")
+        if kind == "poll":
+            self._ballot(game_id, name).span.check(kind, name, now_s)
+        elif kind == "board":
+            self._board(game_id, name).check(kind, name, now_s)
+
+    def _vote(self, game: GameRules, vote: Vote, now_s: float, producer: bool) -> Judged:
+        ballot = self._ballot(game.game_id, vote.poll_id)
+        value = ballot.mask(vote.option_ids)
+        weight = ballot.weight(vote.weight, producer)
+        ballot.span.check("poll", vote.poll_id, now_s)
+        return Judged(
+            game, "vote", ballot.topic, value, span=ballot.span, weight=weight, final=ballot.final
         )
+
+    def _score(self, game: GameRules, score: Score, now_s: float) -> Judged:
+        board_id, points = score.board_id, score.points
+        span = self._board(game.game_id, board_id)
+        if abs(points) > limits.POINTS_MAX:
+            raise Invalid(
+                f"score.points: {points} is out of range; -2^53 to 2^53 ({limits.POINTS_MAX}) are allowed"
+            )
+        span.check("board", board_id, now_s)
+        return Judged(game, "score", f"board/{board_id}", points, span=span)
 
     def _game(self, game_id: str) -> GameRules:
         try:
@@ -184,6 +197,68 @@ class Checker:
             ids.check_id("score.board_id", board_id)
             raise
         return self._boards.of(definition) or self._boards.keep(definition, Span(definition))
+
+
+def keys_of(events: Iterable[IncomingEvent]) -> tuple[list[str], list[str]]:
+    """The catalog's keys that the events depend on: their polls and boards, and their games."""
+    topics: dict[str, None] = {}
+    games: dict[str, None] = {}
+    for event in events:
+        game_id = event.game_id
+        games[subjects.game_key(game_id)] = None
+        with contextlib.suppress(DecodeError):
+            if event.vote:
+                topics[subjects.poll_key(game_id, Vote.FromString(event.vote).poll_id)] = None
+            elif event.score:
+                topics[subjects.board_key(game_id, Score.FromString(event.score).board_id)] = None
+    return list(topics), list(games)
+
+
+def _reaction(game: GameRules, reaction: Reaction) -> Judged:
+    label = game.kind(reaction.pulse_id, reaction.kind)
+    count = reaction.count or 1
+    if count > limits.REACTION_COUNT_MAX:
+        raise Invalid(f"reaction.count: is {count}; at most {limits.REACTION_COUNT_MAX} are allowed")
+    return Judged(game, "reaction", f"pulse/{reaction.pulse_id}", count, label=label)
+
+
+def _presence(game: GameRules, presence: Presence) -> Judged:
+    if presence.state not in (PRESENCE_STATE_HERE, PRESENCE_STATE_GONE):
+        raise Invalid(
+            f"presence.state: is {presence.state}; PRESENCE_STATE_HERE ({PRESENCE_STATE_HERE}) "
+            f"or PRESENCE_STATE_GONE ({PRESENCE_STATE_GONE}) is needed"
+        )
+    game.check_audience()
+    return Judged(game, "presence", "audience", presence.state)
+
+
+def _measure(game: GameRules, measure: Measure) -> Judged:
+    game.check_metric(measure.metric_id)
+    value = measure.value
+    # Not `abs(value) > MEASURE_MAX`: a NaN is not greater than anything.
+    if not abs(value) <= limits.MEASURE_MAX:
+        raise Invalid(
+            f"measure.value: {_number(value)} is out of range; "
+            f"finite values of -10^15 to 10^15 ({limits.MEASURE_MAX:g}) are allowed"
+        )
+    return Judged(game, "measure", f"metric/{measure.metric_id}", value)
+
+
+def _custom(game: GameRules, custom: Custom) -> Judged:
+    game.check_custom(custom.custom_id)
+    if len(custom.payload) > limits.CUSTOM_PAYLOAD_BYTES_MAX:
+        raise Invalid(
+            f"custom.payload: {len(custom.payload)} bytes; "
+            f"at most {limits.CUSTOM_PAYLOAD_BYTES_MAX} are allowed"
+        )
+    return Judged(game, "custom", f"custom/{custom.custom_id}", 0, payload=custom.payload)
+
+
+def _parsed(body_type: type[Body], kind: str, body: bytes) -> Body:
+    try:
+        return body_type.FromString(body)
+    except DecodeError:
+        raise Invalid(f"event.{kind}: {len(body)} bytes that are no {body_type.DESCRIPTOR.name}") from None
 
 
 def _number(value: float) -> str:

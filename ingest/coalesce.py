@@ -5,6 +5,9 @@ partition was idle; while events keep coming one leaves every `interval_s`, or w
 full by count or bytes. So a lone vote waits for nothing and a storm costs a bounded number
 of messages.
 
+Who waits for an event is its ticket. Consecutive events of one ticket are a run, so that the
+events of a batch are told of their block's storage together.
+
 Bounds: a block holds at most BLOCK_EVENTS_MAX events and about BLOCK_BYTES_MAX bytes. How
 many blocks may wait is not decided here: ingest stops reading from its streams when too
 many events are unsettled (limits.UNSETTLED_EVENTS_MAX).
@@ -12,44 +15,203 @@ many events are unsettled (limits.UNSETTLED_EVENTS_MAX).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Generic, TypeVar
+import math
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
+from grandstand.catalog.v1.catalog_pb2 import Game
 from grandstand.internal.v1.internal_pb2 import Block, Events, Section
-from ingest.check import Row
+from ingest.check import Judged
+from ingest.rulebook import GameRules
 from mesh import ids, limits
 
 Ticket = TypeVar("Ticket")
 
+# Of trace contexts in a block.
+LINKS_MAX = 32
+
 # What a row adds to a block at most, besides its strings.
 _ROW_BYTES = 64
 
+Entry = tuple[Ticket, int, int, int, Judged]
+"""Whose; origin_seq; the origin's place, -1 - place for a producer's; the actor's place; what it says."""
+Place = tuple[str, str]
+"""Game and topic."""
+
+
+class Run(Generic[Ticket]):
+    """Consecutive numbers of one ticket, `first` to `last`."""
+
+    __slots__ = ("first", "last", "ticket")
+
+    def __init__(self, ticket: Ticket, first: int, last: int) -> None:
+        self.ticket = ticket
+        self.first = first
+        self.last = last
+
+
+class Origins(NamedTuple):
+    """The keys of a batch's origins, by the places its entries name them with."""
+
+    viewers: list[bytes]
+    producers: list[bytes]
+
+    def key(self, at: int) -> bytes:
+        return self.producers[-1 - at] if at < 0 else self.viewers[at]
+
+    def origin_id(self, at: int) -> str:
+        return ids.origin_of(self.key(at), producer=at < 0)
+
 
 class Batch(Generic[Ticket]):
-    """Rows of one partition that leave together, each with the ticket of who waits for it."""
+    """Events of one partition that leave together, by place, in the order they came within it."""
 
-    __slots__ = ("bytes", "opened_at", "partition", "rows", "taken", "tickets")
+    __slots__ = (
+        "_actor_keys",
+        "_actors",
+        "_producers",
+        "_viewers",
+        "bytes",
+        "causes",
+        "count",
+        "opened_at",
+        "partition",
+        "runs",
+        "sections",
+    )
 
     def __init__(self, partition: int, opened_at: float) -> None:
         self.partition = partition
         self.opened_at = opened_at
-        self.rows: list[Row] = []
-        self.tickets: list[Ticket] = []
         self.bytes = 0
-        self.taken = 0
+        self.count = 0
+        self.causes: list[str] = []
+        """Trace contexts of what is in here."""
+        self.runs: list[Run[Ticket]] = []
+        self.sections: dict[Place, list[Entry[Ticket]]] = {}
+        self._viewers: dict[bytes, int] = {}
+        self._producers: dict[bytes, int] = {}
+        self._actors: dict[str, int] = {}
+        self._actor_keys: list[bytes] = []
 
-    def add(self, row: Row, ticket: Ticket) -> None:
-        self.rows.append(row)
-        self.tickets.append(ticket)
-        self.taken += 1
-        self.bytes += _ROW_BYTES + len(row.actor_id) + len(row.label) + len(row.payload)
+    def add(
+        self, judged: Judged, origin: bytes, producer: bool, seq: int, actor_id: str, ticket: Ticket
+    ) -> None:
+        """`origin`: its key; `producer`: whether it is a producer's."""
+        if producer:
+            producers = self._producers
+            at = producers.get(origin)
+            if at is None:
+                at = producers[origin] = len(producers)
+            at = -1 - at
+        else:
+            viewers = self._viewers
+            at = viewers.get(origin)
+            if at is None:
+                at = viewers[origin] = len(viewers)
+        actors = self._actors
+        actor_at = actors.get(actor_id)
+        if actor_at is None:
+            actor_at = actors[actor_id] = len(actors)
+            self.bytes += len(actor_id)
+        rows = self.sections.get(judged.place)
+        if rows is None:
+            rows = self.sections[judged.place] = []
+        rows.append((ticket, seq, at, actor_at, judged))
+        self.count += 1
+        self.bytes += _ROW_BYTES + len(judged.payload)
+        runs = self.runs
+        if runs:
+            run = runs[-1]
+            if run.ticket is ticket and run.last == seq - 1:
+                run.last = seq
+                return
+        runs.append(Run(ticket, seq, seq))
+
+    def caused_by(self, traceparent: str) -> None:
+        """Remembers a trace context, LINKS_MAX of them."""
+        if len(self.causes) < LINKS_MAX and (not self.causes or self.causes[-1] != traceparent):
+            self.causes.append(traceparent)
 
     @property
     def is_full(self) -> bool:
         # Half of the bytes, because the names of games and topics are not counted.
-        return len(self.rows) >= limits.BLOCK_EVENTS_MAX or self.bytes >= limits.BLOCK_BYTES_MAX // 2
+        return self.count >= limits.BLOCK_EVENTS_MAX or self.bytes >= limits.BLOCK_BYTES_MAX // 2
+
+    def entries(self) -> Iterator[Entry[Ticket]]:
+        return chain.from_iterable(self.sections.values())
+
+    def keep(self, sections: dict[Place, list[Entry[Ticket]]]) -> None:
+        """Goes on with these of its rows only."""
+        self.sections = {place: rows for place, rows in sections.items() if rows}
+        self.runs = [Run(entry[0], entry[1], entry[1]) for entry in self.entries()]
+        self.count = len(self.runs)
+
+    def actor_ids(self) -> list[str]:
+        """The actors by their places."""
+        return list(self._actors)
+
+    def actor_keys(self) -> list[bytes]:
+        """Their keys; for a batch that has left the coalescer."""
+        if len(self._actor_keys) != len(self._actors):
+            self._actor_keys = list(map(ids.actor_key, self._actors))
+        return self._actor_keys
+
+    def origins(self) -> Origins:
+        return Origins(list(self._viewers), list(self._producers))
+
+    def encode(self, stamped_at_ns: int) -> Block:
+        """The rows as a block: shared dictionaries, and a section for each place."""
+        origins: list[int] = []
+        seqs: list[int] = []
+        actors: list[int] = []
+        values: list[bytes] = []
+        sections: list[Section] = []
+        for place, rows in self.sections.items():
+            _, row_seqs, row_origins, row_actors, said = zip(*rows, strict=True)
+            origins.extend(row_origins)
+            seqs.extend(row_seqs)
+            actors.extend(row_actors)
+            section, value = _section(place, said)
+            sections.append(section)
+            values.append(value)
+        origin = np.array(origins, dtype=np.int64)
+        block = Block(
+            events=Events(
+                viewers=b"".join(self._viewers),
+                producers=b"".join(self._producers),
+                actor_keys=b"".join(self.actor_keys()),
+                actors="\n".join(self._actors),
+                origin=np.where(origin < 0, len(self._viewers) - 1 - origin, origin).astype("<u2").tobytes(),
+                origin_seq=np.array(seqs, dtype="<u8").tobytes(),
+                actor=np.array(actors, dtype="<u2").tobytes(),
+                value=b"".join(values),
+                sections=sections,
+            )
+        )
+        block.stamped_at.FromNanoseconds(stamped_at_ns)
+        return block
+
+
+def _section(place: Place, said: tuple[Judged, ...]) -> tuple[Section, bytes]:
+    """The section, and its share of the value column."""
+    kind = said[0].kind
+    section = Section(game_id=place[0], topic=place[1], rows=len(said))
+    if kind == "vote":
+        if any([judged.weight for judged in said]):
+            section.weight = np.array([judged.weight or 1 for judged in said], dtype="<u4").tobytes()
+    elif kind == "reaction":
+        labels: dict[str, int] = {}
+        at = [labels.setdefault(judged.label, len(labels)) for judged in said]
+        section.label = np.array(at, dtype="<u2").tobytes()
+        section.labels = "\n".join(labels)
+    elif kind == "custom":
+        section.payloads.extend([judged.payload for judged in said])
+    width = "<u8" if kind == "vote" else "<f8" if kind == "measure" else "<i8"
+    return section, np.array([judged.value for judged in said], dtype=width).tobytes()
 
 
 class Coalescer(Generic[Ticket]):
@@ -60,83 +222,101 @@ class Coalescer(Generic[Ticket]):
         self._open: dict[int, Batch[Ticket]] = {}
         self._full: list[Batch[Ticket]] = []
         self._left_at: dict[int, float] = {}
+        self.due_at = math.inf
+        """When `take_due` has something again; inf while nothing waits."""
 
-    def add(self, row: Row, ticket: Ticket, now_s: float) -> None:
-        """`now_s`: when the event was received; the first of a block sets its deadline."""
-        batch = self._open.get(row.partition)
-        if batch is None:
-            batch = self._open[row.partition] = Batch(row.partition, now_s)
-        batch.add(row, ticket)
-        if batch.is_full:
-            self._full.append(self._open.pop(row.partition))
+    def batch(self, partition: int, now_s: float) -> Batch[Ticket]:
+        """Where the partition's next row goes. `now_s`: when it was received; the first of a
+        block sets its deadline."""
+        batch = self._open.get(partition)
+        if batch is None or batch.is_full:
+            if batch is not None:
+                self._full.append(batch)
+                self.due_at = -math.inf
+            batch = self._open[partition] = Batch(partition, now_s)
+            self.due_at = min(self.due_at, self._due_at(partition))
+        return batch
 
     def take_due(self, now_s: float) -> list[Batch[Ticket]]:
         """The batches that leave now, full ones first."""
+        if self.due_at > now_s:
+            return []
         due, self._full = self._full, []
         for partition in [p for p in self._open if self._due_at(p) <= now_s]:
             due.append(self._open.pop(partition))
         for batch in due:
             self._left_at[batch.partition] = now_s
+        self.due_at = min(map(self._due_at, self._open), default=math.inf)
         return due
 
-    def next_due_at(self) -> float | None:
-        """When `take_due` has something again; None while nothing waits."""
-        return min((self._due_at(p) for p in self._open), default=None)
-
     def _due_at(self, partition: int) -> float:
-        return self._left_at.get(partition, float("-inf")) + self._interval_s
+        return self._left_at.get(partition, -math.inf) + self._interval_s
+
+
+class Row(NamedTuple):
+    """One event by itself, for who has no stream: benchmarks, tests, models. `Judged` says what is what."""
+
+    partition: int
+    game_id: str
+    topic: str
+    origin_id: str
+    origin_seq: int
+    actor_id: str
+    value: int | float
+    label: str = ""
+    weight: int = 0
+    payload: bytes = b""
+    final: bool = False
 
 
 def encode(rows: Iterable[Row], stamped_at_ns: int) -> Block:
-    """The rows as a block: shared dictionaries, one section for each topic, order kept within it."""
-    sections: dict[tuple[str, str], list[Row]] = {}
-    viewers: dict[str, int] = {}
-    producers: dict[str, int] = {}
-    actors: dict[str, int] = {}
+    """The rows, all of one partition, as a block."""
+    batch: Batch[None] = Batch(0, 0.0)
+    games: dict[str, GameRules] = {}
     for row in rows:
-        sections.setdefault((row.game_id, row.topic), []).append(row)
-        origins = viewers if row.origin_id[0] == "v" else producers
-        origins.setdefault(row.origin_id, len(origins))
-        actors.setdefault(row.actor_id, len(actors))
-    in_order = [row for section in sections.values() for row in section]
-    past_viewers = len(viewers)
-    origin_at = {**viewers, **{origin: past_viewers + at for origin, at in producers.items()}}
-    block = Block(
-        events=Events(
-            viewers=b"".join(map(ids.origin_key, viewers)),
-            producers=b"".join(map(ids.origin_key, producers)),
-            actor_keys=b"".join(map(ids.actor_key, actors)),
-            actors="\n".join(actors),
-            origin=_column("<u2", [origin_at[row.origin_id] for row in in_order]),
-            origin_seq=_column("<u8", [row.origin_seq for row in in_order]),
-            actor=_column("<u2", [actors[row.actor_id] for row in in_order]),
-            value=b"".join(_values(topic, section) for (_, topic), section in sections.items()),
-            sections=[_section(*key, section) for key, section in sections.items()],
+        if row.game_id not in games:
+            games[row.game_id] = GameRules(Game(game_id=row.game_id))
+        judged = Judged(
+            games[row.game_id],
+            _KINDS[row.topic.partition("/")[0]],
+            row.topic,
+            row.value,
+            label=row.label,
+            weight=row.weight,
+            payload=row.payload,
+            final=row.final,
         )
-    )
-    block.stamped_at.FromNanoseconds(stamped_at_ns)
-    return block
+        key, producer = ids.origin_key(row.origin_id), row.origin_id[0] == "p"
+        batch.add(judged, key, producer, row.origin_seq, row.actor_id, None)
+    return batch.encode(stamped_at_ns)
 
 
-def _section(game_id: str, topic: str, rows: list[Row]) -> Section:
-    section = Section(game_id=game_id, topic=topic, rows=len(rows))
-    kind = topic.partition("/")[0]
-    if kind == "pulse":
-        labels: dict[str, int] = {}
-        section.label = _column("<u2", [labels.setdefault(row.label, len(labels)) for row in rows])
-        section.labels = "\n".join(labels)
-    elif kind == "custom":
-        section.payloads.extend(row.payload for row in rows)
-    elif any(row.weight for row in rows):
-        section.weight = _column("<u4", [row.weight or 1 for row in rows])
-    return section
+def rows_of(batch: Batch[Ticket]) -> list[Row]:
+    """A batch's events as rows."""
+    names = batch.actor_ids()
+    origins = batch.origins()
+    return [
+        Row(
+            batch.partition,
+            *said.place,
+            origins.origin_id(origin),
+            seq,
+            names[actor],
+            said.value,
+            said.label,
+            said.weight,
+            said.payload,
+            said.final,
+        )
+        for _, seq, origin, actor, said in batch.entries()
+    ]
 
 
-def _values(topic: str, rows: list[Row]) -> bytes:
-    kind = topic.partition("/")[0]
-    width = "<u8" if kind == "poll" else "<f8" if kind == "metric" else "<i8"
-    return _column(width, [row.value for row in rows])
-
-
-def _column(width: str, values: list[int] | list[int | float]) -> bytes:
-    return np.array(values, dtype=width).tobytes()
+_KINDS = {
+    "poll": "vote",
+    "board": "score",
+    "pulse": "reaction",
+    "audience": "presence",
+    "metric": "measure",
+    "custom": "custom",
+}

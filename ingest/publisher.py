@@ -1,138 +1,215 @@
-"""Carries blocks from the coalescer to JetStream and settles the events in them.
+"""Carries blocks from the coalescer to JetStream and tells the tickets of the events in them.
 
 Second votes are looked up here, a block at a time, rather than as each message comes: one
 question to the partition's owner for all streams together.
 
-An event is told durable only after the PubAck of its block (I1). When the event log does
-not answer within the publish deadline, its events are told so and none is acked; the
-client sends them again under the same identity (I2), and a seal waits longer than this
-deadline (I9).
+An event is told stored only after the PubAck of its block (I1). A block that the event log did
+not take by its publish deadline is not given up while somebody waits for it: what time has
+made wrong is taken out (a poll that closed meanwhile: I9 wants that a vote which was not
+stored in time is judged anew, by the clock of now), and the rest goes off again under a new deadline and a new
+message id. It is counted once all the same, by the identity of its events (I2). So a stream
+stays open while NATS is away, nothing is acked, and nobody has to send anything twice.
+A relayed event is told instead: whoever relays it answers somebody who will not wait for ever.
 
-Bound: UNSETTLED_EVENTS_MAX events over all streams; beyond it `room` makes the streams
-wait before they read on, and HTTP/2 flow control holds their clients back (votes and
-scores are pushed back, never shed, I7).
+Bound: UNSETTLED_EVENTS_MAX events and UNSETTLED_BYTES_MAX bytes over all streams; beyond it
+`has_room` is False, the streams wait before they read on, and HTTP/2 flow control holds
+their clients back (votes and scores are pushed back, never shed, I7).
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import itertools
 import logging
+import math
 import time
-from typing import Protocol
+from collections.abc import Callable
 
 from opentelemetry.trace import SpanKind
 
 from grandstand.event.v1.event_pb2 import Position
-from ingest.check import Row
-from ingest.coalesce import Batch, Coalescer, encode
+from ingest.check import Checker
+from ingest.coalesce import Batch, Coalescer, Entry, Place
+from ingest.intake import Ticket
 from ingest.votes import CastVotes
 from mesh import limits, subjects, telemetry
-from mesh.errors import GrandstandError
+from mesh.errors import GrandstandError, Unavailable
 from mesh.pipeline import PublishPipeline
 
 log = logging.getLogger(__name__)
 
-
-class Ticket(Protocol):
-    """Who waits for an event to be stored; told exactly once."""
-
-    @property
-    def traceparent(self) -> str: ...
-    def durable(self, row: Row, position: Position) -> None: ...
-    def refused(self, row: Row, error: GrandstandError) -> None: ...
-    def failed(self, row: Row, error: GrandstandError) -> None: ...
+# A block that was refused at once (the event log is full) is not sent again at once.
+AGAIN_S = 0.25
 
 
 class Publisher:
     """`ingest_id` must be unique to this process life: it begins every message id."""
 
-    def __init__(self, pipeline: PublishPipeline, cast_votes: CastVotes, ingest_id: str) -> None:
+    def __init__(
+        self,
+        pipeline: PublishPipeline,
+        cast_votes: CastVotes,
+        checker: Checker,
+        coalescer: Coalescer[Ticket],
+        ingest_id: str,
+    ) -> None:
         self._pipeline = pipeline
         self._cast_votes = cast_votes
+        self._checker = checker
         self._ingest_id = ingest_id
         self._numbers = itertools.count(1)
-        self._coalescer: Coalescer[Ticket] = Coalescer()
-        self._unsettled = 0
-        self._has_room = asyncio.Event()
-        self._has_room.set()
+        self._coalescer = coalescer
+        self._on_room: Callable[[], None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
         self._tasks: set[asyncio.Task[None]] = set()
+        # Blocks are nobody's span: their tasks outlive the message that began them.
+        self._context = contextvars.copy_context()
+        self.unsettled_events = 0
+        self.unsettled_bytes = 0
+        """Of blocks on their way."""
+        self.has_room = True
 
-    async def room(self) -> None:
-        """Waits until events may be added."""
-        await self._has_room.wait()
+    def on_room(self, callback: Callable[[], None]) -> None:
+        """`callback` runs when there is room again."""
+        self._on_room = callback
 
-    def add(self, row: Row, ticket: Ticket) -> None:
-        """Takes an event; call `pump` after the last one of a message."""
-        self._coalescer.add(row, ticket, asyncio.get_running_loop().time())
-        self._unsettled += 1
-        if self._unsettled >= limits.UNSETTLED_EVENTS_MAX:
-            self._has_room.clear()
+    def pump_if_due(self, now: float) -> None:
+        """Sends off the blocks that are due, and comes back for the next. After each message."""
+        if self._coalescer.due_at <= now:
+            self._pump()
+        elif self._timer_at > self._coalescer.due_at:
+            self._come_back()
 
-    def pump(self) -> None:
-        """Sends off the blocks that are due, and comes back for the next."""
+    def _pump(self) -> None:
         loop = asyncio.get_running_loop()
         for batch in self._coalescer.take_due(loop.time()):
-            with telemetry.detached():
-                task = loop.create_task(self._store(batch))
+            self.unsettled_events += batch.count
+            self.unsettled_bytes += batch.bytes
+            task = loop.create_task(self._store(batch), context=self._context)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+        self._look_for_room()
+        if self._timer_at > self._coalescer.due_at:
+            self._come_back()
+
+    def _come_back(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
-        due_at = self._coalescer.next_due_at()
-        if due_at is not None:
-            self._timer = loop.call_at(due_at, self.pump)
+        self._timer_at = self._coalescer.due_at
+        self._timer = asyncio.get_running_loop().call_at(self._timer_at, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer, self._timer_at = None, math.inf
+        self._pump()
+
+    def _look_for_room(self) -> None:
+        had_room = self.has_room
+        self.has_room = (
+            self.unsettled_events < limits.UNSETTLED_EVENTS_MAX
+            and self.unsettled_bytes < limits.UNSETTLED_BYTES_MAX
+        )
+        if self.has_room and not had_room and self._on_room is not None:
+            self._on_room()
 
     async def _store(self, batch: Batch[Ticket]) -> None:
+        count, size = batch.count, batch.bytes
         try:
             await self._refuse_second_votes(batch)
-            if batch.rows:
-                await self._publish(batch)
+            while batch.count:
+                try:
+                    position = Position(partition=batch.partition, sequence=await self._publish(batch))
+                except GrandstandError as error:
+                    await self._go_on_after(error, batch)
+                else:
+                    for run in batch.runs:
+                        run.ticket.stored(run.first, run.last, position)
+                    return
+        except Exception:
+            log.exception("%d events of partition %d are lost to a fault", batch.count, batch.partition)
+            self._tell(batch, list(batch.entries()), GrandstandError("internal error: see ingest's log"))
         finally:
-            self._unsettled -= batch.taken
-            if self._unsettled < limits.UNSETTLED_EVENTS_MAX:
-                self._has_room.set()
+            self.unsettled_events -= count
+            self.unsettled_bytes -= size
+            if not self.has_room:
+                self._look_for_room()
 
     async def _refuse_second_votes(self, batch: Batch[Ticket]) -> None:
         """Takes them out of the batch and tells their tickets."""
-        refusals = await self._cast_votes.refusals(batch.partition, batch.rows)
-        for at in sorted(refusals, reverse=True):
-            batch.tickets.pop(at).refused(batch.rows.pop(at), refusals[at])
+        refusals = await self._cast_votes.refusals(batch)
+        if not refusals:
+            return
+        sections: dict[Place, list[Entry[Ticket]]] = {}
+        for place, entries in batch.sections.items():
+            refused = refusals.get(place, {})
+            sections[place] = [entry for at, entry in enumerate(entries) if at not in refused]
+            for at, error in refused.items():
+                ticket, seq, *_ = entries[at]
+                ticket.refused(seq, error)
+        batch.keep(sections)
 
-    async def _publish(self, batch: Batch[Ticket]) -> None:
+    async def _publish(self, batch: Batch[Ticket]) -> int:
+        """Returns the block's sequence. Raises GrandstandError when it was not taken in time."""
         subject = subjects.events(batch.partition)
-        block = encode(batch.rows, time.time_ns())
-        try:
-            with telemetry.batch_span(
-                f"send {subject}",
-                SpanKind.PRODUCER,
-                (ticket.traceparent for ticket in batch.tickets),
-                {
-                    "messaging.system": "nats",
-                    "messaging.destination.name": subject,
-                    "messaging.batch.message_count": len(batch.rows),
-                },
-            ):
-                sequence = await self._pipeline.publish(
-                    subject,
-                    block.SerializeToString(),
-                    f"{self._ingest_id}-{next(self._numbers)}",
-                    telemetry.headers(),
-                    batch.opened_at + limits.PUBLISH_DEADLINE_S,
-                )
-        except GrandstandError as error:
-            log.warning("%d events of %s are not stored: %s", len(batch.rows), subject, error)
-            for row, ticket in zip(batch.rows, batch.tickets, strict=True):
-                self._cast_votes.forget(row)
-                ticket.failed(row, error)
-        else:
-            position = Position(partition=batch.partition, sequence=sequence)
-            for row, ticket in zip(batch.rows, batch.tickets, strict=True):
-                ticket.durable(row, position)
+        payload = batch.encode(time.time_ns()).SerializeToString()
+        message_id = f"{self._ingest_id}-{next(self._numbers)}"
+        deadline_at = batch.opened_at + limits.PUBLISH_DEADLINE_S
+        if not batch.causes:
+            return await self._pipeline.publish(subject, payload, message_id, None, deadline_at)
+        with telemetry.batch_span(
+            f"send {subject}",
+            SpanKind.PRODUCER,
+            batch.causes,
+            {
+                "messaging.system": "nats",
+                "messaging.destination.name": subject,
+                "messaging.batch.message_count": batch.count,
+            },
+        ):
+            return await self._pipeline.publish(
+                subject, payload, message_id, telemetry.headers(), deadline_at
+            )
+
+    async def _go_on_after(self, error: GrandstandError, batch: Batch[Ticket]) -> None:
+        """Leaves in the batch what shall be stored all the same, with a new deadline."""
+        log.warning("%d events of partition %d are not stored: %s", batch.count, batch.partition, error)
+        if not error.retryable:
+            self._tell(batch, list(batch.entries()), error)
+            batch.keep({})
+            return
+        if not isinstance(error, Unavailable):
+            await asyncio.sleep(AGAIN_S)
+        now_s = time.time()
+        sections: dict[Place, list[Entry[Ticket]]] = {}
+        dropped: list[Entry[Ticket]] = []
+        for place, entries in batch.sections.items():
+            try:
+                self._checker.check_open(place, now_s)
+            except GrandstandError as closed:
+                self._tell(batch, entries, closed, maybe_stored=True)
+                continue
+            kept = sections[place] = []
+            for entry in entries:
+                (dropped if entry[0].is_relayed or entry[0].is_gone else kept).append(entry)
+        self._tell(batch, dropped, error, maybe_stored=True)
+        batch.keep(sections)
+        batch.opened_at = asyncio.get_running_loop().time()
+
+    def _tell(
+        self,
+        batch: Batch[Ticket],
+        entries: list[Entry[Ticket]],
+        error: GrandstandError,
+        *,
+        maybe_stored: bool = False,
+    ) -> None:
+        """Refuses these events."""
+        self._cast_votes.forget(batch, entries)
+        for ticket, seq, *_ in entries:
+            ticket.refused(seq, error, maybe_stored=maybe_stored)
 
     async def drain(self) -> None:
         """Waits for what is under way; at most the publish deadline."""
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=limits.PUBLISH_DEADLINE_S)

@@ -41,22 +41,24 @@ class Kept(Generic[Made]):
 class Span:
     """When a poll or a board takes events."""
 
-    __slots__ = ("_closes_at_s", "_game_id", "_is_open", "_stage")
+    __slots__ = ("_closes_at_s", "_game_id", "_stage", "until_s")
 
     def __init__(self, definition: Poll | Board) -> None:
         self._game_id = definition.game_id
         self._stage = definition.stage
-        self._is_open = definition.stage == STAGE_OPEN
         self._closes_at_s = (
             definition.closes_at.ToNanoseconds() / 1e9 if definition.HasField("closes_at") else math.inf
         )
+        self.until_s = self._closes_at_s if definition.stage == STAGE_OPEN else -math.inf
+        """Before this it takes events; Unix seconds."""
 
     def check(self, kind: str, name: str, now_s: float) -> None:
         """Raises Unknown, NotNow."""
-        if not (self._is_open and now_s < self._closes_at_s):
-            raise self._refusal(kind, name, now_s)
+        if now_s >= self.until_s:
+            raise self.refusal(kind, name, now_s)
 
-    def _refusal(self, kind: str, name: str, now_s: float) -> GrandstandError:
+    def refusal(self, kind: str, name: str, now_s: float) -> GrandstandError:
+        """Why an event that came at `now_s`, too late or too early, is not taken."""
         if self._stage == STAGE_UNSPECIFIED:
             return Unknown(f"{kind} {name!r} of game {self._game_id!r} is not open yet")
         closed = ""
@@ -123,22 +125,22 @@ class Ballot:
 class GameRules:
     """What takes events in one game besides its polls and boards."""
 
-    __slots__ = ("_audience", "_customs", "_game_id", "_metrics", "_only", "_pulses", "_spread")
+    __slots__ = ("_audience", "_customs", "_metrics", "_pulses", "_spread", "game_id", "only")
 
     def __init__(self, game: Game) -> None:
-        self._game_id = game.game_id
+        self.game_id = game.game_id
         self._pulses = {pulse.pulse_id: {kind: kind for kind in pulse.kinds} for pulse in game.pulses}
         self._metrics = {metric.metric_id: None for metric in game.metrics}
         self._customs = {custom.custom_id: None for custom in game.customs}
         self._audience = game.audience
         self._spread = game.spread
-        self._only = ids.partition_of(game.game_id, "", 1) if game.spread <= 1 else None
+        self.only = ids.partition_of(game.game_id, "", 1) if game.spread <= 1 else None
         """The partition of every actor in a normal game."""
 
     def partition_of(self, actor_id: str) -> int:
-        if self._only is not None:
-            return self._only
-        return ids.partition_of(self._game_id, actor_id, self._spread)
+        if self.only is not None:
+            return self.only
+        return ids.partition_of(self.game_id, actor_id, self._spread)
 
     def kind(self, pulse_id: str, kind: str) -> str:
         """Raises Unknown."""
@@ -156,7 +158,7 @@ class GameRules:
         """Raises Unknown."""
         if not self._audience:
             raise Unknown(
-                f"event.presence: game {self._game_id!r} counts no audience; "
+                f"event.presence: game {self.game_id!r} counts no audience; "
                 "define it with audience (CatalogService.DefineGame)"
             )
 
@@ -173,7 +175,7 @@ class GameRules:
     def _unknown(self, field: str, name: str, kind: str, known: list[str]) -> Unknown:
         """Raises Invalid for a name that can be nothing's."""
         ids.check_id(field, name)
-        return Unknown(f"{field}: {shown(name)} is not a {kind} of game {self._game_id!r}; {_one_of(known)}")
+        return Unknown(f"{field}: {shown(name)} is not a {kind} of game {self.game_id!r}; {_one_of(known)}")
 
 
 def _one_of(choices: list[str]) -> str:

@@ -1,258 +1,157 @@
-"""IngestService: the async shell around Session, check and Publisher.
+"""IngestService: opens streams for whom the token allows it, and looks after all of them.
 
-A stream has one reader task and one writer (the handler's own generator). They meet in
-`_Stream`. Acks are conflated into one; refusals and receipts cannot be, so while a client
-leaves ANSWERS_QUEUED_MAX of them unread, nothing more is read from its stream and HTTP/2 flow
-control holds it back. A stream that ends, for whatever reason, first settles what it has
-accepted and acks it, so nothing durable goes unsaid while anyone listens.
+Every STREAMS_LOOK_S it looks which streams owe a heartbeat, which were silent too long, whose token
+expires; every PRESSURE_LOOK_S how loaded the ingest is, and announces a credit that changed.
+
+Bound: STREAMS_MAX streams (RESOURCE_EXHAUSTED beyond).
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
-import os
+import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import Callable
+from typing import Any
 
 import grpc
-from google.protobuf.duration_pb2 import Duration
-from opentelemetry.trace import SpanKind
 
-from grandstand.event.v1.event_pb2 import Event, Position
-from grandstand.ingest.v1.ingest_pb2 import Drain, EventBatch, PublishRequest, PublishResponse, Reject
-from grandstand.ingest.v1.ingest_pb2_grpc import IngestServiceServicer
-from ingest.check import Checker, Row
+from grandstand.ingest.v1 import ingest_pb2
+from ingest.backlog import BacklogWatch
+from ingest.pressure import Pressure
 from ingest.publisher import Publisher
 from ingest.room import Room
-from ingest.session import Session
-from mesh import limits, subjects, telemetry
-from mesh.catalog import CatalogWatch
-from mesh.errors import GrandstandError, Unavailable, Unknown
+from ingest.stream import Desk, Stream
+from mesh import limits
+from mesh.auth.identity import Identity
+from mesh.errors import Exhausted, TooLate, Unauthenticated, Unavailable
+from mesh.pipeline import PublishPipeline
 from mesh.runtime import Runtime, answering
 
-log = logging.getLogger(__name__)
+STREAMS_LOOK_S = 1.0
+PRESSURE_LOOK_S = 0.05
+# How long a client that was told to go elsewhere has for finishing.
+DRAIN_PATIENCE_S = limits.DRAIN_GRACE_S / 2
+
+SERVICE = ingest_pb2.DESCRIPTOR.services_by_name["IngestService"]
+
+Verify = Callable[[str | None, float], Identity]
+"""Of a caller's `authorization` metadata, now in Unix seconds. Raises Unauthenticated."""
 
 
-class IngestService(IngestServiceServicer):
-    def __init__(self, runtime: Runtime, catalog: CatalogWatch, publisher: Publisher, room: Room) -> None:
+class IngestService:
+    def __init__(self, runtime: Runtime, desk: Desk, verify: Verify) -> None:
         self._runtime = runtime
-        self._catalog = catalog
-        self._checker = Checker(catalog.view)
-        self._publisher = publisher
-        self._room = room
+        self._desk = desk
+        self._verify = verify
+        self._streams: set[Stream] = set()
+        self._announced = (0, 0)
 
-    async def Publish(
-        self, request_iterator: AsyncIterator[PublishRequest], context: grpc.aio.ServicerContext
-    ) -> AsyncIterator[PublishResponse]:
-        stream = _Stream()
-        reader = asyncio.create_task(self._read(stream, request_iterator))
-        drainer = asyncio.create_task(self._tell_drain(stream))
-        try:
-            async with answering(context):
-                async for response in stream.responses():
-                    yield response
-        finally:
-            for task in (reader, drainer):
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
-
-    async def _tell_drain(self, stream: _Stream) -> None:
-        await self._runtime.draining.wait()
-        delay = Duration()
-        delay.FromNanoseconds(int(limits.DRAIN_RECONNECT_S * 1e9))
-        stream.put(PublishResponse(drain=Drain(reconnect_after=delay)))
-        stream.end(Unavailable("this ingest is going away; resume on a new stream"))
-
-    async def _read(self, stream: _Stream, requests: AsyncIterator[PublishRequest]) -> None:
-        try:
-            async for request in requests:
-                await stream.room()
-                if stream.is_ending:
-                    return
-                if request.WhichOneof("message") == "hello":
-                    welcome = stream.session.hello(request.hello, now_s=time.time(), entropy=os.urandom(12))
-                    stream.put(PublishResponse(welcome=welcome))
-                else:
-                    await self._take(stream, stream.session.events(request))
-            stream.end(None)
-        except GrandstandError as error:
-            stream.end(error)
-        except grpc.aio.AbortError:
-            raise
-        except Exception as error:
-            log.exception("a stream failed")
-            stream.end(GrandstandError(f"internal error: {type(error).__name__}"))
-
-    async def _take(self, stream: _Stream, batch: EventBatch) -> None:
-        await self._publisher.room()
-        if (full := self._room.refusal()) is not None:
-            for event in batch.events:
-                stream.not_stored(event.origin_id, event.origin_seq, full)
-            return
-        session = stream.session
-        with telemetry.batch_span(
-            "receive events",
-            SpanKind.SERVER,
-            [batch.traceparent],
-            {
-                "rpc.service": "grandstand.ingest.v1.IngestService",
-                "messaging.batch.message_count": len(batch.events),
-            },
-        ):
-            ticket = _Ticket(stream, telemetry.current_traceparent())
-            now_s = time.time()
-            asked: set[str] = set()
+    async def publish(self, _: object, context: Any) -> None:
+        async with answering(context):
+            stream = self._admit(context)
+            self._streams.add(stream)
             try:
-                for event in batch.events:
-                    try:
-                        self._publisher.add(await self._check(event, session, now_s, asked), ticket)
-                    except GrandstandError as error:
-                        stream.refuse(event.origin_id, event.origin_seq, error)
+                error = await stream.run()
             finally:
-                self._publisher.pump()
+                self._streams.discard(stream)
+            if error is not None:
+                raise error
 
-    async def _check(self, event: Event, session: Session, now_s: float, asked: set[str]) -> Row:
-        """As Checker.check, asking the catalog's bucket itself for what the watch has not brought yet.
+    def _admit(self, context: Any) -> Stream:
+        identity = self._verify(_authorization(context), time.time())
+        if self._runtime.draining.is_set():
+            raise Unavailable("this ingest is going away; connect again")
+        if len(self._streams) >= limits.STREAMS_MAX:
+            raise Exhausted(
+                f"this ingest has {limits.STREAMS_MAX} streams, the most it takes; connect again in a second"
+            )
+        return Stream(self._desk, context, identity, asyncio.get_running_loop().time())
 
-        `asked` holds the keys that were asked for since `now_s`: what was unknown then, is.
-        """
-        try:
-            return self._checked(event, session, now_s)
-        except Unknown:
-            unknown = [key for key in _keys(event) if key not in asked]
-            if not unknown:
-                raise
-        asked.update(unknown)
-        for key in unknown:
-            await self._catalog.refresh(key)
-        return self._checked(event, session, now_s)
+    def room_again(self) -> None:
+        """Streams that were held back read on."""
+        for stream in self._streams:
+            if stream.is_held:
+                stream.room_again()
 
-    def _checked(self, event: Event, session: Session, now_s: float) -> Row:
-        return self._checker.check(
-            event,
-            origin_id=session.origin_id,
-            actor_id=session.actor_id,
-            now_s=now_s,
-            producer=session.producer,
-        )
+    async def look_after_streams(self) -> None:
+        """Until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(STREAMS_LOOK_S)
+            now, now_s = loop.time(), time.time()
+            for stream in list(self._streams):
+                _look_after(stream, now, now_s)
+
+    async def look_at_pressure(
+        self, pressure: Pressure, publisher: Publisher, pipeline: PublishPipeline, room: Room, backlog: BacklogWatch
+    ) -> None:
+        """Until cancelled."""
+        loop = asyncio.get_running_loop()
+        pipeline.on_change(lambda: self._measure(pressure, publisher, pipeline, room, backlog, loop.time()))
+        while True:
+            self._measure(pressure, publisher, pipeline, room, backlog, loop.time())
+            await asyncio.sleep(PRESSURE_LOOK_S)
+
+    def _measure(
+        self,
+        pressure: Pressure,
+        publisher: Publisher,
+        pipeline: PublishPipeline,
+        room: Room,
+        backlog: BacklogWatch,
+        now: float,
+    ) -> None:
+        pressure.unsettled_events = publisher.unsettled_events
+        pressure.unsettled_bytes = publisher.unsettled_bytes
+        oldest_s = pipeline.oldest_age_s(now)
+        pressure.oldest_unacked_at_s = now - oldest_s if oldest_s > 0 else None
+        pressure.acked(pipeline.ack_latency_s, now)
+        pressure.backlog_s = backlog.worst_lag_s(now)
+        pressure.log_away = pipeline.away
+        pressure.log_full = room.refusal() is not None
+        pressure.level(now)
+        viewer, producer = pressure.credit(limits.VIEWER_CREDIT), pressure.credit(limits.PRODUCER_CREDIT)
+        if (viewer, producer) != self._announced:
+            self._announced = viewer, producer
+            for stream in self._streams:
+                stream.offer(producer if stream.session.producer else viewer, pressure.reason)
+
+    async def drain(self) -> None:
+        """Once the process goes away: sends the clients elsewhere, not all at once."""
+        await self._runtime.draining.wait()
+        for stream in list(self._streams):
+            stream.drain(random.uniform(0.0, limits.DRAIN_RECONNECT_S))
+        await asyncio.sleep(DRAIN_PATIENCE_S)
+        for stream in list(self._streams):
+            stream.end(Unavailable("this ingest is going away; resume on a new stream"))
 
 
-def _keys(event: Event) -> list[str]:
-    """The catalog's keys that the event depends on. The game comes last: what is read after its
-    topic is open has its final spread."""
-    keys = []
-    match event.WhichOneof("body"):
-        case "vote":
-            keys.append(subjects.poll_key(event.game_id, event.vote.poll_id))
-        case "score":
-            keys.append(subjects.board_key(event.game_id, event.score.board_id))
-    return [*keys, subjects.game_key(event.game_id)]
-
-
-class _Ticket:
-    """Tells a stream what became of its events."""
-
-    __slots__ = ("_stream", "traceparent")
-
-    def __init__(self, stream: _Stream, traceparent: str) -> None:
-        self._stream = stream
-        self.traceparent = traceparent
-
-    def durable(self, row: Row, position: Position) -> None:
-        self._stream.durable(row, position)
-
-    def refused(self, row: Row, error: GrandstandError) -> None:
-        self._stream.refuse(self._stream.named(row), row.origin_seq, error)
-
-    def failed(self, row: Row, error: GrandstandError) -> None:
-        self._stream.not_stored(self._stream.named(row), row.origin_seq, error)
-
-
-class _Stream:
-    """Where the reader, the publisher and the writer of one stream meet."""
-
-    def __init__(self) -> None:
-        self.session = Session()
-        self.is_ending = False
-        self._error: GrandstandError | None = None
-        self._not_stored = 0
-        self._outbox: list[PublishResponse] = []
-        self._wake = asyncio.Event()
-        self._taken = asyncio.Event()
-
-    async def room(self) -> None:
-        """Waits until the client has taken enough of its answers."""
-        while len(self._outbox) + self.session.receipts_owed >= limits.ANSWERS_QUEUED_MAX:
-            self._taken.clear()
-            await self._taken.wait()
-
-    def put(self, response: PublishResponse) -> None:
-        self._outbox.append(response)
-        self._wake.set()
-
-    def refuse(self, origin_id: str, origin_seq: int, error: GrandstandError) -> None:
-        self.put(
-            PublishResponse(
-                reject=Reject(
-                    origin_id=origin_id,
-                    origin_seq=origin_seq,
-                    code=error.code,
-                    message=error.message,
-                    retryable=error.retryable,
-                )
+def _look_after(stream: Stream, now: float, now_s: float) -> None:
+    if now_s >= stream.expires_at_s:
+        stream.end(Unauthenticated("the token has expired; resume on a new stream with a new one"))
+    elif now_s >= stream.expires_at_s - limits.TOKEN_WARNING_S and not stream.is_warned:
+        stream.warn_of_expiry()
+    if now - stream.heard_at >= limits.PUBLISH_SILENCE_S and not stream.is_held:
+        stream.end(
+            TooLate(
+                f"nothing was heard for {now - stream.heard_at:.0f} s; send a heartbeat every "
+                f"{limits.PUBLISH_HEARTBEAT_S:g} s, and resume on a new stream"
             )
         )
-        self.session.refused(origin_id, origin_seq)
+    elif now - stream.spoke_at >= limits.PUBLISH_HEARTBEAT_S - STREAMS_LOOK_S:
+        stream.heartbeat()
 
-    def named(self, row: Row) -> str:
-        """The row's origin as this stream names it: "" for its own."""
-        return "" if row.origin_id == self.session.origin_id else row.origin_id
 
-    def durable(self, row: Row, position: Position) -> None:
-        self.session.durable(self.named(row), row.origin_seq, position)
-        self._wake.set()
+def _authorization(context: Any) -> str | None:
+    for key, value in context.invocation_metadata() or ():
+        if key == "authorization":
+            return value if isinstance(value, str) else None
+    return None
 
-    def not_stored(self, origin_id: str, origin_seq: int, error: GrandstandError) -> None:
-        """A relayed event is rejected for the relay to send again; one of the stream's own ends
-        the stream, because a cumulative ack could not step over it. It ends UNAVAILABLE whatever
-        the reason: the one code that tells every client to resume and send again."""
-        if origin_id:
-            self.refuse(origin_id, origin_seq, error)
-        else:
-            self._not_stored += 1
-            self.end(error if isinstance(error, Unavailable) else Unavailable(error.message))
 
-    def end(self, error: GrandstandError | None) -> None:
-        """The stream ends once what it accepted is settled; the first reason stands."""
-        if not self.is_ending:
-            self.is_ending = True
-            self._error = error
-        self._wake.set()
-
-    async def responses(self) -> AsyncIterator[PublishResponse]:
-        """What to send, in order; then raises the error the stream ends with, if any."""
-        loop = asyncio.get_running_loop()
-        give_up_at: float | None = None
-        while True:
-            self._wake.clear()
-            outbox, self._outbox = self._outbox, []
-            ack = self.session.take_ack()
-            for response in outbox:
-                yield response
-            if ack is not None:
-                yield PublishResponse(ack=ack)
-            self._taken.set()
-            if self._outbox:
-                continue
-            if self.is_ending:
-                give_up_at = give_up_at or loop.time() + limits.PUBLISH_DEADLINE_S + 1
-                if self.session.unsettled == self._not_stored or loop.time() >= give_up_at:
-                    if self._error is not None:
-                        raise self._error
-                    return
-            timeout_s = None if give_up_at is None else give_up_at - loop.time()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), timeout_s)
+def add_to_server(service: IngestService, server: grpc.aio.Server) -> None:
+    """Registers the service. Messages come and go as bytes: `ingest.stream` reads them its own way."""
+    handlers = {"Publish": grpc.stream_stream_rpc_method_handler(service.publish, None, None)}
+    assert set(handlers) == {method.name for method in SERVICE.methods}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE.full_name, handlers),))

@@ -2,67 +2,169 @@
 
 States and inputs; anything unlisted ends the stream with INVALID_ARGUMENT, saying what was expected:
 
-    state   input    then
-    NEW     Hello    OPEN, answer Welcome
-    OPEN    events   OPEN
+    state      input       then
+    NEW        hello       OPEN, answer Welcome
+    OPEN       events      OPEN
+    OPEN       heartbeat   OPEN
+    OPEN       drain       DRAINING (ours: the process goes away)
+    OPEN       half-close  CLOSING
+    DRAINING   events      DRAINING
+    DRAINING   heartbeat   DRAINING
+    DRAINING   half-close  CLOSING
+    NEW        half-close  CLOSING
 
 Acks are cumulative over the stream's own origin: `Ack.origin_seq` is the last number of
-the gap-free run of settled events. An event is settled when its block is durable (I1) or
-when it was refused. Bound: at most `credit` numbers are unsettled at once (I2), so the set
-of those settled out of order is no larger. Relayed events (those that name an origin of
-their own) are not numbered by this stream; each gets a receipt.
+the gap-free run of settled events. An event is settled when its block is durable (I1), when
+it was shed, or when it was refused. What is settled before an earlier event waits, with its
+position, for the ack that covers it.
+
+Bounds: at most `credit_max` numbers are unsettled at once (I2), so the runs settled out of order
+are no more. Relayed events (those that name an origin of their own) are not numbered by this
+stream; each gets a receipt, and the shell reads no further while too many are owed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from enum import Enum
+
 from grandstand.event.v1.event_pb2 import Position
-from grandstand.ingest.v1.ingest_pb2 import Ack, EventBatch, Hello, PublishRequest, Receipt, Welcome
+from grandstand.ingest.v1.ingest_pb2 import Ack, Hello, Receipt, Welcome
 from mesh import ids, limits
-from mesh.errors import Exhausted, Invalid, NotNow, shown
+from mesh.auth.identity import Identity
+from mesh.errors import Exhausted, Forbidden, Invalid, NotNow, shown
+
+SEQ_MAX = 2**63 - 1
+
+
+class State(Enum):
+    NEW = "new"
+    OPEN = "open"
+    DRAINING = "draining"
+    CLOSING = "closing"
+
+
+class Input(Enum):
+    HELLO = "hello"
+    EVENTS = "events"
+    HEARTBEAT = "heartbeat"
+    HALF_CLOSE = "half-close"
+    DRAIN = "drain"
+
+
+TABLE: Mapping[tuple[State, Input], State] = {
+    (State.NEW, Input.HELLO): State.OPEN,
+    (State.NEW, Input.HALF_CLOSE): State.CLOSING,
+    (State.OPEN, Input.EVENTS): State.OPEN,
+    (State.OPEN, Input.HEARTBEAT): State.OPEN,
+    (State.OPEN, Input.HALF_CLOSE): State.CLOSING,
+    (State.OPEN, Input.DRAIN): State.DRAINING,
+    (State.DRAINING, Input.EVENTS): State.DRAINING,
+    (State.DRAINING, Input.HEARTBEAT): State.DRAINING,
+    (State.DRAINING, Input.HALF_CLOSE): State.CLOSING,
+}
+
+_EXPECTED = {
+    State.NEW: "hello expected first",
+    State.OPEN: "events or heartbeat expected",
+    State.DRAINING: "events or heartbeat expected",
+    State.CLOSING: "nothing more expected",
+}
 
 
 class Session:
-    """The pure core of one stream."""
+    """The pure core of one stream, opened by somebody whose token was found good."""
+
+    __slots__ = (
+        "_ack_due",
+        "_early",
+        "_early_count",
+        "_positions",
+        "_receipts",
+        "_shed",
+        "_shed_total",
+        "acked",
+        "actor_id",
+        "credit_max",
+        "games",
+        "next_seq",
+        "origin_id",
+        "origin_key",
+        "producer",
+        "relayed",
+        "state",
+    )
 
     def __init__(self) -> None:
+        self.state = State.NEW
         self.origin_id = ""
+        self.origin_key = b""
         self.actor_id = ""
+        """Who acts in events that name nobody; "" for a producer that acts for others only."""
+        self.games: frozenset[str] | None = None
+        """The only games the token opens."""
         self.producer = False
-        self._open = False
-        self._credit = 0
-        self._next = 1
-        self._acked = 0
-        self._settled: dict[int, Position | None] = {}
+        self.credit_max = 0
+        self.next_seq = 1
+        """The number expected next; the caller counts on with what it takes."""
+        self.acked = 0
+        self.relayed = 0
+        """Relayed events taken and not settled; the caller adds what it takes."""
+        self._early: dict[int, tuple[int, Position | None, bool]] = {}
+        self._early_count = 0
         self._positions: dict[int, int] = {}
         self._receipts: list[Receipt] = []
+        self._shed: list[int] = []
+        self._shed_total = 0
         self._ack_due = False
-        self._relayed = 0
+
+    def step(self, given: Input) -> None:
+        """Goes to the next state. Raises Invalid for an input the table does not list."""
+        then = TABLE.get((self.state, given))
+        if then is None:
+            again = "a second hello; " if given is Input.HELLO and self.state is not State.NEW else ""
+            raise Invalid(f"message: {again}{_EXPECTED[self.state]}, got {given.value}")
+        self.state = then
+
+    @property
+    def unacked(self) -> int:
+        """How many numbers of the stream's own origin are taken and not acked."""
+        return self.next_seq - 1 - self.acked
 
     @property
     def unsettled(self) -> int:
-        """Events accepted and not yet settled, relayed ones included."""
-        return self._next - 1 - self._acked - len(self._settled) + self._relayed
+        """Events taken and not yet settled, relayed ones included."""
+        return self.next_seq - 1 - self.acked - self._early_count + self.relayed
 
     @property
     def receipts_owed(self) -> int:
         """Receipts that the next ack will carry."""
         return len(self._receipts)
 
-    def hello(self, hello: Hello, *, now_s: float, entropy: bytes) -> Welcome:
-        """Opens the session. Raises Invalid, naming the field."""
-        if self._open:
-            raise Invalid("message: a second Hello; after Hello, events are expected")
+    def hello(
+        self, hello: Hello, identity: Identity, *, now_s: float, entropy: bytes, credit: int | None = None
+    ) -> Welcome:
+        """Opens the session. `credit`: what may be unacked for now, if it is not all.
+
+        Raises Invalid, naming the field, and Forbidden for what the token does not allow.
+        """
+        self.step(Input.HELLO)
         if len(hello.client) > limits.CLIENT_NAME_CHARACTERS_MAX:
             raise Invalid(
                 f"hello.client: {shown(hello.client)} has {len(hello.client)} characters; "
                 f"at most {limits.CLIENT_NAME_CHARACTERS_MAX} are allowed"
             )
+        if hello.producer and not identity.producer:
+            raise Forbidden("hello.producer: the token has not the role producer; get one that has it")
         if hello.actor_id:
             ids.check_id("hello.actor_id", hello.actor_id)
-        elif not hello.producer:
+            actor_id = identity.act_for("hello.actor_id", hello.actor_id)
+        else:
+            actor_id = "" if hello.producer else identity.actor_id
+        if not actor_id and not hello.producer:
             raise Invalid(
-                "hello.actor_id: is empty; only a producer may leave it empty "
-                "and name the actor of each event"
+                "hello.actor_id: is empty, and so is the token's actor; name one, "
+                "or open a producer's stream and name the actor of each event"
             )
         if hello.origin_id:
             origin_id = ids.check_origin("hello.origin_id", hello.origin_id, now_s)
@@ -78,95 +180,103 @@ class Session:
                     f"hello.next_origin_seq: is {hello.next_origin_seq} without hello.origin_id; "
                     "a new origin starts at 1"
                 )
+        if hello.next_origin_seq > SEQ_MAX:
+            raise Invalid(f"hello.next_origin_seq: is {hello.next_origin_seq}; at most 2^63-1 is allowed")
         self.origin_id = origin_id
-        self.actor_id = hello.actor_id
+        self.origin_key = ids.origin_key(origin_id)
+        self.actor_id = actor_id
+        self.games = identity.games
         self.producer = hello.producer
-        self._credit = ids.origin_credit(origin_id)
-        self._next = max(1, hello.next_origin_seq)
-        self._acked = self._next - 1
-        self._open = True
-        return Welcome(
+        self.credit_max = ids.origin_credit(origin_id)
+        self.next_seq = max(1, hello.next_origin_seq)
+        self.acked = self.next_seq - 1
+        welcome = Welcome(
             origin_id=origin_id,
-            next_origin_seq=self._next,
-            credit=self._credit,
+            next_origin_seq=self.next_seq,
+            credit=self.credit_max if credit is None else min(credit, self.credit_max),
+            credit_max=self.credit_max,
             id_characters_max=limits.ID_CHARACTERS_MAX,
             batch_events_max=limits.BATCH_EVENTS_MAX,
             message_bytes_max=limits.INGEST_MESSAGE_BYTES_MAX,
         )
+        welcome.heartbeat_interval.FromNanoseconds(int(limits.PUBLISH_HEARTBEAT_S * 1e9))
+        return welcome
 
-    def events(self, request: PublishRequest) -> EventBatch:
-        """The batch in `request`, its numbers taken.
-
-        Raises Invalid, Exhausted, NotNow; nothing is taken then.
-        """
-        kind = request.WhichOneof("message")
-        if kind != "events":
-            raise Invalid(f"message: {'events' if self._open else 'hello'} expected, got {kind or 'nothing'}")
-        if not self._open:
-            raise Invalid("message: hello expected first, got events")
-        batch = request.events
-        count = len(batch.events)
+    def check_batch(self, count: int) -> None:
+        """Whether a batch of `count` events may come. Raises Invalid, Exhausted, NotNow."""
+        self.step(Input.EVENTS)
         if not 1 <= count <= limits.BATCH_EVENTS_MAX:
             raise Invalid(f"events: a batch of {count}; 1 to {limits.BATCH_EVENTS_MAX} events are allowed")
-        expected = self._next
-        relayed = 0
-        for event in batch.events:
-            if event.origin_id:
-                relayed += 1
-                continue
-            if event.origin_seq != expected:
-                raise Invalid(f"origin_seq: {event.origin_seq} after {expected - 1}; {expected} expected")
-            expected += 1
-        if relayed and not self.producer:
-            raise Invalid("event.origin_id: only a producer may relay for other origins; leave it empty")
-        if expected - 1 - self._acked > self._credit:
-            raise Exhausted(
-                f"origin_seq: {expected - 1} is {expected - 1 - self._acked} ahead of the last ack "
-                f"({self._acked}); "
-                f"at most {self._credit} may be unacked, wait for acks"
-            )
-        if expected - 1 >= 2**63:
+
+    def check_next(self, seq: int) -> None:
+        """Whether `seq` may come after `next_seq - 1`. Raises Invalid, Exhausted, NotNow.
+
+        For the number that is not `next_seq`, and for one at the edge of the credit."""
+        if seq != self.next_seq:
+            raise Invalid(f"origin_seq: {seq} after {self.next_seq - 1}; {self.next_seq} expected")
+        if seq > SEQ_MAX:
             raise NotNow("origin_seq: the origin's numbers are used up; open a new origin")
-        self._next = expected
-        self._relayed += relayed
-        return batch
+        if seq - self.acked > self.credit_max:
+            raise Exhausted(
+                f"origin_seq: {seq} is {seq - self.acked} ahead of the last ack ({self.acked}); "
+                f"at most {self.credit_max} may be unacked, wait for acks"
+            )
 
-    def durable(self, origin_id: str, origin_seq: int, position: Position) -> None:
-        """The event's block is stored at `position`. An empty `origin_id` is the stream's own."""
-        if origin_id:
-            self._relayed -= 1
-            self._receipts.append(Receipt(origin_id=origin_id, origin_seq=origin_seq, position=position))
-            self._ack_due = True
-        else:
-            self._settle(origin_seq, position)
+    @property
+    def last_allowed(self) -> int:
+        """The greatest number that may come now."""
+        return min(self.acked + self.credit_max, SEQ_MAX)
 
-    def refused(self, origin_id: str, origin_seq: int) -> None:
-        """The event is refused for good; the caller has queued the Reject before this."""
-        if origin_id:
-            self._relayed -= 1
-        else:
-            self._settle(origin_seq, None)
+    def settled(self, first: int, last: int, position: Position | None, *, shed: bool = False) -> None:
+        """The own events `first` to `last` are stored at `position`, or with None shed or refused
+        (the caller has queued the Reject before this). Each number is settled once."""
+        if first != self.acked + 1:
+            self._early[first] = (last, position, shed)
+            self._early_count += last - first + 1
+            return
+        self._cover(first, last, position, shed)
+        early = self._early
+        while early and (found := early.pop(self.acked + 1, None)) is not None:
+            self._early_count -= found[0] - self.acked
+            self._cover(self.acked + 1, *found)
+        self._ack_due = True
 
-    def _settle(self, origin_seq: int, position: Position | None) -> None:
-        """What is settled before an earlier event waits, with its position, for the ack that covers it."""
-        self._settled[origin_seq] = position
-        while self._acked + 1 in self._settled:
-            self._acked += 1
-            self._ack_due = True
-            covered = self._settled.pop(self._acked)
-            if covered is not None and self._positions.get(covered.partition, 0) < covered.sequence:
-                self._positions[covered.partition] = covered.sequence
+    def _cover(self, first: int, last: int, position: Position | None, shed: bool) -> None:
+        self.acked = last
+        if position is not None:
+            if self._positions.get(position.partition, 0) < position.sequence:
+                self._positions[position.partition] = position.sequence
+        elif shed:
+            self._shed.extend(range(first, last + 1))
+            self._shed_total += last - first + 1
+
+    def relayed_stored(self, origin_id: str, origin_seq: int, position: Position) -> None:
+        """A relayed event is stored."""
+        self.relayed -= 1
+        self._receipts.append(Receipt(origin_id=origin_id, origin_seq=origin_seq, position=position))
+        self._ack_due = True
+
+    def relayed_refused(self) -> None:
+        """A relayed event is refused; the caller has queued the Reject."""
+        self.relayed -= 1
+
+    @property
+    def ack_due(self) -> bool:
+        return self._ack_due
 
     def take_ack(self) -> Ack | None:
         """What has been settled since the last ack, or None."""
         if not self._ack_due:
             return None
         ack = Ack(
-            origin_seq=self._acked,
+            origin_seq=self.acked,
             positions=[Position(partition=p, sequence=s) for p, s in sorted(self._positions.items())],
             receipts=self._receipts,
+            shed_origin_seqs=self._shed,
+            shed=self._shed_total,
         )
         self._positions.clear()
         self._receipts = []
+        self._shed = []
         self._ack_due = False
         return ack

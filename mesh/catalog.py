@@ -40,6 +40,8 @@ class CatalogView:
 
     def __init__(self) -> None:
         self._found: dict[str, tuple[int, Definition]] = {}
+        self.changes = 0
+        """Grows with each definition that comes or changes."""
 
     def put(self, key: str, revision: int, value: bytes) -> Definition | None:
         """Takes an entry unless a newer one is known; returns what is new."""
@@ -50,6 +52,7 @@ class CatalogView:
         definition = kind()
         definition.ParseFromString(value)
         self._found[key] = (revision, definition)
+        self.changes += 1
         return definition
 
     def revision(self, key: str) -> int:

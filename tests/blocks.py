@@ -18,8 +18,7 @@ from grandstand.catalog.v1.catalog_pb2 import (
     Stage,
 )
 from grandstand.internal.v1.internal_pb2 import Block, Control
-from ingest.check import Row
-from ingest.coalesce import encode
+from ingest.coalesce import Row, encode
 from mesh import ids
 
 GAME = "game"

@@ -25,7 +25,7 @@ from grandstand.internal.v1.internal_pb2 import (
     VotedQuestion,
     VotedRequest,
 )
-from ingest.check import Row
+from ingest.coalesce import Row
 from mesh import ids, layout, limits
 from tests import blocks
 from tests.blocks import GAME, NOW_S, origin

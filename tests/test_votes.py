@@ -15,7 +15,7 @@ from nats.aio.msg import Msg
 
 from aggregate.partition import Loaded, Partition
 from grandstand.internal.v1.internal_pb2 import VotedRequest, VotedResponse
-from ingest.check import Row
+from ingest.coalesce import Row
 from ingest.votes import SILENCE_S, CastVotes
 from mesh import limits, subjects
 from mesh.bus import Bus

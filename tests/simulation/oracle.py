@@ -23,7 +23,7 @@ from grandstand.catalog.v1.catalog_pb2 import (
 )
 from grandstand.event.v1.event_pb2 import PRESENCE_STATE_HERE
 from grandstand.internal.v1.internal_pb2 import Block, Control, Partial
-from ingest.check import Row
+from ingest.coalesce import Row
 from mesh import ids, limits
 from tests.simulation.stream import Stored
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ingest.check import Row
+from ingest.coalesce import Row
 from mesh import limits
 from tests.simulation.world import World
 

@@ -10,6 +10,48 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class Incoming(_message.Message):
+    __slots__ = ("hello", "events", "heartbeat")
+    HELLO_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
+    hello: bytes
+    events: IncomingBatch
+    heartbeat: bytes
+    def __init__(self, hello: _Optional[bytes] = ..., events: _Optional[_Union[IncomingBatch, _Mapping]] = ..., heartbeat: _Optional[bytes] = ...) -> None: ...
+
+class IncomingBatch(_message.Message):
+    __slots__ = ("events", "traceparent")
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
+    events: _containers.RepeatedCompositeFieldContainer[IncomingEvent]
+    traceparent: str
+    def __init__(self, events: _Optional[_Iterable[_Union[IncomingEvent, _Mapping]]] = ..., traceparent: _Optional[str] = ...) -> None: ...
+
+class IncomingEvent(_message.Message):
+    __slots__ = ("origin_seq", "origin_id", "game_id", "actor_id", "vote", "score", "reaction", "presence", "measure", "custom")
+    ORIGIN_SEQ_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_ID_FIELD_NUMBER: _ClassVar[int]
+    GAME_ID_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_ID_FIELD_NUMBER: _ClassVar[int]
+    VOTE_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    REACTION_FIELD_NUMBER: _ClassVar[int]
+    PRESENCE_FIELD_NUMBER: _ClassVar[int]
+    MEASURE_FIELD_NUMBER: _ClassVar[int]
+    CUSTOM_FIELD_NUMBER: _ClassVar[int]
+    origin_seq: int
+    origin_id: str
+    game_id: str
+    actor_id: str
+    vote: bytes
+    score: bytes
+    reaction: bytes
+    presence: bytes
+    measure: bytes
+    custom: bytes
+    def __init__(self, origin_seq: _Optional[int] = ..., origin_id: _Optional[str] = ..., game_id: _Optional[str] = ..., actor_id: _Optional[str] = ..., vote: _Optional[bytes] = ..., score: _Optional[bytes] = ..., reaction: _Optional[bytes] = ..., presence: _Optional[bytes] = ..., measure: _Optional[bytes] = ..., custom: _Optional[bytes] = ...) -> None: ...
+
 class Block(_message.Message):
     __slots__ = ("stamped_at", "control", "events")
     STAMPED_AT_FIELD_NUMBER: _ClassVar[int]

@@ -1,0 +1,243 @@
+"""Takes the events of a message: number, identity, what it says, admission; then into the coalescer.
+
+The hot path of ingest, and synchronous: a single event costs a few microseconds here. The order of
+the checks is that of I10: the token was checked when the stream opened, the message's size by
+gRPC, then who acts, what it says, and the rate. What is refused for good is told at once; what names
+a game, poll or board that this ingest has not heard of is left over, for the shell to ask
+the catalog itself.
+
+Bounds: what a message holds. An event taken is in the coalescer, or settled.
+"""
+
+from __future__ import annotations
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from grandstand.event.v1.event_pb2 import Position
+from grandstand.internal.v1.internal_pb2 import IncomingEvent
+from ingest.admission import SHED, Admission
+from ingest.check import NO_BODY, Checker, Known
+from ingest.coalesce import Coalescer
+from ingest.pressure import Pressure
+from ingest.session import SEQ_MAX, Session
+from mesh import ids, subjects
+from mesh.errors import Exhausted, Forbidden, GrandstandError, Invalid, Unknown, shown
+
+# Names that were checked lately need not be checked again.
+_NAMES_KEPT_MAX = 65_536
+
+
+class Ticket(Protocol):
+    """Who waits for events to be stored; each number is told of exactly once."""
+
+    @property
+    def is_gone(self) -> bool:
+        """Nobody listens any more: what is not stored yet need not be."""
+        ...
+
+    @property
+    def is_relayed(self) -> bool:
+        """It can be told that an event is not stored in time, and sends it again."""
+        ...
+
+    def stored(self, first: int, last: int, position: Position) -> None: ...
+    def refused(self, seq: int, error: GrandstandError, *, maybe_stored: bool = False) -> None: ...
+
+
+class Sender(Ticket, Protocol):
+    """The stream that a message came on; the ticket of the events of its own origin."""
+
+    @property
+    def session(self) -> Session: ...
+    def shed(self, seq: int) -> None: ...
+    def relayed(self, origin_id: str) -> Ticket: ...
+
+
+class RelayedSender(Protocol):
+    @property
+    def is_gone(self) -> bool: ...
+    def relayed_stored(self, origin_id: str, seq: int, position: Position) -> None: ...
+    def relayed_refused(
+        self, origin_id: str, seq: int, error: GrandstandError, *, maybe_stored: bool = False
+    ) -> None: ...
+
+
+class Relayed:
+    """The ticket of one event that names an origin of its own."""
+
+    __slots__ = ("_sender", "origin_id")
+
+    is_relayed = True
+
+    def __init__(self, sender: RelayedSender, origin_id: str) -> None:
+        self._sender = sender
+        self.origin_id = origin_id
+
+    @property
+    def is_gone(self) -> bool:
+        return self._sender.is_gone
+
+    def stored(self, first: int, last: int, position: Position) -> None:
+        for seq in range(first, last + 1):
+            self._sender.relayed_stored(self.origin_id, seq, position)
+
+    def refused(self, seq: int, error: GrandstandError, *, maybe_stored: bool = False) -> None:
+        self._sender.relayed_refused(self.origin_id, seq, error, maybe_stored=maybe_stored)
+
+
+Unheard = list[tuple[IncomingEvent, Unknown]]
+"""Events that name what this ingest has not heard of, and their refusals."""
+
+_FULL = Exhausted(
+    f"the event log is nearly full; send again once the operator has raised max_bytes of stream "
+    f"{subjects.EVENTS_STREAM} or purged what is folded"
+)
+_SHED = Exhausted("shed: the mesh is under pressure; measures, reactions and presence go first")
+
+
+class Intake:
+    """What all streams of an ingest have in common. `now_s`: Unix seconds; `at_s`: the coalescer's clock."""
+
+    def __init__(
+        self, checker: Checker, coalescer: Coalescer[Ticket], admission: Admission, pressure: Pressure
+    ) -> None:
+        self._checker = checker
+        self._coalescer = coalescer
+        self._admission = admission
+        self._pressure = pressure
+        self._names: set[str] = set()
+
+    def take(
+        self, sender: Sender, events: Sequence[IncomingEvent], now_s: float, at_s: float, unheard: Unheard, cause: str = ""
+    ) -> float:
+        """Takes the events of one message, telling the sender what is refused or shed; what names
+        something unheard of is appended to `unheard`, for `take_unheard`. `cause` is the message's trace context.
+
+        Returns for how many seconds the stream is not to be read on. Raises Invalid, Exhausted,
+        NotNow where the stream must end; the events before the one at fault are taken.
+        """
+        session = sender.session
+        session.check_batch(len(events))
+        known = self._checker.known(session.producer)
+        last_allowed = session.last_allowed
+        wait_s = 0.0
+        for event in events:
+            seq = event.origin_seq
+            origin_id = event.origin_id
+            if origin_id:
+                ticket = self._relayed(sender, origin_id, seq)
+            else:
+                if seq != session.next_seq or seq > last_allowed:
+                    session.check_next(seq)
+                session.next_seq = seq + 1
+                ticket = sender
+            try:
+                owed_s = self._one(sender, ticket, event, known, now_s, at_s, cause)
+                if owed_s > wait_s:
+                    wait_s = owed_s
+            except Unknown as error:
+                unheard.append((event, error))
+            except GrandstandError as error:
+                ticket.refused(seq, error)
+        return wait_s
+
+    def take_unheard(self, sender: Sender, unheard: Unheard, now_s: float, at_s: float) -> None:
+        """Takes them after the catalog was asked, and refuses what is still unknown."""
+        known = self._checker.known(sender.session.producer)
+        for event, _ in unheard:
+            origin_id = event.origin_id
+            ticket = sender.relayed(origin_id) if origin_id else sender
+            try:
+                self._one(sender, ticket, event, known, now_s, at_s, "", admitted=True)
+            except GrandstandError as error:
+                ticket.refused(event.origin_seq, error)
+
+    def _relayed(self, sender: Sender, origin_id: str, seq: int) -> Ticket:
+        session = sender.session
+        if not session.producer:
+            raise Invalid("event.origin_id: only a producer may relay for other origins; leave it empty")
+        session.relayed += 1
+        return sender.relayed(origin_id)
+
+    def _one(
+        self,
+        sender: Sender,
+        ticket: Ticket,
+        event: IncomingEvent,
+        known: Known,
+        now_s: float,
+        at_s: float,
+        cause: str,
+        *,
+        admitted: bool = False,
+    ) -> float:
+        """Takes one event, or raises why not. Returns for how many seconds its stream is to wait."""
+        session = sender.session
+        kind = event.WhichOneof("body")
+        if kind is None:
+            raise Invalid(NO_BODY)
+        game_id = event.game_id
+        actor_id = event.actor_id
+        own = True
+        if not actor_id:
+            actor_id = session.actor_id
+            if not actor_id:
+                raise Invalid("event.actor_id: is empty; a producer names the actor of each event")
+        elif actor_id != session.actor_id:
+            if not session.producer:
+                raise Forbidden(
+                    f"event.actor_id: {shown(actor_id)} is not the stream's actor {session.actor_id!r}; "
+                    "only a producer acts for others"
+                )
+            if actor_id not in self._names:
+                self._check_name(actor_id)
+            own = False
+        if session.games is not None and game_id not in session.games:
+            raise Forbidden(f"event.game_id: {shown(game_id)} is not among the games of the token")
+        seq = event.origin_seq
+        if ticket is sender:
+            origin, producer = session.origin_key, session.producer
+        else:
+            origin_id = ids.check_origin("event.origin_id", event.origin_id, now_s)
+            if not 1 <= seq <= SEQ_MAX:
+                raise Invalid(f"event.origin_seq: is {seq}; 1 to 2^63-1 expected")
+            origin, producer = ids.origin_key(origin_id), origin_id[0] == "p"
+            own = False
+            if self._pressure.log_full:
+                raise _FULL
+        pressure = self._pressure
+        if admitted:
+            wait_s = 0.0
+        elif (pressure.sheds_measures and kind == "measure") or (
+            pressure.sheds_reactions and (kind == "reaction" or kind == "presence")
+        ):
+            wait_s = SHED
+        else:
+            wait_s = self._admission.admit(actor_id, game_id, kind, own=own, now_s=now_s)
+        if wait_s == SHED:
+            if ticket is not sender:
+                raise _SHED
+            sender.shed(seq)
+            return 0.0
+        body: bytes = getattr(event, kind)
+        judged = known.get((game_id, kind, body))
+        if judged is None or now_s >= judged.until_s:
+            judged = self._checker.judge(game_id, kind, body, now_s, session.producer)
+        game = judged.game
+        partition = game.only
+        if partition is None:
+            partition = game.partition_of(actor_id)
+        batch = self._coalescer.batch(partition, at_s)
+        batch.add(judged, origin, producer, seq, actor_id, ticket)
+        if cause:
+            batch.caused_by(cause)
+        return wait_s
+
+    def _check_name(self, actor_id: str) -> None:
+        ids.check_id("event.actor_id", actor_id)
+        if len(self._names) >= _NAMES_KEPT_MAX:
+            self._names.clear()
+        self._names.add(actor_id)
