@@ -14,6 +14,7 @@
 from mesh.client.backend import Backend
 from mesh.client.backoff import Backoff
 from mesh.client.connect import address_of, open_channel
+from mesh.client.credentials import Token, call_metadata
 from mesh.client.errors import ClientError, Refused, SessionLost
 from mesh.client.pending import Receipt
 from mesh.client.publisher import Publisher
@@ -29,8 +30,10 @@ __all__ = [
     "Refused",
     "Screen",
     "SessionLost",
+    "Token",
     "Viewer",
     "address_of",
+    "call_metadata",
     "includes",
     "open_channel",
 ]

@@ -26,6 +26,7 @@ from grandstand.catalog.v1 import catalog_pb2 as catalog
 from grandstand.catalog.v1.catalog_pb2_grpc import CatalogServiceStub
 from grandstand.event.v1.event_pb2 import Position
 from mesh.client.backoff import Backoff
+from mesh.client.credentials import Token, call_metadata
 from mesh.client.errors import ClientError
 
 # Longer than the 5 s after which the server itself answers DEADLINE_EXCEEDED.
@@ -39,9 +40,12 @@ _AGAIN = frozenset(
 class Backend:
     """Calls over one channel; each waits at most `patience_s` for a mesh that is away."""
 
-    def __init__(self, channel: grpc.aio.Channel, *, patience_s: float = 10.0) -> None:
+    def __init__(
+        self, channel: grpc.aio.Channel, *, token: Token | None = None, patience_s: float = 10.0
+    ) -> None:
         self._catalog: Any = CatalogServiceStub(channel)
         self._aggregate: Any = AggregateServiceStub(channel)
+        self._token = token
         self._patience_s = patience_s
         self._backoff = Backoff()
         self._random = Random()
@@ -115,7 +119,7 @@ class Backend:
         attempt = 0
         while True:
             try:
-                return await method(request, timeout=ATTEMPT_S)
+                return await method(request, timeout=ATTEMPT_S, metadata=call_metadata(self._token))
             except grpc.aio.AioRpcError as error:
                 delay_s = self._backoff.delay_s(attempt, self._random)
                 if error.code() not in _AGAIN or loop.time() + delay_s > give_up_at:

@@ -33,10 +33,11 @@ from grandstand.event.v1.event_pb2 import Event, Position
 from grandstand.ingest.v1.ingest_pb2 import Hello, PublishRequest, PublishResponse
 from grandstand.ingest.v1.ingest_pb2_grpc import IngestServiceStub
 from mesh.client.backoff import Backoff
+from mesh.client.credentials import Token, call_metadata
 from mesh.client.errors import CODES, FINAL, ClientError, Refused, SessionLost
 from mesh.client.outbox import Outbox
 from mesh.client.pending import Pending, Receipt, set_error, to_batch
-from mesh.client.tracing import current_traceparent, trace_metadata
+from mesh.client.tracing import current_traceparent
 
 CREDIT_AT_FIRST = 64
 BATCH_EVENTS_AT_FIRST = 1_000
@@ -97,6 +98,7 @@ class Publisher:
         actor_id: str = "",
         producer: bool = False,
         client: str = "grandstand-python",
+        token: Token | None = None,
         backoff: Backoff | None = None,
         random: Random | None = None,
     ) -> None:
@@ -104,6 +106,7 @@ class Publisher:
         self.counts = PublisherCounts()
         self._stub: Any = IngestServiceStub(channel)
         self._hello = Hello(actor_id=actor_id, producer=producer, client=client)
+        self._token = token
         self._backoff = backoff or Backoff()
         self._random = random or Random()
         self._outbox: Outbox[Pending] = Outbox(CREDIT_AT_FIRST)
@@ -221,7 +224,7 @@ class Publisher:
         """Streams, one after the other, until closed or until resending cannot help."""
         attempt = 0
         while not (self._closing and not len(self._outbox)):
-            stream = _Stream(self._stub.Publish(metadata=trace_metadata()))
+            stream = _Stream(self._stub.Publish(metadata=call_metadata(self._token)))
             after_s: float | None = None
             try:
                 await self._read(stream)

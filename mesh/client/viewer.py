@@ -22,9 +22,9 @@ from grandstand.event.v1.event_pb2 import Position
 from grandstand.gateway.v1.gateway_pb2 import SubscribeRequest, SubscribeResponse
 from grandstand.gateway.v1.gateway_pb2_grpc import GatewayServiceStub
 from mesh.client.backoff import Backoff
+from mesh.client.credentials import Token, call_metadata
 from mesh.client.errors import FINAL, ClientError
 from mesh.client.screen import Screen
-from mesh.client.tracing import trace_metadata
 
 # The server says something at least every 10 s.
 SILENCE_MAX_S = 25.0
@@ -41,6 +41,7 @@ class Viewer:
         topics: Sequence[str] = (),
         positions: Iterable[Position] = (),
         max_updates_per_s: int = 0,
+        token: Token | None = None,
         backoff: Backoff | None = None,
         random: Random | None = None,
     ) -> None:
@@ -50,6 +51,7 @@ class Viewer:
         self._request = SubscribeRequest(
             game_id=game_id, topics=topics, positions=positions, max_updates_per_s=max_updates_per_s
         )
+        self._token = token
         self._backoff = backoff or Backoff()
         self._random = random or Random()
 
@@ -69,7 +71,7 @@ class Viewer:
         """Every message of every stream, after it was merged into `states`."""
         attempt = 0
         while True:
-            call = self._stub.Subscribe(self.request(), metadata=trace_metadata())
+            call = self._stub.Subscribe(self.request(), metadata=call_metadata(self._token))
             useful = False
             try:
                 while (message := await _next(call)) is not grpc.aio.EOF:
