@@ -160,9 +160,7 @@ class Checker:
         value = ballot.mask(vote.option_ids)
         weight = ballot.weight(vote.weight, producer)
         ballot.span.check("poll", vote.poll_id, now_s)
-        return Judged(
-            game, "vote", ballot.topic, value, span=ballot.span, weight=weight, final=ballot.final
-        )
+        return Judged(game, "vote", ballot.topic, value, span=ballot.span, weight=weight, final=ballot.final)
 
     def _score(self, game: GameRules, score: Score, now_s: float) -> Judged:
         board_id, points = score.board_id, score.points

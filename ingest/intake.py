@@ -111,7 +111,13 @@ class Intake:
         self._names: set[str] = set()
 
     def take(
-        self, sender: Sender, events: Sequence[IncomingEvent], now_s: float, at_s: float, unheard: Unheard, cause: str = ""
+        self,
+        sender: Sender,
+        events: Sequence[IncomingEvent],
+        now_s: float,
+        at_s: float,
+        unheard: Unheard,
+        cause: str = "",
     ) -> float:
         """Takes the events of one message, telling the sender what is refused or shed; what names
         something unheard of is appended to `unheard`, for `take_unheard`. `cause` is the message's trace context.

@@ -4,12 +4,10 @@ Second votes are looked up here, a block at a time, rather than as each message 
 question to the partition's owner for all streams together.
 
 An event is told stored only after the PubAck of its block (I1). A block that the event log did
-not take by its publish deadline is not given up while somebody waits for it: what time has
-made wrong is taken out (a poll that closed meanwhile: I9 wants that a vote which was not
-stored in time is judged anew, by the clock of now), and the rest goes off again under a new deadline and a new
-message id. It is counted once all the same, by the identity of its events (I2). So a stream
-stays open while NATS is away, nothing is acked, and nobody has to send anything twice.
-A relayed event is told instead: whoever relays it answers somebody who will not wait for ever.
+not take by its publish deadline is not given up while somebody waits for it: `sift` takes out what
+must not go off again, and the rest does, under a new deadline and a new message id. It is
+counted once all the same, by the identity of its events (I2). So a stream stays open while
+NATS is away, nothing is acked, and nobody has to send anything twice.
 
 Bound: UNSETTLED_EVENTS_MAX events and UNSETTLED_BYTES_MAX bytes over all streams; beyond it
 `has_room` is False, the streams wait before they read on, and HTTP/2 flow control holds
@@ -32,6 +30,7 @@ from grandstand.event.v1.event_pb2 import Position
 from ingest.check import Checker
 from ingest.coalesce import Batch, Coalescer, Entry, Place
 from ingest.intake import Ticket
+from ingest.sift import sift
 from ingest.votes import CastVotes
 from mesh import limits, subjects, telemetry
 from mesh.errors import GrandstandError, Unavailable
@@ -180,20 +179,10 @@ class Publisher:
             return
         if not isinstance(error, Unavailable):
             await asyncio.sleep(AGAIN_S)
-        now_s = time.time()
-        sections: dict[Place, list[Entry[Ticket]]] = {}
-        dropped: list[Entry[Ticket]] = []
-        for place, entries in batch.sections.items():
-            try:
-                self._checker.check_open(place, now_s)
-            except GrandstandError as closed:
-                self._tell(batch, entries, closed, maybe_stored=True)
-                continue
-            kept = sections[place] = []
-            for entry in entries:
-                (dropped if entry[0].is_relayed or entry[0].is_gone else kept).append(entry)
-        self._tell(batch, dropped, error, maybe_stored=True)
-        batch.keep(sections)
+        sifted = sift(batch, error, self._checker, time.time())
+        for entries, why in sifted.refused:
+            self._tell(batch, entries, why, maybe_stored=True)
+        batch.keep(sifted.kept)
         batch.opened_at = asyncio.get_running_loop().time()
 
     def _tell(

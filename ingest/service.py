@@ -84,7 +84,12 @@ class IngestService:
                 _look_after(stream, now, now_s)
 
     async def look_at_pressure(
-        self, pressure: Pressure, publisher: Publisher, pipeline: PublishPipeline, room: Room, backlog: BacklogWatch
+        self,
+        pressure: Pressure,
+        publisher: Publisher,
+        pipeline: PublishPipeline,
+        room: Room,
+        backlog: BacklogWatch,
     ) -> None:
         """Until cancelled."""
         loop = asyncio.get_running_loop()

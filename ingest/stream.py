@@ -27,7 +27,15 @@ from google.protobuf.message import DecodeError
 from opentelemetry.trace import SpanKind
 
 from grandstand.event.v1.event_pb2 import Position
-from grandstand.ingest.v1.ingest_pb2 import Credit, Drain, Heartbeat, Hello, PublishResponse, Reject, TokenExpiring
+from grandstand.ingest.v1.ingest_pb2 import (
+    Credit,
+    Drain,
+    Heartbeat,
+    Hello,
+    PublishResponse,
+    Reject,
+    TokenExpiring,
+)
 from grandstand.internal.v1.internal_pb2 import Incoming, IncomingBatch
 from ingest.answers import Answers
 from ingest.check import keys_of

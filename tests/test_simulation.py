@@ -23,6 +23,7 @@ import pytest
 from aggregate.partition import Loaded
 from grandstand.ingest.v1.ingest_pb2 import Hello, Welcome
 from ingest.session import Session
+from mesh.auth.identity import Identity
 from mesh.provision import checkout
 from tests.simulation.clients import Native
 from tests.simulation.database import ModelDatabase
@@ -131,9 +132,11 @@ class AcksWhenSent(ModelIngest):
 class Generous(Session):
     """Gives a viewer more credit than its window is wide."""
 
-    def hello(self, hello: Hello, *, now_s: float, entropy: bytes) -> Welcome:
-        welcome = super().hello(hello, now_s=now_s, entropy=entropy)
-        self._credit = welcome.credit = 10_000
+    def hello(
+        self, hello: Hello, identity: Identity, *, now_s: float, entropy: bytes, credit: int | None = None
+    ) -> Welcome:
+        welcome = super().hello(hello, identity, now_s=now_s, entropy=entropy, credit=credit)
+        self.credit_max = welcome.credit = 10_000
         return welcome
 
 

@@ -31,6 +31,7 @@ class View:
         self.games: dict[str, Game] = {}
         self.polls: dict[tuple[str, str], Poll] = {}
         self.boards: dict[tuple[str, str], Board] = {}
+        self.changes = 0
 
     def game(self, game_id: str) -> Game:
         return _known(self.games, game_id)
@@ -42,6 +43,7 @@ class View:
         return _known(self.boards, (game_id, board_id))
 
     def put(self, definition: Game | Poll | Board) -> None:
+        self.changes += 1
         if isinstance(definition, Game):
             self.games[definition.game_id] = definition
         elif isinstance(definition, Poll):

@@ -162,7 +162,7 @@ class Native(Process):
         refused = self._outbox.refuse(reject.origin_seq)
         if refused is not None:
             sent, maybe_stored = refused
-            sent.fate = Fate.UNCERTAIN if maybe_stored else Fate.REFUSED
+            sent.fate = Fate.UNCERTAIN if maybe_stored or reject.maybe_stored else Fate.REFUSED
             sent.origin_id, sent.code = self._origin_id, reject.code
 
 

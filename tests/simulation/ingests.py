@@ -1,22 +1,28 @@
-"""Ingest: the real session, check and coalescer, with a model of the shell around them.
+"""Ingest: the real session, intake, check, coalescer and sift, with a model of the shell around them.
 
-As ingest.service and ingest.publisher: a block is published again under its message id while its
-ack does not come; at its deadline its events are not acked, and the stream ends for the
-client to resend; an ack that comes later than that is none (I1, I9). A killed ingest forgets
-everything, and what it had sent off may still be stored.
+As ingest.stream and ingest.publisher: a block is published again under its message id while its
+ack does not come; at its deadline its events are not acked, and those that somebody still waits for
+are published again in another block; an ack that comes later than the deadline is none (I1, I9).
+A killed ingest forgets everything, and what it had sent off may still be stored.
 """
 
 from __future__ import annotations
 
-from struct import pack
+from typing import Any
 
 from grandstand.event.v1.event_pb2 import Position
-from grandstand.ingest.v1.ingest_pb2 import PublishRequest, PublishResponse, Reject
-from grandstand.internal.v1.internal_pb2 import VotedQuestion, VotedRequest
-from ingest.check import Checker, Row
-from ingest.coalesce import Batch, Coalescer, encode
-from ingest.session import Session
-from mesh import ids, limits
+from grandstand.ingest.v1.ingest_pb2 import Hello, PublishRequest, PublishResponse, Reject
+from grandstand.internal.v1.internal_pb2 import Incoming, VotedRequest
+from ingest.admission import Admission
+from ingest.check import Checker
+from ingest.coalesce import Batch, Coalescer, Entry, Place, rows_of
+from ingest.intake import Intake, Relayed, Ticket, Unheard
+from ingest.pressure import Pressure
+from ingest.session import Input, Session
+from ingest.sift import sift
+from ingest.votes import question
+from mesh import limits
+from mesh.auth.identity import Identity
 from mesh.errors import AlreadyDone, GrandstandError, Unavailable
 from tests.simulation.catalog import ModelCatalog
 from tests.simulation.link import Link
@@ -27,37 +33,58 @@ from tests.simulation.world import World
 
 
 class _Stream:
-    """One Publish session and the link it is on."""
+    """One Publish session and the link it is on; what ingest.stream is there."""
+
+    is_relayed = False
 
     def __init__(self, link: Link, session: Session) -> None:
         self.link = link
         self.session = session
+        self.is_gone = False
         self.is_ending = False
-        self.not_stored = 0
 
     def say_ack(self) -> None:
         ack = self.session.take_ack()
         if ack is not None:
             self.link.answer(PublishResponse(ack=ack))
-        if self.is_ending and self.session.unsettled == self.not_stored:
+        if self.is_ending and not self.session.unsettled:
             self.link.answer(None)
 
-    def named(self, row: Row) -> str:
-        return "" if row.origin_id == self.session.origin_id else row.origin_id
+    def stored(self, first: int, last: int, position: Position) -> None:
+        self.session.settled(first, last, position)
 
-    def refuse(self, origin_id: str, origin_seq: int, error: GrandstandError) -> None:
+    def shed(self, seq: int) -> None:
+        self.session.settled(seq, seq, None, shed=True)
+
+    def refused(self, seq: int, error: GrandstandError, *, maybe_stored: bool = False) -> None:
+        self._reject("", seq, error, maybe_stored)
+        self.session.settled(seq, seq, None)
+
+    def relayed(self, origin_id: str) -> Ticket:
+        return Relayed(self, origin_id)
+
+    def relayed_stored(self, origin_id: str, seq: int, position: Position) -> None:
+        self.session.relayed_stored(origin_id, seq, position)
+
+    def relayed_refused(
+        self, origin_id: str, seq: int, error: GrandstandError, *, maybe_stored: bool = False
+    ) -> None:
+        self._reject(origin_id, seq, error, maybe_stored)
+        self.session.relayed_refused()
+
+    def _reject(self, origin_id: str, seq: int, error: GrandstandError, maybe_stored: bool) -> None:
         self.link.answer(
             PublishResponse(
                 reject=Reject(
                     origin_id=origin_id,
-                    origin_seq=origin_seq,
+                    origin_seq=seq,
                     code=error.code,
                     message=error.message,
                     retryable=error.retryable,
+                    maybe_stored=maybe_stored,
                 )
             )
         )
-        self.session.refused(origin_id, origin_seq)
 
 
 class ModelIngest(Process):
@@ -76,8 +103,9 @@ class ModelIngest(Process):
 
     def born(self) -> None:
         self._streams: dict[Link, _Stream] = {}
-        self._coalescer: Coalescer[_Stream] = Coalescer()
+        self._coalescer: Coalescer[Ticket] = Coalescer()
         self._checker = Checker(self._view)
+        self._intake = Intake(self._checker, self._coalescer, Admission(), Pressure())
         self._blocks = 0
         self._pump_at_s = float("inf")
 
@@ -91,62 +119,63 @@ class ModelIngest(Process):
         self._streams[link] = _Stream(link, self.session_type())
 
     def cut(self, link: Link) -> None:
-        self._streams.pop(link, None)
+        stream = self._streams.pop(link, None)
+        if stream is not None:
+            stream.is_gone = True
 
     def take(self, link: Link, request: PublishRequest) -> None:
         stream = self._streams.get(link)
         if stream is None or stream.is_ending:
             return
+        message = Incoming.FromString(request.SerializeToString())
         try:
-            if request.WhichOneof("message") == "hello":
-                entropy = self.world.random.randbytes(12)
-                welcome = stream.session.hello(request.hello, now_s=self.world.now_s, entropy=entropy)
-                link.answer(PublishResponse(welcome=welcome))
-            else:
-                self._events(stream, request)
+            match message.WhichOneof("message"):
+                case "hello":
+                    self._open(stream, Hello.FromString(message.hello))
+                case "heartbeat":
+                    stream.session.step(Input.HEARTBEAT)
+                case _:
+                    self._events(stream, message)
         except GrandstandError:
             stream.is_ending = True
+        self._pump()
         stream.say_ack()
 
-    def _events(self, stream: _Stream, request: PublishRequest) -> None:
-        session = stream.session
-        for event in session.events(request).events:
-            try:
-                row = self._checker.check(
-                    event,
-                    origin_id=session.origin_id,
-                    actor_id=session.actor_id,
-                    now_s=self.world.now_s,
-                    producer=session.producer,
-                )
-            except GrandstandError as error:
-                stream.refuse(event.origin_id, event.origin_seq, error)
-            else:
-                self._coalescer.add(row, stream, self.world.now_s)
-        self._pump()
+    def _open(self, stream: _Stream, hello: Hello) -> None:
+        bearer = Identity(hello.actor_id, hello.producer, None, self.world.now_s + 3600)
+        entropy = self.world.random.randbytes(12)
+        welcome = stream.session.hello(hello, bearer, now_s=self.world.now_s, entropy=entropy)
+        stream.link.answer(PublishResponse(welcome=welcome))
+
+    def _events(self, stream: _Stream, message: Incoming) -> None:
+        now_s = self.world.now_s
+        unheard: Unheard = []
+        try:
+            self._intake.take(stream, message.events.events, now_s, now_s, unheard)
+        finally:
+            self._intake.take_unheard(stream, unheard, now_s, now_s)
 
     # The publisher.
 
     def _pump(self) -> None:
         for batch in self._coalescer.take_due(self.world.now_s):
+            self._refuse_second_votes(batch)
             self._store(batch)
-        due_s = self._coalescer.next_due_at()
-        if due_s is not None and due_s < self._pump_at_s:
-            self._pump_at_s = due_s
-            self.then(self._pump_again, 0, max(0.0, due_s - self.world.now_s))
+        if self._coalescer.due_at < self._pump_at_s:
+            self._pump_at_s = self._coalescer.due_at
+            self.then(self._pump_again, 0, max(0.0, self._pump_at_s - self.world.now_s))
 
     def _pump_again(self) -> None:
         self._pump_at_s = float("inf")
         self._pump()
 
-    def _store(self, batch: Batch[_Stream]) -> None:
-        self._refuse_second_votes(batch)
-        if not batch.rows:
+    def _store(self, batch: Batch[Ticket]) -> None:
+        if not batch.count:
             return
         self._blocks += 1
         message_id = f"{self.name}-{self.life}-{self._blocks}"
-        rows = tuple(batch.rows)
-        data = encode(rows, int(self.world.now_s * 1e9)).SerializeToString()
+        rows = tuple(rows_of(batch))
+        data = batch.encode(int(self.world.now_s * 1e9)).SerializeToString()
         deadline_s = batch.opened_at + limits.PUBLISH_DEADLINE_S
         waits = True
 
@@ -166,57 +195,49 @@ class ModelIngest(Process):
             nonlocal waits
             if waits and self.world.now_s < deadline_s:
                 waits = False
-                self._durable(batch, sequence)
+                position = Position(partition=batch.partition, sequence=sequence)
+                for run in batch.runs:
+                    run.ticket.stored(run.first, run.last, position)
+                self._say_acks()
 
         def give_up() -> None:
             nonlocal waits
             waits = False
-            self._failed(batch)
+            self._go_on(batch)
 
         attempt()
         if self.acks_when_sent:
             acked(self._stream.last + 1)
 
-    def _durable(self, batch: Batch[_Stream], sequence: int) -> None:
-        position = Position(partition=batch.partition, sequence=sequence)
-        for row, stream in zip(batch.rows, batch.tickets, strict=True):
-            stream.session.durable(stream.named(row), row.origin_seq, position)
-        for stream in dict.fromkeys(batch.tickets):
-            stream.say_ack()
-
-    def _failed(self, batch: Batch[_Stream]) -> None:
+    def _go_on(self, batch: Batch[Ticket]) -> None:
         error = Unavailable("simulated: not stored by its deadline")
-        for row, stream in zip(batch.rows, batch.tickets, strict=True):
-            if stream.named(row):
-                stream.refuse(row.origin_id, row.origin_seq, error)
-            else:
-                stream.not_stored += 1
-                stream.is_ending = True
-        for stream in dict.fromkeys(batch.tickets):
+        sifted = sift(batch, error, self._checker, self.world.now_s)
+        for entries, why in sifted.refused:
+            for ticket, seq, *_ in entries:
+                ticket.refused(seq, why, maybe_stored=True)
+        batch.keep(sifted.kept)
+        batch.opened_at = self.world.now_s
+        self._store(batch)
+        self._say_acks()
+
+    def _say_acks(self) -> None:
+        for stream in list(self._streams.values()):
             stream.say_ack()
 
-    def _refuse_second_votes(self, batch: Batch[_Stream]) -> None:
+    def _refuse_second_votes(self, batch: Batch[Ticket]) -> None:
         """Asks the partition's owner, if there is one and it answers, as ingest.votes does."""
-        for topic in sorted({(row.game_id, row.topic) for row in batch.rows if row.final}):
-            places = [at for at, row in enumerate(batch.rows) if (row.game_id, row.topic) == topic]
-            question = _question([batch.rows[at] for at in places])
-            answer = self._workers.second_votes(batch.partition, VotedRequest(questions=[question]))
+        kept: dict[Place, list[Entry[Any]]] = dict(batch.sections)
+        for place, entries in batch.sections.items():
+            if not entries[0][4].final:
+                continue
+            asked = question(place, entries, batch.actor_keys(), batch.origins())
+            answer = self._workers.second_votes(batch.partition, VotedRequest(questions=[asked]))
             if answer is None:
                 continue
-            for at in sorted(
-                (at for at, second in zip(places, answer.second[0], strict=True) if second), reverse=True
-            ):
-                row, stream = batch.rows.pop(at), batch.tickets.pop(at)
-                stream.refuse(stream.named(row), row.origin_seq, AlreadyDone("simulated: a second vote"))
-                stream.say_ack()
-
-
-def _question(rows: list[Row]) -> VotedQuestion:
-    return VotedQuestion(
-        game_id=rows[0].game_id,
-        topic=rows[0].topic,
-        actors=b"".join(ids.actor_key(row.actor_id) for row in rows),
-        producer=bytes(row.origin_id[0] == "p" for row in rows),
-        origins=b"".join(ids.origin_key(row.origin_id) for row in rows),
-        origin_seqs=pack(f"<{len(rows)}Q", *(row.origin_seq for row in rows)),
-    )
+            second = answer.second[0]
+            for (ticket, seq, *_), is_second in zip(entries, second, strict=True):
+                if is_second:
+                    ticket.refused(seq, AlreadyDone("simulated: a second vote"))
+            kept[place] = [entry for entry, is_second in zip(entries, second, strict=True) if not is_second]
+        batch.keep(kept)
+        self._say_acks()
