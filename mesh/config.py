@@ -5,6 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from mesh.auth.keys import Environment
+
+ENVIRONMENTS: tuple[Environment, ...] = ("development", "production")
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +25,15 @@ class ServiceConfig:
     redis: str
     mesh: str
     otlp: str | None
+    environment: Environment = "development"
+    keys: str | None = None
+    """The keys of clients' tokens: a file or an http(s) URL of a JWKS. Ingest and gateway want it."""
+    issuer: str | None = None
+    """What the `iss` of clients' tokens must be; None: anything."""
+    mesh_key: Path | None = None
+    """The private key of the tokens that services show each other. Ingest and gateway want it."""
+    guest_key: Path | None = None
+    """The private key of guests' tokens; None: no guests."""
 
 
 def parse(service: str, arguments: Sequence[str] | None = None) -> ServiceConfig:
@@ -39,7 +55,34 @@ def parse(service: str, arguments: Sequence[str] | None = None) -> ServiceConfig
     parser.add_argument(
         "--otlp", metavar="URL", help="where to export traces (OTLP over gRPC); none without it"
     )
+    parser.add_argument(
+        "--environment",
+        choices=ENVIRONMENTS,
+        default="development",
+        help="production refuses symmetric keys and the development key",
+    )
+    parser.add_argument(
+        "--keys", type=_keys, metavar="FILE_OR_URL", help="the JWKS that clients' tokens are checked with"
+    )
+    parser.add_argument("--issuer", type=_text, metavar="TEXT", help="what iss of clients' tokens must be")
+    parser.add_argument(
+        "--mesh-key",
+        type=_file,
+        metavar="FILE",
+        help="a private JWK: signs the tokens that services show each other",
+    )
+    parser.add_argument(
+        "--guest-key",
+        type=_file,
+        metavar="FILE",
+        help="a private JWK: signs the tokens of guests; none are admitted without it",
+    )
     found = parser.parse_args(arguments)
+    if found.environment == "production" and found.keys and _is_overheard(found.keys):
+        parser.error(
+            f"argument --keys: {found.keys!r} comes over plain http, where anybody on the way can put in keys"
+            " of their own; production takes https, or a file"
+        )
     return ServiceConfig(
         service=service,
         instance=found.instance,
@@ -48,7 +91,17 @@ def parse(service: str, arguments: Sequence[str] | None = None) -> ServiceConfig
         redis=found.redis,
         mesh=found.mesh,
         otlp=found.otlp,
+        environment=found.environment,
+        keys=found.keys,
+        issuer=found.issuer,
+        mesh_key=found.mesh_key,
+        guest_key=found.guest_key,
     )
+
+
+def is_url(keys: str) -> bool:
+    """Whether --keys names a URL, not a file."""
+    return "://" in keys
 
 
 def _address(value: str) -> str:
@@ -56,3 +109,27 @@ def _address(value: str) -> str:
     if not (host and colon and port.isdigit() and int(port) < 65536):
         raise argparse.ArgumentTypeError(f"{value!r} is not HOST:PORT")
     return value
+
+
+def _keys(value: str) -> str:
+    if not is_url(value):
+        return _text(value)
+    at = urlsplit(value)
+    if at.scheme not in ("http", "https") or not at.hostname or at.username is not None:
+        raise argparse.ArgumentTypeError(f"{value!r} is neither a file nor a URL like https://HOST/PATH")
+    return value
+
+
+def _is_overheard(keys: str) -> bool:
+    at = urlsplit(keys)
+    return is_url(keys) and at.scheme == "http" and at.hostname not in _LOOPBACK
+
+
+def _text(value: str) -> str:
+    if not value:
+        raise argparse.ArgumentTypeError("is empty; leave it out, or give a value")
+    return value
+
+
+def _file(value: str) -> Path:
+    return Path(_text(value))

@@ -1,7 +1,7 @@
 """Who may: tokens, the keys that make them good, and who their bearers are.
 
-The seam. A service asks `Verifier.verify` (its wiring is `open_verifier`), and acts by the `Identity` it
-gets; whoever calls a service shows a token of `mint`, of a home's development key, or of the mesh's own.
+The seam. A service asks `Verifier.verify` (its wiring is `service.open_verifier`), and acts by the `Identity`
+it gets; whoever calls a service shows a token of `mint`, of a home's development key, or of the mesh's own.
 """
 
 from mesh.auth import development, mint
@@ -21,6 +21,7 @@ from mesh.auth.keys import (
     parse_signing_keys,
     ring_of,
 )
+from mesh.auth.source import KeyFile, KeySource, KeyUrl
 from mesh.auth.verifier import Trust, Verifier, authorization_of
 
 __all__ = [
@@ -34,7 +35,10 @@ __all__ = [
     "BadKeys",
     "Environment",
     "Identity",
+    "KeyFile",
     "KeyRing",
+    "KeySource",
+    "KeyUrl",
     "SigningKey",
     "Trust",
     "Verifier",

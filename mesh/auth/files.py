@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from mesh import limits
@@ -14,9 +15,11 @@ def read_document(path: Path) -> bytes:
         return file.read(limits.KEYS_DOCUMENT_BYTES_MAX + 1)
 
 
-def read_signing_keys(path: Path) -> tuple[SigningKey, ...]:
+def read_signing_keys(
+    path: Path, parse: Callable[[bytes], tuple[SigningKey, ...]] = parse_signing_keys
+) -> tuple[SigningKey, ...]:
     """The private keys of a file; the first one signs. Raises BadKeys naming the file, OSError."""
     try:
-        return parse_signing_keys(read_document(path))
+        return parse(read_document(path))
     except BadKeys as error:
         raise BadKeys(f"{path}: {error}") from None

@@ -139,6 +139,18 @@ def parse_signing_keys(document: bytes) -> tuple[SigningKey, ...]:
     return tuple(found)
 
 
+def parse_mesh_keys(document: bytes) -> tuple[SigningKey, ...]:
+    """The private keys of the mesh's own tokens; the first one signs, all are good. Raises BadKeys."""
+    keys = parse_signing_keys(document)
+    for key in keys:
+        if key.algorithm == "HS256" or not key.kid.startswith(MESH_KID):
+            raise BadKeys(
+                f"key {shown(key.kid)} for {key.algorithm} is no key of the mesh's; "
+                f"it takes a private key for EdDSA, ES256 or RS256, its kid beginning with {MESH_KID!r}"
+            )
+    return keys
+
+
 def ring_of(keys: tuple[SigningKey, ...]) -> KeyRing:
     """The ring that makes good what `keys` sign."""
     return KeyRing(MappingProxyType({key.kid: key.public for key in keys}))

@@ -1,0 +1,124 @@
+"""How a service gets its verifier, and the tokens it shows other services: from its arguments. Thin wiring.
+
+What cannot be used ends the start with one line. A mesh key file may hold several keys (a JWKS): the first
+one signs, all are good. So it is rotated by adding the new key at the end, then, once every service has seen
+it, moving it to the beginning, and taking the old one out when its last tokens have expired.
+
+Not exported by `mesh.auth`, whose names `mesh.config` uses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+from mesh import limits, tasks
+from mesh.auth import mint
+from mesh.auth.claims import MESH_AUDIENCE, PRODUCER
+from mesh.auth.files import read_signing_keys
+from mesh.auth.keys import BadKeys, KeyRing, SigningKey, check_environment, parse_mesh_keys, ring_of
+from mesh.auth.renewed import Renewed
+from mesh.auth.source import KeyFile, KeySource, KeyUrl
+from mesh.auth.verifier import Trust, Verifier
+from mesh.config import ServiceConfig, is_url
+
+
+@contextlib.asynccontextmanager
+async def open_verifier(config: ServiceConfig, *, mesh_tokens: bool = False) -> AsyncIterator[Verifier]:
+    """A verifier of clients' tokens, and with `mesh_tokens` of other services', whose keys stay up to date.
+
+    Raises OSError with one line when --keys, or --mesh-key if it is wanted, is missing or unusable.
+    """
+    with _one_line():
+        if config.keys is None:
+            raise BadKeys("--keys FILE_OR_URL is missing: the JWKS that clients' tokens are checked with")
+        place = KeyUrl(config.keys) if is_url(config.keys) else KeyFile(Path(config.keys))
+        clients = KeySource(place, config.environment)
+        mesh = None
+        if mesh_tokens:
+            mesh = KeySource(KeyFile(_mesh_key(config)), config.environment, _mesh_ring)
+    async with contextlib.AsyncExitStack() as kept:
+        await kept.enter_async_context(_kept(clients))
+        trust = Trust(clients, issuer=config.issuer, unknown_kid=clients.look_again)
+        if mesh is None:
+            yield Verifier(trust)
+            return
+        await kept.enter_async_context(_kept(mesh))
+        yield Verifier(trust, Trust(mesh, MESH_AUDIENCE, unknown_kid=mesh.look_again))
+
+
+class MeshCredentials:
+    """What a service shows other services: calling `token` gives one that is good for a minute at least."""
+
+    def __init__(self, mesh_key: Path) -> None:
+        """Raises BadKeys, OSError when the file cannot be used."""
+        self._path = mesh_key
+        self._key: SigningKey = read_signing_keys(mesh_key, parse_mesh_keys)[0]
+        self.token = Renewed(
+            self._mint,
+            life_s=limits.MESH_TOKEN_LIFE_S,
+            renew_s=limits.MESH_TOKEN_RENEW_S,
+            clock=time.time,
+        )
+
+    @classmethod
+    def of(cls, config: ServiceConfig) -> MeshCredentials:
+        """Raises OSError with one line when --mesh-key is missing or unusable."""
+        with _one_line():
+            return cls(_mesh_key(config))
+
+    def _mint(self, now_s: float) -> str:
+        # The key may have been rotated. One that cannot be read now may be good yet.
+        with contextlib.suppress(OSError, BadKeys):
+            self._key = read_signing_keys(self._path, parse_mesh_keys)[0]
+        return mint.token(
+            self._key,
+            actor_id="",
+            now_s=now_s,
+            life_s=limits.MESH_TOKEN_LIFE_S,
+            roles=[PRODUCER],
+            audience=MESH_AUDIENCE,
+        )
+
+
+def open_signing_key(config: ServiceConfig, path: Path) -> SigningKey:
+    """The key of a file that signs. Raises OSError with one line, also for one that production refuses."""
+    with _one_line():
+        keys = read_signing_keys(path)
+        check_environment(config.environment, keys)
+        return keys[0]
+
+
+@contextlib.asynccontextmanager
+async def _kept(source: KeySource) -> AsyncIterator[None]:
+    with _one_line():
+        await source.start()
+    running = asyncio.create_task(source.run())
+    try:
+        yield
+    finally:
+        await tasks.end(running)
+
+
+def _mesh_key(config: ServiceConfig) -> Path:
+    if config.mesh_key is None:
+        raise BadKeys(
+            "--mesh-key FILE is missing: the private JWK that signs the tokens which services show each other"
+        )
+    return config.mesh_key
+
+
+def _mesh_ring(document: bytes) -> KeyRing:
+    return ring_of(parse_mesh_keys(document))
+
+
+@contextlib.contextmanager
+def _one_line() -> Iterator[None]:
+    """As mesh.runtime wants it, to end the process."""
+    try:
+        yield
+    except BadKeys as error:
+        raise OSError(str(error)) from None
