@@ -25,7 +25,7 @@ from grandstand.gateway.v1.gateway_pb2_grpc import GatewayServiceStub
 from mesh.chaos import scene
 from mesh.chaos.author import Author
 from mesh.chaos.entries import Book, Entry
-from mesh.client import Backoff, ClientError, Publisher, Receipt, Refused
+from mesh.client import Backoff, ClientError, Publisher, Receipt, Refused, Token, call_metadata
 from mesh.client.errors import FINAL
 from mesh.crowd.pace import Pacer
 
@@ -63,7 +63,14 @@ class Native:
     """A client with a stream of its own: a viewer, or a producer that acts for many."""
 
     def __init__(
-        self, channel: grpc.aio.Channel, author: Author, desk: Desk, pacer: Pacer, random: Random, actor: str
+        self,
+        channel: grpc.aio.Channel,
+        author: Author,
+        desk: Desk,
+        pacer: Pacer,
+        random: Random,
+        actor: str,
+        token: Token,
     ) -> None:
         self._channel = channel
         self._author = author
@@ -71,11 +78,16 @@ class Native:
         self._pacer = pacer
         self._random = random
         self._actor = actor
+        self._token = token
 
     async def run(self, stop: asyncio.Event) -> None:
         """Sends until `stop`, then waits until everything is settled. Raises SessionLost."""
         async with Publisher(
-            self._channel, actor_id=self._actor, producer=not self._actor, random=self._random
+            self._channel,
+            actor_id=self._actor,
+            producer=not self._actor,
+            token=self._token,
+            random=self._random,
         ) as publisher:
             waiting: tuple[Event, Entry] | None = None
             while await _paced(self._pacer, stop):
@@ -109,7 +121,9 @@ class Browser:
         desk: Desk,
         pacer: Pacer,
         random: Random,
+        token: Token,
     ) -> None:
+        self._token = token
         self._stub: Any = GatewayServiceStub(channel)
         self._open_page = open_page
         self._desk = desk
@@ -154,7 +168,7 @@ class Browser:
         attempt = 0
         while True:
             try:
-                return await method(request, timeout=ATTEMPT_S)
+                return await method(request, timeout=ATTEMPT_S, metadata=call_metadata(self._token))
             except grpc.aio.AioRpcError as error:
                 if error.code() in FINAL:
                     raise ClientError(error.code(), error.details() or "no details") from None

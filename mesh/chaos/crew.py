@@ -11,6 +11,7 @@ from mesh.chaos.author import Author, Seats
 from mesh.chaos.clients import Browser, Desk, Native
 from mesh.chaos.report import Plan
 from mesh.chaos.scene import GameScene
+from mesh.client import Token
 from mesh.crowd.pace import Pacer
 
 # By the letter that begins their names. Of a game that had all of the load: how many there are,
@@ -24,6 +25,7 @@ async def crew(
     desk: Desk,
     now_s: float,
     connect: Callable[[], Awaitable[grpc.aio.Channel]],
+    token: Token,
 ) -> list[Native | Browser]:
     """The game's clients. What each will do is decided by the plan's seed and its name."""
     seats = Seats(game)
@@ -33,11 +35,11 @@ async def crew(
         pacer = Pacer(rate, now_s, random)
         channel = await connect()
         if name[0] == "b":
-            clients.append(Browser(channel, _pages(name, game, seats, random), desk, pacer, random))
+            clients.append(Browser(channel, _pages(name, game, seats, random), desk, pacer, random, token))
         else:
             actor = "" if name[0] == "p" else name
             author = Author(name, game, seats, random, actor)
-            clients.append(Native(channel, author, desk, pacer, random, actor))
+            clients.append(Native(channel, author, desk, pacer, random, actor, token))
     return clients
 
 

@@ -79,7 +79,11 @@ class Run:
         ticker = asyncio.create_task(self._tick())
         try:
             async with self._channels:
-                backend = Backend(await self._channel(self._mesh.addresses.mesh), patience_s=_PATIENCE_S)
+                backend = Backend(
+                    await self._channel(self._mesh.addresses.mesh),
+                    token=self._mesh.token,
+                    patience_s=_PATIENCE_S,
+                )
                 games = scenes.scenes(self._plan.seconds, self._plan.events_per_s)
                 self._progress.stage = "opening games"
                 await self._open(backend, games)
@@ -153,6 +157,7 @@ class Run:
                 self._desk,
                 asyncio.get_running_loop().time(),
                 lambda: self._channel(self._mesh.addresses.edge),
+                self._mesh.token,
             )
         ]
         strikes = schedule(self._plan.seed, self._plan.seconds, TARGETS)

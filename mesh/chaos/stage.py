@@ -19,7 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mesh import provision
+from mesh.auth.development import producer_token
 from mesh.cli.running import MeshAddresses, running_mesh
+from mesh.client import Token
 from mesh.ports import Ports
 from mesh.supervisor import status
 from mesh.supervisor.errors import MeshError
@@ -40,6 +42,8 @@ class Mesh:
 
     home: Path
     addresses: MeshAddresses
+    token: Token
+    """A producer's."""
 
     def pid(self, name: str) -> int | None:
         """Of a process that is ready; None while it is not."""
@@ -90,7 +94,7 @@ def own_mesh(home: Path) -> Iterator[Mesh]:
             os.close(write_end)
             try:
                 _wait_ready(reports.fileno(), process)
-                yield Mesh(home, running_mesh(home))
+                yield Mesh(home, running_mesh(home), producer_token(home))
             finally:
                 _down(process)
 

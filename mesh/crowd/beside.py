@@ -14,7 +14,7 @@ import grpc.aio
 
 from grandstand.catalog.v1 import catalog_pb2 as catalog
 from grandstand.event.v1.event_pb2 import PRESENCE_STATE_HERE, Event, Measure, Presence, Reaction
-from mesh.client import Receipt
+from mesh.client import Receipt, Token
 from mesh.crowd.account import Plan
 from mesh.crowd.voters import Cast, Troupe, producers
 
@@ -37,18 +37,22 @@ class Beside:
         self._run = run
         self._delay_ms = 0.0
 
-    def join(self, channels: list[grpc.aio.Channel], bots: int, client: str) -> None:
+    def join(
+        self, channels: list[grpc.aio.Channel], bots: int, client: str, token: Token | None = None
+    ) -> None:
         """Starts their sessions."""
         plan, game = self._plan, self._game
         bots = min(bots, BOTS_MAX)
         if game.pulses:
-            self.troupes["reactions"] = Troupe(producers(channels, bots, client), self._react)
+            self.troupes["reactions"] = Troupe(producers(channels, bots, client, token), self._react)
             self.rates["reactions"] = plan.rate * plan.reactions
         if game.audience:
-            self.troupes["presences"] = Troupe(producers(channels, 1, client), self._say_here)
+            self.troupes["presences"] = Troupe(producers(channels, 1, client, token), self._say_here)
             self.rates["presences"] = max(1, plan.viewers) / HERE_EVERY_S
         if game.metrics:
-            self.troupes["measures"] = Troupe(producers(channels, 1, client), self._measure, self._timed)
+            self.troupes["measures"] = Troupe(
+                producers(channels, 1, client, token), self._measure, self._timed
+            )
             self.rates["measures"] = plan.rate * MEASURES
 
     def _react(self, bot: int, number: int) -> Cast:

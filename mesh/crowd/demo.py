@@ -1,6 +1,8 @@
 """The demo game: keeps the page alive with a poll that never stops, two leaderboards and a small crowd.
 
-    python -m mesh.crowd.demo --edge 127.0.0.1:8080 --mesh 127.0.0.1:8081 [--game demo]
+    python -m mesh.crowd.demo --edge 127.0.0.1:8080 --mesh 127.0.0.1:8081 [--game demo] --home .grandstand
+
+Its tokens are signed with the development key of --home; elsewhere, GRANDSTAND_TOKEN holds a producer's.
 
 A poll is open for POLL_S, its result stands for PAUSE_S, the next one follows. The poll closes
 by the server's clock, so it does so also when this process has gone. Nothing is remembered here: a
@@ -14,15 +16,18 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 import time
+from pathlib import Path
 from random import Random
 
 import grpc
 
 from grandstand.catalog.v1 import catalog_pb2 as catalog
-from mesh.client import Backend, ClientError, open_channel
+from mesh.auth.development import producer_token
+from mesh.client import Backend, ClientError, Token, open_channel
 from mesh.crowd import questions
 from mesh.crowd.fans import Fans
 
@@ -122,7 +127,7 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-async def run(edge: str, mesh: str, game_id: str) -> None:
+async def run(edge: str, mesh: str, game_id: str, token: Token | None = None) -> None:
     """The demo until SIGTERM or SIGINT."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -137,8 +142,9 @@ async def run(edge: str, mesh: str, game_id: str) -> None:
             board_ids=(BOARD, SPRINT),
             metric_id=METRIC,
             random=Random(),
+            token=token,
         )
-        demo = Demo(Backend(mesh_channel, patience_s=5.0), fans, game_id)
+        demo = Demo(Backend(mesh_channel, token=token, patience_s=5.0), fans, game_id)
         tasks = [asyncio.create_task(demo.run()), asyncio.create_task(fans.run())]
         stopping = asyncio.create_task(stop.wait())
         done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -157,9 +163,11 @@ def main() -> None:
     parser.add_argument("--edge", default="127.0.0.1:8080", help="where viewers connect")
     parser.add_argument("--mesh", default="127.0.0.1:8081", help="where the catalog is served")
     parser.add_argument("--game", default="demo")
+    parser.add_argument("--home", type=Path, help="whose development key signs the crowd's tokens")
     arguments = parser.parse_args()
+    token = producer_token(arguments.home) if arguments.home else os.environ.get("GRANDSTAND_TOKEN")
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(run(arguments.edge, arguments.mesh, arguments.game))
+        asyncio.run(run(arguments.edge, arguments.mesh, arguments.game, token))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from grandstand.event.v1.event_pb2 import (
     Score,
     Vote,
 )
-from mesh.client import Publisher, Receipt, SessionLost
+from mesh.client import Publisher, Receipt, SessionLost, Token
 from mesh.crowd.mood import Excitement, Preferences
 
 CLIENT = "grandstand-demo"
@@ -85,8 +85,10 @@ class Fans:
         board_ids: Sequence[str],
         metric_id: str,
         random: Random,
+        token: Token | None = None,
     ) -> None:
         self._channel = channel
+        self._token = token
         self._game_id = game_id
         self._pulse_id = pulse_id
         self._kinds = kinds
@@ -165,6 +167,8 @@ class Fans:
         return whole + (self._random.random() < expected - whole)
 
     def _join(self, *, actor_id: str = "", producer: bool = False) -> Publisher:
-        publisher = Publisher(self._channel, actor_id=actor_id, producer=producer, client=CLIENT)
+        publisher = Publisher(
+            self._channel, actor_id=actor_id, producer=producer, client=CLIENT, token=self._token
+        )
         publisher.start()
         return publisher

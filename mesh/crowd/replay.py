@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from mesh.client import Publisher, Receipt, Refused, SessionLost, open_channel
+from mesh.client import Publisher, Receipt, Refused, SessionLost, Token, open_channel
 from mesh.crowd.recording import BadLineError, Line, Reader
 from mesh.crowd.source import Source, UnreadableError
 
@@ -59,11 +59,13 @@ class Replay:
         speed: float,
         game_id: str,
         complain: Callable[[str], None],
+        token: Token | None = None,
         on_progress: Callable[[ReplaySummary, int | None], None] = lambda *_: None,
     ) -> None:
         self.stop = asyncio.Event()
         self.summary = ReplaySummary(path)
         self._edge = edge
+        self._token = token
         self._speed = speed
         self._reader = Reader(game_id)
         self._complain = complain
@@ -76,7 +78,7 @@ class Replay:
         summary = self.summary
         source = Source(summary.file)
         async with open_channel(self._edge) as channel:
-            publisher = Publisher(channel, producer=True, client=CLIENT)
+            publisher = Publisher(channel, producer=True, client=CLIENT, token=self._token)
             publisher.start()
             reporting: asyncio.Task[None] | None = None
             try:

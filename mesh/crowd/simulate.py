@@ -24,7 +24,7 @@ from grandstand.aggregate.v1.aggregate_pb2 import TopicState
 from grandstand.catalog.v1 import catalog_pb2 as catalog
 from grandstand.event.v1.event_pb2 import Event, Position, Score, Vote
 from grandstand.gateway.v1.gateway_pb2 import SubscribeRequest
-from mesh.client import Backend, ClientError, Receipt, open_channel
+from mesh.client import Backend, ClientError, Receipt, Token, open_channel
 from mesh.crowd.account import Plan, Progress, Summary
 from mesh.crowd.beside import Beside
 from mesh.crowd.latencies import Latencies
@@ -49,11 +49,18 @@ TICK_S = 0.1
 
 
 class Simulation:
-    """One run. `stop` ends the sending early; the account is still closed."""
+    """One run. `stop` ends the sending early; the account is still closed. `token`: a producer's."""
 
-    def __init__(self, plan: Plan, on_progress: Callable[[Progress], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        on_progress: Callable[[Progress], None] = lambda _: None,
+        *,
+        token: Token | None = None,
+    ) -> None:
         self.stop = asyncio.Event()
         self._plan = plan
+        self._token = token
         self._on_progress = on_progress
         self._random = Random(plan.seed)
         self._run = secrets.token_hex(4)
@@ -76,14 +83,14 @@ class Simulation:
         cpu_before_s = _cpu_s()
         async with AsyncExitStack() as stack:
             to_mesh = await stack.enter_async_context(open_channel(plan.mesh))
-            await self._define(Backend(to_mesh))
+            await self._define(Backend(to_mesh, token=self._token))
             connections = await self._connect(stack, plan.viewers)
             reporting = asyncio.create_task(self._report())
             try:
                 await self._watch(connections)
                 await self._act(connections, summary)
                 await self._settle(summary)
-                await self._prove(Backend(to_mesh, patience_s=PATIENCE_S), summary)
+                await self._prove(Backend(to_mesh, token=self._token, patience_s=PATIENCE_S), summary)
                 await self._see_the_last()
             finally:
                 for task in (*self._watching, reporting):
@@ -171,10 +178,10 @@ class Simulation:
         loop = asyncio.get_running_loop()
         plan = self._plan
         bots = max(1, min(plan.viewers, VOTERS_MAX, math.ceil(plan.rate)))
-        voters = Troupe(producers(connections, bots, CLIENT), self._vote, self._note)
-        scorers = Troupe(producers(connections, min(bots, SCORERS_MAX), CLIENT), self._score)
+        voters = Troupe(producers(connections, bots, CLIENT, self._token), self._vote, self._note)
+        scorers = Troupe(producers(connections, min(bots, SCORERS_MAX), CLIENT, self._token), self._score)
         beside = self._beside = Beside(plan, self._game, self._random, self._run)
-        beside.join(connections, bots, CLIENT)
+        beside.join(connections, bots, CLIENT, self._token)
         self._troupes = [voters, scorers, *beside.troupes.values()]
         rates = [plan.rate, plan.rate * plan.scores, *beside.rates.values()]
         self._progress.stage = "sending"

@@ -18,7 +18,7 @@ from functools import partial
 import grpc.aio
 
 from grandstand.event.v1.event_pb2 import Event
-from mesh.client import Publisher, Receipt, Refused, SessionLost
+from mesh.client import Publisher, Receipt, Refused, SessionLost, Token
 from mesh.crowd.ledger import Account
 from mesh.crowd.pace import Pacer
 
@@ -110,10 +110,13 @@ class Troupe:
         # An event that lost its session stays unsettled in the account.
 
 
-def producers(channels: list[grpc.aio.Channel], count: int, client: str) -> list[Publisher]:
+def producers(
+    channels: list[grpc.aio.Channel], count: int, client: str, token: Token | None = None
+) -> list[Publisher]:
     """`count` started sessions in the producer role, spread over the channels."""
     publishers = [
-        Publisher(channels[number % len(channels)], producer=True, client=client) for number in range(count)
+        Publisher(channels[number % len(channels)], producer=True, client=client, token=token)
+        for number in range(count)
     ]
     for publisher in publishers:
         publisher.start()
