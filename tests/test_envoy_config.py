@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mesh import limits, provision
-from mesh.envoy import clusters, routes
+from mesh.envoy import clusters, routes, tokens
 from mesh.envoy.bootstrap import bootstrap
-from mesh.envoy.config import Endpoint, EnvoyConfig
+from mesh.envoy.config import Endpoint, EnvoyConfig, KeyFile, KeyUrl, SecretFile
 from mesh.envoy.contract import rpcs, services_of
 from mesh.envoy.page import FILE_BYTES_MAX, MISSING, content_type, page_files
+from tests.certificates import Certificates
 
+KEYS = '{"keys": [{"kty": "oct", "kid": "k", "alg": "HS256", "k": "c2VjcmV0"}]}'
 RETRYABLE = {
+    "/grandstand.gateway.v1.GatewayService/IssueGuest",
     "/grandstand.gateway.v1.GatewayService/IssueOrigin",
     "/grandstand.gateway.v1.GatewayService/Send",
     "/grandstand.gateway.v1.GatewayService/Subscribe",
@@ -40,6 +44,7 @@ def config(**changes: Any) -> EnvoyConfig:
             "gateway": (at(20006),),
             "aggregate": (at(20007),),
         },
+        "keys": KeyFile("/keys/jwks.json"),
         "page": (MISSING,),
         **changes,
     }
@@ -65,12 +70,27 @@ def rpc_routes(listener: int) -> dict[str, dict[str, Any]]:
         {"allow_origins": ("https://example.com", "https://other.example")},
         {"edge": Endpoint("0.0.0.0", 20001)},
         {"edge": Endpoint("::1", 20001)},
+        {"keys": SecretFile},
+        {"keys": KeyUrl("http://[::1]:8000/keys"), "issuer": "https://platform.example"},
+        {"keys": KeyUrl("https://platform.example/jwks")},
+        {"keys": KeyUrl("https://192.0.2.1:8443/jwks")},
     ],
-    ids=["plain", "traced", "traced by name", "some origins", "all addresses", "IPv6"],
+    ids=[
+        *("plain", "traced", "traced by name", "some origins", "all addresses", "IPv6"),
+        *("a secret key", "keys by http", "keys by https", "keys of an address"),
+    ],
 )
 def test_envoy_accepts_the_configuration(changes: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "a path with spaces" / "envoy.json"
     path.parent.mkdir()
+    keys = path.with_name("jwks.json")
+    keys.write_text(KEYS)
+    source = changes.get("keys", KeyFile)
+    if isinstance(source, KeyUrl):
+        authority = Certificates.made(tmp_path, "platform.example").authority
+        changes = changes | {"keys": replace(source, trusted_ca=str(authority))}
+    else:
+        changes = changes | {"keys": source(str(keys))}
     path.write_text(json.dumps(bootstrap(config(**changes))))
     validated = subprocess.run(
         [provision.envoy(), "--mode", "validate", "--log-level", "error", "-c", path],
@@ -106,7 +126,8 @@ def test_streams_have_no_timeout_but_an_idle_one_and_unary_calls_the_reverse() -
         action = mesh[rpc.path]
         if rpc.streams:
             assert action["timeout"] == "0s"
-            assert float(action["idle_timeout"].rstrip("s")) > limits.HEARTBEAT_S
+            beat_s = limits.PUBLISH_SILENCE_S if rpc.client_streams else limits.HEARTBEAT_S
+            assert beat_s < float(action["idle_timeout"].rstrip("s")) < 90
         else:
             assert action["timeout"] == "10s"
             assert "idle_timeout" not in action
@@ -124,9 +145,42 @@ def test_of_the_catalog_only_get_game_is_at_the_edge_and_what_is_for_operators_i
     assert set(edge) <= set(mesh)
 
 
+def test_a_token_is_wanted_by_who_acts_and_good_if_given_by_the_rest_of_the_edge() -> None:
+    edge, mesh = (routes_of(each) for each in bootstrap(config())["static_resources"]["listeners"])
+    asked = {
+        route["match"]["path"]: route["typed_per_filter_config"][tokens.FILTER]["requirement_name"]
+        for route in edge
+        if "typed_per_filter_config" in route
+    }
+    wanted = {path for path, name in asked.items() if name == "required"}
+    assert wanted == {
+        "/grandstand.ingest.v1.IngestService/Publish",
+        "/grandstand.gateway.v1.GatewayService/Send",
+    }
+    assert set(asked) == {rpc.path for rpc in rpcs() if rpc.at_edge}
+    assert not any("typed_per_filter_config" in route for route in mesh)
+
+
+def test_a_token_is_looked_for_in_the_header_alone_and_goes_on_to_the_service() -> None:
+    rendered = tokens.jwt_filter(config(issuer="https://platform.example"))["typed_config"]
+    (provider,) = rendered["providers"].values()
+    assert provider["from_headers"] == [{"name": "authorization", "value_prefix": "Bearer "}]
+    assert provider["forward"]
+    assert provider["require_expiration"]
+    assert provider["audiences"] == ["grandstand"]
+    assert provider["issuer"] == "https://platform.example"
+
+
+def test_a_secret_key_is_read_by_envoy_and_served_to_nobody() -> None:
+    rendered = bootstrap(config(keys=SecretFile("/home/keys.json")))["static_resources"]
+    assert all("/home/keys.json" not in str(routes_of(each)) for each in rendered["listeners"])
+    assert "keys" not in {cluster["name"] for cluster in rendered["clusters"]}
+
+
 def test_every_service_is_bounded_checked_and_watched() -> None:
     rendered = {cluster["name"]: cluster for cluster in bootstrap(config())["static_resources"]["clusters"]}
-    assert set(rendered) == {"ingest", "gateway", "aggregate"}
+    assert set(rendered) == {"ingest", "gateway", "aggregate", "keys"}
+    del rendered["keys"]
     for name, cluster in rendered.items():
         (thresholds,) = cluster["circuit_breakers"]["thresholds"]
         assert thresholds["max_requests"] >= limits.VIEWERS_MAX
@@ -139,6 +193,7 @@ def test_every_service_is_bounded_checked_and_watched() -> None:
 
 def test_streams_on_a_frozen_process_are_cut_sooner_where_another_can_take_them() -> None:
     rendered = {cluster["name"]: cluster for cluster in bootstrap(config())["static_resources"]["clusters"]}
+    del rendered["keys"]
     ping_s = {}
     for name, cluster in rendered.items():
         (options,) = cluster["typed_extension_protocol_options"].values()

@@ -5,6 +5,7 @@
 * `routes`: which RPC goes where, for how long, and whether it is retried.
 * `clusters`: the services behind: circuit breakers, outlier detection, health checks.
 * `page`: the page's files as direct responses.
+* `tokens`: who may: jwt_authn at the edge, and its keys.
 * `listeners`: edge and mesh, and their HTTP filters.
 * `bootstrap`: all of it together, the admin and the bounds of the process.
 

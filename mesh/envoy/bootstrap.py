@@ -8,6 +8,7 @@ from mesh.envoy.clusters import grpc_cluster, otlp_cluster, socket_address
 from mesh.envoy.config import EnvoyConfig
 from mesh.envoy.contract import services_of
 from mesh.envoy.listeners import edge_listener, mesh_listener
+from mesh.envoy.tokens import keys_clusters
 
 
 def bootstrap(config: EnvoyConfig) -> dict[str, Any]:
@@ -15,6 +16,7 @@ def bootstrap(config: EnvoyConfig) -> dict[str, Any]:
     clusters = [
         grpc_cluster(name, services_of(name)[0], endpoints) for name, endpoints in config.replicas.items()
     ]
+    clusters.extend(keys_clusters(config))
     if config.otlp is not None:
         clusters.append(otlp_cluster(config.otlp))
     return {

@@ -29,6 +29,8 @@ _EDGE_METHODS = ("CatalogService/GetGame",)
 """Defining, opening and closing is for a game's own backend, on the mesh listener."""
 _MESH_METHODS = ("AggregateService/ReadPartitions",)
 """For operators."""
+_TOKEN_METHODS = ("IngestService/Publish", "GatewayService/Send")
+"""Who acts must say who it is; who watches need not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class Rpc:
     client_streams: bool
     retryable: bool
     at_edge: bool
+    wants_token: bool
 
 
 def rpcs() -> tuple[Rpc, ...]:
@@ -63,4 +66,5 @@ def _rpc(cluster: str, method: MethodDescriptor) -> Rpc:
         client_streams=method.client_streaming,
         retryable=level in (MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT),
         at_edge=name in _EDGE_METHODS or (service.name in _EDGE_SERVICES and name not in _MESH_METHODS),
+        wants_token=name in _TOKEN_METHODS,
     )

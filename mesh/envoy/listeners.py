@@ -1,7 +1,9 @@
 """Edge and mesh: what Envoy listens on, and the HTTP filters a request passes.
 
-Order of the filters: health (answers /healthz), cors, grpc_web, router. Both listeners take HTTP/1.1 and h2
-on the same port (codec AUTO). Bytes that are neither get a 400 and a closed connection.
+Order of the filters: health (answers /healthz), cors, grpc_web, jwt_authn, router; on the mesh listener
+health and router alone: who reaches it is on this machine, and ingest asks for a token all the same. Both
+listeners take HTTP/1.1 and h2 on the same port (codec AUTO). Bytes that are neither get a 400 and a closed
+connection.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from mesh.envoy.config import EnvoyConfig
 from mesh.envoy.contract import rpcs
 from mesh.envoy.page import FILE_BYTES_MAX, page_route
 from mesh.envoy.routes import health_route, rpc_route, seconds
+from mesh.envoy.tokens import denials, jwt_filter, keys_routes, requirement
 
 BUFFER_BYTES = 64 * 1024
 """What Envoy holds for a connection that does not read: also what a slow viewer can cost (I8)."""
@@ -42,7 +45,7 @@ _CORS_MAX_AGE_S = 7_200
 
 
 def edge_listener(config: EnvoyConfig) -> dict[str, Any]:
-    routes = [rpc_route(rpc) for rpc in rpcs() if rpc.at_edge]
+    routes = [rpc_route(rpc) | {"typed_per_filter_config": requirement(rpc)} for rpc in rpcs() if rpc.at_edge]
     routes.append(health_route())
     routes.extend(page_route(file) for file in config.page)
     host: dict[str, Any] = {
@@ -51,9 +54,12 @@ def edge_listener(config: EnvoyConfig) -> dict[str, Any]:
         "routes": routes,
         "typed_per_filter_config": {"envoy.filters.http.cors": _cors_policy(config.allow_origins)},
     }
-    filters = [_health_filter(), _cors(), _grpc_web(), _router()]
-    # The client is outside: its address is that of the connection, and it may not claim another.
-    manager = _manager(config, "edge", host, filters) | {"use_remote_address": True}
+    filters = [_health_filter(), _cors(), _grpc_web(), jwt_filter(config), _router()]
+    manager = _manager(config, "edge", host, filters) | {
+        # The client is outside: its address is that of the connection, and it may not claim another.
+        "use_remote_address": True,
+        "local_reply_config": denials(),
+    }
     return _listener("edge", config.edge, manager)
 
 
@@ -61,7 +67,7 @@ def mesh_listener(config: EnvoyConfig) -> dict[str, Any]:
     host = {
         "name": "mesh",
         "domains": ["*"],
-        "routes": [*(rpc_route(rpc) for rpc in rpcs()), health_route()],
+        "routes": [*(rpc_route(rpc) for rpc in rpcs()), health_route(), *keys_routes(config)],
     }
     manager = _manager(config, "mesh", host, [_health_filter(), _router()]) | {"use_remote_address": True}
     return _listener("mesh", config.mesh, manager)

@@ -1,0 +1,69 @@
+"""Certificates for a test's own TLS server: an authority, and a chain for one name that it signed."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+_DAY = datetime.timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Certificates:
+    """Files in PEM."""
+
+    authority: Path
+    chain: Path
+    key: Path
+
+    @classmethod
+    def made(cls, folder: Path, name: str) -> Self:
+        """Anew, for the DNS name `name`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        made = cls(folder / "authority.pem", folder / "chain.pem", folder / "key.pem")
+        authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+        issuer = _named("an authority of a test")
+        authority = (
+            _begun(issuer, issuer, authority_key.public_key())
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .sign(authority_key, hashes.SHA256())
+        )
+        leaf = (
+            _begun(_named(name), issuer, key.public_key())
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+            .sign(authority_key, hashes.SHA256())
+        )
+        made.authority.write_bytes(authority.public_bytes(serialization.Encoding.PEM))
+        made.chain.write_bytes(leaf.public_bytes(serialization.Encoding.PEM))
+        made.key.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+        return made
+
+
+def _named(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+
+def _begun(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+    now = datetime.datetime.now(datetime.UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _DAY)
+        .not_valid_after(now + _DAY)
+    )
