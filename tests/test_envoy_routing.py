@@ -29,7 +29,7 @@ from grandstand.ingest.v1.ingest_pb2_grpc import IngestServiceStub
 from mesh import provision
 from mesh.client import Publisher
 from mesh.envoy.bootstrap import bootstrap
-from mesh.envoy.config import Endpoint, EnvoyConfig
+from mesh.envoy.config import Endpoint, EnvoyConfig, KeyFile
 from mesh.ports import Ports
 from mesh.provision import checkout
 from mesh.supervisor.home import Home
@@ -68,7 +68,10 @@ def envoy(
             name: tuple(Endpoint(LOOPBACK, port) for port in replicas.get(name) or (ports.take(),))
             for name in ("ingest", "gateway", "aggregate")
         },
+        keys=KeyFile(str(home.jwks)),
     )
+    home.jwks.parent.mkdir(exist_ok=True)
+    home.jwks.write_text('{"keys": []}')
     rendered = bootstrap(config)
     path = home.run / "envoy.json"
     path.write_text(json.dumps(rendered))

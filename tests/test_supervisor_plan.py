@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from mesh import provision
+from mesh.envoy.config import KeyUrl, SecretFile
 from mesh.envoy.page import MISSING
 from mesh.supervisor.home import Home
+from mesh.supervisor.keys import TokenKeys
 from mesh.supervisor.plan import Options, Plan, PortPlan, Programs, plan, service_names
 from mesh.supervisor.spec import ProcessSpec, check
 from mesh.supervisor.stores import nats_conf
@@ -20,7 +22,15 @@ PROGRAMS = Programs(python=Path("/py"), nats=Path("/nats"), valkey=Path("/valkey
 HOME = Home(Path("/a home"))
 
 
-def planned(options: Options, programs: Programs = PROGRAMS) -> Plan:
+KEYS = TokenKeys(
+    edge=SecretFile("/jwks.json"),
+    services="/jwks.json",
+    mesh_key=Path("/mesh-key.json"),
+    guest_key=Path("/development-key.json"),
+)
+
+
+def planned(options: Options, programs: Programs = PROGRAMS, keys: TokenKeys = KEYS) -> Plan:
     names = service_names(options)
     ports = PortPlan(
         edge=8080,
@@ -34,7 +44,7 @@ def planned(options: Options, programs: Programs = PROGRAMS) -> Plan:
         otlp_grpc=6,
         otlp_http=7,
     )
-    return plan(options, programs, ports, HOME, Path("/checkout"), (MISSING,), 1000, 1)
+    return plan(options, programs, ports, HOME, Path("/checkout"), (MISSING,), keys, 1000, 1)
 
 
 def by_name(mesh: Plan) -> dict[str, ProcessSpec]:
@@ -56,6 +66,27 @@ def test_every_service_gets_every_argument() -> None:
             assert argument(process, "--redis") == "redis://127.0.0.1:4"
             assert argument(process, "--mesh") == "127.0.0.1:8081"
             assert "--otlp" not in process.command
+            assert argument(process, "--keys") == "/jwks.json"
+            assert argument(process, "--mesh-key") == "/mesh-key.json"
+            assert argument(process, "--environment") == "development"
+            assert "--issuer" not in process.command
+            # Nobody else may make guests.
+            assert ("--guest-key" in process.command) == (process.command[2] == "gateway")
+
+
+def test_a_platforms_keys_and_issuer_are_told_to_services_and_edge_and_make_no_guests() -> None:
+    url = "https://platform.example/jwks.json"
+    keys = TokenKeys(KeyUrl(url, "/ca.pem"), url, Path("/mesh-key.json"), issuer="us", production=True)
+    mesh = planned(Options(demo=False), keys=keys)
+    for name, process in by_name(mesh).items():
+        if process.command[:2] == ("/py", "-m"):
+            assert argument(process, "--keys") == url, name
+            assert argument(process, "--issuer") == "us"
+            assert argument(process, "--environment") == "production"
+            assert "--guest-key" not in process.command
+    envoy = mesh.files[HOME.run / "envoy.json"]
+    assert url in envoy
+    assert '"issuer": "us"' in envoy
 
 
 def test_replicas_are_processes_of_their_own_behind_one_cluster() -> None:

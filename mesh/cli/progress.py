@@ -91,7 +91,7 @@ def announce(console: Console, status: MeshStatus, took_s: float, detached: bool
     at = status.addresses
     page = urlsplit(at.edge)
     page_url = f"http://localhost:{page.port}" if page.hostname == "127.0.0.1" else at.edge
-    rows = [("page", page_url), ("mesh", f"{at.mesh} (gRPC, all services)")]
+    rows = [("page", page_url), ("mesh", f"{at.mesh} (gRPC, all services)"), ("tokens", status.keys)]
     if at.traces_ui:
         rows.append(("traces", at.traces_ui))
     rows.append(("logs", str(Path(status.home) / "logs")))

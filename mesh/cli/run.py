@@ -35,8 +35,13 @@ def up(
         typer.Option("--detach", "-d", help="Return when the mesh is ready; ./grandstand down stops it."),
     ] = False,
     demo: Annotated[
-        bool, typer.Option("--demo/--no-demo", help="Run a demo game with a small crowd.")
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--demo/--no-demo",
+            help="Run a demo game with a small crowd.",
+            show_default="demo; no-demo with --keys",
+        ),
+    ] = None,
     host: Annotated[
         str, typer.Option(help="Where the edge listens; 0.0.0.0 opens it to the network.")
     ] = "127.0.0.1",
@@ -48,6 +53,22 @@ def up(
     ingest: Annotated[int, typer.Option(help="How many replicas of ingest.")] = 1,
     aggregate: Annotated[int, typer.Option(help="How many workers fold: they share the partitions.")] = 1,
     gateway: Annotated[int, typer.Option(help="How many replicas of the gateway.")] = 1,
+    keys: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE_OR_URL",
+            show_default="a development key, and guests",
+            help="Take the tokens of your platform: its public keys, as a JWKS. Changes are followed.",
+        ),
+    ] = None,
+    issuer: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="With --keys: only tokens whose iss is this.", show_default="any"),
+    ] = None,
+    production: Annotated[
+        bool,
+        typer.Option("--production", help="Refuse to run with keys that are for development; no guests."),
+    ] = False,
     traces: Annotated[
         bool, typer.Option("--traces", help="Start a tracing UI and send traces to it.")
     ] = False,
@@ -108,12 +129,15 @@ def up(
             aggregate=aggregate,
             gateway=gateway,
             host=host,
-            demo=demo,
+            demo=keys is None if demo is None else demo,
             otlp=otlp,
             sync_always=sync == "always",
             allow_origins=tuple(allow_origin or ("*",)),
             nats_url=nats,
             redis_url=redis,
+            keys=keys,
+            issuer=issuer or "",
+            production=production,
         ),
         edge_port=port,
         mesh_port=mesh_port,
@@ -205,6 +229,7 @@ def status(
     )
     if now.addresses.traces_ui:
         console.print(f"traces: {now.addresses.traces_ui}", soft_wrap=True)
+    console.print(f"tokens: {now.keys}", soft_wrap=True, markup=False)
     if now.state == "ready":
         from mesh.cli import partitions
 

@@ -145,8 +145,13 @@ def in_background(request: Request, report_fd: int) -> None:
         if status.settled:
             close()
 
+    def on_note(line: str) -> None:
+        report({"note": line})
+        # Into the log, where it is found when nobody reads reports any more.
+        cli_console.say(line)
+
     try:
-        session.run(request, Watcher(on_status=on_status, on_note=lambda line: report({"note": line})))
+        session.run(request, Watcher(on_status=on_status, on_note=on_note))
     except (MeshError, ProvisionError) as error:
         report({"error": str(error)})
         raise

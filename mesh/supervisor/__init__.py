@@ -12,6 +12,7 @@ The files, from the pure to the dirty:
 * `status`: what `status.json` says.
 * `supervisor`: the asyncio shell that ties these together.
 * `plan`: the mesh itself: which processes, with which arguments and configuration files.
+* `keys`: whose tokens the mesh takes, and the files that say so.
 * `stores`: the configuration files of NATS and Valkey.
 * `dashboard`: where the tracing UI's program comes from.
 * `session`: one `up`, from the lock to the last process gone.

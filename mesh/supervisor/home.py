@@ -1,8 +1,9 @@
 """The folder a mesh lives in, and the lock that says whether it does.
 
-    run/     lock, status.json, the configuration files of this run
+    run/     lock, status.json, the configuration files of this run; keys/jwks.json, for clients' tokens
     logs/    one log for each process
     nats/    JetStream's files      valkey/  the append-only file
+    *-key.json  the keys made here, see `keys`
 
 The lock is a flock on `run/lock`, held by the supervisor for as long as it lives: the kernel lets go of it
 whatever way the supervisor ends. The pid inside is only for people and for `down`; it is emptied on a clean
@@ -52,6 +53,11 @@ class Home:
     @property
     def status(self) -> Path:
         return self.run / "status.json"
+
+    @property
+    def jwks(self) -> Path:
+        """In a folder of its own: Envoy watches that."""
+        return self.run / "keys" / "jwks.json"
 
     def log(self, name: str) -> Path:
         return self.logs / f"{name}.log"

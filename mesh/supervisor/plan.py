@@ -21,6 +21,7 @@ from mesh.envoy.bootstrap import bootstrap
 from mesh.envoy.config import Endpoint, EnvoyConfig, PageFile
 from mesh.envoy.contract import services_of
 from mesh.supervisor.home import Home
+from mesh.supervisor.keys import TokenKeys
 from mesh.supervisor.spec import (
     EnvoyProbe,
     GrpcProbe,
@@ -64,6 +65,10 @@ class Options:
     nats_url: str | None = None
     """Somebody else's NATS, Redis: then none is started."""
     redis_url: str | None = None
+    keys: str | None = None
+    """A platform's JWKS, a file or a URL; None: the home's development key, and guests."""
+    issuer: str = ""
+    production: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +123,7 @@ def plan(
     home: Home,
     checkout: Path,
     page: tuple[PageFile, ...],
+    keys: TokenKeys,
     connections_max: int,
     concurrency: int,
 ) -> Plan:
@@ -127,7 +133,7 @@ def plan(
     processes: list[ProcessSpec] = []
     files = {
         envoy_config: json.dumps(
-            bootstrap(_envoy_config(options, ports, addresses, page, connections_max)), indent=1
+            bootstrap(_envoy_config(options, ports, addresses, page, keys, connections_max)), indent=1
         )
     }
     if programs.traces is not None:
@@ -143,7 +149,7 @@ def plan(
     stores = tuple(name for name in ("nats", "valkey") if name in started)
     environment = {"PYTHONPATH": _python_path(checkout), "PYTHONUNBUFFERED": "1"}
     services = [
-        _service(name, programs.python, ports, addresses, stores, environment, home)
+        _service(name, programs.python, ports, addresses, stores, keys, environment, home)
         for name in service_names(options)
     ]
     processes.extend(services)
@@ -172,6 +178,7 @@ def _envoy_config(
     ports: PortPlan,
     addresses: Addresses,
     page: tuple[PageFile, ...],
+    keys: TokenKeys,
     connections_max: int,
 ) -> EnvoyConfig:
     replicas: dict[str, tuple[Endpoint, ...]] = {}
@@ -185,6 +192,8 @@ def _envoy_config(
         mesh=Endpoint(LOOPBACK, ports.mesh),
         admin=Endpoint(LOOPBACK, ports.envoy_admin),
         replicas=replicas,
+        keys=keys.edge,
+        issuer=keys.issuer,
         page=page,
         allow_origins=options.allow_origins,
         # Envoy's exporter speaks h2 without TLS only; to a collector with TLS the services alone report.
@@ -251,6 +260,7 @@ def _service(
     ports: PortPlan,
     addresses: Addresses,
     stores: tuple[str, ...],
+    keys: TokenKeys,
     environment: Mapping[str, str],
     home: Home,
 ) -> ProcessSpec:
@@ -262,7 +272,7 @@ def _service(
         command=(
             *(str(python), "-m", kind, "--listen", f"{LOOPBACK}:{port}"),
             *("--nats", addresses.nats, "--redis", addresses.redis, "--mesh", addresses.mesh),
-            *("--instance", name, *otlp),
+            *("--instance", name, *otlp, *_key_arguments(kind, keys)),
         ),
         probe=GrpcProbe(port, ("", *services_of(kind))),
         address=f"{LOOPBACK}:{port}",
@@ -274,13 +284,26 @@ def _service(
     )
 
 
+def _key_arguments(kind: str, keys: TokenKeys) -> tuple[str, ...]:
+    environment = "production" if keys.production else "development"
+    guests = keys.guest_key if kind == "gateway" else None
+    return (
+        *("--keys", keys.services, "--mesh-key", str(keys.mesh_key), "--environment", environment),
+        *(("--issuer", keys.issuer) if keys.issuer else ()),
+        *(("--guest-key", str(guests)) if guests else ()),
+    )
+
+
 def _demo(
     python: Path, addresses: Addresses, needs: tuple[str, ...], environment: Mapping[str, str], home: Home
 ) -> ProcessSpec:
     edge = urlsplit(addresses.edge).netloc
     return ProcessSpec(
         name="demo",
-        command=(str(python), "-m", "mesh.crowd.demo", "--edge", edge, "--mesh", addresses.mesh),
+        command=(
+            *(str(python), "-m", "mesh.crowd.demo", "--edge", edge, "--mesh", addresses.mesh),
+            *("--home", str(home.root)),
+        ),
         probe=RunningProbe(),
         needs=needs,
         environment=environment,

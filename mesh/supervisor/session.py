@@ -16,13 +16,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mesh import limits, provision
 from mesh import ports as ports_of
-from mesh import provision
 from mesh.envoy.page import page_files
+from mesh.supervisor import keys as keys_of
 from mesh.supervisor import logfile, status
 from mesh.supervisor.dashboard import dashboard
 from mesh.supervisor.errors import MeshError, from_os
 from mesh.supervisor.home import Home, Lock
+from mesh.supervisor.keys import PlatformFile, TokenKeys
 from mesh.supervisor.lifecycle import Policy
 from mesh.supervisor.plan import REPLICAS_MAX, Options, Plan, PortPlan, Programs, plan, service_names
 from mesh.supervisor.status import MeshStatus
@@ -77,9 +79,10 @@ def run(request: Request, watcher: Watcher) -> None:
         home.require_free()
         programs = _programs(request)
         ports = _ports(request, claims)
-        mesh = _plan(request, programs, ports)
+        keys, platform = keys_for(request, watcher)
+        mesh = _plan(request, programs, ports, keys)
         _write_files(mesh)
-        asyncio.run(_supervise(request, mesh, watcher))
+        asyncio.run(_supervise(request, mesh, watcher, keys, platform))
     finally:
         claims.close()
         lock.release()
@@ -153,7 +156,32 @@ def _require_free_port(host: str, port: int, option: str) -> None:
     )
 
 
-def _plan(request: Request, programs: Programs, ports: PortPlan) -> Plan:
+def keys_for(request: Request, watcher: Watcher) -> tuple[TokenKeys, PlatformFile | None]:
+    """The keys of this run, and the file they come from when that is to be watched. Raises MeshError."""
+    options, home = request.options, request.home
+    if options.keys is None:
+        if options.production:
+            raise MeshError(
+                "--production needs --keys FILE_OR_URL: the public keys of who signs your players' tokens"
+                " (docs/tokens.md)"
+            )
+        if options.issuer:
+            raise MeshError("--issuer goes with --keys: the development key's tokens have no issuer")
+        if not keys_of.is_loopback(options.host):
+            watcher.on_note(
+                f"warning: the edge listens on {options.host} and admits guests, who may vote as often as"
+                " they like; with --keys it takes your platform's players instead"
+            )
+        return keys_of.own_keys(home), None
+    if options.demo:
+        raise MeshError("--demo acts with the development key, which --keys replaces; give --no-demo")
+    if options.keys.startswith(("http://", "https://")):
+        return keys_of.url_keys(home, options.keys, options.issuer, options.production), None
+    platform = PlatformFile(Path(options.keys).expanduser().absolute(), home.jwks, options.production)
+    return keys_of.file_keys(home, platform, options.issuer, options.production), platform
+
+
+def _plan(request: Request, programs: Programs, ports: PortPlan, keys: TokenKeys) -> Plan:
     checkout = provision.checkout()
     try:
         page = page_files(checkout / "web" / "dist")
@@ -167,6 +195,7 @@ def _plan(request: Request, programs: Programs, ports: PortPlan) -> Plan:
         request.home,
         checkout,
         page,
+        keys,
         connections_max=max(256, int((descriptors - 512) / DESCRIPTORS_PER_CONNECTION)),
         # Envoy shares the machine with the services it fronts.
         concurrency=max(1, min(8, (os.cpu_count() or 1) // 2)),
@@ -192,16 +221,28 @@ def _write_files(mesh: Plan) -> None:
             raise from_os(error, f"write {path}") from None
 
 
-async def _supervise(request: Request, mesh: Plan, watcher: Watcher) -> None:
-    session = _Session(request, mesh, watcher)
+async def _supervise(
+    request: Request, mesh: Plan, watcher: Watcher, keys: TokenKeys, platform: PlatformFile | None
+) -> None:
+    session = _Session(request, mesh, watcher, keys, platform)
     await session.run()
 
 
 class _Session:
-    """The supervisor together with its signals and its status file."""
+    """The supervisor together with its signals, its status file, and a platform's keys as they change."""
 
-    def __init__(self, request: Request, mesh: Plan, watcher: Watcher, policy: Policy | None = None) -> None:
+    def __init__(
+        self,
+        request: Request,
+        mesh: Plan,
+        watcher: Watcher,
+        keys: TokenKeys,
+        platform: PlatformFile | None,
+        policy: Policy | None = None,
+    ) -> None:
         self._home = request.home
+        self._keys = keys
+        self._platform = platform
         self._mesh = mesh
         self._watcher = watcher
         self._dirty = asyncio.Event()
@@ -227,12 +268,14 @@ class _Session:
         except OSError as error:
             raise from_os(error, f"write {self._home.status}") from None
         teller = asyncio.create_task(self._tell())
+        looker = asyncio.create_task(self._look_at_keys())
         try:
             await self._supervisor.run()
         except StartFailed as failed:
             raise self._explained(failed) from None
         finally:
             teller.cancel()
+            looker.cancel()
             self._tell_once()
 
     def _on_signal(self) -> None:
@@ -243,6 +286,22 @@ class _Session:
             self._supervisor.stop()
         self._dirty.set()
 
+    async def _look_at_keys(self) -> None:
+        """Hands on a platform's keys when they change; a file that cannot be taken is told of."""
+        while self._platform is not None:
+            await asyncio.sleep(limits.KEYS_FILE_LOOK_S)
+            if self._platform.look():
+                problem = self._platform.problem
+                self._watcher.on_note(
+                    f"the keys stay as they were: {problem}" if problem else f"now {self._platform.said}"
+                )
+                self._dirty.set()
+
+    def _said_of_keys(self) -> str:
+        if self._platform is None:
+            return self._keys.said
+        return keys_of.platform_said(self._platform.said, self._keys.issuer, self._keys.production)
+
     def _status(self) -> MeshStatus:
         ready = self._supervisor.ready.is_set()
         state = "stopping" if self._supervisor.stopping else "ready" if ready else "starting"
@@ -252,6 +311,8 @@ class _Session:
             state=state,
             addresses=self._mesh.addresses,
             services=self._supervisor.statuses(),
+            keys=self._said_of_keys(),
+            own_keys=self._keys.guest_key is not None,
         )
 
     def _write_status(self) -> MeshStatus:

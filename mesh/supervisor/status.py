@@ -46,6 +46,10 @@ class MeshStatus:
     addresses: Addresses
     services: tuple[ServiceStatus, ...]
     error: str | None = None
+    keys: str = ""
+    """Whose tokens are good here, for a person."""
+    own_keys: bool = False
+    """Those of the home's own development key."""
 
     @property
     def settled(self) -> bool:
@@ -73,6 +77,8 @@ def from_json(value: dict[str, Any]) -> MeshStatus:
         addresses=Addresses(**{name: value[name] for name in names}),
         services=tuple(ServiceStatus(**service) for service in value["services"]),
         error=value["error"],
+        keys=value["keys"],
+        own_keys=value["own_keys"],
     )
 
 
