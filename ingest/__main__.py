@@ -16,10 +16,10 @@ from ingest.intake import Intake, Ticket
 from ingest.pressure import Pressure
 from ingest.publisher import Publisher
 from ingest.room import Room, watch
-from ingest.service import SERVICE, IngestService, Verify, add_to_server
+from ingest.service import IngestService, Verify, add_to_server
 from ingest.stream import Desk
 from ingest.votes import CastVotes
-from mesh import config, limits, runtime
+from mesh import runtime
 from mesh.bus import Bus
 from mesh.catalog import CatalogWatch
 from mesh.pipeline import PublishPipeline

@@ -131,6 +131,25 @@ class Batch(Generic[Ticket]):
                 return
         runs.append(Run(ticket, seq, seq))
 
+    def add_rows(self: Batch[None], rows: Iterable[Row]) -> None:
+        """As `add`, for rows that nobody waits for."""
+        games: dict[str, GameRules] = {}
+        for row in rows:
+            if row.game_id not in games:
+                games[row.game_id] = GameRules(Game(game_id=row.game_id))
+            judged = Judged(
+                games[row.game_id],
+                _KINDS[row.topic.partition("/")[0]],
+                row.topic,
+                row.value,
+                label=row.label,
+                weight=row.weight,
+                payload=row.payload,
+                final=row.final,
+            )
+            key, producer = ids.origin_key(row.origin_id), row.origin_id[0] == "p"
+            self.add(judged, key, producer, row.origin_seq, row.actor_id, None)
+
     def caused_by(self, traceparent: str) -> None:
         """Remembers a trace context, LINKS_MAX of them."""
         if len(self.causes) < LINKS_MAX and (not self.causes or self.causes[-1] != traceparent):
@@ -201,7 +220,7 @@ def _section(place: Place, said: tuple[Judged, ...]) -> tuple[Section, bytes]:
     kind = said[0].kind
     section = Section(game_id=place[0], topic=place[1], rows=len(said))
     if kind == "vote":
-        if any([judged.weight for judged in said]):
+        if any(judged.weight for judged in said):
             section.weight = np.array([judged.weight or 1 for judged in said], dtype="<u4").tobytes()
     elif kind == "reaction":
         labels: dict[str, int] = {}
@@ -272,22 +291,7 @@ class Row(NamedTuple):
 def encode(rows: Iterable[Row], stamped_at_ns: int) -> Block:
     """The rows, all of one partition, as a block."""
     batch: Batch[None] = Batch(0, 0.0)
-    games: dict[str, GameRules] = {}
-    for row in rows:
-        if row.game_id not in games:
-            games[row.game_id] = GameRules(Game(game_id=row.game_id))
-        judged = Judged(
-            games[row.game_id],
-            _KINDS[row.topic.partition("/")[0]],
-            row.topic,
-            row.value,
-            label=row.label,
-            weight=row.weight,
-            payload=row.payload,
-            final=row.final,
-        )
-        key, producer = ids.origin_key(row.origin_id), row.origin_id[0] == "p"
-        batch.add(judged, key, producer, row.origin_seq, row.actor_id, None)
+    batch.add_rows(rows)
     return batch.encode(stamped_at_ns)
 
 

@@ -11,8 +11,6 @@ Bounds: what a message holds. An event taken is in the coalescer, or settled.
 
 from __future__ import annotations
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -120,7 +118,7 @@ class Intake:
         cause: str = "",
     ) -> float:
         """Takes the events of one message, telling the sender what is refused or shed; what names
-        something unheard of is appended to `unheard`, for `take_unheard`. `cause` is the message's trace context.
+        something unheard of is appended to `unheard`, for `take_unheard`. `cause`: the message's trace.
 
         Returns for how many seconds the stream is not to be read on. Raises Invalid, Exhausted,
         NotNow where the stream must end; the events before the one at fault are taken.

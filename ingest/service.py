@@ -157,6 +157,6 @@ def _authorization(context: Any) -> str | None:
 
 def add_to_server(service: IngestService, server: grpc.aio.Server) -> None:
     """Registers the service. Messages come and go as bytes: `ingest.stream` reads them its own way."""
-    handlers = {"Publish": grpc.stream_stream_rpc_method_handler(service.publish, None, None)}
+    handlers: dict[str, Any] = {"Publish": grpc.stream_stream_rpc_method_handler(service.publish, None, None)}
     assert set(handlers) == {method.name for method in SERVICE.methods}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE.full_name, handlers),))

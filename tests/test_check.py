@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 
 import pytest
+from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,12 +30,15 @@ from grandstand.event.v1.event_pb2 import (
     Score,
     Vote,
 )
-from ingest.check import Checker, Row
+from grandstand.internal.v1.internal_pb2 import IncomingEvent
+from ingest.coalesce import Row
+from ingest.intake import Unheard
 from mesh import ids, limits
 from mesh.catalog import CatalogView
-from mesh.errors import GrandstandError, Invalid, NotNow, Unknown
+from mesh.errors import Forbidden, GrandstandError, Invalid, NotNow, Unknown
 from tests import blocks
 from tests.blocks import GAME, NOW_S, origin
+from tests.intake import Desk, Listener, taken
 
 CLOSES_AT_S = NOW_S + 60
 
@@ -112,7 +117,7 @@ def checked(
     catalog: CatalogView, event: Event, *, now_s: float = NOW_S, producer: bool = False, origin_id: str = ""
 ) -> Row:
     origin_id = origin_id or origin(1, producer=producer)
-    return Checker(catalog).check(event, origin_id=origin_id, actor_id="ann", now_s=now_s, producer=producer)
+    return taken(Desk(catalog), event, now_s=now_s, producer=producer, origin_id=origin_id)
 
 
 @pytest.mark.parametrize(
@@ -134,8 +139,7 @@ def checked(
         (vote(game_id="a b"), Invalid, "has the character ' '; allowed are"),
         (vote(game_id=""), Invalid, "event.game_id: is empty"),
         (vote(game_id="x" * 500_000), Invalid, "500000 characters"),
-        (vote(actor_id="bob"), Invalid, "'bob' is not the stream's actor 'ann'"),
-        (vote(origin_id="forged"), Invalid, "'forged' is not an origin id"),
+        (vote(actor_id="bob"), Forbidden, "'bob' is not the stream's actor 'ann'"),
         (score(2**53 + 1), Invalid, "out of range"),
         (score(1, "nope"), Unknown, "board 'nope' is not known"),
         (reaction("boo"), Unknown, "'boo' is not a kind of pulse 'cheer'; there are fire, clap"),
@@ -179,13 +183,14 @@ def test_a_closing_is_known_from_the_moment_it_stands_in_the_catalog() -> None:
     view.put(f"game.{GAME}", 1, Game(game_id=GAME, title="Game", spread=1).SerializeToString())
     poll = blocks.poll()
     view.put(f"poll.{GAME}.mvp", 2, poll.SerializeToString())
-    checker = Checker(view)
-    late = {"origin_id": origin(1), "actor_id": "ann", "now_s": NOW_S + 1}
-    assert checker.check(vote(), **late).topic == "poll/mvp"
+    desk = Desk(view)
+    assert taken(desk, vote(), now_s=NOW_S + 1).topic == "poll/mvp"
     poll.closes_at.FromSeconds(NOW_S)
     view.put(f"poll.{GAME}.mvp", 3, poll.SerializeToString())
     with pytest.raises(NotNow):
-        checker.check(vote(), **late)
+        taken(desk, vote(), now_s=NOW_S + 1)
+    with pytest.raises(NotNow):
+        desk.checker.check_open((GAME, "poll/mvp"), NOW_S + 1)
 
 
 @pytest.mark.parametrize(
@@ -239,7 +244,8 @@ def test_an_event_goes_where_its_actor_folds(game_id: str, actor_id: str, spread
     game = Game(game_id=game_id, title="G", spread=spread, audience=True)
     view.put(f"game.{game_id}", 1, game.SerializeToString())
     here = presence(game_id=game_id)
-    row = Checker(view).check(here, origin_id=origin(1), actor_id=actor_id, now_s=NOW_S)
+    here.actor_id = actor_id
+    row = taken(Desk(view), here, producer=True)
     assert row.partition == ids.partition_of(game_id, actor_id, spread)
 
 
@@ -256,10 +262,11 @@ def test_more_definitions_than_are_kept_are_checked_all_the_same(
     catalog: CatalogView, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ingest.rulebook.DEFINITIONS_KEPT_MAX", 1)
-    checker = Checker(catalog)
+    monkeypatch.setattr("ingest.check.JUDGEMENTS_KEPT_MAX", 2)
+    desk = Desk(catalog)
     for _ in range(3):
         for poll_id in ("mvp", "many", "weighted"):
-            row = checker.check(vote(poll_id), origin_id=origin(1), actor_id="ann", now_s=NOW_S)
+            row = taken(desk, vote(poll_id))
             assert row.topic == f"poll/{poll_id}"
 
 
@@ -267,10 +274,42 @@ def test_more_definitions_than_are_kept_are_checked_all_the_same(
 def test_arbitrary_bytes_that_parse_are_taken_or_refused_never_a_crash(
     catalog: CatalogView, data: bytes
 ) -> None:
-    event = Event()
     try:
-        event.ParseFromString(data)
-    except Exception:
+        event = IncomingEvent.FromString(data)
+    except DecodeError:
         return
-    with pytest.raises(GrandstandError):
-        checked(catalog, event)
+    desk, listener = Desk(catalog), Listener()
+    listener.open(producer=True)
+    with contextlib.suppress(GrandstandError):
+        desk.intake.take(listener, [event], NOW_S, NOW_S, [])
+    assert len(desk.rows()) <= 1
+
+
+@given(
+    st.binary(max_size=40), st.sampled_from(("vote", "score", "reaction", "presence", "measure", "custom"))
+)
+def test_a_body_that_is_no_message_is_refused_alone(catalog: CatalogView, body: bytes, kind: str) -> None:
+    """The stream goes on: what was done stays unparsed until it is judged."""
+    desk, listener = Desk(catalog), Listener()
+    listener.open()
+    bad = IncomingEvent(game_id=GAME, origin_seq=1, **{kind: body})
+    good = IncomingEvent(game_id=GAME, origin_seq=2, presence=presence().presence.SerializeToString())
+    unheard: Unheard = []
+    desk.intake.take(listener, [bad, good], NOW_S, NOW_S, unheard)
+    desk.intake.take_unheard(listener, unheard, NOW_S, NOW_S)
+    assert "audience" in [row.topic for row in desk.rows()]
+    assert listener.session.next_seq == 3
+
+
+def test_what_was_judged_before_is_judged_anew_once_its_time_is_over(catalog: CatalogView) -> None:
+    desk = Desk(catalog)
+    assert taken(desk, vote(), now_s=CLOSES_AT_S - 1).topic == "poll/mvp"
+    with pytest.raises(NotNow):
+        taken(desk, vote(), now_s=CLOSES_AT_S)
+
+
+def test_what_a_producer_may_say_is_not_known_of_a_viewer(catalog: CatalogView) -> None:
+    desk = Desk(catalog)
+    assert taken(desk, vote("weighted", weight=10), producer=True).weight == 10
+    with pytest.raises(Invalid, match="for producers only"):
+        taken(desk, vote("weighted", weight=10))

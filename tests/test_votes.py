@@ -15,8 +15,8 @@ from nats.aio.msg import Msg
 
 from aggregate.partition import Loaded, Partition
 from grandstand.internal.v1.internal_pb2 import VotedRequest, VotedResponse
-from ingest.coalesce import Row
-from ingest.votes import SILENCE_S, CastVotes
+from ingest.coalesce import Batch, Row
+from ingest.votes import SILENCE_S, CastVotes, RecentVotes
 from mesh import limits, subjects
 from mesh.bus import Bus
 from tests import blocks
@@ -62,8 +62,34 @@ def vote(actor: str, number: int, sequence: int = 1, poll_id: str = "mvp", *, pr
     return blocks.vote(actor, "a", origin(number, producer=producer), sequence, poll_id, final=True)
 
 
+def batch_of(*rows: Row) -> Batch[None]:
+    batch: Batch[None] = Batch(PARTITION, 0.0)
+    batch.add_rows(rows)
+    return batch
+
+
 async def refused(votes: CastVotes, *rows: Row) -> list[int]:
-    return sorted(await votes.refusals(PARTITION, rows))
+    """The places in `rows` of those that are refused."""
+    batch = batch_of(*rows)
+    refusals = await votes.refusals(batch)
+    there = {
+        place: [at for at, row in enumerate(rows) if (row.game_id, row.topic) == place] for place in refusals
+    }
+    return sorted(there[place][at] for place, found in refusals.items() for at in found)
+
+
+def forget(votes: CastVotes, row: Row) -> None:
+    batch = batch_of(row)
+    votes.forget(batch, list(batch.entries()))
+
+
+def test_recent_votes_are_bounded_and_the_youngest_half_is_always_known() -> None:
+    recent = RecentVotes(votes_max=100)
+    for n in range(1_000):
+        assert recent.cast((("game", "poll/mvp"), f"actor{n}"), (b"o", n)) is None
+        assert len(recent) <= 100
+        for younger in range(max(0, n - 49), n + 1):
+            assert recent.cast((("game", "poll/mvp"), f"actor{younger}"), (b"x", 0)) == (b"o", younger)
 
 
 def test_a_vote_the_owner_has_is_refused_and_its_resend_is_not(tmp_path: Path) -> None:
@@ -73,9 +99,9 @@ def test_a_vote_the_owner_has_is_refused_and_its_resend_is_not(tmp_path: Path) -
         async with owned(tmp_path, owner) as bus:
             votes = CastVotes(bus)
             rows = [vote("ann", 3), vote("bob", 2, producer=True), vote("eve", 4)]
-            refusals = await votes.refusals(PARTITION, rows)
-            assert sorted(refusals) == [0]
-            assert "actor 'ann' has already voted in poll 'mvp' of game 'game'" in refusals[0].message
+            ((_, found),) = (await votes.refusals(batch_of(*rows))).items()
+            assert sorted(found) == [0]
+            assert "actor 'ann' has already voted in poll 'mvp' of game 'game'" in found[0].message
             assert await refused(votes, vote("ann", 1)) == [], "a resend"
             assert await refused(votes, vote("ann", 3)) == [0]
 
@@ -122,7 +148,7 @@ def test_two_votes_of_one_actor_in_one_block_are_told_apart_without_asking(tmp_p
         async with owned(tmp_path, Owner()) as bus:
             votes = CastVotes(bus)
             assert await refused(votes, vote("ann", 1, 1), vote("ann", 1, 1), vote("ann", 1, 2)) == [2]
-            votes.forget(vote("ann", 1, 1))
+            forget(votes, vote("ann", 1, 1))
             assert await refused(votes, vote("ann", 1, 2)) == [], "the first was not stored after all"
 
     run(scenario())
@@ -159,7 +185,7 @@ def test_a_silent_owner_is_waited_for_once_and_left_alone_for_a_while(tmp_path: 
             for number in itertools.count(50):  # until it is asked again, and answers in time
                 if await refused(votes, vote("late", number)) == [0]:
                     break
-                votes.forget(vote("late", number))
+                forget(votes, vote("late", number))
                 assert loop.time() < told_at + 10 * SILENCE_S, "it was never asked again"
                 await asyncio.sleep(0.02)
             assert loop.time() - told_at >= SILENCE_S / 2

@@ -59,6 +59,7 @@ class IngestServiceServicer:
 
         state     from the client   then
         NEW       hello             OPEN; the server answers Welcome
+        NEW       half-close        CLOSING
         OPEN      events            OPEN; later Ack or Reject
         OPEN      heartbeat         OPEN
         OPEN      half-close        CLOSING

@@ -18,7 +18,51 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file grandstand/gateway/v1/gateway.proto.
  */
 export const file_grandstand_gateway_v1_gateway: GenFile = /*@__PURE__*/
-  fileDesc("CiNncmFuZHN0YW5kL2dhdGV3YXkvdjEvZ2F0ZXdheS5wcm90bxIVZ3JhbmRzdGFuZC5nYXRld2F5LnYxIhQKEklzc3VlT3JpZ2luUmVxdWVzdCJoChNJc3N1ZU9yaWdpblJlc3BvbnNlEhEKCW9yaWdpbl9pZBgBIAEoCRIuCgpleHBpcmVzX2F0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIOCgZjcmVkaXQYAyABKA0iOAoLU2VuZFJlcXVlc3QSKQoFZXZlbnQYASABKAsyGi5ncmFuZHN0YW5kLmV2ZW50LnYxLkV2ZW50IkAKDFNlbmRSZXNwb25zZRIwCglwb3NpdGlvbnMYASADKAsyHS5ncmFuZHN0YW5kLmV2ZW50LnYxLlBvc2l0aW9uIrUBChBTdWJzY3JpYmVSZXF1ZXN0Eg8KB2dhbWVfaWQYASABKAkSDgoGdG9waWNzGAIgAygJEjMKB2N1cnNvcnMYAyADKAsyIi5ncmFuZHN0YW5kLmdhdGV3YXkudjEuVG9waWNDdXJzb3ISMAoJcG9zaXRpb25zGAQgAygLMh0uZ3JhbmRzdGFuZC5ldmVudC52MS5Qb3NpdGlvbhIZChFtYXhfdXBkYXRlc19wZXJfcxgFIAEoDSJJCgtUb3BpY0N1cnNvchINCgV0b3BpYxgBIAEoCRIrCgZjdXJzb3IYAiABKAsyGy5ncmFuZHN0YW5kLmV2ZW50LnYxLkN1cnNvciKiAgoRU3Vic2NyaWJlUmVzcG9uc2USKQoFYXNfb2YYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjMKCHNuYXBzaG90GAogASgLMh8uZ3JhbmRzdGFuZC5nYXRld2F5LnYxLlNuYXBzaG90SAASLwoGdXBkYXRlGAsgASgLMh0uZ3JhbmRzdGFuZC5nYXRld2F5LnYxLlVwZGF0ZUgAEjUKCWhlYXJ0YmVhdBgMIAEoCzIgLmdyYW5kc3RhbmQuZ2F0ZXdheS52MS5IZWFydGJlYXRIABI6Cgxhbm5vdW5jZW1lbnQYDSABKAsyIi5ncmFuZHN0YW5kLm5vdGlmeS52MS5Bbm5vdW5jZW1lbnRIAEIJCgdtZXNzYWdlIj8KCFNuYXBzaG90EjMKBnRvcGljcxgBIAMoCzIjLmdyYW5kc3RhbmQuYWdncmVnYXRlLnYxLlRvcGljU3RhdGUiPQoGVXBkYXRlEjMKBnRvcGljcxgBIAMoCzIjLmdyYW5kc3RhbmQuYWdncmVnYXRlLnYxLlRvcGljU3RhdGUiCwoJSGVhcnRiZWF0MrgCCg5HYXRld2F5U2VydmljZRJpCgtJc3N1ZU9yaWdpbhIpLmdyYW5kc3RhbmQuZ2F0ZXdheS52MS5Jc3N1ZU9yaWdpblJlcXVlc3QaKi5ncmFuZHN0YW5kLmdhdGV3YXkudjEuSXNzdWVPcmlnaW5SZXNwb25zZSIDkAICElQKBFNlbmQSIi5ncmFuZHN0YW5kLmdhdGV3YXkudjEuU2VuZFJlcXVlc3QaIy5ncmFuZHN0YW5kLmdhdGV3YXkudjEuU2VuZFJlc3BvbnNlIgOQAgISZQoJU3Vic2NyaWJlEicuZ3JhbmRzdGFuZC5nYXRld2F5LnYxLlN1YnNjcmliZVJlcXVlc3QaKC5ncmFuZHN0YW5kLmdhdGV3YXkudjEuU3Vic2NyaWJlUmVzcG9uc2UiA5ACATABYgZwcm90bzM", [file_google_protobuf_timestamp, file_grandstand_aggregate_v1_aggregate, file_grandstand_event_v1_event, file_grandstand_notify_v1_notify]);
+  fileDesc("CiNncmFuZHN0YW5kL2dhdGV3YXkvdjEvZ2F0ZXdheS5wcm90bxIVZ3JhbmRzdGFuZC5nYXRld2F5LnYxIhMKEUlzc3VlR3Vlc3RSZXF1ZXN0ImUKEklzc3VlR3Vlc3RSZXNwb25zZRINCgV0b2tlbhgBIAEoCRIQCghhY3Rvcl9pZBgCIAEoCRIuCgpleHBpcmVzX2F0GAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIUChJJc3N1ZU9yaWdpblJlcXVlc3QiaAoTSXNzdWVPcmlnaW5SZXNwb25zZRIRCglvcmlnaW5faWQYASABKAkSLgoKZXhwaXJlc19hdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGY3JlZGl0GAMgASgNIjgKC1NlbmRSZXF1ZXN0EikKBWV2ZW50GAEgASgLMhouZ3JhbmRzdGFuZC5ldmVudC52MS5FdmVudCJACgxTZW5kUmVzcG9uc2USMAoJcG9zaXRpb25zGAEgAygLMh0uZ3JhbmRzdGFuZC5ldmVudC52MS5Qb3NpdGlvbiK1AQoQU3Vic2NyaWJlUmVxdWVzdBIPCgdnYW1lX2lkGAEgASgJEg4KBnRvcGljcxgCIAMoCRIzCgdjdXJzb3JzGAMgAygLMiIuZ3JhbmRzdGFuZC5nYXRld2F5LnYxLlRvcGljQ3Vyc29yEjAKCXBvc2l0aW9ucxgEIAMoCzIdLmdyYW5kc3RhbmQuZXZlbnQudjEuUG9zaXRpb24SGQoRbWF4X3VwZGF0ZXNfcGVyX3MYBSABKA0iSQoLVG9waWNDdXJzb3ISDQoFdG9waWMYASABKAkSKwoGY3Vyc29yGAIgASgLMhsuZ3JhbmRzdGFuZC5ldmVudC52MS5DdXJzb3IiogIKEVN1YnNjcmliZVJlc3BvbnNlEikKBWFzX29mGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIzCghzbmFwc2hvdBgKIAEoCzIfLmdyYW5kc3RhbmQuZ2F0ZXdheS52MS5TbmFwc2hvdEgAEi8KBnVwZGF0ZRgLIAEoCzIdLmdyYW5kc3RhbmQuZ2F0ZXdheS52MS5VcGRhdGVIABI1CgloZWFydGJlYXQYDCABKAsyIC5ncmFuZHN0YW5kLmdhdGV3YXkudjEuSGVhcnRiZWF0SAASOgoMYW5ub3VuY2VtZW50GA0gASgLMiIuZ3JhbmRzdGFuZC5ub3RpZnkudjEuQW5ub3VuY2VtZW50SABCCQoHbWVzc2FnZSI/CghTbmFwc2hvdBIzCgZ0b3BpY3MYASADKAsyIy5ncmFuZHN0YW5kLmFnZ3JlZ2F0ZS52MS5Ub3BpY1N0YXRlIj0KBlVwZGF0ZRIzCgZ0b3BpY3MYASADKAsyIy5ncmFuZHN0YW5kLmFnZ3JlZ2F0ZS52MS5Ub3BpY1N0YXRlIgsKCUhlYXJ0YmVhdDKgAwoOR2F0ZXdheVNlcnZpY2USZgoKSXNzdWVHdWVzdBIoLmdyYW5kc3RhbmQuZ2F0ZXdheS52MS5Jc3N1ZUd1ZXN0UmVxdWVzdBopLmdyYW5kc3RhbmQuZ2F0ZXdheS52MS5Jc3N1ZUd1ZXN0UmVzcG9uc2UiA5ACAhJpCgtJc3N1ZU9yaWdpbhIpLmdyYW5kc3RhbmQuZ2F0ZXdheS52MS5Jc3N1ZU9yaWdpblJlcXVlc3QaKi5ncmFuZHN0YW5kLmdhdGV3YXkudjEuSXNzdWVPcmlnaW5SZXNwb25zZSIDkAICElQKBFNlbmQSIi5ncmFuZHN0YW5kLmdhdGV3YXkudjEuU2VuZFJlcXVlc3QaIy5ncmFuZHN0YW5kLmdhdGV3YXkudjEuU2VuZFJlc3BvbnNlIgOQAgISZQoJU3Vic2NyaWJlEicuZ3JhbmRzdGFuZC5nYXRld2F5LnYxLlN1YnNjcmliZVJlcXVlc3QaKC5ncmFuZHN0YW5kLmdhdGV3YXkudjEuU3Vic2NyaWJlUmVzcG9uc2UiA5ACATABYgZwcm90bzM", [file_google_protobuf_timestamp, file_grandstand_aggregate_v1_aggregate, file_grandstand_event_v1_event, file_grandstand_notify_v1_notify]);
+
+/**
+ * @generated from message grandstand.gateway.v1.IssueGuestRequest
+ */
+export type IssueGuestRequest = Message<"grandstand.gateway.v1.IssueGuestRequest"> & {
+};
+
+/**
+ * Describes the message grandstand.gateway.v1.IssueGuestRequest.
+ * Use `create(IssueGuestRequestSchema)` to create a new message.
+ */
+export const IssueGuestRequestSchema: GenMessage<IssueGuestRequest> = /*@__PURE__*/
+  messageDesc(file_grandstand_gateway_v1_gateway, 0);
+
+/**
+ * @generated from message grandstand.gateway.v1.IssueGuestResponse
+ */
+export type IssueGuestResponse = Message<"grandstand.gateway.v1.IssueGuestResponse"> & {
+  /**
+   * A JWT.
+   *
+   * @generated from field: string token = 1;
+   */
+  token: string;
+
+  /**
+   * Who its bearer is.
+   *
+   * @generated from field: string actor_id = 2;
+   */
+  actorId: string;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp expires_at = 3;
+   */
+  expiresAt?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message grandstand.gateway.v1.IssueGuestResponse.
+ * Use `create(IssueGuestResponseSchema)` to create a new message.
+ */
+export const IssueGuestResponseSchema: GenMessage<IssueGuestResponse> = /*@__PURE__*/
+  messageDesc(file_grandstand_gateway_v1_gateway, 1);
 
 /**
  * @generated from message grandstand.gateway.v1.IssueOriginRequest
@@ -31,7 +75,7 @@ export type IssueOriginRequest = Message<"grandstand.gateway.v1.IssueOriginReque
  * Use `create(IssueOriginRequestSchema)` to create a new message.
  */
 export const IssueOriginRequestSchema: GenMessage<IssueOriginRequest> = /*@__PURE__*/
-  messageDesc(file_grandstand_gateway_v1_gateway, 0);
+  messageDesc(file_grandstand_gateway_v1_gateway, 2);
 
 /**
  * @generated from message grandstand.gateway.v1.IssueOriginResponse
@@ -50,7 +94,9 @@ export type IssueOriginResponse = Message<"grandstand.gateway.v1.IssueOriginResp
   expiresAt?: Timestamp | undefined;
 
   /**
-   * At most this many sequence numbers may be unanswered at once.
+   * At most this many sequence numbers may be unanswered at once: an event
+   * that lies further behind the newest one sent is refused with
+   * FAILED_PRECONDITION, because it could not be told from a replay.
    *
    * @generated from field: uint32 credit = 3;
    */
@@ -62,14 +108,14 @@ export type IssueOriginResponse = Message<"grandstand.gateway.v1.IssueOriginResp
  * Use `create(IssueOriginResponseSchema)` to create a new message.
  */
 export const IssueOriginResponseSchema: GenMessage<IssueOriginResponse> = /*@__PURE__*/
-  messageDesc(file_grandstand_gateway_v1_gateway, 1);
+  messageDesc(file_grandstand_gateway_v1_gateway, 3);
 
 /**
  * @generated from message grandstand.gateway.v1.SendRequest
  */
 export type SendRequest = Message<"grandstand.gateway.v1.SendRequest"> & {
   /**
-   * With origin_id, origin_seq and actor_id set.
+   * With origin_id and origin_seq set. actor_id: the token's actor, or empty for it.
    *
    * @generated from field: grandstand.event.v1.Event event = 1;
    */
@@ -81,7 +127,7 @@ export type SendRequest = Message<"grandstand.gateway.v1.SendRequest"> & {
  * Use `create(SendRequestSchema)` to create a new message.
  */
 export const SendRequestSchema: GenMessage<SendRequest> = /*@__PURE__*/
-  messageDesc(file_grandstand_gateway_v1_gateway, 2);
+  messageDesc(file_grandstand_gateway_v1_gateway, 4);
 
 /**
  * @generated from message grandstand.gateway.v1.SendResponse
@@ -100,7 +146,7 @@ export type SendResponse = Message<"grandstand.gateway.v1.SendResponse"> & {
  * Use `create(SendResponseSchema)` to create a new message.
  */
 export const SendResponseSchema: GenMessage<SendResponse> = /*@__PURE__*/
-  messageDesc(file_grandstand_gateway_v1_gateway, 3);
+  messageDesc(file_grandstand_gateway_v1_gateway, 5);
 
 /**
  * @generated from message grandstand.gateway.v1.SubscribeRequest
@@ -146,7 +192,7 @@ export type SubscribeRequest = Message<"grandstand.gateway.v1.SubscribeRequest">
  * Use `create(SubscribeRequestSchema)` to create a new message.
  */
 export const SubscribeRequestSchema: GenMessage<SubscribeRequest> = /*@__PURE__*/
-  messageDesc(file_grandstand_gateway_v1_gateway, 4);
+  messageDesc(file_grandstand_gateway_v1_gateway, 6);
 
 /**
  * @generated from message grandstand.gateway.v1.TopicCursor
@@ -168,7 +214,7 @@ export type TopicCursor = Message<"grandstand.gateway.v1.TopicCursor"> & {
  * Use `create(TopicCursorSchema)` to create a new message.
  */
 export const TopicCursorSchema: GenMessage<TopicCursor> = /*@__PURE__*/
-  messageDesc(file_grandstand_gateway_v1_gateway, 5);
+  messageDesc(file_grandstand_gateway_v1_gateway, 7);
 
 /**
  * @generated from message grandstand.gateway.v1.SubscribeResponse
@@ -216,7 +262,7 @@ export type SubscribeResponse = Message<"grandstand.gateway.v1.SubscribeResponse
  * Use `create(SubscribeResponseSchema)` to create a new message.
  */
 export const SubscribeResponseSchema: GenMessage<SubscribeResponse> = /*@__PURE__*/
-  messageDesc(file_grandstand_gateway_v1_gateway, 6);
+  messageDesc(file_grandstand_gateway_v1_gateway, 8);
 
 /**
  * All topics subscribed to, as they stand. First on every stream; also sent
@@ -236,7 +282,7 @@ export type Snapshot = Message<"grandstand.gateway.v1.Snapshot"> & {
  * Use `create(SnapshotSchema)` to create a new message.
  */
 export const SnapshotSchema: GenMessage<Snapshot> = /*@__PURE__*/
-  messageDesc(file_grandstand_gateway_v1_gateway, 7);
+  messageDesc(file_grandstand_gateway_v1_gateway, 9);
 
 /**
  * The topics that changed. Each state replaces the one shown.
@@ -255,7 +301,7 @@ export type Update = Message<"grandstand.gateway.v1.Update"> & {
  * Use `create(UpdateSchema)` to create a new message.
  */
 export const UpdateSchema: GenMessage<Update> = /*@__PURE__*/
-  messageDesc(file_grandstand_gateway_v1_gateway, 8);
+  messageDesc(file_grandstand_gateway_v1_gateway, 10);
 
 /**
  * The stream is alive.
@@ -270,14 +316,30 @@ export type Heartbeat = Message<"grandstand.gateway.v1.Heartbeat"> & {
  * Use `create(HeartbeatSchema)` to create a new message.
  */
 export const HeartbeatSchema: GenMessage<Heartbeat> = /*@__PURE__*/
-  messageDesc(file_grandstand_gateway_v1_gateway, 9);
+  messageDesc(file_grandstand_gateway_v1_gateway, 11);
 
 /**
  * What a browser needs: watch results, and send an event now and then.
  *
+ * Who may: metadata `authorization: Bearer <token>`, a JWT. Send needs one;
+ * watching does not, but one that is given must be valid, and if it names its
+ * games it opens only those.
+ *
  * @generated from service grandstand.gateway.v1.GatewayService
  */
 export const GatewayService: GenService<{
+  /**
+   * A token for somebody whom no platform vouches for, with an actor of its
+   * own. FAILED_PRECONDITION where guests are not admitted: in production,
+   * unless the operator gave the gateway a key for them.
+   *
+   * @generated from rpc grandstand.gateway.v1.GatewayService.IssueGuest
+   */
+  issueGuest: {
+    methodKind: "unary";
+    input: typeof IssueGuestRequestSchema;
+    output: typeof IssueGuestResponseSchema;
+  },
   /**
    * Issues an origin for Send. Ask once for each session (page load), keep it
    * until it expires. Retry freely: an unused origin costs nothing.
@@ -295,7 +357,9 @@ export const GatewayService: GenService<{
    * origin_id and origin_seq: it is counted once. RESOURCE_EXHAUSTED says what
    * to wait for. Other codes are final and name the value and the bound:
    * NOT_FOUND (unknown game, poll, option), ALREADY_EXISTS (a second vote),
-   * FAILED_PRECONDITION (the poll is closed), INVALID_ARGUMENT.
+   * FAILED_PRECONDITION (the poll is closed), INVALID_ARGUMENT,
+   * PERMISSION_DENIED (another actor's event, a game the token does not name).
+   * UNAUTHENTICATED: get a token first.
    *
    * @generated from rpc grandstand.gateway.v1.GatewayService.Send
    */

@@ -4,8 +4,8 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
-import type { Duration } from "@bufbuild/protobuf/wkt";
-import { file_google_protobuf_duration } from "@bufbuild/protobuf/wkt";
+import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Event, Position } from "../../event/v1/event_pb";
 import { file_grandstand_event_v1_event } from "../../event/v1/event_pb";
 import type { Message } from "@bufbuild/protobuf";
@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file grandstand/ingest/v1/ingest.proto.
  */
 export const file_grandstand_ingest_v1_ingest: GenFile = /*@__PURE__*/
-  fileDesc("CiFncmFuZHN0YW5kL2luZ2VzdC92MS9pbmdlc3QucHJvdG8SFGdyYW5kc3RhbmQuaW5nZXN0LnYxIn0KDlB1Ymxpc2hSZXF1ZXN0EiwKBWhlbGxvGAEgASgLMhsuZ3JhbmRzdGFuZC5pbmdlc3QudjEuSGVsbG9IABIyCgZldmVudHMYAiABKAsyIC5ncmFuZHN0YW5kLmluZ2VzdC52MS5FdmVudEJhdGNoSABCCQoHbWVzc2FnZSJnCgVIZWxsbxIRCglvcmlnaW5faWQYASABKAkSFwoPbmV4dF9vcmlnaW5fc2VxGAIgASgEEhAKCGFjdG9yX2lkGAMgASgJEg4KBmNsaWVudBgEIAEoCRIQCghwcm9kdWNlchgFIAEoCCJNCgpFdmVudEJhdGNoEioKBmV2ZW50cxgBIAMoCzIaLmdyYW5kc3RhbmQuZXZlbnQudjEuRXZlbnQSEwoLdHJhY2VwYXJlbnQYAiABKAki1gEKD1B1Ymxpc2hSZXNwb25zZRIwCgd3ZWxjb21lGAEgASgLMh0uZ3JhbmRzdGFuZC5pbmdlc3QudjEuV2VsY29tZUgAEigKA2FjaxgCIAEoCzIZLmdyYW5kc3RhbmQuaW5nZXN0LnYxLkFja0gAEi4KBnJlamVjdBgDIAEoCzIcLmdyYW5kc3RhbmQuaW5nZXN0LnYxLlJlamVjdEgAEiwKBWRyYWluGAQgASgLMhsuZ3JhbmRzdGFuZC5pbmdlc3QudjEuRHJhaW5IAEIJCgdtZXNzYWdlIpUBCgdXZWxjb21lEhEKCW9yaWdpbl9pZBgBIAEoCRIXCg9uZXh0X29yaWdpbl9zZXEYAiABKAQSDgoGY3JlZGl0GAMgASgNEhkKEWlkX2NoYXJhY3RlcnNfbWF4GAQgASgNEhgKEGJhdGNoX2V2ZW50c19tYXgYBSABKA0SGQoRbWVzc2FnZV9ieXRlc19tYXgYBiABKA0ifAoDQWNrEhIKCm9yaWdpbl9zZXEYASABKAQSMAoJcG9zaXRpb25zGAIgAygLMh0uZ3JhbmRzdGFuZC5ldmVudC52MS5Qb3NpdGlvbhIvCghyZWNlaXB0cxgDIAMoCzIdLmdyYW5kc3RhbmQuaW5nZXN0LnYxLlJlY2VpcHQiYQoHUmVjZWlwdBIRCglvcmlnaW5faWQYASABKAkSEgoKb3JpZ2luX3NlcRgCIAEoBBIvCghwb3NpdGlvbhgDIAEoCzIdLmdyYW5kc3RhbmQuZXZlbnQudjEuUG9zaXRpb24iYQoGUmVqZWN0EhEKCW9yaWdpbl9pZBgBIAEoCRISCgpvcmlnaW5fc2VxGAIgASgEEgwKBGNvZGUYAyABKAUSDwoHbWVzc2FnZRgEIAEoCRIRCglyZXRyeWFibGUYBSABKAgiOwoFRHJhaW4SMgoPcmVjb25uZWN0X2FmdGVyGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uMmsKDUluZ2VzdFNlcnZpY2USWgoHUHVibGlzaBIkLmdyYW5kc3RhbmQuaW5nZXN0LnYxLlB1Ymxpc2hSZXF1ZXN0GiUuZ3JhbmRzdGFuZC5pbmdlc3QudjEuUHVibGlzaFJlc3BvbnNlKAEwAWIGcHJvdG8z", [file_google_protobuf_duration, file_grandstand_event_v1_event]);
+  fileDesc("CiFncmFuZHN0YW5kL2luZ2VzdC92MS9pbmdlc3QucHJvdG8SFGdyYW5kc3RhbmQuaW5nZXN0LnYxIrMBCg5QdWJsaXNoUmVxdWVzdBIsCgVoZWxsbxgBIAEoCzIbLmdyYW5kc3RhbmQuaW5nZXN0LnYxLkhlbGxvSAASMgoGZXZlbnRzGAIgASgLMiAuZ3JhbmRzdGFuZC5pbmdlc3QudjEuRXZlbnRCYXRjaEgAEjQKCWhlYXJ0YmVhdBgDIAEoCzIfLmdyYW5kc3RhbmQuaW5nZXN0LnYxLkhlYXJ0YmVhdEgAQgkKB21lc3NhZ2UiZwoFSGVsbG8SEQoJb3JpZ2luX2lkGAEgASgJEhcKD25leHRfb3JpZ2luX3NlcRgCIAEoBBIQCghhY3Rvcl9pZBgDIAEoCRIOCgZjbGllbnQYBCABKAkSEAoIcHJvZHVjZXIYBSABKAgiTQoKRXZlbnRCYXRjaBIqCgZldmVudHMYASADKAsyGi5ncmFuZHN0YW5kLmV2ZW50LnYxLkV2ZW50EhMKC3RyYWNlcGFyZW50GAIgASgJIgsKCUhlYXJ0YmVhdCL7AgoPUHVibGlzaFJlc3BvbnNlEjAKB3dlbGNvbWUYASABKAsyHS5ncmFuZHN0YW5kLmluZ2VzdC52MS5XZWxjb21lSAASKAoDYWNrGAIgASgLMhkuZ3JhbmRzdGFuZC5pbmdlc3QudjEuQWNrSAASLgoGcmVqZWN0GAMgASgLMhwuZ3JhbmRzdGFuZC5pbmdlc3QudjEuUmVqZWN0SAASLAoFZHJhaW4YBCABKAsyGy5ncmFuZHN0YW5kLmluZ2VzdC52MS5EcmFpbkgAEi4KBmNyZWRpdBgFIAEoCzIcLmdyYW5kc3RhbmQuaW5nZXN0LnYxLkNyZWRpdEgAEjQKCWhlYXJ0YmVhdBgGIAEoCzIfLmdyYW5kc3RhbmQuaW5nZXN0LnYxLkhlYXJ0YmVhdEgAEj0KDnRva2VuX2V4cGlyaW5nGAcgASgLMiMuZ3JhbmRzdGFuZC5pbmdlc3QudjEuVG9rZW5FeHBpcmluZ0gAQgkKB21lc3NhZ2Ui4AEKB1dlbGNvbWUSEQoJb3JpZ2luX2lkGAEgASgJEhcKD25leHRfb3JpZ2luX3NlcRgCIAEoBBIOCgZjcmVkaXQYAyABKA0SGQoRaWRfY2hhcmFjdGVyc19tYXgYBCABKA0SGAoQYmF0Y2hfZXZlbnRzX21heBgFIAEoDRIZChFtZXNzYWdlX2J5dGVzX21heBgGIAEoDRISCgpjcmVkaXRfbWF4GAcgASgNEjUKEmhlYXJ0YmVhdF9pbnRlcnZhbBgIIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiKkAQoDQWNrEhIKCm9yaWdpbl9zZXEYASABKAQSMAoJcG9zaXRpb25zGAIgAygLMh0uZ3JhbmRzdGFuZC5ldmVudC52MS5Qb3NpdGlvbhIvCghyZWNlaXB0cxgDIAMoCzIdLmdyYW5kc3RhbmQuaW5nZXN0LnYxLlJlY2VpcHQSGAoQc2hlZF9vcmlnaW5fc2VxcxgEIAMoBBIMCgRzaGVkGAUgASgEImEKB1JlY2VpcHQSEQoJb3JpZ2luX2lkGAEgASgJEhIKCm9yaWdpbl9zZXEYAiABKAQSLwoIcG9zaXRpb24YAyABKAsyHS5ncmFuZHN0YW5kLmV2ZW50LnYxLlBvc2l0aW9uIqcBCgZSZWplY3QSEQoJb3JpZ2luX2lkGAEgASgJEhIKCm9yaWdpbl9zZXEYAiABKAQSDAoEY29kZRgDIAEoBRIPCgdtZXNzYWdlGAQgASgJEhEKCXJldHJ5YWJsZRgFIAEoCBIUCgxtYXliZV9zdG9yZWQYBiABKAgSLgoLcmV0cnlfYWZ0ZXIYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iKAoGQ3JlZGl0Eg4KBmNyZWRpdBgBIAEoDRIOCgZyZWFzb24YAiABKAkiPwoNVG9rZW5FeHBpcmluZxIuCgpleHBpcmVzX2F0GAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCI7CgVEcmFpbhIyCg9yZWNvbm5lY3RfYWZ0ZXIYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24yawoNSW5nZXN0U2VydmljZRJaCgdQdWJsaXNoEiQuZ3JhbmRzdGFuZC5pbmdlc3QudjEuUHVibGlzaFJlcXVlc3QaJS5ncmFuZHN0YW5kLmluZ2VzdC52MS5QdWJsaXNoUmVzcG9uc2UoATABYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_grandstand_event_v1_event]);
 
 /**
  * @generated from message grandstand.ingest.v1.PublishRequest
@@ -35,6 +35,12 @@ export type PublishRequest = Message<"grandstand.ingest.v1.PublishRequest"> & {
      */
     value: EventBatch;
     case: "events";
+  } | {
+    /**
+     * @generated from field: grandstand.ingest.v1.Heartbeat heartbeat = 3;
+     */
+    value: Heartbeat;
+    case: "heartbeat";
   } | { case: undefined; value?: undefined };
 };
 
@@ -46,7 +52,7 @@ export const PublishRequestSchema: GenMessage<PublishRequest> = /*@__PURE__*/
   messageDesc(file_grandstand_ingest_v1_ingest, 0);
 
 /**
- * Opens the session.
+ * Opens the session. First and exactly once on every stream.
  *
  * @generated from message grandstand.ingest.v1.Hello
  */
@@ -59,14 +65,16 @@ export type Hello = Message<"grandstand.ingest.v1.Hello"> & {
   originId: string;
 
   /**
-   * The lowest sequence number that was not acked; 0 means 1.
+   * The resume point: the lowest sequence number that was not acked; 0 means
+   * 1. Everything from there on is sent again.
    *
    * @generated from field: uint64 next_origin_seq = 2;
    */
   nextOriginSeq: bigint;
 
   /**
-   * Who acts on this stream. Empty for a producer: then each event names its actor.
+   * Who acts on this stream. Empty: the token's actor, or for a producer
+   * nobody: then each event names its actor.
    *
    * @generated from field: string actor_id = 3;
    */
@@ -81,7 +89,7 @@ export type Hello = Message<"grandstand.ingest.v1.Hello"> & {
 
   /**
    * True for a game server or a gateway, which act for many actors and may
-   * relay events of other origins.
+   * relay events of other origins. The token must have the role "producer".
    *
    * @generated from field: bool producer = 5;
    */
@@ -122,6 +130,21 @@ export const EventBatchSchema: GenMessage<EventBatch> = /*@__PURE__*/
   messageDesc(file_grandstand_ingest_v1_ingest, 2);
 
 /**
+ * The sender lives.
+ *
+ * @generated from message grandstand.ingest.v1.Heartbeat
+ */
+export type Heartbeat = Message<"grandstand.ingest.v1.Heartbeat"> & {
+};
+
+/**
+ * Describes the message grandstand.ingest.v1.Heartbeat.
+ * Use `create(HeartbeatSchema)` to create a new message.
+ */
+export const HeartbeatSchema: GenMessage<Heartbeat> = /*@__PURE__*/
+  messageDesc(file_grandstand_ingest_v1_ingest, 3);
+
+/**
  * @generated from message grandstand.ingest.v1.PublishResponse
  */
 export type PublishResponse = Message<"grandstand.ingest.v1.PublishResponse"> & {
@@ -152,6 +175,24 @@ export type PublishResponse = Message<"grandstand.ingest.v1.PublishResponse"> & 
      */
     value: Drain;
     case: "drain";
+  } | {
+    /**
+     * @generated from field: grandstand.ingest.v1.Credit credit = 5;
+     */
+    value: Credit;
+    case: "credit";
+  } | {
+    /**
+     * @generated from field: grandstand.ingest.v1.Heartbeat heartbeat = 6;
+     */
+    value: Heartbeat;
+    case: "heartbeat";
+  } | {
+    /**
+     * @generated from field: grandstand.ingest.v1.TokenExpiring token_expiring = 7;
+     */
+    value: TokenExpiring;
+    case: "tokenExpiring";
   } | { case: undefined; value?: undefined };
 };
 
@@ -160,7 +201,7 @@ export type PublishResponse = Message<"grandstand.ingest.v1.PublishResponse"> & 
  * Use `create(PublishResponseSchema)` to create a new message.
  */
 export const PublishResponseSchema: GenMessage<PublishResponse> = /*@__PURE__*/
-  messageDesc(file_grandstand_ingest_v1_ingest, 3);
+  messageDesc(file_grandstand_ingest_v1_ingest, 4);
 
 /**
  * The session stands.
@@ -181,7 +222,7 @@ export type Welcome = Message<"grandstand.ingest.v1.Welcome"> & {
   nextOriginSeq: bigint;
 
   /**
-   * How many sequence numbers may be unacked at once.
+   * How many sequence numbers may be unacked at once, for now.
    *
    * @generated from field: uint32 credit = 3;
    */
@@ -203,6 +244,20 @@ export type Welcome = Message<"grandstand.ingest.v1.Welcome"> & {
    * @generated from field: uint32 message_bytes_max = 6;
    */
   messageBytesMax: number;
+
+  /**
+   * No Credit is ever greater: the width of the origin's anti-replay window.
+   *
+   * @generated from field: uint32 credit_max = 7;
+   */
+  creditMax: number;
+
+  /**
+   * Say something at least this often; the server does.
+   *
+   * @generated from field: google.protobuf.Duration heartbeat_interval = 8;
+   */
+  heartbeatInterval?: Duration | undefined;
 };
 
 /**
@@ -210,10 +265,11 @@ export type Welcome = Message<"grandstand.ingest.v1.Welcome"> & {
  * Use `create(WelcomeSchema)` to create a new message.
  */
 export const WelcomeSchema: GenMessage<Welcome> = /*@__PURE__*/
-  messageDesc(file_grandstand_ingest_v1_ingest, 4);
+  messageDesc(file_grandstand_ingest_v1_ingest, 5);
 
 /**
- * Events are settled: stored durably, or refused by a Reject sent before this.
+ * Events are settled: stored durably, shed, or refused by a Reject sent before
+ * this. Cumulative, and fewer of them the busier the mesh is.
  *
  * @generated from message grandstand.ingest.v1.Ack
  */
@@ -239,6 +295,22 @@ export type Ack = Message<"grandstand.ingest.v1.Ack"> & {
    * @generated from field: repeated grandstand.ingest.v1.Receipt receipts = 3;
    */
   receipts: Receipt[];
+
+  /**
+   * Those among the numbers this ack adds that were shed: not stored, not
+   * counted, and not to be sent again. Under pressure measures are shed first,
+   * then reactions and presence; votes, scores and custom events never are.
+   *
+   * @generated from field: repeated uint64 shed_origin_seqs = 4;
+   */
+  shedOriginSeqs: bigint[];
+
+  /**
+   * How many events of this stream were shed so far.
+   *
+   * @generated from field: uint64 shed = 5;
+   */
+  shed: bigint;
 };
 
 /**
@@ -246,7 +318,7 @@ export type Ack = Message<"grandstand.ingest.v1.Ack"> & {
  * Use `create(AckSchema)` to create a new message.
  */
 export const AckSchema: GenMessage<Ack> = /*@__PURE__*/
-  messageDesc(file_grandstand_ingest_v1_ingest, 5);
+  messageDesc(file_grandstand_ingest_v1_ingest, 6);
 
 /**
  * One relayed event is stored.
@@ -275,7 +347,7 @@ export type Receipt = Message<"grandstand.ingest.v1.Receipt"> & {
  * Use `create(ReceiptSchema)` to create a new message.
  */
 export const ReceiptSchema: GenMessage<Receipt> = /*@__PURE__*/
-  messageDesc(file_grandstand_ingest_v1_ingest, 6);
+  messageDesc(file_grandstand_ingest_v1_ingest, 7);
 
 /**
  * One event is refused.
@@ -310,14 +382,30 @@ export type Reject = Message<"grandstand.ingest.v1.Reject"> & {
   message: string;
 
   /**
-   * True: the event was not stored in time; resend it with the same sequence
-   * number. Only relayed events are answered so: an event of the stream's own
-   * origin that cannot be stored ends the stream with UNAVAILABLE, since a
-   * cumulative ack could not step over it. False: it will be refused again.
+   * False: it will be refused again. True: there was no room or no answer in
+   * time; send the event again after retry_after: a relayed one under its own
+   * identity, one of the stream's own origin under a new number, since this
+   * one is settled.
    *
    * @generated from field: bool retryable = 5;
    */
   retryable: boolean;
+
+  /**
+   * An earlier attempt to store this event may have succeeded; if it did, it
+   * counts. Set for an event that ingest took, could not store in time, and
+   * then had to refuse (its poll closed meanwhile).
+   *
+   * @generated from field: bool maybe_stored = 6;
+   */
+  maybeStored: boolean;
+
+  /**
+   * With retryable.
+   *
+   * @generated from field: google.protobuf.Duration retry_after = 7;
+   */
+  retryAfter?: Duration | undefined;
 };
 
 /**
@@ -325,10 +413,60 @@ export type Reject = Message<"grandstand.ingest.v1.Reject"> & {
  * Use `create(RejectSchema)` to create a new message.
  */
 export const RejectSchema: GenMessage<Reject> = /*@__PURE__*/
-  messageDesc(file_grandstand_ingest_v1_ingest, 7);
+  messageDesc(file_grandstand_ingest_v1_ingest, 8);
 
 /**
- * The server is going away: finish, and reconnect after the delay.
+ * How many sequence numbers may be unacked from now on.
+ *
+ * @generated from message grandstand.ingest.v1.Credit
+ */
+export type Credit = Message<"grandstand.ingest.v1.Credit"> & {
+  /**
+   * 0 to Welcome.credit_max. 0: send nothing until a greater one comes.
+   *
+   * @generated from field: uint32 credit = 1;
+   */
+  credit: number;
+
+  /**
+   * Why, for the operator.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message grandstand.ingest.v1.Credit.
+ * Use `create(CreditSchema)` to create a new message.
+ */
+export const CreditSchema: GenMessage<Credit> = /*@__PURE__*/
+  messageDesc(file_grandstand_ingest_v1_ingest, 9);
+
+/**
+ * The token expires soon. Finish and resume on a new stream with a new token
+ * before then; the stream ends with UNAUTHENTICATED at that time.
+ *
+ * @generated from message grandstand.ingest.v1.TokenExpiring
+ */
+export type TokenExpiring = Message<"grandstand.ingest.v1.TokenExpiring"> & {
+  /**
+   * @generated from field: google.protobuf.Timestamp expires_at = 1;
+   */
+  expiresAt?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message grandstand.ingest.v1.TokenExpiring.
+ * Use `create(TokenExpiringSchema)` to create a new message.
+ */
+export const TokenExpiringSchema: GenMessage<TokenExpiring> = /*@__PURE__*/
+  messageDesc(file_grandstand_ingest_v1_ingest, 10);
+
+/**
+ * The server is going away: half-close, wait for the last Ack, and reconnect
+ * after the delay to the same address, which leads to another ingest. The delay
+ * differs from client to client, so that they do not come all at once.
  *
  * @generated from message grandstand.ingest.v1.Drain
  */
@@ -344,7 +482,7 @@ export type Drain = Message<"grandstand.ingest.v1.Drain"> & {
  * Use `create(DrainSchema)` to create a new message.
  */
 export const DrainSchema: GenMessage<Drain> = /*@__PURE__*/
-  messageDesc(file_grandstand_ingest_v1_ingest, 8);
+  messageDesc(file_grandstand_ingest_v1_ingest, 11);
 
 /**
  * Takes events in and makes them durable.
@@ -353,9 +491,30 @@ export const DrainSchema: GenMessage<Drain> = /*@__PURE__*/
  */
 export const IngestService: GenService<{
   /**
-   * One session of an origin. The client sends Hello first and exactly once,
-   * then any number of EventBatch; the server answers Welcome, then Ack,
-   * Reject and Drain in any order.
+   * One session of an origin, on one stream; a session outlives its streams.
+   *
+   * Who may: metadata `authorization: Bearer <token>`, a JWT. An end client
+   * acts as the token's actor only; a token with the role "producer" (a game
+   * server, a gateway) may act for others. UNAUTHENTICATED: get a token, then
+   * retry. PERMISSION_DENIED is final.
+   *
+   * The conversation. The server's state, what the client may send in it, and
+   * what follows:
+   *
+   *   state     from the client   then
+   *   NEW       hello             OPEN; the server answers Welcome
+   *   NEW       half-close        CLOSING
+   *   OPEN      events            OPEN; later Ack or Reject
+   *   OPEN      heartbeat         OPEN
+   *   OPEN      half-close        CLOSING
+   *   DRAINING  events, heartbeat DRAINING: the server has sent Drain
+   *   DRAINING  half-close        CLOSING
+   *   CLOSING   (nothing)         the server settles what it took, sends the
+   *                               last Ack and ends the stream OK
+   *
+   * Anything else ends the stream with INVALID_ARGUMENT and says what was
+   * expected. The server may send Ack, Reject, Credit, Heartbeat,
+   * TokenExpiring and Drain at any time after Welcome.
    *
    * Delivery: an Ack leaves only after the event log stored the events it
    * covers. What was not acked when the stream ends may or may not have been
@@ -364,13 +523,22 @@ export const IngestService: GenService<{
    * Ordering: origin_seq grows by one from event to event. Results do not
    * depend on the order in which events are stored, save where the topic says
    * so (the last vote of a changeable poll, the last score of a LAST board).
-   * Flow control: at most Welcome.credit sequence numbers may be unacked;
-   * beyond it the stream ends with RESOURCE_EXHAUSTED.
+   * Flow control: at most Credit.credit (at first Welcome.credit) sequence
+   * numbers may be unacked. It shrinks when the mesh is under pressure, to 0
+   * while nothing can be stored, and grows again; what was sent before a
+   * smaller credit arrived is taken. Beyond it the server reads no further
+   * until it has acked; beyond Welcome.credit_max the stream ends with
+   * RESOURCE_EXHAUSTED.
+   * Life: send a Heartbeat when nothing else was sent for
+   * Welcome.heartbeat_interval; the server does the same. A client that was
+   * silent for three intervals is gone: its stream ends with
+   * DEADLINE_EXCEEDED. Take a server that was silent for as long for gone, too.
    * Closing: the client half-closes, the server settles what is in flight and
-   * ends the stream OK. A message out of turn ends it with INVALID_ARGUMENT.
-   * Retry with backoff after UNAVAILABLE, and after INTERNAL or UNKNOWN, which
-   * a client sees when the stream was cut on the way; never after
-   * INVALID_ARGUMENT.
+   * ends the stream OK.
+   * Retry with full-jitter backoff, resuming the origin, after UNAVAILABLE,
+   * DEADLINE_EXCEEDED and RESOURCE_EXHAUSTED, and after INTERNAL or UNKNOWN,
+   * which a client sees when the stream was cut on the way; never after
+   * INVALID_ARGUMENT. docs/rejections.md lists every refusal.
    *
    * @generated from rpc grandstand.ingest.v1.IngestService.Publish
    */
