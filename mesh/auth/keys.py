@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from jwt import PyJWK, PyJWTError
 from jwt.utils import base64url_decode
 
@@ -245,7 +246,7 @@ def _verify_key(at: str, jwk: dict[str, Any]) -> VerifyKey:
 def _load(at: str, jwk: dict[str, Any], algorithm: str) -> PyJWK:
     try:
         return PyJWK(jwk, algorithm)
-    except (PyJWTError, ValueError, TypeError, OverflowError):
+    except (PyJWTError, UnsupportedAlgorithm, ValueError, TypeError, OverflowError):
         # Without its words: they may quote the key.
         raise BadKeys(f"{at}: is not a valid {jwk['kty']} key") from None
 

@@ -185,7 +185,7 @@ def good_for_s(cache_control: str) -> float:
 
 
 def _read(response: http.client.HTTPResponse, give_up_at_s: float) -> bytes:
-    """At most one byte more than is allowed. Each read has its timeout; a peer that drips is given up, too."""
+    """At most one byte more than is allowed. Each read has its timeout; who drips is given up, too."""
     content = b""
     while chunk := response.read1(min(_CHUNK_BYTES, limits.KEYS_DOCUMENT_BYTES_MAX + 1 - len(content))):
         content += chunk

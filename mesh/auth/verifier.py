@@ -125,7 +125,7 @@ class Verifier:
                 raise Unauthenticated(f"token: the header {name!r} is not taken; keys come from our own JWKS")
         trust, ring = self._clients, self._clients.keys()
         kid = header.get("kid")
-        if kid is None:
+        if "kid" not in header:
             key = ring.only()
             if key is None and ring.keys:
                 raise Unauthenticated(
@@ -180,6 +180,10 @@ def _bearer(authorization: str | None) -> str:
 
 def _header(token: str) -> dict[str, Any]:
     try:
-        return parse_object(base64url_decode(token.partition(".")[0]))
+        header = base64url_decode(token.partition(".")[0])
+    except ValueError:
+        raise Unauthenticated("token: the header is not base64url") from None
+    try:
+        return parse_object(header)
     except ValueError as error:
         raise Unauthenticated(f"token: the header {error}") from None
