@@ -1,0 +1,62 @@
+"""The floor under ingest: a grpc.aio server whose Publish reads the bytes of each message and does nothing else.
+
+`python -m bench._floor HOST:PORT` prints "ready"; each line on its standard input is answered by how many
+messages were read so far, and its end ends the process. It decodes nothing, stores nothing and answers
+nothing: no handler on grpc.aio can take messages for less.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+from collections.abc import AsyncIterator
+
+import grpc
+import grpc.aio
+
+from mesh import limits
+from mesh.runtime import _SERVER_OPTIONS
+
+SERVICE, METHOD = "grandstand.ingest.v1.IngestService", "Publish"
+
+
+class Floor:
+    """Counts what it reads."""
+
+    def __init__(self) -> None:
+        self.read = 0
+
+    async def publish(self, requests: AsyncIterator[bytes], context: object) -> AsyncIterator[bytes]:
+        async for _ in requests:
+            self.read += 1
+        for never in ():
+            yield never
+
+
+async def serve(address: str) -> None:
+    floor = Floor()
+    options = [*_SERVER_OPTIONS, ("grpc.max_receive_message_length", limits.INGEST_MESSAGE_BYTES_MAX)]
+    server = grpc.aio.server(options=options)
+    handler = grpc.stream_stream_rpc_method_handler(floor.publish)
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {METHOD: handler}),))
+    server.add_insecure_port(address)
+    await server.start()
+    gc.collect()
+    gc.freeze()
+    ended = asyncio.Event()
+
+    def asked() -> None:
+        if sys.stdin.readline():
+            print(floor.read, flush=True)
+        else:
+            ended.set()
+
+    asyncio.get_running_loop().add_reader(sys.stdin, asked)
+    print("ready", flush=True)
+    await ended.wait()
+    await server.stop(None)
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(sys.argv[1]))
