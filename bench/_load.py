@@ -9,7 +9,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+from pathlib import Path
 
+from bench._mesh import producer
 from mesh.crowd.account import Plan
 from mesh.crowd.simulate import Simulation
 
@@ -21,11 +23,12 @@ def main() -> None:
     parser.add_argument("--viewers", type=int, required=True)
     parser.add_argument("--rate", type=float, required=True)
     parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--home", type=Path, required=True, help="whose development key signs the tokens")
     asked = parser.parse_args()
     plan = Plan(
         asked.edge, asked.mesh, asked.game, asked.viewers, asked.rate, asked.seconds, poll_id=asked.poll
     )
-    summary = asyncio.run(Simulation(plan).run())
+    summary = asyncio.run(Simulation(plan, token=producer(asked.home)).run())
     print(json.dumps(summary.as_json()))
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from mesh.cli.running import MeshAddresses, running_mesh, running_status
+from mesh.cli.credentials import acting
+from mesh.cli.running import MeshAddresses, home_of, running_mesh, running_status
+from mesh.client import Token
 from mesh.ports import Ports
 from mesh.supervisor.errors import MeshError
 
@@ -20,14 +23,20 @@ class BenchMesh:
     """Where it is reached, and which processes make it up."""
 
     def __init__(self, home: Path | None, is_temporary: bool) -> None:
-        self.home = home
+        self.home: Path = home_of(home).root
         self.is_temporary = is_temporary
         self.addresses: MeshAddresses = running_mesh(home)
+        self.token: Token = producer(self.home)
 
     def pids(self) -> dict[str, int]:
         """By service; the demo's crowd is no part of the mesh."""
         services = running_status(self.home).services
         return {service.name: service.pid for service in services if service.pid and service.name != "demo"}
+
+
+def producer(home: Path) -> Token:
+    """The token with which a benchmark acts for many. Raises MeshError where there is none."""
+    return acting(os.environ.get("GRANDSTAND_TOKEN"), home)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from grandstand.event.v1.event_pb2 import Event, Vote
 from grandstand.gateway.v1.gateway_pb2 import SubscribeRequest
-from mesh.client import Publisher, Receipt, SessionLost, open_channel
+from mesh.client import Publisher, Receipt, SessionLost, Token, open_channel
 from mesh.crowd.latencies import Latencies
 from mesh.crowd.simulate import OPTIONS
 from mesh.crowd.watchers import Probe, WatcherCounts
@@ -23,7 +23,8 @@ SEEN_S = 10.0
 class VoteProbe:
     """Votes, and sees its votes on screen. Use as `async with`."""
 
-    def __init__(self, edge: str, game_id: str, poll_id: str, random: Random) -> None:
+    def __init__(self, edge: str, game_id: str, poll_id: str, random: Random, token: Token) -> None:
+        """`token`: a producer's."""
         self.sent = 0
         self.acked = 0
         self.counts = WatcherCounts()
@@ -34,7 +35,9 @@ class VoteProbe:
         self._watching_channel = open_channel(edge, own_connection=True)
         self._voting_channel = open_channel(edge, own_connection=True)
         self._health: Any = HealthStub(self._voting_channel)
-        self._publisher = Publisher(self._voting_channel, producer=True, client="grandstand-bench")
+        self._publisher = Publisher(
+            self._voting_channel, producer=True, client="grandstand-bench", token=token
+        )
         self._watcher = Probe(
             self._watching_channel,
             SubscribeRequest(game_id=game_id, topics=[f"poll/{poll_id}"]),

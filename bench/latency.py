@@ -72,7 +72,8 @@ class LatencyBench:
             backend = Backend(channel)
             await backend.define_game(Game(game_id=self._game_id, title="Benchmark"))
             await backend.open_poll(poll_of(self._game_id, self._poll_id))
-            async with VoteProbe(at.edge, self._game_id, self._poll_id, self._random) as probe:
+            voting = VoteProbe(at.edge, self._game_id, self._poll_id, self._random, self._mesh.token)
+            async with voting as probe:
                 await self._idle(probe)
                 crowd = await self._load(probe)
                 await self._count(backend, probe, crowd)
@@ -152,7 +153,7 @@ class LatencyBench:
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "bench._load", "--edge", at.edge, "--mesh", at.mesh),
             *("--game", self._game_id, "--poll", self._poll_id, "--viewers", str(asked.viewers)),
-            *("--rate", str(rate), "--seconds", str(seconds)),
+            *("--rate", str(rate), "--seconds", str(seconds), "--home", str(self._mesh.home)),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )

@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import grpc.aio
 
@@ -17,6 +17,8 @@ from grandstand.event.v1.event_pb2 import Event, Position, Vote
 from grandstand.gateway.v1 import gateway_pb2 as gateway
 from grandstand.gateway.v1.gateway_pb2_grpc import GatewayServiceStub
 from mesh.client import Backend, Viewer, open_channel
+from mesh.client.credentials import Token, token_of
+from tests.mesh_fixture import mesh_at
 
 PATIENCE_S = 20.0
 Result = TypeVar("Result")
@@ -41,12 +43,50 @@ async def until(condition: Callable[[], object], what: str, within_s: float = PA
         await asyncio.sleep(0.01)
 
 
+_KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
+
+
+class _Bearing:
+    """Duck-typed: what stubs ask of a channel."""
+
+    def __init__(self, channel: grpc.aio.Channel, token: Token) -> None:
+        self._channel = channel
+        self._token = token
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._channel, name)
+        return self._showing(found) if name in _KINDS else found
+
+    def _showing(self, of_kind: Callable[..., Any]) -> Callable[..., Any]:
+        def method(*path: Any, **codecs: Any) -> Callable[..., Any]:
+            call = of_kind(*path, **codecs)
+
+            def bearing_call(*request: Any, metadata: Any = None, **options: Any) -> Any:
+                shown = tuple(metadata or ())
+                if "authorization" not in dict(shown):
+                    shown = (*shown, ("authorization", f"Bearer {token_of(self._token)}"))
+                return call(*request, metadata=shown, **options)
+
+            return bearing_call
+
+        return method
+
+
+def bearing(channel: grpc.aio.Channel, token: Token) -> grpc.aio.Channel:
+    """`channel`, showing `token` with every call that shows none of its own."""
+    return cast(grpc.aio.Channel, _Bearing(channel, token))
+
+
 class GameClient:
-    """One game on a running mesh: its backend, its viewers, and browsers that send."""
+    """One game on a running mesh: its backend, its viewers, and browsers that send.
+
+    Whoever calls through `edge` or `mesh` is a producer, who may act for anybody.
+    """
 
     def __init__(self, edge: grpc.aio.Channel, mesh: grpc.aio.Channel, game_id: str) -> None:
         self.game_id = game_id
         self.edge = edge
+        self.mesh = mesh
         self.backend = Backend(mesh)
         self.gateway: Any = GatewayServiceStub(edge)
         self._numbers = itertools.count(1)
@@ -136,10 +176,11 @@ def votes_of(state: TopicState | None) -> dict[str, int]:
 
 @contextlib.asynccontextmanager
 async def new_game(edge: str, mesh: str, *, spread: int = 1) -> AsyncIterator[GameClient]:
-    """A game nobody else uses, with a pulse `cheer` (fire, clap). Addresses are host:port."""
+    """A game nobody else uses, with a pulse `cheer` (fire, clap). Addresses are those of a RunningMesh."""
     game_id = f"t-{uuid.uuid4().hex[:12]}"
+    token = mesh_at(edge).producer
     async with open_channel(edge, own_connection=True) as edge_channel, open_channel(mesh) as mesh_channel:
-        game = GameClient(edge_channel, mesh_channel, game_id)
+        game = GameClient(bearing(edge_channel, token), bearing(mesh_channel, token), game_id)
         await game.backend.define_game(
             Game(
                 game_id=game_id,

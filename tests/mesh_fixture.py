@@ -12,9 +12,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from mesh.auth.development import development_token, producer_token
 from mesh.cli.running import MeshAddresses, running_mesh, running_status
 from mesh.ports import Ports
 from mesh.provision import checkout
@@ -24,6 +25,9 @@ from mesh.supervisor.status import MeshStatus, ServiceStatus
 DOWN_WITHIN_S = 60.0
 PATIENCE_S = 30.0
 
+_UP: dict[str, RunningMesh] = {}
+"""The meshes that are up, by the address of their edge and of their mesh listener."""
+
 
 class RunningMesh:
     """Addresses, processes and logs of a mesh that is up."""
@@ -32,6 +36,12 @@ class RunningMesh:
         self.home = home
         self.process = process
         self.addresses: MeshAddresses = running_mesh(home)
+        self.producer: Callable[[], str] = producer_token(home)
+        """A token with which to act for anybody, fresh at each call."""
+
+    def viewer(self, actor_id: str, games: Iterable[str] | None = None, life_s: float = 3600.0) -> str:
+        """A token with which to act as `actor_id` and nobody else."""
+        return development_token(self.home, actor_id, roles=["viewer"], games=games, life_s=life_s)
 
     @property
     def edge_url(self) -> str:
@@ -75,6 +85,11 @@ class RunningMesh:
         return (self.home / "logs" / f"{name}.log").read_text(errors="replace")
 
 
+def mesh_at(address: str) -> RunningMesh:
+    """The mesh whose edge or mesh listener this is."""
+    return _UP[address]
+
+
 def wait_for(condition: Callable[[], object], what: str, within_s: float = PATIENCE_S) -> None:
     """For a condition that another process brings about."""
     give_up_at = time.monotonic() + within_s
@@ -103,8 +118,12 @@ def running(home: Path, *arguments: str) -> Iterator[RunningMesh]:
         os.close(write_end)
         try:
             _wait_settled(read_end, process)
-            yield RunningMesh(home, process)
+            started = RunningMesh(home, process)
+            _UP.update({started.edge: started, started.mesh: started})
+            yield started
         finally:
+            _UP.pop(f"127.0.0.1:{edge}", None)
+            _UP.pop(f"127.0.0.1:{mesh}", None)
             _down(process, home)
 
 

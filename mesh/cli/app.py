@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import typer
 
-from mesh.cli import bench, boards, chaos, crowd, definitions, rebuild, run, sending, testing
+from mesh.cli import bench, boards, chaos, crowd, definitions, rebuild, run, sending, testing, token
 from mesh.cli.console import one_line_errors
 
-MODULES = (run, rebuild, definitions, boards, sending, crowd, testing, bench, chaos)
+MODULES = (run, token, rebuild, definitions, boards, sending, crowd, testing, bench, chaos)
 """In the order of `--help`."""
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from mesh.cli.credentials import TokenOption, acting
 from mesh.cli.running import HomeOption, running_mesh
 from mesh.cli.speaking import GameOption, spoken
 from mesh.supervisor.errors import MeshError
@@ -50,6 +51,7 @@ def simulate(
     mesh: MeshOption = None,
     game: GameOption = "demo",
     home: HomeOption = None,
+    token: TokenOption = None,
     as_json: SummaryOption = False,
 ) -> None:
     """Let a crowd of bots vote, watch and score, and prove that every acked vote was counted once.
@@ -67,10 +69,11 @@ def simulate(
         edge, mesh = edge or at.edge, mesh or at.mesh
     reactions, scores = _shares(mix)
     plan = Plan(edge, mesh, game, viewers, rate, seconds, reactions, scores, seed)
+    producer = acting(token, home)
 
     async def run() -> Any:
         with SimulationScreen(plan) as screen:
-            simulation = Simulation(plan, screen.show)
+            simulation = Simulation(plan, screen.show, token=producer)
             with _interrupting(simulation.stop):
                 return await simulation.run()
 
@@ -98,6 +101,7 @@ def replay(
         str, typer.Option("--game", metavar="ID", help="Send all to this game.", show_default="as recorded")
     ] = "",
     home: HomeOption = None,
+    token: TokenOption = None,
     as_json: SummaryOption = False,
 ) -> None:
     """Publish recorded events.
@@ -113,11 +117,18 @@ def replay(
     from mesh.crowd.replay import Replay
 
     edge = edge or running_mesh(home).edge
+    producer = acting(token, home)
 
     async def run() -> Any:
         with ReplayScreen(file) as screen:
             replaying = Replay(
-                file, edge, speed=speed, game_id=game, complain=screen.complain, on_progress=screen.show
+                file,
+                edge,
+                speed=speed,
+                game_id=game,
+                complain=screen.complain,
+                token=producer,
+                on_progress=screen.show,
             )
             with _interrupting(replaying.stop):
                 return await replaying.run()

@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mesh.cli.credentials import TokenOption, acting
 from mesh.cli.running import HomeOption, running_mesh
 from mesh.cli.speaking import GameOption, JsonOption, default_actor, spoken
 from mesh.supervisor.errors import MeshError
 
 if TYPE_CHECKING:
     from grandstand.event.v1.event_pb2 import Event
-    from mesh.client import Receipt
+    from mesh.client import Receipt, Token
 
 ANSWER_S = 10.0
 
 ActorOption = Annotated[
-    str | None, typer.Option("--actor", metavar="ID", help="Who acts.", show_default="you")
+    str | None, typer.Option("--actor", metavar="ID", help="Who acts.", show_default="you, or the token's")
 ]
 
 
@@ -42,6 +43,7 @@ def vote(
     actor: ActorOption = None,
     game: GameOption = "demo",
     home: HomeOption = None,
+    token: TokenOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Vote in a poll. A vote of more than 1 is sent in the producer role, as your own backend does.
@@ -51,7 +53,7 @@ def vote(
     from grandstand.event.v1.event_pb2 import Event, Vote
 
     body = Vote(poll_id=poll, option_ids=option, weight=weight)
-    _send(home, actor, as_json, Event(game_id=game, vote=body), producer=weight > 1)
+    _send(home, token, actor, as_json, Event(game_id=game, vote=body), producer=weight > 1)
 
 
 def score(
@@ -60,6 +62,7 @@ def score(
     actor: ActorOption = None,
     game: GameOption = "demo",
     home: HomeOption = None,
+    token: TokenOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Score on a board.
@@ -70,7 +73,7 @@ def score(
 
     if abs(points) > 2**53:
         raise MeshError(f"points: {points} is out of range; -2^53 to 2^53 are allowed")
-    _send(home, actor, as_json, Event(game_id=game, score=Score(board_id=board, points=points)))
+    _send(home, token, actor, as_json, Event(game_id=game, score=Score(board_id=board, points=points)))
 
 
 def reaction(
@@ -80,6 +83,7 @@ def reaction(
     actor: ActorOption = None,
     game: GameOption = "demo",
     home: HomeOption = None,
+    token: TokenOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """React to what happens.
@@ -89,7 +93,7 @@ def reaction(
     from grandstand.event.v1.event_pb2 import Event, Reaction
 
     body = Reaction(pulse_id=pulse, kind=kind, count=count)
-    _send(home, actor, as_json, Event(game_id=game, reaction=body))
+    _send(home, token, actor, as_json, Event(game_id=game, reaction=body))
 
 
 def presence(
@@ -97,6 +101,7 @@ def presence(
     actor: ActorOption = None,
     game: GameOption = "demo",
     home: HomeOption = None,
+    token: TokenOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say that you watch a game; it counts for 45 seconds.
@@ -106,7 +111,7 @@ def presence(
     from grandstand.event.v1.event_pb2 import PRESENCE_STATE_GONE, PRESENCE_STATE_HERE, Event, Presence
 
     state = PRESENCE_STATE_GONE if gone else PRESENCE_STATE_HERE
-    _send(home, actor, as_json, Event(game_id=game, presence=Presence(state=state)))
+    _send(home, token, actor, as_json, Event(game_id=game, presence=Presence(state=state)))
 
 
 def measure(
@@ -115,6 +120,7 @@ def measure(
     actor: ActorOption = None,
     game: GameOption = "demo",
     home: HomeOption = None,
+    token: TokenOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Send a measured value.
@@ -123,7 +129,7 @@ def measure(
     """
     from grandstand.event.v1.event_pb2 import Event, Measure
 
-    _send(home, actor, as_json, Event(game_id=game, measure=Measure(metric_id=metric, value=value)))
+    _send(home, token, actor, as_json, Event(game_id=game, measure=Measure(metric_id=metric, value=value)))
 
 
 def custom(
@@ -132,6 +138,7 @@ def custom(
     actor: ActorOption = None,
     game: GameOption = "demo",
     home: HomeOption = None,
+    token: TokenOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Send an event to a fold of your own.
@@ -140,11 +147,21 @@ def custom(
     """
     from grandstand.event.v1.event_pb2 import Custom, Event
 
-    _send(home, actor, as_json, Event(game_id=game, custom=Custom(custom_id=topic, payload=payload.encode())))
+    _send(
+        home,
+        token,
+        actor,
+        as_json,
+        Event(game_id=game, custom=Custom(custom_id=topic, payload=payload.encode())),
+    )
 
 
-def _send(home: Any, actor: str | None, as_json: bool, event: Event, *, producer: bool = False) -> None:
-    receipt = spoken(_sent(running_mesh(home).edge, actor or default_actor(), event, producer))
+def _send(
+    home: Any, token: str | None, actor: str | None, as_json: bool, event: Event, *, producer: bool = False
+) -> None:
+    # Who is given a token is its actor, unless another is named.
+    actor = actor or ("" if token else default_actor())
+    receipt = spoken(_sent(running_mesh(home).edge, acting(token, home), actor, event, producer))
     positions = [{"partition": p.partition, "sequence": p.sequence} for p in receipt.positions]
     if as_json:
         print(
@@ -157,13 +174,15 @@ def _send(home: Any, actor: str | None, as_json: bool, event: Event, *, producer
         print(f"Stored at {at}.")
 
 
-async def _sent(edge: str, actor: str, event: Event, producer: bool) -> Receipt:
+async def _sent(edge: str, token: Token, actor: str, event: Event, producer: bool) -> Receipt:
     from mesh.client import Publisher, open_channel
 
     if producer:
         event.actor_id, actor = actor, ""
     async with open_channel(edge) as channel:
-        publisher = Publisher(channel, actor_id=actor, producer=producer, client="grandstand-cli")
+        publisher = Publisher(
+            channel, actor_id=actor, producer=producer, client="grandstand-cli", token=token
+        )
         publisher.start()
         try:
             await publisher.connected(ANSWER_S)

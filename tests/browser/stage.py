@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import grpc
@@ -18,6 +18,7 @@ from grandstand.catalog.v1.catalog_pb2_grpc import CatalogServiceStub
 from grandstand.event.v1.event_pb2 import Event, Score, Vote
 from grandstand.gateway.v1 import gateway_pb2 as gateway
 from grandstand.gateway.v1.gateway_pb2_grpc import GatewayServiceStub
+from tests.mesh_fixture import mesh_at
 
 DEADLINE_S = 20.0
 OPTIONS = {"red": "Red", "blue": "Blue", "gold": "Gold"}
@@ -26,8 +27,11 @@ OPTIONS = {"red": "Red", "blue": "Blue", "gold": "Gold"}
 class Stage:
     """One game; `url` is its page."""
 
-    def __init__(self, edge_url: str, edge: grpc.Channel, mesh: grpc.Channel, game_id: str) -> None:
+    def __init__(
+        self, edge_url: str, edge: grpc.Channel, mesh: grpc.Channel, game_id: str, token: Callable[[], str]
+    ) -> None:
         self.game_id = game_id
+        self._token = token
         self.url = f"{edge_url}/?game={game_id}"
         self._catalog: Any = CatalogServiceStub(mesh)
         self._gateway: Any = GatewayServiceStub(edge)
@@ -83,14 +87,16 @@ class Stage:
             origin_seq=next(self._numbers),
             **body,
         )
-        self._gateway.Send(gateway.SendRequest(event=event), timeout=DEADLINE_S)
+        bearing = [("authorization", f"Bearer {self._token()}")]
+        self._gateway.Send(gateway.SendRequest(event=event), metadata=bearing, timeout=DEADLINE_S)
 
 
 @contextlib.contextmanager
 def new_stage(edge_url: str, edge: str, mesh: str, *, defined: bool = True) -> Iterator[Stage]:
-    """A game nobody else uses. Addresses are host:port."""
+    """A game nobody else uses. Addresses are those of a RunningMesh."""
+    token = mesh_at(edge).producer
     with grpc.insecure_channel(edge) as edge_channel, grpc.insecure_channel(mesh) as mesh_channel:
-        stage = Stage(edge_url, edge_channel, mesh_channel, f"t-{uuid.uuid4().hex[:12]}")
+        stage = Stage(edge_url, edge_channel, mesh_channel, f"t-{uuid.uuid4().hex[:12]}", token)
         if defined:
             stage.define()
         yield stage
