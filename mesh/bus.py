@@ -1,5 +1,9 @@
 """The NATS connection of a process, and the event stream.
 
+A connection that breaks is made anew, at any of the servers named or of their cluster, trying every
+_RECONNECT_S for as long as it takes. A server that leaves two pings unanswered is as good as dead and is
+left, so a stopped node of a cluster costs two to three seconds.
+
 Why nats-py's own `publish_async` and `fetch` are not used: a rejected `publish_async` never
 resolves and leaks its slot, and a lost ack has no deadline; `fetch` after a timed-out fetch
 stalls. `mesh.pipeline` and `mesh.pull` take their places.
@@ -11,32 +15,53 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
+from urllib.parse import ParseResult
 
 from nats.aio.client import Client
+from nats.aio.transport import TcpTransport
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js import api as js_api
-from nats.js.errors import BadRequestError, NotFoundError
+from nats.js.errors import APIError, NotFoundError
 
 from mesh import limits, subjects
+from mesh.errors import NotNow
 
 log = logging.getLogger(__name__)
 
+_RECONNECT_S = 0.1
+_PING_S = 1.0
+_CLOSE_S = 0.2
+# Error codes of JetStream.
+_STREAM_EXISTS = 10058
+_NO_CLUSTER = 10074
+
 
 class Bus:
-    """A NATS connection that comes back by itself, and who wants to know that it did."""
+    """A NATS connection that comes back by itself, and who wants to know that it did.
 
-    def __init__(self, client: Client) -> None:
+    `replicas`: how many servers of the cluster shall hold each stream that this process makes. One
+    that exists keeps what it has.
+    """
+
+    def __init__(self, client: Client, replicas: int = 1) -> None:
         self.client = client
+        self.replicas = replicas
         self.js: JetStreamContext = client.jetstream(timeout=limits.PUBLISH_DEADLINE_S)
         self._reconnected: list[Callable[[], None]] = []
+        self._disconnected: list[Callable[[], None]] = []
         self._closing = False
 
     @classmethod
-    async def connect(cls, url: str, name: str) -> Bus:
-        """Connects, waiting as long as it takes: the supervisor decides when that is too long."""
+    async def connect(cls, url: str, name: str, replicas: int = 1) -> Bus:
+        """Connects, waiting as long as it takes: the supervisor decides when that is too long.
+
+        `url`: one, or several servers of a cluster with commas between them.
+        """
         client = Client()
-        bus = cls(client)
+        if not url.startswith("ws"):
+            client._transport = _Transport()
+        bus = cls(client, replicas)
 
         async def on_reconnect() -> None:
             log.info("nats is back")
@@ -46,19 +71,21 @@ class Bus:
         async def on_disconnect() -> None:
             if not bus._closing:
                 log.warning("nats is away")
+                for callback in bus._disconnected:
+                    callback()
 
         async def on_error(error: Exception) -> None:
             log.warning("nats: %s: %s", type(error).__name__, error)
 
         await client.connect(
-            url,
+            [each for part in url.split(",") if (each := part.strip())],
             name=name,
             allow_reconnect=True,
             max_reconnect_attempts=-1,
-            reconnect_time_wait=0.1,  # type: ignore[arg-type]  # seconds; a float is fine
-            ping_interval=5,
+            reconnect_time_wait=_RECONNECT_S,  # type: ignore[arg-type]  # seconds; a float is fine
+            ping_interval=_PING_S,  # type: ignore[arg-type]
             max_outstanding_pings=2,
-            connect_timeout=2,
+            connect_timeout=1,
             reconnected_cb=on_reconnect,
             disconnected_cb=on_disconnect,
             error_cb=on_error,
@@ -72,11 +99,18 @@ class Bus:
     def off_reconnect(self, callback: Callable[[], None]) -> None:
         self._reconnected.remove(callback)
 
-    async def ensure_events_stream(self, replicas: int = 1, bytes_max: int = limits.STREAM_BYTES_MAX) -> None:
+    def on_disconnect(self, callback: Callable[[], None]) -> None:
+        """`callback` runs when the connection is lost; it must not block."""
+        self._disconnected.append(callback)
+
+    def off_disconnect(self, callback: Callable[[], None]) -> None:
+        self._disconnected.remove(callback)
+
+    async def ensure_events_stream(self, bytes_max: int = limits.STREAM_BYTES_MAX) -> None:
         """Creates the event stream unless it exists; waits for JetStream as long as it takes.
 
         `discard=new`: a full stream refuses new events, and so does ingest; it never forgets
-        one that was acked (I4).
+        one that was acked (I4). Raises NotNow when no cluster is there to hold that many replicas.
         """
         config = js_api.StreamConfig(
             name=subjects.EVENTS_STREAM,
@@ -86,7 +120,7 @@ class Bus:
             discard=js_api.DiscardPolicy.NEW,
             max_bytes=bytes_max,
             duplicate_window=limits.DEDUPE_WINDOW_S,
-            num_replicas=replicas,
+            num_replicas=self.replicas,
         )
         await self._until_jetstream_answers(lambda: self._add_stream(config))
 
@@ -103,10 +137,21 @@ class Bus:
 
     async def _add_stream(self, config: js_api.StreamConfig) -> None:
         try:
-            await self.js.stream_info(subjects.EVENTS_STREAM)
+            found = await self.js.stream_info(subjects.EVENTS_STREAM)
         except NotFoundError:
-            with contextlib.suppress(BadRequestError):  # another service was faster
+            try:
                 await self.js.add_stream(config)
+            except APIError as error:
+                if error.err_code == _NO_CLUSTER:
+                    raise NotNow(
+                        f"{self.replicas} replicas of the event stream want a NATS cluster of at least that "
+                        "many servers, and this is none; start with --replicas 1 or name a cluster"
+                    ) from None
+                if error.err_code != _STREAM_EXISTS:  # another service was faster
+                    raise
+        else:
+            if (held := found.config.num_replicas or 1) != self.replicas:
+                log.warning("the event stream keeps its %d replicas, not %d", held, self.replicas)
 
     async def _until_jetstream_answers(self, call: Callable[[], Awaitable[None]]) -> None:
         while True:
@@ -122,3 +167,29 @@ class Bus:
             await asyncio.wait_for(self.client.drain(), 2)
         if not self.client.is_closed:
             await self.client.close()
+
+
+class _Transport(TcpTransport):
+    """Lets go of a server that takes nothing more.
+
+    Closing a connection waits until all that was written is taken, and nats-py waits for that before
+    it reconnects: from a stopped server it would never come away.
+    """
+
+    def __bool__(self) -> bool:
+        return True  # nats-py would put one of its own in the place of an unconnected one
+
+    async def connect(self, uri: ParseResult, buffer_size: int, connect_timeout: int) -> None:
+        self._abort()  # an attempt that came no further than this
+        await super().connect(uri, buffer_size, connect_timeout)
+
+    async def wait_closed(self) -> None:
+        try:
+            async with asyncio.timeout(_CLOSE_S):
+                await super().wait_closed()
+        except TimeoutError:
+            self._abort()
+
+    def _abort(self) -> None:
+        if self._io_writer is not None:
+            self._io_writer.transport.abort()

@@ -94,11 +94,17 @@ TOKEN_WARNING_S = 30.0
 PUBLISH_DEADLINE_S = 5.0
 PUBLISH_ATTEMPT_S = 1.0
 PUBLISH_IN_FLIGHT_MAX = 64
+PUBLISH_IN_FLIGHT_BYTES_MAX = 16 * 1024 * 1024
+# How soon a publish that the event log asked us to repeat is repeated.
+PUBLISH_AGAIN_S = 0.05
 # Events accepted and not yet settled, over all streams of one ingest: beyond it, ingest
 # stops reading from its streams and HTTP/2 flow control pushes back on the clients.
 UNSETTLED_EVENTS_MAX = 100_000
 # The same in bytes of rows, as the coalescer counts them: custom events carry up to 1 KiB each.
 UNSETTLED_BYTES_MAX = 64 * 1024 * 1024
+# Blocks that wait for a place in flight; beyond it the pipeline takes no more.
+PUBLISH_WAITING_MAX = 16_384
+PUBLISH_WAITING_BYTES_MAX = 2 * UNSETTLED_BYTES_MAX
 # Refusals and receipts a stream's client has not taken: beyond it, ingest reads no more from that stream.
 ANSWERS_QUEUED_MAX = 4_096
 RECENT_VOTES_MAX = 200_000
@@ -196,6 +202,9 @@ assert SEAL_GRACE_S > PUBLISH_DEADLINE_S + 2 * CATALOG_REFRESH_S, "a seal waits 
 assert VOTE_CHECK_S + PUBLISH_ATTEMPT_S < PUBLISH_DEADLINE_S
 assert DEDUPE_WINDOW_S > 2 * PUBLISH_DEADLINE_S, "a retried block is recognised by its message id"
 assert PUBLISH_ATTEMPT_S < PUBLISH_DEADLINE_S
+assert PUBLISH_AGAIN_S < PUBLISH_ATTEMPT_S
+assert BLOCK_BYTES_MAX <= PUBLISH_IN_FLIGHT_BYTES_MAX
+assert UNSETTLED_BYTES_MAX < PUBLISH_WAITING_BYTES_MAX, "ingest stops reading before the pipeline refuses"
 assert KEYS_FETCH_AGAIN_S < KEYS_FETCH_MIN_S <= KEYS_FETCH_S <= KEYS_FETCH_MAX_S
 assert KEYS_FETCH_PATIENCE_S < KEYS_FETCH_AGAIN_S, "one fetch at a time"
 assert MESH_TOKEN_RENEW_S + TOKEN_LEEWAY_S < MESH_TOKEN_LIFE_S, "a token shown is good for a while"
