@@ -7,7 +7,7 @@ import contextlib
 import uuid
 from collections.abc import AsyncIterator
 
-from ingest.admission import Admission
+from ingest.admission import ACTOR_RATE, GAME_RATE, INSTANCE_RATE, Admission, Rate
 from ingest.answers import Answers
 from ingest.backlog import BacklogWatch
 from ingest.check import Checker
@@ -16,46 +16,66 @@ from ingest.intake import Intake, Ticket
 from ingest.pressure import Pressure
 from ingest.publisher import Publisher
 from ingest.room import Room, watch
-from ingest.service import IngestService, Verify, add_to_server
+from ingest.service import IngestService, add_to_server
 from ingest.stream import Desk
 from ingest.votes import CastVotes
-from mesh import runtime
+from mesh import limits, runtime, tasks
+from mesh.auth.service import open_verifier
 from mesh.bus import Bus
 from mesh.catalog import CatalogWatch
+from mesh.config import ServiceConfig, parse
 from mesh.pipeline import PublishPipeline
 
 
 @contextlib.asynccontextmanager
-async def start(process: runtime.Runtime, verify: Verify, admission: Admission) -> AsyncIterator[None]:
-    bus = await Bus.connect(process.config.nats, process.config.instance)
-    await bus.ensure_events_stream()
-    pipeline = PublishPipeline(bus)
-    await pipeline.start()
-    catalog = CatalogWatch(bus)
-    await catalog.start()
-    backlog = BacklogWatch(bus)
-    await backlog.start()
-    checker, coalescer, pressure, room = Checker(catalog.view), Coalescer[Ticket](), Pressure(), Room()
-    publisher = Publisher(pipeline, CastVotes(bus), checker, coalescer, uuid.uuid4().hex)
-    desk = Desk(Intake(checker, coalescer, admission, pressure), publisher, Answers(), catalog, pressure)
-    service = IngestService(process, desk, verify)
-    publisher.on_room(service.room_again)
-    add_to_server(service, process.server)
-    tasks = [
-        asyncio.create_task(each)
-        for each in (
-            watch(room, bus),
-            service.look_after_streams(),
-            service.look_at_pressure(pressure, publisher, pipeline, room, backlog),
-            service.drain(),
-        )
-    ]
-    try:
-        yield
-    finally:
-        await publisher.drain()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await catalog.stop()
-        await bus.close()
+async def start(process: runtime.Runtime) -> AsyncIterator[None]:
+    config = process.config
+    async with open_verifier(config, mesh_tokens=True) as verifier:
+        bus = await Bus.connect(config.nats, config.instance)
+        await bus.ensure_events_stream()
+        pipeline = PublishPipeline(bus)
+        await pipeline.start()
+        catalog = CatalogWatch(bus)
+        await catalog.start()
+        backlog = BacklogWatch(bus)
+        await backlog.start()
+        checker, coalescer, pressure, room = Checker(catalog.view), Coalescer[Ticket](), Pressure(), Room()
+        publisher = Publisher(pipeline, CastVotes(bus), checker, coalescer, pressure, uuid.uuid4().hex)
+        intake = Intake(checker, coalescer, admission_of(config), pressure)
+        desk = Desk(intake, publisher, Answers(), catalog, pressure)
+        service = IngestService(process, desk, verifier.verify)
+        publisher.on_room(service.room_again)
+        add_to_server(service, process.server)
+        running = [
+            asyncio.create_task(each)
+            for each in (
+                watch(room, bus),
+                service.look_after_streams(),
+                service.look_at_pressure(publisher, pipeline, room, backlog),
+                service.drain(),
+            )
+        ]
+        try:
+            yield
+        finally:
+            await publisher.drain()
+            for task in running:
+                await tasks.end(task)
+            await pipeline.close()
+            await catalog.stop()
+            await bus.close()
+
+
+def admission_of(config: ServiceConfig) -> Admission:
+    """The rates that the process was told, and those of mesh.limits for the others."""
+    return Admission(
+        Rate(*(config.admit_actor or ACTOR_RATE)),
+        Rate(*(config.admit_game or GAME_RATE)),
+        Rate(*(config.admit_instance or INSTANCE_RATE)),
+    )
+
+
+if __name__ == "__main__":
+    runtime.run(
+        parse("ingest"), start, ["grandstand.ingest.v1.IngestService"], limits.INGEST_MESSAGE_BYTES_MAX
+    )

@@ -30,6 +30,7 @@ from grandstand.event.v1.event_pb2 import Position
 from ingest.check import Checker
 from ingest.coalesce import Batch, Coalescer, Entry, Place
 from ingest.intake import Ticket
+from ingest.pressure import Pressure
 from ingest.sift import sift
 from ingest.votes import CastVotes
 from mesh import limits, subjects, telemetry
@@ -51,11 +52,13 @@ class Publisher:
         cast_votes: CastVotes,
         checker: Checker,
         coalescer: Coalescer[Ticket],
+        pressure: Pressure,
         ingest_id: str,
     ) -> None:
         self._pipeline = pipeline
         self._cast_votes = cast_votes
         self._checker = checker
+        self._pressure = pressure
         self._ingest_id = ingest_id
         self._numbers = itertools.count(1)
         self._coalescer = coalescer
@@ -116,12 +119,16 @@ class Publisher:
         count, size = batch.count, batch.bytes
         try:
             await self._refuse_second_votes(batch)
+            loop = asyncio.get_running_loop()
             while batch.count:
+                began_at = loop.time()
                 try:
                     position = Position(partition=batch.partition, sequence=await self._publish(batch))
                 except GrandstandError as error:
                     await self._go_on_after(error, batch)
                 else:
+                    now = loop.time()
+                    self._pressure.acked(now - began_at, now)
                     for run in batch.runs:
                         run.ticket.stored(run.first, run.last, position)
                     return

@@ -18,12 +18,11 @@ import grpc
 
 from grandstand.ingest.v1 import ingest_pb2
 from ingest.backlog import BacklogWatch
-from ingest.pressure import Pressure
 from ingest.publisher import Publisher
 from ingest.room import Room
 from ingest.stream import Desk, Stream
 from mesh import limits
-from mesh.auth.identity import Identity
+from mesh.auth import Identity, authorization_of
 from mesh.errors import Exhausted, TooLate, Unauthenticated, Unavailable
 from mesh.pipeline import PublishPipeline
 from mesh.runtime import Runtime, answering
@@ -45,7 +44,7 @@ class IngestService:
         self._desk = desk
         self._verify = verify
         self._streams: set[Stream] = set()
-        self._announced = (0, 0)
+        self._offered = (0, 0)
 
     async def publish(self, _: object, context: Any) -> None:
         async with answering(context):
@@ -59,7 +58,7 @@ class IngestService:
                 raise error
 
     def _admit(self, context: Any) -> Stream:
-        identity = self._verify(_authorization(context), time.time())
+        identity = self._verify(authorization_of(context.invocation_metadata()), time.time())
         if self._runtime.draining.is_set():
             raise Unavailable("this ingest is going away; connect again")
         if len(self._streams) >= limits.STREAMS_MAX:
@@ -84,43 +83,35 @@ class IngestService:
                 _look_after(stream, now, now_s)
 
     async def look_at_pressure(
-        self,
-        pressure: Pressure,
-        publisher: Publisher,
-        pipeline: PublishPipeline,
-        room: Room,
-        backlog: BacklogWatch,
+        self, publisher: Publisher, pipeline: PublishPipeline, room: Room, backlog: BacklogWatch
     ) -> None:
-        """Until cancelled."""
-        loop = asyncio.get_running_loop()
-        pipeline.on_change(lambda: self._measure(pressure, publisher, pipeline, room, backlog, loop.time()))
+        """Until cancelled; at once when the event log goes away or comes back."""
+
+        def look() -> None:
+            now = asyncio.get_running_loop().time()
+            pressure = self._desk.pressure
+            pressure.unsettled_events = publisher.unsettled_events
+            pressure.unsettled_bytes = publisher.unsettled_bytes
+            waiting_s = pipeline.oldest_age_s(now)
+            pressure.oldest_unacked_at_s = now - waiting_s if waiting_s > 0 else None
+            pressure.backlog_s = backlog.worst_lag_s(now)
+            pressure.log_away = pipeline.away
+            pressure.log_full = room.refusal() is not None
+            pressure.level(now)
+            self._offer_credit()
+
+        pipeline.on_change(lambda away: look())
         while True:
-            self._measure(pressure, publisher, pipeline, room, backlog, loop.time())
+            look()
             await asyncio.sleep(PRESSURE_LOOK_S)
 
-    def _measure(
-        self,
-        pressure: Pressure,
-        publisher: Publisher,
-        pipeline: PublishPipeline,
-        room: Room,
-        backlog: BacklogWatch,
-        now: float,
-    ) -> None:
-        pressure.unsettled_events = publisher.unsettled_events
-        pressure.unsettled_bytes = publisher.unsettled_bytes
-        oldest_s = pipeline.oldest_age_s(now)
-        pressure.oldest_unacked_at_s = now - oldest_s if oldest_s > 0 else None
-        pressure.acked(pipeline.ack_latency_s, now)
-        pressure.backlog_s = backlog.worst_lag_s(now)
-        pressure.log_away = pipeline.away
-        pressure.log_full = room.refusal() is not None
-        pressure.level(now)
-        viewer, producer = pressure.credit(limits.VIEWER_CREDIT), pressure.credit(limits.PRODUCER_CREDIT)
-        if (viewer, producer) != self._announced:
-            self._announced = viewer, producer
+    def _offer_credit(self) -> None:
+        pressure = self._desk.pressure
+        credit = pressure.credit(limits.VIEWER_CREDIT), pressure.credit(limits.PRODUCER_CREDIT)
+        if credit != self._offered:
+            self._offered = credit
             for stream in self._streams:
-                stream.offer(producer if stream.session.producer else viewer, pressure.reason)
+                stream.offer(credit[stream.session.producer], pressure.reason)
 
     async def drain(self) -> None:
         """Once the process goes away: sends the clients elsewhere, not all at once."""
@@ -146,13 +137,6 @@ def _look_after(stream: Stream, now: float, now_s: float) -> None:
         )
     elif now - stream.spoke_at >= limits.PUBLISH_HEARTBEAT_S - STREAMS_LOOK_S:
         stream.heartbeat()
-
-
-def _authorization(context: Any) -> str | None:
-    for key, value in context.invocation_metadata() or ():
-        if key == "authorization":
-            return value if isinstance(value, str) else None
-    return None
 
 
 def add_to_server(service: IngestService, server: grpc.aio.Server) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +36,10 @@ class ServiceConfig:
     """The private key of the tokens that services show each other. Ingest and gateway want it."""
     guest_key: Path | None = None
     """The private key of guests' tokens; None: no guests."""
+    admit_actor: tuple[float, float] | None = None
+    """Events a second and at once that ingest takes of an actor; None: as mesh.limits has it."""
+    admit_game: tuple[float, float] | None = None
+    admit_instance: tuple[float, float] | None = None
 
 
 def parse(service: str, arguments: Sequence[str] | None = None) -> ServiceConfig:
@@ -77,6 +83,13 @@ def parse(service: str, arguments: Sequence[str] | None = None) -> ServiceConfig
         metavar="FILE",
         help="a private JWK: signs the tokens of guests; none are admitted without it",
     )
+    for whose in ("actor", "game", "instance"):
+        parser.add_argument(
+            f"--admit-{whose}",
+            type=_rate,
+            metavar="RATE:BURST",
+            help=f"ingest: events a second, and at once, of an {whose}".replace("an game", "a game"),
+        )
     found = parser.parse_args(arguments)
     if found.environment == "production" and found.keys and _is_overheard(found.keys):
         parser.error(
@@ -96,6 +109,9 @@ def parse(service: str, arguments: Sequence[str] | None = None) -> ServiceConfig
         issuer=found.issuer,
         mesh_key=found.mesh_key,
         guest_key=found.guest_key,
+        admit_actor=found.admit_actor,
+        admit_game=found.admit_game,
+        admit_instance=found.admit_instance,
     )
 
 
@@ -109,6 +125,17 @@ def _address(value: str) -> str:
     if not (host and colon and port.isdigit() and int(port) < 65536):
         raise argparse.ArgumentTypeError(f"{value!r} is not HOST:PORT")
     return value
+
+
+def _rate(value: str) -> tuple[float, float]:
+    rate, _, burst = value.partition(":")
+    with contextlib.suppress(ValueError):
+        found = float(rate), float(burst)
+        if 0 < found[0] < math.inf and 1 <= found[1] < math.inf:
+            return found
+    raise argparse.ArgumentTypeError(
+        f"{value!r} is not RATE:BURST, events a second (more than 0) and at once (1 or more)"
+    )
 
 
 def _keys(value: str) -> str:
