@@ -157,23 +157,6 @@ def test_a_leaderboard_is_in_the_order_of_its_points(stage: Stage, visit: Visit)
     assert [row.get_attribute("data-actor-id") for row in rows.all()] == ["bob", "cy"]
 
 
-def test_another_name_is_another_actor(stage: Stage, visit: Visit) -> None:
-    stage.open_poll()
-    ann = visit(stage.url)
-    option(ann, "blue").click()
-    expect(own_vote(ann, "counted")).to_be_visible()
-    part(ann, "actor").click()
-    part(ann, "name-input").fill("not valid")
-    part(ann, "name-save").click()
-    expect(ann.get_by_role("alert")).to_contain_text("space")
-    part(ann, "name-input").fill("ann-2")
-    part(ann, "name-save").click()
-    expect(part(ann, "actor")).to_have_text("ann-2")
-    expect(own_vote(ann, "none")).to_be_visible()
-    option(ann, "blue").click()
-    expect(option(ann, "blue")).to_have_attribute("data-votes", "2")
-
-
 def test_an_unknown_game_says_so_and_comes_alive_when_it_is_defined(mesh: RunningMesh, visit: Visit) -> None:
     with new_stage(mesh.edge_url, mesh.edge, mesh.mesh, defined=False) as stage:
         ann = visit(stage.url)

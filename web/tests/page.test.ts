@@ -4,7 +4,6 @@ import { describe, expect, test } from "vitest";
 import { type TopicState, TopicStateSchema } from "../src/gen/grandstand/aggregate/v1/aggregate_pb";
 import { GetGameResponseSchema, Stage } from "../src/gen/grandstand/catalog/v1/catalog_pb";
 import { AnnouncementSchema } from "../src/gen/grandstand/notify/v1/notify_pb";
-import { actorProblem, friendlyId, keptActor } from "../src/page/actor";
 import { Bursts } from "../src/page/bursts";
 import { GameModel, wholePercents } from "../src/page/model";
 import { seated, seats } from "../src/page/seating";
@@ -151,26 +150,6 @@ describe("words", () => {
 
   test("rates fit in three characters while they are small", () => {
     expect([0, 0.2, 9.9, 12.4, 25_000].map(rateText)).toEqual(["0", "0.2", "9.9", "12", "25K"]);
-  });
-});
-
-describe("actor", () => {
-  test("a friendly id is a valid id", () => {
-    for (const at of [0, 0.5, 0.999]) expect(actorProblem(friendlyId(() => at))).toBeUndefined();
-  });
-
-  test("a bad name is told what is wrong with it", () => {
-    expect(actorProblem("")).toContain("Type");
-    expect(actorProblem("a b")).toContain("space");
-    expect(actorProblem("zoë")).toContain("ë");
-    expect(actorProblem("a".repeat(65))).toContain("65 characters; at most 64");
-    expect(actorProblem("Ada_L-1")).toBeUndefined();
-  });
-
-  test("without a storage that works there still is a name", () => {
-    const locked = { getItem: () => { throw new Error("locked"); }, setItem: () => { throw new Error("locked"); } };
-    expect(actorProblem(keptActor(locked as unknown as Storage))).toBeUndefined();
-    expect(actorProblem(keptActor(undefined))).toBeUndefined();
   });
 });
 

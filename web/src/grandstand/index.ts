@@ -1,7 +1,7 @@
 /**
  * Grandstand for the browser: watch a game's results, send events that are counted once.
  *
- *     const stand = connect(location.origin);
+ *     const stand = connect(location.origin, () => tokenOfTheSignedInPlayer);
  *     const session = stand.session();
  *     const subscription = stand.subscribe({
  *       gameId: "demo",
@@ -11,14 +11,15 @@
  *
  * Copy this folder with the generated stubs beside it (../gen); it needs @connectrpc/connect-web
  * and no more. What decides is pure and in files of its own (position, screen, backoff, resume,
- * origin, landing, clock); session.ts and subscription.ts do the calls.
+ * origin, landing, clock); session.ts and subscription.ts do the calls, token.ts says who makes them.
  */
 import { createClient, type Transport } from "@connectrpc/connect";
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
 import { CatalogService, type GetGameResponse } from "../gen/grandstand/catalog/v1/catalog_pb";
-import { GatewayService } from "../gen/grandstand/gateway/v1/gateway_pb";
+import { GatewayService, type IssueGuestResponse } from "../gen/grandstand/gateway/v1/gateway_pb";
 import { Session, type SessionOptions } from "./session";
 import { Subscription, type SubscriptionOptions } from "./subscription";
+import { bearer, type TokenSource } from "./token";
 
 export interface Grandstand {
   /** A person's session; keep one for as long as the page lives. */
@@ -27,11 +28,17 @@ export interface Grandstand {
   subscribe(options: SubscriptionOptions): Subscription;
   /** A game with its polls and boards: titles, questions, labels. Fails with NOT_FOUND. */
   game(gameId: string): Promise<GetGameResponse>;
+  /** A token for somebody whom no platform vouches for. Fails with FAILED_PRECONDITION where none are admitted. */
+  guest(): Promise<IssueGuestResponse>;
 }
 
-/** `server` is a base URL, the page's own origin where the page comes from the same edge, or a transport. */
-export function connect(server: string | Transport): Grandstand {
-  const transport = typeof server === "string" ? createGrpcWebTransport({ baseUrl: server }) : server;
+/**
+ * `server` is a base URL, the page's own origin where the page comes from the same edge, or a transport
+ * (which then has interceptors of its own). `token` is asked for each call.
+ */
+export function connect(server: string | Transport, token: TokenSource = () => undefined): Grandstand {
+  const transport =
+    typeof server === "string" ? createGrpcWebTransport({ baseUrl: server, interceptors: [bearer(token)] }) : server;
   const gateway = createClient(GatewayService, transport);
   const catalog = createClient(CatalogService, transport);
   return {
@@ -43,11 +50,14 @@ export function connect(server: string | Transport): Grandstand {
       return subscription;
     },
     game: (gameId) => catalog.getGame({ gameId }, { timeoutMs: 5_000 }),
+    guest: () => gateway.issueGuest({}, { timeoutMs: 5_000 }),
   };
 }
 
 export { type Connection, Subscription, type SubscriptionOptions } from "./subscription";
 export { Session, type SessionOptions, Undelivered } from "./session";
+export { bearer, type TokenSource } from "./token";
+export { delayMs } from "./backoff";
 export { Landing } from "./landing";
 export { followPresence } from "./presence";
 export { includes } from "./position";

@@ -4,23 +4,26 @@
  * Everything is shown in the task in which it arrived: at most 20 updates a second come, and a
  * frame's wait would be the greater part of the latency.
  */
+import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { Code } from "@connectrpc/connect";
 import type { Announcement } from "../gen/grandstand/notify/v1/notify_pb";
 import { type Connection, connect, followPresence, type Session, type Subscription } from "../grandstand";
-import { browserStorage, keepActor, keptActor } from "./actor";
+import { ActorDialog } from "./actor-dialog";
 import { Ballot } from "./ballot";
 import { BoardCard } from "./board-card";
 import { Bursts } from "./bursts";
 import { CatalogWatch } from "./catalog-watch";
+import { claimsOf } from "./claims";
+import { Credentials, type Issued, type Standing } from "./credentials";
 import { byId, set, setText } from "./dom";
 import { Earlier } from "./earlier";
 import { nothingYet, unknownGame } from "./empty";
 import { Indicator } from "./indicator";
 import { GameModel, type PollView } from "./model";
-import { NameDialog } from "./name-dialog";
 import { PollCard } from "./poll-card";
 import { Reactions } from "./reactions";
 import { Sky } from "./sky";
+import { browserStorage, tabStorage } from "./storage";
 import { Toasts } from "./toasts";
 
 const TICK_MS = 250;
@@ -39,17 +42,26 @@ export class App {
   readonly #reactions: Reactions;
   readonly #bursts = new Map<string, Bursts>();
   readonly #storage = browserStorage();
+  readonly #credentials: Credentials;
   #ballot: Ballot;
   #cards: PollCard[] = [];
   #boards: BoardCard[] = [];
   #unknown: string | undefined;
   #named = false;
 
-  constructor(server: string, gameId: string) {
-    const stand = connect(server);
+  /** `token`: what the page was given; undefined for a guest. */
+  constructor(server: string, gameId: string, token: string | undefined) {
+    const stand = connect(server, (acts) => this.#credentials.source(acts));
     this.#model = new GameModel(gameId);
     this.#session = stand.session();
-    this.#ballot = this.#newBallot(keptActor(this.#storage));
+    this.#ballot = this.#newBallot("");
+    const issue = async (): Promise<Issued> => {
+      const { token, actorId, expiresAt } = await stand.guest();
+      const lifeMs = claimsOf(token)?.lifeMs ?? (expiresAt ? timestampMs(expiresAt) - Date.now() : 0);
+      return { token, actorId, lifeMs };
+    };
+    this.#credentials = new Credentials(tabStorage(), issue, (standing) => this.#onStanding(standing));
+    this.#credentials.begin(token);
     this.#reactions = new Reactions(byId("dock"), new Sky(byId("sky"), SAMPLE_MS), (pulseId, kind) => this.#react(pulseId, kind));
     this.#subscription = stand.subscribe({
       gameId,
@@ -72,8 +84,8 @@ export class App {
     );
     this.#catalog.refresh();
     this.#session.warm().catch(() => undefined); // The first vote asks again, and says what is wrong.
-    const dialog = new NameDialog((name) => this.#rename(name));
-    byId("actor").addEventListener("click", () => dialog.ask(this.#ballot.actorId));
+    const dialog = new ActorDialog(() => this.#credentials.askForGuest());
+    byId("actor").addEventListener("click", () => dialog.show(this.#credentials.standing));
     document.addEventListener("keydown", (event) => this.#onKey(event));
     setInterval(() => this.#tick(), TICK_MS);
     setInterval(() => this.#reactions.sample(), SAMPLE_MS);
@@ -88,18 +100,34 @@ export class App {
       if (this.#ballot !== ballot) return;
       if (vote.state === "counted" && vote.tookMs !== undefined) this.#indicator.took(vote.tookMs);
       this.#showPolls();
+      if (vote.code === Code.Unauthenticated) this.#credentials.refused(vote.code, vote.words?.detail ?? "");
     });
-    setText(byId("actor"), actorId);
-    set(byId("actor"), { "aria-label": `You are ${actorId}. Change your name`, title: "Change your name" });
     return ballot;
   }
 
-  #rename(name: string): void {
-    if (name === this.#ballot.actorId) return;
-    keepActor(this.#storage, name);
-    this.#ballot = this.#newBallot(name);
-    this.#show();
-    this.#toasts.say("Hello", `You now play as ${name}.`);
+  /** A token is given while the page stands. */
+  take(token: string): void {
+    this.#credentials.take(token);
+  }
+
+  #onStanding(standing: Standing): void {
+    const actorId = standing.kind === "acts" ? standing.credential.actorId : "";
+    const before = this.#ballot.actorId;
+    setText(byId("actor"), actorId || (standing.kind === "watches" ? "Watching" : "…"));
+    set(byId("actor"), { "aria-label": actorId ? `You are ${actorId}` : "Who you are", title: "Who you are here" });
+    const notice = byId("notice");
+    notice.hidden = standing.kind !== "watches";
+    setText(notice, standing.kind === "watches" ? standing.why : "");
+    if (standing.kind === "asking" || actorId === before) return;
+    this.#ballot = this.#newBallot(actorId);
+    if (this.#subscription) this.#show();
+    if (before && actorId) this.#toasts.say("Hello", `You now play as ${actorId}.`);
+  }
+
+  /** A click, or its key. It waits for the server to say who this is; that is known before the first poll is shown. */
+  #cast(pollId: string, optionId: string, atMs: number): void {
+    if (this.#credentials.standing.kind !== "asking") return this.#ballot.cast(pollId, optionId, atMs);
+    void this.#credentials.known().then(() => this.#ballot.cast(pollId, optionId, atMs));
   }
 
   #onTopics(changed: readonly string[], atMs: number): void {
@@ -124,6 +152,11 @@ export class App {
     this.#indicator.show(connection);
     if (connection.phase === "refused") {
       if (connection.code === Code.NotFound || connection.code === Code.InvalidArgument) this.#onUnknown(connection.message);
+      if (connection.code === Code.Unauthenticated || connection.code === Code.PermissionDenied) {
+        this.#credentials.refused(connection.code, connection.message);
+        this.#subscription.open();
+        return;
+      }
       this.#catalog.refresh();
     }
     this.#tick();
@@ -161,6 +194,7 @@ export class App {
 
   #tick(): void {
     const nowMs = performance.now();
+    this.#credentials.tick();
     this.#indicator.tick(nowMs, this.#subscription.screen.behind.size > 0);
     for (const card of this.#cards) card.tick(this.#subscription.clock.at(nowMs));
   }
@@ -203,7 +237,7 @@ export class App {
 
   #card(pollId: string, front: boolean): PollCard {
     const known = this.#cards.find((card) => card.pollId === pollId && card.hasStand === front);
-    return known ?? new PollCard(pollId, front, (poll, option, atMs) => this.#ballot.cast(poll, option, atMs));
+    return known ?? new PollCard(pollId, front, (poll, option, atMs) => this.#cast(poll, option, atMs));
   }
 
   #showBoards(): void {

@@ -9,9 +9,10 @@
  *
  * Bound: one vote for each poll, of which the 64 newest are kept in the browser's storage.
  */
+import { type Code, ConnectError } from "@connectrpc/connect";
 import type { Cursor, Position } from "../gen/grandstand/event/v1/event_pb";
 import { Landing, type Session, Undelivered } from "../grandstand";
-import { read, write } from "./actor";
+import { read, write } from "./storage";
 import { voteRefused, type Words } from "./words";
 
 const KEPT_MAX = 64;
@@ -24,6 +25,8 @@ export interface OwnVote {
   readonly standing?: string;
   readonly tookMs?: number;
   readonly words?: Words;
+  /** Of the refusal. */
+  readonly code?: Code;
   readonly resend?: () => void;
 }
 
@@ -101,6 +104,7 @@ export class Ballot {
         choice,
         castAtMs,
         words,
+        code: ConnectError.from(reason).code,
         ...(standing !== undefined && { standing }),
         ...(resend && { resend }),
       });

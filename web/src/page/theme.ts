@@ -1,5 +1,5 @@
 /** Light or dark: as the system says, until the person says otherwise; that is kept. */
-import { browserStorage, read, write } from "./actor";
+import { browserStorage, read, write } from "./storage";
 import { set } from "./dom";
 
 const KEY = "grandstand.theme";

@@ -1,0 +1,157 @@
+/**
+ * Who acts here: the player whose token the page was given, or else a guest.
+ *
+ *     asking ──▶ acts                        a token at hand, given or issued
+ *        └─────▶ watches                     no guests here, or the given token is refused: with words
+ *
+ * A token comes in the address, after "#token=", from the page or app that embeds this one. It is used until
+ * the server refuses it: this device's clock may be wrong, and is not asked. A guest's token is renewed
+ * RENEW_BEFORE_MS before its end, as another guest; its life counts from its arrival. Both are kept for this
+ * tab, so that a reload changes nobody. Who was signed in is never turned into a guest unasked.
+ *
+ * Nothing is queued: calls that act wait for the one question that is on its way, up to PATIENCE_MS.
+ */
+import { Code, ConnectError } from "@connectrpc/connect";
+import { delayMs, type TokenSource } from "../grandstand";
+import { claimsOf } from "./claims";
+import { read, write } from "./storage";
+
+const KEY = "grandstand.credential";
+const RENEW_BEFORE_MS = 60_000;
+const LOYAL_MS = 10_000;
+const PATIENCE_MS = 5_000;
+const BACKOFF = { baseMs: 500, capMs: 5_000 };
+
+export interface Credential {
+  readonly token: string;
+  readonly actorId: string;
+  readonly guest: boolean;
+  /** By this device's clock; a given token has none. */
+  readonly endsAtMs?: number;
+}
+
+export type Standing =
+  | { readonly kind: "asking" }
+  | { readonly kind: "acts"; readonly credential: Credential }
+  | { readonly kind: "watches"; readonly why: string; readonly detail: string };
+
+export interface Issued {
+  readonly token: string;
+  readonly actorId: string;
+  readonly lifeMs: number;
+}
+
+export class Credentials {
+  #standing: Standing = { kind: "asking" };
+  #asking: Promise<void> | undefined;
+  #issuedAtMs = Number.NEGATIVE_INFINITY;
+
+  constructor(
+    private readonly storage: Storage | undefined,
+    private readonly issue: () => Promise<Issued>,
+    private readonly onChange: (standing: Standing) => void,
+    private readonly nowMs: () => number = Date.now,
+    private readonly random: () => number = Math.random,
+  ) {}
+
+  get standing(): Standing {
+    return this.#standing;
+  }
+
+  /** Begins: with the token that was given, else with what this tab had, else as a guest. */
+  begin(given: string | undefined): void {
+    if (given !== undefined) return this.take(given);
+    const kept = parsed(read(this.storage, KEY));
+    if (kept && !this.#ends(kept)) this.#become({ kind: "acts", credential: kept });
+    else this.askForGuest();
+  }
+
+  /** A token was given. */
+  take(token: string): void {
+    const actorId = claimsOf(token)?.actorId;
+    if (actorId !== undefined) return this.#become({ kind: "acts", credential: { token, actorId, guest: false } });
+    this.#become({ kind: "watches", why: "The token in this page's address names nobody.", detail: "" });
+  }
+
+  /** Becomes a guest, another one if this is one already. */
+  askForGuest(): void {
+    this.#become({ kind: "asking" });
+    this.#asking ??= this.#ask().finally(() => (this.#asking = undefined));
+  }
+
+  /** Every now and then: renews a guest whose token ends soon. */
+  tick(): void {
+    if (this.#standing.kind === "acts" && this.#ends(this.#standing.credential)) this.askForGuest();
+  }
+
+  /** The server refuses the token, or does not let it open this game (PERMISSION_DENIED). */
+  refused(code: Code, message: string): void {
+    if (this.#standing.kind !== "acts") return;
+    if (code === Code.PermissionDenied) {
+      const why = "You can watch, but not vote: your token is not for this game.";
+      return this.#become({ kind: "watches", why, detail: message });
+    }
+    const { guest } = this.#standing.credential;
+    // A token refused as soon as it was issued: the next one would be, too.
+    if (guest && this.nowMs() - this.#issuedAtMs > LOYAL_MS) return this.askForGuest();
+    const why = guest ? "The server does not take the token it gave." : "You are no longer signed in; open this page again from where you play.";
+    this.#become({ kind: "watches", why, detail: message });
+  }
+
+  /** Resolves when it is known who acts, or that nobody does. */
+  async known(): Promise<Standing> {
+    await this.#asking;
+    return this.#standing;
+  }
+
+  /** For the client: see TokenSource. */
+  readonly source: TokenSource = async (acts) => {
+    if (acts) await Promise.race([this.known(), new Promise((resolve) => setTimeout(resolve, PATIENCE_MS))]);
+    const standing = this.#standing;
+    if (standing.kind === "acts") return standing.credential.token;
+    if (!acts) return undefined;
+    if (standing.kind === "watches") throw new ConnectError(standing.why, Code.Unauthenticated);
+    throw new ConnectError("no guest's token came yet", Code.Unavailable);
+  };
+
+  async #ask(): Promise<void> {
+    // Ended by a token that is given meanwhile.
+    for (let failures = 0; this.#standing.kind === "asking"; failures++) {
+      try {
+        const { token, actorId, lifeMs } = await this.issue();
+        if (this.#standing.kind !== "asking") return;
+        this.#issuedAtMs = this.nowMs();
+        return this.#become({ kind: "acts", credential: { token, actorId, guest: true, endsAtMs: this.#issuedAtMs + lifeMs } });
+      } catch (reason) {
+        if (this.#standing.kind !== "asking") return;
+        const { code, rawMessage } = ConnectError.from(reason);
+        if (code === Code.FailedPrecondition || code === Code.Unimplemented) {
+          const why = "You can watch, but not vote: guests are not admitted here. Open this page from where you play, signed in.";
+          return this.#become({ kind: "watches", why, detail: rawMessage });
+        }
+        await new Promise((resolve) => setTimeout(resolve, delayMs(BACKOFF, failures, this.random)));
+      }
+    }
+  }
+
+  #ends({ endsAtMs }: Credential): boolean {
+    return endsAtMs !== undefined && this.nowMs() > endsAtMs - RENEW_BEFORE_MS;
+  }
+
+  #become(standing: Standing): void {
+    this.#standing = standing;
+    write(this.storage, KEY, standing.kind === "acts" ? JSON.stringify(standing.credential) : undefined);
+    this.onChange(standing);
+  }
+}
+
+function parsed(text: string | undefined): Credential | undefined {
+  try {
+    const kept = JSON.parse(text ?? "null") as Partial<Credential> | null;
+    if (typeof kept?.token !== "string" || typeof kept.actorId !== "string") return undefined;
+    const { token, actorId, guest = true, endsAtMs } = kept;
+    return { token, actorId, guest, ...(typeof endsAtMs === "number" && { endsAtMs }) };
+  } catch {
+    return undefined;
+  }
+}
