@@ -43,17 +43,18 @@ class IngestService:
         self._runtime = runtime
         self._desk = desk
         self._verify = verify
-        self._streams: set[Stream] = set()
+        self.streams: set[Stream] = set()
+        """Those that are open."""
         self._offered = (0, 0)
 
     async def publish(self, _: object, context: Any) -> None:
         async with answering(context):
             stream = self._admit(context)
-            self._streams.add(stream)
+            self.streams.add(stream)
             try:
                 error = await stream.run()
             finally:
-                self._streams.discard(stream)
+                self.streams.discard(stream)
             if error is not None:
                 raise error
 
@@ -61,7 +62,7 @@ class IngestService:
         identity = self._verify(authorization_of(context.invocation_metadata()), time.time())
         if self._runtime.draining.is_set():
             raise Unavailable("this ingest is going away; connect again")
-        if len(self._streams) >= limits.STREAMS_MAX:
+        if len(self.streams) >= limits.STREAMS_MAX:
             raise Exhausted(
                 f"this ingest has {limits.STREAMS_MAX} streams, the most it takes; connect again in a second"
             )
@@ -69,7 +70,7 @@ class IngestService:
 
     def room_again(self) -> None:
         """Streams that were held back read on."""
-        for stream in self._streams:
+        for stream in self.streams:
             if stream.is_held:
                 stream.room_again()
 
@@ -79,7 +80,7 @@ class IngestService:
         while True:
             await asyncio.sleep(STREAMS_LOOK_S)
             now, now_s = loop.time(), time.time()
-            for stream in list(self._streams):
+            for stream in list(self.streams):
                 _look_after(stream, now, now_s)
 
     async def look_at_pressure(
@@ -110,16 +111,16 @@ class IngestService:
         credit = pressure.credit(limits.VIEWER_CREDIT), pressure.credit(limits.PRODUCER_CREDIT)
         if credit != self._offered:
             self._offered = credit
-            for stream in self._streams:
+            for stream in self.streams:
                 stream.offer(credit[stream.session.producer], pressure.reason)
 
     async def drain(self) -> None:
         """Once the process goes away: sends the clients elsewhere, not all at once."""
         await self._runtime.draining.wait()
-        for stream in list(self._streams):
+        for stream in list(self.streams):
             stream.drain(random.uniform(0.0, limits.DRAIN_RECONNECT_S))
         await asyncio.sleep(DRAIN_PATIENCE_S)
-        for stream in list(self._streams):
+        for stream in list(self.streams):
             stream.end(Unavailable("this ingest is going away; resume on a new stream"))
 
 
