@@ -1,8 +1,9 @@
 """The NATS connection of a process, and the event stream.
 
 A connection that breaks is made anew, at any of the servers named or of their cluster, trying every
-_RECONNECT_S for as long as it takes. A server that leaves two pings unanswered is as good as dead and is
-left, so a stopped node of a cluster costs two to three seconds.
+_RECONNECT_S for as long as it takes. A server that leaves _PINGS_MAX pings unanswered is as good as dead and
+is left, so a stopped node of a cluster costs three to four seconds. Not less: one that works hard
+answers late, and to reconnect then adds to its work.
 
 Why nats-py's own `publish_async` and `fetch` are not used: a rejected `publish_async` never
 resolves and leaks its slot, and a lost ack has no deadline; `fetch` after a timed-out fetch
@@ -31,7 +32,9 @@ log = logging.getLogger(__name__)
 
 _RECONNECT_S = 0.1
 _PING_S = 1.0
+_PINGS_MAX = 3
 _CLOSE_S = 0.2
+_ASK_S = 1.0
 # Error codes of JetStream.
 _STREAM_EXISTS = 10058
 _NO_CLUSTER = 10074
@@ -84,7 +87,7 @@ class Bus:
             max_reconnect_attempts=-1,
             reconnect_time_wait=_RECONNECT_S,  # type: ignore[arg-type]  # seconds; a float is fine
             ping_interval=_PING_S,  # type: ignore[arg-type]
-            max_outstanding_pings=2,
+            max_outstanding_pings=_PINGS_MAX,
             connect_timeout=1,
             reconnected_cb=on_reconnect,
             disconnected_cb=on_disconnect,
@@ -156,9 +159,10 @@ class Bus:
     async def _until_jetstream_answers(self, call: Callable[[], Awaitable[None]]) -> None:
         while True:
             try:
-                return await call()
+                async with asyncio.timeout(_ASK_S):  # without a leader nobody answers
+                    return await call()
             except (NatsError, TimeoutError) as error:
-                log.info("waiting for jetstream: %s", error)
+                log.info("waiting for jetstream: %s", error or type(error).__name__)
                 await asyncio.sleep(0.1)
 
     async def close(self) -> None:

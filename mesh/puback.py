@@ -41,8 +41,10 @@ def read(data: bytes) -> int | GrandstandError | None:
         answer = json.loads(data)
         error = answer.get("error")
         if error is None:
-            return int(answer["seq"]) or None
-        return _read_error(int(error.get("code", 500)), int(error.get("err_code", 0)), str(error))
+            sequence = int(answer["seq"])
+            return sequence if sequence > 0 else None
+        code, err_code = int(error.get("code", 500)), int(error.get("err_code", 0))
+        return _read_error(code, err_code, str(error.get("description")))
     except (ValueError, TypeError, KeyError, AttributeError):
         return None  # no answer of JetStream, such as the empty one of "no responders"
 
