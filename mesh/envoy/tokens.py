@@ -87,7 +87,10 @@ def requirement(rpc: Rpc) -> dict[str, Any]:
 
 
 def denials() -> dict[str, Any]:
-    """A refused token in words: UNAUTHENTICATED whatever is wrong (Envoy says 403 for an audience)."""
+    """A refused token in words: UNAUTHENTICATED whatever is wrong (Envoy says 403 for an audience).
+
+    gRPC-Web has it twice, as grpc-status in the headers and as HTTP's 401: its filter leaves that as it is.
+    """
     return {
         "mappers": [
             _mapper(_WITHOUT_KEYS, 503, "the keys of tokens cannot be fetched just now; try again"),

@@ -32,7 +32,7 @@ function words(standing: Standing): [string, string] {
       const { actorId, guest } = standing.credential;
       const everyone = "Everyone can see this name on the leaderboard.";
       if (!guest) return [`You play as ${actorId}`, `${everyone} You are signed in by where you play.`];
-      return [`You are a guest: ${actorId}`, `${everyone} Your votes stay with it; closing this tab ends it.`];
+      return [`You are ${actorId}`, `You are a guest. ${everyone} Your votes stay with it; closing this tab ends it.`];
     }
   }
 }
