@@ -88,7 +88,10 @@ def open_signing_key(config: ServiceConfig, path: Path) -> SigningKey:
     """The key of a file that signs. Raises OSError with one line, also for one that production refuses."""
     with _one_line():
         keys = read_signing_keys(path)
-        check_environment(config.environment, keys)
+        try:
+            check_environment(config.environment, keys)
+        except BadKeys as error:
+            raise BadKeys(f"{path}: {error}") from None
         return keys[0]
 
 

@@ -127,7 +127,8 @@ class KeySource:
         except BadKeys as error:
             raise BadKeys(f"{self._place.name}: {error}") from None
         self._ring = ring
-        log.info("keys from %s: %s", self._place.name, ", ".join(map(repr, ring.keys)))
+        names = ", ".join(f"{key.kid or 'unnamed'} ({key.algorithm})" for key in ring.keys.values())
+        log.info("keys from %s: %s", self._place.name, names)
         for passed_over in ring.passed_over:
             log.info("%s: passed over: %s", self._place.name, passed_over)
 
