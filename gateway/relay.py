@@ -1,39 +1,45 @@
-"""The gateway's one stream to ingest, which carries what browsers send.
+"""The gateway's stream to ingest, which carries what browsers send.
 
-Every event keeps the identity its sender gave it, so the relay resends whatever was not
-receipted when a stream broke: it is counted once (I2). Each origin's unanswered numbers
-span at most its credit, so none can fall behind its anti-replay window.
+Every event keeps the identity its sender gave it, so the relay resends whatever was not answered when a
+stream broke: it is counted once (I2). One stream takes what is unsent. When it is to be finished (the
+ingest drains, the token expires) the next one opens at once, and the old one, half-closed, brings the answers
+it still owes. A credit of 0 says that nothing can be stored: what is unsent is held back.
 
-Bounds: SENDS_PENDING_MAX unanswered events (RESOURCE_EXHAUSTED beyond), each at most
-`SEND_PATIENCE_S` (then UNAVAILABLE: send again with the same identity).
+Bounds: SENDS_PENDING_MAX unanswered events (RESOURCE_EXHAUSTED beyond), each for at most `SEND_PATIENCE_S`
+(then UNAVAILABLE: send again with the same identity); one stream, and those that finish, each given up once
+its server is silent.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import grpc
 
+from gateway.origins import Origins
 from grandstand.event.v1.event_pb2 import Event, Position
 from grandstand.ingest.v1.ingest_pb2 import EventBatch, Hello, PublishRequest, PublishResponse, Reject
 from grandstand.ingest.v1.ingest_pb2_grpc import IngestServiceStub
-from mesh import ids, limits, telemetry
+from mesh import limits, tasks, telemetry
+from mesh.client.attempts import Again, Attempts
+from mesh.client.backoff import Backoff
+from mesh.client.conversation import Conversation, Due, Phase
+from mesh.client.credentials import metadata_of
+from mesh.client.session import ENVELOPE_BYTES, EVENT_OVERHEAD_BYTES, Wait
+from mesh.client.stream import converse
 from mesh.errors import AlreadyDone, Exhausted, GrandstandError, Unavailable, from_code
 
 log = logging.getLogger(__name__)
 
 SEND_PATIENCE_S = limits.PUBLISH_DEADLINE_S + 2
-_BACKOFF_FIRST_S = 0.02
-_BACKOFF_MAX_S = 0.5
+_BACKOFF = Backoff(base_s=0.02, cap_s=0.5)
 
-# Room in a message for its envelope and the trace context, and for each event's tag and length.
-_ENVELOPE_BYTES = 1_024
-_EVENT_OVERHEAD_BYTES = 8
+_UNAVAILABLE = 14
 
 _Identity = tuple[str, int]
 
@@ -41,23 +47,33 @@ _Identity = tuple[str, int]
 class _Pending:
     """One event on its way: what to resend, and who waits."""
 
-    __slots__ = ("answer", "event", "traceparent", "waiters")
+    __slots__ = ("answer", "event", "sent", "traceparent", "waiters")
 
     def __init__(self, event: Event, traceparent: str) -> None:
         self.event = event
         self.traceparent = traceparent
         self.answer: asyncio.Future[Position] = asyncio.get_running_loop().create_future()
         self.waiters = 0
+        # On how many streams: above 1, an earlier copy may be stored.
+        self.sent = 0
 
 
 class Relay:
-    def __init__(self, channel: grpc.aio.Channel, instance: str) -> None:
+    """`token` is asked afresh for each stream, and again when ingest says that it expires."""
+
+    def __init__(
+        self, channel: grpc.aio.Channel, instance: str, token: Callable[[], str] | None = None
+    ) -> None:
         self._stub: Any = IngestServiceStub(channel)
         self._instance = instance
+        self._token = token or str
         self._pending: dict[_Identity, _Pending] = {}
-        self._origins: dict[str, set[int]] = {}
+        self._origins = Origins()
         self._unsent: deque[_Identity] = deque()
-        self._wake = asyncio.Event()
+        self._work = asyncio.Event()
+        self._attempts = Attempts(_BACKOFF, random.random)
+        self._streams: set[asyncio.Task[None]] = set()
+        self._held_back = ""
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -65,14 +81,13 @@ class Relay:
 
     async def stop(self) -> None:
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await tasks.end(self._task, *self._streams)
 
     async def send(self, event: Event) -> Position:
         """Returns where the event is stored. The same identity sent twice at once is sent once.
 
-        Raises what ingest refused it with; Exhausted, Unavailable (not acked: send it again).
+        Raises what ingest refused it with; NotNow (too far behind); Exhausted, Unavailable (not acked: send
+        it again).
         """
         identity = (event.origin_id, event.origin_seq)
         pending = self._pending.get(identity)
@@ -88,13 +103,15 @@ class Relay:
             async with asyncio.timeout(SEND_PATIENCE_S):
                 return await asyncio.shield(pending.answer)
         except TimeoutError:
+            why = f" ({self._held_back})" if self._held_back else ""
             raise Unavailable(
-                f"not acked within {SEND_PATIENCE_S:g} s; send again with the same origin_id and origin_seq"
+                f"not acked within {SEND_PATIENCE_S:g} s{why}; "
+                "send again with the same origin_id and origin_seq"
             ) from None
         finally:
             pending.waiters -= 1
             if not pending.waiters:
-                self._forget(identity)
+                self._forget(identity, pending)
 
     def _admit(self, identity: _Identity, event: Event) -> _Pending:
         if len(self._pending) >= limits.SENDS_PENDING_MAX:
@@ -102,102 +119,206 @@ class Relay:
                 f"{limits.SENDS_PENDING_MAX} events wait for their ack, the most this gateway holds; "
                 "wait a second"
             )
-        origin_id, origin_seq = identity
-        numbers = self._origins.setdefault(origin_id, set())
-        credit = ids.origin_credit(origin_id)
-        if numbers and max(*numbers, origin_seq) - min(*numbers, origin_seq) >= credit:
-            raise Exhausted(
-                f"event.origin_seq: {origin_seq} is {credit} or more from {min(numbers)}, "
-                f"which is not acked yet; at most {credit} may be unacked, wait for answers"
-            )
-        numbers.add(origin_seq)
+        self._origins.take(*identity)
         pending = self._pending[identity] = _Pending(event, telemetry.current_traceparent())
         self._unsent.append(identity)
-        self._wake.set()
+        self._work.set()
         return pending
 
-    def _forget(self, identity: _Identity) -> None:
-        pending = self._pending.pop(identity, None)
-        if pending is None:
-            return
+    def _forget(self, identity: _Identity, pending: _Pending) -> None:
+        if self._pending.get(identity) is pending:
+            del self._pending[identity]
+            self._origins.answered(*identity)
         if pending.answer.done() and not pending.answer.cancelled():
             pending.answer.exception()  # taken, also when its waiter has gone
-        numbers = self._origins[identity[0]]
-        numbers.discard(identity[1])
-        if not numbers:
-            del self._origins[identity[0]]
 
     async def _run(self) -> None:
-        """Keeps a stream up, with full-jitter backoff between attempts."""
-        backoff_s = _BACKOFF_FIRST_S
+        """Keeps a stream up."""
         while True:
-            call = self._stub.Publish()
-            writer = asyncio.create_task(self._write(call))
-            try:
-                while (response := await call.read()) is not grpc.aio.EOF:
-                    backoff_s = _BACKOFF_FIRST_S
-                    self._on_response(response)
-            except grpc.aio.AioRpcError as error:
-                log.info("the stream to ingest ended: %s %s", error.code().name, error.details())
-            finally:
-                # Before the next stream's writer starts: two would take from one queue.
-                writer.cancel()
-                await asyncio.gather(writer, return_exceptions=True)
-                call.cancel()
-            await asyncio.sleep(random.uniform(0, backoff_s))
-            backoff_s = min(2 * backoff_s, _BACKOFF_MAX_S)
+            stream = _Stream(self)
+            task = asyncio.create_task(stream.run())
+            self._streams.add(task)
+            task.add_done_callback(self._streams.discard)
+            await stream.leaves.wait()
+            await asyncio.sleep(stream.next_after_s)
 
-    async def _write(self, call: Any) -> None:
-        """Until cancelled, or the stream breaks: its reader says why."""
-        self._unsent = deque(self._pending)  # all that is unanswered goes again
-        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            await call.write(
-                PublishRequest(hello=Hello(producer=True, client=f"gateway {self._instance}"[:64]))
-            )
-            while True:
-                self._wake.clear()
-                while self._unsent:
-                    batch = self._batch()
-                    if batch.events:
-                        await call.write(PublishRequest(events=batch))
-                await self._wake.wait()
+    # What a stream asks of the relay, and tells it.
 
-    def _batch(self) -> EventBatch:
+    def open_call(self, jwt: str) -> Any:
+        return self._stub.Publish(metadata=metadata_of(jwt))
+
+    def hello(self) -> PublishRequest:
+        return PublishRequest(hello=Hello(producer=True, client=f"gateway {self._instance}"[:64]))
+
+    def fresh_token(self) -> str:
+        """Raises what the provider raises."""
+        return self._token()
+
+    @property
+    def work(self) -> asyncio.Event:
+        return self._work
+
+    def welcomed(self) -> None:
+        self._attempts.welcomed()
+
+    def held_back(self, why: str) -> None:
+        """Why nothing is sent; "" if it is."""
+        self._held_back = why
+
+    def batch(self) -> tuple[EventBatch, list[_Identity]]:
         """What has gathered, as far as one message may hold; one batch carries one trace.
 
         Empty when nobody waits any more for what was unsent.
         """
-        batch = EventBatch()
-        room = limits.INGEST_MESSAGE_BYTES_MAX - _ENVELOPE_BYTES
-        while self._unsent and len(batch.events) < limits.BATCH_EVENTS_MAX:
-            pending = self._pending.get(self._unsent[0])
-            if pending is not None:
-                room -= pending.event.ByteSize() + _EVENT_OVERHEAD_BYTES
-                if batch.events and (room < 0 or pending.traceparent != batch.traceparent):
+        batch, carried = EventBatch(), list[_Identity]()
+        room = limits.INGEST_MESSAGE_BYTES_MAX - ENVELOPE_BYTES
+        while self._unsent and len(carried) < limits.BATCH_EVENTS_MAX:
+            identity = self._unsent[0]
+            pending = self._pending.get(identity)
+            if pending is not None and not pending.answer.done():
+                room -= pending.event.ByteSize() + EVENT_OVERHEAD_BYTES
+                if carried and (room < 0 or pending.traceparent != batch.traceparent):
                     break
                 batch.traceparent = pending.traceparent
                 batch.events.append(pending.event)
+                carried.append(identity)
+                pending.sent += 1
             self._unsent.popleft()
-        return batch
+        return batch, carried
 
-    def _on_response(self, response: PublishResponse) -> None:
-        match response.WhichOneof("message"):
-            case "ack":
-                for receipt in response.ack.receipts:
-                    self._answer((receipt.origin_id, receipt.origin_seq), receipt.position)
-            case "reject":
-                reject = response.reject
-                self._answer((reject.origin_id, reject.origin_seq), _refusal(reject))
-
-    def _answer(self, identity: _Identity, answer: Position | GrandstandError) -> None:
+    def answer(self, identity: _Identity, answer: Position | Reject) -> None:
         pending = self._pending.get(identity)
         if pending is None or pending.answer.done():
             return
-        if isinstance(answer, GrandstandError):
-            pending.answer.set_exception(answer)
+        if isinstance(answer, Reject):
+            pending.answer.set_exception(_refusal(answer, again=pending.sent > 1))
         else:
             pending.answer.set_result(answer)
 
+    def ended(
+        self,
+        code: int,
+        message: str,
+        carried: set[_Identity],
+        *,
+        useful: bool,
+        finished_after_s: float | None,
+    ) -> float:
+        """A stream is over: what it owes goes first on the next one. Returns after how many seconds."""
+        self._unsent.extendleft(sorted(carried & self._pending.keys(), reverse=True))
+        then = self._attempts.ended(code, message, useful=useful, finished_after_s=finished_after_s)
+        # A gateway never gives up: what is wrong may be mended.
+        return then.delay_s if isinstance(then, Again) else _BACKOFF.cap_s
 
-def _refusal(reject: Reject) -> GrandstandError:
-    return from_code(reject.code, reject.message)
+
+class _Stream:
+    """One stream, and what it carries."""
+
+    def __init__(self, relay: Relay) -> None:
+        self.leaves = asyncio.Event()
+        """Set once the next stream is to be opened, after `next_after_s`."""
+        self.next_after_s = 0.0
+        self._relay = relay
+        self._jwt = ""
+        self._carried: set[_Identity] = set()
+        self._useful = False
+        self._talk = Conversation(asyncio.get_running_loop().time())
+
+    async def run(self) -> None:
+        relay = self._relay
+        code, message = _UNAVAILABLE, ""
+        try:
+            self._jwt = relay.fresh_token()
+            code, message = await converse(
+                lambda: relay.open_call(self._jwt), relay.hello(), self, relay.work
+            )
+        except Exception as error:
+            message = repr(error)
+        finally:
+            log.info("the stream to ingest ended: %s", message or "finished")
+            after_s = relay.ended(
+                code,
+                message,
+                self._carried,
+                useful=self._useful or self._talk.stood_well(asyncio.get_running_loop().time()),
+                finished_after_s=self._talk.reconnect_after_s,
+            )
+            if not self.leaves.is_set():
+                self.next_after_s = after_s
+            self.leaves.set()
+            relay.work.set()
+
+    @property
+    def gone_at_s(self) -> float:
+        return self._talk.gone_at_s
+
+    def silence(self, now_s: float) -> str:
+        return self._talk.silence(now_s)
+
+    def receive(self, response: PublishResponse, now_s: float) -> None:
+        kind = self._talk.receive(response, now_s)
+        relay = self._relay
+        if kind == "ack":
+            for receipt in response.ack.receipts:
+                self._answer((receipt.origin_id, receipt.origin_seq), receipt.position)
+        elif kind == "reject":
+            reject = response.reject
+            self._answer((reject.origin_id, reject.origin_seq), reject)
+        elif kind == "welcome":
+            relay.welcomed()
+        if kind in ("welcome", "credit"):
+            talk = self._talk
+            relay.held_back("" if talk.credit else talk.reason or "nothing can be stored at the moment")
+        self._leave_if_finished()
+
+    def next(self, now_s: float) -> PublishRequest | Due | Wait:
+        talk = self._talk
+        if talk.may_send and talk.credit:
+            batch, carried = self._relay.batch()
+            if carried:
+                self._carried.update(carried)
+                talk.spoke(now_s)
+                return PublishRequest(events=batch)
+        due = talk.due(now_s)
+        if due is None:
+            return Wait(talk.due_at_s)
+        if due is Due.HALF_CLOSE:
+            talk.half_closed(now_s)
+        elif due is Due.HEARTBEAT:
+            talk.spoke(now_s)
+        return due
+
+    def renew(self, now_s: float) -> None:
+        try:
+            fresh = self._relay.fresh_token()
+        except Exception as error:
+            log.warning("no fresh token: %r", error)
+            fresh = self._jwt
+        if fresh == self._jwt:
+            self._talk.renew_later(now_s)
+        else:
+            self._talk.finish()
+            self._leave_if_finished()
+
+    def _leave_if_finished(self) -> None:
+        """The next stream need not wait for what this one still settles."""
+        if self._talk.phase is Phase.FINISHING:
+            self.leaves.set()
+
+    def _answer(self, identity: _Identity, answer: Position | Reject) -> None:
+        self._useful = True
+        self._carried.discard(identity)
+        self._relay.answer(identity, answer)
+
+
+def _refusal(reject: Reject, *, again: bool) -> GrandstandError:
+    """`again`: the event was sent on an earlier stream too."""
+    message = reject.message
+    if not reject.retryable:
+        if again or reject.maybe_stored:
+            message += " (an earlier copy of the event may be stored, and then it counts)"
+        return from_code(reject.code, message)
+    wait_s = reject.retry_after.ToNanoseconds() / 1e9
+    if wait_s and f"{wait_s:.3f} s" not in message:
+        message += f"; wait {wait_s:.3f} s"
+    return Exhausted(message) if reject.code == Exhausted.code else Unavailable(message)

@@ -187,6 +187,8 @@ HEARTBEAT_S = 10.0
 BARRIER_S = 5.0
 VIEWERS_MAX = 15_000
 SENDS_PENDING_MAX = 10_000
+# Origins whose newest number a gateway remembers, so that it can tell what lies too far behind it.
+SEND_ORIGINS_REMEMBERED_MAX = 60_000
 GAME_LINGER_S = 10.0
 ANTI_ENTROPY_S = 1.0
 ANNOUNCEMENTS_QUEUED_MAX = 16
@@ -230,4 +232,5 @@ assert WORKER_BEAT_S * 4 < WORKER_SILENCE_S
 assert WORKER_SILENCE_S < LEASE_S, "who takes over knows by then that it shall"
 assert PARTITION_STATUS_S * 3 < PARTITION_STATUS_LIFE_S
 assert PUBLISH_SILENCE_S + 2 < 30.0, "a half-open stream is found within 30 s"
+assert SEND_ORIGINS_REMEMBERED_MAX >= VIEWERS_MAX + SENDS_PENDING_MAX, "who watches or sends is remembered"
 assert TICK_S * UPDATES_PER_S_MAX <= 1.0

@@ -1,21 +1,28 @@
 """The reference client: how a service owner talks to the mesh, in Python over grpc.aio.
 
     async with open_channel("127.0.0.1:8080") as channel:
-        async with Publisher(channel, actor_id="ana") as publisher:
+        async with Publisher(channel, token=my_token) as publisher:
             vote = Vote(poll_id="mvp", option_ids=["ana"])
             receipt = await publisher.send(Event(game_id="demo", vote=vote))
         viewer = Viewer(channel, "demo", topics=["poll/*"], positions=receipt.positions)
         async for message in viewer:
             print(viewer.states["poll/mvp"].tally)
 
-`outbox`, `backoff` and `screen` are pure; `publisher` and `viewer` are the thin shells that do I/O.
+A game server that is not asyncio uses BlockingPublisher, which has a thread of its own. `token` is a JWT or a
+callable that gives one.
+
+What a Publisher is made of, from the inside: `outbox` (the numbers under way), `buffer` (events without one),
+`conversation` (one stream), `attempts` and `backoff` (the next stream) and `session` (all of them) are pure;
+`stream` and `courier` do the I/O. `screen` is a Viewer's pure part.
 """
 
 from mesh.client.backend import Backend
 from mesh.client.backoff import Backoff
+from mesh.client.blocking import BlockingPublisher
 from mesh.client.connect import address_of, open_channel
+from mesh.client.courier import PublisherCounts
 from mesh.client.credentials import Token, call_metadata
-from mesh.client.errors import ClientError, Refused, SessionLost
+from mesh.client.errors import BufferFull, ClientError, Dropped, Refused, SessionLost, Shed
 from mesh.client.pending import Receipt
 from mesh.client.publisher import Publisher
 from mesh.client.screen import Screen, includes
@@ -24,12 +31,17 @@ from mesh.client.viewer import Viewer
 __all__ = [
     "Backend",
     "Backoff",
+    "BlockingPublisher",
+    "BufferFull",
     "ClientError",
+    "Dropped",
     "Publisher",
+    "PublisherCounts",
     "Receipt",
     "Refused",
     "Screen",
     "SessionLost",
+    "Shed",
     "Token",
     "Viewer",
     "address_of",

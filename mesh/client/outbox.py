@@ -1,6 +1,6 @@
-"""What one origin has sent and not yet had settled: the pure core of a publishing session.
+"""What one origin has sent and not yet had settled: the window of a publishing session. Pure.
 
-Intuition. Events are numbered 1, 2, 3, ... in the order they are handed in. The window is the
+Intuition. Events are numbered 1, 2, 3, ... in the order in which they are first sent. The window is the
 run of numbers that start at `frontier`, the lowest one that is not settled. An Ack moves the
 frontier; a new stream starts over from it and sends the rest of the window again under the same
 numbers, which is what lets the mesh count every event once (I2).
@@ -11,12 +11,14 @@ the other side since: when it has to be sent again, `take` hands out None in pla
 session sends that number without a body, which is refused whatever the state of the game.
 
 Invariants:
-- frontier <= cursor <= next_seq: settled | sent on this stream | waiting.
-- at most `credit` numbers are in the window; `append` refuses the next one (I7, the sender waits).
+- frontier <= cursor <= next_seq: settled | sent on this stream | to be sent (again).
+- `append` numbers no event beyond the credit (I7, the session buffers it), and `take` sends none beyond it:
+  the numbers under way span at most the credit, which may shrink at any time, to 0 too.
 - what `take` hands out on one stream is consecutive, from the frontier at `resume`.
-- an event leaves the window once: by `ack`, by a final `refuse`, or by `abandon`.
+- an event leaves the window once: by `ack`, by `refuse`, or by `abandon`.
 
-No I/O, no clock. Rejected: a dict by number (the window is a run, so a deque and an offset do).
+No I/O, no clock. Rejected: a dict by number (the window is a run, so a deque and an offset do); a number from
+the moment an event is handed in (one that is still unsent could then not give way to another).
 """
 
 from __future__ import annotations
@@ -44,8 +46,8 @@ class Outbox(Generic[T]):
     """The window of unsettled events of one origin, bounded by its credit."""
 
     def __init__(self, credit: int) -> None:
-        if credit < 1:
-            raise ValueError(f"credit is {credit}; at least 1 is needed")
+        if credit < 0:
+            raise ValueError(f"credit is {credit}; 0 or more is needed")
         self.credit = credit
         self._slots: deque[Slot[T]] = deque()
         self._frontier = 1
@@ -67,8 +69,13 @@ class Outbox(Generic[T]):
         return self._sent_count
 
     @property
+    def unsent(self) -> int:
+        """How many numbers are still to be sent on this stream."""
+        return len(self._slots) - self._sent_count
+
+    @property
     def room(self) -> int:
-        """How many more events fit."""
+        """How many more events may be numbered."""
         return max(0, self.credit - len(self._slots))
 
     def __len__(self) -> int:
@@ -102,26 +109,26 @@ class Outbox(Generic[T]):
             self._sent_count += 1
         return batch
 
-    def ack(self, origin_seq: int) -> list[T]:
-        """Settles every number up to `origin_seq`; returns the events that are stored, in order.
+    def ack(self, origin_seq: int) -> list[tuple[int, T, bool]]:
+        """Settles every number up to `origin_seq`. Returns those that were not refused, in order: the number,
+        the event, and whether it was sent on an earlier stream too.
 
-        An Ack for numbers settled before is answered with an empty list. Raises ValueError for a
-        number that was not sent on this stream: the peer does not keep the protocol.
+        Raises ValueError for a number that was not sent on this stream.
         """
         if origin_seq >= self._frontier + self._sent_count:
             newest = self._frontier + self._sent_count - 1
             raise ValueError(f"ack of origin_seq {origin_seq}, but the newest number sent is {newest}")
-        stored: list[T] = []
+        settled: list[tuple[int, T, bool]] = []
         while self._frontier <= origin_seq:
             slot = self._slots.popleft()
+            if not slot.refused:
+                settled.append((self._frontier, slot.item, slot.sent > 1))
             self._frontier += 1
             self._sent_count -= 1
-            if not slot.refused:
-                stored.append(slot.item)
-        return stored
+        return settled
 
     def refuse(self, origin_seq: int) -> tuple[T, bool] | None:
-        """The event was refused for good; returns it, and whether an earlier copy may be stored.
+        """The event was refused; returns it, and whether an earlier copy may be stored.
 
         None for a number that is settled or refused already. Raises ValueError as `ack` does.
         """

@@ -21,9 +21,10 @@ from grandstand.aggregate.v1.aggregate_pb2 import TopicState
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.gateway.v1.gateway_pb2 import SubscribeRequest, SubscribeResponse
 from grandstand.gateway.v1.gateway_pb2_grpc import GatewayServiceStub
+from mesh.client.attempts import OK, Attempts, Over
 from mesh.client.backoff import Backoff
 from mesh.client.credentials import Token, call_metadata
-from mesh.client.errors import FINAL, ClientError
+from mesh.client.errors import CODES, ClientError
 from mesh.client.screen import Screen
 
 # The server says something at least every 10 s.
@@ -52,8 +53,7 @@ class Viewer:
             game_id=game_id, topics=topics, positions=positions, max_updates_per_s=max_updates_per_s
         )
         self._token = token
-        self._backoff = backoff or Backoff()
-        self._random = random or Random()
+        self._attempts = Attempts(backoff or Backoff(), (random or Random()).random)
 
     @property
     def states(self) -> dict[str, TopicState]:
@@ -69,28 +69,31 @@ class Viewer:
 
     async def __aiter__(self) -> AsyncIterator[SubscribeResponse]:
         """Every message of every stream, after it was merged into `states`."""
-        attempt = 0
         while True:
             call = self._stub.Subscribe(self.request(), metadata=call_metadata(self._token))
             useful = False
+            code, why = OK, ""
             try:
                 while (message := await _next(call)) is not grpc.aio.EOF:
-                    self.resumed += not useful and bool(self.screen.states)
-                    useful = True
+                    if not useful:
+                        self.resumed += bool(self.screen.states)
+                        self._attempts.welcomed()
+                        useful = True
                     if message.WhichOneof("message") == "snapshot":
                         # What was asked for is now in the cursors.
                         del self._request.positions[:]
                     self.screen.apply(message)
                     yield message
             except grpc.aio.AioRpcError as error:
-                if error.code() in FINAL:
-                    raise ClientError(error.code(), error.details() or "no details") from None
+                code, why = error.code().value[0], error.details() or "no details"
             except TimeoutError:
                 pass
             finally:
                 call.cancel()
-            attempt = 0 if useful else attempt + 1
-            await asyncio.sleep(self._backoff.delay_s(attempt, self._random))
+            then = self._attempts.ended(code, why, useful=useful)
+            if isinstance(then, Over):
+                raise ClientError(CODES[then.code], then.message)
+            await asyncio.sleep(then.delay_s)
 
 
 async def _next(call: Any) -> Any:
