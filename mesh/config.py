@@ -143,7 +143,9 @@ def _keys(value: str) -> str:
         return _text(value)
     at = urlsplit(value)
     if at.scheme not in ("http", "https") or not at.hostname or at.username is not None:
-        raise argparse.ArgumentTypeError(f"{value!r} is neither a file nor a URL like https://HOST/PATH")
+        raise argparse.ArgumentTypeError(
+            f"{at.scheme}://{at.hostname or ''} is neither a file nor a URL like https://HOST/PATH"
+        )
     return value
 
 
