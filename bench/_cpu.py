@@ -1,4 +1,4 @@
-"""CPU seconds of processes, as the kernel accounts them: all threads, user and system."""
+"""CPU seconds and memory of processes, as the kernel accounts them: all threads, user and system."""
 
 from __future__ import annotations
 
@@ -17,6 +17,15 @@ def cpu_s(pids: Mapping[str, int]) -> dict[str, float]:
 def spent_s(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
     """The difference by name, to the hundredth (the kernel's own grain)."""
     return {name: round(max(0.0, after[name] - before.get(name, 0.0)), 2) for name in after}
+
+
+def rss_kib(pid: int) -> int:
+    """Resident memory; 0 of a process that is gone, and where there is no /proc."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:")), 0)
 
 
 def _cpu_s(pid: int) -> float:

@@ -29,7 +29,7 @@ class H2Error(Exception):
 class Connection:
     """Streams are numbered 0, 1, 2, ... in the order they were opened."""
 
-    def __init__(self, host: str, port: int, path: str, metadata: Sequence[tuple[str, str]] = ()) -> None:
+    def __init__(self, host: str, port: int, path: str) -> None:
         """Raises OSError."""
         self.socket = socket.create_connection((host, port), 5.0)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -48,7 +48,6 @@ class Connection:
                 ("te", "trailers"),
                 ("content-type", "application/grpc"),
                 ("user-agent", "grandstand-bench"),
-                *metadata,
             ]
         )
         self._window = f.WINDOW_DEFAULT
@@ -76,11 +75,12 @@ class Connection:
     def has_unsent(self) -> bool:
         return bool(self._out)
 
-    def open(self) -> int:
+    def open(self, metadata: Sequence[tuple[str, str]] = ()) -> int:
         """A new stream; its request headers leave with the next flush."""
         stream = len(self._windows)
         self._windows.append(self._initial_window)
-        self._out.append(f.frame(f.HEADERS, f.END_HEADERS, 2 * stream + 1, self._block))
+        block = self._block + f.header_block(metadata)
+        self._out.append(f.frame(f.HEADERS, f.END_HEADERS, 2 * stream + 1, block))
         return stream
 
     def room(self, stream: int) -> int:
@@ -88,7 +88,7 @@ class Connection:
         return min(self._window, self._windows[stream])
 
     def send(self, stream: int, data: bytes) -> None:
-        """A gRPC message (see `_frames.message`) that has room."""
+        """A gRPC message (see `_frames.message`) for which there is room."""
         length = len(data)
         self._window -= length
         self._windows[stream] -= length

@@ -39,9 +39,16 @@ class Messages(Protocol):
     events: int
     """In each message."""
 
+    producer: bool
+    """Whether its streams are a producer's."""
+
     def make(self, stream: int, seq: int) -> bytes:
         """The gRPC message of this stream whose first event has this number."""
         ...
+
+
+def actor_of(number: int) -> str:
+    return f"viewer-{number:0{ACTOR_DIGITS}d}"
 
 
 def hello(actor_id: str, *, producer: bool) -> bytes:
@@ -67,6 +74,7 @@ class Singles:
     """Streams that come to the same number share the bytes; at most _SINGLES_KEPT are kept."""
 
     events = 1
+    producer = False
 
     def __init__(self, game_id: str) -> None:
         self._game_id = game_id
@@ -99,6 +107,7 @@ class Batches:
     """The message of a stream begins with a number that is 1 more than a multiple of BATCH."""
 
     events = BATCH
+    producer = True
 
     def __init__(self, game_id: str, seed: int = 1) -> None:
         self._game_id = game_id
@@ -123,9 +132,7 @@ class Batches:
 
     def _form(self, stream: int, seq: int) -> _Form:
         bodies = [
-            event(
-                self._game_id, stream + seq + at, seq + at, f"viewer-{0:0{ACTOR_DIGITS}d}"
-            ).SerializeToString()
+            event(self._game_id, stream + seq + at, seq + at, actor_of(0)).SerializeToString()
             for at in range(BATCH)
         ]
         batch = EventBatch(events=[Event.FromString(body) for body in bodies])
@@ -143,7 +150,8 @@ class Batches:
             name = begin + body.index(b"viewer-") + len(b"viewer-")
             digits += range(name, name + ACTOR_DIGITS)
             begin += len(body)
-        return _Form(data, *np.array(columns, dtype=np.int64).T, np.array(digits, dtype=np.int64))
+        owners, shifts, more, places = np.array(columns, dtype=np.int64).T
+        return _Form(data, owners, shifts, more, places, np.array(digits, dtype=np.int64))
 
 
 def _width(number: int) -> int:

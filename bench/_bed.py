@@ -1,0 +1,140 @@
+"""What the ingest benchmark measures, and beside what: a nats-server, ingests, the floor, the peer.
+
+All are real processes on free ports, in a temporary folder, and end with the body of `bed`. The catalog is
+the real bucket, with one game, an open poll, a board and a pulse in it; no aggregation runs, so that the
+cores are left to what is measured. Ingest's rates are set beyond what it could ever take: the run shall
+meet no other bound than the process itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from nats.js import api as js_api
+
+from bench._child import HOST, Child
+from bench._messages import BOARD, KINDS, OPTIONS, POLL, PULSE, actor_of
+from grandstand.catalog.v1.catalog_pb2 import BOARD_MODE_SUM, STAGE_OPEN, Board, Game, Poll, PollOption, Pulse
+from mesh import provision, subjects
+from mesh.auth import PRODUCER, development
+from mesh.bus import Bus
+from mesh.ports import Ports
+from mesh.supervisor.home import Home
+from mesh.supervisor.stores import nats_conf
+
+GAME = "bench"
+_NO_LIMIT = "1e12:1e12"
+_TOKEN_LIFE_S = 3600.0
+
+Metadata = Sequence[tuple[str, str]]
+
+
+class Bed:
+    """Its processes; `bed` makes one."""
+
+    def __init__(self, folder: Path, ports: Ports) -> None:
+        self._folder = folder
+        self._ports = ports
+        self._children: list[Child] = []
+        home = Home(folder)
+        home.create()
+        self._home = home.root
+        self._keys = development.ensure_development_key(self._home)
+        self._mesh_key = development.ensure_mesh_key(self._home)
+        port = ports.take()
+        self.nats_url = f"nats://{HOST}:{port}"
+        config = home.run / "nats.conf"
+        config.write_text(nats_conf(home, port, ports.take(), sync_always=False))
+        self.nats = self._start("nats-server", [provision.nats_server(), "-c", config], port)
+
+    def ingest(self, instance: str) -> Child:
+        """A new one, serving."""
+        port = self._ports.take()
+        command: list[str | Path] = [sys.executable, "-m", "ingest", "--instance", instance]
+        command += ["--listen", f"{HOST}:{port}", "--nats", self.nats_url]
+        command += ["--redis", f"redis://{HOST}:1", "--mesh", f"{HOST}:1"]
+        command += ["--keys", self._keys, "--mesh-key", self._mesh_key]
+        for whose in ("actor", "game", "instance"):
+            command += [f"--admit-{whose}", _NO_LIMIT]
+        return self._start(instance, command, port)
+
+    def floor(self) -> Child:
+        port = self._ports.take()
+        command = [sys.executable, "-m", "bench._floor", f"{HOST}:{port}"]
+        return self._start("floor", command, port, talks=True)
+
+    def peer(self) -> Child:
+        """nats-py, publishing event by event."""
+        return self._start("nats-py", [sys.executable, "-m", "bench._peer", self.nats_url], talks=True)
+
+    def viewer(self, number: int) -> Metadata:
+        """What the stream of a viewer shows: a token of its own."""
+        return self._shown(actor_of(number))
+
+    def producer(self, _: int) -> Metadata:
+        return self._shown("", PRODUCER)
+
+    async def define(self, spread: int) -> None:
+        """Puts the game into the catalog, its topics open."""
+        options = [PollOption(option_id=each, label=each) for each in OPTIONS]
+        definitions = {
+            subjects.game_key(GAME): Game(
+                game_id=GAME,
+                title="Benchmark",
+                spread=spread,
+                pulses=[Pulse(pulse_id=PULSE, kinds=KINDS)],
+            ),
+            subjects.poll_key(GAME, POLL): Poll(
+                game_id=GAME,
+                poll_id=POLL,
+                question="Who?",
+                options=options,
+                stage=STAGE_OPEN,
+                changeable=True,
+                choices_max=1,
+            ),
+            subjects.board_key(GAME, BOARD): Board(
+                game_id=GAME, board_id=BOARD, title="Top", mode=BOARD_MODE_SUM, stage=STAGE_OPEN
+            ),
+        }
+        bus = await Bus.connect(self.nats_url, "bench")
+        try:
+            config = js_api.KeyValueConfig(bucket=subjects.CATALOG_BUCKET, storage=js_api.StorageType.FILE)
+            bucket = await bus.js.create_key_value(config)
+            for key, definition in definitions.items():
+                await bucket.put(key, definition.SerializeToString())
+        finally:
+            await bus.close()
+
+    def close(self) -> None:
+        for child in reversed(self._children):
+            child.end()
+
+    def _shown(self, actor_id: str, *roles: str) -> Metadata:
+        token = development.development_token(self._home, actor_id, roles=roles, life_s=_TOKEN_LIFE_S)
+        return [("authorization", f"Bearer {token}")]
+
+    def _start(
+        self, name: str, command: Sequence[str | Path], port: int = 0, *, talks: bool = False
+    ) -> Child:
+        child = Child(name, command, self._folder, port=port, talks=talks)
+        self._children.append(child)
+        child.until_ready()
+        return child
+
+
+@contextlib.contextmanager
+def bed(spread: int) -> Iterator[Bed]:
+    """A nats-server with the catalog. Raises MeshError with what a process said that does not start."""
+    with (
+        tempfile.TemporaryDirectory(prefix="grandstand-bench-") as folder,
+        contextlib.closing(Ports()) as ports,
+        contextlib.closing(Bed(Path(folder), ports)) as made,
+    ):
+        asyncio.run(made.define(spread))
+        yield made
