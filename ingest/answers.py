@@ -27,6 +27,7 @@ class Speaker(Protocol):
     """A stream; `speak` sends all that it has to say, and must not raise."""
 
     is_queued: bool
+    """`speak` clears it when it begins: one at a time."""
 
     async def speak(self) -> None: ...
 
@@ -52,7 +53,6 @@ class Answers:
         queue = self._queue
         for _ in range(min(TURN_STREAMS, len(queue))):
             speaker = queue.popleft()
-            speaker.is_queued = False
             task = loop.create_task(speaker.speak())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)

@@ -345,6 +345,7 @@ class Stream:
 
     async def speak(self) -> None:
         """Sends what there is; an Ack after the Rejects of what it covers."""
+        self.is_queued = False
         self._is_speaking = True
         try:
             outbox, self._outbox = self._outbox, []
@@ -357,7 +358,8 @@ class Stream:
             self.spoke_at = asyncio.get_running_loop().time()
         except (Exception, asyncio.CancelledError) as error:
             # The client has gone; its handler's task hears of it too.
-            log.debug("an answer was not sent: %r", error)
+            if not self._context.cancelled():
+                log.warning("an answer was not sent: %r", error)
             self.is_gone = True
         finally:
             self._is_speaking = False

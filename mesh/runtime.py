@@ -35,6 +35,10 @@ _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 _SERVER_OPTIONS: Sequence[tuple[str, int]] = (
     ("grpc.so_reuseport", 0),
     ("grpc.max_concurrent_streams", 100_000),
+    # Above 1,000 calls that wait to be accepted grpc drops new ones at random, and all above 3,000:
+    # when an Envoy or an ingest comes back, thousands of streams come at once.
+    ("grpc.server.max_pending_requests", 20_000),
+    ("grpc.server.max_pending_requests_hard_limit", 40_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
     ("grpc.http2.max_ping_strikes", 0),
