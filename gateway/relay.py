@@ -73,7 +73,8 @@ class Relay:
         self._work = asyncio.Event()
         self._attempts = Attempts(_BACKOFF, random.random)
         self._streams: set[asyncio.Task[None]] = set()
-        self._held_back = ""
+        self.held_back = ""
+        """Why nothing is sent; "" if it is."""
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -103,7 +104,7 @@ class Relay:
             async with asyncio.timeout(SEND_PATIENCE_S):
                 return await asyncio.shield(pending.answer)
         except TimeoutError:
-            why = f" ({self._held_back})" if self._held_back else ""
+            why = f" ({self.held_back})" if self.held_back else ""
             raise Unavailable(
                 f"not acked within {SEND_PATIENCE_S:g} s{why}; "
                 "send again with the same origin_id and origin_seq"
@@ -160,10 +161,6 @@ class Relay:
 
     def welcomed(self) -> None:
         self._attempts.welcomed()
-
-    def held_back(self, why: str) -> None:
-        """Why nothing is sent; "" if it is."""
-        self._held_back = why
 
     def batch(self) -> tuple[EventBatch, list[_Identity]]:
         """What has gathered, as far as one message may hold; one batch carries one trace.
@@ -268,7 +265,7 @@ class _Stream:
             relay.welcomed()
         if kind in ("welcome", "credit"):
             talk = self._talk
-            relay.held_back("" if talk.credit else talk.reason or "nothing can be stored at the moment")
+            relay.held_back = "" if talk.credit else talk.reason or "nothing can be stored at the moment"
         self._leave_if_finished()
 
     def next(self, now_s: float) -> PublishRequest | Due | Wait:
