@@ -60,12 +60,16 @@ class Child:
                 raise self._failure(f"does not listen on port {self.port} after {_READY_S:g} s")
             time.sleep(0.02)
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def cpu_s(self) -> float:
         """Of all its threads since it started."""
-        return cpu_s({self._name: self._process.pid})[self._name]
+        return cpu_s({self._name: self.pid})[self._name]
 
     def rss_kib(self) -> int:
-        return rss_kib(self._process.pid)
+        return rss_kib(self.pid)
 
     def ask(self, line: str) -> str:
         """What it answers. Raises MeshError when it has ended."""

@@ -165,7 +165,8 @@ class Connection:
         elif kind == f.GOAWAY:
             raise H2Error(f"GOAWAY: code {int.from_bytes(payload[4:8], 'big')} {_text_in(payload[8:])}")
         elif kind == f.RST_STREAM:
-            self.ended[stream >> 1] = f"RST_STREAM {int.from_bytes(payload, 'big')}"
+            # After trailers it says nothing new.
+            self.ended.setdefault(stream >> 1, f"RST_STREAM {int.from_bytes(payload, 'big')}")
         elif kind == f.HEADERS:
             self.ended[stream >> 1] = _text_in(payload)
 
