@@ -8,6 +8,7 @@ import threading
 import time
 from pathlib import Path
 
+import jwt
 import pytest
 
 from mesh import config, limits
@@ -84,11 +85,11 @@ def test_a_homes_tokens_are_good_in_that_home_and_in_no_other(tmp_path: Path) ->
     for name in ("mine", "theirs"):
         (tmp_path / name).mkdir()
     mine, theirs = verifier_of(tmp_path / "mine"), verifier_of(tmp_path / "theirs")
-    jwt = bearer(development_token(tmp_path / "mine", "ann", roles=["viewer"], games=["g"]))
-    identity = mine.verify(jwt, time.time())
+    shown = bearer(development_token(tmp_path / "mine", "ann", roles=["viewer"], games=["g"]))
+    identity = mine.verify(shown, time.time())
     assert (identity.actor_id, identity.producer, identity.games) == ("ann", False, frozenset({"g"}))
     with pytest.raises(Unauthenticated, match="its signature is not good"):
-        theirs.verify(jwt, time.time())
+        theirs.verify(shown, time.time())
 
 
 def test_a_local_command_is_a_producer_that_is_nobody(tmp_path: Path) -> None:
@@ -113,6 +114,18 @@ def test_what_services_show_each_other_is_good_for_five_minutes(tmp_path: Path) 
         clients_only.verify(bearer(credentials.token()), time.time())
     with pytest.raises(BadKeys, match="is no key of the mesh's"):
         MeshCredentials(ensure_development_key(tmp_path))
+
+
+def test_a_service_signs_with_the_new_mesh_key_from_its_next_token_on(tmp_path: Path) -> None:
+    path = ensure_mesh_key(tmp_path)
+    clock = [1000.0]
+    credentials = MeshCredentials(path, clock=lambda: clock[0])
+    old, new = path.read_text(), json.dumps(mint.ed25519_jwk("grandstand-mesh-2", bytes(32)))
+    kids = []
+    for clock[0], content in ((1000.0, old), (1100.0, new), (1240.0, new), (1480.0, "{")):
+        path.write_text(content)
+        kids.append(jwt.get_unverified_header(credentials.token())["kid"].removeprefix("grandstand-"))
+    assert kids == ["mesh", "mesh", "mesh-2", "mesh-2"], "a spoilt file changes nothing"
 
 
 def test_a_renewed_token_is_good_for_a_while_at_each_call() -> None:
@@ -172,7 +185,7 @@ def test_a_services_verifier_follows_the_rotation_of_both_its_keys(tmp_path: Pat
 
             def both_are_good() -> bool:
                 try:
-                    return all(verifier.verify(jwt, time.time()).producer for jwt in (mesh, after))
+                    return all(verifier.verify(each, time.time()).producer for each in (mesh, after))
                 except Unauthenticated:
                     return False
 

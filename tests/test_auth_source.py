@@ -25,6 +25,10 @@ from tests.tokens import bearer, jwks, private_jwk, token
 OLD, NEW = private_jwk("EdDSA", "old", 1), private_jwk("ES256", "new")
 
 
+ELSEWHERE = "/elsewhere"
+"""Answers, whatever else does."""
+
+
 class KeyServer:
     """Serves whatever `answers` says by now, over real HTTP."""
 
@@ -39,7 +43,7 @@ class KeyServer:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 answering.fetches.append(time.monotonic())
-                self.send_response(answering.status)
+                self.send_response(200 if self.path == ELSEWHERE else answering.status)
                 for name, value in answering.headers.items():
                     self.send_header(name, value)
                 self.send_header("content-length", str(len(answering.body)))
@@ -244,7 +248,7 @@ def test_a_server_that_fails_in_any_way_leaves_the_old_keys(
             for status, body, headers, why in (
                 (500, b"", {}, "500"),
                 (404, b"", {}, "404"),
-                (302, b"", {"location": server.url}, "302"),
+                (302, jwks(NEW), {"location": ELSEWHERE}, "302"),
                 (204, b"", {}, "204"),
                 (200, b"<html>", {}, "is not JSON"),
                 (200, b"x" * 1_000_000, {}, "more than the 262144 bytes"),

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 from mesh import limits, tasks
@@ -53,7 +53,7 @@ async def open_verifier(config: ServiceConfig, *, mesh_tokens: bool = False) -> 
 class MeshCredentials:
     """What a service shows other services: calling `token` gives one that is good for a minute at least."""
 
-    def __init__(self, mesh_key: Path) -> None:
+    def __init__(self, mesh_key: Path, clock: Callable[[], float] = time.time) -> None:
         """Raises BadKeys, OSError when the file cannot be used."""
         self._path = mesh_key
         self._key: SigningKey = read_signing_keys(mesh_key, parse_mesh_keys)[0]
@@ -61,7 +61,7 @@ class MeshCredentials:
             self._mint,
             life_s=limits.MESH_TOKEN_LIFE_S,
             renew_s=limits.MESH_TOKEN_RENEW_S,
-            clock=time.time,
+            clock=clock,
         )
 
     @classmethod
