@@ -9,9 +9,10 @@ Two circles of trust never mix: clients' keys make good tokens for the audience 
 make good tokens for `grandstand-mesh`. How the kid begins says whose key it is (no key of clients can be
 named like the mesh's), and a token is good for its circle's audience only.
 
-Verifying costs 60 to 150 µs, so what was found good is remembered until it expires or a rotation brings
-another ring: TOKENS_REMEMBERED_MAX tokens by their digest, the least recently used forgotten first. Failures
-are not remembered: a token that was too early gets good, and one whose key was unknown too.
+Verifying costs 30 (HS256) to 100 µs (EdDSA), a remembered token 1.5 µs. So what was found good is remembered
+until it expires or a rotation brings another ring: TOKENS_REMEMBERED_MAX tokens by their digest, the least
+recently used forgotten first. Failures are not remembered: a token that was too early gets good, and one
+whose key was unknown too.
 
 Rejected: PyJWT's own checks of claims and key sets. They read the clock, go by `alg` and `kid` of the token
 in places, and their messages do not say what to do.
