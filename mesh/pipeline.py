@@ -78,6 +78,8 @@ class PublishPipeline:
 
     async def close(self) -> None:
         """Fails what is not settled; nothing may be submitted after this."""
+        if self._is_closed:
+            return
         self._is_closed = True
         self._bus.off_reconnect(self._connected)
         self._bus.off_disconnect(self._disconnected)
@@ -195,7 +197,9 @@ class PublishPipeline:
 
     async def _send(self) -> None:
         client, core = self._bus.client, self._core
-        while True:
+        this = asyncio.current_task()
+        assert this is not None
+        while not this.cancelling():  # which nats-py swallows, where it waits to write
             await self._wake.wait()
             self._wake.clear()
             now_s = self._loop.time()
@@ -207,9 +211,13 @@ class PublishPipeline:
             self._is_sending = True
             if core.take_probe(now_s):
                 await self._probe()
-            for publish in core.take(now_s):
+            sends = core.take(now_s)
+            self._arm()  # the client may take its time with what follows
+            for publish in sends:
                 if publish.is_settled:  # while the connection took those before it
                     continue
+                if this.cancelling():
+                    return
                 try:
                     await client.publish(
                         publish.subject,

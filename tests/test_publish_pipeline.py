@@ -25,12 +25,12 @@ class Nats:
 
     def __init__(self, store: Path, port: int) -> None:
         self._store = store
-        self._port = port
+        self.port = port
         self.url = f"nats://127.0.0.1:{port}"
         self.start()
 
     def start(self) -> None:
-        arguments = ("-js", "-sd", str(self._store), "-a", "127.0.0.1", "-p", str(self._port))
+        arguments = ("-js", "-sd", str(self._store), "-a", "127.0.0.1", "-p", str(self.port))
         self.process = subprocess.Popen([provision.nats_server(), *arguments], stderr=subprocess.DEVNULL)
 
     async def stop(self) -> None:
@@ -57,6 +57,7 @@ async def on_nats(tmp_path: Path, bytes_max: int = 10**8) -> AsyncIterator[tuple
             pipeline = PublishPipeline(bus)
             await pipeline.start()
             yield nats, bus, pipeline
+            await pipeline.close()
             await bus.close()
         finally:
             nats.kill()
