@@ -84,6 +84,23 @@ def definitions(game_id: str = GAME, spread: int = 3) -> dict[str, Definition]:
     }
 
 
+def score(origin_seq: int, **fields: Any) -> Event:
+    """A point on the board, by the stream's actor."""
+    given = {"game_id": GAME, "score": Score(board_id="top", points=1)} | fields
+    return Event(origin_seq=origin_seq, **given)
+
+
+def said(**fields: Any) -> bytes:
+    return PublishRequest(**fields).SerializeToString()
+
+
+def batch(*events: Event) -> bytes:
+    return said(events=EventBatch(events=events))
+
+
+HELLO = said(hello=Hello())
+
+
 class RawStream:
     """A Publish stream that says any bytes, and hears all that is answered.
 
@@ -114,7 +131,7 @@ class RawStream:
         self._said.put(data)
 
     def request(self, **fields: Any) -> None:
-        self.say(PublishRequest(**fields).SerializeToString())
+        self.say(said(**fields))
 
     def events(self, *events: Event) -> None:
         self.request(events=EventBatch(events=events))
@@ -242,7 +259,7 @@ class Witness:
         while not self._stopping:
             began = time.monotonic()
             seq = self.acked + 1
-            stream.events(Event(origin_seq=seq, game_id=GAME, score=Score(board_id="top", points=1)))
+            stream.events(score(seq))
             while self.acked < seq:
                 response = await stream.hear()
                 assert response is not None, (await stream.ending())[:2]
