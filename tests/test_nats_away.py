@@ -1,4 +1,4 @@
-"""I1, I7, I9 while NATS is away: nothing is acked, it is said at once, and all is well soon after its return."""
+"""I1, I7, I9 while NATS is away: nothing is acked, it is said at once, and all is well soon after."""
 
 from __future__ import annotations
 
