@@ -28,7 +28,7 @@ from mesh.tasks import end
 @contextlib.asynccontextmanager
 async def start(process: runtime.Runtime) -> AsyncIterator[None]:
     instance = process.config.instance
-    bus = await Bus.connect(process.config.nats, instance)
+    bus = await Bus.connect(process.config.nats, instance, process.config.replicas)
     await bus.ensure_events_stream()
     pipeline = PublishPipeline(bus)
     await pipeline.start()

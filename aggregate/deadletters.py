@@ -95,6 +95,7 @@ class DeadLetters:
                         max_bytes=limits.DEAD_LETTERS_BYTES_MAX,
                         max_age=limits.DEAD_LETTERS_AGE_S,
                         duplicate_window=limits.DEDUPE_WINDOW_S,
+                        num_replicas=self._bus.replicas,
                     )
                 )
 

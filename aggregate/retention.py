@@ -99,7 +99,9 @@ class Checkpoints:
             try:
                 self._bucket = await self._bus.js.object_store(subjects.CHECKPOINTS_BUCKET)
             except BucketNotFoundError:
-                config = js_api.ObjectStoreConfig(storage=js_api.StorageType.FILE)
+                config = js_api.ObjectStoreConfig(
+                    storage=js_api.StorageType.FILE, replicas=self._bus.replicas
+                )
                 with contextlib.suppress(BadRequestError):  # another worker was faster
                     await self._bus.js.create_object_store(subjects.CHECKPOINTS_BUCKET, config)
                 self._bucket = await self._bus.js.object_store(subjects.CHECKPOINTS_BUCKET)

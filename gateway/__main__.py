@@ -24,7 +24,7 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
     guest_key = open_signing_key(config, config.guest_key) if config.guest_key else None
     async with open_verifier(config) as verifier, open_channel(config.mesh) as channel:
         guests = Guests(guest_key, verifier, config.issuer)
-        bus = await Bus.connect(config.nats, config.instance)
+        bus = await Bus.connect(config.nats, config.instance, config.replicas)
         catalog = CatalogWatch(bus)
         await catalog.start()
         redis = store.connect(config.redis)

@@ -31,7 +31,7 @@ from mesh.pipeline import PublishPipeline
 async def start(process: runtime.Runtime) -> AsyncIterator[None]:
     config = process.config
     async with open_verifier(config, mesh_tokens=True) as verifier:
-        bus = await Bus.connect(config.nats, config.instance)
+        bus = await Bus.connect(config.nats, config.instance, config.replicas)
         await bus.ensure_events_stream()
         pipeline = PublishPipeline(bus)
         await pipeline.start()

@@ -170,7 +170,11 @@ class CatalogWatch:
             return await self._bus.js.key_value(subjects.CATALOG_BUCKET)
         except NotFoundError:
             return await self._bus.js.create_key_value(
-                js_api.KeyValueConfig(bucket=subjects.CATALOG_BUCKET, storage=js_api.StorageType.FILE)
+                js_api.KeyValueConfig(
+                    bucket=subjects.CATALOG_BUCKET,
+                    storage=js_api.StorageType.FILE,
+                    replicas=self._bus.replicas,
+                )
             )
 
     async def _read(self, watcher: KeyValue.KeyWatcher) -> None:

@@ -27,6 +27,8 @@ class ServiceConfig:
     redis: str
     mesh: str
     otlp: str | None
+    replicas: int = 1
+    """How many servers of a NATS cluster shall hold each stream that this process makes."""
     environment: Environment = "development"
     keys: str | None = None
     """The keys of clients' tokens: a file or an http(s) URL of a JWKS. Ingest and gateway want it."""
@@ -48,7 +50,14 @@ def parse(service: str, arguments: Sequence[str] | None = None) -> ServiceConfig
         prog=f"python -m {service}", description=f"Grandstand's {service} service."
     )
     parser.add_argument("--listen", required=True, type=_address, metavar="HOST:PORT")
-    parser.add_argument("--nats", required=True, metavar="URL")
+    parser.add_argument("--nats", required=True, metavar="URL", help="one, or several with commas between")
+    parser.add_argument(
+        "--replicas",
+        type=int,
+        choices=(1, 3, 5),
+        default=1,
+        help="how many servers of the NATS cluster hold each stream that this process makes",
+    )
     parser.add_argument("--redis", required=True, metavar="URL")
     parser.add_argument(
         "--mesh",
@@ -104,6 +113,7 @@ def parse(service: str, arguments: Sequence[str] | None = None) -> ServiceConfig
         redis=found.redis,
         mesh=found.mesh,
         otlp=found.otlp,
+        replicas=found.replicas,
         environment=found.environment,
         keys=found.keys,
         issuer=found.issuer,

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @contextlib.asynccontextmanager
 async def start(process: runtime.Runtime) -> AsyncIterator[None]:
-    bus = await Bus.connect(process.config.nats, process.config.instance)
+    bus = await Bus.connect(process.config.nats, process.config.instance, process.config.replicas)
     announcer = Announcer()
     under_way: set[asyncio.Task[None]] = set()
 
