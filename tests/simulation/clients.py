@@ -150,7 +150,7 @@ class Native(Process):
             self._positions[position.partition] = max(
                 position.sequence, self._positions.get(position.partition, 0)
             )
-        for sent in self._outbox.ack(ack.origin_seq):
+        for _, sent, _ in self._outbox.ack(ack.origin_seq):
             sent.fate, sent.origin_id = Fate.ACKED, self._origin_id
             sent.positions = dict(self._positions)
         self._write()
