@@ -15,7 +15,7 @@ from grandstand.catalog.v1.catalog_pb2_grpc import CatalogServiceStub
 from grandstand.event.v1.event_pb2 import PRESENCE_STATE_HERE, Event, Measure, Presence, Reaction, Score
 from mesh import ids, limits
 from mesh.client import Backend, ClientError, open_channel
-from tests.games import GameClient, new_game, run, until
+from tests.games import GameClient, bearing, new_game, run, until
 from tests.mesh_fixture import RunningMesh, running
 
 
@@ -171,7 +171,7 @@ def test_a_games_spread_is_fixed_by_its_first_topic_whoever_opens_it(pair: Runni
             for _ in range(6):
                 game_id = f"t-{uuid.uuid4().hex[:12]}"
                 await backend.define_game(pb.Game(game_id=game_id, title="T", spread=1))
-                client = GameClient(edge, channel, game_id)
+                client = GameClient(bearing(edge, pair.producer), channel, game_id)
                 widening = backend.define_game(pb.Game(game_id=game_id, title="T", spread=4))
                 _, widened = await asyncio.gather(client.open_poll(), widening, return_exceptions=True)
                 spread = (await backend.get_game(game_id)).game.spread

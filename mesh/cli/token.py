@@ -52,9 +52,9 @@ def token(
     ] = None,
     home: HomeOption = None,
 ) -> None:
-    """Make a token, and print it: nothing else is printed.
+    """Make a token and print it, and nothing else, as for TOKEN=$(./grandstand token).
 
-    Example: TOKEN=$(./grandstand token --actor ann --for 1h)
+    Example: ./grandstand token --actor ann --for 1h
     """
     from mesh.auth import BadKeys, mint, read_signing_keys
     from mesh.auth.development import DEVELOPMENT_KEY
