@@ -43,10 +43,20 @@ def test_a_credit_that_shrank_holds_back_what_was_taken_before() -> None:
     assert [seq for seq, _ in outbox.take(UNBOUNDED, UNBOUNDED)] == [3]
 
 
+def test_a_credit_of_nothing_sends_nothing_until_it_grows() -> None:
+    outbox = filled(3, 2)
+    outbox.credit = 0
+    assert outbox.take(UNBOUNDED, UNBOUNDED) == []
+    assert (outbox.room, outbox.unsent) == (0, 2)
+    outbox.credit = 3
+    assert [seq for seq, _ in outbox.take(UNBOUNDED, UNBOUNDED)] == [1, 2]
+    assert outbox.room == 1
+
+
 def test_what_was_not_acked_is_sent_again_under_the_same_numbers() -> None:
     outbox = filled(10, 4)
     outbox.take(3, UNBOUNDED)
-    assert outbox.ack(1) == ["event 1"]
+    assert outbox.ack(1) == [(1, "event 1", False)]
     assert outbox.resume() == 2
     assert outbox.take(UNBOUNDED, UNBOUNDED) == [(2, "event 2"), (3, "event 3"), (4, "event 4")]
 
@@ -58,7 +68,7 @@ def test_a_refused_number_in_the_middle_is_sent_again_without_its_event() -> Non
     assert outbox.resume() == 1
     assert outbox.take(UNBOUNDED, UNBOUNDED) == [(1, "event 1"), (2, None), (3, "event 3")]
     assert outbox.refuse(2) is None
-    assert outbox.ack(3) == ["event 1", "event 3"]
+    assert outbox.ack(3) == [(1, "event 1", True), (3, "event 3", True)]
 
 
 def test_a_refused_number_at_the_start_is_not_sent_again() -> None:
@@ -126,6 +136,12 @@ class Session(RuleBasedStateMachine):
         self.handed_in += 1
         assert self.outbox.append(self.handed_in) == self.handed_in
 
+    @rule(credit=st.integers(0, 8))
+    def credit_changes(self, credit: int) -> None:
+        """What was sent before is taken; the widest credit is what bounds the window."""
+        self.outbox.credit = credit
+        self.credit = max(self.credit, credit)
+
     @rule(events_max=st.integers(1, 4))
     def send(self, events_max: int) -> None:
         self.wire.extend(self.outbox.take(events_max, UNBOUNDED))
@@ -147,7 +163,7 @@ class Session(RuleBasedStateMachine):
     def answer_arrives(self) -> None:
         kind, seq = self.answers.pop(0)
         if kind == "ack":
-            self.acked.extend(self.outbox.ack(seq))
+            self.acked.extend(event for _, event, _ in self.outbox.ack(seq))
         elif (refused := self.outbox.refuse(seq)) is not None:
             event, maybe_stored = refused
             assert event not in self.refused
@@ -176,6 +192,7 @@ class Session(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "outbox"):
             return
+        self.outbox.credit = self.credit
         self._open_stream()
         while True:
             self.send(4)

@@ -44,6 +44,7 @@ class Attempts:
     def __init__(self, backoff: Backoff, draw: Callable[[], float]) -> None:
         self.broke = ""
         """How the last stream ended, unless in good order."""
+        self.broke_code = OK
         self._backoff = backoff
         self._draw = draw
         self._failures = 0
@@ -62,6 +63,7 @@ class Attempts:
             self._failures = 0
             return Again(finished_after_s)
         self.broke = message or "the stream ended without a reason"
+        self.broke_code = code
         if code in FINAL_CODES:
             return Over(code, self.broke)
         if code == UNAUTHENTICATED:

@@ -77,6 +77,8 @@ class Buffer(Generic[T]):
         self._ranks[waiting.rank] += 1
 
     def put_later(self, waiting: Waiting[T], at_s: float) -> None:
+        """It was sent once and refused: from now on it keeps its place."""
+        waiting.rank = Rank.KEEPS
         self._order += 1
         heapq.heappush(self._later, _Later(at_s, self._order, waiting))
 

@@ -74,8 +74,11 @@ class Courier:
     @property
     def broke(self) -> str:
         """How the last attempt ended, for a person; "" if none did."""
-        broke = self._session.attempts.broke
-        return f"the last attempt ended {broke}" if broke else ""
+        attempts = self._session.attempts
+        if not attempts.broke:
+            return ""
+        code = CODES.get(attempts.broke_code, grpc.StatusCode.UNKNOWN)
+        return f"the last attempt ended {code.name}: {attempts.broke}"
 
     async def run(self) -> None:
         """Streams, one after the other, until the session is closed or lost."""
@@ -110,7 +113,7 @@ class Courier:
             self._jwt = token_of(self._token)
         except Exception as error:
             log.warning("no token: %r", error)
-            return _UNAVAILABLE, f"because the token's provider failed: {error!r}"
+            return _UNAVAILABLE, f"the token's provider failed: {error!r}"
         hello = self._session.opened(asyncio.get_running_loop().time())
         hello.MergeFrom(self._hello)
         metadata = metadata_of(self._jwt)

@@ -66,7 +66,7 @@ async def converse(
             side.receive(response, loop.time())
             work.set()
     except grpc.aio.AioRpcError as error:
-        return error.code().value[0], f"{error.code().name}: {error.details()}"
+        return error.code().value[0], error.details() or "no details"
     except asyncio.CancelledError:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
