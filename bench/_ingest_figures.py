@@ -157,7 +157,7 @@ def show(figures: IngestFigures) -> None:
     """The figures for a person."""
     found = figures.as_json()
     table = Table(box=None, header_style="dim")
-    for column in ("", "events a CPU second", "ingest's share"):
+    for column in ("", "events a CPU second", "ingest beside it"):
         table.add_column(column, justify="right" if column else "left")
     for name, key, ratio in (
         (f"single: {figures.single_streams:,} streams, an event a message", "single", ""),
@@ -175,10 +175,10 @@ def show(figures: IngestFigures) -> None:
     )
     console.print(f"an idle stream: {figures.rss_kib_per_stream:g} KiB ({figures.idle_streams:,} of them)")
     console.print(
-        f"the load generator: {found['generator_us_per_single']:g} µs of CPU a single event, "
-        f"{found['generator_us_per_batched']:g} µs a batched one ({found['cores']} cores)"
+        f"the generator's own CPU: {found['generator_us_per_single']:g} µs a single event, "
+        f"{found['generator_us_per_batched']:g} µs a batched one"
     )
     console.print(
-        f"{figures.sent:,} sent, {figures.acked:,} acked, {figures.shed:,} shed, "
-        f"{figures.refused:,} refused; {figures.stored:,} stored in {figures.blocks:,} blocks"
+        f"{figures.sent:,} sent, {figures.acked:,} acked, {figures.stored:,} stored, {figures.shed:,} shed, "
+        f"{figures.refused:,} refused ({found['cores']} cores)"
     )

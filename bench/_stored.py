@@ -24,7 +24,7 @@ class Stored(NamedTuple):
     """By origin id: the sequence numbers that are stored, each once, ascending."""
 
 
-class _Tally:
+class Tally:
     """Adds up blocks."""
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class _Tally:
 
 async def read_stored(nats_url: str) -> Stored:
     """Raises MeshError when the log's blocks stop coming before its end."""
-    tally = _Tally()
+    tally = Tally()
     bus = await Bus.connect(nats_url, "bench")
     try:
         wanted = (await bus.js.stream_info(subjects.EVENTS_STREAM)).state.messages

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from struct import pack
 
 import pytest
 from hypothesis import given
@@ -18,13 +21,14 @@ from hypothesis import strategies as st
 from bench import _frames as f
 from bench._bed import GAME, Bed, bed
 from bench._drive import Drive
-from bench._h2 import H2Error
+from bench._h2 import Connection, H2Error
 from bench._ingest_figures import IngestFigures, Turn
 from bench._messages import BATCH, Batches, Messages, Singles, hello
 from bench._pace import pace
-from bench._stored import read_stored
+from bench._stored import Tally, read_stored
 from grandstand.ingest.v1.ingest_pb2 import PublishRequest
-from mesh import limits
+from grandstand.internal.v1.internal_pb2 import Block, Events
+from mesh import ids, limits
 from mesh.supervisor.errors import MeshError
 
 FRAMES = st.lists(
@@ -127,6 +131,100 @@ def test_hello_names_the_actor_of_a_viewer_and_the_role_of_a_producer() -> None:
     assert (producer.actor_id, producer.producer) == ("", True)
 
 
+@pytest.fixture
+def peers() -> Iterator[tuple[Connection, socket.socket]]:
+    """A connection with one stream, its first bytes sent, and the socket at its other end."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        connection = Connection("127.0.0.1", server.getsockname()[1], "/a.B/C")
+        assert connection.open() == 0
+        assert connection.flush()
+        there, _ = server.accept()
+        with there:
+            there.settimeout(10.0)
+            there.recv(1 << 16)
+            yield connection, there
+            connection.close()
+
+
+def said(connection: Connection, there: socket.socket, *frames: bytes) -> list[tuple[int, bytes]]:
+    """What the connection makes of these frames."""
+    there.sendall(b"".join(frames))
+    assert select.select([connection.socket], [], [], 10.0)[0]
+    return connection.receive()
+
+
+def test_a_stream_has_as_much_room_as_both_windows_leave(peers: tuple[Connection, socket.socket]) -> None:
+    connection, there = peers
+    connection.send(0, bytes(f.WINDOW_DEFAULT - 10))
+    assert connection.room(0) == 10
+    said(connection, there, f.window_update(1, 500))
+    assert (connection.room(0), connection.widened) == (10, [0]), "the connection's window is as narrow"
+    said(connection, there, f.window_update(0, 300))
+    assert connection.room(0) == 310
+    said(connection, there, f.window_update(0, 10_000))
+    assert connection.room(0) == 510
+
+
+def test_a_new_initial_window_widens_open_streams_and_later_ones(
+    peers: tuple[Connection, socket.socket],
+) -> None:
+    connection, there = peers
+    said(
+        connection,
+        there,
+        f.settings({f.INITIAL_WINDOW_SIZE: f.WINDOW_DEFAULT + 7}),
+        f.window_update(0, 1_000_000),
+    )
+    assert (connection.room(0), connection.room(connection.open())) == (f.WINDOW_DEFAULT + 7,) * 2
+    assert connection.flush()
+    assert f.frame(f.SETTINGS, f.ACK, 0) in there.recv(1 << 16)
+
+
+def test_pings_are_answered_and_messages_put_together(peers: tuple[Connection, socket.socket]) -> None:
+    connection, there = peers
+    ping, whole = bytes(range(8)), f.message(b"one") + f.message(b"two")
+    parts = [f.frame(f.DATA, 0, 1, whole[:7]), f.frame(f.DATA, 0, 1, whole[7:])]
+    assert said(connection, there, f.frame(f.PING, 0, 0, ping), *parts) == [(0, b"one"), (0, b"two")]
+    assert connection.flush()
+    assert there.recv(1 << 16) == f.frame(f.PING, f.ACK, 0, ping)
+
+
+def test_a_connection_that_the_service_ends_is_told_why(peers: tuple[Connection, socket.socket]) -> None:
+    connection, there = peers
+    goaway = f.frame(f.GOAWAY, 0, 0, bytes(7) + b"\x0bENHANCE_YOUR_CALM")
+    with pytest.raises(H2Error, match="code 11 ENHANCE_YOUR_CALM"):
+        said(connection, there, goaway)
+    there.close()
+    select.select([connection.socket], [], [], 10.0)
+    with pytest.raises(H2Error, match="closed the connection"):
+        connection.receive()
+
+
+def test_what_a_full_socket_does_not_take_waits_and_is_bounded(
+    peers: tuple[Connection, socket.socket],
+) -> None:
+    connection, there = peers
+    said(connection, there, f.window_update(0, 1 << 30), f.window_update(1, 1 << 30))
+    while not connection.is_congested:
+        connection.send(0, bytes(16_000))
+        connection.flush()
+    assert connection.has_unsent
+    while not connection.flush():
+        there.recv(1 << 20)
+    assert not connection.is_congested
+
+
+def test_an_event_that_is_stored_twice_is_one_number_and_two_rows() -> None:
+    tally = Tally()
+    origin = ids.new_origin(producer=True, now_s=1_790_000_000, entropy=bytes(12))
+    events = Events(producers=ids.origin_key(origin), origin=bytes(4), origin_seq=pack("<QQ", 7, 3))
+    for _ in range(2):
+        tally.add(Block(events=events).SerializeToString())
+    stored = tally.stored()
+    assert (stored.blocks, stored.rows) == (2, 4)
+    assert {name: numbers.tolist() for name, numbers in stored.numbers.items()} == {origin: [3, 7]}
+
+
 @pytest.fixture(scope="module")
 def small() -> Iterator[Bed]:
     with bed(spread=2) as made:
@@ -174,12 +272,12 @@ def test_all_streams_together_keep_to_the_depth(small: Bed) -> None:
 def test_streams_that_send_nothing_live_on(small: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench._drive._LOOK_S", 0.1)
     drive = drive_of(small, Singles(GAME), 4)
-    said: list[int] = []
+    beats: list[int] = []
     connections = {id(stream.connection): stream.connection for stream in drive.streams}
 
     def listening(send: Callable[[int, bytes], None]) -> Callable[[int, bytes], None]:
         def heard(place: int, data: bytes) -> None:
-            said.append(place)
+            beats.append(place)
             send(place, data)
 
         return heard
@@ -187,7 +285,7 @@ def test_streams_that_send_nothing_live_on(small: Bed, monkeypatch: pytest.Monke
     for connection in connections.values():
         monkeypatch.setattr(connection, "send", listening(connection.send))
     drive.idle(0.5)
-    assert len(said) >= 4 * 3, "each of them, some times"
+    assert len(beats) >= 4 * 3, "each of them, some times"
     drive.send(drive.streams[0])
     drive.settle()
     drive.close()

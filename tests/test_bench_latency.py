@@ -26,4 +26,5 @@ def test_latency_measures_the_running_mesh_and_prints_its_figures(mesh: RunningM
 def test_help_and_names(tmp_path: Path) -> None:
     assert "bench latency --viewers 200" in succeeded(tmp_path, "bench", "latency", "--help")
     assert "bench latency" in succeeded(tmp_path, "bench")
-    assert "there is no benchmark 'speed'; there are fold, latency" in failed(tmp_path, "bench", "speed")
+    said = failed(tmp_path, "bench", "speed")
+    assert "there is no benchmark 'speed'; there are fold, ingest, latency" in said
