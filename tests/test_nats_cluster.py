@@ -8,12 +8,12 @@ import contextlib
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
-from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from nats.js import JetStreamContext
+from nats.js.api import RawStreamMsg
 
 from mesh import limits, subjects
 from mesh.bus import Bus
@@ -23,6 +23,7 @@ from tests.games import run, until
 from tests.nats_cluster import NODES, NatsCluster, nats_cluster
 from tests.servers import Process, eventually
 
+READ_AT_ONCE = 100
 ELECTION_S = 20.0
 """A follower stands for election 4 to 9 s after it last heard its leader; a vote may be split."""
 
@@ -78,27 +79,32 @@ class Flow:
         await until(lambda: len(self.acked) == self.submitted, "all is acked", ELECTION_S)
 
 
+async def stored_messages(bus: Bus) -> list[RawStreamMsg]:
+    """The event stream in its order, as its leader has it."""
+
+    async def message(sequence: int) -> RawStreamMsg | None:
+        with contextlib.suppress(NatsError, TimeoutError):
+            return await bus.js.get_msg(subjects.EVENTS_STREAM, sequence)
+        return None
+
+    found: list[RawStreamMsg] = []
+    last = (await bus.js.stream_info(subjects.EVENTS_STREAM)).state.last_seq
+    for begin in range(1, last + 1, READ_AT_ONCE):
+        sequences = range(begin, min(begin + READ_AT_ONCE, last + 1))
+        messages = await asyncio.gather(
+            *(eventually(partial(message, sequence), f"message {sequence} is read") for sequence in sequences)
+        )
+        found += [each for each in messages if each is not None]
+    return found
+
+
 async def stored(bus: Bus) -> dict[str, list[int]]:
     """The sequences under which each message id lies in the event stream."""
     found: dict[str, list[int]] = {}
-
-    async def on_message(message: Msg) -> None:
+    for message in await stored_messages(bus):
         assert message.headers is not None
-        found.setdefault(message.headers["Nats-Msg-Id"], []).append(message.metadata.sequence.stream)
-
-    async def reading() -> JetStreamContext.PushSubscription | None:
-        """Waits until the cluster has a leader of its own too."""
-        with contextlib.suppress(NatsError, TimeoutError):
-            return await bus.js.subscribe(
-                subjects.EVENTS_ALL, stream=subjects.EVENTS_STREAM, ordered_consumer=True, cb=on_message
-            )
-        return None
-
-    subscription = await eventually(reading, "the stream is read")
-    count = (await bus.js.stream_info(subjects.EVENTS_STREAM)).state.messages
-    await until(lambda: sum(map(len, found.values())) == count, f"{count} messages are read")
-    assert subscription is not None
-    await subscription.unsubscribe()
+        assert message.seq is not None
+        found.setdefault(message.headers["Nats-Msg-Id"], []).append(message.seq)
     return found
 
 
