@@ -16,7 +16,7 @@ from ingest.intake import Intake, Ticket
 from ingest.pressure import Pressure
 from ingest.publisher import Publisher
 from ingest.room import Room, watch
-from ingest.service import IngestService, add_to_server
+from ingest.service import PUBLISH, SERVICE, IngestService
 from ingest.stream import Desk
 from ingest.votes import CastVotes
 from mesh import limits, runtime, tasks
@@ -42,10 +42,11 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
         checker, coalescer, pressure, room = Checker(catalog.view), Coalescer[Ticket](), Pressure(), Room()
         publisher = Publisher(pipeline, CastVotes(bus), checker, coalescer, pressure, uuid.uuid4().hex)
         intake = Intake(checker, coalescer, admission_of(config), pressure)
-        desk = Desk(intake, publisher, Answers(), catalog, pressure)
+        loop = asyncio.get_running_loop()
+        desk = Desk(intake, publisher, Answers(), catalog, pressure, loop)
         service = IngestService(process, desk, verifier.verify)
         publisher.on_room(service.room_again)
-        add_to_server(service, process.server)
+        process.methods[PUBLISH] = service.accept
         running = [
             asyncio.create_task(each)
             for each in (
@@ -77,5 +78,5 @@ def admission_of(config: ServiceConfig) -> Admission:
 
 if __name__ == "__main__":
     runtime.run(
-        parse("ingest"), start, ["grandstand.ingest.v1.IngestService"], limits.INGEST_MESSAGE_BYTES_MAX
+        parse("ingest"), start, [SERVICE.full_name], limits.INGEST_MESSAGE_BYTES_MAX, runtime.Http2Listener
     )

@@ -2,11 +2,10 @@
 
 A stream with something to say stands in one queue, once. Each turn of the loop sends for the
 first TURN_STREAMS of them and lets the readers have their turn. So acks need no timer: on an
-idle ingest one leaves at once, and the busier it is, the more reads share a turn with the same
+idle ingest one leaves at once, and the busier it is, the more is read in a turn with the same
 number of acks, and the more events an ack covers.
 
-A client that does not take its answers holds up nobody: its stream waits for its own write and
-stands in no queue meanwhile.
+A client that does not take its answers holds up nobody: its stream says nothing until it may.
 
 Bound: one place for each open stream.
 
@@ -20,22 +19,22 @@ import asyncio
 from collections import deque
 from typing import Protocol
 
-TURN_STREAMS = 16
+TURN_STREAMS = 32
 
 
 class Speaker(Protocol):
-    """A stream; `speak` sends all that it has to say, and must not raise."""
+    """A stream."""
 
     is_queued: bool
-    """`speak` clears it when it begins: one at a time."""
 
-    async def speak(self) -> None: ...
+    def speak(self) -> None:
+        """Sends all that it has to say; must not raise."""
+        ...
 
 
 class Answers:
     def __init__(self) -> None:
         self._queue: deque[Speaker] = deque()
-        self._tasks: set[asyncio.Task[None]] = set()
         self._is_scheduled = False
 
     def add(self, speaker: Speaker) -> None:
@@ -49,13 +48,11 @@ class Answers:
             asyncio.get_running_loop().call_soon(self._turn)
 
     def _turn(self) -> None:
-        loop = asyncio.get_running_loop()
         queue = self._queue
         for _ in range(min(TURN_STREAMS, len(queue))):
             speaker = queue.popleft()
-            task = loop.create_task(speaker.speak())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            speaker.is_queued = False
+            speaker.speak()
         self._is_scheduled = bool(queue)
         if queue:
-            loop.call_soon(self._turn)
+            asyncio.get_running_loop().call_soon(self._turn)

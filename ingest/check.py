@@ -9,8 +9,8 @@ everybody. So the body of a vote, a reaction or a presence is judged once, and t
 is kept by its bytes until a definition changes. Whether a vote is in time is no part of it:
 that is decided for each event, by this server's clock, and nowhere later (I9).
 
-Bound: JUDGEMENTS_KEPT_MAX, and the same again for producers, who may say more; then all are
-forgotten and made anew.
+Bound: JUDGEMENTS_KEPT_MAX, none of a body longer than BODY_KEPT_BYTES_MAX, and the same again for
+producers, who may say more; then all are forgotten and made anew.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ from mesh.errors import Invalid, Unknown
 Body = TypeVar("Body", bound=Message)
 
 JUDGEMENTS_KEPT_MAX = 16_384
+# A body may be padded with fields that nobody knows: it is good, and not kept.
+BODY_KEPT_BYTES_MAX = 1_024
 _REPEATED = ("vote", "reaction", "presence")
 
 NO_BODY = "event.body: is not set; give a vote, a score, a reaction, a presence, a measure or a custom"
@@ -139,7 +141,7 @@ class Checker:
                 judged = _custom(game, _parsed(Custom, kind, body))
             case _:
                 raise Invalid(NO_BODY)
-        if kind in _REPEATED:
+        if kind in _REPEATED and len(body) <= BODY_KEPT_BYTES_MAX:
             known = self.known(producer)
             if len(known) >= JUDGEMENTS_KEPT_MAX:
                 known.clear()

@@ -35,6 +35,10 @@ LINKS_MAX = 32
 
 # What a row adds to a block at most, besides its strings.
 _ROW_BYTES = 64
+# Half of what a block may have, because the names of games and topics are not counted.
+_FULL_BYTES = limits.BLOCK_BYTES_MAX // 2
+
+assert _FULL_BYTES <= _ROW_BYTES * limits.BLOCK_EVENTS_MAX, "full by bytes before it is by count"
 
 Entry = tuple[Ticket, int, int, int, Judged]
 """Whose; origin_seq; the origin's place, -1 - place for a producer's; the actor's place; what it says."""
@@ -76,7 +80,6 @@ class Batch(Generic[Ticket]):
         "_viewers",
         "bytes",
         "causes",
-        "count",
         "opened_at",
         "partition",
         "runs",
@@ -87,7 +90,6 @@ class Batch(Generic[Ticket]):
         self.partition = partition
         self.opened_at = opened_at
         self.bytes = 0
-        self.count = 0
         self.causes: list[str] = []
         """Trace contexts of what is in here."""
         self.runs: list[Run[Ticket]] = []
@@ -121,7 +123,6 @@ class Batch(Generic[Ticket]):
         if rows is None:
             rows = self.sections[judged.place] = []
         rows.append((ticket, seq, at, actor_at, judged))
-        self.count += 1
         self.bytes += _ROW_BYTES + len(judged.payload)
         runs = self.runs
         if runs:
@@ -157,8 +158,12 @@ class Batch(Generic[Ticket]):
 
     @property
     def is_full(self) -> bool:
-        # Half of the bytes, because the names of games and topics are not counted.
-        return self.count >= limits.BLOCK_EVENTS_MAX or self.bytes >= limits.BLOCK_BYTES_MAX // 2
+        return self.bytes >= _FULL_BYTES
+
+    @property
+    def count(self) -> int:
+        """How many events are in here."""
+        return sum(map(len, self.sections.values()))
 
     def entries(self) -> Iterator[Entry[Ticket]]:
         return chain.from_iterable(self.sections.values())
@@ -167,7 +172,6 @@ class Batch(Generic[Ticket]):
         """Goes on with these of its rows only."""
         self.sections = {place: rows for place, rows in sections.items() if rows}
         self.runs = [Run(entry[0], entry[1], entry[1]) for entry in self.entries()]
-        self.count = len(self.runs)
 
     def actor_ids(self) -> list[str]:
         """The actors by their places."""
@@ -248,7 +252,7 @@ class Coalescer(Generic[Ticket]):
         """Where the partition's next row goes. `now_s`: when it was received; the first of a
         block sets its deadline."""
         batch = self._open.get(partition)
-        if batch is None or batch.is_full:
+        if batch is None or batch.bytes >= _FULL_BYTES:
             if batch is not None:
                 self._full.append(batch)
                 self.due_at = -math.inf

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.internal.v1.internal_pb2 import IncomingEvent
-from ingest.admission import SHED, Admission
+from ingest.admission import SHED, Admission, OverRate
 from ingest.check import NO_BODY, Checker, Known
 from ingest.coalesce import Coalescer
 from ingest.pressure import Pressure
@@ -144,9 +144,21 @@ class Intake:
                     wait_s = owed_s
             except Unknown as error:
                 unheard.append((event, error))
+            except OverRate as error:
+                ticket.refused(seq, error)
             except GrandstandError as error:
                 ticket.refused(seq, error)
+                wait_s = max(wait_s, self.charge(session.actor_id, now_s))
         return wait_s
+
+    def charge(self, actor_id: str, now_s: float) -> float:
+        """Counts against the stream's actor what costs work and is no event to be taken. Returns for how
+        many seconds the stream is not to be read on."""
+        return self._admission.admit(actor_id, "", "", own=True, now_s=now_s)
+
+    def owes_s(self, actor_id: str, now_s: float) -> float:
+        """Seconds until the actor has paid what it owes from an earlier stream."""
+        return self._admission.owes_s(actor_id, now_s)
 
     def take_unheard(self, sender: Sender, unheard: Unheard, now_s: float, at_s: float) -> None:
         """Takes them after the catalog was asked, and refuses what is still unknown."""
@@ -220,7 +232,9 @@ class Intake:
         ):
             wait_s = SHED
         else:
-            wait_s = self._admission.admit(actor_id, game_id, kind, own=own, now_s=now_s)
+            # A producer that acts for itself is a server, not a player: no actor's rate applies.
+            whose = "" if own and session.producer else actor_id
+            wait_s = self._admission.admit(whose, game_id, kind, own=own, now_s=now_s)
         if wait_s == SHED:
             if ticket is not sender:
                 raise _SHED

@@ -12,9 +12,6 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
-from typing import Any
-
-import grpc
 
 from grandstand.ingest.v1 import ingest_pb2
 from ingest.backlog import BacklogWatch
@@ -24,8 +21,9 @@ from ingest.stream import Desk, Stream
 from mesh import limits
 from mesh.auth import Identity, authorization_of
 from mesh.errors import Exhausted, TooLate, Unauthenticated, Unavailable
+from mesh.http2.call import Call
 from mesh.pipeline import PublishPipeline
-from mesh.runtime import Runtime, answering
+from mesh.runtime import Runtime
 
 STREAMS_LOOK_S = 1.0
 PRESSURE_LOOK_S = 0.05
@@ -33,6 +31,7 @@ PRESSURE_LOOK_S = 0.05
 DRAIN_PATIENCE_S = limits.DRAIN_GRACE_S / 2
 
 SERVICE = ingest_pb2.DESCRIPTOR.services_by_name["IngestService"]
+PUBLISH = f"/{SERVICE.full_name}/{SERVICE.methods_by_name['Publish'].name}"
 
 Verify = Callable[[str | None, float], Identity]
 """Of a caller's `authorization` metadata, now in Unix seconds. Raises Unauthenticated."""
@@ -47,32 +46,23 @@ class IngestService:
         """Those that are open."""
         self._offered = (0, 0)
 
-    async def publish(self, _: object, context: Any) -> None:
-        async with answering(context):
-            stream = self._admit(context)
-            self.streams.add(stream)
-            try:
-                error = await stream.run()
-            finally:
-                self.streams.discard(stream)
-            if error is not None:
-                raise error
-
-    def _admit(self, context: Any) -> Stream:
-        identity = self._verify(authorization_of(context.invocation_metadata()), time.time())
+    def accept(self, call: Call) -> Stream:
+        """Opens a stream. Raises Unauthenticated, Unavailable, Exhausted."""
+        identity = self._verify(authorization_of(call.metadata), time.time())
         if self._runtime.draining.is_set():
             raise Unavailable("this ingest is going away; connect again")
         if len(self.streams) >= limits.STREAMS_MAX:
             raise Exhausted(
                 f"this ingest has {limits.STREAMS_MAX} streams, the most it takes; connect again in a second"
             )
-        return Stream(self._desk, context, identity, asyncio.get_running_loop().time())
+        stream = Stream(self._desk, call, identity, self.streams.discard)
+        self.streams.add(stream)
+        return stream
 
     def room_again(self) -> None:
         """Streams that were held back read on."""
-        for stream in self.streams:
-            if stream.is_held:
-                stream.room_again()
+        for stream in list(self.streams):
+            stream.room_again()
 
     async def look_after_streams(self) -> None:
         """Until cancelled."""
@@ -138,10 +128,3 @@ def _look_after(stream: Stream, now: float, now_s: float) -> None:
         )
     elif now - stream.spoke_at >= limits.PUBLISH_HEARTBEAT_S - STREAMS_LOOK_S:
         stream.heartbeat()
-
-
-def add_to_server(service: IngestService, server: grpc.aio.Server) -> None:
-    """Registers the service. Messages come and go as bytes: `ingest.stream` reads them its own way."""
-    handlers: dict[str, Any] = {"Publish": grpc.stream_stream_rpc_method_handler(service.publish, None, None)}
-    assert set(handlers) == {method.name for method in SERVICE.methods}
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE.full_name, handlers),))

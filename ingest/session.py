@@ -64,6 +64,8 @@ TABLE: Mapping[tuple[State, Input], State] = {
     (State.DRAINING, Input.HALF_CLOSE): State.CLOSING,
 }
 
+assert TABLE[State.OPEN, Input.EVENTS] is State.OPEN
+
 _EXPECTED = {
     State.NEW: "hello expected first",
     State.OPEN: "events or heartbeat expected",
@@ -204,7 +206,8 @@ class Session:
 
     def check_batch(self, count: int) -> None:
         """Whether a batch of `count` events may come. Raises Invalid, Exhausted, NotNow."""
-        self.step(Input.EVENTS)
+        if self.state is not State.OPEN:  # by far the most are, and stay it
+            self.step(Input.EVENTS)
         if not 1 <= count <= limits.BATCH_EVENTS_MAX:
             raise Invalid(f"events: a batch of {count}; 1 to {limits.BATCH_EVENTS_MAX} events are allowed")
 

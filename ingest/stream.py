@@ -1,16 +1,16 @@
 """One Publish stream: the thin shell around its Session.
 
-The handler's own task reads; answers are sent by `ingest.answers`, so an idle stream costs one
-task that waits. Whoever ends the stream from outside (silence, an expired token, a drain)
-cancels the read and leaves the reason. A stream that ends, for whatever reason, first
-settles what it has taken and acks it, so nothing durable goes unsaid while anyone listens.
+Everything here happens on the event loop, called by the engine that owns the connection
+(mesh.http2): a message was received, the client has half-closed, has gone, takes answers again. So
+an idle stream is a few objects and no task. A stream that ends, for whatever reason, first settles
+what it has taken and acks it, so nothing durable goes unsaid while anyone listens.
 
 Reading goes on only while there is room: for events in this ingest, for this client's answers,
 within its credit, and once its debt to the rates is paid. Until then HTTP/2 flow control holds the
 client back; nobody else notices.
 
-Bounds: ANSWERS_QUEUED_MAX refusals and receipts that the client has not taken (acks are conflated
-into one), and one message of at most INGEST_MESSAGE_BYTES_MAX.
+Bounds: (VIEWER_)ANSWERS_QUEUED_MAX refusals and receipts that the client has not taken (acks are
+conflated into one), and one message of at most INGEST_MESSAGE_BYTES_MAX.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import asyncio
 import logging
 import os
 import time
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-import grpc
 from google.protobuf.message import DecodeError
 from opentelemetry.trace import SpanKind
 
@@ -47,11 +47,15 @@ from mesh import limits, telemetry
 from mesh.auth.identity import Identity
 from mesh.catalog import CatalogWatch
 from mesh.errors import GrandstandError, Invalid, Unavailable
+from mesh.http2.call import Call
 
 log = logging.getLogger(__name__)
 
 # How many things that it has not heard of a message may make this ingest ask for.
 KEYS_ASKED_MAX = 64
+
+# Nothing is read for so long after a heartbeat: a flood of them is no more than so many.
+HEARTBEAT_PAUSE_S = 0.001
 
 _HEARTBEAT = PublishResponse(heartbeat=Heartbeat()).SerializeToString()
 
@@ -65,21 +69,26 @@ class Desk:
     answers: Answers
     catalog: CatalogWatch
     pressure: Pressure
+    loop: asyncio.AbstractEventLoop
 
 
 class Stream:
-    """Where the reader, the publisher and the answers of one stream meet. `run` is its life."""
+    """Where the connection, the publisher and the answers of one stream meet; mesh.http2.Handler.
+
+    `on_end` is called once, when the stream is over.
+    """
 
     __slots__ = (
-        "_context",
+        "_asking",
+        "_call",
         "_desk",
         "_error",
         "_identity",
-        "_is_speaking",
+        "_is_held",
+        "_on_end",
         "_outbox",
         "_paced_until",
-        "_task",
-        "_waiter",
+        "_timer",
         "credit",
         "heard_at",
         "is_gone",
@@ -91,24 +100,24 @@ class Stream:
 
     is_relayed = False
 
-    def __init__(self, desk: Desk, context: Any, identity: Identity, now: float) -> None:
+    def __init__(self, desk: Desk, call: Call, identity: Identity, on_end: Callable[[Stream], None]) -> None:
         self.session = Session()
         self.credit = 0
         """As announced last."""
-        self.heard_at = now
-        self.spoke_at = now
+        self.heard_at = self.spoke_at = desk.loop.time()
         self.is_gone = False
         self.is_queued = False
         self.is_warned = False
         self._desk = desk
-        self._context = context
+        self._call = call
         self._identity = identity
+        self._on_end = on_end
         self._error: GrandstandError | None = None
-        self._outbox: list[bytes] = []
-        self._is_speaking = False
+        self._outbox: deque[bytes] = deque()
         self._paced_until = 0.0
-        self._waiter: asyncio.Future[None] | None = None
-        self._task = asyncio.current_task()
+        self._is_held = False
+        self._asking: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def expires_at_s(self) -> float:
@@ -117,50 +126,78 @@ class Stream:
     @property
     def is_held(self) -> bool:
         """Its client waits for us: nothing is read, so nothing can be heard."""
-        return self._waiter is not None
+        return self._is_held
 
-    async def run(self) -> GrandstandError | None:
-        """Until the stream has ended and what it took is settled and said; why it ended, None for OK."""
+    @property
+    def asks(self) -> bool:
+        """It waits for the catalog."""
+        return self._asking is not None
+
+    # What the engine tells (mesh.http2.call.Handler).
+
+    def received(self, message: bytes) -> None:
+        if self.session.state is State.CLOSING:
+            return
+        self.heard_at = self._desk.loop.time()
+        unheard: Unheard = []
+        error = None
         try:
-            await self._read()
+            self._receive(message, unheard)
+        except GrandstandError as found:
+            error = found
+        except Exception as fault:
+            log.exception("a stream failed")
+            error = GrandstandError(f"internal error: {type(fault).__name__}; see ingest's log")
+        if unheard:
+            self._ask_catalog(unheard)
+        if error is not None:
+            self.end(error)
+        elif self._must_wait():
+            self._hold()
+
+    def half_closed(self) -> None:
+        if self.session.state is not State.CLOSING:
             self.session.step(Input.HALF_CLOSE)
-        except GrandstandError as error:
-            self._error = self._error or error
-        except asyncio.CancelledError:
-            if self._error is None:
-                self.is_gone = True
-                raise
-            assert self._task is not None
-            self._task.uncancel()
-        self.session.state = State.CLOSING
-        try:
-            await self._settle()
-        finally:
-            self.is_gone = True
-        return self._error
+            self.say()
+
+    def writable(self) -> None:
+        self.say()
+
+    def gone(self) -> None:
+        self._over()
+
+    # Ending.
 
     def end(self, error: GrandstandError) -> None:
-        """Ends the stream from outside; the first reason stands."""
-        if self._error is None and self.session.state is not State.CLOSING:
-            self._error = error
-            assert self._task is not None
-            self._task.cancel()
+        """Ends the stream for a reason, once what it took is settled and said; the first reason stands.
+        A client that has broken the rules is not waited for longer than a block has time."""
+        if self.is_gone or self.session.state is State.CLOSING:
+            return
+        self._error = error
+        self.session.state = State.CLOSING
+        self._call.pause()
+        self._set_timer(self._desk.loop.time() + limits.PUBLISH_DEADLINE_S + 1, self._give_up)
+        self.say()
 
-    # What the reader does.
+    def _give_up(self) -> None:
+        self._finish()
 
-    async def _read(self) -> None:
-        loop = asyncio.get_running_loop()
-        read = self._context.read
-        while (data := await read()) is not grpc.aio.EOF:
-            self.heard_at = loop.time()
-            unheard: Unheard = []
-            try:
-                self._receive(data, unheard)
-            finally:
-                if unheard:
-                    await self._ask_catalog(unheard)
-            if self._must_wait():
-                await self._wait_to_read()
+    def _finish(self) -> None:
+        if not self.is_gone:
+            error = self._error
+            self._call.end(*((error.code, error.message) if error is not None else (0, "")))
+            self._over()
+
+    def _over(self) -> None:
+        if self.is_gone:
+            return
+        self.is_gone = True
+        self.session.state = State.CLOSING
+        if self._timer is not None:
+            self._timer.cancel()
+        self._on_end(self)
+
+    # Reading.
 
     def _receive(self, data: bytes, unheard: Unheard) -> None:
         """Takes one message. Raises GrandstandError where the stream must end."""
@@ -177,10 +214,13 @@ class Stream:
                     self._take(batch, unheard, "")
             case "heartbeat":
                 self.session.step(Input.HEARTBEAT)
+                self._paced_until = max(self._paced_until, self.heard_at + HEARTBEAT_PAUSE_S)
             case "hello":
                 self._open(message.hello)
             case _:
-                raise Invalid(f"message: {len(data)} bytes without hello, events or heartbeat")
+                raise Invalid(
+                    f"message: hello, events or heartbeat expected, got none of them in {len(data)} bytes"
+                )
 
     def _open(self, data: bytes) -> None:
         try:
@@ -191,6 +231,9 @@ class Stream:
         welcome = session.hello(hello, self._identity, now_s=time.time(), entropy=os.urandom(12))
         self.credit = welcome.credit = self._desk.pressure.credit(session.credit_max)
         self._put(PublishResponse(welcome=welcome))
+        owes_s = self._desk.intake.owes_s(session.actor_id, time.time())
+        if owes_s > 0.0 and not session.producer:
+            self._paced_until = self.heard_at + owes_s
 
     def _take(self, batch: IncomingBatch, unheard: Unheard, cause: str) -> None:
         now = self.heard_at
@@ -210,16 +253,26 @@ class Stream:
         with telemetry.batch_span("receive events", SpanKind.SERVER, [batch.traceparent], attributes):
             self._take(batch, unheard, telemetry.current_traceparent())
 
-    async def _ask_catalog(self, unheard: Unheard) -> None:
-        """What the watch has not brought yet is asked of the catalog's bucket itself."""
+    def _ask_catalog(self, unheard: Unheard) -> None:
+        """What the watch has not brought yet is asked of the catalog's bucket itself; nothing is read
+        meanwhile, so that a stream's events keep their order."""
+        self._asking = self._desk.loop.create_task(self._asked(unheard))
+        self._hold()
+
+    async def _asked(self, unheard: Unheard) -> None:
+        desk = self._desk
         topics, games = keys_of(event for event, _ in unheard)
-        refresh = self._desk.catalog.refresh
+        refresh = desk.catalog.refresh
         await asyncio.gather(*map(refresh, topics[:KEYS_ASKED_MAX]))
         # After them: a game that is read once its topic is open has its final spread.
         await asyncio.gather(*map(refresh, games[:KEYS_ASKED_MAX]))
-        desk, at = self._desk, asyncio.get_running_loop().time()
+        self._asking = None
+        at = desk.loop.time()
         desk.intake.take_unheard(self, unheard, time.time(), at)
         desk.publisher.pump_if_due(at)
+        self.room_again()
+
+    # Backpressure.
 
     def _must_wait(self) -> bool:
         """Whether there is no room to read on."""
@@ -229,50 +282,37 @@ class Stream:
             or (self.credit == 0 and session.next_seq > 1)
             or not self._desk.publisher.has_room
             or self._paced_until > self.heard_at
-            or len(self._outbox) + session.receipts_owed >= limits.ANSWERS_QUEUED_MAX
+            or len(self._outbox) + session.receipts_owed >= self._answers_max
+            or self._asking is not None
         )
 
-    async def _wait_to_read(self) -> None:
-        loop = asyncio.get_running_loop()
-        while self._must_wait():
-            self._waiter = loop.create_future()
-            timer = None
-            if self._paced_until > self.heard_at:
-                timer = loop.call_at(self._paced_until, self._wake)
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-                if timer is not None:
-                    timer.cancel()
-            # A held client is not a silent one; and the debt is paid by now, or it is not.
-            self.heard_at = loop.time()
+    @property
+    def _answers_max(self) -> int:
+        return limits.ANSWERS_QUEUED_MAX if self.session.producer else limits.VIEWER_ANSWERS_QUEUED_MAX
 
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+    def _hold(self) -> None:
+        if not self._is_held:
+            self._is_held = True
+            self._call.pause()
+        if self._paced_until > self.heard_at:
+            self._set_timer(self._paced_until, self.room_again)
 
     def room_again(self) -> None:
-        """The ingest has room again, or the credit has changed."""
-        self._wake()
+        """Reads on if there is room: something has changed."""
+        if not self._is_held or self.session.state is State.CLOSING:
+            return
+        # A held client is not a silent one.
+        self.heard_at = self._desk.loop.time()
+        if self._must_wait():
+            self._hold()
+        else:
+            self._is_held = False
+            self._call.resume()
 
-    async def _settle(self) -> None:
-        """Waits until all that was taken is settled and said. A client that has broken the rules is
-        not waited for longer than a block has time."""
-        loop = asyncio.get_running_loop()
-        give_up_at = loop.time() + limits.PUBLISH_DEADLINE_S + 1
-        self.say()
-        while self.session.unsettled or self._has_answers or self._is_speaking or self.is_queued:
-            if self.is_gone or (self._error is not None and loop.time() >= give_up_at):
-                return
-            self._waiter = loop.create_future()
-            timer = loop.call_at(give_up_at, self._wake) if self._error is not None else None
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-                if timer is not None:
-                    timer.cancel()
+    def _set_timer(self, at: float, call: Callable[[], None]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._desk.loop.call_at(at, call)
 
     # What becomes of the events (ingest.intake.Sender).
 
@@ -308,7 +348,8 @@ class Stream:
         if credit != self.credit and self.session.state in (State.OPEN, State.DRAINING):
             self.credit = credit
             self._put(PublishResponse(credit=Credit(credit=credit, reason=reason)))
-            self._wake()
+            if self._must_wait():
+                self._hold()
 
     def heartbeat(self) -> None:
         if self.session.state in (State.OPEN, State.DRAINING):
@@ -336,36 +377,29 @@ class Stream:
         self.say()
 
     def say(self) -> None:
-        if not (self.is_queued or self._is_speaking or self.is_gone):
+        if not (self.is_queued or self.is_gone):
             self._desk.answers.add(self)
 
-    @property
-    def _has_answers(self) -> bool:
-        return bool(self._outbox) or self.session.ack_due
-
-    async def speak(self) -> None:
-        """Sends what there is; an Ack after the Rejects of what it covers."""
-        self.is_queued = False
-        self._is_speaking = True
-        try:
-            outbox, self._outbox = self._outbox, []
-            ack = self.session.take_ack()
-            write = self._context.write
-            for data in outbox:
-                await write(data)
-            if ack is not None:
-                await write(PublishResponse(ack=ack).SerializeToString())
-            self.spoke_at = asyncio.get_running_loop().time()
-        except (Exception, asyncio.CancelledError) as error:
-            # The client has gone; its handler's task hears of it too.
-            if not self._context.cancelled():
-                log.warning("an answer was not sent: %r", error)
-            self.is_gone = True
-        finally:
-            self._is_speaking = False
-            if self._has_answers and not self.is_gone:
-                self.say()
-            self._wake()
+    def speak(self) -> None:
+        """Sends what there is; an Ack after the Rejects of what it covers. Nothing while the client
+        does not take what was sent: `writable` comes back to it."""
+        if self.is_gone or not self._call.is_writable:
+            return
+        session, call = self.session, self._call
+        self.spoke_at = self._desk.loop.time()
+        outbox = self._outbox
+        while outbox:
+            call.send(outbox.popleft())
+            if not call.is_writable:
+                return
+        ack = session.take_ack()
+        if ack is not None:
+            call.send(PublishResponse(ack=ack).SerializeToString())
+        if session.state is State.CLOSING:
+            if not session.unsettled and self._asking is None:
+                self._finish()
+        elif self._is_held:
+            self.room_again()
 
 
 def reject_of(origin_id: str, seq: int, error: GrandstandError, maybe_stored: bool) -> PublishResponse:

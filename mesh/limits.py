@@ -107,6 +107,7 @@ PUBLISH_WAITING_MAX = 16_384
 PUBLISH_WAITING_BYTES_MAX = 2 * UNSETTLED_BYTES_MAX
 # Refusals and receipts a stream's client has not taken: beyond it, ingest reads no more from that stream.
 ANSWERS_QUEUED_MAX = 4_096
+VIEWER_ANSWERS_QUEUED_MAX = 4 * VIEWER_CREDIT
 RECENT_VOTES_MAX = 200_000
 VOTE_CHECK_S = 0.25
 CATALOG_REFRESH_S = 1.0

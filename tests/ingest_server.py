@@ -29,13 +29,14 @@ from ingest.intake import Intake, Ticket
 from ingest.pressure import Pressure
 from ingest.publisher import Publisher
 from ingest.room import Room
-from ingest.service import IngestService, add_to_server
+from ingest.service import PUBLISH, IngestService
 from ingest.stream import Desk
 from ingest.votes import CastVotes
-from mesh import tasks
+from mesh import limits, tasks
 from mesh.auth import Identity
 from mesh.bus import Bus
 from mesh.catalog import CatalogWatch, Definition
+from mesh.http2.server import Http2Server
 from mesh.runtime import Runtime
 from tests.intake import UNLIMITED
 from tests.lone_ingest import GAME, definitions
@@ -144,16 +145,15 @@ async def serving(
         checker, coalescer, pressure, room = Checker(catalog.view), Coalescer[Ticket](), Pressure(), Room()
         publisher = Publisher(pipeline, CastVotes(bus), checker, coalescer, pressure, "t")
         admission = admission or Admission(UNLIMITED, UNLIMITED, UNLIMITED)
-        desk = Desk(Intake(checker, coalescer, admission, pressure), publisher, Answers(), catalog, pressure)
+        intake = Intake(checker, coalescer, admission, pressure)
+        desk = Desk(intake, publisher, Answers(), catalog, pressure, asyncio.get_running_loop())
         draining = asyncio.Event()
         who = identity or Identity("", True, None, time.time() + 3600)
         runtime = cast(Runtime, SimpleNamespace(draining=draining))
         service = IngestService(runtime, desk, lambda authorization, now_s: who)
         publisher.on_room(service.room_again)
-        server = grpc.aio.server()
-        add_to_server(service, server)
-        port = server.add_insecure_port("127.0.0.1:0")
-        await server.start()
+        server = Http2Server({PUBLISH: service.accept}, message_bytes_max=limits.INGEST_MESSAGE_BYTES_MAX)
+        port = await server.start("127.0.0.1:0")
         backlog = BacklogWatch(bus)
         running = [
             asyncio.create_task(service.look_after_streams()),
@@ -165,7 +165,7 @@ async def serving(
             yield served
         finally:
             await served.close()
-            await server.stop(0)
+            await server.close(0.0)
             for task in running:
                 await tasks.end(task)
             await catalog.stop()

@@ -51,31 +51,39 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service_module, "DRAIN_PATIENCE_S", 0.5)
 
 
-class Reader:
-    """grpc's side of a stream, which hands in requests and takes an answer only when it is told to."""
+class Deaf:
+    """A call whose client takes no answer until it is told to; mesh.http2.call.Call."""
+
+    path = ""
+    metadata = ()
 
     def __init__(self) -> None:
-        self.read_count = 0
         self.answers: list[PublishResponse] = []
-        self.may_take = asyncio.Event()
+        self.is_writable = True
+        self.is_paused = False
+        self.ended: tuple[int, str] | None = None
 
-    async def read(self) -> Any:
-        self.read_count += 1
-        if self.read_count == 1:
-            return PublishRequest(hello=Hello(producer=True)).SerializeToString()
-        batch = self.read_count - 2
-        if batch == BATCHES:
-            return grpc.aio.EOF
-        bad = Event(game_id="not an id", actor_id="ann", vote=Vote(poll_id="p", option_ids=["a"]))
-        events = []
-        for number in range(batch * SIZE + 1, (batch + 1) * SIZE + 1):
-            bad.origin_seq = number
-            events.append(Event.FromString(bad.SerializeToString()))
-        return PublishRequest(events=EventBatch(events=events)).SerializeToString()
+    def send(self, message: bytes) -> None:
+        self.answers.append(PublishResponse.FromString(message))
+        self.is_writable = False
 
-    async def write(self, data: bytes) -> None:
-        await self.may_take.wait()
-        self.answers.append(PublishResponse.FromString(data))
+    def pause(self) -> None:
+        self.is_paused = True
+
+    def resume(self) -> None:
+        self.is_paused = False
+
+    def end(self, code: int = 0, message: str = "") -> None:
+        self.ended = code, message
+
+
+def refused_batch(batch: int) -> bytes:
+    bad = Event(game_id="not an id", actor_id="ann", vote=Vote(poll_id="p", option_ids=["a"]))
+    events = []
+    for number in range(batch * SIZE + 1, (batch + 1) * SIZE + 1):
+        bad.origin_seq = number
+        events.append(Event.FromString(bad.SerializeToString()))
+    return PublishRequest(events=EventBatch(events=events)).SerializeToString()
 
 
 def test_i7_a_client_that_leaves_its_refusals_unread_is_read_no_further_and_loses_none() -> None:
@@ -86,25 +94,38 @@ def test_i7_a_client_that_leaves_its_refusals_unread_is_read_no_further_and_lose
         intake = Intake(checker, coalescer, Admission(UNLIMITED, UNLIMITED, UNLIMITED), pressure)
         # The events are refused by their form: the catalog is asked, and knows nothing at once.
         catalog = cast(Any, SimpleNamespace(refresh=lambda key: asyncio.sleep(0)))
-        desk = Desk(intake, publisher, Answers(), catalog, pressure)
-        context = Reader()
+        desk = Desk(intake, publisher, Answers(), catalog, pressure, asyncio.get_running_loop())
+        call = Deaf()
+        ended: list[Stream] = []
+        stream = Stream(desk, call, Identity("", True, None, time.time() + 60), ended.append)
+        stream.received(PublishRequest(hello=Hello(producer=True)).SerializeToString())
+        await until(lambda: call.answers, "it is welcome")
+        batch = 0
+        while not call.is_paused or stream.asks:
+            if not call.is_paused:
+                stream.received(refused_batch(batch))
+                batch += 1
+            await asyncio.sleep(0)
+        assert batch * SIZE <= limits.ANSWERS_QUEUED_MAX + SIZE
+        assert len(call.answers) == 1, "only the welcome was sent"
 
-        async def handler() -> Any:
-            identity = Identity("", True, None, time.time() + 60)
-            return await Stream(desk, context, identity, asyncio.get_running_loop().time()).run()
+        def takes() -> None:
+            call.is_writable = True
+            stream.writable()
 
-        running = asyncio.create_task(handler())
-        await until(lambda: context.read_count > 2, "events are read")
-        before = -1
-        while context.read_count != before:  # until it waits for us
-            before = context.read_count
-            await asyncio.sleep(0.01)
-        assert before * SIZE <= 2 * limits.ANSWERS_QUEUED_MAX + 2 * SIZE
-        context.may_take.set()
-        assert await running is None
-        refused = [answer.reject.origin_seq for answer in context.answers if answer.HasField("reject")]
+        while call.ended is None:
+            takes()
+            if not call.is_paused:
+                if batch < BATCHES:
+                    stream.received(refused_batch(batch))
+                elif batch == BATCHES:
+                    stream.half_closed()
+                batch += 1
+            await asyncio.sleep(0)
+        refused = [answer.reject.origin_seq for answer in call.answers if answer.HasField("reject")]
         assert refused == list(range(1, BATCHES * SIZE + 1))
-        assert context.answers[-1].ack.origin_seq == BATCHES * SIZE
+        assert call.answers[-1].ack.origin_seq == BATCHES * SIZE
+        assert (call.ended, ended) == ((0, ""), [stream])
 
     run(scenario())
 

@@ -1,0 +1,75 @@
+"""What one HTTP/2 connection may hold, send and ask for, with the relations asserted.
+
+The message bound and the bound on streams are arguments of the server: they differ between services.
+"""
+
+from __future__ import annotations
+
+# What we grant. A stream's window is what a paused call may leave with us; one connection carries
+# thousands of streams, so its own window is given back on receipt and bounds only what is in flight.
+STREAM_WINDOW_BYTES = 32 * 1024
+CONNECTION_WINDOW_BYTES = 4 * 1024 * 1024
+# All that the streams of one connection have sent and their handlers have not taken.
+BUFFERED_BYTES_MAX = 64 * 1024 * 1024
+
+# What we send.
+FRAME_BYTES_MAX = 16_384
+SEND_BUFFER_BYTES_MAX = 64 * 1024
+# Waiting of one call, whatever its handler thinks of `is_writable`; beyond it the call is ended.
+SEND_WAITING_BYTES_MAX = 16 * 1024 * 1024
+# Handed to the transport in one turn of the loop; and what the transport may hold before we stop reading.
+FLUSH_BYTES_MAX = 1024 * 1024
+TRANSPORT_HIGH_BYTES = 256 * 1024
+TRANSPORT_LOW_BYTES = 64 * 1024
+
+# Request headers. What is over the first bounds costs the call; what is over the second costs the connection,
+# as it need not be read to the end then. An Envoy in front lets 60 KiB and 100 fields through: no client of it
+# may cost the others their calls.
+HEADER_LIST_BYTES_MAX = 16 * 1024
+HEADER_FIELDS_MAX = 64
+HEADER_LIST_BYTES_HARD = 80 * 1024
+HEADER_BLOCK_BYTES_HARD = 72 * 1024
+CONTINUATIONS_MAX = 32
+# Of a grpc-message: clients refuse trailers of 8 KiB.
+STATUS_MESSAGE_BYTES_MAX = 4 * 1024
+
+# Frames that cost us and say nothing: PING, SETTINGS, PRIORITY, unknown ones, DATA without data.
+# A connection that exceeds the rate after the burst is told ENHANCE_YOUR_CALM.
+IDLE_FRAMES_PER_S = 200.0
+IDLE_FRAMES_BURST = 2_000.0
+# A SETTINGS frame touches every stream.
+SETTINGS_COST = 20.0
+# Streams reset by the client within YOUNG_STREAM_S of their opening, or by us for what the client did.
+# One Envoy speaks for thousands of clients: a crowd that comes and leaves at once must fit.
+RESETS_PER_S = 1_000.0
+RESETS_BURST = 5_000.0
+YOUNG_STREAM_S = 1.0
+# Streams that we reset: what the client sent before it knew is ignored.
+RESET_STREAMS_REMEMBERED = 4_096
+
+# Liveness.
+LOOK_S = 1.0
+# A connection that said nothing is asked, and one that does not answer is closed.
+KEEPALIVE_S = 13.0
+KEEPALIVE_PATIENCE_S = 13.0
+# From the connection's start to the end of the client's preface and SETTINGS.
+PREFACE_PATIENCE_S = 10.0
+# For what is still to be written on a connection that we close.
+LINGER_S = 2.0
+# How long a refusal waits for the client's first DATA.
+REFUSAL_PATIENCE_S = 0.02
+# From the first GOAWAY, which names no stream, to the second, if the client does not answer our PING.
+GOAWAY_PATIENCE_S = 2.0
+CONNECTIONS_MAX = 10_000
+# Stream ids end at 2^31 - 1; a connection that comes near is asked to go.
+LAST_STREAM_ID = 2**31 - 1
+STREAM_ID_DRAIN = LAST_STREAM_ID - 2**17
+
+assert STREAM_WINDOW_BYTES <= CONNECTION_WINDOW_BYTES
+assert FRAME_BYTES_MAX <= STREAM_WINDOW_BYTES // 2, "half a window is given back before the other is used up"
+assert CONNECTION_WINDOW_BYTES >= 65_535, "a window begins there and can only be widened"
+assert SEND_BUFFER_BYTES_MAX < SEND_WAITING_BYTES_MAX
+assert TRANSPORT_LOW_BYTES < TRANSPORT_HIGH_BYTES <= FLUSH_BYTES_MAX
+assert HEADER_LIST_BYTES_MAX < HEADER_BLOCK_BYTES_HARD <= HEADER_LIST_BYTES_HARD
+assert CONTINUATIONS_MAX * FRAME_BYTES_MAX > HEADER_BLOCK_BYTES_HARD
+assert KEEPALIVE_S + KEEPALIVE_PATIENCE_S + 2 * LOOK_S < 30.0, "a half-open connection is found within 30 s"

@@ -1,0 +1,69 @@
+"""What a service and the HTTP/2 server say to each other about one RPC. Pure.
+
+Everything is synchronous and happens on the loop's thread. The server calls the handler from within
+its read of the socket, so a handler does little and never blocks.
+
+Order: `received` for every message, then `half_closed`, at most once; `gone` at most once and last.
+After `pause` neither `received` nor `half_closed` comes until `resume`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+Metadata = Sequence[tuple[str, str]]
+"""Lower-case names, without pseudo-headers. Values of `-bin` names are the base64 that was sent."""
+
+
+class Call(Protocol):
+    """One RPC, as a handler sees it."""
+
+    @property
+    def path(self) -> str:
+        """Such as "/grandstand.ingest.v1.IngestService/Publish"."""
+
+    @property
+    def metadata(self) -> Metadata:
+        """There while the call is accepted and empty afterwards: thousands of idle calls need not keep theirs."""
+
+    def send(self, message: bytes) -> None:
+        """Sends one gRPC message; response headers go before the first. After `end` or `gone`: ignored."""
+
+    @property
+    def is_writable(self) -> bool:
+        """False while more than SEND_BUFFER_BYTES_MAX of this call wait for the peer's window. A handler that
+        sends on regardless ends RESOURCE_EXHAUSTED at SEND_WAITING_BYTES_MAX."""
+
+    def pause(self) -> None:
+        """No further `received`; the stream's window is not given back meanwhile."""
+
+    def resume(self) -> None:
+        """What waited is delivered from the loop, in order, unless paused again by then."""
+
+    def end(self, code: int = 0, message: str = "") -> None:
+        """Trailers after all that was sent, and RST_STREAM(NO_ERROR) if the client has not half-closed."""
+
+
+class Handler(Protocol):
+    """The service's side of one RPC."""
+
+    def received(self, message: bytes) -> None:
+        """An exception that escapes from here or from any other of these ends the call INTERNAL and is logged."""
+
+    def half_closed(self) -> None:
+        """After the last message was received."""
+
+    def writable(self) -> None:
+        """`is_writable` became True again."""
+
+    def gone(self) -> None:
+        """The client reset the call, its deadline passed, the connection is lost, or the server ended the call
+        for what was sent: nothing can be said any more. Called at most once, not after `end` completed."""
+
+
+Accept = Callable[[Call], Handler]
+"""Opens a call. May send, and even end. Raises GrandstandError: the call ends with its code and message."""
+
+Methods = Mapping[str, Accept]
+"""By path."""

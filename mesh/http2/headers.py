@@ -1,0 +1,215 @@
+"""Header fields: what a request says, and the blocks we answer with (RFC 9113, 8; gRPC over HTTP/2). Pure.
+
+Blocks that we send are literals that are never indexed, without Huffman coding, with indices into the
+static table alone (RFC 7541, 6.2.3): there is no table to keep, and one block serves every stream.
+
+Rejected: hpack's encoder. A dynamic table makes each block differ, for a few bytes that a loopback does not feel.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from urllib.parse import quote
+
+from mesh.errors import shown
+from mesh.http2 import bounds
+from mesh.http2.errors import INTERNAL, RESOURCE_EXHAUSTED, UNIMPLEMENTED, CallFailed, StreamBroken
+from mesh.http2.frames import PROTOCOL_ERROR
+
+Fields = Sequence[tuple[bytes, bytes]]
+
+ACCEPT_ENCODING = "identity,deflate,gzip"
+ENCODINGS = frozenset((b"identity", b"deflate", b"gzip"))
+
+# RFC 9110, 5.6.2, without upper case (RFC 9113, 8.2.1).
+_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+\Z")
+_BAD_VALUE = re.compile(rb"[\0\r\n]|\A[ \t]|[ \t]\Z")
+_OF_ONE_CONNECTION = frozenset(
+    (b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade")
+)
+_PSEUDO = frozenset((b":method", b":scheme", b":path", b":authority"))
+_GRPC = re.compile(rb"application/grpc(?:[+;]|\Z)", re.IGNORECASE)
+_TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])\Z")
+_DIGITS = re.compile(rb"[0-9]{1,18}\Z")
+_UNIT_S = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the header block of a call says."""
+
+    path: str
+    metadata: tuple[tuple[str, str], ...]
+    timeout_s: float | None
+    encoding: bytes
+    """One of ENCODINGS."""
+    content_bytes: int | None
+    """What content-length promises."""
+
+
+def read_request(fields: Fields) -> Request:
+    """Raises StreamBroken for a malformed request (RFC 9113, 8.1.1), CallFailed for one that is not for us."""
+    pseudo: dict[bytes, bytes] = {}
+    plain: dict[bytes, bytes] = {}
+    size = 0
+    for name, value in fields:
+        size += len(name) + len(value) + 32
+        if name[:1] == b":":
+            if name not in _PSEUDO or name in pseudo or plain:
+                raise _malformed(name, "is unknown, is there twice, or stands after a field")
+            pseudo[name] = value
+            if _BAD_VALUE.search(value):
+                raise _malformed(name, "has a value that no field may have")
+        else:
+            _check(name, value)
+            plain[name] = value
+    for name in (b":method", b":scheme", b":path"):
+        if not pseudo.get(name):
+            raise _malformed(name, "is missing")
+    if size > bounds.HEADER_LIST_BYTES_MAX or len(fields) > bounds.HEADER_FIELDS_MAX:
+        raise CallFailed(
+            RESOURCE_EXHAUSTED,
+            f"request headers of {size} bytes in {len(fields)} fields; at most {bounds.HEADER_LIST_BYTES_MAX} "
+            f"bytes in {bounds.HEADER_FIELDS_MAX} fields are taken: send less metadata",
+        )
+    content_bytes = _content_bytes(fields)
+    if pseudo[b":method"] != b"POST":
+        raise CallFailed(INTERNAL, "gRPC calls are POST", http_status=405)
+    if not _GRPC.match(plain.get(b"content-type", b"")):
+        raise CallFailed(INTERNAL, "content-type must be application/grpc", http_status=415)
+    encoding = plain.get(b"grpc-encoding", b"identity")
+    if encoding not in ENCODINGS:
+        said = shown(encoding.decode("latin-1"))
+        raise CallFailed(UNIMPLEMENTED, f"grpc-encoding: {said} is not known here; use {ACCEPT_ENCODING}")
+    timeout_s = None
+    if b"grpc-timeout" in plain:
+        timeout_s = _timeout_s(plain[b"grpc-timeout"])
+    metadata = tuple(
+        (name.decode("ascii"), value.decode("latin-1")) for name, value in fields if name[:1] != b":"
+    )
+    return Request(pseudo[b":path"].decode("latin-1"), metadata, timeout_s, encoding, content_bytes)
+
+
+def check_trailers(fields: Fields) -> None:
+    """Raises StreamBroken."""
+    for name, value in fields:
+        _check(name, value)
+
+
+def _check(name: bytes, value: bytes) -> None:
+    if not _NAME.match(name):
+        raise _malformed(name, "is no name of a field in lower case")
+    if name in _OF_ONE_CONNECTION or (name == b"te" and value.lower() != b"trailers"):
+        raise _malformed(name, "is for one connection, which HTTP/2 does not have")
+    if _BAD_VALUE.search(value):
+        raise _malformed(name, "has a value that no field may have")
+
+
+def _content_bytes(fields: Fields) -> int | None:
+    values = {value for name, value in fields if name == b"content-length"}
+    if not values:
+        return None
+    value = values.pop()
+    if values or not _DIGITS.match(value):
+        raise _malformed(b"content-length", "is no number, or several")
+    return int(value)
+
+
+def _timeout_s(value: bytes) -> float:
+    found = _TIMEOUT.match(value)
+    if found is None:
+        raise CallFailed(
+            INTERNAL, f"grpc-timeout: {shown(value.decode('latin-1'))}; at most 8 digits and one of HMSmun"
+        )
+    return int(found[1]) * _UNIT_S[found[2]]
+
+
+def _malformed(name: bytes, what: str) -> StreamBroken:
+    return StreamBroken(PROTOCOL_ERROR, f"header {shown(name.decode('latin-1'))} {what}")
+
+
+# What we send.
+
+
+def _integer(value: int, prefix_bits: int, above: int) -> bytes:
+    """RFC 7541, 5.1; `above`: the bits before the prefix."""
+    most = (1 << prefix_bits) - 1
+    if value < most:
+        return bytes((above | value,))
+    octets = bytearray((above | most,))
+    value -= most
+    while value >= 0x80:
+        octets.append(value & 0x7F | 0x80)
+        value >>= 7
+    octets.append(value)
+    return bytes(octets)
+
+
+def _string(value: bytes) -> bytes:
+    return _integer(len(value), 7, 0) + value
+
+
+def _literal(name: bytes, value: bytes) -> bytes:
+    return b"\x10" + _string(name) + _string(value)
+
+
+_STATUS_200 = b"\x88"
+# Names of the static table: :status is 8, content-type 31.
+_CONTENT_TYPE = _integer(31, 4, 0x10) + _string(b"application/grpc")
+
+RESPONSE_HEADERS = _STATUS_200 + _CONTENT_TYPE
+"""The block before the first message."""
+
+
+@lru_cache(maxsize=32)
+def _status(code: int) -> bytes:
+    return _literal(b"grpc-status", b"%d" % code)
+
+
+def trailers(code: int, message: str) -> bytes:
+    """The block after the last message; with RESPONSE_HEADERS before it, the only block of a call without one."""
+    if not message:
+        return _status(code)
+    return _status(code) + _literal(b"grpc-message", percent_encoded(message))
+
+
+def accept_encoding() -> bytes:
+    """What stands beside the status of a call whose encoding we do not know."""
+    return _literal(b"grpc-accept-encoding", ACCEPT_ENCODING.encode())
+
+
+def http_error(status: int) -> bytes:
+    """The whole answer to what is no gRPC."""
+    return _integer(8, 4, 0x10) + _string(b"%d" % status)
+
+
+def percent_encoded(message: str) -> bytes:
+    """A grpc-message: UTF-8, with all but printable ASCII, and the percent sign, as %XX. Cut, at a character,
+    at STATUS_MESSAGE_BYTES_MAX; blanks at its ends are encoded, as a field's value may not have them there."""
+    parts = []
+    size = 0
+    for part in _characters(message):
+        size += len(part)
+        if size > bounds.STATUS_MESSAGE_BYTES_MAX:
+            parts.append("%E2%80%A6")
+            break
+        parts.append(part)
+    encoded = "".join(parts)
+    if encoded[:1] == " ":
+        encoded = "%20" + encoded[1:]
+    if encoded[-1:] == " ":
+        encoded = encoded[:-1] + "%20"
+    return encoded.encode("ascii")
+
+
+_PRINTABLE = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
+
+
+def _characters(message: str) -> Iterable[str]:
+    if len(message) * 12 <= bounds.STATUS_MESSAGE_BYTES_MAX:
+        return (quote(message, safe=_PRINTABLE, errors="replace"),)
+    message = message[: bounds.STATUS_MESSAGE_BYTES_MAX + 1]
+    return (quote(character, safe=_PRINTABLE, errors="replace") for character in message)

@@ -1,0 +1,243 @@
+"""Serves gRPC over HTTP/2 without TLS (prior knowledge) on the running loop: sockets and time for the cores.
+
+One write to a transport for each turn of the loop, whatever the calls of its connection have sent. While a
+transport is full (TRANSPORT_HIGH_BYTES) nothing is read from it: a peer that asks and does not listen costs
+no more than that.
+
+Bounds: CONNECTIONS_MAX, beyond which new ones are closed; `streams_max` calls over all of them (REFUSED_STREAM).
+
+Rejected: grpc.aio. Its core costs a thread wake-up and a system call for each message, 10 µs to read one and
+19 µs to answer; a task for each connection or call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from typing import cast
+
+from mesh.http2 import bounds
+from mesh.http2.call import Methods
+from mesh.http2.connection import Connection
+
+log = logging.getLogger(__name__)
+
+
+class Http2Server:
+    def __init__(self, methods: Methods, *, message_bytes_max: int, streams_max: int = 100_000) -> None:
+        self.methods = methods
+        self.message_bytes_max = message_bytes_max
+        self.streams_max = streams_max
+        self.streams = 0
+        """Open calls."""
+        self.streams_opened = 0
+        """Since the start."""
+        self.bytes_received = 0
+        self.bytes_sent = 0
+        self._messages_of_lost = 0
+        self._wires: set[Wire] = set()
+        self._listener: asyncio.Server | None = None
+        self._looking: asyncio.TimerHandle | None = None
+        self._changed = asyncio.Event()
+        self._is_draining = False
+
+    @property
+    def connections(self) -> int:
+        """Open ones."""
+        return len(self._wires)
+
+    @property
+    def messages_received(self) -> int:
+        """Since the start."""
+        return self._messages_of_lost + sum(wire.connection.messages_received for wire in self._wires)
+
+    async def start(self, address: str) -> int:
+        """`address`: "host:port", port 0 for any free one; returns the port. Raises OSError."""
+        host, _, port = address.rpartition(":")
+        loop = asyncio.get_running_loop()
+        try:
+            number = int(port)
+            self._listener = await loop.create_server(
+                lambda: Wire(self, loop), host.strip("[]"), number, backlog=4096, reuse_port=False
+            )
+        except (OSError, ValueError, OverflowError) as error:
+            raise OSError(f"cannot listen on {address}: {error}") from None
+        self._looking = loop.call_later(bounds.LOOK_S, self._look)
+        return int(self._listener.sockets[0].getsockname()[1])
+
+    def drain(self) -> None:
+        """Closes the listener; GOAWAY to all; open calls go on."""
+        if self._listener is not None:
+            self._listener.close()
+        self._is_draining = True
+        for wire in list(self._wires):
+            wire.connection.drain()
+
+    async def close(self, grace_s: float) -> None:
+        """Drains, waits for open calls at most `grace_s`, then cuts (UNAVAILABLE)."""
+        self.drain()
+        try:
+            await self._until(lambda: not self.streams, grace_s)
+        finally:
+            for wire in list(self._wires):
+                wire.connection.cut()
+        await self._until(lambda: not self._wires, bounds.LINGER_S)
+        for wire in list(self._wires):
+            wire.abort()
+        if self._looking is not None:
+            self._looking.cancel()
+
+    async def _until(self, is_so: Callable[[], bool], patience_s: float) -> None:
+        try:
+            async with asyncio.timeout(patience_s):
+                while not is_so():
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            pass
+
+    def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._looking = loop.call_later(bounds.LOOK_S, self._look)
+        now = loop.time()
+        for wire in list(self._wires):
+            wire.look(now)
+
+    # What connections tell.
+
+    def may_connect(self, wire: Wire) -> bool:
+        if self._is_draining or len(self._wires) >= bounds.CONNECTIONS_MAX:
+            return False
+        self._wires.add(wire)
+        return True
+
+    def lost(self, wire: Wire) -> None:
+        if wire in self._wires:
+            self._wires.discard(wire)
+            self._messages_of_lost += wire.connection.messages_received
+            self._changed.set()
+
+    def stream_opened(self) -> None:
+        self.streams += 1
+        self.streams_opened += 1
+
+    def stream_closed(self) -> None:
+        self.streams -= 1
+        if not self.streams:
+            self._changed.set()
+
+
+class Wire(asyncio.Protocol):
+    """One connection's socket. Implements mesh.http2.connection.Shell."""
+
+    connection: Connection
+
+    def __init__(self, server: Http2Server, loop: asyncio.AbstractEventLoop) -> None:
+        self._server = server
+        self._loop = loop
+        self._transport: asyncio.Transport | None = None
+        self._is_full = False
+        self._unsent_bytes = 0
+        self._closing_since: float | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        server = self._server
+        if not server.may_connect(self):
+            self._transport.abort()
+            self._transport = None
+            return
+        self._transport.set_write_buffer_limits(bounds.TRANSPORT_HIGH_BYTES, bounds.TRANSPORT_LOW_BYTES)
+        raw: socket.socket | None = transport.get_extra_info("socket")
+        if raw is not None and raw.family in (socket.AF_INET, socket.AF_INET6):
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.connection = Connection(
+            server.methods,
+            self,
+            self._loop.time(),
+            message_bytes_max=server.message_bytes_max,
+            streams_max=server.streams_max,
+        )
+
+    def data_received(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._server.bytes_received += len(data)
+            self.connection.receive(data, self._loop.time())
+
+    def connection_lost(self, _: Exception | None) -> None:
+        if self._transport is not None:
+            self._transport = None
+            self.connection.lost()
+            self._server.lost(self)
+
+    def pause_writing(self) -> None:
+        self._is_full = True
+        self.connection.outbox.full()
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._is_full = False
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+        self.connection.outbox.has_room()
+
+    def look(self, now: float) -> None:
+        """Every LOOK_S."""
+        transport = self._transport
+        if transport is None:
+            return
+        if self._closing_since is not None:
+            if now - self._closing_since >= bounds.LINGER_S:
+                transport.abort()
+            return
+        if self._is_full:
+            unsent_bytes = transport.get_write_buffer_size()
+            if unsent_bytes != self._unsent_bytes:
+                self._unsent_bytes = unsent_bytes
+                self.connection.took(now)
+        self.connection.look(now)
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    # Shell.
+
+    def output_waits(self) -> None:
+        self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        outbox = self.connection.outbox
+        data = outbox.take()
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        self._server.bytes_sent += len(data)
+        transport.write(data)
+        outbox.flushed()
+        if self._closing_since is not None and not outbox.is_awake:
+            transport.close()
+
+    def hang_up(self) -> None:
+        if self._closing_since is None:
+            self._closing_since = self._loop.time()
+            if not self.connection.outbox.is_awake:
+                self.connection.outbox.wake()
+
+    def may_open(self) -> bool:
+        return self._server.streams < self._server.streams_max
+
+    def opened(self) -> None:
+        self._server.stream_opened()
+
+    def closed(self) -> None:
+        self._server.stream_closed()
+
+    def soon(self, callback: Callable[[], None]) -> None:
+        self._loop.call_soon(callback)
+
+    def later(self, delay_s: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
+        return self._loop.call_later(delay_s, callback)

@@ -1,0 +1,99 @@
+"""How a service's port answers: on grpc.aio, or on our own HTTP/2 engine where the hot path is.
+
+Both serve `grpc.health.v1.Health` beside the service: SERVING between `serving` and `stop`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio
+
+from mesh import telemetry
+from mesh.http2.call import Accept
+from mesh.http2.health import Health
+from mesh.http2.server import Http2Server
+
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+# Envoy multiplexes thousands of calls over few connections and pings them while idle.
+_SERVER_OPTIONS: Sequence[tuple[str, int]] = (
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_concurrent_streams", 100_000),
+    # Above 1,000 calls that wait to be accepted grpc drops new ones at random, and all above 3,000:
+    # when an Envoy or a gateway comes back, thousands of streams come at once.
+    ("grpc.server.max_pending_requests", 20_000),
+    ("grpc.server.max_pending_requests_hard_limit", 40_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
+    ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.max_metadata_size", 16 * 1024),
+)
+
+
+class Listener(Protocol):
+    """A port."""
+
+    async def start(self, address: str) -> None:
+        """Listens on host:port, and says that it serves. Raises OSError."""
+        ...
+
+    async def stop(self, grace_s: float) -> None:
+        """Says that it does not serve, takes no new call, and ends the others after `grace_s`."""
+        ...
+
+
+class GrpcListener:
+    """On grpc.aio; `server` takes the servicers before `start`. `services`: their full names."""
+
+    def __init__(self, services: Sequence[str], message_bytes_max: int) -> None:
+        self.server = grpc.aio.server(
+            interceptors=telemetry.server_interceptors(),
+            options=[*_SERVER_OPTIONS, ("grpc.max_receive_message_length", message_bytes_max)],
+        )
+        self._names = ["", *services]
+        self._health = health_aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
+
+    async def start(self, address: str) -> None:
+        for name in self._names:
+            await self._health.set(name, _NOT_SERVING)
+        # A port that is taken raises RuntimeError here.
+        try:
+            self.server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {address}: {error}") from None
+        await self.server.start()
+        for name in self._names:
+            await self._health.set(name, _SERVING)
+
+    async def stop(self, grace_s: float) -> None:
+        await self._health.enter_graceful_shutdown()
+        await self.server.stop(grace_s)
+
+
+class Http2Listener:
+    """On mesh.http2; `methods` takes what accepts the calls of each path before `start`."""
+
+    def __init__(self, services: Sequence[str], message_bytes_max: int) -> None:
+        self.methods: dict[str, Accept] = {}
+        self._names = ["", *services]
+        self._message_bytes_max = message_bytes_max
+        self._health = Health()
+        self._server: Http2Server | None = None
+
+    async def start(self, address: str) -> None:
+        methods = {**self.methods, **self._health.methods()}
+        self._server = Http2Server(methods, message_bytes_max=self._message_bytes_max)
+        await self._server.start(address)
+        for name in self._names:
+            self._health.set(name, True)
+
+    async def stop(self, grace_s: float) -> None:
+        self._health.all_not_serving()
+        if self._server is not None:
+            await self._server.close(grace_s)
