@@ -51,6 +51,7 @@ class Ingest(IngestServiceServicer):
         self.credit: int | None = None
         self.heartbeat_s = 8.0
         self.beats = True
+        self.welcomes = True
         self.refuses: tuple[grpc.StatusCode, str] | None = None
         """How every new stream ends at once."""
 
@@ -167,7 +168,8 @@ class Stream:
             request.hello, identity, now_s=time.time(), entropy=os.urandom(12), credit=ingest.credit
         )
         welcome.heartbeat_interval.FromNanoseconds(int(ingest.heartbeat_s * 1e9))
-        self.say(welcome=welcome)
+        if ingest.welcomes:
+            self.say(welcome=welcome)
 
     async def _beat(self) -> None:
         while True:

@@ -1,7 +1,10 @@
 """A channel to the mesh, with the options that make it recover quickly.
 
 grpc's own defaults wait up to two minutes before they look for a server that went away; here
-the ceiling is `RECONNECT_MAX_MS`. Channels to one address share one connection unless
+the ceiling is `RECONNECT_MAX_MS`. A connection that fell silent without being closed is found by its pings
+before any stream on it is given up, so the next stream does not fall into the same hole. gRPC sends no
+keepalive ping while another one (it measures bandwidth with them) waits for its answer, for 60 s by
+default: all pings get the same timeout here. Channels to one address share one connection unless
 `own_connection` is set: a crowd sets it, so that its streams spread over real connections.
 """
 
@@ -12,9 +15,13 @@ from urllib.parse import urlsplit
 
 import grpc.aio
 
+from mesh import limits
+
 RECONNECT_MIN_MS = 100
 RECONNECT_MAX_MS = 1_000
-KEEPALIVE_MS = 20_000
+KEEPALIVE_MS = 15_000
+
+assert 1.5 * KEEPALIVE_MS < 1000 * limits.PUBLISH_SILENCE_S, "a dead connection goes before its streams"
 
 
 def address_of(target: str) -> str:
@@ -35,6 +42,7 @@ def open_channel(target: str, *, own_connection: bool = False) -> grpc.aio.Chann
         ("grpc.max_reconnect_backoff_ms", RECONNECT_MAX_MS),
         ("grpc.keepalive_time_ms", KEEPALIVE_MS),
         ("grpc.keepalive_timeout_ms", KEEPALIVE_MS // 2),
+        ("grpc.http2.ping_timeout_ms", KEEPALIVE_MS // 2),
         ("grpc.keepalive_permit_without_calls", 0),
         ("grpc.use_local_subchannel_pool", int(own_connection)),
     ]

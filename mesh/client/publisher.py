@@ -124,6 +124,11 @@ class Publisher:
         return self._session.credit
 
     @property
+    def last_break(self) -> str:
+        """How the last stream that broke ended, for a person; "" if none did."""
+        return self._courier.broke
+
+    @property
     def counts(self) -> PublisherCounts:
         counts = self._courier.counts
         counts.retried, counts.resumed = self._session.retried, self._session.resumed
