@@ -22,9 +22,9 @@ FLUSH_BYTES_MAX = 1024 * 1024
 TRANSPORT_HIGH_BYTES = 256 * 1024
 TRANSPORT_LOW_BYTES = 64 * 1024
 
-# Request headers. What is over the first bounds costs the call; what is over the second costs the connection,
-# as it need not be read to the end then. An Envoy in front lets 60 KiB and 100 fields through: no client of it
-# may cost the others their calls.
+# Request headers. What is over the first bounds costs the call; what is over the second costs the
+# connection, as it need not be read to the end then. An Envoy in front lets 60 KiB and 100 fields through:
+# no client of it may cost the others their calls.
 HEADER_LIST_BYTES_MAX = 16 * 1024
 HEADER_FIELDS_MAX = 64
 HEADER_LIST_BYTES_HARD = 80 * 1024

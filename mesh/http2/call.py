@@ -25,7 +25,7 @@ class Call(Protocol):
 
     @property
     def metadata(self) -> Metadata:
-        """There while the call is accepted and empty afterwards: thousands of idle calls need not keep theirs."""
+        """There while the call is accepted, and empty afterwards: thousands of idle calls keep none."""
 
     def send(self, message: bytes) -> None:
         """Sends one gRPC message; response headers go before the first. After `end` or `gone`: ignored."""
@@ -49,7 +49,7 @@ class Handler(Protocol):
     """The service's side of one RPC."""
 
     def received(self, message: bytes) -> None:
-        """An exception that escapes from here or from any other of these ends the call INTERNAL and is logged."""
+        """An exception that escapes, from here or another of these, ends the call INTERNAL and is logged."""
 
     def half_closed(self) -> None:
         """After the last message was received."""
@@ -58,8 +58,8 @@ class Handler(Protocol):
         """`is_writable` became True again."""
 
     def gone(self) -> None:
-        """The client reset the call, its deadline passed, the connection is lost, or the server ended the call
-        for what was sent: nothing can be said any more. Called at most once, not after `end` completed."""
+        """The client reset the call, its deadline passed, the connection is lost, or the server ended the
+        call for what was sent: nothing can be said any more. At most once, not after `end` completed."""
 
 
 Accept = Callable[[Call], Handler]

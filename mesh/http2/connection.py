@@ -213,7 +213,7 @@ class Connection:
         stream.owed = 0
 
     def window_limit(self, stream: int) -> int:
-        """What the peer may have sent on a stream and not got back: until it knows our SETTINGS, the default."""
+        """What the peer may have sent and not got back: the default, until it knows our SETTINGS."""
         acked_at_id = self._acked_at_id
         if acked_at_id is None or stream <= acked_at_id:
             return frames.WINDOW_DEFAULT
@@ -324,8 +324,8 @@ class Connection:
         if len(self._block) > bounds.HEADER_BLOCK_BYTES_HARD or self._block_frames > bounds.CONTINUATIONS_MAX:
             raise ConnectionBroken(
                 frames.ENHANCE_YOUR_CALM,
-                f"a header block of {len(self._block)} bytes in {self._block_frames} CONTINUATION frames; at most "
-                f"{bounds.HEADER_BLOCK_BYTES_HARD} bytes in {bounds.CONTINUATIONS_MAX}",
+                f"a header block of {len(self._block)} bytes in {self._block_frames} CONTINUATION frames; "
+                f"at most {bounds.HEADER_BLOCK_BYTES_HARD} bytes in {bounds.CONTINUATIONS_MAX}",
             )
         if flags & frames.END_HEADERS:
             self._read_block()
@@ -375,6 +375,8 @@ class Connection:
                 beside = headers.accept_encoding() if error.code == UNIMPLEMENTED else b""
                 stream.refuse(error.code, str(error), beside)
             return
+        if is_last and request.content_bytes:
+            raise StreamBroken(frames.PROTOCOL_ERROR, "content-length is not what came")
         self._enter(stream)
         accept = self._methods.get(request.path)
         if accept is None:

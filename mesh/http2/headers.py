@@ -3,7 +3,7 @@
 Blocks that we send are literals that are never indexed, without Huffman coding, with indices into the
 static table alone (RFC 7541, 6.2.3): there is no table to keep, and one block serves every stream.
 
-Rejected: hpack's encoder. A dynamic table makes each block differ, for a few bytes that a loopback does not feel.
+Rejected: hpack's encoder. A dynamic table makes each block differ, for a few bytes less.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Request:
 
 
 def read_request(fields: Fields) -> Request:
-    """Raises StreamBroken for a malformed request (RFC 9113, 8.1.1), CallFailed for one that is not for us."""
+    """Raises StreamBroken for a malformed request (RFC 9113, 8.1.1), CallFailed for one we refuse."""
     pseudo: dict[bytes, bytes] = {}
     plain: dict[bytes, bytes] = {}
     size = 0
@@ -72,8 +72,8 @@ def read_request(fields: Fields) -> Request:
     if size > bounds.HEADER_LIST_BYTES_MAX or len(fields) > bounds.HEADER_FIELDS_MAX:
         raise CallFailed(
             RESOURCE_EXHAUSTED,
-            f"request headers of {size} bytes in {len(fields)} fields; at most {bounds.HEADER_LIST_BYTES_MAX} "
-            f"bytes in {bounds.HEADER_FIELDS_MAX} fields are taken: send less metadata",
+            f"request headers of {size} bytes in {len(fields)} fields; at most "
+            f"{bounds.HEADER_LIST_BYTES_MAX} bytes in {bounds.HEADER_FIELDS_MAX} fields are taken: send less metadata",
         )
     content_bytes = _content_bytes(fields)
     if pseudo[b":method"] != b"POST":
@@ -170,7 +170,7 @@ def _status(code: int) -> bytes:
 
 
 def trailers(code: int, message: str) -> bytes:
-    """The block after the last message; with RESPONSE_HEADERS before it, the only block of a call without one."""
+    """The block after the last message; a call without one has RESPONSE_HEADERS before it in one block."""
     if not message:
         return _status(code)
     return _status(code) + _literal(b"grpc-message", percent_encoded(message))
@@ -187,8 +187,8 @@ def http_error(status: int) -> bytes:
 
 
 def percent_encoded(message: str) -> bytes:
-    """A grpc-message: UTF-8, with all but printable ASCII, and the percent sign, as %XX. Cut, at a character,
-    at STATUS_MESSAGE_BYTES_MAX; blanks at its ends are encoded, as a field's value may not have them there."""
+    """A grpc-message: UTF-8, with all but printable ASCII, and the percent sign, as %XX. Cut at a character,
+    at STATUS_MESSAGE_BYTES_MAX; blanks at its ends are encoded too, as a field's value has none there."""
     parts = []
     size = 0
     for part in _characters(message):

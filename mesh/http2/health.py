@@ -1,7 +1,7 @@
-"""grpc.health.v1.Health: what Envoy and the supervisor ask (github.com/grpc/grpc, doc/health-checking.md). Pure.
+"""grpc.health.v1.Health: what Envoy and the supervisor ask (grpc/doc/health-checking.md). Pure.
 
-Bound: WATCHES_MAX watches, RESOURCE_EXHAUSTED beyond. A watch tells each change and, to a client that is slow,
-the newest state when it reads again.
+Bound: WATCHES_MAX watches, RESOURCE_EXHAUSTED beyond. A watch tells each change and, to a client that is
+slow, the newest state when it reads again.
 """
 
 from __future__ import annotations

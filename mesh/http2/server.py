@@ -4,7 +4,8 @@ One write to a transport for each turn of the loop, whatever the calls of its co
 transport is full (TRANSPORT_HIGH_BYTES) nothing is read from it: a peer that asks and does not listen costs
 no more than that.
 
-Bounds: CONNECTIONS_MAX, beyond which new ones are closed; `streams_max` calls over all of them (REFUSED_STREAM).
+Bounds: CONNECTIONS_MAX, beyond which new ones are closed; `streams_max` calls over all of them, beyond
+which new ones are REFUSED_STREAM.
 
 Rejected: grpc.aio. Its core costs a thread wake-up and a system call for each message, 10 µs to read one and
 19 µs to answer; a task for each connection or call.

@@ -13,7 +13,7 @@ handler from SEND_BUFFER_BYTES_MAX on, and SEND_WAITING_BYTES_MAX ends the call.
 Ends. `end`: by the handler, after all that waits. `fail`: by the server, at once, with a status. `lost`:
 without a word. The handler hears `gone` of the last two.
 
-Rejected: a task or a queue object for each call. An idle call is this object, its handler, and two dict entries.
+Rejected: a task or a queue object for each call. An idle call is this object and its handler.
 """
 
 from __future__ import annotations
@@ -157,8 +157,8 @@ class Stream:
         if self._home.buffered_bytes > bounds.BUFFERED_BYTES_MAX and self._partial is not None:
             self.fail(
                 RESOURCE_EXHAUSTED,
-                f"calls of this connection have {bounds.BUFFERED_BYTES_MAX} bytes waiting here, the most it may; "
-                "use another connection, or send when others are done",
+                f"calls of this connection have {bounds.BUFFERED_BYTES_MAX} bytes waiting here, the most it "
+                "may; use another connection, or send when others are done",
             )
         self._settle()
 
@@ -376,6 +376,8 @@ class Stream:
     def refuse(self, code: int, message: str, beside: bytes = b"") -> None:
         """Ends a call that has no handler: once the client's first DATA came, or REFUSAL_PATIENCE_S passed. A
         grpc.aio client whose first write fails, as the answer was there before it, reads INTERNAL instead."""
+        if self.is_ended:
+            return
         self.is_ended = True
         self._ending = headers.trailers(code, message) + beside
         if self.remote_closed:
