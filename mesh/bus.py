@@ -154,7 +154,7 @@ class Bus:
                     raise
         else:
             if (held := found.config.num_replicas or 1) != self.replicas:
-                log.warning("the event stream keeps its %d replicas, not %d", held, self.replicas)
+                log.warning("the event stream keeps its replicas: %d, not %d", held, self.replicas)
 
     async def _until_jetstream_answers(self, call: Callable[[], Awaitable[None]]) -> None:
         while True:
