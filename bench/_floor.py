@@ -17,9 +17,16 @@ import grpc
 import grpc.aio
 
 from mesh import limits
-from mesh.runtime import _SERVER_OPTIONS
 
 SERVICE, METHOD = "grandstand.ingest.v1.IngestService", "Publish"
+_OPTIONS = (
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_concurrent_streams", 100_000),
+    ("grpc.max_receive_message_length", limits.INGEST_MESSAGE_BYTES_MAX),
+    # grpc drops calls at random when a thousand wait to be accepted.
+    ("grpc.server.max_pending_requests", 20_000),
+    ("grpc.server.max_pending_requests_hard_limit", 40_000),
+)
 
 
 class Floor:
@@ -37,8 +44,7 @@ class Floor:
 
 async def serve(address: str) -> None:
     floor = Floor()
-    options = [*_SERVER_OPTIONS, ("grpc.max_receive_message_length", limits.INGEST_MESSAGE_BYTES_MAX)]
-    server = grpc.aio.server(options=options)
+    server = grpc.aio.server(options=_OPTIONS)
     handler: Any = grpc.stream_stream_rpc_method_handler(floor.publish)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {METHOD: handler}),))
     server.add_insecure_port(address)

@@ -16,7 +16,8 @@ import re
 import socket
 from collections.abc import Sequence
 
-from bench import _frames as f
+from bench._frames import header_block, messages, split
+from mesh.http2 import frames as f
 
 OUT_BYTES_MAX = 256 * 1024
 _READ_BYTES = 1024 * 1024
@@ -39,7 +40,7 @@ class Connection:
         """Streams whose window grew since the caller emptied this."""
         self.ended: dict[int, str] = {}
         """Streams that the peer ended, with the text in its trailers."""
-        self._block = f.header_block(
+        self._block = header_block(
             [
                 (":method", "POST"),
                 (":scheme", "http"),
@@ -79,7 +80,7 @@ class Connection:
         """A new stream; its request headers leave with the next flush."""
         stream = len(self._windows)
         self._windows.append(self._initial_window)
-        block = self._block + f.header_block(metadata)
+        block = self._block + header_block(metadata)
         self._out.append(f.frame(f.HEADERS, f.END_HEADERS, 2 * stream + 1, block))
         return stream
 
@@ -123,7 +124,7 @@ class Connection:
         buffer = self._rest + data if self._rest else data
         found: list[tuple[int, bytes]] = []
         end = 0
-        for kind, flags, stream, begin, end in f.split(buffer):
+        for kind, flags, stream, begin, end in split(buffer):
             if kind == f.WINDOW_UPDATE:
                 by = int.from_bytes(buffer[begin:end], "big")
                 if stream:
@@ -151,14 +152,14 @@ class Connection:
         if int.from_bytes(data[:5], "big") == len(data) - 5:
             found.append((stream, data[5:]))
             return
-        whole, rest = f.messages(data)
+        whole, rest = messages(data)
         found.extend((stream, each) for each in whole)
         if rest:
             self._partial[stream] = rest
 
     def _control(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         if kind == f.SETTINGS and not flags & f.ACK:
-            self._apply(f.read_settings(payload))
+            self._apply(dict(f.read_settings(payload)))
             self._out.append(f.frame(f.SETTINGS, f.ACK, 0))
         elif kind == f.PING and not flags & f.ACK:
             self._out.append(f.frame(f.PING, f.ACK, 0, payload))

@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import _frames
+from bench._frames import message
 from grandstand.event.v1.event_pb2 import Event, Reaction, Score, Vote
 from grandstand.ingest.v1.ingest_pb2 import EventBatch, Heartbeat, Hello, PublishRequest
 
@@ -30,7 +30,7 @@ _CYCLE = 16
 _DIGITS_KEPT = 1 << 16
 _SINGLES_KEPT = 100_000
 
-HEARTBEAT = _frames.message(PublishRequest(heartbeat=Heartbeat()).SerializeToString())
+HEARTBEAT = message(PublishRequest(heartbeat=Heartbeat()).SerializeToString())
 
 
 class Messages(Protocol):
@@ -54,7 +54,7 @@ def actor_of(number: int) -> str:
 def hello(actor_id: str, *, producer: bool) -> bytes:
     """As a gRPC message."""
     opening = Hello(actor_id=actor_id, producer=producer, client="grandstand-bench")
-    return _frames.message(PublishRequest(hello=opening).SerializeToString())
+    return message(PublishRequest(hello=opening).SerializeToString())
 
 
 def event(game_id: str, number: int, seq: int, actor_id: str = "") -> Event:
@@ -87,7 +87,7 @@ class Singles:
             if len(self._made) >= _SINGLES_KEPT:
                 self._made.clear()
             batch = EventBatch(events=[event(self._game_id, stream % _CYCLE + seq, seq)])
-            found = self._made[key] = _frames.message(PublishRequest(events=batch).SerializeToString())
+            found = self._made[key] = message(PublishRequest(events=batch).SerializeToString())
         return found
 
 
@@ -136,7 +136,7 @@ class Batches:
             for at in range(BATCH)
         ]
         batch = EventBatch(events=[Event.FromString(body) for body in bodies])
-        data = _frames.message(PublishRequest(events=batch).SerializeToString())
+        data = message(PublishRequest(events=batch).SerializeToString())
         columns: list[tuple[int, int, int, int]] = []
         digits: list[int] = []
         begin = 0
