@@ -36,7 +36,7 @@ def test_i2_every_acked_event_counts_once_though_a_service_is_killed(
             async with Publisher(game.edge, producer=True) as publisher:
                 receipts = []
                 for number in range(600):
-                    receipts.append(await publisher.submit(score(game, f"actor-{number % 5}", 1)))
+                    receipts.append(await publisher.submit(score(game, f"{victim}-{number % 5}", 1)))
                     if number == 200:
                         await receipts[-1]
                         old_pid = await asyncio.to_thread(fragile.kill, victim)
@@ -47,7 +47,7 @@ def test_i2_every_acked_event_counts_once_though_a_service_is_killed(
             backend = game.backend
             state = (await backend.read(game.game_id, ["board/top"], positions.values())).topics[0]
             assert {entry.actor_id: entry.points for entry in state.board.entries} == {
-                f"actor-{number}": 120 for number in range(5)
+                f"{victim}-{number}": 120 for number in range(5)
             }
 
     run(scenario(), within_s=90)
@@ -77,7 +77,7 @@ def test_a_sender_beyond_its_credit_waits_until_ingest_answers_again(fragile: Ru
     async def scenario() -> None:
         async with new_game(fragile.edge, fragile.mesh) as game:
             await game.open_board()
-            async with Publisher(game.edge, actor_id="ann") as publisher:
+            async with Publisher(game.edge, actor_id="ann", buffer_events_max=0) as publisher:
                 await publisher.send(score(game, "ann", 1))
                 fragile.send_signal("ingest-1", signal.SIGSTOP)
                 try:
@@ -123,8 +123,8 @@ def test_one_refused_event_disturbs_none_of_its_neighbours(mesh: RunningMesh) ->
 def test_an_origin_older_than_a_day_is_a_lost_session_that_says_why(mesh: RunningMesh) -> None:
     async def scenario() -> None:
         async with open_channel(mesh.edge) as channel:
-            publisher = Publisher(channel, producer=True)
-            publisher.origin_id = "p" + "6a000000" + "0" * 24
+            publisher = Publisher(channel, producer=True, token=mesh.producer)
+            publisher._session.origin_id = "p" + "6a000000" + "0" * 24
             publisher.start()
             receipt = await publisher.submit(Event(game_id="any", actor_id="ann"))
             with pytest.raises(SessionLost, match="an origin lives 24 h"):

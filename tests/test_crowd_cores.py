@@ -112,6 +112,21 @@ def test_a_refused_vote_must_not_be_counted_unless_a_copy_may_be_stored() -> Non
     account.on_sent()
     account.on_refused("FAILED_PRECONDITION", maybe_stored=True)
     assert account.doubled(1) == 0
+    assert account.counted_all_the_same(1) == 1
+
+
+def test_every_unacked_event_is_counted_once_or_reported() -> None:
+    account = Account()
+    for _ in range(6):
+        account.on_sent()
+    account.on_acked()
+    account.on_refused("ALREADY_EXISTS", maybe_stored=False)
+    account.on_shed(maybe_stored=False)
+    account.on_shed(maybe_stored=True)
+    account.on_lost_sight()
+    assert (account.unacked, account.reported, account.unsettled) == (5, 4, 1)
+    assert [account.counted_all_the_same(n) for n in (1, 2, 4, 9)] == [0, 1, 3, 3]
+    assert (account.doubled(4), account.doubled(5)) == (0, 1)
 
 
 def test_points_counted_twice_show_on_the_board() -> None:

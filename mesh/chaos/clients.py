@@ -25,7 +25,7 @@ from grandstand.gateway.v1.gateway_pb2_grpc import GatewayServiceStub
 from mesh.chaos import scene
 from mesh.chaos.author import Author
 from mesh.chaos.entries import Book, Entry
-from mesh.client import Backoff, ClientError, Publisher, Receipt, Refused, Token, call_metadata
+from mesh.client import Backoff, ClientError, Publisher, Receipt, Refused, Shed, Token, call_metadata
 from mesh.client.errors import FINAL
 from mesh.crowd.pace import Pacer
 
@@ -88,6 +88,8 @@ class Native:
             producer=not self._actor,
             token=self._token,
             random=self._random,
+            # Its order is the author's: nothing may overtake what waits for room.
+            buffer_events_max=0,
         ) as publisher:
             waiting: tuple[Event, Entry] | None = None
             while await _paced(self._pacer, stop):
@@ -105,6 +107,8 @@ class Native:
         error = None if receipt.cancelled() else receipt.exception()
         if isinstance(error, Refused):
             self._desk.refused(entry, self._author, error.code, maybe_stored=error.maybe_stored)
+        elif isinstance(error, Shed):
+            self._desk.book.shed_it(entry, maybe_stored=error.maybe_stored)
         elif error is not None or receipt.cancelled():
             self._desk.book.give_up(entry)
         else:

@@ -4,8 +4,8 @@ An entry says what its event must add to a topic, so that the results of a whole
 reckoned from the entries alone. Its fate:
 
     SENT ──acked──▶ ACKED      stored: counts exactly once (I1, I2)
-      ├──refused──▶ REFUSED    never stored: counts never
-      └──refused or given up, and a copy may be stored──▶ UNCERTAIN: counts once or never
+      ├──refused or shed──▶ REFUSED    never stored: counts never
+      └──refused, shed or given up, and a copy may be stored──▶ UNCERTAIN: counts once or never
 
 Bound: an entry is kept until the end of the run; a minute at 300 events a second is 18,000 of them.
 """
@@ -53,6 +53,8 @@ class Book:
     """By the code of the refusal and the topic."""
     positions: dict[int, int] = field(default_factory=dict)
     """The newest acked sequence of each partition."""
+    shed: Counter[str] = field(default_factory=Counter)
+    """By the topic."""
     outstanding: int = 0
     acked: int = 0
 
@@ -71,6 +73,11 @@ class Book:
     def refuse(self, entry: Entry, code: str, *, maybe_stored: bool) -> None:
         self._settle(entry, Fate.UNCERTAIN if maybe_stored else Fate.REFUSED)
         self.refusals[f"{code} {entry.topic}"] += 1
+
+    def shed_it(self, entry: Entry, *, maybe_stored: bool) -> None:
+        """The mesh was under pressure."""
+        self._settle(entry, Fate.UNCERTAIN if maybe_stored else Fate.REFUSED)
+        self.shed[entry.topic] += 1
 
     def give_up(self, entry: Entry) -> None:
         """Its client ended without an answer."""

@@ -44,6 +44,10 @@ class Report:
     """Sent, and neither acked nor refused for certain: they count once or never."""
     refused: dict[str, int] = field(default_factory=dict)
     """By code and topic."""
+    shed: dict[str, int] = field(default_factory=dict)
+    """By topic: what the mesh did not store because it was under pressure, and said so."""
+    unacked: int = 0
+    """Sent and not acked: their clients were told so, or were cut off at the end of the run."""
     kills: int = 0
     strikes: dict[str, int] = field(default_factory=dict)
     missed: int = 0

@@ -248,7 +248,9 @@ class Run:
     def _conclude(self) -> None:
         report, striker = self._report, self._striker
         report.sent, report.acked = len(self._book.entries), self._book.acked
+        report.unacked = report.sent - report.acked
         report.refused = dict(self._book.refusals)
+        report.shed = dict(self._book.shed)
         report.kills = striker.strikes[Kind.KILL]
         report.strikes = {kind.value: striker.strikes[kind] for kind in Kind}
         report.missed = striker.missed
@@ -273,6 +275,12 @@ class Run:
             f"{count} events were refused wrongly: {what}"
             for what, count in report.refused.items()
             if what != f"FAILED_PRECONDITION {CLOSING_TOPIC}"
+        ]
+
+        report.problems += [
+            f"{count} events of {topic} were shed, which never are (I7)"
+            for topic, count in report.shed.items()
+            if topic.startswith(("poll/", "board/", "custom/"))
         ]
 
     async def _until(self, condition: Callable[[], bool], within_s: float) -> None:

@@ -121,7 +121,7 @@ class Conversation:
         Raises ValueError for what the protocol does not allow.
         """
         self.heard_at_s = now_s
-        kind = response.WhichOneof("message")
+        kind: str | None = response.WhichOneof("message")
         if self.phase is Phase.GREETING:
             if kind != "welcome":
                 raise ValueError(f"welcome expected first, got {kind}")

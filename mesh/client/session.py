@@ -42,7 +42,9 @@ MESSAGE_BYTES_AT_FIRST = 256 * 1024
 # Room in a message for its envelope and the trace context, and for each event's tag and length.
 ENVELOPE_BYTES = 1_024
 EVENT_OVERHEAD_BYTES = 16
-RETRIES_MAX = 5
+# A burst beyond an actor's rate is refused event by event, each told when the next one fits, not when all of
+# them do: so many, with a jitter that doubles up to two seconds, spread some hundreds of them.
+RETRIES_MAX = 10
 
 _INVALID_ARGUMENT = 3
 

@@ -54,8 +54,18 @@ class Summary:
     lost: int = 0
     doubled: int = 0
     refused: dict[str, int] = field(default_factory=dict)
+    shed: int = 0
+    """Events of all kinds."""
     maybe_stored: int = 0
+    """Votes that were refused although an earlier copy may be stored."""
     unsettled: int = 0
+    """Votes whose sessions were given up before they were settled."""
+    unacked: int = 0
+    """Votes sent and not acked."""
+    unacked_counted: int | None = None
+    """How many of those count all the same, once each."""
+    unacked_reported: int = 0
+    """How many of those their sender was told of as not acked."""
     held_back: int = 0
     scores_sent: int = 0
     scores_acked: int = 0

@@ -168,7 +168,12 @@ class Fans:
 
     def _join(self, *, actor_id: str = "", producer: bool = False) -> Publisher:
         publisher = Publisher(
-            self._channel, actor_id=actor_id, producer=producer, client=CLIENT, token=self._token
+            self._channel,
+            actor_id=actor_id,
+            producer=producer,
+            client=CLIENT,
+            token=self._token,
+            buffer_events_max=0,
         )
         publisher.start()
         return publisher

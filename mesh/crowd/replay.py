@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from mesh.client import Publisher, Receipt, Refused, SessionLost, Token, open_channel
+from mesh.client import Publisher, Receipt, Refused, SessionLost, Shed, Token, open_channel
 from mesh.crowd.recording import BadLineError, Line, Reader
 from mesh.crowd.source import Source, UnreadableError
 
@@ -36,6 +36,7 @@ class ReplaySummary:
     sent: int = 0
     acked: int = 0
     refused: Counter[str] = field(default_factory=Counter)
+    shed: int = 0
     bad: int = 0
     # Lines whose identity came before: resends in the recording.
     repeated: int = 0
@@ -100,7 +101,7 @@ class Replay:
                 source.close()
                 if reporting is not None:
                     reporting.cancel()
-        summary.unsettled = summary.sent - summary.acked - summary.refused.total()
+        summary.unsettled = summary.sent - summary.acked - summary.refused.total() - summary.shed
         return summary
 
     async def _report(self, lines_total: int | None) -> None:
@@ -152,6 +153,9 @@ class Replay:
         elif isinstance(error, Refused):
             self.summary.refused[error.code.name] += 1
             self._say("refused", f"line {number}: {error}")
+        elif isinstance(error, Shed):
+            self.summary.shed += 1
+            self._say("shed", f"line {number}: {error}")
 
     def _say(self, kind: str, text: str) -> None:
         self._complaints[kind] += 1

@@ -201,9 +201,15 @@ class Simulation:
     async def _settle(self, summary: Summary) -> None:
         self._progress.stage = "settling"
         await asyncio.gather(*(troupe.drain(DRAIN_S) for troupe in self._troupes))
+        # From here on every event is acked, or its sender was told that it is not.
+        await asyncio.gather(*(troupe.close() for troupe in self._troupes))
         voters, scorers, *_ = self._troupes
         votes = voters.account
-        summary.sent, summary.acked, summary.unsettled = votes.sent, votes.acked, votes.unsettled
+        summary.sent, summary.acked, summary.unsettled = votes.sent, votes.acked, votes.lost_sight_of
+        summary.unacked, summary.unacked_reported = votes.unacked, votes.reported
+        if votes.unsettled:
+            summary.problems.append(f"{votes.unsettled} votes were neither acked nor reported as not acked")
+        summary.shed = sum(t.account.shed for t in self._troupes)
         summary.refused = dict(sum((t.account.refused for t in self._troupes), Counter()))
         summary.maybe_stored = votes.maybe_stored
         summary.held_back = voters.held_back
@@ -234,7 +240,9 @@ class Simulation:
         points = sum(entry.points for entry in states.get(topics[1], TopicState()).board.entries)
         summary.counted, summary.points_counted = tally.voters, points
         summary.lost = voters.account.lost(tally.voters)
-        summary.doubled = 0 if self._plan.poll_id else voters.account.doubled(tally.voters)
+        if not self._plan.poll_id:
+            summary.doubled = voters.account.doubled(tally.voters)
+            summary.unacked_counted = voters.account.counted_all_the_same(tally.voters)
         if summary.lost or summary.doubled:
             summary.problems.append(
                 f"votes: {summary.acked} acked, {tally.voters} counted: "

@@ -18,7 +18,7 @@ from functools import partial
 import grpc.aio
 
 from grandstand.event.v1.event_pb2 import Event
-from mesh.client import Publisher, Receipt, Refused, SessionLost, Token
+from mesh.client import Publisher, Receipt, Refused, SessionLost, Shed, Token
 from mesh.crowd.ledger import Account
 from mesh.crowd.pace import Pacer
 
@@ -70,13 +70,13 @@ class Troupe:
 
     async def drain(self, timeout_s: float) -> int:
         """Waits until every event is settled; returns how many are not after `timeout_s`."""
-        left = await asyncio.gather(*(publisher.drain(timeout_s) for publisher in self._publishers))
-        # Receipts reach the account by callbacks of the loop's next turn.
-        await asyncio.sleep(0)
-        return sum(left)
+        return sum(await asyncio.gather(*(publisher.drain(timeout_s) for publisher in self._publishers)))
 
     async def close(self) -> None:
+        """Ends the sessions; whatever is not settled yet is given up, and in the account as that."""
         await asyncio.gather(*(publisher.aclose() for publisher in self._publishers))
+        # Receipts reach the account by callbacks of the loop's next turn.
+        await asyncio.sleep(0)
 
     def _send_one(self, now_s: float) -> bool:
         for _ in range(len(self._publishers)):
@@ -107,15 +107,23 @@ class Troupe:
                 self._on_acked(stored, sent_s)
         elif isinstance(error, Refused):
             self.account.on_refused(error.code.name, maybe_stored=error.maybe_stored, units=units)
-        # An event that lost its session stays unsettled in the account.
+        elif isinstance(error, Shed):
+            self.account.on_shed(maybe_stored=error.maybe_stored, units=units)
+        else:
+            self.account.on_lost_sight()
 
 
 def producers(
     channels: list[grpc.aio.Channel], count: int, client: str, token: Token | None = None
 ) -> list[Publisher]:
-    """`count` started sessions in the producer role, spread over the channels."""
+    """`count` started sessions in the producer role, spread over the channels.
+
+    Without a buffer: what the credit does not allow is held back, and known to be.
+    """
     publishers = [
-        Publisher(channels[number % len(channels)], producer=True, client=client, token=token)
+        Publisher(
+            channels[number % len(channels)], producer=True, client=client, token=token, buffer_events_max=0
+        )
         for number in range(count)
     ]
     for publisher in publishers:
