@@ -72,6 +72,8 @@ class Publisher:
         self.unsettled_bytes = 0
         """Of blocks on their way."""
         self.has_room = True
+        self.refused_blocks = 0
+        """Blocks that the log did not take at the first attempt or in time, each time counted."""
 
     def on_room(self, callback: Callable[[], None]) -> None:
         """`callback` runs when there is room again."""
@@ -180,6 +182,7 @@ class Publisher:
     async def _go_on_after(self, error: GrandstandError, batch: Batch[Ticket]) -> None:
         """Leaves in the batch what shall be stored all the same, with a new deadline."""
         log.warning("%d events of partition %d are not stored: %s", batch.count, batch.partition, error)
+        self.refused_blocks += 1
         if not error.retryable:
             self._tell(batch, list(batch.entries()), error)
             batch.keep({})

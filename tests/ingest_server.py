@@ -28,7 +28,7 @@ from ingest.coalesce import Coalescer
 from ingest.intake import Intake, Ticket
 from ingest.pressure import Pressure
 from ingest.publisher import Publisher
-from ingest.room import Room
+from ingest.room import Room, watch
 from ingest.service import PUBLISH, IngestService
 from ingest.stream import Desk
 from ingest.votes import CastVotes
@@ -37,6 +37,7 @@ from mesh.auth import Identity
 from mesh.bus import Bus
 from mesh.catalog import CatalogWatch, Definition
 from mesh.http2.server import Http2Server
+from mesh.pipeline import PublishPipeline
 from mesh.runtime import Runtime
 from tests.intake import UNLIMITED
 from tests.lone_ingest import GAME, definitions
@@ -108,6 +109,7 @@ class Served:
     publisher: Publisher
     nats: Nats
     bus: Bus
+    pipeline: PublishPipeline
     catalog: CatalogWatch
     identity: Identity
     _channels: list[grpc.aio.Channel] = field(default_factory=list)
@@ -133,10 +135,15 @@ class Served:
 
 @asynccontextmanager
 async def serving(
-    tmp_path: Path, *, admission: Admission | None = None, identity: Identity | None = None
+    tmp_path: Path,
+    *,
+    admission: Admission | None = None,
+    identity: Identity | None = None,
+    bytes_max: int = 10**8,
+    looks_for_room: bool = True,
 ) -> AsyncIterator[Served]:
-    """`identity`: whom every token says; a producer without an end otherwise."""
-    async with on_nats(tmp_path) as (nats, bus, pipeline):
+    """`identity`: whom every token says; a producer otherwise. `bytes_max`: of the event log."""
+    async with on_nats(tmp_path, bytes_max) as (nats, bus, pipeline):
         catalog = CatalogWatch(bus)
         await catalog.start()
         for key, definition in definitions().items():
@@ -160,7 +167,9 @@ async def serving(
             asyncio.create_task(service.look_at_pressure(publisher, pipeline, room, backlog)),
             asyncio.create_task(service.drain()),
         ]
-        served = Served(service, draining, pressure, publisher, nats, bus, catalog, who, port=port)
+        if looks_for_room:
+            running.append(asyncio.create_task(watch(room, bus)))
+        served = Served(service, draining, pressure, publisher, nats, bus, pipeline, catalog, who, port=port)
         try:
             yield served
         finally:

@@ -34,6 +34,7 @@ from tests.lone_ingest import (
     score,
     witness,
 )
+from tests.rejections import assert_documented
 
 Code = grpc.StatusCode
 MESSAGES = int(os.environ.get("GRANDSTAND_FUZZ_MESSAGES", "20000"))
@@ -102,7 +103,8 @@ def test_messages_of_100_mb_are_refused_by_their_size_before_they_take_memory(in
                     stream.say(huge)
                     code, details, _ = await stream.ending()
             assert (code, details) == (Code.RESOURCE_EXHAUSTED, details)
-            assert f"larger than max ({len(huge)} vs. {limits.INGEST_MESSAGE_BYTES_MAX})" in details
+            assert f"a message of {len(huge)} bytes; at most {limits.INGEST_MESSAGE_BYTES_MAX}" in details
+            assert_documented(code.value[0], details)
             assert ingest.peak_bytes() - before < GROWTH_BYTES_MAX
 
     run(scenario(), PATIENCE_S)

@@ -51,7 +51,11 @@ def now_s() -> float:
 YEAR_S = 365 * 86_400
 
 ENDINGS: dict[str, tuple[Callable[[], list[bytes]], Code, str]] = {
-    "nothing is not a message": (lambda: [b""], Code.INVALID_ARGUMENT, "0 bytes without hello, events"),
+    "nothing is not a message": (
+        lambda: [b""],
+        Code.INVALID_ARGUMENT,
+        "expected, got none of them in 0 bytes",
+    ),
     "noise": (lambda: [b"\xff" * 40], Code.INVALID_ARGUMENT, "40 bytes that are no PublishRequest"),
     "a truncated message": (
         lambda: [HELLO, batch(score(1))[:-3]],
@@ -71,7 +75,7 @@ ENDINGS: dict[str, tuple[Callable[[], list[bytes]], Code, str]] = {
     "events of the wrong type": (
         lambda: [HELLO, field(2, VARINT, varint(7))],
         Code.INVALID_ARGUMENT,
-        "without hello, events or heartbeat",
+        "hello, events or heartbeat expected, got none of them",
     ),
     "text that is no UTF-8": (
         lambda: [HELLO, field(2, BYTES, field(1, BYTES, field(3, BYTES, b"\xff\xfe")))],

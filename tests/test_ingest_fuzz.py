@@ -130,7 +130,9 @@ class Client:
                 finally:
                     self.intake.take_unheard(self, unheard, NOW_S, 0.0)
             case _:
-                raise Invalid(f"message: {len(data)} bytes without hello, events or heartbeat")
+                raise Invalid(
+                    f"message: hello, events or heartbeat expected, got none of them in {len(data)} bytes"
+                )
 
     def store(self) -> list[Batch[Ticket]]:
         """All blocks are stored; returns them."""
