@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, settings
 # Some tests fork while others' gRPC threads live in this process; its fork handlers may hang then.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
 
+from tests.mesh_fixture import RunningMesh, running
+
 # The machine is shared: how long an example takes says nothing of the code.
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared")
-
-from tests.mesh_fixture import RunningMesh, running
 
 
 @pytest.fixture(scope="session")
