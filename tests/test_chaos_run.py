@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from grandstand.event.v1.event_pb2 import Event, Vote
+from mesh.auth.development import producer_token
 from mesh.cli.running import running_mesh
 from mesh.client import ClientError, Publisher, open_channel
 from mesh.provision import checkout
@@ -61,7 +62,11 @@ def test_a_vote_that_nobody_was_acked_for_is_found_and_the_home_is_kept(tmp_path
         return next(tmp_path.glob("grandstand-chaos-*")) / "home"
 
     async def vote() -> None:
-        async with open_channel(running_mesh(home()).edge) as channel, Publisher(channel, actor_id="x") as x:
+        token = producer_token(home())
+        async with (
+            open_channel(running_mesh(home()).edge) as channel,
+            Publisher(channel, actor_id="x", token=token) as x,
+        ):
             while True:
                 try:
                     await x.send(Event(game_id="hot", vote=Vote(poll_id="final", option_ids=["red"])))

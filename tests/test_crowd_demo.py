@@ -24,7 +24,7 @@ def demo(mesh: RunningMesh, game_id: str) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "mesh.crowd.demo"),
-            *("--edge", mesh.edge, "--mesh", mesh.mesh, "--game", game_id),
+            *("--edge", mesh.edge, "--mesh", mesh.mesh, "--game", game_id, "--home", str(mesh.home)),
         ],
         cwd=checkout(),
     )
