@@ -18,7 +18,7 @@ from grandstand.event.v1.event_pb2 import Position
 from grandstand.internal.v1.internal_pb2 import IncomingEvent
 from ingest.admission import SHED, Admission, OverRate
 from ingest.check import NO_BODY, Checker, Known
-from ingest.coalesce import Coalescer
+from ingest.coalesce import Batch, Coalescer
 from ingest.pressure import Pressure
 from ingest.session import SEQ_MAX, Session
 from mesh import ids, subjects
@@ -128,6 +128,12 @@ class Intake:
         known = self._checker.known(session.producer)
         last_allowed = session.last_allowed
         wait_s = 0.0
+        # Most events are usual: the stream's own, by an actor known to be one, saying what was judged
+        # before, with no pressure anywhere. They are taken right here; `_one` takes all others.
+        pressure = self._pressure
+        is_usual = not (pressure.sheds_measures or cause or session.games is not None)
+        producer, own_actor, origin = session.producer, session.actor_id, session.origin_key
+        batch: Batch[Ticket] | None = None
         for event in events:
             seq = event.origin_seq
             origin_id = event.origin_id
@@ -139,7 +145,29 @@ class Intake:
                 session.next_seq = seq + 1
                 ticket = sender
             try:
-                owed_s = self._one(sender, ticket, event, known, now_s, at_s, cause)
+                owed_s = None
+                if is_usual and ticket is sender and (kind := event.WhichOneof("body")) is not None:
+                    game_id, actor_id = event.game_id, event.actor_id
+                    judged = known.get((game_id, kind, getattr(event, kind)))
+                    if (
+                        judged is not None
+                        and now_s < judged.until_s
+                        and (actor_id != own_actor and actor_id in self._names if producer else not actor_id)
+                    ):
+                        actor_id = actor_id or own_actor
+                        owed_s = self._admission.admit(actor_id, game_id, kind, own=not producer, now_s=now_s)
+                        if owed_s == SHED:
+                            sender.shed(seq)
+                            continue
+                        partition = judged.game.only
+                        if partition is None:
+                            partition = judged.game.partition_of(actor_id)
+                        if batch is None or batch.partition != partition or batch.is_full:
+                            batch = self._coalescer.batch(partition, at_s)
+                        batch.add(judged, origin, producer, seq, actor_id, sender)
+                if owed_s is None:
+                    owed_s = self._one(sender, ticket, event, known, now_s, at_s, cause)
+                    batch = None  # that may have filled it
                 if owed_s > wait_s:
                     wait_s = owed_s
             except Unknown as error:
