@@ -4,12 +4,14 @@ import { createClient } from "@connectrpc/connect";
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
 import { GatewayService } from "../web/src/gen/grandstand/gateway/v1/gateway_pb";
 
-export async function voteAndWatch(pollId: string, optionId: string): Promise<void> {
+// The token is your platform's, for the one who is signed in; without one, IssueGuest gives a guest's.
+export async function voteAndWatch(pollId: string, optionId: string, token = ""): Promise<void> {
   const gateway = createClient(GatewayService, createGrpcWebTransport({ baseUrl: "http://localhost:8080" }));
+  token ||= (await gateway.issueGuest({})).token;
   const { originId } = await gateway.issueOrigin({});
   const vote = { case: "vote" as const, value: { pollId, optionIds: [optionId] } };
-  const event = { originId, originSeq: 1n, gameId: "demo", actorId: "cleo", body: vote };
-  const { positions } = await gateway.send({ event });
+  const event = { originId, originSeq: 1n, gameId: "demo", body: vote };
+  const { positions } = await gateway.send({ event }, { headers: { authorization: `Bearer ${token}` } });
   for await (const { message } of gateway.subscribe({ gameId: "demo", topics: [`poll/${pollId}`], positions })) {
     if (message.case !== "snapshot" && message.case !== "update") continue;
     for (const { value } of message.value.topics) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -20,16 +21,18 @@ def test_a_native_example_votes_and_sees_its_vote(mesh: RunningMesh, example: st
 
     async def open_poll() -> None:
         async with open_channel(mesh.mesh) as channel:
-            backend = Backend(channel)
+            backend = Backend(channel, token=mesh.producer)
             await backend.define_game(Game(game_id="demo", title="Demo"))
             options = [PollOption(option_id=name, label=name) for name in ("red", "blue")]
             await backend.open_poll(Poll(game_id="demo", poll_id=poll_id, question="?", options=options))
 
     run(open_poll())
     script = str(checkout() / "examples" / f"{example}.py")
+    token = {**os.environ, "GRANDSTAND_TOKEN": mesh.viewer(f"{example}-voter")}
     done = subprocess.run(
         [sys.executable, script, poll_id, "blue", mesh.edge],
         cwd=checkout(),
+        env=token,
         capture_output=True,
         text=True,
         timeout=30,
@@ -40,6 +43,7 @@ def test_a_native_example_votes_and_sees_its_vote(mesh: RunningMesh, example: st
     again = subprocess.run(
         [sys.executable, script, poll_id, "green", mesh.edge],
         cwd=checkout(),
+        env=token,
         capture_output=True,
         text=True,
         timeout=30,
