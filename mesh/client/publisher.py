@@ -10,7 +10,7 @@ receipt takes longer. The session gives up only where resending cannot help (see
 every receipt it still owes with SessionLost.
 
 Order. Events are stored in about the order they were handed in, but one that was refused for the time being
-goes out again behind others. Where the order matters (the last vote of a changeable poll), await each receipt.
+goes out again behind others. Where order matters (the last vote of a changeable poll), await each receipt.
 
 Bound (I7): at most `credit + buffer_events_max` events are unsettled, each at most a message (256 KiB). What
 then happens to the next one is `when_full`'s:
