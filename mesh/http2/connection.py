@@ -22,26 +22,24 @@ Rejected: the `h2` library, whose frame costs tens of microseconds. A priority t
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from hpack import Decoder, OversizedHeaderListError
-
 from mesh.errors import GrandstandError, shown
-from mesh.http2 import bounds, frames, headers
+from mesh.http2 import bounds, frames, headers, settings, vigil
 from mesh.http2.budget import Budget
 from mesh.http2.call import Methods
 from mesh.http2.errors import UNAVAILABLE, UNIMPLEMENTED, CallFailed, ConnectionBroken, StreamBroken
+from mesh.http2.header_blocks import Block, HeaderBlocks
 from mesh.http2.outbox import Outbox
+from mesh.http2.resets import Resets
 from mesh.http2.stream import Stream, Timer
+from mesh.http2.vigil import Todo, Vigil
 
 log = logging.getLogger(__name__)
 
 _HALF_WINDOW = bounds.STREAM_WINDOW_BYTES // 2
 _HALF_CONNECTION_WINDOW = bounds.CONNECTION_WINDOW_BYTES // 2
-_KEEPALIVE = b"grandsta"
-_DRAIN = b"draining"
 
 
 class Shell(Protocol):
@@ -84,29 +82,15 @@ class Connection:
         self._last_id = 0
         self._acked_at_id: int | None = None
         self._initial_window = frames.WINDOW_DEFAULT
-        self._decoder = Decoder(max_header_list_size=bounds.HEADER_LIST_BYTES_HARD)
-        self._block: bytearray | None = None
-        self._block_stream = self._block_flags = self._block_frames = 0
-        self._reset_ids: set[int] = set()
-        self._reset_order: deque[int] = deque()
+        self._blocks = HeaderBlocks()
+        self._resets = Resets()
         self._idle_budget = Budget(bounds.IDLE_FRAMES_PER_S, bounds.IDLE_FRAMES_BURST)
         self._reset_budget = Budget(bounds.RESETS_PER_S, bounds.RESETS_BURST)
-        self._now = self._opened_at = self._heard_at = now
-        self._pinged_at: float | None = None
-        self._is_preface_read = self._is_settled = False
-        self._drain_since: float | None = None
-        self._goaway_id: int | None = None
+        self._now = now
+        self._vigil = Vigil(now)
+        self._is_preface_read = False
         self._peer_leaves = False
-        self.outbox.put(
-            frames.settings(
-                {
-                    frames.MAX_CONCURRENT_STREAMS: streams_max,
-                    frames.INITIAL_WINDOW_SIZE: bounds.STREAM_WINDOW_BYTES,
-                    frames.MAX_HEADER_LIST_SIZE: bounds.HEADER_LIST_BYTES_MAX,
-                }
-            )
-            + frames.window_update(0, bounds.CONNECTION_WINDOW_BYTES - frames.WINDOW_DEFAULT)
-        )
+        self.outbox.put(settings.opening(streams_max))
 
     @property
     def streams(self) -> int:
@@ -119,8 +103,8 @@ class Connection:
         """What the socket gave."""
         if self.is_over:
             return
-        self._now = self._heard_at = now
-        self._pinged_at = None
+        self._now = now
+        self._vigil.heard(now)
         if self._rest:
             data = self._rest + data
         try:
@@ -153,12 +137,13 @@ class Connection:
         if not self._is_preface_read:
             return at
         unpack = frames.HEAD_AND_PREFIX.unpack_from
+        blocks = self._blocks
         streams, plain_bytes_max = self._streams, self._plain_bytes_max
         size = len(data)
         # Behind this a head and a prefix do not fit.
         last = size - frames.HEAD_BYTES - frames.PREFIX_BYTES
         while not self.is_over:
-            if at <= last and self._is_settled:
+            if at <= last and blocks.expects is None:
                 high, low, kind, flags, number, compressed, length = unpack(data, at)
                 if kind == 0 and flags == 0 and not compressed:
                     stream = streams.get(number)
@@ -170,7 +155,6 @@ class Connection:
                         and counted == length + 5
                         and counted <= plain_bytes_max
                         and end <= size
-                        and self._block is None
                     ):
                         self._owed += counted
                         owed = stream.owed = stream.owed + counted
@@ -220,11 +204,12 @@ class Connection:
         return bounds.STREAM_WINDOW_BYTES
 
     def _read_frame(self, kind: int, flags: int, number: int, data: bytes, begin: int, end: int) -> None:
-        if self._block is not None and (kind != frames.CONTINUATION or number != self._block_stream):
+        expects = self._blocks.expects
+        if expects is not None and (kind != frames.CONTINUATION or number != expects):
             raise ConnectionBroken(
                 frames.PROTOCOL_ERROR, "a header block is followed by its CONTINUATION alone"
             )
-        if not self._is_settled and (kind != frames.SETTINGS or flags & frames.ACK):
+        if not self._vigil.is_settled and (kind != frames.SETTINGS or flags & frames.ACK):
             raise ConnectionBroken(frames.PROTOCOL_ERROR, "SETTINGS are the first frame of a connection")
         try:
             if kind == frames.DATA:
@@ -232,9 +217,9 @@ class Connection:
             elif kind == frames.WINDOW_UPDATE:
                 self._read_window_update(number, data[begin:end])
             elif kind == frames.HEADERS:
-                self._read_headers(flags, number, data[begin:end])
+                self._read_block(self._blocks.begin(flags, number, data[begin:end]))
             elif kind == frames.CONTINUATION:
-                self._read_continuation(flags, data[begin:end])
+                self._read_block(self._blocks.more(flags, data[begin:end]))
             elif kind == frames.RST_STREAM:
                 self._read_rst_stream(number, end - begin)
             elif kind == frames.SETTINGS:
@@ -272,17 +257,12 @@ class Connection:
             self._spend_idle(1.0)
         stream = self._open_stream(number, "DATA")
         if stream is None:
-            if number not in self._reset_ids and number <= self._answered_below:
+            if number not in self._resets and self._vigil.answers(number):
                 raise StreamBroken(frames.STREAM_CLOSED, "DATA on a closed stream")
         elif stream.remote_closed:
             raise StreamBroken(frames.STREAM_CLOSED, "DATA after END_STREAM")
         else:
             stream.take(data, begin, end, counted, is_last)
-
-    @property
-    def _answered_below(self) -> int:
-        """Streams above this opened after our GOAWAY, and are left unanswered."""
-        return frames.WINDOW_MAX if self._goaway_id is None else self._goaway_id
 
     def _read_window_update(self, number: int, payload: bytes) -> None:
         if len(payload) != 4:
@@ -299,50 +279,10 @@ class Connection:
                 raise StreamBroken(frames.PROTOCOL_ERROR, "WINDOW_UPDATE by 0")
             stream.widen(by)
 
-    def _read_headers(self, flags: int, number: int, payload: bytes) -> None:
-        if number & 1 == 0:
-            raise ConnectionBroken(frames.PROTOCOL_ERROR, f"a client's streams are odd, and {number} is not")
-        begin, end = 0, len(payload)
-        if flags & frames.PADDED:
-            if not payload:
-                raise ConnectionBroken(frames.FRAME_SIZE_ERROR, "HEADERS without the padding's length")
-            begin, end = 1, end - payload[0]
-        if flags & frames.WITH_PRIORITY:
-            begin += 5
-        if begin > end:
-            raise ConnectionBroken(frames.PROTOCOL_ERROR, "HEADERS with more padding than they are long")
-        self._block = bytearray(payload[begin:end])
-        self._block_stream, self._block_flags, self._block_frames = number, flags, 0
-        if flags & frames.END_HEADERS:
-            self._read_block()
-
-    def _read_continuation(self, flags: int, payload: bytes) -> None:
-        if self._block is None:
-            raise ConnectionBroken(frames.PROTOCOL_ERROR, "CONTINUATION of nothing")
-        self._block += payload
-        self._block_frames += 1
-        if len(self._block) > bounds.HEADER_BLOCK_BYTES_HARD or self._block_frames > bounds.CONTINUATIONS_MAX:
-            raise ConnectionBroken(
-                frames.ENHANCE_YOUR_CALM,
-                f"a header block of {len(self._block)} bytes in {self._block_frames} CONTINUATION frames; "
-                f"at most {bounds.HEADER_BLOCK_BYTES_HARD} bytes in {bounds.CONTINUATIONS_MAX}",
-            )
-        if flags & frames.END_HEADERS:
-            self._read_block()
-
-    def _read_block(self) -> None:
-        assert self._block is not None
-        block, self._block = bytes(self._block), None
-        number, is_last = self._block_stream, bool(self._block_flags & frames.END_STREAM)
-        try:
-            fields: headers.Fields = self._decoder.decode(block, raw=True)  # type: ignore[assignment]
-        except OversizedHeaderListError as error:
-            raise ConnectionBroken(frames.ENHANCE_YOUR_CALM, str(error)) from None
-        except Exception as error:
-            # Whatever the decoder raises: its table is of no more use.
-            raise ConnectionBroken(
-                frames.COMPRESSION_ERROR, f"a header block that is none: {error}"
-            ) from None
+    def _read_block(self, block: Block | None) -> None:
+        if block is None:
+            return
+        number, is_last, fields = block
         stream = self._streams.get(number)
         if stream is not None:
             if stream.remote_closed:
@@ -353,9 +293,9 @@ class Connection:
             stream.half_close()
         elif number > self._last_id:
             self._last_id = number
-            if number <= self._answered_below:
+            if self._vigil.answers(number):
                 self._open(number, fields, is_last)
-        elif number not in self._reset_ids and number <= self._answered_below:
+        elif number not in self._resets and self._vigil.answers(number):
             raise ConnectionBroken(frames.STREAM_CLOSED, f"HEADERS on stream {number}, which is closed")
 
     def _open(self, number: int, fields: headers.Fields, is_last: bool) -> None:
@@ -402,17 +342,10 @@ class Connection:
         if self._streams.pop(stream.id, None) is None:
             return
         if was_reset:
-            self._remember_reset(stream.id)
+            self._resets.add(stream.id)
         self._shell.closed()
         if not self._streams and self._is_leaving:
             self._leave()
-
-    def _remember_reset(self, number: int) -> None:
-        if number not in self._reset_ids:
-            self._reset_ids.add(number)
-            self._reset_order.append(number)
-            if len(self._reset_order) > bounds.RESET_STREAMS_REMEMBERED:
-                self._reset_ids.discard(self._reset_order.popleft())
 
     def _reset(self, number: int, error: StreamBroken) -> None:
         """RST_STREAM for what the peer did."""
@@ -421,7 +354,7 @@ class Connection:
                 frames.ENHANCE_YOUR_CALM, f"too many streams went wrong, the last: {error}"
             )
         self.outbox.put(frames.rst_stream(number, error.code))
-        self._remember_reset(number)
+        self._resets.add(number)
         stream = self._streams.get(number)
         if stream is not None:
             stream.lost()
@@ -447,21 +380,9 @@ class Connection:
                 self._acked_at_id = self._last_id
             self._spend_idle(1.0)
             return
-        if len(payload) % 6:
-            raise ConnectionBroken(frames.FRAME_SIZE_ERROR, "SETTINGS have 6 bytes each")
         self._spend_idle(bounds.SETTINGS_COST)
-        window = self._initial_window
-        for name, value in frames.read_settings(payload):
-            if name == frames.INITIAL_WINDOW_SIZE:
-                if value > frames.WINDOW_MAX:
-                    raise ConnectionBroken(frames.FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE above 2^31 - 1")
-                window = value
-            elif name == frames.ENABLE_PUSH and value > 1:
-                raise ConnectionBroken(frames.PROTOCOL_ERROR, "ENABLE_PUSH is 0 or 1")
-            elif name == frames.MAX_FRAME_SIZE and not bounds.FRAME_BYTES_MAX <= value < 2**24:
-                # Larger frames than this smallest bound we never send.
-                raise ConnectionBroken(frames.PROTOCOL_ERROR, "MAX_FRAME_SIZE is from 2^14 to 2^24 - 1")
-        self._is_settled = True
+        window = settings.initial_window(payload, self._initial_window)
+        self._vigil.is_settled = True
         self.outbox.put(frames.frame(frames.SETTINGS, frames.ACK, 0))
         by = window - self._initial_window
         self._initial_window = window
@@ -480,7 +401,7 @@ class Connection:
         self._spend_idle(1.0)
         if not flags & frames.ACK:
             self.outbox.put(frames.frame(frames.PING, frames.ACK, 0, payload))
-        elif payload == _DRAIN:
+        elif self._vigil.is_answered(payload):
             self._close_door()
 
     def _read_goaway(self, number: int, length: int) -> None:
@@ -515,44 +436,36 @@ class Connection:
         """Every LOOK_S: keepalive, and what takes too long."""
         if self.is_over:
             return
-        if not self._is_settled and now - self._opened_at > bounds.PREFACE_PATIENCE_S:
-            self._break(frames.PROTOCOL_ERROR, "no SETTINGS came")
-        elif self._pinged_at is not None:
-            if now - self._pinged_at >= bounds.KEEPALIVE_PATIENCE_S:
-                self._break(frames.NO_ERROR, "a PING was not answered")
-        elif now - self._heard_at >= bounds.KEEPALIVE_S:
-            self._pinged_at = now
-            self.outbox.put(frames.frame(frames.PING, 0, 0, _KEEPALIVE))
-        if self._drain_since is not None and now - self._drain_since >= bounds.GOAWAY_PATIENCE_S:
-            self._close_door()
+        self._now = now
+        match self._vigil.look(now):
+            case Todo.PING:
+                self.outbox.put(vigil.keepalive())
+            case Todo.CLOSE_DOOR:
+                self._close_door()
+            case Todo.GIVE_UP:
+                self._break(frames.NO_ERROR, "nothing was heard, neither SETTINGS nor the answer to a PING")
 
     def took(self, now: float) -> None:
         """The peer takes what we write, though we do not read from it for now: it lives."""
-        self._heard_at = now
-        self._pinged_at = None
+        self._vigil.heard(now)
 
     # Ends.
 
     def drain(self) -> None:
-        """Tells the client to open its next calls elsewhere. Those on their way are still accepted: a first
-        GOAWAY names no stream, the second, once a PING came back, the last that there was."""
-        if self._drain_since is None and not self.is_over:
-            self._drain_since = self._now
-            self.outbox.put(
-                frames.goaway(bounds.LAST_STREAM_ID, frames.NO_ERROR, "this server is going away")
-                + frames.frame(frames.PING, 0, 0, _DRAIN)
-            )
+        """Asks the client to open its next calls elsewhere; those on their way are still accepted."""
+        if not self.is_over:
+            goodbye = self._vigil.leave()
+            if goodbye:
+                self.outbox.put(goodbye)
 
     def _close_door(self) -> None:
-        if self._drain_since is not None and self._goaway_id is None and not self.is_over:
-            self._goaway_id = self._last_id
-            self.outbox.put(frames.goaway(self._last_id, frames.NO_ERROR, "this server is going away"))
-            if not self._streams:
-                self._leave()
+        self.outbox.put(self._vigil.close_door(self._last_id))
+        if not self._streams:
+            self._leave()
 
     @property
     def _is_leaving(self) -> bool:
-        return self._peer_leaves or self._goaway_id is not None
+        return self._peer_leaves or self._vigil.last_id is not None
 
     def _leave(self) -> None:
         if not self.is_over:
@@ -568,6 +481,7 @@ class Connection:
     def lost(self) -> None:
         """The transport is gone."""
         self.is_over = True
+        self._rest = b""
         for stream in list(self._streams.values()):
             stream.lost()
 

@@ -73,7 +73,8 @@ def read_request(fields: Fields) -> Request:
         raise CallFailed(
             RESOURCE_EXHAUSTED,
             f"request headers of {size} bytes in {len(fields)} fields; at most "
-            f"{bounds.HEADER_LIST_BYTES_MAX} bytes in {bounds.HEADER_FIELDS_MAX} fields are taken: send less metadata",
+            f"{bounds.HEADER_LIST_BYTES_MAX} bytes in {bounds.HEADER_FIELDS_MAX} fields are taken: "
+            "send less metadata",
         )
     content_bytes = _content_bytes(fields)
     if pseudo[b":method"] != b"POST":

@@ -45,8 +45,8 @@ class Health:
         """A HealthCheckResponse.ServingStatus."""
         serving = self._serving.get(service)
         if serving is None:
-            return _SERVICE_UNKNOWN
-        return _SERVING if serving else _NOT_SERVING
+            return int(_SERVICE_UNKNOWN)
+        return int(_SERVING if serving else _NOT_SERVING)
 
     def _tell(self) -> None:
         for watch in list(self._watches):

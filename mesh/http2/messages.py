@@ -48,7 +48,7 @@ def inflated(data: bytes, encoding: bytes, bytes_max: int) -> bytes:
     if len(plain) > bytes_max:
         raise CallFailed(
             RESOURCE_EXHAUSTED,
-            f"a message that inflates to more than {bytes_max} bytes, the most that is taken: send less in one",
+            f"a message that inflates to more than {bytes_max} bytes, the most that is taken",
         )
     if not machine.eof or machine.unused_data:
         raise CallFailed(INTERNAL, f"a compressed message that is not exactly one {encoding.decode()} stream")

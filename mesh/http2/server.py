@@ -50,6 +50,10 @@ class Http2Server:
         return len(self._wires)
 
     @property
+    def is_listening(self) -> bool:
+        return self._listener is not None and self._listener.is_serving()
+
+    @property
     def messages_received(self) -> int:
         """Since the start."""
         return self._messages_of_lost + sum(wire.connection.messages_received for wire in self._wires)

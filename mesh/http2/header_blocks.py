@@ -1,0 +1,83 @@
+"""Header blocks from HEADERS and CONTINUATION frames, decoded (RFC 9113, 4.3 and 6.2; RFC 7541). Pure.
+
+Every block is decoded, also of streams that nobody wants: the decoder's table follows all of them.
+
+Bounds: HEADER_BLOCK_BYTES_HARD in CONTINUATIONS_MAX frames before decoding, HEADER_LIST_BYTES_HARD after it;
+the decoder stops there, and the connection ends, as the table is of no more use.
+"""
+
+from __future__ import annotations
+
+from hpack import Decoder, OversizedHeaderListError
+
+from mesh.http2 import bounds, frames
+from mesh.http2.errors import ConnectionBroken
+from mesh.http2.headers import Fields
+
+Block = tuple[int, bool, Fields]
+"""Of which stream, whether it ends there (END_STREAM), and what it says."""
+
+
+class HeaderBlocks:
+    """All methods raise ConnectionBroken."""
+
+    def __init__(self) -> None:
+        self.expects: int | None = None
+        """The stream whose block is not complete: nothing but its CONTINUATION may follow."""
+        self._decoder = Decoder(max_header_list_size=bounds.HEADER_LIST_BYTES_HARD)
+        self._parts = bytearray()
+        self._continuations = 0
+        self._is_last = False
+
+    def begin(self, flags: int, stream: int, payload: bytes) -> Block | None:
+        """A HEADERS frame; None if its block goes on."""
+        if stream & 1 == 0:
+            raise ConnectionBroken(frames.PROTOCOL_ERROR, f"a client's streams are odd, and {stream} is not")
+        at, end = 0, len(payload)
+        if flags & frames.PADDED:
+            if not payload:
+                raise ConnectionBroken(frames.FRAME_SIZE_ERROR, "HEADERS without the padding's length")
+            at, end = 1, end - payload[0]
+        if flags & frames.WITH_PRIORITY:
+            at += 5
+        if at > end:
+            raise ConnectionBroken(frames.PROTOCOL_ERROR, "HEADERS with more padding than they are long")
+        self._is_last = bool(flags & frames.END_STREAM)
+        if flags & frames.END_HEADERS:
+            return self._decoded(stream, payload[at:end])
+        self.expects = stream
+        self._parts = bytearray(payload[at:end])
+        self._continuations = 0
+        return None
+
+    def more(self, flags: int, payload: bytes) -> Block | None:
+        """A CONTINUATION frame of the stream that is expected."""
+        stream = self.expects
+        if stream is None:
+            raise ConnectionBroken(frames.PROTOCOL_ERROR, "CONTINUATION of nothing")
+        self._parts += payload
+        self._continuations += 1
+        size = len(self._parts)
+        if size > bounds.HEADER_BLOCK_BYTES_HARD or self._continuations > bounds.CONTINUATIONS_MAX:
+            raise ConnectionBroken(
+                frames.ENHANCE_YOUR_CALM,
+                f"a header block of {size} bytes in {self._continuations} CONTINUATION frames; at most "
+                f"{bounds.HEADER_BLOCK_BYTES_HARD} bytes in {bounds.CONTINUATIONS_MAX}",
+            )
+        if not flags & frames.END_HEADERS:
+            return None
+        self.expects = None
+        block, self._parts = bytes(self._parts), bytearray()
+        return self._decoded(stream, block)
+
+    def _decoded(self, stream: int, block: bytes) -> Block:
+        try:
+            fields: Fields = self._decoder.decode(block, raw=True)  # type: ignore[assignment]
+        except OversizedHeaderListError as error:
+            raise ConnectionBroken(frames.ENHANCE_YOUR_CALM, str(error)) from None
+        except Exception as error:
+            # Whatever it raises for bytes that are no header block.
+            raise ConnectionBroken(
+                frames.COMPRESSION_ERROR, f"bytes that are no header block: {error}"
+            ) from None
+        return stream, self._is_last, fields

@@ -1,0 +1,384 @@
+"""Flow control in both directions, against a naive model: never more than the peer allows, all of it in the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mesh.http2 import bounds
+from mesh.http2 import frames as f
+from mesh.http2.call import Call
+from mesh.http2.errors import RESOURCE_EXHAUSTED
+from tests.http2_peer import Frame, Peer, Recorder, codes, data, message, split
+
+STREAMS = 4
+SIZES = st.one_of(st.integers(0, 200), st.integers(0, 70_000))
+STREAM = st.integers(0, STREAMS - 1)
+OPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("send"), STREAM, SIZES),
+        st.tuples(st.just("end"), STREAM, st.just(0)),
+        st.tuples(st.just("widen"), STREAM, st.integers(1, 50_000)),
+        st.tuples(st.just("widen all"), STREAM, st.integers(1, 50_000)),
+        st.tuples(st.just("initial window"), STREAM, st.integers(0, 100_000)),
+        st.tuples(st.just("reset"), STREAM, st.just(0)),
+        st.tuples(st.just("full"), STREAM, st.just(0)),
+        st.tuples(st.just("room"), STREAM, st.just(0)),
+        st.tuples(st.just("turn"), STREAM, st.just(0)),
+    ),
+    max_size=60,
+)
+
+
+@dataclass
+class Model:
+    """What the client allows, kept as plainly as can be."""
+
+    connection: int = f.WINDOW_DEFAULT
+    initial: int = f.WINDOW_DEFAULT
+    streams: dict[int, int] = field(default_factory=dict)
+    announced: list[int] = field(default_factory=list)
+    said: dict[int, bytes] = field(default_factory=dict)
+    ended: set[int] = field(default_factory=set)
+
+    def see(self, frames: list[Frame]) -> None:
+        for each in frames:
+            if each.kind == f.DATA:
+                size = len(each.payload)
+                assert size <= bounds.FRAME_BYTES_MAX
+                assert each.stream not in self.ended
+                self.connection -= size
+                self.streams[each.stream] -= size
+                assert self.connection >= 0
+                assert self.streams[each.stream] >= 0
+                self.said[each.stream] += each.payload
+            elif each.kind == f.SETTINGS and each.flags & f.ACK:
+                # From here on the server obeys the new value, which moves every window.
+                new = self.announced.pop(0)
+                for number in self.streams:
+                    self.streams[number] += new - self.initial
+                self.initial = new
+            elif each.kind == f.HEADERS and each.flags & f.END_STREAM:
+                self.ended.add(each.stream)
+            else:
+                assert each.kind in (f.HEADERS, f.RST_STREAM)
+
+
+@settings(max_examples=300)
+@given(ops=OPS)
+def test_nothing_is_sent_beyond_a_window_and_everything_in_the_end(ops: list[tuple[str, int, int]]) -> None:
+    peer = Peer()
+    peer.settle()
+    model = Model()
+    handlers = []
+    for number in range(1, 2 * STREAMS, 2):
+        handlers.append(peer.open(number))
+        model.streams[number] = model.initial
+        model.said[number] = b""
+    wanted = {number: b"" for number in model.said}
+    over: set[int] = set()
+    reset: set[int] = set()
+
+    def feed(sent: bytes) -> None:
+        peer.server.receive(sent, peer.now)
+
+    for op, which, size in ops:
+        number, handler = 2 * which + 1, handlers[which]
+        match op:
+            case "send":
+                payload = bytes([which]) * size
+                handler.call.send(payload)
+                if number not in over:
+                    wanted[number] += message(payload)
+            case "end":
+                handler.call.end(0)
+                over.add(number)
+            case "widen":
+                if number not in reset:
+                    model.streams[number] += size
+                feed(f.window_update(number, size))
+            case "widen all":
+                model.connection += size
+                feed(f.window_update(0, size))
+            case "initial window":
+                model.announced.append(size)
+                feed(f.settings({f.INITIAL_WINDOW_SIZE: size}))
+            case "reset":
+                reset.add(number)
+                over.add(number)
+                feed(f.rst_stream(number, f.CANCEL))
+            case "full":
+                peer.server.outbox.full()
+            case "room":
+                peer.server.outbox.has_room()
+            case "turn":
+                written = split(peer.take())
+                assert (
+                    sum(len(each.payload) for each in written if each.kind == f.DATA)
+                    <= bounds.FLUSH_BYTES_MAX
+                )
+                model.see(written)
+    model.see(split(peer.take()))
+    assert not peer.is_hung_up
+
+    peer.server.outbox.has_room()
+    model.connection += 2**24
+    feed(f.window_update(0, 2**24))
+    model.announced.append(2**24)
+    feed(f.settings({f.INITIAL_WINDOW_SIZE: 2**24}))
+    while peer.server.outbox.parts:
+        model.see(split(peer.take()))
+    for number, handler in zip(wanted, handlers, strict=True):
+        if number in reset:
+            # Cut somewhere, or ended before it was reset.
+            assert wanted[number].startswith(model.said[number])
+            assert handler.events.count("gone") <= 1
+        else:
+            assert model.said[number] == wanted[number]
+            assert (number in model.ended) == (number in over)
+            assert "gone" not in handler.events
+
+
+def test_streams_take_turns_on_a_narrow_connection() -> None:
+    """Four calls have as much to say; the window of the connection opens a frame at a time."""
+    peer = Peer()
+    peer.settle({f.INITIAL_WINDOW_SIZE: 2**20})
+    handlers = [peer.open(number) for number in (1, 3, 5, 7)]
+    for handler in handlers:
+        handler.call.send(b"x" * 200_000)
+    said = {number: 0 for number in (1, 3, 5, 7)}
+    for each in peer.said():
+        if each.kind == f.DATA:
+            said[each.stream] += len(each.payload)
+    # The first one found the connection's window open.
+    said = dict.fromkeys(said, 0)
+    for _ in range(16):
+        for each in peer.feed(f.window_update(0, bounds.FRAME_BYTES_MAX)):
+            said[each.stream] += len(each.payload)
+    assert set(said.values()) == {4 * bounds.FRAME_BYTES_MAX}
+
+
+def test_a_turn_writes_no_more_than_its_share_however_wide_the_windows() -> None:
+    peer = Peer()
+    peer.settle({f.INITIAL_WINDOW_SIZE: 2**30})
+    handlers = [peer.open(number) for number in range(1, 9, 2)]
+    for handler in handlers:
+        handler.call.send(b"x" * 4_000_000)
+    turns = []
+    # All in one read: each of them opens the window anew.
+    peer.server.receive(f.window_update(0, 2**20) * 1_000, peer.now)
+    while peer.server.outbox.parts:
+        written = split(peer.take())
+        turns.append(sum(len(each.payload) for each in written if each.kind == f.DATA))
+    assert max(turns) <= bounds.FLUSH_BYTES_MAX
+    assert sum(turns) == 4 * (4_000_000 + f.PREFIX_BYTES)
+
+
+def test_nothing_leaves_while_the_transport_is_full() -> None:
+    peer = Peer()
+    peer.settle()
+    handler = peer.open()
+    peer.server.outbox.full()
+    handler.call.send(b"waits")
+    handler.call.end()
+    assert [each.kind for each in peer.said()] == [f.HEADERS]
+    peer.server.outbox.has_room()
+    assert [each.kind for each in peer.said()] == [f.DATA, f.HEADERS, f.RST_STREAM]
+
+
+def test_a_call_is_not_writable_while_too_much_of_it_waits() -> None:
+    peer = Peer()
+    peer.settle({f.INITIAL_WINDOW_SIZE: 0})
+    handler = peer.open()
+    payload = b"x" * 1_000
+    while handler.call.is_writable:
+        handler.call.send(payload)
+    waiting = len(message(payload)) * (bounds.SEND_BUFFER_BYTES_MAX // len(message(payload)) + 1)
+    peer.feed(f.window_update(1, waiting - bounds.SEND_BUFFER_BYTES_MAX - 1))
+    assert handler.events == []
+    peer.feed(f.window_update(1, 1))
+    assert handler.events == ["writable"]
+    assert handler.call.is_writable
+    peer.feed(f.window_update(1, 2**20))
+    assert handler.events == ["writable"]
+
+
+class Filler(Recorder):
+    """Writes until it may not, and on when it may."""
+
+    left = 500
+
+    def writable(self) -> None:
+        super().writable()
+        while self.left and self.call.is_writable:
+            self.left -= 1
+            self.call.send(b"x" * 1_000)
+        if not self.left:
+            self.call.end()
+
+
+def test_a_handler_that_writes_while_it_may_comes_to_its_end() -> None:
+    fillers: list[Filler] = []
+
+    def accept(call: Call) -> Filler:
+        fillers.append(Filler(call))
+        return fillers[-1]
+
+    peer = Peer(accept)
+    peer.settle()
+    said = peer.feed(peer.headers(1))
+    fillers[0].writable()
+    said += peer.said()
+    for _ in range(500 * 1_005 // 20_000):
+        assert fillers[0].left > 0 or len(fillers[0].events) > 1
+        said += peer.feed(f.window_update(0, 20_000) + f.window_update(1, 20_000))
+    assert sum(len(each.payload) for each in said if each.kind == f.DATA) == 500 * 1_005
+    assert codes(said) == [("RST_STREAM", f.NO_ERROR)]
+    assert "gone" not in fillers[0].events
+
+
+def test_a_handler_that_heeds_no_window_is_ended_before_it_fills_the_memory() -> None:
+    peer = Peer()
+    peer.settle({f.INITIAL_WINDOW_SIZE: 0})
+    handler = peer.open()
+    for _ in range(bounds.SEND_WAITING_BYTES_MAX // 100_000 + 2):
+        handler.call.send(b"x" * 100_000)
+        assert handler.events == []
+    said = peer.said()
+    fields = peer.read(said[0]) | peer.read(said[1])
+    assert fields["grpc-status"] == str(RESOURCE_EXHAUSTED)
+    assert handler.events == ["gone"]
+
+
+# Receiving.
+
+
+def granted(said: list[Frame], stream: int) -> int:
+    return sum(
+        int.from_bytes(each.payload, "big")
+        for each in said
+        if each.kind == f.WINDOW_UPDATE and each.stream == stream
+    )
+
+
+def test_a_call_that_reads_gets_its_window_back_and_one_that_is_paused_does_not() -> None:
+    peer = Peer()
+    peer.settle()
+    reads, paused = peer.open(1), peer.open(3)
+    paused.call.pause()
+    piece = message(b"x" * 1019)
+    sent = bounds.STREAM_WINDOW_BYTES // len(piece)
+    said: list[Frame] = []
+    for _ in range(sent):
+        said += peer.feed(data(1, piece) + data(3, piece))
+    assert granted(said, 1) == bounds.STREAM_WINDOW_BYTES
+    assert granted(said, 3) == 0
+    assert (len(reads.messages), len(paused.messages)) == (sent, 0)
+    paused.call.resume()
+    assert paused.messages == [], "what waited comes from the loop, not from within resume"
+    assert granted(peer.said(), 3) == bounds.STREAM_WINDOW_BYTES
+    assert len(paused.messages) == sent
+
+
+def test_paused_again_before_the_loop_comes_round_nothing_is_delivered() -> None:
+    peer = Peer()
+    peer.settle()
+    handler = peer.open()
+    handler.call.pause()
+    peer.feed(data(1, message(b"1") + message(b"2"), last=True))
+    handler.call.resume()
+    handler.call.pause()
+    peer.turn()
+    assert (handler.messages, handler.events) == ([], [])
+    handler.on_message = lambda _: handler.call.pause()
+    handler.call.resume()
+    peer.turn()
+    assert (handler.messages, handler.events) == ([b"1"], [])
+    handler.call.resume()
+    peer.turn()
+    assert (handler.messages, handler.events) == ([b"1", b"2"], [])
+    handler.call.resume()
+    peer.turn()
+    assert (handler.messages, handler.events) == ([b"1", b"2"], ["half-closed"])
+
+
+def test_what_comes_between_resume_and_the_loop_stays_behind_what_waited() -> None:
+    peer = Peer()
+    peer.settle()
+    handler = peer.open()
+    handler.call.pause()
+    peer.feed(data(1, message(b"1")))
+    handler.call.resume()
+    peer.server.receive(data(1, message(b"2")), peer.now)
+    peer.turn()
+    assert handler.messages == [b"1", b"2"]
+
+
+def test_a_paused_call_holds_up_no_other_however_many_there_are() -> None:
+    """More is sent to paused calls than the connection's window holds, and a witness still reads."""
+    peer = Peer()
+    peer.settle()
+    piece = message(b"x" * 16_000)
+    paused = 2 * bounds.CONNECTION_WINDOW_BYTES // bounds.STREAM_WINDOW_BYTES
+    allowed = bounds.CONNECTION_WINDOW_BYTES
+    for number in range(1, 2 * paused, 2):
+        peer.open(number).call.pause()
+        for _ in range(2):
+            allowed -= len(piece)
+            assert allowed >= 0
+            allowed += granted(peer.feed(data(number, piece)), 0)
+    witness = peer.open(2 * paused + 1)
+    peer.feed(data(2 * paused + 1, message(b"here")))
+    assert witness.messages == [b"here"]
+
+
+def test_the_call_that_lets_a_connection_hold_too_much_is_ended() -> None:
+    peer = Peer(streams_max=10_000)
+    peer.settle()
+    piece = message(b"x" * 16_000)
+    number = -1
+    while not any(handler.events for handler in peer.handlers):
+        number += 2
+        peer.open(number).call.pause()
+        peer.feed(data(number, piece))
+        peer.feed(data(number, piece))
+        assert peer.server.buffered_bytes <= bounds.BUFFERED_BYTES_MAX
+    assert number // 2 >= bounds.BUFFERED_BYTES_MAX // bounds.STREAM_WINDOW_BYTES - 1
+    assert peer.handlers[-1].events == ["gone"]
+    assert [handler.events for handler in peer.handlers[:-1]] == [[]] * (len(peer.handlers) - 1)
+    # A call that resumes makes room.
+    peer.handlers[0].call.resume()
+    peer.turn()
+    peer.open(number + 2).call.pause()
+    peer.feed(data(number + 2, piece))
+    assert peer.handlers[-1].events == []
+
+
+def test_before_the_client_knows_our_settings_it_may_use_the_default_window() -> None:
+    peer = Peer()
+    peer.feed(f.PREFACE + f.settings({}))
+    early = peer.open(1)
+    early.call.pause()
+    full = b"\0" * 16_384
+    assert codes(peer.feed(data(1, full) * 3 + data(1, full[:-1]))) == []
+    peer.feed(f.frame(f.SETTINGS, f.ACK, 0))
+    late = peer.open(3)
+    late.call.pause()
+    assert codes(peer.feed(data(3, full) * 2)) == []
+    assert codes(peer.feed(data(3, b"x"))) == [("RST_STREAM", f.FLOW_CONTROL_ERROR)]
+    assert codes(peer.feed(data(1, b"x"))) == [("RST_STREAM", f.FLOW_CONTROL_ERROR)]
+
+
+def test_a_window_that_is_negative_must_be_filled_before_anything_is_sent() -> None:
+    peer = Peer()
+    peer.settle({f.INITIAL_WINDOW_SIZE: 100})
+    handler = peer.open()
+    handler.call.send(b"x" * 95)
+    assert peer.said()[-1].kind == f.DATA
+    peer.feed(f.settings({f.INITIAL_WINDOW_SIZE: 0}))
+    handler.call.send(b"y")
+    assert peer.feed(f.window_update(1, 100)) == []
+    assert [len(each.payload) for each in peer.feed(f.window_update(1, 3))] == [3]
+    assert [len(each.payload) for each in peer.feed(f.settings({f.INITIAL_WINDOW_SIZE: 3}))] == [0, 3]
