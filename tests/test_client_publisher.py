@@ -434,7 +434,7 @@ def test_an_ingest_that_hangs_behind_a_live_connection_is_given_up() -> None:
             ingest.beats = False
             receipt = await publisher.submit(vote())
             await until(lambda: len(ingest.streams) == 2, "the next stream", within_s=5)
-            assert "nothing was heard for 0.6 s" in publisher.last_break
+            assert "nothing was heard for" in publisher.last_break
             ingest.release()
             assert (await receipt).origin_seq == 1
 
