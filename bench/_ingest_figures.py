@@ -49,6 +49,8 @@ class IngestFigures:
     ack_samples: int = 0
     generator_pace_share: float = 0.0
     """Of one core, while events came at a rate."""
+    generator_late_ms: float = 0.0
+    """How long it did not get to send what was due, at most."""
     rss_kib_per_stream: float = 0.0
     sent: int = 0
     settled: int = 0
@@ -102,6 +104,7 @@ class IngestFigures:
             "generator_us_per_single": _generator_us(self.single),
             "generator_us_per_batched": _generator_us(self.batched),
             "generator_pace_share": self.generator_pace_share,
+            "generator_late_ms": self.generator_late_ms,
             "rounds": {
                 name: [
                     {"events": turn.events, "cpu_s": round(turn.cpu_s, 2), "wall_s": round(turn.wall_s, 2)}
@@ -171,7 +174,8 @@ def show(figures: IngestFigures) -> None:
     console.print(table)
     console.print(
         f"acks at {figures.ack_rate_per_s:,g} events/s: p50 {figures.ack_p50_ms:g} ms, "
-        f"p99 {figures.ack_p99_ms:g} ms, the slowest {figures.ack_max_ms:g} ms"
+        f"p99 {figures.ack_p99_ms:g} ms, the slowest {figures.ack_max_ms:g} ms "
+        f"(the generator was {figures.generator_late_ms:g} ms late at most)"
     )
     console.print(f"an idle stream: {figures.rss_kib_per_stream:g} KiB ({figures.idle_streams:,} of them)")
     console.print(

@@ -2,13 +2,15 @@
 
 An event's time counts from the moment it was due, not from when it could be sent: while a service stands
 still, the events that were due meanwhile are late, and say so (no coordinated omission). Streams take turns;
-each event's ack is the first that covers its number.
+each event's ack is the first that covers its number. How late the generator itself was is told beside it:
+on a machine that has other things to do, that lateness is in every figure.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
+from typing import NamedTuple
 
 from bench._drive import Drive, Stream
 
@@ -16,8 +18,15 @@ _TURN_S = 0.001
 _LEAD_S = 0.05
 
 
-def pace(drive: Drive, rate: float, seconds: float) -> list[float]:
-    """How long each event's ack took, in seconds, sorted. `drive` sends one event a message and is settled.
+class Paced(NamedTuple):
+    took_s: list[float]
+    """Of each event, sorted."""
+    late_s: float
+    """How long the generator did not get to send what was due, at most."""
+
+
+def pace(drive: Drive, rate: float, seconds: float) -> Paced:
+    """How long the acks of rate * seconds events took. `drive` sends one event a message and is settled.
 
     Raises H2Error, MeshError.
     """
@@ -37,8 +46,10 @@ def pace(drive: Drive, rate: float, seconds: float) -> list[float]:
     total = int(rate * seconds)
     late: deque[Stream] = deque()
     due = 0
+    late_s = 0.0
     while due < total or late:
         now_due = min(total, int((time.monotonic() - begin_s) * rate) + 1)
+        late_s = max(late_s, (now_due - due) / rate)
         late.extend(streams[at % count] for at in range(due, now_due))
         due = max(due, now_due)
         for _ in range(len(late)):
@@ -49,4 +60,4 @@ def pace(drive: Drive, rate: float, seconds: float) -> list[float]:
     drive.settle()
     drive.on_ack = None
     took.sort()
-    return took
+    return Paced(took, late_s)

@@ -137,13 +137,14 @@ class IngestBench:
         try:
             pace(drive, asked.rate, _WARM_UP * asked.seconds)
             before_s, began_s = time.process_time(), time.monotonic()
-            took = pace(drive, asked.rate, 2 * asked.seconds)
+            paced = pace(drive, asked.rate, 2 * asked.seconds)
             figures.generator_pace_share = round(
                 (time.process_time() - before_s) / (time.monotonic() - began_s), 2
             )
         finally:
             drive.close()
-        figures.take_acks(took)
+        figures.take_acks(paced.took_s)
+        figures.generator_late_ms = round(1_000 * paced.late_s, 2)
 
     def _drive(self, ingest: Child, messages: Messages, streams: int, in_flight: int) -> Drive:
         shown = self._bed.producer if messages.producer else self._bed.viewer

@@ -312,7 +312,7 @@ def test_a_service_that_stands_still_is_late_for_every_event_that_was_due(small:
     ]
     for stop in stops:
         stop.start()
-    took = pace(drive, 500.0, 1.5)
+    took, late_s = pace(drive, 500.0, 1.5)
     drive.close()
     assert len(took) == 750
     # Half a second of them: of 250, those of the first 0.4 s waited at least 0.1 s.
@@ -320,6 +320,7 @@ def test_a_service_that_stands_still_is_late_for_every_event_that_was_due(small:
     assert took[-1] > 0.4
     assert took == sorted(took)
     assert took[0] < 0.1
+    assert late_s < 0.3, "the generator did not stand still"
 
 
 def test_nats_py_publishes_what_it_is_asked_for(small: Bed) -> None:
