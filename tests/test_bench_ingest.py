@@ -320,7 +320,7 @@ def test_a_service_that_stands_still_is_late_for_every_event_that_was_due(small:
     assert took[-1] > 0.4
     assert took == sorted(took)
     assert took[0] < 0.1
-    assert late_s < 0.3, "the generator did not stand still"
+    assert late_s < 0.45, "the generator did not stand still"
 
 
 def test_nats_py_publishes_what_it_is_asked_for(small: Bed) -> None:
