@@ -352,7 +352,7 @@ class Stream:
                 self._hold()
 
     def heartbeat(self) -> None:
-        if self.session.state in (State.OPEN, State.DRAINING):
+        if self.session.state is not State.NEW:  # also while what was taken is settled
             self._outbox.append(_HEARTBEAT)
             self.say()
 

@@ -106,8 +106,10 @@ class SimulationScreen(_Screen):
                 f" ({summary.points_acked:,} points acked, {_number(summary.points_counted)} counted)",
             ),
         ]
-        if summary.unsettled:
-            rows.insert(2, ("unacked", f"{summary.unsettled:,} at the end; they may or may not count"))
+        if summary.unacked:
+            counted = "" if summary.unacked_counted is None else f"{summary.unacked_counted:,} counted once, "
+            said = f"{summary.unacked:,}: {counted}{summary.unacked_reported:,} reported as not acked"
+            rows.insert(2, ("unacked", said))
         if summary.held_back:
             rows.insert(1, ("held back", f"{summary.held_back:,} votes, while the credit was used up"))
         console = Console(highlight=False)

@@ -75,7 +75,9 @@ class IngestServiceServicer:
         Delivery: an Ack leaves only after the event log stored the events it
         covers. What was not acked when the stream ends may or may not have been
         stored: resend it with the same (origin_id, origin_seq) on a new stream,
-        naming the same origin in Hello; it is counted once.
+        naming the same origin in Hello; it is counted once. For a number that was
+        rejected and not acked yet, send an event without a body: it was answered,
+        and the event must not come in by the back door.
         Ordering: origin_seq grows by one from event to event. Results do not
         depend on the order in which events are stored, save where the topic says
         so (the last vote of a changeable poll, the last score of a LAST board).

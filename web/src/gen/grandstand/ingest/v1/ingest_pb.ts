@@ -298,7 +298,8 @@ export type Ack = Message<"grandstand.ingest.v1.Ack"> & {
 
   /**
    * Those among the numbers this ack adds that were shed: not stored, not
-   * counted, and not to be sent again. Under pressure measures are shed first,
+   * counted, unless a copy of it was stored from an earlier stream; and not to
+   * be sent again. Under pressure measures are shed first,
    * then reactions and presence; votes, scores and custom events never are.
    *
    * @generated from field: repeated uint64 shed_origin_seqs = 4;
@@ -385,7 +386,8 @@ export type Reject = Message<"grandstand.ingest.v1.Reject"> & {
    * False: it will be refused again. True: there was no room or no answer in
    * time; send the event again after retry_after: a relayed one under its own
    * identity, one of the stream's own origin under a new number, since this
-   * one is settled.
+   * one is settled; but not if a copy may be stored (maybe_stored, or it was
+   * sent on an earlier stream too), for that would count it twice.
    *
    * @generated from field: bool retryable = 5;
    */
@@ -401,7 +403,7 @@ export type Reject = Message<"grandstand.ingest.v1.Reject"> & {
   maybeStored: boolean;
 
   /**
-   * With retryable.
+   * With retryable. When there will be room for one event; a burst takes longer.
    *
    * @generated from field: google.protobuf.Duration retry_after = 7;
    */
@@ -519,7 +521,9 @@ export const IngestService: GenService<{
    * Delivery: an Ack leaves only after the event log stored the events it
    * covers. What was not acked when the stream ends may or may not have been
    * stored: resend it with the same (origin_id, origin_seq) on a new stream,
-   * naming the same origin in Hello; it is counted once.
+   * naming the same origin in Hello; it is counted once. For a number that was
+   * rejected and not acked yet, send an event without a body: it was answered,
+   * and the event must not come in by the back door.
    * Ordering: origin_seq grows by one from event to event. Results do not
    * depend on the order in which events are stored, save where the topic says
    * so (the last vote of a changeable poll, the last score of a LAST board).
