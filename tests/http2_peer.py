@@ -1,4 +1,4 @@
-"""A client of `mesh.http2.connection` without sockets: bytes in, frames out, and a clock that is set by hand."""
+"""A client of `mesh.http2.connection` without sockets: bytes in, frames out, a clock that is set by hand."""
 
 from __future__ import annotations
 

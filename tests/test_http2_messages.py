@@ -1,5 +1,5 @@
-"""However its bytes are cut, into frames and into reads, a stream says the same messages; and what is no message
-ends its call with the status that says so."""
+"""However its bytes are cut, into frames and into reads, a stream says the same messages; and what is no
+message ends its call with the status that says so."""
 
 from __future__ import annotations
 

@@ -12,8 +12,8 @@ from tests.http2_peer import PATH, Peer, codes, data, message, request_fields
 
 Act = Callable[[Peer], bytes]
 
-# What a client does on a settled connection where stream 1 is open, 3 half-closed by the client, and 5 was reset
-# by it; the code of GOAWAY.
+# What a client does on a settled connection where stream 1 is open, 3 half-closed by the client, and 5 was
+# reset by it; the code of GOAWAY.
 CONNECTION_ENDS: dict[str, tuple[Act, int]] = {
     "a frame larger than MAX_FRAME_SIZE": (lambda p: data(1, b"\0" * 16_385), f.FRAME_SIZE_ERROR),
     "DATA on stream 0": (lambda p: data(0, b"x"), f.PROTOCOL_ERROR),

@@ -17,6 +17,8 @@ FRAME_BYTES_MAX = 16_384
 SEND_BUFFER_BYTES_MAX = 64 * 1024
 # Waiting of one call, whatever its handler thinks of `is_writable`; beyond it the call is ended.
 SEND_WAITING_BYTES_MAX = 16 * 1024 * 1024
+# Read from a socket at once: thousands of messages or a thousand new calls, then the others have their turn.
+READ_BYTES = 64 * 1024
 # Handed to the transport in one turn of the loop; and what the transport may hold before we stop reading.
 FLUSH_BYTES_MAX = 1024 * 1024
 TRANSPORT_HIGH_BYTES = 256 * 1024

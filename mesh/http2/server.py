@@ -37,6 +37,8 @@ class Http2Server:
         """Since the start."""
         self.bytes_received = 0
         self.bytes_sent = 0
+        self.read_buffer = memoryview(bytearray(bounds.READ_BYTES))
+        """Of whichever connection is being read: what it holds is taken out at once."""
         self._messages_of_lost = 0
         self._wires: set[Wire] = set()
         self._listener: asyncio.Server | None = None
@@ -91,6 +93,8 @@ class Http2Server:
         await self._until(lambda: not self._wires, bounds.LINGER_S)
         for wire in list(self._wires):
             wire.abort()
+        # The loop tells of an abort a turn later.
+        await self._until(lambda: not self._wires, bounds.LINGER_S)
         if self._looking is not None:
             self._looking.cancel()
 
@@ -134,7 +138,7 @@ class Http2Server:
             self._changed.set()
 
 
-class Wire(asyncio.Protocol):
+class Wire(asyncio.BufferedProtocol):
     """One connection's socket. Implements mesh.http2.connection.Shell."""
 
     connection: Connection
@@ -166,10 +170,17 @@ class Wire(asyncio.Protocol):
             streams_max=server.streams_max,
         )
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, _: int) -> memoryview:
+        return self._server.read_buffer
+
+    def buffer_updated(self, size: int) -> None:
         if self._transport is not None:
-            self._server.bytes_received += len(data)
-            self.connection.receive(data, self._loop.time())
+            server = self._server
+            server.bytes_received += size
+            self.connection.receive(bytes(server.read_buffer[:size]), self._loop.time())
+
+    def eof_received(self) -> bool:
+        return False
 
     def connection_lost(self, _: Exception | None) -> None:
         if self._transport is not None:
