@@ -1,9 +1,9 @@
 """Sends the streams' answers, so many in each turn of the event loop.
 
 A stream with something to say stands in one queue, once. Each turn of the loop sends for the
-first TURN_STREAMS of them and lets the readers have their turn. So acks need no timer: on an
-idle ingest one leaves at once, and the busier it is, the more is read in a turn with the same
-number of acks, and the more events an ack covers.
+first TURN_STREAMS of them, or a TURNS-th if that is more, and lets the readers have their turn.
+So acks need no timer: on an idle ingest one leaves at once, and the busier it is, the more is
+read in a turn with the same number of acks, and the more events an ack covers.
 
 A client that does not take its answers holds up nobody: its stream says nothing until it may.
 
@@ -20,6 +20,7 @@ from collections import deque
 from typing import Protocol
 
 TURN_STREAMS = 32
+TURNS = 4
 
 
 class Speaker(Protocol):
@@ -49,7 +50,7 @@ class Answers:
 
     def _turn(self) -> None:
         queue = self._queue
-        for _ in range(min(TURN_STREAMS, len(queue))):
+        for _ in range(min(len(queue), max(TURN_STREAMS, len(queue) // TURNS))):
             speaker = queue.popleft()
             speaker.is_queued = False
             speaker.speak()

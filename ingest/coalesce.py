@@ -18,9 +18,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from itertools import chain
+from struct import pack
 from typing import Generic, NamedTuple, TypeVar
-
-import numpy as np
 
 from grandstand.catalog.v1.catalog_pb2 import Game
 from grandstand.internal.v1.internal_pb2 import Block, Events, Section
@@ -201,16 +200,19 @@ class Batch(Generic[Ticket]):
             section, value = _section(place, said)
             sections.append(section)
             values.append(value)
-        origin = np.array(origins, dtype=np.int64)
+        viewers = len(self._viewers)
+        if self._producers:
+            origins = [at if at >= 0 else viewers - 1 - at for at in origins]
+        count = len(origins)
         block = Block(
             events=Events(
                 viewers=b"".join(self._viewers),
                 producers=b"".join(self._producers),
                 actor_keys=b"".join(self.actor_keys()),
                 actors="\n".join(self._actors),
-                origin=np.where(origin < 0, len(self._viewers) - 1 - origin, origin).astype("<u2").tobytes(),
-                origin_seq=np.array(seqs, dtype="<u8").tobytes(),
-                actor=np.array(actors, dtype="<u2").tobytes(),
+                origin=pack(f"<{count}H", *origins),
+                origin_seq=pack(f"<{count}Q", *seqs),
+                actor=pack(f"<{count}H", *actors),
                 value=b"".join(values),
                 sections=sections,
             )
@@ -221,20 +223,20 @@ class Batch(Generic[Ticket]):
 
 def _section(place: Place, said: tuple[Judged, ...]) -> tuple[Section, bytes]:
     """The section, and its share of the value column."""
-    kind = said[0].kind
-    section = Section(game_id=place[0], topic=place[1], rows=len(said))
+    kind, count = said[0].kind, len(said)
+    section = Section(game_id=place[0], topic=place[1], rows=count)
     if kind == "vote":
         if any(judged.weight for judged in said):
-            section.weight = np.array([judged.weight or 1 for judged in said], dtype="<u4").tobytes()
+            section.weight = pack(f"<{count}I", *[judged.weight or 1 for judged in said])
     elif kind == "reaction":
         labels: dict[str, int] = {}
         at = [labels.setdefault(judged.label, len(labels)) for judged in said]
-        section.label = np.array(at, dtype="<u2").tobytes()
+        section.label = pack(f"<{count}H", *at)
         section.labels = "\n".join(labels)
     elif kind == "custom":
         section.payloads.extend([judged.payload for judged in said])
-    width = "<u8" if kind == "vote" else "<f8" if kind == "measure" else "<i8"
-    return section, np.array([judged.value for judged in said], dtype=width).tobytes()
+    width = "Q" if kind == "vote" else "d" if kind == "measure" else "q"
+    return section, pack(f"<{count}{width}", *[judged.value for judged in said])
 
 
 class Coalescer(Generic[Ticket]):

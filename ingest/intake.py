@@ -24,9 +24,6 @@ from ingest.session import SEQ_MAX, Session
 from mesh import ids, subjects
 from mesh.errors import Exhausted, Forbidden, GrandstandError, Invalid, Unknown, shown
 
-# Names that were checked lately need not be checked again.
-_NAMES_KEPT_MAX = 65_536
-
 
 class Ticket(Protocol):
     """Who waits for events to be stored; each number is told of exactly once."""
@@ -106,7 +103,6 @@ class Intake:
         self._coalescer = coalescer
         self._admission = admission
         self._pressure = pressure
-        self._names: set[str] = set()
 
     def take(
         self,
@@ -128,8 +124,8 @@ class Intake:
         known = self._checker.known(session.producer)
         last_allowed = session.last_allowed
         wait_s = 0.0
-        # Most events are usual: the stream's own, by an actor known to be one, saying what was judged
-        # before, with no pressure anywhere. They are taken right here; `_one` takes all others.
+        # Most events are usual: the stream's own, by a viewer for itself or a producer for another, saying
+        # what was judged before, with no pressure anywhere. `_one` takes all others.
         pressure = self._pressure
         is_usual = not (pressure.sheds_measures or cause or session.games is not None)
         producer, own_actor, origin = session.producer, session.actor_id, session.origin_key
@@ -152,9 +148,12 @@ class Intake:
                     if (
                         judged is not None
                         and now_s < judged.until_s
-                        and (actor_id != own_actor and actor_id in self._names if producer else not actor_id)
+                        and ((actor_id and actor_id != own_actor) if producer else not actor_id)
                     ):
-                        actor_id = actor_id or own_actor
+                        if not producer:
+                            actor_id = own_actor
+                        elif not ids.is_id(actor_id):
+                            ids.check_id("event.actor_id", actor_id)
                         owed_s = self._admission.admit(actor_id, game_id, kind, own=not producer, now_s=now_s)
                         if owed_s == SHED:
                             sender.shed(seq)
@@ -236,8 +235,7 @@ class Intake:
                     f"event.actor_id: {shown(actor_id)} is not the stream's actor {session.actor_id!r}; "
                     "only a producer acts for others"
                 )
-            if actor_id not in self._names:
-                self._check_name(actor_id)
+            ids.check_id("event.actor_id", actor_id)
             own = False
         if session.games is not None and game_id not in session.games:
             raise Forbidden(f"event.game_id: {shown(game_id)} is not among the games of the token")
@@ -281,9 +279,3 @@ class Intake:
         if cause:
             batch.caused_by(cause)
         return wait_s
-
-    def _check_name(self, actor_id: str) -> None:
-        ids.check_id("event.actor_id", actor_id)
-        if len(self._names) >= _NAMES_KEPT_MAX:
-            self._names.clear()
-        self._names.add(actor_id)

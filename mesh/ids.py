@@ -28,6 +28,10 @@ _TOPIC = re.compile(
 )
 
 
+is_id = _ID.match
+"""Whether a text is a valid id, as quickly as can be told."""
+
+
 def check_id(field: str, value: str) -> str:
     """`value` if it is a valid id. Raises Invalid naming the field, the value and the bound."""
     if _ID.match(value):
