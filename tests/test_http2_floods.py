@@ -261,9 +261,9 @@ def some_frame(peer: Peer, chance: random.Random, new: int, stream: int) -> byte
 
 def check(peer: Peer) -> None:
     """What holds after any bytes."""
-    assert peer.server.buffered_bytes >= 0
-    assert peer.server.buffered_bytes <= peer.streams * (bounds.STREAM_WINDOW_BYTES * 2 + 2**18)
-    assert peer.streams == peer.server.streams
+    assert peer.server.calls.buffered_bytes >= 0
+    assert peer.server.calls.buffered_bytes <= peer.streams * (bounds.STREAM_WINDOW_BYTES * 2 + 2**18)
+    assert peer.streams == len(peer.server.calls.open)
     for handler in peer.handlers:
         assert handler.events.count("gone") <= 1
         assert "gone" not in handler.events[:-1]
@@ -281,7 +281,7 @@ def fuzz_peer(*, is_settled: bool) -> Peer:
         peer.handlers.append(handler)
         return handler
 
-    peer.server._methods = {PATH: accept}  # type: ignore[attr-defined]
+    peer.server.calls._methods = {PATH: accept}  # type: ignore[attr-defined]
     if is_settled:
         peer.settle()
     return peer

@@ -80,8 +80,8 @@ def test_any_cut_gives_the_same_messages(
     peer.feed(peer.headers(1, [("x", "y")], last=True) if end_with_headers else data(1, b"", last=True))
     assert handler.messages == payloads
     assert handler.events == ["half-closed"]
-    assert peer.server.messages_received == len(payloads)
-    assert peer.server.buffered_bytes == 0
+    assert peer.server.calls.messages_received == len(payloads)
+    assert peer.server.calls.buffered_bytes == 0
     assert peer.streams == 1
 
 
@@ -128,7 +128,7 @@ def test_what_is_no_message_ends_the_call(sent: bytes, encoding: str, code: int,
     assert says in text
     assert handler.messages == [b"good"]
     assert handler.events == ["gone"]
-    assert peer.server.buffered_bytes == 0
+    assert peer.server.calls.buffered_bytes == 0
 
 
 def test_a_message_of_exactly_the_bound_is_taken_and_one_byte_more_is_not() -> None:

@@ -347,7 +347,7 @@ def test_the_call_that_lets_a_connection_hold_too_much_is_ended() -> None:
         peer.open(number).call.pause()
         peer.feed(data(number, piece))
         peer.feed(data(number, piece))
-        assert peer.server.buffered_bytes <= bounds.BUFFERED_BYTES_MAX
+        assert peer.server.calls.buffered_bytes <= bounds.BUFFERED_BYTES_MAX
     assert number // 2 >= bounds.BUFFERED_BYTES_MAX // bounds.STREAM_WINDOW_BYTES - 1
     assert peer.handlers[-1].events == ["gone"]
     assert [handler.events for handler in peer.handlers[:-1]] == [[]] * (len(peer.handlers) - 1)

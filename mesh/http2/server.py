@@ -58,7 +58,7 @@ class Http2Server:
     @property
     def messages_received(self) -> int:
         """Since the start."""
-        return self._messages_of_lost + sum(wire.connection.messages_received for wire in self._wires)
+        return self._messages_of_lost + sum(wire.connection.calls.messages_received for wire in self._wires)
 
     async def start(self, address: str) -> int:
         """`address`: "host:port", port 0 for any free one; returns the port. Raises OSError."""
@@ -125,7 +125,7 @@ class Http2Server:
     def lost(self, wire: Wire) -> None:
         if wire in self._wires:
             self._wires.discard(wire)
-            self._messages_of_lost += wire.connection.messages_received
+            self._messages_of_lost += wire.connection.calls.messages_received
             self._changed.set()
 
     def stream_opened(self) -> None:

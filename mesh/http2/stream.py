@@ -38,7 +38,7 @@ class Timer(Protocol):
 
 
 class Home(Protocol):
-    """The connection, as its streams see it."""
+    """Whose streams they are, as they see it (mesh.http2.calls)."""
 
     outbox: Outbox
     message_bytes_max: int
@@ -82,9 +82,9 @@ class Stream:
         "send_window",
     )
 
-    def __init__(self, number: int, path: str, home: Home, send_window: int, opened_at: float) -> None:
+    def __init__(self, number: int, home: Home, send_window: int, opened_at: float) -> None:
         self.id = number
-        self.path = path
+        self.path = ""
         self.metadata: Metadata = ()
         self.handler: Handler | None = None
         self.opened_at = opened_at
@@ -114,6 +114,7 @@ class Stream:
     # Opening.
 
     def requested(self, request: headers.Request) -> None:
+        self.path = request.path
         self.metadata = request.metadata
         self._encoding = request.encoding
         self._content_left = request.content_bytes

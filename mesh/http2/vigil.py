@@ -31,20 +31,18 @@ class Vigil:
         "_heard_at",
         "_is_leaving",
         "_leaving_since",
+        "_must_close_door",
         "_opened_at",
         "_pinged_at",
         "is_settled",
-        "last_id",
     )
 
     def __init__(self, now: float) -> None:
         self.is_settled = False
         """The client's preface and SETTINGS came."""
-        self.last_id: int | None = None
-        """What the second GOAWAY said: streams above it are left unanswered."""
         self._opened_at = self._heard_at = now
         self._pinged_at: float | None = None
-        self._is_leaving = False
+        self._is_leaving = self._must_close_door = False
         self._leaving_since: float | None = None
 
     def heard(self, now: float) -> None:
@@ -71,24 +69,17 @@ class Vigil:
         """The first GOAWAY, once."""
         if self._is_leaving:
             return b""
-        self._is_leaving = True
+        self._is_leaving = self._must_close_door = True
         return goodbye(bounds.LAST_STREAM_ID) + frames.frame(frames.PING, 0, 0, _DRAIN)
 
     def is_answered(self, ping: bytes) -> bool:
         """Whether the PING that came back is the one of `leave`."""
         return self._must_close_door and ping == _DRAIN
 
-    @property
-    def _must_close_door(self) -> bool:
-        return self._is_leaving and self.last_id is None
-
     def close_door(self, last_id: int) -> bytes:
         """The second GOAWAY."""
-        self.last_id = last_id
+        self._must_close_door = False
         return goodbye(last_id)
-
-    def answers(self, stream: int) -> bool:
-        return self.last_id is None or stream <= self.last_id
 
 
 def goodbye(last_id: int) -> bytes:

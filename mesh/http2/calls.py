@@ -1,0 +1,212 @@
+"""The calls of one connection: which streams are open, how one opens, and what a closed one is. Pure.
+
+In `open` is what is open or half-closed (remote); we never stay half-closed (local), as trailers are
+followed by RST_STREAM. An id above `last_id` is idle, any other closed (RFC 9113, 5.1). On closed streams
+WINDOW_UPDATE and RST_STREAM are ignored; so is everything on one that we reset lately; DATA on others is
+answered STREAM_CLOSED, and HEADERS end the connection. Streams above the last that our GOAWAY named are left
+unanswered.
+
+Bounds: how many there may be is the server's to say (REFUSED_STREAM); RESETS_PER_S of streams that were
+reset while young, or that we reset for what the client did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from mesh.errors import GrandstandError, shown
+from mesh.http2 import bounds, frames, headers
+from mesh.http2.budget import Budget
+from mesh.http2.call import Methods
+from mesh.http2.errors import UNIMPLEMENTED, CallFailed, ConnectionBroken, StreamBroken
+from mesh.http2.header_blocks import Block
+from mesh.http2.outbox import Outbox
+from mesh.http2.resets import Resets
+from mesh.http2.stream import Stream, Timer
+
+
+class Desk(Protocol):
+    """Who counts the calls of all connections, and keeps their time."""
+
+    def may_open(self) -> bool:
+        """Whether there is room for one more call in this process."""
+
+    def opened(self) -> None: ...
+    def closed(self) -> None: ...
+    def soon(self, callback: Callable[[], None]) -> None: ...
+    def later(self, delay_s: float, callback: Callable[[], None]) -> Timer: ...
+
+
+class Calls:
+    """Implements mesh.http2.stream.Home."""
+
+    def __init__(
+        self,
+        methods: Methods,
+        desk: Desk,
+        outbox: Outbox,
+        message_bytes_max: int,
+        on_empty: Callable[[], None],
+    ) -> None:
+        """`on_empty` is called whenever the last call has closed."""
+        self.open: dict[int, Stream] = {}
+        self.last_id = 0
+        self.goaway_id: int | None = None
+        """What our last GOAWAY named."""
+        self.initial_window = frames.WINDOW_DEFAULT
+        """Of what we send, as the peer's SETTINGS say."""
+        self.outbox = outbox
+        self.message_bytes_max = message_bytes_max
+        self.messages_received = 0
+        self.buffered_bytes = 0
+        """Received and not taken by handlers."""
+        self.soon = desk.soon
+        self.later = desk.later
+        self._methods = methods
+        self._desk = desk
+        self._on_empty = on_empty
+        self._acked_at_id: int | None = None
+        self._resets = Resets()
+        self._reset_budget = Budget(bounds.RESETS_PER_S, bounds.RESETS_BURST)
+
+    def find(self, number: int, kind: str) -> Stream | None:
+        """None for a closed one. Raises ConnectionBroken for one that was never opened."""
+        stream = self.open.get(number)
+        if stream is None and (number > self.last_id or number & 1 == 0):
+            raise ConnectionBroken(frames.PROTOCOL_ERROR, f"{kind} on stream {number}, which is not open")
+        return stream
+
+    def ignores(self, number: int) -> bool:
+        """Of a closed stream: whether what comes on it was rightly sent, or is nobody's."""
+        return number in self._resets or (self.goaway_id is not None and number > self.goaway_id)
+
+    def take_block(self, block: Block, now: float) -> None:
+        """A request, or the trailers of one. Raises ConnectionBroken and StreamBroken."""
+        number, is_last, fields = block
+        stream = self.open.get(number)
+        if stream is not None:
+            if stream.remote_closed:
+                raise StreamBroken(frames.STREAM_CLOSED, "HEADERS after END_STREAM")
+            if not is_last:
+                raise StreamBroken(frames.PROTOCOL_ERROR, "trailers end a stream")
+            headers.check_trailers(fields)
+            stream.half_close()
+        elif number > self.last_id:
+            self.last_id = number
+            if not self.ignores(number):
+                self._open(number, fields, is_last, now)
+        elif not self.ignores(number):
+            raise ConnectionBroken(frames.STREAM_CLOSED, f"HEADERS on stream {number}, which is closed")
+
+    def _open(self, number: int, fields: headers.Fields, is_last: bool, now: float) -> None:
+        if not self._desk.may_open():
+            raise StreamBroken(frames.REFUSED_STREAM, "no room for another call")
+        stream = Stream(number, self, self.initial_window, now)
+        stream.remote_closed = is_last
+        try:
+            request = headers.read_request(fields)
+        except CallFailed as error:
+            self._enter(stream)
+            if error.http_status != 200:
+                stream.answer(headers.http_error(error.http_status))
+            else:
+                beside = headers.accept_encoding() if error.code == UNIMPLEMENTED else b""
+                stream.refuse(error.code, str(error), beside)
+            return
+        if is_last and request.content_bytes:
+            raise StreamBroken(frames.PROTOCOL_ERROR, "content-length is not what came")
+        self._enter(stream)
+        accept = self._methods.get(request.path)
+        if accept is None:
+            stream.refuse(UNIMPLEMENTED, f"{shown(request.path)} is no method of this service")
+            return
+        stream.requested(request)
+        try:
+            handler = accept(stream)
+        except GrandstandError as error:
+            stream.refuse(error.code, error.message)
+        except Exception:
+            stream.broke()
+        else:
+            stream.accepted(handler, request.timeout_s)
+
+    def _enter(self, stream: Stream) -> None:
+        self.open[stream.id] = stream
+        self._desk.opened()
+
+    def forget(self, stream: Stream, *, was_reset: bool) -> None:
+        """The stream is closed, by us with RST_STREAM if `was_reset`."""
+        if self.open.pop(stream.id, None) is None:
+            return
+        if was_reset:
+            self._resets.add(stream.id)
+        self._desk.closed()
+        if not self.open:
+            self._on_empty()
+
+    def reset(self, number: int, error: StreamBroken, now: float) -> None:
+        """RST_STREAM for what the peer did. Raises ConnectionBroken when it does so too often."""
+        if not self._reset_budget.spend(1.0, now):
+            raise ConnectionBroken(
+                frames.ENHANCE_YOUR_CALM, f"too many streams went wrong, the last: {error}"
+            )
+        self.outbox.put(frames.rst_stream(number, error.code))
+        self._resets.add(number)
+        stream = self.open.get(number)
+        if stream is not None:
+            stream.lost()
+
+    def reset_by_peer(self, number: int, now: float) -> None:
+        """Raises ConnectionBroken for what was never opened, and when streams come and go too often."""
+        stream = self.find(number, "RST_STREAM")
+        if stream is None:
+            return
+        is_young = now - stream.opened_at < bounds.YOUNG_STREAM_S
+        stream.lost()
+        if is_young and not self._reset_budget.spend(1.0, now):
+            raise ConnectionBroken(frames.ENHANCE_YOUR_CALM, "too many streams were opened and reset at once")
+
+    # Windows.
+
+    def acked(self) -> None:
+        """The peer knows our SETTINGS."""
+        if self._acked_at_id is None:
+            self._acked_at_id = self.last_id
+
+    def window_limit(self, stream: int) -> int:
+        """What the peer may have sent and not got back: the default, until it knows our SETTINGS."""
+        acked_at_id = self._acked_at_id
+        if acked_at_id is None or stream <= acked_at_id:
+            return frames.WINDOW_DEFAULT
+        return bounds.STREAM_WINDOW_BYTES
+
+    def give_back(self, stream: Stream) -> None:
+        """Its window. Raises StreamBroken if it was exceeded."""
+        if stream.owed > self.window_limit(stream.id):
+            raise StreamBroken(frames.FLOW_CONTROL_ERROR, "more DATA than the stream's window allows")
+        self.outbox.put(frames.window_update(stream.id, stream.owed))
+        stream.owed = 0
+
+    def resize(self, initial_window: int) -> None:
+        """The peer's new INITIAL_WINDOW_SIZE moves every window. Raises ConnectionBroken."""
+        by = initial_window - self.initial_window
+        self.initial_window = initial_window
+        if by:
+            try:
+                for stream in list(self.open.values()):
+                    stream.widen(by)
+            except StreamBroken as error:
+                raise ConnectionBroken(error.code, str(error)) from None
+
+    # Ends.
+
+    def fail(self, code: int, message: str) -> None:
+        """All of them, with a status."""
+        for stream in list(self.open.values()):
+            stream.fail(code, message)
+
+    def lost(self) -> None:
+        """All of them, without a word."""
+        for stream in list(self.open.values()):
+            stream.lost()
