@@ -236,15 +236,7 @@ class Admission:
             and 0.0 <= game_tat <= now + self._game_calm_s
             and tat <= now + self._calm_s
         ):
-            # An actor's first event, in a crowd that is calm: the second most frequent case.
-            if not (
-                actor_tat < 0.0
-                and 0 < len(actor_id) <= limits.ID_CHARACTERS_MAX
-                and 0.0 <= game_tat <= now + self._game_calm_s
-                and tat <= now + self._calm_s
-            ):
-                return self._decide(actor_id, game_id, kind, own, now)
-            self._actors.move(actor_id, now, now)
+            return self._decide(actor_id, game_id, kind, own, now)
         if actor_tat < now:
             actor_tat = now
         if game_tat < now:
@@ -255,6 +247,39 @@ class Admission:
         self._game_tats[game_id] = game_tat + self._games.event_s
         self._tat_s = tat + self._event_s
         return 0.0
+
+    def calm(self, game_id: str, count: int, now_s: float) -> float | None:
+        """The steady time, if the game and this ingest are so calm that `count` more events of any kind are
+        within: then `admit_calm` decides for each by its actor alone, and `charge` takes all it admitted.
+        None if not: then `admit` decides. A batch is cheaper this way; the outcome is the same."""
+        now = self._clock.at(now_s)
+        game_tat = self._game_tats.get(game_id)
+        if (
+            game_tat is None
+            or max(game_tat, now) + count * self._games.event_s > now + self._game_calm_s
+            or max(self._tat_s, now) + count * self._event_s > now + self._calm_s
+        ):
+            return None
+        return now
+
+    def admit_calm(self, actor_id: str, now: float) -> bool:
+        """Admits and charges one event of the actor, by its own bucket. False, and nothing is charged: ask
+        `admit`. `now` is what `calm` answered."""
+        tat = self._actor_tats.get(actor_id)
+        if tat is None:
+            if not 0 < len(actor_id) <= limits.ID_CHARACTERS_MAX:
+                return False
+            self._actors.move(actor_id, now + self._actors.event_s, now)
+            return True
+        if tat > now + self._actor_slack_s:
+            return False
+        self._actor_tats[actor_id] = (max(now, tat)) + self._actors.event_s
+        return True
+
+    def charge(self, game_id: str, count: int, now: float) -> None:
+        """Charges the game and the instance for `count` events that `admit_calm` admitted."""
+        self._game_tats[game_id] = max(self._game_tats[game_id], now) + count * self._games.event_s
+        self._tat_s = max(self._tat_s, now) + count * self._event_s
 
     def owes_s(self, actor_id: str, now_s: float) -> float:
         """Seconds until the actor's debt is paid: a stream it opens anew is read no sooner."""

@@ -35,9 +35,9 @@ LINKS_MAX = 32
 # What a row adds to a block at most, besides its strings.
 _ROW_BYTES = 64
 # Half of what a block may have, because the names of games and topics are not counted.
-_FULL_BYTES = limits.BLOCK_BYTES_MAX // 2
+FULL_BYTES = limits.BLOCK_BYTES_MAX // 2
 
-assert _FULL_BYTES <= _ROW_BYTES * limits.BLOCK_EVENTS_MAX, "full by bytes before it is by count"
+assert FULL_BYTES <= _ROW_BYTES * limits.BLOCK_EVENTS_MAX, "full by bytes before it is by count"
 
 Entry = tuple[Ticket, int, int, int, Judged]
 """Whose; origin_seq; the origin's place, -1 - place for a producer's; the actor's place; what it says."""
@@ -157,7 +157,7 @@ class Batch(Generic[Ticket]):
 
     @property
     def is_full(self) -> bool:
-        return self.bytes >= _FULL_BYTES
+        return self.bytes >= FULL_BYTES
 
     @property
     def count(self) -> int:
@@ -179,7 +179,7 @@ class Batch(Generic[Ticket]):
     def actor_keys(self) -> list[bytes]:
         """Their keys; for a batch that has left the coalescer."""
         if len(self._actor_keys) != len(self._actors):
-            self._actor_keys = list(map(ids.actor_key, self._actors))
+            self._actor_keys = ids.actor_keys(self._actors)
         return self._actor_keys
 
     def origins(self) -> Origins:
@@ -226,7 +226,7 @@ def _section(place: Place, said: tuple[Judged, ...]) -> tuple[Section, bytes]:
     kind, count = said[0].kind, len(said)
     section = Section(game_id=place[0], topic=place[1], rows=count)
     if kind == "vote":
-        if any(judged.weight for judged in said):
+        if said[0].weight:  # a poll's votes all have one, or none has
             section.weight = pack(f"<{count}I", *[judged.weight or 1 for judged in said])
     elif kind == "reaction":
         labels: dict[str, int] = {}
@@ -254,7 +254,7 @@ class Coalescer(Generic[Ticket]):
         """Where the partition's next row goes. `now_s`: when it was received; the first of a
         block sets its deadline."""
         batch = self._open.get(partition)
-        if batch is None or batch.bytes >= _FULL_BYTES:
+        if batch is None or batch.bytes >= FULL_BYTES:
             if batch is not None:
                 self._full.append(batch)
                 self.due_at = -math.inf

@@ -18,7 +18,7 @@ from grandstand.event.v1.event_pb2 import Position
 from grandstand.internal.v1.internal_pb2 import IncomingEvent
 from ingest.admission import SHED, Admission, OverRate
 from ingest.check import NO_BODY, Checker, Known
-from ingest.coalesce import Batch, Coalescer
+from ingest.coalesce import FULL_BYTES, Batch, Coalescer
 from ingest.pressure import Pressure
 from ingest.session import SEQ_MAX, Session
 from mesh import ids, subjects
@@ -126,56 +126,65 @@ class Intake:
         wait_s = 0.0
         # Most events are usual: the stream's own, by a viewer for itself or a producer for another, saying
         # what was judged before, with no pressure anywhere. `_one` takes all others.
-        pressure = self._pressure
+        pressure, admission = self._pressure, self._admission
         is_usual = not (pressure.sheds_measures or cause or session.games is not None)
+        is_id = ids.is_id
         producer, own_actor, origin = session.producer, session.actor_id, session.origin_key
         batch: Batch[Ticket] | None = None
-        for event in events:
-            seq = event.origin_seq
-            origin_id = event.origin_id
-            if origin_id:
-                ticket = self._relayed(sender, origin_id, seq)
-            else:
-                if seq != session.next_seq or seq > last_allowed:
-                    session.check_next(seq)
-                session.next_seq = seq + 1
-                ticket = sender
-            try:
-                owed_s = None
-                if is_usual and ticket is sender and (kind := event.WhichOneof("body")) is not None:
-                    game_id, actor_id = event.game_id, event.actor_id
-                    judged = known.get((game_id, kind, getattr(event, kind)))
-                    if (
-                        judged is not None
-                        and now_s < judged.until_s
-                        and ((actor_id and actor_id != own_actor) if producer else not actor_id)
-                    ):
-                        if not producer:
-                            actor_id = own_actor
-                        elif not ids.is_id(actor_id):
-                            ids.check_id("event.actor_id", actor_id)
-                        owed_s = self._admission.admit(actor_id, game_id, kind, own=not producer, now_s=now_s)
-                        if owed_s == SHED:
-                            sender.shed(seq)
-                            continue
-                        partition = judged.game.only
-                        if partition is None:
-                            partition = judged.game.partition_of(actor_id)
-                        if batch is None or batch.partition != partition or batch.is_full:
-                            batch = self._coalescer.batch(partition, at_s)
-                        batch.add(judged, origin, producer, seq, actor_id, sender)
-                if owed_s is None:
+        # The events of `calm_game` admitted by their actors alone, and not charged yet (Admission.calm).
+        calm_game, calm_now, calm_count = "", None, 0
+        try:
+            for event in events:
+                seq = event.origin_seq
+                origin_id = event.origin_id
+                if origin_id:
+                    ticket = self._relayed(sender, origin_id, seq)
+                else:
+                    if seq != session.next_seq or seq > last_allowed:
+                        session.check_next(seq)
+                    session.next_seq = seq + 1
+                    ticket = sender
+                    body = event.vote
+                    kind = "vote" if body else event.WhichOneof("body")
+                    if is_usual and kind is not None:
+                        game_id, actor_id = event.game_id, event.actor_id
+                        judged = known.get((game_id, kind, body or getattr(event, kind)))
+                        if (
+                            judged is not None
+                            and now_s < judged.until_s
+                            and ((actor_id != own_actor and is_id(actor_id)) if producer else not actor_id)
+                        ):
+                            if not producer:
+                                actor_id = own_actor
+                            if game_id != calm_game:
+                                if calm_now is not None:
+                                    admission.charge(calm_game, calm_count, calm_now)
+                                calm_game, calm_count = game_id, 0
+                                calm_now = admission.calm(game_id, len(events), now_s)
+                            if calm_now is not None and admission.admit_calm(actor_id, calm_now):
+                                calm_count += 1
+                                partition = judged.game.only
+                                if partition is None:
+                                    partition = judged.game.partition_of(actor_id)
+                                if batch is None or batch.partition != partition or batch.bytes >= FULL_BYTES:
+                                    batch = self._coalescer.batch(partition, at_s)
+                                batch.add(judged, origin, producer, seq, actor_id, sender)
+                                continue
+                batch = None  # the one that follows may fill it
+                try:
                     owed_s = self._one(sender, ticket, event, known, now_s, at_s, cause)
-                    batch = None  # that may have filled it
-                if owed_s > wait_s:
-                    wait_s = owed_s
-            except Unknown as error:
-                unheard.append((event, error))
-            except OverRate as error:
-                ticket.refused(seq, error)
-            except GrandstandError as error:
-                ticket.refused(seq, error)
-                wait_s = max(wait_s, self.charge(session.actor_id, now_s))
+                    if owed_s > wait_s:
+                        wait_s = owed_s
+                except Unknown as error:
+                    unheard.append((event, error))
+                except OverRate as error:
+                    ticket.refused(seq, error)
+                except GrandstandError as error:
+                    ticket.refused(seq, error)
+                    wait_s = max(wait_s, self.charge(session.actor_id, now_s))
+        finally:
+            if calm_now is not None:
+                admission.charge(calm_game, calm_count, calm_now)
         return wait_s
 
     def charge(self, actor_id: str, now_s: float) -> float:

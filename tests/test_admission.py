@@ -325,3 +325,35 @@ def test_a_clock_that_is_read_out_of_order_gains_nothing() -> None:
         now_s = 100.0 - 0.5 * (number % 2)
         taken += decide(admission, "ann", "g", "vote", False, now_s) == 0.0
     assert taken == 200
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.floats(0, 0.2),
+            st.lists(st.tuples(st.integers(0, 3), st.integers(0, 1)), min_size=1, max_size=12),
+        ),
+        max_size=30,
+    )
+)
+def test_a_calm_batch_is_decided_as_each_of_its_events_would_be(
+    batches: list[tuple[float, list[tuple[int, int]]]],
+) -> None:
+    rates = (Rate(20, 5), Rate(60, 30), Rate(90, 60))
+    one_by_one, by_batch = Admission(*rates), Admission(*rates)
+    now_s = 1_790_000_000.0
+    for pause_s, events in batches:
+        now_s += pause_s
+        for game in (0, 1):
+            actors = [f"actor{actor}" for actor, of in events if of == game]
+            expected = [one_by_one.admit(each, f"g{game}", "vote", own=True, now_s=now_s) for each in actors]
+            calm, found, count = by_batch.calm(f"g{game}", len(actors), now_s), [], 0
+            for each in actors:
+                if calm is not None and by_batch.admit_calm(each, calm):
+                    found.append(0.0)
+                    count += 1
+                else:
+                    found.append(by_batch.admit(each, f"g{game}", "vote", own=True, now_s=now_s))
+            if calm is not None:
+                by_batch.charge(f"g{game}", count, calm)
+            assert found == pytest.approx(expected, abs=1e-6)
