@@ -43,6 +43,8 @@ Body = TypeVar("Body", bound=Message)
 JUDGEMENTS_KEPT_MAX = 16_384
 # A body may be padded with fields that nobody knows: it is good, and not kept.
 BODY_KEPT_BYTES_MAX = 1_024
+# What a row of a block has at most, besides its strings.
+ROW_BYTES = 64
 _REPEATED = ("vote", "reaction", "presence")
 
 NO_BODY = "event.body: is not set; give a vote, a score, a reaction, a presence, a measure or a custom"
@@ -51,7 +53,19 @@ NO_BODY = "event.body: is not set; give a vote, a score, a reaction, a presence,
 class Judged:
     """What an event says, found good. One object may stand for all events that say the same."""
 
-    __slots__ = ("final", "game", "kind", "label", "payload", "place", "span", "until_s", "value", "weight")
+    __slots__ = (
+        "final",
+        "game",
+        "kind",
+        "label",
+        "payload",
+        "place",
+        "size",
+        "span",
+        "until_s",
+        "value",
+        "weight",
+    )
 
     def __init__(
         self,
@@ -80,6 +94,8 @@ class Judged:
         """Kind of a reaction, else ""."""
         self.weight = weight
         """Of a vote in a poll with weights, 1 or more; else 0."""
+        self.size = ROW_BYTES + len(payload)
+        """What it adds to a block at most, in bytes, besides its actor's name."""
         self.payload = payload
         """Of a custom event."""
         self.final = final

@@ -23,7 +23,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from grandstand.catalog.v1.catalog_pb2 import Game
 from grandstand.internal.v1.internal_pb2 import Block, Events, Section
-from ingest.check import Judged
+from ingest.check import ROW_BYTES, Judged
 from ingest.rulebook import GameRules
 from mesh import ids, limits
 
@@ -32,12 +32,10 @@ Ticket = TypeVar("Ticket")
 # Of trace contexts in a block.
 LINKS_MAX = 32
 
-# What a row adds to a block at most, besides its strings.
-_ROW_BYTES = 64
 # Half of what a block may have, because the names of games and topics are not counted.
 FULL_BYTES = limits.BLOCK_BYTES_MAX // 2
 
-assert FULL_BYTES <= _ROW_BYTES * limits.BLOCK_EVENTS_MAX, "full by bytes before it is by count"
+assert FULL_BYTES <= ROW_BYTES * limits.BLOCK_EVENTS_MAX, "full by bytes before it is by count"
 
 Entry = tuple[Ticket, int, int, int, Judged]
 """Whose; origin_seq; the origin's place, -1 - place for a producer's; the actor's place; what it says."""
@@ -102,17 +100,16 @@ class Batch(Generic[Ticket]):
         self, judged: Judged, origin: bytes, producer: bool, seq: int, actor_id: str, ticket: Ticket
     ) -> None:
         """`origin`: its key; `producer`: whether it is a producer's."""
+        self.add_of(self.origin_at(origin, producer), judged, seq, actor_id, ticket)
+
+    def origin_at(self, origin: bytes, producer: bool) -> int:
+        """The number that stands for the origin in this batch: -1 - its place for a producer's."""
         if producer:
-            producers = self._producers
-            at = producers.get(origin)
-            if at is None:
-                at = producers[origin] = len(producers)
-            at = -1 - at
-        else:
-            viewers = self._viewers
-            at = viewers.get(origin)
-            if at is None:
-                at = viewers[origin] = len(viewers)
+            return -1 - self._producers.setdefault(origin, len(self._producers))
+        return self._viewers.setdefault(origin, len(self._viewers))
+
+    def add_of(self, at: int, judged: Judged, seq: int, actor_id: str, ticket: Ticket) -> None:
+        """As `add`, of the origin that has this number."""
         actors = self._actors
         actor_at = actors.get(actor_id)
         if actor_at is None:
@@ -122,7 +119,7 @@ class Batch(Generic[Ticket]):
         if rows is None:
             rows = self.sections[judged.place] = []
         rows.append((ticket, seq, at, actor_at, judged))
-        self.bytes += _ROW_BYTES + len(judged.payload)
+        self.bytes += judged.size
         runs = self.runs
         if runs:
             run = runs[-1]

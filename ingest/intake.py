@@ -131,6 +131,7 @@ class Intake:
         is_id = ids.is_id
         producer, own_actor, origin = session.producer, session.actor_id, session.origin_key
         batch: Batch[Ticket] | None = None
+        at = 0
         # The events of `calm_game` admitted by their actors alone, and not charged yet (Admission.calm).
         calm_game, calm_now, calm_count = "", None, 0
         try:
@@ -168,7 +169,8 @@ class Intake:
                                     partition = judged.game.partition_of(actor_id)
                                 if batch is None or batch.partition != partition or batch.bytes >= FULL_BYTES:
                                     batch = self._coalescer.batch(partition, at_s)
-                                batch.add(judged, origin, producer, seq, actor_id, sender)
+                                    at = batch.origin_at(origin, producer)
+                                batch.add_of(at, judged, seq, actor_id, sender)
                                 continue
                 batch = None  # the one that follows may fill it
                 try:
