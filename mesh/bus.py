@@ -167,10 +167,12 @@ class Bus:
 
     async def close(self) -> None:
         self._closing = True
-        with contextlib.suppress(NatsError, TimeoutError):
+        # The connection may break meanwhile, which nats-py lets through.
+        with contextlib.suppress(NatsError, TimeoutError, OSError):
             await asyncio.wait_for(self.client.drain(), 2)
         if not self.client.is_closed:
-            await self.client.close()
+            with contextlib.suppress(OSError):
+                await self.client.close()
 
 
 class _Transport(TcpTransport):

@@ -204,4 +204,4 @@ def test_i1_i2_streams_stay_open_without_credit_while_the_log_has_no_leader_and_
             await bus.close()
 
     with nats_cluster(tmp_path / "nats") as cluster, closing(Ports()) as ports:
-        run(scenario(cluster, ports))
+        run(scenario(cluster, ports), within_s=120)
