@@ -190,8 +190,6 @@ MALFORMED: dict[str, list[tuple[str, str]]] = {
     "a name with a colon in it": request_fields(PATH, ("a:b", "x")),
     "a value with a new line": request_fields(PATH, ("a", "x\ny: z")),
     "a value with a zero": request_fields(PATH, ("a", "x\0")),
-    "a value with a blank before it": request_fields(PATH, ("a", " x")),
-    "a value with a tab behind it": request_fields(PATH, ("a", "x\t")),
     "a path with a new line": request_fields("/a\r\nb"),
     "connection": request_fields(PATH, ("connection", "close")),
     "keep-alive": request_fields(PATH, ("keep-alive", "1")),
