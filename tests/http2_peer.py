@@ -180,7 +180,13 @@ class Peer:
         """What one turn of the loop writes."""
         data = self.server.outbox.take()
         self.server.outbox.flushed()
+        assert self.server.outbox.is_awake == bool(self.server.outbox.parts)
         return data
+
+    @property
+    def alarms(self) -> int:
+        """Timers that are still to go off."""
+        return sum(alarm.callback is not None for alarm in self._alarms)
 
     def turn(self) -> None:
         while self._soon:

@@ -4,6 +4,7 @@ message ends its call with the status that says so."""
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 import zlib
 from urllib.parse import unquote
 
@@ -129,6 +130,21 @@ def test_what_is_no_message_ends_the_call(sent: bytes, encoding: str, code: int,
     assert handler.messages == [b"good"]
     assert handler.events == ["gone"]
     assert peer.server.calls.buffered_bytes == 0
+
+
+def test_a_bomb_is_inflated_no_further_than_the_bound() -> None:
+    bomb = message(gzip.compress(b"\0" * 50_000_000), 1)
+    peer = Peer()
+    peer.settle()
+    peer.open(1, ("grpc-encoding", "gzip"))
+    tracemalloc.start()
+    try:
+        got, _ = status_of(peer, b"".join(data(1, piece) for piece in cut(bomb, [16_000])))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert got == RESOURCE_EXHAUSTED
+    assert peak < 1_000_000
 
 
 def test_a_message_of_exactly_the_bound_is_taken_and_one_byte_more_is_not() -> None:

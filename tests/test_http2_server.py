@@ -12,6 +12,7 @@ import pytest
 
 from mesh.http2 import bounds
 from mesh.http2 import frames as f
+from mesh.http2.call import Call
 from mesh.http2.server import Http2Server, Wire
 from tests.http2_peer import PATH, Peer, Recorder, codes, data, message, request_fields, split
 from tests.http2_service import ECHO, HOST, Calls, Echo, serving, until
@@ -119,6 +120,25 @@ def test_a_client_that_goes_away_ends_its_calls_first() -> None:
     handler.call.end()
     assert peer.is_hung_up
     assert handler.events == ["half-closed"]
+
+
+def test_a_deadline_is_forgotten_with_its_call() -> None:
+    peer = Peer()
+    peer.settle()
+    for number, end in ((1, None), (3, f.CANCEL)):
+        handler = peer.open(number, ("grpc-timeout", "99999999H"))
+        assert peer.alarms == 1
+        if end is None:
+            handler.call.end()
+        else:
+            peer.feed(f.rst_stream(number, end))
+        assert peer.alarms == 0
+    handler = peer.open(5, ("grpc-timeout", "2500m"))
+    assert peer.pass_time(2.0) == []
+    said = peer.pass_time(1.0)
+    assert codes(said) == [("RST_STREAM", f.NO_ERROR)]
+    assert peer.read(said[0])["grpc-status"] == "4"
+    assert handler.events == ["gone"]
 
 
 def test_what_is_said_after_the_end_is_ignored() -> None:
@@ -266,7 +286,61 @@ def test_who_asks_and_does_not_read_is_read_no_more_and_costs_no_memory() -> Non
     asyncio.run(scenario())
 
 
-def test_garbage_costs_its_own_connection_alone() -> None:
+class Fountain(Echo):
+    """Says 64 MiB, as fast as it may, whatever the client does."""
+
+    def __init__(self, call: Call) -> None:
+        super().__init__(call)
+        self.left = 64 * 1024
+        asyncio.get_running_loop().call_soon(self.writable)
+
+    def writable(self) -> None:
+        while self.left and self.call.is_writable:
+            self.left -= 1
+            self.call.send(b"x" * 1024)
+
+
+def test_a_fountain_before_a_client_that_does_not_read_stops_at_its_bound() -> None:
+    async def scenario() -> None:
+        async with serving({ECHO: Fountain}) as (server, address), raw(address) as deaf:
+            deaf.say(deaf.peer.headers(1, request_fields(ECHO)))
+            await until(lambda: [wire for wire in wires(server) if wire._is_full], "its transport is full")
+            await works_beside(server, address)
+            (wire,) = (wire for wire in wires(server) if wire._is_full)
+            assert wire._transport is not None
+            held = wire._transport.get_write_buffer_size()
+            assert held <= bounds.TRANSPORT_HIGH_BYTES + bounds.FLUSH_BYTES_MAX + bounds.FRAME_BYTES_MAX
+
+    asyncio.run(scenario())
+
+
+async def works_beside(server: Http2Server, address: str) -> None:
+    """Another connection gets all its 64 MiB meanwhile."""
+    got = 0
+    async with raw(address) as client, asyncio.timeout(20.0):
+        client.say(client.peer.headers(1, request_fields(ECHO)))
+        while got < 64 * 1024 * 1024:
+            got += len(await client.reader.read(1024 * 1024))
+
+
+def test_who_neither_reads_nor_answers_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOOK_S", "KEEPALIVE_S", "KEEPALIVE_PATIENCE_S", "LINGER_S"):
+        monkeypatch.setattr(bounds, name, 0.05)
+
+    async def scenario() -> None:
+        async with serving({ECHO: Fountain}) as (server, address), raw(address) as deaf:
+            deaf.say(deaf.peer.headers(1, request_fields(ECHO)))
+            await until(lambda: server.streams, "it has called")
+            await until(lambda: not server.connections, "it is cut off")
+            assert server.streams == 0
+
+    asyncio.run(scenario())
+
+
+def test_garbage_costs_its_own_connection_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    # It is closed once the goodbye is written, not when patience ends.
+    monkeypatch.setattr(bounds, "LINGER_S", 3_600.0)
+
     async def scenario() -> None:
         async with serving({ECHO: Echo}) as (server, address):
             for sent in (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03\x01" + b"\0" * 200, b"\0" * 70_000):

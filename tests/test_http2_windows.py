@@ -11,6 +11,7 @@ from mesh.http2 import bounds
 from mesh.http2 import frames as f
 from mesh.http2.call import Call
 from mesh.http2.errors import RESOURCE_EXHAUSTED
+from mesh.http2.stream import Stream
 from tests.http2_peer import Frame, Peer, Recorder, codes, data, message, split
 
 STREAMS = 4
@@ -239,13 +240,36 @@ def test_a_handler_that_writes_while_it_may_comes_to_its_end() -> None:
     assert "gone" not in fillers[0].events
 
 
+def test_what_is_sent_from_writable_stays_behind_what_waited() -> None:
+    class Late(Recorder):
+        def writable(self) -> None:
+            self.call.send(b"last")
+
+    calls: list[Call] = []
+
+    def accept(call: Call) -> Late:
+        calls.append(call)
+        return Late(call)
+
+    peer = Peer(accept)
+    peer.settle({f.INITIAL_WINDOW_SIZE: 0})
+    peer.feed(peer.headers(1) + f.window_update(0, 2**20))
+    calls[0].send(b"x" * 200_000)
+    frames = peer.feed(f.window_update(1, 2**20))
+    said = b"".join(each.payload for each in frames if each.kind == f.DATA)
+    assert said == message(b"x" * 200_000) + message(b"last")
+
+
 def test_a_handler_that_heeds_no_window_is_ended_before_it_fills_the_memory() -> None:
     peer = Peer()
     peer.settle({f.INITIAL_WINDOW_SIZE: 0})
     handler = peer.open()
-    for _ in range(bounds.SEND_WAITING_BYTES_MAX // 100_000 + 2):
-        handler.call.send(b"x" * 100_000)
+    call = handler.call
+    assert isinstance(call, Stream)
+    for _ in range(2 * bounds.SEND_WAITING_BYTES_MAX // 100_000):
+        call.send(b"x" * 100_000)
         assert handler.events == []
+    assert len(call._waiting or b"") <= bounds.SEND_WAITING_BYTES_MAX + 100_005
     said = peer.said()
     fields = peer.read(said[0]) | peer.read(said[1])
     assert fields["grpc-status"] == str(RESOURCE_EXHAUSTED)
@@ -357,6 +381,32 @@ def test_the_call_that_lets_a_connection_hold_too_much_is_ended() -> None:
     peer.open(number + 2).call.pause()
     peer.feed(data(number + 2, piece))
     assert peer.handlers[-1].events == []
+
+
+def test_a_call_that_has_ended_hears_no_more_and_keeps_nothing() -> None:
+    peer = Peer()
+    peer.settle({f.INITIAL_WINDOW_SIZE: 0})
+    handler = peer.open(1)
+    handler.call.send(b"waits")
+    handler.on_message = lambda _: handler.call.end()
+    peer.feed(data(1, message(b"1") + message(b"2") + message(b"3")[:4]))
+    assert handler.messages == [b"1"]
+    paused = peer.open(3)
+    paused.call.send(b"waits")
+    paused.call.pause()
+    peer.feed(data(3, message(b"1")))
+    paused.call.end()
+    assert peer.server.calls.buffered_bytes == 0
+    # What still comes is given back, so that no client stands there with a full window.
+    full = b"\0" * 16_384
+    assert granted(peer.feed(data(1, full) + data(3, full)), 1) >= len(full)
+    assert peer.server.calls.buffered_bytes == 0
+    assert len(peer.server.calls.open) == 2
+    assert codes(peer.feed(f.window_update(1, 100) + f.window_update(3, 100))) == [
+        ("RST_STREAM", f.NO_ERROR),
+        ("RST_STREAM", f.NO_ERROR),
+    ]
+    assert (handler.events, paused.events) == ([], [])
 
 
 def test_before_the_client_knows_our_settings_it_may_use_the_default_window() -> None:

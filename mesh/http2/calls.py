@@ -181,13 +181,6 @@ class Calls:
             return frames.WINDOW_DEFAULT
         return bounds.STREAM_WINDOW_BYTES
 
-    def give_back(self, stream: Stream) -> None:
-        """Its window. Raises StreamBroken if it was exceeded."""
-        if stream.owed > self.window_limit(stream.id):
-            raise StreamBroken(frames.FLOW_CONTROL_ERROR, "more DATA than the stream's window allows")
-        self.outbox.put(frames.window_update(stream.id, stream.owed))
-        stream.owed = 0
-
     def resize(self, initial_window: int) -> None:
         """The peer's new INITIAL_WINDOW_SIZE moves every window. Raises ConnectionBroken."""
         by = initial_window - self.initial_window

@@ -210,10 +210,11 @@ class Wire(asyncio.BufferedProtocol):
                 transport.abort()
             return
         if self._is_full:
+            # More of it is what we added, a PING; less is what the peer took.
             unsent_bytes = transport.get_write_buffer_size()
-            if unsent_bytes != self._unsent_bytes:
-                self._unsent_bytes = unsent_bytes
+            if unsent_bytes < self._unsent_bytes:
                 self.connection.took(now)
+            self._unsent_bytes = unsent_bytes
         self.connection.look(now)
 
     def abort(self) -> None:

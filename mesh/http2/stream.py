@@ -139,7 +139,8 @@ class Stream:
         if last:
             self.close_remote()
         if self.is_ended:
-            self._give_back()
+            if self.owed >= _HALF_WINDOW:
+                self.give_back()
             self._refuse_now()
             return
         partial = self._partial
@@ -220,7 +221,8 @@ class Stream:
         if self._is_paused or self.is_ended or self.handler is None:
             return
         if not self.remote_closed:
-            self._give_back()
+            if self.owed >= _HALF_WINDOW:
+                self.give_back()
             self.is_plain = self._partial is None and self._content_left is None
         elif not self._heard_all:
             if self._partial is not None:
@@ -234,10 +236,10 @@ class Stream:
             except Exception:
                 self.broke()
 
-    def _give_back(self) -> None:
-        if self.owed >= _HALF_WINDOW and not self.remote_closed:
-            self._outbox.put(frames.window_update(self.id, self.owed))
-            self.owed = 0
+    def give_back(self) -> None:
+        """The window, as far as it was used."""
+        self._outbox.put(frames.window_update(self.id, self.owed))
+        self.owed = 0
 
     def pause(self) -> None:
         self._is_paused = True
@@ -255,8 +257,6 @@ class Stream:
 
     def _resumed(self) -> None:
         self._will_resume = False
-        if self._is_paused or self.is_ended:
-            return
         if self._partial is not None:
             self._deliver_partial()
         self._settle()
