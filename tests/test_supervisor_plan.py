@@ -114,12 +114,13 @@ def test_nobody_is_stopped_before_those_who_use_it() -> None:
 
 
 def test_stores_of_somebody_else_are_used_and_not_started() -> None:
-    options = Options(nats_url="nats://n:4222", redis_url="redis://r:6379")
+    options = Options(nats_url="nats://n:4222", redis_url="redis://r:6379", replicas=3)
     mesh = planned(options, replace(PROGRAMS, nats=None, valkey=None))
     processes = by_name(mesh)
     assert not {"nats", "valkey"} & set(processes)
     assert processes["ingest-1"].needs == ()
     assert argument(processes["aggregate-1"], "--nats") == "nats://n:4222"
+    assert argument(processes["aggregate-1"], "--replicas") == "3"
     assert mesh.addresses.redis == "redis://r:6379"
 
 

@@ -89,8 +89,15 @@ def up(
         ),
     ] = "interval",
     nats: Annotated[
-        str | None, typer.Option(metavar="URL", help="Use this NATS (with JetStream) and start none.")
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Use this NATS (with JetStream), or these servers of a cluster, with commas between.",
+        ),
     ] = None,
+    replicas: Annotated[
+        int, typer.Option(metavar="1|3|5", help="With a NATS cluster: how many servers hold each stream.")
+    ] = 1,
     redis: Annotated[
         str | None,
         typer.Option(metavar="URL", help="Use this Redis, or the cluster this is a node of, and start none."),
@@ -122,6 +129,8 @@ def up(
         otlp = otlp or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or None
     if otlp and not otlp.startswith(("http://", "https://")):
         raise MeshError(f"--otlp {otlp!r} is no URL such as http://127.0.0.1:4317")
+    if replicas not in (1, 3, 5) or (replicas > 1 and nats is None):
+        raise MeshError(f"--replicas {replicas}: 1, or 3 or 5 with --nats URL,URL,URL of a NATS cluster")
     request = Request(
         home=home_of(home),
         options=Options(
@@ -134,6 +143,7 @@ def up(
             sync_always=sync == "always",
             allow_origins=tuple(allow_origin or ("*",)),
             nats_url=nats,
+            replicas=replicas,
             redis_url=redis,
             keys=keys,
             issuer=issuer or "",

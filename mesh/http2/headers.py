@@ -26,8 +26,8 @@ ENCODINGS = frozenset((b"identity", b"deflate", b"gzip"))
 
 # RFC 9110, 5.6.2, without upper case (RFC 9113, 8.2.1).
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+\Z")
-# Spaces at the ends are malformed, too (RFC 9113, 8.2.1), but gRPC's own C core sends what its caller gave it,
-# such as `Bearer ` and an empty token: whose call it is should be told what is wrong with that.
+# Blanks at the ends are malformed, too (RFC 9113, 8.2.1), but gRPC's own C core sends what its caller gave
+# it, such as `Bearer ` and an empty token: whose call it is should be told what is wrong with that.
 _BAD_VALUE = re.compile(rb"[\0\r\n]")
 _OF_ONE_CONNECTION = frozenset(
     (b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade")

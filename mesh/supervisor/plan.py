@@ -65,6 +65,8 @@ class Options:
     nats_url: str | None = None
     """Somebody else's NATS, Redis: then none is started."""
     redis_url: str | None = None
+    replicas: int = 1
+    """How many servers of somebody else's NATS cluster hold each stream."""
     keys: str | None = None
     """A platform's JWKS, a file or a URL; None: the home's development key, and guests."""
     issuer: str = ""
@@ -149,7 +151,7 @@ def plan(
     stores = tuple(name for name in ("nats", "valkey") if name in started)
     environment = {"PYTHONPATH": _python_path(checkout), "PYTHONUNBUFFERED": "1"}
     services = [
-        _service(name, programs.python, ports, addresses, stores, keys, environment, home)
+        _service(name, programs.python, ports, addresses, stores, keys, options.replicas, environment, home)
         for name in service_names(options)
     ]
     processes.extend(services)
@@ -261,6 +263,7 @@ def _service(
     addresses: Addresses,
     stores: tuple[str, ...],
     keys: TokenKeys,
+    replicas: int,
     environment: Mapping[str, str],
     home: Home,
 ) -> ProcessSpec:
@@ -272,6 +275,7 @@ def _service(
         command=(
             *(str(python), "-m", kind, "--listen", f"{LOOPBACK}:{port}"),
             *("--nats", addresses.nats, "--redis", addresses.redis, "--mesh", addresses.mesh),
+            *(("--replicas", str(replicas)) if replicas > 1 else ()),
             *("--instance", name, *otlp, *_key_arguments(kind, keys)),
         ),
         probe=GrpcProbe(port, ("", *services_of(kind))),
