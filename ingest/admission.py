@@ -278,7 +278,9 @@ class Admission:
 
     def charge(self, game_id: str, count: int, now: float) -> None:
         """Charges the game and the instance for `count` events that `admit_calm` admitted."""
-        self._game_tats[game_id] = max(self._game_tats[game_id], now) + count * self._games.event_s
+        # The game may have been forgotten meanwhile, for another one.
+        game_tat = max(self._games.tat(game_id), now) + count * self._games.event_s
+        self._games.move(game_id, game_tat, now)
         self._tat_s = max(self._tat_s, now) + count * self._event_s
 
     def owes_s(self, actor_id: str, now_s: float) -> float:

@@ -357,3 +357,15 @@ def test_a_calm_batch_is_decided_as_each_of_its_events_would_be(
             if calm is not None:
                 by_batch.charge(f"g{game}", count, calm)
             assert found == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_calm_game_that_is_forgotten_meanwhile_is_charged_all_the_same() -> None:
+    admission = Admission(Rate(50, 200), Rate(100, 100), Rate(1_000, 1_000), games_max=1)
+    admission.admit("ann", "g1", "vote", own=True, now_s=0.0)
+    calm = admission.calm("g1", 20, 10.0)
+    assert calm is not None
+    assert all(admission.admit_calm("ann", calm) for _ in range(20))
+    admission.admit("bob", "g2", "vote", own=True, now_s=10.0)
+    admission.charge("g1", 20, calm)
+    assert admission.calm("g1", 31, 10.0) is None, "20 of the 50 that are calm are used up"
+    assert admission.calm("g1", 25, 10.0) is not None
