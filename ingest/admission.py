@@ -101,30 +101,9 @@ def _checked(rate_per_s: float, burst: float) -> tuple[float, float]:
     return 1 / rate_per_s, (burst - 1 + _ROUNDING) / rate_per_s
 
 
-class Bucket:
-    """One token bucket. `now_s` never goes back (SteadyClock).
-
-    Raises ValueError for a rate that is not positive or a burst below 1.
-    """
-
-    __slots__ = ("_event_s", "_slack_s", "_tat_s")
-
-    def __init__(self, rate_per_s: float, burst: float) -> None:
-        self._event_s, self._slack_s = _checked(rate_per_s, burst)
-        self._tat_s = float("-inf")
-
-    def take(self, now_s: float, count: int = 1) -> float:
-        """Takes `count` events, whatever there is; seconds until the debt is paid, 0.0 when within."""
-        self._tat_s = max(self._tat_s, now_s) + count * self._event_s
-        return max(0.0, self._tat_s - self._event_s - self._slack_s - now_s)
-
-    def has_room(self, now_s: float, count: int = 1) -> bool:
-        """Whether `take` would answer 0.0."""
-        return max(self._tat_s, now_s) + (count - 1) * self._event_s <= self._slack_s + now_s
-
-
 class Buckets:
-    """A token bucket for each key, all of one rate; at most `keys_max` are remembered. As Bucket.
+    """A token bucket for each key, all of one rate; at most `keys_max` are remembered. `now_s` never goes
+    back (SteadyClock). Raises ValueError for a rate that is not positive or a burst below 1.
 
     Overflow: a key that is new to a full table takes another's place. The sweep looks at the next
     _SWEEP_KEYS keys, in turn (CLOCK), and forgets the first whose TAT has passed, which changes
@@ -150,13 +129,13 @@ class Buckets:
         return len(self.tat_s)
 
     def take(self, key: str, now_s: float, count: int = 1) -> float:
-        """As Bucket.take, of the key's bucket."""
+        """Takes `count` events, whatever there is; seconds until the debt is paid, 0.0 when within."""
         tat_s = max(self.tat(key), now_s) + count * self.event_s
         self.move(key, tat_s, now_s)
         return max(0.0, tat_s - self.event_s - self.slack_s - now_s)
 
     def has_room(self, key: str, now_s: float, count: int = 1) -> bool:
-        """As Bucket.has_room, of the key's bucket."""
+        """Whether `take` would answer 0.0."""
         return max(self.tat(key), now_s) + (count - 1) * self.event_s <= self.slack_s + now_s
 
     def tat(self, key: str) -> float:

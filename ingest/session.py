@@ -143,10 +143,8 @@ class Session:
         """Receipts that the next ack will carry."""
         return len(self._receipts)
 
-    def hello(
-        self, hello: Hello, identity: Identity, *, now_s: float, entropy: bytes, credit: int | None = None
-    ) -> Welcome:
-        """Opens the session. `credit`: what may be unacked for now, if it is not all.
+    def hello(self, hello: Hello, identity: Identity, *, now_s: float, entropy: bytes) -> Welcome:
+        """Opens the session; the caller may put a smaller credit into the Welcome.
 
         Raises Invalid, naming the field, and Forbidden for what the token does not allow.
         """
@@ -195,7 +193,7 @@ class Session:
         welcome = Welcome(
             origin_id=origin_id,
             next_origin_seq=self.next_seq,
-            credit=self.credit_max if credit is None else min(credit, self.credit_max),
+            credit=self.credit_max,
             credit_max=self.credit_max,
             id_characters_max=limits.ID_CHARACTERS_MAX,
             batch_events_max=limits.BATCH_EVENTS_MAX,
@@ -212,9 +210,7 @@ class Session:
             raise Invalid(f"events: a batch of {count}; 1 to {limits.BATCH_EVENTS_MAX} events are allowed")
 
     def check_next(self, seq: int) -> None:
-        """Whether `seq` may come after `next_seq - 1`. Raises Invalid, Exhausted, NotNow.
-
-        For the number that is not `next_seq`, and for one at the edge of the credit."""
+        """Whether `seq` may come next. Raises Invalid, Exhausted, NotNow."""
         if seq != self.next_seq:
             raise Invalid(f"origin_seq: {seq} after {self.next_seq - 1}; {self.next_seq} expected")
         if seq > SEQ_MAX:
@@ -262,10 +258,6 @@ class Session:
     def relayed_refused(self) -> None:
         """A relayed event is refused; the caller has queued the Reject."""
         self.relayed -= 1
-
-    @property
-    def ack_due(self) -> bool:
-        return self._ack_due
 
     def take_ack(self) -> Ack | None:
         """What has been settled since the last ack, or None."""

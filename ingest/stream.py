@@ -176,11 +176,8 @@ class Stream:
         self._error = error
         self.session.state = State.CLOSING
         self._call.pause()
-        self._set_timer(self._desk.loop.time() + limits.PUBLISH_DEADLINE_S + 1, self._give_up)
+        self._set_timer(self._desk.loop.time() + limits.PUBLISH_DEADLINE_S + 1, self._finish)
         self.say()
-
-    def _give_up(self) -> None:
-        self._finish()
 
     def _finish(self) -> None:
         if not self.is_gone:

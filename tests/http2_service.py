@@ -10,6 +10,7 @@ import grpc
 
 from mesh.http2.call import Accept, Call, Handler
 from mesh.http2.server import Http2Server
+from tests.games import until
 
 HOST = "127.0.0.1"
 ECHO = "/test.Test/Echo"
@@ -118,13 +119,3 @@ async def stuck(call: grpc.aio.StreamStreamCall, calls: Calls) -> AsyncIterator[
         call.cancel()
         with contextlib.suppress(asyncio.CancelledError, asyncio.InvalidStateError, grpc.aio.AioRpcError):
             await writing
-
-
-async def until(is_so: object, what: str) -> None:
-    """For a condition that the loop brings about."""
-    assert callable(is_so)
-    loop = asyncio.get_running_loop()
-    give_up_at = loop.time() + PATIENCE_S
-    while not is_so():
-        assert loop.time() < give_up_at, f"not within {PATIENCE_S:g} s: {what}"
-        await asyncio.sleep(0.005)

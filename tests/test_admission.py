@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.admission import SHED, Admission, Bucket, Buckets, OverRate, Rate, SteadyClock
+from ingest.admission import SHED, Admission, Buckets, OverRate, Rate, SteadyClock
 from mesh import limits
 
 PLENTY = Rate(1e6, 1e6)
@@ -39,11 +39,11 @@ def assert_within(rate: Rate, at_s: list[float]) -> None:
 
 @given(rates, st.lists(gaps_s, max_size=60))
 def test_in_no_interval_is_more_than_burst_and_rate_within(rate: Rate, gaps: list[float]) -> None:
-    bucket = Bucket(*rate)
+    bucket = Buckets(*rate, keys_max=1)
     within = []
     for now_s in times(gaps):
-        if bucket.has_room(now_s):
-            assert bucket.take(now_s) == 0.0
+        if bucket.has_room("k", now_s):
+            assert bucket.take("k", now_s) == 0.0
             within.append(now_s)
     assert_within(rate, within)
 
@@ -52,20 +52,20 @@ def test_in_no_interval_is_more_than_burst_and_rate_within(rate: Rate, gaps: lis
 def test_a_debt_is_paid_after_the_time_that_take_said_and_not_before(
     rate: Rate, count: int, now_s: float
 ) -> None:
-    bucket = Bucket(*rate)
-    fits = bucket.has_room(now_s, count)
-    owed_s = bucket.take(now_s, count)
+    bucket = Buckets(*rate, keys_max=1)
+    fits = bucket.has_room("k", now_s, count)
+    owed_s = bucket.take("k", now_s, count)
     assert fits == (owed_s == 0.0) == (count <= rate.burst)
     assert owed_s == pytest.approx(max(0.0, count - rate.burst) / rate.per_s, abs=2e-5)
-    assert bucket.has_room(now_s + owed_s + 1 / rate.per_s + 2e-5)
+    assert bucket.has_room("k", now_s + owed_s + 1 / rate.per_s + 2e-5)
     if owed_s > 1e-6:
-        assert not bucket.has_room(now_s + owed_s - 1e-6)
+        assert not bucket.has_room("k", now_s + owed_s - 1e-6)
 
 
 @pytest.mark.parametrize(("rate", "burst"), [(0, 1), (-1, 1), (float("inf"), 1), (float("nan"), 1), (1, 0.5)])
 def test_a_rate_that_is_none_is_refused(rate: float, burst: float) -> None:
     with pytest.raises(ValueError, match="more than 0 and at least 1 are needed"):
-        Bucket(rate, burst)
+        Buckets(rate, burst, keys_max=1)
 
 
 events = st.lists(

@@ -13,7 +13,8 @@ from mesh.http2.health import Health
 from mesh.http2.server import Http2Server
 from mesh.ports import Ports
 from mesh.supervisor.home import Home
-from tests.http2_service import HOST, Calls, Echo, stuck, until
+from tests.games import until
+from tests.http2_service import HOST, Calls, Echo, stuck
 from tests.supervision import PATIENT, supervised
 from tests.test_envoy_routing import envoy
 

@@ -17,7 +17,8 @@ from mesh.http2.call import Call, Metadata
 from mesh.http2.health import Health
 from mesh.http2.server import Http2Server
 from mesh.http2.unary import unary
-from tests.http2_service import ECHO, PATIENCE_S, Calls, Echo, serving, stuck, until
+from tests.games import until
+from tests.http2_service import ECHO, PATIENCE_S, Calls, Echo, serving, stuck
 
 REVERSE = "/test.Test/Reverse"
 UNICODE = "Grüße, 100 % — 你好 🎉 " * 100
@@ -305,7 +306,7 @@ def test_a_drained_server_lets_calls_end_and_takes_no_new_ones() -> None:
             await call.write(b"1")
             assert await call.read() == b"1"
             closing = asyncio.create_task(server.close(PATIENCE_S))
-            await asyncio.sleep(0)
+            await until(lambda: not server.is_listening, "it takes no new calls")
             await call.write(b"2")
             assert await call.read() == b"2"
             code = grpc.StatusCode.OK

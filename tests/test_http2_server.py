@@ -14,8 +14,9 @@ from mesh.http2 import bounds
 from mesh.http2 import frames as f
 from mesh.http2.call import Call
 from mesh.http2.server import Http2Server, Wire
+from tests.games import until
 from tests.http2_peer import PATH, Peer, Recorder, codes, data, message, request_fields, split
-from tests.http2_service import ECHO, HOST, Calls, Echo, serving, until
+from tests.http2_service import ECHO, HOST, Calls, Echo, serving
 
 # Time.
 

@@ -132,10 +132,8 @@ class AcksWhenSent(ModelIngest):
 class Generous(Session):
     """Gives a viewer more credit than its window is wide."""
 
-    def hello(
-        self, hello: Hello, identity: Identity, *, now_s: float, entropy: bytes, credit: int | None = None
-    ) -> Welcome:
-        welcome = super().hello(hello, identity, now_s=now_s, entropy=entropy, credit=credit)
+    def hello(self, hello: Hello, identity: Identity, *, now_s: float, entropy: bytes) -> Welcome:
+        welcome = super().hello(hello, identity, now_s=now_s, entropy=entropy)
         self.credit_max = welcome.credit = 10_000
         return welcome
 
