@@ -25,9 +25,10 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from grandstand.catalog.v1 import catalog_pb2 as grandstand_dot_catalog_dot_v1_dot_catalog__pb2
 from grandstand.event.v1 import event_pb2 as grandstand_dot_event_dot_v1_dot_event__pb2
+from grandstand.notify.v1 import notify_pb2 as grandstand_dot_notify_dot_v1_dot_notify__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'grandstand/aggregate/v1/aggregate.proto\x12\x17grandstand.aggregate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#grandstand/catalog/v1/catalog.proto\x1a\x1fgrandstand/event/v1/event.proto\"{\n\x0bReadRequest\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\x12\x16\n\x06topics\x18\x02 \x03(\tR\x06topics\x12;\n\tpositions\x18\x03 \x03(\x0b\x32\x1d.grandstand.event.v1.PositionR\tpositions\"|\n\x0cReadResponse\x12;\n\x06topics\x18\x01 \x03(\x0b\x32#.grandstand.aggregate.v1.TopicStateR\x06topics\x12/\n\x05\x61s_of\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04\x61sOf\"\xea\x01\n\x13ReadStandingRequest\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\x12\x19\n\x08\x62oard_id\x18\x02 \x01(\tR\x07\x62oardId\x12\x19\n\x08\x61\x63tor_id\x18\x03 \x01(\tR\x07\x61\x63torId\x12\x1e\n\nneighbours\x18\x04 \x01(\rR\nneighbours\x12;\n\tpositions\x18\x05 \x03(\x0b\x32\x1d.grandstand.event.v1.PositionR\tpositions\x12\'\n\x0fprevious_season\x18\x06 \x01(\x08R\x0epreviousSeason\"\xf1\x01\n\x14ReadStandingResponse\x12?\n\x08standing\x18\x01 \x01(\x0b\x32#.grandstand.aggregate.v1.BoardEntryR\x08standing\x12\x43\n\nneighbours\x18\x02 \x03(\x0b\x32#.grandstand.aggregate.v1.BoardEntryR\nneighbours\x12\x16\n\x06\x61\x63tors\x18\x03 \x01(\x04R\x06\x61\x63tors\x12;\n\x06season\x18\x04 \x01(\x0b\x32#.grandstand.aggregate.v1.SeasonSpanR\x06season\"\x17\n\x15ReadPartitionsRequest\"b\n\x16ReadPartitionsResponse\x12H\n\npartitions\x18\x01 \x03(\x0b\x32(.grandstand.aggregate.v1.PartitionStatusR\npartitions\"\x87\x02\n\x0fPartitionStatus\x12\x1c\n\tpartition\x18\x01 \x01(\rR\tpartition\x12\x14\n\x05owner\x18\x02 \x01(\tR\x05owner\x12\x18\n\x07\x61pplied\x18\x03 \x01(\x04R\x07\x61pplied\x12\x1d\n\nlag_blocks\x18\x04 \x01(\x04R\tlagBlocks\x12\x15\n\x06lag_ms\x18\x05 \x01(\x04R\x05lagMs\x12!\n\x0c\x64\x65\x61\x64_letters\x18\x06 \x01(\x04R\x0b\x64\x65\x61\x64Letters\x12\x1c\n\tuncounted\x18\x07 \x01(\x04R\tuncounted\x12/\n\x05\x61s_of\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04\x61sOf\"\x97\x04\n\nTopicState\x12\x14\n\x05topic\x18\x01 \x01(\tR\x05topic\x12\x33\n\x06\x63ursor\x18\x02 \x01(\x0b\x32\x1b.grandstand.event.v1.CursorR\x06\x63ursor\x12\x32\n\x05stage\x18\x03 \x01(\x0e\x32\x1c.grandstand.catalog.v1.StageR\x05stage\x12<\n\x05tally\x18\n \x01(\x0b\x32$.grandstand.aggregate.v1.TallyResultH\x00R\x05tally\x12<\n\x05\x62oard\x18\x0b \x01(\x0b\x32$.grandstand.aggregate.v1.BoardResultH\x00R\x05\x62oard\x12<\n\x05pulse\x18\x0c \x01(\x0b\x32$.grandstand.aggregate.v1.PulseResultH\x00R\x05pulse\x12\x45\n\x08\x61udience\x18\r \x01(\x0b\x32\'.grandstand.aggregate.v1.AudienceResultH\x00R\x08\x61udience\x12?\n\x06metric\x18\x0e \x01(\x0b\x32%.grandstand.aggregate.v1.MetricResultH\x00R\x06metric\x12?\n\x06\x63ustom\x18\x0f \x01(\x0b\x32%.grandstand.aggregate.v1.CustomResultH\x00R\x06\x63ustomB\x07\n\x05value\"e\n\x0bTallyResult\x12>\n\x07options\x18\x01 \x03(\x0b\x32$.grandstand.aggregate.v1.OptionCountR\x07options\x12\x16\n\x06voters\x18\x02 \x01(\x04R\x06voters\"X\n\x0bOptionCount\x12\x1b\n\toption_id\x18\x01 \x01(\tR\x08optionId\x12\x14\n\x05votes\x18\x02 \x01(\x04R\x05votes\x12\x16\n\x06weight\x18\x03 \x01(\x04R\x06weight\"\xe2\x01\n\x0b\x42oardResult\x12=\n\x07\x65ntries\x18\x01 \x03(\x0b\x32#.grandstand.aggregate.v1.BoardEntryR\x07\x65ntries\x12\x16\n\x06\x61\x63tors\x18\x02 \x01(\x04R\x06\x61\x63tors\x12;\n\x06season\x18\x03 \x01(\x0b\x32#.grandstand.aggregate.v1.SeasonSpanR\x06season\x12?\n\x08previous\x18\x04 \x01(\x0b\x32#.grandstand.aggregate.v1.PastSeasonR\x08previous\"\x92\x01\n\nSeasonSpan\x12\x16\n\x06number\x18\x01 \x01(\x04R\x06number\x12\x37\n\tstarts_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08startsAt\x12\x33\n\x07\x65nds_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x06\x65ndsAt\"\xb8\x01\n\nPastSeason\x12;\n\x06season\x18\x01 \x01(\x0b\x32#.grandstand.aggregate.v1.SeasonSpanR\x06season\x12=\n\x07\x65ntries\x18\x02 \x03(\x0b\x32#.grandstand.aggregate.v1.BoardEntryR\x07\x65ntries\x12\x16\n\x06\x61\x63tors\x18\x03 \x01(\x04R\x06\x61\x63tors\x12\x16\n\x06sealed\x18\x04 \x01(\x08R\x06sealed\"S\n\nBoardEntry\x12\x12\n\x04rank\x18\x01 \x01(\rR\x04rank\x12\x19\n\x08\x61\x63tor_id\x18\x02 \x01(\tR\x07\x61\x63torId\x12\x16\n\x06points\x18\x03 \x01(\x12R\x06points\"\x94\x01\n\x0bPulseResult\x12\x37\n\x05kinds\x18\x01 \x03(\x0b\x32!.grandstand.aggregate.v1.KindRateR\x05kinds\x12\x12\n\x04late\x18\x02 \x01(\x04R\x04late\x12\x38\n\x05panes\x18\x03 \x03(\x0b\x32\".grandstand.aggregate.v1.PulsePaneR\x05panes\"u\n\tPulsePane\x12\x17\n\x07width_s\x18\x01 \x01(\rR\x06widthS\x12\x37\n\tstarts_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08startsAt\x12\x16\n\x06\x63ounts\x18\x03 \x03(\x04R\x06\x63ounts\"R\n\x08KindRate\x12\x12\n\x04kind\x18\x01 \x01(\tR\x04kind\x12\x1c\n\nrate_per_s\x18\x02 \x01(\x01R\x08ratePerS\x12\x14\n\x05total\x18\x03 \x01(\x04R\x05total\"\x81\x01\n\x0e\x41udienceResult\x12\x18\n\x07viewers\x18\x01 \x01(\x04R\x07viewers\x12\x18\n\x07uniques\x18\x02 \x01(\x04R\x07uniques\x12\x14\n\x05\x65xact\x18\x03 \x01(\x08R\x05\x65xact\x12%\n\x0erelative_error\x18\x04 \x01(\x01R\rrelativeError\"\xc4\x01\n\x0cMetricResult\x12\x14\n\x05\x63ount\x18\x01 \x01(\x04R\x05\x63ount\x12\x10\n\x03min\x18\x02 \x01(\x01R\x03min\x12\x10\n\x03max\x18\x03 \x01(\x01R\x03max\x12\x12\n\x04mean\x18\x04 \x01(\x01R\x04mean\x12?\n\tquantiles\x18\x05 \x03(\x0b\x32!.grandstand.aggregate.v1.QuantileR\tquantiles\x12%\n\x0erelative_error\x18\x06 \x01(\x01R\rrelativeError\"<\n\x08Quantile\x12\x1a\n\x08quantile\x18\x01 \x01(\x01R\x08quantile\x12\x14\n\x05value\x18\x02 \x01(\x01R\x05value\"8\n\x0c\x43ustomResult\x12\x12\n\x04\x66old\x18\x01 \x01(\tR\x04\x66old\x12\x14\n\x05value\x18\x02 \x01(\x0cR\x05value2\xd6\x02\n\x10\x41ggregateService\x12X\n\x04Read\x12$.grandstand.aggregate.v1.ReadRequest\x1a%.grandstand.aggregate.v1.ReadResponse\"\x03\x90\x02\x01\x12p\n\x0cReadStanding\x12,.grandstand.aggregate.v1.ReadStandingRequest\x1a-.grandstand.aggregate.v1.ReadStandingResponse\"\x03\x90\x02\x01\x12v\n\x0eReadPartitions\x12..grandstand.aggregate.v1.ReadPartitionsRequest\x1a/.grandstand.aggregate.v1.ReadPartitionsResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'grandstand/aggregate/v1/aggregate.proto\x12\x17grandstand.aggregate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#grandstand/catalog/v1/catalog.proto\x1a\x1fgrandstand/event/v1/event.proto\x1a!grandstand/notify/v1/notify.proto\"{\n\x0bReadRequest\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\x12\x16\n\x06topics\x18\x02 \x03(\tR\x06topics\x12;\n\tpositions\x18\x03 \x03(\x0b\x32\x1d.grandstand.event.v1.PositionR\tpositions\"|\n\x0cReadResponse\x12;\n\x06topics\x18\x01 \x03(\x0b\x32#.grandstand.aggregate.v1.TopicStateR\x06topics\x12/\n\x05\x61s_of\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04\x61sOf\"\xea\x01\n\x13ReadStandingRequest\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\x12\x19\n\x08\x62oard_id\x18\x02 \x01(\tR\x07\x62oardId\x12\x19\n\x08\x61\x63tor_id\x18\x03 \x01(\tR\x07\x61\x63torId\x12\x1e\n\nneighbours\x18\x04 \x01(\rR\nneighbours\x12;\n\tpositions\x18\x05 \x03(\x0b\x32\x1d.grandstand.event.v1.PositionR\tpositions\x12\'\n\x0fprevious_season\x18\x06 \x01(\x08R\x0epreviousSeason\"\xf1\x01\n\x14ReadStandingResponse\x12?\n\x08standing\x18\x01 \x01(\x0b\x32#.grandstand.aggregate.v1.BoardEntryR\x08standing\x12\x43\n\nneighbours\x18\x02 \x03(\x0b\x32#.grandstand.aggregate.v1.BoardEntryR\nneighbours\x12\x16\n\x06\x61\x63tors\x18\x03 \x01(\x04R\x06\x61\x63tors\x12;\n\x06season\x18\x04 \x01(\x0b\x32#.grandstand.aggregate.v1.SeasonSpanR\x06season\"\x17\n\x15ReadPartitionsRequest\"b\n\x16ReadPartitionsResponse\x12H\n\npartitions\x18\x01 \x03(\x0b\x32(.grandstand.aggregate.v1.PartitionStatusR\npartitions\"\x87\x02\n\x0fPartitionStatus\x12\x1c\n\tpartition\x18\x01 \x01(\rR\tpartition\x12\x14\n\x05owner\x18\x02 \x01(\tR\x05owner\x12\x18\n\x07\x61pplied\x18\x03 \x01(\x04R\x07\x61pplied\x12\x1d\n\nlag_blocks\x18\x04 \x01(\x04R\tlagBlocks\x12\x15\n\x06lag_ms\x18\x05 \x01(\x04R\x05lagMs\x12!\n\x0c\x64\x65\x61\x64_letters\x18\x06 \x01(\x04R\x0b\x64\x65\x61\x64Letters\x12\x1c\n\tuncounted\x18\x07 \x01(\x04R\tuncounted\x12/\n\x05\x61s_of\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04\x61sOf\"\x99\x05\n\nTopicState\x12\x14\n\x05topic\x18\x01 \x01(\tR\x05topic\x12\x33\n\x06\x63ursor\x18\x02 \x01(\x0b\x32\x1b.grandstand.event.v1.CursorR\x06\x63ursor\x12\x32\n\x05stage\x18\x03 \x01(\x0e\x32\x1c.grandstand.catalog.v1.StageR\x05stage\x12<\n\x05tally\x18\n \x01(\x0b\x32$.grandstand.aggregate.v1.TallyResultH\x00R\x05tally\x12<\n\x05\x62oard\x18\x0b \x01(\x0b\x32$.grandstand.aggregate.v1.BoardResultH\x00R\x05\x62oard\x12<\n\x05pulse\x18\x0c \x01(\x0b\x32$.grandstand.aggregate.v1.PulseResultH\x00R\x05pulse\x12\x45\n\x08\x61udience\x18\r \x01(\x0b\x32\'.grandstand.aggregate.v1.AudienceResultH\x00R\x08\x61udience\x12?\n\x06metric\x18\x0e \x01(\x0b\x32%.grandstand.aggregate.v1.MetricResultH\x00R\x06metric\x12?\n\x06\x63ustom\x18\x0f \x01(\x0b\x32%.grandstand.aggregate.v1.CustomResultH\x00R\x06\x63ustom\x12\x45\n\x08standing\x18\x10 \x01(\x0b\x32\'.grandstand.aggregate.v1.StandingResultH\x00R\x08standing\x12\x39\n\x05inbox\x18\x11 \x01(\x0b\x32!.grandstand.notify.v1.InboxResultH\x00R\x05inboxB\x07\n\x05value\"\xa6\x01\n\x0eStandingResult\x12?\n\x08standing\x18\x01 \x01(\x0b\x32#.grandstand.aggregate.v1.BoardEntryR\x08standing\x12\x16\n\x06\x61\x63tors\x18\x02 \x01(\x04R\x06\x61\x63tors\x12;\n\x06season\x18\x03 \x01(\x0b\x32#.grandstand.aggregate.v1.SeasonSpanR\x06season\"e\n\x0bTallyResult\x12>\n\x07options\x18\x01 \x03(\x0b\x32$.grandstand.aggregate.v1.OptionCountR\x07options\x12\x16\n\x06voters\x18\x02 \x01(\x04R\x06voters\"X\n\x0bOptionCount\x12\x1b\n\toption_id\x18\x01 \x01(\tR\x08optionId\x12\x14\n\x05votes\x18\x02 \x01(\x04R\x05votes\x12\x16\n\x06weight\x18\x03 \x01(\x04R\x06weight\"\xe2\x01\n\x0b\x42oardResult\x12=\n\x07\x65ntries\x18\x01 \x03(\x0b\x32#.grandstand.aggregate.v1.BoardEntryR\x07\x65ntries\x12\x16\n\x06\x61\x63tors\x18\x02 \x01(\x04R\x06\x61\x63tors\x12;\n\x06season\x18\x03 \x01(\x0b\x32#.grandstand.aggregate.v1.SeasonSpanR\x06season\x12?\n\x08previous\x18\x04 \x01(\x0b\x32#.grandstand.aggregate.v1.PastSeasonR\x08previous\"\x92\x01\n\nSeasonSpan\x12\x16\n\x06number\x18\x01 \x01(\x04R\x06number\x12\x37\n\tstarts_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08startsAt\x12\x33\n\x07\x65nds_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x06\x65ndsAt\"\xb8\x01\n\nPastSeason\x12;\n\x06season\x18\x01 \x01(\x0b\x32#.grandstand.aggregate.v1.SeasonSpanR\x06season\x12=\n\x07\x65ntries\x18\x02 \x03(\x0b\x32#.grandstand.aggregate.v1.BoardEntryR\x07\x65ntries\x12\x16\n\x06\x61\x63tors\x18\x03 \x01(\x04R\x06\x61\x63tors\x12\x16\n\x06sealed\x18\x04 \x01(\x08R\x06sealed\"S\n\nBoardEntry\x12\x12\n\x04rank\x18\x01 \x01(\rR\x04rank\x12\x19\n\x08\x61\x63tor_id\x18\x02 \x01(\tR\x07\x61\x63torId\x12\x16\n\x06points\x18\x03 \x01(\x12R\x06points\"\x94\x01\n\x0bPulseResult\x12\x37\n\x05kinds\x18\x01 \x03(\x0b\x32!.grandstand.aggregate.v1.KindRateR\x05kinds\x12\x12\n\x04late\x18\x02 \x01(\x04R\x04late\x12\x38\n\x05panes\x18\x03 \x03(\x0b\x32\".grandstand.aggregate.v1.PulsePaneR\x05panes\"u\n\tPulsePane\x12\x17\n\x07width_s\x18\x01 \x01(\rR\x06widthS\x12\x37\n\tstarts_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08startsAt\x12\x16\n\x06\x63ounts\x18\x03 \x03(\x04R\x06\x63ounts\"R\n\x08KindRate\x12\x12\n\x04kind\x18\x01 \x01(\tR\x04kind\x12\x1c\n\nrate_per_s\x18\x02 \x01(\x01R\x08ratePerS\x12\x14\n\x05total\x18\x03 \x01(\x04R\x05total\"\x81\x01\n\x0e\x41udienceResult\x12\x18\n\x07viewers\x18\x01 \x01(\x04R\x07viewers\x12\x18\n\x07uniques\x18\x02 \x01(\x04R\x07uniques\x12\x14\n\x05\x65xact\x18\x03 \x01(\x08R\x05\x65xact\x12%\n\x0erelative_error\x18\x04 \x01(\x01R\rrelativeError\"\xc4\x01\n\x0cMetricResult\x12\x14\n\x05\x63ount\x18\x01 \x01(\x04R\x05\x63ount\x12\x10\n\x03min\x18\x02 \x01(\x01R\x03min\x12\x10\n\x03max\x18\x03 \x01(\x01R\x03max\x12\x12\n\x04mean\x18\x04 \x01(\x01R\x04mean\x12?\n\tquantiles\x18\x05 \x03(\x0b\x32!.grandstand.aggregate.v1.QuantileR\tquantiles\x12%\n\x0erelative_error\x18\x06 \x01(\x01R\rrelativeError\"<\n\x08Quantile\x12\x1a\n\x08quantile\x18\x01 \x01(\x01R\x08quantile\x12\x14\n\x05value\x18\x02 \x01(\x01R\x05value\"8\n\x0c\x43ustomResult\x12\x12\n\x04\x66old\x18\x01 \x01(\tR\x04\x66old\x12\x14\n\x05value\x18\x02 \x01(\x0cR\x05value2\xd6\x02\n\x10\x41ggregateService\x12X\n\x04Read\x12$.grandstand.aggregate.v1.ReadRequest\x1a%.grandstand.aggregate.v1.ReadResponse\"\x03\x90\x02\x01\x12p\n\x0cReadStanding\x12,.grandstand.aggregate.v1.ReadStandingRequest\x1a-.grandstand.aggregate.v1.ReadStandingResponse\"\x03\x90\x02\x01\x12v\n\x0eReadPartitions\x12..grandstand.aggregate.v1.ReadPartitionsRequest\x1a/.grandstand.aggregate.v1.ReadPartitionsResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,48 +41,50 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AGGREGATESERVICE'].methods_by_name['ReadStanding']._serialized_options = b'\220\002\001'
   _globals['_AGGREGATESERVICE'].methods_by_name['ReadPartitions']._loaded_options = None
   _globals['_AGGREGATESERVICE'].methods_by_name['ReadPartitions']._serialized_options = b'\220\002\001'
-  _globals['_READREQUEST']._serialized_start=171
-  _globals['_READREQUEST']._serialized_end=294
-  _globals['_READRESPONSE']._serialized_start=296
-  _globals['_READRESPONSE']._serialized_end=420
-  _globals['_READSTANDINGREQUEST']._serialized_start=423
-  _globals['_READSTANDINGREQUEST']._serialized_end=657
-  _globals['_READSTANDINGRESPONSE']._serialized_start=660
-  _globals['_READSTANDINGRESPONSE']._serialized_end=901
-  _globals['_READPARTITIONSREQUEST']._serialized_start=903
-  _globals['_READPARTITIONSREQUEST']._serialized_end=926
-  _globals['_READPARTITIONSRESPONSE']._serialized_start=928
-  _globals['_READPARTITIONSRESPONSE']._serialized_end=1026
-  _globals['_PARTITIONSTATUS']._serialized_start=1029
-  _globals['_PARTITIONSTATUS']._serialized_end=1292
-  _globals['_TOPICSTATE']._serialized_start=1295
-  _globals['_TOPICSTATE']._serialized_end=1830
-  _globals['_TALLYRESULT']._serialized_start=1832
-  _globals['_TALLYRESULT']._serialized_end=1933
-  _globals['_OPTIONCOUNT']._serialized_start=1935
-  _globals['_OPTIONCOUNT']._serialized_end=2023
-  _globals['_BOARDRESULT']._serialized_start=2026
-  _globals['_BOARDRESULT']._serialized_end=2252
-  _globals['_SEASONSPAN']._serialized_start=2255
-  _globals['_SEASONSPAN']._serialized_end=2401
-  _globals['_PASTSEASON']._serialized_start=2404
-  _globals['_PASTSEASON']._serialized_end=2588
-  _globals['_BOARDENTRY']._serialized_start=2590
-  _globals['_BOARDENTRY']._serialized_end=2673
-  _globals['_PULSERESULT']._serialized_start=2676
-  _globals['_PULSERESULT']._serialized_end=2824
-  _globals['_PULSEPANE']._serialized_start=2826
-  _globals['_PULSEPANE']._serialized_end=2943
-  _globals['_KINDRATE']._serialized_start=2945
-  _globals['_KINDRATE']._serialized_end=3027
-  _globals['_AUDIENCERESULT']._serialized_start=3030
-  _globals['_AUDIENCERESULT']._serialized_end=3159
-  _globals['_METRICRESULT']._serialized_start=3162
-  _globals['_METRICRESULT']._serialized_end=3358
-  _globals['_QUANTILE']._serialized_start=3360
-  _globals['_QUANTILE']._serialized_end=3420
-  _globals['_CUSTOMRESULT']._serialized_start=3422
-  _globals['_CUSTOMRESULT']._serialized_end=3478
-  _globals['_AGGREGATESERVICE']._serialized_start=3481
-  _globals['_AGGREGATESERVICE']._serialized_end=3823
+  _globals['_READREQUEST']._serialized_start=206
+  _globals['_READREQUEST']._serialized_end=329
+  _globals['_READRESPONSE']._serialized_start=331
+  _globals['_READRESPONSE']._serialized_end=455
+  _globals['_READSTANDINGREQUEST']._serialized_start=458
+  _globals['_READSTANDINGREQUEST']._serialized_end=692
+  _globals['_READSTANDINGRESPONSE']._serialized_start=695
+  _globals['_READSTANDINGRESPONSE']._serialized_end=936
+  _globals['_READPARTITIONSREQUEST']._serialized_start=938
+  _globals['_READPARTITIONSREQUEST']._serialized_end=961
+  _globals['_READPARTITIONSRESPONSE']._serialized_start=963
+  _globals['_READPARTITIONSRESPONSE']._serialized_end=1061
+  _globals['_PARTITIONSTATUS']._serialized_start=1064
+  _globals['_PARTITIONSTATUS']._serialized_end=1327
+  _globals['_TOPICSTATE']._serialized_start=1330
+  _globals['_TOPICSTATE']._serialized_end=1995
+  _globals['_STANDINGRESULT']._serialized_start=1998
+  _globals['_STANDINGRESULT']._serialized_end=2164
+  _globals['_TALLYRESULT']._serialized_start=2166
+  _globals['_TALLYRESULT']._serialized_end=2267
+  _globals['_OPTIONCOUNT']._serialized_start=2269
+  _globals['_OPTIONCOUNT']._serialized_end=2357
+  _globals['_BOARDRESULT']._serialized_start=2360
+  _globals['_BOARDRESULT']._serialized_end=2586
+  _globals['_SEASONSPAN']._serialized_start=2589
+  _globals['_SEASONSPAN']._serialized_end=2735
+  _globals['_PASTSEASON']._serialized_start=2738
+  _globals['_PASTSEASON']._serialized_end=2922
+  _globals['_BOARDENTRY']._serialized_start=2924
+  _globals['_BOARDENTRY']._serialized_end=3007
+  _globals['_PULSERESULT']._serialized_start=3010
+  _globals['_PULSERESULT']._serialized_end=3158
+  _globals['_PULSEPANE']._serialized_start=3160
+  _globals['_PULSEPANE']._serialized_end=3277
+  _globals['_KINDRATE']._serialized_start=3279
+  _globals['_KINDRATE']._serialized_end=3361
+  _globals['_AUDIENCERESULT']._serialized_start=3364
+  _globals['_AUDIENCERESULT']._serialized_end=3493
+  _globals['_METRICRESULT']._serialized_start=3496
+  _globals['_METRICRESULT']._serialized_end=3692
+  _globals['_QUANTILE']._serialized_start=3694
+  _globals['_QUANTILE']._serialized_end=3754
+  _globals['_CUSTOMRESULT']._serialized_start=3756
+  _globals['_CUSTOMRESULT']._serialized_end=3812
+  _globals['_AGGREGATESERVICE']._serialized_start=3815
+  _globals['_AGGREGATESERVICE']._serialized_end=4157
 # @@protoc_insertion_point(module_scope)

@@ -3,6 +3,7 @@ import datetime
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from grandstand.catalog.v1 import catalog_pb2 as _catalog_pb2
 from grandstand.event.v1 import event_pb2 as _event_pb2
+from grandstand.notify.v1 import notify_pb2 as _notify_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -88,7 +89,7 @@ class PartitionStatus(_message.Message):
     def __init__(self, partition: _Optional[int] = ..., owner: _Optional[str] = ..., applied: _Optional[int] = ..., lag_blocks: _Optional[int] = ..., lag_ms: _Optional[int] = ..., dead_letters: _Optional[int] = ..., uncounted: _Optional[int] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class TopicState(_message.Message):
-    __slots__ = ("topic", "cursor", "stage", "tally", "board", "pulse", "audience", "metric", "custom")
+    __slots__ = ("topic", "cursor", "stage", "tally", "board", "pulse", "audience", "metric", "custom", "standing", "inbox")
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     CURSOR_FIELD_NUMBER: _ClassVar[int]
     STAGE_FIELD_NUMBER: _ClassVar[int]
@@ -98,6 +99,8 @@ class TopicState(_message.Message):
     AUDIENCE_FIELD_NUMBER: _ClassVar[int]
     METRIC_FIELD_NUMBER: _ClassVar[int]
     CUSTOM_FIELD_NUMBER: _ClassVar[int]
+    STANDING_FIELD_NUMBER: _ClassVar[int]
+    INBOX_FIELD_NUMBER: _ClassVar[int]
     topic: str
     cursor: _event_pb2.Cursor
     stage: _catalog_pb2.Stage
@@ -107,7 +110,19 @@ class TopicState(_message.Message):
     audience: AudienceResult
     metric: MetricResult
     custom: CustomResult
-    def __init__(self, topic: _Optional[str] = ..., cursor: _Optional[_Union[_event_pb2.Cursor, _Mapping]] = ..., stage: _Optional[_Union[_catalog_pb2.Stage, str]] = ..., tally: _Optional[_Union[TallyResult, _Mapping]] = ..., board: _Optional[_Union[BoardResult, _Mapping]] = ..., pulse: _Optional[_Union[PulseResult, _Mapping]] = ..., audience: _Optional[_Union[AudienceResult, _Mapping]] = ..., metric: _Optional[_Union[MetricResult, _Mapping]] = ..., custom: _Optional[_Union[CustomResult, _Mapping]] = ...) -> None: ...
+    standing: StandingResult
+    inbox: _notify_pb2.InboxResult
+    def __init__(self, topic: _Optional[str] = ..., cursor: _Optional[_Union[_event_pb2.Cursor, _Mapping]] = ..., stage: _Optional[_Union[_catalog_pb2.Stage, str]] = ..., tally: _Optional[_Union[TallyResult, _Mapping]] = ..., board: _Optional[_Union[BoardResult, _Mapping]] = ..., pulse: _Optional[_Union[PulseResult, _Mapping]] = ..., audience: _Optional[_Union[AudienceResult, _Mapping]] = ..., metric: _Optional[_Union[MetricResult, _Mapping]] = ..., custom: _Optional[_Union[CustomResult, _Mapping]] = ..., standing: _Optional[_Union[StandingResult, _Mapping]] = ..., inbox: _Optional[_Union[_notify_pb2.InboxResult, _Mapping]] = ...) -> None: ...
+
+class StandingResult(_message.Message):
+    __slots__ = ("standing", "actors", "season")
+    STANDING_FIELD_NUMBER: _ClassVar[int]
+    ACTORS_FIELD_NUMBER: _ClassVar[int]
+    SEASON_FIELD_NUMBER: _ClassVar[int]
+    standing: BoardEntry
+    actors: int
+    season: SeasonSpan
+    def __init__(self, standing: _Optional[_Union[BoardEntry, _Mapping]] = ..., actors: _Optional[int] = ..., season: _Optional[_Union[SeasonSpan, _Mapping]] = ...) -> None: ...
 
 class TallyResult(_message.Message):
     __slots__ = ("options", "voters")

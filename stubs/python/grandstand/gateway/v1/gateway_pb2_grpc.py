@@ -102,13 +102,17 @@ class GatewayServiceServicer:
 
     def Subscribe(self, request, context):
         """Watches topics of a game. The server sends one Snapshot, then an Update
-        whenever something changed (at most max_updates_per_s; what a slow reader
-        misses is conflated into the newest state) and a Heartbeat when nothing
-        did for 10 s. The client ends the stream. Retry with backoff after
-        UNAVAILABLE, and after INTERNAL or UNKNOWN, which a client sees when the
-        stream was cut on the way, handing in the cursors: the new stream never
-        shows older state.
+        whenever something changed (at most max_updates_per_s) and a Heartbeat when
+        nothing was said for 10 s. A reader that falls behind is sent a new Snapshot
+        of the newest state, never what it missed, and is never dropped for it.
+        The client ends the stream; the server does when it goes away, and says so
+        before (Drain). Retry with backoff after UNAVAILABLE, and after INTERNAL or
+        UNKNOWN, which a client sees when the stream was cut on the way, handing in
+        the cursors: the new stream never shows older state.
+        RESOURCE_EXHAUSTED: too many viewers, of this gateway, actor or address;
+        the status details carry a google.rpc.RetryInfo that says when to come again.
         DEADLINE_EXCEEDED: a position or cursor handed in was not reached within 5 s.
+        UNAUTHENTICATED: a personal topic without a token.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

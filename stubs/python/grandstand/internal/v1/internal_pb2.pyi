@@ -2,6 +2,7 @@ import datetime
 
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from grandstand.catalog.v1 import catalog_pb2 as _catalog_pb2
+from grandstand.notify.v1 import notify_pb2 as _notify_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -111,6 +112,14 @@ class Control(_message.Message):
     board: _catalog_pb2.Board
     game: _catalog_pb2.Game
     def __init__(self, poll: _Optional[_Union[_catalog_pb2.Poll, _Mapping]] = ..., board: _Optional[_Union[_catalog_pb2.Board, _Mapping]] = ..., game: _Optional[_Union[_catalog_pb2.Game, _Mapping]] = ...) -> None: ...
+
+class Inbox(_message.Message):
+    __slots__ = ("version", "value")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    value: _notify_pb2.InboxResult
+    def __init__(self, version: _Optional[int] = ..., value: _Optional[_Union[_notify_pb2.InboxResult, _Mapping]] = ...) -> None: ...
 
 class Partial(_message.Message):
     __slots__ = ("game_id", "topic", "partition", "sequence", "stage", "tally", "board", "pulse", "audience", "metric", "custom")

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from grandstand.catalog.v1 import catalog_pb2 as grandstand_dot_catalog_dot_v1_dot_catalog__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!grandstand/notify/v1/notify.proto\x12\x14grandstand.notify.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#grandstand/catalog/v1/catalog.proto\"\xf4\x02\n\x0c\x41nnouncement\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\x12=\n\x0c\x61nnounced_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0b\x61nnouncedAt\x12>\n\x0bpoll_opened\x18\n \x01(\x0b\x32\x1b.grandstand.catalog.v1.PollH\x00R\npollOpened\x12>\n\x0bpoll_closed\x18\x0b \x01(\x0b\x32\x1b.grandstand.catalog.v1.PollH\x00R\npollClosed\x12\x41\n\x0c\x62oard_opened\x18\x0c \x01(\x0b\x32\x1c.grandstand.catalog.v1.BoardH\x00R\x0b\x62oardOpened\x12\x41\n\x0c\x62oard_closed\x18\r \x01(\x0b\x32\x1c.grandstand.catalog.v1.BoardH\x00R\x0b\x62oardClosedB\x06\n\x04newsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!grandstand/notify/v1/notify.proto\x12\x14grandstand.notify.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#grandstand/catalog/v1/catalog.proto\"\xf4\x02\n\x0c\x41nnouncement\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\x12=\n\x0c\x61nnounced_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0b\x61nnouncedAt\x12>\n\x0bpoll_opened\x18\n \x01(\x0b\x32\x1b.grandstand.catalog.v1.PollH\x00R\npollOpened\x12>\n\x0bpoll_closed\x18\x0b \x01(\x0b\x32\x1b.grandstand.catalog.v1.PollH\x00R\npollClosed\x12\x41\n\x0c\x62oard_opened\x18\x0c \x01(\x0b\x32\x1c.grandstand.catalog.v1.BoardH\x00R\x0b\x62oardOpened\x12\x41\n\x0c\x62oard_closed\x18\r \x01(\x0b\x32\x1c.grandstand.catalog.v1.BoardH\x00R\x0b\x62oardClosedB\x06\n\x04news\"a\n\x0bInboxResult\x12:\n\x06newest\x18\x01 \x03(\x0b\x32\".grandstand.notify.v1.NotificationR\x06newest\x12\x16\n\x06unread\x18\x02 \x01(\x04R\x06unread\"\xc3\x01\n\x0cNotification\x12\'\n\x0fnotification_id\x18\x01 \x01(\tR\x0enotificationId\x12\x33\n\x07sent_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x06sentAt\x12\x17\n\x07game_id\x18\x03 \x01(\tR\x06gameId\x12\x14\n\x05title\x18\x04 \x01(\tR\x05title\x12\x12\n\x04text\x18\x05 \x01(\tR\x04text\x12\x12\n\x04read\x18\x06 \x01(\x08R\x04readb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,4 +35,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ANNOUNCEMENT']._serialized_start=130
   _globals['_ANNOUNCEMENT']._serialized_end=502
+  _globals['_INBOXRESULT']._serialized_start=504
+  _globals['_INBOXRESULT']._serialized_end=601
+  _globals['_NOTIFICATION']._serialized_start=604
+  _globals['_NOTIFICATION']._serialized_end=799
 # @@protoc_insertion_point(module_scope)

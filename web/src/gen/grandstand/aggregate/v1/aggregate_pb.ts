@@ -10,13 +10,15 @@ import type { Stage } from "../../catalog/v1/catalog_pb";
 import { file_grandstand_catalog_v1_catalog } from "../../catalog/v1/catalog_pb";
 import type { Cursor, Position } from "../../event/v1/event_pb";
 import { file_grandstand_event_v1_event } from "../../event/v1/event_pb";
+import type { InboxResult } from "../../notify/v1/notify_pb";
+import { file_grandstand_notify_v1_notify } from "../../notify/v1/notify_pb";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file grandstand/aggregate/v1/aggregate.proto.
  */
 export const file_grandstand_aggregate_v1_aggregate: GenFile = /*@__PURE__*/
-  fileDesc("CidncmFuZHN0YW5kL2FnZ3JlZ2F0ZS92MS9hZ2dyZWdhdGUucHJvdG8SF2dyYW5kc3RhbmQuYWdncmVnYXRlLnYxImAKC1JlYWRSZXF1ZXN0Eg8KB2dhbWVfaWQYASABKAkSDgoGdG9waWNzGAIgAygJEjAKCXBvc2l0aW9ucxgDIAMoCzIdLmdyYW5kc3RhbmQuZXZlbnQudjEuUG9zaXRpb24ibgoMUmVhZFJlc3BvbnNlEjMKBnRvcGljcxgBIAMoCzIjLmdyYW5kc3RhbmQuYWdncmVnYXRlLnYxLlRvcGljU3RhdGUSKQoFYXNfb2YYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIqkBChNSZWFkU3RhbmRpbmdSZXF1ZXN0Eg8KB2dhbWVfaWQYASABKAkSEAoIYm9hcmRfaWQYAiABKAkSEAoIYWN0b3JfaWQYAyABKAkSEgoKbmVpZ2hib3VycxgEIAEoDRIwCglwb3NpdGlvbnMYBSADKAsyHS5ncmFuZHN0YW5kLmV2ZW50LnYxLlBvc2l0aW9uEhcKD3ByZXZpb3VzX3NlYXNvbhgGIAEoCCLLAQoUUmVhZFN0YW5kaW5nUmVzcG9uc2USNQoIc3RhbmRpbmcYASABKAsyIy5ncmFuZHN0YW5kLmFnZ3JlZ2F0ZS52MS5Cb2FyZEVudHJ5EjcKCm5laWdoYm91cnMYAiADKAsyIy5ncmFuZHN0YW5kLmFnZ3JlZ2F0ZS52MS5Cb2FyZEVudHJ5Eg4KBmFjdG9ycxgDIAEoBBIzCgZzZWFzb24YBCABKAsyIy5ncmFuZHN0YW5kLmFnZ3JlZ2F0ZS52MS5TZWFzb25TcGFuIhcKFVJlYWRQYXJ0aXRpb25zUmVxdWVzdCJWChZSZWFkUGFydGl0aW9uc1Jlc3BvbnNlEjwKCnBhcnRpdGlvbnMYASADKAsyKC5ncmFuZHN0YW5kLmFnZ3JlZ2F0ZS52MS5QYXJ0aXRpb25TdGF0dXMivAEKD1BhcnRpdGlvblN0YXR1cxIRCglwYXJ0aXRpb24YASABKA0SDQoFb3duZXIYAiABKAkSDwoHYXBwbGllZBgDIAEoBBISCgpsYWdfYmxvY2tzGAQgASgEEg4KBmxhZ19tcxgFIAEoBBIUCgxkZWFkX2xldHRlcnMYBiABKAQSEQoJdW5jb3VudGVkGAcgASgEEikKBWFzX29mGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCLSAwoKVG9waWNTdGF0ZRINCgV0b3BpYxgBIAEoCRIrCgZjdXJzb3IYAiABKAsyGy5ncmFuZHN0YW5kLmV2ZW50LnYxLkN1cnNvchIrCgVzdGFnZRgDIAEoDjIcLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5TdGFnZRI1CgV0YWxseRgKIAEoCzIkLmdyYW5kc3RhbmQuYWdncmVnYXRlLnYxLlRhbGx5UmVzdWx0SAASNQoFYm9hcmQYCyABKAsyJC5ncmFuZHN0YW5kLmFnZ3JlZ2F0ZS52MS5Cb2FyZFJlc3VsdEgAEjUKBXB1bHNlGAwgASgLMiQuZ3JhbmRzdGFuZC5hZ2dyZWdhdGUudjEuUHVsc2VSZXN1bHRIABI7CghhdWRpZW5jZRgNIAEoCzInLmdyYW5kc3RhbmQuYWdncmVnYXRlLnYxLkF1ZGllbmNlUmVzdWx0SAASNwoGbWV0cmljGA4gASgLMiUuZ3JhbmRzdGFuZC5hZ2dyZWdhdGUudjEuTWV0cmljUmVzdWx0SAASNwoGY3VzdG9tGA8gASgLMiUuZ3JhbmRzdGFuZC5hZ2dyZWdhdGUudjEuQ3VzdG9tUmVzdWx0SABCBwoFdmFsdWUiVAoLVGFsbHlSZXN1bHQSNQoHb3B0aW9ucxgBIAMoCzIkLmdyYW5kc3RhbmQuYWdncmVnYXRlLnYxLk9wdGlvbkNvdW50Eg4KBnZvdGVycxgCIAEoBCI/CgtPcHRpb25Db3VudBIRCglvcHRpb25faWQYASABKAkSDQoFdm90ZXMYAiABKAQSDgoGd2VpZ2h0GAMgASgEIr8BCgtCb2FyZFJlc3VsdBI0CgdlbnRyaWVzGAEgAygLMiMuZ3JhbmRzdGFuZC5hZ2dyZWdhdGUudjEuQm9hcmRFbnRyeRIOCgZhY3RvcnMYAiABKAQSMwoGc2Vhc29uGAMgASgLMiMuZ3JhbmRzdGFuZC5hZ2dyZWdhdGUudjEuU2Vhc29uU3BhbhI1CghwcmV2aW91cxgEIAEoCzIjLmdyYW5kc3RhbmQuYWdncmVnYXRlLnYxLlBhc3RTZWFzb24ieAoKU2Vhc29uU3BhbhIOCgZudW1iZXIYASABKAQSLQoJc3RhcnRzX2F0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIrCgdlbmRzX2F0GAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKXAQoKUGFzdFNlYXNvbhIzCgZzZWFzb24YASABKAsyIy5ncmFuZHN0YW5kLmFnZ3JlZ2F0ZS52MS5TZWFzb25TcGFuEjQKB2VudHJpZXMYAiADKAsyIy5ncmFuZHN0YW5kLmFnZ3JlZ2F0ZS52MS5Cb2FyZEVudHJ5Eg4KBmFjdG9ycxgDIAEoBBIOCgZzZWFsZWQYBCABKAgiPAoKQm9hcmRFbnRyeRIMCgRyYW5rGAEgASgNEhAKCGFjdG9yX2lkGAIgASgJEg4KBnBvaW50cxgDIAEoEiKAAQoLUHVsc2VSZXN1bHQSMAoFa2luZHMYASADKAsyIS5ncmFuZHN0YW5kLmFnZ3JlZ2F0ZS52MS5LaW5kUmF0ZRIMCgRsYXRlGAIgASgEEjEKBXBhbmVzGAMgAygLMiIuZ3JhbmRzdGFuZC5hZ2dyZWdhdGUudjEuUHVsc2VQYW5lIlsKCVB1bHNlUGFuZRIPCgd3aWR0aF9zGAEgASgNEi0KCXN0YXJ0c19hdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGY291bnRzGAMgAygEIjsKCEtpbmRSYXRlEgwKBGtpbmQYASABKAkSEgoKcmF0ZV9wZXJfcxgCIAEoARINCgV0b3RhbBgDIAEoBCJZCg5BdWRpZW5jZVJlc3VsdBIPCgd2aWV3ZXJzGAEgASgEEg8KB3VuaXF1ZXMYAiABKAQSDQoFZXhhY3QYAyABKAgSFgoOcmVsYXRpdmVfZXJyb3IYBCABKAEikwEKDE1ldHJpY1Jlc3VsdBINCgVjb3VudBgBIAEoBBILCgNtaW4YAiABKAESCwoDbWF4GAMgASgBEgwKBG1lYW4YBCABKAESNAoJcXVhbnRpbGVzGAUgAygLMiEuZ3JhbmRzdGFuZC5hZ2dyZWdhdGUudjEuUXVhbnRpbGUSFgoOcmVsYXRpdmVfZXJyb3IYBiABKAEiKwoIUXVhbnRpbGUSEAoIcXVhbnRpbGUYASABKAESDQoFdmFsdWUYAiABKAEiKwoMQ3VzdG9tUmVzdWx0EgwKBGZvbGQYASABKAkSDQoFdmFsdWUYAiABKAwy1gIKEEFnZ3JlZ2F0ZVNlcnZpY2USWAoEUmVhZBIkLmdyYW5kc3RhbmQuYWdncmVnYXRlLnYxLlJlYWRSZXF1ZXN0GiUuZ3JhbmRzdGFuZC5hZ2dyZWdhdGUudjEuUmVhZFJlc3BvbnNlIgOQAgEScAoMUmVhZFN0YW5kaW5nEiwuZ3JhbmRzdGFuZC5hZ2dyZWdhdGUudjEuUmVhZFN0YW5kaW5nUmVxdWVzdBotLmdyYW5kc3RhbmQuYWdncmVnYXRlLnYxLlJlYWRTdGFuZGluZ1Jlc3BvbnNlIgOQAgESdgoOUmVhZFBhcnRpdGlvbnMSLi5ncmFuZHN0YW5kLmFnZ3JlZ2F0ZS52MS5SZWFkUGFydGl0aW9uc1JlcXVlc3QaLy5ncmFuZHN0YW5kLmFnZ3JlZ2F0ZS52MS5SZWFkUGFydGl0aW9uc1Jlc3BvbnNlIgOQAgFiBnByb3RvMw", [file_google_protobuf_timestamp, file_grandstand_catalog_v1_catalog, file_grandstand_event_v1_event]);
+  fileDesc("CidncmFuZHN0YW5kL2FnZ3JlZ2F0ZS92MS9hZ2dyZWdhdGUucHJvdG8SF2dyYW5kc3RhbmQuYWdncmVnYXRlLnYxImAKC1JlYWRSZXF1ZXN0Eg8KB2dhbWVfaWQYASABKAkSDgoGdG9waWNzGAIgAygJEjAKCXBvc2l0aW9ucxgDIAMoCzIdLmdyYW5kc3RhbmQuZXZlbnQudjEuUG9zaXRpb24ibgoMUmVhZFJlc3BvbnNlEjMKBnRvcGljcxgBIAMoCzIjLmdyYW5kc3RhbmQuYWdncmVnYXRlLnYxLlRvcGljU3RhdGUSKQoFYXNfb2YYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIqkBChNSZWFkU3RhbmRpbmdSZXF1ZXN0Eg8KB2dhbWVfaWQYASABKAkSEAoIYm9hcmRfaWQYAiABKAkSEAoIYWN0b3JfaWQYAyABKAkSEgoKbmVpZ2hib3VycxgEIAEoDRIwCglwb3NpdGlvbnMYBSADKAsyHS5ncmFuZHN0YW5kLmV2ZW50LnYxLlBvc2l0aW9uEhcKD3ByZXZpb3VzX3NlYXNvbhgGIAEoCCLLAQoUUmVhZFN0YW5kaW5nUmVzcG9uc2USNQoIc3RhbmRpbmcYASABKAsyIy5ncmFuZHN0YW5kLmFnZ3JlZ2F0ZS52MS5Cb2FyZEVudHJ5EjcKCm5laWdoYm91cnMYAiADKAsyIy5ncmFuZHN0YW5kLmFnZ3JlZ2F0ZS52MS5Cb2FyZEVudHJ5Eg4KBmFjdG9ycxgDIAEoBBIzCgZzZWFzb24YBCABKAsyIy5ncmFuZHN0YW5kLmFnZ3JlZ2F0ZS52MS5TZWFzb25TcGFuIhcKFVJlYWRQYXJ0aXRpb25zUmVxdWVzdCJWChZSZWFkUGFydGl0aW9uc1Jlc3BvbnNlEjwKCnBhcnRpdGlvbnMYASADKAsyKC5ncmFuZHN0YW5kLmFnZ3JlZ2F0ZS52MS5QYXJ0aXRpb25TdGF0dXMivAEKD1BhcnRpdGlvblN0YXR1cxIRCglwYXJ0aXRpb24YASABKA0SDQoFb3duZXIYAiABKAkSDwoHYXBwbGllZBgDIAEoBBISCgpsYWdfYmxvY2tzGAQgASgEEg4KBmxhZ19tcxgFIAEoBBIUCgxkZWFkX2xldHRlcnMYBiABKAQSEQoJdW5jb3VudGVkGAcgASgEEikKBWFzX29mGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCLDBAoKVG9waWNTdGF0ZRINCgV0b3BpYxgBIAEoCRIrCgZjdXJzb3IYAiABKAsyGy5ncmFuZHN0YW5kLmV2ZW50LnYxLkN1cnNvchIrCgVzdGFnZRgDIAEoDjIcLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5TdGFnZRI1CgV0YWxseRgKIAEoCzIkLmdyYW5kc3RhbmQuYWdncmVnYXRlLnYxLlRhbGx5UmVzdWx0SAASNQoFYm9hcmQYCyABKAsyJC5ncmFuZHN0YW5kLmFnZ3JlZ2F0ZS52MS5Cb2FyZFJlc3VsdEgAEjUKBXB1bHNlGAwgASgLMiQuZ3JhbmRzdGFuZC5hZ2dyZWdhdGUudjEuUHVsc2VSZXN1bHRIABI7CghhdWRpZW5jZRgNIAEoCzInLmdyYW5kc3RhbmQuYWdncmVnYXRlLnYxLkF1ZGllbmNlUmVzdWx0SAASNwoGbWV0cmljGA4gASgLMiUuZ3JhbmRzdGFuZC5hZ2dyZWdhdGUudjEuTWV0cmljUmVzdWx0SAASNwoGY3VzdG9tGA8gASgLMiUuZ3JhbmRzdGFuZC5hZ2dyZWdhdGUudjEuQ3VzdG9tUmVzdWx0SAASOwoIc3RhbmRpbmcYECABKAsyJy5ncmFuZHN0YW5kLmFnZ3JlZ2F0ZS52MS5TdGFuZGluZ1Jlc3VsdEgAEjIKBWluYm94GBEgASgLMiEuZ3JhbmRzdGFuZC5ub3RpZnkudjEuSW5ib3hSZXN1bHRIAEIHCgV2YWx1ZSKMAQoOU3RhbmRpbmdSZXN1bHQSNQoIc3RhbmRpbmcYASABKAsyIy5ncmFuZHN0YW5kLmFnZ3JlZ2F0ZS52MS5Cb2FyZEVudHJ5Eg4KBmFjdG9ycxgCIAEoBBIzCgZzZWFzb24YAyABKAsyIy5ncmFuZHN0YW5kLmFnZ3JlZ2F0ZS52MS5TZWFzb25TcGFuIlQKC1RhbGx5UmVzdWx0EjUKB29wdGlvbnMYASADKAsyJC5ncmFuZHN0YW5kLmFnZ3JlZ2F0ZS52MS5PcHRpb25Db3VudBIOCgZ2b3RlcnMYAiABKAQiPwoLT3B0aW9uQ291bnQSEQoJb3B0aW9uX2lkGAEgASgJEg0KBXZvdGVzGAIgASgEEg4KBndlaWdodBgDIAEoBCK/AQoLQm9hcmRSZXN1bHQSNAoHZW50cmllcxgBIAMoCzIjLmdyYW5kc3RhbmQuYWdncmVnYXRlLnYxLkJvYXJkRW50cnkSDgoGYWN0b3JzGAIgASgEEjMKBnNlYXNvbhgDIAEoCzIjLmdyYW5kc3RhbmQuYWdncmVnYXRlLnYxLlNlYXNvblNwYW4SNQoIcHJldmlvdXMYBCABKAsyIy5ncmFuZHN0YW5kLmFnZ3JlZ2F0ZS52MS5QYXN0U2Vhc29uIngKClNlYXNvblNwYW4SDgoGbnVtYmVyGAEgASgEEi0KCXN0YXJ0c19hdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASKwoHZW5kc19hdBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAilwEKClBhc3RTZWFzb24SMwoGc2Vhc29uGAEgASgLMiMuZ3JhbmRzdGFuZC5hZ2dyZWdhdGUudjEuU2Vhc29uU3BhbhI0CgdlbnRyaWVzGAIgAygLMiMuZ3JhbmRzdGFuZC5hZ2dyZWdhdGUudjEuQm9hcmRFbnRyeRIOCgZhY3RvcnMYAyABKAQSDgoGc2VhbGVkGAQgASgIIjwKCkJvYXJkRW50cnkSDAoEcmFuaxgBIAEoDRIQCghhY3Rvcl9pZBgCIAEoCRIOCgZwb2ludHMYAyABKBIigAEKC1B1bHNlUmVzdWx0EjAKBWtpbmRzGAEgAygLMiEuZ3JhbmRzdGFuZC5hZ2dyZWdhdGUudjEuS2luZFJhdGUSDAoEbGF0ZRgCIAEoBBIxCgVwYW5lcxgDIAMoCzIiLmdyYW5kc3RhbmQuYWdncmVnYXRlLnYxLlB1bHNlUGFuZSJbCglQdWxzZVBhbmUSDwoHd2lkdGhfcxgBIAEoDRItCglzdGFydHNfYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg4KBmNvdW50cxgDIAMoBCI7CghLaW5kUmF0ZRIMCgRraW5kGAEgASgJEhIKCnJhdGVfcGVyX3MYAiABKAESDQoFdG90YWwYAyABKAQiWQoOQXVkaWVuY2VSZXN1bHQSDwoHdmlld2VycxgBIAEoBBIPCgd1bmlxdWVzGAIgASgEEg0KBWV4YWN0GAMgASgIEhYKDnJlbGF0aXZlX2Vycm9yGAQgASgBIpMBCgxNZXRyaWNSZXN1bHQSDQoFY291bnQYASABKAQSCwoDbWluGAIgASgBEgsKA21heBgDIAEoARIMCgRtZWFuGAQgASgBEjQKCXF1YW50aWxlcxgFIAMoCzIhLmdyYW5kc3RhbmQuYWdncmVnYXRlLnYxLlF1YW50aWxlEhYKDnJlbGF0aXZlX2Vycm9yGAYgASgBIisKCFF1YW50aWxlEhAKCHF1YW50aWxlGAEgASgBEg0KBXZhbHVlGAIgASgBIisKDEN1c3RvbVJlc3VsdBIMCgRmb2xkGAEgASgJEg0KBXZhbHVlGAIgASgMMtYCChBBZ2dyZWdhdGVTZXJ2aWNlElgKBFJlYWQSJC5ncmFuZHN0YW5kLmFnZ3JlZ2F0ZS52MS5SZWFkUmVxdWVzdBolLmdyYW5kc3RhbmQuYWdncmVnYXRlLnYxLlJlYWRSZXNwb25zZSIDkAIBEnAKDFJlYWRTdGFuZGluZxIsLmdyYW5kc3RhbmQuYWdncmVnYXRlLnYxLlJlYWRTdGFuZGluZ1JlcXVlc3QaLS5ncmFuZHN0YW5kLmFnZ3JlZ2F0ZS52MS5SZWFkU3RhbmRpbmdSZXNwb25zZSIDkAIBEnYKDlJlYWRQYXJ0aXRpb25zEi4uZ3JhbmRzdGFuZC5hZ2dyZWdhdGUudjEuUmVhZFBhcnRpdGlvbnNSZXF1ZXN0Gi8uZ3JhbmRzdGFuZC5hZ2dyZWdhdGUudjEuUmVhZFBhcnRpdGlvbnNSZXNwb25zZSIDkAIBYgZwcm90bzM", [file_google_protobuf_timestamp, file_grandstand_catalog_v1_catalog, file_grandstand_event_v1_event, file_grandstand_notify_v1_notify]);
 
 /**
  * @generated from message grandstand.aggregate.v1.ReadRequest
@@ -269,7 +271,8 @@ export const PartitionStatusSchema: GenMessage<PartitionStatus> = /*@__PURE__*/
  */
 export type TopicState = Message<"grandstand.aggregate.v1.TopicState"> & {
   /**
-   * poll/<id>, board/<id>, pulse/<id>, audience, metric/<id> or custom/<id>. A further kind: inbox.
+   * poll/<id>, board/<id>, pulse/<id>, audience, metric/<id> or custom/<id>; of
+   * one actor, for that actor alone: inbox, standing/<board>.
    *
    * @generated from field: string topic = 1;
    */
@@ -326,6 +329,18 @@ export type TopicState = Message<"grandstand.aggregate.v1.TopicState"> & {
      */
     value: CustomResult;
     case: "custom";
+  } | {
+    /**
+     * @generated from field: grandstand.aggregate.v1.StandingResult standing = 16;
+     */
+    value: StandingResult;
+    case: "standing";
+  } | {
+    /**
+     * @generated from field: grandstand.notify.v1.InboxResult inbox = 17;
+     */
+    value: InboxResult;
+    case: "inbox";
   } | { case: undefined; value?: undefined };
 };
 
@@ -335,6 +350,41 @@ export type TopicState = Message<"grandstand.aggregate.v1.TopicState"> & {
  */
 export const TopicStateSchema: GenMessage<TopicState> = /*@__PURE__*/
   messageDesc(file_grandstand_aggregate_v1_aggregate, 7);
+
+/**
+ * An actor's own place on a board.
+ *
+ * @generated from message grandstand.aggregate.v1.StandingResult
+ */
+export type StandingResult = Message<"grandstand.aggregate.v1.StandingResult"> & {
+  /**
+   * Unset while the actor has no score.
+   *
+   * @generated from field: grandstand.aggregate.v1.BoardEntry standing = 1;
+   */
+  standing?: BoardEntry | undefined;
+
+  /**
+   * Actors with a score.
+   *
+   * @generated from field: uint64 actors = 2;
+   */
+  actors: bigint;
+
+  /**
+   * Unset for a board without seasons.
+   *
+   * @generated from field: grandstand.aggregate.v1.SeasonSpan season = 3;
+   */
+  season?: SeasonSpan | undefined;
+};
+
+/**
+ * Describes the message grandstand.aggregate.v1.StandingResult.
+ * Use `create(StandingResultSchema)` to create a new message.
+ */
+export const StandingResultSchema: GenMessage<StandingResult> = /*@__PURE__*/
+  messageDesc(file_grandstand_aggregate_v1_aggregate, 8);
 
 /**
  * The count of a poll.
@@ -362,7 +412,7 @@ export type TallyResult = Message<"grandstand.aggregate.v1.TallyResult"> & {
  * Use `create(TallyResultSchema)` to create a new message.
  */
 export const TallyResultSchema: GenMessage<TallyResult> = /*@__PURE__*/
-  messageDesc(file_grandstand_aggregate_v1_aggregate, 8);
+  messageDesc(file_grandstand_aggregate_v1_aggregate, 9);
 
 /**
  * @generated from message grandstand.aggregate.v1.OptionCount
@@ -391,7 +441,7 @@ export type OptionCount = Message<"grandstand.aggregate.v1.OptionCount"> & {
  * Use `create(OptionCountSchema)` to create a new message.
  */
 export const OptionCountSchema: GenMessage<OptionCount> = /*@__PURE__*/
-  messageDesc(file_grandstand_aggregate_v1_aggregate, 9);
+  messageDesc(file_grandstand_aggregate_v1_aggregate, 10);
 
 /**
  * The top of a leaderboard.
@@ -433,7 +483,7 @@ export type BoardResult = Message<"grandstand.aggregate.v1.BoardResult"> & {
  * Use `create(BoardResultSchema)` to create a new message.
  */
 export const BoardResultSchema: GenMessage<BoardResult> = /*@__PURE__*/
-  messageDesc(file_grandstand_aggregate_v1_aggregate, 10);
+  messageDesc(file_grandstand_aggregate_v1_aggregate, 11);
 
 /**
  * When a season runs: seasons are numbered from 1.
@@ -462,7 +512,7 @@ export type SeasonSpan = Message<"grandstand.aggregate.v1.SeasonSpan"> & {
  * Use `create(SeasonSpanSchema)` to create a new message.
  */
 export const SeasonSpanSchema: GenMessage<SeasonSpan> = /*@__PURE__*/
-  messageDesc(file_grandstand_aggregate_v1_aggregate, 11);
+  messageDesc(file_grandstand_aggregate_v1_aggregate, 12);
 
 /**
  * The top of a closed season.
@@ -500,7 +550,7 @@ export type PastSeason = Message<"grandstand.aggregate.v1.PastSeason"> & {
  * Use `create(PastSeasonSchema)` to create a new message.
  */
 export const PastSeasonSchema: GenMessage<PastSeason> = /*@__PURE__*/
-  messageDesc(file_grandstand_aggregate_v1_aggregate, 12);
+  messageDesc(file_grandstand_aggregate_v1_aggregate, 13);
 
 /**
  * @generated from message grandstand.aggregate.v1.BoardEntry
@@ -529,7 +579,7 @@ export type BoardEntry = Message<"grandstand.aggregate.v1.BoardEntry"> & {
  * Use `create(BoardEntrySchema)` to create a new message.
  */
 export const BoardEntrySchema: GenMessage<BoardEntry> = /*@__PURE__*/
-  messageDesc(file_grandstand_aggregate_v1_aggregate, 13);
+  messageDesc(file_grandstand_aggregate_v1_aggregate, 14);
 
 /**
  * How often each kind of reaction came lately and in all.
@@ -566,7 +616,7 @@ export type PulseResult = Message<"grandstand.aggregate.v1.PulseResult"> & {
  * Use `create(PulseResultSchema)` to create a new message.
  */
 export const PulseResultSchema: GenMessage<PulseResult> = /*@__PURE__*/
-  messageDesc(file_grandstand_aggregate_v1_aggregate, 14);
+  messageDesc(file_grandstand_aggregate_v1_aggregate, 15);
 
 /**
  * The reactions of one span of time.
@@ -599,7 +649,7 @@ export type PulsePane = Message<"grandstand.aggregate.v1.PulsePane"> & {
  * Use `create(PulsePaneSchema)` to create a new message.
  */
 export const PulsePaneSchema: GenMessage<PulsePane> = /*@__PURE__*/
-  messageDesc(file_grandstand_aggregate_v1_aggregate, 15);
+  messageDesc(file_grandstand_aggregate_v1_aggregate, 16);
 
 /**
  * @generated from message grandstand.aggregate.v1.KindRate
@@ -628,7 +678,7 @@ export type KindRate = Message<"grandstand.aggregate.v1.KindRate"> & {
  * Use `create(KindRateSchema)` to create a new message.
  */
 export const KindRateSchema: GenMessage<KindRate> = /*@__PURE__*/
-  messageDesc(file_grandstand_aggregate_v1_aggregate, 16);
+  messageDesc(file_grandstand_aggregate_v1_aggregate, 17);
 
 /**
  * Who watches.
@@ -670,7 +720,7 @@ export type AudienceResult = Message<"grandstand.aggregate.v1.AudienceResult"> &
  * Use `create(AudienceResultSchema)` to create a new message.
  */
 export const AudienceResultSchema: GenMessage<AudienceResult> = /*@__PURE__*/
-  messageDesc(file_grandstand_aggregate_v1_aggregate, 17);
+  messageDesc(file_grandstand_aggregate_v1_aggregate, 18);
 
 /**
  * What was measured.
@@ -720,7 +770,7 @@ export type MetricResult = Message<"grandstand.aggregate.v1.MetricResult"> & {
  * Use `create(MetricResultSchema)` to create a new message.
  */
 export const MetricResultSchema: GenMessage<MetricResult> = /*@__PURE__*/
-  messageDesc(file_grandstand_aggregate_v1_aggregate, 18);
+  messageDesc(file_grandstand_aggregate_v1_aggregate, 19);
 
 /**
  * @generated from message grandstand.aggregate.v1.Quantile
@@ -744,7 +794,7 @@ export type Quantile = Message<"grandstand.aggregate.v1.Quantile"> & {
  * Use `create(QuantileSchema)` to create a new message.
  */
 export const QuantileSchema: GenMessage<Quantile> = /*@__PURE__*/
-  messageDesc(file_grandstand_aggregate_v1_aggregate, 19);
+  messageDesc(file_grandstand_aggregate_v1_aggregate, 20);
 
 /**
  * What a fold of the service's owner makes of its events.
@@ -770,7 +820,7 @@ export type CustomResult = Message<"grandstand.aggregate.v1.CustomResult"> & {
  * Use `create(CustomResultSchema)` to create a new message.
  */
 export const CustomResultSchema: GenMessage<CustomResult> = /*@__PURE__*/
-  messageDesc(file_grandstand_aggregate_v1_aggregate, 20);
+  messageDesc(file_grandstand_aggregate_v1_aggregate, 21);
 
 /**
  * Reads results once. To watch them, use the gateway's Subscribe.

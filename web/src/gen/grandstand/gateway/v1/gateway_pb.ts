@@ -4,12 +4,14 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
-import type { Timestamp } from "@bufbuild/protobuf/wkt";
-import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { TopicState } from "../../aggregate/v1/aggregate_pb";
 import { file_grandstand_aggregate_v1_aggregate } from "../../aggregate/v1/aggregate_pb";
 import type { Cursor, Event, Position } from "../../event/v1/event_pb";
 import { file_grandstand_event_v1_event } from "../../event/v1/event_pb";
+import type { TopicDelta } from "./delta_pb";
+import { file_grandstand_gateway_v1_delta } from "./delta_pb";
 import type { Announcement } from "../../notify/v1/notify_pb";
 import { file_grandstand_notify_v1_notify } from "../../notify/v1/notify_pb";
 import type { Message } from "@bufbuild/protobuf";
@@ -18,7 +20,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file grandstand/gateway/v1/gateway.proto.
  */
 export const file_grandstand_gateway_v1_gateway: GenFile = /*@__PURE__*/
-  fileDesc("CiNncmFuZHN0YW5kL2dhdGV3YXkvdjEvZ2F0ZXdheS5wcm90bxIVZ3JhbmRzdGFuZC5nYXRld2F5LnYxIhMKEUlzc3VlR3Vlc3RSZXF1ZXN0ImUKEklzc3VlR3Vlc3RSZXNwb25zZRINCgV0b2tlbhgBIAEoCRIQCghhY3Rvcl9pZBgCIAEoCRIuCgpleHBpcmVzX2F0GAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIUChJJc3N1ZU9yaWdpblJlcXVlc3QiaAoTSXNzdWVPcmlnaW5SZXNwb25zZRIRCglvcmlnaW5faWQYASABKAkSLgoKZXhwaXJlc19hdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGY3JlZGl0GAMgASgNIjgKC1NlbmRSZXF1ZXN0EikKBWV2ZW50GAEgASgLMhouZ3JhbmRzdGFuZC5ldmVudC52MS5FdmVudCJACgxTZW5kUmVzcG9uc2USMAoJcG9zaXRpb25zGAEgAygLMh0uZ3JhbmRzdGFuZC5ldmVudC52MS5Qb3NpdGlvbiK1AQoQU3Vic2NyaWJlUmVxdWVzdBIPCgdnYW1lX2lkGAEgASgJEg4KBnRvcGljcxgCIAMoCRIzCgdjdXJzb3JzGAMgAygLMiIuZ3JhbmRzdGFuZC5nYXRld2F5LnYxLlRvcGljQ3Vyc29yEjAKCXBvc2l0aW9ucxgEIAMoCzIdLmdyYW5kc3RhbmQuZXZlbnQudjEuUG9zaXRpb24SGQoRbWF4X3VwZGF0ZXNfcGVyX3MYBSABKA0iSQoLVG9waWNDdXJzb3ISDQoFdG9waWMYASABKAkSKwoGY3Vyc29yGAIgASgLMhsuZ3JhbmRzdGFuZC5ldmVudC52MS5DdXJzb3IiogIKEVN1YnNjcmliZVJlc3BvbnNlEikKBWFzX29mGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIzCghzbmFwc2hvdBgKIAEoCzIfLmdyYW5kc3RhbmQuZ2F0ZXdheS52MS5TbmFwc2hvdEgAEi8KBnVwZGF0ZRgLIAEoCzIdLmdyYW5kc3RhbmQuZ2F0ZXdheS52MS5VcGRhdGVIABI1CgloZWFydGJlYXQYDCABKAsyIC5ncmFuZHN0YW5kLmdhdGV3YXkudjEuSGVhcnRiZWF0SAASOgoMYW5ub3VuY2VtZW50GA0gASgLMiIuZ3JhbmRzdGFuZC5ub3RpZnkudjEuQW5ub3VuY2VtZW50SABCCQoHbWVzc2FnZSI/CghTbmFwc2hvdBIzCgZ0b3BpY3MYASADKAsyIy5ncmFuZHN0YW5kLmFnZ3JlZ2F0ZS52MS5Ub3BpY1N0YXRlIj0KBlVwZGF0ZRIzCgZ0b3BpY3MYASADKAsyIy5ncmFuZHN0YW5kLmFnZ3JlZ2F0ZS52MS5Ub3BpY1N0YXRlIgsKCUhlYXJ0YmVhdDKgAwoOR2F0ZXdheVNlcnZpY2USZgoKSXNzdWVHdWVzdBIoLmdyYW5kc3RhbmQuZ2F0ZXdheS52MS5Jc3N1ZUd1ZXN0UmVxdWVzdBopLmdyYW5kc3RhbmQuZ2F0ZXdheS52MS5Jc3N1ZUd1ZXN0UmVzcG9uc2UiA5ACAhJpCgtJc3N1ZU9yaWdpbhIpLmdyYW5kc3RhbmQuZ2F0ZXdheS52MS5Jc3N1ZU9yaWdpblJlcXVlc3QaKi5ncmFuZHN0YW5kLmdhdGV3YXkudjEuSXNzdWVPcmlnaW5SZXNwb25zZSIDkAICElQKBFNlbmQSIi5ncmFuZHN0YW5kLmdhdGV3YXkudjEuU2VuZFJlcXVlc3QaIy5ncmFuZHN0YW5kLmdhdGV3YXkudjEuU2VuZFJlc3BvbnNlIgOQAgISZQoJU3Vic2NyaWJlEicuZ3JhbmRzdGFuZC5nYXRld2F5LnYxLlN1YnNjcmliZVJlcXVlc3QaKC5ncmFuZHN0YW5kLmdhdGV3YXkudjEuU3Vic2NyaWJlUmVzcG9uc2UiA5ACATABYgZwcm90bzM", [file_google_protobuf_timestamp, file_grandstand_aggregate_v1_aggregate, file_grandstand_event_v1_event, file_grandstand_notify_v1_notify]);
+  fileDesc("CiNncmFuZHN0YW5kL2dhdGV3YXkvdjEvZ2F0ZXdheS5wcm90bxIVZ3JhbmRzdGFuZC5nYXRld2F5LnYxIhMKEUlzc3VlR3Vlc3RSZXF1ZXN0ImUKEklzc3VlR3Vlc3RSZXNwb25zZRINCgV0b2tlbhgBIAEoCRIQCghhY3Rvcl9pZBgCIAEoCRIuCgpleHBpcmVzX2F0GAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIUChJJc3N1ZU9yaWdpblJlcXVlc3QiaAoTSXNzdWVPcmlnaW5SZXNwb25zZRIRCglvcmlnaW5faWQYASABKAkSLgoKZXhwaXJlc19hdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGY3JlZGl0GAMgASgNIjgKC1NlbmRSZXF1ZXN0EikKBWV2ZW50GAEgASgLMhouZ3JhbmRzdGFuZC5ldmVudC52MS5FdmVudCJACgxTZW5kUmVzcG9uc2USMAoJcG9zaXRpb25zGAEgAygLMh0uZ3JhbmRzdGFuZC5ldmVudC52MS5Qb3NpdGlvbiLFAQoQU3Vic2NyaWJlUmVxdWVzdBIPCgdnYW1lX2lkGAEgASgJEg4KBnRvcGljcxgCIAMoCRIzCgdjdXJzb3JzGAMgAygLMiIuZ3JhbmRzdGFuZC5nYXRld2F5LnYxLlRvcGljQ3Vyc29yEjAKCXBvc2l0aW9ucxgEIAMoCzIdLmdyYW5kc3RhbmQuZXZlbnQudjEuUG9zaXRpb24SGQoRbWF4X3VwZGF0ZXNfcGVyX3MYBSABKA0SDgoGZGVsdGFzGAYgASgIIkkKC1RvcGljQ3Vyc29yEg0KBXRvcGljGAEgASgJEisKBmN1cnNvchgCIAEoCzIbLmdyYW5kc3RhbmQuZXZlbnQudjEuQ3Vyc29yIr0DChFTdWJzY3JpYmVSZXNwb25zZRIpCgVhc19vZhgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMwoIc25hcHNob3QYCiABKAsyHy5ncmFuZHN0YW5kLmdhdGV3YXkudjEuU25hcHNob3RIABIvCgZ1cGRhdGUYCyABKAsyHS5ncmFuZHN0YW5kLmdhdGV3YXkudjEuVXBkYXRlSAASNQoJaGVhcnRiZWF0GAwgASgLMiAuZ3JhbmRzdGFuZC5nYXRld2F5LnYxLkhlYXJ0YmVhdEgAEjoKDGFubm91bmNlbWVudBgNIAEoCzIiLmdyYW5kc3RhbmQubm90aWZ5LnYxLkFubm91bmNlbWVudEgAEjMKCHBlcnNvbmFsGA4gASgLMh8uZ3JhbmRzdGFuZC5nYXRld2F5LnYxLlBlcnNvbmFsSAASNQoJcmVuZGl0aW9uGA8gASgLMiAuZ3JhbmRzdGFuZC5nYXRld2F5LnYxLlJlbmRpdGlvbkgAEi0KBWRyYWluGBAgASgLMhwuZ3JhbmRzdGFuZC5nYXRld2F5LnYxLkRyYWluSABCCQoHbWVzc2FnZSI/CghTbmFwc2hvdBIzCgZ0b3BpY3MYASADKAsyIy5ncmFuZHN0YW5kLmFnZ3JlZ2F0ZS52MS5Ub3BpY1N0YXRlInAKBlVwZGF0ZRIzCgZ0b3BpY3MYASADKAsyIy5ncmFuZHN0YW5kLmFnZ3JlZ2F0ZS52MS5Ub3BpY1N0YXRlEjEKBmRlbHRhcxgCIAMoCzIhLmdyYW5kc3RhbmQuZ2F0ZXdheS52MS5Ub3BpY0RlbHRhIj8KCFBlcnNvbmFsEjMKBnRvcGljcxgBIAMoCzIjLmdyYW5kc3RhbmQuYWdncmVnYXRlLnYxLlRvcGljU3RhdGUiMgoJUmVuZGl0aW9uEhUKDXVwZGF0ZXNfcGVyX3MYASABKAESDgoGcmVhc29uGAIgASgJIjsKBURyYWluEjIKD3JlY29ubmVjdF9hZnRlchgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiILCglIZWFydGJlYXQyoAMKDkdhdGV3YXlTZXJ2aWNlEmYKCklzc3VlR3Vlc3QSKC5ncmFuZHN0YW5kLmdhdGV3YXkudjEuSXNzdWVHdWVzdFJlcXVlc3QaKS5ncmFuZHN0YW5kLmdhdGV3YXkudjEuSXNzdWVHdWVzdFJlc3BvbnNlIgOQAgISaQoLSXNzdWVPcmlnaW4SKS5ncmFuZHN0YW5kLmdhdGV3YXkudjEuSXNzdWVPcmlnaW5SZXF1ZXN0GiouZ3JhbmRzdGFuZC5nYXRld2F5LnYxLklzc3VlT3JpZ2luUmVzcG9uc2UiA5ACAhJUCgRTZW5kEiIuZ3JhbmRzdGFuZC5nYXRld2F5LnYxLlNlbmRSZXF1ZXN0GiMuZ3JhbmRzdGFuZC5nYXRld2F5LnYxLlNlbmRSZXNwb25zZSIDkAICEmUKCVN1YnNjcmliZRInLmdyYW5kc3RhbmQuZ2F0ZXdheS52MS5TdWJzY3JpYmVSZXF1ZXN0GiguZ3JhbmRzdGFuZC5nYXRld2F5LnYxLlN1YnNjcmliZVJlc3BvbnNlIgOQAgEwAWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_grandstand_aggregate_v1_aggregate, file_grandstand_event_v1_event, file_grandstand_gateway_v1_delta, file_grandstand_notify_v1_notify]);
 
 /**
  * @generated from message grandstand.gateway.v1.IssueGuestRequest
@@ -159,14 +161,16 @@ export type SubscribeRequest = Message<"grandstand.gateway.v1.SubscribeRequest">
 
   /**
    * Topics such as "poll/mvp"; "*" or "poll/*" match many, also topics that
-   * open later. None means "*". At most 32.
+   * open later. None means "*". At most 32. The personal topics are matched by
+   * no pattern, must be named, and want a token: "inbox", the actor's
+   * notifications, and "standing/<board>", its own place on a board.
    *
    * @generated from field: repeated string topics = 2;
    */
   topics: string[];
 
   /**
-   * What was seen before, for each topic.
+   * What was seen before, for each topic. At most 64.
    *
    * @generated from field: repeated grandstand.gateway.v1.TopicCursor cursors = 3;
    */
@@ -185,6 +189,13 @@ export type SubscribeRequest = Message<"grandstand.gateway.v1.SubscribeRequest">
    * @generated from field: uint32 max_updates_per_s = 5;
    */
   maxUpdatesPerS: number;
+
+  /**
+   * The client applies TopicDeltas. Without it every Update has whole states.
+   *
+   * @generated from field: bool deltas = 6;
+   */
+  deltas: boolean;
 };
 
 /**
@@ -254,6 +265,24 @@ export type SubscribeResponse = Message<"grandstand.gateway.v1.SubscribeResponse
      */
     value: Announcement;
     case: "announcement";
+  } | {
+    /**
+     * @generated from field: grandstand.gateway.v1.Personal personal = 14;
+     */
+    value: Personal;
+    case: "personal";
+  } | {
+    /**
+     * @generated from field: grandstand.gateway.v1.Rendition rendition = 15;
+     */
+    value: Rendition;
+    case: "rendition";
+  } | {
+    /**
+     * @generated from field: grandstand.gateway.v1.Drain drain = 16;
+     */
+    value: Drain;
+    case: "drain";
   } | { case: undefined; value?: undefined };
 };
 
@@ -265,8 +294,9 @@ export const SubscribeResponseSchema: GenMessage<SubscribeResponse> = /*@__PURE_
   messageDesc(file_grandstand_gateway_v1_gateway, 8);
 
 /**
- * All topics subscribed to, as they stand. First on every stream; also sent
- * later in place of an Update: it replaces everything shown.
+ * All topics subscribed to, as they stand, but for the personal ones. First on
+ * every stream; also sent later in place of an Update: it replaces everything
+ * shown but what is personal.
  *
  * @generated from message grandstand.gateway.v1.Snapshot
  */
@@ -285,15 +315,24 @@ export const SnapshotSchema: GenMessage<Snapshot> = /*@__PURE__*/
   messageDesc(file_grandstand_gateway_v1_gateway, 9);
 
 /**
- * The topics that changed. Each state replaces the one shown.
+ * The topics that changed since the Snapshot or Update before.
  *
  * @generated from message grandstand.gateway.v1.Update
  */
 export type Update = Message<"grandstand.gateway.v1.Update"> & {
   /**
+   * Each replaces the one shown.
+   *
    * @generated from field: repeated grandstand.aggregate.v1.TopicState topics = 1;
    */
   topics: TopicState[];
+
+  /**
+   * Each changes the one shown. Only if the request said `deltas`.
+   *
+   * @generated from field: repeated grandstand.gateway.v1.TopicDelta deltas = 2;
+   */
+  deltas: TopicDelta[];
 };
 
 /**
@@ -302,6 +341,76 @@ export type Update = Message<"grandstand.gateway.v1.Update"> & {
  */
 export const UpdateSchema: GenMessage<Update> = /*@__PURE__*/
   messageDesc(file_grandstand_gateway_v1_gateway, 10);
+
+/**
+ * Personal topics that changed. Each state replaces the one shown.
+ *
+ * @generated from message grandstand.gateway.v1.Personal
+ */
+export type Personal = Message<"grandstand.gateway.v1.Personal"> & {
+  /**
+   * @generated from field: repeated grandstand.aggregate.v1.TopicState topics = 1;
+   */
+  topics: TopicState[];
+};
+
+/**
+ * Describes the message grandstand.gateway.v1.Personal.
+ * Use `create(PersonalSchema)` to create a new message.
+ */
+export const PersonalSchema: GenMessage<Personal> = /*@__PURE__*/
+  messageDesc(file_grandstand_gateway_v1_gateway, 11);
+
+/**
+ * How often this stream is sent Updates from now on, when that changes: a
+ * gateway that runs hot sends fewer, first to those without a token, before it
+ * turns anybody away. Nothing is lost by it, what changes is conflated.
+ *
+ * @generated from message grandstand.gateway.v1.Rendition
+ */
+export type Rendition = Message<"grandstand.gateway.v1.Rendition"> & {
+  /**
+   * At most; as was asked for once the gateway has cooled down.
+   *
+   * @generated from field: double updates_per_s = 1;
+   */
+  updatesPerS: number;
+
+  /**
+   * For people.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message grandstand.gateway.v1.Rendition.
+ * Use `create(RenditionSchema)` to create a new message.
+ */
+export const RenditionSchema: GenMessage<Rendition> = /*@__PURE__*/
+  messageDesc(file_grandstand_gateway_v1_gateway, 12);
+
+/**
+ * This gateway goes away. Subscribe anew, handing in the cursors, when this
+ * time has passed: each stream is given its own, so that not all come at once.
+ * The stream goes on until then and is ended a moment later, with UNAVAILABLE.
+ *
+ * @generated from message grandstand.gateway.v1.Drain
+ */
+export type Drain = Message<"grandstand.gateway.v1.Drain"> & {
+  /**
+   * @generated from field: google.protobuf.Duration reconnect_after = 1;
+   */
+  reconnectAfter?: Duration | undefined;
+};
+
+/**
+ * Describes the message grandstand.gateway.v1.Drain.
+ * Use `create(DrainSchema)` to create a new message.
+ */
+export const DrainSchema: GenMessage<Drain> = /*@__PURE__*/
+  messageDesc(file_grandstand_gateway_v1_gateway, 13);
 
 /**
  * The stream is alive.
@@ -316,7 +425,7 @@ export type Heartbeat = Message<"grandstand.gateway.v1.Heartbeat"> & {
  * Use `create(HeartbeatSchema)` to create a new message.
  */
 export const HeartbeatSchema: GenMessage<Heartbeat> = /*@__PURE__*/
-  messageDesc(file_grandstand_gateway_v1_gateway, 11);
+  messageDesc(file_grandstand_gateway_v1_gateway, 14);
 
 /**
  * What a browser needs: watch results, and send an event now and then.
@@ -370,13 +479,17 @@ export const GatewayService: GenService<{
   },
   /**
    * Watches topics of a game. The server sends one Snapshot, then an Update
-   * whenever something changed (at most max_updates_per_s; what a slow reader
-   * misses is conflated into the newest state) and a Heartbeat when nothing
-   * did for 10 s. The client ends the stream. Retry with backoff after
-   * UNAVAILABLE, and after INTERNAL or UNKNOWN, which a client sees when the
-   * stream was cut on the way, handing in the cursors: the new stream never
-   * shows older state.
+   * whenever something changed (at most max_updates_per_s) and a Heartbeat when
+   * nothing was said for 10 s. A reader that falls behind is sent a new Snapshot
+   * of the newest state, never what it missed, and is never dropped for it.
+   * The client ends the stream; the server does when it goes away, and says so
+   * before (Drain). Retry with backoff after UNAVAILABLE, and after INTERNAL or
+   * UNKNOWN, which a client sees when the stream was cut on the way, handing in
+   * the cursors: the new stream never shows older state.
+   * RESOURCE_EXHAUSTED: too many viewers, of this gateway, actor or address;
+   * the status details carry a google.rpc.RetryInfo that says when to come again.
    * DEADLINE_EXCEEDED: a position or cursor handed in was not reached within 5 s.
+   * UNAUTHENTICATED: a personal topic without a token.
    *
    * @generated from rpc grandstand.gateway.v1.GatewayService.Subscribe
    */

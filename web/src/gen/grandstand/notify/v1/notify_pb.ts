@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file grandstand/notify/v1/notify.proto.
  */
 export const file_grandstand_notify_v1_notify: GenFile = /*@__PURE__*/
-  fileDesc("CiFncmFuZHN0YW5kL25vdGlmeS92MS9ub3RpZnkucHJvdG8SFGdyYW5kc3RhbmQubm90aWZ5LnYxIq0CCgxBbm5vdW5jZW1lbnQSDwoHZ2FtZV9pZBgBIAEoCRIwCgxhbm5vdW5jZWRfYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjIKC3BvbGxfb3BlbmVkGAogASgLMhsuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLlBvbGxIABIyCgtwb2xsX2Nsb3NlZBgLIAEoCzIbLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5Qb2xsSAASNAoMYm9hcmRfb3BlbmVkGAwgASgLMhwuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkJvYXJkSAASNAoMYm9hcmRfY2xvc2VkGA0gASgLMhwuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkJvYXJkSABCBgoEbmV3c2IGcHJvdG8z", [file_google_protobuf_timestamp, file_grandstand_catalog_v1_catalog]);
+  fileDesc("CiFncmFuZHN0YW5kL25vdGlmeS92MS9ub3RpZnkucHJvdG8SFGdyYW5kc3RhbmQubm90aWZ5LnYxIq0CCgxBbm5vdW5jZW1lbnQSDwoHZ2FtZV9pZBgBIAEoCRIwCgxhbm5vdW5jZWRfYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjIKC3BvbGxfb3BlbmVkGAogASgLMhsuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLlBvbGxIABIyCgtwb2xsX2Nsb3NlZBgLIAEoCzIbLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5Qb2xsSAASNAoMYm9hcmRfb3BlbmVkGAwgASgLMhwuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkJvYXJkSAASNAoMYm9hcmRfY2xvc2VkGA0gASgLMhwuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkJvYXJkSABCBgoEbmV3cyJRCgtJbmJveFJlc3VsdBIyCgZuZXdlc3QYASADKAsyIi5ncmFuZHN0YW5kLm5vdGlmeS52MS5Ob3RpZmljYXRpb24SDgoGdW5yZWFkGAIgASgEIpABCgxOb3RpZmljYXRpb24SFwoPbm90aWZpY2F0aW9uX2lkGAEgASgJEisKB3NlbnRfYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg8KB2dhbWVfaWQYAyABKAkSDQoFdGl0bGUYBCABKAkSDAoEdGV4dBgFIAEoCRIMCgRyZWFkGAYgASgIYgZwcm90bzM", [file_google_protobuf_timestamp, file_grandstand_catalog_v1_catalog]);
 
 /**
  * Something happened in a game that its viewers should hear of at once.
@@ -70,4 +70,80 @@ export type Announcement = Message<"grandstand.notify.v1.Announcement"> & {
  */
 export const AnnouncementSchema: GenMessage<Announcement> = /*@__PURE__*/
   messageDesc(file_grandstand_notify_v1_notify, 0);
+
+/**
+ * What an actor has been told, newest first.
+ *
+ * @generated from message grandstand.notify.v1.InboxResult
+ */
+export type InboxResult = Message<"grandstand.notify.v1.InboxResult"> & {
+  /**
+   * The newest; at most 20.
+   *
+   * @generated from field: repeated grandstand.notify.v1.Notification newest = 1;
+   */
+  newest: Notification[];
+
+  /**
+   * Of all, how many are not acknowledged.
+   *
+   * @generated from field: uint64 unread = 2;
+   */
+  unread: bigint;
+};
+
+/**
+ * Describes the message grandstand.notify.v1.InboxResult.
+ * Use `create(InboxResultSchema)` to create a new message.
+ */
+export const InboxResultSchema: GenMessage<InboxResult> = /*@__PURE__*/
+  messageDesc(file_grandstand_notify_v1_notify, 1);
+
+/**
+ * Something that one actor should know.
+ *
+ * @generated from message grandstand.notify.v1.Notification
+ */
+export type Notification = Message<"grandstand.notify.v1.Notification"> & {
+  /**
+   * Sorts by time: an earlier one is smaller.
+   *
+   * @generated from field: string notification_id = 1;
+   */
+  notificationId: string;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp sent_at = 2;
+   */
+  sentAt?: Timestamp | undefined;
+
+  /**
+   * The game it is about; "" for none.
+   *
+   * @generated from field: string game_id = 3;
+   */
+  gameId: string;
+
+  /**
+   * @generated from field: string title = 4;
+   */
+  title: string;
+
+  /**
+   * @generated from field: string text = 5;
+   */
+  text: string;
+
+  /**
+   * @generated from field: bool read = 6;
+   */
+  read: boolean;
+};
+
+/**
+ * Describes the message grandstand.notify.v1.Notification.
+ * Use `create(NotificationSchema)` to create a new message.
+ */
+export const NotificationSchema: GenMessage<Notification> = /*@__PURE__*/
+  messageDesc(file_grandstand_notify_v1_notify, 2);
 
