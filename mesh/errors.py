@@ -18,10 +18,17 @@ def shown(value: str) -> str:
 
 
 class GrandstandError(Exception):
-    """Base of all errors that cross a service boundary; `code` is a google.rpc.Code number."""
+    """Base of all errors that cross a service boundary; `code` is a google.rpc.Code number.
+
+    `retry_after_s`: when to come again, if that is known; it travels as a google.rpc.RetryInfo.
+    """
 
     code = 13  # INTERNAL
     retryable = False
+
+    def __init__(self, message: str = "", *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
     @property
     def message(self) -> str:

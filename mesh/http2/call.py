@@ -24,11 +24,19 @@ class Call(Protocol):
         """Such as "/grandstand.ingest.v1.IngestService/Publish"."""
 
     @property
+    def peer(self) -> str:
+        """The address at the other end of the connection, such as "10.0.0.7"; "" on a Unix socket."""
+
+    @property
     def metadata(self) -> Metadata:
         """There while the call is accepted, and empty afterwards: thousands of idle calls keep none."""
 
     def send(self, message: bytes) -> None:
         """Sends one gRPC message; response headers go before the first. After `end` or `gone`: ignored."""
+
+    def try_send(self, message: bytes) -> bool:
+        """Sends it if all of it may leave now, and says whether; if not, `writable` tells when to try again.
+        For who keeps the newest state and no queue."""
 
     @property
     def is_writable(self) -> bool:
@@ -41,8 +49,9 @@ class Call(Protocol):
     def resume(self) -> None:
         """What waited is delivered from the loop, in order, unless paused again by then."""
 
-    def end(self, code: int = 0, message: str = "") -> None:
-        """Trailers after all that was sent, and RST_STREAM(NO_ERROR) if the client has not half-closed."""
+    def end(self, code: int = 0, message: str = "", retry_after_s: float | None = None) -> None:
+        """Trailers after all that was sent, and RST_STREAM(NO_ERROR) if the client has not half-closed.
+        `retry_after_s` goes along as a google.rpc.RetryInfo in grpc-status-details-bin."""
 
 
 class Handler(Protocol):
@@ -55,7 +64,7 @@ class Handler(Protocol):
         """After the last message was received."""
 
     def writable(self) -> None:
-        """`is_writable` became True again."""
+        """`is_writable` became True again, or there is room after a `try_send` that found none."""
 
     def gone(self) -> None:
         """The client reset the call, its deadline passed, the connection is lost, or the server ended the
