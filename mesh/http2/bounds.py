@@ -20,9 +20,10 @@ SEND_WAITING_BYTES_MAX = 16 * 1024 * 1024
 # Read from a socket at once: thousands of messages or a thousand new calls, then the others have their turn.
 READ_BYTES = 64 * 1024
 # Handed to the transport in one turn of the loop; and what the transport may hold before we stop reading.
-FLUSH_BYTES_MAX = 1024 * 1024
-TRANSPORT_HIGH_BYTES = 256 * 1024
-TRANSPORT_LOW_BYTES = 64 * 1024
+# A frame for each of 15,000 viewers is to be one write.
+FLUSH_BYTES_MAX = 4 * 1024 * 1024
+TRANSPORT_HIGH_BYTES = 1024 * 1024
+TRANSPORT_LOW_BYTES = 256 * 1024
 
 # Request headers. What is over the first bounds costs the call; what is over the second costs the
 # connection, as it need not be read to the end then. An Envoy in front lets 60 KiB and 100 fields through:
@@ -32,8 +33,11 @@ HEADER_FIELDS_MAX = 64
 HEADER_LIST_BYTES_HARD = 80 * 1024
 HEADER_BLOCK_BYTES_HARD = 72 * 1024
 CONTINUATIONS_MAX = 32
-# Of a grpc-message: clients refuse trailers of 8 KiB.
+# Of a grpc-message, and of the same text within grpc-status-details-bin: clients refuse trailers of 8 KiB.
+TRAILERS_BYTES_MAX = 8 * 1024
 STATUS_MESSAGE_BYTES_MAX = 4 * 1024
+DETAILS_MESSAGE_BYTES_MAX = 2 * 1024
+RETRY_AFTER_S_MAX = 24 * 3600.0
 
 # Frames that cost us and say nothing: PING, SETTINGS, PRIORITY, unknown ones, DATA without data.
 # A connection that exceeds the rate after the burst is told ENHANCE_YOUR_CALM.
@@ -73,5 +77,8 @@ assert CONNECTION_WINDOW_BYTES >= 65_535, "a window begins there and can only be
 assert SEND_BUFFER_BYTES_MAX < SEND_WAITING_BYTES_MAX
 assert TRANSPORT_LOW_BYTES < TRANSPORT_HIGH_BYTES <= FLUSH_BYTES_MAX
 assert HEADER_LIST_BYTES_MAX < HEADER_BLOCK_BYTES_HARD <= HEADER_LIST_BYTES_HARD
+assert STATUS_MESSAGE_BYTES_MAX + (DETAILS_MESSAGE_BYTES_MAX + 128) * 4 // 3 + 512 <= TRAILERS_BYTES_MAX, (
+    "with RetryInfo, the other fields and 32 bytes for each, trailers are taken by every client"
+)
 assert CONTINUATIONS_MAX * FRAME_BYTES_MAX > HEADER_BLOCK_BYTES_HARD
 assert KEEPALIVE_S + KEEPALIVE_PATIENCE_S + 2 * LOOK_S < 30.0, "a half-open connection is found within 30 s"

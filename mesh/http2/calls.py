@@ -48,6 +48,7 @@ class Calls:
         outbox: Outbox,
         message_bytes_max: int,
         on_empty: Callable[[], None],
+        peer: str = "",
     ) -> None:
         """`on_empty` is called whenever the last call has closed."""
         self.open: dict[int, Stream] = {}
@@ -58,6 +59,8 @@ class Calls:
         """Of what we send, as the peer's SETTINGS say."""
         self.outbox = outbox
         self.message_bytes_max = message_bytes_max
+        self.peer = peer
+        """The address at the other end; "" on a Unix socket."""
         self.messages_received = 0
         self.buffered_bytes = 0
         """Received and not taken by handlers."""
@@ -125,7 +128,10 @@ class Calls:
         try:
             handler = accept(stream)
         except GrandstandError as error:
-            stream.refuse(error.code, error.message)
+            if error.retry_after_s is None:
+                stream.refuse(error.code, error.message)
+            else:
+                stream.refuse(error.code, error.message, b"", error.retry_after_s)
         except Exception:
             stream.broke()
         else:

@@ -46,11 +46,18 @@ class Shell(Desk, Protocol):
 
 class Connection:
     def __init__(
-        self, methods: Methods, shell: Shell, now: float, *, message_bytes_max: int, streams_max: int
+        self,
+        methods: Methods,
+        shell: Shell,
+        now: float,
+        *,
+        message_bytes_max: int,
+        streams_max: int,
+        peer: str = "",
     ) -> None:
-        """Says its SETTINGS at once. `now`: monotonic seconds."""
+        """Says its SETTINGS at once. `now`: monotonic seconds; `peer`: the address at the other end."""
         self.outbox = Outbox(shell.output_waits)
-        self.calls = Calls(methods, shell, self.outbox, message_bytes_max, self._no_calls)
+        self.calls = Calls(methods, shell, self.outbox, message_bytes_max, self._no_calls, peer)
         self.is_over = False
         """Nothing is read or answered any more."""
         self._shell = shell

@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from mesh.errors import shown
 from mesh.http2 import bounds
+from mesh.http2.details import retry_details
 from mesh.http2.errors import INTERNAL, RESOURCE_EXHAUSTED, UNIMPLEMENTED, CallFailed, StreamBroken
 from mesh.http2.frames import PROTOCOL_ERROR
 
@@ -172,11 +173,16 @@ def _status(code: int) -> bytes:
     return _literal(b"grpc-status", b"%d" % code)
 
 
-def trailers(code: int, message: str) -> bytes:
-    """The block after the last message; a call without one has RESPONSE_HEADERS before it in one block."""
-    if not message:
-        return _status(code)
-    return _status(code) + _literal(b"grpc-message", percent_encoded(message))
+def trailers(code: int, message: str, retry_after_s: float | None = None) -> bytes:
+    """The block after the last message; a call without one has RESPONSE_HEADERS before it in one block.
+    At most TRAILERS_BYTES_MAX as RFC 9113, 6.5.2 counts them."""
+    block = _status(code)
+    if message:
+        block += _literal(b"grpc-message", percent_encoded(message))
+    if retry_after_s is not None:
+        details = retry_details(code, message, retry_after_s)
+        block += _literal(b"grpc-status-details-bin", details)
+    return block
 
 
 def accept_encoding() -> bytes:

@@ -168,6 +168,7 @@ class Wire(asyncio.BufferedProtocol):
             self._loop.time(),
             message_bytes_max=server.message_bytes_max,
             streams_max=server.streams_max,
+            peer=_address_of(raw),
         )
 
     def get_buffer(self, _: int) -> memoryview:
@@ -258,3 +259,13 @@ class Wire(asyncio.BufferedProtocol):
 
     def later(self, delay_s: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
         return self._loop.call_later(delay_s, callback)
+
+
+def _address_of(raw: socket.socket | None) -> str:
+    """Of whom the socket leads to: without the port, "" on a Unix socket and for one that is gone already."""
+    if raw is None or raw.family not in (socket.AF_INET, socket.AF_INET6):
+        return ""
+    try:
+        return str(raw.getpeername()[0])
+    except OSError:
+        return ""

@@ -9,7 +9,7 @@ from mesh.http2.call import Accept, Call, Handler, Metadata
 from mesh.http2.errors import UNIMPLEMENTED
 
 Answer = Callable[[bytes, Metadata], bytes]
-"""From a request to its response. Raises GrandstandError: the call ends with its code and message."""
+"""From a request to its response. Raises GrandstandError: the call ends with its code, message and delay."""
 
 
 def unary(answer: Answer) -> Accept:
@@ -42,7 +42,10 @@ class _Unary:
         try:
             response = self._answer(self._request, self._metadata)
         except GrandstandError as error:
-            self._call.end(error.code, error.message)
+            if error.retry_after_s is None:
+                self._call.end(error.code, error.message)
+            else:
+                self._call.end(error.code, error.message, error.retry_after_s)
             return
         self._call.send(response)
         self._call.end()
