@@ -4,7 +4,8 @@ One number, `room`, says how many bytes of DATA may still leave before the next 
 connection's window, FLUSH_BYTES_MAX, and nothing at all while the transport is full. So a call that sends
 checks two numbers, its own window and this.
 
-Streams with bytes waiting and a window of their own stand in one queue and write a frame each in turn.
+Streams with bytes waiting and a window of their own stand in one queue and write a frame each in turn. Who
+sends to many streams at once (mesh.http2.roster) asks to be told when there is room again.
 
 Bounds: FLUSH_BYTES_MAX of DATA a turn; what else is put here (answers to PING and SETTINGS, resets, windows)
 answers what was read, and nothing is read while the transport is full.
@@ -32,8 +33,10 @@ class Sender(Protocol):
 
 class Outbox:
     __slots__ = (
+        "_asked",
         "_granted",
         "_is_full",
+        "_least_asked",
         "_on_waiting",
         "_queue",
         "_turn_left",
@@ -45,7 +48,7 @@ class Outbox:
 
     def __init__(self, on_waiting: Callable[[], None]) -> None:
         """`on_waiting` is called once after each `take` when there is something to write."""
-        self.parts: list[bytes] = []
+        self.parts: list[bytes | memoryview] = []
         self.room = 0
         self.is_awake = False
         self._on_waiting = on_waiting
@@ -54,21 +57,33 @@ class Outbox:
         self._granted = 0
         self._is_full = False
         self._queue: deque[Sender] = deque()
+        self._asked: set[Callable[[], None]] = set()
+        self._least_asked = 0
         self._grant()
 
-    def put(self, data: bytes) -> None:
+    def put(self, data: bytes | memoryview) -> None:
         """Whole frames."""
         self.parts.append(data)
         if not self.is_awake:
             self.wake()
 
+    def put_data(self, data: memoryview, counted: int) -> None:
+        """Whole DATA frames of `counted` bytes without their heads, for which there is room."""
+        self.room -= counted
+        self.put(data)
+
+    def when_room(self, size: int, callback: Callable[[], None]) -> None:
+        """Calls `callback` once there is room for `size` bytes; once, however often it is asked for."""
+        self._least_asked = min(size, self._least_asked) if self._asked else size
+        self._asked.add(callback)
+
     def wake(self) -> None:
         self.is_awake = True
         self._on_waiting()
 
-    def take(self) -> bytes:
+    def take(self) -> bytes | memoryview:
         """All there is to write now; follow it with `flushed`."""
-        data = b"".join(self.parts)
+        data = self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)
         self.parts.clear()
         self.is_awake = False
         return data
@@ -124,5 +139,9 @@ class Outbox:
             if stream.write_waiting() and not stream.is_queued:
                 stream.is_queued = True
                 queue.append(stream)
+        if self._asked and self.room >= self._least_asked:
+            asked, self._asked = self._asked, set()
+            for callback in asked:
+                callback()
         if self.parts and not self.is_awake:
             self.wake()

@@ -8,7 +8,9 @@ wait at most STREAM_WINDOW_BYTES of a paused call, and a message of the service'
 
 Sending. A message leaves at once if it fits one frame and both windows and nothing is before it;
 otherwise it waits in `_waiting`, and leaves in frames as the windows open. Policy: `is_writable` tells the
-handler from SEND_BUFFER_BYTES_MAX on, and SEND_WAITING_BYTES_MAX ends the call.
+handler from SEND_BUFFER_BYTES_MAX on, and SEND_WAITING_BYTES_MAX ends the call. What is left of a message
+that many calls are sent (mesh.http2.roster) is `_shared`, and goes before that. While a call has a seat there
+and nothing waits, its window lies in the roster's array, and `send_window` means nothing.
 
 Ends. `end`: by the handler, after all that waits. `fail`: by the server, at once, with a status. `lost`:
 without a word. The handler hears `gone` of the last two.
@@ -27,6 +29,7 @@ from mesh.http2.call import Handler, Metadata
 from mesh.http2.errors import DEADLINE_EXCEEDED, INTERNAL, RESOURCE_EXHAUSTED, CallFailed, StreamBroken
 from mesh.http2.messages import find_message, inflated
 from mesh.http2.outbox import Outbox
+from mesh.http2.roster import Rows, Shared
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +44,7 @@ class Home(Protocol):
     """Whose streams they are, as they see it (mesh.http2.calls)."""
 
     outbox: Outbox
+    peer: str
     message_bytes_max: int
     messages_received: int
     buffered_bytes: int
@@ -62,10 +66,12 @@ class Stream:
         "_heard_all",
         "_home",
         "_is_paused",
-        "_outbox",
         "_partial",
+        "_rows",
+        "_shared",
         "_timer",
         "_waiting",
+        "_wants_room",
         "_was_full",
         "_will_resume",
         "handler",
@@ -76,9 +82,11 @@ class Stream:
         "is_queued",
         "metadata",
         "opened_at",
+        "outbox",
         "owed",
         "path",
         "remote_closed",
+        "row",
         "send_window",
     )
 
@@ -98,7 +106,11 @@ class Stream:
         self.is_closed = False
         self.remote_closed = False
         self._home = home
-        self._outbox = home.outbox
+        self.outbox = home.outbox
+        self.row = 0
+        self._rows: Rows | None = None
+        self._shared: memoryview | None = None
+        self._wants_room = False
         self._partial: bytearray | None = None
         self._encoding = b"identity"
         self._content_left: int | None = None
@@ -110,6 +122,10 @@ class Stream:
         self._has_said_headers = False
         self._ending: bytes | None = None
         self._timer: Timer | None = None
+
+    @property
+    def peer(self) -> str:
+        return self._home.peer
 
     # Opening.
 
@@ -238,7 +254,7 @@ class Stream:
 
     def give_back(self) -> None:
         """The window, as far as it was used."""
-        self._outbox.put(frames.window_update(self.id, self.owed))
+        self.outbox.put(frames.window_update(self.id, self.owed))
         self.owed = 0
 
     def pause(self) -> None:
@@ -270,13 +286,17 @@ class Stream:
     def send(self, message: bytes) -> None:
         if self.is_ended:
             return
-        outbox = self._outbox
+        outbox = self.outbox
         length = len(message)
         size = length + frames.PREFIX_BYTES
         if not self._has_said_headers:
             self._say_headers()
+        rows = self._rows
+        if rows is not None:
+            self._take_window(rows)
         if (
             self._waiting is not None
+            or self._shared is not None
             or size > self.send_window
             or size > outbox.room
             or size > bounds.FRAME_BYTES_MAX
@@ -290,6 +310,59 @@ class Stream:
         )
         if not outbox.is_awake:
             outbox.wake()
+        if rows is not None:
+            self._give_window(rows)
+
+    def try_send(self, message: bytes) -> bool:
+        if self.is_ended:
+            return True
+        rows = self._rows
+        idle = self._waiting is None and self._shared is None
+        window = self.send_window if rows is None else int(rows.windows[self.row])
+        if not idle or window <= 0:
+            self._wants_room = True
+            return False
+        needed = min(len(message) + frames.PREFIX_BYTES, window, bounds.FRAME_BYTES_MAX)
+        if needed > self.outbox.room:
+            self.outbox.when_room(needed, self._there_is_room)
+            return False
+        self.send(message)
+        return True
+
+    def send_shared(self, message: Shared) -> None:
+        """In pieces, to a call with a seat for which nothing waits."""
+        rows = self._rows
+        assert rows is not None
+        self._take_window(rows)
+        self._shared = memoryview(message.framed)
+        self.outbox.line_up(self)
+
+    def take_seat(self, rows: Rows, row: int) -> None:
+        """What is the same for many is sent from there."""
+        if not self._has_said_headers:
+            self._say_headers()
+        self._rows = rows
+        self.row = row
+        if self._waiting is None:
+            self._give_window(rows)
+
+    def leave_seat(self) -> None:
+        """Nothing is sent from there any more; idempotent."""
+        rows = self._rows
+        if rows is not None:
+            self._take_window(rows)
+            self._rows = None
+            rows.remove(self.row)
+
+    def _take_window(self, rows: Rows) -> None:
+        """From the array, unless it is here."""
+        if self._waiting is None and self._shared is None:
+            self.send_window = int(rows.windows[self.row])
+            rows.windows[self.row] = 0
+
+    def _give_window(self, rows: Rows) -> None:
+        """To the array: nothing waits."""
+        rows.windows[self.row] = self.send_window
 
     def _send_later(self, message: bytes) -> None:
         waiting = self._waiting
@@ -303,7 +376,7 @@ class Stream:
             self._home.soon(self._overflowed)
             return
         if self.send_window > 0:
-            self._outbox.line_up(self)
+            self.outbox.line_up(self)
         self._was_full = not self.is_writable
 
     def _overflowed(self) -> None:
@@ -316,53 +389,84 @@ class Stream:
     def _say_headers(self) -> None:
         self._has_said_headers = True
         block = headers.RESPONSE_HEADERS
-        self._outbox.put(frames.header_block(self.id, block, False, bounds.FRAME_BYTES_MAX))
+        self.outbox.put(frames.header_block(self.id, block, False, bounds.FRAME_BYTES_MAX))
 
     def write_waiting(self) -> bool:
-        waiting, outbox = self._waiting, self._outbox
-        if waiting is None:
+        waits = self._shared if self._shared is not None else self._waiting
+        outbox = self.outbox
+        if waits is None:
             return False
-        size = min(len(waiting), self.send_window, outbox.room, bounds.FRAME_BYTES_MAX)
+        size = min(len(waits), self.send_window, outbox.room, bounds.FRAME_BYTES_MAX)
         if size <= 0:
             return False
-        outbox.parts.append(frames.frame(frames.DATA, 0, self.id, bytes(waiting[:size])))
-        del waiting[:size]
+        outbox.parts.append(frames.frame(frames.DATA, 0, self.id, bytes(waits[:size])))
         self.send_window -= size
         outbox.room -= size
-        if not waiting:
-            self._waiting = None
+        if self._shared is not None:
+            self._shared = self._shared[size:] if size < len(waits) else None
+        else:
+            assert self._waiting is not None
+            del self._waiting[:size]
+            if not self._waiting:
+                self._waiting = None
+        if self._waiting is None and self._shared is None:
             if self._ending is not None:
                 self._finish(self._ending)
                 return False
+            if self._rows is not None:
+                self._give_window(self._rows)
+                self._rows.on_room()
         if self._was_full and self.is_writable:
             self._was_full = False
-            if not self.is_ended and self.handler is not None:
-                try:
-                    self.handler.writable()
-                except Exception:
-                    self.broke()
-        return self._waiting is not None and self.send_window > 0
+            self._tell_writable()
+        self._there_is_room()
+        return (self._waiting is not None or self._shared is not None) and self.send_window > 0
+
+    def _there_is_room(self) -> None:
+        """Tells the handler if it wants to know; not now, as the server may be in the middle of something."""
+        if self._wants_room and self._waiting is None and self._shared is None:
+            self._wants_room = False
+            self._home.soon(self._tell_writable)
+
+    def _tell_writable(self) -> None:
+        if not self.is_ended and self.handler is not None:
+            try:
+                self.handler.writable()
+            except Exception:
+                self.broke()
 
     def widen(self, by: int) -> None:
         """The peer's WINDOW_UPDATE, or its new INITIAL_WINDOW_SIZE (then `by` may be negative). Raises
         StreamBroken."""
-        window = self.send_window + by
+        rows = self._rows
+        waits = self._waiting is not None or self._shared is not None
+        in_rows = rows is not None and not waits
+        window = by + (int(rows.windows[self.row]) if rows is not None and in_rows else self.send_window)
         if window > frames.WINDOW_MAX:
             raise StreamBroken(frames.FLOW_CONTROL_ERROR, "the stream's window grew beyond 2^31 - 1")
+        if rows is not None and in_rows:
+            rows.windows[self.row] = window
+            if window > 0:
+                if rows.left_out[self.row]:
+                    rows.left_out[self.row] = False
+                    rows.on_room()
+                self._there_is_room()
+            return
         self.send_window = window
-        if window > 0 and self._waiting is not None:
-            self._outbox.line_up(self)
+        if window > 0 and waits:
+            self.outbox.line_up(self)
 
     # Ends.
 
-    def end(self, code: int = 0, message: str = "") -> None:
+    def end(self, code: int = 0, message: str = "", retry_after_s: float | None = None) -> None:
         if self.is_ended:
             return
         self.is_ended = True
         self.is_plain = False
+        self.leave_seat()
         self._drop_partial()
-        block = headers.trailers(code, message)
-        if self._waiting is None:
+        block = headers.trailers(code, message, retry_after_s)
+        if self._waiting is None and self._shared is None:
             self._finish(block)
         else:
             self._ending = block
@@ -374,13 +478,15 @@ class Stream:
             self._finish(headers.trailers(code, message) + beside)
             _tell_gone(handler)
 
-    def refuse(self, code: int, message: str, beside: bytes = b"") -> None:
+    def refuse(
+        self, code: int, message: str, beside: bytes = b"", retry_after_s: float | None = None
+    ) -> None:
         """Ends a call that has no handler: once the client's first DATA came, or REFUSAL_PATIENCE_S passed. A
         grpc.aio client whose first write fails, as the answer was there before it, reads INTERNAL instead."""
         if self.is_ended:
             return
         self.is_ended = True
-        self._ending = headers.trailers(code, message) + beside
+        self._ending = headers.trailers(code, message, retry_after_s) + beside
         if self.remote_closed:
             self._refuse_now()
         else:
@@ -417,14 +523,16 @@ class Stream:
         data = frames.header_block(self.id, block, True, bounds.FRAME_BYTES_MAX)
         if not self.remote_closed:
             data += frames.rst_stream(self.id, frames.NO_ERROR)
-        self._outbox.put(data)
+        self.outbox.put(data)
         self._close(was_reset=not self.remote_closed)
 
     def _close(self, *, was_reset: bool) -> None:
         self.is_closed = self.is_ended = True
         self.is_plain = False
         self.handler = None
+        self.leave_seat()
         self._waiting = None
+        self._shared = None
         self._ending = None
         self._drop_partial()
         if self._timer is not None:
