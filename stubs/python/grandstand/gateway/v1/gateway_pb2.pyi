@@ -99,10 +99,12 @@ class SubscribeResponse(_message.Message):
     def __init__(self, as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., snapshot: _Optional[_Union[Snapshot, _Mapping]] = ..., update: _Optional[_Union[Update, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., announcement: _Optional[_Union[_notify_pb2.Announcement, _Mapping]] = ..., personal: _Optional[_Union[Personal, _Mapping]] = ..., rendition: _Optional[_Union[Rendition, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ...) -> None: ...
 
 class Snapshot(_message.Message):
-    __slots__ = ("topics",)
+    __slots__ = ("topics", "updates_per_s")
     TOPICS_FIELD_NUMBER: _ClassVar[int]
+    UPDATES_PER_S_FIELD_NUMBER: _ClassVar[int]
     topics: _containers.RepeatedCompositeFieldContainer[_aggregate_pb2.TopicState]
-    def __init__(self, topics: _Optional[_Iterable[_Union[_aggregate_pb2.TopicState, _Mapping]]] = ...) -> None: ...
+    updates_per_s: float
+    def __init__(self, topics: _Optional[_Iterable[_Union[_aggregate_pb2.TopicState, _Mapping]]] = ..., updates_per_s: _Optional[float] = ...) -> None: ...
 
 class Update(_message.Message):
     __slots__ = ("topics", "deltas")
