@@ -5,9 +5,13 @@ stream broke: it is counted once (I2). One stream takes what is unsent. When it 
 ingest drains, the token expires) the next one opens at once, and the old one, half-closed, brings the answers
 it still owes. A credit of 0 says that nothing can be stored: what is unsent is held back.
 
-Bounds: SENDS_PENDING_MAX unanswered events (RESOURCE_EXHAUSTED beyond), each for at most `SEND_PATIENCE_S`
-(then UNAVAILABLE: send again with the same identity); one stream, and those that finish, each given up once
-its server is silent.
+Whoever submits an event is called back with the answer, from the reader of the stream. No task, future or
+timer for an event: at a few thousand a second they cost more than all the rest. Those who wait stand in one
+row, in the order of their coming; as all have the same patience, one timer for the first of them is enough.
+
+Bounds: SENDS_PENDING_MAX unanswered events (RESOURCE_EXHAUSTED beyond) with WAITERS_MAX waiting for each, for
+at most `SEND_PATIENCE_S` (then UNAVAILABLE: send again with the same identity); one stream, and those that
+finish, each given up once its server is silent.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -25,7 +29,7 @@ from gateway.origins import Origins
 from grandstand.event.v1.event_pb2 import Event, Position
 from grandstand.ingest.v1.ingest_pb2 import EventBatch, Hello, PublishRequest, PublishResponse, Reject
 from grandstand.ingest.v1.ingest_pb2_grpc import IngestServiceStub
-from mesh import limits, tasks, telemetry
+from mesh import limits, tasks
 from mesh.client.attempts import Again, Attempts
 from mesh.client.backoff import Backoff
 from mesh.client.conversation import Conversation, Due, Phase
@@ -37,23 +41,50 @@ from mesh.errors import AlreadyDone, Exhausted, GrandstandError, Unavailable, fr
 log = logging.getLogger(__name__)
 
 SEND_PATIENCE_S = limits.PUBLISH_DEADLINE_S + 2
+# Who is impatient is told so late at most.
+SWEEP_S = 0.05
+# A client that sends one event again and again before the first is answered.
+WAITERS_MAX = 16
 _BACKOFF = Backoff(base_s=0.02, cap_s=0.5)
 
 _UNAVAILABLE = 14
 
+Answer = Position | GrandstandError
+"""Where the event is stored, or why it is not."""
+
 _Identity = tuple[str, int]
+
+
+class Submitted:
+    """One who waits for the answer to an event."""
+
+    __slots__ = ("_pending", "_relay", "on_answer", "until_s")
+
+    def __init__(
+        self, relay: Relay, pending: _Pending, on_answer: Callable[[Answer], None], until_s: float
+    ) -> None:
+        self._relay = relay
+        self._pending = pending
+        self.on_answer = on_answer
+        self.until_s = until_s
+
+    def cancel(self) -> None:
+        """Nobody waits any more: no answer will come. The event may be stored all the same."""
+        self._relay.leave(self, self._pending)
 
 
 class _Pending:
     """One event on its way: what to resend, and who waits."""
 
-    __slots__ = ("answer", "event", "sent", "traceparent", "waiters")
+    __slots__ = ("event", "identity", "is_over", "sent", "traceparent", "waiters")
 
-    def __init__(self, event: Event, traceparent: str) -> None:
+    def __init__(self, identity: _Identity, event: Event, traceparent: str) -> None:
+        self.identity = identity
         self.event = event
         self.traceparent = traceparent
-        self.answer: asyncio.Future[Position] = asyncio.get_running_loop().create_future()
-        self.waiters = 0
+        self.waiters: list[Submitted] = []
+        self.is_over = False
+        """Answered, or nobody waits any more."""
         # On how many streams: above 1, an earlier copy may be stored.
         self.sent = 0
 
@@ -69,7 +100,10 @@ class Relay:
         self._token = token or str
         self._pending: dict[_Identity, _Pending] = {}
         self._origins = Origins()
-        self._unsent: deque[_Identity] = deque()
+        self._unsent: OrderedDict[_Pending, None] = OrderedDict()
+        self._waiting: OrderedDict[Submitted, None] = OrderedDict()
+        self._sweeping: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
         self._work = asyncio.Event()
         self._attempts = Attempts(_BACKOFF, random.random)
         self._streams: set[asyncio.Task[None]] = set()
@@ -81,57 +115,89 @@ class Relay:
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
+        """Who still waits is told nothing."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
         if self._task is not None:
             await tasks.end(self._task, *self._streams)
 
-    async def send(self, event: Event) -> Position:
-        """Returns where the event is stored. The same identity sent twice at once is sent once.
+    @property
+    def pending(self) -> int:
+        """How many events are not answered."""
+        return len(self._pending)
 
-        Raises what ingest refused it with; NotNow (too far behind); Exhausted, Unavailable (not acked: send
-        it again).
+    def submit(self, event: Event, on_answer: Callable[[Answer], None], traceparent: str = "") -> Submitted:
+        """Sends the event, which the caller changes no more. The same identity submitted twice at once is
+        sent once, and answers both.
+
+        `on_answer` is called once, after `submit` has returned: with what ingest refused it with, or with
+        Unavailable (not acked in time: send it again). Raises Exhausted, NotNow (too far behind),
+        AlreadyDone (the identity is under way with another body).
         """
         identity = (event.origin_id, event.origin_seq)
         pending = self._pending.get(identity)
         if pending is None:
-            pending = self._admit(identity, event)
+            pending = self._admit(identity, event, traceparent)
         elif pending.event != event:
             raise AlreadyDone(
                 f"event.origin_seq: {event.origin_seq} is under way with another body; "
                 "an identity names one event"
             )
-        pending.waiters += 1
-        try:
-            async with asyncio.timeout(SEND_PATIENCE_S):
-                return await asyncio.shield(pending.answer)
-        except TimeoutError:
-            why = f" ({self.held_back})" if self.held_back else ""
-            raise Unavailable(
-                f"not acked within {SEND_PATIENCE_S:g} s{why}; "
-                "send again with the same origin_id and origin_seq"
-            ) from None
-        finally:
-            pending.waiters -= 1
-            if not pending.waiters:
-                self._forget(identity, pending)
+        elif len(pending.waiters) >= WAITERS_MAX:
+            raise Exhausted(
+                f"event.origin_seq: {event.origin_seq} is under way {WAITERS_MAX} times; wait for the answer",
+                retry_after_s=1.0,
+            )
+        waiter = Submitted(self, pending, on_answer, self._loop.time() + SEND_PATIENCE_S)
+        pending.waiters.append(waiter)
+        self._waiting[waiter] = None
+        if self._sweeping is None:
+            self._sweeping = self._loop.call_at(waiter.until_s, self._sweep)
+        return waiter
 
-    def _admit(self, identity: _Identity, event: Event) -> _Pending:
+    def _admit(self, identity: _Identity, event: Event, traceparent: str) -> _Pending:
         if len(self._pending) >= limits.SENDS_PENDING_MAX:
             raise Exhausted(
                 f"{limits.SENDS_PENDING_MAX} events wait for their ack, the most this gateway holds; "
-                "wait a second"
+                "wait a second",
+                retry_after_s=1.0,
             )
         self._origins.take(*identity)
-        pending = self._pending[identity] = _Pending(event, telemetry.current_traceparent())
-        self._unsent.append(identity)
+        pending = self._pending[identity] = _Pending(identity, event, traceparent)
+        self._unsent[pending] = None
         self._work.set()
         return pending
 
-    def _forget(self, identity: _Identity, pending: _Pending) -> None:
-        if self._pending.get(identity) is pending:
-            del self._pending[identity]
-            self._origins.answered(*identity)
-        if pending.answer.done() and not pending.answer.cancelled():
-            pending.answer.exception()  # taken, also when its waiter has gone
+    def leave(self, waiter: Submitted, pending: _Pending) -> None:
+        """`waiter` waits no more. After its answer: ignored."""
+        if waiter in self._waiting:
+            del self._waiting[waiter]
+            pending.waiters.remove(waiter)
+            if not pending.waiters:
+                self._forget(pending)
+
+    def _sweep(self) -> None:
+        """Tells those whose patience is over."""
+        self._sweeping = None
+        now_s = self._loop.time()
+        while self._waiting:
+            waiter = next(iter(self._waiting))
+            if waiter.until_s > now_s:
+                self._sweeping = self._loop.call_at(max(waiter.until_s, now_s + SWEEP_S), self._sweep)
+                return
+            waiter.cancel()
+            why = f" ({self.held_back})" if self.held_back else ""
+            late = Unavailable(
+                f"not acked within {SEND_PATIENCE_S:g} s{why}; "
+                "send again with the same origin_id and origin_seq"
+            )
+            _tell(waiter, late)
+
+    def _forget(self, pending: _Pending) -> None:
+        pending.is_over = True
+        del self._pending[pending.identity]
+        self._origins.answered(*pending.identity)
+        self._unsent.pop(pending, None)
 
     async def _run(self) -> None:
         """Keeps a stream up."""
@@ -162,47 +228,49 @@ class Relay:
     def welcomed(self) -> None:
         self._attempts.welcomed()
 
-    def batch(self) -> tuple[EventBatch, list[_Identity]]:
-        """What has gathered, as far as one message may hold; one batch carries one trace.
-
-        Empty when nobody waits any more for what was unsent.
-        """
-        batch, carried = EventBatch(), list[_Identity]()
+    def batch(self) -> tuple[EventBatch, list[_Pending]]:
+        """What has gathered, as far as one message may hold; one batch carries one trace."""
+        batch, carried = EventBatch(), list[_Pending]()
         room = limits.INGEST_MESSAGE_BYTES_MAX - ENVELOPE_BYTES
-        while self._unsent and len(carried) < limits.BATCH_EVENTS_MAX:
-            identity = self._unsent[0]
-            pending = self._pending.get(identity)
-            if pending is not None and not pending.answer.done():
-                room -= pending.event.ByteSize() + EVENT_OVERHEAD_BYTES
-                if carried and (room < 0 or pending.traceparent != batch.traceparent):
-                    break
-                batch.traceparent = pending.traceparent
-                batch.events.append(pending.event)
-                carried.append(identity)
-                pending.sent += 1
-            self._unsent.popleft()
+        unsent = self._unsent
+        while unsent and len(carried) < limits.BATCH_EVENTS_MAX:
+            pending = next(iter(unsent))
+            room -= pending.event.ByteSize() + EVENT_OVERHEAD_BYTES
+            if carried and (room < 0 or pending.traceparent != batch.traceparent):
+                break
+            batch.traceparent = pending.traceparent
+            batch.events.append(pending.event)
+            carried.append(pending)
+            pending.sent += 1
+            del unsent[pending]
         return batch, carried
 
     def answer(self, identity: _Identity, answer: Position | Reject) -> None:
         pending = self._pending.get(identity)
-        if pending is None or pending.answer.done():
+        if pending is None:
             return
-        if isinstance(answer, Reject):
-            pending.answer.set_exception(_refusal(answer, again=pending.sent > 1))
-        else:
-            pending.answer.set_result(answer)
+        self._forget(pending)
+        told = _refusal(answer, again=pending.sent > 1) if isinstance(answer, Reject) else answer
+        waiters, pending.waiters = pending.waiters, []
+        for waiter in waiters:
+            del self._waiting[waiter]
+        for waiter in waiters:
+            _tell(waiter, told)
 
     def ended(
         self,
         code: int,
         message: str,
-        carried: set[_Identity],
+        carried: dict[_Identity, _Pending],
         *,
         useful: bool,
         finished_after_s: float | None,
     ) -> float:
         """A stream is over: what it owes goes first on the next one. Returns after how many seconds."""
-        self._unsent.extendleft(sorted(carried & self._pending.keys(), reverse=True))
+        for pending in reversed(carried.values()):
+            if not pending.is_over:
+                self._unsent[pending] = None
+                self._unsent.move_to_end(pending, last=False)
         then = self._attempts.ended(code, message, useful=useful, finished_after_s=finished_after_s)
         # A gateway never gives up: what is wrong may be mended.
         return then.delay_s if isinstance(then, Again) else _BACKOFF.cap_s
@@ -217,7 +285,7 @@ class _Stream:
         self.next_after_s = 0.0
         self._relay = relay
         self._jwt = ""
-        self._carried: set[_Identity] = set()
+        self._carried: dict[_Identity, _Pending] = {}
         self._useful = False
         self._talk = Conversation(asyncio.get_running_loop().time())
 
@@ -273,7 +341,7 @@ class _Stream:
         if talk.may_send and talk.credit:
             batch, carried = self._relay.batch()
             if carried:
-                self._carried.update(carried)
+                self._carried.update((pending.identity, pending) for pending in carried)
                 talk.spoke(now_s)
                 return PublishRequest(events=batch)
         due = talk.due(now_s)
@@ -304,7 +372,7 @@ class _Stream:
 
     def _answer(self, identity: _Identity, answer: Position | Reject) -> None:
         self._useful = True
-        self._carried.discard(identity)
+        self._carried.pop(identity, None)
         self._relay.answer(identity, answer)
 
 
@@ -318,4 +386,13 @@ def _refusal(reject: Reject, *, again: bool) -> GrandstandError:
     wait_s = reject.retry_after.ToNanoseconds() / 1e9
     if wait_s and f"{wait_s:.3f} s" not in message:
         message += f"; wait {wait_s:.3f} s"
-    return Exhausted(message) if reject.code == Exhausted.code else Unavailable(message)
+    kind = Exhausted if reject.code == Exhausted.code else Unavailable
+    return kind(message, retry_after_s=wait_s or None)
+
+
+def _tell(waiter: Submitted, answer: Answer) -> None:
+    """Whatever it raises is its own: the others get their answers."""
+    try:
+        waiter.on_answer(answer)
+    except Exception:
+        log.exception("who waited for an event's answer failed")

@@ -289,9 +289,8 @@ class Mesh(RuleBasedStateMachine):
         hello = self.session.opened(self.now_s)
         self.server = ServerSession()
         identity = Identity("ann", False, None, 1e12)
-        greeting = self.server.hello(
-            hello, identity, now_s=self.now_s, entropy=self.random.randbytes(12), credit=self.credit
-        )
+        greeting = self.server.hello(hello, identity, now_s=self.now_s, entropy=self.random.randbytes(12))
+        greeting.credit = self.credit
         self.wire: list[tuple[int, Event | None]] = []
         self.taken: list[tuple[int, Event | None, str]] = []
         self.answers: list[PublishResponse] = [PublishResponse(welcome=greeting)]

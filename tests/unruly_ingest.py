@@ -164,9 +164,9 @@ class Stream:
     def _open(self, request: PublishRequest) -> None:
         ingest = self.ingest
         identity = Identity("anybody", True, None, time.time() + 3600)
-        welcome = self.session.hello(
-            request.hello, identity, now_s=time.time(), entropy=os.urandom(12), credit=ingest.credit
-        )
+        welcome = self.session.hello(request.hello, identity, now_s=time.time(), entropy=os.urandom(12))
+        if ingest.credit is not None:
+            welcome.credit = ingest.credit
         welcome.heartbeat_interval.FromNanoseconds(int(ingest.heartbeat_s * 1e9))
         if ingest.welcomes:
             self.say(welcome=welcome)
