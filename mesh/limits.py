@@ -36,6 +36,8 @@ SEASON_MIN_S = 10.0
 SEASON_MAX_S = 366 * 24 * 3600.0
 BOARD_TOP_MAX = 100
 BOARD_TOP_DEFAULT = 10
+# What a delta may make of a board: older clients are to take the longer boards of newer servers.
+DELTA_ENTRIES_MAX = 1_000
 OPEN_FOR_MIN_S = 1.0
 OPEN_FOR_MAX_S = 24 * 3600.0
 GAMES_MAX = 10_000
@@ -187,6 +189,29 @@ TICK_S = 0.05
 HEARTBEAT_S = 10.0
 BARRIER_S = 5.0
 VIEWERS_MAX = 15_000
+# Streams of one actor (tabs, devices), and of one address on one gateway: a stadium behind one NAT.
+VIEWERS_PER_ACTOR_MAX = 32
+VIEWERS_PER_ADDRESS_MAX = 2_000
+# Viewers that were turned away are told to come back one after the other, at this rate to a full gateway
+# and to a full address, and at this rate to an actor with too many streams; none later than
+# VIEWER_RETRY_MAX_S.
+VIEWER_RETRIES_PER_S = 500.0
+ADDRESS_RETRIES_PER_S = 50.0
+ACTOR_RETRIES_PER_S = 1.0
+VIEWER_RETRY_MIN_S = 1.0
+VIEWER_RETRY_MAX_S = 60.0
+# No viewer is sent fewer updates than this, however hot its gateway runs.
+RENDITION_UPDATES_PER_S_MIN = 0.5
+# A gateway says of each actor and game it serves that the actor is here: at once, when a goodbye of a
+# gateway left before may have come in between, and then this often. It says goodbye so long after the last
+# stream closed.
+PRESENCE_REPORT_S = 20.0
+PRESENCE_GONE_S = 3.0
+PRESENCE_AGAIN_S = 5.0
+# Actors and games that a gateway reports, those included who have just left.
+PRESENCES_MAX = 2 * VIEWERS_MAX
+# Of the sends a gateway has under way, its own reports take no more than these.
+PRESENCES_UNANSWERED_MAX = 256
 SENDS_PENDING_MAX = 10_000
 # Origins whose newest number a gateway remembers, so that it can tell what lies too far behind it.
 SEND_ORIGINS_REMEMBERED_MAX = 60_000
@@ -197,6 +222,10 @@ ANNOUNCEMENTS_QUEUED_MAX = 16
 # Shutting down.
 DRAIN_GRACE_S = 5.0
 DRAIN_RECONNECT_S = 1.0
+# Viewers that a draining gateway sends to another one, where the grace allows: a third of a CPU there.
+DRAIN_PER_S = 2_000.0
+# A viewer's stream is ended so long after it was to connect anew: by then the new one stands.
+DRAIN_PATIENCE_S = 1.0
 
 assert VIEWER_CREDIT <= VIEWER_WINDOW, "an unacked event must not fall behind its window (I2)"
 assert PRODUCER_CREDIT <= PRODUCER_WINDOW, "an unacked event must not fall behind its window (I2)"
@@ -235,3 +264,17 @@ assert PARTITION_STATUS_S * 3 < PARTITION_STATUS_LIFE_S
 assert PUBLISH_SILENCE_S + 2 < 30.0, "a half-open stream is found within 30 s"
 assert SEND_ORIGINS_REMEMBERED_MAX >= VIEWERS_MAX + SENDS_PENDING_MAX, "who watches or sends is remembered"
 assert TICK_S * UPDATES_PER_S_MAX <= 1.0
+assert DELTA_ENTRIES_MAX >= BOARD_TOP_MAX, "every board has deltas"
+assert VIEWERS_PER_ACTOR_MAX < VIEWERS_PER_ADDRESS_MAX < VIEWERS_MAX
+assert ACTOR_RETRIES_PER_S < ADDRESS_RETRIES_PER_S < VIEWER_RETRIES_PER_S
+assert VIEWER_RETRIES_PER_S * VIEWER_RETRY_MAX_S >= 2 * VIEWERS_MAX, "two gateways' viewers come back in turn"
+assert VIEWER_RETRY_MIN_S < VIEWER_RETRY_MAX_S
+assert RENDITION_UPDATES_PER_S_MIN <= 1, "of the least that can be asked for"
+assert 2 * PRESENCE_REPORT_S < PRESENCE_S, "one report may be lost"
+assert PRESENCE_GONE_S < PRESENCE_AGAIN_S < PRESENCE_REPORT_S, (
+    "the last word of a gateway that was left is made good"
+)
+assert PRESENCES_MAX > VIEWERS_MAX
+assert PRESENCES_UNANSWERED_MAX < PRODUCER_CREDIT
+assert PRESENCES_UNANSWERED_MAX * 10 < SENDS_PENDING_MAX, "viewers' sends come first"
+assert DRAIN_PATIENCE_S < DRAIN_GRACE_S

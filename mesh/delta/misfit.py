@@ -1,0 +1,7 @@
+"""The one error of this package."""
+
+from __future__ import annotations
+
+
+class Misfit(ValueError):
+    """A delta does not fit the state that it was to be applied to, and nothing was changed."""
