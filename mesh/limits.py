@@ -20,6 +20,7 @@ MEASURE_MAX = 1e15
 CUSTOM_PAYLOAD_BYTES_MAX = 1_024
 POSITIONS_MAX = 64
 TOPIC_PATTERNS_MAX = 32
+STANDINGS_MAX = 4
 UPDATES_PER_S_MAX = 20
 
 # What the catalog may define.
@@ -263,6 +264,7 @@ assert WORKER_SILENCE_S < LEASE_S, "who takes over knows by then that it shall"
 assert PARTITION_STATUS_S * 3 < PARTITION_STATUS_LIFE_S
 assert PUBLISH_SILENCE_S + 2 < 30.0, "a half-open stream is found within 30 s"
 assert SEND_ORIGINS_REMEMBERED_MAX >= VIEWERS_MAX + SENDS_PENDING_MAX, "who watches or sends is remembered"
+assert STANDINGS_MAX < TOPIC_PATTERNS_MAX, "personal topics are named among the others"
 assert TICK_S * UPDATES_PER_S_MAX <= 1.0
 assert DELTA_ENTRIES_MAX >= BOARD_TOP_MAX, "every board has deltas"
 assert VIEWERS_PER_ACTOR_MAX < VIEWERS_PER_ADDRESS_MAX < VIEWERS_MAX
