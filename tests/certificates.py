@@ -26,21 +26,37 @@ class Certificates:
     @classmethod
     def made(cls, folder: Path, name: str) -> Self:
         """Anew, for the DNS name `name`."""
+        made = Authority(folder).issue(name)
+        return cls(made.authority, made.chain, made.key)
+
+
+class Authority:
+    """One that signs chains for several names; `certificate` is its file."""
+
+    def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        made = cls(folder / "authority.pem", folder / "chain.pem", folder / "key.pem")
-        authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-        issuer = _named("an authority of a test")
-        authority = (
-            _begun(issuer, issuer, authority_key.public_key())
+        self._folder = folder
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = _named("an authority of a test")
+        self.certificate = folder / "authority.pem"
+        certificate = (
+            _begun(self._name, self._name, self._key.public_key())
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .sign(authority_key, hashes.SHA256())
+            .sign(self._key, hashes.SHA256())
         )
+        self.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+
+    def issue(self, name: str, prefix: str = "") -> Certificates:
+        """Written beside each other: the certificate for the DNS name `name`, and its key."""
+        made = Certificates(
+            self.certificate, self._folder / f"{prefix}chain.pem", self._folder / f"{prefix}key.pem"
+        )
+        key = ec.generate_private_key(ec.SECP256R1())
         leaf = (
-            _begun(_named(name), issuer, key.public_key())
+            _begun(_named(name), self._name, key.public_key())
             .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-            .sign(authority_key, hashes.SHA256())
+            .sign(self._key, hashes.SHA256())
         )
-        made.authority.write_bytes(authority.public_bytes(serialization.Encoding.PEM))
         made.chain.write_bytes(leaf.public_bytes(serialization.Encoding.PEM))
         made.key.write_bytes(
             key.private_bytes(

@@ -10,6 +10,7 @@ import grpc
 
 from mesh.http2.call import Accept, Call, Handler
 from mesh.http2.server import Http2Server
+from mesh.http2.tls import TlsFiles
 from tests.games import until
 
 HOST = "127.0.0.1"
@@ -89,13 +90,18 @@ class Calls:
 
 @contextlib.asynccontextmanager
 async def serving(
-    methods: Mapping[str, Accept], *, message_bytes_max: int = 256 * 1024, streams_max: int = 10_000
+    methods: Mapping[str, Accept],
+    *,
+    message_bytes_max: int = 256 * 1024,
+    streams_max: int = 10_000,
+    listen: str = f"{HOST}:0",
+    tls: TlsFiles | None = None,
 ) -> AsyncIterator[tuple[Http2Server, str]]:
     """The server and its address."""
-    server = Http2Server(methods, message_bytes_max=message_bytes_max, streams_max=streams_max)
-    port = await server.start(f"{HOST}:0")
+    server = Http2Server(methods, message_bytes_max=message_bytes_max, streams_max=streams_max, tls=tls)
+    port = await server.start(listen)
     try:
-        yield server, f"{HOST}:{port}"
+        yield server, f"{HOST}:{port}" if port else listen
     finally:
         await server.close(0.0)
 

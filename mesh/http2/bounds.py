@@ -67,6 +67,9 @@ REFUSAL_PATIENCE_S = 0.02
 # From the first GOAWAY, which names no stream, to the second, if the client does not answer our PING.
 GOAWAY_PATIENCE_S = 2.0
 CONNECTIONS_MAX = 10_000
+# TLS: from a connection's start to the end of its handshake, and how many may be at that.
+HANDSHAKE_PATIENCE_S = 10.0
+HANDSHAKES_MAX = 256
 # Stream ids end at 2^31 - 1; a connection that comes near is asked to go.
 LAST_STREAM_ID = 2**31 - 1
 STREAM_ID_DRAIN = LAST_STREAM_ID - 2**17

@@ -128,10 +128,7 @@ class Calls:
         try:
             handler = accept(stream)
         except GrandstandError as error:
-            if error.retry_after_s is None:
-                stream.refuse(error.code, error.message)
-            else:
-                stream.refuse(error.code, error.message, b"", error.retry_after_s)
+            stream.refuse(error.code, error.message, b"", error.retry_after_s)
         except Exception:
             stream.broke()
         else:

@@ -1,11 +1,13 @@
-"""Serves gRPC over HTTP/2 without TLS (prior knowledge) on the running loop: sockets and time for the cores.
+"""Serves gRPC over HTTP/2 on the running loop: sockets and time for the cores.
+
+On TCP or a Unix socket (mesh.http2.sockets), by prior knowledge, or with TLS (mesh.http2.tls).
 
 One write to a transport for each turn of the loop, whatever the calls of its connection have sent. While a
 transport is full (TRANSPORT_HIGH_BYTES) nothing is read from it: a peer that asks and does not listen costs
 no more than that.
 
-Bounds: CONNECTIONS_MAX, beyond which new ones are closed; `streams_max` calls over all of them, beyond
-which new ones are REFUSED_STREAM.
+Bounds: CONNECTIONS_MAX, and of those whose TLS begins HANDSHAKES_MAX, beyond which new ones are closed;
+`streams_max` calls over all of them, beyond which new ones are REFUSED_STREAM.
 
 Rejected: grpc.aio. Its core costs a thread wake-up and a system call for each message, 10 µs to read one and
 19 µs to answer; a task for each connection or call.
@@ -19,15 +21,26 @@ import socket
 from collections.abc import Callable
 from typing import cast
 
-from mesh.http2 import bounds
+from mesh.http2 import bounds, sockets
 from mesh.http2.call import Methods
 from mesh.http2.connection import Connection
+from mesh.http2.lobby import Lobby
+from mesh.http2.sockets import SocketFile
+from mesh.http2.tls import Tls, TlsFiles
 
 log = logging.getLogger(__name__)
 
 
 class Http2Server:
-    def __init__(self, methods: Methods, *, message_bytes_max: int, streams_max: int = 100_000) -> None:
+    def __init__(
+        self,
+        methods: Methods,
+        *,
+        message_bytes_max: int,
+        streams_max: int = 100_000,
+        tls: TlsFiles | None = None,
+    ) -> None:
+        """Raises OSError when the files of `tls` cannot be read."""
         self.methods = methods
         self.message_bytes_max = message_bytes_max
         self.streams_max = streams_max
@@ -41,7 +54,10 @@ class Http2Server:
         """Of whichever connection is being read: what it holds is taken out at once."""
         self._messages_of_lost = 0
         self._wires: set[Wire] = set()
+        self._lobbies: set[Lobby] = set()
+        self._tls = Tls(tls) if tls is not None else None
         self._listener: asyncio.Server | None = None
+        self._file: SocketFile | None = None
         self._looking: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
         self._is_draining = False
@@ -61,26 +77,52 @@ class Http2Server:
         return self._messages_of_lost + sum(wire.connection.calls.messages_received for wire in self._wires)
 
     async def start(self, address: str) -> int:
-        """`address`: "host:port", port 0 for any free one; returns the port. Raises OSError."""
-        host, _, port = address.rpartition(":")
+        """`address`: "host:port", port 0 for any free one; returns the port. Or "unix:/path"; returns 0.
+        Raises OSError."""
         loop = asyncio.get_running_loop()
         try:
-            number = int(port)
-            self._listener = await loop.create_server(
-                lambda: Wire(self, loop), host.strip("[]"), number, backlog=4096, reuse_port=False
-            )
+            if sockets.is_unix(address):
+                # It may wait for another process, which listens in the same folder.
+                self._file = await asyncio.to_thread(sockets.listen_unix, address)
+                self._listener = await loop.create_unix_server(
+                    lambda: self._protocol(loop), sock=self._file.raw, backlog=sockets.BACKLOG
+                )
+                port = 0
+            else:
+                host, _, number = address.rpartition(":")
+                self._listener = await loop.create_server(
+                    lambda: self._protocol(loop),
+                    host.strip("[]"),
+                    int(number),
+                    backlog=sockets.BACKLOG,
+                    reuse_port=False,
+                )
+                port = int(self._listener.sockets[0].getsockname()[1])
         except (OSError, ValueError, OverflowError) as error:
+            self._remove_file()
             raise OSError(f"cannot listen on {address}: {error}") from None
         self._looking = loop.call_later(bounds.LOOK_S, self._look)
-        return int(self._listener.sockets[0].getsockname()[1])
+        return port
+
+    def _protocol(self, loop: asyncio.AbstractEventLoop) -> asyncio.BaseProtocol:
+        """Of a new connection."""
+        if self._tls is None:
+            return Wire(self, loop)
+        return Lobby(self, loop, self._tls.context, lambda: Wire(self, loop))
 
     def drain(self) -> None:
         """Closes the listener; GOAWAY to all; open calls go on."""
+        self._remove_file()
         if self._listener is not None:
             self._listener.close()
         self._is_draining = True
         for wire in list(self._wires):
             wire.connection.drain()
+
+    def _remove_file(self) -> None:
+        if self._file is not None:
+            self._file.remove()
+            self._file = None
 
     async def close(self, grace_s: float) -> None:
         """Drains, waits for open calls at most `grace_s`, then cuts (UNAVAILABLE)."""
@@ -88,6 +130,8 @@ class Http2Server:
         try:
             await self._until(lambda: not self.streams, grace_s)
         finally:
+            for lobby in list(self._lobbies):
+                lobby.abort()
             for wire in list(self._wires):
                 wire.connection.cut()
         await self._until(lambda: not self._wires, bounds.LINGER_S)
@@ -121,6 +165,15 @@ class Http2Server:
             return False
         self._wires.add(wire)
         return True
+
+    def may_shake_hands(self, lobby: Lobby) -> bool:
+        if self._is_draining or len(self._lobbies) >= bounds.HANDSHAKES_MAX:
+            return False
+        self._lobbies.add(lobby)
+        return True
+
+    def handshake_over(self, lobby: Lobby, failed: str | None) -> None:
+        self._lobbies.discard(lobby)
 
     def lost(self, wire: Wire) -> None:
         if wire in self._wires:

@@ -42,10 +42,7 @@ class _Unary:
         try:
             response = self._answer(self._request, self._metadata)
         except GrandstandError as error:
-            if error.retry_after_s is None:
-                self._call.end(error.code, error.message)
-            else:
-                self._call.end(error.code, error.message, error.retry_after_s)
+            self._call.end(error.code, error.message, error.retry_after_s)
             return
         self._call.send(response)
         self._call.end()
