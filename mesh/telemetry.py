@@ -1,9 +1,9 @@
 """Traces: W3C context in gRPC metadata, in batches and in NATS headers; short spans at each hop.
 
-Unary calls are traced by `opentelemetry-instrumentation-grpc`. Streams get spans of our own:
-one for each batch, whose parent is the first traced thing it carries and whose links name
-the others (a batch has many causes, a span one parent), so the trace of a lone vote is
-whole and a storm costs one span a batch. A span as long as a stream would grow without
+Unary calls on grpc.aio are traced by `opentelemetry-instrumentation-grpc`, those on our own engine by
+`server_span`, in the same way. Streams get spans of our own: one for each batch, whose parent is the first
+traced thing it carries and whose links name the others (a batch has many causes, a span one parent), so the
+trace of a lone vote is whole and a storm costs one span a batch. A span as long as a stream would grow without
 bound and show only when the stream ends.
 
 Without an OTLP address nothing is set up and every call here costs next to nothing.
@@ -20,11 +20,19 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.propagate import extract, inject
-from opentelemetry.trace import Link, Span, SpanContext, SpanKind
+from opentelemetry.trace import Link, Span, SpanContext, SpanKind, StatusCode
 
 from mesh.config import ServiceConfig
+from mesh.errors import GrandstandError
+from mesh.http2.call import Metadata
+from mesh.http2.errors import DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE, UNIMPLEMENTED
+from mesh.http2.unary import Answer
 
 LINKS_MAX = 32
+
+_UNKNOWN, _DATA_LOSS = 2, 15
+# Of a server's span; other codes are the client's own doing (semantic conventions for gRPC).
+_SERVER_ERRORS = frozenset((_UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, _DATA_LOSS))
 
 _tracer = trace.get_tracer("grandstand")
 
@@ -78,6 +86,59 @@ def server_interceptors() -> list[grpc.aio.ServerInterceptor]:
         filters.service_name("grpc.health.v1.Health"),
     )
     return [aio_server_interceptor(filter_=filters.negate(streams))]
+
+
+def server_span(path: str, metadata: Iterable[tuple[str, str]]) -> Span | None:
+    """The span of a unary call on our own engine, child of the caller's that `metadata` names; None while
+    traces are off. It is not made the running one: many calls are under way at once. Hand it to
+    `end_server_span`. Attributes: the semantic conventions for gRPC."""
+    if not is_on():
+        return None
+    found = dict(metadata)
+    service, _, method = path[1:].partition("/")
+    attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method}
+    if "user-agent" in found:
+        attributes["rpc.user_agent"] = found["user-agent"]
+    return _tracer.start_span(path, context=extract(found), kind=SpanKind.SERVER, attributes=attributes)
+
+
+def end_server_span(span: Span | None, code: int = 0, message: str = "") -> None:
+    """`code`: the gRPC status that the call ended with. An error of the server's makes the span one."""
+    if span is not None:
+        span.set_attribute("rpc.grpc.status_code", code)
+        if code in _SERVER_ERRORS:
+            span.set_status(StatusCode.ERROR, message)
+        span.end()
+
+
+def traced(path: str, answer: Answer) -> Answer:
+    """`answer` of a method that is answered at once, with a server span around it while traces are on."""
+
+    def answer_traced(request: bytes, metadata: Metadata) -> bytes:
+        span = server_span(path, metadata)
+        if span is None:
+            return answer(request, metadata)
+        code, message = INTERNAL, "the service failed"
+        try:
+            with trace.use_span(span, record_exception=False, set_status_on_exception=False):
+                response = answer(request, metadata)
+            code, message = 0, ""
+            return response
+        except GrandstandError as error:
+            code, message = error.code, error.message
+            raise
+        finally:
+            end_server_span(span, code, message)
+
+    return answer_traced
+
+
+def traceparent_of(span: Span) -> str:
+    """W3C `traceparent` of a span, "" if it is of no trace."""
+    context = span.get_span_context()
+    if not context.is_valid:
+        return ""
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
 
 
 def current_traceparent() -> str:

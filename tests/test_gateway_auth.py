@@ -1,13 +1,15 @@
 """The gateway asks for a token before anything else: who sends, who watches, who is a guest.
 
-A real grpc.aio server with the real service; behind it stand-ins that keep what they are handed.
+The real service on our engine, called by a client of grpc's; behind it stand-ins that keep what comes through.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +17,10 @@ import grpc
 import grpc.aio
 import pytest
 
+from gateway.door import Door
 from gateway.guests import Guests
-from gateway.service import GatewayService, add_to_server
+from gateway.service import GatewayService
+from gateway.watching import Viewer, Watching
 from grandstand.event.v1.event_pb2 import Event, Position, Vote
 from grandstand.gateway.v1.gateway_pb2 import (
     Heartbeat,
@@ -30,8 +34,9 @@ from grandstand.gateway.v1.gateway_pb2_grpc import GatewayServiceStub
 from mesh import ids, limits
 from mesh.auth import NO_KEYS, KeyRing, SigningKey, Trust, Verifier, parse_ring
 from mesh.client import open_channel
-from mesh.errors import Exhausted, NotNow
+from mesh.errors import Exhausted, GrandstandError, NotNow
 from tests.games import run
+from tests.http2_service import serving
 from tests.tokens import base64url, claims_of, jwks, private_jwk, ring, sealed, signing, token
 
 KEY = private_jwk("EdDSA")
@@ -40,19 +45,30 @@ Metadata = tuple[tuple[str, str], ...]
 
 
 class Handed:
-    """Relay and fan-out: what the service lets through ends here."""
+    """Relay, and the hall that viewers are let into: what the service lets through ends here."""
 
     def __init__(self) -> None:
         self.sent: list[Event] = []
         self.watched: list[str] = []
 
-    async def send(self, event: Event) -> Position:
+    def submit(
+        self, event: Event, on_answer: Callable[[Position | GrandstandError], None], traceparent: str = ""
+    ) -> asyncio.Handle:
         self.sent.append(Event.FromString(event.SerializeToString()))
-        return Position(partition=1, sequence=len(self.sent))
+        answer = Position(partition=1, sequence=len(self.sent))
+        return asyncio.get_running_loop().call_soon(on_answer, answer)
 
-    async def subscribe(self, request: SubscribeRequest) -> AsyncIterator[bytes]:
-        self.watched.append(request.game_id)
-        yield SubscribeResponse(heartbeat=Heartbeat()).SerializeToString()
+    def join(self, viewer: Viewer) -> None:
+        assert viewer.subscription is not None
+        self.watched.append(viewer.subscription.game_id)
+        viewer.call.send(SubscribeResponse(heartbeat=Heartbeat()).SerializeToString())
+        viewer.call.end()
+
+    def leave(self, viewer: Viewer) -> None:
+        pass
+
+    def room(self, viewer: Viewer) -> None:
+        pass
 
 
 @dataclass
@@ -80,15 +96,13 @@ async def gateway(
     handed = Handed()
     keys = found or ring(KEY)
     verifier = Verifier(Trust(lambda: keys, issuer=issuer))
-    server = grpc.aio.server(options=[("grpc.max_metadata_size", 16 * 1024)])
-    add_to_server(GatewayService(handed, handed, verifier, Guests(guest_key, verifier, issuer)), server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with open_channel(f"127.0.0.1:{port}", own_connection=True) as channel:
-        try:
-            yield Edge(GatewayServiceStub(channel), handed)
-        finally:
-            await server.stop(None)
+    watching = Watching(handed, Door(random=random.random), verifier)
+    service = GatewayService(handed, watching.accept, verifier, Guests(guest_key, verifier, issuer))
+    async with (
+        serving(service.methods(), message_bytes_max=limits.GATEWAY_MESSAGE_BYTES_MAX) as (_, address),
+        open_channel(address, own_connection=True) as channel,
+    ):
+        yield Edge(GatewayServiceStub(channel), handed)
 
 
 def shows(jwt: str) -> Metadata:

@@ -1,0 +1,170 @@
+"""Send: one event up, checked here, carried by the relay, answered when it is durable.
+
+A call costs its objects and nothing of asyncio: no task, no future, no timer. The token is asked for as the
+call opens, before a byte of its request is read (I10), then what `check_event` asks for.
+
+Bounds: one request of the listener's size for each open call; unanswered events are the relay's to bound.
+A client that goes away takes its place in the relay with it: the event may be stored all the same, and under
+the same identity it can be sent again (I2).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from google.protobuf.message import DecodeError
+
+from grandstand.event.v1.event_pb2 import Event, Position
+from grandstand.gateway.v1.gateway_pb2 import SendRequest, SendResponse
+from mesh import ids, telemetry
+from mesh.auth import Identity, Verifier, authorization_of
+from mesh.errors import GrandstandError, Invalid, Unauthenticated
+from mesh.http2.call import Call, Handler
+from mesh.http2.errors import UNIMPLEMENTED
+
+_CANCELLED = 1
+_ORIGIN_SEQ_END = 2**63
+
+
+class Submitted(Protocol):
+    def cancel(self) -> None:
+        """Nobody waits any more."""
+        ...
+
+
+class Sends(Protocol):
+    """What Send needs of the relay."""
+
+    def submit(
+        self,
+        event: Event,
+        on_answer: Callable[[Position | GrandstandError], None],
+        traceparent: str = "",
+    ) -> Submitted:
+        """`on_answer` is called once, later, unless it is cancelled. Raises GrandstandError."""
+        ...
+
+
+class Sending:
+    """Accepts the calls of Send. `now`: Unix seconds."""
+
+    def __init__(self, relay: Sends, verifier: Verifier, now: Callable[[], float] = time.time) -> None:
+        self.submit = relay.submit
+        self.now = now
+        self._verifier = verifier
+
+    def accept(self, call: Call) -> Handler:
+        """Raises Unauthenticated, Unavailable."""
+        metadata = call.metadata
+        span = telemetry.server_span(call.path, metadata)
+        try:
+            identity = self._identify(authorization_of(metadata))
+        except GrandstandError as error:
+            telemetry.end_server_span(span, error.code, error.message)
+            raise
+        return _Send(self, call, identity, span)
+
+    def _identify(self, authorization: str | None) -> Identity:
+        if authorization is None:
+            raise Unauthenticated(
+                "token: there is none; get one from the platform or IssueGuest, "
+                "and send metadata authorization: Bearer <JWT>"
+            )
+        return self._verifier.verify(authorization, self.now())
+
+
+class _Send:
+    """One call."""
+
+    __slots__ = ("_call", "_identity", "_request", "_sending", "_span", "_submitted")
+
+    def __init__(self, sending: Sending, call: Call, identity: Identity, span: telemetry.Span | None) -> None:
+        self._sending = sending
+        self._call = call
+        self._identity = identity
+        self._span = span
+        self._request: bytes | None = None
+        self._submitted: Submitted | None = None
+
+    def received(self, message: bytes) -> None:
+        if self._request is not None:
+            self._end(UNIMPLEMENTED, "a second request; this method takes one")
+        self._request = message
+
+    def half_closed(self) -> None:
+        request, sending = self._request, self._sending
+        if request is None:
+            self._end(UNIMPLEMENTED, "no request came; this method takes one")
+            return
+        self._request = b""
+        try:
+            event = _event_in(request)
+            check_event(event, self._identity, sending.now())
+            traceparent = "" if self._span is None else telemetry.traceparent_of(self._span)
+            self._submitted = sending.submit(event, self._answered, traceparent)
+        except GrandstandError as error:
+            self._end(error.code, error.message, error.retry_after_s)
+
+    def writable(self) -> None:
+        pass
+
+    def gone(self) -> None:
+        if self._submitted is not None:
+            self._submitted.cancel()
+        self._end_span(_CANCELLED, "the client has gone")
+
+    def _answered(self, answer: Position | GrandstandError) -> None:
+        self._submitted = None
+        if isinstance(answer, GrandstandError):
+            self._end(answer.code, answer.message, answer.retry_after_s)
+            return
+        self._call.send(SendResponse(positions=(answer,)).SerializeToString())
+        self._end()
+
+    def _end(self, code: int = 0, message: str = "", retry_after_s: float | None = None) -> None:
+        self._call.end(code, message, retry_after_s)
+        self._end_span(code, message)
+
+    def _end_span(self, code: int, message: str) -> None:
+        if self._span is not None:
+            telemetry.end_server_span(self._span, code, message)
+            self._span = None
+
+
+def _event_in(request: bytes) -> Event:
+    try:
+        return SendRequest.FromString(request).event
+    except DecodeError:
+        raise Invalid(
+            f"request: its {len(request)} bytes are no SendRequest of grandstand.gateway.v1; "
+            "make it with the proto's generated code"
+        ) from None
+
+
+def check_event(event: Event, identity: Identity, now_s: float) -> None:
+    """Checks what a client may send, and says in the event who acts. `now_s`: Unix seconds.
+
+    Raises Forbidden and Invalid. What the catalog knows is ingest's to check.
+    """
+    event.actor_id = identity.act_for("event.actor_id", event.actor_id)
+    identity.check_game("event.game_id", event.game_id)
+    origin_id = ids.check_origin("event.origin_id", event.origin_id, now_s)
+    if origin_id[0] != "v":
+        raise Invalid(f"event.origin_id: {origin_id} is a producer's; ask IssueOrigin for one of your own")
+    if not 1 <= event.origin_seq < _ORIGIN_SEQ_END:
+        raise Invalid(f"event.origin_seq: is {event.origin_seq}; 1 to 2^63-1 expected")
+    ids.check_id("event.game_id", event.game_id)
+    ids.check_id("event.actor_id", event.actor_id)
+    body = event.WhichOneof("body")
+    if body is None:
+        raise Invalid(
+            "event.body: is not set; give a vote, a score, a reaction, a presence, a measure or a custom"
+        )
+    # Here, because ingest takes what this gateway relays for a producer's own.
+    if body == "vote" and event.vote.weight > 1:
+        raise Invalid(
+            f"event.vote.weight: is {event.vote.weight}; at most 1 is allowed here, "
+            "more only on a producer's own stream (IngestService.Publish)"
+        )
