@@ -100,7 +100,7 @@ class _Send:
             return
         self._request = b""
         try:
-            event = _event_in(request)
+            event = event_in(request)
             check_event(event, self._identity, sending.now())
             traceparent = "" if self._span is None else telemetry.traceparent_of(self._span)
             self._submitted = sending.submit(event, self._answered, traceparent)
@@ -116,7 +116,6 @@ class _Send:
         self._end_span(_CANCELLED, "the client has gone")
 
     def _answered(self, answer: Position | GrandstandError) -> None:
-        self._submitted = None
         if isinstance(answer, GrandstandError):
             self._end(answer.code, answer.message, answer.retry_after_s)
             return
@@ -133,7 +132,7 @@ class _Send:
             self._span = None
 
 
-def _event_in(request: bytes) -> Event:
+def event_in(request: bytes) -> Event:
     try:
         return SendRequest.FromString(request).event
     except DecodeError:

@@ -3,8 +3,8 @@
 Unary calls on grpc.aio are traced by `opentelemetry-instrumentation-grpc`, those on our own engine by
 `server_span`, in the same way. Streams get spans of our own: one for each batch, whose parent is the first
 traced thing it carries and whose links name the others (a batch has many causes, a span one parent), so the
-trace of a lone vote is whole and a storm costs one span a batch. A span as long as a stream would grow without
-bound and show only when the stream ends.
+trace of a lone vote is whole and a storm costs one span a batch. A span as long as a stream would grow
+without bound and show only when the stream ends.
 
 Without an OTLP address nothing is set up and every call here costs next to nothing.
 """
