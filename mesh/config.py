@@ -11,6 +11,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from mesh.auth.keys import Environment
+from mesh.http2.sockets import is_unix, unix_path
+from mesh.http2.tls import TlsFiles
 
 ENVIRONMENTS: tuple[Environment, ...] = ("development", "production")
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -18,7 +20,7 @@ _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 @dataclass(frozen=True, slots=True)
 class ServiceConfig:
-    """Addresses are host:port, URLs have their scheme."""
+    """Addresses are host:port, `listen` also unix:/path; URLs have their scheme."""
 
     service: str
     instance: str
@@ -42,6 +44,8 @@ class ServiceConfig:
     """Events a second and at once that ingest takes of an actor; None: as mesh.limits has it."""
     admit_game: tuple[float, float] | None = None
     admit_instance: tuple[float, float] | None = None
+    tls: TlsFiles | None = None
+    """What `listen` shows, and whose clients it takes; None: no TLS."""
 
 
 def parse(service: str, arguments: Sequence[str] | None = None) -> ServiceConfig:
@@ -49,7 +53,21 @@ def parse(service: str, arguments: Sequence[str] | None = None) -> ServiceConfig
     parser = argparse.ArgumentParser(
         prog=f"python -m {service}", description=f"Grandstand's {service} service."
     )
-    parser.add_argument("--listen", required=True, type=_address, metavar="HOST:PORT")
+    parser.add_argument(
+        "--listen",
+        required=True,
+        type=_listen,
+        metavar="ADDRESS",
+        help="HOST:PORT, or unix:/PATH for an Envoy on this machine",
+    )
+    parser.add_argument("--tls-cert", type=_file, metavar="FILE", help="the server's certificate chain, PEM")
+    parser.add_argument("--tls-key", type=_file, metavar="FILE", help="its key, PEM, without a password")
+    parser.add_argument(
+        "--tls-client-ca",
+        type=_file,
+        metavar="FILE",
+        help="authorities, PEM: a client must show a certificate of one of them",
+    )
     parser.add_argument("--nats", required=True, metavar="URL", help="one, or several with commas between")
     parser.add_argument(
         "--replicas",
@@ -105,6 +123,10 @@ def parse(service: str, arguments: Sequence[str] | None = None) -> ServiceConfig
             f"argument --keys: {found.keys!r} comes over plain http, where anybody on the way can put in keys"
             " of their own; production takes https, or a file"
         )
+    if (found.tls_cert is None) != (found.tls_key is None):
+        parser.error("--tls-cert and --tls-key go together: give both, or neither")
+    if found.tls_client_ca is not None and found.tls_cert is None:
+        parser.error("argument --tls-client-ca: there is no TLS without --tls-cert and --tls-key")
     return ServiceConfig(
         service=service,
         instance=found.instance,
@@ -122,6 +144,7 @@ def parse(service: str, arguments: Sequence[str] | None = None) -> ServiceConfig
         admit_actor=found.admit_actor,
         admit_game=found.admit_game,
         admit_instance=found.admit_instance,
+        tls=TlsFiles(found.tls_cert, found.tls_key, found.tls_client_ca) if found.tls_cert else None,
     )
 
 
@@ -134,6 +157,16 @@ def _address(value: str) -> str:
     host, colon, port = value.rpartition(":")
     if not (host and colon and port.isdigit() and int(port) < 65536):
         raise argparse.ArgumentTypeError(f"{value!r} is not HOST:PORT")
+    return value
+
+
+def _listen(value: str) -> str:
+    if not is_unix(value):
+        return _address(value)
+    try:
+        unix_path(value)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
     return value
 
 

@@ -1,12 +1,14 @@
 """How a service's port answers: on grpc.aio, or on our own HTTP/2 engine where the hot path is.
 
-Both serve `grpc.health.v1.Health` beside the service: SERVING between `serving` and `stop`.
+Both serve `grpc.health.v1.Health` beside the service: SERVING between `serving` and `stop`. Both listen on
+TCP or a Unix socket, with TLS or without, and take a certificate that is renewed without a restart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+import os
+from collections.abc import Callable, Sequence
+from typing import Protocol, cast
 
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -16,6 +18,8 @@ from mesh import telemetry
 from mesh.http2.call import Accept
 from mesh.http2.health import Health
 from mesh.http2.server import Http2Server
+from mesh.http2.sockets import is_unix, unix_path, vacate
+from mesh.http2.tls import Tls, TlsFiles
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -39,7 +43,7 @@ class Listener(Protocol):
     """A port."""
 
     async def start(self, address: str) -> None:
-        """Listens on host:port, and says that it serves. Raises OSError."""
+        """Listens on host:port or unix:/path, and says that it serves. Raises OSError."""
         ...
 
     async def stop(self, grace_s: float) -> None:
@@ -50,7 +54,8 @@ class Listener(Protocol):
 class GrpcListener:
     """On grpc.aio; `server` takes the servicers before `start`. `services`: their full names."""
 
-    def __init__(self, services: Sequence[str], message_bytes_max: int) -> None:
+    def __init__(self, services: Sequence[str], message_bytes_max: int, tls: TlsFiles | None = None) -> None:
+        self._tls = tls
         self.server = grpc.aio.server(
             interceptors=telemetry.server_interceptors(),
             options=[*_SERVER_OPTIONS, ("grpc.max_receive_message_length", message_bytes_max)],
@@ -62,11 +67,21 @@ class GrpcListener:
     async def start(self, address: str) -> None:
         for name in self._names:
             await self._health.set(name, _NOT_SERVING)
-        # A port that is taken raises RuntimeError here.
+        # A socket file is its user's alone.
+        umask = os.umask(0o177)
         try:
-            self.server.add_insecure_port(address)
-        except RuntimeError as error:
+            if is_unix(address):
+                # grpc itself would take the place of one that listens.
+                vacate(unix_path(address))
+            # A port that is taken raises RuntimeError here.
+            if self._tls is None:
+                self.server.add_insecure_port(address)
+            else:
+                self.server.add_secure_port(address, _credentials(self._tls))
+        except (RuntimeError, ValueError, OSError) as error:
             raise OSError(f"cannot listen on {address}: {error}") from None
+        finally:
+            os.umask(umask)
         await self.server.start()
         for name in self._names:
             await self._health.set(name, _SERVING)
@@ -79,7 +94,8 @@ class GrpcListener:
 class Http2Listener:
     """On mesh.http2; `methods` takes what accepts the calls of each path before `start`."""
 
-    def __init__(self, services: Sequence[str], message_bytes_max: int) -> None:
+    def __init__(self, services: Sequence[str], message_bytes_max: int, tls: TlsFiles | None = None) -> None:
+        self._tls = tls
         self.methods: dict[str, Accept] = {}
         self._names = ["", *services]
         self._message_bytes_max = message_bytes_max
@@ -88,7 +104,7 @@ class Http2Listener:
 
     async def start(self, address: str) -> None:
         methods = {**self.methods, **self._health.methods()}
-        self._server = Http2Server(methods, message_bytes_max=self._message_bytes_max)
+        self._server = Http2Server(methods, message_bytes_max=self._message_bytes_max, tls=self._tls)
         await self._server.start(address)
         for name in self._names:
             self._health.set(name, True)
@@ -97,3 +113,27 @@ class Http2Listener:
         self._health.all_not_serving()
         if self._server is not None:
             await self._server.close(grace_s)
+
+
+def _credentials(files: TlsFiles) -> grpc.ServerCredentials:
+    """Asked for each new connection, from a thread of grpc's. Raises OSError."""
+    tls = Tls(files)
+    known = tls.context()
+
+    def now() -> grpc.ServerCertificateConfiguration:
+        return grpc.ssl_server_certificate_configuration(
+            [(files.key.read_bytes(), files.certificate.read_bytes())],
+            files.client_ca.read_bytes() if files.client_ca else None,
+        )
+
+    def changed() -> grpc.ServerCertificateConfiguration | None:
+        nonlocal known
+        found = tls.context()
+        if found is known:
+            return None
+        known = found
+        return now()
+
+    # Its types know no None, which its documentation does.
+    fetcher = cast(Callable[[], grpc.ServerCertificateConfiguration], changed)
+    return grpc.dynamic_ssl_server_credentials(now(), fetcher, files.client_ca is not None)

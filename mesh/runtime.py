@@ -69,7 +69,7 @@ def run(
         logging.getLogger(chatty).setLevel(logging.ERROR)
     telemetry.start(config)
     try:
-        asyncio.run(_serve(config, start, lambda: listens_by(services, message_bytes_max)))
+        asyncio.run(_serve(config, start, lambda: listens_by(services, message_bytes_max, config.tls)))
     except OSError as error:
         sys.exit(f"{config.instance}: {error}")
     finally:
