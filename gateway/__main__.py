@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import random
 from collections.abc import AsyncIterator
 
-from gateway.fanout import StreamFanOut
+from gateway.attendance import Attendance
+from gateway.door import Door
+from gateway.fanout import FanOut
 from gateway.guests import Guests
 from gateway.relay import Relay
-from gateway.service import GatewayService, add_to_server
+from gateway.service import GatewayService
+from gateway.watching import Watching
 from mesh import limits, runtime, store
 from mesh.auth.service import MeshCredentials, open_signing_key, open_verifier
 from mesh.bus import Bus
@@ -30,8 +34,13 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
         redis = store.connect(config.redis)
         relay = Relay(channel, config.instance, token=credentials.token)
         relay.start()
-        fan_out = StreamFanOut(bus, store.ResultStore(redis), catalog, process.draining)
-        add_to_server(GatewayService(relay, fan_out, verifier, guests), process.server)
+        door = Door(random=random.random)
+        attendance = Attendance(relay, catalog.view)
+        personal = _Nothing()
+        results = store.ResultStore(redis)
+        fan_out = FanOut(bus, results, catalog, door, attendance, personal, process.draining)
+        watching = Watching(fan_out, door, verifier)
+        process.methods.update(GatewayService(relay, watching.accept, verifier, guests).methods())
         try:
             yield
         finally:
@@ -42,10 +51,22 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
             await bus.close()
 
 
+class _Nothing:
+    """Until gateway.personal is there."""
+
+    def watch(self, *_: object) -> _Nothing:
+        return self
+
+    def board_changed(self, game_id: str, board_id: str) -> None: ...
+    def writable(self) -> None: ...
+    def close(self) -> None: ...
+
+
 if __name__ == "__main__":
     runtime.run(
         parse("gateway"),
         start,
         ["grandstand.gateway.v1.GatewayService"],
         limits.GATEWAY_MESSAGE_BYTES_MAX,
+        runtime.Http2Listener,
     )

@@ -1,23 +1,40 @@
-"""Viewers whose subscriptions are identical, and the frames they share.
+"""Viewers whose subscriptions are identical: who of them is sent what. Pure.
 
-A frame is encoded once for all viewers of the cohort that were last sent the same version:
-in a calm hour that is everybody. A viewer that fell behind gets one frame with all that
-changed since, never a queue (I8).
+Where a viewer stands is its position in the roster. Tick number n puts those that it reaches at 2n.
 
-Bounds: the frames of the newest tick are kept, at most FRAMES_KEPT, and one snapshot.
+    position        has been sent                   is sent next
+    NEWCOMER        nothing                         the snapshot of the last tick, as soon as it can
+    AHEAD           nothing, and must be shown      a snapshot of now, as soon as it can
+                    more than the last tick has
+    2n              all up to tick n                the update of tick n + 1
+    2n + 1          a snapshot newer than tick n    the snapshot of tick n + 1
+    less            what it had no room for since   the snapshot of the last tick, once it has room
+
+So what a slow viewer misses is conflated into the newest state and costs the others nothing (I8), those who
+join between two ticks share one snapshot, and nobody is sent anything older than before (I5).
+
+Bounds: NOTES_KEPT announcements for those who have no room at the moment, the oldest forgotten first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable
 from typing import NamedTuple
 
+from gateway import frames
+from gateway.frames import Frames
+from gateway.heat import Tier
 from gateway.view import GameView
-from grandstand.aggregate.v1.aggregate_pb2 import TopicState
-from grandstand.gateway.v1.gateway_pb2 import Heartbeat, Snapshot, SubscribeResponse, Update
+from mesh import limits
+from mesh.http2.call import Call
+from mesh.http2.roster import Chosen, Roster, Shared
 from mesh.topics import TopicPatterns
 
-FRAMES_KEPT = 64
+AHEAD = -2
+NEWCOMER = -1
+
+NOTES_KEPT = limits.ANNOUNCEMENTS_QUEUED_MAX
 
 
 class CohortKey(NamedTuple):
@@ -26,77 +43,82 @@ class CohortKey(NamedTuple):
     game_id: str
     patterns: TopicPatterns
     updates_per_s: int
-
-
-class Frame(NamedTuple):
-    """Encoded bytes, and the view's version that a viewer has once it is sent them."""
-
-    version: int
-    encoded: bytes
+    tier: Tier
+    deltas: bool
 
 
 class Cohort:
-    """The pure core: when a tick is due, and what to send to a viewer at a version."""
+    """`now_s` is Unix time, `at_s` monotonic; both in seconds."""
 
-    def __init__(self, key: CohortKey, view: GameView) -> None:
+    def __init__(self, key: CohortKey, view: GameView, on_room: Callable[[], None], now_s: float) -> None:
+        """`on_room`: call `flush` soon; called often."""
         self.key = key
-        self._view = view
-        self._interval_s = 1 / key.updates_per_s
-        self._ticked_at_s = float("-inf")
-        self._ticked_version = view.version
-        self._frames: dict[int, Frame] = {}
-        self._snapshot: Frame | None = None
+        self.frames = Frames(view, key.patterns, key.updates_per_s, deltas=key.deltas, now_s=now_s)
+        self._roster = Roster(on_room)
+        self._on_room = on_room
+        self._position = 0
+        self._update: Shared | None = None
+        self._notes: deque[Shared] = deque(maxlen=NOTES_KEPT)
+        self._noted = 0
 
-    def due_at_s(self) -> float | None:
-        """When the next tick is due (monotonic seconds, perhaps past); None while nothing changed."""
-        if self._view.version == self._ticked_version or not self._view.changed(
-            self.key.patterns, self._ticked_version
-        ):
-            return None
-        return self._ticked_at_s + self._interval_s
+    def __len__(self) -> int:
+        return len(self._roster)
 
-    def tick(self, at_s: float) -> None:
-        """What has changed until now is to be sent."""
-        self._ticked_at_s = at_s
-        self._ticked_version = self._view.version
-        self._frames = {}
+    def join(self, call: Call, *, ahead: bool, at_s: float) -> None:
+        """The viewer is sent a snapshot by the next `flush`; `ahead`: of what the view shows now."""
+        ahead = ahead and self.frames.is_behind()
+        self._roster.seat(call, AHEAD if ahead else NEWCOMER, self._noted, at_s)
+        self._on_room()
 
-    def update(self, since: int, now_s: float) -> Frame | None:
-        """The update for a viewer that has version `since`; None if this tick brought it nothing new.
+    def has_begun(self, call: Call) -> bool:
+        """Whether the viewer was sent its snapshot."""
+        return self._roster.position(call) >= 0
 
-        Encoded once a tick for all viewers of one version.
-        """
-        if since >= self._ticked_version:
-            return None
-        frame = self._frames.get(since)
-        if frame is None:
-            states = self._view.states(self.key.patterns, since, now_s)
-            if not states:
-                return None
-            frame = Frame(self._view.version, encode(states, snapshot=False, now_s=now_s))
-            if len(self._frames) < FRAMES_KEPT:
-                self._frames[since] = frame
-        return frame
+    def tick(self, at_s: float, now_s: float) -> None:
+        """Sends what has changed until now."""
+        self.frames.tick(at_s, now_s)
+        self._update = Shared(self.frames.update or b"")
+        self._position += 2
+        # What the tick shows includes what they were waiting for.
+        self._roster.move(AHEAD, NEWCOMER)
+        self.flush(at_s, now_s)
 
-    def snapshot(self, now_s: float) -> Frame:
-        """All that the view has at this moment, barrier included; shared by those who join together."""
-        if self._snapshot is None or self._snapshot.version != self._view.version:
-            states = self._view.states(self.key.patterns, 0, now_s)
-            self._snapshot = Frame(self._view.version, encode(states, snapshot=True, now_s=now_s))
-        return self._snapshot
+    def flush(self, at_s: float, now_s: float) -> None:
+        """Sends what viewers are owed, as far as there is room."""
+        roster, here = self._roster, self._position
+        if self._update is not None and roster.waits(here - 2, here - 1):
+            roster.advance(self._update, here - 2, here - 1, here, at_s)
+        if roster.waits(AHEAD, NEWCOMER):
+            roster.advance(Shared(self.frames.newest(now_s)), AHEAD, NEWCOMER, here + 1, at_s)
+        if roster.waits(NEWCOMER, here):
+            roster.advance(Shared(self.frames.snapshot(now_s)), NEWCOMER, here, here, at_s)
+        if self._notes and roster.has_untold(self._noted):
+            for number, note in enumerate(self._notes, self._noted - len(self._notes) + 1):
+                roster.tell(note, number, at_s)
 
+    def note(self, message: bytes, at_s: float) -> None:
+        """Sends a message that is not conflated; who has no room is sent the last NOTES_KEPT later."""
+        self._notes.append(Shared(message))
+        self._noted += 1
+        self._roster.forget_told(self._noted - len(self._notes) + 1)
+        self._roster.tell(self._notes[-1], self._noted, at_s)
 
-def encode(states: Sequence[TopicState], *, snapshot: bool, now_s: float) -> bytes:
-    response = SubscribeResponse()
-    response.as_of.FromNanoseconds(int(now_s * 1e9))
-    if snapshot:
-        response.snapshot.CopyFrom(Snapshot(topics=states))
-    else:
-        response.update.CopyFrom(Update(topics=states))
-    return response.SerializeToString()
+    def render(self, updates_per_s: float, reason: str, at_s: float, now_s: float) -> bool:
+        """Changes the rate, and says so; False if it is the same."""
+        if updates_per_s == self.frames.updates_per_s:
+            return False
+        self.frames.renditioned(updates_per_s)
+        self.note(frames.rendition(updates_per_s, reason, now_s), at_s)
+        return True
 
+    def beat(self, message: Shared, before_s: float, at_s: float) -> None:
+        """Sends the heartbeat to those who were sent nothing since `before_s`."""
+        self._roster.remind(message, before_s, at_s)
 
-def heartbeat(now_s: float) -> bytes:
-    response = SubscribeResponse(heartbeat=Heartbeat())
-    response.as_of.FromNanoseconds(int(now_s * 1e9))
-    return response.SerializeToString()
+    def send(self, message: Shared, chosen: Chosen, at_s: float) -> None:
+        """Once, to those whose stream ids are `chosen` and who have room."""
+        self._roster.send(message, chosen, at_s)
+
+    def calls(self, chosen: Chosen) -> list[Call]:
+        """Those whose stream ids are `chosen`."""
+        return self._roster.calls(chosen)

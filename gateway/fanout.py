@@ -1,125 +1,252 @@
-"""The fan-out: from the view of a game to the frames of every viewer's stream.
+"""The fan-out: from the views of games to the streams of all viewers of this gateway.
 
-`FanOut` is the seam: `subscribe` checks a request and yields the encoded messages of one
-viewer's stream. Behind it today is a grpc.aio stream for each viewer; the HTTP/2 engine
-that writes one buffer for a whole cohort takes its place without anything above or below
-noticing: views, cohorts and feeds know nothing of streams.
+Here is what concerns all games: which are fed, who may come in, how hot the gateway runs, who is reported as
+present, personal topics, heartbeats, and how it takes its leave.
 
-Bounds: VIEWERS_MAX viewers (RESOURCE_EXHAUSTED beyond).
+Bounds: the viewers that the door lets in (gateway.door), and the games of the catalog.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from gateway.cohort import CohortKey, Frame, heartbeat
-from gateway.feed import Feed, Viewer
-from grandstand.event.v1.event_pb2 import Position
-from grandstand.gateway.v1.gateway_pb2 import SubscribeRequest
-from mesh import ids, limits, subjects
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway import frames
+from gateway.attendance import Attendance
+from gateway.cohort import Cohort
+from gateway.door import Door
+from gateway.feed import Feed
+from gateway.heat import Heat
+from gateway.leaving import Leaving
+from gateway.watching import Viewer
+from mesh import limits, subjects, tasks, telemetry
 from mesh.bus import Bus
 from mesh.catalog import CatalogWatch
-from mesh.errors import Exhausted, Invalid, Unavailable
+from mesh.errors import GrandstandError, Unavailable
+from mesh.http2.roster import Chosen, Shared
 from mesh.store import ResultStore
-from mesh.topics import TopicPatterns, check_positions
+from mesh.topics import PersonalTopics
+
+log = logging.getLogger(__name__)
+
+_LOOK_S = 0.25
+_BEAT_S = 1.0
 
 
-class FanOut(Protocol):
-    def subscribe(self, request: SubscribeRequest) -> AsyncIterator[bytes]:
-        """The encoded SubscribeResponses of one viewer, until it is cancelled.
+class Watch(Protocol):
+    """The personal topics of one viewer."""
 
-        A Snapshot that includes every position and cursor of the request comes first.
-        Raises Invalid, Unknown, TooLate, Exhausted before the first message; Unavailable
-        when the gateway drains.
-        """
-        ...
+    def writable(self) -> None:
+        """There is room for what did not fit."""
+
+    def close(self) -> None: ...
 
 
-class StreamFanOut:
-    """FanOut with one grpc.aio stream for each viewer."""
+class TellsPersonal(Protocol):
+    """Who knows what is one actor's own (gateway.personal)."""
+
+    def watch(
+        self, game_id: str, actor_id: str, topics: PersonalTopics, tell: Callable[[bytes], bool]
+    ) -> Watch:
+        """`tell` sends an encoded SubscribeResponse, if it fits now."""
+
+    def board_changed(self, game_id: str, board_id: str) -> None: ...
+
+
+class FanOut:
+    """Implements gateway.watching.Hall."""
 
     def __init__(
-        self, bus: Bus, results: ResultStore, catalog: CatalogWatch, draining: asyncio.Event
+        self,
+        bus: Bus,
+        results: ResultStore,
+        catalog: CatalogWatch,
+        door: Door,
+        attendance: Attendance,
+        personal: TellsPersonal,
+        draining: asyncio.Event,
     ) -> None:
+        self.heat = Heat()
         self._bus = bus
         self._results = results
         self._catalog = catalog
+        self._door = door
+        self._attendance = attendance
+        self._personal = personal
         self._draining = draining
         self._feeds: dict[str, Feed] = {}
-        self._viewers = 0
-        self._drainer = asyncio.create_task(self._drain())
-
-    async def subscribe(self, request: SubscribeRequest) -> AsyncIterator[bytes]:
-        key, wanted = self._check(request)
-        if subjects.game_key(key.game_id) not in self._catalog.view:
-            await self._catalog.refresh(subjects.game_key(key.game_id))
-        self._catalog.view.game(key.game_id)  # raises Unknown
-        if self._draining.is_set():
-            raise Unavailable("this gateway is going away; connect again")
-        if self._viewers >= limits.VIEWERS_MAX:
-            raise Exhausted(
-                f"this gateway has {limits.VIEWERS_MAX} viewers, the most it takes; try another in a second"
-            )
-        self._viewers += 1
-        feed = self._feeds.get(key.game_id)
-        if feed is None:
-            feed = self._feeds[key.game_id] = Feed(
-                self._bus, self._results, self._catalog.view, key.game_id, self._feeds
-            )
-        try:
-            async with feed.watched():
-                await feed.reach(wanted)
-                async for message in self._messages(feed, key):
-                    yield message
-        finally:
-            self._viewers -= 1
-
-    async def _messages(self, feed: Feed, key: CohortKey) -> AsyncIterator[bytes]:
-        viewer = Viewer()
-        cohort = feed.join(key, viewer)
-        frame: Frame | None = cohort.snapshot(time.time())
-        try:
-            while True:
-                viewer.wake.clear()
-                if frame is not None:
-                    viewer.version = frame.version
-                    viewer.heartbeat_due = False
-                    yield frame.encoded
-                elif viewer.heartbeat_due:
-                    viewer.heartbeat_due = False
-                    yield heartbeat(time.time())
-                while viewer.announcements:
-                    yield viewer.announcements.popleft()
-                await viewer.wake.wait()
-                frame = cohort.update(viewer.version, time.time())
-                if self._draining.is_set():
-                    raise Unavailable("this gateway is going away; connect again with your cursors")
-        finally:
-            feed.leave(key, viewer)
-
-    def _check(self, request: SubscribeRequest) -> tuple[CohortKey, list[Position]]:
-        game_id = ids.check_id("game_id", request.game_id)
-        rate = request.max_updates_per_s or limits.UPDATES_PER_S_MAX
-        if rate > limits.UPDATES_PER_S_MAX:
-            raise Invalid(f"max_updates_per_s: is {rate}; 1 to {limits.UPDATES_PER_S_MAX} are allowed")
-        if len(request.cursors) > limits.POSITIONS_MAX:
-            raise Invalid(
-                f"cursors: {len(request.cursors)} cursors; at most {limits.POSITIONS_MAX} are allowed"
-            )
-        wanted = check_positions(request.positions)
-        for cursor in request.cursors:
-            ids.parse_topic(cursor.topic)
-            wanted += check_positions(cursor.cursor.positions, "cursors.positions")
-        return CohortKey(game_id, TopicPatterns(request.topics), rate), wanted
-
-    async def _drain(self) -> None:
-        await self._draining.wait()
-        for feed in self._feeds.values():
-            feed.wake_all()
+        self._watches: dict[Viewer, Watch] = {}
+        self._present: set[Viewer] = set()
+        self._strangers: set[asyncio.Task[None]] = set()
+        self._stopping: set[asyncio.Task[None]] = set()
+        self._tasks = [
+            asyncio.create_task(each) for each in (self._look(), self._beat(), self._leave_when_drained())
+        ]
 
     async def stop(self) -> None:
-        self._drainer.cancel()
-        await asyncio.gather(*(feed.stop() for feed in list(self._feeds.values())))
+        await tasks.end(*self._tasks, *self._strangers)
+        await asyncio.gather(*(feed.stop() for feed in list(self._feeds.values())), *self._stopping)
+
+    # Viewers.
+
+    def join(self, viewer: Viewer) -> None:
+        """Raises Exhausted, Unavailable, Unknown."""
+        subscription = viewer.subscription
+        assert subscription is not None
+        if self._draining.is_set():
+            raise Unavailable("this gateway is going away; connect again")
+        if self.heat.is_full:
+            raise self._door.refusal(self.heat.reason(), time.monotonic())
+        if subjects.game_key(subscription.game_id) in self._catalog.view:
+            self._feed(subscription.game_id).join(viewer)
+            return
+        task = asyncio.create_task(self._ask_for_game(viewer, subscription.game_id))
+        self._strangers.add(task)
+        task.add_done_callback(self._strangers.discard)
+
+    async def _ask_for_game(self, viewer: Viewer, game_id: str) -> None:
+        """It may have been defined a moment ago."""
+        await self._catalog.refresh(subjects.game_key(game_id))
+        if viewer.ticket is None:
+            return
+        try:
+            self._catalog.view.game(game_id)  # raises Unknown
+            self._feed(game_id).join(viewer)
+        except GrandstandError as error:
+            viewer.end(error)
+
+    def leave(self, viewer: Viewer) -> None:
+        subscription = viewer.subscription
+        assert subscription is not None
+        feed = self._feeds.get(subscription.game_id)
+        if feed is not None:
+            feed.leave(viewer)
+        watch = self._watches.pop(viewer, None)
+        if watch is not None:
+            watch.close()
+        if viewer in self._present:
+            self._present.discard(viewer)
+            assert subscription.actor_id is not None
+            self._attendance.leave(subscription.game_id, subscription.actor_id)
+
+    def room(self, viewer: Viewer) -> None:
+        watch = self._watches.get(viewer)
+        if watch is not None:
+            watch.writable()
+
+    def _feed(self, game_id: str) -> Feed:
+        feed = self._feeds.get(game_id)
+        if feed is None:
+            feed = self._feeds[game_id] = Feed(
+                self._bus,
+                self._results,
+                self._catalog.view,
+                self.heat,
+                game_id,
+                on_joined=self._joined,
+                on_board=lambda board_id: self._personal.board_changed(game_id, board_id),
+                on_idle=lambda: self._retire(game_id),
+            )
+        return feed
+
+    def _retire(self, game_id: str) -> None:
+        feed = self._feeds.pop(game_id, None)
+        if feed is not None:
+            task = asyncio.create_task(feed.stop())
+            self._stopping.add(task)
+            task.add_done_callback(self._stopping.discard)
+
+    def _joined(self, viewer: Viewer) -> None:
+        subscription = viewer.subscription
+        assert subscription is not None
+        actor_id = subscription.actor_id
+        if actor_id is None:
+            return
+        self._present.add(viewer)
+        self._attendance.enter(subscription.game_id, actor_id)
+        if subscription.personal:
+            with telemetry.detached():
+                self._watches[viewer] = self._personal.watch(
+                    subscription.game_id,
+                    actor_id,
+                    subscription.personal,
+                    lambda message: self._tell(viewer, message),
+                )
+
+    def _tell(self, viewer: Viewer, message: bytes) -> bool:
+        """Never before the Snapshot, which is the first message of a stream."""
+        subscription = viewer.subscription
+        assert subscription is not None
+        feed = self._feeds.get(subscription.game_id)
+        cohort = None if feed is None else feed.cohort_of(viewer)
+        if cohort is None:
+            return False
+        if not cohort.has_begun(viewer.call):
+            asyncio.get_running_loop().call_later(limits.TICK_S, self.room, viewer)
+            return False
+        return viewer.call.try_send(message)
+
+    # All of them.
+
+    async def _look(self) -> None:
+        """Keeps the heat."""
+        loop = asyncio.get_running_loop()
+        at_s, spent_s = loop.time(), time.process_time()
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            now, now_spent_s = loop.time(), time.process_time()
+            lag_s = now - at_s - _LOOK_S
+            if self.heat.observe((now_spent_s - spent_s) / (now - at_s), lag_s, now):
+                log.info("%s", self.heat.reason())
+                for feed in self._feeds.values():
+                    feed.render()
+            at_s, spent_s = now, now_spent_s
+
+    async def _beat(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(_BEAT_S)
+            message = Shared(frames.heartbeat(time.time()))
+            for feed in self._feeds.values():
+                feed.beat(message, loop.time())
+
+    async def _leave_when_drained(self) -> None:
+        """Tells all viewers when to come elsewhere, and ends their streams a moment after that."""
+        await self._draining.wait()
+        self._attendance.stop()
+        loop = asyncio.get_running_loop()
+        plan = Leaving(self._door.viewers, limits.DRAIN_GRACE_S, random.random)
+        began_s = loop.time()
+        log.info("%d viewers are sent elsewhere in %d batches", self._door.viewers, plan.batches)
+        for feed in list(self._feeds.values()):
+            self._end(feed.unseated())
+        for batch in range(plan.batches):
+            message = Shared(frames.drain(plan.reconnect_after_s(batch), time.time()))
+            for cohort in self._cohorts():
+                cohort.send(message, _chosen(plan, batch), loop.time())
+            await asyncio.sleep(0)
+        for batch in range(plan.batches):
+            await asyncio.sleep(began_s + plan.ends_after_s(batch) - loop.time())
+            for feed in list(self._feeds.values()):
+                self._end(feed.seated(_chosen(plan, batch)))
+
+    def _cohorts(self) -> list[Cohort]:
+        return [cohort for feed in self._feeds.values() for cohort in feed.cohorts]
+
+    def _end(self, viewers: Iterable[Viewer]) -> None:
+        for viewer in viewers:
+            viewer.end(Unavailable("this gateway is going away; connect again with your cursors"))
+
+
+def _chosen(plan: Leaving, batch: int) -> Chosen:
+    def chosen(ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+        return plan.batch_of(ids) == batch
+
+    return chosen

@@ -1,11 +1,14 @@
 """What feeds a game's viewers: its view, its cohorts, and the loops that keep them going.
 
-A game is fed while it has viewers and GAME_LINGER_S longer. Its feed subscribes to the
-game's results, then loads what the store holds, so nothing falls between the two; a lost
-core-NATS message is healed by loading again every ANTI_ENTROPY_S and after a reconnect.
+A game is fed while it has viewers and GAME_LINGER_S longer. Its feed subscribes to the game's results, then
+loads what the store holds, so nothing falls between the two; a lost core-NATS message is healed by loading
+again every ANTI_ENTROPY_S and after a reconnect.
 
-Bounds: a viewer holds no queue of updates, only the version it was sent, and at most
-ANNOUNCEMENTS_QUEUED_MAX announcements, the oldest dropped first.
+Who must be shown something that is not here yet waits in one list; while there is anybody in it, one loop
+reads the store for all of them. So a herd that comes back costs one read, and its cursors mostly none: what
+they hold is in the view.
+
+Bounds: the viewers that the door lets in; no queue for any of them.
 """
 
 from __future__ import annotations
@@ -14,237 +17,329 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Callable
+from typing import NamedTuple
 
 from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
+from nats.aio.subscription import Subscription as NatsSubscription
 from nats.errors import Error as NatsError
 from opentelemetry.trace import SpanKind
 
 from gateway.cohort import Cohort, CohortKey
+from gateway.heat import Heat
 from gateway.view import GameView
-from grandstand.event.v1.event_pb2 import Position
+from gateway.watching import Viewer
 from grandstand.gateway.v1.gateway_pb2 import SubscribeResponse
 from grandstand.internal.v1.internal_pb2 import Partial
 from grandstand.notify.v1.notify_pb2 import Announcement
 from mesh import limits, subjects, telemetry
 from mesh.bus import Bus
 from mesh.catalog import CatalogView
-from mesh.errors import Unavailable
+from mesh.errors import TooLate, Unavailable
+from mesh.http2.roster import Chosen, Shared
 from mesh.store import RedisError, ResultStore
 
 log = logging.getLogger(__name__)
 
+_LOOK_FIRST_S = 0.004
+_LOOK_MAX_S = 0.05
 
-class Viewer:
-    """One open subscription: the version it was sent, and what it is still to hear."""
 
-    def __init__(self) -> None:
-        self.version = 0
-        self.heartbeat_due = False
-        self.announcements: deque[bytes] = deque(maxlen=limits.ANNOUNCEMENTS_QUEUED_MAX)
-        self.wake = asyncio.Event()
+class _Waiting(NamedTuple):
+    """A viewer whose positions are not here yet."""
+
+    viewer: Viewer
+    until_s: float
 
 
 class Feed:
-    """One game's view, its cohorts, and the loops that keep them going while it is watched."""
+    """One game. `on_joined` is called with each viewer that got its seat; `on_board` with the name of each
+    board that changed; `on_idle` when nobody has watched for a while."""
 
     def __init__(
-        self, bus: Bus, results: ResultStore, catalog: CatalogView, game_id: str, registry: dict[str, Feed]
+        self,
+        bus: Bus,
+        results: ResultStore,
+        catalog: CatalogView,
+        heat: Heat,
+        game_id: str,
+        *,
+        on_joined: Callable[[Viewer], None],
+        on_board: Callable[[str], None],
+        on_idle: Callable[[], None],
     ) -> None:
         self.view = GameView()
+        self.game_id = game_id
         self._bus = bus
         self._results = results
         self._catalog = catalog
-        self._game_id = game_id
-        self._registry = registry
-        self._cohorts: dict[CohortKey, tuple[Cohort, set[Viewer]]] = {}
-        self._watchers = 0
-        self._started: asyncio.Task[None] | None = None
-        self._tasks: list[asyncio.Task[None]] = []
-        self._subscriptions: list[Subscription] = []
+        self._heat = heat
+        self._on_joined = on_joined
+        self._on_board = on_board
+        self._on_idle = on_idle
+        self._loop = asyncio.get_running_loop()
+        self._cohorts: dict[CohortKey, Cohort] = {}
+        self._viewers: dict[Viewer, Cohort | None] = {}
+        self._arriving: list[Viewer] = []
+        """Until the feed has started."""
+        self._waiting: list[_Waiting] = []
+        self._starting: asyncio.Task[None] | None = None
+        self._has_started = False
+        self._reaching: asyncio.Task[None] | None = None
+        self._healing: asyncio.Task[None] | None = None
+        self._subscriptions: list[NatsSubscription] = []
         self._load_now = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
+        self._flushes: set[CohortKey] = set()
         self._causes: list[str] = []
         self._linger: asyncio.TimerHandle | None = None
-        self._stopping: asyncio.Task[None] | None = None
 
-    @contextlib.asynccontextmanager
-    async def watched(self) -> AsyncIterator[None]:
-        """Keeps the feed alive for its body; started by the first that enters. Raises Unavailable."""
-        self._watchers += 1
+    @property
+    def cohorts(self) -> list[Cohort]:
+        return list(self._cohorts.values())
+
+    # Viewers.
+
+    def join(self, viewer: Viewer) -> None:
+        """The viewer is sent its snapshot as soon as it can be, or ended."""
         if self._linger is not None:
             self._linger.cancel()
             self._linger = None
-        try:
-            if self._started is None:
+        self._viewers[viewer] = None
+        if self._has_started:
+            self._admit(viewer)
+            return
+        self._arriving.append(viewer)
+        if self._starting is None:
+            with telemetry.detached():
+                self._starting = asyncio.create_task(self._start())
+
+    def leave(self, viewer: Viewer) -> None:
+        """Its call has ended, and so left its seat."""
+        cohort = self._viewers.pop(viewer, None)
+        if cohort is not None and not cohort:
+            del self._cohorts[cohort.key]
+        if not self._viewers and self._linger is None:
+            self._linger = self._loop.call_later(limits.GAME_LINGER_S, self._on_idle)
+
+    def cohort_of(self, viewer: Viewer) -> Cohort | None:
+        """None until it has its seat."""
+        return self._viewers.get(viewer)
+
+    def unseated(self) -> list[Viewer]:
+        """Those that still wait for their snapshot to be known."""
+        return [viewer for viewer, cohort in self._viewers.items() if cohort is None]
+
+    def seated(self, chosen: Chosen) -> list[Viewer]:
+        """Those whose stream ids are `chosen`."""
+        calls = {call for cohort in self._cohorts.values() for call in cohort.calls(chosen)}
+        return [viewer for viewer in self._viewers if viewer.call in calls]
+
+    def _admit(self, viewer: Viewer) -> None:
+        subscription = viewer.subscription
+        assert subscription is not None
+        if subscription.resumes and subscription.missing(self.view) is not None:
+            self._waiting.append(_Waiting(viewer, self._loop.time() + limits.BARRIER_S))
+            if self._reaching is None:
                 with telemetry.detached():
-                    self._started = asyncio.create_task(self._start())
-            await asyncio.shield(self._started)
-            yield
-        finally:
-            self._watchers -= 1
-            if self._watchers == 0:
-                loop = asyncio.get_running_loop()
-                self._linger = loop.call_later(limits.GAME_LINGER_S, self._retire)
+                    self._reaching = asyncio.create_task(self._reach())
+        else:
+            self._seat(viewer)
+
+    def _seat(self, viewer: Viewer) -> None:
+        subscription = viewer.subscription
+        assert subscription is not None
+        key, at_s = subscription.key, self._loop.time()
+        cohort = self._cohorts.get(key)
+        if cohort is None:
+            cohort = self._cohorts[key] = Cohort(key, self.view, lambda: self._flush_soon(key), time.time())
+            rate = self._heat.updates_per_s(key.updates_per_s, key.tier)
+            cohort.frames.renditioned(rate)
+        cohort.join(viewer.call, ahead=subscription.resumes, at_s=at_s)
+        self._viewers[viewer] = cohort
+        self._on_joined(viewer)
+
+    async def _reach(self) -> None:
+        """Reads the store until everybody who waits was let in (I5, I6), or told that it is late."""
+        pause_s = _LOOK_FIRST_S
+        while self._waiting:
+            try:
+                self._take(self.view.load(await self._results.read(self.game_id, self._spread())))
+            except RedisError as error:
+                log.info("game %s is not read: %s", self.game_id, error)
+            waiting, self._waiting = self._waiting, []
+            now = self._loop.time()
+            for each in waiting:
+                self._look(each, now)
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 1.5, _LOOK_MAX_S)
+        self._reaching = None
+
+    def _look(self, waiting: _Waiting, now: float) -> None:
+        viewer = waiting.viewer
+        if viewer not in self._viewers:
+            return
+        assert viewer.subscription is not None
+        late = viewer.subscription.missing(self.view)
+        if late is None:
+            self._seat(viewer)
+        elif now < waiting.until_s:
+            self._waiting.append(waiting)
+        else:
+            viewer.end(
+                TooLate(
+                    f"position {late.sequence} of partition {late.partition} was not reached within "
+                    f"{limits.BARRIER_S:g} s (applied: {self.view.applied(late.partition)}); ask again"
+                )
+            )
+
+    # The game's results.
 
     async def _start(self) -> None:
         try:
-            self._subscriptions = [
-                await self._bus.client.subscribe(subjects.results_of_game(self._game_id), cb=self._on_result),
-                await self._bus.client.subscribe(
-                    subjects.announcements(self._game_id), cb=self._on_announcement
-                ),
-            ]
-            await self._bus.client.flush(2)  # the server has the subscriptions; what is stored later comes
-            self.view.load(await self._results.read(self._game_id, self._spread()))
+            results = await self._bus.client.subscribe(
+                subjects.results_of_game(self.game_id), cb=self._on_result
+            )
+            self._subscriptions.append(results)
+            announcements = await self._bus.client.subscribe(
+                subjects.announcements(self.game_id), cb=self._on_announcement
+            )
+            self._subscriptions.append(announcements)
+            await self._bus.client.flush(2)  # the server has them; what is stored later comes
+            self.view.load(await self._results.read(self.game_id, self._spread()))
         except (NatsError, RedisError, TimeoutError) as error:
-            self._leave_registry()
+            self._starting = None
+            arriving, self._arriving = self._arriving, []
+            for viewer in arriving:
+                viewer.end(Unavailable(f"results cannot be read now ({type(error).__name__}); try again"))
             await self._unsubscribe()
-            raise Unavailable(f"results cannot be read now ({type(error).__name__}); try again") from None
+            return
+        self._has_started = True
         self._bus.on_reconnect(self._load_now.set)
-        self._tasks = [asyncio.create_task(self._heal()), asyncio.create_task(self._beat())]
+        self._healing = asyncio.create_task(self._heal())
+        arriving, self._arriving = self._arriving, []
+        for viewer in arriving:
+            if viewer in self._viewers:
+                self._admit(viewer)
 
     def _spread(self) -> int:
         """As the catalog has it now: a game without topics may still be spread anew."""
-        return self._catalog.game(self._game_id).spread
-
-    def _retire(self) -> None:
-        if self._watchers == 0:
-            self._leave_registry()
-            self._stopping = asyncio.create_task(self.stop())
-
-    def _leave_registry(self) -> None:
-        if self._registry.get(self._game_id) is self:
-            del self._registry[self._game_id]
+        return self._catalog.game(self.game_id).spread
 
     async def stop(self) -> None:
-        self._leave_registry()
         with contextlib.suppress(ValueError):
             self._bus.off_reconnect(self._load_now.set)
-        for task in self._tasks:
-            task.cancel()
+        for task in (self._starting, self._healing, self._reaching):
+            if task is not None:
+                task.cancel()
+        for timer in (self._timer, self._linger):
+            if timer is not None:
+                timer.cancel()
         await self._unsubscribe()
 
     async def _unsubscribe(self) -> None:
-        for subscription in self._subscriptions:
+        subscriptions, self._subscriptions = self._subscriptions, []
+        for subscription in subscriptions:
             with contextlib.suppress(NatsError):
                 await subscription.unsubscribe()
-        self._subscriptions = []
-
-    async def reach(self, wanted: list[Position]) -> None:
-        """Loads until the view includes every position (I5, I6). Raises TooLate, Unavailable."""
-        if not wanted:
-            return
-        try:
-            shares = await self._results.read_at_least(
-                self._game_id, self._spread(), wanted, limits.BARRIER_S
-            )
-        except RedisError as error:
-            raise Unavailable(f"results cannot be read now ({type(error).__name__}); try again") from None
-        if self.view.load(shares):
-            self._pump()
-
-    def join(self, key: CohortKey, viewer: Viewer) -> Cohort:
-        found = self._cohorts.get(key)
-        if found is None:
-            found = self._cohorts[key] = (Cohort(key, self.view), set())
-        found[1].add(viewer)
-        return found[0]
-
-    def leave(self, key: CohortKey, viewer: Viewer) -> None:
-        viewers = self._cohorts[key][1]
-        viewers.discard(viewer)
-        if not viewers:
-            del self._cohorts[key]
-
-    def wake_all(self) -> None:
-        for _, viewers in self._cohorts.values():
-            for viewer in viewers:
-                viewer.wake.set()
 
     async def _on_result(self, message: Msg) -> None:
-        if self.view.offer(Partial.FromString(message.data)):
+        partial = Partial.FromString(message.data)
+        if self.view.offer(partial):
             cause = telemetry.cause_in(message.headers)
             if cause and len(self._causes) < telemetry.LINKS_MAX:
                 self._causes.append(cause)
+            if partial.HasField("board"):
+                self._on_board(partial.topic.partition("/")[2])
             self._pump()
 
     async def _on_announcement(self, message: Msg) -> None:
         response = SubscribeResponse(announcement=Announcement.FromString(message.data))
         response.as_of.FromNanoseconds(time.time_ns())
-        encoded = response.SerializeToString()
-        for _, viewers in self._cohorts.values():
-            for viewer in viewers:
-                viewer.announcements.append(encoded)
-                viewer.wake.set()
+        encoded, now = response.SerializeToString(), self._loop.time()
+        for cohort in self._cohorts.values():
+            cohort.note(encoded, now)
+
+    async def _heal(self) -> None:
+        """Anti-entropy: loads what the store holds, now and then and after a reconnect."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(limits.ANTI_ENTROPY_S):
+                    await self._load_now.wait()
+            self._load_now.clear()
+            try:
+                changed = self.view.load(await self._results.read(self.game_id, self._spread()))
+            except RedisError as error:
+                log.info("game %s is not read: %s", self.game_id, error)
+                continue
+            self._take(self.view.let_time_pass(time.time()) or changed)
+
+    def _take(self, changed: bool) -> None:
+        if changed:
+            self._pump()
+
+    # Ticks.
 
     def _pump(self) -> None:
         """Ticks the cohorts that are due and comes back for the next."""
-        loop = asyncio.get_running_loop()
-        now = loop.time()
+        now = self._loop.time()
         next_at = float("inf")
-        ticked: list[set[Viewer]] = []
-        for cohort, viewers in self._cohorts.values():
-            due_at = cohort.due_at_s()
+        due = []
+        for cohort in self._cohorts.values():
+            due_at = cohort.frames.due_at_s()
             if due_at is None:
                 continue
             if due_at <= now:
-                cohort.tick(now)
-                ticked.append(viewers)
+                due.append(cohort)
             else:
                 next_at = min(next_at, due_at)
-        if ticked:
-            self._tick(ticked)
+        if due:
+            self._tick(due, now)
         if next_at < self._timer_at:
             if self._timer is not None:
                 self._timer.cancel()
             self._timer_at = next_at
-            self._timer = loop.call_at(next_at, self._on_timer)
+            self._timer = self._loop.call_at(next_at, self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None
         self._timer_at = float("inf")
         self._pump()
 
-    def _tick(self, ticked: list[set[Viewer]]) -> None:
+    def _tick(self, due: list[Cohort], now: float) -> None:
         causes, self._causes = self._causes, []
-        count = sum(len(viewers) for viewers in ticked)
+        count = sum(len(cohort) for cohort in due) if causes else 0
         with telemetry.batch_span(
             "fan out",
             SpanKind.INTERNAL,
             causes,
-            {"grandstand.game": self._game_id, "grandstand.viewers": count},
+            {"grandstand.game": self.game_id, "grandstand.viewers": count},
         ):
-            for viewers in ticked:
-                for viewer in viewers:
-                    viewer.wake.set()
+            for cohort in due:
+                cohort.tick(now, time.time())
 
-    async def _heal(self) -> None:
-        """Anti-entropy: loads what the store holds, now and then and after a reconnect."""
-        while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._load_now.wait(), limits.ANTI_ENTROPY_S)
-            self._load_now.clear()
-            try:
-                changed = self.view.load(await self._results.read(self._game_id, self._spread()))
-            except RedisError as error:
-                log.info("game %s is not read: %s", self._game_id, error)
-                continue
-            if self.view.let_time_pass(time.time()) or changed:
-                self._pump()
+    def _flush_soon(self, key: CohortKey) -> None:
+        """Once for all that asked in this turn of the loop."""
+        if key not in self._flushes:
+            self._flushes.add(key)
+            self._loop.call_soon(self._flush, key)
 
-    async def _beat(self) -> None:
-        """Every HEARTBEAT_S all viewers that were sent nothing hear that the stream is alive."""
-        while True:
-            before: Mapping[Viewer, int] = {
-                viewer: viewer.version for _, viewers in self._cohorts.values() for viewer in viewers
-            }
-            await asyncio.sleep(limits.HEARTBEAT_S)
-            for _, viewers in self._cohorts.values():
-                for viewer in viewers:
-                    if before.get(viewer, viewer.version) == viewer.version:
-                        viewer.heartbeat_due = True
-                        viewer.wake.set()
+    def _flush(self, key: CohortKey) -> None:
+        self._flushes.discard(key)
+        cohort = self._cohorts.get(key)
+        if cohort is not None:
+            cohort.flush(self._loop.time(), time.time())
+
+    def beat(self, message: Shared, now: float) -> None:
+        """Sends the heartbeat to who heard nothing for HEARTBEAT_S."""
+        for cohort in self._cohorts.values():
+            cohort.beat(message, now - limits.HEARTBEAT_S, now)
+
+    def render(self) -> None:
+        """The heat changed."""
+        now, at_s = time.time(), self._loop.time()
+        for cohort in self._cohorts.values():
+            rate = self._heat.updates_per_s(cohort.key.updates_per_s, cohort.key.tier)
+            cohort.render(rate, self._heat.reason(), at_s, now)
+        self._pump()

@@ -1,21 +1,32 @@
 """What a gateway knows of a game: the merged state of every topic, and when each changed.
 
-The view numbers its changes. A cohort that was last sent version v is sent the topics that
-changed after v, each in its newest state: that is conflation (I8), and because merges never
-go back, so does no viewer (I5).
+The view numbers its changes. Whoever was last sent version v is owed the topics that changed after v, each
+in its newest state: that is conflation (I8), and because merges never go back, so does no viewer (I5).
+
+A state is merged and encoded once for all cohorts, when it is first asked for. A TopicState that was given
+out is never changed, only replaced.
 
 Bound: the topics of one game.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from grandstand.aggregate.v1.aggregate_pb2 import TopicState
+from grandstand.event.v1.event_pb2 import Position
 from grandstand.internal.v1.internal_pb2 import Partial
 from mesh.merge import TopicMerge
 from mesh.store import Share
 from mesh.topics import TopicPatterns
+
+
+class Shown(NamedTuple):
+    """A topic's state, and its encoding."""
+
+    state: TopicState
+    encoded: bytes
 
 
 class GameView:
@@ -25,8 +36,9 @@ class GameView:
         self.version = 0
         self._merges: dict[str, TopicMerge] = {}
         self._changed_at: dict[str, int] = {}
-        self._states: dict[str, TopicState] = {}
+        self._shown: dict[str, Shown] = {}
         self._moving: set[str] = set()
+        self._applied: dict[int, int] = {}
         self._partitions = 1
 
     def offer(self, partial: Partial) -> bool:
@@ -45,7 +57,28 @@ class GameView:
         """Takes what the store holds, one share for each partition; True if it changed anything."""
         self._partitions = len(shares)
         taken = [self.offer(partial) for share in shares for partial in share.partials.values()]
+        for share in shares:
+            self._applied[share.partition] = max(share.applied, self._applied.get(share.partition, 0))
         return any(taken)
+
+    def applied(self, partition: int) -> int | None:
+        """Everything of the partition up to this sequence is in; None of a partition that the game lacks."""
+        return self._applied.get(partition)
+
+    def missing(self, positions: Iterable[Position], topic: str | None = None) -> Position | None:
+        """The first of `positions` that the view does not include; for a cursor, the one of its `topic`.
+
+        Positions of partitions that the game does not fold in are included: nothing of them can be in its
+        results.
+        """
+        merge = self._merges.get(topic) if topic is not None else None
+        for position in positions:
+            applied = self._applied.get(position.partition)
+            if applied is None or applied >= position.sequence:
+                continue
+            if merge is None or merge.sequence(position.partition) < position.sequence:
+                return position
+        return None
 
     def let_time_pass(self, now_s: float) -> bool:
         """Touches the topics whose shown value changed with time alone; True if there are any."""
@@ -54,32 +87,32 @@ class GameView:
             merge = self._merges[topic]
             if not merge.is_moving(now_s):
                 self._moving.discard(topic)  # what is shown below is its end
-            shown = self._states.get(topic)
+            shown = self._shown.get(topic)
             # One that nobody has asked for since it changed last is merged when it is asked for.
-            if shown is not None and shown != (state := self._state(topic, now_s)):
+            if shown is not None and shown.state != (state := self._state(topic, now_s)):
                 self._touch(topic)
-                self._states[topic] = state
+                self._shown[topic] = Shown(state, state.SerializeToString())
         return self.version > before
 
-    def states(self, patterns: TopicPatterns, since: int, now_s: float) -> list[TopicState]:
+    def changed(self, patterns: TopicPatterns, since: int) -> list[str]:
         """The matching topics that changed after version `since`, by name."""
-        found = []
-        for topic in sorted(self._merges):
-            if self._changed_at[topic] > since and patterns.match(topic):
-                state = self._states.get(topic)
-                if state is None:
-                    state = self._states[topic] = self._state(topic, now_s)
-                found.append(state)
-        return found
+        return sorted(t for t, at in self._changed_at.items() if at > since and patterns.match(t))
+
+    def has_changed(self, patterns: TopicPatterns, since: int) -> bool:
+        return any(at > since and patterns.match(topic) for topic, at in self._changed_at.items())
+
+    def shown(self, topic: str, now_s: float) -> Shown:
+        """The state of a topic there is."""
+        shown = self._shown.get(topic)
+        if shown is None:
+            state = self._state(topic, now_s)
+            shown = self._shown[topic] = Shown(state, state.SerializeToString())
+        return shown
 
     def _state(self, topic: str, now_s: float) -> TopicState:
         return self._merges[topic].state(now_s, partitions=self._partitions)
 
-    def changed(self, patterns: TopicPatterns, since: int) -> bool:
-        """True if a matching topic changed after version `since`."""
-        return any(at > since and patterns.match(topic) for topic, at in self._changed_at.items())
-
     def _touch(self, topic: str) -> None:
         self.version += 1
         self._changed_at[topic] = self.version
-        self._states.pop(topic, None)
+        self._shown.pop(topic, None)

@@ -4,9 +4,9 @@ Envoy multiplexes thousands of viewers over one connection. What is the same for
 what differs between their DATA frames is four octets, the stream's id. So the streams of a connection lie in
 arrays, and numpy writes one buffer with a frame for each.
 
-A call with a seat has a position, the number of the message in some sequence that it was sent last; `advance`
-sends to those at a position, or below the new one. Beside it there is a second sequence, `tell`
-(announcements), and a clock, `remind` (heartbeats).
+A call with a seat has a position, which says what it was sent of some sequence; `advance` sends to those in a
+range of positions. Beside it there is a second sequence, `tell` (announcements), and a clock, `remind`
+(heartbeats): for those only whose position is not negative, which means that they were not sent anything yet.
 
 The window of a seated stream lies in the array while nothing waits for it, and with the stream while
 something does (its row then says 0, and nothing is sent over its head). A stream without any window is left
@@ -22,7 +22,7 @@ is saved but the allocation).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -81,9 +81,13 @@ class Roster:
         """Before it ends or goes, which frees its seat too."""
         cast("Stream", call).leave_seat()
 
-    def advance(self, message: Shared, at: int | None, to: int, now: float) -> int:
-        """Sends to those at position `at`, or to all below `to`, and puts them at `to`; how many."""
-        return sum(rows.advance(message, at, to, now) for rows in list(self._rows.values()))
+    def advance(self, message: Shared, since: int, before: int, to: int, now: float) -> int:
+        """Sends to those at `since` <= position < `before`, and puts them at `to`; how many."""
+        return sum(rows.advance(message, since, before, to, now) for rows in list(self._rows.values()))
+
+    def waits(self, since: int, before: int) -> bool:
+        """Whether somebody is in that range and has a window."""
+        return any(rows.waits(since, before) for rows in self._rows.values())
 
     def move(self, at: int, to: int) -> None:
         """Those at position `at` are at `to`; nothing is sent."""
@@ -92,9 +96,12 @@ class Roster:
             positions[positions == at] = to
 
     def tell(self, message: Shared, number: int, now: float) -> int:
-        """Sends to those who were told of nothing from `number` on; how many. For several, in their order: a
-        call without room is told of the later ones only once it was told of this."""
+        """Sends to those who were told up to `number` - 1; how many."""
         return sum(rows.tell(message, number, now) for rows in list(self._rows.values()))
+
+    def has_untold(self, newest: int) -> bool:
+        """Whether somebody was not told of `newest`."""
+        return any((rows.told[: rows.count] < newest).any() for rows in self._rows.values())
 
     def forget_told(self, below: int) -> None:
         """What comes before `below` is not told any more to those who missed it."""
@@ -111,14 +118,18 @@ class Roster:
             rows.deliver(message, chosen(rows.stream_ids()), now).size for rows in list(self._rows.values())
         )
 
-    def calls(self) -> Iterable[Call]:
-        """All of them, at this moment."""
-        return [stream for rows in self._rows.values() for stream in rows.streams]
+    def calls(self, chosen: Chosen) -> list[Call]:
+        """Those whose stream ids are `chosen`, at this moment."""
+        return [
+            rows.streams[row]
+            for rows in self._rows.values()
+            for row in np.flatnonzero(chosen(rows.stream_ids())).tolist()
+        ]
 
-    def positions(self) -> NDArray[np.int64]:
-        """Of all calls, in no order."""
-        each = [rows.positions[: rows.count] for rows in self._rows.values()]
-        return np.concatenate(each) if each else np.empty(0, np.int64)
+    def position(self, call: Call) -> int:
+        """Of a call that has its seat here."""
+        stream = cast("Stream", call)
+        return int(self._rows[stream.outbox].positions[stream.row])
 
     def _vacant(self, outbox: Outbox) -> None:
         del self._rows[outbox]
@@ -182,19 +193,28 @@ class Rows:
     def stream_ids(self) -> NDArray[np.int64]:
         return self.ids[: self.count].view(">u4").reshape(-1).astype(np.int64)
 
-    def advance(self, message: Shared, at: int | None, to: int, now: float) -> int:
-        positions = self.positions[: self.count]
-        rows = self.deliver(message, positions < to if at is None else positions == at, now)
+    def advance(self, message: Shared, since: int, before: int, to: int, now: float) -> int:
+        rows = self.deliver(message, self._between(since, before), now)
         self.positions[rows] = to
         return rows.size
 
+    def waits(self, since: int, before: int) -> bool:
+        return bool((self._between(since, before) & (self.windows[: self.count] > 0)).any())
+
+    def _between(self, since: int, before: int) -> NDArray[np.bool_]:
+        positions = self.positions[: self.count]
+        return (positions >= since) & (positions < before)
+
     def tell(self, message: Shared, number: int, now: float) -> int:
-        rows = self.deliver(message, self.told[: self.count] == number - 1, now)
+        rows = self.deliver(message, (self.told[: self.count] == number - 1) & self._begun(), now)
         self.told[rows] = number
         return rows.size
 
     def remind(self, message: Shared, before: float, now: float) -> int:
-        return self.deliver(message, self.spoke_at[: self.count] < before, now).size
+        return self.deliver(message, (self.spoke_at[: self.count] < before) & self._begun(), now).size
+
+    def _begun(self) -> NDArray[np.bool_]:
+        return self.positions[: self.count] >= 0
 
     def deliver(self, message: Shared, chosen: NDArray[np.bool_], now: float) -> NDArray[np.intp]:
         """Sends to the `chosen` rows, as far as there is room; which rows that were."""

@@ -39,6 +39,11 @@ class TopicMerge:
         self._partials[partial.partition] = partial
         return True
 
+    def sequence(self, partition: int) -> int:
+        """How far the partition's share is folded; 0 before there is one."""
+        known = self._partials.get(partition)
+        return 0 if known is None else known.sequence
+
     def is_moving(self, now_s: float) -> bool:
         """True while the value changes with time alone: rates fall, panes pass, viewers go unheard."""
         return any(

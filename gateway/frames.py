@@ -1,0 +1,154 @@
+"""The messages of a cohort: when one is due, and its bytes. Pure.
+
+A tick fixes what the cohort shows: its base. The update of a tick is what changed since the base before, so
+it fits exactly those who have that base: with `deltas` a topic comes as a TopicDelta if there is one (see
+mesh.delta). Everybody else is sent a snapshot of the base, or, if it must be newer than the base (a read
+barrier, a cursor from another gateway), of the view as it is now.
+
+Each is encoded at most once for a tick, of parts that the view encoded once for all cohorts, put together by
+the rules of protobuf's wire format (protobuf.dev/programming-guides/encoding).
+
+Bound: a state for each topic that matches, which the view holds as well, and three encoded messages.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+
+from gateway.view import GameView, Shown
+from grandstand.gateway.v1.gateway_pb2 import (
+    Drain,
+    Heartbeat,
+    Rendition,
+    Snapshot,
+    SubscribeResponse,
+    Update,
+)
+from mesh.delta import diff
+from mesh.topics import TopicPatterns
+
+_LENGTH_DELIMITED = 2
+_FIXED64 = 1
+
+
+def _tag(message: type[SubscribeResponse | Snapshot | Update], field: str, wire_type: int) -> bytes:
+    return _varint(message.DESCRIPTOR.fields_by_name[field].number << 3 | wire_type)
+
+
+def _varint(value: int) -> bytes:
+    octets = bytearray()
+    while value >= 0x80:
+        octets.append(value & 0x7F | 0x80)
+        value >>= 7
+    octets.append(value)
+    return bytes(octets)
+
+
+_SNAPSHOT = _tag(SubscribeResponse, "snapshot", _LENGTH_DELIMITED)
+_UPDATE = _tag(SubscribeResponse, "update", _LENGTH_DELIMITED)
+_SNAPSHOT_TOPIC = _tag(Snapshot, "topics", _LENGTH_DELIMITED)
+_SNAPSHOT_RATE = _tag(Snapshot, "updates_per_s", _FIXED64)
+_UPDATE_TOPIC = _tag(Update, "topics", _LENGTH_DELIMITED)
+_UPDATE_DELTA = _tag(Update, "deltas", _LENGTH_DELIMITED)
+_DOUBLE = Struct("<d")
+
+
+class Frames:
+    """`now_s` is Unix time, `at_s` monotonic; both in seconds."""
+
+    def __init__(
+        self, view: GameView, patterns: TopicPatterns, updates_per_s: float, *, deltas: bool, now_s: float
+    ) -> None:
+        self.updates_per_s = updates_per_s
+        """May be changed at any time."""
+        self.update: bytes | None = None
+        """What the last tick changed."""
+        self._view = view
+        self._patterns = patterns
+        self._deltas = deltas
+        self._ticked_at_s = float("-inf")
+        self._version = view.version
+        self._base = {topic: view.shown(topic, now_s) for topic in view.changed(patterns, 0)}
+        self._snapshot: bytes | None = None
+        self._newest: tuple[int, bytes] | None = None
+
+    def due_at_s(self) -> float | None:
+        """When the next tick is due, perhaps past; None while nothing changed."""
+        if not self.is_behind():
+            return None
+        return self._ticked_at_s + 1 / self.updates_per_s
+
+    def is_behind(self) -> bool:
+        """Whether the view shows anything that the base does not."""
+        return self._view.version != self._version and self._view.has_changed(self._patterns, self._version)
+
+    def tick(self, at_s: float, now_s: float) -> None:
+        """The base is what the view shows now."""
+        view = self._view
+        parts = []
+        for topic in view.changed(self._patterns, self._version):
+            shown = view.shown(topic, now_s)
+            parts.append(self._part(self._base.get(topic), shown))
+            self._base[topic] = shown
+        self._ticked_at_s = at_s
+        self._version = view.version
+        self._snapshot = self._newest = None
+        self.update = _message(_UPDATE, b"".join(parts), now_s)
+
+    def _part(self, before: Shown | None, now: Shown) -> bytes:
+        if self._deltas and before is not None:
+            delta = diff(before.state, now.state)
+            if delta is not None:
+                encoded = delta.SerializeToString()
+                return _UPDATE_DELTA + _varint(len(encoded)) + encoded
+        return _UPDATE_TOPIC + _varint(len(now.encoded)) + now.encoded
+
+    def snapshot(self, now_s: float) -> bytes:
+        """The base."""
+        if self._snapshot is None:
+            self._snapshot = self._encoded([self._base[topic] for topic in sorted(self._base)], now_s)
+        return self._snapshot
+
+    def newest(self, now_s: float) -> bytes:
+        """A snapshot of what the view shows now."""
+        version = self._view.version
+        if self._newest is None or self._newest[0] != version:
+            topics = self._view.changed(self._patterns, 0)
+            shown = [self._view.shown(topic, now_s) for topic in topics]
+            self._newest = version, self._encoded(shown, now_s)
+        return self._newest[1]
+
+    def renditioned(self, updates_per_s: float) -> None:
+        """The rate changed: snapshots say so."""
+        self.updates_per_s = updates_per_s
+        self._snapshot = self._newest = None
+
+    def _encoded(self, topics: list[Shown], now_s: float) -> bytes:
+        parts = [_SNAPSHOT_TOPIC + _varint(len(each.encoded)) + each.encoded for each in topics]
+        parts.append(_SNAPSHOT_RATE + _DOUBLE.pack(self.updates_per_s))
+        return _message(_SNAPSHOT, b"".join(parts), now_s)
+
+
+def _message(kind: bytes, content: bytes, now_s: float) -> bytes:
+    response = SubscribeResponse()
+    response.as_of.FromNanoseconds(int(now_s * 1e9))
+    return response.SerializeToString() + kind + _varint(len(content)) + content
+
+
+def heartbeat(now_s: float) -> bytes:
+    return _said(SubscribeResponse(heartbeat=Heartbeat()), now_s)
+
+
+def rendition(updates_per_s: float, reason: str, now_s: float) -> bytes:
+    return _said(SubscribeResponse(rendition=Rendition(updates_per_s=updates_per_s, reason=reason)), now_s)
+
+
+def drain(reconnect_after_s: float, now_s: float) -> bytes:
+    message = Drain()
+    message.reconnect_after.FromNanoseconds(int(reconnect_after_s * 1e9))
+    return _said(SubscribeResponse(drain=message), now_s)
+
+
+def _said(response: SubscribeResponse, now_s: float) -> bytes:
+    response.as_of.FromNanoseconds(int(now_s * 1e9))
+    return response.SerializeToString()
