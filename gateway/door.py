@@ -1,0 +1,175 @@
+"""Who may watch: at most so many viewers of a gateway, of one actor and of one address. Pure.
+
+Who is turned away is told when to come back. A crowd that was told the same would come back as a crowd, so
+each is given the next turn of a queue that nobody has to stand in: turns follow each other at
+VIEWER_RETRIES_PER_S (ADDRESS_RETRIES_PER_S, ACTOR_RETRIES_PER_S), so the delay grows with how many were
+turned away lately, and shrinks as time passes. The queue is one number, the time of its last turn (the
+virtual scheduling of GCRA, ITU-T I.371). Beyond VIEWER_RETRY_MAX_S nobody is sent: there the delays are
+spread over the upper half of it by chance.
+
+An address is an IPv4 address or the /64 of an IPv6 one, of which one household has 2^64. Loopback, and a
+peer without an address (a Unix socket), have no bound: there everything comes through one proxy, or from a
+test, and the proxy names the viewer's own address (`address_of`).
+
+Bounds: the counts and queues of actors and addresses that have a viewer here; each goes with its last one.
+Overflow policy: Exhausted, which names the bound that was met, the narrowest first.
+
+Rejected: a bound by rate (joins a second): a herd that joins costs one encode, and is what we are for. A
+plain random delay: it spreads a crowd of any size over the same time.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from typing import TypeVar
+
+from mesh import limits
+from mesh.errors import Exhausted, shown
+
+# An IPv6 address with a zone and a port in brackets; what is longer is none.
+_ADDRESS_CHARACTERS_MAX = 64
+_IPV6 = 1 << 64
+"""Set in the key of an IPv6 network."""
+
+Key = TypeVar("Key", str, int)
+
+
+class Ticket:
+    """Given to a viewer that came in, and handed back once when it leaves."""
+
+    __slots__ = ("actor_id", "address", "is_in")
+
+    def __init__(self, actor_id: str | None, address: int | None) -> None:
+        self.actor_id = actor_id
+        self.address = address
+        self.is_in = True
+
+
+class Door:
+    """`random` answers floats of 0 to 1, 1 excluded. `now_s`: seconds of a clock that never goes back."""
+
+    def __init__(
+        self,
+        viewers_max: int = limits.VIEWERS_MAX,
+        per_actor_max: int = limits.VIEWERS_PER_ACTOR_MAX,
+        per_address_max: int = limits.VIEWERS_PER_ADDRESS_MAX,
+        *,
+        random: Callable[[], float],
+    ) -> None:
+        self._viewers_max = viewers_max
+        self._per_actor_max = per_actor_max
+        self._per_address_max = per_address_max
+        self._random = random
+        self._viewers = 0
+        self._actors: dict[str, int] = {}
+        self._addresses: dict[int, int] = {}
+        self._turns: dict[str | int | None, float] = {}
+        """The last turn of each queue: None the gateway's, a str an actor's, an int an address's."""
+
+    @property
+    def viewers(self) -> int:
+        """How many are in."""
+        return self._viewers
+
+    def enter(self, actor_id: str | None, address: str, now_s: float) -> Ticket:
+        """Lets a viewer in; `actor_id` None without a token. Raises Exhausted with `retry_after_s`."""
+        key = _key_of(address)
+        if actor_id is not None and self._actors.get(actor_id, 0) >= self._per_actor_max:
+            raise self._refusal(
+                actor_id,
+                limits.ACTOR_RETRIES_PER_S,
+                now_s,
+                f"actor {shown(actor_id)} has {self._per_actor_max} viewers on this gateway, "
+                "the most one actor may have; close one",
+            )
+        if key is not None and self._addresses.get(key, 0) >= self._per_address_max:
+            raise self._refusal(
+                key,
+                limits.ADDRESS_RETRIES_PER_S,
+                now_s,
+                f"address {_named(key)} has {self._per_address_max} viewers on this gateway, "
+                "the most one address may have; close one, or use another network",
+            )
+        if self._viewers >= self._viewers_max:
+            raise self.refusal(
+                f"this gateway has {self._viewers_max} viewers, the most it takes; another may have room",
+                now_s,
+            )
+        self._viewers += 1
+        if actor_id is not None:
+            self._actors[actor_id] = self._actors.get(actor_id, 0) + 1
+        if key is not None:
+            self._addresses[key] = self._addresses.get(key, 0) + 1
+        return Ticket(actor_id, key)
+
+    def leave(self, ticket: Ticket) -> None:
+        """The viewer has left. A ticket that was handed back before is nothing."""
+        if not ticket.is_in:
+            return
+        ticket.is_in = False
+        self._viewers -= 1
+        if ticket.actor_id is not None:
+            self._leave(self._actors, ticket.actor_id)
+        if ticket.address is not None:
+            self._leave(self._addresses, ticket.address)
+
+    def refusal(self, why: str, now_s: float) -> Exhausted:
+        """For who is turned away from the gateway as a whole, also when it is too hot to take another viewer.
+        `why` is for a person, and ends without a full stop."""
+        return self._refusal(None, limits.VIEWER_RETRIES_PER_S, now_s, why)
+
+    def _leave(self, counts: dict[Key, int], key: Key) -> None:
+        counts[key] -= 1
+        if not counts[key]:
+            del counts[key]
+            self._turns.pop(key, None)
+
+    def _refusal(self, queue: str | int | None, per_s: float, now_s: float, why: str) -> Exhausted:
+        turn_s = max(self._turns.get(queue, 0.0), now_s + limits.VIEWER_RETRY_MIN_S)
+        last_s = now_s + limits.VIEWER_RETRY_MAX_S - 1 / per_s
+        if turn_s <= last_s:
+            self._turns[queue] = turn_s + 1 / per_s
+            after_s = turn_s + self._random() / per_s - now_s
+        else:
+            after_s = limits.VIEWER_RETRY_MAX_S * (1 + self._random()) / 2
+        return Exhausted(f"{why}; come again in {after_s:.1f} s", retry_after_s=after_s)
+
+
+def address_of(forwarded_for: str | None, peer: str) -> str:
+    """The viewer's address: the last entry of `x-forwarded-for`, which our own Envoy saw and appended;
+    without one, or if it is none, the peer of the connection. What stands before the last entry anybody may
+    have made up."""
+    last = (forwarded_for or "").rpartition(",")[2].strip()
+    return peer if _parsed(last) is None else last
+
+
+def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """None if it is none. A port, which some proxies add, is cut off."""
+    if len(address) > _ADDRESS_CHARACTERS_MAX:
+        return None
+    if address.startswith("["):
+        address = address[1:].partition("]")[0]
+    elif address.count(":") == 1:
+        address = address.partition(":")[0]
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return None
+    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
+    return mapped or parsed
+
+
+def _key_of(address: str) -> int | None:
+    """An IPv4 address as a number, an IPv6 network above those; None where no bound applies."""
+    parsed = _parsed(address)
+    if parsed is None or parsed.is_loopback:
+        return None
+    number = int(parsed)
+    return number if parsed.version == 4 else _IPV6 | number >> 64
+
+
+def _named(key: int) -> str:
+    if key < _IPV6:
+        return str(ipaddress.IPv4Address(key))
+    return str(ipaddress.IPv6Network(((key ^ _IPV6) << 64, 64)))

@@ -1,0 +1,148 @@
+"""Who watches which game through this gateway, and when that is to be said. Pure.
+
+One report for an actor and a game, however many streams. It is due at once when the first stream opens,
+again PRESENCE_AGAIN_S later, and from then on every PRESENCE_REPORT_S; PRESENCE_GONE_S after the last
+stream closed the goodbye is, so a page that is loaded anew does not flicker.
+
+Why again: who changes gateways is greeted by the new one before the old one says goodbye, and the audience
+believes the later word. The second report comes after any goodbye that was on its way. (Of an actor that
+watches through two gateways and leaves one, the audience hears again with the other's next regular report.)
+
+Regular reports are kept in a ring of slots, one turn a PRESENCE_REPORT_S. A newcomer's slot is the next of
+the golden-ratio sequence, which fills a circle evenly at any number (Weyl, Steinhaus), so that those who
+came in one burst are not reported in one ever after: with n actors each slot of SLOT_S holds n * SLOT_S /
+PRESENCE_REPORT_S, give or take a few.
+
+Bounds: PRESENCES_MAX actors and games. Overflow policy: the one that left first is forgotten, its goodbye
+said at once; if nobody has left (the door lets in fewer than this), the newcomer is not reported.
+
+Rejected: a heap of times: a logarithm for every report, and what came together stays together. A random
+slot: as even as chance, which is three times the mean in some slot.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from typing import NamedTuple
+
+from mesh import limits
+
+SLOT_S = 0.25
+_GOLDEN = (math.sqrt(5) - 1) / 2
+
+Key = tuple[str, str]
+"""Game and actor."""
+
+
+class Report(NamedTuple):
+    game_id: str
+    actor_id: str
+    present: bool
+
+
+class _Watch:
+    """An actor of a game."""
+
+    __slots__ = ("slot", "streams")
+
+    def __init__(self) -> None:
+        self.streams = 1
+        self.slot = -1
+        """In the ring; -1 before the second report."""
+
+
+class Presence:
+    """`now_s`: seconds of a clock that never goes back, the same in all calls."""
+
+    def __init__(self, presences_max: int = limits.PRESENCES_MAX) -> None:
+        self._presences_max = presences_max
+        self._watches: dict[Key, _Watch] = {}
+        self._at_once: dict[Key, bool] = {}
+        """What is due, and whether the actor is present."""
+        self._again: OrderedDict[Key, float] = OrderedDict()
+        """When the second report is due, in order."""
+        self._leaving: OrderedDict[Key, float] = OrderedDict()
+        """When the goodbye is due, in order; these have no stream."""
+        self._ring: list[dict[Key, None]] = [{} for _ in range(round(limits.PRESENCE_REPORT_S / SLOT_S))]
+        self._in_ring = 0
+        self._turned = -1
+        """The newest slot of time that was reported: seconds / SLOT_S."""
+        self._newcomers = 0
+
+    def __len__(self) -> int:
+        """Actors and games, those included that just left."""
+        return len(self._watches)
+
+    def enter(self, game_id: str, actor_id: str, now_s: float) -> None:
+        """A stream of the actor opened."""
+        key = (game_id, actor_id)
+        watch = self._watches.get(key)
+        if watch is not None:
+            watch.streams += 1
+            self._leaving.pop(key, None)
+            return
+        if len(self._watches) >= self._presences_max:
+            if not self._leaving:
+                return
+            self._forget(next(iter(self._leaving)))
+        self._watches[key] = _Watch()
+        self._at_once[key] = True
+        self._again[key] = now_s + limits.PRESENCE_AGAIN_S
+
+    def leave(self, game_id: str, actor_id: str, now_s: float) -> None:
+        """One that was opened closed."""
+        key = (game_id, actor_id)
+        watch = self._watches.get(key)
+        if watch is None or not watch.streams:
+            return
+        watch.streams -= 1
+        if not watch.streams:
+            self._leaving[key] = now_s + limits.PRESENCE_GONE_S
+
+    @property
+    def next_at_s(self) -> float | None:
+        """When `due` has something to say, at the earliest; perhaps past. None: when something changes."""
+        if self._at_once:
+            return -math.inf
+        times = [next(iter(queue.values())) for queue in (self._again, self._leaving) if queue]
+        if self._in_ring:
+            times.append((self._turned + 1) * SLOT_S)
+        return min(times, default=None)
+
+    def due(self, now_s: float) -> list[Report]:
+        """What is to be said now; each actor and game once. A turn of the ring that was missed is made up
+        for once."""
+        slot, turn = math.floor(now_s / SLOT_S), len(self._ring)
+        for passed in range(max(self._turned + 1, slot - turn + 1), slot + 1):
+            self._at_once.update(dict.fromkeys(self._ring[passed % turn], True))
+        self._turned = max(self._turned, slot)
+        while self._again and (key := next(iter(self._again))) and self._again[key] <= now_s:
+            del self._again[key]
+            self._at_once[key] = True
+            self._place(key)
+        while self._leaving and (key := next(iter(self._leaving))) and self._leaving[key] <= now_s:
+            self._forget(key)
+        reports = [Report(*key, present) for key, present in self._at_once.items()]
+        self._at_once.clear()
+        return reports
+
+    def _place(self, key: Key) -> None:
+        self._newcomers += 1
+        slot = int(self._newcomers * _GOLDEN % 1 * len(self._ring))
+        self._watches[key].slot = slot
+        self._ring[slot][key] = None
+        self._in_ring += 1
+
+    def _forget(self, key: Key) -> None:
+        """And say goodbye. If that many wait to be said that nobody can be listening, nothing: who is not
+        heard of again stops to count in PRESENCE_S anyway."""
+        watch = self._watches.pop(key)
+        self._again.pop(key, None)
+        self._leaving.pop(key, None)
+        if watch.slot >= 0:
+            del self._ring[watch.slot][key]
+            self._in_ring -= 1
+        self._at_once.pop(key, None)
+        if len(self._at_once) < 2 * self._presences_max:
+            self._at_once[key] = False
