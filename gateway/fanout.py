@@ -98,16 +98,14 @@ class FanOut:
 
     def join(self, viewer: Viewer) -> None:
         """Raises Exhausted, Unavailable, Unknown."""
-        subscription = viewer.subscription
-        assert subscription is not None
         if self._draining.is_set():
             raise Unavailable("this gateway is going away; connect again")
         if self.heat.is_full:
             raise self._door.refusal(self.heat.reason(), time.monotonic())
-        if subjects.game_key(subscription.game_id) in self._catalog.view:
-            self._feed(subscription.game_id).join(viewer)
+        if subjects.game_key(viewer.game_id) in self._catalog.view:
+            self._feed(viewer.game_id).join(viewer)
             return
-        task = asyncio.create_task(self._ask_for_game(viewer, subscription.game_id))
+        task = asyncio.create_task(self._ask_for_game(viewer, viewer.game_id))
         self._strangers.add(task)
         task.add_done_callback(self._strangers.discard)
 
@@ -123,9 +121,7 @@ class FanOut:
             viewer.end(error)
 
     def leave(self, viewer: Viewer) -> None:
-        subscription = viewer.subscription
-        assert subscription is not None
-        feed = self._feeds.get(subscription.game_id)
+        feed = self._feeds.get(viewer.game_id)
         if feed is not None:
             feed.leave(viewer)
         watch = self._watches.pop(viewer, None)
@@ -133,8 +129,7 @@ class FanOut:
             watch.close()
         if viewer in self._present:
             self._present.discard(viewer)
-            assert subscription.actor_id is not None
-            self._attendance.leave(subscription.game_id, subscription.actor_id)
+            self._attendance.leave(viewer.game_id, viewer.actor_id)
 
     def room(self, viewer: Viewer) -> None:
         watch = self._watches.get(viewer)
@@ -166,25 +161,22 @@ class FanOut:
     def _joined(self, viewer: Viewer) -> None:
         subscription = viewer.subscription
         assert subscription is not None
-        actor_id = subscription.actor_id
-        if actor_id is None:
+        if viewer.actor_id is None:
             return
         self._present.add(viewer)
-        self._attendance.enter(subscription.game_id, actor_id)
+        self._attendance.enter(viewer.game_id, viewer.actor_id)
         if subscription.personal:
             with telemetry.detached():
                 self._watches[viewer] = self._personal.watch(
-                    subscription.game_id,
-                    actor_id,
+                    viewer.game_id,
+                    viewer.actor_id,
                     subscription.personal,
                     lambda message: self._tell(viewer, message),
                 )
 
     def _tell(self, viewer: Viewer, message: bytes) -> bool:
         """Never before the Snapshot, which is the first message of a stream."""
-        subscription = viewer.subscription
-        assert subscription is not None
-        feed = self._feeds.get(subscription.game_id)
+        feed = self._feeds.get(viewer.game_id)
         cohort = None if feed is None else feed.cohort_of(viewer)
         if cohort is None:
             return False

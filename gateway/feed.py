@@ -159,6 +159,9 @@ class Feed:
         cohort.join(viewer.call, ahead=subscription.resumes, at_s=at_s)
         self._viewers[viewer] = cohort
         self._on_joined(viewer)
+        # All of a cohort are the same but for who they are.
+        viewer.game_id = self.game_id
+        viewer.subscription = None
 
     async def _reach(self) -> None:
         """Reads the store until everybody who waits was let in (I5, I6), or told that it is late."""

@@ -61,6 +61,8 @@ class Watching:
     def enter(self, viewer: Viewer, subscription: Subscription, address: str) -> None:
         """Raises GrandstandError."""
         viewer.ticket = self._door.enter(subscription.actor_id, address, self._clock())
+        viewer.game_id = subscription.game_id
+        viewer.actor_id = subscription.actor_id
         viewer.subscription = subscription
         self._hall.join(viewer)
 
@@ -77,11 +79,15 @@ class Watching:
 class Viewer:
     """One open subscription, as a Handler of its call."""
 
-    __slots__ = ("_asked_as", "_watching", "call", "subscription", "ticket")
+    __slots__ = ("_asked_as", "_watching", "actor_id", "call", "game_id", "subscription", "ticket")
 
     def __init__(self, watching: Watching, call: Call, identity: Identity | None, address: str) -> None:
         self.call = call
+        self.game_id = ""
+        self.actor_id: str | None = None
+        """Who watches; None without a token of somebody."""
         self.subscription: Subscription | None = None
+        """What is asked for; forgotten once the viewer has its seat."""
         self.ticket: Ticket | None = None
         self._watching = watching
         self._asked_as: tuple[Identity | None, str] | None = (identity, address)
