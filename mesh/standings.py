@@ -1,4 +1,4 @@
-"""Where one actor stands on a board, and who is next to it, read from the rankings in Redis.
+"""Where an actor stands on a board, and who is next to it, read from the rankings in Redis.
 
 Each partition of the game ranks the actors that fold in it, in a sorted set for each season:
 the score (smaller is better) with the member `<reached_at_us, 14 hex digits><actor_id>`. The
@@ -7,9 +7,12 @@ before that score and member. The rank is one plus the sum, and the neighbours a
 of all partitions' nearest.
 
 Cost: O(log n) in each partition, also where all n scores are equal: the place among equals
-is found by binary search, each probe one ZRANGE. Nothing is walked.
+is found by binary search, each probe one ZRANGE. Nothing is walked. Many actors' places are
+looked up together: one call to each partition they fold in and one to each other, for every
+LOOKUPS_MAX of them.
 
-One partition is read in one moment; different ones, as always, in slightly different ones.
+One partition is read in one moment, and its applied sequence with it; different ones, as always,
+in slightly different ones.
 
 Rejected: a ranking of the whole board in one place (a second writer, against I3), and
 ZRANGEBYLEX inside the equals (it is defined only where all scores of a set are equal).
@@ -18,62 +21,35 @@ ZRANGEBYLEX inside the equals (it is defined only where all scores of a set are 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
+
+from google.protobuf.message import DecodeError
 
 from grandstand.aggregate.v1.aggregate_pb2 import BoardEntry, SeasonSpan
 from grandstand.catalog.v1.catalog_pb2 import BOARD_MODE_LOWEST
+from grandstand.internal.v1.internal_pb2 import Partial
 from mesh import ids, layout
-from mesh.database import Database, Script
+from mesh.database import Database, RedisError, Script
 from mesh.errors import Unknown, shown
 from mesh.merge.board import merge_board
+from mesh.standing_scripts import OTHER, OWN, PARTIALS
 from mesh.store import Share
 
 _AT_DIGITS = 14
+LOOKUPS_MAX = 64
+"""In one step: Redis serves nobody else meanwhile."""
 
-# KEYS: standings, ranking. ARGV: actor, neighbours.
-# {actors}, or {actors, members before, members above and below with the actor's, each with its score}.
-_OWN = Script("""
-local actors = redis.call('ZCARD', KEYS[2])
-local packed = redis.call('HGET', KEYS[1], ARGV[1])
-if not packed then return {actors} end
-local points, at = struct.unpack('<i8I8', packed)
-local before = redis.call('ZRANK', KEYS[2], string.format('%014x', at) .. ARGV[1])
-if not before then return redis.error_reply('UNRANKED ' .. KEYS[2] .. ' lacks ' .. ARGV[1]) end
-local k = tonumber(ARGV[2])
-return {actors, before, redis.call('ZRANGE', KEYS[2], math.max(0, before - k), before + k, 'WITHSCORES')}
-""")
 
-# KEYS: ranking. ARGV: score, member, neighbours. As above, without the actor's own.
-# Lua compares strings by the server's locale, a ranking by their bytes.
-_OTHER = Script("""
-local function less(a, b)
-  for i = 1, math.min(#a, #b) do
-    local x, y = string.byte(a, i), string.byte(b, i)
-    if x ~= y then return x < y end
-  end
-  return #a < #b
-end
-local low = redis.call('ZCOUNT', KEYS[1], '-inf', '(' .. ARGV[1])
-local high = low + redis.call('ZCOUNT', KEYS[1], ARGV[1], ARGV[1])
-while low < high do
-  local middle = math.floor((low + high) / 2)
-  if less(redis.call('ZRANGE', KEYS[1], middle, middle)[1], ARGV[2]) then
-    low = middle + 1
-  else
-    high = middle
-  end
-end
-local k, near = tonumber(ARGV[3]), {}
-if k > 0 then
-  near = redis.call('ZRANGE', KEYS[1], math.max(0, low - k), low + k - 1, 'WITHSCORES')
-end
-return {redis.call('ZCARD', KEYS[1]), low, near}
-""")
+class BoardName(NamedTuple):
+    """A board, and over how many partitions its game is spread."""
 
-# KEYS: ranking.
-_ACTORS = Script("return redis.call('ZCARD', KEYS[1])")
+    game_id: str
+    board_id: str
+    spread: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +96,13 @@ def ranking_of(
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """`entry` is None for an actor without a score; `neighbours` are best first and include it."""
+    """`entry` is None for an actor without a score; `neighbours` are best first and include it.
+    `applied`: of each partition, the sequence it was folded up to when it was read."""
 
     entry: BoardEntry | None
     neighbours: Sequence[BoardEntry]
     actors: int
+    applied: Mapping[int, int]
 
 
 class StandingStore:
@@ -133,37 +111,152 @@ class StandingStore:
 
     async def read(self, ranking: Ranking, actor_id: str, neighbours: int) -> Standing:
         """Up to `neighbours` entries above the actor and as many below. Raises RedisError."""
-        game_id, topic = ranking.game_id, ranking.topic
-        own = ids.partition_of(game_id, actor_id, ranking.spread)
-        others = [p for p in dict.fromkeys(ids.partitions_of(game_id, ranking.spread)) if p != own]
+        (found,) = await self.read_many([(ranking, actor_id)], neighbours)
+        if found is None:
+            raise RedisError(f"{ranking.topic} of game {ranking.game_id} is broken at actor {actor_id}")
+        return found
 
-        def key_of(partition: int) -> str:
-            return layout.part_ranking_key(partition, game_id, topic, ranking.part)
+    async def read_many(
+        self, asked: Sequence[tuple[Ranking, str]], neighbours: int = 0
+    ) -> list[Standing | None]:
+        """As `read`, of each; None where the stored state is broken. Raises RedisError."""
+        searches = [_Search(ranking, actor_id) for ranking, actor_id in asked]
+        own = [_Lookup(s.own, s.own_keys, (s.actor_id,), s.take_own) for s in searches]
+        await self._look_up(OWN, own, [neighbours])
+        others: list[_Lookup] = []
+        for search in searches:
+            words = ("", "") if search.mine is None else (str(search.mine[0]), search.mine[1])
+            for partition in search.others:
+                key = search.ranking_key(partition)
+                others.append(_Lookup(partition, (key,), words, search.take_other))
+        await self._look_up(OTHER, others, [neighbours])
+        return [search.standing(neighbours) for search in searches]
 
-        keys = [layout.part_hash_key(own, game_id, topic, ranking.part), key_of(own)]
-        actors, *place = await self._database.run(_OWN, keys, [actor_id, neighbours])
-        if not place:
-            counts = await asyncio.gather(*(self._database.run(_ACTORS, [key_of(p)]) for p in others))
-            return Standing(None, [], actors + sum(counts))
-        before, flat = place
-        near = _rows(flat)
-        mine = next(row for row in near if row[1][_AT_DIGITS:] == actor_id)
-        answers: list[Any] = await asyncio.gather(
-            *(self._database.run(_OTHER, [key_of(p)], [str(mine[0]), mine[1], neighbours]) for p in others)
+    async def shares(self, boards: Sequence[BoardName]) -> list[list[Share]]:
+        """What the partitions of each board hold of it: as ResultStore reads it, but of no other topic.
+        Raises RedisError."""
+        found: list[list[Share]] = [[] for _ in boards]
+        lookups: list[_Lookup] = []
+        for board, shares in zip(boards, found, strict=True):
+            take = partial(_take_share, f"board/{board.board_id}", shares)
+            for p in dict.fromkeys(ids.partitions_of(board.game_id, board.spread)):
+                key = layout.results_key(p, board.game_id)
+                lookups.append(_Lookup(p, (key,), (f"board/{board.board_id}",), take))
+        await self._look_up(PARTIALS, lookups, [])
+        return found
+
+    async def _look_up(
+        self, script: Script, lookups: Iterable[_Lookup], first: Sequence[str | bytes | int]
+    ) -> None:
+        """In the partition of each, LOOKUPS_MAX in one step. Raises RedisError."""
+        by_partition: dict[int, list[_Lookup]] = {}
+        for lookup in lookups:
+            by_partition.setdefault(lookup.partition, []).append(lookup)
+        await asyncio.gather(
+            *(
+                self._step(script, partition, several[at : at + LOOKUPS_MAX], first)
+                for partition, several in by_partition.items()
+                for at in range(0, len(several), LOOKUPS_MAX)
+            )
         )
-        for more, further, flat in answers:
-            actors += more
-            before += further
-            near += _rows(flat)
-        near.sort()
-        at = near.index(mine)
+
+    async def _step(
+        self,
+        script: Script,
+        partition: int,
+        lookups: Sequence[_Lookup],
+        first: Sequence[str | bytes | int],
+    ) -> None:
+        keys = [layout.applied_key(partition)]
+        places: dict[tuple[str, ...], int] = {}
+        arguments = list(first)
+        for lookup in lookups:
+            place = places.get(lookup.keys)
+            if place is None:
+                place = places[lookup.keys] = len(keys) + 1
+                keys += lookup.keys
+            arguments += (place, *lookup.words)
+        applied, answers = await self._database.run(script, keys, arguments)
+        for lookup, answer in zip(lookups, answers, strict=True):
+            lookup.take(partition, int(applied), answer)
+
+
+class _Lookup(NamedTuple):
+    """In one partition: the keys and words of a script, and who takes (partition, applied, answer)."""
+
+    partition: int
+    keys: tuple[str, ...]
+    words: tuple[str, ...]
+    take: Callable[[int, int, Any], None]
+
+
+class _Search:
+    """One actor's place in one ranking, gathered from all partitions."""
+
+    def __init__(self, ranking: Ranking, actor_id: str) -> None:
+        game_id, spread = ranking.game_id, ranking.spread
+        self.actor_id = actor_id
+        self.own = ids.partition_of(game_id, actor_id, spread)
+        self.others = [p for p in dict.fromkeys(ids.partitions_of(game_id, spread)) if p != self.own]
+        self.mine: tuple[int, str] | None = None
+        """The actor's own row, once it is known that there is one."""
+        self._ranking = ranking
+        self._actors = 0
+        self._before = 0
+        self._near: list[tuple[int, str]] = []
+        self._applied: dict[int, int] = {}
+        self._is_broken = False
+
+    @property
+    def own_keys(self) -> tuple[str, ...]:
+        ranking = self._ranking
+        standings = layout.part_hash_key(self.own, ranking.game_id, ranking.topic, ranking.part)
+        return standings, self.ranking_key(self.own)
+
+    def ranking_key(self, partition: int) -> str:
+        ranking = self._ranking
+        return layout.part_ranking_key(partition, ranking.game_id, ranking.topic, ranking.part)
+
+    def take_own(self, partition: int, applied: int, answer: Sequence[Any]) -> None:
+        self._take(partition, applied, answer)
+        if len(answer) > 1:
+            self.mine = next(row for row in self._near if row[1][_AT_DIGITS:] == self.actor_id)
+
+    def take_other(self, partition: int, applied: int, answer: Sequence[Any]) -> None:
+        self._take(partition, applied, answer)
+
+    def _take(self, partition: int, applied: int, answer: Sequence[Any]) -> None:
+        self._applied[partition] = applied
+        if not answer:
+            self._is_broken = True
+            return
+        self._actors += answer[0]
+        if len(answer) > 1:
+            self._before += answer[1]
+            self._near += _rows(answer[2])
+
+    def standing(self, neighbours: int) -> Standing | None:
+        if self._is_broken:
+            return None
+        if self.mine is None:
+            return Standing(None, [], self._actors, self._applied)
+        near = sorted(self._near)
+        at = near.index(self.mine)
         first = max(0, at - neighbours)
-        sign = 1 if ranking.lowest_leads else -1
+        sign = 1 if self._ranking.lowest_leads else -1
         entries = [
-            BoardEntry(rank=1 + before + n - at, actor_id=member[_AT_DIGITS:], points=sign * score)
+            BoardEntry(rank=1 + self._before + n - at, actor_id=member[_AT_DIGITS:], points=sign * score)
             for n, (score, member) in enumerate(near[first : at + neighbours + 1], start=first)
         ]
-        return Standing(entries[at - first], entries, actors)
+        return Standing(entries[at - first], entries, self._actors, self._applied)
+
+
+def _take_share(topic: str, shares: list[Share], partition: int, applied: int, answer: bytes) -> None:
+    partials = {}
+    if answer:
+        with contextlib.suppress(DecodeError):  # as good as none: its owner writes it anew
+            partials[topic] = Partial.FromString(answer)
+    shares.append(Share(partition, applied, partials))
 
 
 def _rows(flat: Sequence[bytes]) -> list[tuple[int, str]]:

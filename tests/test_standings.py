@@ -19,10 +19,10 @@ from grandstand.catalog.v1.catalog_pb2 import (
     BOARD_MODE_SUM,
 )
 from grandstand.internal.v1.internal_pb2 import Partial
-from mesh import ids, store
-from mesh.database import Database
+from mesh import ids, layout, store
+from mesh.database import Database, RedisError, Script
 from mesh.errors import Unknown
-from mesh.standings import Ranking, StandingStore, ranking_of
+from mesh.standings import LOOKUPS_MAX, BoardName, Ranking, StandingStore, ranking_of
 from mesh.store import Share
 from tests.boards import MODES, Blk, Oracle, Score, board, feed
 from tests.servers import stores, valkey_cluster
@@ -53,7 +53,9 @@ class Spread:
         self.key = (GAME, f"board/{definition.board_id}")
         self.folds = {p: Board.from_state(definition, State()) for p in ids.partitions_of(GAME, spread)}
         self._stores = {p: store.PartitionStore(database, p, "test") for p in self.folds}
-        self._reader = StandingStore(database)
+        self._database = database
+        self.reader = StandingStore(database)
+        self.applied: dict[int, int] = {}
 
     def feed(self, block: Blk) -> None:
         self.oracle.feed(block)
@@ -68,8 +70,10 @@ class Spread:
             assert acquired is not None
             changes = Changes(partition)
             changes.fold(self.key, fold.delta())
+            changes.results([Partial(game_id=GAME, topic=self.key[1], board=fold.partial())])
+            self.applied[partition] = acquired.applied + 1 + partition
             await self._stores[partition].flush(
-                "token", acquired.applied, acquired.applied + 1, changes.writes
+                "token", acquired.applied, self.applied[partition], changes.writes
             )
 
     def ranking(self, *, previous: bool = False) -> Ranking:
@@ -80,8 +84,9 @@ class Spread:
     async def check(self, actor: str, neighbours: int, *, previous: bool = False) -> None:
         """Against the place in the whole, sorted board."""
         ranked = self.oracle.ranked(self.oracle.current - previous)
-        standing = await self._reader.read(self.ranking(previous=previous), actor, neighbours)
+        standing = await self.reader.read(self.ranking(previous=previous), actor, neighbours)
         assert standing.actors == len(ranked)
+        assert standing.applied == self.applied
         entries = [BoardEntry(rank=n, actor_id=a, points=p) for n, (a, p) in enumerate(ranked, start=1)]
         at = next((n for n, entry in enumerate(entries) if entry.actor_id == actor), None)
         if at is None:
@@ -162,6 +167,75 @@ def test_the_season_before_is_read_until_it_is_dropped(url: str) -> None:
         dropped = await StandingStore(database).read(first, ACTORS[0], 2)
         assert (dropped.entry, dropped.actors) == (None, 0)
         await game.check(ACTORS[0], 2)
+        await database.aclose()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("spread", [1, 4])
+def test_many_places_are_read_together_as_each_alone_and_a_broken_one_spoils_none(
+    url: str, spread: int
+) -> None:
+    async def scenario() -> None:
+        database = Database(url)
+        games = []
+        for name in ("many-a", "many-b"):
+            definition = board(BOARD_MODE_BEST)
+            definition.board_id = f"{name}-{spread}"
+            games.append(Spread(database, definition, spread))
+            games[-1].feed(Blk(1, storm(len(name), 400, points=9)))
+            await games[-1].flush()
+        asked = [(game.ranking(), actor) for actor in [*ACTORS, "nobody"] for game in games]
+        assert len(asked) > LOOKUPS_MAX * spread
+        reader = games[0].reader
+        together = await reader.read_many(asked)
+        assert together == [await reader.read(ranking, actor, 0) for ranking, actor in asked]
+        victim = games[0].oracle.ranked(0)[7][0]
+        ranking, own = games[0].ranking(), ids.partition_of(GAME, victim, spread)
+        await database.run(
+            Script("return redis.call('HSET', KEYS[1], ARGV[1], 'torn')"),
+            [layout.part_hash_key(own, GAME, ranking.topic, ranking.part)],
+            [victim],
+        )
+        with pytest.raises(
+            RedisError, match=rf"{ranking.topic} of game standings is broken at actor {victim}"
+        ):
+            await reader.read(ranking, victim, 0)
+        spoilt = asked.index((ranking, victim))
+        found = await reader.read_many(asked)
+        assert found.pop(spoilt) is None
+        assert found == together[:spoilt] + together[spoilt + 1 :]
+        await database.aclose()
+
+    asyncio.run(scenario())
+
+
+def test_what_partitions_hold_of_a_board_is_read_without_the_rest_of_its_game(url: str) -> None:
+    async def scenario() -> None:
+        database = Database(url)
+        games = {}
+        for name in ("shares-a", "shares-b"):
+            definition = board(BOARD_MODE_SUM)
+            definition.board_id = name
+            games[name] = Spread(database, definition, 3)
+            games[name].feed(Blk(1, storm(1, 50, points=9)))
+            await games[name].flush()
+        asked = [BoardName(GAME, name, 3) for name in ("shares-b", "no-such", "shares-a")]
+        b, none, a = await games["shares-a"].reader.shares(asked)
+        for name, shares in (("shares-a", a), ("shares-b", b)):
+            assert [share.partition for share in shares] == ids.partitions_of(GAME, 3)
+            assert [share.applied for share in shares] == list(games["shares-b"].applied.values())
+            assert all(share.partials.keys() == {f"board/{name}"} for share in shares)
+            assert ranking_of(GAME, 3, name, shares) == games[name].ranking()
+        assert [share.partials for share in none] == [{}, {}, {}]
+        torn = ids.partitions_of(GAME, 3)[1]
+        await database.run(
+            Script("return redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])"),
+            [layout.results_key(torn, GAME)],
+            ["board/shares-a", b"\xff\xff"],
+        )
+        (found,) = await games["shares-a"].reader.shares([BoardName(GAME, "shares-a", 3)])
+        assert [bool(share.partials) for share in found] == [share.partition != torn for share in found]
         await database.aclose()
 
     asyncio.run(scenario())

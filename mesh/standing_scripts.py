@@ -1,0 +1,78 @@
+"""The Lua scripts that look places up in a board's rankings: many lookups in one partition, of one moment.
+
+Each answers {applied, {an answer for each lookup}}; the first key is the partition's applied sequence, and
+lookups name their keys by number. A lookup that finds something broken is answered with {} and spoils no
+other. What a ranking is, is said in mesh.standings.
+"""
+
+from __future__ import annotations
+
+from mesh.database import Script
+
+# KEYS: applied, results of a game, ... ARGV: for each lookup: key, topic. The partial, or ''.
+PARTIALS = Script("""
+local answers = {}
+for i = 1, #ARGV, 2 do
+  local found = redis.pcall('HGET', KEYS[tonumber(ARGV[i])], ARGV[i + 1])
+  answers[#answers + 1] = type(found) == 'string' and found or ''
+end
+return {redis.call('GET', KEYS[1]) or '0', answers}
+""")
+
+# KEYS: applied, then standings and ranking of each board. ARGV: neighbours, then for each lookup: key, actor.
+# {actors}, or {actors, members before, members above and below with the actor's, each with its score}.
+OWN = Script("""
+local k = tonumber(ARGV[1])
+local function place(standings, ranking, actor)
+  local actors = redis.call('ZCARD', ranking)
+  local packed = redis.call('HGET', standings, actor)
+  if not packed then return {actors} end
+  local points, at = struct.unpack('<i8I8', packed)
+  local before = redis.call('ZRANK', ranking, string.format('%014x', at) .. actor)
+  if not before then return {} end
+  return {actors, before, redis.call('ZRANGE', ranking, math.max(0, before - k), before + k, 'WITHSCORES')}
+end
+local answers = {}
+for i = 2, #ARGV, 2 do
+  local key = tonumber(ARGV[i])
+  local well, found = pcall(place, KEYS[key], KEYS[key + 1], ARGV[i + 1])
+  answers[#answers + 1] = well and found or {}
+end
+return {redis.call('GET', KEYS[1]) or '0', answers}
+""")
+
+# KEYS: applied, rankings. ARGV: neighbours, then for each lookup: key, score, member; the score is '' where
+# only the actors are to be counted. {actors, members before, members near, each with its score}.
+# Lua compares strings by the server's locale, a ranking by their bytes.
+OTHER = Script("""
+local k = tonumber(ARGV[1])
+local function less(a, b)
+  for i = 1, math.min(#a, #b) do
+    local x, y = string.byte(a, i), string.byte(b, i)
+    if x ~= y then return x < y end
+  end
+  return #a < #b
+end
+local function place(ranking, score, member)
+  local actors = redis.call('ZCARD', ranking)
+  if score == '' then return {actors, 0, {}} end
+  local low = redis.call('ZCOUNT', ranking, '-inf', '(' .. score)
+  local high = low + redis.call('ZCOUNT', ranking, score, score)
+  while low < high do
+    local middle = math.floor((low + high) / 2)
+    if less(redis.call('ZRANGE', ranking, middle, middle)[1], member) then
+      low = middle + 1
+    else
+      high = middle
+    end
+  end
+  if k == 0 then return {actors, low, {}} end
+  return {actors, low, redis.call('ZRANGE', ranking, math.max(0, low - k), low + k - 1, 'WITHSCORES')}
+end
+local answers = {}
+for i = 2, #ARGV, 3 do
+  local well, found = pcall(place, KEYS[tonumber(ARGV[i])], ARGV[i + 1], ARGV[i + 2])
+  answers[#answers + 1] = well and found or {}
+end
+return {redis.call('GET', KEYS[1]) or '0', answers}
+""")
