@@ -281,6 +281,8 @@ class Simulation:
         summary.max_ms = round(latencies.max_s * 1000, 2) if latencies.count else None
         if counts.went_back:
             summary.problems.append(f"{counts.went_back} states went back in time")
+        if counts.misfits:
+            summary.problems.append(f"{counts.misfits} deltas did not fit what was shown")
         if counts.failed is not None:
             summary.problems.append(f"a viewer's stream was refused: {counts.failed}")
 
