@@ -134,6 +134,18 @@ def test_try_send_says_when_there_is_no_room_and_tells_later() -> None:
     assert line.messages(1) == [b"abc", b"ghi"]
 
 
+def test_try_send_waits_for_the_connection_too() -> None:
+    line = Line(connection_window=f.WINDOW_DEFAULT)
+    roster, calls = seated(line, 70)
+    assert everybody(roster, b"x" * 995, 1) == 65
+    assert not calls[0].try_send(b"y" * 995)
+    line.writes()
+    line.widen(0, 100_000)
+    line.peer.turn()
+    assert line.peer.handlers[0].events == ["writable"]
+    assert calls[0].try_send(b"y" * 995)
+
+
 def test_a_seat_is_free_when_its_call_ends_or_goes() -> None:
     line = Line()
     roster, calls = seated(line, 5)

@@ -21,9 +21,10 @@ from mesh.http2.budget import Budget
 from mesh.http2.call import Methods
 from mesh.http2.errors import UNIMPLEMENTED, CallFailed, ConnectionBroken, StreamBroken
 from mesh.http2.header_blocks import Block
+from mesh.http2.incoming import Timer
 from mesh.http2.outbox import Outbox
 from mesh.http2.resets import Resets
-from mesh.http2.stream import Stream, Timer
+from mesh.http2.stream import Stream
 
 
 class Desk(Protocol):
@@ -39,7 +40,7 @@ class Desk(Protocol):
 
 
 class Calls:
-    """Implements mesh.http2.stream.Home."""
+    """Implements mesh.http2.incoming.Home."""
 
     def __init__(
         self,
@@ -93,7 +94,7 @@ class Calls:
                 raise StreamBroken(frames.STREAM_CLOSED, "HEADERS after END_STREAM")
             if not is_last:
                 raise StreamBroken(frames.PROTOCOL_ERROR, "trailers end a stream")
-            headers.check_trailers(fields)
+            fields.check_trailers()
             stream.half_close()
         elif number > self.last_id:
             self.last_id = number
@@ -108,7 +109,7 @@ class Calls:
         stream = Stream(number, self, self.initial_window, now)
         stream.remote_closed = is_last
         try:
-            request = headers.read_request(fields)
+            request = fields.request()
         except CallFailed as error:
             self._enter(stream)
             if error.http_status != 200:

@@ -33,7 +33,7 @@ from mesh.http2.call import Call
 from mesh.http2.outbox import Outbox
 
 if TYPE_CHECKING:
-    from mesh.http2.stream import Stream
+    from mesh.http2.outgoing import Outgoing
 
 Chosen = Callable[[NDArray[np.int64]], NDArray[np.bool_]]
 """From stream ids: which of them."""
@@ -71,7 +71,7 @@ class Roster:
 
     def seat(self, call: Call, position: int, told: int, now: float) -> None:
         """`call` is one of the server's, and has said nothing or stands between two messages."""
-        stream = cast("Stream", call)
+        stream = cast("Outgoing", call)
         rows = self._rows.get(stream.outbox)
         if rows is None:
             rows = self._rows[stream.outbox] = Rows(stream.outbox, self._on_room, self._vacant)
@@ -79,7 +79,7 @@ class Roster:
 
     def leave(self, call: Call) -> None:
         """Before it ends or goes, which frees its seat too."""
-        cast("Stream", call).leave_seat()
+        cast("Outgoing", call).leave_seat()
 
     def advance(self, message: Shared, since: int, before: int, to: int, now: float) -> int:
         """Sends to those at `since` <= position < `before`, and puts them at `to`; how many."""
@@ -128,7 +128,7 @@ class Roster:
 
     def position(self, call: Call) -> int:
         """Of a call that has its seat here."""
-        stream = cast("Stream", call)
+        stream = cast("Outgoing", call)
         return int(self._rows[stream.outbox].positions[stream.row])
 
     def _vacant(self, outbox: Outbox) -> None:
@@ -142,7 +142,7 @@ class Rows:
         self, outbox: Outbox, on_room: Callable[[], None], on_vacant: Callable[[Outbox], None]
     ) -> None:
         self.count = 0
-        self.streams: list[Stream] = []
+        self.streams: list[Outgoing] = []
         self.ids = np.zeros((_FIRST_ROWS, 4), np.uint8)
         """As they stand in a frame, big-endian."""
         self.windows = np.zeros(_FIRST_ROWS, np.int64)
@@ -155,7 +155,7 @@ class Rows:
         self._outbox = outbox
         self._on_vacant = on_vacant
 
-    def add(self, stream: Stream, position: int, told: int, now: float) -> int:
+    def add(self, stream: Outgoing, position: int, told: int, now: float) -> int:
         """The row of `stream`."""
         row = self.count
         if row == len(self.windows):
