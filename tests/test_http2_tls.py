@@ -115,7 +115,7 @@ def test_tls_1_2_is_the_oldest_and_h2_is_agreed(tmp_path: Path) -> None:
                     agreed: ssl.SSLObject = writer.get_extra_info("ssl_object")
                     assert agreed.selected_alpn_protocol() == "h2"
                     assert "GCM" in str(agreed.cipher()) or "CHACHA20" in str(agreed.cipher())
-                    assert split(await reader.readexactly(f.HEAD_BYTES + 18))[0].kind == f.SETTINGS
+                    assert split(await reader.readexactly(f.HEAD_BYTES + 24))[0].kind == f.SETTINGS
             old = trusting(own.authority, None, "h2")
             old.set_ciphers("DEFAULT@SECLEVEL=0")
             old.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED

@@ -33,6 +33,12 @@ HEADER_FIELDS_MAX = 64
 HEADER_LIST_BYTES_HARD = 80 * 1024
 HEADER_BLOCK_BYTES_HARD = 72 * 1024
 CONTINUATIONS_MAX = 32
+# What fields and whole blocks were found to say is remembered: a token has some hundred bytes, a browser's
+# block with it about a thousand.
+FIELD_BYTES_REMEMBERED = 1024
+FIELDS_REMEMBERED = 16_384
+BLOCK_BYTES_REMEMBERED = 2 * 1024
+BLOCKS_REMEMBERED = 4_096
 # Of a grpc-message, and of the same text within grpc-status-details-bin: clients refuse trailers of 8 KiB.
 TRAILERS_BYTES_MAX = 8 * 1024
 STATUS_MESSAGE_BYTES_MAX = 4 * 1024
@@ -83,5 +89,7 @@ assert HEADER_LIST_BYTES_MAX < HEADER_BLOCK_BYTES_HARD <= HEADER_LIST_BYTES_HARD
 assert STATUS_MESSAGE_BYTES_MAX + (DETAILS_MESSAGE_BYTES_MAX + 128) * 4 // 3 + 512 <= TRAILERS_BYTES_MAX, (
     "with RetryInfo, the other fields and 32 bytes for each, trailers are taken by every client"
 )
+assert FIELD_BYTES_REMEMBERED * FIELDS_REMEMBERED <= 16 * 1024 * 1024
+assert BLOCK_BYTES_REMEMBERED * BLOCKS_REMEMBERED <= 8 * 1024 * 1024
 assert CONTINUATIONS_MAX * FRAME_BYTES_MAX > HEADER_BLOCK_BYTES_HARD
 assert KEEPALIVE_S + KEEPALIVE_PATIENCE_S + 2 * LOOK_S < 30.0, "a half-open connection is found within 30 s"

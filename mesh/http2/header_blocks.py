@@ -1,6 +1,7 @@
 """Header blocks from HEADERS and CONTINUATION frames, decoded (RFC 9113, 4.3 and 6.2; RFC 7541). Pure.
 
-Every block is decoded, also of streams that nobody wants: the decoder's table follows all of them.
+Every block is decoded, also of streams that nobody wants: while the peer has a dynamic table, the decoder's
+follows all of them. It has one until it knows our SETTINGS, which leave it none (mesh.http2.field_blocks).
 
 Bounds: HEADER_BLOCK_BYTES_HARD in CONTINUATIONS_MAX frames before decoding, HEADER_LIST_BYTES_HARD after it;
 the decoder stops there, and the connection ends, as the table is of no more use.
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 from hpack import Decoder, OversizedHeaderListError
 
-from mesh.http2 import bounds, frames
+from mesh.http2 import bounds, field_blocks, frames
 from mesh.http2.errors import ConnectionBroken
 from mesh.http2.headers import Fields
 
@@ -71,8 +72,12 @@ class HeaderBlocks:
         return self._decoded(stream, block)
 
     def _decoded(self, stream: int, block: bytes) -> Block:
+        decoder = self._decoder
         try:
-            fields: Fields = self._decoder.decode(block, raw=True)  # type: ignore[assignment]
+            if decoder.header_table_size == 0 and field_blocks.is_alone(block):
+                fields = field_blocks.decode(block)
+            else:
+                fields = Fields(decoder.decode(block, raw=True))
         except OversizedHeaderListError as error:
             raise ConnectionBroken(frames.ENHANCE_YOUR_CALM, str(error)) from None
         except Exception as error:

@@ -20,7 +20,7 @@ from mesh.http2.details import retry_details
 from mesh.http2.errors import INTERNAL, RESOURCE_EXHAUSTED, UNIMPLEMENTED, CallFailed, StreamBroken
 from mesh.http2.frames import PROTOCOL_ERROR
 
-Fields = Sequence[tuple[bytes, bytes]]
+Field = tuple[bytes, bytes]
 
 ACCEPT_ENCODING = "identity,deflate,gzip"
 ENCODINGS = frozenset((b"identity", b"deflate", b"gzip"))
@@ -53,8 +53,30 @@ class Request:
     """What content-length promises."""
 
 
-def read_request(fields: Fields) -> Request:
-    """Raises StreamBroken for a malformed request (RFC 9113, 8.1.1), CallFailed for one we refuse."""
+class Fields:
+    """A decoded block. The same object stands for the same block again and again, so what its fields say as a
+    request is read once."""
+
+    __slots__ = ("_request", "all")
+
+    def __init__(self, fields: Iterable[Field]) -> None:
+        self.all = tuple(fields)
+        self._request: Request | None = None
+
+    def request(self) -> Request:
+        """Raises StreamBroken for a malformed request (RFC 9113, 8.1.1), CallFailed for one we refuse."""
+        found = self._request
+        if found is None:
+            found = self._request = _read_request(self.all)
+        return found
+
+    def check_trailers(self) -> None:
+        """Raises StreamBroken."""
+        for name, value in self.all:
+            _check(name, value)
+
+
+def _read_request(fields: Sequence[Field]) -> Request:
     pseudo: dict[bytes, bytes] = {}
     plain: dict[bytes, bytes] = {}
     size = 0
@@ -97,12 +119,6 @@ def read_request(fields: Fields) -> Request:
     return Request(pseudo[b":path"].decode("latin-1"), metadata, timeout_s, encoding, content_bytes)
 
 
-def check_trailers(fields: Fields) -> None:
-    """Raises StreamBroken."""
-    for name, value in fields:
-        _check(name, value)
-
-
 def _check(name: bytes, value: bytes) -> None:
     if not _NAME.match(name):
         raise _malformed(name, "is no name of a field in lower case")
@@ -112,7 +128,7 @@ def _check(name: bytes, value: bytes) -> None:
         raise _malformed(name, "has a value that no field may have")
 
 
-def _content_bytes(fields: Fields) -> int | None:
+def _content_bytes(fields: Sequence[Field]) -> int | None:
     values = {value for name, value in fields if name == b"content-length"}
     if not values:
         return None

@@ -13,6 +13,8 @@ from mesh.http2.errors import ConnectionBroken
 def opening(streams_max: int) -> bytes:
     """The first bytes of a connection."""
     ours = {
+        # See mesh.http2.field_blocks.
+        frames.HEADER_TABLE_SIZE: 0,
         frames.MAX_CONCURRENT_STREAMS: streams_max,
         frames.INITIAL_WINDOW_SIZE: bounds.STREAM_WINDOW_BYTES,
         frames.MAX_HEADER_LIST_SIZE: bounds.HEADER_LIST_BYTES_MAX,

@@ -1,0 +1,120 @@
+"""Header blocks that depend on nothing that was sent before them, decoded by memory. Pure.
+
+Our SETTINGS leave peers no dynamic table (HEADER_TABLE_SIZE 0). Once a peer knows that, every field of a
+block is written out, from the static table or as a literal, and the same bytes always say the same field, on
+every connection. So a block is cut where its fields begin (RFC 7541, 6), which is cheap; what a field's bytes
+say is asked of hpack once and remembered, and so is what whole blocks say. A viewer's second call is one
+look-up, and of a new viewer's first only what is its own (its token, its address) is decoded.
+
+Bounds: FIELDS_REMEMBERED of FIELD_BYTES_REMEMBERED, and BLOCKS_REMEMBERED of BLOCK_BYTES_REMEMBERED, for the
+whole process, the least recently used forgotten first; what is longer is decoded each time. Errors are not
+remembered.
+
+Rejected: a peer's dynamic table. Behind an Envoy it is one for thousands of clients, each with its own
+x-forwarded-for and token: it turns over all the time, and each block must be decoded in its turn. It saved
+some hundred bytes a call on a link that is a loopback or a rack.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from hpack import Decoder, HPACKDecodingError, OversizedHeaderListError
+
+from mesh.http2 import bounds
+from mesh.http2.headers import Field, Fields
+
+# Of a literal's first octet: with an index for its name, which is kept in the dynamic table (6.2.1) or not
+# (6.2.2 and 6.2.3); of a string's first octet, and of integers.
+_INCREMENTAL, _SIZE_UPDATE, _INDEXED = 0x40, 0x20, 0x80
+_MORE = 0x80
+
+
+def is_alone(block: bytes) -> bool:
+    """Whether a block is for `decode`, if there is no dynamic table: not one that sets its size."""
+    return not (block and _SIZE_UPDATE <= block[0] < _INCREMENTAL)
+
+
+def decode(block: bytes) -> Fields:
+    """The fields of a block for which `is_alone` holds. Raises HPACKDecodingError and its kin."""
+    return _remembered(block) if len(block) <= bounds.BLOCK_BYTES_REMEMBERED else _decode(block)
+
+
+def _decode(block: bytes) -> Fields:
+    fields = []
+    size = at = 0
+    end = len(block)
+    try:
+        while at < end:
+            begin = at
+            first = block[at]
+            at += 1
+            if first >= _INDEXED:
+                if first == 0xFF:
+                    at = _after_integer(block, at)
+            else:
+                if first >= _INCREMENTAL:
+                    index, most = first & 0x3F, 0x3F
+                elif first >= _SIZE_UPDATE:
+                    raise HPACKDecodingError("a table's size is updated after a field")
+                else:
+                    index, most = first & 0x0F, 0x0F
+                if index == 0:
+                    at = _after_string(block, at)
+                elif index == most:
+                    at = _after_integer(block, at)
+                at = _after_string(block, at)
+            if at > end:
+                raise HPACKDecodingError("a block ends within a field")
+            field = _field(block[begin:at])
+            size += len(field[0]) + len(field[1]) + 32
+            if size > bounds.HEADER_LIST_BYTES_HARD:
+                raise OversizedHeaderListError(f"fields of more than {bounds.HEADER_LIST_BYTES_HARD} bytes")
+            fields.append(field)
+    except IndexError:
+        raise HPACKDecodingError("a block ends within a field") from None
+    return Fields(fields)
+
+
+_remembered = lru_cache(maxsize=bounds.BLOCKS_REMEMBERED)(_decode)
+
+
+def _after_string(block: bytes, at: int) -> int:
+    """RFC 7541, 5.2. Raises IndexError."""
+    length = block[at] & 0x7F
+    if length < 0x7F:
+        return at + 1 + length
+    at += 1
+    shift = 0
+    while True:
+        octet = block[at]
+        at += 1
+        length += (octet & 0x7F) << shift
+        if octet < _MORE:
+            return at + length
+        shift += 7
+        if shift > 28:
+            raise HPACKDecodingError("a string's length has too many octets")
+
+
+def _after_integer(block: bytes, at: int) -> int:
+    """Behind what follows a full prefix (RFC 7541, 5.1); what it says is hpack's to judge. IndexError."""
+    while block[at] >= _MORE:
+        at += 1
+    return at + 1
+
+
+def _field(representation: bytes) -> Field:
+    if len(representation) <= bounds.FIELD_BYTES_REMEMBERED:
+        return _remembered_field(representation)
+    return _decode_field(representation)
+
+
+def _decode_field(representation: bytes) -> Field:
+    decoder = Decoder(max_header_list_size=bounds.HEADER_LIST_BYTES_HARD)
+    decoder.header_table_size = 0
+    ((name, value),) = decoder.decode(representation, raw=True)
+    return bytes(name), bytes(value)
+
+
+_remembered_field = lru_cache(maxsize=bounds.FIELDS_REMEMBERED)(_decode_field)
