@@ -13,10 +13,18 @@ import pytest
 from mesh import limits, provision
 from mesh.envoy import clusters, routes, tokens
 from mesh.envoy.bootstrap import bootstrap
-from mesh.envoy.config import Endpoint, EnvoyConfig, KeyFile, KeyUrl, SecretFile
+from mesh.envoy.config import (
+    Endpoint,
+    EnvoyConfig,
+    KeyFile,
+    KeyUrl,
+    SecretFile,
+    SocketFile,
+    UpstreamTls,
+)
 from mesh.envoy.contract import rpcs, services_of
 from mesh.envoy.page import FILE_BYTES_MAX, MISSING, content_type, page_files
-from tests.certificates import Certificates
+from tests.certificates import Authority, Certificates
 
 KEYS = '{"keys": [{"kty": "oct", "kid": "k", "alg": "HS256", "k": "c2VjcmV0"}]}'
 RETRYABLE = {
@@ -74,10 +82,13 @@ def rpc_routes(listener: int) -> dict[str, dict[str, Any]]:
         {"keys": KeyUrl("http://[::1]:8000/keys"), "issuer": "https://platform.example"},
         {"keys": KeyUrl("https://platform.example/jwks")},
         {"keys": KeyUrl("https://192.0.2.1:8443/jwks")},
+        {"replicas": dict.fromkeys(("ingest", "aggregate", "gateway"), (SocketFile("/run/a socket"),))},
+        {"upstream_tls": ("gateway", "ingest")},
     ],
     ids=[
         *("plain", "traced", "traced by name", "some origins", "all addresses", "IPv6"),
         *("a secret key", "keys by http", "keys by https", "keys of an address"),
+        *("Unix sockets", "upstream TLS"),
     ],
 )
 def test_envoy_accepts_the_configuration(changes: dict[str, Any], tmp_path: Path) -> None:
@@ -91,6 +102,12 @@ def test_envoy_accepts_the_configuration(changes: dict[str, Any], tmp_path: Path
         changes = changes | {"keys": replace(source, trusted_ca=str(authority))}
     else:
         changes = changes | {"keys": source(str(keys))}
+    if "upstream_tls" in changes:
+        mesh = Authority(tmp_path)
+        own = mesh.issue("envoy")
+        asked = UpstreamTls(str(own.authority), "gateway.mesh", str(own.chain), str(own.key))
+        plain = UpstreamTls(str(own.authority), "ingest.mesh")
+        changes = changes | {"upstream_tls": {"gateway": asked, "ingest": plain}}
     path.write_text(json.dumps(bootstrap(config(**changes))))
     validated = subprocess.run(
         [provision.envoy(), "--mode", "validate", "--log-level", "error", "-c", path],
@@ -189,6 +206,18 @@ def test_every_service_is_bounded_checked_and_watched() -> None:
         assert check["grpc_health_check"]["service_name"] == services_of(name)[0]
         assert float(check["interval"].rstrip("s")) == clusters.HEALTH_INTERVAL_S
         assert cluster["outlier_detection"]["split_external_local_origin_errors"]
+
+
+def test_as_many_viewers_as_there_may_be_can_stall_and_take_no_window_from_others() -> None:
+    rendered = {cluster["name"]: cluster for cluster in bootstrap(config())["static_resources"]["clusters"]}
+    (options,) = rendered["gateway"]["typed_extension_protocol_options"].values()
+    http2 = options["explicit_http_config"]["http2_protocol_options"]
+    at_once = limits.VIEWERS_MAX + limits.SENDS_PENDING_MAX
+    assert http2["initial_connection_window_size"] >= at_once * http2["initial_stream_window_size"]
+    assert http2["initial_connection_window_size"] <= 2**31 - 1
+    assert http2["max_concurrent_streams"] >= at_once
+    (thresholds,) = rendered["gateway"]["circuit_breakers"]["thresholds"]
+    assert thresholds["max_requests"] >= at_once
 
 
 def test_streams_on_a_frozen_process_are_cut_sooner_where_another_can_take_them() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
 import sys
@@ -26,21 +25,18 @@ from grandstand.catalog.v1 import catalog_pb2, catalog_pb2_grpc
 from grandstand.event.v1.event_pb2 import Event
 from grandstand.ingest.v1.ingest_pb2 import EventBatch, Hello, PublishRequest, PublishResponse
 from grandstand.ingest.v1.ingest_pb2_grpc import IngestServiceStub
-from mesh import provision
 from mesh.client import Publisher
-from mesh.envoy.bootstrap import bootstrap
-from mesh.envoy.config import Endpoint, EnvoyConfig, KeyFile
 from mesh.ports import Ports
 from mesh.provision import checkout
 from mesh.supervisor.home import Home
-from mesh.supervisor.spec import EnvoyProbe, GrpcProbe, ProcessSpec
+from mesh.supervisor.spec import GrpcProbe, ProcessSpec
+from tests.envoy_proxy import LOOPBACK, envoy
 from tests.games import new_game, run, until, votes_of
 from tests.mesh_fixture import running
 from tests.stand_in_ingest import SERVICE
 from tests.supervision import PATIENT, Watched, supervised
 
 NOTICED_WITHIN_S = 10.0
-LOOPBACK = "127.0.0.1"
 
 
 @pytest.fixture
@@ -54,34 +50,6 @@ def home(tmp_path: Path) -> Home:
 def ports() -> Iterator[Ports]:
     with contextlib.closing(Ports()) as ports:
         yield ports
-
-
-def envoy(
-    home: Home, ports: Ports, replicas: dict[str, tuple[int, ...]], *healthy: str
-) -> tuple[ProcessSpec, str]:
-    """Envoy before the given ports, ready once the named clusters are; and its mesh listener's address."""
-    config = EnvoyConfig(
-        edge=Endpoint(LOOPBACK, ports.take()),
-        mesh=Endpoint(LOOPBACK, ports.take()),
-        admin=Endpoint(LOOPBACK, ports.take()),
-        replicas={
-            name: tuple(Endpoint(LOOPBACK, port) for port in replicas.get(name) or (ports.take(),))
-            for name in ("ingest", "gateway", "aggregate")
-        },
-        keys=KeyFile(str(home.jwks)),
-    )
-    home.jwks.parent.mkdir(exist_ok=True)
-    home.jwks.write_text('{"keys": []}')
-    rendered = bootstrap(config)
-    path = home.run / "envoy.json"
-    path.write_text(json.dumps(rendered))
-    command = (str(provision.envoy()), "-c", str(path), "--disable-hot-restart", "--concurrency", "1")
-    spec = ProcessSpec(
-        name="envoy",
-        command=(*command, "--log-level", "warning"),
-        probe=EnvoyProbe(config.admin.port, tuple(healthy)),
-    )
-    return spec, f"{LOOPBACK}:{config.mesh.port}"
 
 
 @contextlib.asynccontextmanager

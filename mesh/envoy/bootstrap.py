@@ -14,7 +14,8 @@ from mesh.envoy.tokens import keys_clusters
 def bootstrap(config: EnvoyConfig) -> dict[str, Any]:
     """A bootstrap in its JSON form, for `envoy -c FILE.json`."""
     clusters = [
-        grpc_cluster(name, services_of(name)[0], endpoints) for name, endpoints in config.replicas.items()
+        grpc_cluster(name, services_of(name)[0], endpoints, config.upstream_tls.get(name))
+        for name, endpoints in config.replicas.items()
     ]
     clusters.extend(keys_clusters(config))
     if config.otlp is not None:

@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import Any
 
 from mesh import limits
-from mesh.envoy.config import Endpoint
+from mesh.envoy.config import Address, SocketFile, UpstreamTls
 from mesh.envoy.routes import seconds
 
 CONNECT_TIMEOUT_S = 1.0
@@ -38,13 +38,25 @@ EJECTION_S = 2.0
 PING = {"interval": "1.5s", "timeout": "2s"}
 PING_LONE = {"interval": "10s", "timeout": "10s"}
 
+# Thousands of viewers share one connection to a gateway, and what Envoy has received for one that does not
+# read counts against its stream's window and the connection's. The latter is wide enough for all of them at
+# once, so that nobody waits for another (I8); what there may be of it is bounded by the streams' own.
+STREAM_WINDOW_BYTES = 65_535
+CONNECTION_WINDOW_BYTES = REQUESTS_MAX * STREAM_WINDOW_BYTES
+STREAMS_PER_CONNECTION_MAX = 65_536
+
+assert CONNECTION_WINDOW_BYTES <= 2**31 - 1, "as wide as HTTP/2 allows"
+assert STREAMS_PER_CONNECTION_MAX >= REQUESTS_MAX
 assert REQUESTS_MAX > limits.VIEWERS_MAX + limits.SENDS_PENDING_MAX - 1, "a full gateway is not cut by Envoy"
 
 
-def grpc_cluster(name: str, service: str, endpoints: tuple[Endpoint, ...]) -> dict[str, Any]:
+def grpc_cluster(
+    name: str, service: str, endpoints: tuple[Address, ...], tls: UpstreamTls | None = None
+) -> dict[str, Any]:
     """`service` is the gRPC service whose health is asked for."""
     assert endpoints, f"{name} has no endpoint"
     return {
+        **({"transport_socket": upstream_tls(tls)} if tls else {}),
         "name": name,
         "type": "STATIC",
         "connect_timeout": seconds(CONNECT_TIMEOUT_S),
@@ -96,7 +108,7 @@ def grpc_cluster(name: str, service: str, endpoints: tuple[Endpoint, ...]) -> di
     }
 
 
-def otlp_cluster(endpoint: Endpoint) -> dict[str, Any]:
+def otlp_cluster(endpoint: Address) -> dict[str, Any]:
     """The collector of Envoy's own spans. It may be away: spans are dropped then, nothing waits for it."""
     return {
         "name": "otlp",
@@ -108,7 +120,7 @@ def otlp_cluster(endpoint: Endpoint) -> dict[str, Any]:
     }
 
 
-def _assignment(name: str, endpoints: tuple[Endpoint, ...]) -> dict[str, Any]:
+def _assignment(name: str, endpoints: tuple[Address, ...]) -> dict[str, Any]:
     return {
         "cluster_name": name,
         "endpoints": [
@@ -117,8 +129,34 @@ def _assignment(name: str, endpoints: tuple[Endpoint, ...]) -> dict[str, Any]:
     }
 
 
-def socket_address(endpoint: Endpoint) -> dict[str, Any]:
+def socket_address(endpoint: Address) -> dict[str, Any]:
+    if isinstance(endpoint, SocketFile):
+        return {"pipe": {"path": endpoint.path}}
     return {"socket_address": {"address": endpoint.host, "port_value": endpoint.port}}
+
+
+def upstream_tls(tls: UpstreamTls) -> dict[str, Any]:
+    """HTTP/2 is agreed on by ALPN, without which our services speak to nobody."""
+    own = {
+        "certificate_chain": {"filename": tls.certificate},
+        "private_key": {"filename": tls.key},
+    }
+    return {
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+            "sni": tls.name,
+            "common_tls_context": {
+                "alpn_protocols": ["h2"],
+                "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
+                **({"tls_certificates": [own]} if tls.certificate else {}),
+                "validation_context": {
+                    "trusted_ca": {"filename": tls.trusted_ca},
+                    "match_typed_subject_alt_names": [{"san_type": "DNS", "matcher": {"exact": tls.name}}],
+                },
+            },
+        },
+    }
 
 
 def _http2(keepalive: dict[str, str]) -> dict[str, Any]:
@@ -127,10 +165,9 @@ def _http2(keepalive: dict[str, str]) -> dict[str, Any]:
             "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
             "explicit_http_config": {
                 "http2_protocol_options": {
-                    # Thousands of viewers share one connection to a gateway.
-                    "max_concurrent_streams": 65_536,
-                    "initial_stream_window_size": 65_536,
-                    "initial_connection_window_size": 16 * 1024 * 1024,
+                    "max_concurrent_streams": STREAMS_PER_CONNECTION_MAX,
+                    "initial_stream_window_size": STREAM_WINDOW_BYTES,
+                    "initial_connection_window_size": CONNECTION_WINDOW_BYTES,
                     "connection_keepalive": keepalive,
                 }
             },

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +12,31 @@ class Endpoint:
 
     host: str
     port: int
+
+
+@dataclass(frozen=True, slots=True)
+class SocketFile:
+    """A Unix socket on this machine, by its absolute path."""
+
+    path: str
+
+
+Address = Endpoint | SocketFile
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamTls:
+    """Envoy shows a service its certificate, and asks for the service's. Files in PEM.
+
+    Envoy reads them when it starts; a renewed certificate is taken with a restart, or from an SDS server.
+    """
+
+    trusted_ca: str
+    name: str
+    """The DNS name that must be in the service's certificate."""
+    certificate: str = ""
+    key: str = ""
+    """Both or neither: a service that asks for none is shown none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +81,8 @@ class EnvoyConfig:
     edge: Endpoint
     mesh: Endpoint
     admin: Endpoint
-    replicas: Mapping[str, tuple[Endpoint, ...]]
-    """The endpoints of each service: ingest, aggregate, gateway."""
+    replicas: Mapping[str, tuple[Address, ...]]
+    """Where each service listens: ingest, aggregate, gateway."""
     keys: Keys
     """With which clients' tokens are signed."""
     issuer: str = ""
@@ -67,5 +92,7 @@ class EnvoyConfig:
     """Whose pages may call the edge: exact origins such as "https://example.com", or "*" for all."""
     otlp: Endpoint | None = None
     """Where Envoy's own spans go, by OTLP over gRPC without TLS."""
+    upstream_tls: Mapping[str, UpstreamTls] = field(default_factory=dict)
+    """Of the services that are asked with TLS; the others are asked without."""
     connections_max: int = 16_000
     """Downstream, over both listeners; each costs a file descriptor, and most one more upstream."""
