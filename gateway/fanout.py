@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway import frames
-from gateway.attendance import Attendance
 from gateway.cohort import Cohort
 from gateway.door import Door
 from gateway.feed import Feed
@@ -36,8 +35,8 @@ from mesh.topics import PersonalTopics
 
 log = logging.getLogger(__name__)
 
-_LOOK_S = 0.25
-_BEAT_S = 1.0
+LOOK_S = 0.25
+BEAT_S = 1.0
 
 
 class Watch(Protocol):
@@ -60,6 +59,14 @@ class TellsPersonal(Protocol):
     def board_changed(self, game_id: str, board_id: str) -> None: ...
 
 
+class Reports(Protocol):
+    """Who is told of viewers that come and go (gateway.attendance)."""
+
+    def enter(self, game_id: str, actor_id: str | None) -> None: ...
+    def leave(self, game_id: str, actor_id: str | None) -> None: ...
+    def stop(self) -> None: ...
+
+
 class FanOut:
     """Implements gateway.watching.Hall."""
 
@@ -69,7 +76,7 @@ class FanOut:
         results: ResultStore,
         catalog: CatalogWatch,
         door: Door,
-        attendance: Attendance,
+        attendance: Reports,
         personal: TellsPersonal,
         draining: asyncio.Event,
     ) -> None:
@@ -89,6 +96,14 @@ class FanOut:
         self._tasks = [
             asyncio.create_task(each) for each in (self._look(), self._beat(), self._leave_when_drained())
         ]
+
+    @property
+    def viewers(self) -> int:
+        return self._door.viewers
+
+    @property
+    def games_fed(self) -> int:
+        return len(self._feeds)
 
     async def stop(self) -> None:
         await tasks.end(*self._tasks, *self._strangers)
@@ -192,9 +207,9 @@ class FanOut:
         loop = asyncio.get_running_loop()
         at_s, spent_s = loop.time(), time.process_time()
         while True:
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(LOOK_S)
             now, now_spent_s = loop.time(), time.process_time()
-            lag_s = now - at_s - _LOOK_S
+            lag_s = now - at_s - LOOK_S
             if self.heat.observe((now_spent_s - spent_s) / (now - at_s), lag_s, now):
                 log.info("%s", self.heat.reason())
                 for feed in self._feeds.values():
@@ -204,7 +219,7 @@ class FanOut:
     async def _beat(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(_BEAT_S)
+            await asyncio.sleep(BEAT_S)
             message = Shared(frames.heartbeat(time.time()))
             for feed in self._feeds.values():
                 feed.beat(message, loop.time())
