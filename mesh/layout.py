@@ -12,6 +12,10 @@ Keys of a partition share one hash tag, so a flush is atomic on a cluster too:
     {p7}:log:<game>/<topic>:<part>    the state of another fold (see aggregate.fold)
     {p7}:hash:<game>/<topic>:<part>   a board's standings: actor -> points and what orders ties
     {p7}:rank:<game>/<topic>:<part>   zset: the same, ranked
+
+Beside them, of no partition:
+
+    inbox:<actor>           Inbox: what notify has told an actor
 """
 
 from __future__ import annotations
@@ -68,6 +72,10 @@ def part_ranking_key(partition: int, game_id: str, topic: str, part: str) -> str
 
 def results_key(partition: int, game_id: str) -> str:
     return f"{tag(partition)}:results:{game_id}"
+
+
+def inbox_key(actor_id: str) -> str:
+    return f"inbox:{actor_id}"
 
 
 PART_KEYS = (part_log_key, part_hash_key, part_ranking_key)

@@ -219,6 +219,20 @@ SEND_ORIGINS_REMEMBERED_MAX = 60_000
 GAME_LINGER_S = 10.0
 ANTI_ENTROPY_S = 1.0
 ANNOUNCEMENTS_QUEUED_MAX = 16
+# Personal topics. An actor's own place on a board is looked up at most this often, and a gateway looks up so
+# many in all (a place in a game of N partitions takes N): what is more waits its turn.
+STANDING_S = 1.0
+STANDING_LOOKUPS_PER_S = 2_000.0
+STANDING_BATCH_S = 0.05
+# Inboxes are loaded in batches: new ones as they come, and those known again in turn.
+INBOX_LINGER_S = 10.0
+INBOXES_LINGERING_MAX = 5_000
+INBOX_BATCH_S = 0.05
+INBOX_BATCH_NEW_MAX = 256
+INBOX_RELOADS_PER_S = 500.0
+# An inbox is one message to a viewer, and has to fit the smallest window a client may give its stream.
+INBOX_NEWEST_MAX = 20
+NOTIFICATION_BYTES_MAX = 2_048
 
 # Shutting down.
 DRAIN_GRACE_S = 5.0
@@ -264,6 +278,9 @@ assert WORKER_SILENCE_S < LEASE_S, "who takes over knows by then that it shall"
 assert PARTITION_STATUS_S * 3 < PARTITION_STATUS_LIFE_S
 assert PUBLISH_SILENCE_S + 2 < 30.0, "a half-open stream is found within 30 s"
 assert SEND_ORIGINS_REMEMBERED_MAX >= VIEWERS_MAX + SENDS_PENDING_MAX, "who watches or sends is remembered"
+assert STANDING_LOOKUPS_PER_S * STANDING_BATCH_S >= PARTITIONS, "the widest game has room in a batch"
+assert INBOX_RELOADS_PER_S * INBOX_BATCH_S >= 1
+assert INBOX_NEWEST_MAX * NOTIFICATION_BYTES_MAX < 48 * 1024, "with all else it fits a window of 65,535"
 assert STANDINGS_MAX < TOPIC_PATTERNS_MAX, "personal topics are named among the others"
 assert TICK_S * UPDATES_PER_S_MAX <= 1.0
 assert DELTA_ENTRIES_MAX >= BOARD_TOP_MAX, "every board has deltas"

@@ -66,6 +66,11 @@ def announcements(game_id: str) -> str:
     return f"announcements.{game_id}"
 
 
+def inbox(actor_id: str) -> str:
+    """Where notify says how an actor's inbox is now (Inbox)."""
+    return f"inbox.{actor_id}"
+
+
 def game_key(game_id: str) -> str:
     return f"game.{game_id}"
 

@@ -1,0 +1,194 @@
+"""Actors' own places on boards: read from Redis when they may have changed, told to who watches them.
+
+What is read when is decided by gateway.standing_plan, what may be told by gateway.own_standing; viewers of
+one actor and board share a reading. While Redis is away places stay as they are and are read again later.
+
+Bounds: those of the plan; one batch is under way at a time, so a slow Redis makes places older, nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from gateway.own_standing import (
+    BoardReading,
+    OwnStanding,
+    Reading,
+    Watermarks,
+    board_reading,
+    no_standing,
+    reading_of,
+    wanted_of,
+)
+from gateway.standing_plan import Place, StandingPlan
+from grandstand.aggregate.v1.aggregate_pb2 import TopicState
+from grandstand.event.v1.event_pb2 import Position
+from mesh import ids, subjects
+from mesh.catalog import CatalogView
+from mesh.errors import Unknown
+from mesh.standings import BoardName, StandingStore
+from mesh.store import RedisError
+from mesh.tasks import end
+
+log = logging.getLogger(__name__)
+
+Offer = Callable[[TopicState, int], None]
+"""Takes a state and its version, which grows."""
+
+
+class _Watched:
+    """A place, and who watches it; what each wants to be included in its first state."""
+
+    __slots__ = ("own", "watchers")
+
+    def __init__(self) -> None:
+        self.own = OwnStanding()
+        self.watchers: dict[Offer, Mapping[int, int]] = {}
+
+
+class Standings:
+    def __init__(self, store: StandingStore, catalog: CatalogView, plan: StandingPlan | None = None) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._plan = plan or StandingPlan()
+        self._watermarks = Watermarks()
+        self._places: dict[Place, _Watched] = {}
+        self._wake = asyncio.Event()
+        self._sleeps_until_s = float("-inf")
+        self._is_away = False
+        self._task: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            await end(self._task)
+
+    def watch(self, place: Place, at_least: Iterable[Position], offer: Offer) -> None:
+        """`offer` is called with each state from now on, the first of which includes `at_least`; at once, if
+        one is known. Raises Unknown."""
+        name = self._name(place.game_id, place.board_id)
+        wanted = wanted_of(at_least, ids.partitions_of(name.game_id, name.spread))
+        watched = self._places.get(place)
+        if watched is None:
+            watched = self._places[place] = _Watched()
+        self._plan.watch(place, max(1, name.spread))
+        watched.watchers[offer] = wanted
+        reading = watched.own.reading
+        if reading is None or not reading.includes(wanted):
+            self._plan.want(place)
+            self._nudge()
+        else:
+            self._tell(place, watched, reading)
+
+    def unwatch(self, place: Place, offer: Offer) -> None:
+        watched = self._places[place]
+        del watched.watchers[offer]
+        if not watched.watchers:
+            del self._places[place]
+        self._plan.unwatch(place)
+
+    def board_changed(self, game_id: str, board_id: str) -> None:
+        self._plan.board_changed(game_id, board_id)
+        self._nudge()
+
+    def _name(self, game_id: str, board_id: str) -> BoardName:
+        return BoardName(game_id, board_id, self._catalog.game(game_id).spread)
+
+    def _nudge(self) -> None:
+        at_s = self._plan.next_at_s()
+        if at_s is not None and at_s < self._sleeps_until_s:
+            self._wake.set()
+
+    async def _run(self) -> None:
+        while True:
+            batch = self._plan.take(self._loop.time())
+            if batch:
+                await self._read(batch)
+                continue
+            at_s = self._plan.next_at_s()
+            self._sleeps_until_s = float("inf") if at_s is None else at_s
+            self._wake.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(at_s):
+                    await self._wake.wait()
+            self._sleeps_until_s = float("-inf")
+
+    async def _read(self, batch: Sequence[Place]) -> None:
+        self._watermarks.begin()
+        try:
+            boards = await self._read_boards(batch)
+            asked = [(place, board) for place in batch if (board := boards[place[:2]]) is not None]
+            found = await self._store.read_many([(board.ranking, place.actor_id) for place, board in asked])
+        except RedisError as error:
+            self._away(error)
+            for place in batch:
+                self._plan.again(place, self._loop.time())
+            return
+        self._back()
+        for (place, board), standing in zip(asked, found, strict=True):
+            if standing is None:
+                log.warning(
+                    "%s of game %s is broken at actor %s", board.ranking.topic, place.game_id, place.actor_id
+                )
+            elif self._watermarks.passes(board.before, standing.applied):
+                self._take(place, reading_of(board, standing))
+            else:
+                self._plan.again(place, self._loop.time())
+        for place in batch:
+            if boards[place[:2]] is None:
+                self._take_none(place)
+
+    async def _read_boards(self, batch: Sequence[Place]) -> dict[tuple[str, str], BoardReading | None]:
+        """None of a board that is not there, or not whole."""
+        names = []
+        found: dict[tuple[str, str], BoardReading | None] = {}
+        for key in dict.fromkeys(place[:2] for place in batch):
+            found[key] = None
+            with contextlib.suppress(Unknown):
+                names.append(self._name(*key))
+        for name, shares in zip(names, await self._store.shares(names), strict=True):
+            found[name.game_id, name.board_id] = board_reading(name, shares)
+        return found
+
+    def _take_none(self, place: Place) -> None:
+        """There is no such board, or it is opened or folded anew right now."""
+        watched = self._places.get(place)
+        if watched is None:
+            return
+        if subjects.board_key(place.game_id, place.board_id) in self._catalog:
+            self._plan.again(place, self._loop.time())
+        elif watched.own.reading is None:
+            self._take(place, no_standing(place.board_id))
+
+    def _take(self, place: Place, reading: Reading) -> None:
+        watched = self._places.get(place)
+        if watched is not None:
+            watched.own.take(reading)
+            self._tell(place, watched, reading)
+
+    def _tell(self, place: Place, watched: _Watched, reading: Reading) -> None:
+        own = watched.own
+        for offer, wanted in list(watched.watchers.items()):
+            if offer not in watched.watchers:  # one that was told before it left with this one
+                continue
+            if reading.includes(wanted):
+                watched.watchers[offer] = {}
+                offer(reading.state, own.version)
+            else:
+                self._plan.again(place, self._loop.time())
+
+    def _away(self, error: RedisError) -> None:
+        if not self._is_away:
+            self._is_away = True
+            log.warning("standings are not read: %s; they stay as they are and are read again", error)
+
+    def _back(self) -> None:
+        if self._is_away:
+            self._is_away = False
+            log.info("standings are read again")

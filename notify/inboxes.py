@@ -1,0 +1,60 @@
+"""Actors' inboxes: kept in Redis, pushed to the gateways over NATS.
+
+An inbox is read, changed, and stored if it is still what was read, so two deliveries at once lose nothing:
+one of them begins again. It is pushed after it is stored. A push that is lost costs time only, as gateways
+load what they show again and again.
+
+A delivery of which it is unknown whether it took effect may be repeated: a notification is known by its id.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from nats.errors import Error as NatsError
+
+from grandstand.internal.v1.internal_pb2 import Inbox
+from grandstand.notify.v1.notify_pb2 import Notification
+from mesh import layout, subjects
+from mesh.bus import Bus
+from mesh.database import Database, Script
+from mesh.errors import Unavailable
+from notify.inbox import check, with_notification
+
+_TRIES = 16
+
+# KEYS: inbox. ARGV: what it was, what it is to be.
+_REPLACE = Script("""
+if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2])
+return 1
+""")
+
+
+class Inboxes:
+    def __init__(self, bus: Bus, database: Database, clock: Callable[[], float] = time.time) -> None:
+        """`clock`: Unix seconds."""
+        self._bus = bus
+        self._database = database
+        self._clock = clock
+
+    async def deliver(self, actor_id: str, notification: Notification) -> None:
+        """When it returns, it is stored. Raises Invalid; RedisError; Unavailable when others are faster."""
+        check(notification)
+        key = layout.inbox_key(actor_id)
+        for _ in range(_TRIES):
+            before = await self._database.string(key)
+            inbox = with_notification(Inbox.FromString(before), notification, int(self._clock() * 1e6))
+            if inbox is None:
+                return await self._push(actor_id, before)
+            after = inbox.SerializeToString()
+            if await self._database.run(_REPLACE, [key], [before, after]):
+                return await self._push(actor_id, after)
+        raise Unavailable(f"the inbox of {actor_id} changed {_TRIES} times meanwhile; deliver it again")
+
+    async def _push(self, actor_id: str, encoded: bytes) -> None:
+        try:
+            await self._bus.client.publish(subjects.inbox(actor_id), encoded)
+        except NatsError:
+            return  # it is stored: gateways find it there
