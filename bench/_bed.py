@@ -38,39 +38,46 @@ class Bed:
     """Its processes; `bed` makes one."""
 
     def __init__(self, folder: Path, ports: Ports) -> None:
-        self._folder = folder
-        self._ports = ports
+        self.folder = folder
+        self.ports = ports
         self._children: list[Child] = []
         home = Home(folder)
         home.create()
-        self._home = home.root
-        self._keys = development.ensure_development_key(self._home)
-        self._mesh_key = development.ensure_mesh_key(self._home)
+        self.home = home
+        self.keys = development.ensure_development_key(home.root)
+        self.mesh_key = development.ensure_mesh_key(home.root)
         port = ports.take()
         self.nats_url = f"nats://{HOST}:{port}"
         config = home.run / "nats.conf"
         config.write_text(nats_conf(home, port, ports.take(), sync_always=False))
-        self.nats = self._start("nats-server", [provision.nats_server(), "-c", config], port)
+        self.nats = self.start("nats-server", [provision.nats_server(), "-c", config], port)
+
+    def start(self, name: str, command: Sequence[str | Path], port: int = 0, *, talks: bool = False) -> Child:
+        """A process beside it; ends with the bed. Raises MeshError with what it said if it does not start."""
+        child = Child(name, command, self.folder, port=port, talks=talks)
+        self._children.append(child)
+        child.until_ready()
+        return child
 
     def ingest(self, instance: str) -> Child:
         """A new one, serving."""
-        port = self._ports.take()
+        port = self.ports.take()
         command: list[str | Path] = [sys.executable, "-m", "ingest", "--instance", instance]
         command += ["--listen", f"{HOST}:{port}", "--nats", self.nats_url]
         command += ["--redis", f"redis://{HOST}:1", "--mesh", f"{HOST}:1"]
-        command += ["--keys", self._keys, "--mesh-key", self._mesh_key]
+        command += ["--keys", self.keys, "--mesh-key", self.mesh_key]
         for whose in ("actor", "game", "instance"):
             command += [f"--admit-{whose}", _NO_LIMIT]
-        return self._start(instance, command, port)
+        return self.start(instance, command, port)
 
     def floor(self) -> Child:
-        port = self._ports.take()
+        port = self.ports.take()
         command = [sys.executable, "-m", "bench._floor", f"{HOST}:{port}"]
-        return self._start("floor", command, port, talks=True)
+        return self.start("floor", command, port, talks=True)
 
     def peer(self) -> Child:
         """nats-py, publishing event by event."""
-        return self._start("nats-py", [sys.executable, "-m", "bench._peer", self.nats_url], talks=True)
+        return self.start("nats-py", [sys.executable, "-m", "bench._peer", self.nats_url], talks=True)
 
     def viewer(self, number: int) -> Metadata:
         """What the stream of a viewer shows: a token of its own."""
@@ -116,16 +123,8 @@ class Bed:
             child.end()
 
     def _shown(self, actor_id: str, *roles: str) -> Metadata:
-        token = development.development_token(self._home, actor_id, roles=roles, life_s=_TOKEN_LIFE_S)
+        token = development.development_token(self.home.root, actor_id, roles=roles, life_s=_TOKEN_LIFE_S)
         return [("authorization", f"Bearer {token}")]
-
-    def _start(
-        self, name: str, command: Sequence[str | Path], port: int = 0, *, talks: bool = False
-    ) -> Child:
-        child = Child(name, command, self._folder, port=port, talks=talks)
-        self._children.append(child)
-        child.until_ready()
-        return child
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -26,6 +27,22 @@ def rss_kib(pid: int) -> int:
     except OSError:
         return 0
     return next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:")), 0)
+
+
+def exact_cpu_s(pid: int) -> float:
+    """Of a process and its children, to the nanosecond: nginx works in children. Raises OSError when it is
+    gone, and where there is no Linux."""
+    # The clock of another process, as clock_getcpuclockid(3) makes its id: CPUCLOCK_SCHED is 2.
+    return time.clock_gettime((~pid << 3) | 2) + sum(map(exact_cpu_s, _children(pid)))
+
+
+def tree_rss_kib(pid: int) -> int:
+    """Resident memory of a process and its children."""
+    return rss_kib(pid) + sum(map(tree_rss_kib, _children(pid)))
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def _cpu_s(pid: int) -> float:

@@ -187,8 +187,8 @@ def install_chromium(say: Say = to_stderr) -> Path:
     say("installing the package chromium for the browser tests (apt-get, as root)")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     # An update that fails for one source may still have brought the others: the install is the judge.
-    _run([apt, "-q", "update"], env=environment, check=False)
-    _run([apt, "-qy", "install", "--no-install-recommends", "chromium"], env=environment)
+    run([apt, "-q", "update"], env=environment, check=False)
+    run([apt, "-qy", "install", "--no-install-recommends", "chromium"], env=environment)
     path = chromium()
     if path is None:
         raise ProvisionError("the package chromium holds no browser here; install Chromium or Chrome by hand")
@@ -210,12 +210,12 @@ def aspire(say: Say = to_stderr) -> Path:
             f"the tracing UI comes for Linux on x86_64 only, this is {sys.platform} on {platform.machine()};"
             " give an OTLP endpoint of your own instead"
         )
-    npm = _npm(say)
-    with _scratch(place.parent) as scratch:
+    npm = npm_command(say)
+    with scratch_beside(place.parent) as scratch:
         say(f"fetching the tracing UI, {ASPIRE_PACKAGE} {ASPIRE_VERSION} (128 MB, once)")
         spec = f"{ASPIRE_PACKAGE}@{ASPIRE_VERSION}"
         cache = scratch / "cache"
-        _run([*npm, "pack", spec, "--pack-destination", scratch, "--cache", cache, "--ignore-scripts"])
+        run([*npm, "pack", spec, "--pack-destination", scratch, "--cache", cache, "--ignore-scripts"])
         archives = list(scratch.glob("*.tgz"))
         if len(archives) != 1:
             raise ProvisionError(f"npm pack {spec} left {len(archives)} archives, 1 was expected")
@@ -230,7 +230,7 @@ def aspire(say: Say = to_stderr) -> Path:
         except OSError as error:
             raise ProvisionError(f"cannot unpack the tracing UI into {unpacked}: {error.strerror}") from None
         (unpacked / "aspire").chmod(0o755)
-        _settle(unpacked, place)
+        settle(unpacked, place)
     return program
 
 
@@ -240,7 +240,7 @@ def _require_digest(archive: Path) -> None:
         raise ProvisionError(f"{archive.name} is not the pinned one: its sha512 is {digest.hex()[:16]}…")
 
 
-def _npm(say: Say) -> list[str | Path]:
+def npm_command(say: Say) -> list[str | Path]:
     """The command that runs npm: the machine's own, else the one beside our node."""
     if own := shutil.which("npm"):
         return [own]
@@ -264,17 +264,17 @@ def _wheels(name: str, size: str, proof: Path, say: Say) -> Path:
     place = tools_dir() / name
     if (place / proof).is_file():
         return place
-    with _scratch(place.parent) as scratch:
+    with scratch_beside(place.parent) as scratch:
         say(f"fetching {name} ({size}, once)")
         lock = checkout() / f"requirements-{name}.lock"
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:"]
-        _run([*pip, "--require-hashes", "--target", scratch / name, "-r", lock])
-        _settle(scratch / name, place)
+        run([*pip, "--require-hashes", "--target", scratch / name, "-r", lock])
+        settle(scratch / name, place)
     return place
 
 
 @contextmanager
-def _scratch(parent: Path) -> Iterator[Path]:
+def scratch_beside(parent: Path) -> Iterator[Path]:
     """A folder on the file system its content is renamed within; gone at the end."""
     try:
         parent.mkdir(parents=True, exist_ok=True)
@@ -287,7 +287,7 @@ def _scratch(parent: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _settle(unpacked: Path, place: Path) -> None:
+def settle(unpacked: Path, place: Path) -> None:
     """Rename into place; when another process was quicker, its copy is the same and stays."""
     try:
         unpacked.rename(place)
@@ -296,13 +296,20 @@ def _settle(unpacked: Path, place: Path) -> None:
             raise ProvisionError(f"cannot put {place.name} in place: {error.strerror}") from None
 
 
-def _run(command: Sequence[str | Path], *, env: dict[str, str] | None = None, check: bool = True) -> None:
-    """Run to the end, silently; a failure is told by the last line that looks like a cause."""
+def run(
+    command: Sequence[str | Path],
+    *,
+    env: dict[str, str] | None = None,
+    check: bool = True,
+    cwd: Path | None = None,
+) -> None:
+    """Run to the end, silently; ProvisionError with the line of its output that looks like a cause."""
     name = Path(command[0]).name
     try:
         done = subprocess.run(
             command,
             env=env,
+            cwd=cwd,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
