@@ -89,6 +89,7 @@ class Feed:
         self._healing: asyncio.Task[None] | None = None
         self._subscriptions: list[NatsSubscription] = []
         self._load_now = asyncio.Event()
+        self._news = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
         self._flushes: set[CohortKey] = set()
@@ -175,9 +176,17 @@ class Feed:
             now = self._loop.time()
             for each in waiting:
                 self._look(each, now)
-            await asyncio.sleep(pause_s)
+            await self._news_or(pause_s)
             pause_s = min(pause_s * 1.5, _LOOK_MAX_S)
         self._reaching = None
+
+    async def _news_or(self, pause_s: float) -> None:
+        """Until something of the game was folded, or so long; never less than _LOOK_FIRST_S."""
+        self._news.clear()
+        await asyncio.sleep(_LOOK_FIRST_S)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pause_s - _LOOK_FIRST_S):
+                await self._news.wait()
 
     def _look(self, waiting: _Waiting, now: float) -> None:
         viewer = waiting.viewer
@@ -249,6 +258,7 @@ class Feed:
 
     async def _on_result(self, message: Msg) -> None:
         partial = Partial.FromString(message.data)
+        self._news.set()
         if self.view.offer(partial):
             cause = telemetry.cause_in(message.headers)
             if cause and len(self._causes) < telemetry.LINKS_MAX:
