@@ -17,7 +17,7 @@ from typing import Protocol
 from google.protobuf.message import DecodeError
 
 from grandstand.event.v1.event_pb2 import Event, Position
-from grandstand.gateway.v1.gateway_pb2 import SendRequest, SendResponse
+from grandstand.gateway.v1.gateway_pb2 import SendRequest
 from mesh import ids, telemetry
 from mesh.auth import Identity, Verifier, authorization_of
 from mesh.errors import GrandstandError, Invalid, Unauthenticated
@@ -54,11 +54,12 @@ class Sending:
         self.submit = relay.submit
         self.now = now
         self._verifier = verifier
+        self._is_traced = telemetry.is_on()
 
     def accept(self, call: Call) -> Handler:
         """Raises Unauthenticated, Unavailable."""
         metadata = call.metadata
-        span = telemetry.server_span(call.path, metadata)
+        span = telemetry.server_span(call.path, metadata) if self._is_traced else None
         try:
             identity = self._identify(authorization_of(metadata))
         except GrandstandError as error:
@@ -119,7 +120,7 @@ class _Send:
         if isinstance(answer, GrandstandError):
             self._end(answer.code, answer.message, answer.retry_after_s)
             return
-        self._call.send(SendResponse(positions=(answer,)).SerializeToString())
+        self._call.send(response_of(answer))
         self._end()
 
     def _end(self, code: int = 0, message: str = "", retry_after_s: float | None = None) -> None:
@@ -130,6 +131,12 @@ class _Send:
         if self._span is not None:
             telemetry.end_server_span(self._span, code, message)
             self._span = None
+
+
+def response_of(position: Position) -> bytes:
+    """An encoded SendResponse: `positions` is field 1, and a Position has less than 128 bytes."""
+    encoded = position.SerializeToString()
+    return bytes((0x0A, len(encoded))) + encoded
 
 
 def event_in(request: bytes) -> Event:
@@ -147,15 +154,24 @@ def check_event(event: Event, identity: Identity, now_s: float) -> None:
 
     Raises Forbidden and Invalid. What the catalog knows is ingest's to check.
     """
-    event.actor_id = identity.act_for("event.actor_id", event.actor_id)
-    identity.check_game("event.game_id", event.game_id)
-    origin_id = ids.check_origin("event.origin_id", event.origin_id, now_s)
+    said_actor_id, game_id, origin_id, origin_seq = (
+        event.actor_id,
+        event.game_id,
+        event.origin_id,
+        event.origin_seq,
+    )
+    actor_id = identity.act_for("event.actor_id", said_actor_id)
+    if actor_id != said_actor_id:
+        event.actor_id = actor_id
+    identity.check_game("event.game_id", game_id)
+    ids.check_origin("event.origin_id", origin_id, now_s)
     if origin_id[0] != "v":
         raise Invalid(f"event.origin_id: {origin_id} is a producer's; ask IssueOrigin for one of your own")
-    if not 1 <= event.origin_seq < _ORIGIN_SEQ_END:
-        raise Invalid(f"event.origin_seq: is {event.origin_seq}; 1 to 2^63-1 expected")
-    ids.check_id("event.game_id", event.game_id)
-    ids.check_id("event.actor_id", event.actor_id)
+    if not 1 <= origin_seq < _ORIGIN_SEQ_END:
+        raise Invalid(f"event.origin_seq: is {origin_seq}; 1 to 2^63-1 expected")
+    ids.check_id("event.game_id", game_id)
+    if actor_id != identity.actor_id or not actor_id:
+        ids.check_id("event.actor_id", actor_id)
     body = event.WhichOneof("body")
     if body is None:
         raise Invalid(

@@ -59,6 +59,8 @@ TOKEN_LEEWAY_S = 10.0
 TOKEN_KID_CHARACTERS_MAX = 128
 # Tokens found good are remembered, so that a browser's every Send does not cost a signature.
 TOKENS_REMEMBERED_MAX = 10_000
+# One that is longer is remembered by its digest.
+TOKEN_KEPT_CHARACTERS_MAX = 1_024
 KEYS_MAX = 64
 KEYS_DOCUMENT_BYTES_MAX = 256 * 1024
 KEYS_FILE_LOOK_S = 1.0

@@ -24,7 +24,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from gateway.guests import Guests
-from gateway.sending import check_event, event_in
+from gateway.sending import check_event, event_in, response_of
 from gateway.service import GatewayService, path_of
 from grandstand.event.v1.event_pb2 import Event, Position, Vote
 from grandstand.gateway.v1.gateway_pb2 import IssueGuestRequest, IssueOriginRequest, SendRequest, SendResponse
@@ -259,6 +259,12 @@ def test_whatever_bytes_come_they_are_an_event_or_a_domain_error(request_bytes: 
     except GrandstandError:
         return
     assert event.actor_id == "ann"
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1))
+def test_a_response_is_what_protobuf_would_have_written(partition: int, sequence: int) -> None:
+    position = Position(partition=partition, sequence=sequence)
+    assert response_of(position) == SendResponse(positions=[position]).SerializeToString()
 
 
 @pytest.fixture

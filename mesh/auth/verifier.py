@@ -9,10 +9,10 @@ Two circles of trust never mix: clients' keys make good tokens for the audience 
 make good tokens for `grandstand-mesh`. How the kid begins says whose key it is (no key of clients can be
 named like the mesh's), and a token is good for its circle's audience only.
 
-Verifying costs 30 (HS256) to 100 µs (EdDSA), a remembered token 1.5 µs. So what was found good is remembered
-until it expires or a rotation brings another ring: TOKENS_REMEMBERED_MAX tokens by their digest, the least
-recently used forgotten first. Failures are not remembered: a token that was too early gets good, and one
-whose key was unknown too.
+Verifying costs 30 (HS256) to 100 µs (EdDSA), a remembered token 1 µs. So what was found good is remembered
+until it expires or a rotation brings another ring: TOKENS_REMEMBERED_MAX tokens, the long ones by their
+digest, the least recently used forgotten first. Failures are not remembered: a token that was too early gets
+good, and one whose key was unknown too.
 
 Rejected: PyJWT's own checks of claims and key sets. They read the clock, go by `alg` and `kid` of the token
 in places, and their messages do not say what to do.
@@ -70,7 +70,7 @@ class Verifier:
         self._clients = clients
         self._mesh = mesh
         self._remembered_max = remembered_max
-        self._remembered: OrderedDict[bytes, Reading] = OrderedDict()
+        self._remembered: OrderedDict[str, Reading] = OrderedDict()
         self._rings: tuple[KeyRing | None, KeyRing | None] = (None, None)
 
     def verify(self, authorization: str | None, now_s: float) -> Identity:
@@ -79,20 +79,21 @@ class Verifier:
         Raises Unauthenticated, which names what is wrong and the way out; Unavailable while no keys
         could be had yet.
         """
-        token = _bearer(authorization)
         rings = (self._clients.keys(), self._mesh.keys() if self._mesh else None)
         if rings != self._rings:
             self._rings = rings
             self._remembered.clear()
-        digest = blake2b(token.encode(), digest_size=32).digest()
-        reading = self._remembered.get(digest)
+        key = authorization or ""
+        if len(key) > limits.TOKEN_KEPT_CHARACTERS_MAX:
+            key = blake2b(key.encode(errors="surrogatepass"), digest_size=32).hexdigest()
+        reading = self._remembered.get(key)
         if reading is None:
-            reading = self._read(token)
+            reading = self._read(_bearer(authorization))
             reading.check_time(now_s)
-            self._remember(digest, reading)
+            self._remember(key, reading)
         else:
             reading.check_time(now_s)
-            self._remembered.move_to_end(digest)
+            self._remembered.move_to_end(key)
         return reading.identity
 
     @property
@@ -100,8 +101,8 @@ class Verifier:
         """How many tokens are remembered, at most `remembered_max`."""
         return len(self._remembered)
 
-    def _remember(self, digest: bytes, reading: Reading) -> None:
-        self._remembered[digest] = reading
+    def _remember(self, key: str, reading: Reading) -> None:
+        self._remembered[key] = reading
         if len(self._remembered) > self._remembered_max:
             self._remembered.popitem(last=False)
 
