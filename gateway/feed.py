@@ -168,6 +168,7 @@ class Feed:
         """Reads the store until everybody who waits was let in (I5, I6), or told that it is late."""
         pause_s = _LOOK_FIRST_S
         while self._waiting:
+            self._news.clear()
             try:
                 self._take(self.view.load(await self._results.read(self.game_id, self._spread())))
             except RedisError as error:
@@ -182,7 +183,6 @@ class Feed:
 
     async def _news_or(self, pause_s: float) -> None:
         """Until something of the game was folded, or so long; never less than _LOOK_FIRST_S."""
-        self._news.clear()
         await asyncio.sleep(_LOOK_FIRST_S)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(pause_s - _LOOK_FIRST_S):
