@@ -66,6 +66,8 @@ KEEPALIVE_S = 13.0
 KEEPALIVE_PATIENCE_S = 13.0
 # From the connection's start to the end of the client's preface and SETTINGS.
 PREFACE_PATIENCE_S = 10.0
+# A connection without a call for as long is asked to go; its client opens another when it has one.
+IDLE_CONNECTION_S = 600.0
 # For what is still to be written on a connection that we close.
 LINGER_S = 2.0
 # How long a refusal waits for the client's first DATA.
@@ -91,5 +93,6 @@ assert STATUS_MESSAGE_BYTES_MAX + (DETAILS_MESSAGE_BYTES_MAX + 128) * 4 // 3 + 5
 )
 assert FIELD_BYTES_REMEMBERED * FIELDS_REMEMBERED <= 16 * 1024 * 1024
 assert BLOCK_BYTES_REMEMBERED * BLOCKS_REMEMBERED <= 8 * 1024 * 1024
+assert IDLE_CONNECTION_S > KEEPALIVE_S
 assert CONTINUATIONS_MAX * FRAME_BYTES_MAX > HEADER_BLOCK_BYTES_HARD
 assert KEEPALIVE_S + KEEPALIVE_PATIENCE_S + 2 * LOOK_S < 30.0, "a half-open connection is found within 30 s"

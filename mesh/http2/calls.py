@@ -19,7 +19,8 @@ from mesh.errors import GrandstandError, shown
 from mesh.http2 import bounds, frames, headers
 from mesh.http2.budget import Budget
 from mesh.http2.call import Methods
-from mesh.http2.errors import UNIMPLEMENTED, CallFailed, ConnectionBroken, StreamBroken
+from mesh.http2.endings import Endings
+from mesh.http2.errors import UNIMPLEMENTED, CallFailed, Cause, ConnectionBroken, StreamBroken
 from mesh.http2.header_blocks import Block
 from mesh.http2.incoming import Timer
 from mesh.http2.outbox import Outbox
@@ -49,7 +50,8 @@ class Calls:
         outbox: Outbox,
         message_bytes_max: int,
         on_empty: Callable[[], None],
-        peer: str = "",
+        peer: str,
+        endings: Endings,
     ) -> None:
         """`on_empty` is called whenever the last call has closed."""
         self.open: dict[int, Stream] = {}
@@ -62,6 +64,7 @@ class Calls:
         self.message_bytes_max = message_bytes_max
         self.peer = peer
         """The address at the other end; "" on a Unix socket."""
+        self.endings = endings
         self.messages_received = 0
         self.buffered_bytes = 0
         """Received and not taken by handlers."""
@@ -105,13 +108,14 @@ class Calls:
 
     def _open(self, number: int, fields: headers.Fields, is_last: bool, now: float) -> None:
         if not self._desk.may_open():
-            raise StreamBroken(frames.REFUSED_STREAM, "no room for another call")
+            raise StreamBroken(frames.REFUSED_STREAM, "no room for another call", Cause.NO_ROOM)
         stream = Stream(number, self, self.initial_window, now)
         stream.remote_closed = is_last
         try:
             request = fields.request()
         except CallFailed as error:
             self._enter(stream)
+            self.endings.call(error.code, error.cause)
             if error.http_status != 200:
                 stream.answer(headers.http_error(error.http_status))
             else:
@@ -123,12 +127,14 @@ class Calls:
         self._enter(stream)
         accept = self._methods.get(request.path)
         if accept is None:
+            self.endings.call(UNIMPLEMENTED, Cause.METHOD)
             stream.refuse(UNIMPLEMENTED, f"{shown(request.path)} is no method of this service")
             return
         stream.requested(request)
         try:
             handler = accept(stream)
         except GrandstandError as error:
+            self.endings.call(error.code, Cause.SERVICE)
             stream.refuse(error.code, error.message, b"", error.retry_after_s)
         except Exception:
             stream.broke()
@@ -153,8 +159,11 @@ class Calls:
         """RST_STREAM for what the peer did. Raises ConnectionBroken when it does so too often."""
         if not self._reset_budget.spend(1.0, now):
             raise ConnectionBroken(
-                frames.ENHANCE_YOUR_CALM, f"too many streams went wrong, the last: {error}"
+                frames.ENHANCE_YOUR_CALM,
+                f"too many streams went wrong, the last: {error}",
+                Cause.RAPID_RESET,
             )
+        self.endings.stream(error.code, error.cause)
         self.outbox.put(frames.rst_stream(number, error.code))
         self._resets.add(number)
         stream = self.open.get(number)
@@ -169,7 +178,11 @@ class Calls:
         is_young = now - stream.opened_at < bounds.YOUNG_STREAM_S
         stream.lost()
         if is_young and not self._reset_budget.spend(1.0, now):
-            raise ConnectionBroken(frames.ENHANCE_YOUR_CALM, "too many streams were opened and reset at once")
+            raise ConnectionBroken(
+                frames.ENHANCE_YOUR_CALM,
+                "too many streams were opened and reset at once",
+                Cause.RAPID_RESET,
+            )
 
     # Windows.
 
@@ -201,7 +214,7 @@ class Calls:
     def fail(self, code: int, message: str) -> None:
         """All of them, with a status."""
         for stream in list(self.open.values()):
-            stream.fail(code, message)
+            stream.fail(code, message, Cause.LEAVING)
 
     def lost(self) -> None:
         """All of them, without a word."""

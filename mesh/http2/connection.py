@@ -23,7 +23,8 @@ from mesh.http2 import bounds, frames, settings, vigil
 from mesh.http2.budget import Budget
 from mesh.http2.call import Methods
 from mesh.http2.calls import Calls, Desk
-from mesh.http2.errors import UNAVAILABLE, ConnectionBroken, StreamBroken
+from mesh.http2.endings import Endings
+from mesh.http2.errors import UNAVAILABLE, Cause, ConnectionBroken, StreamBroken
 from mesh.http2.header_blocks import Block, HeaderBlocks
 from mesh.http2.outbox import Outbox
 from mesh.http2.vigil import Todo, Vigil
@@ -53,14 +54,17 @@ class Connection:
         *,
         message_bytes_max: int,
         streams_max: int,
+        endings: Endings,
         peer: str = "",
     ) -> None:
-        """Says its SETTINGS at once. `now`: monotonic seconds; `peer`: the address at the other end."""
+        """Says its SETTINGS at once. `now`: monotonic seconds; `peer`: the address at the other end;
+        `endings`: where it is counted how this one and its calls are ended."""
         self.outbox = Outbox(shell.output_waits)
-        self.calls = Calls(methods, shell, self.outbox, message_bytes_max, self._no_calls, peer)
+        self.calls = Calls(methods, shell, self.outbox, message_bytes_max, self._no_calls, peer, endings)
         self.is_over = False
         """Nothing is read or answered any more."""
         self._shell = shell
+        self._endings = endings
         self._plain_bytes_max = min(bounds.FRAME_BYTES_MAX, message_bytes_max + frames.PREFIX_BYTES)
         self._rest = b""
         self._owed = 0
@@ -69,6 +73,7 @@ class Connection:
         self._now = now
         self._vigil = Vigil(now)
         self._is_preface_read = False
+        self._last_id_seen = 0
         self._peer_leaves = False
         self.outbox.put(settings.opening(streams_max))
 
@@ -96,12 +101,14 @@ class Connection:
                 self.outbox.put(frames.window_update(0, self._owed))
                 self._owed = 0
         except ConnectionBroken as error:
-            self._break(error.code, str(error))
+            self._break(error.code, str(error), error.cause)
 
     def _read_preface(self, data: bytes) -> int:
         preface = frames.PREFACE
         if data[: len(preface)] != preface[: len(data)]:
-            raise ConnectionBroken(frames.PROTOCOL_ERROR, "HTTP/2 with prior knowledge is spoken here")
+            raise ConnectionBroken(
+                frames.PROTOCOL_ERROR, "HTTP/2 with prior knowledge is spoken here", Cause.PREFACE
+            )
         if len(data) < len(preface):
             return 0
         self._is_preface_read = True
@@ -167,7 +174,9 @@ class Connection:
                 frames.PROTOCOL_ERROR, "a header block is followed by its CONTINUATION alone"
             )
         if not self._vigil.is_settled and (kind != frames.SETTINGS or flags & frames.ACK):
-            raise ConnectionBroken(frames.PROTOCOL_ERROR, "SETTINGS are the first frame of a connection")
+            raise ConnectionBroken(
+                frames.PROTOCOL_ERROR, "SETTINGS are the first frame of a connection", Cause.PREFACE
+            )
         try:
             if kind == frames.DATA:
                 self._read_data(flags, number, data, begin, end)
@@ -190,7 +199,7 @@ class Connection:
             elif kind == frames.PUSH_PROMISE:
                 raise ConnectionBroken(frames.PROTOCOL_ERROR, "a client promises nothing")
             else:
-                self._spend_idle(1.0)
+                self._spend_idle(1.0, Cause.IDLE_FLOOD)
         except StreamBroken as error:
             self.calls.reset(number, error, self._now)
 
@@ -204,7 +213,7 @@ class Connection:
             begin += 1
         is_last = bool(flags & frames.END_STREAM)
         if begin == end and not is_last:
-            self._spend_idle(1.0)
+            self._spend_idle(1.0, Cause.EMPTY_FLOOD)
         stream = self.calls.find(number, "DATA")
         if stream is None:
             if not self.calls.ignores(number):
@@ -247,9 +256,9 @@ class Connection:
             if payload:
                 raise ConnectionBroken(frames.FRAME_SIZE_ERROR, "an ACK of SETTINGS has no content")
             self.calls.acked()
-            self._spend_idle(1.0)
+            self._spend_idle(1.0, Cause.SETTINGS_FLOOD)
             return
-        self._spend_idle(bounds.SETTINGS_COST)
+        self._spend_idle(bounds.SETTINGS_COST, Cause.SETTINGS_FLOOD)
         window = settings.initial_window(payload, self.calls.initial_window)
         self._vigil.is_settled = True
         self.outbox.put(frames.frame(frames.SETTINGS, frames.ACK, 0))
@@ -260,7 +269,7 @@ class Connection:
             raise ConnectionBroken(frames.PROTOCOL_ERROR, "PING is of no stream")
         if len(payload) != 8:
             raise ConnectionBroken(frames.FRAME_SIZE_ERROR, "PING has 8 bytes")
-        self._spend_idle(1.0)
+        self._spend_idle(1.0, Cause.PING_FLOOD)
         if not flags & frames.ACK:
             self.outbox.put(frames.frame(frames.PING, frames.ACK, 0, payload))
         elif self._vigil.is_answered(payload):
@@ -271,24 +280,25 @@ class Connection:
             raise ConnectionBroken(frames.PROTOCOL_ERROR, "GOAWAY is of no stream")
         if length < 8:
             raise ConnectionBroken(frames.FRAME_SIZE_ERROR, "GOAWAY has 8 bytes or more")
-        self._spend_idle(1.0)
+        self._spend_idle(1.0, Cause.IDLE_FLOOD)
         self._peer_leaves = True
         self._leave_if_idle()
 
     def _read_priority(self, number: int, length: int) -> None:
         if number == 0:
             raise ConnectionBroken(frames.PROTOCOL_ERROR, "PRIORITY is of a stream")
-        self._spend_idle(1.0)
+        self._spend_idle(1.0, Cause.IDLE_FLOOD)
         if length != 5:
             if number in self.calls.open:
                 raise StreamBroken(frames.FRAME_SIZE_ERROR, "PRIORITY has 5 bytes")
             raise ConnectionBroken(frames.FRAME_SIZE_ERROR, "PRIORITY has 5 bytes")
 
-    def _spend_idle(self, cost: float) -> None:
+    def _spend_idle(self, cost: float, cause: Cause) -> None:
         if not self._idle_budget.spend(cost, self._now):
             raise ConnectionBroken(
                 frames.ENHANCE_YOUR_CALM,
                 f"frames that say nothing; at most {bounds.IDLE_FRAMES_PER_S:g} a second are taken",
+                cause,
             )
 
     # Time.
@@ -298,13 +308,21 @@ class Connection:
         if self.is_over:
             return
         self._now = now
+        calls = self.calls
+        if calls.open or calls.last_id != self._last_id_seen:
+            self._last_id_seen = calls.last_id
+            self._vigil.used(now)
         match self._vigil.look(now):
             case Todo.PING:
                 self.outbox.put(vigil.keepalive())
             case Todo.CLOSE_DOOR:
                 self._close_door()
             case Todo.GIVE_UP:
-                self._break(frames.NO_ERROR, "nothing was heard, neither SETTINGS nor the answer to a PING")
+                text = "nothing was heard, neither SETTINGS nor the answer to a PING"
+                self._break(frames.NO_ERROR, text, Cause.SILENCE)
+            case Todo.LEAVE:
+                self._endings.connection(frames.NO_ERROR, Cause.IDLE)
+                self.drain()
 
     def took(self, now: float) -> None:
         """The peer takes what we write, though we do not read from it for now: it lives."""
@@ -337,7 +355,7 @@ class Connection:
     def cut(self) -> None:
         """Ends what is still open, and the connection."""
         self.calls.fail(UNAVAILABLE, "this server is going away; call again, elsewhere")
-        self._break(frames.NO_ERROR, "this server is going away")
+        self._break(frames.NO_ERROR, "this server is going away", None)
 
     def lost(self) -> None:
         """The transport is gone."""
@@ -345,10 +363,13 @@ class Connection:
         self._rest = b""
         self.calls.lost()
 
-    def _break(self, code: int, text: str) -> None:
+    def _break(self, code: int, text: str, cause: Cause | None) -> None:
+        """None: not for what the peer did."""
         if self.is_over:
             return
         self.is_over = True
+        if cause is not None:
+            self._endings.connection(code, cause)
         log.info("a connection ends with code %d: %s", code, text)
         self.outbox.put(frames.goaway(self.calls.last_id, code, text))
         self.lost()

@@ -12,7 +12,7 @@ from __future__ import annotations
 from hpack import Decoder, OversizedHeaderListError
 
 from mesh.http2 import bounds, field_blocks, frames
-from mesh.http2.errors import ConnectionBroken
+from mesh.http2.errors import Cause, ConnectionBroken
 from mesh.http2.headers import Fields
 
 Block = tuple[int, bool, Fields]
@@ -64,6 +64,7 @@ class HeaderBlocks:
                 frames.ENHANCE_YOUR_CALM,
                 f"a header block of {size} bytes in {self._continuations} CONTINUATION frames; at most "
                 f"{bounds.HEADER_BLOCK_BYTES_HARD} bytes in {bounds.CONTINUATIONS_MAX}",
+                Cause.CONTINUATION_FLOOD,
             )
         if not flags & frames.END_HEADERS:
             return None
@@ -79,7 +80,7 @@ class HeaderBlocks:
             else:
                 fields = Fields(decoder.decode(block, raw=True))
         except OversizedHeaderListError as error:
-            raise ConnectionBroken(frames.ENHANCE_YOUR_CALM, str(error)) from None
+            raise ConnectionBroken(frames.ENHANCE_YOUR_CALM, str(error), Cause.HEADER_SIZE) from None
         except Exception as error:
             # Whatever it raises for bytes that are no header block.
             raise ConnectionBroken(

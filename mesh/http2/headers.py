@@ -17,7 +17,7 @@ from urllib.parse import quote
 from mesh.errors import shown
 from mesh.http2 import bounds
 from mesh.http2.details import retry_details
-from mesh.http2.errors import INTERNAL, RESOURCE_EXHAUSTED, UNIMPLEMENTED, CallFailed, StreamBroken
+from mesh.http2.errors import INTERNAL, RESOURCE_EXHAUSTED, UNIMPLEMENTED, CallFailed, Cause, StreamBroken
 from mesh.http2.frames import PROTOCOL_ERROR
 
 Field = tuple[bytes, bytes]
@@ -100,16 +100,21 @@ def _read_request(fields: Sequence[Field]) -> Request:
             f"request headers of {size} bytes in {len(fields)} fields; at most "
             f"{bounds.HEADER_LIST_BYTES_MAX} bytes in {bounds.HEADER_FIELDS_MAX} fields are taken: "
             "send less metadata",
+            Cause.HEADER_SIZE,
         )
     content_bytes = _content_bytes(fields)
     if pseudo[b":method"] != b"POST":
-        raise CallFailed(INTERNAL, "gRPC calls are POST", http_status=405)
+        raise CallFailed(INTERNAL, "gRPC calls are POST", Cause.NOT_GRPC, 405)
     if not _GRPC.match(plain.get(b"content-type", b"")):
-        raise CallFailed(INTERNAL, "content-type must be application/grpc", http_status=415)
+        raise CallFailed(INTERNAL, "content-type must be application/grpc", Cause.NOT_GRPC, 415)
     encoding = plain.get(b"grpc-encoding", b"identity")
     if encoding not in ENCODINGS:
         said = shown(encoding.decode("latin-1"))
-        raise CallFailed(UNIMPLEMENTED, f"grpc-encoding: {said} is not known here; use {ACCEPT_ENCODING}")
+        raise CallFailed(
+            UNIMPLEMENTED,
+            f"grpc-encoding: {said} is not known here; use {ACCEPT_ENCODING}",
+            Cause.ENCODING,
+        )
     timeout_s = None
     if b"grpc-timeout" in plain:
         timeout_s = _timeout_s(plain[b"grpc-timeout"])
@@ -142,7 +147,9 @@ def _timeout_s(value: bytes) -> float:
     found = _TIMEOUT.match(value)
     if found is None:
         raise CallFailed(
-            INTERNAL, f"grpc-timeout: {shown(value.decode('latin-1'))}; at most 8 digits and one of HMSmun"
+            INTERNAL,
+            f"grpc-timeout: {shown(value.decode('latin-1'))}; at most 8 digits and one of HMSmun",
+            Cause.TIMEOUT,
         )
     return int(found[1]) * _UNIT_S[found[2]]
 

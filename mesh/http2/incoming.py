@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from mesh.http2 import bounds, frames
 from mesh.http2.call import Handler
-from mesh.http2.errors import INTERNAL, RESOURCE_EXHAUSTED, CallFailed, StreamBroken
+from mesh.http2.endings import Endings
+from mesh.http2.errors import INTERNAL, RESOURCE_EXHAUSTED, CallFailed, Cause, StreamBroken
 from mesh.http2.messages import find_message, inflated
 from mesh.http2.outbox import Outbox
 
@@ -33,6 +34,7 @@ class Home(Protocol):
 
     outbox: Outbox
     peer: str
+    endings: Endings
     message_bytes_max: int
     messages_received: int
     buffered_bytes: int
@@ -85,7 +87,7 @@ class Incoming:
 
     # How it ends: mesh.http2.stream.
 
-    def fail(self, code: int, message: str) -> None:
+    def fail(self, code: int, message: str, cause: Cause) -> None:
         """Ends the call at once, with a status."""
         raise NotImplementedError
 
@@ -129,6 +131,7 @@ class Incoming:
                 RESOURCE_EXHAUSTED,
                 f"calls of this connection have {bounds.BUFFERED_BYTES_MAX} bytes waiting here, the most it "
                 "may; use another connection, or send when others are done",
+                Cause.UNTAKEN,
             )
         self.settle()
 
@@ -178,7 +181,7 @@ class Incoming:
                 home.messages_received += 1
                 handler.received(message)
         except CallFailed as error:
-            self.fail(error.code, str(error))
+            self.fail(error.code, str(error), error.cause)
         except Exception:
             self.broke()
         return at
@@ -195,7 +198,9 @@ class Incoming:
         elif not self._heard_all:
             if self._partial is not None:
                 self.fail(
-                    INTERNAL, f"the stream ended within a message, {len(self._partial)} bytes of it came"
+                    INTERNAL,
+                    f"the stream ended within a message, {len(self._partial)} bytes of it came",
+                    Cause.MESSAGE,
                 )
                 return
             self._heard_all = True

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Protocol, cast
 
 from mesh.http2 import bounds
+from mesh.http2.errors import Cause
 from mesh.http2.tls import ALPN
 
 
@@ -25,8 +26,8 @@ class Reception(Protocol):
     def may_shake_hands(self, lobby: Lobby) -> bool:
         """Whether there is room for one more; it is counted until `handshake_over`."""
 
-    def handshake_over(self, lobby: Lobby, failed: str | None) -> None:
-        """`failed`: why, in a few words."""
+    def handshake_over(self, lobby: Lobby, failed: Cause | None) -> None:
+        """`failed`: why, if it did."""
 
 
 class Lobby(asyncio.Protocol):
@@ -70,7 +71,7 @@ class Lobby(asyncio.Protocol):
             self._transport.abort()
 
     async def _shake_hands(self, transport: asyncio.Transport) -> None:
-        failed: str | None = "handshake"
+        failed: Cause | None = Cause.HANDSHAKE
         try:
             secured = await self._loop.start_tls(
                 transport,
@@ -85,7 +86,7 @@ class Lobby(asyncio.Protocol):
                 return
             found: ssl.SSLObject = secured.get_extra_info("ssl_object")
             if found.selected_alpn_protocol() != ALPN:
-                failed = "no h2 by ALPN"
+                failed = Cause.ALPN
                 secured.close()
                 return
             failed = None

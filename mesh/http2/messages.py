@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 
-from mesh.http2.errors import INTERNAL, RESOURCE_EXHAUSTED, CallFailed
+from mesh.http2.errors import INTERNAL, RESOURCE_EXHAUSTED, CallFailed, Cause
 from mesh.http2.frames import PREFIX, PREFIX_BYTES
 
 # zlib's window bits: 31 is gzip, 15 zlib, which HTTP calls deflate.
@@ -22,7 +22,9 @@ def find_message(data: bytes | bytearray, at: int, end: int, bytes_max: int) -> 
         return None
     flag, length = PREFIX.unpack_from(data, at)
     if flag > 1:
-        raise CallFailed(INTERNAL, f"a message with the compressed flag {flag}, which is 0 or 1")
+        raise CallFailed(
+            INTERNAL, f"a message with the compressed flag {flag}, which is 0 or 1", Cause.MESSAGE
+        )
     if length > bytes_max:
         raise too_long(length, bytes_max)
     after = at + PREFIX_BYTES + length
@@ -31,7 +33,9 @@ def find_message(data: bytes | bytearray, at: int, end: int, bytes_max: int) -> 
 
 def too_long(length: int, bytes_max: int) -> CallFailed:
     return CallFailed(
-        RESOURCE_EXHAUSTED, f"a message of {length} bytes; at most {bytes_max} are taken: send less in one"
+        RESOURCE_EXHAUSTED,
+        f"a message of {length} bytes; at most {bytes_max} are taken: send less in one",
+        Cause.MESSAGE_SIZE,
     )
 
 
@@ -39,17 +43,26 @@ def inflated(data: bytes, encoding: bytes, bytes_max: int) -> bytes:
     """`encoding`: what the call's grpc-encoding says. Raises CallFailed."""
     bits = _WINDOW_BITS.get(encoding)
     if bits is None:
-        raise CallFailed(INTERNAL, "a compressed message, though grpc-encoding names no compression")
+        raise CallFailed(
+            INTERNAL, "a compressed message, though grpc-encoding names no compression", Cause.MESSAGE
+        )
     machine = zlib.decompressobj(bits)
     try:
         plain = machine.decompress(data, bytes_max + 1)
     except zlib.error as error:
-        raise CallFailed(INTERNAL, f"a compressed message that is no {encoding.decode()}: {error}") from None
+        raise CallFailed(
+            INTERNAL, f"a compressed message that is no {encoding.decode()}: {error}", Cause.MESSAGE
+        ) from None
     if len(plain) > bytes_max:
         raise CallFailed(
             RESOURCE_EXHAUSTED,
             f"a message that inflates to more than {bytes_max} bytes, the most that is taken",
+            Cause.MESSAGE_SIZE,
         )
     if not machine.eof or machine.unused_data:
-        raise CallFailed(INTERNAL, f"a compressed message that is not exactly one {encoding.decode()} stream")
+        raise CallFailed(
+            INTERNAL,
+            f"a compressed message that is not exactly one {encoding.decode()} stream",
+            Cause.MESSAGE,
+        )
     return plain

@@ -10,7 +10,7 @@ waits, its window lies in the roster's array, and `send_window` means nothing.
 from __future__ import annotations
 
 from mesh.http2 import bounds, frames, headers
-from mesh.http2.errors import RESOURCE_EXHAUSTED, StreamBroken
+from mesh.http2.errors import RESOURCE_EXHAUSTED, Cause, StreamBroken
 from mesh.http2.incoming import Home, Incoming
 from mesh.http2.roster import Rows, Shared
 
@@ -158,6 +158,7 @@ class Outgoing(Incoming):
             RESOURCE_EXHAUSTED,
             f"{bounds.SEND_WAITING_BYTES_MAX} bytes wait for this call's client, the most that may; "
             "read faster, or give a wider window",
+            Cause.UNREAD,
         )
 
     def _say_headers(self) -> None:

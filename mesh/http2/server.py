@@ -24,6 +24,8 @@ from typing import cast
 from mesh.http2 import bounds, sockets
 from mesh.http2.call import Methods
 from mesh.http2.connection import Connection
+from mesh.http2.endings import Endings
+from mesh.http2.errors import Cause
 from mesh.http2.lobby import Lobby
 from mesh.http2.sockets import SocketFile
 from mesh.http2.tls import Tls, TlsFiles
@@ -48,6 +50,8 @@ class Http2Server:
         """Open calls."""
         self.streams_opened = 0
         """Since the start."""
+        self.endings = Endings()
+        """What peers were refused, and what connections and calls were ended for, since the start."""
         self.bytes_received = 0
         self.bytes_sent = 0
         self.read_buffer = memoryview(bytearray(bounds.READ_BYTES))
@@ -161,19 +165,27 @@ class Http2Server:
     # What connections tell.
 
     def may_connect(self, wire: Wire) -> bool:
-        if self._is_draining or len(self._wires) >= bounds.CONNECTIONS_MAX:
+        if self._is_draining:
+            return False
+        if len(self._wires) >= bounds.CONNECTIONS_MAX:
+            self.endings.unspoken(Cause.NO_ROOM)
             return False
         self._wires.add(wire)
         return True
 
     def may_shake_hands(self, lobby: Lobby) -> bool:
-        if self._is_draining or len(self._lobbies) >= bounds.HANDSHAKES_MAX:
+        if self._is_draining:
+            return False
+        if len(self._lobbies) >= bounds.HANDSHAKES_MAX:
+            self.endings.unspoken(Cause.NO_ROOM)
             return False
         self._lobbies.add(lobby)
         return True
 
-    def handshake_over(self, lobby: Lobby, failed: str | None) -> None:
+    def handshake_over(self, lobby: Lobby, failed: Cause | None) -> None:
         self._lobbies.discard(lobby)
+        if failed is not None and not self._is_draining:
+            self.endings.unspoken(failed)
 
     def lost(self, wire: Wire) -> None:
         if wire in self._wires:
@@ -221,6 +233,7 @@ class Wire(asyncio.BufferedProtocol):
             self._loop.time(),
             message_bytes_max=server.message_bytes_max,
             streams_max=server.streams_max,
+            endings=server.endings,
             peer=_address_of(raw),
         )
 

@@ -15,7 +15,7 @@ import sys
 
 from mesh.http2 import bounds, frames, headers
 from mesh.http2.call import Handler, Metadata
-from mesh.http2.errors import DEADLINE_EXCEEDED, INTERNAL
+from mesh.http2.errors import DEADLINE_EXCEEDED, INTERNAL, Cause
 from mesh.http2.incoming import Home, Timer
 from mesh.http2.outgoing import Outgoing
 
@@ -68,11 +68,12 @@ class Stream(Outgoing):
         else:
             self._ending = block
 
-    def fail(self, code: int, message: str, beside: bytes = b"") -> None:
-        """Ends the call at once, with a status and the fields `beside` it."""
+    def fail(self, code: int, message: str, cause: Cause) -> None:
+        """Ends the call at once, with a status; `cause` is what it counts as."""
         if not self.is_closed:
             handler = self.handler
-            self.finish(headers.trailers(code, message) + beside)
+            self._home.endings.call(code, cause)
+            self.finish(headers.trailers(code, message))
             _tell_gone(handler)
 
     def refuse(
@@ -108,11 +109,11 @@ class Stream(Outgoing):
     def broke(self) -> None:
         """The handler raised; called within `except`."""
         log.exception("a handler of %s failed", self.path)
-        self.fail(INTERNAL, "the service failed; its log says why")
+        self.fail(INTERNAL, "the service failed; its log says why", Cause.BROKE)
 
     def _deadline_passed(self, timeout_s: float) -> None:
         self._timer = None
-        self.fail(DEADLINE_EXCEEDED, f"the call's deadline of {timeout_s:g} s has passed")
+        self.fail(DEADLINE_EXCEEDED, f"the call's deadline of {timeout_s:g} s has passed", Cause.DEADLINE)
 
     def finish(self, block: bytes) -> None:
         if not self._has_said_headers:

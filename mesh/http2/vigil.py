@@ -1,7 +1,7 @@
 """Whether the peer is still there, and how a connection is left in peace. Pure.
 
 A connection that said nothing for KEEPALIVE_S is pinged, and over when nothing came for
-KEEPALIVE_PATIENCE_S after that. Leaving: a first GOAWAY names no stream, so that calls on their way are
+KEEPALIVE_PATIENCE_S after that; one that had no call for IDLE_CONNECTION_S is asked to go. Leaving: a first GOAWAY names no stream, so that calls on their way are
 still taken; once a PING came back, or GOAWAY_PATIENCE_S passed, the second names the last stream there was.
 
 Rejected: one GOAWAY. What crosses it on the wire would fail, and not every client tries again.
@@ -22,6 +22,8 @@ class Todo(Enum):
     PING = auto()
     GIVE_UP = auto()
     """Nobody is there."""
+    LEAVE = auto()
+    """It is of no use: `leave`."""
     CLOSE_DOOR = auto()
     """Send the second GOAWAY."""
 
@@ -34,13 +36,14 @@ class Vigil:
         "_must_close_door",
         "_opened_at",
         "_pinged_at",
+        "_used_at",
         "is_settled",
     )
 
     def __init__(self, now: float) -> None:
         self.is_settled = False
         """The client's preface and SETTINGS came."""
-        self._opened_at = self._heard_at = now
+        self._opened_at = self._heard_at = self._used_at = now
         self._pinged_at: float | None = None
         self._is_leaving = self._must_close_door = False
         self._leaving_since: float | None = None
@@ -48,6 +51,10 @@ class Vigil:
     def heard(self, now: float) -> None:
         self._heard_at = now
         self._pinged_at = None
+
+    def used(self, now: float) -> None:
+        """There is a call, or was one since the last look."""
+        self._used_at = now
 
     def look(self, now: float) -> Todo:
         """Every LOOK_S."""
@@ -60,6 +67,8 @@ class Vigil:
                 self._leaving_since = now
             elif now - self._leaving_since >= bounds.GOAWAY_PATIENCE_S:
                 return Todo.CLOSE_DOOR
+        elif not self._is_leaving and now - self._used_at >= bounds.IDLE_CONNECTION_S:
+            return Todo.LEAVE
         if self._pinged_at is None and now - self._heard_at >= bounds.KEEPALIVE_S:
             self._pinged_at = now
             return Todo.PING
