@@ -5,15 +5,16 @@
             vote = Vote(poll_id="mvp", option_ids=["ana"])
             receipt = await publisher.send(Event(game_id="demo", vote=vote))
         viewer = Viewer(channel, "demo", topics=["poll/*"], positions=receipt.positions)
-        async for message in viewer:
+        async for message in viewer:  # that says what changed; `states` are whole
             print(viewer.states["poll/mvp"].tally)
 
 A game server that is not asyncio uses BlockingPublisher, which has a thread of its own. `token` is a JWT or a
 callable that gives one.
 
-What a Publisher is made of, from the inside: `outbox` (the numbers under way), `buffer` (events without one),
-`conversation` (one stream), `attempts` and `backoff` (the next stream) and `session` (all of them) are pure;
-`stream` and `courier` do the I/O. `screen` is a Viewer's pure part.
+What a Publisher is made of, from the inside: `outbox` (the numbers under way), `buffer` (events without
+one), `conversation` (one stream), `attempts` and `backoff` (the next stream) and `session` (all of them)
+are pure; `stream` and `courier` do the I/O. A Viewer's pure parts are `screen` (what is shown),
+`succession` (its streams) and `retry`.
 """
 
 from mesh.client.backend import Backend

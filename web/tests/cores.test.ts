@@ -111,7 +111,6 @@ describe("resume", () => {
     const resume = new Resume(() => 1, { baseMs: 100, capMs: 1_000 });
     const waits = [1, 2, 3].map(() => resume.ended(Code.Unavailable, unanswered));
     expect(waits.map((next) => next.kind === "retry" && next.afterMs)).toEqual([100, 200, 400]);
-    resume.delivered();
     expect(resume.ended(undefined, { delivered: true, barrier: true })).toEqual({
       kind: "retry",
       afterMs: 100,

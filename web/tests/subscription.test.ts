@@ -12,8 +12,8 @@ beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
 
 type Message = MessageInitShape<typeof SubscribeResponseSchema>;
-/** What one stream does: messages, then a code to fail with, "hang" or "end". */
-type Script = readonly (Message | Code | "hang" | "end")[];
+/** What one stream does: messages, waits, then a code or an error to fail with, "hang" or "end". */
+type Script = readonly (Message | Code | ConnectError | Promise<void> | "hang" | "end")[];
 
 function state(sequence: number, voters: number): Message {
   return topics("update", sequence, voters);
@@ -30,18 +30,41 @@ function topics(kind: "snapshot" | "update", sequence: number, voters: number): 
   return { message: { case: kind, value: { topics: [topic] } } } as Message;
 }
 
+/** Its tally has one option, with as many votes as there are voters. */
+function delta(topic: string, sequence: number): Message {
+  const change = {
+    topic,
+    cursor: [{ partition: 2, sequence: BigInt(sequence) }],
+    value: { case: "tally" as const, value: { voters: BigInt(sequence) } },
+  };
+  return { message: { case: "update", value: { deltas: [change] } } };
+}
+function drain(milliseconds: number): Message {
+  return { message: { case: "drain", value: { reconnectAfter: { nanos: milliseconds * 1_000_000 } } } };
+}
+/** Resolves when told to. */
+function gate(): { readonly passed: Promise<void>; readonly open: () => void } {
+  let open = () => {};
+  const passed = new Promise<void>((resolve) => (open = resolve));
+  return { passed, open };
+}
+
 function watch(scripts: Script[], options: Partial<SubscriptionOptions> = {}) {
   const requests: SubscribeRequest[] = [];
   const phases: Connection["phase"][] = [];
   const shown: bigint[] = [];
+  const ended: number[] = [];
   const transport = createRouterTransport(({ service }) => {
     service(GatewayService, {
       async *subscribe(request, context) {
-        requests.push(request);
+        const number = requests.push(request);
+        context.signal.addEventListener("abort", () => ended.push(number));
         for (const step of scripts.shift() ?? ["hang" as const]) {
           if (step === "end") return;
           if (step === "hang") await new Promise((resolve) => context.signal.addEventListener("abort", resolve));
           else if (typeof step === "number") throw new ConnectError("scripted", step);
+          else if (step instanceof ConnectError) throw step;
+          else if (step instanceof Promise) await step;
           else yield create(SubscribeResponseSchema, step as Message);
         }
       },
@@ -57,7 +80,7 @@ function watch(scripts: Script[], options: Partial<SubscriptionOptions> = {}) {
     },
     ...options,
   });
-  return { subscription, requests, phases, shown };
+  return { subscription, requests, phases, shown, ended };
 }
 
 const cursorsOf = (request: SubscribeRequest | undefined) =>
@@ -144,4 +167,96 @@ test("closed it stays closed", async () => {
   await vi.advanceTimersByTimeAsync(60_000);
   expect(requests).toHaveLength(1);
   expect(subscription.connection.phase).toBe("closed");
+});
+
+test("updates are asked for as deltas, and states are whole", async () => {
+  const { subscription, requests, shown } = watch([[snapshot(1, 1), delta("poll/mvp", 2), delta("poll/mvp", 7), "hang"]]);
+  await vi.waitFor(() => expect(shown).toEqual([1n, 2n, 7n]));
+  expect(requests[0]?.deltas).toBe(true);
+  expect(subscription.screen.states.get("poll/mvp")).toMatchObject({ cursor: { positions: [{ sequence: 7n }] } });
+  subscription.close();
+});
+
+test("a delta that does not fit opens the stream anew with cursors, and shows nothing wrong", async () => {
+  const { subscription, requests, shown } = watch([
+    [snapshot(1, 1), delta("poll/other", 2), "hang"],
+    [snapshot(3, 3), "hang"],
+  ]);
+  await vi.waitFor(() => expect(shown).toEqual([1n, 3n]));
+  expect(subscription.misfits).toBe(1);
+  expect(cursorsOf(requests[1])).toEqual(["poll/mvp@1"]);
+  subscription.close();
+});
+
+test("drained it shows the old stream until the new one stands, and never something older", async () => {
+  const more = gate();
+  const ready = gate();
+  const { subscription, requests, shown, phases, ended } = watch([
+    [snapshot(1, 1), drain(500), more.passed, delta("poll/mvp", 2), "hang"],
+    [ready.passed, snapshot(1, 1), delta("poll/mvp", 3), "hang"],
+  ]);
+  await vi.waitFor(() => expect(subscription.drained).toBe(1));
+  expect(requests).toHaveLength(1);
+  await vi.advanceTimersByTimeAsync(600);
+  expect(cursorsOf(requests[1])).toEqual(["poll/mvp@1"]);
+  more.open();
+  await vi.waitFor(() => expect(shown).toEqual([1n, 2n]));
+  expect(ended).toEqual([]);
+  ready.open();
+  await vi.waitFor(() => expect(ended).toEqual([1]));
+  await vi.waitFor(() => expect(shown.at(-1)).toBe(3n));
+  expect(shown).toEqual([1n, 2n, 2n, 3n]);
+  expect(phases).toEqual(["connecting", "live"]);
+  await vi.advanceTimersByTimeAsync(10_000);
+  expect(requests).toHaveLength(2);
+  subscription.close();
+  expect(ended).toEqual([1, 2]);
+});
+
+test("drained and cut off at once it comes when it was told to, and no sooner", async () => {
+  const { subscription, requests, phases } = watch([
+    [snapshot(1, 1), drain(900), Code.Unavailable],
+    [snapshot(2, 2), "hang"],
+  ]);
+  await vi.waitFor(() => expect(phases.at(-1)).toBe("reconnecting"));
+  await vi.advanceTimersByTimeAsync(700);
+  expect(requests).toHaveLength(1);
+  await vi.advanceTimersByTimeAsync(300);
+  expect(requests).toHaveLength(2);
+  await vi.waitFor(() => expect(phases.at(-1)).toBe("live"));
+  subscription.close();
+});
+
+test("paused while one stream takes over from another, both are ended", async () => {
+  const { subscription, requests, ended } = watch([[snapshot(1, 1), drain(100), "hang"], ["hang"]]);
+  await vi.advanceTimersByTimeAsync(200);
+  expect(requests).toHaveLength(2);
+  subscription.pause();
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(ended).toEqual([1, 2]);
+  expect(requests).toHaveLength(2);
+  subscription.close();
+});
+
+test("turned away it waits as long as it was told, and some more", async () => {
+  const full = new ConnectError("full", Code.ResourceExhausted);
+  full.details = [{ type: "google.rpc.RetryInfo", value: Uint8Array.from([0x0a, 2, 0x08, 40]) }];
+  const { subscription, requests } = watch([[full], [snapshot(1, 1), "hang"]]);
+  await vi.advanceTimersByTimeAsync(49_000);
+  expect(requests).toHaveLength(1);
+  await vi.advanceTimersByTimeAsync(2_000);
+  expect(requests).toHaveLength(2);
+  subscription.close();
+});
+
+test("personal topics are shown beside, and the rate is what was said last", async () => {
+  const personal: Message = { message: { case: "personal", value: { topics: [{ topic: "inbox" }] } } };
+  const rendition: Message = { message: { case: "rendition", value: { updatesPerS: 5, reason: "hot" } } };
+  const { subscription } = watch([
+    [{ message: { case: "snapshot", value: { updatesPerS: 20 } } }, personal, snapshot(2, 2), rendition, "hang"],
+  ]);
+  expect(subscription.rendition).toBeUndefined();
+  await vi.waitFor(() => expect(subscription.rendition).toEqual({ updatesPerS: 5, reason: "hot" }));
+  expect([...subscription.screen.states.keys()].sort()).toEqual(["inbox", "poll/mvp"]);
+  subscription.close();
 });

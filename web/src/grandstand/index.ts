@@ -10,8 +10,8 @@
  *     await session.vote("demo", "ada", "mvp", "left");
  *
  * Copy this folder with the generated stubs beside it (../gen); it needs @connectrpc/connect-web
- * and no more. What decides is pure and in files of its own (position, screen, backoff, resume,
- * origin, landing, clock); session.ts and subscription.ts do the calls, token.ts says who makes them.
+ * and no more. What decides is pure and in files of its own (position, delta, screen, backoff, resume,
+ * retry-info, succession, origin, landing, clock); session.ts and subscription.ts do the calls, token.ts says who makes them.
  */
 import { createClient, type Transport } from "@connectrpc/connect";
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
@@ -54,7 +54,7 @@ export function connect(server: string | Transport, token: TokenSource = () => u
   };
 }
 
-export { type Connection, Subscription, type SubscriptionOptions } from "./subscription";
+export { type Connection, type Rendition, Subscription, type SubscriptionOptions } from "./subscription";
 export { Session, type SessionOptions, Undelivered } from "./session";
 export { bearer, type TokenSource } from "./token";
 export { delayMs } from "./backoff";

@@ -28,7 +28,7 @@ export class Resume {
     private readonly backoff: Backoff = STREAM_BACKOFF,
   ) {}
 
-  /** A message arrived. */
+  /** A stream that delivered something ended in good order. */
   delivered(): void {
     this.#failures = 0;
   }
@@ -36,6 +36,7 @@ export class Resume {
   /** The stream ended with this code (undefined: with OK), having been given a barrier or not. */
   ended(code: Code | undefined, stream: { readonly delivered: boolean; readonly barrier: boolean }): Next {
     if (code !== undefined && endsStream(code)) return { kind: "refused" };
+    if (stream.delivered) this.delivered();
     if (code === Code.DeadlineExceeded && !stream.delivered && stream.barrier && this.#withCursors) {
       this.#withCursors = false;
       return { kind: "retry", afterMs: 0, withCursors: false };

@@ -1,11 +1,12 @@
 /**
- * Watches a game: one stream at a time, opened again for as long as it takes, never going back (I5).
+ * Watches a game: one stream after the other, for as long as it takes, never going back (I5).
  *
- * The shell around Screen (what is shown) and Resume (what to do next). A stream that is silent for
- * `silenceMs` is dead, as the server speaks at least every 10 s; a lost radio link tells nobody else.
+ * The shell around Screen (what is shown) and Succession (its streams: a gateway that goes away says so before,
+ * and the next stream stands before the old one is ended). A stream that is silent for `silenceMs` is dead, as
+ * the server speaks at least every 10 s; a lost radio link tells nobody else.
  *
- * Handlers are called synchronously, one at a time, in the stream's order. `onTopics` is called
- * when the screen already shows the new states.
+ * Handlers are called synchronously, one at a time, in the order of what is shown. `onTopics` is called when the
+ * screen already shows the new states.
  *
  * Bound: nothing is queued here. A reader too slow for the stream is pushed back on by the browser
  * and conflated by the gateway (I8).
@@ -16,8 +17,10 @@ import type { Position } from "../gen/grandstand/event/v1/event_pb";
 import type { GatewayService, SubscribeResponse } from "../gen/grandstand/gateway/v1/gateway_pb";
 import type { Announcement } from "../gen/grandstand/notify/v1/notify_pb";
 import { ServerClock } from "./clock";
-import { Resume } from "./resume";
+import { Misfit } from "./delta";
+import { retryAfterMs } from "./retry-info";
 import { Screen } from "./screen";
+import { Succession } from "./succession";
 
 /** How the subscription stands. Times are monotonic, as of performance.now(). */
 export type Connection =
@@ -42,21 +45,40 @@ export interface SubscriptionOptions {
   readonly onConnection?: (connection: Connection) => void;
 }
 
+/** How often the gateway sends updates. */
+export interface Rendition {
+  /** At most. */
+  readonly updatesPerS: number;
+  /** Why it is not what was asked for, for people; "" where nothing was said. */
+  readonly reason: string;
+}
+
+/** One call. */
+interface Stream {
+  readonly abort: AbortController;
+  /** The topics whose cursors were handed in. */
+  readonly handedIn: readonly string[];
+  readonly barrier: boolean;
+}
+
+const CURSORS_MAX = 64;
+
 export class Subscription {
   readonly screen = new Screen();
   readonly clock = new ServerClock();
-  readonly #resume: Resume;
+  readonly #succession: Succession;
   readonly #silenceMs: number;
+  readonly #streams = new Map<number, Stream>();
   #connection: Connection = { phase: "connecting" };
-  #withCursors = true;
-  #stream: AbortController | undefined;
-  #retry: ReturnType<typeof setTimeout> | undefined;
+  #rendition: Rendition | undefined;
+  #misfits = 0;
+  #next: ReturnType<typeof setTimeout> | undefined;
 
   constructor(
     private readonly gateway: Client<typeof GatewayService>,
     private readonly options: SubscriptionOptions,
   ) {
-    this.#resume = new Resume(options.random ?? Math.random);
+    this.#succession = new Succession(options.random ?? Math.random);
     this.#silenceMs = options.silenceMs ?? 25_000;
   }
 
@@ -64,10 +86,24 @@ export class Subscription {
     return this.#connection;
   }
 
+  /** As the gateway said last; undefined before it has. */
+  get rendition(): Rendition | undefined {
+    return this.#rendition;
+  }
+
+  /** How often a gateway said that it goes away. */
+  get drained(): number {
+    return this.#succession.drained;
+  }
+
+  /** Streams that were given up for a delta that did not fit. */
+  get misfits(): number {
+    return this.#misfits;
+  }
+
   /** Opens the stream now, instead of at the end of a wait, a pause or a refusal. */
   open(): void {
-    if (this.#stream || this.#connection.phase === "closed") return;
-    clearTimeout(this.#retry);
+    if (this.#streams.size > 0 || this.#connection.phase === "closed") return;
     void this.#watch();
   }
 
@@ -83,86 +119,129 @@ export class Subscription {
 
   #end(connection: Connection): void {
     if (this.#connection.phase === "closed") return;
-    clearTimeout(this.#retry);
-    this.#stream?.abort();
-    this.#stream = undefined;
+    clearTimeout(this.#next);
+    for (const { abort } of this.#streams.values()) abort.abort();
+    this.#streams.clear();
+    this.#succession.reset();
     this.#tell(connection);
   }
 
   async #watch(): Promise<void> {
-    const stream = new AbortController();
-    this.#stream = stream;
-    if (this.#connection.phase !== "reconnecting") this.#tell({ phase: "connecting" });
+    clearTimeout(this.#next);
+    const number = this.#succession.opened();
     const request = this.#request();
-    const barrier = request.cursors.length + request.positions.length > 0;
-    let delivered = false;
+    const abort = new AbortController();
+    const handedIn = request.cursors.map(({ topic }) => topic);
+    const stream: Stream = { abort, handedIn, barrier: request.cursors.length + request.positions.length > 0 };
+    this.#streams.set(number, stream);
+    if (this.#streams.size === 1 && this.#connection.phase !== "reconnecting") this.#tell({ phase: "connecting" });
     let failure: ConnectError | undefined;
     let watchdog: ReturnType<typeof setTimeout> | undefined;
     const listen = () => {
       clearTimeout(watchdog);
-      watchdog = setTimeout(() => stream.abort(), this.#silenceMs);
+      watchdog = setTimeout(() => abort.abort(), this.#silenceMs);
     };
     listen();
     try {
-      for await (const response of this.gateway.subscribe(request, { signal: stream.signal })) {
-        if (this.#stream !== stream) return;
+      for await (const response of this.gateway.subscribe(request, { signal: abort.signal })) {
+        // Paused, closed or taken over meanwhile: then nobody listens.
+        if (!this.#streams.has(number)) return;
         listen();
-        delivered = true;
-        this.#resume.delivered();
-        this.#take(response);
+        this.#hear(number, stream, response);
       }
     } catch (reason) {
       failure = ConnectError.from(reason);
     } finally {
       clearTimeout(watchdog);
     }
-    // Paused, closed or opened anew meanwhile: then this stream's end is nobody's business.
-    if (this.#stream !== stream) return;
-    this.#stream = undefined;
-    const silent = stream.signal.aborted;
-    const next = this.#resume.ended(silent ? undefined : failure?.code, { delivered, barrier });
-    if (next.kind === "refused" && failure) {
-      this.#tell({ phase: "refused", code: failure.code, message: failure.rawMessage });
-    } else if (next.kind === "retry") {
-      this.#withCursors = next.withCursors;
-      const why = silent ? `nothing heard for ${this.#silenceMs / 1000} s` : (failure?.rawMessage ?? "the server ended the stream");
-      this.#tell({ phase: "reconnecting", retryAtMs: performance.now() + next.afterMs, why });
-      this.#retry = setTimeout(() => this.open(), next.afterMs);
+    if (!this.#streams.delete(number)) return;
+    const silent = abort.signal.aborted;
+    const code = silent ? undefined : failure?.code;
+    const ending = { code, barrier: stream.barrier, retryAfterMs: silent ? undefined : retryAfterMs(failure) };
+    if (this.#succession.ended(number, ending, performance.now()) === "refused" && failure) {
+      this.#end({ phase: "refused", code: failure.code, message: failure.rawMessage });
+      return;
+    }
+    this.#goOn(silent ? `nothing heard for ${this.#silenceMs / 1000} s` : (failure?.rawMessage ?? "the server ended the stream"));
+  }
+
+  #hear(number: number, { handedIn }: Stream, response: SubscribeResponse): void {
+    const atMs = performance.now();
+    if (response.asOf) this.clock.observe(timestampMs(response.asOf), atMs);
+    const heard = this.#succession.heard(number, response, atMs);
+    if (heard.ends !== undefined) this.#abort(heard.ends);
+    if (heard.takesOver) this.screen.begin(handedIn);
+    if (!heard.shows) return;
+    try {
+      this.#take(response, atMs);
+    } catch (reason) {
+      if (!(reason instanceof Misfit)) throw reason;
+      this.#misfits++;
+      this.#abort(number);
+      this.#succession.misfitted(number, atMs);
+      this.#goOn(reason.message);
     }
   }
 
-  #request() {
-    const cursors = this.#withCursors
-      ? [...this.screen.states.values()].map(({ topic, cursor }) => ({ topic, ...(cursor && { cursor }) }))
-      : [];
-    return {
-      gameId: this.options.gameId,
-      topics: [...(this.options.topics ?? [])],
-      maxUpdatesPerS: this.options.maxUpdatesPerS ?? 0,
-      cursors,
-      positions: this.#withCursors ? [...(this.options.positions?.() ?? [])] : [],
-    };
-  }
-
-  #take(response: SubscribeResponse): void {
-    const atMs = performance.now();
-    if (response.asOf) this.clock.observe(timestampMs(response.asOf), atMs);
-    switch (response.message.case) {
+  #take({ message }: SubscribeResponse, atMs: number): void {
+    switch (message.case) {
       case "snapshot": {
-        const changed = this.screen.takeSnapshot(response.message.value.topics);
+        const { topics, updatesPerS } = message.value;
+        if (updatesPerS > 0 && updatesPerS !== this.#rendition?.updatesPerS) this.#rendition = { updatesPerS, reason: "" };
+        const changed = this.screen.takeSnapshot(topics);
         this.#tell({ phase: "live" });
         this.options.onTopics?.(changed, atMs);
         break;
       }
-      case "update": {
-        const changed = this.screen.takeUpdate(response.message.value.topics);
-        if (changed.length > 0) this.options.onTopics?.(changed, atMs);
+      case "update":
+        this.#tellTopics(this.screen.takeUpdate(message.value.topics, message.value.deltas), atMs);
         break;
-      }
+      case "personal":
+        this.#tellTopics(this.screen.takePersonal(message.value.topics), atMs);
+        break;
       case "announcement":
-        this.options.onAnnouncement?.(response.message.value);
+        this.options.onAnnouncement?.(message.value);
+        break;
+      case "rendition":
+        this.#rendition = { updatesPerS: message.value.updatesPerS, reason: message.value.reason };
+        break;
+      case "drain":
+        this.#goOn("the gateway goes away");
         break;
     }
+  }
+
+  /** Opens the next stream when that is due; without any, says so. */
+  #goOn(why: string): void {
+    const opensAtMs = this.#succession.opensAtMs;
+    if (opensAtMs === undefined) return;
+    clearTimeout(this.#next);
+    this.#next = setTimeout(() => void this.#watch(), opensAtMs - performance.now());
+    if (this.#streams.size === 0) this.#tell({ phase: "reconnecting", retryAtMs: opensAtMs, why });
+  }
+
+  #abort(number: number): void {
+    this.#streams.get(number)?.abort.abort();
+    this.#streams.delete(number);
+  }
+
+  #request() {
+    const handsIn = this.#succession.withCursors;
+    const seen = handsIn ? [...this.screen.states.values()] : [];
+    return {
+      gameId: this.options.gameId,
+      topics: [...(this.options.topics ?? [])],
+      maxUpdatesPerS: this.options.maxUpdatesPerS ?? 0,
+      deltas: true,
+      cursors: seen
+        .flatMap(({ topic, cursor }) => (cursor && cursor.positions.length > 0 ? [{ topic, cursor }] : []))
+        .slice(0, CURSORS_MAX),
+      positions: handsIn ? [...(this.options.positions?.() ?? [])] : [],
+    };
+  }
+
+  #tellTopics(changed: readonly string[], atMs: number): void {
+    if (changed.length > 0) this.options.onTopics?.(changed, atMs);
   }
 
   #tell(connection: Connection): void {
