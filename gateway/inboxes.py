@@ -72,6 +72,10 @@ class Inboxes:
         self._task: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
 
+    def __len__(self) -> int:
+        """How many are held, watched or not."""
+        return len(self._held)
+
     def start(self) -> None:
         self._task = asyncio.create_task(self._run())
 

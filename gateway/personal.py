@@ -78,16 +78,16 @@ class Personal:
     """One for each gateway."""
 
     def __init__(self, bus: Bus, database: Database, catalog: CatalogView) -> None:
-        self._standings = Standings(StandingStore(database), catalog)
-        self._inboxes = Inboxes(bus, database)
+        self.standings = Standings(StandingStore(database), catalog)
+        self.inboxes = Inboxes(bus, database)
 
     def start(self) -> None:
-        self._standings.start()
-        self._inboxes.start()
+        self.standings.start()
+        self.inboxes.start()
 
     async def stop(self) -> None:
-        await self._standings.stop()
-        await self._inboxes.stop()
+        await self.standings.stop()
+        await self.inboxes.stop()
 
     def watch(
         self,
@@ -112,18 +112,18 @@ class Personal:
             for board_id in sorted(topics.boards):
                 place = Place(game_id, board_id, actor_id)
                 at_least = [*positions, *seen.get(standing_of(board_id), ())]
-                self._standings.watch(place, at_least, watch.offer)
-                watch.on_close(partial(self._standings.unwatch, place, watch.offer))
+                self.standings.watch(place, at_least, watch.offer)
+                watch.on_close(partial(self.standings.unwatch, place, watch.offer))
         except BaseException:
             watch.close()
             raise
         if topics.inbox:
             version = max((position.sequence for position in seen.get(INBOX, ())), default=0)
-            self._inboxes.watch(actor_id, version, watch.offer)
-            watch.on_close(partial(self._inboxes.unwatch, actor_id, watch.offer))
+            self.inboxes.watch(actor_id, version, watch.offer)
+            watch.on_close(partial(self.inboxes.unwatch, actor_id, watch.offer))
         watch.writable()
         return watch
 
     def board_changed(self, game_id: str, board_id: str) -> None:
         """A partition's share of the board changed, or the whole was loaded anew."""
-        self._standings.board_changed(game_id, board_id)
+        self.standings.board_changed(game_id, board_id)

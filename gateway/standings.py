@@ -62,6 +62,10 @@ class Standings:
         self._task: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
 
+    def __len__(self) -> int:
+        """How many places are watched."""
+        return len(self._places)
+
     def start(self) -> None:
         self._task = asyncio.create_task(self._run())
 

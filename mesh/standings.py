@@ -133,17 +133,17 @@ class StandingStore:
         return [search.standing(neighbours) for search in searches]
 
     async def shares(self, boards: Sequence[BoardName]) -> list[list[Share]]:
-        """What the partitions of each board hold of it: as ResultStore reads it, but of no other topic.
-        Raises RedisError."""
-        found: list[list[Share]] = [[] for _ in boards]
+        """What the partitions of each board hold of it: as ResultStore reads it, but of no other topic, and
+        in any order. Raises RedisError."""
+        found: list[dict[int, Share]] = [{} for _ in boards]
         lookups: list[_Lookup] = []
         for board, shares in zip(boards, found, strict=True):
-            take = partial(_take_share, f"board/{board.board_id}", shares)
+            topic = f"board/{board.board_id}"
             for p in dict.fromkeys(ids.partitions_of(board.game_id, board.spread)):
                 key = layout.results_key(p, board.game_id)
-                lookups.append(_Lookup(p, (key,), (f"board/{board.board_id}",), take))
+                lookups.append(_Lookup(p, (key,), (topic,), partial(_take_share, topic, shares)))
         await self._look_up(PARTIALS, lookups, [])
-        return found
+        return [list(shares.values()) for shares in found]
 
     async def _look_up(
         self, script: Script, lookups: Iterable[_Lookup], first: Sequence[str | bytes | int]
@@ -251,12 +251,12 @@ class _Search:
         return Standing(entries[at - first], entries, self._actors, self._applied)
 
 
-def _take_share(topic: str, shares: list[Share], partition: int, applied: int, answer: bytes) -> None:
+def _take_share(topic: str, shares: dict[int, Share], partition: int, applied: int, answer: bytes) -> None:
     partials = {}
     if answer:
         with contextlib.suppress(DecodeError):  # as good as none: its owner writes it anew
             partials[topic] = Partial.FromString(answer)
-    shares.append(Share(partition, applied, partials))
+    shares[partition] = Share(partition, applied, partials)
 
 
 def _rows(flat: Sequence[bytes]) -> list[tuple[int, str]]:

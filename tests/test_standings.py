@@ -10,22 +10,21 @@ import numpy as np
 import pytest
 
 from aggregate.board import Board
-from aggregate.changes import Changes
 from aggregate.fold import State
-from grandstand.aggregate.v1.aggregate_pb2 import BoardEntry
 from grandstand.catalog.v1 import catalog_pb2 as catalog
 from grandstand.catalog.v1.catalog_pb2 import (
     BOARD_MODE_BEST,
     BOARD_MODE_SUM,
 )
 from grandstand.internal.v1.internal_pb2 import Partial
-from mesh import ids, layout, store
+from mesh import ids, layout
 from mesh.database import Database, RedisError, Script
 from mesh.errors import Unknown
-from mesh.standings import LOOKUPS_MAX, BoardName, Ranking, StandingStore, ranking_of
+from mesh.standings import LOOKUPS_MAX, BoardName, StandingStore, ranking_of
 from mesh.store import Share
-from tests.boards import MODES, Blk, Oracle, Score, board, feed
+from tests.boards import MODES, Blk, Score, board
 from tests.servers import stores, valkey_cluster
+from tests.stored_board import StoredBoard
 
 GAME = "standings"
 # Ids whose order by bytes is not that of a dictionary, nor of hexadecimal digits.
@@ -41,59 +40,6 @@ def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     else:
         with stores(folder) as started:
             yield started.redis_url
-
-
-class Spread:
-    """A board of its own, folded in each partition of its game and flushed as a worker does."""
-
-    def __init__(self, database: Database, definition: catalog.Board, spread: int) -> None:
-        definition.game_id = GAME
-        self.oracle = Oracle(definition)
-        self.spread = spread
-        self.key = (GAME, f"board/{definition.board_id}")
-        self.folds = {p: Board.from_state(definition, State()) for p in ids.partitions_of(GAME, spread)}
-        self._stores = {p: store.PartitionStore(database, p, "test") for p in self.folds}
-        self._database = database
-        self.reader = StandingStore(database)
-        self.applied: dict[int, int] = {}
-
-    def feed(self, block: Blk) -> None:
-        self.oracle.feed(block)
-        for partition, fold in self.folds.items():
-            fold.advance(block.at_us)
-            mine = [s for s in block.scores if ids.partition_of(GAME, s.actor, self.spread) == partition]
-            feed(fold, Blk(block.at_s, mine))
-
-    async def flush(self) -> None:
-        for partition, fold in self.folds.items():
-            acquired = await self._stores[partition].acquire("token")
-            assert acquired is not None
-            changes = Changes(partition)
-            changes.fold(self.key, fold.delta())
-            changes.results([Partial(game_id=GAME, topic=self.key[1], board=fold.partial())])
-            self.applied[partition] = acquired.applied + 1 + partition
-            await self._stores[partition].flush(
-                "token", acquired.applied, self.applied[partition], changes.writes
-            )
-
-    def ranking(self, *, previous: bool = False) -> Ranking:
-        partials = {p: {self.key[1]: Partial(board=fold.partial())} for p, fold in self.folds.items()}
-        shares = [Share(p, 1, found) for p, found in partials.items()]
-        return ranking_of(GAME, self.spread, self.oracle.definition.board_id, shares, previous=previous)
-
-    async def check(self, actor: str, neighbours: int, *, previous: bool = False) -> None:
-        """Against the place in the whole, sorted board."""
-        ranked = self.oracle.ranked(self.oracle.current - previous)
-        standing = await self.reader.read(self.ranking(previous=previous), actor, neighbours)
-        assert standing.actors == len(ranked)
-        assert standing.applied == self.applied
-        entries = [BoardEntry(rank=n, actor_id=a, points=p) for n, (a, p) in enumerate(ranked, start=1)]
-        at = next((n for n, entry in enumerate(entries) if entry.actor_id == actor), None)
-        if at is None:
-            assert (standing.entry, list(standing.neighbours)) == (None, [])
-            return
-        assert standing.entry == entries[at]
-        assert list(standing.neighbours) == entries[max(0, at - neighbours) : at + neighbours + 1]
 
 
 def storm(seed: int, count: int, *, points: int) -> list[Score]:
@@ -119,7 +65,7 @@ def test_every_actors_rank_and_neighbours_are_those_of_the_whole_board(
         database = Database(url)
         definition = board(mode)
         definition.board_id = f"all-{mode}-{spread}"
-        game = Spread(database, definition, spread)
+        game = StoredBoard(database, GAME, definition, spread)
         for n in range(6):
             game.feed(Blk(n // 2, storm(n, 80, points=3)))
             await game.flush()
@@ -135,7 +81,7 @@ def test_among_equals_of_one_block_the_ids_decide_over_all_partitions(url: str) 
         database = Database(url)
         definition = board(BOARD_MODE_SUM)
         definition.board_id = "equals"
-        game = Spread(database, definition, 4)
+        game = StoredBoard(database, GAME, definition, 4)
         game.feed(Blk(1, [Score(actor, 2**53) for actor in ACTORS]))
         await game.flush()
         for actor in ACTORS:
@@ -150,7 +96,7 @@ def test_the_season_before_is_read_until_it_is_dropped(url: str) -> None:
         database = Database(url)
         definition = board(BOARD_MODE_BEST, seasons=True)
         definition.board_id = "seasons"
-        game = Spread(database, definition, 4)
+        game = StoredBoard(database, GAME, definition, 4)
         game.feed(Blk(1, storm(1, 200, points=9)))
         await game.flush()
         with pytest.raises(Unknown, match=r"previous_season: board 'seasons' .* is in its first season"):
@@ -182,7 +128,7 @@ def test_many_places_are_read_together_as_each_alone_and_a_broken_one_spoils_non
         for name in ("many-a", "many-b"):
             definition = board(BOARD_MODE_BEST)
             definition.board_id = f"{name}-{spread}"
-            games.append(Spread(database, definition, spread))
+            games.append(StoredBoard(database, GAME, definition, spread))
             games[-1].feed(Blk(1, storm(len(name), 400, points=9)))
             await games[-1].flush()
         asked = [(game.ranking(), actor) for actor in [*ACTORS, "nobody"] for game in games]
@@ -217,14 +163,13 @@ def test_what_partitions_hold_of_a_board_is_read_without_the_rest_of_its_game(ur
         for name in ("shares-a", "shares-b"):
             definition = board(BOARD_MODE_SUM)
             definition.board_id = name
-            games[name] = Spread(database, definition, 3)
+            games[name] = StoredBoard(database, GAME, definition, 3)
             games[name].feed(Blk(1, storm(1, 50, points=9)))
             await games[name].flush()
         asked = [BoardName(GAME, name, 3) for name in ("shares-b", "no-such", "shares-a")]
         b, none, a = await games["shares-a"].reader.shares(asked)
         for name, shares in (("shares-a", a), ("shares-b", b)):
-            assert [share.partition for share in shares] == ids.partitions_of(GAME, 3)
-            assert [share.applied for share in shares] == list(games["shares-b"].applied.values())
+            assert {share.partition: share.applied for share in shares} == games["shares-b"].applied
             assert all(share.partials.keys() == {f"board/{name}"} for share in shares)
             assert ranking_of(GAME, 3, name, shares) == games[name].ranking()
         assert [share.partials for share in none] == [{}, {}, {}]
