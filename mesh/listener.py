@@ -1,11 +1,14 @@
 """How a service's port answers: on grpc.aio, or on our own HTTP/2 engine where the hot path is.
 
 Both serve `grpc.health.v1.Health` beside the service: SERVING between `serving` and `stop`. Both listen on
-TCP or a Unix socket, with TLS or without, and take a certificate that is renewed without a restart.
+TCP or a Unix socket, with TLS or without, and take a certificate that is renewed without a restart. What the
+engine refused or ended is told in the log, a line each REPORT_S in which there was any.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 from collections.abc import Callable, Sequence
 from typing import Protocol, cast
@@ -20,6 +23,10 @@ from mesh.http2.health import Health
 from mesh.http2.server import Http2Server
 from mesh.http2.sockets import is_unix, unix_path, vacate
 from mesh.http2.tls import Tls, TlsFiles
+
+log = logging.getLogger(__name__)
+
+REPORT_S = 60.0
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -101,6 +108,7 @@ class Http2Listener:
         self._message_bytes_max = message_bytes_max
         self._health = Health()
         self._server: Http2Server | None = None
+        self._reporting: asyncio.TimerHandle | None = None
 
     async def start(self, address: str) -> None:
         methods = {**self.methods, **self._health.methods()}
@@ -108,11 +116,25 @@ class Http2Listener:
         await self._server.start(address)
         for name in self._names:
             self._health.set(name, True)
+        self._report(self._server)
+
+    def _report(self, server: Http2Server) -> None:
+        """What a person who looks after this process should know of its clients."""
+        loop = asyncio.get_running_loop()
+        self._reporting = loop.call_later(REPORT_S, self._report, server)
+        news = server.endings.news()
+        if news:
+            log.info("ended or refused since the last such line: %s", news)
 
     async def stop(self, grace_s: float) -> None:
         self._health.all_not_serving()
         if self._server is not None:
-            await self._server.close(grace_s)
+            try:
+                await self._server.close(grace_s)
+            finally:
+                if self._reporting is not None:
+                    self._report(self._server)
+                    self._reporting.cancel()
 
 
 def _credentials(files: TlsFiles) -> grpc.ServerCredentials:

@@ -30,6 +30,24 @@ FLOODS = {
 }
 
 
+COUNTED_AS = {
+    "PING": "ping-flood",
+    "answers to no PING": "ping-flood",
+    "SETTINGS": "settings-flood",
+    "empty SETTINGS": "settings-flood",
+    "ACKs of no SETTINGS": "settings-flood",
+    "empty DATA": "empty-frame-flood",
+    "DATA of padding alone": "empty-frame-flood",
+    "PRIORITY": "idle-frame-flood",
+    "unknown frames": "idle-frame-flood",
+    "GOAWAY": "idle-frame-flood",
+}
+
+
+def counted(peer: Peer) -> dict[str, int]:
+    return {str(ending): count for ending, count in peer.endings.items()}
+
+
 @pytest.mark.parametrize("name", FLOODS)
 def test_a_flood_of_frames_that_say_nothing_is_told_to_be_calm(name: str) -> None:
     peer = Peer()
@@ -41,6 +59,7 @@ def test_a_flood_of_frames_that_say_nothing_is_told_to_be_calm(name: str) -> Non
     assert codes(said) == [("GOAWAY", f.ENHANCE_YOUR_CALM)]
     assert witness.events == ["gone"]
     assert peer.is_hung_up
+    assert counted(peer) == {f"connection ENHANCE_YOUR_CALM {COUNTED_AS[name]}": 1}
 
 
 def test_frames_that_say_nothing_are_taken_at_a_rate_that_clients_have() -> None:
@@ -64,6 +83,7 @@ def test_streams_opened_and_reset_at_once_without_end_are_told_to_be_calm() -> N
         assert peer.streams == 0
     assert codes(said) == [("GOAWAY", f.ENHANCE_YOUR_CALM)]
     assert number > 2 * bounds.RESETS_BURST
+    assert counted(peer) == {"connection ENHANCE_YOUR_CALM rapid-reset": 1}
 
 
 def test_a_crowd_that_leaves_at_once_is_no_attack() -> None:
@@ -89,6 +109,9 @@ def test_making_us_reset_streams_without_end_is_no_way_round_it() -> None:
         number += 2
         assert number < 4 * bounds.RESETS_BURST
     assert codes(said)[-1] == ("GOAWAY", f.ENHANCE_YOUR_CALM)
+    made_us = counted(peer).pop("stream PROTOCOL_ERROR malformed")
+    assert made_us == len([each for each in codes(said) if each[0] == "RST_STREAM"])
+    assert counted(peer)["connection ENHANCE_YOUR_CALM rapid-reset"] == 1
 
 
 def test_calls_beyond_what_there_is_room_for_are_refused() -> None:
@@ -97,6 +120,7 @@ def test_calls_beyond_what_there_is_room_for_are_refused() -> None:
     peer.open(1)
     peer.open(3)
     assert codes(peer.feed(peer.headers(5))) == [("RST_STREAM", f.REFUSED_STREAM)]
+    assert counted(peer) == {"stream REFUSED_STREAM no-room": 1}
     peer.feed(f.rst_stream(1, f.CANCEL))
     peer.open(7)
     assert [handler.events for handler in peer.handlers] == [["gone"], [], []]

@@ -1,8 +1,9 @@
 """Whether the peer is still there, and how a connection is left in peace. Pure.
 
 A connection that said nothing for KEEPALIVE_S is pinged, and over when nothing came for
-KEEPALIVE_PATIENCE_S after that; one that had no call for IDLE_CONNECTION_S is asked to go. Leaving: a first GOAWAY names no stream, so that calls on their way are
-still taken; once a PING came back, or GOAWAY_PATIENCE_S passed, the second names the last stream there was.
+KEEPALIVE_PATIENCE_S after that; one that had no call for IDLE_CONNECTION_S is asked to go. Leaving: a first
+GOAWAY names no stream, so that calls on their way are still taken; once a PING came back, or
+GOAWAY_PATIENCE_S passed, the second names the last stream there was.
 
 Rejected: one GOAWAY. What crosses it on the wire would fail, and not every client tries again.
 """
