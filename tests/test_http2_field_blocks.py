@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
+import grpc
 import pytest
 from hpack import Decoder, Encoder, HPACKError, OversizedHeaderListError
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from mesh.client import open_channel
 from mesh.http2 import bounds, field_blocks
 from mesh.http2 import frames as f
 from mesh.http2.errors import ConnectionBroken
 from mesh.http2.header_blocks import HeaderBlocks
-from mesh.http2.headers import Field
+from mesh.http2.headers import Field, Fields
 from tests.games import run
 from tests.http2_peer import split
 from tests.http2_service import ECHO, Echo, serving
+from tests.test_http2_envoy import PUBLISH, behind_envoy
 
 NAMES = st.sampled_from([b":path", b"content-type", b"user-agent", b"authorization", b"x-y", b"x" * 200])
 FIELDS = st.lists(st.tuples(NAMES, st.binary(max_size=300)), max_size=12)
@@ -123,6 +127,36 @@ def test_what_a_peer_with_a_table_says_is_read_with_it() -> None:
     block, first = said()
     assert len(block) == 3
     assert said()[1] is not first
+
+
+def test_an_envoy_in_front_writes_its_blocks_out_and_plainly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks: list[bytes] = []
+    decode = field_blocks.decode
+
+    def kept(block: bytes) -> Fields:
+        blocks.append(block)
+        return decode(block)
+
+    monkeypatch.setattr(field_blocks, "decode", kept)
+    metadata = (("authorization", "Bearer a.token.of-letters-that-huffman-would-shorten"),)
+
+    async def scenario() -> None:
+        async with (
+            behind_envoy(tmp_path) as (_, _, address),
+            open_channel(address, own_connection=True) as channel,
+        ):
+            for _ in range(20):
+                call = channel.stream_stream(PUBLISH)(metadata=metadata)
+                await call.done_writing()
+                assert await call.code() == grpc.StatusCode.OK
+            own = [block for block in blocks if PUBLISH.encode() in block]
+            assert len(own) > 10, "all but the first of its connections, from before it knew our SETTINGS"
+            assert all(metadata[0][1].encode() in block for block in own)
+            assert len(set(own)) == 1
+
+    run(scenario())
 
 
 def test_a_peer_is_told_to_have_no_table() -> None:
