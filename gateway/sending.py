@@ -144,7 +144,7 @@ def event_in(request: bytes) -> Event:
         return SendRequest.FromString(request).event
     except DecodeError:
         raise Invalid(
-            f"request: its {len(request)} bytes are no SendRequest of grandstand.gateway.v1; "
+            f"request: its {len(request)} bytes are no {SendRequest.DESCRIPTOR.full_name}; "
             "make it with the proto's generated code"
         ) from None
 

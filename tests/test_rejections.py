@@ -40,6 +40,7 @@ SPEAKERS = (
     "gateway/guests.py",
     "gateway/origins.py",
     "gateway/relay.py",
+    "gateway/sending.py",
     "gateway/service.py",
 )
 # Said to who defines or watches, not to who sends.
