@@ -31,9 +31,13 @@ HOT_BUSY = 0.85
 COOL_BUSY = 0.4
 # A level that lowers no rates is left as soon as there is some room.
 COOL_FULL_BUSY = 0.7
-# The loop's timer this late: two ticks are missed, whoever takes the CPU (Envoy on the same machine).
-HOT_LAG_S = 2 * limits.TICK_S
+# The loop's timer this late: five ticks are missed, though this process may use little: then others take
+# the CPU, of which Envoy is the likeliest, and it has less to do when less is sent. A busy machine alone is
+# not so late.
+HOT_LAG_S = 5 * limits.TICK_S
 COOL_LAG_S = HOT_LAG_S / 2
+# What one observation counts for at most: a process that was stopped for a while is not hot by that.
+LOOK_MAX_S = 0.3
 # A herd that joins is over in a second; ten times too much, which takes four levels, in a few.
 RISE_S = 0.75
 # Longer than the lull between two questions of a show; each step is a word to all viewers it concerns.
@@ -46,7 +50,7 @@ FULL_LEVEL = 10
 assert 2 * COOL_BUSY < HOT_BUSY, "a level that was left is not taken again at the same load"
 assert COOL_BUSY < COOL_FULL_BUSY < HOT_BUSY
 assert COOL_LAG_S < HOT_LAG_S
-assert RISE_S < FALL_S
+assert 2 * LOOK_MAX_S < RISE_S < FALL_S, "three observations in a row make a step"
 assert limits.UPDATES_PER_S_MAX / 2 ** (FULL_LEVEL - VIEWERS_FROM) <= limits.RENDITION_UPDATES_PER_S_MIN, (
     "all is lowered before anybody is refused"
 )
@@ -73,6 +77,7 @@ class Heat:
         self._seen_at_s: float | None = None
         self._hot_s = 0.0
         self._cool_s = 0.0
+        self._rose = False
 
     @property
     def is_full(self) -> bool:
@@ -80,9 +85,10 @@ class Heat:
         return self.level >= FULL_LEVEL
 
     def observe(self, busy: float, lag_s: float, now_s: float) -> bool:
-        """To be called every RISE_S / 3 or so. `busy`: the share of one CPU that the process used since the
-        last call; `lag_s`: how late the loop's timer was. True if the level changed, by one."""
-        since_s = 0.0 if self._seen_at_s is None else max(0.0, now_s - self._seen_at_s)
+        """To be called every LOOK_MAX_S or a little oftener. `busy`: the share of one CPU that the process
+        used since the last call; `lag_s`: how late the loop's timer was. True if the level changed, by
+        one."""
+        since_s = 0.0 if self._seen_at_s is None else min(max(0.0, now_s - self._seen_at_s), LOOK_MAX_S)
         self._seen_at_s = now_s
         self.busy, self._lag_s = busy, lag_s
         is_hot = busy > HOT_BUSY or lag_s > HOT_LAG_S
@@ -96,6 +102,7 @@ class Heat:
             step = -1
         if step:
             self.level += step
+            self._rose = step > 0
             self._hot_s = self._cool_s = 0.0
         return step != 0
 
@@ -113,10 +120,9 @@ class Heat:
         """Why rates are what they are, for a person."""
         if not self.level:
             return "this gateway has cooled down: updates come as often as asked for"
-        why = (
-            f"its timers are {self._lag_s * 1e3:.0f} ms late"
-            if self._lag_s > HOT_LAG_S
-            else f"it uses {self.busy:.0%} of a CPU"
-        )
-        what = "updates come less often, and none is lost"
-        return f"this gateway runs hot ({why}; level {self.level} of {FULL_LEVEL}): {what}"
+        where = f"level {self.level} of {FULL_LEVEL}"
+        if not self._rose:
+            return f"this gateway cools down ({where}): updates come more often again"
+        late = f"its timers are {self._lag_s * 1e3:.0f} ms late"
+        why = late if self._lag_s > HOT_LAG_S else f"it uses {self.busy:.0%} of a CPU"
+        return f"this gateway runs hot ({why}; {where}): updates come less often, and none is lost"

@@ -40,7 +40,6 @@ class Leaving:
     def __init__(self, viewers: int, grace_s: float, random: Callable[[], float] = lambda: 0.5) -> None:
         if viewers < 0 or not 0 <= grace_s < math.inf:
             raise ValueError(f"viewers {viewers}, grace {grace_s:g} s: neither may be negative or infinite")
-        self._grace_s = grace_s
         self._patience_s = min(limits.DRAIN_PATIENCE_S, grace_s / 2)
         self.spread_s = min(viewers / limits.DRAIN_PER_S, grace_s - self._patience_s)
         """Over how long viewers are told to come elsewhere."""
@@ -66,4 +65,4 @@ class Leaving:
 
     def ends_after_s(self, batch: int) -> float:
         """When the server ends the batch's streams, from the same moment."""
-        return min(self._delays_s[batch] + self._patience_s, self._grace_s)
+        return self._delays_s[batch] + self._patience_s

@@ -159,6 +159,7 @@ def test_who_is_nobody_and_games_without_an_audience_are_not_reported_and_an_aud
             await until(lambda: HERE in relay.of("ann"), "an audience was added")
             for nobody in (None, ""):
                 attendance.leave("g", nobody)
+            assert {event.actor_id for event in relay.events} == {"ann", "bob"}
 
     run(scenario())
 

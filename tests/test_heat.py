@@ -111,21 +111,26 @@ def test_a_gateway_that_cannot_cool_down_takes_no_more_viewers_until_it_has() ->
     assert gateway.heat.level == FULL_LEVEL - 1
 
 
-def test_a_burst_of_joins_lowers_no_rate_and_neither_does_one_long_hiccup() -> None:
+def test_a_burst_of_joins_lowers_no_rate_and_neither_does_a_hiccup_however_long() -> None:
     heat = Heat()
-    for now_s, busy, lag_s in (
-        (0, 0.1, 0.0),
+    looks = (
+        (0.0, 0.1, 0.0),
         (0.25, 1.0, 0.3),
         (0.5, 1.0, 0.3),
         (0.75, 0.3, 0.0),
-        (1, 1.0, 0.2),
-    ):
+        (1.0, 1.0, 0.4),
+        (1.3, 0.1, 0.0),
+    )
+    for now_s, busy, lag_s in (*looks, (61.3, 0.0, 60.0), (61.5, 0.2, 0.0)):
         assert not heat.observe(busy, lag_s, now_s)
     assert heat.level == 0
-    heat.observe(0.1, 0.0, 2.0)
-    # A process that was stopped for a minute: one step, and no more.
-    assert heat.observe(0.1, 60.0, 62.0)
-    assert heat.level == 1
+
+
+def test_what_is_cool_only_now_and_then_does_not_cool_down() -> None:
+    heat = heated(2)
+    for n in range(200):
+        assert not heat.observe(0.1 if n % 4 else 0.6, 0.0, 1_000.0 + n)
+    assert heat.level == 2
 
 
 def test_it_rises_and_falls_by_one_step_at_a_time_and_falls_slowly() -> None:
@@ -167,7 +172,10 @@ def test_heat_is_cpu_or_lateness_and_coolness_is_both(busy: float, lag_s: float,
         now_s += LOOK_S
         heat.observe(1.0, 0.0, now_s)
     heat.observe(0.6, 0.0, now_s)
-    heat.observe(busy, lag_s, now_s + FALL_S)
+    for _ in range(round(FALL_S / LOOK_S)):
+        now_s += LOOK_S
+        if heat.observe(busy, lag_s, now_s):
+            break
     assert heat.level == level
 
 
@@ -212,11 +220,15 @@ def test_everything_is_lowered_before_anybody_is_refused() -> None:
         assert [heat.updates_per_s(20, tier) for tier in Tier] == [LEAST, LEAST, 20]
 
 
-def test_the_reason_says_what_is_hot() -> None:
+def test_the_reason_says_what_is_hot_and_whether_it_gets_better() -> None:
     heat = Heat()
     assert "cooled down" in heat.reason()
-    for now_s in (0.0, 1.0):
-        heat.observe(0.93, 0.0, now_s)
-    assert "it uses 93% of a CPU; level 1 of 10" in heat.reason()
-    heat.observe(0.5, 0.25, 2.0)
-    assert "its timers are 250 ms late; level 2" in heat.reason()
+    for n in range(4):
+        heat.observe(0.93, 0.0, n * LOOK_S)
+    assert "runs hot (it uses 93% of a CPU; level 1 of 10): updates come less often" in heat.reason()
+    for n in range(4, 7):
+        heat.observe(0.5, 0.3, n * LOOK_S)
+    assert "its timers are 300 ms late; level 2" in heat.reason()
+    for n in range(7, 28):
+        heat.observe(0.1, 0.0, n * LOOK_S)
+    assert "cools down (level 1 of 10): updates come more often again" in heat.reason()

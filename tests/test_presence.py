@@ -155,6 +155,15 @@ def test_thousands_that_come_and_go_while_nobody_looks_are_bounded() -> None:
     assert len(presence.due(0.0)) <= 150
 
 
+def test_a_leave_too_many_is_nothing() -> None:
+    presence = Presence()
+    presence.enter("g", "ann", 0.0)
+    presence.leave("g", "ann", 0.0)
+    presence.leave("g", "ann", 1.0)
+    presence.enter("g", "ann", 2.0)
+    assert GONE not in [report for _, report in said(presence, 0.0, 30.0)]
+
+
 def test_a_goodbye_of_somebody_unknown_is_nothing() -> None:
     presence = Presence()
     presence.leave("g", "ann", 0.0)
@@ -202,9 +211,12 @@ class Streams(RuleBasedStateMachine):
         assert len({(r.game_id, r.actor_id) for r in reports}) == len(reports)
         for _, actor_id, present in reports:
             assert present or not self.streams[actor_id], "nobody who watches is said goodbye"
+            before, at_s = self.told.get(actor_id, (False, 0.0))
+            if before and present:
+                assert self.now_s - at_s <= EVERY_S + SLOT_S, "it was told in time to look"
             self.told[actor_id] = (present, self.now_s)
-        at_s = self.presence.next_at_s
-        assert at_s is None or at_s > self.now_s
+        next_at_s = self.presence.next_at_s
+        assert next_at_s is None or next_at_s > self.now_s
 
     @invariant()
     def what_was_told_is_true(self) -> None:
