@@ -10,6 +10,7 @@ from gateway.attendance import Attendance
 from gateway.door import Door
 from gateway.fanout import FanOut
 from gateway.guests import Guests
+from gateway.personal import Personal
 from gateway.relay import Relay
 from gateway.service import GatewayService
 from gateway.watching import Watching
@@ -36,7 +37,8 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
         relay.start()
         door = Door(random=random.random)
         attendance = Attendance(relay, catalog.view)
-        personal = _Nothing()
+        personal = Personal(bus, redis, catalog.view)
+        personal.start()
         results = store.ResultStore(redis)
         fan_out = FanOut(bus, results, catalog, door, attendance, personal, process.draining)
         watching = Watching(fan_out, door, verifier)
@@ -45,21 +47,11 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
             yield
         finally:
             await fan_out.stop()
+            await personal.stop()
             await relay.stop()
             await catalog.stop()
             await redis.aclose()
             await bus.close()
-
-
-class _Nothing:
-    """Until gateway.personal is there."""
-
-    def watch(self, *_: object) -> _Nothing:
-        return self
-
-    def board_changed(self, game_id: str, board_id: str) -> None: ...
-    def writable(self) -> None: ...
-    def close(self) -> None: ...
 
 
 if __name__ == "__main__":

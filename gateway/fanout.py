@@ -12,7 +12,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -25,6 +25,7 @@ from gateway.feed import Feed
 from gateway.heat import Heat
 from gateway.leaving import Leaving
 from gateway.watching import Viewer
+from grandstand.event.v1.event_pb2 import Position
 from mesh import limits, subjects, tasks, telemetry
 from mesh.bus import Bus
 from mesh.catalog import CatalogWatch
@@ -52,9 +53,17 @@ class TellsPersonal(Protocol):
     """Who knows what is one actor's own (gateway.personal)."""
 
     def watch(
-        self, game_id: str, actor_id: str, topics: PersonalTopics, tell: Callable[[bytes], bool]
+        self,
+        game_id: str,
+        actor_id: str,
+        topics: PersonalTopics,
+        tell: Callable[[bytes], bool],
+        *,
+        positions: Sequence[Position],
+        cursors: Sequence[tuple[str, Sequence[Position]]],
     ) -> Watch:
-        """`tell` sends an encoded SubscribeResponse, if it fits now."""
+        """`tell` sends an encoded SubscribeResponse, if it fits now. What is told includes the positions, and
+        what the cursors say was seen."""
 
     def board_changed(self, game_id: str, board_id: str) -> None: ...
 
@@ -187,6 +196,8 @@ class FanOut:
                     viewer.actor_id,
                     subscription.personal,
                     lambda message: self._tell(viewer, message),
+                    positions=subscription.positions,
+                    cursors=subscription.personal_cursors,
                 )
 
     def _tell(self, viewer: Viewer, message: bytes) -> bool:

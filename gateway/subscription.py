@@ -28,6 +28,8 @@ class Subscription:
     """The read barrier (I6)."""
     cursors: Sequence[tuple[str, Sequence[Position]]]
     """What was seen of which topic (I5)."""
+    personal_cursors: Sequence[tuple[str, Sequence[Position]]]
+    """The same, of personal topics."""
 
     @property
     def game_id(self) -> str:
@@ -68,10 +70,14 @@ def check(request: SubscribeRequest, identity: Identity | None) -> Subscription:
             "topics: inbox and standing/<board> are an actor's own, and this token names no actor"
         )
     positions = check_positions(request.positions)
-    cursors = []
+    cursors: list[tuple[str, Sequence[Position]]] = []
+    personal_cursors: list[tuple[str, Sequence[Position]]] = []
     for cursor in request.cursors:
-        seen = check_positions(cursor.cursor.positions, "cursors.positions")
-        if cursor.topic.partition("/")[0] not in PERSONAL_KINDS:
+        if cursor.topic.partition("/")[0] in PERSONAL_KINDS:
+            # The inbox has a version where others have a position.
+            personal_cursors.append((cursor.topic, list(cursor.cursor.positions)[: limits.POSITIONS_MAX]))
+        else:
+            seen = check_positions(cursor.cursor.positions, "cursors.positions")
             cursors.append((str(ids.parse_topic(cursor.topic)), seen))
     return Subscription(
         key=CohortKey(game_id, patterns, rate, _tier(identity), request.deltas),
@@ -79,6 +85,7 @@ def check(request: SubscribeRequest, identity: Identity | None) -> Subscription:
         actor_id=actor_id,
         positions=positions,
         cursors=[(topic, seen) for topic, seen in cursors if seen],
+        personal_cursors=personal_cursors,
     )
 
 

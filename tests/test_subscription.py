@@ -141,4 +141,8 @@ def test_a_position_is_met_only_by_what_is_folded_of_all_topics() -> None:
 
 def test_cursors_of_personal_topics_and_empty_ones_ask_for_nothing() -> None:
     cursors = [seen("standing/laps", 9), TopicCursor(topic="poll/x")]
-    assert not check(SubscribeRequest(game_id="g", cursors=cursors), ANN).resumes
+    subscription = check(SubscribeRequest(game_id="g", cursors=cursors), ANN)
+    assert not subscription.resumes
+    assert [(topic, [p.sequence for p in seen]) for topic, seen in subscription.personal_cursors] == [
+        ("standing/laps", [9])
+    ]
