@@ -376,6 +376,36 @@ def test_an_identity_sent_anew_after_its_sender_left_goes_once() -> None:
     run(scenario())
 
 
+def test_what_nobody_waits_for_any_more_is_not_sent_again_after_its_stream_broke() -> None:
+    async def scenario() -> None:
+        peer = Ingest()
+        peer.hold()
+        async with relay_to(peer) as relay:
+            leaving = relay.submit(event(1), lambda _: None)
+            staying = asyncio.create_task(send(relay, event(2)))
+            await until(lambda: len(heard(peer)) == 2, "both are heard")
+            leaving.cancel()
+            peer.settles = True
+            peer.streams[0].cut()
+            await staying
+            assert heard(peer) == [(origin(1), n) for n in (1, 2, 2)]
+
+    run(scenario())
+
+
+def test_a_number_that_is_answered_or_left_holds_its_origin_up_no_more() -> None:
+    async def scenario() -> None:
+        peer = Ingest()
+        async with relay_to(peer) as relay:
+            await send(relay, event(1))
+            await send(relay, event(1 + limits.VIEWER_CREDIT))
+            peer.hold()
+            relay.submit(event(2 + limits.VIEWER_CREDIT), lambda _: None).cancel()
+            relay.submit(event(2 + 2 * limits.VIEWER_CREDIT), lambda _: None)
+
+    run(scenario())
+
+
 def test_a_batch_carries_one_trace() -> None:
     async def scenario() -> None:
         peer = Ingest()
