@@ -18,7 +18,7 @@ from grandstand.notify.v1.notify_pb2 import Announcement
 from mesh.client.attempts import Over
 from mesh.client.backoff import Backoff
 from mesh.client.retry import DETAILS, JITTER, RETRY_AFTER_MAX_S, retry_after_s
-from mesh.client.succession import RECONNECT_AFTER_MAX_S, Heard, Succession
+from mesh.client.succession import ANNOUNCEMENTS_MAX, RECONNECT_AFTER_MAX_S, Heard, Succession
 from mesh.http2.details import retry_details
 
 UNAVAILABLE, NOT_FOUND, UNAUTHENTICATED, RESOURCE_EXHAUSTED = 14, 5, 16, 8
@@ -138,6 +138,25 @@ def test_an_announcement_that_two_streams_bring_is_told_once() -> None:
     streams.heard(new, SNAPSHOT, 0.0)
     assert not streams.heard(new, announcement("a"), 0.0).shows
     assert streams.heard(new, announcement("b"), 0.0).shows
+
+
+def test_announcements_are_not_remembered_without_bound() -> None:
+    streams, old = watching()
+    for number in range(ANNOUNCEMENTS_MAX + 1):
+        streams.heard(old, announcement(str(number)), 0.0)
+    streams.heard(old, drain(0), 0.0)
+    new = streams.opened()
+    streams.heard(new, SNAPSHOT, 0.0)
+    assert not streams.heard(new, announcement(str(ANNOUNCEMENTS_MAX)), 0.0).shows
+    assert streams.heard(new, announcement("0"), 0.0).shows, "the oldest is forgotten"
+
+
+def test_a_stream_that_brought_something_had_a_good_token() -> None:
+    streams, first = watching()
+    for _ in range(3):
+        assert streams.ended(first, UNAUTHENTICATED, "expired", 0.0) is None
+        first = streams.opened()
+        streams.heard(first, SNAPSHOT, 0.0)
 
 
 def test_a_drain_far_in_the_future_is_not_waited_for() -> None:

@@ -212,6 +212,10 @@ def test_the_rate_is_what_the_gateway_said_last() -> None:
             stream.say(SubscribeResponse(rendition=Rendition(updates_per_s=5, reason="it is hot")))
             await until(lambda: viewer.rendition.updates_per_s == 5, "it changed")
             assert viewer.rendition.reason == "it is hot"
+            stream.say(SubscribeResponse(snapshot=Snapshot(updates_per_s=5)))
+            stream.say(SubscribeResponse(personal=Personal()))
+            await until(lambda: watching.kinds[-1] == "personal", "all was told")
+            assert viewer.rendition.reason == "it is hot"
 
     run(scenario())
 

@@ -70,10 +70,12 @@ def test_a_drained_watcher_leaves_the_old_stream_when_the_new_one_speaks(kind: t
             await until(lambda: at.gateway.asked == 2, "the next stream is asked for")
             assert at.cursor(1) == [4], "of the last frame with states"
             assert not old.is_gone
-            at.gateway.streams[1].show(poll(5))
+            old.say(changed(4, 5))
+            await until(lambda: at.counts.frames == 5, "the old one is read")
+            at.gateway.streams[1].show(poll(4))  # Behind it, and not behind what was handed in.
             await until(lambda: old.is_gone, "the old one is left")
-            at.gateway.streams[1].say(changed(5, 6))
-            await until(lambda: at.counts.frames == 6, "the new one is read")
+            at.gateway.streams[1].say(changed(4, 6))
+            await until(lambda: at.counts.frames == 7, "the new one is read")
             counts = at.counts
             assert (counts.drained, counts.resumed, counts.connected) == (1, 1, 1)
             assert (counts.went_back, counts.misfits) == (0, 0)

@@ -174,7 +174,13 @@ def test_a_delta_of_any_two_states_is_exact_or_there_is_none(before: TopicState,
 @given(st.data())
 def test_a_delta_of_two_states_of_a_kind_is_exact_or_there_is_none(kind: str, data: st.DataObject) -> None:
     before, after = (
-        TopicState(topic="t", cursor=data.draw(cursors), **{kind: data.draw(values[kind])}) for _ in range(2)
+        TopicState(
+            topic="t",
+            cursor=data.draw(cursors),
+            stage=data.draw(small),  # type: ignore[arg-type]
+            **{kind: data.draw(values[kind])},
+        )
+        for _ in range(2)
     )
     now = applied(before, after)
     assert now is None or encoded(now) == encoded(after)
@@ -191,6 +197,30 @@ def test_every_board_of_the_merge_has_an_exact_delta_unless_the_whole_is_as_shor
     kept = {(entry.actor_id, entry.points) for entry in before.board.entries}
     if all((entry.actor_id, entry.points) in kept for entry in after.board.entries[:-1]):
         assert now is not None or len(after.board.entries) < 2, "no more than one entry had to be named"
+
+
+@settings(max_examples=500)
+@given(st.data())
+def test_a_board_whose_entries_move_come_and_go_has_an_exact_delta(data: st.DataObject) -> None:
+    before = data.draw(boards())
+    entries = [(entry.actor_id, entry.points) for entry in before.board.entries]
+    for kind in data.draw(
+        st.lists(st.sampled_from(["moves", "comes", "goes", "scores"]), min_size=1, max_size=3)
+    ):
+        at = data.draw(st.integers(0, max(0, len(entries) - 1)))
+        if kind != "comes" and not entries:
+            continue
+        actor_id, points = ("somebody new", 1) if kind == "comes" else entries.pop(at)
+        to = at if kind == "comes" else data.draw(st.integers(0, len(entries)))
+        if kind != "goes":
+            entries.insert(to, (actor_id, points + (kind == "scores")))
+    after = TopicState(
+        topic=before.topic, cursor=before.cursor, board=BoardResult(actors=before.board.actors)
+    )
+    for rank, (actor_id, points) in enumerate(entries, start=1):
+        after.board.entries.add(rank=rank, actor_id=actor_id, points=points)
+    now = applied(before, after)
+    assert now is None or encoded(now) == encoded(after)
 
 
 @given(polls(), polls())
@@ -288,6 +318,14 @@ def test_what_a_delta_cannot_say_comes_whole(what: str, change: Any) -> None:
     assert diff(before, after) is None, what
 
 
+def test_a_season_that_is_only_there_at_last_comes_whole() -> None:
+    before, after = (standing([1, 2], [5, 5, 5]) for _ in range(2))
+    after.board.actors += 1
+    assert diff(before, after) is not None
+    after.board.season.SetInParent()
+    assert diff(before, after) is None
+
+
 def many(count: int) -> list[BoardEntry]:
     return [BoardEntry(rank=10 + at, actor_id=f"more-{at}", points=1) for at in range(count)]
 
@@ -305,6 +343,28 @@ def test_a_poll_with_other_options_and_a_pulse_with_a_new_kind_come_whole() -> N
         topic="t", pulse=PulseResult(kinds=[KindRate(kind="clap", total=1), KindRate(kind="wow", total=1)])
     )
     assert diff(before, after) is None
+
+
+def test_positions_that_are_only_put_in_order_come_whole() -> None:
+    before, after = (
+        TopicState(topic="t", cursor=Cursor(positions=[Position(partition=p, sequence=9) for p in order]))
+        for order in ((2, 1), (1, 2))
+    )
+    assert diff(before, after) is None
+
+
+def test_a_zero_that_changed_its_sign_is_said() -> None:
+    before, after = (
+        TopicState(
+            topic="t",
+            pulse=PulseResult(kinds=[KindRate(kind=f"a kind of some length {n}") for n in range(3)]),
+        )
+        for _ in range(2)
+    )
+    after.pulse.kinds[1].rate_per_s = -0.0
+    now = applied(before, after)
+    assert now is not None
+    assert encoded(now) == encoded(after)
 
 
 @pytest.mark.parametrize("personal", ["standing", "inbox"])

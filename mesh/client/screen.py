@@ -111,5 +111,3 @@ class Screen:
         for topic in [topic for topic in self.states if topic not in kept]:
             del self.states[topic]
             self._said.pop(topic, None)
-        for topic in [topic for topic in self._said if topic not in named | self._personal]:
-            del self._said[topic]

@@ -18,6 +18,7 @@ from grandstand.gateway.v1.delta_pb2 import BoardDelta, TopicDelta
 from mesh import limits
 from mesh.delta.misfit import Misfit
 
+# As many as a board may have: a longer one is ranked otherwise.
 _PLACES = list(range(1, limits.DELTA_ENTRIES_MAX + 1))
 
 
@@ -31,10 +32,9 @@ def diff(before: BoardResult, after: BoardResult, delta: TopicDelta) -> bool:
     if before.season != after.season or before.previous != after.previous:
         return False
     new = list(after.entries)
-    if len(new) > limits.DELTA_ENTRIES_MAX or [entry.rank for entry in new] != _PLACES[: len(new)]:
+    if [entry.rank for entry in new] != _PLACES[: len(new)]:
         return False
     board = delta.board
-    board.SetInParent()
     board.actors = after.actors
     for first, count, put in _runs(list(before.entries), new):
         board.entries.add(first=first, count=count, put=put)

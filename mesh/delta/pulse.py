@@ -5,9 +5,7 @@ A kind that comes for the first time changes the places of the others: no delta 
 
 from __future__ import annotations
 
-from math import copysign
-
-from grandstand.aggregate.v1.aggregate_pb2 import KindRate, PulseResult
+from grandstand.aggregate.v1.aggregate_pb2 import PulseResult
 from grandstand.gateway.v1.delta_pb2 import PulseDelta, TopicDelta
 from mesh.delta.misfit import Misfit
 
@@ -21,12 +19,11 @@ def diff(before: PulseResult, after: PulseResult, delta: TopicDelta) -> bool:
     for place, (was, now) in enumerate(zip(old, new, strict=True)):
         if was.kind != now.kind:
             return False
-        if not _same(was, now):
+        if was != now:
             changed.append((place, now))
     if not changed and before.late == after.late and before.panes == after.panes:
         return True
     pulse = delta.pulse
-    pulse.SetInParent()
     pulse.late = after.late
     for place, now in changed:
         pulse.kinds.add(place=place, rate_per_s=now.rate_per_s, total=now.total)
@@ -46,8 +43,3 @@ def apply(pulse: PulseResult, delta: PulseDelta) -> None:
     pulse.late = delta.late
     del pulse.panes[:]
     pulse.panes.extend(delta.panes)
-
-
-def _same(was: KindRate, now: KindRate) -> bool:
-    """Also in the sign of a zero, which `==` does not tell."""
-    return was == now and (now.rate_per_s != 0 or copysign(1, was.rate_per_s) == copysign(1, now.rate_per_s))

@@ -26,7 +26,6 @@ def diff(before: TallyResult, after: TallyResult, delta: TopicDelta) -> bool:
         if was.option_id != now.option_id:
             return False
         options.add(place=place, votes=now.votes, weight=now.weight)
-    tally.SetInParent()
     return True
 
 
