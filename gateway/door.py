@@ -29,6 +29,8 @@ from mesh.errors import Exhausted, shown
 
 _IPV6 = 1 << 64
 """Set in the key of an IPv6 network."""
+_LOOPBACK = 127
+"""The first octet."""
 
 Key = TypeVar("Key", str, int)
 
@@ -138,8 +140,27 @@ def address_of(forwarded_for: str | None, peer: str) -> str:
     """The viewer's address: the last entry of `x-forwarded-for`, which our own Envoy saw and appended;
     without one, or if it is none, the peer of the connection. What stands before the last entry anybody may
     have made up."""
-    last = (forwarded_for or "").rpartition(",")[2].strip()
-    return peer if _parsed(last) is None else last
+    if not forwarded_for:
+        return peer
+    last = forwarded_for.rpartition(",")[2].strip()
+    return peer if _ipv4(last) is None and _parsed(last) is None else last
+
+
+def _ipv4(address: str) -> int | None:
+    """Of the usual form, told twenty times as fast as by `ipaddress`; None if it is none, or to be looked
+    at."""
+    if not address.isascii():
+        return None
+    number = 0
+    parts = address.split(".", 4)
+    for part in parts:
+        if not part.isdigit() or len(part) > 3 or (part[0] == "0" and part != "0"):
+            return None
+        octet = int(part)
+        if octet > 255:
+            return None
+        number = number << 8 | octet
+    return number if len(parts) == 4 else None
 
 
 def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
@@ -158,11 +179,15 @@ def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | Non
 
 def _key_of(address: str) -> int | None:
     """An IPv4 address as a number, an IPv6 network above those; None where no bound applies."""
-    parsed = _parsed(address)
-    if parsed is None or parsed.is_loopback:
-        return None
-    number = int(parsed)
-    return number if parsed.version == 4 else _IPV6 | number >> 64
+    number = _ipv4(address)
+    if number is None:
+        parsed = _parsed(address)
+        if parsed is None or (parsed.version == 6 and parsed.is_loopback):
+            return None
+        number = int(parsed)
+        if parsed.version == 6:
+            return _IPV6 | number >> 64
+    return None if number >> 24 == _LOOPBACK else number
 
 
 def _named(key: int) -> str:

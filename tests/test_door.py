@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import random
 import tracemalloc
@@ -242,6 +243,27 @@ def test_a_port_makes_no_other_address(port: str) -> None:
     at = door(address=1)
     at.enter(None, HOME, 0.0)
     assert refusal(at, None, port)
+
+
+@given(
+    st.one_of(
+        st.ip_addresses().map(str),
+        st.from_regex(r"[0-9]{1,4}(\.[0-9]{1,4}){2,4}", fullmatch=True),
+        st.text("0123456789.:af\u0662 ", max_size=20),
+    )
+)
+def test_an_address_is_what_the_standard_library_says_it_is(text: str) -> None:
+    try:
+        ipaddress.ip_address(text)
+        is_one = True
+    except ValueError:
+        is_one = ":" in text and address_of(text, "") != ""  # with a port
+    assert (address_of(text, "") != "") == is_one
+    at = door(address=1)
+    at.enter(None, text, 0.0)
+    if is_one and ":" not in text and not ipaddress.ip_address(text).is_loopback:
+        assert f"address {text} has 1" in str(refusal(at, None, text))
+        at.enter(None, str(ipaddress.ip_address(text) + 1) if text != "255.255.255.255" else "1.1.1.1", 0.0)
 
 
 @given(st.text(max_size=80), st.text(max_size=80))
