@@ -225,15 +225,17 @@ def test_the_first_place_includes_the_positions_and_cursors_it_is_watched_with(s
             assert by_cursor.place() == (1, 8, 2), "what is known includes it: it is told at once"
             # One that the store does not hold is waited for, and nothing older is told.
             ahead = Position(partition=own, sequence=top.applied[own] + 1)
-            waiting = Screen()
+            waiting, resuming = Screen(), Screen()
             r.watch(waiting, "top", positions=[ahead])
+            r.watch(resuming, "top", cursors=[("standing/top", [ahead])])
             looked_up = r.looked_up()
             await until(lambda: r.looked_up() > looked_up, "the place is looked up")
             assert not waiting.states
+            assert not resuming.states
             await r.fold(top, ("ann", 9))
-            await until(lambda: waiting.states, "the place comes")
-            assert waiting.messages == [["standing/top"]]
-            assert waiting.place() == (1, 9, 2)
+            await until(lambda: waiting.states and resuming.states, "the place comes")
+            assert waiting.messages == resuming.messages == [["standing/top"]]
+            assert waiting.place() == resuming.place() == (1, 9, 2)
 
     run(scenario())
 
@@ -396,6 +398,20 @@ def test_an_inbox_seen_elsewhere_is_not_shown_as_it_was_before(servers: Stores) 
     run(scenario())
 
 
+def test_what_is_delivered_is_pushed_as_it_is_stored(servers: Stores) -> None:
+    async def scenario() -> None:
+        async with rig(servers, "pushed") as r:
+            pushes = await r.bus.client.subscribe(subjects.inbox("p-ann"))
+            await r.bus.client.flush()
+            for n in ("n1", "n1", "n2"):
+                await r.inboxes.deliver("p-ann", note(n))
+                push = await pushes.next_msg(timeout=20)
+                assert push.data == await r.database.string(layout.inbox_key("p-ann"))
+                assert Inbox.FromString(push.data).value.newest[0] == note(n)
+
+    run(scenario())
+
+
 def test_two_notifies_at_once_lose_no_notification(servers: Stores) -> None:
     async def scenario() -> None:
         async with rig(servers, "race") as r:
@@ -403,10 +419,10 @@ def test_two_notifies_at_once_lose_no_notification(servers: Stores) -> None:
             r.watch(screen, actor="r-ann", inbox=True)
             other = Inboxes(r.bus, r.database)
             sent = [note(f"n{n:02d}") for n in range(12)]
-            for pair in zip(sent[::2], sent[1::2], strict=True):
-                await asyncio.gather(
-                    *(each.deliver("r-ann", n) for each, n in zip((r.inboxes, other), pair, strict=True))
-                )
+            await asyncio.gather(
+                *(r.inboxes.deliver("r-ann", each) for each in sent[::2]),
+                *(other.deliver("r-ann", each) for each in sent[1::2]),
+            )
             await until(lambda: screen.states and screen.inbox.unread == 12, "all have come")
             assert list(screen.inbox.newest) == sent[::-1]
 
