@@ -33,12 +33,13 @@ HEADER_FIELDS_MAX = 64
 HEADER_LIST_BYTES_HARD = 80 * 1024
 HEADER_BLOCK_BYTES_HARD = 72 * 1024
 CONTINUATIONS_MAX = 32
-# What fields and whole blocks were found to say is remembered: a token has some hundred bytes, a browser's
-# block with it about a thousand.
-FIELD_BYTES_REMEMBERED = 1024
-FIELDS_REMEMBERED = 16_384
+# What fields and whole blocks were found to say is remembered: the fields that many send alike, which are
+# short, and the blocks of who calls again and again, a browser's with its token about a thousand bytes.
+FIELD_BYTES_REMEMBERED = 128
+FIELDS_REMEMBERED = 4_096
 BLOCK_BYTES_REMEMBERED = 2 * 1024
 BLOCKS_REMEMBERED = 4_096
+BLOCKS_NOTICED = 16_384
 # Of a grpc-message, and of the same text within grpc-status-details-bin: clients refuse trailers of 8 KiB.
 TRAILERS_BYTES_MAX = 8 * 1024
 STATUS_MESSAGE_BYTES_MAX = 4 * 1024
@@ -91,7 +92,6 @@ assert HEADER_LIST_BYTES_MAX < HEADER_BLOCK_BYTES_HARD <= HEADER_LIST_BYTES_HARD
 assert STATUS_MESSAGE_BYTES_MAX + (DETAILS_MESSAGE_BYTES_MAX + 128) * 4 // 3 + 512 <= TRAILERS_BYTES_MAX, (
     "with RetryInfo, the other fields and 32 bytes for each, trailers are taken by every client"
 )
-assert FIELD_BYTES_REMEMBERED * FIELDS_REMEMBERED <= 16 * 1024 * 1024
 assert BLOCK_BYTES_REMEMBERED * BLOCKS_REMEMBERED <= 8 * 1024 * 1024
 assert IDLE_CONNECTION_S > KEEPALIVE_S
 assert CONTINUATIONS_MAX * FRAME_BYTES_MAX > HEADER_BLOCK_BYTES_HARD

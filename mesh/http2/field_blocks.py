@@ -3,12 +3,13 @@
 Our SETTINGS leave peers no dynamic table (HEADER_TABLE_SIZE 0). Once a peer knows that, every field of a
 block is written out, from the static table or as a literal, and the same bytes always say the same field, on
 every connection. So a block is cut where its fields begin (RFC 7541, 6), which is cheap; what a field's bytes
-say is asked of hpack once and remembered, and so is what whole blocks say. A viewer's second call is one
-look-up, and of a new viewer's first only what is its own (its token, its address) is decoded.
+say is asked of hpack once and remembered, and so is what whole blocks say, from the second time they come:
+most viewers open one stream and send nothing. So a viewer who sends is a look-up, and of a new one only what
+is its own (its token) is decoded.
 
 Bounds: FIELDS_REMEMBERED of FIELD_BYTES_REMEMBERED, and BLOCKS_REMEMBERED of BLOCK_BYTES_REMEMBERED, for the
 whole process, the least recently used forgotten first; what is longer is decoded each time. Errors are not
-remembered.
+remembered. Of blocks that came once the hash is kept, BLOCKS_NOTICED of them.
 
 Rejected: a peer's dynamic table. Behind an Envoy it is one for thousands of clients, each with its own
 x-forwarded-for and token: it turns over all the time, and each block must be decoded in its turn. It saved
@@ -17,6 +18,7 @@ some hundred bytes a call on a link that is a loopback or a rack.
 
 from __future__ import annotations
 
+from array import array
 from functools import lru_cache
 
 from hpack import Decoder, HPACKDecodingError, OversizedHeaderListError
@@ -37,7 +39,14 @@ def is_alone(block: bytes) -> bool:
 
 def decode(block: bytes) -> Fields:
     """The fields of a block for which `is_alone` holds. Raises HPACKDecodingError and its kin."""
-    return _remembered(block) if len(block) <= bounds.BLOCK_BYTES_REMEMBERED else _decode(block)
+    if len(block) > bounds.BLOCK_BYTES_REMEMBERED:
+        return _decode(block)
+    mark = hash(block)
+    place = mark % bounds.BLOCKS_NOTICED
+    if _noticed[place] == mark:
+        return _remembered(block)
+    _noticed[place] = mark
+    return _decode(block)
 
 
 def _decode(block: bytes) -> Fields:
@@ -67,7 +76,7 @@ def _decode(block: bytes) -> Fields:
             if at > end:
                 raise HPACKDecodingError("a block ends within a field")
             field = _field(block[begin:at])
-            size += len(field[0]) + len(field[1]) + 32
+            size += field.size
             if size > bounds.HEADER_LIST_BYTES_HARD:
                 raise OversizedHeaderListError(f"fields of more than {bounds.HEADER_LIST_BYTES_HARD} bytes")
             fields.append(field)
@@ -76,6 +85,8 @@ def _decode(block: bytes) -> Fields:
     return Fields(fields)
 
 
+# Marks of blocks, each in a place of its own or another's: what is forgotten is decoded once more.
+_noticed = array("q", bytes(8 * bounds.BLOCKS_NOTICED))
 _remembered = lru_cache(maxsize=bounds.BLOCKS_REMEMBERED)(_decode)
 
 
@@ -114,7 +125,7 @@ def _decode_field(representation: bytes) -> Field:
     decoder = Decoder(max_header_list_size=bounds.HEADER_LIST_BYTES_HARD)
     decoder.header_table_size = 0
     ((name, value),) = decoder.decode(representation, raw=True)
-    return bytes(name), bytes(value)
+    return Field(bytes(name), bytes(value))
 
 
 _remembered_field = lru_cache(maxsize=bounds.FIELDS_REMEMBERED)(_decode_field)

@@ -13,7 +13,7 @@ from hpack import Decoder, OversizedHeaderListError
 
 from mesh.http2 import bounds, field_blocks, frames
 from mesh.http2.errors import Cause, ConnectionBroken
-from mesh.http2.headers import Fields
+from mesh.http2.headers import Field, Fields
 
 Block = tuple[int, bool, Fields]
 """Of which stream, whether it ends there (END_STREAM), and what it says."""
@@ -78,7 +78,7 @@ class HeaderBlocks:
             if decoder.header_table_size == 0 and field_blocks.is_alone(block):
                 fields = field_blocks.decode(block)
             else:
-                fields = Fields(decoder.decode(block, raw=True))
+                fields = Fields(Field(*each) for each in decoder.decode(block, raw=True))
         except OversizedHeaderListError as error:
             raise ConnectionBroken(frames.ENHANCE_YOUR_CALM, str(error), Cause.HEADER_SIZE) from None
         except Exception as error:

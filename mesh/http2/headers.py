@@ -20,8 +20,6 @@ from mesh.http2.details import retry_details
 from mesh.http2.errors import INTERNAL, RESOURCE_EXHAUSTED, UNIMPLEMENTED, CallFailed, Cause, StreamBroken
 from mesh.http2.frames import PROTOCOL_ERROR
 
-Field = tuple[bytes, bytes]
-
 ACCEPT_ENCODING = "identity,deflate,gzip"
 ENCODINGS = frozenset((b"identity", b"deflate", b"gzip"))
 
@@ -53,6 +51,27 @@ class Request:
     """What content-length promises."""
 
 
+class Field:
+    """One field of a block, looked at once, however often it comes."""
+
+    __slots__ = ("name", "plain", "size", "value")
+
+    def __init__(self, name: bytes, value: bytes) -> None:
+        self.name = name
+        self.value = value
+        self.size = len(name) + len(value) + 32
+        """As RFC 9113 counts it (6.5.2)."""
+        self.plain: tuple[str, str] | None = None
+        """As it stands in a call's metadata; None of a pseudo-header, and of what no call may have."""
+        if name[:1] != b":" and _fault_of(name, value) is None:
+            self.plain = name.decode("ascii"), value.decode("latin-1")
+
+    def check(self) -> None:
+        """Raises StreamBroken for what no request and no trailers may have."""
+        if self.plain is None:
+            raise _malformed(self.name, _fault_of(self.name, self.value) or "stands where it must not")
+
+
 class Fields:
     """A decoded block. The same object stands for the same block again and again, so what its fields say as a
     request is read once."""
@@ -72,25 +91,29 @@ class Fields:
 
     def check_trailers(self) -> None:
         """Raises StreamBroken."""
-        for name, value in self.all:
-            _check(name, value)
+        for field in self.all:
+            field.check()
 
 
 def _read_request(fields: Sequence[Field]) -> Request:
     pseudo: dict[bytes, bytes] = {}
     plain: dict[bytes, bytes] = {}
+    metadata: list[tuple[str, str]] = []
     size = 0
-    for name, value in fields:
-        size += len(name) + len(value) + 32
-        if name[:1] == b":":
-            if name not in _PSEUDO or name in pseudo or plain:
-                raise _malformed(name, "is unknown, is there twice, or stands after a field")
-            pseudo[name] = value
-            if _BAD_VALUE.search(value):
-                raise _malformed(name, "has a value that no field may have")
+    for field in fields:
+        size += field.size
+        name, pair = field.name, field.plain
+        if pair is not None:
+            plain[name] = field.value
+            metadata.append(pair)
+        elif name[:1] != b":":
+            field.check()
+        elif name not in _PSEUDO or name in pseudo or plain:
+            raise _malformed(name, "is unknown, is there twice, or stands after a field")
         else:
-            _check(name, value)
-            plain[name] = value
+            if _BAD_VALUE.search(field.value):
+                raise _malformed(name, "has a value that no field may have")
+            pseudo[name] = field.value
     for name in (b":method", b":scheme", b":path"):
         if not pseudo.get(name):
             raise _malformed(name, "is missing")
@@ -102,7 +125,7 @@ def _read_request(fields: Sequence[Field]) -> Request:
             "send less metadata",
             Cause.HEADER_SIZE,
         )
-    content_bytes = _content_bytes(fields)
+    content_bytes = _content_bytes(fields) if b"content-length" in plain else None
     if pseudo[b":method"] != b"POST":
         raise CallFailed(INTERNAL, "gRPC calls are POST", Cause.NOT_GRPC, 405)
     if not _GRPC.match(plain.get(b"content-type", b"")):
@@ -118,25 +141,23 @@ def _read_request(fields: Sequence[Field]) -> Request:
     timeout_s = None
     if b"grpc-timeout" in plain:
         timeout_s = _timeout_s(plain[b"grpc-timeout"])
-    metadata = tuple(
-        (name.decode("ascii"), value.decode("latin-1")) for name, value in fields if name[:1] != b":"
-    )
-    return Request(pseudo[b":path"].decode("latin-1"), metadata, timeout_s, encoding, content_bytes)
+    path = pseudo[b":path"].decode("latin-1")
+    return Request(path, tuple(metadata), timeout_s, encoding, content_bytes)
 
 
-def _check(name: bytes, value: bytes) -> None:
+def _fault_of(name: bytes, value: bytes) -> str | None:
+    """What is malformed about a field that is no pseudo-header (RFC 9113, 8.2.1 and 8.2.2)."""
     if not _NAME.match(name):
-        raise _malformed(name, "is no name of a field in lower case")
+        return "is no name of a field in lower case"
     if name in _OF_ONE_CONNECTION or (name == b"te" and value.lower() != b"trailers"):
-        raise _malformed(name, "is for one connection, which HTTP/2 does not have")
+        return "is for one connection, which HTTP/2 does not have"
     if _BAD_VALUE.search(value):
-        raise _malformed(name, "has a value that no field may have")
+        return "has a value that no field may have"
+    return None
 
 
-def _content_bytes(fields: Sequence[Field]) -> int | None:
-    values = {value for name, value in fields if name == b"content-length"}
-    if not values:
-        return None
+def _content_bytes(fields: Sequence[Field]) -> int:
+    values = {field.value for field in fields if field.name == b"content-length"}
     value = values.pop()
     if values or not _DIGITS.match(value):
         raise _malformed(b"content-length", "is no number, or several")
