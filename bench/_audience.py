@@ -8,7 +8,7 @@ PAUSE_S and is not woken by the kernel: as with a network between, a write pays 
 Every viewer must see the numbers in order. `skipped` counts those that never came to one (it was shown a
 later one), `backwards` those that were shown after a later one; a number shown twice is no frame.
 
-A viewer whose stream ends is gone, and `ended` says why; with `comes_back` it comes again, handing in what
+A viewer whose stream ends is gone, and `ended` says why. With `comes_back` it comes again, handing in what
 it was last shown, after a wait of the product's own clients: exponential, with full jitter.
 
 Bounds: OPENING_MAX viewers are opened at once, those who come back not counted; SAID_MAX readings are
@@ -81,8 +81,8 @@ class Audience:
 
     def __init__(self, wire: Wire, port: int, random: Random) -> None:
         self.comes_back = False
-        self.ended: list[str] = []
-        """Why streams were ended by the other side, of viewers that do not come back."""
+        self.ended: dict[str, int] = {}
+        """Why streams were ended by the other side, and how many; also of viewers that came back."""
         self.latencies_us = array("q")
         """From the publication of a frame to its last byte, of every frame since `begin`."""
         self.frames = self.skipped = self.backwards = self.bytes = 0
@@ -131,7 +131,7 @@ class Audience:
             else:
                 self.turn(PAUSE_S)
             if self.ended:
-                raise WireError(f"{len(self.ended)} viewers were refused: {self.ended[0]}")
+                raise WireError(f"{sum(self.ended.values())} viewers were refused: {next(iter(self.ended))}")
             if time.monotonic() > until_s:
                 late = len(self._viewers) - self._watching
                 raise WireError(f"{late} viewers were shown nothing within {_PATIENCE_S:g} s")
@@ -150,10 +150,9 @@ class Audience:
         cut = [fd for fd, viewer in self._viewers.items() if viewer.number < count]
         for fd in cut:
             viewer = self._viewers[fd]
-            viewer.was_cut = True
             assert viewer.socket is not None
             viewer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-            self._part(fd, "it was cut")
+            self._part(fd, "")
 
     def settle(self, number: int, patience_s: float) -> int:
         """Until all were shown this frame, or nothing came for so long; how many were not."""
@@ -310,10 +309,11 @@ class Audience:
         assert viewer.socket is not None
         viewer.socket.close()
         viewer.socket = None
+        if why:
+            self.ended[why] = self.ended.get(why, 0) + 1
         if self.comes_back:
+            viewer.was_cut = True
             self._come_back(viewer)
-        else:
-            self.ended.append(why)
 
     def _come_back(self, viewer: Viewer) -> None:
         due_s = time.monotonic() + self._backoff.delay_s(viewer.failures, self._random)

@@ -73,11 +73,15 @@ class Child:
 
     def ask(self, line: str) -> str:
         """What it answers. Raises MeshError when it has ended."""
+        self.tell(line)
+        return self.hear()
+
+    def tell(self, line: str) -> None:
+        """What it answers is to be heard later."""
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(f"{line}\n")
             self._process.stdin.flush()
-        return self.hear()
 
     def hear(self) -> str:
         """The next line it says. Raises MeshError when it has ended."""
@@ -85,6 +89,11 @@ class Child:
         if line := self._process.stdout.readline():
             return line.strip()
         raise self._failure("ended")
+
+    def kill(self) -> None:
+        """At once, as the kernel does when memory is short."""
+        self._process.kill()
+        self._process.wait()
 
     def end(self) -> None:
         self._process.terminate()

@@ -118,7 +118,7 @@ def _unsound(found: Mapping[str, Any]) -> str:
     if found["backwards"]:
         return f"{found['backwards']} times a viewer was shown an older state"
     if found["ended"]:
-        return f"{found['ended']} viewers lost their streams: {found['ended_by']}"
+        return f"{sum(found['ended'].values())} viewers lost their streams: {next(iter(found['ended']))}"
     return ""
 
 

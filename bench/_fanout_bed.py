@@ -42,12 +42,21 @@ class FanBed:
         config = ground.home.run / "valkey.conf"
         config.write_text(valkey_conf(ground.home, port))
         self.valkey = ground.start("valkey", [provision.valkey_server(), config], port)
+        # A gateway's stream to ingest is open in life, too; it has nothing to carry here.
+        self._ingest = ground.ingest("ingest-1")
 
     def gateway(self, instance: str) -> Child:
         port = self._ground.ports.take()
         command: list[str | Path] = [sys.executable, "-m", "gateway", "--instance", instance]
         command += ["--listen", f"{HOST}:{port}", "--nats", self._ground.nats_url, "--redis", self.redis_url]
-        command += ["--mesh", f"{HOST}:1", "--keys", self._ground.keys, "--mesh-key", self._ground.mesh_key]
+        command += [
+            "--mesh",
+            f"{HOST}:{self._ingest.port}",
+            "--keys",
+            self._ground.keys,
+            "--mesh-key",
+            self._ground.mesh_key,
+        ]
         return self._ground.start(instance, command, port)
 
     def grpc_aio(self) -> Child:

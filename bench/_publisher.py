@@ -29,6 +29,9 @@ NCHAN_PUBLISH_PATH = "/publish"
 
 
 class Publishes(Protocol):
+    async def newest(self) -> int:
+        """The number that was published last; 0: none was."""
+
     async def publish(self, number: int) -> None:
         """The mark's time is taken in here, as late as can be."""
 
@@ -42,6 +45,9 @@ class ToMesh:
         (self._partition,) = ids.partitions_of(game_id, 1)
         self._store = PartitionStore(database, self._partition, "aggregate-bench")
         self._token = ""
+
+    async def newest(self) -> int:
+        return await self._store.applied()
 
     async def publish(self, number: int) -> None:
         partial = partial_of(_mark(number), self._game_id, self._partition)
@@ -67,6 +73,9 @@ class ToPeer:
         self._socket = socket.create_connection(("127.0.0.1", port))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._by_post = by_post
+
+    async def newest(self) -> int:
+        return 0
 
     async def publish(self, number: int) -> None:
         length = len(frame_of(partial_of(_mark(number), "bench", 0), time.time()))
@@ -97,7 +106,7 @@ async def _serve(kind: str, arguments: list[str]) -> None:
 
 async def _answer(to: Publishes) -> None:
     loop = asyncio.get_running_loop()
-    number = 0
+    number = await to.newest()
     print(READY, flush=True)
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         count, rate = line.split()
