@@ -29,8 +29,9 @@ HEALTH_TIMEOUT_S = 1.0
 UNHEALTHY_AFTER = 2
 
 CONNECTIONS_MAX = 1_024
-REQUESTS_PENDING_MAX = 4_096
 REQUESTS_MAX = 25_000
+# All of them at once, when a gateway is back and its connection not yet.
+REQUESTS_PENDING_MAX = REQUESTS_MAX
 RETRY_BUDGET_PERCENT = 20.0
 RETRIES_AT_LEAST = 32
 BUFFER_BYTES = 256 * 1024
@@ -44,7 +45,13 @@ PING_LONE = {"interval": "10s", "timeout": "10s"}
 STREAM_WINDOW_BYTES = 65_535
 CONNECTION_WINDOW_BYTES = REQUESTS_MAX * STREAM_WINDOW_BYTES
 STREAMS_PER_CONNECTION_MAX = 65_536
+# What may wait to be written to a service. Beyond it Envoy closes the connection, as against a flood: by its
+# defaults (1,000 RST_STREAMs and the like, 10,000 frames of any kind) a thousand viewers who left in the same
+# instant took all the others' streams with them.
+CONTROL_FRAMES_WAITING_MAX = 2 * REQUESTS_MAX
+FRAMES_WAITING_MAX = 4 * REQUESTS_MAX
 
+assert FRAMES_WAITING_MAX >= 3 * REQUESTS_MAX, "every stream's HEADERS, DATA and RST_STREAM"
 assert CONNECTION_WINDOW_BYTES <= 2**31 - 1, "as wide as HTTP/2 allows"
 assert STREAMS_PER_CONNECTION_MAX >= REQUESTS_MAX
 assert REQUESTS_MAX > limits.VIEWERS_MAX + limits.SENDS_PENDING_MAX - 1, "a full gateway is not cut by Envoy"
@@ -169,6 +176,8 @@ def _http2(keepalive: dict[str, str]) -> dict[str, Any]:
                     "initial_stream_window_size": STREAM_WINDOW_BYTES,
                     "initial_connection_window_size": CONNECTION_WINDOW_BYTES,
                     "connection_keepalive": keepalive,
+                    "max_outbound_frames": FRAMES_WAITING_MAX,
+                    "max_outbound_control_frames": CONTROL_FRAMES_WAITING_MAX,
                     # What is written out plainly is read for half: a new viewer's token alone took 35 µs.
                     "enable_huffman_encoding": False,
                 }
