@@ -70,6 +70,7 @@ class Guests:
         self._room = min(float(limits.GUESTS_BURST), self._room + gone_s * limits.GUESTS_PER_S)
         if self._room < 1:
             raise Exhausted(
-                f"more than {limits.GUESTS_PER_S:g} guests a second come to this gateway; wait a second"
+                f"more than {limits.GUESTS_PER_S:g} guests a second come to this gateway; wait a second",
+                retry_after_s=1.0,
             )
         self._room -= 1

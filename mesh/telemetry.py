@@ -81,7 +81,6 @@ def server_interceptors() -> list[grpc.aio.ServerInterceptor]:
     from opentelemetry.instrumentation.grpc import aio_server_interceptor, filters
 
     streams = filters.any_of(
-        filters.method_name("Subscribe"),
         filters.method_name("Watch"),
         filters.service_name("grpc.health.v1.Health"),
     )

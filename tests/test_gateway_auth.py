@@ -298,7 +298,8 @@ def test_guests_come_at_a_bounded_rate() -> None:
     assert come(now_s - 3600) == 0, "a clock that was set back makes no room"
     assert come(now_s - 3600 + 0.5) == limits.GUESTS_PER_S / 2
     assert come(now_s + 3600) == limits.GUESTS_BURST
-    with pytest.raises(Exhausted, match="more than 200 guests a second"):
+    with pytest.raises(Exhausted, match="more than 200 guests a second") as told:
         guests.issue(now_s + 3600, bytes(8))
+    assert told.value.retry_after_s == 1.0
     with pytest.raises(NotNow):
         Guests(None, verifier).issue(now_s, bytes(8))
