@@ -12,7 +12,7 @@ from mesh.http2 import frames as f
 from mesh.http2.call import Call
 from mesh.http2.errors import RESOURCE_EXHAUSTED
 from mesh.http2.stream import Stream
-from tests.http2_peer import Frame, Peer, Recorder, codes, data, message, split
+from tests.http2_peer import PATH, Frame, Peer, Recorder, codes, data, message, split
 
 STREAMS = 4
 SIZES = st.one_of(st.integers(0, 200), st.integers(0, 70_000))
@@ -435,3 +435,54 @@ def test_a_window_that_is_negative_must_be_filled_before_anything_is_sent() -> N
     assert peer.feed(f.window_update(1, 100)) == []
     assert [len(each.payload) for each in peer.feed(f.window_update(1, 3))] == [3]
     assert [len(each.payload) for each in peer.feed(f.settings({f.INITIAL_WINDOW_SIZE: 3}))] == [0, 3]
+
+
+def test_a_call_whose_window_ends_with_a_message_is_told_of_the_next() -> None:
+    peer = Peer()
+    peer.settle({f.INITIAL_WINDOW_SIZE: 2 * len(message(b"x" * 100))})
+    handler = peer.open(1)
+    assert handler.call.try_send(b"x" * 100)
+    assert handler.call.try_send(b"x" * 100)
+    assert not handler.call.try_send(b"x" * 100)
+    peer.said()
+    assert handler.events == []
+    peer.feed(f.window_update(1, 1))
+    assert handler.events == ["writable"]
+    assert handler.call.try_send(b"x" * 100)
+    # Nobody asked: nobody is told.
+    peer.feed(f.window_update(1, 1_000))
+    assert handler.events == ["writable"]
+
+
+def test_hundreds_that_refill_as_soon_as_there_is_room_are_told_one_after_the_other() -> None:
+    """Told from within each other's sending, they would be one deep recursion."""
+    numbers = range(1, 1_000, 2)
+    peer = Peer(streams_max=len(numbers))
+    peer.settle({f.INITIAL_WINDOW_SIZE: 2**20})
+
+    class Refilling(Recorder):
+        left = 4
+
+        def writable(self) -> None:
+            super().writable()
+            while self.call.is_writable and self.left:
+                self.left -= 1
+                self.call.send(b"x" * 40_000)
+
+    def accept(call: Call) -> Recorder:
+        handler = Refilling(call)
+        peer.handlers.append(handler)
+        return handler
+
+    peer.server.calls._methods = {PATH: accept}
+    for number in numbers:
+        peer.open(number)
+    for handler in peer.handlers:
+        handler.writable()
+    peer.said()
+    # Room for a frame of each.
+    peer.feed(f.window_update(0, len(numbers) * bounds.FRAME_BYTES_MAX))
+    while any(handler.left for handler in peer.handlers):
+        assert peer.feed(f.window_update(0, 2**24))
+    assert not any("gone" in handler.events for handler in peer.handlers)
+    assert peer.streams == len(numbers)

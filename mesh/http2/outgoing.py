@@ -193,7 +193,8 @@ class Outgoing(Incoming):
                 self._rows.on_room()
         if self._was_full and self.is_writable:
             self._was_full = False
-            self._tell_writable()
+            # Not now: a handler that sends at once would be one deep recursion with the others that wait.
+            self._home.soon(self._tell_writable)
         self._there_is_room()
         return self.waits and self.send_window > 0
 
@@ -227,5 +228,8 @@ class Outgoing(Incoming):
                 self._there_is_room()
             return
         self.send_window = window
-        if window > 0 and waits:
-            self.outbox.line_up(self)
+        if window > 0:
+            if waits:
+                self.outbox.line_up(self)
+            else:
+                self._there_is_room()
