@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 
 LOOK_S = 0.25
 BEAT_S = 1.0
+# The listener cuts what is left when the grace is over: the last batch is ended before that.
+_MARGIN_S = 0.5
 
 
 class Watch(Protocol):
@@ -196,7 +198,7 @@ class FanOut:
                     viewer.actor_id,
                     subscription.personal,
                     lambda message: self._tell(viewer, message),
-                    positions=subscription.positions,
+                    positions=subscription.personal_positions,
                     cursors=subscription.personal_cursors,
                 )
 
@@ -240,7 +242,7 @@ class FanOut:
         await self._draining.wait()
         self._attendance.stop()
         loop = asyncio.get_running_loop()
-        plan = Leaving(self._door.viewers, limits.DRAIN_GRACE_S, random.random)
+        plan = Leaving(self._door.viewers, limits.DRAIN_GRACE_S - _MARGIN_S, random.random)
         began_s = loop.time()
         log.info("%d viewers are sent elsewhere in %d batches", self._door.viewers, plan.batches)
         for feed in list(self._feeds.values()):

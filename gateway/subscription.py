@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from gateway.cohort import CohortKey
@@ -24,12 +24,11 @@ class Subscription:
     personal: PersonalTopics
     actor_id: str | None
     """Who watches; None without a token of somebody."""
-    positions: Sequence[Position]
-    """The read barrier (I6)."""
-    cursors: Sequence[tuple[str, Sequence[Position]]]
-    """What was seen of which topic (I5)."""
+    barrier: Barrier
+    personal_positions: Sequence[Position]
+    """The read barrier again, for personal topics; empty if none is asked for."""
     personal_cursors: Sequence[tuple[str, Sequence[Position]]]
-    """The same, of personal topics."""
+    """What was seen of personal topics (I5)."""
 
     @property
     def game_id(self) -> str:
@@ -38,14 +37,45 @@ class Subscription:
     @property
     def resumes(self) -> bool:
         """Whether it must be shown at least something."""
-        return bool(self.positions or self.cursors)
+        return self.barrier.is_set
 
     def missing(self, view: GameView) -> Position | None:
-        """The first position that the view does not include yet."""
-        late = view.missing(self.positions)
-        for topic, positions in self.cursors:
-            late = late or view.missing(positions, topic)
-        return late
+        """Something that the view does not include yet."""
+        return self.barrier.missing(view)
+
+
+class Barrier:
+    """What a viewer must be shown at least: positions of any topic (I6), and what it has seen of topics (I5).
+
+    A request may hold thousands of positions, and one with forged ones waits for as long as may be, beside
+    hundreds of its kind: so of each topic and partition the newest is kept, as a number, and after the first
+    look one number for each partition.
+    """
+
+    __slots__ = ("_wanted", "is_set")
+
+    def __init__(self) -> None:
+        self.is_set = False
+        self._wanted: dict[tuple[str, int], int] = {}
+        """By topic, "" for all of them, and partition."""
+
+    def want(self, positions: Iterable[Position], topic: str = "") -> None:
+        for position in positions:
+            key = (topic, position.partition)
+            self._wanted[key] = max(position.sequence, self._wanted.get(key, 0))
+            self.is_set = True
+
+    def missing(self, view: GameView) -> Position | None:
+        """Something that the view does not include yet. What it includes is not asked for again, and what it
+        lacks is from now on waited for by partition: what is folded there says it of all topics."""
+        lacking: dict[tuple[str, int], int] = {}
+        for (topic, partition), sequence in self._wanted.items():
+            if not view.includes(partition, sequence, topic):
+                lacking["", partition] = max(sequence, lacking.get(("", partition), 0))
+        self._wanted = lacking
+        for (_, partition), sequence in lacking.items():
+            return Position(partition=partition, sequence=sequence)
+        return None
 
 
 def check(request: SubscribeRequest, identity: Identity | None) -> Subscription:
@@ -69,22 +99,25 @@ def check(request: SubscribeRequest, identity: Identity | None) -> Subscription:
         raise Forbidden(
             "topics: inbox and standing/<board> are an actor's own, and this token names no actor"
         )
+    barrier = Barrier()
     positions = check_positions(request.positions)
-    cursors: list[tuple[str, Sequence[Position]]] = []
+    barrier.want(positions)
     personal_cursors: list[tuple[str, Sequence[Position]]] = []
     for cursor in request.cursors:
         if cursor.topic.partition("/")[0] in PERSONAL_KINDS:
             # The inbox has a version where others have a position.
-            personal_cursors.append((cursor.topic, list(cursor.cursor.positions)[: limits.POSITIONS_MAX]))
+            if actor_id is not None:
+                seen = list(cursor.cursor.positions)[: limits.POSITIONS_MAX]
+                personal_cursors.append((cursor.topic, seen))
         else:
             seen = check_positions(cursor.cursor.positions, "cursors.positions")
-            cursors.append((str(ids.parse_topic(cursor.topic)), seen))
+            barrier.want(seen, str(ids.parse_topic(cursor.topic)))
     return Subscription(
         key=CohortKey(game_id, patterns, rate, _tier(identity), request.deltas),
         personal=personal,
         actor_id=actor_id,
-        positions=positions,
-        cursors=[(topic, seen) for topic, seen in cursors if seen],
+        barrier=barrier,
+        personal_positions=positions if personal else (),
         personal_cursors=personal_cursors,
     )
 

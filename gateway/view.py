@@ -11,11 +11,10 @@ Bound: the topics of one game.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from grandstand.aggregate.v1.aggregate_pb2 import TopicState
-from grandstand.event.v1.event_pb2 import Position
 from grandstand.internal.v1.internal_pb2 import Partial
 from mesh.merge import TopicMerge
 from mesh.store import Share
@@ -65,20 +64,16 @@ class GameView:
         """Everything of the partition up to this sequence is in; None of a partition that the game lacks."""
         return self._applied.get(partition)
 
-    def missing(self, positions: Iterable[Position], topic: str | None = None) -> Position | None:
-        """The first of `positions` that the view does not include; for a cursor, the one of its `topic`.
+    def includes(self, partition: int, sequence: int, topic: str = "") -> bool:
+        """Whether all up to `sequence` of the partition is in; for a cursor, all of its `topic`.
 
-        Positions of partitions that the game does not fold in are included: nothing of them can be in its
-        results.
+        Of partitions that the game does not fold in everything is: nothing of them can be in its results.
         """
-        merge = self._merges.get(topic) if topic is not None else None
-        for position in positions:
-            applied = self._applied.get(position.partition)
-            if applied is None or applied >= position.sequence:
-                continue
-            if merge is None or merge.sequence(position.partition) < position.sequence:
-                return position
-        return None
+        applied = self._applied.get(partition)
+        if applied is None or applied >= sequence:
+            return True
+        merge = self._merges.get(topic)
+        return merge is not None and merge.sequence(partition) >= sequence
 
     def let_time_pass(self, now_s: float) -> bool:
         """Touches the topics whose shown value changed with time alone; True if there are any."""
