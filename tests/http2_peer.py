@@ -198,6 +198,11 @@ class Peer:
                 callback()
 
     def pass_time(self, by_s: float) -> list[Frame]:
+        """What the server says meanwhile."""
+        self.wait(by_s)
+        return self.said()
+
+    def wait(self, by_s: float) -> None:
         """Looks as often as the server does."""
         until = self.now + by_s
         while self.now < until:
@@ -207,7 +212,6 @@ class Peer:
                 if callback is not None:
                     callback()
             self.server.look(self.now)
-        return self.said()
 
     def settle(self, settings: dict[int, int] | None = None) -> None:
         """The preface of both sides, to its end."""
