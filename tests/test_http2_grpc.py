@@ -10,10 +10,12 @@ from collections.abc import AsyncIterator, Iterator
 
 import grpc
 import pytest
+from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from mesh.errors import Forbidden
-from mesh.http2.call import Call, Metadata
+from mesh.errors import Exhausted, Forbidden
+from mesh.http2.call import Call, Handler, Metadata
 from mesh.http2.health import Health
 from mesh.http2.server import Http2Server
 from mesh.http2.unary import unary
@@ -72,6 +74,34 @@ def test_unary_calls_answer() -> None:
             assert server.streams == 0
             assert server.streams_opened == 505
             assert server.messages_received == 505
+
+    asyncio.run(scenario())
+
+
+def test_a_refusal_says_when_to_come_again() -> None:
+    """By the service as it accepts a call, and by a unary method."""
+
+    def full(_: Call) -> Handler:
+        raise Exhausted(UNICODE, retry_after_s=2.5)
+
+    def busy(_: bytes, __: Metadata) -> bytes:
+        raise Exhausted(UNICODE, retry_after_s=2.5)
+
+    async def scenario() -> None:
+        async with (
+            serving({ECHO: full, REVERSE: unary(busy)}) as (_, address),
+            grpc.aio.insecure_channel(address) as channel,
+        ):
+            for path in (ECHO, REVERSE):
+                with pytest.raises(grpc.aio.AioRpcError) as refused:
+                    await channel.unary_unary(path)(b"x")
+                assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+                details = dict(refused.value.trailing_metadata())["grpc-status-details-bin"]
+                status, info = Status.FromString(details), RetryInfo()
+                assert (status.code, len(status.details)) == (8, 1)
+                assert UNICODE.startswith(status.message.removesuffix("…"))
+                assert status.details[0].Unpack(info)
+                assert info.retry_delay.ToMilliseconds() == 2_500
 
     asyncio.run(scenario())
 
