@@ -108,6 +108,8 @@ def _changes() -> Iterator[dict[str, Any]]:
         _POLL,
         cursor={"positions": [{"sequence": "1"}, *_positions(_POLL), {"partition": 77, "sequence": "2"}]},
     )
+    no_cursor = {key: value for key, value in _POLL.items() if key != "cursor"}
+    yield change("cursor: none", no_cursor, tally=tally | {"voters": "9"})
     yield change("cursor: the first one", _POLL | {"cursor": {}}, cursor=moved)
 
     board: dict[str, Any] = _BOARD["board"]  # type: ignore[assignment]

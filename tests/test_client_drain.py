@@ -57,6 +57,8 @@ def test_i5_a_rolling_restart_of_the_gateways_is_not_noticed_by_whoever_watches(
             while (gateway := await going(rolling, vote)) is not None:
                 await until(lambda: sum(viewer.drained for viewer in viewers) > told, f"{gateway} says so")  # noqa: B023
                 told = sum(viewer.drained for viewer in viewers)
+            counted = await game.topic("poll/mvp")
+            assert all(viewer.states["poll/mvp"].tally == counted.tally for viewer in viewers)
             assert {viewer.screen.went_back for viewer in viewers} == {0}
             assert {viewer.misfits for viewer in viewers} == {0}
             # Every stream that ended had a successor by then, and none was opened for another reason.

@@ -187,6 +187,14 @@ def test_a_snapshot_leaves_personal_topics_alone() -> None:
     assert screen.went_back == 1
 
 
+def test_a_topic_that_a_snapshot_took_away_has_no_deltas_any_more() -> None:
+    screen = Screen()
+    screen.apply(snapshot(poll(1, 1)))
+    screen.apply(snapshot())
+    with pytest.raises(Misfit):
+        screen.apply(delta(poll(1, 1), poll(2, 2)))
+
+
 def test_no_more_cursors_are_handed_in_than_may_be() -> None:
     screen = Screen()
     screen.apply(snapshot(*(state(f"poll/{at}", p1=1) for at in range(limits.POSITIONS_MAX + 1))))

@@ -126,3 +126,25 @@ test("a snapshot leaves personal topics alone, also that of the next stream", ()
   screen.takeSnapshot([]);
   expect([...screen.states.keys()]).toEqual(["inbox"]);
 });
+
+test("a topic that a snapshot took away has no deltas any more", () => {
+  const screen = new Screen();
+  screen.takeSnapshot([tally("poll/a", 1, [0, 1])]);
+  screen.takeSnapshot([]);
+  expect(() => screen.takeUpdate([], [change("poll/a", 2)])).toThrow(Misfit);
+});
+
+test("a topic is behind no longer when it is taken away, or when another stream speaks", () => {
+  const screen = new Screen();
+  const fallBehind = () => {
+    screen.takeSnapshot([tally("poll/a", 5, [0, 5])]);
+    screen.takeUpdate([tally("poll/a", 4, [0, 4])]);
+    expect(screen.behind.size).toBe(1);
+  };
+  fallBehind();
+  screen.takeSnapshot([]);
+  expect(screen.behind.size).toBe(0);
+  fallBehind();
+  screen.begin([]);
+  expect(screen.behind.size).toBe(0);
+});

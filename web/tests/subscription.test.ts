@@ -178,12 +178,13 @@ test("updates are asked for as deltas, and states are whole", async () => {
 });
 
 test("a delta that does not fit opens the stream anew with cursors, and shows nothing wrong", async () => {
-  const { subscription, requests, shown } = watch([
+  const { subscription, requests, shown, ended } = watch([
     [snapshot(1, 1), delta("poll/other", 2), "hang"],
     [snapshot(3, 3), "hang"],
   ]);
   await vi.waitFor(() => expect(shown).toEqual([1n, 3n]));
   expect(subscription.misfits).toBe(1);
+  expect(ended).toEqual([1]);
   expect(cursorsOf(requests[1])).toEqual(["poll/mvp@1"]);
   subscription.close();
 });
@@ -211,6 +212,41 @@ test("drained it shows the old stream until the new one stands, and never someth
   expect(requests).toHaveLength(2);
   subscription.close();
   expect(ended).toEqual([1, 2]);
+});
+
+test("taken over, it keeps what came since the new stream was asked for, and tells no news twice", async () => {
+  const news: Message = { message: { case: "announcement", value: { gameId: "demo" } } };
+  const opened: Message = { message: { case: "update", value: { topics: [{ topic: "poll/new" }] } } };
+  const more = gate();
+  const ready = gate();
+  const told: string[] = [];
+  const { subscription, requests, ended } = watch(
+    [
+      [snapshot(1, 1), drain(10), more.passed, news, opened, "hang"],
+      [ready.passed, snapshot(1, 1), news, delta("poll/mvp", 2), "hang"],
+    ],
+    { onAnnouncement: ({ gameId }) => told.push(gameId) },
+  );
+  await vi.waitFor(() => expect(requests).toHaveLength(2));
+  more.open();
+  await vi.waitFor(() => expect(subscription.screen.states.has("poll/new")).toBe(true));
+  ready.open();
+  await vi.waitFor(() => expect(ended).toEqual([1]));
+  await vi.waitFor(() => expect(subscription.screen.states.get("poll/mvp")?.cursor?.positions[0]?.sequence).toBe(2n));
+  expect([...subscription.screen.states.keys()]).toEqual(["poll/mvp", "poll/new"]);
+  expect(told).toEqual(["demo"]);
+  subscription.close();
+});
+
+test("no more cursors are handed in than may be", async () => {
+  const many = Array.from({ length: 65 }, (_, n) => ({
+    topic: `poll/${n}`,
+    cursor: { positions: [{ partition: 2, sequence: 1n }] },
+  }));
+  const { subscription, requests } = watch([[{ message: { case: "snapshot", value: { topics: many } } }, "end"], ["hang"]]);
+  await vi.waitFor(() => expect(requests).toHaveLength(2));
+  expect(requests[1]?.cursors).toHaveLength(64);
+  subscription.close();
 });
 
 test("drained and cut off at once it comes when it was told to, and no sooner", async () => {
@@ -252,11 +288,12 @@ test("turned away it waits as long as it was told, and some more", async () => {
 test("personal topics are shown beside, and the rate is what was said last", async () => {
   const personal: Message = { message: { case: "personal", value: { topics: [{ topic: "inbox" }] } } };
   const rendition: Message = { message: { case: "rendition", value: { updatesPerS: 5, reason: "hot" } } };
+  const still: Message = { message: { case: "snapshot", value: { updatesPerS: 5, topics: [{ topic: "audience" }] } } };
   const { subscription } = watch([
-    [{ message: { case: "snapshot", value: { updatesPerS: 20 } } }, personal, snapshot(2, 2), rendition, "hang"],
+    [{ message: { case: "snapshot", value: { updatesPerS: 20 } } }, personal, snapshot(2, 2), rendition, still, "hang"],
   ]);
   expect(subscription.rendition).toBeUndefined();
-  await vi.waitFor(() => expect(subscription.rendition).toEqual({ updatesPerS: 5, reason: "hot" }));
-  expect([...subscription.screen.states.keys()].sort()).toEqual(["inbox", "poll/mvp"]);
+  await vi.waitFor(() => expect([...subscription.screen.states.keys()]).toEqual(["inbox", "audience"]));
+  expect(subscription.rendition).toEqual({ updatesPerS: 5, reason: "hot" });
   subscription.close();
 });

@@ -85,6 +85,46 @@ test("a wait that the server asked for is the least, and gets some jitter", () =
   expect(streams.opensAtMs).toBe(45_000);
 });
 
+test("a second drain opens no third stream, nor later than the first said", () => {
+  const { streams, first } = watching();
+  streams.heard(first, drain(1), 0);
+  streams.heard(first, drain(5), 0);
+  expect(streams.opensAtMs).toBe(1_000);
+  streams.opened();
+  streams.heard(first, drain(0), 1_100);
+  expect(streams.opensAtMs).toBeUndefined();
+});
+
+test("a drain far in the future is not waited for", () => {
+  const { streams, first } = watching();
+  streams.heard(first, drain(1e9), 0);
+  expect(streams.opensAtMs).toBe(600_000);
+});
+
+test("a stream that brought something and ended as it had said starts the backoff anew", () => {
+  const { streams, first } = watching();
+  streams.ended(first, cut, 0);
+  for (let n = 0; n < 3; n++) streams.ended(streams.opened(), cut, 0);
+  const good = streams.opened();
+  streams.heard(good, SNAPSHOT, 0);
+  streams.heard(good, drain(0), 0);
+  streams.ended(good, cut, 0);
+  streams.ended(streams.opened(), cut, 0);
+  expect(streams.opensAtMs).toBe(500);
+});
+
+test("after a reset the next stream is the only one", () => {
+  const { streams, first } = watching();
+  streams.heard(first, drain(0), 0);
+  streams.opened();
+  streams.reset();
+  expect(streams.opensAtMs).toBeUndefined();
+  const next = streams.opened();
+  expect(streams.heard(next, HEARTBEAT, 0).shows).toBe(true);
+  streams.heard(next, drain(1), 0);
+  expect(streams.opensAtMs).toBe(1_000);
+});
+
 test("what no other stream would cure is a refusal", () => {
   const { streams, first } = watching();
   expect(streams.ended(first, { ...cut, code: Code.NotFound }, 0)).toBe("refused");
@@ -98,6 +138,16 @@ test("an announcement that two streams bring is told once", () => {
   streams.heard(next, SNAPSHOT, 0);
   expect(streams.heard(next, announcement("a"), 0).shows).toBe(false);
   expect(streams.heard(next, announcement("b"), 0).shows).toBe(true);
+});
+
+test("announcements are not remembered without bound", () => {
+  const { streams, first } = watching();
+  for (let n = 0; n <= 64; n++) streams.heard(first, announcement(`${n}`), 0);
+  streams.heard(first, drain(0), 0);
+  const next = streams.opened();
+  streams.heard(next, SNAPSHOT, 0);
+  expect(streams.heard(next, announcement("64"), 0).shows).toBe(false);
+  expect(streams.heard(next, announcement("0"), 0).shows).toBe(true);
 });
 
 describe("retry info", () => {
@@ -122,6 +172,7 @@ describe("retry info", () => {
     expect(retryAfterMs({ details: [] })).toBeUndefined();
     expect(retryAfterMs(info())).toBeUndefined();
     expect(retryAfterMs(info(0x0a, 9, 0x08))).toBeUndefined();
-    expect(retryAfterMs({ details: [{ type: "google.rpc.ErrorInfo", value: new Uint8Array() }] })).toBeUndefined();
+    const value = Uint8Array.from([0x0a, 2, 0x08, 40]);
+    expect(retryAfterMs({ details: [{ type: "google.rpc.Other", value }] })).toBeUndefined();
   });
 });
