@@ -31,7 +31,6 @@ RETRYABLE = {
     "/grandstand.gateway.v1.GatewayService/IssueGuest",
     "/grandstand.gateway.v1.GatewayService/IssueOrigin",
     "/grandstand.gateway.v1.GatewayService/Send",
-    "/grandstand.gateway.v1.GatewayService/Subscribe",
     "/grandstand.aggregate.v1.AggregateService/Read",
     "/grandstand.aggregate.v1.AggregateService/ReadPartitions",
     "/grandstand.aggregate.v1.AggregateService/ReadStanding",
@@ -119,7 +118,7 @@ def test_envoy_accepts_the_configuration(changes: dict[str, Any], tmp_path: Path
     assert "deprecated" not in validated.stderr.lower()
 
 
-def test_only_calls_whose_proto_says_so_are_retried() -> None:
+def test_only_unary_calls_whose_proto_says_so_are_retried() -> None:
     for listener in (0, 1):
         retried = {path for path, action in rpc_routes(listener).items() if "retry_policy" in action}
         assert retried - {routes.HEALTH_PATH} == RETRYABLE & set(rpc_routes(listener))

@@ -8,7 +8,9 @@ frame was a tenth of what Envoy does for it (1.6 µs of 16, 5,000 viewers). Unar
 longer than ingest's publish deadline and a read barrier: who gave up, and why, is said by the service.
 
 Retries act on what happens before a response: a connection that fails, a stream that is refused or reset, a
-gRPC UNAVAILABLE in the response headers. An established stream is resumed by its client.
+gRPC UNAVAILABLE in the response headers. A stream is opened anew, and resumed, by its client: for a retry
+Envoy would hold on to the request as long as the stream lives, and with it to the 16 KiB that it was read
+into (4.4 KiB of them resident with 5,000 viewers, which else cost 43).
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ def rpc_route(rpc: Rpc) -> dict[str, Any]:
         action |= {"timeout": "0s", "idle_timeout": seconds(idle_s)}
     else:
         action |= {"timeout": seconds(UNARY_TIMEOUT_S)}
-    if rpc.retryable:
+    if rpc.retryable and not rpc.streams:
         action["retry_policy"] = _RETRY_POLICY
     return {"match": {"path": rpc.path}, "route": action, "decorator": {"operation": rpc.path.lstrip("/")}}
 
