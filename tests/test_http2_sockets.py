@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import socket
 import stat
@@ -185,6 +186,30 @@ def test_a_server_that_goes_leaves_the_file_of_its_successor(folder: Path) -> No
             assert path.exists()
 
     asyncio.run(scenario())
+
+
+def test_who_looks_and_takes_the_place_keeps_others_from_both(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else one that is bound, and does not listen yet, would look like one that was killed."""
+    steps: list[str] = []
+
+    def is_locked(step: str) -> None:
+        found = os.open(folder, os.O_RDONLY)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(found, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(found)
+        steps.append(step)
+
+    class Watched(socket.socket):
+        def listen(self, *arguments: int) -> None:
+            is_locked("listen")
+            super().listen(*arguments)
+
+    monkeypatch.setattr(sockets, "vacate", lambda _: is_locked("vacate"))
+    monkeypatch.setattr(socket, "socket", Watched)
+    sockets.listen_unix(at(folder / "socket")).raw.close()
+    assert steps == ["vacate", "listen"]
 
 
 def test_of_many_that_start_at_once_one_listens(folder: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from mesh.http2 import bounds
 from mesh.http2 import frames as f
+from mesh.http2.errors import Cause
 from mesh.http2.server import Http2Server
 from mesh.http2.tls import Tls, TlsFiles
 from tests.certificates import Authority, Certificates
@@ -153,8 +154,9 @@ def test_what_comes_with_the_end_of_the_handshake_is_heard(tmp_path: Path) -> No
     """In TLS 1.3 a client's preface and calls travel with its last word of the handshake."""
     own = Certificates.made(tmp_path, NAME)
     client = Peer()
-    sent = f.PREFACE + f.settings({}) + client.headers(1, request_fields(ECHO))
-    sent += b"".join(data(1, message(b"%05d" % number * 100)) for number in range(100))
+    sent = f.PREFACE + f.settings({f.INITIAL_WINDOW_SIZE: 2**20}) + f.window_update(0, 2**20)
+    sent += client.headers(1, request_fields(ECHO))
+    sent += b"".join(data(1, message(b"%05d" % number * 300)) for number in range(100))
     sent += data(1, message(b"last"), last=True)
 
     async def scenario() -> None:
@@ -264,6 +266,9 @@ def test_handshakes_that_never_end_are_bounded_and_ended(
             with contextlib.suppress(ConnectionError):
                 assert await reader.read() == b""
             writer.close()
+            # While the others may go on.
+            assert len(server._lobbies) == 3
+            assert server.endings.of(Cause.NO_ROOM) == 1
             async with asyncio.timeout(20.0):
                 for reader, writer in silent:
                     with contextlib.suppress(ConnectionError):
