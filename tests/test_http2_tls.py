@@ -150,8 +150,12 @@ def test_who_does_not_agree_on_h2_is_closed(alpn: tuple[str, ...], tmp_path: Pat
     asyncio.run(scenario())
 
 
-def test_what_comes_with_the_end_of_the_handshake_is_heard(tmp_path: Path) -> None:
+def test_what_comes_with_the_end_of_the_handshake_is_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In TLS 1.3 a client's preface and calls travel with its last word of the handshake."""
+    # All of it, also if it is more than is read at once.
+    monkeypatch.setattr(bounds, "READ_BYTES", 1_000)
     own = Certificates.made(tmp_path, NAME)
     client = Peer()
     sent = f.PREFACE + f.settings({f.INITIAL_WINDOW_SIZE: 2**20}) + f.window_update(0, 2**20)
