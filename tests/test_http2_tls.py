@@ -184,7 +184,9 @@ def test_what_comes_with_the_end_of_the_handshake_is_heard(
                     with contextlib.suppress(ssl.SSLWantReadError):
                         said += shaking.read(65_536)
                         continue
-                    incoming.write(await reader.read(65_536))
+                    came = await reader.read(65_536)
+                    assert came, "it was closed"
+                    incoming.write(came)
             writer.close()
 
     asyncio.run(scenario())
