@@ -102,7 +102,9 @@ class FanOut:
         self._feeds: dict[str, Feed] = {}
         self._watches: dict[Viewer, Watch] = {}
         self._present: set[Viewer] = set()
-        self._strangers: set[asyncio.Task[None]] = set()
+        self._strangers: dict[str, list[Viewer]] = {}
+        """Viewers of games that are not known here."""
+        self._asking: dict[str, asyncio.Task[None]] = {}
         self._stopping: set[asyncio.Task[None]] = set()
         self._tasks = [
             asyncio.create_task(each) for each in (self._look(), self._beat(), self._leave_when_drained())
@@ -117,7 +119,7 @@ class FanOut:
         return len(self._feeds)
 
     async def stop(self) -> None:
-        await tasks.end(*self._tasks, *self._strangers)
+        await tasks.end(*self._tasks, *self._asking.values())
         await asyncio.gather(*(feed.stop() for feed in list(self._feeds.values())), *self._stopping)
 
     # Viewers.
@@ -131,20 +133,26 @@ class FanOut:
         if subjects.game_key(viewer.game_id) in self._catalog.view:
             self._feed(viewer.game_id).join(viewer)
             return
-        task = asyncio.create_task(self._ask_for_game(viewer, viewer.game_id))
-        self._strangers.add(task)
-        task.add_done_callback(self._strangers.discard)
+        strangers = self._strangers.setdefault(viewer.game_id, [])
+        strangers.append(viewer)
+        if viewer.game_id not in self._asking:
+            with telemetry.detached():
+                self._asking[viewer.game_id] = asyncio.create_task(self._ask_for(viewer.game_id))
 
-    async def _ask_for_game(self, viewer: Viewer, game_id: str) -> None:
-        """It may have been defined a moment ago."""
-        await self._catalog.refresh(subjects.game_key(game_id))
-        if viewer.ticket is None:
-            return
-        try:
-            self._catalog.view.game(game_id)  # raises Unknown
-            self._feed(game_id).join(viewer)
-        except GrandstandError as error:
-            viewer.end(error)
+    async def _ask_for(self, game_id: str) -> None:
+        """The game may have been defined a moment ago. One question for all who came before it was asked: an
+        answer to an earlier one may be from before the definition."""
+        while viewers := self._strangers.pop(game_id, []):
+            await self._catalog.refresh(subjects.game_key(game_id))
+            for viewer in viewers:
+                if viewer.ticket is None:
+                    continue
+                try:
+                    self._catalog.view.game(game_id)  # raises Unknown
+                    self._feed(game_id).join(viewer)
+                except GrandstandError as error:
+                    viewer.end(error)
+        del self._asking[game_id]
 
     def leave(self, viewer: Viewer) -> None:
         feed = self._feeds.get(viewer.game_id)

@@ -181,6 +181,38 @@ def test_those_who_wait_for_a_position_share_the_reads(
     run(scenario())
 
 
+def test_a_herd_that_asks_for_an_unknown_game_costs_a_question_or_two(
+    around: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    questions: list[str] = []
+    refresh = CatalogWatch.refresh
+
+    async def counted(catalog: CatalogWatch, key: str) -> None:
+        questions.append(key)
+        await refresh(catalog, key)
+
+    monkeypatch.setattr(CatalogWatch, "refresh", counted)
+
+    async def scenario() -> None:
+        async with staged(around) as stage:
+
+            async def ask() -> None:
+                request = SubscribeRequest(game_id="nobody-knows")
+                with pytest.raises(grpc.aio.AioRpcError) as told:
+                    await stage.stub.Subscribe(request, wait_for_ready=True).read()
+                assert told.value.code() == grpc.StatusCode.NOT_FOUND
+
+            await asyncio.gather(*(ask() for _ in range(300)))
+            assert 1 <= len(questions) <= 20
+            assert stage.fan_out.viewers == 0
+            # Later on it is asked for again: it may have been defined meanwhile.
+            asked = len(questions)
+            await ask()
+            assert len(questions) == asked + 1
+
+    run(scenario())
+
+
 def test_a_position_that_never_comes_is_late_and_named(
     around: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
