@@ -20,6 +20,7 @@ from mesh.bus import Bus
 from mesh.catalog import CatalogWatch
 from mesh.client.connect import open_channel
 from mesh.config import parse
+from mesh.own_addresses import own_addresses
 
 
 @contextlib.asynccontextmanager
@@ -35,7 +36,7 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
         redis = store.connect(config.redis)
         relay = Relay(channel, config.instance, token=credentials.token)
         relay.start()
-        door = Door(random=random.random)
+        door = Door(random=random.random, own=own_addresses())
         attendance = Attendance(relay, catalog.view)
         personal = Personal(bus, redis, catalog.view)
         personal.start()

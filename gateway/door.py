@@ -7,9 +7,9 @@ turned away lately, and shrinks as time passes. The queue is one number, the tim
 virtual scheduling of GCRA, ITU-T I.371). Beyond VIEWER_RETRY_MAX_S nobody is sent: there the delays are
 spread over the upper half of it by chance.
 
-An address is an IPv4 address or the /64 of an IPv6 one, of which one household has 2^64. Loopback, and a
-peer without an address (a Unix socket), have no bound: there everything comes through one proxy, or from a
-test, and the proxy names the viewer's own address (`address_of`).
+An address is an IPv4 address or the /64 of an IPv6 one, of which one household has 2^64. This machine's own
+addresses, loopback, and a peer without an address (a Unix socket) have no bound: there everything comes
+through one proxy, or from a test, and the proxy names the viewer's own address (`address_of`).
 
 Bounds: the counts and queues of actors and addresses that have a viewer here; each goes with its last one.
 Overflow policy: Exhausted, which names the bound that was met, the narrowest first.
@@ -21,7 +21,7 @@ plain random delay: it spreads a crowd of any size over the same time.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TypeVar
 
 from mesh import limits
@@ -56,11 +56,14 @@ class Door:
         per_address_max: int = limits.VIEWERS_PER_ADDRESS_MAX,
         *,
         random: Callable[[], float],
+        own: Collection[str] = (),
     ) -> None:
+        """`own`: this machine's addresses, which have no bound either."""
         self._viewers_max = viewers_max
         self._per_actor_max = per_actor_max
         self._per_address_max = per_address_max
         self._random = random
+        self._own = frozenset(own)
         self._viewers = 0
         self._actors: dict[str, int] = {}
         self._addresses: dict[int, int] = {}
@@ -74,7 +77,7 @@ class Door:
 
     def enter(self, actor_id: str | None, address: str, now_s: float) -> Ticket:
         """Lets a viewer in; `actor_id` None without a token. Raises Exhausted with `retry_after_s`."""
-        key = _key_of(address)
+        key = None if address in self._own else _key_of(address)
         if actor_id is not None and self._actors.get(actor_id, 0) >= self._per_actor_max:
             raise self._refusal(
                 actor_id,

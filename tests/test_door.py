@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from gateway.door import Door, Ticket, address_of
 from mesh import limits
 from mesh.errors import Exhausted
+from mesh.own_addresses import own_addresses
 
 HOME, OFFICE = "203.0.113.7", "198.51.100.1"
 
@@ -284,3 +285,17 @@ def test_the_bounds_are_those_of_limits() -> None:
     for n in range(limits.VIEWERS_MAX - at.viewers):
         at.enter(None, f"10.1.{n >> 8}.{n & 255}", 0.0)
     assert math.isclose(delay(at, address=OFFICE), 1.0, abs_tol=0.01)
+
+
+def test_this_machines_own_addresses_have_no_bound_and_their_neighbours_have() -> None:
+    own = "2001:db8::7", "198.51.100.7"
+    at = Door(per_address_max=1, random=random.random, own=own)
+    for address in own:
+        for _ in range(3):
+            at.enter(None, address, 0.0)
+    at.enter(None, "2001:db8::8", 0.0)
+    refusal(at, address="2001:db8::9")
+
+
+def test_the_addresses_of_this_machine_are_addresses() -> None:
+    assert all(ipaddress.ip_address(address) for address in own_addresses())

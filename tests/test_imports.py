@@ -35,6 +35,7 @@ CORES = (
     "mesh/http2/call.py",
     "mesh/http2/calls.py",
     "mesh/http2/connection.py",
+    "mesh/http2/endings.py",
     "mesh/http2/errors.py",
     "mesh/http2/frames.py",
     "mesh/http2/details.py",

@@ -57,7 +57,8 @@ class Outbox:
         self._granted = 0
         self._is_full = False
         self._queue: deque[Sender] = deque()
-        self._asked: set[Callable[[], None]] = set()
+        self._asked: dict[Callable[[], None], None] = {}
+        """In the order they asked."""
         self._least_asked = 0
         self._grant()
 
@@ -75,7 +76,7 @@ class Outbox:
     def when_room(self, size: int, callback: Callable[[], None]) -> None:
         """Calls `callback` once there is room for `size` bytes; once, however often it is asked for."""
         self._least_asked = min(size, self._least_asked) if self._asked else size
-        self._asked.add(callback)
+        self._asked[callback] = None
 
     def wake(self) -> None:
         self.is_awake = True
@@ -140,7 +141,7 @@ class Outbox:
                 stream.is_queued = True
                 queue.append(stream)
         if self._asked and self.room >= self._least_asked:
-            asked, self._asked = self._asked, set()
+            asked, self._asked = self._asked, {}
             for callback in asked:
                 callback()
         if self.parts and not self.is_awake:

@@ -121,7 +121,7 @@ class Roster:
     def calls(self, chosen: Chosen) -> list[Call]:
         """Those whose stream ids are `chosen`, at this moment."""
         return [
-            rows.streams[row]
+            cast(Call, rows.streams[row])
             for rows in self._rows.values()
             for row in np.flatnonzero(chosen(rows.stream_ids())).tolist()
         ]
