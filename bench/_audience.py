@@ -258,7 +258,6 @@ class Audience:
         if viewer.newest:
             self.returns += 1
             self.return_lag = max(self.return_lag, self._newest - number)
-            self.backwards += number < viewer.newest
         viewer.newest = max(number, viewer.newest)
 
     def _connect(self, viewer: Viewer) -> None:
