@@ -103,8 +103,8 @@ class FanoutFigures:
     def curves(self) -> list[Curve]:
         """For the plot and for the record: the median of the rounds at each count of viewers."""
         found = [
-            self._curve("gateway", OURS, "gateway"),
-            self._curve("gateway and Envoy", OURS),
+            self._curve("our gateway", OURS, "gateway"),
+            self._curve("our gateway and Envoy", OURS),
             self._curve("grpc.aio gateway", BASELINE, "gateway"),
             self._curve("grpc.aio gateway and Envoy", BASELINE),
             self._curve("Nchan", NCHAN),

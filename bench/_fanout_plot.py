@@ -10,24 +10,25 @@ colour scheme, which in an image follows the reader's system and not the page it
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from xml.sax.saxutils import escape
 
 from bench._fanout_figures import Curve, FanoutFigures
 
 WIDTH, HEIGHT = 860, 440
-LEFT, RIGHT, TOP, BOTTOM = 76, 232, 64, 52
+LEFT, RIGHT, TOP, BOTTOM = 76, 250, 64, 52
 TEXT, GRID = "#808891", "#80889138"
 COLOURS = {
-    "gateway": "#2f81f7",
-    "gateway and Envoy": "#2f81f7",
+    "our gateway": "#2f81f7",
+    "our gateway and Envoy": "#2f81f7",
     "grpc.aio gateway": "#d4742c",
     "grpc.aio gateway and Envoy": "#d4742c",
     "Nchan": "#2ea043",
     "Socket.IO": "#a371f7",
 }
-DASHED = {"gateway and Envoy", "grpc.aio gateway and Envoy"}
+DASHED = {"our gateway and Envoy", "grpc.aio gateway and Envoy"}
 LABEL_GAP = 17
 
 
@@ -36,7 +37,7 @@ def plot(figures: FanoutFigures) -> str:
     curves = figures.curves()
     values = [value for curve in curves for _, value in curve.points]
     low = 10 ** math.floor(math.log10(min(values)))
-    high = 10 ** math.ceil(math.log10(max(values)))
+    high = next(step for step in _steps(low) if step > max(values))
     most = max(viewers for curve in curves for viewers, _ in curve.points)
 
     def x(viewers: float) -> float:
@@ -71,21 +72,23 @@ def _told(figures: FanoutFigures) -> str:
     )
 
 
-def _rules(low: float, high: float, right: float, y: object) -> list[str]:
-    assert callable(y)
+def _rules(low: float, high: float, right: float, y: Callable[[float], float]) -> list[str]:
     parts = []
-    for power in range(round(math.log10(low)), round(math.log10(high)) + 1):
-        for step in (1, 2, 5):
-            value = step * 10**power
-            if value > high:
-                break
-            at = y(value)
-            dashes = "" if step == 1 else ' stroke-dasharray="2 4"'
-            parts.append(
-                f'<line x1="{LEFT}" x2="{right:.1f}" y1="{at:.1f}" y2="{at:.1f}" stroke="{GRID}"{dashes}/>'
-            )
-            parts.append(_text(LEFT - 8, at + 4, _short(value), anchor="end"))
+    for value in itertools.takewhile(lambda value: value <= high, _steps(low)):
+        at = y(value)
+        is_power = math.log10(value).is_integer()
+        dashes = "" if is_power else ' stroke-dasharray="2 4"'
+        parts.append(
+            f'<line x1="{LEFT}" x2="{right:.1f}" y1="{at:.1f}" y2="{at:.1f}" stroke="{GRID}"{dashes}/>'
+        )
+        parts.append(_text(LEFT - 8, at + 4, _short(value), anchor="end"))
     return parts
+
+
+def _steps(low: float) -> Iterator[float]:
+    """1, 2 and 5 times each power of ten from there."""
+    for power in itertools.count():
+        yield from (low * 10**power * step for step in (1, 2, 5))
 
 
 def _line(curve: Curve, points: Sequence[tuple[float, float]]) -> str:

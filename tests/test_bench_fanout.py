@@ -281,7 +281,7 @@ def test_the_plot_is_well_formed_and_names_every_line_with_its_last_value() -> N
     nchan = [turn(viewers=viewers, cpu_s={"nginx": 0.01}) for viewers in (25, 50, 100)]
     root = ET.fromstring(plot(figures(ours, **{NCHAN: nchan})))
     texts = [text.text or "" for text in root.iter("{http://www.w3.org/2000/svg}text")]
-    for label in ("gateway, 1M", "gateway and Envoy, 100k", "Nchan, 100k"):
+    for label in ("our gateway, 1M", "our gateway and Envoy, 100k", "Nchan, 100k"):
         assert label in texts
     ends = [float(text.get("y", 0)) for text in root.iter("{http://www.w3.org/2000/svg}text")][-3:]
     assert min(abs(a - b) for a in ends for b in ends if a is not b) >= 15, "no label covers another"
