@@ -4,10 +4,6 @@ A game is fed while it has viewers and GAME_LINGER_S longer. Its feed subscribes
 loads what the store holds, so nothing falls between the two; a lost core-NATS message is healed by loading
 again every ANTI_ENTROPY_S and after a reconnect.
 
-Who must be shown something that is not here yet waits in one list; while there is anybody in it, one loop
-reads the store for all of them. So a herd that comes back costs one read, and its cursors mostly none: what
-they hold is in the view.
-
 Bounds: the viewers that the door lets in; no queue for any of them.
 """
 
@@ -18,7 +14,6 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
-from typing import NamedTuple
 
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as NatsSubscription
@@ -28,6 +23,7 @@ from opentelemetry.trace import SpanKind
 from gateway.cohort import Cohort, CohortKey
 from gateway.heat import Heat
 from gateway.view import GameView
+from gateway.waiting import Waiting
 from gateway.watching import Viewer
 from grandstand.gateway.v1.gateway_pb2 import SubscribeResponse
 from grandstand.internal.v1.internal_pb2 import Partial
@@ -35,21 +31,14 @@ from grandstand.notify.v1.notify_pb2 import Announcement
 from mesh import limits, subjects, telemetry
 from mesh.bus import Bus
 from mesh.catalog import CatalogView
-from mesh.errors import TooLate, Unavailable
+from mesh.errors import Unavailable
 from mesh.http2.roster import Chosen, Shared
 from mesh.store import RedisError, ResultStore
+from mesh.topics import TopicPatterns
 
 log = logging.getLogger(__name__)
 
-_LOOK_FIRST_S = 0.004
-_LOOK_MAX_S = 0.05
-
-
-class _Waiting(NamedTuple):
-    """A viewer whose positions are not here yet."""
-
-    viewer: Viewer
-    until_s: float
+_BOARDS = TopicPatterns(["board/*"])
 
 
 class Feed:
@@ -82,14 +71,12 @@ class Feed:
         self._viewers: dict[Viewer, Cohort | None] = {}
         self._arriving: list[Viewer] = []
         """Until the feed has started."""
-        self._waiting: list[_Waiting] = []
+        self._waiting = Waiting(self.view, self._load, self._seat)
         self._starting: asyncio.Task[None] | None = None
         self._has_started = False
-        self._reaching: asyncio.Task[None] | None = None
         self._healing: asyncio.Task[None] | None = None
         self._subscriptions: list[NatsSubscription] = []
         self._load_now = asyncio.Event()
-        self._news = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
         self._flushes: set[CohortKey] = set()
@@ -141,10 +128,7 @@ class Feed:
         subscription = viewer.subscription
         assert subscription is not None
         if subscription.resumes and subscription.missing(self.view) is not None:
-            self._waiting.append(_Waiting(viewer, self._loop.time() + limits.BARRIER_S))
-            if self._reaching is None:
-                with telemetry.detached():
-                    self._reaching = asyncio.create_task(self._reach())
+            self._waiting.add(viewer)
         else:
             self._seat(viewer)
 
@@ -164,47 +148,18 @@ class Feed:
         viewer.game_id = self.game_id
         viewer.subscription = None
 
-    async def _reach(self) -> None:
-        """Reads the store until everybody who waits was let in (I5, I6), or told that it is late."""
-        pause_s = _LOOK_FIRST_S
-        while self._waiting:
-            self._news.clear()
-            try:
-                self._take(self.view.load(await self._results.read(self.game_id, self._spread())))
-            except RedisError as error:
-                log.info("game %s is not read: %s", self.game_id, error)
-            waiting, self._waiting = self._waiting, []
-            now = self._loop.time()
-            for each in waiting:
-                self._look(each, now)
-            await self._news_or(pause_s)
-            pause_s = min(pause_s * 1.5, _LOOK_MAX_S)
-        self._reaching = None
-
-    async def _news_or(self, pause_s: float) -> None:
-        """Until something of the game was folded, or so long; never less than _LOOK_FIRST_S."""
-        await asyncio.sleep(_LOOK_FIRST_S)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(pause_s - _LOOK_FIRST_S):
-                await self._news.wait()
-
-    def _look(self, waiting: _Waiting, now: float) -> None:
-        viewer = waiting.viewer
-        if viewer not in self._viewers:
+    async def _load(self) -> None:
+        """Brings the view up to what the store holds, if it can be read."""
+        try:
+            shares = await self._results.read(self.game_id, self._spread())
+        except RedisError as error:
+            log.info("game %s is not read: %s", self.game_id, error)
             return
-        assert viewer.subscription is not None
-        late = viewer.subscription.missing(self.view)
-        if late is None:
-            self._seat(viewer)
-        elif now < waiting.until_s:
-            self._waiting.append(waiting)
-        else:
-            viewer.end(
-                TooLate(
-                    f"position {late.sequence} of partition {late.partition} was not reached within "
-                    f"{limits.BARRIER_S:g} s (applied: {self.view.applied(late.partition)}); ask again"
-                )
-            )
+        version = self.view.version
+        if self.view.load(shares):
+            for topic in self.view.changed(_BOARDS, version):
+                self._on_board(topic.partition("/")[2])
+            self._pump()
 
     # The game's results.
 
@@ -242,7 +197,8 @@ class Feed:
     async def stop(self) -> None:
         with contextlib.suppress(ValueError):
             self._bus.off_reconnect(self._load_now.set)
-        for task in (self._starting, self._healing, self._reaching):
+        self._waiting.stop()
+        for task in (self._starting, self._healing):
             if task is not None:
                 task.cancel()
         for timer in (self._timer, self._linger):
@@ -258,13 +214,14 @@ class Feed:
 
     async def _on_result(self, message: Msg) -> None:
         partial = Partial.FromString(message.data)
-        self._news.set()
+        self._waiting.news()
         if self.view.offer(partial):
             cause = telemetry.cause_in(message.headers)
             if cause and len(self._causes) < telemetry.LINKS_MAX:
                 self._causes.append(cause)
-            if partial.HasField("board"):
-                self._on_board(partial.topic.partition("/")[2])
+            kind, _, name = partial.topic.partition("/")
+            if kind == "board":
+                self._on_board(name)
             self._pump()
 
     async def _on_announcement(self, message: Msg) -> None:
@@ -281,16 +238,9 @@ class Feed:
                 async with asyncio.timeout(limits.ANTI_ENTROPY_S):
                     await self._load_now.wait()
             self._load_now.clear()
-            try:
-                changed = self.view.load(await self._results.read(self.game_id, self._spread()))
-            except RedisError as error:
-                log.info("game %s is not read: %s", self.game_id, error)
-                continue
-            self._take(self.view.let_time_pass(time.time()) or changed)
-
-    def _take(self, changed: bool) -> None:
-        if changed:
-            self._pump()
+            await self._load()
+            if self.view.let_time_pass(time.time()):
+                self._pump()
 
     # Ticks.
 

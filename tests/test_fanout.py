@@ -47,6 +47,10 @@ def around(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
 class Nobody:
     """Nobody is reported, and nothing is anybody's own."""
 
+    def __init__(self) -> None:
+        self.boards: list[tuple[str, str]] = []
+        """That changed."""
+
     def enter(self, game_id: str, actor_id: str | None) -> None: ...
     def leave(self, game_id: str, actor_id: str | None) -> None: ...
     def stop(self) -> None: ...
@@ -54,7 +58,8 @@ class Nobody:
     def watch(self, game_id: str, actor_id: str, topics: PersonalTopics, tell: Any, **_: Any) -> Any:
         raise AssertionError(f"{topics} of {actor_id} is nobody's")
 
-    def board_changed(self, game_id: str, board_id: str) -> None: ...
+    def board_changed(self, game_id: str, board_id: str) -> None:
+        self.boards.append((game_id, board_id))
 
 
 class CountedResults(ResultStore):
@@ -73,6 +78,7 @@ class Stage:
     reads: CountedResults
     results: Results
     draining: asyncio.Event
+    boards: list[tuple[str, str]]
     stub: Any
 
     def subscribe(self, **fields: Any) -> Any:
@@ -99,7 +105,7 @@ async def staged(around: Stores) -> AsyncIterator[Stage]:
                 open_channel(address, own_connection=True) as channel,
             ):
                 stub = GatewayServiceStub(channel)
-                yield Stage(fan_out, reads, Results(bus, store), draining, stub)
+                yield Stage(fan_out, reads, Results(bus, store), draining, nobody.boards, stub)
         finally:
             await fan_out.stop()
             await catalog.stop()
@@ -342,6 +348,21 @@ def test_who_leaves_tells_each_when_to_come_again_and_ends_its_stream_after_that
                 await late.read()
             assert told.value.code() == grpc.StatusCode.UNAVAILABLE
             assert stage.fan_out.viewers == 0
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_board_that_changed_is_told_to_those_who_stand_on_it_also_when_the_news_was_lost(
+    around: Stores, told: bool
+) -> None:
+    async def scenario() -> None:
+        async with staged(around) as stage:
+            await first(stage.subscribe(topics=[POLL]))
+            stage.boards.clear()
+            await stage.results.show(told=told, topic="board/laps")
+            await until(lambda: stage.boards, "the board is looked up anew")
+            assert set(stage.boards) == {(GAME, "laps")}
 
     run(scenario())
 

@@ -112,12 +112,18 @@ CORES = (
     "gateway/frames.py",
     "gateway/guests.py",
     "gateway/heat.py",
+    "gateway/inbox_plan.py",
     "gateway/leaving.py",
     "gateway/origins.py",
+    "gateway/own_inbox.py",
+    "gateway/own_standing.py",
+    "gateway/personal_mailbox.py",
     "gateway/presence.py",
+    "gateway/standing_plan.py",
     "gateway/subscription.py",
     "gateway/view.py",
     "notify/announcer.py",
+    "notify/inbox.py",
 )
 IO = {"asyncio", "grpc", "nats", "redis", "socket", "time", "random"}
 
