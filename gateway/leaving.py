@@ -2,8 +2,9 @@
 
 Viewers are parted into batches of about the same size by their stream's id, which needs no table. A batch
 is told once, all in one frame, to come to another gateway after a delay of its own, and its streams are
-ended DRAIN_PATIENCE_S after that, when the new ones stand. Batches follow each other so that no more than
-DRAIN_PER_S viewers a second arrive elsewhere, if the grace allows it: all has ended when that is over.
+ended DRAIN_PATIENCE_S after that, when the new ones stand. None comes before DRAIN_HEAD_START_S: whoever is
+in front needs a moment to hear that this gateway takes no more. Batches follow each other so that no more
+than DRAIN_PER_S viewers a second arrive elsewhere, if the grace allows it: all has ended when that is over.
 
 A delay lies by chance within its batch's share of the time, so that several gateways that drain together,
 or one after the other with the same numbers, do not beat in time.
@@ -40,12 +41,13 @@ class Leaving:
     def __init__(self, viewers: int, grace_s: float, random: Callable[[], float] = lambda: 0.5) -> None:
         if viewers < 0 or not 0 <= grace_s < math.inf:
             raise ValueError(f"viewers {viewers}, grace {grace_s:g} s: neither may be negative or infinite")
-        self._patience_s = min(limits.DRAIN_PATIENCE_S, grace_s / 2)
-        self.spread_s = min(viewers / limits.DRAIN_PER_S, grace_s - self._patience_s)
+        self._patience_s = min(limits.DRAIN_PATIENCE_S, grace_s / 3)
+        head_start_s = min(limits.DRAIN_HEAD_START_S, grace_s / 3)
+        self.spread_s = min(viewers / limits.DRAIN_PER_S, grace_s - self._patience_s - head_start_s)
         """Over how long viewers are told to come elsewhere."""
         self.batches = max(1, min(viewers, round(self.spread_s / BATCH_S), BATCHES_MAX))
         share_s = self.spread_s / self.batches
-        self._delays_s = [(batch + random()) * share_s for batch in range(self.batches)]
+        self._delays_s = [head_start_s + (batch + random()) * share_s for batch in range(self.batches)]
 
     @overload
     def batch_of(self, stream_id: int) -> int: ...

@@ -243,6 +243,8 @@ DRAIN_RECONNECT_S = 1.0
 DRAIN_PER_S = 2_000.0
 # A viewer's stream is ended so long after it was to connect anew: by then the new one stands.
 DRAIN_PATIENCE_S = 1.0
+# Before the first of them comes, Envoy has asked for this gateway's health twice.
+DRAIN_HEAD_START_S = 1.0
 
 assert VIEWER_CREDIT <= VIEWER_WINDOW, "an unacked event must not fall behind its window (I2)"
 assert PRODUCER_CREDIT <= PRODUCER_WINDOW, "an unacked event must not fall behind its window (I2)"
@@ -298,4 +300,4 @@ assert PRESENCE_GONE_S < PRESENCE_AGAIN_S < PRESENCE_REPORT_S, (
 assert PRESENCES_MAX > VIEWERS_MAX
 assert PRESENCES_UNANSWERED_MAX < PRODUCER_CREDIT
 assert PRESENCES_UNANSWERED_MAX * 10 < SENDS_PENDING_MAX, "viewers' sends come first"
-assert DRAIN_PATIENCE_S < DRAIN_GRACE_S
+assert DRAIN_HEAD_START_S + DRAIN_PATIENCE_S < DRAIN_GRACE_S

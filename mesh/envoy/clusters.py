@@ -71,7 +71,11 @@ def grpc_cluster(
         "type": "STATIC",
         "connect_timeout": seconds(CONNECT_TIMEOUT_S),
         "lb_policy": "LEAST_REQUEST",
-        "common_lb_config": {"healthy_panic_threshold": {"value": 1.0}},
+        "common_lb_config": {
+            "healthy_panic_threshold": {"value": 1.0},
+            # Workers hear of a host that came or goes at once; by default up to a second later.
+            "update_merge_window": "0s",
+        },
         "per_connection_buffer_limit_bytes": GATEWAY_BUFFER_BYTES if name == "gateway" else BUFFER_BYTES,
         "load_assignment": _assignment(name, endpoints),
         "typed_extension_protocol_options": _http2(PING if len(endpoints) > 1 else PING_LONE),
