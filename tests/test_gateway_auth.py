@@ -1,6 +1,6 @@
 """The gateway asks for a token before anything else: who sends, who watches, who is a guest.
 
-The real service on our engine, called by a client of grpc's; behind it stand-ins that keep what comes through.
+The real service on our engine, called by a client of grpc's; behind it stand-ins keep what comes through.
 """
 
 from __future__ import annotations
