@@ -70,16 +70,13 @@ class Roster:
         return sum(rows.count for rows in self._rows.values())
 
     def seat(self, call: Call, position: int, told: int, now: float) -> None:
-        """`call` is one of the server's, and has said nothing or stands between two messages."""
+        """`call` is one of the server's, and has said nothing or stands between two messages. Its seat is free
+        again when it ends or goes."""
         stream = cast("Outgoing", call)
         rows = self._rows.get(stream.outbox)
         if rows is None:
             rows = self._rows[stream.outbox] = Rows(stream.outbox, self._on_room, self._vacant)
         stream.take_seat(rows, rows.add(stream, position, told, now))
-
-    def leave(self, call: Call) -> None:
-        """Before it ends or goes, which frees its seat too."""
-        cast("Outgoing", call).leave_seat()
 
     def advance(self, message: Shared, since: int, before: int, to: int, now: float) -> int:
         """Sends to those at `since` <= position < `before`, and puts them at `to`; how many."""
