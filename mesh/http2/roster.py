@@ -70,8 +70,8 @@ class Roster:
         return sum(rows.count for rows in self._rows.values())
 
     def seat(self, call: Call, position: int, told: int, now: float) -> None:
-        """`call` is one of the server's, and has said nothing or stands between two messages. Its seat is free
-        again when it ends or goes."""
+        """`call` is one of the server's, and has said nothing or stands between two messages. Its seat is
+        free again when it ends or goes."""
         stream = cast("Outgoing", call)
         rows = self._rows.get(stream.outbox)
         if rows is None:
