@@ -39,7 +39,8 @@ from tests.tokens import private_jwk, ring, token
 
 KEY = private_jwk("EdDSA")
 ORIGIN = ids.new_origin(producer=False, now_s=time.time(), entropy=bytes(12))
-METADATA = (("authorization", f"Bearer {token(KEY)}"),)
+# Long enough for a whole run of the tests, whose modules are all loaded first.
+METADATA = (("authorization", f"Bearer {token(KEY, exp=int(time.time()) + 3600)}"),)
 Answer = Position | GrandstandError
 
 
