@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from mesh import provision
 
 KEPT_ENV = "PYTEST_DEBUG_TEMPROOT"
 """pytest's own variable for the folder that tmp_path and its kin live in."""
+
+WORKERS = 2
 
 DRIVER_ENV = "PLAYWRIGHT_NODEJS_PATH"
 """Playwright's own variable for the node that runs its driver."""
@@ -54,7 +57,22 @@ def test(context: typer.Context) -> None:
     arguments = [from_here(argument, Path.cwd()) for argument in context.args]
     os.chdir(root)
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "pytest", "-p", "mesh.cli.testing", *arguments])
+    command = [sys.executable, "-m", "pytest", "-p", "mesh.cli.testing", *workers(arguments), *arguments]
+    os.execv(sys.executable, command)
+
+
+def workers(arguments: Sequence[str]) -> list[str]:
+    """Two processes for a run of all tests, which mostly wait; each test file stays in one. What names tests,
+    or says something of processes or the debugger itself, runs as it says."""
+    if any(
+        not argument.startswith("-") and Path(argument.partition("::")[0]).exists() for argument in arguments
+    ):
+        return []
+    if any(
+        argument.startswith(("-n", "--numprocesses", "--dist", "--pdb", "--trace")) for argument in arguments
+    ):
+        return []
+    return ["-n", str(WORKERS), "--dist", "loadfile"]
 
 
 def from_here(argument: str, folder: Path) -> str:
