@@ -9,6 +9,7 @@ wait at most STREAM_WINDOW_BYTES of a paused call, and a message of the service'
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
@@ -45,7 +46,7 @@ class Home(Protocol):
     def window_limit(self, stream: int) -> int: ...
 
 
-class Incoming:
+class Incoming(ABC):
     """What a stream is to who reads; the sending half and the ends are built upon it."""
 
     __slots__ = (
@@ -87,17 +88,17 @@ class Incoming:
 
     # How it ends: mesh.http2.stream.
 
+    @abstractmethod
     def fail(self, code: int, message: str, cause: Cause) -> None:
         """Ends the call at once, with a status."""
-        raise NotImplementedError
 
+    @abstractmethod
     def broke(self) -> None:
         """The handler raised; called within `except`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def refuse_now(self) -> None:
         """What came before the refusal of a call that has no handler; it may be said now."""
-        raise NotImplementedError
 
     def take(self, data: bytes, at: int, end: int, counted: int, last: bool) -> None:
         """The payload of a DATA frame, `data[at:end]`; `counted`: with its padding. Raises StreamBroken."""

@@ -9,6 +9,8 @@ waits, its window lies in the roster's array, and `send_window` means nothing.
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 from mesh.http2 import bounds, frames, headers
 from mesh.http2.errors import RESOURCE_EXHAUSTED, Cause, StreamBroken
 from mesh.http2.incoming import Home, Incoming
@@ -44,9 +46,9 @@ class Outgoing(Incoming):
         self._has_said_headers = False
         self._ending: bytes | None = None
 
+    @abstractmethod
     def finish(self, block: bytes) -> None:
         """The trailers, and the stream is closed: mesh.http2.stream."""
-        raise NotImplementedError
 
     @property
     def waits(self) -> bool:
