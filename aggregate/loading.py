@@ -10,7 +10,7 @@ from aggregate.fold import State
 from aggregate.partition import Loaded
 from aggregate.topics import TopicKey, topics_of_game
 from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED
-from grandstand.internal.v1.internal_pb2 import StoredTopic
+from grandstand.internal.v1.internal_pb2 import PartitionState, StoredTopic
 from mesh import layout
 from mesh.store import PartitionStore
 
@@ -43,7 +43,7 @@ async def load(stored: PartitionStore, index: int, applied: int) -> Loaded:
         hashes.setdefault(key, {})[part] = fields
     states.update((key, State(hashes=fields)) for key, fields in hashes.items())
     return Loaded(
-        applied,
+        PartitionState(applied=applied),
         topics,
         states,
         await stored.log(layout.log_key(index, "origins")),

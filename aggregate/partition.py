@@ -16,6 +16,7 @@ sent again once its fault is mended.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,9 +35,11 @@ from aggregate.topics import FOREVER_US, Topic, TopicKey
 from aggregate.window import Mask
 from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED, Board, Game, Poll
 from grandstand.internal.v1.internal_pb2 import (
+    BlockIdentity,
     Control,
     DeadLetter,
     Partial,
+    PartitionState,
     StoredTopic,
     VotedQuestion,
     VotedRequest,
@@ -56,17 +59,22 @@ class Flush:
     """What one atomic step writes, and the partials to publish once it is done."""
 
     before: int
-    after: int
+    state: PartitionState
     writes: Sequence[Write]
     partials: Sequence[Partial]
     events: int
+
+    @property
+    def after(self) -> int:
+        """The sequence that is applied when it is done."""
+        return self.state.applied
 
 
 @dataclass(frozen=True)
 class Loaded:
     """The stored state of a partition, as it was read."""
 
-    applied: int = 0
+    state: PartitionState = field(default_factory=PartitionState)
     topics: Mapping[TopicKey, StoredTopic] = field(default_factory=dict)
     """By topic; a game's own definition under ("<game>", "")."""
     states: Mapping[TopicKey, State] = field(default_factory=dict)
@@ -78,10 +86,12 @@ class Partition:
     def __init__(self, index: int, loaded: Loaded, salt: int = 0) -> None:
         """`salt`: see aggregate.keyindex. Raises DecodeError for a state that is none."""
         self.index = index
-        self.folded = loaded.applied
+        self.folded = loaded.state.applied
         self.uncounted = 0
         self.unflushed_events = 0
-        self._flushed = loaded.applied
+        self._flushed = loaded.state.applied
+        self._last: tuple[int, bytes] = (0, b"")
+        """When the stream stored the last block that was folded, and its data."""
         self._forgot_at_s = 0
         self._topics: dict[TopicKey, Topic] = {}
         self._games: dict[str, Game] = {}
@@ -127,6 +137,7 @@ class Partition:
         if sequence <= self.folded:
             return []
         self.folded = sequence
+        self._last = (stored_at_us, data)
         try:
             block = decode(data)
             at_us = min(block.at_us, stored_at_us)
@@ -334,13 +345,19 @@ class Partition:
         for key in self._defined:
             changes.topic(key, self._stored(key))
         changes.results(partials)
-        flush = Flush(self._flushed, self.folded, changes.writes, partials, self.unflushed_events)
+        flush = Flush(self._flushed, self._state(), changes.writes, partials, self.unflushed_events)
         self._flushed = self.folded
         self.unflushed_events = 0
         self._changed = {}
         self._defined = set()
         self._sealed = {}
         return flush
+
+    def _state(self) -> PartitionState:
+        stored_at_us, data = self._last
+        digest = hashlib.blake2b(data, digest_size=16).digest()
+        bound = BlockIdentity(sequence=self.folded, stored_at_us=stored_at_us, digest=digest)
+        return PartitionState(applied=self.folded, bound=bound)
 
     def _say_fold(self, key: TopicKey, changes: Changes) -> None:
         topic = self._topics[key]

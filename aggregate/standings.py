@@ -104,7 +104,7 @@ class Standings:
             number=number,
             actor_ids=[actor for _, _, actor in best],
             points=[self._sign * score for score, _, _ in best],
-            reached_at_us=[at_us for _, at_us, _ in best],
+            reached=[at_us for _, at_us, _ in best],
             actors=len(self._standings),
             sealed=sealed,
         )

@@ -5,6 +5,9 @@ Keys of a partition share one hash tag, so a flush is atomic on a cluster too:
     {p7}:lease              "<instance> <token>" of the one writer, for LEASE_S (I3)
     {p7}:applied            the stream sequence up to which the state is folded
     {p7}:stream             the identity of the event stream that it was folded from
+    {p7}:manifest           hash  !state -> PartitionState; <key without the tag> -> "<sequence> <length>", of
+                            every key below: the flush that wrote it last, and its length (strings: bytes;
+                            hashes, sets: members)
     {p7}:topics             hash  <game>/<topic> -> StoredTopic; <game>/ -> the game's own definition
     {p7}:results:<game>     hash  <topic> -> Partial
     {p7}:log:origins        OriginLog: the anti-replay windows (I2)
@@ -43,6 +46,10 @@ def lease_key(partition: int) -> str:
 
 def stream_key(partition: int) -> str:
     return f"{tag(partition)}:stream"
+
+
+def manifest_key(partition: int) -> str:
+    return f"{tag(partition)}:manifest"
 
 
 def applied_key(partition: int) -> str:

@@ -186,6 +186,17 @@ FLUSH_ARGUMENTS_MAX = 4_000
 # and sealed when nothing received before it can still arrive.
 CLOSE_LEAD_S = 0.3
 SEAL_GRACE_S = 8.0
+# How far apart the clocks of the mesh's processes and of its NATS servers may be. Beyond it closings and
+# seasons come late or early; what is acked is counted all the same.
+CLOCK_BOUND_S = 1.0
+# How often a process asks, through the catalog's bucket, how fresh its view of the catalog is. A vote is
+# judged by a view no older than VIEW_FRESH_S, and acked only while the view that judged it is younger than
+# the grace less the margin.
+VIEW_PROBE_S = 0.5
+VIEW_FRESH_S = 2.0
+VIEW_MARGIN_S = 1.0
+# Of an actor's standing vote or score: how many origins it replaced are remembered.
+SUPERSEDED_ORIGINS_MAX = 4
 
 # Gateway.
 TICK_S = 0.05
@@ -246,6 +257,7 @@ DRAIN_PATIENCE_S = 1.0
 # Before the first of them comes, Envoy has asked for this gateway's health twice.
 DRAIN_HEAD_START_S = 1.0
 
+assert VIEW_FRESH_S + PUBLISH_DEADLINE_S <= SEAL_GRACE_S - VIEW_MARGIN_S, "judged in time, acked in time"
 assert VIEWER_CREDIT <= VIEWER_WINDOW, "an unacked event must not fall behind its window (I2)"
 assert PRODUCER_CREDIT <= PRODUCER_WINDOW, "an unacked event must not fall behind its window (I2)"
 assert ORIGIN_AGE_MAX_S + PUBLISH_DEADLINE_S < ORIGIN_WINDOW_LIFE_S, "a window outlives its origin (I2)"

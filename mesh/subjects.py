@@ -14,6 +14,14 @@ def events(partition: int) -> str:
     return f"events.{partition}"
 
 
+PURGED_ALL = "purged.*"
+
+
+def purged(partition: int) -> str:
+    """Where, in the event stream, it is said which blocks of the partition are purged (PurgeMarker)."""
+    return f"purged.{partition}"
+
+
 def consumer(partition: int) -> str:
     return f"aggregate-{partition}"
 

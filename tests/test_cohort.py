@@ -42,7 +42,7 @@ def board(sequence: int, points: dict[str, int]) -> Partial:
     share = SeasonShare(
         actor_ids=[actor for actor, _ in ranked],
         points=[value for _, value in ranked],
-        reached_at_us=range(len(ranked)),
+        reached=range(len(ranked)),
         actors=len(ranked),
     )
     return Partial(topic="board/x", sequence=sequence, board=BoardPartial(top=10, current=share))

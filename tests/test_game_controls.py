@@ -52,7 +52,7 @@ def test_a_takeover_knows_every_topic_that_any_control_defined() -> None:
     assert flush is not None
     (stored,) = (w.arguments for w in flush.writes if w.key.endswith(":topics"))
     defined = dict(zip(stored[::2], stored[1::2], strict=True))[f"{GAME}/"]
-    loaded = Loaded(flush.after, {(GAME, ""): StoredTopic.FromString(bytes(defined))})  # type: ignore[arg-type]
+    loaded = Loaded(flush.state, {(GAME, ""): StoredTopic.FromString(bytes(defined))})  # type: ignore[arg-type]
     again = Partition(0, loaded)
     shown = fold(again, measure(1.0, 1, "a"), measure(2.0, 2, "b"))
     assert {"metric/a", "metric/b"} <= shown.keys()

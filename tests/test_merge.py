@@ -107,7 +107,7 @@ def test_the_top_of_the_partitions_tops_is_the_top_of_all(
             current=SeasonShare(
                 actor_ids=[actor for _, actor in best],
                 points=[sign * key for key, _ in best],
-                reached_at_us=[1] * len(best),
+                reached=[1] * len(best),
                 actors=len(share),
             ),
         )

@@ -21,6 +21,7 @@ from grandstand.event.v1.event_pb2 import PRESENCE_STATE_GONE, PRESENCE_STATE_HE
 from grandstand.internal.v1.internal_pb2 import (
     Block,
     Partial,
+    PartitionState,
     StoredTopic,
     VotedQuestion,
     VotedRequest,
@@ -191,13 +192,13 @@ def test_a_second_vote_is_told_from_a_resend() -> None:
 class Kept:
     """What Redis would hold after a partition's flushes."""
 
-    applied: int = 0
+    state: PartitionState = field(default_factory=PartitionState)
     values: dict[str, bytes] = field(default_factory=dict)
     hashes: dict[str, dict[bytes, bytes]] = field(default_factory=dict)
 
     def apply(self, flush: Flush) -> None:
-        assert flush.before == self.applied
-        self.applied = flush.after
+        assert flush.before == self.state.applied
+        self.state = flush.state
         for write in flush.writes:
             flat = [a if isinstance(a, bytes) else a.encode() for a in write.arguments]
             if write.command == "HSET":
@@ -226,7 +227,7 @@ class Kept:
             for name in names
         }
         logs = (self.values.get(layout.log_key(0, each), b"") for each in ("origins", "votes"))
-        return Loaded(self.applied, topics, states, *logs)
+        return Loaded(self.state, topics, states, *logs)
 
 
 POLLS = [
@@ -279,7 +280,7 @@ def test_a_partition_taken_over_anywhere_ends_as_one_that_never_was(
                 kept.apply(flush)
         elif step == "take over":
             broken = Partition(0, kept.loaded(), salt + 1)
-            for at in range(kept.applied, len(stream)):
+            for at in range(kept.state.applied, len(stream)):
                 assert broken.fold(at + 1, stream[at].SerializeToString()) == []
         else:
             if not isinstance(step, Block):

@@ -60,11 +60,9 @@ def _shares(boards: Iterable[BoardPartial], number: int) -> list[SeasonShare]:
 def _best(shares: Sequence[SeasonShare], top: int, *, lowest_leads: bool) -> list[BoardEntry]:
     sign = 1 if lowest_leads else -1
     rows = sorted(
-        (sign * points, reached_at_us, actor_id, points)
+        (sign * points, reached, actor_id, points)
         for share in shares
-        for actor_id, points, reached_at_us in zip(
-            share.actor_ids, share.points, share.reached_at_us, strict=True
-        )
+        for actor_id, points, reached in zip(share.actor_ids, share.points, share.reached, strict=True)
     )
     return [
         BoardEntry(rank=rank, actor_id=actor_id, points=points)

@@ -223,7 +223,7 @@ def _figures_of(partial: Partial) -> Figures:
         case "board":
             share = partial.board.current
             assert share.actors == len(share.actor_ids), "a history has no more actors than a board shows"
-            columns = (share.points, share.reached_at_us, share.actor_ids)
+            columns = (share.points, share.reached, share.actor_ids)
             return [(-points, reached, actor) for points, reached, actor in zip(*columns, strict=True)]
         case "pulse":
             pulse = partial.pulse

@@ -37,7 +37,7 @@ BOARD_MODE_SUM: BoardMode
 BOARD_MODE_LOWEST: BoardMode
 
 class Game(_message.Message):
-    __slots__ = ("game_id", "title", "spread", "pulses", "metrics", "audience", "customs")
+    __slots__ = ("game_id", "title", "spread", "pulses", "metrics", "audience", "customs", "pending")
     GAME_ID_FIELD_NUMBER: _ClassVar[int]
     TITLE_FIELD_NUMBER: _ClassVar[int]
     SPREAD_FIELD_NUMBER: _ClassVar[int]
@@ -45,6 +45,7 @@ class Game(_message.Message):
     METRICS_FIELD_NUMBER: _ClassVar[int]
     AUDIENCE_FIELD_NUMBER: _ClassVar[int]
     CUSTOMS_FIELD_NUMBER: _ClassVar[int]
+    PENDING_FIELD_NUMBER: _ClassVar[int]
     game_id: str
     title: str
     spread: int
@@ -52,7 +53,8 @@ class Game(_message.Message):
     metrics: _containers.RepeatedCompositeFieldContainer[Metric]
     audience: bool
     customs: _containers.RepeatedCompositeFieldContainer[CustomTopic]
-    def __init__(self, game_id: _Optional[str] = ..., title: _Optional[str] = ..., spread: _Optional[int] = ..., pulses: _Optional[_Iterable[_Union[Pulse, _Mapping]]] = ..., metrics: _Optional[_Iterable[_Union[Metric, _Mapping]]] = ..., audience: _Optional[bool] = ..., customs: _Optional[_Iterable[_Union[CustomTopic, _Mapping]]] = ...) -> None: ...
+    pending: Game
+    def __init__(self, game_id: _Optional[str] = ..., title: _Optional[str] = ..., spread: _Optional[int] = ..., pulses: _Optional[_Iterable[_Union[Pulse, _Mapping]]] = ..., metrics: _Optional[_Iterable[_Union[Metric, _Mapping]]] = ..., audience: _Optional[bool] = ..., customs: _Optional[_Iterable[_Union[CustomTopic, _Mapping]]] = ..., pending: _Optional[_Union[Game, _Mapping]] = ...) -> None: ...
 
 class Metric(_message.Message):
     __slots__ = ("metric_id", "unit")
@@ -81,7 +83,7 @@ class Pulse(_message.Message):
     def __init__(self, pulse_id: _Optional[str] = ..., kinds: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Poll(_message.Message):
-    __slots__ = ("game_id", "poll_id", "question", "options", "changeable", "open_for", "choices_max", "weight_max", "stage", "opened_at", "closes_at")
+    __slots__ = ("game_id", "poll_id", "question", "options", "changeable", "open_for", "choices_max", "weight_max", "stage", "opened_at", "closes_at", "spread")
     GAME_ID_FIELD_NUMBER: _ClassVar[int]
     POLL_ID_FIELD_NUMBER: _ClassVar[int]
     QUESTION_FIELD_NUMBER: _ClassVar[int]
@@ -93,6 +95,7 @@ class Poll(_message.Message):
     STAGE_FIELD_NUMBER: _ClassVar[int]
     OPENED_AT_FIELD_NUMBER: _ClassVar[int]
     CLOSES_AT_FIELD_NUMBER: _ClassVar[int]
+    SPREAD_FIELD_NUMBER: _ClassVar[int]
     game_id: str
     poll_id: str
     question: str
@@ -104,7 +107,8 @@ class Poll(_message.Message):
     stage: Stage
     opened_at: _timestamp_pb2.Timestamp
     closes_at: _timestamp_pb2.Timestamp
-    def __init__(self, game_id: _Optional[str] = ..., poll_id: _Optional[str] = ..., question: _Optional[str] = ..., options: _Optional[_Iterable[_Union[PollOption, _Mapping]]] = ..., changeable: _Optional[bool] = ..., open_for: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., choices_max: _Optional[int] = ..., weight_max: _Optional[int] = ..., stage: _Optional[_Union[Stage, str]] = ..., opened_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., closes_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    spread: int
+    def __init__(self, game_id: _Optional[str] = ..., poll_id: _Optional[str] = ..., question: _Optional[str] = ..., options: _Optional[_Iterable[_Union[PollOption, _Mapping]]] = ..., changeable: _Optional[bool] = ..., open_for: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., choices_max: _Optional[int] = ..., weight_max: _Optional[int] = ..., stage: _Optional[_Union[Stage, str]] = ..., opened_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., closes_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., spread: _Optional[int] = ...) -> None: ...
 
 class PollOption(_message.Message):
     __slots__ = ("option_id", "label")
@@ -115,7 +119,7 @@ class PollOption(_message.Message):
     def __init__(self, option_id: _Optional[str] = ..., label: _Optional[str] = ...) -> None: ...
 
 class Board(_message.Message):
-    __slots__ = ("game_id", "board_id", "title", "mode", "top", "open_for", "season", "stage", "opened_at", "closes_at")
+    __slots__ = ("game_id", "board_id", "title", "mode", "top", "open_for", "season", "stage", "opened_at", "closes_at", "spread")
     GAME_ID_FIELD_NUMBER: _ClassVar[int]
     BOARD_ID_FIELD_NUMBER: _ClassVar[int]
     TITLE_FIELD_NUMBER: _ClassVar[int]
@@ -126,6 +130,7 @@ class Board(_message.Message):
     STAGE_FIELD_NUMBER: _ClassVar[int]
     OPENED_AT_FIELD_NUMBER: _ClassVar[int]
     CLOSES_AT_FIELD_NUMBER: _ClassVar[int]
+    SPREAD_FIELD_NUMBER: _ClassVar[int]
     game_id: str
     board_id: str
     title: str
@@ -136,7 +141,8 @@ class Board(_message.Message):
     stage: Stage
     opened_at: _timestamp_pb2.Timestamp
     closes_at: _timestamp_pb2.Timestamp
-    def __init__(self, game_id: _Optional[str] = ..., board_id: _Optional[str] = ..., title: _Optional[str] = ..., mode: _Optional[_Union[BoardMode, str]] = ..., top: _Optional[int] = ..., open_for: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., season: _Optional[_Union[Season, _Mapping]] = ..., stage: _Optional[_Union[Stage, str]] = ..., opened_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., closes_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    spread: int
+    def __init__(self, game_id: _Optional[str] = ..., board_id: _Optional[str] = ..., title: _Optional[str] = ..., mode: _Optional[_Union[BoardMode, str]] = ..., top: _Optional[int] = ..., open_for: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., season: _Optional[_Union[Season, _Mapping]] = ..., stage: _Optional[_Union[Stage, str]] = ..., opened_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., closes_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., spread: _Optional[int] = ...) -> None: ...
 
 class Season(_message.Message):
     __slots__ = ("every", "starts_at")

@@ -174,20 +174,20 @@ class BoardPartial(_message.Message):
     def __init__(self, mode: _Optional[_Union[_catalog_pb2.BoardMode, str]] = ..., top: _Optional[int] = ..., current: _Optional[_Union[SeasonShare, _Mapping]] = ..., previous: _Optional[_Union[SeasonShare, _Mapping]] = ..., season: _Optional[_Union[_catalog_pb2.Season, _Mapping]] = ...) -> None: ...
 
 class SeasonShare(_message.Message):
-    __slots__ = ("number", "actor_ids", "points", "reached_at_us", "actors", "sealed")
+    __slots__ = ("number", "actor_ids", "points", "reached", "actors", "sealed")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     ACTOR_IDS_FIELD_NUMBER: _ClassVar[int]
     POINTS_FIELD_NUMBER: _ClassVar[int]
-    REACHED_AT_US_FIELD_NUMBER: _ClassVar[int]
+    REACHED_FIELD_NUMBER: _ClassVar[int]
     ACTORS_FIELD_NUMBER: _ClassVar[int]
     SEALED_FIELD_NUMBER: _ClassVar[int]
     number: int
     actor_ids: _containers.RepeatedScalarFieldContainer[str]
     points: _containers.RepeatedScalarFieldContainer[int]
-    reached_at_us: _containers.RepeatedScalarFieldContainer[int]
+    reached: _containers.RepeatedScalarFieldContainer[int]
     actors: int
     sealed: bool
-    def __init__(self, number: _Optional[int] = ..., actor_ids: _Optional[_Iterable[str]] = ..., points: _Optional[_Iterable[int]] = ..., reached_at_us: _Optional[_Iterable[int]] = ..., actors: _Optional[int] = ..., sealed: _Optional[bool] = ...) -> None: ...
+    def __init__(self, number: _Optional[int] = ..., actor_ids: _Optional[_Iterable[str]] = ..., points: _Optional[_Iterable[int]] = ..., reached: _Optional[_Iterable[int]] = ..., actors: _Optional[int] = ..., sealed: _Optional[bool] = ...) -> None: ...
 
 class PulsePartial(_message.Message):
     __slots__ = ("kinds", "totals", "panes", "late")
@@ -254,12 +254,44 @@ class CustomPartial(_message.Message):
     def __init__(self, fold: _Optional[str] = ..., value: _Optional[bytes] = ...) -> None: ...
 
 class StoredTopic(_message.Message):
-    __slots__ = ("control", "parts")
+    __slots__ = ("control", "parts", "closed_at_us")
     CONTROL_FIELD_NUMBER: _ClassVar[int]
     PARTS_FIELD_NUMBER: _ClassVar[int]
+    CLOSED_AT_US_FIELD_NUMBER: _ClassVar[int]
     control: Control
     parts: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, control: _Optional[_Union[Control, _Mapping]] = ..., parts: _Optional[_Iterable[str]] = ...) -> None: ...
+    closed_at_us: int
+    def __init__(self, control: _Optional[_Union[Control, _Mapping]] = ..., parts: _Optional[_Iterable[str]] = ..., closed_at_us: _Optional[int] = ...) -> None: ...
+
+class PartitionState(_message.Message):
+    __slots__ = ("applied", "bound", "watermark_us", "newest_stamp_us")
+    APPLIED_FIELD_NUMBER: _ClassVar[int]
+    BOUND_FIELD_NUMBER: _ClassVar[int]
+    WATERMARK_US_FIELD_NUMBER: _ClassVar[int]
+    NEWEST_STAMP_US_FIELD_NUMBER: _ClassVar[int]
+    applied: int
+    bound: BlockIdentity
+    watermark_us: int
+    newest_stamp_us: int
+    def __init__(self, applied: _Optional[int] = ..., bound: _Optional[_Union[BlockIdentity, _Mapping]] = ..., watermark_us: _Optional[int] = ..., newest_stamp_us: _Optional[int] = ...) -> None: ...
+
+class BlockIdentity(_message.Message):
+    __slots__ = ("sequence", "stored_at_us", "digest")
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    STORED_AT_US_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    stored_at_us: int
+    digest: bytes
+    def __init__(self, sequence: _Optional[int] = ..., stored_at_us: _Optional[int] = ..., digest: _Optional[bytes] = ...) -> None: ...
+
+class PurgeMarker(_message.Message):
+    __slots__ = ("partition", "up_to")
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    UP_TO_FIELD_NUMBER: _ClassVar[int]
+    partition: int
+    up_to: int
+    def __init__(self, partition: _Optional[int] = ..., up_to: _Optional[int] = ...) -> None: ...
 
 class OriginLog(_message.Message):
     __slots__ = ("rows",)
@@ -296,7 +328,7 @@ class VoteLog(_message.Message):
     def __init__(self, rows: _Optional[_Iterable[_Union[VoteRows, _Mapping]]] = ...) -> None: ...
 
 class VoteRows(_message.Message):
-    __slots__ = ("topics", "topic", "actor", "options", "weight", "origin_tag", "origin_seq")
+    __slots__ = ("topics", "topic", "actor", "options", "weight", "origin_tag", "origin_seq", "superseded")
     TOPICS_FIELD_NUMBER: _ClassVar[int]
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     ACTOR_FIELD_NUMBER: _ClassVar[int]
@@ -304,6 +336,7 @@ class VoteRows(_message.Message):
     WEIGHT_FIELD_NUMBER: _ClassVar[int]
     ORIGIN_TAG_FIELD_NUMBER: _ClassVar[int]
     ORIGIN_SEQ_FIELD_NUMBER: _ClassVar[int]
+    SUPERSEDED_FIELD_NUMBER: _ClassVar[int]
     topics: str
     topic: bytes
     actor: bytes
@@ -311,7 +344,8 @@ class VoteRows(_message.Message):
     weight: bytes
     origin_tag: bytes
     origin_seq: bytes
-    def __init__(self, topics: _Optional[str] = ..., topic: _Optional[bytes] = ..., actor: _Optional[bytes] = ..., options: _Optional[bytes] = ..., weight: _Optional[bytes] = ..., origin_tag: _Optional[bytes] = ..., origin_seq: _Optional[bytes] = ...) -> None: ...
+    superseded: bytes
+    def __init__(self, topics: _Optional[str] = ..., topic: _Optional[bytes] = ..., actor: _Optional[bytes] = ..., options: _Optional[bytes] = ..., weight: _Optional[bytes] = ..., origin_tag: _Optional[bytes] = ..., origin_seq: _Optional[bytes] = ..., superseded: _Optional[bytes] = ...) -> None: ...
 
 class PulseLog(_message.Message):
     __slots__ = ("partial", "watermark_us")
@@ -404,16 +438,18 @@ class DeadLetter(_message.Message):
     def __init__(self, partition: _Optional[int] = ..., sequence: _Optional[int] = ..., reason: _Optional[str] = ..., block: _Optional[bytes] = ...) -> None: ...
 
 class Checkpoint(_message.Message):
-    __slots__ = ("partition", "applied", "stream", "keys")
+    __slots__ = ("partition", "applied", "stream", "keys", "state")
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     APPLIED_FIELD_NUMBER: _ClassVar[int]
     STREAM_FIELD_NUMBER: _ClassVar[int]
     KEYS_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
     partition: int
     applied: int
     stream: str
     keys: _containers.RepeatedCompositeFieldContainer[CheckpointKey]
-    def __init__(self, partition: _Optional[int] = ..., applied: _Optional[int] = ..., stream: _Optional[str] = ..., keys: _Optional[_Iterable[_Union[CheckpointKey, _Mapping]]] = ...) -> None: ...
+    state: PartitionState
+    def __init__(self, partition: _Optional[int] = ..., applied: _Optional[int] = ..., stream: _Optional[str] = ..., keys: _Optional[_Iterable[_Union[CheckpointKey, _Mapping]]] = ..., state: _Optional[_Union[PartitionState, _Mapping]] = ...) -> None: ...
 
 class CheckpointKey(_message.Message):
     __slots__ = ("name", "log", "fields", "members", "scores")
