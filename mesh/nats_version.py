@@ -1,8 +1,8 @@
 """Which versions of nats-server a mesh runs on. Pure.
 
 Supported: 2.11.15 and newer of 2.11, and 2.12.6 and newer; the public advisory GHSA-9983-vrx2-fg9c concerns
-everything before. Other versions from MIN on work and are tested (2.10.26): they are warned about, and refused
-with --production. Older ones are always refused: 2.9 ignores settings it does not know, such as
+everything before. Other versions from MIN on work and are tested (2.10.26); they are warned about, and
+refused with --production. Older ones are always refused: 2.9 ignores settings it does not know, such as
 `sync_interval: always`, and its JetStream never recovers from a full disk.
 """
 

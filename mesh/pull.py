@@ -208,7 +208,8 @@ class Pull:
     def _on_status(self, headers: Mapping[str, str]) -> None:
         """Of the request that stands."""
         status, description = headers.get("Status", ""), headers.get("Description", "")
-        said = f"{status} {description}".strip() or "an answer without a status"
+        # nats-py leaves the next header in the description of a bare 503.
+        said = " ".join(f"{status} {description}".split()) or "an answer without a status"
         match effect_of(status, description):
             case Effect.NONE:
                 last = headers.get(_LAST_CONSUMER_SEQUENCE, "")

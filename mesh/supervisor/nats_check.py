@@ -1,7 +1,7 @@
 """The version of the NATS that a mesh runs on: of our own nats-server, or of each server that --nats names.
 
-A version that cannot work is refused. One that is not supported is warned about, and refused with --production
-(`mesh.nats_version`). It is asked for once, at the start.
+A version that cannot work is refused. One that is not supported is warned about, and refused with
+--production (`mesh.nats_version`). It is asked for once, at the start.
 """
 
 from __future__ import annotations
@@ -42,7 +42,10 @@ async def _check_url(urls: str, production: bool) -> NatsFound:
     found = [(answer, server) for answer, server in zip(answers, servers, strict=True) if answer is not None]
     if not found:
         names = ", ".join(map(_shown, servers))
-        unknown = f"NATS at {names} did not tell its version within {ANSWER_WITHIN_S:g} s; supported are {SUPPORTED}"
+        unknown = (
+            f"NATS at {names} did not tell its version within {ANSWER_WITHIN_S:g} s;"
+            f" supported are {SUPPORTED}"
+        )
         if production:
             raise MeshError(f"{unknown}; --production needs to know it: start that NATS first")
         return NatsFound("", unknown)
