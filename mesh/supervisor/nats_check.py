@@ -73,7 +73,7 @@ async def _version(server: str) -> NatsVersion | None:
     client = Client()
     try:
         async with asyncio.timeout(ANSWER_WITHIN_S):
-            await client.connect(server, allow_reconnect=False, error_cb=on_error)
+            await client.connect(server, error_cb=on_error, reconnect_time_wait=0.1)  # type: ignore[arg-type]
             version = parse(str(client.connected_server_version))
             await client.close()
             return version
