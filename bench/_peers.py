@@ -4,7 +4,7 @@ Fetched on first use into `tools_dir()`, for the benchmark alone: nothing of it 
 Each finder raises ProvisionError with one line when its peer cannot be had; the run goes on without it.
 
 Nchan comes as the distribution's two packages, unpacked and not installed, by an apt of our own (as the
-`grandstand` script fetches nats-server). Its module has one folder of Debian's compiled in, where nginx, run
+`grandstand` script fetches pip). Its module has one folder of Debian's compiled in, where nginx, run
 by anybody but the system, may not write: the same bytes are made to name a folder below the one it is
 started in. Nothing else of it is touched.
 

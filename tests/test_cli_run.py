@@ -143,7 +143,7 @@ def test_a_program_that_does_not_start_is_named_with_what_it_said(
 ) -> None:
     fake = tmp_path / "nats-server"
     fake.write_text(
-        "#!/bin/sh\n[ $1 = --version ] && echo 'nats-server: v2.9.10' && exit\necho 'no such luck'\nexit 7\n"
+        "#!/bin/sh\n[ $1 = --version ] && echo 'nats-server: v2.10.26' && exit\necho 'no such luck'\nexit 7\n"
     )
     fake.chmod(0o755)
     monkeypatch.setenv("NATS_SERVER", str(fake))
@@ -226,7 +226,7 @@ def test_ctrl_c_during_a_detached_start_ends_it(
     """The start cannot be done before the signal: its nats-server never answers."""
     silent = tmp_path / "nats-server"
     silent.write_text(
-        "#!/bin/sh\n[ $1 = --version ] && echo 'nats-server: v2.9.10' && exit\nexec sleep 600\n"
+        "#!/bin/sh\n[ $1 = --version ] && echo 'nats-server: v2.10.26' && exit\nexec sleep 600\n"
     )
     silent.chmod(0o755)
     monkeypatch.setenv("NATS_SERVER", str(silent))

@@ -12,8 +12,11 @@ from mesh import limits, subjects
 from mesh.errors import Exhausted, GrandstandError, Unavailable
 from mesh.pipeline import PublishPipeline
 from tests.games import run, until
+from tests.nats_versions import EACH_NATS, nats_version  # noqa: F401
 from tests.servers import listens
 from tests.test_publish_pipeline import on_nats
+
+pytestmark = EACH_NATS
 
 NOTICED_S = 1.5
 BACK_S = 2.0

@@ -16,8 +16,10 @@ from mesh.bus import Bus
 from mesh.errors import Exhausted, Unavailable
 from mesh.pipeline import PublishPipeline
 from mesh.ports import Ports
-from mesh.pull import Pull
 from tests.games import run, until
+from tests.nats_versions import EACH_NATS, nats_version  # noqa: F401
+
+pytestmark = EACH_NATS
 
 
 class Nats:
@@ -119,22 +121,6 @@ def test_i9_an_ack_that_is_heard_after_the_deadline_is_none(tmp_path: Path) -> N
             with pytest.raises(Unavailable):
                 await publish
             assert (await bus.js.stream_info(subjects.EVENTS_STREAM)).state.messages <= 1
-
-    run(scenario())
-
-
-def test_a_pull_brings_every_block_in_order_from_where_it_is_told(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with on_nats(tmp_path) as (_, bus, pipeline):
-            for n in range(1, 601):
-                await pipeline.publish(subjects.events(n % 2), str(n).encode(), f"m{n}")
-            pull = Pull(bus, 0)
-            await pull.open(101)
-            got: list[int] = []
-            while len(got) < 250:
-                got += [int(message.data) for message in await pull.next(5)]
-            assert got == list(range(102, 602, 2))
-            await pull.close()
 
     run(scenario())
 

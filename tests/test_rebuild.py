@@ -16,6 +16,7 @@ from mesh import ids, layout, limits
 from tests.commands import failed, succeeded
 from tests.games import GameClient, new_game, run, until
 from tests.mesh_fixture import RunningMesh, running
+from tests.nats_versions import nats_version, on_each_nats  # noqa: F401
 from tests.servers import Stores, eventually, stores
 from tests.votes_stream import PARTITIONS, votes_stream
 
@@ -112,6 +113,7 @@ def test_rebuild_erases_nothing_unasked(own_mesh: RunningMesh) -> None:
     assert "--partition 16 is outside 0 to 15" in failed(own_mesh.home, "rebuild", "--partition", "16")
 
 
+@on_each_nats
 def test_i4_a_stream_that_was_lost_takes_its_state_along(servers: Stores) -> None:
     """Redis kept, NATS's data gone: what was folded from the lost stream must not meet the new one's."""
 
@@ -183,6 +185,7 @@ def test_i4_a_key_of_the_wrong_type_is_not_a_loop_without_end(servers: Stores) -
     run(scenario())
 
 
+@on_each_nats
 def test_i4_redis_emptied_under_load_ends_where_one_honest_count_ends(servers: Stores) -> None:
     async def scenario() -> None:
         async with votes_stream(servers.nats_url, servers.redis_url) as votes:

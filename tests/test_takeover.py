@@ -14,6 +14,7 @@ import pytest
 from aggregate.assignment import share_of
 from mesh import limits
 from tests.games import run, until
+from tests.nats_versions import nats_version, on_each_nats  # noqa: F401
 from tests.servers import Process, Stores, eventually, stores
 from tests.votes_stream import PARTITIONS, votes_stream
 
@@ -33,6 +34,7 @@ def owned(owners: dict[int, str], instance: str) -> set[int]:
     return {p for p, owner in owners.items() if owner == instance}
 
 
+@on_each_nats
 def test_i2_a_killed_worker_is_replaced_within_three_seconds(servers: Stores) -> None:
     async def scenario() -> None:
         async with votes_stream(servers.nats_url, servers.redis_url) as votes:
@@ -75,6 +77,7 @@ def test_a_worker_that_stops_gracefully_hands_over_at_once(servers: Stores) -> N
     run(scenario(), within_s=90)
 
 
+@on_each_nats
 def test_i3_a_stalled_worker_that_wakes_after_its_lease_changes_nothing(servers: Stores) -> None:
     async def scenario() -> None:
         async with votes_stream(servers.nats_url, servers.redis_url) as votes:
@@ -155,6 +158,7 @@ def test_a_restarted_instance_does_not_wait_for_its_former_lifes_lease(servers: 
     run(scenario(), within_s=60)
 
 
+@on_each_nats
 def test_one_worker_after_another_is_killed_and_every_vote_is_counted_once(servers: Stores) -> None:
     async def scenario() -> None:
         async with votes_stream(servers.nats_url, servers.redis_url) as votes:

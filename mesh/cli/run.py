@@ -67,7 +67,10 @@ def up(
     ] = None,
     production: Annotated[
         bool,
-        typer.Option("--production", help="Refuse to run with keys that are for development; no guests."),
+        typer.Option(
+            "--production",
+            help="Refuse keys that are for development, and a NATS that is not supported; no guests.",
+        ),
     ] = False,
     traces: Annotated[
         bool, typer.Option("--traces", help="Start a tracing UI and send traces to it.")
@@ -84,8 +87,8 @@ def up(
         str,
         typer.Option(
             metavar="interval|always",
-            help="When NATS syncs to the disk: every two minutes, or before each ack (always; NATS 2.10 or"
-            " newer). A killed process loses nothing either way; always survives a power cut, at a price.",
+            help="When NATS syncs to the disk: every two minutes, or before each ack (always)."
+            " A killed process loses nothing either way; always survives a power cut, at a price.",
         ),
     ] = "interval",
     nats: Annotated[
@@ -240,6 +243,8 @@ def status(
     if now.addresses.traces_ui:
         console.print(f"traces: {now.addresses.traces_ui}", soft_wrap=True)
     console.print(f"tokens: {now.keys}", soft_wrap=True, markup=False)
+    if now.nats_warning:
+        console.print(f"warning: {now.nats_warning}", soft_wrap=True, markup=False, style="yellow")
     if now.state == "ready":
         from mesh.cli import partitions
 

@@ -10,7 +10,6 @@ import asyncio
 import os
 import resource
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from mesh.supervisor.errors import MeshError, from_os
 from mesh.supervisor.home import Home, Lock
 from mesh.supervisor.keys import PlatformFile, TokenKeys
 from mesh.supervisor.lifecycle import Policy
+from mesh.supervisor.nats_check import NatsFound, check_program, check_url
 from mesh.supervisor.plan import REPLICAS_MAX, Options, Plan, PortPlan, Programs, plan, service_names
 from mesh.supervisor.status import MeshStatus
 from mesh.supervisor.supervisor import StartFailed, Supervisor
@@ -78,11 +78,12 @@ def run(request: Request, watcher: Watcher) -> None:
             )
         home.require_free()
         programs = _programs(request)
+        nats = _check_nats(request.options, programs.nats, watcher)
         ports = _ports(request, claims)
         keys, platform = keys_for(request, watcher)
         mesh = _plan(request, programs, ports, keys)
         _write_files(mesh)
-        asyncio.run(_supervise(request, mesh, watcher, keys, platform))
+        asyncio.run(_supervise(request, mesh, watcher, nats, keys, platform))
     finally:
         claims.close()
         lock.release()
@@ -91,27 +92,25 @@ def run(request: Request, watcher: Watcher) -> None:
 def _programs(request: Request) -> Programs:
     """Raises provision.ProvisionError for what is missing."""
     options = request.options
-    nats = None if options.nats_url else provision.nats_server()
-    if nats is not None and options.sync_always:
-        _require_sync_always(nats)
     return Programs(
         python=Path(sys.executable),
-        nats=nats,
+        nats=None if options.nats_url else provision.nats_server(),
         valkey=None if options.redis_url else provision.valkey_server(),
         envoy=provision.envoy(),
         traces=dashboard() if request.traces else None,
     )
 
 
-def _require_sync_always(nats: Path) -> None:
-    answer = subprocess.run(
-        [nats, "--version"], capture_output=True, text=True, timeout=20, check=False
-    ).stdout
-    version = answer.rpartition("v")[2].strip()
-    if tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) < (2, 10):
-        raise MeshError(
-            f"--sync always needs nats-server 2.10 or newer, {nats} is {version}; name another by NATS_SERVER"
-        )
+def _check_nats(options: Options, program: Path | None, watcher: Watcher) -> NatsFound:
+    """Says what is wrong with its version. Raises MeshError where that is too much."""
+    if program is not None:
+        found = check_program(program, options.production)
+    else:
+        assert options.nats_url is not None, "who starts none was given one"
+        found = check_url(options.nats_url, options.production)
+    if found.warning:
+        watcher.on_note(f"warning: {found.warning}")
+    return found
 
 
 def _ports(request: Request, claims: ports_of.Ports) -> PortPlan:
@@ -222,9 +221,14 @@ def _write_files(mesh: Plan) -> None:
 
 
 async def _supervise(
-    request: Request, mesh: Plan, watcher: Watcher, keys: TokenKeys, platform: PlatformFile | None
+    request: Request,
+    mesh: Plan,
+    watcher: Watcher,
+    nats: NatsFound,
+    keys: TokenKeys,
+    platform: PlatformFile | None,
 ) -> None:
-    session = _Session(request, mesh, watcher, keys, platform)
+    session = _Session(request, mesh, watcher, nats, keys, platform)
     await session.run()
 
 
@@ -236,11 +240,13 @@ class _Session:
         request: Request,
         mesh: Plan,
         watcher: Watcher,
+        nats: NatsFound,
         keys: TokenKeys,
         platform: PlatformFile | None,
         policy: Policy | None = None,
     ) -> None:
         self._home = request.home
+        self._nats = nats
         self._keys = keys
         self._platform = platform
         self._mesh = mesh
@@ -313,6 +319,8 @@ class _Session:
             services=self._supervisor.statuses(),
             keys=self._said_of_keys(),
             own_keys=self._keys.guest_key is not None,
+            nats_version=self._nats.version,
+            nats_warning=self._nats.warning,
         )
 
     def _write_status(self) -> MeshStatus:

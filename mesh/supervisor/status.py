@@ -50,6 +50,10 @@ class MeshStatus:
     """Whose tokens are good here, for a person."""
     own_keys: bool = False
     """Those of the home's own development key."""
+    nats_version: str = ""
+    """Of the nats-server at the start; empty if it did not answer."""
+    nats_warning: str = ""
+    """What is wrong with that version, for a person."""
 
     @property
     def settled(self) -> bool:
@@ -79,6 +83,8 @@ def from_json(value: dict[str, Any]) -> MeshStatus:
         error=value["error"],
         keys=value["keys"],
         own_keys=value["own_keys"],
+        nats_version=value["nats_version"],
+        nats_warning=value["nats_warning"],
     )
 
 

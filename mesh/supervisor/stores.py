@@ -14,7 +14,7 @@ assert limits.BLOCK_BYTES_MAX < NATS_MAX_PAYLOAD_BYTES
 
 
 def nats_conf(home: Home, port: int, monitor_port: int, sync_always: bool) -> str:
-    """Without `sync_always` the server's default stands: an fsync every two minutes (2.9 knows no other)."""
+    """Without `sync_always` the server's default stands: an fsync every two minutes."""
     jetstream = [
         f"  store_dir: {_quoted(str(home.nats))}",
         f"  max_file_store: {NATS_STORE_BYTES_MAX}",
