@@ -6,6 +6,8 @@ the generated stubs) inside the commands, so that `--help` answers at once.
 
 from __future__ import annotations
 
+import signal
+
 import typer
 
 from mesh.cli import bench, boards, chaos, crowd, definitions, rebuild, run, sending, testing, token
@@ -31,5 +33,9 @@ def build() -> typer.Typer:
 
 
 def main() -> None:
+    # A shell's `&`, nohup and some CI runners start their programs with SIGINT ignored, and that is inherited: by
+    # this process, and by all that it starts. With a handler here, Ctrl-C ends every command, and what is started
+    # gets the default.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with one_line_errors():
         build()(prog_name="grandstand")
