@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -189,6 +189,15 @@ def test_an_option_out_of_bounds_is_named(home: Path, arguments: tuple[str, ...]
     assert said in failed(home, "up", *arguments)
 
 
+def ignore_interrupts() -> None:
+    """As a shell's `&` or nohup does before it starts a program."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+INHERITED = pytest.mark.parametrize("inherited", [None, ignore_interrupts], ids=["default", "ignored"])
+"""What a program is started with, as the preexec_fn that sets it."""
+
+
 def foreground(home: Path, *arguments: str, **options: object) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "mesh.cli", *arguments],
@@ -198,11 +207,12 @@ def foreground(home: Path, *arguments: str, **options: object) -> subprocess.Pop
     )
 
 
+@INHERITED
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_in_the_foreground_drains_and_leaves_nothing(
-    home: Path, up: tuple[str, ...], number: signal.Signals
+    home: Path, up: tuple[str, ...], number: signal.Signals, inherited: Callable[[], None] | None
 ) -> None:
-    process = foreground(home, *up, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process = foreground(home, *up, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=inherited)
     assert process.stdout is not None
     with process.stdout as output:
         said = []
@@ -220,8 +230,13 @@ def test_a_signal_in_the_foreground_drains_and_leaves_nothing(
     assert not any(map(is_alive, pids))
 
 
+@INHERITED
 def test_ctrl_c_during_a_detached_start_ends_it(
-    home: Path, up: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path,
+    up: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    inherited: Callable[[], None] | None,
 ) -> None:
     """The start cannot be done before the signal: its nats-server never answers."""
     silent = tmp_path / "nats-server"
@@ -230,7 +245,9 @@ def test_ctrl_c_during_a_detached_start_ends_it(
     )
     silent.chmod(0o755)
     monkeypatch.setenv("NATS_SERVER", str(silent))
-    process = foreground(home, *up, "--detach", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = foreground(
+        home, *up, "--detach", stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=inherited
+    )
     assert process.stdout is not None
     process.stdout.readline()
     process.send_signal(signal.SIGINT)
@@ -238,6 +255,29 @@ def test_ctrl_c_during_a_detached_start_ends_it(
     assert process.returncode == 130
     assert b"Traceback" not in said
     assert f"no mesh is running in {home}" in failed(home, "status")
+
+
+def test_ctrl_c_reaches_what_a_command_becomes(tmp_path: Path) -> None:
+    """`test` becomes pytest, which must not inherit that SIGINT is ignored."""
+    endless = tmp_path / "test_endless.py"
+    endless.write_text("import signal\n\ndef test_endless():\n    print('begun')\n    signal.pause()\n")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mesh.cli", "test", "-s", "-p", "no:cacheprovider", str(endless)],
+        env={**{name: value for name, value in os.environ.items() if name != "CI"}, "CHROMIUM": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        preexec_fn=ignore_interrupts,
+    )
+    assert process.stdout is not None
+    try:
+        with process.stdout as output:
+            while b"begun" not in output.readline():
+                assert process.poll() is None, "it runs"
+            process.send_signal(signal.SIGINT)
+            assert b"KeyboardInterrupt" in output.read()
+    finally:
+        process.kill()
+    assert process.wait() == pytest.ExitCode.INTERRUPTED
 
 
 def test_on_a_terminal_the_start_is_drawn_and_logs_are_coloured(home: Path, up: tuple[str, ...]) -> None:

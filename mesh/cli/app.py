@@ -6,6 +6,8 @@ the generated stubs) inside the commands, so that `--help` answers at once.
 
 from __future__ import annotations
 
+import signal
+
 import typer
 
 from mesh.cli import bench, boards, chaos, crowd, definitions, rebuild, run, sending, testing, token
@@ -31,5 +33,8 @@ def build() -> typer.Typer:
 
 
 def main() -> None:
+    # A shell's `&`, nohup and some CI runners start programs with SIGINT ignored, which programs inherit.
+    # With a handler, Ctrl-C ends every command, and the processes that a command starts get the default.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with one_line_errors():
         build()(prog_name="grandstand")

@@ -264,8 +264,8 @@ class _Session:
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            # Ignored by whoever started us (nohup, a script's background): so it shall stay.
-            if signal.getsignal(number) is signal.SIG_IGN:
+            # nohup ignores the end of its terminal on purpose; SIGINT stops a mesh whatever was inherited.
+            if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
                 continue
             loop.add_signal_handler(number, self._on_signal)
         # The first write tells whether the disk takes it at all.
