@@ -52,7 +52,7 @@ CHROMIUM_MACOS = (
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
 )
 
-NATS_WAY_OUT = "name another nats-server by NATS_SERVER, or unset it: the one that comes with Grandstand runs"
+NATS_WAY_OUT = "name another nats-server by NATS_SERVER, or unset it to run the one of the wheel"
 
 Say = Callable[[str], None]
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -26,8 +25,6 @@ from nats.js.errors import NotFoundError
 from mesh import limits, subjects
 from mesh.bus import Bus
 from mesh.pull_status import Effect, effect_of
-
-log = logging.getLogger(__name__)
 
 _PULL_EXPIRES_S = 30.0
 _PULL_HEARTBEAT_S = 2.0
