@@ -311,6 +311,7 @@ class Partition:
             admitted,
             min(self._watermark.event_time_us(stamped_us), topic.lasts_until_us),
             stamped_us=min(stamped_us, self._watermark.at_us),
+            block_us=stamped_us,
         )
         if rows is None:
             return ""
