@@ -1,4 +1,6 @@
-"""Who plays in a game: producers, viewers with a stream of their own, and browsers. Each has a connection."""
+"""Who plays in a game, each on a connection of its own: producers, viewers with a stream of their own,
+browsers, and actors with several devices.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ from random import Random
 
 import grpc.aio
 
+from mesh import limits
 from mesh.chaos.author import Author, Seats
 from mesh.chaos.clients import Browser, Desk, Native
 from mesh.chaos.report import Plan
@@ -16,7 +19,11 @@ from mesh.crowd.pace import Pacer
 
 # By the letter that begins their names. Of a game that had all of the load: how many there are,
 # and their share of the events.
-_KINDS = {"p": (4, 0.6), "v": (16, 0.25), "b": (8, 0.15)}
+_KINDS = {"p": (4, 0.57), "v": (16, 0.25), "b": (8, 0.15), "d": (8, 0.03)}
+# Of one actor; no more than a fold remembers beside the newest (limits.SUPERSEDED_ORIGINS_MAX).
+DEVICES = 3
+
+assert DEVICES <= limits.SUPERSEDED_ORIGINS_MAX
 
 
 async def crew(
@@ -31,6 +38,14 @@ async def crew(
     seats = Seats(game)
     clients: list[Native | Browser] = []
     for name, rate in _named(plan.events_per_s, game):
+        if name[0] == "d":
+            for n in range(DEVICES):
+                device = f"{name}.{n}"
+                random = Random(f"{plan.seed} {game.game_id} {device}")
+                author = Author(name, game, seats, random, name, device)
+                pacer = Pacer(rate / DEVICES, now_s, random)
+                clients.append(Native(await connect(), author, desk, pacer, random, name, token))
+            continue
         random = Random(f"{plan.seed} {game.game_id} {name}")
         pacer = Pacer(rate, now_s, random)
         channel = await connect()
