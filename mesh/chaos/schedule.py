@@ -4,7 +4,7 @@ Three layers, each placed around the one before it:
 
     long      every LONG_EVERY_S an ingest or a worker is frozen, or an ingest is cut off from NATS, for
               longer than every grace (limits.SEAL_GRACE_S above all). Polls close just after it begins (see
-              `closings`), so that who wakes has a view from before a seal. No two of them overlap on a process
+              `closings`), so that who wakes has a view from before a seal. No two of them overlap on one
     special   rebuilds of everything and of one partition, each with a gateway killed beside it, so that a
               view is made anew while the fold is; and single keys of Redis deleted, whose owners are killed
     bag       every pair of a process and a kind of strike is in a bag once; the bag is shuffled, emptied in

@@ -27,7 +27,7 @@ from mesh.supervisor import status
 from mesh.supervisor.errors import MeshError
 from mesh.supervisor.home import Home
 
-EVENTS_BYTES = 2 * 1024 * 1024
+EVENTS_BYTES = 1024 * 1024
 """The room of the event stream: at 300 events a second it is full to limits.RETENTION_FULL several times a
 minute, so that owners take checkpoints and purge all along."""
 UP_WITHIN_S = 120.0
