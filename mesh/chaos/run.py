@@ -127,6 +127,15 @@ class Run:
     async def _channel(self, target: str) -> grpc.aio.Channel:
         return await self._channels.enter_async_context(open_channel(target, own_connection=True))
 
+    async def _connect(self, ingest: str) -> grpc.aio.Channel:
+        """A client's connection: to the edge, or to an ingest by name. The latter has no keepalive, by which
+        it would leave an ingest that is frozen."""
+        if not ingest:
+            return await self._channel(self._mesh.addresses.edge)
+        options = [("grpc.max_reconnect_backoff_ms", 1_000), ("grpc.use_local_subchannel_pool", 1)]
+        channel = grpc.aio.insecure_channel(self._mesh.address(ingest), options=options)
+        return await self._channels.enter_async_context(channel)
+
     async def _open(self, backend: Backend, games: list[GameScene]) -> None:
         for game in games:
             await backend.define_game(game.game())
@@ -194,7 +203,8 @@ class Run:
                 game,
                 self._desk,
                 asyncio.get_running_loop().time(),
-                lambda: self._channel(self._mesh.addresses.edge),
+                self._connect,
+                [name for name in TARGETS if name.startswith("ingest-")],
                 self._mesh.token,
             )
         ]

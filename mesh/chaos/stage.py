@@ -58,6 +58,11 @@ class Mesh:
                 return service.pid
         return None
 
+    def address(self, name: str) -> str:
+        """Where a process listens; the same after each restart."""
+        found = status.read(Home(self.home).status)
+        return next(service.address for service in found.services if service.name == name) if found else ""
+
     def away(self) -> list[str]:
         """The processes that are not ready."""
         found = status.read(Home(self.home).status)
