@@ -29,7 +29,7 @@ from mesh.tasks import end
 async def start(process: runtime.Runtime) -> AsyncIterator[None]:
     instance = process.config.instance
     bus = await Bus.connect(process.config.nats, instance, process.config.replicas)
-    await bus.ensure_events_stream()
+    await bus.ensure_events_stream(process.config.events_bytes)
     pipeline = PublishPipeline(bus)
     await pipeline.start()
     database = store.connect(process.config.redis)

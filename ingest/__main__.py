@@ -32,7 +32,7 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
     config = process.config
     async with open_verifier(config, mesh_tokens=True) as verifier:
         bus = await Bus.connect(config.nats, config.instance, config.replicas)
-        await bus.ensure_events_stream()
+        await bus.ensure_events_stream(config.events_bytes)
         pipeline = PublishPipeline(bus)
         await pipeline.start()
         catalog = CatalogWatch(bus, probe_s=limits.VIEW_PROBE_S)

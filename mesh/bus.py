@@ -54,6 +54,7 @@ class Bus:
         self._reconnected: list[Callable[[], None]] = []
         self._disconnected: list[Callable[[], None]] = []
         self._closing = False
+        self._events_bytes_max = limits.STREAM_BYTES_MAX
 
     @classmethod
     async def connect(cls, url: str, name: str, replicas: int = 1) -> Bus:
@@ -109,19 +110,22 @@ class Bus:
     def off_disconnect(self, callback: Callable[[], None]) -> None:
         self._disconnected.remove(callback)
 
-    async def ensure_events_stream(self, bytes_max: int = limits.STREAM_BYTES_MAX) -> None:
+    async def ensure_events_stream(self, bytes_max: int | None = None) -> None:
         """Creates the event stream unless it exists; waits for JetStream as long as it takes.
+
+        `bytes_max`: its room; None means what this process named before, or limits.STREAM_BYTES_MAX.
 
         `discard=new`: a full stream refuses new events, and so does ingest; it never forgets
         one that was acked (I4). Raises NotNow when no cluster is there to hold that many replicas.
         """
+        self._events_bytes_max = bytes_max or self._events_bytes_max
         config = js_api.StreamConfig(
             name=subjects.EVENTS_STREAM,
             subjects=[subjects.EVENTS_ALL],
             retention=js_api.RetentionPolicy.LIMITS,
             storage=js_api.StorageType.FILE,
             discard=js_api.DiscardPolicy.NEW,
-            max_bytes=bytes_max,
+            max_bytes=self._events_bytes_max,
             duplicate_window=limits.DEDUPE_WINDOW_S,
             num_replicas=self.replicas,
         )

@@ -31,6 +31,8 @@ class ServiceConfig:
     otlp: str | None
     replicas: int = 1
     """How many servers of a NATS cluster shall hold each stream that this process makes."""
+    events_bytes: int | None = None
+    """The room of the event stream when this process makes it; None: as mesh.limits has it."""
     environment: Environment = "development"
     keys: str | None = None
     """The keys of clients' tokens: a file or an http(s) URL of a JWKS. Ingest and gateway want it."""
@@ -75,6 +77,12 @@ def parse(service: str, arguments: Sequence[str] | None = None) -> ServiceConfig
         choices=(1, 3, 5),
         default=1,
         help="how many servers of the NATS cluster hold each stream that this process makes",
+    )
+    parser.add_argument(
+        "--events-bytes",
+        type=int,
+        metavar="BYTES",
+        help="the room of the event stream, when this process makes it",
     )
     parser.add_argument("--redis", required=True, metavar="URL")
     parser.add_argument(
@@ -136,6 +144,7 @@ def parse(service: str, arguments: Sequence[str] | None = None) -> ServiceConfig
         mesh=found.mesh,
         otlp=found.otlp,
         replicas=found.replicas,
+        events_bytes=found.events_bytes,
         environment=found.environment,
         keys=found.keys,
         issuer=found.issuer,

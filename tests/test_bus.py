@@ -52,3 +52,16 @@ def test_a_stream_that_exists_keeps_its_replicas(tmp_path: Path, caplog: pytest.
             await bus.close()
 
     run(scenario())
+
+
+def test_the_event_stream_that_is_made_anew_has_the_room_it_was_given(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with on_nats(tmp_path) as (nats, _, _):
+            bus = await Bus.connect(nats.url, "test")
+            for bytes_max in (2**20, None):
+                await bus.js.delete_stream(subjects.EVENTS_STREAM)
+                await bus.ensure_events_stream(bytes_max)
+                assert (await bus.js.stream_info(subjects.EVENTS_STREAM)).config.max_bytes == 2**20
+            await bus.close()
+
+    run(scenario())

@@ -8,8 +8,14 @@ from collections import defaultdict
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mesh import limits
+from mesh.chaos.closings import closings
 from mesh.chaos.schedule import (
+    ALL,
+    FREEZE_MAX_S,
+    FREEZE_MIN_S,
     GAP_MAX_S,
+    ONE,
     PAUSE_MAX_S,
     PAUSE_MIN_S,
     RECOVERY_S,
@@ -17,8 +23,16 @@ from mesh.chaos.schedule import (
     schedule,
 )
 from mesh.chaos.stage import TARGETS
+from mesh.supervisor.lifecycle import Policy
+from mesh.supervisor.probe import TIMEOUT_S
+from mesh.supervisor.supervisor import PROBE_READY_S
 
 SEEDS = st.integers(0, 2**32)
+LENGTHS = {
+    Kind.PAUSE: (PAUSE_MIN_S, PAUSE_MAX_S),
+    Kind.FREEZE: (FREEZE_MIN_S, FREEZE_MAX_S),
+    Kind.CUT: (FREEZE_MIN_S, FREEZE_MAX_S),
+}
 
 
 @given(SEEDS)
@@ -33,15 +47,26 @@ def test_seeds_differ() -> None:
 @given(SEEDS)
 def test_a_minute_strikes_every_process_and_in_every_way(seed: int) -> None:
     strikes = schedule(seed, 60, TARGETS)
-    assert {strike.target for strike in strikes} == set(TARGETS)
-    assert {Kind.KILL, Kind.PAUSE, Kind.RESTART} <= {strike.kind for strike in strikes}
+    assert set(TARGETS) <= {strike.target for strike in strikes}
+    assert set(Kind) - {Kind.EMPTY} <= {strike.kind for strike in strikes}
+    assert {ALL, ONE} <= {strike.target for strike in strikes if strike.kind is Kind.REBUILD}
+    assert {"ingest", "aggregate"} == {s.target[:-2] for s in strikes if s.kind is Kind.FREEZE}
 
 
 @given(SEEDS)
-def test_three_minutes_strike_every_process_in_every_way(seed: int) -> None:
-    struck = {(strike.target, strike.kind) for strike in schedule(seed, 180, TARGETS)}
+def test_half_a_minute_has_every_strike_that_a_process_cannot_see_coming(seed: int) -> None:
+    """What CI runs."""
+    new = {Kind.FREEZE, Kind.CUT, Kind.REBUILD, Kind.FORGET}
+    assert new <= {strike.kind for strike in schedule(seed, 30, TARGETS)}
+
+
+@given(SEEDS)
+def test_five_minutes_strike_every_process_in_every_way(seed: int) -> None:
+    struck = {(strike.target, strike.kind) for strike in schedule(seed, 300, TARGETS)}
     everything = {(target, kind) for target in TARGETS for kind in (Kind.KILL, Kind.PAUSE, Kind.RESTART)}
-    assert everything | {("valkey", Kind.EMPTY)} <= struck
+    # An ingest that is frozen again and again has little time to be stopped for less.
+    frozen = {(f"ingest-{n}", Kind.PAUSE) for n in (1, 2)}
+    assert (everything | {("valkey", Kind.EMPTY)}) - frozen <= struck
 
 
 @given(SEEDS, st.floats(5, 120))
@@ -51,9 +76,11 @@ def test_strikes_are_in_time_and_leave_who_is_struck_time_to_come_back(seed: int
     by_target = defaultdict(list)
     for strike in strikes:
         assert strike.at_s < seconds
-        assert (PAUSE_MIN_S <= strike.for_s <= PAUSE_MAX_S) == (strike.kind is Kind.PAUSE)
+        least, most = LENGTHS.get(strike.kind, (0, 0))
+        assert least <= strike.for_s <= most
         by_target[strike.target].append(strike)
-    for of_one in by_target.values():
+    for target in TARGETS:
+        of_one = by_target[target]
         for before, after in itertools.pairwise(of_one):
             assert after.at_s >= before.at_s + before.for_s + RECOVERY_S - 0.01
 
@@ -64,3 +91,31 @@ def test_strikes_follow_each_other_and_some_fall_together(seed: int) -> None:
     gaps = [after.at_s - before.at_s for before, after in itertools.pairwise(strikes)]
     assert max(gaps) < 2 * GAP_MAX_S
     assert 0 in gaps
+
+
+@given(SEEDS)
+def test_polls_close_while_an_ingest_or_a_worker_is_frozen_and_are_sealed_before_it_wakes(seed: int) -> None:
+    strikes = schedule(seed, 60, TARGETS)
+    closed_at = [closing.at_s for closing in closings(seed, 60, strikes) if closing.by_hand]
+    for strike in strikes:
+        if strike.kind in (Kind.FREEZE, Kind.CUT):
+            assert any(
+                strike.at_s < at_s
+                and at_s + limits.CLOSE_LEAD_S + limits.SEAL_GRACE_S < strike.at_s + strike.for_s
+                for at_s in closed_at
+            )
+
+
+@given(SEEDS, st.floats(5, 120))
+def test_polls_close_by_hand_and_by_themselves_all_along(seed: int, seconds: float) -> None:
+    strikes = schedule(seed, seconds, TARGETS)
+    found = closings(seed, seconds, strikes)
+    assert found == closings(seed, seconds, strikes)
+    assert found == sorted(found, key=lambda closing: closing.at_s)
+    assert {closing.by_hand for closing in found} == {True, False}
+    assert len({closing.poll_id for closing in found}) == len(found) <= limits.LISTED_MAX * seconds / 60 + 4
+    assert all(0 < closing.at_s < seconds for closing in found)
+
+
+def test_the_supervisor_is_patient_with_whoever_is_frozen() -> None:
+    assert Policy().silent_max_s > FREEZE_MAX_S + 2 * (TIMEOUT_S + PROBE_READY_S)

@@ -17,12 +17,14 @@ from grandstand.aggregate.v1.aggregate_pb2 import TopicState
 from grandstand.catalog.v1.catalog_pb2 import STAGE_CLOSED, STAGE_OPEN, STAGE_SEALED
 from mesh.chaos import scene
 from mesh.chaos.author import Author, Seats
+from mesh.chaos.closings import closings
 from mesh.chaos.entries import Book, Entry, Fate
+from mesh.chaos.floor import below, floor
 from mesh.chaos.monotone import setback
 from mesh.chaos.stalls import Stalls
 from mesh.chaos.verdict import TopicKey, Verdict, compare, shows_score, unsealed
 
-GAME = scene.scenes(60, 300)[0]
+GAME = scene.scenes(60, 300, closings(1, 60, []))[0]
 REPLACED = ("poll/changeable", "board/best")
 
 
@@ -31,10 +33,13 @@ def history(seed: int, events: int = 250) -> list[Entry]:
     random = Random(seed)
     seats = Seats(GAME)
     authors = [Author("p0", GAME, seats, random), Author("v0", GAME, seats, random, "v0")]
-    entries = [random.choice(authors).next()[1] for _ in range(events)]
-    for entry in entries:
-        entry.fate = Fate.ACKED
-    return entries
+    authors += [Author("d0", GAME, seats, random, "d0", device) for device in ("d0.0", "d0.1")]
+    book = Book()
+    for author in random.choices(authors, (10, 10, 1, 1), k=events):
+        entry = author.next()[1]
+        book.sent(entry)
+        book.ack(entry, iter([]))
+    return book.entries
 
 
 def count(entries: Iterable[Entry]) -> dict[TopicKey, TopicState]:
@@ -128,7 +133,7 @@ def test_one_lost_and_another_doubled_do_not_make_up_for_each_other_on_a_board(
     seed: int, data: st.DataObject
 ) -> None:
     entries = history(seed)
-    scores = [entry for entry in entries if entry.topic.startswith("board/sum-")]
+    scores = [entry for entry in entries if entry.topic.startswith(("board/sum-", "board/season-"))]
     lost, doubled = data.draw(st.lists(st.sampled_from(scores), min_size=2, max_size=2, unique_by=id))
     verdict = compare(entries, count([*(entry for entry in entries if entry is not lost), doubled]))
     assert found(verdict) == (1, 1), verdict.findings
@@ -178,6 +183,64 @@ def test_an_event_is_told_its_fate_once() -> None:
 def test_an_actor_never_votes_twice_where_the_first_vote_is_final() -> None:
     votes = [e for e in history(3, 5_000) if e.topic.startswith("poll/") and e.topic != "poll/changeable"]
     assert len({(e.topic, e.actor_id) for e in votes}) == len(votes)
+
+
+def votes_of_two_devices() -> tuple[Book, list[Entry]]:
+    """Device 1 votes red, gold, and device 2 blue, of one actor; nothing is acked yet."""
+    book = Book()
+    votes = [
+        Entry("hot", "poll/changeable", "d0", order, (option,), amount=1, origin=device)
+        for device, order, option in (("d0.1", 0, "red"), ("d0.1", 1, "gold"), ("d0.2", 0, "blue"))
+    ]
+    return book, votes
+
+
+def test_of_several_devices_the_vote_that_was_sent_after_the_others_were_acked_counts() -> None:
+    book, votes = votes_of_two_devices()
+    for vote in votes:
+        book.sent(vote)
+        book.ack(vote, iter([]))
+    by_option = {vote.options[0]: found(compare(votes, count([vote]))) for vote in votes}
+    assert by_option == {"red": (1, 0), "gold": (1, 0), "blue": (0, 0)}
+
+
+def test_of_votes_of_several_devices_under_way_at_once_either_counts_and_never_an_older_one() -> None:
+    book, votes = votes_of_two_devices()
+    for vote in votes:
+        book.sent(vote)
+    for vote in votes:
+        book.ack(vote, iter([]))
+    by_option = {vote.options[0]: found(compare(votes, count([vote]))) for vote in votes}
+    assert by_option == {"red": (0, 1), "gold": (0, 0), "blue": (0, 0)}, "nobody's newest vote was red"
+
+
+def test_what_was_acked_for_a_closed_poll_is_lost_if_the_sealed_result_lacks_it() -> None:
+    votes = [entry for entry in history(4, 2_000) if entry.topic.startswith(scene.CLOSING_TOPICS)]
+    sealed = count(votes[1:])
+    for state in sealed.values():
+        state.stage = STAGE_SEALED
+    assert len({vote.topic for vote in votes}) > 1
+    assert found(compare(votes, sealed)) == (1, 0)
+
+
+def test_of_a_board_that_was_seen_in_part_nothing_is_lost_and_all_that_is_doubled_is_found() -> None:
+    scores = [entry for entry in history(4, 2_000) if entry.topic == "board/season-short"]
+    key = ("hot", "board/season-short")
+    assert found(compare(scores, count(scores[1:]), {key})) == (0, 0)
+    assert found(compare(scores, count([*scores, scores[0]]), {key})) == (0, 1)
+
+
+@given(st.integers(0, 2**32))
+def test_whoever_looks_first_is_shown_all_that_was_acked_before(seed: int) -> None:
+    entries = history(seed)
+    least = floor(entries[:200], "hot")
+    for acked, is_shown in ((entries, True), (entries[:200], True), (entries[:100], False)):
+        shown = [state for (_, topic), state in count(acked).items()]
+        for state in shown:
+            if state.topic.startswith("board/"):
+                state.board.actors = len(state.board.entries)
+        assert (not list(below(least, shown))) is is_shown
+    assert not floor(entries, "calm-1")
 
 
 def test_a_board_shows_a_score_by_its_digit() -> None:

@@ -124,6 +124,19 @@ def test_stores_of_somebody_else_are_used_and_not_started() -> None:
     assert mesh.addresses.redis == "redis://r:6379"
 
 
+def test_the_event_stream_can_be_bounded_and_one_service_have_its_own_way_to_nats() -> None:
+    """What chaos wants: a stream that fills, and an ingest that can be cut off alone."""
+    options = Options(ingest=2, events_bytes=2**20, nats_ways={"ingest-2": "nats://127.0.0.1:9"})
+    processes = by_name(planned(options))
+    own, usual = processes["ingest-2"], processes["ingest-1"]
+    assert argument(own, "--nats") == "nats://127.0.0.1:9"
+    assert argument(usual, "--nats") == argument(processes["aggregate-1"], "--nats") != "nats://127.0.0.1:9"
+    assert (
+        argument(own, "--events-bytes") == argument(processes["aggregate-1"], "--events-bytes") == "1048576"
+    )
+    assert "--events-bytes" not in by_name(planned(Options()))["ingest-1"].command
+
+
 @pytest.mark.parametrize(
     ("options", "programs", "otlp"),
     [

@@ -3,7 +3,8 @@
 A client is a producer, which acts for ever new actors, or one actor of its own. Either way
 each event's effect is told apart afterwards: an actor votes once in a poll that is final,
 scores the digits of its own number on a board that sums (see `scene`), and all that an actor
-does in one topic comes from one origin, so its order is known.
+does in one topic comes from one origin, so its order is known. Only the changeable poll is voted in
+by actors with several devices, each an author of its own (see `crew`).
 """
 
 from __future__ import annotations
@@ -27,47 +28,65 @@ from mesh.chaos.scene import GameScene
 # What of ten events is what, about; what a client has no more of falls to reactions.
 _MIX = {
     "sum": scenes.SUM_SHARE,
-    scenes.FINAL: 0.2,
-    "reaction": 0.15,
-    scenes.CHANGEABLE: 0.1,
-    scenes.CLOSING: 0.1,
+    scenes.FINAL: 0.16,
+    "reaction": 0.12,
+    scenes.CHANGEABLE: 0.07,
+    scenes.CLOSING: 0.15,
+    "season": 0.05,
     scenes.MULTIPLE: 0.05,
     scenes.WEIGHTED: 0.05,
     "best": 0.05,
     "measure": 0.03,
     "presence": 0.02,
 }
+_CLOSING_NEXT = 2
 _CROWD = 5
 """How many actors a producer votes changeably, and scores, for at the same time."""
 
 
 class Seats:
-    """Places on a game's boards that sum: each for one actor, `ACTORS_MAX` to a board."""
+    """Places on a game's boards that sum, with seasons and without: each for one actor."""
 
     def __init__(self, scene: GameScene) -> None:
-        self._free = [board for board in reversed(scene.sum_boards) for _ in range(scenes.ACTORS_MAX)]
+        self._free = {
+            "sum": [board for board in reversed(scene.sum_boards) for _ in range(scenes.ACTORS_MAX)],
+            "season": [board for _ in range(scenes.ACTORS_MAX) for board in scenes.SEASON_BOARDS],
+        }
 
-    def take(self) -> str | None:
+    def take(self, sort: str) -> str | None:
         """The board of the next seat; None when all are taken."""
-        return self._free.pop() if self._free else None
+        free = self._free[sort]
+        return free.pop() if free else None
 
 
 class Author:
-    """One client's events. `actor_id` is empty for a producer."""
+    """One client's events. `actor_id` is empty for a producer; a `device` only changes its actor's vote."""
 
-    def __init__(self, name: str, scene: GameScene, seats: Seats, random: Random, actor_id: str = "") -> None:
+    def __init__(
+        self,
+        name: str,
+        scene: GameScene,
+        seats: Seats,
+        random: Random,
+        actor_id: str = "",
+        device: str = "",
+    ) -> None:
         self._name = name
         self._scene = scene
         self._seats = seats
         self._random = random
         self._actor_id = actor_id
+        self._device = device
         self._orders: Counter[tuple[str, str]] = Counter()
-        self._seated: list[tuple[str, str]] = []
-        self._seats_taken = 0
-        self.closing_is_over = not scene.closes
+        self._seated: dict[str, list[tuple[str, str]]] = {"sum": [], "season": []}
+        self._seats_taken: Counter[str] = Counter()
+        self.closed: set[str] = set()
+        """The topics of polls that it was told are closed."""
 
     def next(self) -> tuple[Event, Entry]:
         """The next event, without an identity, and its entry."""
+        if self._device:
+            return self._vote(scenes.CHANGEABLE, self._actor_id, 1)
         while True:
             what = self._random.choices(list(_MIX), list(_MIX.values()))[0]
             made = self._make(what)
@@ -77,8 +96,8 @@ class Author:
     def _make(self, what: str) -> tuple[Event, Entry] | None:
         """None when this client may not do that (any more)."""
         match what:
-            case "sum":
-                return self._sum() or self._reaction()
+            case "sum" | "season":
+                return self._sum(what) or self._reaction()
             case "best":
                 points = self._random.randrange(1, 1_000_000)
                 return self._score(scenes.BEST, self._regular(), points)
@@ -95,12 +114,21 @@ class Author:
                 return self._event("audience", self._regular(), Event(presence=presence))
             case scenes.CHANGEABLE:
                 return self._vote(what, self._regular(), 1)
-            case scenes.CLOSING if self.closing_is_over:
-                return None
+            case scenes.CLOSING:
+                poll_id = self._closing()
+                return self._first_vote(poll_id) if poll_id else None
             case scenes.WEIGHTED if self._actor_id:
                 return None
             case _:
                 return self._first_vote(what)
+
+    def _closing(self) -> str | None:
+        """One of the polls that close next, as far as it knows, and that it may vote in."""
+        polls = [closing.poll_id for closing in self._scene.closings]
+        open_now = [poll_id for poll_id in polls if f"poll/{poll_id}" not in self.closed]
+        if self._actor_id:
+            open_now = [poll for poll in open_now if not self._orders[(f"poll/{poll}", self._actor_id)]]
+        return self._random.choice(open_now[:_CLOSING_NEXT]) if open_now else None
 
     def _first_vote(self, poll_id: str) -> tuple[Event, Entry] | None:
         """The vote of an actor who has none yet; one actor has only one."""
@@ -119,26 +147,28 @@ class Author:
         vote = Vote(poll_id=poll_id, option_ids=options, weight=weight if weight > 1 else 0)
         return self._event(f"poll/{poll_id}", actor_id, Event(vote=vote), options=options, amount=weight)
 
-    def _sum(self) -> tuple[Event, Entry] | None:
-        if len(self._seated) < (1 if self._actor_id else _CROWD):
-            self._sit_down()
-        if not self._seated:
+    def _sum(self, sort: str) -> tuple[Event, Entry] | None:
+        seated = self._seated[sort]
+        if len(seated) < (1 if self._actor_id else _CROWD):
+            self._sit_down(sort)
+        if not seated:
             return None
-        seat = self._random.choice(self._seated)
+        seat = self._random.choice(seated)
         board_id, actor_id = seat
         order = self._orders[(f"board/{board_id}", actor_id)]
         if order == scenes.SCORES_MAX - 1:
-            self._seated.remove(seat)
+            seated.remove(seat)
         return self._score(board_id, actor_id, 4**order)
 
-    def _sit_down(self) -> None:
+    def _sit_down(self, sort: str) -> None:
         """Takes a seat for a new actor; the one actor of a viewer takes one only."""
-        if self._actor_id and self._seats_taken:
+        taken = self._seats_taken[sort]
+        if self._actor_id and taken:
             return
-        board_id = self._seats.take()
+        board_id = self._seats.take(sort)
         if board_id is not None:
-            self._seated.append((board_id, self._actor_id or f"{self._name}-{self._seats_taken}"))
-            self._seats_taken += 1
+            self._seated[sort].append((board_id, self._actor_id or f"{self._name}-{taken}"))
+            self._seats_taken[sort] += 1
 
     def _score(self, board_id: str, actor_id: str, points: int) -> tuple[Event, Entry]:
         score = Score(board_id=board_id, points=points)
@@ -169,4 +199,4 @@ class Author:
         event.game_id, event.actor_id = self._scene.game_id, actor_id
         order = self._orders[(topic, actor_id)]
         self._orders[(topic, actor_id)] += 1
-        return event, Entry(self._scene.game_id, topic, actor_id, order, options, label, amount)
+        return event, Entry(self._scene.game_id, topic, actor_id, order, options, label, amount, self._device)

@@ -32,7 +32,6 @@ from mesh.crowd.pace import Pacer
 PAGE_EVENTS = 25
 # Longer than a gateway's own patience with ingest.
 ATTEMPT_S = 10.0
-CLOSING_TOPIC = f"poll/{scene.CLOSING}"
 
 
 class Desk:
@@ -54,8 +53,8 @@ class Desk:
         self._on_ack(entry, positions)
 
     def refused(self, entry: Entry, author: Author, code: grpc.StatusCode, *, maybe_stored: bool) -> None:
-        if entry.topic == CLOSING_TOPIC and code is grpc.StatusCode.FAILED_PRECONDITION:
-            author.closing_is_over = True
+        if entry.topic.startswith(scene.CLOSING_TOPICS) and code is grpc.StatusCode.FAILED_PRECONDITION:
+            author.closed.add(entry.topic)
         self.book.refuse(entry, code.name, maybe_stored=maybe_stored)
 
 
@@ -142,9 +141,9 @@ class Browser:
         while await _paced(self._pacer, stop):
             if sent == PAGE_EVENTS:
                 pages, sent = pages + 1, 0
-                over = author.closing_is_over
+                closed = author.closed
                 author, origin_id = self._open_page(pages), await self._origin()
-                author.closing_is_over |= over
+                author.closed |= closed
             event, entry = author.next()
             sent += 1
             event.origin_id, event.origin_seq = origin_id, sent

@@ -41,7 +41,12 @@ class Entry:
     """Of a reaction: its kind."""
     amount: float = 0
     """Of a score its points, of a reaction its count, of a measure its value, of a vote its weight."""
+    origin: str = ""
+    """Which of the actor's devices sent it; `order` rises within one."""
     fate: Fate = Fate.SENT
+    sent_at: int = 0
+    acked_at: int = 0
+    """In turns of the book: what was sent after something was acked is stored after it."""
 
 
 @dataclass(slots=True)
@@ -57,14 +62,17 @@ class Book:
     """By the topic."""
     outstanding: int = 0
     acked: int = 0
+    _turn: int = 0
 
     def sent(self, entry: Entry) -> None:
+        entry.sent_at = self._next_turn()
         self.entries.append(entry)
         self.outstanding += 1
 
     def ack(self, entry: Entry, positions: Iterator[tuple[int, int]]) -> None:
         """`positions`: where it is stored, as (partition, sequence)."""
         self._settle(entry, Fate.ACKED)
+        entry.acked_at = self._next_turn()
         self.acked += 1
         for partition, sequence in positions:
             if self.positions.get(partition, 0) < sequence:
@@ -82,6 +90,10 @@ class Book:
     def give_up(self, entry: Entry) -> None:
         """Its client ended without an answer."""
         self._settle(entry, Fate.UNCERTAIN)
+
+    def _next_turn(self) -> int:
+        self._turn += 1
+        return self._turn
 
     def _settle(self, entry: Entry, fate: Fate) -> None:
         assert entry.fate is Fate.SENT, f"told twice: {entry}"

@@ -10,8 +10,9 @@ Bound: one question at a time for each reader, one score waiting.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import grpc.aio
@@ -21,12 +22,15 @@ from grandstand.aggregate.v1.aggregate_pb2_grpc import AggregateServiceStub
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.gateway.v1.gateway_pb2 import SubscribeRequest
 from grandstand.gateway.v1.gateway_pb2_grpc import GatewayServiceStub
+from mesh.chaos import scene
 from mesh.chaos.entries import Entry
 from mesh.chaos.verdict import shows_score
 
 # Longer than the 5 s after which the server itself answers DEADLINE_EXCEEDED.
 _ATTEMPT_S = 6.0
 _PAUSE_S = 0.05
+_SEASON_ATTEMPT_S = 2.0
+_SEASON_PAUSE_S = 0.4
 _NOTES_MAX = 20
 
 
@@ -84,6 +88,27 @@ class Reader:
     def _note(self, what: str) -> None:
         if len(self.notes) < _NOTES_MAX:
             self.notes.append(f"a reader of {self.game_id}: {what} (I6)")
+
+
+class SeasonReader:
+    """Reads one game's boards with seasons all the time: whoever watches only may miss the end of one."""
+
+    def __init__(
+        self, channel: grpc.aio.Channel, game_id: str, on_state: Callable[[str, TopicState], None]
+    ) -> None:
+        self._game_id = game_id
+        self._on_state = on_state
+        self._aggregate: Any = AggregateServiceStub(channel)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        request = ReadRequest(game_id=self._game_id, topics=[f"board/{name}" for name in scene.SEASON_BOARDS])
+        while True:
+            with contextlib.suppress(grpc.aio.AioRpcError):
+                answer = await self._aggregate.Read(request, timeout=_SEASON_ATTEMPT_S)
+                for state in answer.topics:
+                    self._on_state(self._game_id, state)
+            await asyncio.sleep(_SEASON_PAUSE_S)
 
 
 def _said(positions: Iterable[Position]) -> str:

@@ -51,7 +51,24 @@ class Report:
     kills: int = 0
     strikes: dict[str, int] = field(default_factory=dict)
     missed: int = 0
-    """Strikes that found their target down."""
+    """Strikes that found their target down, or what they need away."""
+    forgotten: dict[str, int] = field(default_factory=dict)
+    """By their kind, the single keys that were deleted in Redis."""
+    sealed: int = 0
+    """Polls that were closed during the run and are sealed: what was acked is in them (I9)."""
+    seasons: int = 0
+    """Seasons that were seen whole; each acked score is in exactly one."""
+    seasons_unseen: int = 0
+    """Those that ended while nobody could be asked: of their boards, nothing is found lost."""
+    checkpoints: int = 0
+    purges: int = 0
+    """How often the blocks of a partition that a checkpoint holds were purged under load."""
+    rebuilds: int = 0
+    first_views: int = 0
+    """Viewers and readers without a cursor or position who looked first while a rebuild ran."""
+    first_views_unanswered: int = 0
+    fractions_shown: int = 0
+    """Those that were shown less than what was acked before the rebuild began."""
     longest_stall_ms: float = 0.0
     longest_blind_ms: float = 0.0
     reads: int = 0

@@ -1,6 +1,6 @@
 """One run: load, strikes, healing, and the reckoning. The async shell around the pure parts.
 
-    define ─▶ watch, read, send, strike ─▶ stop sending ─▶ all processes ready, every event answered
+    define ─▶ watch, read, send, close, strike ─▶ stop sending ─▶ all processes ready, every event answered
            ─▶ Read at the acked positions (I6), sealed polls, watchers up to date ─▶ compare
 
 Every wait has a bound, and what was not reached within it is a problem in the report, beside what
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Sequence
 
 import grpc.aio
@@ -19,14 +20,19 @@ from grandstand.aggregate.v1.aggregate_pb2 import TopicState
 from grandstand.event.v1.event_pb2 import Position
 from mesh.chaos import scene as scenes
 from mesh.chaos import verdict
-from mesh.chaos.clients import CLOSING_TOPIC, Desk
+from mesh.chaos.clients import Desk
+from mesh.chaos.closings import Closing, closings
 from mesh.chaos.crew import crew
 from mesh.chaos.entries import Book, Entry
+from mesh.chaos.forgetting import Forgetting
 from mesh.chaos.monotone import figures
-from mesh.chaos.readers import Reader
+from mesh.chaos.readers import Reader, SeasonReader
+from mesh.chaos.rebuilds import Rebuilds
 from mesh.chaos.report import Plan, Progress, Report
+from mesh.chaos.room import RoomWatch
 from mesh.chaos.scene import GameScene
 from mesh.chaos.schedule import Kind, Strike, schedule
+from mesh.chaos.seasons import Seasons
 from mesh.chaos.stage import TARGETS, Mesh
 from mesh.chaos.stalls import Stalls
 from mesh.chaos.striker import Striker
@@ -35,14 +41,13 @@ from mesh.chaos.watchers import Watcher
 from mesh.client import Backend, ClientError, open_channel
 
 _WATCHERS = 2
-_CLOSE_AT = 0.45
-"""When polls close, as a part of the run."""
 _HEAL_S = 60.0
 _SETTLE_S = 60.0
 _PATIENCE_S = 60.0
+_BEFORE_REBUILD_S = 8.0
 _TICK_S = 0.5
 _POLL_S = 0.1
-_MOVING = ("poll/final", "poll/multiple", "poll/weighted", "poll/closing", "board/sum-", "pulse/")
+_MOVING = ("poll/final", "poll/multiple", "poll/weighted", "board/sum-", "pulse/")
 """Topics in which every acked event changes what is shown."""
 
 
@@ -67,7 +72,14 @@ class Run:
         self._screens: dict[Watcher, Stalls] = {}
         self._readers: dict[str, Reader] = {}
         self._desk = Desk(self._book, self._sent, self._acked)
-        self._striker = Striker(mesh, on_strike)
+        self._on_strike = on_strike
+        self._strikes = schedule(plan.seed, plan.seconds, TARGETS)
+        self._closings = closings(plan.seed, plan.seconds, self._strikes)
+        self._seasons = Seasons()
+        self._forgetting = Forgetting(plan.seed)
+        self._room = RoomWatch(mesh.addresses.nats)
+        self._striker: Striker | None = None
+        self._rebuilds: Rebuilds | None = None
         self._report = Report(plan.seed, plan.seconds)
         self._progress = Progress()
         self._ended_at = 0.0
@@ -84,12 +96,20 @@ class Run:
                     token=self._mesh.token,
                     patience_s=_PATIENCE_S,
                 )
-                games = scenes.scenes(self._plan.seconds, self._plan.events_per_s)
+                games = scenes.scenes(self._plan.seconds, self._plan.events_per_s, self._closings)
                 self._progress.stage = "opening games"
                 await self._open(backend, games)
-                audience: list[Watcher | Reader] = [
+                await self._strikers(games)
+                audience: list[Watcher | Reader | SeasonReader | RoomWatch] = [
                     *await self._watchers(games),
                     *await self._readers_of(games),
+                    *[
+                        SeasonReader(
+                            await self._channel(self._mesh.addresses.edge), game.game_id, self._seasons.note
+                        )
+                        for game in games
+                    ],
+                    self._room,
                 ]
                 watching = [asyncio.create_task(each.run()) for each in audience]
                 try:
@@ -107,20 +127,47 @@ class Run:
     async def _channel(self, target: str) -> grpc.aio.Channel:
         return await self._channels.enter_async_context(open_channel(target, own_connection=True))
 
+    async def _connect(self, ingest: str) -> grpc.aio.Channel:
+        """A client's connection: to the edge, or to an ingest by name. The latter has no keepalive, by which
+        it would leave an ingest that is frozen."""
+        if not ingest:
+            return await self._channel(self._mesh.addresses.edge)
+        options = [("grpc.max_reconnect_backoff_ms", 1_000), ("grpc.use_local_subchannel_pool", 1)]
+        channel = grpc.aio.insecure_channel(self._mesh.address(ingest), options=options)
+        return await self._channels.enter_async_context(channel)
+
     async def _open(self, backend: Backend, games: list[GameScene]) -> None:
         for game in games:
             await backend.define_game(game.game())
             for poll in game.polls():
                 await backend.open_poll(poll)
-            for board in game.boards():
+            for board in game.boards(time.time()):
                 await backend.open_board(board)
+
+    async def _strikers(self, games: list[GameScene]) -> None:
+        """Whoever strikes, with connections of its own."""
+        backend = Backend(
+            await self._channel(self._mesh.addresses.mesh),
+            token=self._mesh.token,
+            patience_s=_BEFORE_REBUILD_S,
+        )
+        self._rebuilds = Rebuilds(
+            self._plan.seed,
+            self._mesh,
+            self._book,
+            [game.game_id for game in games],
+            await self._channel(self._mesh.addresses.edge),
+            lambda game_id: self._read(backend, game_id),
+        )
+        self._striker = Striker(self._mesh, self._on_strike, self._rebuilds.run, self._forgetting)
 
     async def _watchers(self, games: list[GameScene]) -> list[Watcher]:
         for game in games:
             for n in range(_WATCHERS):
                 stalls = Stalls()
                 channel = await self._channel(self._mesh.addresses.edge)
-                watcher = Watcher(channel, game.game_id, f"watcher {n + 1}", self._moved(stalls))
+                name = f"watcher {n + 1}"
+                watcher = Watcher(channel, game.game_id, name, self._moved(stalls), self._seasons.note)
                 self._screens[watcher] = stalls
         return list(self._screens)
 
@@ -156,12 +203,13 @@ class Run:
                 game,
                 self._desk,
                 asyncio.get_running_loop().time(),
-                lambda: self._channel(self._mesh.addresses.edge),
+                self._connect,
+                [name for name in TARGETS if name.startswith("ingest-")],
                 self._mesh.token,
             )
         ]
-        strikes = schedule(self._plan.seed, self._plan.seconds, TARGETS)
-        striking = asyncio.create_task(self._striker.run(strikes))
+        assert self._striker is not None
+        striking = asyncio.create_task(self._striker.run(self._strikes))
         closing = asyncio.create_task(self._close(backend, games))
         try:
             await asyncio.wait_for(self.stop.wait(), self._plan.seconds)
@@ -193,17 +241,25 @@ class Run:
                 self._report.problems.append(f"a task of the run failed: {type(end).__name__}: {end}")
 
     async def _close(self, backend: Backend, games: list[GameScene]) -> None:
-        """Half way, while votes come in."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.stop.wait(), self._plan.seconds * _CLOSE_AT)
-        for game in games:
-            if game.closes:
-                await backend.close_poll(game.game_id, scenes.CLOSING)
+        """Those that close by hand, each at its moment, while votes come in; at the end what is left."""
+        begun_at = asyncio.get_running_loop().time()
+
+        async def close(game_id: str, closing: Closing) -> None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(begun_at + closing.at_s):
+                    await self.stop.wait()
+            await backend.close_poll(game_id, closing.poll_id)
+
+        async with asyncio.TaskGroup() as group:
+            for game in games:
+                for closing in game.closings:
+                    if closing.by_hand:
+                        group.create_task(close(game.game_id, closing))
 
     async def _settle(self, backend: Backend, games: list[GameScene]) -> None:
         """Reads everything, and compares."""
         self._progress.stage = "reading the results"
-        closed = [(game.game_id, CLOSING_TOPIC) for game in games if game.closes]
+        closed = [(g.game_id, f"poll/{closing.poll_id}") for g in games for closing in g.closings]
         states: dict[TopicKey, TopicState] = {}
         give_up_at = asyncio.get_running_loop().time() + _SETTLE_S
         try:
@@ -218,7 +274,13 @@ class Run:
             self._report.problems.append(f"the results could not be read at the acked positions: {error}")
             return
         self._report.problems += [f"{game} {topic}: was not sealed" for game, topic in unsealed]
-        found = verdict.compare(self._book.entries, states)
+        self._report.sealed = len(closed) - len(unsealed)
+        for (game_id, _), state in states.items():
+            self._seasons.note(game_id, state, last=True)
+        sums = dict(self._seasons.sums())
+        unseen = {key: missing for key in sums if (missing := self._seasons.unseen(key))}
+        self._report.seasons, self._report.seasons_unseen = self._seasons.seen(), sum(unseen.values())
+        found = verdict.compare(self._book.entries, {**states, **sums}, unseen)
         self._report.counted, self._report.lost = found.counted, found.lost
         self._report.doubled, self._report.uncertain = found.doubled, found.uncertain
         for finding in found.findings:
@@ -246,7 +308,9 @@ class Run:
         ]
 
     def _conclude(self) -> None:
-        report, striker = self._report, self._striker
+        report, striker, rebuilds = self._report, self._striker, self._rebuilds
+        assert striker is not None
+        assert rebuilds is not None
         report.sent, report.acked = len(self._book.entries), self._book.acked
         report.unacked = report.sent - report.acked
         report.refused = dict(self._book.refusals)
@@ -254,6 +318,12 @@ class Run:
         report.kills = striker.strikes[Kind.KILL]
         report.strikes = {kind.value: striker.strikes[kind] for kind in Kind}
         report.missed = striker.missed
+        report.forgotten = dict(self._forgetting.forgotten)
+        report.checkpoints, report.purges = self._room.checkpoints, self._room.purges
+        report.rebuilds, report.first_views = rebuilds.done, rebuilds.first_views
+        report.first_views_unanswered = rebuilds.unanswered
+        report.fractions_shown = rebuilds.fractions
+        report.problems += rebuilds.notes + self._seasons.notes
         report.crashes = {
             name: restarts - striker.ended[name]
             for name, restarts in self._mesh.restarts().items()
@@ -274,9 +344,8 @@ class Run:
         report.problems += [
             f"{count} events were refused wrongly: {what}"
             for what, count in report.refused.items()
-            if what != f"FAILED_PRECONDITION {CLOSING_TOPIC}"
+            if not what.startswith(f"FAILED_PRECONDITION {scenes.CLOSING_TOPICS}")
         ]
-
         report.problems += [
             f"{count} events of {topic} were shed, which never are (I7)"
             for topic, count in report.shed.items()
@@ -299,7 +368,7 @@ class Run:
             now.elapsed_s = loop.time() - begun_at
             now.sent, now.acked = len(self._book.entries), self._book.acked
             now.outstanding = self._book.outstanding
-            now.strikes = sum(self._striker.strikes.values())
+            now.strikes = sum(self._striker.strikes.values()) if self._striker else 0
             now.stalled_s = self._acks.look(loop.time())
             now.away = self._mesh.away()
             self._on_progress(now)

@@ -1,14 +1,26 @@
-"""When which process is struck, and how: a pure function of a seed. Pure.
+"""When what is struck, and how: a pure function of a seed. Pure.
 
-Every pair of a target and a kind of strike is in a bag once; the bag is shuffled, emptied in that
-order, and filled again when nothing in it can be struck just now. So a run of a minute strikes
-every process, in nearly every way, and no seed leaves one out by chance; the seed decides the
-order, the moments, the lengths and which strikes fall together.
+Three layers, each placed around the one before it:
 
-Bounds. Strikes are `GAP_MIN_S` to `GAP_MAX_S` apart; one in five takes a second process along. A
-target that is struck is left alone until it should be back (`RECOVERY_S` after the strike's
-end): striking what is down proves nothing. A pause is at most `PAUSE_MAX_S`: longer than every
-deadline of the path (limits.PUBLISH_DEADLINE_S, LEASE_S), shorter than the supervisor's patience.
+    long      every LONG_EVERY_S an ingest or a worker is frozen, or an ingest is cut off from NATS, for
+              longer than every grace (limits.SEAL_GRACE_S above all). Polls close just after it begins (see
+              `closings`), so that who wakes has a view from before a seal. No two of them overlap on one
+    special   rebuilds of everything and of one partition, each with a gateway killed beside it, so that a
+              view is made anew while the fold is; and single keys of Redis deleted, whose owners are killed
+    bag       every pair of a process and a kind of strike is in a bag once; the bag is shuffled, emptied in
+              that order, and filled again when nothing in it can be struck just now. So a run of a minute
+              strikes every process, in nearly every way, and no seed leaves one out by chance; the seed
+              decides the order, the moments, the lengths and which strikes fall together.
+
+Bounds. Strikes of the bag are `GAP_MIN_S` to `GAP_MAX_S` apart; one in five takes a second process along. A
+target that is struck is left alone until it should be back (`RECOVERY_S` after the strike's end): striking
+what is down proves nothing. A pause is at most `PAUSE_MAX_S`: longer than every deadline of the path
+(limits.PUBLISH_DEADLINE_S, LEASE_S). A freeze is at most `FREEZE_MAX_S`, well below the supervisor's patience
+with a silent process (lifecycle.Policy.silent_max_s and a probe), which is asserted in a test.
+
+Around a rebuild it is quiet: what it needs to be carried out at all (stores, Envoy), and what would show an
+older state for a reason of its own (a stopped gateway), is left alone. So the stores and Envoy come first in
+the bag: they are struck whenever they may be.
 
 Rejected: independent random strikes. Three runs of four missed a process altogether.
 """
@@ -16,9 +28,11 @@ Rejected: independent random strikes. Three runs of four missed a process altoge
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from random import Random
+
+from mesh import limits
 
 GAP_MIN_S, GAP_MAX_S = 1.2, 3.6
 PAUSE_MIN_S, PAUSE_MAX_S = 0.5, 6.0
@@ -27,9 +41,22 @@ FIRST_S = 2.0
 TOGETHER = 0.2
 _KINDS_MAX = 4
 
+LONG_FIRST_S, LONG_EVERY_S = 3.0, 8.0
+CLOSE_AFTER_MAX_S = 0.8
+"""A poll is closed by hand this long after a freeze begins, at most."""
+FREEZE_MIN_S, FREEZE_MAX_S = 11.0, 13.0
+LONG_TAIL_S = 11.0
+"""Before the end of a run no freeze begins any more: whoever wakes wakes under load."""
+_JITTER_S = 0.8
+_QUIET_BEFORE_S, _QUIET_AFTER_S = 2.5, 3.5
+
+assert FREEZE_MIN_S > CLOSE_AFTER_MAX_S + limits.CLOSE_LEAD_S + limits.SEAL_GRACE_S + 1.0, (
+    "who was frozen before a close wakes after the seal"
+)
+
 
 class Kind(enum.StrEnum):
-    """How a process is struck."""
+    """How it is struck."""
 
     KILL = "kill"
     """SIGKILL."""
@@ -39,11 +66,26 @@ class Kind(enum.StrEnum):
     """SIGTERM: a graceful end, and the supervisor starts it anew."""
     EMPTY = "empty"
     """FLUSHALL: Redis lives, and has forgotten everything."""
+    FREEZE = "freeze"
+    """A pause that is longer than every grace."""
+    CUT = "cut"
+    """Its connection to NATS stays open and carries nothing, for longer than every grace."""
+    REBUILD = "rebuild"
+    """`grandstand rebuild`, of all partitions or of one."""
+    FORGET = "forget"
+    """One key of each kind is deleted in Redis, and the owners of those partitions are killed."""
+
+
+ALL, ONE, KEYS = "all partitions", "one partition", "single keys"
+"""Targets that are no processes: of REBUILD, and of FORGET."""
+# After which time of a cycle of three long strikes; the workers are whole at the deletion.
+_CYCLE_S = 3 * LONG_EVERY_S
+_SPECIALS = ((6.0, Kind.REBUILD, ALL), (13.0, Kind.REBUILD, ONE), (26.0, Kind.FORGET, KEYS))
 
 
 @dataclass(frozen=True, slots=True)
 class Strike:
-    """`at_s` counts from the beginning of the load; `for_s` is the length of a pause."""
+    """`at_s` counts from the beginning of the load; `for_s` is the length of a pause, a freeze, a cut."""
 
     at_s: float
     kind: Kind
@@ -51,43 +93,145 @@ class Strike:
     for_s: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """Strikes of these kinds on this target do not fall here."""
+
+    target: str
+    begins_s: float
+    ends_s: float
+    kinds: frozenset[Kind] = frozenset(Kind)
+    before_s: float = RECOVERY_S
+    """How long before it a strike must have ended."""
+
+    def forbids(self, target: str, kind: Kind, begins_s: float, ends_s: float) -> bool:
+        return (
+            target == self.target
+            and begins_s < self.ends_s
+            and self.begins_s < ends_s + self.before_s
+            and kind in self.kinds
+        )
+
+
 def schedule(seed: int, seconds: float, targets: Sequence[str], store: str = "valkey") -> list[Strike]:
     """The strikes of a run of `seconds`, in the order of their moments. `store` is what can be emptied."""
     if not targets:
         raise ValueError("no targets; name at least one process")
     random = Random(f"chaos {seed}")
-    free_at = dict.fromkeys(targets, 0.0)
-    bag: list[tuple[str, Kind]] = []
+    long = _long(seconds, targets, random)
+    special = _special(seconds, targets, random)
+    spans = [*_busy(long), *_quiet(special, targets)]
+    bag = _from_the_bag(seconds, targets, store, spans, random)
+    return sorted([*long, *special, *bag], key=lambda strike: strike.at_s)
+
+
+def _of(kind: str, targets: Iterable[str]) -> list[str]:
+    return [target for target in targets if target.partition("-")[0] == kind]
+
+
+def _long(seconds: float, targets: Sequence[str], random: Random) -> list[Strike]:
+    """An ingest is frozen, then a worker, then another ingest cut off; and so on."""
+    ingests, workers = _of("ingest", targets), _of("aggregate", targets)
+    if not (ingests and workers):
+        return []
+    random.shuffle(ingests)
+    random.shuffle(workers)
+    turns = [(Kind.FREEZE, ingests[0]), (Kind.FREEZE, workers[0]), (Kind.CUT, ingests[-1])]
+    turns += [(Kind.FREEZE, ingests[0]), (Kind.FREEZE, workers[-1]), (Kind.CUT, ingests[-1])]
+    found: list[Strike] = []
+    at_s = LONG_FIRST_S
+    while at_s <= seconds - LONG_TAIL_S:
+        kind, target = turns[len(found) % len(turns)]
+        begins_s = at_s + random.uniform(-_JITTER_S, _JITTER_S)
+        length_s = random.uniform(FREEZE_MIN_S, FREEZE_MAX_S)
+        found.append(Strike(round(begins_s, 3), kind, target, round(length_s, 3)))
+        at_s += LONG_EVERY_S
+    return found
+
+
+def _special(seconds: float, targets: Sequence[str], random: Random) -> list[Strike]:
+    gateways = _of("gateway", targets)
+    found = []
+    for n in range(int(seconds / _CYCLE_S) + 1):
+        for offset_s, kind, target in _SPECIALS:
+            at_s = round(n * _CYCLE_S + offset_s + random.uniform(-_JITTER_S, _JITTER_S), 3)
+            if at_s >= seconds - 1:
+                continue
+            found.append(Strike(at_s, kind, target))
+            if kind is Kind.REBUILD and gateways:
+                found.append(Strike(at_s, Kind.KILL, random.choice(gateways)))
+    return found
+
+
+def _busy(strikes: Iterable[Strike]) -> list[_Span]:
+    return [_Span(s.target, s.at_s, s.at_s + s.for_s + RECOVERY_S) for s in strikes]
+
+
+def _quiet(special: Iterable[Strike], targets: Sequence[str]) -> list[_Span]:
+    spans = []
+    for strike in special:
+        ends_s = strike.at_s + _QUIET_AFTER_S
+        every, stopped = frozenset(Kind), frozenset({Kind.PAUSE})
+        if strike.kind is Kind.REBUILD:
+            quiet = [(name, every) for name in targets if "-" not in name]
+            quiet += [(name, stopped) for name in _of("gateway", targets)]
+            spans += [_Span(name, strike.at_s, ends_s, kinds, _QUIET_BEFORE_S) for name, kinds in quiet]
+        elif strike.kind is Kind.FORGET:
+            spans += [_Span(n, strike.at_s, strike.at_s + RECOVERY_S) for n in _of("aggregate", targets)]
+        else:
+            spans += _busy([strike])
+    return spans
+
+
+def _from_the_bag(
+    seconds: float, targets: Sequence[str], store: str, spans: Sequence[_Span], random: Random
+) -> list[Strike]:
+    taken = list(spans)
+    bag: list[tuple[str, Kind, float]] = []
     strikes: list[Strike] = []
     at_s = FIRST_S
     while at_s < seconds:
+        taken = [span for span in taken if span.ends_s > at_s]
         wanted = 2 if random.random() < TOGETHER else 1
         for _ in range(wanted):
-            drawn = _free(bag, free_at, at_s)
+            drawn = _free(bag, taken, at_s)
             if drawn is None and len(bag) < _KINDS_MAX * len(targets):
                 bag += _filled(targets, store, random)
-                drawn = _free(bag, free_at, at_s)
+                drawn = _free(bag, taken, at_s)
             if drawn is None:
                 break
             bag.remove(drawn)
-            target, kind = drawn
-            for_s = random.uniform(PAUSE_MIN_S, PAUSE_MAX_S) if kind is Kind.PAUSE else 0.0
-            strikes.append(Strike(round(at_s, 3), kind, target, round(for_s, 3)))
-            free_at[target] = at_s + for_s + RECOVERY_S
+            target, kind, for_s = drawn
+            strikes.append(Strike(round(at_s, 3), kind, target, for_s))
+            taken += _busy(strikes[-1:])
         at_s += random.uniform(GAP_MIN_S, GAP_MAX_S)
     return strikes
 
 
 def _free(
-    bag: Sequence[tuple[str, Kind]], free_at: Mapping[str, float], at_s: float
-) -> tuple[str, Kind] | None:
-    """The first of the bag whose target is not down or recovering."""
-    return next((pair for pair in bag if free_at[pair[0]] <= at_s), None)
+    bag: Sequence[tuple[str, Kind, float]], taken: Sequence[_Span], at_s: float
+) -> tuple[str, Kind, float] | None:
+    """The first of the bag whose target is neither down nor recovering, nor to be left alone."""
+
+    def allowed(target: str, kind: Kind, for_s: float) -> bool:
+        return not any(span.forbids(target, kind, at_s, at_s + for_s) for span in taken)
+
+    return next((drawn for drawn in bag if allowed(*drawn)), None)
 
 
-def _filled(targets: Sequence[str], store: str, random: Random) -> list[tuple[str, Kind]]:
+def _filled(targets: Sequence[str], store: str, random: Random) -> list[tuple[str, Kind, float]]:
     bag = [(target, kind) for target in targets for kind in (Kind.KILL, Kind.PAUSE, Kind.RESTART)]
     if store in targets:
         bag.append((store, Kind.EMPTY))
     random.shuffle(bag)
-    return bag
+    firsts = dict(reversed(bag))
+
+    def turn(pair: tuple[str, Kind]) -> tuple[bool, bool]:
+        """The stores and Envoy before the services, and each of them once before one of them again."""
+        is_service = "-" in pair[0]
+        return is_service, not is_service and firsts[pair[0]] is not pair[1]
+
+    return [
+        (target, kind, round(random.uniform(PAUSE_MIN_S, PAUSE_MAX_S), 3) if kind is Kind.PAUSE else 0.0)
+        for target, kind in sorted(bag, key=turn)
+    ]

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,9 @@ from mesh.supervisor import status
 from mesh.supervisor.errors import MeshError
 from mesh.supervisor.home import Home
 
+EVENTS_BYTES = 1024 * 1024
+"""The room of the event stream: at 300 events a second it is full to limits.RETENTION_FULL several times a
+minute, so that owners take checkpoints and purge all along."""
 UP_WITHIN_S = 120.0
 DOWN_WITHIN_S = 60.0
 REPLICAS = {"ingest": 2, "aggregate": 2, "gateway": 2}
@@ -44,6 +47,8 @@ class Mesh:
     addresses: MeshAddresses
     token: Token
     """A producer's."""
+    links: Mapping[str, int]
+    """By the name of an ingest, the process that is its way to NATS."""
 
     def pid(self, name: str) -> int | None:
         """Of a process that is ready; None while it is not."""
@@ -52,6 +57,11 @@ class Mesh:
             if service.name == name and service.state == "ready":
                 return service.pid
         return None
+
+    def address(self, name: str) -> str:
+        """Where a process listens; the same after each restart."""
+        found = status.read(Home(self.home).status)
+        return next(service.address for service in found.services if service.name == name) if found else ""
 
     def away(self) -> list[str]:
         """The processes that are not ready."""
@@ -69,7 +79,14 @@ class Mesh:
 @contextlib.contextmanager
 def own_mesh(home: Path) -> Iterator[Mesh]:
     """A mesh with two of each service, down when this ends. Raises MeshError."""
-    with contextlib.closing(Ports()) as ports:
+    with contextlib.closing(Ports()) as ports, contextlib.ExitStack() as stack:
+        links: dict[str, int] = {}
+        ways: list[str] = []
+        for name in TARGETS:
+            if name.startswith("ingest-"):
+                port = ports.take()
+                links[name] = stack.enter_context(_link(port, home))
+                ways += ["--nats-way", f"{name}=nats://127.0.0.1:{port}"]
         at = ("--port", str(ports.take()), "--mesh-port", str(ports.take()))
         replicas = [word for kind, count in REPLICAS.items() for word in (f"--{kind}", str(count))]
         read_end, write_end = os.pipe()
@@ -78,7 +95,8 @@ def own_mesh(home: Path) -> Iterator[Mesh]:
             subprocess.Popen(
                 [
                     *(sys.executable, "-m", "mesh.cli", "up", "--home", str(home), "--no-demo", *at),
-                    *(*replicas, "--report-fd", str(write_end), "--end-with-parent"),
+                    *(*replicas, *ways, "--events-bytes", str(EVENTS_BYTES)),
+                    *("--report-fd", str(write_end), "--end-with-parent"),
                 ],
                 cwd=provision.checkout(),
                 env={
@@ -94,9 +112,25 @@ def own_mesh(home: Path) -> Iterator[Mesh]:
             os.close(write_end)
             try:
                 _wait_ready(reports.fileno(), process)
-                yield Mesh(home, running_mesh(home), producer_token(home))
+                yield Mesh(home, running_mesh(home), producer_token(home), links)
             finally:
                 _down(process)
+
+
+@contextlib.contextmanager
+def _link(port: int, home: Path) -> Iterator[int]:
+    """The process that forwards `port` to the NATS of the mesh."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mesh.chaos.link", str(port), str(home)],
+        cwd=provision.checkout(),
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield process.pid
+    finally:
+        process.kill()
+        process.wait()
 
 
 def _wait_ready(reports: int, process: subprocess.Popen[bytes]) -> None:

@@ -1,4 +1,5 @@
-"""Carries out a schedule on a mesh: signals to its processes, FLUSHALL to its Redis.
+"""Carries out a schedule on a mesh: signals to its processes and links, FLUSHALL and DEL to its Redis; a
+rebuild is carried out by whoever made this.
 
 A signal goes to a process that is ready at that moment, through a handle of the process where there
 are such (Linux), so that it never reaches a stranger that was given the number. A strike whose target
@@ -12,17 +13,28 @@ import contextlib
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
+import grpc.aio
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from mesh.chaos.forgetting import Forgetting
 from mesh.chaos.schedule import Kind, Strike
-from mesh.chaos.stage import Mesh
+from mesh.chaos.stage import TARGETS, Mesh
+from mesh.cli import partitions
 
 PATIENCE_S = 4.0
 _POLL_S = 0.05
-_SIGNALS = {Kind.KILL: signal.SIGKILL, Kind.PAUSE: signal.SIGSTOP, Kind.RESTART: signal.SIGTERM}
+_SIGNALS = {
+    Kind.KILL: signal.SIGKILL,
+    Kind.RESTART: signal.SIGTERM,
+    Kind.PAUSE: signal.SIGSTOP,
+    Kind.FREEZE: signal.SIGSTOP,
+    Kind.CUT: signal.SIGSTOP,
+}
+_STOPS = (Kind.PAUSE, Kind.FREEZE, Kind.CUT)
+_ASK_S = 2.0
 
 
 class _Process:
@@ -46,15 +58,24 @@ class _Process:
 
 
 class Striker:
-    """Strikes one mesh. `on_strike` is told of each that falls."""
+    """Strikes one mesh. `on_strike` is told of each that falls; `rebuild` is given the target of a REBUILD,
+    and answers whether it was carried out."""
 
-    def __init__(self, mesh: Mesh, on_strike: Callable[[Strike], None]) -> None:
+    def __init__(
+        self,
+        mesh: Mesh,
+        on_strike: Callable[[Strike], None],
+        rebuild: Callable[[str], Awaitable[bool]],
+        forgetting: Forgetting,
+    ) -> None:
         self.strikes: Counter[Kind] = Counter()
         self.ended: Counter[str] = Counter()
         """How often each process was made to end."""
         self.missed = 0
         self._mesh = mesh
         self._on_strike = on_strike
+        self._rebuild = rebuild
+        self._forgetting = forgetting
 
     async def run(self, strikes: Sequence[Strike]) -> None:
         """All strikes at their moments, from now. Whatever ends this, no process stays stopped."""
@@ -65,24 +86,38 @@ class Striker:
 
     async def _carry_out(self, strike: Strike, at: float) -> None:
         await asyncio.sleep(at - asyncio.get_running_loop().time())
+        match strike.kind:
+            case Kind.REBUILD:
+                self._on_strike(strike)
+                struck = await self._rebuild(strike.target)
+            case Kind.FORGET:
+                struck = await self._forget(strike)
+            case Kind.EMPTY:
+                struck = await self._empty(strike)
+            case _:
+                struck = await self._signal(strike)
+        if struck:
+            self.strikes[strike.kind] += 1
+        else:
+            self.missed += 1
+
+    async def _signal(self, strike: Strike) -> bool:
         process = await self._process(strike.target)
         if process is None:
-            self.missed += 1
-            return
+            return False
+        if strike.kind is Kind.CUT:
+            process.close()
+            process = _Process(self._mesh.links[strike.target])
         with contextlib.closing(process):
-            if strike.kind is Kind.EMPTY and not await self._empty():
-                self.missed += 1
-                return
             self._on_strike(strike)
-            self.strikes[strike.kind] += 1
             self.ended[strike.target] += strike.kind in (Kind.KILL, Kind.RESTART)
-            if strike.kind is not Kind.EMPTY:
-                process.signal(_SIGNALS[strike.kind])
-            if strike.kind is Kind.PAUSE:
+            process.signal(_SIGNALS[strike.kind])
+            if strike.kind in _STOPS:
                 try:
                     await asyncio.sleep(strike.for_s)
                 finally:
                     process.signal(signal.SIGCONT)
+        return True
 
     async def _process(self, name: str) -> _Process | None:
         """The process once it is ready; None if that takes too long."""
@@ -100,13 +135,47 @@ class Striker:
             await asyncio.sleep(_POLL_S)
         return None
 
-    async def _empty(self) -> bool:
+    async def _empty(self, strike: Strike) -> bool:
         """False when Redis could not be asked."""
-        redis = Redis.from_url(self._mesh.addresses.redis, socket_timeout=2.0)
+        process = await self._process(strike.target)
+        if process is None:
+            return False
+        process.close()
+        async with self._redis() as redis:
+            try:
+                await redis.flushall()
+            except RedisError:
+                return False
+        self._on_strike(strike)
+        return True
+
+    async def _forget(self, strike: Strike) -> bool:
+        """Deletes keys, and kills the workers that own their partitions before they write much more there."""
+        workers = {name: await self._process(name) for name in TARGETS if name.startswith("aggregate-")}
         try:
-            await redis.flushall()
-        except RedisError:
+            async with self._redis() as redis:
+                keys = [key.decode() async for key in redis.scan_iter("{p*", count=1000)]
+                chosen = self._forgetting.choose(keys)
+                found = await partitions.read(self._mesh.addresses.mesh, _ASK_S)
+                owners = {status.owner for status in found if status.partition in chosen}
+                await self._forgetting.delete(redis, chosen)
+            for name in sorted(owners):
+                if (process := workers.get(name)) is not None:
+                    process.signal(signal.SIGKILL)
+                    self.ended[name] += 1
+        except (RedisError, grpc.aio.AioRpcError):
             return False
         finally:
+            for process in workers.values():
+                if process is not None:
+                    process.close()
+        self._on_strike(strike)
+        return bool(chosen)
+
+    @contextlib.asynccontextmanager
+    async def _redis(self) -> AsyncIterator[Redis]:
+        redis = Redis.from_url(self._mesh.addresses.redis, socket_timeout=_ASK_S)
+        try:
+            yield redis
+        finally:
             await redis.aclose()
-        return True

@@ -2,8 +2,10 @@
 
 Each topic is reckoned from its entries (see `scene` for why their effects can be told apart):
 
-    poll        by actor the vote that must count; each option's votes and weight, and the voters
-    board, sum  the digits of each actor's sum: how often each score was counted
+    poll        by actor the vote that must count; each option's votes and weight, and the voters. One that is
+                closed is read when it is sealed: what was acked is in the sealed result
+    board, sum  the digits of each actor's sum: how often each score was counted; of a board with seasons, of
+                the sum over its seasons (see `seasons`): each score is in exactly one of them
     board, best each actor's highest score
     pulse       by kind the total, in whole bursts
     metric      the count, and the least and greatest value
@@ -18,8 +20,8 @@ results show the effect, or the effect of what replaced them.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from grandstand.aggregate.v1.aggregate_pb2 import (
     AudienceResult,
@@ -66,15 +68,20 @@ class Verdict:
     findings: list[Finding]
 
 
-def compare(entries: Iterable[Entry], states: Mapping[TopicKey, TopicState]) -> Verdict:
-    """`states`: of every topic that entries name; a missing one counts for nothing."""
+def compare(
+    entries: Iterable[Entry], states: Mapping[TopicKey, TopicState], partly: Container[TopicKey] = ()
+) -> Verdict:
+    """`states`: of every topic that entries name; a missing one counts for nothing. `partly`: topics of which
+    not all was seen, so that nothing of them is found lost."""
     by_topic: dict[TopicKey, list[Entry]] = defaultdict(list)
     fates: Counter[Fate] = Counter()
     for entry in entries:
         by_topic[(entry.game_id, entry.topic)].append(entry)
         fates[entry.fate] += 1
     findings = [
-        _compare_topic(key, told, states.get(key, TopicState(topic=key[1])))
+        _compare_topic(
+            key, _unsure(told) if key in partly else told, states.get(key, TopicState(topic=key[1]))
+        )
         for key, told in sorted(by_topic.items())
     ]
     lost = sum(finding.lost for finding in findings)
@@ -86,6 +93,11 @@ def compare(entries: Iterable[Entry], states: Mapping[TopicKey, TopicState]) -> 
         uncertain=fates[Fate.UNCERTAIN] + fates[Fate.SENT],
         findings=[finding for finding in findings if finding.notes],
     )
+
+
+def _unsure(told: Iterable[Entry]) -> list[Entry]:
+    """As if nobody knew what was acked."""
+    return [replace(e, fate=Fate.UNCERTAIN) if e.fate is Fate.ACKED else e for e in told]
 
 
 def unsealed(states: Mapping[TopicKey, TopicState], closed: Iterable[TopicKey]) -> list[TopicKey]:
@@ -162,13 +174,28 @@ def _compare_tally(finding: Finding, told: list[Entry], tally: TallyResult, *, r
 
 def _outcomes(votes: list[Entry], replaces: bool) -> list[Entry | None]:
     """Which of an actor's votes may be the one that counts; None: none at all."""
-    possible: list[Entry | None] = []
-    for vote in reversed(votes) if replaces else votes:
-        if vote.fate in (Fate.UNCERTAIN, Fate.SENT):
-            possible.append(vote)
-        elif vote.fate is Fate.ACKED:
-            return [*possible, vote]
-    return [*possible, None]
+    acked = [vote for vote in votes if vote.fate is Fate.ACKED]
+    possible: list[Entry | None] = [
+        vote
+        for vote in votes
+        if vote.fate is not Fate.REFUSED
+        and not any(_outlasts(other, vote, replaces) for other in acked if other is not vote)
+    ]
+    return possible if acked else [*possible, None]
+
+
+def _outlasts(acked: Entry, vote: Entry, replaces: bool) -> bool:
+    """Whether `vote` cannot count beside an acked one of the same actor.
+
+    Where votes may be changed: if it is an older one of the same device, or was stored for certain before the
+    other was sent. Devices whose votes were under way at the same time may come in either order. Where the
+    first vote is final (an actor votes on one device), the one sent first stands.
+    """
+    if not replaces:
+        return acked.order < vote.order
+    if acked.origin == vote.origin:
+        return acked.order > vote.order
+    return vote.fate is Fate.ACKED and vote.acked_at < acked.sent_at
 
 
 def _compare_sum(finding: Finding, told: list[Entry], board: BoardResult) -> None:
@@ -234,7 +261,7 @@ def _bounds(sent: Iterable[Entry]) -> tuple[int, int]:
 
 
 def _by_actor(told: Iterable[Entry]) -> dict[str, list[Entry]]:
-    """The entries of each actor in the order it sent them."""
+    """The entries of each actor, those of one device in the order it sent them."""
     found: dict[str, list[Entry]] = defaultdict(list)
     for entry in told:
         found[entry.actor_id].append(entry)

@@ -14,10 +14,16 @@ NOTES_MAX = 20
 
 
 class Watcher:
-    """One subscription, checked message by message. `on_change` is told when results moved."""
+    """One subscription, checked message by message. `on_change` is told when results moved, `on_state` is
+    given each topic's new state."""
 
     def __init__(
-        self, channel: grpc.aio.Channel, game_id: str, name: str, on_change: Callable[[], None]
+        self,
+        channel: grpc.aio.Channel,
+        game_id: str,
+        name: str,
+        on_change: Callable[[], None],
+        on_state: Callable[[str, TopicState], None],
     ) -> None:
         self.game_id = game_id
         self.name = name
@@ -28,6 +34,7 @@ class Watcher:
         self.shown: dict[str, TopicState] = {}
         """The newest state of every topic."""
         self._on_change = on_change
+        self._on_state = on_state
 
     @property
     def resumed(self) -> int:
@@ -59,6 +66,9 @@ class Watcher:
                 moved = True
                 if went := setback(before, after):
                     self._note(went)
+        for topic, state in now.items():
+            if state is not self.shown.get(topic):
+                self._on_state(self.game_id, state)
         self.shown = {**self.shown, **now}
         self.updates += 1
         if moved:

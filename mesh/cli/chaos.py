@@ -39,9 +39,12 @@ def chaos(
     """Kill, stop and restart what a mesh is made of while clients send, and prove that every acked event
     was counted once.
 
-    The mesh is its own: temporary, on free ports, beside any that runs.
+    Polls close while ingests and workers are frozen for longer than every grace, results are rebuilt, keys
+    are lost, and checkpoints are taken, all under load.
 
-    Ends non-zero when an event was lost or counted twice, or results went back.
+    The mesh is its own: temporary, on free ports, beside any that runs; its NATS is the one of NATS_SERVER.
+
+    Ends non-zero when an event was lost or counted twice, results went back, or a fraction of them was shown.
     Then the mesh's home is kept, with its logs. Ctrl-C ends the load early.
 
     Example: ./grandstand chaos --seconds 60 --seed 7

@@ -16,7 +16,16 @@ from mesh.chaos.report import Plan, Progress, Report
 from mesh.chaos.schedule import Kind, Strike
 
 _PLAIN_EVERY_S = 5.0
-_WORDS = {Kind.KILL: "killed", Kind.PAUSE: "stopped", Kind.RESTART: "restarted", Kind.EMPTY: "emptied"}
+_WORDS = {
+    Kind.KILL: "killed",
+    Kind.PAUSE: "stopped",
+    Kind.RESTART: "restarted",
+    Kind.EMPTY: "emptied",
+    Kind.FREEZE: "frozen",
+    Kind.CUT: "cut off from NATS",
+    Kind.REBUILD: "rebuilt",
+    Kind.FORGET: "deleted",
+}
 
 
 class ChaosScreen:
@@ -77,6 +86,9 @@ class ChaosScreen:
             ("longest without an ack", f"{report.longest_stall_ms:,.0f} ms"),
             ("longest without news", f"{report.longest_blind_ms:,.0f} ms"),
             ("went back", str(report.went_back)),
+            ("polls sealed, seasons seen", f"{report.sealed}, {report.seasons}"),
+            ("checkpoints, purges", f"{report.checkpoints}, {report.purges}"),
+            ("first views, of a fraction", f"{report.first_views}, {report.fractions_shown}"),
         ):
             table.add_row(name, value)
         Console(highlight=False).print(table)

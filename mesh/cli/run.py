@@ -20,6 +20,7 @@ from mesh.supervisor.home import Home, clear_stale, tenant
 DOWN_WITHIN_S = 60.0
 """Every grace of every stage, added up, is less."""
 KILLED_WITHIN_S = 10.0
+EVENTS_BYTES_MIN = 1024 * 1024
 
 
 def register(app: typer.Typer) -> None:
@@ -112,6 +113,13 @@ def up(
     logs: Annotated[
         bool, typer.Option("--logs/--no-logs", help="Print what the processes log (not with --detach).")
     ] = True,
+    events_bytes: Annotated[
+        int | None, typer.Option(hidden=True, min=EVENTS_BYTES_MIN, help="The room of the event stream.")
+    ] = None,
+    nats_way: Annotated[
+        list[str] | None,
+        typer.Option(hidden=True, metavar="NAME=URL", help="How one service reaches NATS (repeatable)."),
+    ] = None,
     report_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
     end_with_parent: Annotated[bool, typer.Option("--end-with-parent", hidden=True)] = False,
 ) -> None:
@@ -147,6 +155,8 @@ def up(
             allow_origins=tuple(allow_origin or ("*",)),
             nats_url=nats,
             replicas=replicas,
+            events_bytes=events_bytes,
+            nats_ways=dict(_named(way) for way in nats_way or ()),
             redis_url=redis,
             keys=keys,
             issuer=issuer or "",
@@ -166,6 +176,13 @@ def up(
         )
     else:
         starting.in_foreground(request, logs)
+
+
+def _named(way: str) -> tuple[str, str]:
+    name, equals, url = way.partition("=")
+    if not (name and equals and url):
+        raise MeshError(f"--nats-way {way!r} is not NAME=URL, such as ingest-1=nats://127.0.0.1:4222")
+    return name, url
 
 
 def down(home: HomeOption = None) -> None:

@@ -67,6 +67,10 @@ class Options:
     redis_url: str | None = None
     replicas: int = 1
     """How many servers of somebody else's NATS cluster hold each stream."""
+    events_bytes: int | None = None
+    """The room of the event stream when it is made; None: as mesh.limits has it."""
+    nats_ways: Mapping[str, str] = field(default_factory=dict)
+    """By the name of a service: another URL by which this one alone reaches NATS."""
     keys: str | None = None
     """A platform's JWKS, a file or a URL; None: the home's development key, and guests."""
     issuer: str = ""
@@ -151,7 +155,7 @@ def plan(
     stores = tuple(name for name in ("nats", "valkey") if name in started)
     environment = {"PYTHONPATH": _python_path(checkout), "PYTHONUNBUFFERED": "1"}
     services = [
-        _service(name, programs.python, ports, addresses, stores, keys, options.replicas, environment, home)
+        _service(name, programs.python, ports, addresses, stores, keys, options, environment, home)
         for name in service_names(options)
     ]
     processes.extend(services)
@@ -263,7 +267,7 @@ def _service(
     addresses: Addresses,
     stores: tuple[str, ...],
     keys: TokenKeys,
-    replicas: int,
+    options: Options,
     environment: Mapping[str, str],
     home: Home,
 ) -> ProcessSpec:
@@ -274,8 +278,10 @@ def _service(
         name=name,
         command=(
             *(str(python), "-m", kind, "--listen", f"{LOOPBACK}:{port}"),
-            *("--nats", addresses.nats, "--redis", addresses.redis, "--mesh", addresses.mesh),
-            *(("--replicas", str(replicas)) if replicas > 1 else ()),
+            *("--nats", options.nats_ways.get(name, addresses.nats)),
+            *("--redis", addresses.redis, "--mesh", addresses.mesh),
+            *(("--replicas", str(options.replicas)) if options.replicas > 1 else ()),
+            *(("--events-bytes", str(options.events_bytes)) if options.events_bytes else ()),
             *("--instance", name, *otlp, *_key_arguments(kind, keys)),
         ),
         probe=GrpcProbe(port, ("", *services_of(kind))),
