@@ -36,7 +36,7 @@ _PAUSE_S = 0.1
 # A gateway shows within this what is folded, also on a machine with much to do.
 _SHOWN_S = 0.5
 _BESIDE_S = 1.5
-_REBUILT_S = 45.0
+_REBUILT_S = 60.0
 _NOTES_MAX = 20
 _NOT_NOW = "does not answer"
 """What `rebuild` says when a store is away: chaos may have struck it."""
