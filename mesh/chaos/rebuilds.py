@@ -10,6 +10,7 @@ Bound: one first look of each kind and game at a time.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import sys
@@ -105,7 +106,8 @@ class Rebuilds:
             async with asyncio.timeout(_REBUILT_S):
                 out, err = await process.communicate()
         except BaseException as error:
-            process.kill()
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                process.kill()
             await process.wait()
             if isinstance(error, TimeoutError):
                 self._note(f"a rebuild of {target} took more than {_REBUILT_S:g} s")
