@@ -10,6 +10,7 @@ Bound: one first look of each kind and game at a time.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import sys
@@ -36,7 +37,7 @@ _PAUSE_S = 0.1
 # A gateway shows within this what is folded, also on a machine with much to do.
 _SHOWN_S = 0.5
 _BESIDE_S = 1.5
-_REBUILT_S = 45.0
+_REBUILT_S = 60.0
 _NOTES_MAX = 20
 _NOT_NOW = "does not answer"
 """What `rebuild` says when a store is away: chaos may have struck it."""
@@ -105,7 +106,8 @@ class Rebuilds:
             async with asyncio.timeout(_REBUILT_S):
                 out, err = await process.communicate()
         except BaseException as error:
-            process.kill()
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                process.kill()
             await process.wait()
             if isinstance(error, TimeoutError):
                 self._note(f"a rebuild of {target} took more than {_REBUILT_S:g} s")

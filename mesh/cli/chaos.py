@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import shutil
 import signal
 import sys
@@ -54,6 +55,8 @@ def chaos(
     from mesh.chaos.stage import own_mesh
     from mesh.cli.chaos_screen import ChaosScreen
 
+    # That NATS is away is what was wanted.
+    logging.getLogger("mesh.bus").setLevel(logging.CRITICAL)
     plan = Plan(seed, seconds, rate)
     folder = Path(tempfile.mkdtemp(prefix="grandstand-chaos-"))
     kept = True
