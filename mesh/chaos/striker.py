@@ -21,7 +21,7 @@ from redis.exceptions import RedisError
 
 from mesh.chaos.forgetting import Forgetting
 from mesh.chaos.schedule import Kind, Strike
-from mesh.chaos.stage import TARGETS, Mesh
+from mesh.chaos.stage import Mesh
 from mesh.cli import partitions
 
 PATIENCE_S = 4.0
@@ -35,6 +35,7 @@ _SIGNALS = {
 }
 _STOPS = (Kind.PAUSE, Kind.FREEZE, Kind.CUT)
 _ASK_S = 2.0
+_FORGET_WITHIN_S = 12.0
 
 
 class _Process:
@@ -150,27 +151,42 @@ class Striker:
         return True
 
     async def _forget(self, strike: Strike) -> bool:
-        """Deletes keys, and kills the workers that own their partitions before they write much more there."""
-        workers = {name: await self._process(name) for name in TARGETS if name.startswith("aggregate-")}
-        try:
-            async with self._redis() as redis:
-                keys = [key.decode() async for key in redis.scan_iter("{p*", count=1000)]
-                chosen = self._forgetting.choose(keys)
-                found = await partitions.read(self._mesh.addresses.mesh, _ASK_S)
-                owners = {status.owner for status in found if status.partition in chosen}
+        """Deletes keys, and kills the workers that own their partitions before they write much more there.
+
+        Not before every owner can be killed: what an owner that goes on notices, is not asked here.
+        """
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + _FORGET_WITHIN_S
+        while loop.time() < give_up_at:
+            with contextlib.suppress(RedisError, grpc.aio.AioRpcError, ProcessLookupError):
+                if await self._forget_now():
+                    self._on_strike(strike)
+                    return True
+            await asyncio.sleep(_POLL_S)
+        return False
+
+    async def _forget_now(self) -> bool:
+        """False when there is nothing to delete, or an owner is away. Raises RedisError, AioRpcError,
+        ProcessLookupError."""
+        async with self._redis() as redis:
+            keys = [key.decode() async for key in redis.scan_iter("{p*", count=1000)]
+            chosen = self._forgetting.choose(keys)
+            found = await partitions.read(self._mesh.addresses.mesh, _ASK_S)
+            owners = {status.owner for status in found if status.partition in chosen}
+            pids = {name: self._mesh.pid(name) for name in owners if name}
+            if not chosen or "" in owners or None in pids.values():
+                return False
+            with contextlib.ExitStack() as held:
+                workers = {
+                    name: held.enter_context(contextlib.closing(_Process(pid)))
+                    for name, pid in pids.items()
+                    if pid is not None
+                }
                 await self._forgetting.delete(redis, chosen)
-            for name in sorted(owners):
-                if (process := workers.get(name)) is not None:
-                    process.signal(signal.SIGKILL)
+                for name, worker in workers.items():
+                    worker.signal(signal.SIGKILL)
                     self.ended[name] += 1
-        except (RedisError, grpc.aio.AioRpcError):
-            return False
-        finally:
-            for process in workers.values():
-                if process is not None:
-                    process.close()
-        self._on_strike(strike)
-        return bool(chosen)
+        return True
 
     @contextlib.asynccontextmanager
     async def _redis(self) -> AsyncIterator[Redis]:
