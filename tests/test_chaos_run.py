@@ -49,7 +49,7 @@ def test_what_was_acked_is_counted_while_processes_are_struck(tmp_path: Path) ->
     assert report["rebuilds"] == report["strikes"]["rebuild"]
     assert report["seasons"] > 6
     assert report["acked"] == report["counted"] > 500
-    assert report["reads"] > 20
+    assert report["reads"] > 5
     assert report["kills"] == report["strikes"]["kill"]
     assert {"seed", "longest_stall_ms", "longest_blind_ms", "uncertain", "checkpoints"} <= report.keys()
     assert "healing" in err, "how far it is, is told on stderr"
