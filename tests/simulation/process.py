@@ -24,21 +24,21 @@ class Process:
     def then(self, do: Callable[[], None], mean_s: float = 0.004, at_least_s: float = 0.0) -> None:
         """Does it after a while, if this life lasts until then."""
         life = self.life
-
-        def step() -> None:
-            if not self.is_up or self.life != life:
-                return
-            if self.is_stopped:
-                self.world.after(self._stopped_until_s - self.world.now_s, step)
-            else:
-                do()
-
         delay_s = at_least_s + (self.world.random.expovariate(1 / mean_s) if mean_s else 0.0)
-        self.world.after(delay_s, step)
+        self.world.after(delay_s, lambda: self.in_turn(do, life))
+
+    def in_turn(self, do: Callable[[], None], life: int) -> None:
+        """Does it now, if this life still lasts; if it is stopped, once it goes on."""
+        if not self.is_up or self.life != life:
+            return
+        if self.is_stopped:
+            self.world.after(self._stopped_until_s - self.world.now_s, lambda: self.in_turn(do, life))
+        else:
+            do()
 
     def stop(self, for_s: float) -> None:
         """SIGSTOP, and SIGCONT after a while: what happens to it waits."""
-        self._stopped_until_s = self.world.now_s + for_s
+        self._stopped_until_s = max(self._stopped_until_s, self.world.now_s + for_s)
 
     def kill(self, down_s: float) -> None:
         """SIGKILL, and a new life after a while."""
