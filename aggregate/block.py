@@ -57,8 +57,8 @@ class DecodedEvents:
             ]
         )
 
-    def rows(self, at: int, admitted: Mask, at_us: int) -> Rows | None:
-        """The admitted rows of section `at`; None if there are none."""
+    def rows(self, at: int, admitted: Mask, at_us: int, *, stamped_us: int) -> Rows | None:
+        """The admitted rows of section `at`; None if there are none. Times: see Rows."""
         section, start = self.sections[at], self.starts[at]
         place = np.flatnonzero(admitted)
         if not len(place):
@@ -70,6 +70,7 @@ class DecodedEvents:
             game_id=section.game_id,
             topic=section.topic,
             at_us=at_us,
+            stamped_us=stamped_us,
             actor=actor,
             names=self.names,
             keys=np.stack((low[actor], high[actor]), axis=1),

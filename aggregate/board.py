@@ -3,16 +3,20 @@
 A board without seasons is one part named "". With seasons a part is named by the season's
 number, and at most two are held: the current one, and the one before it.
 
-The time of the stream is the greatest stamp seen. A stamp in a later season makes that one
-current: the old current becomes the previous one if it is the one directly before (otherwise
-an empty one does), and whatever is older is dropped, from memory and from Redis.
+The time of the stream is the partition's watermark (aggregate.watermark), told by `advance`. Once
+it is in a later season that one is current: the old current becomes the previous one if it is the
+one directly before (otherwise an empty one does), and whatever is older is dropped, from memory and
+from Redis.
 
     season 3 ────────────────│ season 4 ──────────────────────────────│ season 5
                              │◀─ SEAL_GRACE_S ─▶ 3 is sealed          │ 3 is dropped
-      a block of season 3 stored here counts ─▲          ▲─ and here changes nothing
+      scores of season 3 stored here count ─▲
 
-Ingest acks no block that comes later than the grace (I9), so a sealed season is complete. The
-grace is shorter than the shortest season: a season is sealed before it is dropped.
+No score is dropped. The watermark is at most PUBLISH_DEADLINE_S ahead of a score's time, which is
+less than the grace, so a score belongs to the current season or to an unsealed previous one. Where
+the board's own end moves a score back into a season that is sealed (closers were all away for the
+grace, and their close came late), it counts in the current one. The grace is shorter than the
+shortest season: a season is sealed before it is dropped.
 
 That a season has begun, and that it is sealed, is all that time changes here. Both are stored
 with its standings, as fields of names no actor can have, so that a fold which is read back
@@ -69,15 +73,11 @@ class Board:
         return Standings(part, self._mode, self._top, stored_standings(fields.items()))
 
     def fold(self, rows: Rows) -> bool:
-        if self._season is None:
+        past = self._previous
+        if self._season is None or past is None or self._sealed:
             return self._current.fold(rows)
-        moved = self.advance(rows.at_us)
-        number = max(self._first, seasons.number_at(self._season, rows.at_us))
-        if number == self._number:
-            return self._current.fold(rows) or moved
-        if number == self._number - 1 and self._previous is not None and not self._sealed:
-            return self._previous.fold(rows) or moved
-        return moved
+        is_past = seasons.number_at(self._season, rows.at_us) < self._number
+        return (past if is_past else self._current).fold(rows)
 
     def advance(self, at_us: int) -> bool:
         if self._season is None:

@@ -95,8 +95,8 @@ class Fold(Protocol):
         ...
 
     def advance(self, at_us: int) -> bool:
-        """Lets the stream's time pass to `at_us`, Unix microseconds; True if the partial
-        changed. Called for controls; `fold` does it by itself for its rows' stamp."""
+        """Lets the stream's time pass to `at_us`, Unix microseconds, which is never before the time of
+        any rows; True if the partial changed. Called before `fold`, and for the topic's controls."""
         ...
 
     def partial(self) -> Message:

@@ -1,7 +1,7 @@
 """One partition's state, a pure function of its stream (I4), and what a flush must write.
 
-`fold` takes the stream's blocks in their order and reads no clock: time is the block's stamp, or
-when the stream stored it if that was earlier.
+`fold` takes the stream's blocks in their order and reads no clock: time is what they say, see
+aggregate.watermark.
 It notes what changed; `take_flush` turns the notes into writes and partials. A worker folds
 any number of blocks between two flushes.
 
@@ -31,9 +31,10 @@ from aggregate.fold import Change, State
 from aggregate.keyindex import I64
 from aggregate.origins import Origins
 from aggregate.tally import Tallies
-from aggregate.topics import FOREVER_US, Topic, TopicKey
+from aggregate.topics import Topic, TopicKey
+from aggregate.watermark import Watermark
 from aggregate.window import Mask
-from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED, Board, Game, Poll
+from grandstand.catalog.v1.catalog_pb2 import STAGE_CLOSED, STAGE_SEALED, Board, Game, Poll
 from grandstand.internal.v1.internal_pb2 import (
     BlockIdentity,
     Control,
@@ -92,6 +93,7 @@ class Partition:
         self._flushed = loaded.state.applied
         self._last: tuple[int, bytes] = (0, b"")
         """When the stream stored the last block that was folded, and its data."""
+        self._watermark = Watermark(loaded.state.watermark_us, loaded.state.newest_stamp_us)
         self._forgot_at_s = 0
         self._topics: dict[TopicKey, Topic] = {}
         self._games: dict[str, Game] = {}
@@ -125,37 +127,38 @@ class Partition:
                 topic.lasts_until_us = topics.lasts_until_us(control.board)
                 if control.board.stage != STAGE_SEALED:
                     topic.fold = topics.fold_of_board(control.board, states.get(key, State()))
+        if key[1]:
+            self._topics[key].closed_at_us = stored.closed_at_us
 
-    def fold(self, sequence: int, data: bytes, stored_at_us: int = FOREVER_US) -> list[DeadLetter]:
+    def fold(self, sequence: int, data: bytes, stored_at_us: int | None = None) -> list[DeadLetter]:
         """Folds one block; returns what of it had to be set aside. Never raises; a sequence that
         was folded before changes nothing.
 
         `stored_at_us`: when the stream stored it, which is as much a part of the stream as the stamp
-        (I4). A block is never younger than that: an ingest whose clock runs ahead neither begins
-        a season early nor makes everybody else's reactions late.
+        (I4); None: at its stamp. A block that cannot be decoded moves no time.
         """
         if sequence <= self.folded:
             return []
         self.folded = sequence
-        self._last = (stored_at_us, data)
+        self._last = (stored_at_us or 0, data)
         try:
             block = decode(data)
-            at_us = min(block.at_us, stored_at_us)
+            self._watermark.pass_block(block.at_us, block.at_us if stored_at_us is None else stored_at_us)
             if isinstance(block.content, Control):
-                self._fold_control(block.content, at_us)
+                self._fold_control(block.content)
                 reasons: list[str] = []
             else:
-                reasons = self._fold_events(block.content, at_us)
+                reasons = self._fold_events(block.content, block.at_us)
         except BadBlock as error:
             reasons = [str(error)]
         else:
-            self._forget_dead_origins(at_us // 1_000_000)
+            self._forget_dead_origins(self._watermark.at_us // 1_000_000)
         return [
             DeadLetter(partition=self.index, sequence=sequence, reason=reason, block=data)
             for reason in reasons
         ]
 
-    def _fold_control(self, control: Control, at_us: int) -> None:
+    def _fold_control(self, control: Control) -> None:
         try:
             topics.check_control(control)
         except Invalid as error:
@@ -164,9 +167,9 @@ class Partition:
             case "game":
                 self._define_game(control)
             case "poll":
-                self._define_topic(control, control.poll, at_us)
+                self._define_topic(control, control.poll)
             case "board":
-                self._define_topic(control, control.board, at_us)
+                self._define_topic(control, control.board)
 
     def _define_game(self, control: Control) -> None:
         """Adds to what is known: controls of two changes may come in any order (see aggregate.growth)."""
@@ -181,7 +184,9 @@ class Partition:
                 self._topics[key] = Topic(topics.fold_of_game(game, name, State()))
                 self._changed[key] = self.folded
 
-    def _define_topic(self, control: Control, definition: Poll | Board, at_us: int) -> None:
+    def _define_topic(self, control: Control, definition: Poll | Board) -> None:
+        """A control that comes before its time counts as the stage that is due (see topics.stage_due):
+        of a topic that has that stage it changes nothing. Its sender looks whether it was taken."""
         key = topics.key_of(definition)
         topic = self._topics.get(key)
         if topic is None:
@@ -192,19 +197,26 @@ class Partition:
                 topic.fold = topics.fold_of_board(definition, State())
         elif topic.stage == STAGE_SEALED:
             return
-        if definition.stage > topic.stage:  # only from what is stored below (I4)
+        stage = topics.stage_due(definition, topic, self._watermark.at_us)
+        if stage > topic.stage:  # only from what is stored below (I4)
             topic.lasts_until_us = topics.lasts_until_us(definition)
-        if topic.fold is not None and topic.fold.advance(min(at_us, topic.lasts_until_us)):
-            self._changed[key] = self.folded
-        if definition.stage <= topic.stage:  # said before, or overtaken
+        self._advance(key, topic)
+        if stage <= topic.stage:  # said before, overtaken, or too early
             return
-        topic.control = Control()
-        topic.control.CopyFrom(control)
-        topic.stage = definition.stage
+        topic.control = topics.control_at(control, stage)
+        topic.stage = stage
+        if stage == STAGE_CLOSED:
+            topic.closed_at_us = max(self._watermark.at_us, definition.closes_at.ToMicroseconds())
         self._changed[key] = self.folded
         self._defined.add(key)
-        if definition.stage == STAGE_SEALED:
+        if stage == STAGE_SEALED:
             self._seal(key, topic)
+
+    def _advance(self, key: TopicKey, topic: Topic) -> None:
+        """Lets the stream's time pass for one topic, but not beyond its end."""
+        now_us = min(self._watermark.at_us, topic.lasts_until_us)
+        if topic.fold is not None and topic.fold.advance(now_us):
+            self._changed[key] = self.folded
 
     def _seal(self, key: TopicKey, topic: Topic) -> None:
         """The last partial stays; what made it goes (a board's standings stay readable in Redis)."""
@@ -218,7 +230,7 @@ class Partition:
             topic.fold = None
         self._changed.pop(key, None)
 
-    def _fold_events(self, events: DecodedEvents, at_us: int) -> list[str]:
+    def _fold_events(self, events: DecodedEvents, stamped_us: int) -> list[str]:
         """Returns why sections were set aside."""
         reasons: list[str] = []
         numbers: list[int] = []
@@ -247,7 +259,7 @@ class Partition:
         if len(others) + len(aside) + len(sealed) < len(numbers):
             self._fold_votes(events, np.repeat(np.array(numbers, dtype=np.int64), lengths), admitted)
         for at in others:
-            reason = self._fold_section(events, at, admitted, at_us)
+            reason = self._fold_section(events, at, admitted, stamped_us)
             if reason:
                 reasons.append(reason)
         return reasons
@@ -286,17 +298,22 @@ class Partition:
             changed = self._tallies.fold(number, (low[actor], high[actor]), *columns)
             self._changed.update((self._tallies.name(each), self.folded) for each in changed)
 
-    def _fold_section(self, events: DecodedEvents, at: int, admitted: Mask, at_us: int) -> str:
+    def _fold_section(self, events: DecodedEvents, at: int, admitted: Mask, stamped_us: int) -> str:
         """Folds a section that is no poll's; returns why it could not be, or ""."""
         section = events.sections[at]
         key = (section.game_id, section.topic)
         topic = self._topics[key]
         fold = topic.fold
         assert fold is not None, "a topic that is neither a poll nor sealed has a fold"
-        at_us = min(at_us, topic.lasts_until_us)
-        rows = events.rows(at, admitted[events.starts[at] : events.starts[at + 1]], at_us)
+        rows = events.rows(
+            at,
+            admitted[events.starts[at] : events.starts[at + 1]],
+            min(self._watermark.event_time_us(stamped_us), topic.lasts_until_us),
+            stamped_us=min(stamped_us, self._watermark.at_us),
+        )
         if rows is None:
             return ""
+        self._advance(key, topic)
         try:
             if fold.fold(rows):
                 self._changed[key] = self.folded
@@ -357,7 +374,12 @@ class Partition:
         stored_at_us, data = self._last
         digest = hashlib.blake2b(data, digest_size=16).digest()
         bound = BlockIdentity(sequence=self.folded, stored_at_us=stored_at_us, digest=digest)
-        return PartitionState(applied=self.folded, bound=bound)
+        return PartitionState(
+            applied=self.folded,
+            bound=bound,
+            watermark_us=self._watermark.at_us,
+            newest_stamp_us=self._watermark.newest_stamp_us,
+        )
 
     def _say_fold(self, key: TopicKey, changes: Changes) -> None:
         topic = self._topics[key]
@@ -373,7 +395,7 @@ class Partition:
         if not key[1]:
             return StoredTopic(control=Control(game=self._games[key[0]]))
         topic = self._topics[key]
-        return StoredTopic(control=topic.control, parts=topic.parts)
+        return StoredTopic(control=topic.control, parts=topic.parts, closed_at_us=topic.closed_at_us)
 
     def _partial(self, key: TopicKey, topic: Topic | None = None) -> Partial:
         topic = topic or self._topics[key]

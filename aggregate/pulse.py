@@ -1,15 +1,15 @@
 """The fold of reactions: totals by kind, and tumbling panes of event time.
 
-Event time is the block's stamp. The watermark is the greatest stamp of a block with reactions
-of this pulse; a row stamped more than LATENESS_S behind it is late: it counts in the totals
-and as late, and no pane changes any more. A row within that corrects its panes, shown or not.
+Event time is the block's stamp, but never beyond the partition's time (aggregate.watermark): what
+comes late still finds the pane of its moment. The watermark here is the greatest such time of a
+block with reactions of this pulse; a row more than LATENESS_S behind it is late: it counts in the
+totals and as late, and no pane changes any more. A row within that corrects its panes, shown or not.
 
 Bounds: PULSE_PANES_KEPT panes of each width, the watermark's and those before it; KINDS_MAX
 kinds, in the order in which they first came.
 
-Rejected: a watermark that other blocks and controls of the partition advance as well. One
-clock that runs ahead would make the reactions of every game late, and a pulse nobody reacts
-to has no use for a watermark.
+Rejected: the partition's watermark in its place. Blocks of senders whose clocks are behind would
+make their reactions late, and a pulse nobody reacts to has no use for it.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ class Pulse:
         self._changed = True
         for at, count in added.items():
             self._totals[at] += count
-        if rows.at_us < self._watermark_us - limits.LATENESS_S * 1_000_000:
+        if rows.stamped_us < self._watermark_us - limits.LATENESS_S * 1_000_000:
             self._late += sum(added.values())
             return True
-        self._watermark_us = max(self._watermark_us, rows.at_us)
+        self._watermark_us = max(self._watermark_us, rows.stamped_us)
         for width_s, panes in self._panes.items():
-            starts_at_s = rows.at_us // 1_000_000 // width_s * width_s
+            starts_at_s = rows.stamped_us // 1_000_000 // width_s * width_s
             counts = panes.setdefault(starts_at_s, [])
             counts.extend([0] * (len(self._kinds) - len(counts)))
             for at, count in added.items():

@@ -41,13 +41,15 @@ class Names:
 class Rows:
     """`n` events of one topic.
 
-    `at_us` is the block's stamp, or when the stream stored it if that was earlier; Unix
-    microseconds, and the only time a fold knows (I4).
+    `at_us` is when they happened: the block's stamp, as aggregate.watermark clamps it; Unix
+    microseconds. `stamped_us` is the stamp where the partition's time has reached it: it may lie
+    any time back. A fold knows no other time (I4).
     """
 
     game_id: str
     topic: str
     at_us: int
+    stamped_us: int
     actor: U16
     """Index into `names`, n."""
     names: Names

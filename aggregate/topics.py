@@ -16,12 +16,20 @@ from aggregate.fold import Fold, State
 from aggregate.metric import Metric
 from aggregate.pulse import Pulse
 from grandstand.catalog.v1 import catalog_pb2 as catalog
-from grandstand.catalog.v1.catalog_pb2 import STAGE_UNSPECIFIED, Stage
+from grandstand.catalog.v1.catalog_pb2 import (
+    STAGE_CLOSED,
+    STAGE_OPEN,
+    STAGE_SEALED,
+    STAGE_UNSPECIFIED,
+    Stage,
+)
 from grandstand.internal.v1.internal_pb2 import Control
 from mesh import ids, limits, seasons
 from mesh.errors import Invalid
 
 FOREVER_US = 2**63 - 1
+_BOUND_US = int(limits.CLOCK_BOUND_S * 1e6)
+_GRACE_US = int(limits.SEAL_GRACE_S * 1e6)
 _2100_S = 4_102_444_800
 
 TopicKey = tuple[str, str]
@@ -43,6 +51,8 @@ class Topic:
     """The parts that are known to the store."""
     lasts_until_us: int = FOREVER_US
     """Where its time ends, see `lasts_until_us`."""
+    closed_at_us: int = 0
+    """When it was closed, by the partition's watermark, and not before its closes_at."""
 
 
 def check_control(control: Control) -> None:
@@ -114,6 +124,29 @@ def is_reconfigured(known: catalog.Game, game: catalog.Game, topic: str) -> bool
         return False
     before = next((c for c in known.customs if c.custom_id == name), None)
     return before is not None and before != next(c for c in game.customs if c.custom_id == name)
+
+
+def stage_due(definition: catalog.Poll | catalog.Board, topic: Topic, now_us: int) -> Stage:
+    """The stage that a control for the topic means at `now_us`, the partition's watermark (I9): its own, or
+    the one before while its time has not come. Nobody closes before closes_at less the bound on clocks, nor
+    seals before the grace after the close as this partition took it."""
+    if definition.stage < STAGE_CLOSED:
+        return definition.stage
+    if now_us < definition.closes_at.ToMicroseconds() - _BOUND_US:
+        return STAGE_OPEN
+    if definition.stage == STAGE_SEALED and (
+        topic.stage != STAGE_CLOSED or now_us < topic.closed_at_us + _GRACE_US
+    ):
+        return STAGE_CLOSED
+    return definition.stage
+
+
+def control_at(control: Control, stage: Stage) -> Control:
+    """The control of a poll or a board, as one for that stage."""
+    found = Control()
+    found.CopyFrom(control)
+    (found.poll if found.HasField("poll") else found.board).stage = stage
+    return found
 
 
 def lasts_until_us(definition: catalog.Poll | catalog.Board) -> int:

@@ -68,6 +68,7 @@ def rows(block: Blk) -> Rows:
         game_id=blocks.GAME,
         topic="board/top",
         at_us=block.at_us,
+        stamped_us=block.at_us,
         actor=np.array([names.index(score.actor) for score in block.scores], dtype=np.uint16),
         names=Names("\n".join(names)),
         keys=np.zeros((len(block.scores), 2), dtype=np.uint64),
@@ -78,7 +79,8 @@ def rows(block: Blk) -> Rows:
 
 
 def feed(fold: Board, block: Blk) -> bool:
-    return fold.fold(rows(block)) if block.scores else fold.advance(block.at_us)
+    moved = fold.advance(block.at_us)
+    return (bool(block.scores) and fold.fold(rows(block))) or moved
 
 
 def folded(definition: catalog.Board, stream: Iterable[Blk]) -> Board:
@@ -116,9 +118,10 @@ class Oracle:
 
     def feed(self, block: Blk) -> None:
         self.now_s = max(self.now_s, block.at_s)
-        number = self._number(block.at_s)
-        if number == self.current or (number == self.current - 1 and not self.sealed):
-            self.taken.setdefault(number, []).extend((block.at_s, score) for score in block.scores)
+        is_past = self._number(block.at_s) < self.current and not self.sealed
+        self.taken.setdefault(self.current - is_past, []).extend(
+            (block.at_s, score) for score in block.scores
+        )
 
     def ranked(self, number: int) -> list[tuple[str, int]]:
         """All of a season, best first."""

@@ -47,6 +47,7 @@ def rows_of(block: Blocked, topic: str = "x") -> Rows:
         game_id="game",
         topic=topic,
         at_us=block.at_us,
+        stamped_us=block.at_us,
         actor=at,
         names=Names("\n".join(actors)),
         keys=keys[at],

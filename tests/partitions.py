@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from aggregate.partition import Partition
+from grandstand.catalog.v1.catalog_pb2 import STAGE_CLOSED, STAGE_SEALED, Board, Poll
 from grandstand.internal.v1.internal_pb2 import (
     Block,
     DeadLetter,
     Partial,
 )
+from mesh import limits
+from tests import blocks
+
+
+def sealing(definition: Poll | Board, at_s: float = blocks.NOW_S) -> list[Block]:
+    """The controls that close it at `at_s`, and seal it as soon as may be."""
+    return [
+        blocks.control(definition, STAGE_CLOSED, at_s),
+        blocks.control(definition, STAGE_SEALED, at_s + limits.SEAL_GRACE_S),
+    ]
 
 
 def fold(partition: Partition, *stream: Block) -> dict[str, Partial]:

@@ -218,7 +218,10 @@ def test_a_season_is_kept_while_the_next_runs_and_takes_what_comes_within_the_gr
     assert not shown.previous.sealed
     assert fold.advance(START_US + (EVERY_S + GRACE_S) * 1_000_000)
     assert merge_board([fold.partial()]).previous.sealed
-    assert not feed(fold, Blk(19, [Score("a", 9)])), "a sealed season never changes"
+    assert feed(fold, Blk(19, [Score("a", 9)])), "no score is dropped"
+    shown = merge_board([fold.partial()])
+    assert [(e.actor_id, e.points) for e in shown.previous.entries] == [("a", 7)], "sealed, it never changes"
+    assert entries(shown) == [("a", 9), ("b", 1)]
 
 
 def test_a_season_begins_on_an_idle_board_too() -> None:

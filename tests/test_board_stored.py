@@ -10,7 +10,7 @@ from google.protobuf.duration_pb2 import Duration
 from aggregate.loading import load
 from aggregate.partition import Loaded, Partition
 from grandstand.aggregate.v1.aggregate_pb2 import BoardEntry
-from grandstand.catalog.v1.catalog_pb2 import BOARD_MODE_SUM, STAGE_SEALED, Season
+from grandstand.catalog.v1.catalog_pb2 import BOARD_MODE_SUM, Season
 from grandstand.internal.v1.internal_pb2 import Block
 from mesh import ids, store
 from mesh.database import Database
@@ -19,6 +19,7 @@ from mesh.standings import StandingStore, ranking_of
 from tests import blocks
 from tests.blocks import GAME, NOW_S, origin
 from tests.boards import entries
+from tests.partitions import sealing
 from tests.servers import stores
 
 SEASON_S = 100
@@ -33,9 +34,6 @@ def _board_of_seasons() -> Block:
 
 
 def test_seasons_survive_takeovers_and_a_sealed_board_is_still_read(tmp_path: Path) -> None:
-    sealing = _board_of_seasons()
-    sealing.control.board.stage = STAGE_SEALED
-    sealing.stamped_at.FromSeconds(NOW_S + 250)
     scores = [
         ("ann", 5, 1),
         ("bob", 3, 2),
@@ -51,7 +49,7 @@ def test_seasons_survive_takeovers_and_a_sealed_board_is_still_read(tmp_path: Pa
             blocks.block([blocks.score(actor, points, origin(n), 1)], NOW_S + at_s)
             for n, (actor, points, at_s) in enumerate(scores)
         ),
-        sealing,
+        *sealing(_board_of_seasons().control.board, NOW_S + 250),
     ]
 
     async def scenario(url: str) -> None:

@@ -119,7 +119,7 @@ def test_closing_a_board_begins_no_season(after_s: float) -> None:
         partition,
         control(STAGE_CLOSED, closes_at_s + 0.01),
         late,
-        control(STAGE_SEALED, closes_at_s + limits.SEAL_GRACE_S),
+        control(STAGE_SEALED, closes_at_s + 0.02 + limits.SEAL_GRACE_S),
     )["board/top"]
     assert shown.stage == STAGE_SEALED
     assert shown.board.current.number == last

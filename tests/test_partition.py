@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -30,7 +31,7 @@ from ingest.coalesce import Row
 from mesh import ids, layout, limits
 from tests import blocks
 from tests.blocks import GAME, NOW_S, origin
-from tests.partitions import fold, points_of, set_aside, votes_of
+from tests.partitions import fold, points_of, sealing, set_aside, votes_of
 
 
 def test_a_resent_event_is_counted_once() -> None:
@@ -78,7 +79,7 @@ def test_votes_before_the_opening_and_after_the_seal_change_nothing() -> None:
     fold(partition, blocks.control(poll, STAGE_CLOSED))
     in_time = fold(partition, blocks.block([blocks.vote("bob", "b", origin(1), 3)]))
     assert votes_of(in_time["poll/mvp"]) == {"a": 1, "b": 1, "c": 0}
-    sealed = fold(partition, blocks.control(poll, STAGE_SEALED))
+    sealed = fold(partition, blocks.control(poll, STAGE_SEALED, NOW_S + limits.SEAL_GRACE_S))
     assert sealed["poll/mvp"].stage == STAGE_SEALED
     assert votes_of(sealed["poll/mvp"]) == {"a": 1, "b": 1, "c": 0}
     assert fold(partition, blocks.block([blocks.vote("late", "c", origin(1), 4)])) == {}
@@ -88,7 +89,7 @@ def test_votes_before_the_opening_and_after_the_seal_change_nothing() -> None:
 def test_a_stage_never_goes_back() -> None:
     partition = Partition(0, Loaded())
     poll = blocks.poll()
-    fold(partition, blocks.control(poll), blocks.control(poll, STAGE_SEALED))
+    fold(partition, blocks.control(poll), *sealing(poll))
     assert fold(partition, blocks.control(poll), blocks.control(poll, STAGE_CLOSED)) == {}
 
 
@@ -284,14 +285,17 @@ def test_a_partition_taken_over_anywhere_ends_as_one_that_never_was(
                 assert broken.fold(at + 1, stream[at].SerializeToString()) == []
         else:
             if not isinstance(step, Block):
-                step = (
-                    blocks.control(POLLS[1], STAGE_SEALED)
+                at_s = NOW_S + limits.SEAL_GRACE_S * len(stream)
+                made = (
+                    sealing(POLLS[1], at_s)
                     if step == "seal free"
-                    else blocks.block([body(*each) for each in step])
+                    else [blocks.block([body(*each) for each in step], at_s)]
                 )
-                stream.append(step)
-            for partition in (whole, broken):
-                assert partition.fold(partition.folded + 1, step.SerializeToString()) == []
+                stream += made
+            else:
+                made = [step]
+            for each, partition in itertools.product(made, (whole, broken)):
+                assert partition.fold(partition.folded + 1, each.SerializeToString()) == []
     final = whole.take_flush()
     assert final is not None
     expected = {partial.topic: partial for partial in final.partials}
