@@ -14,13 +14,11 @@ from typing import Any
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError
 
+from tests.simulation.calls import ask
 from tests.simulation.cuts import Cuts
 from tests.simulation.nats import ModelNats
 from tests.simulation.process import Process
-from tests.simulation.tasks import Wait
 from tests.simulation.world import World
-
-_PATIENCE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +62,14 @@ class ModelBucket:
         """Whether a key begins with the pattern's fixed part; "*" stands for its end."""
         return any(key.startswith(pattern.removesuffix("*")) for key in self._entries)
 
-    def watch(self, process: Process, take: Callable[[Entry | None], None]) -> Watching:
-        """All entries there are, None, and every later one; each given to `take` in the process's turn."""
-        watch = Watching(self._world, self._cuts, process, take)
+    def watch(
+        self, process: Process, wanted: Callable[[str], bool], take: Callable[[Entry], None]
+    ) -> Watching:
+        """All entries there are of the wanted keys, and every later one; each given to `take` in the
+        process's turn."""
+        watch = Watching(self._world, self._cuts, process, wanted, take)
         for entry in sorted(self._entries.values(), key=lambda entry: entry.revision):
             watch.stored(entry)
-        watch.stored(None)
         self._watches.append(watch)
         return watch
 
@@ -83,19 +83,28 @@ class Watching:
     """One watch of one process."""
 
     def __init__(
-        self, world: World, cuts: Cuts, process: Process, take: Callable[[Entry | None], None]
+        self,
+        world: World,
+        cuts: Cuts,
+        process: Process,
+        wanted: Callable[[str], bool],
+        take: Callable[[Entry], None],
     ) -> None:
         self._world = world
         self._cuts = cuts
         self._process = process
         self._life = process.life
+        self._wanted = wanted
         self._take = take
-        self._queue: deque[Entry | None] = deque()
+        self._queue: deque[Entry] = deque()
         self.is_dead = False
 
-    def stored(self, entry: Entry | None) -> None:
-        if self.is_dead:
+    def stored(self, entry: Entry) -> None:
+        if self.is_dead or not self._wanted(entry.key):
             return
+        # The bucket keeps one entry a key: one that is replaced may never be delivered.
+        if self._queue and self._world.random.random() < 0.5:
+            self._queue = deque(earlier for earlier in self._queue if earlier.key != entry.key)
         left_s = self._cuts.left_s(self._process.name, "bucket")
         if left_s and self._world.random.random() < 0.2:
             self.is_dead = True
@@ -134,21 +143,5 @@ class BucketClient:
     async def has(self, pattern: str) -> bool:
         return await self._call(lambda: self._bucket.has(pattern))
 
-    def _call(self, effect: Callable[[], Any]) -> Wait[Any]:
-        """Takes effect once, or not at all; who is not answered is told after a while."""
-        world, name = self._process.world, self._process.name
-
-        def begin(resume: Callable[[Any], None]) -> None:
-            def arrive() -> None:
-                try:
-                    answer = effect()
-                except (KeyNotFoundError, KeyWrongLastSequenceError) as error:
-                    answer = error
-                if not world.odds(0.03):
-                    self._cuts.through(name, "bucket", lambda: resume(answer), 0.003)
-
-            if not world.odds(0.03):
-                self._cuts.through(name, "bucket", arrive, 0.003)
-            world.after(_PATIENCE_S, lambda: resume(NatsTimeoutError()))
-
-        return Wait(begin)
+    async def _call(self, effect: Callable[[], Any]) -> Any:
+        return await ask(self._process, self._cuts, "bucket", effect, NatsTimeoutError)

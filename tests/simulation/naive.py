@@ -23,8 +23,8 @@ from grandstand.catalog.v1.catalog_pb2 import (
 )
 from grandstand.event.v1.event_pb2 import PRESENCE_STATE_HERE
 from grandstand.internal.v1.internal_pb2 import Partial
-from ingest.coalesce import Row
 from mesh import limits
+from tests.simulation.blocks import Row
 
 Figures = Any
 

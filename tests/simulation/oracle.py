@@ -24,8 +24,8 @@ from grandstand.catalog.v1.catalog_pb2 import (
     Stage,
 )
 from grandstand.internal.v1.internal_pb2 import Block, Control
-from ingest.coalesce import Row
 from mesh import ids, limits
+from tests.simulation.blocks import Row
 from tests.simulation.naive import (
     At,
     Audience,

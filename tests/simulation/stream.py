@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
-from ingest.coalesce import Row
 from mesh import limits, subjects
+from tests.simulation.blocks import Row, rows_in
 from tests.simulation.cuts import Cuts
 from tests.simulation.nats import ModelNats
 from tests.simulation.world import World
@@ -25,7 +25,7 @@ _ROOM_FOR_MESSAGE = 64
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """One message. `rows` are what its bytes say, for the oracle."""
+    """One message; `rows` are the events in it."""
 
     sequence: int
     subject: str
@@ -84,25 +84,21 @@ class ModelStream:
         partition: int,
         data: bytes,
         message_id: str,
-        rows: Sequence[Row],
         on_ack: Callable[[int], None],
-        subject: str = "",
     ) -> None:
         """One attempt: it may be lost on either way, and be late. `sender`: the process."""
         if self._world.odds(0.05):
             return
 
         def arrive() -> None:
-            sequence = self.store(partition, data, message_id, rows, subject)
+            sequence = self.store(partition, data, message_id)
             if sequence and not self._world.odds(0.05):
                 late = 0.8 if self._world.odds(0.05) else 0.004
                 self._cuts.through(sender, "events", lambda: on_ack(sequence), late)
 
         self._cuts.through(sender, "events", arrive, 0.8 if self._world.odds(0.05) else 0.004)
 
-    def store(
-        self, partition: int, data: bytes, message_id: str, rows: Sequence[Row] = (), subject: str = ""
-    ) -> int:
+    def store(self, partition: int, data: bytes, message_id: str, subject: str = "") -> int:
         """The message's sequence; 0 if the stream is full."""
         known = self._known.get(message_id)
         if known is not None and self._world.now_s - known[0] < limits.DEDUPE_WINDOW_S:
@@ -115,7 +111,7 @@ class ModelStream:
             subject or subjects.events(partition),
             partition,
             data,
-            rows,
+            () if subject else rows_in(data),
             self._nats.events_clock.now_us,
             message_id,
         )

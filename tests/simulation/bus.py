@@ -1,0 +1,178 @@
+"""NATS as one process has it: what mesh.bus.Bus, its client and its JetStream do, over the modelled network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from nats.errors import NoRespondersError
+from nats.errors import TimeoutError as NatsTimeoutError
+from nats.js.errors import NotFoundError
+
+from grandstand.internal.v1.internal_pb2 import Partial
+from mesh import limits, subjects
+from mesh.errors import Unavailable
+from mesh.ordered import Delivered
+from tests.simulation.bucket import BucketClient, Entry, Watching
+from tests.simulation.calls import ask
+from tests.simulation.process import Process
+
+if TYPE_CHECKING:
+    from tests.simulation.mesh import Mesh
+
+_KEYS = f"$KV.{subjects.CATALOG_BUCKET}."
+
+
+class ModelBus:
+    replicas = 1
+
+    def __init__(self, process: Process, mesh: Mesh) -> None:
+        self.process = process
+        self.mesh = mesh
+        self.bucket = BucketClient(process, mesh.bucket, mesh.cuts)
+        self.client = ModelClient(self)
+        self.js = ModelJetStream(self)
+
+    def on_reconnect(self, callback: Callable[[], None]) -> None: ...
+    def off_reconnect(self, callback: Callable[[], None]) -> None: ...
+    def on_disconnect(self, callback: Callable[[], None]) -> None: ...
+    def off_disconnect(self, callback: Callable[[], None]) -> None: ...
+
+    async def events_stream(self) -> tuple[str, int]:
+        stream = self.mesh.stream
+        return await self.ask(lambda: (stream.identity, stream.last))
+
+    async def ask(self, effect: Callable[[], Any]) -> Any:
+        """A request to the event stream. Raises what `effect` does, NatsTimeoutError."""
+        return await ask(self.process, self.mesh.cuts, "events", effect, NatsTimeoutError)
+
+
+class ModelClient:
+    is_connected = True
+    is_closed = False
+
+    def __init__(self, bus: ModelBus) -> None:
+        self._bus = bus
+
+    async def publish(self, subject: str, payload: bytes, headers: Mapping[str, str] | None = None) -> None:
+        bus, mesh = self._bus, self._bus.mesh
+        name = bus.process.name
+        if subject.startswith(_KEYS):
+            key = subject.removeprefix(_KEYS)
+            if not mesh.world.odds(0.01):
+                mesh.cuts.through(name, "bucket", lambda: mesh.bucket.put(key, payload), 0.003)
+        elif subject.startswith("results."):
+            mesh.on_partial(bus.process, Partial.FromString(payload))
+        else:
+            raise AssertionError(f"the model knows no {subject}")
+
+    async def request(self, subject: str, payload: bytes, timeout: float = 1.0) -> Any:
+        bus = self._bus
+
+        def answered() -> Any:
+            found = bus.mesh.on_votes(int(subject.rpartition(".")[2]), payload)
+            if found is None:
+                raise NoRespondersError
+            return SimpleNamespace(data=found)
+
+        return await ask(bus.process, bus.mesh.cuts, "events", answered, NatsTimeoutError, timeout)
+
+
+class ModelJetStream:
+    def __init__(self, bus: ModelBus) -> None:
+        self._bus = bus
+
+    async def key_value(self, bucket: str) -> BucketClient:
+        return self._bus.bucket
+
+    async def get_last_msg(self, stream: str, subject: str, direct: bool = False) -> Any:
+        """Raises NotFoundError."""
+        mesh = self._bus.mesh
+        if subject.startswith(_KEYS):
+            if not await self._bus.bucket.has(subject.removeprefix(_KEYS)):
+                raise NotFoundError
+            return SimpleNamespace(seq=1)
+
+        def last() -> Any:
+            found = mesh.stream.last_of(subject)
+            if found is None:
+                raise NotFoundError
+            return SimpleNamespace(seq=found.sequence, data=found.data)
+
+        return await self._bus.ask(last)
+
+
+class ModelPipeline:
+    """mesh.pipeline.PublishPipeline."""
+
+    def __init__(self, bus: ModelBus) -> None:
+        self._bus = bus
+        self.away = False
+
+    async def publish(
+        self,
+        subject: str,
+        payload: bytes,
+        message_id: str,
+        headers: Mapping[str, str] | None = None,
+        deadline_at: float | None = None,
+    ) -> int:
+        """Raises Unavailable."""
+        process, stream = self._bus.process, self._bus.mesh.stream
+        loop, life = process.loop, process.life
+        if deadline_at is None:
+            deadline_at = loop.time() + limits.PUBLISH_DEADLINE_S
+        future = loop.create_future()
+        partition = int(subject.rpartition(".")[2])
+
+        def acked(sequence: int) -> None:
+            if not future.done() and loop.time() <= deadline_at:
+                future.set_result(sequence)
+
+        def attempt() -> None:
+            if future.done():
+                return
+            if loop.time() >= deadline_at:
+                future.set_exception(Unavailable("simulated: not stored by its deadline"))
+                return
+            stream.publish(
+                process.name,
+                partition,
+                payload,
+                message_id,
+                lambda sequence: process.in_turn(lambda: acked(sequence), life),
+            )
+            loop.call_later(min(limits.PUBLISH_ATTEMPT_S, deadline_at - loop.time()), attempt)
+
+        attempt()
+        return await future
+
+
+class ModelConsumer:
+    """mesh.ordered.OrderedConsumer over the catalog's bucket."""
+
+    def __init__(
+        self, bus: ModelBus, on_message: Callable[[Delivered], None], on_broken: Callable[[str], None]
+    ) -> None:
+        self._bus = bus
+        self._on_message = on_message
+        self._watching: Watching | None = None
+
+    async def open(self, stream: str, filters: Sequence[str]) -> None:
+        keys = [each.removeprefix(_KEYS) for each in filters]
+        starts = tuple(key.removesuffix(">") for key in keys if key.endswith(">"))
+        process, bucket = self._bus.process, self._bus.mesh.bucket
+
+        def begin() -> Watching:
+            return bucket.watch(process, lambda key: key in keys or key.startswith(starts), self._take)
+
+        self._watching = await ask(process, self._bus.mesh.cuts, "bucket", begin, NatsTimeoutError)
+
+    async def close(self) -> None:
+        if self._watching is not None:
+            self._bus.mesh.bucket.stop(self._watching)
+
+    def _take(self, entry: Entry) -> None:
+        message = Delivered(_KEYS + entry.key, entry.revision, entry.created_us / 1e6, entry.value)
+        self._bus.process.loop.call_soon(self._on_message, message)
