@@ -13,8 +13,8 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from aggregate.keyindex import I64, U64, key_columns
+from aggregate.origins import Admitted
 from aggregate.rows import U16, U32, Names, Rows
-from aggregate.window import Mask
 from grandstand.internal.v1.internal_pb2 import Block, Control, Events, Section
 from mesh import limits
 
@@ -57,10 +57,10 @@ class DecodedEvents:
             ]
         )
 
-    def rows(self, at: int, admitted: Mask, at_us: int, *, stamped_us: int) -> Rows | None:
+    def rows(self, at: int, admitted: Admitted, at_us: int, *, stamped_us: int) -> Rows | None:
         """The admitted rows of section `at`; None if there are none. Times: see Rows."""
         section, start = self.sections[at], self.starts[at]
-        place = np.flatnonzero(admitted)
+        place = np.flatnonzero(admitted.new[start : self.starts[at + 1]])
         if not len(place):
             return None
         row = start + place
@@ -77,6 +77,7 @@ class DecodedEvents:
             value=self.value[row],
             origin_tag=self.origin_tag[row],
             origin_seq=self.origin_seq[row],
+            origin_before=admitted.before[row],
             label=np.frombuffer(section.label, dtype="<u2")[place] if section.label else None,
             labels=section.labels.split("\n") if section.labels else (),
             payloads=[section.payloads[each] for each in place.tolist()] if section.payloads else (),

@@ -9,6 +9,8 @@ Bounds: an origin is forgotten ORIGIN_WINDOW_LIFE_S after its issue, by the stre
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from aggregate.keyindex import I64, U64, KeyIndex, grown, joined_keys, key_columns
@@ -25,6 +27,15 @@ _ROW_BYTES = 32
 _PRODUCER_BYTES = 40 + limits.PRODUCER_WINDOW // 8
 
 assert limits.VIEWER_WINDOW == 64, "a viewer's window is one u64"
+
+
+class Admitted(NamedTuple):
+    """What `Origins.admit` says of each row."""
+
+    new: Mask
+    """To be folded: it was not seen before."""
+    before: U64
+    """The highest number of its origin before this block."""
 
 
 class Origins:
@@ -52,7 +63,7 @@ class Origins:
         """About how long `encode` is."""
         return _ROW_BYTES * len(self._viewers) + _PRODUCER_BYTES * len(self._producers)
 
-    def admit(self, viewers: bytes, producers: bytes, origin: I64, sequence: U64) -> Mask:
+    def admit(self, viewers: bytes, producers: bytes, origin: I64, sequence: U64) -> Admitted:
         """Which rows are new: those are taken as seen from now on.
 
         `viewers` and `producers` are dictionaries of 16-byte keys, `origin` points into the one
@@ -62,9 +73,12 @@ class Origins:
         if not producers:
             return self._admit_viewers(viewers, origin, sequence)
         admitted: Mask = np.zeros(len(origin), dtype=np.bool_)
+        before: U64 = np.zeros(len(origin), dtype=np.uint64)
         of_viewers = origin < viewer_count
         if of_viewers.any():
-            admitted[of_viewers] = self._admit_viewers(viewers, origin[of_viewers], sequence[of_viewers])
+            admitted[of_viewers], before[of_viewers] = self._admit_viewers(
+                viewers, origin[of_viewers], sequence[of_viewers]
+            )
         of_producers = np.flatnonzero(~of_viewers)
         order = np.argsort(origin[of_producers], kind="stable")
         rows = of_producers[order]
@@ -77,23 +91,25 @@ class Origins:
             window = self._producers.get(key)
             if window is None:
                 window = self._producers[key] = ReplayWindow(limits.PRODUCER_WINDOW)
+            before[run] = window.highest
             admitted[run] = window.admit_all(sequence[run])
             self._producers_touched.add(key)
-        return admitted
+        return Admitted(admitted, before)
 
-    def _admit_viewers(self, keys: bytes, origin: I64, sequence: U64) -> Mask:
+    def _admit_viewers(self, keys: bytes, origin: I64, sequence: U64) -> Admitted:
         row = self._rows(keys)[origin]
         place = np.arange(len(row))
         self._mark[row[::-1]] = place[::-1]
         first = self._mark[row] == place
         self._touched.append(row)
+        before = self._highest[row]
         if first.all():
-            return self._admit_once(row, sequence)
+            return Admitted(self._admit_once(row, sequence, before), before)
         admitted: Mask = np.zeros(len(row), dtype=np.bool_)
-        admitted[first] = self._admit_once(row[first], sequence[first])
+        admitted[first] = self._admit_once(row[first], sequence[first], before[first])
         for at in np.flatnonzero(~first).tolist():
             admitted[at] = self._admit_one(int(row[at]), int(sequence[at]))
-        return admitted
+        return Admitted(admitted, before)
 
     def _rows(self, keys: bytes) -> I64:
         rows = self._viewers.rows(*key_columns(keys))
@@ -104,9 +120,8 @@ class Origins:
             self._mark = grown(self._mark, capacity)
         return rows
 
-    def _admit_once(self, row: I64, sequence: U64) -> Mask:
-        """For rows of different origins."""
-        highest = self._highest[row]
+    def _admit_once(self, row: I64, sequence: U64, highest: U64) -> Mask:
+        """For rows of different origins, and the highest number of each."""
         seen = self._seen[row]
         ahead = sequence > highest
         if ahead.all():
@@ -130,6 +145,22 @@ class Origins:
             return False
         self._highest[row], self._seen[row] = window.highest, window.seen
         return True
+
+    def give_back(self, viewers: bytes, producers: bytes, origin: I64, sequence: U64) -> None:
+        """Takes rows that `admit` said are new as not seen, so that they are admitted again while their
+        origins' windows hold them. Columns as there."""
+        keys, viewer_count = viewers + producers, len(viewers) // 16
+        for at, number in zip(origin.tolist(), sequence.tolist(), strict=True):
+            key = keys[16 * at : 16 * at + 16]
+            if at >= viewer_count:
+                self._producers[key].give_back(number)
+                self._producers_touched.add(key)
+                continue
+            row = self._rows(key)
+            window = ReplayWindow(64, int(self._highest[row[0]]), int(self._seen[row[0]]))
+            window.give_back(number)
+            self._seen[row] = window.seen
+            self._touched.append(row)
 
     def seen(self, producer: Mask, keys: bytes, sequence: U64) -> Mask:
         """Which numbers would not be admitted now; takes nothing as seen. `producer`, keys of

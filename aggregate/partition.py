@@ -29,7 +29,7 @@ from aggregate.changes import Changes, StateLog
 from aggregate.custom import CustomFoldFailed
 from aggregate.fold import Change, State
 from aggregate.keyindex import I64
-from aggregate.origins import Origins
+from aggregate.origins import Admitted, Origins
 from aggregate.tally import Tallies
 from aggregate.topics import Topic, TopicKey
 from aggregate.watermark import Watermark
@@ -253,9 +253,9 @@ class Partition:
             numbers.append(number)
         lengths = np.diff(events.starts)
         admitted = self._admit(events, np.repeat(np.isin(np.arange(len(numbers)), aside), lengths))
-        self.unflushed_events += len(admitted)
+        self.unflushed_events += len(admitted.new)
         for at in sealed:
-            self.uncounted += int(admitted[events.starts[at] : events.starts[at + 1]].sum())
+            self.uncounted += int(admitted.new[events.starts[at] : events.starts[at + 1]].sum())
         if len(others) + len(aside) + len(sealed) < len(numbers):
             self._fold_votes(events, np.repeat(np.array(numbers, dtype=np.int64), lengths), admitted)
         for at in others:
@@ -269,23 +269,23 @@ class Partition:
             return f"topic {topic[:80]!r} of game {game_id[:80]!r} is not known in partition {self.index}"
         return f"game {game_id[:80]!r} is not known in partition {self.index}"
 
-    def _admit(self, events: DecodedEvents, aside: Mask) -> Mask:
+    def _admit(self, events: DecodedEvents, aside: Mask) -> Admitted:
         if not aside.any():
             return self._origins.admit(events.viewers, events.producers, events.origin, events.origin_seq)
-        admitted = np.zeros(len(aside), dtype=np.bool_)
+        admitted = Admitted(np.zeros(len(aside), dtype=np.bool_), np.zeros(len(aside), dtype=np.uint64))
         kept = ~aside
-        admitted[kept] = self._origins.admit(
+        admitted.new[kept], admitted.before[kept] = self._origins.admit(
             events.viewers, events.producers, events.origin[kept], events.origin_seq[kept]
         )
         return admitted
 
-    def _fold_votes(self, events: DecodedEvents, number: I64, admitted: Mask) -> None:
-        takes = admitted & (number >= 0)
+    def _fold_votes(self, events: DecodedEvents, number: I64, admitted: Admitted) -> None:
+        takes = admitted.new & (number >= 0)
         weight = events.weights()
         low, high = events.actor_keys
         if takes.all():
             actor = events.actor
-            columns = (events.value, weight, events.origin_tag, events.origin_seq)
+            columns = (events.value, weight, events.origin_tag, events.origin_seq, admitted.before)
         else:
             number, actor = number[takes], events.actor[takes]
             columns = (
@@ -293,12 +293,13 @@ class Partition:
                 None if weight is None else weight[takes],
                 events.origin_tag[takes],
                 events.origin_seq[takes],
+                admitted.before[takes],
             )
         if len(number):
             changed = self._tallies.fold(number, (low[actor], high[actor]), *columns)
             self._changed.update((self._tallies.name(each), self.folded) for each in changed)
 
-    def _fold_section(self, events: DecodedEvents, at: int, admitted: Mask, stamped_us: int) -> str:
+    def _fold_section(self, events: DecodedEvents, at: int, admitted: Admitted, stamped_us: int) -> str:
         """Folds a section that is no poll's; returns why it could not be, or ""."""
         section = events.sections[at]
         key = (section.game_id, section.topic)
@@ -307,7 +308,7 @@ class Partition:
         assert fold is not None, "a topic that is neither a poll nor sealed has a fold"
         rows = events.rows(
             at,
-            admitted[events.starts[at] : events.starts[at + 1]],
+            admitted,
             min(self._watermark.event_time_us(stamped_us), topic.lasts_until_us),
             stamped_us=min(stamped_us, self._watermark.at_us),
         )

@@ -61,6 +61,8 @@ class Rows:
     """A part of the origin's random bits, n: equal for events of one origin."""
     origin_seq: U64
     """n"""
+    origin_before: U64
+    """The highest number its origin had in the partition before this block, n."""
     label: U16 | None = None
     """Pulses: index into `labels`, n."""
     labels: Sequence[str] = ()
@@ -71,6 +73,13 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.value)
+
+    def is_behind(self, at: int) -> bool:
+        """Whether row `at` came behind a later number of its own origin: in an earlier block, or here, of
+        the same actor."""
+        sequence = self.origin_seq[at]
+        earlier = (self.actor[:at] == self.actor[at]) & (self.origin_tag[:at] == self.origin_tag[at])
+        return bool(sequence < self.origin_before[at] or (self.origin_seq[:at][earlier] > sequence).any())
 
     def actors(self) -> list[str]:
         """The actor of each row."""

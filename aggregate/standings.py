@@ -5,23 +5,26 @@
 - SUM adds up, clamped to ±2^53, the greatest whole number every client holds exactly; it is
   reached when the latest of what it is made of came in.
 - LAST takes what comes later in the stream, save that of one origin the greater sequence
-  number wins: a resend may be stored after what followed it. Saying the same score again
-  does not reach it anew.
+  number wins: an origin's older score never replaces what its newer one has set, also when
+  another origin's has come in between. Saying the same score again does not reach it anew.
 
 Of equal scores the one reached first leads, and then the lesser actor id, so the order is a
 pure function of the stream. A standing is kept as the 32 bytes that are stored: `<qQQQ`
-points, reached_at_us, origin_tag, origin_seq. That is half the memory of a tuple, and
-encoding is free. The ranking holds `-points` (LOWEST: `points`) with the member
+points, reached_at_us, origin_tag, origin_seq; of mode LAST followed by whose score it replaced
+(aggregate.superseded), 16 bytes for each origin and none for who only ever had one. That is half
+the memory of a tuple, and encoding is free. The ranking holds `-points` (LOWEST: `points`) with the member
 `<reached_at_us, 14 hex digits><actor_id>`: ZRANGE from 0 is best first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from struct import Struct
 
 import numpy as np
 
+from aggregate import superseded
 from aggregate.fold import Change, Rank, SetFields, Unrank
 from aggregate.leaders import Key, Leaders
 from aggregate.rows import Rows
@@ -37,7 +40,7 @@ from mesh import limits
 _STANDING = Struct("<qQQQ")
 _PLACE = Struct("<qQ")
 _pack = _STANDING.pack
-_unpack = _STANDING.unpack
+_unpack: Callable[[bytes], tuple[int, int, int, int]] = _STANDING.unpack_from
 _place: Callable[[bytes], tuple[int, int]] = _PLACE.unpack_from
 
 
@@ -65,13 +68,13 @@ class Standings:
         move = self._leaders.move
         changed = False
         columns = (rows.actors(), _within(rows.points()), rows.origin_tag.tolist(), rows.origin_seq.tolist())
-        for actor, points, tag, seq in zip(*columns, strict=True):
+        for at, (actor, points, tag, seq) in enumerate(zip(*columns, strict=True)):
             before = standings.get(actor)
             if before is None:
                 standing = _pack(points, at_us, tag, seq)
                 move(None, (sign * points, at_us, actor))
             else:
-                combined = combine(before, points, at_us, tag, seq)
+                combined = combine(before, points, at_us, tag, seq, rows, at)
                 if combined is None or combined == before:
                     continue
                 standing = combined
@@ -83,20 +86,33 @@ class Standings:
             changed = True
         return changed
 
-    def _combine(self, before: bytes, points: int, at_us: int, tag: int, seq: int) -> bytes | None:
-        """The actor's standing after another score; None if nothing of it changes."""
+    def _combine(
+        self, before: bytes, points: int, at_us: int, tag: int, seq: int, rows: Rows, at: int
+    ) -> bytes | None:
+        """The actor's standing after another score, row `at`; None if nothing of it changes."""
         had, reached_at_us, last_tag, last_seq = _unpack(before)
         if self._mode == BOARD_MODE_SUM:
             total = max(-limits.POINTS_MAX, min(limits.POINTS_MAX, had + points))
             return None if total == had else _pack(total, max(reached_at_us, at_us), tag, seq)
         if self._mode == BOARD_MODE_LAST:
-            if last_tag == tag and last_seq > seq:
+            past = self._past(before, (last_tag, last_seq), (tag, seq), partial(rows.is_behind, at))
+            if past is None:
                 return None
-            return _pack(points, reached_at_us if points == had else at_us, tag, seq)
+            return _pack(points, reached_at_us if points == had else at_us, tag, seq) + past
         better = self._sign * (points - had)
         if better > 0 or (better == 0 and at_us >= reached_at_us):
             return None
         return _pack(points, at_us, tag, seq)
+
+    @staticmethod
+    def _past(
+        before: bytes, had: tuple[int, int], comes: tuple[int, int], is_behind: Callable[[], bool]
+    ) -> bytes | None:
+        """Of mode LAST: whom the new score has replaced; None if it must not replace the one before."""
+        past = before[_STANDING.size :]
+        if had[0] != comes[0]:
+            return superseded.replaced(past, had, comes, is_behind)
+        return None if had[1] > comes[1] else past
 
     def share(self, number: int, *, sealed: bool) -> SeasonShare:
         best = self._leaders.best()
@@ -154,7 +170,8 @@ class Standings:
     def _smallest(self, count: int) -> list[Key]:
         """The `count` smallest keys of all, by numpy: a million standings in some 0.1 s."""
         actors = list(self._standings)
-        packed = np.frombuffer(b"".join(self._standings.values()), dtype="<i8").reshape(-1, 4)
+        places = b"".join([standing[: _PLACE.size] for standing in self._standings.values()])
+        packed = np.frombuffer(places, dtype="<i8").reshape(-1, 2)
         score, at_us = self._sign * packed[:, 0], packed[:, 1]
         chosen = np.arange(len(actors))
         if len(actors) > count:

@@ -6,10 +6,13 @@ cost what one big one does.
 
 A vote of a final poll counts if it is its actor's first. In a changeable poll a later vote
 replaces the earlier one: later in the stream, save that votes of one origin go by their
-numbers, because a resend may be stored after what followed it.
+numbers: an origin's older vote never replaces what its newer one has set, also when another
+origin's has come in between (see aggregate.superseded).
 
-Bounds: a row for each actor of each open poll. A sealed poll leaves its count and no rows:
-they are taken out when half of the table is such, and its number when most polls are.
+Bounds: a row for each actor of each open poll, some 60 bytes, 48 in the log. One whose vote was
+ever replaced by another origin's has a packed entry beside, some 180 to 250 bytes of memory and 20
+in the log for each origin remembered. A sealed poll leaves its count and no rows: they are taken
+out when half of the table is such, and its number when most polls are.
 
 Rejected: a table for each poll, a dict from actor to vote. The first costs forty numpy calls
 a poll and tick; the second an object a vote.
@@ -17,11 +20,12 @@ a poll and tick; the second an object a vote.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregate import superseded
 from aggregate.keyindex import I64, U64, KeyIndex, grown, joined_keys, key_columns
 from grandstand.catalog.v1.catalog_pb2 import Poll
 from grandstand.internal.v1.internal_pb2 import TallyPartial, VoteLog, VoteRows
@@ -32,6 +36,7 @@ U32 = NDArray[np.uint32]
 Mask = NDArray[np.bool_]
 
 _ROW_BYTES = 48
+_SUPERSEDED = np.dtype([("row", "<u4"), ("tag", "<u8"), ("seq", "<u8")])
 _ROWS_DEAD_MIN = 4_096
 _POLLS_DEAD_MIN = 256
 _ONE = np.uint64(1)
@@ -53,6 +58,10 @@ class Tallies:
         self._sequence: U64 = np.zeros(0, dtype=np.uint64)
         self._mark: I64 = np.zeros(0, dtype=np.int64)
         self._touched: list[I64] = []
+        self._superseded: dict[int, bytes] = {}
+        """By row, of those whose vote replaced another origin's: see aggregate.superseded."""
+        self._superseded_bytes = 0
+        self._superseded_touched: set[int] = set()
         # By poll.
         self._numbers: dict[tuple[str, str], int] = {}
         self._names: list[tuple[str, str]] = []
@@ -76,7 +85,8 @@ class Tallies:
     @property
     def encoded_bytes(self) -> int:
         """About how long `encode` is."""
-        return _ROW_BYTES * (len(self._index) - self._dead_rows)
+        entries = self._superseded_bytes // superseded.ENTRY.size
+        return _ROW_BYTES * (len(self._index) - self._dead_rows) + _SUPERSEDED.itemsize * entries
 
     def number(self, game_id: str, topic: str) -> int:
         """The poll's number, for `fold` and `partial`; -1 for an unknown or sealed one."""
@@ -120,7 +130,7 @@ class Tallies:
 
     def _compact(self) -> None:
         """Makes the tables anew, of what is open. Numbers change."""
-        log, untaken = self._encode(self._live_rows()), self.delta()
+        log, untaken = self._encode(self._live_rows(), self._superseded), self.delta()
         opened = [(*self._names[number], self._polls[number]) for number in self._numbers.values()]
         self._clear()
         for game_id, topic, poll in opened:
@@ -128,16 +138,26 @@ class Tallies:
         self.load(log)
         # What was not yet told is told by the next delta, once more.
         for rows in VoteLog.FromString(untaken).rows:
-            self._touched.append(self._rows_of(rows)[1])
+            untold = self._rows_of(rows)[1]
+            self._touched.append(untold)
+            self._superseded_touched.update(self._superseded.keys() & set(untold.tolist()))
 
     def fold(
-        self, topic: I64, actors: tuple[U64, U64], options: U64, weight: U32 | None, tag: U64, sequence: U64
+        self,
+        topic: I64,
+        actors: tuple[U64, U64],
+        options: U64,
+        weight: U32 | None,
+        tag: U64,
+        sequence: U64,
+        before: U64,
     ) -> set[int]:
         """Folds votes in their order; returns the numbers of the polls whose count changed.
 
         All columns have one entry a vote: the poll's number, the actor's key, the options as
-        bits, what it weighs (None: 1), a tag equal for votes of one origin, and the origin's
-        number. A vote for no option, for one that the poll has not, or for too many changes nothing.
+        bits, what it weighs (None: 1), a tag equal for votes of one origin, the origin's number, and
+        the highest one it had before this block. A vote for no option, for one that the poll has
+        not, or for too many changes nothing.
         """
         if weight is None:
             weight = np.ones(len(topic), dtype=np.uint32)
@@ -147,40 +167,61 @@ class Tallies:
         good &= several <= self._choices[topic]
         if not good.all():
             topic, options, weight, tag = topic[good], options[good], weight[good], tag[good]
-            sequence, actors = sequence[good], (actors[0][good], actors[1][good])
+            sequence, before = sequence[good], before[good]
+            actors = (actors[0][good], actors[1][good])
             if not len(topic):
                 return set()
         low, high = actors[0] ^ self._key[0][topic], actors[1] ^ self._key[1][topic]
-        before = len(self._index)
+        rows_before = len(self._index)
         row = self._rows(low, high)
         place = np.arange(len(row))
         self._mark[row[::-1]] = place[::-1]
         first = self._mark[row] == place
-        takes = first & ((row >= before) | self._changeable[topic])
+        takes = first & ((row >= rows_before) | self._changeable[topic])
         changed = self._take(
             row[takes],
-            row[takes] >= before,
+            row[takes] >= rows_before,
             topic[takes],
             options[takes],
             weight[takes],
             tag[takes],
             sequence[takes],
+            (sequence < before)[takes] if self._superseded else None,
         )
         # An actor's further votes in this block, one after the other.
         for at in np.flatnonzero(~first & self._changeable[topic]).tolist():
             one = slice(at, at + 1)
             seen_before: Mask = np.zeros(1, dtype=np.bool_)
+            behind = None
+            if int(row[at]) in self._superseded:
+                own = (row[:at] == row[at]) & (tag[:at] == tag[at]) & (sequence[:at] > sequence[at])
+                behind = (sequence[one] < before[one]) | own.any()
             changed |= self._take(
-                row[one], seen_before, topic[one], options[one], weight[one], tag[one], sequence[one]
+                row[one], seen_before, topic[one], options[one], weight[one], tag[one], sequence[one], behind
             )
         return changed
 
     def _take(
-        self, row: I64, new: Mask, topic: I64, options: U64, weight: U32, tag: U64, sequence: U64
+        self,
+        row: I64,
+        new: Mask,
+        topic: I64,
+        options: U64,
+        weight: U32,
+        tag: U64,
+        sequence: U64,
+        behind: Mask | None,
     ) -> set[int]:
-        """Votes of different actors, each its actor's first or of a changeable poll."""
+        """Votes of different actors, each its actor's first or of a changeable poll. `behind`: which came
+        behind a later one of their origin; None if no row has replaced another origin's vote yet."""
         if not new.all():
-            overtaken = ~new & (self._tag[row] == tag) & (self._sequence[row] > sequence)
+            same = self._tag[row] == tag
+            overtaken = ~new & same & (self._sequence[row] > sequence)
+            for at in np.flatnonzero(~new & ~same).tolist():
+                vote = int(tag[at]), int(sequence[at])
+                overtaken[at] = not self._replaces(
+                    int(row[at]), vote, behind is not None and bool(behind[at])
+                )
             if overtaken.any():
                 kept = ~overtaken
                 row, new, topic, options = row[kept], new[kept], topic[kept], options[kept]
@@ -198,6 +239,18 @@ class Tallies:
         self._voters += np.bincount(topic[new], minlength=len(self._voters))
         self._touched.append(row)
         return set(np.flatnonzero(np.bincount(topic)).tolist())
+
+    def _replaces(self, row: int, vote: tuple[int, int], behind: bool) -> bool:
+        """Whether a vote of another origin replaces the row's; then the row remembers whose it had."""
+        past = self._superseded.get(row, b"")
+        had = int(self._tag[row]), int(self._sequence[row])
+        now = superseded.replaced(past, had, vote, lambda: behind)
+        if now is None:
+            return False
+        self._superseded[row] = now
+        self._superseded_bytes += len(now) - len(past)
+        self._superseded_touched.add(row)
+        return True
 
     def _count(self, topic: I64 | I32, options: U64, weight: U32, sign: int) -> None:
         first = self._first[topic]
@@ -252,12 +305,14 @@ class Tallies:
         rows = np.unique(np.concatenate(self._touched))
         self._touched = []
         rows = rows[self._allowed[self._topic[rows]] != 0]
-        return self._encode(rows) if len(rows) else b""
+        changed, self._superseded_touched = self._superseded_touched, set()
+        return self._encode(rows, changed) if len(rows) else b""
 
     def encode(self) -> bytes:
         """All votes of open polls; counts as a delta taken."""
         self._touched = []
-        return self._encode(self._live_rows())
+        self._superseded_touched = set()
+        return self._encode(self._live_rows(), self._superseded)
 
     def _live_rows(self) -> I64:
         topic = self._topic[: len(self._index)]
@@ -265,7 +320,9 @@ class Tallies:
             return np.zeros(0, dtype=np.int64)
         return np.flatnonzero(self._allowed[topic])
 
-    def _encode(self, rows: I64) -> bytes:
+    def _encode(self, rows: I64, replaced: Collection[int]) -> bytes:
+        """`rows` ascend; `replaced`: of which of them, and perhaps of others, to say whose votes theirs
+        replaced. What is not said stays as it was said before: it never becomes nothing."""
         topic = self._topic[rows]
         numbers, topic_column = np.unique(topic, return_inverse=True)
         low = self._index.low[rows] ^ self._key[0][topic]
@@ -278,8 +335,29 @@ class Tallies:
             weight=self._weight[rows].astype("<u4", copy=False).tobytes(),
             origin_tag=self._tag[rows].astype("<u8", copy=False).tobytes(),
             origin_seq=self._sequence[rows].astype("<u8", copy=False).tobytes(),
+            superseded=self._encode_superseded(rows, replaced),
         )
         return VoteLog(rows=[encoded]).SerializeToString()
+
+    def _encode_superseded(self, rows: I64, replaced: Collection[int]) -> bytes:
+        wanted = np.sort(np.fromiter(replaced, dtype=np.int64, count=len(replaced)))
+        place = np.searchsorted(rows, wanted)
+        entries = [
+            (at, *entry)
+            for at, row in zip(place.tolist(), wanted.tolist(), strict=True)
+            if at < len(rows) and rows[at] == row
+            for entry in superseded.ENTRY.iter_unpack(self._superseded[row])
+        ]
+        return np.array(entries, dtype=_SUPERSEDED).tobytes()
+
+    def _load_superseded(self, encoded: VoteRows, kept: Mask, row: I64) -> None:
+        entries = np.frombuffer(encoded.superseded, dtype=_SUPERSEDED)
+        entries = entries[kept[entries["row"]]]
+        said: dict[int, bytes] = {}
+        rows = row[(np.cumsum(kept) - 1)[entries["row"]]].tolist()
+        for at, tag, seq in zip(rows, entries["tag"].tolist(), entries["seq"].tolist(), strict=True):
+            said[at] = said.get(at, b"") + superseded.ENTRY.pack(tag, seq)
+        self._superseded.update(said)
 
     def load(self, log: bytes) -> None:
         """Takes what `encode` and later `delta`s said, joined, into a new table whose polls are
@@ -290,6 +368,9 @@ class Tallies:
             self._weight[row] = np.frombuffer(rows.weight, dtype="<u4")[kept]
             self._tag[row] = np.frombuffer(rows.origin_tag, dtype="<u8")[kept]
             self._sequence[row] = np.frombuffer(rows.origin_seq, dtype="<u8")[kept]
+            if rows.superseded:
+                self._load_superseded(rows, kept, row)
+        self._superseded_bytes = sum(map(len, self._superseded.values()))
         count = len(self._index)
         if count:
             topic = self._topic[:count]

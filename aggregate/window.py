@@ -44,6 +44,10 @@ class ReplayWindow:
         behind = self.highest - sequence
         return sequence < 1 or (behind >= 0 and (behind >= self.width or bool(self.seen >> behind & 1)))
 
+    def give_back(self, sequence: int) -> None:
+        """Takes an admitted number as not seen, so that it is admitted again."""
+        self.seen &= ~(1 << (self.highest - sequence))
+
     def admit_all(self, sequences: U64) -> Mask:
         """`admit` for each in order; a run of ever greater new numbers at once."""
         if not (int(sequences[0]) > self.highest and bool((sequences[1:] > sequences[:-1]).all())):

@@ -48,6 +48,7 @@ class Score:
     points: int
     tag: int = 1
     seq: int = 1
+    before: int = 0
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ def rows(block: Blk) -> Rows:
         value=np.array([score.points for score in block.scores], dtype=np.int64).view(np.uint64),
         origin_tag=np.array([score.tag for score in block.scores], dtype=np.uint64),
         origin_seq=np.array([score.seq for score in block.scores], dtype=np.uint64),
+        origin_before=np.array([score.before for score in block.scores], dtype=np.uint64),
     )
 
 
@@ -140,14 +142,15 @@ class Oracle:
         if mode == BOARD_MODE_LOWEST:
             return min(p for _, p, _ in told), min(at for at, p, _ in told if p == min(q for _, q, _ in told))
         at_s, points, last = told[0]
+        highest = {last.tag: last.seq}
         for then_s, more, score in told[1:]:
             if mode == BOARD_MODE_SUM:
                 total = max(-(2**53), min(2**53, points + more))
                 at_s = at_s if total == points else max(at_s, then_s)
                 points = total
-            elif not (score.tag == last.tag and score.seq < last.seq):
+            elif score.seq >= highest.get(score.tag, 0):
                 at_s = at_s if more == points else then_s
-                points, last = more, score
+                points, highest[score.tag] = more, score.seq
         return points, at_s
 
     def assert_shown_by(self, result: BoardResult) -> None:

@@ -54,6 +54,7 @@ def rows_of(block: Blocked, topic: str = "x") -> Rows:
         value=values.view(np.uint64),
         origin_tag=np.zeros(len(at), np.uint64),
         origin_seq=np.arange(1, len(at) + 1, dtype=np.uint64),
+        origin_before=np.zeros(len(at), np.uint64),
         label=np.array([labels.index(e.label) for e in block.events], np.uint16),
         labels=labels,
         payloads=[e.payload for e in block.events],

@@ -143,7 +143,7 @@ async def counted(bus: Bus) -> tuple[dict[tuple[bytes, int], int], int]:
         origin = np.frombuffer(events.origin, dtype="<u2").astype(np.int64)
         sequence = np.frombuffer(events.origin_seq, dtype="<u8")
         window = windows.setdefault(message.subject, Origins())
-        admitted = window.admit(events.viewers, events.producers, origin, sequence)
+        admitted = window.admit(events.viewers, events.producers, origin, sequence).new
         keys = events.viewers + events.producers
         for at in np.flatnonzero(admitted):
             key = keys[16 * origin[at] : 16 * origin[at] + 16], int(sequence[at])

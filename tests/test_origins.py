@@ -28,7 +28,7 @@ Row = tuple[bool, int, int]
 def admit(origins: Origins, rows: list[Row]) -> list[bool]:
     column = np.array([which + (6 if producer else 0) for producer, which, _ in rows], dtype=np.int64)
     sequence = np.array([sequence for _, _, sequence in rows], dtype=np.uint64)
-    return origins.admit(b"".join(VIEWERS), b"".join(PRODUCERS), column, sequence).tolist()
+    return origins.admit(b"".join(VIEWERS), b"".join(PRODUCERS), column, sequence).new.tolist()
 
 
 class Oracle:
@@ -113,11 +113,17 @@ def test_dead_origins_are_forgotten_and_the_living_are_not() -> None:
     producers = ids.origin_key(old_producer)
     column = np.array([0, 1, 2, 3, 4], dtype=np.int64)
     sequence = np.full(5, 7, dtype=np.uint64)
-    assert origins.admit(viewers, producers, column, sequence).all()
+    assert origins.admit(viewers, producers, column, sequence).new.all()
     assert not origins.forget(NOW_S - 90_000)
     assert origins.forget(NOW_S - 80_000)
     assert len(origins) == 3
-    assert origins.admit(viewers, producers, column, sequence).tolist() == [True, False, False, False, True]
+    assert origins.admit(viewers, producers, column, sequence).new.tolist() == [
+        True,
+        False,
+        False,
+        False,
+        True,
+    ]
     assert len(Origins(origins.encode())) == 5
 
 

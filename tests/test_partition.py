@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from dataclasses import dataclass, field
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregate.fold import State
-from aggregate.partition import Flush, Loaded, Partition
+from aggregate.partition import Loaded, Partition
 from grandstand.catalog.v1.catalog_pb2 import (
     BOARD_MODE_BEST,
     BOARD_MODE_LAST,
@@ -22,8 +20,6 @@ from grandstand.event.v1.event_pb2 import PRESENCE_STATE_GONE, PRESENCE_STATE_HE
 from grandstand.internal.v1.internal_pb2 import (
     Block,
     Partial,
-    PartitionState,
-    StoredTopic,
     VotedQuestion,
     VotedRequest,
 )
@@ -31,7 +27,7 @@ from ingest.coalesce import Row
 from mesh import ids, layout, limits
 from tests import blocks
 from tests.blocks import GAME, NOW_S, origin
-from tests.partitions import fold, points_of, sealing, set_aside, votes_of
+from tests.partitions import Kept, fold, points_of, sealing, set_aside, votes_of
 
 
 def test_a_resent_event_is_counted_once() -> None:
@@ -189,48 +185,6 @@ def test_a_second_vote_is_told_from_a_resend() -> None:
     assert second("poll/unknown", "ann", 1, 3) == 0
 
 
-@dataclass
-class Kept:
-    """What Redis would hold after a partition's flushes."""
-
-    state: PartitionState = field(default_factory=PartitionState)
-    values: dict[str, bytes] = field(default_factory=dict)
-    hashes: dict[str, dict[bytes, bytes]] = field(default_factory=dict)
-
-    def apply(self, flush: Flush) -> None:
-        assert flush.before == self.state.applied
-        self.state = flush.state
-        for write in flush.writes:
-            flat = [a if isinstance(a, bytes) else a.encode() for a in write.arguments]
-            if write.command == "HSET":
-                self.hashes.setdefault(write.key, {}).update(zip(flat[::2], flat[1::2], strict=True))
-            elif write.command == "APPEND":
-                self.values[write.key] = self.values.get(write.key, b"") + flat[0]
-            elif write.command == "SET":
-                self.values[write.key] = flat[0]
-            elif write.command == "DEL":
-                self.values.pop(write.key, None)
-                self.hashes.pop(write.key, None)
-            else:
-                assert write.command in ("ZADD", "ZREM")
-
-    def loaded(self) -> Loaded:
-        topics = {}
-        for name, value in self.hashes.get(layout.topics_key(0), {}).items():
-            game_id, _, topic = name.decode().partition("/")
-            topics[game_id, topic] = StoredTopic.FromString(value)
-        names = [*topics, *((GAME, topic) for topic in ("pulse/cheer", "audience", "metric/ping"))]
-        states = {
-            name: State(
-                logs={"": self.values.get(layout.part_log_key(0, *name, ""), b"")},
-                hashes={"": self.hashes.get(layout.part_hash_key(0, *name, ""), {})},
-            )
-            for name in names
-        }
-        logs = (self.values.get(layout.log_key(0, each), b"") for each in ("origins", "votes"))
-        return Loaded(self.state, topics, states, *logs)
-
-
 POLLS = [
     blocks.poll(),
     blocks.poll("free", changeable=True),
@@ -240,7 +194,7 @@ BOARDS = [blocks.board(BOARD_MODE_SUM, 100), blocks.board(BOARD_MODE_LAST, 100, 
 STEPS = st.lists(
     st.one_of(
         st.lists(
-            st.tuples(st.integers(0, 5), st.booleans(), st.integers(0, 1), st.integers(1, 9)), max_size=25
+            st.tuples(st.integers(0, 5), st.booleans(), st.integers(0, 7), st.integers(1, 9)), max_size=25
         ),
         st.sampled_from(["flush", "take over", "seal free"]),
     ),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from aggregate.keyindex import key_columns
 from aggregate.tally import Tallies
 from grandstand.catalog.v1.catalog_pb2 import Poll
-from mesh import ids
+from mesh import ids, limits
 from mesh.merge.tally import merge_tally
 from tests import blocks
 from tests.blocks import GAME
@@ -42,7 +42,7 @@ CASTS = st.builds(
     actor=st.integers(0, 7),
     options=st.one_of(st.integers(0, 40), st.integers(0, 2**64 - 1), st.just(1 << 63)),
     weight=st.integers(1, 9),
-    origin=st.integers(0, 2),
+    origin=st.integers(1, limits.SUPERSEDED_ORIGINS_MAX + 1),
     sequence=st.integers(1, 30),
 )
 STREAM = st.lists(st.lists(CASTS, max_size=25), max_size=6)
@@ -53,17 +53,20 @@ class Oracle:
     """Who voted what, in a dict for each poll; counted from scratch when asked."""
 
     casts: list[dict[int, Cast]] = field(default_factory=lambda: [{} for _ in POLLS])
+    highest: dict[tuple[int, int, int], int] = field(default_factory=dict)
+    """By poll, actor and origin: what has set the actor's vote."""
 
     def fold(self, vote: Cast) -> None:
         poll, casts = POLLS[vote.poll], self.casts[vote.poll]
         count = vote.options.bit_count()
         if not 1 <= count <= (poll.choices_max or 1) or vote.options >> len(poll.options):
             return
-        before = casts.get(vote.actor)
-        if before is not None and (
-            not poll.changeable or (before.origin == vote.origin and before.sequence > vote.sequence)
-        ):
+        if vote.actor in casts and not poll.changeable:
             return
+        own = vote.poll, vote.actor, vote.origin
+        if self.highest.get(own, 0) > vote.sequence:
+            return
+        self.highest[own] = vote.sequence
         casts[vote.actor] = vote
 
     def votes(self, poll: int) -> tuple[list[int], list[int], int]:
@@ -90,6 +93,7 @@ def fold(tallies: Tallies, votes: list[Cast]) -> set[str]:
         np.array([vote.weight for vote in votes], dtype=np.uint32),
         np.array([vote.origin for vote in votes], dtype=np.uint64),
         np.array([vote.sequence for vote in votes], dtype=np.uint64),
+        np.zeros(len(votes), dtype=np.uint64),
     )
     return {tallies.name(number)[1] for number in changed}
 
@@ -182,7 +186,7 @@ def test_what_is_sealed_is_taken_out_of_the_table_in_the_end() -> None:
         number = tallies.open(GAME, topic, blocks.poll(f"p{n}"))
         actors = b"".join(ids.actor_key(f"{n}-{actor}") for actor in range(40))
         ones = np.ones(40, dtype=np.uint64)
-        tallies.fold(np.full(40, number), key_columns(actors), ones, None, ones, ones)
+        tallies.fold(np.full(40, number), key_columns(actors), ones, None, ones, ones, ones)
         assert tallies.partial(number).voters == 40
         tallies.seal(GAME, topic)
     assert len(tallies) < 10_000
