@@ -187,7 +187,7 @@ class Tenure:
             {"messaging.system": "nats", "messaging.batch.message_count": blocks},
         ):
             asked_at = loop.time()
-            await self._stored.flush(self._lease.token, flush.before, flush.after, flush.writes)
+            await self._stored.flush(self._lease.token, flush.before, flush.state, flush.writes)
             self._applied = self._lease.applied = flush.after
             self._lease.renewed(asked_at)
             self._flushed_at = self._yielded_at = loop.time()

@@ -89,7 +89,7 @@ class Owned:
     async def flush(self) -> None:
         flush = self.partition.take_flush()
         if flush is not None:
-            await self._store.flush(self._token, flush.before, flush.after, flush.writes)
+            await self._store.flush(self._token, flush.before, flush.state, flush.writes)
             # What the worker would publish now.
             for partial in flush.partials:
                 partial.SerializeToString()

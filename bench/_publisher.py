@@ -19,6 +19,7 @@ from typing import Protocol
 
 from bench._child import READY
 from bench._marks import POLL, Mark, frame_of, partial_of, text_of
+from grandstand.internal.v1.internal_pb2 import PartitionState
 from mesh import ids, layout, subjects
 from mesh.bus import Bus
 from mesh.database import Database
@@ -57,13 +58,15 @@ class ToMesh:
         except Fenced:
             # The lease lapsed while nothing was published.
             self._token = secrets.token_hex(8)
-            await self._store.acquire(self._token)
+            acquired = await self._store.acquire(self._token)
+            if acquired is not None and not acquired.stream:
+                await self._store.reset(self._token, "bench", 0)
             await self._flush(number, encoded)
         await self._bus.client.publish(subjects.results(self._game_id, POLL, self._partition), encoded)
 
     async def _flush(self, number: int, encoded: bytes) -> None:
         write = Write("HSET", layout.results_key(self._partition, self._game_id), [POLL, encoded])
-        await self._store.flush(self._token, number - 1, number, [write])
+        await self._store.flush(self._token, number - 1, PartitionState(applied=number), [write])
 
 
 class ToPeer:

@@ -4,10 +4,11 @@ Keys of a partition share one hash tag, so a flush is atomic on a cluster too:
 
     {p7}:lease              "<instance> <token>" of the one writer, for LEASE_S (I3)
     {p7}:applied            the stream sequence up to which the state is folded
-    {p7}:stream             the identity of the event stream that it was folded from
+    {p7}:stream             "<identity> <target>": of the event stream that it is folded from, and the last
+                            block of the partition when that began: before it, the state is no answer
     {p7}:manifest           hash  !state -> PartitionState; <key without the tag> -> "<sequence> <length>", of
                             every key below: the flush that wrote it last, and its length (strings: bytes;
-                            hashes, sets: members)
+                            hashes, sets: members), what it carries included (see mesh.manifest)
     {p7}:topics             hash  <game>/<topic> -> StoredTopic; <game>/ -> the game's own definition
     {p7}:results:<game>     hash  <topic> -> Partial
     {p7}:log:origins        OriginLog: the anti-replay windows (I2)
@@ -29,7 +30,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One Redis command on one key of the partition: HSET, HDEL, ZADD, ZREM, APPEND, SET, DEL."""
+    """One Redis command on one key of the partition: HSET, HDEL, ZADD, ZREM, APPEND, SET, DEL; SETRANGE
+    where a checkpoint is put back."""
 
     command: str
     key: str
@@ -46,6 +48,11 @@ def lease_key(partition: int) -> str:
 
 def stream_key(partition: int) -> str:
     return f"{tag(partition)}:stream"
+
+
+def name_of(key: str) -> str:
+    """The key without the partition's tag, as manifests and checkpoints name it."""
+    return key.partition("}:")[2]
 
 
 def manifest_key(partition: int) -> str:

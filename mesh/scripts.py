@@ -30,26 +30,89 @@ if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])
 """)
 
-# KEYS: lease, applied, then every key the writes touch. ARGV: the lease's value, its milliseconds,
-# sequence before, sequence after, then for each write: command, index of its key, number of
-# arguments, arguments.
-FLUSH = Script("""
+# What a key of the state carries, and how long it is, by the kind that its name tells (see mesh.manifest).
+_CARRIED = """
+local function kind(name)
+  local head = string.sub(name, 1, 4)
+  return head == 'log:' and 'STRLEN' or head == 'rank' and 'ZCARD' or 'HLEN'
+end
+local function carried(key, length)
+  if length == 'HLEN' then return redis.call('HGET', key, '!at') or '' end
+  if length == 'STRLEN' then return redis.call('GETRANGE', key, -9, -1) end
+  return redis.call('ZSCORE', key, '!') or ''
+end
+"""
+
+# KEYS: lease, applied, manifest, then every key the writes touch. ARGV: the lease's value, its
+# milliseconds, sequence before, sequence after, the PartitionState, then for each write: command, index of
+# its key, number of arguments, arguments. The writes leave in each key what it is to carry.
+#
+# A key that does not carry what the manifest says was lost or went back: CORRUPT, and nothing is written,
+# else this flush would hide it. What the manifest does not list is no part of the state.
+FLUSH = Script(
+    _CARRIED
+    + """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return redis.error_reply('FENCED') end
 local applied = redis.call('GET', KEYS[2]) or '0'
 if applied == ARGV[4] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
 if applied ~= ARGV[3] then return redis.error_reply('REWOUND') end
-local i = 5
+if (redis.call('HGET', KEYS[3], '!at') or '0') ~= ARGV[3] then
+  return redis.error_reply('CORRUPT manifest')
+end
+local from = #KEYS[1] - 4
+local names, kinds = {}, {}
+for k = 4, #KEYS do
+  names[k] = string.sub(KEYS[k], from)
+  kinds[k] = kind(names[k])
+end
+for first = 4, #KEYS, 4000 do
+  local last = math.min(first + 3999, #KEYS)
+  local listed = redis.call('HMGET', KEYS[3], unpack(names, first, last))
+  for k = first, last do
+    local entry = listed[k - first + 1]
+    if entry then
+      local at = string.sub(entry, 1, string.find(entry, ' ', 1, true) - 1)
+      local length = kinds[k]
+      local found, want = carried(KEYS[k], length), at
+      if length == 'STRLEN' then
+        want = 'y' .. struct.pack('<I8', tonumber(at))
+      elseif length == 'ZCARD' then
+        found, want = tonumber(found), 2^54 + 4 * tonumber(at)
+      end
+      if found ~= want then return redis.error_reply('CORRUPT ' .. names[k]) end
+    else
+      redis.call('UNLINK', KEYS[k])
+    end
+  end
+end
+local i = 6
 while i <= #ARGV do
   local n = tonumber(ARGV[i + 2])
   redis.call(ARGV[i], KEYS[tonumber(ARGV[i + 1])], unpack(ARGV, i + 3, i + 2 + n))
   i = i + 3 + n
 end
+local flat = {'!at', ARGV[4], '!state', ARGV[5]}
+local at = ARGV[4] .. ' '
+for k = 4, #KEYS do
+  local length = redis.call(kinds[k], KEYS[k])
+  if length == 0 then
+    redis.call('HDEL', KEYS[3], names[k])
+  else
+    local n = #flat
+    flat[n + 1], flat[n + 2] = names[k], at .. length
+    if n > 4000 then redis.call('HSET', KEYS[3], unpack(flat)); flat = {} end
+  end
+end
+if #flat > 0 then redis.call('HSET', KEYS[3], unpack(flat)) end
 redis.call('SET', KEYS[2], ARGV[4])
 return redis.call('PEXPIRE', KEYS[1], ARGV[2])
-""")
+"""
+)
 
-# As FLUSH, of a state that is not there yet and that no reader takes for one: nothing is applied.
-# ARGV: the lease's value, its milliseconds, then the writes, of which each can be repeated.
+# Puts a piece of a checkpoint back, as it is, into a state that is not there yet and that no reader takes
+# for one: nothing is applied until a flush from 0 says that it is whole.
+# KEYS: lease, applied, then the keys. ARGV: the lease's value, its milliseconds, then the writes, of which
+# each can be repeated.
 FILL = Script("""
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return redis.error_reply('FENCED') end
 if redis.call('EXISTS', KEYS[2]) == 1 then return redis.error_reply('REWOUND') end
@@ -69,7 +132,7 @@ return 1
 """)
 
 # KEYS: lease, applied, stream, then all else there is. ARGV: the lease's value, the applied sequence
-# that the keys were listed at, the stream's identity or '' to give the lease up as well.
+# that the keys were listed at, the stream's identity and target or '' to give the lease up as well.
 ERASE = Script("""
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return redis.error_reply('FENCED') end
 if (redis.call('GET', KEYS[2]) or '0') ~= ARGV[2] then return redis.error_reply('REWOUND') end
@@ -79,12 +142,44 @@ if ARGV[3] == '' then redis.call('DEL', KEYS[1]) else redis.call('SET', KEYS[3],
 return 1
 """)
 
-# KEYS: lease, stream. ARGV: the lease's value, the stream's identity.
-MARK = Script("""
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return redis.error_reply('FENCED') end
-redis.call('SET', KEYS[2], ARGV[2])
-return 1
+# KEYS: lease, applied, stream, manifest. {lease, applied, stream, manifest}, of one moment.
+STANDING = Script("""
+return {redis.call('GET', KEYS[1]) or '', redis.call('GET', KEYS[2]) or '0', redis.call('GET', KEYS[3]) or '',
+  redis.call('HGETALL', KEYS[4])}
 """)
 
-# KEYS: applied, results. Both of one moment.
-READ = Script("return {redis.call('GET', KEYS[1]) or '0', redis.call('HGETALL', KEYS[2])}")
+# KEYS: any of a state; ARGV: their names without the tag. For each: how long it is, what it carries.
+# A key of another kind is -1 long.
+HELD = Script(
+    _CARRIED
+    + """
+local found = {}
+for k = 1, #KEYS do
+  local length = kind(ARGV[k])
+  local count = redis.pcall(length, KEYS[k])
+  if type(count) == 'number' then
+    found[2 * k - 1], found[2 * k] = count, carried(KEYS[k], length)
+  else
+    found[2 * k - 1], found[2 * k] = -1, ''
+  end
+end
+return found
+"""
+)
+
+# KEYS: applied, stream, manifest, results. ARGV: the name of the results. All of one moment: {applied, 1 if
+# this partition's share is whole, the results}. A state that is being folded anew is not whole before it
+# is where the stream was when that began, and results are not if they are not the manifest's.
+READ = Script("""
+local applied = redis.call('GET', KEYS[1]) or '0'
+local stream = redis.call('GET', KEYS[2])
+if not stream then return {applied, 0, {}} end
+if tonumber(applied) < tonumber(string.match(stream, ' (%d+)$') or '0') then return {applied, 0, {}} end
+local entry = redis.call('HGET', KEYS[3], ARGV[1])
+if not entry then
+  return {applied, (redis.call('HGET', KEYS[3], '!at') or '0') == applied and 1 or 0, {}}
+end
+local results = redis.call('HGETALL', KEYS[4])
+local found = (redis.call('HGET', KEYS[4], '!at') or '') .. ' ' .. #results / 2
+return {applied, found == entry and 1 or 0, results}
+""")

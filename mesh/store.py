@@ -5,7 +5,8 @@ Where everything lies is said in mesh.layout.
 A flush carries the lease and the applied sequence it starts from; if either is not what
 Redis holds, it changes nothing: the writer lost its lease (also when nobody else has it), or
 Redis was emptied or went back in time, and the writer must load again and fold from there
-(I4). Rejected: WATCH and MULTI, which needs two round trips for the same guarantee.
+(I4). A flush also keeps the manifest, by which the next owner proves that what it loads is all of one
+state (see mesh.manifest). Rejected: WATCH and MULTI, which needs two round trips for the same guarantee.
 """
 
 from __future__ import annotations
@@ -19,15 +20,17 @@ from google.protobuf.message import DecodeError
 from redis.exceptions import ResponseError
 
 from grandstand.event.v1.event_pb2 import Position
-from grandstand.internal.v1.internal_pb2 import Partial, StoredTopic
-from mesh import ids, layout, limits, scripts
+from grandstand.internal.v1.internal_pb2 import Partial, PartitionState, StoredTopic
+from mesh import ids, layout, limits, manifest, scripts
 from mesh.database import Database, RedisError, Script
-from mesh.errors import TooLate
+from mesh.errors import TooLate, Unavailable
 from mesh.layout import Write
+from mesh.manifest import Held, Manifest, Misfit
 
 _LEASE_MS = int(limits.LEASE_S * 1000)
 _BARRIER_FIRST_WAIT_S = 0.004
 _BARRIER_WAIT_MAX_S = 0.05
+_HELD_AT_ONCE = 1_000
 
 
 class Fenced(Exception):
@@ -51,6 +54,25 @@ class Acquired:
     """The identity of the stream that the state was folded from; "" where there is no state."""
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is stored beside the state's keys, of one moment."""
+
+    held: bool
+    """The lease is the asker's."""
+    applied: int
+    stream: str
+    manifest: Mapping[bytes, bytes]
+    """As it is stored."""
+
+    def listed(self) -> Manifest:
+        """Raises Corrupt unless it is the manifest of what is applied."""
+        try:
+            return manifest.parse(self.manifest, self.applied)
+        except Misfit as error:
+            raise Corrupt(str(error)) from None
+
+
 def connect(url: str) -> Database:
     """A client of the server or cluster at `url`; nothing is sent before its first call."""
     return Database(url)
@@ -68,6 +90,7 @@ class PartitionStore:
         self._lease = layout.lease_key(partition)
         self._applied = layout.applied_key(partition)
         self._stream = layout.stream_key(partition)
+        self._manifest = layout.manifest_key(partition)
 
     async def acquire(self, token: str) -> Acquired | None:
         """Takes the lease if it is free, or of a former life of this instance; None while it is another's."""
@@ -79,7 +102,7 @@ class PartitionStore:
         if isinstance(answer, bytes):
             return None
         applied, stream = answer
-        return Acquired(int(applied), stream.decode())
+        return Acquired(int(applied), stream.decode().partition(" ")[0])
 
     async def renew(self, token: str) -> bool:
         """False if the lease is lost."""
@@ -104,47 +127,62 @@ class PartitionStore:
         with _told_apart():
             return await self._database.ranking(key)
 
-    async def flush(self, token: str, before: int, after: int, writes: Iterable[Write]) -> None:
-        """Applies all writes, sets the applied sequence and renews the lease, or does nothing at all.
+    async def standing(self, token: str = "") -> Standing:
+        """Raises Corrupt, RedisError."""
+        keys = [self._lease, self._applied, self._stream, self._manifest]
+        with _told_apart():
+            lease, applied, stream, flat = await self._database.run(scripts.STANDING, keys)
+        return Standing(
+            held=lease.decode() == self._value(token),
+            applied=int(applied),
+            stream=stream.decode().partition(" ")[0],
+            manifest=dict(zip(flat[::2], flat[1::2], strict=True)),
+        )
+
+    async def verify(self, listed: Manifest) -> None:
+        """Whether every key of the state is there and is as the manifest says. Raises Corrupt, RedisError."""
+        found: dict[str, Held] = {}
+        for names in manifest.chunks(listed.keys, _HELD_AT_ONCE):
+            keys = [f"{layout.tag(self._partition)}:{name}" for name in names]
+            with _told_apart():
+                flat = await self._database.run(scripts.HELD, keys, names)
+            for name, length, carried in zip(names, flat[::2], flat[1::2], strict=True):
+                found[name] = Held(manifest.carried(name, carried), length)
+        try:
+            manifest.check(listed.keys, found)
+        except Misfit as error:
+            raise Corrupt(str(error)) from None
+
+    async def flush(self, token: str, before: int, state: PartitionState, writes: Iterable[Write]) -> None:
+        """Applies all writes, sets the applied sequence to the state's, keeps the manifest and renews the
+        lease, or does nothing at all.
 
         Raises Fenced, Rewound, Corrupt; RedisError when it is unknown whether it took effect
         (the caller acquires again: the applied sequence tells).
         """
-        keys, arguments = self._described(writes)
-        await self._step(scripts.FLUSH, keys, [self._value(token), _LEASE_MS, before, after, *arguments])
+        after = state.applied
+        keys, arguments = _described([self._lease, self._applied, self._manifest], writes, after)
+        encoded = state.SerializeToString()
+        await self._step(
+            scripts.FLUSH, keys, [self._value(token), _LEASE_MS, before, after, encoded, *arguments]
+        )
 
     async def fill(self, token: str, writes: Iterable[Write]) -> None:
-        """Puts a part of a state into a partition that has none, until a flush says that it is whole.
+        """Puts a part of a state, as it was read, into a partition that has none, until a flush from 0 says
+        that it is whole.
 
         Raises Fenced, Rewound (there is a state), Corrupt, RedisError.
         """
-        keys, arguments = self._described(writes)
+        keys, arguments = _described([self._lease, self._applied], writes, None)
         await self._step(scripts.FILL, keys, [self._value(token), _LEASE_MS, *arguments])
 
-    def _described(self, writes: Iterable[Write]) -> tuple[list[str], list[str | bytes | int]]:
-        """The keys of a step, the lease and the applied sequence first, and its writes as arguments."""
-        keys = [self._lease, self._applied]
-        index: dict[str, int] = {}
-        arguments: list[str | bytes | int] = []
-        for write in writes:
-            at = index.get(write.key)
-            if at is None:
-                keys.append(write.key)
-                at = index[write.key] = len(keys)
-            arguments += (write.command, at, len(write.arguments))
-            arguments += write.arguments
-        return keys, arguments
-
-    async def mark(self, token: str, stream: str) -> None:
-        """Notes which stream the state is folded from. Raises Fenced, RedisError."""
-        await self._step(scripts.MARK, [self._lease, self._stream], [self._value(token), stream])
-
-    async def reset(self, token: str, stream: str) -> None:
+    async def reset(self, token: str, stream: str, target: int) -> None:
         """Erases the state and notes the stream it will be folded from; the lease stays.
 
+        `target`: the partition's last block; until it is folded, readers are told to wait.
         Raises Fenced, Rewound (somebody wrote meanwhile; the caller acquires again), RedisError.
         """
-        await self._erase(self._value(token), stream)
+        await self._erase(self._value(token), f"{stream} {target}")
 
     async def erase(self, token: str) -> None:
         """Takes the lease from whoever has it, erases the state, and leaves both to be taken.
@@ -161,15 +199,18 @@ class PartitionStore:
 
     async def _erase(self, value: str, stream: str) -> None:
         applied = await self.applied()
-        keys = [self._lease, self._applied, self._stream, *await self.state_keys()]
+        keys = [self._lease, self._applied, self._stream, self._manifest, *await self._state_keys()]
         await self._step(scripts.ERASE, keys, [value, applied, stream])
 
-    async def state_keys(self) -> list[str]:
-        """Every key a state can have beside its applied sequence, the topics first.
-
-        Of a topic's own keys, those of the parts it has or may have had.
-        """
+    async def _state_keys(self) -> list[str]:
+        """Every key a state can have: those that its manifest lists, and, should that be lost or of an
+        older release, those of the topics and of the parts that they have or may have had."""
         p = self._partition
+        with contextlib.suppress(Corrupt):
+            names = await self.hash(self._manifest)
+            listed = [name.decode(errors="replace") for name in names if not name.startswith(b"!")]
+            if manifest.STATE in names:
+                return [f"{layout.tag(p)}:{name}" for name in listed]
         keys = [layout.topics_key(p), layout.log_key(p, "origins"), layout.log_key(p, "votes")]
         parts: dict[tuple[str, str], set[str]] = {}
         with contextlib.suppress(Corrupt):  # who erases may well do so because of that
@@ -206,9 +247,54 @@ def _told_apart() -> Iterator[None]:
             raise Fenced("the lease is lost") from None
         if "REWOUND" in str(error):
             raise Rewound("the stored state is another") from None
+        if "CORRUPT" in str(error):
+            raise Corrupt(f"{str(error).partition('CORRUPT ')[2].split()[0]} is lost or went back") from None
         if "WRONGTYPE" in str(error):
             raise Corrupt(str(error)) from None
         raise
+
+
+def _described(
+    keys: list[str], writes: Iterable[Write], sequence: int | None
+) -> tuple[list[str], list[str | bytes | int]]:
+    """The keys of a step, `keys` first, and its writes as arguments; each key is left to carry `sequence`."""
+    index: dict[str, int] = {}
+    arguments: list[str | bytes | int] = []
+    bare: dict[str, int] = {}
+    """Keys that were written and do not carry the sequence yet."""
+    for write in writes:
+        key, command, given = write.key, write.command, write.arguments
+        at = index.get(key)
+        if at is None:
+            keys.append(key)
+            at = index[key] = len(keys)
+        if sequence is not None:
+            match command:
+                case "HSET":
+                    given = (*given, manifest.AT, str(sequence))
+                    bare.pop(key, None)
+                case "APPEND" | "SET":
+                    given = (_bytes(given[0]) + manifest.tail(sequence),)
+                case "ZADD":
+                    given = (*given, manifest.score(sequence), manifest.MEMBER)
+                    bare.pop(key, None)
+                case "DEL":
+                    bare.pop(key, None)
+                case _:
+                    bare[key] = at
+        arguments += (command, at, len(given))
+        arguments += given
+    for key, at in bare.items():
+        assert sequence is not None
+        if manifest.kind_of(layout.name_of(key)) == "ranking":
+            arguments += ("ZADD", at, 2, manifest.score(sequence), manifest.MEMBER)
+        else:
+            arguments += ("HSET", at, 2, manifest.AT, str(sequence))
+    return keys, arguments
+
+
+def _bytes(value: str | bytes) -> bytes:
+    return value.encode() if isinstance(value, str) else value
 
 
 def _parts_of(stored: bytes) -> Iterable[str]:
@@ -225,6 +311,8 @@ class Share:
     partition: int
     applied: int
     partials: Mapping[str, Partial]
+    whole: bool = True
+    """False while the partition is folded anew, or a part of its results is lost: then it is no answer."""
 
 
 class ResultStore:
@@ -244,10 +332,11 @@ class ResultStore:
     async def read_at_least(
         self, game_id: str, spread: int, positions: Iterable[Position], patience_s: float
     ) -> list[Share]:
-        """As `read`, of a moment that includes every position (I6).
+        """As `read`, of a moment that includes every position (I6), and in which every share is whole.
 
         Positions of partitions that this game does not fold in are met at once: nothing of
-        them can be in its results. Raises TooLate after `patience_s`, naming the position.
+        them can be in its results. Raises TooLate after `patience_s`, naming the position, or Unavailable
+        naming the partition that is folded anew; RedisError.
         """
         wanted: dict[int, int] = {}
         for position in positions:
@@ -257,11 +346,14 @@ class ResultStore:
         wait_s = _BARRIER_FIRST_WAIT_S
         while True:
             shares = await self.read(game_id, spread)
-            behind = [s for s in shares if s.applied < wanted.get(s.partition, 0)]
-            if not behind:
+            late = next((s for s in shares if not s.whole), None) or next(
+                (s for s in shares if s.applied < wanted.get(s.partition, 0)), None
+            )
+            if late is None:
                 return shares
             if loop.time() + wait_s > deadline:
-                late = behind[0]
+                if not late.whole:
+                    raise Unavailable(folded_anew(late.partition))
                 raise TooLate(
                     f"position {wanted[late.partition]} of partition {late.partition} was not reached within "
                     f"{patience_s:g} s (applied: {late.applied}); ask again"
@@ -270,10 +362,20 @@ class ResultStore:
             wait_s = min(wait_s * 1.5, _BARRIER_WAIT_MAX_S)
 
     async def _read_share(self, game_id: str, partition: int) -> Share:
-        keys = [layout.applied_key(partition), layout.results_key(partition, game_id)]
-        applied, flat = await self._database.run(scripts.READ, keys)
-        partials = {flat[i].decode(): Partial.FromString(flat[i + 1]) for i in range(0, len(flat), 2)}
-        return Share(partition, int(applied), partials)
+        results = layout.results_key(partition, game_id)
+        of = (layout.applied_key, layout.stream_key, layout.manifest_key)
+        keys = [*(key(partition) for key in of), results]
+        applied, whole, flat = await self._database.run(scripts.READ, keys, [layout.name_of(results)])
+        partials = {
+            flat[i].decode(): Partial.FromString(flat[i + 1])
+            for i in range(0, len(flat), 2)
+            if not flat[i].startswith(b"!")
+        }
+        return Share(partition, int(applied), partials, bool(whole))
+
+
+def folded_anew(partition: int) -> str:
+    return f"partition {partition} is being folded anew from the event stream; try again"
 
 
 __all__ = [
@@ -286,7 +388,9 @@ __all__ = [
     "ResultStore",
     "Rewound",
     "Share",
+    "Standing",
     "Write",
     "connect",
+    "folded_anew",
 ]
 assert limits.FLUSH_ARGUMENTS_MAX < 7_900, "Lua unpacks at most some 8,000 values"

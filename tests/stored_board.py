@@ -7,7 +7,7 @@ from aggregate.changes import Changes
 from aggregate.fold import State
 from grandstand.aggregate.v1.aggregate_pb2 import BoardEntry
 from grandstand.catalog.v1 import catalog_pb2 as catalog
-from grandstand.internal.v1.internal_pb2 import Partial
+from grandstand.internal.v1.internal_pb2 import Partial, PartitionState
 from mesh import ids, store
 from mesh.database import Database
 from mesh.standings import Ranking, StandingStore, ranking_of
@@ -51,7 +51,10 @@ class StoredBoard:
             )
             self.applied[partition] = acquired.applied + 1 + partition
             await self._stores[partition].flush(
-                "token", acquired.applied, self.applied[partition], changes.writes
+                "token",
+                acquired.applied,
+                PartitionState(applied=self.applied[partition]),
+                changes.writes,
             )
 
     def ranking(self, *, previous: bool = False) -> Ranking:

@@ -67,7 +67,7 @@ def test_seasons_survive_takeovers_and_a_sealed_board_is_still_read(tmp_path: Pa
             assert taken_over.fold(sequence, data) == []
             flush = taken_over.take_flush()
             assert flush is not None
-            await stored.flush(f"life-{sequence}", flush.before, flush.after, flush.writes)
+            await stored.flush(f"life-{sequence}", flush.before, flush.state, flush.writes)
         (share,) = await results.read(GAME, 1)
         final = whole.take_flush()
         assert final is not None

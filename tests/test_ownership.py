@@ -15,7 +15,7 @@ from aggregate.membership import Membership
 from aggregate.status import PartitionBoard
 from grandstand.aggregate.v1.aggregate_pb2 import PartitionStatus
 from grandstand.catalog.v1.catalog_pb2 import Board
-from grandstand.internal.v1.internal_pb2 import Control, StoredTopic, WorkerBeat
+from grandstand.internal.v1.internal_pb2 import Control, PartitionState, StoredTopic, WorkerBeat
 from mesh import layout, limits, store
 from mesh.layout import Write
 from mesh.store import Acquired, PartitionStore
@@ -153,14 +153,14 @@ def test_i3_a_lease_is_one_writers_until_it_is_released(servers: Stores) -> None
         async with two_writers(servers) as (one, two, partition):
             assert await one.acquire("t1") == Acquired(0, "")
             assert await two.acquire("t2") is None
-            await one.flush("t1", 0, 5, put(partition, "1"))
+            await one.flush("t1", 0, PartitionState(applied=5), put(partition, "1"))
             await two.release("t2")
             assert await two.acquire("t2") is None, "who does not hold it cannot release it"
             await one.release("t1")
             assert await two.acquire("t2") == Acquired(5, "")
             assert not await one.renew("t1")
             with pytest.raises(store.Fenced):
-                await one.flush("t1", 5, 6, put(partition, "2"))
+                await one.flush("t1", 5, PartitionState(applied=6), put(partition, "2"))
             assert await one.hash(layout.topics_key(partition)) == {b"g/poll/x": b"1"}
 
     run(scenario())
@@ -172,8 +172,8 @@ def test_i3_a_restarted_instance_takes_its_former_lifes_lease_at_once(servers: S
             await one.acquire("life-1")
             assert await one.acquire("life-2") == Acquired(0, "")
             with pytest.raises(store.Fenced):
-                await one.flush("life-1", 0, 1, put(partition, "1"))
-            await one.flush("life-2", 0, 1, put(partition, "2"))
+                await one.flush("life-1", 0, PartitionState(applied=1), put(partition, "1"))
+            await one.flush("life-2", 0, PartitionState(applied=1), put(partition, "2"))
 
     run(scenario())
 
@@ -182,7 +182,7 @@ def test_i3_a_writer_whose_lease_lapsed_changes_nothing_though_nobody_took_it(se
     async def scenario() -> None:
         async with two_writers(servers) as (one, two, partition):
             await one.acquire("t1")
-            await one.flush("t1", 0, 5, put(partition, "1"))
+            await one.flush("t1", 0, PartitionState(applied=5), put(partition, "1"))
             loop = asyncio.get_running_loop()
             acquired_at = loop.time()
             await eventually(lambda: two.acquire("probe"), "the lease lapses")
@@ -190,7 +190,7 @@ def test_i3_a_writer_whose_lease_lapsed_changes_nothing_though_nobody_took_it(se
             await two.release("probe")
             assert not await one.renew("t1")
             with pytest.raises(store.Fenced):
-                await one.flush("t1", 5, 6, put(partition, "2"))
+                await one.flush("t1", 5, PartitionState(applied=6), put(partition, "2"))
             assert await one.applied() == 5
 
     run(scenario())
@@ -200,9 +200,9 @@ def test_i4_a_flush_from_another_ground_than_redis_holds_changes_nothing(servers
     async def scenario() -> None:
         async with two_writers(servers) as (one, _, partition):
             await one.acquire("t1")
-            await one.flush("t1", 0, 5, put(partition, "1"))
+            await one.flush("t1", 0, PartitionState(applied=5), put(partition, "1"))
             with pytest.raises(store.Rewound):
-                await one.flush("t1", 0, 6, put(partition, "2"))
+                await one.flush("t1", 0, PartitionState(applied=6), put(partition, "2"))
             assert await one.hash(layout.topics_key(partition)) == {b"g/poll/x": b"1"}
 
     run(scenario())
@@ -214,9 +214,9 @@ def test_i2_a_flush_that_is_repeated_because_its_answer_was_lost_is_done_once(se
             await one.acquire("t1")
             log = layout.log_key(partition, "votes")
             for _ in range(2):
-                await one.flush("t1", 0, 5, [Write("APPEND", log, (b"x",))])
+                await one.flush("t1", 0, PartitionState(applied=5), [Write("APPEND", log, (b"x",))])
             assert await one.log(log) == b"x"
-            await one.flush("t1", 5, 6, [Write("APPEND", log, (b"y",))])
+            await one.flush("t1", 5, PartitionState(applied=6), [Write("APPEND", log, (b"y",))])
             assert await one.log(log) == b"xy"
 
     run(scenario())
@@ -240,7 +240,7 @@ def test_a_flush_takes_all_commands_and_more_arguments_than_lua_unpacks(servers:
                 Write("SET", layout.log_key(partition, "origins"), (b"gone",)),
                 Write("DEL", layout.log_key(partition, "origins"), ()),
             ]
-            await one.flush("t1", 0, 1, writes)
+            await one.flush("t1", 0, PartitionState(applied=1), writes)
             assert len(await one.hash(key)) == 30_000 - 2
             assert await one.log(layout.log_key(partition, "votes")) == b"\x00\xff\r\n"
             assert await one.log(layout.log_key(partition, "origins")) == b""
@@ -273,18 +273,18 @@ async def fill(writer: PartitionStore, token: str, partition: int) -> None:
         Write("ZADD", layout.part_ranking_key(partition, "g", "board/b", part), ("1", "a"))
         for part in ("s1", "s2")
     ]
-    await writer.flush(token, 0, 9, writes)
+    await writer.flush(token, 0, PartitionState(applied=9), writes)
 
 
 def test_i4_erasing_leaves_no_key_of_the_partition_and_fences_its_writer(servers: Stores) -> None:
     async def scenario() -> None:
         async with two_writers(servers) as (one, two, partition):
             await one.acquire("t1")
-            await one.mark("t1", "stream-1")
+            await one.reset("t1", "stream-1", 0)
             await fill(one, "t1", partition)
             await two.erase("e")
             with pytest.raises(store.Fenced):
-                await one.flush("t1", 9, 10, put(partition, "2"))
+                await one.flush("t1", 9, PartitionState(applied=10), put(partition, "2"))
             assert await keys_of(servers, partition) == []
             assert await one.acquire("t3") == Acquired(0, "")
 
@@ -297,11 +297,11 @@ def test_i4_a_reset_keeps_the_lease_and_tells_the_stream(servers: Stores) -> Non
             await one.acquire("t1")
             await fill(one, "t1", partition)
             with pytest.raises(store.Fenced):
-                await two.reset("t2", "stream-2")
-            await one.reset("t1", "stream-2")
+                await two.reset("t2", "stream-2", 0)
+            await one.reset("t1", "stream-2", 0)
             expected = {layout.lease_key(partition), layout.stream_key(partition)}
             assert set(await keys_of(servers, partition)) == expected
-            await one.flush("t1", 0, 1, put(partition, "1"))
+            await one.flush("t1", 0, PartitionState(applied=1), put(partition, "1"))
             await one.release("t1")
             assert await two.acquire("t2") == Acquired(1, "stream-2")
 
@@ -319,9 +319,14 @@ def test_a_key_of_the_wrong_type_is_told_apart(servers: Stores) -> None:
     async def scenario() -> None:
         async with two_writers(servers) as (one, _, partition):
             await one.acquire("t1")
-            await one.flush("t1", 0, 1, put(partition, "1"))
+            await one.flush("t1", 0, PartitionState(applied=1), put(partition, "1"))
             with pytest.raises(store.Corrupt):
-                await one.flush("t1", 1, 2, [Write("APPEND", layout.topics_key(partition), (b"x",))])
+                await one.flush(
+                    "t1",
+                    1,
+                    PartitionState(applied=2),
+                    [Write("APPEND", layout.topics_key(partition), (b"x",))],
+                )
 
     run(scenario())
 

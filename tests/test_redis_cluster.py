@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from mesh import ids, layout, limits, store
+from grandstand.internal.v1.internal_pb2 import PartitionState
+from mesh import ids, layout, limits, manifest, store
 from mesh.layout import Write
 from mesh.store import Acquired, PartitionStore
 from tests.games import new_game, run, until, votes_of
@@ -67,24 +68,24 @@ def test_i3_leases_flushes_and_erasing_work_on_every_node(cluster: Cluster) -> N
                 results = layout.results_key(partition, "g")
                 assert await one.acquire("t1") == Acquired(0, "")
                 assert await two.acquire("t2") is None
-                await one.mark("t1", "stream")
+                await one.reset("t1", "stream", 0)
                 writes = [
                     Write("HSET", topics, ("g/poll/x", b"")),
                     Write("APPEND", log, (b"x" * 100_000,)),
                     Write("HSET", results, ("poll/x", b"")),
                 ]
-                await one.flush("t1", 0, 7, writes)
+                await one.flush("t1", 0, PartitionState(applied=7), writes)
                 assert await one.renew("t1")
-                assert await one.log(log) == b"x" * 100_000
+                assert await one.log(log) == b"x" * 100_000 + manifest.tail(7)
                 with pytest.raises(store.Rewound):
-                    await one.flush("t1", 0, 8, [])
+                    await one.flush("t1", 0, PartitionState(applied=8), [])
                 with pytest.raises(store.Fenced):
-                    await two.flush("t2", 7, 8, [])
+                    await two.flush("t2", 7, PartitionState(applied=8), [])
                 await one.release("t1")
                 assert await two.acquire("t2") == Acquired(7, "stream")
                 await one.erase("e")
                 with pytest.raises(store.Fenced):
-                    await two.flush("t2", 7, 8, [])
+                    await two.flush("t2", 7, PartitionState(applied=8), [])
                 assert await one.hash(topics) == {}
                 assert await one.log(log) == b""
                 assert await one.acquire("t3") == Acquired(0, "")
@@ -100,8 +101,11 @@ def test_results_of_a_game_over_several_nodes_are_read_together(cluster: Cluster
                 writer = PartitionStore(database, partition, "one")
                 await writer.erase("e")
                 await writer.acquire("t")
+                await writer.reset("t", "stream", 0)
                 results = layout.results_key(partition, game_id)
-                await writer.flush("t", 0, partition + 1, [Write("HSET", results, ("poll/x", b""))])
+                await writer.flush(
+                    "t", 0, PartitionState(applied=partition + 1), [Write("HSET", results, ("poll/x", b""))]
+                )
                 await writer.release("t")
             shares = await store.ResultStore(database).read(game_id, limits.PARTITIONS)
             assert {(share.partition, share.applied) for share in shares} == {(p, p + 1) for p in PARTITIONS}

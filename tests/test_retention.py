@@ -12,7 +12,7 @@ import redis
 
 from aggregate import checkpoint
 from aggregate.retention import Checkpoints, CheckpointUnreadable
-from grandstand.internal.v1.internal_pb2 import Checkpoint, CheckpointKey
+from grandstand.internal.v1.internal_pb2 import Checkpoint, CheckpointKey, PartitionState
 from mesh import layout, limits, store, subjects
 from mesh.bus import Bus
 from mesh.layout import Write
@@ -157,7 +157,7 @@ def test_a_checkpoint_put_back_is_the_state_it_was_taken_of(servers: Stores) -> 
                     for at in range(0, len(ranks), each)
                 ),
             ]
-            await stored.flush("t", 0, 9, writes)
+            await stored.flush("t", 0, PartitionState(applied=9), writes)
             taken = await checkpoint.take(stored, partition, 9, "s")
             again = Checkpoint.FromString(taken.SerializeToString())
             await stored.reset("t", "s")

@@ -18,7 +18,7 @@ from typing import Any
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
-from mesh import scripts
+from mesh import layout, manifest, scripts
 from mesh.database import Argument, Script
 
 Value = bytes | dict[bytes, bytes] | dict[bytes, float]
@@ -37,7 +37,9 @@ class ModelDatabase:
             scripts.RENEW.sha: self._renew,
             scripts.RELEASE.sha: self._release,
             scripts.FLUSH.sha: self._flush,
-            scripts.MARK.sha: self._mark,
+            scripts.FILL.sha: self._fill,
+            scripts.STANDING.sha: self._standing,
+            scripts.HELD.sha: self._held,
             scripts.SEIZE.sha: self._seize,
             scripts.ERASE.sha: self._erase,
             scripts.READ.sha: self._read,
@@ -119,6 +121,9 @@ class ModelDatabase:
                 self._set(key, arguments[0])
             case b"APPEND":
                 self._values[key] = (self._string(key) or b"") + arguments[0]
+            case b"SETRANGE":
+                at, piece, had = int(arguments[0]), arguments[1], self._string(key) or b""
+                self._values[key] = had[:at].ljust(at, b"\0") + piece + had[at + len(piece) :]
             case b"HSET":
                 self._change(key, dict(zip(arguments[::2], arguments[1::2], strict=True)), ())
             case b"ZADD":
@@ -164,29 +169,81 @@ class ModelDatabase:
         return 1
 
     def _flush(self, keys: Sequence[str], arguments: list[bytes]) -> int:
-        value, for_ms, before, after = arguments[:4]
+        value, for_ms, before, after, state = arguments[:5]
         if not self.holds(keys[0], value):
             raise ResponseError("FENCED")
         applied = self._string(keys[1]) or b"0"
         if applied != after:
             if not self.stands_at(applied, before):
                 raise ResponseError("REWOUND")
-            at = 4
-            while at < len(arguments):
-                count = int(arguments[at + 2])
-                key = keys[int(arguments[at + 1]) - 1]
-                self._write(arguments[at], key, arguments[at + 3 : at + 3 + count])
-                at += 3 + count
+            listed = self._hash(keys[2])
+            if listed.get(manifest.AT, b"0") != before:
+                raise ResponseError("CORRUPT manifest")
+            for key in keys[3:]:
+                entry = listed.get(layout.name_of(key).encode())
+                if entry is None:
+                    self._delete(key)
+                elif not self.carries(key, int(entry.split()[0])):
+                    raise ResponseError(f"CORRUPT {layout.name_of(key)}")
+            self._write_all(keys, arguments, 5)
+            entries: dict[bytes, bytes] = {manifest.AT: after, manifest.STATE: state}
+            gone = []
+            for key in keys[3:]:
+                name, length = layout.name_of(key).encode(), self._length(key)
+                if length:
+                    entries[name] = b"%s %d" % (after, length)
+                else:
+                    gone.append(name)
+            self._change(keys[2], entries, gone)
             self._set(keys[1], after)
         if keys[0] in self._values:
             self._set(keys[0], value, for_ms)
         return 1
 
-    def _mark(self, keys: Sequence[str], arguments: list[bytes]) -> int:
-        if not self.holds(keys[0], arguments[0]):
+    def _write_all(self, keys: Sequence[str], arguments: list[bytes], at: int) -> None:
+        while at < len(arguments):
+            count = int(arguments[at + 2])
+            key = keys[int(arguments[at + 1]) - 1]
+            self._write(arguments[at], key, arguments[at + 3 : at + 3 + count])
+            at += 3 + count
+
+    def _fill(self, keys: Sequence[str], arguments: list[bytes]) -> int:
+        value, for_ms = arguments[:2]
+        if not self.holds(keys[0], value):
             raise ResponseError("FENCED")
-        self._set(keys[1], arguments[1])
+        if self._string(keys[1]) is not None:
+            raise ResponseError("REWOUND")
+        self._write_all(keys, arguments, 2)
+        self._set(keys[0], value, for_ms)
         return 1
+
+    def _length(self, key: str) -> int:
+        return len(self._live(key) or b"")
+
+    def _carried(self, key: str) -> bytes:
+        """As the scripts read it."""
+        match manifest.kind_of(layout.name_of(key)):
+            case "log":
+                return (self._string(key) or b"")[-manifest.TAIL_BYTES :]
+            case "ranking":
+                score = self._hash(key).get(manifest.MEMBER)
+                return b"" if score is None else b"%.17g" % score
+        found: bytes = self._hash(key).get(manifest.AT, b"")
+        return found
+
+    def _standing(self, keys: Sequence[str], arguments: list[bytes]) -> Any:
+        lease, applied, stream = (self._string(key) for key in keys[:3])
+        flat = [part for field in self._hash(keys[3]).items() for part in field]
+        return [lease or b"", applied or b"0", stream or b"", flat]
+
+    def _held(self, keys: Sequence[str], arguments: list[bytes]) -> Any:
+        found: list[Any] = []
+        for key in keys:
+            try:
+                found += [self._length(key), self._carried(key)]
+            except ResponseError:
+                found += [-1, b""]
+        return found
 
     def _seize(self, keys: Sequence[str], arguments: list[bytes]) -> int:
         self._set(keys[0], arguments[0], arguments[1])
@@ -207,14 +264,25 @@ class ModelDatabase:
         return 1
 
     def _read(self, keys: Sequence[str], arguments: list[bytes]) -> Any:
-        flat = [part for field in self._hash(keys[1]).items() for part in field]
-        return [self._string(keys[0]) or b"0", flat]
+        applied, stream, listed = self._string(keys[0]) or b"0", self._string(keys[1]), self._hash(keys[2])
+        if stream is None or int(applied) < int(stream.rpartition(b" ")[2]):
+            return [applied, 0, []]
+        entry = listed.get(arguments[0])
+        if entry is None:
+            return [applied, int(listed.get(manifest.AT, b"0") == applied), []]
+        results = self._hash(keys[3])
+        whole = b"%s %d" % (results.get(manifest.AT, b""), len(results)) == entry
+        return [applied, int(whole), [part for field in results.items() for part in field]]
 
     # Broken on purpose by some tests.
 
     def holds(self, lease: str, value: bytes) -> bool:
         """Whether the lease is there, and this writer's."""
         return self._string(lease) == value
+
+    def carries(self, key: str, sequence: int) -> bool:
+        """Whether the key is as the flush at that sequence left it."""
+        return manifest.carried(layout.name_of(key), self._carried(key)) == sequence
 
     def stands_at(self, applied: bytes, before: bytes) -> bool:
         """Whether the stored state is the one that a flush starts from."""

@@ -193,7 +193,7 @@ class Tenancy:
         self._then(lambda: self._publish(flush))
 
     def _store_flush(self, flush: Flush) -> None:
-        at_once(self._store.flush(self._token, flush.before, flush.after, flush.writes))
+        at_once(self._store.flush(self._token, flush.before, flush.state, flush.writes))
         self._flushed = flush.after
         self._workers.flushes += 1
         self._renewed_s = self._world.now_s
