@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.errors import NotFoundError
 
@@ -67,16 +67,50 @@ class ModelClient:
         else:
             raise AssertionError(f"the model knows no {subject}")
 
+    async def subscribe(self, subject: str, cb: Callable[[Any], Awaitable[None]]) -> ModelSubscription:
+        """Of questions that somebody answers."""
+        return ModelSubscription(self._bus, subject, cb)
+
     async def request(self, subject: str, payload: bytes, timeout: float = 1.0) -> Any:
-        bus = self._bus
+        """Asks one of those who take themselves for the one to answer."""
+        process, cuts = self._bus.process, self._bus.mesh.cuts
+        future, life = process.loop.create_future(), process.life
 
-        def answered() -> Any:
-            found = bus.mesh.on_votes(int(subject.rpartition(".")[2]), payload)
-            if found is None:
-                raise NoRespondersError
-            return SimpleNamespace(data=found)
+        def settle(data: bytes) -> None:
+            if not future.done():
+                future.set_result(SimpleNamespace(data=data))
 
-        return await ask(bus.process, bus.mesh.cuts, "events", answered, NatsTimeoutError, timeout)
+        async def respond(data: bytes) -> None:
+            cuts.through(process.name, "events", lambda: process.in_turn(lambda: settle(data), life), 0.003)
+
+        def arrive() -> None:
+            there = self._bus.mesh.listeners.get(subject, [])
+            if there:
+                message = SimpleNamespace(reply="there is one", data=payload, respond=respond)
+                process.world.random.choice(there).take(message)
+
+        if not process.world.odds(0.1):
+            cuts.through(process.name, "events", arrive, 0.003)
+        async with asyncio.timeout(timeout):
+            return await future
+
+
+class ModelSubscription:
+    def __init__(self, bus: ModelBus, subject: str, cb: Callable[[Any], Awaitable[None]]) -> None:
+        self._process = bus.process
+        self._life = bus.process.life
+        self._cb = cb
+        self._listeners = bus.mesh.listeners.setdefault(subject, [])
+        self._listeners.append(self)
+
+    def take(self, message: Any) -> None:
+        async def called() -> None:
+            await self._cb(message)
+
+        self._process.in_turn(lambda: self._process.spawn(called()), self._life)
+
+    async def unsubscribe(self) -> None:
+        self._listeners.remove(self)
 
 
 class ModelJetStream:

@@ -23,14 +23,14 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     """What asyncio's futures, tasks, timeouts and locks need of a loop; nothing of I/O."""
 
     def __init__(self, process: Process) -> None:
-        self._process = process
+        self.process = process
         self._life = process.life
         self._ready: deque[asyncio.Handle] = deque()
         self._drains = False
         self._tasks: list[asyncio.Task[Any]] = []
 
     def time(self) -> float:
-        return self._process.boot_s
+        return self.process.boot_s
 
     def get_debug(self) -> bool:
         return False
@@ -48,7 +48,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._ready.append(handle)
         if not self._drains:
             self._drains = True
-            self._process.world.after(0.0, lambda: self._process.in_turn(self._drain, self._life))
+            self.process.world.after(0.0, lambda: self.process.in_turn(self._drain, self._life))
         return handle
 
     def call_later(  # type: ignore[override]
@@ -66,8 +66,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
                 self._ready.append(handle)
                 self._drain()
 
-        self._process.world.after(
-            max(0.0, when - self.time()), lambda: self._process.in_turn(due, self._life)
+        self.process.world.after(
+            max(0.0, when - self.time()), lambda: self.process.in_turn(due, self._life)
         )
         return handle
 
@@ -87,7 +87,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         return task
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        self._process.world.fail(context.get("exception") or AssertionError(context["message"]))
+        self.process.world.fail(context.get("exception") or AssertionError(context["message"]))
 
     def _drain(self) -> None:
         """Everything that is ready, and what that makes ready, at one moment."""

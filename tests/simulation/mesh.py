@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from grandstand.internal.v1.internal_pb2 import Partial
 from tests.simulation.bucket import ModelBucket
+from tests.simulation.checkpoints import ModelObjects
 from tests.simulation.cuts import Cuts
 from tests.simulation.nats import ModelNats
 from tests.simulation.process import Process
@@ -15,6 +16,8 @@ from tests.simulation.told import Told
 from tests.simulation.world import World
 
 if TYPE_CHECKING:
+    from tests.simulation.bus import ModelSubscription
+    from tests.simulation.pulls import ModelPull
     from tests.simulation.redis import ModelRedis
 
 
@@ -29,5 +32,8 @@ class Mesh:
         self.cuts = Cuts(world)
         self.stream = ModelStream(world, self.nats, self.cuts, stream_bytes_max)
         self.bucket = ModelBucket(world, self.nats, self.cuts)
+        self.objects = ModelObjects(self.told)
+        self.pulls: dict[int, list[ModelPull]] = {}
+        """Who pulls a partition's blocks."""
+        self.listeners: dict[str, list[ModelSubscription]] = {}
         self.on_partial: Callable[[Process, Partial], None] = lambda process, partial: None
-        self.on_votes: Callable[[int, bytes], bytes | None] = lambda partition, request: None

@@ -32,12 +32,16 @@ class Stored:
     partition: int
     data: bytes
     rows: Sequence[Row]
-    stored_at_us: int
+    stored_at_s: float
     message_id: str
 
     @property
     def is_block(self) -> bool:
         return self.subject == subjects.events(self.partition)
+
+    @property
+    def stored_at_us(self) -> int:
+        return int(self.stored_at_s * 1e6)
 
     @property
     def is_foreign(self) -> bool:
@@ -112,7 +116,7 @@ class ModelStream:
             partition,
             data,
             () if subject else rows_in(data),
-            self._nats.events_clock.now_us,
+            self._nats.events_clock.now_s,
             message_id,
         )
         self.last = stored.sequence
