@@ -35,12 +35,14 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
         await bus.ensure_events_stream()
         pipeline = PublishPipeline(bus)
         await pipeline.start()
-        catalog = CatalogWatch(bus)
+        catalog = CatalogWatch(bus, probe_s=limits.VIEW_PROBE_S)
         await catalog.start()
         backlog = BacklogWatch(bus)
         await backlog.start()
         checker, coalescer, pressure, room = Checker(catalog.view), Coalescer[Ticket](), Pressure(), Room()
-        publisher = Publisher(pipeline, CastVotes(bus), checker, coalescer, pressure, uuid.uuid4().hex)
+        publisher = Publisher(
+            pipeline, CastVotes(bus), checker, coalescer, pressure, uuid.uuid4().hex, catalog
+        )
         intake = Intake(checker, coalescer, admission_of(config), pressure)
         loop = asyncio.get_running_loop()
         desk = Desk(intake, publisher, Answers(), catalog, pressure, loop)

@@ -7,7 +7,7 @@ form first. A refusal names the field, its value and the bound.
 A crowd says the same few things over and over: a vote for `ana` is the same bytes from
 everybody. So the body of a vote, a reaction or a presence is judged once, and the judgement
 is kept by its bytes until a definition changes. Whether a vote is in time is no part of it:
-that is decided for each event, by this server's clock, and nowhere later (I9).
+that is decided for each event, by the mesh's clock, and nowhere later (I9).
 
 Bound: JUDGEMENTS_KEPT_MAX, none of a body longer than BODY_KEPT_BYTES_MAX, and the same again for
 producers, who may say more; then all are forgotten and made anew.
@@ -58,10 +58,12 @@ class Judged:
         "game",
         "kind",
         "label",
+        "only",
         "payload",
         "place",
         "size",
         "span",
+        "spread",
         "until_s",
         "value",
         "weight",
@@ -88,6 +90,12 @@ class Judged:
         """Vote: a mask of the chosen options, bit i the poll's option i. Score: points. Reaction:
         count. Presence: the state. Measure: the value, a float. Custom: 0."""
         self.span = span
+        self.spread = game.spread if span is None else span.spread or game.spread
+        """Over how many partitions the topic's actors are spread: those of a poll or a board as it was opened
+        with, whatever this ingest has heard of its game. So an event folds in one partition, whoever sends
+        it (I2)."""
+        self.only = game.first if self.spread <= 1 else None
+        """The partition of every actor, where there is only one."""
         self.until_s = math.inf if span is None else span.until_s
         """Before this the topic takes events; Unix seconds."""
         self.label = label
@@ -100,6 +108,9 @@ class Judged:
         """Of a custom event."""
         self.final = final
         """A vote that its actor may not change."""
+
+    def partition_of(self, actor_id: str) -> int:
+        return ids.partition_of(self.game.game_id, actor_id, self.spread)
 
 
 class Catalog(Protocol):
@@ -166,12 +177,25 @@ class Checker:
 
     def check_open(self, place: tuple[str, str], now_s: float) -> None:
         """Whether the topic takes events now, by the definition of now. Raises NotNow, Unknown."""
+        if (span := self._span(place)) is not None:
+            kind, _, name = place[1].partition("/")
+            span.check(kind, name, now_s)
+
+    def check_stage(self, place: tuple[str, str], now_s: float) -> None:
+        """Whether the topic is still open by its stage, be its time over or not: nobody has closed it in
+        the event log, so what is stored there counts. Raises NotNow, Unknown."""
+        span = self._span(place)
+        if span is not None and not span.is_open:
+            kind, _, name = place[1].partition("/")
+            raise span.refusal(kind, name, now_s)
+
+    def _span(self, place: tuple[str, str]) -> Span | None:
+        """Of a poll or a board; None for what is always open. Raises Unknown."""
         game_id, topic = place
         kind, _, name = topic.partition("/")
         if kind == "poll":
-            self._ballot(game_id, name).span.check(kind, name, now_s)
-        elif kind == "board":
-            self._board(game_id, name).check(kind, name, now_s)
+            return self._ballot(game_id, name).span
+        return self._board(game_id, name) if kind == "board" else None
 
     def _vote(self, game: GameRules, vote: Vote, now_s: float, producer: bool) -> Judged:
         ballot = self._ballot(game.game_id, vote.poll_id)

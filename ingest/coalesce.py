@@ -75,17 +75,26 @@ class Batch(Generic[Ticket]):
         "_actors",
         "_producers",
         "_viewers",
+        "anchor_s",
         "bytes",
         "causes",
         "opened_at",
         "partition",
         "runs",
         "sections",
+        "stamped_at_s",
     )
 
-    def __init__(self, partition: int, opened_at: float) -> None:
+    def __init__(
+        self, partition: int, opened_at: float, stamped_at_s: float = 0.0, anchor_s: float = math.inf
+    ) -> None:
         self.partition = partition
         self.opened_at = opened_at
+        self.stamped_at_s = stamped_at_s
+        """When the first event was received, by the mesh's clock. Whatever becomes of the block, it stays."""
+        self.anchor_s = anchor_s
+        """The anchor of the view that judged the first event (mesh.freshness); those after it were judged by
+        views that are no older."""
         self.bytes = 0
         self.causes: list[str] = []
         """Trace contexts of what is in here."""
@@ -247,15 +256,17 @@ class Coalescer(Generic[Ticket]):
         self.due_at = math.inf
         """When `take_due` has something again; inf while nothing waits."""
 
-    def batch(self, partition: int, now_s: float) -> Batch[Ticket]:
+    def batch(
+        self, partition: int, now_s: float, stamped_at_s: float = 0.0, anchor_s: float = math.inf
+    ) -> Batch[Ticket]:
         """Where the partition's next row goes. `now_s`: when it was received; the first of a
-        block sets its deadline."""
+        block sets its deadline, its stamp and its anchor (see Batch)."""
         batch = self._open.get(partition)
         if batch is None or batch.bytes >= FULL_BYTES:
             if batch is not None:
                 self._full.append(batch)
                 self.due_at = -math.inf
-            batch = self._open[partition] = Batch(partition, now_s)
+            batch = self._open[partition] = Batch(partition, now_s, stamped_at_s, anchor_s)
             self.due_at = min(self.due_at, self._due_at(partition))
         return batch
 

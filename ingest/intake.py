@@ -4,13 +4,15 @@ The hot path of ingest, and synchronous: a single event costs a few microseconds
 the checks is that of I10: the token was checked when the stream opened, the message's size by
 gRPC, then who acts, what it says, and the rate. What is refused for good is told at once; what names
 a game, poll or board that this ingest has not heard of is left over, for the shell to ask
-the catalog itself.
+the catalog itself. So are votes and scores while the view of the catalog is stale: whether their poll
+is still open cannot be told, so they are neither taken nor refused before it can (I9).
 
 Bounds: what a message holds. An event taken is in the coalescer, or settled.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -22,7 +24,7 @@ from ingest.coalesce import FULL_BYTES, Batch, Coalescer
 from ingest.pressure import Pressure
 from ingest.session import SEQ_MAX, Session
 from mesh import ids, subjects
-from mesh.errors import Exhausted, Forbidden, GrandstandError, Invalid, Unknown, shown
+from mesh.errors import Exhausted, Forbidden, GrandstandError, Invalid, Unavailable, Unknown, shown
 
 
 class Ticket(Protocol):
@@ -83,8 +85,17 @@ class Relayed:
         self._sender.relayed_refused(self.origin_id, seq, error, maybe_stored=maybe_stored)
 
 
-Unheard = list[tuple[IncomingEvent, Unknown]]
-"""Events that name what this ingest has not heard of, and their refusals."""
+Unheard = list[tuple[IncomingEvent, GrandstandError]]
+"""Events that name what this ingest has not heard of, or that a stale view cannot judge, and why each would
+be refused."""
+
+
+class Held(Unavailable):
+    """A vote or a score that came while the view of the catalog was stale."""
+
+
+_HELD = Held("the catalog does not answer, so it is not known whether this is still open; send again")
+_TIMED = ("vote", "score")
 
 _FULL = Exhausted(
     f"the event log is nearly full; send again once the operator has raised max_bytes of stream "
@@ -94,7 +105,8 @@ _SHED = Exhausted("shed: the mesh is under pressure; measures, reactions and pre
 
 
 class Intake:
-    """What all streams of an ingest have in common. `now_s`: Unix seconds; `at_s`: the coalescer's clock."""
+    """What all streams of an ingest have in common. `now_s`: Unix seconds of the mesh's clock; `at_s`: the
+    coalescer's clock; `anchor_s`: of the view that judges (mesh.freshness)."""
 
     def __init__(
         self, checker: Checker, coalescer: Coalescer[Ticket], admission: Admission, pressure: Pressure
@@ -112,9 +124,13 @@ class Intake:
         at_s: float,
         unheard: Unheard,
         cause: str = "",
+        *,
+        anchor_s: float = math.inf,
+        is_fresh: bool = True,
     ) -> float:
         """Takes the events of one message, telling the sender what is refused or shed; what names
-        something unheard of is appended to `unheard`, for `take_unheard`. `cause`: the message's trace.
+        something unheard of is appended to `unheard`, for `take_unheard`, and unless the view `is_fresh`
+        each vote and score. `cause`: the message's trace.
 
         Returns for how many seconds the stream is not to be read on. Raises Invalid, Exhausted,
         NotNow where the stream must end; the events before the one at fault are taken.
@@ -127,7 +143,7 @@ class Intake:
         # Most events are usual: the stream's own, by a viewer for itself or a producer for another, saying
         # what was judged before, with no pressure anywhere. `_one` takes all others.
         pressure, admission = self._pressure, self._admission
-        is_usual = not (pressure.sheds_measures or cause or session.games is not None)
+        is_usual = is_fresh and not (pressure.sheds_measures or cause or session.games is not None)
         is_id = ids.is_id
         producer, own_actor, origin = session.producer, session.actor_id, session.origin_key
         batch: Batch[Ticket] | None = None
@@ -164,20 +180,22 @@ class Intake:
                                 calm_now = admission.calm(game_id, len(events), now_s)
                             if calm_now is not None and admission.admit_calm(actor_id, calm_now):
                                 calm_count += 1
-                                partition = judged.game.only
+                                partition = judged.only
                                 if partition is None:
-                                    partition = judged.game.partition_of(actor_id)
+                                    partition = judged.partition_of(actor_id)
                                 if batch is None or batch.partition != partition or batch.bytes >= FULL_BYTES:
-                                    batch = self._coalescer.batch(partition, at_s)
+                                    batch = self._coalescer.batch(partition, at_s, now_s, anchor_s)
                                     at = batch.origin_at(origin, producer)
                                 batch.add_of(at, judged, seq, actor_id, sender)
                                 continue
                 batch = None  # the one that follows may fill it
                 try:
-                    owed_s = self._one(sender, ticket, event, known, now_s, at_s, cause)
+                    owed_s = self._one(
+                        sender, ticket, event, known, now_s, at_s, anchor_s, cause, is_fresh=is_fresh
+                    )
                     if owed_s > wait_s:
                         wait_s = owed_s
-                except Unknown as error:
+                except (Unknown, Held) as error:
                     unheard.append((event, error))
                 except OverRate as error:
                     ticket.refused(seq, error)
@@ -198,14 +216,23 @@ class Intake:
         """Seconds until the actor has paid what it owes from an earlier stream."""
         return self._admission.owes_s(actor_id, now_s)
 
-    def take_unheard(self, sender: Sender, unheard: Unheard, now_s: float, at_s: float) -> None:
-        """Takes them after the catalog was asked, and refuses what is still unknown."""
+    def take_unheard(
+        self, sender: Sender, unheard: Unheard, now_s: float, at_s: float, *, anchor_s: float = math.inf
+    ) -> None:
+        """Takes them after the catalog was asked, by a view that is fresh, and refuses what is still unknown.
+
+        `now_s` may be when they were received, if that is not longer ago than VIEW_FRESH_S (I9: a vote counts
+        that was received before the close). That is sound although they are stored later: a topic that is
+        CLOSED by its stage takes nothing whatever `now_s` says, and one that is OPEN in a view with this
+        anchor is not sealed before the block's ack is due (see ingest.publisher), however late that is after
+        the close.
+        """
         known = self._checker.known(sender.session.producer)
         for event, _ in unheard:
             origin_id = event.origin_id
             ticket = sender.relayed(origin_id) if origin_id else sender
             try:
-                self._one(sender, ticket, event, known, now_s, at_s, "", admitted=True)
+                self._one(sender, ticket, event, known, now_s, at_s, anchor_s, "", admitted=True)
             except GrandstandError as error:
                 ticket.refused(event.origin_seq, error)
 
@@ -224,9 +251,11 @@ class Intake:
         known: Known,
         now_s: float,
         at_s: float,
+        anchor_s: float,
         cause: str,
         *,
         admitted: bool = False,
+        is_fresh: bool = True,
     ) -> float:
         """Takes one event, or raises why not. Returns for how many seconds its stream is to wait."""
         session = sender.session
@@ -277,15 +306,16 @@ class Intake:
                 raise _SHED
             sender.shed(seq)
             return 0.0
+        if not is_fresh and kind in _TIMED:
+            raise _HELD
         body: bytes = getattr(event, kind)
         judged = known.get((game_id, kind, body))
         if judged is None or now_s >= judged.until_s:
             judged = self._checker.judge(game_id, kind, body, now_s, session.producer)
-        game = judged.game
-        partition = game.only
+        partition = judged.only
         if partition is None:
-            partition = game.partition_of(actor_id)
-        batch = self._coalescer.batch(partition, at_s)
+            partition = judged.partition_of(actor_id)
+        batch = self._coalescer.batch(partition, at_s, now_s, anchor_s)
         batch.add(judged, origin, producer, seq, actor_id, ticket)
         if cause:
             batch.caused_by(cause)

@@ -10,7 +10,8 @@ The level is the worst of these shares, 0.0 at ease and 1.0 at the bound:
 
 From SHEDS_MEASURES_FROM on measures are shed, from SHEDS_REACTIONS_FROM on reactions and presence too;
 votes, scores and custom events never (I7). Credit is whole below CREDIT_SHRINKS_FROM, an eighth near 1.0
-and beyond, and 0 while the log is away or full. An absence alone sheds nothing until what waits is old.
+and beyond, and 0 while the log is away or full or the view of the catalog stale. An absence alone sheds
+nothing until what waits is old.
 
 It does not flap: the level held follows the measured one up at once, and down only when that has
 fallen by more than SLACK below it, and then stays SLACK above it (the play operator, the
@@ -61,6 +62,8 @@ class Pressure:
         self.backlog_s = 0.0
         self.log_away = False
         self.log_full = False
+        self.view_stale = False
+        """Votes and scores are held until the catalog answers."""
 
         self.sheds_measures = False
         self.sheds_reactions = False
@@ -103,7 +106,7 @@ class Pressure:
 
     def credit(self, credit_max: int) -> int:
         """How many sequence numbers an origin may have unacked, of at most `credit_max`."""
-        if self.log_away or self.log_full:
+        if self.log_away or self.log_full or self.view_stale:
             return 0
         if self._level < CREDIT_SHRINKS_FROM:
             return credit_max
@@ -113,7 +116,7 @@ class Pressure:
 
     @property
     def _shrinks(self) -> bool:
-        return self.log_away or self.log_full or self._level >= CREDIT_SHRINKS_FROM
+        return self.log_away or self.log_full or self.view_stale or self._level >= CREDIT_SHRINKS_FROM
 
     def _parts(self, now_s: float) -> tuple[float, ...]:
         waiting_s = 0.0 if self.oldest_unacked_at_s is None else max(0.0, now_s - self.oldest_unacked_at_s)
@@ -130,6 +133,8 @@ class Pressure:
             return "the event log is full"
         if self.log_away:
             return "the event log does not answer"
+        if self.view_stale:
+            return f"the catalog has not answered for {limits.VIEW_FRESH_S:g} s: votes and scores wait for it"
         if worst == 0:
             return f"{self.unsettled_events} of at most {self._events_max} events wait to be stored"
         if worst == 1:

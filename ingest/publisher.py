@@ -5,9 +5,16 @@ question to the partition's owner for all streams together.
 
 An event is told stored only after the PubAck of its block (I1). A block that the event log did
 not take by its publish deadline is not given up while somebody waits for it: `sift` takes out what
-must not go off again, and the rest does, under a new deadline and a new message id. It is
-counted once all the same, by the identity of its events (I2). So a stream stays open while
+must not go off again, judged by a view that is fresh, and the rest does, under a new deadline and a new
+message id. It is counted once all the same, by the identity of its events (I2). So a stream stays open while
 NATS is away, nothing is acked, and nobody has to send anything twice.
+
+Nor is it enough that the block is stored: it must be stored before the seals of its topics (I9). The view
+that judged its events saw them open at its anchor, so their seals are published later than SEAL_GRACE_S after
+that (mesh.freshness). A PubAck that was heard before, less VIEW_MARGIN_S for clocks that run unevenly, settles
+the block: one comparison. One that was heard later, because this process or its connection stood still, waits
+for a view whose anchor is later than the PubAck: what is open by its stage in that was stored in time,
+and the rest is refused with maybe_stored.
 
 Bound: UNSETTLED_EVENTS_MAX events and UNSETTLED_BYTES_MAX bytes over all streams; beyond it
 `has_room` is False, the streams wait before they read on, and HTTP/2 flow control holds
@@ -21,7 +28,6 @@ import contextvars
 import itertools
 import logging
 import math
-import time
 from collections.abc import Callable
 
 from opentelemetry.trace import SpanKind
@@ -34,13 +40,17 @@ from ingest.pressure import Pressure
 from ingest.sift import sift
 from ingest.votes import CastVotes
 from mesh import limits, subjects, telemetry
+from mesh.catalog import CatalogWatch
 from mesh.errors import GrandstandError, Unavailable
+from mesh.mesh_clock import boot_s
 from mesh.pipeline import PublishPipeline
 
 log = logging.getLogger(__name__)
 
 # A block that was refused at once (the event log is full) is not sent again at once.
 AGAIN_S = 0.25
+# From the anchor of the view that judged a block until its PubAck must be heard.
+SETTLED_S = limits.SEAL_GRACE_S - limits.VIEW_MARGIN_S
 
 
 class Publisher:
@@ -54,10 +64,12 @@ class Publisher:
         coalescer: Coalescer[Ticket],
         pressure: Pressure,
         ingest_id: str,
+        catalog: CatalogWatch,
     ) -> None:
         self._pipeline = pipeline
         self._cast_votes = cast_votes
         self._checker = checker
+        self._catalog = catalog
         self._pressure = pressure
         self._ingest_id = ingest_id
         self._numbers = itertools.count(1)
@@ -129,8 +141,10 @@ class Publisher:
                 except GrandstandError as error:
                     await self._go_on_after(error, batch)
                 else:
-                    now = loop.time()
+                    heard_s, now = boot_s(), loop.time()
                     self._pressure.acked(now - began_at, now)
+                    if heard_s > batch.anchor_s + SETTLED_S:
+                        await self._look_again(batch, heard_s)
                     for run in batch.runs:
                         run.ticket.stored(run.first, run.last, position)
                     return
@@ -142,6 +156,22 @@ class Publisher:
             self.unsettled_bytes -= size
             if not self.has_room:
                 self._look_for_room()
+
+    async def _look_again(self, batch: Batch[Ticket], heard_s: float) -> None:
+        """Refuses what may have been stored after its seal: its PubAck came at `heard_s` (boot_s)."""
+        await self._catalog.anchored_after(heard_s)
+        kept: dict[Place, list[Entry[Ticket]]] = {}
+        for place, entries in batch.sections.items():
+            try:
+                self._checker.check_stage(place, self._catalog.clock.at_s(heard_s))
+            except GrandstandError as closed:
+                log.warning(
+                    "%d events for %s were stored too late to be acked: %s", len(entries), place, closed
+                )
+                self._tell(batch, entries, closed, maybe_stored=True)
+            else:
+                kept[place] = entries
+        batch.keep(kept)
 
     async def _refuse_second_votes(self, batch: Batch[Ticket]) -> None:
         """Takes them out of the batch and tells their tickets."""
@@ -160,7 +190,7 @@ class Publisher:
     async def _publish(self, batch: Batch[Ticket]) -> int:
         """Returns the block's sequence. Raises GrandstandError when it was not taken in time."""
         subject = subjects.events(batch.partition)
-        payload = batch.encode(time.time_ns()).SerializeToString()
+        payload = batch.encode(int(batch.stamped_at_s * 1e9)).SerializeToString()
         message_id = f"{self._ingest_id}-{next(self._numbers)}"
         deadline_at = batch.opened_at + limits.PUBLISH_DEADLINE_S
         if not batch.causes:
@@ -189,10 +219,25 @@ class Publisher:
             return
         if not isinstance(error, Unavailable):
             await asyncio.sleep(AGAIN_S)
-        sifted = sift(batch, error, self._checker, time.time())
+        if not self._catalog.is_fresh:
+            # Who sends it again, or is gone, is not judged and need not wait for a view that may.
+            told = [entry for entry in batch.entries() if entry[0].is_relayed or entry[0].is_gone]
+            self._tell(batch, told, error, maybe_stored=True)
+            batch.keep(
+                {
+                    place: [entry for entry in entries if not (entry[0].is_relayed or entry[0].is_gone)]
+                    for place, entries in batch.sections.items()
+                }
+            )
+            if not batch.count:
+                return
+            await self._catalog.until_fresh()
+        now_s = boot_s()
+        sifted = sift(batch, error, self._checker, self._catalog.clock.at_s(now_s))
         for entries, why in sifted.refused:
             self._tell(batch, entries, why, maybe_stored=True)
         batch.keep(sifted.kept)
+        batch.anchor_s = self._catalog.freshness.anchor_s
         batch.opened_at = asyncio.get_running_loop().time()
 
     def _tell(

@@ -41,16 +41,23 @@ class Kept(Generic[Made]):
 class Span:
     """When a poll or a board takes events."""
 
-    __slots__ = ("_closes_at_s", "_game_id", "_stage", "until_s")
+    __slots__ = ("_closes_at_s", "_game_id", "_stage", "spread", "until_s")
 
     def __init__(self, definition: Poll | Board) -> None:
         self._game_id = definition.game_id
         self._stage = definition.stage
+        self.spread = definition.spread
+        """0 in an entry that does not say it: then it is the game's."""
         self._closes_at_s = (
             definition.closes_at.ToNanoseconds() / 1e9 if definition.HasField("closes_at") else math.inf
         )
         self.until_s = self._closes_at_s if definition.stage == STAGE_OPEN else -math.inf
-        """Before this it takes events; Unix seconds."""
+        """Before this it takes events; Unix seconds of the mesh's clock."""
+
+    @property
+    def is_open(self) -> bool:
+        """By its stage."""
+        return self._stage == STAGE_OPEN
 
     def check(self, kind: str, name: str, now_s: float) -> None:
         """Raises Unknown, NotNow."""
@@ -125,7 +132,7 @@ class Ballot:
 class GameRules:
     """What takes events in one game besides its polls and boards."""
 
-    __slots__ = ("_audience", "_customs", "_metrics", "_pulses", "_spread", "game_id", "only")
+    __slots__ = ("_audience", "_customs", "_metrics", "_pulses", "first", "game_id", "spread")
 
     def __init__(self, game: Game) -> None:
         self.game_id = game.game_id
@@ -133,14 +140,9 @@ class GameRules:
         self._metrics = {metric.metric_id: None for metric in game.metrics}
         self._customs = {custom.custom_id: None for custom in game.customs}
         self._audience = game.audience
-        self._spread = game.spread
-        self.only = ids.partition_of(game.game_id, "", 1) if game.spread <= 1 else None
-        """The partition of every actor in a normal game."""
-
-    def partition_of(self, actor_id: str) -> int:
-        if self.only is not None:
-            return self.only
-        return ids.partition_of(self.game_id, actor_id, self._spread)
+        self.spread = game.spread
+        self.first = ids.partition_of(game.game_id, "", 1)
+        """The partition of every actor in a normal game, the first of a hot one."""
 
     def kind(self, pulse_id: str, kind: str) -> str:
         """Raises Unknown."""

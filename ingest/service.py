@@ -88,6 +88,7 @@ class IngestService:
             pressure.backlog_s = backlog.worst_lag_s(now)
             pressure.log_away = pipeline.away
             pressure.log_full = room.refusal() is not None
+            pressure.view_stale = not self._desk.catalog.is_fresh
             pressure.level(now)
             self._offer_credit()
 

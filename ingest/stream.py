@@ -39,7 +39,7 @@ from grandstand.ingest.v1.ingest_pb2 import (
 from grandstand.internal.v1.internal_pb2 import Incoming, IncomingBatch
 from ingest.answers import Answers
 from ingest.check import keys_of
-from ingest.intake import Intake, Relayed, Unheard
+from ingest.intake import Held, Intake, Relayed, Unheard
 from ingest.pressure import Pressure
 from ingest.publisher import Publisher
 from ingest.session import Input, Session, State
@@ -48,6 +48,7 @@ from mesh.auth.identity import Identity
 from mesh.catalog import CatalogWatch
 from mesh.errors import GrandstandError, Invalid, Unavailable
 from mesh.http2.call import Call
+from mesh.mesh_clock import boot_s
 
 log = logging.getLogger(__name__)
 
@@ -192,6 +193,8 @@ class Stream:
         self.session.state = State.CLOSING
         if self._timer is not None:
             self._timer.cancel()
+        if self._asking is not None:  # nobody listens; the client sends it again on another stream
+            self._asking.cancel()
         self._on_end(self)
 
     # Reading.
@@ -235,8 +238,19 @@ class Stream:
     def _take(self, batch: IncomingBatch, unheard: Unheard, cause: str) -> None:
         now = self.heard_at
         desk = self._desk
+        freshness = desk.catalog.freshness
+        received_s = boot_s()
         try:
-            wait_s = desk.intake.take(self, batch.events, time.time(), now, unheard, cause)
+            wait_s = desk.intake.take(
+                self,
+                batch.events,
+                desk.catalog.clock.at_s(received_s),
+                now,
+                unheard,
+                cause,
+                anchor_s=freshness.anchor_s,
+                is_fresh=freshness.is_fresh(received_s),
+            )
         finally:
             desk.publisher.pump_if_due(now)
         if wait_s > 0.0:
@@ -251,21 +265,30 @@ class Stream:
             self._take(batch, unheard, telemetry.current_traceparent())
 
     def _ask_catalog(self, unheard: Unheard) -> None:
-        """What the watch has not brought yet is asked of the catalog's bucket itself; nothing is read
-        meanwhile, so that a stream's events keep their order."""
-        self._asking = self._desk.loop.create_task(self._asked(unheard))
+        """What the watch has not brought yet is asked of the catalog's bucket itself, once the view is fresh;
+        nothing is read meanwhile, so that a stream's events keep their order."""
+        self._asking = self._desk.loop.create_task(self._asked(unheard, boot_s()))
         self._hold()
 
-    async def _asked(self, unheard: Unheard) -> None:
+    async def _asked(self, unheard: Unheard, received_s: float) -> None:
         desk = self._desk
+        catalog = desk.catalog
         topics, games = keys_of(event for event, _ in unheard)
-        refresh = desk.catalog.refresh
-        await asyncio.gather(*map(refresh, topics[:KEYS_ASKED_MAX]))
-        # After them: a game that is read once its topic is open has its final spread.
-        await asyncio.gather(*map(refresh, games[:KEYS_ASKED_MAX]))
+        while True:
+            await catalog.until_fresh()
+            await asyncio.gather(*map(catalog.refresh, topics[:KEYS_ASKED_MAX]))
+            # After them: a game that is read once its topic is open has its final spread.
+            await asyncio.gather(*map(catalog.refresh, games[:KEYS_ASKED_MAX]))
+            now_s = boot_s()
+            if catalog.freshness.is_fresh(now_s):
+                break
         self._asking = None
         at = desk.loop.time()
-        desk.intake.take_unheard(self, unheard, time.time(), at)
+        # What was held is judged by its receipt, unless that is too long ago.
+        is_held = any(isinstance(error, Held) for _, error in unheard)
+        judged_s = received_s if is_held and now_s - received_s <= limits.VIEW_FRESH_S else now_s
+        anchor_s = catalog.freshness.anchor_s
+        desk.intake.take_unheard(self, unheard, catalog.clock.at_s(judged_s), at, anchor_s=anchor_s)
         desk.publisher.pump_if_due(at)
         self.room_again()
 

@@ -5,6 +5,8 @@ Ids have no dots (see `ids`), so an id is always one token.
 
 from __future__ import annotations
 
+import zlib
+
 EVENTS_STREAM = "EVENTS"
 EVENTS_ALL = "events.*"
 CATALOG_BUCKET = "catalog"
@@ -77,6 +79,15 @@ def announcements(game_id: str) -> str:
 def inbox(actor_id: str) -> str:
     """Where notify says how an actor's inbox is now (Inbox)."""
     return f"inbox.{actor_id}"
+
+
+PROBES = 65_536
+"""How many keys of the catalog's bucket probes may lie under."""
+
+
+def probe_key(life: str) -> str:
+    """Where a process puts its probes into the catalog's bucket; `life` tells it from others."""
+    return f"probe.{zlib.crc32(life.encode()) % PROBES}"
 
 
 def game_key(game_id: str) -> str:

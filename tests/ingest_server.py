@@ -144,13 +144,13 @@ async def serving(
 ) -> AsyncIterator[Served]:
     """`identity`: whom every token says; a producer otherwise. `bytes_max`: of the event log."""
     async with on_nats(tmp_path, bytes_max) as (nats, bus, pipeline):
-        catalog = CatalogWatch(bus)
+        catalog = CatalogWatch(bus, probe_s=limits.VIEW_PROBE_S)
         await catalog.start()
         for key, definition in definitions().items():
             await catalog.bucket.put(key, definition.SerializeToString())
             await catalog.refresh(key)
         checker, coalescer, pressure, room = Checker(catalog.view), Coalescer[Ticket](), Pressure(), Room()
-        publisher = Publisher(pipeline, CastVotes(bus), checker, coalescer, pressure, "t")
+        publisher = Publisher(pipeline, CastVotes(bus), checker, coalescer, pressure, "t", catalog)
         admission = admission or Admission(UNLIMITED, UNLIMITED, UNLIMITED)
         intake = Intake(checker, coalescer, admission, pressure)
         desk = Desk(intake, publisher, Answers(), catalog, pressure, asyncio.get_running_loop())

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import signal
 import time
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import grpc
 import pytest
@@ -31,6 +31,7 @@ from mesh.auth import Identity
 from mesh.bus import Bus
 from mesh.catalog import CatalogWatch
 from mesh.errors import NotNow
+from mesh.mesh_clock import boot_s
 from mesh.pipeline import PublishPipeline
 from tests.games import run, until
 from tests.ingest_server import serving
@@ -86,14 +87,21 @@ def refused_batch(batch: int) -> bytes:
     return PublishRequest(events=EventBatch(events=events)).SerializeToString()
 
 
-def test_i7_a_client_that_leaves_its_refusals_unread_is_read_no_further_and_loses_none() -> None:
+def test_i7_a_client_that_leaves_its_refusals_unread_is_read_no_further_and_loses_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async def scenario() -> None:
         bus = Bus(Client())
-        checker, coalescer, pressure = Checker(CatalogWatch(bus).view), Coalescer[Ticket](), Pressure()
-        publisher = Publisher(PublishPipeline(bus), CastVotes(bus), checker, coalescer, pressure, "t")
+        # The events are refused by their form: the catalog is fresh, is asked, and knows nothing at once.
+        catalog = CatalogWatch(bus)
+        catalog.freshness.anchor_s = math.inf
+        catalog.clock.sample(boot_s(), boot_s(), time.time())
+        monkeypatch.setattr(catalog, "refresh", lambda key: asyncio.sleep(0))
+        checker, coalescer, pressure = Checker(catalog.view), Coalescer[Ticket](), Pressure()
+        publisher = Publisher(
+            PublishPipeline(bus), CastVotes(bus), checker, coalescer, pressure, "t", catalog
+        )
         intake = Intake(checker, coalescer, Admission(UNLIMITED, UNLIMITED, UNLIMITED), pressure)
-        # The events are refused by their form: the catalog is asked, and knows nothing at once.
-        catalog = cast(Any, SimpleNamespace(refresh=lambda key: asyncio.sleep(0)))
         desk = Desk(intake, publisher, Answers(), catalog, pressure, asyncio.get_running_loop())
         call = Deaf()
         ended: list[Stream] = []
