@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from nats.errors import TimeoutError as NatsTimeoutError
-from nats.js.errors import NotFoundError
+from nats.js.errors import APIError, NotFoundError
 
 from grandstand.internal.v1.internal_pb2 import Partial
 from mesh import limits, subjects
@@ -17,10 +18,12 @@ from mesh.ordered import Delivered
 from tests.simulation.bucket import BucketClient, Entry, Watching
 from tests.simulation.calls import ask
 from tests.simulation.process import Process
+from tests.simulation.stream import Stored
 
 if TYPE_CHECKING:
     from tests.simulation.mesh import Mesh
 
+_STREAM_FULL = 10077
 _KEYS = f"$KV.{subjects.CATALOG_BUCKET}."
 
 
@@ -42,6 +45,15 @@ class ModelBus:
     async def events_stream(self) -> tuple[str, int]:
         stream = self.mesh.stream
         return await self.ask(lambda: (stream.identity, stream.last))
+
+    async def widen_events_stream(self, more_bytes: int) -> int:
+        stream = self.mesh.stream
+
+        def widen() -> int:
+            stream.bytes_max += more_bytes
+            return stream.bytes_max
+
+        return await self.ask(widen)
 
     async def ask(self, effect: Callable[[], Any]) -> Any:
         """A request to the event stream. Raises what `effect` does, NatsTimeoutError."""
@@ -127,14 +139,49 @@ class ModelJetStream:
             if not await self._bus.bucket.has(subject.removeprefix(_KEYS)):
                 raise NotFoundError
             return SimpleNamespace(seq=1)
+        return await self._bus.ask(lambda: _message(mesh.stream.last_of(subject)))
 
-        def last() -> Any:
-            found = mesh.stream.last_of(subject)
-            if found is None:
-                raise NotFoundError
-            return SimpleNamespace(seq=found.sequence, data=found.data)
+    async def get_msg(self, stream: str, sequence: int) -> Any:
+        """Raises NotFoundError."""
+        return await self._bus.ask(lambda: _message(self._bus.mesh.stream.get(sequence)))
 
-        return await self._bus.ask(last)
+    async def publish(self, subject: str, payload: bytes) -> None:
+        """Raises APIError where the stream is full."""
+        stream = self._bus.mesh.stream
+        partition = int(subject.rpartition(".")[2])
+
+        def store() -> None:
+            message_id = f"marker {self._bus.process.world.random.random()}"
+            if not stream.store(partition, payload, message_id, subject):
+                raise APIError(code=503, err_code=_STREAM_FULL, description="maximum bytes exceeded")
+
+        await self._bus.ask(store)
+
+    async def purge_stream(self, stream: str, *, subject: str, seq: int = 0, keep: int = 0) -> None:
+        mesh = self._bus.mesh
+
+        def purge() -> None:
+            mesh.told.purges += bool(mesh.stream.purge(subject, below=seq, keep=keep)) and bool(seq)
+
+        await self._bus.ask(purge)
+
+    async def stream_info(self, stream: str) -> Any:
+        events = self._bus.mesh.stream
+
+        def info() -> Any:
+            state = SimpleNamespace(bytes=events.bytes, last_seq=events.last)
+            return SimpleNamespace(config=SimpleNamespace(max_bytes=events.bytes_max), state=state)
+
+        return await self._bus.ask(info)
+
+
+def _message(found: Stored | None) -> Any:
+    if found is None:
+        raise NotFoundError
+    time = datetime.datetime.fromtimestamp(0, datetime.UTC) + datetime.timedelta(
+        microseconds=found.stored_at_us
+    )
+    return SimpleNamespace(seq=found.sequence, data=found.data, time=time)
 
 
 class ModelPipeline:

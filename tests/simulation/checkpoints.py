@@ -38,10 +38,13 @@ class ModelObjects:
         self._told.checkpoints_restored += 1
         return Checkpoint.FromString(self._objects[name])
 
-    def delete(self) -> bool:
-        """All of it; False if nothing was there."""
-        had, self._objects = bool(self._objects), {}
+    def delete(self) -> dict[Name, bytes]:
+        """All of it; what was there."""
+        had, self._objects = self._objects, {}
         return had
+
+    def add(self, objects: dict[Name, bytes]) -> None:
+        self._objects = {**objects, **self._objects}
 
 
 class ModelCheckpoints:

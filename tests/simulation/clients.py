@@ -50,6 +50,8 @@ class Sent:
     code: int = 0
     positions: dict[int, int] = field(default_factory=dict)
     """What the ack said, by partition."""
+    losses: int = 0
+    """How often the stream had lost something by then."""
 
 
 class Native(Process):
@@ -152,7 +154,7 @@ class Native(Process):
             )
         for _, sent, _ in self._outbox.ack(ack.origin_seq):
             sent.fate, sent.origin_id = Fate.ACKED, self._origin_id
-            sent.positions = dict(self._positions)
+            sent.positions, sent.losses = dict(self._positions), self.world.losses
         self._write()
 
     def _refused(self, link: Link, reject: Reject) -> None:
@@ -285,6 +287,7 @@ class Browser(Process):
         self._unanswered -= 1
         if isinstance(answered, Position):
             sent.fate, sent.positions = Fate.ACKED, {answered.partition: answered.sequence}
+            sent.losses = self.world.losses
         else:
             # The relay may have sent it more than once.
             sent.fate, sent.code = Fate.UNCERTAIN, answered.code

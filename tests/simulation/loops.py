@@ -104,12 +104,25 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     def abandon(self) -> None:
         """The process is dead: what its coroutines would do to end well happens nowhere."""
+        world = self.process.world
         self._ready.clear()
-        for task in self._tasks:
-            if not task.done():
-                coroutine = task.get_coro()
-                for _ in range(16):
-                    with contextlib.suppress(RuntimeError, BaseException):
-                        coroutine.close()  # type: ignore[union-attr]
-                        break
+        world.is_deaf = True
+        asyncio._set_running_loop(self)
+        try:
+            for task in self._tasks:
+                if not task.done():
+                    _close(task)
+        finally:
+            asyncio._set_running_loop(None)
+            world.is_deaf = False
+        self._ready.clear()
         self._tasks = []
+
+
+def _close(task: asyncio.Task[Any]) -> None:
+    """A coroutine that waits again while it ends is ended again."""
+    coroutine: Any = task.get_coro()
+    for _ in range(16):
+        with contextlib.suppress(RuntimeError):
+            coroutine.close()
+            return

@@ -110,8 +110,6 @@ class Season:
 
 def _sum(before: Standing, said: Standing) -> Standing:
     """Whole numbers without a bound; reached by the latest of what it is made of."""
-    if not said.points:
-        return before
     return Standing(before.points + said.points, max(before.reached, said.reached))
 
 
@@ -238,7 +236,7 @@ class Heard:
         self._payloads.append(f"{row.actor_id} {row.payload.decode()}")
 
     def figures(self) -> Figures:
-        return self._config.decode(), sorted(self._payloads)
+        return self._config.decode() if self._payloads else "", sorted(self._payloads)
 
 
 Naive = Votes | Standings | Reactions | Measures | Audience | Heard

@@ -7,7 +7,7 @@ between two of them the state may change under the reader, or go.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -30,8 +30,8 @@ class ModelRedis:
         self._sides = [self._made()]
         self._side_of: dict[str, int] = {}
         self._snapshots = [self._sides[0].snapshot()]
-        self.on_gone_back: Callable[[], None] = lambda: None
-        """Told when what was stored may be stored no more."""
+        self.went_back = 0
+        """How often what was stored may have become what it was."""
 
     def _made(self) -> ModelDatabase:
         return self._database(lambda: self.world.now_s, self._fault)
@@ -44,6 +44,10 @@ class ModelRedis:
         if len(self._sides) == 1:
             return self._sides[0]
         return self._sides[self._side_of.setdefault(name, self.world.random.randrange(2))]
+
+    @property
+    def is_one(self) -> bool:
+        return len(self._sides) == 1
 
     @property
     def primary(self) -> ModelDatabase:
@@ -60,7 +64,7 @@ class ModelRedis:
 
     def restore(self) -> None:
         self._any().restore(self.world.random.choice(self._snapshots))
-        self.on_gone_back()
+        self.went_back += 1
 
     def lose_key(self) -> bool:
         """A single key of a state is gone, or as it was; False if there is none."""
@@ -71,7 +75,7 @@ class ModelRedis:
             return False
         name = self.world.random.choice(names)
         side.put_back(name, self.world.random.choice([({}, {}), *self._snapshots])[0].get(name))
-        self.on_gone_back()
+        self.went_back += 1
         return True
 
     def split(self, for_s: float) -> bool:
@@ -87,7 +91,7 @@ class ModelRedis:
 
     def _heal(self) -> None:
         self._sides = [self.world.random.choice(self._sides)]
-        self.on_gone_back()
+        self.went_back += 1
 
     def _any(self) -> ModelDatabase:
         return self.world.random.choice(self._sides)

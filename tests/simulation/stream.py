@@ -78,7 +78,7 @@ class ModelStream:
 
     @property
     def identity(self) -> str:
-        return f"the stream of life {self.lives}"
+        return f"life-{self.lives}"
 
     # What its clients do.
 
@@ -147,9 +147,13 @@ class ModelStream:
                 return self._messages[sequence]
         return None
 
-    def purge(self, subject: str, below: int) -> int:
-        """How many messages of the subject below that sequence went."""
-        gone = [m for s, m in self._messages.items() if s < below and m.subject == subject]
+    def purge(self, subject: str, *, below: int = 0, keep: int = 0) -> int:
+        """Purges messages of the subject: those below that sequence, or all but so many; how many went."""
+        of_subject = [m for m in self._messages.values() if m.subject == subject]
+        if below:
+            gone = [m for m in of_subject if m.sequence < below]
+        else:
+            gone = sorted(of_subject, key=attrgetter("sequence"))[: -keep or None]
         self._remove(gone)
         return len(gone)
 
@@ -162,12 +166,14 @@ class ModelStream:
         for message in lost:
             self._known.pop(message.message_id, None)
         self.last = after
+        self._world.losses += 1
         self.on_lost(lost)
 
     def make_anew(self) -> None:
         """The stream was deleted, and one of its name made."""
         lost = list(self._messages.values())
         self._begin()
+        self._world.losses += 1
         self.on_lost(lost)
 
     def _remove(self, gone: Sequence[Stored]) -> None:
