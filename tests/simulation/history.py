@@ -65,6 +65,8 @@ class Rules:
     """Of strikes, which this history has all of; none: the seed chooses."""
     slow: float = 0.4
     """The share of histories with closings and seasons."""
+    races: float = 0.4
+    """The share with a race to define a game, and that with one to change a spread."""
 
 
 def play(seed: int, rules: Rules) -> Told:
@@ -92,7 +94,8 @@ class History:
         self.mesh = Mesh(world, apart_s, _SMALL_STREAM_BYTES if is_small else 1 << 40)
         self.mesh.redis = ModelRedis(world, self.mesh.cuts, rules.database)
         self._is_small = is_small
-        self._games = scene.games(random)
+        self._changes_spread = random.random() < rules.races
+        self._games = scene.games(random)[: 3 if self._changes_spread else 2]
         spreads = {game.game_id: 2 if game.title != "calm" else 1 for game in self._games}
         self.partitions = sorted({p for g, s in spreads.items() for p in ids.partitions_of(g, s)})
         self.spreads: dict[str, int] = {}
@@ -113,6 +116,8 @@ class History:
         self._to_close: list[Poll | Board] = []
         self.closed: list[Poll | Board] = []
         self.clients: list[Native | Browser] = []
+        self.trace: list[str] = []
+        """What broke, and when."""
 
     def _build(self) -> None:
         rules, mesh = self._rules, self.mesh
@@ -163,10 +168,10 @@ class History:
                 lambda writer, game=game: writer.define_game(game),
                 lambda answer, of_game=of_game: self._defined(answer, of_game),
             )
-        if random.random() < 0.4:
+        if random.random() < self._rules.races:
             told.define_races += 1
             self.world.after(random.uniform(1.5, 3), self._race)
-        if random.random() < 0.4:
+        if self._changes_spread:
             told.spread_changes += 1
             self.world.after(random.uniform(1.5, 3), self._spread)
 
@@ -277,8 +282,9 @@ class History:
 
     def _on_lost(self, lost: Sequence[Stored]) -> None:
         """What was acked of it is forgiven, and nothing else; what was shown may go back once."""
-        self.line = [message for message in self.line if message not in set(lost)]
-        if not self.mesh.stream.last:
+        if self.mesh.stream.last:
+            self.line = [message for message in self.line if message.sequence <= self.mesh.stream.last]
+        else:
             self.line, self.kept_at = [], 0
         self.forgiven.update((row.origin_id, row.origin_seq) for m in lost for row in m.rows)
         self.naive, self._counted_to = {}, 0

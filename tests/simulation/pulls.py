@@ -45,7 +45,7 @@ class ModelPull:
 
     async def close(self) -> None:
         with contextlib.suppress(ValueError):
-            self._mesh.pulls[self._partition].remove(self)
+            self._mesh.pulls.get(self._partition, []).remove(self)
 
     def interrupt(self) -> None:
         self._arrived.set()

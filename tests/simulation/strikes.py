@@ -51,6 +51,7 @@ class Strikes:
         random = self._world.random
         self._mesh.redis.keep()
         kind = random.choices(self._kinds, [_WEIGHTS.get(kind, 1) for kind in self._kinds])[0]
+        self._history.trace.append(f"{self._world.elapsed_s:.2f} {kind}")
         self._all[kind]()
         self._world.after(random.expovariate(1 / self._mean_s), self._strike)
 
