@@ -2,14 +2,15 @@
 
 Wall clocks of processes differ, jump and are set; what has to happen at one time everywhere (a poll
 closes) goes by one clock instead. A sample is a message that this process sent and got back with the time at
-which the server stored it: the server's clock was there between the sending and the receipt. So `stored - sent`
-is never less than the offset between the two clocks, and exceeds it by at most the round trip.
+which the server stored it: the server's clock was there between the sending and the receipt. So
+`stored - sent` is never less than the offset between the two clocks, and exceeds it by at most the round
+trip.
 
 `now_s` reckons with that upper bound: it never lags behind the server's clock, and is ahead of it by at most
 the sample's round trip. A sample from a slow trip (the process was stopped meanwhile) would put it ahead by
-as much, so it is taken only if its trip is no longer than that of the older sample plus what the clocks may have
-drifted apart since, at DRIFT seconds a second. No oscillator is that bad; a server whose clock was set is
-followed with the next sample of an ordinary trip.
+as much, so it is taken only if its trip is no longer than that of the older sample plus what the clocks may
+have drifted apart since, at DRIFT seconds a second. No oscillator is that bad; a server whose clock was set
+is followed with the next sample of an ordinary trip.
 
 Between the samples time runs by CLOCK_BOOTTIME, which no one can set and which goes on while the machine
 sleeps or the process is stopped.

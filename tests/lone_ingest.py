@@ -171,6 +171,7 @@ class LoneIngest:
         development.ensure_development_key(self.home)
         port, nats_port = ports.take(), ports.take()
         self.address = f"{HOST}:{port}"
+        self.nats_port = nats_port
         self.nats_url = f"nats://{HOST}:{nats_port}"
         (home.run / "nats.conf").write_text(nats_conf(home, nats_port, ports.take(), sync_always=False))
         self.nats = Process("nats", [provision.nats_server(), "-c", home.run / "nats.conf"], folder)

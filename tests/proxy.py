@@ -8,12 +8,14 @@ from collections.abc import AsyncIterator
 
 
 class Proxy:
-    """`cut_off`: what is open stays open and says nothing more to either side; what is new is forwarded."""
+    """`cut_off`: what is open stays open and says nothing more to either side; what is new is forwarded, or
+    closed at once while it `is_down`."""
 
     def __init__(self, port: int) -> None:
         self.port = 0
         self.connections = 0
-        self._target = port
+        self.is_down = False
+        self.target = port
         self._dead = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: list[asyncio.StreamWriter] = []
@@ -23,9 +25,12 @@ class Proxy:
         self._dead = asyncio.Event()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.is_down:
+            writer.close()
+            return
         self.connections += 1
         dead = self._dead
-        there, back = await asyncio.open_connection("127.0.0.1", self._target)
+        there, back = await asyncio.open_connection("127.0.0.1", self.target)
         self._writers += [writer, back]
         for source, sink in ((reader, back), (there, writer)):
             task = asyncio.create_task(self._forward(source, sink, dead))

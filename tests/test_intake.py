@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grandstand.catalog.v1.catalog_pb2 import BOARD_MODE_SUM, STAGE_CLOSED, CustomTopic, Metric
+from grandstand.catalog.v1.catalog_pb2 import BOARD_MODE_SUM, STAGE_CLOSED, CustomTopic, Game, Metric
 from grandstand.event.v1.event_pb2 import (
     PRESENCE_STATE_HERE,
     Custom,
@@ -21,13 +21,16 @@ from grandstand.event.v1.event_pb2 import (
 from grandstand.ingest.v1.ingest_pb2 import EventBatch, PublishRequest
 from grandstand.internal.v1.internal_pb2 import Incoming, IncomingBatch, IncomingEvent
 from ingest.admission import Admission, Rate
+from ingest.coalesce import rows_of
+from ingest.intake import Unheard
 from ingest.session import State
 from ingest.sift import sift
+from mesh import ids
 from mesh.catalog import CatalogView
 from mesh.errors import Exhausted, Forbidden, GrandstandError, Invalid, NotNow, Unavailable, Unknown
 from tests import blocks
 from tests.blocks import GAME, NOW_S, origin
-from tests.intake import UNLIMITED, Desk, Listener, bearer
+from tests.intake import UNLIMITED, Desk, Listener, bearer, incoming
 
 BODIES = {
     "vote": {"vote": Vote(poll_id="mvp", option_ids=["a"])},
@@ -311,3 +314,46 @@ def test_ingest_reads_the_same_bytes_as_the_public_contract() -> None:
                 field.type == field.TYPE_BYTES and other.type == field.TYPE_MESSAGE
             )
             assert field.is_repeated == other.is_repeated
+
+
+def test_i9_a_stale_view_holds_votes_and_scores_and_takes_the_rest(catalog: CatalogView) -> None:
+    desk, ann, unheard = Desk(catalog), opened(), Unheard()
+    events = [event(n, kind) for n, kind in enumerate(BODIES, 1)]
+    desk.intake.take(ann, incoming(events), NOW_S, NOW_S, unheard, anchor_s=5.0, is_fresh=False)
+    assert [held.origin_seq for held, _ in unheard] == [1, 2]
+    assert [row.origin_seq for row in desk.rows()] == [3, 4, 5, 6]
+    assert ann.told == []
+    desk.intake.take_unheard(ann, unheard, NOW_S, NOW_S + 9, anchor_s=7.0)
+    (batch,) = desk.batches()
+    assert [row.origin_seq for row in rows_of(batch)] == [1, 2]
+    assert (batch.anchor_s, batch.stamped_at_s) == (7.0, NOW_S)
+
+
+def test_i9_what_was_held_is_refused_once_its_poll_is_closed_whenever_it_came(catalog: CatalogView) -> None:
+    desk, ann, unheard = Desk(catalog), opened(), Unheard()
+    desk.intake.take(ann, incoming([event(1)]), NOW_S, NOW_S, unheard, is_fresh=False)
+    closes(catalog)
+    desk.intake.take_unheard(ann, unheard, NOW_S - 60, NOW_S)
+    assert [(seq, type(error)) for _, seq, error, _ in ann.told] == [(1, NotNow)]
+
+
+def test_i2_votes_in_a_new_poll_fold_where_it_was_opened_whatever_is_known_of_its_game() -> None:
+    """The game's spread was changed and the poll opened; this ingest has heard of the poll alone. A
+    resend by an ingest that has heard of both must meet the same anti-replay window."""
+    behind, ahead = filled(), filled()
+    poll, game = blocks.poll(), Game()
+    poll.poll_id, poll.spread = "new", 4
+    game.CopyFrom(behind.game(GAME))
+    game.spread = 4
+    for view in (behind, ahead):
+        view.put(f"poll.{GAME}.new", 7, poll.SerializeToString())
+    ahead.put(f"game.{GAME}", 8, game.SerializeToString())
+    assert behind.game(GAME).spread != 4
+    vote = Vote(poll_id="new", option_ids=["a"])
+    for actor in ("ann", "bob", "cid", "dan", "eve"):
+        folded = set()
+        for view in (behind, ahead):
+            desk, server = Desk(view), opened(producer=True)
+            desk.take(server, event(1, actor_id=actor, vote=vote), event(2, actor_id=actor, vote=vote))
+            folded |= {row.partition for row in desk.rows()}
+        assert folded == {ids.partition_of(GAME, actor, 4)}
