@@ -20,7 +20,13 @@ from mesh import limits
 
 _STAMP_MIN_S = 1_577_836_800  # 2020
 _STAMP_MAX_S = 4_102_444_800  # 2100
+REACHED_ROWS = 4_096
+"""How many rows of one stamp have an order of their own; stored, so it cannot change."""
 _KINDS = ("poll", "board", "pulse", "audience", "metric", "custom")
+
+
+assert limits.BLOCK_EVENTS_MAX <= REACHED_ROWS
+assert _STAMP_MAX_S * 1_000_000 * REACHED_ROWS < 2**64
 
 
 class BadBlock(Exception):
@@ -57,8 +63,9 @@ class DecodedEvents:
             ]
         )
 
-    def rows(self, at: int, admitted: Admitted, at_us: int, *, stamped_us: int) -> Rows | None:
-        """The admitted rows of section `at`; None if there are none. Times: see Rows."""
+    def rows(self, at: int, admitted: Admitted, at_us: int, *, stamped_us: int, block_us: int) -> Rows | None:
+        """The admitted rows of section `at`; None if there are none. `block_us`: the block's stamp; the
+        other times: see Rows."""
         section, start = self.sections[at], self.starts[at]
         place = np.flatnonzero(admitted.new[start : self.starts[at + 1]])
         if not len(place):
@@ -71,6 +78,7 @@ class DecodedEvents:
             topic=section.topic,
             at_us=at_us,
             stamped_us=stamped_us,
+            reached=np.uint64(block_us * REACHED_ROWS) + place.astype(np.uint64),
             actor=actor,
             names=self.names,
             keys=np.stack((low[actor], high[actor]), axis=1),

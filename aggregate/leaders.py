@@ -1,6 +1,6 @@
 """The best of a board's standings, kept in order while scores come in.
 
-A buffer of keys (score, reached_at_us, actor_id), smallest first, holds every key up to and
+A buffer of keys (score, reached, actor_id), smallest first, holds every key up to and
 including a bound; what is beyond it is not held. A score that gets better, or worse, moves
 inside the buffer by binary search. The bound falls when the buffer outgrows its room, and only when
 so many leaders fell behind it that less than `top` are left are all standings looked at
@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 Key: TypeAlias = tuple[int, int, str]
-"""score, smaller is better; when it was reached; who."""
+"""score, smaller is better; when it was reached, see Rows.reached; who."""
 
 ROOM_MIN = 512
 

@@ -9,9 +9,11 @@ any number of blocks between two flushes.
                                                             └──▶ the Fold of each other topic
 
 A block that makes no sense is set aside whole, a section whose topic is unknown here alone,
-and every other row is counted: `fold` returns them as dead letters and never raises. The
-windows of a set-aside section's origins are left as they are, so that its events can be
-sent again once its fault is mended.
+and every other row is counted: `fold` returns them as dead letters and never raises. A section
+that a custom fold fails on is set aside too. The events of a set-aside section are not taken as
+seen, so that they count when they are sent again once the fault is mended, as long as their
+origins' windows still hold them. Of a sealed topic they are: what comes after the seal is
+told in `uncounted`, once, and never counts (I9).
 """
 
 from __future__ import annotations
@@ -311,6 +313,7 @@ class Partition:
             admitted,
             min(self._watermark.event_time_us(stamped_us), topic.lasts_until_us),
             stamped_us=min(stamped_us, self._watermark.at_us),
+            block_us=stamped_us,
         )
         if rows is None:
             return ""
@@ -319,8 +322,16 @@ class Partition:
             if fold.fold(rows):
                 self._changed[key] = self.folded
         except CustomFoldFailed as error:
+            self._give_back(events, at, admitted)
             return f"topic {section.topic!r} of game {section.game_id!r}: {error}"
         return ""
+
+    def _give_back(self, events: DecodedEvents, at: int, admitted: Admitted) -> None:
+        """So that a section's rows count when they are sent again."""
+        rows = events.starts[at] + np.flatnonzero(admitted.new[events.starts[at] : events.starts[at + 1]])
+        self._origins.give_back(
+            events.viewers, events.producers, events.origin[rows], events.origin_seq[rows]
+        )
 
     def _forget_dead_origins(self, stamped_at_s: int) -> None:
         """Once an hour of the stream's time."""

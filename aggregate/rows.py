@@ -50,6 +50,9 @@ class Rows:
     topic: str
     at_us: int
     stamped_us: int
+    reached: U64
+    """What orders equal scores, n: the block's stamp in microseconds, as it is, times 4,096, plus the
+    row's place in its section. Greater than 2^53: no double holds it."""
     actor: U16
     """Index into `names`, n."""
     names: Names

@@ -1,19 +1,24 @@
 """The standings of one season of a board: one score an actor, combined by the board's mode.
 
-- BEST and LOWEST keep the better score, and of equal ones the time it was first reached, by
-  the blocks' stamps: blocks may be stored in any order.
-- SUM adds up, clamped to ±2^53, the greatest whole number every client holds exactly; it is
-  reached when the latest of what it is made of came in.
+- BEST and LOWEST keep the better score, and of equal ones the one that was reached first: blocks
+  may be stored in any order.
+- SUM adds up exactly, and shows and ranks the sum clamped to ±2^53, the greatest whole number every
+  client holds exactly. It is reached when the latest of what it is made of was. So it depends on
+  no order either. (Clamped after each score, +2^53, +1000, -1000 would end below what it began as.)
 - LAST takes what comes later in the stream, save that of one origin the greater sequence
   number wins: an origin's older score never replaces what its newer one has set, also when
   another origin's has come in between. Saying the same score again does not reach it anew.
 
-Of equal scores the one reached first leads, and then the lesser actor id, so the order is a
-pure function of the stream. A standing is kept as the 32 bytes that are stored: `<qQQQ`
-points, reached_at_us, origin_tag, origin_seq; of mode LAST followed by whose score it replaced
-(aggregate.superseded), 16 bytes for each origin and none for who only ever had one. That is half
-the memory of a tuple, and encoding is free. The ranking holds `-points` (LOWEST: `points`) with the member
-`<reached_at_us, 14 hex digits><actor_id>`: ZRANGE from 0 is best first.
+Equal scores have a total order: the one reached first leads, by the stamp of its block (when ingest
+received the block's first event, as it was, not clamped), then by its place in its section of the block; of
+equal ones, from two ingests at the same microsecond, the lesser actor id. Stamps of different ingests
+are as good as their clocks.
+
+A standing is kept as the 32 bytes that are stored: `<qQ` points as shown and ranked, reached; then
+16 bytes by mode. SUM: the exact sum, an i128. Others: `<QQ` origin_tag, origin_seq; with LAST followed
+by whose score it replaced (aggregate.superseded), 16 bytes for each origin and none for who only ever
+had one. That is half the memory of a tuple, and encoding is free. The ranking holds `-points` (LOWEST:
+`points`) with the member `<reached, 16 hex digits><actor_id>`: ZRANGE from 0 is best first.
 """
 
 from __future__ import annotations
@@ -41,6 +46,7 @@ _STANDING = Struct("<qQQQ")
 _PLACE = Struct("<qQ")
 _pack = _STANDING.pack
 _unpack: Callable[[bytes], tuple[int, int, int, int]] = _STANDING.unpack_from
+_LOW = 2**64 - 1
 _place: Callable[[bytes], tuple[int, int]] = _PLACE.unpack_from
 
 
@@ -62,19 +68,25 @@ class Standings:
     def fold(self, rows: Rows) -> bool:
         """True if a standing changed. Not only the best: what is shown goes with what is stored, and
         tells by its sequence up to where scores are in (I6)."""
-        at_us = rows.at_us
+        is_sum = self._mode == BOARD_MODE_SUM
         combine = self._combine
         standings, before_of, sign = self._standings, self._before, self._sign
         move = self._leaders.move
         changed = False
-        columns = (rows.actors(), _within(rows.points()), rows.origin_tag.tolist(), rows.origin_seq.tolist())
-        for at, (actor, points, tag, seq) in enumerate(zip(*columns, strict=True)):
+        columns = (
+            rows.actors(),
+            _within(rows.points()),
+            rows.reached.tolist(),
+            rows.origin_tag.tolist(),
+            rows.origin_seq.tolist(),
+        )
+        for at, (actor, points, reached, tag, seq) in enumerate(zip(*columns, strict=True)):
             before = standings.get(actor)
             if before is None:
-                standing = _pack(points, at_us, tag, seq)
-                move(None, (sign * points, at_us, actor))
+                standing = _pack_sum(points, reached) if is_sum else _pack(points, reached, tag, seq)
+                move(None, (sign * points, reached, actor))
             else:
-                combined = combine(before, points, at_us, tag, seq, rows, at)
+                combined = combine(before, points, reached, tag, seq, rows, at)
                 if combined is None or combined == before:
                     continue
                 standing = combined
@@ -87,22 +99,21 @@ class Standings:
         return changed
 
     def _combine(
-        self, before: bytes, points: int, at_us: int, tag: int, seq: int, rows: Rows, at: int
+        self, before: bytes, points: int, reached: int, tag: int, seq: int, rows: Rows, at: int
     ) -> bytes | None:
         """The actor's standing after another score, row `at`; None if nothing of it changes."""
-        had, reached_at_us, last_tag, last_seq = _unpack(before)
+        had, had_reached, last_tag, last_seq = _unpack(before)
         if self._mode == BOARD_MODE_SUM:
-            total = max(-limits.POINTS_MAX, min(limits.POINTS_MAX, had + points))
-            return None if total == had else _pack(total, max(reached_at_us, at_us), tag, seq)
+            return _pack_sum(_sum_of(last_tag, last_seq) + points, max(had_reached, reached))
         if self._mode == BOARD_MODE_LAST:
             past = self._past(before, (last_tag, last_seq), (tag, seq), partial(rows.is_behind, at))
             if past is None:
                 return None
-            return _pack(points, reached_at_us if points == had else at_us, tag, seq) + past
+            return _pack(points, had_reached if points == had else reached, tag, seq) + past
         better = self._sign * (points - had)
-        if better > 0 or (better == 0 and at_us >= reached_at_us):
+        if better > 0 or (better == 0 and reached >= had_reached):
             return None
-        return _pack(points, at_us, tag, seq)
+        return _pack(points, reached, tag, seq)
 
     @staticmethod
     def _past(
@@ -120,7 +131,7 @@ class Standings:
             number=number,
             actor_ids=[actor for _, _, actor in best],
             points=[self._sign * score for score, _, _ in best],
-            reached=[at_us for _, at_us, _ in best],
+            reached=[reached for _, reached, _ in best],
             actors=len(self._standings),
             sealed=sealed,
         )
@@ -136,14 +147,14 @@ class Standings:
             if standing == old:
                 continue
             fields += (actor, standing)
-            points, at_us = _place(standing)
+            points, reached = _place(standing)
             if old is not None:
                 was = _place(old)
-                if was == (points, at_us):
+                if was == (points, reached):
                     continue
-                if was[1] != at_us:
+                if was[1] != reached:
                     unranked.append(member_of(was[1], actor))
-            ranked += (str(self._sign * points), member_of(at_us, actor))
+            ranked += (str(self._sign * points), member_of(reached, actor))
         return self._changes(fields, unranked, ranked)
 
     def encode(self) -> list[Change]:
@@ -151,8 +162,8 @@ class Standings:
         ranked: list[str | bytes] = []
         for actor, standing in self._standings.items():
             fields += (actor, standing)
-            points, at_us = _place(standing)
-            ranked += (str(self._sign * points), member_of(at_us, actor))
+            points, reached = _place(standing)
+            ranked += (str(self._sign * points), member_of(reached, actor))
         return self._changes(fields, [], ranked)
 
     def _changes(
@@ -171,25 +182,35 @@ class Standings:
         """The `count` smallest keys of all, by numpy: a million standings in some 0.1 s."""
         actors = list(self._standings)
         places = b"".join([standing[: _PLACE.size] for standing in self._standings.values()])
-        packed = np.frombuffer(places, dtype="<i8").reshape(-1, 2)
-        score, at_us = self._sign * packed[:, 0], packed[:, 1]
+        packed = np.frombuffer(places, dtype=[("points", "<i8"), ("reached", "<u8")])
+        score, reached = self._sign * packed["points"], packed["reached"]
         chosen = np.arange(len(actors))
         if len(actors) > count:
-            # By score alone, then of those with the last score by time: a storm of equal scores is common.
+            # By score alone, then of those with the last score the first: a storm of equal scores is common.
             last = np.partition(score, count - 1)[count - 1]
             sooner, tied = np.flatnonzero(score < last), np.flatnonzero(score == last)
             missing = count - len(sooner)
             if len(tied) > missing:
-                latest = np.partition(at_us[tied], missing - 1)[missing - 1]
-                tied = tied[at_us[tied] <= latest]
+                latest = np.partition(reached[tied], missing - 1)[missing - 1]
+                tied = tied[reached[tied] <= latest]
             chosen = np.concatenate((sooner, tied))
-        keys = sorted((int(score[i]), int(at_us[i]), actors[i]) for i in chosen.tolist())
+        keys = sorted((int(score[i]), int(reached[i]), actors[i]) for i in chosen.tolist())
         return keys[:count]
 
 
-def member_of(at_us: int, actor_id: str) -> str:
+def member_of(reached: int, actor_id: str) -> str:
     """The ranking's member: of equal scores, members are in the order of the board."""
-    return f"{at_us:014x}{actor_id}"
+    return f"{reached:016x}{actor_id}"
+
+
+def _pack_sum(total: int, reached: int) -> bytes:
+    shown = max(-limits.POINTS_MAX, min(limits.POINTS_MAX, total))
+    return _pack(shown, reached, total & _LOW, total >> 64 & _LOW)
+
+
+def _sum_of(low: int, high: int) -> int:
+    """The signed number of these 128 bits."""
+    return low | (high - (high >> 63 << 64)) << 64
 
 
 def _within(points: list[int]) -> list[int]:

@@ -45,8 +45,10 @@ class ReplayWindow:
         return sequence < 1 or (behind >= 0 and (behind >= self.width or bool(self.seen >> behind & 1)))
 
     def give_back(self, sequence: int) -> None:
-        """Takes an admitted number as not seen, so that it is admitted again."""
-        self.seen &= ~(1 << (self.highest - sequence))
+        """Takes an admitted number as not seen, so that it is admitted again; if it is within the window."""
+        behind = self.highest - sequence
+        if behind < self.width:
+            self.seen &= ~(1 << behind)
 
     def admit_all(self, sequences: U64) -> Mask:
         """`admit` for each in order; a run of ever greater new numbers at once."""

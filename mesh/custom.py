@@ -48,7 +48,7 @@ class CustomEvent:
     actor_id: str
     payload: bytes
     at_us: int
-    """When ingest sealed its block, Unix microseconds."""
+    """When ingest received its block's first event, Unix microseconds; clamped to the partition's time."""
 
 
 class CustomFold(Protocol):

@@ -2,7 +2,10 @@
 
 Each answers {applied, {an answer for each lookup}}; the first key is the partition's applied sequence, and
 lookups name their keys by number. A lookup that finds something broken is answered with {} and spoils no
-other. What a ranking is, is said in mesh.standings.
+other. What a ranking is, is said in mesh.standings; its member "!" is nobody's, sorts last, and says with
+which flush it was written: it is neither counted nor shown.
+
+Lua's numbers are doubles: when a score was reached has more bits, so the member is made of its bytes.
 """
 
 from __future__ import annotations
@@ -19,18 +22,35 @@ end
 return {redis.call('GET', KEYS[1]) or '0', answers}
 """)
 
+_RANKING = """
+local function count(ranking)
+  return redis.call('ZCARD', ranking) - (redis.call('ZSCORE', ranking, '!') and 1 or 0)
+end
+local function near(ranking, first, last)
+  local found = redis.call('ZRANGE', ranking, math.max(0, first), last, 'WITHSCORES')
+  if found[#found - 1] == '!' then
+    table.remove(found)
+    table.remove(found)
+  end
+  return found
+end
+"""
+
 # KEYS: applied, then standings and ranking of each board. ARGV: neighbours, then for each lookup: key, actor.
 # {actors}, or {actors, members before, members above and below with the actor's, each with its score}.
-OWN = Script("""
+OWN = Script(
+    _RANKING
+    + """
 local k = tonumber(ARGV[1])
 local function place(standings, ranking, actor)
-  local actors = redis.call('ZCARD', ranking)
+  local actors = count(ranking)
   local packed = redis.call('HGET', standings, actor)
   if not packed then return {actors} end
-  local points, at = struct.unpack('<i8I8', packed)
-  local before = redis.call('ZRANK', ranking, string.format('%014x', at) .. actor)
+  local digits = {}
+  for at = 16, 9, -1 do digits[#digits + 1] = string.format('%02x', packed:byte(at)) end
+  local before = redis.call('ZRANK', ranking, table.concat(digits) .. actor)
   if not before then return {} end
-  return {actors, before, redis.call('ZRANGE', ranking, math.max(0, before - k), before + k, 'WITHSCORES')}
+  return {actors, before, near(ranking, before - k, before + k)}
 end
 local answers = {}
 for i = 2, #ARGV, 2 do
@@ -39,12 +59,15 @@ for i = 2, #ARGV, 2 do
   answers[#answers + 1] = well and found or {}
 end
 return {redis.call('GET', KEYS[1]) or '0', answers}
-""")
+"""
+)
 
 # KEYS: applied, rankings. ARGV: neighbours, then for each lookup: key, score, member; the score is '' where
 # only the actors are to be counted. {actors, members before, members near, each with its score}.
 # Lua compares strings by the server's locale, a ranking by their bytes.
-OTHER = Script("""
+OTHER = Script(
+    _RANKING
+    + """
 local k = tonumber(ARGV[1])
 local function less(a, b)
   for i = 1, math.min(#a, #b) do
@@ -54,7 +77,7 @@ local function less(a, b)
   return #a < #b
 end
 local function place(ranking, score, member)
-  local actors = redis.call('ZCARD', ranking)
+  local actors = count(ranking)
   if score == '' then return {actors, 0, {}} end
   local low = redis.call('ZCOUNT', ranking, '-inf', '(' .. score)
   local high = low + redis.call('ZCOUNT', ranking, score, score)
@@ -67,7 +90,7 @@ local function place(ranking, score, member)
     end
   end
   if k == 0 then return {actors, low, {}} end
-  return {actors, low, redis.call('ZRANGE', ranking, math.max(0, low - k), low + k - 1, 'WITHSCORES')}
+  return {actors, low, near(ranking, low - k, low + k - 1)}
 end
 local answers = {}
 for i = 2, #ARGV, 3 do
@@ -75,4 +98,5 @@ for i = 2, #ARGV, 3 do
   answers[#answers + 1] = well and found or {}
 end
 return {redis.call('GET', KEYS[1]) or '0', answers}
-""")
+"""
+)

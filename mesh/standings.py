@@ -1,7 +1,7 @@
 """Where an actor stands on a board, and who is next to it, read from the rankings in Redis.
 
 Each partition of the game ranks the actors that fold in it, in a sorted set for each season:
-the score (smaller is better) with the member `<reached_at_us, 14 hex digits><actor_id>`. The
+the score (smaller is better) with the member `<reached, 16 hex digits><actor_id>`. The
 actor's own partition says its place there; each other one, how many of its members come
 before that score and member. The rank is one plus the sum, and the neighbours are the nearest
 of all partitions' nearest.
@@ -39,7 +39,7 @@ from mesh.merge.board import merge_board
 from mesh.standing_scripts import OTHER, OWN, PARTIALS
 from mesh.store import Share
 
-_AT_DIGITS = 14
+_REACHED_DIGITS = 16
 LOOKUPS_MAX = 64
 """In one step: Redis serves nobody else meanwhile."""
 
@@ -220,7 +220,7 @@ class _Search:
     def take_own(self, partition: int, applied: int, answer: Sequence[Any]) -> None:
         self._take(partition, applied, answer)
         if len(answer) > 1:
-            self.mine = next(row for row in self._near if row[1][_AT_DIGITS:] == self.actor_id)
+            self.mine = next(row for row in self._near if row[1][_REACHED_DIGITS:] == self.actor_id)
 
     def take_other(self, partition: int, applied: int, answer: Sequence[Any]) -> None:
         self._take(partition, applied, answer)
@@ -245,7 +245,7 @@ class _Search:
         first = max(0, at - neighbours)
         sign = 1 if self._ranking.lowest_leads else -1
         entries = [
-            BoardEntry(rank=1 + self._before + n - at, actor_id=member[_AT_DIGITS:], points=sign * score)
+            BoardEntry(rank=1 + self._before + n - at, actor_id=member[_REACHED_DIGITS:], points=sign * score)
             for n, (score, member) in enumerate(near[first : at + neighbours + 1], start=first)
         ]
         return Standing(entries[at - first], entries, self._actors, self._applied)

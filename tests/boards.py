@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from google.protobuf.duration_pb2 import Duration
@@ -49,6 +49,8 @@ class Score:
     tag: int = 1
     seq: int = 1
     before: int = 0
+    row: int | None = None
+    """Its place in its section; None: its place in the block here."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,18 @@ class Blk:
         return START_US + int(self.at_s * 1e6)
 
 
+def placed(scores: Iterable[Score]) -> list[Score]:
+    """With their places in one section, which they keep when they are shared out."""
+    return [replace(score, row=at) for at, score in enumerate(scores)]
+
+
+def reached(block: Blk) -> list[int]:
+    return [
+        block.at_us * 4_096 + (at if score.row is None else score.row)
+        for at, score in enumerate(block.scores)
+    ]
+
+
 def rows(block: Blk) -> Rows:
     names = sorted({score.actor for score in block.scores})
     return Rows(
@@ -70,6 +84,7 @@ def rows(block: Blk) -> Rows:
         topic="board/top",
         at_us=block.at_us,
         stamped_us=block.at_us,
+        reached=np.array(reached(block), dtype=np.uint64),
         actor=np.array([names.index(score.actor) for score in block.scores], dtype=np.uint16),
         names=Names("\n".join(names)),
         keys=np.zeros((len(block.scores), 2), dtype=np.uint64),
@@ -102,7 +117,8 @@ class Oracle:
 
     definition: catalog.Board
     now_s: float = -(10.0**9)
-    taken: dict[int, list[tuple[float, Score]]] = field(default_factory=dict)
+    taken: dict[int, list[tuple[int, Score]]] = field(default_factory=dict)
+    """By season: when each score was reached, and the score."""
 
     def _number(self, at_s: float) -> int:
         if not self.definition.HasField("season"):
@@ -121,37 +137,35 @@ class Oracle:
     def feed(self, block: Blk) -> None:
         self.now_s = max(self.now_s, block.at_s)
         is_past = self._number(block.at_s) < self.current and not self.sealed
-        self.taken.setdefault(self.current - is_past, []).extend(
-            (block.at_s, score) for score in block.scores
-        )
+        taken = self.taken.setdefault(self.current - is_past, [])
+        taken.extend(zip(reached(block), block.scores, strict=True))
 
     def ranked(self, number: int) -> list[tuple[str, int]]:
         """All of a season, best first."""
-        by_actor: dict[str, list[tuple[float, Score]]] = {}
-        for at_s, score in self.taken.get(number, []):
-            by_actor.setdefault(score.actor, []).append((at_s, score))
+        by_actor: dict[str, list[tuple[int, Score]]] = {}
+        for at, score in self.taken.get(number, []):
+            by_actor.setdefault(score.actor, []).append((at, score))
         sign = 1 if self.definition.mode == BOARD_MODE_LOWEST else -1
         standings = [(*self._standing(scores), actor) for actor, scores in by_actor.items()]
         return [(actor, p) for p, _, actor in sorted(standings, key=lambda s: (sign * s[0], s[1], s[2]))]
 
-    def _standing(self, scores: list[tuple[float, Score]]) -> tuple[int, float]:
-        told = [(at_s, max(-(2**53), min(2**53, score.points)), score) for at_s, score in scores]
-        mode = self.definition.mode
-        if mode == BOARD_MODE_BEST:
-            return max(p for _, p, _ in told), min(at for at, p, _ in told if p == max(q for _, q, _ in told))
-        if mode == BOARD_MODE_LOWEST:
-            return min(p for _, p, _ in told), min(at for at, p, _ in told if p == min(q for _, q, _ in told))
-        at_s, points, last = told[0]
-        highest = {last.tag: last.seq}
-        for then_s, more, score in told[1:]:
-            if mode == BOARD_MODE_SUM:
-                total = max(-(2**53), min(2**53, points + more))
-                at_s = at_s if total == points else max(at_s, then_s)
-                points = total
-            elif score.seq >= highest.get(score.tag, 0):
-                at_s = at_s if more == points else then_s
-                points, highest[score.tag] = more, score.seq
-        return points, at_s
+    def _standing(self, scores: list[tuple[int, Score]]) -> tuple[int, int]:
+        """Points, and when they were reached."""
+        told = [(at, _within(score.points), score) for at, score in scores]
+        match self.definition.mode:
+            case catalog.BOARD_MODE_SUM:
+                return _within(sum(points for _, points, _ in told)), max(at for at, _, _ in told)
+            case catalog.BOARD_MODE_LAST:
+                reached_at, points, last = told[0]
+                highest = {last.tag: last.seq}
+                for at, more, score in told[1:]:
+                    if score.seq >= highest.get(score.tag, 0):
+                        reached_at = reached_at if more == points else at
+                        points, highest[score.tag] = more, score.seq
+                return points, reached_at
+        sign = 1 if self.definition.mode == BOARD_MODE_LOWEST else -1
+        best = sign * min(sign * points for _, points, _ in told)
+        return best, min(at for at, points, _ in told if points == best)
 
     def assert_shown_by(self, result: BoardResult) -> None:
         ranked = self.ranked(self.current)
@@ -172,3 +186,7 @@ class Oracle:
             assert result.previous.actors == len(past)
             assert result.previous.season.number == self.current - 1
             assert result.previous.sealed == self.sealed
+
+
+def _within(points: int) -> int:
+    return max(-(2**53), min(2**53, points))

@@ -48,6 +48,7 @@ def rows_of(block: Blocked, topic: str = "x") -> Rows:
         topic=topic,
         at_us=block.at_us,
         stamped_us=block.at_us,
+        reached=np.uint64(block.at_us * 4_096) + np.arange(len(at), dtype=np.uint64),
         actor=at,
         names=Names("\n".join(actors)),
         keys=keys[at],

@@ -12,7 +12,7 @@ from mesh import ids, store
 from mesh.database import Database
 from mesh.standings import Ranking, StandingStore, ranking_of
 from mesh.store import Share
-from tests.boards import Blk, Oracle, feed
+from tests.boards import Blk, Oracle, feed, placed
 
 
 class StoredBoard:
@@ -29,6 +29,7 @@ class StoredBoard:
         self.applied: dict[int, int] = {}
 
     def feed(self, block: Blk) -> None:
+        block = Blk(block.at_s, placed(block.scores))
         self.oracle.feed(block)
         for partition, fold in self.folds.items():
             fold.advance(block.at_us)

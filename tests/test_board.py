@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -23,7 +24,20 @@ from grandstand.catalog.v1.catalog_pb2 import (
 from grandstand.internal.v1.internal_pb2 import BoardPartial
 from mesh import ids
 from mesh.merge.board import merge_board
-from tests.boards import EVERY_S, GRACE_S, MODES, START_US, Blk, Oracle, Score, board, entries, feed, folded
+from tests.boards import (
+    EVERY_S,
+    GRACE_S,
+    MODES,
+    START_US,
+    Blk,
+    Oracle,
+    Score,
+    board,
+    entries,
+    feed,
+    folded,
+    placed,
+)
 
 SCORES = st.builds(
     Score,
@@ -81,7 +95,7 @@ class Stored:
 
     def ranked(self, part: str) -> list[str]:
         order = sorted(self.rankings.get(part, {}).items(), key=lambda item: (item[1], item[0].encode()))
-        return [member[14:] for member, _ in order]
+        return [member[16:] for member, _ in order]
 
     def holds(self) -> tuple[object, object]:
         return self.hashes, {part: ranking for part, ranking in self.rankings.items() if ranking}
@@ -163,7 +177,7 @@ def test_the_merge_of_a_spread_boards_partitions_is_one_fold_of_all(
     folds = [Board.from_state(definition, State()) for _ in range(spread)]
     for block in stream:
         shares: dict[int, list[Score]] = {}
-        for score in block.scores:
+        for score in placed(block.scores):
             shares.setdefault(ids.stable_hash(score.actor) % spread, []).append(score)
         for at, fold in enumerate(folds):
             fold.advance(block.at_us)
@@ -176,18 +190,41 @@ def test_the_merge_of_a_spread_boards_partitions_is_one_fold_of_all(
     assert merge_board(partials) == merged
 
 
-@given(st.data(), st.sampled_from([BOARD_MODE_BEST, BOARD_MODE_LOWEST]), STREAM)
-def test_best_and_lowest_do_not_depend_on_the_order_of_blocks(
+@given(st.data(), st.sampled_from([BOARD_MODE_BEST, BOARD_MODE_LOWEST, BOARD_MODE_SUM]), STREAM)
+def test_best_lowest_and_sum_do_not_depend_on_the_order_of_blocks(
     data: st.DataObject, mode: BoardMode, stream: list[Blk]
 ) -> None:
-    reordered = data.draw(st.permutations(stream))
-    assert folded(board(mode), reordered).partial() == folded(board(mode), stream).partial()
+    """Nor of the rows, if they keep their places; nor of when it is stored and read back."""
+    stream = [Blk(block.at_s, placed(block.scores)) for block in stream]
+    rows = [Blk(block.at_s, [score]) for block in stream for score in block.scores]
+    definition, taken_over_at = board(mode, top=8), data.draw(st.integers(0, len(rows)))
+    reordered = data.draw(st.permutations(rows))
+    fold, stored = folded(definition, reordered[:taken_over_at]), Stored()
+    stored.apply(fold.delta())
+    fold = Board.from_state(definition, stored.state([""]))
+    for block in reordered[taken_over_at:]:
+        feed(fold, block)
+    assert fold.partial() == folded(definition, stream).partial()
 
 
-def test_of_equal_scores_the_one_reached_first_leads_and_then_the_lesser_id() -> None:
-    stream = [Blk(1, [Score("z", 5), Score("b", 7)]), Blk(2, [Score("a", 7), Score("c", 7), Score("z", 5)])]
+def test_of_equal_scores_the_one_reached_first_leads() -> None:
+    stream = [Blk(1, [Score("z", 5), Score("b", 7)]), Blk(2, [Score("c", 7), Score("a", 7), Score("z", 5)])]
     shown = merge_board([folded(board(BOARD_MODE_BEST), stream).partial()])
-    assert entries(shown) == [("b", 7), ("a", 7), ("c", 7)]
+    assert entries(shown) == [("b", 7), ("c", 7), ("a", 7)]
+    two_ingests = [Blk(1, [Score("z", 7)]), Blk(1, [Score("b", 7)])]
+    assert entries(merge_board([folded(board(BOARD_MODE_BEST), two_ingests).partial()])) == [
+        ("b", 7),
+        ("z", 7),
+    ]
+
+
+def test_a_sum_that_passes_what_is_shown_comes_back_to_what_it_is() -> None:
+    for mode_sign in (1, -1):
+        parts = [mode_sign * points for points in (2**53, 1_000, -1_000, 2**53, -(2**53), -7)]
+        for order in itertools.permutations(range(len(parts)), len(parts)):
+            blocks = [Blk(n, [Score("a", parts[at], seq=at + 1)]) for n, at in enumerate(order)]
+            fold = folded(board(BOARD_MODE_SUM), blocks)
+            assert entries(merge_board([fold.partial()])) == [("a", mode_sign * (2**53 - 7))]
 
 
 def test_a_resend_that_is_stored_late_does_not_undo_what_followed_it() -> None:

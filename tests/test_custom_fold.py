@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 import tomllib
@@ -18,6 +19,7 @@ from aggregate.fold import State
 from aggregate.partition import Loaded, Partition
 from grandstand.catalog.v1 import catalog_pb2 as catalog
 from grandstand.internal.v1.internal_pb2 import CustomPartial, Partial
+from ingest.coalesce import Row
 from mesh import custom, limits
 from mesh.custom import CustomEvent
 from mesh.merge import TopicMerge
@@ -35,6 +37,7 @@ from tests.folding import (
     rows_of,
     split,
 )
+from tests.partitions import Kept, fold, set_aside
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "custom_fold"
 MESSAGES = [
@@ -330,7 +333,7 @@ def test_shares_without_a_value_are_left_out() -> None:
 
 def test_from_blocks_to_what_viewers_see(installed: None, owners: None) -> None:
     """Two partitions of one game, the example and an owner's failing fold in each: what one block
-    breaks is a dead letter of that section alone, and a resend of it is not counted either."""
+    breaks is a dead letter of that section alone, and so is a resend of it while nothing is mended."""
     chat = catalog.CustomTopic(custom_id="chat", fold="words")
     game = blocks.game(customs=[chat, catalog.CustomTopic(custom_id="sum", fold="sums")])
     shown = {topic: TopicMerge(topic) for topic in ("custom/chat", "custom/sum")}
@@ -347,7 +350,7 @@ def test_from_blocks_to_what_viewers_see(installed: None, owners: None) -> None:
             blocks.block([breaks]),
         ]
         letters = [partition.fold(i, block.SerializeToString()) for i, block in enumerate(stream, 1)]
-        assert [len(each) for each in letters] == [0, 1, 0, 0]
+        assert [len(each) for each in letters] == [0, 1, 0, 1]
         assert "custom fold 'sums': KeyError: 'no such word'" in letters[1][0].reason
         flush = partition.take_flush()
         assert flush is not None
@@ -357,3 +360,56 @@ def test_from_blocks_to_what_viewers_see(installed: None, owners: None) -> None:
     words_shown = shown["custom/chat"].state(NOW_S).custom
     assert json.loads(words_shown.value) == [["goal", 3], ["what", 1]]
     assert shown["custom/sum"].state(NOW_S).custom.value == b"40"
+
+
+@pytest.mark.usefixtures("owners")
+@pytest.mark.parametrize("producer", [False, True])
+def test_what_a_fold_failed_on_counts_once_when_it_is_sent_again_after_mending(
+    producer: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what else its origin sent, before and after, is not counted again."""
+    game = blocks.game(customs=[catalog.CustomTopic(custom_id="sum", fold="sums")])
+    origin_id = blocks.origin(1, producer=producer)
+
+    def add(number: int, payload: bytes) -> Row:
+        return blocks.row("custom/sum", "bob", origin_id, number, payload=payload)
+
+    def react(number: int) -> Row:
+        return blocks.reaction("fire", 1, origin_id, number)
+
+    partition = Partition(0, Loaded())
+    failed = [react(3), add(2, b"20"), add(4, b"7"), add(5, b"raise"), add(1, b"1")]
+    shown = fold(partition, blocks.game_control(game), blocks.block([add(1, b"1")]))
+    assert shown["custom/sum"].custom.value == b"1"
+    (letter,) = set_aside(partition, blocks.block(failed))
+    assert "KeyError" in letter.reason
+    assert fold(partition, blocks.block([react(6)]))["pulse/cheer"].pulse.totals == [2]
+    mended = Sums.fold
+
+    def mend(self: Sums, events: Sequence[CustomEvent]) -> None:
+        mended(self, [dataclasses.replace(e, payload=b"300") if e.payload == b"raise" else e for e in events])
+
+    monkeypatch.setattr(Sums, "fold", mend)
+    for again in range(2):
+        shown = fold(partition, blocks.block(failed))
+        assert again or shown["custom/sum"].custom.value == b"328"
+        assert not again or shown == {}
+
+
+@pytest.mark.usefixtures("owners")
+def test_windows_that_were_given_back_are_stored_so() -> None:
+    game = blocks.game(customs=[catalog.CustomTopic(custom_id="sum", fold="sums")])
+    partition, kept = Partition(0, Loaded()), Kept()
+    stream = [blocks.game_control(game)]
+    for number, payload in ((1, b"5"), (2, b"raise")):
+        row = blocks.row("custom/sum", "bob", blocks.origin(1), number, payload=payload)
+        stream.append(blocks.block([row]))
+    for block in stream:
+        partition.fold(partition.folded + 1, block.SerializeToString())
+        flush = partition.take_flush()
+        assert flush is not None
+        kept.apply(flush)
+    taker = Partition(0, kept.loaded())
+    row = blocks.row("custom/sum", "bob", blocks.origin(1), 2, payload=b"30")
+    assert fold(taker, blocks.block([row]))["custom/sum"].custom.value.endswith(b"30")
+    assert fold(taker, blocks.block([row])) == {}

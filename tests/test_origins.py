@@ -36,15 +36,22 @@ class Oracle:
 
     def __init__(self) -> None:
         self._seen: dict[tuple[bool, int], set[int]] = {}
+        self._highest: dict[tuple[bool, int], int] = {}
 
     def admit(self, row: Row) -> bool:
         producer, which, sequence = row
-        seen = self._seen.setdefault((producer, which), set())
+        key = producer, which
+        seen = self._seen.setdefault(key, set())
         width = limits.PRODUCER_WINDOW if producer else limits.VIEWER_WINDOW
-        if sequence < 1 or sequence in seen or sequence <= max(seen, default=0) - width:
+        if sequence < 1 or sequence in seen or sequence <= self._highest.get(key, 0) - width:
             return False
         seen.add(sequence)
+        self._highest[key] = max(self._highest.get(key, 0), sequence)
         return True
+
+    def give_back(self, rows: list[Row]) -> None:
+        for producer, which, sequence in rows:
+            self._seen[producer, which].discard(sequence)
 
 
 @given(BLOCKS)
@@ -87,7 +94,45 @@ def test_asking_whether_a_number_was_seen_changes_nothing(blocks: list[list[Row]
         if row[2] >= 1:
             probe = Oracle()
             probe._seen = {key: set(value) for key, value in oracle._seen.items()}
+            probe._highest = dict(oracle._highest)
             assert was_seen == (not probe.admit(row))
+
+
+@given(BLOCKS, st.data())
+def test_what_is_given_back_is_admitted_once_more_and_nothing_else_is(
+    blocks: list[list[Row]], data: st.DataObject
+) -> None:
+    """While its origin's window holds it; read back from the log too."""
+    origins, oracle = Origins(), Oracle()
+    log = b""
+    for rows in blocks:
+        new = [row for row, is_new in zip(rows, admit(origins, rows), strict=True) if is_new]
+        for row in rows:
+            oracle.admit(row)
+        given = data.draw(st.lists(st.sampled_from(new), unique=True)) if new else []
+        column = np.array([which + (6 if producer else 0) for producer, which, _ in given], dtype=np.int64)
+        sequence = np.array([sequence for _, _, sequence in given], dtype=np.uint64)
+        origins.give_back(b"".join(VIEWERS), b"".join(PRODUCERS), column, sequence)
+        oracle.give_back(given)
+        log += origins.delta()
+    again = [row for rows in blocks for row in rows]
+    expected = [oracle.admit(row) for row in again]
+    read_back = Origins(log, salt=3)
+    assert admit(origins, again) == expected
+    assert admit(read_back, again) == expected
+
+
+@given(BLOCKS)
+def test_the_highest_number_before_a_block_is_told_with_each_row(blocks: list[list[Row]]) -> None:
+    origins = Origins()
+    highest: dict[tuple[bool, int], int] = {}
+    for rows in blocks:
+        column = np.array([which + (6 if producer else 0) for producer, which, _ in rows], dtype=np.int64)
+        sequence = np.array([sequence for _, _, sequence in rows], dtype=np.uint64)
+        found = origins.admit(b"".join(VIEWERS), b"".join(PRODUCERS), column, sequence)
+        assert found.before.tolist() == [highest.get((row[0], row[1]), 0) for row in rows]
+        for producer, which, number in rows:
+            highest[producer, which] = max(highest.get((producer, which), 0), number)
 
 
 @given(st.lists(st.integers(1, 9_000), min_size=1, max_size=80), st.integers(0, 3))

@@ -104,6 +104,15 @@ def test_a_stamp_from_the_future_counts_as_when_the_stream_stored_it() -> None:
     assert {pane.starts_at_s for pane in pulse.panes if pane.width_s == 1} == {NOW_S, NOW_S + 1}
 
 
+def test_of_equal_scores_of_one_batch_the_earlier_leads() -> None:
+    partition = Partition(0, Loaded())
+    fold(partition, blocks.control(blocks.board(BOARD_MODE_BEST)))
+    rows = [blocks.score(actor, 100, origin(1), n) for n, actor in enumerate(("zoe", "mia", "ann"), start=1)]
+    shown = fold(partition, blocks.block(rows))["board/top"].board.current
+    assert list(shown.actor_ids) == ["zoe", "mia", "ann"]
+    assert list(shown.reached) == [NOW_S * 1_000_000 * 4_096 + at for at in range(3)]
+
+
 def test_of_equal_scores_the_earlier_leads() -> None:
     partition = Partition(0, Loaded())
     fold(partition, blocks.control(blocks.board(BOARD_MODE_BEST)))

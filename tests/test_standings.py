@@ -14,6 +14,7 @@ from aggregate.fold import State
 from grandstand.catalog.v1 import catalog_pb2 as catalog
 from grandstand.catalog.v1.catalog_pb2 import (
     BOARD_MODE_BEST,
+    BOARD_MODE_LOWEST,
     BOARD_MODE_SUM,
 )
 from grandstand.internal.v1.internal_pb2 import Partial
@@ -76,16 +77,40 @@ def test_every_actors_rank_and_neighbours_are_those_of_the_whole_board(
     asyncio.run(scenario())
 
 
-def test_among_equals_of_one_block_the_ids_decide_over_all_partitions(url: str) -> None:
+def test_among_equals_rows_and_then_ids_decide_over_all_partitions(url: str) -> None:
+    """The rows of one block, and of blocks of the same microsecond: numbers that no double holds apart."""
+
     async def scenario() -> None:
         database = Database(url)
         definition = board(BOARD_MODE_SUM)
         definition.board_id = "equals"
         game = StoredBoard(database, GAME, definition, 4)
-        game.feed(Blk(1, [Score(actor, 2**53) for actor in ACTORS]))
+        for at in range(0, len(ACTORS), 70):
+            game.feed(Blk(1, [Score(actor, 2**53) for actor in ACTORS[at : at + 70]]))
         await game.flush()
         for actor in ACTORS:
             await game.check(actor, 4)
+        await database.aclose()
+
+    asyncio.run(scenario())
+
+
+def test_the_mark_of_a_ranking_is_nobody(url: str) -> None:
+    """The member "!", which says with which flush a ranking was written."""
+
+    async def scenario() -> None:
+        database = Database(url)
+        definition = board(BOARD_MODE_LOWEST)
+        definition.board_id = "marked"
+        game = StoredBoard(database, GAME, definition, 4)
+        game.feed(Blk(1, [Score(actor, 2**53) for actor in ACTORS[:40]]))
+        await game.flush()
+        mark = Script("return redis.call('ZADD', KEYS[1], ARGV[1], '!')")
+        for partition in ids.partitions_of(GAME, 4):
+            key = layout.part_ranking_key(partition, GAME, game.ranking().topic, game.ranking().part)
+            await database.run(mark, [key], [2**54 + 4 * partition])
+        for actor in [*ACTORS[:40], "nobody"]:
+            await game.check(actor, 3)
         await database.aclose()
 
     asyncio.run(scenario())

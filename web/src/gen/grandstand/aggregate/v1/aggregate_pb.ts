@@ -450,7 +450,7 @@ export const OptionCountSchema: GenMessage<OptionCount> = /*@__PURE__*/
  */
 export type BoardResult = Message<"grandstand.aggregate.v1.BoardResult"> & {
   /**
-   * Best first; of equals the one who got there first.
+   * Best first; of equals the one who got there first (see catalog.v1.Board).
    *
    * @generated from field: repeated grandstand.aggregate.v1.BoardEntry entries = 1;
    */

@@ -214,7 +214,13 @@ export type Poll = Message<"grandstand.catalog.v1.Poll"> & {
 
   /**
    * False: the first vote of an actor is final, a second is refused with
-   * ALREADY_EXISTS. True: a later vote replaces the earlier one.
+   * ALREADY_EXISTS. True: a later vote replaces the earlier one. Of one origin
+   * the vote with the greater number is the later one, in whatever order they
+   * are stored: its older vote never replaces what its newer one has set.
+   * Between an actor's origins (devices, sessions) the one stored later is.
+   * Of one vote at most 4 origins that it replaced are remembered. For an actor
+   * with more, a vote that is stored after a later number of its own origin
+   * changes nothing.
    *
    * @generated from field: bool changeable = 5;
    */
@@ -309,6 +315,11 @@ export const PollOptionSchema: GenMessage<PollOption> = /*@__PURE__*/
 /**
  * A leaderboard; the topic is board/<board_id>.
  *
+ * Equal scores are in a total order: the one reached first leads. First is what
+ * ingest stamped earlier (a batch of events has one stamp, when it received the first
+ * of them), then what stands earlier in that batch, then the lesser actor id.
+ * Between ingests the order is as good as their clocks.
+ *
  * @generated from message grandstand.catalog.v1.Board
  */
 export type Board = Message<"grandstand.catalog.v1.Board"> & {
@@ -396,7 +407,9 @@ export const BoardSchema: GenMessage<Board> = /*@__PURE__*/
 
 /**
  * A board's seasons follow each other without gaps. A score belongs to the
- * season of the moment ingest stamped it; the last closed season stays readable.
+ * season of the moment ingest stamped it, or, if clocks disagree by more than
+ * the mesh allows, to the one that was open when it was stored: every acked score
+ * counts in one. The last closed season stays readable.
  *
  * @generated from message grandstand.catalog.v1.Season
  */
@@ -731,14 +744,18 @@ export enum BoardMode {
   BEST = 1,
 
   /**
-   * The latest counts.
+   * The latest counts: of one origin that with the greatest number, between
+   * origins the one stored last, as in a changeable poll. The same score again is
+   * not reached again.
    *
    * @generated from enum value: BOARD_MODE_LAST = 2;
    */
   LAST = 2,
 
   /**
-   * They add up.
+   * They add up, exactly and in any order. What is shown and ranked is the sum
+   * clamped to -2^53 to 2^53. It is reached with the latest of its scores, also
+   * if that is 0.
    *
    * @generated from enum value: BOARD_MODE_SUM = 3;
    */
