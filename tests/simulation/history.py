@@ -32,7 +32,7 @@ from tests.simulation.stream import Stored
 from tests.simulation.strikes import ALWAYS, KINDS, Strikes, defines
 from tests.simulation.told import Told
 from tests.simulation.virtual import shells_in
-from tests.simulation.workers import ModelWorker
+from tests.simulation.workers import ModelWorker, Operator
 from tests.simulation.world import World
 from tests.simulation.writers import Host, ModelWriter
 
@@ -131,6 +131,7 @@ class History:
         self.relays = [Relay(self.world, f"gateway-{n}", self.ingests) for n in (1, 2)]
         self._host = Host(mesh, self.writers)
         self._gateway = Gateway(mesh, self)
+        self.operator = Operator(mesh)
 
     def play(self) -> Told:
         world = self.world
@@ -152,7 +153,7 @@ class History:
         return self.mesh.told
 
     def _abandon(self) -> None:
-        for process in (*self.writers, *self.workers, *self.ingests, self._host, self._gateway):
+        for process in (*self.writers, *self.workers, *self.ingests, self._host, self._gateway, self.operator):
             process.loop.abandon()
 
     # What the host does.

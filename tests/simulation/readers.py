@@ -39,6 +39,7 @@ class Gateway(Process):
         self._shown: dict[tuple[str, str], TopicState] = {}
         self.floor: dict[int, int] = {}
         """By partition: how far a whole share was that somebody has been shown."""
+        self._floor_of = 0
         self.born()
 
     def born(self) -> None:
@@ -78,7 +79,10 @@ class Gateway(Process):
 
     async def _read(self, store: ResultStore, game_id: str, spread: int) -> None:
         told, redis = self._mesh.told, self._mesh.redis
-        losses, went_back, floor = self.world.losses, redis.went_back, dict(self.floor)
+        losses, went_back = self.world.losses, redis.went_back
+        if self._floor_of != went_back:
+            self._floor_of, self.floor = went_back, {}
+        floor = dict(self.floor)
         positions = self._history.positions(game_id) if self.world.random.random() < 0.6 else []
         wanted = [Position(partition=p, sequence=s) for p, s in positions]
         try:

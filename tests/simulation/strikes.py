@@ -30,6 +30,7 @@ class Strikes:
             "foreign": self._foreign,
             "empty": self._empty,
             "restore": self._restore,
+            "rebuild": self._rebuild,
             "lose key": self._lose_key,
             "split": self._split,
             "cut": self._cut,
@@ -85,6 +86,12 @@ class Strikes:
     def _restore(self) -> None:
         self._told.restored += 1
         self._mesh.redis.restore()
+
+    def _rebuild(self) -> None:
+        """The operator has a partition folded anew."""
+        self._told.rebuilds += 1
+        history = self._history
+        history.operator.erase(self._world.random.choice(history.partitions))
 
     def _lose_key(self) -> None:
         self._told.keys_lost += self._mesh.redis.lose_key()
@@ -180,6 +187,7 @@ _WEIGHTS: Mapping[str, float] = {
 KINDS = (
     "empty",
     "restore",
+    "rebuild",
     "lose key",
     "split",
     "cut",

@@ -14,7 +14,7 @@ from typing import Any
 from aggregate.retention import Retention
 from aggregate.worker import PartitionWorker
 from grandstand.internal.v1.internal_pb2 import DeadLetter
-from mesh.store import Acquired, PartitionStore
+from mesh.store import Acquired, Fenced, PartitionStore, RedisError, Rewound
 from tests.simulation.bus import ModelBus
 from tests.simulation.checkpoints import ModelCheckpoints
 from tests.simulation.mesh import Mesh
@@ -37,10 +37,6 @@ class CountedStore(PartitionStore):
     async def flush(self, *arguments: Any) -> None:
         await super().flush(*arguments)
         self.mesh.told.flushes += 1
-
-    async def reset(self, *arguments: Any) -> None:
-        await super().reset(*arguments)
-        self.mesh.told.rebuilds += 1
 
 
 class ModelLetters:
@@ -103,3 +99,17 @@ class ModelWorker(Process):
 
     def died(self) -> None:
         self.workers = {}
+
+
+class Operator(Process):
+    """Runs `rebuild`: takes a partition from whoever has it, and erases its state."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        super().__init__(mesh.world, "operator")
+        self._mesh = mesh
+
+    def erase(self, partition: int) -> None:
+        client: Any = RedisClient(self, self._mesh.redis)
+        token = self.world.random.randbytes(8).hex()
+        stored = PartitionStore(client, partition, self.name)
+        self.spawn(stored.erase(token), Fenced, Rewound, RedisError)
