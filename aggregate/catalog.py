@@ -3,18 +3,23 @@
 A definition lives in the key-value bucket, for admission, and as control blocks in the
 event stream, for the folds (I4). The order of the two is what makes a change safe:
 
-- a game: control with what is new in every partition, then the entry. Events for a new pulse
-  or metric are admitted by the entry, so the control always precedes them in the stream.
+- a game: entry with the new definition as `pending`, which holds for nobody; control with it in every
+  partition; entry with it in place. Events for a new pulse or metric are admitted by the last entry, so the
+  control always precedes them in the stream; and a control is only ever of a definition whose claim won its
+  compare-and-set, so none of a loser's comes to change what a fold holds. Whoever finds a claim that
+  is not its own completes it first.
 - opening: entry without a stage, control OPEN in every partition, entry OPEN. An ingest
-  admits events only for an OPEN entry, so here, too, the control comes first.
+  admits events only for an OPEN entry, so here, too, the control comes first. The entry OPEN says the spread
+  of the game, which is the topic's own from then on: whoever knows the topic knows where it folds.
 - closing: entry with `closes_at` a moment ahead, so that every ingest knows it in time (I9);
-  at that moment control CLOSED, entry CLOSED; after the grace control SEALED, entry SEALED.
+  at that moment control CLOSED, entry CLOSED; after the grace control SEALED, entry SEALED. The entry is
+  written when every partition shows that it took the control (see aggregate.closing).
+
+Moments are of the mesh's clock (mesh.mesh_clock), whatever this machine's says.
 
 Entries are written by compare-and-set and controls fold idempotently, so any number of
 instances may run the same steps, and a crash between two is made good by whoever does the
-next: a repeated DefineGame or OpenPoll, or `aggregate.closer` after a restart. A control whose entry
-never came (a crash, or a faster instance with another change) defines a topic that nobody can
-send to; it stays empty until a later definition names it.
+next: a repeated DefineGame or OpenPoll, or `aggregate.closer` after a restart.
 
 The spread of a game may change only while it has no topic, and a topic's controls must reach
 the partitions of its spread. So the first topic of a game claims its own entry first, then
@@ -25,7 +30,7 @@ either is seen, or finds the topic, or loses its compare-and-set.
 from __future__ import annotations
 
 import hashlib
-import time
+import logging
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -33,7 +38,7 @@ from nats.errors import Error as NatsError
 from nats.js.errors import APIError, KeyWrongLastSequenceError, NotFoundError
 
 from aggregate import definitions, growth
-from aggregate.closing import Step, key_of
+from aggregate.closing import Step, key_of, lacking, to_send
 from aggregate.controls import Controls
 from grandstand.catalog.v1.catalog_pb2 import (
     STAGE_CLOSED,
@@ -51,9 +56,11 @@ from mesh.bus import Bus
 from mesh.catalog import CatalogWatch
 from mesh.errors import AlreadyDone, Exhausted, NotNow, Unavailable
 
+log = logging.getLogger(__name__)
+
 Topic = TypeVar("Topic", Poll, Board)
 
-_ATTEMPTS_MAX = 5
+_ATTEMPTS_MAX = 8
 
 
 class CatalogWriter:
@@ -61,6 +68,8 @@ class CatalogWriter:
         self._bus = bus
         self._watch = watch
         self._controls = controls
+        self._sent: dict[str, dict[int, int]] = {}
+        """Of each step under way: the sequence of what was sent last, by partition."""
 
     async def define_game(self, wanted: Game) -> tuple[Game, list[Position]]:
         """The game, and from where in the stream it holds; at the latest, where it held before.
@@ -70,30 +79,43 @@ class CatalogWriter:
         asked = definitions.check_game(wanted, custom.names())
         key = subjects.game_key(asked.game_id)
         view = self._watch.view
+        positions: list[Position] = []
         for _ in range(_ATTEMPTS_MAX):
             await self._watch.refresh(key)
+            if (pending := view.pending(key)) is not None:
+                positions = await self._complete(key, pending, view.revision(key))
+                continue
             known, revision = view.get(key), view.revision(key)
             if not isinstance(known, Game):
                 if len(view.games()) >= limits.GAMES_MAX:
                     raise Exhausted(f"the catalog holds {limits.GAMES_MAX} games, the most it may")
-                game, is_other = asked, True
+                game, claim = asked, Game(game_id=asked.game_id)
             else:
                 has_topics = known.spread != asked.spread and await self._has_topics(asked.game_id)
                 game = growth.grown(known, asked, has_topics=has_topics)
                 if game == known:
-                    return known, await self._controls.newest(known)
-                is_other = _untitled(game) != _untitled(known)
-            positions = await self._announce(game, revision) if is_other else []
-            if await self._put(key, game, revision):
-                return game, positions or await self._controls.newest(game)
+                    return known, positions or await self._controls.newest(known.game_id, known.spread)
+                if _untitled(game) == _untitled(known):
+                    await self._put(key, game, revision)
+                    continue
+                claim = Game()
+                claim.CopyFrom(known)
+            claim.pending.CopyFrom(game)
+            # It is completed, or found to be another's, in the next turn.
+            positions = []
+            await self._put(key, claim, revision)
         raise Unavailable(f"game {asked.game_id!r} is being changed by others; try again")
 
-    async def _announce(self, game: Game, revision: int) -> list[Position]:
-        """Puts the game into its partitions, as the change of this revision of its entry."""
-        digest = hashlib.blake2b(game.SerializeToString(deterministic=True), digest_size=8).hexdigest()
-        name = f"{subjects.game_key(game.game_id)}-{revision}-{digest}"
-        positions = await self._controls.publish(game, Control(game=game), name)
-        await self._controls.until_folded(game, positions)
+    async def _complete(self, key: str, pending: Game, revision: int) -> list[Position]:
+        """Puts the definition that is claimed at this revision of the entry into its partitions, then into
+        its place. Any number may do so at once: their controls are the same. Raises Unavailable,
+        Exhausted."""
+        digest = hashlib.blake2b(pending.SerializeToString(deterministic=True), digest_size=8).hexdigest()
+        partitions = ids.partitions_of(pending.game_id, pending.spread)
+        name = f"{key}-{revision}-{digest}"
+        positions = await self._controls.publish(partitions, Control(game=pending), name)
+        await self._controls.until_folded(pending.game_id, pending.spread, positions)
+        await self._put(key, pending, revision)
         return positions
 
     async def _has_topics(self, game_id: str) -> bool:
@@ -131,21 +153,23 @@ class CatalogWriter:
             if known is not None and not definitions.same_definition(known, checked):
                 raise AlreadyDone(f"{_name(checked)} exists with another definition; choose another id")
             if known is not None and known.stage != STAGE_UNSPECIFIED:
-                return known, await self._controls.newest(game)
+                return known, await self._controls.newest(game.game_id, known.spread or game.spread)
             if known is None:
-                known = _claim(checked, time.time_ns())
+                known = _claim(checked, self._now_ns())
                 revision = await self._put(key, known, revision)
                 if not revision:
                     continue
             game = await self._claimed(checked.game_id)
             opened = _copy(known)
             opened.stage = STAGE_OPEN
-            now_ns = time.time_ns()
+            opened.spread = game.spread
+            now_ns = self._now_ns()
             opened.opened_at.FromNanoseconds(now_ns)
             if checked.HasField("open_for"):
                 opened.closes_at.FromNanoseconds(now_ns + checked.open_for.ToNanoseconds())
-            positions = await self._controls.publish(game, _control(opened), f"{key}-{opened.stage}")
-            await self._controls.until_folded(game, positions)
+            partitions = ids.partitions_of(game.game_id, game.spread)
+            positions = await self._controls.publish(partitions, _control(opened), f"{key}-{opened.stage}")
+            await self._controls.until_folded(game.game_id, game.spread, positions)
             if await self._put(key, opened, revision):
                 return opened, positions
         raise Unavailable(f"{_name(checked)} is being opened by others; try again")
@@ -156,6 +180,9 @@ class CatalogWriter:
         view = self._watch.view
         for _ in range(_ATTEMPTS_MAX):
             await self._watch.refresh(key)
+            if (pending := view.pending(key)) is not None:
+                await self._complete(key, pending, view.revision(key))
+                continue
             game = view.game(game_id)
             topics: list[Poll | Board] = [*view.polls(), *view.boards()]
             if growth.counts(game) or any(topic.game_id == game_id and topic.stage for topic in topics):
@@ -184,7 +211,7 @@ class CatalogWriter:
             known = known_now()
             if known.stage == STAGE_UNSPECIFIED:
                 raise NotNow(f"{_name(known)} is not open yet")
-            closes_at_ns = time.time_ns() + int(limits.CLOSE_LEAD_S * 1e9)
+            closes_at_ns = self._now_ns() + int(limits.CLOSE_LEAD_S * 1e9)
             sooner = known.HasField("closes_at") and known.closes_at.ToNanoseconds() <= closes_at_ns
             if known.stage != STAGE_OPEN or sooner:
                 return known
@@ -195,18 +222,37 @@ class CatalogWriter:
         raise Unavailable(f"{key} is being changed by others; try again")
 
     async def advance(self, step: Step) -> None:
-        """Takes one due step. Raises Unavailable, Exhausted; may be repeated."""
+        """Takes one due step: sends it to the partitions that have not taken it, and writes the entry when
+        all have. Raises NotNow (not all have), Unavailable, Exhausted; is to be repeated then."""
         found = step.definition
         key = key_of(found)
-        revision = self._watch.view.revision(key)
-        if self._watch.view.get(key) is not found:
+        view = self._watch.view
+        revision = view.revision(key)
+        if view.get(key) is not found:
+            self._sent.pop(step.name, None)
             return  # it was changed since the step was found
         definition = _copy(found) if isinstance(found, Poll) else _copy(found)
         definition.stage = step.stage
-        game = self._watch.view.game(definition.game_id)
-        await self._controls.publish(game, _control(definition), step.name)
+        game_id, topic = found.game_id, _topic_of(found)
+        spread = found.spread or view.game(game_id).spread
+        sent = self._sent.setdefault(step.name, {})
+        folded = await self._controls.folded(game_id, spread, topic)
+        if partitions := to_send(step, folded, sent):
+            if again := sorted(sent.keys() & set(partitions)):
+                log.warning("step %s is sent again: partitions %s did not take it", step.name, again)
+            for at in await self._controls.publish(partitions, _control(definition), step.name, sent):
+                sent[at.partition] = at.sequence
+            positions = [Position(partition=p, sequence=sent[p]) for p in partitions]
+            await self._controls.until_folded(game_id, spread, positions)
+            folded = await self._controls.folded(game_id, spread, topic)
+        if lacks := lacking(step, folded):
+            raise NotNow(f"partitions {lacks} have not taken it yet")
+        self._sent.pop(step.name, None)
         if not step.beat and not await self._put(key, definition, revision):
             await self._watch.refresh(key)  # another instance was faster
+
+    def _now_ns(self) -> int:
+        return int(self._watch.clock.now_s() * 1e9)
 
     def _find(self, key: str, like: Topic) -> Topic | None:
         found = self._watch.view.get(key)
@@ -257,6 +303,12 @@ def _untitled(game: Game) -> Game:
 
 def _cannot(what: str, error: Exception) -> Unavailable:
     return Unavailable(f"the catalog cannot be {what} now ({type(error).__name__}); try again")
+
+
+def _topic_of(definition: Poll | Board) -> str:
+    if isinstance(definition, Poll):
+        return f"poll/{definition.poll_id}"
+    return f"board/{definition.board_id}"
 
 
 def _name(definition: Poll | Board) -> str:

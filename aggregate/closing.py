@@ -1,16 +1,23 @@
 """When a poll or board takes its next step: towards the seal (I9), or into its next season.
 
-Pure: times come in, Unix seconds. A board with seasons has two **beats** a season: one when it
-begins, and one when the season before it is complete. Folds see time pass only in their
+Pure: times come in, Unix seconds of the mesh's clock. A board with seasons has two **beats** a season: one
+when it begins, and one when the season before it is complete. Folds see time pass only in their
 stream, so the beats put it there: an idle board visibly starts anew. Of beats that were
 missed only the newest matters, because folds go by the time and not by the number.
+
+A step is a control in every partition of its topic. A fold takes one only when the time of its partition has
+come (a watermark, see PartitionState), and a control that came too early changes nothing. So a step is done
+when every partition shows that it took it, and until then it is sent again to those that folded it and did
+not.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from grandstand.catalog.v1.catalog_pb2 import STAGE_CLOSED, STAGE_OPEN, STAGE_SEALED, Board, Poll, Stage
+from grandstand.internal.v1.internal_pb2 import Partial
 from mesh import limits, seasons, subjects
 
 # A season is sealed in the first second after the grace.
@@ -36,6 +43,16 @@ class Step:
         return f"{key_of(self.definition)}-{self.stage}"
 
 
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """What one partition shows of the step's topic."""
+
+    partition: int
+    applied: int
+    """All blocks up to this sequence are in it."""
+    partial: Partial | None
+
+
 def key_of(definition: Poll | Board) -> str:
     """Its key in the catalog."""
     if isinstance(definition, Poll):
@@ -53,6 +70,34 @@ def step_of(definition: Poll | Board) -> Step | None:
     if definition.stage == STAGE_CLOSED:
         return Step(closes_at_s + limits.SEAL_GRACE_S, STAGE_SEALED, definition)
     return None
+
+
+def has_taken(step: Step, partial: Partial | None) -> bool:
+    """Whether the partition with this share of the topic has taken the step."""
+    if partial is None:
+        return False
+    if not step.beat:
+        return partial.stage >= step.stage
+    board, number = partial.board, step.beat // 2
+    if board.current.number != number or step.beat % 2 == 0:
+        return board.current.number >= number
+    return board.previous.sealed or not board.HasField("previous")
+
+
+def lacking(step: Step, folded: Iterable[Folded]) -> list[int]:
+    """The partitions that have not taken the step."""
+    return [each.partition for each in folded if not has_taken(step, each.partial)]
+
+
+def to_send(step: Step, folded: Iterable[Folded], sent: Mapping[int, int]) -> list[int]:
+    """The partitions that the step is to be sent to now. `sent`: the sequence of what was sent last, by
+    partition. What is not folded yet may still be taken, however long the fold is away: it is not sent
+    again."""
+    return [
+        each.partition
+        for each in folded
+        if not has_taken(step, each.partial) and each.applied >= sent.get(each.partition, 0)
+    ]
 
 
 def beat_of(board: Board, now_s: float, taken: int) -> Step | None:

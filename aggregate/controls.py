@@ -1,20 +1,21 @@
 """Puts definitions into the event stream, where the folds find them (I4).
 
-A control goes into every partition of its game, under a message id that says what it is:
+A control goes into every partition of its game or topic, under a message id that says what it is:
 whoever repeats a step, another instance or the same one after a crash, stores nothing twice
-within the stream's dedupe window, and what is stored again later folds as nothing new.
+within the stream's dedupe window, and what is stored again later folds as nothing new. One that a partition
+folded and did not take, because it came too early, is sent again under another message id.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
+from collections.abc import Callable, Iterable, Mapping
 
 from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
 
-from grandstand.catalog.v1.catalog_pb2 import Game
+from aggregate.closing import Folded
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.internal.v1.internal_pb2 import Block, Control
 from mesh import ids, subjects, telemetry
@@ -27,40 +28,60 @@ _FOLDED_S = 2.0
 
 
 class Controls:
-    def __init__(self, bus: Bus, pipeline: PublishPipeline, results: ResultStore) -> None:
+    """`now_s`: Unix seconds of the mesh's clock."""
+
+    def __init__(
+        self, bus: Bus, pipeline: PublishPipeline, results: ResultStore, now_s: Callable[[], float]
+    ) -> None:
         self._bus = bus
         self._pipeline = pipeline
         self._results = results
+        self._now_s = now_s
 
-    async def publish(self, game: Game, control: Control, name: str) -> list[Position]:
-        """Where it is stored, in each partition of the game. `name` tells it from every other control.
+    async def publish(
+        self, partitions: Iterable[int], control: Control, name: str, after: Mapping[int, int] | None = None
+    ) -> list[Position]:
+        """Where it is stored, in each of the partitions. `name` tells it from every other control; `after`:
+        the sequences of what was sent under this name before and is to be sent again.
 
         Raises Unavailable, Exhausted; some partitions may have it then, so it is to be repeated.
         """
         block = Block(control=control)
-        block.stamped_at.FromNanoseconds(time.time_ns())
+        block.stamped_at.FromNanoseconds(int(self._now_s() * 1e9))
         payload = block.SerializeToString()
-        partitions = ids.partitions_of(game.game_id, game.spread)
+        partitions = list(partitions)
         sequences = await asyncio.gather(
             *(
                 self._pipeline.publish(
-                    subjects.events(partition), payload, f"control-{name}-{partition}", telemetry.headers()
+                    subjects.events(partition),
+                    payload,
+                    f"control-{name}-{partition}"
+                    + (f"-{after[partition]}" if after and partition in after else ""),
+                    telemetry.headers(),
                 )
                 for partition in partitions
             )
         )
         return [Position(partition=p, sequence=s) for p, s in zip(partitions, sequences, strict=True)]
 
-    async def until_folded(self, game: Game, positions: list[Position]) -> None:
+    async def until_folded(self, game_id: str, spread: int, positions: list[Position]) -> None:
         """So that who is answered finds the topic in the next snapshot. A fold that lags is not waited
         for beyond _FOLDED_S: the topic is open all the same, and shows when the fold is there."""
         with contextlib.suppress(TooLate, RedisError):
-            await self._results.read_at_least(game.game_id, game.spread, positions, _FOLDED_S)
+            await self._results.read_at_least(game_id, spread, positions, _FOLDED_S)
 
-    async def newest(self, game: Game) -> list[Position]:
+    async def folded(self, game_id: str, spread: int, topic: str) -> list[Folded]:
+        """What each partition shows of the topic. Raises Unavailable."""
+        try:
+            shares = await self._results.read(game_id, spread)
+        except RedisError as error:
+            raise Unavailable(f"results cannot be read now ({type(error).__name__}); try again") from None
+        return [Folded(share.partition, share.applied, share.partials.get(topic)) for share in shares]
+
+    async def newest(self, game_id: str, spread: int) -> list[Position]:
         """The last block of each partition of the game: whatever was defined before is at or before it.
         Raises Unavailable."""
-        partitions = ids.partitions_of(game.game_id, game.spread)
+        partitions = ids.partitions_of(game_id, spread)
         found = await asyncio.gather(*(self._last(partition) for partition in partitions))
         return [Position(partition=p, sequence=s) for p, s in zip(partitions, found, strict=True) if s]
 

@@ -50,6 +50,7 @@ def check_game(game: Game, folds: Collection[str]) -> Game:
     checked = Game()
     checked.CopyFrom(game)
     checked.spread = max(1, game.spread)
+    checked.ClearField("pending")
     return checked
 
 
@@ -124,6 +125,7 @@ def _clear_server_fields(definition: Poll | Board) -> None:
     definition.stage = STAGE_UNSPECIFIED
     definition.ClearField("opened_at")
     definition.ClearField("closes_at")
+    definition.spread = 0
 
 
 def _check_pulse(field: str, pulse: Pulse) -> None:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 import time
+from typing import NamedTuple
 
 DRIFT = 0.01
 
@@ -29,6 +30,14 @@ _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 def boot_s() -> float:
     """Seconds since the machine started, also while it slept."""
     return time.clock_gettime(_CLOCK)
+
+
+class Moment(NamedTuple):
+    """One moment by both clocks."""
+
+    mesh_s: float
+    """Unix seconds; the server's clock may be set."""
+    boot_s: float
 
 
 class MeshClock:
@@ -55,4 +64,8 @@ class MeshClock:
         return now_s + self._offset_s
 
     def now_s(self) -> float:
-        return time.clock_gettime(_CLOCK) + self._offset_s
+        return self.at_s(boot_s())
+
+    def now(self) -> Moment:
+        now_s = boot_s()
+        return Moment(self.at_s(now_s), now_s)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregate.agenda import Agenda
-from aggregate.closing import beat_of, step_of
+from aggregate.agenda import AGAIN_MAX_S, AGAIN_S, Agenda
+from aggregate.closing import Folded, Step, beat_of, has_taken, lacking, step_of, to_send
 from grandstand.catalog.v1.catalog_pb2 import STAGE_CLOSED, STAGE_OPEN, STAGE_SEALED, Board, Poll
+from grandstand.internal.v1.internal_pb2 import BoardPartial, Partial, SeasonShare
 from mesh import limits
+from mesh.mesh_clock import Moment
 
 GRACE_S = limits.SEAL_GRACE_S
 T = 1_790_000_000.0
@@ -45,45 +49,92 @@ def test_a_poll_is_closed_at_its_moment_and_sealed_after_the_grace() -> None:
     assert step_of(poll("p", STAGE_OPEN, None)) is None
 
 
+def at(mesh_s: float, ahead_s: float = 0.0) -> Moment:
+    """The mesh's clock may run away from the machine's."""
+    return Moment(mesh_s, mesh_s - T + 1_000 - ahead_s)
+
+
 def agenda(*definitions: Poll | Board, now_s: float = T) -> Agenda:
     made = Agenda()
     for definition in definitions:
-        made.put(definition, now_s)
+        made.put(definition, at(now_s))
     return made
 
 
-def test_the_earliest_step_of_all_comes_first_and_a_failed_one_comes_again() -> None:
-    polls = [poll("a", STAGE_OPEN, T + 5), poll("b", STAGE_OPEN, None), poll("c", STAGE_CLOSED, T - 9)]
-    ahead = agenda(*polls, board(), now_s=T + 1)
-    first = ahead.take()
+def due_at_s(ahead: Agenda) -> float | None:
+    """When the earliest step is due by the mesh's clock."""
+    wait_s = ahead.wait_s(at(T))
+    return None if wait_s == math.inf else T + wait_s
+
+
+def take(ahead: Agenda, now_s: float) -> Step:
+    step = ahead.take(at(now_s))
+    assert step is not None
+    return step
+
+
+def test_the_earliest_step_of_all_comes_first_and_a_failed_one_comes_again_later_each_time() -> None:
+    polls = [poll("a", STAGE_OPEN, T + 5), poll("b", STAGE_OPEN, None), poll("c", STAGE_CLOSED, T - 19)]
+    ahead = agenda(*polls, board(), now_s=T - 40)
+    polls.pop()
+    now_s = T - 11
+    assert GRACE_S < 29, "it was seen long ago"
+    assert ahead.take(at(now_s - 0.1)) is None
+    first = take(ahead, now_s)
     assert first.name == f"poll.g.c-{STAGE_SEALED}"
-    ahead.failed(first)
-    assert ahead.take() is first
-    ahead.done(first, T + 1)
-    assert ahead.take().name == f"poll.g.a-{STAGE_CLOSED}"
-    assert ahead.take().name == "board.g.b-season-2"
-    assert ahead.next_due_at_s() is None
-    with pytest.raises(ValueError, match="no step"):
-        ahead.take()
+    for pause_s in (AGAIN_S, 2 * AGAIN_S, 4 * AGAIN_S, AGAIN_MAX_S, AGAIN_MAX_S):
+        ahead.failed(first, at(now_s))
+        assert ahead.take(at(now_s + pause_s - 0.1)) is not first
+        now_s += pause_s
+        assert take(ahead, now_s) is first
+    ahead.done(first, at(now_s))
+    assert take(agenda(*polls, board()), T + 5).name == f"poll.g.a-{STAGE_CLOSED}"
+    assert take(ahead, T + 60).name == "board.g.b-season-2"
+    assert ahead.wait_s(at(T + 60)) == math.inf
+    assert ahead.take(at(T + 99)) is None
+
+
+@pytest.mark.parametrize("ahead_s", [-9.0, 0.0, 9.0, 3600.0])
+def test_i9_no_clock_makes_a_seal_come_before_the_grace_is_over_here(ahead_s: float) -> None:
+    """The mesh's clock is set forward (or the machine slept while the poll was closed elsewhere): the
+    seal waits for this machine's own clock, from when the entry CLOSED was seen."""
+    ahead = agenda(poll("a", STAGE_OPEN, T))
+    seen = at(T)
+    ahead.put(poll("a", STAGE_CLOSED, T), seen)
+    ahead.put(poll("a", STAGE_CLOSED, T), at(T + 1))  # seen again: the first time stands
+    for after_s in (0.0, 1.0, GRACE_S - 0.01):
+        assert ahead.take(Moment(seen.mesh_s + after_s + max(0.0, ahead_s), seen.boot_s + after_s)) is None
+    if ahead_s <= 0:
+        assert ahead.take(Moment(T + GRACE_S - 0.1, seen.boot_s + 99)) is None, "nor before it is due"
+    step = ahead.take(Moment(T + GRACE_S, seen.boot_s + GRACE_S))
+    assert step is not None
+    assert step.stage == STAGE_SEALED
 
 
 def test_a_step_of_a_definition_that_was_replaced_is_not_taken() -> None:
     ahead = agenda(poll("a", STAGE_OPEN, T + 5))
-    ahead.put(poll("a", STAGE_OPEN, T + 3), T)
-    assert ahead.take().due_at_s == T + 3
-    assert ahead.next_due_at_s() is None
+    ahead.put(poll("a", STAGE_OPEN, T + 3), at(T))
+    assert take(ahead, T + 9).due_at_s == T + 3
+    assert due_at_s(ahead) is None
     ahead = agenda(poll("a", STAGE_OPEN, T + 5))
-    step = ahead.take()
-    ahead.put(poll("a", STAGE_SEALED, T + 5), T)
-    ahead.failed(step)
-    assert ahead.next_due_at_s() is None
+    step = take(ahead, T + 5)
+    ahead.put(poll("a", STAGE_SEALED, T + 5), at(T))
+    ahead.failed(step, at(T + 5))
+    assert due_at_s(ahead) is None
 
 
 def test_what_is_heard_of_twice_is_taken_once() -> None:
     once = poll("a", STAGE_OPEN, T + 5)
     ahead = agenda(once, once)
-    ahead.take()
-    assert ahead.next_due_at_s() is None
+    take(ahead, T + 5)
+    assert due_at_s(ahead) is None
+
+
+def test_a_beat_that_failed_gives_way_to_the_one_that_is_newest_by_now() -> None:
+    ahead = agenda(board())
+    first = take(ahead, T + 61)
+    ahead.failed(first, at(T + 75))
+    assert [first.name, take(ahead, T + 90).name] == ["board.g.b-season-2", "board.g.b-season-2-sealed"]
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3), st.integers(0, 99)), max_size=40))
@@ -93,15 +144,15 @@ def test_the_agenda_is_the_earliest_step_of_what_is_newest(changes: list[tuple[s
     for name, stage, closes_in_s in changes:
         changed = poll(name, stage, T + closes_in_s if closes_in_s else None)
         newest[name] = changed
-        ahead.put(changed, T)
+        ahead.put(changed, at(T))
         naive = [step.due_at_s for each in newest.values() if (step := step_of(each)) is not None]
-        assert ahead.next_due_at_s() == min(naive, default=None)
-    while ahead.next_due_at_s() is not None:
+        assert due_at_s(ahead) == min(naive, default=None)
+    while (now_s := due_at_s(ahead)) is not None:
         steps = [step for each in newest.values() if (step := step_of(each)) is not None]
-        taken = ahead.take()
+        taken = take(ahead, now_s)
         assert taken.due_at_s == min(step.due_at_s for step in steps)
         assert newest.pop(str(taken.definition.poll_id)) is taken.definition  # type: ignore[union-attr]
-        ahead.done(taken, T)
+        ahead.done(taken, at(T))
     assert all(step_of(each) is None for each in newest.values())
 
 
@@ -161,11 +212,58 @@ def test_whenever_one_looks_the_newest_beat_that_is_due_gets_taken_once(
         now_s += look
         due = max((at for at in beats if at <= now_s), default=0.0)
         # What an instance finds that starts now: the newest that is due, else the one to wait for.
-        fresh = agenda(made, now_s=now_s).next_due_at_s()
+        fresh = take(agenda(made, now_s=now_s), max(now_s, beats[0])).due_at_s
         assert fresh == (due or beats[0])
-        while (at_s := ahead.next_due_at_s()) is not None and at_s <= now_s:
-            assert expected_taken < at_s <= due
-            expected_taken = at_s
-            ahead.done(ahead.take(), now_s)
+        while (step := ahead.take(at(now_s))) is not None:
+            assert expected_taken < step.due_at_s <= due
+            expected_taken = step.due_at_s
+            ahead.done(step, at(now_s))
         assert expected_taken == due
-        assert ahead.next_due_at_s() == min(at for at in beats if at > now_s)
+        assert take(ahead, T + 1e6).due_at_s == min(at for at in beats if at > now_s)
+        ahead = agenda(made, now_s=now_s)
+        if due:
+            ahead.done(take(ahead, now_s), at(now_s))
+
+
+def seasons(number: int, previous_is_sealed: bool | None) -> Partial:
+    shown = BoardPartial(current=SeasonShare(number=number))
+    if previous_is_sealed is not None:
+        shown.previous.CopyFrom(SeasonShare(number=number - 1, sealed=previous_is_sealed))
+    return Partial(stage=STAGE_OPEN, board=shown)
+
+
+@pytest.mark.parametrize(
+    ("beat", "shown", "taken"),
+    [
+        (4, seasons(1, None), False),
+        (4, seasons(2, False), True),
+        (5, seasons(2, False), False),
+        (5, seasons(2, True), True),
+        (5, seasons(1, True), False),
+        (5, seasons(3, False), True),
+        (4, None, False),
+    ],
+)
+def test_a_partition_has_taken_a_beat_when_its_season_shows(
+    beat: int, shown: Partial | None, taken: bool
+) -> None:
+    assert has_taken(Step(T, STAGE_OPEN, board(), beat), shown) is taken
+
+
+@given(
+    st.sampled_from([STAGE_CLOSED, STAGE_SEALED]),
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9), st.none() | st.integers(1, 9)), max_size=6),
+)
+def test_a_step_goes_to_those_that_lack_it_and_have_folded_what_was_sent(
+    stage: int, shown: list[tuple[int, int, int | None]]
+) -> None:
+    """Each partition's stage (0: it shows nothing), what it has folded, and where the step was sent last."""
+    step = Step(T, stage, poll("p", STAGE_OPEN, T))  # type: ignore[arg-type]
+    folded = [
+        Folded(p, applied, Partial(stage=at_stage) if at_stage else None)  # type: ignore[arg-type]
+        for p, (at_stage, applied, _) in enumerate(shown)
+    ]
+    sent = {p: at for p, (*_, at) in enumerate(shown) if at is not None}
+    lacks = lacking(step, folded)
+    assert lacks == [p for p, (at_stage, *_) in enumerate(shown) if at_stage < stage]
+    assert to_send(step, folded, sent) == [p for p in lacks if p not in sent or shown[p][1] >= sent[p]]
