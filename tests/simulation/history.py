@@ -12,11 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from aggregate.partition import Loaded
 from grandstand.catalog.v1.catalog_pb2 import Board, Game, Poll
 from grandstand.event.v1.event_pb2 import Event
 from grandstand.internal.v1.internal_pb2 import Partial
-from mesh import ids, subjects
+from mesh import ids
 from mesh.errors import GrandstandError
 from tests.simulation import checks, scene
 from tests.simulation.clients import Browser, Fate, Native, Relay
@@ -39,7 +38,6 @@ from tests.simulation.writers import Host, ModelWriter
 _SETTLED_WITHIN_S = 200.0
 _NOTICED_WITHIN_S = 8.0
 """How long a worker may go on with blocks that the stream has lost."""
-_SMALL_STREAM_BYTES = 12_000
 
 
 class Violation(AssertionError):
@@ -54,7 +52,8 @@ class Rules:
     ingest: type[ModelIngest] = ModelIngest
     worker: type[ModelWorker] = ModelWorker
     native: type[Native] = Native
-    altered: Callable[[Loaded], Loaded] = lambda loaded: loaded
+    patches: Sequence[tuple[object, str, object]] = ()
+    """What of the real code is another: of what, its name, and what it is instead."""
     events: tuple[int, int] = (3, 9)
     """Of each client: at least, at most."""
     storm_s: tuple[float, float] = (4.0, 9.0)
@@ -63,6 +62,8 @@ class Rules:
     """Of a history with closings or seasons."""
     kinds: Sequence[str] = ()
     """Of strikes, which this history has all of; none: the seed chooses."""
+    stream_bytes_max: tuple[int, int] | None = None
+    """How much the event stream may hold: at least, at most; None: the seed chooses."""
     slow: float = 0.4
     """The share of histories with closings and seasons."""
     races: float = 0.4
@@ -89,11 +90,11 @@ class History:
         self.is_slow = random.random() < rules.slow
         self.storm_s = random.uniform(*(rules.long_storm_s if self.is_slow else rules.storm_s))
         self._kinds = [*ALWAYS, *(rules.kinds or random.sample(KINDS, random.randint(0, 4)))]
-        is_small = random.random() < 0.25
+        small = rules.stream_bytes_max or random.choice(((1 << 40,) * 2, (1 << 40,) * 2, (5_000, 12_000)))
         apart_s = random.choice((0.0, 0.3, 9.0)) if "elect" in self._kinds else 0.2
-        self.mesh = Mesh(world, apart_s, _SMALL_STREAM_BYTES if is_small else 1 << 40)
+        self.mesh = Mesh(world, apart_s, random.randint(*small))
         self.mesh.redis = ModelRedis(world, self.mesh.cuts, rules.database)
-        self._is_small = is_small
+        self._is_small = small[0] < 1 << 40
         self._changes_spread = random.random() < rules.races
         self._games = scene.games(random)[: 3 if self._changes_spread else 2]
         spreads = {game.game_id: 2 if game.title != "calm" else 1 for game in self._games}
@@ -135,7 +136,7 @@ class History:
 
     def play(self) -> Told:
         world = self.world
-        with shells_in(world):
+        with shells_in(world, self._rules.patches):
             try:
                 self._build()
                 self._define()
@@ -238,7 +239,7 @@ class History:
 
     def _begin(self) -> None:
         """They come once something is open."""
-        if len(self.topics) < 3 and not self.world.calm:
+        if not self._choices or (len(self.topics) < 3 and not self.world.calm):
             self.world.after(0.3, self._begin)
             return
         rules, world = self._rules, self.world
@@ -354,4 +355,4 @@ def _is(choice: Poll | Board | Game, game_id: str) -> bool:
     return isinstance(choice, Game) and choice.game_id == game_id
 
 
-__all__ = ["History", "Rules", "Told", "Violation", "play", "subjects"]
+__all__ = ["History", "Rules", "Told", "Violation", "play"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from tests.simulation.process import Process
 
 T = TypeVar("T")
+_CLOSED = inspect.CORO_CLOSED
 
 
 class VirtualLoop(asyncio.AbstractEventLoop):
@@ -28,6 +30,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._ready: deque[asyncio.Handle] = deque()
         self._drains = False
         self._tasks: list[asyncio.Task[Any]] = []
+        self.wrapped: list[Coroutine[Any, Any, Any]] = []
+        """Coroutines in tasks of others, to be closed after them."""
 
     def time(self) -> float:
         return self.process.boot_s
@@ -84,6 +88,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._tasks.append(task)
         if len(self._tasks) > 64:
             self._tasks = [each for each in self._tasks if not each.done()]
+            self.wrapped = [each for each in self.wrapped if inspect.getcoroutinestate(each) != _CLOSED]
         return task
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
@@ -111,17 +116,18 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         try:
             for task in self._tasks:
                 if not task.done():
-                    _close(task)
+                    _close(task.get_coro())
+            for coroutine in self.wrapped:
+                _close(coroutine)
         finally:
             asyncio._set_running_loop(None)
             world.is_deaf = False
         self._ready.clear()
-        self._tasks = []
+        self._tasks, self.wrapped = [], []
 
 
-def _close(task: asyncio.Task[Any]) -> None:
-    """A coroutine that waits again while it ends is ended again."""
-    coroutine: Any = task.get_coro()
+def _close(coroutine: Any) -> None:
+    """One that waits again while it ends is ended again."""
     for _ in range(16):
         with contextlib.suppress(RuntimeError):
             coroutine.close()

@@ -59,6 +59,7 @@ class Process:
             except Exception as error:
                 self.world.fail(error)
 
+        self.loop.wrapped.append(coroutine)
         self.loop.create_task(guarded())
 
     def stop(self, for_s: float) -> None:

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import aggregate.tenure
@@ -22,7 +22,8 @@ from tests.simulation.scene import Heard
 from tests.simulation.world import World
 
 _SHELLS = ("aggregate", "ingest", "mesh")
-_LEASE_POLL_S = 0.4
+_LEASE_POLL_S = 0.5
+_RETENTION_LOOK_S = 0.7
 
 
 class VirtualTime:
@@ -69,7 +70,8 @@ class _Bugs(logging.Handler):
 
 
 @contextlib.contextmanager
-def shells_in(world: World) -> Iterator[None]:
+def shells_in(world: World, more: Sequence[tuple[object, str, object]] = ()) -> Iterator[None]:
+    """`more`: what else is another meanwhile: of what, its name, and what it is instead."""
     time = VirtualTime()
     patches: list[tuple[Any, str, Any]] = [
         (mesh.catalog, "OrderedConsumer", ModelConsumer),
@@ -78,10 +80,12 @@ def shells_in(world: World) -> Iterator[None]:
         (custom, "find", lambda name: Heard),
         (custom, "names", lambda: frozenset({"heard"})),
         (limits, "LEASE_POLL_S", _LEASE_POLL_S),
+        (limits, "RETENTION_LOOK_S", _RETENTION_LOOK_S),
     ]
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] in _SHELLS and getattr(module, "time", None).__class__.__name__ == "module":
             patches.append((module, "time", time))
+    patches += more
     kept = [(target, name, getattr(target, name)) for target, name, _ in patches]
     loggers = [logging.getLogger(name) for name in _SHELLS]
     logged = [(logger.level, logger.propagate) for logger in loggers]

@@ -44,7 +44,7 @@ class ModelWriter(Process):
 
         watch = CatalogWatch(bus, hear, limits.VIEW_PROBE_S)  # type: ignore[arg-type]
         results = ResultStore(RedisClient(self, self._mesh.redis))  # type: ignore[arg-type]
-        controls = Controls(bus, ModelPipeline(bus), results)  # type: ignore[arg-type]
+        controls = Controls(bus, ModelPipeline(bus), results, watch.clock.now_s)  # type: ignore[arg-type]
         writer = CatalogWriter(bus, watch, controls)  # type: ignore[arg-type]
         await watch.start()
         self.writer = writer
