@@ -58,13 +58,13 @@ class Rules:
     """Of each client: at least, at most."""
     storm_s: tuple[float, float] = (4.0, 9.0)
     """How long things break: at least, at most."""
-    long_storm_s: tuple[float, float] = (14.0, 24.0)
+    long_storm_s: tuple[float, float] = (13.0, 20.0)
     """Of a history with closings or seasons."""
     kinds: Sequence[str] = ()
     """Of strikes, which this history has all of; none: the seed chooses."""
     stream_bytes_max: tuple[int, int] | None = None
     """How much the event stream may hold: at least, at most; None: the seed chooses."""
-    slow: float = 0.4
+    slow: float = 0.3
     """The share of histories with closings and seasons."""
     races: float = 0.4
     """The share with a race to define a game, and that with one to change a spread."""
@@ -141,10 +141,10 @@ class History:
                 self._build()
                 self._define()
                 world.after(1.0, self._begin)
+                world.after(0.5 * self.storm_s, self._close_all)
                 Strikes(self, [*self._kinds, *(["stale"] if self.is_slow else [])])
                 world.run(self.storm_s)
                 world.calm = True
-                self._close_all()
                 while not self._is_settled():
                     assert world.elapsed_s < _SETTLED_WITHIN_S, self._unsettled()
                     world.run(world.elapsed_s + 0.5)
@@ -257,7 +257,15 @@ class History:
 
     def _events_of(self, actors: Sequence[str]) -> Callable[[], Event]:
         random = self.world.random
-        return lambda: scene.event(random, random.choice(actors), self._choices)
+
+        def next_event() -> Event:
+            choices = self._choices
+            # What was closed last is what everybody wants to have a last word on.
+            if self.closed and random.random() < 0.4:
+                choices = self.closed[-1:]
+            return scene.event(random, random.choice(actors), choices)
+
+        return next_event
 
     def positions(self, game_id: str) -> list[tuple[int, int]]:
         """Of some acked event."""

@@ -92,7 +92,11 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         return task
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        self.process.world.fail(context.get("exception") or AssertionError(context["message"]))
+        error = context.get("exception")
+        if error is None:
+            self.process.world.fail(AssertionError(context["message"]))
+        elif isinstance(error, AssertionError) or "never retrieved" not in context["message"]:
+            self.process.world.fail(error)
 
     def _drain(self) -> None:
         """Everything that is ready, and what that makes ready, at one moment."""

@@ -142,10 +142,8 @@ class ModelStream:
 
     def last_of(self, subject: str) -> Stored | None:
         """The newest message of the subject."""
-        for sequence in sorted(self._messages, reverse=True):
-            if self._messages[sequence].subject == subject:
-                return self._messages[sequence]
-        return None
+        found = (m for m in reversed(self._messages.values()) if m.subject == subject)
+        return next(found, None)
 
     def purge(self, subject: str, *, below: int = 0, keep: int = 0) -> int:
         """Purges messages of the subject: those below that sequence, or all but so many; how many went."""

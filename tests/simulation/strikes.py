@@ -13,7 +13,7 @@ from tests.simulation.stream import FOREIGN, Stored
 if TYPE_CHECKING:
     from tests.simulation.history import History
 
-_LONGEST_S = limits.SEAL_GRACE_S + 6
+_LONGEST_S = limits.SEAL_GRACE_S + 5
 _CLOCK_OFF_S = 9.0
 
 
@@ -114,9 +114,10 @@ class Strikes:
         random, history = self._world.random, self._history
         if not history.close_one():
             return
-        for_s = random.uniform(limits.SEAL_GRACE_S - 1, _LONGEST_S)
-        process = random.choice((*history.ingests, *history.ingests, *history.writers, *history.workers))
-        if random.random() < 0.6:
+        for_s = random.uniform(limits.SEAL_GRACE_S + 1.5, _LONGEST_S)
+        others = (*history.writers, *history.workers)
+        process = random.choice(history.ingests if random.random() < 0.75 else others)
+        if random.random() < 0.7:
             self._told.stops += 1
             process.stop(for_s)
         else:
@@ -147,7 +148,7 @@ class Strikes:
         if after < stream.last:
             self._told.tails_lost += 1
             stream.lose_tail(after)
-            self._break_pulls(0.7)
+            self._break_pulls()
 
     def _make_anew(self) -> None:
         """The operator puts the definitions back, and nothing else."""
@@ -155,15 +156,15 @@ class Strikes:
         definitions = [message for message in self._history.line if defines(message)]
         self._told.streams_anew += 1
         stream.make_anew()
-        self._break_pulls(1.0)
+        self._break_pulls()
         for n, message in enumerate(definitions):
             stream.store(message.partition, message.data, f"put back {stream.lives} {n}")
 
-    def _break_pulls(self, odds: float) -> None:
+    def _break_pulls(self) -> None:
+        """Whose server was restarted has lost its consumers' pulls as well."""
         for pulls in self._mesh.pulls.values():
             for pull in pulls:
-                if self._world.random.random() < odds:
-                    pull.broke("the server was restarted")
+                pull.broke("the server was restarted")
 
     def _delete_checkpoints(self) -> None:
         """The operator puts them back later."""

@@ -13,6 +13,7 @@ from typing import Any
 import aggregate.tenure
 import mesh.catalog
 import mesh.mesh_clock
+import mesh.store
 from aggregate.lease import Lease
 from mesh import custom, limits
 from tests.simulation.bus import ModelConsumer
@@ -24,6 +25,7 @@ from tests.simulation.world import World
 _SHELLS = ("aggregate", "ingest", "mesh")
 _LEASE_POLL_S = 0.5
 _RETENTION_LOOK_S = 0.7
+_BARRIER_WAIT_S = 0.1
 
 
 class VirtualTime:
@@ -81,6 +83,8 @@ def shells_in(world: World, more: Sequence[tuple[object, str, object]] = ()) -> 
         (custom, "names", lambda: frozenset({"heard"})),
         (limits, "LEASE_POLL_S", _LEASE_POLL_S),
         (limits, "RETENTION_LOOK_S", _RETENTION_LOOK_S),
+        (mesh.store, "_BARRIER_FIRST_WAIT_S", _BARRIER_WAIT_S),
+        (mesh.store, "_BARRIER_WAIT_MAX_S", 4 * _BARRIER_WAIT_S),
     ]
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] in _SHELLS and getattr(module, "time", None).__class__.__name__ == "module":
