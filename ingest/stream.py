@@ -18,7 +18,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -228,10 +227,12 @@ class Stream:
         except DecodeError:
             raise Invalid(f"hello: {len(data)} bytes that are no Hello") from None
         session = self.session
-        welcome = session.hello(hello, self._identity, now_s=time.time(), entropy=os.urandom(12))
+        welcome = session.hello(
+            hello, self._identity, now_s=self._desk.catalog.clock.now_s(), entropy=os.urandom(12)
+        )
         self.credit = welcome.credit = self._desk.pressure.credit(session.credit_max)
         self._put(PublishResponse(welcome=welcome))
-        owes_s = self._desk.intake.owes_s(session.actor_id, time.time())
+        owes_s = self._desk.intake.owes_s(session.actor_id, self._desk.catalog.clock.now_s())
         if owes_s > 0.0 and not session.producer:
             self._paced_until = self.heard_at + owes_s
 

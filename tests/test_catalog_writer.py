@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,7 +25,7 @@ from grandstand.catalog.v1.catalog_pb2 import (
     PollOption,
 )
 from grandstand.internal.v1.internal_pb2 import Block, Control, Partial
-from mesh import ids, subjects
+from mesh import ids, limits, subjects
 from mesh.bus import Bus
 from mesh.catalog import CatalogWatch
 from mesh.errors import NotNow, Unavailable, Unknown
@@ -389,5 +390,31 @@ def test_a_topic_keeps_the_spread_it_was_opened_with(tmp_path: Path) -> None:
             assert (await only.writer.open_poll(poll()))[0] == opened, "it is no part of what is asked for"
             with pytest.raises(NotNow, match="spread"):
                 await only.writer.define_game(game(spread=1))
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("ahead_s", [-9, 9])
+def test_i9_moments_are_of_the_meshs_clock_whatever_this_machines_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead_s: int
+) -> None:
+    """A worker whose clock is ahead would close at once, and one behind would write a close in the past."""
+
+    async def scenario() -> None:
+        async with instances(tmp_path, 1) as (only,):
+            real_s, real_ns = time.time, time.time_ns
+            monkeypatch.setattr(time, "time", lambda: real_s() + ahead_s)
+            monkeypatch.setattr(time, "time_ns", lambda: real_ns() + ahead_s * 10**9)
+            await only.writer.define_game(game())
+            opened, positions = await only.writer.open_poll(poll())
+            closing = await only.writer.close_poll("g", "p")
+            monkeypatch.undo()
+            assert abs(opened.opened_at.ToNanoseconds() / 1e9 - time.time()) < 2
+            left_s = closing.closes_at.ToNanoseconds() / 1e9 - time.time()
+            assert -2 < left_s < limits.CLOSE_LEAD_S + 0.5
+            assert not [control for control in await controls(only.bus) if control.poll.stage == STAGE_CLOSED]
+            message = await only.bus.js.get_msg(subjects.EVENTS_STREAM, positions[0].sequence)
+            stamped_s = Block.FromString(message.data or b"").stamped_at.ToNanoseconds() / 1e9
+            assert abs(stamped_s - time.time()) < 2
 
     run(scenario())

@@ -160,3 +160,14 @@ def test_a_clock_that_goes_back_does_no_harm() -> None:
     assert ingest.level(0.0) < 0.1
     ingest.acked(-5.0, 1.0)
     assert 0.0 <= ingest.level(2.0) < 0.2
+
+
+def test_a_stale_view_of_the_catalog_takes_the_credit_and_sheds_nothing() -> None:
+    pressure = Pressure()
+    pressure.view_stale = True
+    pressure.level(0.0)
+    assert (pressure.credit(64), pressure.shed_from()) == (0, frozenset())
+    assert "the catalog has not answered" in pressure.reason
+    pressure.view_stale = False
+    pressure.level(0.1)
+    assert (pressure.credit(64), pressure.reason) == (64, "")

@@ -83,8 +83,10 @@ class IngestServiceServicer:
         so (the last vote of a changeable poll, the last score of a LAST board).
         Flow control: at most Credit.credit (at first Welcome.credit) sequence
         numbers may be unacked. It shrinks when the mesh is under pressure, to 0
-        while nothing can be stored, and grows again; what was sent before a
-        smaller credit arrived is taken. Beyond it the server reads no further
+        while nothing can be stored, or while the server cannot know which polls
+        and boards are still open; and grows again. What was sent before a
+        smaller credit arrived is taken: votes and scores wait for that knowledge
+        and are refused only then, if their topic has closed. Beyond it the server reads no further
         until it has acked; beyond Welcome.credit_max the stream ends with
         RESOURCE_EXHAUSTED.
         Life: send a Heartbeat when nothing else was sent for

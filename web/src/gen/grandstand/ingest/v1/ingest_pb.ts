@@ -395,8 +395,9 @@ export type Reject = Message<"grandstand.ingest.v1.Reject"> & {
 
   /**
    * An earlier attempt to store this event may have succeeded; if it did, it
-   * counts. Set for an event that ingest took, could not store in time, and
-   * then had to refuse (its poll closed meanwhile).
+   * counts. Set for an event that ingest took, could not store in time, or
+   * not in time to be sure that its topic was not sealed, and then had to
+   * refuse (its poll closed meanwhile).
    *
    * @generated from field: bool maybe_stored = 6;
    */
@@ -529,8 +530,10 @@ export const IngestService: GenService<{
    * so (the last vote of a changeable poll, the last score of a LAST board).
    * Flow control: at most Credit.credit (at first Welcome.credit) sequence
    * numbers may be unacked. It shrinks when the mesh is under pressure, to 0
-   * while nothing can be stored, and grows again; what was sent before a
-   * smaller credit arrived is taken. Beyond it the server reads no further
+   * while nothing can be stored, or while the server cannot know which polls
+   * and boards are still open; and grows again. What was sent before a
+   * smaller credit arrived is taken: votes and scores wait for that knowledge
+   * and are refused only then, if their topic has closed. Beyond it the server reads no further
    * until it has acked; beyond Welcome.credit_max the stream ends with
    * RESOURCE_EXHAUSTED.
    * Life: send a Heartbeat when nothing else was sent for
