@@ -67,7 +67,7 @@ class Controls:
     async def until_folded(self, game_id: str, spread: int, positions: list[Position]) -> None:
         """So that who is answered finds the topic in the next snapshot. A fold that lags is not waited
         for beyond _FOLDED_S: the topic is open all the same, and shows when the fold is there."""
-        with contextlib.suppress(TooLate, RedisError):
+        with contextlib.suppress(TooLate, Unavailable, RedisError):
             await self._results.read_at_least(game_id, spread, positions, _FOLDED_S)
 
     async def folded(self, game_id: str, spread: int, topic: str) -> list[Folded]:

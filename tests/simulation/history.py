@@ -91,7 +91,7 @@ class History:
         self.storm_s = random.uniform(*(rules.long_storm_s if self.is_slow else rules.storm_s))
         self._kinds = [*ALWAYS, *(rules.kinds or random.sample(KINDS, random.randint(0, 4)))]
         small = rules.stream_bytes_max or random.choice(((1 << 40,) * 2, (1 << 40,) * 2, (5_000, 12_000)))
-        apart_s = random.choice((0.0, 0.3, 9.0)) if "elect" in self._kinds else 0.2
+        apart_s = random.choice((0.2, 0.2, 9.0))
         self.mesh = Mesh(world, apart_s, random.randint(*small))
         self.mesh.redis = ModelRedis(world, self.mesh.cuts, rules.database)
         self._is_small = small[0] < 1 << 40

@@ -20,6 +20,7 @@ from tests.simulation.world import World
 
 _FAULTS = ("before", "after", "twice")
 _PATIENCE_S = 1.0
+_SLOW = 0.02
 
 
 class ModelRedis:
@@ -63,7 +64,8 @@ class ModelRedis:
         self._any().empty()
 
     def restore(self) -> None:
-        self._any().restore(self.world.random.choice(self._snapshots))
+        random = self.world.random
+        self._any().restore(random.choice(self._snapshots if random.random() < 0.5 else self._snapshots[-3:]))
         self.went_back += 1
 
     def lose_key(self) -> bool:
@@ -134,5 +136,6 @@ class RedisClient:
             await asyncio.sleep(min(left_s, _PATIENCE_S))
             raise RedisConnectionError("simulated: no answer in time")
         random = self._redis.world.random
-        if random.random() < 0.3:
-            await asyncio.sleep(random.expovariate(1 / 0.003))
+        drawn = random.random()
+        if drawn < 0.3:
+            await asyncio.sleep(random.expovariate(1 / (0.003 if drawn > _SLOW else 0.3)))

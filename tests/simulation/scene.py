@@ -167,6 +167,6 @@ def event(random: Random, actor_id: str, choices: Sequence[Poll | Board | Game])
 
 def _points(random: Random, board: Board) -> int:
     """Often the same as somebody else's; in sums now and then near what a client can show."""
-    if board.mode == BOARD_MODE_SUM and random.random() < 0.2:
-        return random.choice((_NEAR_BOUND, -_NEAR_BOUND, 1000, -1000))
+    if board.mode == BOARD_MODE_SUM and random.random() < 0.4:
+        return random.choice((_NEAR_BOUND, _NEAR_BOUND, -_NEAR_BOUND, 1000, -1000))
     return random.choice((1, 5, 10, random.randint(1, 50)))
