@@ -74,7 +74,7 @@ class Membership:
         if not self._started:
             # It is here already, or starts as we do: then the elder of us stays.
             is_taken = not beat.asks or beat.life < self._life
-            return Heard(answer=False, changed=False, released=frozenset(), is_taken=is_taken)
+            return Heard(answer=not is_taken, changed=False, released=frozenset(), is_taken=is_taken)
         # We are here. Who asks is told so, and who does not has asked while we could not answer.
         is_taken = not beat.asks and beat.life > self._life
         return Heard(answer=beat.asks, changed=False, released=frozenset(), is_taken=is_taken)
