@@ -88,16 +88,23 @@ class Native(Process):
     def is_done(self) -> bool:
         return not self._left and not len(self._outbox)
 
+    def hurry(self) -> None:
+        """One event more, and soon."""
+        self._left += 1
+        self.then(self._one, 0.05)
+
     def _act(self) -> None:
-        if not self._left:
-            return
-        if self._outbox.room:
+        if self._left:
+            self._one()
+            self.then(self._act, self._pause_s)
+
+    def _one(self) -> None:
+        if self._outbox.room and self._left:
             self._left -= 1
             sent = Sent(self._next_event())
             sent.event.origin_seq = sent.origin_seq = self._outbox.append(sent)
             self.sent.append(sent)
             self._write()
-        self.then(self._act, self._pause_s)
 
     def _connect(self) -> None:
         up = [ingest for ingest in self._ingests if ingest.is_up]
@@ -256,17 +263,24 @@ class Browser(Process):
     def is_done(self) -> bool:
         return not self._left and not self._unanswered
 
+    def hurry(self) -> None:
+        """One event more, and soon."""
+        self._left += 1
+        self.then(self._one, 0.05)
+
     def _act(self) -> None:
-        if not self._left:
-            return
-        if self._unanswered < _UNANSWERED_MAX:
+        if self._left:
+            self._one()
+            self.then(self._act, self._pause_s)
+
+    def _one(self) -> None:
+        if self._unanswered < _UNANSWERED_MAX and self._left:
             self._left -= 1
             self._unanswered += 1
             sent = Sent(self._next_event(), self._origin_id, len(self.sent) + 1)
             sent.event.origin_id, sent.event.origin_seq = sent.origin_id, sent.origin_seq
             self.sent.append(sent)
             self._attempt(sent)
-        self.then(self._act, self._pause_s)
 
     def _attempt(self, sent: Sent) -> None:
         if sent.fate is not Fate.SENT:

@@ -114,6 +114,8 @@ class History:
         self.topics: list[Poll | Board] = []
         """Those that are open."""
         self._choices: list[Poll | Board | Game] = []
+        self._wanted: list[Poll | Board | Game] = []
+        """What most want to have a word on now."""
         self._to_close: list[Poll | Board] = []
         self.closed: list[Poll | Board] = []
         self.clients: list[Native | Browser] = []
@@ -187,9 +189,9 @@ class History:
             self._choices.append(game)
         for topic in topics:
             if isinstance(topic, Poll):
-                self._host.ask(lambda writer, topic=topic: writer.open_poll(topic), self._opened)
+                self._host.ask(lambda writer, topic=topic: writer.open_poll(topic), self._opened, insists=True)
             else:
-                self._host.ask(lambda writer, topic=topic: writer.open_board(topic), self._opened)
+                self._host.ask(lambda writer, topic=topic: writer.open_board(topic), self._opened, insists=True)
 
     def _opened(self, answer: object) -> None:
         if isinstance(answer, GrandstandError):
@@ -200,6 +202,8 @@ class History:
         self.spreads[topic.game_id] = topic.spread
         if scene.name_of(topic).startswith("closing"):
             self._to_close.append(topic)
+        if scene.name_of(topic) == "first":
+            self._hurry([topic])
 
     def _race(self) -> None:
         """Two want the same custom topic, configured in two ways."""
@@ -216,7 +220,7 @@ class History:
         for spread in self.world.random.sample((1, 2, 2), 3):
             self._host.ask(lambda writer, s=spread: writer.define_game(scene.spread_over(game, s)))
         poll = scene.first_poll(game)
-        self._host.ask(lambda writer: writer.open_poll(poll), self._opened)
+        self._host.ask(lambda writer: writer.open_poll(poll), self._opened, insists=True)
 
     def close_one(self) -> bool:
         """One of those that are to be closed by hand, if there is one left."""
@@ -226,10 +230,21 @@ class History:
         topic = self._to_close.pop(self.world.random.randrange(len(self._to_close)))
         self.closed.append(topic)
         if isinstance(topic, Poll):
-            self._host.ask(lambda writer: writer.close_poll(topic.game_id, topic.poll_id))
+            self._host.ask(lambda writer: writer.close_poll(topic.game_id, topic.poll_id), insists=True)
         else:
-            self._host.ask(lambda writer: writer.close_board(topic.game_id, topic.board_id))
+            self._host.ask(lambda writer: writer.close_board(topic.game_id, topic.board_id), insists=True)
+        for _ in range(6):
+            self.world.after(self.world.random.uniform(0, 12), lambda: self._hurry([topic]))
         return True
+
+    def _hurry(self, choices: list[Poll | Board | Game]) -> None:
+        """Everybody wants a word on these, and soon."""
+        if self.world.calm:
+            return
+        self._wanted = choices
+        for client in self.clients:
+            if self.world.random.random() < 0.5:
+                client.hurry()
 
     def _close_all(self) -> None:
         while self.close_one():
@@ -259,11 +274,8 @@ class History:
         random = self.world.random
 
         def next_event() -> Event:
-            choices = self._choices
-            # What was closed last is what everybody wants to have a last word on.
-            if self.closed and random.random() < 0.4:
-                choices = self.closed[-1:]
-            return scene.event(random, random.choice(actors), choices)
+            wanted = self._wanted if self._wanted and random.random() < 0.4 else self._choices
+            return scene.event(random, random.choice(actors), wanted)
 
         return next_event
 

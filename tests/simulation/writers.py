@@ -67,12 +67,17 @@ class Host(Process):
         self,
         wish: Callable[[CatalogWriter], Any],
         done: Callable[[Any], None] = lambda answer: None,
+        *,
+        insists: bool = False,
     ) -> None:
-        """`wish` begins a call of the writer; `done` hears its answer, or the error that is for good."""
+        """`wish` begins a call of the writer; `done` hears its answer, or the error that is for good.
+        `insists`: none is; a writer whose view is old may know nothing of what it is asked about."""
         self.unfinished += 1
-        self._attempt(wish, done)
+        self._attempt(wish, done, insists)
 
-    def _attempt(self, wish: Callable[[CatalogWriter], Any], done: Callable[[Any], None]) -> None:
+    def _attempt(
+        self, wish: Callable[[CatalogWriter], Any], done: Callable[[Any], None], insists: bool
+    ) -> None:
         ready = [each for each in self._writers if each.is_up and each.writer is not None]
         settled = False
 
@@ -81,8 +86,9 @@ class Host(Process):
             if settled:
                 return
             settled = True
-            if answer is None or (isinstance(answer, GrandstandError) and answer.retryable):
-                self.then(lambda: self._attempt(wish, done), _AGAIN_S)
+            failed = isinstance(answer, GrandstandError)
+            if answer is None or (failed and (insists or answer.retryable)):
+                self.then(lambda: self._attempt(wish, done, insists), _AGAIN_S)
             else:
                 self.unfinished -= 1
                 done(answer)
