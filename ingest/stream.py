@@ -239,18 +239,18 @@ class Stream:
     def _take(self, batch: IncomingBatch, unheard: Unheard, cause: str) -> None:
         now = self.heard_at
         desk = self._desk
-        freshness = desk.catalog.freshness
-        received_s = boot_s()
+        catalog = desk.catalog
+        freshness, received_s = catalog.freshness, boot_s()
         try:
             wait_s = desk.intake.take(
                 self,
                 batch.events,
-                desk.catalog.clock.at_s(received_s),
+                received_s + catalog.clock.offset_s,
                 now,
                 unheard,
                 cause,
                 anchor_s=freshness.anchor_s,
-                is_fresh=freshness.is_fresh(received_s),
+                is_fresh=received_s <= freshness.fresh_until_s,
             )
         finally:
             desk.publisher.pump_if_due(now)

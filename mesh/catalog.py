@@ -40,6 +40,8 @@ from mesh.ordered import Delivered, OrderedConsumer
 log = logging.getLogger(__name__)
 
 _FETCHES_MAX = 16
+# Without a leader nobody answers: then it is better asked again than waited for.
+_OPEN_S = 2.0
 PROBE_CALMLY_S = 5.0
 """How often a process probes that only shows what the catalog says."""
 
@@ -217,7 +219,8 @@ class CatalogWatch:
     async def _follow(self) -> None:
         while True:
             try:
-                self._bucket = await self._open()
+                async with asyncio.timeout(_OPEN_S):
+                    self._bucket = await self._open()
                 await self._watch()
             except (NatsError, TimeoutError) as error:
                 log.info("waiting for the catalog: %s", error or type(error).__name__)
@@ -242,7 +245,8 @@ class CatalogWatch:
         consumer = OrderedConsumer(self._bus, self._delivered, self._broke)
         try:
             filters = [*(f"{kind}.>" for kind in _KINDS), self._probe_key]
-            await consumer.open(_STREAM, [_PREFIX + each for each in filters])
+            async with asyncio.timeout(_OPEN_S):
+                await consumer.open(_STREAM, [_PREFIX + each for each in filters])
             while not self._is_over:
                 self._wake.clear()
                 await self._probe()

@@ -35,11 +35,13 @@ assert 2 * limits.VIEW_PROBE_S < limits.VIEW_FRESH_S, "a view is fresh with its 
 class Freshness:
     """Of one view, over all its watches."""
 
-    __slots__ = ("_last", "_number", "_unanswered", "anchor_s")
+    __slots__ = ("_last", "_number", "_unanswered", "anchor_s", "fresh_until_s")
 
     def __init__(self) -> None:
         self.anchor_s = -math.inf
         """What was stored before this is in the view."""
+        self.fresh_until_s = -math.inf
+        """Until then the view may judge what comes."""
         self._number = 0
         self._unanswered: dict[int, float] = {}
         self._last = -math.inf
@@ -63,6 +65,7 @@ class Freshness:
         # Those before it were replaced in the bucket before the watch came to them.
         self._unanswered = {n: at_s for n, at_s in self._unanswered.items() if n > number}
         self.anchor_s = max(self.anchor_s, self._last)
+        self.fresh_until_s = self.anchor_s + limits.VIEW_FRESH_S
         self._last = sent_s
         return sent_s
 
@@ -78,7 +81,7 @@ class Freshness:
 
     def is_fresh(self, now_s: float) -> bool:
         """Whether the view may judge what comes now."""
-        return now_s - self.anchor_s <= limits.VIEW_FRESH_S
+        return now_s <= self.fresh_until_s
 
     def is_silent(self, now_s: float) -> bool:
         """Whether the watch is dead: it left a probe unanswered for SILENCE_S."""

@@ -18,6 +18,7 @@ sleeps or the process is stopped.
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from typing import NamedTuple
@@ -27,9 +28,8 @@ DRIFT = 0.01
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
-def boot_s() -> float:
-    """Seconds since the machine started, also while it slept."""
-    return time.clock_gettime(_CLOCK)
+boot_s = functools.partial(time.clock_gettime, _CLOCK)
+"""Seconds since the machine started, also while it slept."""
 
 
 class Moment(NamedTuple):
@@ -41,10 +41,11 @@ class Moment(NamedTuple):
 
 
 class MeshClock:
-    __slots__ = ("_offset_s", "_sent_s", "_trip_s")
+    __slots__ = ("_sent_s", "_trip_s", "offset_s")
 
     def __init__(self) -> None:
-        self._offset_s = math.nan
+        self.offset_s = math.nan
+        """From boot_s to Unix seconds by the mesh's clock; NaN before the first sample."""
         self._sent_s = -math.inf
         self._trip_s = math.inf
 
@@ -52,7 +53,7 @@ class MeshClock:
         """`sent_s`, `heard_s`: boot_s; `stored_s`: Unix seconds by the server's clock."""
         trip_s = max(0.0, heard_s - sent_s)
         if trip_s <= self._trip_s + (sent_s - self._sent_s) * DRIFT:
-            self._offset_s = stored_s - sent_s
+            self.offset_s = stored_s - sent_s
             self._sent_s, self._trip_s = sent_s, trip_s
 
     @property
@@ -61,7 +62,7 @@ class MeshClock:
 
     def at_s(self, now_s: float) -> float:
         """Unix seconds at `now_s` (boot_s) by the mesh's clock; NaN before the first sample."""
-        return now_s + self._offset_s
+        return now_s + self.offset_s
 
     def now_s(self) -> float:
         return self.at_s(boot_s())

@@ -94,7 +94,7 @@ def test_i7_a_client_that_leaves_its_refusals_unread_is_read_no_further_and_lose
         bus = Bus(Client())
         # The events are refused by their form: the catalog is fresh, is asked, and knows nothing at once.
         catalog = CatalogWatch(bus)
-        catalog.freshness.anchor_s = math.inf
+        catalog.freshness.fresh_until_s = math.inf
         catalog.clock.sample(boot_s(), boot_s(), time.time())
         monkeypatch.setattr(catalog, "refresh", lambda key: asyncio.sleep(0))
         checker, coalescer, pressure = Checker(catalog.view), Coalescer[Ticket](), Pressure()
