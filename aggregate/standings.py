@@ -43,6 +43,7 @@ from grandstand.internal.v1.internal_pb2 import SeasonShare
 from mesh import limits
 
 _STANDING = Struct("<qQQQ")
+_SUM = Struct("<qQQq")
 _PLACE = Struct("<qQ")
 _pack = _STANDING.pack
 _unpack: Callable[[bytes], tuple[int, int, int, int]] = _STANDING.unpack_from
@@ -104,9 +105,10 @@ class Standings:
         """The actor's standing after another score, row `at`; None if nothing of it changes."""
         had, had_reached, last_tag, last_seq = _unpack(before)
         if self._mode == BOARD_MODE_SUM:
-            return _pack_sum(_sum_of(last_tag, last_seq) + points, max(had_reached, reached))
+            exact = had if -limits.POINTS_MAX < had < limits.POINTS_MAX else _exact(before)
+            return _pack_sum(exact + points, max(had_reached, reached))
         if self._mode == BOARD_MODE_LAST:
-            past = self._past(before, (last_tag, last_seq), (tag, seq), partial(rows.is_behind, at))
+            past = self._past(before, (last_tag, last_seq), (tag, seq), rows, at)
             if past is None:
                 return None
             return _pack(points, had_reached if points == had else reached, tag, seq) + past
@@ -117,12 +119,12 @@ class Standings:
 
     @staticmethod
     def _past(
-        before: bytes, had: tuple[int, int], comes: tuple[int, int], is_behind: Callable[[], bool]
+        before: bytes, had: tuple[int, int], comes: tuple[int, int], rows: Rows, at: int
     ) -> bytes | None:
         """Of mode LAST: whom the new score has replaced; None if it must not replace the one before."""
         past = before[_STANDING.size :]
         if had[0] != comes[0]:
-            return superseded.replaced(past, had, comes, is_behind)
+            return superseded.replaced(past, had, comes, partial(rows.is_behind, at))
         return None if had[1] > comes[1] else past
 
     def share(self, number: int, *, sealed: bool) -> SeasonShare:
@@ -204,13 +206,14 @@ def member_of(reached: int, actor_id: str) -> str:
 
 
 def _pack_sum(total: int, reached: int) -> bytes:
-    shown = max(-limits.POINTS_MAX, min(limits.POINTS_MAX, total))
-    return _pack(shown, reached, total & _LOW, total >> 64 & _LOW)
+    bound = limits.POINTS_MAX
+    shown = total if -bound <= total <= bound else bound if total > 0 else -bound
+    return _SUM.pack(shown, reached, total & _LOW, total >> 64)
 
 
-def _sum_of(low: int, high: int) -> int:
-    """The signed number of these 128 bits."""
-    return low | (high - (high >> 63 << 64)) << 64
+def _exact(standing: bytes) -> int:
+    _, _, low, high = _SUM.unpack(standing)
+    return int(high << 64 | low)
 
 
 def _within(points: list[int]) -> list[int]:
