@@ -177,6 +177,8 @@ class PartitionWorker:
         """The state in Redis if it can be gone on from; else the newest checkpoint's, or none. With it, until
         where it is no answer for readers."""
         corrupt, self._corrupt = self._corrupt, False
+        if not acquired.applied and (await self._stored.standing()).manifest:
+            log.error("partition %d: nothing says how far its state is; it is folded anew", self.index)
         if acquired.applied and not corrupt and await self._is_well(acquired, found):
             try:
                 loaded = await load(self._stored, self.index, acquired.applied)
