@@ -174,13 +174,10 @@ class EagerNative(Native):
 class AlwaysFresh(Freshness):
     """Takes what it sees for the newest there is."""
 
-    def is_fresh(self, now_s: float) -> bool:
-        return self.anchor_s > -math.inf
-
     def heard(self, number: int) -> float | None:
         sent_s = super().heard(number)
-        if self.anchor_s > -math.inf:
-            self.anchor_s = math.inf
+        if self.is_anchored:
+            self.anchor_s = self.fresh_until_s = math.inf
         return sent_s
 
 

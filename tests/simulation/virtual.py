@@ -89,6 +89,8 @@ def shells_in(world: World, more: Sequence[tuple[object, str, object]] = ()) -> 
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] in _SHELLS and getattr(module, "time", None).__class__.__name__ == "module":
             patches.append((module, "time", time))
+        if name.partition(".")[0] in _SHELLS and hasattr(module, "boot_s"):
+            patches.append((module, "boot_s", time.monotonic))
     patches += more
     kept = [(target, name, getattr(target, name)) for target, name, _ in patches]
     loggers = [logging.getLogger(name) for name in _SHELLS]
