@@ -1,4 +1,4 @@
-"""NATS as one process has it: what mesh.bus.Bus, its client and its JetStream do, over the modelled network."""
+"""NATS as one process has it: mesh.bus.Bus, its client and its JetStream, over the modelled network."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class ModelClient:
         """Of questions that somebody answers."""
         return ModelSubscription(self._bus, subject, cb)
 
-    async def request(self, subject: str, payload: bytes, timeout: float = 1.0) -> Any:
+    async def request(self, subject: str, payload: bytes, timeout: float = 1.0) -> Any:  # noqa: ASYNC109
         """Asks one of those who take themselves for the one to answer."""
         process, cuts = self._bus.process, self._bus.mesh.cuts
         future, life = process.loop.create_future(), process.life

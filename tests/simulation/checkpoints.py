@@ -23,9 +23,7 @@ class ModelObjects:
         new = (checkpoint.partition, checkpoint.stream, checkpoint.applied)
         self._objects[new] = checkpoint.SerializeToString()
         self._objects = {
-            name: data
-            for name, data in self._objects.items()
-            if name[:2] != new[:2] or name[2] >= new[2]
+            name: data for name, data in self._objects.items() if name[:2] != new[:2] or name[2] >= new[2]
         }
 
     def newest(self, partition: int, stream: str) -> int:

@@ -64,7 +64,7 @@ def check(history: History) -> None:
     counted: dict[Identity, int] = {}
     for partition, naive in history.naive.items():
         for identity, at in naive.counted.items():
-            assert identity not in counted, f"{identity} counts in two partitions, one of them {partition} (I2)"
+            assert identity not in counted, f"{identity} counts in {partition} and elsewhere (I2)"
             counted[identity] = at
     stored = {identity for naive in history.naive.values() for identity in naive.stored}
     for client in history.clients:

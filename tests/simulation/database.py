@@ -65,9 +65,6 @@ class ModelDatabase:
     async def names(self, key: str) -> list[bytes]:
         return self._call(lambda: list(self._hash(key)))
 
-    async def ranking(self, key: str) -> list[tuple[bytes, float]]:
-        return self._call(lambda: sorted(self._hash(key).items(), key=lambda each: (each[1], each[0])))
-
     # What happens to a Redis.
 
     def empty(self) -> None:

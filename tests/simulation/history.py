@@ -156,7 +156,14 @@ class History:
         return self.mesh.told
 
     def _abandon(self) -> None:
-        for process in (*self.writers, *self.workers, *self.ingests, self._host, self._gateway, self.operator):
+        for process in (
+            *self.writers,
+            *self.workers,
+            *self.ingests,
+            self._host,
+            self._gateway,
+            self.operator,
+        ):
             process.loop.abandon()
 
     # What the host does.
@@ -189,9 +196,13 @@ class History:
             self._choices.append(game)
         for topic in topics:
             if isinstance(topic, Poll):
-                self._host.ask(lambda writer, topic=topic: writer.open_poll(topic), self._opened, insists=True)
+                self._host.ask(
+                    lambda writer, topic=topic: writer.open_poll(topic), self._opened, insists=True
+                )
             else:
-                self._host.ask(lambda writer, topic=topic: writer.open_board(topic), self._opened, insists=True)
+                self._host.ask(
+                    lambda writer, topic=topic: writer.open_board(topic), self._opened, insists=True
+                )
 
     def _opened(self, answer: object) -> None:
         if isinstance(answer, GrandstandError):
@@ -266,9 +277,7 @@ class History:
                 rules.native(world, name, actor, self.ingests, events, pause_s, self._events_of(actors))
             )
         for name, actor in (("page0", "page0"), ("page1", "fan1")):
-            self.clients.append(
-                Browser(world, name, self.relays, events, pause_s, self._events_of([actor]))
-            )
+            self.clients.append(Browser(world, name, self.relays, events, pause_s, self._events_of([actor])))
 
     def _events_of(self, actors: Sequence[str]) -> Callable[[], Event]:
         random = self.world.random

@@ -70,9 +70,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
                 self._ready.append(handle)
                 self._drain()
 
-        self.process.world.after(
-            max(0.0, when - self.time()), lambda: self.process.in_turn(due, self._life)
-        )
+        self.process.world.after(max(0.0, when - self.time()), lambda: self.process.in_turn(due, self._life))
         return handle
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None: ...

@@ -67,9 +67,9 @@ class Strikes:
     def _any(self):  # type: ignore[no-untyped-def]
         history, random = self._history, self._world.random
         return random.choice(
-            random.choices(
-                (history.workers, history.ingests, history.relays, history.writers), (4, 2, 1, 1)
-            )[0]
+            random.choices((history.workers, history.ingests, history.relays, history.writers), (4, 2, 1, 1))[
+                0
+            ]
         )
 
     def _give_up(self) -> None:
