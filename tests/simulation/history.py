@@ -195,14 +195,13 @@ class History:
             self._choices = [c for c in self._choices if not _is(c, game.game_id)]
             self._choices.append(game)
         for topic in topics:
-            if isinstance(topic, Poll):
-                self._host.ask(
-                    lambda writer, topic=topic: writer.open_poll(topic), self._opened, insists=True
-                )
-            else:
-                self._host.ask(
-                    lambda writer, topic=topic: writer.open_board(topic), self._opened, insists=True
-                )
+            self._open(topic)
+
+    def _open(self, topic: Poll | Board) -> None:
+        if isinstance(topic, Poll):
+            self._host.ask(lambda writer: writer.open_poll(topic), self._opened, insists=True)
+        else:
+            self._host.ask(lambda writer: writer.open_board(topic), self._opened, insists=True)
 
     def _opened(self, answer: object) -> None:
         if isinstance(answer, GrandstandError):
@@ -230,8 +229,7 @@ class History:
         game = self._games[2]
         for spread in self.world.random.sample((1, 2, 2), 3):
             self._host.ask(lambda writer, s=spread: writer.define_game(scene.spread_over(game, s)))
-        poll = scene.first_poll(game)
-        self._host.ask(lambda writer: writer.open_poll(poll), self._opened, insists=True)
+        self._open(scene.first_poll(game))
 
     def close_one(self) -> bool:
         """One of those that are to be closed by hand, if there is one left."""

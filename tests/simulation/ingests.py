@@ -1,4 +1,4 @@
-"""Ingest: the real watch, session, intake, check, coalescer and publisher, with a model of the streams' shell.
+"""Ingest: the real watch, session, intake, check, coalescer and publisher; of the streams' shell a model.
 
 As ingest.stream: what a stale view cannot judge, and what names things unheard of, waits for the
 catalog while nothing more is read from its stream; acks are said once something is settled.

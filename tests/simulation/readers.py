@@ -1,4 +1,4 @@
-"""Viewers: a gateway that holds views of all games, and reads by who comes for the first time or with positions.
+"""Viewers: a gateway that holds views of all games, and reads for those who come, perhaps with positions.
 
 Both by the real path: ResultStore, GameView. What is read must be the naive count of what it says to
 include; no share is older than one that was shown before, unless what Redis held went back.

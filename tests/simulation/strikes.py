@@ -1,4 +1,4 @@
-"""What breaks in a history. Each history is given some kinds of it, and each kind when and how by the seed."""
+"""What breaks in a history: some kinds of all there are, each when and how the seed says."""
 
 from __future__ import annotations
 
