@@ -99,7 +99,11 @@ class Native(Process):
             self.then(self._act, self._pause_s)
 
     def _one(self) -> None:
-        if self._outbox.room and self._left:
+        if not self._left:
+            return
+        if not self._outbox.room:
+            self.then(self._one, self._pause_s)
+        else:
             self._left -= 1
             sent = Sent(self._next_event())
             sent.event.origin_seq = sent.origin_seq = self._outbox.append(sent)
@@ -274,7 +278,11 @@ class Browser(Process):
             self.then(self._act, self._pause_s)
 
     def _one(self) -> None:
-        if self._unanswered < _UNANSWERED_MAX and self._left:
+        if not self._left:
+            return
+        if self._unanswered >= _UNANSWERED_MAX:
+            self.then(self._one, self._pause_s)
+        else:
             self._left -= 1
             self._unanswered += 1
             sent = Sent(self._next_event(), self._origin_id, len(self.sent) + 1)

@@ -92,6 +92,9 @@ class History:
         self._kinds = [*ALWAYS, *(rules.kinds or random.sample(KINDS, random.randint(0, 4)))]
         small = rules.stream_bytes_max or random.choice(((1 << 40,) * 2, (1 << 40,) * 2, (5_000, 12_000)))
         apart_s = random.choice((0.2, 0.2, 9.0))
+        if small[0] < 1 << 40 and not rules.kinds:
+            # Then there are checkpoints, and they are to be needed.
+            self._kinds += random.sample(("empty", "rebuild", "restore", "checkpoints"), 2)
         self.mesh = Mesh(world, apart_s, random.randint(*small))
         self.mesh.redis = ModelRedis(world, self.mesh.cuts, rules.database)
         self._is_small = small[0] < 1 << 40
@@ -309,13 +312,13 @@ class History:
         for pull in self.mesh.pulls.get(stored.partition, ()):
             pull.arrived()
 
-    def _on_lost(self, lost: Sequence[Stored]) -> None:
+    def _on_lost(self) -> None:
         """What was acked of it is forgiven, and nothing else; what was shown may go back once."""
-        if self.mesh.stream.last:
-            self.line = [message for message in self.line if message.sequence <= self.mesh.stream.last]
-        else:
-            self.line, self.kept_at = [], 0
-        self.forgiven.update((row.origin_id, row.origin_seq) for m in lost for row in m.rows)
+        last = self.mesh.stream.last
+        gone = [message for message in self.line if message.sequence > last]
+        self.line = [message for message in self.line if message.sequence <= last]
+        self.kept_at = min(self.kept_at, last)
+        self.forgiven.update((row.origin_id, row.origin_seq) for m in gone for row in m.rows)
         self.naive, self._counted_to = {}, 0
         self._lost_at_s = self.world.now_s
         self._gateway.forget()

@@ -62,8 +62,8 @@ class ModelStream:
         self.bytes = 0
         self.lives = 0
         self.on_stored: Callable[[Stored], None] = lambda stored: None
-        self.on_lost: Callable[[Sequence[Stored]], None] = lambda lost: None
-        """Told of messages that are no more, though nobody purged them."""
+        self.on_lost: Callable[[], None] = lambda: None
+        """Told when messages are no more, though nobody purged them."""
         self.refused = 0
         """Publishes that a full stream did not take."""
         self._begin()
@@ -165,14 +165,13 @@ class ModelStream:
             self._known.pop(message.message_id, None)
         self.last = after
         self._world.losses += 1
-        self.on_lost(lost)
+        self.on_lost()
 
     def make_anew(self) -> None:
         """The stream was deleted, and one of its name made."""
-        lost = list(self._messages.values())
         self._begin()
         self._world.losses += 1
-        self.on_lost(lost)
+        self.on_lost()
 
     def _remove(self, gone: Sequence[Stored]) -> None:
         partitions = set()
