@@ -36,6 +36,7 @@ class ModelBucket:
         self._nats = nats
         self._cuts = cuts
         self._entries: dict[str, Entry] = {}
+        self._older: dict[str, Entry] = {}
         self._revision = 0
         self._watches: list[Watching] = []
 
@@ -47,6 +48,8 @@ class ModelBucket:
             raise KeyWrongLastSequenceError
         self._revision += 1
         entry = Entry(key, value, self._revision, self._nats.bucket_clock.now_us)
+        if found is not None:
+            self._older[key] = found
         self._entries[key] = entry
         for watch in self._watches:
             watch.stored(entry)
@@ -57,6 +60,14 @@ class ModelBucket:
         if key not in self._entries:
             raise KeyNotFoundError
         return self._entries[key]
+
+    def get_of_any(self, key: str) -> Entry:
+        """As a follower answers, which may lag."""
+        if self._world.odds(0.2):
+            if key not in self._older:
+                raise KeyNotFoundError
+            return self._older[key]
+        return self.get(key)
 
     def has(self, pattern: str) -> bool:
         """Whether a key begins with the pattern's fixed part; "*" stands for its end."""
@@ -97,6 +108,8 @@ class Watching:
         self._wanted = wanted
         self._take = take
         self._queue: deque[Entry] = deque()
+        self._mean_s = world.random.choice((0.004, 0.004, 0.004, 0.3))
+        """Some are late all the time."""
         self.is_dead = False
 
     def stored(self, entry: Entry) -> None:
@@ -110,9 +123,7 @@ class Watching:
             self.is_dead = True
             return
         self._queue.append(entry)
-        # Later than usual now and then: the server was busy.
-        mean_s = 0.3 if self._world.odds(0.02) else 0.004
-        self._world.after(left_s + self._world.random.expovariate(1 / mean_s), self._arrive)
+        self._world.after(left_s + self._world.random.expovariate(1 / self._mean_s), self._arrive)
 
     def _arrive(self) -> None:
         self._process.in_turn(self._next, self._life)
@@ -132,7 +143,7 @@ class BucketClient:
         self._cuts = cuts
 
     async def get(self, key: str) -> Entry:
-        return await self._call(lambda: self._bucket.get(key))
+        return await self._call(lambda: self._bucket.get_of_any(key))
 
     async def put(self, key: str, value: bytes) -> int:
         return await self._call(lambda: self._bucket.put(key, value))

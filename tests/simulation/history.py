@@ -216,7 +216,8 @@ class History:
         if scene.name_of(topic).startswith("closing"):
             self._to_close.append(topic)
         if scene.name_of(topic) == "first":
-            self._hurry([topic])
+            for after_s in (0.0, 0.1, 0.5):
+                self.world.after(after_s, lambda: self._hurry([topic]))
 
     def _race(self) -> None:
         """Two want the same custom topic, configured in two ways."""
