@@ -110,6 +110,9 @@ class Tenure:
         watch.add_done_callback(lambda _: self._pull.interrupt())
         try:
             await self._pull.open(self._applied + 1)
+            # Once more, now that a server which loses its tail breaks the pull as well: what was lost while
+            # the state was loaded would be hidden by the first block that comes to stand behind it.
+            await self._look()
             self._subscription = await self._bus.client.subscribe(
                 subjects.votes(self._partition.index), cb=self._on_votes
             )
@@ -170,14 +173,18 @@ class Tenure:
         Raises Corrupt, Rewound."""
         while True:
             await asyncio.sleep(_LOOK_S)
-            bound = self._bound
             with contextlib.suppress(NatsError, RedisError, TimeoutError):  # who needs them notices
-                if not await self._stored.stream():
-                    raise Rewound("Redis has lost which stream the state is of")
-                there = await self._log.block(bound.sequence)
-                _, last = await self._log.stream() if there is None else ("", bound.sequence)
-                if not fits(fit(PartitionState(applied=bound.sequence, bound=bound), there, last)):
-                    raise Corrupt(f"the stream has lost its tail: it holds another block {bound.sequence}")
+                await self._look()
+
+    async def _look(self) -> None:
+        """Raises Corrupt, Rewound, NatsError, RedisError, TimeoutError."""
+        bound = self._bound
+        if not await self._stored.stream():
+            raise Rewound("Redis has lost which stream the state is of")
+        there = await self._log.block(bound.sequence)
+        _, last = await self._log.stream() if there is None else ("", bound.sequence)
+        if not fits(fit(PartitionState(applied=bound.sequence, bound=bound), there, last)):
+            raise Corrupt(f"the stream has lost its tail: it holds another block {bound.sequence}")
 
     async def _fold_on(self, stopping: asyncio.Event, watch: asyncio.Task[None]) -> None:
         loop = asyncio.get_running_loop()

@@ -1,18 +1,26 @@
-"""A seeded, in-process simulation of the path of an event: real cores, a modelled world (I1 to I4, I9).
+"""A seeded simulation of the whole path of an event, in one process (I1 to I6, I9).
 
-One `random.Random(seed)` drives everything: no clock, no threads, no sleeping. Time is virtual.
+The cores are the real ones, and most of the shells: they run on an asyncio loop in virtual time, one for
+each process, over a modelled network, NATS and Redis. One `random.Random(seed)` drives everything: no real
+clock, no threads, no sleeping.
 
-    world     virtual time, and what happens next
-    database  Redis as mesh.store uses it: scripts, expiry; may fail before or after a step took
-              effect, run one twice, be emptied, or go back to what it was
-    stream    JetStream: stores in any order, late, once for each message id; acks get lost
-    clients   origins with credit that resend what was not acked (mesh.client.outbox), and a relay
-    ingests   ingest.session, .check, .coalesce
-    workers   aggregate.partition, .loading and mesh.store's PartitionStore: leases, takeovers, flushes
-    catalog   opens topics, closes and seals a poll
-    scene     the games and topics of a history, and what actors do there
-    oracle    the naive count, event by event, of what the stream holds
-    history   plays one seed, and checks the invariants along the way and at the end
+    world      virtual time, and what happens next
+    process    what stops, dies and comes back: its `loops`, its wall `clocks`, its BOOTTIME
+    cuts       who cannot reach what; `calls` are requests over that network, `bus` is mesh.bus's face of it
+    nats       servers with clocks, and which of them leads
+    stream     JetStream's events: dedupe, bounds, purges; loses its tail, is made anew
+    bucket     the catalog's bucket: revisions, compare-and-set, watches that are late or dead
+    redis      one primary or two, over `database`: the scripts of mesh.scripts a second time
+    writers    mesh.catalog, aggregate.catalog, .controls, .closer, and a host who asks them
+    ingests    ingest.session, .intake, .check, .coalesce, .publisher
+    workers    aggregate.worker, .tenure, .lease, .retention, with `pulls` and `checkpoints`
+    clients    origins with credit that resend what was not acked (mesh.client.outbox), and a relay
+    readers    mesh.store.ResultStore and gateway.view
+    scene      the games and topics of a history, and what actors do there
+    strikes    what breaks
+    virtual    the modules of the shells, with virtual clocks and the modelled network in them
+    oracle     the naive count of what the stream holds, by the rules of `naive`, read by `blocks`
+    history    plays one seed, and checks along the way; `checks` at its end; `told` counts what happened
 
 The model of Redis stands for the real one because one contract suite runs against both
 (tests/test_store_contract.py).

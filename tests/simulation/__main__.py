@@ -7,7 +7,6 @@ with the seed, and `--seed <it> --histories 1` plays the same again.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import sys
 from dataclasses import asdict
@@ -20,16 +19,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="the first one")
     parser.add_argument("--histories", type=int, default=100)
     asked = parser.parse_args()
-    loop = asyncio.new_event_loop()
     told = Told()
     try:
         for seed in range(asked.seed, asked.seed + asked.histories):
-            told += play(seed, Rules(), loop)
+            told += play(seed, Rules())
     except Violation as violation:
         print(violation, file=sys.stderr)
         sys.exit(1)
-    finally:
-        loop.close()
     print(json.dumps({"histories": asked.histories, **asdict(told), "kinds": sorted(told.kinds)}))
 
 

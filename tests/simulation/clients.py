@@ -50,6 +50,8 @@ class Sent:
     code: int = 0
     positions: dict[int, int] = field(default_factory=dict)
     """What the ack said, by partition."""
+    losses: int = 0
+    """How often the stream had lost something by then."""
 
 
 class Native(Process):
@@ -86,16 +88,27 @@ class Native(Process):
     def is_done(self) -> bool:
         return not self._left and not len(self._outbox)
 
+    def hurry(self) -> None:
+        """One event more, and soon."""
+        self._left += 1
+        self.then(self._one, 0.05)
+
     def _act(self) -> None:
+        if self._left:
+            self._one()
+            self.then(self._act, self._pause_s)
+
+    def _one(self) -> None:
         if not self._left:
             return
-        if self._outbox.room:
+        if not self._outbox.room:
+            self.then(self._one, self._pause_s)
+        else:
             self._left -= 1
             sent = Sent(self._next_event())
             sent.event.origin_seq = sent.origin_seq = self._outbox.append(sent)
             self.sent.append(sent)
             self._write()
-        self.then(self._act, self._pause_s)
 
     def _connect(self) -> None:
         up = [ingest for ingest in self._ingests if ingest.is_up]
@@ -152,7 +165,7 @@ class Native(Process):
             )
         for _, sent, _ in self._outbox.ack(ack.origin_seq):
             sent.fate, sent.origin_id = Fate.ACKED, self._origin_id
-            sent.positions = dict(self._positions)
+            sent.positions, sent.losses = dict(self._positions), self.world.losses
         self._write()
 
     def _refused(self, link: Link, reject: Reject) -> None:
@@ -254,17 +267,28 @@ class Browser(Process):
     def is_done(self) -> bool:
         return not self._left and not self._unanswered
 
+    def hurry(self) -> None:
+        """One event more, and soon."""
+        self._left += 1
+        self.then(self._one, 0.05)
+
     def _act(self) -> None:
+        if self._left:
+            self._one()
+            self.then(self._act, self._pause_s)
+
+    def _one(self) -> None:
         if not self._left:
             return
-        if self._unanswered < _UNANSWERED_MAX:
+        if self._unanswered >= _UNANSWERED_MAX:
+            self.then(self._one, self._pause_s)
+        else:
             self._left -= 1
             self._unanswered += 1
             sent = Sent(self._next_event(), self._origin_id, len(self.sent) + 1)
             sent.event.origin_id, sent.event.origin_seq = sent.origin_id, sent.origin_seq
             self.sent.append(sent)
             self._attempt(sent)
-        self.then(self._act, self._pause_s)
 
     def _attempt(self, sent: Sent) -> None:
         if sent.fate is not Fate.SENT:
@@ -285,6 +309,7 @@ class Browser(Process):
         self._unanswered -= 1
         if isinstance(answered, Position):
             sent.fate, sent.positions = Fate.ACKED, {answered.partition: answered.sequence}
+            sent.losses = self.world.losses
         else:
             # The relay may have sent it more than once.
             sent.fate, sent.code = Fate.UNCERTAIN, answered.code

@@ -11,7 +11,6 @@ Each script of mesh.scripts is written here a second time, in Python, from what 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -72,11 +71,19 @@ class ModelDatabase:
         self._values, self._expires_at = {}, {}
 
     def snapshot(self) -> tuple[dict[str, Value], dict[str, float]]:
-        return copy.deepcopy(self._values), dict(self._expires_at)
+        """Values are replaced, never altered."""
+        return dict(self._values), dict(self._expires_at)
 
     def restore(self, snapshot: tuple[dict[str, Value], dict[str, float]]) -> None:
         """As it was then. Leases keep the moment at which they lapse."""
-        self._values, self._expires_at = copy.deepcopy(snapshot[0]), dict(snapshot[1])
+        self._values, self._expires_at = dict(snapshot[0]), dict(snapshot[1])
+
+    def put_back(self, key: str, value: Value | None) -> None:
+        """A single key is as it was; None: it is lost."""
+        if value is None:
+            self._delete(key)
+        else:
+            self._values[key] = value
 
     def _call(self, effect: Callable[[], Any]) -> Any:
         fault = self._fault()

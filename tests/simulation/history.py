@@ -1,41 +1,43 @@
 """Plays the history of one seed, and checks the invariants along the way and at its end.
 
-Along the way: every partial that a worker publishes is exactly the naive count of its partition's
-stream up to its sequence (I2, I4), whoever published it and whatever died before; what a watcher
-merges never goes back (I5). At the end, when nothing breaks any more and everything is settled:
-
-- every acked event is in the stream at the position it was acked with or before (I1), and counted (I2);
-- what was refused for certain is not in the stream; a vote refused as a second one is one;
-- what Redis holds is the naive count of the whole stream, and is sealed where a seal was said (I9);
-  and no topic stands there at an earlier sequence than a viewer may have seen it at (I5).
+Along the way: every partial that a worker publishes, and every share that is read, is exactly the naive
+count of its partition's stream up to its sequence (I2, I4), whoever published it and whatever died
+before; what a viewer is shown never goes back (I5). At the end, when nothing breaks any more and
+everything is settled, see tests.simulation.checks.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from random import Random
 
-from aggregate.partition import Loaded
-from grandstand.aggregate.v1.aggregate_pb2 import TopicState
-from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED, Poll
+from grandstand.catalog.v1.catalog_pb2 import Board, Game, Poll
 from grandstand.event.v1.event_pb2 import Event
 from grandstand.internal.v1.internal_pb2 import Partial
 from mesh import ids
-from mesh.errors import AlreadyDone
-from mesh.merge.topic import TopicMerge
-from mesh.store import ResultStore, Share
-from tests.simulation import scene
-from tests.simulation.catalog import ModelCatalog
-from tests.simulation.clients import Browser, Fate, Native, Relay, Sent
+from mesh.errors import GrandstandError
+from tests.simulation import checks, scene
+from tests.simulation.clients import Browser, Fate, Native, Relay
 from tests.simulation.database import ModelDatabase
 from tests.simulation.ingests import ModelIngest
-from tests.simulation.oracle import NaivePartition, figures_of
-from tests.simulation.stream import FOREIGN, ModelStream
-from tests.simulation.workers import ModelWorker, Workers, at_once
+from tests.simulation.mesh import Mesh
+from tests.simulation.naive import figures_of
+from tests.simulation.oracle import Identity, NaivePartition
+from tests.simulation.process import Process
+from tests.simulation.readers import Gateway
+from tests.simulation.redis import ModelRedis
+from tests.simulation.stream import Stored
+from tests.simulation.strikes import ALWAYS, KINDS, Strikes, defines
+from tests.simulation.told import Told
+from tests.simulation.virtual import shells_in
+from tests.simulation.workers import ModelWorker, Operator
 from tests.simulation.world import World
+from tests.simulation.writers import Host, ModelWriter
 
 _SETTLED_WITHIN_S = 200.0
+_NOTICED_WITHIN_S = 8.0
+"""How long a worker may go on with blocks that the stream has lost."""
 
 
 class Violation(AssertionError):
@@ -48,44 +50,30 @@ class Rules:
 
     database: type[ModelDatabase] = ModelDatabase
     ingest: type[ModelIngest] = ModelIngest
+    worker: type[ModelWorker] = ModelWorker
     native: type[Native] = Native
-    altered: Callable[[Loaded], Loaded] = lambda loaded: loaded
+    patches: Sequence[tuple[object, str, object]] = ()
+    """What of the real code is another: of what, its name, and what it is instead."""
     events: tuple[int, int] = (3, 9)
     """Of each client: at least, at most."""
     storm_s: tuple[float, float] = (4.0, 9.0)
     """How long things break: at least, at most."""
+    long_storm_s: tuple[float, float] = (13.0, 20.0)
+    """Of a history with closings or seasons."""
+    kinds: Sequence[str] = ()
+    """Of strikes, which this history has all of; none: the seed chooses."""
+    stream_bytes_max: tuple[int, int] | None = None
+    """How much the event stream may hold: at least, at most; None: the seed chooses."""
+    slow: float = 0.3
+    """The share of histories with closings and seasons."""
+    races: float = 0.4
+    """The share with a race to define a game, and that with one to change a spread."""
 
 
-@dataclass
-class Told:
-    """What happened, to see that a history tries what it is meant to."""
-
-    acked: int = 0
-    refused: int = 0
-    uncertain: int = 0
-    blocks: int = 0
-    resent: int = 0
-    """Copies of events in the stream, beyond the first."""
-    flushes: int = 0
-    takeovers: int = 0
-    emptied: int = 0
-    restored: int = 0
-    partials: int = 0
-    kinds: set[str] = field(default_factory=set)
-
-    def __iadd__(self, other: Told) -> Told:
-        for name, value in vars(other).items():
-            if name == "kinds":
-                self.kinds |= other.kinds
-            else:
-                setattr(self, name, getattr(self, name) + value)
-        return self
-
-
-def play(seed: int, rules: Rules, loop: asyncio.AbstractEventLoop) -> Told:
-    """Raises Violation. `loop` is any event loop; see Workers."""
+def play(seed: int, rules: Rules) -> Told:
+    """Raises Violation."""
     try:
-        return History(seed, rules, loop).play()
+        return History(seed, rules).play()
     except Exception as error:
         what = " ".join(str(error).split())
         raise Violation(
@@ -95,228 +83,307 @@ def play(seed: int, rules: Rules, loop: asyncio.AbstractEventLoop) -> Told:
 
 
 class History:
-    def __init__(self, seed: int, rules: Rules, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, seed: int, rules: Rules) -> None:
         self._rules = rules
-        self._told = Told()
-        world = self._world = World(seed)
-        self._storm_s = world.random.uniform(*rules.storm_s)
-        self._games = scene.games(world.random)
-        spreads = {game.game_id: game.spread for game in self._games}
-        self._partitions = sorted({p for g, spread in spreads.items() for p in ids.partitions_of(g, spread)})
-        self._stream = ModelStream(world)
-        self._database = rules.database(lambda: world.now_s, self._fault)
-        self._snapshots = [self._database.snapshot()]
-        self._catalog = ModelCatalog(world, self._stream)
-        self._workers = Workers(world, self._stream, self._database, loop, self._on_partial, rules.altered)
-        self._workers.all = [
-            ModelWorker(world, f"aggregate-{n}", self._partitions, self._workers) for n in (1, 2)
+        world = self.world = World(seed)
+        random = world.random
+        self.is_slow = random.random() < rules.slow
+        self.storm_s = random.uniform(*(rules.long_storm_s if self.is_slow else rules.storm_s))
+        self._kinds = [*ALWAYS, *(rules.kinds or random.sample(KINDS, random.randint(0, 4)))]
+        small = rules.stream_bytes_max or random.choice(((1 << 40,) * 2, (1 << 40,) * 2, (5_000, 12_000)))
+        apart_s = random.choice((0.2, 0.2, 9.0))
+        if small[0] < 1 << 40 and not rules.kinds:
+            # Then there are checkpoints, and they are to be needed.
+            self._kinds += random.sample(("empty", "rebuild", "restore", "checkpoints"), 2)
+        self.mesh = Mesh(world, apart_s, random.randint(*small))
+        self.mesh.redis = ModelRedis(world, self.mesh.cuts, rules.database)
+        self._is_small = small[0] < 1 << 40
+        self._changes_spread = random.random() < rules.races
+        self._games = scene.games(random)[: 3 if self._changes_spread else 2]
+        spreads = {game.game_id: 2 if game.title != "calm" else 1 for game in self._games}
+        self.partitions = sorted({p for g, s in spreads.items() for p in ids.partitions_of(g, s)})
+        self.spreads: dict[str, int] = {}
+        """Of the games that were defined."""
+        self.naive: dict[int, NaivePartition] = {}
+        self.line: list[Stored] = []
+        """All blocks of the stream, those that were purged as well."""
+        self.kept_at = 0
+        """Up to here the stream loses nothing in a power cut."""
+        self.forgiven: set[Identity] = set()
+        """Events of which a stored copy was lost in a power cut."""
+        self._lost_at_s = -1e9
+        self._counted_to = 0
+        self.published: dict[tuple[int, str, str], int] = {}
+        self.topics: list[Poll | Board] = []
+        """Those that are open."""
+        self._choices: list[Poll | Board | Game] = []
+        self._wanted: list[Poll | Board | Game] = []
+        """What most want to have a word on now."""
+        self._to_close: list[Poll | Board] = []
+        self.closed: list[Poll | Board] = []
+        self.clients: list[Native | Browser] = []
+        self.trace: list[str] = []
+        """What broke, and when."""
+
+    def _build(self) -> None:
+        rules, mesh = self._rules, self.mesh
+        mesh.stream.on_stored, mesh.stream.on_lost = self._on_stored, self._on_lost
+        mesh.on_partial = self._on_partial
+        self.writers = [ModelWriter(mesh, f"aggregate-{n}") for n in (1, 2)]
+        self.workers = [
+            rules.worker(mesh, f"aggregate-{n}", self.partitions, retains=self._is_small) for n in (1, 2)
         ]
-        self._ingests = [
-            rules.ingest(world, f"ingest-{n}", self._stream, self._catalog, self._workers) for n in (1, 2)
-        ]
-        self._relays = [Relay(world, f"gateway-{n}", self._ingests) for n in (1, 2)]
-        self._naive = {partition: NaivePartition() for partition in self._partitions}
-        self._applied = 0
-        self._watched: dict[tuple[str, str], TopicMerge] = {}
-        self._shown: dict[tuple[str, str], TopicState] = {}
-        self._published: dict[tuple[int, str, str], int] = {}
-        self._topics = scene.topics(world, self._games)
-        self._clients: list[Native | Browser] = []
+        self.ingests = [rules.ingest(mesh, f"ingest-{n}") for n in (1, 2)]
+        self.relays = [Relay(self.world, f"gateway-{n}", self.ingests) for n in (1, 2)]
+        self._host = Host(mesh, self.writers)
+        self._gateway = Gateway(mesh, self)
+        self.operator = Operator(mesh)
 
     def play(self) -> Told:
-        world = self._world
-        self._catalog.open([*self._games, *self._topics])
-        world.after(1.0, self._begin)
-        world.after(1.0, self._strike)
-        if closing := [t for t in self._topics if isinstance(t, Poll) and t.poll_id == "closing"]:
-            world.after(world.random.uniform(2, self._storm_s), lambda: self._catalog.close(closing[0]))
-        world.run(self._storm_s)
-        world.calm = True
-        while not self._is_settled():
-            assert world.elapsed_s < _SETTLED_WITHIN_S, self._unsettled()
-            world.run(world.elapsed_s + 0.5)
-        self._check()
-        return self._told
+        world = self.world
+        with shells_in(world, self._rules.patches):
+            try:
+                self._build()
+                self._define()
+                world.after(1.0, self._begin)
+                world.after(0.5 * self.storm_s, self._close_all)
+                Strikes(self, [*self._kinds, *(["stale"] if self.is_slow else [])])
+                world.run(self.storm_s)
+                world.calm = True
+                while not self._is_settled():
+                    assert world.elapsed_s < _SETTLED_WITHIN_S, self._unsettled()
+                    world.run(world.elapsed_s + 0.5)
+                checks.check(self)
+            finally:
+                self._abandon()
+        return self.mesh.told
+
+    def _abandon(self) -> None:
+        for process in (
+            *self.writers,
+            *self.workers,
+            *self.ingests,
+            self._host,
+            self._gateway,
+            self.operator,
+        ):
+            process.loop.abandon()
+
+    # What the host does.
+
+    def _define(self) -> None:
+        random, told = self.world.random, self.mesh.told
+        topics = scene.topics(
+            random, self._games, closings=random.randint(1, 3) if self.is_slow else 0, seasons=self.is_slow
+        )
+        for game in self._games:
+            of_game = [topic for topic in topics if topic.game_id == game.game_id]
+            self._host.ask(
+                lambda writer, game=game: writer.define_game(game),
+                lambda answer, of_game=of_game: self._defined(answer, of_game),
+            )
+        if random.random() < self._rules.races:
+            told.define_races += 1
+            self.world.after(random.uniform(1.5, 3), self._race)
+        if self._changes_spread:
+            told.spread_changes += 1
+            self.world.after(random.uniform(1.5, 3), self._spread)
+
+    def _defined(self, answer: object, topics: Sequence[Poll | Board]) -> None:
+        if isinstance(answer, GrandstandError):
+            return
+        game, _ = answer  # type: ignore[misc]
+        self.spreads[game.game_id] = game.spread
+        if game.pulses or game.customs:
+            self._choices = [c for c in self._choices if not _is(c, game.game_id)]
+            self._choices.append(game)
+        for topic in topics:
+            self._open(topic)
+
+    def _open(self, topic: Poll | Board) -> None:
+        if isinstance(topic, Poll):
+            self._host.ask(lambda writer: writer.open_poll(topic), self._opened, insists=True)
+        else:
+            self._host.ask(lambda writer: writer.open_board(topic), self._opened, insists=True)
+
+    def _opened(self, answer: object) -> None:
+        if isinstance(answer, GrandstandError):
+            return
+        topic, _ = answer  # type: ignore[misc]
+        self.topics.append(topic)
+        self._choices.append(topic)
+        self.spreads[topic.game_id] = topic.spread
+        if scene.name_of(topic).startswith("closing"):
+            self._to_close.append(topic)
+        if scene.name_of(topic) == "first":
+            for after_s in (0.0, 0.1, 0.5):
+                self.world.after(after_s, lambda: self._hurry([topic]))
+
+    def _race(self) -> None:
+        """Two want the same custom topic, configured in two ways."""
+        game = self._games[1]
+        for config in ("red", "blue"):
+            self._host.ask(
+                lambda writer, config=config: writer.define_game(scene.with_custom(game, config)),
+                lambda answer: self._defined(answer, ()),
+            )
+
+    def _spread(self) -> None:
+        """The spread changes while the first topic is opened."""
+        game = self._games[2]
+        for spread in self.world.random.sample((1, 2, 2), 3):
+            self._host.ask(lambda writer, s=spread: writer.define_game(scene.spread_over(game, s)))
+        self._open(scene.first_poll(game))
+
+    def close_one(self) -> bool:
+        """One of those that are to be closed by hand, if there is one left."""
+        if not self._to_close:
+            return False
+        self.mesh.told.closings += 1
+        topic = self._to_close.pop(self.world.random.randrange(len(self._to_close)))
+        self.closed.append(topic)
+        if isinstance(topic, Poll):
+            self._host.ask(lambda writer: writer.close_poll(topic.game_id, topic.poll_id), insists=True)
+        else:
+            self._host.ask(lambda writer: writer.close_board(topic.game_id, topic.board_id), insists=True)
+        for _ in range(6):
+            self.world.after(self.world.random.uniform(0, 12), lambda: self._hurry([topic]))
+        return True
+
+    def _hurry(self, choices: list[Poll | Board | Game]) -> None:
+        """Everybody wants a word on these, and soon."""
+        if self.world.calm:
+            return
+        self._wanted = choices
+        for client in self.clients:
+            if self.world.random.random() < 0.5:
+                client.hurry()
+
+    def _close_all(self) -> None:
+        while self.close_one():
+            pass
+
+    # What clients do.
 
     def _begin(self) -> None:
-        """The clients come once the games are defined."""
-        if self._catalog.unfinished and not self._clients:
-            self._world.after(0.5, self._begin)
+        """They come once something is open."""
+        if not self._choices or (len(self.topics) < 3 and not self.world.calm):
+            self.world.after(0.3, self._begin)
             return
-        rules, world = self._rules, self._world
+        rules, world = self._rules, self.world
         events = world.random.randint(*rules.events)
-        pause_s = max(0.05, (self._storm_s - world.elapsed_s) / events)
-        for name, actor in (("fan0", "fan0"), ("fan1", "fan1"), ("producer", "")):
-            actors = [actor] if actor else ["fan0", *(f"crowd{n}" for n in range(5))]
-            self._clients.append(
-                rules.native(world, name, actor, self._ingests, events, pause_s, self._events_of(actors))
+        pause_s = max(0.05, (self.storm_s - world.elapsed_s) / events)
+        for name, actor in (("fan0", "fan0"), ("device0", "fan0"), ("fan1", "fan1"), ("producer", "")):
+            actors = [actor] if actor else ["fan0", *(f"crowd{n}" for n in range(4))]
+            self.clients.append(
+                rules.native(world, name, actor, self.ingests, events, pause_s, self._events_of(actors))
             )
-        for name in ("page0", "page1"):
-            self._clients.append(Browser(world, name, self._relays, events, pause_s, self._events_of([name])))
+        for name, actor in (("page0", "page0"), ("page1", "fan1")):
+            self.clients.append(Browser(world, name, self.relays, events, pause_s, self._events_of([actor])))
 
     def _events_of(self, actors: Sequence[str]) -> Callable[[], Event]:
-        random = self._world.random
-        return lambda: scene.event(random, random.choice(actors), [*self._topics, *self._games])
+        random = self.world.random
 
-    # What breaks.
+        def next_event() -> Event:
+            wanted = self._wanted if self._wanted and random.random() < 0.4 else self._choices
+            return scene.event(random, random.choice(actors), wanted)
 
-    def _fault(self) -> str:
-        random = self._world.random
-        if self._world.calm or random.random() > 0.03:
-            return ""
-        return random.choice(("before", "after", "twice"))
+        return next_event
 
-    def _strike(self) -> None:
-        """Something breaks, and soon something else."""
-        world = self._world
-        if world.calm:
+    def positions(self, game_id: str) -> list[tuple[int, int]]:
+        """Of some acked event."""
+        random: Random = self.world.random
+        acked = [s for client in self.clients for s in client.sent if s.fate is Fate.ACKED]
+        if not acked:
+            return []
+        sent = random.choice(acked)
+        if (sent.origin_id, sent.origin_seq) in self.forgiven or sent.losses != self.world.losses:
+            return []
+        return sorted(sent.positions.items())
+
+    # The stream, as the oracle hears of it.
+
+    def _on_stored(self, stored: Stored) -> None:
+        if not stored.is_block:
+            self.kept_at = stored.sequence
             return
-        random = world.random
-        processes = [*self._workers.all, *self._ingests, *self._relays]
-        weights = [4, 4, 2, 2, 1, 1]
-        match random.choices(("kill", "stop", "empty", "restore", "snapshot", "foreign"), (5, 5, 1, 2, 4, 1))[
-            0
-        ]:
-            case "kill":
-                random.choices(processes, weights)[0].kill(random.uniform(0.1, 2))
-            case "stop":
-                random.choices(processes, weights)[0].stop(random.uniform(0.1, 6))
-            case "empty":
-                self._told.emptied += 1
-                self._database.empty()
-            case "restore":
-                self._told.restored += 1
-                self._database.restore(random.choice(self._snapshots))
-            case "snapshot":
-                self._snapshots.append(self._database.snapshot())
-            case "foreign":
-                data = FOREIGN + random.randbytes(5)
-                self._stream.store(random.choice(self._partitions), data, repr(data), ())
-        world.after(random.expovariate(1 / 0.5), self._strike)
+        self.line.append(stored)
+        if defines(stored):
+            self.kept_at = stored.sequence
+        for pull in self.mesh.pulls.get(stored.partition, ()):
+            pull.arrived()
+
+    def _on_lost(self) -> None:
+        """What was acked of it is forgiven, and nothing else; what was shown may go back once."""
+        last = self.mesh.stream.last
+        gone = [message for message in self.line if message.sequence > last]
+        self.line = [message for message in self.line if message.sequence <= last]
+        self.kept_at = min(self.kept_at, last)
+        self.forgiven.update((row.origin_id, row.origin_seq) for m in gone for row in m.rows)
+        self.naive, self._counted_to = {}, 0
+        self._lost_at_s = self.world.now_s
+        self._gateway.forget()
+        self.published.clear()
+
+    @property
+    def is_one_line(self) -> bool:
+        """Whether every worker must know by now what the stream has lost."""
+        return self.world.now_s - self._lost_at_s > _NOTICED_WITHIN_S
+
+    def catch_up(self) -> None:
+        if not self.naive:
+            self.naive = {partition: NaivePartition() for partition in self.partitions}
+        for message in self.line[self._counted_to :]:
+            self.naive[message.partition].apply(message)
+        self._counted_to = len(self.line)
 
     # What must hold.
 
-    def _catch_up(self) -> None:
-        for message in self._stream.messages[self._applied :]:
-            self._naive[message.partition].apply(message)
-        self._applied = self._stream.last
-
-    def _on_partial(self, partial: Partial) -> None:
-        self._told.partials += 1
-        self._told.kinds.add(partial.topic.partition("/")[0])
-        self._check_partial(partial)
+    def _on_partial(self, process: Process, partial: Partial) -> None:
+        told = self.mesh.told
+        told.partials += 1
+        told.kinds.add(partial.topic.partition("/")[0])
+        if not self.is_one_line:
+            return
+        self.catch_up()
+        self.check_partial(partial, partial.sequence)
         key = (partial.partition, partial.game_id, partial.topic)
-        self._published[key] = max(partial.sequence, self._published.get(key, 0))
-        if not self._world.odds(0.1):
-            self._world.soon(lambda: self._watch(partial), 0.1)
+        self.published[key] = max(partial.sequence, self.published.get(key, 0))
+        self._gateway.hear(partial)
 
-    def _check_partial(self, partial: Partial) -> None:
-        self._catch_up()
-        topic = self._naive[partial.partition].topics[partial.game_id, partial.topic]
-        expected, found = topic.at(partial.sequence), figures_of(partial)
+    def check_partial(self, partial: Partial, sequence: int) -> None:
+        """It is the count of all up to that sequence."""
+        topic = self.naive[partial.partition].topics.get((partial.game_id, partial.topic))
+        expected, found = topic.at(sequence) if topic else None, figures_of(partial)
         assert found == expected, (
-            f"partition {partial.partition} says at {partial.sequence} of {partial.game_id} {partial.topic}: "
+            f"partition {partial.partition} says at {sequence} of {partial.game_id} {partial.topic}: "
             f"{found}, the stream says {expected}"
         )
 
-    def _watch(self, partial: Partial) -> None:
-        """As a gateway does: a state that is taken is newer in every partition."""
-        key = (partial.game_id, partial.topic)
-        merge = self._watched.setdefault(key, TopicMerge(partial.topic))
-        if not merge.offer(partial):
-            return
-        before, after = self._shown.get(key, TopicState()), merge.state(self._world.now_s)
-        self._shown[key] = after
-        reached = {position.partition: position.sequence for position in after.cursor.positions}
-        for position in before.cursor.positions:
-            assert reached.get(position.partition, 0) >= position.sequence, f"{key} went back"
-        spread = next(game.spread for game in self._games if game.game_id == partial.game_id)
-        if before.stage == STAGE_SEALED and len(before.cursor.positions) == spread:
-            assert after.tally == before.tally, f"{key} changed after its seal"
-
     def _is_settled(self) -> bool:
-        if self._catalog.unfinished or not self._clients or not all(c.is_done for c in self._clients):
+        if self._host.unfinished or not self.clients or not all(c.is_done for c in self.clients):
             return False
+        bucket = self.mesh.bucket
+        for topic in self.closed:
+            if not checks.is_sealed(bucket, topic):
+                return False
         return all(
-            at_once(self._share(self._games[0].game_id, p)).applied
-            >= max((m.sequence for m in self._stream.of(p)), default=0)
-            for p in self._partitions
+            checks.applied(self, p) >= max((m.sequence for m in self.line if m.partition == p), default=0)
+            for p in self.partitions
         )
 
     def _unsettled(self) -> str:
-        waiting = [client.name for client in self._clients if not client.is_done]
-        return f"not settled after {_SETTLED_WITHIN_S:g} s: {waiting or 'the workers'} still at it"
-
-    async def _share(self, game_id: str, partition: int) -> Share:
-        results = ResultStore(self._database)  # type: ignore[arg-type]
-        return await results._read_share(game_id, partition)
-
-    def _check(self) -> None:
-        self._catch_up()
-        for game in self._games:
-            for partition in dict.fromkeys(ids.partitions_of(game.game_id, game.spread)):
-                self._check_share(game.game_id, partition)
-        counted = {key: at for naive in self._naive.values() for key, at in naive.counted.items()}
-        stored = {identity for naive in self._naive.values() for identity in naive.stored}
-        for client in self._clients:
-            for sent in client.sent:
-                self._check_sent(sent, counted, stored)
-        told = self._told
-        told.blocks = self._stream.last
-        told.flushes, told.takeovers = self._workers.flushes, self._workers.takeovers
-        told.resent = sum(len(message.rows) for message in self._stream.messages) - len(stored)
-
-    def _check_share(self, game_id: str, partition: int) -> None:
-        """What Redis holds is what the whole stream says."""
-        partials = at_once(self._share(game_id, partition)).partials
-        for (of_game, topic), naive in self._naive[partition].topics.items():
-            if of_game == game_id:
-                assert topic in partials, f"{game_id} {topic} of partition {partition} is not in Redis"
-                self._check_partial(partials[topic])
-                published = self._published.get((partition, game_id, topic), 0)
-                assert partials[topic].sequence >= published, (
-                    f"{game_id} {topic} of partition {partition}: a viewer has seen {published}, and who "
-                    f"reads Redis is shown {partials[topic].sequence} (I5)"
-                )
-                last, found = naive.at(1 << 62), figures_of(partials[topic])
-                assert found == last, f"{game_id} {topic}: Redis holds {found}, the stream says {last}"
-                if topic == "poll/closing":
-                    assert found[0] == STAGE_SEALED, f"{game_id} {topic} was not sealed"
-
-    def _check_sent(
-        self, sent: Sent, counted: dict[tuple[str, int], int], stored: set[tuple[str, int]]
-    ) -> None:
-        identity = (sent.origin_id, sent.origin_seq)
-        match sent.fate:
-            case Fate.ACKED:
-                self._told.acked += 1
-                assert identity in stored, f"{identity} was acked and is not stored (I1): {sent.event}"
-                assert identity in counted, f"{identity} was acked and is not counted (I2): {sent.event}"
-                assert counted[identity] <= max(sent.positions.values(), default=0), (
-                    f"{identity} was acked at {sent.positions} and is stored at {counted[identity]} (I6)"
-                )
-            case Fate.REFUSED:
-                self._told.refused += 1
-                assert identity not in stored, (
-                    f"{identity} was refused for certain and is stored: {sent.event}"
-                )
-            case Fate.UNCERTAIN:
-                self._told.uncertain += 1
-            case Fate.SENT:
-                raise AssertionError(f"{identity} was never answered: {sent.event}")
-        if sent.code == AlreadyDone.code:
-            self._check_second(sent, counted)
-
-    def _check_second(self, sent: Sent, counted: dict[tuple[str, int], int]) -> None:
-        """Who was told that it has voted, has: by another event."""
-        vote, actor = sent.event.vote, sent.event.actor_id
-        identity = (sent.origin_id, sent.origin_seq)
-        others = [
-            (row.origin_id, row.origin_seq)
-            for message in self._stream.messages
-            for row in message.rows
-            if (row.actor_id, row.game_id, row.topic) == (actor, sent.event.game_id, f"poll/{vote.poll_id}")
+        waiting: list[str] = [client.name for client in self.clients if not client.is_done]
+        waiting += [
+            scene.name_of(topic) for topic in self.closed if not checks.is_sealed(self.mesh.bucket, topic)
         ]
-        assert any(other in counted and other != identity for other in others), (
-            f"{identity} of {actor} was refused as a second vote and there is no first"
-        )
+        waiting += ["the host"] * bool(self._host.unfinished)
+        behind = {p: checks.applied(self, p) for p in self.partitions}
+        return f"not settled after {_SETTLED_WITHIN_S:g} s: {waiting}, applied {behind}"
+
+
+def _is(choice: Poll | Board | Game, game_id: str) -> bool:
+    return isinstance(choice, Game) and choice.game_id == game_id
+
+
+__all__ = ["History", "Rules", "Told", "Violation", "play"]

@@ -2,7 +2,9 @@
 
 It is told what the blocks were made of, so it also proves that encoding and decoding keep it.
 An identity is counted when it comes for the first time and is within its origin's window: that
-is what I2 promises, and RFC 6479 describes. `at` answers the figures of a topic after any block.
+is what I2 promises, and RFC 6479 describes. Time is the partition's watermark, which the blocks alone
+move; a control that comes before its time changes nothing. `at` answers the figures of a topic
+after any block.
 """
 
 from __future__ import annotations
@@ -10,89 +12,156 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Callable
-from typing import Any
 
 from grandstand.catalog.v1.catalog_pb2 import (
-    BOARD_MODE_BEST,
-    BOARD_MODE_LAST,
-    BOARD_MODE_SUM,
+    STAGE_CLOSED,
+    STAGE_OPEN,
     STAGE_SEALED,
     STAGE_UNSPECIFIED,
-    BoardMode,
+    Board,
+    Game,
+    Poll,
+    Stage,
 )
-from grandstand.event.v1.event_pb2 import PRESENCE_STATE_HERE
-from grandstand.internal.v1.internal_pb2 import Block, Control, Partial
-from ingest.coalesce import Row
+from grandstand.internal.v1.internal_pb2 import Block, Control
 from mesh import ids, limits
+from tests.simulation.blocks import Row
+from tests.simulation.naive import (
+    At,
+    Audience,
+    Figures,
+    Heard,
+    Measures,
+    Naive,
+    Reactions,
+    Standings,
+    Votes,
+)
 from tests.simulation.stream import Stored
 
 TopicKey = tuple[str, str]
 Identity = tuple[str, int]
-Figures = Any
+
+_BOUND_US = int(limits.CLOCK_BOUND_S * 1e6)
+_DEADLINE_US = int(limits.PUBLISH_DEADLINE_S * 1e6)
+_GRACE_US = int(limits.SEAL_GRACE_S * 1e6)
 
 
 class NaiveTopic:
-    """One topic; `value` is whatever its rule makes of its rows."""
-
-    def __init__(self, rule: Callable[[Any, Row, int], None], value: Any, figures: Callable[[Any], Figures]):
-        self.stage = STAGE_UNSPECIFIED
-        self.rule = rule
-        self.value = value
-        self._figures = figures
+    def __init__(self, naive: Naive) -> None:
+        self.stage: Stage = STAGE_UNSPECIFIED
+        self.naive = naive
+        self.closed_at_us = 0
+        self.last_us = math.inf
+        """Its time passes no further."""
         self._sequences: list[int] = []
         self._history: list[Figures] = []
 
     def note(self, sequence: int) -> None:
         self._sequences.append(sequence)
-        self._history.append((self.stage, self._figures(self.value)))
+        self._history.append((self.stage, self.naive.figures()))
 
     def at(self, sequence: int) -> Figures:
         """After the block of this sequence."""
         found = bisect_right(self._sequences, sequence)
         return self._history[found - 1] if found else None
 
+    def pass_time(self, now_us: int) -> None:
+        if isinstance(self.naive, Standings):
+            self.naive.pass_time(min(now_us, self.last_us))
+
 
 class NaivePartition:
     def __init__(self) -> None:
         self.counted: dict[Identity, int] = {}
         """Every identity that was counted, and the sequence of its block."""
+        self.uncounted: set[Identity] = set()
+        """New ones of a topic that was sealed."""
         self.stored: set[Identity] = set()
         """Every identity that is in the stream, counted or not."""
         self.topics: dict[TopicKey, NaiveTopic] = {}
+        self.early = 0
+        """Controls that came before their time."""
+        self.watermark_us = 0
+        self._newest_us = 0
         self._seen: dict[str, set[int]] = defaultdict(set)
 
     def apply(self, message: Stored) -> None:
+        if message.is_foreign:
+            return
+        block = Block.FromString(message.data)
+        stamp_us = block.stamped_at.ToMicroseconds()
+        self._newest_us = max(self._newest_us, stamp_us)
+        now_us = min(message.stored_at_us, self._newest_us + _BOUND_US)
+        self.watermark_us = max(self.watermark_us, now_us)
         if message.rows:
-            self._apply_rows(message)
-        elif not message.is_foreign:
-            self._apply_control(message.sequence, Block.FromString(message.data).control)
+            self._apply_rows(message, stamp_us)
+        else:
+            self._apply_control(message.sequence, block.control)
 
     def _apply_control(self, sequence: int, control: Control) -> None:
-        game = control.game
-        for key, topic in _made_by(control):
-            known = self.topics.setdefault(key, topic)
-            if not game.game_id:
-                stage = control.poll.stage or control.board.stage
-                if known.stage >= stage:
-                    continue
-                known.stage = stage
-            known.note(sequence)
+        match control.WhichOneof("definition"):
+            case "game":
+                for key, naive in _made_by(control.game):
+                    self.topics.setdefault(key, NaiveTopic(naive)).note(sequence)
+            case "poll":
+                key = (control.poll.game_id, f"poll/{control.poll.poll_id}")
+                self._apply_stage(sequence, key, control.poll)
+            case "board":
+                key = (control.board.game_id, f"board/{control.board.board_id}")
+                self._apply_stage(sequence, key, control.board)
 
-    def _apply_rows(self, message: Stored) -> None:
-        at_us = Block.FromString(message.data).stamped_at.ToMicroseconds()
+    def _apply_stage(self, sequence: int, key: TopicKey, definition: Poll | Board) -> None:
+        topic = self.topics.get(key)
+        if topic is None:
+            naive = Votes(definition) if isinstance(definition, Poll) else Standings(definition)
+            topic = self.topics[key] = NaiveTopic(naive)
+        elif topic.stage == STAGE_SEALED:
+            return
+        closes_us = definition.closes_at.ToMicroseconds()
+        stage = self._due(topic, definition.stage, closes_us)
+        self.early += stage < definition.stage
+        if stage > topic.stage and closes_us and isinstance(topic.naive, Standings):
+            topic.last_us = topic.naive.last_us(closes_us)
+        topic.pass_time(self.watermark_us)
+        if stage > topic.stage:
+            topic.stage = stage
+            if stage == STAGE_CLOSED:
+                topic.closed_at_us = max(self.watermark_us, closes_us)
+        topic.note(sequence)
+
+    def _due(self, topic: NaiveTopic, stage: Stage, closes_us: int) -> Stage:
+        """What the control means now."""
+        if stage in (STAGE_CLOSED, STAGE_SEALED) and self.watermark_us < closes_us - _BOUND_US:
+            return STAGE_OPEN
+        if stage == STAGE_SEALED:
+            is_closed = topic.stage == STAGE_CLOSED
+            if not is_closed or self.watermark_us < topic.closed_at_us + _GRACE_US:
+                return STAGE_CLOSED
+        return stage
+
+    def _apply_rows(self, message: Stored, stamp_us: int) -> None:
+        event_us = min(max(stamp_us, self.watermark_us - _DEADLINE_US), self.watermark_us)
+        places: Counter[TopicKey] = Counter()
         changed = set()
         for row in message.rows:
             key = (row.game_id, row.topic)
             identity = (row.origin_id, row.origin_seq)
+            place = places[key]
+            places[key] += 1
             self.stored.add(identity)
             topic = self.topics[key]
-            if not self._is_new(row) or topic.stage == STAGE_SEALED:
+            if not self._is_new(row):
+                continue
+            if topic.stage == STAGE_SEALED:
+                self.uncounted.add(identity)
                 continue
             assert identity not in self.counted, f"{identity} twice"
             self.counted[identity] = message.sequence
             changed.add(key)
-            topic.rule(topic.value, row, at_us)
+            topic.pass_time(self.watermark_us)
+            at_us = int(min(event_us, topic.last_us))
+            topic.naive.take(row, At(stamp_us, at_us, self.watermark_us, place))
         for key in changed:
             self.topics[key].note(message.sequence)
 
@@ -106,130 +175,11 @@ class NaivePartition:
         return True
 
 
-def _made_by(control: Control) -> list[tuple[TopicKey, NaiveTopic]]:
-    """The topics that a control makes."""
-    match control.WhichOneof("definition"):
-        case "poll":
-            poll = control.poll
-            rule = _changeable_vote if poll.changeable else _final_vote
-            key = (poll.game_id, f"poll/{poll.poll_id}")
-            return [(key, NaiveTopic(rule, {}, _votes_of(len(poll.options), weighted=poll.weight_max > 1)))]
-        case "board":
-            board = control.board
-            key = (board.game_id, f"board/{board.board_id}")
-            return [(key, NaiveTopic(_SCORES[board.mode], {}, _standings))]
-    game = control.game
-    topics = [(f"pulse/{pulse.pulse_id}", NaiveTopic(_reaction, _Pulse(), _pulse)) for pulse in game.pulses]
-    topics += [(f"metric/{each.metric_id}", NaiveTopic(_measure, [], _metric)) for each in game.metrics]
+def _made_by(game: Game) -> list[tuple[TopicKey, Naive]]:
+    """The topics that a game's definition makes."""
+    topics: list[tuple[str, Naive]] = [(f"pulse/{pulse.pulse_id}", Reactions()) for pulse in game.pulses]
+    topics += [(f"metric/{each.metric_id}", Measures()) for each in game.metrics]
+    topics += [(f"custom/{each.custom_id}", Heard(each.config)) for each in game.customs]
     if game.audience:
-        topics.append(("audience", NaiveTopic(_presence, set(), len)))
-    return [((game.game_id, topic), made) for topic, made in topics]
-
-
-def _final_vote(votes: dict[str, Row], row: Row, at_us: int) -> None:
-    votes.setdefault(row.actor_id, row)
-
-
-def _changeable_vote(votes: dict[str, Row], row: Row, at_us: int) -> None:
-    before = votes.get(row.actor_id)
-    if before is None or before.origin_id != row.origin_id or before.origin_seq < row.origin_seq:
-        votes[row.actor_id] = row
-
-
-def _votes_of(options: int, *, weighted: bool) -> Callable[[dict[str, Row]], Figures]:
-    def figures(votes: dict[str, Row]) -> Figures:
-        chosen = [[row for row in votes.values() if int(row.value) >> at & 1] for at in range(options)]
-        weights = [sum(row.weight or 1 for row in rows) for rows in chosen] if weighted else []
-        return [len(rows) for rows in chosen], weights, len(votes)
-
-    return figures
-
-
-Standing = tuple[int, int, Row]
-"""Points, when they were reached, and the row that was last."""
-
-
-def _sum(standings: dict[str, Standing], row: Row, at_us: int) -> None:
-    points, reached, _ = standings.get(row.actor_id, (0, 0, row))
-    standings[row.actor_id] = (points + int(row.value), max(reached, at_us), row)
-
-
-def _best(standings: dict[str, Standing], row: Row, at_us: int) -> None:
-    before = standings.get(row.actor_id)
-    if before is None or (-int(row.value), at_us) < (-before[0], before[1]):
-        standings[row.actor_id] = (int(row.value), at_us, row)
-
-
-def _last(standings: dict[str, Standing], row: Row, at_us: int) -> None:
-    before = standings.get(row.actor_id)
-    if before is not None and before[2].origin_id == row.origin_id and before[2].origin_seq > row.origin_seq:
-        return
-    same = before is not None and before[0] == int(row.value)
-    standings[row.actor_id] = (int(row.value), before[1] if before and same else at_us, row)
-
-
-_SCORES: dict[BoardMode, Callable[[dict[str, Standing], Row, int], None]] = {
-    BOARD_MODE_SUM: _sum,
-    BOARD_MODE_BEST: _best,
-    BOARD_MODE_LAST: _last,
-}
-
-
-def _standings(standings: dict[str, Standing]) -> Figures:
-    return sorted((-points, reached, actor) for actor, (points, reached, _) in standings.items())
-
-
-class _Pulse:
-    def __init__(self) -> None:
-        self.totals: Counter[str] = Counter()
-        self.late = 0
-        self.newest_us = -math.inf
-
-
-def _reaction(pulse: _Pulse, row: Row, at_us: int) -> None:
-    pulse.totals[row.label] += int(row.value)
-    if at_us < pulse.newest_us - limits.LATENESS_S * 1_000_000:
-        pulse.late += int(row.value)
-    pulse.newest_us = max(pulse.newest_us, at_us)
-
-
-def _pulse(pulse: _Pulse) -> Figures:
-    return dict(pulse.totals), pulse.late
-
-
-def _measure(values: list[float], row: Row, at_us: int) -> None:
-    values.append(float(row.value))
-
-
-def _metric(values: list[float]) -> Figures:
-    return (len(values), min(values), max(values)) if values else (0, 0.0, 0.0)
-
-
-def _presence(actors: set[str], row: Row, at_us: int) -> None:
-    assert row.value == PRESENCE_STATE_HERE
-    actors.add(row.actor_id)
-
-
-def figures_of(partial: Partial) -> Figures:
-    """Of a real partial, the same figures that the naive topics have."""
-    return partial.stage, _figures_of(partial)
-
-
-def _figures_of(partial: Partial) -> Figures:
-    match partial.WhichOneof("value"):
-        case "tally":
-            tally = partial.tally
-            return list(tally.votes), list(tally.weights), tally.voters
-        case "board":
-            share = partial.board.current
-            assert share.actors == len(share.actor_ids), "a history has no more actors than a board shows"
-            columns = (share.points, share.reached, share.actor_ids)
-            return [(-points, reached, actor) for points, reached, actor in zip(*columns, strict=True)]
-        case "pulse":
-            pulse = partial.pulse
-            return dict(zip(pulse.kinds, pulse.totals, strict=True)), pulse.late
-        case "metric":
-            return partial.metric.count, partial.metric.min, partial.metric.max
-        case "audience":
-            return partial.audience.uniques
-    raise AssertionError(f"no figures of {partial}")
+        topics.append(("audience", Audience()))
+    return [((game.game_id, topic), naive) for topic, naive in topics]

@@ -1,80 +1,184 @@
-"""JetStream as ingest and the workers see it: one stream of many partitions.
+"""JetStream as ingest and the workers see it: one stream of many partitions, and its markers of purges.
 
 A message is stored once for each message id within the stream's dedupe window; a copy of it
 is acked with the sequence of the first. Messages may be lost, stored late and in any order; acks
-may be lost. What is stored stays.
+may be lost. A full stream takes nothing. The stream may lose its newest messages (a power cut) and
+grow again over the same sequences, or be made anew.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
-from ingest.coalesce import Row
-from mesh import limits
+from mesh import limits, subjects
+from tests.simulation.blocks import Row, rows_in
+from tests.simulation.cuts import Cuts
+from tests.simulation.nats import ModelNats
 from tests.simulation.world import World
 
 FOREIGN = b"not a block"
+_ROOM_FOR_MESSAGE = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """One message. `rows` are what its bytes say, for the oracle."""
+    """One message; `rows` are the events in it."""
 
     sequence: int
+    subject: str
     partition: int
     data: bytes
     rows: Sequence[Row]
+    stored_at_s: float
+    message_id: str
+
+    @property
+    def is_block(self) -> bool:
+        return self.subject == subjects.events(self.partition)
+
+    @property
+    def stored_at_us(self) -> int:
+        return int(self.stored_at_s * 1e6)
 
     @property
     def is_foreign(self) -> bool:
         """Neither ingest nor the catalog wrote it."""
         return self.data.startswith(FOREIGN)
 
+    @property
+    def size(self) -> int:
+        return _ROOM_FOR_MESSAGE + len(self.data)
+
 
 class ModelStream:
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, nats: ModelNats, cuts: Cuts, bytes_max: int = 1 << 40) -> None:
         self._world = world
-        self.messages: list[Stored] = []
+        self._nats = nats
+        self._cuts = cuts
+        self.bytes_max = bytes_max
+        self.bytes = 0
+        self.lives = 0
+        self.on_stored: Callable[[Stored], None] = lambda stored: None
+        self.on_lost: Callable[[], None] = lambda: None
+        """Told when messages are no more, though nobody purged them."""
+        self.refused = 0
+        """Publishes that a full stream did not take."""
+        self._begin()
+
+    def _begin(self) -> None:
+        self.lives += 1
+        self.last = 0
+        self.bytes = 0
+        self._messages: dict[int, Stored] = {}
         self._by_partition: dict[int, list[Stored]] = {}
         self._known: dict[str, tuple[float, int]] = {}
-        self.on_stored: Callable[[int], None] = lambda partition: None
-        """Told the partition of each new message."""
 
     @property
-    def last(self) -> int:
-        return len(self.messages)
+    def identity(self) -> str:
+        return f"life-{self.lives}"
+
+    # What its clients do.
 
     def publish(
         self,
+        sender: str,
         partition: int,
         data: bytes,
         message_id: str,
-        rows: Sequence[Row],
         on_ack: Callable[[int], None],
     ) -> None:
-        """One attempt: it may be lost on either way, and be late."""
-        if self._world.odds(0.06):
+        """One attempt: it may be lost on either way, and be late. `sender`: the process."""
+        if self._world.odds(0.05):
             return
-        mean_s = 0.8 if self._world.odds(0.06) else 0.004
 
         def arrive() -> None:
-            sequence = self.store(partition, data, message_id, rows)
-            if not self._world.odds(0.06):
-                self._world.soon(lambda: on_ack(sequence), 0.8 if self._world.odds(0.05) else 0.004)
+            sequence = self.store(partition, data, message_id)
+            if sequence and not self._world.odds(0.05):
+                late = 0.8 if self._world.odds(0.05) else 0.004
+                self._cuts.through(sender, "events", lambda: on_ack(sequence), late)
 
-        self._world.soon(arrive, mean_s)
+        self._cuts.through(sender, "events", arrive, 0.8 if self._world.odds(0.05) else 0.004)
 
-    def store(self, partition: int, data: bytes, message_id: str, rows: Sequence[Row]) -> int:
+    def store(self, partition: int, data: bytes, message_id: str, subject: str = "") -> int:
+        """The message's sequence; 0 if the stream is full."""
         known = self._known.get(message_id)
         if known is not None and self._world.now_s - known[0] < limits.DEDUPE_WINDOW_S:
             return known[1]
-        stored = Stored(self.last + 1, partition, data, rows)
-        self.messages.append(stored)
-        self._by_partition.setdefault(partition, []).append(stored)
+        if self.bytes + _ROOM_FOR_MESSAGE + len(data) > self.bytes_max:
+            self.refused += 1
+            return 0
+        stored = Stored(
+            self.last + 1,
+            subject or subjects.events(partition),
+            partition,
+            data,
+            () if subject else rows_in(data),
+            self._nats.events_clock.now_s,
+            message_id,
+        )
+        self.last = stored.sequence
+        self.bytes += stored.size
+        self._messages[stored.sequence] = stored
+        if stored.is_block:
+            self._by_partition.setdefault(partition, []).append(stored)
         self._known[message_id] = (self._world.now_s, stored.sequence)
-        self.on_stored(partition)
+        self.on_stored(stored)
         return stored.sequence
 
     def of(self, partition: int) -> Sequence[Stored]:
+        """Its blocks that are there, in their order."""
         return self._by_partition.get(partition, [])
+
+    def after(self, partition: int, sequence: int) -> Sequence[Stored]:
+        """Its blocks after that sequence."""
+        blocks = self.of(partition)
+        return blocks[bisect_left(blocks, sequence + 1, key=attrgetter("sequence")) :]
+
+    def get(self, sequence: int) -> Stored | None:
+        return self._messages.get(sequence)
+
+    def last_of(self, subject: str) -> Stored | None:
+        """The newest message of the subject."""
+        found = (m for m in reversed(self._messages.values()) if m.subject == subject)
+        return next(found, None)
+
+    def purge(self, subject: str, *, below: int = 0, keep: int = 0) -> int:
+        """Purges messages of the subject: those below that sequence, or all but so many; how many went."""
+        of_subject = [m for m in self._messages.values() if m.subject == subject]
+        if below:
+            gone = [m for m in of_subject if m.sequence < below]
+        else:
+            gone = sorted(of_subject, key=attrgetter("sequence"))[: -keep or None]
+        self._remove(gone)
+        return len(gone)
+
+    # What happens to it.
+
+    def lose_tail(self, after: int) -> None:
+        """A power cut took the newest messages; what comes next has their sequences."""
+        lost = [m for s, m in self._messages.items() if s > after]
+        self._remove(lost)
+        for message in lost:
+            self._known.pop(message.message_id, None)
+        self.last = after
+        self._world.losses += 1
+        self.on_lost()
+
+    def make_anew(self) -> None:
+        """The stream was deleted, and one of its name made."""
+        self._begin()
+        self._world.losses += 1
+        self.on_lost()
+
+    def _remove(self, gone: Sequence[Stored]) -> None:
+        partitions = set()
+        for message in gone:
+            del self._messages[message.sequence]
+            self.bytes -= message.size
+            partitions.add(message.partition)
+        for partition in partitions:
+            kept = [m for m in self.of(partition) if m.sequence in self._messages]
+            self._by_partition[partition] = kept

@@ -19,6 +19,11 @@ class World:
         self.now_s = BEGINS_S
         self.calm = False
         """True: nothing breaks any more."""
+        self.losses = 0
+        """How often the event stream lost what it held."""
+        self.is_deaf = False
+        """True while somebody dies: what fails then is no failure."""
+        self._failure: BaseException | None = None
         self._queue: list[tuple[float, float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
 
@@ -37,10 +42,17 @@ class World:
         """Whether something breaks now."""
         return not self.calm and self.random.random() < chance
 
+    def fail(self, error: BaseException) -> None:
+        """Something happened that nobody may catch: the history ends with it."""
+        if not self.is_deaf:
+            self._failure = self._failure or error
+
     def run(self, until_s: float) -> None:
         """All that happens until so much time has passed."""
         until_s += BEGINS_S
         while self._queue and self._queue[0][0] <= until_s:
             self.now_s, _, _, do = heapq.heappop(self._queue)
             do()
+            if self._failure is not None:
+                raise self._failure
         self.now_s = max(self.now_s, until_s)

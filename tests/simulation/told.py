@@ -1,0 +1,62 @@
+"""What happened in histories, counted: to see that they try what they are meant to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Told:
+    acked: int = 0
+    refused: int = 0
+    uncertain: int = 0
+    second_votes: int = 0
+    blocks: int = 0
+    resent: int = 0
+    """Copies of events in the stream, beyond the first."""
+    late_acks_refused: int = 0
+    """Events that were stored, and whose sender was told so of none: a copy of them may be stored."""
+    held: int = 0
+    """Messages of clients that waited for a fresher view."""
+    closings: int = 0
+    """Polls and boards closed by hand."""
+    seals: int = 0
+    """Topics that became sealed, in a partition."""
+    early_controls: int = 0
+    seasons: int = 0
+    """Seasons that began, in a partition."""
+    define_races: int = 0
+    spread_changes: int = 0
+    clock_jumps: int = 0
+    clock_stops: int = 0
+    elections: int = 0
+    stops: int = 0
+    kills: int = 0
+    cuts: int = 0
+    flushes: int = 0
+    takeovers: int = 0
+    emptied: int = 0
+    restored: int = 0
+    keys_lost: int = 0
+    splits: int = 0
+    rebuilds: int = 0
+    checkpoints: int = 0
+    checkpoints_restored: int = 0
+    checkpoints_deleted: int = 0
+    purges: int = 0
+    full: int = 0
+    """Publishes that a full stream refused."""
+    tails_lost: int = 0
+    streams_anew: int = 0
+    reads: int = 0
+    reads_with_position: int = 0
+    partials: int = 0
+    kinds: set[str] = field(default_factory=set)
+
+    def __iadd__(self, other: Told) -> Told:
+        for name, value in vars(other).items():
+            if name == "kinds":
+                self.kinds |= other.kinds
+            else:
+                setattr(self, name, getattr(self, name) + value)
+        return self

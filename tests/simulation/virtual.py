@@ -1,0 +1,113 @@
+"""The modules of the shells, for as long as a history is played: their clocks are virtual, their network
+is the model's, and what they log as a bug ends the history."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import aggregate.tenure
+import mesh.catalog
+import mesh.mesh_clock
+import mesh.store
+from aggregate.lease import Lease
+from mesh import custom, limits
+from tests.simulation.bus import ModelConsumer
+from tests.simulation.loops import VirtualLoop
+from tests.simulation.pulls import ModelPull
+from tests.simulation.scene import Heard
+from tests.simulation.world import World
+
+_SHELLS = ("aggregate", "ingest", "mesh")
+_LEASE_POLL_S = 0.5
+_RETENTION_LOOK_S = 0.7
+_BARRIER_WAIT_S = 0.1
+
+
+class VirtualTime:
+    """What the shells use of `time`: each process has a wall clock and a BOOTTIME of its own."""
+
+    CLOCK_BOOTTIME = CLOCK_MONOTONIC = 0
+
+    def time(self) -> float:
+        return _process().clock.now_s
+
+    def time_ns(self) -> int:
+        return int(_process().clock.now_s * 1e9)
+
+    def monotonic(self) -> float:
+        return _process().boot_s
+
+    def clock_gettime(self, clock: int) -> float:
+        return _process().boot_s
+
+
+def _process() -> Any:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    return loop.process
+
+
+def _lapsed(lease: Lease) -> bool:
+    return _process().checks_lease and _REAL_LAPSED.fget(lease)
+
+
+_REAL_LAPSED: Any = Lease.lapsed
+
+
+class _Bugs(logging.Handler):
+    """What a shell survives and logs with its exception is a bug all the same."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(logging.ERROR)
+        self._world = world
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info and record.exc_info[1] is not None:
+            self._world.fail(record.exc_info[1])
+
+
+@contextlib.contextmanager
+def shells_in(world: World, more: Sequence[tuple[object, str, object]] = ()) -> Iterator[None]:
+    """`more`: what else is another meanwhile: of what, its name, and what it is instead."""
+    time = VirtualTime()
+    patches: list[tuple[Any, str, Any]] = [
+        (mesh.catalog, "OrderedConsumer", ModelConsumer),
+        (aggregate.tenure, "Pull", ModelPull),
+        (Lease, "lapsed", property(_lapsed)),
+        (custom, "find", lambda name: Heard),
+        (custom, "names", lambda: frozenset({"heard"})),
+        (limits, "LEASE_POLL_S", _LEASE_POLL_S),
+        (limits, "RETENTION_LOOK_S", _RETENTION_LOOK_S),
+        (mesh.store, "_BARRIER_FIRST_WAIT_S", _BARRIER_WAIT_S),
+        (mesh.store, "_BARRIER_WAIT_MAX_S", 4 * _BARRIER_WAIT_S),
+    ]
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] in _SHELLS and getattr(module, "time", None).__class__.__name__ == "module":
+            patches.append((module, "time", time))
+        if name.partition(".")[0] in _SHELLS and hasattr(module, "boot_s"):
+            patches.append((module, "boot_s", time.monotonic))
+    patches += more
+    kept = [(target, name, getattr(target, name)) for target, name, _ in patches]
+    loggers = [logging.getLogger(name) for name in _SHELLS]
+    logged = [(logger.level, logger.propagate) for logger in loggers]
+    handler = _Bugs(world)
+    for target, name, value in patches:
+        setattr(target, name, value)
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+        logger.propagate = False
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for target, name, value in kept:
+            setattr(target, name, value)
+        for logger, (level, propagate) in zip(loggers, logged, strict=True):
+            logger.setLevel(level)
+            logger.propagate = propagate
+            logger.removeHandler(handler)
