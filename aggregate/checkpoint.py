@@ -1,9 +1,10 @@
 """A partition's state as one message: read from Redis by its owner, and put back by a later one.
 
-Only the owner may read or restore: nothing changes between the reads, and what is put back
-counts as a state only once the last step sets its applied sequence. Topics and
-results come first, because by them everything else is found and erased, should the owner die
-half-way.
+What is read takes several steps, and Redis may be put back to an older moment between them, lease and
+all: so each key read must carry what the manifest says, and the manifest, the applied sequence and the
+lease are read last, in one step. What is put back counts as a state only once the last step sets its
+applied sequence; the manifest comes first, because by it everything else is found and erased, should the
+owner die half-way.
 """
 
 from __future__ import annotations
@@ -11,34 +12,50 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from grandstand.internal.v1.internal_pb2 import Checkpoint, CheckpointKey
-from mesh import layout, limits
+from mesh import layout, limits, manifest
 from mesh.layout import Write
-from mesh.store import PartitionStore
+from mesh.manifest import Held, Misfit
+from mesh.store import Corrupt, Fenced, PartitionStore, Rewound
 
-_FIELDS = ("topics", "results:", "hash:")
-_RANKING = "rank:"
+_MANIFEST = "manifest"
 
 
-async def take(stored: PartitionStore, partition: int, applied: int, stream: str) -> Checkpoint:
-    """All there is at `applied`. Raises Corrupt, RedisError."""
+async def take(stored: PartitionStore, token: str, partition: int, applied: int, stream: str) -> Checkpoint:
+    """All there is at `applied`, proven. Raises Fenced, Rewound, Corrupt, RedisError."""
     found = Checkpoint(partition=partition, applied=applied, stream=stream)
-    prefix = f"{layout.tag(partition)}:"
-    for key in await stored.state_keys():
-        name = key.removeprefix(prefix)
-        if name.startswith(_FIELDS):
-            fields = await stored.hash(key)
-            if fields:
-                flat = [part for field in fields.items() for part in field]
-                found.keys.append(CheckpointKey(name=name, fields=flat))
-        elif name.startswith(_RANKING):
-            ranking = await stored.ranking(key)
-            if ranking:
-                members, scores = [m for m, _ in ranking], [s for _, s in ranking]
-                found.keys.append(CheckpointKey(name=name, members=members, scores=scores))
-        elif log := await stored.log(key):
-            found.keys.append(CheckpointKey(name=name, log=log))
-    found.keys.sort(key=lambda key: not key.name.startswith(_FIELDS[:2]))
+    held: dict[str, Held] = {}
+    for name in (await stored.standing()).listed().keys:
+        key = found.keys.add(name=name)
+        held[name] = await _read(stored, f"{layout.tag(partition)}:{name}", key)
+    last = await stored.standing(token)
+    if not last.held:
+        raise Fenced("the lease is lost")
+    if (last.applied, last.stream) != (applied, stream):
+        raise Rewound(f"the stored state went back from {applied} to {last.applied}")
+    listed = last.listed()
+    try:
+        manifest.check(listed.keys, held)
+    except Misfit as error:
+        raise Corrupt(f"no checkpoint is taken: {error}") from None
+    flat = [part for field in last.manifest.items() for part in field]
+    found.keys.insert(0, CheckpointKey(name=_MANIFEST, fields=flat))
+    found.state.CopyFrom(listed.state)
     return found
+
+
+async def _read(stored: PartitionStore, key: str, into: CheckpointKey) -> Held:
+    match manifest.kind_of(into.name):
+        case "log":
+            into.log = await stored.log(key)
+            return manifest.held_log(into.log)
+        case "ranking":
+            ranking = await stored.ranking(key)
+            into.members.extend(member for member, _ in ranking)
+            into.scores.extend(score for _, score in ranking)
+            return manifest.held_ranking(ranking)
+    fields = await stored.hash(key)
+    into.fields.extend(part for field in fields.items() for part in field)
+    return manifest.held_hash(fields)
 
 
 async def restore(stored: PartitionStore, token: str, checkpoint: Checkpoint) -> None:
@@ -52,20 +69,24 @@ async def restore(stored: PartitionStore, token: str, checkpoint: Checkpoint) ->
             await stored.fill(token, batch)
             batch, size = [], 0
     await stored.fill(token, batch)
-    await stored.flush(token, 0, checkpoint.applied, [])
+    await stored.flush(token, 0, checkpoint.state, [])
 
 
 def writes_of(checkpoint: Checkpoint) -> Iterator[Write]:
     """In small pieces, each of which may be repeated."""
     prefix = f"{layout.tag(checkpoint.partition)}:"
     for key in checkpoint.keys:
-        name = prefix + key.name
+        name, fields = prefix + key.name, list(key.fields)
+        if key.name == _MANIFEST:
+            # Without what says of what it is the manifest: the flush that ends it does.
+            pairs = zip(key.fields[::2], key.fields[1::2], strict=True)
+            fields = [part for pair in pairs if not pair[0].startswith(b"!") for part in pair]
         for at in range(0, len(key.log), limits.RESTORE_BYTES_MAX):
             piece = key.log[at : at + limits.RESTORE_BYTES_MAX]
             yield Write("SETRANGE", name, (str(at), piece))
-        for at in range(0, len(key.fields), limits.FLUSH_ARGUMENTS_MAX):
-            yield Write("HSET", name, key.fields[at : at + limits.FLUSH_ARGUMENTS_MAX])
+        for at in range(0, len(fields), limits.FLUSH_ARGUMENTS_MAX):
+            yield Write("HSET", name, fields[at : at + limits.FLUSH_ARGUMENTS_MAX])
         for at in range(0, len(key.members), limits.FLUSH_ARGUMENTS_MAX // 2):
             to = at + limits.FLUSH_ARGUMENTS_MAX // 2
-            pairs = zip(key.scores[at:to], key.members[at:to], strict=True)
-            yield Write("ZADD", name, [part for score, member in pairs for part in (repr(score), member)])
+            scored = zip(key.scores[at:to], key.members[at:to], strict=True)
+            yield Write("ZADD", name, [part for score, member in scored for part in (repr(score), member)])

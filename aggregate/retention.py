@@ -6,7 +6,7 @@ holds. A Redis that is emptied later gets the newest checkpoint back, and the bl
 are folded: the same state as from the first block.
 
     stream more than RETENTION_FULL ──▶ the owner's fold pauses ──▶ Checkpoint ──▶ object store
-                                                              acked ──▶ purge up to its sequence
+                           acked ──▶ marker (see aggregate.eventlog) ──▶ purge below its sequence
 
 A checkpoint has its sequence in its name and never replaces another: an owner that stalled
 before it stored an old one takes nothing away from a newer one, which is the one that counts.
@@ -37,6 +37,8 @@ from nats.js.errors import (
 )
 from nats.js.object_store import ObjectStore
 
+from aggregate.binding import Fit, fit
+from aggregate.eventlog import EventLog
 from grandstand.internal.v1.internal_pb2 import Checkpoint
 from mesh import limits, subjects
 from mesh.bus import Bus
@@ -79,9 +81,14 @@ class Checkpoints:
         into = io.BytesIO()
         try:
             await (await self._open()).get(name, writeinto=into)
-            return Checkpoint.FromString(zlib.decompress(into.getvalue()))
+            found = Checkpoint.FromString(zlib.decompress(into.getvalue()))
         except (zlib.error, DecodeError, ObjectNotFoundError, ObjectDeletedError) as error:
             raise CheckpointUnreadable(f"checkpoint {name}: {type(error).__name__} {error}") from None
+        if not found.state.applied:
+            raise CheckpointUnreadable(
+                f"checkpoint {name} is of an older release, which this one cannot read"
+            )
+        return found
 
     async def put(self, checkpoint: Checkpoint) -> None:
         """Stores it, and forgets the older ones of its partition."""
@@ -123,7 +130,7 @@ class Retention:
         self._bus = bus
         self._checkpoints = checkpoints
         self._owners = owners
-        self._purged: dict[int, int] = {}
+        self._log = EventLog(bus)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -144,11 +151,15 @@ class Retention:
 
     async def _make_room(self, owner: Owner) -> None:
         found = await owner.checkpoint()
-        if found is None or found.applied <= self._purged.get(owner.index, 0):
+        if found is None or found.applied <= await self._log.floor(owner.index):
+            return
+        stream, last = await self._log.stream()
+        there = await self._log.block(found.state.bound.sequence)
+        if stream != found.stream or fit(found.state, there, last) is not Fit.SAME:
+            log.warning("partition %d: a checkpoint of another stream purges nothing", owner.index)
             return
         await self._checkpoints.put(found)
-        await self._bus.js.purge_stream(
-            subjects.EVENTS_STREAM, seq=found.applied + 1, subject=subjects.events(owner.index)
+        await self._log.purge(owner.index, found.applied)
+        log.info(
+            "partition %d: a checkpoint at %d, and the blocks below are purged", owner.index, found.applied
         )
-        self._purged[owner.index] = found.applied
-        log.info("partition %d: a checkpoint at %d, and its blocks are purged", owner.index, found.applied)

@@ -17,6 +17,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 from nats.aio.msg import Msg
@@ -24,21 +25,45 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from opentelemetry.trace import SpanKind
 
+from aggregate.binding import fit, fits
 from aggregate.checkpoint import take
 from aggregate.deadletters import DeadLetters
+from aggregate.eventlog import EventLog
 from aggregate.lease import Lease
 from aggregate.partition import Flush, Partition
 from grandstand.aggregate.v1.aggregate_pb2 import PartitionStatus
-from grandstand.internal.v1.internal_pb2 import Checkpoint, VotedRequest
+from grandstand.internal.v1.internal_pb2 import (
+    BlockIdentity,
+    Checkpoint,
+    Partial,
+    PartitionState,
+    VotedRequest,
+)
 from mesh import limits, subjects, telemetry
 from mesh.bus import Bus
 from mesh.pull import Pull, Pulled
-from mesh.store import Fenced, PartitionStore
+from mesh.store import Corrupt, Fenced, PartitionStore, RedisError, Rewound
+from mesh.tasks import end
 
 log = logging.getLogger(__name__)
 
 _PATIENCE_S = 1.0
 _TURN_S = 0.005
+_LOOK_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Folds:
+    """What a tenure folds."""
+
+    stream: str
+    """The identity of the event stream."""
+    head: int
+    """The partition's last block when it was taken over."""
+    target: int
+    """Before this block is folded, nothing is published."""
+    bound: BlockIdentity
+    """The block that the state was folded up to."""
 
 
 class Tenure:
@@ -47,17 +72,23 @@ class Tenure:
         bus: Bus,
         stored: PartitionStore,
         letters: DeadLetters,
+        log: EventLog,
         partition: Partition,
         lease: Lease,
-        stream: str,
+        *,
+        folds: Folds,
     ) -> None:
-        """`stream` is the identity of the event stream."""
         self._bus = bus
         self._stored = stored
         self._letters = letters
         self._partition = partition
         self._lease = lease
-        self._stream = stream
+        self._log = log
+        self._stream = folds.stream
+        self._head = folds.head
+        self._target = folds.target
+        self._withheld: dict[tuple[str, str], Partial] = {}
+        self._bound = folds.bound
         self._wanted: asyncio.Future[Checkpoint | None] | None = None
         self._pull = Pull(bus, partition.index)
         self._subscription: Subscription | None = None
@@ -75,14 +106,18 @@ class Tenure:
         """Until `stopping`. Raises Fenced, Rewound, Corrupt, PullBroken, RedisError, NatsError,
         TimeoutError."""
         interrupt = asyncio.create_task(self._interrupt(stopping))
+        watch = asyncio.create_task(self._watch())
+        watch.add_done_callback(lambda _: self._pull.interrupt())
         try:
             await self._pull.open(self._applied + 1)
             self._subscription = await self._bus.client.subscribe(
                 subjects.votes(self._partition.index), cb=self._on_votes
             )
-            await self._fold_on(stopping)
+            await self._fold_on(stopping, watch)
         finally:
-            interrupt.cancel()
+            await end(interrupt, watch)
+            if not watch.cancelled():
+                watch.exception()
             if self._wanted is not None and not self._wanted.done():
                 self._wanted.set_result(None)
             await self._close()
@@ -115,10 +150,8 @@ class Tenure:
 
     async def _take_checkpoint(self, wanted: asyncio.Future[Checkpoint | None]) -> None:
         await self._flush()
-        found = await take(self._stored, self._partition.index, self._applied, self._stream)
-        # Still ours, so it was all the time, and what was read is of one moment.
-        if not await self._stored.renew(self._lease.token):
-            raise Fenced("the lease is lost")
+        token, index = self._lease.token, self._partition.index
+        found = await take(self._stored, token, index, self._applied, self._stream)
         self._wanted = None
         wanted.set_result(found)
 
@@ -132,9 +165,25 @@ class Tenure:
         await stopping.wait()
         self._pull.interrupt()
 
-    async def _fold_on(self, stopping: asyncio.Event) -> None:
+    async def _watch(self) -> None:
+        """Until the stream, or Redis, is not any more what the state was folded from and is stored in.
+        Raises Corrupt, Rewound."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            bound = self._bound
+            with contextlib.suppress(NatsError, RedisError, TimeoutError):  # who needs them notices
+                if not await self._stored.stream():
+                    raise Rewound("Redis has lost which stream the state is of")
+                there = await self._log.block(bound.sequence)
+                _, last = await self._log.stream() if there is None else ("", bound.sequence)
+                if not fits(fit(PartitionState(applied=bound.sequence, bound=bound), there, last)):
+                    raise Corrupt(f"the stream has lost its tail: it holds another block {bound.sequence}")
+
+    async def _fold_on(self, stopping: asyncio.Event, watch: asyncio.Task[None]) -> None:
         loop = asyncio.get_running_loop()
         while not stopping.is_set():
+            if watch.done():
+                watch.result()
             if self._lease.lapsed:
                 raise Fenced("the lease lapsed")
             due_s = self._flushed_at + limits.FLUSH_INTERVAL_S - loop.time()
@@ -186,18 +235,41 @@ class Tenure:
             causes,
             {"messaging.system": "nats", "messaging.batch.message_count": blocks},
         ):
+            if self._applied < self._head:
+                await self._check_purged()
             asked_at = loop.time()
             await self._stored.flush(self._lease.token, flush.before, flush.state, flush.writes)
             self._applied = self._lease.applied = flush.after
+            self._bound = flush.state.bound
             self._lease.renewed(asked_at)
             self._flushed_at = self._yielded_at = loop.time()
             await self._publish(flush)
 
+    async def _check_purged(self) -> None:
+        """Before what is folded of a backlog is stored: whether all of it was there when it was pulled.
+
+        A former owner's checkpoint may come to purge what this one has not folded yet, and a consumer
+        steps over the gap. Its marker is stored before its blocks go, so without a marker now, nothing had
+        gone by then. From the head on nothing is to be feared: no former owner can have folded further.
+        Raises Corrupt, NatsError, TimeoutError.
+        """
+        floor = await self._log.floor(self._partition.index)
+        if floor > self._applied:
+            raise Corrupt(f"blocks below {floor} were purged while it was folded from {self._applied}")
+
     async def _publish(self, flush: Flush) -> None:
-        """Best effort: who misses a partial gets it from Redis."""
+        """Best effort: who misses a partial gets it from Redis. Of a state that is folded anew nothing is
+        said before it is where the stream was: it is a fraction of the count."""
+        partials = flush.partials
+        if flush.after < self._target:
+            self._withheld.update(((each.game_id, each.topic), each) for each in partials)
+            return
+        if self._withheld:
+            newest = {**self._withheld, **{(each.game_id, each.topic): each for each in partials}}
+            partials, self._withheld = list(newest.values()), {}
         traced = telemetry.headers()
         with contextlib.suppress(NatsError):
-            for partial in flush.partials:
+            for partial in partials:
                 await self._bus.client.publish(
                     subjects.results(partial.game_id, partial.topic, partial.partition),
                     partial.SerializeToString(),

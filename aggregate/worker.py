@@ -5,9 +5,9 @@ a `Tenure`. Whatever ends that (Redis or NATS away, the lease lost, Redis emptie
 in time, a gap in the stream) has one answer: give the lease up, and acquire it again, after a
 pause that grows.
 
-JetStream is the truth (I4): state that was folded from another stream than the one there is
-now, that is ahead of it, that does not decode, or that blocks are purged behind (see
-aggregate.retention), is erased and folded anew: from the newest checkpoint, or the first block.
+JetStream is the truth (I4): a state of which a part is lost or older than the rest, that was folded from
+another stream than the one there is now, also one that lost its tail and grew again, or that blocks are
+purged behind, is erased and folded anew: from the newest checkpoint, or the first block.
 """
 
 from __future__ import annotations
@@ -17,23 +17,26 @@ import contextlib
 import logging
 import os
 import uuid
+from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
 from nats.errors import Error as NatsError
 
+from aggregate.binding import Choice, Fit, choose, fit, fits
 from aggregate.checkpoint import restore
 from aggregate.deadletters import DeadLetters
+from aggregate.eventlog import EventLog
 from aggregate.lease import Lease
 from aggregate.loading import load
 from aggregate.partition import Loaded, Partition
 from aggregate.retention import Checkpoints, CheckpointUnreadable
-from aggregate.tenure import Tenure
+from aggregate.tenure import Folds, Tenure
 from grandstand.aggregate.v1.aggregate_pb2 import PartitionStatus
-from grandstand.internal.v1.internal_pb2 import Checkpoint
+from grandstand.internal.v1.internal_pb2 import Checkpoint, PartitionState
 from mesh import limits, subjects
 from mesh.bus import Bus
 from mesh.pull import PullBroken
-from mesh.store import Acquired, Corrupt, Fenced, PartitionStore, RedisError, Rewound
+from mesh.store import Acquired, Corrupt, Fenced, PartitionStore, RedisError, Rewound, Standing
 from mesh.tasks import end
 
 log = logging.getLogger(__name__)
@@ -42,6 +45,20 @@ _RETRY_FIRST_S = 0.05
 _RETRY_MAX_S = 1.0
 _STABLE_S = 10.0
 _RELEASE_S = 1.0
+
+
+class Found(NamedTuple):
+    """The event stream, and what Redis holds, when a partition is taken over."""
+
+    stream: str
+    """Its identity."""
+    last: int
+    """Its last sequence, and the partition's below."""
+    head: int
+    floor: int
+    """Blocks of the partition below this are purged."""
+    standing: Standing
+    """What Redis holds."""
 
 
 class PartitionWorker:
@@ -55,6 +72,7 @@ class PartitionWorker:
         self._stored = stored
         self._letters = letters
         self._checkpoints = checkpoints
+        self._log = EventLog(bus)
         self._stopping = asyncio.Event()
         self._free = asyncio.Event()
         self._tenure: Tenure | None = None
@@ -94,8 +112,7 @@ class PartitionWorker:
                 log.error("partition %d: %s; its state is folded anew", self.index, error)
             except CheckpointUnreadable as error:
                 log.error(
-                    "partition %d cannot be folded: %s, and what it stands for is purged from the stream;"
-                    " put the bucket %r back",
+                    "partition %d cannot be folded, and is shown to nobody: %s; put the bucket %r back",
                     *(self.index, error, subjects.CHECKPOINTS_BUCKET),
                 )
             except (Fenced, Rewound, PullBroken, RedisError, NatsError, TimeoutError, OSError) as error:
@@ -131,9 +148,18 @@ class PartitionWorker:
                 task.result()
 
     async def _serve(self, lease: Lease, acquired: Acquired) -> None:
-        stream, last = await self._bus.events_stream()
-        partition = await self._load(lease.token, acquired, stream, last)
-        self._tenure = Tenure(self._bus, self._stored, self._letters, partition, lease, stream)
+        # All at once: until it is loaded, the partition stands still.
+        (stream, last), head, floor, standing = await asyncio.gather(
+            *(self._log.stream(), self._log.last(self.index), self._log.floor(self.index)),
+            self._stored.standing(),
+        )
+        found = Found(stream, last, head, floor, standing)
+        loaded, target = await self._load(lease.token, acquired, found)
+        partition = self._partition(loaded)
+        self._tenure = Tenure(
+            *(self._bus, self._stored, self._letters, self._log, partition, lease),
+            folds=Folds(stream, head, target, loaded.state.bound),
+        )
         self.settled.set()
         await self._tenure.serve(self._stopping)
 
@@ -152,41 +178,85 @@ class PartitionWorker:
                     await self._free.wait()
         return None, 0.0
 
-    async def _load(self, token: str, acquired: Acquired, stream: str, last: int) -> Partition:
-        """The state in Redis if it can be gone on from; else the newest checkpoint's, or none."""
-        checkpoint = await self._checkpoints.newest(self.index, stream)
-        empty = not acquired.stream and not acquired.applied
-        foreign = not empty and (acquired.stream != stream or acquired.applied > last)
-        if foreign or self._corrupt or acquired.applied < checkpoint:
-            if not empty:
-                log.warning(
-                    "partition %d: the state at %d, of stream %r, cannot be gone on from: the stream is %r,"
-                    " up to %d, and purged up to %d",
-                    *(self.index, acquired.applied, acquired.stream, stream, last, checkpoint),
-                )
-            return await self._anew(token, stream, checkpoint)
-        if empty:
-            await self._stored.mark(token, stream)
-        try:
-            partition = self._partition(await load(self._stored, self.index, acquired.applied))
-        except (Corrupt, DecodeError, ValueError, LookupError) as error:
-            log.error("partition %d: the state does not decode (%s); it is folded anew", self.index, error)
-            return await self._anew(token, stream, checkpoint)
-        if await self._stored.applied() != acquired.applied:
-            # What was read is of two moments: whatever is judged by it, such as a dead letter, is wrong.
-            raise Rewound("Redis was emptied or went back while its state was read")
-        return partition
+    async def _load(self, token: str, acquired: Acquired, found: Found) -> tuple[Loaded, int]:
+        """The state in Redis if it can be gone on from; else the newest checkpoint's, or none. With it, until
+        where it is no answer for readers."""
+        corrupt, self._corrupt = self._corrupt, False
+        if not acquired.applied and found.standing.manifest:
+            log.error("partition %d: nothing says how far its state is; it is folded anew", self.index)
+        if acquired.applied and not corrupt and await self._is_well(acquired, found):
+            try:
+                loaded = await load(self._stored, self.index, acquired.applied, found.standing)
+                self._partition(loaded)  # it decodes
+                return loaded, acquired.target
+            except (Corrupt, DecodeError, ValueError, LookupError) as error:
+                log.error("partition %d: %s; its state is folded anew", self.index, error)
+        return await self._anew(token, found), found.head
 
-    async def _anew(self, token: str, stream: str, checkpoint: int) -> Partition:
-        """Erases what there is, and begins with the checkpoint at that sequence; 0: with nothing."""
-        await self._stored.reset(token, stream)
-        self._corrupt = False
-        if not checkpoint:
-            return self._partition(Loaded())
-        found = await self._checkpoints.get(self.index, stream, checkpoint)
-        await restore(self._stored, token, found)
-        log.info("partition %d: put back as of %d", self.index, checkpoint)
-        return self._partition(await load(self._stored, self.index, checkpoint))
+    async def _is_well(self, acquired: Acquired, found: Found) -> bool:
+        """Whether the state in Redis is the one to go on from, as far as its manifest says."""
+        if acquired.stream != found.stream:
+            log.warning(
+                "partition %d: the state at %d is of stream %r, the stream is %r; it is folded anew",
+                *(self.index, acquired.applied, acquired.stream, found.stream),
+            )
+            return False
+        try:
+            state = found.standing.listed().state
+        except Corrupt as error:
+            log.error("partition %d: %s; its state is folded anew", self.index, error)
+            return False
+        if acquired.applied < found.floor:
+            log.warning(
+                "partition %d: the state at %d is behind what is purged, up to %d; it is put back anew",
+                *(self.index, acquired.applied, found.floor),
+            )
+            return False
+        is_well = await self._fits(state, found, "the state")
+        choice = choose(
+            applied=acquired.applied, is_well=is_well, floor=found.floor, newest=0, newest_is_well=False
+        )
+        return choice is Choice.STATE
+
+    async def _fits(self, state: PartitionState, found: Found, what: str) -> bool:
+        there = await self._log.block(state.bound.sequence)
+        how = fit(state, there, found.last)
+        if how is Fit.GONE:
+            log.error(
+                "partition %d: block %d, which %s was folded up to, is gone from the stream, and nothing says"
+                " that it was purged; taken for purged by hand",
+                *(self.index, state.applied, what),
+            )
+        elif how is not Fit.SAME:
+            log.error(
+                "partition %d: %s at %d is of a stream that has lost its tail since: %s; it is not used",
+                *(self.index, what, state.applied),
+                f"it ends at {found.last}" if how is Fit.BEYOND else "another block is there",
+            )
+        return fits(how)
+
+    async def _checkpoint(self, newest: int, found: Found) -> Checkpoint | None:
+        """The newest checkpoint, if it is of the stream that is there. Raises CheckpointUnreadable."""
+        read = await self._checkpoints.get(self.index, found.stream, newest)
+        return read if await self._fits(read.state, found, "the checkpoint") else None
+
+    async def _anew(self, token: str, found: Found) -> Loaded:
+        """Erases what there is, and begins with the newest checkpoint that fits, or with nothing."""
+        await self._stored.reset(token, found.stream, found.head)
+        newest = await self._checkpoints.newest(self.index, found.stream)
+        read = await self._checkpoint(newest, found) if newest else None
+        choice = choose(
+            applied=0, is_well=False, floor=found.floor, newest=newest, newest_is_well=read is not None
+        )
+        if choice is Choice.UNREADABLE:
+            raise CheckpointUnreadable(
+                f"its blocks below {found.floor} are purged, and the newest checkpoint is at {newest}"
+            )
+        if read is None or choice is not Choice.CHECKPOINT:
+            return Loaded()
+        await restore(self._stored, token, read)
+        log.info("partition %d: put back as of %d", self.index, newest)
+        return await load(self._stored, self.index, newest)
 
     def _partition(self, loaded: Loaded) -> Partition:
         return Partition(self.index, loaded, salt=int.from_bytes(os.urandom(8)))

@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Any
 from urllib.parse import ParseResult
 
 from nats.aio.client import Client
@@ -113,11 +115,12 @@ class Bus:
         """Creates the event stream unless it exists; waits for JetStream as long as it takes.
 
         `discard=new`: a full stream refuses new events, and so does ingest; it never forgets
-        one that was acked (I4). Raises NotNow when no cluster is there to hold that many replicas.
+        one that was acked (I4). One of an older release gets the subjects that it lacks. Raises
+        NotNow when no cluster is there to hold that many replicas.
         """
         config = js_api.StreamConfig(
             name=subjects.EVENTS_STREAM,
-            subjects=[subjects.EVENTS_ALL],
+            subjects=[subjects.EVENTS_ALL, subjects.PURGED_ALL],
             retention=js_api.RetentionPolicy.LIMITS,
             storage=js_api.StorageType.FILE,
             discard=js_api.DiscardPolicy.NEW,
@@ -155,6 +158,33 @@ class Bus:
         else:
             if (held := found.config.num_replicas or 1) != self.replicas:
                 log.warning("the event stream keeps its replicas: %d, not %d", held, self.replicas)
+            if subjects.PURGED_ALL not in (found.config.subjects or ()):
+                await self._change_events_stream(
+                    lambda held: held.update(subjects=[subjects.EVENTS_ALL, subjects.PURGED_ALL])
+                )
+
+    async def widen_events_stream(self, more_bytes: int) -> int:
+        """Its new bound. Raises NatsError, TimeoutError."""
+        changed = await self._change_events_stream(
+            lambda held: held.update(max_bytes=held["max_bytes"] + more_bytes)
+        )
+        return int(changed["max_bytes"])
+
+    async def _change_events_stream(self, change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+        """Its configuration, changed. As JSON: nats-py would drop what it does not know of a newer server's.
+        Raises NatsError, TimeoutError."""
+        held = (await self._ask("STREAM.INFO", b""))["config"]
+        change(held)
+        changed: dict[str, Any] = (await self._ask("STREAM.UPDATE", json.dumps(held).encode()))["config"]
+        return changed
+
+    async def _ask(self, request: str, payload: bytes) -> dict[str, Any]:
+        subject = f"$JS.API.{request}.{subjects.EVENTS_STREAM}"
+        reply = await self.client.request(subject, payload, timeout=limits.PUBLISH_DEADLINE_S)
+        answer: dict[str, Any] = json.loads(reply.data)
+        if "error" in answer:
+            raise APIError.from_error(answer["error"])
+        return answer
 
     async def _until_jetstream_answers(self, call: Callable[[], Awaitable[None]]) -> None:
         while True:

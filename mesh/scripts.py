@@ -48,7 +48,8 @@ end
 # its key, number of arguments, arguments. The writes leave in each key what it is to carry.
 #
 # A key that does not carry what the manifest says was lost or went back: CORRUPT, and nothing is written,
-# else this flush would hide it. What the manifest does not list is no part of the state.
+# else this flush would hide it. Lengths go by what the writes answer. What the manifest does not list is no
+# part of the state.
 FLUSH = Script(
     _CARRIED
     + """
@@ -59,51 +60,55 @@ if applied ~= ARGV[3] then return redis.error_reply('REWOUND') end
 if (redis.call('HGET', KEYS[3], '!at') or '0') ~= ARGV[3] then
   return redis.error_reply('CORRUPT manifest')
 end
-local from = #KEYS[1] - 4
-local names, kinds = {}, {}
-for k = 4, #KEYS do
-  names[k] = string.sub(KEYS[k], from)
-  kinds[k] = kind(names[k])
-end
+local from, names, lengths = #KEYS[1] - 4, {}, {}
+for k = 4, #KEYS do names[k] = string.sub(KEYS[k], from) end
 for first = 4, #KEYS, 4000 do
   local last = math.min(first + 3999, #KEYS)
   local listed = redis.call('HMGET', KEYS[3], unpack(names, first, last))
   for k = first, last do
     local entry = listed[k - first + 1]
     if entry then
-      local at = string.sub(entry, 1, string.find(entry, ' ', 1, true) - 1)
-      local length = kinds[k]
-      local found, want = carried(KEYS[k], length), at
-      if length == 'STRLEN' then
-        want = 'y' .. struct.pack('<I8', tonumber(at))
-      elseif length == 'ZCARD' then
-        found, want = tonumber(found), 2^54 + 4 * tonumber(at)
+      local space = string.find(entry, ' ', 1, true)
+      local at, of = string.sub(entry, 1, space - 1), kind(names[k])
+      local found = carried(KEYS[k], of)
+      if of == 'STRLEN' then
+        at = 'y' .. struct.pack('<I8', tonumber(at))
+      elseif of == 'ZCARD' then
+        found, at = tonumber(found), 2^54 + 4 * tonumber(at)
       end
-      if found ~= want then return redis.error_reply('CORRUPT ' .. names[k]) end
+      if found ~= at then return redis.error_reply('CORRUPT ' .. names[k]) end
+      lengths[k] = tonumber(string.sub(entry, space + 1))
     else
       redis.call('UNLINK', KEYS[k])
+      lengths[k] = 0
     end
   end
 end
 local i = 6
 while i <= #ARGV do
-  local n = tonumber(ARGV[i + 2])
-  redis.call(ARGV[i], KEYS[tonumber(ARGV[i + 1])], unpack(ARGV, i + 3, i + 2 + n))
+  local command, k, n = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
+  local answer = redis.call(command, KEYS[k], unpack(ARGV, i + 3, i + 2 + n))
+  if command == 'HSET' or command == 'ZADD' then lengths[k] = lengths[k] + answer
+  elseif command == 'APPEND' then lengths[k] = answer
+  elseif command == 'SET' then lengths[k] = #ARGV[i + 3]
+  elseif command == 'HDEL' or command == 'ZREM' then lengths[k] = lengths[k] - answer
+  else lengths[k] = 0 end
   i = i + 3 + n
 end
-local flat = {'!at', ARGV[4], '!state', ARGV[5]}
-local at = ARGV[4] .. ' '
+local flat, n, at = {'!at', ARGV[4], '!state', ARGV[5]}, 4, ARGV[4] .. ' '
 for k = 4, #KEYS do
-  local length = redis.call(kinds[k], KEYS[k])
-  if length == 0 then
+  if lengths[k] == 0 then
     redis.call('HDEL', KEYS[3], names[k])
   else
-    local n = #flat
-    flat[n + 1], flat[n + 2] = names[k], at .. length
-    if n > 4000 then redis.call('HSET', KEYS[3], unpack(flat)); flat = {} end
+    flat[n + 1], flat[n + 2] = names[k], at .. lengths[k]
+    n = n + 2
+    if n > 4000 then
+      redis.call('HSET', KEYS[3], unpack(flat, 1, n))
+      n = 0
+    end
   end
 end
-if #flat > 0 then redis.call('HSET', KEYS[3], unpack(flat)) end
+if n > 0 then redis.call('HSET', KEYS[3], unpack(flat, 1, n)) end
 redis.call('SET', KEYS[2], ARGV[4])
 return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 """

@@ -52,6 +52,8 @@ class Acquired:
     applied: int
     stream: str
     """The identity of the stream that the state was folded from; "" where there is no state."""
+    target: int = 0
+    """Until this block is folded, readers are told to wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,8 @@ class PartitionStore:
         if isinstance(answer, bytes):
             return None
         applied, stream = answer
-        return Acquired(int(applied), stream.decode().partition(" ")[0])
+        identity, _, target = stream.decode().rpartition(" ")
+        return Acquired(int(applied), identity, int(target or 0))
 
     async def renew(self, token: str) -> bool:
         """False if the lease is lost."""
@@ -135,7 +138,7 @@ class PartitionStore:
         return Standing(
             held=lease.decode() == self._value(token),
             applied=int(applied),
-            stream=stream.decode().partition(" ")[0],
+            stream=stream.decode().rpartition(" ")[0],
             manifest=dict(zip(flat[::2], flat[1::2], strict=True)),
         )
 
@@ -197,6 +200,10 @@ class PartitionStore:
         """What is folded and stored; for whoever waits for it."""
         return int(await self._database.string(self._applied) or 0)
 
+    async def stream(self) -> str:
+        """The identity of the stream that the state is folded from; "" once that is lost."""
+        return (await self._database.string(self._stream)).decode().rpartition(" ")[0]
+
     async def _erase(self, value: str, stream: str) -> None:
         applied = await self.applied()
         keys = [self._lease, self._applied, self._stream, self._manifest, *await self._state_keys()]
@@ -206,12 +213,13 @@ class PartitionStore:
         """Every key a state can have: those that its manifest lists, and, should that be lost or of an
         older release, those of the topics and of the parts that they have or may have had."""
         p = self._partition
-        with contextlib.suppress(Corrupt):
-            names = await self.hash(self._manifest)
-            listed = [name.decode(errors="replace") for name in names if not name.startswith(b"!")]
-            if manifest.STATE in names:
-                return [f"{layout.tag(p)}:{name}" for name in listed]
         keys = [layout.topics_key(p), layout.log_key(p, "origins"), layout.log_key(p, "votes")]
+        with contextlib.suppress(Corrupt):
+            listed = await self.hash(self._manifest)
+            names = (name.decode(errors="replace") for name in listed if not name.startswith(b"!"))
+            keys += (f"{layout.tag(p)}:{name}" for name in names)
+            if manifest.STATE in listed:
+                return keys
         parts: dict[tuple[str, str], set[str]] = {}
         with contextlib.suppress(Corrupt):  # who erases may well do so because of that
             for name, value in (await self.hash(layout.topics_key(p))).items():
@@ -222,8 +230,8 @@ class PartitionStore:
             with contextlib.suppress(Corrupt), _told_apart():
                 for name in await self._database.names(layout.results_key(p, game_id)):
                     parts.setdefault((game_id, name.decode(errors="replace")), set())
-        for (game_id, topic), names in parts.items():
-            for part in names | {""}:
+        for (game_id, topic), known in parts.items():
+            for part in known | {""}:
                 keys += (key(p, game_id, topic, part) for key in layout.PART_KEYS)
         return keys
 

@@ -122,7 +122,10 @@ def test_an_older_checkpoint_that_comes_late_takes_nothing_from_a_newer_one(serv
             assert await checkpoints.newest(7, "s") == 0
             for applied in (100, 2_000, 900):
                 key = CheckpointKey(name="log:votes", log=b"%d" % applied)
-                await checkpoints.put(Checkpoint(partition=7, applied=applied, stream="s", keys=[key]))
+                state = PartitionState(applied=applied)
+                await checkpoints.put(
+                    Checkpoint(partition=7, applied=applied, stream="s", keys=[key], state=state)
+                )
             assert await checkpoints.newest(7, "s") == 2_000
             assert (await checkpoints.get(7, "s", 2_000)).keys[0].log == b"2000"
             assert await checkpoints.newest(7, "another stream") == 0
@@ -139,6 +142,7 @@ def test_a_checkpoint_put_back_is_the_state_it_was_taken_of(servers: Stores) -> 
             partition = 90
             stored = PartitionStore(votes.database, partition, "one")
             await stored.acquire("t")
+            await stored.reset("t", "s", 0)
             long = bytes(range(256)) * (limits.RESTORE_BYTES_MAX // 100)
             name = ("g", "board/b", "")
             fields = [part for n in range(5_000) for part in (f"a{n}", str(n))]
@@ -158,13 +162,13 @@ def test_a_checkpoint_put_back_is_the_state_it_was_taken_of(servers: Stores) -> 
                 ),
             ]
             await stored.flush("t", 0, PartitionState(applied=9), writes)
-            taken = await checkpoint.take(stored, partition, 9, "s")
+            taken = await checkpoint.take(stored, "t", partition, 9, "s")
             again = Checkpoint.FromString(taken.SerializeToString())
-            await stored.reset("t", "s")
+            await stored.reset("t", "s", 0)
             assert await stored.applied() == 0
             await checkpoint.restore(stored, "t", again)
             assert await stored.applied() == 9
-            assert content(await checkpoint.take(stored, partition, 9, "s")) == content(taken)
+            assert content(await checkpoint.take(stored, "t", partition, 9, "s")) == content(taken)
             with pytest.raises(store.Rewound):
                 await stored.fill("t", [])
 

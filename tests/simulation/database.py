@@ -57,6 +57,9 @@ class ModelDatabase:
     async def string(self, key: str) -> bytes:
         return self._call(lambda: self._string(key) or b"")
 
+    async def ranking(self, key: str) -> list[tuple[bytes, float]]:
+        return self._call(lambda: list(self._hash(key).items()))
+
     async def fields(self, key: str, names: Sequence[str]) -> list[bytes | None]:
         return self._call(lambda: [self._hash(key).get(name.encode()) for name in names])
 

@@ -127,11 +127,8 @@ class Tenancy:
 
     def _prepare(self, acquired: Acquired) -> None:
         """As aggregate.worker's _load."""
-        empty = not acquired.stream and not acquired.applied
-        if empty and not self._corrupt:
-            at_once(self._store.mark(self._token, STREAM))
-            self._then(lambda: self._load(acquired.applied))
-        elif acquired.stream != STREAM or acquired.applied > self._workers.stream.last or self._corrupt:
+        beyond = acquired.applied > self._workers.stream.last
+        if not acquired.applied or self._corrupt or acquired.stream != STREAM or beyond:
             self._anew()
         else:
             self._then(lambda: self._load(acquired.applied))
@@ -142,13 +139,11 @@ class Tenancy:
         except (DecodeError, ValueError, LookupError):
             self._anew()
         else:
-            if at_once(self._store.applied()) != applied:
-                raise Rewound
             self._flushed = applied
             self._then(self._pull)
 
     def _anew(self) -> None:
-        at_once(self._store.reset(self._token, STREAM))
+        at_once(self._store.reset(self._token, STREAM, 0))
         self._corrupt = False
         self.partition = Partition(self._index, Loaded())
         self._flushed = 0

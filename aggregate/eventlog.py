@@ -1,0 +1,91 @@
+"""What the owner of a partition asks of the event stream: its leader answers, so nothing is of yesterday.
+
+Purged blocks are told by a marker on `purged.<partition>`, in the stream itself: it is stored before they
+go and is lost only with the stream. The block that the checkpoint is bound to stays.
+
+    checkpoint stored ──▶ PurgeMarker stored ──▶ blocks below it purged
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import logging
+
+from google.protobuf.message import DecodeError
+from nats.js.api import RawStreamMsg
+from nats.js.errors import APIError, NotFoundError
+
+from grandstand.internal.v1.internal_pb2 import BlockIdentity, PurgeMarker
+from mesh import subjects
+from mesh.bus import Bus
+
+log = logging.getLogger(__name__)
+
+_STREAM_FULL = 10077
+_MORE_BYTES = 8 * 1024
+_EPOCH = datetime.datetime.fromtimestamp(0, datetime.UTC)
+_MICROSECOND = datetime.timedelta(microseconds=1)
+
+
+class EventLog:
+    """All methods raise NatsError, TimeoutError."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+
+    async def stream(self) -> tuple[str, int]:
+        """The stream's identity, and its last sequence."""
+        return await self._bus.events_stream()
+
+    async def block(self, sequence: int) -> BlockIdentity | None:
+        """The block at that sequence of the stream, None without one."""
+        if not sequence:
+            return None
+        try:
+            found = await self._bus.js.get_msg(subjects.EVENTS_STREAM, sequence)
+        except NotFoundError:
+            return None
+        assert found.time is not None
+        return BlockIdentity(
+            sequence=sequence,
+            stored_at_us=(found.time - _EPOCH) // _MICROSECOND,
+            digest=hashlib.blake2b(found.data or b"", digest_size=16).digest(),
+        )
+
+    async def last(self, partition: int) -> int:
+        """The sequence of the partition's last block, 0 without one."""
+        found = await self._last(subjects.events(partition))
+        return 0 if found is None else found.seq or 0
+
+    async def floor(self, partition: int) -> int:
+        """Blocks of the partition below this sequence are purged, or about to be; 0: none is."""
+        found = await self._last(subjects.purged(partition))
+        try:
+            return 0 if found is None else PurgeMarker.FromString(found.data or b"").up_to
+        except DecodeError:
+            log.error("partition %d: the marker of what is purged does not decode", partition)
+            return found.seq or 0 if found is not None else 0
+
+    async def purge(self, partition: int, up_to: int) -> None:
+        """Purges the partition's blocks below `up_to`, for which there is a checkpoint, and says so first."""
+        marker = PurgeMarker(partition=partition, up_to=up_to).SerializeToString()
+        subject = subjects.purged(partition)
+        try:
+            await self._bus.js.publish(subject, marker)
+        except APIError as error:
+            if error.err_code != _STREAM_FULL:
+                raise
+            # Full to the brim, and the marker must come before the purge that makes room.
+            bytes_max = await self._bus.widen_events_stream(_MORE_BYTES)
+            log.warning("the event stream is full: its bound is %d bytes now", bytes_max)
+            await self._bus.js.publish(subject, marker)
+        name = subjects.EVENTS_STREAM
+        await self._bus.js.purge_stream(name, seq=up_to, subject=subjects.events(partition))
+        await self._bus.js.purge_stream(name, keep=1, subject=subject)
+
+    async def _last(self, subject: str) -> RawStreamMsg | None:
+        try:
+            return await self._bus.js.get_last_msg(subjects.EVENTS_STREAM, subject)
+        except NotFoundError:
+            return None
