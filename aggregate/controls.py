@@ -54,7 +54,7 @@ class Controls:
     async def until_folded(self, game: Game, positions: list[Position]) -> None:
         """So that who is answered finds the topic in the next snapshot. A fold that lags is not waited
         for beyond _FOLDED_S: the topic is open all the same, and shows when the fold is there."""
-        with contextlib.suppress(TooLate, RedisError):
+        with contextlib.suppress(TooLate, Unavailable, RedisError):
             await self._results.read_at_least(game.game_id, game.spread, positions, _FOLDED_S)
 
     async def newest(self, game: Game) -> list[Position]:

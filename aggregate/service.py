@@ -28,6 +28,7 @@ from mesh.catalog import CatalogWatch
 from mesh.errors import Invalid, Unavailable, Unknown, shown
 from mesh.merge import TopicMerge
 from mesh.runtime import answering
+from mesh.spreads import Spreads
 from mesh.standings import StandingStore, ranking_of
 from mesh.store import RedisError, ResultStore, Share
 from mesh.topics import TopicPatterns, check_positions
@@ -107,6 +108,7 @@ class AggregateService(AggregateServiceServicer):
     ) -> None:
         """`statuses`: how far each partition is, in their order."""
         self._watch = watch
+        self._spreads = Spreads(watch.view)
         self._results = results
         self._standings = standings
         self._statuses = statuses
@@ -195,9 +197,15 @@ class AggregateService(AggregateServiceServicer):
         self, game_id: str, positions: list[Position], context: grpc.aio.ServicerContext
     ) -> tuple[int, list[Share]]:
         """The game's spread, and its results at a moment that includes the positions (I6)."""
-        if subjects.game_key(game_id) not in self._watch.view:
-            await self._watch.refresh(subjects.game_key(game_id))
-        spread = self._watch.view.game(game_id).spread
+        key = subjects.game_key(game_id)
+        if key not in self._watch.view:
+            await self._watch.refresh(key)
+        spread = self._spreads.of(game_id)
+        partitions = ids.partitions_of(game_id, spread)
+        if any(position.partition not in partitions for position in positions):
+            # The game may be spread wider by now than is known here.
+            await self._watch.refresh(key)
+            spread = self._spreads.of(game_id)
         left_s = context.time_remaining()
         patience_s = limits.BARRIER_S if left_s is None else max(0.0, left_s - _DEADLINE_MARGIN_S)
         try:

@@ -31,6 +31,7 @@ from mesh.bus import Bus
 from mesh.catalog import CatalogWatch
 from mesh.errors import GrandstandError, Unavailable
 from mesh.http2.roster import Chosen, Shared
+from mesh.spreads import Spreads
 from mesh.store import ResultStore
 from mesh.topics import PersonalTopics
 
@@ -95,6 +96,7 @@ class FanOut:
         self._bus = bus
         self._results = results
         self._catalog = catalog
+        self._spreads = Spreads(catalog.view)
         self._door = door
         self._attendance = attendance
         self._personal = personal
@@ -176,7 +178,8 @@ class FanOut:
             feed = self._feeds[game_id] = Feed(
                 self._bus,
                 self._results,
-                self._catalog.view,
+                self._catalog,
+                self._spreads,
                 self.heat,
                 game_id,
                 on_joined=self._joined,

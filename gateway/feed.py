@@ -30,9 +30,10 @@ from grandstand.internal.v1.internal_pb2 import Partial
 from grandstand.notify.v1.notify_pb2 import Announcement
 from mesh import limits, subjects, telemetry
 from mesh.bus import Bus
-from mesh.catalog import CatalogView
+from mesh.catalog import CatalogWatch
 from mesh.errors import Unavailable
 from mesh.http2.roster import Chosen, Shared
+from mesh.spreads import Spreads
 from mesh.store import RedisError, ResultStore
 from mesh.topics import TopicPatterns
 
@@ -49,7 +50,8 @@ class Feed:
         self,
         bus: Bus,
         results: ResultStore,
-        catalog: CatalogView,
+        catalog: CatalogWatch,
+        spreads: Spreads,
         heat: Heat,
         game_id: str,
         *,
@@ -62,6 +64,7 @@ class Feed:
         self._bus = bus
         self._results = results
         self._catalog = catalog
+        self._spreads = spreads
         self._heat = heat
         self._on_joined = on_joined
         self._on_board = on_board
@@ -71,7 +74,7 @@ class Feed:
         self._viewers: dict[Viewer, Cohort | None] = {}
         self._arriving: list[Viewer] = []
         """Until the feed has started."""
-        self._waiting = Waiting(self.view, self._load, self._seat)
+        self._waiting = Waiting(self.view, self._load, self._refresh, self._seat)
         self._starting: asyncio.Task[None] | None = None
         self._has_started = False
         self._healing: asyncio.Task[None] | None = None
@@ -127,7 +130,10 @@ class Feed:
     def _admit(self, viewer: Viewer) -> None:
         subscription = viewer.subscription
         assert subscription is not None
-        if subscription.resumes and subscription.missing(self.view) is not None:
+        view = self.view
+        if view.unloaded() is not None or (
+            subscription.resumes and (subscription.is_outside(view) or subscription.missing(view) is not None)
+        ):
             self._waiting.add(viewer)
         else:
             self._seat(viewer)
@@ -161,6 +167,10 @@ class Feed:
                 self._on_board(topic.partition("/")[2])
             self._pump()
 
+    async def _refresh(self) -> None:
+        """The game's spread, past the catalog's watch."""
+        await self._catalog.refresh(subjects.game_key(self.game_id))
+
     # The game's results.
 
     async def _start(self) -> None:
@@ -192,7 +202,7 @@ class Feed:
 
     def _spread(self) -> int:
         """As the catalog has it now: a game without topics may still be spread anew."""
-        return self._catalog.game(self.game_id).spread
+        return self._spreads.of(self.game_id)
 
     async def stop(self) -> None:
         with contextlib.suppress(ValueError):

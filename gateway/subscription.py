@@ -43,6 +43,10 @@ class Subscription:
         """Something that the view does not include yet."""
         return self.barrier.missing(view)
 
+    def is_outside(self, view: GameView) -> bool:
+        """Whether it names a partition that the game, as far as the view knows, does not fold in."""
+        return self.barrier.is_outside(view)
+
 
 class Barrier:
     """What a viewer must be shown at least: positions of any topic (I6), and what it has seen of topics (I5).
@@ -64,6 +68,9 @@ class Barrier:
             key = (topic, position.partition)
             self._wanted[key] = max(position.sequence, self._wanted.get(key, 0))
             self.is_set = True
+
+    def is_outside(self, view: GameView) -> bool:
+        return any(not view.folds_in(partition) for _, partition in self._wanted)
 
     def missing(self, view: GameView) -> Position | None:
         """Something that the view does not include yet. What it includes is not asked for again, and what it

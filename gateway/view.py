@@ -38,7 +38,9 @@ class GameView:
         self._shown: dict[str, Shown] = {}
         self._moving: set[str] = set()
         self._applied: dict[int, int] = {}
-        self._partitions = 1
+        """Of the partitions that were loaded whole."""
+        self._partitions: frozenset[int] = frozenset()
+        """In which the game folds, as of the last load."""
 
     def offer(self, partial: Partial) -> bool:
         """Takes a partial; True if it changed anything."""
@@ -53,24 +55,39 @@ class GameView:
         return True
 
     def load(self, shares: Sequence[Share]) -> bool:
-        """Takes what the store holds, one share for each partition; True if it changed anything."""
-        self._partitions = len(shares)
-        taken = [self.offer(partial) for share in shares for partial in share.partials.values()]
-        for share in shares:
+        """Takes what the store holds, one share for each partition; True if it changed anything. A share that
+        is not whole is left out: what is known of its partition stands."""
+        self._partitions = frozenset(share.partition for share in shares)
+        whole = [share for share in shares if share.whole]
+        taken = [self.offer(partial) for share in whole for partial in share.partials.values()]
+        for share in whole:
             self._applied[share.partition] = max(share.applied, self._applied.get(share.partition, 0))
         return any(taken)
 
     def applied(self, partition: int) -> int | None:
-        """Everything of the partition up to this sequence is in; None of a partition that the game lacks."""
+        """Everything of the partition up to this sequence is in; None of a partition that the game lacks, or
+        that was not loaded yet."""
         return self._applied.get(partition)
+
+    def unloaded(self) -> int | None:
+        """A partition that the game folds in and that was never loaded whole: without it, what there is here
+        is a fraction. None once there is no such."""
+        return min(self._partitions - self._applied.keys(), default=None)
+
+    def folds_in(self, partition: int) -> bool:
+        """As far as is known here."""
+        return partition in self._partitions
 
     def includes(self, partition: int, sequence: int, topic: str = "") -> bool:
         """Whether all up to `sequence` of the partition is in; for a cursor, all of its `topic`.
 
         Of partitions that the game does not fold in everything is: nothing of them can be in its results.
+        Whether that is so, who asks makes sure of: the spread known here may be of yesterday.
         """
         applied = self._applied.get(partition)
-        if applied is None or applied >= sequence:
+        if applied is None:
+            return partition not in self._partitions
+        if applied >= sequence:
             return True
         merge = self._merges.get(topic)
         return merge is not None and merge.sequence(partition) >= sequence
@@ -105,7 +122,7 @@ class GameView:
         return shown
 
     def _state(self, topic: str, now_s: float) -> TopicState:
-        return self._merges[topic].state(now_s, partitions=self._partitions)
+        return self._merges[topic].state(now_s, partitions=len(self._partitions) or 1)
 
     def _touch(self, topic: str) -> None:
         self.version += 1

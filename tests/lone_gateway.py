@@ -143,6 +143,9 @@ class Results:
     def __init__(self, bus: Bus, store: redis.Redis) -> None:
         self._bus = bus
         self._store = store
+        self._topics = {name.decode() for name in self._store.hkeys(layout.results_key(PARTITION, GAME))}
+        self._topics.discard("!at")
+        self._store.set(layout.stream_key(PARTITION), "played 0")
         self.is_wide = False
         """A second poll, of some 4 KiB, changes along: who watches everything has much to take."""
 
@@ -159,8 +162,12 @@ class Results:
             states[WIDE_POLL] = [f"{n:064}" for n in range(64)]
         partials = {name: _partial(name, options, sequence) for name, options in states.items()}
         with self._store.pipeline(transaction=True) as step:
+            results, manifest = layout.results_key(PARTITION, GAME), layout.manifest_key(PARTITION)
             step.set(layout.applied_key(PARTITION), sequence)
-            step.hset(layout.results_key(PARTITION, GAME), mapping=partials)  # type: ignore[arg-type]
+            self._topics |= partials.keys()
+            step.hset(results, mapping={**partials, "!at": sequence})  # type: ignore[arg-type]
+            entry = f"{sequence} {len(self._topics) + 1}"
+            step.hset(manifest, mapping={"!at": sequence, layout.name_of(results): entry})
             step.execute()
         if told:
             for name, partial in partials.items():

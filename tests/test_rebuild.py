@@ -81,6 +81,39 @@ def test_i4_rebuild_folds_everything_anew_and_no_viewer_goes_back(own_mesh: Runn
     run(scenario(), within_s=90)
 
 
+def test_i4_i5_while_a_live_mesh_is_rebuilt_every_reader_is_told_the_whole_count(
+    own_mesh: RunningMesh,
+) -> None:
+    async def scenario() -> None:
+        async with new_game(own_mesh.edge, own_mesh.mesh, spread=SPREAD) as game:
+            await until_shown(game, await play(game))
+            done = asyncio.Event()
+            told: list[int] = []
+
+            async def read() -> None:
+                while not done.is_set():
+                    told.append(voters(await game.topic("poll/mvp")))
+
+            async def watch() -> None:
+                while not done.is_set():
+                    async with game.watching("poll/mvp") as viewer:
+                        told.append(voters(viewer.states.get("poll/mvp")))
+
+            readers = [asyncio.create_task(each()) for each in (read, read, watch, watch)]
+            await until(lambda: len(told) > 4, "they are answered")
+            for _ in range(3):
+                await asyncio.to_thread(succeeded, own_mesh.home, "rebuild", "--yes")
+            done.set()
+            await asyncio.gather(*readers)
+            assert set(told) == {FANS}
+
+    run(scenario(), within_s=120)
+
+
+async def until_shown(game: GameClient, positions: list[Position]) -> None:
+    assert voters(await game.topic("poll/mvp", positions)) == FANS
+
+
 def voters(state: object) -> int:
     return state.tally.voters if state is not None else 0  # type: ignore[attr-defined]
 
@@ -91,17 +124,14 @@ def test_rebuild_of_one_partition_touches_no_other(own_mesh: RunningMesh) -> Non
             last = await play(game)
             mine, other, *_ = ids.partitions_of(game.game_id, SPREAD)
             before = await shown(game, last)
-            mark = f"{layout.tag(other)}:untouched"
             with redis.Redis.from_url(own_mesh.addresses.redis) as client:
-                client.hset(layout.results_key(other, game.game_id), "mark", b"")
-                client.set(mark, 1)
+                client.hset(layout.topics_key(other), "!mark", b"")
                 said = await asyncio.to_thread(
                     succeeded, own_mesh.home, "rebuild", "--yes", "--partition", str(mine)
                 )
                 assert "of 1 partition are folded anew" in said
-                assert client.hexists(layout.results_key(other, game.game_id), "mark")
-                client.hdel(layout.results_key(other, game.game_id), "mark")
-                client.delete(mark)
+                assert client.hexists(layout.topics_key(other), "!mark")
+                client.hdel(layout.topics_key(other), "!mark")
             assert await shown(game, last) == before
 
     run(scenario(), within_s=90)
