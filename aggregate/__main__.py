@@ -10,7 +10,7 @@ from aggregate.catalog import CatalogWriter
 from aggregate.closer import Closer
 from aggregate.controls import Controls
 from aggregate.deadletters import DeadLetters
-from aggregate.ownership import Ownership
+from aggregate.ownership import NameTaken, Ownership
 from aggregate.retention import Checkpoints, Retention
 from aggregate.service import AggregateService, CatalogService
 from aggregate.status import StatusExchange
@@ -54,16 +54,26 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
     await ownership.settled()
     # From the first signal on, not when the last call has drained: others fold these partitions then.
     leaving = asyncio.create_task(_leave(process.draining, ownership))
+    namesake = asyncio.create_task(_end_if_taken(process, ownership))
     loops = [asyncio.create_task(each.run()) for each in (closer, exchange, retention)]
     try:
         yield
     finally:
         process.draining.set()
         await leaving
+        taken = namesake.done()
+        await end(namesake)
         await end(*loops)
         await watch.stop()
         await database.aclose()
         await bus.close()
+    if taken:
+        raise NameTaken("another process that began later has this name now; this one has ended")
+
+
+async def _end_if_taken(process: runtime.Runtime, ownership: Ownership) -> None:
+    await ownership.until_taken()
+    process.draining.set()
 
 
 async def _leave(draining: asyncio.Event, ownership: Ownership) -> None:

@@ -6,6 +6,11 @@ must not take them for dead: they get the whole time anew. Who asks is not there
 before it has heard the others, so nothing is given up for it before it says its first beat. Only among
 those that start together are the askers counted too.
 
+An instance name is one process's. A beat of our own name with another life is a second process's, never that
+of a life of ours that was killed: the dead say nothing. Who starts and hears one refuses to; of two that
+start together the elder life stays. Of two that are both here, the elder was stopped or cut off when the
+younger asked whether the name was in use: the elder ends.
+
 Bound: one entry for each instance name that was heard lately.
 """
 
@@ -27,6 +32,8 @@ class Heard:
     """Somebody came or went."""
     released: frozenset[int]
     """Leases that are free now."""
+    is_taken: bool = False
+    """Another process has our name, and it is for us to end."""
 
 
 _NOTHING = Heard(answer=False, changed=False, released=frozenset())
@@ -34,6 +41,7 @@ _NOTHING = Heard(answer=False, changed=False, released=frozenset())
 
 class Membership:
     def __init__(self, instance: str, life: str, now: float) -> None:
+        """`life`: of two lives of one instance the one that began later sorts later."""
         self._instance = instance
         self._life = life
         self._heard_at: dict[str, float] = {}
@@ -42,8 +50,10 @@ class Membership:
         self._started = False
 
     def hear(self, beat: WorkerBeat, now: float) -> Heard:
-        """Takes a beat. Our own, and those of a former life of ours, tell nothing new."""
-        if beat.instance == self._instance or not beat.instance:
+        """Takes a beat. Our own tell nothing new."""
+        if beat.instance == self._instance:
+            return self._hear_namesake(beat)
+        if not beat.instance:
             return _NOTHING
         known = beat.instance in self._heard_at
         if beat.leaving:
@@ -57,6 +67,17 @@ class Membership:
             return Heard(answer=True, changed=False, released=frozenset())
         self._heard_at[beat.instance] = now
         return Heard(answer=beat.asks, changed=not known, released=frozenset(beat.released))
+
+    def _hear_namesake(self, beat: WorkerBeat) -> Heard:
+        if beat.life == self._life or beat.leaving:
+            return _NOTHING
+        if not self._started:
+            # It is here already, or starts as we do: then the elder of us stays.
+            is_taken = not beat.asks or beat.life < self._life
+            return Heard(answer=not is_taken, changed=False, released=frozenset(), is_taken=is_taken)
+        # We are here. Who asks is told so, and who does not has asked while we could not answer.
+        is_taken = not beat.asks and beat.life > self._life
+        return Heard(answer=beat.asks, changed=False, released=frozenset(), is_taken=is_taken)
 
     def live(self, now: float) -> frozenset[str]:
         """Who lives, ourselves included. To be asked every WORKER_BEAT_S: asked later, we were deaf."""

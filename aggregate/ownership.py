@@ -7,6 +7,9 @@ would take all partitions, and give most of them back. A partition that is anoth
 up after a flush and a beat says so; its new owner, which tries every LEASE_POLL_S anyway, hears
 that and tries at once.
 
+A second process of one instance name would take that one's leases for those of its own former life. So it
+does not start, and one that finds its name in use by a later life ends (see aggregate.membership).
+
 Everything here is a hint, made of messages that may be lost: only the lease in Redis says who
 writes (I3), and a lost beat costs at most LEASE_POLL_S, or WORKER_SILENCE_S.
 """
@@ -16,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 import uuid
 from collections.abc import Callable, Iterable
 
@@ -39,6 +43,10 @@ _SETTLED_S = 10.0
 _STOPPED_S = 5.0
 
 
+class NameTaken(OSError):
+    """Another process has this instance's name."""
+
+
 class Ownership:
     def __init__(self, bus: Bus, instance: str, worker_of: Callable[[int], PartitionWorker]) -> None:
         self._bus = bus
@@ -47,7 +55,9 @@ class Ownership:
         self._running: dict[int, tuple[PartitionWorker, asyncio.Task[None]]] = {}
         self._leaving: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
-        self._membership = Membership(instance, uuid.uuid4().hex, asyncio.get_running_loop().time())
+        life = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
+        self._membership = Membership(instance, life, asyncio.get_running_loop().time())
+        self._taken = asyncio.Event()
         self._subscription: Subscription | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -62,13 +72,25 @@ class Ownership:
                 yield status
 
     async def start(self) -> None:
-        """Returns as soon as the others could answer; the partitions are taken from then on."""
+        """Returns as soon as the others could answer; the partitions are taken from then on.
+
+        Raises NameTaken."""
         self._subscription = await self._bus.client.subscribe(subjects.WORKERS, cb=self._on_beat)
         self._bus.on_reconnect(self._on_reconnect)
         await self._say(self._membership.beat(asks=True))
-        await asyncio.sleep(limits.WORKER_HEARING_S)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limits.WORKER_HEARING_S):
+                await self.until_taken()
+        if self._taken.is_set():
+            raise NameTaken(
+                "another process of this name is running; give each its own --instance, or end that one"
+            )
         with telemetry.detached():
             self._task = asyncio.create_task(self._run())
+
+    async def until_taken(self) -> None:
+        """Until another process has our name, and it is for this one to end."""
+        await self._taken.wait()
 
     async def settled(self) -> None:
         """Until each partition of ours is owned, or found to be held by another; no longer than _SETTLED_S:
@@ -94,7 +116,8 @@ class Ownership:
             _, late = await asyncio.wait(tasks, timeout=_STOPPED_S)
             await end(*late)
         self._running = {}
-        await self._say(self._membership.beat(leaving=True, released=released))
+        if not self._taken.is_set():  # else the others would take the other one for gone
+            await self._say(self._membership.beat(leaving=True, released=released))
         self._bus.off_reconnect(self._on_reconnect)
         if self._subscription is not None:
             with contextlib.suppress(NatsError):
@@ -144,6 +167,8 @@ class Ownership:
         except DecodeError:
             return
         heard = self._membership.hear(beat, asyncio.get_running_loop().time())
+        if heard.is_taken:
+            self._taken.set()
         if heard.changed:
             log.info("%s %s", beat.instance, "leaves" if beat.leaving else "is here")
             self._changed.set()

@@ -73,6 +73,11 @@ class Process:
         self._process.kill()
         self._process.wait(ENDED_WITHIN_S)
 
+    def wait(self) -> int:
+        """Until it ends by itself; its exit code."""
+        assert self._process is not None
+        return self._process.wait(ENDED_WITHIN_S)
+
     def stop(self) -> int:
         """SIGTERM; its exit code."""
         assert self._process is not None

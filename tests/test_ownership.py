@@ -18,6 +18,7 @@ from grandstand.catalog.v1.catalog_pb2 import Board
 from grandstand.internal.v1.internal_pb2 import Control, PartitionState, StoredTopic, WorkerBeat
 from mesh import layout, limits, store
 from mesh.layout import Write
+from mesh.manifest import tail
 from mesh.store import Acquired, PartitionStore
 from tests.games import run
 from tests.servers import Stores, eventually, stores
@@ -72,11 +73,37 @@ def test_a_beat_that_comes_after_its_senders_farewell_revives_nobody() -> None:
     assert membership.live(0.0) == {"a", "b"}
 
 
-def test_ones_own_beat_and_that_of_a_former_life_tell_nothing() -> None:
+def test_ones_own_beat_tells_nothing() -> None:
     membership = Membership("a", "2", 0.0)
-    heard = membership.hear(beat("a", "1", asks=True, released=[3]), 0.0)
+    heard = membership.hear(beat("a", "2", asks=True, released=[3]), 0.0)
     assert (heard.answer, heard.changed, heard.released) == (False, False, frozenset())
+    assert not heard.is_taken
     assert membership.live(0.0) == {"a"}
+
+
+@pytest.mark.parametrize(
+    ("started", "life", "asks", "leaving", "answer", "is_taken"),
+    [
+        (False, "1", False, False, False, True),  # it is here
+        (False, "3", False, False, False, True),
+        (False, "1", True, False, False, True),  # it starts as we do, and is the elder
+        (False, "3", True, False, True, False),
+        (False, "1", False, True, False, False),  # it goes
+        (True, "3", True, False, True, False),  # told that we are here, it does not start
+        (True, "1", True, False, True, False),
+        (True, "3", False, False, False, True),  # it asked while we were stopped
+        (True, "1", False, False, False, False),  # it is to end
+        (True, "3", False, True, False, False),
+    ],
+)
+def test_of_two_processes_of_one_name_one_stays(
+    started: bool, life: str, asks: bool, leaving: bool, answer: bool, is_taken: bool
+) -> None:
+    membership = Membership("a", "2", 0.0)
+    if started:
+        membership.live(0.0)
+    heard = membership.hear(beat("a", life, asks=asks, leaving=leaving), 0.1)
+    assert (heard.answer, heard.is_taken, heard.changed) == (answer, is_taken, False)
 
 
 def test_what_is_given_up_is_heard() -> None:
@@ -161,7 +188,7 @@ def test_i3_a_lease_is_one_writers_until_it_is_released(servers: Stores) -> None
             assert not await one.renew("t1")
             with pytest.raises(store.Fenced):
                 await one.flush("t1", 5, PartitionState(applied=6), put(partition, "2"))
-            assert await one.hash(layout.topics_key(partition)) == {b"g/poll/x": b"1"}
+            assert (await one.hash(layout.topics_key(partition)))[b"g/poll/x"] == b"1"
 
     run(scenario())
 
@@ -203,7 +230,7 @@ def test_i4_a_flush_from_another_ground_than_redis_holds_changes_nothing(servers
             await one.flush("t1", 0, PartitionState(applied=5), put(partition, "1"))
             with pytest.raises(store.Rewound):
                 await one.flush("t1", 0, PartitionState(applied=6), put(partition, "2"))
-            assert await one.hash(layout.topics_key(partition)) == {b"g/poll/x": b"1"}
+            assert (await one.hash(layout.topics_key(partition)))[b"g/poll/x"] == b"1"
 
     run(scenario())
 
@@ -215,9 +242,9 @@ def test_i2_a_flush_that_is_repeated_because_its_answer_was_lost_is_done_once(se
             log = layout.log_key(partition, "votes")
             for _ in range(2):
                 await one.flush("t1", 0, PartitionState(applied=5), [Write("APPEND", log, (b"x",))])
-            assert await one.log(log) == b"x"
+            assert await one.log(log) == b"x" + tail(5)
             await one.flush("t1", 5, PartitionState(applied=6), [Write("APPEND", log, (b"y",))])
-            assert await one.log(log) == b"xy"
+            assert await one.log(log) == b"x" + tail(5) + b"y" + tail(6)
 
     run(scenario())
 
@@ -241,8 +268,10 @@ def test_a_flush_takes_all_commands_and_more_arguments_than_lua_unpacks(servers:
                 Write("DEL", layout.log_key(partition, "origins"), ()),
             ]
             await one.flush("t1", 0, PartitionState(applied=1), writes)
-            assert len(await one.hash(key)) == 30_000 - 2
-            assert await one.log(layout.log_key(partition, "votes")) == b"\x00\xff\r\n"
+            assert len(await one.hash(key)) == 30_000 - 2 + 1
+            assert await one.log(layout.log_key(partition, "votes")) == b"\x00\xff" + tail(
+                1
+            ) + b"\r\n" + tail(1)
             assert await one.log(layout.log_key(partition, "origins")) == b""
 
     run(scenario())
