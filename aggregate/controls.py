@@ -71,12 +71,16 @@ class Controls:
             await self._results.read_at_least(game_id, spread, positions, _FOLDED_S)
 
     async def folded(self, game_id: str, spread: int, topic: str) -> list[Folded]:
-        """What each partition shows of the topic. Raises Unavailable."""
+        """What each partition shows of the topic; of one that is folded anew, that it has folded nothing.
+        Raises Unavailable."""
         try:
             shares = await self._results.read(game_id, spread)
         except RedisError as error:
             raise Unavailable(f"results cannot be read now ({type(error).__name__}); try again") from None
-        return [Folded(share.partition, share.applied, share.partials.get(topic)) for share in shares]
+        return [
+            Folded(share.partition, share.applied if share.whole else 0, share.partials.get(topic))
+            for share in shares
+        ]
 
     async def newest(self, game_id: str, spread: int) -> list[Position]:
         """The last block of each partition of the game: whatever was defined before is at or before it.

@@ -99,7 +99,7 @@ _TIMED = ("vote", "score")
 
 _FULL = Exhausted(
     f"the event log is nearly full; send again once the operator has raised max_bytes of stream "
-    f"{subjects.EVENTS_STREAM} or purged what is folded"
+    f"{subjects.EVENTS_STREAM}"
 )
 _SHED = Exhausted("shed: the mesh is under pressure; measures, reactions and presence go first")
 

@@ -52,7 +52,7 @@ class Room:
         return Exhausted(
             f"the event log holds {self._used_bytes} of at most {self._bytes_max} bytes, and the last "
             f"{RESERVE:.0%} are kept for closing polls; send again once the operator has raised max_bytes of "
-            f"stream {subjects.EVENTS_STREAM} or purged what is folded"
+            f"stream {subjects.EVENTS_STREAM}"
         )
 
 
