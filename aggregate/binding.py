@@ -57,13 +57,9 @@ def fits(found: Fit) -> bool:
 
 def choose(*, applied: int, is_well: bool, floor: int, newest: int, newest_is_well: bool) -> Choice:
     """`applied`: of the state in Redis, 0 without one. `floor`: blocks below it are purged. `newest`: the
-    newest checkpoint's sequence, 0 without one. Well: complete, and of the stream that is there.
-
-    A state that is behind a checkpoint gives way to it: releases before the purge markers purged up to
-    their newest checkpoint, and said so nowhere else.
-    """
-    covered = max(floor, newest if newest_is_well else 0)
-    if is_well and applied and applied >= covered:
+    newest checkpoint's sequence, 0 without one, and unless the state is gone on from. Well: complete, and of
+    the stream that is there."""
+    if is_well and applied and applied >= floor:
         return Choice.STATE
     if newest_is_well and newest >= max(1, floor):
         return Choice.CHECKPOINT

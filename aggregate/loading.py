@@ -12,24 +12,40 @@ from aggregate.topics import TopicKey, topics_of_game
 from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED
 from grandstand.internal.v1.internal_pb2 import StoredTopic
 from mesh import layout, manifest
-from mesh.store import PartitionStore, Rewound
+from mesh.store import PartitionStore, Rewound, Standing
 
 _READS_AT_ONCE = 64
 
 Read = TypeVar("Read")
 
 
-async def load(stored: PartitionStore, index: int, applied: int) -> Loaded:
+async def load(stored: PartitionStore, index: int, applied: int, standing: Standing | None = None) -> Loaded:
     """The state at `applied`, proven to be all of it and of one moment. Only the one writer may load (it
     fenced the others off): nothing changes between the reads, unless Redis itself goes back.
 
     Raises Corrupt (a key is lost, older, or no key of ours; or there is no manifest), Rewound, RedisError,
-    DecodeError, ValueError."""
-    before = await stored.standing()
+    DecodeError, ValueError.
+
+    `standing`: if it was asked for already, and nobody has written since."""
+    before = standing or await stored.standing()
     listed = before.listed()
-    await stored.verify(listed)
+
+    async def log(key: str) -> bytes:
+        if layout.name_of(key) not in listed:
+            return b""
+        return (await stored.log(key))[: -manifest.TAIL_BYTES]
+
+    async def fields(key: str) -> dict[bytes, bytes]:
+        return await stored.hash(key) if layout.name_of(key) in listed else {}
+
+    _, stored_topics, origins, votes = await asyncio.gather(
+        stored.verify(listed),
+        fields(layout.topics_key(index)),
+        log(layout.log_key(index, "origins")),
+        log(layout.log_key(index, "votes")),
+    )
     topics: dict[TopicKey, StoredTopic] = {}
-    for name, value in (await stored.hash(layout.topics_key(index))).items():
+    for name, value in stored_topics.items():
         if name != manifest.AT:
             game_id, _, topic = name.decode().partition("/")
             topics[game_id, topic] = StoredTopic.FromString(value)
@@ -41,14 +57,6 @@ async def load(stored: PartitionStore, index: int, applied: int) -> Loaded:
                 logs += ((key[0], topic) for topic in topics_of_game(definition.control.game))
             case "board" if definition.control.board.stage != STAGE_SEALED:
                 wanted[key] = list(definition.parts)
-
-    async def log(key: str) -> bytes:
-        if layout.name_of(key) not in listed:
-            return b""
-        return (await stored.log(key))[: -manifest.TAIL_BYTES]
-
-    async def fields(key: str) -> dict[bytes, bytes]:
-        return await stored.hash(key) if layout.name_of(key) in listed else {}
 
     found_logs = await _gathered(log(layout.part_log_key(index, *key, "")) for key in logs)
     states = {key: State(logs={"": log}) for key, log in zip(logs, found_logs, strict=True) if log}
@@ -62,8 +70,8 @@ async def load(stored: PartitionStore, index: int, applied: int) -> Loaded:
         listed.state,
         topics,
         states,
-        await log(layout.log_key(index, "origins")),
-        await log(layout.log_key(index, "votes")),
+        origins,
+        votes,
     )
     if not before.applied == applied == (await stored.standing()).applied:
         # What was read is of two moments: whatever is judged by it, such as a dead letter, is wrong.

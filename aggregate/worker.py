@@ -36,7 +36,7 @@ from grandstand.internal.v1.internal_pb2 import Checkpoint, PartitionState
 from mesh import limits, subjects
 from mesh.bus import Bus
 from mesh.pull import PullBroken
-from mesh.store import Acquired, Corrupt, Fenced, PartitionStore, RedisError, Rewound
+from mesh.store import Acquired, Corrupt, Fenced, PartitionStore, RedisError, Rewound, Standing
 from mesh.tasks import end
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ _RELEASE_S = 1.0
 
 
 class Found(NamedTuple):
-    """The event stream as it is when a partition is taken over."""
+    """The event stream, and what Redis holds, when a partition is taken over."""
 
     stream: str
     """Its identity."""
@@ -57,6 +57,8 @@ class Found(NamedTuple):
     head: int
     floor: int
     """Blocks of the partition below this are purged."""
+    standing: Standing
+    """What Redis holds."""
 
 
 class PartitionWorker:
@@ -146,9 +148,12 @@ class PartitionWorker:
                 task.result()
 
     async def _serve(self, lease: Lease, acquired: Acquired) -> None:
-        stream, last = await self._log.stream()
-        head, floor = await asyncio.gather(self._log.last(self.index), self._log.floor(self.index))
-        found = Found(stream, last, head, floor)
+        # All at once: until it is loaded, the partition stands still.
+        (stream, last), head, floor, standing = await asyncio.gather(
+            *(self._log.stream(), self._log.last(self.index), self._log.floor(self.index)),
+            self._stored.standing(),
+        )
+        found = Found(stream, last, head, floor, standing)
         loaded, target = await self._load(lease.token, acquired, found)
         partition = self._partition(loaded)
         self._tenure = Tenure(
@@ -177,11 +182,11 @@ class PartitionWorker:
         """The state in Redis if it can be gone on from; else the newest checkpoint's, or none. With it, until
         where it is no answer for readers."""
         corrupt, self._corrupt = self._corrupt, False
-        if not acquired.applied and (await self._stored.standing()).manifest:
+        if not acquired.applied and found.standing.manifest:
             log.error("partition %d: nothing says how far its state is; it is folded anew", self.index)
         if acquired.applied and not corrupt and await self._is_well(acquired, found):
             try:
-                loaded = await load(self._stored, self.index, acquired.applied)
+                loaded = await load(self._stored, self.index, acquired.applied, found.standing)
                 self._partition(loaded)  # it decodes
                 return loaded, acquired.target
             except (Corrupt, DecodeError, ValueError, LookupError) as error:
@@ -197,27 +202,20 @@ class PartitionWorker:
             )
             return False
         try:
-            state = (await self._stored.standing()).listed().state
+            state = found.standing.listed().state
         except Corrupt as error:
             log.error("partition %d: %s; its state is folded anew", self.index, error)
             return False
-        is_well = await self._fits(state, found, "the state")
-        newest = await self._checkpoints.newest(self.index, found.stream)
-        newest_is_well = bool(
-            newest and (not is_well or acquired.applied < newest) and await self._checkpoint(newest, found)
-        )
-        choice = choose(
-            applied=acquired.applied,
-            is_well=is_well,
-            floor=found.floor,
-            newest=newest,
-            newest_is_well=newest_is_well,
-        )
-        if is_well and choice is not Choice.STATE:
+        if acquired.applied < found.floor:
             log.warning(
-                "partition %d: the state at %d is behind what is purged, up to %d, or a checkpoint at %d",
-                *(self.index, acquired.applied, found.floor, newest),
+                "partition %d: the state at %d is behind what is purged, up to %d; it is put back anew",
+                *(self.index, acquired.applied, found.floor),
             )
+            return False
+        is_well = await self._fits(state, found, "the state")
+        choice = choose(
+            applied=acquired.applied, is_well=is_well, floor=found.floor, newest=0, newest_is_well=False
+        )
         return choice is Choice.STATE
 
     async def _fits(self, state: PartitionState, found: Found, what: str) -> bool:

@@ -50,8 +50,8 @@ def test_a_state_that_is_bound_to_no_block_of_its_own_is_refused() -> None:
         (150, False, 0, 0, False, Choice.FIRST_BLOCK),
         (150, True, 150, 150, True, Choice.STATE),
         (150, True, 200, 200, True, Choice.CHECKPOINT),
-        (150, True, 0, 200, True, Choice.CHECKPOINT),
-        (150, True, 0, 200, False, Choice.STATE),  # a checkpoint beyond the end of the stream
+        (150, True, 0, 200, True, Choice.STATE),  # nothing is purged yet
+        (150, False, 0, 200, False, Choice.FIRST_BLOCK),  # a checkpoint beyond the end of the stream
         (150, True, 200, 0, False, Choice.UNREADABLE),  # the bucket was deleted
         (150, True, 200, 180, True, Choice.UNREADABLE),
         (0, False, 200, 0, False, Choice.UNREADABLE),
