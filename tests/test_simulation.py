@@ -345,7 +345,7 @@ BROKEN: Sequence[tuple[str, Rules]] = [
         "5: nobody knows what was purged",
         Rules(
             patches=[(EventLog, "floor", nothing_is_purged)],
-            kinds=("empty", "checkpoints"),
+            kinds=("empty", "rebuild"),
             stream_bytes_max=(5_000, 8_000),
             **QUICK,
         ),
