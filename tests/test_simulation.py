@@ -151,7 +151,11 @@ class Unfenced(ModelDatabase):
 class GoneBackUnseen(ModelDatabase):
     """Does not look whether the stored state is the one a flush starts from."""
 
-    def stands_at(self, applied: bytes, before: bytes) -> bool:
+    def _flush(self, keys: Sequence[str], arguments: list[bytes]) -> int:
+        before = self._string(keys[1]) or b"0"
+        return super()._flush(keys, [*arguments[:2], before, *arguments[3:]])
+
+    def carries(self, key: str, sequence: int) -> bool:
         return True
 
 
