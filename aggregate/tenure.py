@@ -182,7 +182,10 @@ class Tenure:
         if not await self._stored.stream():
             raise Rewound("Redis has lost which stream the state is of")
         there = await self._log.block(bound.sequence)
-        _, last = await self._log.stream() if there is None else ("", bound.sequence)
+        last = bound.sequence
+        if there is None:  # looked for again once the end is known: the stream may be growing back over it
+            _, last = await self._log.stream()
+            there = await self._log.block(bound.sequence)
         if not fits(fit(PartitionState(applied=bound.sequence, bound=bound), there, last)):
             raise Corrupt(f"the stream has lost its tail: it holds another block {bound.sequence}")
 

@@ -150,6 +150,7 @@ class History:
                 Strikes(self, [*self._kinds, *(["stale"] if self.is_slow else [])])
                 world.run(self.storm_s)
                 world.calm = True
+                self._restart()
                 while not self._is_settled():
                     assert world.elapsed_s < _SETTLED_WITHIN_S, self._unsettled()
                     world.run(world.elapsed_s + 0.5)
@@ -157,6 +158,13 @@ class History:
             finally:
                 self._abandon()
         return self.mesh.told
+
+    def _restart(self) -> None:
+        """Who folds notices a lost key when it writes there, or when it loads: an idle partition by its next
+        owner alone."""
+        if self.mesh.told.keys_lost:
+            for worker in self.workers:
+                worker.kill(0.1)
 
     def _abandon(self) -> None:
         for process in (
