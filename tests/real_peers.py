@@ -1,20 +1,24 @@
 """Clients that others wrote, found or fetched for tests alone.
 
 `grpc_js`: Node's gRPC client, pinned by grpc_js/package-lock.json, on the pinned node; fetched on first use
-from the npm registry into `tools_dir()`. `curl`: the machine's own, which mostly speaks HTTP/2.
+from the npm registry into `tools_dir()`. `curl`: libcurl, which is nghttp2, in the wheel of pycurl; the curl
+of the machine may be missing, or speak no HTTP/2.
 """
 
 from __future__ import annotations
 
 import shutil
-import subprocess
+from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
+import pycurl
+
 from mesh import provision
-from mesh.provision import ProvisionError
 
 GRPC_JS = Path(__file__).parent / "grpc_js"
+CURL_WITHIN_S = 30
 
 
 class GrpcJs(NamedTuple):
@@ -42,16 +46,27 @@ def grpc_js() -> GrpcJs:
     return GrpcJs(node, place, GRPC_JS / "client.cjs")
 
 
-def curl() -> Path:
-    """Raises ProvisionError when it is not there, or speaks no HTTP/2."""
-    found = shutil.which("curl")
-    if found is None:
-        raise ProvisionError("no curl here: install it (Debian, Ubuntu: apt-get install curl)")
-    says = subprocess.run(
-        [found, "--version"], capture_output=True, text=True, timeout=provision.PROBE_DEADLINE_S, check=False
-    ).stdout
-    if "HTTP2" not in says.split():
-        raise ProvisionError(
-            f"{found} speaks no HTTP/2: install one that does, as Debian's and Homebrew's do"
-        )
-    return Path(found)
+class Answer(NamedTuple):
+    headers: str
+    """A line each, trailers too."""
+    body: bytes
+
+
+def curl(url: str, body: bytes, options: Mapping[int, object]) -> Answer:
+    """POSTs `body` as a gRPC client would. Raises pycurl.error."""
+    headers, received = list[bytes](), BytesIO()
+    handle = pycurl.Curl()
+    try:
+        handle.setopt(pycurl.URL, url)
+        handle.setopt(pycurl.NOPROXY, "*")
+        handle.setopt(pycurl.NOSIGNAL, 1)
+        handle.setopt(pycurl.TIMEOUT, CURL_WITHIN_S)
+        handle.setopt(pycurl.POSTFIELDS, body)
+        handle.setopt(pycurl.HEADERFUNCTION, headers.append)
+        handle.setopt(pycurl.WRITEDATA, received)
+        for option, value in options.items():
+            handle.setopt(option, value)
+        handle.perform()
+    finally:
+        handle.close()
+    return Answer(b"".join(headers).decode().replace("\r", ""), received.getvalue())

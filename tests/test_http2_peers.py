@@ -7,11 +7,12 @@ import base64
 import contextlib
 import json
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pycurl
 import pytest
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
@@ -25,7 +26,7 @@ from tests.certificates import Authority
 from tests.games import until
 from tests.http2_peer import message
 from tests.http2_service import ECHO, HOST, Calls, Echo, serving
-from tests.real_peers import curl, grpc_js
+from tests.real_peers import Answer, curl, grpc_js
 
 PATIENCE_S = 60.0
 REVERSE = "/test.Test/Reverse"
@@ -177,39 +178,32 @@ def test_a_compression_that_is_not_known_is_refused_with_those_that_are() -> Non
 
 # curl, which is nghttp2.
 
-AS_GRPC = ("-H", "content-type: application/grpc", "-H", "te: trailers", "--data-binary", "@-")
+AS_GRPC = ("content-type: application/grpc", "te: trailers")
+PLAIN = {pycurl.HTTP_VERSION: pycurl.CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE}
 
 
-async def curl_says(target: str, path: str, *arguments: str | Path, given: bytes) -> tuple[str, bytes]:
-    """Headers and trailers, and the body."""
-    program = await asyncio.to_thread(curl)
-    command = [program, "-sS", "--noproxy", "*", "--max-time", "30", *AS_GRPC, *arguments]
-    printed = await printed_by(*command, "-D", "/dev/stderr", "-o", "-", f"{target}{path}", given=given)
-    headers = await printed_by(*command, "-D", "-", "-o", "/dev/null", f"{target}{path}", given=given)
-    return headers.decode().replace("\r", ""), printed
+async def curl_says(url: str, options: Mapping[int, object], *headers: str, given: bytes) -> Answer:
+    return await asyncio.to_thread(curl, url, given, {pycurl.HTTPHEADER: [*AS_GRPC, *headers], **options})
 
 
 def test_curl_by_prior_knowledge_gets_the_answer_and_its_trailers() -> None:
     async def scenario() -> None:
         async with service() as (_, _, address):
             target = f"http://{address}"
-            plain = "--http2-prior-knowledge"
-            headers, body = await curl_says(target, REVERSE, plain, given=message(b"abc"))
+            headers, body = await curl_says(target + REVERSE, PLAIN, given=message(b"abc"))
             assert body == message(b"cba")
             assert headers.startswith("HTTP/2 200 \n")
             assert "content-type: application/grpc\n" in headers
             assert "grpc-status: 0\n" in headers
             # More than any window, both ways.
             large = b"".join(message(bytes([n]) * 200_000) for n in range(20))
-            _, body = await curl_says(target, ECHO, plain, given=large)
+            _, body = await curl_says(target + ECHO, PLAIN, given=large)
             assert body == large
-            headers, body = await curl_says(target, "/test.Test/Full", plain, given=message(b""))
+            headers, body = await curl_says(target + "/test.Test/Full", PLAIN, given=message(b""))
             assert "grpc-status: 8\n" in headers
             assert "grpc-status-details-bin: " in headers
             assert body == b""
-            headers, _ = await curl_says(
-                target, REVERSE, plain, "-H", "grpc-encoding: br", given=message(b"abc")
-            )
+            headers, _ = await curl_says(target + REVERSE, PLAIN, "grpc-encoding: br", given=message(b"abc"))
             assert "grpc-status: 12\n" in headers
 
     asyncio.run(scenario())
@@ -218,16 +212,18 @@ def test_curl_by_prior_knowledge_gets_the_answer_and_its_trailers() -> None:
 def test_curl_agrees_on_http2_by_alpn_and_comes_with_its_certificate(tmp_path: Path) -> None:
     mesh = Authority(tmp_path)
     own, client = mesh.issue("localhost", "server-"), mesh.issue("curl", "client-")
+    trusting = {pycurl.CAINFO: str(mesh.certificate)}
+    shown = {**trusting, pycurl.SSLCERT: str(client.chain), pycurl.SSLKEY: str(client.key)}
 
     async def scenario() -> None:
-        async with service(tls=TlsFiles(own.chain, own.key, mesh.certificate)) as (_, _, address):
-            target = f"https://localhost:{address.rpartition(':')[2]}"
-            shown = ("--cacert", mesh.certificate, "--cert", client.chain, "--key", client.key)
-            headers, body = await curl_says(target, REVERSE, *shown, given=message(b"abc"))
+        async with service(tls=TlsFiles(own.chain, own.key, mesh.certificate)) as (_, server, address):
+            url = f"https://localhost:{address.rpartition(':')[2]}{REVERSE}"
+            headers, body = await curl_says(url, shown, given=message(b"abc"))
             assert body == message(b"cba")
             assert headers.startswith("HTTP/2 200 \n")
-            with pytest.raises(AssertionError, match="curl: "):
-                await curl_says(target, REVERSE, *shown[:2], given=message(b"abc"))
+            with pytest.raises(pycurl.error):
+                await curl_says(url, trusting, given=message(b"abc"))
+            assert server.streams_opened == 1
 
     asyncio.run(scenario())
 
@@ -235,8 +231,8 @@ def test_curl_agrees_on_http2_by_alpn_and_comes_with_its_certificate(tmp_path: P
 def test_curl_comes_over_a_unix_socket() -> None:
     async def scenario(path: Path) -> None:
         async with service(f"unix:{path}"):
-            arguments = ("--http2-prior-knowledge", "--unix-socket", path)
-            _, body = await curl_says("http://x", REVERSE, *arguments, given=message(b"abc"))
+            options = {**PLAIN, pycurl.UNIX_SOCKET_PATH: str(path)}
+            _, body = await curl_says(f"http://x{REVERSE}", options, given=message(b"abc"))
             assert body == message(b"cba")
 
     # The path of a socket is bounded, and pytest's own may be long.

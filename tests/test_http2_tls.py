@@ -32,6 +32,7 @@ def files(certificates: Certificates, client_ca: Path | None = None) -> TlsFiles
 
 def trusting(authority: Path, own: Certificates | None = None, *alpn: str) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=str(authority))
+    context.verify_flags |= ssl.VERIFY_X509_STRICT  # the default from Python 3.13 on
     if alpn:
         context.set_alpn_protocols(list(alpn))
     if own is not None:

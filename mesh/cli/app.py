@@ -33,9 +33,8 @@ def build() -> typer.Typer:
 
 
 def main() -> None:
-    # A shell's `&`, nohup and some CI runners start their programs with SIGINT ignored, and that is inherited: by
-    # this process, and by all that it starts. With a handler here, Ctrl-C ends every command, and what is started
-    # gets the default.
+    # A shell's `&`, nohup and some CI runners start programs with SIGINT ignored, which programs inherit.
+    # With a handler, Ctrl-C ends every command, and the processes that a command starts get the default.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with one_line_errors():
         build()(prog_name="grandstand")
