@@ -11,6 +11,13 @@ from hypothesis import HealthCheck, settings
 # Some tests fork while others' gRPC threads live in this process; its fork handlers may hang then.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
 
+from tests.deadlines import (  # noqa: F401  pytest's hooks
+    pytest_configure,
+    pytest_runtest_call,
+    pytest_runtest_setup,
+    pytest_runtest_teardown,
+    pytest_unconfigure,
+)
 from tests.mesh_fixture import RunningMesh, running
 
 # The machine is shared: how long an example takes says nothing of the code.

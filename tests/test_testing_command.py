@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from mesh.cli.testing import WORKERS, workers
+from mesh.cli.testing import NO_RESTART, WORKERS, workers
 
-PARALLEL = ["-n", str(WORKERS), "--dist", "loadfile"]
+PARALLEL = ["-n", str(WORKERS), "--dist", "loadfile", *NO_RESTART]
 
 
 @pytest.mark.parametrize("arguments", [[], ["-x"], ["-k", "votes and not browser"], ["--durations=10"]])

@@ -24,6 +24,9 @@ KEPT_ENV = "PYTEST_DEBUG_TEMPROOT"
 
 WORKERS = 2
 
+NO_RESTART = ("--max-worker-restart", "0")
+"""A process that ends under a test ends the run, with the test's name: see tests/deadlines.py."""
+
 DRIVER_ENV = "PLAYWRIGHT_NODEJS_PATH"
 """Playwright's own variable for the node that runs its driver."""
 
@@ -72,7 +75,7 @@ def workers(arguments: Sequence[str]) -> list[str]:
         argument.startswith(("-n", "--numprocesses", "--dist", "--pdb", "--trace")) for argument in arguments
     ):
         return []
-    return ["-n", str(WORKERS), "--dist", "loadfile"]
+    return ["-n", str(WORKERS), "--dist", "loadfile", *NO_RESTART]
 
 
 def from_here(argument: str, folder: Path) -> str:
