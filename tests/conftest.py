@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -18,7 +19,9 @@ from tests.deadlines import (  # noqa: F401  pytest's hooks
     pytest_runtest_teardown,
     pytest_unconfigure,
 )
-from tests.mesh_fixture import RunningMesh, running
+
+if TYPE_CHECKING:
+    from tests.mesh_fixture import RunningMesh
 
 # The machine is shared: how long an example takes says nothing of the code.
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -28,6 +31,9 @@ settings.load_profile("shared")
 @pytest.fixture(scope="session")
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningMesh]:
     """A mesh of two ingests and two gateways, shared by all tests that leave its processes alone."""
+    # Not above: .ci/cores runs tests where what a mesh needs is not installed.
+    from tests.mesh_fixture import running
+
     home = tmp_path_factory.mktemp("mesh") / "a home with spaces"
     with running(home, "--ingest", "2", "--gateway", "2") as started:
         yield started

@@ -260,7 +260,9 @@ def test_ctrl_c_during_a_detached_start_ends_it(
 def test_ctrl_c_reaches_what_a_command_becomes(tmp_path: Path) -> None:
     """`test` becomes pytest, which must not inherit that SIGINT is ignored."""
     endless = tmp_path / "test_endless.py"
-    endless.write_text("import signal\n\ndef test_endless():\n    print('begun')\n    signal.pause()\n")
+    endless.write_text(
+        "import signal\n\ndef test_endless():\n    print('begun', flush=True)\n    signal.pause()\n"
+    )
     process = subprocess.Popen(
         [sys.executable, "-m", "mesh.cli", "test", "-s", "-p", "no:cacheprovider", str(endless)],
         env={**{name: value for name, value in os.environ.items() if name != "CI"}, "CHROMIUM": ""},
