@@ -63,7 +63,12 @@ def test_seasons_survive_takeovers_and_a_sealed_board_is_still_read(tmp_path: Pa
             # Every block is folded by another worker than the one before.
             acquired = await stored.acquire(f"life-{sequence}")
             assert acquired is not None
-            taken_over = Partition(PARTITION, await load(stored, PARTITION, acquired.applied))
+            if acquired.applied:
+                loaded = await load(stored, PARTITION, acquired.applied)
+            else:
+                await stored.reset(f"life-{sequence}", "a stream", 0)
+                loaded = Loaded()
+            taken_over = Partition(PARTITION, loaded)
             assert taken_over.fold(sequence, data) == []
             flush = taken_over.take_flush()
             assert flush is not None
