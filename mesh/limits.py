@@ -169,7 +169,7 @@ PARTITION_STATUS_S = 0.5
 PARTITION_NEWS_S = 0.1
 PARTITION_STATUS_LIFE_S = 3.0
 # How long a worker that starts waits for the others to tell that they live.
-WORKER_HEARING_S = 0.3
+WORKER_HEARING_S = 0.5
 # How often a lease that is somebody else's is tried for.
 LEASE_POLL_S = 0.1
 # The share of the event stream's room from which on owners write checkpoints, and how often they look.
