@@ -17,12 +17,13 @@ from aggregate.status import StatusExchange
 from aggregate.worker import PartitionWorker
 from grandstand.aggregate.v1.aggregate_pb2_grpc import add_AggregateServiceServicer_to_server
 from grandstand.catalog.v1.catalog_pb2_grpc import add_CatalogServiceServicer_to_server
-from mesh import config, limits, runtime, store
-from mesh.bus import Bus
-from mesh.catalog import CatalogWatch
-from mesh.pipeline import PublishPipeline
-from mesh.standings import StandingStore
-from mesh.tasks import end
+from grandstand.wire.tasks import end
+from mesh import config, limits, runtime
+from mesh.catalog.watch import CatalogWatch
+from mesh.jetstream.bus import Bus
+from mesh.jetstream.pipeline import PublishPipeline
+from mesh.redis import store
+from mesh.redis.standings import StandingStore
 
 
 @contextlib.asynccontextmanager

@@ -15,7 +15,7 @@ event stream, for the folds (I4). The order of the two is what makes a change sa
   at that moment control CLOSED, entry CLOSED; after the grace control SEALED, entry SEALED. The entry is
   written when every partition shows that it took the control (see aggregate.closing).
 
-Moments are of the mesh's clock (mesh.mesh_clock), whatever this machine's says.
+Moments are of the mesh's clock (mesh.catalog.mesh_clock), whatever this machine's says.
 
 Entries are written by compare-and-set and controls fold idempotently, so any number of
 instances may run the same steps, and a crash between two is made good by whoever does the
@@ -37,9 +37,10 @@ from typing import TypeVar
 from nats.errors import Error as NatsError
 from nats.js.errors import APIError, KeyWrongLastSequenceError, NotFoundError
 
-from aggregate import definitions, growth
+from aggregate import definition_merge, definitions
 from aggregate.closing import Step, key_of, lacking, to_send
 from aggregate.controls import Controls
+from grandstand import fold
 from grandstand.catalog.v1.catalog_pb2 import (
     STAGE_CLOSED,
     STAGE_OPEN,
@@ -51,10 +52,11 @@ from grandstand.catalog.v1.catalog_pb2 import (
 )
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.internal.v1.internal_pb2 import Control
-from mesh import custom, ids, limits, subjects
-from mesh.bus import Bus
-from mesh.catalog import CatalogWatch
+from mesh import ids, limits
+from mesh.catalog.watch import CatalogWatch
 from mesh.errors import AlreadyDone, Exhausted, NotNow, Unavailable
+from mesh.jetstream import subjects
+from mesh.jetstream.bus import Bus
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +78,7 @@ class CatalogWriter:
 
         Raises Invalid, NotNow (something that counts would go or become another), Exhausted, Unavailable.
         """
-        asked = definitions.check_game(wanted, custom.names())
+        asked = definitions.check_game(wanted, fold.names())
         key = subjects.game_key(asked.game_id)
         view = self._watch.view
         positions: list[Position] = []
@@ -92,7 +94,7 @@ class CatalogWriter:
                 game, claim = asked, Game(game_id=asked.game_id)
             else:
                 has_topics = known.spread != asked.spread and await self._has_topics(asked.game_id)
-                game = growth.grown(known, asked, has_topics=has_topics)
+                game = definition_merge.grown(known, asked, has_topics=has_topics)
                 if game == known:
                     return known, positions or await self._controls.newest(known.game_id, known.spread)
                 if _untitled(game) == _untitled(known):
@@ -185,7 +187,9 @@ class CatalogWriter:
                 continue
             game = view.game(game_id)
             topics: list[Poll | Board] = [*view.polls(), *view.boards()]
-            if growth.counts(game) or any(topic.game_id == game_id and topic.stage for topic in topics):
+            if definition_merge.counts(game) or any(
+                topic.game_id == game_id and topic.stage for topic in topics
+            ):
                 return game
             if await self._put(key, game, view.revision(key)):
                 return game

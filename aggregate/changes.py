@@ -8,8 +8,9 @@ from typing import Protocol
 from aggregate.fold import Append, Change, Drop, Rank, Replace, SetFields, Unrank
 from aggregate.topics import TopicKey
 from grandstand.internal.v1.internal_pb2 import Partial, StoredTopic
-from mesh import layout, limits
-from mesh.layout import Write
+from mesh import limits
+from mesh.redis import layout
+from mesh.redis.layout import Write
 
 _WORTH_IT = 3
 

@@ -12,10 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from grandstand.internal.v1.internal_pb2 import Checkpoint, CheckpointKey
-from mesh import layout, limits, manifest
-from mesh.layout import Write
-from mesh.manifest import Held, Misfit
-from mesh.store import Corrupt, Fenced, PartitionStore, Rewound
+from mesh import limits
+from mesh.redis import layout, manifest
+from mesh.redis.layout import Write
+from mesh.redis.manifest import Held, Misfit
+from mesh.redis.store import Corrupt, Fenced, PartitionStore, Rewound
 
 _MANIFEST = "manifest"
 

@@ -1,4 +1,4 @@
-"""Takes the steps of closing and of seasons when they are due; the shell around aggregate.agenda.
+"""Takes the steps of closing and of seasons when they are due; the shell around aggregate.deadlines.
 
 Every instance of aggregate runs one. Steps are idempotent (see aggregate.catalog), so they
 need not agree who takes one, and none is missed while any of them lives.
@@ -13,12 +13,12 @@ import asyncio
 import contextlib
 import logging
 
-from aggregate.agenda import Agenda
 from aggregate.catalog import CatalogWriter
 from aggregate.closing import Step
+from aggregate.deadlines import Agenda
 from grandstand.catalog.v1.catalog_pb2 import Board, Game, Poll
-from mesh import tasks
-from mesh.catalog import CatalogWatch
+from grandstand.wire import tasks
+from mesh.catalog.watch import CatalogWatch
 from mesh.errors import GrandstandError
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 
 from grandstand.catalog.v1.catalog_pb2 import STAGE_CLOSED, STAGE_OPEN, STAGE_SEALED, Board, Poll, Stage
 from grandstand.internal.v1.internal_pb2 import Partial
-from mesh import limits, seasons, subjects
+from mesh import limits, seasons
+from mesh.jetstream import subjects
 
 # A season is sealed in the first second after the grace.
 _SEALED_S = limits.SEAL_GRACE_S + 1

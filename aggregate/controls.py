@@ -18,11 +18,12 @@ from nats.js.errors import NotFoundError
 from aggregate.closing import Folded
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.internal.v1.internal_pb2 import Block, Control
-from mesh import ids, subjects, telemetry
-from mesh.bus import Bus
+from mesh import ids, telemetry
 from mesh.errors import TooLate, Unavailable
-from mesh.pipeline import PublishPipeline
-from mesh.store import RedisError, ResultStore
+from mesh.jetstream import subjects
+from mesh.jetstream.bus import Bus
+from mesh.jetstream.pipeline import PublishPipeline
+from mesh.redis.store import RedisError, ResultStore
 
 _FOLDED_S = 2.0
 

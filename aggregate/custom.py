@@ -1,6 +1,6 @@
 """The fold of custom events: runs the code of the service's owner, and survives it.
 
-See mesh.custom for what that code promises. Here: each block's events are folded, then its
+See grandstand.fold for what that code promises. Here: each block's events are folded, then its
 state and value are taken and checked; only if all of that succeeds do they stand. Otherwise
 `CustomFoldFailed` is raised, the code is made anew from the last state that stood, and the
 partition sets the rows aside as a dead letter with the reason (I4: a rebuild fails on the same
@@ -20,10 +20,11 @@ import logging
 
 from aggregate.fold import Change, Replace, State
 from aggregate.rows import Rows
+from grandstand import fold
 from grandstand.catalog.v1 import catalog_pb2 as catalog
+from grandstand.fold import CustomEvent, CustomFold, CustomFoldFailed
 from grandstand.internal.v1.internal_pb2 import CustomLog, CustomPartial
-from mesh import custom, limits
-from mesh.custom import CustomEvent, CustomFold, CustomFoldFailed
+from mesh import limits
 from mesh.errors import shown
 
 __all__ = ["Custom", "CustomFoldFailed"]
@@ -58,7 +59,7 @@ class Custom:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            reason = custom.described(error)
+            reason = fold.described(error)
             self._running = None  # what it holds now is unknown
             self.failures += 1
             log.error(
@@ -102,15 +103,15 @@ class Custom:
             for actor_id, payload in zip(rows.actors(), rows.payloads, strict=True)
         ]
         if self._running is None:
-            found = custom.find(self._definition.fold)
+            found = fold.find(self._definition.fold)
             if found is None:
                 raise CustomFoldFailed(
                     "is not installed in this worker, or cannot be loaded; install the package that "
-                    f"registers it in the entry point group {custom.GROUP}, and start the worker again"
+                    f"registers it in the entry point group {fold.GROUP}, and start the worker again"
                 )
             self._running = found(self._definition.config, self._state)
         self._running.fold(events)
         return (
-            custom.check_bytes("state()", self._running.state(), limits.CUSTOM_STATE_BYTES_MAX),
-            custom.check_bytes("value()", self._running.value(), limits.CUSTOM_VALUE_BYTES_MAX),
+            fold.check_bytes("state()", self._running.state(), limits.CUSTOM_STATE_BYTES_MAX),
+            fold.check_bytes("value()", self._running.value(), limits.CUSTOM_VALUE_BYTES_MAX),
         )

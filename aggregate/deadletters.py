@@ -25,8 +25,9 @@ from nats.js.errors import (
 )
 
 from grandstand.internal.v1.internal_pb2 import DeadLetter
-from mesh import limits, subjects
-from mesh.bus import Bus
+from mesh import limits
+from mesh.jetstream import subjects
+from mesh.jetstream.bus import Bus
 
 log = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ from nats.js.api import RawStreamMsg
 from nats.js.errors import APIError, NotFoundError
 
 from grandstand.internal.v1.internal_pb2 import BlockIdentity, PurgeMarker
-from mesh import subjects
-from mesh.bus import Bus
+from mesh.jetstream import subjects
+from mesh.jetstream.bus import Bus
 
 log = logging.getLogger(__name__)
 

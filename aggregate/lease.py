@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from mesh import limits
-from mesh.store import Fenced, PartitionStore, Rewound
+from mesh.redis.store import Fenced, PartitionStore, Rewound
 
 
 class Lease:

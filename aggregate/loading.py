@@ -11,8 +11,8 @@ from aggregate.partition import Loaded
 from aggregate.topics import TopicKey, topics_of_game
 from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED
 from grandstand.internal.v1.internal_pb2 import StoredTopic
-from mesh import layout, manifest
-from mesh.store import PartitionStore, Rewound, Standing
+from mesh.redis import layout, manifest
+from mesh.redis.store import PartitionStore, Rewound, Standing
 
 _READS_AT_ONCE = 64
 

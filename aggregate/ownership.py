@@ -33,9 +33,10 @@ from aggregate.membership import Membership
 from aggregate.worker import PartitionWorker
 from grandstand.aggregate.v1.aggregate_pb2 import PartitionStatus
 from grandstand.internal.v1.internal_pb2 import WorkerBeat
-from mesh import limits, subjects, telemetry
-from mesh.bus import Bus
-from mesh.tasks import end
+from grandstand.wire.tasks import end
+from mesh import limits, telemetry
+from mesh.jetstream import subjects
+from mesh.jetstream.bus import Bus
 
 log = logging.getLogger(__name__)
 

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from aggregate import growth, topics
+from aggregate import definition_merge, topics
 from aggregate.block import BadBlock, DecodedEvents, decode
 from aggregate.changes import Changes, StateLog
 from aggregate.custom import CustomFoldFailed
@@ -50,7 +50,7 @@ from grandstand.internal.v1.internal_pb2 import (
 )
 from mesh import limits
 from mesh.errors import Invalid
-from mesh.layout import Write
+from mesh.redis.layout import Write
 
 _ORIGINS = "origins"
 _VOTES = "votes"
@@ -174,9 +174,9 @@ class Partition:
                 self._define_topic(control, control.board)
 
     def _define_game(self, control: Control) -> None:
-        """Adds to what is known: controls of two changes may come in any order (see aggregate.growth)."""
+        """Adds to what is known: controls of two changes may come in any order (see aggregate.definition_merge)."""
         known = self._games.get(control.game.game_id, Game())
-        game = growth.united(known, control.game)
+        game = definition_merge.united(known, control.game)
         self._games[game.game_id] = game
         self._defined.add((game.game_id, ""))
         for name in topics.topics_of_game(game):

@@ -40,9 +40,10 @@ from nats.js.object_store import ObjectStore
 from aggregate.binding import Fit, fit
 from aggregate.eventlog import EventLog
 from grandstand.internal.v1.internal_pb2 import Checkpoint
-from mesh import limits, subjects
-from mesh.bus import Bus
-from mesh.store import RedisError
+from mesh import limits
+from mesh.jetstream import subjects
+from mesh.jetstream.bus import Bus
+from mesh.redis.store import RedisError
 
 log = logging.getLogger(__name__)
 

@@ -23,14 +23,15 @@ from grandstand.aggregate.v1.aggregate_pb2_grpc import AggregateServiceServicer
 from grandstand.catalog.v1 import catalog_pb2 as pb
 from grandstand.catalog.v1.catalog_pb2_grpc import CatalogServiceServicer
 from grandstand.event.v1.event_pb2 import Position
-from mesh import ids, limits, subjects
-from mesh.catalog import CatalogWatch
+from mesh import ids, limits
+from mesh.catalog.spreads import Spreads
+from mesh.catalog.watch import CatalogWatch
 from mesh.errors import Invalid, Unavailable, Unknown, shown
+from mesh.jetstream import subjects
 from mesh.merge import TopicMerge
+from mesh.redis.standings import StandingStore, ranking_of
+from mesh.redis.store import RedisError, ResultStore, Share
 from mesh.runtime import answering
-from mesh.spreads import Spreads
-from mesh.standings import StandingStore, ranking_of
-from mesh.store import RedisError, ResultStore, Share
 from mesh.topics import TopicPatterns, check_positions
 
 Listed = TypeVar("Listed", pb.Poll, pb.Board)

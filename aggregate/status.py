@@ -16,8 +16,9 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
 from grandstand.aggregate.v1.aggregate_pb2 import PartitionStatus
-from mesh import limits, subjects
-from mesh.bus import Bus
+from mesh import limits
+from mesh.jetstream import subjects
+from mesh.jetstream.bus import Bus
 
 
 class PartitionBoard:

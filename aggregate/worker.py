@@ -27,17 +27,18 @@ from aggregate.checkpoint import restore
 from aggregate.deadletters import DeadLetters
 from aggregate.eventlog import EventLog
 from aggregate.lease import Lease
+from aggregate.lease_session import Folds, Tenure
 from aggregate.loading import load
 from aggregate.partition import Loaded, Partition
 from aggregate.retention import Checkpoints, CheckpointUnreadable
-from aggregate.tenure import Folds, Tenure
 from grandstand.aggregate.v1.aggregate_pb2 import PartitionStatus
 from grandstand.internal.v1.internal_pb2 import Checkpoint, PartitionState
-from mesh import limits, subjects
-from mesh.bus import Bus
-from mesh.pull import PullBroken
-from mesh.store import Acquired, Corrupt, Fenced, PartitionStore, RedisError, Rewound, Standing
-from mesh.tasks import end
+from grandstand.wire.tasks import end
+from mesh import limits
+from mesh.jetstream import subjects
+from mesh.jetstream.bus import Bus
+from mesh.jetstream.pull import PullBroken
+from mesh.redis.store import Acquired, Corrupt, Fenced, PartitionStore, RedisError, Rewound, Standing
 
 log = logging.getLogger(__name__)
 

@@ -28,7 +28,7 @@ from collections.abc import Callable
 from random import Random
 
 from bench._wire import NOTHING, Heard, Rest, Wire, WireError
-from mesh.client.backoff import Backoff
+from grandstand.client.backoff import Backoff
 
 OPENING_MAX = 128
 VIEWERS_PER_ADDRESS = 100

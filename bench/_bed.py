@@ -20,12 +20,13 @@ from nats.js import api as js_api
 from bench._child import HOST, Child
 from bench._messages import BOARD, KINDS, OPTIONS, POLL, PULSE, actor_of
 from grandstand.catalog.v1.catalog_pb2 import BOARD_MODE_SUM, STAGE_OPEN, Board, Game, Poll, PollOption, Pulse
-from mesh import provision, subjects
-from mesh.auth import PRODUCER, development
-from mesh.bus import Bus
-from mesh.ports import Ports
-from mesh.supervisor.home import Home
-from mesh.supervisor.stores import nats_conf
+from mesh.auth import PRODUCER
+from mesh.jetstream import subjects
+from mesh.jetstream.bus import Bus
+from toolbox.local import development, provision
+from toolbox.local.home import Home
+from toolbox.local.ports import Ports
+from toolbox.local.stores import nats_conf
 
 GAME = "bench"
 _NO_LIMIT = "1e12:1e12"

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench._cpu import cpu_s, rss_kib
-from mesh import provision
-from mesh.supervisor.errors import MeshError
+from toolbox.local import provision
+from toolbox.local.errors import MeshError
 
 HOST = "127.0.0.1"
 READY = "ready"

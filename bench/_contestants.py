@@ -12,7 +12,7 @@ from bench._bed import GAME
 from bench._child import Child
 from bench._cpu import exact_cpu_s, tree_rss_kib
 from bench._fanout_bed import BASELINE_GAME, FanBed
-from mesh.supervisor.errors import MeshError
+from toolbox.local.errors import MeshError
 
 _OUTRUN_S = 2.0
 """What has not come by then, after whatever came last, does not come."""

@@ -25,7 +25,7 @@ from bench._h2 import Connection, H2Error
 from bench._messages import HEARTBEAT, Messages, actor_of, hello
 from grandstand.ingest.v1.ingest_pb2 import PublishResponse
 from mesh import limits
-from mesh.supervisor.errors import MeshError
+from toolbox.local.errors import MeshError
 
 PATH = "/grandstand.ingest.v1.IngestService/Publish"
 # As an Envoy with two workers has.

@@ -17,11 +17,11 @@ from pathlib import Path
 from bench._bed import GAME, Bed
 from bench._child import HOST, Child
 from bench._peers import SOCKET_IO, Nchan, SocketIo
-from mesh import provision
 from mesh.envoy.bootstrap import bootstrap
 from mesh.envoy.config import Endpoint, EnvoyConfig
-from mesh.supervisor.keys import own_keys
-from mesh.supervisor.stores import valkey_conf
+from toolbox.local import provision
+from toolbox.local.keys import own_keys
+from toolbox.local.stores import valkey_conf
 
 CONCURRENCY = max(1, min(8, (os.cpu_count() or 1) // 2))
 """Of Envoy, as `up` has it, and so of nginx."""

@@ -22,11 +22,13 @@ from random import Random
 from aggregate.partition import Loaded, Partition
 from bench._cpu import cpu_s, spent_s
 from bench._votes import block, crowd, opening, row
-from mesh import ids, layout, limits, provision, store
-from mesh.ports import Ports
-from mesh.store import Database, PartitionStore, RedisError
-from mesh.supervisor.home import Home
-from mesh.supervisor.stores import valkey_conf
+from mesh import ids, limits
+from mesh.redis import layout, store
+from mesh.redis.store import Database, PartitionStore, RedisError
+from toolbox.local import provision
+from toolbox.local.home import Home
+from toolbox.local.ports import Ports
+from toolbox.local.stores import valkey_conf
 
 _SMALL, _BUSY = 1, 5
 """Votes for each game in a tick: a small poll, and one at the edge of what a worker folds."""

@@ -18,8 +18,8 @@ from nats.aio.msg import Msg
 from bench._marks import frame_of
 from grandstand.gateway.v1 import gateway_pb2 as pb
 from grandstand.internal.v1.internal_pb2 import Partial
-from mesh import subjects
-from mesh.bus import Bus
+from mesh.jetstream import subjects
+from mesh.jetstream.bus import Bus
 from mesh.listener import GrpcListener
 
 SERVICE = pb.DESCRIPTOR.services_by_name["GatewayService"].full_name

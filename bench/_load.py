@@ -12,8 +12,8 @@ import json
 from pathlib import Path
 
 from bench._mesh import producer
-from mesh.crowd.account import Plan
-from mesh.crowd.simulate import Simulation
+from toolbox.load.account import Plan
+from toolbox.load.simulate import Simulation
 
 
 def main() -> None:

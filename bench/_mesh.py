@@ -10,11 +10,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from mesh.cli.credentials import acting
-from mesh.cli.running import MeshAddresses, home_of, running_mesh, running_status
-from mesh.client import Token
-from mesh.ports import Ports
-from mesh.supervisor.errors import MeshError
+from grandstand.client import Token
+from toolbox.cli.credentials import acting
+from toolbox.cli.running import MeshAddresses, home_of, running_mesh, running_status
+from toolbox.local.errors import MeshError
+from toolbox.local.ports import Ports
 
 UP_WITHIN_S = 120.0
 
@@ -64,7 +64,7 @@ def _temporary(home: Path) -> Iterator[BenchMesh]:
 
 def _command(*arguments: str) -> None:
     """Raises MeshError with what the command said when it fails."""
-    command = [sys.executable, "-m", "mesh.cli", *arguments]
+    command = [sys.executable, "-m", "toolbox.cli", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=UP_WITHIN_S, check=False)
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]

@@ -18,8 +18,8 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-from mesh import provision
-from mesh.provision import ProvisionError, Say
+from toolbox.local import provision
+from toolbox.local.provision import ProvisionError, Say
 
 APT_CONF = """\
 #clear APT::Update;

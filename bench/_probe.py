@@ -9,12 +9,12 @@ from typing import Any
 from grpc_health.v1.health_pb2 import HealthCheckRequest
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
+from grandstand.client import Publisher, Receipt, SessionLost, Token, open_channel
 from grandstand.event.v1.event_pb2 import Event, Vote
 from grandstand.gateway.v1.gateway_pb2 import SubscribeRequest
-from mesh.client import Publisher, Receipt, SessionLost, Token, open_channel
-from mesh.crowd.latencies import Latencies
-from mesh.crowd.simulate import OPTIONS
-from mesh.crowd.watchers import Probe, WatcherCounts
+from toolbox.load.latencies import Latencies
+from toolbox.load.simulate import OPTIONS
+from toolbox.load.watchers import Probe, WatcherCounts
 
 READY_S = 15.0
 SEEN_S = 10.0

@@ -20,11 +20,13 @@ from typing import Protocol
 from bench._child import READY
 from bench._marks import POLL, Mark, frame_of, partial_of, text_of
 from grandstand.internal.v1.internal_pb2 import PartitionState
-from mesh import ids, layout, subjects
-from mesh.bus import Bus
-from mesh.database import Database
-from mesh.layout import Write
-from mesh.store import Fenced, PartitionStore, connect
+from mesh import ids
+from mesh.jetstream import subjects
+from mesh.jetstream.bus import Bus
+from mesh.redis import layout
+from mesh.redis.database import Database
+from mesh.redis.layout import Write
+from mesh.redis.store import Fenced, PartitionStore, connect
 
 NCHAN_PUBLISH_PATH = "/publish"
 

@@ -32,7 +32,7 @@ from bench._messages import actor_of, event
 from grandstand.gateway.v1.gateway_pb2 import SendRequest, SendResponse
 from mesh import ids
 from mesh.http2 import frames as f
-from mesh.supervisor.errors import MeshError
+from toolbox.local.errors import MeshError
 
 PATH = "/grandstand.gateway.v1.GatewayService/Send"
 _PATIENCE_S = 20.0

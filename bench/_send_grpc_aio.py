@@ -17,12 +17,12 @@ import grpc.aio
 
 from gateway.relay import Relay
 from gateway.sending import check_event
+from grandstand.client.connect import open_channel
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.gateway.v1 import gateway_pb2 as pb
 from mesh import limits, runtime
 from mesh.auth import Verifier, authorization_of
 from mesh.auth.service import MeshCredentials, open_verifier
-from mesh.client.connect import open_channel
 from mesh.config import parse
 from mesh.errors import GrandstandError
 from mesh.runtime import answering

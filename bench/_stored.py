@@ -10,9 +10,10 @@ from nats.aio.msg import Msg
 from numpy.typing import NDArray
 
 from grandstand.internal.v1.internal_pb2 import Block
-from mesh import ids, subjects
-from mesh.bus import Bus
-from mesh.supervisor.errors import MeshError
+from mesh import ids
+from mesh.jetstream import subjects
+from mesh.jetstream.bus import Bus
+from toolbox.local.errors import MeshError
 
 _SILENCE_S = 10.0
 

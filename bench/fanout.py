@@ -40,8 +40,8 @@ from bench._fanout_figures import BASELINE, NCHAN, OURS, SOCKET_IO, FanoutFigure
 from bench._fanout_plot import plot
 from bench._marks import Mark, frame_of, partial_of
 from bench._say import say, say_nothing
-from mesh.cli.console import one_line_errors
-from mesh.provision import ProvisionError
+from toolbox.cli.console import one_line_errors
+from toolbox.local.provision import ProvisionError
 
 LADDER = (250, 1_000, 2_500)
 FIRST_VIEWERS = 50

@@ -41,10 +41,11 @@ from bench._flush import FlushFigures, measure_flushes
 from bench._row_loop import RowTally
 from bench._say import say, say_nothing
 from bench._votes import Votes, crowd
-from mesh import limits, provision
-from mesh.cli.console import one_line_errors
-from mesh.provision import ProvisionError
-from mesh.supervisor.errors import MeshError
+from mesh import limits
+from toolbox.cli.console import one_line_errors
+from toolbox.local import provision
+from toolbox.local.errors import MeshError
+from toolbox.local.provision import ProvisionError
 
 
 class FoldFigures:

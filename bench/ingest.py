@@ -34,8 +34,8 @@ from bench._messages import BATCH, Batches, Messages, Singles
 from bench._pace import pace
 from bench._say import say, say_nothing
 from bench._stored import Stored, read_stored
-from mesh.cli.console import one_line_errors
-from mesh.supervisor.errors import MeshError
+from toolbox.cli.console import one_line_errors
+from toolbox.local.errors import MeshError
 
 GAME = "bench"
 _WARM_UP = 0.5

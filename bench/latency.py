@@ -35,13 +35,13 @@ from bench._mesh import BenchMesh, measured_mesh
 from bench._probe import VoteProbe
 from bench._say import say, say_nothing
 from grandstand.catalog.v1.catalog_pb2 import Game
+from grandstand.client import Backend, ClientError, open_channel
 from grandstand.event.v1.event_pb2 import Position
-from mesh.cli.console import one_line_errors
-from mesh.client import Backend, ClientError, open_channel
-from mesh.crowd.latencies import Latencies
-from mesh.crowd.pace import Pacer
-from mesh.crowd.simulate import poll_of
-from mesh.supervisor.errors import MeshError
+from toolbox.cli.console import one_line_errors
+from toolbox.load.latencies import Latencies
+from toolbox.load.pace import Pacer
+from toolbox.load.simulate import poll_of
+from toolbox.local.errors import MeshError
 
 PROBE_SHARE = 0.1
 PROBE_RATE_MAX = 50.0

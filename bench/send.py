@@ -30,8 +30,8 @@ from bench._send_bed import SendBed, Way
 from bench._send_crowd import Crowd
 from bench._send_figures import GRPC, GRPC_AIO, OURS, WEB, SendFigures, Turn, show
 from bench._stored import Stored, read_stored
-from mesh.cli.console import one_line_errors
-from mesh.supervisor.errors import MeshError
+from toolbox.cli.console import one_line_errors
+from toolbox.local.errors import MeshError
 
 _WARM_UP = 0.5
 """Of a turn."""

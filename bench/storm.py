@@ -37,7 +37,7 @@ from bench._bed import GAME, bed
 from bench._child import Child
 from bench._fanout_bed import FanBed
 from bench._say import say, say_nothing
-from mesh.cli.console import one_line_errors
+from toolbox.cli.console import one_line_errors
 
 _BEFORE_S = 1.0
 """Of frames before the storm, for there to be a gap between."""

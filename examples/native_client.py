@@ -7,8 +7,8 @@ import asyncio
 import os
 import sys
 
+from grandstand.client import ClientError, Publisher, Viewer, open_channel
 from grandstand.event.v1.event_pb2 import Event, Vote
-from mesh.client import ClientError, Publisher, Viewer, open_channel
 
 
 async def main(poll_id: str, option_id: str, edge: str = "127.0.0.1:8080") -> None:

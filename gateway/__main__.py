@@ -6,21 +6,22 @@ import contextlib
 import random
 from collections.abc import AsyncIterator
 
-from gateway.attendance import Attendance
-from gateway.door import Door
 from gateway.fanout import FanOut
 from gateway.guests import Guests
+from gateway.own_addresses import own_addresses
 from gateway.personal import Personal
+from gateway.presence_reporter import Attendance
 from gateway.relay import Relay
 from gateway.service import GatewayService
-from gateway.watching import Watching
-from mesh import limits, runtime, store
+from gateway.subscribe import Watching
+from gateway.viewer_limits import Door
+from grandstand.client.connect import open_channel
+from mesh import limits, runtime
 from mesh.auth.service import MeshCredentials, open_signing_key, open_verifier
-from mesh.bus import Bus
-from mesh.catalog import CatalogWatch
-from mesh.client.connect import open_channel
+from mesh.catalog.watch import CatalogWatch
 from mesh.config import parse
-from mesh.own_addresses import own_addresses
+from mesh.jetstream.bus import Bus
+from mesh.redis import store
 
 
 @contextlib.asynccontextmanager

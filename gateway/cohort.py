@@ -24,11 +24,11 @@ from typing import NamedTuple
 
 from gateway import frames
 from gateway.frames import Frames
-from gateway.heat import Tier
+from gateway.overload import Tier
 from gateway.view import GameView
 from mesh import limits
+from mesh.http2.broadcast_group import Chosen, Roster, Shared
 from mesh.http2.call import Call
-from mesh.http2.roster import Chosen, Roster, Shared
 from mesh.topics import TopicPatterns
 
 AHEAD = -2

@@ -3,7 +3,7 @@
 Here is what concerns all games: which are fed, who may come in, how hot the gateway runs, who is reported as
 present, personal topics, heartbeats, and how it takes its leave.
 
-Bounds: the viewers that the door lets in (gateway.door), and the games of the catalog.
+Bounds: the viewers that the door lets in (gateway.viewer_limits), and the games of the catalog.
 """
 
 from __future__ import annotations
@@ -20,19 +20,21 @@ from numpy.typing import NDArray
 
 from gateway import frames
 from gateway.cohort import Cohort
-from gateway.door import Door
+from gateway.drain_plan import Leaving
 from gateway.feed import Feed
-from gateway.heat import Heat
-from gateway.leaving import Leaving
-from gateway.watching import Viewer
+from gateway.overload import Heat
+from gateway.subscribe import Viewer
+from gateway.viewer_limits import Door
 from grandstand.event.v1.event_pb2 import Position
-from mesh import limits, subjects, tasks, telemetry
-from mesh.bus import Bus
-from mesh.catalog import CatalogWatch
+from grandstand.wire import tasks
+from mesh import limits, telemetry
+from mesh.catalog.spreads import Spreads
+from mesh.catalog.watch import CatalogWatch
 from mesh.errors import GrandstandError, Unavailable
-from mesh.http2.roster import Chosen, Shared
-from mesh.spreads import Spreads
-from mesh.store import ResultStore
+from mesh.http2.broadcast_group import Chosen, Shared
+from mesh.jetstream import subjects
+from mesh.jetstream.bus import Bus
+from mesh.redis.store import ResultStore
 from mesh.topics import PersonalTopics
 
 log = logging.getLogger(__name__)
@@ -72,7 +74,7 @@ class TellsPersonal(Protocol):
 
 
 class Reports(Protocol):
-    """Who is told of viewers that come and go (gateway.attendance)."""
+    """Who is told of viewers that come and go (gateway.presence_reporter)."""
 
     def enter(self, game_id: str, actor_id: str | None) -> None: ...
     def leave(self, game_id: str, actor_id: str | None) -> None: ...
@@ -80,7 +82,7 @@ class Reports(Protocol):
 
 
 class FanOut:
-    """Implements gateway.watching.Hall."""
+    """Implements gateway.subscribe.Hall."""
 
     def __init__(
         self,

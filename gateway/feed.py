@@ -21,20 +21,21 @@ from nats.errors import Error as NatsError
 from opentelemetry.trace import SpanKind
 
 from gateway.cohort import Cohort, CohortKey
-from gateway.heat import Heat
+from gateway.overload import Heat
+from gateway.read_barrier import Waiting
+from gateway.subscribe import Viewer
 from gateway.view import GameView
-from gateway.waiting import Waiting
-from gateway.watching import Viewer
 from grandstand.gateway.v1.gateway_pb2 import SubscribeResponse
 from grandstand.internal.v1.internal_pb2 import Partial
 from grandstand.notify.v1.notify_pb2 import Announcement
-from mesh import limits, subjects, telemetry
-from mesh.bus import Bus
-from mesh.catalog import CatalogWatch
+from mesh import limits, telemetry
+from mesh.catalog.spreads import Spreads
+from mesh.catalog.watch import CatalogWatch
 from mesh.errors import Unavailable
-from mesh.http2.roster import Chosen, Shared
-from mesh.spreads import Spreads
-from mesh.store import RedisError, ResultStore
+from mesh.http2.broadcast_group import Chosen, Shared
+from mesh.jetstream import subjects
+from mesh.jetstream.bus import Bus
+from mesh.redis.store import RedisError, ResultStore
 from mesh.topics import TopicPatterns
 
 log = logging.getLogger(__name__)

@@ -2,7 +2,7 @@
 
 A tick fixes what the cohort shows: its base. The update of a tick is what changed since the base before, so
 it fits exactly those who have that base: with `deltas` a topic comes as a TopicDelta if there is one (see
-mesh.delta). Everybody else is sent a snapshot of the base, or, if it must be newer than the base (a read
+grandstand.wire.delta). Everybody else is sent a snapshot of the base, or, if it must be newer than the base (a read
 barrier, a cursor from another gateway), of the view as it is now.
 
 Each is encoded at most once for a tick, of parts that the view encoded once for all cohorts, put together by
@@ -24,7 +24,7 @@ from grandstand.gateway.v1.gateway_pb2 import (
     SubscribeResponse,
     Update,
 )
-from mesh.delta import diff
+from grandstand.wire.delta import diff
 from mesh.topics import TopicPatterns
 
 _LENGTH_DELIMITED = 2

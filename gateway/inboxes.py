@@ -24,11 +24,12 @@ from nats.errors import Error as NatsError
 from gateway.inbox_plan import InboxPlan
 from gateway.own_inbox import OwnInbox
 from grandstand.aggregate.v1.aggregate_pb2 import TopicState
-from mesh import layout, subjects
-from mesh.bus import Bus
-from mesh.database import Database, Script
-from mesh.store import RedisError
-from mesh.tasks import end
+from grandstand.wire.tasks import end
+from mesh.jetstream import subjects
+from mesh.jetstream.bus import Bus
+from mesh.redis import layout
+from mesh.redis.database import Database, Script
+from mesh.redis.store import RedisError
 
 log = logging.getLogger(__name__)
 

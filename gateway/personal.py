@@ -20,10 +20,10 @@ from grandstand.aggregate.v1.aggregate_pb2 import TopicState
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.gateway.v1.gateway_pb2 import Personal as PersonalMessage
 from grandstand.gateway.v1.gateway_pb2 import SubscribeResponse
-from mesh.bus import Bus
-from mesh.catalog import CatalogView
-from mesh.database import Database
-from mesh.standings import StandingStore
+from mesh.catalog.watch import CatalogView
+from mesh.jetstream.bus import Bus
+from mesh.redis.database import Database
+from mesh.redis.standings import StandingStore
 from mesh.topics import INBOX, PersonalTopics, standing_of
 
 Tell = Callable[[bytes], bool]

@@ -26,16 +26,17 @@ from typing import Any
 import grpc
 
 from gateway.origins import Origins
+from grandstand.client.attempts import Again, Attempts
+from grandstand.client.backoff import Backoff
+from grandstand.client.credentials import metadata_of
+from grandstand.client.session import ENVELOPE_BYTES, EVENT_OVERHEAD_BYTES, Wait
+from grandstand.client.stream import converse
+from grandstand.client.stream_state import Conversation, Due, Phase
 from grandstand.event.v1.event_pb2 import Event, Position
 from grandstand.ingest.v1.ingest_pb2 import EventBatch, Hello, PublishRequest, PublishResponse, Reject
 from grandstand.ingest.v1.ingest_pb2_grpc import IngestServiceStub
-from mesh import limits, tasks
-from mesh.client.attempts import Again, Attempts
-from mesh.client.backoff import Backoff
-from mesh.client.conversation import Conversation, Due, Phase
-from mesh.client.credentials import metadata_of
-from mesh.client.session import ENVELOPE_BYTES, EVENT_OVERHEAD_BYTES, Wait
-from mesh.client.stream import converse
+from grandstand.wire import tasks
+from mesh import limits
 from mesh.errors import AlreadyDone, Exhausted, GrandstandError, Unavailable, from_code
 
 log = logging.getLogger(__name__)

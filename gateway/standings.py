@@ -26,12 +26,13 @@ from gateway.own_standing import (
 from gateway.standing_plan import Place, StandingPlan
 from grandstand.aggregate.v1.aggregate_pb2 import TopicState
 from grandstand.event.v1.event_pb2 import Position
-from mesh import ids, subjects
-from mesh.catalog import CatalogView
+from grandstand.wire.tasks import end
+from mesh import ids
+from mesh.catalog.watch import CatalogView
 from mesh.errors import Unknown
-from mesh.standings import BoardName, StandingStore
-from mesh.store import RedisError
-from mesh.tasks import end
+from mesh.jetstream import subjects
+from mesh.redis.standings import BoardName, StandingStore
+from mesh.redis.store import RedisError
 
 log = logging.getLogger(__name__)
 

@@ -7,24 +7,25 @@ import contextlib
 import uuid
 from collections.abc import AsyncIterator
 
+from grandstand.wire import tasks
 from ingest.admission import ACTOR_RATE, GAME_RATE, INSTANCE_RATE, Admission, Rate
-from ingest.answers import Answers
 from ingest.backlog import BacklogWatch
 from ingest.check import Checker
 from ingest.coalesce import Coalescer
 from ingest.intake import Intake, Ticket
+from ingest.log_capacity import Room, watch
 from ingest.pressure import Pressure
 from ingest.publisher import Publisher
-from ingest.room import Room, watch
+from ingest.response_scheduler import Answers
 from ingest.service import PUBLISH, SERVICE, IngestService
 from ingest.stream import Desk
 from ingest.votes import CastVotes
-from mesh import limits, runtime, tasks
+from mesh import limits, runtime
 from mesh.auth.service import open_verifier
-from mesh.bus import Bus
-from mesh.catalog import CatalogWatch
+from mesh.catalog.watch import CatalogWatch
 from mesh.config import ServiceConfig, parse
-from mesh.pipeline import PublishPipeline
+from mesh.jetstream.bus import Bus
+from mesh.jetstream.pipeline import PublishPipeline
 
 
 @contextlib.asynccontextmanager

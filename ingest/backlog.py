@@ -21,8 +21,9 @@ from google.protobuf.message import DecodeError
 from nats.aio.msg import Msg
 
 from grandstand.aggregate.v1.aggregate_pb2 import PartitionStatus
-from mesh import limits, subjects
-from mesh.bus import Bus
+from mesh import limits
+from mesh.jetstream import subjects
+from mesh.jetstream.bus import Bus
 
 
 class Backlog:

@@ -34,9 +34,10 @@ from grandstand.event.v1.event_pb2 import (
     Vote,
 )
 from grandstand.internal.v1.internal_pb2 import IncomingEvent
-from ingest.rulebook import Ballot, GameRules, Kept, Span
-from mesh import ids, limits, subjects
+from ingest.compiled_definitions import Ballot, GameRules, Kept, Span
+from mesh import ids, limits
 from mesh.errors import Invalid, Unknown
+from mesh.jetstream import subjects
 
 Body = TypeVar("Body", bound=Message)
 

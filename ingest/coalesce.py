@@ -24,7 +24,7 @@ from typing import Generic, NamedTuple, TypeVar
 from grandstand.catalog.v1.catalog_pb2 import Game
 from grandstand.internal.v1.internal_pb2 import Block, Events, Section
 from ingest.check import ROW_BYTES, Judged
-from ingest.rulebook import GameRules
+from ingest.compiled_definitions import GameRules
 from mesh import ids, limits
 
 Ticket = TypeVar("Ticket")
@@ -105,7 +105,7 @@ class Batch(Generic[Ticket]):
         self.stamped_at_s = stamped_at_s
         """When the first event was received, by the mesh's clock. Whatever becomes of the block, it stays."""
         self.anchor_s = anchor_s
-        """The anchor of the view that judged the first event (mesh.freshness); those after it were judged by
+        """The anchor of the view that judged the first event (mesh.catalog.freshness); those after it were judged by
         views that are no older."""
         self.bytes = 0
         self.causes: list[str] = []

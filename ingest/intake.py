@@ -23,8 +23,9 @@ from ingest.check import NO_BODY, Checker, Known
 from ingest.coalesce import FULL_BYTES, Batch, Coalescer
 from ingest.pressure import Pressure
 from ingest.session import SEQ_MAX, Session
-from mesh import ids, subjects
+from mesh import ids
 from mesh.errors import Exhausted, Forbidden, GrandstandError, Invalid, Unavailable, Unknown, shown
+from mesh.jetstream import subjects
 
 
 class Ticket(Protocol):
@@ -106,7 +107,7 @@ _SHED = Exhausted("shed: the mesh is under pressure; measures, reactions and pre
 
 class Intake:
     """What all streams of an ingest have in common. `now_s`: Unix seconds of the mesh's clock; `at_s`: the
-    coalescer's clock; `anchor_s`: of the view that judges (mesh.freshness)."""
+    coalescer's clock; `anchor_s`: of the view that judges (mesh.catalog.freshness)."""
 
     def __init__(
         self, checker: Checker, coalescer: Coalescer[Ticket], admission: Admission, pressure: Pressure

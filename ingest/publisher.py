@@ -11,7 +11,7 @@ NATS is away, nothing is acked, and nobody has to send anything twice.
 
 Nor is it enough that the block is stored: it must be stored before the seals of its topics (I9). The view
 that judged its events saw them open at its anchor, so their seals are published later than SEAL_GRACE_S
-after that (mesh.freshness). A PubAck that was heard before, less VIEW_MARGIN_S for clocks that run unevenly,
+after that (mesh.catalog.freshness). A PubAck that was heard before, less VIEW_MARGIN_S for clocks that run unevenly,
 settles the block: one comparison. One that was heard later, because this process stood still or its machine
 slept, waits for a view whose anchor is later than the PubAck: what is open by its stage in that was stored in
 time, and the rest is refused with maybe_stored.
@@ -37,13 +37,14 @@ from ingest.check import Checker
 from ingest.coalesce import Batch, Coalescer, Entry, Place
 from ingest.intake import Ticket
 from ingest.pressure import Pressure
-from ingest.sift import sift
+from ingest.republish import sift
 from ingest.votes import CastVotes
-from mesh import limits, subjects, telemetry
-from mesh.catalog import CatalogWatch
+from mesh import limits, telemetry
+from mesh.catalog.mesh_clock import boot_s
+from mesh.catalog.watch import CatalogWatch
 from mesh.errors import GrandstandError, Unavailable
-from mesh.mesh_clock import boot_s
-from mesh.pipeline import PublishPipeline
+from mesh.jetstream import subjects
+from mesh.jetstream.pipeline import PublishPipeline
 
 log = logging.getLogger(__name__)
 

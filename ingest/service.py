@@ -15,14 +15,14 @@ from collections.abc import Callable
 
 from grandstand.ingest.v1 import ingest_pb2
 from ingest.backlog import BacklogWatch
+from ingest.log_capacity import Room
 from ingest.publisher import Publisher
-from ingest.room import Room
 from ingest.stream import Desk, Stream
 from mesh import limits
 from mesh.auth import Identity, authorization_of
 from mesh.errors import Exhausted, TooLate, Unauthenticated, Unavailable
 from mesh.http2.call import Call
-from mesh.pipeline import PublishPipeline
+from mesh.jetstream.pipeline import PublishPipeline
 from mesh.runtime import Runtime
 
 STREAMS_LOOK_S = 1.0

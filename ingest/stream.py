@@ -36,18 +36,18 @@ from grandstand.ingest.v1.ingest_pb2 import (
     TokenExpiring,
 )
 from grandstand.internal.v1.internal_pb2 import Incoming, IncomingBatch
-from ingest.answers import Answers
 from ingest.check import keys_of
 from ingest.intake import Held, Intake, Relayed, Unheard
 from ingest.pressure import Pressure
 from ingest.publisher import Publisher
+from ingest.response_scheduler import Answers
 from ingest.session import Input, Session, State
 from mesh import limits, telemetry
 from mesh.auth.identity import Identity
-from mesh.catalog import CatalogWatch
+from mesh.catalog.mesh_clock import boot_s
+from mesh.catalog.watch import CatalogWatch
 from mesh.errors import GrandstandError, Invalid, Unavailable
 from mesh.http2.call import Call
-from mesh.mesh_clock import boot_s
 
 log = logging.getLogger(__name__)
 

@@ -29,9 +29,10 @@ from nats.errors import Error as NatsError
 
 from grandstand.internal.v1.internal_pb2 import VotedQuestion, VotedRequest, VotedResponse
 from ingest.coalesce import Batch, Entry, Origins, Outcome, Place
-from mesh import limits, subjects
-from mesh.bus import Bus
+from mesh import limits
 from mesh.errors import AlreadyDone, GrandstandError
+from mesh.jetstream import subjects
+from mesh.jetstream.bus import Bus
 
 log = logging.getLogger(__name__)
 

@@ -19,12 +19,12 @@ from contextlib import AbstractAsyncContextManager
 
 import grpc
 
+from grandstand.wire.tasks import end_all_others
 from mesh import limits, telemetry
 from mesh.config import ServiceConfig
 from mesh.errors import GrandstandError
 from mesh.http2.call import Accept
 from mesh.listener import GrpcListener, Http2Listener, Listener
-from mesh.tasks import end_all_others
 
 log = logging.getLogger(__name__)
 

@@ -15,9 +15,10 @@ from collections.abc import AsyncIterator
 from nats.errors import Error as NatsError
 
 from grandstand.notify.v1.notify_pb2 import Announcement
-from mesh import config, limits, runtime, subjects
-from mesh.bus import Bus
-from mesh.catalog import CatalogWatch, Definition
+from mesh import config, limits, runtime
+from mesh.catalog.watch import CatalogWatch, Definition
+from mesh.jetstream import subjects
+from mesh.jetstream.bus import Bus
 from notify.announcer import Announcer
 
 log = logging.getLogger(__name__)

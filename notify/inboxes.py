@@ -16,10 +16,11 @@ from nats.errors import Error as NatsError
 
 from grandstand.internal.v1.internal_pb2 import Inbox
 from grandstand.notify.v1.notify_pb2 import Notification
-from mesh import layout, subjects
-from mesh.bus import Bus
-from mesh.database import Database, Script
 from mesh.errors import Unavailable
+from mesh.jetstream import subjects
+from mesh.jetstream.bus import Bus
+from mesh.redis import layout
+from mesh.redis.database import Database, Script
 from notify.inbox import check, with_notification
 
 _TRIES = 16

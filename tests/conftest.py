@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 # Some tests fork while others' gRPC threads live in this process; its fork handlers may hang then.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
 
-from tests.deadlines import (  # noqa: F401  pytest's hooks
+from tests.support.deadlines import (
     pytest_configure,
     pytest_runtest_call,
     pytest_runtest_setup,
@@ -21,7 +21,7 @@ from tests.deadlines import (  # noqa: F401  pytest's hooks
 )
 
 if TYPE_CHECKING:
-    from tests.mesh_fixture import RunningMesh
+    from tests.support.mesh_fixture import RunningMesh
 
 # The machine is shared: how long an example takes says nothing of the code.
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -32,7 +32,7 @@ settings.load_profile("shared")
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningMesh]:
     """A mesh of two ingests and two gateways, shared by all tests that leave its processes alone."""
     # Not above: .ci/cores runs tests where what a mesh needs is not installed.
-    from tests.mesh_fixture import running
+    from tests.support.mesh_fixture import running
 
     home = tmp_path_factory.mktemp("mesh") / "a home with spaces"
     with running(home, "--ingest", "2", "--gateway", "2") as started:

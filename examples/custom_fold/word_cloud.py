@@ -16,7 +16,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from mesh.custom import CustomEvent
+from grandstand.fold import CustomEvent
 
 TOP = 20
 WORDS_MAX = 400

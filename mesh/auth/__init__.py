@@ -4,7 +4,7 @@ The seam. A service asks `Verifier.verify` (its wiring is `service.open_verifier
 it gets; whoever calls a service shows a token of `mint`, of a home's development key, or of the mesh's own.
 """
 
-from mesh.auth import development, mint
+from mesh.auth import mint
 from mesh.auth.claims import AUDIENCE, MESH_AUDIENCE, PRODUCER, VIEWER
 from mesh.auth.files import read_signing_keys
 from mesh.auth.identity import Identity
@@ -44,7 +44,6 @@ __all__ = [
     "Verifier",
     "authorization_of",
     "check_environment",
-    "development",
     "mint",
     "parse_ring",
     "parse_signing_keys",

@@ -15,7 +15,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
-from mesh import limits, tasks
+from grandstand.wire import tasks
+from mesh import limits
 from mesh.auth import mint
 from mesh.auth.claims import MESH_AUDIENCE, PRODUCER
 from mesh.auth.files import read_signing_keys

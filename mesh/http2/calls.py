@@ -19,13 +19,13 @@ from mesh.errors import GrandstandError, shown
 from mesh.http2 import bounds, frames, headers
 from mesh.http2.budget import Budget
 from mesh.http2.call import Methods
-from mesh.http2.endings import Endings
 from mesh.http2.errors import UNIMPLEMENTED, CallFailed, Cause, ConnectionBroken, StreamBroken
 from mesh.http2.header_blocks import Block
 from mesh.http2.incoming import Timer
 from mesh.http2.outbox import Outbox
 from mesh.http2.resets import Resets
 from mesh.http2.stream import Stream
+from mesh.http2.termination_counts import Endings
 
 
 class Desk(Protocol):

@@ -19,15 +19,15 @@ from __future__ import annotations
 import logging
 from typing import Protocol
 
-from mesh.http2 import bounds, frames, settings, vigil
+from mesh.http2 import bounds, frames, keepalive, settings
 from mesh.http2.budget import Budget
 from mesh.http2.call import Methods
 from mesh.http2.calls import Calls, Desk
-from mesh.http2.endings import Endings
 from mesh.http2.errors import UNAVAILABLE, Cause, ConnectionBroken, StreamBroken
 from mesh.http2.header_blocks import Block, HeaderBlocks
+from mesh.http2.keepalive import Todo, Vigil
 from mesh.http2.outbox import Outbox
-from mesh.http2.vigil import Todo, Vigil
+from mesh.http2.termination_counts import Endings
 
 log = logging.getLogger(__name__)
 
@@ -314,7 +314,7 @@ class Connection:
             self._vigil.used(now)
         match self._vigil.look(now):
             case Todo.PING:
-                self.outbox.put(vigil.keepalive())
+                self.outbox.put(keepalive.keepalive())
             case Todo.CLOSE_DOOR:
                 self._close_door()
             case Todo.GIVE_UP:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from mesh.http2 import bounds, frames
 from mesh.http2.call import Handler
-from mesh.http2.endings import Endings
 from mesh.http2.errors import INTERNAL, RESOURCE_EXHAUSTED, CallFailed, Cause, StreamBroken
 from mesh.http2.messages import find_message, inflated
 from mesh.http2.outbox import Outbox
+from mesh.http2.termination_counts import Endings
 
 if TYPE_CHECKING:
     from mesh.http2.stream import Stream

@@ -5,7 +5,7 @@ connection's window, FLUSH_BYTES_MAX, and nothing at all while the transport is 
 checks two numbers, its own window and this.
 
 Streams with bytes waiting and a window of their own stand in one queue and write a frame each in turn. Who
-sends to many streams at once (mesh.http2.roster) asks to be told when there is room again.
+sends to many streams at once (mesh.http2.broadcast_group) asks to be told when there is room again.
 
 Bounds: FLUSH_BYTES_MAX of DATA a turn; what else is put here (answers to PING and SETTINGS, resets, windows)
 answers what was read, and nothing is read while the transport is full.

@@ -3,7 +3,7 @@
 A message leaves at once if it fits one frame and both windows and nothing is before it; otherwise it waits in
 `_waiting`, and leaves in frames as the windows open. Policy: `is_writable` tells the handler from
 SEND_BUFFER_BYTES_MAX on, and SEND_WAITING_BYTES_MAX ends the call. What is left of a message that many calls
-are sent (mesh.http2.roster) is `_shared`, and goes before that. While a call has a seat there and nothing
+are sent (mesh.http2.broadcast_group) is `_shared`, and goes before that. While a call has a seat there and nothing
 waits, its window lies in the roster's array, and `send_window` means nothing.
 """
 
@@ -12,9 +12,9 @@ from __future__ import annotations
 from abc import abstractmethod
 
 from mesh.http2 import bounds, frames, headers
+from mesh.http2.broadcast_group import Rows, Shared
 from mesh.http2.errors import RESOURCE_EXHAUSTED, Cause, StreamBroken
 from mesh.http2.incoming import Home, Incoming
-from mesh.http2.roster import Rows, Shared
 
 
 class Outgoing(Incoming):

@@ -24,10 +24,10 @@ from typing import cast
 from mesh.http2 import bounds, sockets
 from mesh.http2.call import Methods
 from mesh.http2.connection import Connection
-from mesh.http2.endings import Endings
 from mesh.http2.errors import Cause
-from mesh.http2.lobby import Lobby
+from mesh.http2.handshakes import Lobby
 from mesh.http2.sockets import SocketFile
+from mesh.http2.termination_counts import Endings
 from mesh.http2.tls import Tls, TlsFiles
 
 log = logging.getLogger(__name__)

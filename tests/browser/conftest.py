@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
-from mesh import provision
 from tests.browser.stage import Stage, new_stage
-from tests.mesh_fixture import RunningMesh
+from tests.support.mesh_fixture import RunningMesh
+from toolbox.local import provision
 
 FLAGS = [
     "--no-sandbox",

@@ -18,7 +18,7 @@ from grandstand.catalog.v1.catalog_pb2_grpc import CatalogServiceStub
 from grandstand.event.v1.event_pb2 import Event, Score, Vote
 from grandstand.gateway.v1 import gateway_pb2 as gateway
 from grandstand.gateway.v1.gateway_pb2_grpc import GatewayServiceStub
-from tests.mesh_fixture import mesh_at
+from tests.support.mesh_fixture import mesh_at
 
 DEADLINE_S = 20.0
 OPTIONS = {"red": "Red", "blue": "Blue", "gold": "Gold"}

@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from tests.browser.conftest import Visit
 from tests.browser.parts import connection, option, own_vote, part, poll, reaction
 from tests.browser.stage import Stage, new_stage
-from tests.mesh_fixture import RunningMesh
+from tests.support.mesh_fixture import RunningMesh
 
 COUNTED = re.compile(r"^Your vote for “Blue” is counted\. On screen in \d+\sms\.$")
 

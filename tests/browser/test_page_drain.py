@@ -11,8 +11,8 @@ from tests.browser.conftest import Visit
 from tests.browser.parts import connection, option, own_vote
 from tests.browser.stage import Stage, new_stage
 from tests.browser.test_page_recovery import WRITE_DOWN
-from tests.mesh_fixture import RunningMesh, running
-from tests.rolling import restarts
+from tests.support.mesh_fixture import RunningMesh, running
+from tests.support.rolling import restarts
 
 
 @pytest.fixture(scope="module")

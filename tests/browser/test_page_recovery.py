@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, expect
 from tests.browser.conftest import Visit
 from tests.browser.parts import connection, option, own_vote
 from tests.browser.stage import Stage, new_stage
-from tests.mesh_fixture import RunningMesh, running
+from tests.support.mesh_fixture import RunningMesh, running
 
 # Writes down every number of votes and every state of the connection that is ever shown: a gateway
 # is back so soon that looking now and then would miss what happened between.

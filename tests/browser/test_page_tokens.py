@@ -15,7 +15,7 @@ from mesh.auth import SigningKey, mint, parse_signing_keys
 from tests.browser.conftest import Visit
 from tests.browser.parts import connection, option, own_vote, part, reaction
 from tests.browser.stage import Stage, new_stage
-from tests.mesh_fixture import RunningMesh, running
+from tests.support.mesh_fixture import RunningMesh, running
 
 GUEST = re.compile(r"^guest-[0-9a-f]{16}$")
 

@@ -1,4 +1,4 @@
-"""NATS as one process has it: mesh.bus.Bus, its client and its JetStream, over the modelled network."""
+"""NATS as one process has it: mesh.jetstream.bus.Bus, its client and its JetStream, over the modelled network."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.errors import APIError, NotFoundError
 
 from grandstand.internal.v1.internal_pb2 import Partial
-from mesh import limits, subjects
+from mesh import limits
 from mesh.errors import Unavailable
-from mesh.ordered import Delivered
+from mesh.jetstream import subjects
+from mesh.jetstream.ordered_consumer import Delivered
 from tests.simulation.bucket import BucketClient, Entry, Watching
 from tests.simulation.calls import ask
 from tests.simulation.process import Process
@@ -185,7 +186,7 @@ def _message(found: Stored | None) -> Any:
 
 
 class ModelPipeline:
-    """mesh.pipeline.PublishPipeline."""
+    """mesh.jetstream.pipeline.PublishPipeline."""
 
     def __init__(self, bus: ModelBus) -> None:
         self._bus = bus
@@ -231,7 +232,7 @@ class ModelPipeline:
 
 
 class ModelConsumer:
-    """mesh.ordered.OrderedConsumer over the catalog's bucket."""
+    """mesh.jetstream.ordered_consumer.OrderedConsumer over the catalog's bucket."""
 
     def __init__(
         self, bus: ModelBus, on_message: Callable[[Delivered], None], on_broken: Callable[[str], None]

@@ -13,9 +13,10 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED, Board, Poll
-from mesh import ids, subjects
+from mesh import ids
 from mesh.errors import AlreadyDone
-from mesh.store import ResultStore, Share
+from mesh.jetstream import subjects
+from mesh.redis.store import ResultStore, Share
 from tests.simulation.bucket import ModelBucket
 from tests.simulation.clients import Fate, Sent
 from tests.simulation.naive import Standings, figures_of

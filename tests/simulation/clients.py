@@ -1,6 +1,6 @@
 """Clients: native ones with a stream of their own, and browsers that send through relays.
 
-A native client is mesh.client.outbox with a model of the publisher's shell. A browser numbers its
+A native client is grandstand.client.outbox with a model of the publisher's shell. A browser numbers its
 events itself and sends each, to any relay, until it is answered; a relay (a gateway) has one
 stream for all, sends all that is unanswered again when it breaks, and forgets all when it dies.
 """
@@ -11,6 +11,7 @@ import enum
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from grandstand.client.outbox import Outbox
 from grandstand.event.v1.event_pb2 import Event, Position
 from grandstand.ingest.v1.ingest_pb2 import (
     Ack,
@@ -21,7 +22,6 @@ from grandstand.ingest.v1.ingest_pb2 import (
     Reject,
 )
 from mesh import ids
-from mesh.client.outbox import Outbox
 from tests.simulation.ingests import ModelIngest
 from tests.simulation.link import Link
 from tests.simulation.process import Process

@@ -1,6 +1,6 @@
-"""Redis as the store sees it: what mesh.database.Database does, in memory and in virtual time.
+"""Redis as the store sees it: what mesh.redis.database.Database does, in memory and in virtual time.
 
-Each script of mesh.scripts is written here a second time, in Python, from what it promises.
+Each script of mesh.redis.scripts is written here a second time, in Python, from what it promises.
 `fault` is asked before every call:
 
     ""        all is well
@@ -17,8 +17,8 @@ from typing import Any
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
-from mesh import layout, manifest, scripts
-from mesh.database import Argument, Script
+from mesh.redis import layout, manifest, scripts
+from mesh.redis.database import Argument, Script
 
 Value = bytes | dict[bytes, bytes] | dict[bytes, float]
 
@@ -44,7 +44,7 @@ class ModelDatabase:
             scripts.READ.sha: self._read,
         }
 
-    # What mesh.database.Database does.
+    # What mesh.redis.database.Database does.
 
     async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument] = ()) -> Any:
         encoded = [_encoded(argument) for argument in arguments]

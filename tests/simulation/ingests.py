@@ -25,7 +25,7 @@ from ingest.session import Input, Session
 from ingest.votes import CastVotes
 from mesh import limits
 from mesh.auth.identity import Identity
-from mesh.catalog import CatalogWatch
+from mesh.catalog.watch import CatalogWatch
 from mesh.errors import GrandstandError
 from tests.simulation.bus import ModelBus, ModelPipeline
 from tests.simulation.link import Link

@@ -1,4 +1,4 @@
-"""Pulling a partition's blocks: what mesh.pull.Pull does. One consumer a partition, made anew by each owner.
+"""Pulling a partition's blocks: what mesh.jetstream.pull.Pull does. One consumer a partition, made anew by each owner.
 
 More hostile than JetStream: whose consumer was made anew by somebody else may go on for a while, and
 blocks that were handed out before come again.
@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from mesh.pull import PullBroken, Pulled
+from mesh.jetstream.pull import PullBroken, Pulled
 from tests.simulation.bus import ModelBus
 from tests.simulation.stream import Stored
 

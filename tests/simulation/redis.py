@@ -12,7 +12,7 @@ from typing import Any
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from mesh.database import Argument, Script
+from mesh.redis.database import Argument, Script
 from tests.simulation.cuts import Cuts
 from tests.simulation.database import ModelDatabase
 from tests.simulation.process import Process
@@ -100,7 +100,7 @@ class ModelRedis:
 
 
 class RedisClient:
-    """mesh.database.Database of one process."""
+    """mesh.redis.database.Database of one process."""
 
     def __init__(self, process: Process, redis: ModelRedis) -> None:
         self._process = process

@@ -29,8 +29,8 @@ from grandstand.event.v1.event_pb2 import (
     Score,
     Vote,
 )
+from grandstand.fold import CustomEvent
 from mesh import limits
-from mesh.custom import CustomEvent
 
 OPTIONS = "abcd"
 KINDS = ("fire", "clap")

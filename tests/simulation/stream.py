@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
-from mesh import limits, subjects
+from mesh import limits
+from mesh.jetstream import subjects
 from tests.simulation.blocks import Row, rows_in
 from tests.simulation.cuts import Cuts
 from tests.simulation.nats import ModelNats

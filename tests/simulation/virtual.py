@@ -10,12 +10,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import aggregate.tenure
-import mesh.catalog
-import mesh.mesh_clock
-import mesh.store
+import aggregate.lease_session
+import mesh.catalog.mesh_clock
+import mesh.catalog.watch
+import mesh.redis.store
 from aggregate.lease import Lease
-from mesh import custom, limits
+from grandstand import fold
+from mesh import limits
 from tests.simulation.bus import ModelConsumer
 from tests.simulation.loops import VirtualLoop
 from tests.simulation.pulls import ModelPull
@@ -76,15 +77,15 @@ def shells_in(world: World, more: Sequence[tuple[object, str, object]] = ()) -> 
     """`more`: what else is another meanwhile: of what, its name, and what it is instead."""
     time = VirtualTime()
     patches: list[tuple[Any, str, Any]] = [
-        (mesh.catalog, "OrderedConsumer", ModelConsumer),
-        (aggregate.tenure, "Pull", ModelPull),
+        (mesh.catalog.watch, "OrderedConsumer", ModelConsumer),
+        (aggregate.lease_session, "Pull", ModelPull),
         (Lease, "lapsed", property(_lapsed)),
-        (custom, "find", lambda name: Heard),
-        (custom, "names", lambda: frozenset({"heard"})),
+        (fold, "find", lambda name: Heard),
+        (fold, "names", lambda: frozenset({"heard"})),
         (limits, "LEASE_POLL_S", _LEASE_POLL_S),
         (limits, "RETENTION_LOOK_S", _RETENTION_LOOK_S),
-        (mesh.store, "_BARRIER_FIRST_WAIT_S", _BARRIER_WAIT_S),
-        (mesh.store, "_BARRIER_WAIT_MAX_S", 4 * _BARRIER_WAIT_S),
+        (mesh.redis.store, "_BARRIER_FIRST_WAIT_S", _BARRIER_WAIT_S),
+        (mesh.redis.store, "_BARRIER_WAIT_MAX_S", 4 * _BARRIER_WAIT_S),
     ]
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] in _SHELLS and getattr(module, "time", None).__class__.__name__ == "module":

@@ -14,7 +14,7 @@ from typing import Any
 from aggregate.retention import Retention
 from aggregate.worker import PartitionWorker
 from grandstand.internal.v1.internal_pb2 import DeadLetter
-from mesh.store import Acquired, Fenced, PartitionStore, RedisError, Rewound
+from mesh.redis.store import Acquired, Fenced, PartitionStore, RedisError, Rewound
 from tests.simulation.bus import ModelBus
 from tests.simulation.checkpoints import ModelCheckpoints
 from tests.simulation.mesh import Mesh

@@ -13,9 +13,9 @@ from aggregate.closer import Closer
 from aggregate.controls import Controls
 from grandstand.catalog.v1.catalog_pb2 import Board, Game, Poll
 from mesh import limits
-from mesh.catalog import CatalogWatch
+from mesh.catalog.watch import CatalogWatch
 from mesh.errors import GrandstandError
-from mesh.store import ResultStore
+from mesh.redis.store import ResultStore
 from tests.simulation.bus import ModelBus, ModelPipeline
 from tests.simulation.mesh import Mesh
 from tests.simulation.process import Process

@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { TopicStateSchema } from "../src/gen/grandstand/aggregate/v1/aggregate_pb";
 import { TopicDeltaSchema } from "../src/gen/grandstand/gateway/v1/delta_pb";
 import { applied, Misfit } from "../src/grandstand/delta";
-// Made and checked in Python too: tests/delta_vectors.py.
+// Made and checked in Python too: tests/support/delta_vectors.py.
 import vectors from "../../tests/delta_vectors.json";
 
 interface Vector {

@@ -2,7 +2,7 @@
  * What became of a topic: a TopicDelta applied to the state before it gives the server's state, exactly.
  *
  * Numbers in a delta are values, never increments. A delta that does not fit is a Misfit, and the stream is
- * opened anew: never a wrong screen. How the server makes them: mesh/delta, in Python; both are checked
+ * opened anew: never a wrong screen. How the server makes them: clients/python/grandstand/wire/delta, in Python; both are checked
  * against the same vectors (tests/delta_vectors.json). Pure; states are never changed, only replaced, and
  * share what stayed the same.
  *

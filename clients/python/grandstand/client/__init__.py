@@ -1,0 +1,52 @@
+"""The reference client: how a service owner talks to the mesh, in Python over grpc.aio.
+
+    async with open_channel("127.0.0.1:8080") as channel:
+        async with Publisher(channel, token=my_token) as publisher:
+            vote = Vote(poll_id="mvp", option_ids=["ana"])
+            receipt = await publisher.send(Event(game_id="demo", vote=vote))
+        viewer = Viewer(channel, "demo", topics=["poll/*"], positions=receipt.positions)
+        async for message in viewer:  # that says what changed; `states` are whole
+            print(viewer.states["poll/mvp"].tally)
+
+A game server that is not asyncio uses BlockingPublisher, which has a thread of its own. `token` is a JWT or a
+callable that gives one.
+
+What a Publisher is made of, from the inside: `outbox` (the numbers under way), `buffer` (events without
+one), `conversation` (one stream), `attempts` and `backoff` (the next stream) and `session` (all of them)
+are pure; `stream` and `courier` do the I/O. A Viewer's pure parts are `screen` (what is shown),
+`succession` (its streams) and `retry`.
+"""
+
+from grandstand.client.backend import Backend
+from grandstand.client.backoff import Backoff
+from grandstand.client.blocking import BlockingPublisher
+from grandstand.client.connect import address_of, open_channel
+from grandstand.client.credentials import Token, call_metadata
+from grandstand.client.errors import BufferFull, ClientError, Dropped, Refused, SessionLost, Shed
+from grandstand.client.pending import Receipt
+from grandstand.client.publish_driver import PublisherCounts
+from grandstand.client.publisher import Publisher
+from grandstand.client.state_cache import Screen, includes
+from grandstand.client.viewer import Viewer
+
+__all__ = [
+    "Backend",
+    "Backoff",
+    "BlockingPublisher",
+    "BufferFull",
+    "ClientError",
+    "Dropped",
+    "Publisher",
+    "PublisherCounts",
+    "Receipt",
+    "Refused",
+    "Screen",
+    "SessionLost",
+    "Shed",
+    "Token",
+    "Viewer",
+    "address_of",
+    "call_metadata",
+    "includes",
+    "open_channel",
+]

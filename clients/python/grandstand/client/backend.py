@@ -1,0 +1,128 @@
+"""What a game's own backend asks of the mesh: define, open, close, read. Unary calls.
+
+CatalogService lives on the mesh listener, AggregateService also at the edge; GetGame at both. Every
+call here may be retried (the catalog answers the very same definition as the first time), so a
+call that ends UNAVAILABLE or too late is tried again with jittered backoff, for at most
+`patience_s`. What remains is a ClientError with the server's code and message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from random import Random
+from typing import Any
+
+import grpc.aio
+
+from grandstand.aggregate.v1.aggregate_pb2 import (
+    ReadRequest,
+    ReadResponse,
+    ReadStandingRequest,
+    ReadStandingResponse,
+)
+from grandstand.aggregate.v1.aggregate_pb2_grpc import AggregateServiceStub
+from grandstand.catalog.v1 import catalog_pb2 as catalog
+from grandstand.catalog.v1.catalog_pb2_grpc import CatalogServiceStub
+from grandstand.client.backoff import Backoff
+from grandstand.client.credentials import Token, call_metadata
+from grandstand.client.errors import ClientError
+from grandstand.event.v1.event_pb2 import Position
+
+# Longer than the 5 s after which the server itself answers DEADLINE_EXCEEDED.
+ATTEMPT_S = 6.0
+
+_AGAIN = frozenset(
+    {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED}
+)
+
+
+class Backend:
+    """Calls over one channel; each waits at most `patience_s` for a mesh that is away."""
+
+    def __init__(
+        self, channel: grpc.aio.Channel, *, token: Token | None = None, patience_s: float = 10.0
+    ) -> None:
+        self._catalog: Any = CatalogServiceStub(channel)
+        self._aggregate: Any = AggregateServiceStub(channel)
+        self._token = token
+        self._patience_s = patience_s
+        self._backoff = Backoff()
+        self._random = Random()
+
+    async def define_game(self, game: catalog.Game) -> catalog.Game:
+        response: catalog.DefineGameResponse = await self._call(
+            self._catalog.DefineGame, catalog.DefineGameRequest(game=game)
+        )
+        return response.game
+
+    async def get_game(self, game_id: str) -> catalog.GetGameResponse:
+        request = catalog.GetGameRequest(game_id=game_id)
+        response: catalog.GetGameResponse = await self._call(self._catalog.GetGame, request)
+        return response
+
+    async def open_poll(self, poll: catalog.Poll) -> catalog.Poll:
+        response: catalog.OpenPollResponse = await self._call(
+            self._catalog.OpenPoll, catalog.OpenPollRequest(poll=poll)
+        )
+        return response.poll
+
+    async def close_poll(self, game_id: str, poll_id: str) -> catalog.Poll:
+        request = catalog.ClosePollRequest(game_id=game_id, poll_id=poll_id)
+        response: catalog.ClosePollResponse = await self._call(self._catalog.ClosePoll, request)
+        return response.poll
+
+    async def open_board(self, board: catalog.Board) -> catalog.Board:
+        response: catalog.OpenBoardResponse = await self._call(
+            self._catalog.OpenBoard, catalog.OpenBoardRequest(board=board)
+        )
+        return response.board
+
+    async def close_board(self, game_id: str, board_id: str) -> catalog.Board:
+        request = catalog.CloseBoardRequest(game_id=game_id, board_id=board_id)
+        response: catalog.CloseBoardResponse = await self._call(self._catalog.CloseBoard, request)
+        return response.board
+
+    async def read(
+        self, game_id: str, topics: Sequence[str] = (), positions: Iterable[Position] = ()
+    ) -> ReadResponse:
+        """The topics' states, which include the events at `positions` (I6)."""
+        request = ReadRequest(game_id=game_id, topics=topics, positions=positions)
+        response: ReadResponse = await self._call(self._aggregate.Read, request)
+        return response
+
+    async def read_standing(
+        self,
+        game_id: str,
+        board_id: str,
+        actor_id: str,
+        *,
+        neighbours: int = 0,
+        positions: Iterable[Position] = (),
+        previous_season: bool = False,
+    ) -> ReadStandingResponse:
+        """Where the actor stands on a board, which includes the events at `positions` (I6)."""
+        request = ReadStandingRequest(
+            game_id=game_id,
+            board_id=board_id,
+            actor_id=actor_id,
+            neighbours=neighbours,
+            positions=positions,
+            previous_season=previous_season,
+        )
+        response: ReadStandingResponse = await self._call(self._aggregate.ReadStanding, request)
+        return response
+
+    async def _call(self, method: Any, request: Any) -> Any:
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + self._patience_s
+        attempt = 0
+        while True:
+            try:
+                return await method(request, timeout=ATTEMPT_S, metadata=call_metadata(self._token))
+            except grpc.aio.AioRpcError as error:
+                delay_s = self._backoff.delay_s(attempt, self._random)
+                if error.code() not in _AGAIN or loop.time() + delay_s > give_up_at:
+                    raise ClientError(error.code(), error.details() or "no details") from None
+            attempt += 1
+            await asyncio.sleep(delay_s)

@@ -1,0 +1,35 @@
+"""Who a client says it is: a token, as the metadata of a call.
+
+A token is a string, or what gives one: a callable that is asked afresh for every call and every stream, so
+that a session outlives the tokens it was opened with. It is called on the event loop and must not block: keep
+a token until it is near its end, and renew it elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from grandstand.client.tracing import trace_metadata
+
+Token = str | Callable[[], str]
+"""A JWT, or what gives one. "" stands for none."""
+
+Metadata = tuple[tuple[str, str], ...]
+
+
+def token_of(token: Token | None) -> str:
+    """The JWT to show now; "" for none. Raises what a callable raises."""
+    if token is None:
+        return ""
+    return token() if callable(token) else token
+
+
+def metadata_of(jwt: str) -> Metadata:
+    """Trace context of the running span, and `authorization` unless the JWT is ""."""
+    authorization = (("authorization", f"Bearer {jwt}"),) if jwt else ()
+    return (*trace_metadata(), *authorization)
+
+
+def call_metadata(token: Token | None) -> Metadata:
+    """For the call that is about to start. Raises what a callable raises."""
+    return metadata_of(token_of(token))

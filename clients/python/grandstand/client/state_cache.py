@@ -1,0 +1,113 @@
+"""What a viewer shows: the newest state of every topic, never an older one (I5). Pure.
+
+A Snapshot replaces everything shown but what is personal, an Update changes the topics it names, Personal
+replaces personal topics. A delta changes what its own stream said of the topic before, which is not always
+what is shown: a stream that follows another one may start behind it. So two states of a topic are kept, most
+often the same: what is shown, and what the stream said last. A state is shown once its cursor includes that
+of the one shown.
+
+What a stream promises is never to go back behind its own states and behind the cursors that it was opened
+with. A state that breaks this is counted in `went_back`: it must never happen, and the count is how a test
+or a simulation proves it. A delta that does not fit is a Misfit: only a new stream helps.
+
+Cursors compare partition by partition; a partition absent from a cursor stands for sequence 0.
+
+Bound: two states for each topic of the subscription, as many as its Snapshot and the messages after it name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from grandstand.aggregate.v1.aggregate_pb2 import TopicState
+from grandstand.event.v1.event_pb2 import Cursor, Position
+from grandstand.gateway.v1.delta_pb2 import TopicDelta
+from grandstand.gateway.v1.gateway_pb2 import SubscribeResponse, TopicCursor
+from grandstand.wire.delta import Misfit, apply
+from mesh import limits
+
+
+def sequence_in(cursor: Cursor, partition: int) -> int:
+    """The newest sequence of `partition` that the cursor holds; 0 for none."""
+    for position in cursor.positions:
+        if position.partition == partition:
+            return position.sequence
+    return 0
+
+
+def includes(cursor: Cursor, positions: Iterable[Position]) -> bool:
+    """Whether a state with this cursor includes the events at all of these positions."""
+    return all(sequence_in(cursor, position.partition) >= position.sequence for position in positions)
+
+
+class Screen:
+    """The merged states of one subscription."""
+
+    def __init__(self) -> None:
+        self.states: dict[str, TopicState] = {}
+        """By topic. A state is never changed, only replaced."""
+        self.went_back = 0
+        self._said: dict[str, TopicState] = {}
+        self._promised: dict[str, Cursor] = {}
+        self._personal: set[str] = set()
+        self._unheard: set[str] = set()
+
+    def begin(self, handed_in: Iterable[TopicCursor] = ()) -> None:
+        """A new stream speaks from now on. `handed_in`: the cursors it was opened with.
+
+        What came on screen since it was opened is not among them, and its first Snapshot may be without it.
+        """
+        self._said.clear()
+        self._promised = {cursor.topic: cursor.cursor for cursor in handed_in}
+        self._unheard = {topic for topic in self.states if topic not in self._promised}
+
+    def apply(self, message: SubscribeResponse) -> list[str]:
+        """Takes a message of the stream; returns the topics whose state was replaced, in its order.
+
+        Raises Misfit for a delta that does not fit; what stands before it in the message is applied.
+        """
+        match message.WhichOneof("message"):
+            case "snapshot":
+                self._drop_all_but({state.topic for state in message.snapshot.topics})
+                return [state.topic for state in message.snapshot.topics if self._take(state)]
+            case "update":
+                update = message.update
+                replaced = [state.topic for state in update.topics if self._take(state)]
+                return replaced + [delta.topic for delta in update.deltas if self._take(self._changed(delta))]
+            case "personal":
+                self._personal.update(state.topic for state in message.personal.topics)
+                return [state.topic for state in message.personal.topics if self._take(state)]
+        return []
+
+    def cursors(self) -> list[TopicCursor]:
+        """What to hand in with the next Subscribe: as many as may be handed in, the rest is guarded here."""
+        cursors = [
+            TopicCursor(topic=t, cursor=s.cursor) for t, s in self.states.items() if s.cursor.positions
+        ]
+        return cursors[: limits.POSITIONS_MAX]
+
+    def _changed(self, delta: TopicDelta) -> TopicState:
+        said = self._said.get(delta.topic)
+        if said is None:
+            raise Misfit(f"a delta of {delta.topic!r}, which the stream has not shown; subscribe anew")
+        return apply(said, delta)
+
+    def _take(self, state: TopicState) -> bool:
+        topic = state.topic
+        before = self._said.get(topic)
+        promised = self._promised.get(topic) if before is None else before.cursor
+        if promised is not None and not includes(state.cursor, promised.positions):
+            self.went_back += 1
+        self._said[topic] = state
+        shown = self.states.get(topic)
+        if shown is not None and not includes(state.cursor, shown.cursor.positions):
+            return False
+        self.states[topic] = state
+        return True
+
+    def _drop_all_but(self, named: set[str]) -> None:
+        kept = named | self._personal | self._unheard
+        self._unheard = set()
+        for topic in [topic for topic in self.states if topic not in kept]:
+            del self.states[topic]
+            self._said.pop(topic, None)

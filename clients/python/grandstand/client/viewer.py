@@ -1,0 +1,197 @@
+"""A viewer: watches topics of a game through broken streams, and never goes back in time (I5).
+
+Built on GatewayService.Subscribe. Iterate it: `async for message in viewer`. Each new stream is
+asked for with the cursors of what was seen, so its snapshot is as new or newer. One task may
+iterate a viewer; `screen` and `states` may be read by any other task of the loop.
+
+Updates come as deltas, which are applied to `states`: read those, a message says only what changed. When the
+gateway goes away it says so before (Drain), and the next stream stands before the old one is ended.
+
+Bound (I7): two streams, and of each one message; a slow reader is pushed back on by HTTP/2 flow
+control, and the gateway conflates what it misses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from random import Random
+from typing import Any
+
+import grpc.aio
+
+from grandstand.aggregate.v1.aggregate_pb2 import TopicState
+from grandstand.client.attempts import OK
+from grandstand.client.backoff import Backoff
+from grandstand.client.credentials import Token, call_metadata
+from grandstand.client.errors import CODES, ClientError
+from grandstand.client.retry import retry_after_s
+from grandstand.client.state_cache import Screen
+from grandstand.client.stream_handover import Succession
+from grandstand.event.v1.event_pb2 import Position
+from grandstand.gateway.v1.gateway_pb2 import Rendition, SubscribeRequest, SubscribeResponse, TopicCursor
+from grandstand.gateway.v1.gateway_pb2_grpc import GatewayServiceStub
+from grandstand.wire.delta import Misfit
+
+# The server says something at least every 10 s.
+SILENCE_MAX_S = 25.0
+
+
+class Viewer:
+    """One subscription. Raises ClientError only for what a new stream would not cure."""
+
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        game_id: str,
+        *,
+        topics: Sequence[str] = (),
+        positions: Iterable[Position] = (),
+        max_updates_per_s: int = 0,
+        token: Token | None = None,
+        backoff: Backoff | None = None,
+        random: Random | None = None,
+    ) -> None:
+        self.screen = Screen()
+        self.resumed = 0
+        """Streams that took over from one before."""
+        self.misfits = 0
+        """Streams given up for a delta that did not fit."""
+        self.rendition = Rendition()
+        """How often the gateway sends updates now, and why if it said; 0 until it says."""
+        self._stub: Any = GatewayServiceStub(channel)
+        self._request = SubscribeRequest(
+            game_id=game_id,
+            topics=topics,
+            positions=positions,
+            max_updates_per_s=max_updates_per_s,
+            deltas=True,
+        )
+        self._token = token
+        self._succession = Succession(backoff or Backoff(), (random or Random()).random)
+
+    @property
+    def states(self) -> dict[str, TopicState]:
+        """The newest state of every topic, by its name."""
+        return self.screen.states
+
+    @property
+    def drained(self) -> int:
+        """How often a gateway said that it goes away."""
+        return self._succession.drained
+
+    def request(self) -> SubscribeRequest:
+        """What the next stream is asked for: the topics, and the cursors of what was seen."""
+        request = SubscribeRequest()
+        request.CopyFrom(self._request)
+        request.cursors.extend(self.screen.cursors())
+        return request
+
+    async def __aiter__(self) -> AsyncIterator[SubscribeResponse]:
+        """Every message of every stream that is shown, after it was merged into `states`."""
+        clock, succession = asyncio.get_running_loop().time, self._succession
+        streams: dict[int, _Stream] = {}
+        try:
+            while True:
+                due_s = succession.open_in_s(clock())
+                if due_s == 0:
+                    stream = _Stream(self._stub, self.request(), call_metadata(self._token))
+                    streams[succession.opened()] = stream
+                elif not streams:
+                    await asyncio.sleep(due_s or 0)
+                else:
+                    reading = {stream.reading for stream in streams.values()}
+                    await asyncio.wait(reading, timeout=due_s, return_when=asyncio.FIRST_COMPLETED)
+                    for number, stream in list(streams.items()):
+                        # One may have ended the other.
+                        if number in streams and stream.reading.done():
+                            message = self._hear(streams, number, clock())
+                            if message is not None:
+                                yield message
+        finally:
+            for stream in streams.values():
+                stream.cancel()
+
+    def _hear(self, streams: dict[int, _Stream], number: int, now_s: float) -> SubscribeResponse | None:
+        """Takes what a stream has read; the message, if it is shown."""
+        stream, succession = streams[number], self._succession
+        message = stream.take()
+        over = None
+        if isinstance(message, _End):
+            del streams[number]
+            over = succession.ended(
+                number, message.code, message.why, now_s, retry_after_s=message.retry_after_s
+            )
+        else:
+            heard = succession.heard(number, message, now_s)
+            if heard.ends is not None:
+                streams.pop(heard.ends).cancel()
+            if heard.takes_over:
+                self.resumed += bool(self.screen.states)
+                self.screen.begin(stream.cursors)
+            if not heard.shows:
+                return None
+            try:
+                self.screen.apply(message)
+            except Misfit as misfit:
+                self.misfits += 1
+                streams.pop(number).cancel()
+                over = succession.misfitted(number, str(misfit), now_s)
+            else:
+                self._note(message)
+                return message
+        if over is not None:
+            raise ClientError(CODES[over.code], over.message)
+        return None
+
+    def _note(self, message: SubscribeResponse) -> None:
+        match message.WhichOneof("message"):
+            case "snapshot":
+                # What was asked for is now in the cursors.
+                del self._request.positions[:]
+                if message.snapshot.updates_per_s not in (0, self.rendition.updates_per_s):
+                    self.rendition = Rendition(updates_per_s=message.snapshot.updates_per_s)
+            case "rendition":
+                self.rendition = message.rendition
+
+
+class _End:
+    """How a stream ended."""
+
+    def __init__(self, code: int = OK, why: str = "", retry_after_s: float | None = None) -> None:
+        self.code = code
+        self.why = why
+        self.retry_after_s = retry_after_s
+
+
+class _Stream:
+    """One call, and the message of it that is being read."""
+
+    def __init__(self, stub: Any, request: SubscribeRequest, metadata: Any) -> None:
+        self.cursors: Sequence[TopicCursor] = request.cursors
+        self._call = stub.Subscribe(request, metadata=metadata)
+        self.reading = asyncio.ensure_future(self._read())
+
+    def take(self) -> SubscribeResponse | _End:
+        """What was read; the next message is read from now on."""
+        message = self.reading.result()
+        if isinstance(message, _End):
+            self.cancel()
+        else:
+            self.reading = asyncio.ensure_future(self._read())
+        return message
+
+    def cancel(self) -> None:
+        self._call.cancel()
+        self.reading.cancel()
+
+    async def _read(self) -> SubscribeResponse | _End:
+        try:
+            async with asyncio.timeout(SILENCE_MAX_S):
+                message = await self._call.read()
+        except grpc.aio.AioRpcError as error:
+            trailers = error.trailing_metadata() or ()
+            return _End(error.code().value[0], error.details() or "no details", retry_after_s(trailers))
+        except TimeoutError:
+            return _End(OK, f"nothing was heard for {SILENCE_MAX_S:g} s")
+        return _End() if message is grpc.aio.EOF else message

@@ -1,0 +1,1 @@
+"""What both ends of the wire need: deltas and cursors, the bounds a client must know."""

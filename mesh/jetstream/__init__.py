@@ -1,0 +1,1 @@
+"""The event log: publishing to NATS JetStream and pulling from it."""

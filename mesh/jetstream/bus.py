@@ -1,0 +1,236 @@
+"""The NATS connection of a process, and the event stream.
+
+A connection that breaks is made anew, at any of the servers named or of their cluster, trying every
+_RECONNECT_S for as long as it takes. A server that leaves _PINGS_MAX pings unanswered is as good as dead and
+is left, so a stopped node of a cluster costs three to four seconds. Not less: one that works hard
+answers late, and to reconnect then adds to its work.
+
+Why nats-py's own `publish_async` and `fetch` are not used: a rejected `publish_async` never
+resolves and leaks its slot, and a lost ack has no deadline; `fetch` after a timed-out fetch
+stalls. `mesh.jetstream.pipeline` and `mesh.jetstream.pull` take their places.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import ParseResult
+
+from nats.aio.client import Client
+from nats.aio.transport import TcpTransport
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+from nats.js import api as js_api
+from nats.js.errors import APIError, NotFoundError
+
+from mesh import limits
+from mesh.errors import NotNow
+from mesh.jetstream import subjects
+
+log = logging.getLogger(__name__)
+
+_RECONNECT_S = 0.1
+_PING_S = 1.0
+_PINGS_MAX = 3
+_CLOSE_S = 0.2
+_ASK_S = 1.0
+# Error codes of JetStream.
+_STREAM_EXISTS = 10058
+_NO_CLUSTER = 10074
+
+
+class Bus:
+    """A NATS connection that comes back by itself, and who wants to know that it did.
+
+    `replicas`: how many servers of the cluster shall hold each stream that this process makes. One
+    that exists keeps what it has.
+    """
+
+    def __init__(self, client: Client, replicas: int = 1) -> None:
+        self.client = client
+        self.replicas = replicas
+        self.js: JetStreamContext = client.jetstream(timeout=limits.PUBLISH_DEADLINE_S)
+        self._reconnected: list[Callable[[], None]] = []
+        self._disconnected: list[Callable[[], None]] = []
+        self._closing = False
+        self._events_bytes_max = limits.STREAM_BYTES_MAX
+
+    @classmethod
+    async def connect(cls, url: str, name: str, replicas: int = 1) -> Bus:
+        """Connects, waiting as long as it takes: the supervisor decides when that is too long.
+
+        `url`: one, or several servers of a cluster with commas between them.
+        """
+        client = Client()
+        if not url.startswith("ws"):
+            client._transport = _Transport()
+        bus = cls(client, replicas)
+
+        async def on_reconnect() -> None:
+            log.info("nats is back")
+            for callback in bus._reconnected:
+                callback()
+
+        async def on_disconnect() -> None:
+            if not bus._closing:
+                log.warning("nats is away")
+                for callback in bus._disconnected:
+                    callback()
+
+        async def on_error(error: Exception) -> None:
+            log.warning("nats: %s: %s", type(error).__name__, error)
+
+        await client.connect(
+            [each for part in url.split(",") if (each := part.strip())],
+            name=name,
+            allow_reconnect=True,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=_RECONNECT_S,  # type: ignore[arg-type]  # seconds; a float is fine
+            ping_interval=_PING_S,  # type: ignore[arg-type]
+            max_outstanding_pings=_PINGS_MAX,
+            connect_timeout=1,
+            reconnected_cb=on_reconnect,
+            disconnected_cb=on_disconnect,
+            error_cb=on_error,
+        )
+        return bus
+
+    def on_reconnect(self, callback: Callable[[], None]) -> None:
+        """`callback` runs after each reconnect; it must not block."""
+        self._reconnected.append(callback)
+
+    def off_reconnect(self, callback: Callable[[], None]) -> None:
+        self._reconnected.remove(callback)
+
+    def on_disconnect(self, callback: Callable[[], None]) -> None:
+        """`callback` runs when the connection is lost; it must not block."""
+        self._disconnected.append(callback)
+
+    def off_disconnect(self, callback: Callable[[], None]) -> None:
+        self._disconnected.remove(callback)
+
+    async def ensure_events_stream(self, bytes_max: int | None = None) -> None:
+        """Creates the event stream unless it exists; waits for JetStream as long as it takes.
+
+        `bytes_max`: its room; None means what this process named before, or limits.STREAM_BYTES_MAX.
+
+        `discard=new`: a full stream refuses new events, and so does ingest; it never forgets
+        one that was acked (I4). One of an older release gets the subjects that it lacks. Raises
+        NotNow when no cluster is there to hold that many replicas.
+        """
+        self._events_bytes_max = bytes_max or self._events_bytes_max
+        config = js_api.StreamConfig(
+            name=subjects.EVENTS_STREAM,
+            subjects=[subjects.EVENTS_ALL, subjects.PURGED_ALL],
+            retention=js_api.RetentionPolicy.LIMITS,
+            storage=js_api.StorageType.FILE,
+            discard=js_api.DiscardPolicy.NEW,
+            max_bytes=self._events_bytes_max,
+            duplicate_window=limits.DEDUPE_WINDOW_S,
+            num_replicas=self.replicas,
+        )
+        await self._until_jetstream_answers(lambda: self._add_stream(config))
+
+    async def events_stream(self) -> tuple[str, int]:
+        """The identity of the event stream, which a stream made anew does not share, and its last
+        sequence. Makes the stream if it is gone. Raises NatsError, TimeoutError."""
+        try:
+            info = await self.js.stream_info(subjects.EVENTS_STREAM)
+        except NotFoundError:
+            await self.ensure_events_stream()
+            info = await self.js.stream_info(subjects.EVENTS_STREAM)
+        assert info.created is not None
+        return info.created.isoformat(), info.state.last_seq
+
+    async def _add_stream(self, config: js_api.StreamConfig) -> None:
+        try:
+            found = await self.js.stream_info(subjects.EVENTS_STREAM)
+        except NotFoundError:
+            try:
+                await self.js.add_stream(config)
+            except APIError as error:
+                if error.err_code == _NO_CLUSTER:
+                    raise NotNow(
+                        f"{self.replicas} replicas of the event stream want a NATS cluster of at least that "
+                        "many servers, and this is none; start with --replicas 1 or name a cluster"
+                    ) from None
+                if error.err_code != _STREAM_EXISTS:  # another service was faster
+                    raise
+        else:
+            if (held := found.config.num_replicas or 1) != self.replicas:
+                log.warning("the event stream keeps its replicas: %d, not %d", held, self.replicas)
+            if subjects.PURGED_ALL not in (found.config.subjects or ()):
+                await self._change_events_stream(
+                    lambda held: held.update(subjects=[subjects.EVENTS_ALL, subjects.PURGED_ALL])
+                )
+
+    async def widen_events_stream(self, more_bytes: int) -> int:
+        """Its new bound. Raises NatsError, TimeoutError."""
+        changed = await self._change_events_stream(
+            lambda held: held.update(max_bytes=held["max_bytes"] + more_bytes)
+        )
+        return int(changed["max_bytes"])
+
+    async def _change_events_stream(self, change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+        """Its configuration, changed. As JSON: nats-py would drop what it does not know of a newer server's.
+        Raises NatsError, TimeoutError."""
+        held = (await self._ask("STREAM.INFO", b""))["config"]
+        change(held)
+        changed: dict[str, Any] = (await self._ask("STREAM.UPDATE", json.dumps(held).encode()))["config"]
+        return changed
+
+    async def _ask(self, request: str, payload: bytes) -> dict[str, Any]:
+        subject = f"$JS.API.{request}.{subjects.EVENTS_STREAM}"
+        reply = await self.client.request(subject, payload, timeout=limits.PUBLISH_DEADLINE_S)
+        answer: dict[str, Any] = json.loads(reply.data)
+        if "error" in answer:
+            raise APIError.from_error(answer["error"])
+        return answer
+
+    async def _until_jetstream_answers(self, call: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(_ASK_S):  # without a leader nobody answers
+                    return await call()
+            except (NatsError, TimeoutError) as error:
+                log.info("waiting for jetstream: %s", str(error) or type(error).__name__)
+                await asyncio.sleep(0.1)
+
+    async def close(self) -> None:
+        self._closing = True
+        # The connection may break meanwhile, which nats-py lets through.
+        with contextlib.suppress(NatsError, TimeoutError, OSError):
+            await asyncio.wait_for(self.client.drain(), 2)
+        if not self.client.is_closed:
+            with contextlib.suppress(OSError):
+                await self.client.close()
+
+
+class _Transport(TcpTransport):
+    """Lets go of a server that takes nothing more.
+
+    Closing a connection waits until all that was written is taken, and nats-py waits for that before
+    it reconnects: from a stopped server it would never come away.
+    """
+
+    def __bool__(self) -> bool:
+        return True  # nats-py would put one of its own in the place of an unconnected one
+
+    async def connect(self, uri: ParseResult, buffer_size: int, connect_timeout: int) -> None:
+        self._abort()  # an attempt that came no further than this
+        await super().connect(uri, buffer_size, connect_timeout)
+
+    async def wait_closed(self) -> None:
+        try:
+            async with asyncio.timeout(_CLOSE_S):
+                await super().wait_closed()
+        except TimeoutError:
+            self._abort()
+
+    def _abort(self) -> None:
+        if self._io_writer is not None:
+            self._io_writer.transport.abort()

@@ -1,0 +1,231 @@
+"""Pulling a partition's blocks: one request at a time, with a heartbeat watchdog.
+
+Each request has its own reply subject below one inbox: a late status of an earlier request cannot end the
+current one. Blocks arrive under the stream's subject, so only their consumer sequence orders them; it must be
+contiguous.
+
+Bound: at most one request's batch is held (PULL_BATCH messages, about PULL_BYTES_MAX), and the next is
+requested when that is taken; after a leader change of the consumer, up to one batch more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
+from nats.js import api as js_api
+from nats.js.errors import NotFoundError
+
+from mesh import limits
+from mesh.jetstream import subjects
+from mesh.jetstream.bus import Bus
+from mesh.jetstream.pull_status import Effect, effect_of
+
+_PULL_EXPIRES_S = 30.0
+_PULL_HEARTBEAT_S = 2.0
+_LAST_CONSUMER_SEQUENCE = "Nats-Last-Consumer"
+_ACK_PREFIX = "$JS.ACK."
+
+
+def _request(batch: int, bytes_max: int | None) -> bytes:
+    request = {
+        "batch": batch,
+        "expires": int(_PULL_EXPIRES_S * 1e9),
+        "idle_heartbeat": int(_PULL_HEARTBEAT_S * 1e9),
+    }
+    if bytes_max is not None:
+        request["max_bytes"] = bytes_max
+    return json.dumps(request).encode()
+
+
+_BATCH = _request(limits.PULL_BATCH, limits.PULL_BYTES_MAX)
+_ONE = _request(1, None)
+
+
+class PullBroken(Exception):
+    """The pull cannot go on as it is; make a new one after what was folded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    sequence: int
+    data: bytes
+    headers: Mapping[str, str] | None
+    stored_at_s: float
+    """When the stream stored it, Unix seconds of the server's clock."""
+
+
+class Pull:
+    """A partition's blocks in stream order, from a sequence on.
+
+    The durable consumer is made anew at that sequence, so nothing waits for an ack timeout
+    and there is nothing to ack: what was folded is known by the applied sequence alone.
+
+    Whatever may have cost a block raises PullBroken: a gap in the consumer's sequence, a
+    heartbeat that names a later sequence than came (another pull on the same consumer took
+    what was meant for us), heartbeats that stay away, a reconnect, and the consumer deleted
+    or made anew by the partition's next owner. What came before is handed out first.
+
+    A request that ends normally (`mesh.jetstream.pull_status`) is followed by the next. After one that ended early and
+    empty, a single block of any size is requested, so that a block larger than PULL_BYTES_MAX does not stall
+    the partition; if that ends so too, the pull is broken instead of asking in a loop. The server sends no
+    status when the last block uses up max_bytes exactly: then heartbeats stay away.
+    """
+
+    def __init__(self, bus: Bus, partition: int) -> None:
+        self._bus = bus
+        self._next = f"$JS.API.CONSUMER.MSG.NEXT.{subjects.EVENTS_STREAM}.{subjects.consumer(partition)}"
+        self._partition = partition
+        self._queue: list[Pulled] = []
+        self._arrived = asyncio.Event()
+        self._outstanding = 0
+        self._untouched = True
+        self._fruitless = 0
+        self._consumer_sequence = 0
+        self._broken = ""
+        self._asked_at = 0.0
+        self._heard_at = 0.0
+        self._inbox = ""
+        self._reply = ""
+        self._requests = 0
+        self._subscription: Subscription | None = None
+        self.pending = 0
+        """How many more the stream held when it sent its last one."""
+
+    @property
+    def queued(self) -> int:
+        """How many have come and were not taken."""
+        return len(self._queue)
+
+    @property
+    def oldest_queued_at_s(self) -> float | None:
+        return self._queue[0].stored_at_s if self._queue else None
+
+    async def open(self, start_sequence: int) -> None:
+        """Raises NatsError, TimeoutError while JetStream is away."""
+        name = subjects.consumer(self._partition)
+        with contextlib.suppress(NotFoundError):
+            await self._bus.js.delete_consumer(subjects.EVENTS_STREAM, name)
+        info = await self._bus.js.add_consumer(
+            subjects.EVENTS_STREAM,
+            js_api.ConsumerConfig(
+                durable_name=name,
+                filter_subject=subjects.events(self._partition),
+                deliver_policy=js_api.DeliverPolicy.BY_START_SEQUENCE,
+                opt_start_seq=start_sequence,
+                ack_policy=js_api.AckPolicy.NONE,
+                max_deliver=1,
+            ),
+        )
+        self.pending = info.num_pending or 0
+        self._inbox = self._bus.client.new_inbox()
+        self._subscription = await self._bus.client.subscribe(f"{self._inbox}.*", cb=self._on_message)
+        self._bus.on_reconnect(self._on_reconnect)
+        await self._ask()
+
+    async def close(self) -> None:
+        with contextlib.suppress(ValueError):
+            self._bus.off_reconnect(self._on_reconnect)
+        if self._subscription is not None:
+            with contextlib.suppress(NatsError):
+                await self._subscription.unsubscribe()
+
+    async def next(self, patience_s: float) -> list[Pulled]:
+        """What has arrived, at least one, or nothing after `patience_s`, `interrupt` or a request's end.
+
+        Raises PullBroken, once all that came before the break has been handed out.
+        """
+        if not self._queue and not self._broken:
+            self._arrived.clear()
+            await self._ask_again()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(patience_s):
+                    await self._arrived.wait()
+            silent_s = asyncio.get_running_loop().time() - self._heard_at
+            if not self._queue and silent_s > 3 * _PULL_HEARTBEAT_S:
+                self._break("no heartbeat")
+        if self._broken and not self._queue:
+            raise PullBroken(self._broken)
+        await self._ask_again()
+        taken, self._queue = self._queue, []
+        return taken
+
+    def interrupt(self) -> None:
+        """Ends a `next` that waits."""
+        self._arrived.set()
+
+    async def _ask_again(self) -> None:
+        """The next request, if the last one has ended."""
+        if self._outstanding > 0 or self._broken:
+            return
+        try:
+            await self._ask()
+        except NatsError as error:
+            self._break(f"cannot ask for more: {error}")
+
+    async def _ask(self) -> None:
+        self._outstanding = 1 if self._fruitless else limits.PULL_BATCH
+        self._untouched = True
+        self._requests += 1
+        self._reply = f"{self._inbox}.{self._requests}"
+        self._asked_at = self._heard_at = asyncio.get_running_loop().time()
+        request = _ONE if self._fruitless else _BATCH
+        await self._bus.client.publish(self._next, request, reply=self._reply)
+
+    async def _on_message(self, message: Msg) -> None:
+        self._heard_at = asyncio.get_running_loop().time()
+        if message.reply.startswith(_ACK_PREFIX):
+            self._on_block(message)
+        elif message.subject == self._reply:
+            self._on_status(message.headers or {})
+
+    def _on_block(self, message: Msg) -> None:
+        # $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>,
+        # with <domain>.<account hash> after $JS.ACK in the longer form, and a token more at its end.
+        tokens = message.reply.split(".")
+        at = 5 if len(tokens) < 11 else 7
+        sequence, consumer_sequence, stored_at_ns = (int(token) for token in tokens[at : at + 3])
+        if consumer_sequence != self._consumer_sequence + 1:
+            self._break(f"consumer sequence {consumer_sequence} after {self._consumer_sequence}")
+        if self._broken:
+            return
+        self._consumer_sequence = consumer_sequence
+        self.pending = int(tokens[at + 3])
+        self._outstanding -= 1
+        self._untouched = False
+        self._fruitless = 0
+        self._queue.append(Pulled(sequence, message.data, message.headers, stored_at_ns / 1e9))
+        self._arrived.set()
+
+    def _on_status(self, headers: Mapping[str, str]) -> None:
+        """Of the request that stands."""
+        status, description = headers.get("Status", ""), headers.get("Description", "")
+        # nats-py leaves the next header in the description of a bare 503.
+        said = " ".join(f"{status} {description}".split()) or "an answer without a status"
+        match effect_of(status, description):
+            case Effect.NONE:
+                last = headers.get(_LAST_CONSUMER_SEQUENCE, "")
+                if last.isdigit() and int(last) != self._consumer_sequence:
+                    self._break(f"the consumer is at {last}, we are at {self._consumer_sequence}")
+            case Effect.ENDS:
+                self._outstanding = 0
+                if self._untouched and self._heard_at - self._asked_at < _PULL_EXPIRES_S / 2:
+                    self._fruitless += 1
+                if self._fruitless > 1:
+                    self._break(f"two requests in a row brought nothing: {said}")
+                self._arrived.set()
+            case Effect.BREAKS:
+                self._break(said)
+
+    def _on_reconnect(self) -> None:
+        self._break("reconnected")
+
+    def _break(self, why: str) -> None:
+        self._broken = self._broken or why
+        self._arrived.set()

@@ -1,0 +1,1 @@
+"""The state and results in Redis: where everything lies, and the scripts that read and write it."""

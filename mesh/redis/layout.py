@@ -1,0 +1,96 @@
+"""Where a partition's state lies in Redis, and what is written there.
+
+Keys of a partition share one hash tag, so a flush is atomic on a cluster too:
+
+    {p7}:lease              "<instance> <token>" of the one writer, for LEASE_S (I3)
+    {p7}:applied            the stream sequence up to which the state is folded
+    {p7}:stream             "<identity> <target>": of the event stream that it is folded from, and the last
+                            block of the partition when that began: before it, the state is no answer
+    {p7}:manifest           hash  !state -> PartitionState; <key without the tag> -> "<sequence> <length>", of
+                            every key below: the flush that wrote it last, and its length (strings: bytes;
+                            hashes, sets: members), what it carries included (see mesh.redis.manifest)
+    {p7}:topics             hash  <game>/<topic> -> StoredTopic; <game>/ -> the game's own definition
+    {p7}:results:<game>     hash  <topic> -> Partial
+    {p7}:log:origins        OriginLog: the anti-replay windows (I2)
+    {p7}:log:votes          VoteLog: the votes of all open polls
+    {p7}:log:<game>/<topic>:<part>    the state of another fold (see aggregate.fold)
+    {p7}:hash:<game>/<topic>:<part>   a board's standings: actor -> points and what orders ties
+    {p7}:rank:<game>/<topic>:<part>   zset: the same, ranked
+
+Beside them, of no partition:
+
+    inbox:<actor>           Inbox: what notify has told an actor
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One Redis command on one key of the partition: HSET, HDEL, ZADD, ZREM, APPEND, SET, DEL; SETRANGE
+    where a checkpoint is put back."""
+
+    command: str
+    key: str
+    arguments: Sequence[str | bytes]
+
+
+def tag(partition: int) -> str:
+    return f"{{p{partition}}}"
+
+
+def lease_key(partition: int) -> str:
+    return f"{tag(partition)}:lease"
+
+
+def stream_key(partition: int) -> str:
+    return f"{tag(partition)}:stream"
+
+
+def name_of(key: str) -> str:
+    """The key without the partition's tag, as manifests and checkpoints name it."""
+    return key.partition("}:")[2]
+
+
+def manifest_key(partition: int) -> str:
+    return f"{tag(partition)}:manifest"
+
+
+def applied_key(partition: int) -> str:
+    return f"{tag(partition)}:applied"
+
+
+def topics_key(partition: int) -> str:
+    return f"{tag(partition)}:topics"
+
+
+def log_key(partition: int, name: str) -> str:
+    """A log of the partition's own: `origins` or `votes`."""
+    return f"{tag(partition)}:log:{name}"
+
+
+def part_log_key(partition: int, game_id: str, topic: str, part: str) -> str:
+    return f"{tag(partition)}:log:{game_id}/{topic}:{part}"
+
+
+def part_hash_key(partition: int, game_id: str, topic: str, part: str) -> str:
+    return f"{tag(partition)}:hash:{game_id}/{topic}:{part}"
+
+
+def part_ranking_key(partition: int, game_id: str, topic: str, part: str) -> str:
+    return f"{tag(partition)}:rank:{game_id}/{topic}:{part}"
+
+
+def results_key(partition: int, game_id: str) -> str:
+    return f"{tag(partition)}:results:{game_id}"
+
+
+def inbox_key(actor_id: str) -> str:
+    return f"inbox:{actor_id}"
+
+
+PART_KEYS = (part_log_key, part_hash_key, part_ranking_key)
+"""What a part of a topic's state may lie under."""

@@ -1,0 +1,268 @@
+"""Where an actor stands on a board, and who is next to it, read from the rankings in Redis.
+
+Each partition of the game ranks the actors that fold in it, in a sorted set for each season:
+the score (smaller is better) with the member `<reached, 16 hex digits><actor_id>`. The
+actor's own partition says its place there; each other one, how many of its members come
+before that score and member. The rank is one plus the sum, and the neighbours are the nearest
+of all partitions' nearest.
+
+Cost: O(log n) in each partition, also where all n scores are equal: the place among equals
+is found by binary search, each probe one ZRANGE. Nothing is walked. Many actors' places are
+looked up together: one call to each partition they fold in and one to each other, for every
+LOOKUPS_MAX of them.
+
+One partition is read in one moment, and its applied sequence with it; different ones, as always,
+in slightly different ones.
+
+Rejected: a ranking of the whole board in one place (a second writer, against I3), and
+ZRANGEBYLEX inside the equals (it is defined only where all scores of a set are equal).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+from google.protobuf.message import DecodeError
+
+from grandstand.aggregate.v1.aggregate_pb2 import BoardEntry, SeasonSpan
+from grandstand.catalog.v1.catalog_pb2 import BOARD_MODE_LOWEST
+from grandstand.internal.v1.internal_pb2 import Partial
+from mesh import ids
+from mesh.errors import Unknown, shown
+from mesh.merge.board import merge_board
+from mesh.redis import layout
+from mesh.redis.database import Database, RedisError, Script
+from mesh.redis.standing_scripts import OTHER, OWN, PARTIALS
+from mesh.redis.store import Share
+
+_REACHED_DIGITS = 16
+LOOKUPS_MAX = 64
+"""In one step: Redis serves nobody else meanwhile."""
+
+
+class BoardName(NamedTuple):
+    """A board, and over how many partitions its game is spread."""
+
+    game_id: str
+    board_id: str
+    spread: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """One season of one board; `season` is None for a board without seasons."""
+
+    game_id: str
+    board_id: str
+    spread: int
+    lowest_leads: bool
+    season: SeasonSpan | None
+
+    @property
+    def topic(self) -> str:
+        return f"board/{self.board_id}"
+
+    @property
+    def part(self) -> str:
+        """The name of its part of the stored state."""
+        return "" if self.season is None else str(self.season.number)
+
+
+def ranking_of(
+    game_id: str, spread: int, board_id: str, shares: Iterable[Share], *, previous: bool = False
+) -> Ranking:
+    """The season that is shown, or the one before it. Raises Unknown."""
+    topic = f"board/{board_id}"
+    boards = [share.partials[topic].board for share in shares if topic in share.partials]
+    if not boards:
+        raise Unknown(f"board {shown(board_id)} is not known in game {shown(game_id)}")
+    result = merge_board(boards)
+    if previous and not result.HasField("previous"):
+        why = "is in its first season" if result.HasField("season") else "has no seasons"
+        raise Unknown(f"previous_season: board {shown(board_id)} of game {shown(game_id)} {why}")
+    span = result.previous.season if previous else result.season
+    return Ranking(
+        game_id=game_id,
+        board_id=board_id,
+        spread=spread,
+        lowest_leads=boards[0].mode == BOARD_MODE_LOWEST,
+        season=span if result.HasField("season") else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """`entry` is None for an actor without a score; `neighbours` are best first and include it.
+    `applied`: of each partition, the sequence it was folded up to when it was read."""
+
+    entry: BoardEntry | None
+    neighbours: Sequence[BoardEntry]
+    actors: int
+    applied: Mapping[int, int]
+
+
+class StandingStore:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def read(self, ranking: Ranking, actor_id: str, neighbours: int) -> Standing:
+        """Up to `neighbours` entries above the actor and as many below. Raises RedisError."""
+        (found,) = await self.read_many([(ranking, actor_id)], neighbours)
+        if found is None:
+            raise RedisError(f"{ranking.topic} of game {ranking.game_id} is broken at actor {actor_id}")
+        return found
+
+    async def read_many(
+        self, asked: Sequence[tuple[Ranking, str]], neighbours: int = 0
+    ) -> list[Standing | None]:
+        """As `read`, of each; None where the stored state is broken. Raises RedisError."""
+        searches = [_Search(ranking, actor_id) for ranking, actor_id in asked]
+        own = [_Lookup(s.own, s.own_keys, (s.actor_id,), s.take_own) for s in searches]
+        await self._look_up(OWN, own, [neighbours])
+        others: list[_Lookup] = []
+        for search in searches:
+            words = ("", "") if search.mine is None else (str(search.mine[0]), search.mine[1])
+            for partition in search.others:
+                key = search.ranking_key(partition)
+                others.append(_Lookup(partition, (key,), words, search.take_other))
+        await self._look_up(OTHER, others, [neighbours])
+        return [search.standing(neighbours) for search in searches]
+
+    async def shares(self, boards: Sequence[BoardName]) -> list[list[Share]]:
+        """What the partitions of each board hold of it: as ResultStore reads it, but of no other topic, and
+        in any order. Raises RedisError."""
+        found: list[dict[int, Share]] = [{} for _ in boards]
+        lookups: list[_Lookup] = []
+        for board, shares in zip(boards, found, strict=True):
+            topic = f"board/{board.board_id}"
+            for p in dict.fromkeys(ids.partitions_of(board.game_id, board.spread)):
+                key = layout.results_key(p, board.game_id)
+                lookups.append(_Lookup(p, (key,), (topic,), partial(_take_share, topic, shares)))
+        await self._look_up(PARTIALS, lookups, [])
+        return [list(shares.values()) for shares in found]
+
+    async def _look_up(
+        self, script: Script, lookups: Iterable[_Lookup], first: Sequence[str | bytes | int]
+    ) -> None:
+        """In the partition of each, LOOKUPS_MAX in one step. Raises RedisError."""
+        by_partition: dict[int, list[_Lookup]] = {}
+        for lookup in lookups:
+            by_partition.setdefault(lookup.partition, []).append(lookup)
+        await asyncio.gather(
+            *(
+                self._step(script, partition, several[at : at + LOOKUPS_MAX], first)
+                for partition, several in by_partition.items()
+                for at in range(0, len(several), LOOKUPS_MAX)
+            )
+        )
+
+    async def _step(
+        self,
+        script: Script,
+        partition: int,
+        lookups: Sequence[_Lookup],
+        first: Sequence[str | bytes | int],
+    ) -> None:
+        keys = [layout.applied_key(partition)]
+        places: dict[tuple[str, ...], int] = {}
+        arguments = list(first)
+        for lookup in lookups:
+            place = places.get(lookup.keys)
+            if place is None:
+                place = places[lookup.keys] = len(keys) + 1
+                keys += lookup.keys
+            arguments += (place, *lookup.words)
+        applied, answers = await self._database.run(script, keys, arguments)
+        for lookup, answer in zip(lookups, answers, strict=True):
+            lookup.take(partition, int(applied), answer)
+
+
+class _Lookup(NamedTuple):
+    """In one partition: the keys and words of a script, and who takes (partition, applied, answer)."""
+
+    partition: int
+    keys: tuple[str, ...]
+    words: tuple[str, ...]
+    take: Callable[[int, int, Any], None]
+
+
+class _Search:
+    """One actor's place in one ranking, gathered from all partitions."""
+
+    def __init__(self, ranking: Ranking, actor_id: str) -> None:
+        game_id, spread = ranking.game_id, ranking.spread
+        self.actor_id = actor_id
+        self.own = ids.partition_of(game_id, actor_id, spread)
+        self.others = [p for p in dict.fromkeys(ids.partitions_of(game_id, spread)) if p != self.own]
+        self.mine: tuple[int, str] | None = None
+        """The actor's own row, once it is known that there is one."""
+        self._ranking = ranking
+        self._actors = 0
+        self._before = 0
+        self._near: list[tuple[int, str]] = []
+        self._applied: dict[int, int] = {}
+        self._is_broken = False
+
+    @property
+    def own_keys(self) -> tuple[str, ...]:
+        ranking = self._ranking
+        standings = layout.part_hash_key(self.own, ranking.game_id, ranking.topic, ranking.part)
+        return standings, self.ranking_key(self.own)
+
+    def ranking_key(self, partition: int) -> str:
+        ranking = self._ranking
+        return layout.part_ranking_key(partition, ranking.game_id, ranking.topic, ranking.part)
+
+    def take_own(self, partition: int, applied: int, answer: Sequence[Any]) -> None:
+        self._take(partition, applied, answer)
+        if len(answer) > 1:
+            self.mine = next(row for row in self._near if row[1][_REACHED_DIGITS:] == self.actor_id)
+
+    def take_other(self, partition: int, applied: int, answer: Sequence[Any]) -> None:
+        self._take(partition, applied, answer)
+
+    def _take(self, partition: int, applied: int, answer: Sequence[Any]) -> None:
+        self._applied[partition] = applied
+        if not answer:
+            self._is_broken = True
+            return
+        self._actors += answer[0]
+        if len(answer) > 1:
+            self._before += answer[1]
+            self._near += _rows(answer[2])
+
+    def standing(self, neighbours: int) -> Standing | None:
+        if self._is_broken:
+            return None
+        if self.mine is None:
+            return Standing(None, [], self._actors, self._applied)
+        near = sorted(self._near)
+        at = near.index(self.mine)
+        first = max(0, at - neighbours)
+        sign = 1 if self._ranking.lowest_leads else -1
+        entries = [
+            BoardEntry(rank=1 + self._before + n - at, actor_id=member[_REACHED_DIGITS:], points=sign * score)
+            for n, (score, member) in enumerate(near[first : at + neighbours + 1], start=first)
+        ]
+        return Standing(entries[at - first], entries, self._actors, self._applied)
+
+
+def _take_share(topic: str, shares: dict[int, Share], partition: int, applied: int, answer: bytes) -> None:
+    partials = {}
+    if answer:
+        with contextlib.suppress(DecodeError):  # as good as none: its owner writes it anew
+            partials[topic] = Partial.FromString(answer)
+    shares[partition] = Share(partition, applied, partials)
+
+
+def _rows(flat: Sequence[bytes]) -> list[tuple[int, str]]:
+    """(score, member) of an answer with scores; |score| <= 2^53, so a double is exact.
+
+    Ids are ASCII: Python orders members as Redis does, by their bytes.
+    """
+    return [(int(float(flat[i + 1])), flat[i].decode()) for i in range(0, len(flat), 2)]

@@ -1,0 +1,262 @@
+"""Audiences equal a naive count while exact, estimate within their stated error above, and fade with time."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aggregate import cardinality
+from aggregate.audience import Audience
+from aggregate.fold import Append, Replace, State
+from grandstand.catalog.v1 import catalog_pb2 as catalog
+from grandstand.event.v1.event_pb2 import PRESENCE_STATE_GONE, PRESENCE_STATE_HERE
+from mesh import limits
+from mesh.merge.audience import audience_moves, merge_audience
+from tests.support.folding import (
+    NOW_S,
+    NOW_US,
+    Blocked,
+    Store,
+    Told,
+    assert_same,
+    check_stores,
+    folded,
+    histories,
+    rows_of,
+    split,
+)
+
+HERE, GONE = PRESENCE_STATE_HERE, PRESENCE_STATE_GONE
+PRESENCES = st.builds(
+    Told,
+    actor=st.sampled_from([f"actor{i}" for i in range(12)]),
+    value=st.sampled_from([HERE, HERE, HERE, GONE, 0, 7, -1]),
+)
+HISTORIES = histories(PRESENCES, span_s=60)
+LATER = st.integers(0, 60)
+
+
+def make(state: State) -> Audience:
+    return Audience.from_state(catalog.Game(game_id="game", audience=True), state)
+
+
+IN_BOTH_WAYS = pytest.mark.parametrize("exact_max", [20_000, 2], ids=["exact", "sketched above two"])
+
+
+@contextlib.contextmanager
+def exact_up_to(actors: int) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(limits, "AUDIENCE_EXACT_MAX", actors)
+        yield
+
+
+def naive(blocks: list[Blocked], now_s: float, exact_max: int = 20_000) -> tuple[int, int, bool]:
+    """Viewers, uniques, and whether they are exact, one event at a time. Sketches of a dozen
+    actors err by less than a half; what they cannot do is to take out who is GONE."""
+    last: dict[str, tuple[int, bool]] = {}
+    exact = True
+    for block in blocks:
+        for event in block.events:
+            known_us, was_here = last.get(event.actor, (0, False))
+            if event.value == HERE and (block.at_us >= known_us or not (exact or was_here)):
+                last[event.actor] = block.at_us, True
+            elif event.value == GONE and block.at_us >= known_us and (exact or not was_here):
+                last[event.actor] = block.at_us, False
+        exact = exact and len(last) <= exact_max
+    pane_s = limits.AUDIENCE_PANE_S
+    viewers = sum(
+        is_here and at_us // 1_000_000 // pane_s * pane_s + pane_s + limits.PRESENCE_S > now_s
+        for at_us, is_here in last.values()
+    )
+    return viewers, len(last), exact
+
+
+def newest_s(blocks: list[Blocked]) -> float:
+    return max((block.at_us / 1e6 for block in blocks), default=NOW_S)
+
+
+@IN_BOTH_WAYS
+@given(blocks=HISTORIES, later_s=LATER)
+def test_an_audience_equals_a_naive_count_at_any_later_moment(
+    exact_max: int, blocks: list[Blocked], later_s: int
+) -> None:
+    now_s = newest_s(blocks) + later_s
+    with exact_up_to(exact_max):
+        merged = merge_audience([folded(make, blocks).partial()], now_s)
+    assert (merged.viewers, merged.uniques, merged.exact) == naive(blocks, now_s, exact_max)
+    assert merged.relative_error == (0 if merged.exact else limits.AUDIENCE_RELATIVE_ERROR)
+
+
+@given(HISTORIES, st.integers(1, 4), LATER)
+def test_partitions_merge_into_one_count_of_all(blocks: list[Blocked], shares: int, later_s: float) -> None:
+    now_s = newest_s(blocks) + later_s
+    parts = [folded(make, share).partial() for share in split(blocks, shares)]
+    one = folded(make, blocks).partial()
+    assert merge_audience(parts, now_s) == merge_audience([one], now_s)
+
+
+@IN_BOTH_WAYS
+@given(blocks=HISTORIES, flushed_after=st.sets(st.integers(0, 11)), taken_at=st.integers(0, 12))
+def test_stored_state_and_later_changes_are_the_audience(
+    exact_max: int, blocks: list[Blocked], flushed_after: set[int], taken_at: int
+) -> None:
+    with exact_up_to(exact_max):
+        check_stores(make, blocks, flushed_after, taken_at)
+
+
+def test_a_viewer_counts_until_its_presence_is_too_old_or_it_is_gone() -> None:
+    blocks = [Blocked(NOW_US, (Told("a", HERE), Told("b", HERE)))]
+    fold = folded(make, blocks)
+    last_s = NOW_S + limits.PRESENCE_S
+    assert merge_audience([fold.partial()], last_s).viewers == 2
+    assert audience_moves(fold.partial(), last_s)
+    faded_s = last_s + limits.AUDIENCE_PANE_S
+    assert merge_audience([fold.partial()], faded_s).viewers == 0
+    assert merge_audience([fold.partial()], faded_s).uniques == 2
+    assert not audience_moves(fold.partial(), faded_s)
+    assert fold.fold(rows_of(Blocked(NOW_US + 1, (Told("b", GONE),))))
+    assert merge_audience([fold.partial()], NOW_S).viewers == 1
+
+
+def test_the_oldest_pane_that_counts_is_told() -> None:
+    """Somebody else's presence as late as can be while it still counts."""
+    oldest_us = NOW_US // 5_000_000 * 5_000_000
+    blocks = [Blocked(oldest_us, (Told("a", HERE),)), Blocked(oldest_us + 45_000_000, (Told("b", HERE),))]
+    partial = folded(make, blocks).partial()
+    assert list(partial.last_seen) == [1, 1]
+    assert merge_audience([partial], oldest_us / 1e6 + 49.9).viewers == 2
+    assert merge_audience([partial], oldest_us / 1e6 + 50).viewers == 1
+
+
+def test_who_was_here_too_long_ago_is_a_unique_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "AUDIENCE_EXACT_MAX", 0)
+    fold = folded(
+        make, [Blocked(NOW_US, (Told("a", HERE),)), Blocked(NOW_US - 50_000_000, (Told("b", HERE),))]
+    )
+    assert list(fold.partial().last_seen) == [1]
+    assert fold.partial().uniques == 2
+
+
+def test_a_goodbye_stored_before_an_earlier_presence_stands() -> None:
+    blocks = [Blocked(NOW_US + 5, (Told("a", GONE),)), Blocked(NOW_US, (Told("a", HERE),))]
+    assert merge_audience([folded(make, blocks).partial()], NOW_S).viewers == 0
+
+
+def crowd(start: int, count: int) -> tuple[Told, ...]:
+    return tuple(Told(f"fan{i}", HERE) for i in range(start, start + count))
+
+
+def sketched(monkeypatch: pytest.MonkeyPatch, order: int) -> Audience:
+    """8,000 actors: 4,000 at first, and ten seconds later 4,000 of whom half are new; `order` varies
+    the order within each moment."""
+    monkeypatch.setattr(limits, "AUDIENCE_EXACT_MAX", 1_000)
+    moments = [(NOW_US, crowd(0, 4_000)), (NOW_US + 10_000_000, crowd(2_000, 6_000))]
+    fold = make(State())
+    for at_us, events in moments:
+        shuffled = sorted(events, key=lambda e: hashlib.sha256(f"{order}{e.actor}".encode()).digest())
+        for at in range(0, len(shuffled), 500):
+            fold.fold(rows_of(Blocked(at_us, tuple(shuffled[at : at + 500]))))
+    return fold
+
+
+def test_a_sketched_audience_is_near_the_truth_and_says_how_near(monkeypatch: pytest.MonkeyPatch) -> None:
+    partial = sketched(monkeypatch, 0).partial()
+    now = merge_audience([partial], NOW_S + 10)
+    assert not now.exact
+    assert now.relative_error == pytest.approx(0.008, abs=0.0005)
+    assert now.uniques == pytest.approx(8_000, rel=4 * now.relative_error)
+    assert now.viewers == pytest.approx(8_000, rel=4 * now.relative_error)
+    only_the_later = merge_audience([partial], NOW_S + 10 + limits.PRESENCE_S)
+    assert only_the_later.viewers == pytest.approx(6_000, rel=4 * now.relative_error)
+    assert merge_audience([partial], NOW_S + 70).viewers == 0
+
+
+def test_a_sketched_audience_does_not_depend_on_the_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_same(sketched(monkeypatch, 1), sketched(monkeypatch, 2))
+
+
+def test_beside_a_sketched_partition_the_audience_is_an_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
+    exact = folded(make, [Blocked(NOW_US, (Told("a", HERE),))]).partial()
+    merged = merge_audience([exact, sketched(monkeypatch, 0).partial()], NOW_S)
+    assert not merged.exact
+    assert merged.relative_error > 0
+
+
+def test_becoming_a_sketch_changes_the_numbers_by_no_more_than_its_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "AUDIENCE_EXACT_MAX", 1_000)
+    fold = folded(make, [Blocked(NOW_US, crowd(0, 1_000))])
+    assert merge_audience([fold.partial()], NOW_S).exact
+    assert isinstance(fold.delta()[0], Append)
+    fold.fold(rows_of(Blocked(NOW_US, crowd(1_000, 1))))
+    assert isinstance(fold.delta()[0], Replace), "the actors' rows are not needed any more"
+    merged = merge_audience([fold.partial()], NOW_S)
+    assert not merged.exact
+    assert merged.viewers == merged.uniques
+    assert merged.uniques == pytest.approx(1_001, rel=4 * merged.relative_error)
+
+
+@IN_BOTH_WAYS
+def test_a_log_is_appended_to_and_written_anew_when_it_is_three_times_too_long(
+    monkeypatch: pytest.MonkeyPatch, exact_max: int
+) -> None:
+    monkeypatch.setattr(limits, "AUDIENCE_EXACT_MAX", exact_max)
+    monkeypatch.setattr(limits, "LOG_BYTES_MIN", 2_000)
+    fold, store = make(State()), Store()
+    kinds = []
+    for second in range(120):
+        fold.fold(rows_of(Blocked(NOW_US + second * 5_000_000, crowd(0, 10))))
+        changes = fold.delta()
+        store.apply(changes)
+        kinds += [type(change) for change in changes]
+        assert len(store.logs[""]) < 4_000
+        assert_same(make(store.state()), fold)
+    assert kinds.count(Append) > 50
+    assert kinds.count(Replace) > 1
+
+
+KEYS = st.lists(st.integers(0, 2**128 - 1), max_size=60)
+
+
+def registers_of(keys: list[int]) -> cardinality.U8:
+    registers = cardinality.empty()
+    columns = np.frombuffer(b"".join(k.to_bytes(16, "little") for k in keys), "<u8").reshape(-1, 2)
+    cardinality.raise_to(registers, *cardinality.place(columns))
+    return registers
+
+
+@given(KEYS, KEYS)
+def test_sketches_of_parts_are_the_sketch_of_all(some: list[int], others: list[int]) -> None:
+    union = np.maximum(registers_of(some), registers_of(others))
+    assert (union == registers_of(others + some)).all()
+    assert cardinality.estimate(union) >= cardinality.estimate(registers_of(some))
+
+
+@given(st.integers(0, 2**128 - 1))
+def test_a_rank_is_the_place_of_the_first_bit_that_is_set(key: int) -> None:
+    register, rank = key % cardinality.REGISTERS, 1
+    while rank <= 53 and not key >> (128 - rank) & 1:
+        rank += 1
+    registers = registers_of([key])
+    assert registers[register] == rank
+    assert np.count_nonzero(registers) == 1
+
+
+@pytest.mark.parametrize("count", [1, 10, 1_000, 30_000, 100_000, 300_000])
+def test_an_estimate_errs_as_stated(count: int) -> None:
+    """Ten sketches of different keys: their mean square error is the standard error, within chance."""
+    rng = np.random.default_rng(count)
+    errors = []
+    for _ in range(10):
+        registers = cardinality.empty()
+        keys = rng.integers(0, 2**64, (count, 2), np.uint64)
+        cardinality.raise_to(registers, *cardinality.place(keys))
+        errors.append(cardinality.estimate(registers) / count - 1)
+    assert np.sqrt(np.mean(np.square(errors))) < 1.8 * limits.AUDIENCE_RELATIVE_ERROR

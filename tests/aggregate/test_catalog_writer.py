@@ -1,0 +1,421 @@
+"""A step that a crash cut in two is made good by whoever repeats it. On a real nats-server."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from aggregate.catalog import CatalogWriter
+from aggregate.closing import Step, step_of
+from aggregate.controls import Controls
+from grandstand.catalog.v1.catalog_pb2 import (
+    BOARD_MODE_SUM,
+    STAGE_CLOSED,
+    STAGE_OPEN,
+    STAGE_SEALED,
+    Board,
+    Game,
+    Metric,
+    Poll,
+    PollOption,
+)
+from grandstand.internal.v1.internal_pb2 import Block, Control, Partial
+from mesh import ids, limits
+from mesh.catalog.watch import CatalogWatch
+from mesh.errors import NotNow, Unavailable, Unknown
+from mesh.jetstream import subjects
+from mesh.jetstream.bus import Bus
+from mesh.redis.store import ResultStore, Share
+from tests.mesh.jetstream.test_publish_pipeline import on_nats
+from tests.support.games import run
+
+SPREAD = 3
+
+
+class Killed(Exception):
+    """The process ended here."""
+
+
+class Instance:
+    """One instance of the catalog's writer; it may die before one of its writes to the catalog."""
+
+    def __init__(self, bus: Bus, watch: CatalogWatch, writer: CatalogWriter, folds: Folds) -> None:
+        self.bus, self.watch, self.writer, self.folds = bus, watch, writer, folds
+
+    async def close(self) -> None:
+        """Both steps of the poll, as if their time had come."""
+        while (step := step_of(self.watch.view.poll("g", "p"))) is not None:
+            await self.writer.advance(step)
+
+    def dies_at_write(self, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        real = self.watch.bucket.update
+        writes = 0
+
+        async def update(*arguments: Any, **options: Any) -> int:
+            nonlocal writes
+            writes += 1
+            if writes == number:
+                raise Killed
+            return await real(*arguments, **options)
+
+        monkeypatch.setattr(self.watch.bucket, "update", update)
+
+
+class Folds:
+    """What the folds would show: each takes every control as it comes, unless `takes` says that it is too
+    early for it. Of an open board's repetitions the first begins season 2, the second seals season 1."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self.takes: Callable[[int, int, Control], bool] = lambda partition, sequence, control: True
+        self.lags = False
+        """Nothing is folded from now on."""
+
+    async def read(self, game_id: str, spread: int) -> list[Share]:
+        shares = {p: Share(p, 0, {}) for p in ids.partitions_of(game_id, spread)}
+        if self.lags:
+            return list(shares.values())
+        for sequence, (partition, control) in enumerate(await stored(self._bus), 1):
+            if partition in shares:
+                partials = dict(shares[partition].partials)
+                if self.takes(partition, sequence, control):
+                    _fold(partials, control)
+                shares[partition] = Share(partition, sequence, partials)
+        return list(shares.values())
+
+    async def read_at_least(self, game_id: str, spread: int, *_: object) -> list[Share]:
+        return await self.read(game_id, spread)
+
+
+def _fold(partials: dict[str, Partial], control: Control) -> None:
+    if control.HasField("poll"):
+        partials[f"poll/{control.poll.poll_id}"] = Partial(stage=control.poll.stage)
+    elif control.HasField("board"):
+        partial = partials.setdefault(f"board/{control.board.board_id}", Partial())
+        partial.stage = control.board.stage
+        partial.board.previous.sealed = partial.board.current.number == 2
+        partial.board.current.number = min(2, partial.board.current.number + 1)
+
+
+@asynccontextmanager
+async def instances(tmp_path: Path, count: int) -> AsyncIterator[list[Instance]]:
+    async with on_nats(tmp_path) as (_, bus, pipeline):
+        made = []
+        for _ in range(count):
+            watch, folds = CatalogWatch(bus), Folds(bus)
+            await watch.start()
+            steps = Controls(bus, pipeline, cast(ResultStore, folds), watch.clock.now_s)
+            made.append(Instance(bus, watch, CatalogWriter(bus, watch, steps), folds))
+        yield made
+        for instance in made:
+            await instance.watch.stop()
+
+
+async def stored(bus: Bus) -> list[tuple[int, Control]]:
+    """All that is in the stream, in its order, each with its partition."""
+    state = (await bus.js.stream_info(subjects.EVENTS_STREAM)).state
+    found = []
+    for sequence in range(1, state.last_seq + 1):
+        message = await bus.js.get_msg(subjects.EVENTS_STREAM, sequence)
+        partition = int((message.subject or "").rpartition(".")[2])
+        found.append((partition, Block.FromString(message.data or b"").control))
+    return found
+
+
+async def controls(bus: Bus) -> list[Control]:
+    return [control for _, control in await stored(bus)]
+
+
+def game(*metrics: str, spread: int = SPREAD, title: str = "G") -> Game:
+    return Game(
+        game_id="g", title=title, spread=spread, metrics=[Metric(metric_id=metric) for metric in metrics]
+    )
+
+
+def poll() -> Poll:
+    return Poll(
+        game_id="g",
+        poll_id="p",
+        question="Q?",
+        options=[PollOption(option_id=o, label=o) for o in "ab"],
+        open_for={"seconds": 600},
+    )
+
+
+def board() -> Board:
+    return Board(game_id="g", board_id="b", title="B", mode=BOARD_MODE_SUM, season={"every": {"seconds": 60}})
+
+
+def test_a_definition_whose_entry_never_came_is_repeated_at_the_same_sequences(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        async with instances(tmp_path, 2) as (first, second):
+            await first.writer.define_game(game())
+            first.dies_at_write(2, monkeypatch)  # the first was its claim
+            with pytest.raises(Killed):
+                await first.writer.define_game(game("m"))
+            assert not (second.watch.view.game("g")).metrics, "nothing is admitted for it yet"
+            told = await controls(first.bus)
+            defined, positions = await second.writer.define_game(game("m"))
+            assert [metric.metric_id for metric in defined.metrics] == ["m"]
+            assert await controls(first.bus) == told, "the control is in the stream once"
+            at = {position.partition: position.sequence for position in positions}
+            assert set(at) == set(ids.partitions_of("g", SPREAD))
+            assert all(told[sequence - 1].game == defined for sequence in at.values())
+            again, _ = await second.writer.define_game(game("m"))
+            assert again == defined
+
+    run(scenario())
+
+
+def test_another_change_after_a_crash_completes_the_one_that_was_claimed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        async with instances(tmp_path, 2) as (first, second):
+            await first.writer.define_game(game())
+            first.dies_at_write(2, monkeypatch)
+            with pytest.raises(Killed):
+                await first.writer.define_game(game("m"))
+            before = len(await controls(first.bus))
+            with pytest.raises(NotNow, match="'m' counts in game 'g'"):
+                await second.writer.define_game(game("n"))
+            defined, _ = await second.writer.define_game(game("m", "n"))
+            assert [metric.metric_id for metric in defined.metrics] == ["m", "n"]
+            assert len(await controls(first.bus)) == before + SPREAD
+
+    run(scenario())
+
+
+def test_a_title_changes_without_a_control(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with instances(tmp_path, 1) as (only,):
+            await only.writer.define_game(game("m"))
+            told = await controls(only.bus)
+            titled, positions = await only.writer.define_game(game("m", title="New"))
+            assert titled.title == "New"
+            assert await controls(only.bus) == told
+            assert {position.partition for position in positions} == set(ids.partitions_of("g", SPREAD))
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("write", [1, 2])
+def test_an_opening_that_was_cut_in_two_is_finished_by_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: int
+) -> None:
+    async def scenario() -> None:
+        async with instances(tmp_path, 2) as (first, second):
+            await first.writer.define_game(game("m"))
+            first.dies_at_write(write, monkeypatch)
+            with pytest.raises(Killed):
+                await first.writer.open_board(board())
+            opened, _ = await second.writer.open_board(board())
+            assert opened.stage == STAGE_OPEN
+            told = [control.board for control in await controls(first.bus) if control.HasField("board")]
+            assert len(told) == SPREAD
+            assert {told_one.season.starts_at.ToNanoseconds() for told_one in told} == {
+                opened.season.starts_at.ToNanoseconds()
+            }
+            again, _ = await second.writer.open_board(board())
+            assert again == opened
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("write", [1, 2])
+def test_a_closing_that_was_cut_in_two_is_finished_by_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: int
+) -> None:
+    """Write 1 is the entry CLOSED, write 2 the entry SEALED: each after its control."""
+
+    async def scenario() -> None:
+        async with instances(tmp_path, 2) as (first, second):
+            await first.writer.define_game(game())
+            await first.writer.open_poll(poll())
+            first.dies_at_write(write, monkeypatch)
+            with pytest.raises(Killed):
+                await first.close()
+            await second.watch.refresh(subjects.poll_key("g", "p"))
+            await second.close()
+            assert second.watch.view.poll("g", "p").stage == STAGE_SEALED
+            stages = [c.poll.stage for c in await controls(first.bus) if c.HasField("poll")]
+            expected = [STAGE_OPEN, STAGE_CLOSED, STAGE_SEALED]
+            assert stages == [stage for stage in expected for _ in range(SPREAD)]
+
+    run(scenario())
+
+
+def test_a_step_taken_by_two_instances_is_taken_once(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with instances(tmp_path, 2) as both:
+            await both[0].writer.define_game(game())
+            opened, _ = await both[0].writer.open_board(board())
+            before = len(await controls(both[0].bus))
+            for instance in both:
+                await instance.watch.refresh(subjects.board_key("g", "b"))
+                (found,) = instance.watch.view.boards()
+                await instance.writer.advance(Step(0.0, STAGE_OPEN, found, beat=4))
+                await instance.writer.advance(Step(0.0, STAGE_OPEN, found, beat=5))
+            told = (await controls(both[0].bus))[before:]
+            assert len(told) == 2 * SPREAD, "a beginning and a seal, once in each partition"
+            assert all(control.board == opened for control in told)
+            assert both[1].watch.view.board("g", "b") == opened, "the entry is as it was"
+
+    run(scenario())
+
+
+def test_a_change_that_was_made_from_an_older_definition_does_not_stand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another's comes between a claim and its completion: it completes that one, and counts from there."""
+
+    async def scenario() -> None:
+        async with instances(tmp_path, 2) as (first, second):
+            await first.writer.define_game(game())
+            real = Controls.publish
+            interrupted = False
+
+            async def publish(self: Controls, *arguments: Any) -> Any:
+                nonlocal interrupted
+                answer = await real(self, *arguments)
+                if not interrupted:
+                    interrupted = True
+                    with pytest.raises(NotNow, match="'mine' counts in game 'g' and cannot be taken away"):
+                        await second.writer.define_game(game("theirs"))
+                return answer
+
+            monkeypatch.setattr(Controls, "publish", publish)
+            defined, _ = await first.writer.define_game(game("mine"))
+            assert interrupted
+            assert [metric.metric_id for metric in defined.metrics] == ["mine"]
+            assert second.watch.view.game("g") == defined
+
+    run(scenario())
+
+
+def test_without_the_event_log_a_definition_stays_what_it_was(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with instances(tmp_path, 1) as (only,):
+            known, _ = await only.writer.define_game(game("m"))
+            await only.bus.js.delete_stream(subjects.EVENTS_STREAM)
+            with pytest.raises(Unavailable):
+                await only.writer.define_game(game("m", "n"))
+            await only.watch.refresh(subjects.game_key("g"))
+            assert only.watch.view.game("g") == known
+
+    run(scenario())
+
+
+def test_a_game_that_is_only_claimed_is_unknown_to_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        async with instances(tmp_path, 2) as (first, second):
+            first.dies_at_write(2, monkeypatch)
+            with pytest.raises(Killed):
+                await first.writer.define_game(game("m"))
+            await second.watch.refresh(subjects.game_key("g"))
+            assert second.watch.view.games() == []
+            with pytest.raises(Unknown):
+                await second.writer.open_poll(poll())
+            defined, _ = await second.writer.define_game(game("m"))
+            assert not defined.HasField("pending")
+            assert second.watch.view.games() == [defined]
+
+    run(scenario())
+
+
+def test_i9_a_control_that_came_too_early_is_sent_again_where_it_was_not_taken(tmp_path: Path) -> None:
+    """The fold of one partition finds that its time has not come: the entry waits, and the same control goes
+    there, and only there, under another message id."""
+
+    async def scenario() -> None:
+        async with instances(tmp_path, 1) as (only,):
+            await only.writer.define_game(game())
+            await only.writer.open_poll(poll())
+            early = ids.partitions_of("g", SPREAD)[1]
+            refused: list[int] = []
+
+            def takes(partition: int, sequence: int, control: Control) -> bool:
+                if partition == early and control.poll.stage == STAGE_CLOSED and len(refused) < 2:
+                    refused.extend([sequence] if sequence not in refused else [])
+                return sequence not in refused
+
+            only.folds.takes = takes
+            step = step_of(only.watch.view.poll("g", "p"))
+            assert step is not None
+            for _ in range(2):
+                with pytest.raises(NotNow, match=str(early)):
+                    await only.writer.advance(step)
+                assert only.watch.view.poll("g", "p").stage == STAGE_OPEN
+            await only.writer.advance(step)
+            assert only.watch.view.poll("g", "p").stage == STAGE_CLOSED
+            closed = [p for p, control in await stored(only.bus) if control.poll.stage == STAGE_CLOSED]
+            assert closed == [*ids.partitions_of("g", SPREAD), early, early]
+
+    run(scenario())
+
+
+def test_a_control_that_is_not_folded_yet_is_waited_for_and_not_sent_again(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with instances(tmp_path, 1) as (only,):
+            await only.writer.define_game(game())
+            await only.writer.open_poll(poll())
+            only.folds.lags = True
+            step = step_of(only.watch.view.poll("g", "p"))
+            assert step is not None
+            for _ in range(3):
+                with pytest.raises(NotNow):
+                    await only.writer.advance(step)
+            only.folds.lags = False
+            await only.writer.advance(step)
+            stages = [control.poll.stage for control in await controls(only.bus)]
+            assert stages.count(STAGE_CLOSED) == SPREAD
+
+    run(scenario())
+
+
+def test_a_topic_keeps_the_spread_it_was_opened_with(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with instances(tmp_path, 1) as (only,):
+            await only.writer.define_game(game())
+            opened, _ = await only.writer.open_poll(poll())
+            assert opened.spread == SPREAD
+            assert (await only.writer.open_poll(poll()))[0] == opened, "it is no part of what is asked for"
+            with pytest.raises(NotNow, match="spread"):
+                await only.writer.define_game(game(spread=1))
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("ahead_s", [-9, 9])
+def test_i9_moments_are_of_the_meshs_clock_whatever_this_machines_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead_s: int
+) -> None:
+    """A worker whose clock is ahead would close at once, and one behind would write a close in the past."""
+
+    async def scenario() -> None:
+        async with instances(tmp_path, 1) as (only,):
+            real_s, real_ns = time.time, time.time_ns
+            monkeypatch.setattr(time, "time", lambda: real_s() + ahead_s)
+            monkeypatch.setattr(time, "time_ns", lambda: real_ns() + ahead_s * 10**9)
+            await only.writer.define_game(game())
+            opened, positions = await only.writer.open_poll(poll())
+            closing = await only.writer.close_poll("g", "p")
+            monkeypatch.undo()
+            assert abs(opened.opened_at.ToNanoseconds() / 1e9 - time.time()) < 2
+            left_s = closing.closes_at.ToNanoseconds() / 1e9 - time.time()
+            assert -2 < left_s < limits.CLOSE_LEAD_S + 0.5
+            assert not [control for control in await controls(only.bus) if control.poll.stage == STAGE_CLOSED]
+            message = await only.bus.js.get_msg(subjects.EVENTS_STREAM, positions[0].sequence)
+            stamped_s = Block.FromString(message.data or b"").stamped_at.ToNanoseconds() / 1e9
+            assert abs(stamped_s - time.time()) < 2
+
+    run(scenario())

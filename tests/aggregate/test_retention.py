@@ -1,0 +1,194 @@
+"""I4: the event stream is never full for long, and what was purged from it is never forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import nats.js.errors
+import pytest
+import redis
+
+from aggregate import checkpoint
+from aggregate.retention import Checkpoints, CheckpointUnreadable
+from grandstand.internal.v1.internal_pb2 import Checkpoint, CheckpointKey, PartitionState
+from mesh import limits
+from mesh.jetstream import subjects
+from mesh.jetstream.bus import Bus
+from mesh.redis import layout, store
+from mesh.redis.layout import Write
+from mesh.redis.store import PartitionStore
+from tests.support.games import run
+from tests.support.servers import Stores, eventually, stores
+from tests.support.votes_stream import PARTITIONS, VotesStream, votes_stream
+
+ROOM_BYTES = 96 * 1024
+VOTES = 20
+
+
+@pytest.fixture
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
+    with stores(tmp_path_factory.mktemp("retention")) as started:
+        yield started
+
+
+@asynccontextmanager
+async def little_room(servers: Stores) -> AsyncIterator[VotesStream]:
+    """An event stream that takes ROOM_BYTES."""
+    bus = await Bus.connect(servers.nats_url, "test")
+    await bus.ensure_events_stream(bytes_max=ROOM_BYTES)
+    await bus.close()
+    async with votes_stream(servers.nats_url, servers.redis_url) as votes:
+        yield votes
+
+
+async def fill(votes: VotesStream, times: float) -> None:
+    """Votes of `times` the stream's room; what is refused is tried again, as clients do."""
+    sent = 0
+    while sent < times * ROOM_BYTES:
+        for partition in PARTITIONS:
+
+            async def stored(partition: int = partition) -> bool:
+                try:
+                    await votes.vote(partition, VOTES)
+                except nats.js.errors.APIError as error:
+                    if error.err_code != 10077:  # maximum bytes exceeded
+                        raise
+                    return False
+                return True
+
+            await eventually(stored, "there is room again")
+        sent += len(PARTITIONS) * VOTES * 60
+
+
+async def purged(votes: VotesStream) -> dict[int, int]:
+    """Each partition's newest checkpoint."""
+    checkpoints = Checkpoints(votes.bus)
+    stream, _ = await votes.bus.events_stream()
+    return {p: await checkpoints.newest(p, stream) for p in PARTITIONS}
+
+
+def test_i4_more_than_the_stream_holds_is_counted_and_survives_an_empty_redis(
+    servers: Stores,
+) -> None:
+    async def scenario() -> None:
+        async with little_room(servers) as votes:
+            servers.worker("aggregate-1")
+            servers.worker("aggregate-2")
+            await fill(votes, times=3)
+            assert await votes.voters() == votes.acked
+            before = await purged(votes)
+            assert min(before.values()) > 0, "every partition has a checkpoint"
+            with redis.Redis.from_url(servers.redis_url) as client:
+                client.flushall()
+            for partition in PARTITIONS:
+                await votes.vote(partition)
+            assert await votes.voters() == votes.acked
+            await votes.stored[0].erase("by hand")
+            assert await votes.voters() == votes.acked
+
+    run(scenario(), within_s=90)
+
+
+def test_i4_redis_gone_back_behind_what_is_purged_gets_the_checkpoint(servers: Stores) -> None:
+    async def scenario() -> None:
+        async with little_room(servers) as votes:
+            servers.worker("aggregate-1")
+            await votes.owned_by("aggregate-1")
+            await votes.vote(3, VOTES)
+            assert await votes.voters() == votes.acked
+            with redis.Redis.from_url(servers.redis_url) as client:
+                older = {key: client.dump(key) for key in client.scan_iter(match="{p3}:*")}
+                await fill(votes, times=2)
+                await eventually(lambda: reached(votes), "a checkpoint")
+                pipeline = client.pipeline(transaction=True)
+                for key, value in older.items():
+                    if value is not None and not key.endswith(b":lease"):
+                        pipeline.restore(key, 0, value, replace=True)
+                await asyncio.to_thread(pipeline.execute)
+            await votes.vote(3)
+            assert await votes.voters() == votes.acked
+
+    run(scenario(), within_s=90)
+
+
+async def reached(votes: VotesStream) -> bool:
+    return (await purged(votes))[3] > 0
+
+
+def test_an_older_checkpoint_that_comes_late_takes_nothing_from_a_newer_one(servers: Stores) -> None:
+    async def scenario() -> None:
+        async with little_room(servers) as votes:
+            checkpoints = Checkpoints(votes.bus)
+            assert await checkpoints.newest(7, "s") == 0
+            for applied in (100, 2_000, 900):
+                key = CheckpointKey(name="log:votes", log=b"%d" % applied)
+                state = PartitionState(applied=applied)
+                await checkpoints.put(
+                    Checkpoint(partition=7, applied=applied, stream="s", keys=[key], state=state)
+                )
+            assert await checkpoints.newest(7, "s") == 2_000
+            assert (await checkpoints.get(7, "s", 2_000)).keys[0].log == b"2000"
+            assert await checkpoints.newest(7, "another stream") == 0
+            assert await checkpoints.newest(70, "s") == 0
+            with pytest.raises(CheckpointUnreadable):
+                await checkpoints.get(7, "s", 100)
+
+    run(scenario())
+
+
+def test_a_checkpoint_put_back_is_the_state_it_was_taken_of(servers: Stores) -> None:
+    async def scenario() -> None:
+        async with votes_stream(servers.nats_url, servers.redis_url) as votes:
+            partition = 90
+            stored = PartitionStore(votes.database, partition, "one")
+            await stored.acquire("t")
+            await stored.reset("t", "s", 0)
+            long = bytes(range(256)) * (limits.RESTORE_BYTES_MAX // 100)
+            name = ("g", "board/b", "")
+            fields = [part for n in range(5_000) for part in (f"a{n}", str(n))]
+            ranks = [part for n in range(5_000) for part in (repr(n / 7), f"a{n}")]
+            each = limits.FLUSH_ARGUMENTS_MAX
+            writes = [
+                Write("HSET", layout.topics_key(partition), ("g/board/b", b"")),
+                Write("HSET", layout.results_key(partition, "g"), ("board/b", b"\x00")),
+                Write("SET", layout.log_key(partition, "votes"), (long,)),
+                *(
+                    Write("HSET", layout.part_hash_key(partition, *name), fields[at : at + each])
+                    for at in range(0, len(fields), each)
+                ),
+                *(
+                    Write("ZADD", layout.part_ranking_key(partition, *name), ranks[at : at + each])
+                    for at in range(0, len(ranks), each)
+                ),
+            ]
+            await stored.flush("t", 0, PartitionState(applied=9), writes)
+            taken = await checkpoint.take(stored, "t", partition, 9, "s")
+            again = Checkpoint.FromString(taken.SerializeToString())
+            await stored.reset("t", "s", 0)
+            assert await stored.applied() == 0
+            await checkpoint.restore(stored, "t", again)
+            assert await stored.applied() == 9
+            assert content(await checkpoint.take(stored, "t", partition, 9, "s")) == content(taken)
+            with pytest.raises(store.Rewound):
+                await stored.fill("t", [])
+
+    run(scenario())
+
+
+def content(found: Checkpoint) -> dict[str, tuple[bytes, dict[bytes, bytes], dict[bytes, float]]]:
+    """By key, whatever order its fields came in."""
+    return {
+        key.name: (
+            key.log,
+            dict(zip(key.fields[::2], key.fields[1::2], strict=True)),
+            dict(zip(key.members, key.scores, strict=True)),
+        )
+        for key in found.keys
+    }
+
+
+def test_checkpoints_of_a_partition_sort_by_their_sequence() -> None:
+    names = [subjects.checkpoint(1, "s", applied) for applied in (9, 10, 99, 100, 10**15)]
+    assert names == sorted(names)

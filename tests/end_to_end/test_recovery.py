@@ -1,0 +1,215 @@
+"""Whatever dies, every acked vote is counted once, and what viewers see never goes back.
+
+Each test has a mesh of its own: its processes are killed with SIGKILL while votes flow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import grpc.aio
+import pytest
+import redis
+
+from aggregate.assignment import owner_of
+from grandstand.aggregate.v1.aggregate_pb2 import PartitionStatus
+from grandstand.client import Publisher, Viewer
+from grandstand.event.v1.event_pb2 import Position
+from mesh import limits
+from tests.support.commands import succeeded
+from tests.support.games import GameClient, new_game, run, until
+from tests.support.mesh_fixture import RunningMesh, running
+from tests.support.servers import eventually
+from toolbox.cli import partitions
+
+PUBLISHERS = 4
+PAUSE_S = 0.01
+
+
+@pytest.fixture(scope="module")
+def own_mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningMesh]:
+    with running(
+        tmp_path_factory.mktemp("recovery"), "--ingest", "2", "--aggregate", "2", "--gateway", "2"
+    ) as started:
+        yield started
+
+
+class Flow:
+    """Votes of ever new actors, and what became of them."""
+
+    def __init__(self, game: GameClient, viewer: Viewer) -> None:
+        self._game = game
+        self._viewer = viewer
+        self.sent = 0
+        self.acked = 0
+        self.positions: dict[int, int] = {}
+        self.stopping = asyncio.Event()
+
+    @property
+    def seen(self) -> int:
+        state = self._viewer.states.get("poll/mvp")
+        return state.tally.voters if state else 0
+
+    async def publish(self, name: str) -> None:
+        async with Publisher(self._game.edge, producer=True) as publisher:
+            under_way: set[asyncio.Task[None]] = set()
+            while not self.stopping.is_set():
+                self.sent += 1
+                vote = self._game.vote(f"{name}-{self.sent}", "red" if self.sent % 2 else "blue")
+                task = asyncio.create_task(self._receive(await publisher.submit(vote)))
+                under_way.add(task)
+                task.add_done_callback(under_way.discard)
+                await asyncio.sleep(PAUSE_S)
+            await asyncio.gather(*under_way)
+
+    async def _receive(self, receipt: asyncio.Future) -> None:  # type: ignore[type-arg]
+        for position in (await receipt).positions:
+            known = self.positions.get(position.partition, 0)
+            self.positions[position.partition] = max(known, position.sequence)
+        self.acked += 1
+
+    async def goes_on(self) -> None:
+        """Until votes sent from now on are acked and seen."""
+        acked, seen = self.acked, self.seen
+        await until(
+            lambda: self.acked > acked + 50 and self.seen > seen + 50, "votes are acked and seen again"
+        )
+
+
+@asynccontextmanager
+async def flowing(game: GameClient) -> AsyncIterator[Flow]:
+    """Votes flow during the body; after it, every acked one is counted once and seen."""
+    await game.open_poll()
+    async with game.watching("poll/mvp") as viewer:
+        flow = Flow(game, viewer)
+        publishers = [asyncio.create_task(flow.publish(f"p{n}")) for n in range(PUBLISHERS)]
+        await flow.goes_on()
+        yield flow
+        flow.stopping.set()
+        await asyncio.gather(*publishers)
+        assert flow.acked == flow.sent
+        positions = [Position(partition=p, sequence=s) for p, s in flow.positions.items()]
+        state = await game.topic("poll/mvp", positions)
+        assert state.tally.voters == flow.acked
+        assert sum(option.votes for option in state.tally.options) == flow.acked
+        await until(lambda: flow.seen == flow.acked, f"the viewer sees all {flow.acked}")
+        assert viewer.screen.went_back == 0
+
+
+@pytest.mark.parametrize(
+    "victim",
+    [
+        "ingest-1",
+        "aggregate-1",
+        "aggregate-2",
+        "gateway-1",
+        "gateway-2",
+        "valkey",
+        "nats",
+        "envoy",
+        "notify-1",
+    ],
+)
+def test_i2_a_killed_process_loses_and_doubles_nothing(own_mesh: RunningMesh, victim: str) -> None:
+    async def scenario() -> None:
+        async with new_game(own_mesh.edge, own_mesh.mesh, spread=4) as game, flowing(game) as flow:
+            pid = own_mesh.kill(victim)
+            await asyncio.to_thread(own_mesh.wait_restarted, victim, pid)
+            await flow.goes_on()
+
+    run(scenario(), within_s=120)
+
+
+def test_i1_no_ack_leaves_before_the_event_log_has_stored_the_event(own_mesh: RunningMesh) -> None:
+    async def scenario() -> None:
+        async with new_game(own_mesh.edge, own_mesh.mesh) as game:
+            await game.open_poll()
+            async with Publisher(game.edge, actor_id="ann") as publisher:
+                pid = own_mesh.send_signal("nats", signal.SIGSTOP)
+                try:
+                    receipt = await publisher.submit(game.vote("ann"))
+                    await asyncio.wait({receipt}, timeout=1.0)
+                    assert not receipt.done(), "acked while nothing could be stored"
+                finally:
+                    os.kill(pid, signal.SIGCONT)
+                stored = await receipt
+            assert (await game.topic("poll/mvp", stored.positions)).tally.voters == 1
+
+    run(scenario())
+
+
+def test_i1_an_acked_vote_outlives_the_ingest_and_the_aggregate_that_took_it(own_mesh: RunningMesh) -> None:
+    async def scenario() -> None:
+        async with new_game(own_mesh.edge, own_mesh.mesh) as game:
+            await game.open_poll()
+            positions = await game.send(game.vote("ann"))
+            pids = {
+                name: own_mesh.kill(name)
+                for name in ("ingest-1", "ingest-2", "aggregate-1", "aggregate-2", "nats")
+            }
+            for name, pid in pids.items():
+                await asyncio.to_thread(own_mesh.wait_restarted, name, pid)
+            assert (await game.topic("poll/mvp", positions)).tally.voters == 1
+
+    run(scenario(), within_s=120)
+
+
+def test_i4_redis_emptied_under_load_is_rebuilt_from_the_stream(own_mesh: RunningMesh) -> None:
+    async def scenario() -> None:
+        async with new_game(own_mesh.edge, own_mesh.mesh, spread=4) as game, flowing(game) as flow:
+            with redis.Redis.from_url(own_mesh.addresses.redis) as client:
+                await asyncio.to_thread(client.flushall)
+            await flow.goes_on()
+
+    run(scenario(), within_s=120)
+
+
+def test_i2_a_vote_resent_after_everything_restarted_is_still_counted_once(own_mesh: RunningMesh) -> None:
+    async def scenario() -> None:
+        async with new_game(own_mesh.edge, own_mesh.mesh) as game:
+            await game.open_board()
+            vote = await game.identified(game.vote("ann"))
+            await game.open_poll()
+            await game.send(vote)
+            names = ("gateway-1", "gateway-2", "ingest-1", "ingest-2", "aggregate-1", "aggregate-2", "valkey")
+            pids = {name: own_mesh.kill(name) for name in names}
+            for name, pid in pids.items():
+                await asyncio.to_thread(own_mesh.wait_restarted, name, pid)
+            positions = await game.send(vote)
+            assert (await game.topic("poll/mvp", positions)).tally.voters == 1
+
+    run(scenario(), within_s=120)
+
+
+def test_operators_read_who_folds_each_partition_and_how_far_it_is(own_mesh: RunningMesh) -> None:
+    async def scenario() -> None:
+        async def of(*owners: str) -> list[PartitionStatus] | None:
+            """All partitions, once these own them, each its share, and nothing is left to fold."""
+            try:
+                found = await partitions.read(own_mesh.mesh)
+            except grpc.aio.AioRpcError:  # the stopped one was asked, as long as Envoy takes it for well
+                return None
+            assert [status.partition for status in found] == list(range(limits.PARTITIONS))
+            # Each its share: a handover goes partition by partition, and a read may come in its middle.
+            there = all(status.owner == owner_of(status.partition, owners) for status in found)
+            return found if there and not any(status.lag_blocks for status in found) else None
+
+        async with new_game(own_mesh.edge, own_mesh.mesh, spread=4) as game, flowing(game) as flow:
+            before = await eventually(lambda: of("aggregate-1", "aggregate-2"), "two own all")
+            pid = own_mesh.send_signal("aggregate-2", signal.SIGSTOP)
+            try:
+                await flow.goes_on()
+                await eventually(lambda: of("aggregate-1"), "one owns all")
+            finally:
+                os.kill(pid, signal.SIGCONT)
+            after = await eventually(lambda: of("aggregate-1", "aggregate-2"), "two own all again")
+            assert [status.owner for status in before] == [status.owner for status in after]
+            assert sum(status.applied for status in after) > sum(status.applied for status in before)
+            said = await asyncio.to_thread(succeeded, own_mesh.home, "status")
+            assert "partitions: 16, 8 aggregate-1, 8 aggregate-2; " in said
+
+    run(scenario(), within_s=120)

@@ -1,0 +1,340 @@
+"""Send on our engine, called by a client of grpc: what it is answered, and when the relay is told to forget.
+
+The relay is a stand-in that keeps who waits, so that a test answers when it likes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from gateway.guests import Guests
+from gateway.sending import check_event, event_in, response_of
+from gateway.service import GatewayService, path_of
+from grandstand.client import open_channel
+from grandstand.event.v1.event_pb2 import Event, Position, Vote
+from grandstand.gateway.v1.gateway_pb2 import IssueGuestRequest, IssueOriginRequest, SendRequest, SendResponse
+from mesh import ids, limits, telemetry
+from mesh.auth import Identity, Trust, Verifier
+from mesh.errors import Exhausted, GrandstandError, Unavailable, Unknown
+from mesh.http2.call import Call, Handler
+from tests.support.games import run, until
+from tests.support.http2_service import serving
+from tests.support.tokens import private_jwk, ring, token
+
+KEY = private_jwk("EdDSA")
+ORIGIN = ids.new_origin(producer=False, now_s=time.time(), entropy=bytes(12))
+# Long enough for a whole run of the tests, whose modules are all loaded first.
+METADATA = (("authorization", f"Bearer {token(KEY, exp=int(time.time()) + 3600)}"),)
+Answer = Position | GrandstandError
+
+
+@dataclass
+class Waiting:
+    """One whom the relay owes an answer."""
+
+    event: Event
+    answer: Callable[[Answer], None]
+    traceparent: str
+    has_left: bool = False
+
+    def cancel(self) -> None:
+        self.has_left = True
+
+
+@dataclass
+class Relay:
+    submitted: list[Waiting] = field(default_factory=list)
+    refuses: GrandstandError | None = None
+
+    def submit(self, event: Event, on_answer: Callable[[Answer], None], traceparent: str = "") -> Waiting:
+        if self.refuses is not None:
+            raise self.refuses
+        self.submitted.append(Waiting(event, on_answer, traceparent))
+        return self.submitted[-1]
+
+
+def subscribe(_: Call) -> Handler:
+    raise Unavailable("nobody watches here")
+
+
+@dataclass
+class Edge:
+    relay: Relay
+    channel: grpc.aio.Channel
+
+    def call(self, request: bytes, method: str = "Send", **options: Any) -> grpc.aio.UnaryUnaryCall:
+        return self.channel.unary_unary(path_of(method))(request, **({"metadata": METADATA} | options))
+
+    def send(self, **fields: Any) -> grpc.aio.UnaryUnaryCall:
+        options = {name: fields.pop(name) for name in ("metadata", "timeout") if name in fields}
+        return self.call(SendRequest(event=vote(**fields)).SerializeToString(), **options)
+
+    async def submitted(self, count: int = 1) -> Waiting:
+        """The newest of so many."""
+        await until(lambda: len(self.relay.submitted) == count, f"{count} are submitted")
+        return self.relay.submitted[-1]
+
+
+def vote(**fields: Any) -> Event:
+    about = {"origin_id": ORIGIN, "origin_seq": 1, "game_id": "g"} | fields
+    return Event(**({"vote": Vote(poll_id="p", option_ids=["o"])} | about))
+
+
+@contextlib.asynccontextmanager
+async def gateway() -> AsyncIterator[Edge]:
+    relay, keys = Relay(), ring(KEY)
+    verifier = Verifier(Trust(lambda: keys))
+    service = GatewayService(relay, subscribe, verifier, Guests(None, verifier))
+    async with (
+        serving(service.methods(), message_bytes_max=limits.GATEWAY_MESSAGE_BYTES_MAX) as (_, address),
+        open_channel(address, own_connection=True) as channel,
+    ):
+        yield Edge(relay, channel)
+
+
+async def failure_of(call: grpc.aio.UnaryUnaryCall) -> grpc.aio.AioRpcError:
+    with pytest.raises(grpc.aio.AioRpcError) as told:
+        await call
+    return told.value
+
+
+def retry_after_s(error: grpc.aio.AioRpcError) -> float | None:
+    details = dict(error.trailing_metadata()).get("grpc-status-details-bin")
+    if details is None:
+        return None
+    status, found = Status.FromString(details), RetryInfo()
+    assert (status.code, status.message) == (error.code().value[0], error.details())
+    assert status.details[0].Unpack(found)
+    return found.retry_delay.ToNanoseconds() / 1e9
+
+
+def test_an_answer_is_the_position_where_the_event_is_stored() -> None:
+    async def scenario() -> None:
+        async with gateway() as edge:
+            calls = [edge.send(origin_seq=n) for n in (1, 2)]
+            await edge.submitted(2)
+            first, second = sorted(edge.relay.submitted, key=lambda waiting: waiting.event.origin_seq)
+            second.answer(Position(partition=3, sequence=8))
+            assert SendResponse.FromString(await calls[1]).positions[0].sequence == 8
+            assert not calls[0].done(), "each call waits for its own answer"
+            first.answer(Position(partition=3, sequence=9))
+            assert SendResponse.FromString(await calls[0]).positions[0].sequence == 9
+            assert not first.has_left, "who was answered need not leave"
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("error", "delay_s"),
+    [
+        (Unknown("game 'g'"), None),
+        (Exhausted("shed; wait 0.250 s", retry_after_s=0.25), 0.25),
+        (Unavailable("not acked"), None),
+    ],
+)
+def test_a_refusal_says_why_and_when_to_come_again(error: GrandstandError, delay_s: float | None) -> None:
+    async def scenario() -> None:
+        async with gateway() as edge:
+            call = edge.send()
+            (await edge.submitted()).answer(error)
+            late = await failure_of(call)
+            edge.relay.refuses = error
+            at_once = await failure_of(edge.send())
+            for told in (late, at_once):
+                assert (told.code().value[0], told.details()) == (error.code, error.message)
+                assert retry_after_s(told) == delay_s
+
+    run(scenario())
+
+
+def test_who_goes_away_leaves_the_relay() -> None:
+    async def scenario() -> None:
+        async with gateway() as edge:
+            call = edge.send()
+            waiting = await edge.submitted()
+            call.cancel()
+            await until(lambda: waiting.has_left, "it has left")
+            late = await failure_of(edge.send(timeout=0.2))
+            assert late.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            await until(lambda: edge.relay.submitted[1].has_left, "its deadline has passed")
+
+    run(scenario())
+
+
+def test_i10_a_request_is_not_read_before_its_token() -> None:
+    async def scenario() -> None:
+        async with gateway() as edge:
+            told = await failure_of(edge.call(b"\xff nonsense", metadata=()))
+            assert told.code() is grpc.StatusCode.UNAUTHENTICATED
+            for method in ("Send", "IssueOrigin", "IssueGuest"):
+                told = await failure_of(edge.call(b"\xff nonsense", method))
+                assert told.code() is grpc.StatusCode.INVALID_ARGUMENT, method
+                assert "10 bytes are no" in (told.details() or "")
+            assert not edge.relay.submitted
+
+    run(scenario())
+
+
+def test_one_call_takes_one_request() -> None:
+    async def scenario() -> None:
+        async with gateway() as edge:
+            for method in ("Send", "IssueOrigin"):
+                for requests in ((), (b"", b"")):
+                    call = edge.channel.stream_unary(path_of(method))(iter(requests), metadata=METADATA)
+                    told = await failure_of(call)
+                    assert told.code() is grpc.StatusCode.UNIMPLEMENTED
+                    assert "this method takes one" in (told.details() or "")
+            assert not edge.relay.submitted
+
+    run(scenario())
+
+
+def test_a_call_whose_client_does_not_finish_its_request_is_not_submitted() -> None:
+    async def scenario() -> None:
+        async with gateway() as edge:
+            call = edge.channel.stream_unary(path_of("Send"))(metadata=METADATA)
+            await call.write(SendRequest(event=vote()).SerializeToString())
+            await edge.call(IssueOriginRequest().SerializeToString(), "IssueOrigin")
+            assert not edge.relay.submitted
+            await call.done_writing()
+            await edge.submitted()
+            call.cancel()
+
+    run(scenario())
+
+
+IDENTITY = Identity("ann", producer=False, games=frozenset("g"), expires_at_s=2e9)
+NOW_S = time.time()
+
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({"actor_id": "bob"}, "event.actor_id: 'bob' is not the token's"),
+    ({"game_id": "h"}, "event.game_id: 'h' is not among"),
+    ({"origin_id": ""}, "event.origin_id: '' is not an origin id"),
+    ({"origin_id": ids.new_origin(producer=True, now_s=NOW_S, entropy=bytes(12))}, "is a producer's"),
+    ({"origin_id": ids.new_origin(producer=False, now_s=NOW_S - 9e4, entropy=bytes(12))}, "25.0 h old"),
+    ({"origin_seq": 0}, "event.origin_seq: is 0; 1 to"),
+    ({"origin_seq": 2**63}, "event.origin_seq: is 9223372036854775808; 1 to"),
+    ({"vote": None}, "event.body: is not set"),
+    ({"vote": Vote(poll_id="p", weight=2)}, "event.vote.weight: is 2; at most 1"),
+]
+
+
+@pytest.mark.parametrize(("fields", "why"), BAD)
+def test_each_refusal_names_its_field_the_value_and_the_bound(fields: dict[str, Any], why: str) -> None:
+    with pytest.raises(GrandstandError) as told:
+        check_event(vote(**fields), IDENTITY, NOW_S)
+    assert why in told.value.message
+
+
+def test_what_is_wrong_is_named_in_one_order() -> None:
+    """Of two faults the earlier of the list is named."""
+    for at, (earlier, why) in enumerate(BAD):
+        for later, _ in BAD[at + 1 :]:
+            if not earlier.keys() & later.keys():
+                with pytest.raises(GrandstandError) as told:
+                    check_event(vote(**(earlier | later)), IDENTITY, NOW_S)
+                assert why in told.value.message
+
+
+@given(st.binary(max_size=200))
+def test_whatever_bytes_come_they_are_an_event_or_a_domain_error(request_bytes: bytes) -> None:
+    try:
+        event = event_in(request_bytes)
+        check_event(event, IDENTITY, NOW_S)
+    except GrandstandError:
+        return
+    assert event.actor_id == "ann"
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1))
+def test_a_response_is_what_protobuf_would_have_written(partition: int, sequence: int) -> None:
+    position = Position(partition=partition, sequence=sequence)
+    assert response_of(position) == SendResponse(positions=[position]).SerializeToString()
+
+
+@pytest.fixture
+def spans(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
+    """Where spans go, with traces on."""
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
+    monkeypatch.setattr(telemetry, "_tracer", provider.get_tracer("test"))
+    return exporter
+
+
+def attribute(span: ReadableSpan, name: str) -> object:
+    return (span.attributes or {})[name]
+
+
+def test_a_call_is_a_span_of_its_callers_trace_and_the_event_carries_it_on(
+    spans: InMemorySpanExporter,
+) -> None:
+    trace_id, sender = 0xABC << 64 | 1, 0xDEF
+    traceparent = ("traceparent", f"00-{trace_id:032x}-{sender:016x}-01")
+
+    async def scenario() -> None:
+        async with gateway() as edge:
+            call = edge.send(metadata=(*METADATA, traceparent))
+            waiting = await edge.submitted()
+            waiting.answer(Position(partition=1, sequence=1))
+            await call
+            refused = edge.send(metadata=(*METADATA, traceparent))
+            (await edge.submitted(2)).answer(Unavailable("a test"))
+            await failure_of(refused)
+            await failure_of(edge.send(metadata=(traceparent,)))
+            leaving = edge.send(metadata=(*METADATA, traceparent))
+            await edge.submitted(3)
+            leaving.cancel()
+            await until(lambda: edge.relay.submitted[2].has_left, "it has left")
+            await edge.call(b"", "IssueOrigin", metadata=(traceparent,))
+            await failure_of(edge.call(IssueGuestRequest().SerializeToString(), "IssueGuest"))
+
+            found = spans.get_finished_spans()
+            assert [
+                (span.name.rpartition("/")[2], attribute(span, "rpc.grpc.status_code")) for span in found
+            ] == [
+                ("Send", 0),
+                ("Send", 14),
+                ("Send", 16),
+                ("Send", 1),
+                ("IssueOrigin", 0),
+                ("IssueGuest", 9),
+            ]
+            assert [span.status.is_ok for span in found] == [True, False, True, True, True, True]
+            for span in found[:5]:
+                assert span.parent is not None
+                assert (span.context.trace_id, span.parent.span_id) == (trace_id, sender)
+            assert found[5].parent is None
+            first = found[0]
+            assert first.name == path_of("Send")
+            assert attribute(first, "rpc.service") == "grandstand.gateway.v1.GatewayService"
+            assert waiting.traceparent == f"00-{trace_id:032x}-{first.context.span_id:016x}-01"
+
+    run(scenario())
+
+
+def test_without_traces_nothing_is_carried() -> None:
+    async def scenario() -> None:
+        async with gateway() as edge:
+            call = edge.send(metadata=(*METADATA, ("traceparent", f"00-{1:032x}-{1:016x}-01")))
+            waiting = await edge.submitted()
+            assert waiting.traceparent == ""
+            call.cancel()
+
+    run(scenario())

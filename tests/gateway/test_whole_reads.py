@@ -1,0 +1,227 @@
+"""While a state is folded anew nobody is shown a fraction of the count, nor by a spread of yesterday.
+
+I5, I6: who has no state yet waits at the barrier; who watches keeps what it has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any, cast
+
+import grpc.aio
+import pytest
+import redis
+
+from aggregate.service import AggregateService
+from gateway.read_barrier import Waiting
+from gateway.subscription import check
+from gateway.view import GameView
+from grandstand.catalog.v1.catalog_pb2 import Board, Game, Poll
+from grandstand.event.v1.event_pb2 import Position
+from grandstand.gateway.v1.gateway_pb2 import SubscribeRequest
+from grandstand.internal.v1.internal_pb2 import Partial, TallyPartial
+from mesh import ids, limits
+from mesh.catalog.spreads import Spreads
+from mesh.catalog.watch import CatalogView
+from mesh.errors import GrandstandError, Unavailable
+from mesh.jetstream import subjects
+from mesh.redis import layout
+from mesh.redis.store import Share
+from tests.gateway.test_fanout import around, first, staged  # noqa: F401  (a fixture)
+from tests.support import blocks
+from tests.support.games import run, until
+from tests.support.lone_gateway import PARTITION
+from tests.support.servers import Stores, stores
+from tests.support.votes_stream import PARTITIONS, votes_stream
+
+GAME = "g"
+HERE, THERE = ids.partitions_of(GAME, 2)
+
+
+@pytest.fixture
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
+    with stores(tmp_path_factory.mktemp("whole")) as started:
+        yield started
+
+
+def share(partition: int, applied: int, voters: int = 1, *, whole: bool = True) -> Share:
+    tally = TallyPartial(option_ids=["a"], votes=[voters], voters=voters)
+    partial = Partial(topic="poll/x", partition=partition, sequence=applied, tally=tally)
+    return Share(partition, applied, {"poll/x": partial}, whole)
+
+
+def voters(view: GameView) -> int:
+    return view.shown("poll/x", 0.0).state.tally.voters
+
+
+def test_i5_a_share_that_is_not_whole_changes_nothing_of_what_is_known() -> None:
+    view = GameView()
+    view.load([share(HERE, 9, 54), share(THERE, 9, 51)])
+    assert (view.unloaded(), voters(view)) == (None, 105)
+    view.load([share(HERE, 20, 3, whole=False), share(THERE, 10, 52)])
+    assert (view.unloaded(), voters(view), view.applied(HERE)) == (None, 106, 9)
+
+
+def test_a_view_says_which_partition_it_lacks() -> None:
+    view = GameView()
+    view.load([share(HERE, 9, 54), share(THERE, 9, 51, whole=False)])
+    assert view.unloaded() == THERE
+    assert not view.includes(THERE, 1), "of a partition the game folds in, nothing is in yet (I6)"
+    assert not view.includes(THERE, 1, "poll/x")
+    view.load([share(HERE, 9, 54), share(THERE, 9, 51)])
+    assert view.unloaded() is None
+    assert view.includes(THERE, 9)
+
+
+def test_i6_after_a_spread_change_a_partition_that_is_not_loaded_yet_is_not_included() -> None:
+    view = GameView()
+    view.load([share(HERE, 9)])
+    assert view.includes(THERE, 1), "as far as is known, nothing of it can be in the results"
+    assert check(
+        SubscribeRequest(game_id=GAME, positions=[Position(partition=THERE, sequence=1)]), None
+    ).is_outside(view)
+    view.load([share(HERE, 9), share(THERE, 0, whole=False)])
+    assert not view.includes(THERE, 1)
+
+
+class Watcher:
+    """A viewer as `Waiting` knows it."""
+
+    def __init__(self, *positions: Position) -> None:
+        self.ticket = object()
+        self.subscription = check(SubscribeRequest(game_id=GAME, positions=positions), None)
+        self.ended: GrandstandError | None = None
+
+    def end(self, error: GrandstandError) -> None:
+        self.ended = error
+
+
+def test_i6_a_position_outside_the_known_spread_is_looked_up_before_it_is_taken_for_met() -> None:
+    async def scenario() -> None:
+        view = GameView()
+        view.load([share(HERE, 9)])
+        told = SimpleNamespace(spread=1, refreshed=0, applied=4)
+
+        async def refresh() -> None:
+            told.refreshed += 1
+            told.spread = 2
+
+        async def load() -> None:
+            view.load([share(HERE, 9), share(THERE, told.applied)][: told.spread])
+
+        shown: list[Any] = []
+        waiting = Waiting(view, load, refresh, shown.append)
+        late = Watcher(Position(partition=THERE, sequence=5))
+        waiting.add(cast(Any, late))
+        await until(lambda: told.refreshed and view.folds_in(THERE), "the game's entry is looked up")
+        assert not shown
+        told.applied = 5
+        await until(lambda: shown == [late], "it is shown")
+        stranger = Watcher(Position(partition=(THERE + 1) % limits.PARTITIONS, sequence=5))
+        waiting.add(cast(Any, stranger))
+        await until(lambda: shown == [late, stranger], "no partition of this game: nothing to wait for")
+        assert told.refreshed == 2
+
+    run(scenario())
+
+
+def test_i6_a_read_looks_the_game_up_for_a_position_outside_its_spread() -> None:
+    async def scenario() -> None:
+        view = CatalogView()
+        key = subjects.game_key(GAME)
+        view.put(key, 1, Game(game_id=GAME, spread=1).SerializeToString())
+        asked: list[str] = []
+
+        async def refresh(key: str) -> None:
+            asked.append(key)
+            view.put(key, 2, Game(game_id=GAME, spread=2).SerializeToString())
+
+        async def read_at_least(game_id: str, spread: int, *_: object) -> list[Share]:
+            return [share(p, 1) for p in ids.partitions_of(game_id, spread)]
+
+        watch = SimpleNamespace(view=view, refresh=refresh)
+        results = SimpleNamespace(read_at_least=read_at_least)
+        service = AggregateService(cast(Any, watch), cast(Any, results), cast(Any, None), list)
+        context = cast(Any, SimpleNamespace(time_remaining=lambda: None))
+        await service._shares(GAME, [Position(partition=HERE, sequence=1)], context)
+        assert asked == []
+        spread, _ = await service._shares(GAME, [Position(partition=THERE, sequence=1)], context)
+        assert (asked, spread) == ([key], 2)
+
+    run(scenario())
+
+
+def test_a_game_is_read_over_the_widest_spread_that_is_known() -> None:
+    view = CatalogView()
+    spreads = Spreads(view)
+    view.put(subjects.game_key(GAME), 1, Game(game_id=GAME, spread=1).SerializeToString())
+    assert spreads.of(GAME) == 1
+    poll = Poll(game_id=GAME, poll_id="p", spread=4)
+    view.put(subjects.poll_key(GAME, "p"), 2, poll.SerializeToString())
+    assert spreads.of(GAME) == 4
+    board = Board(game_id=GAME, board_id="b", spread=2)
+    view.put(subjects.board_key(GAME, "b"), 3, board.SerializeToString())
+    assert spreads.of(GAME) == 4
+    view.put(subjects.game_key(GAME), 4, Game(game_id=GAME, spread=8).SerializeToString())
+    assert spreads.of(GAME) == 8
+
+
+def test_first_time_viewers_wait_while_a_partition_is_folded_anew(
+    around: Stores,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "BARRIER_S", 0.5)
+    monkeypatch.setattr(limits, "GAME_LINGER_S", 0.0)
+
+    async def scenario() -> None:
+        async with staged(around) as stage:
+            await stage.results.show()
+            with redis.Redis.from_url(around.redis_url) as client:
+                key = layout.stream_key(PARTITION)
+                client.set(key, f"played {stage.results.sequence + 1}")
+                with pytest.raises(grpc.aio.AioRpcError, match="is being folded anew") as refused:
+                    await first(stage.subscribe())
+                assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+                monkeypatch.setattr(limits, "BARRIER_S", 20.0)
+                waiting = asyncio.create_task(first(stage.subscribe()))
+                await stage.results.show()
+                snapshot = (await waiting).snapshot
+                assert snapshot.topics[0].cursor.positions[0].sequence == stage.results.sequence
+                # Who comes while others watch is shown what they see.
+                watching = stage.subscribe()
+                await first(watching)
+                client.set(key, f"played {stage.results.sequence + 1}")
+                assert (await first(stage.subscribe())).HasField("snapshot")
+                watching.cancel()
+
+    run(scenario())
+
+
+def test_i4_reads_without_a_position_are_never_told_a_fraction(servers: Stores) -> None:
+    """Also where one partition of many is lost, and its owner has not noticed yet."""
+
+    async def scenario() -> None:
+        async with votes_stream(servers.nats_url, servers.redis_url) as votes:
+            worker = servers.worker("aggregate-1")
+            for _ in range(20):
+                for partition in PARTITIONS:
+                    await votes.vote(partition, 20)
+            assert await votes.voters() == votes.acked
+            worker.send_signal(signal.SIGSTOP)
+            await votes.stored[3].erase("by hand")
+            with pytest.raises(Unavailable, match="partition 3 is being folded anew"):
+                await votes.results.read_at_least(blocks.GAME, limits.PARTITIONS, [], 0.2)
+            worker.send_signal(signal.SIGCONT)
+            for stored in votes.stored[4:]:
+                await stored.erase("by hand")
+            answers = 0
+            while answers < 20:
+                shares = await votes.results.read_at_least(blocks.GAME, limits.PARTITIONS, [], 20)
+                answers += 1
+                told = [s.partials["poll/mvp"].tally.voters for s in shares if "poll/mvp" in s.partials]
+                assert sum(told) == votes.acked
+
+    run(scenario(), within_s=90)

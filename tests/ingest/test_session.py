@@ -1,0 +1,244 @@
+"""I1 and I2 in the session's core: what may come next, and what an ack may say."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grandstand.event.v1.event_pb2 import Position
+from grandstand.ingest.v1.ingest_pb2 import Hello, Welcome
+from ingest import session as session_module
+from ingest.session import SEQ_MAX, TABLE, Input, Session, State
+from mesh import limits
+from mesh.errors import Exhausted, Forbidden, GrandstandError, Invalid, NotNow
+from tests.support.blocks import NOW_S, origin
+from tests.support.intake import Listener, bearer
+from toolbox.local.provision import checkout
+
+
+def opened(**hello: object) -> tuple[Session, Welcome]:
+    listener = Listener()
+    welcome = listener.open(**hello)
+    return listener.session, welcome
+
+
+def taken(session: Session, count: int) -> None:
+    """As intake does: each number checked, then taken."""
+    for _ in range(count):
+        session.check_next(session.next_seq)
+        session.next_seq += 1
+
+
+def at(sequence: int, partition: int = 0) -> Position:
+    return Position(partition=partition, sequence=sequence)
+
+
+def test_a_new_session_is_issued_an_origin_and_told_its_limits() -> None:
+    _, welcome = opened()
+    assert welcome.origin_id == origin(0)
+    assert (welcome.next_origin_seq, welcome.credit, welcome.credit_max) == (1, 64, limits.VIEWER_CREDIT)
+    assert welcome.batch_events_max == limits.BATCH_EVENTS_MAX
+    assert welcome.heartbeat_interval.ToSeconds() == limits.PUBLISH_HEARTBEAT_S
+
+
+def test_a_resumed_session_goes_on_at_its_number() -> None:
+    session, welcome = opened(origin_id=origin(3), next_origin_seq=7)
+    assert (welcome.origin_id, welcome.next_origin_seq) == (origin(3), 7)
+    assert (session.next_seq, session.unacked) == (7, 0)
+
+
+@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("given_", Input)
+def test_what_the_table_does_not_list_is_refused_and_what_was_expected_is_said(
+    state: State, given_: Input
+) -> None:
+    session = Session()
+    session.state = state
+    then = TABLE.get((state, given_))
+    if then is None:
+        with pytest.raises(Invalid, match=f"expected.*got {given_.value}"):
+            session.step(given_)
+        assert session.state is state
+    else:
+        session.step(given_)
+        assert session.state is then
+
+
+def test_the_tables_that_people_read_are_the_table() -> None:
+    """The module's own, and the proto's for what a client may send."""
+    rows = {(before.value, given.value): then.value for (before, given), then in TABLE.items()}
+    text = session_module.__doc__ or ""
+    found = re.findall(
+        r"^    (NEW|OPEN|DRAINING)\s+(hello|events|heartbeat|drain|half-close)\s+(\w+)", text, re.MULTILINE
+    )
+    assert {(before.lower(), given): then.lower() for before, given, then in found} == rows
+    proto = Path(checkout() / "protos/grandstand/ingest/v1/ingest.proto").read_text()
+    said: dict[tuple[str, str], str] = {}
+    for before, inputs, then in re.findall(r"//   (NEW|OPEN|DRAINING) +([a-z, -]+?) +([A-Z]+)\b", proto):
+        said |= {(before.lower(), given.strip()): then.lower() for given in inputs.split(",")}
+    assert said == {key: then for key, then in rows.items() if key[1] != "drain"}
+
+
+def test_a_second_hello_is_refused() -> None:
+    session, _ = opened()
+    with pytest.raises(Invalid, match="a second hello"):
+        session.hello(Hello(actor_id="ann"), bearer(), now_s=NOW_S, entropy=bytes(12))
+
+
+@pytest.mark.parametrize("count", [0, limits.BATCH_EVENTS_MAX + 1])
+def test_a_batch_outside_its_bounds_is_refused(count: int) -> None:
+    session, _ = opened()
+    with pytest.raises(Invalid, match=f"a batch of {count}; 1 to {limits.BATCH_EVENTS_MAX}"):
+        session.check_batch(count)
+
+
+@pytest.mark.parametrize("number", [0, 2, 2**63, 2**64 - 1])
+def test_a_number_that_jumps_or_goes_back_is_refused(number: int) -> None:
+    session, _ = opened()
+    with pytest.raises(Invalid, match=f"{number} after 0; 1 expected"):
+        session.check_next(number)
+
+
+def test_an_origin_whose_numbers_are_used_up_takes_no_more() -> None:
+    session, _ = opened(origin_id=origin(3), next_origin_seq=SEQ_MAX)
+    taken(session, 1)
+    with pytest.raises(NotNow, match="used up; open a new origin"):
+        session.check_next(SEQ_MAX + 1)
+    with pytest.raises(Invalid, match="at most 2\\^63-1"):
+        opened(origin_id=origin(3), next_origin_seq=SEQ_MAX + 1)
+
+
+def test_the_credit_bounds_the_span_of_unacked_numbers() -> None:
+    session, welcome = opened()
+    taken(session, welcome.credit_max)
+    assert session.last_allowed == welcome.credit_max
+    with pytest.raises(Exhausted, match="wait for acks"):
+        taken(session, 1)
+    session.settled(1, 1, at(5))
+    assert session.last_allowed == welcome.credit_max + 1
+    taken(session, 1)
+
+
+@pytest.mark.parametrize(
+    ("hello", "error", "message"),
+    [
+        ({"actor_id": "x" * 65}, Invalid, "65 characters; at most 64"),
+        ({"actor_id": "a\u202eb"}, Invalid, "has the character"),
+        ({"actor_id": "bob"}, Forbidden, "'bob' is not the token's actor 'ann'"),
+        ({"origin_id": "mine"}, Invalid, "'mine' is not an origin id"),
+        ({"origin_id": origin(1, producer=True)}, Invalid, "does not fit origin"),
+        ({"next_origin_seq": 9}, Invalid, "a new origin starts at 1"),
+        ({"client": "c" * 65}, Invalid, "hello.client"),
+        ({"producer": True, "identity": bearer()}, Forbidden, "the token has not the role producer"),
+        ({"actor_id": "", "identity": bearer("", producer=True)}, Invalid, "hello.actor_id: is empty"),
+    ],
+)
+def test_a_bad_hello_is_refused_with_its_field(
+    hello: dict[str, object], error: type[GrandstandError], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        opened(**hello)
+
+
+def test_who_names_nobody_is_the_tokens_actor() -> None:
+    assert opened(actor_id="")[0].actor_id == "ann"
+    assert opened(actor_id="", producer=True)[0].actor_id == ""
+    assert opened(actor_id="eve", producer=True)[0].actor_id == "eve"
+
+
+def test_an_origin_too_old_is_refused() -> None:
+    with pytest.raises(Invalid, match="h old; an origin lives 24 h"):
+        Session().hello(
+            Hello(actor_id="ann", origin_id=origin(1)),
+            bearer(),
+            now_s=NOW_S + limits.ORIGIN_AGE_MAX_S + 60,
+            entropy=bytes(12),
+        )
+
+
+def test_relayed_events_get_receipts_and_do_not_take_the_streams_numbers() -> None:
+    session, _ = opened(actor_id="", producer=True)
+    session.relayed += 2
+    assert session.unsettled == 2
+    session.relayed_stored(origin(9), 41, at(3))
+    session.relayed_refused()
+    ack = session.take_ack()
+    assert ack is not None
+    assert (ack.origin_seq, [(r.origin_id, r.origin_seq, r.position.sequence) for r in ack.receipts]) == (
+        0,
+        [(origin(9), 41, 3)],
+    )
+    assert session.unsettled == 0
+    assert session.next_seq == 1
+
+
+def test_an_ack_waits_for_the_gap_before_it() -> None:
+    session, _ = opened()
+    taken(session, 4)
+    session.settled(3, 4, at(10, partition=2))
+    assert session.take_ack() is None
+    session.settled(1, 1, None)
+    session.settled(2, 2, at(12))
+    ack = session.take_ack()
+    assert ack is not None
+    assert ack.origin_seq == 4
+    assert list(ack.positions) == [at(12), at(10, partition=2)]
+    assert session.take_ack() is None
+    assert session.unsettled == 0
+
+
+def test_an_ack_names_what_it_adds_that_was_shed_and_counts_all() -> None:
+    session, _ = opened()
+    taken(session, 5)
+    session.settled(3, 3, None, shed=True)
+    assert session.take_ack() is None, "what is shed waits for what came before it, too"
+    session.settled(1, 2, at(7))
+    ack = session.take_ack()
+    assert ack is not None
+    assert (ack.origin_seq, list(ack.shed_origin_seqs), ack.shed) == (3, [3], 1)
+    session.settled(4, 4, None)
+    session.settled(5, 5, None, shed=True)
+    ack = session.take_ack()
+    assert ack is not None
+    assert (ack.origin_seq, list(ack.shed_origin_seqs), ack.shed) == (5, [5], 2)
+
+
+@given(st.data())
+def test_an_ack_never_covers_what_is_not_settled_and_in_the_end_covers_all(data: st.DataObject) -> None:
+    session, welcome = opened()
+    sent, pending, settled, shed = 0, list[tuple[int, int]](), set[int](), set[int]()
+    acked, told_shed = 0, set[int]()
+    for _ in range(data.draw(st.integers(1, 80))):
+        room = welcome.credit_max - (sent - acked)
+        if data.draw(st.booleans()) and room:
+            count = data.draw(st.integers(1, room))
+            taken(session, count)
+            pending.append((sent + 1, sent + count))
+            sent += count
+        elif pending:
+            first, last = pending.pop(data.draw(st.integers(0, len(pending) - 1)))
+            settled |= set(range(first, last + 1))
+            match data.draw(st.sampled_from(("stored", "refused", "shed"))):
+                case "stored":
+                    session.settled(first, last, at(last))
+                case "refused":
+                    session.settled(first, last, None)
+                case "shed":
+                    shed |= set(range(first, last + 1))
+                    session.settled(first, last, None, shed=True)
+        ack = session.take_ack()
+        if ack is not None:
+            assert ack.origin_seq >= acked
+            acked = ack.origin_seq
+            told_shed |= set(ack.shed_origin_seqs)
+        assert set(range(1, acked + 1)) <= settled
+        assert told_shed == {number for number in shed if number <= acked}
+        assert session.unsettled == sum(last - first + 1 for first, last in pending)
+    for first, last in pending:
+        session.settled(first, last, at(last))
+    ack = session.take_ack()
+    assert (ack.origin_seq if ack else acked) == sent

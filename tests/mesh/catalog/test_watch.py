@@ -1,0 +1,109 @@
+"""The catalog's watch on a real nats-server: fresh, whole, and replaced when it dies unnoticed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from grandstand.catalog.v1.catalog_pb2 import Game
+from mesh import limits
+from mesh.catalog import freshness
+from mesh.catalog.mesh_clock import boot_s
+from mesh.catalog.watch import CatalogWatch
+from mesh.jetstream import subjects
+from tests.mesh.jetstream.test_publish_pipeline import on_nats
+from tests.support.games import run, until
+
+
+def game(number: int) -> bytes:
+    return Game(game_id="g", title=str(number), spread=1).SerializeToString()
+
+
+def test_a_view_is_fresh_from_the_start_and_knows_the_servers_time(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with on_nats(tmp_path) as (_, bus, _):
+            before_s = boot_s()
+            watch = CatalogWatch(bus, probe_s=limits.VIEW_PROBE_S)
+            await watch.start()
+            assert watch.is_fresh
+            assert watch.freshness.anchor_s >= before_s
+            assert abs(watch.clock.now_s() - time.time()) < 0.5
+            await watch.bucket.put("game.g", game(1))
+            stored_s = boot_s()
+            await watch.anchored_after(stored_s)
+            assert watch.view.game("g").title == "1", "anchored after it was stored: the view has it"
+            await watch.stop()
+
+    run(scenario())
+
+
+def test_entries_come_in_order_while_many_change_and_probes_lie_between(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with on_nats(tmp_path) as (_, bus, _):
+            seen: list[int] = []
+            watch = CatalogWatch(bus, lambda _, changed: seen.append(int(changed.title)), probe_s=0.01)
+            other = CatalogWatch(bus, probe_s=0.01)
+            await asyncio.gather(watch.start(), other.start())
+            for number in range(300):
+                await watch.bucket.put("game.g", game(number))
+            await watch.anchored_after(boot_s())
+            assert seen[-1] == 299
+            assert seen == sorted(set(seen))
+            await watch.stop()
+            await other.stop()
+
+    run(scenario())
+
+
+def test_i9_a_watch_that_died_unnoticed_is_replaced_before_its_view_judges_a_vote_again(
+    tmp_path: Path,
+) -> None:
+    """The server has forgotten the consumer (its node is gone): the connection stands and says nothing."""
+
+    async def scenario() -> None:
+        async with on_nats(tmp_path) as (_, bus, _):
+            watch = CatalogWatch(bus, probe_s=limits.VIEW_PROBE_S)
+            await watch.start()
+            (consumer,) = await bus.js.consumers_info(f"KV_{subjects.CATALOG_BUCKET}")
+            await bus.js.delete_consumer(f"KV_{subjects.CATALOG_BUCKET}", consumer.name)
+            deleted_s = boot_s()
+            await watch.bucket.put("game.g", game(1))
+            await until(lambda: "game.g" in watch.view, "another watch brings it", 5 * freshness.SILENCE_S)
+            assert boot_s() - deleted_s < freshness.SILENCE_S + 2 * limits.VIEW_PROBE_S + 1.0
+            await watch.anchored_after(deleted_s)
+            await watch.stop()
+
+    run(scenario())
+
+
+def test_a_message_that_was_dropped_on_the_way_is_missed_and_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of all that is delivered one message goes missing, as from a full queue of the NATS client."""
+
+    async def scenario() -> None:
+        async with on_nats(tmp_path) as (_, bus, _):
+            watch = CatalogWatch(bus, probe_s=limits.VIEW_PROBE_S)
+            await watch.start()
+            real = bus.client._process_msg
+            dropped = 0
+
+            async def process(sid: int, subject: bytes, reply: bytes, data: bytes, headers: object) -> None:
+                nonlocal dropped
+                if not dropped and subject.startswith(b"$KV.catalog.game"):
+                    dropped += 1
+                    return
+                await real(sid, subject, reply, data, headers)
+
+            monkeypatch.setattr(bus.client, "_process_msg", process)
+            stored_s = boot_s()
+            await watch.bucket.put("game.g", game(1))
+            await watch.anchored_after(stored_s)
+            assert dropped == 1
+            assert watch.view.game("g").title == "1"
+            await watch.stop()
+
+    run(scenario())

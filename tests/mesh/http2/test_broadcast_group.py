@@ -1,0 +1,257 @@
+"""One message for many calls: one buffer, everybody's own window, and nobody's message cut by another's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mesh.http2 import bounds
+from mesh.http2 import frames as f
+from mesh.http2.broadcast_group import Roster, Shared
+from mesh.http2.call import Call
+from tests.support.seats import WIDE, Line
+
+NOW = 5.0
+
+
+class Asked:
+    """Counts how often there was room."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def __call__(self) -> None:
+        self.times += 1
+
+
+def seated(line: Line, count: int, on_room: Callable[[], None] | None = None) -> tuple[Roster, list[Call]]:
+    roster = Roster(on_room or Asked())
+    calls = line.open(count)
+    for call in calls:
+        roster.seat(call, 0, 0, NOW)
+    line.writes()
+    return roster, calls
+
+
+def everybody(roster: Roster, message: bytes, to: int) -> int:
+    return roster.advance(Shared(message), 0, to, to, NOW)
+
+
+def test_a_message_for_all_is_one_buffer_a_connection() -> None:
+    lines = [Line(), Line()]
+    roster = Roster(Asked())
+    for line in lines:
+        for call in line.open(50):
+            roster.seat(call, 0, 0, NOW)
+        line.writes()
+    assert len(roster) == 100
+    assert everybody(roster, b"goal", 1) == 100
+    for line in lines:
+        assert line.writes() == 1
+        assert all(line.messages(stream) == [b"goal"] for stream in line.streams)
+
+
+def test_those_elsewhere_are_not_sent_what_is_not_for_them() -> None:
+    line = Line()
+    roster, calls = seated(line, 3)
+    late = line.open()[0]
+    roster.seat(late, 7, 0, NOW)
+    assert roster.advance(Shared(b"x"), 7, 8, 9, NOW) == 1
+    assert [line.messages(stream) for stream in line.streams] == [[], [], [], [b"x"]]
+    assert roster.position(late) == 9
+    assert roster.position(calls[0]) == 0
+
+
+def test_a_call_without_a_window_is_left_where_it_is_until_it_reads() -> None:
+    asked = Asked()
+    line = Line(window=10)
+    roster, (call,) = seated(line, 1, asked)
+    assert everybody(roster, b"12345", 1) == 1  # 10 bytes with the prefix
+    assert everybody(roster, b"67890", 2) == 0
+    assert roster.position(call) == 1
+    assert not roster.waits(0, 2)
+    assert asked.times == 0
+    line.widen(1, 10)
+    assert asked.times == 1
+    assert roster.waits(0, 2)
+    assert everybody(roster, b"67890", 2) == 1
+    assert line.messages(1) == [b"12345", b"67890"]
+
+
+@pytest.mark.parametrize("size", [100, bounds.FRAME_BYTES_MAX, 100_000])
+def test_a_message_that_is_wider_than_a_window_comes_in_pieces_and_whole(size: int) -> None:
+    asked = Asked()
+    line = Line(window=40)
+    roster, (call,) = seated(line, 1, asked)
+    message = bytes(range(256)) * (size // 256 + 1)
+    assert everybody(roster, message, 1) == 1
+    assert everybody(roster, b"newer", 2) == 0  # not into the middle of the other
+    while line.messages(1) != [message]:
+        line.widen(1, 39)
+    assert asked.times > 0
+    line.widen(1, 39)
+    assert everybody(roster, b"newer", 2) == 1
+    assert line.messages(1) == [b"newer"]
+    assert roster.position(call) == 2
+
+
+def test_what_has_no_room_on_the_connection_is_sent_when_there_is() -> None:
+    asked = Asked()
+    line = Line(connection_window=f.WINDOW_DEFAULT)
+    roster, _ = seated(line, 100, asked)
+    assert everybody(roster, b"x" * 995, 1) == 65
+    line.writes()
+    assert asked.times == 0
+    line.widen(0, 100_000)
+    assert asked.times == 1
+    assert everybody(roster, b"x" * 995, 1) == 35
+    assert all(len(line.messages(stream)) == 1 for stream in line.streams)
+
+
+def test_a_call_keeps_its_own_messages_apart_from_the_shared_ones() -> None:
+    line = Line(window=1000)
+    roster, (call,) = seated(line, 1)
+    call.send(b"own")
+    everybody(roster, b"shared", 1)
+    assert call.try_send(b"own too")
+    everybody(roster, b"again", 2)
+    assert line.messages(1) == [b"own", b"shared", b"own too", b"again"]
+
+
+def test_try_send_says_when_there_is_no_room_and_tells_later() -> None:
+    line = Line(window=8)
+    _, (call,) = seated(line, 1)
+    assert call.try_send(b"abc")
+    assert not call.try_send(b"def")
+    assert line.peer.handlers[0].events == []
+    line.widen(1, 8)
+    line.peer.turn()
+    assert line.peer.handlers[0].events == ["writable"]
+    assert call.try_send(b"ghi")
+    assert line.messages(1) == [b"abc", b"ghi"]
+
+
+def test_try_send_waits_for_the_connection_too() -> None:
+    line = Line(connection_window=f.WINDOW_DEFAULT)
+    roster, calls = seated(line, 70)
+    assert everybody(roster, b"x" * 995, 1) == 65
+    assert not calls[0].try_send(b"y" * 995)
+    line.writes()
+    line.widen(0, 100_000)
+    line.peer.turn()
+    assert line.peer.handlers[0].events == ["writable"]
+    assert calls[0].try_send(b"y" * 995)
+
+
+def test_a_seat_is_free_when_its_call_ends_or_goes() -> None:
+    line = Line()
+    roster, calls = seated(line, 5)
+    line.reset(line.streams[1])
+    calls[3].end()
+    assert len(roster) == 3
+    assert everybody(roster, b"x", 1) == 3
+    received = [line.messages(stream) for stream in line.streams]
+    assert received == [[b"x"], [], [b"x"], [], [b"x"]]
+
+
+def test_who_was_sent_something_lately_is_not_reminded() -> None:
+    line = Line()
+    roster, _ = seated(line, 2)
+    third = line.open()[0]
+    roster.seat(third, -1, 0, NOW)
+    roster.advance(Shared(b"x"), 0, 1, 1, NOW + 3)
+    fourth = line.open()[0]
+    roster.seat(fourth, 1, 0, NOW)
+    # The third was sent nothing ever: the first thing it hears must not be a heartbeat.
+    assert roster.remind(Shared(b"alive"), NOW + 1, NOW + 4) == 1
+    assert line.messages(7) == [b"alive"]
+
+
+def test_what_is_told_comes_once_each_and_in_order() -> None:
+    line = Line(window=9)
+    roster, _ = seated(line, 1)
+    notes = [b"one ", b"two ", b"four"]
+    assert roster.tell(Shared(notes[0]), 1, NOW) == 1
+    assert roster.tell(Shared(notes[1]), 2, NOW) == 0
+    assert roster.has_untold(2)
+    assert roster.tell(Shared(notes[2]), 3, NOW) == 0
+    line.widen(1, 100)
+    for number, note in enumerate(notes, 1):
+        roster.tell(Shared(note), number, NOW)
+    assert not roster.has_untold(3)
+    assert line.messages(1) == notes
+
+
+@settings(max_examples=150)
+@given(st.data())
+def test_any_windows_and_any_order_leave_every_stream_whole(data: st.DataObject) -> None:
+    """Shared messages, own ones, windows that open by bits, viewers that go: what comes is always whole
+    messages, shared ones in rising order, and in the end everybody who still reads has the last."""
+    window = data.draw(st.sampled_from([0, 1, 7, 30, 1000, WIDE]))
+    lines = [Line(window), Line(window, f.WINDOW_DEFAULT)]
+    roster = Roster(Asked())
+    viewers: list[tuple[Line, int]] = []
+    got: dict[tuple[Line, int], list[int]] = {}
+    own: dict[tuple[Line, int], list[bytes]] = {}
+
+    def sized(number: int) -> bytes:
+        return b"%d:" % number + b"s" * data.draw(st.sampled_from([0, 3, 50, 20_000]))
+
+    def read(viewer: tuple[Line, int]) -> None:
+        line, stream = viewer
+        for message in line.messages(stream):
+            if message.startswith(b"own"):
+                assert own[viewer].pop(0) == message
+            else:
+                number = int(message.partition(b":")[0])
+                assert not got[viewer] or number > got[viewer][-1]
+                got[viewer].append(number)
+
+    number = 0
+    newest = Shared(b"0:")
+    for _ in range(data.draw(st.integers(1, 40))):
+        match data.draw(st.sampled_from(["join", "advance", "own", "widen", "connection", "reset"])):
+            case "join":
+                line = data.draw(st.sampled_from(lines))
+                (call,) = line.open()
+                viewer = (line, line.streams[-1])
+                viewers.append(viewer)
+                got[viewer], own[viewer] = [], []
+                roster.seat(call, 0, 0, NOW)
+            case "advance":
+                number += 1
+                newest = Shared(sized(number))
+                roster.advance(newest, 0, number, number, NOW)
+            case "own" if viewers:
+                viewer = data.draw(st.sampled_from(viewers))
+                message = b"own" + b"o" * data.draw(st.sampled_from([0, 40]))
+                if viewer[0].calls[viewer[1]].try_send(message):
+                    own[viewer].append(message)
+            case "widen" if viewers:
+                line, stream = data.draw(st.sampled_from(viewers))
+                line.widen(stream, data.draw(st.sampled_from([1, 10, 500, 30_000])))
+            case "connection":
+                data.draw(st.sampled_from(lines)).widen(0, 20_000)
+            case "reset" if viewers:
+                viewer = data.draw(st.sampled_from(viewers))
+                read(viewer)
+                viewer[0].reset(viewer[1])
+                viewers.remove(viewer)
+        for viewer in viewers:
+            read(viewer)
+    assert len(roster) == len(viewers)
+    number += 1
+    newest = Shared(b"%d:" % number)
+    for _ in range(3):
+        for line in lines:
+            line.widen(0, 10_000_000)
+        for line, stream in viewers:
+            line.widen(stream, 1_000_000)
+        roster.advance(newest, 0, number, number, NOW)
+        for viewer in viewers:
+            read(viewer)
+    assert all(numbers[-1] == number for viewer, numbers in got.items() if viewer in viewers)
+    assert not any(own[viewer] for viewer in viewers)

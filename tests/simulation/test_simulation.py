@@ -1,0 +1,429 @@
+"""A thousand seeded histories of the real cores and shells, in a world where everything may break.
+
+SIMULATION_HISTORIES=20000 plays more of them, SIMULATION_SEED=7 begins at another seed (and with
+SIMULATION_HISTORIES=1 repeats that one). A failure names its seed.
+
+The second half breaks one thing at a time on purpose: a simulation that cannot fail proves nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import aggregate.lease_session
+import aggregate.retention
+import aggregate.worker
+import mesh.catalog.watch
+from aggregate import (
+    binding,
+    checkpoint,
+    definition_merge,
+    definitions,
+    loading,
+    standings,
+    superseded,
+    topics,
+)
+from aggregate.block import DecodedEvents
+from aggregate.catalog import CatalogWriter
+from aggregate.eventlog import EventLog
+from aggregate.partition import Loaded
+from aggregate.rows import Rows
+from aggregate.watermark import Watermark
+from grandstand.catalog.v1.catalog_pb2 import Game
+from grandstand.event.v1.event_pb2 import Position
+from grandstand.ingest.v1.ingest_pb2 import Hello, Welcome
+from grandstand.internal.v1.internal_pb2 import Checkpoint, CheckpointKey, Control
+from ingest.compiled_definitions import Span
+from ingest.session import Session
+from mesh import ids, limits
+from mesh.auth.identity import Identity
+from mesh.catalog.freshness import Freshness
+from mesh.errors import GrandstandError, Unavailable
+from mesh.jetstream import subjects
+from mesh.redis import layout
+from mesh.redis.store import PartitionStore
+from tests.simulation.bus import ModelPipeline
+from tests.simulation.clients import Native
+from tests.simulation.database import ModelDatabase
+from tests.simulation.history import Rules, Violation, play
+from tests.simulation.ingests import ModelIngest
+from toolbox.local.provision import checkout
+
+Patches = Sequence[tuple[object, str, object]]
+
+HISTORIES = int(os.environ.get("SIMULATION_HISTORIES", "1000"))
+FIRST_SEED = int(os.environ.get("SIMULATION_SEED", "0"))
+PROCESSES = 2
+CAUGHT_WITHIN = 400
+"""Histories in which a fault on purpose must be seen."""
+BOUND = (aggregate.worker, aggregate.lease_session, aggregate.retention)
+"""Where states are compared with the stream."""
+
+A_HISTORY: Mapping[str, float] = {
+    "acked": 10,
+    "refused": 1,
+    "second_votes": 0.5,
+    "resent": 0.5,
+    "held": 0.5,
+    "late_acks_refused": 0.01,
+    "flushes": 10,
+    "takeovers": 4,
+    "kills": 1,
+    "stops": 1,
+    "cuts": 0.1,
+    "clock_jumps": 0.05,
+    "clock_stops": 0.02,
+    "elections": 0.08,
+    "closings": 0.2,
+    "seals": 0.3,
+    "early_controls": 0.05,
+    "seasons": 0.3,
+    "define_races": 0.2,
+    "spread_changes": 0.2,
+    "emptied": 0.04,
+    "restored": 0.1,
+    "keys_lost": 0.1,
+    "splits": 0.05,
+    "rebuilds": 0.06,
+    "checkpoints": 0.15,
+    "checkpoints_restored": 0.02,
+    "checkpoints_deleted": 0.004,
+    "purges": 0.15,
+    "full": 0.05,
+    "tails_lost": 0.01,
+    "streams_anew": 0.002,
+    "reads": 3,
+    "reads_with_position": 0.8,
+}
+"""How much of what a history has at least, on average."""
+
+
+@pytest.mark.timeout(300 + HISTORIES)
+def test_every_acked_event_is_counted_once_in_any_history() -> None:
+    share = -(-HISTORIES // PROCESSES)
+    runs = [
+        subprocess.Popen(
+            [
+                *(sys.executable, "-m", "tests.simulation"),
+                *("--seed", str(FIRST_SEED + n * share), "--histories", str(min(share, HISTORIES))),
+            ],
+            cwd=checkout(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for n in range(min(PROCESSES, HISTORIES))
+    ]
+    told = []
+    for run in runs:
+        out, err = run.communicate()
+        assert run.returncode == 0, err.strip()
+        told.append(json.loads(out.splitlines()[-1]))
+    assert sum(each["histories"] for each in told) >= HISTORIES
+    if HISTORIES >= 100:
+        for each in told:
+            assert_tries_everything(each)
+
+
+def assert_tries_everything(told: dict[str, Any]) -> None:
+    """Histories in which nothing goes wrong would all be right."""
+    histories = told["histories"]
+    assert set(told["kinds"]) == {"poll", "board", "pulse", "metric", "audience", "custom"}
+    for what, a_history in A_HISTORY.items():
+        assert told[what] >= a_history * histories, f"only {told[what]} {what} in {histories} histories"
+
+
+def test_a_seed_plays_the_same_history_again() -> None:
+    assert play(11, Rules()) == play(11, Rules())
+    assert play(11, Rules()) != play(12, Rules())
+
+
+class Unfenced(ModelDatabase):
+    """Lets anybody write, from any state."""
+
+    def holds(self, lease: str, value: bytes) -> bool:
+        return True
+
+    def stands_at(self, applied: bytes, before: bytes) -> bool:
+        return True
+
+
+class GoneBackUnseen(ModelDatabase):
+    """Does not look whether the stored state is the one a flush starts from."""
+
+    def _flush(self, keys: Sequence[str], arguments: list[bytes]) -> int:
+        before = self._string(keys[1]) or b"0"
+        return super()._flush(keys, [*arguments[:2], before, *arguments[3:]])
+
+    def carries(self, key: str, sequence: int) -> bool:
+        return True
+
+
+class Torn(ModelDatabase):
+    """A flush that fails on its way writes a part of what it should."""
+
+    def _call(self, effect: Any) -> Any:
+        if self._fault() == "before":
+            self._torn = True
+        return super()._call(effect)
+
+    _torn = False
+
+    def _write(self, command: bytes, key: str, arguments: list[bytes]) -> None:
+        if self._torn:
+            self._torn = False
+            return
+        super()._write(command, key, arguments)
+
+
+class AcksAtOnce(ModelPipeline):
+    """Takes for stored what it has sent."""
+
+    async def publish(self, subject: str, payload: bytes, message_id: str, *more: Any) -> int:
+        self._bus.process.spawn(super().publish(subject, payload, message_id, *more), GrandstandError)
+        return self._bus.mesh.stream.last + 1
+
+
+class HastyIngest(ModelIngest):
+    pipeline_type = AcksAtOnce
+
+
+class Generous(Session):
+    """Gives a viewer more credit than its window is wide."""
+
+    def hello(self, hello: Hello, identity: Identity, *, now_s: float, entropy: bytes) -> Welcome:
+        welcome = super().hello(hello, identity, now_s=now_s, entropy=entropy)
+        self.credit_max = welcome.credit = 10_000
+        return welcome
+
+
+class GenerousIngest(ModelIngest):
+    session_type = Generous
+
+
+class EagerNative(Native):
+    credit_at_first = 10_000
+
+
+class AlwaysFresh(Freshness):
+    """Takes what it sees for the newest there is."""
+
+    def heard(self, number: int) -> float | None:
+        sent_s = super().heard(number)
+        if self.is_anchored:
+            self.anchor_s = self.fresh_until_s = math.inf
+        return sent_s
+
+
+def altered(change: Callable[[Loaded], Loaded]) -> Patches:
+    """What is loaded at a takeover is not what was stored."""
+
+    async def load(*arguments: Any) -> Loaded:
+        return change(await loading.load(*arguments))
+
+    return [(aggregate.worker, "load", load)]
+
+
+async def unproven(
+    stored: PartitionStore, token: str, partition: int, applied: int, stream: str
+) -> Checkpoint:
+    """A checkpoint as it was taken once: key by key, and called what it was meant to be."""
+    found = Checkpoint(partition=partition, applied=applied, stream=stream)
+    standing = await stored.standing()
+    flat = [part for field in standing.manifest.items() for part in field]
+    found.keys.append(CheckpointKey(name="manifest", fields=flat))
+    for name in standing.listed().keys:
+        await checkpoint._read(stored, f"{layout.tag(partition)}:{name}", found.keys.add(name=name))
+    found.state.CopyFrom(standing.listed().state)
+    return found
+
+
+async def nothing_is_purged(log: EventLog, partition: int) -> int:
+    return 0
+
+
+class Unlisted(ModelDatabase):
+    """Looks at no key when it flushes."""
+
+    def carries(self, key: str, sequence: int) -> bool:
+        return True
+
+
+async def unverified(stored: PartitionStore, listed: Any) -> None: ...
+
+
+class Impatient(ModelDatabase):
+    """Takes any share for a whole one."""
+
+    def _read(self, keys: Sequence[str], arguments: list[bytes]) -> Any:
+        found = self._hash(keys[3])
+        flat = [part for field in found.items() for part in field]
+        return [self._string(keys[0]) or b"0", 1, flat]
+
+
+def with_the_games_spread(span: Span, definition: Any) -> None:
+    _SPAN(span, definition)
+    span.spread = 0
+
+
+_SPAN = Span.__init__
+
+
+def by_the_leaders_clock(mark: Watermark, stamped_us: int, stored_us: int) -> None:
+    mark.at_us = max(mark.at_us, stored_us)
+
+
+async def of_its_own_view(writer: CatalogWriter, game_id: str) -> Game:
+    return writer._watch.view.game(game_id)
+
+
+async def defined_unclaimed(writer: CatalogWriter, wanted: Game) -> tuple[Game, list[Position]]:
+    """Sends the control before it is known who is first."""
+    key = subjects.game_key(wanted.game_id)
+    for _ in range(8):
+        await writer._watch.refresh(key)
+        known, revision = writer._watch.view.get(key), writer._watch.view.revision(key)
+        asked = definitions.check_game(wanted, {"heard"})
+        game = definition_merge.grown(known, asked, has_topics=True) if isinstance(known, Game) else asked
+        partitions = ids.partitions_of(game.game_id, game.spread)
+        positions = await writer._controls.publish(partitions, Control(game=game), f"{key} {game}")
+        if await writer._put(key, game, revision):
+            return game, positions
+    raise Unavailable("others define it")
+
+
+_ROWS = DecodedEvents.rows
+
+
+def by_clamped_time(*arguments: Any, **named: Any) -> Rows | None:
+    rows = _ROWS(*arguments, **named)
+    return rows and replace(rows, reached=rows.reached % 4096 + np.uint64(rows.at_us * 4096))
+
+
+def without_places(*arguments: Any, **named: Any) -> Rows | None:
+    rows = _ROWS(*arguments, **named)
+    return rows and replace(rows, reached=rows.reached // 4096 * 4096)
+
+
+def clamped(total: int, reached: int) -> bytes:
+    return _PACK_SUM(max(-limits.POINTS_MAX, min(limits.POINTS_MAX, total)), reached)
+
+
+_PACK_SUM = standings._pack_sum
+
+SLOW = {"slow": 1.0, "races": 0.0}
+QUICK = {"slow": 0.0, "races": 0.0}
+
+BROKEN: Sequence[tuple[str, Rules]] = [
+    ("no fence", Rules(database=Unfenced, **QUICK)),
+    ("no look at what is applied", Rules(database=GoneBackUnseen, kinds=("restore", "empty"), **QUICK)),
+    ("a flush that is not atomic", Rules(database=Torn, **QUICK)),
+    ("acks before the event log's", Rules(ingest=HastyIngest, **QUICK)),
+    (
+        "windows forgotten at a takeover",
+        Rules(patches=altered(lambda loaded: replace(loaded, origins=b"")), **QUICK),
+    ),
+    (
+        "votes forgotten at a takeover",
+        Rules(patches=altered(lambda loaded: replace(loaded, votes=b"")), **QUICK),
+    ),
+    (
+        "credit wider than the window",
+        Rules(ingest=GenerousIngest, native=EagerNative, events=(200, 300), **QUICK),
+    ),
+    ("1: a view is never stale", Rules(patches=[(mesh.catalog.watch, "Freshness", AlwaysFresh)], **SLOW)),
+    (
+        "2: a control is taken before its time",
+        Rules(patches=[(topics, "stage_due", lambda definition, *_: definition.stage)], **SLOW),
+    ),
+    (
+        "3: the leader's clock alone moves time",
+        Rules(patches=[(Watermark, "pass_block", by_the_leaders_clock)], **SLOW),
+    ),
+    (
+        "4: a checkpoint is not proven",
+        Rules(
+            patches=[(aggregate.lease_session, "take", unproven)],
+            kinds=("restore", "restore", "empty"),
+            stream_bytes_max=(5_000, 8_000),
+            **QUICK,
+        ),
+    ),
+    (
+        "5: nobody knows what was purged",
+        Rules(
+            patches=[(EventLog, "floor", nothing_is_purged)],
+            kinds=("empty", "rebuild"),
+            stream_bytes_max=(5_000, 8_000),
+            **QUICK,
+        ),
+    ),
+    (
+        "6: a state is taken for the stream's by its sequence",
+        Rules(
+            patches=[(module, "fit", lambda *_: binding.Fit.SAME) for module in BOUND],
+            kinds=("tail",),
+            **QUICK,
+        ),
+    ),
+    (
+        "7: a key that is lost is not missed",
+        Rules(
+            database=Unlisted,
+            patches=[(PartitionStore, "verify", unverified)],
+            kinds=("lose key",),
+            **QUICK,
+        ),
+    ),
+    (
+        "8: a topic has its game's spread",
+        Rules(
+            patches=[
+                (Span, "__init__", with_the_games_spread),
+                (CatalogWriter, "_claimed", of_its_own_view),
+            ],
+            slow=0.0,
+            races=1.0,
+        ),
+    ),
+    (
+        "9: a control goes before its claim",
+        Rules(patches=[(CatalogWriter, "define_game", defined_unclaimed)], slow=0.0, races=1.0),
+    ),
+    (
+        "10: whom a vote replaced is forgotten",
+        Rules(patches=[(superseded, "replaced", lambda *_: b"")], **QUICK),
+    ),
+    ("11: sums are clamped on their way", Rules(patches=[(standings, "_pack_sum", clamped)], **QUICK)),
+    ("11: ties go by the clamped time", Rules(patches=[(DecodedEvents, "rows", by_clamped_time)], **QUICK)),
+    ("11: ties in a block go by the name", Rules(patches=[(DecodedEvents, "rows", without_places)], **QUICK)),
+    ("14: readers do not wait for a rebuild", Rules(database=Impatient, kinds=("rebuild", "empty"), **QUICK)),
+]
+
+
+@pytest.mark.parametrize("rules", [rules for _, rules in BROKEN], ids=[name for name, _ in BROKEN])
+def test_what_is_broken_on_purpose_is_seen(rules: Rules) -> None:
+    seen = first_violation(rules)
+    assert re.match(r"seed \d+: ", str(seen))
+    assert isinstance(seen.__cause__, AssertionError), f"an invariant tells, not a bug of the model: {seen}"
+
+
+def first_violation(rules: Rules) -> Violation:
+    for seed in range(CAUGHT_WITHIN):
+        try:
+            play(seed, rules)
+        except Violation as violation:
+            return violation
+    raise AssertionError(f"nothing was seen in {CAUGHT_WITHIN} histories")

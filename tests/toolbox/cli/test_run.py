@@ -1,0 +1,341 @@
+"""up, down and status as a user types them: what they print, how they end, and that nothing is left."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pty
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import typer
+
+from tests.support.commands import command, failed, succeeded
+from tests.support.mesh_fixture import wait_for
+from tests.support.supervision import is_alive
+from toolbox.cli.app import build
+from toolbox.local.ports import Ports
+from toolbox.local.provision import checkout
+
+UP_WITHIN_S = 5.0
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    home = tmp_path / "a höme with spaces"
+    yield home
+    command(home, "down")
+
+
+@pytest.fixture
+def up() -> Iterator[tuple[str, ...]]:
+    """`up` on free ports, without the demo."""
+    with contextlib.closing(Ports()) as ports:
+        yield ("up", "--no-demo", "--port", str(ports.take()), "--mesh-port", str(ports.take()))
+
+
+def status_of(home: Path) -> dict[str, object]:
+    found = json.loads(succeeded(home, "status", "--json"))
+    assert isinstance(found, dict)
+    return found
+
+
+def pids_of(status: dict[str, object]) -> list[int]:
+    services = status["services"]
+    assert isinstance(services, list)
+    return [service["pid"] for service in services]
+
+
+def test_a_mesh_starts_detached_tells_where_it_is_and_goes_down(home: Path, up: tuple[str, ...]) -> None:
+    port = up[3]
+    said = succeeded(home, *up, "--detach")
+    assert f"http://localhost:{port}" in said
+    assert "./grandstand down stops it" in said
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as page:
+        assert page.headers["content-type"] == "text/html; charset=utf-8"
+    status = status_of(home)
+    assert status["state"] == "ready"
+    assert status["edge"] == f"http://127.0.0.1:{port}"
+    names = [service["name"] for service in status["services"]]  # type: ignore[attr-defined]
+    assert names == ["nats", "valkey", "envoy", "ingest-1", "aggregate-1", "gateway-1", "notify-1"]
+    assert "ingest-1" in succeeded(home, "status")
+    supervisor = status["pid"]
+    assert f"already running in {home} (pid {supervisor})" in failed(home, *up)
+    pids = pids_of(status)
+    assert succeeded(home, "down").strip() == "The mesh is down."
+    assert not any(map(is_alive, [*pids, supervisor]))  # type: ignore[list-item]
+    assert f"no mesh is running in {home}" in failed(home, "status")
+    assert f"no mesh is running in {home}" in failed(home, "down")
+
+
+def test_a_second_up_is_quick(home: Path, up: tuple[str, ...]) -> None:
+    took_s = []
+    # Other tests share the machine: one quick start of a few proves it.
+    while min(took_s, default=UP_WITHIN_S) >= UP_WITHIN_S and len(took_s) < 5:
+        began = time.monotonic()
+        succeeded(home, *up, "--detach")
+        took_s.append(time.monotonic() - began)
+        succeeded(home, "down")
+    assert min(took_s) < UP_WITHIN_S, took_s
+
+
+def test_a_killed_supervisor_takes_all_along_and_its_stale_pid_is_said_once(
+    home: Path, up: tuple[str, ...]
+) -> None:
+    succeeded(home, *up, "--detach")
+    status = status_of(home)
+    supervisor = status["pid"]
+    assert isinstance(supervisor, int)
+    os.kill(supervisor, signal.SIGKILL)
+    if sys.platform == "linux":
+        wait_for(lambda: not any(map(is_alive, pids_of(status))), "all have gone with it")
+    stale = f"(pid {supervisor}) ended without cleaning up"
+    assert stale in failed(home, "status")
+    done = command(home, *up, "--detach")
+    assert done.returncode == 0, done.stderr
+    assert stale in done.stderr.decode()
+    assert len(done.stderr.decode().strip().splitlines()) == 1
+    os.kill(int(str(status_of(home)["pid"])), signal.SIGKILL)
+    wait_for(lambda: "without cleaning up" in failed(home, "status"), "the lock is free")
+    assert "its pid file is cleared" in failed(home, "down")
+    assert failed(home, "down").endswith(f"no mesh is running in {home}")
+
+
+def test_a_taken_port_is_named_with_its_holder(home: Path, up: tuple[str, ...]) -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", int(up[3])))
+        server.listen()
+        for option in ([], ["--detach"]):
+            said = failed(home, *up, *option)
+            assert f"port {up[3]} on 127.0.0.1 is taken" in said
+            if sys.platform == "linux":
+                assert f"(pid {os.getpid()})" in said
+            assert "--port" in said
+    assert f"no mesh is running in {home}" in failed(home, "status")
+
+
+def test_a_taken_default_mesh_port_is_replaced(home: Path, up: tuple[str, ...]) -> None:
+    with socket.socket() as server:
+        # If somebody else holds it already, all the better.
+        with contextlib.suppress(OSError):
+            server.bind(("127.0.0.1", 8081))
+            server.listen()
+        succeeded(home, *up[:4], "--detach")
+        assert status_of(home)["mesh"] != "127.0.0.1:8081"
+
+
+def test_a_missing_program_is_named(home: Path, up: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NATS_SERVER", "/nonexistent/nats-server")
+    assert "NATS_SERVER=/nonexistent/nats-server" in failed(home, *up)
+
+
+def test_a_program_that_does_not_start_is_named_with_what_it_said(
+    home: Path, up: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = tmp_path / "nats-server"
+    fake.write_text(
+        "#!/bin/sh\n[ $1 = --version ] && echo 'nats-server: v2.10.26' && exit\necho 'no such luck'\nexit 7\n"
+    )
+    fake.chmod(0o755)
+    monkeypatch.setenv("NATS_SERVER", str(fake))
+    said = failed(home, *up, "--detach")
+    assert "the mesh did not start: nats was never ready in 3 attempts" in said
+    assert "exit code 7" in said
+    assert "no such luck" in said
+    assert f"no mesh is running in {home}" in failed(home, "status")
+
+
+def test_a_disk_nearly_full_is_named(tmp_path: Path, up: tuple[str, ...]) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(small)], capture_output=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip("mounting a small disk is not permitted here")
+    try:
+        said = failed(small / "home", *up)
+        assert "MiB are free in" in said
+        assert "512 MiB" in said
+        with contextlib.suppress(OSError):
+            (small / "ballast").write_bytes(bytes(4 * 1024 * 1024))
+        said = failed(small / "other", *up)
+        assert "MiB are free" in said or "the disk is full" in said
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--port", "0"), "--port 0 is no port"),
+        (("--ingest", "0"), "--ingest 0 is outside 1 to 16"),
+        (("--sync", "never"), "--sync 'never' is neither interval nor always"),
+        (("--traces", "--otlp", "http://127.0.0.1:4317"), "exclude each other"),
+        (("--otlp", "nonsense"), "--otlp 'nonsense' is no URL"),
+        (("--host", "203.0.113.7"), "cannot listen on 203.0.113.7"),
+    ],
+)
+def test_an_option_out_of_bounds_is_named(home: Path, arguments: tuple[str, ...], said: str) -> None:
+    assert said in failed(home, "up", *arguments)
+
+
+def ignore_interrupts() -> None:
+    """As a shell's `&` or nohup does before it starts a program."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+INHERITED = pytest.mark.parametrize("inherited", [None, ignore_interrupts], ids=["default", "ignored"])
+"""What a program is started with, as the preexec_fn that sets it."""
+
+
+def foreground(home: Path, *arguments: str, **options: object) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "toolbox.cli", *arguments],
+        env={**os.environ, "GRANDSTAND_HOME": str(home)},
+        cwd=checkout(),
+        **options,  # type: ignore[call-overload]
+    )
+
+
+@INHERITED
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_the_foreground_drains_and_leaves_nothing(
+    home: Path, up: tuple[str, ...], number: signal.Signals, inherited: Callable[[], None] | None
+) -> None:
+    process = foreground(home, *up, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=inherited)
+    assert process.stdout is not None
+    with process.stdout as output:
+        said = []
+        for line in output:
+            said.append(line.decode())
+            if "Ctrl-C stops it" in said[-1]:
+                break
+        assert any(line.startswith("ingest-1 is ready after") for line in said)
+        pids = pids_of(status_of(home))
+        process.send_signal(number)
+        rest = output.read().decode()
+    assert process.wait() == 0
+    assert re.search(r"^gateway-1 +│ .*drains", rest, re.MULTILINE)
+    assert rest.rstrip().endswith("The mesh is down.")
+    assert not any(map(is_alive, pids))
+
+
+@INHERITED
+def test_ctrl_c_during_a_detached_start_ends_it(
+    home: Path,
+    up: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    inherited: Callable[[], None] | None,
+) -> None:
+    """The start cannot be done before the signal: its nats-server never answers."""
+    silent = tmp_path / "nats-server"
+    silent.write_text(
+        "#!/bin/sh\n[ $1 = --version ] && echo 'nats-server: v2.10.26' && exit\nexec sleep 600\n"
+    )
+    silent.chmod(0o755)
+    monkeypatch.setenv("NATS_SERVER", str(silent))
+    process = foreground(
+        home, *up, "--detach", stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=inherited
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"Traceback" not in said
+    assert f"no mesh is running in {home}" in failed(home, "status")
+
+
+def test_ctrl_c_reaches_what_a_command_becomes(tmp_path: Path) -> None:
+    """`test` becomes pytest, which must not inherit that SIGINT is ignored."""
+    endless = tmp_path / "test_endless.py"
+    endless.write_text(
+        "import signal\n\ndef test_endless():\n    print('begun', flush=True)\n    signal.pause()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "toolbox.cli", "test", "-s", "-p", "no:cacheprovider", str(endless)],
+        env={**{name: value for name, value in os.environ.items() if name != "CI"}, "CHROMIUM": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        preexec_fn=ignore_interrupts,
+    )
+    assert process.stdout is not None
+    try:
+        with process.stdout as output:
+            while b"begun" not in output.readline():
+                assert process.poll() is None, "it runs"
+            process.send_signal(signal.SIGINT)
+            assert b"KeyboardInterrupt" in output.read()
+    finally:
+        process.kill()
+    assert process.wait() == pytest.ExitCode.INTERRUPTED
+
+
+def test_on_a_terminal_the_start_is_drawn_and_logs_are_coloured(home: Path, up: tuple[str, ...]) -> None:
+    master, slave = pty.openpty()
+    environment = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "CI")}
+    environment |= {"TERM": "xterm-256color", "GRANDSTAND_HOME": str(home), "COLUMNS": "100"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "toolbox.cli", *up],
+        env=environment,
+        cwd=checkout(),
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        start_new_session=True,
+    )
+    os.close(slave)
+    shown = ""
+    with os.fdopen(master, "rb", buffering=0) as terminal:
+        while "Ctrl-C stops it" not in shown:
+            shown += terminal.read(65_536).decode("utf-8", "replace")
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(OSError):
+            # A terminal whose last user has gone answers EIO.
+            while data := terminal.read(65_536):
+                shown += data.decode("utf-8", "replace")
+    assert process.wait() == 0
+    assert "✓" in shown
+    assert re.search("\x1b\\[[0-9;]*mgateway-1 +│", shown)
+    assert "Stopping; again to stop without grace." in shown
+
+
+def commands_of(app: typer.Typer, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Every command's name and help."""
+    for info in app.registered_commands:
+        assert info.callback is not None
+        name = info.name or info.callback.__name__.replace("_", "-")
+        yield prefix + name, info.callback.__doc__ or ""
+    for group in app.registered_groups:
+        assert group.typer_instance is not None
+        yield from commands_of(group.typer_instance, f"{prefix}{group.name} ")
+
+
+def test_every_command_has_help_with_an_example() -> None:
+    found = dict(commands_of(build()))
+    assert {"up", "down", "status", "test", "bench", "poll open"} <= set(found)
+    for name, text in found.items():
+        assert f"Example: ./grandstand {name}" in text, name
+
+
+def test_help_does_not_wait_for_heavy_imports() -> None:
+    program = (
+        "import sys; import toolbox.cli.app as app; app.build();"
+        "heavy = {'grpc', 'nats', 'redis', 'numpy', 'opentelemetry', 'google.protobuf'} & set(sys.modules);"
+        "sys.exit(', '.join(sorted(heavy)) or 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=checkout(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"imported by --help: {done.stderr}"

@@ -1,0 +1,174 @@
+"""Probes against real servers: grpc's own health servicer, nats-server, Valkey, and peers that misbehave."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from toolbox.local import grpc_health, probe
+from toolbox.local.lifecycle import Answer
+from toolbox.local.spec import EnvoyProbe, GrpcProbe, HttpProbe, Probe, RedisProbe, RunningProbe
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+@contextlib.asynccontextmanager
+async def health_server(**statuses: int) -> AsyncIterator[int]:
+    """The port of a gRPC server whose services have the given health; `whole` is the server's own."""
+    server = grpc.aio.server()
+    health = health_aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    for name, status in statuses.items():
+        await health.set("" if name == "whole" else name, status)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield port
+    finally:
+        await server.stop(None)
+
+
+@contextlib.asynccontextmanager
+async def peer(
+    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncIterator[int]:
+    """The port of a server that does to each connection what `serve` does."""
+
+    async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            await serve(reader, writer)
+        writer.close()
+
+    server = await asyncio.start_server(one, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+def answer_of(services: tuple[str, ...], **statuses: int) -> Answer:
+    async def scenario() -> Answer:
+        async with health_server(**statuses) as port:
+            return await probe.ask(GrpcProbe(port, services))
+
+    return asyncio.run(scenario())
+
+
+def test_a_grpc_server_is_ready_when_every_service_serves() -> None:
+    assert answer_of(("", "a.v1.A"), whole=SERVING, **{"a.v1.A": SERVING}) is Answer.SERVING
+
+
+def test_a_grpc_server_is_alive_but_not_ready_while_one_service_does_not_serve() -> None:
+    assert answer_of(("", "a.v1.A"), whole=SERVING, **{"a.v1.A": NOT_SERVING}) is Answer.ALIVE
+
+
+def test_a_grpc_server_that_does_not_know_the_service_is_alive_but_not_ready() -> None:
+    assert answer_of(("a.v1.A",), whole=SERVING) is Answer.ALIVE
+
+
+def test_a_long_conversation_of_many_services_is_understood() -> None:
+    names = tuple(f"grandstand.service{n}.v1.Service" for n in range(40))
+    assert answer_of(names, **dict.fromkeys(names, SERVING)) is Answer.SERVING
+
+
+def test_a_server_that_restarts_is_asked_anew() -> None:
+    async def scenario() -> list[Answer]:
+        async with health_server(whole=SERVING) as port:
+            first = await probe.ask(GrpcProbe(port))
+        return [first, await probe.ask(GrpcProbe(port))]
+
+    assert asyncio.run(scenario()) == [Answer.SERVING, Answer.SILENT]
+
+
+async def _garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"SSH-2.0-OpenSSH_9.2\r\n" * 8)
+    await writer.drain()
+
+
+async def _flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while True:
+        writer.write(bytes(60_000))
+        await writer.drain()
+
+
+async def _half(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200")
+    await writer.drain()
+
+
+async def _closes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    pass
+
+
+@pytest.mark.parametrize("serve", [_garbage, _flood, _half, _closes])
+@pytest.mark.parametrize(
+    "kind",
+    [GrpcProbe, RedisProbe, lambda port: EnvoyProbe(port, ()), lambda port: HttpProbe(port, "/healthz")],
+)
+def test_a_peer_that_speaks_something_else_is_silent(
+    kind: Callable[[int], Probe],
+    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> None:
+    async def scenario() -> Answer:
+        async with peer(serve) as port:
+            return await probe.ask(kind(port))
+
+    assert asyncio.run(scenario()) is not Answer.SERVING
+
+
+def test_a_peer_that_says_nothing_is_silent_after_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async def scenario() -> Answer:
+        async with peer(mute) as port:
+            return await probe.ask(GrpcProbe(port))
+
+    monkeypatch.setattr(probe, "TIMEOUT_S", 0.05)
+    assert asyncio.run(scenario()) is Answer.SILENT
+
+
+def test_redis_that_loads_its_data_is_alive_but_not_ready() -> None:
+    async def loading(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"PING\r\n")
+        writer.write(b"-LOADING Valkey is loading the dataset in memory\r\n")
+
+    async def scenario() -> Answer:
+        async with peer(loading) as port:
+            return await probe.ask(RedisProbe(port))
+
+    assert asyncio.run(scenario()) is Answer.ALIVE
+
+
+def test_a_process_that_serves_nobody_is_ready_by_running() -> None:
+    assert asyncio.run(probe.ask(RunningProbe())) is Answer.SERVING
+
+
+def test_an_envoy_cluster_is_healthy_when_one_of_its_hosts_is() -> None:
+    def host(failed: bool) -> dict[str, object]:
+        return {"health_status": {"eds_health_status": "HEALTHY", "failed_active_health_check": failed}}
+
+    statuses = {"all": [False, False], "one": [True, False], "none": [True], "no host": []}
+    clusters = [
+        {"name": name, "host_statuses": [host(failed) for failed in hosts]}
+        for name, hosts in statuses.items()
+    ]
+    found = probe.healthy_clusters(json.dumps({"cluster_statuses": clusters}).encode())
+    assert found == {"all", "one"}
+
+
+@given(st.binary(max_size=4096), st.integers(1, 64))
+def test_a_reply_survives_any_bytes_in_any_pieces(data: bytes, piece: int) -> None:
+    reply = grpc_health.Reply(("", "a.v1.A"))
+    with contextlib.suppress(grpc_health.NotHealth):
+        for start in range(0, len(data), piece):
+            reply.feed(data[start : start + piece])
+    assert not (reply.done and reply.serving)

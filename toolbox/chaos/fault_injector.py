@@ -1,0 +1,197 @@
+"""Carries out a schedule on a mesh: signals to its processes and links, FLUSHALL and DEL to its Redis; a
+rebuild is carried out by whoever made this.
+
+A signal goes to a process that is ready at that moment, through a handle of the process where there
+are such (Linux), so that it never reaches a stranger that was given the number. A strike whose target
+is not ready within `PATIENCE_S` is missed, and counted as that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+import grpc.aio
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from toolbox.chaos.forgetting import Forgetting
+from toolbox.chaos.schedule import Kind, Strike
+from toolbox.chaos.stage import Mesh
+from toolbox.cli import partitions
+
+PATIENCE_S = 4.0
+_POLL_S = 0.05
+_SIGNALS = {
+    Kind.KILL: signal.SIGKILL,
+    Kind.RESTART: signal.SIGTERM,
+    Kind.PAUSE: signal.SIGSTOP,
+    Kind.FREEZE: signal.SIGSTOP,
+    Kind.CUT: signal.SIGSTOP,
+}
+_STOPS = (Kind.PAUSE, Kind.FREEZE, Kind.CUT)
+_ASK_S = 2.0
+_FORGET_WITHIN_S = 12.0
+
+
+class _Process:
+    """A process that was running when this was made."""
+
+    def __init__(self, pid: int) -> None:
+        """Raises ProcessLookupError."""
+        self._pid = pid
+        self._handle = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else None
+
+    def signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            if self._handle is None:
+                os.kill(self._pid, number)
+            else:
+                signal.pidfd_send_signal(self._handle, number)
+
+    def close(self) -> None:
+        if self._handle is not None:
+            os.close(self._handle)
+
+
+class Striker:
+    """Strikes one mesh. `on_strike` is told of each that falls; `rebuild` is given the target of a REBUILD,
+    and answers whether it was carried out."""
+
+    def __init__(
+        self,
+        mesh: Mesh,
+        on_strike: Callable[[Strike], None],
+        rebuild: Callable[[str], Awaitable[bool]],
+        forgetting: Forgetting,
+    ) -> None:
+        self.strikes: Counter[Kind] = Counter()
+        self.ended: Counter[str] = Counter()
+        """How often each process was made to end."""
+        self.missed = 0
+        self._mesh = mesh
+        self._on_strike = on_strike
+        self._rebuild = rebuild
+        self._forgetting = forgetting
+
+    async def run(self, strikes: Sequence[Strike]) -> None:
+        """All strikes at their moments, from now. Whatever ends this, no process stays stopped."""
+        begun_at = asyncio.get_running_loop().time()
+        async with asyncio.TaskGroup() as group:
+            for strike in strikes:
+                group.create_task(self._carry_out(strike, begun_at + strike.at_s))
+
+    async def _carry_out(self, strike: Strike, at: float) -> None:
+        await asyncio.sleep(at - asyncio.get_running_loop().time())
+        match strike.kind:
+            case Kind.REBUILD:
+                self._on_strike(strike)
+                struck = await self._rebuild(strike.target)
+            case Kind.FORGET:
+                struck = await self._forget(strike)
+            case Kind.EMPTY:
+                struck = await self._empty(strike)
+            case _:
+                struck = await self._signal(strike)
+        if struck:
+            self.strikes[strike.kind] += 1
+        else:
+            self.missed += 1
+
+    async def _signal(self, strike: Strike) -> bool:
+        process = await self._process(strike.target)
+        if process is None:
+            return False
+        if strike.kind is Kind.CUT:
+            process.close()
+            process = _Process(self._mesh.links[strike.target])
+        with contextlib.closing(process):
+            self._on_strike(strike)
+            self.ended[strike.target] += strike.kind in (Kind.KILL, Kind.RESTART)
+            process.signal(_SIGNALS[strike.kind])
+            if strike.kind in _STOPS:
+                try:
+                    await asyncio.sleep(strike.for_s)
+                finally:
+                    process.signal(signal.SIGCONT)
+        return True
+
+    async def _process(self, name: str) -> _Process | None:
+        """The process once it is ready; None if that takes too long."""
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + PATIENCE_S
+        while loop.time() < give_up_at:
+            pid = self._mesh.pid(name)
+            if pid is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    process = _Process(pid)
+                    # Asked again: it was this process when the handle was made.
+                    if self._mesh.pid(name) == pid:
+                        return process
+                    process.close()
+            await asyncio.sleep(_POLL_S)
+        return None
+
+    async def _empty(self, strike: Strike) -> bool:
+        """False when Redis could not be asked."""
+        process = await self._process(strike.target)
+        if process is None:
+            return False
+        process.close()
+        async with self._redis() as redis:
+            try:
+                await redis.flushall()
+            except RedisError:
+                return False
+        self._on_strike(strike)
+        return True
+
+    async def _forget(self, strike: Strike) -> bool:
+        """Deletes keys, and kills the workers that own their partitions before they write much more there.
+
+        Not before every owner can be killed: what an owner that goes on notices, is not asked here.
+        """
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + _FORGET_WITHIN_S
+        while loop.time() < give_up_at:
+            with contextlib.suppress(RedisError, grpc.aio.AioRpcError, ProcessLookupError):
+                if await self._forget_now():
+                    self._on_strike(strike)
+                    return True
+            await asyncio.sleep(_POLL_S)
+        return False
+
+    async def _forget_now(self) -> bool:
+        """False when there is nothing to delete, or an owner is away. Raises RedisError, AioRpcError,
+        ProcessLookupError."""
+        async with self._redis() as redis:
+            keys = [key.decode() async for key in redis.scan_iter("{p*", count=1000)]
+            chosen = self._forgetting.choose(keys)
+            found = await partitions.read(self._mesh.addresses.mesh, _ASK_S)
+            owners = {status.owner for status in found if status.partition in chosen}
+            pids = {name: self._mesh.pid(name) for name in owners if name}
+            if not chosen or "" in owners or None in pids.values():
+                return False
+            with contextlib.ExitStack() as held:
+                workers = {
+                    name: held.enter_context(contextlib.closing(_Process(pid)))
+                    for name, pid in pids.items()
+                    if pid is not None
+                }
+                await self._forgetting.delete(redis, chosen)
+                for name, worker in workers.items():
+                    worker.signal(signal.SIGKILL)
+                    self.ended[name] += 1
+        return True
+
+    @contextlib.asynccontextmanager
+    async def _redis(self) -> AsyncIterator[Redis]:
+        redis = Redis.from_url(self._mesh.addresses.redis, socket_timeout=_ASK_S)
+        try:
+            yield redis
+        finally:
+            await redis.aclose()

@@ -1,0 +1,40 @@
+"""The typer app: every command of every module, and one way for all of them to fail.
+
+A module of this package has `register(app)`, which adds its commands. It imports what is heavy (grpc, nats,
+the generated stubs) inside the commands, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import signal
+
+import typer
+
+from toolbox.cli import bench, boards, chaos, definitions, load, rebuild, run, sending, testing, token
+from toolbox.cli.console import one_line_errors
+
+MODULES = (run, token, rebuild, definitions, boards, sending, load, testing, bench, chaos)
+"""In the order of `--help`."""
+
+
+def build() -> typer.Typer:
+    app = typer.Typer(
+        name="grandstand",
+        help="The real-time backend for live game streams, on this machine. Start with: ./grandstand up",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    for module in MODULES:
+        module.register(app)
+    return app
+
+
+def main() -> None:
+    # A shell's `&`, nohup and some CI runners start programs with SIGINT ignored, which programs inherit.
+    # With a handler, Ctrl-C ends every command, and the processes that a command starts get the default.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with one_line_errors():
+        build()(prog_name="grandstand")

@@ -1,0 +1,141 @@
+"""board: leaderboards opened, closed and looked at from the command line."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import datetime, time
+from typing import Annotated, Any
+
+import typer
+
+from toolbox.cli.durations import ForOption, at, limit, until
+from toolbox.cli.rpc import GameOption, JsonOption, on_mesh, say, seconds_of, spoken
+from toolbox.cli.running import HomeOption, running_mesh
+from toolbox.local.errors import MeshError
+
+MODES = ("best", "last", "sum", "lowest")
+
+
+def register(app: typer.Typer) -> None:
+    noun = typer.Typer(help="Open and close leaderboards, and see who leads.", no_args_is_help=True)
+    noun.command("open")(open_board)
+    noun.command("close")(close_board)
+    noun.command("top")(top_of_board)
+    noun.command("rank")(rank_on_board)
+    app.add_typer(noun, name="board")
+
+
+def open_board(
+    board: Annotated[str, typer.Argument(help="The board's id; never used again in the game.")],
+    title: Annotated[str, typer.Argument(help="What viewers read.")],
+    mode: Annotated[
+        str, typer.Option(metavar="|".join(MODES), help="How the scores of one actor combine.")
+    ] = "best",
+    top: Annotated[int, typer.Option(help="How many entries viewers see, 1 to 100.")] = 10,
+    season: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION", help="Start anew this often, 10s to 366d.", show_default="one season"
+        ),
+    ] = None,
+    starts: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="When season 1 begins: 2026-11-21T00:00, or 00:00 of today.",
+            show_default="now",
+        ),
+    ] = None,
+    game: GameOption = "demo",
+    open_for: ForOption = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Open a leaderboard, with --season one that starts anew on a schedule.
+
+    Example: ./grandstand board open laps "Fastest laps" --mode lowest --season 1d --starts 00:00
+    """
+    from grandstand.catalog.v1.catalog_pb2 import Board
+
+    if mode not in MODES:
+        raise MeshError(f"--mode {mode!r} is none of {', '.join(MODES)}")
+    combined: Any = f"BOARD_MODE_{mode.upper()}"
+    asked = Board(game_id=game, board_id=board, title=title, mode=combined, top=top)
+    if season is not None:
+        asked.season.every.FromMilliseconds(round(seconds_of(season) * 1e3))
+    if starts is not None:
+        if season is None:
+            raise MeshError(f"--starts {starts!r} says when a season begins; give --season too, such as 1d")
+        asked.season.starts_at.FromDatetime(_moment(starts))
+    limit(asked, open_for)
+    opened = on_mesh(running_mesh(home).mesh, lambda backend: backend.open_board(asked))
+    say(opened, as_json, f"Board {opened.board_id} is open{until(opened)}.")
+
+
+def close_board(
+    board: Annotated[str, typer.Argument(help="The board's id.")],
+    game: GameOption = "demo",
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Close a leaderboard.
+
+    Example: ./grandstand board close laps
+    """
+    closed = on_mesh(running_mesh(home).mesh, lambda backend: backend.close_board(game, board))
+    say(closed, as_json, f"Board {closed.board_id} closes{at(closed)}.")
+
+
+def top_of_board(
+    board: Annotated[str, typer.Argument(help="The board's id.")] = "top",
+    game: GameOption = "demo",
+    follow: Annotated[bool, typer.Option("--watch", help="Go on showing it; Ctrl-C ends it.")] = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show who leads a board.
+
+    Example: ./grandstand board top top --watch
+    """
+    from toolbox.cli.views import watch
+
+    with contextlib.suppress(KeyboardInterrupt):
+        spoken(watch(running_mesh(home).edge, game, f"board/{board}", once=not follow, as_json=as_json))
+
+
+def rank_on_board(
+    board: Annotated[str, typer.Argument(help="The board's id.")],
+    actor: Annotated[str, typer.Argument(help="Whose place.")],
+    game: GameOption = "demo",
+    neighbours: Annotated[
+        int, typer.Option(min=0, max=25, help="How many above and below to show, 0 to 25.")
+    ] = 3,
+    previous: Annotated[bool, typer.Option("--previous", help="In the season before this one.")] = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show where an actor stands on a board, and who is next to it.
+
+    Example: ./grandstand board rank laps ann --neighbours 5
+    """
+    from toolbox.cli.board_screens import standing
+
+    found = on_mesh(
+        running_mesh(home).edge,
+        lambda backend: backend.read_standing(
+            game, board, actor, neighbours=neighbours, previous_season=previous
+        ),
+    )
+    say(found, as_json, standing(f"board/{board}", actor, found))
+
+
+def _moment(text: str) -> datetime:
+    """A moment by this machine's clock, and of today where no day is named. Raises MeshError."""
+    try:
+        if "T" in text or " " in text:
+            return datetime.fromisoformat(text).astimezone()
+        return datetime.combine(datetime.now().astimezone().date(), time.fromisoformat(text)).astimezone()
+    except ValueError:
+        raise MeshError(
+            f"--starts {text!r} is no time; give for example 2026-11-21T00:00, or 00:00"
+        ) from None

@@ -1,0 +1,55 @@
+"""Who a command acts as: the token it is given, or a producer of this home's own mesh.
+
+A producer acts for whomever `--actor` names, as the development key allows: its tokens are good for the mesh
+of its home alone. For any other the token comes by `--token` or GRANDSTAND_TOKEN, and who acts is its actor.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from toolbox.cli.running import home_of
+from toolbox.local import status
+from toolbox.local.errors import MeshError
+
+if TYPE_CHECKING:
+    from grandstand.client import Token
+
+TokenOption = Annotated[
+    str | None,
+    typer.Option(
+        "--token",
+        metavar="JWT",
+        envvar="GRANDSTAND_TOKEN",
+        show_envvar=True,
+        show_default="the home's development key makes one",
+        help="Act as this token says; ./grandstand token makes one.",
+    ),
+]
+
+
+def acting(token: str | None, home: Path | None) -> Token:
+    """`token`, or a producer's, minted afresh as long as the command runs. Raises MeshError."""
+    if token:
+        return token
+    from toolbox.local.development import producer_token
+
+    return producer_token(own_home(home, "give --token or GRANDSTAND_TOKEN"))
+
+
+def own_home(home: Path | None, way_out: str) -> Path:
+    """The home whose development key signs. Raises MeshError where there is none, or it is not in use."""
+    from toolbox.local.development import DEVELOPMENT_KEY
+
+    place = home_of(home)
+    now = status.read(place.status)
+    if now is not None and not now.own_keys:
+        raise MeshError(f"the mesh in {place.root} takes tokens of {now.keys.partition(';')[0]}; {way_out}")
+    if not (place.root / DEVELOPMENT_KEY).is_file():
+        raise MeshError(
+            f"there is no development key in {place.root}; ./grandstand up makes one, or {way_out}"
+        )
+    return place.root

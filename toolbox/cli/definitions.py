@@ -1,0 +1,199 @@
+"""game, poll: what can be watched, defined from the command line.
+
+Definitions go to the CatalogService on the mesh listener; results are watched at the edge, as a viewer does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Annotated, Any
+
+import typer
+
+from toolbox.cli.durations import ForOption, at, limit, until
+from toolbox.cli.rpc import GameOption, JsonOption, on_mesh, say, spoken
+from toolbox.cli.running import HomeOption, running_mesh
+from toolbox.local.errors import MeshError
+
+
+def register(app: typer.Typer) -> None:
+    for name, help_text, commands in (
+        ("game", "Define and show games.", (define, show)),
+        ("poll", "Open, close and watch polls.", (open_poll, close_poll, watch_poll)),
+    ):
+        noun = typer.Typer(help=help_text, no_args_is_help=True)
+        for command in commands:
+            noun.command(command.__name__.split("_")[0])(command)
+        app.add_typer(noun, name=name)
+
+
+def define(
+    game: Annotated[str, typer.Argument(help="The game's id.")],
+    title: Annotated[str, typer.Option(help="What viewers read.", show_default="the id")] = "",
+    pulse: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ID=KIND,KIND", help="Reactions to count, such as cheers=clap,wow (repeatable)."
+        ),
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID[=UNIT]", help="A measure to show quantiles of, such as delay=ms."),
+    ] = None,
+    audience: Annotated[bool, typer.Option("--audience", help="Count who watches.")] = False,
+    custom: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ID=FOLD[:CONFIG]", help="A topic of a fold you have installed, such as w=words."
+        ),
+    ] = None,
+    spread: Annotated[
+        int | None, typer.Option(help="Over how many partitions its actors are spread.", show_default="1")
+    ] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Define a game, or change its title and add to what it counts.
+
+    Example: ./grandstand game define final --title "The final" --pulse reactions=clap,fire --metric delay=ms
+    """
+    from grandstand.catalog.v1.catalog_pb2 import CustomTopic, Game, Metric, Pulse
+
+    wanted = Game(game_id=game, title=title, spread=spread or 0, audience=audience)
+    for text in pulse or []:
+        pulse_id, kinds = _named(text, "--pulse", "ID=KIND,KIND such as reactions=clap,wow")
+        wanted.pulses.append(Pulse(pulse_id=pulse_id, kinds=kinds.split(",")))
+    for text in metric or []:
+        metric_id, _, unit = text.partition("=")
+        wanted.metrics.append(Metric(metric_id=metric_id, unit=unit))
+    for text in custom or []:
+        custom_id, value = _named(text, "--custom", "ID=FOLD or ID=FOLD:CONFIG")
+        fold, _, config = value.partition(":")
+        wanted.customs.append(CustomTopic(custom_id=custom_id, fold=fold, config=config.encode()))
+    defined = on_mesh(running_mesh(home).mesh, lambda backend: _define(backend, wanted))
+    say(defined, as_json, f"Game {defined.game_id} is defined.")
+
+
+async def _define(backend: Any, wanted: Any) -> Any:
+    """Adds what is wanted to what is there: a game's definition only grows."""
+    import grpc
+
+    from grandstand.catalog.v1.catalog_pb2 import Game
+    from grandstand.client import ClientError
+
+    try:
+        known = (await backend.get_game(wanted.game_id)).game
+    except ClientError as error:
+        if error.code is not grpc.StatusCode.NOT_FOUND:
+            raise
+        known = Game(game_id=wanted.game_id, title=wanted.game_id)
+    known.title = wanted.title or known.title
+    known.spread = wanted.spread or known.spread
+    known.audience = known.audience or wanted.audience
+    pulses = {pulse.pulse_id: pulse for pulse in known.pulses}
+    for pulse in wanted.pulses:
+        if pulse.pulse_id in pulses:
+            there = pulses[pulse.pulse_id].kinds
+            there.extend(kind for kind in pulse.kinds if kind not in there)
+        else:
+            known.pulses.append(pulse)
+    known.metrics.extend(metric for metric in wanted.metrics if metric not in known.metrics)
+    known.customs.extend(custom for custom in wanted.customs if custom not in known.customs)
+    return await backend.define_game(known)
+
+
+def show(
+    game: Annotated[str, typer.Argument(help="The game's id.")] = "demo",
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a game with its polls and boards.
+
+    Example: ./grandstand game show demo
+    """
+    from toolbox.cli.views import game_table
+
+    listed = on_mesh(running_mesh(home).edge, lambda backend: backend.get_game(game))
+    say(listed, as_json, game_table(listed))
+
+
+def open_poll(
+    poll: Annotated[str, typer.Argument(help="The poll's id; never used again in the game.")],
+    question: Annotated[str, typer.Argument(help="What viewers are asked.")],
+    option: Annotated[
+        list[str],
+        typer.Option(metavar="ID=LABEL", help="An answer, such as nova=Nova; repeat it, 2 to 64 times."),
+    ],
+    game: GameOption = "demo",
+    changeable: Annotated[bool, typer.Option(help="Whether a later vote replaces the earlier one.")] = False,
+    choices: Annotated[int, typer.Option(min=1, max=64, help="How many options one vote may name.")] = 1,
+    weight_max: Annotated[
+        int, typer.Option(min=1, max=1_000, help="How much a vote of your own backend may weigh.")
+    ] = 1,
+    open_for: ForOption = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Open a poll: from now on votes are admitted.
+
+    Example: ./grandstand poll open mvp "Player of the match?" --option nova=Nova --option juno=Juno --for 2m
+    """
+    from grandstand.catalog.v1.catalog_pb2 import Poll, PollOption
+
+    options = []
+    for text in option:
+        option_id, _, label = text.partition("=")
+        options.append(PollOption(option_id=option_id, label=label or option_id))
+    asked = Poll(
+        game_id=game,
+        poll_id=poll,
+        question=question,
+        options=options,
+        changeable=changeable,
+        choices_max=choices,
+        weight_max=weight_max,
+    )
+    limit(asked, open_for)
+    opened = on_mesh(running_mesh(home).mesh, lambda backend: backend.open_poll(asked))
+    say(opened, as_json, f"Poll {opened.poll_id} is open{until(opened)}.")
+
+
+def close_poll(
+    poll: Annotated[str, typer.Argument(help="The poll's id.")],
+    game: GameOption = "demo",
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Close a poll: votes received before its close count, later ones are refused.
+
+    Example: ./grandstand poll close mvp
+    """
+    closed = on_mesh(running_mesh(home).mesh, lambda backend: backend.close_poll(game, poll))
+    say(closed, as_json, f"Poll {closed.poll_id} closes{at(closed)}.")
+
+
+def watch_poll(
+    poll: Annotated[
+        str | None, typer.Argument(help="The poll's id.", show_default="all that are open")
+    ] = None,
+    game: GameOption = "demo",
+    once: Annotated[bool, typer.Option("--once", help="Show the result as it stands, and end.")] = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Watch the bars of a poll move; Ctrl-C ends it. With --json one line for each change.
+
+    Example: ./grandstand poll watch mvp
+    """
+    from toolbox.cli.views import watch
+
+    topic = f"poll/{poll}" if poll else "poll/*"
+    with contextlib.suppress(KeyboardInterrupt):
+        spoken(watch(running_mesh(home).edge, game, topic, once=once, as_json=as_json))
+
+
+def _named(text: str, option: str, form: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not separator:
+        raise MeshError(f"{option} {text!r} is not of the form {form}")
+    return name, value

@@ -1,0 +1,49 @@
+"""How far the folding is, in a line: who owns how many partitions, and how much waits to be folded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable
+
+from grandstand.aggregate.v1.aggregate_pb2 import PartitionStatus, ReadPartitionsRequest
+from grandstand.aggregate.v1.aggregate_pb2_grpc import AggregateServiceStub
+from grandstand.client import open_channel
+
+_PATIENCE_S = 1.0
+
+
+async def read(mesh: str, patience_s: float = _PATIENCE_S) -> list[PartitionStatus]:
+    """The partitions in their order, of the mesh listener at host:port. Raises grpc.aio.AioRpcError."""
+    async with open_channel(mesh) as channel:
+        answer = await AggregateServiceStub(channel).ReadPartitions(
+            ReadPartitionsRequest(), timeout=patience_s
+        )
+        return list(answer.partitions)
+
+
+def read_if_it_answers(mesh: str) -> list[PartitionStatus]:
+    """The partitions; none where nobody answers in time: `status` tells of a mesh that is not well, too."""
+    import grpc.aio
+
+    try:
+        return asyncio.run(read(mesh))
+    except grpc.aio.AioRpcError:
+        return []
+
+
+def summary(partitions: Iterable[PartitionStatus]) -> str:
+    """Such as `partitions: 16, 8 aggregate-1, 8 aggregate-2; folded up to the last block`."""
+    found = list(partitions)
+    owned = Counter(status.owner for status in found)
+    unowned = owned.pop("", 0)
+    parts = [str(len(found)), *(f"{owned[owner]} {owner}" for owner in sorted(owned))]
+    if unowned:
+        parts.append(f"{unowned} without an owner")
+    blocks = sum(status.lag_blocks for status in found)
+    lag = "folded up to the last block"
+    if blocks:
+        lag = f"{blocks:,} blocks behind, by {max(status.lag_ms for status in found) / 1000:.1f} s"
+    letters = sum(status.dead_letters for status in found)
+    aside = f"; {letters:,} set aside as dead letters" if letters else ""
+    return f"partitions: {', '.join(parts)}; {lag}{aside}"

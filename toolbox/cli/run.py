@@ -1,0 +1,270 @@
+"""up, down, status: a mesh on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from toolbox.cli.running import HomeOption, home_of, running_status
+from toolbox.local.errors import MeshError
+from toolbox.local.home import Home, clear_stale, tenant
+
+DOWN_WITHIN_S = 60.0
+"""Every grace of every stage, added up, is less."""
+KILLED_WITHIN_S = 10.0
+EVENTS_BYTES_MIN = 1024 * 1024
+
+
+def register(app: typer.Typer) -> None:
+    app.command(no_args_is_help=False)(up)
+    app.command()(down)
+    app.command()(status)
+
+
+def up(
+    home: HomeOption = None,
+    detach: Annotated[
+        bool,
+        typer.Option("--detach", "-d", help="Return when the mesh is ready; ./grandstand down stops it."),
+    ] = False,
+    demo: Annotated[
+        bool | None,
+        typer.Option(
+            "--demo/--no-demo",
+            help="Run a demo game with a small crowd.",
+            show_default="demo; no-demo with --keys",
+        ),
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Where the edge listens; 0.0.0.0 opens it to the network.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The edge's port: the page and the public API.")] = 8080,
+    mesh_port: Annotated[
+        int | None,
+        typer.Option(show_default="8081 or a free one", help="Port of the mesh listener, on loopback."),
+    ] = None,
+    ingest: Annotated[int, typer.Option(help="How many replicas of ingest.")] = 1,
+    aggregate: Annotated[int, typer.Option(help="How many workers fold: they share the partitions.")] = 1,
+    gateway: Annotated[int, typer.Option(help="How many replicas of the gateway.")] = 1,
+    keys: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE_OR_URL",
+            show_default="a development key, and guests",
+            help="Take the tokens of your platform: its public keys, as a JWKS. Changes are followed.",
+        ),
+    ] = None,
+    issuer: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="With --keys: only tokens whose iss is this.", show_default="any"),
+    ] = None,
+    production: Annotated[
+        bool,
+        typer.Option(
+            "--production",
+            help="Refuse keys that are for development, and a NATS that is not supported; no guests.",
+        ),
+    ] = False,
+    traces: Annotated[
+        bool, typer.Option("--traces", help="Start a tracing UI and send traces to it.")
+    ] = False,
+    otlp: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            show_default="$OTEL_EXPORTER_OTLP_ENDPOINT",
+            help="Send traces to this collector (OTLP over gRPC), such as http://127.0.0.1:4317.",
+        ),
+    ] = None,
+    sync: Annotated[
+        str,
+        typer.Option(
+            metavar="interval|always",
+            help="When NATS syncs to the disk: every two minutes, or before each ack (always)."
+            " A killed process loses nothing either way; always survives a power cut, at a price.",
+        ),
+    ] = "interval",
+    nats: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Use this NATS (with JetStream), or these servers of a cluster, with commas between.",
+        ),
+    ] = None,
+    replicas: Annotated[
+        int, typer.Option(metavar="1|3|5", help="With a NATS cluster: how many servers hold each stream.")
+    ] = 1,
+    redis: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Use this Redis, or the cluster this is a node of, and start none."),
+    ] = None,
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(help="A web origin that may call the edge (repeatable).", show_default="all"),
+    ] = None,
+    logs: Annotated[
+        bool, typer.Option("--logs/--no-logs", help="Print what the processes log (not with --detach).")
+    ] = True,
+    events_bytes: Annotated[
+        int | None, typer.Option(hidden=True, min=EVENTS_BYTES_MIN, help="The room of the event stream.")
+    ] = None,
+    nats_way: Annotated[
+        list[str] | None,
+        typer.Option(hidden=True, metavar="NAME=URL", help="How one service reaches NATS (repeatable)."),
+    ] = None,
+    report_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
+    end_with_parent: Annotated[bool, typer.Option("--end-with-parent", hidden=True)] = False,
+) -> None:
+    """Start the mesh: NATS, Valkey, Envoy and all services.
+
+    Example: ./grandstand up --ingest 2 --traces
+    """
+    from toolbox.cli import starting
+    from toolbox.local.child import end_with_parent_process
+    from toolbox.local.plan import Options
+    from toolbox.local.session import Request
+
+    if sync not in ("interval", "always"):
+        raise MeshError(f"--sync {sync!r} is neither interval nor always")
+    if traces and otlp:
+        raise MeshError("--traces and --otlp exclude each other: traces go to one place")
+    if not traces:
+        otlp = otlp or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or None
+    if otlp and not otlp.startswith(("http://", "https://")):
+        raise MeshError(f"--otlp {otlp!r} is no URL such as http://127.0.0.1:4317")
+    if replicas not in (1, 3, 5) or (replicas > 1 and nats is None):
+        raise MeshError(f"--replicas {replicas}: 1, or 3 or 5 with --nats URL,URL,URL of a NATS cluster")
+    request = Request(
+        home=home_of(home),
+        options=Options(
+            ingest=ingest,
+            aggregate=aggregate,
+            gateway=gateway,
+            host=host,
+            demo=keys is None if demo is None else demo,
+            otlp=otlp,
+            sync_always=sync == "always",
+            allow_origins=tuple(allow_origin or ("*",)),
+            nats_url=nats,
+            replicas=replicas,
+            events_bytes=events_bytes,
+            nats_ways=dict(_named(way) for way in nats_way or ()),
+            redis_url=redis,
+            keys=keys,
+            issuer=issuer or "",
+            production=production,
+        ),
+        edge_port=port,
+        mesh_port=mesh_port,
+        traces=traces,
+    )
+    if end_with_parent:
+        end_with_parent_process(signal.SIGTERM)
+    if report_fd is not None:
+        starting.in_background(request, report_fd)
+    elif detach:
+        starting.detached(
+            request, [argument for argument in sys.argv[1:] if argument not in ("--detach", "-d")]
+        )
+    else:
+        starting.in_foreground(request, logs)
+
+
+def _named(way: str) -> tuple[str, str]:
+    name, equals, url = way.partition("=")
+    if not (name and equals and url):
+        raise MeshError(f"--nats-way {way!r} is not NAME=URL, such as ingest-1=nats://127.0.0.1:4222")
+    return name, url
+
+
+def down(home: HomeOption = None) -> None:
+    """Stop the mesh: everything drains, and no process is left.
+
+    Example: ./grandstand down
+    """
+    place = home_of(home)
+    found = tenant(place)
+    if found is None:
+        raise MeshError(f"no mesh is running in {place.root}")
+    if not found.running:
+        clear_stale(place)
+        raise MeshError(
+            f"no mesh is running in {place.root}: the last one (pid {found.pid}) ended without cleaning up;"
+            " its pid file is cleared"
+        )
+    if found.pid == 0:
+        raise MeshError(f"the mesh in {place.root} is just starting; try again in a moment")
+    _end(found.pid, place.root)
+    print("The mesh is down.")
+
+
+def _end(pid: int, root: Path) -> None:
+    """SIGTERM, and SIGKILL when that is not heard; the kernel takes the children along."""
+    try:
+        # Held before the signal: the number cannot be given to somebody else meanwhile.
+        handle = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else None
+        os.kill(pid, signal.SIGTERM)
+    except ProcessLookupError:
+        return
+    except PermissionError:
+        raise MeshError(f"the mesh in {root} (pid {pid}) belongs to another user") from None
+    if _ended_within(DOWN_WITHIN_S, pid, handle, root):
+        return
+    os.kill(pid, signal.SIGKILL)
+    if not _ended_within(KILLED_WITHIN_S, pid, handle, root):
+        raise MeshError(f"the mesh in {root} (pid {pid}) cannot be killed")
+    raise MeshError(f"the mesh in {root} (pid {pid}) did not end within {DOWN_WITHIN_S:g} s and was killed")
+
+
+def _ended_within(within_s: float, pid: int, handle: int | None, root: Path) -> bool:
+    """Waits for the process, or where there are no handles for the lock it holds to its last breath."""
+    if handle is not None:
+        return bool(select.select([handle], [], [], within_s)[0])
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        found = tenant(Home(root))
+        if found is None or not found.running or found.pid not in (0, pid):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def status(
+    home: HomeOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show the processes of the mesh and where it is reached.
+
+    Example: ./grandstand status --json
+    """
+    now = running_status(home)
+    if as_json:
+        print(json.dumps(now.as_json()))
+        return
+    from rich.console import Console
+
+    from toolbox.cli.progress import status_table
+
+    console = Console(highlight=False)
+    console.print(
+        f"{now.headline}: {now.addresses.edge} (mesh {now.addresses.mesh}, pid {now.pid})", soft_wrap=True
+    )
+    if now.addresses.traces_ui:
+        console.print(f"traces: {now.addresses.traces_ui}", soft_wrap=True)
+    console.print(f"tokens: {now.keys}", soft_wrap=True, markup=False)
+    if now.nats_warning:
+        console.print(f"warning: {now.nats_warning}", soft_wrap=True, markup=False, style="yellow")
+    if now.state == "ready":
+        from toolbox.cli import partitions
+
+        if found := partitions.read_if_it_answers(now.addresses.mesh):
+            console.print(partitions.summary(found), soft_wrap=True)
+    console.print(status_table(now))

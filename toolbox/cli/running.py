@@ -1,0 +1,80 @@
+"""Which mesh a command talks to: the one of `--home`, and where it listens.
+
+Every command takes `home: HomeOption = None` and asks `running_mesh(home)`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import typer
+
+from toolbox.local import provision, status
+from toolbox.local.errors import MeshError
+from toolbox.local.home import Home, tenant
+from toolbox.local.status import MeshStatus
+
+HomeOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--home",
+        envvar="GRANDSTAND_HOME",
+        show_default="<checkout>/.grandstand",
+        help="The folder the mesh keeps its state and logs in.",
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class MeshAddresses:
+    """Where a running mesh is reached: URLs have their scheme, `edge` and `mesh` are host:port."""
+
+    edge_url: str
+    edge: str
+    mesh: str
+    nats: str
+    redis: str
+    otlp: str | None
+    traces_ui: str | None
+
+
+def home_of(home: Path | None) -> Home:
+    """The home a `--home` names; without one the checkout's own."""
+    return Home((home or provision.checkout() / ".grandstand").expanduser().absolute())
+
+
+def running_status(home: Path | None) -> MeshStatus:
+    """What the mesh in `home` says of itself. Raises MeshError when none runs there."""
+    place = home_of(home)
+    found = tenant(place)
+    if found is None:
+        raise MeshError(f"no mesh is running in {place.root}; start one with ./grandstand up")
+    if not found.running:
+        raise MeshError(
+            f"no mesh is running in {place.root}: the last one (pid {found.pid}) ended without cleaning up;"
+            " ./grandstand up clears that and starts one"
+        )
+    now = status.read(place.status)
+    if now is None or now.pid != found.pid:
+        raise MeshError(f"the mesh in {place.root} is just starting; try again in a moment")
+    return now
+
+
+def running_mesh(home: Path | None) -> MeshAddresses:
+    """The addresses of a mesh that is ready. Raises MeshError."""
+    now = running_status(home)
+    if now.state == "starting":
+        raise MeshError(f"the mesh in {now.home} is still starting; ./grandstand status shows how far it is")
+    at = now.addresses
+    return MeshAddresses(
+        edge_url=at.edge,
+        edge=urlsplit(at.edge).netloc,
+        mesh=at.mesh,
+        nats=at.nats,
+        redis=at.redis,
+        otlp=at.otlp,
+        traces_ui=at.traces_ui,
+    )

@@ -1,0 +1,345 @@
+"""The mesh itself: which processes run, with which arguments and configuration files. Pure.
+
+    nats, valkey (and traces)  ──▶  ingest, aggregate, gateway, notify  ──▶  demo
+    envoy starts beside them and is ready when each of its clusters has a healthy host
+
+Stopped the other way round: demo, then gateways (their pending sends still find an ingest), ingest and
+notify, aggregate, Envoy, the two stores, and at last the collector of the traces of all this.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from mesh import limits
+from mesh.envoy.bootstrap import bootstrap
+from mesh.envoy.config import Endpoint, EnvoyConfig, PageFile
+from mesh.envoy.contract import services_of
+from toolbox.local.home import Home
+from toolbox.local.keys import TokenKeys
+from toolbox.local.spec import EnvoyProbe, GrpcProbe, HttpProbe, ProcessSpec, RedisProbe, RunningProbe
+from toolbox.local.status import Addresses
+from toolbox.local.stores import LOOPBACK, nats_conf, valkey_conf
+
+REPLICAS_MAX = 16
+SERVICE_GRACE_S = limits.DRAIN_GRACE_S + 3.0
+STORE_GRACE_S = 10.0
+_DEMO, _GATEWAY, _INGEST, _AGGREGATE, _ENVOY, _STORES, _TRACES = range(7)
+
+_DOTNET = {
+    # Runs without libicu; the dashboard asks for cultures by name, so they must be made up.
+    "DOTNET_SYSTEM_GLOBALIZATION_INVARIANT": "1",
+    "DOTNET_SYSTEM_GLOBALIZATION_PREDEFINED_CULTURES_ONLY": "false",
+    "DOTNET_CLI_TELEMETRY_OPTOUT": "1",
+    "DOTNET_NOLOGO": "1",
+    # Else a killed dashboard leaves its debugger's sockets in the temporary folder.
+    "DOTNET_EnableDiagnostics": "0",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the user of `up` may choose."""
+
+    ingest: int = 1
+    aggregate: int = 1
+    gateway: int = 1
+    host: str = LOOPBACK
+    demo: bool = True
+    otlp: str | None = None
+    """Somebody else's collector, as http://host:port; None with `traces` means our own."""
+    sync_always: bool = False
+    allow_origins: tuple[str, ...] = ("*",)
+    nats_url: str | None = None
+    """Somebody else's NATS, Redis: then none is started."""
+    redis_url: str | None = None
+    replicas: int = 1
+    """How many servers of somebody else's NATS cluster hold each stream."""
+    events_bytes: int | None = None
+    """The room of the event stream when it is made; None: as mesh.limits has it."""
+    nats_ways: Mapping[str, str] = field(default_factory=dict)
+    """By the name of a service: another URL by which this one alone reaches NATS."""
+    keys: str | None = None
+    """A platform's JWKS, a file or a URL; None: the home's development key, and guests."""
+    issuer: str = ""
+    production: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """What is run. `traces` is the dashboard program, when the tracing UI is wanted."""
+
+    python: Path
+    nats: Path | None
+    valkey: Path | None
+    envoy: Path
+    traces: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PortPlan:
+    """One port for each listener of the mesh."""
+
+    edge: int
+    mesh: int
+    envoy_admin: int
+    nats: int
+    nats_monitor: int
+    valkey: int
+    services: Mapping[str, int]
+    traces_ui: int = 0
+    otlp_grpc: int = 0
+    otlp_http: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    processes: tuple[ProcessSpec, ...]
+    addresses: Addresses
+    files: Mapping[Path, str] = field(default_factory=dict)
+    """To be written before anything starts."""
+
+
+def service_names(options: Options) -> tuple[str, ...]:
+    """The instances of Grandstand's own services."""
+    return (
+        *(f"ingest-{n}" for n in range(1, options.ingest + 1)),
+        *(f"aggregate-{n}" for n in range(1, options.aggregate + 1)),
+        *(f"gateway-{n}" for n in range(1, options.gateway + 1)),
+        "notify-1",
+    )
+
+
+def plan(
+    options: Options,
+    programs: Programs,
+    ports: PortPlan,
+    home: Home,
+    checkout: Path,
+    page: tuple[PageFile, ...],
+    keys: TokenKeys,
+    connections_max: int,
+    concurrency: int,
+) -> Plan:
+    """`checkout` holds the packages of the services; `page` is what Envoy serves at "/"."""
+    addresses = _addresses(options, programs, ports)
+    envoy_config = home.run / "envoy.json"
+    processes: list[ProcessSpec] = []
+    files = {
+        envoy_config: json.dumps(
+            bootstrap(_envoy_config(options, ports, addresses, page, keys, connections_max)), indent=1
+        )
+    }
+    if programs.traces is not None:
+        processes.append(_traces(programs.traces, ports, home))
+    if programs.nats is not None:
+        files[home.run / "nats.conf"] = nats_conf(home, ports.nats, ports.nats_monitor, options.sync_always)
+        processes.append(_nats(programs.nats, home.run / "nats.conf", ports))
+    if programs.valkey is not None:
+        files[home.run / "valkey.conf"] = valkey_conf(home, ports.valkey)
+        processes.append(_valkey(programs.valkey, home.run / "valkey.conf", ports))
+    processes.append(_envoy(programs.envoy, envoy_config, ports, concurrency))
+    started = {process.name for process in processes}
+    stores = tuple(name for name in ("nats", "valkey") if name in started)
+    environment = {"PYTHONPATH": _python_path(checkout), "PYTHONUNBUFFERED": "1"}
+    services = [
+        _service(name, programs.python, ports, addresses, stores, keys, options, environment, home)
+        for name in service_names(options)
+    ]
+    processes.extend(services)
+    if options.demo:
+        needs = ("envoy", *(service.name for service in services))
+        processes.append(_demo(programs.python, addresses, needs, environment, home))
+    return Plan(tuple(processes), addresses, files)
+
+
+def _addresses(options: Options, programs: Programs, ports: PortPlan) -> Addresses:
+    # Who listens on all addresses is reached on loopback too.
+    host = LOOPBACK if options.host in ("0.0.0.0", "::", "") else options.host
+    traces = programs.traces is not None
+    return Addresses(
+        edge=f"http://{f'[{host}]' if ':' in host else host}:{ports.edge}",
+        mesh=f"{LOOPBACK}:{ports.mesh}",
+        nats=options.nats_url or f"nats://{LOOPBACK}:{ports.nats}",
+        redis=options.redis_url or f"redis://{LOOPBACK}:{ports.valkey}",
+        otlp=f"http://{LOOPBACK}:{ports.otlp_grpc}" if traces else options.otlp,
+        traces_ui=f"http://{LOOPBACK}:{ports.traces_ui}" if traces else None,
+    )
+
+
+def _envoy_config(
+    options: Options,
+    ports: PortPlan,
+    addresses: Addresses,
+    page: tuple[PageFile, ...],
+    keys: TokenKeys,
+    connections_max: int,
+) -> EnvoyConfig:
+    replicas: dict[str, tuple[Endpoint, ...]] = {}
+    for name, port in ports.services.items():
+        kind = name.partition("-")[0]
+        if services_of(kind):
+            replicas[kind] = (*replicas.get(kind, ()), Endpoint(LOOPBACK, port))
+    otlp = urlsplit(addresses.otlp) if addresses.otlp else None
+    return EnvoyConfig(
+        edge=Endpoint(options.host, ports.edge),
+        mesh=Endpoint(LOOPBACK, ports.mesh),
+        admin=Endpoint(LOOPBACK, ports.envoy_admin),
+        replicas=replicas,
+        keys=keys.edge,
+        issuer=keys.issuer,
+        page=page,
+        allow_origins=options.allow_origins,
+        # Envoy's exporter speaks h2 without TLS only; to a collector with TLS the services alone report.
+        otlp=Endpoint(otlp.hostname, otlp.port or 4317)
+        if otlp and otlp.scheme == "http" and otlp.hostname
+        else None,
+        connections_max=connections_max,
+    )
+
+
+def _nats(program: Path, config: Path, ports: PortPlan) -> ProcessSpec:
+    return ProcessSpec(
+        name="nats",
+        command=(str(program), "-c", str(config)),
+        probe=HttpProbe(ports.nats_monitor, "/healthz"),
+        address=f"{LOOPBACK}:{ports.nats}",
+        grace_s=STORE_GRACE_S,
+        # A big stream is read back first.
+        start_within_s=120.0,
+        stop_stage=_STORES,
+    )
+
+
+def _valkey(program: Path, config: Path, ports: PortPlan) -> ProcessSpec:
+    return ProcessSpec(
+        name="valkey",
+        command=(str(program), str(config)),
+        probe=RedisProbe(ports.valkey),
+        address=f"{LOOPBACK}:{ports.valkey}",
+        grace_s=STORE_GRACE_S,
+        start_within_s=120.0,
+        stop_stage=_STORES,
+    )
+
+
+def _envoy(program: Path, config: Path, ports: PortPlan, concurrency: int) -> ProcessSpec:
+    return ProcessSpec(
+        name="envoy",
+        command=(
+            *(str(program), "-c", str(config), "--disable-hot-restart"),
+            *("--concurrency", str(concurrency), "--log-level", "warning"),
+        ),
+        probe=EnvoyProbe(ports.envoy_admin, ("ingest", "aggregate", "gateway")),
+        address=f"{LOOPBACK}:{ports.edge}",
+        grace_s=5.0,
+        # It waits for the slowest service, which may be given two attempts.
+        start_within_s=120.0,
+        stop_stage=_ENVOY,
+    )
+
+
+_STAGES = {"gateway": _GATEWAY, "ingest": _INGEST, "notify": _INGEST, "aggregate": _AGGREGATE}
+_NEEDS = {
+    "ingest": ("nats", "valkey"),
+    "aggregate": ("nats", "valkey"),
+    "gateway": ("nats", "valkey"),
+    "notify": ("nats",),
+}
+
+
+def _service(
+    name: str,
+    python: Path,
+    ports: PortPlan,
+    addresses: Addresses,
+    stores: tuple[str, ...],
+    keys: TokenKeys,
+    options: Options,
+    environment: Mapping[str, str],
+    home: Home,
+) -> ProcessSpec:
+    kind = name.partition("-")[0]
+    port = ports.services[name]
+    otlp = ("--otlp", addresses.otlp) if addresses.otlp else ()
+    return ProcessSpec(
+        name=name,
+        command=(
+            *(str(python), "-m", kind, "--listen", f"{LOOPBACK}:{port}"),
+            *("--nats", options.nats_ways.get(name, addresses.nats)),
+            *("--redis", addresses.redis, "--mesh", addresses.mesh),
+            *(("--replicas", str(options.replicas)) if options.replicas > 1 else ()),
+            *(("--events-bytes", str(options.events_bytes)) if options.events_bytes else ()),
+            *("--instance", name, *otlp, *_key_arguments(kind, keys)),
+        ),
+        probe=GrpcProbe(port, ("", *services_of(kind))),
+        address=f"{LOOPBACK}:{port}",
+        needs=tuple(store for store in _NEEDS[kind] if store in stores),
+        environment=environment,
+        cwd=home.run,
+        grace_s=SERVICE_GRACE_S,
+        stop_stage=_STAGES[kind],
+    )
+
+
+def _key_arguments(kind: str, keys: TokenKeys) -> tuple[str, ...]:
+    environment = "production" if keys.production else "development"
+    guests = keys.guest_key if kind == "gateway" else None
+    return (
+        *("--keys", keys.services, "--mesh-key", str(keys.mesh_key), "--environment", environment),
+        *(("--issuer", keys.issuer) if keys.issuer else ()),
+        *(("--guest-key", str(guests)) if guests else ()),
+    )
+
+
+def _demo(
+    python: Path, addresses: Addresses, needs: tuple[str, ...], environment: Mapping[str, str], home: Home
+) -> ProcessSpec:
+    edge = urlsplit(addresses.edge).netloc
+    return ProcessSpec(
+        name="demo",
+        command=(
+            *(str(python), "-m", "toolbox.load.demo", "--edge", edge, "--mesh", addresses.mesh),
+            *("--home", str(home.root)),
+        ),
+        probe=RunningProbe(),
+        needs=needs,
+        environment=environment,
+        cwd=home.run,
+        grace_s=SERVICE_GRACE_S,
+        stop_stage=_DEMO,
+        optional=True,
+    )
+
+
+def _traces(program: Path, ports: PortPlan, home: Home) -> ProcessSpec:
+    """Aspire's dashboard: its API answers /api/telemetry/traces. On loopback and without a login."""
+    return ProcessSpec(
+        name="traces",
+        command=(
+            *(str(program), "dashboard"),
+            f"--ASPNETCORE_URLS=http://{LOOPBACK}:{ports.traces_ui}",
+            f"--ASPIRE_DASHBOARD_OTLP_ENDPOINT_URL=http://{LOOPBACK}:{ports.otlp_grpc}",
+            f"--ASPIRE_DASHBOARD_OTLP_HTTP_ENDPOINT_URL=http://{LOOPBACK}:{ports.otlp_http}",
+            "--ASPIRE_DASHBOARD_UNSECURED_ALLOW_ANONYMOUS=true",
+            "--ASPIRE_DASHBOARD_API_ENABLED=true",
+        ),
+        probe=HttpProbe(ports.traces_ui, "/api/telemetry/traces"),
+        address=f"{LOOPBACK}:{ports.traces_ui}",
+        environment={**_DOTNET, "HOME": str(home.root / "traces")},
+        cwd=home.run,
+        grace_s=5.0,
+        stop_stage=_TRACES,
+        optional=True,
+    )
+
+
+def _python_path(checkout: Path) -> str:
+    """The packages and the stubs, and then what the caller's own PYTHONPATH names."""
+    own = (str(checkout), str(checkout / "stubs" / "python"))
+    return os.pathsep.join((*own, *filter(None, [os.environ.get("PYTHONPATH")])))
