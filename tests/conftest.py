@@ -12,13 +12,6 @@ from hypothesis import HealthCheck, settings
 # Some tests fork while others' gRPC threads live in this process; its fork handlers may hang then.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
 
-from tests.support.deadlines import (
-    pytest_configure,
-    pytest_runtest_call,
-    pytest_runtest_setup,
-    pytest_runtest_teardown,
-    pytest_unconfigure,
-)
 
 if TYPE_CHECKING:
     from tests.support.mesh_fixture import RunningMesh

@@ -39,8 +39,9 @@ from tests.support.folding import (
     split,
 )
 from tests.support.partitions import Kept, fold, set_aside
+from toolbox.local.provision import checkout
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "custom_fold"
+EXAMPLE = checkout() / "examples" / "custom_fold"
 MESSAGES = [
     "what a goal",
     "GOAL goal!",

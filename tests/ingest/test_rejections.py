@@ -11,15 +11,15 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
 from ingest.admission import OverRate
 from mesh.errors import BY_CODE, GrandstandError
 from tests.support.rejections import Row, rows
+from toolbox.local.provision import checkout
 
-ROOT = Path(__file__).parent.parent
+ROOT = checkout()
 SPEAKERS = (
     "ingest/admission.py",
     "ingest/check.py",

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from toolbox.local.provision import checkout
+
+ROOT = checkout()
 SERVICES = ("gateway", "ingest", "aggregate", "notify")
 CORES = (
     "toolbox/chaos/entries.py",

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -20,8 +19,9 @@ from grandstand.aggregate.v1.aggregate_pb2 import BoardEntry, TopicState
 from grandstand.gateway.v1.delta_pb2 import TopicDelta
 from grandstand.wire.delta import diff
 from mesh import limits
+from toolbox.local.provision import checkout
 
-PATH = Path(__file__).with_name("delta_vectors.json")
+PATH = checkout() / "tests" / "delta_vectors.json"
 
 _POLL = {
     "topic": "poll/mvp",

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from pathlib import Path
 
 import grpc
 
-TABLE = Path(__file__).parent.parent / "docs" / "rejections.md"
+from toolbox.local.provision import checkout
+
+TABLE = checkout() / "docs" / "rejections.md"
 _ROW = re.compile(r"\| ([A-Z_]+) \| `([^|]+)` \| ([^|]+) \| ([^|]+) \| ([^|]+) \|\Z")
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tests.support.games import run
 from toolbox.load.recording import LINE_BYTES_MAX, BadLineError, Reader
 from toolbox.load.source import Source, UnreadableError
+from toolbox.local.provision import checkout
 
 VOTE = {"gameId": "g", "actorId": "ann", "vote": {"pollId": "mvp", "optionIds": ["red"]}}
 
@@ -148,7 +149,7 @@ def test_a_file_that_is_cut_short_gives_its_lines_and_then_says_so(tmp_path: Pat
 
 
 def test_the_sample_recording_is_whole() -> None:
-    sample = Path(__file__).parent.parent / "examples" / "final.jsonl.gz"
+    sample = checkout() / "examples" / "final.jsonl.gz"
     reader = Reader()
     with gzip.open(sample) as lines:
         read = [reader.read(one) for one in io.BytesIO(lines.read())]
