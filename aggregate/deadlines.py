@@ -2,8 +2,8 @@
 
 A step is due by the mesh's clock, so that every instance takes it at the moment the catalog says. A seal
 rests besides until SEAL_GRACE_S of this machine's own clock have passed since the entry CLOSED was first seen
-here (I9): whatever any wall clock says, what an ingest acked in time is stored by then (see mesh.catalog.freshness).
-A step that failed rests before it is tried again, each time twice as long.
+here (I9): whatever any wall clock says, what an ingest acked in time is stored by then (see
+mesh.catalog.freshness). A step that failed rests before it is tried again, each time twice as long.
 
 Two heaps, of steps that are not due and of steps that rest, with at most one valid step for each definition.
 A step is dropped when it comes up and its definition has been replaced since. So a change of the catalog

@@ -174,7 +174,8 @@ class Partition:
                 self._define_topic(control, control.board)
 
     def _define_game(self, control: Control) -> None:
-        """Adds to what is known: controls of two changes may come in any order (see aggregate.definition_merge)."""
+        """Adds to what is known: controls of two changes may come in any order (see
+        aggregate.definition_merge)."""
         known = self._games.get(control.game.game_id, Game())
         game = definition_merge.united(known, control.game)
         self._games[game.game_id] = game

@@ -2,8 +2,8 @@
 
 A tick fixes what the cohort shows: its base. The update of a tick is what changed since the base before, so
 it fits exactly those who have that base: with `deltas` a topic comes as a TopicDelta if there is one (see
-grandstand.wire.delta). Everybody else is sent a snapshot of the base, or, if it must be newer than the base (a read
-barrier, a cursor from another gateway), of the view as it is now.
+grandstand.wire.delta). Everybody else is sent a snapshot of the base, or, if it must be newer than the base
+(a read barrier, a cursor from another gateway), of the view as it is now.
 
 Each is encoded at most once for a tick, of parts that the view encoded once for all cohorts, put together by
 the rules of protobuf's wire format (protobuf.dev/programming-guides/encoding).

@@ -105,8 +105,8 @@ class Batch(Generic[Ticket]):
         self.stamped_at_s = stamped_at_s
         """When the first event was received, by the mesh's clock. Whatever becomes of the block, it stays."""
         self.anchor_s = anchor_s
-        """The anchor of the view that judged the first event (mesh.catalog.freshness); those after it were judged by
-        views that are no older."""
+        """The anchor of the view that judged the first event (mesh.catalog.freshness); those after it were
+        judged by views that are no older."""
         self.bytes = 0
         self.causes: list[str] = []
         """Trace contexts of what is in here."""

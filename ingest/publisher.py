@@ -11,10 +11,10 @@ NATS is away, nothing is acked, and nobody has to send anything twice.
 
 Nor is it enough that the block is stored: it must be stored before the seals of its topics (I9). The view
 that judged its events saw them open at its anchor, so their seals are published later than SEAL_GRACE_S
-after that (mesh.catalog.freshness). A PubAck that was heard before, less VIEW_MARGIN_S for clocks that run unevenly,
-settles the block: one comparison. One that was heard later, because this process stood still or its machine
-slept, waits for a view whose anchor is later than the PubAck: what is open by its stage in that was stored in
-time, and the rest is refused with maybe_stored.
+after that (mesh.catalog.freshness). A PubAck that was heard before, less VIEW_MARGIN_S for clocks that run
+unevenly, settles the block: one comparison. One that was heard later, because this process stood still or its
+machine slept, waits for a view whose anchor is later than the PubAck: what is open by its stage in that was
+stored in time, and the rest is refused with maybe_stored.
 
 Bound: UNSETTLED_EVENTS_MAX events and UNSETTLED_BYTES_MAX bytes over all streams; beyond it
 `has_room` is False, the streams wait before they read on, and HTTP/2 flow control holds

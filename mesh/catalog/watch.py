@@ -1,13 +1,13 @@
 """The catalog as every service sees it: a view in memory, kept fresh by a watch on its bucket.
 
 `CatalogView` is plain data with look-ups. `CatalogWatch` is its shell: it loads the bucket,
-follows its changes in their order with none left out (mesh.jetstream.ordered_consumer), and probes through the bucket how
-fresh its view is (mesh.catalog.freshness) and what the mesh's time is (mesh.catalog.mesh_clock). It starts over after
-a reconnect, after a gap, and when a probe stays unanswered, so a watch that died unnoticed is
-replaced within freshness.SILENCE_S, or where it probes calmly after PROBE_CALMLY_S. It fetches one key at
-once when somebody asks for a thing the watch has not brought yet, so a poll can be voted in from the moment
-OpenPoll has answered. A fetch may be answered by a follower that lags: it only ever makes one entry newer,
-and the view's freshness is told by the watch alone.
+follows its changes in their order with none left out (mesh.jetstream.ordered_consumer), and probes through
+the bucket how fresh its view is (mesh.catalog.freshness) and what the mesh's time is
+(mesh.catalog.mesh_clock). It starts over after a reconnect, after a gap, and when a probe stays unanswered,
+so a watch that died unnoticed is replaced within freshness.SILENCE_S, or where it probes calmly after
+PROBE_CALMLY_S. It fetches one key at once when somebody asks for a thing the watch has not brought yet, so a
+poll can be voted in from the moment OpenPoll has answered. A fetch may be answered by a follower that lags:
+it only ever makes one entry newer, and the view's freshness is told by the watch alone.
 
 Bounds: one entry for each definition in the bucket; `_FETCHES_MAX` keys are fetched at a time,
 others wait, and who waits longer than CATALOG_REFRESH_S has the watch's word. Probes lie under

@@ -3,8 +3,8 @@
 A message leaves at once if it fits one frame and both windows and nothing is before it; otherwise it waits in
 `_waiting`, and leaves in frames as the windows open. Policy: `is_writable` tells the handler from
 SEND_BUFFER_BYTES_MAX on, and SEND_WAITING_BYTES_MAX ends the call. What is left of a message that many calls
-are sent (mesh.http2.broadcast_group) is `_shared`, and goes before that. While a call has a seat there and nothing
-waits, its window lies in the roster's array, and `send_window` means nothing.
+are sent (mesh.http2.broadcast_group) is `_shared`, and goes before that. While a call has a seat there and
+nothing waits, its window lies in the roster's array, and `send_window` means nothing.
 """
 
 from __future__ import annotations

@@ -72,10 +72,10 @@ class Pull:
     what was meant for us), heartbeats that stay away, a reconnect, and the consumer deleted
     or made anew by the partition's next owner. What came before is handed out first.
 
-    A request that ends normally (`mesh.jetstream.pull_status`) is followed by the next. After one that ended early and
-    empty, a single block of any size is requested, so that a block larger than PULL_BYTES_MAX does not stall
-    the partition; if that ends so too, the pull is broken instead of asking in a loop. The server sends no
-    status when the last block uses up max_bytes exactly: then heartbeats stay away.
+    A request that ends normally (`mesh.jetstream.pull_status`) is followed by the next. After one that ended
+    early and empty, a single block of any size is requested, so that a block larger than PULL_BYTES_MAX does
+    not stall the partition; if that ends so too, the pull is broken instead of asking in a loop. The server
+    sends no status when the last block uses up max_bytes exactly: then heartbeats stay away.
     """
 
     def __init__(self, bus: Bus, partition: int) -> None:

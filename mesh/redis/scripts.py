@@ -30,7 +30,8 @@ if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])
 """)
 
-# What a key of the state carries, and how long it is, by the kind that its name tells (see mesh.redis.manifest).
+# What a key of the state carries, and how long it is, by the kind that its name tells (see
+# mesh.redis.manifest).
 _CARRIED = """
 local function kind(name)
   local head = string.sub(name, 1, 4)

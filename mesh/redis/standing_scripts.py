@@ -2,8 +2,8 @@
 
 Each answers {applied, {an answer for each lookup}}; the first key is the partition's applied sequence, and
 lookups name their keys by number. A lookup that finds something broken is answered with {} and spoils no
-other. What a ranking is, is said in mesh.redis.standings; its member "!" is nobody's, sorts last, and says with
-which flush it was written: it is neither counted nor shown.
+other. What a ranking is, is said in mesh.redis.standings; its member "!" is nobody's, sorts last, and says
+with which flush it was written: it is neither counted nor shown.
 
 Lua's numbers are doubles: when a score was reached has more bits, so the member is made of its bytes.
 """

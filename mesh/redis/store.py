@@ -6,7 +6,8 @@ A flush carries the lease and the applied sequence it starts from; if either is 
 Redis holds, it changes nothing: the writer lost its lease (also when nobody else has it), or
 Redis was emptied or went back in time, and the writer must load again and fold from there
 (I4). A flush also keeps the manifest, by which the next owner proves that what it loads is all of one
-state (see mesh.redis.manifest). Rejected: WATCH and MULTI, which needs two round trips for the same guarantee.
+state (see mesh.redis.manifest). Rejected: WATCH and MULTI, which needs two round trips for the same
+guarantee.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from aggregate.custom import Custom, CustomFoldFailed
 from aggregate.fold import State
 from aggregate.partition import Loaded, Partition
-from grandstand import fold
+from grandstand import fold as folds
 from grandstand.catalog.v1 import catalog_pb2 as catalog
 from grandstand.fold import CustomEvent
 from grandstand.internal.v1.internal_pb2 import CustomPartial, Partial
@@ -66,10 +66,10 @@ def register(path: Path, name: str, points: str) -> None:
 @pytest.fixture(autouse=True)
 def looked_up_anew() -> Iterator[None]:
     """Entry points are looked up once in a process; each test here is one of its own."""
-    for cached in (fold.names, fold.find):
+    for cached in (folds.names, folds.find):
         cached.cache_clear()
     yield
-    for cached in (fold.names, fold.find):
+    for cached in (folds.names, folds.find):
         cached.cache_clear()
 
 
@@ -77,12 +77,12 @@ def looked_up_anew() -> Iterator[None]:
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The example's own module and the entry points of its own pyproject."""
     project = tomllib.loads((EXAMPLE / "pyproject.toml").read_text())["project"]
-    points = project["entry-points"][fold.GROUP]
+    points = project["entry-points"][folds.GROUP]
     path = tmp_path_factory.mktemp("site")
     register(
         path,
         "word-cloud",
-        f"[{fold.GROUP}]\n" + "".join(f"{name} = {value}\n" for name, value in points.items()),
+        f"[{folds.GROUP}]\n" + "".join(f"{name} = {value}\n" for name, value in points.items()),
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(path)
@@ -118,9 +118,9 @@ def naive(history: list[Blocked]) -> list[list[object]]:
 
 @pytest.mark.usefixtures("installed")
 def test_the_example_is_found_by_its_entry_point() -> None:
-    assert "words" in fold.names()
-    assert fold.find("words") is not None
-    assert fold.find("nothing") is None
+    assert "words" in folds.names()
+    assert folds.find("words") is not None
+    assert folds.find("nothing") is None
 
 
 @pytest.mark.usefixtures("installed")
@@ -228,15 +228,15 @@ def owners(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     register(
         tmp_path,
         "owner",
-        f"[{fold.GROUP}]\n" + "".join(f"{n} = {__name__}:{c}\n" for n, c in names.items()),
+        f"[{folds.GROUP}]\n" + "".join(f"{n} = {__name__}:{c}\n" for n, c in names.items()),
     )
     monkeypatch.syspath_prepend(tmp_path)
 
 
 @pytest.mark.usefixtures("owners")
 def test_only_folds_that_can_be_loaded_have_a_name() -> None:
-    assert fold.names() >= {"sums", "unmergeable", "endless"}
-    assert not fold.names() & {"halfway", "gone"}
+    assert folds.names() >= {"sums", "unmergeable", "endless"}
+    assert not folds.names() & {"halfway", "gone"}
 
 
 def sums(state: State, fold: str = "sums", config: bytes = b"") -> Custom:

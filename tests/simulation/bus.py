@@ -1,4 +1,5 @@
-"""NATS as one process has it: mesh.jetstream.bus.Bus, its client and its JetStream, over the modelled network."""
+"""NATS as one process has it: mesh.jetstream.bus.Bus, its client and its JetStream, over the modelled
+network."""
 
 from __future__ import annotations
 

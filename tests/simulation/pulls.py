@@ -1,4 +1,5 @@
-"""Pulling a partition's blocks: what mesh.jetstream.pull.Pull does. One consumer a partition, made anew by each owner.
+"""Pulling a partition's blocks: what mesh.jetstream.pull.Pull does. One consumer a partition, made anew by
+each owner.
 
 More hostile than JetStream: whose consumer was made anew by somebody else may go on for a while, and
 blocks that were handed out before come again.

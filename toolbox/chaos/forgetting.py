@@ -19,7 +19,8 @@ _LEASE = "lease"
 
 
 def kind_of(key: str) -> tuple[int, str] | None:
-    """The partition and the kind of a key (see mesh.redis.layout); None for what is not of a partition's state."""
+    """The partition and the kind of a key (see mesh.redis.layout); None for what is not of a partition's
+    state."""
     found = _KEY.fullmatch(key)
     if found is None or found[2] == _LEASE:
         return None

@@ -1,4 +1,5 @@
-"""What became of a topic since it was last said: typed deltas, exact. Pure; see `grandstand.wire.delta.topic`."""
+"""What became of a topic since it was last said: typed deltas, exact. Pure; see
+`grandstand.wire.delta.topic`."""
 
 from grandstand.wire.delta.mismatch import Misfit
 from grandstand.wire.delta.topic import apply, diff
