@@ -6,8 +6,8 @@
  */
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { Code } from "@connectrpc/connect";
-import type { Announcement } from "../gen/grandstand/notify/v1/notify_pb";
-import { type Connection, connect, followPresence, type Session, type Subscription } from "../grandstand";
+import type { Announcement } from "@grandstand/client/gen/grandstand/notify/v1/notify_pb";
+import { type Connection, connect, followPresence, type Session, type Subscription } from "@grandstand/client";
 import { ActorDialog } from "./actor-dialog";
 import { Ballot } from "./ballot";
 import { BoardCard } from "./board-card";
