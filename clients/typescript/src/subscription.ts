@@ -19,8 +19,8 @@ import type { Announcement } from "./gen/grandstand/notify/v1/notify_pb.js";
 import { ServerClock } from "./clock.js";
 import { Misfit } from "./delta.js";
 import { retryAfterMs } from "./retry-info.js";
-import { Screen } from "./screen.js";
-import { Succession } from "./succession.js";
+import { Screen } from "./state-cache.js";
+import { Succession } from "./stream-handover.js";
 
 /** How the subscription stands. Times are monotonic, as of performance.now(). */
 export type Connection =

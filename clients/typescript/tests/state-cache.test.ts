@@ -4,7 +4,7 @@ import { type TopicState, TopicStateSchema } from "../src/gen/grandstand/aggrega
 import { type TopicDelta, TopicDeltaSchema } from "../src/gen/grandstand/gateway/v1/delta_pb.js";
 import { Misfit } from "../src/delta.js";
 import { includes } from "../src/position.js";
-import { Screen } from "../src/screen.js";
+import { Screen } from "../src/state-cache.js";
 
 function tally(topic: string, votes: number, ...positions: [number, number][]): TopicState {
   return create(TopicStateSchema, {

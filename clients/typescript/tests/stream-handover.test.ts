@@ -3,7 +3,7 @@ import { Code } from "@connectrpc/connect";
 import { describe, expect, test } from "vitest";
 import { type SubscribeResponse, SubscribeResponseSchema } from "../src/gen/grandstand/gateway/v1/gateway_pb.js";
 import { RETRY_AFTER_MAX_MS, retryAfterMs } from "../src/retry-info.js";
-import { type Heard, Succession } from "../src/succession.js";
+import { type Heard, Succession } from "../src/stream-handover.js";
 
 const BACKOFF = { baseMs: 1_000, capMs: 8_000 };
 
