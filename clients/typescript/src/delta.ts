@@ -1,10 +1,10 @@
 /**
- * What became of a topic: a TopicDelta applied to the state before it gives the server's state, exactly.
+ * Applies a TopicDelta to a topic's state; the result equals the server's state exactly. Pure.
  *
- * Numbers in a delta are values, never increments. A delta that does not fit is a Misfit, and the stream is
- * opened anew: never a wrong screen. How the server makes them: mesh/delta, in Python; both are checked
- * against the same vectors (tests/delta_vectors.json). Pure; states are never changed, only replaced, and
- * share what stayed the same.
+ * Numbers in a delta are values, never increments. A delta that does not fit the state throws DeltaMismatch, and
+ * the stream is reopened, so a wrong state is never shown. The server makes deltas in Python; both
+ * implementations are checked against the same vectors (tests/delta_vectors.json). States are never changed,
+ * only replaced; unchanged parts are shared.
  *
  * Bound: a board of ENTRIES_MAX entries.
  */
@@ -26,14 +26,14 @@ import type { BoardDelta, PulseDelta, TallyDelta, TopicDelta } from "./gen/grand
 
 export const ENTRIES_MAX = 1_000;
 
-/** A delta that is not one of the state it was to be applied to. */
-export class Misfit extends Error {
-  override readonly name = "Misfit";
+/** A delta does not fit the state that it was applied to. */
+export class DeltaMismatch extends Error {
+  override readonly name = "DeltaMismatch";
 }
 
-/** The state after it. Throws Misfit. */
+/** Returns the state after the delta. Throws DeltaMismatch. */
 export function applied(before: TopicState, delta: TopicDelta): TopicState {
-  if (delta.topic !== before.topic) throw new Misfit(`a delta of ${delta.topic} for ${before.topic}`);
+  if (delta.topic !== before.topic) throw new DeltaMismatch(`a delta of ${delta.topic} for ${before.topic}`);
   const cursor = moved(before.cursor, delta.cursor);
   return create(TopicStateSchema, {
     topic: before.topic,
@@ -55,14 +55,14 @@ function valueAfter(before: TopicState, { value: change }: TopicDelta): TopicSta
   if (change.case === "pulse" && value.case === "pulse") {
     return { case: "pulse", value: pulseAfter(value.value, change.value) };
   }
-  // These are short, and come whole.
+  // These values are short and are sent in full.
   if (change.case === "audience" && value.case === "audience") return change;
   if (change.case === "metric" && value.case === "metric") return change;
   if (change.case === "custom" && value.case === "custom") return change;
-  throw new Misfit(`${before.topic}: a delta of a ${change.case} for a ${value.case ?? "topic without a value"}`);
+  throw new DeltaMismatch(`${before.topic}: a delta of a ${change.case} for a ${value.case ?? "topic without a value"}`);
 }
 
-/** The positions that moved take the place of the old ones; all then stand in the order of their partitions. */
+/** Replaces the positions that moved; the result is ordered by partition. */
 function moved(before: Cursor | undefined, positions: readonly Position[]): Cursor | undefined {
   if (positions.length === 0) return before;
   const newest = new Map([...(before?.positions ?? []), ...positions].map((position) => [position.partition, position]));
@@ -85,12 +85,12 @@ function boardAfter(before: BoardResult, { entries: runs, actors }: BoardDelta):
   const entries: BoardEntry[] = [];
   for (const { first, count, put } of runs) {
     if (first + count > before.entries.length) {
-      throw new Misfit(`a delta of ${count} entries from ${first} on, of ${before.entries.length}, from 0`);
+      throw new DeltaMismatch(`a delta of ${count} entries from ${first} on, of ${before.entries.length}, from 0`);
     }
     if (entries.length + count + put.length > ENTRIES_MAX) {
-      throw new Misfit(`a delta of more than ${ENTRIES_MAX} entries`);
+      throw new DeltaMismatch(`a delta of more than ${ENTRIES_MAX} entries`);
     }
-    // One who is kept takes the rank of the new place.
+    // A kept entry takes the rank of its new place.
     for (const kept of before.entries.slice(first, first + count)) {
       const { actorId, points } = kept;
       const rank = entries.length + 1;
@@ -104,6 +104,6 @@ function boardAfter(before: BoardResult, { entries: runs, actors }: BoardDelta):
 
 function at<T>(of: readonly T[], place: number, what: string): T {
   const found = of[place];
-  if (found === undefined) throw new Misfit(`a delta of ${what} ${place} of ${of.length}, from 0`);
+  if (found === undefined) throw new DeltaMismatch(`a delta of ${what} ${place} of ${of.length}, from 0`);
   return found;
 }

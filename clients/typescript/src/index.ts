@@ -5,12 +5,12 @@
  *     const session = stand.session();
  *     const subscription = stand.subscribe({
  *       gameId: "demo",
- *       onTopics: (changed) => changed.forEach((topic) => show(subscription.screen.states.get(topic))),
+ *       onTopics: (changed) => changed.forEach((topic) => show(subscription.cache.states.get(topic))),
  *     });
  *     await session.vote("demo", "ada", "mvp", "left");
  *
- * Decisions are pure and in files of their own (position, delta, screen, backoff, resume, retry-info,
- * succession, origin, landing, clock); session.ts and subscription.ts do the calls, token.ts attaches the token.
+ * Decisions are pure and in files of their own (position, delta, state-cache, backoff, resume, retry-info,
+ * stream-handover, origin, landing, clock); session.ts and subscription.ts do the calls, token.ts attaches the token.
  * The generated messages are in gen/.
  */
 import { createClient, type Transport } from "@connectrpc/connect";

@@ -3,8 +3,8 @@
  *
  * A new stream is asked for with the cursors of what is shown, so its Snapshot is as new or newer.
  * If the server cannot reach them in its 5 s (DEADLINE_EXCEEDED: aggregation is behind), the next
- * stream is asked for without them, once and at once: it shows what is there, and Screen still
- * takes no older state. Giving cursors up for good was rejected: then a lagging gateway could keep
+ * stream is asked for without them, once and at once: it shows what is there, and StateCache
+ * still takes no older state. Giving cursors up for good was rejected: then a lagging gateway could keep
  * a viewer behind for as long as it liked, unnoticed.
  *
  * A stream that delivered something was a success: the next failure starts the backoff anew.

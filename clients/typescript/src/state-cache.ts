@@ -1,73 +1,72 @@
 /**
- * What a viewer shows: the newest state of every topic, never an older one (I5).
+ * The newest known state of every topic; it is never replaced by an older one (I5). Pure.
  *
- * A Snapshot replaces everything shown but what is personal, an Update changes the topics it names, Personal
- * replaces personal topics. A delta changes what its own stream said of the topic before, which is not always
- * what is shown: a stream that follows another one, or was opened without cursors (see resume.ts), may start
- * behind it. So two states of a topic are kept, most often the same: what is shown, and what the stream said
- * last. While the cursor of that lies behind the one shown, in any partition, its topic is in `behind`. Pure.
+ * A Snapshot replaces all states except personal topics, an Update replaces or changes the topics it names,
+ * Personal replaces personal topics. A delta applies to the last state that its own stream sent, which may be
+ * older than the state shown: a stream that takes over, or one opened without cursors (see resume.ts), may start
+ * behind. So the cache keeps two states per topic, usually the same one: the state shown, and the state the
+ * stream sent last. While the cursor of the latter is older in any partition, the topic is in `behind`.
  *
- * Bound: two states for each topic of the subscription, as many as the newest Snapshot and the messages
- * after it name.
+ * Bound: two states per topic. The topics are those of the newest Snapshot and of the messages after it.
  */
 import type { TopicState } from "./gen/grandstand/aggregate/v1/aggregate_pb.js";
 import type { TopicDelta } from "./gen/grandstand/gateway/v1/delta_pb.js";
-import { applied, Misfit } from "./delta.js";
+import { applied, DeltaMismatch } from "./delta.js";
 import { includes } from "./position.js";
 
-export class Screen {
+export class StateCache {
   readonly #states = new Map<string, TopicState>();
-  readonly #said = new Map<string, TopicState>();
+  readonly #streamed = new Map<string, TopicState>();
   readonly #behind = new Set<string>();
   readonly #personal = new Set<string>();
-  #unheard = new Set<string>();
+  #unconfirmed = new Set<string>();
 
-  /** The newest state of every topic, by its name. */
+  /** The newest state of every topic, by topic name. */
   get states(): ReadonlyMap<string, TopicState> {
     return this.#states;
   }
 
-  /** Topics for which the server still answers with less than is shown. */
+  /** Topics for which the stream still sends states older than the one shown. */
   get behind(): ReadonlySet<string> {
     return this.#behind;
   }
 
   /**
-   * A new stream speaks from now on, opened with the cursors of these topics. What came on screen since it was
-   * opened is not among them, and its first Snapshot may be without it.
+   * Starts on a new stream, which was opened with the cursors of these topics. Topics that were added since it
+   * was opened are not among them: its first Snapshot may omit them, and they are kept.
    */
   begin(handedIn: readonly string[]): void {
-    this.#said.clear();
+    this.#streamed.clear();
     this.#behind.clear();
     const known = new Set(handedIn);
-    this.#unheard = new Set([...this.#states.keys()].filter((topic) => !known.has(topic)));
+    this.#unconfirmed = new Set([...this.#states.keys()].filter((topic) => !known.has(topic)));
   }
 
-  /** Takes a Snapshot; returns the topics that were replaced or went away. */
+  /** Applies a Snapshot; returns the topics that were replaced or removed. */
   takeSnapshot(topics: readonly TopicState[]): string[] {
     const named = new Set([...topics.map((state) => state.topic), ...this.#personal]);
-    for (const topic of this.#said.keys()) if (!named.has(topic)) this.#said.delete(topic);
-    const gone = [...this.#states.keys()].filter((topic) => !named.has(topic) && !this.#unheard.has(topic));
+    for (const topic of this.#streamed.keys()) if (!named.has(topic)) this.#streamed.delete(topic);
+    const gone = [...this.#states.keys()].filter((topic) => !named.has(topic) && !this.#unconfirmed.has(topic));
     for (const topic of gone) {
       this.#states.delete(topic);
       this.#behind.delete(topic);
     }
-    this.#unheard.clear();
+    this.#unconfirmed.clear();
     return [...gone, ...this.#takeAll(topics)];
   }
 
-  /** Takes an Update; returns the topics that were replaced. Throws Misfit; what stands before is taken. */
+  /** Applies an Update; returns the topics that were replaced. Throws DeltaMismatch; what precedes it is applied. */
   takeUpdate(topics: readonly TopicState[], deltas: readonly TopicDelta[] = []): string[] {
     const replaced = this.#takeAll(topics);
     for (const delta of deltas) {
-      const said = this.#said.get(delta.topic);
-      if (!said) throw new Misfit(`a delta of ${delta.topic}, which the stream has not shown`);
-      if (this.#take(applied(said, delta))) replaced.push(delta.topic);
+      const last = this.#streamed.get(delta.topic);
+      if (!last) throw new DeltaMismatch(`a delta of ${delta.topic}, which the stream has not shown`);
+      if (this.#take(applied(last, delta))) replaced.push(delta.topic);
     }
     return replaced;
   }
 
-  /** Takes a Personal; returns the topics that were replaced. */
+  /** Applies a Personal; returns the topics that were replaced. */
   takePersonal(topics: readonly TopicState[]): string[] {
     for (const { topic } of topics) this.#personal.add(topic);
     return this.#takeAll(topics);
@@ -78,7 +77,7 @@ export class Screen {
   }
 
   #take(state: TopicState): boolean {
-    this.#said.set(state.topic, state);
+    this.#streamed.set(state.topic, state);
     const shown = this.#states.get(state.topic);
     if (shown?.cursor && !includes(state.cursor, shown.cursor.positions)) {
       this.#behind.add(state.topic);

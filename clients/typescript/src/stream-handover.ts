@@ -1,18 +1,19 @@
 /**
- * The streams of a subscription, one after the other, and two at once while one takes over. Pure.
+ * The streams of a subscription: one at a time, and two during a handover (make before break). Pure.
  *
- *     a stream is opened              it is shown, unless another one is
- *     Drain comes on it               its successor is opened when the time that was given has passed
- *     the successor's Snapshot comes  it is shown, and the old one is ended: make before break
- *     the shown one ends              its successor is shown; without one the next is opened: when the Drain
- *                                     said, or when Resume says, or when a RetryInfo said
- *     the successor ends              the next is opened when Resume says; the old one is shown meanwhile
+ *     event                          reaction
+ *     a stream is opened             it is shown, unless another one is
+ *     Drain on the shown stream      the successor is opened after the delay that the Drain gives
+ *     Snapshot on the successor      the successor is shown, the old stream is ended
+ *     the shown stream ends          the successor is shown; without one, the next stream is opened when the
+ *                                    Drain, Resume or a RetryInfo says
+ *     the successor ends             the next stream is opened when Resume says; the old one is still shown
  *
- * So a gateway that goes away in good order costs its viewers nothing: while it still speaks, the next one does
- * already. What the two say is put in order by the cursors (see screen.ts). An announcement has no cursor: one
- * that both streams brought is told once, by its bytes.
+ * A gateway that drains therefore costs its viewers no gap: the old stream delivers until the new one does.
+ * Cursors order what the two streams send (see state-cache.ts). An announcement has no cursor: one that both
+ * streams send is reported once, identified by its bytes.
  *
- * Streams are numbered in the order of their opening. Times are monotonic milliseconds.
+ * Streams are numbered in the order they were opened. Times are monotonic milliseconds.
  *
  * Bounds: two streams; ANNOUNCEMENTS_MAX announcements are remembered, the oldest is forgotten first.
  */
@@ -26,31 +27,31 @@ import { Resume, STREAM_BACKOFF } from "./resume.js";
 import { withJitter } from "./retry-info.js";
 
 const ANNOUNCEMENTS_MAX = 64;
-/** A Drain that asks for a later time is followed then. */
+/** The longest delay that a Drain can ask for; a longer one counts as this. */
 const RECONNECT_AFTER_MAX_MS = 600_000;
 
 /** What to do with a message. */
 export interface Heard {
-  /** It is for the screen, and for whoever watches. */
+  /** Whether the message is to be applied and reported. */
   readonly shows: boolean;
-  /** It is the first of its stream that is shown: the screen begins anew with it. */
+  /** Whether it is the first message shown of its stream: call StateCache.begin before applying it. */
   readonly takesOver: boolean;
-  /** This stream is to be ended now: its successor stands. */
+  /** The stream to end now, because its successor has taken over. */
   readonly ends: number | undefined;
 }
 
 /** How a stream ended. */
 export interface Ending {
-  /** undefined: with OK, or silently. */
+  /** undefined: with OK, or by silence. */
   readonly code: Code | undefined;
-  /** It was given cursors or positions to reach. */
+  /** Whether it was opened with cursors or positions to reach. */
   readonly barrier: boolean;
-  /** The least wait that its status asks for. */
+  /** The minimum delay that its status asks for. */
   readonly retryAfterMs: number | undefined;
 }
 
-export class Succession {
-  /** Drains heard. */
+export class StreamHandover {
+  /** Number of Drain messages received. */
   drained = 0;
   readonly #resume: Resume;
   readonly #told = new Map<string, number>();
@@ -60,7 +61,7 @@ export class Succession {
   #begun: number | undefined;
   #opensAtMs: number | undefined = Number.NEGATIVE_INFINITY;
   #withCursors = true;
-  /** Streams that brought something. */
+  /** Streams that delivered a message. */
   readonly #useful = new Set<number>();
 
   constructor(
@@ -70,23 +71,23 @@ export class Succession {
     this.#resume = new Resume(random, backoff);
   }
 
-  /** When the next stream is to be opened; undefined: not as things stand. */
+  /** When to open the next stream; undefined: none is due. */
   get opensAtMs(): number | undefined {
     return this.#opensAtMs;
   }
 
-  /** Whether the next stream is to be asked for with cursors and positions. */
+  /** Whether to open the next stream with cursors and positions. */
   get withCursors(): boolean {
     return this.#withCursors;
   }
 
-  /** All streams were ended by whoever watches; the next is opened when that is wanted. */
+  /** The caller has ended all streams; the next one is opened when the caller wants. */
   reset(): void {
     this.#shown = this.#successor = this.#opensAtMs = undefined;
     this.#useful.clear();
   }
 
-  /** The next stream is opened; its number. */
+  /** Registers the next stream as opened; returns its number. */
   opened(): number {
     this.#opensAtMs = undefined;
     this.#count++;
@@ -95,12 +96,12 @@ export class Succession {
     return this.#count;
   }
 
-  /** A message came on a stream that has not ended. */
+  /** A message arrived on a stream that has not ended. */
   heard(stream: number, { message }: Pick<SubscribeResponse, "message">, nowMs: number): Heard {
     this.#useful.add(stream);
     let ends: number | undefined;
     if (stream === this.#successor) {
-      // Nothing can be shown without it.
+      // Nothing of a stream can be shown before its Snapshot.
       if (message.case !== "snapshot") return { shows: false, takesOver: false, ends: undefined };
       ends = this.#shown;
       this.#shown = stream;
@@ -120,7 +121,7 @@ export class Succession {
     return { shows: message.case !== "announcement" || this.#isNews(stream, message.value), takesOver, ends };
   }
 
-  /** A stream has ended, and not because it was to. "refused": no other stream can help until asked. */
+  /** A stream ended that was not told to. "refused": another stream would end the same way. */
   ended(stream: number, { code, barrier, retryAfterMs }: Ending, nowMs: number): "refused" | "goes on" {
     const delivered = this.#useful.delete(stream);
     if (stream === this.#successor) {
@@ -129,7 +130,7 @@ export class Succession {
       this.#shown = this.#successor;
       this.#successor = undefined;
       if (this.#shown !== undefined || this.#opensAtMs !== undefined) {
-        // Its successor is there already, or it said when to come.
+        // The successor is open already, or a Drain set its time.
         if (delivered) this.#resume.delivered();
         return "goes on";
       }
@@ -142,8 +143,8 @@ export class Succession {
     return "goes on";
   }
 
-  /** A delta did not fit: the stream is given up, and what it brought does not count for it. */
-  misfitted(stream: number, nowMs: number): void {
+  /** A delta did not fit: the stream is given up and does not count as having delivered. */
+  mismatched(stream: number, nowMs: number): void {
     this.#useful.delete(stream);
     this.ended(stream, { code: undefined, barrier: false, retryAfterMs: undefined }, nowMs);
   }

@@ -1,12 +1,12 @@
 /**
  * Watches a game: one stream after the other, for as long as it takes, never going back (I5).
  *
- * The shell around Screen (what is shown) and Succession (its streams: a gateway that goes away says so before,
- * and the next stream stands before the old one is ended). A stream that is silent for `silenceMs` is dead, as
- * the server speaks at least every 10 s; a lost radio link tells nobody else.
+ * The I/O around StateCache (the states shown) and StreamHandover (when to open and end streams; on Drain the next
+ * stream is open before the old one ends). A stream that is silent for `silenceMs` counts as dead: the server
+ * sends at least every 10 s, and a lost radio link is not reported otherwise.
  *
- * Handlers are called synchronously, one at a time, in the order of what is shown. `onTopics` is called when the
- * screen already shows the new states.
+ * Handlers are called synchronously, one at a time, in the order in which states are shown. `onTopics` is called
+ * when the cache already holds the new states.
  *
  * Bound: nothing is queued here. A reader too slow for the stream is pushed back on by the browser
  * and conflated by the gateway (I8).
@@ -17,10 +17,10 @@ import type { Position } from "./gen/grandstand/event/v1/event_pb.js";
 import type { GatewayService, SubscribeResponse } from "./gen/grandstand/gateway/v1/gateway_pb.js";
 import type { Announcement } from "./gen/grandstand/notify/v1/notify_pb.js";
 import { ServerClock } from "./clock.js";
-import { Misfit } from "./delta.js";
+import { DeltaMismatch } from "./delta.js";
 import { retryAfterMs } from "./retry-info.js";
-import { Screen } from "./state-cache.js";
-import { Succession } from "./stream-handover.js";
+import { StateCache } from "./state-cache.js";
+import { StreamHandover } from "./stream-handover.js";
 
 /** How the subscription stands. Times are monotonic, as of performance.now(). */
 export type Connection =
@@ -64,21 +64,21 @@ interface Stream {
 const CURSORS_MAX = 64;
 
 export class Subscription {
-  readonly screen = new Screen();
+  readonly cache = new StateCache();
   readonly clock = new ServerClock();
-  readonly #succession: Succession;
+  readonly #handover: StreamHandover;
   readonly #silenceMs: number;
   readonly #streams = new Map<number, Stream>();
   #connection: Connection = { phase: "connecting" };
   #rendition: Rendition | undefined;
-  #misfits = 0;
+  #mismatches = 0;
   #next: ReturnType<typeof setTimeout> | undefined;
 
   constructor(
     private readonly gateway: Client<typeof GatewayService>,
     private readonly options: SubscriptionOptions,
   ) {
-    this.#succession = new Succession(options.random ?? Math.random);
+    this.#handover = new StreamHandover(options.random ?? Math.random);
     this.#silenceMs = options.silenceMs ?? 25_000;
   }
 
@@ -93,12 +93,12 @@ export class Subscription {
 
   /** How often a gateway said that it goes away. */
   get drained(): number {
-    return this.#succession.drained;
+    return this.#handover.drained;
   }
 
-  /** Streams that were given up for a delta that did not fit. */
-  get misfits(): number {
-    return this.#misfits;
+  /** Number of streams given up because a delta did not fit. */
+  get mismatches(): number {
+    return this.#mismatches;
   }
 
   /** Opens the stream now, instead of at the end of a wait, a pause or a refusal. */
@@ -107,7 +107,7 @@ export class Subscription {
     void this.#watch();
   }
 
-  /** Ends the stream until `open`; the screen stays. */
+  /** Ends the stream until `open`; the cache stays. */
   pause(): void {
     this.#end({ phase: "paused" });
   }
@@ -122,13 +122,13 @@ export class Subscription {
     clearTimeout(this.#next);
     for (const { abort } of this.#streams.values()) abort.abort();
     this.#streams.clear();
-    this.#succession.reset();
+    this.#handover.reset();
     this.#tell(connection);
   }
 
   async #watch(): Promise<void> {
     clearTimeout(this.#next);
-    const number = this.#succession.opened();
+    const number = this.#handover.opened();
     const request = this.#request();
     const abort = new AbortController();
     const handedIn = request.cursors.map(({ topic }) => topic);
@@ -158,7 +158,7 @@ export class Subscription {
     const silent = abort.signal.aborted;
     const code = silent ? undefined : failure?.code;
     const ending = { code, barrier: stream.barrier, retryAfterMs: silent ? undefined : retryAfterMs(failure) };
-    if (this.#succession.ended(number, ending, performance.now()) === "refused" && failure) {
+    if (this.#handover.ended(number, ending, performance.now()) === "refused" && failure) {
       this.#end({ phase: "refused", code: failure.code, message: failure.rawMessage });
       return;
     }
@@ -168,17 +168,17 @@ export class Subscription {
   #hear(number: number, { handedIn }: Stream, response: SubscribeResponse): void {
     const atMs = performance.now();
     if (response.asOf) this.clock.observe(timestampMs(response.asOf), atMs);
-    const heard = this.#succession.heard(number, response, atMs);
+    const heard = this.#handover.heard(number, response, atMs);
     if (heard.ends !== undefined) this.#abort(heard.ends);
-    if (heard.takesOver) this.screen.begin(handedIn);
+    if (heard.takesOver) this.cache.begin(handedIn);
     if (!heard.shows) return;
     try {
       this.#take(response, atMs);
     } catch (reason) {
-      if (!(reason instanceof Misfit)) throw reason;
-      this.#misfits++;
+      if (!(reason instanceof DeltaMismatch)) throw reason;
+      this.#mismatches++;
       this.#abort(number);
-      this.#succession.misfitted(number, atMs);
+      this.#handover.mismatched(number, atMs);
       this.#goOn(reason.message);
     }
   }
@@ -188,16 +188,16 @@ export class Subscription {
       case "snapshot": {
         const { topics, updatesPerS } = message.value;
         if (updatesPerS > 0 && updatesPerS !== this.#rendition?.updatesPerS) this.#rendition = { updatesPerS, reason: "" };
-        const changed = this.screen.takeSnapshot(topics);
+        const changed = this.cache.takeSnapshot(topics);
         this.#tell({ phase: "live" });
         this.options.onTopics?.(changed, atMs);
         break;
       }
       case "update":
-        this.#tellTopics(this.screen.takeUpdate(message.value.topics, message.value.deltas), atMs);
+        this.#tellTopics(this.cache.takeUpdate(message.value.topics, message.value.deltas), atMs);
         break;
       case "personal":
-        this.#tellTopics(this.screen.takePersonal(message.value.topics), atMs);
+        this.#tellTopics(this.cache.takePersonal(message.value.topics), atMs);
         break;
       case "announcement":
         this.options.onAnnouncement?.(message.value);
@@ -213,7 +213,7 @@ export class Subscription {
 
   /** Opens the next stream when that is due; without any, says so. */
   #goOn(why: string): void {
-    const opensAtMs = this.#succession.opensAtMs;
+    const opensAtMs = this.#handover.opensAtMs;
     if (opensAtMs === undefined) return;
     clearTimeout(this.#next);
     this.#next = setTimeout(() => void this.#watch(), opensAtMs - performance.now());
@@ -226,8 +226,8 @@ export class Subscription {
   }
 
   #request() {
-    const handsIn = this.#succession.withCursors;
-    const seen = handsIn ? [...this.screen.states.values()] : [];
+    const handsIn = this.#handover.withCursors;
+    const seen = handsIn ? [...this.cache.states.values()] : [];
     return {
       gameId: this.options.gameId,
       topics: [...(this.options.topics ?? [])],

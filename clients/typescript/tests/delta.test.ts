@@ -2,7 +2,7 @@ import { clone, fromJson, type JsonValue, toBinary, toJson } from "@bufbuild/pro
 import { expect, test } from "vitest";
 import { TopicStateSchema } from "../src/gen/grandstand/aggregate/v1/aggregate_pb.js";
 import { TopicDeltaSchema } from "../src/gen/grandstand/gateway/v1/delta_pb.js";
-import { applied, Misfit } from "../src/delta.js";
+import { applied, DeltaMismatch } from "../src/delta.js";
 // Made and checked in Python too: tests/delta_vectors.py.
 import vectors from "../../../tests/delta_vectors.json" with { type: "json" };
 
@@ -18,7 +18,7 @@ test.each(vectors as readonly Vector[])("$name", ({ before, delta, after }) => {
   const kept = clone(TopicStateSchema, state);
   const change = fromJson(TopicDeltaSchema, delta);
   if (after === undefined) {
-    expect(() => applied(state, change)).toThrow(Misfit);
+    expect(() => applied(state, change)).toThrow(DeltaMismatch);
   } else {
     const expected = fromJson(TopicStateSchema, after);
     const now = applied(state, change);

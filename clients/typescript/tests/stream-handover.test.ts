@@ -3,7 +3,7 @@ import { Code } from "@connectrpc/connect";
 import { describe, expect, test } from "vitest";
 import { type SubscribeResponse, SubscribeResponseSchema } from "../src/gen/grandstand/gateway/v1/gateway_pb.js";
 import { RETRY_AFTER_MAX_MS, retryAfterMs } from "../src/retry-info.js";
-import { type Heard, Succession } from "../src/stream-handover.js";
+import { type Heard, StreamHandover } from "../src/stream-handover.js";
 
 const BACKOFF = { baseMs: 1_000, capMs: 8_000 };
 
@@ -19,8 +19,8 @@ const heard = (what: Partial<Heard> = {}): Heard => ({ shows: true, takesOver: f
 const cut = { code: Code.Unavailable, barrier: false, retryAfterMs: undefined };
 
 /** With one stream that is shown. */
-function watching(): { streams: Succession; first: number } {
-  const streams = new Succession(() => 0.5, BACKOFF);
+function watching(): { streams: StreamHandover; first: number } {
+  const streams = new StreamHandover(() => 0.5, BACKOFF);
   const first = streams.opened();
   expect(streams.heard(first, SNAPSHOT, 0)).toEqual(heard({ takesOver: true }));
   expect(streams.opensAtMs).toBeUndefined();
@@ -64,12 +64,12 @@ test("a successor that fails is tried again while the old one is shown", () => {
   expect(streams.heard(first, UPDATE, 200)).toEqual(heard());
 });
 
-test("a misfit is followed after a backoff that grows though streams bring something", () => {
+test("a mismatch is followed after a backoff that grows though streams bring something", () => {
   const { streams, first } = watching();
   let stream = first;
   const waits = [];
   for (let n = 0; n < 3; n++) {
-    streams.misfitted(stream, 0);
+    streams.mismatched(stream, 0);
     waits.push(streams.opensAtMs);
     stream = streams.opened();
     streams.heard(stream, SNAPSHOT, 0);

@@ -75,7 +75,7 @@ function watch(scripts: Script[], options: Partial<SubscriptionOptions> = {}) {
     random: () => 1,
     onConnection: (connection) => phases.push(connection.phase),
     onTopics: () => {
-      const value = subscription.screen.states.get("poll/mvp")?.value;
+      const value = subscription.cache.states.get("poll/mvp")?.value;
       if (value?.case === "tally") shown.push(value.value.voters);
     },
     ...options,
@@ -146,13 +146,13 @@ test("a refusal is told with the server's words, and nothing is tried until aske
   subscription.close();
 });
 
-test("paused it holds no stream and keeps the screen; opened again it resumes from there", async () => {
+test("paused it holds no stream and keeps its states; opened again it resumes from there", async () => {
   const { subscription, requests, phases } = watch([[snapshot(3, 3), "hang"], [snapshot(4, 4), "hang"]]);
   await vi.waitFor(() => expect(phases).toContain("live"));
   subscription.pause();
   await vi.advanceTimersByTimeAsync(120_000);
   expect(requests).toHaveLength(1);
-  expect(subscription.screen.states.size).toBe(1);
+  expect(subscription.cache.states.size).toBe(1);
   subscription.open();
   await vi.waitFor(() => expect(requests).toHaveLength(2));
   expect(cursorsOf(requests[1])).toEqual(["poll/mvp@3"]);
@@ -173,7 +173,7 @@ test("updates are asked for as deltas, and states are whole", async () => {
   const { subscription, requests, shown } = watch([[snapshot(1, 1), delta("poll/mvp", 2), delta("poll/mvp", 7), "hang"]]);
   await vi.waitFor(() => expect(shown).toEqual([1n, 2n, 7n]));
   expect(requests[0]?.deltas).toBe(true);
-  expect(subscription.screen.states.get("poll/mvp")).toMatchObject({ cursor: { positions: [{ sequence: 7n }] } });
+  expect(subscription.cache.states.get("poll/mvp")).toMatchObject({ cursor: { positions: [{ sequence: 7n }] } });
   subscription.close();
 });
 
@@ -183,7 +183,7 @@ test("a delta that does not fit opens the stream anew with cursors, and shows no
     [snapshot(3, 3), "hang"],
   ]);
   await vi.waitFor(() => expect(shown).toEqual([1n, 3n]));
-  expect(subscription.misfits).toBe(1);
+  expect(subscription.mismatches).toBe(1);
   expect(ended).toEqual([1]);
   expect(cursorsOf(requests[1])).toEqual(["poll/mvp@1"]);
   subscription.close();
@@ -229,11 +229,11 @@ test("taken over, it keeps what came since the new stream was asked for, and tel
   );
   await vi.waitFor(() => expect(requests).toHaveLength(2));
   more.open();
-  await vi.waitFor(() => expect(subscription.screen.states.has("poll/new")).toBe(true));
+  await vi.waitFor(() => expect(subscription.cache.states.has("poll/new")).toBe(true));
   ready.open();
   await vi.waitFor(() => expect(ended).toEqual([1]));
-  await vi.waitFor(() => expect(subscription.screen.states.get("poll/mvp")?.cursor?.positions[0]?.sequence).toBe(2n));
-  expect([...subscription.screen.states.keys()]).toEqual(["poll/mvp", "poll/new"]);
+  await vi.waitFor(() => expect(subscription.cache.states.get("poll/mvp")?.cursor?.positions[0]?.sequence).toBe(2n));
+  expect([...subscription.cache.states.keys()]).toEqual(["poll/mvp", "poll/new"]);
   expect(told).toEqual(["demo"]);
   subscription.close();
 });
@@ -293,7 +293,7 @@ test("personal topics are shown beside, and the rate is what was said last", asy
     [{ message: { case: "snapshot", value: { updatesPerS: 20 } } }, personal, snapshot(2, 2), rendition, still, "hang"],
   ]);
   expect(subscription.rendition).toBeUndefined();
-  await vi.waitFor(() => expect([...subscription.screen.states.keys()]).toEqual(["inbox", "audience"]));
+  await vi.waitFor(() => expect([...subscription.cache.states.keys()]).toEqual(["inbox", "audience"]));
   expect(subscription.rendition).toEqual({ updatesPerS: 5, reason: "hot" });
   subscription.close();
 });
