@@ -1,8 +1,8 @@
 // A browser (or node 18) with nothing but the generated stubs and @connectrpc/connect-web. It does not
-// resume a broken stream; the client in web/src/grandstand does, under the same identity.
+// resume a broken stream; @grandstand/client (clients/typescript) does, under the same identity.
 import { createClient } from "@connectrpc/connect";
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
-import { GatewayService } from "../web/src/gen/grandstand/gateway/v1/gateway_pb";
+import { GatewayService } from "@grandstand/client/gen/grandstand/gateway/v1/gateway_pb";
 
 // The token is your platform's, for the one who is signed in; without one, IssueGuest gives a guest's.
 export async function voteAndWatch(pollId: string, optionId: string, token = ""): Promise<void> {

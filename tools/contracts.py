@@ -1,7 +1,7 @@
 """The protos and what is generated from them: checked, generated, and their growth accepted.
 
     .venv/bin/python -m tools.contracts check      lint, breaking changes, drift
-    .venv/bin/python -m tools.contracts generate   the stubs anew; TypeScript's where web/node_modules is
+    .venv/bin/python -m tools.contracts generate   the stubs anew; TypeScript's where node_modules is
     .venv/bin/python -m tools.contracts accept     the protos become the baseline; refused if they break it
 
 The baseline (protos/baseline.binpb, a buf image without comments) is what clients may rely on. A change that
@@ -27,7 +27,7 @@ from pathlib import Path
 
 BASELINE = Path("protos/baseline.binpb")
 INTERNAL = "protos/grandstand/internal"
-WEB_PLUGIN = Path("web/node_modules/.bin/protoc-gen-es")
+WEB_PLUGIN = Path("node_modules/.bin/protoc-gen-es")
 
 GENERATE = ".venv/bin/python -m tools.contracts generate"
 ACCEPT = ".venv/bin/python -m tools.contracts accept"
@@ -46,7 +46,7 @@ class Language:
 
 
 PYTHON = Language("buf.gen.yaml", Path("stubs/python"))
-TYPESCRIPT = Language("buf.gen.web.yaml", Path("web/src/gen"))
+TYPESCRIPT = Language("buf.gen.web.yaml", Path("clients/typescript/src/gen"))
 
 
 def buf(root: Path, *arguments: str | Path) -> subprocess.CompletedProcess[bytes]:
@@ -123,7 +123,7 @@ def check(root: Path, *, web_required: bool = False) -> list[str]:
     """All complaints, each one line that names the file and the way out; empty when all is well."""
     complaints = [*lint(root), *breaking(root)]
     if web_required and not (root / WEB_PLUGIN).exists():
-        complaints.append(f"{WEB_PLUGIN}: missing, so TypeScript goes unchecked; run npm ci in web/")
+        complaints.append(f"{WEB_PLUGIN}: missing, so TypeScript goes unchecked; run npm ci")
     for language in languages(root):
         for path, content in drift(root, language):
             what = "not generated from any proto" if content is None else "not what the protos generate"

@@ -2,7 +2,7 @@
 //
 // The Content-Security-Policy is put into the built page only: vite's dev server needs inline
 // styles for its hot reload, the product needs none.
-import { defineConfig, type Plugin } from "vite";
+import { defaultClientConditions, defaultServerConditions, defineConfig, type Plugin } from "vite";
 
 const POLICY = [
   "default-src 'none'",
@@ -18,6 +18,9 @@ const POLICY = [
 // Names that a release keeps, so that a cache or a proxy may know them.
 const STABLE_NAMES: Record<string, string> = { css: "app.css", woff2: "archivo.woff2" };
 
+// The condition in the exports of clients/typescript that names its source; also in tsconfig.json.
+const CLIENT_SOURCE = "@grandstand/source";
+
 function contentSecurityPolicy(): Plugin {
   return {
     name: "content-security-policy",
@@ -31,6 +34,9 @@ function contentSecurityPolicy(): Plugin {
 export default defineConfig({
   base: "./",
   plugins: [contentSecurityPolicy()],
+  // Resolve the client to its source: a change there needs no build of its own. vitest resolves as `ssr`.
+  resolve: { conditions: [CLIENT_SOURCE, ...defaultClientConditions] },
+  ssr: { resolve: { conditions: [CLIENT_SOURCE, ...defaultServerConditions] } },
   build: {
     target: "es2022",
     outDir: "dist",

@@ -1,4 +1,4 @@
-"""What Python makes of deltas is what the committed vectors say, which web/tests/delta.test.ts reads too."""
+"""Python applies deltas as the committed vectors say; the TypeScript client's tests read the same file."""
 
 from __future__ import annotations
 

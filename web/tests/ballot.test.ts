@@ -1,8 +1,8 @@
 import { create } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { expect, test, vi } from "vitest";
-import { CursorSchema, EventSchema, type Position, PositionSchema } from "../src/gen/grandstand/event/v1/event_pb";
-import { type Session, Undelivered } from "../src/grandstand";
+import { CursorSchema, EventSchema, type Position, PositionSchema } from "@grandstand/client/gen/grandstand/event/v1/event_pb";
+import { type Session, Undelivered } from "@grandstand/client";
 import { Ballot, type OwnVote } from "../src/page/ballot";
 
 const stored = (sequence: number): Position[] => [create(PositionSchema, { partition: 1, sequence: BigInt(sequence) })];

@@ -1,8 +1,8 @@
 import { create } from "@bufbuild/protobuf";
 import { Code, ConnectError, createRouterTransport } from "@connectrpc/connect";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { GatewayService, IssueGuestResponseSchema, IssueOriginResponseSchema, SendResponseSchema } from "../src/gen/grandstand/gateway/v1/gateway_pb";
-import { bearer, connect, type TokenSource } from "../src/grandstand";
+import { GatewayService, IssueGuestResponseSchema, IssueOriginResponseSchema, SendResponseSchema } from "@grandstand/client/gen/grandstand/gateway/v1/gateway_pb";
+import { bearer, connect, type TokenSource } from "@grandstand/client";
 import { claimsOf, tokenIn } from "../src/page/claims";
 import { Credentials, type Issued, type Standing } from "../src/page/credentials";
 

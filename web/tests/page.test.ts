@@ -1,9 +1,9 @@
 import { create } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { describe, expect, test } from "vitest";
-import { type TopicState, TopicStateSchema } from "../src/gen/grandstand/aggregate/v1/aggregate_pb";
-import { GetGameResponseSchema, Stage } from "../src/gen/grandstand/catalog/v1/catalog_pb";
-import { AnnouncementSchema } from "../src/gen/grandstand/notify/v1/notify_pb";
+import { type TopicState, TopicStateSchema } from "@grandstand/client/gen/grandstand/aggregate/v1/aggregate_pb";
+import { GetGameResponseSchema, Stage } from "@grandstand/client/gen/grandstand/catalog/v1/catalog_pb";
+import { AnnouncementSchema } from "@grandstand/client/gen/grandstand/notify/v1/notify_pb";
 import { Bursts } from "../src/page/bursts";
 import { GameModel, wholePercents } from "../src/page/model";
 import { seated, seats } from "../src/page/seating";

@@ -6,8 +6,8 @@
  */
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { Code } from "@connectrpc/connect";
-import type { Announcement } from "../gen/grandstand/notify/v1/notify_pb";
-import { type Connection, connect, followPresence, type Session, type Subscription } from "../grandstand";
+import type { Announcement } from "@grandstand/client/gen/grandstand/notify/v1/notify_pb";
+import { type Connection, connect, followPresence, type Session, type Subscription } from "@grandstand/client";
 import { ActorDialog } from "./actor-dialog";
 import { Ballot } from "./ballot";
 import { BoardCard } from "./board-card";
@@ -133,9 +133,9 @@ export class App {
   #onTopics(changed: readonly string[], atMs: number): void {
     this.#show(changed);
     for (const topic of changed) {
-      if (topic.startsWith("poll/")) this.#ballot.saw(topic.slice(5), this.#subscription.screen.states.get(topic)?.cursor, atMs);
+      if (topic.startsWith("poll/")) this.#ballot.saw(topic.slice(5), this.#subscription.cache.states.get(topic)?.cursor, atMs);
     }
-    this.#catalog.unnamed(this.#model.unnamed(this.#subscription.screen.states));
+    this.#catalog.unnamed(this.#model.unnamed(this.#subscription.cache.states));
   }
 
   #onAnnouncement(announcement: Announcement): void {
@@ -195,18 +195,18 @@ export class App {
   #tick(): void {
     const nowMs = performance.now();
     this.#credentials.tick();
-    this.#indicator.tick(nowMs, this.#subscription.screen.behind.size > 0);
+    this.#indicator.tick(nowMs, this.#subscription.cache.behind.size > 0);
     for (const card of this.#cards) card.tick(this.#subscription.clock.at(nowMs));
   }
 
   #polls(): PollView[] {
-    return this.#model.polls(this.#subscription.screen.states);
+    return this.#model.polls(this.#subscription.cache.states);
   }
 
   /** Shows everything, or what these topics touch. */
   #show(changed?: readonly string[]): void {
     const touches = (kind: string) => changed === undefined || changed.some((topic) => topic.startsWith(kind));
-    const states = this.#subscription.screen.states;
+    const states = this.#subscription.cache.states;
     if (changed === undefined) {
       setText(byId("title"), this.#model.title);
       document.title = `${this.#model.title} · Grandstand`;
@@ -241,7 +241,7 @@ export class App {
   }
 
   #showBoards(): void {
-    const all = this.#model.boards(this.#subscription.screen.states);
+    const all = this.#model.boards(this.#subscription.cache.states);
     const open = all.filter((board) => board.phase === "open");
     const boards = (open.length > 0 ? open : all.slice(0, 1)).slice(0, BOARDS_MAX);
     const cards = boards.map((board) => this.#boards.find((card) => card.boardId === board.boardId) ?? new BoardCard(board.boardId));

@@ -10,8 +10,8 @@
  * Bound: one vote for each poll, of which the 64 newest are kept in the browser's storage.
  */
 import { type Code, ConnectError } from "@connectrpc/connect";
-import type { Cursor, Position } from "../gen/grandstand/event/v1/event_pb";
-import { Landing, type Session, Undelivered } from "../grandstand";
+import type { Cursor, Position } from "@grandstand/client/gen/grandstand/event/v1/event_pb";
+import { Landing, type Session, Undelivered } from "@grandstand/client";
 import { read, write } from "./storage";
 import { voteRefused, type Words } from "./words";
 

@@ -6,7 +6,7 @@
  * what GetGame lists would otherwise be asked for with every update. Such a topic is asked for once.
  */
 import { Code, ConnectError } from "@connectrpc/connect";
-import type { GetGameResponse } from "../gen/grandstand/catalog/v1/catalog_pb";
+import type { GetGameResponse } from "@grandstand/client/gen/grandstand/catalog/v1/catalog_pb";
 
 const SPACING_MS = 1_000;
 const RETRY_MS = 5_000;

@@ -12,7 +12,7 @@
  * Nothing is queued: calls that act wait for the one question that is on its way, up to PATIENCE_MS.
  */
 import { Code, ConnectError } from "@connectrpc/connect";
-import { delayMs, type TokenSource } from "../grandstand";
+import { delayMs, type TokenSource } from "@grandstand/client";
 import { claimsOf } from "./claims";
 import { read, write } from "./storage";
 

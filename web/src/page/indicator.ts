@@ -1,5 +1,5 @@
 /** The connection indicator: whether the numbers are live, and how long the person's last vote took. */
-import type { Connection } from "../grandstand";
+import type { Connection } from "@grandstand/client";
 import { el, set, setText } from "./dom";
 import { waitText } from "./words";
 

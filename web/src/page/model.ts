@@ -8,15 +8,15 @@
  * Bound: as many polls and boards as GetGame lists (32) plus those announced or seen since.
  */
 import { timestampMs } from "@bufbuild/protobuf/wkt";
-import type { TopicState } from "../gen/grandstand/aggregate/v1/aggregate_pb";
+import type { TopicState } from "@grandstand/client/gen/grandstand/aggregate/v1/aggregate_pb";
 import {
   type Board,
   type Game,
   type GetGameResponse,
   type Poll,
   Stage,
-} from "../gen/grandstand/catalog/v1/catalog_pb";
-import type { Announcement } from "../gen/grandstand/notify/v1/notify_pb";
+} from "@grandstand/client/gen/grandstand/catalog/v1/catalog_pb";
+import type { Announcement } from "@grandstand/client/gen/grandstand/notify/v1/notify_pb";
 
 export type Phase = "open" | "closed" | "sealed";
 

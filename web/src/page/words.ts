@@ -4,7 +4,7 @@
  * The server's own message names the value and the bound; it is shown beneath, as `detail`.
  */
 import { Code, ConnectError } from "@connectrpc/connect";
-import { Undelivered } from "../grandstand";
+import { Undelivered } from "@grandstand/client";
 
 export interface Words {
   readonly text: string;

@@ -1,0 +1,63 @@
+/**
+ * Grandstand for the browser: watch a game's results, send events that are counted once.
+ *
+ *     const stand = connect(location.origin, () => tokenOfTheSignedInPlayer);
+ *     const session = stand.session();
+ *     const subscription = stand.subscribe({
+ *       gameId: "demo",
+ *       onTopics: (changed) => changed.forEach((topic) => show(subscription.cache.states.get(topic))),
+ *     });
+ *     await session.vote("demo", "ada", "mvp", "left");
+ *
+ * Decisions are pure and in files of their own (position, delta, state-cache, backoff, resume, retry-info,
+ * stream-handover, origin, landing, clock); session.ts and subscription.ts do the calls, token.ts attaches the token.
+ * The generated messages are in gen/.
+ */
+import { createClient, type Transport } from "@connectrpc/connect";
+import { createGrpcWebTransport } from "@connectrpc/connect-web";
+import { CatalogService, type GetGameResponse } from "./gen/grandstand/catalog/v1/catalog_pb.js";
+import { GatewayService, type IssueGuestResponse } from "./gen/grandstand/gateway/v1/gateway_pb.js";
+import { Session, type SessionOptions } from "./session.js";
+import { Subscription, type SubscriptionOptions } from "./subscription.js";
+import { bearer, type TokenSource } from "./token.js";
+
+export interface Grandstand {
+  /** A person's session; keep one for as long as the page lives. */
+  session(options?: SessionOptions): Session;
+  /** Watches a game from now on, until `close`. */
+  subscribe(options: SubscriptionOptions): Subscription;
+  /** A game with its polls and boards: titles, questions, labels. Fails with NOT_FOUND. */
+  game(gameId: string): Promise<GetGameResponse>;
+  /** A token for somebody whom no platform vouches for. Fails with FAILED_PRECONDITION where none are admitted. */
+  guest(): Promise<IssueGuestResponse>;
+}
+
+/**
+ * `server` is a base URL, the page's own origin where the page comes from the same edge, or a transport
+ * (which then has interceptors of its own). `token` is asked for each call.
+ */
+export function connect(server: string | Transport, token: TokenSource = () => undefined): Grandstand {
+  const transport =
+    typeof server === "string" ? createGrpcWebTransport({ baseUrl: server, interceptors: [bearer(token)] }) : server;
+  const gateway = createClient(GatewayService, transport);
+  const catalog = createClient(CatalogService, transport);
+  return {
+    session: (options) => new Session(gateway, options),
+    subscribe: (options) => {
+      const subscription = new Subscription(gateway, options);
+      // After the caller has the subscription in hand.
+      queueMicrotask(() => subscription.open());
+      return subscription;
+    },
+    game: (gameId) => catalog.getGame({ gameId }, { timeoutMs: 5_000 }),
+    guest: () => gateway.issueGuest({}, { timeoutMs: 5_000 }),
+  };
+}
+
+export { type Connection, type Rendition, Subscription, type SubscriptionOptions } from "./subscription.js";
+export { Session, type SessionOptions, Undelivered } from "./session.js";
+export { bearer, type TokenSource } from "./token.js";
+export { delayMs } from "./backoff.js";
+export { Landing } from "./landing.js";
+export { followPresence } from "./presence.js";
+export { includes } from "./position.js";

@@ -1,0 +1,90 @@
+/**
+ * The newest known state of every topic; it is never replaced by an older one (I5). Pure.
+ *
+ * A Snapshot replaces all states except personal topics, an Update replaces or changes the topics it names,
+ * Personal replaces personal topics. A delta applies to the last state that its own stream sent, which may be
+ * older than the state shown: a stream that takes over, or one opened without cursors (see resume.ts), may start
+ * behind. So the cache keeps two states per topic, usually the same one: the state shown, and the state the
+ * stream sent last. While the cursor of the latter is older in any partition, the topic is in `behind`.
+ *
+ * Bound: two states per topic. The topics are those of the newest Snapshot and of the messages after it.
+ */
+import type { TopicState } from "./gen/grandstand/aggregate/v1/aggregate_pb.js";
+import type { TopicDelta } from "./gen/grandstand/gateway/v1/delta_pb.js";
+import { applied, DeltaMismatch } from "./delta.js";
+import { includes } from "./position.js";
+
+export class StateCache {
+  readonly #states = new Map<string, TopicState>();
+  readonly #streamed = new Map<string, TopicState>();
+  readonly #behind = new Set<string>();
+  readonly #personal = new Set<string>();
+  #unconfirmed = new Set<string>();
+
+  /** The newest state of every topic, by topic name. */
+  get states(): ReadonlyMap<string, TopicState> {
+    return this.#states;
+  }
+
+  /** Topics for which the stream still sends states older than the one shown. */
+  get behind(): ReadonlySet<string> {
+    return this.#behind;
+  }
+
+  /**
+   * Starts on a new stream, which was opened with the cursors of these topics. Topics that were added since it
+   * was opened are not among them: its first Snapshot may omit them, and they are kept.
+   */
+  begin(handedIn: readonly string[]): void {
+    this.#streamed.clear();
+    this.#behind.clear();
+    const known = new Set(handedIn);
+    this.#unconfirmed = new Set([...this.#states.keys()].filter((topic) => !known.has(topic)));
+  }
+
+  /** Applies a Snapshot; returns the topics that were replaced or removed. */
+  takeSnapshot(topics: readonly TopicState[]): string[] {
+    const named = new Set([...topics.map((state) => state.topic), ...this.#personal]);
+    for (const topic of this.#streamed.keys()) if (!named.has(topic)) this.#streamed.delete(topic);
+    const gone = [...this.#states.keys()].filter((topic) => !named.has(topic) && !this.#unconfirmed.has(topic));
+    for (const topic of gone) {
+      this.#states.delete(topic);
+      this.#behind.delete(topic);
+    }
+    this.#unconfirmed.clear();
+    return [...gone, ...this.#takeAll(topics)];
+  }
+
+  /** Applies an Update; returns the topics that were replaced. Throws DeltaMismatch; what precedes it is applied. */
+  takeUpdate(topics: readonly TopicState[], deltas: readonly TopicDelta[] = []): string[] {
+    const replaced = this.#takeAll(topics);
+    for (const delta of deltas) {
+      const last = this.#streamed.get(delta.topic);
+      if (!last) throw new DeltaMismatch(`a delta of ${delta.topic}, which the stream has not shown`);
+      if (this.#take(applied(last, delta))) replaced.push(delta.topic);
+    }
+    return replaced;
+  }
+
+  /** Applies a Personal; returns the topics that were replaced. */
+  takePersonal(topics: readonly TopicState[]): string[] {
+    for (const { topic } of topics) this.#personal.add(topic);
+    return this.#takeAll(topics);
+  }
+
+  #takeAll(topics: readonly TopicState[]): string[] {
+    return topics.filter((state) => this.#take(state)).map((state) => state.topic);
+  }
+
+  #take(state: TopicState): boolean {
+    this.#streamed.set(state.topic, state);
+    const shown = this.#states.get(state.topic);
+    if (shown?.cursor && !includes(state.cursor, shown.cursor.positions)) {
+      this.#behind.add(state.topic);
+      return false;
+    }
+    this.#behind.delete(state.topic);
+    this.#states.set(state.topic, state);
+    return true;
+  }
+}

@@ -1,0 +1,252 @@
+/**
+ * Watches a game: one stream after the other, for as long as it takes, never going back (I5).
+ *
+ * The I/O around StateCache (the states shown) and StreamHandover (when to open and end streams; on Drain the next
+ * stream is open before the old one ends). A stream that is silent for `silenceMs` counts as dead: the server
+ * sends at least every 10 s, and a lost radio link is not reported otherwise.
+ *
+ * Handlers are called synchronously, one at a time, in the order in which states are shown. `onTopics` is called
+ * when the cache already holds the new states.
+ *
+ * Bound: nothing is queued here. A reader too slow for the stream is pushed back on by the browser
+ * and conflated by the gateway (I8).
+ */
+import { timestampMs } from "@bufbuild/protobuf/wkt";
+import { type Client, Code, ConnectError } from "@connectrpc/connect";
+import type { Position } from "./gen/grandstand/event/v1/event_pb.js";
+import type { GatewayService, SubscribeResponse } from "./gen/grandstand/gateway/v1/gateway_pb.js";
+import type { Announcement } from "./gen/grandstand/notify/v1/notify_pb.js";
+import { ServerClock } from "./clock.js";
+import { DeltaMismatch } from "./delta.js";
+import { retryAfterMs } from "./retry-info.js";
+import { StateCache } from "./state-cache.js";
+import { StreamHandover } from "./stream-handover.js";
+
+/** How the subscription stands. Times are monotonic, as of performance.now(). */
+export type Connection =
+  | { readonly phase: "connecting" }
+  | { readonly phase: "live" }
+  | { readonly phase: "reconnecting"; readonly retryAtMs: number; readonly why: string }
+  | { readonly phase: "paused" }
+  | { readonly phase: "refused"; readonly code: Code; readonly message: string }
+  | { readonly phase: "closed" };
+
+export interface SubscriptionOptions {
+  readonly gameId: string;
+  /** Such as "poll/mvp", "poll/*"; none means all. */
+  readonly topics?: readonly string[];
+  readonly maxUpdatesPerS?: number;
+  readonly silenceMs?: number;
+  readonly random?: () => number;
+  /** The read barrier (I6): asked each time a stream opens; its Snapshot includes these. At most 64. */
+  readonly positions?: () => readonly Position[];
+  readonly onTopics?: (changed: readonly string[], atMs: number) => void;
+  readonly onAnnouncement?: (announcement: Announcement) => void;
+  readonly onConnection?: (connection: Connection) => void;
+}
+
+/** How often the gateway sends updates. */
+export interface Rendition {
+  /** At most. */
+  readonly updatesPerS: number;
+  /** Why it is not what was asked for, for people; "" where nothing was said. */
+  readonly reason: string;
+}
+
+/** One call. */
+interface Stream {
+  readonly abort: AbortController;
+  /** The topics whose cursors were handed in. */
+  readonly handedIn: readonly string[];
+  readonly barrier: boolean;
+}
+
+const CURSORS_MAX = 64;
+
+export class Subscription {
+  readonly cache = new StateCache();
+  readonly clock = new ServerClock();
+  readonly #handover: StreamHandover;
+  readonly #silenceMs: number;
+  readonly #streams = new Map<number, Stream>();
+  #connection: Connection = { phase: "connecting" };
+  #rendition: Rendition | undefined;
+  #mismatches = 0;
+  #next: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(
+    private readonly gateway: Client<typeof GatewayService>,
+    private readonly options: SubscriptionOptions,
+  ) {
+    this.#handover = new StreamHandover(options.random ?? Math.random);
+    this.#silenceMs = options.silenceMs ?? 25_000;
+  }
+
+  get connection(): Connection {
+    return this.#connection;
+  }
+
+  /** As the gateway said last; undefined before it has. */
+  get rendition(): Rendition | undefined {
+    return this.#rendition;
+  }
+
+  /** How often a gateway said that it goes away. */
+  get drained(): number {
+    return this.#handover.drained;
+  }
+
+  /** Number of streams given up because a delta did not fit. */
+  get mismatches(): number {
+    return this.#mismatches;
+  }
+
+  /** Opens the stream now, instead of at the end of a wait, a pause or a refusal. */
+  open(): void {
+    if (this.#streams.size > 0 || this.#connection.phase === "closed") return;
+    void this.#watch();
+  }
+
+  /** Ends the stream until `open`; the cache stays. */
+  pause(): void {
+    this.#end({ phase: "paused" });
+  }
+
+  /** Ends the subscription for good. */
+  close(): void {
+    this.#end({ phase: "closed" });
+  }
+
+  #end(connection: Connection): void {
+    if (this.#connection.phase === "closed") return;
+    clearTimeout(this.#next);
+    for (const { abort } of this.#streams.values()) abort.abort();
+    this.#streams.clear();
+    this.#handover.reset();
+    this.#tell(connection);
+  }
+
+  async #watch(): Promise<void> {
+    clearTimeout(this.#next);
+    const number = this.#handover.opened();
+    const request = this.#request();
+    const abort = new AbortController();
+    const handedIn = request.cursors.map(({ topic }) => topic);
+    const stream: Stream = { abort, handedIn, barrier: request.cursors.length + request.positions.length > 0 };
+    this.#streams.set(number, stream);
+    if (this.#streams.size === 1 && this.#connection.phase !== "reconnecting") this.#tell({ phase: "connecting" });
+    let failure: ConnectError | undefined;
+    let watchdog: ReturnType<typeof setTimeout> | undefined;
+    const listen = () => {
+      clearTimeout(watchdog);
+      watchdog = setTimeout(() => abort.abort(), this.#silenceMs);
+    };
+    listen();
+    try {
+      for await (const response of this.gateway.subscribe(request, { signal: abort.signal })) {
+        // Paused, closed or taken over meanwhile: then nobody listens.
+        if (!this.#streams.has(number)) return;
+        listen();
+        this.#hear(number, stream, response);
+      }
+    } catch (reason) {
+      failure = ConnectError.from(reason);
+    } finally {
+      clearTimeout(watchdog);
+    }
+    if (!this.#streams.delete(number)) return;
+    const silent = abort.signal.aborted;
+    const code = silent ? undefined : failure?.code;
+    const ending = { code, barrier: stream.barrier, retryAfterMs: silent ? undefined : retryAfterMs(failure) };
+    if (this.#handover.ended(number, ending, performance.now()) === "refused" && failure) {
+      this.#end({ phase: "refused", code: failure.code, message: failure.rawMessage });
+      return;
+    }
+    this.#goOn(silent ? `nothing heard for ${this.#silenceMs / 1000} s` : (failure?.rawMessage ?? "the server ended the stream"));
+  }
+
+  #hear(number: number, { handedIn }: Stream, response: SubscribeResponse): void {
+    const atMs = performance.now();
+    if (response.asOf) this.clock.observe(timestampMs(response.asOf), atMs);
+    const heard = this.#handover.heard(number, response, atMs);
+    if (heard.ends !== undefined) this.#abort(heard.ends);
+    if (heard.takesOver) this.cache.begin(handedIn);
+    if (!heard.shows) return;
+    try {
+      this.#take(response, atMs);
+    } catch (reason) {
+      if (!(reason instanceof DeltaMismatch)) throw reason;
+      this.#mismatches++;
+      this.#abort(number);
+      this.#handover.mismatched(number, atMs);
+      this.#goOn(reason.message);
+    }
+  }
+
+  #take({ message }: SubscribeResponse, atMs: number): void {
+    switch (message.case) {
+      case "snapshot": {
+        const { topics, updatesPerS } = message.value;
+        if (updatesPerS > 0 && updatesPerS !== this.#rendition?.updatesPerS) this.#rendition = { updatesPerS, reason: "" };
+        const changed = this.cache.takeSnapshot(topics);
+        this.#tell({ phase: "live" });
+        this.options.onTopics?.(changed, atMs);
+        break;
+      }
+      case "update":
+        this.#tellTopics(this.cache.takeUpdate(message.value.topics, message.value.deltas), atMs);
+        break;
+      case "personal":
+        this.#tellTopics(this.cache.takePersonal(message.value.topics), atMs);
+        break;
+      case "announcement":
+        this.options.onAnnouncement?.(message.value);
+        break;
+      case "rendition":
+        this.#rendition = { updatesPerS: message.value.updatesPerS, reason: message.value.reason };
+        break;
+      case "drain":
+        this.#goOn("the gateway goes away");
+        break;
+    }
+  }
+
+  /** Opens the next stream when that is due; without any, says so. */
+  #goOn(why: string): void {
+    const opensAtMs = this.#handover.opensAtMs;
+    if (opensAtMs === undefined) return;
+    clearTimeout(this.#next);
+    this.#next = setTimeout(() => void this.#watch(), opensAtMs - performance.now());
+    if (this.#streams.size === 0) this.#tell({ phase: "reconnecting", retryAtMs: opensAtMs, why });
+  }
+
+  #abort(number: number): void {
+    this.#streams.get(number)?.abort.abort();
+    this.#streams.delete(number);
+  }
+
+  #request() {
+    const handsIn = this.#handover.withCursors;
+    const seen = handsIn ? [...this.cache.states.values()] : [];
+    return {
+      gameId: this.options.gameId,
+      topics: [...(this.options.topics ?? [])],
+      maxUpdatesPerS: this.options.maxUpdatesPerS ?? 0,
+      deltas: true,
+      cursors: seen
+        .flatMap(({ topic, cursor }) => (cursor && cursor.positions.length > 0 ? [{ topic, cursor }] : []))
+        .slice(0, CURSORS_MAX),
+      positions: handsIn ? [...(this.options.positions?.() ?? [])] : [],
+    };
+  }
+
+  #tellTopics(changed: readonly string[], atMs: number): void {
+    if (changed.length > 0) this.options.onTopics?.(changed, atMs);
+  }
+
+  #tell(connection: Connection): void {
+    if (connection.phase === "live" && this.#connection.phase === "live") return;
+    this.#connection = connection;
+    this.options.onConnection?.(connection);
+  }
+}
