@@ -30,7 +30,7 @@ _MASK = (1 << _WIDTH) - 1
 _BARE_BATCH = 4_096
 
 
-class Tally(op.StatefulBatchLogic):
+class Tally(op.StatefulBatchLogic):  # type: ignore[misc]
     """One final poll: windows by origin, a vote by actor."""
 
     def __init__(self, _: Any) -> None:
@@ -63,7 +63,7 @@ class Tally(op.StatefulBatchLogic):
         return None
 
 
-class Bare(op.StatefulBatchLogic):
+class Bare(op.StatefulBatchLogic):  # type: ignore[misc]
     """Counts what it is given."""
 
     def __init__(self, _: Any) -> None:

@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 from toolbox.chaos.forgetting import Forgetting
 from toolbox.chaos.schedule import Kind, Strike
 from toolbox.chaos.stage import Mesh
-from toolbox.cli import partitions
+from toolbox.local import partitions
 
 PATIENCE_S = 4.0
 _POLL_S = 0.05

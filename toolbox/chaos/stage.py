@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from grandstand.client import Token
-from toolbox.cli.running import MeshAddresses, running_mesh
 from toolbox.local import provision, status
 from toolbox.local.development import producer_token
 from toolbox.local.errors import MeshError
 from toolbox.local.home import Home
 from toolbox.local.ports import Ports
+from toolbox.local.running import MeshAddresses, running_mesh
 
 EVENTS_BYTES = 1024 * 1024
 """The room of the event stream: at 300 events a second it is full to limits.RETENTION_FULL several times a

@@ -9,9 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from toolbox.cli.durations import ForOption, at, limit, until
+from toolbox.cli.home import HomeOption
 from toolbox.cli.rpc import GameOption, JsonOption, on_mesh, say, seconds_of, spoken
-from toolbox.cli.running import HomeOption, running_mesh
 from toolbox.local.errors import MeshError
+from toolbox.local.running import running_mesh
 
 MODES = ("best", "last", "sum", "lowest")
 

@@ -13,9 +13,10 @@ from typing import Annotated, Any
 import typer
 
 from toolbox.cli.credentials import TokenOption, acting
+from toolbox.cli.home import HomeOption
 from toolbox.cli.rpc import GameOption, spoken
-from toolbox.cli.running import HomeOption, running_mesh
 from toolbox.local.errors import MeshError
+from toolbox.local.running import running_mesh
 
 EdgeOption = Annotated[
     str | None, typer.Option(metavar="HOST:PORT", help="Another edge.", show_default="the mesh of --home")

@@ -13,9 +13,10 @@ from typing import Annotated
 
 import typer
 
-from toolbox.cli.running import HomeOption, home_of, running_status
+from toolbox.cli.home import HomeOption
 from toolbox.local.errors import MeshError
 from toolbox.local.home import Home, clear_stale, tenant
+from toolbox.local.running import home_of, running_status
 
 DOWN_WITHIN_S = 60.0
 """Every grace of every stage, added up, is less."""
@@ -263,7 +264,7 @@ def status(
     if now.nats_warning:
         console.print(f"warning: {now.nats_warning}", soft_wrap=True, markup=False, style="yellow")
     if now.state == "ready":
-        from toolbox.cli import partitions
+        from toolbox.local import partitions
 
         if found := partitions.read_if_it_answers(now.addresses.mesh):
             console.print(partitions.summary(found), soft_wrap=True)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from toolbox.cli.credentials import TokenOption, acting
+from toolbox.cli.home import HomeOption
 from toolbox.cli.rpc import GameOption, JsonOption, default_actor, spoken
-from toolbox.cli.running import HomeOption, running_mesh
 from toolbox.local.errors import MeshError
+from toolbox.local.running import running_mesh
 
 if TYPE_CHECKING:
     from grandstand.client import Receipt, Token

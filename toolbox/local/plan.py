@@ -304,7 +304,7 @@ def _demo(
     return ProcessSpec(
         name="demo",
         command=(
-            *(str(python), "-m", "toolbox.load.demo", "--edge", edge, "--mesh", addresses.mesh),
+            *(str(python), "-m", "toolbox.cli.demo", "--edge", edge, "--mesh", addresses.mesh),
             *("--home", str(home.root)),
         ),
         probe=RunningProbe(),
