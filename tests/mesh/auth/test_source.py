@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from mesh import limits
-from mesh.auth import NO_KEYS, BadKeys, Environment, KeyFile, KeySource, KeyUrl, Trust, Verifier
+from mesh.auth import NO_KEYS, BadKeys, Environment, Trust, Verifier
+from mesh.auth.source import KeyFile, KeySource, KeyUrl
 from mesh.auth.source import Document, Place, good_for_s
 from mesh.errors import Unauthenticated, Unavailable
 from tests.support.games import run, until
