@@ -93,7 +93,7 @@ def own_mesh(home: Path) -> Iterator[Mesh]:
             open(read_end, "rb", buffering=0) as reports,  # noqa: PTH123
             subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "toolbox.cli", "up", "--home", str(home), "--no-demo", *at),
+                    *(sys.executable, "-P", "-m", "toolbox.cli", "up", "--home", str(home), "--no-demo", *at),
                     *(*replicas, *ways, "--events-bytes", str(EVENTS_BYTES)),
                     *("--report-fd", str(write_end), "--end-with-parent"),
                 ],
@@ -120,7 +120,7 @@ def own_mesh(home: Path) -> Iterator[Mesh]:
 def _link(port: int, home: Path) -> Iterator[int]:
     """The process that forwards `port` to the NATS of the mesh."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "toolbox.chaos.link", str(port), str(home)],
+        [sys.executable, "-P", "-m", "toolbox.chaos.link", str(port), str(home)],
         cwd=provision.checkout(),
         stdin=subprocess.DEVNULL,
         start_new_session=True,

@@ -98,7 +98,7 @@ def detached(request: Request, arguments: list[str]) -> None:
     try:
         with log.open("wb") as output:
             background = subprocess.Popen(
-                [sys.executable, "-m", "toolbox.cli", *arguments, "--report-fd", str(write_end)],
+                [sys.executable, "-P", "-m", "toolbox.cli", *arguments, "--report-fd", str(write_end)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

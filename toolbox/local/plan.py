@@ -270,7 +270,7 @@ def _service(
     return ProcessSpec(
         name=name,
         command=(
-            *(str(python), "-m", kind, "--listen", f"{LOOPBACK}:{port}"),
+            *(str(python), "-P", "-m", kind, "--listen", f"{LOOPBACK}:{port}"),
             *("--nats", options.nats_ways.get(name, addresses.nats)),
             *("--redis", addresses.redis, "--mesh", addresses.mesh),
             *(("--replicas", str(options.replicas)) if options.replicas > 1 else ()),
@@ -304,7 +304,7 @@ def _demo(
     return ProcessSpec(
         name="demo",
         command=(
-            *(str(python), "-m", "toolbox.cli.demo", "--edge", edge, "--mesh", addresses.mesh),
+            *(str(python), "-P", "-m", "toolbox.cli.demo", "--edge", edge, "--mesh", addresses.mesh),
             *("--home", str(home.root)),
         ),
         probe=RunningProbe(),

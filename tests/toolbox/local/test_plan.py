@@ -58,8 +58,8 @@ def argument(process: ProcessSpec, option: str) -> str:
 
 def test_every_service_gets_every_argument() -> None:
     for name, process in by_name(planned(Options(ingest=2, gateway=3))).items():
-        if process.command[:2] == ("/py", "-m") and name != "demo":
-            assert process.command[2] == name.partition("-")[0]
+        if process.command[:3] == ("/py", "-P", "-m") and name != "demo":
+            assert process.command[3] == name.partition("-")[0]
             assert argument(process, "--instance") == name
             assert argument(process, "--listen") == process.address
             assert argument(process, "--nats") == "nats://127.0.0.1:2"
@@ -71,7 +71,7 @@ def test_every_service_gets_every_argument() -> None:
             assert argument(process, "--environment") == "development"
             assert "--issuer" not in process.command
             # Nobody else may make guests.
-            assert ("--guest-key" in process.command) == (process.command[2] == "gateway")
+            assert ("--guest-key" in process.command) == (process.command[3] == "gateway")
 
 
 def test_a_platforms_keys_and_issuer_are_told_to_services_and_edge_and_make_no_guests() -> None:
@@ -79,7 +79,7 @@ def test_a_platforms_keys_and_issuer_are_told_to_services_and_edge_and_make_no_g
     keys = TokenKeys(KeyUrl(url, "/ca.pem"), url, Path("/mesh-key.json"), issuer="us", production=True)
     mesh = planned(Options(demo=False), keys=keys)
     for name, process in by_name(mesh).items():
-        if process.command[:2] == ("/py", "-m"):
+        if process.command[:3] == ("/py", "-P", "-m"):
             assert argument(process, "--keys") == url, name
             assert argument(process, "--issuer") == "us"
             assert argument(process, "--environment") == "production"
