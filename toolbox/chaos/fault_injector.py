@@ -58,7 +58,7 @@ class _Process:
             os.close(self._handle)
 
 
-class Striker:
+class FaultInjector:
     """Strikes one mesh. `on_strike` is told of each that falls; `rebuild` is given the target of a REBUILD,
     and answers whether it was carried out."""
 

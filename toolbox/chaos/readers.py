@@ -34,7 +34,7 @@ _SEASON_PAUSE_S = 0.4
 _NOTES_MAX = 20
 
 
-class Reader:
+class ResultReader:
     """Asks for one game's boards, again and again."""
 
     def __init__(self, channel: grpc.aio.Channel, game_id: str) -> None:

@@ -131,7 +131,7 @@ def up(
     from toolbox.cli import starting
     from toolbox.local.child import end_with_parent_process
     from toolbox.local.plan import Options
-    from toolbox.local.session import Request
+    from toolbox.local.session import UpRequest
 
     if sync not in ("interval", "always"):
         raise MeshError(f"--sync {sync!r} is neither interval nor always")
@@ -143,7 +143,7 @@ def up(
         raise MeshError(f"--otlp {otlp!r} is no URL such as http://127.0.0.1:4317")
     if replicas not in (1, 3, 5) or (replicas > 1 and nats is None):
         raise MeshError(f"--replicas {replicas}: 1, or 3 or 5 with --nats URL,URL,URL of a NATS cluster")
-    request = Request(
+    request = UpRequest(
         home=home_of(home),
         options=Options(
             ingest=ingest,

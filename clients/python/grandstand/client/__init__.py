@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from grandstand.client.pending import Receipt
     from grandstand.client.publish_driver import PublisherCounts
     from grandstand.client.publisher import Publisher
-    from grandstand.client.state_cache import Screen, includes
+    from grandstand.client.state_cache import StateCache, includes
     from grandstand.client.viewer import Viewer
 
 __all__ = [
@@ -46,9 +46,9 @@ __all__ = [
     "PublisherCounts",
     "Receipt",
     "Refused",
-    "Screen",
     "SessionLost",
     "Shed",
+    "StateCache",
     "Token",
     "Viewer",
     "address_of",
@@ -68,7 +68,7 @@ _MODULES = {
     "PublisherCounts": "publish_driver",
     "Receipt": "pending",
     "Refused": "errors",
-    "Screen": "state_cache",
+    "StateCache": "state_cache",
     "SessionLost": "errors",
     "Shed": "errors",
     "Token": "credentials",
