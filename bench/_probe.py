@@ -69,7 +69,7 @@ class VoteProbe:
     @property
     def voters(self) -> int:
         """What the screen shows."""
-        state = self._watcher.screen.states.get(f"poll/{self._poll_id}")
+        state = self._watcher.cache.states.get(f"poll/{self._poll_id}")
         return state.tally.voters if state is not None else 0
 
     def measure_into(self, latencies: Latencies) -> None:

@@ -78,7 +78,7 @@ def test_i4_rebuild_folds_everything_anew_and_no_viewer_goes_back(own_mesh: Runn
                 assert await shown(game, last) == before
                 assert (await game.send(game.vote("late")))[0].sequence > max(p.sequence for p in last)
                 await until(lambda: voters(viewer.states.get("poll/mvp")) == FANS + 1, "the late one shows")
-                assert viewer.screen.went_back == 0
+                assert viewer.cache.went_back == 0
 
     run(scenario(), within_s=90)
 

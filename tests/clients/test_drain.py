@@ -59,8 +59,8 @@ def test_i5_a_rolling_restart_of_the_gateways_is_not_noticed_by_whoever_watches(
             await until(lambda: all(viewer.drained for viewer in viewers), "everybody was told")
             counted = await game.topic("poll/mvp")
             assert all(viewer.states["poll/mvp"].tally == counted.tally for viewer in viewers)
-            assert {viewer.screen.went_back for viewer in viewers} == {0}
-            assert {viewer.misfits for viewer in viewers} == {0}
+            assert {viewer.cache.went_back for viewer in viewers} == {0}
+            assert {viewer.mismatches for viewer in viewers} == {0}
             # Every stream that ended had a successor by then, and none was opened for another reason.
             assert [viewer.resumed for viewer in viewers] == [viewer.drained for viewer in viewers]
 

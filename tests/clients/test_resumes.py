@@ -67,7 +67,7 @@ def test_i5_a_viewer_whose_gateway_is_killed_resumes_and_never_sees_older_state(
                     lambda: includes(viewer.states["poll/mvp"].cursor, receipt.positions), "the vote after"
                 )
                 assert votes_of(viewer.states["poll/mvp"])["red"] == 21
-                assert (viewer.screen.went_back, viewer.resumed) == (0, 1)
+                assert (viewer.cache.went_back, viewer.resumed) == (0, 1)
             await asyncio.to_thread(fragile.wait_restarted, "gateway-1", old_pid)
 
     run(scenario())

@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from grandstand.client.attempts import Again, Attempts, Over
 from grandstand.client.backoff import Backoff
 from grandstand.client.buffer import Priority
-from grandstand.client.session import RETRIES_MAX, Send, PublishSession, Wait, WasRefused, WasShed, WasStored
+from grandstand.client.session import RETRIES_MAX, PublishSession, Send, Wait, WasRefused, WasShed, WasStored
 from grandstand.client.stream_state import RENEW_AGAIN_S, Due, Phase, StreamState
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.ingest.v1.ingest_pb2 import (
@@ -42,7 +42,7 @@ INTERVAL_S = 8.0
 
 
 def new_session(buffer_events_max: int = 10) -> PublishSession[str]:
-    return Session(buffer_events_max=buffer_events_max, backoff=Backoff(), draw=lambda: 0.5)
+    return PublishSession(buffer_events_max=buffer_events_max, backoff=Backoff(), draw=lambda: 0.5)
 
 
 def welcome(session: PublishSession[str], credit: int = 64, **fields: Any) -> Hello:

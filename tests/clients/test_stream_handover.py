@@ -111,7 +111,7 @@ def test_a_misfit_is_followed_after_a_backoff_that_grows_though_streams_bring_so
     streams, stream = watching()
     waits = []
     for _ in range(3):
-        streams.misfitted(stream, "no such option", 0.0)
+        streams.mismatched(stream, "no such option", 0.0)
         waits.append(streams.open_in_s(0.0))
         stream = streams.opened()
         streams.heard(stream, SNAPSHOT, 0.0)
@@ -227,7 +227,7 @@ class Streams(RuleBasedStateMachine):
     @precondition(lambda self: bool(self.open))
     @rule()
     def a_delta_does_not_fit(self) -> None:
-        assert self.streams.misfitted(self.open.pop(0), "why", self.now_s) is None
+        assert self.streams.mismatched(self.open.pop(0), "why", self.now_s) is None
 
     @invariant()
     def at_most_two_streams_and_one_or_the_next_in_sight(self) -> None:

@@ -126,7 +126,7 @@ def test_a_drained_viewer_is_shown_the_old_stream_until_the_new_one_stands_and_n
             await until(lambda: watching.votes[-1] == 3, "the new one is shown")
             assert watching.votes == [1, 1, 2, 2, 3], "snapshot, drain, update, snapshot, update"
             viewer = watching.viewer
-            assert (viewer.drained, viewer.resumed, viewer.misfits, viewer.screen.went_back) == (1, 1, 0, 0)
+            assert (viewer.drained, viewer.resumed, viewer.mismatches, viewer.cache.went_back) == (1, 1, 0, 0)
             assert gateway.asked == 2
 
     run(scenario())
@@ -169,7 +169,7 @@ def test_a_delta_that_does_not_fit_opens_the_stream_anew_and_shows_nothing_wrong
                 request = gateway.streams[number + 1].request
                 assert request is not None
                 assert [one.cursor for one in request.cursors] == [poll(number + 1).cursor]
-            assert watching.viewer.misfits == 2
+            assert watching.viewer.mismatches == 2
             assert watching.votes == [1, 2]
 
     run(scenario())

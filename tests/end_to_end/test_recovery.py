@@ -97,7 +97,7 @@ async def flowing(game: GameClient) -> AsyncIterator[Flow]:
         assert state.tally.voters == flow.acked
         assert sum(option.votes for option in state.tally.options) == flow.acked
         await until(lambda: flow.seen == flow.acked, f"the viewer sees all {flow.acked}")
-        assert viewer.screen.went_back == 0
+        assert viewer.cache.went_back == 0
 
 
 @pytest.mark.parametrize(

@@ -156,9 +156,9 @@ def test_a_rolling_restart_of_the_gateways_loses_no_update_for_anybody(rolling: 
             # Every viewer has every acked vote, and was never shown fewer than before.
             assert {votes_of(seat.viewer.states["poll/mvp"])["red"] for seat in seats} == {votes.acked}
             assert sum(seat.setbacks for seat in seats) == 0
-            assert sum(seat.viewer.screen.went_back for seat in seats) == 0
+            assert sum(seat.viewer.cache.went_back for seat in seats) == 0
             # No delta was missed: one that came after a gap would not have fitted.
-            assert sum(seat.viewer.misfits for seat in seats) == 0
+            assert sum(seat.viewer.mismatches for seat in seats) == 0
             # Everybody was told by each gateway it was on before that went.
             assert all(seat.viewer.drained >= 2 for seat in seats)
             if VIEWERS <= CALM:
@@ -192,6 +192,6 @@ def report(seats: list[Seat]) -> None:
         f"at most {max(arrivals.values(), default=0)} within 0.1 s; longest without a message: "
         f"p50 {stale[len(stale) // 2]:.2f} s, p99 {stale[int(len(stale) * 0.99)]:.2f} s, "
         f"max {stale[-1]:.2f} s; "
-        f"went back {sum(seat.viewer.screen.went_back for seat in seats)}, "
-        f"misfits {sum(seat.viewer.misfits for seat in seats)}"
+        f"went back {sum(seat.viewer.cache.went_back for seat in seats)}, "
+        f"mismatches {sum(seat.viewer.mismatches for seat in seats)}"
     )

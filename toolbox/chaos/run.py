@@ -78,7 +78,7 @@ class ChaosRun:
         self._seasons = Seasons()
         self._forgetting = Forgetting(plan.seed)
         self._room = RoomWatch(mesh.addresses.nats)
-        self._striker: FaultInjector | None = None
+        self._injector: FaultInjector | None = None
         self._rebuilds: Rebuilds | None = None
         self._report = ChaosReport(plan.seed, plan.seconds)
         self._progress = ChaosProgress()
@@ -99,7 +99,7 @@ class ChaosRun:
                 games = scenes.scenes(self._plan.seconds, self._plan.events_per_s, self._closings)
                 self._progress.stage = "opening games"
                 await self._open(backend, games)
-                await self._strikers(games)
+                await self._inject(games)
                 audience: list[ChaosViewer | ResultReader | SeasonReader | RoomWatch] = [
                     *await self._watchers(games),
                     *await self._readers_of(games),
@@ -144,7 +144,7 @@ class ChaosRun:
             for board in game.boards(time.time()):
                 await backend.open_board(board)
 
-    async def _strikers(self, games: list[GameScene]) -> None:
+    async def _inject(self, games: list[GameScene]) -> None:
         """Whoever strikes, with connections of its own."""
         backend = Backend(
             await self._channel(self._mesh.addresses.mesh),
@@ -159,7 +159,7 @@ class ChaosRun:
             await self._channel(self._mesh.addresses.edge),
             lambda game_id: self._read(backend, game_id),
         )
-        self._striker = FaultInjector(self._mesh, self._on_strike, self._rebuilds.run, self._forgetting)
+        self._injector = FaultInjector(self._mesh, self._on_strike, self._rebuilds.run, self._forgetting)
 
     async def _watchers(self, games: list[GameScene]) -> list[ChaosViewer]:
         for game in games:
@@ -208,8 +208,8 @@ class ChaosRun:
                 self._mesh.token,
             )
         ]
-        assert self._striker is not None
-        striking = asyncio.create_task(self._striker.run(self._strikes))
+        assert self._injector is not None
+        striking = asyncio.create_task(self._injector.run(self._strikes))
         closing = asyncio.create_task(self._close(backend, games))
         try:
             await asyncio.wait_for(self.stop.wait(), self._plan.seconds)
@@ -308,16 +308,16 @@ class ChaosRun:
         ]
 
     def _conclude(self) -> None:
-        report, striker, rebuilds = self._report, self._striker, self._rebuilds
-        assert striker is not None
+        report, injector, rebuilds = self._report, self._injector, self._rebuilds
+        assert injector is not None
         assert rebuilds is not None
         report.sent, report.acked = len(self._book.entries), self._book.acked
         report.unacked = report.sent - report.acked
         report.refused = dict(self._book.refusals)
         report.shed = dict(self._book.shed)
-        report.kills = striker.strikes[Kind.KILL]
-        report.strikes = {kind.value: striker.strikes[kind] for kind in Kind}
-        report.missed = striker.missed
+        report.kills = injector.strikes[Kind.KILL]
+        report.strikes = {kind.value: injector.strikes[kind] for kind in Kind}
+        report.missed = injector.missed
         report.forgotten = dict(self._forgetting.forgotten)
         report.checkpoints, report.purges = self._room.checkpoints, self._room.purges
         report.rebuilds, report.first_views = rebuilds.done, rebuilds.first_views
@@ -325,9 +325,9 @@ class ChaosRun:
         report.fractions_shown = rebuilds.fractions
         report.problems += rebuilds.notes + self._seasons.notes
         report.crashes = {
-            name: restarts - striker.ended[name]
+            name: restarts - injector.ended[name]
             for name, restarts in self._mesh.restarts().items()
-            if restarts > striker.ended[name]
+            if restarts > injector.ended[name]
         }
         report.longest_stall_ms = round(self._acks.longest_s * 1e3, 1)
         report.longest_blind_ms = round(max(s.longest_s for s in self._screens.values()) * 1e3, 1)
@@ -368,7 +368,7 @@ class ChaosRun:
             now.elapsed_s = loop.time() - begun_at
             now.sent, now.acked = len(self._book.entries), self._book.acked
             now.outstanding = self._book.outstanding
-            now.strikes = sum(self._striker.strikes.values()) if self._striker else 0
+            now.strikes = sum(self._injector.strikes.values()) if self._injector else 0
             now.stalled_s = self._acks.look(loop.time())
             now.away = self._mesh.away()
             self._on_progress(now)

@@ -43,7 +43,7 @@ class ChaosViewer:
     @property
     def went_back(self) -> int:
         """States that came with a cursor behind the one shown, or with less in them."""
-        return self._viewer.screen.went_back + self.setbacks
+        return self._viewer.cache.went_back + self.setbacks
 
     async def run(self) -> None:
         """Until cancelled."""

@@ -1,7 +1,8 @@
-"""How the demo's small crowd feels: what it favours, and when it gets loud. Pure; randomness comes in.
+"""How the demo's simulated viewers behave: what they prefer, and how often they react. Pure; randomness comes
+in.
 
-Preferences are weights that drift, so that the bars of a poll move and the lead changes hands; reactions
-come as a murmur with bursts, as if something had happened on the field.
+Preferences are weights that drift, so that the bars of a poll move and the lead changes. Reactions come at a
+low rate, with bursts as after a goal.
 """
 
 from __future__ import annotations

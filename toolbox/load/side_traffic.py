@@ -26,10 +26,10 @@ MEASURES = 0.1
 
 
 class SideTraffic:
-    """The troupes, by what they send, and their rates a second."""
+    """The pools, by what they send, and their rates a second."""
 
     def __init__(self, plan: LoadPlan, game: catalog.Game, random: Random, run: str) -> None:
-        self.troupes: dict[str, BotPool] = {}
+        self.pools: dict[str, BotPool] = {}
         self.rates: dict[str, float] = {}
         self._plan = plan
         self._game = game
@@ -44,13 +44,13 @@ class SideTraffic:
         plan, game = self._plan, self._game
         bots = min(bots, BOTS_MAX)
         if game.pulses:
-            self.troupes["reactions"] = BotPool(producers(channels, bots, client, token), self._react)
+            self.pools["reactions"] = BotPool(producers(channels, bots, client, token), self._react)
             self.rates["reactions"] = plan.rate * plan.reactions
         if game.audience:
-            self.troupes["presences"] = BotPool(producers(channels, 1, client, token), self._say_here)
+            self.pools["presences"] = BotPool(producers(channels, 1, client, token), self._say_here)
             self.rates["presences"] = max(1, plan.viewers) / HERE_EVERY_S
         if game.metrics:
-            self.troupes["measures"] = BotPool(
+            self.pools["measures"] = BotPool(
                 producers(channels, 1, client, token), self._measure, self._timed
             )
             self.rates["measures"] = plan.rate * MEASURES

@@ -4,7 +4,7 @@ A run opens a poll and a board of its own, sets watchers and bots on them, and c
 results that includes every acked position (I6): `acked == counted`, or the difference is shown. It goes
 on while any service of the mesh is killed under it; streams come back by themselves.
 
-The bots of one kind share a rate (see `voters`). What else the crowd does is `beside`'s.
+The bots of one kind share a rate (see `voters`). What else the crowd does is `side_traffic`'s.
 """
 
 from __future__ import annotations
@@ -71,10 +71,10 @@ class Simulation:
         self._probes: list[Probe] = []
         self._latencies = Latencies()
         self._watching: list[asyncio.Task[None]] = []
-        self._troupes: list[BotPool] = []
+        self._pools: list[BotPool] = []
         self._progress = LoadProgress()
         self._game = catalog.Game()
-        self._beside = SideTraffic(plan, self._game, self._random, self._run)
+        self._side_traffic = SideTraffic(plan, self._game, self._random, self._run)
 
     async def run(self) -> Summary:
         """Raises ClientError when the mesh cannot be reached, or refuses the run's definitions."""
@@ -95,7 +95,7 @@ class Simulation:
             finally:
                 for task in (*self._watching, reporting):
                     task.cancel()
-                await asyncio.gather(*(troupe.close() for troupe in self._troupes))
+                await asyncio.gather(*(pool.close() for pool in self._pools))
             for task in (*self._watching, reporting):
                 if task.done() and not task.cancelled() and (error := task.exception()) is not None:
                     raise error
@@ -180,16 +180,16 @@ class Simulation:
         bots = max(1, min(plan.viewers, VOTERS_MAX, math.ceil(plan.rate)))
         voters = BotPool(producers(connections, bots, CLIENT, self._token), self._vote, self._note)
         scorers = BotPool(producers(connections, min(bots, SCORERS_MAX), CLIENT, self._token), self._score)
-        beside = self._beside = SideTraffic(plan, self._game, self._random, self._run)
-        beside.join(connections, bots, CLIENT, self._token)
-        self._troupes = [voters, scorers, *beside.troupes.values()]
-        rates = [plan.rate, plan.rate * plan.scores, *beside.rates.values()]
+        side_traffic = self._side_traffic = SideTraffic(plan, self._game, self._random, self._run)
+        side_traffic.join(connections, bots, CLIENT, self._token)
+        self._pools = [voters, scorers, *side_traffic.pools.values()]
+        rates = [plan.rate, plan.rate * plan.scores, *side_traffic.rates.values()]
         self._progress.stage = "sending"
         start_s = loop.time()
         until_s = start_s + (plan.seconds or math.inf)
         sending = [
-            asyncio.create_task(troupe.run(Pacer(rate, start_s, self._random), until_s))
-            for troupe, rate in zip(self._troupes, rates, strict=True)
+            asyncio.create_task(pool.run(Pacer(rate, start_s, self._random), until_s))
+            for pool, rate in zip(self._pools, rates, strict=True)
         ]
         stopping = asyncio.create_task(self.stop.wait())
         await asyncio.wait([*sending, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -200,33 +200,33 @@ class Simulation:
 
     async def _settle(self, summary: Summary) -> None:
         self._progress.stage = "settling"
-        await asyncio.gather(*(troupe.drain(DRAIN_S) for troupe in self._troupes))
+        await asyncio.gather(*(pool.drain(DRAIN_S) for pool in self._pools))
         # From here on every event is acked, or its sender was told that it is not.
-        await asyncio.gather(*(troupe.close() for troupe in self._troupes))
-        voters, scorers, *_ = self._troupes
+        await asyncio.gather(*(pool.close() for pool in self._pools))
+        voters, scorers, *_ = self._pools
         votes = voters.account
         summary.sent, summary.acked, summary.unsettled = votes.sent, votes.acked, votes.lost_sight_of
         summary.unacked, summary.unacked_reported = votes.unacked, votes.reported
         if votes.unsettled:
             summary.problems.append(f"{votes.unsettled} votes were neither acked nor reported as not acked")
-        summary.shed = sum(t.account.shed for t in self._troupes)
-        summary.refused = dict(sum((t.account.refused for t in self._troupes), Counter()))
+        summary.shed = sum(t.account.shed for t in self._pools)
+        summary.refused = dict(sum((t.account.refused for t in self._pools), Counter()))
         summary.maybe_stored = votes.maybe_stored
         summary.held_back = voters.held_back
         summary.scores_sent, summary.scores_acked = scorers.account.sent, scorers.account.acked
         summary.points_acked = scorers.account.acked_units
-        for what, troupe in self._beside.troupes.items():
-            setattr(summary, f"{what}_sent", troupe.account.sent)
-            setattr(summary, f"{what}_acked", troupe.account.acked)
-        summary.problems.extend(f"a session was lost: {t.lost}" for t in self._troupes if t.lost is not None)
+        for what, pool in self._side_traffic.pools.items():
+            setattr(summary, f"{what}_sent", pool.account.sent)
+            setattr(summary, f"{what}_acked", pool.account.acked)
+        summary.problems.extend(f"a session was lost: {t.lost}" for t in self._pools if t.lost is not None)
 
     async def _prove(self, backend: Backend, summary: Summary) -> None:
         """Reads the results that include every acked position, and compares."""
         self._progress.stage = "counting"
         newest: dict[int, int] = {}
-        voters, scorers, *_ = self._troupes
-        for troupe in (voters, scorers):
-            for partition, sequence in troupe.newest.items():
+        voters, scorers, *_ = self._pools
+        for pool in (voters, scorers):
+            for partition, sequence in pool.newest.items():
                 newest[partition] = max(sequence, newest.get(partition, 0))
         positions = [Position(partition=p, sequence=s) for p, s in sorted(newest.items())]
         topics = [f"poll/{self._poll}", f"board/{self._board}"]
@@ -273,7 +273,7 @@ class Simulation:
     def _conclude(self, summary: Summary) -> None:
         counts, latencies = self._counts, self._latencies
         summary.seen = counts.frames
-        summary.resumed_publish = sum(troupe.resumed for troupe in self._troupes)
+        summary.resumed_publish = sum(pool.resumed for pool in self._pools)
         summary.resumed_subscribe = counts.resumed
         summary.went_back = counts.went_back
         summary.measured, summary.unseen = latencies.count, self._waiting
@@ -281,8 +281,8 @@ class Simulation:
         summary.max_ms = round(latencies.max_s * 1000, 2) if latencies.count else None
         if counts.went_back:
             summary.problems.append(f"{counts.went_back} states went back in time")
-        if counts.misfits:
-            summary.problems.append(f"{counts.misfits} deltas did not fit what was shown")
+        if counts.mismatches:
+            summary.problems.append(f"{counts.mismatches} deltas did not fit what was shown")
         if counts.failed is not None:
             summary.problems.append(f"a viewer's stream was refused: {counts.failed}")
 
@@ -313,7 +313,7 @@ class Simulation:
                 start_s = loop.time()
             if progress.stage == "sending" and start_s is not None:
                 progress.elapsed_s = loop.time() - start_s
-            accounts = [troupe.account for troupe in self._troupes]
+            accounts = [pool.account for pool in self._pools]
             if accounts:
                 votes = accounts[0]
                 progress.sent, progress.acked, progress.refused = (
@@ -322,7 +322,7 @@ class Simulation:
                     votes.refused.total(),
                 )
             progress.seen, progress.connected = self._counts.frames, self._counts.connected
-            progress.resumed = self._counts.resumed + sum(troupe.resumed for troupe in self._troupes)
+            progress.resumed = self._counts.resumed + sum(pool.resumed for pool in self._pools)
             if self._probes:
                 latencies = self._latencies
                 progress.p50_ms, progress.p99_ms = latencies.percentile_ms(50), latencies.percentile_ms(99)

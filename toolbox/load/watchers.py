@@ -44,7 +44,7 @@ class WatcherCounts:
         self.resumed = 0
         self.drained = 0
         self.went_back = 0
-        self.misfits = 0
+        self.mismatches = 0
         self.failed: ClientError | None = None
 
 
@@ -134,7 +134,7 @@ class SimulatedViewer:
             if not call.cancelled() or (task is not None and task.cancelling()):
                 raise
         except DeltaMismatch:
-            counts.misfits += 1
+            counts.mismatches += 1
             fits = False
         finally:
             silence.cancel()
@@ -216,23 +216,23 @@ class Probe(SimulatedViewer):
         latencies: Latencies,
     ) -> None:
         super().__init__(channel, request, counts, random)
-        self.screen = StateCache()
+        self.cache = StateCache()
         self.sightings = Sightings(latencies)
         self._topic = topic
 
     def begins(self, request: SubscribeRequest) -> None:
-        self.screen.begin(request.cursors)
+        self.cache.begin(request.cursors)
 
     def take(self, frame: bytes, now_s: float) -> None:
-        before = self.screen.went_back
-        topics = self.screen.apply(SubscribeResponse.FromString(frame))
-        self._counts.went_back += self.screen.went_back - before
+        before = self.cache.went_back
+        topics = self.cache.apply(SubscribeResponse.FromString(frame))
+        self._counts.went_back += self.cache.went_back - before
         if self._topic in topics:
-            for position in self.screen.states[self._topic].cursor.positions:
+            for position in self.cache.states[self._topic].cursor.positions:
                 self.sightings.saw(position.partition, position.sequence, now_s)
 
     def _resuming(self) -> SubscribeRequest:
-        return self._with_cursors(self.screen.cursors())
+        return self._with_cursors(self.cache.cursors())
 
 
 class _Opened:

@@ -78,9 +78,9 @@ def test_a_drained_watcher_leaves_the_old_stream_when_the_new_one_speaks(kind: t
             await until(lambda: at.counts.frames == 7, "the new one is read")
             counts = at.counts
             assert (counts.drained, counts.resumed, counts.connected) == (1, 1, 1)
-            assert (counts.went_back, counts.misfits) == (0, 0)
+            assert (counts.went_back, counts.mismatches) == (0, 0)
             if isinstance(at.watcher, Probe):
-                assert at.watcher.screen.states["poll/mvp"] == poll(6)
+                assert at.watcher.cache.states["poll/mvp"] == poll(6)
 
     run(scenario())
 
@@ -106,7 +106,7 @@ def test_a_probe_whom_a_delta_does_not_fit_comes_again_with_its_cursors() -> Non
             other = TopicDelta(topic="poll/a-topic-that-was-never-shown")
             at.gateway.streams[0].say(SubscribeResponse(update=Update(deltas=[other])))
             await until(lambda: at.gateway.asked == 2, "it comes again")
-            assert (at.cursor(1), at.counts.misfits) == ([3], 1)
+            assert (at.cursor(1), at.counts.mismatches) == ([3], 1)
 
     run(scenario())
 

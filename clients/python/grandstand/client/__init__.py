@@ -12,9 +12,9 @@ A game server that is not asyncio uses BlockingPublisher, which has a thread of 
 callable that gives one.
 
 What a Publisher is made of, from the inside: `outbox` (the numbers under way), `buffer` (events without
-one), `conversation` (one stream), `attempts` and `backoff` (the next stream) and `session` (all of them)
-are pure; `stream` and `courier` do the I/O. A Viewer's pure parts are `screen` (what is shown),
-`succession` (its streams) and `retry`.
+one), `stream_state` (one stream), `attempts` and `backoff` (the next stream) and `session` (all of them)
+are pure; `stream` and `publish_driver` do the I/O. A Viewer's pure parts are `state_cache` (what is shown),
+`stream_handover` (its streams) and `retry`.
 """
 
 from __future__ import annotations

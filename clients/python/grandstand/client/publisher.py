@@ -1,8 +1,8 @@
 """A publishing session: events in, receipts out, over any number of broken streams.
 
-Built on IngestService.Publish; `session` decides, `courier` carries, this is what a caller sees. The session
-keeps one origin for its whole life. `submit` and `send` may be called from many tasks of one event loop,
-`post` from any thread.
+Built on IngestService.Publish; `session` decides, `publish_driver` carries, this is what a caller sees. The
+session keeps one origin for its whole life. `submit` and `send` may be called from many tasks of one event
+loop, `post` from any thread.
 
 Delivery. A receipt means the event is stored (I1) and will be counted once (I2). An event whose stream
 broke before its Ack is sent again under the same number on the next stream; the caller sees only that its
@@ -83,7 +83,7 @@ class Publisher:
             greeting_max_s=greeting_max_s,
         )
         hello = Hello(actor_id=actor_id, producer=producer, client=client)
-        self._courier = PublishDriver(self._session, channel, hello, token, self._changed)
+        self._driver = PublishDriver(self._session, channel, hello, token, self._changed)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
         # What other threads have handed over and the loop has not taken yet.
@@ -109,7 +109,7 @@ class Publisher:
         if self._task is None:
             self._loop = asyncio.get_running_loop()
             self._thread = threading.get_ident()
-            self._task = self._loop.create_task(self._courier.run())
+            self._task = self._loop.create_task(self._driver.run())
 
     @property
     def origin_id(self) -> str:
@@ -129,11 +129,11 @@ class Publisher:
     @property
     def last_break(self) -> str:
         """How the last stream that broke ended, for a person; "" if none did."""
-        return self._courier.broke
+        return self._driver.broke
 
     @property
     def counts(self) -> PublisherCounts:
-        counts = self._courier.counts
+        counts = self._driver.counts
         counts.retried, counts.resumed = self._session.retried, self._session.resumed
         return counts
 
@@ -198,20 +198,20 @@ class Publisher:
         """Waits until the first stream stands. Raises SessionLost, or ClientError after `timeout_s`."""
         try:
             async with asyncio.timeout(timeout_s):
-                await self._courier.stands.wait()
+                await self._driver.stands.wait()
         except TimeoutError:
             raise ClientError(
                 grpc.StatusCode.UNAVAILABLE,
-                f"no session after {timeout_s:g} s; {self._courier.broke or 'no answer'}",
+                f"no session after {timeout_s:g} s; {self._driver.broke or 'no answer'}",
             ) from None
-        if self._courier.lost is not None:
-            raise self._courier.lost
+        if self._driver.lost is not None:
+            raise self._driver.lost
 
     async def drain(self, timeout_s: float | None = None) -> int:
         """Waits until every event is settled, at most `timeout_s`; returns how many are not."""
         try:
             async with asyncio.timeout(timeout_s):
-                while self.unsettled and self._courier.lost is None:
+                while self.unsettled and self._driver.lost is None:
                     self._settled.clear()
                     await self._settled.wait()
         except TimeoutError:
@@ -222,22 +222,22 @@ class Publisher:
         """Ends the session now: half-closes when all is settled, cancels otherwise."""
         session = self._session
         session.closing = True
-        self._courier.work.set()
+        self._driver.work.set()
         if self._task is not None:
             if len(session) or not session.stands:
                 self._task.cancel()
             await asyncio.wait([self._task], timeout=CLOSE_S)
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        self._courier.fail(
+        self._driver.fail(
             SessionLost(grpc.StatusCode.CANCELLED, "the publisher was closed before this event was settled")
         )
 
     def _check_open(self) -> None:
         if self._session.closing:
             raise RuntimeError("the publisher is closed; no further event can be sent")
-        if self._courier.lost is not None:
-            raise self._courier.lost
+        if self._driver.lost is not None:
+            raise self._driver.lost
 
     def _size_of(self, event: Event) -> int:
         """As the session counts it. Raises ClientError for an event that fits no message."""
@@ -259,15 +259,15 @@ class Publisher:
         pending = self._session.give_way()
         if pending is None:
             return False
-        self._courier.counts.dropped += 1
+        self._driver.counts.dropped += 1
         bound = self._session.events_max
         pending.settle(Dropped(f"{bound} events were unsettled, the most this publisher holds"))
         return True
 
     def _take(self, pending: Pending, bytes_count: int) -> None:
         self._session.submit(pending, bytes_count, pending.rank)
-        self._courier.counts.sent += 1
-        self._courier.work.set()
+        self._driver.counts.sent += 1
+        self._driver.work.set()
 
     def _take_promised(self, pending: Pending, bytes_count: int) -> None:
         """What another thread has handed over, as long ago as a turn of the loop."""
@@ -297,7 +297,7 @@ class Publisher:
 
     def _give_turns(self) -> None:
         """Lets as many waiting senders go on as there is room for."""
-        room = self._session.room - self._promised if self._courier.lost is None else len(self._turns)
+        room = self._session.room - self._promised if self._driver.lost is None else len(self._turns)
         while room > 0 and self._turns:
             turn = self._turns.popleft()
             if not turn.done():

@@ -8,7 +8,7 @@
     the successor ends              the next is opened after a backoff; the old one is shown meanwhile
 
 So a gateway that goes away in good order costs its viewers nothing: while it still speaks, the next one
-does already. What the two say is put in order by the cursors (see `screen`).
+does already. What the two say is put in order by the cursors (see `state_cache`).
 
 An announcement has no cursor: one that both streams brought is told once, by its bytes.
 
@@ -40,9 +40,9 @@ class MessageEffect:
     """What to do with a message."""
 
     shows: bool
-    """It is for the screen, and for whoever watches."""
+    """It is for the state cache, and for whoever watches."""
     takes_over: bool = False
-    """It is the first of its stream that is shown: the screen begins anew with it."""
+    """It is the first of its stream that is shown: the state cache begins anew with it."""
     ends: int | None = None
     """This stream is to be ended now: its successor stands."""
 
@@ -61,7 +61,7 @@ class StreamHandover:
         self._open_at_s: float | None = float("-inf")
         # Of the one or two streams there are, those that brought something.
         self._useful: set[int] = set()
-        # The stream that the screen began anew with.
+        # The stream that the state cache began anew with.
         self._begun: int | None = None
         self._announced: OrderedDict[bytes, int] = OrderedDict()
 
@@ -124,7 +124,7 @@ class StreamHandover:
         self._open_at_s = now_s + self._delay_s(then, retry_after_s)
         return None
 
-    def misfitted(self, stream: int, why: str, now_s: float) -> Over | None:
+    def mismatched(self, stream: int, why: str, now_s: float) -> Over | None:
         """A delta did not fit: the stream is given up."""
         self._useful.discard(stream)
         return self.ended(stream, INTERNAL, why, now_s)

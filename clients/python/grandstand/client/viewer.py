@@ -2,7 +2,7 @@
 
 Built on GatewayService.Subscribe. Iterate it: `async for message in viewer`. Each new stream is
 asked for with the cursors of what was seen, so its snapshot is as new or newer. One task may
-iterate a viewer; `screen` and `states` may be read by any other task of the loop.
+iterate a viewer; `cache` and `states` may be read by any other task of the loop.
 
 Updates come as deltas, which are applied to `states`: read those, a message says only what changed. When the
 gateway goes away it says so before (Drain), and the next stream stands before the old one is ended.
@@ -52,10 +52,10 @@ class Viewer:
         backoff: Backoff | None = None,
         random: Random | None = None,
     ) -> None:
-        self.screen = StateCache()
+        self.cache = StateCache()
         self.resumed = 0
         """Streams that took over from one before."""
-        self.misfits = 0
+        self.mismatches = 0
         """Streams given up for a delta that did not fit."""
         self.rendition = Rendition()
         """How often the gateway sends updates now, and why if it said; 0 until it says."""
@@ -68,35 +68,35 @@ class Viewer:
             deltas=True,
         )
         self._token = token
-        self._succession = StreamHandover(backoff or Backoff(), (random or Random()).random)
+        self._handover = StreamHandover(backoff or Backoff(), (random or Random()).random)
 
     @property
     def states(self) -> dict[str, TopicState]:
         """The newest state of every topic, by its name."""
-        return self.screen.states
+        return self.cache.states
 
     @property
     def drained(self) -> int:
         """How often a gateway said that it goes away."""
-        return self._succession.drained
+        return self._handover.drained
 
     def request(self) -> SubscribeRequest:
         """What the next stream is asked for: the topics, and the cursors of what was seen."""
         request = SubscribeRequest()
         request.CopyFrom(self._request)
-        request.cursors.extend(self.screen.cursors())
+        request.cursors.extend(self.cache.cursors())
         return request
 
     async def __aiter__(self) -> AsyncIterator[SubscribeResponse]:
         """Every message of every stream that is shown, after it was merged into `states`."""
-        clock, succession = asyncio.get_running_loop().time, self._succession
+        clock, handover = asyncio.get_running_loop().time, self._handover
         streams: dict[int, _Stream] = {}
         try:
             while True:
-                due_s = succession.open_in_s(clock())
+                due_s = handover.open_in_s(clock())
                 if due_s == 0:
                     stream = _Stream(self._stub, self.request(), call_metadata(self._token))
-                    streams[succession.opened()] = stream
+                    streams[handover.opened()] = stream
                 elif not streams:
                     await asyncio.sleep(due_s or 0)
                 else:
@@ -114,29 +114,29 @@ class Viewer:
 
     def _hear(self, streams: dict[int, _Stream], number: int, now_s: float) -> SubscribeResponse | None:
         """Takes what a stream has read; the message, if it is shown."""
-        stream, succession = streams[number], self._succession
+        stream, handover = streams[number], self._handover
         message = stream.take()
         over = None
         if isinstance(message, _End):
             del streams[number]
-            over = succession.ended(
+            over = handover.ended(
                 number, message.code, message.why, now_s, retry_after_s=message.retry_after_s
             )
         else:
-            heard = succession.heard(number, message, now_s)
+            heard = handover.heard(number, message, now_s)
             if heard.ends is not None:
                 streams.pop(heard.ends).cancel()
             if heard.takes_over:
-                self.resumed += bool(self.screen.states)
-                self.screen.begin(stream.cursors)
+                self.resumed += bool(self.cache.states)
+                self.cache.begin(stream.cursors)
             if not heard.shows:
                 return None
             try:
-                self.screen.apply(message)
-            except DeltaMismatch as misfit:
-                self.misfits += 1
+                self.cache.apply(message)
+            except DeltaMismatch as mismatch:
+                self.mismatches += 1
                 streams.pop(number).cancel()
-                over = succession.misfitted(number, str(misfit), now_s)
+                over = handover.mismatched(number, str(mismatch), now_s)
             else:
                 self._note(message)
                 return message
