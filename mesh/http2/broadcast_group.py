@@ -23,7 +23,7 @@ is saved but the allocation).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,9 +31,6 @@ from numpy.typing import NDArray
 from mesh.http2 import bounds, frames
 from mesh.http2.call import Call
 from mesh.http2.outbox import Outbox
-
-if TYPE_CHECKING:
-    from mesh.http2.outgoing import Outgoing
 
 Chosen = Callable[[NDArray[np.int64]], NDArray[np.bool_]]
 """From stream ids: which of them."""
@@ -58,13 +55,28 @@ class Shared:
             self.frame = np.frombuffer(frames.frame(frames.DATA, 0, 0, self.framed), np.uint8)
 
 
+class Member(Protocol):
+    """A stream, as its group sees it (mesh.http2.stream)."""
+
+    id: int
+    outbox: Outbox
+    row: int
+    """Where its window lies in the arrays of the ConnectionMembers."""
+
+    def join(self, members: ConnectionMembers, row: int) -> None:
+        """Moves its window to `row`, unless something waits to be sent."""
+
+    def send_shared(self, message: Shared) -> None:
+        """Sends it in pieces, as the windows allow. Nothing waits before it."""
+
+
 class Roster:
     """`on_room` is called when calls that were left out might be sent something now, perhaps often: it
     schedules, and sends nothing itself."""
 
     def __init__(self, on_room: Callable[[], None]) -> None:
         self._on_room = on_room
-        self._rows: dict[Outbox, Rows] = {}
+        self._rows: dict[Outbox, ConnectionMembers] = {}
 
     def __len__(self) -> int:
         return sum(rows.count for rows in self._rows.values())
@@ -72,11 +84,11 @@ class Roster:
     def seat(self, call: Call, position: int, told: int, now: float) -> None:
         """`call` is one of the server's, and has said nothing or stands between two messages. Its seat is
         free again when it ends or goes."""
-        stream = cast("Outgoing", call)
+        stream = cast(Member, call)
         rows = self._rows.get(stream.outbox)
         if rows is None:
-            rows = self._rows[stream.outbox] = Rows(stream.outbox, self._on_room, self._vacant)
-        stream.take_seat(rows, rows.add(stream, position, told, now))
+            rows = self._rows[stream.outbox] = ConnectionMembers(stream.outbox, self._on_room, self._vacant)
+        stream.join(rows, rows.add(stream, position, told, now))
 
     def advance(self, message: Shared, since: int, before: int, to: int, now: float) -> int:
         """Sends to those at `since` <= position < `before`, and puts them at `to`; how many."""
@@ -125,21 +137,21 @@ class Roster:
 
     def position(self, call: Call) -> int:
         """Of a call that has its seat here."""
-        stream = cast("Outgoing", call)
+        stream = cast(Member, call)
         return int(self._rows[stream.outbox].positions[stream.row])
 
     def _vacant(self, outbox: Outbox) -> None:
         del self._rows[outbox]
 
 
-class Rows:
+class ConnectionMembers:
     """The calls of one connection. Only the first `count` rows of an array mean something."""
 
     def __init__(
         self, outbox: Outbox, on_room: Callable[[], None], on_vacant: Callable[[Outbox], None]
     ) -> None:
         self.count = 0
-        self.streams: list[Outgoing] = []
+        self.streams: list[Member] = []
         self.ids = np.zeros((_FIRST_ROWS, 4), np.uint8)
         """As they stand in a frame, big-endian."""
         self.windows = np.zeros(_FIRST_ROWS, np.int64)
@@ -152,7 +164,7 @@ class Rows:
         self._outbox = outbox
         self._on_vacant = on_vacant
 
-    def add(self, stream: Outgoing, position: int, told: int, now: float) -> int:
+    def add(self, stream: Member, position: int, told: int, now: float) -> int:
         """The row of `stream`."""
         row = self.count
         if row == len(self.windows):
@@ -186,6 +198,13 @@ class Rows:
                 column[row] = column[last]
         if last == 0:
             self._on_vacant(self._outbox)
+
+    def set_window(self, row: int, window: int) -> None:
+        """The peer has changed it."""
+        self.windows[row] = window
+        if window > 0 and self.left_out[row]:
+            self.left_out[row] = False
+            self.on_room()
 
     def stream_ids(self) -> NDArray[np.int64]:
         return self.ids[: self.count].view(">u4").reshape(-1).astype(np.int64)

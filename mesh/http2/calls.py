@@ -21,10 +21,10 @@ from mesh.http2.budget import Budget
 from mesh.http2.call import Methods
 from mesh.http2.errors import UNIMPLEMENTED, CallFailed, Cause, ConnectionBroken, StreamBroken
 from mesh.http2.header_blocks import Block
-from mesh.http2.incoming import Timer
 from mesh.http2.outbox import Outbox
 from mesh.http2.resets import Resets
 from mesh.http2.stream import Stream
+from mesh.http2.stream_host import Timer
 from mesh.http2.termination_counts import Endings
 
 
@@ -41,7 +41,7 @@ class Desk(Protocol):
 
 
 class Calls:
-    """Implements mesh.http2.incoming.Home."""
+    """Implements mesh.http2.stream_host.StreamHost."""
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class Calls:
         number, is_last, fields = block
         stream = self.open.get(number)
         if stream is not None:
-            if stream.remote_closed:
+            if stream.receive_half.remote_closed:
                 raise StreamBroken(frames.STREAM_CLOSED, "HEADERS after END_STREAM")
             if not is_last:
                 raise StreamBroken(frames.PROTOCOL_ERROR, "trailers end a stream")
@@ -109,8 +109,7 @@ class Calls:
     def _open(self, number: int, fields: headers.Fields, is_last: bool, now: float) -> None:
         if not self._desk.may_open():
             raise StreamBroken(frames.REFUSED_STREAM, "no room for another call", Cause.NO_ROOM)
-        stream = Stream(number, self, self.initial_window, now)
-        stream.remote_closed = is_last
+        stream = Stream(number, self, self.initial_window, now, remote_closed=is_last)
         try:
             request = fields.request()
         except CallFailed as error:
@@ -136,8 +135,8 @@ class Calls:
         except GrandstandError as error:
             self.endings.call(error.code, Cause.SERVICE)
             stream.refuse(error.code, error.message, b"", error.retry_after_s)
-        except Exception:
-            stream.broke()
+        except Exception as error:
+            stream.failed(error)
         else:
             stream.accepted(handler, request.timeout_s)
 
@@ -145,12 +144,11 @@ class Calls:
         self.open[stream.id] = stream
         self._desk.opened()
 
-    def forget(self, stream: Stream, *, was_reset: bool) -> None:
-        """The stream is closed, by us with RST_STREAM if `was_reset`."""
-        if self.open.pop(stream.id, None) is None:
+    def forget(self, stream_id: int, *, was_reset: bool) -> None:
+        if self.open.pop(stream_id, None) is None:
             return
         if was_reset:
-            self._resets.add(stream.id)
+            self._resets.add(stream_id)
         self._desk.closed()
         if not self.open:
             self._on_empty()
@@ -191,10 +189,10 @@ class Calls:
         if self._acked_at_id is None:
             self._acked_at_id = self.last_id
 
-    def window_limit(self, stream: int) -> int:
+    def window_limit(self, stream_id: int) -> int:
         """What the peer may have sent and not got back: the default, until it knows our SETTINGS."""
         acked_at_id = self._acked_at_id
-        if acked_at_id is None or stream <= acked_at_id:
+        if acked_at_id is None or stream_id <= acked_at_id:
             return frames.WINDOW_DEFAULT
         return bounds.STREAM_WINDOW_BYTES
 

@@ -134,21 +134,21 @@ class Connection:
                     end = at + 9 + counted
                     if (
                         stream is not None
-                        and stream.is_plain
+                        and (half := stream.receive_half).is_plain
                         and counted == length + 5
                         and counted <= plain_bytes_max
                         and end <= size
                     ):
                         self._owed += counted
-                        stream.owed += counted
-                        if stream.owed >= _HALF_WINDOW:
+                        half.unacknowledged += counted
+                        if half.unacknowledged >= _HALF_WINDOW:
                             # A frame is at most the other half: no window is exceeded here.
-                            stream.give_back()
+                            half.send_window_update()
                         calls.messages_received += 1
                         try:
-                            stream.handler.received(data[at + 14 : end])  # type: ignore[union-attr]
-                        except Exception:
-                            stream.broke()
+                            half.handler.received(data[at + 14 : end])  # type: ignore[union-attr]
+                        except Exception as error:
+                            stream.failed(error)
                         at = end
                         continue
             if size - at < frames.HEAD_BYTES:
@@ -218,10 +218,10 @@ class Connection:
         if stream is None:
             if not self.calls.ignores(number):
                 raise StreamBroken(frames.STREAM_CLOSED, "DATA on a closed stream")
-        elif stream.remote_closed:
+        elif stream.receive_half.remote_closed:
             raise StreamBroken(frames.STREAM_CLOSED, "DATA after END_STREAM")
         else:
-            stream.take(data, begin, end, counted, is_last)
+            stream.receive(data, begin, end, counted, is_last)
 
     def _read_window_update(self, number: int, payload: bytes) -> None:
         if len(payload) != 4:

@@ -121,6 +121,18 @@ def test_a_call_keeps_its_own_messages_apart_from_the_shared_ones() -> None:
     assert line.messages(1) == [b"own", b"shared", b"own too", b"again"]
 
 
+def test_a_half_close_does_not_cut_the_broadcast_message_that_an_ended_call_is_still_sending() -> None:
+    line = Line(window=8)
+    group, (call,) = seated(line, 1)
+    everybody(group, b"0123456789", 1)
+    call.end()
+    line.take(line.peer.feed(f.frame(f.DATA, f.END_STREAM, 1)))
+    assert not line.ended
+    line.widen(1, 100)
+    assert line.messages(1) == [b"0123456789"]
+    assert line.ended == {1}
+
+
 def test_try_send_says_when_there_is_no_room_and_tells_later() -> None:
     line = Line(window=8)
     _, (call,) = seated(line, 1)

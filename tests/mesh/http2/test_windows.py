@@ -269,7 +269,7 @@ def test_a_handler_that_heeds_no_window_is_ended_before_it_fills_the_memory() ->
     for _ in range(2 * bounds.SEND_WAITING_BYTES_MAX // 100_000):
         call.send(b"x" * 100_000)
         assert handler.events == []
-    assert len(call._waiting or b"") <= bounds.SEND_WAITING_BYTES_MAX + 100_005
+    assert len(call._unsent or b"") <= bounds.SEND_WAITING_BYTES_MAX + 100_005
     said = peer.said()
     fields = peer.read(said[0]) | peer.read(said[1])
     assert fields["grpc-status"] == str(RESOURCE_EXHAUSTED)
