@@ -14,7 +14,7 @@ where it is: it costs nothing, and `on_room` is called once it can be sent somet
 window is narrower than the message is sent it in pieces, as is every one when the message is longer than one
 frame; what waits is one message that all of them share.
 
-Bounds: the connection's room (mesh.http2.outbox) is kept; who did not fit waits for the next turn.
+Bounds: the connection's room (mesh.http2.write_buffer) is kept; who did not fit waits for the next turn.
 
 Rejected: a loop over calls, 0.3 µs each where this takes 0.05; keeping the buffer for the next tick (nothing
 is saved but the allocation).
@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from mesh.http2 import bounds, frames
 from mesh.http2.call import Call
-from mesh.http2.outbox import Outbox
+from mesh.http2.write_buffer import WriteBuffer
 
 Chosen = Callable[[NDArray[np.int64]], NDArray[np.bool_]]
 """From stream ids: which of them."""
@@ -59,7 +59,7 @@ class Member(Protocol):
     """A stream, as its group sees it (mesh.http2.stream)."""
 
     id: int
-    outbox: Outbox
+    write_buffer: WriteBuffer
     row: int
     """Where its window lies in the arrays of the ConnectionMembers."""
 
@@ -76,7 +76,7 @@ class Roster:
 
     def __init__(self, on_room: Callable[[], None]) -> None:
         self._on_room = on_room
-        self._rows: dict[Outbox, ConnectionMembers] = {}
+        self._rows: dict[WriteBuffer, ConnectionMembers] = {}
 
     def __len__(self) -> int:
         return sum(rows.count for rows in self._rows.values())
@@ -85,9 +85,11 @@ class Roster:
         """`call` is one of the server's, and has said nothing or stands between two messages. Its seat is
         free again when it ends or goes."""
         stream = cast(Member, call)
-        rows = self._rows.get(stream.outbox)
+        rows = self._rows.get(stream.write_buffer)
         if rows is None:
-            rows = self._rows[stream.outbox] = ConnectionMembers(stream.outbox, self._on_room, self._vacant)
+            rows = self._rows[stream.write_buffer] = ConnectionMembers(
+                stream.write_buffer, self._on_room, self._vacant
+            )
         stream.join(rows, rows.add(stream, position, told, now))
 
     def advance(self, message: Shared, since: int, before: int, to: int, now: float) -> int:
@@ -138,17 +140,17 @@ class Roster:
     def position(self, call: Call) -> int:
         """Of a call that has its seat here."""
         stream = cast(Member, call)
-        return int(self._rows[stream.outbox].positions[stream.row])
+        return int(self._rows[stream.write_buffer].positions[stream.row])
 
-    def _vacant(self, outbox: Outbox) -> None:
-        del self._rows[outbox]
+    def _vacant(self, write_buffer: WriteBuffer) -> None:
+        del self._rows[write_buffer]
 
 
 class ConnectionMembers:
     """The calls of one connection. Only the first `count` rows of an array mean something."""
 
     def __init__(
-        self, outbox: Outbox, on_room: Callable[[], None], on_vacant: Callable[[Outbox], None]
+        self, write_buffer: WriteBuffer, on_room: Callable[[], None], on_vacant: Callable[[WriteBuffer], None]
     ) -> None:
         self.count = 0
         self.streams: list[Member] = []
@@ -161,7 +163,7 @@ class ConnectionMembers:
         self.left_out = np.zeros(_FIRST_ROWS, np.bool_)
         """Without a window when there was something to send."""
         self.on_room = on_room
-        self._outbox = outbox
+        self._write_buffer = write_buffer
         self._on_vacant = on_vacant
 
     def add(self, stream: Member, position: int, told: int, now: float) -> int:
@@ -197,7 +199,7 @@ class ConnectionMembers:
             for column in (self.ids, self.windows, self.positions, self.told, self.spoke_at, self.left_out):
                 column[row] = column[last]
         if last == 0:
-            self._on_vacant(self._outbox)
+            self._on_vacant(self._write_buffer)
 
     def set_window(self, row: int, window: int) -> None:
         """The peer has changed it."""
@@ -243,17 +245,17 @@ class ConnectionMembers:
             return self._in_pieces(message, wanted[windows > 0], wanted[windows <= 0], now)
         size = message.size
         rows = wanted[windows >= size]
-        fit = max(self._outbox.room, 0) // size
+        fit = max(self._write_buffer.available_bytes, 0) // size
         if rows.size > fit:
             rows = rows[:fit]
-            self._outbox.when_room(size, self.on_room)
+            self._write_buffer.when_available(size, self.on_room)
         if rows.size:
             buffer = np.empty((rows.size, frame.size), np.uint8)
             buffer[:] = frame
             buffer[:, _ID_AT : _ID_AT + 4] = self.ids[rows]
             self.windows[rows] -= size
             self.spoke_at[rows] = now
-            self._outbox.put_data(buffer.reshape(-1).data, size * int(rows.size))
+            self._write_buffer.put_data(buffer.reshape(-1).data, size * int(rows.size))
         narrow = windows < size
         if narrow.any():
             wanted, windows = wanted[narrow], windows[narrow]

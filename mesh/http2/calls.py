@@ -21,11 +21,11 @@ from mesh.http2.budget import Budget
 from mesh.http2.call import Methods
 from mesh.http2.errors import UNIMPLEMENTED, CallFailed, Cause, ConnectionBroken, StreamBroken
 from mesh.http2.header_blocks import Block
-from mesh.http2.outbox import Outbox
 from mesh.http2.resets import Resets
 from mesh.http2.stream import Stream
 from mesh.http2.stream_host import Timer
 from mesh.http2.termination_counts import Endings
+from mesh.http2.write_buffer import WriteBuffer
 
 
 class Desk(Protocol):
@@ -47,7 +47,7 @@ class Calls:
         self,
         methods: Methods,
         desk: Desk,
-        outbox: Outbox,
+        write_buffer: WriteBuffer,
         message_bytes_max: int,
         on_empty: Callable[[], None],
         peer: str,
@@ -60,7 +60,7 @@ class Calls:
         """What our last GOAWAY named."""
         self.initial_window = frames.WINDOW_DEFAULT
         """Of what we send, as the peer's SETTINGS say."""
-        self.outbox = outbox
+        self.write_buffer = write_buffer
         self.message_bytes_max = message_bytes_max
         self.peer = peer
         """The address at the other end; "" on a Unix socket."""
@@ -162,7 +162,7 @@ class Calls:
                 Cause.RAPID_RESET,
             )
         self.endings.stream(error.code, error.cause)
-        self.outbox.put(frames.rst_stream(number, error.code))
+        self.write_buffer.put(frames.rst_stream(number, error.code))
         self._resets.add(number)
         stream = self.open.get(number)
         if stream is not None:
@@ -203,7 +203,7 @@ class Calls:
         if by:
             try:
                 for stream in list(self.open.values()):
-                    stream.widen(by)
+                    stream.adjust_window(by)
             except StreamBroken as error:
                 raise ConnectionBroken(error.code, str(error)) from None
 

@@ -9,7 +9,7 @@ The stream's window is given back as its handler takes messages, the connection'
 is paused holds up no other.
 
 Bounds (mesh.http2.bounds): BUFFERED_BYTES_MAX over all calls, header blocks, and the rate of frames that cost
-and say nothing. See mesh.http2.calls for streams, mesh.http2.outbox for what is sent.
+and say nothing. See mesh.http2.calls for streams, mesh.http2.write_buffer for what is sent.
 
 Rejected: the `h2` library, whose frame costs tens of microseconds. A priority tree (RFC 9113, 5.3).
 """
@@ -26,8 +26,8 @@ from mesh.http2.calls import Calls, Desk
 from mesh.http2.errors import UNAVAILABLE, Cause, ConnectionBroken, StreamBroken
 from mesh.http2.header_blocks import Block, HeaderBlocks
 from mesh.http2.keepalive import Todo, Vigil
-from mesh.http2.outbox import Outbox
 from mesh.http2.termination_counts import Endings
+from mesh.http2.write_buffer import WriteBuffer
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +38,8 @@ _HALF_CONNECTION_WINDOW = bounds.CONNECTION_WINDOW_BYTES // 2
 class Shell(Desk, Protocol):
     """Who does the input and output of a connection."""
 
-    def output_waits(self) -> None:
-        """`outbox.take` soon; called once for each time."""
+    def output_ready(self) -> None:
+        """`write_buffer.take` soon; called once for each time."""
 
     def hang_up(self) -> None:
         """Write what waits, then close."""
@@ -59,8 +59,10 @@ class Connection:
     ) -> None:
         """Says its SETTINGS at once. `now`: monotonic seconds; `peer`: the address at the other end;
         `endings`: where it is counted how this one and its calls are ended."""
-        self.outbox = Outbox(shell.output_waits)
-        self.calls = Calls(methods, shell, self.outbox, message_bytes_max, self._no_calls, peer, endings)
+        self.write_buffer = WriteBuffer(shell.output_ready)
+        self.calls = Calls(
+            methods, shell, self.write_buffer, message_bytes_max, self._no_calls, peer, endings
+        )
         self.is_over = False
         """Nothing is read or answered any more."""
         self._shell = shell
@@ -75,7 +77,7 @@ class Connection:
         self._is_preface_read = False
         self._last_id_seen = 0
         self._peer_leaves = False
-        self.outbox.put(settings.opening(streams_max))
+        self.write_buffer.put(settings.opening(streams_max))
 
     # Reading.
 
@@ -98,7 +100,7 @@ class Connection:
                     raise ConnectionBroken(
                         frames.FLOW_CONTROL_ERROR, "more DATA than the connection's window allows"
                     )
-                self.outbox.put(frames.window_update(0, self._owed))
+                self.write_buffer.put(frames.window_update(0, self._owed))
                 self._owed = 0
         except ConnectionBroken as error:
             self._break(error.code, str(error), error.cause)
@@ -230,13 +232,13 @@ class Connection:
         if number == 0:
             if by == 0:
                 raise ConnectionBroken(frames.PROTOCOL_ERROR, "WINDOW_UPDATE by 0")
-            self.outbox.widen(by)
+            self.write_buffer.increase_window(by)
             return
         stream = self.calls.find(number, "WINDOW_UPDATE")
         if stream is not None:
             if by == 0:
                 raise StreamBroken(frames.PROTOCOL_ERROR, "WINDOW_UPDATE by 0")
-            stream.widen(by)
+            stream.adjust_window(by)
 
     def _take(self, block: Block | None) -> None:
         if block is not None:
@@ -261,7 +263,7 @@ class Connection:
         self._spend_idle(bounds.SETTINGS_COST, Cause.SETTINGS_FLOOD)
         window = settings.initial_window(payload, self.calls.initial_window)
         self._vigil.is_settled = True
-        self.outbox.put(frames.frame(frames.SETTINGS, frames.ACK, 0))
+        self.write_buffer.put(frames.frame(frames.SETTINGS, frames.ACK, 0))
         self.calls.resize(window)
 
     def _read_ping(self, flags: int, number: int, payload: bytes) -> None:
@@ -271,7 +273,7 @@ class Connection:
             raise ConnectionBroken(frames.FRAME_SIZE_ERROR, "PING has 8 bytes")
         self._spend_idle(1.0, Cause.PING_FLOOD)
         if not flags & frames.ACK:
-            self.outbox.put(frames.frame(frames.PING, frames.ACK, 0, payload))
+            self.write_buffer.put(frames.frame(frames.PING, frames.ACK, 0, payload))
         elif self._vigil.is_answered(payload):
             self._close_door()
 
@@ -314,7 +316,7 @@ class Connection:
             self._vigil.used(now)
         match self._vigil.look(now):
             case Todo.PING:
-                self.outbox.put(keepalive.keepalive())
+                self.write_buffer.put(keepalive.keepalive())
             case Todo.CLOSE_DOOR:
                 self._close_door()
             case Todo.GIVE_UP:
@@ -335,12 +337,12 @@ class Connection:
         if not self.is_over:
             goodbye = self._vigil.leave()
             if goodbye:
-                self.outbox.put(goodbye)
+                self.write_buffer.put(goodbye)
 
     def _close_door(self) -> None:
         if self.calls.goaway_id is None:
             self.calls.goaway_id = self.calls.last_id
-            self.outbox.put(self._vigil.close_door(self.calls.last_id))
+            self.write_buffer.put(self._vigil.close_door(self.calls.last_id))
             self._leave_if_idle()
 
     def _no_calls(self) -> None:
@@ -371,6 +373,6 @@ class Connection:
         if cause is not None:
             self._endings.connection(code, cause)
         log.info("a connection ends with code %d: %s", code, text)
-        self.outbox.put(frames.goaway(self.calls.last_id, code, text))
+        self.write_buffer.put(frames.goaway(self.calls.last_id, code, text))
         self.lost()
         self._shell.hang_up()

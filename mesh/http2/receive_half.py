@@ -177,7 +177,7 @@ class ReceiveHalf:
 
     def send_window_update(self) -> None:
         """The peer may send again as much as was received."""
-        self._host.outbox.put(frames.window_update(self.stream_id, self.unacknowledged))
+        self._host.write_buffer.put(frames.window_update(self.stream_id, self.unacknowledged))
         self.unacknowledged = 0
 
     def pause(self) -> None:

@@ -257,7 +257,7 @@ class Wire(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         self._is_full = True
-        self.connection.outbox.full()
+        self.connection.write_buffer.pause()
         if self._transport is not None and not self._transport.is_closing():
             self._transport.pause_reading()
 
@@ -265,7 +265,7 @@ class Wire(asyncio.BufferedProtocol):
         self._is_full = False
         if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
-        self.connection.outbox.has_room()
+        self.connection.write_buffer.resume()
 
     def look(self, now: float) -> None:
         """Every LOOK_S."""
@@ -290,26 +290,26 @@ class Wire(asyncio.BufferedProtocol):
 
     # Shell.
 
-    def output_waits(self) -> None:
+    def output_ready(self) -> None:
         self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        outbox = self.connection.outbox
-        data = outbox.take()
+        write_buffer = self.connection.write_buffer
+        data = write_buffer.take()
         transport = self._transport
         if transport is None or transport.is_closing():
             return
         self._server.bytes_sent += len(data)
         transport.write(data)
-        outbox.flushed()
-        if self._closing_since is not None and not outbox.is_awake:
+        write_buffer.flushed()
+        if self._closing_since is not None and not write_buffer.is_flush_scheduled:
             transport.close()
 
     def hang_up(self) -> None:
         if self._closing_since is None:
             self._closing_since = self._loop.time()
-            if not self.connection.outbox.is_awake:
-                self.connection.outbox.wake()
+            if not self.connection.write_buffer.is_flush_scheduled:
+                self.connection.write_buffer.schedule_flush()
 
     def may_open(self) -> bool:
         return self._server.streams < self._server.streams_max

@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 
 class Stream:
-    """Implements Call, broadcast_group.Member and outbox.Sender."""
+    """Implements Call, broadcast_group.Member and write_buffer.QueuedStream."""
 
     __slots__ = (
         "_handler",
@@ -58,10 +58,10 @@ class Stream:
         "is_queued",
         "metadata",
         "opened_at",
-        "outbox",
         "path",
         "receive_half",
         "row",
+        "write_buffer",
     )
 
     def __init__(
@@ -76,7 +76,7 @@ class Stream:
         """The handler sends nothing more."""
         self.is_closed = False
         self.receive_half = ReceiveHalf(number, host, remote_closed)
-        self.outbox = host.outbox
+        self.write_buffer = host.write_buffer
         self.is_queued = False
         self.row = 0
         self._host = host
@@ -156,7 +156,7 @@ class Stream:
     def send(self, message: bytes) -> None:
         if self.is_ended:
             return
-        outbox = self.outbox
+        write_buffer = self.write_buffer
         length = len(message)
         size = length + frames.PREFIX_BYTES
         if not self._sent_headers:
@@ -167,18 +167,18 @@ class Stream:
         if (
             self._unsent is not None
             or size > self._window
-            or size > outbox.room
+            or size > write_buffer.available_bytes
             or size > bounds.FRAME_BYTES_MAX
         ):
             self._send_later(message)
             return
         self._window -= size
-        outbox.room -= size
-        outbox.parts.append(
+        write_buffer.available_bytes -= size
+        write_buffer.parts.append(
             frames.HEAD_AND_PREFIX.pack(size >> 8, size & 0xFF, 0, 0, self.id, 0, length) + message
         )
-        if not outbox.is_awake:
-            outbox.wake()
+        if not write_buffer.is_flush_scheduled:
+            write_buffer.schedule_flush()
         if members is not None:
             self._lend_window(members)
 
@@ -191,9 +191,9 @@ class Stream:
             self._wants_writable = True
             return False
         needed = min(len(message) + frames.PREFIX_BYTES, window, bounds.FRAME_BYTES_MAX)
-        if needed > self.outbox.room:
+        if needed > self.write_buffer.available_bytes:
             self._wants_writable = True
-            self.outbox.when_room(needed, self._tell_writable_soon)
+            self.write_buffer.when_available(needed, self._tell_writable_soon)
             return False
         self.send(message)
         return True
@@ -208,7 +208,7 @@ class Stream:
             # Not from within `send`: the handler is in the middle of something.
             self._host.soon(self._overflowed)
         elif self._window > 0:
-            self.outbox.line_up(self)
+            self.write_buffer.enqueue(self)
 
     def _overflowed(self) -> None:
         self.fail(
@@ -220,19 +220,21 @@ class Stream:
 
     def _send_headers(self) -> None:
         self._sent_headers = True
-        self.outbox.put(frames.header_block(self.id, headers.RESPONSE_HEADERS, False, bounds.FRAME_BYTES_MAX))
+        self.write_buffer.put(
+            frames.header_block(self.id, headers.RESPONSE_HEADERS, False, bounds.FRAME_BYTES_MAX)
+        )
 
-    def write_waiting(self) -> bool:
+    def write_frame(self) -> bool:
         """Writes one frame of what waits, if the windows allow; whether it could write another."""
-        unsent, outbox = self._unsent, self.outbox
-        size_max = min(self._window, outbox.room, bounds.FRAME_BYTES_MAX)
+        unsent, write_buffer = self._unsent, self.write_buffer
+        size_max = min(self._window, write_buffer.available_bytes, bounds.FRAME_BYTES_MAX)
         if unsent is None or size_max <= 0:
             return False
         was_writable = unsent.is_writable
         payload = unsent.take(size_max)
-        outbox.parts.append(frames.frame(frames.DATA, 0, self.id, payload))
+        write_buffer.parts.append(frames.frame(frames.DATA, 0, self.id, payload))
         self._window -= len(payload)
-        outbox.room -= len(payload)
+        write_buffer.available_bytes -= len(payload)
         if not unsent:
             self._unsent = None
             if self._trailers is not None:
@@ -257,7 +259,7 @@ class Stream:
         if not self.is_ended and self._handler is not None:
             self._guard(self._handler.writable)
 
-    def widen(self, by: int) -> None:
+    def adjust_window(self, by: int) -> None:
         """The peer's WINDOW_UPDATE, or its new INITIAL_WINDOW_SIZE (then `by` may be negative). Raises
         StreamBroken."""
         members = self._members if self._unsent is None else None
@@ -270,7 +272,7 @@ class Stream:
             members.set_window(self.row, window)
         if window > 0:
             if self._unsent is not None:
-                self.outbox.line_up(self)
+                self.write_buffer.enqueue(self)
             else:
                 self._tell_writable_soon()
 
@@ -298,7 +300,7 @@ class Stream:
         assert members is not None
         self._take_window(members)
         self._unsent = SendBuffer(message.framed)
-        self.outbox.line_up(self)
+        self.write_buffer.enqueue(self)
 
     def _take_window(self, members: ConnectionMembers) -> None:
         """From the group's array, unless it is here as something waits."""
@@ -382,7 +384,7 @@ class Stream:
         remote_closed = self.receive_half.remote_closed
         if not remote_closed:
             data += frames.rst_stream(self.id, frames.NO_ERROR)
-        self.outbox.put(data)
+        self.write_buffer.put(data)
         self._close(was_reset=not remote_closed)
 
     def _close(self, *, was_reset: bool) -> None:

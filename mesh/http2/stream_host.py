@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from mesh.http2.outbox import Outbox
 from mesh.http2.termination_counts import Endings
+from mesh.http2.write_buffer import WriteBuffer
 
 
 class Timer(Protocol):
@@ -14,7 +14,7 @@ class Timer(Protocol):
 
 
 class StreamHost(Protocol):
-    outbox: Outbox
+    write_buffer: WriteBuffer
     peer: str
     endings: Endings
     message_bytes_max: int

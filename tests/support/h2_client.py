@@ -136,7 +136,7 @@ class H2Client:
 
     def exchange(self, of: Callable[[], int] = lambda: 65_536) -> None:
         """Until nothing is on the wire in either direction; `of`: the size of each piece."""
-        while self.up(of()) + self.down(of()) or self.peer.server.outbox.parts:
+        while self.up(of()) + self.down(of()) or self.peer.server.write_buffer.parts:
             pass
 
     def to_the_end(self, of: Callable[[], int] = lambda: 65_536) -> None:

@@ -122,7 +122,7 @@ class Peer:
         self._numbers = itertools.count()
         self.encoder = hpack.Encoder()
         self.decoder = hpack.Decoder()
-        self.output_waits_calls = 0
+        self.output_ready_calls = 0
         self.endings = Endings()
         self.server = Connection(
             {PATH: accept or self.accept},
@@ -140,8 +140,8 @@ class Peer:
 
     # The server's shell.
 
-    def output_waits(self) -> None:
-        self.output_waits_calls += 1
+    def output_ready(self) -> None:
+        self.output_ready_calls += 1
 
     def hang_up(self) -> None:
         self.is_hung_up = True
@@ -175,15 +175,15 @@ class Peer:
         """All that the server has to say, as a transport takes it that is never full."""
         self.turn()
         output = b""
-        while self.server.outbox.parts:
+        while self.server.write_buffer.parts:
             output += self.take()
         return split(output)
 
     def take(self) -> bytes:
         """What one turn of the loop writes."""
-        data = self.server.outbox.take()
-        self.server.outbox.flushed()
-        assert self.server.outbox.is_awake == bool(self.server.outbox.parts)
+        data = self.server.write_buffer.take()
+        self.server.write_buffer.flushed()
+        assert self.server.write_buffer.is_flush_scheduled == bool(self.server.write_buffer.parts)
         return data
 
     @property

@@ -169,11 +169,11 @@ def test_a_turn_is_announced_once_whatever_is_sent() -> None:
     peer = Peer()
     peer.settle()
     handlers = [peer.open(number) for number in range(1, 200, 2)]
-    before = peer.output_waits_calls
+    before = peer.output_ready_calls
     for handler in handlers:
         handler.call.send(b"1")
         handler.call.send(b"2")
-    assert peer.output_waits_calls == before + 1
+    assert peer.output_ready_calls == before + 1
     assert len(split(peer.take())) == 3 * len(handlers)
 
 
