@@ -242,7 +242,7 @@ class Stream:
                 return False
             if self._members is not None:
                 self._lend_window(self._members)
-                self._members.on_room()
+                self._members.on_writable()
         if unsent.is_writable and not was_writable:
             # Not now: a handler that sends at once would be one deep recursion with the others that wait.
             self._host.soon(self._tell_writable)
