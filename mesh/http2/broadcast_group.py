@@ -10,9 +10,9 @@ members whose position is not negative. A negative position means that nothing w
 
 While nothing waits to be sent on a member's stream, its flow-control window lies in the array. While
 something waits, the stream holds the window and the array has 0, so nothing overtakes what waits. A member
-whose window is closed is skipped and keeps its position, which costs nothing; `on_writable` is called when it can be sent
-to again. A member whose window is smaller than the message sends it in pieces, as does every member if the
-message is longer than a frame; all of them share the bytes of that one message.
+whose window is closed is skipped and keeps its position, which costs nothing; `on_writable` is called when it
+can be sent to again. A member whose window is smaller than the message sends it in pieces, as does every
+member if the message is longer than a frame; all of them share the bytes of that one message.
 
 Bounds: the bytes available on the connection (mesh.http2.write_buffer). Members that do not fit are skipped
 until bytes are available again.

@@ -330,7 +330,7 @@ class Stream:
         """Ends the call at once, with a status; `cause` is what it counts as."""
         if not self.is_closed:
             handler = self._handler
-            self._host.endings.call(code, cause)
+            self._host.terminations.call(code, cause)
             self._finish(headers.trailers(code, message))
             _tell_gone(handler)
 

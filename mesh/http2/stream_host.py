@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from mesh.http2.termination_counts import Endings
+from mesh.http2.termination_counts import TerminationCounts
 from mesh.http2.write_buffer import WriteBuffer
 
 
@@ -16,7 +16,7 @@ class Timer(Protocol):
 class StreamHost(Protocol):
     write_buffer: WriteBuffer
     peer: str
-    endings: Endings
+    terminations: TerminationCounts
     message_bytes_max: int
     messages_received: int
     buffered_bytes: int

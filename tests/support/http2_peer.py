@@ -13,7 +13,7 @@ from mesh.http2 import bounds
 from mesh.http2 import frames as f
 from mesh.http2.call import Accept, Call, Handler
 from mesh.http2.connection import Connection
-from mesh.http2.termination_counts import Endings
+from mesh.http2.termination_counts import TerminationCounts
 
 PATH = "/test.Test/Talk"
 MESSAGE_BYTES_MAX = 256 * 1024
@@ -123,14 +123,14 @@ class Peer:
         self.encoder = hpack.Encoder()
         self.decoder = hpack.Decoder()
         self.output_ready_calls = 0
-        self.endings = Endings()
+        self.terminations = TerminationCounts()
         self.server = Connection(
             {PATH: accept or self.accept},
             self,
             self.now,
             message_bytes_max=message_bytes_max,
             streams_max=streams_max,
-            endings=self.endings,
+            terminations=self.terminations,
         )
 
     def accept(self, call: Call) -> Handler:
