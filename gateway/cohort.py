@@ -1,6 +1,6 @@
 """Viewers whose subscriptions are identical: who of them is sent what. Pure.
 
-Where a viewer stands is its position in the roster. Tick number n puts those that it reaches at 2n.
+Where a viewer stands is its position in the broadcast group. Tick number n puts those that it reaches at 2n.
 
     position        has been sent                   is sent next
     NEWCOMER        nothing                         the snapshot of the last tick, as soon as it can
@@ -27,7 +27,7 @@ from gateway.frames import Frames
 from gateway.overload import Tier
 from gateway.view import GameView
 from mesh import limits
-from mesh.http2.broadcast_group import Chosen, Roster, Shared
+from mesh.http2.broadcast_group import BroadcastGroup, Chosen, Shared
 from mesh.http2.call import Call
 from mesh.topics import TopicPatterns
 
@@ -54,7 +54,7 @@ class Cohort:
         """`on_room`: call `flush` soon; called often."""
         self.key = key
         self.frames = Frames(view, key.patterns, key.updates_per_s, deltas=key.deltas, now_s=now_s)
-        self._roster = Roster(on_room)
+        self._group = BroadcastGroup(on_room)
         self._on_room = on_room
         self._position = 0
         self._update: Shared | None = None
@@ -62,17 +62,17 @@ class Cohort:
         self._noted = 0
 
     def __len__(self) -> int:
-        return len(self._roster)
+        return len(self._group)
 
     def join(self, call: Call, *, ahead: bool, at_s: float) -> None:
         """The viewer is sent a snapshot by the next `flush`; `ahead`: of what the view shows now."""
         ahead = ahead and self.frames.is_behind()
-        self._roster.seat(call, AHEAD if ahead else NEWCOMER, self._noted, at_s)
+        self._group.add(call, AHEAD if ahead else NEWCOMER, self._noted, at_s)
         self._on_room()
 
     def has_begun(self, call: Call) -> bool:
         """Whether the viewer was sent its snapshot."""
-        return self._roster.position(call) >= 0
+        return self._group.position(call) >= 0
 
     def tick(self, at_s: float, now_s: float) -> None:
         """Sends what has changed until now."""
@@ -80,28 +80,28 @@ class Cohort:
         self._update = Shared(self.frames.update or b"")
         self._position += 2
         # What the tick shows includes what they were waiting for.
-        self._roster.move(AHEAD, NEWCOMER)
+        self._group.move(AHEAD, NEWCOMER)
         self.flush(at_s, now_s)
 
     def flush(self, at_s: float, now_s: float) -> None:
         """Sends what viewers are owed, as far as there is room."""
-        roster, here = self._roster, self._position
-        if self._update is not None and roster.waits(here - 2, here - 1):
-            roster.advance(self._update, here - 2, here - 1, here, at_s)
-        if roster.waits(AHEAD, NEWCOMER):
-            roster.advance(Shared(self.frames.newest(now_s)), AHEAD, NEWCOMER, here + 1, at_s)
-        if roster.waits(NEWCOMER, here):
-            roster.advance(Shared(self.frames.snapshot(now_s)), NEWCOMER, here, here, at_s)
-        if self._notes and roster.has_untold(self._noted):
+        group, here = self._group, self._position
+        if self._update is not None and group.has_ready(here - 2, here - 1):
+            group.advance(self._update, here - 2, here - 1, here, at_s)
+        if group.has_ready(AHEAD, NEWCOMER):
+            group.advance(Shared(self.frames.newest(now_s)), AHEAD, NEWCOMER, here + 1, at_s)
+        if group.has_ready(NEWCOMER, here):
+            group.advance(Shared(self.frames.snapshot(now_s)), NEWCOMER, here, here, at_s)
+        if self._notes and group.has_unannounced(self._noted):
             for number, note in enumerate(self._notes, self._noted - len(self._notes) + 1):
-                roster.tell(note, number, at_s)
+                group.announce(note, number, at_s)
 
     def note(self, message: bytes, at_s: float) -> None:
         """Sends a message that is not conflated; who has no room is sent the last NOTES_KEPT later."""
         self._notes.append(Shared(message))
         self._noted += 1
-        self._roster.forget_told(self._noted - len(self._notes) + 1)
-        self._roster.tell(self._notes[-1], self._noted, at_s)
+        self._group.drop_announcements(self._noted - len(self._notes) + 1)
+        self._group.announce(self._notes[-1], self._noted, at_s)
 
     def render(self, updates_per_s: float, reason: str, at_s: float, now_s: float) -> bool:
         """Changes the rate, and says so; False if it is the same."""
@@ -113,12 +113,12 @@ class Cohort:
 
     def beat(self, message: Shared, before_s: float, at_s: float) -> None:
         """Sends the heartbeat to those who were sent nothing since `before_s`."""
-        self._roster.remind(message, before_s, at_s)
+        self._group.heartbeat(message, before_s, at_s)
 
     def send(self, message: Shared, chosen: Chosen, at_s: float) -> None:
         """Once, to those whose stream ids are `chosen` and who have room."""
-        self._roster.send(message, chosen, at_s)
+        self._group.send(message, chosen, at_s)
 
     def calls(self, chosen: Chosen) -> list[Call]:
         """Those whose stream ids are `chosen`."""
-        return self._roster.calls(chosen)
+        return self._group.calls(chosen)

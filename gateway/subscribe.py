@@ -1,6 +1,7 @@
 """Subscribe: one viewer's call, from its request to its end.
 
-No task and no queue for a viewer: this object, a stream of the HTTP/2 engine and a row in a roster.
+No task and no queue for a viewer: this object, a stream of the HTTP/2 engine and a row in a broadcast
+group.
 """
 
 from __future__ import annotations

@@ -122,7 +122,7 @@ class Http2Listener:
         """What a person who looks after this process should know of its clients."""
         loop = asyncio.get_running_loop()
         self._reporting = loop.call_later(REPORT_S, self._report, server)
-        news = server.endings.news()
+        news = server.terminations.news()
         if news:
             log.info("ended or refused since the last such line: %s", news)
 

@@ -6,7 +6,7 @@ The message bound and the bound on streams are arguments of the server: they dif
 from __future__ import annotations
 
 # What we grant. A stream's window is what a paused call may leave with us; one connection carries
-# thousands of streams, so its own window is given back on receipt and bounds only what is in flight.
+# thousands of streams, so it is sent WINDOW_UPDATE on receipt, and its window bounds only what is in flight.
 STREAM_WINDOW_BYTES = 32 * 1024
 CONNECTION_WINDOW_BYTES = 4 * 1024 * 1024
 # All that the streams of one connection have sent and their handlers have not taken.
@@ -84,7 +84,7 @@ LAST_STREAM_ID = 2**31 - 1
 STREAM_ID_DRAIN = LAST_STREAM_ID - 2**17
 
 assert STREAM_WINDOW_BYTES <= CONNECTION_WINDOW_BYTES
-assert FRAME_BYTES_MAX <= STREAM_WINDOW_BYTES // 2, "half a window is given back before the other is used up"
+assert FRAME_BYTES_MAX <= STREAM_WINDOW_BYTES // 2, "WINDOW_UPDATE is sent before the window is used up"
 assert CONNECTION_WINDOW_BYTES >= 65_535, "a window begins there and can only be widened"
 assert SEND_BUFFER_BYTES_MAX < SEND_WAITING_BYTES_MAX
 assert TRANSPORT_LOW_BYTES < TRANSPORT_HIGH_BYTES <= FLUSH_BYTES_MAX

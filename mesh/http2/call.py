@@ -44,7 +44,7 @@ class Call(Protocol):
         sends on regardless ends RESOURCE_EXHAUSTED at SEND_WAITING_BYTES_MAX."""
 
     def pause(self) -> None:
-        """No further `received`; the stream's window is not given back meanwhile."""
+        """No further `received`; no WINDOW_UPDATE is sent for the stream meanwhile."""
 
     def resume(self) -> None:
         """What waited is delivered from the loop, in order, unless paused again by then."""
@@ -64,7 +64,7 @@ class Handler(Protocol):
         """After the last message was received."""
 
     def writable(self) -> None:
-        """`is_writable` became True again, or there is room after a `try_send` that found none."""
+        """`is_writable` became True again, or a `try_send` that returned False may succeed now."""
 
     def gone(self) -> None:
         """The client reset the call, its deadline passed, the connection is lost, or the server ended the

@@ -21,18 +21,18 @@ from mesh.http2.budget import Budget
 from mesh.http2.call import Methods
 from mesh.http2.errors import UNIMPLEMENTED, CallFailed, Cause, ConnectionBroken, StreamBroken
 from mesh.http2.header_blocks import Block
-from mesh.http2.incoming import Timer
-from mesh.http2.outbox import Outbox
 from mesh.http2.resets import Resets
 from mesh.http2.stream import Stream
-from mesh.http2.termination_counts import Endings
+from mesh.http2.stream_host import Timer
+from mesh.http2.termination_counts import TerminationCounts
+from mesh.http2.write_buffer import WriteBuffer
 
 
-class Desk(Protocol):
-    """Who counts the calls of all connections, and keeps their time."""
+class ServerHooks(Protocol):
+    """What calls need of their server: the limit on calls of all connections, and timers."""
 
     def may_open(self) -> bool:
-        """Whether there is room for one more call in this process."""
+        """Whether the server's `streams_max` allows one more call."""
 
     def opened(self) -> None: ...
     def closed(self) -> None: ...
@@ -41,17 +41,17 @@ class Desk(Protocol):
 
 
 class Calls:
-    """Implements mesh.http2.incoming.Home."""
+    """Implements mesh.http2.stream_host.StreamHost."""
 
     def __init__(
         self,
         methods: Methods,
-        desk: Desk,
-        outbox: Outbox,
+        server: ServerHooks,
+        write_buffer: WriteBuffer,
         message_bytes_max: int,
         on_empty: Callable[[], None],
         peer: str,
-        endings: Endings,
+        terminations: TerminationCounts,
     ) -> None:
         """`on_empty` is called whenever the last call has closed."""
         self.open: dict[int, Stream] = {}
@@ -60,18 +60,18 @@ class Calls:
         """What our last GOAWAY named."""
         self.initial_window = frames.WINDOW_DEFAULT
         """Of what we send, as the peer's SETTINGS say."""
-        self.outbox = outbox
+        self.write_buffer = write_buffer
         self.message_bytes_max = message_bytes_max
         self.peer = peer
         """The address at the other end; "" on a Unix socket."""
-        self.endings = endings
+        self.terminations = terminations
         self.messages_received = 0
         self.buffered_bytes = 0
         """Received and not taken by handlers."""
-        self.soon = desk.soon
-        self.later = desk.later
+        self.soon = server.soon
+        self.later = server.later
         self._methods = methods
-        self._desk = desk
+        self._server = server
         self._on_empty = on_empty
         self._acked_at_id: int | None = None
         self._resets = Resets()
@@ -93,7 +93,7 @@ class Calls:
         number, is_last, fields = block
         stream = self.open.get(number)
         if stream is not None:
-            if stream.remote_closed:
+            if stream.receive_half.remote_closed:
                 raise StreamBroken(frames.STREAM_CLOSED, "HEADERS after END_STREAM")
             if not is_last:
                 raise StreamBroken(frames.PROTOCOL_ERROR, "trailers end a stream")
@@ -107,15 +107,14 @@ class Calls:
             raise ConnectionBroken(frames.STREAM_CLOSED, f"HEADERS on stream {number}, which is closed")
 
     def _open(self, number: int, fields: headers.Fields, is_last: bool, now: float) -> None:
-        if not self._desk.may_open():
+        if not self._server.may_open():
             raise StreamBroken(frames.REFUSED_STREAM, "no room for another call", Cause.NO_ROOM)
-        stream = Stream(number, self, self.initial_window, now)
-        stream.remote_closed = is_last
+        stream = Stream(number, self, self.initial_window, now, remote_closed=is_last)
         try:
             request = fields.request()
         except CallFailed as error:
             self._enter(stream)
-            self.endings.call(error.code, error.cause)
+            self.terminations.call(error.code, error.cause)
             if error.http_status != 200:
                 stream.answer(headers.http_error(error.http_status))
             else:
@@ -127,31 +126,30 @@ class Calls:
         self._enter(stream)
         accept = self._methods.get(request.path)
         if accept is None:
-            self.endings.call(UNIMPLEMENTED, Cause.METHOD)
+            self.terminations.call(UNIMPLEMENTED, Cause.METHOD)
             stream.refuse(UNIMPLEMENTED, f"{shown(request.path)} is no method of this service")
             return
         stream.requested(request)
         try:
             handler = accept(stream)
         except GrandstandError as error:
-            self.endings.call(error.code, Cause.SERVICE)
+            self.terminations.call(error.code, Cause.SERVICE)
             stream.refuse(error.code, error.message, b"", error.retry_after_s)
-        except Exception:
-            stream.broke()
+        except Exception as error:
+            stream.failed(error)
         else:
             stream.accepted(handler, request.timeout_s)
 
     def _enter(self, stream: Stream) -> None:
         self.open[stream.id] = stream
-        self._desk.opened()
+        self._server.opened()
 
-    def forget(self, stream: Stream, *, was_reset: bool) -> None:
-        """The stream is closed, by us with RST_STREAM if `was_reset`."""
-        if self.open.pop(stream.id, None) is None:
+    def forget(self, stream_id: int, *, was_reset: bool) -> None:
+        if self.open.pop(stream_id, None) is None:
             return
         if was_reset:
-            self._resets.add(stream.id)
-        self._desk.closed()
+            self._resets.add(stream_id)
+        self._server.closed()
         if not self.open:
             self._on_empty()
 
@@ -163,8 +161,8 @@ class Calls:
                 f"too many streams went wrong, the last: {error}",
                 Cause.RAPID_RESET,
             )
-        self.endings.stream(error.code, error.cause)
-        self.outbox.put(frames.rst_stream(number, error.code))
+        self.terminations.stream(error.code, error.cause)
+        self.write_buffer.put(frames.rst_stream(number, error.code))
         self._resets.add(number)
         stream = self.open.get(number)
         if stream is not None:
@@ -191,21 +189,21 @@ class Calls:
         if self._acked_at_id is None:
             self._acked_at_id = self.last_id
 
-    def window_limit(self, stream: int) -> int:
-        """What the peer may have sent and not got back: the default, until it knows our SETTINGS."""
+    def window_limit(self, stream_id: int) -> int:
+        """The default until the peer has acknowledged our SETTINGS."""
         acked_at_id = self._acked_at_id
-        if acked_at_id is None or stream <= acked_at_id:
+        if acked_at_id is None or stream_id <= acked_at_id:
             return frames.WINDOW_DEFAULT
         return bounds.STREAM_WINDOW_BYTES
 
-    def resize(self, initial_window: int) -> None:
+    def change_initial_window(self, initial_window: int) -> None:
         """The peer's new INITIAL_WINDOW_SIZE moves every window. Raises ConnectionBroken."""
         by = initial_window - self.initial_window
         self.initial_window = initial_window
         if by:
             try:
                 for stream in list(self.open.values()):
-                    stream.widen(by)
+                    stream.adjust_window(by)
             except StreamBroken as error:
                 raise ConnectionBroken(error.code, str(error)) from None
 

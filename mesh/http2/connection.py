@@ -5,11 +5,11 @@ which is nearly all of what comes, is one unpack, one dictionary look-up and the
 other frame goes by its kind. It never raises: what a peer does wrong ends a call, a stream or the
 connection with the code that RFC 9113 names, and what a handler raises ends its call.
 
-The stream's window is given back as its handler takes messages, the connection's on receipt: a call that
-is paused holds up no other.
+WINDOW_UPDATE is sent for a stream as its handler takes messages, and for the connection on receipt: a call
+that is paused does not hold up the others.
 
 Bounds (mesh.http2.bounds): BUFFERED_BYTES_MAX over all calls, header blocks, and the rate of frames that cost
-and say nothing. See mesh.http2.calls for streams, mesh.http2.outbox for what is sent.
+and say nothing. See mesh.http2.calls for streams, mesh.http2.write_buffer for what is sent.
 
 Rejected: the `h2` library, whose frame costs tens of microseconds. A priority tree (RFC 9113, 5.3).
 """
@@ -22,12 +22,12 @@ from typing import Protocol
 from mesh.http2 import bounds, frames, keepalive, settings
 from mesh.http2.budget import Budget
 from mesh.http2.call import Methods
-from mesh.http2.calls import Calls, Desk
+from mesh.http2.calls import Calls, ServerHooks
 from mesh.http2.errors import UNAVAILABLE, Cause, ConnectionBroken, StreamBroken
 from mesh.http2.header_blocks import Block, HeaderBlocks
-from mesh.http2.keepalive import Todo, Vigil
-from mesh.http2.outbox import Outbox
-from mesh.http2.termination_counts import Endings
+from mesh.http2.keepalive import Keepalive, KeepaliveAction
+from mesh.http2.termination_counts import TerminationCounts
+from mesh.http2.write_buffer import WriteBuffer
 
 log = logging.getLogger(__name__)
 
@@ -35,11 +35,11 @@ _HALF_WINDOW = bounds.STREAM_WINDOW_BYTES // 2
 _HALF_CONNECTION_WINDOW = bounds.CONNECTION_WINDOW_BYTES // 2
 
 
-class Shell(Desk, Protocol):
-    """Who does the input and output of a connection."""
+class Shell(ServerHooks, Protocol):
+    """Does the input and output of a connection."""
 
-    def output_waits(self) -> None:
-        """`outbox.take` soon; called once for each time."""
+    def output_ready(self) -> None:
+        """Call `write_buffer.take` soon; once for each call of this."""
 
     def hang_up(self) -> None:
         """Write what waits, then close."""
@@ -54,28 +54,30 @@ class Connection:
         *,
         message_bytes_max: int,
         streams_max: int,
-        endings: Endings,
+        terminations: TerminationCounts,
         peer: str = "",
     ) -> None:
-        """Says its SETTINGS at once. `now`: monotonic seconds; `peer`: the address at the other end;
-        `endings`: where it is counted how this one and its calls are ended."""
-        self.outbox = Outbox(shell.output_waits)
-        self.calls = Calls(methods, shell, self.outbox, message_bytes_max, self._no_calls, peer, endings)
+        """Sends its SETTINGS at once. `now`: monotonic seconds; `peer`: the address at the other end;
+        `terminations`: counts how this connection and its calls are ended."""
+        self.write_buffer = WriteBuffer(shell.output_ready)
+        self.calls = Calls(
+            methods, shell, self.write_buffer, message_bytes_max, self._last_call_closed, peer, terminations
+        )
         self.is_over = False
         """Nothing is read or answered any more."""
         self._shell = shell
-        self._endings = endings
+        self._terminations = terminations
         self._plain_bytes_max = min(bounds.FRAME_BYTES_MAX, message_bytes_max + frames.PREFIX_BYTES)
         self._rest = b""
-        self._owed = 0
+        self._unacknowledged = 0
         self._blocks = HeaderBlocks()
         self._idle_budget = Budget(bounds.IDLE_FRAMES_PER_S, bounds.IDLE_FRAMES_BURST)
         self._now = now
-        self._vigil = Vigil(now)
+        self._keepalive = Keepalive(now)
         self._is_preface_read = False
         self._last_id_seen = 0
-        self._peer_leaves = False
-        self.outbox.put(settings.opening(streams_max))
+        self._peer_is_draining = False
+        self.write_buffer.put(settings.opening(streams_max))
 
     # Reading.
 
@@ -84,7 +86,7 @@ class Connection:
         if self.is_over:
             return
         self._now = now
-        self._vigil.heard(now)
+        self._keepalive.received(now)
         if self._rest:
             data = self._rest + data
         try:
@@ -93,13 +95,13 @@ class Connection:
                 at = self._read_preface(data)
             at = self._walk(data, at)
             self._rest = data[at:]
-            if self._owed >= _HALF_CONNECTION_WINDOW:
-                if self._owed > bounds.CONNECTION_WINDOW_BYTES:
+            if self._unacknowledged >= _HALF_CONNECTION_WINDOW:
+                if self._unacknowledged > bounds.CONNECTION_WINDOW_BYTES:
                     raise ConnectionBroken(
                         frames.FLOW_CONTROL_ERROR, "more DATA than the connection's window allows"
                     )
-                self.outbox.put(frames.window_update(0, self._owed))
-                self._owed = 0
+                self.write_buffer.put(frames.window_update(0, self._unacknowledged))
+                self._unacknowledged = 0
         except ConnectionBroken as error:
             self._break(error.code, str(error), error.cause)
 
@@ -134,21 +136,21 @@ class Connection:
                     end = at + 9 + counted
                     if (
                         stream is not None
-                        and stream.is_plain
+                        and (half := stream.receive_half).is_plain
                         and counted == length + 5
                         and counted <= plain_bytes_max
                         and end <= size
                     ):
-                        self._owed += counted
-                        stream.owed += counted
-                        if stream.owed >= _HALF_WINDOW:
+                        self._unacknowledged += counted
+                        half.unacknowledged += counted
+                        if half.unacknowledged >= _HALF_WINDOW:
                             # A frame is at most the other half: no window is exceeded here.
-                            stream.give_back()
+                            half.send_window_update()
                         calls.messages_received += 1
                         try:
-                            stream.handler.received(data[at + 14 : end])  # type: ignore[union-attr]
-                        except Exception:
-                            stream.broke()
+                            half.handler.received(data[at + 14 : end])  # type: ignore[union-attr]
+                        except Exception as error:
+                            stream.failed(error)
                         at = end
                         continue
             if size - at < frames.HEAD_BYTES:
@@ -173,7 +175,7 @@ class Connection:
             raise ConnectionBroken(
                 frames.PROTOCOL_ERROR, "a header block is followed by its CONTINUATION alone"
             )
-        if not self._vigil.is_settled and (kind != frames.SETTINGS or flags & frames.ACK):
+        if not self._keepalive.has_settings and (kind != frames.SETTINGS or flags & frames.ACK):
             raise ConnectionBroken(
                 frames.PROTOCOL_ERROR, "SETTINGS are the first frame of a connection", Cause.PREFACE
             )
@@ -205,7 +207,7 @@ class Connection:
 
     def _read_data(self, flags: int, number: int, data: bytes, begin: int, end: int) -> None:
         counted = end - begin
-        self._owed += counted
+        self._unacknowledged += counted
         if flags & frames.PADDED:
             if begin == end or data[begin] >= counted:
                 raise ConnectionBroken(frames.PROTOCOL_ERROR, "DATA with more padding than it is long")
@@ -218,10 +220,10 @@ class Connection:
         if stream is None:
             if not self.calls.ignores(number):
                 raise StreamBroken(frames.STREAM_CLOSED, "DATA on a closed stream")
-        elif stream.remote_closed:
+        elif stream.receive_half.remote_closed:
             raise StreamBroken(frames.STREAM_CLOSED, "DATA after END_STREAM")
         else:
-            stream.take(data, begin, end, counted, is_last)
+            stream.receive(data, begin, end, counted, is_last)
 
     def _read_window_update(self, number: int, payload: bytes) -> None:
         if len(payload) != 4:
@@ -230,13 +232,13 @@ class Connection:
         if number == 0:
             if by == 0:
                 raise ConnectionBroken(frames.PROTOCOL_ERROR, "WINDOW_UPDATE by 0")
-            self.outbox.widen(by)
+            self.write_buffer.increase_window(by)
             return
         stream = self.calls.find(number, "WINDOW_UPDATE")
         if stream is not None:
             if by == 0:
                 raise StreamBroken(frames.PROTOCOL_ERROR, "WINDOW_UPDATE by 0")
-            stream.widen(by)
+            stream.adjust_window(by)
 
     def _take(self, block: Block | None) -> None:
         if block is not None:
@@ -260,9 +262,9 @@ class Connection:
             return
         self._spend_idle(bounds.SETTINGS_COST, Cause.SETTINGS_FLOOD)
         window = settings.initial_window(payload, self.calls.initial_window)
-        self._vigil.is_settled = True
-        self.outbox.put(frames.frame(frames.SETTINGS, frames.ACK, 0))
-        self.calls.resize(window)
+        self._keepalive.has_settings = True
+        self.write_buffer.put(frames.frame(frames.SETTINGS, frames.ACK, 0))
+        self.calls.change_initial_window(window)
 
     def _read_ping(self, flags: int, number: int, payload: bytes) -> None:
         if number:
@@ -271,9 +273,9 @@ class Connection:
             raise ConnectionBroken(frames.FRAME_SIZE_ERROR, "PING has 8 bytes")
         self._spend_idle(1.0, Cause.PING_FLOOD)
         if not flags & frames.ACK:
-            self.outbox.put(frames.frame(frames.PING, frames.ACK, 0, payload))
-        elif self._vigil.is_answered(payload):
-            self._close_door()
+            self.write_buffer.put(frames.frame(frames.PING, frames.ACK, 0, payload))
+        elif self._keepalive.is_drain_ping(payload):
+            self._send_final_goaway()
 
     def _read_goaway(self, number: int, length: int) -> None:
         if number:
@@ -281,8 +283,8 @@ class Connection:
         if length < 8:
             raise ConnectionBroken(frames.FRAME_SIZE_ERROR, "GOAWAY has 8 bytes or more")
         self._spend_idle(1.0, Cause.IDLE_FLOOD)
-        self._peer_leaves = True
-        self._leave_if_idle()
+        self._peer_is_draining = True
+        self._close_if_idle()
 
     def _read_priority(self, number: int, length: int) -> None:
         if number == 0:
@@ -304,50 +306,50 @@ class Connection:
     # Time.
 
     def look(self, now: float) -> None:
-        """Every LOOK_S: keepalive, and what takes too long."""
+        """Called every LOOK_S: keepalive and timeouts."""
         if self.is_over:
             return
         self._now = now
         calls = self.calls
         if calls.open or calls.last_id != self._last_id_seen:
             self._last_id_seen = calls.last_id
-            self._vigil.used(now)
-        match self._vigil.look(now):
-            case Todo.PING:
-                self.outbox.put(keepalive.keepalive())
-            case Todo.CLOSE_DOOR:
-                self._close_door()
-            case Todo.GIVE_UP:
+            self._keepalive.used(now)
+        match self._keepalive.check(now):
+            case KeepaliveAction.PING:
+                self.write_buffer.put(keepalive.keepalive_ping())
+            case KeepaliveAction.FINAL_GOAWAY:
+                self._send_final_goaway()
+            case KeepaliveAction.CLOSE:
                 text = "nothing was heard, neither SETTINGS nor the answer to a PING"
                 self._break(frames.NO_ERROR, text, Cause.SILENCE)
-            case Todo.LEAVE:
-                self._endings.connection(frames.NO_ERROR, Cause.IDLE)
+            case KeepaliveAction.DRAIN:
+                self._terminations.connection(frames.NO_ERROR, Cause.IDLE)
                 self.drain()
 
-    def took(self, now: float) -> None:
-        """The peer takes what we write, though we do not read from it for now: it lives."""
-        self._vigil.heard(now)
+    def peer_reads(self, now: float) -> None:
+        """The peer takes what we write, so it is alive, although we do not read from it for now."""
+        self._keepalive.received(now)
 
     # Ends.
 
     def drain(self) -> None:
         """Asks the client to open its next calls elsewhere; those on their way are still accepted."""
         if not self.is_over:
-            goodbye = self._vigil.leave()
-            if goodbye:
-                self.outbox.put(goodbye)
+            goaway = self._keepalive.start_drain()
+            if goaway:
+                self.write_buffer.put(goaway)
 
-    def _close_door(self) -> None:
+    def _send_final_goaway(self) -> None:
         if self.calls.goaway_id is None:
             self.calls.goaway_id = self.calls.last_id
-            self.outbox.put(self._vigil.close_door(self.calls.last_id))
-            self._leave_if_idle()
+            self.write_buffer.put(self._keepalive.final_goaway(self.calls.last_id))
+            self._close_if_idle()
 
-    def _no_calls(self) -> None:
-        if self._peer_leaves or self.calls.goaway_id is not None:
-            self._leave_if_idle()
+    def _last_call_closed(self) -> None:
+        if self._peer_is_draining or self.calls.goaway_id is not None:
+            self._close_if_idle()
 
-    def _leave_if_idle(self) -> None:
+    def _close_if_idle(self) -> None:
         if not self.calls.open and not self.is_over:
             self.is_over = True
             self._shell.hang_up()
@@ -369,8 +371,8 @@ class Connection:
             return
         self.is_over = True
         if cause is not None:
-            self._endings.connection(code, cause)
+            self._terminations.connection(code, cause)
         log.info("a connection ends with code %d: %s", code, text)
-        self.outbox.put(frames.goaway(self.calls.last_id, code, text))
+        self.write_buffer.put(frames.goaway(self.calls.last_id, code, text))
         self.lost()
         self._shell.hang_up()

@@ -1,11 +1,11 @@
-"""A connection until its TLS handshake is done; then the wire has it.
+"""The TLS handshake of a new connection. Afterwards the connection is handed to the HTTP/2 protocol.
 
-Bounds: HANDSHAKES_MAX at once, as each costs some 300 KiB, beyond which new connections are closed; each
-ends after HANDSHAKE_PATIENCE_S. What a client sends together with the end of its handshake waits here, one
-read of it, until the loop comes round.
+Bounds: HANDSHAKES_MAX at once, as each costs some 300 KiB; beyond that new connections are closed. Each is
+aborted after HANDSHAKE_PATIENCE_S. Data that arrives with the end of a handshake, at most one read, is kept
+until the connection is handed over.
 
-Rejected: the loop's own server with TLS. It tells of a connection only after the handshake, so nobody could
-count those that never end one; and its certificate is fixed when it starts.
+Rejected: the loop's own server with TLS. It reports a connection only after its handshake, so handshakes that
+never end could not be counted; and its certificate is fixed when the server starts.
 """
 
 from __future__ import annotations
@@ -20,43 +20,43 @@ from mesh.http2.errors import Cause
 from mesh.http2.tls import ALPN
 
 
-class Reception(Protocol):
-    """The server, as a lobby sees it."""
+class HandshakeServer(Protocol):
+    """What a handshake needs of the server."""
 
-    def may_shake_hands(self, lobby: Lobby) -> bool:
-        """Whether there is room for one more; it is counted until `handshake_over`."""
+    def may_start_handshake(self, handshake: TlsHandshake) -> bool:
+        """Whether HANDSHAKES_MAX allows one more; it is counted until `handshake_finished`."""
 
-    def handshake_over(self, lobby: Lobby, failed: Cause | None) -> None:
-        """`failed`: why, if it did."""
+    def handshake_finished(self, handshake: TlsHandshake, failed: Cause | None) -> None:
+        """`failed`: the cause if it failed."""
 
 
-class Lobby(asyncio.Protocol):
+class TlsHandshake(asyncio.Protocol):
     def __init__(
         self,
-        reception: Reception,
+        server: HandshakeServer,
         loop: asyncio.AbstractEventLoop,
         context: Callable[[], ssl.SSLContext],
-        enter: Callable[[], asyncio.BufferedProtocol],
+        make_protocol: Callable[[], asyncio.BufferedProtocol],
     ) -> None:
-        """`enter` makes the protocol that the connection is handed to."""
-        self._reception = reception
+        """`make_protocol` makes the protocol that the connection is handed to."""
+        self._server = server
         self._loop = loop
         self._context = context
-        self._enter = enter
+        self._make_protocol = make_protocol
         self._transport: asyncio.Transport | None = None
         self._task: asyncio.Task[None] | None = None
-        self._early = bytearray()
+        self._received = bytearray()
         self._has_ended = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        if self._reception.may_shake_hands(self):
-            self._task = self._loop.create_task(self._shake_hands(self._transport))
+        if self._server.may_start_handshake(self):
+            self._task = self._loop.create_task(self._run(self._transport))
         else:
             self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        self._early += data
+        self._received += data
 
     def eof_received(self) -> None:
         self._has_ended = True
@@ -70,7 +70,7 @@ class Lobby(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    async def _shake_hands(self, transport: asyncio.Transport) -> None:
+    async def _run(self, transport: asyncio.Transport) -> None:
         failed: Cause | None = Cause.HANDSHAKE
         try:
             secured = await self._loop.start_tls(
@@ -91,22 +91,22 @@ class Lobby(asyncio.Protocol):
                 return
             failed = None
         except OSError:
-            # Of TLS, of the socket, or the time that is up.
+            # A TLS error, a socket error, or the timeout.
             transport.abort()
             return
         finally:
-            self._reception.handshake_over(self, failed)
+            self._server.handshake_finished(self, failed)
         self._hand_over(secured)
 
     def _hand_over(self, secured: asyncio.Transport) -> None:
-        protocol = self._enter()
+        protocol = self._make_protocol()
         secured.set_protocol(protocol)
         protocol.connection_made(secured)
-        early = memoryview(self._early)
-        while early and not secured.is_closing():
-            buffer = memoryview(protocol.get_buffer(len(early)))
-            size = min(len(buffer), len(early))
-            buffer[:size] = early[:size]
+        received = memoryview(self._received)
+        while received and not secured.is_closing():
+            buffer = memoryview(protocol.get_buffer(len(received)))
+            size = min(len(buffer), len(received))
+            buffer[:size] = received[:size]
             protocol.buffer_updated(size)
-            early = early[size:]
-        self._early = bytearray()
+            received = received[size:]
+        self._received = bytearray()

@@ -1,7 +1,7 @@
-"""grpc.health.v1.Health: what Envoy and the supervisor ask (grpc/doc/health-checking.md). Pure.
+"""grpc.health.v1.Health: what Envoy and the supervisor call (grpc/doc/health-checking.md). Pure.
 
-Bound: WATCHES_MAX watches, RESOURCE_EXHAUSTED beyond. A watch tells each change and, to a client that is
-slow, the newest state when it reads again.
+Bound: WATCHES_MAX watches, RESOURCE_EXHAUSTED beyond. A watch sends every change; to a slow
+client it sends the newest status when the client reads again.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ class Health:
 
     def __init__(self) -> None:
         self._serving: dict[str, bool] = {}
-        self._watches: set[_Watch] = set()
+        self._watches: set[_HealthWatch] = set()
 
     def set(self, service: str, serving: bool) -> None:
         self._serving[service] = serving
-        self._tell()
+        self._notify()
 
     def all_not_serving(self) -> None:
         self._serving = dict.fromkeys(self._serving, False)
-        self._tell()
+        self._notify()
 
     def methods(self) -> dict[str, Accept]:
         return {CHECK: unary(self._check), WATCH: self._watch}
@@ -48,9 +48,9 @@ class Health:
             return int(_SERVICE_UNKNOWN)
         return int(_SERVING if serving else _NOT_SERVING)
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         for watch in list(self._watches):
-            watch.tell()
+            watch.send_change()
 
     def _check(self, request: bytes, _: Metadata) -> bytes:
         service = _service(request)
@@ -62,22 +62,22 @@ class Health:
     def _watch(self, call: Call) -> Handler:
         if len(self._watches) >= WATCHES_MAX:
             raise Exhausted(f"{WATCHES_MAX} health watches are open, the most there may be; use Check")
-        watch = _Watch(self, call)
+        watch = _HealthWatch(self, call)
         self._watches.add(watch)
         return watch
 
-    def forget(self, watch: _Watch) -> None:
+    def forget(self, watch: _HealthWatch) -> None:
         self._watches.discard(watch)
 
 
-class _Watch:
-    """Told once it knows of which service."""
+class _HealthWatch:
+    """One Watch call: sends each change of the status once the request has named the service."""
 
     def __init__(self, health: Health, call: Call) -> None:
         self._health = health
         self._call = call
         self._service: str | None = None
-        self._told: int | None = None
+        self._sent: int | None = None
 
     def received(self, message: bytes) -> None:
         if self._service is not None:
@@ -88,14 +88,14 @@ class _Watch:
         except Invalid as error:
             self._end(error.code, error.message)
             return
-        self.tell()
+        self.send_change()
 
-    def tell(self) -> None:
+    def send_change(self) -> None:
         if self._service is None or not self._call.is_writable:
             return
         status = self._health.status(self._service)
-        if status != self._told:
-            self._told = status
+        if status != self._sent:
+            self._sent = status
             self._call.send(_response(status))
 
     def half_closed(self) -> None:
@@ -103,7 +103,7 @@ class _Watch:
             self._end(UNIMPLEMENTED, "no request came; Watch takes one")
 
     def writable(self) -> None:
-        self.tell()
+        self.send_change()
 
     def gone(self) -> None:
         self._health.forget(self)

@@ -1,11 +1,13 @@
-"""Whether the peer is still there, and how a connection is left in peace. Pure.
+"""When a connection is pinged, given up, or drained. Pure.
 
-A connection that said nothing for KEEPALIVE_S is pinged, and over when nothing came for
-KEEPALIVE_PATIENCE_S after that; one that had no call for IDLE_CONNECTION_S is asked to go. Leaving: a first
-GOAWAY names no stream, so that calls on their way are still taken; once a PING came back, or
-GOAWAY_PATIENCE_S passed, the second names the last stream there was.
+Liveness: a connection on which nothing was received for KEEPALIVE_S is pinged, and closed if nothing is
+received for KEEPALIVE_PATIENCE_S after that. One without a call for IDLE_CONNECTION_S is drained.
 
-Rejected: one GOAWAY. What crosses it on the wire would fail, and not every client tries again.
+Draining takes two GOAWAY frames (RFC 9113, 6.8). The first has the highest stream id there is, so calls that
+are on their way are still accepted. The second names the last stream that was accepted. It is sent when the
+client has answered a PING, or after GOAWAY_PATIENCE_S.
+
+Rejected: a single GOAWAY. Calls that cross it would fail, and not every client retries them.
 """
 
 from __future__ import annotations
@@ -18,83 +20,86 @@ _KEEPALIVE = b"are you?"
 _DRAIN = b"draining"
 
 
-class Todo(Enum):
-    NOTHING = auto()
+class KeepaliveAction(Enum):
+    NONE = auto()
     PING = auto()
-    GIVE_UP = auto()
-    """Nobody is there."""
-    LEAVE = auto()
-    """It is of no use: `leave`."""
-    CLOSE_DOOR = auto()
-    """Send the second GOAWAY."""
+    CLOSE = auto()
+    """The peer does not answer."""
+    DRAIN = auto()
+    """Idle for too long: call `start_drain`."""
+    FINAL_GOAWAY = auto()
+    """Call `final_goaway`."""
 
 
-class Vigil:
+class Keepalive:
+    """All times are monotonic seconds."""
+
     __slots__ = (
-        "_heard_at",
-        "_is_leaving",
-        "_leaving_since",
-        "_must_close_door",
+        "_awaits_final_goaway",
+        "_drain_since",
+        "_is_draining",
         "_opened_at",
         "_pinged_at",
+        "_received_at",
         "_used_at",
-        "is_settled",
+        "has_settings",
     )
 
     def __init__(self, now: float) -> None:
-        self.is_settled = False
-        """The client's preface and SETTINGS came."""
-        self._opened_at = self._heard_at = self._used_at = now
+        self.has_settings = False
+        """The client's preface and SETTINGS were received."""
+        self._opened_at = self._received_at = self._used_at = now
         self._pinged_at: float | None = None
-        self._is_leaving = self._must_close_door = False
-        self._leaving_since: float | None = None
+        self._is_draining = self._awaits_final_goaway = False
+        self._drain_since: float | None = None
 
-    def heard(self, now: float) -> None:
-        self._heard_at = now
+    def received(self, now: float) -> None:
+        """The peer has sent something, or taken what we sent."""
+        self._received_at = now
         self._pinged_at = None
 
     def used(self, now: float) -> None:
-        """There is a call, or was one since the last look."""
+        """There is a call, or was one since the last check."""
         self._used_at = now
 
-    def look(self, now: float) -> Todo:
-        """Every LOOK_S."""
-        if not self.is_settled:
-            return Todo.GIVE_UP if now - self._opened_at > bounds.PREFACE_PATIENCE_S else Todo.NOTHING
+    def check(self, now: float) -> KeepaliveAction:
+        """Called every LOOK_S."""
+        if not self.has_settings:
+            is_late = now - self._opened_at > bounds.PREFACE_PATIENCE_S
+            return KeepaliveAction.CLOSE if is_late else KeepaliveAction.NONE
         if self._pinged_at is not None and now - self._pinged_at >= bounds.KEEPALIVE_PATIENCE_S:
-            return Todo.GIVE_UP
-        if self._must_close_door:
-            if self._leaving_since is None:
-                self._leaving_since = now
-            elif now - self._leaving_since >= bounds.GOAWAY_PATIENCE_S:
-                return Todo.CLOSE_DOOR
-        elif not self._is_leaving and now - self._used_at >= bounds.IDLE_CONNECTION_S:
-            return Todo.LEAVE
-        if self._pinged_at is None and now - self._heard_at >= bounds.KEEPALIVE_S:
+            return KeepaliveAction.CLOSE
+        if self._awaits_final_goaway:
+            if self._drain_since is None:
+                self._drain_since = now
+            elif now - self._drain_since >= bounds.GOAWAY_PATIENCE_S:
+                return KeepaliveAction.FINAL_GOAWAY
+        elif not self._is_draining and now - self._used_at >= bounds.IDLE_CONNECTION_S:
+            return KeepaliveAction.DRAIN
+        if self._pinged_at is None and now - self._received_at >= bounds.KEEPALIVE_S:
             self._pinged_at = now
-            return Todo.PING
-        return Todo.NOTHING
+            return KeepaliveAction.PING
+        return KeepaliveAction.NONE
 
-    def leave(self) -> bytes:
-        """The first GOAWAY, once."""
-        if self._is_leaving:
+    def start_drain(self) -> bytes:
+        """Returns the first GOAWAY and a PING; b"" if that was done before."""
+        if self._is_draining:
             return b""
-        self._is_leaving = self._must_close_door = True
-        return goodbye(bounds.LAST_STREAM_ID) + frames.frame(frames.PING, 0, 0, _DRAIN)
+        self._is_draining = self._awaits_final_goaway = True
+        return _goaway(bounds.LAST_STREAM_ID) + frames.frame(frames.PING, 0, 0, _DRAIN)
 
-    def is_answered(self, ping: bytes) -> bool:
-        """Whether the PING that came back is the one of `leave`."""
-        return self._must_close_door and ping == _DRAIN
+    def is_drain_ping(self, payload: bytes) -> bool:
+        """Whether the PING that the peer has answered is the one of `start_drain`."""
+        return self._awaits_final_goaway and payload == _DRAIN
 
-    def close_door(self, last_id: int) -> bytes:
-        """The second GOAWAY."""
-        self._must_close_door = False
-        return goodbye(last_id)
+    def final_goaway(self, last_id: int) -> bytes:
+        self._awaits_final_goaway = False
+        return _goaway(last_id)
 
 
-def goodbye(last_id: int) -> bytes:
+def _goaway(last_id: int) -> bytes:
     return frames.goaway(last_id, frames.NO_ERROR, "this server is going away")
 
 
-def keepalive() -> bytes:
+def keepalive_ping() -> bytes:
     return frames.frame(frames.PING, 0, 0, _KEEPALIVE)

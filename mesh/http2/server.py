@@ -1,16 +1,16 @@
-"""Serves gRPC over HTTP/2 on the running loop: sockets and time for the cores.
+"""Serves gRPC over HTTP/2 on the running loop: the sockets and timers of mesh.http2.connection.
 
 On TCP or a Unix socket (mesh.http2.sockets), by prior knowledge, or with TLS (mesh.http2.tls).
 
-One write to a transport for each turn of the loop, whatever the calls of its connection have sent. While a
-transport is full (TRANSPORT_HIGH_BYTES) nothing is read from it: a peer that asks and does not listen costs
-no more than that.
+Everything that the calls of a connection send in one turn of the loop is one write to its transport. While a
+transport is full (TRANSPORT_HIGH_BYTES) nothing is read from it, so a peer that sends requests and does not
+read the responses costs no more memory than that.
 
-Bounds: CONNECTIONS_MAX, and of those whose TLS begins HANDSHAKES_MAX, beyond which new ones are closed;
-`streams_max` calls over all of them, beyond which new ones are REFUSED_STREAM.
+Bounds: CONNECTIONS_MAX connections and HANDSHAKES_MAX TLS handshakes, beyond which new ones are closed;
+`streams_max` calls over all connections, beyond which new ones are answered with REFUSED_STREAM.
 
-Rejected: grpc.aio. Its core costs a thread wake-up and a system call for each message, 10 µs to read one and
-19 µs to answer; a task for each connection or call.
+Rejected: grpc.aio, whose core costs a thread wake-up and a system call for each message, 10 µs to read one
+and 19 µs to answer it. A task for each connection or call.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from mesh.http2 import bounds, sockets
 from mesh.http2.call import Methods
 from mesh.http2.connection import Connection
 from mesh.http2.errors import Cause
-from mesh.http2.handshakes import Lobby
+from mesh.http2.handshakes import TlsHandshake
 from mesh.http2.sockets import SocketFile
-from mesh.http2.termination_counts import Endings
+from mesh.http2.termination_counts import TerminationCounts
 from mesh.http2.tls import Tls, TlsFiles
 
 log = logging.getLogger(__name__)
@@ -50,15 +50,15 @@ class Http2Server:
         """Open calls."""
         self.streams_opened = 0
         """Since the start."""
-        self.endings = Endings()
-        """What peers were refused, and what connections and calls were ended for, since the start."""
+        self.terminations = TerminationCounts()
+        """Refusals and ended connections, streams and calls, by cause, since the start."""
         self.bytes_received = 0
         self.bytes_sent = 0
         self.read_buffer = memoryview(bytearray(bounds.READ_BYTES))
-        """Of whichever connection is being read: what it holds is taken out at once."""
+        """Shared by all connections: a read is copied out of it at once."""
         self._messages_of_lost = 0
-        self._wires: set[Wire] = set()
-        self._lobbies: set[Lobby] = set()
+        self._protocols: set[ConnectionProtocol] = set()
+        self._handshakes: set[TlsHandshake] = set()
         self._tls = Tls(tls) if tls is not None else None
         self._listener: asyncio.Server | None = None
         self._file: SocketFile | None = None
@@ -69,7 +69,7 @@ class Http2Server:
     @property
     def connections(self) -> int:
         """Open ones."""
-        return len(self._wires)
+        return len(self._protocols)
 
     @property
     def is_listening(self) -> bool:
@@ -78,7 +78,9 @@ class Http2Server:
     @property
     def messages_received(self) -> int:
         """Since the start."""
-        return self._messages_of_lost + sum(wire.connection.calls.messages_received for wire in self._wires)
+        return self._messages_of_lost + sum(
+            protocol.connection.calls.messages_received for protocol in self._protocols
+        )
 
     async def start(self, address: str) -> int:
         """`address`: "host:port", port 0 for any free one; returns the port. Or "unix:/path"; returns 0.
@@ -109,10 +111,10 @@ class Http2Server:
         return port
 
     def _protocol(self, loop: asyncio.AbstractEventLoop) -> asyncio.BaseProtocol:
-        """Of a new connection."""
+        """For a new connection."""
         if self._tls is None:
-            return Wire(self, loop)
-        return Lobby(self, loop, self._tls.context, lambda: Wire(self, loop))
+            return ConnectionProtocol(self, loop)
+        return TlsHandshake(self, loop, self._tls.context, lambda: ConnectionProtocol(self, loop))
 
     def drain(self) -> None:
         """Closes the listener; GOAWAY to all; open calls go on."""
@@ -120,8 +122,8 @@ class Http2Server:
         if self._listener is not None:
             self._listener.close()
         self._is_draining = True
-        for wire in list(self._wires):
-            wire.connection.drain()
+        for protocol in list(self._protocols):
+            protocol.connection.drain()
 
     def _remove_file(self) -> None:
         if self._file is not None:
@@ -134,15 +136,15 @@ class Http2Server:
         try:
             await self._until(lambda: not self.streams, grace_s)
         finally:
-            for lobby in list(self._lobbies):
-                lobby.abort()
-            for wire in list(self._wires):
-                wire.connection.cut()
-        await self._until(lambda: not self._wires, bounds.LINGER_S)
-        for wire in list(self._wires):
-            wire.abort()
+            for handshake in list(self._handshakes):
+                handshake.abort()
+            for protocol in list(self._protocols):
+                protocol.connection.cut()
+        await self._until(lambda: not self._protocols, bounds.LINGER_S)
+        for protocol in list(self._protocols):
+            protocol.abort()
         # The loop tells of an abort a turn later.
-        await self._until(lambda: not self._wires, bounds.LINGER_S)
+        await self._until(lambda: not self._protocols, bounds.LINGER_S)
         if self._looking is not None:
             self._looking.cancel()
 
@@ -159,38 +161,38 @@ class Http2Server:
         loop = asyncio.get_running_loop()
         self._looking = loop.call_later(bounds.LOOK_S, self._look)
         now = loop.time()
-        for wire in list(self._wires):
-            wire.look(now)
+        for protocol in list(self._protocols):
+            protocol.look(now)
 
-    # What connections tell.
+    # Called by connections.
 
-    def may_connect(self, wire: Wire) -> bool:
+    def may_connect(self, protocol: ConnectionProtocol) -> bool:
         if self._is_draining:
             return False
-        if len(self._wires) >= bounds.CONNECTIONS_MAX:
-            self.endings.unspoken(Cause.NO_ROOM)
+        if len(self._protocols) >= bounds.CONNECTIONS_MAX:
+            self.terminations.before_http2(Cause.NO_ROOM)
             return False
-        self._wires.add(wire)
+        self._protocols.add(protocol)
         return True
 
-    def may_shake_hands(self, lobby: Lobby) -> bool:
+    def may_start_handshake(self, handshake: TlsHandshake) -> bool:
         if self._is_draining:
             return False
-        if len(self._lobbies) >= bounds.HANDSHAKES_MAX:
-            self.endings.unspoken(Cause.NO_ROOM)
+        if len(self._handshakes) >= bounds.HANDSHAKES_MAX:
+            self.terminations.before_http2(Cause.NO_ROOM)
             return False
-        self._lobbies.add(lobby)
+        self._handshakes.add(handshake)
         return True
 
-    def handshake_over(self, lobby: Lobby, failed: Cause | None) -> None:
-        self._lobbies.discard(lobby)
+    def handshake_finished(self, handshake: TlsHandshake, failed: Cause | None) -> None:
+        self._handshakes.discard(handshake)
         if failed is not None and not self._is_draining:
-            self.endings.unspoken(failed)
+            self.terminations.before_http2(failed)
 
-    def lost(self, wire: Wire) -> None:
-        if wire in self._wires:
-            self._wires.discard(wire)
-            self._messages_of_lost += wire.connection.calls.messages_received
+    def lost(self, protocol: ConnectionProtocol) -> None:
+        if protocol in self._protocols:
+            self._protocols.discard(protocol)
+            self._messages_of_lost += protocol.connection.calls.messages_received
             self._changed.set()
 
     def stream_opened(self) -> None:
@@ -203,8 +205,8 @@ class Http2Server:
             self._changed.set()
 
 
-class Wire(asyncio.BufferedProtocol):
-    """One connection's socket. Implements mesh.http2.connection.Shell."""
+class ConnectionProtocol(asyncio.BufferedProtocol):
+    """One connection's socket. Implements asyncio's protocol and mesh.http2.connection.Shell."""
 
     connection: Connection
 
@@ -233,7 +235,7 @@ class Wire(asyncio.BufferedProtocol):
             self._loop.time(),
             message_bytes_max=server.message_bytes_max,
             streams_max=server.streams_max,
-            endings=server.endings,
+            terminations=server.terminations,
             peer=_address_of(raw),
         )
 
@@ -257,7 +259,7 @@ class Wire(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         self._is_full = True
-        self.connection.outbox.full()
+        self.connection.write_buffer.pause()
         if self._transport is not None and not self._transport.is_closing():
             self._transport.pause_reading()
 
@@ -265,7 +267,7 @@ class Wire(asyncio.BufferedProtocol):
         self._is_full = False
         if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
-        self.connection.outbox.has_room()
+        self.connection.write_buffer.resume()
 
     def look(self, now: float) -> None:
         """Every LOOK_S."""
@@ -280,7 +282,7 @@ class Wire(asyncio.BufferedProtocol):
             # More of it is what we added, a PING; less is what the peer took.
             unsent_bytes = transport.get_write_buffer_size()
             if unsent_bytes < self._unsent_bytes:
-                self.connection.took(now)
+                self.connection.peer_reads(now)
             self._unsent_bytes = unsent_bytes
         self.connection.look(now)
 
@@ -290,26 +292,26 @@ class Wire(asyncio.BufferedProtocol):
 
     # Shell.
 
-    def output_waits(self) -> None:
+    def output_ready(self) -> None:
         self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        outbox = self.connection.outbox
-        data = outbox.take()
+        write_buffer = self.connection.write_buffer
+        data = write_buffer.take()
         transport = self._transport
         if transport is None or transport.is_closing():
             return
         self._server.bytes_sent += len(data)
         transport.write(data)
-        outbox.flushed()
-        if self._closing_since is not None and not outbox.is_awake:
+        write_buffer.flushed()
+        if self._closing_since is not None and not write_buffer.is_flush_scheduled:
             transport.close()
 
     def hang_up(self) -> None:
         if self._closing_since is None:
             self._closing_since = self._loop.time()
-            if not self.connection.outbox.is_awake:
-                self.connection.outbox.wake()
+            if not self.connection.write_buffer.is_flush_scheduled:
+                self.connection.write_buffer.schedule_flush()
 
     def may_open(self) -> bool:
         return self._server.streams < self._server.streams_max

@@ -1,57 +1,316 @@
-"""One HTTP/2 stream, which is one gRPC call: how it opens and how it ends. Pure.
+"""One HTTP/2 stream, which is one gRPC call: how it opens, what it sends, how it ends. Pure.
 
-`end`: by the handler, after all that waits. `fail`: by the server, at once, with a status. `lost`: without a
-word. The handler hears `gone` of the last two. What comes in is mesh.http2.incoming's, what goes out
-mesh.http2.outgoing's.
+What it receives is the business of its ReceiveHalf.
 
-Rejected: a task or a queue object for each call. An idle call is this object and its handler. One object for
-each half: 56 bytes and a pointer more for each of thousands.
+Sending: a message leaves at once if it fits one frame, the stream's window and the connection's, and nothing
+waits before it. Otherwise it waits in a SendBuffer and leaves in frames as the windows open. While the stream
+is in a broadcast group and nothing waits, its window lies in the group's array (mesh.http2.broadcast_group)
+and `_window` has no meaning.
+
+Ending: `end` is called by the handler and takes effect after all that waits. `fail` is called by the server
+and takes effect at once, with a status. `lost` sends nothing. After the last two the handler's `gone` is
+called.
+
+Rejected: a task or a queue object for each call. An idle call is this object, its receiving half and its
+handler. A sending half of its own: one more function call for each message sent.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 
 from mesh.http2 import bounds, frames, headers
+from mesh.http2.broadcast_group import ConnectionMembers, Shared
 from mesh.http2.call import Handler, Metadata
-from mesh.http2.errors import DEADLINE_EXCEEDED, INTERNAL, Cause
-from mesh.http2.incoming import Home, Timer
-from mesh.http2.outgoing import Outgoing
+from mesh.http2.errors import (
+    DEADLINE_EXCEEDED,
+    INTERNAL,
+    RESOURCE_EXHAUSTED,
+    CallFailed,
+    Cause,
+    StreamBroken,
+)
+from mesh.http2.receive_half import ReceiveHalf
+from mesh.http2.send_buffer import SendBuffer
+from mesh.http2.stream_host import StreamHost, Timer
 
 log = logging.getLogger(__name__)
 
 
-class Stream(Outgoing):
-    """Implements Call."""
+class Stream:
+    """Implements Call, broadcast_group.Member and write_buffer.QueuedStream."""
 
-    __slots__ = ("_timer", "metadata", "opened_at", "path")
+    __slots__ = (
+        "_handler",
+        "_host",
+        "_members",
+        "_sent_headers",
+        "_timer",
+        "_trailers",
+        "_unsent",
+        "_wants_writable",
+        "_window",
+        "id",
+        "is_closed",
+        "is_ended",
+        "is_queued",
+        "metadata",
+        "opened_at",
+        "path",
+        "receive_half",
+        "row",
+        "write_buffer",
+    )
 
-    def __init__(self, number: int, home: Home, send_window: int, opened_at: float) -> None:
-        super().__init__(number, home, send_window)
+    def __init__(
+        self, number: int, host: StreamHost, send_window: int, opened_at: float, *, remote_closed: bool
+    ) -> None:
+        """`opened_at`: monotonic seconds; `remote_closed`: its HEADERS had END_STREAM."""
+        self.id = number
         self.path = ""
         self.metadata: Metadata = ()
         self.opened_at = opened_at
+        self.is_ended = False
+        """The handler sends nothing more."""
+        self.is_closed = False
+        self.receive_half = ReceiveHalf(number, host, remote_closed)
+        self.write_buffer = host.write_buffer
+        self.is_queued = False
+        self.row = 0
+        self._host = host
+        self._handler: Handler | None = None
         self._timer: Timer | None = None
+        self._window = send_window
+        self._members: ConnectionMembers | None = None
+        self._unsent: SendBuffer | None = None
+        self._trailers: bytes | None = None
+        """To be sent after all that waits; of a refused call, after the client's first DATA."""
+        self._wants_writable = False
+        self._sent_headers = False
 
     @property
     def peer(self) -> str:
-        return self._home.peer
+        return self._host.peer
 
     def requested(self, request: headers.Request) -> None:
         # One string for all calls of a method.
         self.path = sys.intern(request.path)
         self.metadata = request.metadata
-        self._encoding = request.encoding
-        self._content_left = request.content_bytes
+        self.receive_half.expect(request.encoding, request.content_bytes)
 
     def accepted(self, handler: Handler, timeout_s: float | None) -> None:
         self.metadata = ()
-        if timeout_s is not None and not self.is_closed:
-            self._timer = self._home.later(timeout_s, lambda: self._deadline_passed(timeout_s))
-        if not self.is_closed:
-            self.handler = handler
-            self.settle()
+        if self.is_closed:
+            return
+        if timeout_s is not None:
+            self._timer = self._host.later(timeout_s, lambda: self._deadline_passed(timeout_s))
+        self._handler = handler
+        if not self.is_ended:
+            self._guard(lambda: self.receive_half.start(handler))
+
+    # Receiving.
+
+    def receive(self, data: bytes, at: int, end: int, counted: int, last: bool) -> None:
+        """See ReceiveHalf.receive. Raises StreamBroken."""
+        try:
+            self.receive_half.receive(data, at, end, counted, last)
+        except StreamBroken:
+            raise
+        except Exception as error:
+            self.failed(error)
+        if self._trailers is not None:
+            self._refuse_now()
+
+    def half_close(self) -> None:
+        """END_STREAM came with HEADERS. Raises StreamBroken."""
+        self._guard(self.receive_half.half_close)
+        self._refuse_now()
+
+    def _guard(self, step: Callable[[], None]) -> None:
+        """Ends the call for what `step` raises, except for StreamBroken."""
+        try:
+            step()
+        except StreamBroken:
+            raise
+        except Exception as error:
+            self.failed(error)
+
+    def pause(self) -> None:
+        self.receive_half.pause()
+
+    def resume(self) -> None:
+        if not self.is_ended and self.receive_half.resume():
+            self._host.soon(self._resumed)
+
+    def _resumed(self) -> None:
+        self._guard(self.receive_half.deliver_kept)
+
+    # Sending.
+
+    @property
+    def is_writable(self) -> bool:
+        return self._unsent is None or self._unsent.is_writable
+
+    def send(self, message: bytes) -> None:
+        if self.is_ended:
+            return
+        write_buffer = self.write_buffer
+        length = len(message)
+        size = length + frames.PREFIX_BYTES
+        if not self._sent_headers:
+            self._send_headers()
+        members = self._members
+        if members is not None:
+            self._take_window(members)
+        if (
+            self._unsent is not None
+            or size > self._window
+            or size > write_buffer.available_bytes
+            or size > bounds.FRAME_BYTES_MAX
+        ):
+            self._send_later(message)
+            return
+        self._window -= size
+        write_buffer.available_bytes -= size
+        write_buffer.parts.append(
+            frames.HEAD_AND_PREFIX.pack(size >> 8, size & 0xFF, 0, 0, self.id, 0, length) + message
+        )
+        if not write_buffer.is_flush_scheduled:
+            write_buffer.schedule_flush()
+        if members is not None:
+            self._lend_window(members)
+
+    def try_send(self, message: bytes) -> bool:
+        if self.is_ended:
+            return True
+        members = self._members
+        window = self._window if members is None else int(members.windows[self.row])
+        if self._unsent is not None or window <= 0:
+            self._wants_writable = True
+            return False
+        needed = min(len(message) + frames.PREFIX_BYTES, window, bounds.FRAME_BYTES_MAX)
+        if needed > self.write_buffer.available_bytes:
+            self._wants_writable = True
+            self.write_buffer.when_available(needed, self._tell_writable_soon)
+            return False
+        self.send(message)
+        return True
+
+    def _send_later(self, message: bytes) -> None:
+        unsent = self._unsent
+        if unsent is None:
+            unsent = self._unsent = SendBuffer()
+        unsent.append(message)
+        if unsent.is_too_full:
+            self.is_ended = True
+            # Not from within `send`: the handler is in the middle of something.
+            self._host.soon(self._overflowed)
+        elif self._window > 0:
+            self.write_buffer.enqueue(self)
+
+    def _overflowed(self) -> None:
+        self.fail(
+            RESOURCE_EXHAUSTED,
+            f"{bounds.SEND_WAITING_BYTES_MAX} bytes wait for this call's client, the most that may; "
+            "read faster, or give a wider window",
+            Cause.UNREAD,
+        )
+
+    def _send_headers(self) -> None:
+        self._sent_headers = True
+        self.write_buffer.put(
+            frames.header_block(self.id, headers.RESPONSE_HEADERS, False, bounds.FRAME_BYTES_MAX)
+        )
+
+    def write_frame(self) -> bool:
+        """Writes one frame of what waits, if the windows allow; whether it could write another."""
+        unsent, write_buffer = self._unsent, self.write_buffer
+        size_max = min(self._window, write_buffer.available_bytes, bounds.FRAME_BYTES_MAX)
+        if unsent is None or size_max <= 0:
+            return False
+        was_writable = unsent.is_writable
+        payload = unsent.take(size_max)
+        write_buffer.parts.append(frames.frame(frames.DATA, 0, self.id, payload))
+        self._window -= len(payload)
+        write_buffer.available_bytes -= len(payload)
+        if not unsent:
+            self._unsent = None
+            if self._trailers is not None:
+                self._finish(self._trailers)
+                return False
+            if self._members is not None:
+                self._lend_window(self._members)
+                self._members.on_writable()
+        if unsent.is_writable and not was_writable:
+            # Not now: a handler that sends at once would be one deep recursion with the others that wait.
+            self._host.soon(self._tell_writable)
+        self._tell_writable_soon()
+        return self._unsent is not None and self._window > 0
+
+    def _tell_writable_soon(self) -> None:
+        """If the handler wants to know. Not now, as the server may be in the middle of something."""
+        if self._wants_writable and self._unsent is None:
+            self._wants_writable = False
+            self._host.soon(self._tell_writable)
+
+    def _tell_writable(self) -> None:
+        if not self.is_ended and self._handler is not None:
+            self._guard(self._handler.writable)
+
+    def adjust_window(self, by: int) -> None:
+        """The peer's WINDOW_UPDATE, or its new INITIAL_WINDOW_SIZE (then `by` may be negative). Raises
+        StreamBroken."""
+        members = self._members if self._unsent is None else None
+        window = by + (self._window if members is None else int(members.windows[self.row]))
+        if window > frames.WINDOW_MAX:
+            raise StreamBroken(frames.FLOW_CONTROL_ERROR, "the stream's window grew beyond 2^31 - 1")
+        if members is None:
+            self._window = window
+        else:
+            members.set_window(self.row, window)
+        if window > 0:
+            if self._unsent is not None:
+                self.write_buffer.enqueue(self)
+            else:
+                self._tell_writable_soon()
+
+    # The broadcast group.
+
+    def join(self, members: ConnectionMembers, row: int) -> None:
+        """Broadcast messages are sent through `members` from now on, which hold the window in `row`."""
+        if not self._sent_headers:
+            self._send_headers()
+        self._members = members
+        self.row = row
+        if self._unsent is None:
+            self._lend_window(members)
+
+    def _leave_group(self) -> None:
+        """Idempotent."""
+        members = self._members
+        if members is not None:
+            self._take_window(members)
+            self._members = None
+            members.remove(self.row)
+
+    def send_shared(self, message: Shared) -> None:
+        members = self._members
+        assert members is not None
+        self._take_window(members)
+        self._unsent = SendBuffer(message.framed)
+        self.write_buffer.enqueue(self)
+
+    def _take_window(self, members: ConnectionMembers) -> None:
+        """From the group's array, unless it is here as something waits."""
+        if self._unsent is None:
+            self._window = int(members.windows[self.row])
+            members.windows[self.row] = 0
+
+    def _lend_window(self, members: ConnectionMembers) -> None:
+        """To the group's array, as nothing waits."""
+        members.windows[self.row] = self._window
 
     # Ends.
 
@@ -59,21 +318,20 @@ class Stream(Outgoing):
         if self.is_ended:
             return
         self.is_ended = True
-        self.is_plain = False
-        self.leave_seat()
-        self.drop_partial()
+        self._leave_group()
+        self.receive_half.stop()
         block = headers.trailers(code, message, retry_after_s)
-        if self._waiting is None and self._shared is None:
-            self.finish(block)
+        if self._unsent is None:
+            self._finish(block)
         else:
-            self._ending = block
+            self._trailers = block
 
     def fail(self, code: int, message: str, cause: Cause) -> None:
         """Ends the call at once, with a status; `cause` is what it counts as."""
         if not self.is_closed:
-            handler = self.handler
-            self._home.endings.call(code, cause)
-            self.finish(headers.trailers(code, message))
+            handler = self._handler
+            self._host.terminations.call(code, cause)
+            self._finish(headers.trailers(code, message))
             _tell_gone(handler)
 
     def refuse(
@@ -84,59 +342,62 @@ class Stream(Outgoing):
         if self.is_ended:
             return
         self.is_ended = True
-        self._ending = headers.trailers(code, message, retry_after_s) + beside
-        if self.remote_closed:
-            self.refuse_now()
+        self._trailers = headers.trailers(code, message, retry_after_s) + beside
+        if self.receive_half.remote_closed:
+            self._refuse_now()
         else:
-            self._timer = self._home.later(bounds.REFUSAL_PATIENCE_S, self.refuse_now)
+            self._timer = self._host.later(bounds.REFUSAL_PATIENCE_S, self._refuse_now)
 
-    def refuse_now(self) -> None:
-        if self._ending is not None and self._waiting is None:
-            self.finish(self._ending)
+    def _refuse_now(self) -> None:
+        if self._trailers is not None and self._unsent is None:
+            self._finish(self._trailers)
 
     def answer(self, block: bytes) -> None:
         """Ends what is no gRPC call with one block of headers."""
-        self._has_said_headers = True
-        self.finish(block)
+        self._sent_headers = True
+        self._finish(block)
 
     def lost(self) -> None:
         """Reset by either side, or its connection is gone."""
         if not self.is_closed:
-            handler = self.handler
+            handler = self._handler
             self._close(was_reset=False)
             _tell_gone(handler)
 
-    def broke(self) -> None:
-        """The handler raised; called within `except`."""
-        log.exception("a handler of %s failed", self.path)
-        self.fail(INTERNAL, "the service failed; its log says why", Cause.BROKE)
+    def failed(self, error: Exception) -> None:
+        """Ends the call for an exception, its handler's unless it is CallFailed."""
+        if isinstance(error, CallFailed):
+            self.fail(error.code, str(error), error.cause)
+        else:
+            log.error("a handler of %s failed", self.path, exc_info=error)
+            self.fail(INTERNAL, "the service failed; its log says why", Cause.BROKE)
 
     def _deadline_passed(self, timeout_s: float) -> None:
         self._timer = None
         self.fail(DEADLINE_EXCEEDED, f"the call's deadline of {timeout_s:g} s has passed", Cause.DEADLINE)
 
-    def finish(self, block: bytes) -> None:
-        if not self._has_said_headers:
+    def _finish(self, block: bytes) -> None:
+        """Sends the trailers, and closes the stream."""
+        if not self._sent_headers:
             block = headers.RESPONSE_HEADERS + block
         data = frames.header_block(self.id, block, True, bounds.FRAME_BYTES_MAX)
-        if not self.remote_closed:
+        remote_closed = self.receive_half.remote_closed
+        if not remote_closed:
             data += frames.rst_stream(self.id, frames.NO_ERROR)
-        self.outbox.put(data)
-        self._close(was_reset=not self.remote_closed)
+        self.write_buffer.put(data)
+        self._close(was_reset=not remote_closed)
 
     def _close(self, *, was_reset: bool) -> None:
         self.is_closed = self.is_ended = True
-        self.is_plain = False
-        self.handler = None
-        self.leave_seat()
-        self._waiting = None
-        self._shared = None
-        self._ending = None
-        self.drop_partial()
+        self._handler = None
+        self._leave_group()
+        self._unsent = None
+        self._trailers = None
+        self.receive_half.stop()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._home.forget(self, was_reset=was_reset)
+        self._host.forget(self.id, was_reset=was_reset)
 
 
 def _tell_gone(handler: Handler | None) -> None:

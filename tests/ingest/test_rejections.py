@@ -50,7 +50,7 @@ KINDS = {kind.__name__: kind.code for kind in (*BY_CODE.values(), GrandstandErro
 OTHERS_WORDS = (
     "<Jwt is missing",
     "the keys of tokens cannot be fetched just now",
-    # mesh.http2's: they are held by its own tests and by tests/ingest/test_endings.py.
+    # mesh.http2's: they are held by its own tests and by tests/mesh/http2/test_terminations.py.
     "a message of <n> bytes; at most",
     "a message that inflates to more than",
     "request headers of <n> bytes",

@@ -29,7 +29,7 @@ class ClientCall:
     is_done_sending: bool = False
     received: bytearray = field(default_factory=bytearray)
     held: int = 0
-    """Bytes whose window was not given back."""
+    """Received bytes that were not acknowledged with WINDOW_UPDATE."""
     headers: dict[str, str] = field(default_factory=dict)
     trailers: dict[str, str] = field(default_factory=dict)
     reset_code: int | None = None
@@ -80,8 +80,8 @@ class H2Client:
         if call.is_over or call.is_done_sending:
             return 0
         cost = 0 if padding is None else padding + 1
-        room = self._h2.local_flow_control_window(call.id) - cost
-        size = min(size, len(call.unsent), room, self._h2.max_outbound_frame_size - cost)
+        window = self._h2.local_flow_control_window(call.id) - cost
+        size = min(size, len(call.unsent), window, self._h2.max_outbound_frame_size - cost)
         if size < 0 or (size == 0 and call.unsent):
             return 0
         data = bytes(call.unsent[:size])
@@ -95,7 +95,7 @@ class H2Client:
             self._h2.reset_stream(call.id, ErrorCodes.CANCEL)
             call.reset_code = ErrorCodes.CANCEL
 
-    def give_back(self, call: ClientCall, size: int) -> None:
+    def acknowledge(self, call: ClientCall, size: int) -> None:
         size = min(size, call.held)
         if size:
             call.held -= size
@@ -136,7 +136,7 @@ class H2Client:
 
     def exchange(self, of: Callable[[], int] = lambda: 65_536) -> None:
         """Until nothing is on the wire in either direction; `of`: the size of each piece."""
-        while self.up(of()) + self.down(of()) or self.peer.server.outbox.parts:
+        while self.up(of()) + self.down(of()) or self.peer.server.write_buffer.parts:
             pass
 
     def to_the_end(self, of: Callable[[], int] = lambda: 65_536) -> None:
@@ -147,7 +147,7 @@ class H2Client:
             moves = False
             for call in self.calls:
                 moves |= bool(call.held)
-                self.give_back(call, call.held)
+                self.acknowledge(call, call.held)
                 before = call.is_done_sending
                 moves |= bool(self.write(call, 1 << 20)) or before != call.is_done_sending
 

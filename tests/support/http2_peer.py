@@ -13,7 +13,7 @@ from mesh.http2 import bounds
 from mesh.http2 import frames as f
 from mesh.http2.call import Accept, Call, Handler
 from mesh.http2.connection import Connection
-from mesh.http2.termination_counts import Endings
+from mesh.http2.termination_counts import TerminationCounts
 
 PATH = "/test.Test/Talk"
 MESSAGE_BYTES_MAX = 256 * 1024
@@ -122,15 +122,15 @@ class Peer:
         self._numbers = itertools.count()
         self.encoder = hpack.Encoder()
         self.decoder = hpack.Decoder()
-        self.output_waits_calls = 0
-        self.endings = Endings()
+        self.output_ready_calls = 0
+        self.terminations = TerminationCounts()
         self.server = Connection(
             {PATH: accept or self.accept},
             self,
             self.now,
             message_bytes_max=message_bytes_max,
             streams_max=streams_max,
-            endings=self.endings,
+            terminations=self.terminations,
         )
 
     def accept(self, call: Call) -> Handler:
@@ -140,8 +140,8 @@ class Peer:
 
     # The server's shell.
 
-    def output_waits(self) -> None:
-        self.output_waits_calls += 1
+    def output_ready(self) -> None:
+        self.output_ready_calls += 1
 
     def hang_up(self) -> None:
         self.is_hung_up = True
@@ -175,15 +175,15 @@ class Peer:
         """All that the server has to say, as a transport takes it that is never full."""
         self.turn()
         output = b""
-        while self.server.outbox.parts:
+        while self.server.write_buffer.parts:
             output += self.take()
         return split(output)
 
     def take(self) -> bytes:
         """What one turn of the loop writes."""
-        data = self.server.outbox.take()
-        self.server.outbox.flushed()
-        assert self.server.outbox.is_awake == bool(self.server.outbox.parts)
+        data = self.server.write_buffer.take()
+        self.server.write_buffer.flushed()
+        assert self.server.write_buffer.is_flush_scheduled == bool(self.server.write_buffer.parts)
         return data
 
     @property

@@ -54,8 +54,8 @@ class Line:
         """How many buffers the server writes for what it has to say now."""
         count = 0
         self.peer.turn()
-        while self.peer.server.outbox.parts:
-            count += len(self.peer.server.outbox.parts)
+        while self.peer.server.write_buffer.parts:
+            count += len(self.peer.server.write_buffer.parts)
             self.take(split(bytes(self.peer.take())))
         return count
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mesh.http2 import bounds
 from mesh.http2 import frames as f
-from mesh.http2.broadcast_group import Roster, Shared
+from mesh.http2.broadcast_group import BroadcastGroup, Shared
 from mesh.http2.call import Call
 from tests.support.seats import WIDE, Line
 
@@ -18,7 +18,7 @@ NOW = 5.0
 
 
 class Asked:
-    """Counts how often there was room."""
+    """Counts the calls of on_writable."""
 
     def __init__(self) -> None:
         self.times = 0
@@ -27,28 +27,30 @@ class Asked:
         self.times += 1
 
 
-def seated(line: Line, count: int, on_room: Callable[[], None] | None = None) -> tuple[Roster, list[Call]]:
-    roster = Roster(on_room or Asked())
+def joined(
+    line: Line, count: int, on_writable: Callable[[], None] | None = None
+) -> tuple[BroadcastGroup, list[Call]]:
+    group = BroadcastGroup(on_writable or Asked())
     calls = line.open(count)
     for call in calls:
-        roster.seat(call, 0, 0, NOW)
+        group.add(call, 0, 0, NOW)
     line.writes()
-    return roster, calls
+    return group, calls
 
 
-def everybody(roster: Roster, message: bytes, to: int) -> int:
-    return roster.advance(Shared(message), 0, to, to, NOW)
+def everybody(group: BroadcastGroup, message: bytes, to: int) -> int:
+    return group.advance(Shared(message), 0, to, to, NOW)
 
 
 def test_a_message_for_all_is_one_buffer_a_connection() -> None:
     lines = [Line(), Line()]
-    roster = Roster(Asked())
+    group = BroadcastGroup(Asked())
     for line in lines:
         for call in line.open(50):
-            roster.seat(call, 0, 0, NOW)
+            group.add(call, 0, 0, NOW)
         line.writes()
-    assert len(roster) == 100
-    assert everybody(roster, b"goal", 1) == 100
+    assert len(group) == 100
+    assert everybody(group, b"goal", 1) == 100
     for line in lines:
         assert line.writes() == 1
         assert all(line.messages(stream) == [b"goal"] for stream in line.streams)
@@ -56,28 +58,28 @@ def test_a_message_for_all_is_one_buffer_a_connection() -> None:
 
 def test_those_elsewhere_are_not_sent_what_is_not_for_them() -> None:
     line = Line()
-    roster, calls = seated(line, 3)
+    group, calls = joined(line, 3)
     late = line.open()[0]
-    roster.seat(late, 7, 0, NOW)
-    assert roster.advance(Shared(b"x"), 7, 8, 9, NOW) == 1
+    group.add(late, 7, 0, NOW)
+    assert group.advance(Shared(b"x"), 7, 8, 9, NOW) == 1
     assert [line.messages(stream) for stream in line.streams] == [[], [], [], [b"x"]]
-    assert roster.position(late) == 9
-    assert roster.position(calls[0]) == 0
+    assert group.position(late) == 9
+    assert group.position(calls[0]) == 0
 
 
 def test_a_call_without_a_window_is_left_where_it_is_until_it_reads() -> None:
     asked = Asked()
     line = Line(window=10)
-    roster, (call,) = seated(line, 1, asked)
-    assert everybody(roster, b"12345", 1) == 1  # 10 bytes with the prefix
-    assert everybody(roster, b"67890", 2) == 0
-    assert roster.position(call) == 1
-    assert not roster.waits(0, 2)
+    group, (call,) = joined(line, 1, asked)
+    assert everybody(group, b"12345", 1) == 1  # 10 bytes with the prefix
+    assert everybody(group, b"67890", 2) == 0
+    assert group.position(call) == 1
+    assert not group.has_ready(0, 2)
     assert asked.times == 0
     line.widen(1, 10)
     assert asked.times == 1
-    assert roster.waits(0, 2)
-    assert everybody(roster, b"67890", 2) == 1
+    assert group.has_ready(0, 2)
+    assert everybody(group, b"67890", 2) == 1
     assert line.messages(1) == [b"12345", b"67890"]
 
 
@@ -85,45 +87,57 @@ def test_a_call_without_a_window_is_left_where_it_is_until_it_reads() -> None:
 def test_a_message_that_is_wider_than_a_window_comes_in_pieces_and_whole(size: int) -> None:
     asked = Asked()
     line = Line(window=40)
-    roster, (call,) = seated(line, 1, asked)
+    group, (call,) = joined(line, 1, asked)
     message = bytes(range(256)) * (size // 256 + 1)
-    assert everybody(roster, message, 1) == 1
-    assert everybody(roster, b"newer", 2) == 0  # not into the middle of the other
+    assert everybody(group, message, 1) == 1
+    assert everybody(group, b"newer", 2) == 0  # not into the middle of the other
     while line.messages(1) != [message]:
         line.widen(1, 39)
     assert asked.times > 0
     line.widen(1, 39)
-    assert everybody(roster, b"newer", 2) == 1
+    assert everybody(group, b"newer", 2) == 1
     assert line.messages(1) == [b"newer"]
-    assert roster.position(call) == 2
+    assert group.position(call) == 2
 
 
 def test_what_has_no_room_on_the_connection_is_sent_when_there_is() -> None:
     asked = Asked()
     line = Line(connection_window=f.WINDOW_DEFAULT)
-    roster, _ = seated(line, 100, asked)
-    assert everybody(roster, b"x" * 995, 1) == 65
+    group, _ = joined(line, 100, asked)
+    assert everybody(group, b"x" * 995, 1) == 65
     line.writes()
     assert asked.times == 0
     line.widen(0, 100_000)
     assert asked.times == 1
-    assert everybody(roster, b"x" * 995, 1) == 35
+    assert everybody(group, b"x" * 995, 1) == 35
     assert all(len(line.messages(stream)) == 1 for stream in line.streams)
 
 
 def test_a_call_keeps_its_own_messages_apart_from_the_shared_ones() -> None:
     line = Line(window=1000)
-    roster, (call,) = seated(line, 1)
+    group, (call,) = joined(line, 1)
     call.send(b"own")
-    everybody(roster, b"shared", 1)
+    everybody(group, b"shared", 1)
     assert call.try_send(b"own too")
-    everybody(roster, b"again", 2)
+    everybody(group, b"again", 2)
     assert line.messages(1) == [b"own", b"shared", b"own too", b"again"]
+
+
+def test_a_half_close_does_not_cut_the_broadcast_message_that_an_ended_call_is_still_sending() -> None:
+    line = Line(window=8)
+    group, (call,) = joined(line, 1)
+    everybody(group, b"0123456789", 1)
+    call.end()
+    line.take(line.peer.feed(f.frame(f.DATA, f.END_STREAM, 1)))
+    assert not line.ended
+    line.widen(1, 100)
+    assert line.messages(1) == [b"0123456789"]
+    assert line.ended == {1}
 
 
 def test_try_send_says_when_there_is_no_room_and_tells_later() -> None:
     line = Line(window=8)
-    _, (call,) = seated(line, 1)
+    _, (call,) = joined(line, 1)
     assert call.try_send(b"abc")
     assert not call.try_send(b"def")
     assert line.peer.handlers[0].events == []
@@ -136,8 +150,8 @@ def test_try_send_says_when_there_is_no_room_and_tells_later() -> None:
 
 def test_try_send_waits_for_the_connection_too() -> None:
     line = Line(connection_window=f.WINDOW_DEFAULT)
-    roster, calls = seated(line, 70)
-    assert everybody(roster, b"x" * 995, 1) == 65
+    group, calls = joined(line, 70)
+    assert everybody(group, b"x" * 995, 1) == 65
     assert not calls[0].try_send(b"y" * 995)
     line.writes()
     line.widen(0, 100_000)
@@ -146,42 +160,42 @@ def test_try_send_waits_for_the_connection_too() -> None:
     assert calls[0].try_send(b"y" * 995)
 
 
-def test_a_seat_is_free_when_its_call_ends_or_goes() -> None:
+def test_a_call_leaves_the_group_when_it_ends_or_is_reset() -> None:
     line = Line()
-    roster, calls = seated(line, 5)
+    group, calls = joined(line, 5)
     line.reset(line.streams[1])
     calls[3].end()
-    assert len(roster) == 3
-    assert everybody(roster, b"x", 1) == 3
+    assert len(group) == 3
+    assert everybody(group, b"x", 1) == 3
     received = [line.messages(stream) for stream in line.streams]
     assert received == [[b"x"], [], [b"x"], [], [b"x"]]
 
 
 def test_who_was_sent_something_lately_is_not_reminded() -> None:
     line = Line()
-    roster, _ = seated(line, 2)
+    group, _ = joined(line, 2)
     third = line.open()[0]
-    roster.seat(third, -1, 0, NOW)
-    roster.advance(Shared(b"x"), 0, 1, 1, NOW + 3)
+    group.add(third, -1, 0, NOW)
+    group.advance(Shared(b"x"), 0, 1, 1, NOW + 3)
     fourth = line.open()[0]
-    roster.seat(fourth, 1, 0, NOW)
+    group.add(fourth, 1, 0, NOW)
     # The third was sent nothing ever: the first thing it hears must not be a heartbeat.
-    assert roster.remind(Shared(b"alive"), NOW + 1, NOW + 4) == 1
+    assert group.heartbeat(Shared(b"alive"), NOW + 1, NOW + 4) == 1
     assert line.messages(7) == [b"alive"]
 
 
 def test_what_is_told_comes_once_each_and_in_order() -> None:
     line = Line(window=9)
-    roster, _ = seated(line, 1)
+    group, _ = joined(line, 1)
     notes = [b"one ", b"two ", b"four"]
-    assert roster.tell(Shared(notes[0]), 1, NOW) == 1
-    assert roster.tell(Shared(notes[1]), 2, NOW) == 0
-    assert roster.has_untold(2)
-    assert roster.tell(Shared(notes[2]), 3, NOW) == 0
+    assert group.announce(Shared(notes[0]), 1, NOW) == 1
+    assert group.announce(Shared(notes[1]), 2, NOW) == 0
+    assert group.has_unannounced(2)
+    assert group.announce(Shared(notes[2]), 3, NOW) == 0
     line.widen(1, 100)
     for number, note in enumerate(notes, 1):
-        roster.tell(Shared(note), number, NOW)
-    assert not roster.has_untold(3)
+        group.announce(Shared(note), number, NOW)
+    assert not group.has_unannounced(3)
     assert line.messages(1) == notes
 
 
@@ -192,7 +206,7 @@ def test_any_windows_and_any_order_leave_every_stream_whole(data: st.DataObject)
     messages, shared ones in rising order, and in the end everybody who still reads has the last."""
     window = data.draw(st.sampled_from([0, 1, 7, 30, 1000, WIDE]))
     lines = [Line(window), Line(window, f.WINDOW_DEFAULT)]
-    roster = Roster(Asked())
+    group = BroadcastGroup(Asked())
     viewers: list[tuple[Line, int]] = []
     got: dict[tuple[Line, int], list[int]] = {}
     own: dict[tuple[Line, int], list[bytes]] = {}
@@ -220,11 +234,11 @@ def test_any_windows_and_any_order_leave_every_stream_whole(data: st.DataObject)
                 viewer = (line, line.streams[-1])
                 viewers.append(viewer)
                 got[viewer], own[viewer] = [], []
-                roster.seat(call, 0, 0, NOW)
+                group.add(call, 0, 0, NOW)
             case "advance":
                 number += 1
                 newest = Shared(sized(number))
-                roster.advance(newest, 0, number, number, NOW)
+                group.advance(newest, 0, number, number, NOW)
             case "own" if viewers:
                 viewer = data.draw(st.sampled_from(viewers))
                 message = b"own" + b"o" * data.draw(st.sampled_from([0, 40]))
@@ -242,7 +256,7 @@ def test_any_windows_and_any_order_leave_every_stream_whole(data: st.DataObject)
                 viewers.remove(viewer)
         for viewer in viewers:
             read(viewer)
-    assert len(roster) == len(viewers)
+    assert len(group) == len(viewers)
     number += 1
     newest = Shared(b"%d:" % number)
     for _ in range(3):
@@ -250,7 +264,7 @@ def test_any_windows_and_any_order_leave_every_stream_whole(data: st.DataObject)
             line.widen(0, 10_000_000)
         for line, stream in viewers:
             line.widen(stream, 1_000_000)
-        roster.advance(newest, 0, number, number, NOW)
+        group.advance(newest, 0, number, number, NOW)
         for viewer in viewers:
             read(viewer)
     assert all(numbers[-1] == number for viewer, numbers in got.items() if viewer in viewers)

@@ -45,7 +45,7 @@ COUNTED_AS = {
 
 
 def counted(peer: Peer) -> dict[str, int]:
-    return {str(ending): count for ending, count in peer.endings.items()}
+    return {str(termination): count for termination, count in peer.terminations.items()}
 
 
 @pytest.mark.parametrize("name", FLOODS)

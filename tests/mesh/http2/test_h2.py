@@ -147,7 +147,7 @@ class Play:
             case Act("exchange"):
                 client.exchange()
             case Act("give back") if self.asked:
-                client.give_back(self._call(step.call), step.size)
+                client.acknowledge(self._call(step.call), step.size)
             case Act("reset") if self.asked:
                 client.reset(self._call(step.call))
 
@@ -174,7 +174,7 @@ class Play:
         assert client.peer.streams == 0
         assert client.peer.server.calls.buffered_bytes == 0
         refused = {"call PERMISSION_DENIED service"}
-        assert {str(ending) for ending, _ in client.peer.endings.items()} <= refused
+        assert {str(termination) for termination, _ in client.peer.terminations.items()} <= refused
 
 
 def _echoed(asked: Open, call: ClientCall) -> None:

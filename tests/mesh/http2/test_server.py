@@ -13,7 +13,7 @@ import pytest
 from mesh.http2 import bounds
 from mesh.http2 import frames as f
 from mesh.http2.call import Call
-from mesh.http2.server import Http2Server, Wire
+from mesh.http2.server import ConnectionProtocol, Http2Server
 from tests.support.games import until
 from tests.support.http2_peer import PATH, Peer, Recorder, codes, data, message, request_fields, split
 from tests.support.http2_service import ECHO, HOST, Calls, Echo, serving
@@ -58,7 +58,7 @@ def test_a_connection_from_which_we_do_not_read_lives_while_it_takes_what_we_wri
     peer.settle()
     for _ in range(20):
         peer.pass_time(5.0)
-        peer.server.took(peer.now)
+        peer.server.peer_reads(peer.now)
     assert not peer.is_hung_up
 
 
@@ -169,11 +169,11 @@ def test_a_turn_is_announced_once_whatever_is_sent() -> None:
     peer = Peer()
     peer.settle()
     handlers = [peer.open(number) for number in range(1, 200, 2)]
-    before = peer.output_waits_calls
+    before = peer.output_ready_calls
     for handler in handlers:
         handler.call.send(b"1")
         handler.call.send(b"2")
-    assert peer.output_waits_calls == before + 1
+    assert peer.output_ready_calls == before + 1
     assert len(split(peer.take())) == 3 * len(handlers)
 
 
@@ -238,8 +238,8 @@ async def raw(address: str, *, is_settled: bool = True) -> AsyncIterator[Raw]:
         writer.close()
 
 
-def wires(server: Http2Server) -> list[Wire]:
-    return list(server._wires)
+def protocols(server: Http2Server) -> list[ConnectionProtocol]:
+    return list(server._protocols)
 
 
 async def works(address: str) -> None:
@@ -268,11 +268,11 @@ def test_who_asks_and_does_not_read_is_read_no_more_and_costs_no_memory() -> Non
                 sent += len(piece)
                 assert sent < client_sends_max
                 await asyncio.sleep(0)
-            (wire,) = wires(server)
-            assert wire._is_full
-            assert wire._transport is not None
-            assert not wire._transport.is_reading()
-            held = wire._transport.get_write_buffer_size()
+            (protocol,) = protocols(server)
+            assert protocol._is_full
+            assert protocol._transport is not None
+            assert not protocol._transport.is_reading()
+            held = protocol._transport.get_write_buffer_size()
             assert held <= bounds.TRANSPORT_HIGH_BYTES + 2 * bounds.FLUSH_BYTES_MAX
             await works(address)
             assert calls.gone == 0
@@ -305,11 +305,14 @@ def test_a_fountain_before_a_client_that_does_not_read_stops_at_its_bound() -> N
     async def scenario() -> None:
         async with serving({ECHO: Fountain}) as (server, address), raw(address) as deaf:
             deaf.say(deaf.peer.headers(1, request_fields(ECHO)))
-            await until(lambda: [wire for wire in wires(server) if wire._is_full], "its transport is full")
+            await until(
+                lambda: [protocol for protocol in protocols(server) if protocol._is_full],
+                "its transport is full",
+            )
             await works_beside(server, address)
-            (wire,) = (wire for wire in wires(server) if wire._is_full)
-            assert wire._transport is not None
-            held = wire._transport.get_write_buffer_size()
+            (protocol,) = (protocol for protocol in protocols(server) if protocol._is_full)
+            assert protocol._transport is not None
+            held = protocol._transport.get_write_buffer_size()
             assert held <= bounds.TRANSPORT_HIGH_BYTES + bounds.FLUSH_BYTES_MAX + bounds.FRAME_BYTES_MAX
 
     asyncio.run(scenario())

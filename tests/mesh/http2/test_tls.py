@@ -268,20 +268,20 @@ def test_handshakes_that_never_end_are_bounded_and_ended(
         async with serving({ECHO: Echo}, tls=files(own)) as (server, address):
             port = int(address.rpartition(":")[2])
             silent = [await asyncio.open_connection(HOST, port) for _ in range(3)]
-            await until(lambda: len(server._lobbies) == 3, "three shake hands")
+            await until(lambda: len(server._handshakes) == 3, "three shake hands")
             reader, writer = await asyncio.open_connection(HOST, port)
             with contextlib.suppress(ConnectionError):
                 assert await reader.read() == b""
             writer.close()
             # While the others may go on.
-            assert len(server._lobbies) == 3
-            assert server.endings.of(Cause.NO_ROOM) == 1
+            assert len(server._handshakes) == 3
+            assert server.terminations.of(Cause.NO_ROOM) == 1
             async with asyncio.timeout(20.0):
                 for reader, writer in silent:
                     with contextlib.suppress(ConnectionError):
                         assert await reader.read() == b""
                     writer.close()
-            await until(lambda: not server._lobbies, "they are ended")
+            await until(lambda: not server._handshakes, "they are ended")
             assert await ask(address, own.authority) == LARGE
 
     asyncio.run(scenario())
@@ -299,7 +299,7 @@ def test_garbage_instead_of_tls_costs_nobody_else_anything(tmp_path: Path) -> No
                 await writer.drain()
                 writer.close()
             assert await ask(address, own.authority) == LARGE
-            await until(lambda: not server._lobbies and not server.connections, "nothing is left")
+            await until(lambda: not server._handshakes and not server.connections, "nothing is left")
 
     asyncio.run(scenario())
 
@@ -310,12 +310,12 @@ def test_a_server_that_closes_cuts_those_in_the_handshake(tmp_path: Path) -> Non
     async def scenario() -> None:
         async with serving({ECHO: Echo}, tls=files(own)) as (server, address):
             reader, writer = await asyncio.open_connection(HOST, int(address.rpartition(":")[2]))
-            await until(lambda: len(server._lobbies) == 1, "it shakes hands")
+            await until(lambda: len(server._handshakes) == 1, "it shakes hands")
             async with asyncio.timeout(5.0):
                 await server.close(0.0)
                 with contextlib.suppress(ConnectionError):
                     assert await reader.read() == b""
             writer.close()
-            assert not server._lobbies
+            assert not server._handshakes
 
     asyncio.run(scenario())

@@ -234,7 +234,7 @@ def test_the_connection_ends_with_its_code(name: str) -> None:
     said = peer.feed(act(peer))
     assert [each for each in codes(said) if each[0] == "GOAWAY"] == [("GOAWAY", code)]
     assert peer.is_hung_up
-    counted = dict(peer.endings.items())
+    counted = dict(peer.terminations.items())
     assert [(each.scope, each.code) for each in counted] == [("connection", FRAME_CODES[code])]
     assert sum(counted.values()) == 1
     assert all(handler.events[-1] == "gone" for handler in peer.handlers)
@@ -249,7 +249,7 @@ def test_the_stream_ends_with_its_code_and_the_others_go_on(name: str) -> None:
     peer = ready()
     assert codes(peer.feed(act(peer))) == [("RST_STREAM", code)]
     assert not peer.is_hung_up
-    assert [(*each[:2], n) for each, n in peer.endings.items()] == [("stream", FRAME_CODES[code], 1)]
+    assert [(*each[:2], n) for each, n in peer.terminations.items()] == [("stream", FRAME_CODES[code], 1)]
     witness = peer.open(21)
     peer.feed(data(21, message(b"still there"), last=True))
     assert witness.messages == [b"still there"]
@@ -261,7 +261,7 @@ def test_a_malformed_request_is_reset_and_not_accepted(name: str) -> None:
     peer = Peer()
     peer.settle()
     assert codes(peer.feed(peer.headers(1, MALFORMED[name]))) == [("RST_STREAM", f.PROTOCOL_ERROR)]
-    assert [str(each) for each, _ in peer.endings.items()] == ["stream PROTOCOL_ERROR malformed"]
+    assert [str(each) for each, _ in peer.terminations.items()] == ["stream PROTOCOL_ERROR malformed"]
     assert peer.handlers == []
     peer.open(3)
     assert len(peer.handlers) == 1

@@ -111,9 +111,9 @@ def test_nothing_is_sent_beyond_a_window_and_everything_in_the_end(ops: list[tup
                 over.add(number)
                 feed(f.rst_stream(number, f.CANCEL))
             case "full":
-                peer.server.outbox.full()
+                peer.server.write_buffer.pause()
             case "room":
-                peer.server.outbox.has_room()
+                peer.server.write_buffer.resume()
             case "turn":
                 written = split(peer.take())
                 assert (
@@ -124,12 +124,12 @@ def test_nothing_is_sent_beyond_a_window_and_everything_in_the_end(ops: list[tup
     model.see(split(peer.take()))
     assert not peer.is_hung_up
 
-    peer.server.outbox.has_room()
+    peer.server.write_buffer.resume()
     model.connection += 2**24
     feed(f.window_update(0, 2**24))
     model.announced.append(2**24)
     feed(f.settings({f.INITIAL_WINDOW_SIZE: 2**24}))
-    while peer.server.outbox.parts:
+    while peer.server.write_buffer.parts:
         model.see(split(peer.take()))
     for number, handler in zip(wanted, handlers, strict=True):
         if number in reset:
@@ -170,7 +170,7 @@ def test_a_turn_writes_no_more_than_its_share_however_wide_the_windows() -> None
     turns = []
     # All in one read: each of them opens the window anew.
     peer.server.receive(f.window_update(0, 2**20) * 1_000, peer.now)
-    while peer.server.outbox.parts:
+    while peer.server.write_buffer.parts:
         written = split(peer.take())
         turns.append(sum(len(each.payload) for each in written if each.kind == f.DATA))
     assert max(turns) <= bounds.FLUSH_BYTES_MAX
@@ -181,11 +181,11 @@ def test_nothing_leaves_while_the_transport_is_full() -> None:
     peer = Peer()
     peer.settle()
     handler = peer.open()
-    peer.server.outbox.full()
+    peer.server.write_buffer.pause()
     handler.call.send(b"waits")
     handler.call.end()
     assert [each.kind for each in peer.said()] == [f.HEADERS]
-    peer.server.outbox.has_room()
+    peer.server.write_buffer.resume()
     assert [each.kind for each in peer.said()] == [f.DATA, f.HEADERS, f.RST_STREAM]
 
 
@@ -269,7 +269,7 @@ def test_a_handler_that_heeds_no_window_is_ended_before_it_fills_the_memory() ->
     for _ in range(2 * bounds.SEND_WAITING_BYTES_MAX // 100_000):
         call.send(b"x" * 100_000)
         assert handler.events == []
-    assert len(call._waiting or b"") <= bounds.SEND_WAITING_BYTES_MAX + 100_005
+    assert len(call._unsent or b"") <= bounds.SEND_WAITING_BYTES_MAX + 100_005
     said = peer.said()
     fields = peer.read(said[0]) | peer.read(said[1])
     assert fields["grpc-status"] == str(RESOURCE_EXHAUSTED)

@@ -16,7 +16,7 @@ from mesh.http2 import frames as f
 from mesh.http2.call import Call, Handler
 from mesh.http2.errors import FRAME_CODES, STATUS_CODES, Cause
 from mesh.http2.server import Http2Server
-from mesh.http2.termination_counts import Endings
+from mesh.http2.termination_counts import TerminationCounts
 from mesh.http2.tls import TlsFiles
 from mesh.listener import Http2Listener
 from tests.support.certificates import Certificates
@@ -26,8 +26,8 @@ from tests.support.http2_service import ECHO, HOST, Echo, serving
 from toolbox.local.ports import Ports
 
 
-def counted(endings: Endings) -> dict[str, int]:
-    return {str(ending): count for ending, count in endings.items()}
+def counted(terminations: TerminationCounts) -> dict[str, int]:
+    return {str(termination): count for termination, count in terminations.items()}
 
 
 def ask(peer: Peer, *more: tuple[str, str], path: str = PATH) -> None:
@@ -85,7 +85,7 @@ def test_a_call_that_the_engine_ends_counts_once(name: str) -> None:
     peer = Peer()
     peer.settle()
     CALLS[name](peer)
-    assert counted(peer.endings) == {f"call {name}": 1}
+    assert counted(peer.terminations) == {f"call {name}": 1}
     assert peer.streams == 0
 
 
@@ -97,7 +97,7 @@ def test_a_call_that_the_service_refuses_counts_with_its_code() -> None:
     peer.settle()
     ask(peer)
     peer.feed(peer.headers(3, last=True))
-    assert counted(peer.endings) == {"call RESOURCE_EXHAUSTED service": 2}
+    assert counted(peer.terminations) == {"call RESOURCE_EXHAUSTED service": 2}
 
 
 def test_what_ends_as_it_should_counts_for_nothing() -> None:
@@ -110,7 +110,7 @@ def test_what_ends_as_it_should_counts_for_nothing() -> None:
     peer.handlers[-1].call.end()
     peer.feed(f.frame(f.GOAWAY, 0, 0, b"\0" * 8))
     assert peer.is_hung_up
-    assert counted(peer.endings) == {}
+    assert counted(peer.terminations) == {}
 
 
 def test_a_connection_without_a_call_is_asked_to_go() -> None:
@@ -143,7 +143,7 @@ def test_a_connection_without_a_call_is_asked_to_go() -> None:
     assert live(bounds.IDLE_CONNECTION_S - 2) == []
     assert live(4) == [("GOAWAY", f.NO_ERROR), ("GOAWAY", f.NO_ERROR)]
     assert peer.is_hung_up
-    assert counted(peer.endings) == {"connection NO_ERROR idle": 1}
+    assert counted(peer.terminations) == {"connection NO_ERROR idle": 1}
 
 
 def test_a_call_on_its_way_to_a_connection_that_idled_is_served() -> None:
@@ -159,37 +159,37 @@ def test_a_call_on_its_way_to_a_connection_that_idled_is_served() -> None:
     assert handler.messages == [b"crossed it"]
     handler.call.end()
     assert peer.is_hung_up
-    assert counted(peer.endings) == {"connection NO_ERROR idle": 1}
+    assert counted(peer.terminations) == {"connection NO_ERROR idle": 1}
 
 
 def test_one_that_falls_silent_counts_as_such() -> None:
     peer = Peer()
     peer.settle()
     peer.pass_time(30.0)
-    assert counted(peer.endings) == {"connection NO_ERROR silence": 1}
+    assert counted(peer.terminations) == {"connection NO_ERROR silence": 1}
 
 
 def test_keys_are_bounded_whatever_codes_there_are() -> None:
-    endings = Endings()
+    terminations = TerminationCounts()
     for code in range(10_000):
-        endings.call(code, Cause.SERVICE)
-        endings.stream(code, Cause.MALFORMED)
-    assert len(endings.items()) == len(STATUS_CODES) + len(FRAME_CODES)
-    assert endings.of(Cause.SERVICE) == 10_000
+        terminations.call(code, Cause.SERVICE)
+        terminations.stream(code, Cause.MALFORMED)
+    assert len(terminations.items()) == len(STATUS_CODES) + len(FRAME_CODES)
+    assert terminations.of(Cause.SERVICE) == 10_000
 
 
 def test_news_are_told_once() -> None:
-    endings = Endings()
-    assert endings.news() == ""
-    endings.connection(f.ENHANCE_YOUR_CALM, Cause.PING_FLOOD)
-    endings.unspoken(Cause.HANDSHAKE)
-    endings.unspoken(Cause.HANDSHAKE)
-    assert endings.news() == (
+    terminations = TerminationCounts()
+    assert terminations.news() == ""
+    terminations.connection(f.ENHANCE_YOUR_CALM, Cause.PING_FLOOD)
+    terminations.before_http2(Cause.HANDSHAKE)
+    terminations.before_http2(Cause.HANDSHAKE)
+    assert terminations.news() == (
         "connection tls-handshake: 2 (of 2), connection ENHANCE_YOUR_CALM ping-flood: 1 (of 1)"
     )
-    assert endings.news() == ""
-    endings.unspoken(Cause.HANDSHAKE)
-    assert endings.news() == "connection tls-handshake: 1 (of 3)"
+    assert terminations.news() == ""
+    terminations.before_http2(Cause.HANDSHAKE)
+    assert terminations.news() == "connection tls-handshake: 1 (of 3)"
 
 
 async def conversation(address: str, sent: bytes) -> bytes:
@@ -211,13 +211,13 @@ def test_those_who_never_come_to_speak_http2_count(tmp_path: Path, monkeypatch: 
     async def scenario() -> None:
         async with serving({ECHO: Echo}, tls=TlsFiles(own.chain, own.key)) as (server, address):
             await conversation(address, b"GET / HTTP/1.1\r\n\r\n")
-            await until(lambda: counted(server.endings) == {"connection tls-handshake": 1}, "it counts")
+            await until(lambda: counted(server.terminations) == {"connection tls-handshake": 1}, "it counts")
         async with serving({ECHO: Echo}) as (server, address):
             await conversation(address, b"GET / HTTP/1.1\r\n\r\n")
-            assert counted(server.endings) == {"connection PROTOCOL_ERROR preface": 1}
+            assert counted(server.terminations) == {"connection PROTOCOL_ERROR preface": 1}
             monkeypatch.setattr(bounds, "CONNECTIONS_MAX", 0)
             await conversation(address, b"")
-            assert server.endings.of(Cause.NO_ROOM) == 1
+            assert server.terminations.of(Cause.NO_ROOM) == 1
 
     asyncio.run(scenario())
 
@@ -264,6 +264,6 @@ def test_a_server_has_one_count_for_all_its_connections() -> None:
             assert isinstance(server, Http2Server)
             for _ in range(3):
                 await conversation(address, b"no preface")
-            assert counted(server.endings) == {"connection PROTOCOL_ERROR preface": 3}
+            assert counted(server.terminations) == {"connection PROTOCOL_ERROR preface": 3}
 
     asyncio.run(scenario())
