@@ -39,7 +39,7 @@ from nats.js.errors import APIError, KeyWrongLastSequenceError, NotFoundError
 
 from aggregate import definition_merge, definitions
 from aggregate.closing import Step, key_of, lacking, to_send
-from aggregate.controls import Controls
+from aggregate.control_publisher import ControlPublisher
 from grandstand import fold
 from grandstand.catalog.v1.catalog_pb2 import (
     STAGE_CLOSED,
@@ -66,7 +66,7 @@ _ATTEMPTS_MAX = 8
 
 
 class CatalogWriter:
-    def __init__(self, bus: Bus, watch: CatalogWatch, controls: Controls) -> None:
+    def __init__(self, bus: Bus, watch: CatalogWatch, controls: ControlPublisher) -> None:
         self._bus = bus
         self._watch = watch
         self._controls = controls
