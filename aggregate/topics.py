@@ -54,6 +54,10 @@ class Topic:
     closed_at_us: int = 0
     """When it was closed, by the partition's watermark, and not before its closes_at."""
 
+    def advance(self, now_us: int) -> bool:
+        """Lets the stream's time pass, but not beyond the topic's end; True if its partial changed."""
+        return self.fold is not None and self.fold.advance(min(now_us, self.lasts_until_us))
+
 
 def check_control(control: Control) -> None:
     """Raises Invalid for a definition that could not be folded.
