@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from aggregate import definition_merge, topics
 from aggregate.block import BadBlock
-from aggregate.fold import State
+from aggregate.fold import FoldState
 from aggregate.tally import Tallies
 from aggregate.topic_table import TopicTable
 from aggregate.topics import Topic, TopicKey
@@ -47,14 +47,14 @@ class ControlHandler:
     def _define_game(self, definition: Game, sequence: int) -> None:
         table = self._table
         known = table.games.get(definition.game_id, Game())
-        game = definition_merge.united(known, definition)
+        game = definition_merge.merge(known, definition)
         table.games[game.game_id] = game
         table.defined.add((game.game_id, ""))
         for name in topics.topics_of_game(game):
             key = (game.game_id, name)
             # A known topic gets another configuration only if the first was never admitted: it has no events.
             if key not in table.topics or topics.is_reconfigured(known, game, name):
-                table.topics[key] = Topic(topics.fold_of_game(game, name, State()))
+                table.topics[key] = Topic(topics.fold_of_game(game, name, FoldState()))
                 table.changed[key] = sequence
 
     def _set_stage(self, control: Control, definition: Poll | Board, sequence: int, now_us: int) -> None:
@@ -89,7 +89,7 @@ class ControlHandler:
         if isinstance(definition, Poll):
             self._tallies.open(*key, definition)
         else:
-            topic.fold = topics.fold_of_board(definition, State())
+            topic.fold = topics.fold_of_board(definition, FoldState())
         return topic
 
     def _seal(self, key: TopicKey, topic: Topic) -> None:

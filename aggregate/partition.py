@@ -1,7 +1,7 @@
 """The state of one partition: the fold of its blocks, and what a flush writes.
 
-The state is a pure function of the partition's stream (I4). `fold` takes the blocks in the order of the stream
-and reads no clock: time is what the blocks say, see aggregate.watermark. It notes what changed, and
+The state is a pure function of the partition's stream (I4). `fold` takes the blocks in the order of the
+stream and reads no clock: time is what the blocks say, see aggregate.watermark. It notes what changed, and
 `take_flush` turns that into writes and partials. A worker folds any number of blocks between two flushes.
 
     block ──decode──┬──▶ control ──ControlHandler──▶ TopicTable: what is defined, and at which stage
@@ -31,9 +31,9 @@ from aggregate.block import BadBlock, DecodedEvents, decode
 from aggregate.changes import Changes, StateLog
 from aggregate.control_handler import ControlHandler
 from aggregate.custom import CustomFoldFailed
-from aggregate.fold import State
+from aggregate.fold import FoldState
 from aggregate.keyindex import I64
-from aggregate.origins import Admitted, Origins
+from aggregate.origins import Admitted, OriginWindows
 from aggregate.tally import Tallies
 from aggregate.topic_table import TopicTable
 from aggregate.topics import TopicKey
@@ -82,7 +82,7 @@ class Loaded:
     state: PartitionState = field(default_factory=PartitionState)
     topics: Mapping[TopicKey, StoredTopic] = field(default_factory=dict)
     """By topic; a game's own definition under ("<game>", "")."""
-    states: Mapping[TopicKey, State] = field(default_factory=dict)
+    states: Mapping[TopicKey, FoldState] = field(default_factory=dict)
     origins: bytes = b""
     votes: bytes = b""
 
@@ -99,7 +99,7 @@ class Partition:
         """The last block that was folded: when the stream stored it, and its data."""
         self._watermark = Watermark(loaded.state.watermark_us, loaded.state.newest_stamp_us)
         self._forgot_at_s = 0
-        self._origins = Origins(loaded.origins, salt)
+        self._origins = OriginWindows(loaded.origins, salt)
         self._tallies = Tallies(salt)
         self._logs = {_ORIGINS: StateLog(len(loaded.origins)), _VOTES: StateLog(len(loaded.votes))}
         self._table = TopicTable(index, self._tallies)
@@ -109,8 +109,8 @@ class Partition:
         self._tallies.load(loaded.votes)
 
     def fold(self, sequence: int, data: bytes, stored_at_us: int | None = None) -> list[DeadLetter]:
-        """Folds one block and returns what of it had to be set aside. Never raises. A sequence that was folded
-        before changes nothing.
+        """Folds one block and returns what of it had to be set aside. Never raises. A sequence that was
+        folded before changes nothing.
 
         `stored_at_us`: when the stream stored the block, which is as much a part of the stream as its stamp
         (I4); None: at its stamp. A block that does not decode moves no time.
@@ -245,7 +245,7 @@ class Partition:
             return
         self._forgot_at_s = stamped_at_s
         if self._origins.forget(stamped_at_s - limits.ORIGIN_WINDOW_LIFE_S):
-            self._logs[_ORIGINS].make_anew()
+            self._logs[_ORIGINS].compact()
 
     def second_votes(self, request: VotedRequest) -> VotedResponse:
         """Which of the votes asked about would be second votes of their actors. A resend is none."""
@@ -265,7 +265,8 @@ class Partition:
         return voted.astype(np.uint8).tobytes()
 
     def take_flush(self) -> Flush | None:
-        """Everything since the last flush, or None if no block was folded. What is taken counts as flushed."""
+        """Everything since the last flush, or None if no block was folded. What is taken counts as
+        flushed."""
         if self.folded == self._flushed:
             return None
         changes = Changes(self.index)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aggregate import topics
-from aggregate.fold import Change, State
+from aggregate.fold import Change, FoldState
 from aggregate.tally import Tallies
 from aggregate.topics import Topic, TopicKey
 from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED, Game
@@ -37,7 +37,7 @@ class TopicTable:
         self.sealed: dict[TopicKey, tuple[Partial, list[Change]]] = {}
         """The last partial and the last delta of each topic that was sealed."""
 
-    def load(self, key: TopicKey, stored: StoredTopic, states: Mapping[TopicKey, State]) -> None:
+    def load(self, key: TopicKey, stored: StoredTopic, states: Mapping[TopicKey, FoldState]) -> None:
         """Restores what was stored under `key`: a game with all its topics, a poll, or a board.
 
         `states`: by topic, the stored state of its fold. Raises DecodeError, ValueError.
@@ -47,7 +47,7 @@ class TopicTable:
             case "game":
                 self.games[key[0]] = control.game
                 for name in topics.topics_of_game(control.game):
-                    state = states.get((key[0], name), State())
+                    state = states.get((key[0], name), FoldState())
                     self.topics[key[0], name] = Topic(topics.fold_of_game(control.game, name, state))
             case "poll":
                 self.topics[key] = Topic(None, control, control.poll.stage)
@@ -57,7 +57,7 @@ class TopicTable:
                 topic = self.topics[key] = Topic(None, control, control.board.stage, tuple(stored.parts))
                 topic.lasts_until_us = topics.lasts_until_us(control.board)
                 if control.board.stage != STAGE_SEALED:
-                    topic.fold = topics.fold_of_board(control.board, states.get(key, State()))
+                    topic.fold = topics.fold_of_board(control.board, states.get(key, FoldState()))
         if key[1]:
             self.topics[key].closed_at_us = stored.closed_at_us
 
