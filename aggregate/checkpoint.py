@@ -15,7 +15,7 @@ from grandstand.internal.v1.internal_pb2 import Checkpoint, CheckpointKey
 from mesh import limits
 from mesh.redis import layout, manifest
 from mesh.redis.layout import Write
-from mesh.redis.manifest import Held, Misfit
+from mesh.redis.manifest import KeyState, ManifestMismatch
 from mesh.redis.store import Corrupt, Fenced, PartitionStore, Rewound
 
 _MANIFEST = "manifest"
@@ -24,7 +24,7 @@ _MANIFEST = "manifest"
 async def take(stored: PartitionStore, token: str, partition: int, applied: int, stream: str) -> Checkpoint:
     """All there is at `applied`, proven. Raises Fenced, Rewound, Corrupt, RedisError."""
     found = Checkpoint(partition=partition, applied=applied, stream=stream)
-    held: dict[str, Held] = {}
+    held: dict[str, KeyState] = {}
     for name in (await stored.standing()).listed().keys:
         key = found.keys.add(name=name)
         held[name] = await _read(stored, f"{layout.tag(partition)}:{name}", key)
@@ -36,7 +36,7 @@ async def take(stored: PartitionStore, token: str, partition: int, applied: int,
     listed = last.listed()
     try:
         manifest.check(listed.keys, held)
-    except Misfit as error:
+    except ManifestMismatch as error:
         raise Corrupt(f"no checkpoint is taken: {error}") from None
     flat = [part for field in last.manifest.items() for part in field]
     found.keys.insert(0, CheckpointKey(name=_MANIFEST, fields=flat))
@@ -44,7 +44,7 @@ async def take(stored: PartitionStore, token: str, partition: int, applied: int,
     return found
 
 
-async def _read(stored: PartitionStore, key: str, into: CheckpointKey) -> Held:
+async def _read(stored: PartitionStore, key: str, into: CheckpointKey) -> KeyState:
     match manifest.kind_of(into.name):
         case "log":
             into.log = await stored.log(key)

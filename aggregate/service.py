@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import grpc
 
@@ -45,14 +45,14 @@ class CatalogService(CatalogServiceServicer):
         self._writer = writer
 
     async def DefineGame(
-        self, request: pb.DefineGameRequest, context: grpc.aio.ServicerContext
+        self, request: pb.DefineGameRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.DefineGameResponse:
         async with answering(context):
             game, positions = await self._writer.define_game(request.game)
             return pb.DefineGameResponse(game=game, applied_at=positions)
 
     async def GetGame(
-        self, request: pb.GetGameRequest, context: grpc.aio.ServicerContext
+        self, request: pb.GetGameRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.GetGameResponse:
         async with answering(context):
             game_id = ids.check_id("game_id", request.game_id)
@@ -66,27 +66,27 @@ class CatalogService(CatalogServiceServicer):
             )
 
     async def OpenPoll(
-        self, request: pb.OpenPollRequest, context: grpc.aio.ServicerContext
+        self, request: pb.OpenPollRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.OpenPollResponse:
         async with answering(context):
             poll, positions = await self._writer.open_poll(request.poll)
             return pb.OpenPollResponse(poll=poll, applied_at=positions)
 
     async def ClosePoll(
-        self, request: pb.ClosePollRequest, context: grpc.aio.ServicerContext
+        self, request: pb.ClosePollRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.ClosePollResponse:
         async with answering(context):
             return pb.ClosePollResponse(poll=await self._writer.close_poll(request.game_id, request.poll_id))
 
     async def OpenBoard(
-        self, request: pb.OpenBoardRequest, context: grpc.aio.ServicerContext
+        self, request: pb.OpenBoardRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.OpenBoardResponse:
         async with answering(context):
             board, positions = await self._writer.open_board(request.board)
             return pb.OpenBoardResponse(board=board, applied_at=positions)
 
     async def CloseBoard(
-        self, request: pb.CloseBoardRequest, context: grpc.aio.ServicerContext
+        self, request: pb.CloseBoardRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.CloseBoardResponse:
         async with answering(context):
             return pb.CloseBoardResponse(
@@ -115,12 +115,12 @@ class AggregateService(AggregateServiceServicer):
         self._statuses = statuses
 
     async def ReadPartitions(
-        self, request: ReadPartitionsRequest, context: grpc.aio.ServicerContext
+        self, request: ReadPartitionsRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> ReadPartitionsResponse:
         async with answering(context):
             return ReadPartitionsResponse(partitions=self._statuses())
 
-    async def Read(self, request: ReadRequest, context: grpc.aio.ServicerContext) -> ReadResponse:
+    async def Read(self, request: ReadRequest, context: grpc.aio.ServicerContext[Any, Any]) -> ReadResponse:
         async with answering(context):
             game_id = ids.check_id("game_id", request.game_id)
             patterns = TopicPatterns(request.topics)
@@ -143,7 +143,7 @@ class AggregateService(AggregateServiceServicer):
             return response
 
     async def ReadStanding(
-        self, request: ReadStandingRequest, context: grpc.aio.ServicerContext
+        self, request: ReadStandingRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> ReadStandingResponse:
         async with answering(context):
             game_id = ids.check_id("game_id", request.game_id)
@@ -195,7 +195,7 @@ class AggregateService(AggregateServiceServicer):
         return Unknown(f"topic {shown(topic)} is not known in game {shown(game_id)}")
 
     async def _shares(
-        self, game_id: str, positions: list[Position], context: grpc.aio.ServicerContext
+        self, game_id: str, positions: list[Position], context: grpc.aio.ServicerContext[Any, Any]
     ) -> tuple[int, list[Share]]:
         """The game's spread, and its results at a moment that includes the positions (I6)."""
         key = subjects.game_key(game_id)

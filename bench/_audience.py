@@ -27,7 +27,7 @@ from array import array
 from collections.abc import Callable
 from random import Random
 
-from bench._wire import NOTHING, Heard, Rest, Wire, WireError
+from bench._wire import NOTHING, ParsedBytes, Rest, ViewerProtocol, WireError
 from grandstand.client.backoff import Backoff
 
 OPENING_MAX = 128
@@ -42,7 +42,7 @@ _IP_BIND_ADDRESS_NO_PORT = 24
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
-class Viewer:
+class CrowdViewer:
     """One who watches, over one connection after the other."""
 
     __slots__ = (
@@ -76,10 +76,10 @@ class Viewer:
         """Attempts in a row that led to nothing."""
 
 
-class Audience:
+class ViewerCrowd:
     """Opens, reads, counts. Its calls raise WireError, OSError."""
 
-    def __init__(self, wire: Wire, port: int, random: Random) -> None:
+    def __init__(self, wire: ViewerProtocol, port: int, random: Random) -> None:
         self.comes_back = False
         self.ended: dict[str, int] = {}
         """Why streams were ended by the other side, and how many; also of viewers that came back."""
@@ -95,11 +95,11 @@ class Audience:
         self._random = random
         self._backoff = Backoff()
         self._poll = select.epoll()
-        self._viewers: dict[int, Viewer] = {}
-        self._waiting: list[tuple[float, int, Viewer]] = []
+        self._viewers: dict[int, CrowdViewer] = {}
+        self._waiting: list[tuple[float, int, CrowdViewer]] = []
         """Who comes again, and when."""
         self._listened: dict[int, Callable[[], None]] = {}
-        self._said: dict[tuple[Rest, bytes], Heard] = {}
+        self._said: dict[tuple[Rest, bytes], ParsedBytes] = {}
         self._watching = 0
         self._opened = 0
         self._newest = 0
@@ -124,7 +124,7 @@ class Audience:
         until_s = time.monotonic() + _PATIENCE_S
         while self._opened < wanted or not self.is_whole:
             if self._opened < wanted and len(self._viewers) - self._watching < OPENING_MAX:
-                self._connect(Viewer(self._opened))
+                self._connect(CrowdViewer(self._opened))
                 self._opened += 1
                 until_s = time.monotonic() + _PATIENCE_S
                 self.turn(0.0)
@@ -222,13 +222,13 @@ class Audience:
             if heard.ended or not data:
                 self._part(fd, heard.ended or "the connection was closed")
 
-    def _hear(self, key: tuple[Rest, bytes]) -> Heard:
+    def _hear(self, key: tuple[Rest, bytes]) -> ParsedBytes:
         if len(self._said) >= SAID_MAX:
             self._said.clear()
         heard = self._said[key] = self._wire.hear(*key)
         return heard
 
-    def _see(self, viewer: Viewer, heard: Heard, now_us: int) -> None:
+    def _see(self, viewer: CrowdViewer, heard: ParsedBytes, now_us: int) -> None:
         newest = viewer.newest
         if not viewer.is_watching:
             self._see_first(viewer, heard.marks[0].number)
@@ -250,7 +250,7 @@ class Audience:
         if newest > self._newest:
             self._newest = newest
 
-    def _see_first(self, viewer: Viewer, number: int) -> None:
+    def _see_first(self, viewer: CrowdViewer, number: int) -> None:
         """Of a connection: the state as it stands, which is no frame that was due."""
         self._watching += 1
         viewer.is_watching = True
@@ -260,7 +260,7 @@ class Audience:
             self.return_lag = max(self.return_lag, self._newest - number)
         viewer.newest = max(number, viewer.newest)
 
-    def _connect(self, viewer: Viewer) -> None:
+    def _connect(self, viewer: CrowdViewer) -> None:
         made = socket.socket()
         try:
             made.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
@@ -281,7 +281,7 @@ class Audience:
         self._viewers[made.fileno()] = viewer
         self._poll.register(made.fileno(), select.EPOLLIN)
 
-    def _open(self, fd: int, viewer: Viewer, data: bytes) -> None:
+    def _open(self, fd: int, viewer: CrowdViewer, data: bytes) -> None:
         """The response head, and what comes with it."""
         had = viewer.rest[0] + data
         head, found, rest = had.partition(b"\r\n\r\n")
@@ -314,7 +314,7 @@ class Audience:
             viewer.was_cut = True
             self._come_back(viewer)
 
-    def _come_back(self, viewer: Viewer) -> None:
+    def _come_back(self, viewer: CrowdViewer) -> None:
         due_s = time.monotonic() + self._backoff.delay_s(viewer.failures, self._random)
         viewer.failures += 1
         heapq.heappush(self._waiting, (due_s, viewer.number, viewer))

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from nats.js import api as js_api
 
-from bench._child import HOST, Child
+from bench._child import HOST, BenchChild
 from bench._messages import BOARD, KINDS, OPTIONS, POLL, PULSE, actor_of
 from grandstand.catalog.v1.catalog_pb2 import BOARD_MODE_SUM, STAGE_OPEN, Board, Game, Poll, PollOption, Pulse
 from mesh.auth import PRODUCER
@@ -41,7 +41,7 @@ class Bed:
     def __init__(self, folder: Path, ports: Ports) -> None:
         self.folder = folder
         self.ports = ports
-        self._children: list[Child] = []
+        self._children: list[BenchChild] = []
         home = Home(folder)
         home.create()
         self.home = home
@@ -53,14 +53,16 @@ class Bed:
         config.write_text(nats_conf(home, port, ports.take(), sync_always=False))
         self.nats = self.start("nats-server", [provision.nats_server(), "-c", config], port)
 
-    def start(self, name: str, command: Sequence[str | Path], port: int = 0, *, talks: bool = False) -> Child:
+    def start(
+        self, name: str, command: Sequence[str | Path], port: int = 0, *, talks: bool = False
+    ) -> BenchChild:
         """A process beside it; ends with the bed. Raises MeshError with what it said if it does not start."""
-        child = Child(name, command, self.folder, port=port, talks=talks)
+        child = BenchChild(name, command, self.folder, port=port, talks=talks)
         self._children.append(child)
         child.until_ready()
         return child
 
-    def ingest(self, instance: str) -> Child:
+    def ingest(self, instance: str) -> BenchChild:
         """A new one, serving."""
         port = self.ports.take()
         command: list[str | Path] = [sys.executable, "-m", "ingest", "--instance", instance]
@@ -71,12 +73,12 @@ class Bed:
             command += [f"--admit-{whose}", _NO_LIMIT]
         return self.start(instance, command, port)
 
-    def floor(self) -> Child:
+    def floor(self) -> BenchChild:
         port = self.ports.take()
         command = [sys.executable, "-m", "bench._floor", f"{HOST}:{port}"]
         return self.start("floor", command, port, talks=True)
 
-    def peer(self) -> Child:
+    def peer(self) -> BenchChild:
         """nats-py, publishing event by event."""
         return self.start("nats-py", [sys.executable, "-m", "bench._peer", self.nats_url], talks=True)
 

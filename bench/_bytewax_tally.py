@@ -30,7 +30,7 @@ _MASK = (1 << _WIDTH) - 1
 _BARE_BATCH = 4_096
 
 
-class Tally(op.StatefulBatchLogic):
+class BytewaxTally(op.StatefulBatchLogic):  # type: ignore[misc]
     """One final poll: windows by origin, a vote by actor."""
 
     def __init__(self, _: Any) -> None:
@@ -63,7 +63,7 @@ class Tally(op.StatefulBatchLogic):
         return None
 
 
-class Bare(op.StatefulBatchLogic):
+class Bare(op.StatefulBatchLogic):  # type: ignore[misc]
     """Counts what it is given."""
 
     def __init__(self, _: Any) -> None:
@@ -107,7 +107,7 @@ def run(name: str, source: TestingSource, logic: type, parse: bool) -> tuple[flo
 def main() -> None:
     batches: list[bytes] = pickle.loads(Path(sys.argv[1]).read_bytes())
     keyed = [(poll_id, vote[3]) for poll_id, vote in parsed(batches)]
-    same_s, voters = run("same", TestingSource(batches), Tally, parse=True)
+    same_s, voters = run("same", TestingSource(batches), BytewaxTally, parse=True)
     bare_s, count = run("bare", TestingSource(keyed, batch_size=_BARE_BATCH), Bare, parse=False)
     assert count == len(keyed), "the bare tally counts everything"
     print(

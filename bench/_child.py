@@ -20,7 +20,7 @@ _READY_S = 30.0
 _ENDED_S = 10.0
 
 
-class Child:
+class BenchChild:
     """Started at once; `until_ready` waits for it."""
 
     def __init__(

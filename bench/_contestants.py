@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from bench import _peers
 from bench._bed import GAME
-from bench._child import Child
+from bench._child import BenchChild
 from bench._cpu import exact_cpu_s, tree_rss_kib
 from bench._fanout_bed import BASELINE_GAME, FanBed
 from toolbox.local.errors import MeshError
@@ -18,7 +18,7 @@ _OUTRUN_S = 2.0
 """What has not come by then, after whatever came last, does not come."""
 
 
-class Turn(NamedTuple):
+class FanoutTurn(NamedTuple):
     """What one contestant did in one round."""
 
     viewers: int
@@ -51,13 +51,13 @@ class Contestant:
     """`processes` are those whose CPU counts."""
 
     name: str
-    processes: Mapping[str, Child]
-    publisher: Child
-    viewers: Child
+    processes: Mapping[str, BenchChild]
+    publisher: BenchChild
+    viewers: BenchChild
     version: str = ""
     watching: int = 0
     number: int = 0
-    turns: list[Turn] = field(default_factory=list)
+    turns: list[FanoutTurn] = field(default_factory=list)
     _base_kib: dict[str, int] = field(default_factory=dict)
     _based_on: int = 0
 
@@ -86,7 +86,7 @@ class Contestant:
         }
         return {name: kib / max(1, self.watching - self._based_on) for name, kib in grown.items()}
 
-    def turn(self, rate: float, seconds: float) -> Turn:
+    def turn(self, rate: float, seconds: float) -> FanoutTurn:
         """Publishes at the rate for so long, and takes what becomes of it. Raises MeshError."""
         self.viewers.ask("begin")
         before = self._cpu_s()
@@ -94,7 +94,7 @@ class Contestant:
         late_ms = self.publish(count, rate)
         found: dict[str, Any] = json.loads(self.viewers.ask(f"settle {self.number} {_OUTRUN_S}"))
         after = self._cpu_s()
-        return Turn(
+        return FanoutTurn(
             viewers=self.watching,
             frames=found["frames"],
             lost=count * self.watching - found["frames"],

@@ -21,7 +21,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from bench._h2 import Connection, H2Error
+from bench._h2 import H2Error, RawConnection
 from bench._messages import HEARTBEAT, Messages, actor_of, hello
 from grandstand.ingest.v1.ingest_pb2 import PublishResponse
 from mesh import limits
@@ -42,7 +42,7 @@ Shown = Callable[[int], Sequence[tuple[str, str]]]
 """The metadata of the stream with this number."""
 
 
-class Stream:
+class DrivenStream:
     """One Publish stream as its client sees it."""
 
     __slots__ = (
@@ -57,7 +57,7 @@ class Stream:
         "sent",
     )
 
-    def __init__(self, number: int, connection: Connection, place: int) -> None:
+    def __init__(self, number: int, connection: RawConnection, place: int) -> None:
         self.number = number
         self.connection = connection
         self.place = place
@@ -86,7 +86,7 @@ class Drive:
     ) -> None:
         """`count` tells how many messages were read, by a service that answers nothing; it is not sent a
         Hello either. Raises OSError as well."""
-        self.streams: list[Stream] = []
+        self.streams: list[DrivenStream] = []
         self.sent = 0
         self.settled = 0
         """Events that an ack covers: stored, shed or refused."""
@@ -94,19 +94,19 @@ class Drive:
         self.shed = 0
         self.refused: dict[str, int] = {}
         """By what was said of them."""
-        self.on_ack: Callable[[Stream, int], None] | None = None
+        self.on_ack: Callable[[DrivenStream, int], None] | None = None
         """Called with a stream before its `acked` becomes that number."""
         self._messages = messages
         self._in_flight = in_flight
         self._count = count
-        self._turns: deque[Stream] = deque()
+        self._turns: deque[DrivenStream] = deque()
         self._welcomed = 0
         self._looked_s = time.monotonic()
         self._look_at = 0
         self._poll = select.epoll()
-        self._connections: dict[int, tuple[Connection, list[Stream]]] = {}
+        self._connections: dict[int, tuple[RawConnection, list[DrivenStream]]] = {}
         for _ in range(min(CONNECTIONS, streams)):
-            connection = Connection("127.0.0.1", port, PATH)
+            connection = RawConnection("127.0.0.1", port, PATH)
             self._connections[connection.socket.fileno()] = connection, []
             self._poll.register(connection.socket.fileno(), select.EPOLLIN)
         self._open(streams, shown)
@@ -115,7 +115,7 @@ class Drive:
         connections = list(self._connections.values())
         for number in range(count):
             connection, streams = connections[number % len(connections)]
-            stream = Stream(number, connection, connection.open(shown(number)))
+            stream = DrivenStream(number, connection, connection.open(shown(number)))
             streams.append(stream)
             self.streams.append(stream)
             if self._count is None:
@@ -155,7 +155,7 @@ class Drive:
         while (left_s := until_s - time.monotonic()) > 0:
             self.turn(min(left_s, _LOOK_S / 100))
 
-    def send(self, stream: Stream) -> bool:
+    def send(self, stream: DrivenStream) -> bool:
         """The stream's next message; False when its credit or a window has no room for it."""
         events = self._messages.events
         if stream.sent + events - stream.acked > stream.credit:
@@ -222,7 +222,7 @@ class Drive:
                 is_done = connection.flush()
                 self._poll.modify(number, select.EPOLLIN if is_done else select.EPOLLIN | select.EPOLLOUT)
 
-    def _take(self, stream: Stream, data: bytes) -> None:
+    def _take(self, stream: DrivenStream, data: bytes) -> None:
         response = PublishResponse.FromString(data)
         kind = response.WhichOneof("message")
         if kind == "ack":
@@ -247,7 +247,7 @@ class Drive:
             why = response.reject.message
             self.refused[why] = self.refused.get(why, 0) + 1
 
-    def _wake(self, stream: Stream) -> None:
+    def _wake(self, stream: DrivenStream) -> None:
         if stream.is_waiting:
             stream.is_waiting = False
             self._turns.append(stream)

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from bench._bed import GAME, Bed
-from bench._child import HOST, Child
+from bench._child import HOST, BenchChild
 from bench._peers import SOCKET_IO, Nchan, SocketIo
 from mesh.envoy.bootstrap import bootstrap
 from mesh.envoy.config import Endpoint, EnvoyConfig
@@ -45,7 +45,7 @@ class FanBed:
         # A gateway's stream to ingest is open in life, too; it has nothing to carry here.
         self._ingest = ground.ingest("ingest-1")
 
-    def gateway(self, instance: str) -> Child:
+    def gateway(self, instance: str) -> BenchChild:
         port = self._ground.ports.take()
         command: list[str | Path] = [sys.executable, "-m", "gateway", "--instance", instance]
         command += ["--listen", f"{HOST}:{port}", "--nats", self._ground.nats_url, "--redis", self.redis_url]
@@ -59,13 +59,13 @@ class FanBed:
         ]
         return self._ground.start(instance, command, port)
 
-    def grpc_aio(self) -> Child:
+    def grpc_aio(self) -> BenchChild:
         port = self._ground.ports.take()
         command = [sys.executable, "-m", "bench._grpc_aio_gateway", f"{HOST}:{port}"]
         command += [self._ground.nats_url, BASELINE_GAME]
         return self._ground.start("grpc-aio", command, port)
 
-    def envoy(self, name: str, *gateways: Child) -> Child:
+    def envoy(self, name: str, *gateways: BenchChild) -> BenchChild:
         """In front of these, configured as `up` does it."""
         edge, mesh, admin = (self._ground.ports.take() for _ in range(3))
         nobody = (Endpoint(HOST, 1),)
@@ -87,7 +87,7 @@ class FanBed:
         command += ["--concurrency", str(CONCURRENCY), "--log-level", "warning"]
         return self._ground.start(name, command, edge)
 
-    def nchan(self, found: Nchan, subscriber: str) -> Child:
+    def nchan(self, found: Nchan, subscriber: str) -> BenchChild:
         port = self._ground.ports.take()
         folder = self._ground.folder / f"nchan-{subscriber}"
         folder.mkdir()
@@ -96,25 +96,25 @@ class FanBed:
         command: list[str | Path] = [found.program, "-p", folder, "-c", config, "-e", "stderr"]
         return self._ground.start(f"nchan-{subscriber}", command, port)
 
-    def socket_io(self, found: SocketIo) -> tuple[Child, int]:
+    def socket_io(self, found: SocketIo) -> tuple[BenchChild, int]:
         """And the port where it is told what to emit."""
         port, control = self._ground.ports.take(), self._ground.ports.take()
         script = SOCKET_IO / "server.cjs"
         command: list[str | Path] = [found.node, script, found.modules, str(port), str(control)]
         return self._ground.start("socket-io", command, port), control
 
-    def publisher(self, name: str, *, game_id: str) -> Child:
+    def publisher(self, name: str, *, game_id: str) -> BenchChild:
         """Of a game's results."""
         to = ["nats", self._ground.nats_url, self.redis_url, game_id]
         command = [sys.executable, "-m", "bench._publisher", *to]
         return self._ground.start(f"publisher-{name}", command, talks=True)
 
-    def teller(self, name: str, kind: str, port: int) -> Child:
+    def teller(self, name: str, kind: str, port: int) -> BenchChild:
         """The publisher of a peer."""
         command = [sys.executable, "-m", "bench._publisher", kind, str(port)]
         return self._ground.start(f"publisher-{name}", command, talks=True)
 
-    def viewers(self, name: str, wire: str, port: int, game_id: str = GAME) -> Child:
+    def viewers(self, name: str, wire: str, port: int, game_id: str = GAME) -> BenchChild:
         command = [sys.executable, "-m", "bench._viewers", wire, str(port), game_id]
         return self._ground.start(f"viewers-{name}", command, talks=True)
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from bench._contestants import Turn
+from bench._contestants import FanoutTurn
 from bench._fanout_bed import CONCURRENCY
 
 OURS, BASELINE, NCHAN, SOCKET_IO = "ours", "grpc_aio", "nchan", "socketio"
@@ -35,7 +35,7 @@ class FanoutFigures:
 
     viewers: int
     rate_per_s: float
-    turns: Mapping[str, Sequence[Turn]]
+    turns: Mapping[str, Sequence[FanoutTurn]]
     frame_bytes: int
     peers: dict[str, str] = field(default_factory=dict)
     """By name: its version, or why it was skipped."""
@@ -128,11 +128,11 @@ class FanoutFigures:
             ],
         )
 
-    def _at(self, name: str) -> list[Turn]:
+    def _at(self, name: str) -> list[FanoutTurn]:
         """The turns at the count of viewers that the figures are for."""
         return [turn for turn in self.turns.get(name, ()) if turn.viewers == self.viewers]
 
-    def _ratio(self, name: str, value: Callable[[Turn], float]) -> float | None:
+    def _ratio(self, name: str, value: Callable[[FanoutTurn], float]) -> float | None:
         """Ours over theirs: the median of the rounds' ratios. None where they took no part."""
         pairs = list(zip(self._at(OURS), self._at(name), strict=False))
         if not pairs:
@@ -140,7 +140,7 @@ class FanoutFigures:
         return round(statistics.median(value(mine) / value(other) for mine, other in pairs), 2)
 
 
-def _middle(turns: Sequence[Turn], value: Callable[[Turn], float]) -> float:
+def _middle(turns: Sequence[FanoutTurn], value: Callable[[FanoutTurn], float]) -> float:
     return round(statistics.median(value(turn) for turn in turns), 3)
 
 

@@ -11,6 +11,7 @@ import asyncio
 import sys
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 from nats.aio.msg import Msg
@@ -40,7 +41,9 @@ class Fan:
         for wake in self._wakes:
             wake.set()
 
-    async def subscribe(self, _: pb.SubscribeRequest, __: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
+    async def subscribe(
+        self, _: pb.SubscribeRequest, __: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[bytes]:
         wake = asyncio.Event()
         self._wakes.add(wake)
         version = 0

@@ -27,7 +27,7 @@ class H2Error(Exception):
     """The peer ended the connection or a stream; says what it sent."""
 
 
-class Connection:
+class RawConnection:
     """Streams are numbered 0, 1, 2, ... in the order they were opened."""
 
     def __init__(self, host: str, port: int, path: str) -> None:

@@ -14,7 +14,7 @@ from rich.table import Table
 from bench._messages import BATCH
 
 
-class Turn(NamedTuple):
+class IngestTurn(NamedTuple):
     """What one of the contestants did in one round."""
 
     events: int
@@ -38,10 +38,10 @@ class IngestFigures:
     idle_streams: int
     ack_rate_per_s: float
     spread: int
-    single: list[Turn] = field(default_factory=list)
-    floor: list[Turn] = field(default_factory=list)
-    batched: list[Turn] = field(default_factory=list)
-    nats_py: list[Turn] = field(default_factory=list)
+    single: list[IngestTurn] = field(default_factory=list)
+    floor: list[IngestTurn] = field(default_factory=list)
+    batched: list[IngestTurn] = field(default_factory=list)
+    nats_py: list[IngestTurn] = field(default_factory=list)
     events_per_ack: list[float] = field(default_factory=list)
     ack_p50_ms: float = 0.0
     ack_p99_ms: float = 0.0
@@ -133,21 +133,21 @@ class IngestFigures:
         }
 
 
-def _middle(turns: Sequence[Turn]) -> int:
+def _middle(turns: Sequence[IngestTurn]) -> int:
     return round(statistics.median(turn.per_cpu_s for turn in turns))
 
 
-def _ratio(ours: Sequence[Turn], theirs: Sequence[Turn]) -> float:
+def _ratio(ours: Sequence[IngestTurn], theirs: Sequence[IngestTurn]) -> float:
     """The median of the rounds' ratios."""
     pairs = zip(ours, theirs, strict=True)
     return round(statistics.median(mine.per_cpu_s / other.per_cpu_s for mine, other in pairs), 3)
 
 
-def _wall(turns: Sequence[Turn]) -> int:
+def _wall(turns: Sequence[IngestTurn]) -> int:
     return round(statistics.median(turn.events / turn.wall_s for turn in turns))
 
 
-def _generator_us(turns: Sequence[Turn]) -> float:
+def _generator_us(turns: Sequence[IngestTurn]) -> float:
     spent_s = sum(turn.generator_cpu_s for turn in turns)
     return round(1e6 * spent_s / max(1, sum(turn.events for turn in turns)), 2)
 

@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 
 from bench._mesh import producer
-from toolbox.load.account import Plan
+from toolbox.load.account import LoadPlan
 from toolbox.load.simulate import Simulation
 
 
@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--home", type=Path, required=True, help="whose development key signs the tokens")
     asked = parser.parse_args()
-    plan = Plan(
+    plan = LoadPlan(
         asked.edge, asked.mesh, asked.game, asked.viewers, asked.rate, asked.seconds, poll_id=asked.poll
     )
     summary = asyncio.run(Simulation(plan, token=producer(asked.home)).run())

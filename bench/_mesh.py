@@ -12,9 +12,9 @@ from pathlib import Path
 
 from grandstand.client import Token
 from toolbox.cli.credentials import acting
-from toolbox.cli.running import MeshAddresses, home_of, running_mesh, running_status
 from toolbox.local.errors import MeshError
 from toolbox.local.ports import Ports
+from toolbox.local.running import MeshAddresses, home_of, running_mesh, running_status
 
 UP_WITHIN_S = 120.0
 

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from typing import NamedTuple
 
-from bench._drive import Drive, Stream
+from bench._drive import Drive, DrivenStream
 
 _TURN_S = 0.001
 _LEAD_S = 0.05
@@ -36,7 +36,7 @@ def pace(drive: Drive, rate: float, seconds: float) -> Paced:
     took: list[float] = []
     begin_s = time.monotonic() + _LEAD_S
 
-    def acked(stream: Stream, seq: int) -> None:
+    def acked(stream: DrivenStream, seq: int) -> None:
         now_s = time.monotonic()
         for each in range(stream.acked + 1, seq + 1):
             due_s = begin_s + ((each - first[stream.number]) * count + stream.number) / rate
@@ -44,7 +44,7 @@ def pace(drive: Drive, rate: float, seconds: float) -> Paced:
 
     drive.on_ack = acked
     total = int(rate * seconds)
-    late: deque[Stream] = deque()
+    late: deque[DrivenStream] = deque()
     due = 0
     late_s = 0.0
     while due < total or late:

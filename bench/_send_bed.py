@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench._bed import Bed
-from bench._child import HOST, Child
+from bench._child import HOST, BenchChild
 from bench._fanout_bed import FanBed
 
 OURS, GRPC_AIO = "gateway", "bench._send_grpc_aio"
@@ -25,8 +25,8 @@ OURS, GRPC_AIO = "gateway", "bench._send_grpc_aio"
 class Way:
     """Envoy and the gateway behind it."""
 
-    gateway: Child
-    envoy: Child
+    gateway: BenchChild
+    envoy: BenchChild
 
 
 class SendBed:

@@ -73,14 +73,14 @@ BROWSER: Fields = (
 
 
 @dataclass(slots=True)
-class Sender:
+class CrowdSender:
     """One viewer."""
 
     number: int
     origin_id: str
     block: bytes
     """Its request headers."""
-    wire: Wire
+    wire: CrowdConnection
     seq: int = 0
     """Of its last event."""
     acked: set[int] = field(default_factory=set)
@@ -89,7 +89,7 @@ class Sender:
     """Whether a position came on the call that is under way."""
 
 
-class Wire:
+class CrowdConnection:
     """One connection."""
 
     def __init__(self, port: int) -> None:
@@ -97,7 +97,7 @@ class Wire:
         self.socket = socket.create_connection(("127.0.0.1", port), 5.0)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.setblocking(False)
-        self.calls: dict[int, Sender] = {}
+        self.calls: dict[int, CrowdSender] = {}
         self.out: list[bytes] = [
             f.PREFACE,
             f.settings({f.HEADER_TABLE_SIZE: 0, f.ENABLE_PUSH: 0, f.INITIAL_WINDOW_SIZE: f.WINDOW_MAX}),
@@ -107,7 +107,7 @@ class Wire:
         self._next = 1
         self._received = 0
 
-    def open(self, sender: Sender, data: bytes) -> None:
+    def open(self, sender: CrowdSender, data: bytes) -> None:
         stream, self._next = self._next, self._next + 2
         self.calls[stream] = sender
         self.out.append(f.frame(f.HEADERS, f.END_HEADERS, stream, sender.block))
@@ -139,7 +139,7 @@ class Wire:
 
 
 @dataclass
-class Tally:
+class SendCounts:
     """What became of the calls."""
 
     sent: int = 0
@@ -157,15 +157,15 @@ class Crowd:
 
     def __init__(self, port: int, game_id: str, shown: Sequence[Fields], *, wires: int, is_web: bool) -> None:
         """`shown`: for each viewer the metadata with its token."""
-        self.tally = Tally()
-        self.senders: list[Sender] = []
+        self.tally = SendCounts()
+        self.senders: list[CrowdSender] = []
         self._game_id = game_id
-        self._wires = [Wire(port) for _ in range(min(wires, len(shown)))]
+        self._wires = [CrowdConnection(port) for _ in range(min(wires, len(shown)))]
         self._by_file = {wire.socket.fileno(): wire for wire in self._wires}
         self._poll = select.epoll()
         for number in self._by_file:
             self._poll.register(number, select.EPOLLIN)
-        self._idle: deque[Sender] = deque()
+        self._idle: deque[CrowdSender] = deque()
         self._took_s: list[float] | None = None
         self._statuses: dict[bytes, tuple[str, str]] = {}
         """By the block of the trailers."""
@@ -178,7 +178,7 @@ class Crowd:
         for number, metadata in enumerate(shown):
             origin_id = ids.new_origin(producer=False, now_s=time.time(), entropy=os.urandom(12))
             block = header_block([*pseudo, *(BROWSER if is_web else NATIVE), *metadata])
-            self.senders.append(Sender(number, origin_id, block, self._wires[number % len(self._wires)]))
+            self.senders.append(CrowdSender(number, origin_id, block, self._wires[number % len(self._wires)]))
         self._idle.extend(self.senders)
 
     @property
@@ -221,7 +221,7 @@ class Crowd:
             wire.socket.close()
         self._poll.close()
 
-    def _send(self, sender: Sender, due_s: float) -> None:
+    def _send(self, sender: CrowdSender, due_s: float) -> None:
         sender.seq += 1
         sender.due_s = due_s
         sender.is_answered = False
@@ -246,7 +246,7 @@ class Crowd:
             if events & ~select.EPOLLOUT:
                 self._read(self._by_file[number])
 
-    def _read(self, wire: Wire) -> None:
+    def _read(self, wire: CrowdConnection) -> None:
         data = wire.read()
         end = 0
         for kind, flags, stream, begin, end in split(data):
@@ -266,7 +266,7 @@ class Crowd:
         if data:
             wire.rest = data[end:]
 
-    def _take(self, wire: Wire, stream: int, data: bytes, is_last: bool) -> None:
+    def _take(self, wire: CrowdConnection, stream: int, data: bytes, is_last: bool) -> None:
         """A gRPC message; with gRPC-Web the trailers come as another, in the same frame or the next."""
         sender = wire.calls.get(stream)
         if sender is None:
@@ -293,7 +293,7 @@ class Crowd:
                 self._statuses[block] = found
         return found
 
-    def _over(self, wire: Wire, stream: int, status: str, said: str) -> None:
+    def _over(self, wire: CrowdConnection, stream: int, status: str, said: str) -> None:
         sender = wire.calls.pop(stream, None)
         if sender is None:
             return

@@ -17,7 +17,7 @@ GRPC, WEB = "grpc", "web"
 OURS, GRPC_AIO = "ours", "grpc_aio"
 
 
-class Turn(NamedTuple):
+class SendTurn(NamedTuple):
     """What one of the contestants did in one round, and what it cost whom."""
 
     sends: int
@@ -40,7 +40,7 @@ class SendFigures:
     viewers: int
     depth: int
     rate_per_s: float
-    turns: dict[tuple[str, str], list[Turn]] = field(default_factory=dict)
+    turns: dict[tuple[str, str], list[SendTurn]] = field(default_factory=dict)
     """By contestant and wire, in the order of the rounds."""
     took_us: dict[str, list[int]] = field(default_factory=dict)
     """By contestant, sorted: how long answers took at a rate."""
@@ -109,10 +109,10 @@ class SendFigures:
     def _per_cpu_s(self, contestant: str, wire: str) -> int:
         return round(self._middle(contestant, wire, lambda turn: turn.per_cpu_s))
 
-    def _us(self, contestant: str, wire: str, spent_s: Callable[[Turn], float]) -> float:
+    def _us(self, contestant: str, wire: str, spent_s: Callable[[SendTurn], float]) -> float:
         return round(self._middle(contestant, wire, lambda turn: 1e6 * spent_s(turn) / max(1, turn.sends)), 1)
 
-    def _middle(self, contestant: str, wire: str, of: Callable[[Turn], float]) -> float:
+    def _middle(self, contestant: str, wire: str, of: Callable[[SendTurn], float]) -> float:
         return statistics.median([of(turn) for turn in self._turns(contestant, wire)] or [0.0])
 
     def _ratio(self, wire: str) -> float:
@@ -121,7 +121,7 @@ class SendFigures:
         ratios = [ours.per_cpu_s / theirs.per_cpu_s for ours, theirs in pairs if theirs.sends]
         return round(statistics.median(ratios or [0.0]), 2)
 
-    def _turns(self, contestant: str, wire: str) -> Sequence[Turn]:
+    def _turns(self, contestant: str, wire: str) -> Sequence[SendTurn]:
         return self.turns.get((contestant, wire), ())
 
 

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -36,7 +37,9 @@ class GrpcAioSend:
         self._verifier = verifier
         self._loop = asyncio.get_running_loop()
 
-    async def send(self, request: pb.SendRequest, context: grpc.aio.ServicerContext) -> pb.SendResponse:
+    async def send(
+        self, request: pb.SendRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.SendResponse:
         async with answering(context):
             now_s = time.time()
             identity = self._verifier.verify(authorization_of(context.invocation_metadata()), now_s)

@@ -18,14 +18,14 @@ from toolbox.local.errors import MeshError
 _SILENCE_S = 10.0
 
 
-class Stored(NamedTuple):
+class StoredRows(NamedTuple):
     blocks: int
     rows: int
     numbers: dict[str, NDArray[np.uint64]]
     """By origin id: the sequence numbers that are stored, each once, ascending."""
 
 
-class Tally:
+class StoredCounter:
     """Adds up blocks."""
 
     def __init__(self) -> None:
@@ -48,13 +48,13 @@ class Tally:
         self._origins.append(places[np.frombuffer(events.origin, dtype="<u2")])
         self._seqs.append(np.frombuffer(events.origin_seq, dtype="<u8"))
 
-    def stored(self) -> Stored:
+    def stored(self) -> StoredRows:
         if not self.blocks:
-            return Stored(0, 0, {})
+            return StoredRows(0, 0, {})
         origins, seqs = np.concatenate(self._origins), np.concatenate(self._seqs)
         order = np.lexsort((seqs, origins))
         bounds = np.searchsorted(origins[order], np.arange(len(self._places) + 1))
-        return Stored(
+        return StoredRows(
             self.blocks,
             len(seqs),
             {
@@ -64,9 +64,9 @@ class Tally:
         )
 
 
-async def read_stored(nats_url: str) -> Stored:
+async def read_stored(nats_url: str) -> StoredRows:
     """Raises MeshError when the log's blocks stop coming before its end."""
-    tally = Tally()
+    tally = StoredCounter()
     bus = await Bus.connect(nats_url, "bench")
     try:
         wanted = (await bus.js.stream_info(subjects.EVENTS_STREAM)).state.messages

@@ -20,11 +20,11 @@ import time
 from random import Random
 from typing import Any
 
-from bench._audience import PAUSE_S, Audience
+from bench._audience import PAUSE_S, ViewerCrowd
 from bench._child import READY
 from bench._marks import POLL
 from bench._percentiles import milliseconds
-from bench._wire import EventSource, GrpcWeb, WebSocket, Wire, WireError
+from bench._wire import EventSource, GrpcWeb, ViewerProtocol, WebSocket, WireError
 from grandstand.gateway.v1.gateway_pb2 import SubscribeRequest
 from mesh import ids, limits
 
@@ -36,7 +36,7 @@ SOCKET_IO_PATH = "/socket.io/?EIO=4&transport=websocket"
 class Viewers:
     """Answers the lines."""
 
-    def __init__(self, audience: Audience) -> None:
+    def __init__(self, audience: ViewerCrowd) -> None:
         self._audience = audience
         self._line = b""
         self._lines: list[str] = []
@@ -116,7 +116,7 @@ class Viewers:
         return {"took_s": time.monotonic() - self._cut_s, "watching": self._audience.watching}
 
 
-def wire_of(name: str, port: int, game_id: str) -> Wire:
+def wire_of(name: str, port: int, game_id: str) -> ViewerProtocol:
     if name == "grpc-web":
         wanted = SubscribeRequest(
             game_id=game_id, topics=[POLL], max_updates_per_s=limits.UPDATES_PER_S_MAX, deltas=False
@@ -134,7 +134,7 @@ def wire_of(name: str, port: int, game_id: str) -> Wire:
 def main() -> None:
     name, port, *rest = sys.argv[1:]
     wire = wire_of(name, int(port), rest[0] if rest else "")
-    Viewers(Audience(wire, int(port), Random(1))).run()
+    Viewers(ViewerCrowd(wire, int(port), Random(1))).run()
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ class WireError(Exception):
     """A viewer was sent what it does not understand, or refused."""
 
 
-class Heard(NamedTuple):
+class ParsedBytes(NamedTuple):
     """What some bytes said."""
 
     marks: tuple[Mark, ...]
@@ -46,7 +46,7 @@ class Heard(NamedTuple):
     """Why the stream is over; "" while it is not."""
 
 
-class Wire(Protocol):
+class ViewerProtocol(Protocol):
     """One kind of viewer. `status` is what its response must begin with."""
 
     status: bytes
@@ -57,7 +57,7 @@ class Wire(Protocol):
     def joins(self) -> bytes:
         """What it says when the response head has come; b"" for nothing."""
 
-    def hear(self, rest: Rest, data: bytes) -> Heard:
+    def hear(self, rest: Rest, data: bytes) -> ParsedBytes:
         """Raises WireError."""
 
 
@@ -96,7 +96,7 @@ class GrpcWeb:
     def joins(self) -> bytes:
         return b""
 
-    def hear(self, rest: Rest, data: bytes) -> Heard:
+    def hear(self, rest: Rest, data: bytes) -> ParsedBytes:
         chunks, left, over = _chunks(rest[0] + data)
         messages = rest[1] + chunks
         marks: list[Mark] = []
@@ -115,7 +115,7 @@ class GrpcWeb:
                 ended = " ".join(payload.decode(errors="replace").split())
             elif (mark := mark_in_response(payload)) is not None:
                 marks.append(mark)
-        return Heard(tuple(marks), (left, messages[at:]), ended)
+        return ParsedBytes(tuple(marks), (left, messages[at:]), ended)
 
 
 class EventSource:
@@ -132,7 +132,7 @@ class EventSource:
     def joins(self) -> bytes:
         return b""
 
-    def hear(self, rest: Rest, data: bytes) -> Heard:
+    def hear(self, rest: Rest, data: bytes) -> ParsedBytes:
         *events, left = (rest[0] + data).split(b"\n\n")
         if len(left) > FRAME_BYTES_MAX:
             raise WireError(f"an event of {len(left)} bytes and more")
@@ -140,7 +140,7 @@ class EventSource:
         for event in events:
             told = (mark_in_text(line[5:]) for line in event.split(b"\n") if line.startswith(b"data:"))
             marks.extend(mark for mark in told if mark is not None)
-        return Heard(tuple(marks), (left, b""))
+        return ParsedBytes(tuple(marks), (left, b""))
 
 
 class WebSocket:
@@ -168,7 +168,7 @@ class WebSocket:
     def joins(self) -> bytes:
         return self._joins
 
-    def hear(self, rest: Rest, data: bytes) -> Heard:
+    def hear(self, rest: Rest, data: bytes) -> ParsedBytes:
         buffer = rest[0] + data
         marks: list[Mark] = []
         ended = ""
@@ -187,7 +187,7 @@ class WebSocket:
             elif (mark := mark_in_text(payload)) is not None:
                 marks.append(mark)
             at = begin + length
-        return Heard(tuple(marks), (buffer[at:], b""), ended)
+        return ParsedBytes(tuple(marks), (buffer[at:], b""), ended)
 
 
 def _head(line: str, port: int, headers: Sequence[tuple[str, str]]) -> bytes:

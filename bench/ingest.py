@@ -26,14 +26,14 @@ import time
 from collections.abc import Callable
 
 from bench._bed import Bed, bed
-from bench._child import Child
+from bench._child import BenchChild
 from bench._drive import Drive
 from bench._h2 import H2Error
-from bench._ingest_figures import IngestFigures, Turn, show
+from bench._ingest_figures import IngestFigures, IngestTurn, show
 from bench._messages import BATCH, Batches, Messages, Singles
 from bench._pace import pace
 from bench._say import say, say_nothing
-from bench._stored import Stored, read_stored
+from bench._stored import StoredRows, read_stored
 from toolbox.cli.console import one_line_errors
 from toolbox.local.errors import MeshError
 
@@ -89,7 +89,7 @@ class IngestBench:
         self.figures.rss_kib_per_stream = round(grown_kib / asked.idle_streams, 1)
         ingest.end()
 
-    def _single(self, ingest: Child) -> None:
+    def _single(self, ingest: BenchChild) -> None:
         asked, figures = self._asked, self.figures
         say("single: opening the streams")
         floor = self._bed.floor()
@@ -112,7 +112,7 @@ class IngestBench:
                 drive.close()
         floor.end()
 
-    def _batched(self, ingest: Child) -> None:
+    def _batched(self, ingest: BenchChild) -> None:
         asked, figures = self._asked, self.figures
         say("batched: opening the streams")
         peer = self._bed.peer()
@@ -130,7 +130,7 @@ class IngestBench:
             drive.close()
         peer.end()
 
-    def _acks(self, ingest: Child) -> None:
+    def _acks(self, ingest: BenchChild) -> None:
         asked, figures = self._asked, self.figures
         say(f"acks: {asked.rate:g} events/s")
         drive = self._drive(ingest, Singles(GAME), asked.streams, 1 << 62)
@@ -146,7 +146,7 @@ class IngestBench:
         figures.take_acks(paced.took_s)
         figures.generator_late_ms = round(1_000 * paced.late_s, 2)
 
-    def _drive(self, ingest: Child, messages: Messages, streams: int, in_flight: int) -> Drive:
+    def _drive(self, ingest: BenchChild, messages: Messages, streams: int, in_flight: int) -> Drive:
         shown = self._bed.producer if messages.producer else self._bed.viewer
         drive = Drive(ingest.port, messages, streams, in_flight, shown)
         self._drives.append(drive)
@@ -156,26 +156,26 @@ class IngestBench:
         drive.press(seconds)
         drive.settle()
 
-    def _turn(self, drive: Drive, child: Child) -> Turn:
+    def _turn(self, drive: Drive, child: BenchChild) -> IngestTurn:
         """All that is sent in it is settled in it, so it counts to the last event."""
         gc.collect()
         began_s, own_s, cpu_s = time.monotonic(), time.process_time(), child.cpu_s()
         done = drive.settled - drive.lost
         self._press(drive, self._asked.seconds)
-        return Turn(
+        return IngestTurn(
             events=drive.settled - drive.lost - done,
             cpu_s=child.cpu_s() - cpu_s,
             wall_s=time.monotonic() - began_s,
             generator_cpu_s=time.process_time() - own_s,
         )
 
-    def _publish(self, peer: Child, events: int) -> Turn:
+    def _publish(self, peer: BenchChild, events: int) -> IngestTurn:
         began_s, cpu_s = time.monotonic(), peer.cpu_s()
         if (stored := peer.ask(str(events))) != str(events):
             raise MeshError(f"nats-py published {events} events, and {stored} are stored")
-        return Turn(events, peer.cpu_s() - cpu_s, time.monotonic() - began_s, 0.0)
+        return IngestTurn(events, peer.cpu_s() - cpu_s, time.monotonic() - began_s, 0.0)
 
-    def _check(self, stored: Stored) -> None:
+    def _check(self, stored: StoredRows) -> None:
         """Every acked event is stored, and nothing else is."""
         figures = self.figures
         figures.blocks, figures.stored = stored.blocks, sum(map(len, stored.numbers.values()))

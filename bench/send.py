@@ -28,8 +28,8 @@ from bench._h2 import H2Error
 from bench._say import say, say_nothing
 from bench._send_bed import SendBed, Way
 from bench._send_crowd import Crowd
-from bench._send_figures import GRPC, GRPC_AIO, OURS, WEB, SendFigures, Turn, show
-from bench._stored import Stored, read_stored
+from bench._send_figures import GRPC, GRPC_AIO, OURS, WEB, SendFigures, SendTurn, show
+from bench._stored import StoredRows, read_stored
 from toolbox.cli.console import one_line_errors
 from toolbox.local.errors import MeshError
 
@@ -74,14 +74,14 @@ class SendBench:
         say("reading the event log")
         self.check(asyncio.run(read_stored(ground.nats_url)))
 
-    def _turn(self, crowd: Crowd, way: Way, made: SendBed) -> Turn:
+    def _turn(self, crowd: Crowd, way: Way, made: SendBed) -> SendTurn:
         """All that is sent in it is answered in it, so it counts to the last call."""
         gc.collect()
         acked = crowd.tally.acked
         gateway_s, edge_s, ingest_s = (child.cpu_s() for child in (way.gateway, way.envoy, made.ingest))
         began_s, own_s = time.monotonic(), time.process_time()
         crowd.press(self._asked.seconds, self._asked.depth)
-        return Turn(
+        return SendTurn(
             sends=crowd.tally.acked - acked,
             wall_s=time.monotonic() - began_s,
             gateway_s=way.gateway.cpu_s() - gateway_s,
@@ -112,7 +112,7 @@ class SendBench:
             for crowd in crowds.values():
                 crowd.close()
 
-    def check(self, stored: Stored) -> None:
+    def check(self, stored: StoredRows) -> None:
         """What was acked is stored, and nothing else is."""
         figures = self.figures
         figures.stored = sum(map(len, stored.numbers.values()))

@@ -34,7 +34,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench._bed import GAME, bed
-from bench._child import Child
+from bench._child import BenchChild
 from bench._fanout_bed import FanBed
 from bench._say import say, say_nothing
 from toolbox.cli.console import one_line_errors
@@ -89,7 +89,7 @@ class StormBench:
         gateways = [self._fan.gateway("gateway-2"), self._fan.gateway("gateway-3")]
         return self._storm("killed", gateways, self._asked.viewers)
 
-    def _storm(self, name: str, gateways: list[Child], count: int) -> Storm:
+    def _storm(self, name: str, gateways: list[BenchChild], count: int) -> Storm:
         """Raises MeshError."""
         asked = self._asked
         envoy = self._fan.envoy(f"envoy-{name}", *gateways)

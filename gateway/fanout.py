@@ -280,6 +280,6 @@ class FanOut:
 
 def _chosen(plan: Leaving, batch: int) -> Chosen:
     def chosen(ids: NDArray[np.int64]) -> NDArray[np.bool_]:
-        return plan.batch_of(ids) == batch
+        return np.equal(plan.batch_of(ids), batch)
 
     return chosen

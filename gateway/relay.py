@@ -31,7 +31,7 @@ from grandstand.client.backoff import Backoff
 from grandstand.client.credentials import metadata_of
 from grandstand.client.session import ENVELOPE_BYTES, EVENT_OVERHEAD_BYTES, Wait
 from grandstand.client.stream import converse
-from grandstand.client.stream_state import Conversation, Due, Phase
+from grandstand.client.stream_state import Due, Phase, StreamState
 from grandstand.event.v1.event_pb2 import Event, Position
 from grandstand.ingest.v1.ingest_pb2 import EventBatch, Hello, PublishRequest, PublishResponse, Reject
 from grandstand.ingest.v1.ingest_pb2_grpc import IngestServiceStub
@@ -288,7 +288,7 @@ class _Stream:
         self._jwt = ""
         self._carried: dict[_Identity, _Pending] = {}
         self._useful = False
-        self._talk = Conversation(asyncio.get_running_loop().time())
+        self._talk = StreamState(asyncio.get_running_loop().time())
 
     async def run(self) -> None:
         relay = self._relay

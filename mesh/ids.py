@@ -66,7 +66,7 @@ TOPIC_FORMS = "poll/<id>, board/<id>, pulse/<id>, audience, metric/<id>, custom/
 
 
 @dataclass(frozen=True, slots=True)
-class Topic:
+class TopicName:
     """A result viewers can watch, `<kind>/<name>`, or `audience`, which has no name."""
 
     kind: str
@@ -76,10 +76,10 @@ class Topic:
         return f"{self.kind}/{self.name}" if self.name else self.kind
 
 
-def parse_topic(value: str) -> Topic:
+def parse_topic(value: str) -> TopicName:
     """Raises Invalid for anything that is not one of TOPIC_FORMS."""
     if found := _TOPIC.match(value):
-        return Topic(found[1] or found[3], found[2] or "")
+        return TopicName(found[1] or found[3], found[2] or "")
     raise Invalid(f"topic: {shown(value)} is none of {TOPIC_FORMS}")
 
 

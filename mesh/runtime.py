@@ -16,6 +16,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 import grpc
 
@@ -120,7 +121,7 @@ async def _enter(manager: AbstractAsyncContextManager[None]) -> contextlib.Async
 
 
 @contextlib.asynccontextmanager
-async def answering(context: grpc.aio.ServicerContext) -> AsyncIterator[None]:
+async def answering(context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[None]:
     """Turns a domain error of its body into the call's gRPC status."""
     try:
         yield

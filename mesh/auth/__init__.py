@@ -21,7 +21,6 @@ from mesh.auth.keys import (
     parse_signing_keys,
     ring_of,
 )
-from mesh.auth.source import KeyFile, KeySource, KeyUrl
 from mesh.auth.verifier import Trust, Verifier, authorization_of
 
 __all__ = [
@@ -35,10 +34,7 @@ __all__ = [
     "BadKeys",
     "Environment",
     "Identity",
-    "KeyFile",
     "KeyRing",
-    "KeySource",
-    "KeyUrl",
     "SigningKey",
     "Trust",
     "Verifier",

@@ -26,7 +26,7 @@ EXPIRES_AT_MAX_S = 253_402_300_799
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class CheckedToken:
     """Who bears the token, and from when it is good (Unix seconds, the leeway taken off)."""
 
     identity: Identity
@@ -45,7 +45,7 @@ class Reading:
             )
 
 
-def read_claims(claims: dict[str, Any], audience: str, issuer: str | None) -> Reading:
+def read_claims(claims: dict[str, Any], audience: str, issuer: str | None) -> CheckedToken:
     """The claims of a token whose signature is good. Raises Unauthenticated naming the claim."""
     _check_audience(claims.get("aud"), audience)
     if issuer is not None and claims.get("iss") != issuer:
@@ -62,7 +62,7 @@ def read_claims(claims: dict[str, Any], audience: str, issuer: str | None) -> Re
             ids.check_id("token: games", game_id)
     except Invalid as error:
         raise Unauthenticated(error.message) from None
-    return Reading(
+    return CheckedToken(
         Identity(
             actor_id=_actor(claims.get("sub"), producer),
             producer=producer,

@@ -51,7 +51,7 @@ class Document:
     """When to look again."""
 
 
-class Place(Protocol):
+class KeyLocation(Protocol):
     """Where a document of keys is."""
 
     name: str
@@ -69,7 +69,7 @@ class KeySource:
     """Calling it gives the ring as it is now; `run` keeps it up to date."""
 
     def __init__(
-        self, place: Place, environment: Environment, parse: Callable[[bytes], KeyRing] = parse_ring
+        self, place: KeyLocation, environment: Environment, parse: Callable[[bytes], KeyRing] = parse_ring
     ) -> None:
         self._place = place
         self._parse = parse

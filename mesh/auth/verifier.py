@@ -32,7 +32,7 @@ from jwt.api_jws import PyJWS
 from jwt.utils import base64url_decode
 
 from mesh import limits
-from mesh.auth.claims import AUDIENCE, Reading, read_claims
+from mesh.auth.claims import AUDIENCE, CheckedToken, read_claims
 from mesh.auth.identity import Identity
 from mesh.auth.keys import MESH_KID, KeyRing, VerifyKey
 from mesh.auth.strict_json import parse_object
@@ -70,7 +70,7 @@ class Verifier:
         self._clients = clients
         self._mesh = mesh
         self._remembered_max = remembered_max
-        self._remembered: OrderedDict[str, Reading] = OrderedDict()
+        self._remembered: OrderedDict[str, CheckedToken] = OrderedDict()
         self._rings: tuple[KeyRing | None, KeyRing | None] = (None, None)
 
     def verify(self, authorization: str | None, now_s: float) -> Identity:
@@ -101,12 +101,12 @@ class Verifier:
         """How many tokens are remembered, at most `remembered_max`."""
         return len(self._remembered)
 
-    def _remember(self, key: str, reading: Reading) -> None:
+    def _remember(self, key: str, reading: CheckedToken) -> None:
         self._remembered[key] = reading
         if len(self._remembered) > self._remembered_max:
             self._remembered.popitem(last=False)
 
-    def _read(self, token: str) -> Reading:
+    def _read(self, token: str) -> CheckedToken:
         trust, key = self._key(_header(token))
         try:
             signed = _JWS.decode_complete(token, key.jwk, algorithms=[key.algorithm])

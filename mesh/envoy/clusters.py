@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import Any
 
 from mesh import limits
-from mesh.envoy.config import Address, SocketFile, UpstreamTls
+from mesh.envoy.config import Address, SocketPath, UpstreamTls
 from mesh.envoy.routes import seconds
 
 CONNECT_TIMEOUT_S = 1.0
@@ -144,7 +144,7 @@ def _assignment(name: str, endpoints: tuple[Address, ...]) -> dict[str, Any]:
 
 
 def socket_address(endpoint: Address) -> dict[str, Any]:
-    if isinstance(endpoint, SocketFile):
+    if isinstance(endpoint, SocketPath):
         return {"pipe": {"path": endpoint.path}}
     return {"socket_address": {"address": endpoint.host, "port_value": endpoint.port}}
 

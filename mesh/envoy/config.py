@@ -15,13 +15,13 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class SocketFile:
+class SocketPath:
     """A Unix socket on this machine, by its absolute path."""
 
     path: str
 
 
-Address = Endpoint | SocketFile
+Address = Endpoint | SocketPath
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +59,21 @@ class SecretFile:
 
 
 @dataclass(frozen=True, slots=True)
-class KeyFile:
+class JwksFile:
     """A JWKS of public keys. One that is renamed into its place is taken within seconds."""
 
     path: str
 
 
 @dataclass(frozen=True, slots=True)
-class KeyUrl:
+class JwksUrl:
     """A JWKS at an http or https URL; `trusted_ca` is a file of certificates in PEM, for https."""
 
     url: str
     trusted_ca: str = ""
 
 
-Keys = SecretFile | KeyFile | KeyUrl
+Keys = SecretFile | JwksFile | JwksUrl
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from urllib.parse import urlsplit
 from mesh import limits
 from mesh.auth.claims import AUDIENCE
 from mesh.envoy.clusters import CONNECT_TIMEOUT_S, socket_address
-from mesh.envoy.config import Endpoint, EnvoyConfig, KeyFile, KeyUrl, SecretFile
+from mesh.envoy.config import Endpoint, EnvoyConfig, JwksFile, JwksUrl, SecretFile
 from mesh.envoy.contract import Rpc
 from mesh.envoy.routes import seconds
 
@@ -123,9 +123,9 @@ def _keys(config: EnvoyConfig) -> dict[str, Any]:
     match config.keys:
         case SecretFile(path):
             return {"local_jwks": {"filename": path}}
-        case KeyFile():
+        case JwksFile():
             return _remote(f"http://{CLUSTER}{KEYS_PATH}", FILE_REFRESH_S)
-        case KeyUrl(url):
+        case JwksUrl(url):
             return _remote(url, URL_REFRESH_S)
 
 
@@ -141,7 +141,7 @@ def _remote(url: str, refresh_s: float) -> dict[str, Any]:
 
 def keys_routes(config: EnvoyConfig) -> list[dict[str, Any]]:
     """For the mesh listener: the file of public keys, as it is now."""
-    if not isinstance(config.keys, KeyFile):
+    if not isinstance(config.keys, JwksFile):
         return []
     path = config.keys.path
     body = {"filename": path, "watched_directory": {"path": str(Path(path).parent)}}
@@ -153,9 +153,9 @@ def keys_clusters(config: EnvoyConfig) -> list[dict[str, Any]]:
     match config.keys:
         case SecretFile():
             return []
-        case KeyFile():
+        case JwksFile():
             return [{"type": "STATIC", **_cluster(config.mesh)}]
-        case KeyUrl(url, trusted_ca):
+        case JwksUrl(url, trusted_ca):
             at = urlsplit(url)
             secure = at.scheme == "https"
             host = at.hostname or ""

@@ -67,7 +67,7 @@ class Bus:
         """
         client = Client()
         if not url.startswith("ws"):
-            client._transport = _Transport()
+            client._transport = _Transport()  # type: ignore[no-untyped-call]
         bus = cls(client, replicas)
 
         async def on_reconnect() -> None:
@@ -227,7 +227,7 @@ class _Transport(TcpTransport):
     async def wait_closed(self) -> None:
         try:
             async with asyncio.timeout(_CLOSE_S):
-                await super().wait_closed()
+                await super().wait_closed()  # type: ignore[no-untyped-call]
         except TimeoutError:
             self._abort()
 

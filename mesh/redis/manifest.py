@@ -35,14 +35,14 @@ _FIELD_15 = 15 << 3 | 1
 Kind = Literal["log", "ranking", "hash"]
 
 
-class Held(NamedTuple):
+class KeyState(NamedTuple):
     """What a key of the state is like: the sequence it carries, None for none, and its length."""
 
     sequence: int | None
     length: int
 
 
-class Misfit(ValueError):
+class ManifestMismatch(ValueError):
     """What is stored is not the state that the manifest lists."""
 
 
@@ -63,21 +63,21 @@ def score(sequence: int) -> str:
     return str(SCORES_END + 4 * sequence)
 
 
-def held_log(log: bytes) -> Held:
+def held_log(log: bytes) -> KeyState:
     if len(log) < TAIL_BYTES:
-        return Held(None, len(log))
+        return KeyState(None, len(log))
     field, sequence = _TAIL.unpack(log[-TAIL_BYTES:])
-    return Held(sequence if field == _FIELD_15 else None, len(log))
+    return KeyState(sequence if field == _FIELD_15 else None, len(log))
 
 
-def held_hash(fields: Mapping[bytes, bytes]) -> Held:
+def held_hash(fields: Mapping[bytes, bytes]) -> KeyState:
     at = fields.get(AT, b"")
-    return Held(int(at) if at.isdigit() else None, len(fields))
+    return KeyState(int(at) if at.isdigit() else None, len(fields))
 
 
-def held_ranking(members: Sequence[tuple[bytes, float]]) -> Held:
+def held_ranking(members: Sequence[tuple[bytes, float]]) -> KeyState:
     at = next((score for member, score in members if member == MEMBER), None)
-    return Held(None if at is None else sequence_of_score(at), len(members))
+    return KeyState(None if at is None else sequence_of_score(at), len(members))
 
 
 def carried(name: str, raw: bytes) -> int | None:
@@ -97,7 +97,7 @@ def sequence_of_score(score: float) -> int:
 @dataclass(frozen=True, slots=True)
 class Manifest:
     state: PartitionState
-    keys: Mapping[str, Held]
+    keys: Mapping[str, KeyState]
     """By the key's name without the partition's tag."""
 
     def __contains__(self, name: str) -> bool:
@@ -105,31 +105,31 @@ class Manifest:
 
 
 def parse(fields: Mapping[bytes, bytes], applied: int) -> Manifest:
-    """The manifest of the state at `applied`, from its hash. Raises Misfit."""
+    """The manifest of the state at `applied`, from its hash. Raises ManifestMismatch."""
     if STATE not in fields:
-        raise Misfit("the state has no manifest: it is lost, or an older release wrote the state")
+        raise ManifestMismatch("the state has no manifest: it is lost, or an older release wrote the state")
     try:
         state = PartitionState.FromString(fields[STATE])
         keys = {}
         for name, entry in fields.items():
             if not name.startswith(b"!"):
                 sequence, _, length = entry.partition(b" ")
-                keys[name.decode()] = Held(int(sequence), int(length))
+                keys[name.decode()] = KeyState(int(sequence), int(length))
     except (DecodeError, ValueError) as error:
-        raise Misfit(f"the manifest does not decode: {error}") from None
+        raise ManifestMismatch(f"the manifest does not decode: {error}") from None
     carried = held_hash(fields).sequence
     if not applied == state.applied == carried:
-        raise Misfit(f"the manifest is of {state.applied} ({carried}), the state of {applied}")
+        raise ManifestMismatch(f"the manifest is of {state.applied} ({carried}), the state of {applied}")
     return Manifest(state, keys)
 
 
-def check(listed: Mapping[str, Held], found: Mapping[str, Held]) -> None:
-    """Whether the keys found are those listed. Raises Misfit, naming the first that is not."""
+def check(listed: Mapping[str, KeyState], found: Mapping[str, KeyState]) -> None:
+    """Whether the keys found are those listed. Raises ManifestMismatch, naming the first that is not."""
     for name, held in listed.items():
-        here = found.get(name, Held(None, 0))
+        here = found.get(name, KeyState(None, 0))
         if here != held:
             was = "is lost" if not here.length else f"is of {here.sequence} and {here.length} long"
-            raise Misfit(f"{name} {was}; the manifest says {held.sequence} and {held.length}")
+            raise ManifestMismatch(f"{name} {was}; the manifest says {held.sequence} and {held.length}")
 
 
 def chunks(names: Iterable[str], size: int) -> list[list[str]]:

@@ -27,7 +27,7 @@ from mesh.errors import TooLate, Unavailable
 from mesh.redis import layout, manifest, scripts
 from mesh.redis.database import Database, RedisError, Script
 from mesh.redis.layout import Write
-from mesh.redis.manifest import Held, Manifest, Misfit
+from mesh.redis.manifest import KeyState, Manifest, ManifestMismatch
 
 _LEASE_MS = int(limits.LEASE_S * 1000)
 _BARRIER_FIRST_WAIT_S = 0.004
@@ -73,7 +73,7 @@ class Standing:
         """Raises Corrupt unless it is the manifest of what is applied."""
         try:
             return manifest.parse(self.manifest, self.applied)
-        except Misfit as error:
+        except ManifestMismatch as error:
             raise Corrupt(str(error)) from None
 
 
@@ -146,16 +146,16 @@ class PartitionStore:
 
     async def verify(self, listed: Manifest) -> None:
         """Whether every key of the state is there and is as the manifest says. Raises Corrupt, RedisError."""
-        found: dict[str, Held] = {}
+        found: dict[str, KeyState] = {}
         for names in manifest.chunks(listed.keys, _HELD_AT_ONCE):
             keys = [f"{layout.tag(self._partition)}:{name}" for name in names]
             with _told_apart():
                 flat = await self._database.run(scripts.HELD, keys, names)
             for name, length, carried in zip(names, flat[::2], flat[1::2], strict=True):
-                found[name] = Held(manifest.carried(name, carried), length)
+                found[name] = KeyState(manifest.carried(name, carried), length)
         try:
             manifest.check(listed.keys, found)
-        except Misfit as error:
+        except ManifestMismatch as error:
             raise Corrupt(str(error)) from None
 
     async def flush(self, token: str, before: int, state: PartitionState, writes: Iterable[Write]) -> None:

@@ -20,13 +20,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import _fanout_bed, _peers, fanout
-from bench._audience import VIEWERS_PER_ADDRESS, Audience, address_of
-from bench._contestants import Turn
+from bench._audience import VIEWERS_PER_ADDRESS, ViewerCrowd, address_of
+from bench._contestants import FanoutTurn
 from bench._fanout_figures import BASELINE, NCHAN, OURS, FanoutFigures
 from bench._fanout_plot import plot
 from bench._marks import Mark, frame_of, mark_in_response, partial_of, text_of
 from bench._percentiles import milliseconds
-from bench._wire import NOTHING, EventSource, GrpcWeb, Rest, WebSocket, Wire, WireError
+from bench._wire import NOTHING, EventSource, GrpcWeb, Rest, ViewerProtocol, WebSocket, WireError
 from grandstand.gateway.v1.gateway_pb2 import Heartbeat, SubscribeRequest, SubscribeResponse
 from mesh import limits
 from toolbox.local import provision
@@ -57,7 +57,7 @@ def websocket_frame(payload: bytes, opcode: int = 1) -> bytes:
     return bytes([0x80 | opcode]) + size + payload
 
 
-def heard(wire: Wire, parts: Sequence[bytes]) -> list[Mark]:
+def heard(wire: ViewerProtocol, parts: Sequence[bytes]) -> list[Mark]:
     rest: Rest = NOTHING
     marks: list[Mark] = []
     for part in parts:
@@ -74,7 +74,7 @@ def test_frames_are_heard_wherever_the_bytes_were_cut(
     name: str, marks: list[Mark], data: st.DataObject
 ) -> None:
     texts = [text_of(mark, data.draw(st.integers(30, 300))) for mark in marks]
-    wire: Wire = WebSocket(1, "/")
+    wire: ViewerProtocol = WebSocket(1, "/")
     if name == "grpc-web":
         wire = grpc_web()
         stream = b"".join(message(encoded(mark)) for mark in marks)
@@ -168,20 +168,20 @@ def stage() -> Iterator[Stage]:
 
 
 @pytest.fixture
-def audience(stage: Stage) -> Iterator[Audience]:
-    made = Audience(grpc_web(), stage.port, Random(1))
+def audience(stage: Stage) -> Iterator[ViewerCrowd]:
+    made = ViewerCrowd(grpc_web(), stage.port, Random(1))
     yield made
     made.close()
 
 
-def until(audience: Audience, condition: Callable[[], bool]) -> None:
+def until(audience: ViewerCrowd, condition: Callable[[], bool]) -> None:
     give_up_s = time.monotonic() + 20.0
     while not condition():
         assert time.monotonic() < give_up_s
         audience.turn(0.001)
 
 
-def test_frames_are_counted_and_what_was_never_shown_is_missed(stage: Stage, audience: Audience) -> None:
+def test_frames_are_counted_and_what_was_never_shown_is_missed(stage: Stage, audience: ViewerCrowd) -> None:
     audience.open(3)
     audience.begin()
     stage.show(2)
@@ -196,7 +196,7 @@ def test_frames_are_counted_and_what_was_never_shown_is_missed(stage: Stage, aud
     assert 0 < milliseconds(sorted(audience.latencies_us), 100) < 20_000
 
 
-def test_a_stream_that_ends_is_told_with_its_reason(stage: Stage, audience: Audience) -> None:
+def test_a_stream_that_ends_is_told_with_its_reason(stage: Stage, audience: ViewerCrowd) -> None:
     audience.open(2)
     stage.viewers[0].sendall(chunk(message(b"grpc-status: 14\r\ngrpc-message: gone\r\n", 0x80)))
     until(audience, lambda: bool(audience.ended))
@@ -205,7 +205,7 @@ def test_a_stream_that_ends_is_told_with_its_reason(stage: Stage, audience: Audi
 
 
 def test_those_who_are_cut_come_back_with_their_cursors_and_nobody_else_does(
-    stage: Stage, audience: Audience
+    stage: Stage, audience: ViewerCrowd
 ) -> None:
     audience.open(5)
     audience.begin()
@@ -223,7 +223,7 @@ def test_those_who_are_cut_come_back_with_their_cursors_and_nobody_else_does(
         assert wanted.cursors[0].cursor.positions[0].sequence == 9
 
 
-def test_who_comes_back_to_an_older_state_is_counted(stage: Stage, audience: Audience) -> None:
+def test_who_comes_back_to_an_older_state_is_counted(stage: Stage, audience: ViewerCrowd) -> None:
     audience.open(1)
     stage.show(9)
     assert audience.settle(9, 5.0) == 0
@@ -236,12 +236,12 @@ def test_who_comes_back_to_an_older_state_is_counted(stage: Stage, audience: Aud
 
 def turn(
     viewers: int = 100, cpu_s: Mapping[str, float] | None = None, lost: int = 0, unsound: str = ""
-) -> Turn:
+) -> FanoutTurn:
     cpu_s = cpu_s or {"gateway": 0.001, "envoy": 0.009}
-    return Turn(viewers, 1_000, lost, cpu_s, 0.002, 5.0, 9.0, 11.0, 1.0, unsound)
+    return FanoutTurn(viewers, 1_000, lost, cpu_s, 0.002, 5.0, 9.0, 11.0, 1.0, unsound)
 
 
-def figures(ours: Sequence[Turn] = (turn(),), **others: Sequence[Turn]) -> FanoutFigures:
+def figures(ours: Sequence[FanoutTurn] = (turn(),), **others: Sequence[FanoutTurn]) -> FanoutFigures:
     return FanoutFigures(100, 10.0, {OURS: ours, **others}, 215)
 
 

@@ -21,11 +21,11 @@ from hypothesis import strategies as st
 from bench._bed import GAME, Bed, bed
 from bench._drive import Drive
 from bench._frames import header_block, integer, message, messages, split
-from bench._h2 import Connection, H2Error
-from bench._ingest_figures import IngestFigures, Turn
+from bench._h2 import H2Error, RawConnection
+from bench._ingest_figures import IngestFigures, IngestTurn
 from bench._messages import BATCH, Batches, Messages, Singles, hello
 from bench._pace import pace
-from bench._stored import Tally, read_stored
+from bench._stored import StoredCounter, read_stored
 from grandstand.ingest.v1.ingest_pb2 import PublishRequest
 from grandstand.internal.v1.internal_pb2 import Block, Events
 from mesh import ids, limits
@@ -121,10 +121,10 @@ def test_hello_names_the_actor_of_a_viewer_and_the_role_of_a_producer() -> None:
 
 
 @pytest.fixture
-def peers() -> Iterator[tuple[Connection, socket.socket]]:
+def peers() -> Iterator[tuple[RawConnection, socket.socket]]:
     """A connection with one stream, its first bytes sent, and the socket at its other end."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        connection = Connection("127.0.0.1", server.getsockname()[1], "/a.B/C")
+        connection = RawConnection("127.0.0.1", server.getsockname()[1], "/a.B/C")
         assert connection.open() == 0
         assert connection.flush()
         there, _ = server.accept()
@@ -135,14 +135,14 @@ def peers() -> Iterator[tuple[Connection, socket.socket]]:
             connection.close()
 
 
-def said(connection: Connection, there: socket.socket, *frames: bytes) -> list[tuple[int, bytes]]:
+def said(connection: RawConnection, there: socket.socket, *frames: bytes) -> list[tuple[int, bytes]]:
     """What the connection makes of these frames."""
     there.sendall(b"".join(frames))
     assert select.select([connection.socket], [], [], 10.0)[0]
     return connection.receive()
 
 
-def test_a_stream_has_as_much_room_as_both_windows_leave(peers: tuple[Connection, socket.socket]) -> None:
+def test_a_stream_has_as_much_room_as_both_windows_leave(peers: tuple[RawConnection, socket.socket]) -> None:
     connection, there = peers
     connection.send(0, bytes(f.WINDOW_DEFAULT - 10))
     assert connection.room(0) == 10
@@ -155,7 +155,7 @@ def test_a_stream_has_as_much_room_as_both_windows_leave(peers: tuple[Connection
 
 
 def test_a_new_initial_window_widens_open_streams_and_later_ones(
-    peers: tuple[Connection, socket.socket],
+    peers: tuple[RawConnection, socket.socket],
 ) -> None:
     connection, there = peers
     said(
@@ -169,7 +169,7 @@ def test_a_new_initial_window_widens_open_streams_and_later_ones(
     assert f.frame(f.SETTINGS, f.ACK, 0) in there.recv(1 << 16)
 
 
-def test_pings_are_answered_and_messages_put_together(peers: tuple[Connection, socket.socket]) -> None:
+def test_pings_are_answered_and_messages_put_together(peers: tuple[RawConnection, socket.socket]) -> None:
     connection, there = peers
     ping, whole = bytes(range(8)), message(b"one") + message(b"two")
     parts = [f.frame(f.DATA, 0, 1, whole[:7]), f.frame(f.DATA, 0, 1, whole[7:])]
@@ -178,7 +178,7 @@ def test_pings_are_answered_and_messages_put_together(peers: tuple[Connection, s
     assert there.recv(1 << 16) == f.frame(f.PING, f.ACK, 0, ping)
 
 
-def test_a_connection_that_the_service_ends_is_told_why(peers: tuple[Connection, socket.socket]) -> None:
+def test_a_connection_that_the_service_ends_is_told_why(peers: tuple[RawConnection, socket.socket]) -> None:
     connection, there = peers
     goaway = f.frame(f.GOAWAY, 0, 0, bytes(7) + b"\x0bENHANCE_YOUR_CALM")
     with pytest.raises(H2Error, match="code 11 ENHANCE_YOUR_CALM"):
@@ -190,7 +190,7 @@ def test_a_connection_that_the_service_ends_is_told_why(peers: tuple[Connection,
 
 
 def test_what_a_full_socket_does_not_take_waits_and_is_bounded(
-    peers: tuple[Connection, socket.socket],
+    peers: tuple[RawConnection, socket.socket],
 ) -> None:
     connection, there = peers
     said(connection, there, f.window_update(0, 1 << 30), f.window_update(1, 1 << 30))
@@ -209,7 +209,7 @@ def test_what_a_full_socket_does_not_take_waits_and_is_bounded(
 
 
 def test_an_event_that_is_stored_twice_is_one_number_and_two_rows() -> None:
-    tally = Tally()
+    tally = StoredCounter()
     origin = ids.new_origin(producer=True, now_s=1_790_000_000, entropy=bytes(12))
     events = Events(producers=ids.origin_key(origin), origin=bytes(4), origin_seq=pack("<QQ", 7, 3))
     for _ in range(2):
@@ -352,8 +352,16 @@ def test_a_run_is_sound_when_what_was_acked_is_stored_and_nothing_else() -> None
 
 def test_a_ratio_is_the_median_of_the_rounds() -> None:
     made = figures()
-    made.single = [Turn(100, 1.0, 1.0, 0.1), Turn(100, 1.0, 1.0, 0.1), Turn(300, 1.0, 1.0, 0.1)]
-    made.floor = [Turn(400, 1.0, 1.0, 0.1), Turn(200, 1.0, 1.0, 0.1), Turn(300, 1.0, 1.0, 0.1)]
+    made.single = [
+        IngestTurn(100, 1.0, 1.0, 0.1),
+        IngestTurn(100, 1.0, 1.0, 0.1),
+        IngestTurn(300, 1.0, 1.0, 0.1),
+    ]
+    made.floor = [
+        IngestTurn(400, 1.0, 1.0, 0.1),
+        IngestTurn(200, 1.0, 1.0, 0.1),
+        IngestTurn(300, 1.0, 1.0, 0.1),
+    ]
     made.batched = made.nats_py = made.single
     made.events_per_ack = [1.0]
     found = made.as_json()

@@ -17,8 +17,8 @@ from bench._send_bed import GRPC_AIO as GRPC_AIO_MODULE
 from bench._send_bed import OURS as OURS_MODULE
 from bench._send_bed import SendBed, Way
 from bench._send_crowd import Crowd
-from bench._send_figures import GRPC, GRPC_AIO, OURS, WEB, SendFigures, Turn
-from bench._stored import Stored, read_stored
+from bench._send_figures import GRPC, GRPC_AIO, OURS, WEB, SendFigures, SendTurn
+from bench._stored import StoredRows, read_stored
 from bench.send import SendBench, parse, report
 
 
@@ -95,7 +95,7 @@ def run_of(acked: int, failed: int, stored: int) -> SendFigures:
     asked: Any = parse(["--quick"])
     bench = SendBench(None, asked)  # type: ignore[arg-type]
     bench._crowds.append(Ended())  # type: ignore[arg-type]
-    bench.check(Stored(1, stored, {"v": np.arange(1, stored + 1, dtype=np.uint64)}))
+    bench.check(StoredRows(1, stored, {"v": np.arange(1, stored + 1, dtype=np.uint64)}))
     return bench.figures
 
 
@@ -115,8 +115,8 @@ def test_a_run_whose_counts_disagree_ends_non_zero(capsys: pytest.CaptureFixture
 
 def test_a_ratio_is_the_median_of_the_rounds() -> None:
     made = SendFigures(1, 1, 1.0)
-    made.turns[OURS, GRPC] = [Turn(each, 1.0, 1.0, 0.5, 0.1, 0.1) for each in (100, 400, 900)]
-    made.turns[GRPC_AIO, GRPC] = [Turn(100, 1.0, 1.0, 0.5, 0.1, 0.1) for _ in range(3)]
+    made.turns[OURS, GRPC] = [SendTurn(each, 1.0, 1.0, 0.5, 0.1, 0.1) for each in (100, 400, 900)]
+    made.turns[GRPC_AIO, GRPC] = [SendTurn(100, 1.0, 1.0, 0.5, 0.1, 0.1) for _ in range(3)]
     found = made.as_json()
     assert (found["unary_per_cpu_s"], found["vs_grpc_aio_unary"]) == (400, 4.0)
     assert (found["web_unary_per_cpu_s"], found["web_vs_grpc_aio_unary"]) == (0, 0.0)

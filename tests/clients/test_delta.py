@@ -35,7 +35,7 @@ from grandstand.gateway.v1.delta_pb2 import (
     TallyDelta,
     TopicDelta,
 )
-from grandstand.wire.delta import Misfit, apply, diff
+from grandstand.wire.delta import DeltaMismatch, apply, diff
 from mesh import limits
 
 # Few different values, so that what is drawn twice is often the same.
@@ -433,7 +433,7 @@ def test_a_delta_that_does_not_fit_is_a_misfit_that_says_why(
     before: TopicState, delta: TopicDelta, why: str
 ) -> None:
     kept = encoded(before)
-    with pytest.raises(Misfit, match=why):
+    with pytest.raises(DeltaMismatch, match=why):
         apply(before, delta)
     assert encoded(before) == kept
 
@@ -466,7 +466,7 @@ def test_a_hostile_delta_is_applied_or_a_misfit_and_nothing_else(
     kept = encoded(before)
     try:
         after = apply(before, delta)
-    except Misfit:
+    except DeltaMismatch:
         pass
     else:
         TopicState.FromString(encoded(after))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from grandstand.wire.delta import Misfit, apply, diff
+from grandstand.wire.delta import DeltaMismatch, apply, diff
 from tests.support import delta_vectors
 
 CASES = json.loads(delta_vectors.PATH.read_text())
@@ -23,7 +23,7 @@ def test_the_committed_vectors_are_those_that_the_code_makes() -> None:
 def test_a_vector_holds(case: dict[str, Any]) -> None:
     before, delta, after = delta_vectors.parsed(case)
     if after is None:
-        with pytest.raises(Misfit):
+        with pytest.raises(DeltaMismatch):
             apply(before, delta)
         return
     assert apply(before, delta).SerializeToString() == after.SerializeToString()

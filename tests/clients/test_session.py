@@ -17,9 +17,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from grandstand.client.attempts import Again, Attempts, Over
 from grandstand.client.backoff import Backoff
-from grandstand.client.buffer import Rank
-from grandstand.client.session import RETRIES_MAX, Send, Session, Stored, Wait, WasRefused, WasShed
-from grandstand.client.stream_state import RENEW_AGAIN_S, Conversation, Due, Phase
+from grandstand.client.buffer import Priority
+from grandstand.client.session import RETRIES_MAX, Send, PublishSession, Wait, WasRefused, WasShed, WasStored
+from grandstand.client.stream_state import RENEW_AGAIN_S, Due, Phase, StreamState
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.ingest.v1.ingest_pb2 import (
     Ack,
@@ -41,11 +41,11 @@ UNAVAILABLE, UNAUTHENTICATED, DEADLINE_EXCEEDED = 14, 16, 4
 INTERVAL_S = 8.0
 
 
-def new_session(buffer_events_max: int = 10) -> Session[str]:
+def new_session(buffer_events_max: int = 10) -> PublishSession[str]:
     return Session(buffer_events_max=buffer_events_max, backoff=Backoff(), draw=lambda: 0.5)
 
 
-def welcome(session: Session[str], credit: int = 64, **fields: Any) -> Hello:
+def welcome(session: PublishSession[str], credit: int = 64, **fields: Any) -> Hello:
     """Opens a stream at 0 s and welcomes it."""
     hello = session.opened(0.0)
     greeting = Welcome(origin_id="v1", next_origin_seq=hello.next_origin_seq, credit=credit, **fields)
@@ -54,7 +54,7 @@ def welcome(session: Session[str], credit: int = 64, **fields: Any) -> Hello:
     return hello
 
 
-def sent(session: Session[str], now_s: float = 0.0) -> list[tuple[int, str | None]]:
+def sent(session: PublishSession[str], now_s: float = 0.0) -> list[tuple[int, str | None]]:
     """What goes out now."""
     action = session.next(now_s)
     return action.batch if isinstance(action, Send) else []
@@ -83,7 +83,7 @@ def test_credit_that_shrinks_to_nothing_holds_back_and_grows_again() -> None:
         session.submit(event, 1)
     assert sent(session) == [(1, "a"), (2, "b")]
     session.receive(PublishResponse(credit=Credit(credit=0, reason="the event log is full")), 1.0)
-    assert isinstance(session.receive(ack(2), 1.0)[0], Stored)
+    assert isinstance(session.receive(ack(2), 1.0)[0], WasStored)
     assert sent(session, 1.0) == []
     assert (session.credit, session.reason, session.room) == (0, "the event log is full", 8)
     session.receive(PublishResponse(credit=Credit(credit=1)), 2.0)
@@ -92,9 +92,9 @@ def test_credit_that_shrinks_to_nothing_holds_back_and_grows_again() -> None:
 
 def test_an_event_has_no_number_before_it_is_sent() -> None:
     session = new_session()
-    session.submit("measure", 1, Rank.MEASURE)
+    session.submit("measure", 1, Priority.MEASURE)
     session.submit("vote", 1)
-    session.submit("reaction", 1, Rank.REACTION)
+    session.submit("reaction", 1, Priority.REACTION)
     assert session.give_way() == "measure"
     assert session.give_way() == "reaction"
     assert session.give_way() is None
@@ -129,7 +129,7 @@ def test_a_drain_is_followed_by_half_close_the_last_ack_and_the_delay_asked_for(
     session.receive(PublishResponse(drain=drain), 1.0)
     assert session.next(1.0) is Due.HALF_CLOSE
     assert session.next(1.0) == Wait(math.inf)
-    assert [type(outcome) for outcome in session.receive(ack(1), 1.1)] == [Stored]
+    assert [type(outcome) for outcome in session.receive(ack(1), 1.1)] == [WasStored]
     assert session.ended(0, "", 1.2) == Again(0.7)
     assert welcome(session) == Hello(origin_id="v1", next_origin_seq=2)
     assert sent(session) == [(2, "b")]
@@ -193,7 +193,7 @@ def test_what_was_shed_is_told_from_what_is_stored() -> None:
     sent(session)
     shed, stored = session.receive(ack(3, shed=(2,)), 0.1)
     assert shed == WasShed("b", maybe_stored=False)
-    assert isinstance(stored, Stored)
+    assert isinstance(stored, WasStored)
     assert stored.events == [(1, "a"), (3, "c")]
 
 
@@ -235,7 +235,7 @@ def test_a_second_welcome_breaks_the_protocol() -> None:
 
 
 def test_a_server_that_does_not_welcome_is_gone_after_the_first_bound() -> None:
-    talk = Conversation(100.0, greeting_max_s=10.0)
+    talk = StreamState(100.0, greeting_max_s=10.0)
     assert (talk.phase, talk.gone_at_s) == (Phase.GREETING, 110.0)
     assert talk.silence(110.0) == "no Welcome within 10.0 s"
 
@@ -277,7 +277,7 @@ class Mesh(RuleBasedStateMachine):
     def start(self, seed: int, credit: int, buffer_events_max: int) -> None:
         self.now_s = 0.0
         self.random = Random(seed)
-        self.session: Session[Event] = Session(
+        self.session: PublishSession[Event] = PublishSession(
             buffer_events_max=buffer_events_max, backoff=Backoff(), draw=self.random.random
         )
         self.credit = credit
@@ -297,8 +297,8 @@ class Mesh(RuleBasedStateMachine):
         self.closed = False
 
     @precondition(lambda self: self.session.room > 0)
-    @rule(ranks=st.lists(st.sampled_from(Rank), min_size=1, max_size=3))
-    def hand_in(self, ranks: list[Rank]) -> None:
+    @rule(ranks=st.lists(st.sampled_from(Priority), min_size=1, max_size=3))
+    def hand_in(self, ranks: list[Priority]) -> None:
         for rank in ranks[: self.session.room]:
             event = Event(len(self.events))
             self.events.append(event)
@@ -394,7 +394,7 @@ class Mesh(RuleBasedStateMachine):
     def _hear_one(self) -> None:
         for outcome in self.session.receive(self.answers.pop(0), self.now_s):
             match outcome:
-                case Stored(events, _):
+                case WasStored(events, _):
                     for seq, event in events:
                         event.answers.append("stored")
                         assert self.counted.get(seq) is event, "I1: acked means durable"

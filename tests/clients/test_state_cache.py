@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grandstand.aggregate.v1.aggregate_pb2 import OptionCount, TallyResult, TopicState
-from grandstand.client.state_cache import Screen, includes, sequence_in
+from grandstand.client.state_cache import StateCache, includes, sequence_in
 from grandstand.event.v1.event_pb2 import Cursor, Position
 from grandstand.gateway.v1.gateway_pb2 import (
     Heartbeat,
@@ -17,7 +17,7 @@ from grandstand.gateway.v1.gateway_pb2 import (
     TopicCursor,
     Update,
 )
-from grandstand.wire.delta import Misfit, diff
+from grandstand.wire.delta import DeltaMismatch, diff
 from mesh import limits
 
 
@@ -36,7 +36,7 @@ def update(*states: TopicState) -> SubscribeResponse:
 
 
 def test_an_update_replaces_the_topics_it_names_and_leaves_the_others() -> None:
-    screen = Screen()
+    screen = StateCache()
     screen.apply(snapshot(state("poll/a", p1=1), state("poll/b", p1=1)))
     assert screen.apply(update(state("poll/b", p1=2))) == ["poll/b"]
     assert sequence_in(screen.states["poll/a"].cursor, 1) == 1
@@ -44,14 +44,14 @@ def test_an_update_replaces_the_topics_it_names_and_leaves_the_others() -> None:
 
 
 def test_a_snapshot_replaces_everything_shown() -> None:
-    screen = Screen()
+    screen = StateCache()
     screen.apply(snapshot(state("poll/a", p1=1), state("poll/b", p1=1)))
     screen.apply(snapshot(state("poll/b", p1=1)))
     assert list(screen.states) == ["poll/b"]
 
 
 def test_an_older_state_is_not_shown_and_is_counted() -> None:
-    screen = Screen()
+    screen = StateCache()
     screen.apply(snapshot(state("poll/a", p1=5, p2=5)))
     assert screen.apply(update(state("poll/a", p1=9, p2=4))) == []
     assert screen.went_back == 1
@@ -59,14 +59,14 @@ def test_an_older_state_is_not_shown_and_is_counted() -> None:
 
 
 def test_a_heartbeat_changes_nothing() -> None:
-    screen = Screen()
+    screen = StateCache()
     screen.apply(snapshot(state("poll/a", p1=5)))
     assert screen.apply(SubscribeResponse(heartbeat=Heartbeat())) == []
     assert list(screen.states) == ["poll/a"]
 
 
 def test_the_cursors_to_resume_with_are_those_of_what_is_shown() -> None:
-    screen = Screen()
+    screen = StateCache()
     screen.apply(snapshot(state("poll/a", p1=5), state("board/b", p2=6)))
     assert {c.topic: c.cursor for c in screen.cursors()} == {
         "poll/a": Cursor(positions=[Position(partition=1, sequence=5)]),
@@ -87,7 +87,7 @@ cursors = st.dictionaries(st.integers(0, 3), st.integers(1, 6), max_size=4)
 
 @given(st.lists(st.tuples(st.booleans(), cursors), max_size=20))
 def test_no_partition_of_what_is_shown_ever_goes_back(messages: list[tuple[bool, dict[int, int]]]) -> None:
-    screen = Screen()
+    screen = StateCache()
     shown: dict[int, int] = {}
     for is_snapshot, sequences in messages:
         one = state("poll/a", **{f"p{partition}": sequence for partition, sequence in sequences.items()})
@@ -121,7 +121,7 @@ def personal(*states: TopicState) -> SubscribeResponse:
 
 
 def test_a_delta_changes_the_topic_it_names_and_leaves_what_was_given_out() -> None:
-    screen = Screen()
+    screen = StateCache()
     screen.apply(snapshot(poll(1, 1), poll(1, 1, "poll/b")))
     before = screen.states["poll/a"]
     assert screen.apply(delta(poll(1, 1), poll(2, 2))) == ["poll/a"]
@@ -131,18 +131,18 @@ def test_a_delta_changes_the_topic_it_names_and_leaves_what_was_given_out() -> N
 
 
 def test_a_delta_of_a_topic_that_the_stream_has_not_shown_is_a_misfit() -> None:
-    screen = Screen()
-    with pytest.raises(Misfit, match="poll/a"):
+    screen = StateCache()
+    with pytest.raises(DeltaMismatch, match="poll/a"):
         screen.apply(delta(poll(1, 1), poll(2, 2)))
     screen.apply(snapshot(poll(1, 1)))
     screen.begin(screen.cursors())
-    with pytest.raises(Misfit, match="poll/a"):
+    with pytest.raises(DeltaMismatch, match="poll/a"):
         screen.apply(delta(poll(1, 1), poll(2, 2)))
     assert screen.states["poll/a"] == poll(1, 1)
 
 
 def test_a_stream_that_starts_behind_what_is_shown_is_followed_and_shown_once_it_has_caught_up() -> None:
-    screen = Screen()
+    screen = StateCache()
     screen.apply(snapshot(poll(5, 5)))
     screen.begin([TopicCursor(topic="poll/a", cursor=poll(3, 3).cursor)])
     assert screen.apply(snapshot(poll(3, 3))) == []
@@ -154,7 +154,7 @@ def test_a_stream_that_starts_behind_what_is_shown_is_followed_and_shown_once_it
 
 
 def test_a_stream_that_starts_behind_the_cursors_it_was_opened_with_went_back() -> None:
-    screen = Screen()
+    screen = StateCache()
     screen.apply(snapshot(poll(5, 5)))
     screen.begin(screen.cursors())
     assert screen.apply(snapshot(poll(4, 4))) == []
@@ -163,7 +163,7 @@ def test_a_stream_that_starts_behind_the_cursors_it_was_opened_with_went_back() 
 
 
 def test_what_came_on_screen_after_a_stream_was_opened_outlives_its_first_snapshot_only() -> None:
-    screen = Screen()
+    screen = StateCache()
     screen.apply(snapshot(poll(1, 1)))
     handed_in = screen.cursors()
     screen.apply(update(poll(1, 1, "poll/new")))
@@ -175,7 +175,7 @@ def test_what_came_on_screen_after_a_stream_was_opened_outlives_its_first_snapsh
 
 
 def test_a_snapshot_leaves_personal_topics_alone() -> None:
-    screen = Screen()
+    screen = StateCache()
     screen.apply(snapshot(poll(1, 1)))
     assert screen.apply(personal(state("inbox"), state("standing/top", p1=4))) == ["inbox", "standing/top"]
     screen.apply(snapshot(poll(2, 2)))
@@ -188,15 +188,15 @@ def test_a_snapshot_leaves_personal_topics_alone() -> None:
 
 
 def test_a_topic_that_a_snapshot_took_away_has_no_deltas_any_more() -> None:
-    screen = Screen()
+    screen = StateCache()
     screen.apply(snapshot(poll(1, 1)))
     screen.apply(snapshot())
-    with pytest.raises(Misfit):
+    with pytest.raises(DeltaMismatch):
         screen.apply(delta(poll(1, 1), poll(2, 2)))
 
 
 def test_no_more_cursors_are_handed_in_than_may_be() -> None:
-    screen = Screen()
+    screen = StateCache()
     screen.apply(snapshot(*(state(f"poll/{at}", p1=1) for at in range(limits.POSITIONS_MAX + 1))))
     assert len(screen.cursors()) == limits.POSITIONS_MAX
 
@@ -207,7 +207,7 @@ def test_whatever_streams_take_over_the_screen_shows_the_newest_state_of_the_las
 ) -> None:
     """Gateways tell of one poll, each a prefix of its history; the next may lag behind the one before."""
     history = [poll(votes, votes) for votes in range(1, 12)]
-    screen = Screen()
+    screen = StateCache()
     newest = 0
     for _ in range(data.draw(st.integers(1, 4))):
         handed_in = data.draw(st.integers(0, newest))

@@ -16,7 +16,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from grandstand.client.attempts import Over
 from grandstand.client.backoff import Backoff
 from grandstand.client.retry import DETAILS, JITTER, RETRY_AFTER_MAX_S, retry_after_s
-from grandstand.client.stream_handover import ANNOUNCEMENTS_MAX, RECONNECT_AFTER_MAX_S, Heard, Succession
+from grandstand.client.stream_handover import (
+    ANNOUNCEMENTS_MAX,
+    RECONNECT_AFTER_MAX_S,
+    MessageEffect,
+    StreamHandover,
+)
 from grandstand.gateway.v1.gateway_pb2 import Drain, Heartbeat, Snapshot, SubscribeResponse, Update
 from grandstand.notify.v1.notify_pb2 import Announcement
 from mesh.http2.details import retry_details
@@ -36,12 +41,12 @@ def announcement(game_id: str) -> SubscribeResponse:
     return SubscribeResponse(announcement=Announcement(game_id=game_id))
 
 
-def watching() -> tuple[Succession, int]:
+def watching() -> tuple[StreamHandover, int]:
     """With one stream that is shown."""
-    streams = Succession(BACKOFF, lambda: 0.5)
+    streams = StreamHandover(BACKOFF, lambda: 0.5)
     assert streams.open_in_s(0.0) == 0
     first = streams.opened()
-    assert streams.heard(first, SNAPSHOT, 0.0) == Heard(shows=True, takes_over=True)
+    assert streams.heard(first, SNAPSHOT, 0.0) == MessageEffect(shows=True, takes_over=True)
     assert streams.open_in_s(0.0) is None
     return streams, first
 
@@ -53,10 +58,10 @@ def test_a_drained_stream_is_shown_until_the_snapshot_of_the_next_is_there() -> 
     assert streams.open_in_s(15.0) == 0
     new = streams.opened()
     assert streams.open_in_s(15.0) is None
-    assert streams.heard(old, UPDATE, 15.1) == Heard(shows=True)
-    assert streams.heard(new, HEARTBEAT, 15.2) == Heard(shows=False)
-    assert streams.heard(new, SNAPSHOT, 15.3) == Heard(shows=True, takes_over=True, ends=old)
-    assert streams.heard(new, UPDATE, 15.4) == Heard(shows=True)
+    assert streams.heard(old, UPDATE, 15.1) == MessageEffect(shows=True)
+    assert streams.heard(new, HEARTBEAT, 15.2) == MessageEffect(shows=False)
+    assert streams.heard(new, SNAPSHOT, 15.3) == MessageEffect(shows=True, takes_over=True, ends=old)
+    assert streams.heard(new, UPDATE, 15.4) == MessageEffect(shows=True)
     assert (streams.drained, streams.open_in_s(16.0)) == (1, None)
 
 
@@ -73,7 +78,7 @@ def test_a_stream_whose_successor_is_opened_already_is_followed_by_that() -> Non
     new = streams.opened()
     assert streams.ended(old, UNAVAILABLE, "gone", 11.0) is None
     assert streams.open_in_s(11.0) is None
-    assert streams.heard(new, SNAPSHOT, 11.1) == Heard(shows=True, takes_over=True)
+    assert streams.heard(new, SNAPSHOT, 11.1) == MessageEffect(shows=True, takes_over=True)
 
 
 def test_a_successor_that_fails_is_tried_again_while_the_old_one_is_shown() -> None:
@@ -82,7 +87,7 @@ def test_a_successor_that_fails_is_tried_again_while_the_old_one_is_shown() -> N
     new = streams.opened()
     assert streams.ended(new, UNAVAILABLE, "not yet", 10.1) is None
     assert streams.open_in_s(10.1) == pytest.approx(1.0), "half of the backoff's ceiling of 2 s"
-    assert streams.heard(old, UPDATE, 10.2) == Heard(shows=True)
+    assert streams.heard(old, UPDATE, 10.2) == MessageEffect(shows=True)
     assert streams.ended(old, UNAVAILABLE, "gone", 10.6) is None
     assert streams.open_in_s(10.6) == pytest.approx(0.5)
 
@@ -177,7 +182,7 @@ class Streams(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.now_s = 0.0
-        self.streams = Succession(BACKOFF, lambda: 0.5)
+        self.streams = StreamHandover(BACKOFF, lambda: 0.5)
         self.open: list[int] = []
         self.shown: int | None = None
 

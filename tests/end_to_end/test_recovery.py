@@ -24,7 +24,7 @@ from tests.support.commands import succeeded
 from tests.support.games import GameClient, new_game, run, until
 from tests.support.mesh_fixture import RunningMesh, running
 from tests.support.servers import eventually
-from toolbox.cli import partitions
+from toolbox.local import partitions
 
 PUBLISHERS = 4
 PAUSE_S = 0.01

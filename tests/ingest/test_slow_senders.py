@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 
 from bench._frames import message
-from bench._h2 import Connection
+from bench._h2 import RawConnection
 from grandstand.event.v1.event_pb2 import Event, Score
 from grandstand.ingest.v1.ingest_pb2 import EventBatch, Heartbeat, Hello, PublishRequest, PublishResponse
 from ingest.service import PUBLISH
@@ -34,7 +34,7 @@ class Crowd:
 
     def __init__(self, ingest: LoneIngest, name: str, count: int) -> None:
         host, port = ingest.address.split(":")
-        self.connection = Connection(host, int(port), PUBLISH)
+        self.connection = RawConnection(host, int(port), PUBLISH)
         self.places = []
         self.acked: dict[int, int] = {}
         self.welcomed = 0

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 
 from mesh.envoy.bootstrap import bootstrap
-from mesh.envoy.config import Address, Endpoint, EnvoyConfig, KeyFile, UpstreamTls
+from mesh.envoy.config import Address, Endpoint, EnvoyConfig, JwksFile, UpstreamTls
 from toolbox.local import provision
 from toolbox.local.home import Home
 from toolbox.local.ports import Ports
@@ -31,7 +31,7 @@ def proxy(
             name: replicas.get(name) or (Endpoint(LOOPBACK, ports.take()),)
             for name in ("ingest", "gateway", "aggregate")
         },
-        keys=KeyFile(str(home.jwks)),
+        keys=JwksFile(str(home.jwks)),
         upstream_tls=upstream_tls or {},
     )
     home.jwks.parent.mkdir(exist_ok=True)

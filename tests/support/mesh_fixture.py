@@ -15,11 +15,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from toolbox.cli.running import MeshAddresses, running_mesh, running_status
 from toolbox.local.development import development_token, producer_token
 from toolbox.local.logfile import tail
 from toolbox.local.ports import Ports
 from toolbox.local.provision import checkout
+from toolbox.local.running import MeshAddresses, running_mesh, running_status
 from toolbox.local.status import MeshStatus, ServiceStatus
 
 DOWN_WITHIN_S = 60.0

@@ -26,7 +26,7 @@ from grandstand.gateway.v1.gateway_pb2 import IssueOriginRequest, SendRequest
 from grandstand.gateway.v1.gateway_pb2_grpc import GatewayServiceStub
 from toolbox.chaos import scene
 from toolbox.chaos.entries import Book, Entry
-from toolbox.chaos.workload import Author
+from toolbox.chaos.workload import Workload
 from toolbox.load.pace import Pacer
 
 PAGE_EVENTS = 25
@@ -34,7 +34,7 @@ PAGE_EVENTS = 25
 ATTEMPT_S = 10.0
 
 
-class Desk:
+class ClientContext:
     """Where all clients of a run write down what they sent and what they were told."""
 
     def __init__(
@@ -52,7 +52,7 @@ class Desk:
         self.book.ack(entry, ((position.partition, position.sequence) for position in positions))
         self._on_ack(entry, positions)
 
-    def refused(self, entry: Entry, author: Author, code: grpc.StatusCode, *, maybe_stored: bool) -> None:
+    def refused(self, entry: Entry, author: Workload, code: grpc.StatusCode, *, maybe_stored: bool) -> None:
         if entry.topic.startswith(scene.CLOSING_TOPICS) and code is grpc.StatusCode.FAILED_PRECONDITION:
             author.closed.add(entry.topic)
         self.book.refuse(entry, code.name, maybe_stored=maybe_stored)
@@ -64,8 +64,8 @@ class Native:
     def __init__(
         self,
         channel: grpc.aio.Channel,
-        author: Author,
-        desk: Desk,
+        author: Workload,
+        desk: ClientContext,
         pacer: Pacer,
         random: Random,
         actor: str,
@@ -120,8 +120,8 @@ class Browser:
     def __init__(
         self,
         channel: grpc.aio.Channel,
-        open_page: Callable[[int], Author],
-        desk: Desk,
+        open_page: Callable[[int], Workload],
+        desk: ClientContext,
         pacer: Pacer,
         random: Random,
         token: Token,
@@ -154,7 +154,7 @@ class Browser:
         issued = await self._until_answered(self._stub.IssueOrigin, IssueOriginRequest())
         return str(issued.origin_id)
 
-    async def _send(self, event: Event, entry: Entry, author: Author) -> None:
+    async def _send(self, event: Event, entry: Entry, author: Workload) -> None:
         """A refusal may answer a resend of the gateway's own, whose first copy is stored: never certain."""
         try:
             answer = await self._until_answered(self._stub.Send, SendRequest(event=event))

@@ -16,10 +16,10 @@ import grpc.aio
 
 from grandstand.client import Token
 from mesh import limits
-from toolbox.chaos.clients import Browser, Desk, Native
-from toolbox.chaos.report import Plan
+from toolbox.chaos.clients import Browser, ClientContext, Native
+from toolbox.chaos.report import ChaosPlan
 from toolbox.chaos.scene import GameScene
-from toolbox.chaos.workload import Author, Seats
+from toolbox.chaos.workload import Seats, Workload
 from toolbox.load.pace import Pacer
 
 # By the letter that begins their names. Of a game that had all of the load: how many there are,
@@ -32,9 +32,9 @@ assert DEVICES <= limits.SUPERSEDED_ORIGINS_MAX
 
 
 async def crew(
-    plan: Plan,
+    plan: ChaosPlan,
     game: GameScene,
-    desk: Desk,
+    desk: ClientContext,
     now_s: float,
     connect: Callable[[str], Awaitable[grpc.aio.Channel]],
     ingests: Sequence[str],
@@ -51,7 +51,7 @@ async def crew(
             for n in range(DEVICES):
                 device = f"{name}.{n}"
                 random = Random(f"{plan.seed} {game.game_id} {device}")
-                author = Author(name, game, seats, random, name, device)
+                author = Workload(name, game, seats, random, name, device)
                 pacer = Pacer(rate / DEVICES, now_s, random)
                 clients.append(Native(await connect(""), author, desk, pacer, random, name, token))
             continue
@@ -62,7 +62,7 @@ async def crew(
             clients.append(Browser(channel, _pages(name, game, seats, random), desk, pacer, random, token))
         else:
             actor = name if name[0] == "v" else ""
-            author = Author(name, game, seats, random, actor)
+            author = Workload(name, game, seats, random, actor)
             clients.append(Native(channel, author, desk, pacer, random, actor, token))
     return clients
 
@@ -75,9 +75,9 @@ def _named(events_per_s: float, game: GameScene) -> Iterator[tuple[str, float]]:
             yield f"{letter}{n}", events_per_s * game.share * share / count
 
 
-def _pages(name: str, game: GameScene, seats: Seats, random: Random) -> Callable[[int], Author]:
-    def open_page(n: int) -> Author:
+def _pages(name: str, game: GameScene, seats: Seats, random: Random) -> Callable[[int], Workload]:
+    def open_page(n: int) -> Workload:
         actor = f"{name}-page{n}"
-        return Author(actor, game, seats, random, actor)
+        return Workload(actor, game, seats, random, actor)
 
     return open_page

@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 from toolbox.chaos.forgetting import Forgetting
 from toolbox.chaos.schedule import Kind, Strike
 from toolbox.chaos.stage import Mesh
-from toolbox.cli import partitions
+from toolbox.local import partitions
 
 PATIENCE_S = 4.0
 _POLL_S = 0.05
@@ -58,7 +58,7 @@ class _Process:
             os.close(self._handle)
 
 
-class Striker:
+class FaultInjector:
     """Strikes one mesh. `on_strike` is told of each that falls; `rebuild` is given the target of a REBUILD,
     and answers whether it was carried out."""
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import grpc.aio
 
-from grandstand.aggregate.v1.aggregate_pb2 import ReadRequest, TopicState
+from grandstand.aggregate.v1.aggregate_pb2 import ReadRequest, ReadResponse, TopicState
 from grandstand.aggregate.v1.aggregate_pb2_grpc import AggregateServiceStub
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.gateway.v1.gateway_pb2 import SubscribeRequest
@@ -34,7 +34,7 @@ _SEASON_PAUSE_S = 0.4
 _NOTES_MAX = 20
 
 
-class Reader:
+class ResultReader:
     """Asks for one game's boards, again and again."""
 
     def __init__(self, channel: grpc.aio.Channel, game_id: str) -> None:
@@ -73,7 +73,8 @@ class Reader:
 
     async def _read(self, topic: str, positions: list[Position]) -> Iterable[TopicState]:
         request = ReadRequest(game_id=self.game_id, topics=[topic], positions=positions)
-        return (await self._aggregate.Read(request, timeout=_ATTEMPT_S)).topics
+        answer: ReadResponse = await self._aggregate.Read(request, timeout=_ATTEMPT_S)
+        return answer.topics
 
     async def _subscribe(self, topic: str, positions: list[Position]) -> Iterable[TopicState]:
         """What the first message shows."""

@@ -97,6 +97,7 @@ class Rebuilds:
         process = await asyncio.create_subprocess_exec(
             *(
                 sys.executable,
+                "-P",
                 "-m",
                 "toolbox.cli",
                 "rebuild",

@@ -7,7 +7,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ChaosPlan:
     """What to run."""
 
     seed: int
@@ -16,7 +16,7 @@ class Plan:
 
 
 @dataclass(slots=True)
-class Progress:
+class ChaosProgress:
     """The live numbers."""
 
     stage: str = "starting a mesh"
@@ -30,7 +30,7 @@ class Progress:
 
 
 @dataclass(slots=True)
-class Report:
+class ChaosReport:
     """`problems` is empty when every acked event was counted once and nothing else went wrong."""
 
     seed: int

@@ -22,23 +22,23 @@ from grandstand.event.v1.event_pb2 import Position
 from toolbox.chaos import checker
 from toolbox.chaos import scene as scenes
 from toolbox.chaos.checker import TopicKey
-from toolbox.chaos.clients import Desk
+from toolbox.chaos.clients import ClientContext
 from toolbox.chaos.closings import Closing, closings
 from toolbox.chaos.crew import crew
 from toolbox.chaos.entries import Book, Entry
-from toolbox.chaos.fault_injector import Striker
+from toolbox.chaos.fault_injector import FaultInjector
 from toolbox.chaos.forgetting import Forgetting
 from toolbox.chaos.monotone import figures
-from toolbox.chaos.readers import Reader, SeasonReader
+from toolbox.chaos.readers import ResultReader, SeasonReader
 from toolbox.chaos.rebuilds import Rebuilds
-from toolbox.chaos.report import Plan, Progress, Report
+from toolbox.chaos.report import ChaosPlan, ChaosProgress, ChaosReport
 from toolbox.chaos.room import RoomWatch
 from toolbox.chaos.scene import GameScene
 from toolbox.chaos.schedule import Kind, Strike, schedule
 from toolbox.chaos.seasons import Seasons
 from toolbox.chaos.stage import TARGETS, Mesh
 from toolbox.chaos.stalls import Stalls
-from toolbox.chaos.watchers import Watcher
+from toolbox.chaos.watchers import ChaosViewer
 
 _WATCHERS = 2
 _HEAL_S = 60.0
@@ -51,14 +51,14 @@ _MOVING = ("poll/final", "poll/multiple", "poll/weighted", "board/sum-", "pulse/
 """Topics in which every acked event changes what is shown."""
 
 
-class Run:
+class ChaosRun:
     """`on_progress` is called a few times a second, `on_strike` for each strike."""
 
     def __init__(
         self,
-        plan: Plan,
+        plan: ChaosPlan,
         mesh: Mesh,
-        on_progress: Callable[[Progress], None],
+        on_progress: Callable[[ChaosProgress], None],
         on_strike: Callable[[Strike], None],
     ) -> None:
         self.stop = asyncio.Event()
@@ -69,23 +69,23 @@ class Run:
         self._on_strike = on_strike
         self._book = Book()
         self._acks = Stalls()
-        self._screens: dict[Watcher, Stalls] = {}
-        self._readers: dict[str, Reader] = {}
-        self._desk = Desk(self._book, self._sent, self._acked)
+        self._screens: dict[ChaosViewer, Stalls] = {}
+        self._readers: dict[str, ResultReader] = {}
+        self._desk = ClientContext(self._book, self._sent, self._acked)
         self._on_strike = on_strike
         self._strikes = schedule(plan.seed, plan.seconds, TARGETS)
         self._closings = closings(plan.seed, plan.seconds, self._strikes)
         self._seasons = Seasons()
         self._forgetting = Forgetting(plan.seed)
         self._room = RoomWatch(mesh.addresses.nats)
-        self._striker: Striker | None = None
+        self._striker: FaultInjector | None = None
         self._rebuilds: Rebuilds | None = None
-        self._report = Report(plan.seed, plan.seconds)
-        self._progress = Progress()
+        self._report = ChaosReport(plan.seed, plan.seconds)
+        self._progress = ChaosProgress()
         self._ended_at = 0.0
         self._channels = contextlib.AsyncExitStack()
 
-    async def run(self) -> Report:
+    async def run(self) -> ChaosReport:
         """Raises ClientError when not even the games could be defined."""
         loop = asyncio.get_running_loop()
         ticker = asyncio.create_task(self._tick())
@@ -100,7 +100,7 @@ class Run:
                 self._progress.stage = "opening games"
                 await self._open(backend, games)
                 await self._strikers(games)
-                audience: list[Watcher | Reader | SeasonReader | RoomWatch] = [
+                audience: list[ChaosViewer | ResultReader | SeasonReader | RoomWatch] = [
                     *await self._watchers(games),
                     *await self._readers_of(games),
                     *[
@@ -159,22 +159,22 @@ class Run:
             await self._channel(self._mesh.addresses.edge),
             lambda game_id: self._read(backend, game_id),
         )
-        self._striker = Striker(self._mesh, self._on_strike, self._rebuilds.run, self._forgetting)
+        self._striker = FaultInjector(self._mesh, self._on_strike, self._rebuilds.run, self._forgetting)
 
-    async def _watchers(self, games: list[GameScene]) -> list[Watcher]:
+    async def _watchers(self, games: list[GameScene]) -> list[ChaosViewer]:
         for game in games:
             for n in range(_WATCHERS):
                 stalls = Stalls()
                 channel = await self._channel(self._mesh.addresses.edge)
                 name = f"watcher {n + 1}"
-                watcher = Watcher(channel, game.game_id, name, self._moved(stalls), self._seasons.note)
+                watcher = ChaosViewer(channel, game.game_id, name, self._moved(stalls), self._seasons.note)
                 self._screens[watcher] = stalls
         return list(self._screens)
 
-    async def _readers_of(self, games: list[GameScene]) -> list[Reader]:
+    async def _readers_of(self, games: list[GameScene]) -> list[ResultReader]:
         for game in games:
             channel = await self._channel(self._mesh.addresses.edge)
-            self._readers[game.game_id] = Reader(channel, game.game_id)
+            self._readers[game.game_id] = ResultReader(channel, game.game_id)
         return list(self._readers.values())
 
     def _moved(self, stalls: Stalls) -> Callable[[], None]:

@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from grandstand.client import Token
-from toolbox.cli.running import MeshAddresses, running_mesh
 from toolbox.local import provision, status
 from toolbox.local.development import producer_token
 from toolbox.local.errors import MeshError
 from toolbox.local.home import Home
 from toolbox.local.ports import Ports
+from toolbox.local.running import MeshAddresses, running_mesh
 
 EVENTS_BYTES = 1024 * 1024
 """The room of the event stream: at 300 events a second it is full to limits.RETENTION_FULL several times a
@@ -93,7 +93,7 @@ def own_mesh(home: Path) -> Iterator[Mesh]:
             open(read_end, "rb", buffering=0) as reports,  # noqa: PTH123
             subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "toolbox.cli", "up", "--home", str(home), "--no-demo", *at),
+                    *(sys.executable, "-P", "-m", "toolbox.cli", "up", "--home", str(home), "--no-demo", *at),
                     *(*replicas, *ways, "--events-bytes", str(EVENTS_BYTES)),
                     *("--report-fd", str(write_end), "--end-with-parent"),
                 ],
@@ -120,7 +120,7 @@ def own_mesh(home: Path) -> Iterator[Mesh]:
 def _link(port: int, home: Path) -> Iterator[int]:
     """The process that forwards `port` to the NATS of the mesh."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "toolbox.chaos.link", str(port), str(home)],
+        [sys.executable, "-P", "-m", "toolbox.chaos.link", str(port), str(home)],
         cwd=provision.checkout(),
         stdin=subprocess.DEVNULL,
         start_new_session=True,

@@ -13,7 +13,7 @@ from toolbox.chaos.monotone import setback
 NOTES_MAX = 20
 
 
-class Watcher:
+class ChaosViewer:
     """One subscription, checked message by message. `on_change` is told when results moved, `on_state` is
     given each topic's new state."""
 

@@ -59,7 +59,7 @@ class Seats:
         return free.pop() if free else None
 
 
-class Author:
+class Workload:
     """One client's events. `actor_id` is empty for a producer; a `device` only changes its actor's vote."""
 
     def __init__(

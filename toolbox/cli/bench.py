@@ -37,7 +37,7 @@ def bench(
         raise MeshError(f"there is no benchmark {name!r}; there are {', '.join(known)}")
     else:
         sys.stdout.flush()
-        os.execv(sys.executable, [sys.executable, "-m", f"bench.{name}", *context.args])
+        os.execv(sys.executable, [sys.executable, "-P", "-m", f"bench.{name}", *context.args])
 
 
 def names() -> list[str]:

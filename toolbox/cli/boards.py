@@ -9,9 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from toolbox.cli.durations import ForOption, at, limit, until
-from toolbox.cli.rpc import GameOption, JsonOption, on_mesh, say, seconds_of, spoken
-from toolbox.cli.running import HomeOption, running_mesh
+from toolbox.cli.home import HomeOption
+from toolbox.cli.rpc import GameOption, JsonOption, on_mesh, print_message, run_rpc, seconds_of
 from toolbox.local.errors import MeshError
+from toolbox.local.running import running_mesh
 
 MODES = ("best", "last", "sum", "lowest")
 
@@ -69,7 +70,7 @@ def open_board(
         asked.season.starts_at.FromDatetime(_moment(starts))
     limit(asked, open_for)
     opened = on_mesh(running_mesh(home).mesh, lambda backend: backend.open_board(asked))
-    say(opened, as_json, f"Board {opened.board_id} is open{until(opened)}.")
+    print_message(opened, as_json, f"Board {opened.board_id} is open{until(opened)}.")
 
 
 def close_board(
@@ -83,7 +84,7 @@ def close_board(
     Example: ./grandstand board close laps
     """
     closed = on_mesh(running_mesh(home).mesh, lambda backend: backend.close_board(game, board))
-    say(closed, as_json, f"Board {closed.board_id} closes{at(closed)}.")
+    print_message(closed, as_json, f"Board {closed.board_id} closes{at(closed)}.")
 
 
 def top_of_board(
@@ -100,7 +101,7 @@ def top_of_board(
     from toolbox.cli.views import watch
 
     with contextlib.suppress(KeyboardInterrupt):
-        spoken(watch(running_mesh(home).edge, game, f"board/{board}", once=not follow, as_json=as_json))
+        run_rpc(watch(running_mesh(home).edge, game, f"board/{board}", once=not follow, as_json=as_json))
 
 
 def rank_on_board(
@@ -126,7 +127,7 @@ def rank_on_board(
             game, board, actor, neighbours=neighbours, previous_season=previous
         ),
     )
-    say(found, as_json, standing(f"board/{board}", actor, found))
+    print_message(found, as_json, standing(f"board/{board}", actor, found))
 
 
 def _moment(text: str) -> datetime:

@@ -50,21 +50,21 @@ def chaos(
 
     Example: ./grandstand chaos --seconds 60 --seed 7
     """
-    from toolbox.chaos.report import Plan, Report
-    from toolbox.chaos.run import Run
+    from toolbox.chaos.report import ChaosPlan, ChaosReport
+    from toolbox.chaos.run import ChaosRun
     from toolbox.chaos.stage import own_mesh
     from toolbox.cli.chaos_screen import ChaosScreen
 
     # That NATS is away is what was wanted.
     logging.getLogger("mesh.jetstream.bus").setLevel(logging.CRITICAL)
-    plan = Plan(seed, seconds, rate)
+    plan = ChaosPlan(seed, seconds, rate)
     folder = Path(tempfile.mkdtemp(prefix="grandstand-chaos-"))
     kept = True
     try:
         with ChaosScreen(plan) as screen, own_mesh(folder / "home") as mesh:
 
-            async def played() -> Report:
-                run = Run(plan, mesh, screen.show, screen.strike)
+            async def played() -> ChaosReport:
+                run = ChaosRun(plan, mesh, screen.show, screen.strike)
                 _stop_early(run.stop)
                 return await run.run()
 

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from toolbox.chaos.report import Plan, Progress, Report
+from toolbox.chaos.report import ChaosPlan, ChaosProgress, ChaosReport
 from toolbox.chaos.schedule import Kind, Strike
 
 _PLAIN_EVERY_S = 5.0
@@ -31,7 +31,7 @@ _WORDS = {
 class ChaosScreen:
     """Use as `with ChaosScreen(plan) as screen`."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: ChaosPlan) -> None:
         self._plan = plan
         self._console = Console(stderr=True, highlight=False)
         self._live: Live | None = None
@@ -43,7 +43,7 @@ class ChaosScreen:
         if self._console.is_terminal:
             self._live = Live("", console=self._console, auto_refresh=False, transient=True)
             self._live.start()
-        self.show(Progress())
+        self.show(ChaosProgress())
         return self
 
     def __exit__(
@@ -52,7 +52,7 @@ class ChaosScreen:
         if self._live is not None:
             self._live.stop()
 
-    def show(self, now: Progress) -> None:
+    def show(self, now: ChaosProgress) -> None:
         self._elapsed_s = now.elapsed_s
         line = (
             f"{now.stage}, seed {self._plan.seed}: {now.elapsed_s:.0f} s of {self._plan.seconds:g} s,"
@@ -74,7 +74,7 @@ class ChaosScreen:
         self._console.print(f"{self._elapsed_s:6.1f} s  {strike.target} {_WORDS[strike.kind]}{length}")
 
     @staticmethod
-    def conclude(report: Report) -> None:
+    def conclude(report: ChaosReport) -> None:
         """The figures, for a person, on stdout."""
         table = Table(box=None, show_header=False)
         struck = ", ".join(f"{count} {_WORDS[Kind(kind)]}" for kind, count in report.strikes.items())

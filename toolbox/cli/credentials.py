@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from toolbox.cli.running import home_of
 from toolbox.local import status
 from toolbox.local.errors import MeshError
+from toolbox.local.running import home_of
 
 if TYPE_CHECKING:
     from grandstand.client import Token

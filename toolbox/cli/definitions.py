@@ -11,9 +11,10 @@ from typing import Annotated, Any
 import typer
 
 from toolbox.cli.durations import ForOption, at, limit, until
-from toolbox.cli.rpc import GameOption, JsonOption, on_mesh, say, spoken
-from toolbox.cli.running import HomeOption, running_mesh
+from toolbox.cli.home import HomeOption
+from toolbox.cli.rpc import GameOption, JsonOption, on_mesh, print_message, run_rpc
 from toolbox.local.errors import MeshError
+from toolbox.local.running import running_mesh
 
 
 def register(app: typer.Typer) -> None:
@@ -71,7 +72,7 @@ def define(
         fold, _, config = value.partition(":")
         wanted.customs.append(CustomTopic(custom_id=custom_id, fold=fold, config=config.encode()))
     defined = on_mesh(running_mesh(home).mesh, lambda backend: _define(backend, wanted))
-    say(defined, as_json, f"Game {defined.game_id} is defined.")
+    print_message(defined, as_json, f"Game {defined.game_id} is defined.")
 
 
 async def _define(backend: Any, wanted: Any) -> Any:
@@ -114,7 +115,7 @@ def show(
     from toolbox.cli.views import game_table
 
     listed = on_mesh(running_mesh(home).edge, lambda backend: backend.get_game(game))
-    say(listed, as_json, game_table(listed))
+    print_message(listed, as_json, game_table(listed))
 
 
 def open_poll(
@@ -155,7 +156,7 @@ def open_poll(
     )
     limit(asked, open_for)
     opened = on_mesh(running_mesh(home).mesh, lambda backend: backend.open_poll(asked))
-    say(opened, as_json, f"Poll {opened.poll_id} is open{until(opened)}.")
+    print_message(opened, as_json, f"Poll {opened.poll_id} is open{until(opened)}.")
 
 
 def close_poll(
@@ -169,7 +170,7 @@ def close_poll(
     Example: ./grandstand poll close mvp
     """
     closed = on_mesh(running_mesh(home).mesh, lambda backend: backend.close_poll(game, poll))
-    say(closed, as_json, f"Poll {closed.poll_id} closes{at(closed)}.")
+    print_message(closed, as_json, f"Poll {closed.poll_id} closes{at(closed)}.")
 
 
 def watch_poll(
@@ -189,7 +190,7 @@ def watch_poll(
 
     topic = f"poll/{poll}" if poll else "poll/*"
     with contextlib.suppress(KeyboardInterrupt):
-        spoken(watch(running_mesh(home).edge, game, topic, once=once, as_json=as_json))
+        run_rpc(watch(running_mesh(home).edge, game, topic, once=once, as_json=as_json))
 
 
 def _named(text: str, option: str, form: str) -> tuple[str, str]:

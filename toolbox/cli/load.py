@@ -13,9 +13,10 @@ from typing import Annotated, Any
 import typer
 
 from toolbox.cli.credentials import TokenOption, acting
-from toolbox.cli.rpc import GameOption, spoken
-from toolbox.cli.running import HomeOption, running_mesh
+from toolbox.cli.home import HomeOption
+from toolbox.cli.rpc import GameOption, run_rpc
 from toolbox.local.errors import MeshError
+from toolbox.local.running import running_mesh
 
 EdgeOption = Annotated[
     str | None, typer.Option(metavar="HOST:PORT", help="Another edge.", show_default="the mesh of --home")
@@ -61,14 +62,14 @@ def simulate(
     Example: ./grandstand simulate --viewers 200 --rate 500 --seconds 30
     """
     from toolbox.cli.load_screens import SimulationScreen
-    from toolbox.load.account import Plan
+    from toolbox.load.account import LoadPlan
     from toolbox.load.simulate import Simulation
 
     if not (edge and mesh):
         at = running_mesh(home)
         edge, mesh = edge or at.edge, mesh or at.mesh
     reactions, scores = _shares(mix)
-    plan = Plan(edge, mesh, game, viewers, rate, seconds, reactions, scores, seed)
+    plan = LoadPlan(edge, mesh, game, viewers, rate, seconds, reactions, scores, seed)
     producer = acting(token, home)
 
     async def run() -> Any:
@@ -77,7 +78,7 @@ def simulate(
             with _interrupting(simulation.stop):
                 return await simulation.run()
 
-    summary = spoken(run())
+    summary = run_rpc(run())
     if not as_json:
         SimulationScreen.conclude(summary)
     else:
@@ -133,7 +134,7 @@ def replay(
             with _interrupting(replaying.stop):
                 return await replaying.run()
 
-    summary = spoken(run())
+    summary = run_rpc(run())
     if as_json:
         print(json.dumps(summary.as_json()))
     else:

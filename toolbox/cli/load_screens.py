@@ -17,7 +17,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from toolbox.load.account import Plan, Progress, Summary
+from toolbox.load.account import LoadPlan, LoadProgress, Summary
 from toolbox.load.replay import ReplaySummary
 
 LINE_EVERY_S = 5.0
@@ -70,11 +70,11 @@ class _Screen:
 
 
 class SimulationScreen(_Screen):
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: LoadPlan) -> None:
         super().__init__(plan.seconds or None)
         self._viewers = plan.viewers
 
-    def show(self, now: Progress) -> None:
+    def show(self, now: LoadProgress) -> None:
         numbers = (
             f"{now.sent:,} sent  {now.acked:,} acked  {now.refused:,} refused  {now.seen:,} seen  "
             f"{now.connected:,}/{self._viewers:,} viewers"

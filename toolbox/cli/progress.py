@@ -25,7 +25,7 @@ _COLOURS = ("cyan", "green", "yellow", "blue", "magenta", "bright_cyan", "bright
 _STATE_STYLES = {"ready": "green", "failed": "bold red", "backoff": "red", "starting": "yellow"}
 
 
-class Progress:
+class StartProgress:
     """Told of every status until the mesh has settled; then `finish`."""
 
     def __init__(self, console: Console) -> None:
@@ -123,7 +123,7 @@ def status_table(status: MeshStatus) -> Table:
     return table
 
 
-class Lines:
+class PrefixedLines:
     """Prints what processes write: prefixed, and on a terminal in a colour of their own.
 
     Who prints also supervises, and must not be held up by a terminal that takes nothing (Ctrl-S): lines that

@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Annotated, Self
 import typer
 
 from mesh import limits
+from toolbox.cli.home import HomeOption
 from toolbox.cli.rpc import JsonOption
-from toolbox.cli.running import HomeOption, MeshAddresses, running_mesh
 from toolbox.local.errors import MeshError
+from toolbox.local.running import MeshAddresses, running_mesh
 
 if TYPE_CHECKING:
     from mesh.jetstream.bus import Bus

@@ -25,7 +25,7 @@ _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)?\Z")
 _UNIT_S = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
-def spoken(work: Coroutine[Any, Any, T]) -> T:
+def run_rpc(work: Coroutine[Any, Any, T]) -> T:
     """Runs `work` to its end. Raises MeshError with the code and message for what the mesh refuses."""
     from grandstand.client import ClientError
 
@@ -45,7 +45,7 @@ def on_mesh(address: str, work: Any) -> Any:
             backend: Backend = Backend(channel)
             return await work(backend)
 
-    return spoken(call())
+    return run_rpc(call())
 
 
 def seconds_of(text: str) -> float:
@@ -72,7 +72,7 @@ def as_dict(message: Any) -> dict[str, Any]:
     return json_format.MessageToDict(message)
 
 
-def say(message: Any, as_json: bool, human: Any) -> None:
+def print_message(message: Any, as_json: bool, human: Any) -> None:
     """Prints an answer: as JSON, or `human`, a line or what rich can render."""
     if as_json:
         print(json.dumps(as_dict(message)))

@@ -13,9 +13,10 @@ from typing import Annotated
 
 import typer
 
-from toolbox.cli.running import HomeOption, home_of, running_status
+from toolbox.cli.home import HomeOption
 from toolbox.local.errors import MeshError
 from toolbox.local.home import Home, clear_stale, tenant
+from toolbox.local.running import home_of, running_status
 
 DOWN_WITHIN_S = 60.0
 """Every grace of every stage, added up, is less."""
@@ -130,7 +131,7 @@ def up(
     from toolbox.cli import starting
     from toolbox.local.child import end_with_parent_process
     from toolbox.local.plan import Options
-    from toolbox.local.session import Request
+    from toolbox.local.session import UpRequest
 
     if sync not in ("interval", "always"):
         raise MeshError(f"--sync {sync!r} is neither interval nor always")
@@ -142,7 +143,7 @@ def up(
         raise MeshError(f"--otlp {otlp!r} is no URL such as http://127.0.0.1:4317")
     if replicas not in (1, 3, 5) or (replicas > 1 and nats is None):
         raise MeshError(f"--replicas {replicas}: 1, or 3 or 5 with --nats URL,URL,URL of a NATS cluster")
-    request = Request(
+    request = UpRequest(
         home=home_of(home),
         options=Options(
             ingest=ingest,
@@ -263,7 +264,7 @@ def status(
     if now.nats_warning:
         console.print(f"warning: {now.nats_warning}", soft_wrap=True, markup=False, style="yellow")
     if now.state == "ready":
-        from toolbox.cli import partitions
+        from toolbox.local import partitions
 
         if found := partitions.read_if_it_answers(now.addresses.mesh):
             console.print(partitions.summary(found), soft_wrap=True)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from toolbox.cli.credentials import TokenOption, acting
-from toolbox.cli.rpc import GameOption, JsonOption, default_actor, spoken
-from toolbox.cli.running import HomeOption, running_mesh
+from toolbox.cli.home import HomeOption
+from toolbox.cli.rpc import GameOption, JsonOption, default_actor, run_rpc
 from toolbox.local.errors import MeshError
+from toolbox.local.running import running_mesh
 
 if TYPE_CHECKING:
     from grandstand.client import Receipt, Token
@@ -161,7 +162,7 @@ def _send(
 ) -> None:
     # Who is given a token is its actor, unless another is named.
     actor = actor or ("" if token else default_actor())
-    receipt = spoken(_sent(running_mesh(home).edge, acting(token, home), actor, event, producer))
+    receipt = run_rpc(_sent(running_mesh(home).edge, acting(token, home), actor, event, producer))
     positions = [{"partition": p.partition, "sequence": p.sequence} for p in receipt.positions]
     if as_json:
         print(

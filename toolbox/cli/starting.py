@@ -20,20 +20,20 @@ from typing import Any
 from rich.console import Console
 
 from toolbox.cli import console as cli_console
-from toolbox.cli.progress import Lines, Progress, announce
+from toolbox.cli.progress import PrefixedLines, StartProgress, announce
 from toolbox.local import session
 from toolbox.local.errors import MeshError, from_os
 from toolbox.local.provision import ProvisionError
-from toolbox.local.session import Request, Watcher
+from toolbox.local.session import UpObserver, UpRequest
 from toolbox.local.status import MeshStatus, from_json
 
 REPORTS_BYTES = 64 * 1024
 
 
-def in_foreground(request: Request, logs: bool) -> None:
+def in_foreground(request: UpRequest, logs: bool) -> None:
     console = Console(highlight=False)
     with _Start(console, detached=False) as start:
-        lines = Lines(console)
+        lines = PrefixedLines(console)
 
         def on_line(name: str, line: str) -> None:
             if logs and start.settled:
@@ -41,7 +41,7 @@ def in_foreground(request: Request, logs: bool) -> None:
 
         session.run(
             request,
-            Watcher(
+            UpObserver(
                 on_status=start.on_status, on_line=on_line, on_note=cli_console.say, on_tick=start.on_tick
             ),
         )
@@ -54,7 +54,7 @@ class _Start:
     def __init__(self, console: Console, detached: bool) -> None:
         self._console = console
         self._detached = detached
-        self._progress: Progress | None = Progress(console)
+        self._progress: StartProgress | None = StartProgress(console)
         self.settled = False
         self._stopping = False
 
@@ -90,7 +90,7 @@ class _Start:
             self.settled = True
 
 
-def detached(request: Request, arguments: list[str]) -> None:
+def detached(request: UpRequest, arguments: list[str]) -> None:
     """Starts the other half, and follows it until the mesh has settled. Raises MeshError."""
     request.home.create()
     read_end, write_end = os.pipe()
@@ -98,7 +98,7 @@ def detached(request: Request, arguments: list[str]) -> None:
     try:
         with log.open("wb") as output:
             background = subprocess.Popen(
-                [sys.executable, "-m", "toolbox.cli", *arguments, "--report-fd", str(write_end)],
+                [sys.executable, "-P", "-m", "toolbox.cli", *arguments, "--report-fd", str(write_end)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -136,7 +136,7 @@ def _follow(report: dict[str, Any], start: _Start) -> None:
         start.on_status(from_json(report["status"]))
 
 
-def in_background(request: Request, report_fd: int) -> None:
+def in_background(request: UpRequest, report_fd: int) -> None:
     """The other half: runs the mesh, and reports until it has settled."""
     report, close = _reporter(report_fd)
 
@@ -151,7 +151,7 @@ def in_background(request: Request, report_fd: int) -> None:
         cli_console.say(line)
 
     try:
-        session.run(request, Watcher(on_status=on_status, on_note=on_note))
+        session.run(request, UpObserver(on_status=on_status, on_note=on_note))
     except (MeshError, ProvisionError) as error:
         report({"error": str(error)})
         raise

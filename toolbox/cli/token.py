@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from toolbox.cli.credentials import own_home
+from toolbox.cli.home import HomeOption
 from toolbox.cli.rpc import default_actor, seconds_of
-from toolbox.cli.running import HomeOption
 from toolbox.local.errors import MeshError, from_os
 
 LIFE_MAX_S = 366 * 24 * 3600.0

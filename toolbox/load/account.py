@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class LoadPlan:
     """What to run. `reactions` and `scores` are shares of the votes' rate."""
 
     edge: str
@@ -24,7 +24,7 @@ class Plan:
 
 
 @dataclass(slots=True)
-class Progress:
+class LoadProgress:
     """The live numbers."""
 
     elapsed_s: float = 0.0

@@ -1,9 +1,5 @@
 """The demo game: keeps the page alive with a poll that never stops, two leaderboards and a small crowd.
 
-    python -m toolbox.load.demo --edge 127.0.0.1:8080 --mesh 127.0.0.1:8081 [--game demo] --home .grandstand
-
-Its tokens are signed with the development key of --home; elsewhere, GRANDSTAND_TOKEN holds a producer's.
-
 A poll is open for POLL_S, its result stands for PAUSE_S, the next one follows. The poll closes
 by the server's clock, so it does so also when this process has gone. Nothing is remembered here: a
 restart finds the open poll and the place in the list of questions through GetGame.
@@ -13,14 +9,10 @@ It goes on while any part of the mesh restarts, and ends at once on SIGTERM or S
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import contextlib
-import os
 import signal
 import sys
 import time
-from pathlib import Path
 from random import Random
 
 import grpc
@@ -29,7 +21,6 @@ from grandstand.catalog.v1 import catalog_pb2 as catalog
 from grandstand.client import Backend, ClientError, Token, open_channel
 from toolbox.load import questions
 from toolbox.load.fans import Fans
-from toolbox.local.development import producer_token
 
 PULSE = "reactions"
 KINDS = ("fire", "clap", "wow", "laugh", "heart")
@@ -154,21 +145,3 @@ async def run(edge: str, mesh: str, game_id: str, token: Token | None = None) ->
         await fans.close()
         for task in done - {stopping}:
             task.result()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m toolbox.load.demo", description="Keeps the demo game alive."
-    )
-    parser.add_argument("--edge", default="127.0.0.1:8080", help="where viewers connect")
-    parser.add_argument("--mesh", default="127.0.0.1:8081", help="where the catalog is served")
-    parser.add_argument("--game", default="demo")
-    parser.add_argument("--home", type=Path, help="whose development key signs the crowd's tokens")
-    arguments = parser.parse_args()
-    token = producer_token(arguments.home) if arguments.home else os.environ.get("GRANDSTAND_TOKEN")
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(run(arguments.edge, arguments.mesh, arguments.game, token))
-
-
-if __name__ == "__main__":
-    main()

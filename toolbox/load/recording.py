@@ -43,7 +43,7 @@ class Line:
     event: Event
 
 
-class Reader:
+class RecordingReader:
     """Turns lines into events, in order; keeps what the form of `at` and resends depend on."""
 
     def __init__(self, game_id: str = "") -> None:

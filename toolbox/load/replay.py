@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from grandstand.client import Publisher, Receipt, Refused, SessionLost, Shed, Token, open_channel
-from toolbox.load.recording import BadLineError, Line, Reader
+from toolbox.load.recording import BadLineError, Line, RecordingReader
 from toolbox.load.source import Source, UnreadableError
 
 CLIENT = "grandstand-replay"
@@ -68,7 +68,7 @@ class Replay:
         self._edge = edge
         self._token = token
         self._speed = speed
-        self._reader = Reader(game_id)
+        self._reader = RecordingReader(game_id)
         self._complain = complain
         self._on_progress = on_progress
         self._complaints: Counter[str] = Counter()

@@ -15,8 +15,8 @@ import grpc.aio
 from grandstand.catalog.v1 import catalog_pb2 as catalog
 from grandstand.client import Receipt, Token
 from grandstand.event.v1.event_pb2 import PRESENCE_STATE_HERE, Event, Measure, Presence, Reaction
-from toolbox.load.account import Plan
-from toolbox.load.voters import Cast, Troupe, producers
+from toolbox.load.account import LoadPlan
+from toolbox.load.voters import BotPool, Cast, producers
 
 BOTS_MAX = 16
 # Well within the 45 s for which a presence counts.
@@ -25,11 +25,11 @@ HERE_EVERY_S = 20.0
 MEASURES = 0.1
 
 
-class Beside:
+class SideTraffic:
     """The troupes, by what they send, and their rates a second."""
 
-    def __init__(self, plan: Plan, game: catalog.Game, random: Random, run: str) -> None:
-        self.troupes: dict[str, Troupe] = {}
+    def __init__(self, plan: LoadPlan, game: catalog.Game, random: Random, run: str) -> None:
+        self.troupes: dict[str, BotPool] = {}
         self.rates: dict[str, float] = {}
         self._plan = plan
         self._game = game
@@ -44,13 +44,13 @@ class Beside:
         plan, game = self._plan, self._game
         bots = min(bots, BOTS_MAX)
         if game.pulses:
-            self.troupes["reactions"] = Troupe(producers(channels, bots, client, token), self._react)
+            self.troupes["reactions"] = BotPool(producers(channels, bots, client, token), self._react)
             self.rates["reactions"] = plan.rate * plan.reactions
         if game.audience:
-            self.troupes["presences"] = Troupe(producers(channels, 1, client, token), self._say_here)
+            self.troupes["presences"] = BotPool(producers(channels, 1, client, token), self._say_here)
             self.rates["presences"] = max(1, plan.viewers) / HERE_EVERY_S
         if game.metrics:
-            self.troupes["measures"] = Troupe(
+            self.troupes["measures"] = BotPool(
                 producers(channels, 1, client, token), self._measure, self._timed
             )
             self.rates["measures"] = plan.rate * MEASURES

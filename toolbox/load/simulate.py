@@ -25,12 +25,12 @@ from grandstand.catalog.v1 import catalog_pb2 as catalog
 from grandstand.client import Backend, ClientError, Receipt, Token, open_channel
 from grandstand.event.v1.event_pb2 import Event, Position, Score, Vote
 from grandstand.gateway.v1.gateway_pb2 import SubscribeRequest
-from toolbox.load.account import Plan, Progress, Summary
+from toolbox.load.account import LoadPlan, LoadProgress, Summary
 from toolbox.load.latencies import Latencies
 from toolbox.load.pace import Pacer
-from toolbox.load.side_traffic import Beside
-from toolbox.load.voters import Cast, Troupe, producers
-from toolbox.load.watchers import Probe, Watcher, WatcherCounts
+from toolbox.load.side_traffic import SideTraffic
+from toolbox.load.voters import BotPool, Cast, producers
+from toolbox.load.watchers import Probe, SimulatedViewer, WatcherCounts
 
 CLIENT = "grandstand-simulate"
 OPTIONS = ("red", "green", "blue", "gold")
@@ -53,8 +53,8 @@ class Simulation:
 
     def __init__(
         self,
-        plan: Plan,
-        on_progress: Callable[[Progress], None] = lambda _: None,
+        plan: LoadPlan,
+        on_progress: Callable[[LoadProgress], None] = lambda _: None,
         *,
         token: Token | None = None,
     ) -> None:
@@ -67,14 +67,14 @@ class Simulation:
         self._poll = plan.poll_id or f"sim-{self._run}"
         self._board = f"sim-{self._run}"
         self._counts = WatcherCounts()
-        self._watchers: list[Watcher] = []
+        self._watchers: list[SimulatedViewer] = []
         self._probes: list[Probe] = []
         self._latencies = Latencies()
         self._watching: list[asyncio.Task[None]] = []
-        self._troupes: list[Troupe] = []
-        self._progress = Progress()
+        self._troupes: list[BotPool] = []
+        self._progress = LoadProgress()
         self._game = catalog.Game()
-        self._beside = Beside(plan, self._game, self._random, self._run)
+        self._beside = SideTraffic(plan, self._game, self._random, self._run)
 
     async def run(self) -> Summary:
         """Raises ClientError when the mesh cannot be reached, or refuses the run's definitions."""
@@ -156,7 +156,7 @@ class Simulation:
                 self._probes.append(probe)
                 self._watchers.append(probe)
             else:
-                self._watchers.append(Watcher(channel, request, self._counts, self._random))
+                self._watchers.append(SimulatedViewer(channel, request, self._counts, self._random))
         ready_s = READY_S + count / 100
         try:
             async with asyncio.timeout(ready_s):
@@ -178,9 +178,9 @@ class Simulation:
         loop = asyncio.get_running_loop()
         plan = self._plan
         bots = max(1, min(plan.viewers, VOTERS_MAX, math.ceil(plan.rate)))
-        voters = Troupe(producers(connections, bots, CLIENT, self._token), self._vote, self._note)
-        scorers = Troupe(producers(connections, min(bots, SCORERS_MAX), CLIENT, self._token), self._score)
-        beside = self._beside = Beside(plan, self._game, self._random, self._run)
+        voters = BotPool(producers(connections, bots, CLIENT, self._token), self._vote, self._note)
+        scorers = BotPool(producers(connections, min(bots, SCORERS_MAX), CLIENT, self._token), self._score)
+        beside = self._beside = SideTraffic(plan, self._game, self._random, self._run)
         beside.join(connections, bots, CLIENT, self._token)
         self._troupes = [voters, scorers, *beside.troupes.values()]
         rates = [plan.rate, plan.rate * plan.scores, *beside.rates.values()]

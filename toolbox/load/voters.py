@@ -34,7 +34,7 @@ class Cast:
     units: int = 1
 
 
-class Troupe:
+class BotPool:
     """Bots of one kind. `make(bot, number)` writes the event that a bot sends next."""
 
     def __init__(

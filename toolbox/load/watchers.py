@@ -17,12 +17,12 @@ from typing import Any
 
 import grpc.aio
 
-from grandstand.client import Backoff, Screen
+from grandstand.client import Backoff, StateCache
 from grandstand.client.errors import FINAL, ClientError
 from grandstand.client.retry import retry_after_s, with_jitter_s
 from grandstand.event.v1.event_pb2 import Cursor
 from grandstand.gateway.v1.gateway_pb2 import SubscribeRequest, SubscribeResponse, TopicCursor
-from grandstand.wire.delta import Misfit
+from grandstand.wire.delta import DeltaMismatch
 from mesh import limits
 from toolbox.load.latencies import Latencies
 from toolbox.load.sightings import Sightings
@@ -48,7 +48,7 @@ class WatcherCounts:
         self.failed: ClientError | None = None
 
 
-class Watcher:
+class SimulatedViewer:
     """One viewer. `run` until cancelled; `ready` is set by the first frame."""
 
     def __init__(
@@ -133,7 +133,7 @@ class Watcher:
             task = asyncio.current_task()
             if not call.cancelled() or (task is not None and task.cancelling()):
                 raise
-        except Misfit:
+        except DeltaMismatch:
             counts.misfits += 1
             fits = False
         finally:
@@ -202,7 +202,7 @@ class Watcher:
         return request
 
 
-class Probe(Watcher):
+class Probe(SimulatedViewer):
     """A watcher that reads: it keeps the states and notes when `topic` reached a position."""
 
     def __init__(
@@ -216,7 +216,7 @@ class Probe(Watcher):
         latencies: Latencies,
     ) -> None:
         super().__init__(channel, request, counts, random)
-        self.screen = Screen()
+        self.screen = StateCache()
         self.sightings = Sightings(latencies)
         self._topic = topic
 

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 from mesh import limits
 from mesh.auth.keys import BadKeys, check_environment, parse_ring
-from mesh.envoy.config import KeyFile, Keys, KeyUrl, SecretFile
+from mesh.envoy.config import JwksFile, JwksUrl, Keys, SecretFile
 from toolbox.local import development
 from toolbox.local.errors import MeshError, from_os
 from toolbox.local.home import Home
@@ -141,7 +141,7 @@ def own_keys(home: Home) -> TokenKeys:
 
 def file_keys(home: Home, platform: PlatformFile, issuer: str, production: bool) -> TokenKeys:
     return TokenKeys(
-        edge=KeyFile(str(home.jwks)),
+        edge=JwksFile(str(home.jwks)),
         services=str(home.jwks),
         mesh_key=_made(development.ensure_mesh_key, home),
         issuer=issuer,
@@ -158,7 +158,7 @@ def url_keys(home: Home, url: str, issuer: str, production: bool) -> TokenKeys:
     if at.scheme != "https" and not is_loopback(at.hostname):
         raise MeshError(f"--keys {url!r}: keys come by https, or from a file")
     return TokenKeys(
-        edge=KeyUrl(url, _trusted_ca() if at.scheme == "https" else ""),
+        edge=JwksUrl(url, _trusted_ca() if at.scheme == "https" else ""),
         services=url,
         mesh_key=_made(development.ensure_mesh_key, home),
         issuer=issuer,

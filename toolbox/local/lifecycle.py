@@ -31,7 +31,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 
-class State(enum.StrEnum):
+class ProcessState(enum.StrEnum):
     """What `status` shows."""
 
     STARTING = "starting"
@@ -84,7 +84,7 @@ class Lifecycle:
     def __init__(self, policy: Policy, uniform: Callable[[], float]) -> None:
         self._policy = policy
         self._uniform = uniform
-        self.state = State.STARTING
+        self.state = ProcessState.STARTING
         self.running = False
         self.restarts = 0
         """How often it was started again."""
@@ -109,26 +109,26 @@ class Lifecycle:
     @property
     def waiting(self) -> bool:
         """For what it needs."""
-        return self.state is State.STARTING and not self.running
+        return self.state is ProcessState.STARTING and not self.running
 
     @property
     def ended(self) -> bool:
-        return self.state in (State.FAILED, State.STOPPED)
+        return self.state in (ProcessState.FAILED, ProcessState.STOPPED)
 
     def silent_s(self, now: float) -> float:
         """How long a ready process has not answered."""
-        return now - self._heard_at if self.state is State.READY else 0.0
+        return now - self._heard_at if self.state is ProcessState.READY else 0.0
 
     def advance(self, now: float, needs_met: bool) -> Action | None:
         """What to do now; None until something happens or `wake_at` comes."""
-        if self.state is State.BACKOFF and now >= self._retry_at:
-            self.state = State.STARTING
+        if self.state is ProcessState.BACKOFF and now >= self._retry_at:
+            self.state = ProcessState.STARTING
             self.restarts += 1
-        if self.state is State.STARTING:
+        if self.state is ProcessState.STARTING:
             return self._advance_starting(now, needs_met)
-        if self.state is State.READY and now >= self._heard_at + self._policy.silent_max_s:
+        if self.state is ProcessState.READY and now >= self._heard_at + self._policy.silent_max_s:
             return self._kill(f"did not answer its health check for {self._policy.silent_max_s:g} s")
-        if self.state is State.STOPPING:
+        if self.state is ProcessState.STOPPING:
             return self._advance_stopping(now)
         return None
 
@@ -163,13 +163,13 @@ class Lifecycle:
 
     def wake_at(self) -> float | None:
         """When `advance` may answer something new although nothing happened."""
-        if self.state is State.BACKOFF:
+        if self.state is ProcessState.BACKOFF:
             return self._retry_at
         if self._killed or not self.running:
             return None
-        if self.state is State.STARTING:
+        if self.state is ProcessState.STARTING:
             return self._started_at + self._policy.start_within_s
-        if self.state is State.READY:
+        if self.state is ProcessState.READY:
             return self._heard_at + self._policy.silent_max_s
         return self._stop_at + self._policy.grace_s
 
@@ -180,8 +180,8 @@ class Lifecycle:
         self.serving = answer is Answer.SERVING
         if answer is not Answer.SILENT:
             self._heard_at = now
-        if self.serving and self.state is State.STARTING:
-            self.state = State.READY
+        if self.serving and self.state is ProcessState.STARTING:
+            self.state = ProcessState.READY
             self.was_ready = True
             self.ready_after_s = now - self._started_at
             self._ready_at = now
@@ -191,11 +191,11 @@ class Lifecycle:
         assert self.running, "only what runs can end"
         self.running = False
         self.serving = False
-        if self.state is State.STOPPING:
-            self.state = State.STOPPED
+        if self.state is ProcessState.STOPPING:
+            self.state = ProcessState.STOPPED
             return
         self.reason = f"{self.reason}; killed" if self._killed else reason
-        if self.state is State.READY and now >= self._ready_at + self._policy.stable_s:
+        if self.state is ProcessState.READY and now >= self._ready_at + self._policy.stable_s:
             self._failures = 0
         self._failures += 1
         while self._granted and self._granted[0] <= now - self._policy.window_s:
@@ -207,10 +207,10 @@ class Lifecycle:
         else:
             self._granted.append(now)
             self._retry_at = now + self._delay_s()
-            self.state = State.BACKOFF
+            self.state = ProcessState.BACKOFF
 
     def _fail(self, why: str) -> None:
-        self.state = State.FAILED
+        self.state = ProcessState.FAILED
         self.reason = f"{why}, the last time: {self.reason}"
 
     def _delay_s(self) -> float:
@@ -221,11 +221,11 @@ class Lifecycle:
 
     def note_stop(self, now: float) -> None:
         """It is to end. A process that failed stays failed, so that the last status tells of it."""
-        if self.state in (State.FAILED, State.STOPPED, State.STOPPING):
+        if self.state in (ProcessState.FAILED, ProcessState.STOPPED, ProcessState.STOPPING):
             return
         if not self.running:
-            self.state = State.STOPPED
+            self.state = ProcessState.STOPPED
             return
-        self.state = State.STOPPING
+        self.state = ProcessState.STOPPING
         self.serving = False
         self._stop_at = now

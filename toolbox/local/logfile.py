@@ -45,7 +45,7 @@ class LogFile:
         self._file.close()
 
 
-class Lines:
+class LineSplitter:
     """Cuts a stream of bytes into lines of at most LINE_BYTES_MAX; a longer one is cut in two."""
 
     def __init__(self) -> None:

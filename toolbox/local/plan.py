@@ -98,7 +98,7 @@ class PortPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class MeshPlan:
     processes: tuple[ProcessSpec, ...]
     addresses: Addresses
     files: Mapping[Path, str] = field(default_factory=dict)
@@ -125,7 +125,7 @@ def plan(
     keys: TokenKeys,
     connections_max: int,
     concurrency: int,
-) -> Plan:
+) -> MeshPlan:
     """`checkout` holds the packages of the services; `page` is what Envoy serves at "/"."""
     addresses = _addresses(options, programs, ports)
     envoy_config = home.run / "envoy.json"
@@ -155,7 +155,7 @@ def plan(
     if options.demo:
         needs = ("envoy", *(service.name for service in services))
         processes.append(_demo(programs.python, addresses, needs, environment, home))
-    return Plan(tuple(processes), addresses, files)
+    return MeshPlan(tuple(processes), addresses, files)
 
 
 def _addresses(options: Options, programs: Programs, ports: PortPlan) -> Addresses:
@@ -270,7 +270,7 @@ def _service(
     return ProcessSpec(
         name=name,
         command=(
-            *(str(python), "-m", kind, "--listen", f"{LOOPBACK}:{port}"),
+            *(str(python), "-P", "-m", kind, "--listen", f"{LOOPBACK}:{port}"),
             *("--nats", options.nats_ways.get(name, addresses.nats)),
             *("--redis", addresses.redis, "--mesh", addresses.mesh),
             *(("--replicas", str(options.replicas)) if options.replicas > 1 else ()),
@@ -304,7 +304,7 @@ def _demo(
     return ProcessSpec(
         name="demo",
         command=(
-            *(str(python), "-m", "toolbox.load.demo", "--edge", edge, "--mesh", addresses.mesh),
+            *(str(python), "-P", "-m", "toolbox.cli.demo", "--edge", edge, "--mesh", addresses.mesh),
             *("--home", str(home.root)),
         ),
         probe=RunningProbe(),

@@ -26,7 +26,7 @@ from toolbox.local.home import Home, Lock
 from toolbox.local.keys import PlatformFile, TokenKeys
 from toolbox.local.lifecycle import Policy
 from toolbox.local.nats_check import NatsFound, check_program, check_url
-from toolbox.local.plan import REPLICAS_MAX, Options, Plan, PortPlan, Programs, plan, service_names
+from toolbox.local.plan import REPLICAS_MAX, MeshPlan, Options, PortPlan, Programs, plan, service_names
 from toolbox.local.status import MeshStatus
 from toolbox.local.supervisor import StartFailed, Supervisor
 
@@ -38,7 +38,7 @@ TICK_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class UpRequest:
     """What `up` was asked for. A mesh port of None means MESH_PORT, or any other when that is taken."""
 
     home: Home
@@ -49,7 +49,7 @@ class Request:
 
 
 @dataclass(slots=True)
-class Watcher:
+class UpObserver:
     """Who is told. All are called from the loop."""
 
     on_status: Callable[[MeshStatus], None] = lambda status: None
@@ -59,7 +59,7 @@ class Watcher:
     """Every TICK_S while the mesh starts: rich's own refreshing needs a thread, and we fork."""
 
 
-def run(request: Request, watcher: Watcher) -> None:
+def run(request: UpRequest, watcher: UpObserver) -> None:
     """Runs a mesh until SIGINT, SIGTERM or SIGHUP; a second one ends it without grace. Raises MeshError."""
     options = request.options
     replicas = {"--ingest": options.ingest, "--aggregate": options.aggregate, "--gateway": options.gateway}
@@ -89,7 +89,7 @@ def run(request: Request, watcher: Watcher) -> None:
         lock.release()
 
 
-def _programs(request: Request) -> Programs:
+def _programs(request: UpRequest) -> Programs:
     """Raises provision.ProvisionError for what is missing."""
     options = request.options
     return Programs(
@@ -101,7 +101,7 @@ def _programs(request: Request) -> Programs:
     )
 
 
-def _check_nats(options: Options, program: Path | None, watcher: Watcher) -> NatsFound:
+def _check_nats(options: Options, program: Path | None, watcher: UpObserver) -> NatsFound:
     """Says what is wrong with its version. Raises MeshError where that is too much."""
     if program is not None:
         found = check_program(program, options.production)
@@ -113,7 +113,7 @@ def _check_nats(options: Options, program: Path | None, watcher: Watcher) -> Nat
     return found
 
 
-def _ports(request: Request, claims: ports_of.Ports) -> PortPlan:
+def _ports(request: UpRequest, claims: ports_of.Ports) -> PortPlan:
     options = request.options
     _require_free_port(options.host, request.edge_port, "--port")
     mesh = request.mesh_port
@@ -155,7 +155,7 @@ def _require_free_port(host: str, port: int, option: str) -> None:
     )
 
 
-def keys_for(request: Request, watcher: Watcher) -> tuple[TokenKeys, PlatformFile | None]:
+def keys_for(request: UpRequest, watcher: UpObserver) -> tuple[TokenKeys, PlatformFile | None]:
     """The keys of this run, and the file they come from when that is to be watched. Raises MeshError."""
     options, home = request.options, request.home
     if options.keys is None:
@@ -180,7 +180,7 @@ def keys_for(request: Request, watcher: Watcher) -> tuple[TokenKeys, PlatformFil
     return keys_of.file_keys(home, platform, options.issuer, options.production), platform
 
 
-def _plan(request: Request, programs: Programs, ports: PortPlan, keys: TokenKeys) -> Plan:
+def _plan(request: UpRequest, programs: Programs, ports: PortPlan, keys: TokenKeys) -> MeshPlan:
     checkout = provision.checkout()
     try:
         page = page_files(checkout / "web" / "dist")
@@ -212,7 +212,7 @@ def _raise_descriptor_limit() -> int:
     return wanted
 
 
-def _write_files(mesh: Plan) -> None:
+def _write_files(mesh: MeshPlan) -> None:
     for path, text in mesh.files.items():
         try:
             path.write_text(text)
@@ -221,9 +221,9 @@ def _write_files(mesh: Plan) -> None:
 
 
 async def _supervise(
-    request: Request,
-    mesh: Plan,
-    watcher: Watcher,
+    request: UpRequest,
+    mesh: MeshPlan,
+    watcher: UpObserver,
     nats: NatsFound,
     keys: TokenKeys,
     platform: PlatformFile | None,
@@ -237,9 +237,9 @@ class _Session:
 
     def __init__(
         self,
-        request: Request,
-        mesh: Plan,
-        watcher: Watcher,
+        request: UpRequest,
+        mesh: MeshPlan,
+        watcher: UpObserver,
         nats: NatsFound,
         keys: TokenKeys,
         platform: PlatformFile | None,

@@ -19,7 +19,7 @@ from toolbox.local import logfile, probe
 from toolbox.local import spec as specs_of
 from toolbox.local.child import Child
 from toolbox.local.home import Home
-from toolbox.local.lifecycle import Action, Lifecycle, Policy, State
+from toolbox.local.lifecycle import Action, Lifecycle, Policy, ProcessState
 from toolbox.local.spec import ProcessSpec
 from toolbox.local.status import ServiceStatus
 
@@ -48,7 +48,7 @@ class _Unit:
             replace(policy, grace_s=spec.grace_s, start_within_s=spec.start_within_s), random.random
         )
         self.log = log
-        self.lines = logfile.Lines()
+        self.lines = logfile.LineSplitter()
         self.child: Child | None = None
         self.prober: asyncio.Task[None] | None = None
         self.wake = asyncio.Event()
@@ -134,7 +134,7 @@ class Supervisor:
     def _start_failed(self) -> StartFailed | None:
         if not self.ready.is_set():
             for unit in self._units.values():
-                if unit.lifecycle.state is State.FAILED and not unit.spec.optional:
+                if unit.lifecycle.state is ProcessState.FAILED and not unit.spec.optional:
                     return StartFailed(unit.spec.name, unit.lifecycle.reason)
         return None
 
@@ -166,7 +166,9 @@ class Supervisor:
 
     def _away(self, unit: _Unit) -> list[str]:
         """What it needs that is not ready."""
-        return [need for need in unit.spec.needs if self._units[need].lifecycle.state is not State.READY]
+        return [
+            need for need in unit.spec.needs if self._units[need].lifecycle.state is not ProcessState.READY
+        ]
 
     def _perform(self, unit: _Unit, action: Action) -> None:
         if action is Action.SPAWN:
@@ -203,7 +205,7 @@ class Supervisor:
             silent = lifecycle.silent_s(loop.time()) > SHOWN_SILENT_S
             if silent or (lifecycle.state, lifecycle.serving) != before:
                 self._changed()
-            await asyncio.sleep(PROBE_READY_S if lifecycle.state is State.READY else PROBE_STARTING_S)
+            await asyncio.sleep(PROBE_READY_S if lifecycle.state is ProcessState.READY else PROBE_STARTING_S)
 
     def _read(self, unit: _Unit, child: Child) -> None:
         data = child.read()
@@ -243,7 +245,7 @@ class Supervisor:
 
     def _changed(self) -> None:
         required = [unit for unit in self._units.values() if not unit.spec.optional]
-        if all(unit.lifecycle.state is State.READY for unit in required):
+        if all(unit.lifecycle.state is ProcessState.READY for unit in required):
             self.ready.set()
         for unit in self._units.values():
             unit.wake.set()
@@ -281,12 +283,12 @@ class Supervisor:
 
     def _detail(self, unit: _Unit, now: float) -> str:
         lifecycle = unit.lifecycle
-        if lifecycle.state in (State.BACKOFF, State.FAILED):
+        if lifecycle.state in (ProcessState.BACKOFF, ProcessState.FAILED):
             return lifecycle.reason
         if lifecycle.waiting:
             return f"waits for {', '.join(self._away(unit))}" if self._away(unit) else ""
-        if lifecycle.state is State.READY and lifecycle.silent_s(now) > SHOWN_SILENT_S:
+        if lifecycle.state is ProcessState.READY and lifecycle.silent_s(now) > SHOWN_SILENT_S:
             return f"has not answered for {lifecycle.silent_s(now):.0f} s"
-        if lifecycle.state is State.READY and not lifecycle.serving:
+        if lifecycle.state is ProcessState.READY and not lifecycle.serving:
             return "answers, but is not serving"
         return f"was restarted: {lifecycle.reason}" if lifecycle.restarts else ""

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from mesh import limits
-from mesh.auth import NO_KEYS, BadKeys, Environment, KeyFile, KeySource, KeyUrl, Trust, Verifier
-from mesh.auth.source import Document, Place, good_for_s
+from mesh.auth import NO_KEYS, BadKeys, Environment, Trust, Verifier
+from mesh.auth.source import Document, KeyFile, KeyLocation, KeySource, KeyUrl, good_for_s
 from mesh.errors import Unauthenticated, Unavailable
 from tests.support.games import run, until
 from tests.support.tokens import bearer, jwks, private_jwk, token
@@ -73,7 +73,7 @@ def server() -> Iterator[KeyServer]:
 
 
 @contextlib.asynccontextmanager
-async def running(place: Place, environment: Environment = "development") -> AsyncIterator[KeySource]:
+async def running(place: KeyLocation, environment: Environment = "development") -> AsyncIterator[KeySource]:
     source = KeySource(place, environment)
     await source.start()
     task = asyncio.create_task(source.run())
@@ -87,7 +87,7 @@ async def running(place: Place, environment: Environment = "development") -> Asy
 class Hasty:
     """A place that is looked at more often than in earnest, and how often it was."""
 
-    def __init__(self, place: Place, again_s: float = 0.02, refresh_s: float | None = 0.02) -> None:
+    def __init__(self, place: KeyLocation, again_s: float = 0.02, refresh_s: float | None = 0.02) -> None:
         self.name, self.must_be_there, self.again_s = place.name, place.must_be_there, again_s
         self.looks = 0
         self._place = place

@@ -16,10 +16,10 @@ from mesh.envoy.bootstrap import bootstrap
 from mesh.envoy.config import (
     Endpoint,
     EnvoyConfig,
-    KeyFile,
-    KeyUrl,
+    JwksFile,
+    JwksUrl,
     SecretFile,
-    SocketFile,
+    SocketPath,
     UpstreamTls,
 )
 from mesh.envoy.contract import rpcs, services_of
@@ -52,7 +52,7 @@ def config(**changes: Any) -> EnvoyConfig:
             "gateway": (at(20006),),
             "aggregate": (at(20007),),
         },
-        "keys": KeyFile("/keys/jwks.json"),
+        "keys": JwksFile("/keys/jwks.json"),
         "page": (MISSING,),
         **changes,
     }
@@ -79,10 +79,10 @@ def rpc_routes(listener: int) -> dict[str, dict[str, Any]]:
         {"edge": Endpoint("0.0.0.0", 20001)},
         {"edge": Endpoint("::1", 20001)},
         {"keys": SecretFile},
-        {"keys": KeyUrl("http://[::1]:8000/keys"), "issuer": "https://platform.example"},
-        {"keys": KeyUrl("https://platform.example/jwks")},
-        {"keys": KeyUrl("https://192.0.2.1:8443/jwks")},
-        {"replicas": dict.fromkeys(("ingest", "aggregate", "gateway"), (SocketFile("/run/a socket"),))},
+        {"keys": JwksUrl("http://[::1]:8000/keys"), "issuer": "https://platform.example"},
+        {"keys": JwksUrl("https://platform.example/jwks")},
+        {"keys": JwksUrl("https://192.0.2.1:8443/jwks")},
+        {"replicas": dict.fromkeys(("ingest", "aggregate", "gateway"), (SocketPath("/run/a socket"),))},
         {"upstream_tls": ("gateway", "ingest")},
     ],
     ids=[
@@ -96,8 +96,8 @@ def test_envoy_accepts_the_configuration(changes: dict[str, Any], tmp_path: Path
     path.parent.mkdir()
     keys = path.with_name("jwks.json")
     keys.write_text(KEYS)
-    source = changes.get("keys", KeyFile)
-    if isinstance(source, KeyUrl):
+    source = changes.get("keys", JwksFile)
+    if isinstance(source, JwksUrl):
         authority = Certificates.made(tmp_path, "platform.example").authority
         changes = changes | {"keys": replace(source, trusted_ca=str(authority))}
     else:

@@ -30,7 +30,7 @@ from mesh.auth import mint
 from mesh.auth.claims import MESH_AUDIENCE
 from mesh.auth.keys import SigningKey, parse_signing_keys
 from mesh.envoy.bootstrap import bootstrap
-from mesh.envoy.config import Endpoint, EnvoyConfig, KeyFile, Keys, KeyUrl, SecretFile
+from mesh.envoy.config import Endpoint, EnvoyConfig, JwksFile, JwksUrl, Keys, SecretFile
 from mesh.envoy.tokens import FILE_REFRESH_S
 from tests.support.certificates import Certificates
 from tests.support.games import run
@@ -215,9 +215,9 @@ async def edge(home: Home, keys: Keys, issuer: str = "") -> AsyncIterator[Edge]:
         await server.stop(None)
 
 
-def key_file(home: Home, *kids: str) -> KeyFile:
+def key_file(home: Home, *kids: str) -> JwksFile:
     write_whole(home.jwks, jwks(*kids))
-    return KeyFile(str(home.jwks))
+    return JwksFile(str(home.jwks))
 
 
 def bad_tokens() -> dict[str, tuple[str | None, str]]:
@@ -398,23 +398,23 @@ class KeyServer:
 
 
 @pytest.fixture
-def key_server(tmp_path: Path) -> Iterator[Callable[[str], tuple[KeyServer, KeyUrl]]]:
+def key_server(tmp_path: Path) -> Iterator[Callable[[str], tuple[KeyServer, JwksUrl]]]:
     """A server for the name it is given in its certificate; it is asked for as localhost."""
     with contextlib.ExitStack() as stack:
         ports = stack.enter_context(contextlib.closing(Ports()))
 
-        def make(name: str) -> tuple[KeyServer, KeyUrl]:
+        def make(name: str) -> tuple[KeyServer, JwksUrl]:
             certificates = Certificates.made(tmp_path / "certificates", name)
             port = ports.take()
             server = KeyServer(port, certificates, lambda: jwks("a"))
             stack.callback(server.stop)
-            return server, KeyUrl(f"https://localhost:{port}/jwks.json", str(certificates.authority))
+            return server, JwksUrl(f"https://localhost:{port}/jwks.json", str(certificates.authority))
 
         yield make
 
 
 def test_keys_come_by_https_and_while_there_are_none_yet_a_token_may_be_tried_again(
-    home: Home, key_server: Callable[[str], tuple[KeyServer, KeyUrl]]
+    home: Home, key_server: Callable[[str], tuple[KeyServer, JwksUrl]]
 ) -> None:
     async def scenario() -> None:
         server, url = key_server("localhost")
@@ -436,7 +436,7 @@ def test_keys_come_by_https_and_while_there_are_none_yet_a_token_may_be_tried_ag
 
 
 def test_keys_from_a_server_with_another_name_are_not_taken(
-    home: Home, key_server: Callable[[str], tuple[KeyServer, KeyUrl]]
+    home: Home, key_server: Callable[[str], tuple[KeyServer, JwksUrl]]
 ) -> None:
     async def scenario() -> None:
         server, url = key_server("other.example")

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import grpc
 import pytest
 
-from mesh.envoy.config import Address, Endpoint, SocketFile, UpstreamTls
+from mesh.envoy.config import Address, Endpoint, SocketPath, UpstreamTls
 from mesh.http2.health import Health
 from mesh.http2.server import Http2Server
 from mesh.http2.tls import TlsFiles
@@ -44,7 +44,7 @@ def by_tcp() -> Way:
 
 
 def by_unix_socket(folder: Path) -> Way:
-    return Way(f"unix:{folder}/socket", lambda _: SocketFile(f"{folder}/socket"))
+    return Way(f"unix:{folder}/socket", lambda _: SocketPath(f"{folder}/socket"))
 
 
 def by_mutual_tls(folder: Path, client: Authority | None = None) -> Way:

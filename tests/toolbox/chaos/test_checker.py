@@ -22,7 +22,7 @@ from toolbox.chaos.entries import Book, Entry, Fate
 from toolbox.chaos.floor import below, floor
 from toolbox.chaos.monotone import setback
 from toolbox.chaos.stalls import Stalls
-from toolbox.chaos.workload import Author, Seats
+from toolbox.chaos.workload import Seats, Workload
 
 GAME = scene.scenes(60, 300, closings(1, 60, []))[0]
 REPLACED = ("poll/changeable", "board/best")
@@ -32,8 +32,8 @@ def history(seed: int, events: int = 250) -> list[Entry]:
     """What a producer and a viewer of one game send, all of it acked."""
     random = Random(seed)
     seats = Seats(GAME)
-    authors = [Author("p0", GAME, seats, random), Author("v0", GAME, seats, random, "v0")]
-    authors += [Author("d0", GAME, seats, random, "d0", device) for device in ("d0.0", "d0.1")]
+    authors = [Workload("p0", GAME, seats, random), Workload("v0", GAME, seats, random, "v0")]
+    authors += [Workload("d0", GAME, seats, random, "d0", device) for device in ("d0.0", "d0.1")]
     book = Book()
     for author in random.choices(authors, (10, 10, 1, 1), k=events):
         entry = author.next()[1]

@@ -14,10 +14,10 @@ from grandstand.event.v1.event_pb2 import Event, Vote
 from tests.support.games import run
 from tests.support.mesh_fixture import wait_for
 from tests.support.nats_versions import nats_version, on_each_nats  # noqa: F401
-from toolbox.cli.running import running_mesh
 from toolbox.local.development import producer_token
 from toolbox.local.errors import MeshError
 from toolbox.local.provision import checkout
+from toolbox.local.running import running_mesh
 
 WITHIN_S = 180
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from toolbox.cli.testing import NO_RESTART, WORKERS, workers
+from toolbox.cli.testing import NO_RESTART, WORKERS, quick_tests, workers
+from toolbox.local.provision import checkout
 
 PARALLEL = ["-n", str(WORKERS), "--dist", "loadfile", *NO_RESTART]
 
@@ -21,3 +22,9 @@ def test_a_run_of_all_tests_uses_two_processes(arguments: Sequence[str]) -> None
 )
 def test_what_is_named_or_debugged_runs_as_it_says(arguments: Sequence[str]) -> None:
     assert workers(arguments) == []
+
+
+def test_the_quick_tests_are_there() -> None:
+    named = quick_tests(checkout())
+    assert len(named) == len(set(named)) > 30
+    assert [name for name in named if not (checkout() / name).is_file()] == []

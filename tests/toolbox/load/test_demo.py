@@ -23,7 +23,7 @@ from toolbox.local.provision import checkout
 def demo(mesh: RunningMesh, game_id: str) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", "toolbox.load.demo"),
+            *(sys.executable, "-m", "toolbox.cli.demo"),
             *("--edge", mesh.edge, "--mesh", mesh.mesh, "--game", game_id, "--home", str(mesh.home)),
         ],
         cwd=checkout(),

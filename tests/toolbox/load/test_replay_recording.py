@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.games import run
-from toolbox.load.recording import LINE_BYTES_MAX, BadLineError, Reader
+from toolbox.load.recording import LINE_BYTES_MAX, BadLineError, RecordingReader
 from toolbox.load.source import Source, UnreadableError
 from toolbox.local.provision import checkout
 
@@ -26,19 +26,19 @@ def line(at: object = None, **event: object) -> bytes:
 
 
 def test_timestamps_count_from_the_first_moment_of_the_file() -> None:
-    reader = Reader()
+    reader = RecordingReader()
     moments = ["2026-11-20T19:00:00.250Z", "2026-11-20T20:00:01.250+01:00", "2026-11-20T19:00:00Z"]
     read = [reader.read(line(at)) for at in moments]
     assert [one.at_s for one in read if one] == pytest.approx([0.0, 1.0, -0.25])
 
 
 def test_numbers_are_seconds_from_the_start() -> None:
-    reader = Reader()
+    reader = RecordingReader()
     assert [one.at_s for at in (2, 3.5) if (one := reader.read(line(at)))] == [2.0, 3.5]
 
 
 def test_an_event_keeps_its_body_and_loses_its_identity() -> None:
-    found = Reader().read(line(originSeq="7", originId="somebody"))
+    found = RecordingReader().read(line(originSeq="7", originId="somebody"))
     assert found is not None
     assert found.at_s is None
     assert (found.event.vote.poll_id, found.event.actor_id) == ("mvp", "ann")
@@ -46,7 +46,7 @@ def test_an_event_keeps_its_body_and_loses_its_identity() -> None:
 
 
 def test_the_game_of_all_events_can_be_replaced() -> None:
-    found = Reader("other").read(line(gameId=""))
+    found = RecordingReader("other").read(line(gameId=""))
     assert found is not None
     assert found.event.game_id == "other"
 
@@ -73,12 +73,12 @@ def test_the_game_of_all_events_can_be_replaced() -> None:
 )
 def test_a_bad_line_says_why(raw: bytes, why: str) -> None:
     with pytest.raises(BadLineError) as refused:
-        Reader().read(raw)
+        RecordingReader().read(raw)
     assert why in str(refused.value)
 
 
 def test_a_file_keeps_to_one_form_of_time() -> None:
-    reader = Reader()
+    reader = RecordingReader()
     reader.read(line("2026-11-20T19:00:00Z"))
     with pytest.raises(BadLineError, match="keep to one form"):
         reader.read(line(1))
@@ -87,12 +87,12 @@ def test_a_file_keeps_to_one_form_of_time() -> None:
 @given(st.binary(max_size=200))
 def test_no_line_at_all_breaks_the_reader(raw: bytes) -> None:
     with contextlib.suppress(BadLineError):
-        Reader().read(raw)
+        RecordingReader().read(raw)
 
 
 @given(st.lists(st.tuples(st.sampled_from(["", "a", "b"]), st.integers(1, 60)), max_size=100))
 def test_each_identity_is_sent_once(identities: list[tuple[str, int]]) -> None:
-    reader = Reader()
+    reader = RecordingReader()
     sent = [
         (origin_id, origin_seq)
         for origin_id, origin_seq in identities
@@ -150,7 +150,7 @@ def test_a_file_that_is_cut_short_gives_its_lines_and_then_says_so(tmp_path: Pat
 
 def test_the_sample_recording_is_whole() -> None:
     sample = checkout() / "examples" / "final.jsonl.gz"
-    reader = Reader()
+    reader = RecordingReader()
     with gzip.open(sample) as lines:
         read = [reader.read(one) for one in io.BytesIO(lines.read())]
     assert len(read) == 250

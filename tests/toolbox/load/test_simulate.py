@@ -14,7 +14,7 @@ import pytest
 from tests.support.commands import command, failed
 from tests.support.games import run, until
 from tests.support.mesh_fixture import RunningMesh, running
-from toolbox.load.account import Plan, Progress
+from toolbox.load.account import LoadPlan, LoadProgress
 from toolbox.load.simulate import Simulation
 from toolbox.local.provision import checkout
 
@@ -56,7 +56,7 @@ def test_all_services_are_killed_one_after_the_other_and_nothing_acked_is_lost(
 ) -> None:
     with running(tmp_path / "home") as fragile:
 
-        async def kill_all(stop: asyncio.Event, progress: Progress) -> None:
+        async def kill_all(stop: asyncio.Event, progress: LoadProgress) -> None:
             for victim in VICTIMS if spread == 1 else VICTIMS[:3]:
                 old_pid = await asyncio.to_thread(fragile.kill, victim)
                 await asyncio.to_thread(fragile.wait_restarted, victim, old_pid)
@@ -67,9 +67,9 @@ def test_all_services_are_killed_one_after_the_other_and_nothing_acked_is_lost(
         async def scenario() -> None:
             game_id = f"spread-{spread}"
             await _define(fragile, game_id, spread)
-            seen: list[Progress] = []
+            seen: list[LoadProgress] = []
             simulation = Simulation(
-                Plan(fragile.edge, fragile.mesh, game_id, viewers=10, rate=100, seconds=0),
+                LoadPlan(fragile.edge, fragile.mesh, game_id, viewers=10, rate=100, seconds=0),
                 seen.append,
                 token=fragile.producer,
             )

@@ -18,13 +18,13 @@ from tests.support.games import run, until
 from tests.support.http2_service import serving
 from tests.support.stand_in_gateway import StandInGateway
 from toolbox.load.latencies import Latencies
-from toolbox.load.watchers import Probe, Watcher, WatcherCounts
+from toolbox.load.watchers import Probe, SimulatedViewer, WatcherCounts
 
 
 class Scene:
     """A stand-in gateway and a watcher of it."""
 
-    def __init__(self, gateway: StandInGateway, watcher: Watcher, counts: WatcherCounts) -> None:
+    def __init__(self, gateway: StandInGateway, watcher: SimulatedViewer, counts: WatcherCounts) -> None:
         self.gateway = gateway
         self.watcher = watcher
         self.counts = counts
@@ -37,7 +37,7 @@ class Scene:
 
 
 @contextlib.asynccontextmanager
-async def scene(kind: type[Watcher]) -> AsyncIterator[Scene]:
+async def scene(kind: type[SimulatedViewer]) -> AsyncIterator[Scene]:
     gateway, counts = StandInGateway(), WatcherCounts()
     async with (
         serving(gateway.methods) as (_, address),
@@ -47,7 +47,7 @@ async def scene(kind: type[Watcher]) -> AsyncIterator[Scene]:
         watcher = (
             Probe(channel, request, counts, Random(1), topic="poll/mvp", latencies=Latencies())
             if kind is Probe
-            else Watcher(channel, request, counts, Random(1))
+            else SimulatedViewer(channel, request, counts, Random(1))
         )
         task = asyncio.create_task(watcher.run())
         await until(lambda: gateway.asked == 1, "the first stream is asked for")
@@ -58,8 +58,8 @@ async def scene(kind: type[Watcher]) -> AsyncIterator[Scene]:
             await asyncio.gather(task, return_exceptions=True)
 
 
-@pytest.mark.parametrize("kind", [Watcher, Probe])
-def test_a_drained_watcher_leaves_the_old_stream_when_the_new_one_speaks(kind: type[Watcher]) -> None:
+@pytest.mark.parametrize("kind", [SimulatedViewer, Probe])
+def test_a_drained_watcher_leaves_the_old_stream_when_the_new_one_speaks(kind: type[SimulatedViewer]) -> None:
     async def scenario() -> None:
         async with scene(kind) as at:
             old = at.gateway.streams[0]
@@ -87,7 +87,7 @@ def test_a_drained_watcher_leaves_the_old_stream_when_the_new_one_speaks(kind: t
 
 def test_a_drained_watcher_whose_next_stream_fails_comes_again_when_the_old_one_has_ended() -> None:
     async def scenario() -> None:
-        async with scene(Watcher) as at:
+        async with scene(SimulatedViewer) as at:
             at.gateway.streams[0].show(poll(3))
             at.gateway.streams[0].say(drain(0))
             await until(lambda: at.gateway.asked == 2, "the next stream is asked for")
@@ -113,7 +113,7 @@ def test_a_probe_whom_a_delta_does_not_fit_comes_again_with_its_cursors() -> Non
 
 def test_a_watcher_that_is_turned_away_waits_as_long_as_it_was_told() -> None:
     async def scenario() -> None:
-        async with scene(Watcher) as at:
+        async with scene(SimulatedViewer) as at:
             clock = asyncio.get_running_loop().time
             told_s = clock()
             at.gateway.streams[0].end(RESOURCE_EXHAUSTED, "full", 0.5)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from toolbox.local import logfile, ports, status
 from toolbox.local.errors import MeshError, from_os
 from toolbox.local.home import Home, Lock, Tenant, clear_stale, tenant
-from toolbox.local.logfile import LINE_BYTES_MAX, Lines, LogFile
+from toolbox.local.logfile import LINE_BYTES_MAX, LineSplitter, LogFile
 from toolbox.local.ports import Ports
 from toolbox.local.provision import checkout
 from toolbox.local.spec import ProcessSpec, RunningProbe, check
@@ -152,7 +152,7 @@ def test_a_log_starts_anew_when_it_is_full_and_keeps_its_predecessor(tmp_path: P
 
 @given(st.lists(st.binary(max_size=40), max_size=20))
 def test_lines_are_the_same_in_whatever_pieces_they_come(pieces: list[bytes]) -> None:
-    whole, parts = Lines(), Lines()
+    whole, parts = LineSplitter(), LineSplitter()
     expected = whole.feed(b"".join(pieces)) + whole.end()
     found = [line for piece in pieces for line in parts.feed(piece)] + parts.end()
     assert found == expected
@@ -160,7 +160,7 @@ def test_lines_are_the_same_in_whatever_pieces_they_come(pieces: list[bytes]) ->
 
 
 def test_a_line_without_an_end_is_cut() -> None:
-    lines = Lines()
+    lines = LineSplitter()
     found = lines.feed(b"x" * (3 * LINE_BYTES_MAX))
     found += lines.end()
     assert "".join(found) == "x" * (3 * LINE_BYTES_MAX)
@@ -168,7 +168,7 @@ def test_a_line_without_an_end_is_cut() -> None:
 
 
 def test_a_log_line_cannot_steer_the_terminal() -> None:
-    assert Lines().feed(b"\x1b]0;owned\x07\x1b[2Jhello\n") == ["�]0;owned��[2Jhello"]
+    assert LineSplitter().feed(b"\x1b]0;owned\x07\x1b[2Jhello\n") == ["�]0;owned��[2Jhello"]
 
 
 def test_ports_are_free_distinct_and_outside_the_ephemeral_range() -> None:

@@ -11,14 +11,14 @@ import pytest
 
 from mesh.auth import mint
 from mesh.auth.keys import parse_ring
-from mesh.envoy.config import KeyFile, KeyUrl, SecretFile
+from mesh.envoy.config import JwksFile, JwksUrl, SecretFile
 from toolbox.local import session
 from toolbox.local.development import development_token
 from toolbox.local.errors import MeshError
 from toolbox.local.home import Home
 from toolbox.local.keys import PlatformFile, own_keys, public_jwks, url_keys
 from toolbox.local.plan import Options
-from toolbox.local.session import Request, Watcher
+from toolbox.local.session import UpObserver, UpRequest
 
 PRIVATE = mint.ed25519_jwk("a", b"a" * 32)
 PUBLIC = mint.public_jwk(PRIVATE)
@@ -115,7 +115,7 @@ def test_a_platforms_file_is_followed_and_one_that_is_no_keys_changes_nothing(
 
 def test_a_url_is_fetched_by_edge_and_services_themselves(home: Home) -> None:
     keys = url_keys(home, "http://127.0.0.1:9/jwks", "us", production=True)
-    assert keys.edge == KeyUrl("http://127.0.0.1:9/jwks")
+    assert keys.edge == JwksUrl("http://127.0.0.1:9/jwks")
     assert keys.services == "http://127.0.0.1:9/jwks"
     assert keys.guest_key is None
     assert keys.said == "the keys at http://127.0.0.1:9/jwks, issued by us; no guests; production"
@@ -128,7 +128,7 @@ def test_certificates_to_trust_are_named_for_https(
     trusted.write_text("")
     monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
     url = "https://platform.example/jwks"
-    assert url_keys(home, url, "", production=True).edge == KeyUrl(url, str(trusted))
+    assert url_keys(home, url, "", production=True).edge == JwksUrl(url, str(trusted))
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "missing.pem"))
     with pytest.raises(MeshError, match="name one in SSL_CERT_FILE"):
         url_keys(home, url, "", production=True)
@@ -150,7 +150,7 @@ def test_certificates_to_trust_are_named_for_https(
 )
 def test_up_refuses_keys_it_cannot_stand_by_in_one_line(home: Home, options: Options, said: str) -> None:
     with pytest.raises(MeshError) as refused:
-        session.keys_for(Request(home, options), Watcher())
+        session.keys_for(UpRequest(home, options), UpObserver())
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
 
@@ -160,7 +160,7 @@ def test_up_refuses_keys_it_cannot_stand_by_in_one_line(home: Home, options: Opt
 )
 def test_who_opens_a_mesh_with_guests_to_the_network_is_warned(home: Home, host: str, warned: bool) -> None:
     notes: list[str] = []
-    session.keys_for(Request(home, Options(host=host)), Watcher(on_note=notes.append))
+    session.keys_for(UpRequest(home, Options(host=host)), UpObserver(on_note=notes.append))
     assert [("as often as they like" in note and host in note) for note in notes] == [True] * warned
 
 
@@ -169,8 +169,8 @@ def test_with_a_platforms_keys_the_development_keys_tokens_are_nothing(home: Hom
     assert development_token(home.root, "ann")
     file = tmp_path / "platform.json"
     file.write_bytes(document(PUBLIC))
-    keys, platform = session.keys_for(Request(home, Options(keys=str(file), demo=False)), Watcher())
-    assert keys.edge == KeyFile(str(home.jwks))
+    keys, platform = session.keys_for(UpRequest(home, Options(keys=str(file), demo=False)), UpObserver())
+    assert keys.edge == JwksFile(str(home.jwks))
     assert platform is not None
     assert keys.guest_key is None
     assert set(parse_ring(home.jwks.read_bytes()).keys) == {"a"}

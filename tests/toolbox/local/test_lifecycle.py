@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from toolbox.local.lifecycle import Action, Answer, Lifecycle, Policy, State
+from toolbox.local.lifecycle import Action, Answer, Lifecycle, Policy, ProcessState
 
 POLICY = Policy(
     start_within_s=20, grace_s=5, silent_max_s=15, budget=4, window_s=60, first_attempts=3, stable_s=10
@@ -95,9 +95,9 @@ class LifecycleMachine(RuleBasedStateMachine):
     @invariant()
     def believes_what_is(self) -> None:
         assert self.lifecycle.running == self.running
-        if self.lifecycle.state in (State.READY, State.STOPPING):
+        if self.lifecycle.state in (ProcessState.READY, ProcessState.STOPPING):
             assert self.running
-        if self.lifecycle.ended or self.lifecycle.state is State.BACKOFF:
+        if self.lifecycle.ended or self.lifecycle.state is ProcessState.BACKOFF:
             assert not self.running
 
     @invariant()
@@ -124,7 +124,7 @@ TestLifecycle = LifecycleMachine.TestCase
 def ready(lifecycle: Lifecycle, now: float) -> None:
     assert lifecycle.advance(now, True) is Action.SPAWN
     lifecycle.note_answer(Answer.SERVING, now)
-    assert lifecycle.state is State.READY
+    assert lifecycle.state is ProcessState.READY
 
 
 @given(st.lists(st.floats(0.0, 30.0), min_size=1, max_size=40), st.floats(0.0, 0.999))
@@ -136,7 +136,7 @@ def test_no_window_holds_more_restarts_than_the_budget(lived_s: list[float], uni
         ready(lifecycle, now)
         now += life_s
         lifecycle.note_exit("exit code 1", now)
-        if lifecycle.state is State.FAILED:
+        if lifecycle.state is ProcessState.FAILED:
             assert sum(now - POLICY.window_s < at for at in granted) == POLICY.budget
             return
         granted.append(now)
@@ -179,7 +179,7 @@ def test_a_ready_process_that_answers_not_serving_is_left_alone() -> None:
     for now in range(1, 200):
         lifecycle.note_answer(Answer.ALIVE, now)
         assert lifecycle.advance(now, True) is None
-    assert lifecycle.state is State.READY
+    assert lifecycle.state is ProcessState.READY
     assert not lifecycle.serving
 
 
@@ -191,7 +191,7 @@ def test_a_ready_process_that_is_silent_too_long_is_killed_and_restarted() -> No
     assert lifecycle.advance(POLICY.silent_max_s, True) is Action.KILL
     assert lifecycle.advance(POLICY.silent_max_s, True) is None
     lifecycle.note_exit("killed by SIGKILL", 16.0)
-    assert lifecycle.state is State.BACKOFF
+    assert lifecycle.state is ProcessState.BACKOFF
     assert "did not answer its health check" in lifecycle.reason
 
 
@@ -204,7 +204,7 @@ def test_a_start_that_takes_too_long_is_one_of_its_attempts() -> None:
         assert lifecycle.advance(now, True) is Action.KILL
         lifecycle.note_exit("killed by SIGKILL", now)
         now += POLICY.backoff_max_s
-    assert lifecycle.state is State.FAILED
+    assert lifecycle.state is ProcessState.FAILED
     assert "was not ready within 20 s" in lifecycle.reason
     assert "3 attempts" in lifecycle.reason
 
@@ -213,7 +213,7 @@ def test_a_failed_process_stays_failed_through_a_stop() -> None:
     lifecycle = Lifecycle(Policy(first_attempts=1), lambda: 0.5)
     lifecycle.advance(0.0, True)
     lifecycle.note_exit("exit code 2", 1.0)
-    assert lifecycle.state is State.FAILED
+    assert lifecycle.state is ProcessState.FAILED
     lifecycle.note_stop(2.0)
-    assert lifecycle.state is State.FAILED
+    assert lifecycle.state is ProcessState.FAILED
     assert lifecycle.advance(100.0, True) is None

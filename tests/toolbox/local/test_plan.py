@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from mesh.envoy.config import KeyUrl, SecretFile
+from mesh.envoy.config import JwksUrl, SecretFile
 from mesh.envoy.page import MISSING
 from toolbox.local import provision
 from toolbox.local.home import Home
 from toolbox.local.keys import TokenKeys
-from toolbox.local.plan import Options, Plan, PortPlan, Programs, plan, service_names
+from toolbox.local.plan import MeshPlan, Options, PortPlan, Programs, plan, service_names
 from toolbox.local.spec import ProcessSpec, check
 from toolbox.local.stores import nats_conf
 
@@ -30,7 +30,7 @@ KEYS = TokenKeys(
 )
 
 
-def planned(options: Options, programs: Programs = PROGRAMS, keys: TokenKeys = KEYS) -> Plan:
+def planned(options: Options, programs: Programs = PROGRAMS, keys: TokenKeys = KEYS) -> MeshPlan:
     names = service_names(options)
     ports = PortPlan(
         edge=8080,
@@ -47,7 +47,7 @@ def planned(options: Options, programs: Programs = PROGRAMS, keys: TokenKeys = K
     return plan(options, programs, ports, HOME, Path("/checkout"), (MISSING,), keys, 1000, 1)
 
 
-def by_name(mesh: Plan) -> dict[str, ProcessSpec]:
+def by_name(mesh: MeshPlan) -> dict[str, ProcessSpec]:
     check(mesh.processes)
     return {process.name: process for process in mesh.processes}
 
@@ -58,8 +58,8 @@ def argument(process: ProcessSpec, option: str) -> str:
 
 def test_every_service_gets_every_argument() -> None:
     for name, process in by_name(planned(Options(ingest=2, gateway=3))).items():
-        if process.command[:2] == ("/py", "-m") and name != "demo":
-            assert process.command[2] == name.partition("-")[0]
+        if process.command[:3] == ("/py", "-P", "-m") and name != "demo":
+            assert process.command[3] == name.partition("-")[0]
             assert argument(process, "--instance") == name
             assert argument(process, "--listen") == process.address
             assert argument(process, "--nats") == "nats://127.0.0.1:2"
@@ -71,15 +71,15 @@ def test_every_service_gets_every_argument() -> None:
             assert argument(process, "--environment") == "development"
             assert "--issuer" not in process.command
             # Nobody else may make guests.
-            assert ("--guest-key" in process.command) == (process.command[2] == "gateway")
+            assert ("--guest-key" in process.command) == (process.command[3] == "gateway")
 
 
 def test_a_platforms_keys_and_issuer_are_told_to_services_and_edge_and_make_no_guests() -> None:
     url = "https://platform.example/jwks.json"
-    keys = TokenKeys(KeyUrl(url, "/ca.pem"), url, Path("/mesh-key.json"), issuer="us", production=True)
+    keys = TokenKeys(JwksUrl(url, "/ca.pem"), url, Path("/mesh-key.json"), issuer="us", production=True)
     mesh = planned(Options(demo=False), keys=keys)
     for name, process in by_name(mesh).items():
-        if process.command[:2] == ("/py", "-m"):
+        if process.command[:3] == ("/py", "-P", "-m"):
             assert argument(process, "--keys") == url, name
             assert argument(process, "--issuer") == "us"
             assert argument(process, "--environment") == "production"

@@ -17,17 +17,23 @@ are pure; `stream` and `courier` do the I/O. A Viewer's pure parts are `screen` 
 `succession` (its streams) and `retry`.
 """
 
-from grandstand.client.backend import Backend
-from grandstand.client.backoff import Backoff
-from grandstand.client.blocking import BlockingPublisher
-from grandstand.client.connect import address_of, open_channel
-from grandstand.client.credentials import Token, call_metadata
-from grandstand.client.errors import BufferFull, ClientError, Dropped, Refused, SessionLost, Shed
-from grandstand.client.pending import Receipt
-from grandstand.client.publish_driver import PublisherCounts
-from grandstand.client.publisher import Publisher
-from grandstand.client.state_cache import Screen, includes
-from grandstand.client.viewer import Viewer
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from grandstand.client.backend import Backend
+    from grandstand.client.backoff import Backoff
+    from grandstand.client.blocking import BlockingPublisher
+    from grandstand.client.connect import address_of, open_channel
+    from grandstand.client.credentials import Token, call_metadata
+    from grandstand.client.errors import BufferFull, ClientError, Dropped, Refused, SessionLost, Shed
+    from grandstand.client.pending import Receipt
+    from grandstand.client.publish_driver import PublisherCounts
+    from grandstand.client.publisher import Publisher
+    from grandstand.client.state_cache import StateCache, includes
+    from grandstand.client.viewer import Viewer
 
 __all__ = [
     "Backend",
@@ -40,9 +46,9 @@ __all__ = [
     "PublisherCounts",
     "Receipt",
     "Refused",
-    "Screen",
     "SessionLost",
     "Shed",
+    "StateCache",
     "Token",
     "Viewer",
     "address_of",
@@ -50,3 +56,32 @@ __all__ = [
     "includes",
     "open_channel",
 ]
+
+_MODULES = {
+    "Backend": "backend",
+    "Backoff": "backoff",
+    "BlockingPublisher": "blocking",
+    "BufferFull": "errors",
+    "ClientError": "errors",
+    "Dropped": "errors",
+    "Publisher": "publisher",
+    "PublisherCounts": "publish_driver",
+    "Receipt": "pending",
+    "Refused": "errors",
+    "StateCache": "state_cache",
+    "SessionLost": "errors",
+    "Shed": "errors",
+    "Token": "credentials",
+    "Viewer": "viewer",
+    "address_of": "connect",
+    "call_metadata": "credentials",
+    "includes": "state_cache",
+    "open_channel": "connect",
+}
+
+
+def __getattr__(name: str) -> object:
+    """On first use: who needs only a pure part of the client does not load grpc."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

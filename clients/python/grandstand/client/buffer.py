@@ -18,7 +18,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Rank(IntEnum):
+class Priority(IntEnum):
     """How readily an event gives way."""
 
     KEEPS = 0
@@ -28,12 +28,12 @@ class Rank(IntEnum):
 
 
 @dataclass(slots=True)
-class Waiting(Generic[T]):
+class WaitingEvent(Generic[T]):
     """An event, and what the session must know of it."""
 
     event: T
     bytes_count: int
-    rank: Rank = Rank.KEEPS
+    rank: Priority = Priority.KEEPS
     refusals: int = 0
     """How often it was refused for the time being."""
 
@@ -42,17 +42,17 @@ class Waiting(Generic[T]):
 class _Later(Generic[T]):
     at_s: float
     order: int
-    waiting: Waiting[T] = field(compare=False)
+    waiting: WaitingEvent[T] = field(compare=False)
 
 
 class Buffer(Generic[T]):
     """First in, first out; what comes back from later goes first."""
 
     def __init__(self) -> None:
-        self._now: deque[Waiting[T]] = deque()
+        self._now: deque[WaitingEvent[T]] = deque()
         self._later: list[_Later[T]] = []
         self._order = 0
-        self._ranks = dict.fromkeys(Rank, 0)
+        self._ranks = dict.fromkeys(Priority, 0)
 
     def __len__(self) -> int:
         return len(self._now) + len(self._later)
@@ -65,20 +65,20 @@ class Buffer(Generic[T]):
     @property
     def giving(self) -> int:
         """How many would give way."""
-        return self._ranks[Rank.MEASURE] + self._ranks[Rank.REACTION]
+        return self._ranks[Priority.MEASURE] + self._ranks[Priority.REACTION]
 
     @property
     def later_at_s(self) -> float | None:
         """When the next one comes back."""
         return self._later[0].at_s if self._later else None
 
-    def put(self, waiting: Waiting[T]) -> None:
+    def put(self, waiting: WaitingEvent[T]) -> None:
         self._now.append(waiting)
         self._ranks[waiting.rank] += 1
 
-    def put_later(self, waiting: Waiting[T], at_s: float) -> None:
+    def put_later(self, waiting: WaitingEvent[T], at_s: float) -> None:
         """It was sent once and refused: from now on it keeps its place."""
-        waiting.rank = Rank.KEEPS
+        waiting.rank = Priority.KEEPS
         self._order += 1
         heapq.heappush(self._later, _Later(at_s, self._order, waiting))
 
@@ -89,7 +89,7 @@ class Buffer(Generic[T]):
             self._now.appendleft(waiting)
             self._ranks[waiting.rank] += 1
 
-    def take(self) -> Waiting[T]:
+    def take(self) -> WaitingEvent[T]:
         """The next one to go out. Raises IndexError when there is none."""
         waiting = self._now.popleft()
         self._ranks[waiting.rank] -= 1
@@ -97,12 +97,12 @@ class Buffer(Generic[T]):
 
     def give_way(self) -> T | None:
         """Drops the oldest measure, else the oldest reaction or presence; None if there is none."""
-        for rank in (Rank.MEASURE, Rank.REACTION):
+        for rank in (Priority.MEASURE, Priority.REACTION):
             if self._ranks[rank]:
                 return self._remove(next(waiting for waiting in self._now if waiting.rank is rank)).event
         return None
 
-    def take_larger(self, bytes_max: int) -> list[Waiting[T]]:
+    def take_larger(self, bytes_max: int) -> list[WaitingEvent[T]]:
         """Takes out those that have more bytes."""
         large = [waiting for waiting in self._now if waiting.bytes_count > bytes_max]
         return [self._remove(waiting) for waiting in large]
@@ -114,7 +114,7 @@ class Buffer(Generic[T]):
         while self._later:
             yield self._later.pop().waiting.event
 
-    def _remove(self, waiting: Waiting[T]) -> Waiting[T]:
+    def _remove(self, waiting: WaitingEvent[T]) -> WaitingEvent[T]:
         at = next(at for at, each in enumerate(self._now) if each is waiting)
         del self._now[at]
         self._ranks[waiting.rank] -= 1

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from grandstand.client.buffer import Rank
+from grandstand.client.buffer import Priority
 from grandstand.client.errors import ClientError
 from grandstand.event.v1.event_pb2 import Event, Position
 from grandstand.ingest.v1.ingest_pb2 import EventBatch, PublishRequest
 
-_RANKS = {"measure": Rank.MEASURE, "reaction": Rank.REACTION, "presence": Rank.REACTION}
+_RANKS = {"measure": Priority.MEASURE, "reaction": Priority.REACTION, "presence": Priority.REACTION}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +36,9 @@ class Pending:
     done: asyncio.Future[Receipt] | OnDone
 
     @property
-    def rank(self) -> Rank:
+    def rank(self) -> Priority:
         """How readily it gives way to a newer event."""
-        return _RANKS.get(self.event.WhichOneof("body") or "", Rank.KEEPS)
+        return _RANKS.get(self.event.WhichOneof("body") or "", Priority.KEEPS)
 
     def settle(self, answer: Receipt | ClientError) -> None:
         """Tells who waits."""

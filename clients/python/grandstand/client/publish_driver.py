@@ -18,7 +18,7 @@ from grandstand.client.attempts import Over
 from grandstand.client.credentials import Token, metadata_of, token_of
 from grandstand.client.errors import CODES, Refused, SessionLost, Shed
 from grandstand.client.pending import Pending, Receipt, to_request
-from grandstand.client.session import Send, Session, Stored, Wait, WasRefused, WasShed
+from grandstand.client.session import PublishSession, Send, Wait, WasRefused, WasShed, WasStored
 from grandstand.client.stream import converse
 from grandstand.client.stream_state import Due
 from grandstand.ingest.v1.ingest_pb2 import Hello, PublishRequest, PublishResponse
@@ -47,12 +47,12 @@ class PublisherCounts:
     """Streams that stood again after one broke."""
 
 
-class Courier:
+class PublishDriver:
     """`on_change` is called whenever there may be room again, or nothing is left to wait for."""
 
     def __init__(
         self,
-        session: Session[Pending],
+        session: PublishSession[Pending],
         channel: grpc.aio.Channel,
         hello: Hello,
         token: Token | None,
@@ -134,7 +134,7 @@ class Courier:
         session, counts = self._session, self.counts
         for outcome in session.receive(response, now_s):
             match outcome:
-                case Stored(events, positions):
+                case WasStored(events, positions):
                     counts.acked += len(events)
                     for origin_seq, pending in events:
                         pending.settle(Receipt(session.origin_id, origin_seq, positions))

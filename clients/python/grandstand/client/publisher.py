@@ -39,8 +39,8 @@ from grandstand.client.backoff import Backoff
 from grandstand.client.credentials import Token
 from grandstand.client.errors import BufferFull, ClientError, Dropped, SessionLost
 from grandstand.client.pending import OnDone, Pending, Receipt
-from grandstand.client.publish_driver import Courier, PublisherCounts
-from grandstand.client.session import EVENT_OVERHEAD_BYTES, Session
+from grandstand.client.publish_driver import PublishDriver, PublisherCounts
+from grandstand.client.session import EVENT_OVERHEAD_BYTES, PublishSession
 from grandstand.client.stream_state import GREETING_MAX_S
 from grandstand.client.tracing import current_traceparent
 from grandstand.event.v1.event_pb2 import Event
@@ -76,14 +76,14 @@ class Publisher:
         greeting_max_s: float = GREETING_MAX_S,
     ) -> None:
         self._when_full = when_full
-        self._session: Session[Pending] = Session(
+        self._session: PublishSession[Pending] = PublishSession(
             buffer_events_max=buffer_events_max,
             backoff=backoff or Backoff(),
             draw=(random or Random()).random,
             greeting_max_s=greeting_max_s,
         )
         hello = Hello(actor_id=actor_id, producer=producer, client=client)
-        self._courier = Courier(self._session, channel, hello, token, self._changed)
+        self._courier = PublishDriver(self._session, channel, hello, token, self._changed)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
         # What other threads have handed over and the loop has not taken yet.

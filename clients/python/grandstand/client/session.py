@@ -27,9 +27,9 @@ from typing import Generic, TypeVar
 
 from grandstand.client.attempts import OK, Again, Attempts, Over
 from grandstand.client.backoff import Backoff
-from grandstand.client.buffer import Buffer, Rank, Waiting
+from grandstand.client.buffer import Buffer, Priority, WaitingEvent
 from grandstand.client.outbox import Outbox
-from grandstand.client.stream_state import GREETING_MAX_S, Conversation, Due
+from grandstand.client.stream_state import GREETING_MAX_S, Due, StreamState
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.ingest.v1.ingest_pb2 import Ack, Hello, PublishResponse, Reject, Welcome
 
@@ -64,7 +64,7 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored(Generic[T]):
+class WasStored(Generic[T]):
     """These events, with their numbers, are stored, at positions that are among these."""
 
     events: list[tuple[int, T]]
@@ -87,7 +87,7 @@ class WasRefused(Generic[T]):
     maybe_stored: bool
 
 
-class Session(Generic[T]):
+class PublishSession(Generic[T]):
     """`T`: an event as the shell knows it. `draw` gives uniform numbers from 0 to 1."""
 
     def __init__(
@@ -113,10 +113,10 @@ class Session(Generic[T]):
         self._draw = draw
         self._greeting_max_s = greeting_max_s
         self._buffer_events_max = buffer_events_max
-        self._outbox: Outbox[Waiting[T]] = Outbox(CREDIT_AT_FIRST)
+        self._outbox: Outbox[WaitingEvent[T]] = Outbox(CREDIT_AT_FIRST)
         self._batch_events_max = BATCH_EVENTS_AT_FIRST
         self._batch_bytes_max = MESSAGE_BYTES_AT_FIRST - ENVELOPE_BYTES
-        self._stream: Conversation | None = None
+        self._stream: StreamState | None = None
         self._settled_any = False
 
     # What there is to send.
@@ -150,13 +150,13 @@ class Session(Generic[T]):
         """Whether a stream is up and welcomed."""
         return self._stream is not None and self._stream.welcomed_at_s is not None
 
-    def submit(self, event: T, bytes_count: int, rank: Rank = Rank.KEEPS) -> None:
+    def submit(self, event: T, bytes_count: int, rank: Priority = Priority.KEEPS) -> None:
         """Takes an event in, whether or not there is room: the shell has looked, or has promised it.
 
         Raises ValueError for one that fits no message.
         """
         self.check_size(bytes_count)
-        self.buffer.put(Waiting(event, bytes_count, rank))
+        self.buffer.put(WaitingEvent(event, bytes_count, rank))
 
     def check_size(self, bytes_count: int) -> None:
         """Raises ValueError if no message can hold an event of so many bytes."""
@@ -177,7 +177,7 @@ class Session(Generic[T]):
 
     def opened(self, now_s: float) -> Hello:
         """A stream is opened; what its Hello says of the origin."""
-        self._stream = Conversation(now_s, self._greeting_max_s)
+        self._stream = StreamState(now_s, self._greeting_max_s)
         self._settled_any = False
         return Hello(origin_id=self.origin_id, next_origin_seq=self._outbox.resume())
 
@@ -192,7 +192,7 @@ class Session(Generic[T]):
 
     def receive(
         self, response: PublishResponse, now_s: float
-    ) -> list[Stored[T] | WasShed[T] | WasRefused[T]]:
+    ) -> list[WasStored[T] | WasShed[T] | WasRefused[T]]:
         """Takes a response. Raises ValueError where the server breaks the protocol."""
         kind = self._talk.receive(response, now_s)
         if kind == "ack":
@@ -248,7 +248,7 @@ class Session(Generic[T]):
         return self.attempts.ended(code, message, useful=useful, finished_after_s=after_s)
 
     @property
-    def _talk(self) -> Conversation:
+    def _talk(self) -> StreamState:
         assert self._stream is not None, "no stream is open"
         return self._stream
 
@@ -279,16 +279,16 @@ class Session(Generic[T]):
             message = _too_large(waiting.bytes_count, self._batch_bytes_max)
             yield WasRefused(waiting.event, _INVALID_ARGUMENT, message, maybe_stored=False)
 
-    def _acked(self, ack: Ack) -> list[Stored[T] | WasShed[T] | WasRefused[T]]:
+    def _acked(self, ack: Ack) -> list[WasStored[T] | WasShed[T] | WasRefused[T]]:
         settled = self._outbox.ack(ack.origin_seq)
         self._settled_any = self._settled_any or bool(settled)
         shed = frozenset(ack.shed_origin_seqs)
         stored = [(number, waiting.event) for number, waiting, _ in settled if number not in shed]
-        outcomes: list[Stored[T] | WasShed[T] | WasRefused[T]] = [
+        outcomes: list[WasStored[T] | WasShed[T] | WasRefused[T]] = [
             WasShed(waiting.event, again) for number, waiting, again in settled if number in shed
         ]
         if stored:
-            outcomes.append(Stored(stored, tuple(ack.positions)))
+            outcomes.append(WasStored(stored, tuple(ack.positions)))
         return outcomes
 
     def _rejected(self, reject: Reject, now_s: float) -> Iterator[WasRefused[T]]:

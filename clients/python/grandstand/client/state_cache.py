@@ -8,7 +8,7 @@ of the one shown.
 
 What a stream promises is never to go back behind its own states and behind the cursors that it was opened
 with. A state that breaks this is counted in `went_back`: it must never happen, and the count is how a test
-or a simulation proves it. A delta that does not fit is a Misfit: only a new stream helps.
+or a simulation proves it. A delta that does not fit is a DeltaMismatch: only a new stream helps.
 
 Cursors compare partition by partition; a partition absent from a cursor stands for sequence 0.
 
@@ -23,7 +23,7 @@ from grandstand.aggregate.v1.aggregate_pb2 import TopicState
 from grandstand.event.v1.event_pb2 import Cursor, Position
 from grandstand.gateway.v1.delta_pb2 import TopicDelta
 from grandstand.gateway.v1.gateway_pb2 import SubscribeResponse, TopicCursor
-from grandstand.wire.delta import Misfit, apply
+from grandstand.wire.delta import DeltaMismatch, apply
 from mesh import limits
 
 
@@ -40,7 +40,7 @@ def includes(cursor: Cursor, positions: Iterable[Position]) -> bool:
     return all(sequence_in(cursor, position.partition) >= position.sequence for position in positions)
 
 
-class Screen:
+class StateCache:
     """The merged states of one subscription."""
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class Screen:
     def apply(self, message: SubscribeResponse) -> list[str]:
         """Takes a message of the stream; returns the topics whose state was replaced, in its order.
 
-        Raises Misfit for a delta that does not fit; what stands before it in the message is applied.
+        Raises DeltaMismatch for a delta that does not fit; what stands before it in the message is applied.
         """
         match message.WhichOneof("message"):
             case "snapshot":
@@ -89,7 +89,7 @@ class Screen:
     def _changed(self, delta: TopicDelta) -> TopicState:
         said = self._said.get(delta.topic)
         if said is None:
-            raise Misfit(f"a delta of {delta.topic!r}, which the stream has not shown; subscribe anew")
+            raise DeltaMismatch(f"a delta of {delta.topic!r}, which the stream has not shown; subscribe anew")
         return apply(said, delta)
 
     def _take(self, state: TopicState) -> bool:

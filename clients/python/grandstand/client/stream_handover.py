@@ -36,7 +36,7 @@ INTERNAL = 13
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class MessageEffect:
     """What to do with a message."""
 
     shows: bool
@@ -47,7 +47,7 @@ class Heard:
     """This stream is to be ended now: its successor stands."""
 
 
-class Succession:
+class StreamHandover:
     """`draw` gives uniform numbers from 0 to 1."""
 
     def __init__(self, backoff: Backoff, draw: Callable[[], float]) -> None:
@@ -79,7 +79,7 @@ class Succession:
             self._successor = self._count
         return self._count
 
-    def heard(self, stream: int, message: SubscribeResponse, now_s: float) -> Heard:
+    def heard(self, stream: int, message: SubscribeResponse, now_s: float) -> MessageEffect:
         """A message came on a stream that has not ended."""
         kind = message.WhichOneof("message")
         if stream not in self._useful:
@@ -88,7 +88,7 @@ class Succession:
         ends = None
         if stream == self._successor:
             if kind != "snapshot":
-                return Heard(shows=False)  # Nothing can be shown without it.
+                return MessageEffect(shows=False)  # Nothing can be shown without it.
             ends, self._shown, self._successor = self._shown, stream, None
             self._useful = {stream}
         if kind == "drain":
@@ -99,7 +99,7 @@ class Succession:
                 self._open_at_s = now_s + after_s
         shows = kind != "announcement" or self._is_news(stream, message.announcement.SerializeToString())
         takes_over, self._begun = stream != self._begun, stream
-        return Heard(shows=shows, takes_over=takes_over, ends=ends)
+        return MessageEffect(shows=shows, takes_over=takes_over, ends=ends)
 
     def ended(
         self, stream: int, code: int, message: str, now_s: float, *, retry_after_s: float | None = None

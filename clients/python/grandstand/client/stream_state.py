@@ -53,7 +53,7 @@ class Due(Enum):
     HALF_CLOSE = auto()
 
 
-class Conversation:
+class StreamState:
     """One stream, opened at `now_s` with a Hello that counts as said."""
 
     __slots__ = (

@@ -26,12 +26,12 @@ from grandstand.client.backoff import Backoff
 from grandstand.client.credentials import Token, call_metadata
 from grandstand.client.errors import CODES, ClientError
 from grandstand.client.retry import retry_after_s
-from grandstand.client.state_cache import Screen
-from grandstand.client.stream_handover import Succession
+from grandstand.client.state_cache import StateCache
+from grandstand.client.stream_handover import StreamHandover
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.gateway.v1.gateway_pb2 import Rendition, SubscribeRequest, SubscribeResponse, TopicCursor
 from grandstand.gateway.v1.gateway_pb2_grpc import GatewayServiceStub
-from grandstand.wire.delta import Misfit
+from grandstand.wire.delta import DeltaMismatch
 
 # The server says something at least every 10 s.
 SILENCE_MAX_S = 25.0
@@ -52,7 +52,7 @@ class Viewer:
         backoff: Backoff | None = None,
         random: Random | None = None,
     ) -> None:
-        self.screen = Screen()
+        self.screen = StateCache()
         self.resumed = 0
         """Streams that took over from one before."""
         self.misfits = 0
@@ -68,7 +68,7 @@ class Viewer:
             deltas=True,
         )
         self._token = token
-        self._succession = Succession(backoff or Backoff(), (random or Random()).random)
+        self._succession = StreamHandover(backoff or Backoff(), (random or Random()).random)
 
     @property
     def states(self) -> dict[str, TopicState]:
@@ -133,7 +133,7 @@ class Viewer:
                 return None
             try:
                 self.screen.apply(message)
-            except Misfit as misfit:
+            except DeltaMismatch as misfit:
                 self.misfits += 1
                 streams.pop(number).cancel()
                 over = succession.misfitted(number, str(misfit), now_s)

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 
 from grandstand.aggregate.v1.aggregate_pb2 import BoardEntry, BoardResult
 from grandstand.gateway.v1.delta_pb2 import BoardDelta, TopicDelta
-from grandstand.wire.delta.mismatch import Misfit
+from grandstand.wire.delta.mismatch import DeltaMismatch
 from mesh import limits
 
 # As many as a board may have: a longer one is ranked otherwise.
@@ -42,17 +42,17 @@ def diff(before: BoardResult, after: BoardResult, delta: TopicDelta) -> bool:
 
 
 def apply(board: BoardResult, delta: BoardDelta) -> None:
-    """Changes `board`. Raises Misfit for entries it does not have, or too many of them."""
+    """Changes `board`. Raises DeltaMismatch for entries it does not have, or too many of them."""
     old = BoardResult(entries=board.entries).entries
     entries = board.entries
     del entries[:]
     for run in delta.entries:
         if run.first + run.count > len(old):
-            raise Misfit(
+            raise DeltaMismatch(
                 f"a delta of {run.count} entries from {run.first} on, of {len(old)}, from 0; subscribe anew"
             )
         if len(entries) + run.count + len(run.put) > limits.DELTA_ENTRIES_MAX:
-            raise Misfit(f"a delta of more than {limits.DELTA_ENTRIES_MAX} entries; subscribe anew")
+            raise DeltaMismatch(f"a delta of more than {limits.DELTA_ENTRIES_MAX} entries; subscribe anew")
         above = len(entries)
         entries.extend(old[run.first : run.first + run.count])
         for place in range(above, len(entries)):

@@ -3,5 +3,5 @@
 from __future__ import annotations
 
 
-class Misfit(ValueError):
+class DeltaMismatch(ValueError):
     """A delta does not fit the state that it was to be applied to, and nothing was changed."""

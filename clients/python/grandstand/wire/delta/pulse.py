@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from grandstand.aggregate.v1.aggregate_pb2 import PulseResult
 from grandstand.gateway.v1.delta_pb2 import PulseDelta, TopicDelta
-from grandstand.wire.delta.mismatch import Misfit
+from grandstand.wire.delta.mismatch import DeltaMismatch
 
 
 def diff(before: PulseResult, after: PulseResult, delta: TopicDelta) -> bool:
@@ -32,11 +32,11 @@ def diff(before: PulseResult, after: PulseResult, delta: TopicDelta) -> bool:
 
 
 def apply(pulse: PulseResult, delta: PulseDelta) -> None:
-    """Changes `pulse`. Raises Misfit for a kind it does not have."""
+    """Changes `pulse`. Raises DeltaMismatch for a kind it does not have."""
     kinds = pulse.kinds
     for changed in delta.kinds:
         if changed.place >= len(kinds):
-            raise Misfit(f"a delta of kind {changed.place} of {len(kinds)}, from 0; subscribe anew")
+            raise DeltaMismatch(f"a delta of kind {changed.place} of {len(kinds)}, from 0; subscribe anew")
         kind = kinds[changed.place]
         kind.rate_per_s = changed.rate_per_s
         kind.total = changed.total

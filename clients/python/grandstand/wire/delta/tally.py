@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from grandstand.aggregate.v1.aggregate_pb2 import TallyResult
 from grandstand.gateway.v1.delta_pb2 import TallyDelta, TopicDelta
-from grandstand.wire.delta.mismatch import Misfit
+from grandstand.wire.delta.mismatch import DeltaMismatch
 
 
 def diff(before: TallyResult, after: TallyResult, delta: TopicDelta) -> bool:
@@ -30,11 +30,13 @@ def diff(before: TallyResult, after: TallyResult, delta: TopicDelta) -> bool:
 
 
 def apply(tally: TallyResult, delta: TallyDelta) -> None:
-    """Changes `tally`. Raises Misfit for an option it does not have."""
+    """Changes `tally`. Raises DeltaMismatch for an option it does not have."""
     options = tally.options
     for changed in delta.options:
         if changed.place >= len(options):
-            raise Misfit(f"a delta of option {changed.place} of {len(options)}, from 0; subscribe anew")
+            raise DeltaMismatch(
+                f"a delta of option {changed.place} of {len(options)}, from 0; subscribe anew"
+            )
         option = options[changed.place]
         option.votes = changed.votes
         option.weight = changed.weight

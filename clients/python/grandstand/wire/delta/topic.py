@@ -22,7 +22,7 @@ from __future__ import annotations
 from grandstand.aggregate.v1.aggregate_pb2 import TopicState
 from grandstand.gateway.v1.delta_pb2 import TopicDelta
 from grandstand.wire.delta import board, cursor, pulse, tally
-from grandstand.wire.delta.mismatch import Misfit
+from grandstand.wire.delta.mismatch import DeltaMismatch
 
 _PERSONAL = ("standing", "inbox")
 
@@ -60,15 +60,15 @@ def diff(before: TopicState, after: TopicState) -> TopicDelta | None:
 def apply(before: TopicState, delta: TopicDelta) -> TopicState:
     """The state after it; `before` is left as it is.
 
-    Raises Misfit for a delta that is not one of `before`: of another topic or kind, naming places that it
-    does not have, or making a board longer than DELTA_ENTRIES_MAX.
+    Raises DeltaMismatch for a delta that is not one of `before`: of another topic or kind, naming places that
+    it does not have, or making a board longer than DELTA_ENTRIES_MAX.
     """
     if delta.topic != before.topic:
-        raise Misfit(f"a delta of {delta.topic!r} for {before.topic!r}; subscribe anew")
+        raise DeltaMismatch(f"a delta of {delta.topic!r} for {before.topic!r}; subscribe anew")
     kind = delta.WhichOneof("value")
     if kind is not None and kind != before.WhichOneof("value"):
         shown = before.WhichOneof("value") or "topic without a value"
-        raise Misfit(f"{before.topic}: a delta of a {kind} for a {shown}; subscribe anew")
+        raise DeltaMismatch(f"{before.topic}: a delta of a {kind} for a {shown}; subscribe anew")
     after = TopicState()
     after.CopyFrom(before)
     after.stage = delta.stage

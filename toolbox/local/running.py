@@ -1,31 +1,15 @@
-"""Which mesh a command talks to: the one of `--home`, and where it listens.
-
-Every command takes `home: HomeOption = None` and asks `running_mesh(home)`.
-"""
+"""The mesh that runs in a home, and where it listens."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 from urllib.parse import urlsplit
-
-import typer
 
 from toolbox.local import provision, status
 from toolbox.local.errors import MeshError
 from toolbox.local.home import Home, tenant
 from toolbox.local.status import MeshStatus
-
-HomeOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--home",
-        envvar="GRANDSTAND_HOME",
-        show_default="<checkout>/.grandstand",
-        help="The folder the mesh keeps its state and logs in.",
-    ),
-]
 
 
 @dataclass(frozen=True, slots=True)
