@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 from aggregate.catalog import CatalogWriter
 from aggregate.closer import Closer
-from aggregate.controls import Controls
+from aggregate.control_publisher import ControlPublisher
 from aggregate.deadletters import DeadLetters
 from aggregate.ownership import NameTaken, Ownership
 from aggregate.retention import Checkpoints, Retention
@@ -45,7 +45,7 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
     exchange = StatusExchange(bus, ownership.statuses)
     watch = CatalogWatch(bus, lambda _, definition: closer.hear(definition), limits.VIEW_PROBE_S)
     results = store.ResultStore(database)
-    writer = CatalogWriter(bus, watch, Controls(bus, pipeline, results, watch.clock.now_s))
+    writer = CatalogWriter(bus, watch, ControlPublisher(bus, pipeline, results, watch.clock.now_s))
     closer = Closer(watch, writer)
     await asyncio.gather(ownership.start(), exchange.start(), watch.start())
     add_CatalogServiceServicer_to_server(CatalogService(watch, writer), process.server)

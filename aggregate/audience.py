@@ -17,7 +17,7 @@ The state is a log. While exact, its rows are an actor's key and when it was hea
 the registers that rose.
 
 Bounds: AUDIENCE_EXACT_MAX actors and those of one more block, or 11 sketches of 16 KiB; the log
-is written anew when it is three times as long as it need be.
+is compacted when it is three times as long as necessary.
 
 Rejected: forgetting actors that are long gone. Uniques would count who comes back twice.
 """
@@ -28,7 +28,7 @@ import numpy as np
 
 from aggregate import cardinality
 from aggregate.cardinality import U8, U16, U64
-from aggregate.fold import Append, Change, Replace, State
+from aggregate.fold import Append, Change, FoldState, Replace
 from aggregate.rows import Rows
 from grandstand.catalog.v1 import catalog_pb2 as catalog
 from grandstand.event.v1.event_pb2 import PRESENCE_STATE_GONE, PRESENCE_STATE_HERE
@@ -220,7 +220,7 @@ class Audience:
         self._rewrite = False
 
     @classmethod
-    def from_state(cls, definition: catalog.Game, state: State) -> Audience:
+    def from_state(cls, definition: catalog.Game, state: FoldState) -> Audience:
         stored = state.logs.get(_PART, b"")
         log = AudienceLog.FromString(stored)
         is_sketch = any(rows.registers for rows in log.rows)

@@ -25,7 +25,7 @@ goes on exactly as this one (I4).
 
 from __future__ import annotations
 
-from aggregate.fold import Change, Drop, SetFields, State
+from aggregate.fold import Change, Drop, FoldState, SetFields
 from aggregate.rows import Rows
 from aggregate.standings import Standings, stored_standings
 from grandstand.catalog.v1 import catalog_pb2 as catalog
@@ -43,10 +43,10 @@ class Board:
     """Implements aggregate.fold.Fold. State: a standing for each actor of at most two seasons."""
 
     @classmethod
-    def from_state(cls, definition: catalog.Board, state: State) -> Board:
+    def from_state(cls, definition: catalog.Board, state: FoldState) -> Board:
         return cls(definition, state)
 
-    def __init__(self, definition: catalog.Board, state: State) -> None:
+    def __init__(self, definition: catalog.Board, state: FoldState) -> None:
         self._mode = definition.mode
         self._top = definition.top or limits.BOARD_TOP_DEFAULT
         self._season = definition.season if definition.HasField("season") else None
@@ -68,7 +68,7 @@ class Board:
             self._previous = self._stored(before, state)
             self._sealed = _SEALED.encode() in state.hashes.get(before, {})
 
-    def _stored(self, part: str, state: State) -> Standings:
+    def _stored(self, part: str, state: FoldState) -> Standings:
         fields = state.hashes.get(part, {})
         return Standings(part, self._mode, self._top, stored_standings(fields.items()))
 

@@ -23,7 +23,7 @@ next: a repeated DefineGame or OpenPoll, or `aggregate.closer` after a restart.
 
 The spread of a game may change only while it has no topic, and a topic's controls must reach
 the partitions of its spread. So the first topic of a game claims its own entry first, then
-writes the game's entry anew as it is: a change of the spread under way at the same moment
+rewrites the game's entry unchanged: a change of the spread under way at the same moment
 either is seen, or finds the topic, or loses its compare-and-set.
 """
 
@@ -39,7 +39,7 @@ from nats.js.errors import APIError, KeyWrongLastSequenceError, NotFoundError
 
 from aggregate import definition_merge, definitions
 from aggregate.closing import Step, key_of, lacking, to_send
-from aggregate.controls import Controls
+from aggregate.control_publisher import ControlPublisher
 from grandstand import fold
 from grandstand.catalog.v1.catalog_pb2 import (
     STAGE_CLOSED,
@@ -66,7 +66,7 @@ _ATTEMPTS_MAX = 8
 
 
 class CatalogWriter:
-    def __init__(self, bus: Bus, watch: CatalogWatch, controls: Controls) -> None:
+    def __init__(self, bus: Bus, watch: CatalogWatch, controls: ControlPublisher) -> None:
         self._bus = bus
         self._watch = watch
         self._controls = controls
@@ -94,7 +94,7 @@ class CatalogWriter:
                 game, claim = asked, Game(game_id=asked.game_id)
             else:
                 has_topics = known.spread != asked.spread and await self._has_topics(asked.game_id)
-                game = definition_merge.grown(known, asked, has_topics=has_topics)
+                game = definition_merge.check_and_merge(known, asked, has_topics=has_topics)
                 if game == known:
                     return known, positions or await self._controls.newest(known.game_id, known.spread)
                 if _untitled(game) == _untitled(known):
@@ -187,7 +187,7 @@ class CatalogWriter:
                 continue
             game = view.game(game_id)
             topics: list[Poll | Board] = [*view.polls(), *view.boards()]
-            if definition_merge.counts(game) or any(
+            if definition_merge.has_own_topics(game) or any(
                 topic.game_id == game_id and topic.stage for topic in topics
             ):
                 return game

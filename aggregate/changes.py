@@ -1,4 +1,4 @@
-"""From what changed in a partition to the writes of one flush."""
+"""Turns what changed in a partition into the writes of one flush."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WORTH_IT = 3
 
 
 class Table(Protocol):
-    """What says its state as a log: Origins, Tallies."""
+    """State that is stored as a log: OriginWindows, Tallies."""
 
     @property
     def encoded_bytes(self) -> int: ...
@@ -25,23 +25,23 @@ class Table(Protocol):
 
 
 class StateLog:
-    """A log in Redis: how long it is, and when it is better written anew.
+    """A log in Redis: its length, and when to compact it, that is, to rewrite it from the table.
 
     Bound: three times what the table holds, or LOG_BYTES_MIN.
     """
 
     def __init__(self, length: int) -> None:
         self._length = length
-        self._anew = False
+        self._compacts = False
 
-    def make_anew(self) -> None:
-        """The table forgot rows; appending cannot say that."""
-        self._anew = True
+    def compact(self) -> None:
+        """Rewrites the log with the next flush: the table dropped rows, which appending cannot express."""
+        self._compacts = True
 
     def write(self, key: str, table: Table) -> Write | None:
-        """What the next flush writes, or None. Takes the table's delta."""
-        if self._anew or self._length > max(limits.LOG_BYTES_MIN, _WORTH_IT * table.encoded_bytes):
-            self._anew = False
+        """The write of the next flush, or None. Takes the table's delta."""
+        if self._compacts or self._length > max(limits.LOG_BYTES_MIN, _WORTH_IT * table.encoded_bytes):
+            self._compacts = False
             whole = table.encode()
             self._length = len(whole)
             return Write("SET", key, (whole,))
@@ -53,7 +53,7 @@ class StateLog:
 
 
 class Changes:
-    """Gathers the writes of one partition's flush, in order."""
+    """Collects the writes of one partition's flush, in order."""
 
     def __init__(self, partition: int) -> None:
         self._partition = partition

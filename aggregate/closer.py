@@ -1,10 +1,11 @@
-"""Takes the steps of closing and of seasons when they are due; the shell around aggregate.deadlines.
+"""Closes and seals polls and boards, and turns seasons, when it is time; the shell around
+aggregate.deadlines.
 
-Every instance of aggregate runs one. Steps are idempotent (see aggregate.catalog), so they
-need not agree who takes one, and none is missed while any of them lives.
+Every instance of aggregate runs a Closer. Steps are idempotent (see aggregate.catalog), so the instances need
+not agree on who takes a step, and no step is missed while one of them is alive.
 
-Bound: _STEPS_MAX steps under way; those that are due besides wait. So a partition whose fold is away holds up
-its own topics, and no others until there are so many.
+Bound: _STEPS_MAX steps under way; further due steps wait. So a partition without an owner delays only its own
+topics, unless _STEPS_MAX of them are due.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import logging
 
 from aggregate.catalog import CatalogWriter
 from aggregate.closing import Step
-from aggregate.deadlines import Agenda
+from aggregate.deadlines import Deadlines
 from grandstand.catalog.v1.catalog_pb2 import Board, Game, Poll
 from grandstand.wire import tasks
 from mesh.catalog.watch import CatalogWatch
@@ -28,19 +29,19 @@ _STEPS_MAX = 64
 
 
 class Closer:
-    """Takes the due steps of closing and of seasons, also those a stopped instance left behind."""
+    """Takes due steps, also those that a stopped instance left behind."""
 
     def __init__(self, watch: CatalogWatch, writer: CatalogWriter) -> None:
         self._watch = watch
         self._writer = writer
-        self._agenda = Agenda()
+        self._deadlines = Deadlines()
         self._changed = asyncio.Event()
         self._steps: set[asyncio.Task[None]] = set()
 
     def hear(self, definition: Game | Poll | Board) -> None:
-        """The catalog changed; a step may have become due earlier."""
+        """The catalog changed; another step may be due earlier."""
         if not isinstance(definition, Game):
-            self._agenda.put(definition, self._watch.clock.now())
+            self._deadlines.put(definition, self._watch.clock.now())
             self._changed.set()
 
     async def run(self) -> None:
@@ -48,16 +49,18 @@ class Closer:
         clock = self._watch.clock
         topics: list[Poll | Board] = [*self._watch.view.polls(), *self._watch.view.boards()]
         for topic in topics:
-            self._agenda.put(topic, clock.now())
+            self._deadlines.put(topic, clock.now())
         try:
             while True:
                 self._changed.clear()
-                while len(self._steps) < _STEPS_MAX and (step := self._agenda.take(clock.now())) is not None:
+                while (
+                    len(self._steps) < _STEPS_MAX and (step := self._deadlines.take(clock.now())) is not None
+                ):
                     task = asyncio.create_task(self._take(step))
                     self._steps.add(task)
                     task.add_done_callback(self._over)
                 is_full = len(self._steps) >= _STEPS_MAX
-                wait_s = _IDLE_S if is_full else min(_IDLE_S, max(0.0, self._agenda.wait_s(clock.now())))
+                wait_s = _IDLE_S if is_full else min(_IDLE_S, max(0.0, self._deadlines.wait_s(clock.now())))
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(wait_s):
                         await self._changed.wait()
@@ -73,9 +76,9 @@ class Closer:
             await self._writer.advance(step)
         except GrandstandError as error:
             log.info("step %s has to wait: %s", step.name, error)
-            self._agenda.failed(step, self._watch.clock.now())
+            self._deadlines.failed(step, self._watch.clock.now())
         except Exception:
             log.exception("step %s failed", step.name)
-            self._agenda.failed(step, self._watch.clock.now())
+            self._deadlines.failed(step, self._watch.clock.now())
         else:
-            self._agenda.done(step, self._watch.clock.now())
+            self._deadlines.done(step, self._watch.clock.now())

@@ -2,7 +2,7 @@
 
 Pure: times come in, Unix seconds of the mesh's clock. A board with seasons has two **beats** a season: one
 when it begins, and one when the season before it is complete. Folds see time pass only in their
-stream, so the beats put it there: an idle board visibly starts anew. Of beats that were
+stream, so the beats put it there: an idle board visibly starts again. Of beats that were
 missed only the newest matters, because folds go by the time and not by the number.
 
 A step is a control in every partition of its topic. A fold takes one only when the time of its partition has

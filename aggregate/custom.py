@@ -2,7 +2,7 @@
 
 See grandstand.fold for what that code promises. Here: each block's events are folded, then its
 state and value are taken and checked; only if all of that succeeds do they stand. Otherwise
-`CustomFoldFailed` is raised, the code is made anew from the last state that stood, and the
+`CustomFoldFailed` is raised, the code is created again from the last valid state, and the
 partition sets the rows aside as a dead letter with the reason (I4: a rebuild fails on the same
 rows in the same way, as the code is deterministic).
 
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import logging
 
-from aggregate.fold import Change, Replace, State
+from aggregate.fold import Change, FoldState, Replace
 from aggregate.rows import Rows
 from grandstand import fold
 from grandstand.catalog.v1 import catalog_pb2 as catalog
@@ -48,7 +48,7 @@ class Custom:
         self.failures = 0
 
     @classmethod
-    def from_state(cls, definition: catalog.CustomTopic, state: State) -> Custom:
+    def from_state(cls, definition: catalog.CustomTopic, state: FoldState) -> Custom:
         return cls(definition, CustomLog.FromString(state.logs.get(_PART, b"")))
 
     def fold(self, rows: Rows) -> bool:

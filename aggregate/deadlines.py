@@ -1,16 +1,16 @@
-"""The steps that lie ahead of all polls and boards, the earliest first. Pure: times come in.
+"""A queue of the next step of each poll and board, ordered by when it is due. Pure: times are passed in.
 
-A step is due by the mesh's clock, so that every instance takes it at the moment the catalog says. A seal
-rests besides until SEAL_GRACE_S of this machine's own clock have passed since the entry CLOSED was first seen
-here (I9): whatever any wall clock says, what an ingest acked in time is stored by then (see
-mesh.catalog.freshness). A step that failed rests before it is tried again, each time twice as long.
+A step is due by the mesh's clock, so every instance takes it at the moment that the catalog names. A seal
+must also wait until SEAL_GRACE_S have passed on this machine's own clock since the entry CLOSED was first
+seen here (I9): whatever a wall clock says, what an ingest acked in time is stored by then (see
+mesh.catalog.freshness). A step that failed is retried after a pause that doubles each time.
 
-Two heaps, of steps that are not due and of steps that rest, with at most one valid step for each definition.
-A step is dropped when it comes up and its definition has been replaced since. So a change of the catalog
-costs the logarithm of what is open, not a look at everything that ever was: sealed polls stay in the catalog
-for good.
+There are two heaps: steps that are not due yet, and due steps that have to wait. Each definition has at most
+one valid step. A step whose definition was replaced is dropped when it reaches the top of its heap. So a
+change of the catalog costs the logarithm of the number of open topics and no scan of all definitions, which
+include every sealed poll for good.
 
-Bound: one step for each change heard of, until its time would have come.
+Bound: one entry for each change of the catalog, until its step would have been due.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ AGAIN_MAX_S = 8.0
 _Heap = list[tuple[float, int, Step]]
 
 
-class Agenda:
+class Deadlines:
     def __init__(self) -> None:
         self._newest: dict[str, Poll | Board] = {}
-        """Those that have a step ahead of them."""
-        self._ahead: _Heap = []
-        """By the mesh's clock."""
-        self._resting: _Heap = []
-        """Due, and to be left alone until this moment of boot_s."""
+        """By key; the definitions that have a step to come."""
+        self._not_due: _Heap = []
+        """By the moment they are due, of the mesh's clock."""
+        self._waiting: _Heap = []
+        """Due, by the moment until which they have to wait, of boot_s."""
         self._numbers = itertools.count()
         self._beats: dict[str, int] = {}
-        """The last beat taken of each board with seasons; after a restart the newest is looked at again."""
+        """The last beat taken of each board with seasons; after a restart the newest is taken again."""
         self._closed_at: dict[str, float] = {}
         """When the entry CLOSED was first seen; boot_s."""
         self._failures: dict[str, int] = {}
-        """In a row, by the step's name."""
+        """Consecutive failures, by the step's name."""
 
     def put(self, definition: Poll | Board, now: Moment) -> None:
-        """A definition is new, or another than before."""
+        """Takes a definition that is new or has changed."""
         key = key_of(definition)
         if self._newest.get(key) is definition:
             return
@@ -61,37 +61,38 @@ class Agenda:
             self._beats.pop(key, None)
         else:
             self._newest[key] = definition
-            self._push(self._ahead, step.due_at_s, step)
+            self._push(self._not_due, step.due_at_s, step)
 
     def take(self, now: Moment) -> Step | None:
-        """A step that may be taken now; say then what became of it: `done` or `failed`."""
-        while self._ahead and self._ahead[0][0] <= now.mesh_s:
-            step = heapq.heappop(self._ahead)[2]
+        """A step that may be taken now, or None. The caller reports its outcome by `done` or `failed`."""
+        while self._not_due and self._not_due[0][0] <= now.mesh_s:
+            step = heapq.heappop(self._not_due)[2]
             if self._is_valid(step):
-                self._push(self._resting, self._rests_until_s(step), step)
-        while self._resting and self._resting[0][0] <= now.boot_s:
-            step = heapq.heappop(self._resting)[2]
+                self._push(self._waiting, self._waits_until_s(step), step)
+        while self._waiting and self._waiting[0][0] <= now.boot_s:
+            step = heapq.heappop(self._waiting)[2]
             if self._is_valid(step):
                 return step
         return None
 
     def wait_s(self, now: Moment) -> float:
-        """After how long `take` may have something, as things are; inf without any step."""
-        return min(self._first(self._ahead) - now.mesh_s, self._first(self._resting) - now.boot_s)
+        """Seconds until `take` may return a step, unless a definition changes; inf if there is none."""
+        return min(self._first(self._not_due) - now.mesh_s, self._first(self._waiting) - now.boot_s)
 
     def done(self, step: Step, now: Moment) -> None:
-        """Of a beat the following one is ahead now; any other step is followed by the definition
-        it has made, when that is put."""
+        """The step was taken. After a beat, the next beat is queued. Any other step changes the definition,
+        and the next step is queued when that is `put`."""
         self._failures.pop(step.name, None)
         key = key_of(step.definition)
         if step.beat and self._newest.get(key) is step.definition:
             self._beats[key] = step.beat
             following = self._step_of(step.definition, now)
             if following is not None:
-                self._push(self._ahead, following.due_at_s, following)
+                self._push(self._not_due, following.due_at_s, following)
 
     def failed(self, step: Step, now: Moment) -> None:
-        """It is still ahead, after a while. Of a beat that is not the newest any more, the newest is."""
+        """The step has to be retried after a pause. A beat that is no longer the newest is replaced by the
+        newest."""
         if not self._is_valid(step):
             self._failures.pop(step.name, None)
             return
@@ -101,9 +102,9 @@ class Agenda:
             self._failures.pop(step.name)
             step = newest
         pause_s = min(AGAIN_MAX_S, AGAIN_S * 2 ** (failures - 1))
-        self._push(self._resting, now.boot_s + pause_s, step)
+        self._push(self._waiting, now.boot_s + pause_s, step)
 
-    def _rests_until_s(self, step: Step) -> float:
+    def _waits_until_s(self, step: Step) -> float:
         if step.stage != STAGE_SEALED:
             return -math.inf
         return self._closed_at[key_of(step.definition)] + limits.SEAL_GRACE_S

@@ -1,12 +1,11 @@
-"""How a game's definition may change: it grows. Pure.
+"""How a game's definition may change, and the merge of two versions of it. Pure.
 
-What counts stays as it is for as long as the game lives, because partitions hold its state and
-viewers its results. So what is new is added at the end, a title may change at any time, and
-everything else is refused, naming what it is that cannot go or become another.
+A game's topics only ever get more while the game lives, because partitions hold their state and viewers
+their results. New topics are appended and the title may change at any time; every other change is refused
+with the name of the topic that cannot be removed or altered.
 
-`united` is the same for the folds: whatever order the controls of two changes come in, and
-whether or not one of them was refused in the end, a partition holds every topic that an
-acked definition has.
+Folds use `merge` alone. The controls of two changes may arrive in any order, and one of the changes may have
+been refused in the end: a partition still has every topic of an acked definition.
 """
 
 from __future__ import annotations
@@ -20,11 +19,12 @@ from mesh.errors import NotNow
 Part = TypeVar("Part", Pulse, Metric, CustomTopic)
 
 
-def grown(known: Game, wanted: Game, *, has_topics: bool) -> Game:
-    """`known` as `wanted` changes it, in the order in which things were added; equal to `known`
-    where nothing changes. `has_topics`: there are polls or boards. Raises NotNow."""
+def check_and_merge(known: Game, wanted: Game, *, has_topics: bool) -> Game:
+    """`known` changed to `wanted`, with topics in the order in which they were added; equal to `known` if
+    nothing changes. `has_topics`: the game has polls or boards. Raises NotNow for a change that is not
+    allowed."""
     name = f"game {known.game_id!r}"
-    if known.spread != wanted.spread and (has_topics or counts(known)):
+    if known.spread != wanted.spread and (has_topics or has_own_topics(known)):
         raise NotNow(
             f"game.spread: is {known.spread} and cannot become {wanted.spread} while {name} has topics"
         )
@@ -37,11 +37,11 @@ def grown(known: Game, wanted: Game, *, has_topics: bool) -> Game:
     _check_same("game.customs", name, known.customs, wanted.customs, lambda custom: custom.custom_id)
     if known.audience and not wanted.audience:
         raise NotNow(f"game.audience: is counted in {name} and cannot be taken away; define it with audience")
-    return united(known, wanted)
+    return merge(known, wanted)
 
 
-def united(known: Game, newer: Game) -> Game:
-    """`newer` with what only `known` has; where both have it and differ, `newer` stands."""
+def merge(known: Game, newer: Game) -> Game:
+    """`newer`, with the topics that only `known` has. Where they differ, `newer` wins."""
     both = Game(
         game_id=newer.game_id,
         title=newer.title,
@@ -58,13 +58,13 @@ def united(known: Game, newer: Game) -> Game:
     return both
 
 
-def counts(game: Game) -> bool:
-    """True if the game has topics of its own."""
+def has_own_topics(game: Game) -> bool:
+    """True if the definition contains topics: pulses, metrics, custom topics or the audience."""
     return bool(game.pulses or game.metrics or game.customs or game.audience)
 
 
 def _merged(known: Iterable[Part], newer: Iterable[Part], name_of: Callable[[Part], str]) -> list[Part]:
-    """Known ones first and in their order."""
+    """The known ones first, in their order."""
     found = {name_of(part): part for part in known}
     found.update((name_of(part), part) for part in newer)
     return list(found.values())

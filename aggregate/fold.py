@@ -79,7 +79,7 @@ Change = Append | Replace | SetFields | Rank | Unrank | Drop
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class FoldState:
     """A stored fold, part by part. Rankings are not read back: hashes hold what they are made of."""
 
     logs: Mapping[str, bytes] = field(default_factory=dict)
@@ -87,7 +87,7 @@ class State:
 
 
 class Fold(Protocol):
-    """One partition's share of one topic. Made by `from_state(definition, State())` at first."""
+    """One partition's share of one topic. Made by `from_state(definition, FoldState())` at first."""
 
     def fold(self, rows: Rows) -> bool:
         """Folds the rows of one block; True if the partial changed. Never raises for what a

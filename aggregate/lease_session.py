@@ -1,14 +1,14 @@
-"""One ownership of a partition, from the lease to its loss: pull blocks, fold them, flush, publish.
+"""What a worker does while it holds the lease of a partition: pull blocks, fold them, flush, publish.
 
-A flush leaves on the leading edge when the partition was idle, then at most every
-FLUSH_INTERVAL_S, and under a backlog after FLUSH_EVENTS_MAX events. Results are published only
-after their flush, so no viewer ever sees what could be lost (I5). Between blocks the event
-loop gets its turn, so that a backlog holds up neither the lease nor anybody's question.
+The first block after an idle period is flushed at once; then there is a flush every FLUSH_INTERVAL_S at
+most, and under a backlog one after FLUSH_EVENTS_MAX events. Results are published only after their flush,
+so no viewer ever sees a result that could be lost (I5). Between blocks the session yields to the event loop:
+a backlog delays neither the renewal of the lease nor other requests.
 
-What ends a tenure is an exception, or `stopping`: then what is folded is flushed. Whatever it was,
-the worker gives the lease up, and takes the partition over again from what Redis holds.
-A tenure that could not renew its lease for LEASE_S ends by itself, without asking: a process
-that was stopped meanwhile must not pull from a consumer that is another's by now.
+A session ends with an exception or by `stopping`; in the latter case it flushes what it has folded. Either
+way the worker then releases the lease, and takes the partition over again from what Redis holds. A session
+that could not renew its lease for LEASE_S ends without asking Redis: a process that was suspended must not
+pull from a consumer that belongs to another worker by now.
 """
 
 from __future__ import annotations
@@ -54,20 +54,20 @@ _LOOK_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Folds:
-    """What a tenure folds."""
+class SessionStart:
+    """What the worker found in the stream and in Redis when it took the partition over."""
 
     stream: str
     """The identity of the event stream."""
     head: int
-    """The partition's last block when it was taken over."""
+    """The sequence of the partition's last block."""
     target: int
-    """Before this block is folded, nothing is published."""
+    """Nothing is published before this sequence is folded: until then a rebuilt state is incomplete."""
     bound: BlockIdentity
-    """The block that the state was folded up to."""
+    """The last block in the state."""
 
 
-class Tenure:
+class LeaseSession:
     def __init__(
         self,
         bus: Bus,
@@ -77,7 +77,7 @@ class Tenure:
         partition: Partition,
         lease: Lease,
         *,
-        folds: Folds,
+        start: SessionStart,
     ) -> None:
         self._bus = bus
         self._stored = stored
@@ -85,11 +85,11 @@ class Tenure:
         self._partition = partition
         self._lease = lease
         self._log = log
-        self._stream = folds.stream
-        self._head = folds.head
-        self._target = folds.target
+        self._stream = start.stream
+        self._head = start.head
+        self._target = start.target
         self._withheld: dict[tuple[str, str], Partial] = {}
-        self._bound = folds.bound
+        self._bound = start.bound
         self._wanted: asyncio.Future[Checkpoint | None] | None = None
         self._pull = Pull(bus, partition.index)
         self._subscription: Subscription | None = None
@@ -104,15 +104,15 @@ class Tenure:
         self._dead_letters = 0
 
     async def serve(self, stopping: asyncio.Event) -> None:
-        """Until `stopping`. Raises Fenced, Rewound, Corrupt, PullBroken, RedisError, NatsError,
+        """Runs until `stopping` is set. Raises Fenced, Rewound, Corrupt, PullBroken, RedisError, NatsError,
         TimeoutError."""
         interrupt = asyncio.create_task(self._interrupt(stopping))
         watch = asyncio.create_task(self._watch())
         watch.add_done_callback(lambda _: self._pull.interrupt())
         try:
             await self._pull.open(self._applied + 1)
-            # Once more, now that a server which loses its tail breaks the pull as well: what was lost while
-            # the state was loaded would be hidden by the first block that comes to stand behind it.
+            # Check again: from here on a server that loses its tail breaks the pull. A tail that was lost
+            # earlier, while the state was loaded, would be hidden by the next block that is stored.
             await self._look()
             self._subscription = await self._bus.client.subscribe(
                 subjects.votes(self._partition.index), cb=self._on_votes
@@ -127,7 +127,7 @@ class Tenure:
             await self._close()
 
     def status(self, instance: str) -> PartitionStatus | None:
-        """How far it is; None if the lease may be lost by now, and before it has begun."""
+        """The progress of the fold; None before the first pull, and if the lease may be lost by now."""
         if self._lease.lapsed or self._subscription is None:
             return None
         blocks = self._in_hand + self._pull.queued + self._pull.pending
@@ -146,7 +146,7 @@ class Tenure:
         return found
 
     async def checkpoint(self) -> Checkpoint | None:
-        """The state as of now, read while the fold pauses; None if the tenure ends before."""
+        """The current state, read from Redis while the fold pauses; None if the session ends before that."""
         if self._wanted is None:
             self._wanted = asyncio.get_running_loop().create_future()
             self._pull.interrupt()
@@ -170,11 +170,11 @@ class Tenure:
         self._pull.interrupt()
 
     async def _watch(self) -> None:
-        """Until the stream, or Redis, is not any more what the state was folded from and is stored in.
+        """Runs until the stream no longer holds what the state was folded from, or Redis has lost the state.
         Raises Corrupt, Rewound."""
         while True:
             await asyncio.sleep(_LOOK_S)
-            with contextlib.suppress(NatsError, RedisError, TimeoutError):  # who needs them notices
+            with contextlib.suppress(NatsError, RedisError, TimeoutError):  # the pull or the flush fails too
                 await self._look()
 
     async def _look(self) -> None:
@@ -184,7 +184,7 @@ class Tenure:
             raise Rewound("Redis has lost which stream the state is of")
         there = await self._log.block(bound.sequence)
         last = bound.sequence
-        if there is None:  # looked for again once the end is known: the stream may be growing back over it
+        if there is None:  # look again once the end is known: the stream may be growing back over it
             _, last = await self._log.stream()
             there = await self._log.block(bound.sequence)
         if not fits(fit(PartitionState(applied=bound.sequence, bound=bound), there, last)):
@@ -208,7 +208,7 @@ class Tenure:
         await self._flush()
 
     async def _fold(self, pulled: list[Pulled]) -> None:
-        """Folds all of them, and flushes between when there is much."""
+        """Folds all of them, with flushes in between if there are many."""
         loop = asyncio.get_running_loop()
         began_at = loop.time()
         self._in_hand = len(pulled)
@@ -257,20 +257,21 @@ class Tenure:
             await self._publish(flush)
 
     async def _check_purged(self) -> None:
-        """Before what is folded of a backlog is stored: whether all of it was there when it was pulled.
+        """Checks, before a flush under a backlog, that no block was missing when the backlog was pulled.
 
-        A former owner's checkpoint may come to purge what this one has not folded yet, and a consumer
-        steps over the gap. Its marker is stored before its blocks go, so without a marker now, nothing had
-        gone by then. From the head on nothing is to be feared: no former owner can have folded further.
-        Raises Corrupt, NatsError, TimeoutError.
+        A former owner may purge blocks, after a checkpoint, that this one has not folded yet; the consumer
+        skips the gap silently. The purge marker is stored before the blocks are purged: if there is no
+        marker now, nothing was missing. From the head on there is no such risk, since no former owner can
+        have folded further. Raises Corrupt, NatsError, TimeoutError.
         """
         floor = await self._log.floor(self._partition.index)
         if floor > self._applied:
             raise Corrupt(f"blocks below {floor} were purged while it was folded from {self._applied}")
 
     async def _publish(self, flush: Flush) -> None:
-        """Best effort: who misses a partial gets it from Redis. Of a state that is folded anew nothing is
-        said before it is where the stream was: it is a fraction of the count."""
+        """Best effort: a gateway that misses a partial reads it from Redis. While a state is being rebuilt,
+        its partials are withheld until it has reached the target: before that they hold a fraction of the
+        count."""
         partials = flush.partials
         if flush.after < self._target:
             self._withheld.update(((each.game_id, each.topic), each) for each in partials)
@@ -288,7 +289,8 @@ class Tenure:
                 )
 
     async def _on_votes(self, message: Msg) -> None:
-        """Answers which votes are second ones; who is not answered refuses nothing."""
+        """Tells an ingest which votes are second votes. Without a reply, ingest admits the vote; the fold
+        deduplicates it."""
         if self._lease.lapsed or not message.reply:
             return
         try:

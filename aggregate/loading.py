@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Iterable
 from typing import TypeVar
 
-from aggregate.fold import State
+from aggregate.fold import FoldState
 from aggregate.partition import Loaded
 from aggregate.topics import TopicKey, topics_of_game
 from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED
@@ -59,13 +59,13 @@ async def load(stored: PartitionStore, index: int, applied: int, standing: Stand
                 wanted[key] = list(definition.parts)
 
     found_logs = await _gathered(log(layout.part_log_key(index, *key, "")) for key in logs)
-    states = {key: State(logs={"": log}) for key, log in zip(logs, found_logs, strict=True) if log}
+    states = {key: FoldState(logs={"": log}) for key, log in zip(logs, found_logs, strict=True) if log}
     parts = [(key, part) for key, names in wanted.items() for part in names]
     found = await _gathered(fields(layout.part_hash_key(index, *key, part)) for key, part in parts)
     hashes: dict[TopicKey, dict[str, dict[bytes, bytes]]] = {}
     for (key, part), of_part in zip(parts, found, strict=True):
         hashes.setdefault(key, {})[part] = of_part
-    states.update((key, State(hashes=of_parts)) for key, of_parts in hashes.items())
+    states.update((key, FoldState(hashes=of_parts)) for key, of_parts in hashes.items())
     loaded = Loaded(
         listed.state,
         topics,

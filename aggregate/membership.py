@@ -1,17 +1,20 @@
-"""Which workers live, as one of them knows it from their beats. Pure: `now` comes in, seconds of any clock.
+"""Which workers are alive, as one of them knows it from their beats. Pure: `now` is passed in, seconds of any
+clock.
 
-Who was not heard for WORKER_SILENCE_S is dead, who says that it leaves is gone at once. A worker
-that was itself deaf (its process stopped, or without NATS) knows nothing of the others and
-must not take them for dead: they get the whole time anew. Who asks is not there yet: it takes nothing
-before it has heard the others, so nothing is given up for it before it says its first beat. Only among
-those that start together are the askers counted too.
+A worker that was not heard for WORKER_SILENCE_S counts as dead; one that announces its stop is removed at
+once. A worker that could not receive for a while (its process was suspended, or NATS was away) knows nothing
+of the others and must not take them for dead: their silence is counted from the moment it can receive again.
 
-An instance name is one process's. A beat of our own name with another life is a second process's, never that
-of a life of ours that was killed: the dead say nothing. Who starts and hears one refuses to; of two that
-start together the elder life stays. Of two that are both here, the elder was stopped or cut off when the
-younger asked whether the name was in use: the elder ends.
+A beat with `asks` is the first of a worker that starts. It owns nothing until it has heard the others, so no
+partition is given up for it before its first ordinary beat. Only workers that start at the same time count
+each other's `asks` beats.
 
-Bound: one entry for each instance name that was heard lately.
+An instance name belongs to one process. A beat with our name and another life comes from a second process,
+never from an earlier life of ours: a dead process sends nothing. A starting worker that receives one refuses
+to start; of two that start together, the elder life stays. If both already run, the elder was suspended or
+cut off when the younger asked whether the name was in use, and the elder ends.
+
+Bound: one entry for each instance name that was heard recently.
 """
 
 from __future__ import annotations
@@ -23,25 +26,26 @@ from mesh import limits
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """What a beat asks of who heard it."""
+class BeatEffect:
+    """What the receiver of a beat has to do."""
 
     answer: bool
-    """It wants to know at once who else is there."""
+    """Send a beat at once: the sender wants to know who is there."""
     changed: bool
-    """Somebody came or went."""
+    """A worker came or went: assign the partitions again."""
     released: frozenset[int]
-    """Leases that are free now."""
+    """Partitions whose leases are free now."""
     is_taken: bool = False
-    """Another process has our name, and it is for us to end."""
+    """Another process has our name, and this one has to end."""
 
 
-_NOTHING = Heard(answer=False, changed=False, released=frozenset())
+_NOTHING = BeatEffect(answer=False, changed=False, released=frozenset())
 
 
 class Membership:
     def __init__(self, instance: str, life: str, now: float) -> None:
-        """`life`: of two lives of one instance the one that began later sorts later."""
+        """`life`: identifies the process; of two with one instance name, the one that began later sorts
+        later."""
         self._instance = instance
         self._life = life
         self._heard_at: dict[str, float] = {}
@@ -49,8 +53,8 @@ class Membership:
         self._looked_at = now
         self._started = False
 
-    def hear(self, beat: WorkerBeat, now: float) -> Heard:
-        """Takes a beat. Our own tell nothing new."""
+    def hear(self, beat: WorkerBeat, now: float) -> BeatEffect:
+        """Takes a beat; our own have no effect."""
         if beat.instance == self._instance:
             return self._hear_namesake(beat)
         if not beat.instance:
@@ -59,28 +63,29 @@ class Membership:
         if beat.leaving:
             self._heard_at.pop(beat.instance, None)
             self._gone[beat.instance] = beat.life
-            return Heard(answer=False, changed=known, released=frozenset(beat.released))
-        if self._gone.get(beat.instance) == beat.life:  # said before it left, and came after
+            return BeatEffect(answer=False, changed=known, released=frozenset(beat.released))
+        if self._gone.get(beat.instance) == beat.life:  # sent before it left, and received after
             return _NOTHING
         self._gone.pop(beat.instance, None)
         if beat.asks and self._started and not known:
-            return Heard(answer=True, changed=False, released=frozenset())
+            return BeatEffect(answer=True, changed=False, released=frozenset())
         self._heard_at[beat.instance] = now
-        return Heard(answer=beat.asks, changed=not known, released=frozenset(beat.released))
+        return BeatEffect(answer=beat.asks, changed=not known, released=frozenset(beat.released))
 
-    def _hear_namesake(self, beat: WorkerBeat) -> Heard:
+    def _hear_namesake(self, beat: WorkerBeat) -> BeatEffect:
         if beat.life == self._life or beat.leaving:
             return _NOTHING
         if not self._started:
-            # It is here already, or starts as we do: then the elder of us stays.
+            # It runs already, or starts at the same time: then the elder stays.
             is_taken = not beat.asks or beat.life < self._life
-            return Heard(answer=not is_taken, changed=False, released=frozenset(), is_taken=is_taken)
-        # We are here. Who asks is told so, and who does not has asked while we could not answer.
+            return BeatEffect(answer=not is_taken, changed=False, released=frozenset(), is_taken=is_taken)
+        # We run already. If it asks, we answer; if it does not, it asked while we could not answer.
         is_taken = not beat.asks and beat.life > self._life
-        return Heard(answer=beat.asks, changed=False, released=frozenset(), is_taken=is_taken)
+        return BeatEffect(answer=beat.asks, changed=False, released=frozenset(), is_taken=is_taken)
 
     def live(self, now: float) -> frozenset[str]:
-        """Who lives, ourselves included. To be asked every WORKER_BEAT_S: asked later, we were deaf."""
+        """The instances that are alive, including ours. Call it every WORKER_BEAT_S: a longer gap means that
+        this process was suspended."""
         if now - self._looked_at > limits.WORKER_SILENCE_S / 2:
             self.was_deaf(now)
         self._looked_at = now
@@ -91,7 +96,7 @@ class Membership:
         return frozenset((self._instance, *self._heard_at))
 
     def was_deaf(self, now: float) -> None:
-        """Nobody could be heard until now."""
+        """No beat could be received until now."""
         for instance in self._heard_at:
             self._heard_at[instance] = now
 

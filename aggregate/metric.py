@@ -18,7 +18,7 @@ from collections import Counter
 
 import numpy as np
 
-from aggregate.fold import Change, Replace, State
+from aggregate.fold import Change, FoldState, Replace
 from aggregate.rows import Rows
 from grandstand.catalog.v1 import catalog_pb2 as catalog
 from grandstand.internal.v1.internal_pb2 import MetricPartial
@@ -48,7 +48,7 @@ class Metric:
         self._changed = False
 
     @classmethod
-    def from_state(cls, definition: catalog.Metric, state: State) -> Metric:
+    def from_state(cls, definition: catalog.Metric, state: FoldState) -> Metric:
         return cls(MetricPartial.FromString(state.logs.get(_PART, b"")))
 
     def fold(self, rows: Rows) -> bool:

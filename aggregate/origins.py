@@ -30,7 +30,7 @@ assert limits.VIEWER_WINDOW == 64, "a viewer's window is one u64"
 
 
 class Admitted(NamedTuple):
-    """What `Origins.admit` says of each row."""
+    """The result of `OriginWindows.admit`, by row."""
 
     new: Mask
     """To be folded: it was not seen before."""
@@ -38,7 +38,7 @@ class Admitted(NamedTuple):
     """The highest number of its origin before this block."""
 
 
-class Origins:
+class OriginWindows:
     def __init__(self, log: bytes = b"", salt: int = 0) -> None:
         """`log`: what `encode` and later `delta`s said, joined. Raises DecodeError."""
         self._salt = salt
@@ -176,7 +176,7 @@ class Origins:
         return found
 
     def forget(self, issued_before_s: int) -> bool:
-        """Drops the origins issued before; True if there were any: then the log must be made anew."""
+        """Drops the origins issued before; True if there were any: then the log must be compacted."""
         low, high = self._viewers.low, self._viewers.high
         # The first four bytes of a key are the second of its issue, big-endian.
         issued_at_s = (low & np.uint64(0xFFFFFFFF)).astype(np.uint32).byteswap()

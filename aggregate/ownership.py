@@ -167,15 +167,15 @@ class Ownership:
             beat = WorkerBeat.FromString(message.data)
         except DecodeError:
             return
-        heard = self._membership.hear(beat, asyncio.get_running_loop().time())
-        if heard.is_taken:
+        effect = self._membership.hear(beat, asyncio.get_running_loop().time())
+        if effect.is_taken:
             self._taken.set()
-        if heard.changed:
+        if effect.changed:
             log.info("%s %s", beat.instance, "leaves" if beat.leaving else "is here")
             self._changed.set()
-        if heard.answer:
+        if effect.answer:
             await self._say(self._membership.beat())
-        for partition in heard.released:
+        for partition in effect.released:
             if partition in self._running:
                 self._running[partition][0].try_now()
 

@@ -1,19 +1,22 @@
-"""One partition's state, a pure function of its stream (I4), and what a flush must write.
+"""The state of one partition: the fold of its blocks, and what a flush writes.
 
-`fold` takes the stream's blocks in their order and reads no clock: time is what they say, see
-aggregate.watermark.
-It notes what changed; `take_flush` turns the notes into writes and partials. A worker folds
-any number of blocks between two flushes.
+The state is a pure function of the partition's stream (I4). `fold` takes the blocks in the order of the
+stream and reads no clock: time is what the blocks say, see aggregate.watermark. It notes what changed, and
+`take_flush` turns that into writes and partials. A worker folds any number of blocks between two flushes.
 
-    block ──decode──▶ columns ──Origins.admit──▶ new rows ──┬──▶ Tallies (all polls at once)
-                                                            └──▶ the Fold of each other topic
+    block ──decode──┬──▶ control ──ControlHandler──▶ TopicTable: what is defined, and at which stage
+                    └──▶ events ──OriginWindows.admit──▶ new rows ──┬──▶ Tallies (all polls at once)
+                                                                    └──▶ the Fold of each other topic
 
-A block that makes no sense is set aside whole, a section whose topic is unknown here alone,
-and every other row is counted: `fold` returns them as dead letters and never raises. A section
-that a custom fold fails on is set aside too. The events of a set-aside section are not taken as
-seen, so that they count when they are sent again once the fault is mended, as long as their
-origins' windows still hold them. Of a sealed topic they are: what comes after the seal is
-told in `uncounted`, once, and never counts (I9).
+`fold` never raises. It returns what it cannot count as dead letters, and counts every other row:
+
+- a block that does not decode, as a whole;
+- a section whose topic is unknown here, or whose custom fold failed. The origins' windows do not take its
+  events as seen: they count when they are sent again after the cause is fixed, as long as the windows still
+  reach back to them.
+
+Events that arrive for a sealed topic are no dead letters. They are added to `uncounted` once, are taken as
+seen, and never count (I9).
 """
 
 from __future__ import annotations
@@ -21,22 +24,22 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
-from aggregate import definition_merge, topics
 from aggregate.block import BadBlock, DecodedEvents, decode
 from aggregate.changes import Changes, StateLog
+from aggregate.control_handler import ControlHandler
 from aggregate.custom import CustomFoldFailed
-from aggregate.fold import Change, State
+from aggregate.fold import FoldState
 from aggregate.keyindex import I64
-from aggregate.origins import Admitted, Origins
+from aggregate.origins import Admitted, OriginWindows
 from aggregate.tally import Tallies
-from aggregate.topics import Topic, TopicKey
+from aggregate.topic_table import TopicTable
+from aggregate.topics import TopicKey
 from aggregate.watermark import Watermark
 from aggregate.window import Mask
-from grandstand.catalog.v1.catalog_pb2 import STAGE_CLOSED, STAGE_SEALED, Board, Game, Poll
+from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED
 from grandstand.internal.v1.internal_pb2 import (
     BlockIdentity,
     Control,
@@ -49,7 +52,6 @@ from grandstand.internal.v1.internal_pb2 import (
     VotedResponse,
 )
 from mesh import limits
-from mesh.errors import Invalid
 from mesh.redis.layout import Write
 
 _ORIGINS = "origins"
@@ -59,7 +61,7 @@ _FORGET_EVERY_S = 3_600
 
 @dataclass(frozen=True)
 class Flush:
-    """What one atomic step writes, and the partials to publish once it is done."""
+    """The writes of one atomic step, and the partials to publish after it."""
 
     before: int
     state: PartitionState
@@ -69,75 +71,49 @@ class Flush:
 
     @property
     def after(self) -> int:
-        """The sequence that is applied when it is done."""
+        """The applied sequence after the step."""
         return self.state.applied
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """The stored state of a partition, as it was read."""
+    """The stored state of a partition, as it was read from Redis."""
 
     state: PartitionState = field(default_factory=PartitionState)
     topics: Mapping[TopicKey, StoredTopic] = field(default_factory=dict)
     """By topic; a game's own definition under ("<game>", "")."""
-    states: Mapping[TopicKey, State] = field(default_factory=dict)
+    states: Mapping[TopicKey, FoldState] = field(default_factory=dict)
     origins: bytes = b""
     votes: bytes = b""
 
 
 class Partition:
     def __init__(self, index: int, loaded: Loaded, salt: int = 0) -> None:
-        """`salt`: see aggregate.keyindex. Raises DecodeError for a state that is none."""
+        """`salt`: see aggregate.keyindex. Raises DecodeError, ValueError for a state that does not decode."""
         self.index = index
         self.folded = loaded.state.applied
         self.uncounted = 0
         self.unflushed_events = 0
         self._flushed = loaded.state.applied
         self._last: tuple[int, bytes] = (0, b"")
-        """When the stream stored the last block that was folded, and its data."""
+        """The last block that was folded: when the stream stored it, and its data."""
         self._watermark = Watermark(loaded.state.watermark_us, loaded.state.newest_stamp_us)
         self._forgot_at_s = 0
-        self._topics: dict[TopicKey, Topic] = {}
-        self._games: dict[str, Game] = {}
-        self._origins = Origins(loaded.origins, salt)
+        self._origins = OriginWindows(loaded.origins, salt)
         self._tallies = Tallies(salt)
         self._logs = {_ORIGINS: StateLog(len(loaded.origins)), _VOTES: StateLog(len(loaded.votes))}
-        self._defined: set[TopicKey] = set()
-        self._changed: dict[TopicKey, int] = {}
-        """Which topics' shares changed since the last flush, and at which sequence last: a partial
-        carries that, not where its flush happened to end, so that a state folded anew from the
-        stream is never behind what a viewer has seen of it (I4, I5)."""
-        self._sealed: dict[TopicKey, tuple[Partial, list[Change]]] = {}
+        self._table = TopicTable(index, self._tallies)
+        self._controls = ControlHandler(self._table, self._tallies)
         for key, stored in loaded.topics.items():
-            self._load(key, stored, loaded.states)
+            self._table.load(key, stored, loaded.states)
         self._tallies.load(loaded.votes)
 
-    def _load(self, key: TopicKey, stored: StoredTopic, states: Mapping[TopicKey, State]) -> None:
-        control = stored.control
-        match control.WhichOneof("definition"):
-            case "game":
-                self._games[key[0]] = control.game
-                for name in topics.topics_of_game(control.game):
-                    state = states.get((key[0], name), State())
-                    self._topics[key[0], name] = Topic(topics.fold_of_game(control.game, name, state))
-            case "poll":
-                self._topics[key] = Topic(None, control, control.poll.stage)
-                if control.poll.stage != STAGE_SEALED:
-                    self._tallies.open(*key, control.poll)
-            case "board":
-                topic = self._topics[key] = Topic(None, control, control.board.stage, tuple(stored.parts))
-                topic.lasts_until_us = topics.lasts_until_us(control.board)
-                if control.board.stage != STAGE_SEALED:
-                    topic.fold = topics.fold_of_board(control.board, states.get(key, State()))
-        if key[1]:
-            self._topics[key].closed_at_us = stored.closed_at_us
-
     def fold(self, sequence: int, data: bytes, stored_at_us: int | None = None) -> list[DeadLetter]:
-        """Folds one block; returns what of it had to be set aside. Never raises; a sequence that
-        was folded before changes nothing.
+        """Folds one block and returns what of it had to be set aside. Never raises. A sequence that was
+        folded before changes nothing.
 
-        `stored_at_us`: when the stream stored it, which is as much a part of the stream as the stamp
-        (I4); None: at its stamp. A block that cannot be decoded moves no time.
+        `stored_at_us`: when the stream stored the block, which is as much a part of the stream as its stamp
+        (I4); None: at its stamp. A block that does not decode moves no time.
         """
         if sequence <= self.folded:
             return []
@@ -147,7 +123,7 @@ class Partition:
             block = decode(data)
             self._watermark.pass_block(block.at_us, block.at_us if stored_at_us is None else stored_at_us)
             if isinstance(block.content, Control):
-                self._fold_control(block.content)
+                self._controls.apply(block.content, sequence, self._watermark.at_us)
                 reasons: list[str] = []
             else:
                 reasons = self._fold_events(block.content, block.at_us)
@@ -160,89 +136,17 @@ class Partition:
             for reason in reasons
         ]
 
-    def _fold_control(self, control: Control) -> None:
-        try:
-            topics.check_control(control)
-        except Invalid as error:
-            raise BadBlock(error.message) from None
-        match control.WhichOneof("definition"):
-            case "game":
-                self._define_game(control)
-            case "poll":
-                self._define_topic(control, control.poll)
-            case "board":
-                self._define_topic(control, control.board)
-
-    def _define_game(self, control: Control) -> None:
-        """Adds to what is known: controls of two changes may come in any order (see
-        aggregate.definition_merge)."""
-        known = self._games.get(control.game.game_id, Game())
-        game = definition_merge.united(known, control.game)
-        self._games[game.game_id] = game
-        self._defined.add((game.game_id, ""))
-        for name in topics.topics_of_game(game):
-            key = (game.game_id, name)
-            # Another configuration follows only on a change that was never admitted: no event is in.
-            if key not in self._topics or topics.is_reconfigured(known, game, name):
-                self._topics[key] = Topic(topics.fold_of_game(game, name, State()))
-                self._changed[key] = self.folded
-
-    def _define_topic(self, control: Control, definition: Poll | Board) -> None:
-        """A control that comes before its time counts as the stage that is due (see topics.stage_due):
-        of a topic that has that stage it changes nothing. Its sender looks whether it was taken."""
-        key = topics.key_of(definition)
-        topic = self._topics.get(key)
-        if topic is None:
-            topic = self._topics[key] = Topic()
-            if isinstance(definition, Poll):
-                self._tallies.open(*key, definition)
-            else:
-                topic.fold = topics.fold_of_board(definition, State())
-        elif topic.stage == STAGE_SEALED:
-            return
-        stage = topics.stage_due(definition, topic, self._watermark.at_us)
-        if stage > topic.stage:  # only from what is stored below (I4)
-            topic.lasts_until_us = topics.lasts_until_us(definition)
-        self._advance(key, topic)
-        if stage <= topic.stage:  # said before, overtaken, or too early
-            return
-        topic.control = topics.control_at(control, stage)
-        topic.stage = stage
-        if stage == STAGE_CLOSED:
-            topic.closed_at_us = max(self._watermark.at_us, definition.closes_at.ToMicroseconds())
-        self._changed[key] = self.folded
-        self._defined.add(key)
-        if stage == STAGE_SEALED:
-            self._seal(key, topic)
-
-    def _advance(self, key: TopicKey, topic: Topic) -> None:
-        """Lets the stream's time pass for one topic, but not beyond its end."""
-        now_us = min(self._watermark.at_us, topic.lasts_until_us)
-        if topic.fold is not None and topic.fold.advance(now_us):
-            self._changed[key] = self.folded
-
-    def _seal(self, key: TopicKey, topic: Topic) -> None:
-        """The last partial stays; what made it goes (a board's standings stay readable in Redis)."""
-        last = self._partial(key, topic)
-        if topic.fold is None:
-            self._sealed[key] = (last, [])
-            self._tallies.seal(*key)
-        else:
-            self._sealed[key] = (last, topic.fold.delta())
-            topic.parts = tuple(topic.fold.parts())
-            topic.fold = None
-        self._changed.pop(key, None)
-
     def _fold_events(self, events: DecodedEvents, stamped_us: int) -> list[str]:
-        """Returns why sections were set aside."""
+        """Returns the reason for each section that is set aside."""
         reasons: list[str] = []
         numbers: list[int] = []
         others: list[int] = []
         aside: list[int] = []
         sealed: list[int] = []
+        topics = self._table.topics
         for at, section in enumerate(events.sections):
             key = (section.game_id, section.topic)
-            topic = self._topics.get(key)
+            topic = topics.get(key)
             number = -1
             if topic is None:
                 aside.append(at)
@@ -268,7 +172,7 @@ class Partition:
         return reasons
 
     def _unknown(self, game_id: str, topic: str) -> str:
-        if any(game == game_id for game, _ in self._topics) or game_id in self._games:
+        if self._table.has_game(game_id):
             return f"topic {topic[:80]!r} of game {game_id[:80]!r} is not known in partition {self.index}"
         return f"game {game_id[:80]!r} is not known in partition {self.index}"
 
@@ -300,13 +204,13 @@ class Partition:
             )
         if len(number):
             changed = self._tallies.fold(number, (low[actor], high[actor]), *columns)
-            self._changed.update((self._tallies.name(each), self.folded) for each in changed)
+            self._table.changed.update((self._tallies.name(each), self.folded) for each in changed)
 
     def _fold_section(self, events: DecodedEvents, at: int, admitted: Admitted, stamped_us: int) -> str:
-        """Folds a section that is no poll's; returns why it could not be, or ""."""
+        """Folds a section of any topic but a poll; returns the reason if it failed, else ""."""
         section = events.sections[at]
         key = (section.game_id, section.topic)
-        topic = self._topics[key]
+        topic = self._table.topics[key]
         fold = topic.fold
         assert fold is not None, "a topic that is neither a poll nor sealed has a fold"
         rows = events.rows(
@@ -318,17 +222,18 @@ class Partition:
         )
         if rows is None:
             return ""
-        self._advance(key, topic)
+        if topic.advance(self._watermark.at_us):
+            self._table.changed[key] = self.folded
         try:
             if fold.fold(rows):
-                self._changed[key] = self.folded
+                self._table.changed[key] = self.folded
         except CustomFoldFailed as error:
             self._give_back(events, at, admitted)
             return f"topic {section.topic!r} of game {section.game_id!r}: {error}"
         return ""
 
     def _give_back(self, events: DecodedEvents, at: int, admitted: Admitted) -> None:
-        """So that a section's rows count when they are sent again."""
+        """Takes the section's rows back from the origins' windows: they count when they are sent again."""
         rows = events.starts[at] + np.flatnonzero(admitted.new[events.starts[at] : events.starts[at + 1]])
         self._origins.give_back(
             events.viewers, events.producers, events.origin[rows], events.origin_seq[rows]
@@ -340,10 +245,10 @@ class Partition:
             return
         self._forgot_at_s = stamped_at_s
         if self._origins.forget(stamped_at_s - limits.ORIGIN_WINDOW_LIFE_S):
-            self._logs[_ORIGINS].make_anew()
+            self._logs[_ORIGINS].compact()
 
     def second_votes(self, request: VotedRequest) -> VotedResponse:
-        """Who of the actors asked for has voted, this being no resend of that vote."""
+        """Which of the votes asked about would be second votes of their actors. A resend is none."""
         return VotedResponse(second=[self._second(question) for question in request.questions])
 
     def _second(self, question: VotedQuestion) -> bytes:
@@ -360,27 +265,27 @@ class Partition:
         return voted.astype(np.uint8).tobytes()
 
     def take_flush(self) -> Flush | None:
-        """Everything since the last flush, or None. What is taken counts as flushed."""
+        """Everything since the last flush, or None if no block was folded. What is taken counts as
+        flushed."""
         if self.folded == self._flushed:
             return None
         changes = Changes(self.index)
         changes.log(_ORIGINS, self._logs[_ORIGINS], self._origins)
         changes.log(_VOTES, self._logs[_VOTES], self._tallies)
-        partials = [self._partial(key) for key in self._changed]
-        for key in self._changed:
-            self._say_fold(key, changes)
-        for key, (last, delta) in self._sealed.items():
+        table = self._table
+        partials = [table.partial(key) for key in table.changed]
+        for key in table.changed:
+            self._write_fold(key, changes)
+        for key, (last, delta) in table.sealed.items():
             partials.append(last)
             changes.fold(key, delta)
-        for key in self._defined:
-            changes.topic(key, self._stored(key))
+        for key in table.defined:
+            changes.topic(key, table.stored(key))
+        table.flushed()
         changes.results(partials)
         flush = Flush(self._flushed, self._state(), changes.writes, partials, self.unflushed_events)
         self._flushed = self.folded
         self.unflushed_events = 0
-        self._changed = {}
-        self._defined = set()
-        self._sealed = {}
         return flush
 
     def _state(self) -> PartitionState:
@@ -394,33 +299,12 @@ class Partition:
             newest_stamp_us=self._watermark.newest_stamp_us,
         )
 
-    def _say_fold(self, key: TopicKey, changes: Changes) -> None:
-        topic = self._topics[key]
+    def _write_fold(self, key: TopicKey, changes: Changes) -> None:
+        topic = self._table.topics[key]
         if topic.fold is None:
             return
         changes.fold(key, topic.fold.delta())
         parts = tuple(topic.fold.parts())
         if topic.control is not None and parts != topic.parts:
             topic.parts = parts
-            self._defined.add(key)
-
-    def _stored(self, key: TopicKey) -> StoredTopic:
-        if not key[1]:
-            return StoredTopic(control=Control(game=self._games[key[0]]))
-        topic = self._topics[key]
-        return StoredTopic(control=topic.control, parts=topic.parts, closed_at_us=topic.closed_at_us)
-
-    def _partial(self, key: TopicKey, topic: Topic | None = None) -> Partial:
-        topic = topic or self._topics[key]
-        if topic.fold is None:
-            value: Any = self._tallies.partial(self._tallies.number(*key))
-        else:
-            value = topic.fold.partial()
-        return Partial(
-            game_id=key[0],
-            topic=key[1],
-            partition=self.index,
-            sequence=self._changed[key],
-            stage=topic.stage,
-            **{topics.value_field(key[1]): value},
-        )
+            self._table.defined.add(key)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from aggregate.fold import Change, Replace, State
+from aggregate.fold import Change, FoldState, Replace
 from aggregate.rows import Rows
 from grandstand.catalog.v1 import catalog_pb2 as catalog
 from grandstand.internal.v1.internal_pb2 import PanePartial, PulseLog, PulsePartial
@@ -43,7 +43,7 @@ class Pulse:
         self._changed = False
 
     @classmethod
-    def from_state(cls, definition: catalog.Pulse, state: State) -> Pulse:
+    def from_state(cls, definition: catalog.Pulse, state: FoldState) -> Pulse:
         return cls(PulseLog.FromString(state.logs.get(_PART, b"")))
 
     def fold(self, rows: Rows) -> bool:

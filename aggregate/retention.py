@@ -116,18 +116,20 @@ class Checkpoints:
         return self._bucket
 
 
-class Owner(Protocol):
-    """Who folds a partition."""
+class CheckpointSource(Protocol):
+    """The worker of a partition, which can take a checkpoint of it."""
 
     index: int
 
     async def checkpoint(self) -> Checkpoint | None:
-        """The partition's state, as of now; None if it is not owned (any more)."""
+        """The partition's current state; None if this process does not own it (any more)."""
         ...
 
 
 class Retention:
-    def __init__(self, bus: Bus, checkpoints: Checkpoints, owners: Callable[[], Iterable[Owner]]) -> None:
+    def __init__(
+        self, bus: Bus, checkpoints: Checkpoints, owners: Callable[[], Iterable[CheckpointSource]]
+    ) -> None:
         self._bus = bus
         self._checkpoints = checkpoints
         self._owners = owners
@@ -150,7 +152,7 @@ class Retention:
         bytes_max = info.config.max_bytes or 0
         return info.state.bytes / bytes_max if bytes_max > 0 else 0.0
 
-    async def _make_room(self, owner: Owner) -> None:
+    async def _make_room(self, owner: CheckpointSource) -> None:
         found = await owner.checkpoint()
         if found is None or found.applied <= await self._log.floor(owner.index):
             return

@@ -92,8 +92,3 @@ class Rows:
         """The value column of scores, reactions and presences: signed whole numbers."""
         found: list[int] = self.value.view(np.int64).tolist()
         return found
-
-    def reals(self) -> list[float]:
-        """The value column of measures."""
-        found: list[float] = self.value.view(np.float64).tolist()
-        return found

@@ -179,7 +179,7 @@ class AggregateService(AggregateServiceServicer):
             )
 
     def _missing(self, game_id: str, topic: str) -> Unknown | Unavailable:
-        """Why there is no result of a topic: nobody defined it, or it is being folded anew."""
+        """Why there is no result of a topic: it is not defined, or is being rebuilt."""
         view = self._watch.view
         kind, _, name = topic.partition("/")
         if kind in ("poll", "board"):

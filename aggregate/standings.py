@@ -1,18 +1,18 @@
 """The standings of one season of a board: one score an actor, combined by the board's mode.
 
-- BEST and LOWEST keep the better score, and of equal ones the one that was reached first: blocks
-  may be stored in any order.
-- SUM adds up exactly, and shows and ranks the sum clamped to ±2^53, the greatest whole number every
-  client holds exactly. It is reached when the latest of what it is made of was. So it depends on
-  no order either. (Clamped after each score, +2^53, +1000, -1000 would end below what it began as.)
-- LAST takes what comes later in the stream, save that of one origin the greater sequence
-  number wins: an origin's older score never replaces what its newer one has set, also when
-  another origin's has come in between. Saying the same score again does not reach it anew.
+- BEST and LOWEST keep the better score, and of equal scores the one that was reached first. The result does
+  not depend on the order of the blocks.
+- SUM adds up exactly; what is shown and ranked is clamped to ±2^53, the range in which every client
+  represents whole numbers exactly. The sum counts as reached when its latest addend was, so the order does
+  not matter here either. (With clamping after each score, +2^53, +1000, -1000 would end below its start.)
+- LAST takes the score that comes later in the stream, but within one origin the greater sequence number
+  wins: an older score of an origin never replaces a newer one, even if another origin's score came in
+  between. Repeating a score does not change when it was reached.
 
-Equal scores have a total order: the one reached first leads, by the stamp of its block (when ingest
-received the block's first event, as it was, not clamped), then by its place in its section of the block; of
-equal ones, from two ingests at the same microsecond, the lesser actor id. Stamps of different ingests
-are as good as their clocks.
+Equal scores have a total order. The score that was reached first leads: by the stamp of its block (when
+ingest received the block's first event, not clamped), then by its place in its section of the block, then
+by the lesser actor id, for two ingests with the same microsecond. Stamps of different ingests are as
+accurate as their clocks.
 
 A standing is kept as the 32 bytes that are stored: `<qQ` points as shown and ranked, reached; then
 16 bytes by mode. SUM: the exact sum, an i128. Others: `<QQ` origin_tag, origin_seq; with LAST followed

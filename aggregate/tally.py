@@ -129,7 +129,7 @@ class Tallies:
             self._compact()
 
     def _compact(self) -> None:
-        """Makes the tables anew, of what is open. Numbers change."""
+        """Rebuilds the tables from the open polls alone. Numbers change."""
         log, untaken = self._encode(self._live_rows(), self._superseded), self.delta()
         opened = [(*self._names[number], self._polls[number]) for number in self._numbers.values()]
         self._clear()

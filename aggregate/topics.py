@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from aggregate.audience import Audience
 from aggregate.board import Board
 from aggregate.custom import Custom
-from aggregate.fold import Fold, State
+from aggregate.fold import Fold, FoldState
 from aggregate.metric import Metric
 from aggregate.pulse import Pulse
 from grandstand.catalog.v1 import catalog_pb2 as catalog
@@ -53,6 +53,10 @@ class Topic:
     """Where its time ends, see `lasts_until_us`."""
     closed_at_us: int = 0
     """When it was closed, by the partition's watermark, and not before its closes_at."""
+
+    def advance(self, now_us: int) -> bool:
+        """Lets the stream's time pass, but not beyond the topic's end; True if its partial changed."""
+        return self.fold is not None and self.fold.advance(min(now_us, self.lasts_until_us))
 
 
 def check_control(control: Control) -> None:
@@ -103,7 +107,7 @@ def topics_of_game(game: catalog.Game) -> Iterator[str]:
         yield "audience"
 
 
-def fold_of_game(game: catalog.Game, topic: str, state: State) -> Fold:
+def fold_of_game(game: catalog.Game, topic: str, state: FoldState) -> Fold:
     """The fold of one of `topics_of_game`."""
     kind, _, name = topic.partition("/")
     match kind:
@@ -162,7 +166,7 @@ def lasts_until_us(definition: catalog.Poll | catalog.Board) -> int:
     return seasons.ends_at_us(definition.season, seasons.number_at(definition.season, last_us)) - 1
 
 
-def fold_of_board(board: catalog.Board, state: State) -> Fold:
+def fold_of_board(board: catalog.Board, state: FoldState) -> Fold:
     return Board.from_state(board, state)
 
 

@@ -1,13 +1,13 @@
-"""Sees to it that one partition is folded by this process, for as long as it is wanted here.
+"""Keeps one partition owned and folded by this process, for as long as the partition is assigned to it.
 
-Takes the partition's lease as soon as nobody else holds it, loads what Redis has, and starts
-a `Tenure`. Whatever ends that (Redis or NATS away, the lease lost, Redis emptied or gone back
-in time, a gap in the stream) has one answer: give the lease up, and acquire it again, after a
-pause that grows.
+The worker acquires the partition's lease as soon as it is free, loads the state from Redis, and runs a
+`LeaseSession`. Whatever ends the session (Redis or NATS unavailable, the lease lost, Redis emptied or put
+back to an older moment, a gap in the stream) is handled in one way: release the lease, and acquire it again
+after a growing pause.
 
-JetStream is the truth (I4): a state of which a part is lost or older than the rest, that was folded from
-another stream than the one there is now, also one that lost its tail and grew again, or that blocks are
-purged behind, is erased and folded anew: from the newest checkpoint, or the first block.
+JetStream is the truth (I4). The state in Redis is erased and rebuilt, from the newest checkpoint or else from
+the first block, if a part of it is lost or older than the rest, if it was folded from another stream than
+the present one (also from one that lost its tail and grew again), or if blocks after it are purged.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from aggregate.checkpoint import restore
 from aggregate.deadletters import DeadLetters
 from aggregate.eventlog import EventLog
 from aggregate.lease import Lease
-from aggregate.lease_session import Folds, Tenure
+from aggregate.lease_session import LeaseSession, SessionStart
 from aggregate.loading import load
 from aggregate.partition import Loaded, Partition
 from aggregate.retention import Checkpoints, CheckpointUnreadable
@@ -54,7 +54,7 @@ class Found(NamedTuple):
     stream: str
     """Its identity."""
     last: int
-    """Its last sequence, and the partition's below."""
+    """Its last sequence; `head` is the partition's."""
     head: int
     floor: int
     """Blocks of the partition below this are purged."""
@@ -68,7 +68,7 @@ class PartitionWorker:
     ) -> None:
         self.index = index
         self.settled = asyncio.Event()
-        """Set once the partition is owned, or found to be another's."""
+        """Set once the partition is owned, or found to be held by another worker."""
         self._bus = bus
         self._stored = stored
         self._letters = letters
@@ -76,23 +76,23 @@ class PartitionWorker:
         self._log = EventLog(bus)
         self._stopping = asyncio.Event()
         self._free = asyncio.Event()
-        self._tenure: Tenure | None = None
+        self._session: LeaseSession | None = None
         self._corrupt = False
 
     @property
     def owns(self) -> bool:
-        return self._tenure is not None
+        return self._session is not None
 
     def status(self, instance: str) -> PartitionStatus | None:
         """None while it does not own the partition."""
-        return None if self._tenure is None else self._tenure.status(instance)
+        return None if self._session is None else self._session.status(instance)
 
     async def checkpoint(self) -> Checkpoint | None:
-        """The partition's state as of now; None while it is not owned."""
-        return None if self._tenure is None else await self._tenure.checkpoint()
+        """The partition's current state; None while it is not owned."""
+        return None if self._session is None else await self._session.checkpoint()
 
     def stop(self) -> None:
-        """Flush, give the lease up, and let `run` return."""
+        """Makes `run` flush, release the lease and return."""
         self._stopping.set()
         self._free.set()
 
@@ -110,7 +110,7 @@ class PartitionWorker:
                 await self._own()
             except Corrupt as error:
                 self._corrupt = True
-                log.error("partition %d: %s; its state is folded anew", self.index, error)
+                log.error("partition %d: %s; its state is rebuilt", self.index, error)
             except CheckpointUnreadable as error:
                 log.error(
                     "partition %d cannot be folded, and is shown to nobody: %s; put the bucket %r back",
@@ -139,7 +139,7 @@ class PartitionWorker:
             tasks.append(asyncio.create_task(self._serve(lease, acquired)))
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._tenure = None
+            self._session = None
             await end(*tasks)
             with contextlib.suppress(RedisError, TimeoutError):
                 async with asyncio.timeout(_RELEASE_S):
@@ -149,7 +149,7 @@ class PartitionWorker:
                 task.result()
 
     async def _serve(self, lease: Lease, acquired: Acquired) -> None:
-        # All at once: until it is loaded, the partition stands still.
+        # Concurrently: the partition makes no progress until it is loaded.
         (stream, last), head, floor, standing = await asyncio.gather(
             *(self._log.stream(), self._log.last(self.index), self._log.floor(self.index)),
             self._stored.standing(),
@@ -157,15 +157,16 @@ class PartitionWorker:
         found = Found(stream, last, head, floor, standing)
         loaded, target = await self._load(lease.token, acquired, found)
         partition = self._partition(loaded)
-        self._tenure = Tenure(
+        self._session = LeaseSession(
             *(self._bus, self._stored, self._letters, self._log, partition, lease),
-            folds=Folds(stream, head, target, loaded.state.bound),
+            start=SessionStart(stream, head, target, loaded.state.bound),
         )
         self.settled.set()
-        await self._tenure.serve(self._stopping)
+        await self._session.serve(self._stopping)
 
     async def _acquire(self, token: str) -> tuple[Acquired | None, float]:
-        """Waits while somebody else holds the lease; None when stopped meanwhile."""
+        """Waits while another worker holds the lease; None if stopped meanwhile. With it, the loop's time
+        when the lease was requested."""
         loop = asyncio.get_running_loop()
         while not self._stopping.is_set():
             self._free.clear()
@@ -180,36 +181,36 @@ class PartitionWorker:
         return None, 0.0
 
     async def _load(self, token: str, acquired: Acquired, found: Found) -> tuple[Loaded, int]:
-        """The state in Redis if it can be gone on from; else the newest checkpoint's, or none. With it, until
-        where it is no answer for readers."""
+        """The state to continue from: the one in Redis if it is usable, else the newest checkpoint's, else an
+        empty one; and the target, the sequence before which it must not be shown to readers."""
         corrupt, self._corrupt = self._corrupt, False
         if not acquired.applied and found.standing.manifest:
-            log.error("partition %d: nothing says how far its state is; it is folded anew", self.index)
+            log.error("partition %d: nothing says how far its state is; it is rebuilt", self.index)
         if acquired.applied and not corrupt and await self._is_well(acquired, found):
             try:
                 loaded = await load(self._stored, self.index, acquired.applied, found.standing)
-                self._partition(loaded)  # it decodes
+                self._partition(loaded)  # raises if it does not decode
                 return loaded, acquired.target
             except (Corrupt, DecodeError, ValueError, LookupError) as error:
-                log.error("partition %d: %s; its state is folded anew", self.index, error)
-        return await self._anew(token, found), found.head
+                log.error("partition %d: %s; its state is rebuilt", self.index, error)
+        return await self._rebuild(token, found), found.head
 
     async def _is_well(self, acquired: Acquired, found: Found) -> bool:
-        """Whether the state in Redis is the one to go on from, as far as its manifest says."""
+        """Whether the fold may continue from the state in Redis, judging by its manifest."""
         if acquired.stream != found.stream:
             log.warning(
-                "partition %d: the state at %d is of stream %r, the stream is %r; it is folded anew",
+                "partition %d: the state at %d is of stream %r, the stream is %r; it is rebuilt",
                 *(self.index, acquired.applied, acquired.stream, found.stream),
             )
             return False
         try:
             state = found.standing.listed().state
         except Corrupt as error:
-            log.error("partition %d: %s; its state is folded anew", self.index, error)
+            log.error("partition %d: %s; its state is rebuilt", self.index, error)
             return False
         if acquired.applied < found.floor:
             log.warning(
-                "partition %d: the state at %d is behind what is purged, up to %d; it is put back anew",
+                "partition %d: the state at %d is behind what is purged, up to %d; it is restored again",
                 *(self.index, acquired.applied, found.floor),
             )
             return False
@@ -237,12 +238,13 @@ class PartitionWorker:
         return fits(how)
 
     async def _checkpoint(self, newest: int, found: Found) -> Checkpoint | None:
-        """The newest checkpoint, if it is of the stream that is there. Raises CheckpointUnreadable."""
+        """The newest checkpoint if it was taken of the present stream, else None. Raises
+        CheckpointUnreadable."""
         read = await self._checkpoints.get(self.index, found.stream, newest)
         return read if await self._fits(read.state, found, "the checkpoint") else None
 
-    async def _anew(self, token: str, found: Found) -> Loaded:
-        """Erases what there is, and begins with the newest checkpoint that fits, or with nothing."""
+    async def _rebuild(self, token: str, found: Found) -> Loaded:
+        """Erases the state in Redis; returns that of the newest checkpoint if it fits, else an empty one."""
         await self._stored.reset(token, found.stream, found.head)
         newest = await self._checkpoints.newest(self.index, found.stream)
         read = await self._checkpoint(newest, found) if newest else None

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from aggregate import cardinality
 from aggregate.audience import Audience
-from aggregate.fold import Append, Replace, State
+from aggregate.fold import Append, FoldState, Replace
 from grandstand.catalog.v1 import catalog_pb2 as catalog
 from grandstand.event.v1.event_pb2 import PRESENCE_STATE_GONE, PRESENCE_STATE_HERE
 from mesh import limits
@@ -42,7 +42,7 @@ HISTORIES = histories(PRESENCES, span_s=60)
 LATER = st.integers(0, 60)
 
 
-def make(state: State) -> Audience:
+def make(state: FoldState) -> Audience:
     return Audience.from_state(catalog.Game(game_id="game", audience=True), state)
 
 
@@ -157,7 +157,7 @@ def sketched(monkeypatch: pytest.MonkeyPatch, order: int) -> Audience:
     the order within each moment."""
     monkeypatch.setattr(limits, "AUDIENCE_EXACT_MAX", 1_000)
     moments = [(NOW_US, crowd(0, 4_000)), (NOW_US + 10_000_000, crowd(2_000, 6_000))]
-    fold = make(State())
+    fold = make(FoldState())
     for at_us, events in moments:
         shuffled = sorted(events, key=lambda e: hashlib.sha256(f"{order}{e.actor}".encode()).digest())
         for at in range(0, len(shuffled), 500):
@@ -209,7 +209,7 @@ def test_a_log_is_appended_to_and_written_anew_when_it_is_three_times_too_long(
 ) -> None:
     monkeypatch.setattr(limits, "AUDIENCE_EXACT_MAX", exact_max)
     monkeypatch.setattr(limits, "LOG_BYTES_MIN", 2_000)
-    fold, store = make(State()), Store()
+    fold, store = make(FoldState()), Store()
     kinds = []
     for second in range(120):
         fold.fold(rows_of(Blocked(NOW_US + second * 5_000_000, crowd(0, 10))))

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aggregate.board import Board
-from aggregate.fold import Change, Drop, Rank, SetFields, State, Unrank
+from aggregate.fold import Change, Drop, FoldState, Rank, SetFields, Unrank
 from aggregate.leaders import Key, Leaders
 from grandstand.aggregate.v1.aggregate_pb2 import BoardResult
 from grandstand.catalog.v1.catalog_pb2 import (
@@ -90,8 +90,8 @@ class Stored:
                 case _:
                     raise AssertionError(f"a board has no logs: {change}")
 
-    def state(self, parts: Sequence[str]) -> State:
-        return State(hashes={part: dict(self.hashes.get(part, {})) for part in parts})
+    def state(self, parts: Sequence[str]) -> FoldState:
+        return FoldState(hashes={part: dict(self.hashes.get(part, {})) for part in parts})
 
     def ranked(self, part: str) -> list[str]:
         order = sorted(self.rankings.get(part, {}).items(), key=lambda item: (item[1], item[0].encode()))
@@ -107,7 +107,7 @@ def test_a_board_shows_what_a_naive_one_would(
 ) -> None:
     definition = board(mode, seasons=seasons, top=top, opened_s=opened_s)
     oracle = Oracle(definition)
-    fold = Board.from_state(definition, State())
+    fold = Board.from_state(definition, FoldState())
     before = fold.partial()
     for block in stream:
         changed = feed(fold, block)
@@ -123,8 +123,8 @@ def test_a_fold_that_is_stored_and_read_back_anywhere_goes_on_the_same(
     data: st.DataObject, mode: BoardMode, seasons: bool, stream: list[Blk]
 ) -> None:
     definition = board(mode, seasons=seasons)
-    whole = Board.from_state(definition, State())
-    fold, stored = Board.from_state(definition, State()), Stored()
+    whole = Board.from_state(definition, FoldState())
+    fold, stored = Board.from_state(definition, FoldState()), Stored()
     for block in stream:
         assert feed(fold, block) == feed(whole, block)
         if data.draw(st.booleans(), label="flush"):
@@ -160,7 +160,7 @@ def test_the_ranking_holds_everyone_in_the_boards_order(
     mode: BoardMode, seasons: bool, stream: list[Blk]
 ) -> None:
     oracle, stored = Oracle(board(mode, seasons=seasons)), Stored()
-    fold = Board.from_state(oracle.definition, State())
+    fold = Board.from_state(oracle.definition, FoldState())
     for block in stream:
         feed(fold, block)
         oracle.feed(block)
@@ -174,7 +174,7 @@ def test_the_merge_of_a_spread_boards_partitions_is_one_fold_of_all(
     mode: BoardMode, seasons: bool, spread: int, random: object, stream: list[Blk]
 ) -> None:
     definition = board(mode, seasons=seasons)
-    folds = [Board.from_state(definition, State()) for _ in range(spread)]
+    folds = [Board.from_state(definition, FoldState()) for _ in range(spread)]
     for block in stream:
         shares: dict[int, list[Score]] = {}
         for score in placed(block.scores):
@@ -335,7 +335,7 @@ def test_a_crowd_beyond_the_buffer_is_ranked_right(mode: BoardMode, equal: int) 
     """Few or many of equal score and time, in memory and read back."""
     random = np.random.default_rng(7)
     definition = board(mode, top=100)
-    oracle, fold, stored = Oracle(definition), Board.from_state(definition, State()), Stored()
+    oracle, fold, stored = Oracle(definition), Board.from_state(definition, FoldState()), Stored()
     for n in range(12):
         points = random.integers(-3_000, 3_000, 400) // equal
         actors = random.integers(0, 2_500, 400)

@@ -12,7 +12,7 @@ import pytest
 
 from aggregate.catalog import CatalogWriter
 from aggregate.closing import Step, step_of
-from aggregate.controls import Controls
+from aggregate.control_publisher import ControlPublisher
 from grandstand.catalog.v1.catalog_pb2 import (
     BOARD_MODE_SUM,
     STAGE_CLOSED,
@@ -109,7 +109,7 @@ async def instances(tmp_path: Path, count: int) -> AsyncIterator[list[Instance]]
         for _ in range(count):
             watch, folds = CatalogWatch(bus), Folds(bus)
             await watch.start()
-            steps = Controls(bus, pipeline, cast(ResultStore, folds), watch.clock.now_s)
+            steps = ControlPublisher(bus, pipeline, cast(ResultStore, folds), watch.clock.now_s)
             made.append(Instance(bus, watch, CatalogWriter(bus, watch, steps), folds))
         yield made
         for instance in made:
@@ -279,10 +279,10 @@ def test_a_change_that_was_made_from_an_older_definition_does_not_stand(
     async def scenario() -> None:
         async with instances(tmp_path, 2) as (first, second):
             await first.writer.define_game(game())
-            real = Controls.publish
+            real = ControlPublisher.publish
             interrupted = False
 
-            async def publish(self: Controls, *arguments: Any) -> Any:
+            async def publish(self: ControlPublisher, *arguments: Any) -> Any:
                 nonlocal interrupted
                 answer = await real(self, *arguments)
                 if not interrupted:
@@ -291,7 +291,7 @@ def test_a_change_that_was_made_from_an_older_definition_does_not_stand(
                         await second.writer.define_game(game("theirs"))
                 return answer
 
-            monkeypatch.setattr(Controls, "publish", publish)
+            monkeypatch.setattr(ControlPublisher, "publish", publish)
             defined, _ = await first.writer.define_game(game("mine"))
             assert interrupted
             assert [metric.metric_id for metric in defined.metrics] == ["mine"]

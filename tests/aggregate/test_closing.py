@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aggregate.closing import Folded, Step, beat_of, has_taken, lacking, step_of, to_send
-from aggregate.deadlines import AGAIN_MAX_S, AGAIN_S, Agenda
+from aggregate.deadlines import AGAIN_MAX_S, AGAIN_S, Deadlines
 from grandstand.catalog.v1.catalog_pb2 import STAGE_CLOSED, STAGE_OPEN, STAGE_SEALED, Board, Poll
 from grandstand.internal.v1.internal_pb2 import BoardPartial, Partial, SeasonShare
 from mesh import limits
@@ -54,20 +54,20 @@ def at(mesh_s: float, ahead_s: float = 0.0) -> Moment:
     return Moment(mesh_s, mesh_s - T + 1_000 - ahead_s)
 
 
-def agenda(*definitions: Poll | Board, now_s: float = T) -> Agenda:
-    made = Agenda()
+def deadlines(*definitions: Poll | Board, now_s: float = T) -> Deadlines:
+    made = Deadlines()
     for definition in definitions:
         made.put(definition, at(now_s))
     return made
 
 
-def due_at_s(ahead: Agenda) -> float | None:
+def due_at_s(ahead: Deadlines) -> float | None:
     """When the earliest step is due by the mesh's clock."""
     wait_s = ahead.wait_s(at(T))
     return None if wait_s == math.inf else T + wait_s
 
 
-def take(ahead: Agenda, now_s: float) -> Step:
+def take(ahead: Deadlines, now_s: float) -> Step:
     step = ahead.take(at(now_s))
     assert step is not None
     return step
@@ -75,7 +75,7 @@ def take(ahead: Agenda, now_s: float) -> Step:
 
 def test_the_earliest_step_of_all_comes_first_and_a_failed_one_comes_again_later_each_time() -> None:
     polls = [poll("a", STAGE_OPEN, T + 5), poll("b", STAGE_OPEN, None), poll("c", STAGE_CLOSED, T - 19)]
-    ahead = agenda(*polls, board(), now_s=T - 40)
+    ahead = deadlines(*polls, board(), now_s=T - 40)
     polls.pop()
     now_s = T - 11
     assert GRACE_S < 29, "it was seen long ago"
@@ -88,7 +88,7 @@ def test_the_earliest_step_of_all_comes_first_and_a_failed_one_comes_again_later
         now_s += pause_s
         assert take(ahead, now_s) is first
     ahead.done(first, at(now_s))
-    assert take(agenda(*polls, board()), T + 5).name == f"poll.g.a-{STAGE_CLOSED}"
+    assert take(deadlines(*polls, board()), T + 5).name == f"poll.g.a-{STAGE_CLOSED}"
     assert take(ahead, T + 60).name == "board.g.b-season-2"
     assert ahead.wait_s(at(T + 60)) == math.inf
     assert ahead.take(at(T + 99)) is None
@@ -98,7 +98,7 @@ def test_the_earliest_step_of_all_comes_first_and_a_failed_one_comes_again_later
 def test_i9_no_clock_makes_a_seal_come_before_the_grace_is_over_here(ahead_s: float) -> None:
     """The mesh's clock is set forward (or the machine slept while the poll was closed elsewhere): the
     seal waits for this machine's own clock, from when the entry CLOSED was seen."""
-    ahead = agenda(poll("a", STAGE_OPEN, T))
+    ahead = deadlines(poll("a", STAGE_OPEN, T))
     seen = at(T)
     ahead.put(poll("a", STAGE_CLOSED, T), seen)
     ahead.put(poll("a", STAGE_CLOSED, T), at(T + 1))  # seen again: the first time stands
@@ -112,11 +112,11 @@ def test_i9_no_clock_makes_a_seal_come_before_the_grace_is_over_here(ahead_s: fl
 
 
 def test_a_step_of_a_definition_that_was_replaced_is_not_taken() -> None:
-    ahead = agenda(poll("a", STAGE_OPEN, T + 5))
+    ahead = deadlines(poll("a", STAGE_OPEN, T + 5))
     ahead.put(poll("a", STAGE_OPEN, T + 3), at(T))
     assert take(ahead, T + 9).due_at_s == T + 3
     assert due_at_s(ahead) is None
-    ahead = agenda(poll("a", STAGE_OPEN, T + 5))
+    ahead = deadlines(poll("a", STAGE_OPEN, T + 5))
     step = take(ahead, T + 5)
     ahead.put(poll("a", STAGE_SEALED, T + 5), at(T))
     ahead.failed(step, at(T + 5))
@@ -125,13 +125,13 @@ def test_a_step_of_a_definition_that_was_replaced_is_not_taken() -> None:
 
 def test_what_is_heard_of_twice_is_taken_once() -> None:
     once = poll("a", STAGE_OPEN, T + 5)
-    ahead = agenda(once, once)
+    ahead = deadlines(once, once)
     take(ahead, T + 5)
     assert due_at_s(ahead) is None
 
 
 def test_a_beat_that_failed_gives_way_to_the_one_that_is_newest_by_now() -> None:
-    ahead = agenda(board())
+    ahead = deadlines(board())
     first = take(ahead, T + 61)
     ahead.failed(first, at(T + 75))
     assert [first.name, take(ahead, T + 90).name] == ["board.g.b-season-2", "board.g.b-season-2-sealed"]
@@ -140,7 +140,7 @@ def test_a_beat_that_failed_gives_way_to_the_one_that_is_newest_by_now() -> None
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3), st.integers(0, 99)), max_size=40))
 def test_the_agenda_is_the_earliest_step_of_what_is_newest(changes: list[tuple[str, int, int]]) -> None:
     """Against a naive look at everything, after each change and with each step taken."""
-    ahead, newest = Agenda(), dict[str, Poll]()
+    ahead, newest = Deadlines(), dict[str, Poll]()
     for name, stage, closes_in_s in changes:
         changed = poll(name, stage, T + closes_in_s if closes_in_s else None)
         newest[name] = changed
@@ -206,13 +206,13 @@ def test_whenever_one_looks_the_newest_beat_that_is_due_gets_taken_once(
     # Those after the first beginning that the open board lives to see.
     first = min(at for at in beats if at > T and (at - T - starts_at) % every_s == 0)
     beats = [at for at in beats if at >= first]
-    ahead = agenda(made)
+    ahead = deadlines(made)
     now_s, expected_taken = T, 0.0
     for look in looks:
         now_s += look
         due = max((at for at in beats if at <= now_s), default=0.0)
         # What an instance finds that starts now: the newest that is due, else the one to wait for.
-        fresh = take(agenda(made, now_s=now_s), max(now_s, beats[0])).due_at_s
+        fresh = take(deadlines(made, now_s=now_s), max(now_s, beats[0])).due_at_s
         assert fresh == (due or beats[0])
         while (step := ahead.take(at(now_s))) is not None:
             assert expected_taken < step.due_at_s <= due
@@ -220,7 +220,7 @@ def test_whenever_one_looks_the_newest_beat_that_is_due_gets_taken_once(
             ahead.done(step, at(now_s))
         assert expected_taken == due
         assert take(ahead, T + 1e6).due_at_s == min(at for at in beats if at > now_s)
-        ahead = agenda(made, now_s=now_s)
+        ahead = deadlines(made, now_s=now_s)
         if due:
             ahead.done(take(ahead, now_s), at(now_s))
 

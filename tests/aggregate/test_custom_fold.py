@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aggregate.custom import Custom, CustomFoldFailed
-from aggregate.fold import State
+from aggregate.fold import FoldState
 from aggregate.partition import Loaded, Partition
 from grandstand import fold as folds
 from grandstand.catalog.v1 import catalog_pb2 as catalog
@@ -91,7 +91,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     sys.modules.pop("word_cloud", None)
 
 
-def words(state: State) -> Custom:
+def words(state: FoldState) -> Custom:
     definition = catalog.CustomTopic(custom_id="chat", fold="words", config=b'{"ignore": ["the"]}')
     return Custom.from_state(definition, state)
 
@@ -129,7 +129,7 @@ def test_the_example_counts_as_a_naive_count_however_actors_are_split(
     history: list[Blocked], shares: int
 ) -> None:
     partials = [folded(words, share).partial() for share in split(history, shares)] or [
-        words(State()).partial()
+        words(FoldState()).partial()
     ]
     merged = merge_custom(partials)
     assert merged is not None
@@ -239,7 +239,7 @@ def test_only_folds_that_can_be_loaded_have_a_name() -> None:
     assert not folds.names() & {"halfway", "gone"}
 
 
-def sums(state: State, fold: str = "sums", config: bytes = b"") -> Custom:
+def sums(state: FoldState, fold: str = "sums", config: bytes = b"") -> Custom:
     return Custom.from_state(catalog.CustomTopic(custom_id="x", fold=fold, config=config), state)
 
 
@@ -325,7 +325,7 @@ def test_a_gateway_that_cannot_merge_shows_no_value_and_goes_on(fold: str) -> No
 
 @pytest.mark.usefixtures("owners")
 def test_shares_without_a_value_are_left_out() -> None:
-    empty = sums(State()).partial()
+    empty = sums(FoldState()).partial()
     three = folded(sums, [told(b"3")]).partial()
     merged = merge_custom([empty, three, empty, three])
     assert merged is not None

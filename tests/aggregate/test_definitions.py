@@ -169,21 +169,21 @@ def changed(**fields: object) -> Game:
 )
 def test_what_counts_is_neither_taken_away_nor_altered(wanted: Game, message: str) -> None:
     with pytest.raises(NotNow, match=message):
-        definition_merge.grown(KNOWN, wanted, has_topics=False)
+        definition_merge.check_and_merge(KNOWN, wanted, has_topics=False)
 
 
 def test_a_title_changes_and_what_is_new_comes_last() -> None:
     wanted = changed(title="New", pulses=[Pulse(pulse_id="q", kinds=["x"]), Pulse(pulse_id="p", kinds="cba")])
-    grown = definition_merge.grown(KNOWN, wanted, has_topics=True)
-    assert grown.title == "New"
-    assert [(p.pulse_id, list(p.kinds)) for p in grown.pulses] == [("p", ["a", "b", "c"]), ("q", ["x"])]
-    assert definition_merge.grown(grown, wanted, has_topics=True) == grown
+    merged = definition_merge.check_and_merge(KNOWN, wanted, has_topics=True)
+    assert merged.title == "New"
+    assert [(p.pulse_id, list(p.kinds)) for p in merged.pulses] == [("p", ["a", "b", "c"]), ("q", ["x"])]
+    assert definition_merge.check_and_merge(merged, wanted, has_topics=True) == merged
 
 
 def test_a_games_spread_changes_while_it_has_no_topic() -> None:
-    assert definition_merge.grown(game(), game(spread=4), has_topics=False).spread == 4
+    assert definition_merge.check_and_merge(game(), game(spread=4), has_topics=False).spread == 4
     with pytest.raises(NotNow):
-        definition_merge.grown(game(), game(spread=4), has_topics=True)
+        definition_merge.check_and_merge(game(), game(spread=4), has_topics=True)
 
 
 def things(draw: random.Random) -> Game:
@@ -215,11 +215,11 @@ def topics(defined: Game) -> set[tuple[str, ...]]:
 @given(st.randoms(use_true_random=False))
 def test_definitions_unite_as_sets_do_and_the_newer_configuration_stands(draw: random.Random) -> None:
     one, other = things(draw), things(draw)
-    both = definition_merge.united(one, other)
+    both = definition_merge.merge(one, other)
     assert topics(both) == topics(one) | topics(other)
     configured = {c.custom_id: c.config for c in one.customs} | {c.custom_id: c.config for c in other.customs}
     assert {c.custom_id: c.config for c in both.customs} == configured
-    assert definition_merge.united(both, both) == both
+    assert definition_merge.merge(both, both) == both
 
 
 @given(st.randoms(use_true_random=False))
@@ -229,11 +229,11 @@ def test_a_definition_grows_exactly_when_nothing_of_it_would_go(draw: random.Ran
     kept = topics(known) <= topics(wanted)
     same = all(configured.get(c.custom_id, c.config) == c.config for c in known.customs)
     try:
-        grown = definition_merge.grown(known, wanted, has_topics=True)
+        merged = definition_merge.check_and_merge(known, wanted, has_topics=True)
     except NotNow:
         assert not (kept and same)
     else:
         assert kept
         assert same
-        assert topics(grown) == topics(wanted)
-        assert definition_merge.grown(grown, wanted, has_topics=True) == grown
+        assert topics(merged) == topics(wanted)
+        assert definition_merge.check_and_merge(merged, wanted, has_topics=True) == merged

@@ -13,7 +13,7 @@ import pytest
 from nats.js.errors import KeyWrongLastSequenceError
 
 from aggregate.catalog import CatalogWriter
-from aggregate.controls import Controls
+from aggregate.control_publisher import ControlPublisher
 from grandstand import fold
 from grandstand.catalog.v1.catalog_pb2 import CustomTopic, Game
 from grandstand.event.v1.event_pb2 import Position
@@ -103,7 +103,9 @@ class _Controls:
 
 
 def writer(world: World) -> CatalogWriter:
-    return CatalogWriter(cast(Bus, None), cast(CatalogWatch, _Watch(world)), cast(Controls, _Controls(world)))
+    return CatalogWriter(
+        cast(Bus, None), cast(CatalogWatch, _Watch(world)), cast(ControlPublisher, _Controls(world))
+    )
 
 
 class Run:

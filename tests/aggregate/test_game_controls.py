@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from aggregate.fold import State
+from aggregate.fold import FoldState
 from aggregate.partition import Loaded, Partition
 from grandstand.catalog.v1.catalog_pb2 import (
     BOARD_MODE_SUM,
@@ -67,7 +67,7 @@ def test_a_custom_topic_that_was_never_admitted_takes_its_later_configuration(
         """A fold of its own, which notes how it was made."""
 
         @classmethod
-        def from_state(cls, definition: CustomTopic, state: State) -> Remembers:
+        def from_state(cls, definition: CustomTopic, state: FoldState) -> Remembers:
             made.append(definition.config)
             return cls()
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregate.fold import State
+from aggregate.fold import FoldState
 from aggregate.metric import Metric
 from grandstand.catalog.v1 import catalog_pb2 as catalog
 from grandstand.internal.v1.internal_pb2 import MetricPartial
@@ -26,7 +26,7 @@ MEASURES = st.builds(Told, actor=st.sampled_from("abcdefgh"), value=VALUES)
 HISTORIES = histories(MEASURES, span_s=5)
 
 
-def make(state: State) -> Metric:
+def make(state: FoldState) -> Metric:
     return Metric.from_state(catalog.Metric(metric_id="x", unit="ms"), state)
 
 
@@ -92,7 +92,7 @@ def test_partitions_without_a_measure_change_nothing() -> None:
 
 
 def test_what_is_no_measure_changes_nothing() -> None:
-    fold = make(State())
+    fold = make(FoldState())
     for value in (math.nan, math.inf, -math.inf, 1.1e15, -1.1e15):
         from_outside = Blocked(NOW_US, (Told("a", value),))
         assert folded(make, [from_outside]).partial() == fold.partial()

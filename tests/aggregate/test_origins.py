@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregate.origins import Origins
+from aggregate.origins import OriginWindows
 from aggregate.window import ReplayWindow
 from mesh import ids, limits
 from tests.support.blocks import NOW_S, origin
@@ -25,7 +25,7 @@ BLOCKS = st.lists(st.lists(ROWS, max_size=60), max_size=6)
 Row = tuple[bool, int, int]
 
 
-def admit(origins: Origins, rows: list[Row]) -> list[bool]:
+def admit(origins: OriginWindows, rows: list[Row]) -> list[bool]:
     column = np.array([which + (6 if producer else 0) for producer, which, _ in rows], dtype=np.int64)
     sequence = np.array([sequence for _, _, sequence in rows], dtype=np.uint64)
     return origins.admit(b"".join(VIEWERS), b"".join(PRODUCERS), column, sequence).new.tolist()
@@ -56,7 +56,7 @@ class Oracle:
 
 @given(BLOCKS)
 def test_a_number_is_admitted_once_and_never_from_behind_the_window(blocks: list[list[Row]]) -> None:
-    origins, oracle = Origins(), Oracle()
+    origins, oracle = OriginWindows(), Oracle()
     for rows in blocks:
         assert admit(origins, rows) == [oracle.admit(row) for row in rows]
 
@@ -65,7 +65,7 @@ def test_a_number_is_admitted_once_and_never_from_behind_the_window(blocks: list
 def test_a_window_read_back_admits_what_the_window_itself_admits(
     blocks: list[list[Row]], taken_at: int, whole: bool
 ) -> None:
-    origins = Origins()
+    origins = OriginWindows()
     log = b""
     for at, rows in enumerate(blocks):
         admit(origins, rows)
@@ -73,14 +73,14 @@ def test_a_window_read_back_admits_what_the_window_itself_admits(
             log = origins.encode()
         else:
             log += origins.delta()
-    read_back = Origins(log, salt=99)
+    read_back = OriginWindows(log, salt=99)
     again = [row for rows in blocks for row in rows] + [(True, 1, 5_000), (False, 1, 5_000)]
     assert admit(read_back, again) == admit(origins, again)
 
 
 @given(BLOCKS, st.lists(ROWS, max_size=20))
 def test_asking_whether_a_number_was_seen_changes_nothing(blocks: list[list[Row]], asked: list[Row]) -> None:
-    origins, oracle = Origins(), Oracle()
+    origins, oracle = OriginWindows(), Oracle()
     for rows in blocks:
         admit(origins, rows)
         for row in rows:
@@ -103,7 +103,7 @@ def test_what_is_given_back_is_admitted_once_more_and_nothing_else_is(
     blocks: list[list[Row]], data: st.DataObject
 ) -> None:
     """While its origin's window holds it; read back from the log too."""
-    origins, oracle = Origins(), Oracle()
+    origins, oracle = OriginWindows(), Oracle()
     log = b""
     for rows in blocks:
         new = [row for row, is_new in zip(rows, admit(origins, rows), strict=True) if is_new]
@@ -117,14 +117,14 @@ def test_what_is_given_back_is_admitted_once_more_and_nothing_else_is(
         log += origins.delta()
     again = [row for rows in blocks for row in rows]
     expected = [oracle.admit(row) for row in again]
-    read_back = Origins(log, salt=3)
+    read_back = OriginWindows(log, salt=3)
     assert admit(origins, again) == expected
     assert admit(read_back, again) == expected
 
 
 @given(BLOCKS)
 def test_the_highest_number_before_a_block_is_told_with_each_row(blocks: list[list[Row]]) -> None:
-    origins = Origins()
+    origins = OriginWindows()
     highest: dict[tuple[bool, int], int] = {}
     for rows in blocks:
         column = np.array([which + (6 if producer else 0) for producer, which, _ in rows], dtype=np.int64)
@@ -148,7 +148,7 @@ def test_a_run_is_admitted_as_its_numbers_one_by_one(sequences: list[int], sort_
 
 
 def test_dead_origins_are_forgotten_and_the_living_are_not() -> None:
-    origins = Origins()
+    origins = OriginWindows()
     old_viewer, old_producer = (
         ids.new_origin(producer=producer, now_s=NOW_S - 90_000, entropy=bytes(12))
         for producer in (False, True)
@@ -169,10 +169,10 @@ def test_dead_origins_are_forgotten_and_the_living_are_not() -> None:
         False,
         True,
     ]
-    assert len(Origins(origins.encode())) == 5
+    assert len(OriginWindows(origins.encode())) == 5
 
 
 @pytest.mark.parametrize("log", [b"\x0a\xff", b"not a log"])
 def test_a_log_that_is_none_is_refused(log: bytes) -> None:
     with pytest.raises(Exception, match=r"(?i)pars|decod"):
-        Origins(log)
+        OriginWindows(log)

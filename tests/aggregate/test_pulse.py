@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregate.fold import State
+from aggregate.fold import FoldState
 from aggregate.pulse import Pulse
 from grandstand.aggregate.v1.aggregate_pb2 import PulseResult
 from grandstand.catalog.v1 import catalog_pb2 as catalog
@@ -25,7 +25,7 @@ REACTIONS = st.builds(
 HISTORIES = histories(REACTIONS, span_s=400)
 
 
-def make(state: State) -> Pulse:
+def make(state: FoldState) -> Pulse:
     return Pulse.from_state(catalog.Pulse(pulse_id="x", kinds=["clap", "fire", "wow"]), state)
 
 
@@ -154,4 +154,4 @@ def test_kinds_are_bounded_and_those_that_never_came_are_absent() -> None:
     blocks = [Blocked(NOW_US, tuple(Told("a", 1, f"k{i}") for i in range(limits.KINDS_MAX + 3)))]
     kinds = [rate.kind for rate in merge_pulse([folded(make, blocks).partial()], NOW_S).kinds]
     assert kinds == sorted(f"k{i}" for i in range(limits.KINDS_MAX))
-    assert not merge_pulse([make(State()).partial()], NOW_S).kinds
+    assert not merge_pulse([make(FoldState()).partial()], NOW_S).kinds

@@ -13,7 +13,7 @@ from grandstand.internal.v1.internal_pb2 import Inbox
 from grandstand.notify.v1.notify_pb2 import InboxResult
 from mesh.jetstream import subjects
 from mesh.redis import layout
-from notify.inboxes import Inboxes
+from notify.inbox_store import InboxStore
 from tests.support.games import run, until
 from tests.support.personal_rig import Screen, note, rig
 from tests.support.servers import Stores, eventually, stores
@@ -108,7 +108,7 @@ def test_two_notifies_at_once_lose_no_notification(servers: Stores) -> None:
         async with rig(servers, "race") as r:
             screen = Screen()
             r.watch(screen, actor="r-ann", inbox=True)
-            other = Inboxes(r.bus, r.database)
+            other = InboxStore(r.bus, r.database)
             sent = [note(f"n{n:02d}") for n in range(12)]
             await asyncio.gather(
                 *(r.inboxes.deliver("r-ann", each) for each in sent[::2]),

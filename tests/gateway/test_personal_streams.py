@@ -16,7 +16,7 @@ from grandstand.gateway.v1.gateway_pb2_grpc import GatewayServiceStub
 from grandstand.notify.v1.notify_pb2 import Notification
 from mesh.jetstream.bus import Bus
 from mesh.redis.database import Database
-from notify.inboxes import Inboxes
+from notify.inbox_store import InboxStore
 from tests.support.games import GameClient, new_game, run, until
 from tests.support.mesh_fixture import RunningMesh
 
@@ -29,11 +29,11 @@ def score(game: GameClient, actor: str, points: int) -> Event:
 
 
 @contextlib.asynccontextmanager
-async def notifying(mesh: RunningMesh) -> AsyncIterator[Inboxes]:
+async def notifying(mesh: RunningMesh) -> AsyncIterator[InboxStore]:
     """As notify delivers."""
     bus, database = await Bus.connect(mesh.addresses.nats, "test"), Database(mesh.addresses.redis)
     try:
-        yield Inboxes(bus, database)
+        yield InboxStore(bus, database)
     finally:
         await bus.close()
         await database.aclose()

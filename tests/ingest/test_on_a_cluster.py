@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from nats.js import api as js_api
 
-from aggregate.origins import Origins
+from aggregate.origins import OriginWindows
 from grandstand.event.v1.event_pb2 import Event, Vote
 from grandstand.ingest.v1.ingest_pb2 import EventBatch, Heartbeat, Hello, PublishRequest, PublishResponse
 from grandstand.internal.v1.internal_pb2 import Block
@@ -136,14 +136,14 @@ async def counted(bus: Bus) -> tuple[dict[tuple[bytes, int], int], int]:
     """How often the fold's windows admit each (origin, number), and how many rows they refuse."""
     found: dict[tuple[bytes, int], int] = {}
     refused = 0
-    windows: dict[str, Origins] = {}
+    windows: dict[str, OriginWindows] = {}
     for message in await stored_messages(bus):
         assert message.data is not None
         assert message.subject is not None
         events = Block.FromString(message.data).events
         origin = np.frombuffer(events.origin, dtype="<u2").astype(np.int64)
         sequence = np.frombuffer(events.origin_seq, dtype="<u8")
-        window = windows.setdefault(message.subject, Origins())
+        window = windows.setdefault(message.subject, OriginWindows())
         admitted = window.admit(events.viewers, events.producers, origin, sequence).new
         keys = events.viewers + events.producers
         for at in np.flatnonzero(admitted):

@@ -168,7 +168,7 @@ class ModelStream:
         self._world.losses += 1
         self.on_lost()
 
-    def make_anew(self) -> None:
+    def recreate(self) -> None:
         """The stream was deleted, and one of its name made."""
         self._begin()
         self._world.losses += 1

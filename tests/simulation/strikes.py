@@ -38,7 +38,7 @@ class Strikes:
             "clock": self._clock,
             "elect": self._elect,
             "tail": self._lose_tail,
-            "anew": self._make_anew,
+            "anew": self._recreate_stream,
             "checkpoints": self._delete_checkpoints,
         }
         self._kinds = list(kinds)
@@ -150,12 +150,12 @@ class Strikes:
             stream.lose_tail(after)
             self._break_pulls()
 
-    def _make_anew(self) -> None:
+    def _recreate_stream(self) -> None:
         """The operator puts the definitions back, and nothing else."""
         stream = self._mesh.stream
         definitions = [message for message in self._history.line if defines(message)]
         self._told.streams_anew += 1
-        stream.make_anew()
+        stream.recreate()
         self._break_pulls()
         for n, message in enumerate(definitions):
             stream.store(message.partition, message.data, f"put back {stream.lives} {n}")

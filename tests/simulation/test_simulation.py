@@ -296,7 +296,11 @@ async def defined_unclaimed(writer: CatalogWriter, wanted: Game) -> tuple[Game, 
         await writer._watch.refresh(key)
         known, revision = writer._watch.view.get(key), writer._watch.view.revision(key)
         asked = definitions.check_game(wanted, {"heard"})
-        game = definition_merge.grown(known, asked, has_topics=True) if isinstance(known, Game) else asked
+        game = (
+            definition_merge.check_and_merge(known, asked, has_topics=True)
+            if isinstance(known, Game)
+            else asked
+        )
         partitions = ids.partitions_of(game.game_id, game.spread)
         positions = await writer._controls.publish(partitions, Control(game=game), f"{key} {game}")
         if await writer._put(key, game, revision):

@@ -1,4 +1,4 @@
-"""Aggregation workers: the real PartitionWorker, Tenure, Lease and Retention, on virtual time.
+"""Aggregation workers: the real PartitionWorker, LeaseSession, Lease and Retention, on virtual time.
 
 More hostile than the real process around them: every worker tries for every partition all the time,
 gives up what it owns for no reason, and some of them never look at whether their lease has lapsed by

@@ -1,4 +1,4 @@
-"""The catalog's writers: the real CatalogWatch, CatalogWriter, Controls and Closer, two of each.
+"""The catalog's writers: the real CatalogWatch, CatalogWriter, ControlPublisher and Closer, two of each.
 
 A host asks any of them, and again until it is answered: to define games, to open topics, to close them.
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 from aggregate.catalog import CatalogWriter
 from aggregate.closer import Closer
-from aggregate.controls import Controls
+from aggregate.control_publisher import ControlPublisher
 from grandstand.catalog.v1.catalog_pb2 import Board, Game, Poll
 from mesh import limits
 from mesh.catalog.watch import CatalogWatch
@@ -44,7 +44,7 @@ class ModelWriter(Process):
 
         watch = CatalogWatch(bus, hear, limits.VIEW_PROBE_S)  # type: ignore[arg-type]
         results = ResultStore(RedisClient(self, self._mesh.redis))  # type: ignore[arg-type]
-        controls = Controls(bus, ModelPipeline(bus), results, watch.clock.now_s)  # type: ignore[arg-type]
+        controls = ControlPublisher(bus, ModelPipeline(bus), results, watch.clock.now_s)  # type: ignore[arg-type]
         writer = CatalogWriter(bus, watch, controls)  # type: ignore[arg-type]
         await watch.start()
         self.writer = writer

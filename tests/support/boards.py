@@ -9,7 +9,7 @@ import numpy as np
 from google.protobuf.duration_pb2 import Duration
 
 from aggregate.board import Board
-from aggregate.fold import State
+from aggregate.fold import FoldState
 from aggregate.rows import Names, Rows
 from grandstand.aggregate.v1.aggregate_pb2 import BoardResult
 from grandstand.catalog.v1 import catalog_pb2 as catalog
@@ -101,7 +101,7 @@ def feed(fold: Board, block: Blk) -> bool:
 
 
 def folded(definition: catalog.Board, stream: Iterable[Blk]) -> Board:
-    fold = Board.from_state(definition, State())
+    fold = Board.from_state(definition, FoldState())
     for block in stream:
         feed(fold, block)
     return fold

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from hypothesis import strategies as st
 
-from aggregate.fold import Append, Change, Drop, Fold, Rank, Replace, SetFields, State, Unrank
+from aggregate.fold import Append, Change, Drop, Fold, FoldState, Rank, Replace, SetFields, Unrank
 from aggregate.rows import Names, Rows
 from mesh import ids
 
@@ -80,15 +80,15 @@ class Store:
                 case SetFields() | Rank() | Unrank():
                     raise AssertionError("only boards have hashes and rankings")
 
-    def state(self) -> State:
-        return State(logs=dict(self.logs))
+    def state(self) -> FoldState:
+        return FoldState(logs=dict(self.logs))
 
 
-Make = Callable[[State], Fold]
+Make = Callable[[FoldState], Fold]
 
 
 def folded(make: Make, blocks: Iterable[Blocked]) -> Fold:
-    fold = make(State())
+    fold = make(FoldState())
     for block in blocks:
         fold.fold(rows_of(block))
     return fold
@@ -103,7 +103,7 @@ def assert_same(one: Fold, other: Fold) -> None:
 def check_stores(make: Make, blocks: Sequence[Blocked], flushed_after: set[int], taken_at: int) -> None:
     """Flushes after some of the blocks; a store that was there from the start, and one filled by
     `encode` after block `taken_at`, both hold the fold. Whoever takes over goes on as the fold does."""
-    fold, always, later = make(State()), Store(), Store()
+    fold, always, later = make(FoldState()), Store(), Store()
     for i, block in enumerate(blocks):
         before = fold.partial(), fold.encode()
         changed = fold.fold(rows_of(block))

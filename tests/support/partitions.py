@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from aggregate.fold import State
+from aggregate.fold import FoldState
 from aggregate.partition import Flush, Loaded, Partition
 from grandstand.catalog.v1.catalog_pb2 import STAGE_CLOSED, STAGE_SEALED, Board, Poll
 from grandstand.internal.v1.internal_pb2 import (
@@ -82,7 +82,7 @@ class Kept:
             topics[game_id, topic] = StoredTopic.FromString(value)
         names = [*topics, *((GAME, topic) for topic in ("pulse/cheer", "audience", "metric/ping"))]
         states = {
-            name: State(
+            name: FoldState(
                 logs={"": self.values.get(layout.part_log_key(0, *name, ""), b"")},
                 hashes={"": self.hashes.get(layout.part_hash_key(0, *name, ""), {})},
             )

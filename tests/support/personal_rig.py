@@ -20,7 +20,7 @@ from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.redis.database import Database
 from mesh.topics import PersonalTopics
-from notify.inboxes import Inboxes
+from notify.inbox_store import InboxStore
 from tests.support.boards import Blk, Score, board
 from tests.support.servers import Stores
 from tests.support.stored_board import StoredBoard
@@ -75,7 +75,7 @@ class Rig:
     catalog: CatalogView
     database: Database
     bus: Bus
-    inboxes: Inboxes
+    inboxes: InboxStore
     game_id: str
 
     def board(self, board_id: str = "top", *, is_open: bool = True) -> StoredBoard:
@@ -135,7 +135,7 @@ async def rig(servers: Stores, game_id: str) -> AsyncIterator[Rig]:
     personal = Personal(bus, database, view)
     personal.start()
     try:
-        yield Rig(servers, personal, view, database, bus, Inboxes(bus, database), game_id)
+        yield Rig(servers, personal, view, database, bus, InboxStore(bus, database), game_id)
     finally:
         await personal.stop()
         await bus.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aggregate.board import Board
 from aggregate.changes import Changes
-from aggregate.fold import State
+from aggregate.fold import FoldState
 from grandstand.aggregate.v1.aggregate_pb2 import BoardEntry
 from grandstand.catalog.v1 import catalog_pb2 as catalog
 from grandstand.internal.v1.internal_pb2 import Partial, PartitionState
@@ -23,7 +23,7 @@ class StoredBoard:
         self.spread = spread
         self.key = (game_id, f"board/{definition.board_id}")
         self.folds = {
-            p: Board.from_state(definition, State()) for p in ids.partitions_of(self.game_id, spread)
+            p: Board.from_state(definition, FoldState()) for p in ids.partitions_of(self.game_id, spread)
         }
         self._stores = {p: store.PartitionStore(database, p, "test") for p in self.folds}
         self.reader = StandingStore(database)

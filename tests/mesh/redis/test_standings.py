@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from aggregate.board import Board
-from aggregate.fold import State
+from aggregate.fold import FoldState
 from grandstand.catalog.v1 import catalog_pb2 as catalog
 from grandstand.catalog.v1.catalog_pb2 import (
     BOARD_MODE_BEST,
@@ -215,6 +215,6 @@ def test_what_partitions_hold_of_a_board_is_read_without_the_rest_of_its_game(ur
 def test_a_board_that_is_unknown_or_has_no_seasons_is_named() -> None:
     with pytest.raises(Unknown, match="board 'top' is not known in game 'standings'"):
         ranking_of(GAME, 1, "top", [Share(0, 1, {})])
-    partial = Partial(board=Board.from_state(board(BOARD_MODE_SUM), State()).partial())
+    partial = Partial(board=Board.from_state(board(BOARD_MODE_SUM), FoldState()).partial())
     with pytest.raises(Unknown, match="board 'top' of game 'standings' has no seasons"):
         ranking_of(GAME, 1, "top", [Share(0, 1, {"board/top": partial})], previous=True)

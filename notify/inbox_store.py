@@ -1,10 +1,10 @@
-"""Actors' inboxes: kept in Redis, pushed to the gateways over NATS.
+"""Stores actors' inboxes in Redis and pushes them to the gateways over NATS.
 
-An inbox is read, changed, and stored if it is still what was read, so two deliveries at once lose nothing:
-one of them begins again. It is pushed after it is stored. A push that is lost costs time only, as gateways
-load what they show again and again.
+An inbox is read, changed, and stored by compare-and-set, so concurrent deliveries lose nothing: one of them
+is retried. It is pushed after it is stored. A lost push only costs time, as gateways reload the inboxes they
+show periodically.
 
-A delivery of which it is unknown whether it took effect may be repeated: a notification is known by its id.
+A delivery may be repeated if it is unknown whether it took effect: notifications are deduplicated by id.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from notify.inbox import check, with_notification
 
 _TRIES = 16
 
-# KEYS: inbox. ARGV: what it was, what it is to be.
+# KEYS: inbox. ARGV: the expected value, the new value.
 _REPLACE = Script("""
 if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2])
@@ -33,7 +33,7 @@ return 1
 """)
 
 
-class Inboxes:
+class InboxStore:
     def __init__(self, bus: Bus, database: Database, clock: Callable[[], float] = time.time) -> None:
         """`clock`: Unix seconds."""
         self._bus = bus
@@ -41,7 +41,8 @@ class Inboxes:
         self._clock = clock
 
     async def deliver(self, actor_id: str, notification: Notification) -> None:
-        """When it returns, it is stored. Raises Invalid; RedisError; Unavailable when others are faster."""
+        """Returns once the notification is stored. Raises Invalid; RedisError; Unavailable if concurrent
+        deliveries win _TRIES times."""
         check(notification)
         key = layout.inbox_key(actor_id)
         for _ in range(_TRIES):
@@ -58,4 +59,4 @@ class Inboxes:
         try:
             await self._bus.client.publish(subjects.inbox(actor_id), encoded)
         except NatsError:
-            return  # it is stored: gateways find it there
+            return  # it is stored: gateways read it from Redis

@@ -1,9 +1,10 @@
-"""Puts definitions into the event stream, where the folds find them (I4).
+"""Publishes control blocks, which carry definitions, into the event stream (I4). The other end is
+aggregate.control_handler.
 
-A control goes into every partition of its game or topic, under a message id that says what it is:
-whoever repeats a step, another instance or the same one after a crash, stores nothing twice
-within the stream's dedupe window, and what is stored again later folds as nothing new. One that a partition
-folded and did not take, because it came too early, is sent again under another message id.
+A control goes to every partition of its game or topic, under a message id that identifies it. When a step
+is repeated, by another instance or by this one after a crash, the stream drops the duplicate within its
+dedupe window, and a fold ignores one that is stored later. A control that a partition folded but rejected,
+because it came too early, is sent again under another message id.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from mesh.redis.store import RedisError, ResultStore
 _FOLDED_S = 2.0
 
 
-class Controls:
+class ControlPublisher:
     """`now_s`: Unix seconds of the mesh's clock."""
 
     def __init__(
@@ -42,10 +43,10 @@ class Controls:
     async def publish(
         self, partitions: Iterable[int], control: Control, name: str, after: Mapping[int, int] | None = None
     ) -> list[Position]:
-        """Where it is stored, in each of the partitions. `name` tells it from every other control; `after`:
-        the sequences of what was sent under this name before and is to be sent again.
+        """Returns the position at which each partition stored it. `name` is unique to the control. `after`:
+        by partition, the sequence of an earlier copy that has to be sent again.
 
-        Raises Unavailable, Exhausted; some partitions may have it then, so it is to be repeated.
+        Raises Unavailable, Exhausted; some partitions may have stored it by then, so repeat the call.
         """
         block = Block(control=control)
         block.stamped_at.FromNanoseconds(int(self._now_s() * 1e9))
@@ -66,14 +67,15 @@ class Controls:
         return [Position(partition=p, sequence=s) for p, s in zip(partitions, sequences, strict=True)]
 
     async def until_folded(self, game_id: str, spread: int, positions: list[Position]) -> None:
-        """So that who is answered finds the topic in the next snapshot. A fold that lags is not waited
-        for beyond _FOLDED_S: the topic is open all the same, and shows when the fold is there."""
+        """Waits until the positions are folded, so that the caller finds the topic in the next snapshot.
+        Gives up silently after _FOLDED_S: the topic is open anyway, and appears once the fold has caught
+        up."""
         with contextlib.suppress(TooLate, Unavailable, RedisError):
             await self._results.read_at_least(game_id, spread, positions, _FOLDED_S)
 
     async def folded(self, game_id: str, spread: int, topic: str) -> list[Folded]:
-        """What each partition shows of the topic; of one that is folded anew, that it has folded nothing.
-        Raises Unavailable."""
+        """What each partition shows of the topic. A partition that is being rebuilt counts as having folded
+        nothing. Raises Unavailable."""
         try:
             shares = await self._results.read(game_id, spread)
         except RedisError as error:
@@ -84,8 +86,8 @@ class Controls:
         ]
 
     async def newest(self, game_id: str, spread: int) -> list[Position]:
-        """The last block of each partition of the game: whatever was defined before is at or before it.
-        Raises Unavailable."""
+        """The position of the last block in each partition of the game. All earlier definitions are at or
+        before it. Raises Unavailable."""
         partitions = ids.partitions_of(game_id, spread)
         found = await asyncio.gather(*(self._last(partition) for partition in partitions))
         return [Position(partition=p, sequence=s) for p, s in zip(partitions, found, strict=True) if s]

@@ -1,0 +1,106 @@
+"""What a control block does to the topics of a partition: define, open, close, seal. Pure.
+
+Whatever changes the meaning of later events travels in the stream between them (I4). Such a block holds one
+definition, of a game, a poll or a board; aggregate.control_publisher puts it there.
+
+    Game          ──▶ its pulses, metrics, audience and custom topics exist
+    Poll, Board   ──▶ OPEN ──▶ CLOSED (late events still count) ──▶ SEALED (nothing counts any more, I9)
+
+Controls are idempotent and may come repeatedly, in another order, or too early: game definitions merge (see
+aggregate.definition_merge), and a stage never goes back and is reached only when its time has come (see
+topics.stage_due). A control that does not apply changes nothing.
+"""
+
+from __future__ import annotations
+
+from aggregate import definition_merge, topics
+from aggregate.block import BadBlock
+from aggregate.fold import FoldState
+from aggregate.tally import Tallies
+from aggregate.topic_table import TopicTable
+from aggregate.topics import Topic, TopicKey
+from grandstand.catalog.v1.catalog_pb2 import STAGE_CLOSED, STAGE_SEALED, Board, Game, Poll
+from grandstand.internal.v1.internal_pb2 import Control
+from mesh.errors import Invalid
+
+
+class ControlHandler:
+    def __init__(self, table: TopicTable, tallies: Tallies) -> None:
+        self._table = table
+        self._tallies = tallies
+
+    def apply(self, control: Control, sequence: int, now_us: int) -> None:
+        """`sequence`: of the block in the stream; `now_us`: the partition's watermark. Raises BadBlock for a
+        definition that cannot be folded; nothing has changed then."""
+        try:
+            topics.check_control(control)
+        except Invalid as error:
+            raise BadBlock(error.message) from None
+        match control.WhichOneof("definition"):
+            case "game":
+                self._define_game(control.game, sequence)
+            case "poll":
+                self._set_stage(control, control.poll, sequence, now_us)
+            case "board":
+                self._set_stage(control, control.board, sequence, now_us)
+
+    def _define_game(self, definition: Game, sequence: int) -> None:
+        table = self._table
+        known = table.games.get(definition.game_id, Game())
+        game = definition_merge.merge(known, definition)
+        table.games[game.game_id] = game
+        table.defined.add((game.game_id, ""))
+        for name in topics.topics_of_game(game):
+            key = (game.game_id, name)
+            # A known topic gets another configuration only if the first was never admitted: it has no events.
+            if key not in table.topics or topics.is_reconfigured(known, game, name):
+                table.topics[key] = Topic(topics.fold_of_game(game, name, FoldState()))
+                table.changed[key] = sequence
+
+    def _set_stage(self, control: Control, definition: Poll | Board, sequence: int, now_us: int) -> None:
+        """Opens, closes or seals a poll or a board. A control that comes too early counts as the stage that
+        is due. Its sender checks whether the partition took it (see aggregate.closing)."""
+        table = self._table
+        key = topics.key_of(definition)
+        topic = table.topics.get(key)
+        if topic is None:
+            topic = self._add(key, definition)
+        elif topic.stage == STAGE_SEALED:
+            return
+        stage = topics.stage_due(definition, topic, now_us)
+        is_new = stage > topic.stage
+        if is_new:  # only from a definition that is stored, see below (I4)
+            topic.lasts_until_us = topics.lasts_until_us(definition)
+        if topic.advance(now_us):
+            table.changed[key] = sequence
+        if not is_new:  # repeated, overtaken, or too early
+            return
+        topic.control = topics.control_at(control, stage)
+        topic.stage = stage
+        if stage == STAGE_CLOSED:
+            topic.closed_at_us = max(now_us, definition.closes_at.ToMicroseconds())
+        table.changed[key] = sequence
+        table.defined.add(key)
+        if stage == STAGE_SEALED:
+            self._seal(key, topic)
+
+    def _add(self, key: TopicKey, definition: Poll | Board) -> Topic:
+        topic = self._table.topics[key] = Topic()
+        if isinstance(definition, Poll):
+            self._tallies.open(*key, definition)
+        else:
+            topic.fold = topics.fold_of_board(definition, FoldState())
+        return topic
+
+    def _seal(self, key: TopicKey, topic: Topic) -> None:
+        """Keeps the last partial and drops the fold. A board's standings stay readable in Redis."""
+        table = self._table
+        last = table.partial(key)
+        if topic.fold is None:
+            table.sealed[key] = (last, [])
+            self._tallies.seal(*key)
+        else:
+            table.sealed[key] = (last, topic.fold.delta())
+            topic.parts = tuple(topic.fold.parts())
+            topic.fold = None
+        del table.changed[key]
