@@ -37,7 +37,7 @@ from mesh.errors import Exhausted, Forbidden, Invalid, NotNow, shown
 SEQ_MAX = 2**63 - 1
 
 
-class State(Enum):
+class SessionState(Enum):
     NEW = "new"
     OPEN = "open"
     DRAINING = "draining"
@@ -52,29 +52,29 @@ class Input(Enum):
     DRAIN = "drain"
 
 
-TABLE: Mapping[tuple[State, Input], State] = {
-    (State.NEW, Input.HELLO): State.OPEN,
-    (State.NEW, Input.HALF_CLOSE): State.CLOSING,
-    (State.OPEN, Input.EVENTS): State.OPEN,
-    (State.OPEN, Input.HEARTBEAT): State.OPEN,
-    (State.OPEN, Input.HALF_CLOSE): State.CLOSING,
-    (State.OPEN, Input.DRAIN): State.DRAINING,
-    (State.DRAINING, Input.EVENTS): State.DRAINING,
-    (State.DRAINING, Input.HEARTBEAT): State.DRAINING,
-    (State.DRAINING, Input.HALF_CLOSE): State.CLOSING,
+TABLE: Mapping[tuple[SessionState, Input], SessionState] = {
+    (SessionState.NEW, Input.HELLO): SessionState.OPEN,
+    (SessionState.NEW, Input.HALF_CLOSE): SessionState.CLOSING,
+    (SessionState.OPEN, Input.EVENTS): SessionState.OPEN,
+    (SessionState.OPEN, Input.HEARTBEAT): SessionState.OPEN,
+    (SessionState.OPEN, Input.HALF_CLOSE): SessionState.CLOSING,
+    (SessionState.OPEN, Input.DRAIN): SessionState.DRAINING,
+    (SessionState.DRAINING, Input.EVENTS): SessionState.DRAINING,
+    (SessionState.DRAINING, Input.HEARTBEAT): SessionState.DRAINING,
+    (SessionState.DRAINING, Input.HALF_CLOSE): SessionState.CLOSING,
 }
 
-assert TABLE[State.OPEN, Input.EVENTS] is State.OPEN
+assert TABLE[SessionState.OPEN, Input.EVENTS] is SessionState.OPEN
 
 _EXPECTED = {
-    State.NEW: "hello expected first",
-    State.OPEN: "events or heartbeat expected",
-    State.DRAINING: "events or heartbeat expected",
-    State.CLOSING: "nothing more expected",
+    SessionState.NEW: "hello expected first",
+    SessionState.OPEN: "events or heartbeat expected",
+    SessionState.DRAINING: "events or heartbeat expected",
+    SessionState.CLOSING: "nothing more expected",
 }
 
 
-class Session:
+class IngestSession:
     """The pure core of one stream, opened by somebody whose token was found good."""
 
     __slots__ = (
@@ -98,7 +98,7 @@ class Session:
     )
 
     def __init__(self) -> None:
-        self.state = State.NEW
+        self.state = SessionState.NEW
         self.origin_id = ""
         self.origin_key = b""
         self.actor_id = ""
@@ -124,7 +124,7 @@ class Session:
         """Goes to the next state. Raises Invalid for an input the table does not list."""
         then = TABLE.get((self.state, given))
         if then is None:
-            again = "a second hello; " if given is Input.HELLO and self.state is not State.NEW else ""
+            again = "a second hello; " if given is Input.HELLO and self.state is not SessionState.NEW else ""
             raise Invalid(f"message: {again}{_EXPECTED[self.state]}, got {given.value}")
         self.state = then
 
@@ -204,7 +204,7 @@ class Session:
 
     def check_batch(self, count: int) -> None:
         """Whether a batch of `count` events may come. Raises Invalid, Exhausted, NotNow."""
-        if self.state is not State.OPEN:  # by far the most are, and stay it
+        if self.state is not SessionState.OPEN:  # by far the most are, and stay it
             self.step(Input.EVENTS)
         if not 1 <= count <= limits.BATCH_EVENTS_MAX:
             raise Invalid(f"events: a batch of {count}; 1 to {limits.BATCH_EVENTS_MAX} events are allowed")
