@@ -142,7 +142,7 @@ class Intake:
         session = sender.session
         session.check_batch(len(events))
         known = self._checker.known(session.producer)
-        last_allowed = session.last_allowed
+        next_seq, last_allowed = session.next_seq, session.last_allowed
         wait_s = 0.0
         # The fast path: the stream's own event, of a viewer for itself or of a producer for another actor,
         # with a body that was validated before and no pressure anywhere. `_one` takes all others.
@@ -161,9 +161,10 @@ class Intake:
                 if origin_id:
                     ticket = self._relayed(sender, origin_id, seq)
                 else:
-                    if seq != session.next_seq or seq > last_allowed:
+                    if seq != next_seq or seq > last_allowed:
+                        session.advance(next_seq)
                         session.check_next(seq)
-                    session.next_seq = seq + 1
+                    next_seq = seq + 1
                     ticket = sender
                     body = event.vote
                     kind = "vote" if body else event.WhichOneof("body")
@@ -207,6 +208,7 @@ class Intake:
                     ticket.refused(seq, error)
                     wait_s = max(wait_s, self.charge(session.actor_id, now_s))
         finally:
+            session.advance(next_seq)
             if calm_now is not None:
                 admission.charge(calm_game, calm_count, calm_now)
         return wait_s
@@ -251,7 +253,7 @@ class Intake:
         session = sender.session
         if not session.producer:
             raise Invalid("event.origin_id: only a producer may relay for other origins; leave it empty")
-        session.relayed += 1
+        session.relayed_taken()
         return sender.relayed(origin_id)
 
     def _one(

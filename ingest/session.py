@@ -108,10 +108,10 @@ class IngestSession:
         self.producer = False
         self.credit_max = 0
         self.next_seq = 1
-        """The number expected next; the caller counts on with what it takes."""
+        """The number expected next; see `advance`."""
         self.acked = 0
         self.relayed = 0
-        """Relayed events taken and not settled; the caller adds what it takes."""
+        """Relayed events taken and not settled."""
         self._early: dict[int, tuple[int, Position | None, bool]] = {}
         self._early_count = 0
         self._positions: dict[int, int] = {}
@@ -127,6 +127,19 @@ class IngestSession:
             again = "a second hello; " if given is Input.HELLO and self.state is not SessionState.NEW else ""
             raise Invalid(f"message: {again}{_EXPECTED[self.state]}, got {given.value}")
         self.state = then
+
+    def close(self) -> None:
+        """Goes to CLOSING, from any state: the stream has failed or the client has gone."""
+        self.state = SessionState.CLOSING
+
+    def advance(self, next_seq: int) -> None:
+        """The caller has taken the stream's own events before `next_seq`. It may report several at once, but
+        before it calls `check_next`."""
+        self.next_seq = next_seq
+
+    def relayed_taken(self) -> None:
+        """The caller has taken a relayed event."""
+        self.relayed += 1
 
     @property
     def unacked(self) -> int:

@@ -176,7 +176,7 @@ class PublishStream:
         if self.is_gone or self.session.state is SessionState.CLOSING:
             return
         self._error = error
-        self.session.state = SessionState.CLOSING
+        self.session.close()
         self._call.pause()
         self._set_timer(self._context.loop.time() + limits.PUBLISH_DEADLINE_S + 1, self._finish)
         self.schedule_responses()
@@ -191,7 +191,7 @@ class PublishStream:
         if self.is_gone:
             return
         self.is_gone = True
-        self.session.state = SessionState.CLOSING
+        self.session.close()
         if self._timer is not None:
             self._timer.cancel()
         if self._asking is not None:  # nobody listens; the client sends it again on another stream

@@ -1,4 +1,4 @@
-"""The publishing side's pure core, against a model of the mesh: ingest's real IngestSession checks each stream.
+"""The publishing side's pure core, against a model of the mesh with ingest's real IngestSession.
 
 Whatever breaks, and whenever: every event gets exactly one answer, and the answer is true (I1, I2).
 """
@@ -350,7 +350,7 @@ class Mesh(RuleBasedStateMachine):
         server.check_batch(1)
         if seq != server.next_seq or seq > server.last_allowed:
             server.check_next(seq)
-        server.next_seq = seq + 1
+        server.advance(seq + 1)
         self.taken.append((seq, event, verdict if event is not None else "refuse"))
         if self.random.random() < 0.6:
             self._settle_one()

@@ -24,7 +24,6 @@ from ingest.admission import Admission, Rate
 from ingest.coalesce import rows_of
 from ingest.intake import Unresolved
 from ingest.republish import split_for_republish
-from ingest.session import SessionState
 from mesh import ids
 from mesh.catalog.watch import CatalogView
 from mesh.errors import Exhausted, Forbidden, GrandstandError, Invalid, NotNow, Unavailable, Unknown
@@ -291,7 +290,7 @@ def watch(listener: Listener, settled: list[int]) -> None:
 
 def test_a_stream_that_ended_takes_nothing(catalog: CatalogView) -> None:
     rig, ann = IntakeRig(catalog), opened()
-    ann.session.state = SessionState.CLOSING
+    ann.session.close()
     with pytest.raises(Invalid, match="nothing more expected"):
         rig.take(ann, event(1))
     assert rig.rows() == []

@@ -30,7 +30,7 @@ def taken(session: IngestSession, count: int) -> None:
     """As intake does: each number checked, then taken."""
     for _ in range(count):
         session.check_next(session.next_seq)
-        session.next_seq += 1
+        session.advance(session.next_seq + 1)
 
 
 def at(sequence: int, partition: int = 0) -> Position:
@@ -51,13 +51,22 @@ def test_a_resumed_session_goes_on_at_its_number() -> None:
     assert (session.next_seq, session.unacked) == (7, 0)
 
 
+STEPS_TO = {
+    SessionState.NEW: (),
+    SessionState.OPEN: (Input.HELLO,),
+    SessionState.DRAINING: (Input.HELLO, Input.DRAIN),
+    SessionState.CLOSING: (Input.HALF_CLOSE,),
+}
+
+
 @pytest.mark.parametrize("state", SessionState)
 @pytest.mark.parametrize("given_", Input)
 def test_what_the_table_does_not_list_is_refused_and_what_was_expected_is_said(
     state: SessionState, given_: Input
 ) -> None:
     session = IngestSession()
-    session.state = state
+    for step in STEPS_TO[state]:
+        session.step(step)
     then = TABLE.get((state, given_))
     if then is None:
         with pytest.raises(Invalid, match=f"expected.*got {given_.value}"):
@@ -162,7 +171,8 @@ def test_an_origin_too_old_is_refused() -> None:
 
 def test_relayed_events_get_receipts_and_do_not_take_the_streams_numbers() -> None:
     session, _ = opened(actor_id="", producer=True)
-    session.relayed += 2
+    session.relayed_taken()
+    session.relayed_taken()
     assert session.unsettled == 2
     session.relayed_stored(origin(9), 41, at(3))
     session.relayed_refused()

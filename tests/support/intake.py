@@ -100,9 +100,7 @@ def taken(
 ) -> Row:
     """The row that the event becomes, sent by ann, or by a producer that acts as ann. Raises its refusal."""
     listener = Listener()
-    listener.open(producer=producer, actor_id="ann", origin_id=origin_id)
-    listener.session.next_seq = event.origin_seq
-    listener.session.acked = event.origin_seq - 1
+    listener.open(producer=producer, actor_id="ann", origin_id=origin_id, next_origin_seq=event.origin_seq)
     rig.take(listener, event, now_s=now_s)
     if listener.told:
         raise listener.told[0][2]

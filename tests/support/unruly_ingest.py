@@ -184,7 +184,7 @@ class Stream:
             if not event.origin_id:
                 if event.origin_seq != session.next_seq or event.origin_seq > session.last_allowed:
                     session.check_next(event.origin_seq)
-                session.next_seq = event.origin_seq + 1
+                session.advance(event.origin_seq + 1)
         self.owed += events
         self.settle()
 
@@ -217,7 +217,7 @@ class Stream:
         if not event.origin_id:
             session.settled(seq, seq, position, shed=verdict == "shed")
         elif position is not None:
-            session.relayed += 1
+            session.relayed_taken()
             session.relayed_stored(event.origin_id, seq, position)
 
 
