@@ -1,7 +1,7 @@
-"""Actors' inboxes: pushed by notify over NATS, loaded from Redis, told to who watches them.
+"""Actors' inboxes: pushed by notify over NATS, loaded from Redis, sent to the viewers who watch them.
 
-An inbox is listened to before it is loaded, so nothing falls between the two; what is lost on the way later
-is healed by loading it again in turn. Whose is loaded when is decided by gateway.inbox_plan.
+An inbox is subscribed to before it is loaded, so that no update is missed in between; a push that is lost
+later is healed by loading again in turn. gateway.inbox_plan decides which inbox is loaded when.
 
 Bounds: those of the plan; an inbox held is a NATS subscription (some 5 KiB) and at most INBOX_NEWEST_MAX
 notifications of NOTIFICATION_BYTES_MAX. One batch is under way at a time.
@@ -42,8 +42,8 @@ Offer = Callable[[TopicState, int], None]
 """Takes a state and its version, which grows."""
 
 
-class _Held:
-    """`watchers`: with the version each must be shown at least."""
+class _WatchedInbox:
+    """An inbox that is held. `watchers`: the minimum version that each must be shown."""
 
     __slots__ = ("actor_id", "own", "subscription", "watchers")
 
@@ -61,12 +61,12 @@ class _Held:
                     offer(state, version)
 
 
-class Inboxes:
+class WatchedInboxes:
     def __init__(self, bus: Bus, database: Database, plan: InboxPlan | None = None) -> None:
         self._bus = bus
         self._database = database
         self._plan = plan or InboxPlan()
-        self._held: dict[str, _Held] = {}
+        self._held: dict[str, _WatchedInbox] = {}
         self._wake = asyncio.Event()
         self._sleeps_until_s = float("-inf")
         self._is_away = False
@@ -90,7 +90,7 @@ class Inboxes:
         self._plan.watch(actor_id)
         held = self._held.get(actor_id)
         if held is None:
-            held = self._held[actor_id] = _Held(actor_id)
+            held = self._held[actor_id] = _WatchedInbox(actor_id)
         held.watchers[offer] = at_least
         held.tell()
         self._nudge()

@@ -1,9 +1,11 @@
-"""Actors' own places on boards: read from Redis when they may have changed, told to who watches them.
+"""Actors' own places on boards: read from Redis when they may have changed, sent to the viewers who watch
+them.
 
-What is read when is decided by gateway.standing_plan, what may be told by gateway.own_standing; viewers of
-one actor and board share a reading. While Redis is away places stay as they are and are read again later.
+gateway.standing_plan decides which place is read when, gateway.own_standing which reading may be shown.
+Viewers of one actor and board share a reading. While Redis is away places stay as they are and are read again
+later.
 
-Bounds: those of the plan; one batch is under way at a time, so a slow Redis makes places older, nothing else.
+Bounds: those of the plan; one batch is under way at a time, so a slow Redis only makes places older.
 """
 
 from __future__ import annotations
@@ -16,14 +18,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from gateway.own_standing import (
     BoardReading,
     OwnStanding,
-    Reading,
+    StandingReading,
     Watermarks,
     board_reading,
     no_standing,
     reading_of,
     wanted_of,
 )
-from gateway.standing_plan import Place, StandingPlan
+from gateway.standing_plan import StandingKey, StandingPlan
 from grandstand.aggregate.v1.aggregate_pb2 import TopicState
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.wire.tasks import end
@@ -40,7 +42,7 @@ Offer = Callable[[TopicState, int], None]
 """Takes a state and its version, which grows."""
 
 
-class _Watched:
+class _WatchedStanding:
     """A place, and who watches it; what each wants to be included in its first state."""
 
     __slots__ = ("own", "watchers")
@@ -50,13 +52,13 @@ class _Watched:
         self.watchers: dict[Offer, Mapping[int, int]] = {}
 
 
-class Standings:
+class WatchedStandings:
     def __init__(self, store: StandingStore, catalog: CatalogView, plan: StandingPlan | None = None) -> None:
         self._store = store
         self._catalog = catalog
         self._plan = plan or StandingPlan()
         self._watermarks = Watermarks()
-        self._places: dict[Place, _Watched] = {}
+        self._places: dict[StandingKey, _WatchedStanding] = {}
         self._wake = asyncio.Event()
         self._sleeps_until_s = float("-inf")
         self._is_away = False
@@ -74,14 +76,14 @@ class Standings:
         if self._task is not None:
             await end(self._task)
 
-    def watch(self, place: Place, at_least: Iterable[Position], offer: Offer) -> None:
+    def watch(self, place: StandingKey, at_least: Iterable[Position], offer: Offer) -> None:
         """`offer` is called with each state from now on, the first of which includes `at_least`; at once, if
         one is known. Raises Unknown."""
         name = self._name(place.game_id, place.board_id)
         wanted = wanted_of(at_least, ids.partitions_of(name.game_id, name.spread))
         watched = self._places.get(place)
         if watched is None:
-            watched = self._places[place] = _Watched()
+            watched = self._places[place] = _WatchedStanding()
         self._plan.watch(place, max(1, name.spread))
         watched.watchers[offer] = wanted
         reading = watched.own.reading
@@ -91,7 +93,7 @@ class Standings:
         else:
             self._tell(place, watched, reading)
 
-    def unwatch(self, place: Place, offer: Offer) -> None:
+    def unwatch(self, place: StandingKey, offer: Offer) -> None:
         watched = self._places[place]
         del watched.watchers[offer]
         if not watched.watchers:
@@ -124,7 +126,7 @@ class Standings:
                     await self._wake.wait()
             self._sleeps_until_s = float("-inf")
 
-    async def _read(self, batch: Sequence[Place]) -> None:
+    async def _read(self, batch: Sequence[StandingKey]) -> None:
         self._watermarks.begin()
         try:
             boards = await self._read_boards(batch)
@@ -149,7 +151,7 @@ class Standings:
             if boards[place[:2]] is None:
                 self._take_none(place)
 
-    async def _read_boards(self, batch: Sequence[Place]) -> dict[tuple[str, str], BoardReading | None]:
+    async def _read_boards(self, batch: Sequence[StandingKey]) -> dict[tuple[str, str], BoardReading | None]:
         """None of a board that is not there, or not whole."""
         names = []
         found: dict[tuple[str, str], BoardReading | None] = {}
@@ -161,7 +163,7 @@ class Standings:
             found[name.game_id, name.board_id] = board_reading(name, shares)
         return found
 
-    def _take_none(self, place: Place) -> None:
+    def _take_none(self, place: StandingKey) -> None:
         """There is no such board, or it is opened or folded anew right now."""
         watched = self._places.get(place)
         if watched is None:
@@ -171,13 +173,13 @@ class Standings:
         elif watched.own.reading is None:
             self._take(place, no_standing(place.board_id))
 
-    def _take(self, place: Place, reading: Reading) -> None:
+    def _take(self, place: StandingKey, reading: StandingReading) -> None:
         watched = self._places.get(place)
         if watched is not None:
             watched.own.take(reading)
             self._tell(place, watched, reading)
 
-    def _tell(self, place: Place, watched: _Watched, reading: Reading) -> None:
+    def _tell(self, place: StandingKey, watched: _WatchedStanding, reading: StandingReading) -> None:
         own = watched.own
         for offer, wanted in list(watched.watchers.items()):
             if offer not in watched.watchers:  # one that was told before it left with this one
