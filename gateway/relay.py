@@ -28,7 +28,7 @@ import grpc
 from gateway.origins import SendOrigins
 from grandstand.client.attempts import Again, Attempts
 from grandstand.client.backoff import Backoff
-from grandstand.client.credentials import metadata_of
+from grandstand.client.credentials import StreamToken, metadata_of
 from grandstand.client.session import ENVELOPE_BYTES, EVENT_OVERHEAD_BYTES, Wait
 from grandstand.client.stream import converse
 from grandstand.client.stream_state import Conversation, Due, Phase
@@ -98,7 +98,7 @@ class Relay:
     ) -> None:
         self._stub: Any = IngestServiceStub(channel)
         self._instance = instance
-        self._token = token or str
+        self._token = token
         self._pending: dict[_Identity, _Pending] = {}
         self._origins = SendOrigins()
         self._unsent: OrderedDict[_Pending, None] = OrderedDict()
@@ -220,9 +220,8 @@ class Relay:
     def hello(self) -> PublishRequest:
         return PublishRequest(hello=Hello(producer=True, client=f"gateway {self._instance}"[:64]))
 
-    def fresh_token(self) -> str:
-        """Raises what the provider raises."""
-        return self._token()
+    def stream_token(self) -> StreamToken:
+        return StreamToken(self._token)
 
     @property
     def work(self) -> asyncio.Event:
@@ -288,7 +287,7 @@ class _RelayStream:
         """Set once the next stream is to be opened, after `next_after_s`."""
         self.next_after_s = 0.0
         self._relay = relay
-        self._jwt = ""
+        self._token = relay.stream_token()
         self._carried: dict[_Identity, _Pending] = {}
         self._useful = False
         self._talk = Conversation(asyncio.get_running_loop().time())
@@ -297,10 +296,8 @@ class _RelayStream:
         relay = self._relay
         code, message = _UNAVAILABLE, ""
         try:
-            self._jwt = relay.fresh_token()
-            code, message = await converse(
-                lambda: relay.open_call(self._jwt), relay.hello(), self, relay.work
-            )
+            jwt = self._token.ask()
+            code, message = await converse(lambda: relay.open_call(jwt), relay.hello(), self, relay.work)
         except Exception as error:
             message = repr(error)
         finally:
@@ -358,16 +355,11 @@ class _RelayStream:
         return due
 
     def renew(self, now_s: float) -> None:
-        try:
-            fresh = self._relay.fresh_token()
-        except Exception as error:
-            log.warning("no fresh token: %r", error)
-            fresh = self._jwt
-        if fresh == self._jwt:
-            self._talk.renew_later(now_s)
-        else:
-            self._talk.finish()
+        if self._token.is_renewed():
+            self._talk.renewed()
             self._leave_if_finished()
+        else:
+            self._talk.renew_later(now_s)
 
     def _leave_if_finished(self) -> None:
         """Lets the next stream open while this one waits for its last answers."""

@@ -26,9 +26,9 @@ from gateway.own_standing import (
     wanted_of,
 )
 from gateway.standing_plan import StandingKey, StandingPlan
+from gateway.wake_loop import WakeLoop
 from grandstand.aggregate.v1.aggregate_pb2 import TopicState
 from grandstand.event.v1.event_pb2 import Position
-from grandstand.wire.tasks import end
 from mesh import ids
 from mesh.catalog.watch import CatalogView
 from mesh.errors import Unknown
@@ -59,10 +59,8 @@ class WatchedStandings:
         self._plan = plan or StandingPlan()
         self._watermarks = Watermarks()
         self._places: dict[StandingKey, _WatchedStanding] = {}
-        self._wake = asyncio.Event()
-        self._sleeps_until_s = float("-inf")
+        self._wake_loop = WakeLoop(self._step, self._plan.next_at_s)
         self._is_away = False
-        self._task: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
 
     def __len__(self) -> int:
@@ -70,11 +68,10 @@ class WatchedStandings:
         return len(self._places)
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._run())
+        self._wake_loop.start()
 
     async def stop(self) -> None:
-        if self._task is not None:
-            await end(self._task)
+        await self._wake_loop.stop()
 
     def watch(self, place: StandingKey, at_least: Iterable[Position], offer: Offer) -> None:
         """`offer` is called with each state from now on, the first of which includes `at_least`; at once, if
@@ -89,7 +86,7 @@ class WatchedStandings:
         reading = watched.own.reading
         if reading is None or not reading.includes(wanted):
             self._plan.want(place)
-            self._nudge()
+            self._wake_loop.nudge()
         else:
             self._tell(place, watched, reading)
 
@@ -102,29 +99,16 @@ class WatchedStandings:
 
     def board_changed(self, game_id: str, board_id: str) -> None:
         self._plan.board_changed(game_id, board_id)
-        self._nudge()
+        self._wake_loop.nudge()
 
     def _name(self, game_id: str, board_id: str) -> BoardName:
         return BoardName(game_id, board_id, self._catalog.game(game_id).spread)
 
-    def _nudge(self) -> None:
-        at_s = self._plan.next_at_s()
-        if at_s is not None and at_s < self._sleeps_until_s:
-            self._wake.set()
-
-    async def _run(self) -> None:
-        while True:
-            batch = self._plan.take(self._loop.time())
-            if batch:
-                await self._read(batch)
-                continue
-            at_s = self._plan.next_at_s()
-            self._sleeps_until_s = float("inf") if at_s is None else at_s
-            self._wake.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(at_s):
-                    await self._wake.wait()
-            self._sleeps_until_s = float("-inf")
+    async def _step(self) -> bool:
+        batch = self._plan.take(self._loop.time())
+        if batch:
+            await self._read(batch)
+        return bool(batch)
 
     async def _read(self, batch: Sequence[StandingKey]) -> None:
         self._watermarks.begin()
