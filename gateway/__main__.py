@@ -21,6 +21,7 @@ from mesh.auth.service import MeshCredentials, open_signing_key, open_verifier
 from mesh.catalog.watch import CatalogWatch
 from mesh.config import parse
 from mesh.jetstream.bus import Bus
+from mesh.listener import Http2Listener
 from mesh.redis import store
 
 
@@ -62,5 +63,5 @@ if __name__ == "__main__":
         start,
         ["grandstand.gateway.v1.GatewayService"],
         limits.GATEWAY_MESSAGE_BYTES_MAX,
-        runtime.Http2Listener,
+        Http2Listener,
     )

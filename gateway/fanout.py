@@ -280,6 +280,7 @@ class FanOut:
 
 def _chosen(plan: DrainPlan, batch: int) -> Chosen:
     def chosen(ids: NDArray[np.int64]) -> NDArray[np.bool_]:
-        return plan.batch_of(ids) == batch
+        found: NDArray[np.bool_] = plan.batch_of(ids) == batch
+        return found
 
     return chosen

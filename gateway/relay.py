@@ -96,7 +96,7 @@ class Relay:
     def __init__(
         self, channel: grpc.aio.Channel, instance: str, token: Callable[[], str] | None = None
     ) -> None:
-        self._stub: Any = IngestServiceStub(channel)
+        self._stub: Any = IngestServiceStub(channel)  # type: ignore[no-untyped-call]
         self._instance = instance
         self._token = token
         self._pending: dict[_Identity, _Pending] = {}

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from google.protobuf.message import DecodeError
+from opentelemetry.trace import Span
 
 from grandstand.event.v1.event_pb2 import Event, Position
 from grandstand.gateway.v1.gateway_pb2 import SendRequest
@@ -83,7 +84,7 @@ class _Send:
 
     __slots__ = ("_call", "_identity", "_request", "_sending", "_span", "_submitted")
 
-    def __init__(self, sending: Sending, call: Call, identity: Identity, span: telemetry.Span | None) -> None:
+    def __init__(self, sending: Sending, call: Call, identity: Identity, span: Span | None) -> None:
         self._sending = sending
         self._call = call
         self._identity = identity

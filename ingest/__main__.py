@@ -26,6 +26,7 @@ from mesh.catalog.watch import CatalogWatch
 from mesh.config import ServiceConfig, parse
 from mesh.jetstream.bus import Bus
 from mesh.jetstream.pipeline import PublishPipeline
+from mesh.listener import Http2Listener
 
 
 @contextlib.asynccontextmanager
@@ -85,6 +86,4 @@ def admission_of(config: ServiceConfig) -> Admission:
 
 
 if __name__ == "__main__":
-    runtime.run(
-        parse("ingest"), start, [SERVICE.full_name], limits.INGEST_MESSAGE_BYTES_MAX, runtime.Http2Listener
-    )
+    runtime.run(parse("ingest"), start, [SERVICE.full_name], limits.INGEST_MESSAGE_BYTES_MAX, Http2Listener)
