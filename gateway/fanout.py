@@ -118,10 +118,6 @@ class FanOut:
     def viewers(self) -> int:
         return self._viewer_limits.viewers
 
-    @property
-    def games_fed(self) -> int:
-        return len(self._feeds)
-
     async def stop(self) -> None:
         await tasks.end(*self._tasks, *self._asking.values())
         await asyncio.gather(*(feed.stop() for feed in list(self._feeds.values())), *self._stopping)

@@ -16,15 +16,13 @@ many events are unsettled (limits.UNSETTLED_EVENTS_MAX).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import chain
 from struct import pack
 from typing import Generic, NamedTuple, TypeVar
 
-from grandstand.catalog.v1.catalog_pb2 import Game
 from grandstand.internal.v1.internal_pb2 import Block, Events, Section
 from ingest.check import ROW_BYTES, ValidatedEvent
-from ingest.compiled_definitions import CompiledGame
 from mesh import ids, limits
 
 Ticket = TypeVar("Ticket")
@@ -62,9 +60,6 @@ class BatchOrigins(NamedTuple):
 
     def key(self, at: int) -> bytes:
         return self.producers[-1 - at] if at < 0 else self.viewers[at]
-
-    def origin_id(self, at: int) -> str:
-        return ids.origin_of(self.key(at), producer=at < 0)
 
 
 class Outcome(Generic[Ticket]):
@@ -155,25 +150,6 @@ class Batch(Generic[Ticket]):
                 run.last = seq
                 return
         runs.append(SequenceRun(ticket, seq, seq))
-
-    def add_rows(self: Batch[None], rows: Iterable[Row]) -> None:
-        """As `add`, for rows that nobody waits for."""
-        games: dict[str, CompiledGame] = {}
-        for row in rows:
-            if row.game_id not in games:
-                games[row.game_id] = CompiledGame(Game(game_id=row.game_id))
-            validated = ValidatedEvent(
-                games[row.game_id],
-                _KINDS[row.topic.partition("/")[0]],
-                row.topic,
-                row.value,
-                label=row.label,
-                weight=row.weight,
-                payload=row.payload,
-                final=row.final,
-            )
-            key, producer = ids.origin_key(row.origin_id), row.origin_id[0] == "p"
-            self.add(validated, key, producer, row.origin_seq, row.actor_id, None)
 
     def caused_by(self, traceparent: str) -> None:
         """Remembers a trace context, LINKS_MAX of them."""
@@ -303,57 +279,3 @@ class Coalescer(Generic[Ticket]):
 
     def _due_at(self, partition: int) -> float:
         return self._left_at.get(partition, -math.inf) + self._interval_s
-
-
-class Row(NamedTuple):
-    """One event by itself, for who has no stream: benchmarks, tests, models. See `ValidatedEvent`."""
-
-    partition: int
-    game_id: str
-    topic: str
-    origin_id: str
-    origin_seq: int
-    actor_id: str
-    value: int | float
-    label: str = ""
-    weight: int = 0
-    payload: bytes = b""
-    final: bool = False
-
-
-def encode(rows: Iterable[Row], stamped_at_ns: int) -> Block:
-    """The rows, all of one partition, as a block."""
-    batch: Batch[None] = Batch(0, 0.0)
-    batch.add_rows(rows)
-    return batch.encode(stamped_at_ns)
-
-
-def rows_of(batch: Batch[Ticket]) -> list[Row]:
-    """A batch's events as rows."""
-    names = batch.actor_ids()
-    origins = batch.origins()
-    return [
-        Row(
-            batch.partition,
-            *said.place,
-            origins.origin_id(origin),
-            seq,
-            names[actor],
-            said.value,
-            said.label,
-            said.weight,
-            said.payload,
-            said.final,
-        )
-        for _, seq, origin, actor, said in batch.entries()
-    ]
-
-
-_KINDS = {
-    "poll": "vote",
-    "board": "score",
-    "pulse": "reaction",
-    "audience": "presence",
-    "metric": "measure",
-    "custom": "custom",
-}

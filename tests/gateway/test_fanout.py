@@ -270,13 +270,13 @@ def test_a_game_is_fed_while_it_is_watched_and_a_little_longer(
         async with staged(around) as stage:
             call = stage.subscribe()
             await firsts([call])
-            assert stage.fan_out.games_fed == 1
+            assert len(stage.fan_out._feeds) == 1
             call.cancel()
             again = stage.subscribe()
             await firsts([again])
             reads = stage.reads.reads
             again.cancel()
-            await until(lambda: stage.fan_out.games_fed == 0, "nobody watches, nobody is fed")
+            await until(lambda: len(stage.fan_out._feeds) == 0, "nobody watches, nobody is fed")
             assert stage.reads.reads - reads <= 1
 
     run(scenario())

@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.rows import Row
 from grandstand.catalog.v1.catalog_pb2 import (
     BOARD_MODE_SUM,
     STAGE_CLOSED,
@@ -31,7 +32,6 @@ from grandstand.event.v1.event_pb2 import (
     Vote,
 )
 from grandstand.internal.v1.internal_pb2 import IncomingEvent
-from ingest.coalesce import Row
 from ingest.intake import Unresolved
 from mesh import ids, limits
 from mesh.catalog.watch import CatalogView

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aggregate.block import DecodedEvents, decode
+from bench.rows import encode
 from grandstand.catalog.v1.catalog_pb2 import Game
 from ingest.check import ValidatedEvent
-from ingest.coalesce import Batch, Coalescer, encode
+from ingest.coalesce import Batch, Coalescer
 from ingest.compiled_definitions import CompiledGame
 from mesh import ids, limits
 from tests.support import blocks

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.rows import rows_of
 from grandstand.catalog.v1.catalog_pb2 import BOARD_MODE_SUM, STAGE_CLOSED, CustomTopic, Game, Metric
 from grandstand.event.v1.event_pb2 import (
     PRESENCE_STATE_HERE,
@@ -21,7 +22,6 @@ from grandstand.event.v1.event_pb2 import (
 from grandstand.ingest.v1.ingest_pb2 import EventBatch, PublishRequest
 from grandstand.internal.v1.internal_pb2 import Incoming, IncomingBatch, IncomingEvent
 from ingest.admission import Admission, Rate
-from ingest.coalesce import rows_of
 from ingest.intake import Unresolved
 from ingest.republish import split_for_republish
 from mesh import ids

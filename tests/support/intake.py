@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bench.rows import Row, rows_of
 from grandstand.event.v1.event_pb2 import Event, Position
 from grandstand.ingest.v1.ingest_pb2 import EventBatch, Hello, PublishRequest, Welcome
 from grandstand.internal.v1.internal_pb2 import Incoming, IncomingEvent
 from ingest.admission import Admission, Rate
 from ingest.check import Catalog, Checker
-from ingest.coalesce import Batch, Coalescer, Row, rows_of
+from ingest.coalesce import Batch, Coalescer
 from ingest.intake import Intake, RelayedTicket, Ticket, Unresolved
 from ingest.pressure import Pressure
 from ingest.session import IngestSession
