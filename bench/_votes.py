@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
 
+from bench.rows import Row, encode
 from grandstand.catalog.v1.catalog_pb2 import STAGE_OPEN, Poll, PollOption
 from grandstand.event.v1.event_pb2 import Event, Vote
 from grandstand.ingest.v1.ingest_pb2 import EventBatch
 from grandstand.internal.v1.internal_pb2 import Block, Control
-from ingest.coalesce import Row, encode
 from mesh import ids
 
 RESENT_EVERY = 50

@@ -10,11 +10,11 @@ from gateway.fanout import FanOut
 from gateway.guests import Guests
 from gateway.own_addresses import own_addresses
 from gateway.personal import Personal
-from gateway.presence_reporter import Attendance
+from gateway.presence_reporter import PresenceReporter
 from gateway.relay import Relay
 from gateway.service import GatewayService
-from gateway.subscribe import Watching
-from gateway.viewer_limits import Door
+from gateway.subscribe import SubscribeService
+from gateway.viewer_limits import ViewerLimits
 from grandstand.client.connect import open_channel
 from mesh import limits, runtime
 from mesh.auth.service import MeshCredentials, open_signing_key, open_verifier
@@ -38,14 +38,14 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
         redis = store.connect(config.redis)
         relay = Relay(channel, config.instance, token=credentials.token)
         relay.start()
-        door = Door(random=random.random, own=own_addresses())
-        attendance = Attendance(relay, catalog.view)
+        viewer_limits = ViewerLimits(random=random.random, own=own_addresses())
+        presence = PresenceReporter(relay, catalog.view)
         personal = Personal(bus, redis, catalog.view)
         personal.start()
         results = store.ResultStore(redis)
-        fan_out = FanOut(bus, results, catalog, door, attendance, personal, process.draining)
-        watching = Watching(fan_out, door, verifier)
-        process.methods.update(GatewayService(relay, watching.accept, verifier, guests).methods())
+        fan_out = FanOut(bus, results, catalog, viewer_limits, presence, personal, process.draining)
+        subscribe = SubscribeService(fan_out, viewer_limits, verifier)
+        process.methods.update(GatewayService(relay, subscribe.accept, verifier, guests).methods())
         try:
             yield
         finally:

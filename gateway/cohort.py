@@ -111,7 +111,7 @@ class Cohort:
         self.note(frames.rendition(updates_per_s, reason, now_s), at_s)
         return True
 
-    def beat(self, message: Shared, before_s: float, at_s: float) -> None:
+    def send_heartbeat(self, message: Shared, before_s: float, at_s: float) -> None:
         """Sends the heartbeat to those who were sent nothing since `before_s`."""
         self._group.heartbeat(message, before_s, at_s)
 

@@ -1,15 +1,15 @@
-"""The plan of a drain: which viewers are told to connect anew when, and when their streams end. Pure.
+"""The plan of a drain: when each viewer is told to reconnect, and when its stream ends. Pure.
 
-Viewers are parted into batches of about the same size by their stream's id, which needs no table. A batch
-is told once, all in one frame, to come to another gateway after a delay of its own, and its streams are
-ended DRAIN_PATIENCE_S after that, when the new ones stand. None comes before DRAIN_HEAD_START_S: whoever is
-in front needs a moment to hear that this gateway takes no more. Batches follow each other so that no more
-than DRAIN_PER_S viewers a second arrive elsewhere, if the grace allows it: all has ended when that is over.
+Viewers are divided into batches of about the same size by their stream's id, which needs no table. A batch is
+told once, in one frame, to connect to another gateway after a delay of its own, and its streams are ended
+DRAIN_PATIENCE_S after that, when the new ones are open. No delay is shorter than DRAIN_HEAD_START_S: load
+balancers need a moment to see that this gateway accepts no more. Batches are spread so that no more than
+DRAIN_PER_S viewers a second arrive elsewhere, if the grace allows it: all streams have ended when it is over.
 
-A delay lies by chance within its batch's share of the time, so that several gateways that drain together,
-or one after the other with the same numbers, do not beat in time.
+The delay of a batch is random within its share of the time, so that several gateways that drain together, or
+one after the other with the same numbers, are not synchronised.
 
-Bounds: BATCHES_MAX. Rejected: a delay for each viewer: a frame for each. Batches by id modulo their number:
+Bounds: BATCHES_MAX. Rejected: a delay for each viewer (a frame for each). Batches by id modulo their number:
 clients that close every tenth stream leave some batch empty and others whole.
 """
 
@@ -33,7 +33,7 @@ _SCATTER = 2_654_435_769
 _WORD = 0xFFFFFFFF
 
 
-class Leaving:
+class DrainPlan:
     """`grace_s`: all streams have ended by then, from the moment the plan is made. `random`: floats of 0 to
     1, 1 excluded; without it each delay is the middle of its batch's share. Raises ValueError for a
     negative argument."""
@@ -44,7 +44,7 @@ class Leaving:
         self._patience_s = min(limits.DRAIN_PATIENCE_S, grace_s / 3)
         head_start_s = min(limits.DRAIN_HEAD_START_S, grace_s / 3)
         self.spread_s = min(viewers / limits.DRAIN_PER_S, grace_s - self._patience_s - head_start_s)
-        """Over how long viewers are told to come elsewhere."""
+        """Seconds over which the reconnects are spread."""
         self.batches = max(1, min(viewers, round(self.spread_s / BATCH_S), BATCHES_MAX))
         share_s = self.spread_s / self.batches
         self._delays_s = [head_start_s + (batch + random()) * share_s for batch in range(self.batches)]
@@ -62,7 +62,7 @@ class Leaving:
         return ((int(stream_id) >> 1) * _SCATTER & _WORD) * self.batches >> 32
 
     def reconnect_after_s(self, batch: int) -> float:
-        """What the batch is told, counted from the moment the plan is made; it rises with the batch."""
+        """The batch's reconnect delay, from the moment the plan is made; it rises with the batch."""
         return self._delays_s[batch]
 
     def ends_after_s(self, batch: int) -> float:

@@ -1,9 +1,9 @@
 """The fan-out: from the views of games to the streams of all viewers of this gateway.
 
-Here is what concerns all games: which are fed, who may come in, how hot the gateway runs, who is reported as
-present, personal topics, heartbeats, and how it takes its leave.
+This file holds what concerns all games: which games are fed, admission of viewers, overload, presence,
+personal topics, heartbeats, and the drain.
 
-Bounds: the viewers that the door lets in (gateway.viewer_limits), and the games of the catalog.
+Bounds: the viewers that gateway.viewer_limits admits, and the games of the catalog.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from gateway import frames
 from gateway.cohort import Cohort
-from gateway.drain_plan import Leaving
+from gateway.drain_plan import DrainPlan
 from gateway.feed import Feed
-from gateway.overload import Heat
-from gateway.subscribe import Viewer
-from gateway.viewer_limits import Door
+from gateway.overload import Overload
+from gateway.subscribe import ViewerStream
+from gateway.viewer_limits import ViewerLimits
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.wire import tasks
 from mesh import limits, telemetry
@@ -40,22 +40,22 @@ from mesh.topics import PersonalTopics
 log = logging.getLogger(__name__)
 
 LOOK_S = 0.25
-BEAT_S = 1.0
-# The listener cuts what is left when the grace is over: the last batch is ended before that.
+HEARTBEAT_LOOK_S = 1.0
+# The listener cuts all open streams when the grace is over: the last batch ends this long before.
 _MARGIN_S = 0.5
 
 
-class Watch(Protocol):
+class PersonalTopicsWatch(Protocol):
     """The personal topics of one viewer."""
 
     def writable(self) -> None:
-        """There is room for what did not fit."""
+        """The stream is writable again."""
 
     def close(self) -> None: ...
 
 
 class TellsPersonal(Protocol):
-    """Who knows what is one actor's own (gateway.personal)."""
+    """Source of personal topics (gateway.personal)."""
 
     def watch(
         self,
@@ -66,15 +66,15 @@ class TellsPersonal(Protocol):
         *,
         positions: Sequence[Position],
         cursors: Sequence[tuple[str, Sequence[Position]]],
-    ) -> Watch:
-        """`tell` sends an encoded SubscribeResponse, if it fits now. What is told includes the positions, and
+    ) -> PersonalTopicsWatch:
+        """`tell` sends an encoded SubscribeResponse if it fits now. Each state includes the positions, and
         what the cursors say was seen."""
 
     def board_changed(self, game_id: str, board_id: str) -> None: ...
 
 
-class Reports(Protocol):
-    """Who is told of viewers that come and go (gateway.presence_reporter)."""
+class PresenceSink(Protocol):
+    """Told when viewers come and go (gateway.presence_reporter)."""
 
     def enter(self, game_id: str, actor_id: str | None) -> None: ...
     def leave(self, game_id: str, actor_id: str | None) -> None: ...
@@ -82,45 +82,41 @@ class Reports(Protocol):
 
 
 class FanOut:
-    """Implements gateway.subscribe.Hall."""
+    """Implements gateway.subscribe.ViewerRegistry."""
 
     def __init__(
         self,
         bus: Bus,
         results: ResultStore,
         catalog: CatalogWatch,
-        door: Door,
-        attendance: Reports,
+        viewer_limits: ViewerLimits,
+        presence: PresenceSink,
         personal: TellsPersonal,
         draining: asyncio.Event,
     ) -> None:
-        self.heat = Heat()
+        self.overload = Overload()
         self._bus = bus
         self._results = results
         self._catalog = catalog
         self._spreads = Spreads(catalog.view)
-        self._door = door
-        self._attendance = attendance
+        self._viewer_limits = viewer_limits
+        self._presence = presence
         self._personal = personal
         self._draining = draining
         self._feeds: dict[str, Feed] = {}
-        self._watches: dict[Viewer, Watch] = {}
-        self._present: set[Viewer] = set()
-        self._strangers: dict[str, list[Viewer]] = {}
-        """Viewers of games that are not known here."""
+        self._watches: dict[ViewerStream, PersonalTopicsWatch] = {}
+        self._present: set[ViewerStream] = set()
+        self._viewers_of_unknown_games: dict[str, list[ViewerStream]] = {}
+        """By game, until the catalog was asked for it."""
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._stopping: set[asyncio.Task[None]] = set()
         self._tasks = [
-            asyncio.create_task(each) for each in (self._look(), self._beat(), self._leave_when_drained())
+            asyncio.create_task(each) for each in (self._look(), self._send_heartbeats(), self._drain())
         ]
 
     @property
     def viewers(self) -> int:
-        return self._door.viewers
-
-    @property
-    def games_fed(self) -> int:
-        return len(self._feeds)
+        return self._viewer_limits.viewers
 
     async def stop(self) -> None:
         await tasks.end(*self._tasks, *self._asking.values())
@@ -128,28 +124,28 @@ class FanOut:
 
     # Viewers.
 
-    def join(self, viewer: Viewer) -> None:
+    def join(self, viewer: ViewerStream) -> None:
         """Raises Exhausted, Unavailable, Unknown."""
         if self._draining.is_set():
             raise Unavailable("this gateway is going away; connect again")
-        if self.heat.is_full:
-            raise self._door.refusal(self.heat.reason(), time.monotonic())
+        if self.overload.is_full:
+            raise self._viewer_limits.refusal(self.overload.reason(), time.monotonic())
         if subjects.game_key(viewer.game_id) in self._catalog.view:
             self._feed(viewer.game_id).join(viewer)
             return
-        strangers = self._strangers.setdefault(viewer.game_id, [])
-        strangers.append(viewer)
+        waiting = self._viewers_of_unknown_games.setdefault(viewer.game_id, [])
+        waiting.append(viewer)
         if viewer.game_id not in self._asking:
             with telemetry.detached():
                 self._asking[viewer.game_id] = asyncio.create_task(self._ask_for(viewer.game_id))
 
     async def _ask_for(self, game_id: str) -> None:
-        """The game may have been defined a moment ago. One question for all who came before it was asked: an
-        answer to an earlier one may be from before the definition."""
-        while viewers := self._strangers.pop(game_id, []):
+        """Asks the catalog for a game, which may have been defined a moment ago. Viewers that join while a
+        look-up is under way wait for the next one: the answer may be older than the definition."""
+        while viewers := self._viewers_of_unknown_games.pop(game_id, []):
             await self._catalog.refresh(subjects.game_key(game_id))
             for viewer in viewers:
-                if viewer.ticket is None:
+                if viewer.admission is None:
                     continue
                 try:
                     self._catalog.view.game(game_id)  # raises Unknown
@@ -158,7 +154,7 @@ class FanOut:
                     viewer.end(error)
         del self._asking[game_id]
 
-    def leave(self, viewer: Viewer) -> None:
+    def leave(self, viewer: ViewerStream) -> None:
         feed = self._feeds.get(viewer.game_id)
         if feed is not None:
             feed.leave(viewer)
@@ -167,9 +163,9 @@ class FanOut:
             watch.close()
         if viewer in self._present:
             self._present.discard(viewer)
-            self._attendance.leave(viewer.game_id, viewer.actor_id)
+            self._presence.leave(viewer.game_id, viewer.actor_id)
 
-    def room(self, viewer: Viewer) -> None:
+    def writable(self, viewer: ViewerStream) -> None:
         watch = self._watches.get(viewer)
         if watch is not None:
             watch.writable()
@@ -182,7 +178,7 @@ class FanOut:
                 self._results,
                 self._catalog,
                 self._spreads,
-                self.heat,
+                self.overload,
                 game_id,
                 on_joined=self._joined,
                 on_board=lambda board_id: self._personal.board_changed(game_id, board_id),
@@ -197,13 +193,13 @@ class FanOut:
             self._stopping.add(task)
             task.add_done_callback(self._stopping.discard)
 
-    def _joined(self, viewer: Viewer) -> None:
+    def _joined(self, viewer: ViewerStream) -> None:
         subscription = viewer.subscription
         assert subscription is not None
         if viewer.actor_id is None:
             return
         self._present.add(viewer)
-        self._attendance.enter(viewer.game_id, viewer.actor_id)
+        self._presence.enter(viewer.game_id, viewer.actor_id)
         if subscription.personal:
             with telemetry.detached():
                 self._watches[viewer] = self._personal.watch(
@@ -215,49 +211,49 @@ class FanOut:
                     cursors=subscription.personal_cursors,
                 )
 
-    def _tell(self, viewer: Viewer, message: bytes) -> bool:
-        """Never before the Snapshot, which is the first message of a stream."""
+    def _tell(self, viewer: ViewerStream, message: bytes) -> bool:
+        """Sends a personal message, but never before the Snapshot, which is the first message of a stream."""
         feed = self._feeds.get(viewer.game_id)
         cohort = None if feed is None else feed.cohort_of(viewer)
         if cohort is None:
             return False
         if not cohort.has_begun(viewer.call):
-            asyncio.get_running_loop().call_later(limits.TICK_S, self.room, viewer)
+            asyncio.get_running_loop().call_later(limits.TICK_S, self.writable, viewer)
             return False
         return viewer.call.try_send(message)
 
-    # All of them.
+    # All viewers.
 
     async def _look(self) -> None:
-        """Keeps the heat."""
+        """Observes the overload level, and sets the rates when it changes."""
         loop = asyncio.get_running_loop()
         at_s, spent_s = loop.time(), time.process_time()
         while True:
             await asyncio.sleep(LOOK_S)
             now, now_spent_s = loop.time(), time.process_time()
             lag_s = now - at_s - LOOK_S
-            if self.heat.observe((now_spent_s - spent_s) / (now - at_s), lag_s, now):
-                log.info("%s", self.heat.reason())
+            if self.overload.observe((now_spent_s - spent_s) / (now - at_s), lag_s, now):
+                log.info("%s", self.overload.reason())
                 for feed in self._feeds.values():
                     feed.render()
             at_s, spent_s = now, now_spent_s
 
-    async def _beat(self) -> None:
+    async def _send_heartbeats(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(BEAT_S)
+            await asyncio.sleep(HEARTBEAT_LOOK_S)
             message = Shared(frames.heartbeat(time.time()))
             for feed in self._feeds.values():
-                feed.beat(message, loop.time())
+                feed.send_heartbeat(message, loop.time())
 
-    async def _leave_when_drained(self) -> None:
-        """Tells all viewers when to come elsewhere, and ends their streams a moment after that."""
+    async def _drain(self) -> None:
+        """When the process drains: tells all viewers when to reconnect elsewhere, then ends their streams."""
         await self._draining.wait()
-        self._attendance.stop()
+        self._presence.stop()
         loop = asyncio.get_running_loop()
-        plan = Leaving(self._door.viewers, limits.DRAIN_GRACE_S - _MARGIN_S, random.random)
+        plan = DrainPlan(self._viewer_limits.viewers, limits.DRAIN_GRACE_S - _MARGIN_S, random.random)
         began_s = loop.time()
-        log.info("%d viewers are sent elsewhere in %d batches", self._door.viewers, plan.batches)
+        log.info("%d viewers are sent elsewhere in %d batches", self._viewer_limits.viewers, plan.batches)
         for feed in list(self._feeds.values()):
             self._end(feed.unseated())
         for batch in range(plan.batches):
@@ -273,12 +269,12 @@ class FanOut:
     def _cohorts(self) -> list[Cohort]:
         return [cohort for feed in self._feeds.values() for cohort in feed.cohorts]
 
-    def _end(self, viewers: Iterable[Viewer]) -> None:
+    def _end(self, viewers: Iterable[ViewerStream]) -> None:
         for viewer in viewers:
             viewer.end(Unavailable("this gateway is going away; connect again with your cursors"))
 
 
-def _chosen(plan: Leaving, batch: int) -> Chosen:
+def _chosen(plan: DrainPlan, batch: int) -> Chosen:
     def chosen(ids: NDArray[np.int64]) -> NDArray[np.bool_]:
         return np.equal(plan.batch_of(ids), batch)
 

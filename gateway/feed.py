@@ -4,7 +4,7 @@ A game is fed while it has viewers and GAME_LINGER_S longer. Its feed subscribes
 loads what the store holds, so nothing falls between the two; a lost core-NATS message is healed by loading
 again every ANTI_ENTROPY_S and after a reconnect.
 
-Bounds: the viewers that the door lets in; no queue for any of them.
+Bounds: the viewers that gateway.viewer_limits admits; no queue for any of them.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from nats.errors import Error as NatsError
 from opentelemetry.trace import SpanKind
 
 from gateway.cohort import Cohort, CohortKey
-from gateway.overload import Heat
-from gateway.read_barrier import Waiting
-from gateway.subscribe import Viewer
+from gateway.overload import Overload
+from gateway.read_barrier import BarrierWaiters
+from gateway.subscribe import ViewerStream
 from gateway.view import GameView
 from grandstand.gateway.v1.gateway_pb2 import SubscribeResponse
 from grandstand.internal.v1.internal_pb2 import Partial
@@ -53,10 +53,10 @@ class Feed:
         results: ResultStore,
         catalog: CatalogWatch,
         spreads: Spreads,
-        heat: Heat,
+        overload: Overload,
         game_id: str,
         *,
-        on_joined: Callable[[Viewer], None],
+        on_joined: Callable[[ViewerStream], None],
         on_board: Callable[[str], None],
         on_idle: Callable[[], None],
     ) -> None:
@@ -66,16 +66,16 @@ class Feed:
         self._results = results
         self._catalog = catalog
         self._spreads = spreads
-        self._heat = heat
+        self._overload = overload
         self._on_joined = on_joined
         self._on_board = on_board
         self._on_idle = on_idle
         self._loop = asyncio.get_running_loop()
         self._cohorts: dict[CohortKey, Cohort] = {}
-        self._viewers: dict[Viewer, Cohort | None] = {}
-        self._arriving: list[Viewer] = []
+        self._viewers: dict[ViewerStream, Cohort | None] = {}
+        self._arriving: list[ViewerStream] = []
         """Until the feed has started."""
-        self._waiting = Waiting(self.view, self._load, self._refresh, self._seat)
+        self._barrier_waiters = BarrierWaiters(self.view, self._load, self._refresh, self._seat)
         self._starting: asyncio.Task[None] | None = None
         self._has_started = False
         self._healing: asyncio.Task[None] | None = None
@@ -93,7 +93,7 @@ class Feed:
 
     # Viewers.
 
-    def join(self, viewer: Viewer) -> None:
+    def join(self, viewer: ViewerStream) -> None:
         """The viewer is sent its snapshot as soon as it can be, or ended."""
         if self._linger is not None:
             self._linger.cancel()
@@ -107,7 +107,7 @@ class Feed:
             with telemetry.detached():
                 self._starting = asyncio.create_task(self._start())
 
-    def leave(self, viewer: Viewer) -> None:
+    def leave(self, viewer: ViewerStream) -> None:
         """Its call has ended, and so left its seat."""
         cohort = self._viewers.pop(viewer, None)
         if cohort is not None and not cohort:
@@ -115,38 +115,38 @@ class Feed:
         if not self._viewers and self._linger is None:
             self._linger = self._loop.call_later(limits.GAME_LINGER_S, self._on_idle)
 
-    def cohort_of(self, viewer: Viewer) -> Cohort | None:
+    def cohort_of(self, viewer: ViewerStream) -> Cohort | None:
         """None until it has its seat."""
         return self._viewers.get(viewer)
 
-    def unseated(self) -> list[Viewer]:
+    def unseated(self) -> list[ViewerStream]:
         """Those that still wait for their snapshot to be known."""
         return [viewer for viewer, cohort in self._viewers.items() if cohort is None]
 
-    def seated(self, chosen: Chosen) -> list[Viewer]:
+    def seated(self, chosen: Chosen) -> list[ViewerStream]:
         """Those whose stream ids are `chosen`."""
         calls = {call for cohort in self._cohorts.values() for call in cohort.calls(chosen)}
         return [viewer for viewer in self._viewers if viewer.call in calls]
 
-    def _admit(self, viewer: Viewer) -> None:
+    def _admit(self, viewer: ViewerStream) -> None:
         subscription = viewer.subscription
         assert subscription is not None
         view = self.view
         if view.unloaded() is not None or (
             subscription.resumes and (subscription.is_outside(view) or subscription.missing(view) is not None)
         ):
-            self._waiting.add(viewer)
+            self._barrier_waiters.add(viewer)
         else:
             self._seat(viewer)
 
-    def _seat(self, viewer: Viewer) -> None:
+    def _seat(self, viewer: ViewerStream) -> None:
         subscription = viewer.subscription
         assert subscription is not None
         key, at_s = subscription.key, self._loop.time()
         cohort = self._cohorts.get(key)
         if cohort is None:
             cohort = self._cohorts[key] = Cohort(key, self.view, lambda: self._flush_soon(key), time.time())
-            rate = self._heat.updates_per_s(key.updates_per_s, key.tier)
+            rate = self._overload.updates_per_s(key.updates_per_s, key.tier)
             cohort.frames.renditioned(rate)
         cohort.join(viewer.call, ahead=subscription.resumes, at_s=at_s)
         self._viewers[viewer] = cohort
@@ -208,7 +208,7 @@ class Feed:
     async def stop(self) -> None:
         with contextlib.suppress(ValueError):
             self._bus.off_reconnect(self._load_now.set)
-        self._waiting.stop()
+        self._barrier_waiters.stop()
         for task in (self._starting, self._healing):
             if task is not None:
                 task.cancel()
@@ -225,7 +225,7 @@ class Feed:
 
     async def _on_result(self, message: Msg) -> None:
         partial = Partial.FromString(message.data)
-        self._waiting.news()
+        self._barrier_waiters.news()
         if self.view.offer(partial):
             cause = telemetry.cause_in(message.headers)
             if cause and len(self._causes) < telemetry.LINKS_MAX:
@@ -305,15 +305,15 @@ class Feed:
         if cohort is not None:
             cohort.flush(self._loop.time(), time.time())
 
-    def beat(self, message: Shared, now: float) -> None:
-        """Sends the heartbeat to who heard nothing for HEARTBEAT_S."""
+    def send_heartbeat(self, message: Shared, now: float) -> None:
+        """Sends the heartbeat to viewers that were sent nothing for HEARTBEAT_S."""
         for cohort in self._cohorts.values():
-            cohort.beat(message, now - limits.HEARTBEAT_S, now)
+            cohort.send_heartbeat(message, now - limits.HEARTBEAT_S, now)
 
     def render(self) -> None:
-        """The heat changed."""
+        """Applies the overload level to the rates of all cohorts."""
         now, at_s = time.time(), self._loop.time()
         for cohort in self._cohorts.values():
-            rate = self._heat.updates_per_s(cohort.key.updates_per_s, cohort.key.tier)
-            cohort.render(rate, self._heat.reason(), at_s, now)
+            rate = self._overload.updates_per_s(cohort.key.updates_per_s, cohort.key.tier)
+            cohort.render(rate, self._overload.reason(), at_s, now)
         self._pump()

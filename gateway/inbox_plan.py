@@ -18,7 +18,7 @@ from typing import NamedTuple
 from mesh import limits
 
 
-class Batch(NamedTuple):
+class InboxBatch(NamedTuple):
     """Actors whose inboxes are to be loaded, for the first time and once more."""
 
     new: list[str]
@@ -26,7 +26,7 @@ class Batch(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Held:
+class _PlannedInbox:
     watches: int = 0
     loaded_at_s: float = float("-inf")
 
@@ -43,8 +43,8 @@ class InboxPlan:
         self._batch_s = batch_s
         self._new_max = new_max
         self._again_max = again_max
-        self._new: OrderedDict[str, _Held] = OrderedDict()
-        self._loaded: OrderedDict[str, _Held] = OrderedDict()
+        self._new: OrderedDict[str, _PlannedInbox] = OrderedDict()
+        self._loaded: OrderedDict[str, _PlannedInbox] = OrderedDict()
         self._lingering: OrderedDict[str, float] = OrderedDict()
         self._batch_at_s = float("-inf")
 
@@ -56,7 +56,7 @@ class InboxPlan:
         """Once more; `unwatch` as often."""
         held = self._held(actor_id)
         if held is None:
-            held = self._new[actor_id] = _Held()
+            held = self._new[actor_id] = _PlannedInbox()
         held.watches += 1
         self._lingering.pop(actor_id, None)
 
@@ -80,9 +80,9 @@ class InboxPlan:
             gone.append(actor_id)
         return gone
 
-    def take(self, now_s: float) -> Batch:
+    def take(self, now_s: float) -> InboxBatch:
         """What is to be loaded now."""
-        batch = Batch([], [])
+        batch = InboxBatch([], [])
         if now_s < self._batch_at_s + self._batch_s:
             return batch
         while self._loaded and len(batch.again) < self._again_max:
@@ -116,5 +116,5 @@ class InboxPlan:
             at_s.append(float("-inf"))
         return min(at_s, default=None)
 
-    def _held(self, actor_id: str) -> _Held | None:
+    def _held(self, actor_id: str) -> _PlannedInbox | None:
         return self._new.get(actor_id) or self._loaded.get(actor_id)

@@ -1,7 +1,7 @@
-"""Actors' inboxes: pushed by notify over NATS, loaded from Redis, told to who watches them.
+"""Actors' inboxes: pushed by notify over NATS, loaded from Redis, sent to the viewers who watch them.
 
-An inbox is listened to before it is loaded, so nothing falls between the two; what is lost on the way later
-is healed by loading it again in turn. Whose is loaded when is decided by gateway.inbox_plan.
+An inbox is subscribed to before it is loaded, so that no update is missed in between; a push that is lost
+later is healed by loading again in turn. gateway.inbox_plan decides which inbox is loaded when.
 
 Bounds: those of the plan; an inbox held is a NATS subscription (some 5 KiB) and at most INBOX_NEWEST_MAX
 notifications of NOTIFICATION_BYTES_MAX. One batch is under way at a time.
@@ -23,8 +23,8 @@ from nats.errors import Error as NatsError
 
 from gateway.inbox_plan import InboxPlan
 from gateway.own_inbox import OwnInbox
+from gateway.wake_loop import WakeLoop
 from grandstand.aggregate.v1.aggregate_pb2 import TopicState
-from grandstand.wire.tasks import end
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.redis import layout
@@ -42,8 +42,8 @@ Offer = Callable[[TopicState, int], None]
 """Takes a state and its version, which grows."""
 
 
-class _Held:
-    """`watchers`: with the version each must be shown at least."""
+class _WatchedInbox:
+    """An inbox that is held. `watchers`: the minimum version that each must be shown."""
 
     __slots__ = ("actor_id", "own", "subscription", "watchers")
 
@@ -61,16 +61,14 @@ class _Held:
                     offer(state, version)
 
 
-class Inboxes:
+class WatchedInboxes:
     def __init__(self, bus: Bus, database: Database, plan: InboxPlan | None = None) -> None:
         self._bus = bus
         self._database = database
         self._plan = plan or InboxPlan()
-        self._held: dict[str, _Held] = {}
-        self._wake = asyncio.Event()
-        self._sleeps_until_s = float("-inf")
+        self._held: dict[str, _WatchedInbox] = {}
+        self._wake_loop = WakeLoop(self._step, self._plan.next_at_s)
         self._is_away = False
-        self._task: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
 
     def __len__(self) -> int:
@@ -78,11 +76,10 @@ class Inboxes:
         return len(self._held)
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._run())
+        self._wake_loop.start()
 
     async def stop(self) -> None:
-        if self._task is not None:
-            await end(self._task)
+        await self._wake_loop.stop()
         await self._leave(list(self._held))
 
     def watch(self, actor_id: str, at_least: int, offer: Offer) -> None:
@@ -90,43 +87,31 @@ class Inboxes:
         self._plan.watch(actor_id)
         held = self._held.get(actor_id)
         if held is None:
-            held = self._held[actor_id] = _Held(actor_id)
+            held = self._held[actor_id] = _WatchedInbox(actor_id)
         held.watchers[offer] = at_least
         held.tell()
-        self._nudge()
+        self._wake_loop.nudge()
 
     def unwatch(self, actor_id: str, offer: Offer) -> None:
         del self._held[actor_id].watchers[offer]
         self._plan.unwatch(actor_id, self._loop.time())
-        self._nudge()
+        self._wake_loop.nudge()
 
-    def _nudge(self) -> None:
-        at_s = self._plan.next_at_s()
-        if at_s is not None and at_s < self._sleeps_until_s:
-            self._wake.set()
-
-    async def _run(self) -> None:
-        while True:
-            await self._leave(self._plan.let_go(self._loop.time()))
-            batch = self._plan.take(self._loop.time())
-            if actor_ids := [*batch.new, *batch.again]:
-                await self._listen(actor_ids)
-                await self._load(actor_ids)
-                continue
-            at_s = self._plan.next_at_s()
-            self._sleeps_until_s = float("inf") if at_s is None else at_s
-            self._wake.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(at_s):
-                    await self._wake.wait()
-            self._sleeps_until_s = float("-inf")
+    async def _step(self) -> bool:
+        await self._leave(self._plan.let_go(self._loop.time()))
+        batch = self._plan.take(self._loop.time())
+        actor_ids = [*batch.new, *batch.again]
+        if actor_ids:
+            await self._listen(actor_ids)
+            await self._load(actor_ids)
+        return bool(actor_ids)
 
     async def _listen(self, actor_ids: Sequence[str]) -> None:
         """Unless they are. While NATS is away, its client keeps subscriptions for when it is back."""
-        unheard = [held for actor_id in actor_ids if (held := self._held[actor_id]).subscription is None]
-        if unheard:
+        missing = [held for actor_id in actor_ids if (held := self._held[actor_id]).subscription is None]
+        if missing:
             with contextlib.suppress(NatsError, TimeoutError):
-                for held in unheard:
+                for held in missing:
                     subject = subjects.inbox(held.actor_id)
                     held.subscription = await self._bus.client.subscribe(subject, cb=self._on_inbox)
                 await self._bus.client.flush(_FLUSH_S)

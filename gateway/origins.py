@@ -19,7 +19,7 @@ from mesh import ids, limits
 from mesh.errors import Exhausted, NotNow
 
 
-class Origins:
+class SendOrigins:
     def __init__(self, remembered_max: int = limits.SEND_ORIGINS_REMEMBERED_MAX) -> None:
         self._remembered_max = remembered_max
         self._newest: OrderedDict[str, int] = OrderedDict()

@@ -1,22 +1,22 @@
-"""How hot a gateway runs, and how often it then sends updates to whom. Pure.
+"""The overload level of a gateway, and the update rates that follow from it. Pure.
 
-The gateway lowers its viewers' rates before it turns anybody away, and turns new ones away before it drops
-one. At level 0 everybody is sent what was asked for. Each level above halves the rates of those without a
-token, and from VIEWERS_FROM on those of viewers too; producers (dashboards, casters' tools) keep theirs. A
-rate never falls below RENDITION_UPDATES_PER_S_MIN. At FULL_LEVEL there is nothing left to lower, and new
-viewers are refused.
+The gateway lowers its viewers' rates before it refuses new ones, and refuses new ones before it drops any. At
+level 0 every viewer gets the rate that it asked for. Each level above halves the rates of viewers without a
+token, and from VIEWERS_FROM on those of viewers with one; producers (dashboards, casters' tools) keep theirs.
+A rate never falls below RENDITION_UPDATES_PER_S_MIN. At FULL_LEVEL nothing is left to lower, and new viewers
+are refused.
 
-The level rises by one for each RISE_S of heat and falls by one for each FALL_S of coolness, so ten times
-too much is answered within some seconds, and what comes back comes back slowly. It does not oscillate: one
-level less at most doubles what updates cost, and COOL_BUSY is under half of HOT_BUSY, so who fell a level
-is not hot by it. The last level lowers no rates, so a laxer bound holds for leaving it. In between nothing
-moves.
+The level rises by one for each RISE_S above the high threshold and falls by one for each FALL_S below the low
+one: ten times too much load is answered within seconds, and rates recover slowly. It does not oscillate:
+leaving a level at most doubles what updates cost, and COOL_BUSY is less than half of HOT_BUSY, so a level
+that was left is not entered again at the same load. The last level lowers no rates, so leaving it has a laxer
+threshold. Between the thresholds the level stays.
 
-A clock that goes back counts as one that stands still; a share that is no number is neither hot nor cool.
+A clock that goes back counts as one that stands still; a share that is NaN is neither high nor low.
 
-Rejected: a controller (PI) on the rate: smooth, and a new rate for everybody each second, which splits
-cohorts and has to be said in each stream. A filter over the measures: after each step it remembers the load
-before it, and steps again.
+Rejected: a PI controller on the rate: smooth, but a new rate for every viewer each second, which splits
+cohorts and has to be announced in each stream. A filter over the measures: after each step it remembers the
+load before it, and steps again.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ COOL_FULL_BUSY = 0.7
 # not so late.
 HOT_LAG_S = 5 * limits.TICK_S
 COOL_LAG_S = HOT_LAG_S / 2
-# What one observation counts for at most: a process that was stopped for a while is not hot by that.
+# One observation counts for at most this long: a process that was stopped is not overloaded by that.
 LOOK_MAX_S = 0.3
-# A herd that joins is over in a second; ten times too much, which takes four levels, in a few.
+# A burst of joins is over in a second; ten times too much load, which takes four levels, in a few.
 RISE_S = 0.75
-# Longer than the lull between two questions of a show; each step is a word to all viewers it concerns.
+# Longer than the lull between two questions of a show; each step is announced to all affected viewers.
 FALL_S = 5.0
 # Viewers' rates are halved once those without a token have an eighth.
 VIEWERS_FROM = 4
-# By then a viewer that asked for the most has the least.
+# At this level a viewer that asked for the maximum rate has the minimum.
 FULL_LEVEL = 10
 
 assert 2 * COOL_BUSY < HOT_BUSY, "a level that was left is not taken again at the same load"
@@ -57,7 +57,7 @@ assert limits.UPDATES_PER_S_MAX / 2 ** (FULL_LEVEL - VIEWERS_FROM) <= limits.REN
 
 
 class Tier(IntEnum):
-    """Whose rate is lowered first."""
+    """Kinds of viewer, in the order in which their rates are lowered."""
 
     ANONYMOUS = 0
     """Without a token."""
@@ -66,7 +66,7 @@ class Tier(IntEnum):
     PRODUCER = 2
 
 
-class Heat:
+class Overload:
     """Of one gateway process. `now_s`: seconds of any clock, the same in all calls."""
 
     def __init__(self) -> None:

@@ -32,7 +32,7 @@ class BoardReading:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class StandingReading:
     """One actor's place, as it is told."""
 
     state: TopicState
@@ -78,7 +78,7 @@ def board_reading(board: BoardName, shares: Sequence[Share]) -> BoardReading | N
     )
 
 
-def reading_of(board: BoardReading, standing: Standing) -> Reading:
+def reading_of(board: BoardReading, standing: Standing) -> StandingReading:
     ranking = board.ranking
     state = TopicState(
         topic=standing_of(ranking.board_id),
@@ -88,12 +88,12 @@ def reading_of(board: BoardReading, standing: Standing) -> Reading:
         stage=board.stage,
         standing=StandingResult(standing=standing.entry, actors=standing.actors, season=ranking.season),
     )
-    return Reading(state, board.before)
+    return StandingReading(state, board.before)
 
 
-def no_standing(board_id: str) -> Reading:
+def no_standing(board_id: str) -> StandingReading:
     """On a board that nobody has opened."""
-    return Reading(TopicState(topic=standing_of(board_id), standing=StandingResult()), {})
+    return StandingReading(TopicState(topic=standing_of(board_id), standing=StandingResult()), {})
 
 
 def wanted_of(positions: Iterable[Position], partitions: Iterable[int]) -> dict[int, int]:
@@ -113,9 +113,9 @@ class OwnStanding:
 
     def __init__(self) -> None:
         self.version = 0
-        self.reading: Reading | None = None
+        self.reading: StandingReading | None = None
 
-    def take(self, reading: Reading) -> None:
+    def take(self, reading: StandingReading) -> None:
         """A new version if it says anything new."""
         known, self.reading = self.reading, reading
         if known is None or not _says_the_same(known.state, reading.state):

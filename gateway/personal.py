@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
-from gateway.inboxes import Inboxes
+from gateway.inboxes import WatchedInboxes
 from gateway.personal_mailbox import Mailbox
-from gateway.standing_plan import Place
-from gateway.standings import Standings
+from gateway.standing_plan import StandingKey
+from gateway.standings import WatchedStandings
 from grandstand.aggregate.v1.aggregate_pb2 import TopicState
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.gateway.v1.gateway_pb2 import Personal as PersonalMessage
@@ -32,7 +32,7 @@ Cursors = Iterable[tuple[str, Sequence[Position]]]
 """What was seen of a topic; of the inbox, its version is the only position's sequence."""
 
 
-class Watch:
+class PersonalWatch:
     """One viewer's personal topics; made by Personal.watch."""
 
     __slots__ = ("_close", "_is_blocked", "_mailbox", "_tell")
@@ -78,8 +78,8 @@ class Personal:
     """One for each gateway."""
 
     def __init__(self, bus: Bus, database: Database, catalog: CatalogView) -> None:
-        self.standings = Standings(StandingStore(database), catalog)
-        self.inboxes = Inboxes(bus, database)
+        self.standings = WatchedStandings(StandingStore(database), catalog)
+        self.inboxes = WatchedInboxes(bus, database)
 
     def start(self) -> None:
         self.standings.start()
@@ -98,7 +98,7 @@ class Personal:
         *,
         positions: Sequence[Position] = (),
         cursors: Cursors = (),
-    ) -> Watch:
+    ) -> PersonalWatch:
         """Tells what is known at once and the rest as it comes, until the watch is closed.
 
         The first state of each topic includes `positions` (I6) and what `cursors` say was seen (I5): the
@@ -106,11 +106,11 @@ class Personal:
         answered False it is called again when `writable` is. Raises Unknown for a game that the catalog
         does not know.
         """
-        watch = Watch(tell)
+        watch = PersonalWatch(tell)
         seen = dict(cursors)
         try:
             for board_id in sorted(topics.boards):
-                place = Place(game_id, board_id, actor_id)
+                place = StandingKey(game_id, board_id, actor_id)
                 at_least = [*positions, *seen.get(standing_of(board_id), ())]
                 self.standings.watch(place, at_least, watch.offer)
                 watch.on_close(partial(self.standings.unwatch, place, watch.offer))

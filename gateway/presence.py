@@ -1,23 +1,24 @@
-"""Who watches which game through this gateway, and when that is to be said. Pure.
+"""Who watches which game through this gateway, and when each report is due. Pure.
 
-One report for an actor and a game, however many streams. It is due at once when the first stream opens,
-again PRESENCE_AGAIN_S later, and from then on every PRESENCE_REPORT_S; PRESENCE_GONE_S after the last
-stream closed the goodbye is, so a page that is loaded anew does not flicker.
+One report for an actor and a game, however many streams. The first is due when the first stream opens, the
+second PRESENCE_AGAIN_S later, and from then on one every PRESENCE_REPORT_S. PRESENCE_GONE_S after the last
+stream closed a report says that the actor has gone; the delay hides a page reload.
 
-Why again: who changes gateways is greeted by the new one before the old one says goodbye, and the audience
-believes the later word. The second report comes after any goodbye that was on its way. (Of an actor that
-watches through two gateways and leaves one, the audience hears again with the other's next regular report.)
+Why the second report: an actor that changes gateways is reported present by the new one before the old one
+reports it gone, and the audience believes the later report. The second report comes after any such report
+that was on its way. (Of an actor that watches through two gateways and leaves one, the audience hears again
+with the other's next regular report.)
 
-Regular reports are kept in a ring of slots, one turn a PRESENCE_REPORT_S. A newcomer's slot is the next of
-the golden-ratio sequence, which fills a circle evenly at any number (Weyl, Steinhaus), so that those who
-came in one burst are not reported in one ever after: with n actors each slot of SLOT_S holds n * SLOT_S /
-PRESENCE_REPORT_S, give or take a few.
+Regular reports are kept in a ring of slots, one turn each PRESENCE_REPORT_S. The slot of a new actor is the
+next of the golden-ratio sequence, which fills a circle evenly at any number (Weyl, Steinhaus), so that actors
+who joined in one burst are not reported in one burst ever after: with n actors each slot of SLOT_S holds
+n * SLOT_S / PRESENCE_REPORT_S, give or take a few.
 
-Bounds: PRESENCES_MAX actors and games. Overflow policy: the one that left first is forgotten, its goodbye
-said at once; if nobody has left (the door lets in fewer than this), the newcomer is not reported.
+Bounds: PRESENCES_MAX actors and games. On overflow the one that left first is forgotten and reported gone at
+once; if none has left (the gateway admits fewer viewers than this), the new one is not reported.
 
-Rejected: a heap of times: a logarithm for every report, and what came together stays together. A random
-slot: as even as chance, which is three times the mean in some slot.
+Rejected: a heap of times: logarithmic cost for every report, and what came together stays together. A random
+slot: some slot holds three times the mean.
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ Key = tuple[str, str]
 """Game and actor."""
 
 
-class Report(NamedTuple):
+class PresenceReport(NamedTuple):
     game_id: str
     actor_id: str
     present: bool
 
 
-class _Watch:
+class _PresentActor:
     """An actor of a game."""
 
     __slots__ = ("slot", "streams")
@@ -57,13 +58,13 @@ class Presence:
 
     def __init__(self, presences_max: int = limits.PRESENCES_MAX) -> None:
         self._presences_max = presences_max
-        self._watches: dict[Key, _Watch] = {}
+        self._watches: dict[Key, _PresentActor] = {}
         self._at_once: dict[Key, bool] = {}
         """What is due, and whether the actor is present."""
         self._again: OrderedDict[Key, float] = OrderedDict()
         """When the second report is due, in order."""
-        self._leaving: OrderedDict[Key, float] = OrderedDict()
-        """When the goodbye is due, in order; these have no stream."""
+        self._departing: OrderedDict[Key, float] = OrderedDict()
+        """When each is to be reported gone, in order; these have no stream."""
         self._ring: list[dict[Key, None]] = [{} for _ in range(round(limits.PRESENCE_REPORT_S / SLOT_S))]
         self._in_ring = 0
         self._turned = -1
@@ -80,13 +81,13 @@ class Presence:
         watch = self._watches.get(key)
         if watch is not None:
             watch.streams += 1
-            self._leaving.pop(key, None)
+            self._departing.pop(key, None)
             return
         if len(self._watches) >= self._presences_max:
-            if not self._leaving:
+            if not self._departing:
                 return
-            self._forget(next(iter(self._leaving)))
-        self._watches[key] = _Watch()
+            self._forget(next(iter(self._departing)))
+        self._watches[key] = _PresentActor()
         self._at_once[key] = True
         self._again[key] = now_s + limits.PRESENCE_AGAIN_S
 
@@ -98,21 +99,22 @@ class Presence:
             return
         watch.streams -= 1
         if not watch.streams:
-            self._leaving[key] = now_s + limits.PRESENCE_GONE_S
+            self._departing[key] = now_s + limits.PRESENCE_GONE_S
 
     @property
     def next_at_s(self) -> float | None:
-        """When `due` has something to say, at the earliest; perhaps past. None: when something changes."""
+        """When `due` has a report at the earliest, perhaps in the past. None: not before something
+        changes."""
         if self._at_once:
             return -math.inf
-        times = [next(iter(queue.values())) for queue in (self._again, self._leaving) if queue]
+        times = [next(iter(queue.values())) for queue in (self._again, self._departing) if queue]
         if self._in_ring:
             times.append((self._turned + 1) * SLOT_S)
         return min(times, default=None)
 
-    def due(self, now_s: float) -> list[Report]:
-        """What is to be said now; each actor and game once. A turn of the ring that was missed is made up
-        for once."""
+    def due(self, now_s: float) -> list[PresenceReport]:
+        """The reports that are due; each actor and game once. Missed turns of the ring are made up for
+        once."""
         slot, turn = math.floor(now_s / SLOT_S), len(self._ring)
         for passed in range(max(self._turned + 1, slot - turn + 1), slot + 1):
             self._at_once.update(dict.fromkeys(self._ring[passed % turn], True))
@@ -121,9 +123,9 @@ class Presence:
             del self._again[key]
             self._at_once[key] = True
             self._place(key)
-        while self._leaving and (key := next(iter(self._leaving))) and self._leaving[key] <= now_s:
+        while self._departing and (key := next(iter(self._departing))) and self._departing[key] <= now_s:
             self._forget(key)
-        reports = [Report(*key, present) for key, present in self._at_once.items()]
+        reports = [PresenceReport(*key, present) for key, present in self._at_once.items()]
         self._at_once.clear()
         return reports
 
@@ -135,11 +137,11 @@ class Presence:
         self._in_ring += 1
 
     def _forget(self, key: Key) -> None:
-        """And say goodbye. If that many wait to be said that nobody can be listening, nothing: who is not
-        heard of again stops to count in PRESENCE_S anyway."""
+        """Forgets the actor and reports it gone; not if so many reports wait that nobody takes them: an actor
+        that is not reported stops counting after PRESENCE_S anyway."""
         watch = self._watches.pop(key)
         self._again.pop(key, None)
-        self._leaving.pop(key, None)
+        self._departing.pop(key, None)
         if watch.slot >= 0:
             del self._ring[watch.slot][key]
             self._in_ring -= 1

@@ -1,16 +1,16 @@
-"""Tells the audience who watches through this gateway: Presence events, sent through the relay.
+"""Reports who watches through this gateway: Presence events, sent through the relay.
 
-Each report is an event of an origin of this gateway's own, numbered without gaps, for the actor who watches
-(I2: an event the relay resends is counted once). What cannot be sent now waits, the newest word of an actor
-and game in place of the one before. Who watches without a token is nobody, and not reported; nor are games
-that count no audience, by the catalog's word of the moment.
+Each report is an event of an origin of this gateway, numbered without gaps, for the actor who watches (I2: an
+event that the relay resends is counted once). Reports that cannot be sent now wait; a newer report replaces
+an older one of the same actor and game. Viewers without a token are not reported, nor are games that count no
+audience, by the current catalog.
 
 A report that was refused, shed or lost is not sent again: the next regular one says the same, and an actor
-of whom nothing more is heard stops to count in PRESENCE_S. So the audience never holds up anything (I7).
+that is not reported stops counting after PRESENCE_S. So presence never delays anything else (I7).
 
-Bounds: PRESENCES_MAX reports wait; overflow: the newcomer is not said. REPORTS_AT_ONCE in one round, a
-round each ROUND_S, PRESENCES_UNANSWERED_MAX under way, and fewer numbers between the oldest of
-those and the newest than the origin's credit.
+Bounds: PRESENCES_MAX waiting reports; on overflow the newest report is dropped. REPORTS_AT_ONCE in one round,
+a round each ROUND_S, PRESENCES_UNANSWERED_MAX unanswered, and their sequence numbers span less than the
+origin's credit.
 """
 
 from __future__ import annotations
@@ -46,16 +46,16 @@ assert REPORTS_AT_ONCE / ROUND_S > 2 * limits.VIEWERS_MAX / limits.PRESENCE_REPO
 
 
 class Submits(Protocol):
-    """What this needs of the relay."""
+    """The part of the relay that is used here."""
 
     def submit(self, event: Event, on_answer: Callable[[Position | GrandstandError], None]) -> object:
         """Calls `on_answer` once, after it has returned. Raises GrandstandError if it takes no event."""
         ...
 
 
-class Attendance:
-    """On the running loop. `stop` it when the gateway begins to drain, before the streams end: viewers are
-    greeted elsewhere, and goodbyes from here would only contradict that."""
+class PresenceReporter:
+    """Runs on the running loop. `stop` it when the gateway begins to drain, before the streams end: other
+    gateways report the viewers as present, and reports from here would contradict that."""
 
     def __init__(self, relay: Submits, catalog: CatalogView, presence: Presence | None = None) -> None:
         self._relay = relay
@@ -87,7 +87,7 @@ class Attendance:
             self._plan()
 
     def stop(self) -> None:
-        """Nothing more is said."""
+        """No more reports are sent."""
         self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
@@ -131,7 +131,7 @@ class Attendance:
             return False
 
     def _send(self, now_s: float) -> None:
-        """As much as may be sent in one round."""
+        """Sends as many reports as one round allows."""
         if now_s < self._blocked_until_s:
             return
         for _ in range(min(len(self._waiting), REPORTS_AT_ONCE)):
@@ -170,7 +170,7 @@ class Attendance:
 
     def _answered(self, number: tuple[str, int], answer: Position | GrandstandError) -> None:
         self._unanswered.pop(number, None)
-        # Shed, or over a rate: that is what presence is for.
+        # Presence is the first kind to be shed or rate limited: no reason to log.
         if isinstance(answer, GrandstandError) and not isinstance(answer, Exhausted):
             self._complain(answer)
 

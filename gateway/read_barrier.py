@@ -1,15 +1,15 @@
-"""Viewers of a game that must be shown something that is not here yet (I5, I6), until it is, or is late.
+"""Viewers that wait for a read barrier: they must be shown something that the view does not include yet (I5,
+I6).
 
-Also all viewers while a partition of the game was never loaded whole, as it is folded anew: a fraction of
-the count is shown to nobody. And a position outside the partitions that the game is known to fold in: the
-game's spread may have changed, so its entry in the catalog is looked up before anything is concluded.
+All viewers also wait while a partition of the game was never loaded whole, as it is folded anew: no viewer is
+shown a part of the count. And a viewer waits whose position is outside the partitions that the game is known
+to fold in: the game's spread may have changed, so its entry in the catalog is looked up first.
 
-They wait in one list, and while there is anybody in it one loop reads the store for all of them: again as
-soon as anything was folded, or after a while that grows. So a herd that comes back costs some reads, however
-many they are.
+All wait in one list, and one loop reads the store for all of them: again when anything was folded, or after a
+growing pause. So many viewers that reconnect at once cost a few reads.
 
-Bounds: the viewers that the door lets in, each for BARRIER_S (then DEADLINE_EXCEEDED, naming the position, or
-UNAVAILABLE, naming the partition); one look into the catalog at a time.
+Bounds: the viewers that gateway.viewer_limits admits, each for BARRIER_S (then DEADLINE_EXCEEDED, naming the
+position, or UNAVAILABLE, naming the partition); one catalog look-up at a time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from gateway.subscribe import Viewer
+from gateway.subscribe import ViewerStream
 from gateway.view import GameView
 from mesh import limits, telemetry
 from mesh.errors import TooLate, Unavailable
@@ -29,42 +29,42 @@ _LOOK_FIRST_S = 0.004
 _LOOK_MAX_S = 0.05
 
 
-class _Late(NamedTuple):
-    viewer: Viewer
+class _Waiter(NamedTuple):
+    viewer: ViewerStream
     until_s: float
     is_new: bool
-    """Not looked at yet."""
+    """Not checked yet."""
 
 
-class Waiting:
-    """`load` brings the view up to the store, and `refresh` the catalog up to the game's entry; they raise
-    nothing. `on_shown` is called with each viewer whose barrier the view includes."""
+class BarrierWaiters:
+    """`load` updates the view from the store and `refresh` the game's entry in the catalog; neither raises.
+    `on_shown` is called with each viewer whose barrier the view includes."""
 
     def __init__(
         self,
         view: GameView,
         load: Callable[[], Awaitable[None]],
         refresh: Callable[[], Awaitable[None]],
-        on_shown: Callable[[Viewer], None],
+        on_shown: Callable[[ViewerStream], None],
     ) -> None:
         self._view = view
         self._load = load
         self._refresh = refresh
         self._on_shown = on_shown
         self._loop = asyncio.get_running_loop()
-        self._late: list[_Late] = []
+        self._waiters: list[_Waiter] = []
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    def add(self, viewer: Viewer) -> None:
-        """One whose ticket is taken back meanwhile is forgotten."""
-        self._late.append(_Late(viewer, self._loop.time() + limits.BARRIER_S, is_new=True))
+    def add(self, viewer: ViewerStream) -> None:
+        """A viewer that leaves meanwhile is forgotten."""
+        self._waiters.append(_Waiter(viewer, self._loop.time() + limits.BARRIER_S, is_new=True))
         if self._task is None:
             with telemetry.detached():
                 self._task = asyncio.create_task(self._run())
 
     def news(self) -> None:
-        """Something of the game was folded."""
+        """An event of the game was folded."""
         self._news.set()
 
     def stop(self) -> None:
@@ -73,9 +73,9 @@ class Waiting:
 
     async def _run(self) -> None:
         pause_s = _LOOK_FIRST_S
-        while self._late:
+        while self._waiters:
             self._news.clear()
-            late, self._late = self._late, []
+            late, self._waiters = self._waiters, []
             if any(each.is_new and self._is_outside(each.viewer) for each in late):
                 await self._refresh()
             await self._load()
@@ -89,20 +89,20 @@ class Waiting:
             pause_s = min(pause_s * 1.5, _LOOK_MAX_S)
         self._task = None
 
-    def _is_outside(self, viewer: Viewer) -> bool:
+    def _is_outside(self, viewer: ViewerStream) -> bool:
         return viewer.subscription is not None and viewer.subscription.is_outside(self._view)
 
-    def _look(self, late: _Late, now: float) -> None:
-        viewer = late.viewer
-        if viewer.ticket is None:
+    def _look(self, waiter: _Waiter, now: float) -> None:
+        viewer = waiter.viewer
+        if viewer.admission is None:
             return
         assert viewer.subscription is not None
         unloaded = self._view.unloaded()
         missing = viewer.subscription.missing(self._view) if unloaded is None else None
         if unloaded is None and missing is None:
             self._on_shown(viewer)
-        elif now < late.until_s:
-            self._late.append(late._replace(is_new=False))
+        elif now < waiter.until_s:
+            self._waiters.append(waiter._replace(is_new=False))
         elif unloaded is not None:
             viewer.end(Unavailable(folded_anew(unloaded)))
         elif missing is not None:

@@ -1,15 +1,15 @@
-"""The gateway's stream to ingest, which carries what browsers send.
+"""The gateway's stream to ingest, which carries the events of Send calls.
 
-Every event keeps the identity its sender gave it, so the relay resends whatever was not answered when a
-stream broke: it is counted once (I2). One stream takes what is unsent. When it is to be finished (the
-ingest drains, the token expires) the next one opens at once, and the old one, half-closed, brings the answers
-it still owes. A credit of 0 says that nothing can be stored: what is unsent is held back.
+Every event keeps the identity that its sender gave it, so when a stream breaks the relay resends what was not
+answered: it is counted once (I2). One stream takes unsent events. When it has to finish (the ingest drains,
+the token expires) the next one opens at once, and the old one, half-closed, delivers the answers it still
+owes. With a credit of 0 nothing can be stored, and unsent events are held back.
 
-Whoever submits an event is called back with the answer, from the reader of the stream. No task, future or
-timer for an event: at a few thousand a second they cost more than all the rest. Those who wait stand in one
-row, in the order of their coming; as all have the same patience, one timer for the first of them is enough.
+The submitter of an event is called back with the answer, from the reader of the stream. There is no task,
+future or timer for an event: at a few thousand a second they cost more than all the rest. Waiters are kept in
+order of arrival; as all have the same timeout, one timer for the first is enough.
 
-Bounds: SENDS_PENDING_MAX unanswered events (RESOURCE_EXHAUSTED beyond) with WAITERS_MAX waiting for each, for
+Bounds: SENDS_PENDING_MAX unanswered events (RESOURCE_EXHAUSTED beyond) with WAITERS_MAX waiters for each, for
 at most `SEND_PATIENCE_S` (then UNAVAILABLE: send again with the same identity); one stream, and those that
 finish, each given up once its server is silent.
 """
@@ -25,10 +25,10 @@ from typing import Any
 
 import grpc
 
-from gateway.origins import Origins
+from gateway.origins import SendOrigins
 from grandstand.client.attempts import Again, Attempts
 from grandstand.client.backoff import Backoff
-from grandstand.client.credentials import metadata_of
+from grandstand.client.credentials import StreamToken, metadata_of
 from grandstand.client.session import ENVELOPE_BYTES, EVENT_OVERHEAD_BYTES, Wait
 from grandstand.client.stream import converse
 from grandstand.client.stream_state import Due, Phase, StreamState
@@ -42,9 +42,9 @@ from mesh.errors import AlreadyDone, Exhausted, GrandstandError, Unavailable, fr
 log = logging.getLogger(__name__)
 
 SEND_PATIENCE_S = limits.PUBLISH_DEADLINE_S + 2
-# Who is impatient is told so late at most.
+# Maximum delay before an expired wait is reported.
 SWEEP_S = 0.05
-# A client that sends one event again and again before the first is answered.
+# Maximum calls that send the same event before it is answered.
 WAITERS_MAX = 16
 _BACKOFF = Backoff(base_s=0.02, cap_s=0.5)
 
@@ -56,8 +56,8 @@ Answer = Position | GrandstandError
 _Identity = tuple[str, int]
 
 
-class Submitted:
-    """One who waits for the answer to an event."""
+class AnswerWaiter:
+    """A submitter that waits for the answer to an event."""
 
     __slots__ = ("_pending", "_relay", "on_answer", "until_s")
 
@@ -70,12 +70,12 @@ class Submitted:
         self.until_s = until_s
 
     def cancel(self) -> None:
-        """Nobody waits any more: no answer will come. The event may be stored all the same."""
+        """Stops waiting: `on_answer` is not called. The event may be stored all the same."""
         self._relay.leave(self, self._pending)
 
 
 class _Pending:
-    """One event on its way: what to resend, and who waits."""
+    """An unanswered event, and its waiters."""
 
     __slots__ = ("event", "identity", "is_over", "sent", "traceparent", "waiters")
 
@@ -83,9 +83,9 @@ class _Pending:
         self.identity = identity
         self.event = event
         self.traceparent = traceparent
-        self.waiters: list[Submitted] = []
+        self.waiters: list[AnswerWaiter] = []
         self.is_over = False
-        """Answered, or nobody waits any more."""
+        """Answered, or without waiters."""
         # On how many streams: above 1, an earlier copy may be stored.
         self.sent = 0
 
@@ -98,11 +98,11 @@ class Relay:
     ) -> None:
         self._stub: Any = IngestServiceStub(channel)
         self._instance = instance
-        self._token = token or str
+        self._token = token
         self._pending: dict[_Identity, _Pending] = {}
-        self._origins = Origins()
+        self._origins = SendOrigins()
         self._unsent: OrderedDict[_Pending, None] = OrderedDict()
-        self._waiting: OrderedDict[Submitted, None] = OrderedDict()
+        self._waiting: OrderedDict[AnswerWaiter, None] = OrderedDict()
         self._sweeping: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._work = asyncio.Event()
@@ -116,7 +116,7 @@ class Relay:
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """Who still waits is told nothing."""
+        """Waiters get no answer."""
         if self._sweeping is not None:
             self._sweeping.cancel()
         if self._task is not None:
@@ -127,7 +127,9 @@ class Relay:
         """How many events are not answered."""
         return len(self._pending)
 
-    def submit(self, event: Event, on_answer: Callable[[Answer], None], traceparent: str = "") -> Submitted:
+    def submit(
+        self, event: Event, on_answer: Callable[[Answer], None], traceparent: str = ""
+    ) -> AnswerWaiter:
         """Sends the event, which the caller changes no more. The same identity submitted twice at once is
         sent once, and answers both.
 
@@ -149,7 +151,7 @@ class Relay:
                 f"event.origin_seq: {event.origin_seq} is under way {WAITERS_MAX} times; wait for the answer",
                 retry_after_s=1.0,
             )
-        waiter = Submitted(self, pending, on_answer, self._loop.time() + SEND_PATIENCE_S)
+        waiter = AnswerWaiter(self, pending, on_answer, self._loop.time() + SEND_PATIENCE_S)
         pending.waiters.append(waiter)
         self._waiting[waiter] = None
         if self._sweeping is None:
@@ -169,8 +171,8 @@ class Relay:
         self._work.set()
         return pending
 
-    def leave(self, waiter: Submitted, pending: _Pending) -> None:
-        """`waiter` waits no more. After its answer: ignored."""
+    def leave(self, waiter: AnswerWaiter, pending: _Pending) -> None:
+        """Removes a waiter. Has no effect after its answer."""
         if waiter in self._waiting:
             del self._waiting[waiter]
             pending.waiters.remove(waiter)
@@ -178,7 +180,7 @@ class Relay:
                 self._forget(pending)
 
     def _sweep(self) -> None:
-        """Tells those whose patience is over."""
+        """Answers the waiters whose time is over."""
         self._sweeping = None
         now_s = self._loop.time()
         while self._waiting:
@@ -203,14 +205,14 @@ class Relay:
     async def _run(self) -> None:
         """Keeps a stream up."""
         while True:
-            stream = _Stream(self)
+            stream = _RelayStream(self)
             task = asyncio.create_task(stream.run())
             self._streams.add(task)
             task.add_done_callback(self._streams.discard)
             await stream.leaves.wait()
             await asyncio.sleep(stream.next_after_s)
 
-    # What a stream asks of the relay, and tells it.
+    # Called by _RelayStream.
 
     def open_call(self, jwt: str) -> Any:
         return self._stub.Publish(metadata=metadata_of(jwt))
@@ -218,9 +220,8 @@ class Relay:
     def hello(self) -> PublishRequest:
         return PublishRequest(hello=Hello(producer=True, client=f"gateway {self._instance}"[:64]))
 
-    def fresh_token(self) -> str:
-        """Raises what the provider raises."""
-        return self._token()
+    def stream_token(self) -> StreamToken:
+        return StreamToken(self._token)
 
     @property
     def work(self) -> asyncio.Event:
@@ -230,7 +231,7 @@ class Relay:
         self._attempts.welcomed()
 
     def batch(self) -> tuple[EventBatch, list[_Pending]]:
-        """What has gathered, as far as one message may hold; one batch carries one trace."""
+        """Unsent events, as many as one message holds; one batch carries one trace context."""
         batch, carried = EventBatch(), list[_Pending]()
         room = limits.INGEST_MESSAGE_BYTES_MAX - ENVELOPE_BYTES
         unsent = self._unsent
@@ -267,25 +268,26 @@ class Relay:
         useful: bool,
         finished_after_s: float | None,
     ) -> float:
-        """A stream is over: what it owes goes first on the next one. Returns after how many seconds."""
+        """A stream has ended: its unanswered events go first on the next one. Returns the delay in
+        seconds."""
         for pending in reversed(carried.values()):
             if not pending.is_over:
                 self._unsent[pending] = None
                 self._unsent.move_to_end(pending, last=False)
         then = self._attempts.ended(code, message, useful=useful, finished_after_s=finished_after_s)
-        # A gateway never gives up: what is wrong may be mended.
+        # A gateway never gives up: the cause may be fixed.
         return then.delay_s if isinstance(then, Again) else _BACKOFF.cap_s
 
 
-class _Stream:
-    """One stream, and what it carries."""
+class _RelayStream:
+    """One stream, and the unanswered events that it carried."""
 
     def __init__(self, relay: Relay) -> None:
         self.leaves = asyncio.Event()
         """Set once the next stream is to be opened, after `next_after_s`."""
         self.next_after_s = 0.0
         self._relay = relay
-        self._jwt = ""
+        self._token = relay.stream_token()
         self._carried: dict[_Identity, _Pending] = {}
         self._useful = False
         self._talk = StreamState(asyncio.get_running_loop().time())
@@ -294,10 +296,8 @@ class _Stream:
         relay = self._relay
         code, message = _UNAVAILABLE, ""
         try:
-            self._jwt = relay.fresh_token()
-            code, message = await converse(
-                lambda: relay.open_call(self._jwt), relay.hello(), self, relay.work
-            )
+            jwt = self._token.ask()
+            code, message = await converse(lambda: relay.open_call(jwt), relay.hello(), self, relay.work)
         except Exception as error:
             message = repr(error)
         finally:
@@ -355,19 +355,14 @@ class _Stream:
         return due
 
     def renew(self, now_s: float) -> None:
-        try:
-            fresh = self._relay.fresh_token()
-        except Exception as error:
-            log.warning("no fresh token: %r", error)
-            fresh = self._jwt
-        if fresh == self._jwt:
-            self._talk.renew_later(now_s)
-        else:
-            self._talk.finish()
+        if self._token.is_renewed():
+            self._talk.renewed()
             self._leave_if_finished()
+        else:
+            self._talk.renew_later(now_s)
 
     def _leave_if_finished(self) -> None:
-        """The next stream need not wait for what this one still settles."""
+        """Lets the next stream open while this one waits for its last answers."""
         if self._talk.phase is Phase.FINISHING:
             self.leaves.set()
 
@@ -391,8 +386,8 @@ def _refusal(reject: Reject, *, again: bool) -> GrandstandError:
     return kind(message, retry_after_s=wait_s or None)
 
 
-def _tell(waiter: Submitted, answer: Answer) -> None:
-    """Whatever it raises is its own: the others get their answers."""
+def _tell(waiter: AnswerWaiter, answer: Answer) -> None:
+    """A callback that raises does not affect the other waiters."""
     try:
         waiter.on_answer(answer)
     except Exception:

@@ -29,21 +29,23 @@ _CANCELLED = 1
 _ORIGIN_SEQ_END = 2**63
 
 
-class Submitted(Protocol):
+class SendHandle(Protocol):
+    """Of an event that was submitted (gateway.relay.AnswerWaiter)."""
+
     def cancel(self) -> None:
-        """Nobody waits any more."""
+        """The caller waits no more."""
         ...
 
 
 class Sends(Protocol):
-    """What Send needs of the relay."""
+    """The part of the relay that Send uses."""
 
     def submit(
         self,
         event: Event,
         on_answer: Callable[[Position | GrandstandError], None],
         traceparent: str = "",
-    ) -> Submitted:
+    ) -> SendHandle:
         """`on_answer` is called once, later, unless it is cancelled. Raises GrandstandError."""
         ...
 
@@ -88,7 +90,7 @@ class _Send:
         self._identity = identity
         self._span = span
         self._request: bytes | None = None
-        self._submitted: Submitted | None = None
+        self._submitted: SendHandle | None = None
 
     def received(self, message: bytes) -> None:
         if self._request is not None:

@@ -27,7 +27,7 @@ from typing import NamedTuple
 from mesh import limits
 
 
-class Place(NamedTuple):
+class StandingKey(NamedTuple):
     """One actor's place on one board."""
 
     game_id: str
@@ -94,11 +94,11 @@ class StandingPlan:
         self._boards: dict[tuple[str, str], _Board] = {}
         self._ready: deque[tuple[tuple[str, str], _Board]] = deque()
         self._timed: list[tuple[float, int, tuple[str, str], _Board]] = []
-        self._retries: deque[tuple[float, Place, _Entry]] = deque()
+        self._retries: deque[tuple[float, StandingKey, _Entry]] = deque()
         self._count = 0
         self._batch_at_s = float("-inf")
 
-    def watch(self, place: Place, lookups: int) -> None:
+    def watch(self, place: StandingKey, lookups: int) -> None:
         """Once more; `unwatch` as often. `lookups`: what reading it costs, 1 or more."""
         key = place[:2]
         board = self._boards.get(key)
@@ -111,7 +111,7 @@ class StandingPlan:
             self._schedule(key, board)
         entry.watches += 1
 
-    def unwatch(self, place: Place) -> None:
+    def unwatch(self, place: StandingKey) -> None:
         key = place[:2]
         board = self._boards[key]
         entry = board.entry(place.actor_id)
@@ -124,7 +124,7 @@ class StandingPlan:
             if not board.waiting and not board.read:
                 del self._boards[key]
 
-    def want(self, place: Place) -> None:
+    def want(self, place: StandingKey) -> None:
         """The next reading shall be soon, however new the last one is."""
         key = place[:2]
         board = self._boards[key]
@@ -141,7 +141,7 @@ class StandingPlan:
             if board.turn is _Turn.NONE:
                 self._schedule(key, board)
 
-    def again(self, place: Place, now_s: float) -> None:
+    def again(self, place: StandingKey, now_s: float) -> None:
         """A reading was of no use: there is to be another in STANDING_S."""
         board = self._boards.get(place[:2])
         entry = board.entry(place.actor_id) if board is not None else None
@@ -149,7 +149,7 @@ class StandingPlan:
             entry.again_at_s = now_s + limits.STANDING_S
             self._retries.append((entry.again_at_s, place, entry))
 
-    def take(self, now_s: float) -> list[Place]:
+    def take(self, now_s: float) -> list[StandingKey]:
         """What is to be read now. Nothing before `next_at_s`."""
         if now_s < self._batch_at_s + self._batch_s:
             return []
@@ -163,7 +163,7 @@ class StandingPlan:
             if board.turn is _Turn.TIMED and board.turn_at_s == at_s:
                 board.turn = _Turn.READY
                 self._ready.append((key, board))
-        batch: list[Place] = []
+        batch: list[StandingKey] = []
         left = self._batch_lookups
         while self._ready and (not batch or self._ready[0][1].lookups <= left):
             key, board = self._ready.popleft()
@@ -172,7 +172,7 @@ class StandingPlan:
             if due_at_s is None:
                 continue
             if due_at_s <= now_s:
-                batch.append(Place(*key, board.take(now_s)))
+                batch.append(StandingKey(*key, board.take(now_s)))
                 left -= board.lookups
             self._schedule(key, board, now_s)
         if batch:

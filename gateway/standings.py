@@ -1,9 +1,11 @@
-"""Actors' own places on boards: read from Redis when they may have changed, told to who watches them.
+"""Actors' own places on boards: read from Redis when they may have changed, sent to the viewers who watch
+them.
 
-What is read when is decided by gateway.standing_plan, what may be told by gateway.own_standing; viewers of
-one actor and board share a reading. While Redis is away places stay as they are and are read again later.
+gateway.standing_plan decides which place is read when, gateway.own_standing which reading may be shown.
+Viewers of one actor and board share a reading. While Redis is away places stay as they are and are read again
+later.
 
-Bounds: those of the plan; one batch is under way at a time, so a slow Redis makes places older, nothing else.
+Bounds: those of the plan; one batch is under way at a time, so a slow Redis only makes places older.
 """
 
 from __future__ import annotations
@@ -16,17 +18,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from gateway.own_standing import (
     BoardReading,
     OwnStanding,
-    Reading,
+    StandingReading,
     Watermarks,
     board_reading,
     no_standing,
     reading_of,
     wanted_of,
 )
-from gateway.standing_plan import Place, StandingPlan
+from gateway.standing_plan import StandingKey, StandingPlan
+from gateway.wake_loop import WakeLoop
 from grandstand.aggregate.v1.aggregate_pb2 import TopicState
 from grandstand.event.v1.event_pb2 import Position
-from grandstand.wire.tasks import end
 from mesh import ids
 from mesh.catalog.watch import CatalogView
 from mesh.errors import Unknown
@@ -40,7 +42,7 @@ Offer = Callable[[TopicState, int], None]
 """Takes a state and its version, which grows."""
 
 
-class _Watched:
+class _WatchedStanding:
     """A place, and who watches it; what each wants to be included in its first state."""
 
     __slots__ = ("own", "watchers")
@@ -50,17 +52,15 @@ class _Watched:
         self.watchers: dict[Offer, Mapping[int, int]] = {}
 
 
-class Standings:
+class WatchedStandings:
     def __init__(self, store: StandingStore, catalog: CatalogView, plan: StandingPlan | None = None) -> None:
         self._store = store
         self._catalog = catalog
         self._plan = plan or StandingPlan()
         self._watermarks = Watermarks()
-        self._places: dict[Place, _Watched] = {}
-        self._wake = asyncio.Event()
-        self._sleeps_until_s = float("-inf")
+        self._places: dict[StandingKey, _WatchedStanding] = {}
+        self._wake_loop = WakeLoop(self._step, self._plan.next_at_s)
         self._is_away = False
-        self._task: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
 
     def __len__(self) -> int:
@@ -68,30 +68,29 @@ class Standings:
         return len(self._places)
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._run())
+        self._wake_loop.start()
 
     async def stop(self) -> None:
-        if self._task is not None:
-            await end(self._task)
+        await self._wake_loop.stop()
 
-    def watch(self, place: Place, at_least: Iterable[Position], offer: Offer) -> None:
+    def watch(self, place: StandingKey, at_least: Iterable[Position], offer: Offer) -> None:
         """`offer` is called with each state from now on, the first of which includes `at_least`; at once, if
         one is known. Raises Unknown."""
         name = self._name(place.game_id, place.board_id)
         wanted = wanted_of(at_least, ids.partitions_of(name.game_id, name.spread))
         watched = self._places.get(place)
         if watched is None:
-            watched = self._places[place] = _Watched()
+            watched = self._places[place] = _WatchedStanding()
         self._plan.watch(place, max(1, name.spread))
         watched.watchers[offer] = wanted
         reading = watched.own.reading
         if reading is None or not reading.includes(wanted):
             self._plan.want(place)
-            self._nudge()
+            self._wake_loop.nudge()
         else:
             self._tell(place, watched, reading)
 
-    def unwatch(self, place: Place, offer: Offer) -> None:
+    def unwatch(self, place: StandingKey, offer: Offer) -> None:
         watched = self._places[place]
         del watched.watchers[offer]
         if not watched.watchers:
@@ -100,31 +99,18 @@ class Standings:
 
     def board_changed(self, game_id: str, board_id: str) -> None:
         self._plan.board_changed(game_id, board_id)
-        self._nudge()
+        self._wake_loop.nudge()
 
     def _name(self, game_id: str, board_id: str) -> BoardName:
         return BoardName(game_id, board_id, self._catalog.game(game_id).spread)
 
-    def _nudge(self) -> None:
-        at_s = self._plan.next_at_s()
-        if at_s is not None and at_s < self._sleeps_until_s:
-            self._wake.set()
+    async def _step(self) -> bool:
+        batch = self._plan.take(self._loop.time())
+        if batch:
+            await self._read(batch)
+        return bool(batch)
 
-    async def _run(self) -> None:
-        while True:
-            batch = self._plan.take(self._loop.time())
-            if batch:
-                await self._read(batch)
-                continue
-            at_s = self._plan.next_at_s()
-            self._sleeps_until_s = float("inf") if at_s is None else at_s
-            self._wake.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(at_s):
-                    await self._wake.wait()
-            self._sleeps_until_s = float("-inf")
-
-    async def _read(self, batch: Sequence[Place]) -> None:
+    async def _read(self, batch: Sequence[StandingKey]) -> None:
         self._watermarks.begin()
         try:
             boards = await self._read_boards(batch)
@@ -149,7 +135,7 @@ class Standings:
             if boards[place[:2]] is None:
                 self._take_none(place)
 
-    async def _read_boards(self, batch: Sequence[Place]) -> dict[tuple[str, str], BoardReading | None]:
+    async def _read_boards(self, batch: Sequence[StandingKey]) -> dict[tuple[str, str], BoardReading | None]:
         """None of a board that is not there, or not whole."""
         names = []
         found: dict[tuple[str, str], BoardReading | None] = {}
@@ -161,7 +147,7 @@ class Standings:
             found[name.game_id, name.board_id] = board_reading(name, shares)
         return found
 
-    def _take_none(self, place: Place) -> None:
+    def _take_none(self, place: StandingKey) -> None:
         """There is no such board, or it is opened or folded anew right now."""
         watched = self._places.get(place)
         if watched is None:
@@ -171,13 +157,13 @@ class Standings:
         elif watched.own.reading is None:
             self._take(place, no_standing(place.board_id))
 
-    def _take(self, place: Place, reading: Reading) -> None:
+    def _take(self, place: StandingKey, reading: StandingReading) -> None:
         watched = self._places.get(place)
         if watched is not None:
             watched.own.take(reading)
             self._tell(place, watched, reading)
 
-    def _tell(self, place: Place, watched: _Watched, reading: Reading) -> None:
+    def _tell(self, place: StandingKey, watched: _WatchedStanding, reading: StandingReading) -> None:
         own = watched.own
         for offer, wanted in list(watched.watchers.items()):
             if offer not in watched.watchers:  # one that was told before it left with this one

@@ -1,7 +1,6 @@
 """Subscribe: one viewer's call, from its request to its end.
 
-No task and no queue for a viewer: this object, a stream of the HTTP/2 engine and a row in a broadcast
-group.
+A viewer has no task and no queue: this object, a stream of the HTTP/2 engine and a row in a broadcast group.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Protocol
 from google.protobuf.message import DecodeError
 
 from gateway.subscription import Subscription, check
-from gateway.viewer_limits import Door, Ticket, address_of
+from gateway.viewer_limits import ViewerAdmission, ViewerLimits, address_of
 from grandstand.gateway.v1.gateway_pb2 import SubscribeRequest
 from mesh.auth import Identity, Verifier, authorization_of
 from mesh.errors import GrandstandError, Invalid
@@ -22,27 +21,31 @@ from mesh.http2.call import Call, Handler
 _FORWARDED_FOR = "x-forwarded-for"
 
 
-class Hall(Protocol):
-    """Where viewers are let in (gateway.fanout)."""
+class ViewerRegistry(Protocol):
+    """Holds the viewers that were admitted (gateway.fanout)."""
 
-    def join(self, viewer: Viewer) -> None:
-        """Sends to it from now on. Raises GrandstandError, or ends the viewer later."""
+    def join(self, viewer: ViewerStream) -> None:
+        """Sends to the viewer from now on. Raises GrandstandError, or ends the viewer later."""
 
-    def leave(self, viewer: Viewer) -> None:
-        """It has gone; also one that was never let in."""
+    def leave(self, viewer: ViewerStream) -> None:
+        """The viewer has gone. Also called if `join` raised."""
 
-    def room(self, viewer: Viewer) -> None:
-        """There is room for a message that did not fit before."""
+    def writable(self, viewer: ViewerStream) -> None:
+        """The stream is writable again, after a message did not fit."""
 
 
-class Watching:
-    """Accepts the calls. `clock`: monotonic seconds."""
+class SubscribeService:
+    """Accepts the calls of Subscribe. `clock`: monotonic seconds."""
 
     def __init__(
-        self, hall: Hall, door: Door, verifier: Verifier, clock: Callable[[], float] = time.monotonic
+        self,
+        registry: ViewerRegistry,
+        viewer_limits: ViewerLimits,
+        verifier: Verifier,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._hall = hall
-        self._door = door
+        self._registry = registry
+        self._viewer_limits = viewer_limits
         self._verifier = verifier
         self._clock = clock
 
@@ -57,40 +60,42 @@ class Watching:
         identity = None
         if authorization is not None:
             identity = self._verifier.verify(authorization, time.time())
-        return Viewer(self, call, identity, address_of(forwarded_for, call.peer))
+        return ViewerStream(self, call, identity, address_of(forwarded_for, call.peer))
 
-    def enter(self, viewer: Viewer, subscription: Subscription, address: str) -> None:
+    def enter(self, viewer: ViewerStream, subscription: Subscription, address: str) -> None:
         """Raises GrandstandError."""
-        viewer.ticket = self._door.enter(subscription.actor_id, address, self._clock())
+        viewer.admission = self._viewer_limits.enter(subscription.actor_id, address, self._clock())
         viewer.game_id = subscription.game_id
         viewer.actor_id = subscription.actor_id
         viewer.subscription = subscription
-        self._hall.join(viewer)
+        self._registry.join(viewer)
 
-    def left(self, viewer: Viewer) -> None:
-        if viewer.ticket is not None:
-            self._door.leave(viewer.ticket)
-            viewer.ticket = None
-            self._hall.leave(viewer)
+    def left(self, viewer: ViewerStream) -> None:
+        if viewer.admission is not None:
+            self._viewer_limits.leave(viewer.admission)
+            viewer.admission = None
+            self._registry.leave(viewer)
 
-    def room(self, viewer: Viewer) -> None:
-        self._hall.room(viewer)
+    def writable(self, viewer: ViewerStream) -> None:
+        self._registry.writable(viewer)
 
 
-class Viewer:
+class ViewerStream:
     """One open subscription, as a Handler of its call."""
 
-    __slots__ = ("_asked_as", "_watching", "actor_id", "call", "game_id", "subscription", "ticket")
+    __slots__ = ("_asked_as", "_service", "actor_id", "admission", "call", "game_id", "subscription")
 
-    def __init__(self, watching: Watching, call: Call, identity: Identity | None, address: str) -> None:
+    def __init__(
+        self, service: SubscribeService, call: Call, identity: Identity | None, address: str
+    ) -> None:
         self.call = call
         self.game_id = ""
         self.actor_id: str | None = None
         """Who watches; None without a token of somebody."""
         self.subscription: Subscription | None = None
-        """What is asked for; forgotten once the viewer has its seat."""
-        self.ticket: Ticket | None = None
-        self._watching = watching
+        """The request; None once the viewer is in a cohort."""
+        self.admission: ViewerAdmission | None = None
+        self._service = service
         self._asked_as: tuple[Identity | None, str] | None = (identity, address)
 
     def received(self, message: bytes) -> None:
@@ -104,7 +109,7 @@ class Viewer:
             self.end(Invalid(f"request: {len(message)} bytes are no SubscribeRequest"))
             return
         try:
-            self._watching.enter(self, check(request, identity), address)
+            self._service.enter(self, check(request, identity), address)
         except GrandstandError as error:
             self.end(error)
 
@@ -113,12 +118,12 @@ class Viewer:
             self.end(Invalid("no request came; Subscribe takes one"))
 
     def writable(self) -> None:
-        self._watching.room(self)
+        self._service.writable(self)
 
     def gone(self) -> None:
-        self._watching.left(self)
+        self._service.left(self)
 
     def end(self, error: GrandstandError) -> None:
         """Ends the stream with the error's status; idempotent."""
         self.call.end(error.code, error.message, error.retry_after_s)
-        self._watching.left(self)
+        self._service.left(self)

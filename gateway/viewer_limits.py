@@ -1,21 +1,20 @@
-"""Who may watch: at most so many viewers of a gateway, of one actor and of one address. Pure.
+"""Limits on viewers: of this gateway, of one actor and of one address. Pure.
 
-Who is turned away is told when to come back. A crowd that was told the same would come back as a crowd, so
-each is given the next turn of a queue that nobody has to stand in: turns follow each other at
-VIEWER_RETRIES_PER_S (ADDRESS_RETRIES_PER_S, ACTOR_RETRIES_PER_S), so the delay grows with how many were
-turned away lately, and shrinks as time passes. The queue is one number, the time of its last turn (the
-virtual scheduling of GCRA, ITU-T I.371). Beyond VIEWER_RETRY_MAX_S nobody is sent: there the delays are
-spread over the upper half of it by chance.
+A refused viewer is told when to come back. A crowd that was told the same delay would come back as a crowd,
+so each gets the next turn of a virtual queue: turns follow each other at VIEWER_RETRIES_PER_S
+(ADDRESS_RETRIES_PER_S, ACTOR_RETRIES_PER_S), so the delay grows with the number of recent refusals and
+shrinks as time passes. The queue is one number, the time of its last turn (the virtual scheduling of GCRA,
+ITU-T I.371). No delay exceeds VIEWER_RETRY_MAX_S: beyond it delays are random in the upper half of that.
 
 An address is an IPv4 address or the /64 of an IPv6 one, of which one household has 2^64. This machine's own
-addresses, loopback, and a peer without an address (a Unix socket) have no bound: there everything comes
-through one proxy, or from a test, and the proxy names the viewer's own address (`address_of`).
+addresses, loopback, and a peer without an address (a Unix socket) have no limit: these are a proxy or a test,
+and the proxy names the viewer's own address (`address_of`).
 
-Bounds: the counts and queues of actors and addresses that have a viewer here; each goes with its last one.
-Overflow policy: Exhausted, which names the bound that was met, the narrowest first.
+Bounds: the counts and queues of actors and addresses that have a viewer here; each is removed with its last.
+On overflow: Exhausted, naming the limit that was reached, the narrowest first.
 
-Rejected: a bound by rate (joins a second): a herd that joins costs one encode, and is what we are for. A
-plain random delay: it spreads a crowd of any size over the same time.
+Rejected: a limit on the rate of joins: a crowd that joins costs one encode, and is the normal case. A plain
+random delay: it spreads a crowd of any size over the same time.
 """
 
 from __future__ import annotations
@@ -35,8 +34,8 @@ _LOOPBACK = 127
 Key = TypeVar("Key", str, int)
 
 
-class Ticket:
-    """Given to a viewer that came in, and handed back once when it leaves."""
+class ViewerAdmission:
+    """An admitted viewer's place in the counts; given back once, when it leaves."""
 
     __slots__ = ("actor_id", "address", "is_in")
 
@@ -46,7 +45,7 @@ class Ticket:
         self.is_in = True
 
 
-class Door:
+class ViewerLimits:
     """`random` answers floats of 0 to 1, 1 excluded. `now_s`: seconds of a clock that never goes back."""
 
     def __init__(
@@ -72,11 +71,11 @@ class Door:
 
     @property
     def viewers(self) -> int:
-        """How many are in."""
+        """How many viewers are admitted now."""
         return self._viewers
 
-    def enter(self, actor_id: str | None, address: str, now_s: float) -> Ticket:
-        """Lets a viewer in; `actor_id` None without a token. Raises Exhausted with `retry_after_s`."""
+    def enter(self, actor_id: str | None, address: str, now_s: float) -> ViewerAdmission:
+        """Admits a viewer; `actor_id` is None without a token. Raises Exhausted with `retry_after_s`."""
         key = None if address in self._own else _key_of(address)
         if actor_id is not None and self._actors.get(actor_id, 0) >= self._per_actor_max:
             raise self._refusal(
@@ -104,22 +103,22 @@ class Door:
             self._actors[actor_id] = self._actors.get(actor_id, 0) + 1
         if key is not None:
             self._addresses[key] = self._addresses.get(key, 0) + 1
-        return Ticket(actor_id, key)
+        return ViewerAdmission(actor_id, key)
 
-    def leave(self, ticket: Ticket) -> None:
-        """The viewer has left. A ticket that was handed back before is nothing."""
-        if not ticket.is_in:
+    def leave(self, admission: ViewerAdmission) -> None:
+        """The viewer has left. Idempotent."""
+        if not admission.is_in:
             return
-        ticket.is_in = False
+        admission.is_in = False
         self._viewers -= 1
-        if ticket.actor_id is not None:
-            self._leave(self._actors, ticket.actor_id)
-        if ticket.address is not None:
-            self._leave(self._addresses, ticket.address)
+        if admission.actor_id is not None:
+            self._leave(self._actors, admission.actor_id)
+        if admission.address is not None:
+            self._leave(self._addresses, admission.address)
 
     def refusal(self, why: str, now_s: float) -> Exhausted:
-        """For who is turned away from the gateway as a whole, also when it is too hot to take another viewer.
-        `why` is for a person, and ends without a full stop."""
+        """The refusal by the gateway as a whole, also when it is overloaded. `why` is for a person, and ends
+        without a full stop."""
         return self._refusal(None, limits.VIEWER_RETRIES_PER_S, now_s, why)
 
     def _leave(self, counts: dict[Key, int], key: Key) -> None:

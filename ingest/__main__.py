@@ -13,12 +13,12 @@ from ingest.backlog import BacklogWatch
 from ingest.check import Checker
 from ingest.coalesce import Coalescer
 from ingest.intake import Intake, Ticket
-from ingest.log_capacity import Room, watch
+from ingest.log_capacity import LogCapacity, watch_capacity
 from ingest.pressure import Pressure
-from ingest.publisher import Publisher
-from ingest.response_scheduler import Answers
+from ingest.publisher import BlockPublisher
+from ingest.response_scheduler import ResponseScheduler
 from ingest.service import PUBLISH, SERVICE, IngestService
-from ingest.stream import Desk
+from ingest.stream import StreamContext
 from ingest.votes import CastVotes
 from mesh import limits, runtime
 from mesh.auth.service import open_verifier
@@ -41,22 +41,27 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
         await catalog.start()
         backlog = BacklogWatch(bus)
         await backlog.start()
-        checker, coalescer, pressure, room = Checker(catalog.view), Coalescer[Ticket](), Pressure(), Room()
-        publisher = Publisher(
+        checker, coalescer, pressure, capacity = (
+            Checker(catalog.view),
+            Coalescer[Ticket](),
+            Pressure(),
+            LogCapacity(),
+        )
+        publisher = BlockPublisher(
             pipeline, CastVotes(bus), checker, coalescer, pressure, uuid.uuid4().hex, catalog
         )
         intake = Intake(checker, coalescer, admission_of(config), pressure)
         loop = asyncio.get_running_loop()
-        desk = Desk(intake, publisher, Answers(), catalog, pressure, loop)
-        service = IngestService(process, desk, verifier.verify)
-        publisher.on_room(service.room_again)
+        context = StreamContext(intake, publisher, ResponseScheduler(), catalog, pressure, loop)
+        service = IngestService(process, context, verifier.verify)
+        publisher.on_room(service.resume_streams)
         process.methods[PUBLISH] = service.accept
         running = [
             asyncio.create_task(each)
             for each in (
-                watch(room, bus),
+                watch_capacity(capacity, bus),
                 service.look_after_streams(),
-                service.look_at_pressure(publisher, pipeline, room, backlog),
+                service.look_at_pressure(publisher, pipeline, capacity, backlog),
                 service.drain(),
             )
         ]

@@ -1,16 +1,16 @@
-"""Judges what an event says against the catalog.
+"""Validates the body of an event against the catalog.
 
-Nothing is trusted before it is checked (I10): the game, then the topic and what the body says
-of it. An id that the catalog knows is a valid one; one that it does not is refused for its
-form first. A refusal names the field, its value and the bound.
+Nothing is trusted before it is checked (I10): first the game, then the topic, then the body. An id that the
+catalog knows is valid; an unknown one is refused for its form first. A refusal names the field, its value and
+the bound.
 
-A crowd says the same few things over and over: a vote for `ana` is the same bytes from
-everybody. So the body of a vote, a reaction or a presence is judged once, and the judgement
-is kept by its bytes until a definition changes. Whether a vote is in time is no part of it:
-that is decided for each event, by the mesh's clock, and nowhere later (I9).
+Many viewers send identical bodies: a vote for `ana` has the same bytes from everybody. So the body of a vote,
+a reaction or a presence is validated once and the result is cached by its bytes until a definition changes.
+Whether a vote is in time is not part of the cached result: that is decided for each event by the mesh's clock
+(I9).
 
-Bound: JUDGEMENTS_KEPT_MAX, none of a body longer than BODY_KEPT_BYTES_MAX, and the same again for
-producers, who may say more; then all are forgotten and made anew.
+Bound: VALIDATED_KEPT_MAX results, none of a body longer than BODY_KEPT_BYTES_MAX, and the same again for
+producers, who have more rights; a full cache is cleared.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ from grandstand.event.v1.event_pb2 import (
     Vote,
 )
 from grandstand.internal.v1.internal_pb2 import IncomingEvent
-from ingest.compiled_definitions import Ballot, GameRules, Kept, Span
+from ingest.compiled_definitions import CompiledCache, CompiledGame, CompiledPoll, OpenPeriod
 from mesh import ids, limits
 from mesh.errors import Invalid, Unknown
 from mesh.jetstream import subjects
 
 Body = TypeVar("Body", bound=Message)
 
-JUDGEMENTS_KEPT_MAX = 16_384
-# A body may be padded with fields that nobody knows: it is good, and not kept.
+VALIDATED_KEPT_MAX = 16_384
+# A body may be padded with unknown fields: it is valid, and not cached.
 BODY_KEPT_BYTES_MAX = 1_024
-# What a row of a block has at most, besides its strings.
+# Maximum size of a row of a block, besides its strings.
 ROW_BYTES = 64
 _REPEATED = ("vote", "reaction", "presence")
 
 NO_BODY = "event.body: is not set; give a vote, a score, a reaction, a presence, a measure or a custom"
 
 
-class Judged:
-    """What an event says, found good. One object may stand for all events that say the same."""
+class ValidatedEvent:
+    """The validated body of an event. Events with identical bodies share one object."""
 
     __slots__ = (
         "final",
@@ -61,9 +61,9 @@ class Judged:
         "label",
         "only",
         "payload",
+        "period",
         "place",
         "size",
-        "span",
         "spread",
         "until_s",
         "value",
@@ -72,12 +72,12 @@ class Judged:
 
     def __init__(
         self,
-        game: GameRules,
+        game: CompiledGame,
         kind: str,
         topic: str,
         value: int | float,
         *,
-        span: Span | None = None,
+        period: OpenPeriod | None = None,
         label: str = "",
         weight: int = 0,
         payload: bytes = b"",
@@ -90,25 +90,25 @@ class Judged:
         self.value = value
         """Vote: a mask of the chosen options, bit i the poll's option i. Score: points. Reaction:
         count. Presence: the state. Measure: the value, a float. Custom: 0."""
-        self.span = span
-        self.spread = game.spread if span is None else span.spread or game.spread
+        self.period = period
+        self.spread = game.spread if period is None else period.spread or game.spread
         """Over how many partitions the topic's actors are spread: those of a poll or a board as it was opened
         with, whatever this ingest has heard of its game. So an event folds in one partition, whoever sends
         it (I2)."""
         self.only = game.first if self.spread <= 1 else None
         """The partition of every actor, where there is only one."""
-        self.until_s = math.inf if span is None else span.until_s
+        self.until_s = math.inf if period is None else period.until_s
         """Before this the topic takes events; Unix seconds."""
         self.label = label
         """Kind of a reaction, else ""."""
         self.weight = weight
         """Of a vote in a poll with weights, 1 or more; else 0."""
         self.size = ROW_BYTES + len(payload)
-        """What it adds to a block at most, in bytes, besides its actor's name."""
+        """Maximum bytes that it adds to a block, besides its actor's name."""
         self.payload = payload
         """Of a custom event."""
         self.final = final
-        """A vote that its actor may not change."""
+        """Whether it is a vote that its actor may not change."""
 
     def partition_of(self, actor_id: str) -> int:
         return ids.partition_of(self.game.game_id, actor_id, self.spread)
@@ -125,119 +125,123 @@ class Catalog(Protocol):
     def board(self, game_id: str, board_id: str) -> Board: ...
 
 
-Known = dict[tuple[str, str | None, bytes], Judged]
+KnownEvents = dict[tuple[str, str | None, bytes], ValidatedEvent]
 """By the game's id, the body's kind and its bytes."""
 
 
 class Checker:
-    """Judges events by one catalog. A definition may be replaced in it, not altered."""
+    """Validates events against one catalog, whose definitions may be replaced, but not changed in place."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._changes = -1
-        self._known: tuple[Known, Known] = ({}, {})
-        self._games: Kept[GameRules] = Kept()
-        self._ballots: Kept[Ballot] = Kept()
-        self._boards: Kept[Span] = Kept()
+        self._known: tuple[KnownEvents, KnownEvents] = ({}, {})
+        self._games: CompiledCache[CompiledGame] = CompiledCache()
+        self._polls: CompiledCache[CompiledPoll] = CompiledCache()
+        self._boards: CompiledCache[OpenPeriod] = CompiledCache()
 
-    def known(self, producer: bool) -> Known:
-        """What was judged before and still holds, but for its time."""
+    def known(self, producer: bool) -> KnownEvents:
+        """The cached results that still hold. The caller compares `until_s` itself."""
         if self._changes != self._catalog.changes:
             self._changes = self._catalog.changes
             for known in self._known:
                 known.clear()
         return self._known[producer]
 
-    def judge(self, game_id: str, kind: str | None, body: bytes, now_s: float, producer: bool) -> Judged:
-        """What the body says; `kind` is the name of its field in Event.
+    def validate(
+        self, game_id: str, kind: str | None, body: bytes, now_s: float, producer: bool
+    ) -> ValidatedEvent:
+        """Validates a body. `kind` is the name of its field in Event.
 
         Raises Invalid, Unknown, NotNow.
         """
         game = self._game(game_id)
         match kind:
             case "vote":
-                judged = self._vote(game, _parsed(Vote, kind, body), now_s, producer)
+                validated = self._vote(game, _parsed(Vote, kind, body), now_s, producer)
             case "score":
-                judged = self._score(game, _parsed(Score, kind, body), now_s)
+                validated = self._score(game, _parsed(Score, kind, body), now_s)
             case "reaction":
-                judged = _reaction(game, _parsed(Reaction, kind, body))
+                validated = _reaction(game, _parsed(Reaction, kind, body))
             case "presence":
-                judged = _presence(game, _parsed(Presence, kind, body))
+                validated = _presence(game, _parsed(Presence, kind, body))
             case "measure":
-                judged = _measure(game, _parsed(Measure, kind, body))
+                validated = _measure(game, _parsed(Measure, kind, body))
             case "custom":
-                judged = _custom(game, _parsed(Custom, kind, body))
+                validated = _custom(game, _parsed(Custom, kind, body))
             case _:
                 raise Invalid(NO_BODY)
         if kind in _REPEATED and len(body) <= BODY_KEPT_BYTES_MAX:
             known = self.known(producer)
-            if len(known) >= JUDGEMENTS_KEPT_MAX:
+            if len(known) >= VALIDATED_KEPT_MAX:
                 known.clear()
-            known[game_id, kind, body] = judged
-        return judged
+            known[game_id, kind, body] = validated
+        return validated
 
     def check_open(self, place: tuple[str, str], now_s: float) -> None:
-        """Whether the topic takes events now, by the definition of now. Raises NotNow, Unknown."""
-        if (span := self._span(place)) is not None:
+        """Raises NotNow or Unknown unless the topic takes events at `now_s`, by its current definition."""
+        if (period := self._period(place)) is not None:
             kind, _, name = place[1].partition("/")
-            span.check(kind, name, now_s)
+            period.check(kind, name, now_s)
 
     def check_stage(self, place: tuple[str, str], now_s: float) -> None:
-        """Whether the topic is still open by its stage, be its time over or not: nobody has closed it in
-        the event log, so what is stored there counts. Raises NotNow, Unknown."""
-        span = self._span(place)
-        if span is not None and not span.is_open:
+        """Raises NotNow or Unknown unless the topic's stage is OPEN, whether or not its closing time has
+        passed: while no close is in the event log, what is stored there counts."""
+        period = self._period(place)
+        if period is not None and not period.is_open:
             kind, _, name = place[1].partition("/")
-            raise span.refusal(kind, name, now_s)
+            raise period.refusal(kind, name, now_s)
 
-    def _span(self, place: tuple[str, str]) -> Span | None:
-        """Of a poll or a board; None for what is always open. Raises Unknown."""
+    def _period(self, place: tuple[str, str]) -> OpenPeriod | None:
+        """The period of a poll or a board; None for a topic that is always open. Raises Unknown."""
         game_id, topic = place
         kind, _, name = topic.partition("/")
         if kind == "poll":
-            return self._ballot(game_id, name).span
+            return self._poll(game_id, name).period
         return self._board(game_id, name) if kind == "board" else None
 
-    def _vote(self, game: GameRules, vote: Vote, now_s: float, producer: bool) -> Judged:
-        ballot = self._ballot(game.game_id, vote.poll_id)
-        value = ballot.mask(vote.option_ids)
-        weight = ballot.weight(vote.weight, producer)
-        ballot.span.check("poll", vote.poll_id, now_s)
-        return Judged(game, "vote", ballot.topic, value, span=ballot.span, weight=weight, final=ballot.final)
+    def _vote(self, game: CompiledGame, vote: Vote, now_s: float, producer: bool) -> ValidatedEvent:
+        poll = self._poll(game.game_id, vote.poll_id)
+        value = poll.mask(vote.option_ids)
+        weight = poll.weight(vote.weight, producer)
+        poll.period.check("poll", vote.poll_id, now_s)
+        return ValidatedEvent(
+            game, "vote", poll.topic, value, period=poll.period, weight=weight, final=poll.final
+        )
 
-    def _score(self, game: GameRules, score: Score, now_s: float) -> Judged:
+    def _score(self, game: CompiledGame, score: Score, now_s: float) -> ValidatedEvent:
         board_id, points = score.board_id, score.points
-        span = self._board(game.game_id, board_id)
+        period = self._board(game.game_id, board_id)
         if abs(points) > limits.POINTS_MAX:
             raise Invalid(
                 f"score.points: {points} is out of range; -2^53 to 2^53 ({limits.POINTS_MAX}) are allowed"
             )
-        span.check("board", board_id, now_s)
-        return Judged(game, "score", f"board/{board_id}", points, span=span)
+        period.check("board", board_id, now_s)
+        return ValidatedEvent(game, "score", f"board/{board_id}", points, period=period)
 
-    def _game(self, game_id: str) -> GameRules:
+    def _game(self, game_id: str) -> CompiledGame:
         try:
             definition = self._catalog.game(game_id)
         except Unknown:
             ids.check_id("event.game_id", game_id)
             raise
-        return self._games.of(definition) or self._games.keep(definition, GameRules(definition))
+        return self._games.get(definition) or self._games.put(definition, CompiledGame(definition))
 
-    def _ballot(self, game_id: str, poll_id: str) -> Ballot:
+    def _poll(self, game_id: str, poll_id: str) -> CompiledPoll:
         try:
             definition = self._catalog.poll(game_id, poll_id)
         except Unknown:
             ids.check_id("vote.poll_id", poll_id)
             raise
-        return self._ballots.of(definition) or self._ballots.keep(definition, Ballot(definition))
+        return self._polls.get(definition) or self._polls.put(definition, CompiledPoll(definition))
 
-    def _board(self, game_id: str, board_id: str) -> Span:
+    def _board(self, game_id: str, board_id: str) -> OpenPeriod:
         try:
             definition = self._catalog.board(game_id, board_id)
         except Unknown:
             ids.check_id("score.board_id", board_id)
             raise
-        return self._boards.of(definition) or self._boards.keep(definition, Span(definition))
+        return self._boards.get(definition) or self._boards.put(definition, OpenPeriod(definition))
 
 
 def keys_of(events: Iterable[IncomingEvent]) -> tuple[list[str], list[str]]:
@@ -255,25 +259,25 @@ def keys_of(events: Iterable[IncomingEvent]) -> tuple[list[str], list[str]]:
     return list(topics), list(games)
 
 
-def _reaction(game: GameRules, reaction: Reaction) -> Judged:
+def _reaction(game: CompiledGame, reaction: Reaction) -> ValidatedEvent:
     label = game.kind(reaction.pulse_id, reaction.kind)
     count = reaction.count or 1
     if count > limits.REACTION_COUNT_MAX:
         raise Invalid(f"reaction.count: is {count}; at most {limits.REACTION_COUNT_MAX} are allowed")
-    return Judged(game, "reaction", f"pulse/{reaction.pulse_id}", count, label=label)
+    return ValidatedEvent(game, "reaction", f"pulse/{reaction.pulse_id}", count, label=label)
 
 
-def _presence(game: GameRules, presence: Presence) -> Judged:
+def _presence(game: CompiledGame, presence: Presence) -> ValidatedEvent:
     if presence.state not in (PRESENCE_STATE_HERE, PRESENCE_STATE_GONE):
         raise Invalid(
             f"presence.state: is {presence.state}; PRESENCE_STATE_HERE ({PRESENCE_STATE_HERE}) "
             f"or PRESENCE_STATE_GONE ({PRESENCE_STATE_GONE}) is needed"
         )
     game.check_audience()
-    return Judged(game, "presence", "audience", presence.state)
+    return ValidatedEvent(game, "presence", "audience", presence.state)
 
 
-def _measure(game: GameRules, measure: Measure) -> Judged:
+def _measure(game: CompiledGame, measure: Measure) -> ValidatedEvent:
     game.check_metric(measure.metric_id)
     value = measure.value
     # Not `abs(value) > MEASURE_MAX`: a NaN is not greater than anything.
@@ -282,17 +286,17 @@ def _measure(game: GameRules, measure: Measure) -> Judged:
             f"measure.value: {_number(value)} is out of range; "
             f"finite values of -10^15 to 10^15 ({limits.MEASURE_MAX:g}) are allowed"
         )
-    return Judged(game, "measure", f"metric/{measure.metric_id}", value)
+    return ValidatedEvent(game, "measure", f"metric/{measure.metric_id}", value)
 
 
-def _custom(game: GameRules, custom: Custom) -> Judged:
+def _custom(game: CompiledGame, custom: Custom) -> ValidatedEvent:
     game.check_custom(custom.custom_id)
     if len(custom.payload) > limits.CUSTOM_PAYLOAD_BYTES_MAX:
         raise Invalid(
             f"custom.payload: {len(custom.payload)} bytes; "
             f"at most {limits.CUSTOM_PAYLOAD_BYTES_MAX} are allowed"
         )
-    return Judged(game, "custom", f"custom/{custom.custom_id}", 0, payload=custom.payload)
+    return ValidatedEvent(game, "custom", f"custom/{custom.custom_id}", 0, payload=custom.payload)
 
 
 def _parsed(body_type: type[Body], kind: str, body: bytes) -> Body:

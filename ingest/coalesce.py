@@ -5,8 +5,8 @@ partition was idle; while events keep coming one leaves every `interval_s`, or w
 full by count or bytes. So a lone vote waits for nothing and a storm costs a bounded number
 of messages.
 
-Who waits for an event is its ticket. Consecutive events of one ticket are a run, so that the
-events of a batch are told of their block's storage together.
+The ticket of an event is what waits for it to be stored. Consecutive events of one ticket form a run, so that
+one call reports a run as stored.
 
 Bounds: a block holds at most BLOCK_EVENTS_MAX events and about BLOCK_BYTES_MAX bytes. How
 many blocks may wait is not decided here: ingest stops reading from its streams when too
@@ -16,15 +16,13 @@ many events are unsettled (limits.UNSETTLED_EVENTS_MAX).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import chain
 from struct import pack
 from typing import Generic, NamedTuple, TypeVar
 
-from grandstand.catalog.v1.catalog_pb2 import Game
 from grandstand.internal.v1.internal_pb2 import Block, Events, Section
-from ingest.check import ROW_BYTES, Judged
-from ingest.compiled_definitions import GameRules
+from ingest.check import ROW_BYTES, ValidatedEvent
 from mesh import ids, limits
 
 Ticket = TypeVar("Ticket")
@@ -37,13 +35,13 @@ FULL_BYTES = limits.BLOCK_BYTES_MAX // 2
 
 assert FULL_BYTES <= ROW_BYTES * limits.BLOCK_EVENTS_MAX, "full by bytes before it is by count"
 
-Entry = tuple[Ticket, int, int, int, Judged]
+Entry = tuple[Ticket, int, int, int, ValidatedEvent]
 """Whose; origin_seq; the origin's place, -1 - place for a producer's; the actor's place; what it says."""
 Place = tuple[str, str]
 """Game and topic."""
 
 
-class Run(Generic[Ticket]):
+class SequenceRun(Generic[Ticket]):
     """Consecutive numbers of one ticket, `first` to `last`."""
 
     __slots__ = ("first", "last", "ticket")
@@ -54,7 +52,7 @@ class Run(Generic[Ticket]):
         self.last = last
 
 
-class Origins(NamedTuple):
+class BatchOrigins(NamedTuple):
     """The keys of a batch's origins, by the places its entries name them with."""
 
     viewers: list[bytes]
@@ -63,19 +61,16 @@ class Origins(NamedTuple):
     def key(self, at: int) -> bytes:
         return self.producers[-1 - at] if at < 0 else self.viewers[at]
 
-    def origin_id(self, at: int) -> str:
-        return ids.origin_of(self.key(at), producer=at < 0)
-
 
 class Outcome(Generic[Ticket]):
-    """What became of a batch, for the second votes of those who voted in it (ingest.votes)."""
+    """Whether a batch is stored, for second votes of the actors who voted in it (ingest.votes)."""
 
     __slots__ = ("is_stored", "waiting")
 
     def __init__(self) -> None:
         self.is_stored = False
         self.waiting: dict[tuple[Place, str], list[tuple[Ticket, int]]] = {}
-        """Whose second votes wait, by place and actor: the ticket and origin_seq of each."""
+        """Second votes that wait for the first, by topic and actor: ticket and origin_seq of each."""
 
 
 class Batch(Generic[Ticket]):
@@ -105,12 +100,12 @@ class Batch(Generic[Ticket]):
         self.stamped_at_s = stamped_at_s
         """When the first event was received, by the mesh's clock. Whatever becomes of the block, it stays."""
         self.anchor_s = anchor_s
-        """The anchor of the view that judged the first event (mesh.catalog.freshness); those after it were
+        """The anchor of the view that validated the first event (mesh.catalog.freshness); those after it were
         judged by views that are no older."""
         self.bytes = 0
         self.causes: list[str] = []
         """Trace contexts of what is in here."""
-        self.runs: list[Run[Ticket]] = []
+        self.runs: list[SequenceRun[Ticket]] = []
         self.sections: dict[Place, list[Entry[Ticket]]] = {}
         self.outcome: Outcome[Ticket] = Outcome()
         self._viewers: dict[bytes, int] = {}
@@ -119,10 +114,16 @@ class Batch(Generic[Ticket]):
         self._actor_keys: list[bytes] = []
 
     def add(
-        self, judged: Judged, origin: bytes, producer: bool, seq: int, actor_id: str, ticket: Ticket
+        self,
+        validated: ValidatedEvent,
+        origin: bytes,
+        producer: bool,
+        seq: int,
+        actor_id: str,
+        ticket: Ticket,
     ) -> None:
         """`origin`: its key; `producer`: whether it is a producer's."""
-        self.add_of(self.origin_at(origin, producer), judged, seq, actor_id, ticket)
+        self.add_of(self.origin_at(origin, producer), validated, seq, actor_id, ticket)
 
     def origin_at(self, origin: bytes, producer: bool) -> int:
         """The number that stands for the origin in this batch: -1 - its place for a producer's."""
@@ -130,44 +131,25 @@ class Batch(Generic[Ticket]):
             return -1 - self._producers.setdefault(origin, len(self._producers))
         return self._viewers.setdefault(origin, len(self._viewers))
 
-    def add_of(self, at: int, judged: Judged, seq: int, actor_id: str, ticket: Ticket) -> None:
+    def add_of(self, at: int, validated: ValidatedEvent, seq: int, actor_id: str, ticket: Ticket) -> None:
         """As `add`, of the origin that has this number."""
         actors = self._actors
         actor_at = actors.get(actor_id)
         if actor_at is None:
             actor_at = actors[actor_id] = len(actors)
             self.bytes += len(actor_id)
-        rows = self.sections.get(judged.place)
+        rows = self.sections.get(validated.place)
         if rows is None:
-            rows = self.sections[judged.place] = []
-        rows.append((ticket, seq, at, actor_at, judged))
-        self.bytes += judged.size
+            rows = self.sections[validated.place] = []
+        rows.append((ticket, seq, at, actor_at, validated))
+        self.bytes += validated.size
         runs = self.runs
         if runs:
             run = runs[-1]
             if run.ticket is ticket and run.last == seq - 1:
                 run.last = seq
                 return
-        runs.append(Run(ticket, seq, seq))
-
-    def add_rows(self: Batch[None], rows: Iterable[Row]) -> None:
-        """As `add`, for rows that nobody waits for."""
-        games: dict[str, GameRules] = {}
-        for row in rows:
-            if row.game_id not in games:
-                games[row.game_id] = GameRules(Game(game_id=row.game_id))
-            judged = Judged(
-                games[row.game_id],
-                _KINDS[row.topic.partition("/")[0]],
-                row.topic,
-                row.value,
-                label=row.label,
-                weight=row.weight,
-                payload=row.payload,
-                final=row.final,
-            )
-            key, producer = ids.origin_key(row.origin_id), row.origin_id[0] == "p"
-            self.add(judged, key, producer, row.origin_seq, row.actor_id, None)
+        runs.append(SequenceRun(ticket, seq, seq))
 
     def caused_by(self, traceparent: str) -> None:
         """Remembers a trace context, LINKS_MAX of them."""
@@ -189,7 +171,7 @@ class Batch(Generic[Ticket]):
     def keep(self, sections: dict[Place, list[Entry[Ticket]]]) -> None:
         """Goes on with these of its rows only."""
         self.sections = {place: rows for place, rows in sections.items() if rows}
-        self.runs = [Run(entry[0], entry[1], entry[1]) for entry in self.entries()]
+        self.runs = [SequenceRun(entry[0], entry[1], entry[1]) for entry in self.entries()]
 
     def actor_ids(self) -> list[str]:
         """The actors by their places."""
@@ -201,8 +183,8 @@ class Batch(Generic[Ticket]):
             self._actor_keys = ids.actor_keys(self._actors)
         return self._actor_keys
 
-    def origins(self) -> Origins:
-        return Origins(list(self._viewers), list(self._producers))
+    def origins(self) -> BatchOrigins:
+        return BatchOrigins(list(self._viewers), list(self._producers))
 
     def encode(self, stamped_at_ns: int) -> Block:
         """The rows as a block: shared dictionaries, and a section for each place."""
@@ -240,22 +222,22 @@ class Batch(Generic[Ticket]):
         return block
 
 
-def _section(place: Place, said: tuple[Judged, ...]) -> tuple[Section, bytes]:
+def _section(place: Place, said: tuple[ValidatedEvent, ...]) -> tuple[Section, bytes]:
     """The section, and its share of the value column."""
     kind, count = said[0].kind, len(said)
     section = Section(game_id=place[0], topic=place[1], rows=count)
     if kind == "vote":
         if said[0].weight:  # a poll's votes all have one, or none has
-            section.weight = pack(f"<{count}I", *[judged.weight or 1 for judged in said])
+            section.weight = pack(f"<{count}I", *[validated.weight or 1 for validated in said])
     elif kind == "reaction":
         labels: dict[str, int] = {}
-        at = [labels.setdefault(judged.label, len(labels)) for judged in said]
+        at = [labels.setdefault(validated.label, len(labels)) for validated in said]
         section.label = pack(f"<{count}H", *at)
         section.labels = "\n".join(labels)
     elif kind == "custom":
-        section.payloads.extend([judged.payload for judged in said])
+        section.payloads.extend([validated.payload for validated in said])
     width = "Q" if kind == "vote" else "d" if kind == "measure" else "q"
-    return section, pack(f"<{count}{width}", *[judged.value for judged in said])
+    return section, pack(f"<{count}{width}", *[validated.value for validated in said])
 
 
 class Coalescer(Generic[Ticket]):
@@ -297,57 +279,3 @@ class Coalescer(Generic[Ticket]):
 
     def _due_at(self, partition: int) -> float:
         return self._left_at.get(partition, -math.inf) + self._interval_s
-
-
-class Row(NamedTuple):
-    """One event by itself, for who has no stream: benchmarks, tests, models. `Judged` says what is what."""
-
-    partition: int
-    game_id: str
-    topic: str
-    origin_id: str
-    origin_seq: int
-    actor_id: str
-    value: int | float
-    label: str = ""
-    weight: int = 0
-    payload: bytes = b""
-    final: bool = False
-
-
-def encode(rows: Iterable[Row], stamped_at_ns: int) -> Block:
-    """The rows, all of one partition, as a block."""
-    batch: Batch[None] = Batch(0, 0.0)
-    batch.add_rows(rows)
-    return batch.encode(stamped_at_ns)
-
-
-def rows_of(batch: Batch[Ticket]) -> list[Row]:
-    """A batch's events as rows."""
-    names = batch.actor_ids()
-    origins = batch.origins()
-    return [
-        Row(
-            batch.partition,
-            *said.place,
-            origins.origin_id(origin),
-            seq,
-            names[actor],
-            said.value,
-            said.label,
-            said.weight,
-            said.payload,
-            said.final,
-        )
-        for _, seq, origin, actor, said in batch.entries()
-    ]
-
-
-_KINDS = {
-    "poll": "vote",
-    "board": "score",
-    "pulse": "reaction",
-    "audience": "presence",
-    "metric": "measure",
-    "custom": "custom",
-}

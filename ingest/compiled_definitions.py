@@ -1,7 +1,8 @@
-"""What the definitions of the catalog allow, in plain dictionaries: an option's bit, a pulse's kinds.
+"""The catalog's definitions compiled to plain dictionaries: the bit of each poll option, the kinds of a
+pulse.
 
-Each is made once for a definition rather than read from its protobuf for each event. Bound:
-DEFINITIONS_KEPT_MAX of a kind, made anew when they are needed again.
+A definition is compiled once instead of being read from its protobuf for each event. Bound:
+DEFINITIONS_KEPT_MAX of each kind; beyond that the cache is cleared and filled again on use.
 """
 
 from __future__ import annotations
@@ -18,28 +19,29 @@ from mesh.errors import GrandstandError, Invalid, NotNow, Unknown, shown
 DEFINITIONS_KEPT_MAX = 16_384
 _CHOICES_SHOWN = 8
 
-Made = TypeVar("Made")
+Compiled = TypeVar("Compiled")
 
 
-class Kept(Generic[Made]):
-    """What was made of definitions, by their identity: each is held, so that no other takes its place."""
+class CompiledCache(Generic[Compiled]):
+    """Compiled definitions by the identity of the definition, which is kept alive so that its id is not
+    reused."""
 
     def __init__(self) -> None:
-        self._kept: dict[int, tuple[object, Made]] = {}
+        self._kept: dict[int, tuple[object, Compiled]] = {}
 
-    def of(self, definition: object) -> Made | None:
+    def get(self, definition: object) -> Compiled | None:
         found = self._kept.get(id(definition))
         return None if found is None else found[1]
 
-    def keep(self, definition: object, made: Made) -> Made:
+    def put(self, definition: object, compiled: Compiled) -> Compiled:
         if len(self._kept) >= DEFINITIONS_KEPT_MAX:
             self._kept.clear()
-        self._kept[id(definition)] = (definition, made)
-        return made
+        self._kept[id(definition)] = (definition, compiled)
+        return compiled
 
 
-class Span:
-    """When a poll or a board takes events."""
+class OpenPeriod:
+    """The period in which a poll or a board takes events."""
 
     __slots__ = ("_closes_at_s", "_game_id", "_stage", "spread", "until_s")
 
@@ -47,16 +49,16 @@ class Span:
         self._game_id = definition.game_id
         self._stage = definition.stage
         self.spread = definition.spread
-        """0 in an entry that does not say it: then it is the game's."""
+        """0 if the definition does not set it; then the game's spread applies."""
         self._closes_at_s = (
             definition.closes_at.ToNanoseconds() / 1e9 if definition.HasField("closes_at") else math.inf
         )
         self.until_s = self._closes_at_s if definition.stage == STAGE_OPEN else -math.inf
-        """Before this it takes events; Unix seconds of the mesh's clock."""
+        """Events are taken before this; Unix seconds of the mesh's clock."""
 
     @property
     def is_open(self) -> bool:
-        """By its stage."""
+        """Whether its stage is OPEN."""
         return self._stage == STAGE_OPEN
 
     def check(self, kind: str, name: str, now_s: float) -> None:
@@ -65,7 +67,7 @@ class Span:
             raise self.refusal(kind, name, now_s)
 
     def refusal(self, kind: str, name: str, now_s: float) -> GrandstandError:
-        """Why an event that came at `now_s`, too late or too early, is not taken."""
+        """The error for an event received at `now_s`, before the opening or after the close."""
         if self._stage == STAGE_UNSPECIFIED:
             return Unknown(f"{kind} {name!r} of game {self._game_id!r} is not open yet")
         closed = ""
@@ -76,10 +78,10 @@ class Span:
         return NotNow(f"{kind} {name!r} of game {self._game_id!r} closed{closed}")
 
 
-class Ballot:
-    """What a vote in one poll may say."""
+class CompiledPoll:
+    """The valid options and weights of one poll."""
 
-    __slots__ = ("_bits", "_choices_max", "_poll_id", "_weight_max", "final", "span", "topic")
+    __slots__ = ("_bits", "_choices_max", "_poll_id", "_weight_max", "final", "period", "topic")
 
     def __init__(self, poll: Poll) -> None:
         self._poll_id = poll.poll_id
@@ -88,7 +90,7 @@ class Ballot:
         self._weight_max = max(1, poll.weight_max)
         self.topic = f"poll/{poll.poll_id}"
         self.final = not poll.changeable
-        self.span = Span(poll)
+        self.period = OpenPeriod(poll)
 
     def mask(self, option_ids: Iterable[str]) -> int:
         """The options as bits in the poll's order. Raises Invalid, Unknown."""
@@ -129,8 +131,8 @@ class Ballot:
         return (given or 1) if self._weight_max > 1 else 0
 
 
-class GameRules:
-    """What takes events in one game besides its polls and boards."""
+class CompiledGame:
+    """The pulses, metrics, custom topics and audience of one game."""
 
     __slots__ = ("_audience", "_customs", "_metrics", "_pulses", "first", "game_id", "spread")
 
@@ -175,7 +177,7 @@ class GameRules:
             raise self._unknown("custom.custom_id", custom_id, "custom topic", list(self._customs))
 
     def _unknown(self, field: str, name: str, kind: str, known: list[str]) -> Unknown:
-        """Raises Invalid for a name that can be nothing's."""
+        """Raises Invalid if `name` is not a well-formed id."""
         ids.check_id(field, name)
         return Unknown(f"{field}: {shown(name)} is not a {kind} of game {self.game_id!r}; {_one_of(known)}")
 

@@ -1,13 +1,16 @@
-"""Takes the events of a message: number, identity, what it says, admission; then into the coalescer.
+"""Takes the events of a message: sequence number, identity, body, admission; then into the coalescer.
 
-The hot path of ingest, and synchronous: a single event costs a few microseconds here. The order of
-the checks is that of I10: the token was checked when the stream opened, the message's size by
-gRPC, then who acts, what it says, and the rate. What is refused for good is told at once; what names
-a game, poll or board that this ingest has not heard of is left over, for the shell to ask
-the catalog itself. So are votes and scores while the view of the catalog is stale: whether their poll
-is still open cannot be told, so they are neither taken nor refused before it can (I9).
+This is the hot path of ingest, and synchronous: one event costs a few microseconds here. The order of the
+checks is that of I10: the token was checked when the stream opened and the message's size by gRPC; then come
+actor, body and rate. What is refused for good is reported at once. An event that names a game, poll or board
+that this ingest does not know is returned as unresolved, and the shell asks the catalog. So are votes and
+scores while the view of the catalog is stale: whether their poll is still open is not known, so they are
+neither taken nor refused before it is (I9).
 
-Bounds: what a message holds. An event taken is in the coalescer, or settled.
+The loop in `Intake.take` holds a fast path for the usual event; `_one` is the general path. Both have the
+same effect (tests/ingest/test_intake_paths.py).
+
+Bounds: what a message holds. An event that was taken is in the coalescer, or settled.
 """
 
 from __future__ import annotations
@@ -19,37 +22,37 @@ from typing import Protocol
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.internal.v1.internal_pb2 import IncomingEvent
 from ingest.admission import SHED, Admission, OverRate
-from ingest.check import NO_BODY, Checker, Known
+from ingest.check import NO_BODY, Checker, KnownEvents
 from ingest.coalesce import FULL_BYTES, Batch, Coalescer
 from ingest.pressure import Pressure
-from ingest.session import SEQ_MAX, Session
+from ingest.session import SEQ_MAX, IngestSession
 from mesh import ids
 from mesh.errors import Exhausted, Forbidden, GrandstandError, Invalid, Unavailable, Unknown, shown
 from mesh.jetstream import subjects
 
 
 class Ticket(Protocol):
-    """Who waits for events to be stored; each number is told of exactly once."""
+    """Waits for events to be stored. Each number is reported exactly once, by `stored` or `refused`."""
 
     @property
     def is_gone(self) -> bool:
-        """Nobody listens any more: what is not stored yet need not be."""
+        """The stream has ended: an event that is not stored yet need not be."""
         ...
 
     @property
     def is_relayed(self) -> bool:
-        """It can be told that an event is not stored in time, and sends it again."""
+        """Its sender resends an event that was not stored in time."""
         ...
 
     def stored(self, first: int, last: int, position: Position) -> None: ...
     def refused(self, seq: int, error: GrandstandError, *, maybe_stored: bool = False) -> None: ...
 
 
-class Sender(Ticket, Protocol):
-    """The stream that a message came on; the ticket of the events of its own origin."""
+class IntakeSender(Ticket, Protocol):
+    """The stream that a message came on. It is the ticket of the events of its own origin."""
 
     @property
-    def session(self) -> Session: ...
+    def session(self) -> IngestSession: ...
     def shed(self, seq: int) -> None: ...
     def relayed(self, origin_id: str) -> Ticket: ...
 
@@ -63,7 +66,7 @@ class RelayedSender(Protocol):
     ) -> None: ...
 
 
-class Relayed:
+class RelayedTicket:
     """The ticket of one event that names an origin of its own."""
 
     __slots__ = ("_sender", "origin_id")
@@ -86,16 +89,16 @@ class Relayed:
         self._sender.relayed_refused(self.origin_id, seq, error, maybe_stored=maybe_stored)
 
 
-Unheard = list[tuple[IncomingEvent, GrandstandError]]
-"""Events that name what this ingest has not heard of, or that a stale view cannot judge, and why each would
-be refused."""
+Unresolved = list[tuple[IncomingEvent, GrandstandError]]
+"""Events whose game, poll or board is unknown here, or that a stale view cannot validate; and the error that
+each would be refused with."""
 
 
-class Held(Unavailable):
-    """A vote or a score that came while the view of the catalog was stale."""
+class StaleCatalog(Unavailable):
+    """A vote or a score was received while the view of the catalog was stale."""
 
 
-_HELD = Held("the catalog does not answer, so it is not known whether this is still open; send again")
+_HELD = StaleCatalog("the catalog does not answer, so it is not known whether this is still open; send again")
 _TIMED = ("vote", "score")
 
 _FULL = Exhausted(
@@ -106,8 +109,8 @@ _SHED = Exhausted("shed: the mesh is under pressure; measures, reactions and pre
 
 
 class Intake:
-    """What all streams of an ingest have in common. `now_s`: Unix seconds of the mesh's clock; `at_s`: the
-    coalescer's clock; `anchor_s`: of the view that judges (mesh.catalog.freshness)."""
+    """Shared by all streams of an ingest. `now_s`: Unix seconds of the mesh's clock; `at_s`: the coalescer's
+    clock; `anchor_s`: of the view that validates (mesh.catalog.freshness)."""
 
     def __init__(
         self, checker: Checker, coalescer: Coalescer[Ticket], admission: Admission, pressure: Pressure
@@ -119,30 +122,30 @@ class Intake:
 
     def take(
         self,
-        sender: Sender,
+        sender: IntakeSender,
         events: Sequence[IncomingEvent],
         now_s: float,
         at_s: float,
-        unheard: Unheard,
+        unresolved: Unresolved,
         cause: str = "",
         *,
         anchor_s: float = math.inf,
         is_fresh: bool = True,
     ) -> float:
-        """Takes the events of one message, telling the sender what is refused or shed; what names
-        something unheard of is appended to `unheard`, for `take_unheard`, and unless the view `is_fresh`
-        each vote and score. `cause`: the message's trace.
+        """Takes the events of one message and reports to the sender what is refused or shed. Events with
+        unknown names, and votes and scores unless the view `is_fresh`, are appended to `unresolved` for
+        `take_unresolved`. `cause`: the message's trace context.
 
-        Returns for how many seconds the stream is not to be read on. Raises Invalid, Exhausted,
+        Returns how many seconds to pause reading from the stream. Raises Invalid, Exhausted,
         NotNow where the stream must end; the events before the one at fault are taken.
         """
         session = sender.session
         session.check_batch(len(events))
         known = self._checker.known(session.producer)
-        last_allowed = session.last_allowed
+        next_seq, last_allowed = session.next_seq, session.last_allowed
         wait_s = 0.0
-        # Most events are usual: the stream's own, by a viewer for itself or a producer for another, saying
-        # what was judged before, with no pressure anywhere. `_one` takes all others.
+        # The fast path: the stream's own event, of a viewer for itself or of a producer for another actor,
+        # with a body that was validated before and no pressure anywhere. `_one` takes all others.
         pressure, admission = self._pressure, self._admission
         is_usual = is_fresh and not (pressure.sheds_measures or cause or session.games is not None)
         is_id = ids.is_id
@@ -158,18 +161,19 @@ class Intake:
                 if origin_id:
                     ticket = self._relayed(sender, origin_id, seq)
                 else:
-                    if seq != session.next_seq or seq > last_allowed:
+                    if seq != next_seq or seq > last_allowed:
+                        session.advance(next_seq)
                         session.check_next(seq)
-                    session.next_seq = seq + 1
+                    next_seq = seq + 1
                     ticket = sender
                     body = event.vote
                     kind = "vote" if body else event.WhichOneof("body")
                     if is_usual and kind is not None:
                         game_id, actor_id = event.game_id, event.actor_id
-                        judged = known.get((game_id, kind, body or getattr(event, kind)))
+                        validated = known.get((game_id, kind, body or getattr(event, kind)))
                         if (
-                            judged is not None
-                            and now_s < judged.until_s
+                            validated is not None
+                            and now_s < validated.until_s
                             and ((actor_id != own_actor and is_id(actor_id)) if producer else not actor_id)
                         ):
                             if not producer:
@@ -181,13 +185,13 @@ class Intake:
                                 calm_now = admission.calm(game_id, len(events), now_s)
                             if calm_now is not None and admission.admit_calm(actor_id, calm_now):
                                 calm_count += 1
-                                partition = judged.only
+                                partition = validated.only
                                 if partition is None:
-                                    partition = judged.partition_of(actor_id)
+                                    partition = validated.partition_of(actor_id)
                                 if batch is None or batch.partition != partition or batch.bytes >= FULL_BYTES:
                                     batch = self._coalescer.batch(partition, at_s, now_s, anchor_s)
                                     at = batch.origin_at(origin, producer)
-                                batch.add_of(at, judged, seq, actor_id, sender)
+                                batch.add_of(at, validated, seq, actor_id, sender)
                                 continue
                 batch = None  # the one that follows may fill it
                 try:
@@ -196,31 +200,39 @@ class Intake:
                     )
                     if owed_s > wait_s:
                         wait_s = owed_s
-                except (Unknown, Held) as error:
-                    unheard.append((event, error))
+                except (Unknown, StaleCatalog) as error:
+                    unresolved.append((event, error))
                 except OverRate as error:
                     ticket.refused(seq, error)
                 except GrandstandError as error:
                     ticket.refused(seq, error)
                     wait_s = max(wait_s, self.charge(session.actor_id, now_s))
         finally:
+            session.advance(next_seq)
             if calm_now is not None:
                 admission.charge(calm_game, calm_count, calm_now)
         return wait_s
 
     def charge(self, actor_id: str, now_s: float) -> float:
-        """Counts against the stream's actor what costs work and is no event to be taken. Returns for how
-        many seconds the stream is not to be read on."""
+        """Charges the stream's actor for work on an event that is not taken. Returns how many seconds to
+        pause reading from the stream."""
         return self._admission.admit(actor_id, "", "", own=True, now_s=now_s)
 
     def owes_s(self, actor_id: str, now_s: float) -> float:
-        """Seconds until the actor has paid what it owes from an earlier stream."""
+        """Seconds until the actor's rate debt from an earlier stream is paid."""
         return self._admission.owes_s(actor_id, now_s)
 
-    def take_unheard(
-        self, sender: Sender, unheard: Unheard, now_s: float, at_s: float, *, anchor_s: float = math.inf
+    def take_unresolved(
+        self,
+        sender: IntakeSender,
+        unresolved: Unresolved,
+        now_s: float,
+        at_s: float,
+        *,
+        anchor_s: float = math.inf,
     ) -> None:
-        """Takes them after the catalog was asked, by a view that is fresh, and refuses what is still unknown.
+        """Takes unresolved events after the catalog was asked, with a fresh view. Refuses what is still
+        unknown.
 
         `now_s` may be when they were received, if that is not longer ago than VIEW_FRESH_S (I9: a vote counts
         that was received before the close). That is sound although they are stored later: a topic that is
@@ -229,7 +241,7 @@ class Intake:
         the close.
         """
         known = self._checker.known(sender.session.producer)
-        for event, _ in unheard:
+        for event, _ in unresolved:
             origin_id = event.origin_id
             ticket = sender.relayed(origin_id) if origin_id else sender
             try:
@@ -237,19 +249,19 @@ class Intake:
             except GrandstandError as error:
                 ticket.refused(event.origin_seq, error)
 
-    def _relayed(self, sender: Sender, origin_id: str, seq: int) -> Ticket:
+    def _relayed(self, sender: IntakeSender, origin_id: str, seq: int) -> Ticket:
         session = sender.session
         if not session.producer:
             raise Invalid("event.origin_id: only a producer may relay for other origins; leave it empty")
-        session.relayed += 1
+        session.relayed_taken()
         return sender.relayed(origin_id)
 
     def _one(
         self,
-        sender: Sender,
+        sender: IntakeSender,
         ticket: Ticket,
         event: IncomingEvent,
-        known: Known,
+        known: KnownEvents,
         now_s: float,
         at_s: float,
         anchor_s: float,
@@ -258,7 +270,8 @@ class Intake:
         admitted: bool = False,
         is_fresh: bool = True,
     ) -> float:
-        """Takes one event, or raises why not. Returns for how many seconds its stream is to wait."""
+        """Takes one event, or raises the refusal. Returns how many seconds to pause reading from the
+        stream."""
         session = sender.session
         kind = event.WhichOneof("body")
         if kind is None:
@@ -310,14 +323,14 @@ class Intake:
         if not is_fresh and kind in _TIMED:
             raise _HELD
         body: bytes = getattr(event, kind)
-        judged = known.get((game_id, kind, body))
-        if judged is None or now_s >= judged.until_s:
-            judged = self._checker.judge(game_id, kind, body, now_s, session.producer)
-        partition = judged.only
+        validated = known.get((game_id, kind, body))
+        if validated is None or now_s >= validated.until_s:
+            validated = self._checker.validate(game_id, kind, body, now_s, session.producer)
+        partition = validated.only
         if partition is None:
-            partition = judged.partition_of(actor_id)
+            partition = validated.partition_of(actor_id)
         batch = self._coalescer.batch(partition, at_s, now_s, anchor_s)
-        batch.add(judged, origin, producer, seq, actor_id, ticket)
+        batch.add(validated, origin, producer, seq, actor_id, ticket)
         if cause:
             batch.caused_by(cause)
         return wait_s

@@ -1,14 +1,14 @@
-"""Refuses new events while the event log is nearly full, so that what changes their meaning still fits.
+"""Refuses new events while the event log is nearly full, so that control blocks still fit.
 
-The log never drops a message to make room (`discard=new`): no event that is not yet folded is
-ever lost to retention (I4). It would refuse blocks at its bound, and with them the closing and
-the seal of every poll. So ingest stops earlier: the last RESERVE of the log is for controls.
+The log never drops a message to make room (`discard=new`), because no event may be lost before it is folded
+(I4). At its bound it refuses every block, including the ones that close and seal polls. So ingest stops
+admitting events earlier and keeps the last RESERVE of the log for control blocks.
 
-Bound: what is admitted between two looks may eat into the reserve, at most WATCH_S of one
-ingest's blocks for each ingest; RESERVE of the standard log is more than 200 MB.
+Bound: what is admitted between two readings may use part of the reserve: at most WATCH_S of blocks for each
+ingest. RESERVE of the standard log is more than 200 MB.
 
-Rejected: to let blocks run into the bound and refuse what does not fit. A poll would then stay
-open although its time is over, and nobody could tell why.
+Rejected: fill the log and refuse what no longer fits. A poll would then stay open past its end, without a
+visible reason.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ RESERVE = 0.05
 WATCH_S = 1.0
 
 
-class Room:
-    """What is left in the event log; it has room until it is heard of."""
+class LogCapacity:
+    """Used and maximum bytes of the event log. Assumed not full until the first update."""
 
     def __init__(self) -> None:
         self._used_bytes = 0
         self._bytes_max = -1
 
-    def heard(self, used_bytes: int, bytes_max: int) -> None:
-        """The log's size; a bound of 0 or less is none."""
+    def update(self, used_bytes: int, bytes_max: int) -> None:
+        """Takes the log's size in bytes. `bytes_max` of 0 or less means no bound."""
         was_full = self.refusal() is not None
         self._used_bytes, self._bytes_max = used_bytes, bytes_max
         refusal = self.refusal()
@@ -46,7 +46,7 @@ class Room:
             log.warning("new events are taken again: the event log has room")
 
     def refusal(self) -> Exhausted | None:
-        """Why no new event is taken now; None while there is room."""
+        """The error for new events while the log is nearly full; else None."""
         if self._bytes_max <= 0 or self._bytes_max - self._used_bytes >= RESERVE * self._bytes_max:
             return None
         return Exhausted(
@@ -56,13 +56,13 @@ class Room:
         )
 
 
-async def watch(room: Room, bus: Bus) -> None:
-    """Tells `room` the log's size every WATCH_S, until cancelled. While JetStream does not answer,
-    the last word stands: nothing can be stored meanwhile anyway."""
+async def watch_capacity(capacity: LogCapacity, bus: Bus) -> None:
+    """Updates `capacity` every WATCH_S, until cancelled. While JetStream does not answer the last value
+    stands: nothing can be stored meanwhile anyway."""
     while True:
         try:
             info = await bus.js.stream_info(subjects.EVENTS_STREAM)
-            room.heard(info.state.bytes, info.config.max_bytes or -1)
+            capacity.update(info.state.bytes, info.config.max_bytes or -1)
         except (NatsError, TimeoutError) as error:
             log.info("the event log's size is not known now: %s", str(error) or type(error).__name__)
         await asyncio.sleep(WATCH_S)

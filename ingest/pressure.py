@@ -98,12 +98,6 @@ class Pressure:
         self.reason = self._reason(parts.index(measured), now_s) if self._shrinks else ""
         return held
 
-    def shed_from(self) -> frozenset[str]:
-        """The kinds that are shed now."""
-        if self.sheds_reactions:
-            return frozenset(("measure", "reaction", "presence"))
-        return frozenset(("measure",)) if self.sheds_measures else frozenset()
-
     def credit(self, credit_max: int) -> int:
         """How many sequence numbers an origin may have unacked, of at most `credit_max`."""
         if self.log_away or self.log_full or self.view_stale:

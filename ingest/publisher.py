@@ -1,24 +1,24 @@
-"""Carries blocks from the coalescer to JetStream and tells the tickets of the events in them.
+"""Publishes blocks from the coalescer to JetStream and reports the result to the events' tickets.
 
-Second votes are looked up here, a block at a time, rather than as each message comes: one
-question to the partition's owner for all streams together.
+Second votes are looked up here, one block at a time instead of one message at a time: one request to the
+partition's owner covers all streams.
 
-An event is told stored only after the PubAck of its block (I1). A block that the event log did
-not take by its publish deadline is not given up while somebody waits for it: `sift` takes out what
-must not go off again, judged by a view that is fresh, and the rest does, under a new deadline and a new
+An event is reported as stored only after the PubAck of its block (I1). A block that the event log did not
+take by its publish deadline is kept while a client waits for it: `split_for_republish` removes what must not
+be published again, using a fresh view of the catalog, and the rest is published with a new deadline and a new
 message id. It is counted once all the same, by the identity of its events (I2). So a stream stays open while
-NATS is away, nothing is acked, and nobody has to send anything twice.
+NATS is away: nothing is acked, and no client has to resend.
 
-Nor is it enough that the block is stored: it must be stored before the seals of its topics (I9). The view
-that judged its events saw them open at its anchor, so their seals are published later than SEAL_GRACE_S
-after that (mesh.catalog.freshness). A PubAck that was heard before, less VIEW_MARGIN_S for clocks that run
-unevenly, settles the block: one comparison. One that was heard later, because this process stood still or its
-machine slept, waits for a view whose anchor is later than the PubAck: what is open by its stage in that was
-stored in time, and the rest is refused with maybe_stored.
+A stored block must also be stored before the seals of its topics (I9). The view that validated its events saw
+them open at its anchor, so their seals are published later than SEAL_GRACE_S after that
+(mesh.catalog.freshness). A PubAck received before that time, less VIEW_MARGIN_S for clock drift, settles the
+block: one comparison. One received later, because the process was stopped or the machine slept, waits for a
+view whose anchor is later than the PubAck: events of topics whose stage is still OPEN in that view were
+stored in time, and the others are refused with maybe_stored.
 
-Bound: UNSETTLED_EVENTS_MAX events and UNSETTLED_BYTES_MAX bytes over all streams; beyond it
-`has_room` is False, the streams wait before they read on, and HTTP/2 flow control holds
-their clients back (votes and scores are pushed back, never shed, I7).
+Bound: UNSETTLED_EVENTS_MAX events and UNSETTLED_BYTES_MAX bytes over all streams. Beyond it `has_room` is
+False, the streams stop reading, and HTTP/2 flow control slows their clients (votes and scores are pushed
+back, never shed, I7).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from ingest.check import Checker
 from ingest.coalesce import Batch, Coalescer, Entry, Place
 from ingest.intake import Ticket
 from ingest.pressure import Pressure
-from ingest.republish import sift
+from ingest.republish import split_for_republish
 from ingest.votes import CastVotes
 from mesh import limits, telemetry
 from mesh.catalog.mesh_clock import boot_s
@@ -54,8 +54,8 @@ AGAIN_S = 0.25
 SETTLED_S = limits.SEAL_GRACE_S - limits.VIEW_MARGIN_S
 
 
-class Publisher:
-    """`ingest_id` must be unique to this process life: it begins every message id."""
+class BlockPublisher:
+    """`ingest_id` must be unique to this run of the process: it is the prefix of every message id."""
 
     def __init__(
         self,
@@ -79,21 +79,21 @@ class Publisher:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
         self._tasks: set[asyncio.Task[None]] = set()
-        # Blocks are nobody's span: their tasks outlive the message that began them.
+        # Blocks belong to no trace span: their tasks outlive the message that started them.
         self._context = contextvars.copy_context()
         self.unsettled_events = 0
         self.unsettled_bytes = 0
-        """Of blocks on their way."""
+        """Of blocks that are being published."""
         self.has_room = True
         self.refused_blocks = 0
-        """Blocks that the log did not take at the first attempt or in time, each time counted."""
+        """Counts each attempt at which the log did not take a block, or not in time."""
 
     def on_room(self, callback: Callable[[], None]) -> None:
-        """`callback` runs when there is room again."""
+        """Sets the callback for `has_room` becoming True again."""
         self._on_room = callback
 
     def pump_if_due(self, now: float) -> None:
-        """Sends off the blocks that are due, and comes back for the next. After each message."""
+        """Publishes the blocks that are due and sets the timer for the next. Called after each message."""
         if self._coalescer.due_at <= now:
             self._pump()
         elif self._timer_at > self._coalescer.due_at:
@@ -160,7 +160,8 @@ class Publisher:
                 self._look_for_room()
 
     async def _look_again(self, batch: Batch[Ticket], heard_s: float) -> None:
-        """Refuses what may have been stored after its seal: its PubAck came at `heard_s` (boot_s)."""
+        """Refuses events that may have been stored after their seal. `heard_s`: when the PubAck came
+        (boot_s)."""
         await self._catalog.anchored_after(heard_s)
         kept: dict[Place, list[Entry[Ticket]]] = {}
         for place, entries in batch.sections.items():
@@ -176,7 +177,7 @@ class Publisher:
         batch.keep(kept)
 
     async def _refuse_second_votes(self, batch: Batch[Ticket]) -> None:
-        """Takes them out of the batch, and tells those that need not wait for the first."""
+        """Removes second votes from the batch and refuses those whose first vote is already stored."""
         refusals = await self._cast_votes.refusals(batch)
         if not refusals:
             return
@@ -213,7 +214,7 @@ class Publisher:
             )
 
     async def _go_on_after(self, error: GrandstandError, batch: Batch[Ticket]) -> None:
-        """Leaves in the batch what shall be stored all the same, with a new deadline."""
+        """Keeps in the batch what is published again, with a new deadline; refuses the rest."""
         log.warning("%d events of partition %d are not stored: %s", batch.count, batch.partition, error)
         self.refused_blocks += 1
         if not error.retryable:
@@ -223,7 +224,8 @@ class Publisher:
         if not isinstance(error, Unavailable):
             await asyncio.sleep(AGAIN_S)
         if not self._catalog.is_fresh:
-            # Who sends it again, or is gone, is not judged and need not wait for a view that may.
+            # Relayed events and those of closed streams are not validated again: they need not wait for a
+            # view.
             told = [entry for entry in batch.entries() if entry[0].is_relayed or entry[0].is_gone]
             self._tell(batch, told, error, maybe_stored=True)
             batch.keep(
@@ -236,10 +238,10 @@ class Publisher:
                 return
             await self._catalog.until_fresh()
         now_s = boot_s()
-        sifted = sift(batch, error, self._checker, self._catalog.clock.at_s(now_s))
-        for entries, why in sifted.refused:
+        split = split_for_republish(batch, error, self._checker, self._catalog.clock.at_s(now_s))
+        for entries, why in split.refused:
             self._tell(batch, entries, why, maybe_stored=True)
-        batch.keep(sifted.kept)
+        batch.keep(split.kept)
         batch.anchor_s = self._catalog.freshness.anchor_s
         batch.opened_at = asyncio.get_running_loop().time()
 
@@ -257,6 +259,6 @@ class Publisher:
             ticket.refused(seq, error, maybe_stored=maybe_stored)
 
     async def drain(self) -> None:
-        """Waits for what is under way; at most the publish deadline."""
+        """Waits for blocks that are being published, at most for the publish deadline."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=limits.PUBLISH_DEADLINE_S)

@@ -1,10 +1,10 @@
-"""What becomes of a block that the event log did not take in time. Pure.
+"""Splits a block that the event log did not take in time: what is published again, and what is refused. Pure.
 
-Its events may be stored all the same, and none is acked. While somebody waits for them they go off
-again, so each is judged anew by the clock of now (I9: a vote that was not stored in time must
-not slip in after the close it was received before): what came too late by now is refused. A relayed
-event is refused for its relay to send again. What nobody waits for any more is left out: its client
-sends it again on another stream, under the same identity (I2).
+The events may be stored all the same; none is acked. Each is validated again at the current time (I9: a vote
+that was not stored in time must not be counted because it was received before the close), and refused if its
+topic has closed. A relayed event is refused with the original error, and its relay resends it. An event whose
+stream is gone is dropped: its client resends it on another stream under the same identity (I2). The rest is
+published again.
 """
 
 from __future__ import annotations
@@ -17,15 +17,17 @@ from ingest.intake import Ticket
 from mesh.errors import GrandstandError
 
 
-class Sifted(NamedTuple):
+class RepublishSplit(NamedTuple):
     kept: dict[Place, list[Entry[Ticket]]]
-    """What goes off again, by place."""
+    """What is published again, by topic."""
     refused: list[tuple[list[Entry[Ticket]], GrandstandError]]
-    """What is refused, and why; a copy of each may be stored."""
+    """What is refused, and why. A copy of each may already be stored."""
 
 
-def sift(batch: Batch[Ticket], error: GrandstandError, checker: Checker, now_s: float) -> Sifted:
-    """`error`: why the log did not take the batch; `now_s`: Unix seconds."""
+def split_for_republish(
+    batch: Batch[Ticket], error: GrandstandError, checker: Checker, now_s: float
+) -> RepublishSplit:
+    """`error`: why the event log did not take the batch; `now_s`: Unix seconds."""
     kept: dict[Place, list[Entry[Ticket]]] = {}
     refused: list[tuple[list[Entry[Ticket]], GrandstandError]] = []
     told: list[Entry[Ticket]] = []
@@ -39,4 +41,4 @@ def sift(batch: Batch[Ticket], error: GrandstandError, checker: Checker, now_s: 
         told += [entry for entry in entries if entry[0].is_relayed or entry[0].is_gone]
     if told:
         refused.append((told, error))
-    return Sifted(kept, refused)
+    return RepublishSplit(kept, refused)

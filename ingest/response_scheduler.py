@@ -1,16 +1,15 @@
-"""Sends the streams' answers, so many in each turn of the event loop.
+"""Decides which streams send their responses in this turn of the event loop.
 
-A stream with something to say stands in one queue, once. Each turn of the loop sends for the
-first TURN_STREAMS of them, or a TURNS-th if that is more, and lets the readers have their turn.
-So acks need no timer: on an idle ingest one leaves at once, and the busier it is, the more is
-read in a turn with the same number of acks, and the more events an ack covers.
+A stream with responses to send is queued once. Each turn serves the first TURN_STREAMS of the queue, or
+1/TURNS of it if that is more, then yields to the readers. So acks need no timer: an idle ingest sends an ack
+at once, and under load more events are read per turn for the same number of acks, so each ack covers more.
 
-A client that does not take its answers holds up nobody: its stream says nothing until it may.
+A stream whose client does not read stays out of the way: it sends nothing until its call is writable again.
 
-Bound: one place for each open stream.
+Bound: one queue entry for each open stream.
 
-Rejected: a writer task for each stream, which costs memory while it idles; an interval
-between acks, which a lone vote would wait for and which no load fits.
+Rejected: a writer task for each stream (memory while idle); a fixed interval between acks (a lone vote would
+wait for it, and no one interval fits every load).
 """
 
 from __future__ import annotations
@@ -23,27 +22,28 @@ TURN_STREAMS = 32
 TURNS = 4
 
 
-class Speaker(Protocol):
-    """A stream."""
+class Responder(Protocol):
+    """A stream that has responses to send."""
 
     is_queued: bool
 
-    def speak(self) -> None:
-        """Sends all that it has to say; must not raise."""
+    def send_responses(self) -> None:
+        """Sends all queued responses; must not raise."""
         ...
 
 
-class Answers:
+class ResponseScheduler:
     def __init__(self) -> None:
-        self._queue: deque[Speaker] = deque()
+        self._queue: deque[Responder] = deque()
         self._is_scheduled = False
 
-    def add(self, speaker: Speaker) -> None:
-        """The speaker will `speak` soon; it may be added any number of times."""
-        if speaker.is_queued:
+    def add(self, responder: Responder) -> None:
+        """Schedules `send_responses` for one of the next turns. Adding a queued responder again has no
+        effect."""
+        if responder.is_queued:
             return
-        speaker.is_queued = True
-        self._queue.append(speaker)
+        responder.is_queued = True
+        self._queue.append(responder)
         if not self._is_scheduled:
             self._is_scheduled = True
             asyncio.get_running_loop().call_soon(self._turn)
@@ -51,9 +51,9 @@ class Answers:
     def _turn(self) -> None:
         queue = self._queue
         for _ in range(min(len(queue), max(TURN_STREAMS, len(queue) // TURNS))):
-            speaker = queue.popleft()
-            speaker.is_queued = False
-            speaker.speak()
+            responder = queue.popleft()
+            responder.is_queued = False
+            responder.send_responses()
         self._is_scheduled = bool(queue)
         if queue:
             asyncio.get_running_loop().call_soon(self._turn)

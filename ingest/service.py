@@ -1,7 +1,7 @@
-"""IngestService: opens streams for whom the token allows it, and looks after all of them.
+"""IngestService: opens the Publish streams and supervises them.
 
-Every STREAMS_LOOK_S it looks which streams owe a heartbeat, which were silent too long, whose token
-expires; every PRESSURE_LOOK_S how loaded the ingest is, and announces a credit that changed.
+Every STREAMS_LOOK_S it checks which streams are due a heartbeat, were silent too long, or have a token that
+expires. Every PRESSURE_LOOK_S it measures the load of this ingest and announces a changed credit.
 
 Bound: STREAMS_MAX streams (RESOURCE_EXHAUSTED beyond).
 """
@@ -15,9 +15,9 @@ from collections.abc import Callable
 
 from grandstand.ingest.v1 import ingest_pb2
 from ingest.backlog import BacklogWatch
-from ingest.log_capacity import Room
-from ingest.publisher import Publisher
-from ingest.stream import Desk, Stream
+from ingest.log_capacity import LogCapacity
+from ingest.publisher import BlockPublisher
+from ingest.stream import PublishStream, StreamContext
 from mesh import limits
 from mesh.auth import Identity, authorization_of
 from mesh.errors import Exhausted, TooLate, Unauthenticated, Unavailable
@@ -27,7 +27,7 @@ from mesh.runtime import Runtime
 
 STREAMS_LOOK_S = 1.0
 PRESSURE_LOOK_S = 0.05
-# How long a client that was told to go elsewhere has for finishing.
+# How long a client has to finish after a Drain.
 DRAIN_PATIENCE_S = limits.DRAIN_GRACE_S / 2
 
 SERVICE = ingest_pb2.DESCRIPTOR.services_by_name["IngestService"]
@@ -38,15 +38,15 @@ Verify = Callable[[str | None, float], Identity]
 
 
 class IngestService:
-    def __init__(self, runtime: Runtime, desk: Desk, verify: Verify) -> None:
+    def __init__(self, runtime: Runtime, context: StreamContext, verify: Verify) -> None:
         self._runtime = runtime
-        self._desk = desk
+        self._context = context
         self._verify = verify
-        self.streams: set[Stream] = set()
+        self.streams: set[PublishStream] = set()
         """Those that are open."""
         self._offered = (0, 0)
 
-    def accept(self, call: Call) -> Stream:
+    def accept(self, call: Call) -> PublishStream:
         """Opens a stream. Raises Unauthenticated, Unavailable, Exhausted."""
         identity = self._verify(authorization_of(call.metadata), time.time())
         if self._runtime.draining.is_set():
@@ -55,14 +55,14 @@ class IngestService:
             raise Exhausted(
                 f"this ingest has {limits.STREAMS_MAX} streams, the most it takes; connect again in a second"
             )
-        stream = Stream(self._desk, call, identity, self.streams.discard)
+        stream = PublishStream(self._context, call, identity, self.streams.discard)
         self.streams.add(stream)
         return stream
 
-    def room_again(self) -> None:
-        """Streams that were held back read on."""
+    def resume_streams(self) -> None:
+        """Resumes reading from the streams that were held back."""
         for stream in list(self.streams):
-            stream.room_again()
+            stream.resume()
 
     async def look_after_streams(self) -> None:
         """Until cancelled."""
@@ -74,21 +74,25 @@ class IngestService:
                 _look_after(stream, now, now_s)
 
     async def look_at_pressure(
-        self, publisher: Publisher, pipeline: PublishPipeline, room: Room, backlog: BacklogWatch
+        self,
+        publisher: BlockPublisher,
+        pipeline: PublishPipeline,
+        capacity: LogCapacity,
+        backlog: BacklogWatch,
     ) -> None:
-        """Until cancelled; at once when the event log goes away or comes back."""
+        """Runs until cancelled. Measures at once when the event log goes away or comes back."""
 
         def look() -> None:
             now = asyncio.get_running_loop().time()
-            pressure = self._desk.pressure
+            pressure = self._context.pressure
             pressure.unsettled_events = publisher.unsettled_events
             pressure.unsettled_bytes = publisher.unsettled_bytes
             waiting_s = pipeline.oldest_age_s(now)
             pressure.oldest_unacked_at_s = now - waiting_s if waiting_s > 0 else None
             pressure.backlog_s = backlog.worst_lag_s(now)
             pressure.log_away = pipeline.away
-            pressure.log_full = room.refusal() is not None
-            pressure.view_stale = not self._desk.catalog.is_fresh
+            pressure.log_full = capacity.refusal() is not None
+            pressure.view_stale = not self._context.catalog.is_fresh
             pressure.level(now)
             self._offer_credit()
 
@@ -98,7 +102,7 @@ class IngestService:
             await asyncio.sleep(PRESSURE_LOOK_S)
 
     def _offer_credit(self) -> None:
-        pressure = self._desk.pressure
+        pressure = self._context.pressure
         credit = pressure.credit(limits.VIEWER_CREDIT), pressure.credit(limits.PRODUCER_CREDIT)
         if credit != self._offered:
             self._offered = credit
@@ -106,7 +110,7 @@ class IngestService:
                 stream.offer(credit[stream.session.producer], pressure.reason)
 
     async def drain(self) -> None:
-        """Once the process goes away: sends the clients elsewhere, not all at once."""
+        """When the process drains: sends each client a Drain with a random delay, and ends what is left."""
         await self._runtime.draining.wait()
         for stream in list(self.streams):
             stream.drain(random.uniform(0.0, limits.DRAIN_RECONNECT_S))
@@ -115,17 +119,17 @@ class IngestService:
             stream.end(Unavailable("this ingest is going away; resume on a new stream"))
 
 
-def _look_after(stream: Stream, now: float, now_s: float) -> None:
+def _look_after(stream: PublishStream, now: float, now_s: float) -> None:
     if now_s >= stream.expires_at_s:
         stream.end(Unauthenticated("the token has expired; resume on a new stream with a new one"))
     elif now_s >= stream.expires_at_s - limits.TOKEN_WARNING_S and not stream.is_warned:
         stream.warn_of_expiry()
-    if now - stream.heard_at >= limits.PUBLISH_SILENCE_S and not stream.is_held:
+    if now - stream.received_at >= limits.PUBLISH_SILENCE_S and not stream.is_held:
         stream.end(
             TooLate(
-                f"nothing was heard for {now - stream.heard_at:.0f} s; send a heartbeat every "
+                f"nothing was heard for {now - stream.received_at:.0f} s; send a heartbeat every "
                 f"{limits.PUBLISH_HEARTBEAT_S:g} s, and resume on a new stream"
             )
         )
-    elif now - stream.spoke_at >= limits.PUBLISH_HEARTBEAT_S - STREAMS_LOOK_S:
+    elif now - stream.sent_at >= limits.PUBLISH_HEARTBEAT_S - STREAMS_LOOK_S:
         stream.heartbeat()

@@ -37,7 +37,7 @@ from mesh.errors import Exhausted, Forbidden, Invalid, NotNow, shown
 SEQ_MAX = 2**63 - 1
 
 
-class State(Enum):
+class SessionState(Enum):
     NEW = "new"
     OPEN = "open"
     DRAINING = "draining"
@@ -52,29 +52,29 @@ class Input(Enum):
     DRAIN = "drain"
 
 
-TABLE: Mapping[tuple[State, Input], State] = {
-    (State.NEW, Input.HELLO): State.OPEN,
-    (State.NEW, Input.HALF_CLOSE): State.CLOSING,
-    (State.OPEN, Input.EVENTS): State.OPEN,
-    (State.OPEN, Input.HEARTBEAT): State.OPEN,
-    (State.OPEN, Input.HALF_CLOSE): State.CLOSING,
-    (State.OPEN, Input.DRAIN): State.DRAINING,
-    (State.DRAINING, Input.EVENTS): State.DRAINING,
-    (State.DRAINING, Input.HEARTBEAT): State.DRAINING,
-    (State.DRAINING, Input.HALF_CLOSE): State.CLOSING,
+TABLE: Mapping[tuple[SessionState, Input], SessionState] = {
+    (SessionState.NEW, Input.HELLO): SessionState.OPEN,
+    (SessionState.NEW, Input.HALF_CLOSE): SessionState.CLOSING,
+    (SessionState.OPEN, Input.EVENTS): SessionState.OPEN,
+    (SessionState.OPEN, Input.HEARTBEAT): SessionState.OPEN,
+    (SessionState.OPEN, Input.HALF_CLOSE): SessionState.CLOSING,
+    (SessionState.OPEN, Input.DRAIN): SessionState.DRAINING,
+    (SessionState.DRAINING, Input.EVENTS): SessionState.DRAINING,
+    (SessionState.DRAINING, Input.HEARTBEAT): SessionState.DRAINING,
+    (SessionState.DRAINING, Input.HALF_CLOSE): SessionState.CLOSING,
 }
 
-assert TABLE[State.OPEN, Input.EVENTS] is State.OPEN
+assert TABLE[SessionState.OPEN, Input.EVENTS] is SessionState.OPEN
 
 _EXPECTED = {
-    State.NEW: "hello expected first",
-    State.OPEN: "events or heartbeat expected",
-    State.DRAINING: "events or heartbeat expected",
-    State.CLOSING: "nothing more expected",
+    SessionState.NEW: "hello expected first",
+    SessionState.OPEN: "events or heartbeat expected",
+    SessionState.DRAINING: "events or heartbeat expected",
+    SessionState.CLOSING: "nothing more expected",
 }
 
 
-class Session:
+class IngestSession:
     """The pure core of one stream, opened by somebody whose token was found good."""
 
     __slots__ = (
@@ -98,7 +98,7 @@ class Session:
     )
 
     def __init__(self) -> None:
-        self.state = State.NEW
+        self.state = SessionState.NEW
         self.origin_id = ""
         self.origin_key = b""
         self.actor_id = ""
@@ -108,10 +108,10 @@ class Session:
         self.producer = False
         self.credit_max = 0
         self.next_seq = 1
-        """The number expected next; the caller counts on with what it takes."""
+        """The number expected next; see `advance`."""
         self.acked = 0
         self.relayed = 0
-        """Relayed events taken and not settled; the caller adds what it takes."""
+        """Relayed events taken and not settled."""
         self._early: dict[int, tuple[int, Position | None, bool]] = {}
         self._early_count = 0
         self._positions: dict[int, int] = {}
@@ -124,9 +124,22 @@ class Session:
         """Goes to the next state. Raises Invalid for an input the table does not list."""
         then = TABLE.get((self.state, given))
         if then is None:
-            again = "a second hello; " if given is Input.HELLO and self.state is not State.NEW else ""
+            again = "a second hello; " if given is Input.HELLO and self.state is not SessionState.NEW else ""
             raise Invalid(f"message: {again}{_EXPECTED[self.state]}, got {given.value}")
         self.state = then
+
+    def close(self) -> None:
+        """Goes to CLOSING, from any state: the stream has failed or the client has gone."""
+        self.state = SessionState.CLOSING
+
+    def advance(self, next_seq: int) -> None:
+        """The caller has taken the stream's own events before `next_seq`. It may report several at once, but
+        before it calls `check_next`."""
+        self.next_seq = next_seq
+
+    def relayed_taken(self) -> None:
+        """The caller has taken a relayed event."""
+        self.relayed += 1
 
     @property
     def unacked(self) -> int:
@@ -204,7 +217,7 @@ class Session:
 
     def check_batch(self, count: int) -> None:
         """Whether a batch of `count` events may come. Raises Invalid, Exhausted, NotNow."""
-        if self.state is not State.OPEN:  # by far the most are, and stay it
+        if self.state is not SessionState.OPEN:  # by far the most are, and stay it
             self.step(Input.EVENTS)
         if not 1 <= count <= limits.BATCH_EVENTS_MAX:
             raise Invalid(f"events: a batch of {count}; 1 to {limits.BATCH_EVENTS_MAX} events are allowed")

@@ -1,16 +1,16 @@
-"""One Publish stream: the thin shell around its Session.
+"""One Publish stream: the thin shell around its IngestSession.
 
-Everything here happens on the event loop, called by the engine that owns the connection
-(mesh.http2): a message was received, the client has half-closed, has gone, takes answers again. So
-an idle stream is a few objects and no task. A stream that ends, for whatever reason, first settles
-what it has taken and acks it, so nothing durable goes unsaid while anyone listens.
+Everything here runs on the event loop, called by the engine that owns the connection (mesh.http2): a message
+was received, the client half-closed or disconnected, the call is writable again. So an idle stream is a few
+objects and no task. A stream that ends, for whatever reason, first settles what it has taken and acks it, so
+no stored event stays unacknowledged while the client still listens.
 
-Reading goes on only while there is room: for events in this ingest, for this client's answers,
-within its credit, and once its debt to the rates is paid. Until then HTTP/2 flow control holds the
-client back; nobody else notices.
+The stream is read only while there is room for events in this ingest and for this client's responses, within
+its credit, and once its rate debt is paid. Otherwise HTTP/2 flow control holds this client back, and no
+other.
 
-Bounds: (VIEWER_)ANSWERS_QUEUED_MAX refusals and receipts that the client has not taken (acks are
-conflated into one), and one message of at most INGEST_MESSAGE_BYTES_MAX.
+Bounds: (VIEWER_)ANSWERS_QUEUED_MAX rejects and receipts that the client has not read (acks are conflated into
+one), and one message of at most INGEST_MESSAGE_BYTES_MAX.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ from grandstand.ingest.v1.ingest_pb2 import (
 )
 from grandstand.internal.v1.internal_pb2 import Incoming, IncomingBatch
 from ingest.check import keys_of
-from ingest.intake import Held, Intake, Relayed, Unheard
+from ingest.intake import Intake, RelayedTicket, StaleCatalog, Unresolved
 from ingest.pressure import Pressure
-from ingest.publisher import Publisher
-from ingest.response_scheduler import Answers
-from ingest.session import Input, Session, State
+from ingest.publisher import BlockPublisher
+from ingest.response_scheduler import ResponseScheduler
+from ingest.session import IngestSession, Input, SessionState
 from mesh import limits, telemetry
 from mesh.auth.identity import Identity
 from mesh.catalog.mesh_clock import boot_s
@@ -51,29 +51,29 @@ from mesh.http2.call import Call
 
 log = logging.getLogger(__name__)
 
-# How many things that it has not heard of a message may make this ingest ask for.
+# Maximum catalog keys that one message may make this ingest look up.
 KEYS_ASKED_MAX = 64
 
-# Nothing is read for so long after a heartbeat: a flood of them is no more than so many.
+# Pause in reading after a heartbeat: bounds the rate of a heartbeat flood.
 HEARTBEAT_PAUSE_S = 0.001
 
 _HEARTBEAT = PublishResponse(heartbeat=Heartbeat()).SerializeToString()
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class StreamContext:
     """What all streams share."""
 
     intake: Intake
-    publisher: Publisher
-    answers: Answers
+    publisher: BlockPublisher
+    responses: ResponseScheduler
     catalog: CatalogWatch
     pressure: Pressure
     loop: asyncio.AbstractEventLoop
 
 
-class Stream:
-    """Where the connection, the publisher and the answers of one stream meet; mesh.http2.Handler.
+class PublishStream:
+    """Connects the call, the publisher and the responses of one stream; implements mesh.http2.Handler.
 
     `on_end` is called once, when the stream is over.
     """
@@ -81,7 +81,7 @@ class Stream:
     __slots__ = (
         "_asking",
         "_call",
-        "_desk",
+        "_context",
         "_error",
         "_identity",
         "_is_held",
@@ -90,25 +90,27 @@ class Stream:
         "_paced_until",
         "_timer",
         "credit",
-        "heard_at",
         "is_gone",
         "is_queued",
         "is_warned",
+        "received_at",
+        "sent_at",
         "session",
-        "spoke_at",
     )
 
     is_relayed = False
 
-    def __init__(self, desk: Desk, call: Call, identity: Identity, on_end: Callable[[Stream], None]) -> None:
-        self.session = Session()
+    def __init__(
+        self, context: StreamContext, call: Call, identity: Identity, on_end: Callable[[PublishStream], None]
+    ) -> None:
+        self.session = IngestSession()
         self.credit = 0
         """As announced last."""
-        self.heard_at = self.spoke_at = desk.loop.time()
+        self.received_at = self.sent_at = context.loop.time()
         self.is_gone = False
         self.is_queued = False
         self.is_warned = False
-        self._desk = desk
+        self._context = context
         self._call = call
         self._identity = identity
         self._on_end = on_end
@@ -125,43 +127,43 @@ class Stream:
 
     @property
     def is_held(self) -> bool:
-        """Its client waits for us: nothing is read, so nothing can be heard."""
+        """Reading is paused, so silence is not the client's fault."""
         return self._is_held
 
     @property
     def asks(self) -> bool:
-        """It waits for the catalog."""
+        """A catalog look-up is under way."""
         return self._asking is not None
 
-    # What the engine tells (mesh.http2.call.Handler).
+    # mesh.http2.call.Handler.
 
     def received(self, message: bytes) -> None:
-        if self.session.state is State.CLOSING:
+        if self.session.state is SessionState.CLOSING:
             return
-        self.heard_at = self._desk.loop.time()
-        unheard: Unheard = []
+        self.received_at = self._context.loop.time()
+        unresolved: Unresolved = []
         error = None
         try:
-            self._receive(message, unheard)
+            self._receive(message, unresolved)
         except GrandstandError as found:
             error = found
         except Exception as fault:
             log.exception("a stream failed")
             error = GrandstandError(f"internal error: {type(fault).__name__}; see ingest's log")
-        if unheard:
-            self._ask_catalog(unheard)
+        if unresolved:
+            self._ask_catalog(unresolved)
         if error is not None:
             self.end(error)
         elif self._must_wait():
             self._hold()
 
     def half_closed(self) -> None:
-        if self.session.state is not State.CLOSING:
+        if self.session.state is not SessionState.CLOSING:
             self.session.step(Input.HALF_CLOSE)
-            self.say()
+            self.schedule_responses()
 
     def writable(self) -> None:
-        self.say()
+        self.schedule_responses()
 
     def gone(self) -> None:
         self._over()
@@ -169,15 +171,15 @@ class Stream:
     # Ending.
 
     def end(self, error: GrandstandError) -> None:
-        """Ends the stream for a reason, once what it took is settled and said; the first reason stands.
-        A client that has broken the rules is not waited for longer than a block has time."""
-        if self.is_gone or self.session.state is State.CLOSING:
+        """Ends the stream with an error, once what it took is settled and acked; the first error stands.
+        Waits no longer for that than a block's publish deadline allows."""
+        if self.is_gone or self.session.state is SessionState.CLOSING:
             return
         self._error = error
-        self.session.state = State.CLOSING
+        self.session.close()
         self._call.pause()
-        self._set_timer(self._desk.loop.time() + limits.PUBLISH_DEADLINE_S + 1, self._finish)
-        self.say()
+        self._set_timer(self._context.loop.time() + limits.PUBLISH_DEADLINE_S + 1, self._finish)
+        self.schedule_responses()
 
     def _finish(self) -> None:
         if not self.is_gone:
@@ -189,7 +191,7 @@ class Stream:
         if self.is_gone:
             return
         self.is_gone = True
-        self.session.state = State.CLOSING
+        self.session.close()
         if self._timer is not None:
             self._timer.cancel()
         if self._asking is not None:  # nobody listens; the client sends it again on another stream
@@ -198,7 +200,7 @@ class Stream:
 
     # Reading.
 
-    def _receive(self, data: bytes, unheard: Unheard) -> None:
+    def _receive(self, data: bytes, unresolved: Unresolved) -> None:
         """Takes one message. Raises GrandstandError where the stream must end."""
         try:
             message = Incoming.FromString(data)
@@ -208,12 +210,12 @@ class Stream:
             case "events":
                 batch = message.events
                 if batch.traceparent and telemetry.is_on():
-                    self._take_traced(batch, unheard)
+                    self._take_traced(batch, unresolved)
                 else:
-                    self._take(batch, unheard, "")
+                    self._take(batch, unresolved, "")
             case "heartbeat":
                 self.session.step(Input.HEARTBEAT)
-                self._paced_until = max(self._paced_until, self.heard_at + HEARTBEAT_PAUSE_S)
+                self._paced_until = max(self._paced_until, self.received_at + HEARTBEAT_PAUSE_S)
             case "hello":
                 self._open(message.hello)
             case _:
@@ -228,53 +230,53 @@ class Stream:
             raise Invalid(f"hello: {len(data)} bytes that are no Hello") from None
         session = self.session
         welcome = session.hello(
-            hello, self._identity, now_s=self._desk.catalog.clock.now_s(), entropy=os.urandom(12)
+            hello, self._identity, now_s=self._context.catalog.clock.now_s(), entropy=os.urandom(12)
         )
-        self.credit = welcome.credit = self._desk.pressure.credit(session.credit_max)
+        self.credit = welcome.credit = self._context.pressure.credit(session.credit_max)
         self._put(PublishResponse(welcome=welcome))
-        owes_s = self._desk.intake.owes_s(session.actor_id, self._desk.catalog.clock.now_s())
+        owes_s = self._context.intake.owes_s(session.actor_id, self._context.catalog.clock.now_s())
         if owes_s > 0.0 and not session.producer:
-            self._paced_until = self.heard_at + owes_s
+            self._paced_until = self.received_at + owes_s
 
-    def _take(self, batch: IncomingBatch, unheard: Unheard, cause: str) -> None:
-        now = self.heard_at
-        desk = self._desk
-        catalog = desk.catalog
+    def _take(self, batch: IncomingBatch, unresolved: Unresolved, cause: str) -> None:
+        now = self.received_at
+        context = self._context
+        catalog = context.catalog
         freshness, received_s = catalog.freshness, boot_s()
         try:
-            wait_s = desk.intake.take(
+            wait_s = context.intake.take(
                 self,
                 batch.events,
                 received_s + catalog.clock.offset_s,
                 now,
-                unheard,
+                unresolved,
                 cause,
                 anchor_s=freshness.anchor_s,
                 is_fresh=received_s <= freshness.fresh_until_s,
             )
         finally:
-            desk.publisher.pump_if_due(now)
+            context.publisher.pump_if_due(now)
         if wait_s > 0.0:
             self._paced_until = now + wait_s
 
-    def _take_traced(self, batch: IncomingBatch, unheard: Unheard) -> None:
+    def _take_traced(self, batch: IncomingBatch, unresolved: Unresolved) -> None:
         attributes: dict[str, str | int] = {
             "rpc.service": "grandstand.ingest.v1.IngestService",
             "messaging.batch.message_count": len(batch.events),
         }
         with telemetry.batch_span("receive events", SpanKind.SERVER, [batch.traceparent], attributes):
-            self._take(batch, unheard, telemetry.current_traceparent())
+            self._take(batch, unresolved, telemetry.current_traceparent())
 
-    def _ask_catalog(self, unheard: Unheard) -> None:
-        """What the watch has not brought yet is asked of the catalog's bucket itself, once the view is fresh;
-        nothing is read meanwhile, so that a stream's events keep their order."""
-        self._asking = self._desk.loop.create_task(self._asked(unheard, boot_s()))
+    def _ask_catalog(self, unresolved: Unresolved) -> None:
+        """Looks up in the catalog's bucket what the watch has not delivered yet, once the view is fresh. The
+        stream is not read meanwhile, so that its events keep their order."""
+        self._asking = self._context.loop.create_task(self._asked(unresolved, boot_s()))
         self._hold()
 
-    async def _asked(self, unheard: Unheard, received_s: float) -> None:
-        desk = self._desk
-        catalog = desk.catalog
-        topics, games = keys_of(event for event, _ in unheard)
+    async def _asked(self, unresolved: Unresolved, received_s: float) -> None:
+        context = self._context
+        catalog = context.catalog
+        topics, games = keys_of(event for event, _ in unresolved)
         while True:
             await catalog.until_fresh()
             await asyncio.gather(*map(catalog.refresh, topics[:KEYS_ASKED_MAX]))
@@ -284,25 +286,27 @@ class Stream:
             if catalog.freshness.is_fresh(now_s):
                 break
         self._asking = None
-        at = desk.loop.time()
-        # What was held is judged by its receipt, unless that is too long ago.
-        is_held = any(isinstance(error, Held) for _, error in unheard)
-        judged_s = received_s if is_held and now_s - received_s <= limits.VIEW_FRESH_S else now_s
+        at = context.loop.time()
+        # A held event is validated at its time of receipt, unless that is too long ago.
+        is_held = any(isinstance(error, StaleCatalog) for _, error in unresolved)
+        validated_at_s = received_s if is_held and now_s - received_s <= limits.VIEW_FRESH_S else now_s
         anchor_s = catalog.freshness.anchor_s
-        desk.intake.take_unheard(self, unheard, catalog.clock.at_s(judged_s), at, anchor_s=anchor_s)
-        desk.publisher.pump_if_due(at)
-        self.room_again()
+        context.intake.take_unresolved(
+            self, unresolved, catalog.clock.at_s(validated_at_s), at, anchor_s=anchor_s
+        )
+        context.publisher.pump_if_due(at)
+        self.resume()
 
     # Backpressure.
 
     def _must_wait(self) -> bool:
-        """Whether there is no room to read on."""
+        """Whether reading must pause."""
         session = self.session
         return (
             session.unacked > self.credit
             or (self.credit == 0 and session.next_seq > 1)
-            or not self._desk.publisher.has_room
-            or self._paced_until > self.heard_at
+            or not self._context.publisher.has_room
+            or self._paced_until > self.received_at
             or len(self._outbox) + session.receipts_owed >= self._answers_max
             or self._asking is not None
         )
@@ -315,15 +319,15 @@ class Stream:
         if not self._is_held:
             self._is_held = True
             self._call.pause()
-        if self._paced_until > self.heard_at:
-            self._set_timer(self._paced_until, self.room_again)
+        if self._paced_until > self.received_at:
+            self._set_timer(self._paced_until, self.resume)
 
-    def room_again(self) -> None:
-        """Reads on if there is room: something has changed."""
-        if not self._is_held or self.session.state is State.CLOSING:
+    def resume(self) -> None:
+        """Resumes reading if the conditions for it hold again."""
+        if not self._is_held or self.session.state is SessionState.CLOSING:
             return
         # A held client is not a silent one.
-        self.heard_at = self._desk.loop.time()
+        self.received_at = self._context.loop.time()
         if self._must_wait():
             self._hold()
         else:
@@ -333,28 +337,28 @@ class Stream:
     def _set_timer(self, at: float, call: Callable[[], None]) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._desk.loop.call_at(at, call)
+        self._timer = self._context.loop.call_at(at, call)
 
-    # What becomes of the events (ingest.intake.Sender).
+    # ingest.intake.IntakeSender.
 
     def stored(self, first: int, last: int, position: Position) -> None:
         self.session.settled(first, last, position)
-        self.say()
+        self.schedule_responses()
 
     def shed(self, seq: int) -> None:
         self.session.settled(seq, seq, None, shed=True)
-        self.say()
+        self.schedule_responses()
 
     def refused(self, seq: int, error: GrandstandError, *, maybe_stored: bool = False) -> None:
         self._put(reject_of("", seq, error, maybe_stored))
         self.session.settled(seq, seq, None)
 
-    def relayed(self, origin_id: str) -> Relayed:
-        return Relayed(self, origin_id)
+    def relayed(self, origin_id: str) -> RelayedTicket:
+        return RelayedTicket(self, origin_id)
 
     def relayed_stored(self, origin_id: str, seq: int, position: Position) -> None:
         self.session.relayed_stored(origin_id, seq, position)
-        self.say()
+        self.schedule_responses()
 
     def relayed_refused(
         self, origin_id: str, seq: int, error: GrandstandError, *, maybe_stored: bool = False
@@ -362,20 +366,20 @@ class Stream:
         self._put(reject_of(origin_id, seq, error, maybe_stored))
         self.session.relayed_refused()
 
-    # What the client is told.
+    # Responses.
 
     def offer(self, credit: int, reason: str) -> None:
-        """Announces how much may be unacked from now on."""
-        if credit != self.credit and self.session.state in (State.OPEN, State.DRAINING):
+        """Announces a new credit."""
+        if credit != self.credit and self.session.state in (SessionState.OPEN, SessionState.DRAINING):
             self.credit = credit
             self._put(PublishResponse(credit=Credit(credit=credit, reason=reason)))
             if self._must_wait():
                 self._hold()
 
     def heartbeat(self) -> None:
-        if self.session.state is not State.NEW:  # also while what was taken is settled
+        if self.session.state is not SessionState.NEW:  # also while what was taken is settled
             self._outbox.append(_HEARTBEAT)
-            self.say()
+            self.schedule_responses()
 
     def warn_of_expiry(self) -> None:
         self.is_warned = True
@@ -384,10 +388,10 @@ class Stream:
         self._put(PublishResponse(token_expiring=warning))
 
     def drain(self, reconnect_after_s: float) -> None:
-        """Asks the client to finish and go elsewhere."""
-        if self.session.state is State.NEW:
+        """Asks the client to finish and to connect to another ingest."""
+        if self.session.state is SessionState.NEW:
             self.end(Unavailable("this ingest is going away; connect again"))
-        elif self.session.state is State.OPEN:
+        elif self.session.state is SessionState.OPEN:
             self.session.step(Input.DRAIN)
             drain = Drain()
             drain.reconnect_after.FromNanoseconds(int(reconnect_after_s * 1e9))
@@ -395,19 +399,19 @@ class Stream:
 
     def _put(self, response: PublishResponse) -> None:
         self._outbox.append(response.SerializeToString())
-        self.say()
+        self.schedule_responses()
 
-    def say(self) -> None:
+    def schedule_responses(self) -> None:
         if not (self.is_queued or self.is_gone):
-            self._desk.answers.add(self)
+            self._context.responses.add(self)
 
-    def speak(self) -> None:
-        """Sends what there is; an Ack after the Rejects of what it covers. Nothing while the client
-        does not take what was sent: `writable` comes back to it."""
+    def send_responses(self) -> None:
+        """Sends queued responses, the Ack after the Rejects that it covers. Does nothing while the call is
+        not writable: `writable` schedules it again."""
         if self.is_gone or not self._call.is_writable:
             return
         session, call = self.session, self._call
-        self.spoke_at = self._desk.loop.time()
+        self.sent_at = self._context.loop.time()
         outbox = self._outbox
         while outbox:
             call.send(outbox.popleft())
@@ -416,11 +420,11 @@ class Stream:
         ack = session.take_ack()
         if ack is not None:
             call.send(PublishResponse(ack=ack).SerializeToString())
-        if session.state is State.CLOSING:
+        if session.state is SessionState.CLOSING:
             if not session.unsettled and self._asking is None:
                 self._finish()
         elif self._is_held:
-            self.room_again()
+            self.resume()
 
 
 def reject_of(origin_id: str, seq: int, error: GrandstandError, maybe_stored: bool) -> PublishResponse:

@@ -28,7 +28,7 @@ from google.protobuf.message import DecodeError
 from nats.errors import Error as NatsError
 
 from grandstand.internal.v1.internal_pb2 import VotedQuestion, VotedRequest, VotedResponse
-from ingest.coalesce import Batch, Entry, Origins, Outcome, Place
+from ingest.coalesce import Batch, BatchOrigins, Entry, Outcome, Place
 from mesh import limits
 from mesh.errors import AlreadyDone, GrandstandError
 from mesh.jetstream import subjects
@@ -146,7 +146,7 @@ class CastVotes:
             ticket.refused(seq, error, maybe_stored=maybe_stored)
 
     async def _ask(
-        self, batch: Batch[Any], unsure: dict[Place, list[int]], keys: list[bytes], origins: Origins
+        self, batch: Batch[Any], unsure: dict[Place, list[int]], keys: list[bytes], origins: BatchOrigins
     ) -> list[tuple[Place, int]]:
         """Where second votes stand, as the partition's owner knows; none when it does not answer."""
         questions = [
@@ -181,7 +181,7 @@ class CastVotes:
 
 
 def question(
-    place: Place, entries: Sequence[Entry[Any]], keys: Sequence[bytes], origins: Origins
+    place: Place, entries: Sequence[Entry[Any]], keys: Sequence[bytes], origins: BatchOrigins
 ) -> VotedQuestion:
     """Which of these are second votes?"""
     _, seqs, origin_at, actor_at, _said = zip(*entries, strict=True)

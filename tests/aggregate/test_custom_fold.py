@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from aggregate.custom import Custom, CustomFoldFailed
 from aggregate.fold import FoldState
 from aggregate.partition import Loaded, Partition
+from bench.rows import Row
 from grandstand import fold as folds
 from grandstand.catalog.v1 import catalog_pb2 as catalog
 from grandstand.fold import CustomEvent
 from grandstand.internal.v1.internal_pb2 import CustomPartial, Partial
-from ingest.coalesce import Row
 from mesh import limits
 from mesh.merge import TopicMerge
 from mesh.merge.custom import merge_custom

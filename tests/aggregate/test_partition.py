@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aggregate.partition import Loaded, Partition
+from bench.rows import Row
 from grandstand.catalog.v1.catalog_pb2 import (
     BOARD_MODE_BEST,
     BOARD_MODE_LAST,
@@ -23,7 +24,6 @@ from grandstand.internal.v1.internal_pb2 import (
     VotedQuestion,
     VotedRequest,
 )
-from ingest.coalesce import Row
 from mesh import ids, limits
 from mesh.redis import layout
 from tests.support import blocks

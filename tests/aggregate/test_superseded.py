@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aggregate.partition import Loaded, Partition
+from bench.rows import Row
 from grandstand.catalog.v1.catalog_pb2 import BOARD_MODE_LAST
-from ingest.coalesce import Row
 from mesh import ids, limits
 from tests.support import blocks
 from tests.support.blocks import origin

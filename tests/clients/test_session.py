@@ -1,4 +1,4 @@
-"""The publishing side's pure core, against a model of the mesh: ingest's real Session judges each stream.
+"""The publishing side's pure core, against a model of the mesh with ingest's real IngestSession.
 
 Whatever breaks, and whenever: every event gets exactly one answer, and the answer is true (I1, I2).
 """
@@ -32,8 +32,7 @@ from grandstand.ingest.v1.ingest_pb2 import (
     TokenExpiring,
     Welcome,
 )
-from ingest.session import Input
-from ingest.session import Session as ServerSession
+from ingest.session import IngestSession, Input
 from mesh.auth import Identity
 
 VERDICTS = ["store", "store", "shed", "refuse", "refuse", "retry", "retry", "maybe"]
@@ -287,7 +286,7 @@ class Mesh(RuleBasedStateMachine):
 
     def _open(self) -> None:
         hello = self.session.opened(self.now_s)
-        self.server = ServerSession()
+        self.server = IngestSession()
         identity = Identity("ann", False, None, 1e12)
         greeting = self.server.hello(hello, identity, now_s=self.now_s, entropy=self.random.randbytes(12))
         greeting.credit = self.credit
@@ -351,7 +350,7 @@ class Mesh(RuleBasedStateMachine):
         server.check_batch(1)
         if seq != server.next_seq or seq > server.last_allowed:
             server.check_next(seq)
-        server.next_seq = seq + 1
+        server.advance(seq + 1)
         self.taken.append((seq, event, verdict if event is not None else "refuse"))
         if self.random.random() < 0.6:
             self._settle_one()

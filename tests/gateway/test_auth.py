@@ -19,8 +19,8 @@ import pytest
 
 from gateway.guests import Guests
 from gateway.service import GatewayService
-from gateway.subscribe import Viewer, Watching
-from gateway.viewer_limits import Door
+from gateway.subscribe import SubscribeService, ViewerStream
+from gateway.viewer_limits import ViewerLimits
 from grandstand.client import open_channel
 from grandstand.event.v1.event_pb2 import Event, Position, Vote
 from grandstand.gateway.v1.gateway_pb2 import (
@@ -45,7 +45,7 @@ Metadata = tuple[tuple[str, str], ...]
 
 
 class Handed:
-    """Relay, and the hall that viewers are let into: what the service lets through ends here."""
+    """Relay, and the registry that viewers join: what the service lets through ends here."""
 
     def __init__(self) -> None:
         self.sent: list[Event] = []
@@ -58,16 +58,16 @@ class Handed:
         answer = Position(partition=1, sequence=len(self.sent))
         return asyncio.get_running_loop().call_soon(on_answer, answer)
 
-    def join(self, viewer: Viewer) -> None:
+    def join(self, viewer: ViewerStream) -> None:
         assert viewer.subscription is not None
         self.watched.append(viewer.subscription.game_id)
         viewer.call.send(SubscribeResponse(heartbeat=Heartbeat()).SerializeToString())
         viewer.call.end()
 
-    def leave(self, viewer: Viewer) -> None:
+    def leave(self, viewer: ViewerStream) -> None:
         pass
 
-    def room(self, viewer: Viewer) -> None:
+    def writable(self, viewer: ViewerStream) -> None:
         pass
 
 
@@ -96,8 +96,8 @@ async def gateway(
     handed = Handed()
     keys = found or ring(KEY)
     verifier = Verifier(Trust(lambda: keys, issuer=issuer))
-    watching = Watching(handed, Door(random=random.random), verifier)
-    service = GatewayService(handed, watching.accept, verifier, Guests(guest_key, verifier, issuer))
+    subscribe = SubscribeService(handed, ViewerLimits(random=random.random), verifier)
+    service = GatewayService(handed, subscribe.accept, verifier, Guests(guest_key, verifier, issuer))
     async with (
         serving(service.methods(), message_bytes_max=limits.GATEWAY_MESSAGE_BYTES_MAX) as (_, address),
         open_channel(address, own_connection=True) as channel,

@@ -289,7 +289,7 @@ def test_the_first_message_of_a_stream_is_its_snapshot_whatever_else_there_is_to
     show = Show()
     stream = show.join()
     show.cohort.note(b"", 0.0)
-    show.cohort.beat(Shared(b""), 1.0, 2.0)
+    show.cohort.send_heartbeat(Shared(b""), 1.0, 2.0)
     assert show.line.messages(stream) == []
     assert not show.cohort.has_begun(show.line.calls[stream])
     show.flush()

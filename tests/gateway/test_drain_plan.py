@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.drain_plan import BATCHES_MAX, Leaving
+from gateway.drain_plan import BATCHES_MAX, DrainPlan
 from mesh import limits
 
 ID_TYPES = (np.uint32, np.int64, np.uint64, np.int32)
 plans = st.builds(
-    lambda viewers, grace_s, seed: Leaving(viewers, grace_s, random.Random(seed).random),
+    lambda viewers, grace_s, seed: DrainPlan(viewers, grace_s, random.Random(seed).random),
     st.integers(0, 200_000),
     st.floats(0.0, 60.0),
     st.integers(),
@@ -25,7 +25,7 @@ plans = st.builds(
 def test_every_stream_ends_after_it_was_told_to_and_within_the_grace(
     viewers: int, grace_s: float, seed: int
 ) -> None:
-    plan = Leaving(viewers, grace_s, random.Random(seed).random)
+    plan = DrainPlan(viewers, grace_s, random.Random(seed).random)
     told = [plan.reconnect_after_s(batch) for batch in range(plan.batches)]
     ends = [plan.ends_after_s(batch) for batch in range(plan.batches)]
     assert told == sorted(told)
@@ -38,7 +38,7 @@ def test_every_stream_ends_after_it_was_told_to_and_within_the_grace(
 
 @given(plans, st.lists(st.integers(0, 2**31 - 1), max_size=50), st.sampled_from(ID_TYPES))
 def test_an_array_of_ids_has_the_batches_that_its_ids_have(
-    plan: Leaving, ids: list[int], id_type: type[np.integer]
+    plan: DrainPlan, ids: list[int], id_type: type[np.integer]
 ) -> None:
     batches = plan.batch_of(np.array(ids, id_type))
     assert batches.tolist() == [plan.batch_of(stream_id) for stream_id in ids]
@@ -53,7 +53,7 @@ def test_an_array_of_ids_has_the_batches_that_its_ids_have(
 def test_batches_are_about_equal_also_when_only_every_so_manyth_stream_is_left(
     viewers: int, first: int, step: int
 ) -> None:
-    plan = Leaving(viewers, limits.DRAIN_GRACE_S)
+    plan = DrainPlan(viewers, limits.DRAIN_GRACE_S)
     ids = 2 * (first + step * np.arange(viewers)) + 1
     sizes = np.bincount(plan.batch_of(ids), minlength=plan.batches)
     mean = viewers / plan.batches
@@ -63,7 +63,7 @@ def test_batches_are_about_equal_also_when_only_every_so_manyth_stream_is_left(
 
 @pytest.mark.parametrize("viewers", [1, 10, 500, 5_000, 15_000])
 def test_no_more_come_elsewhere_in_any_second_than_it_bears_if_the_grace_allows(viewers: int) -> None:
-    plan = Leaving(viewers, 30.0, random.Random(3).random)
+    plan = DrainPlan(viewers, 30.0, random.Random(3).random)
     ids = 2 * np.arange(viewers) + 1
     sizes = np.bincount(plan.batch_of(ids), minlength=plan.batches)
     at_s = np.array([plan.reconnect_after_s(batch) for batch in range(plan.batches)])
@@ -76,14 +76,14 @@ def test_no_more_come_elsewhere_in_any_second_than_it_bears_if_the_grace_allows(
 
 
 def test_a_crowd_too_large_for_the_grace_uses_all_of_it_evenly() -> None:
-    plan = Leaving(limits.VIEWERS_MAX, limits.DRAIN_GRACE_S)
+    plan = DrainPlan(limits.VIEWERS_MAX, limits.DRAIN_GRACE_S)
     assert plan.spread_s == limits.DRAIN_GRACE_S - limits.DRAIN_PATIENCE_S - limits.DRAIN_HEAD_START_S
     delays = np.array([plan.reconnect_after_s(batch) for batch in range(plan.batches)])
     assert np.allclose(np.diff(delays), plan.spread_s / plan.batches)
 
 
 def test_delays_lie_by_chance_within_their_share() -> None:
-    one, other = (Leaving(5_000, 5.0, random.Random(seed).random) for seed in (1, 2))
+    one, other = (DrainPlan(5_000, 5.0, random.Random(seed).random) for seed in (1, 2))
     share_s = one.spread_s / one.batches
     pairs = [(one.reconnect_after_s(b), other.reconnect_after_s(b)) for b in range(one.batches)]
     assert all(a != b and abs(a - b) < share_s for a, b in pairs)
@@ -91,12 +91,12 @@ def test_delays_lie_by_chance_within_their_share() -> None:
 
 @pytest.mark.parametrize(("viewers", "batches"), [(0, 1), (1, 1), (5_000, 50), (10**9, 60)])
 def test_how_many_batches(viewers: int, batches: int) -> None:
-    assert Leaving(viewers, 5.0).batches == batches
-    assert Leaving(viewers, 1e6).batches <= BATCHES_MAX
-    assert Leaving(viewers, 0.0).ends_after_s(0) == 0.0
+    assert DrainPlan(viewers, 5.0).batches == batches
+    assert DrainPlan(viewers, 1e6).batches <= BATCHES_MAX
+    assert DrainPlan(viewers, 0.0).ends_after_s(0) == 0.0
 
 
 @pytest.mark.parametrize(("viewers", "grace_s"), [(-1, 5.0), (1, -1.0), (1, float("nan")), (1, float("inf"))])
 def test_nonsense_is_refused(viewers: int, grace_s: float) -> None:
     with pytest.raises(ValueError, match="neither may be negative or infinite"):
-        Leaving(viewers, grace_s)
+        DrainPlan(viewers, grace_s)

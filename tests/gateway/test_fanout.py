@@ -17,8 +17,8 @@ from google.rpc import error_details_pb2, status_pb2
 
 from gateway import fanout, overload
 from gateway.fanout import FanOut
-from gateway.subscribe import Watching
-from gateway.viewer_limits import Door
+from gateway.subscribe import SubscribeService
+from gateway.viewer_limits import ViewerLimits
 from grandstand.client import open_channel
 from grandstand.event.v1.event_pb2 import Cursor, Position
 from grandstand.gateway.v1.gateway_pb2 import SubscribeRequest, SubscribeResponse, TopicCursor
@@ -94,14 +94,14 @@ async def staged(around: Stores) -> AsyncIterator[Stage]:
     await catalog.start()
     database = connect(around.redis_url)
     reads = CountedResults(database)
-    door = Door(random=random.random)
+    viewer_limits = ViewerLimits(random=random.random)
     nobody = Nobody()
-    fan_out = FanOut(bus, reads, catalog, door, nobody, nobody, draining)
-    watching = Watching(fan_out, door, Verifier(Trust(lambda: NO_KEYS)))
+    fan_out = FanOut(bus, reads, catalog, viewer_limits, nobody, nobody, draining)
+    subscribe = SubscribeService(fan_out, viewer_limits, Verifier(Trust(lambda: NO_KEYS)))
     with redis.Redis.from_url(around.redis_url) as store:
         try:
             async with (
-                serving({SUBSCRIBE: watching.accept}) as (_, address),
+                serving({SUBSCRIBE: subscribe.accept}) as (_, address),
                 open_channel(address, own_connection=True) as channel,
             ):
                 stub = GatewayServiceStub(channel)
@@ -270,13 +270,13 @@ def test_a_game_is_fed_while_it_is_watched_and_a_little_longer(
         async with staged(around) as stage:
             call = stage.subscribe()
             await firsts([call])
-            assert stage.fan_out.games_fed == 1
+            assert len(stage.fan_out._feeds) == 1
             call.cancel()
             again = stage.subscribe()
             await firsts([again])
             reads = stage.reads.reads
             again.cancel()
-            await until(lambda: stage.fan_out.games_fed == 0, "nobody watches, nobody is fed")
+            await until(lambda: len(stage.fan_out._feeds) == 0, "nobody watches, nobody is fed")
             assert stage.reads.reads - reads <= 1
 
     run(scenario())
@@ -301,7 +301,7 @@ def test_a_hot_gateway_slows_the_low_tiers_and_says_so_before_it_refuses_anybody
                     rates.append(response.rendition.updates_per_s)
             assert rates == sorted(rates, reverse=True)
             assert len(rates) > 3
-            await until(lambda: stage.fan_out.heat.is_full, "there is nothing left to lower")
+            await until(lambda: stage.fan_out.overload.is_full, "there is nothing left to lower")
             refused = stage.subscribe()
             with pytest.raises(grpc.aio.AioRpcError) as told:
                 await refused.read()
@@ -371,7 +371,7 @@ def test_a_viewer_that_is_sent_nothing_hears_that_the_stream_is_alive(
     around: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "HEARTBEAT_S", 0.2)
-    monkeypatch.setattr(fanout, "BEAT_S", 0.05)
+    monkeypatch.setattr(fanout, "HEARTBEAT_LOOK_S", 0.05)
 
     async def scenario() -> None:
         async with staged(around) as stage:

@@ -20,7 +20,7 @@ from gateway.overload import (
     HOT_LAG_S,
     RISE_S,
     VIEWERS_FROM,
-    Heat,
+    Overload,
     Tier,
 )
 from mesh import limits
@@ -42,14 +42,16 @@ class Gateway:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        self.heat = Heat()
+        self.overload = Overload()
         self.now_s = 1_000.0
         self.changed_at_s = list[float]()
         self._random = random.Random(self.seed)
 
     def cost(self) -> float:
         """CPUs that its work needs."""
-        frames = sum(n * self.heat.updates_per_s(asked, tier) for (tier, asked), n in self.viewers.items())
+        frames = sum(
+            n * self.overload.updates_per_s(asked, tier) for (tier, asked), n in self.viewers.items()
+        )
         return (self.other + frames * self.us_per_frame / 1e6) * self._random.uniform(
             1 - self.noise, 1 + self.noise
         )
@@ -58,7 +60,7 @@ class Gateway:
         for _ in range(round(for_s / LOOK_S)):
             cost = self.cost()
             self.now_s += LOOK_S
-            if self.heat.observe(min(1.0, cost), max(0.0, cost - 1) * LOOK_S, self.now_s):
+            if self.overload.observe(min(1.0, cost), max(0.0, cost - 1) * LOOK_S, self.now_s):
                 self.changed_at_s.append(self.now_s)
 
     def changes(self, last_s: float) -> int:
@@ -78,12 +80,12 @@ def test_whatever_the_crowd_it_settles_does_not_oscillate_and_recovers(
     gateway.run(120)
     # With a cost at the very bound it is chance when the one step comes that leads away from it.
     assert gateway.changes(last_s=60) <= (1 if noise else 0), "it settled"
-    if not gateway.heat.is_full:
+    if not gateway.overload.is_full:
         assert gateway.cost() < HOT_BUSY * (1 + 3 * noise) + 1e-9 < 1
     viewers.clear()
     gateway.other = 0.1
     gateway.run((FULL_LEVEL + 1) * FALL_S)
-    assert gateway.heat.level == 0
+    assert gateway.overload.level == 0
     assert gateway.changes(last_s=FALL_S) == 0
 
 
@@ -92,27 +94,27 @@ def test_ten_times_too_much_is_answered_within_seconds_and_nobody_with_a_token_p
     assert gateway.cost() > 8
     gateway.run(5)
     assert gateway.cost() < HOT_BUSY
-    assert gateway.heat.updates_per_s(20, Tier.PRODUCER) == 20
+    assert gateway.overload.updates_per_s(20, Tier.PRODUCER) == 20
     gateway.run(60)
     assert gateway.changes(last_s=55) == 0
-    assert not gateway.heat.is_full
+    assert not gateway.overload.is_full
 
 
 def test_a_gateway_that_cannot_cool_down_takes_no_more_viewers_until_it_has() -> None:
     gateway = Gateway(viewers={(Tier.PRODUCER, 20): 10_000})
     gateway.run((FULL_LEVEL + 1) * RISE_S)
-    assert gateway.heat.is_full
-    assert "level 10 of 10" in gateway.heat.reason()
+    assert gateway.overload.is_full
+    assert "level 10 of 10" in gateway.overload.reason()
     # Some left: that much room is enough to take others, and rates stay as they are.
     gateway.viewers = {(Tier.PRODUCER, 20): 1_500}
     assert COOL_BUSY < gateway.cost() < COOL_FULL_BUSY
     gateway.run(60)
-    assert not gateway.heat.is_full
-    assert gateway.heat.level == FULL_LEVEL - 1
+    assert not gateway.overload.is_full
+    assert gateway.overload.level == FULL_LEVEL - 1
 
 
 def test_a_burst_of_joins_lowers_no_rate_and_neither_does_a_hiccup_however_long() -> None:
-    heat = Heat()
+    overload = Overload()
     looks = (
         (0.0, 0.1, 0.0),
         (0.25, 1.0, 0.3),
@@ -122,34 +124,34 @@ def test_a_burst_of_joins_lowers_no_rate_and_neither_does_a_hiccup_however_long(
         (1.3, 0.1, 0.0),
     )
     for now_s, busy, lag_s in (*looks, (61.3, 0.0, 60.0), (61.5, 0.2, 0.0)):
-        assert not heat.observe(busy, lag_s, now_s)
-    assert heat.level == 0
+        assert not overload.observe(busy, lag_s, now_s)
+    assert overload.level == 0
 
 
 def test_what_is_cool_only_now_and_then_does_not_cool_down() -> None:
-    heat = heated(2)
+    overload = heated(2)
     for n in range(200):
-        assert not heat.observe(0.1 if n % 4 else 0.6, 0.0, 1_000.0 + n)
-    assert heat.level == 2
+        assert not overload.observe(0.1 if n % 4 else 0.6, 0.0, 1_000.0 + n)
+    assert overload.level == 2
 
 
 def test_it_rises_and_falls_by_one_step_at_a_time_and_falls_slowly() -> None:
-    heat, now_s, rose = Heat(), 0.0, list[float]()
-    while not heat.is_full:
-        before = heat.level
+    overload, now_s, rose = Overload(), 0.0, list[float]()
+    while not overload.is_full:
+        before = overload.level
         now_s += LOOK_S
-        if heat.observe(1.0, 0.0, now_s):
+        if overload.observe(1.0, 0.0, now_s):
             rose.append(now_s)
-            assert heat.level == before + 1
+            assert overload.level == before + 1
     steps = [late - early for early, late in itertools.pairwise(rose)]
     assert all(step == pytest.approx(RISE_S) for step in steps)
     fell = list[float]()
-    while heat.level:
+    while overload.level:
         now_s += LOOK_S
-        if heat.observe(0.0, 0.0, now_s):
+        if overload.observe(0.0, 0.0, now_s):
             fell.append(now_s)
     assert [late - early for early, late in itertools.pairwise(fell)] == [FALL_S] * (FULL_LEVEL - 1)
-    assert not heat.observe(0.0, 0.0, now_s + 100)
+    assert not overload.observe(0.0, 0.0, now_s + 100)
 
 
 @pytest.mark.parametrize(
@@ -167,31 +169,31 @@ def test_it_rises_and_falls_by_one_step_at_a_time_and_falls_slowly() -> None:
     ],
 )
 def test_heat_is_cpu_or_lateness_and_coolness_is_both(busy: float, lag_s: float, level: int) -> None:
-    heat, now_s = Heat(), 0.0
-    while heat.level < 3:
+    overload, now_s = Overload(), 0.0
+    while overload.level < 3:
         now_s += LOOK_S
-        heat.observe(1.0, 0.0, now_s)
-    heat.observe(0.6, 0.0, now_s)
+        overload.observe(1.0, 0.0, now_s)
+    overload.observe(0.6, 0.0, now_s)
     for _ in range(round(FALL_S / LOOK_S)):
         now_s += LOOK_S
-        if heat.observe(busy, lag_s, now_s):
+        if overload.observe(busy, lag_s, now_s):
             break
-    assert heat.level == level
+    assert overload.level == level
 
 
 def test_a_clock_that_goes_back_moves_nothing() -> None:
-    heat = Heat()
-    heat.observe(1.0, 0.0, 1e9)
+    overload = Overload()
+    overload.observe(1.0, 0.0, 1e9)
     for now_s in (1e9, 1e6, 0.0, -1e9):
-        assert not heat.observe(1.0, 0.0, now_s)
+        assert not overload.observe(1.0, 0.0, now_s)
 
 
-def heated(level: int) -> Heat:
-    heat, now_s = Heat(), 0.0
-    while heat.level < level:
+def heated(level: int) -> Overload:
+    overload, now_s = Overload(), 0.0
+    while overload.level < level:
         now_s += LOOK_S
-        heat.observe(1.0, 0.0, now_s)
-    return heat
+        overload.observe(1.0, 0.0, now_s)
+    return overload
 
 
 @given(st.integers(0, FULL_LEVEL - 1), ASKED, st.sampled_from(Tier))
@@ -204,8 +206,8 @@ def test_a_level_more_at_most_halves_a_rate_and_never_raises_one(level: int, ask
 
 @given(st.integers(0, FULL_LEVEL), ASKED)
 def test_low_tiers_come_first(level: int, asked: int) -> None:
-    heat = heated(level)
-    rates = [heat.updates_per_s(asked, tier) for tier in Tier]
+    overload = heated(level)
+    rates = [overload.updates_per_s(asked, tier) for tier in Tier]
     assert rates == sorted(rates)
     assert rates[Tier.PRODUCER] == asked
     if 0 < level < VIEWERS_FROM:
@@ -216,19 +218,19 @@ def test_low_tiers_come_first(level: int, asked: int) -> None:
 def test_everything_is_lowered_before_anybody_is_refused() -> None:
     before, full = heated(FULL_LEVEL - 1), heated(FULL_LEVEL)
     assert (before.is_full, full.is_full) == (False, True)
-    for heat in (before, full):
-        assert [heat.updates_per_s(20, tier) for tier in Tier] == [LEAST, LEAST, 20]
+    for overload in (before, full):
+        assert [overload.updates_per_s(20, tier) for tier in Tier] == [LEAST, LEAST, 20]
 
 
 def test_the_reason_says_what_is_hot_and_whether_it_gets_better() -> None:
-    heat = Heat()
-    assert "cooled down" in heat.reason()
+    overload = Overload()
+    assert "cooled down" in overload.reason()
     for n in range(4):
-        heat.observe(0.93, 0.0, n * LOOK_S)
-    assert "runs hot (it uses 93% of a CPU; level 1 of 10): updates come less often" in heat.reason()
+        overload.observe(0.93, 0.0, n * LOOK_S)
+    assert "runs hot (it uses 93% of a CPU; level 1 of 10): updates come less often" in overload.reason()
     for n in range(4, 7):
-        heat.observe(0.5, 0.3, n * LOOK_S)
-    assert "its timers are 300 ms late; level 2" in heat.reason()
+        overload.observe(0.5, 0.3, n * LOOK_S)
+    assert "its timers are 300 ms late; level 2" in overload.reason()
     for n in range(7, 28):
-        heat.observe(0.1, 0.0, n * LOOK_S)
-    assert "cools down (level 1 of 10): updates come more often again" in heat.reason()
+        overload.observe(0.1, 0.0, n * LOOK_S)
+    assert "cools down (level 1 of 10): updates come more often again" in overload.reason()

@@ -18,7 +18,7 @@ from gateway.own_standing import (
     wanted_of,
 )
 from gateway.personal_mailbox import Mailbox
-from gateway.standing_plan import Place, StandingPlan
+from gateway.standing_plan import StandingKey, StandingPlan
 from grandstand.aggregate.v1.aggregate_pb2 import BoardEntry, StandingResult, TopicState
 from grandstand.catalog.v1.catalog_pb2 import BOARD_MODE_LOWEST, STAGE_CLOSED, STAGE_OPEN, STAGE_SEALED, Stage
 from grandstand.event.v1.event_pb2 import Position
@@ -35,8 +35,8 @@ def plan(batch_lookups: int = 4) -> StandingPlan:
     return StandingPlan(batch_s=BATCH_S, batch_lookups=batch_lookups)
 
 
-def ann(board: str = "top") -> Place:
-    return Place("g", board, "ann")
+def ann(board: str = "top") -> StandingKey:
+    return StandingKey("g", board, "ann")
 
 
 # When a place is read.
@@ -119,13 +119,13 @@ def test_one_who_left_and_came_back_is_not_read_for_what_befell_it_before() -> N
 def test_batches_keep_to_their_lookups_and_their_distance() -> None:
     p = plan(batch_lookups=7)
     for n in range(5):
-        p.watch(Place("g", "wide", f"a{n}"), 3)
+        p.watch(StandingKey("g", "wide", f"a{n}"), 3)
     assert len(p.take(1.0)) == 2
     assert p.next_at_s() == 1.0 + BATCH_S
     assert p.take(1.0 + BATCH_S / 2) == []
     assert len(p.take(1.0 + BATCH_S)) == 2
     # One that costs more than a batch may is read alone.
-    wider = Place("g", "wider", "bob")
+    wider = StandingKey("g", "wider", "bob")
     p.watch(wider, 8)
     assert len(p.take(2.0)) == 1
     assert p.take(3.0) == [wider]
@@ -133,7 +133,7 @@ def test_batches_keep_to_their_lookups_and_their_distance() -> None:
 
 def test_a_crowd_on_one_board_keeps_nobody_else_waiting() -> None:
     p = plan(batch_lookups=4)
-    crowd = [Place("g", "crowd", f"a{n:04d}") for n in range(1000)]
+    crowd = [StandingKey("g", "crowd", f"a{n:04d}") for n in range(1000)]
     for place in crowd:
         p.watch(place, 1)
     for n in range(3):
@@ -144,7 +144,7 @@ def test_a_crowd_on_one_board_keeps_nobody_else_waiting() -> None:
     rest = [place for n in range(1, 251) for place in p.take(n * BATCH_S)]
     assert rest == crowd[1:]
     # Later ones in turn, though the board changes all the time, and the quiet one is not kept waiting.
-    seen: Counter[Place] = Counter()
+    seen: Counter[StandingKey] = Counter()
     for n in range(251, 251 + 400):
         p.board_changed("g", "crowd")
         if n % 20 == 0:
@@ -160,15 +160,15 @@ def test_a_crowd_on_one_board_keeps_nobody_else_waiting() -> None:
 def test_every_change_is_read_in_the_end_within_the_bounds_whatever_happens(data: st.DataObject) -> None:
     p = plan(batch_lookups=3)
     cost = {"x": 1, "y": 2}
-    places = [Place("g", board, f"a{n}") for board in cost for n in range(4)]
-    watches: Counter[Place] = Counter()
+    places = [StandingKey("g", board, f"a{n}") for board in cost for n in range(4)]
+    watches: Counter[StandingKey] = Counter()
     changed = Counter[str]()
-    known: dict[Place, int] = {}  # the change that was last read after
-    read_at: dict[Place, float] = {}
-    asked: set[Place] = set()  # wanted out of turn, or again
+    known: dict[StandingKey, int] = {}  # the change that was last read after
+    read_at: dict[StandingKey, float] = {}
+    asked: set[StandingKey] = set()  # wanted out of turn, or again
     now, batch_at = 0.0, LONG
 
-    def step() -> list[Place]:
+    def step() -> list[StandingKey]:
         nonlocal batch_at
         due_at = p.next_at_s()
         batch = p.take(now)

@@ -10,20 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from gateway.presence import SLOT_S, Presence, Report
+from gateway.presence import SLOT_S, Presence, PresenceReport
 from mesh import limits
 
 EVERY_S = limits.PRESENCE_REPORT_S
 GONE_S = limits.PRESENCE_GONE_S
 AGAIN_S = limits.PRESENCE_AGAIN_S
-HERE, GONE = Report("g", "ann", True), Report("g", "ann", False)
+HERE, GONE = PresenceReport("g", "ann", True), PresenceReport("g", "ann", False)
 
 
 def said(
     presence: Presence, from_s: float, until_s: float, step_s: float = SLOT_S
-) -> list[tuple[float, Report]]:
+) -> list[tuple[float, PresenceReport]]:
     """What is due in that time, looked at each `step_s`."""
-    found, now_s = list[tuple[float, Report]](), from_s
+    found, now_s = list[tuple[float, PresenceReport]](), from_s
     while now_s <= until_s:
         found += [(now_s, report) for report in presence.due(now_s)]
         now_s += step_s
@@ -90,7 +90,9 @@ def test_games_and_actors_are_apart() -> None:
         presence.enter(game_id, actor_id, 0.0)
     assert len(presence.due(0.0)) == 3
     presence.leave("h", "ann", 1.0)
-    assert [r for _, r in said(presence, 1.0, AGAIN_S) if not r.present] == [Report("h", "ann", False)]
+    assert [r for _, r in said(presence, 1.0, AGAIN_S) if not r.present] == [
+        PresenceReport("h", "ann", False)
+    ]
 
 
 @pytest.mark.parametrize("came_within_s", [0.0, 30.0])
@@ -128,7 +130,7 @@ def test_after_a_long_pause_everybody_is_reported_once() -> None:
     for n in range(100):
         presence.enter("g", f"a{n}", 0.0)
     presence.due(AGAIN_S)
-    assert sorted(presence.due(1e9)) == sorted(Report("g", f"a{n}", True) for n in range(100))
+    assert sorted(presence.due(1e9)) == sorted(PresenceReport("g", f"a{n}", True) for n in range(100))
 
 
 def test_at_the_bound_who_left_makes_room_and_is_said_goodbye() -> None:
@@ -142,7 +144,7 @@ def test_at_the_bound_who_left_makes_room_and_is_said_goodbye() -> None:
     presence.leave("g", "ann", 0.1)
     presence.leave("g", "bob", 0.2)
     presence.enter("g", "eve", 0.3)
-    assert presence.due(0.3) == [GONE, Report("g", "eve", True)]
+    assert presence.due(0.3) == [GONE, PresenceReport("g", "eve", True)]
     assert len(presence) == 3
 
 

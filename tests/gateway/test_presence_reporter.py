@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway import presence_reporter as attendance_module
+from gateway import presence_reporter as reporter_module
 from gateway.presence import Presence
-from gateway.presence_reporter import Attendance
+from gateway.presence_reporter import PresenceReporter
 from gateway.relay import Relay
 from grandstand.catalog.v1.catalog_pb2 import Game
 from grandstand.client import open_channel
@@ -36,7 +36,7 @@ HERE, GONE = PRESENCE_STATE_HERE, PRESENCE_STATE_GONE
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value_s in (("REPORT", 0.5), ("AGAIN", 0.2), ("GONE", 0.1)):
         monkeypatch.setattr(limits, f"PRESENCE_{name}_S", value_s)
-    monkeypatch.setattr(attendance_module, "FULL_WAIT_S", 0.05)
+    monkeypatch.setattr(reporter_module, "FULL_WAIT_S", 0.05)
 
 
 def catalog(**games: bool) -> CatalogView:
@@ -86,20 +86,22 @@ async def relaying(port: int) -> AsyncIterator[Noted]:
 
 
 @contextlib.asynccontextmanager
-async def attending(peer: Ingest, view: CatalogView | None = None) -> AsyncIterator[tuple[Attendance, Noted]]:
+async def reporting(
+    peer: Ingest, view: CatalogView | None = None
+) -> AsyncIterator[tuple[PresenceReporter, Noted]]:
     async with serving(peer) as port, relaying(port) as relay:
-        attendance = Attendance(relay, view or catalog(g=True))
+        reporter = PresenceReporter(relay, view or catalog(g=True))
         try:
-            yield attendance, relay
+            yield reporter, relay
         finally:
-            attendance.stop()
+            reporter.stop()
 
 
 @contextlib.asynccontextmanager
 async def a_while() -> AsyncIterator[None]:
     """The body runs when another gateway has reported somebody four times: all rounds had their time."""
-    async with attending(Ingest()) as (attendance, relay):
-        attendance.enter("g", "witness")
+    async with reporting(Ingest()) as (reporter, relay):
+        reporter.enter("g", "witness")
         await until(lambda: len(relay.of("witness")) == 4, "the witness is reported")
         yield
 
@@ -108,12 +110,12 @@ async def a_while() -> AsyncIterator[None]:
 def test_a_real_ingest_takes_what_a_gateway_reports_of_many_actors(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with serving_ingest(tmp_path) as served, relaying(served.port) as relay:
-            attendance = Attendance(relay, served.catalog.view)
+            reporter = PresenceReporter(relay, served.catalog.view)
             for n in range(1_000):
-                attendance.enter(GAME, f"actor-{n}")
+                reporter.enter(GAME, f"actor-{n}")
             await until(lambda: len(relay.answers) >= 2_000, "all were reported, and again")
             for n in range(1_000):
-                attendance.leave(GAME, f"actor-{n}")
+                reporter.leave(GAME, f"actor-{n}")
             await until(lambda: all(relay.of(f"actor-{n}")[-1] == GONE for n in range(1_000)), "goodbyes")
             await until(lambda: len(relay.answers) == len(relay.events), "all are answered")
             assert all(isinstance(answer, Position) for answer in relay.answers)
@@ -125,14 +127,14 @@ def test_a_real_ingest_takes_what_a_gateway_reports_of_many_actors(tmp_path: Pat
 def test_an_actor_is_reported_once_while_it_watches_again_and_again_and_said_goodbye() -> None:
     async def scenario() -> None:
         peer = Ingest()
-        async with attending(peer) as (attendance, relay):
-            attendance.enter("g", "ann")
-            attendance.enter("g", "ann")
+        async with reporting(peer) as (reporter, relay):
+            reporter.enter("g", "ann")
+            reporter.enter("g", "ann")
             await until(lambda: relay.of("ann") == [HERE], "at once", within_s=0.15)
             await until(lambda: relay.of("ann") == [HERE] * 4, "again and again")
-            attendance.leave("g", "ann")
+            reporter.leave("g", "ann")
             await until(lambda: len(relay.of("ann")) == 6, "still there")
-            attendance.leave("g", "ann")
+            reporter.leave("g", "ann")
             await until(lambda: GONE in relay.of("ann"), "gone")
             assert relay.of("ann")[:6] == [HERE] * 6
             assert relay.of("ann").count(GONE) == 1
@@ -147,19 +149,19 @@ def test_an_actor_is_reported_once_while_it_watches_again_and_again_and_said_goo
 def test_who_is_nobody_and_games_without_an_audience_are_not_reported_and_an_audience_added_is() -> None:
     async def scenario() -> None:
         view = catalog(g=True, h=False)
-        async with attending(Ingest(), view) as (attendance, relay):
-            attendance.enter("h", "ann")
-            attendance.enter("nowhere", "ann")
+        async with reporting(Ingest(), view) as (reporter, relay):
+            reporter.enter("h", "ann")
+            reporter.enter("nowhere", "ann")
             for nobody in (None, ""):
-                attendance.enter("g", nobody)
-            attendance.enter("g", "bob")
+                reporter.enter("g", nobody)
+            reporter.enter("g", "bob")
             await until(lambda: relay.of("bob") == [HERE] * 3, "the others' turn came too")
             assert relay.of("ann") == []
             game = Game(game_id="h", title="h", audience=True)
             view.put(subjects.game_key("h"), 2, game.SerializeToString())
             await until(lambda: HERE in relay.of("ann"), "an audience was added")
             for nobody in (None, ""):
-                attendance.leave("g", nobody)
+                reporter.leave("g", nobody)
             assert {event.actor_id for event in relay.events} == {"ann", "bob"}
 
     run(scenario())
@@ -170,23 +172,21 @@ def test_while_ingest_is_silent_little_is_under_way_and_the_newest_word_of_each_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(limits, "PRESENCES_UNANSWERED_MAX", 20)
-    monkeypatch.setattr(attendance_module, "REPORTS_AT_ONCE", 20)
+    monkeypatch.setattr(reporter_module, "REPORTS_AT_ONCE", 20)
 
     async def scenario() -> None:
         peer = Ingest()
         peer.hold()
-        async with attending(peer) as (attendance, relay):
+        async with reporting(peer) as (reporter, relay):
             for n in range(100):
-                attendance.enter("g", f"a{n:02}")
+                reporter.enter("g", f"a{n:02}")
             await until(lambda: len(relay.events) == 20, "as many as may be")
             for n in range(50, 100):
-                attendance.leave("g", f"a{n:02}")
+                reporter.leave("g", f"a{n:02}")
             # Their goodbyes fall due meanwhile, and take the places of their greetings.
-            await until(
-                lambda: attendance._presence.next_at_s is None or len(attendance._presence) == 50, "gone"
-            )
+            await until(lambda: reporter._presence.next_at_s is None or len(reporter._presence) == 50, "gone")
             assert (len(relay.events), relay.most_unanswered) == (20, 20)
-            assert len(attendance._waiting) <= 100
+            assert len(reporter._waiting) <= 100
             peer.release()
             await until(lambda: all(relay.of(f"a{n:02}") for n in range(100)), "all had their turn")
             assert all(relay.of(f"a{n:02}") == [GONE] for n in range(50, 100))
@@ -212,9 +212,9 @@ def test_the_span_of_unanswered_numbers_stays_below_the_origin_s_credit(
             return None
 
         peer.judge = judge
-        async with attending(peer) as (attendance, relay):
+        async with reporting(peer) as (reporter, relay):
             for n in range(500):
-                attendance.enter("g", f"a{n}")
+                reporter.enter("g", f"a{n}")
             await until(lambda: len(relay.events) == 300, "the credit is used")
             await until(lambda: len(relay.answers) == 299, "all but one are answered")
             async with a_while():
@@ -228,12 +228,12 @@ def test_the_span_of_unanswered_numbers_stays_below_the_origin_s_credit(
 
 @pytest.mark.usefixtures("quick")
 def test_a_new_origin_is_taken_long_before_the_old_one_expires(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert attendance_module.ORIGIN_RENEW_S <= limits.ORIGIN_AGE_MAX_S / 2
-    monkeypatch.setattr(attendance_module, "ORIGIN_RENEW_S", 1.0)
+    assert reporter_module.ORIGIN_RENEW_S <= limits.ORIGIN_AGE_MAX_S / 2
+    monkeypatch.setattr(reporter_module, "ORIGIN_RENEW_S", 1.0)
 
     async def scenario() -> None:
-        async with attending(Ingest()) as (attendance, relay):
-            attendance.enter("g", "ann")
+        async with reporting(Ingest()) as (reporter, relay):
+            reporter.enter("g", "ann")
             await until(lambda: len({event.origin_id for event in relay.events}) >= 2, "a second origin")
             numbers = dict[str, list[int]]()
             for event in relay.events:
@@ -252,9 +252,9 @@ def test_refusals_are_logged_once_in_a_while_and_the_next_regular_report_is_take
     async def scenario() -> None:
         peer = Ingest()
         peer.judge = lambda _: Reject(code=14, message="the log is away")
-        async with attending(peer) as (attendance, relay):
+        async with reporting(peer) as (reporter, relay):
             for n in range(50):
-                attendance.enter("g", f"a{n}")
+                reporter.enter("g", f"a{n}")
             await until(lambda: len(relay.answers) >= 100, "all were refused twice")
             assert [r.levelname for r in caplog.records if r.name == "gateway.presence_reporter"] == [
                 "WARNING"
@@ -272,8 +272,8 @@ def test_what_is_shed_is_no_news(caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> None:
         peer = Ingest()
         peer.judge = lambda _: Reject(code=8, message="shed: the mesh is under pressure", retryable=True)
-        async with attending(peer) as (attendance, relay):
-            attendance.enter("g", "ann")
+        async with reporting(peer) as (reporter, relay):
+            reporter.enter("g", "ann")
             await until(lambda: len(relay.answers) >= 3, "shed again and again")
             assert "gateway.presence_reporter" not in {record.name for record in caplog.records}
 
@@ -287,9 +287,9 @@ def test_a_full_relay_is_asked_again_later_and_nothing_is_lost(monkeypatch: pyte
     async def scenario() -> None:
         peer = Ingest()
         peer.hold()
-        async with attending(peer) as (attendance, relay):
+        async with reporting(peer) as (reporter, relay):
             for n in range(30):
-                attendance.enter("g", f"a{n}")
+                reporter.enter("g", f"a{n}")
             await until(lambda: len(relay.events) == 10, "the relay is full")
             peer.release()
             await until(lambda: len({event.actor_id for event in relay.events}) == 30, "all had their turn")
@@ -302,13 +302,13 @@ def test_a_full_relay_is_asked_again_later_and_nothing_is_lost(monkeypatch: pyte
 def test_a_crowd_that_comes_at_once_does_not_hold_up_the_loop() -> None:
     async def scenario() -> None:
         peer = Ingest()
-        async with attending(peer) as (attendance, relay):
+        async with reporting(peer) as (reporter, relay):
             for n in range(3_000):
-                attendance.enter("g", f"a{n}")
+                reporter.enter("g", f"a{n}")
             await until(lambda: len(relay.events) == 3_000, "all were reported")
-            most = attendance_module.REPORTS_AT_ONCE
+            most = reporter_module.REPORTS_AT_ONCE
             rounds = [
-                sum(at_s <= t < at_s + attendance_module.ROUND_S * 0.5 for t in relay.at_s)
+                sum(at_s <= t < at_s + reporter_module.ROUND_S * 0.5 for t in relay.at_s)
                 for at_s in relay.at_s[::most]
             ]
             assert max(rounds) <= most
@@ -319,12 +319,12 @@ def test_a_crowd_that_comes_at_once_does_not_hold_up_the_loop() -> None:
 @pytest.mark.usefixtures("quick")
 def test_after_stop_nothing_is_said_not_even_goodbye() -> None:
     async def scenario() -> None:
-        async with attending(Ingest()) as (attendance, relay):
-            attendance.enter("g", "ann")
+        async with reporting(Ingest()) as (reporter, relay):
+            reporter.enter("g", "ann")
             await until(lambda: relay.of("ann"), "reported")
-            attendance.stop()
-            attendance.leave("g", "ann")
-            attendance.enter("g", "bob")
+            reporter.stop()
+            reporter.leave("g", "ann")
+            reporter.enter("g", "bob")
             said = len(relay.events)
             async with a_while():
                 assert len(relay.events) == said
@@ -337,16 +337,16 @@ def test_goodbyes_that_nobody_takes_are_bounded() -> None:
         peer = Ingest()
         peer.hold()
         async with serving(peer) as port, relaying(port) as relay:
-            attendance = Attendance(relay, catalog(g=True), Presence(presences_max=100))
+            reporter = PresenceReporter(relay, catalog(g=True), Presence(presences_max=100))
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(limits, "PRESENCES_MAX", 100)
                 for n in range(2_000):
-                    attendance.enter("g", f"a{n}")
-                    attendance.leave("g", f"a{n}")
+                    reporter.enter("g", f"a{n}")
+                    reporter.leave("g", f"a{n}")
                     if n % 50 == 0:
-                        await until(lambda: attendance._presence.next_at_s != -math.inf, "a round was made")
-                assert len(attendance._waiting) <= 100
+                        await until(lambda: reporter._presence.next_at_s != -math.inf, "a round was made")
+                assert len(reporter._waiting) <= 100
                 assert relay.most_unanswered <= limits.PRESENCES_UNANSWERED_MAX
-            attendance.stop()
+            reporter.stop()
 
     run(scenario())

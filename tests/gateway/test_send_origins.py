@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.origins import Origins
+from gateway.origins import SendOrigins
 from mesh import limits
 from mesh.errors import Exhausted, GrandstandError, NotNow
 from tests.support.blocks import origin
@@ -19,7 +19,7 @@ def test_i2_whatever_a_client_sends_no_number_taken_falls_behind_the_window(
     sends: list[tuple[int, bool]],
 ) -> None:
     """The booleans say whether a number is answered at once."""
-    origins, under_way, newest = Origins(), set[int](), 0
+    origins, under_way, newest = SendOrigins(), set[int](), 0
     for number, is_answered in sends:
         try:
             origins.take(origin(1), number)
@@ -34,7 +34,7 @@ def test_i2_whatever_a_client_sends_no_number_taken_falls_behind_the_window(
 
 
 def test_each_refusal_says_which_way_out_there_is() -> None:
-    origins = Origins()
+    origins = SendOrigins()
     origins.take(origin(1), CREDIT)
     with pytest.raises(Exhausted, match=f"{2 * CREDIT} is {CREDIT} from {CREDIT}, .* wait for answers"):
         origins.take(origin(1), 2 * CREDIT)
@@ -45,7 +45,7 @@ def test_each_refusal_says_which_way_out_there_is() -> None:
 
 
 def test_the_least_recently_used_origin_is_forgotten() -> None:
-    origins = Origins(remembered_max=2)
+    origins = SendOrigins(remembered_max=2)
     for by in (1, 2, 1, 3):
         origins.take(origin(by), 1_000)
         origins.answered(origin(by), 1_000)

@@ -14,25 +14,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.own_addresses import own_addresses
-from gateway.viewer_limits import Door, Ticket, address_of
+from gateway.viewer_limits import ViewerAdmission, ViewerLimits, address_of
 from mesh import limits
 from mesh.errors import Exhausted
 
 HOME, OFFICE = "203.0.113.7", "198.51.100.1"
 
 
-def door(viewers: int = 1_000, actor: int = 1_000, address: int = 1_000, seed: int = 1) -> Door:
-    return Door(viewers, actor, address, random=random.Random(seed).random)
+def limits_of(viewers: int = 1_000, actor: int = 1_000, address: int = 1_000, seed: int = 1) -> ViewerLimits:
+    return ViewerLimits(viewers, actor, address, random=random.Random(seed).random)
 
 
-def refusal(at: Door, actor_id: str | None = None, address: str = HOME, now_s: float = 0.0) -> Exhausted:
+def refusal(
+    at: ViewerLimits, actor_id: str | None = None, address: str = HOME, now_s: float = 0.0
+) -> Exhausted:
     with pytest.raises(Exhausted) as caught:
         at.enter(actor_id, address, now_s)
     assert caught.value.retry_after_s is not None
     return caught.value
 
 
-def delay(at: Door, now_s: float = 0.0, address: str = HOME, actor_id: str | None = None) -> float:
+def delay(at: ViewerLimits, now_s: float = 0.0, address: str = HOME, actor_id: str | None = None) -> float:
     found = refusal(at, actor_id, address, now_s).retry_after_s
     assert found is not None
     return found
@@ -52,12 +54,12 @@ def delay(at: Door, now_s: float = 0.0, address: str = HOME, actor_id: str | Non
 def test_no_order_of_comings_and_goings_breaks_a_bound_or_keeps_anybody_out_for_nothing(
     moves: list[tuple[str | None, str] | int],
 ) -> None:
-    """A number is the ticket that is handed back, perhaps for the second time."""
-    at, tickets, inside = door(10, 3, 5), list[Ticket](), dict[int, tuple[str | None, str]]()
+    """A number is the admission that is handed back, perhaps for the second time."""
+    at, admissions, inside = limits_of(10, 3, 5), list[ViewerAdmission](), dict[int, tuple[str | None, str]]()
     for move in moves:
         if isinstance(move, int):
-            if move < len(tickets):
-                at.leave(tickets[move])
+            if move < len(admissions):
+                at.leave(admissions[move])
                 inside.pop(move, None)
         else:
             actor_id, address = move
@@ -71,13 +73,13 @@ def test_no_order_of_comings_and_goings_breaks_a_bound_or_keeps_anybody_out_for_
             if is_full:
                 assert refusal(at, actor_id, address).retry_after_s
             else:
-                inside[len(tickets)] = move
-                tickets.append(at.enter(actor_id, address, 0.0))
+                inside[len(admissions)] = move
+                admissions.append(at.enter(actor_id, address, 0.0))
         assert at.viewers == len(inside)
 
 
 def test_each_refusal_names_its_bound_and_the_way_out() -> None:
-    at = door(5, 2, 3)
+    at = limits_of(5, 2, 3)
     for actor_id in ("ann", "ann", None):
         at.enter(actor_id, HOME, 0.0)
     assert "actor 'ann' has 2 viewers on this gateway, the most one actor may have; close one" in str(
@@ -92,7 +94,7 @@ def test_each_refusal_names_its_bound_and_the_way_out() -> None:
 
 
 def test_an_ipv6_household_is_one_address_and_an_ipv4_one_in_ipv6_clothes_is_itself() -> None:
-    at = door(address=2)
+    at = limits_of(address=2)
     at.enter(None, "2001:db8:0:1::1", 0.0)
     at.enter(None, "2001:db8:0:1:ffff::2", 0.0)
     assert "address 2001:db8:0:1::/64 has 2" in str(refusal(at, None, "2001:db8:0:1::3"))
@@ -104,7 +106,7 @@ def test_an_ipv6_household_is_one_address_and_an_ipv4_one_in_ipv6_clothes_is_its
 
 @pytest.mark.parametrize("address", ["", "127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "unix:/run/x"])
 def test_a_proxy_on_this_machine_is_no_address_of_a_viewer(address: str) -> None:
-    at = door(address=1)
+    at = limits_of(address=1)
     for _ in range(20):
         at.enter(None, address, 0.0)
     assert at.viewers == 20
@@ -118,7 +120,7 @@ def arrivals(times: list[float], within_s: float) -> int:
 
 @given(st.lists(st.floats(0.0, 0.5), min_size=1, max_size=300), st.integers(0, 2**32))
 def test_a_crowd_turned_away_comes_back_no_faster_than_the_rate(pauses: list[float], seed: int) -> None:
-    at = door(1, seed=seed)
+    at = limits_of(1, seed=seed)
     at.enter(None, OFFICE, 0.0)
     now_s, back = 0.0, list[float]()
     for pause_s in pauses:
@@ -131,7 +133,7 @@ def test_a_crowd_turned_away_comes_back_no_faster_than_the_rate(pauses: list[flo
 
 
 def test_the_delay_grows_with_how_many_were_turned_away_and_shrinks_with_time() -> None:
-    at = door(0)
+    at = limits_of(0)
     delays = [delay(at) for _ in range(5_000)]
     assert delays == sorted(delays)
     assert delays[0] < 1.01
@@ -143,7 +145,7 @@ def test_the_delay_grows_with_how_many_were_turned_away_and_shrinks_with_time() 
 
 
 def test_a_crowd_beyond_all_turns_is_spread_by_chance_and_none_waits_longer() -> None:
-    at = door(0)
+    at = limits_of(0)
     delays = [delay(at) for _ in range(60_000)]
     beyond = delays[35_000:]
     assert limits.VIEWER_RETRY_MAX_S / 2 <= min(beyond) <= max(beyond) <= limits.VIEWER_RETRY_MAX_S
@@ -157,7 +159,7 @@ def test_a_crowd_beyond_all_turns_is_spread_by_chance_and_none_waits_longer() ->
 
 def test_a_crowd_that_comes_again_and_finds_the_gateway_full_still_does_not_bunch() -> None:
     """All of 3,000 come back as told, again and again: the rate holds each time."""
-    at, waiting, back = door(0), [0.0] * 3_000, list[float]()
+    at, waiting, back = limits_of(0), [0.0] * 3_000, list[float]()
     for _ in range(4):
         waiting = [now_s + delay(at, now_s) for now_s in sorted(waiting)]
         back += waiting
@@ -165,7 +167,7 @@ def test_a_crowd_that_comes_again_and_finds_the_gateway_full_still_does_not_bunc
 
 
 def test_one_address_that_is_full_delays_nobody_elsewhere() -> None:
-    at = door(100, address=1)
+    at = limits_of(100, address=1)
     at.enter(None, HOME, 0.0)
     for _ in range(400):
         delay(at)
@@ -174,24 +176,24 @@ def test_one_address_that_is_full_delays_nobody_elsewhere() -> None:
     assert delay(at, address=OFFICE) < 1.1
 
 
-def test_a_ticket_that_is_handed_back_twice_counts_once() -> None:
-    at = door(actor=3)
-    ticket, _, _ = (at.enter("ann", HOME, 0.0) for _ in range(3))
-    at.leave(ticket)
-    at.leave(ticket)
+def test_an_admission_that_is_handed_back_twice_counts_once() -> None:
+    at = limits_of(actor=3)
+    admission, _, _ = (at.enter("ann", HOME, 0.0) for _ in range(3))
+    at.leave(admission)
+    at.leave(admission)
     assert at.viewers == 2
     at.enter("ann", HOME, 0.0)
     refusal(at, "ann")
 
 
 def test_what_is_kept_goes_with_the_viewers() -> None:
-    at = door(address=2, actor=2)
-    tickets = [at.enter("ann", HOME, 0.0) for _ in range(2)]
+    at = limits_of(address=2, actor=2)
+    admissions = [at.enter("ann", HOME, 0.0) for _ in range(2)]
     for _ in range(50):
         delay(at, actor_id="ann")
         delay(at, actor_id="bob")
-    for ticket in tickets:
-        at.leave(ticket)
+    for admission in admissions:
+        at.leave(admission)
     assert at.viewers == 0
     assert (at._actors, at._addresses, at._turns) == ({}, {}, {})
     at.enter("ann", HOME, 0.0)
@@ -199,18 +201,18 @@ def test_what_is_kept_goes_with_the_viewers() -> None:
 
 def test_a_viewer_costs_the_door_little_memory() -> None:
     names = [(f"actor-{n}", f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}") for n in range(limits.VIEWERS_MAX)]
-    at = door(limits.VIEWERS_MAX)
+    at = limits_of(limits.VIEWERS_MAX)
     tracemalloc.start()
     try:
-        tickets = [at.enter(actor_id, address, 0.0) for actor_id, address in names]
+        admissions = [at.enter(actor_id, address, 0.0) for actor_id, address in names]
         used, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert used / len(tickets) < 300
+    assert used / len(admissions) < 300
 
 
 def test_a_gateway_too_hot_for_more_viewers_spreads_them_as_a_full_one() -> None:
-    at = door()
+    at = limits_of()
     first, second = at.refusal("this gateway runs hot", 0.0), at.refusal("this gateway runs hot", 0.0)
     assert str(first).startswith("this gateway runs hot; come again in 1.0 s")
     assert (first.retry_after_s or 0) < (second.retry_after_s or 0)
@@ -241,7 +243,7 @@ def test_the_last_word_of_the_proxies_is_believed_and_no_other(
 
 @pytest.mark.parametrize("port", [f"{HOME}:4711", HOME])
 def test_a_port_makes_no_other_address(port: str) -> None:
-    at = door(address=1)
+    at = limits_of(address=1)
     at.enter(None, HOME, 0.0)
     assert refusal(at, None, port)
 
@@ -260,7 +262,7 @@ def test_an_address_is_what_the_standard_library_says_it_is(text: str) -> None:
     except ValueError:
         is_one = ":" in text and address_of(text, "") != ""  # with a port
     assert (address_of(text, "") != "") == is_one
-    at = door(address=1)
+    at = limits_of(address=1)
     at.enter(None, text, 0.0)
     if is_one and ":" not in text and not ipaddress.ip_address(text).is_loopback:
         assert f"address {text} has 1" in str(refusal(at, None, text))
@@ -269,13 +271,13 @@ def test_an_address_is_what_the_standard_library_says_it_is(text: str) -> None:
 
 @given(st.text(max_size=80), st.text(max_size=80))
 def test_no_junk_in_the_header_or_the_peer_is_an_error(forwarded_for: str, peer: str) -> None:
-    at = door()
+    at = limits_of()
     at.leave(at.enter(None, address_of(forwarded_for, peer), 0.0))
     assert not at.viewers
 
 
 def test_the_bounds_are_those_of_limits() -> None:
-    at = Door(random=random.random)
+    at = ViewerLimits(random=random.random)
     for n in range(limits.VIEWERS_PER_ACTOR_MAX):
         at.enter("ann", f"10.0.0.{n}", 0.0)
     refusal(at, "ann")
@@ -289,7 +291,7 @@ def test_the_bounds_are_those_of_limits() -> None:
 
 def test_this_machines_own_addresses_have_no_bound_and_their_neighbours_have() -> None:
     own = "2001:db8::7", "198.51.100.7"
-    at = Door(per_address_max=1, random=random.random, own=own)
+    at = ViewerLimits(per_address_max=1, random=random.random, own=own)
     for address in own:
         for _ in range(3):
             at.enter(None, address, 0.0)

@@ -16,7 +16,7 @@ import pytest
 import redis
 
 from aggregate.service import AggregateService
-from gateway.read_barrier import Waiting
+from gateway.read_barrier import BarrierWaiters
 from gateway.subscription import check
 from gateway.view import GameView
 from grandstand.catalog.v1.catalog_pb2 import Board, Game, Poll
@@ -88,10 +88,10 @@ def test_i6_after_a_spread_change_a_partition_that_is_not_loaded_yet_is_not_incl
 
 
 class Watcher:
-    """A viewer as `Waiting` knows it."""
+    """A viewer as `BarrierWaiters` knows it."""
 
     def __init__(self, *positions: Position) -> None:
-        self.ticket = object()
+        self.admission = object()
         self.subscription = check(SubscribeRequest(game_id=GAME, positions=positions), None)
         self.ended: GrandstandError | None = None
 
@@ -113,7 +113,7 @@ def test_i6_a_position_outside_the_known_spread_is_looked_up_before_it_is_taken_
             view.load([share(HERE, 9), share(THERE, told.applied)][: told.spread])
 
         shown: list[Any] = []
-        waiting = Waiting(view, load, refresh, shown.append)
+        waiting = BarrierWaiters(view, load, refresh, shown.append)
         late = Watcher(Position(partition=THERE, sequence=5))
         waiting.add(cast(Any, late))
         await until(lambda: told.refreshed and view.folds_in(THERE), "the game's entry is looked up")

@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.rows import Row
 from grandstand.catalog.v1.catalog_pb2 import (
     BOARD_MODE_SUM,
     STAGE_CLOSED,
@@ -31,14 +32,13 @@ from grandstand.event.v1.event_pb2 import (
     Vote,
 )
 from grandstand.internal.v1.internal_pb2 import IncomingEvent
-from ingest.coalesce import Row
-from ingest.intake import Unheard
+from ingest.intake import Unresolved
 from mesh import ids, limits
 from mesh.catalog.watch import CatalogView
 from mesh.errors import Forbidden, GrandstandError, Invalid, NotNow, Unknown
 from tests.support import blocks
 from tests.support.blocks import GAME, NOW_S, origin
-from tests.support.intake import Desk, Listener, taken
+from tests.support.intake import IntakeRig, Listener, taken
 
 CLOSES_AT_S = NOW_S + 60
 
@@ -117,7 +117,7 @@ def checked(
     catalog: CatalogView, event: Event, *, now_s: float = NOW_S, producer: bool = False, origin_id: str = ""
 ) -> Row:
     origin_id = origin_id or origin(1, producer=producer)
-    return taken(Desk(catalog), event, now_s=now_s, producer=producer, origin_id=origin_id)
+    return taken(IntakeRig(catalog), event, now_s=now_s, producer=producer, origin_id=origin_id)
 
 
 @pytest.mark.parametrize(
@@ -183,14 +183,14 @@ def test_a_closing_is_known_from_the_moment_it_stands_in_the_catalog() -> None:
     view.put(f"game.{GAME}", 1, Game(game_id=GAME, title="Game", spread=1).SerializeToString())
     poll = blocks.poll()
     view.put(f"poll.{GAME}.mvp", 2, poll.SerializeToString())
-    desk = Desk(view)
-    assert taken(desk, vote(), now_s=NOW_S + 1).topic == "poll/mvp"
+    rig = IntakeRig(view)
+    assert taken(rig, vote(), now_s=NOW_S + 1).topic == "poll/mvp"
     poll.closes_at.FromSeconds(NOW_S)
     view.put(f"poll.{GAME}.mvp", 3, poll.SerializeToString())
     with pytest.raises(NotNow):
-        taken(desk, vote(), now_s=NOW_S + 1)
+        taken(rig, vote(), now_s=NOW_S + 1)
     with pytest.raises(NotNow):
-        desk.checker.check_open((GAME, "poll/mvp"), NOW_S + 1)
+        rig.checker.check_open((GAME, "poll/mvp"), NOW_S + 1)
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_an_event_goes_where_its_actor_folds(game_id: str, actor_id: str, spread
     view.put(f"game.{game_id}", 1, game.SerializeToString())
     here = presence(game_id=game_id)
     here.actor_id = actor_id
-    row = taken(Desk(view), here, producer=True)
+    row = taken(IntakeRig(view), here, producer=True)
     assert row.partition == ids.partition_of(game_id, actor_id, spread)
 
 
@@ -262,11 +262,11 @@ def test_more_definitions_than_are_kept_are_checked_all_the_same(
     catalog: CatalogView, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ingest.compiled_definitions.DEFINITIONS_KEPT_MAX", 1)
-    monkeypatch.setattr("ingest.check.JUDGEMENTS_KEPT_MAX", 2)
-    desk = Desk(catalog)
+    monkeypatch.setattr("ingest.check.VALIDATED_KEPT_MAX", 2)
+    rig = IntakeRig(catalog)
     for _ in range(3):
         for poll_id in ("mvp", "many", "weighted"):
-            row = taken(desk, vote(poll_id))
+            row = taken(rig, vote(poll_id))
             assert row.topic == f"poll/{poll_id}"
 
 
@@ -278,11 +278,11 @@ def test_arbitrary_bytes_that_parse_are_taken_or_refused_never_a_crash(
         event = IncomingEvent.FromString(data)
     except DecodeError:
         return
-    desk, listener = Desk(catalog), Listener()
+    rig, listener = IntakeRig(catalog), Listener()
     listener.open(producer=True)
     with contextlib.suppress(GrandstandError):
-        desk.intake.take(listener, [event], NOW_S, NOW_S, [])
-    assert len(desk.rows()) <= 1
+        rig.intake.take(listener, [event], NOW_S, NOW_S, [])
+    assert len(rig.rows()) <= 1
 
 
 @given(
@@ -290,26 +290,26 @@ def test_arbitrary_bytes_that_parse_are_taken_or_refused_never_a_crash(
 )
 def test_a_body_that_is_no_message_is_refused_alone(catalog: CatalogView, body: bytes, kind: str) -> None:
     """The stream goes on: what was done stays unparsed until it is judged."""
-    desk, listener = Desk(catalog), Listener()
+    rig, listener = IntakeRig(catalog), Listener()
     listener.open()
     bad = IncomingEvent(game_id=GAME, origin_seq=1, **{kind: body})
     good = IncomingEvent(game_id=GAME, origin_seq=2, presence=presence().presence.SerializeToString())
-    unheard: Unheard = []
-    desk.intake.take(listener, [bad, good], NOW_S, NOW_S, unheard)
-    desk.intake.take_unheard(listener, unheard, NOW_S, NOW_S)
-    assert "audience" in [row.topic for row in desk.rows()]
+    unresolved: Unresolved = []
+    rig.intake.take(listener, [bad, good], NOW_S, NOW_S, unresolved)
+    rig.intake.take_unresolved(listener, unresolved, NOW_S, NOW_S)
+    assert "audience" in [row.topic for row in rig.rows()]
     assert listener.session.next_seq == 3
 
 
 def test_what_was_judged_before_is_judged_anew_once_its_time_is_over(catalog: CatalogView) -> None:
-    desk = Desk(catalog)
-    assert taken(desk, vote(), now_s=CLOSES_AT_S - 1).topic == "poll/mvp"
+    rig = IntakeRig(catalog)
+    assert taken(rig, vote(), now_s=CLOSES_AT_S - 1).topic == "poll/mvp"
     with pytest.raises(NotNow):
-        taken(desk, vote(), now_s=CLOSES_AT_S)
+        taken(rig, vote(), now_s=CLOSES_AT_S)
 
 
 def test_what_a_producer_may_say_is_not_known_of_a_viewer(catalog: CatalogView) -> None:
-    desk = Desk(catalog)
-    assert taken(desk, vote("weighted", weight=10), producer=True).weight == 10
+    rig = IntakeRig(catalog)
+    assert taken(rig, vote("weighted", weight=10), producer=True).weight == 10
     with pytest.raises(Invalid, match="for producers only"):
-        taken(desk, vote("weighted", weight=10))
+        taken(rig, vote("weighted", weight=10))

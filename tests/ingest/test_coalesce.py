@@ -9,22 +9,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aggregate.block import DecodedEvents, decode
+from bench.rows import encode
 from grandstand.catalog.v1.catalog_pb2 import Game
-from ingest.check import Judged
-from ingest.coalesce import Batch, Coalescer, encode
-from ingest.compiled_definitions import GameRules
+from ingest.check import ValidatedEvent
+from ingest.coalesce import Batch, Coalescer
+from ingest.compiled_definitions import CompiledGame
 from mesh import ids, limits
 from tests.support import blocks
 from tests.support.blocks import origin
 
 
-def judged(partition_of: str = "poll/mvp") -> Judged:
-    return Judged(GameRules(Game(game_id=blocks.GAME)), "vote", partition_of, 1)
+def validated(partition_of: str = "poll/mvp") -> ValidatedEvent:
+    return ValidatedEvent(CompiledGame(Game(game_id=blocks.GAME)), "vote", partition_of, 1)
 
 
 def add(coalescer: Coalescer[int], n: int, now_s: float, partition: int = 0) -> None:
     key = ids.origin_key(origin(n % 7))
-    coalescer.batch(partition, now_s).add(judged(), key, False, n + 1, f"actor{n}", n)
+    coalescer.batch(partition, now_s).add(validated(), key, False, n + 1, f"actor{n}", n)
 
 
 def tickets(batch: Batch[int]) -> list[int]:
@@ -87,7 +88,7 @@ def test_runs_tell_each_number_of_a_ticket_once_and_are_as_few_as_batches_of_it(
     for ticket, count, topic in steps:
         for _ in range(count):
             numbers[ticket] += 1
-            batch.add(judged(topic), bytes(16), False, numbers[ticket], "ann", ticket)
+            batch.add(validated(topic), bytes(16), False, numbers[ticket], "ann", ticket)
     told = [(run.ticket, seq) for run in batch.runs for seq in range(run.first, run.last + 1)]
     assert sorted(told) == [(ticket, n + 1) for ticket in numbers for n in range(numbers[ticket])]
     assert len(batch.runs) <= len(steps)

@@ -28,9 +28,9 @@ from grandstand.internal.v1.internal_pb2 import Incoming
 from ingest.admission import Admission
 from ingest.check import Checker
 from ingest.coalesce import Batch, Coalescer
-from ingest.intake import Intake, Relayed, Ticket
+from ingest.intake import Intake, RelayedTicket, Ticket
 from ingest.pressure import Pressure
-from ingest.session import Input, Session
+from ingest.session import IngestSession, Input
 from mesh import limits
 from mesh.auth import Identity
 from mesh.catalog.watch import CatalogView
@@ -71,7 +71,7 @@ class Client:
     is_relayed = False
 
     def __init__(self, identity: Identity) -> None:
-        self.session = Session()
+        self.session = IngestSession()
         self.identity = identity
         self.coalescer: Coalescer[Ticket] = Coalescer()
         self.pressure = Pressure()
@@ -92,7 +92,7 @@ class Client:
         self.session.settled(seq, seq, None, shed=True)
 
     def relayed(self, origin_id: str) -> Ticket:
-        return Relayed(self, origin_id)
+        return RelayedTicket(self, origin_id)
 
     def relayed_stored(self, origin_id: str, seq: int, position: Position) -> None:
         self.session.relayed_stored(origin_id, seq, position)
@@ -117,11 +117,11 @@ class Client:
             case "heartbeat":
                 self.session.step(Input.HEARTBEAT)
             case "events":
-                unheard: list[tuple[object, Unknown]] = []
+                unresolved: list[tuple[object, Unknown]] = []
                 try:
-                    self.intake.take(self, message.events.events, NOW_S, 0.0, unheard)
+                    self.intake.take(self, message.events.events, NOW_S, 0.0, unresolved)
                 finally:
-                    self.intake.take_unheard(self, unheard, NOW_S, 0.0)
+                    self.intake.take_unresolved(self, unresolved, NOW_S, 0.0)
             case _:
                 raise Invalid(
                     f"message: hello, events or heartbeat expected, got none of them in {len(data)} bytes"
@@ -143,13 +143,13 @@ def assert_sound(batch: Batch[Ticket]) -> None:
     assert 0 <= batch.partition < limits.PARTITIONS
     block = batch.encode(int(NOW_S * 1e9)).events
     assert sum(section.rows for section in block.sections) == batch.count
-    for _, seq, _, _, judged in batch.entries():
+    for _, seq, _, _, validated in batch.entries():
         assert 1 <= seq < 2**63
-        assert judged.place[0] == GAME
-        if judged.kind == "measure":
-            assert math.isfinite(judged.value)
-        if judged.kind == "score":
-            assert abs(judged.value) <= limits.POINTS_MAX
+        assert validated.place[0] == GAME
+        if validated.kind == "measure":
+            assert math.isfinite(validated.value)
+        if validated.kind == "score":
+            assert abs(validated.value) <= limits.POINTS_MAX
     for actor_id in batch.actor_ids():
         assert 1 <= len(actor_id) <= limits.ID_CHARACTERS_MAX
         assert actor_id.isascii()

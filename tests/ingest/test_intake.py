@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.rows import rows_of
 from grandstand.catalog.v1.catalog_pb2 import BOARD_MODE_SUM, STAGE_CLOSED, CustomTopic, Game, Metric
 from grandstand.event.v1.event_pb2 import (
     PRESENCE_STATE_HERE,
@@ -21,16 +22,14 @@ from grandstand.event.v1.event_pb2 import (
 from grandstand.ingest.v1.ingest_pb2 import EventBatch, PublishRequest
 from grandstand.internal.v1.internal_pb2 import Incoming, IncomingBatch, IncomingEvent
 from ingest.admission import Admission, Rate
-from ingest.coalesce import rows_of
-from ingest.intake import Unheard
-from ingest.republish import sift
-from ingest.session import State
+from ingest.intake import Unresolved
+from ingest.republish import split_for_republish
 from mesh import ids
 from mesh.catalog.watch import CatalogView
 from mesh.errors import Exhausted, Forbidden, GrandstandError, Invalid, NotNow, Unavailable, Unknown
 from tests.support import blocks
 from tests.support.blocks import GAME, NOW_S, origin
-from tests.support.intake import UNLIMITED, Desk, Listener, bearer, incoming
+from tests.support.intake import UNLIMITED, IntakeRig, Listener, bearer, incoming
 
 BODIES = {
     "vote": {"vote": Vote(poll_id="mvp", option_ids=["a"])},
@@ -70,27 +69,27 @@ def opened(**hello: object) -> Listener:
 
 
 def test_every_kind_goes_into_its_place(catalog: CatalogView) -> None:
-    desk, ann = Desk(catalog), opened()
-    desk.take(ann, *(event(n, kind) for n, kind in enumerate(BODIES, 1)))
-    assert [row.topic for row in desk.rows()] == [
+    rig, ann = IntakeRig(catalog), opened()
+    rig.take(ann, *(event(n, kind) for n, kind in enumerate(BODIES, 1)))
+    assert [row.topic for row in rig.rows()] == [
         *("poll/mvp", "board/top", "pulse/cheer", "audience", "metric/ping", "custom/words")
     ]
     assert ann.told == []
 
 
 def test_what_comes_before_a_number_at_fault_is_taken_and_nothing_after_it(catalog: CatalogView) -> None:
-    desk, ann = Desk(catalog), opened()
+    rig, ann = IntakeRig(catalog), opened()
     with pytest.raises(Invalid, match="origin_seq: 4 after 2; 3 expected"):
-        desk.take(ann, event(1), event(2), event(4), event(3))
-    assert [row.origin_seq for row in desk.rows()] == [1, 2]
+        rig.take(ann, event(1), event(2), event(4), event(3))
+    assert [row.origin_seq for row in rig.rows()] == [1, 2]
     assert ann.session.unacked == 2
 
 
 def test_a_refused_event_takes_its_number_and_disturbs_nobody(catalog: CatalogView) -> None:
-    desk, ann = Desk(catalog), opened()
-    desk.take(ann, event(1), event(2, "none"), event(3, game_id="nowhere"), event(4))
+    rig, ann = IntakeRig(catalog), opened()
+    rig.take(ann, event(1), event(2, "none"), event(3, game_id="nowhere"), event(4))
     assert [(seq, type(error)) for _, seq, error, _ in ann.told] == [(2, Invalid), (3, Unknown)]
-    (batch,) = desk.batches()
+    (batch,) = rig.batches()
     for run in batch.runs:
         run.ticket.stored(run.first, run.last, Position(sequence=1))
     ack = ann.session.take_ack()
@@ -99,27 +98,27 @@ def test_a_refused_event_takes_its_number_and_disturbs_nobody(catalog: CatalogVi
 
 
 def test_an_end_client_acts_only_as_itself(catalog: CatalogView) -> None:
-    desk, ann = Desk(catalog), opened()
-    desk.take(ann, event(1, actor_id="bob"), event(2, actor_id="ann"))
+    rig, ann = IntakeRig(catalog), opened()
+    rig.take(ann, event(1, actor_id="bob"), event(2, actor_id="ann"))
     assert [(seq, type(error)) for _, seq, error, _ in ann.told] == [(1, Forbidden)]
     with pytest.raises(Invalid, match="only a producer may relay"):
-        desk.take(ann, event(1, origin_id=origin(9)))
+        rig.take(ann, event(1, origin_id=origin(9)))
 
 
 def test_a_token_for_some_games_opens_no_other(catalog: CatalogView) -> None:
-    desk = Desk(catalog)
+    rig = IntakeRig(catalog)
     ann = opened(identity=bearer(games=["other"]))
-    desk.take(ann, event(1))
+    rig.take(ann, event(1))
     assert isinstance(ann.told[0][2], Forbidden)
-    assert desk.rows() == []
+    assert rig.rows() == []
 
 
 def test_a_producer_names_the_actor_of_each_event_with_a_valid_id(catalog: CatalogView) -> None:
-    desk, server = Desk(catalog), opened(producer=True)
-    desk.take(
+    rig, server = IntakeRig(catalog), opened(producer=True)
+    rig.take(
         server, event(1, actor_id="bob"), event(2), event(3, actor_id="a\nb"), event(4, actor_id="x" * 65)
     )
-    assert [row.actor_id for row in desk.rows()] == ["bob"]
+    assert [row.actor_id for row in rig.rows()] == ["bob"]
     assert [(seq, type(error)) for _, seq, error, _ in server.told] == [
         (2, Invalid),
         (3, Invalid),
@@ -128,8 +127,8 @@ def test_a_producer_names_the_actor_of_each_event_with_a_valid_id(catalog: Catal
 
 
 def test_relayed_events_are_told_by_their_own_identity(catalog: CatalogView) -> None:
-    desk, gateway = Desk(catalog), opened(producer=True)
-    desk.take(
+    rig, gateway = IntakeRig(catalog), opened(producer=True)
+    rig.take(
         gateway,
         event(41, origin_id=origin(1), actor_id="bob"),
         event(7, origin_id="forged", actor_id="bob"),
@@ -141,7 +140,7 @@ def test_relayed_events_are_told_by_their_own_identity(catalog: CatalogView) -> 
         (origin(2), 0, Invalid),
         (origin(2), 2**63, Invalid),
     ]
-    (batch,) = desk.batches()
+    (batch,) = rig.batches()
     for run in batch.runs:
         run.ticket.stored(run.first, run.last, Position(sequence=8))
     ack = gateway.session.take_ack()
@@ -157,10 +156,10 @@ def test_relayed_events_are_told_by_their_own_identity(catalog: CatalogView) -> 
 def test_i7_measures_are_shed_first_then_reactions_and_presence_and_nothing_else(
     catalog: CatalogView, measures: bool, reactions: bool, shed: list[int]
 ) -> None:
-    desk, ann = Desk(catalog), opened()
-    desk.pressure.sheds_measures, desk.pressure.sheds_reactions = measures, reactions
-    desk.take(ann, *(event(n, kind) for n, kind in enumerate(BODIES, 1)))
-    (batch,) = desk.batches()
+    rig, ann = IntakeRig(catalog), opened()
+    rig.pressure.sheds_measures, rig.pressure.sheds_reactions = measures, reactions
+    rig.take(ann, *(event(n, kind) for n, kind in enumerate(BODIES, 1)))
+    (batch,) = rig.batches()
     for run in batch.runs:
         run.ticket.stored(run.first, run.last, Position(sequence=1))
     ack = ann.session.take_ack()
@@ -169,30 +168,30 @@ def test_i7_measures_are_shed_first_then_reactions_and_presence_and_nothing_else
 
 
 def test_a_relayed_event_that_is_shed_is_refused_for_now(catalog: CatalogView) -> None:
-    desk, gateway = Desk(catalog), opened(producer=True)
-    desk.pressure.sheds_measures = True
-    desk.take(gateway, event(1, "measure", origin_id=origin(1), actor_id="bob"))
+    rig, gateway = IntakeRig(catalog), opened(producer=True)
+    rig.pressure.sheds_measures = True
+    rig.take(gateway, event(1, "measure", origin_id=origin(1), actor_id="bob"))
     ((_, _, error, _),) = gateway.told
     assert isinstance(error, Exhausted)
     assert error.retryable
 
 
 def test_beyond_its_rate_a_client_is_slowed_and_a_relayed_actor_refused(catalog: CatalogView) -> None:
-    desk = Desk(catalog, Admission(Rate(10, 2), UNLIMITED, UNLIMITED))
+    rig = IntakeRig(catalog, Admission(Rate(10, 2), UNLIMITED, UNLIMITED))
     ann, gateway = opened(), opened(producer=True)
-    assert desk.take(ann, event(1), event(2)) == 0.0
-    assert desk.take(ann, event(3)) == pytest.approx(0.1)
+    assert rig.take(ann, event(1), event(2)) == 0.0
+    assert rig.take(ann, event(3)) == pytest.approx(0.1)
     assert ann.told == []
-    desk.take(gateway, *(event(n, origin_id=origin(1), actor_id="bob") for n in (1, 2, 3)))
+    rig.take(gateway, *(event(n, origin_id=origin(1), actor_id="bob") for n in (1, 2, 3)))
     assert [(seq, type(error).__name__, error.retryable) for _, seq, error, _ in gateway.told] == [
         (3, "OverRate", True)
     ]
 
 
 def test_a_full_log_refuses_what_is_relayed_and_leaves_clients_to_their_credit(catalog: CatalogView) -> None:
-    desk, gateway = Desk(catalog), opened(producer=True)
-    desk.pressure.log_full = True
-    desk.take(gateway, event(1, origin_id=origin(1), actor_id="bob"))
+    rig, gateway = IntakeRig(catalog), opened(producer=True)
+    rig.pressure.log_full = True
+    rig.take(gateway, event(1, origin_id=origin(1), actor_id="bob"))
     assert "nearly full" in gateway.told[0][2].message
     assert gateway.told[0][2].retryable
 
@@ -204,28 +203,28 @@ def closes(catalog: CatalogView) -> None:
 
 
 def test_i9_what_was_not_stored_in_time_is_judged_by_the_clock_of_now(catalog: CatalogView) -> None:
-    desk, ann = Desk(catalog), opened()
-    desk.take(ann, event(1), event(2, "score"))
-    (batch,) = desk.batches()
+    rig, ann = IntakeRig(catalog), opened()
+    rig.take(ann, event(1), event(2, "score"))
+    (batch,) = rig.batches()
     closes(catalog)
-    sifted = sift(batch, Unavailable("away"), desk.checker, NOW_S)
-    (((entry,), error),) = sifted.refused
+    split = split_for_republish(batch, Unavailable("away"), rig.checker, NOW_S)
+    (((entry,), error),) = split.refused
     assert (entry[1], type(error)) == (1, NotNow)
-    batch.keep(sifted.kept)
+    batch.keep(split.kept)
     assert [(run.first, run.last) for run in batch.runs] == [(2, 2)]
 
 
 def test_what_nobody_waits_for_does_not_go_off_again(catalog: CatalogView) -> None:
-    desk, ann, bob, gateway = Desk(catalog), opened(), opened(), opened(producer=True)
-    desk.take(ann, event(1))
-    desk.take(bob, event(1))
-    desk.take(gateway, event(1, actor_id="eve"), event(5, origin_id=origin(1), actor_id="eve"))
-    (batch,) = desk.batches()
+    rig, ann, bob, gateway = IntakeRig(catalog), opened(), opened(), opened(producer=True)
+    rig.take(ann, event(1))
+    rig.take(bob, event(1))
+    rig.take(gateway, event(1, actor_id="eve"), event(5, origin_id=origin(1), actor_id="eve"))
+    (batch,) = rig.batches()
     bob.is_gone = True
-    sifted = sift(batch, Unavailable("away"), desk.checker, NOW_S)
-    assert [entry[0] for entries in sifted.kept.values() for entry in entries] == [ann, gateway]
-    assert len(sifted.refused) == 1
-    assert len(sifted.refused[0][0]) == 2
+    split = split_for_republish(batch, Unavailable("away"), rig.checker, NOW_S)
+    assert [entry[0] for entries in split.kept.values() for entry in entries] == [ann, gateway]
+    assert len(split.refused) == 1
+    assert len(split.refused[0][0]) == 2
 
 
 def histories() -> st.SearchStrategy[list[tuple[int, str, str, bool]]]:
@@ -241,7 +240,7 @@ def test_every_number_is_settled_exactly_once_whatever_becomes_of_it(
 ) -> None:
     """Shed, refused, stored at once, or stored after a block that was not taken."""
     catalog = filled()
-    desk = Desk(catalog, Admission(Rate(1, 5), UNLIMITED, UNLIMITED))
+    rig = IntakeRig(catalog, Admission(Rate(1, 5), UNLIMITED, UNLIMITED))
     listeners = [opened(), opened(), opened(producer=True)]
     settled: dict[int, list[int]] = {0: [], 1: [], 2: []}
     for at, listener in enumerate(listeners):
@@ -250,18 +249,18 @@ def test_every_number_is_settled_exactly_once_whatever_becomes_of_it(
         listener = listeners[which]
         if listener.session.unacked >= listener.session.credit_max:
             continue
-        desk.pressure.sheds_measures = desk.pressure.sheds_reactions = sheds
+        rig.pressure.sheds_measures = rig.pressure.sheds_reactions = sheds
         actor = {"actor_id": "eve"} if listener.session.producer else {}
-        desk.take(
+        rig.take(
             listener, event(listener.session.next_seq, kind, **({"game_id": game} if game else {}), **actor)
         )
     closes(catalog)
-    for batch in desk.batches():
-        sifted = sift(batch, Unavailable("away"), desk.checker, NOW_S)
-        for entries, error in sifted.refused:
+    for batch in rig.batches():
+        split = split_for_republish(batch, Unavailable("away"), rig.checker, NOW_S)
+        for entries, error in split.refused:
             for ticket, seq, *_ in entries:
                 ticket.refused(seq, error, maybe_stored=True)
-        batch.keep(sifted.kept)
+        batch.keep(split.kept)
         for run in batch.runs:
             run.ticket.stored(run.first, run.last, Position(sequence=1))
     for at, listener in enumerate(listeners):
@@ -290,11 +289,11 @@ def watch(listener: Listener, settled: list[int]) -> None:
 
 
 def test_a_stream_that_ended_takes_nothing(catalog: CatalogView) -> None:
-    desk, ann = Desk(catalog), opened()
-    ann.session.state = State.CLOSING
+    rig, ann = IntakeRig(catalog), opened()
+    ann.session.close()
     with pytest.raises(Invalid, match="nothing more expected"):
-        desk.take(ann, event(1))
-    assert desk.rows() == []
+        rig.take(ann, event(1))
+    assert rig.rows() == []
 
 
 def test_ingest_reads_the_same_bytes_as_the_public_contract() -> None:
@@ -317,23 +316,23 @@ def test_ingest_reads_the_same_bytes_as_the_public_contract() -> None:
 
 
 def test_i9_a_stale_view_holds_votes_and_scores_and_takes_the_rest(catalog: CatalogView) -> None:
-    desk, ann, unheard = Desk(catalog), opened(), Unheard()
+    rig, ann, unresolved = IntakeRig(catalog), opened(), Unresolved()
     events = [event(n, kind) for n, kind in enumerate(BODIES, 1)]
-    desk.intake.take(ann, incoming(events), NOW_S, NOW_S, unheard, anchor_s=5.0, is_fresh=False)
-    assert [held.origin_seq for held, _ in unheard] == [1, 2]
-    assert [row.origin_seq for row in desk.rows()] == [3, 4, 5, 6]
+    rig.intake.take(ann, incoming(events), NOW_S, NOW_S, unresolved, anchor_s=5.0, is_fresh=False)
+    assert [held.origin_seq for held, _ in unresolved] == [1, 2]
+    assert [row.origin_seq for row in rig.rows()] == [3, 4, 5, 6]
     assert ann.told == []
-    desk.intake.take_unheard(ann, unheard, NOW_S, NOW_S + 9, anchor_s=7.0)
-    (batch,) = desk.batches()
+    rig.intake.take_unresolved(ann, unresolved, NOW_S, NOW_S + 9, anchor_s=7.0)
+    (batch,) = rig.batches()
     assert [row.origin_seq for row in rows_of(batch)] == [1, 2]
     assert (batch.anchor_s, batch.stamped_at_s) == (7.0, NOW_S)
 
 
 def test_i9_what_was_held_is_refused_once_its_poll_is_closed_whenever_it_came(catalog: CatalogView) -> None:
-    desk, ann, unheard = Desk(catalog), opened(), Unheard()
-    desk.intake.take(ann, incoming([event(1)]), NOW_S, NOW_S, unheard, is_fresh=False)
+    rig, ann, unresolved = IntakeRig(catalog), opened(), Unresolved()
+    rig.intake.take(ann, incoming([event(1)]), NOW_S, NOW_S, unresolved, is_fresh=False)
     closes(catalog)
-    desk.intake.take_unheard(ann, unheard, NOW_S - 60, NOW_S)
+    rig.intake.take_unresolved(ann, unresolved, NOW_S - 60, NOW_S)
     assert [(seq, type(error)) for _, seq, error, _ in ann.told] == [(1, NotNow)]
 
 
@@ -353,7 +352,7 @@ def test_i2_votes_in_a_new_poll_fold_where_it_was_opened_whatever_is_known_of_it
     for actor in ("ann", "bob", "cid", "dan", "eve"):
         folded = set()
         for view in (behind, ahead):
-            desk, server = Desk(view), opened(producer=True)
-            desk.take(server, event(1, actor_id=actor, vote=vote), event(2, actor_id=actor, vote=vote))
-            folded |= {row.partition for row in desk.rows()}
+            rig, server = IntakeRig(view), opened(producer=True)
+            rig.take(server, event(1, actor_id=actor, vote=vote), event(2, actor_id=actor, vote=vote))
+            folded |= {row.partition for row in rig.rows()}
         assert folded == {ids.partition_of(GAME, actor, 4)}

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.log_capacity import RESERVE, Room
+from ingest.log_capacity import RESERVE, LogCapacity
 from mesh import ids
 from mesh.errors import Exhausted
 from mesh.jetstream import subjects
@@ -23,11 +23,11 @@ BYTES_MAX = 200_000
 
 @given(st.integers(0, 10**10), st.integers(-1, 10**10))
 def test_there_is_room_until_less_than_the_reserve_is_left(used: int, bytes_max: int) -> None:
-    room = Room()
-    assert room.refusal() is None
-    room.heard(used, bytes_max)
+    capacity = LogCapacity()
+    assert capacity.refusal() is None
+    capacity.update(used, bytes_max)
     full = bytes_max > 0 and (bytes_max - used) / bytes_max < RESERVE
-    refusal = room.refusal()
+    refusal = capacity.refusal()
     assert (refusal is not None) == full
     if refusal is not None:
         assert refusal.retryable

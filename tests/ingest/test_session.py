@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.ingest.v1.ingest_pb2 import Hello, Welcome
 from ingest import session as session_module
-from ingest.session import SEQ_MAX, TABLE, Input, Session, State
+from ingest.session import SEQ_MAX, TABLE, IngestSession, Input, SessionState
 from mesh import limits
 from mesh.errors import Exhausted, Forbidden, GrandstandError, Invalid, NotNow
 from tests.support.blocks import NOW_S, origin
@@ -20,17 +20,17 @@ from tests.support.intake import Listener, bearer
 from toolbox.local.provision import checkout
 
 
-def opened(**hello: object) -> tuple[Session, Welcome]:
+def opened(**hello: object) -> tuple[IngestSession, Welcome]:
     listener = Listener()
     welcome = listener.open(**hello)
     return listener.session, welcome
 
 
-def taken(session: Session, count: int) -> None:
+def taken(session: IngestSession, count: int) -> None:
     """As intake does: each number checked, then taken."""
     for _ in range(count):
         session.check_next(session.next_seq)
-        session.next_seq += 1
+        session.advance(session.next_seq + 1)
 
 
 def at(sequence: int, partition: int = 0) -> Position:
@@ -51,13 +51,22 @@ def test_a_resumed_session_goes_on_at_its_number() -> None:
     assert (session.next_seq, session.unacked) == (7, 0)
 
 
-@pytest.mark.parametrize("state", State)
+STEPS_TO = {
+    SessionState.NEW: (),
+    SessionState.OPEN: (Input.HELLO,),
+    SessionState.DRAINING: (Input.HELLO, Input.DRAIN),
+    SessionState.CLOSING: (Input.HALF_CLOSE,),
+}
+
+
+@pytest.mark.parametrize("state", SessionState)
 @pytest.mark.parametrize("given_", Input)
 def test_what_the_table_does_not_list_is_refused_and_what_was_expected_is_said(
-    state: State, given_: Input
+    state: SessionState, given_: Input
 ) -> None:
-    session = Session()
-    session.state = state
+    session = IngestSession()
+    for step in STEPS_TO[state]:
+        session.step(step)
     then = TABLE.get((state, given_))
     if then is None:
         with pytest.raises(Invalid, match=f"expected.*got {given_.value}"):
@@ -152,7 +161,7 @@ def test_who_names_nobody_is_the_tokens_actor() -> None:
 
 def test_an_origin_too_old_is_refused() -> None:
     with pytest.raises(Invalid, match="h old; an origin lives 24 h"):
-        Session().hello(
+        IngestSession().hello(
             Hello(actor_id="ann", origin_id=origin(1)),
             bearer(),
             now_s=NOW_S + limits.ORIGIN_AGE_MAX_S + 60,
@@ -162,7 +171,8 @@ def test_an_origin_too_old_is_refused() -> None:
 
 def test_relayed_events_get_receipts_and_do_not_take_the_streams_numbers() -> None:
     session, _ = opened(actor_id="", producer=True)
-    session.relayed += 2
+    session.relayed_taken()
+    session.relayed_taken()
     assert session.unsettled == 2
     session.relayed_stored(origin(9), 41, at(3))
     session.relayed_refused()

@@ -22,9 +22,9 @@ from ingest.check import Checker
 from ingest.coalesce import Coalescer
 from ingest.intake import Intake, Ticket
 from ingest.pressure import Pressure
-from ingest.publisher import Publisher
-from ingest.response_scheduler import Answers
-from ingest.stream import Desk, Stream
+from ingest.publisher import BlockPublisher
+from ingest.response_scheduler import ResponseScheduler
+from ingest.stream import PublishStream, StreamContext
 from ingest.votes import CastVotes
 from mesh import limits
 from mesh.auth import Identity
@@ -99,14 +99,16 @@ def test_i7_a_client_that_leaves_its_refusals_unread_is_read_no_further_and_lose
         catalog.clock.sample(boot_s(), boot_s(), time.time())
         monkeypatch.setattr(catalog, "refresh", lambda key: asyncio.sleep(0))
         checker, coalescer, pressure = Checker(catalog.view), Coalescer[Ticket](), Pressure()
-        publisher = Publisher(
+        publisher = BlockPublisher(
             PublishPipeline(bus), CastVotes(bus), checker, coalescer, pressure, "t", catalog
         )
         intake = Intake(checker, coalescer, Admission(UNLIMITED, UNLIMITED, UNLIMITED), pressure)
-        desk = Desk(intake, publisher, Answers(), catalog, pressure, asyncio.get_running_loop())
+        context = StreamContext(
+            intake, publisher, ResponseScheduler(), catalog, pressure, asyncio.get_running_loop()
+        )
         call = Deaf()
-        ended: list[Stream] = []
-        stream = Stream(desk, call, Identity("", True, None, time.time() + 60), ended.append)
+        ended: list[PublishStream] = []
+        stream = PublishStream(context, call, Identity("", True, None, time.time() + 60), ended.append)
         stream.received(PublishRequest(hello=Hello(producer=True)).SerializeToString())
         await until(lambda: call.answers, "it is welcome")
         batch = 0

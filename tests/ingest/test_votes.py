@@ -15,8 +15,9 @@ import pytest
 from nats.aio.msg import Msg
 
 from aggregate.partition import Loaded, Partition
+from bench.rows import Row, add_rows
 from grandstand.internal.v1.internal_pb2 import VotedRequest, VotedResponse
-from ingest.coalesce import Batch, Outcome, Row
+from ingest.coalesce import Batch, Outcome
 from ingest.votes import SILENCE_S, CastVotes, RecentVotes
 from mesh import limits
 from mesh.errors import AlreadyDone, GrandstandError, Unavailable
@@ -67,7 +68,7 @@ def vote(actor: str, number: int, sequence: int = 1, poll_id: str = "mvp", *, pr
 
 def batch_of(*rows: Row) -> Batch[None]:
     batch: Batch[None] = Batch(PARTITION, 0.0)
-    batch.add_rows(rows)
+    add_rows(batch, rows)
     return batch
 
 

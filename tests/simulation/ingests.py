@@ -1,6 +1,6 @@
 """Ingest: the real watch, session, intake, check, coalescer and publisher; of the streams' shell a model.
 
-As ingest.stream: what a stale view cannot judge, and what names things unheard of, waits for the
+As ingest.stream: what a stale view cannot judge, and what names things unresolved of, waits for the
 catalog while nothing more is read from its stream; acks are said once something is settled.
 A killed ingest forgets everything, and what it had sent off may still be stored.
 """
@@ -18,10 +18,10 @@ from grandstand.internal.v1.internal_pb2 import Incoming
 from ingest.admission import Admission
 from ingest.check import Checker, keys_of
 from ingest.coalesce import Coalescer
-from ingest.intake import Held, Intake, Relayed, Ticket, Unheard
+from ingest.intake import Intake, RelayedTicket, StaleCatalog, Ticket, Unresolved
 from ingest.pressure import Pressure
-from ingest.publisher import Publisher
-from ingest.session import Input, Session
+from ingest.publisher import BlockPublisher
+from ingest.session import IngestSession, Input
 from ingest.votes import CastVotes
 from mesh import limits
 from mesh.auth.identity import Identity
@@ -38,7 +38,7 @@ class _Stream:
 
     is_relayed = False
 
-    def __init__(self, link: Link, session: Session, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, link: Link, session: IngestSession, loop: asyncio.AbstractEventLoop) -> None:
         self.link = link
         self.session = session
         self.is_gone = False
@@ -76,7 +76,7 @@ class _Stream:
         self._say_soon()
 
     def relayed(self, origin_id: str) -> Ticket:
-        return Relayed(self, origin_id)
+        return RelayedTicket(self, origin_id)
 
     def relayed_stored(self, origin_id: str, seq: int, position: Position) -> None:
         self.session.relayed_stored(origin_id, seq, position)
@@ -105,11 +105,11 @@ class _Stream:
 
 
 class ModelIngest(Process):
-    session_type: type[Session] = Session
+    session_type: type[IngestSession] = IngestSession
     """Broken on purpose by some tests, as are the others here."""
     watch_type: type[CatalogWatch] = CatalogWatch
     pipeline_type: type[ModelPipeline] = ModelPipeline
-    publisher_type: type[Publisher] = Publisher
+    publisher_type: type[BlockPublisher] = BlockPublisher
 
     def __init__(self, mesh: Mesh, name: str) -> None:
         super().__init__(mesh.world, name)
@@ -180,7 +180,7 @@ class ModelIngest(Process):
         stream.link.answer(PublishResponse(welcome=welcome))
 
     def _events(self, stream: _Stream, message: Incoming) -> None:
-        unheard: Unheard = []
+        unresolved: Unresolved = []
         watch, received_s = self._watch, self.boot_s
         try:
             self._intake.take(
@@ -188,21 +188,21 @@ class ModelIngest(Process):
                 message.events.events,
                 watch.clock.at_s(received_s),
                 received_s,
-                unheard,
+                unresolved,
                 anchor_s=watch.freshness.anchor_s,
                 is_fresh=watch.freshness.is_fresh(received_s),
             )
         finally:
-            if unheard:
+            if unresolved:
                 stream.is_asking = True
-                self._mesh.told.held += any(isinstance(error, Held) for _, error in unheard)
-                self.spawn(self._asked(stream, unheard, received_s))
+                self._mesh.told.held += any(isinstance(error, StaleCatalog) for _, error in unresolved)
+                self.spawn(self._asked(stream, unresolved, received_s))
             self._publisher.pump_if_due(self.boot_s)
 
-    async def _asked(self, stream: _Stream, unheard: Unheard, received_s: float) -> None:
+    async def _asked(self, stream: _Stream, unresolved: Unresolved, received_s: float) -> None:
         """As ingest.stream's."""
         watch = self._watch
-        topics, games = keys_of(event for event, _ in unheard)
+        topics, games = keys_of(event for event, _ in unresolved)
         while True:
             await watch.until_fresh()
             await asyncio.gather(*map(watch.refresh, topics))
@@ -212,11 +212,11 @@ class ModelIngest(Process):
                 break
         stream.is_asking = False
         if not stream.is_gone:
-            is_held = any(isinstance(error, Held) for _, error in unheard)
+            is_held = any(isinstance(error, StaleCatalog) for _, error in unresolved)
             judged_s = received_s if is_held and now_s - received_s <= limits.VIEW_FRESH_S else now_s
             anchor_s = watch.freshness.anchor_s
-            self._intake.take_unheard(
-                stream, unheard, watch.clock.at_s(judged_s), self.loop.time(), anchor_s=anchor_s
+            self._intake.take_unresolved(
+                stream, unresolved, watch.clock.at_s(judged_s), self.loop.time(), anchor_s=anchor_s
             )
             self._publisher.pump_if_due(self.boot_s)
             stream.say_ack()

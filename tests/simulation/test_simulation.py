@@ -45,8 +45,8 @@ from grandstand.catalog.v1.catalog_pb2 import Game
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.ingest.v1.ingest_pb2 import Hello, Welcome
 from grandstand.internal.v1.internal_pb2 import Checkpoint, CheckpointKey, Control
-from ingest.compiled_definitions import Span
-from ingest.session import Session
+from ingest.compiled_definitions import OpenPeriod
+from ingest.session import IngestSession
 from mesh import ids, limits
 from mesh.auth.identity import Identity
 from mesh.catalog.freshness import Freshness
@@ -200,7 +200,7 @@ class HastyIngest(ModelIngest):
     pipeline_type = AcksAtOnce
 
 
-class Generous(Session):
+class Generous(IngestSession):
     """Gives a viewer more credit than its window is wide."""
 
     def hello(self, hello: Hello, identity: Identity, *, now_s: float, entropy: bytes) -> Welcome:
@@ -273,12 +273,12 @@ class Impatient(ModelDatabase):
         return [self._string(keys[0]) or b"0", 1, flat]
 
 
-def with_the_games_spread(span: Span, definition: Any) -> None:
-    _SPAN(span, definition)
-    span.spread = 0
+def with_the_games_spread(period: OpenPeriod, definition: Any) -> None:
+    _PERIOD(period, definition)
+    period.spread = 0
 
 
-_SPAN = Span.__init__
+_PERIOD = OpenPeriod.__init__
 
 
 def by_the_leaders_clock(mark: Watermark, stamped_us: int, stored_us: int) -> None:
@@ -395,7 +395,7 @@ BROKEN: Sequence[tuple[str, Rules]] = [
         "8: a topic has its game's spread",
         Rules(
             patches=[
-                (Span, "__init__", with_the_games_spread),
+                (OpenPeriod, "__init__", with_the_games_spread),
                 (CatalogWriter, "_claimed", of_its_own_view),
             ],
             slow=0.0,

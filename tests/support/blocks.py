@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from bench.rows import Row, encode
 from grandstand.catalog.v1.catalog_pb2 import (
     STAGE_OPEN,
     Board,
@@ -18,7 +19,6 @@ from grandstand.catalog.v1.catalog_pb2 import (
     Stage,
 )
 from grandstand.internal.v1.internal_pb2 import Block, Control
-from ingest.coalesce import Row, encode
 from mesh import ids
 
 GAME = "game"

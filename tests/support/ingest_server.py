@@ -26,12 +26,12 @@ from ingest.backlog import BacklogWatch
 from ingest.check import Checker
 from ingest.coalesce import Coalescer
 from ingest.intake import Intake, Ticket
-from ingest.log_capacity import Room, watch
+from ingest.log_capacity import LogCapacity, watch_capacity
 from ingest.pressure import Pressure
-from ingest.publisher import Publisher
-from ingest.response_scheduler import Answers
+from ingest.publisher import BlockPublisher
+from ingest.response_scheduler import ResponseScheduler
 from ingest.service import PUBLISH, IngestService
-from ingest.stream import Desk
+from ingest.stream import StreamContext
 from ingest.votes import CastVotes
 from mesh import limits
 from mesh.auth import Identity
@@ -107,7 +107,7 @@ class Served:
     service: IngestService
     draining: asyncio.Event
     pressure: Pressure
-    publisher: Publisher
+    publisher: BlockPublisher
     nats: Nats
     bus: Bus
     pipeline: PublishPipeline
@@ -150,26 +150,33 @@ async def serving(
         for key, definition in definitions().items():
             await catalog.bucket.put(key, definition.SerializeToString())
             await catalog.refresh(key)
-        checker, coalescer, pressure, room = Checker(catalog.view), Coalescer[Ticket](), Pressure(), Room()
-        publisher = Publisher(pipeline, CastVotes(bus), checker, coalescer, pressure, "t", catalog)
+        checker, coalescer, pressure, capacity = (
+            Checker(catalog.view),
+            Coalescer[Ticket](),
+            Pressure(),
+            LogCapacity(),
+        )
+        publisher = BlockPublisher(pipeline, CastVotes(bus), checker, coalescer, pressure, "t", catalog)
         admission = admission or Admission(UNLIMITED, UNLIMITED, UNLIMITED)
         intake = Intake(checker, coalescer, admission, pressure)
-        desk = Desk(intake, publisher, Answers(), catalog, pressure, asyncio.get_running_loop())
+        context = StreamContext(
+            intake, publisher, ResponseScheduler(), catalog, pressure, asyncio.get_running_loop()
+        )
         draining = asyncio.Event()
         who = identity or Identity("", True, None, time.time() + 3600)
         runtime = cast(Runtime, SimpleNamespace(draining=draining))
-        service = IngestService(runtime, desk, lambda authorization, now_s: who)
-        publisher.on_room(service.room_again)
+        service = IngestService(runtime, context, lambda authorization, now_s: who)
+        publisher.on_room(service.resume_streams)
         server = Http2Server({PUBLISH: service.accept}, message_bytes_max=limits.INGEST_MESSAGE_BYTES_MAX)
         port = await server.start("127.0.0.1:0")
         backlog = BacklogWatch(bus)
         running = [
             asyncio.create_task(service.look_after_streams()),
-            asyncio.create_task(service.look_at_pressure(publisher, pipeline, room, backlog)),
+            asyncio.create_task(service.look_at_pressure(publisher, pipeline, capacity, backlog)),
             asyncio.create_task(service.drain()),
         ]
         if looks_for_room:
-            running.append(asyncio.create_task(watch(room, bus)))
+            running.append(asyncio.create_task(watch_capacity(capacity, bus)))
         served = Served(service, draining, pressure, publisher, nats, bus, pipeline, catalog, who, port=port)
         try:
             yield served

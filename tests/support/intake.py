@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bench.rows import Row, rows_of
 from grandstand.event.v1.event_pb2 import Event, Position
 from grandstand.ingest.v1.ingest_pb2 import EventBatch, Hello, PublishRequest, Welcome
 from grandstand.internal.v1.internal_pb2 import Incoming, IncomingEvent
 from ingest.admission import Admission, Rate
 from ingest.check import Catalog, Checker
-from ingest.coalesce import Batch, Coalescer, Row, rows_of
-from ingest.intake import Intake, Relayed, Ticket, Unheard
+from ingest.coalesce import Batch, Coalescer
+from ingest.intake import Intake, RelayedTicket, Ticket, Unresolved
 from ingest.pressure import Pressure
-from ingest.session import Session
+from ingest.session import IngestSession
 from mesh.auth.identity import Identity
 from mesh.errors import GrandstandError
 from tests.support.blocks import NOW_S
@@ -31,12 +32,12 @@ def incoming(events: Sequence[Event]) -> Sequence[IncomingEvent]:
 
 
 class Listener:
-    """A stream that notes what it is told; ingest.intake.Sender."""
+    """A stream that notes what it is told; ingest.intake.IntakeSender."""
 
     is_relayed = False
 
     def __init__(self) -> None:
-        self.session = Session()
+        self.session = IngestSession()
         self.is_gone = False
         self.told: list[tuple[str, int, GrandstandError, bool]] = []
         """Refusals: origin id ("" for its own), number, why, and whether a copy may be stored."""
@@ -57,7 +58,7 @@ class Listener:
         self.session.settled(seq, seq, None)
 
     def relayed(self, origin_id: str) -> Ticket:
-        return Relayed(self, origin_id)
+        return RelayedTicket(self, origin_id)
 
     def relayed_stored(self, origin_id: str, seq: int, position: Position) -> None:
         self.session.relayed_stored(origin_id, seq, position)
@@ -69,7 +70,7 @@ class Listener:
         self.session.relayed_refused()
 
 
-class Desk:
+class IntakeRig:
     """An intake and its coalescer."""
 
     def __init__(self, catalog: Catalog, admission: Admission | None = None) -> None:
@@ -81,11 +82,11 @@ class Desk:
 
     def take(self, listener: Listener, *events: Event, now_s: float = NOW_S) -> float:
         """As ingest.stream does, with a catalog that knows no more when it is asked."""
-        unheard: Unheard = []
+        unresolved: Unresolved = []
         try:
-            return self.intake.take(listener, incoming(events), now_s, now_s, unheard)
+            return self.intake.take(listener, incoming(events), now_s, now_s, unresolved)
         finally:
-            self.intake.take_unheard(listener, unheard, now_s, now_s)
+            self.intake.take_unresolved(listener, unresolved, now_s, now_s)
 
     def batches(self) -> list[Batch[Ticket]]:
         """All that was taken."""
@@ -96,15 +97,13 @@ class Desk:
 
 
 def taken(
-    desk: Desk, event: Event, *, now_s: float = NOW_S, producer: bool = False, origin_id: str = ""
+    rig: IntakeRig, event: Event, *, now_s: float = NOW_S, producer: bool = False, origin_id: str = ""
 ) -> Row:
     """The row that the event becomes, sent by ann, or by a producer that acts as ann. Raises its refusal."""
     listener = Listener()
-    listener.open(producer=producer, actor_id="ann", origin_id=origin_id)
-    listener.session.next_seq = event.origin_seq
-    listener.session.acked = event.origin_seq - 1
-    desk.take(listener, event, now_s=now_s)
+    listener.open(producer=producer, actor_id="ann", origin_id=origin_id, next_origin_seq=event.origin_seq)
+    rig.take(listener, event, now_s=now_s)
     if listener.told:
         raise listener.told[0][2]
-    (row,) = desk.rows()
+    (row,) = rig.rows()
     return row

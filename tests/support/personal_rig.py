@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import redis
 
-from gateway.personal import Personal, Watch
+from gateway.personal import Personal, PersonalWatch
 from grandstand.aggregate.v1.aggregate_pb2 import TopicState
 from grandstand.catalog.v1.catalog_pb2 import BOARD_MODE_BEST, Board, Game
 from grandstand.event.v1.event_pb2 import Position
@@ -118,7 +118,7 @@ class Rig:
         inbox: bool = False,
         positions: Sequence[Position] = (),
         cursors: Sequence[tuple[str, Sequence[Position]]] = (),
-    ) -> Watch:
+    ) -> PersonalWatch:
         topics = PersonalTopics(inbox=inbox, boards=frozenset(boards))
         return self.personal.watch(
             self.game_id, actor, topics, screen.tell, positions=positions, cursors=cursors

@@ -1,4 +1,4 @@
-"""An ingest that misbehaves on command: the real pure Session behind a real gRPC port, within the test.
+"""An ingest that misbehaves on command: the real pure IngestSession behind a real gRPC port, within the test.
 
 It stores events in a dict, and stays silent, sheds, refuses, drains, shrinks its credit and cuts streams as
 it is told. What a client makes of it is tested here; what ingest makes of clients is tested on the real one.
@@ -27,7 +27,7 @@ from grandstand.ingest.v1.ingest_pb2 import (
     TokenExpiring,
 )
 from grandstand.ingest.v1.ingest_pb2_grpc import IngestServiceServicer, add_IngestServiceServicer_to_server
-from ingest.session import Input, Session
+from ingest.session import IngestSession, Input
 from mesh.auth import Identity
 from mesh.errors import GrandstandError
 
@@ -36,7 +36,7 @@ Verdict = str | Reject | None
 
 
 class Ingest(IngestServiceServicer):
-    """Every stream's session is judged by the real Session; what it takes, `judge` decides on."""
+    """Every stream's session is judged by the real IngestSession; what it takes, `judge` decides on."""
 
     def __init__(self) -> None:
         self.stored: dict[tuple[str, int], Event] = {}
@@ -105,7 +105,7 @@ class Stream:
     """One stream; a test speaks through it."""
 
     ingest: Ingest
-    session: Session = field(default_factory=Session)
+    session: IngestSession = field(default_factory=IngestSession)
     said: asyncio.Queue[PublishResponse | None] = field(default_factory=asyncio.Queue)
     heard: list[PublishRequest] = field(default_factory=list)
     is_open: bool = True
@@ -184,7 +184,7 @@ class Stream:
             if not event.origin_id:
                 if event.origin_seq != session.next_seq or event.origin_seq > session.last_allowed:
                     session.check_next(event.origin_seq)
-                session.next_seq = event.origin_seq + 1
+                session.advance(event.origin_seq + 1)
         self.owed += events
         self.settle()
 
@@ -217,7 +217,7 @@ class Stream:
         if not event.origin_id:
             session.settled(seq, seq, position, shed=verdict == "shed")
         elif position is not None:
-            session.relayed += 1
+            session.relayed_taken()
             session.relayed_stored(event.origin_id, seq, position)
 
 

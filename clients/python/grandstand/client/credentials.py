@@ -7,9 +7,12 @@ a token until it is near its end, and renew it elsewhere.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from grandstand.client.tracing import trace_metadata
+
+log = logging.getLogger(__name__)
 
 Token = str | Callable[[], str]
 """A JWT, or what gives one. "" stands for none."""
@@ -22,6 +25,28 @@ def token_of(token: Token | None) -> str:
     if token is None:
         return ""
     return token() if callable(token) else token
+
+
+class StreamToken:
+    """The token that a stream shows, and its renewal when the server says that it expires."""
+
+    def __init__(self, token: Token | None) -> None:
+        self._token = token
+        self.jwt = ""
+        """As given last; "" for none."""
+
+    def ask(self) -> str:
+        """The JWT for a stream that opens. Raises what a callable raises."""
+        self.jwt = token_of(self._token)
+        return self.jwt
+
+    def is_renewed(self) -> bool:
+        """Whether there is another token now, for the next stream; False if the callable raises."""
+        try:
+            return token_of(self._token) != self.jwt
+        except Exception as error:
+            log.warning("no fresh token: %r", error)
+            return False
 
 
 def metadata_of(jwt: str) -> Metadata:

@@ -15,7 +15,7 @@ from typing import Any
 import grpc.aio
 
 from grandstand.client.attempts import Over
-from grandstand.client.credentials import Token, metadata_of, token_of
+from grandstand.client.credentials import StreamToken, Token, metadata_of
 from grandstand.client.errors import CODES, Refused, SessionLost, Shed
 from grandstand.client.pending import Pending, Receipt, to_request
 from grandstand.client.session import PublishSession, Send, Wait, WasRefused, WasShed, WasStored
@@ -67,8 +67,7 @@ class PublishDriver:
         self._session = session
         self._stub: Any = IngestServiceStub(channel)
         self._hello = hello
-        self._token = token
-        self._jwt = ""
+        self._token = StreamToken(token)
         self._on_change = on_change
 
     @property
@@ -110,13 +109,12 @@ class PublishDriver:
     async def _stream(self) -> tuple[int, str]:
         """One stream; how it ended."""
         try:
-            self._jwt = token_of(self._token)
+            metadata = metadata_of(self._token.ask())
         except Exception as error:
             log.warning("no token: %r", error)
             return _UNAVAILABLE, f"the token's provider failed: {error!r}"
         hello = self._session.opened(asyncio.get_running_loop().time())
         hello.MergeFrom(self._hello)
-        metadata = metadata_of(self._jwt)
         return await converse(
             lambda: self._stub.Publish(metadata=metadata), PublishRequest(hello=hello), self, self.work
         )
@@ -154,12 +152,7 @@ class PublishDriver:
         return to_request(action.batch) if isinstance(action, Send) else action
 
     def renew(self, now_s: float) -> None:
-        try:
-            fresh = token_of(self._token)
-        except Exception as error:
-            log.warning("no fresh token: %r", error)
-            fresh = self._jwt
-        if fresh == self._jwt:
-            self._session.renew_later(now_s)
-        else:
+        if self._token.is_renewed():
             self._session.renewed()
+        else:
+            self._session.renew_later(now_s)

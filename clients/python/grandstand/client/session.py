@@ -228,7 +228,7 @@ class PublishSession(Generic[T]):
 
     def renewed(self) -> None:
         """A fresh token is there: the stream is finished, and the next one shows it."""
-        self._talk.finish()
+        self._talk.renewed()
 
     def renew_later(self, now_s: float) -> None:
         """The provider gives the same token still."""
