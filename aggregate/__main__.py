@@ -22,7 +22,9 @@ from mesh import config, limits, runtime
 from mesh.catalog.watch import CatalogWatch
 from mesh.jetstream.bus import Bus
 from mesh.jetstream.pipeline import PublishPipeline
-from mesh.redis import store
+from aggregate.partition_store import PartitionStore
+from mesh.redis.database import connect
+from mesh.redis.results import ResultStore
 from mesh.redis.standings import StandingStore
 
 
@@ -33,18 +35,18 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
     await bus.ensure_events_stream(process.config.events_bytes)
     pipeline = PublishPipeline(bus)
     await pipeline.start()
-    database = store.connect(process.config.redis)
+    database = connect(process.config.redis)
     letters, checkpoints = DeadLetters(bus), Checkpoints(bus)
 
     def worker_of(partition: int) -> PartitionWorker:
-        stored = store.PartitionStore(database, partition, instance)
+        stored = PartitionStore(database, partition, instance)
         return PartitionWorker(bus, stored, letters, checkpoints, partition)
 
     ownership = Ownership(bus, instance, worker_of)
     retention = Retention(bus, checkpoints, ownership.owned)
     exchange = StatusExchange(bus, ownership.statuses)
     watch = CatalogWatch(bus, lambda _, definition: closer.hear(definition), limits.VIEW_PROBE_S)
-    results = store.ResultStore(database)
+    results = ResultStore(database)
     writer = CatalogWriter(bus, watch, ControlPublisher(bus, pipeline, results, watch.clock.now_s))
     closer = Closer(watch, writer)
     await asyncio.gather(ownership.start(), exchange.start(), watch.start())

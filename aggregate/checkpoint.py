@@ -13,10 +13,16 @@ from collections.abc import Iterator
 
 from grandstand.internal.v1.internal_pb2 import Checkpoint, CheckpointKey
 from mesh import limits
-from mesh.redis import layout, manifest
+from mesh.redis import layout
+from aggregate.manifest import check
+from aggregate.manifest import held_hash
+from aggregate.manifest import held_log
+from aggregate.manifest import held_ranking
+from aggregate.manifest import kind_of
 from mesh.redis.layout import Write
-from mesh.redis.manifest import KeyState, ManifestMismatch
-from mesh.redis.store import Corrupt, Fenced, PartitionStore, Rewound
+from aggregate.manifest import KeyState, ManifestMismatch
+from mesh.redis.errors import Corrupt, Fenced, Rewound
+from aggregate.partition_store import PartitionStore
 
 _MANIFEST = "manifest"
 
@@ -35,7 +41,7 @@ async def take(stored: PartitionStore, token: str, partition: int, applied: int,
         raise Rewound(f"the stored state went back from {applied} to {last.applied}")
     listed = last.listed()
     try:
-        manifest.check(listed.keys, held)
+        check(listed.keys, held)
     except ManifestMismatch as error:
         raise Corrupt(f"no checkpoint is taken: {error}") from None
     flat = [part for field in last.manifest.items() for part in field]
@@ -45,18 +51,18 @@ async def take(stored: PartitionStore, token: str, partition: int, applied: int,
 
 
 async def _read(stored: PartitionStore, key: str, into: CheckpointKey) -> KeyState:
-    match manifest.kind_of(into.name):
+    match kind_of(into.name):
         case "log":
             into.log = await stored.log(key)
-            return manifest.held_log(into.log)
+            return held_log(into.log)
         case "ranking":
             ranking = await stored.ranking(key)
             into.members.extend(member for member, _ in ranking)
             into.scores.extend(score for _, score in ranking)
-            return manifest.held_ranking(ranking)
+            return held_ranking(ranking)
     fields = await stored.hash(key)
     into.fields.extend(part for field in fields.items() for part in field)
-    return manifest.held_hash(fields)
+    return held_hash(fields)
 
 
 async def restore(stored: PartitionStore, token: str, checkpoint: Checkpoint) -> None:

@@ -24,7 +24,8 @@ from mesh.errors import TooLate, Unavailable
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.jetstream.pipeline import PublishPipeline
-from mesh.redis.store import RedisError, ResultStore
+from mesh.redis.database import RedisError
+from mesh.redis.results import ResultStore
 
 _FOLDED_S = 2.0
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from mesh import limits
-from mesh.redis.store import Fenced, PartitionStore, Rewound
+from mesh.redis.errors import Fenced, Rewound
+from aggregate.partition_store import PartitionStore
 
 
 class Lease:

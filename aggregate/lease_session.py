@@ -44,7 +44,9 @@ from mesh import limits, telemetry
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.jetstream.pull import Pull, Pulled
-from mesh.redis.store import Corrupt, Fenced, PartitionStore, RedisError, Rewound
+from mesh.redis.errors import Corrupt, Fenced, Rewound
+from aggregate.partition_store import PartitionStore
+from mesh.redis.database import RedisError
 
 log = logging.getLogger(__name__)
 

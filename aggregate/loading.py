@@ -11,8 +11,11 @@ from aggregate.partition import Loaded
 from aggregate.topics import TopicKey, topics_of_game
 from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED
 from grandstand.internal.v1.internal_pb2 import StoredTopic
-from mesh.redis import layout, manifest
-from mesh.redis.store import PartitionStore, Rewound, Standing
+from mesh.redis import layout
+from aggregate.manifest import AT
+from aggregate.manifest import TAIL_BYTES
+from aggregate.partition_store import PartitionStore, StoredState as Standing
+from mesh.redis.errors import Rewound
 
 _READS_AT_ONCE = 64
 
@@ -33,7 +36,7 @@ async def load(stored: PartitionStore, index: int, applied: int, standing: Stand
     async def log(key: str) -> bytes:
         if layout.name_of(key) not in listed:
             return b""
-        return (await stored.log(key))[: -manifest.TAIL_BYTES]
+        return (await stored.log(key))[: -TAIL_BYTES]
 
     async def fields(key: str) -> dict[bytes, bytes]:
         return await stored.hash(key) if layout.name_of(key) in listed else {}
@@ -46,7 +49,7 @@ async def load(stored: PartitionStore, index: int, applied: int, standing: Stand
     )
     topics: dict[TopicKey, StoredTopic] = {}
     for name, value in stored_topics.items():
-        if name != manifest.AT:
+        if name != AT:
             game_id, _, topic = name.decode().partition("/")
             topics[game_id, topic] = StoredTopic.FromString(value)
     wanted: dict[TopicKey, list[str]] = {}

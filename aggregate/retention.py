@@ -43,7 +43,7 @@ from grandstand.internal.v1.internal_pb2 import Checkpoint
 from mesh import limits
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
-from mesh.redis.store import RedisError
+from mesh.redis.database import RedisError
 
 log = logging.getLogger(__name__)
 

@@ -29,8 +29,11 @@ from mesh.catalog.watch import CatalogWatch
 from mesh.errors import Invalid, Unavailable, Unknown, shown
 from mesh.jetstream import subjects
 from mesh.merge import TopicMerge
-from mesh.redis.standings import StandingStore, ranking_of
-from mesh.redis.store import RedisError, ResultStore, Share
+from mesh.redis.standings import StandingStore
+from mesh.redis.ranking import ranking_of
+from mesh.redis.database import RedisError
+from mesh.redis.results import ResultStore
+from mesh.redis.share import Share
 from mesh.runtime import answering
 from mesh.topics import TopicPatterns, check_positions
 

@@ -38,7 +38,9 @@ from mesh import limits
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.jetstream.pull import PullBroken
-from mesh.redis.store import Acquired, Corrupt, Fenced, PartitionStore, RedisError, Rewound, Standing
+from aggregate.partition_store import Acquired, PartitionStore, StoredState as Standing
+from mesh.redis.errors import Corrupt, Fenced, Rewound
+from mesh.redis.database import RedisError
 
 log = logging.getLogger(__name__)
 

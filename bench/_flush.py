@@ -23,8 +23,10 @@ from aggregate.partition import Loaded, Partition
 from bench._cpu import cpu_s, spent_s
 from bench._votes import block, crowd, opening, row
 from mesh import ids, limits
-from mesh.redis import layout, store
-from mesh.redis.store import Database, PartitionStore, RedisError
+from mesh.redis import layout
+from mesh.redis.database import connect
+from mesh.redis.database import Database, RedisError
+from aggregate.partition_store import PartitionStore
 from toolbox.local import provision
 from toolbox.local.home import Home
 from toolbox.local.ports import Ports
@@ -213,7 +215,7 @@ async def _valkey() -> AsyncIterator[tuple[Database, int]]:
         process = await asyncio.create_subprocess_exec(
             str(provision.valkey_server()), str(config), stdout=asyncio.subprocess.DEVNULL
         )
-        database = store.connect(f"redis://127.0.0.1:{port}")
+        database = connect(f"redis://127.0.0.1:{port}")
         try:
             await _until_it_answers(database)
             yield database, process.pid

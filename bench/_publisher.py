@@ -26,7 +26,9 @@ from mesh.jetstream.bus import Bus
 from mesh.redis import layout
 from mesh.redis.database import Database
 from mesh.redis.layout import Write
-from mesh.redis.store import Fenced, PartitionStore, connect
+from mesh.redis.errors import Fenced
+from aggregate.partition_store import PartitionStore
+from mesh.redis.database import connect
 
 NCHAN_PUBLISH_PATH = "/publish"
 

@@ -22,7 +22,8 @@ from mesh.catalog.watch import CatalogWatch
 from mesh.config import parse
 from mesh.jetstream.bus import Bus
 from mesh.listener import Http2Listener
-from mesh.redis import store
+from mesh.redis.database import connect
+from mesh.redis.results import ResultStore
 
 
 @contextlib.asynccontextmanager
@@ -35,14 +36,14 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
         bus = await Bus.connect(config.nats, config.instance, config.replicas)
         catalog = CatalogWatch(bus)
         await catalog.start()
-        redis = store.connect(config.redis)
+        redis = connect(config.redis)
         relay = Relay(channel, config.instance, token=credentials.token)
         relay.start()
         viewer_limits = ViewerLimits(random=random.random, own=own_addresses())
         presence = PresenceReporter(relay, catalog.view)
         personal = Personal(bus, redis, catalog.view)
         personal.start()
-        results = store.ResultStore(redis)
+        results = ResultStore(redis)
         fan_out = FanOut(bus, results, catalog, viewer_limits, presence, personal, process.draining)
         subscribe = SubscribeService(fan_out, viewer_limits, verifier)
         process.methods.update(GatewayService(relay, subscribe.accept, verifier, guests).methods())

@@ -34,7 +34,7 @@ from mesh.errors import GrandstandError, Unavailable
 from mesh.http2.broadcast_group import Chosen, Shared
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
-from mesh.redis.store import ResultStore
+from mesh.redis.results import ResultStore
 from mesh.topics import PersonalTopics
 
 log = logging.getLogger(__name__)

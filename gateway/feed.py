@@ -35,7 +35,8 @@ from mesh.errors import Unavailable
 from mesh.http2.broadcast_group import Chosen, Shared
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
-from mesh.redis.store import RedisError, ResultStore
+from mesh.redis.database import RedisError
+from mesh.redis.results import ResultStore
 from mesh.topics import TopicPatterns
 
 log = logging.getLogger(__name__)

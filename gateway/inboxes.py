@@ -29,7 +29,7 @@ from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.redis import layout
 from mesh.redis.database import Database, Script
-from mesh.redis.store import RedisError
+from mesh.redis.database import RedisError
 
 log = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from gateway.subscribe import ViewerStream
 from gateway.view import GameView
 from mesh import limits, telemetry
 from mesh.errors import TooLate, Unavailable
-from mesh.redis.store import folded_anew
+from mesh.redis.share import folded_anew
 
 _LOOK_FIRST_S = 0.004
 _LOOK_MAX_S = 0.05

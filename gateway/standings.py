@@ -33,8 +33,9 @@ from mesh import ids
 from mesh.catalog.watch import CatalogView
 from mesh.errors import Unknown
 from mesh.jetstream import subjects
-from mesh.redis.standings import BoardName, StandingStore
-from mesh.redis.store import RedisError
+from mesh.redis.ranking import BoardName
+from mesh.redis.standings import StandingStore
+from mesh.redis.database import RedisError
 
 log = logging.getLogger(__name__)
 

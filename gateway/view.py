@@ -17,7 +17,7 @@ from typing import NamedTuple
 from grandstand.aggregate.v1.aggregate_pb2 import TopicState
 from grandstand.internal.v1.internal_pb2 import Partial
 from mesh.merge import TopicMerge
-from mesh.redis.store import Share
+from mesh.redis.share import Share
 from mesh.topics import TopicPatterns
 
 

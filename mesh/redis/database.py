@@ -167,3 +167,8 @@ class Database:
 
 
 __all__ = ["Database", "RedisError", "Script"]
+
+
+def connect(url: str) -> Database:
+    """A client of the server or cluster at `url`; nothing is sent before its first call."""
+    return Database(url)

@@ -8,7 +8,7 @@ Keys of a partition share one hash tag, so a flush is atomic on a cluster too:
                             block of the partition when that began: before it, the state is no answer
     {p7}:manifest           hash  !state -> PartitionState; <key without the tag> -> "<sequence> <length>", of
                             every key below: the flush that wrote it last, and its length (strings: bytes;
-                            hashes, sets: members), what it carries included (see mesh.redis.manifest)
+                            hashes, sets: members), what it carries included (see aggregate.manifest)
     {p7}:topics             hash  <game>/<topic> -> StoredTopic; <game>/ -> the game's own definition
     {p7}:results:<game>     hash  <topic> -> Partial
     {p7}:log:origins        OriginLog: the anti-replay windows (I2)
@@ -27,6 +27,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+
+MANIFEST_STATE = b"!state"
+"""The field of a manifest that is no key: the PartitionState."""
 
 @dataclass(frozen=True, slots=True)
 class Write:

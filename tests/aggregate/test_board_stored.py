@@ -14,9 +14,11 @@ from grandstand.catalog.v1.catalog_pb2 import BOARD_MODE_SUM, Season
 from grandstand.internal.v1.internal_pb2 import Block
 from mesh import ids
 from mesh.merge.board import merge_board
-from mesh.redis import store
+from aggregate.partition_store import PartitionStore
+from mesh.redis.results import ResultStore
 from mesh.redis.database import Database
-from mesh.redis.standings import StandingStore, ranking_of
+from mesh.redis.standings import StandingStore
+from mesh.redis.ranking import ranking_of
 from tests.support import blocks
 from tests.support.blocks import GAME, NOW_S, origin
 from tests.support.boards import entries
@@ -55,9 +57,9 @@ def test_seasons_survive_takeovers_and_a_sealed_board_is_still_read(tmp_path: Pa
 
     async def scenario(url: str) -> None:
         database = Database(url)
-        stored = store.PartitionStore(database, PARTITION, "worker")
+        stored = PartitionStore(database, PARTITION, "worker")
         whole = Partition(PARTITION, Loaded())
-        results = store.ResultStore(database)
+        results = ResultStore(database)
         for sequence, block in enumerate(stream, start=1):
             data = block.SerializeToString()
             assert whole.fold(sequence, data) == []

@@ -30,7 +30,8 @@ from mesh.catalog.watch import CatalogWatch
 from mesh.errors import NotNow, Unavailable, Unknown
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
-from mesh.redis.store import ResultStore, Share
+from mesh.redis.results import ResultStore
+from mesh.redis.share import Share
 from tests.mesh.jetstream.test_publish_pipeline import on_nats
 from tests.support.games import run
 

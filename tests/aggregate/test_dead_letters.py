@@ -144,7 +144,7 @@ def test_a_block_folded_again_is_not_set_aside_twice(servers: Stores) -> None:
             await votes.put(HERE, b"\xff")
             await votes.vote(HERE)
             assert await votes.voters() == votes.acked
-            await votes.stored[HERE].erase("again")
+            await votes.stored[HERE].eraser.erase("again")
             await votes.vote(HERE)
             assert await votes.voters() == votes.acked
             assert len(await letters_in(votes)) == 1

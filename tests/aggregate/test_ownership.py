@@ -17,10 +17,14 @@ from grandstand.aggregate.v1.aggregate_pb2 import PartitionStatus
 from grandstand.catalog.v1.catalog_pb2 import Board
 from grandstand.internal.v1.internal_pb2 import Control, PartitionState, StoredTopic, WorkerBeat
 from mesh import limits
-from mesh.redis import layout, store
+from mesh.redis import layout
+from mesh.redis.database import connect
+from mesh.redis.errors import Corrupt
+from mesh.redis.errors import Fenced
+from mesh.redis.errors import Rewound
 from mesh.redis.layout import Write
-from mesh.redis.manifest import tail
-from mesh.redis.store import Acquired, PartitionStore
+from aggregate.manifest import tail
+from aggregate.partition_store import Acquired, PartitionStore
 from tests.support.games import run
 from tests.support.servers import Stores, eventually, stores
 
@@ -160,7 +164,7 @@ _NEXT = iter(range(100, 10_000))
 @asynccontextmanager
 async def two_writers(servers: Stores) -> AsyncIterator[tuple[PartitionStore, PartitionStore, int]]:
     """Of one new partition: those of instances `one` and `two`."""
-    database = store.connect(servers.redis_url)
+    database = connect(servers.redis_url)
     partition = next(_NEXT)
     try:
         yield (
@@ -187,7 +191,7 @@ def test_i3_a_lease_is_one_writers_until_it_is_released(servers: Stores) -> None
             await one.release("t1")
             assert await two.acquire("t2") == Acquired(5, "")
             assert not await one.renew("t1")
-            with pytest.raises(store.Fenced):
+            with pytest.raises(Fenced):
                 await one.flush("t1", 5, PartitionState(applied=6), put(partition, "2"))
             assert (await one.hash(layout.topics_key(partition)))[b"g/poll/x"] == b"1"
 
@@ -199,7 +203,7 @@ def test_i3_a_restarted_instance_takes_its_former_lifes_lease_at_once(servers: S
         async with two_writers(servers) as (one, _, partition):
             await one.acquire("life-1")
             assert await one.acquire("life-2") == Acquired(0, "")
-            with pytest.raises(store.Fenced):
+            with pytest.raises(Fenced):
                 await one.flush("life-1", 0, PartitionState(applied=1), put(partition, "1"))
             await one.flush("life-2", 0, PartitionState(applied=1), put(partition, "2"))
 
@@ -217,7 +221,7 @@ def test_i3_a_writer_whose_lease_lapsed_changes_nothing_though_nobody_took_it(se
             assert loop.time() - acquired_at == pytest.approx(limits.LEASE_S, abs=0.7)
             await two.release("probe")
             assert not await one.renew("t1")
-            with pytest.raises(store.Fenced):
+            with pytest.raises(Fenced):
                 await one.flush("t1", 5, PartitionState(applied=6), put(partition, "2"))
             assert await one.applied() == 5
 
@@ -229,7 +233,7 @@ def test_i4_a_flush_from_another_ground_than_redis_holds_changes_nothing(servers
         async with two_writers(servers) as (one, _, partition):
             await one.acquire("t1")
             await one.flush("t1", 0, PartitionState(applied=5), put(partition, "1"))
-            with pytest.raises(store.Rewound):
+            with pytest.raises(Rewound):
                 await one.flush("t1", 0, PartitionState(applied=6), put(partition, "2"))
             assert (await one.hash(layout.topics_key(partition)))[b"g/poll/x"] == b"1"
 
@@ -312,8 +316,8 @@ def test_i4_erasing_leaves_no_key_of_the_partition_and_fences_its_writer(servers
             await one.acquire("t1")
             await one.reset("t1", "stream-1", 0)
             await fill(one, "t1", partition)
-            await two.erase("e")
-            with pytest.raises(store.Fenced):
+            await two.eraser.erase("e")
+            with pytest.raises(Fenced):
                 await one.flush("t1", 9, PartitionState(applied=10), put(partition, "2"))
             assert await keys_of(servers, partition) == []
             assert await one.acquire("t3") == Acquired(0, "")
@@ -326,7 +330,7 @@ def test_i4_a_reset_keeps_the_lease_and_tells_the_stream(servers: Stores) -> Non
         async with two_writers(servers) as (one, two, partition):
             await one.acquire("t1")
             await fill(one, "t1", partition)
-            with pytest.raises(store.Fenced):
+            with pytest.raises(Fenced):
                 await two.reset("t2", "stream-2", 0)
             await one.reset("t1", "stream-2", 0)
             expected = {layout.lease_key(partition), layout.stream_key(partition)}
@@ -350,7 +354,7 @@ def test_a_key_of_the_wrong_type_is_told_apart(servers: Stores) -> None:
         async with two_writers(servers) as (one, _, partition):
             await one.acquire("t1")
             await one.flush("t1", 0, PartitionState(applied=1), put(partition, "1"))
-            with pytest.raises(store.Corrupt):
+            with pytest.raises(Corrupt):
                 await one.flush(
                     "t1",
                     1,
@@ -362,7 +366,7 @@ def test_a_key_of_the_wrong_type_is_told_apart(servers: Stores) -> None:
 
 
 def test_an_instance_without_a_name_is_refused(tmp_path: Path) -> None:
-    database = store.connect("redis://127.0.0.1:1")
+    database = connect("redis://127.0.0.1:1")
     for name in ("", "a b"):
         with pytest.raises(ValueError, match="instance"):
             PartitionStore(database, 0, name)

@@ -16,9 +16,10 @@ from grandstand.internal.v1.internal_pb2 import Checkpoint, CheckpointKey, Parti
 from mesh import limits
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
-from mesh.redis import layout, store
+from mesh.redis import layout
+from mesh.redis.errors import Rewound
 from mesh.redis.layout import Write
-from mesh.redis.store import PartitionStore
+from aggregate.partition_store import PartitionStore
 from tests.support.games import run
 from tests.support.servers import Stores, eventually, stores
 from tests.support.votes_stream import PARTITIONS, VotesStream, votes_stream
@@ -85,7 +86,7 @@ def test_i4_more_than_the_stream_holds_is_counted_and_survives_an_empty_redis(
             for partition in PARTITIONS:
                 await votes.vote(partition)
             assert await votes.voters() == votes.acked
-            await votes.stored[0].erase("by hand")
+            await votes.stored[0].eraser.erase("by hand")
             assert await votes.voters() == votes.acked
 
     run(scenario(), within_s=90)
@@ -171,7 +172,7 @@ def test_a_checkpoint_put_back_is_the_state_it_was_taken_of(servers: Stores) -> 
             await checkpoint.restore(stored, "t", again)
             assert await stored.applied() == 9
             assert content(await checkpoint.take(stored, "t", partition, 9, "s")) == content(taken)
-            with pytest.raises(store.Rewound):
+            with pytest.raises(Rewound):
                 await stored.fill("t", [])
 
     run(scenario())

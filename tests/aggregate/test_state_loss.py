@@ -24,9 +24,11 @@ from mesh import limits
 from mesh.errors import Unavailable
 from mesh.jetstream import subjects
 from mesh.jetstream.pull import Pull
-from mesh.redis import layout, manifest
+from mesh.redis import layout
+from aggregate.manifest import tail
 from mesh.redis.layout import Write
-from mesh.redis.store import Corrupt, Fenced, PartitionStore, Rewound
+from mesh.redis.errors import Corrupt, Fenced, Rewound
+from aggregate.partition_store import PartitionStore
 from tests.simulation.database import ModelDatabase
 from tests.support import blocks
 from tests.support.games import run
@@ -380,7 +382,7 @@ def test_i4_no_checkpoint_is_taken_of_two_moments(reads: int) -> None:
         else:
             assert reads >= 6, "it was read before"
             log = next(key.log for key in taken.keys if key.name == "log:votes")
-            assert log == b"1" + manifest.tail(150) + b"2" + manifest.tail(200)
+            assert log == b"1" + tail(150) + b"2" + tail(200)
             assert taken.state.applied == 200
 
     run(scenario())

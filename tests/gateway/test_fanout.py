@@ -27,7 +27,8 @@ from mesh import limits
 from mesh.auth import NO_KEYS, Trust, Verifier
 from mesh.catalog.watch import CatalogWatch
 from mesh.jetstream.bus import Bus
-from mesh.redis.store import ResultStore, connect
+from mesh.redis.results import ResultStore
+from mesh.redis.database import connect
 from mesh.topics import PersonalTopics
 from tests.support.games import run, until
 from tests.support.http2_service import serving

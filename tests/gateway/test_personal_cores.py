@@ -24,8 +24,8 @@ from grandstand.catalog.v1.catalog_pb2 import BOARD_MODE_LOWEST, STAGE_CLOSED, S
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.internal.v1.internal_pb2 import BoardPartial, Partial, SeasonShare
 from mesh import limits
-from mesh.redis.standings import BoardName, Standing
-from mesh.redis.store import Share
+from mesh.redis.ranking import BoardName, Standing
+from mesh.redis.share import Share
 
 BATCH_S = 0.25
 LONG = float("-inf")

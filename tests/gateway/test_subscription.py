@@ -14,7 +14,7 @@ from grandstand.gateway.v1.gateway_pb2 import SubscribeRequest, TopicCursor
 from grandstand.internal.v1.internal_pb2 import Partial, TallyPartial
 from mesh.auth import Identity
 from mesh.errors import Forbidden, GrandstandError, Invalid, Unauthenticated
-from mesh.redis.store import Share
+from mesh.redis.share import Share
 
 ANN = Identity("ann", False, None, 9e9)
 

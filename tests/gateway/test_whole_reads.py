@@ -29,7 +29,7 @@ from mesh.catalog.watch import CatalogView
 from mesh.errors import GrandstandError, Unavailable
 from mesh.jetstream import subjects
 from mesh.redis import layout
-from mesh.redis.store import Share
+from mesh.redis.share import Share
 from tests.gateway.test_fanout import around, first, staged  # noqa: F401  (a fixture)
 from tests.support import blocks
 from tests.support.games import run, until
@@ -211,12 +211,12 @@ def test_i4_reads_without_a_position_are_never_told_a_fraction(servers: Stores) 
                     await votes.vote(partition, 20)
             assert await votes.voters() == votes.acked
             worker.send_signal(signal.SIGSTOP)
-            await votes.stored[3].erase("by hand")
+            await votes.stored[3].eraser.erase("by hand")
             with pytest.raises(Unavailable, match="partition 3 is being folded anew"):
                 await votes.results.read_at_least(blocks.GAME, limits.PARTITIONS, [], 0.2)
             worker.send_signal(signal.SIGCONT)
             for stored in votes.stored[4:]:
-                await stored.erase("by hand")
+                await stored.eraser.erase("by hand")
             answers = 0
             while answers < 20:
                 shares = await votes.results.read_at_least(blocks.GAME, limits.PARTITIONS, [], 20)

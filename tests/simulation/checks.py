@@ -16,7 +16,8 @@ from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED, Board, Poll
 from mesh import ids
 from mesh.errors import AlreadyDone
 from mesh.jetstream import subjects
-from mesh.redis.store import ResultStore, Share
+from mesh.redis.results import ResultStore
+from mesh.redis.share import Share
 from tests.simulation.bucket import ModelBucket
 from tests.simulation.clients import Fate, Sent
 from tests.simulation.naive import Standings, figures_of

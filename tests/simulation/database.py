@@ -17,7 +17,20 @@ from typing import Any
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
-from mesh.redis import layout, manifest, scripts
+from mesh.redis import layout, scripts
+from aggregate.manifest import AT
+from aggregate.manifest import MEMBER
+from aggregate.manifest import STATE
+from aggregate.manifest import TAIL_BYTES
+from aggregate.manifest import carried
+from aggregate.manifest import kind_of
+from aggregate.partition_scripts import ACQUIRE
+from aggregate.partition_scripts import FILL
+from aggregate.partition_scripts import FLUSH
+from aggregate.partition_scripts import HELD
+from aggregate.partition_scripts import RELEASE
+from aggregate.partition_scripts import RENEW
+from aggregate.partition_scripts import STANDING
 from mesh.redis.database import Argument, Script
 
 Value = bytes | dict[bytes, bytes] | dict[bytes, float]
@@ -32,13 +45,13 @@ class ModelDatabase:
         self._values: dict[str, Value] = {}
         self._expires_at: dict[str, float] = {}
         self._scripts: dict[str, Callable[[Sequence[str], list[bytes]], Any]] = {
-            scripts.ACQUIRE.sha: self._acquire,
-            scripts.RENEW.sha: self._renew,
-            scripts.RELEASE.sha: self._release,
-            scripts.FLUSH.sha: self._flush,
-            scripts.FILL.sha: self._fill,
-            scripts.STANDING.sha: self._standing,
-            scripts.HELD.sha: self._held,
+            ACQUIRE.sha: self._acquire,
+            RENEW.sha: self._renew,
+            RELEASE.sha: self._release,
+            FLUSH.sha: self._flush,
+            FILL.sha: self._fill,
+            STANDING.sha: self._standing,
+            HELD.sha: self._held,
             scripts.SEIZE.sha: self._seize,
             scripts.ERASE.sha: self._erase,
             scripts.READ.sha: self._read,
@@ -187,7 +200,7 @@ class ModelDatabase:
             if not self.stands_at(applied, before):
                 raise ResponseError("REWOUND")
             listed = self._hash(keys[2])
-            if listed.get(manifest.AT, b"0") != before:
+            if listed.get(AT, b"0") != before:
                 raise ResponseError("CORRUPT manifest")
             for key in keys[3:]:
                 entry = listed.get(layout.name_of(key).encode())
@@ -196,7 +209,7 @@ class ModelDatabase:
                 elif not self.carries(key, int(entry.split()[0])):
                     raise ResponseError(f"CORRUPT {layout.name_of(key)}")
             self._write_all(keys, arguments, 5)
-            entries: dict[bytes, bytes] = {manifest.AT: after, manifest.STATE: state}
+            entries: dict[bytes, bytes] = {AT: after, STATE: state}
             gone = []
             for key in keys[3:]:
                 name, length = layout.name_of(key).encode(), self._length(key)
@@ -232,13 +245,13 @@ class ModelDatabase:
 
     def _carried(self, key: str) -> bytes:
         """As the scripts read it."""
-        match manifest.kind_of(layout.name_of(key)):
+        match kind_of(layout.name_of(key)):
             case "log":
-                return (self._string(key) or b"")[-manifest.TAIL_BYTES :]
+                return (self._string(key) or b"")[-TAIL_BYTES :]
             case "ranking":
-                score = self._hash(key).get(manifest.MEMBER)
+                score = self._hash(key).get(MEMBER)
                 return b"" if score is None else b"%.17g" % score
-        found: bytes = self._hash(key).get(manifest.AT, b"")
+        found: bytes = self._hash(key).get(AT, b"")
         return found
 
     def _standing(self, keys: Sequence[str], arguments: list[bytes]) -> Any:
@@ -279,9 +292,9 @@ class ModelDatabase:
             return [applied, 0, []]
         entry = listed.get(arguments[0])
         if entry is None:
-            return [applied, int(listed.get(manifest.AT, b"0") == applied), []]
+            return [applied, int(listed.get(AT, b"0") == applied), []]
         results = self._hash(keys[3])
-        whole = b"%s %d" % (results.get(manifest.AT, b""), len(results)) == entry
+        whole = b"%s %d" % (results.get(AT, b""), len(results)) == entry
         return [applied, int(whole), [part for field in results.items() for part in field]]
 
     # Broken on purpose by some tests.
@@ -292,7 +305,7 @@ class ModelDatabase:
 
     def carries(self, key: str, sequence: int) -> bool:
         """Whether the key is as the flush at that sequence left it."""
-        return manifest.carried(layout.name_of(key), self._carried(key)) == sequence
+        return carried(layout.name_of(key), self._carried(key)) == sequence
 
     def stands_at(self, applied: bytes, before: bytes) -> bool:
         """Whether the stored state is the one that a flush starts from."""

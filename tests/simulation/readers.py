@@ -17,7 +17,9 @@ from grandstand.event.v1.event_pb2 import Position
 from grandstand.internal.v1.internal_pb2 import Partial
 from mesh import limits
 from mesh.errors import TooLate, Unavailable
-from mesh.redis.store import RedisError, ResultStore, Share
+from mesh.redis.database import RedisError
+from mesh.redis.results import ResultStore
+from mesh.redis.share import Share
 from tests.simulation.mesh import Mesh
 from tests.simulation.process import Process
 from tests.simulation.redis import RedisClient

@@ -53,7 +53,7 @@ from mesh.catalog.freshness import Freshness
 from mesh.errors import GrandstandError, Unavailable
 from mesh.jetstream import subjects
 from mesh.redis import layout
-from mesh.redis.store import PartitionStore
+from aggregate.partition_store import PartitionStore
 from tests.simulation.bus import ModelPipeline
 from tests.simulation.clients import Native
 from tests.simulation.database import ModelDatabase

@@ -14,7 +14,9 @@ from typing import Any
 from aggregate.retention import Retention
 from aggregate.worker import PartitionWorker
 from grandstand.internal.v1.internal_pb2 import DeadLetter
-from mesh.redis.store import Acquired, Fenced, PartitionStore, RedisError, Rewound
+from aggregate.partition_store import Acquired, PartitionStore
+from mesh.redis.errors import Fenced, Rewound
+from mesh.redis.database import RedisError
 from tests.simulation.bus import ModelBus
 from tests.simulation.checkpoints import ModelCheckpoints
 from tests.simulation.mesh import Mesh

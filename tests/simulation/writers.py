@@ -15,7 +15,7 @@ from grandstand.catalog.v1.catalog_pb2 import Board, Game, Poll
 from mesh import limits
 from mesh.catalog.watch import CatalogWatch
 from mesh.errors import GrandstandError
-from mesh.redis.store import ResultStore
+from mesh.redis.results import ResultStore
 from tests.simulation.bus import ModelBus, ModelPipeline
 from tests.simulation.mesh import Mesh
 from tests.simulation.process import Process

@@ -9,10 +9,11 @@ from grandstand.aggregate.v1.aggregate_pb2 import BoardEntry
 from grandstand.catalog.v1 import catalog_pb2 as catalog
 from grandstand.internal.v1.internal_pb2 import Partial, PartitionState
 from mesh import ids
-from mesh.redis import store
+from aggregate.partition_store import PartitionStore
 from mesh.redis.database import Database
-from mesh.redis.standings import Ranking, StandingStore, ranking_of
-from mesh.redis.store import Share
+from mesh.redis.ranking import Ranking, ranking_of
+from mesh.redis.standings import StandingStore
+from mesh.redis.share import Share
 from tests.support.boards import Blk, Oracle, feed, placed
 
 
@@ -25,7 +26,7 @@ class StoredBoard:
         self.folds = {
             p: Board.from_state(definition, FoldState()) for p in ids.partitions_of(self.game_id, spread)
         }
-        self._stores = {p: store.PartitionStore(database, p, "test") for p in self.folds}
+        self._stores = {p: PartitionStore(database, p, "test") for p in self.folds}
         self.reader = StandingStore(database)
         self.applied: dict[int, int] = {}
 

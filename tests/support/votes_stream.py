@@ -12,7 +12,11 @@ from grandstand.wire.tasks import end
 from mesh import limits
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
-from mesh.redis import layout, store
+from mesh.redis import layout
+from aggregate.partition_store import PartitionStore
+from mesh.redis.database import Database
+from mesh.redis.database import connect
+from mesh.redis.results import ResultStore
 from tests.support import blocks
 from tests.support.servers import eventually
 
@@ -23,11 +27,11 @@ _PACE_S = 0.02
 class VotesStream:
     """A game that is spread over all partitions, its poll `mvp`, and everything that was voted in it."""
 
-    def __init__(self, bus: Bus, database: store.Database) -> None:
+    def __init__(self, bus: Bus, database: Database) -> None:
         self.bus = bus
         self.database = database
-        self.results = store.ResultStore(database)
-        self.stored = [store.PartitionStore(database, p, "test") for p in PARTITIONS]
+        self.results = ResultStore(database)
+        self.stored = [PartitionStore(database, p, "test") for p in PARTITIONS]
         self.acked = 0
         self.last: dict[int, int] = {}
         self._numbers = itertools.count(1)
@@ -148,7 +152,7 @@ class Gaps:
 async def votes_stream(nats_url: str, redis_url: str) -> AsyncIterator[VotesStream]:
     """Opened: the poll is in every partition."""
     bus = await Bus.connect(nats_url, "test")
-    database = store.connect(redis_url)
+    database = connect(redis_url)
     try:
         votes = VotesStream(bus, database)
         await votes.open()

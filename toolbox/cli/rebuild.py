@@ -27,7 +27,7 @@ from toolbox.local.running import MeshAddresses, running_mesh
 
 if TYPE_CHECKING:
     from mesh.jetstream.bus import Bus
-    from mesh.redis.store import PartitionStore
+    from mesh.redis.eraser import Eraser
 
 _CONNECTED_S = 10.0
 _STANDSTILL_S = 30.0
@@ -101,9 +101,11 @@ async def _rebuild(at: MeshAddresses, wanted: Sequence[int], show: bool) -> Done
     from nats.errors import Error as NatsError
 
     from mesh.jetstream.bus import Bus
-    from mesh.redis import store
+    from mesh.redis.eraser import Eraser
+    from mesh.redis.database import RedisError
+    from mesh.redis.database import connect
 
-    database = store.connect(at.redis)
+    database = connect(at.redis)
     bus: Bus | None = None
     try:
         async with asyncio.timeout(_CONNECTED_S):
@@ -111,13 +113,13 @@ async def _rebuild(at: MeshAddresses, wanted: Sequence[int], show: bool) -> Done
             goals = await _goals(bus, wanted)
         blocks = sum(goal.blocks for goal in goals.values())
         began_at = time.monotonic()
-        stored = {p: store.PartitionStore(database, p, "rebuild") for p in wanted}
+        stored = {p: Eraser(database, p, "rebuild") for p in wanted}
         with Bar(blocks, show) as bar:
             for partition, each in stored.items():
                 await _erase(each, partition)
             await _until_folded(stored, goals, bar)
         return Done(blocks, time.monotonic() - began_at)
-    except store.RedisError as error:
+    except RedisError as error:
         raise MeshError(f"Redis at {at.redis} does not answer ({error}); run rebuild again") from None
     except (NatsError, TimeoutError) as error:
         raise MeshError(f"NATS at {at.nats} does not answer ({type(error).__name__}); try again") from None
@@ -146,9 +148,9 @@ async def _goals(bus: Bus, wanted: Sequence[int]) -> dict[int, Goal]:
     return goals
 
 
-async def _erase(stored: PartitionStore, partition: int) -> None:
+async def _erase(stored: Eraser, partition: int) -> None:
     """Raises MeshError, RedisError."""
-    from mesh.redis.store import Fenced, Rewound
+    from mesh.redis.errors import Fenced, Rewound
 
     for _ in range(_ATTEMPTS_MAX):
         try:
@@ -158,7 +160,7 @@ async def _erase(stored: PartitionStore, partition: int) -> None:
     raise MeshError(f"partition {partition} could not be erased: its lease was taken again and again; retry")
 
 
-async def _until_folded(stored: Mapping[int, PartitionStore], goals: Mapping[int, Goal], bar: Bar) -> None:
+async def _until_folded(stored: Mapping[int, Eraser], goals: Mapping[int, Goal], bar: Bar) -> None:
     """Until each partition was seen at its goal, once: one may lose its state again while others are folded.
 
     Raises MeshError when nothing moves for _STANDSTILL_S."""

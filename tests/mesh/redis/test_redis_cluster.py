@@ -9,9 +9,15 @@ import pytest
 
 from grandstand.internal.v1.internal_pb2 import PartitionState
 from mesh import ids, limits
-from mesh.redis import layout, manifest, store
+from mesh.redis import layout, store
+from aggregate.manifest import tail
+from mesh.redis.database import Database
+from mesh.redis.database import connect
+from mesh.redis.errors import Fenced
+from mesh.redis.errors import Rewound
+from mesh.redis.results import ResultStore
 from mesh.redis.layout import Write
-from mesh.redis.store import Acquired, PartitionStore
+from aggregate.partition_store import Acquired, PartitionStore
 from tests.support.games import new_game, run, until, votes_of
 from tests.support.mesh_fixture import RunningMesh, running, wait_for
 from tests.support.servers import Cluster, Stores, stores, valkey_cluster
@@ -31,8 +37,8 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
 
 
 @asynccontextmanager
-async def connected(url: str) -> AsyncIterator[store.Database]:
-    database = store.connect(url)
+async def connected(url: str) -> AsyncIterator[Database]:
+    database = connect(url)
     try:
         yield database
     finally:
@@ -77,15 +83,15 @@ def test_i3_leases_flushes_and_erasing_work_on_every_node(cluster: Cluster) -> N
                 ]
                 await one.flush("t1", 0, PartitionState(applied=7), writes)
                 assert await one.renew("t1")
-                assert await one.log(log) == b"x" * 100_000 + manifest.tail(7)
-                with pytest.raises(store.Rewound):
+                assert await one.log(log) == b"x" * 100_000 + tail(7)
+                with pytest.raises(Rewound):
                     await one.flush("t1", 0, PartitionState(applied=8), [])
-                with pytest.raises(store.Fenced):
+                with pytest.raises(Fenced):
                     await two.flush("t2", 7, PartitionState(applied=8), [])
                 await one.release("t1")
                 assert await two.acquire("t2") == Acquired(7, "stream")
-                await one.erase("e")
-                with pytest.raises(store.Fenced):
+                await one.eraser.erase("e")
+                with pytest.raises(Fenced):
                     await two.flush("t2", 7, PartitionState(applied=8), [])
                 assert await one.hash(topics) == {}
                 assert await one.log(log) == b""
@@ -100,7 +106,7 @@ def test_results_of_a_game_over_several_nodes_are_read_together(cluster: Cluster
             game_id = "spread-out"
             for partition in ids.partitions_of(game_id, limits.PARTITIONS):
                 writer = PartitionStore(database, partition, "one")
-                await writer.erase("e")
+                await writer.eraser.erase("e")
                 await writer.acquire("t")
                 await writer.reset("t", "stream", 0)
                 results = layout.results_key(partition, game_id)
@@ -108,11 +114,11 @@ def test_results_of_a_game_over_several_nodes_are_read_together(cluster: Cluster
                     "t", 0, PartitionState(applied=partition + 1), [Write("HSET", results, ("poll/x", b""))]
                 )
                 await writer.release("t")
-            shares = await store.ResultStore(database).read(game_id, limits.PARTITIONS)
+            shares = await ResultStore(database).read(game_id, limits.PARTITIONS)
             assert {(share.partition, share.applied) for share in shares} == {(p, p + 1) for p in PARTITIONS}
             assert all(set(share.partials) == {"poll/x"} for share in shares)
             for partition in PARTITIONS:
-                await PartitionStore(database, partition, "one").erase("e")
+                await PartitionStore(database, partition, "one").eraser.erase("e")
 
     run(scenario())
 

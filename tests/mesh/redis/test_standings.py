@@ -22,8 +22,9 @@ from mesh import ids
 from mesh.errors import Unknown
 from mesh.redis import layout
 from mesh.redis.database import Database, RedisError, Script
-from mesh.redis.standings import LOOKUPS_MAX, BoardName, StandingStore, ranking_of
-from mesh.redis.store import Share
+from mesh.redis.standings import LOOKUPS_MAX, StandingStore
+from mesh.redis.ranking import BoardName, ranking_of
+from mesh.redis.share import Share
 from tests.support.boards import MODES, Blk, Score, board
 from tests.support.servers import stores, valkey_cluster
 from tests.support.stored_board import StoredBoard

@@ -18,10 +18,17 @@ import pytest
 from grandstand.catalog.v1.catalog_pb2 import Poll
 from grandstand.internal.v1.internal_pb2 import Control, Partial, PartitionState, StoredTopic, TallyPartial
 from mesh import limits
-from mesh.redis import layout, manifest
+from mesh.redis import layout
+from aggregate.manifest import AT
+from aggregate.manifest import kind_of
+from aggregate.manifest import score
+from aggregate.manifest import tail
 from mesh.redis.database import Database
 from mesh.redis.layout import Write
-from mesh.redis.store import Acquired, Corrupt, Fenced, PartitionStore, ResultStore, Rewound, Share
+from aggregate.partition_store import Acquired, PartitionStore
+from mesh.redis.errors import Corrupt, Fenced, Rewound
+from mesh.redis.results import ResultStore
+from mesh.redis.share import Share
 from tests.simulation.database import ModelDatabase, _encoded
 from tests.support.games import run
 from tests.support.servers import eventually, stores
@@ -59,7 +66,7 @@ class Setting:
 
     async def hash(self, key: str) -> dict[bytes, bytes]:
         fields = await self.one.hash(f"{layout.tag(self.partition)}:{key}")
-        return {name: value for name, value in fields.items() if name != manifest.AT}
+        return {name: value for name, value in fields.items() if name != AT}
 
 
 def plain(log: bytes) -> bytes:
@@ -275,7 +282,7 @@ def test_an_erasure_takes_the_lease_from_whoever_has_it(play: Scenario) -> None:
         await at.one.acquire("t1")
         await at.one.reset("t1", "s1", 0)
         await at.one.flush("t1", 0, PartitionState(applied=5), [])
-        await at.two.erase("t2")
+        await at.two.eraser.erase("t2")
         with pytest.raises(Fenced):
             await at.one.flush("t1", 5, PartitionState(applied=6), [])
         assert await at.one.acquire("t3") == Acquired(0, "")
@@ -325,7 +332,7 @@ def test_a_state_that_is_folded_anew_is_no_answer_before_it_is_where_the_stream_
         await at.one.flush("t", 5, PartitionState(applied=9), [result(at, "poll/y")])
         share = await of(at)
         assert (share.whole, set(share.partials)) == (True, {"poll/x", "poll/y"})
-        await at.two.erase("e")
+        await at.two.eraser.erase("e")
         assert not (await of(at)).whole
 
     play(scenario)
@@ -380,10 +387,10 @@ def test_a_key_that_is_lost_or_older_is_found_by_who_loads_and_by_who_flushes(
         await at.one.verify((await at.one.standing("t")).listed())
         key = f"{layout.tag(at.partition)}:{name}"
         older = {
-            "log": ("APPEND", key, b"x" + manifest.tail(5)),
-            "ranking": ("ZADD", key, "1", "m", manifest.score(5), "!"),
+            "log": ("APPEND", key, b"x" + tail(5)),
+            "ranking": ("ZADD", key, "1", "m", score(5), "!"),
             "hash": ("HSET", key, "f", "1", "!at", "5"),
-        }[manifest.kind_of(name)]
+        }[kind_of(name)]
         other = ("SET", key, "1") if name != "log:a" else ("HSET", key, "f", "1")
         await at.alter(("DEL", key), *({"older": [older], "another kind": [other]}.get(fault, [])))
         with pytest.raises(Corrupt, match=name):

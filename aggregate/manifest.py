@@ -21,10 +21,10 @@ from typing import Literal, NamedTuple
 from google.protobuf.message import DecodeError
 
 from grandstand.internal.v1.internal_pb2 import PartitionState
+from mesh.redis.layout import MANIFEST_STATE as STATE
 
 AT = b"!at"
 """The field of a hash, the manifest's too, that carries its sequence."""
-STATE = b"!state"
 MEMBER = b"!"
 SCORES_END = 2**54
 """Scores of a board are within 2^53. Above 2^54 doubles are 4 apart."""
@@ -81,7 +81,7 @@ def held_ranking(members: Sequence[tuple[bytes, float]]) -> KeyState:
 
 
 def carried(name: str, raw: bytes) -> int | None:
-    """The sequence in what such a key carries, as mesh.redis.scripts reads it."""
+    """The sequence in what such a key carries, as aggregate.partition_scripts reads it."""
     match kind_of(name):
         case "log":
             return held_log(raw).sequence

@@ -1,0 +1,234 @@
+"""What the one writer of a partition does in Redis: its lease, its state, and the atomic step that writes it.
+
+Where everything lies is said in mesh.redis.layout.
+
+A flush carries the lease and the applied sequence it starts from; if either is not what
+Redis holds, it changes nothing: the writer lost its lease (also when nobody else has it), or
+Redis was emptied or went back in time, and the writer must load again and fold from there
+(I4). A flush also keeps the manifest, by which the next owner proves that what it loads is all of one
+state (see aggregate.manifest). Rejected: WATCH and MULTI, which needs two round trips for the same
+guarantee.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from aggregate import manifest, partition_scripts
+from aggregate.manifest import KeyState, Manifest, ManifestMismatch
+from grandstand.internal.v1.internal_pb2 import PartitionState
+from mesh import limits
+from mesh.redis import layout
+from mesh.redis.database import Database, Script
+from mesh.redis.eraser import Eraser
+from mesh.redis.errors import Corrupt, told_apart
+from mesh.redis.layout import Write
+
+_LEASE_MS = int(limits.LEASE_S * 1000)
+_HELD_AT_ONCE = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Acquired:
+    """What a new owner finds."""
+
+    applied: int
+    stream: str
+    """The identity of the stream that the state was folded from; "" where there is no state."""
+    target: int = 0
+    """Until this block is folded, readers are told to wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredState:
+    """What is stored beside the state's keys, of one moment."""
+
+    held: bool
+    """The lease is the asker's."""
+    applied: int
+    stream: str
+    manifest: Mapping[bytes, bytes]
+    """As it is stored."""
+
+    def listed(self) -> Manifest:
+        """Raises Corrupt unless it is the manifest of what is applied."""
+        try:
+            return manifest.parse(self.manifest, self.applied)
+        except ManifestMismatch as error:
+            raise Corrupt(str(error)) from None
+
+
+class PartitionStore:
+    """What the writer of one partition needs. A token is for one life of a writer, and one acquisition."""
+
+    def __init__(self, database: Database, partition: int, instance: str) -> None:
+        if not instance or " " in instance:
+            raise ValueError(f"instance {instance!r} is empty or has a space in it")
+        self._database = database
+        self.eraser = Eraser(database, partition, instance)
+        self._partition = partition
+        self._instance = instance
+        self._lease = layout.lease_key(partition)
+        self._applied = layout.applied_key(partition)
+        self._stream = layout.stream_key(partition)
+        self._manifest = layout.manifest_key(partition)
+
+    async def acquire(self, token: str) -> Acquired | None:
+        """Takes the lease if it is free, or of a former life of this instance; None while it is another's."""
+        answer = await self._database.run(
+            partition_scripts.ACQUIRE,
+            [self._lease, self._applied, self._stream],
+            [f"{self._instance} ", token, _LEASE_MS],
+        )
+        if isinstance(answer, bytes):
+            return None
+        applied, stream = answer
+        identity, _, target = stream.decode().rpartition(" ")
+        return Acquired(int(applied), identity, int(target or 0))
+
+    async def renew(self, token: str) -> bool:
+        """False if the lease is lost."""
+        renewed = await self._database.run(
+            partition_scripts.RENEW, [self._lease], [self._value(token), _LEASE_MS]
+        )
+        return bool(renewed)
+
+    async def release(self, token: str) -> None:
+        """Gives the lease up if it is still this writer's."""
+        await self._database.run(partition_scripts.RELEASE, [self._lease], [self._value(token)])
+
+    async def hash(self, key: str) -> dict[bytes, bytes]:
+        """Raises Corrupt, RedisError."""
+        with told_apart():
+            return await self._database.hash(key)
+
+    async def log(self, key: str) -> bytes:
+        """b"" if there is none. Raises Corrupt, RedisError."""
+        with told_apart():
+            return await self._database.string(key)
+
+    async def ranking(self, key: str) -> list[tuple[bytes, float]]:
+        """Raises Corrupt, RedisError."""
+        with told_apart():
+            return await self._database.ranking(key)
+
+    async def standing(self, token: str = "") -> StoredState:
+        """Raises Corrupt, RedisError."""
+        keys = [self._lease, self._applied, self._stream, self._manifest]
+        with told_apart():
+            lease, applied, stream, flat = await self._database.run(partition_scripts.STANDING, keys)
+        return StoredState(
+            held=lease.decode() == self._value(token),
+            applied=int(applied),
+            stream=stream.decode().rpartition(" ")[0],
+            manifest=dict(zip(flat[::2], flat[1::2], strict=True)),
+        )
+
+    async def verify(self, listed: Manifest) -> None:
+        """Whether every key of the state is there and is as the manifest says. Raises Corrupt, RedisError."""
+        found: dict[str, KeyState] = {}
+        for names in manifest.chunks(listed.keys, _HELD_AT_ONCE):
+            keys = [f"{layout.tag(self._partition)}:{name}" for name in names]
+            with told_apart():
+                flat = await self._database.run(partition_scripts.HELD, keys, names)
+            for name, length, carried in zip(names, flat[::2], flat[1::2], strict=True):
+                found[name] = KeyState(manifest.carried(name, carried), length)
+        try:
+            manifest.check(listed.keys, found)
+        except ManifestMismatch as error:
+            raise Corrupt(str(error)) from None
+
+    async def flush(self, token: str, before: int, state: PartitionState, writes: Iterable[Write]) -> None:
+        """Applies all writes, sets the applied sequence to the state's, keeps the manifest and renews the
+        lease, or does nothing at all.
+
+        Raises Fenced, Rewound, Corrupt; RedisError when it is unknown whether it took effect
+        (the caller acquires again: the applied sequence tells).
+        """
+        after = state.applied
+        keys, arguments = _described([self._lease, self._applied, self._manifest], writes, after)
+        encoded = state.SerializeToString()
+        await self._step(
+            partition_scripts.FLUSH, keys, [self._value(token), _LEASE_MS, before, after, encoded, *arguments]
+        )
+
+    async def fill(self, token: str, writes: Iterable[Write]) -> None:
+        """Puts a part of a state, as it was read, into a partition that has none, until a flush from 0 says
+        that it is whole.
+
+        Raises Fenced, Rewound (there is a state), Corrupt, RedisError.
+        """
+        keys, arguments = _described([self._lease, self._applied], writes, None)
+        await self._step(partition_scripts.FILL, keys, [self._value(token), _LEASE_MS, *arguments])
+
+    async def reset(self, token: str, stream: str, target: int) -> None:
+        """Erases the state and notes the stream it will be folded from; the lease stays.
+
+        `target`: the partition's last block; until it is folded, readers are told to wait.
+        Raises Fenced, Rewound (somebody wrote meanwhile; the caller acquires again), RedisError.
+        """
+        await self.eraser.reset(token, stream, target)
+
+    async def applied(self) -> int:
+        """What is folded and stored; for whoever waits for it."""
+        return await self.eraser.applied()
+
+    async def stream(self) -> str:
+        """The identity of the stream that the state is folded from; "" once that is lost."""
+        return (await self._database.string(self._stream)).decode().rpartition(" ")[0]
+
+    async def _step(
+        self, script: Script, keys: Sequence[str], arguments: Sequence[str | bytes | int]
+    ) -> None:
+        with told_apart():
+            await self._database.run(script, keys, arguments)
+
+    def _value(self, token: str) -> str:
+        return f"{self._instance} {token}"
+
+
+def _described(
+    keys: list[str], writes: Iterable[Write], sequence: int | None
+) -> tuple[list[str], list[str | bytes | int]]:
+    """The keys of a step, `keys` first, and its writes as arguments; each key is left to carry `sequence`."""
+    index: dict[str, int] = {}
+    arguments: list[str | bytes | int] = []
+    bare: dict[str, int] = {}
+    """Keys that were written and do not carry the sequence yet."""
+    for write in writes:
+        key, command, given = write.key, write.command, write.arguments
+        at = index.get(key)
+        if at is None:
+            keys.append(key)
+            at = index[key] = len(keys)
+        if sequence is not None:
+            match command:
+                case "HSET":
+                    given = (*given, manifest.AT, str(sequence))
+                    bare.pop(key, None)
+                case "APPEND" | "SET":
+                    given = (_bytes(given[0]) + manifest.tail(sequence),)
+                case "ZADD":
+                    given = (*given, manifest.score(sequence), manifest.MEMBER)
+                    bare.pop(key, None)
+                case "DEL":
+                    bare.pop(key, None)
+                case _:
+                    bare[key] = at
+        arguments += (command, at, len(given))
+        arguments += given
+    for key, at in bare.items():
+        assert sequence is not None
+        if manifest.kind_of(layout.name_of(key)) == "ranking":
+            arguments += ("ZADD", at, 2, manifest.score(sequence), manifest.MEMBER)
+        else:
+            arguments += ("HSET", at, 2, manifest.AT, str(sequence))
+    return keys, arguments
+
+
+def _bytes(value: str | bytes) -> bytes:
+    return value.encode() if isinstance(value, str) else value
+
+
+assert limits.FLUSH_ARGUMENTS_MAX < 7_900, "Lua unpacks at most some 8,000 values"

@@ -1,0 +1,76 @@
+"""How results are read from Redis. Where everything lies is said in mesh.redis.layout."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from grandstand.event.v1.event_pb2 import Position
+from grandstand.internal.v1.internal_pb2 import Partial
+from mesh import ids
+from mesh.errors import TooLate, Unavailable
+from mesh.redis import layout, scripts
+from mesh.redis.database import Database
+from mesh.redis.share import Share, folded_anew
+
+_BARRIER_FIRST_WAIT_S = 0.004
+_BARRIER_WAIT_MAX_S = 0.05
+
+
+class ResultStore:
+    """Reads the results of a game; for gateways and `Read`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def read(self, game_id: str, spread: int) -> list[Share]:
+        """The game's shares, one for each of its partitions. Raises RedisError."""
+        return list(
+            await asyncio.gather(
+                *(self._read_share(game_id, p) for p in dict.fromkeys(ids.partitions_of(game_id, spread)))
+            )
+        )
+
+    async def read_at_least(
+        self, game_id: str, spread: int, positions: Iterable[Position], patience_s: float
+    ) -> list[Share]:
+        """As `read`, of a moment that includes every position (I6), and in which every share is whole.
+
+        Positions of partitions that this game does not fold in are met at once: nothing of
+        them can be in its results. Raises TooLate after `patience_s`, naming the position, or Unavailable
+        naming the partition that is folded anew; RedisError.
+        """
+        wanted: dict[int, int] = {}
+        for position in positions:
+            wanted[position.partition] = max(position.sequence, wanted.get(position.partition, 0))
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + patience_s
+        wait_s = _BARRIER_FIRST_WAIT_S
+        while True:
+            shares = await self.read(game_id, spread)
+            late = next((s for s in shares if not s.whole), None) or next(
+                (s for s in shares if s.applied < wanted.get(s.partition, 0)), None
+            )
+            if late is None:
+                return shares
+            if loop.time() + wait_s > deadline:
+                if not late.whole:
+                    raise Unavailable(folded_anew(late.partition))
+                raise TooLate(
+                    f"position {wanted[late.partition]} of partition {late.partition} was not reached within "
+                    f"{patience_s:g} s (applied: {late.applied}); ask again"
+                )
+            await asyncio.sleep(wait_s)
+            wait_s = min(wait_s * 1.5, _BARRIER_WAIT_MAX_S)
+
+    async def _read_share(self, game_id: str, partition: int) -> Share:
+        results = layout.results_key(partition, game_id)
+        of = (layout.applied_key, layout.stream_key, layout.manifest_key)
+        keys = [*(key(partition) for key in of), results]
+        applied, whole, flat = await self._database.run(scripts.READ, keys, [layout.name_of(results)])
+        partials = {
+            flat[i].decode(): Partial.FromString(flat[i + 1])
+            for i in range(0, len(flat), 2)
+            if not flat[i].startswith(b"!")
+        }
+        return Share(partition, int(applied), partials, bool(whole))

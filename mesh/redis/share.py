@@ -1,0 +1,23 @@
+"""What a partition holds of a game, as it was read. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from grandstand.internal.v1.internal_pb2 import Partial
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one partition holds of a game, of one moment."""
+
+    partition: int
+    applied: int
+    partials: Mapping[str, Partial]
+    whole: bool = True
+    """False while the partition is folded anew, or a part of its results is lost: then it is no answer."""
+
+
+def folded_anew(partition: int) -> str:
+    return f"partition {partition} is being folded anew from the event stream; try again"
