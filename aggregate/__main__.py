@@ -11,6 +11,7 @@ from aggregate.closer import Closer
 from aggregate.control_publisher import ControlPublisher
 from aggregate.deadletters import DeadLetters
 from aggregate.ownership import NameTaken, Ownership
+from aggregate.partition_store import PartitionStore
 from aggregate.retention import Checkpoints, Retention
 from aggregate.service import AggregateService, CatalogService
 from aggregate.status import StatusExchange
@@ -22,7 +23,6 @@ from mesh import config, limits, runtime
 from mesh.catalog.watch import CatalogWatch
 from mesh.jetstream.bus import Bus
 from mesh.jetstream.pipeline import PublishPipeline
-from aggregate.partition_store import PartitionStore
 from mesh.redis.database import connect
 from mesh.redis.results import ResultStore
 from mesh.redis.standings import StandingStore

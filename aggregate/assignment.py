@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
-from mesh import limits
+from grandstand.wire import bounds as wire_bounds
 
 _SALT = b"4fb"
 
@@ -33,7 +33,9 @@ def owner_of(partition: int, instances: Iterable[str]) -> str | None:
     return max(instances, key=lambda instance: (weight(partition, instance), instance), default=None)
 
 
-def share_of(instance: str, instances: Iterable[str], partitions: int = limits.PARTITIONS) -> frozenset[int]:
+def share_of(
+    instance: str, instances: Iterable[str], partitions: int = wire_bounds.PARTITIONS
+) -> frozenset[int]:
     """The partitions that `instance` shall own among `instances`."""
     known = sorted({instance, *instances})
     return frozenset(p for p in range(partitions) if owner_of(p, known) == instance)

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from aggregate import cardinality
+from aggregate import bounds, cardinality
 from aggregate.cardinality import U8, U16, U64
 from aggregate.fold import Append, Change, FoldState, Replace
 from aggregate.rows import Rows
@@ -235,7 +235,7 @@ class Audience:
             rose = self._held.see(_EVER, keys)
             return self._held.see(rows.at_us // _PANE_US, keys[here]) or rose
         changed = self._held.hear(keys, here.tolist(), rows.at_us) if len(keys) else False
-        if self._held.uniques() > limits.AUDIENCE_EXACT_MAX:
+        if self._held.uniques() > bounds.AUDIENCE_EXACT_MAX:
             self._held = Sketched.of_exact(self._held)
             self._rewrite = True
         return changed
@@ -260,7 +260,7 @@ class Audience:
         if not added:
             return []
         self._log_bytes += len(added)
-        too_long = self._log_bytes >= limits.LOG_BYTES_MIN
+        too_long = self._log_bytes >= bounds.LOG_BYTES_MIN
         if self._rewrite or (too_long and self._log_bytes >= 3 * self._held.least_bytes()):
             self._rewrite = False
             log = self._held.all().SerializeToString()

@@ -25,6 +25,7 @@ goes on exactly as this one (I4).
 
 from __future__ import annotations
 
+from aggregate import bounds
 from aggregate.fold import Change, Drop, FoldState, SetFields
 from aggregate.rows import Rows
 from aggregate.standings import Standings, stored_standings
@@ -48,7 +49,7 @@ class Board:
 
     def __init__(self, definition: catalog.Board, state: FoldState) -> None:
         self._mode = definition.mode
-        self._top = definition.top or limits.BOARD_TOP_DEFAULT
+        self._top = definition.top or bounds.BOARD_TOP_DEFAULT
         self._season = definition.season if definition.HasField("season") else None
         self._dropped: list[str] = []
         self._marks: list[tuple[str, str]] = []

@@ -5,7 +5,7 @@ is a maximum, so a sketch depends on the set of keys alone: any order, repetitio
 them ends in the same registers and the same estimate (I4). The standard error is
 limits.AUDIENCE_RELATIVE_ERROR.
 
-Keys are mesh.ids.actor_key: 128 bits that are uniform already, so there is nothing to hash.
+Keys are grandstand.wire.ids.actor_key: 128 bits that are uniform already, so there is nothing to hash.
 Half of a key chooses the register, the other half gives the rank.
 
 The estimate is Ertl's improved raw estimator (O. Ertl, New cardinality estimation algorithms

@@ -52,9 +52,10 @@ from grandstand.catalog.v1.catalog_pb2 import (
 )
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.internal.v1.internal_pb2 import Control
-from mesh import ids, limits
+from grandstand.wire import ids
+from grandstand.wire.errors import AlreadyDone, Exhausted, NotNow, Unavailable
+from mesh import limits
 from mesh.catalog.watch import CatalogWatch
-from mesh.errors import AlreadyDone, Exhausted, NotNow, Unavailable
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
+from aggregate import bounds
 from aggregate.fold import Append, Change, Drop, Rank, Replace, SetFields, Unrank
 from aggregate.topics import TopicKey
 from grandstand.internal.v1.internal_pb2 import Partial, StoredTopic
-from mesh import limits
 from mesh.redis import layout
 from mesh.redis.layout import Write
 
@@ -40,7 +40,7 @@ class StateLog:
 
     def write(self, key: str, table: Table) -> Write | None:
         """The write of the next flush, or None. Takes the table's delta."""
-        if self._compacts or self._length > max(limits.LOG_BYTES_MIN, _WORTH_IT * table.encoded_bytes):
+        if self._compacts or self._length > max(bounds.LOG_BYTES_MIN, _WORTH_IT * table.encoded_bytes):
             self._compacts = False
             whole = table.encode()
             self._length = len(whole)
@@ -100,8 +100,8 @@ class Changes:
 
     def _chunked(self, command: str, key: str, arguments: Sequence[str | bytes]) -> None:
         """One write for every FLUSH_ARGUMENTS_MAX arguments: Lua cannot unpack more."""
-        for at in range(0, len(arguments), limits.FLUSH_ARGUMENTS_MAX):
-            self.writes.append(Write(command, key, arguments[at : at + limits.FLUSH_ARGUMENTS_MAX]))
+        for at in range(0, len(arguments), bounds.FLUSH_ARGUMENTS_MAX):
+            self.writes.append(Write(command, key, arguments[at : at + bounds.FLUSH_ARGUMENTS_MAX]))
 
 
-assert limits.FLUSH_ARGUMENTS_MAX % 2 == 0, "a name and its value stay together"
+assert bounds.FLUSH_ARGUMENTS_MAX % 2 == 0, "a name and its value stay together"

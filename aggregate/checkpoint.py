@@ -11,18 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from grandstand.internal.v1.internal_pb2 import Checkpoint, CheckpointKey
-from mesh import limits
-from mesh.redis import layout
-from aggregate.manifest import check
-from aggregate.manifest import held_hash
-from aggregate.manifest import held_log
-from aggregate.manifest import held_ranking
-from aggregate.manifest import kind_of
-from mesh.redis.layout import Write
-from aggregate.manifest import KeyState, ManifestMismatch
-from mesh.redis.errors import Corrupt, Fenced, Rewound
+from aggregate import bounds
+from aggregate.manifest import KeyState, ManifestMismatch, check, held_hash, held_log, held_ranking, kind_of
 from aggregate.partition_store import PartitionStore
+from grandstand.internal.v1.internal_pb2 import Checkpoint, CheckpointKey
+from mesh.redis import layout
+from mesh.redis.errors import Corrupt, Fenced, Rewound
+from mesh.redis.layout import Write
 
 _MANIFEST = "manifest"
 
@@ -72,7 +67,7 @@ async def restore(stored: PartitionStore, token: str, checkpoint: Checkpoint) ->
     for write in writes_of(checkpoint):
         batch.append(write)
         size += sum(map(len, write.arguments))
-        if size >= limits.RESTORE_BYTES_MAX:
+        if size >= bounds.RESTORE_BYTES_MAX:
             await stored.fill(token, batch)
             batch, size = [], 0
     await stored.fill(token, batch)
@@ -88,12 +83,12 @@ def writes_of(checkpoint: Checkpoint) -> Iterator[Write]:
             # Without what says of what it is the manifest: the flush that ends it does.
             pairs = zip(key.fields[::2], key.fields[1::2], strict=True)
             fields = [part for pair in pairs if not pair[0].startswith(b"!") for part in pair]
-        for at in range(0, len(key.log), limits.RESTORE_BYTES_MAX):
-            piece = key.log[at : at + limits.RESTORE_BYTES_MAX]
+        for at in range(0, len(key.log), bounds.RESTORE_BYTES_MAX):
+            piece = key.log[at : at + bounds.RESTORE_BYTES_MAX]
             yield Write("SETRANGE", name, (str(at), piece))
-        for at in range(0, len(fields), limits.FLUSH_ARGUMENTS_MAX):
-            yield Write("HSET", name, fields[at : at + limits.FLUSH_ARGUMENTS_MAX])
-        for at in range(0, len(key.members), limits.FLUSH_ARGUMENTS_MAX // 2):
-            to = at + limits.FLUSH_ARGUMENTS_MAX // 2
+        for at in range(0, len(fields), bounds.FLUSH_ARGUMENTS_MAX):
+            yield Write("HSET", name, fields[at : at + bounds.FLUSH_ARGUMENTS_MAX])
+        for at in range(0, len(key.members), bounds.FLUSH_ARGUMENTS_MAX // 2):
+            to = at + bounds.FLUSH_ARGUMENTS_MAX // 2
             scored = zip(key.scores[at:to], key.members[at:to], strict=True)
             yield Write("ZADD", name, [part for score, member in scored for part in (repr(score), member)])

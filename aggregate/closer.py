@@ -19,8 +19,8 @@ from aggregate.closing import Step
 from aggregate.deadlines import Deadlines
 from grandstand.catalog.v1.catalog_pb2 import Board, Game, Poll
 from grandstand.wire import tasks
+from grandstand.wire.errors import GrandstandError
 from mesh.catalog.watch import CatalogWatch
-from mesh.errors import GrandstandError
 
 log = logging.getLogger(__name__)
 

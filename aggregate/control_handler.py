@@ -21,7 +21,7 @@ from aggregate.topic_table import TopicTable
 from aggregate.topics import Topic, TopicKey
 from grandstand.catalog.v1.catalog_pb2 import STAGE_CLOSED, STAGE_SEALED, Board, Game, Poll
 from grandstand.internal.v1.internal_pb2 import Control
-from mesh.errors import Invalid
+from grandstand.wire.errors import Invalid
 
 
 class ControlHandler:

@@ -19,8 +19,9 @@ from nats.js.errors import NotFoundError
 from aggregate.closing import Folded
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.internal.v1.internal_pb2 import Block, Control
-from mesh import ids, telemetry
-from mesh.errors import TooLate, Unavailable
+from grandstand.wire import ids
+from grandstand.wire.errors import TooLate, Unavailable
+from mesh import telemetry
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.jetstream.pipeline import PublishPipeline

@@ -18,14 +18,15 @@ from __future__ import annotations
 
 import logging
 
+from aggregate import bounds
 from aggregate.fold import Change, FoldState, Replace
 from aggregate.rows import Rows
 from grandstand import fold
 from grandstand.catalog.v1 import catalog_pb2 as catalog
 from grandstand.fold import CustomEvent, CustomFold, CustomFoldFailed
 from grandstand.internal.v1.internal_pb2 import CustomLog, CustomPartial
-from mesh import limits
-from mesh.errors import shown
+from grandstand.wire import bounds as wire_bounds
+from grandstand.wire.errors import shown
 
 __all__ = ["Custom", "CustomFoldFailed"]
 
@@ -112,6 +113,6 @@ class Custom:
             self._running = found(self._definition.config, self._state)
         self._running.fold(events)
         return (
-            fold.check_bytes("state()", self._running.state(), limits.CUSTOM_STATE_BYTES_MAX),
-            fold.check_bytes("value()", self._running.value(), limits.CUSTOM_VALUE_BYTES_MAX),
+            fold.check_bytes("state()", self._running.state(), bounds.CUSTOM_STATE_BYTES_MAX),
+            fold.check_bytes("value()", self._running.value(), wire_bounds.CUSTOM_VALUE_BYTES_MAX),
         )

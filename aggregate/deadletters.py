@@ -24,6 +24,7 @@ from nats.js.errors import (
     ServiceUnavailableError,
 )
 
+from aggregate import bounds
 from grandstand.internal.v1.internal_pb2 import DeadLetter
 from mesh import limits
 from mesh.jetstream import subjects
@@ -93,8 +94,8 @@ class DeadLetters:
                         retention=js_api.RetentionPolicy.LIMITS,
                         storage=js_api.StorageType.FILE,
                         discard=js_api.DiscardPolicy.OLD,
-                        max_bytes=limits.DEAD_LETTERS_BYTES_MAX,
-                        max_age=limits.DEAD_LETTERS_AGE_S,
+                        max_bytes=bounds.DEAD_LETTERS_BYTES_MAX,
+                        max_age=bounds.DEAD_LETTERS_AGE_S,
                         duplicate_window=limits.DEDUPE_WINDOW_S,
                         num_replicas=self._bus.replicas,
                     )

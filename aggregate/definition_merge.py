@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from grandstand.catalog.v1.catalog_pb2 import CustomTopic, Game, Metric, Pulse
-from mesh.errors import NotNow
+from grandstand.wire.errors import NotNow
 
 Part = TypeVar("Part", Pulse, Metric, CustomTopic)
 

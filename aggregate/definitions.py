@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 
 from google.protobuf.duration_pb2 import Duration
 
+from aggregate import bounds
 from grandstand.catalog.v1.catalog_pb2 import (
     BOARD_MODE_UNSPECIFIED,
     STAGE_UNSPECIFIED,
@@ -22,8 +23,10 @@ from grandstand.catalog.v1.catalog_pb2 import (
     Pulse,
     Season,
 )
-from mesh import ids, limits
-from mesh.errors import Invalid, shown
+from grandstand.wire import bounds as wire_bounds
+from grandstand.wire import ids
+from grandstand.wire.errors import Invalid, shown
+from mesh import limits
 
 # The last second that RFC 3339 can write.
 _TIME_MAX_S = 253_402_300_799
@@ -33,17 +36,17 @@ def check_game(game: Game, folds: Collection[str]) -> Game:
     """The game as it will be stored. `folds`: the names of the registered folds. Raises Invalid."""
     ids.check_id("game.game_id", game.game_id)
     ids.check_text("game.title", game.title)
-    if game.spread > limits.PARTITIONS:
-        raise Invalid(f"game.spread: is {game.spread}; 1 to {limits.PARTITIONS} are allowed")
-    _check_count("game.pulses", len(game.pulses), limits.PULSES_MAX, "pulses")
+    if game.spread > wire_bounds.PARTITIONS:
+        raise Invalid(f"game.spread: is {game.spread}; 1 to {wire_bounds.PARTITIONS} are allowed")
+    _check_count("game.pulses", len(game.pulses), bounds.PULSES_MAX, "pulses")
     for at, pulse in enumerate(game.pulses):
         _check_pulse(f"game.pulses[{at}]", pulse)
     _check_unique("game.pulses.pulse_id", [pulse.pulse_id for pulse in game.pulses])
-    _check_count("game.metrics", len(game.metrics), limits.METRICS_MAX, "metrics")
+    _check_count("game.metrics", len(game.metrics), bounds.METRICS_MAX, "metrics")
     for at, metric in enumerate(game.metrics):
         _check_metric(f"game.metrics[{at}]", metric)
     _check_unique("game.metrics.metric_id", [metric.metric_id for metric in game.metrics])
-    _check_count("game.customs", len(game.customs), limits.CUSTOMS_MAX, "custom topics")
+    _check_count("game.customs", len(game.customs), bounds.CUSTOMS_MAX, "custom topics")
     for at, custom in enumerate(game.customs):
         _check_custom(f"game.customs[{at}]", custom, folds)
     _check_unique("game.customs.custom_id", [custom.custom_id for custom in game.customs])
@@ -59,10 +62,10 @@ def check_poll(poll: Poll) -> Poll:
     ids.check_id("poll.game_id", poll.game_id)
     ids.check_id("poll.poll_id", poll.poll_id)
     ids.check_text("poll.question", poll.question)
-    if not limits.OPTIONS_MIN <= len(poll.options) <= limits.OPTIONS_MAX:
+    if not bounds.OPTIONS_MIN <= len(poll.options) <= bounds.OPTIONS_MAX:
         raise Invalid(
             f"poll.options: {len(poll.options)} options; "
-            f"{limits.OPTIONS_MIN} to {limits.OPTIONS_MAX} are allowed"
+            f"{bounds.OPTIONS_MIN} to {bounds.OPTIONS_MAX} are allowed"
         )
     for at, option in enumerate(poll.options):
         ids.check_id(f"poll.options[{at}].option_id", option.option_id)
@@ -73,8 +76,8 @@ def check_poll(poll: Poll) -> Poll:
             f"poll.choices_max: is {poll.choices_max}; at most {len(poll.options)} are allowed, "
             "as many as there are options"
         )
-    if poll.weight_max > limits.WEIGHT_MAX:
-        raise Invalid(f"poll.weight_max: is {poll.weight_max}; at most {limits.WEIGHT_MAX} is allowed")
+    if poll.weight_max > bounds.WEIGHT_MAX:
+        raise Invalid(f"poll.weight_max: is {poll.weight_max}; at most {bounds.WEIGHT_MAX} is allowed")
     if poll.HasField("open_for"):
         _check_open_for("poll.open_for", poll.open_for)
     checked = Poll()
@@ -93,15 +96,15 @@ def check_board(board: Board) -> Board:
     if board.mode == BOARD_MODE_UNSPECIFIED or board.mode not in BoardMode.values():
         names = ", ".join(name for name, n in BoardMode.items() if n != BOARD_MODE_UNSPECIFIED)
         raise Invalid(f"board.mode: is {board.mode}; one of {names} is needed")
-    if board.top > limits.BOARD_TOP_MAX:
-        raise Invalid(f"board.top: is {board.top}; at most {limits.BOARD_TOP_MAX} are allowed")
+    if board.top > wire_bounds.BOARD_TOP_MAX:
+        raise Invalid(f"board.top: is {board.top}; at most {wire_bounds.BOARD_TOP_MAX} are allowed")
     if board.HasField("open_for"):
         _check_open_for("board.open_for", board.open_for)
     if board.HasField("season"):
         _check_season("board.season", board.season)
     checked = Board()
     checked.CopyFrom(board)
-    checked.top = board.top or limits.BOARD_TOP_DEFAULT
+    checked.top = board.top or bounds.BOARD_TOP_DEFAULT
     _clear_server_fields(checked)
     return checked
 
@@ -130,8 +133,8 @@ def _clear_server_fields(definition: Poll | Board) -> None:
 
 def _check_pulse(field: str, pulse: Pulse) -> None:
     ids.check_id(f"{field}.pulse_id", pulse.pulse_id)
-    if not 1 <= len(pulse.kinds) <= limits.KINDS_MAX:
-        raise Invalid(f"{field}.kinds: {len(pulse.kinds)} kinds; 1 to {limits.KINDS_MAX} are allowed")
+    if not 1 <= len(pulse.kinds) <= bounds.KINDS_MAX:
+        raise Invalid(f"{field}.kinds: {len(pulse.kinds)} kinds; 1 to {bounds.KINDS_MAX} are allowed")
     for n, kind in enumerate(pulse.kinds):
         ids.check_id(f"{field}.kinds[{n}]", kind)
     _check_unique(f"{field}.kinds", pulse.kinds)
@@ -139,10 +142,10 @@ def _check_pulse(field: str, pulse: Pulse) -> None:
 
 def _check_metric(field: str, metric: Metric) -> None:
     ids.check_id(f"{field}.metric_id", metric.metric_id)
-    if len(metric.unit) > limits.UNIT_CHARACTERS_MAX:
+    if len(metric.unit) > bounds.UNIT_CHARACTERS_MAX:
         raise Invalid(
             f"{field}.unit: {shown(metric.unit)} has {len(metric.unit)} characters; "
-            f"at most {limits.UNIT_CHARACTERS_MAX} are allowed"
+            f"at most {bounds.UNIT_CHARACTERS_MAX} are allowed"
         )
     if not metric.unit.isprintable():
         raise Invalid(f"{field}.unit: {shown(metric.unit)} has a character that does not print")
@@ -156,19 +159,19 @@ def _check_custom(field: str, custom: CustomTopic, folds: Collection[str]) -> No
             f"{field}.fold: {shown(custom.fold)} is not registered in the entry points grandstand.folds "
             f"where aggregate runs; {there}"
         )
-    if len(custom.config) > limits.CUSTOM_CONFIG_BYTES_MAX:
+    if len(custom.config) > bounds.CUSTOM_CONFIG_BYTES_MAX:
         raise Invalid(
             f"{field}.config: {len(custom.config)} bytes; "
-            f"at most {limits.CUSTOM_CONFIG_BYTES_MAX} are allowed"
+            f"at most {bounds.CUSTOM_CONFIG_BYTES_MAX} are allowed"
         )
 
 
 def _check_season(field: str, season: Season) -> None:
     every_s = season.every.seconds + season.every.nanos / 1e9
-    if not limits.SEASON_MIN_S <= every_s <= limits.SEASON_MAX_S:
+    if not limits.SEASON_MIN_S <= every_s <= bounds.SEASON_MAX_S:
         raise Invalid(
             f"{field}.every: is {every_s:g} s; {limits.SEASON_MIN_S:g} s to "
-            f"{limits.SEASON_MAX_S / 86_400:g} days are allowed"
+            f"{bounds.SEASON_MAX_S / 86_400:g} days are allowed"
         )
     starts = season.starts_at
     if not (0 <= starts.seconds <= _TIME_MAX_S and 0 <= starts.nanos < 1_000_000_000):
@@ -182,9 +185,9 @@ def _check_count(field: str, count: int, most: int, what: str) -> None:
 
 def _check_open_for(field: str, value: Duration) -> None:
     seconds = value.seconds + value.nanos / 1e9
-    if not limits.OPEN_FOR_MIN_S <= seconds <= limits.OPEN_FOR_MAX_S:
+    if not limits.OPEN_FOR_MIN_S <= seconds <= bounds.OPEN_FOR_MAX_S:
         raise Invalid(
-            f"{field}: is {seconds:g} s; {limits.OPEN_FOR_MIN_S:g} to {limits.OPEN_FOR_MAX_S:g} s are allowed"
+            f"{field}: is {seconds:g} s; {limits.OPEN_FOR_MIN_S:g} to {bounds.OPEN_FOR_MAX_S:g} s are allowed"
         )
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+from aggregate.partition_store import PartitionStore
 from mesh import limits
 from mesh.redis.errors import Fenced, Rewound
-from aggregate.partition_store import PartitionStore
 
 
 class Lease:

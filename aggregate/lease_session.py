@@ -25,12 +25,15 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from opentelemetry.trace import SpanKind
 
+from aggregate import bounds
 from aggregate.binding import fit, fits
 from aggregate.checkpoint import take
 from aggregate.deadletters import DeadLetters
 from aggregate.eventlog import EventLog
 from aggregate.lease import Lease
 from aggregate.partition import Flush, Partition
+from aggregate.partition_store import PartitionStore
+from aggregate.pull import Pull, Pulled
 from grandstand.aggregate.v1.aggregate_pb2 import PartitionStatus
 from grandstand.internal.v1.internal_pb2 import (
     BlockIdentity,
@@ -40,13 +43,11 @@ from grandstand.internal.v1.internal_pb2 import (
     VotedRequest,
 )
 from grandstand.wire.tasks import end
-from mesh import limits, telemetry
+from mesh import telemetry
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
-from mesh.jetstream.pull import Pull, Pulled
-from mesh.redis.errors import Corrupt, Fenced, Rewound
-from aggregate.partition_store import PartitionStore
 from mesh.redis.database import RedisError
+from mesh.redis.errors import Corrupt, Fenced, Rewound
 
 log = logging.getLogger(__name__)
 
@@ -199,11 +200,11 @@ class LeaseSession:
                 watch.result()
             if self._lease.lapsed:
                 raise Fenced("the lease lapsed")
-            due_s = self._flushed_at + limits.FLUSH_INTERVAL_S - loop.time()
+            due_s = self._flushed_at + bounds.FLUSH_INTERVAL_S - loop.time()
             wants_flush = self._partition.folded != self._applied
             pulled = await self._pull.next(max(0.0, due_s) if wants_flush else _PATIENCE_S)
             await self._fold(pulled)
-            if loop.time() >= self._flushed_at + limits.FLUSH_INTERVAL_S:
+            if loop.time() >= self._flushed_at + bounds.FLUSH_INTERVAL_S:
                 await self._flush()
             if self._wanted is not None:
                 await self._take_checkpoint(self._wanted)
@@ -227,8 +228,8 @@ class LeaseSession:
             if message.headers is not None:
                 self._causes.append(telemetry.cause_in(message.headers))
             now = loop.time()
-            much = self._partition.unflushed_events >= limits.FLUSH_EVENTS_MAX
-            if much or now - max(began_at, self._flushed_at) >= limits.FLUSH_INTERVAL_S:
+            much = self._partition.unflushed_events >= bounds.FLUSH_EVENTS_MAX
+            if much or now - max(began_at, self._flushed_at) >= bounds.FLUSH_INTERVAL_S:
                 await self._flush()
             elif now - self._yielded_at >= _TURN_S:
                 await asyncio.sleep(0)

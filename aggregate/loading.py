@@ -7,14 +7,14 @@ from collections.abc import Awaitable, Iterable
 from typing import TypeVar
 
 from aggregate.fold import FoldState
+from aggregate.manifest import AT, TAIL_BYTES
 from aggregate.partition import Loaded
+from aggregate.partition_store import PartitionStore
+from aggregate.partition_store import StoredState as Standing
 from aggregate.topics import TopicKey, topics_of_game
 from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED
 from grandstand.internal.v1.internal_pb2 import StoredTopic
 from mesh.redis import layout
-from aggregate.manifest import AT
-from aggregate.manifest import TAIL_BYTES
-from aggregate.partition_store import PartitionStore, StoredState as Standing
 from mesh.redis.errors import Rewound
 
 _READS_AT_ONCE = 64
@@ -36,7 +36,7 @@ async def load(stored: PartitionStore, index: int, applied: int, standing: Stand
     async def log(key: str) -> bytes:
         if layout.name_of(key) not in listed:
             return b""
-        return (await stored.log(key))[: -TAIL_BYTES]
+        return (await stored.log(key))[:-TAIL_BYTES]
 
     async def fields(key: str) -> dict[bytes, bytes]:
         return await stored.hash(key) if layout.name_of(key) in listed else {}

@@ -21,8 +21,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from aggregate import bounds
 from grandstand.internal.v1.internal_pb2 import WorkerBeat
-from mesh import limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +86,11 @@ class Membership:
     def live(self, now: float) -> frozenset[str]:
         """The instances that are alive, including ours. Call it every WORKER_BEAT_S: a longer gap means that
         this process was suspended."""
-        if now - self._looked_at > limits.WORKER_SILENCE_S / 2:
+        if now - self._looked_at > bounds.WORKER_SILENCE_S / 2:
             self.was_deaf(now)
         self._looked_at = now
         self._started = True
-        silent = [i for i, at in self._heard_at.items() if now - at > limits.WORKER_SILENCE_S]
+        silent = [i for i, at in self._heard_at.items() if now - at > bounds.WORKER_SILENCE_S]
         for instance in silent:
             del self._heard_at[instance]
         return frozenset((self._instance, *self._heard_at))

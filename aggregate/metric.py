@@ -18,11 +18,12 @@ from collections import Counter
 
 import numpy as np
 
+from aggregate import bounds
 from aggregate.fold import Change, FoldState, Replace
 from aggregate.rows import Rows
 from grandstand.catalog.v1 import catalog_pb2 as catalog
 from grandstand.internal.v1.internal_pb2 import MetricPartial
-from mesh import limits
+from grandstand.wire import bounds as wire_bounds
 from mesh.merge.metric import MAPPING
 
 _PART = ""
@@ -54,14 +55,14 @@ class Metric:
     def fold(self, rows: Rows) -> bool:
         values = rows.value.view(np.float64)
         # False for what is not a number. Adding zero makes -0.0 the 0.0 it equals.
-        values = values[np.abs(values) <= limits.MEASURE_MAX] + 0.0
+        values = values[np.abs(values) <= wire_bounds.MEASURE_MAX] + 0.0
         if not len(values):
             return False
         self._count += len(values)
         self._sum = math.fsum([self._sum, *values.tolist()])
         self._min = min(self._min, float(values.min()))
         self._max = max(self._max, float(values.max()))
-        above, below = values[values >= limits.MEASURE_MIN], values[values <= -limits.MEASURE_MIN]
+        above, below = values[values >= bounds.MEASURE_MIN], values[values <= -bounds.MEASURE_MIN]
         self._zeros += len(values) - len(above) - len(below)
         self._positive.update(map(MAPPING.key, above.tolist()))
         self._negative.update(map(MAPPING.key, (-below).tolist()))

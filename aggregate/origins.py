@@ -16,7 +16,7 @@ import numpy as np
 from aggregate.keyindex import I64, U64, KeyIndex, grown, joined_keys, key_columns
 from aggregate.window import Mask, ReplayWindow
 from grandstand.internal.v1.internal_pb2 import OriginLog, OriginRows, ProducerWindow
-from mesh import limits
+from grandstand.wire import bounds as wire_bounds
 
 _ONE = np.uint64(1)
 _63 = np.uint64(63)
@@ -24,9 +24,9 @@ _64 = np.uint64(64)
 
 # What a row takes in the log, and about what a producer's window does.
 _ROW_BYTES = 32
-_PRODUCER_BYTES = 40 + limits.PRODUCER_WINDOW // 8
+_PRODUCER_BYTES = 40 + wire_bounds.PRODUCER_WINDOW // 8
 
-assert limits.VIEWER_WINDOW == 64, "a viewer's window is one u64"
+assert wire_bounds.VIEWER_WINDOW == 64, "a viewer's window is one u64"
 
 
 class Admitted(NamedTuple):
@@ -90,7 +90,7 @@ class OriginWindows:
             key = producers[at : at + 16]
             window = self._producers.get(key)
             if window is None:
-                window = self._producers[key] = ReplayWindow(limits.PRODUCER_WINDOW)
+                window = self._producers[key] = ReplayWindow(wire_bounds.PRODUCER_WINDOW)
             before[run] = window.highest
             admitted[run] = window.admit_all(sequence[run])
             self._producers_touched.add(key)
@@ -231,5 +231,5 @@ class OriginWindows:
         self._seen[rows] = np.frombuffer(encoded.seen, dtype="<u8")
         for producer in encoded.producers:
             self._producers[producer.origin] = ReplayWindow(
-                limits.PRODUCER_WINDOW, producer.highest, int.from_bytes(producer.seen, "little")
+                wire_bounds.PRODUCER_WINDOW, producer.highest, int.from_bytes(producer.seen, "little")
             )

@@ -28,13 +28,13 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
-from aggregate import assignment
+from aggregate import assignment, bounds
 from aggregate.membership import Membership
 from aggregate.worker import PartitionWorker
 from grandstand.aggregate.v1.aggregate_pb2 import PartitionStatus
 from grandstand.internal.v1.internal_pb2 import WorkerBeat
 from grandstand.wire.tasks import end
-from mesh import limits, telemetry
+from mesh import telemetry
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 
@@ -80,7 +80,7 @@ class Ownership:
         self._bus.on_reconnect(self._on_reconnect)
         await self._say(self._membership.beat(asks=True))
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(limits.WORKER_HEARING_S):
+            async with asyncio.timeout(bounds.WORKER_HEARING_S):
                 await self.until_taken()
         if self._taken.is_set():
             raise NameTaken(
@@ -131,7 +131,7 @@ class Ownership:
             self._assign()
             self._changed.clear()
             if loop.time() >= beat_at:
-                beat_at = loop.time() + limits.WORKER_BEAT_S
+                beat_at = loop.time() + bounds.WORKER_BEAT_S
                 await self._say(self._membership.beat())
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(beat_at):

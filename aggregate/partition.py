@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from aggregate import bounds
 from aggregate.block import BadBlock, DecodedEvents, decode
 from aggregate.changes import Changes, StateLog
 from aggregate.control_handler import ControlHandler
@@ -51,7 +52,6 @@ from grandstand.internal.v1.internal_pb2 import (
     VotedRequest,
     VotedResponse,
 )
-from mesh import limits
 from mesh.redis.layout import Write
 
 _ORIGINS = "origins"
@@ -244,7 +244,7 @@ class Partition:
         if stamped_at_s < self._forgot_at_s + _FORGET_EVERY_S:
             return
         self._forgot_at_s = stamped_at_s
-        if self._origins.forget(stamped_at_s - limits.ORIGIN_WINDOW_LIFE_S):
+        if self._origins.forget(stamped_at_s - bounds.ORIGIN_WINDOW_LIFE_S):
             self._logs[_ORIGINS].compact()
 
     def second_votes(self, request: VotedRequest) -> VotedResponse:

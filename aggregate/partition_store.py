@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from aggregate import manifest, partition_scripts
+from aggregate import bounds, manifest, partition_scripts
 from aggregate.manifest import KeyState, Manifest, ManifestMismatch
 from grandstand.internal.v1.internal_pb2 import PartitionState
 from mesh import limits
@@ -231,4 +231,4 @@ def _bytes(value: str | bytes) -> bytes:
     return value.encode() if isinstance(value, str) else value
 
 
-assert limits.FLUSH_ARGUMENTS_MAX < 7_900, "Lua unpacks at most some 8,000 values"
+assert bounds.FLUSH_ARGUMENTS_MAX < 7_900, "Lua unpacks at most some 8,000 values"

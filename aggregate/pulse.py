@@ -16,10 +16,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from aggregate import bounds
 from aggregate.fold import Change, FoldState, Replace
 from aggregate.rows import Rows
 from grandstand.catalog.v1 import catalog_pb2 as catalog
 from grandstand.internal.v1.internal_pb2 import PanePartial, PulseLog, PulsePartial
+from grandstand.wire import bounds as wire_bounds
 from mesh import limits
 
 _PART = ""
@@ -53,7 +55,7 @@ class Pulse:
         self._changed = True
         for at, count in added.items():
             self._totals[at] += count
-        if rows.stamped_us < self._watermark_us - limits.LATENESS_S * 1_000_000:
+        if rows.stamped_us < self._watermark_us - bounds.LATENESS_S * 1_000_000:
             self._late += sum(added.values())
             return True
         self._watermark_us = max(self._watermark_us, rows.stamped_us)
@@ -107,14 +109,14 @@ class Pulse:
         counts = rows.value.view(np.int64)
         if rows.label is None:
             return {}
-        fine = (rows.label < len(rows.labels)) & (counts >= 1) & (counts <= limits.REACTION_COUNT_MAX)
+        fine = (rows.label < len(rows.labels)) & (counts >= 1) & (counts <= wire_bounds.REACTION_COUNT_MAX)
         sums = np.bincount(rows.label[fine], counts[fine])  # exact: far below 2^53
         added: dict[int, int] = {}
         for label in np.flatnonzero(sums).tolist():
             kind = rows.labels[label]
             at = self._kinds.get(kind)
             if at is None:
-                if len(self._kinds) == limits.KINDS_MAX:
+                if len(self._kinds) == bounds.KINDS_MAX:
                     continue
                 at = self._kinds[kind] = len(self._kinds)
                 self._totals.append(0)

@@ -37,6 +37,7 @@ from nats.js.errors import (
 )
 from nats.js.object_store import ObjectStore
 
+from aggregate import bounds
 from aggregate.binding import Fit, fit
 from aggregate.eventlog import EventLog
 from grandstand.internal.v1.internal_pb2 import Checkpoint
@@ -138,7 +139,7 @@ class Retention:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            await asyncio.sleep(limits.RETENTION_LOOK_S)
+            await asyncio.sleep(bounds.RETENTION_LOOK_S)
             try:
                 if await self._full() > limits.RETENTION_FULL:
                     for owner in list(self._owners()):

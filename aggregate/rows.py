@@ -57,7 +57,7 @@ class Rows:
     """Index into `names`, n."""
     names: Names
     keys: U64
-    """The actors' keys (mesh.ids.actor_key), n × 2."""
+    """The actors' keys (grandstand.wire.ids.actor_key), n × 2."""
     value: U64
     """The block's value column as raw 64 bits, n; see `points` and `reals`."""
     origin_tag: U64

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import grpc
 
+from aggregate import bounds
 from aggregate.catalog import CatalogWriter
 from aggregate.topics import topics_of_game
 from grandstand.aggregate.v1.aggregate_pb2 import (
@@ -23,19 +24,20 @@ from grandstand.aggregate.v1.aggregate_pb2_grpc import AggregateServiceServicer
 from grandstand.catalog.v1 import catalog_pb2 as pb
 from grandstand.catalog.v1.catalog_pb2_grpc import CatalogServiceServicer
 from grandstand.event.v1.event_pb2 import Position
-from mesh import ids, limits
+from grandstand.wire import ids
+from grandstand.wire.errors import Invalid, Unavailable, Unknown, shown
+from grandstand.wire.topics import TopicPatterns, check_positions
+from mesh import limits
 from mesh.catalog.spreads import Spreads
 from mesh.catalog.watch import CatalogWatch
-from mesh.errors import Invalid, Unavailable, Unknown, shown
 from mesh.jetstream import subjects
 from mesh.merge import TopicMerge
-from mesh.redis.standings import StandingStore
-from mesh.redis.ranking import ranking_of
 from mesh.redis.database import RedisError
+from mesh.redis.ranking import ranking_of
 from mesh.redis.results import ResultStore
 from mesh.redis.share import Share
+from mesh.redis.standings import StandingStore
 from mesh.runtime import answering
-from mesh.topics import TopicPatterns, check_positions
 
 Listed = TypeVar("Listed", pb.Poll, pb.Board)
 
@@ -99,7 +101,7 @@ class CatalogService(CatalogServiceServicer):
 
 def _newest(definitions: list[Listed]) -> list[Listed]:
     definitions.sort(key=lambda d: d.opened_at.ToNanoseconds(), reverse=True)
-    return definitions[: limits.LISTED_MAX]
+    return definitions[: bounds.LISTED_MAX]
 
 
 class AggregateService(AggregateServiceServicer):
@@ -152,9 +154,9 @@ class AggregateService(AggregateServiceServicer):
             game_id = ids.check_id("game_id", request.game_id)
             board_id = ids.check_id("board_id", request.board_id)
             actor_id = ids.check_id("actor_id", request.actor_id)
-            if request.neighbours > limits.NEIGHBOURS_MAX:
+            if request.neighbours > bounds.NEIGHBOURS_MAX:
                 raise Invalid(
-                    f"neighbours: is {request.neighbours}; at most {limits.NEIGHBOURS_MAX} are allowed"
+                    f"neighbours: is {request.neighbours}; at most {bounds.NEIGHBOURS_MAX} are allowed"
                 )
             positions = check_positions(request.positions)
             previous = request.previous_season

@@ -40,7 +40,7 @@ from grandstand.catalog.v1.catalog_pb2 import (
     BoardMode,
 )
 from grandstand.internal.v1.internal_pb2 import SeasonShare
-from mesh import limits
+from grandstand.wire import bounds as wire_bounds
 
 _STANDING = Struct("<qQQQ")
 _SUM = Struct("<qQQq")
@@ -105,7 +105,7 @@ class Standings:
         """The actor's standing after another score, row `at`; None if nothing of it changes."""
         had, had_reached, last_tag, last_seq = _unpack(before)
         if self._mode == BOARD_MODE_SUM:
-            exact = had if -limits.POINTS_MAX < had < limits.POINTS_MAX else _exact(before)
+            exact = had if -wire_bounds.POINTS_MAX < had < wire_bounds.POINTS_MAX else _exact(before)
             return _pack_sum(exact + points, max(had_reached, reached))
         if self._mode == BOARD_MODE_LAST:
             past = self._past(before, (last_tag, last_seq), (tag, seq), rows, at)
@@ -206,7 +206,7 @@ def member_of(reached: int, actor_id: str) -> str:
 
 
 def _pack_sum(total: int, reached: int) -> bytes:
-    bound = limits.POINTS_MAX
+    bound = wire_bounds.POINTS_MAX
     shown = total if -bound <= total <= bound else bound if total > 0 else -bound
     return _SUM.pack(shown, reached, total & _LOW, total >> 64)
 
@@ -218,7 +218,7 @@ def _exact(standing: bytes) -> int:
 
 def _within(points: list[int]) -> list[int]:
     """Points within ±2^53. Ingest admits no others; a fold does not fail over them."""
-    bound = limits.POINTS_MAX
+    bound = wire_bounds.POINTS_MAX
     if points and (max(points) > bound or min(points) < -bound):
         return [max(-bound, min(bound, each)) for each in points]
     return points

@@ -15,7 +15,9 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
+from aggregate import bounds
 from grandstand.aggregate.v1.aggregate_pb2 import PartitionStatus
+from grandstand.wire import bounds as wire_bounds
 from mesh import limits
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
@@ -24,7 +26,7 @@ from mesh.jetstream.bus import Bus
 class PartitionBoard:
     """The newest status of each partition. Pure: `now` comes in, seconds of any clock."""
 
-    def __init__(self, partitions: int = limits.PARTITIONS) -> None:
+    def __init__(self, partitions: int = wire_bounds.PARTITIONS) -> None:
         self._newest = [PartitionStatus(partition=p) for p in range(partitions)]
         self._heard_at = [float("-inf")] * partitions
 
@@ -73,7 +75,7 @@ class StatusExchange:
         while True:
             statuses = list(self._own())
             owned = {status.partition for status in statuses}
-            if owned - told or loop.time() - told_at >= limits.PARTITION_STATUS_S:
+            if owned - told or loop.time() - told_at >= bounds.PARTITION_STATUS_S:
                 told_at = loop.time()
                 with contextlib.suppress(NatsError):
                     for status in statuses:
@@ -81,7 +83,7 @@ class StatusExchange:
                             subjects.partition_status(status.partition), status.SerializeToString()
                         )
             told = owned
-            await asyncio.sleep(limits.PARTITION_NEWS_S)
+            await asyncio.sleep(bounds.PARTITION_NEWS_S)
 
     def statuses(self) -> list[PartitionStatus]:
         """In the order of the partitions."""

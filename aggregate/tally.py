@@ -29,7 +29,7 @@ from aggregate import superseded
 from aggregate.keyindex import I64, U64, KeyIndex, grown, joined_keys, key_columns
 from grandstand.catalog.v1.catalog_pb2 import Poll
 from grandstand.internal.v1.internal_pb2 import TallyPartial, VoteLog, VoteRows
-from mesh import ids
+from grandstand.wire import ids
 
 I32 = NDArray[np.int32]
 U32 = NDArray[np.uint32]

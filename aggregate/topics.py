@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from aggregate import bounds
 from aggregate.audience import Audience
 from aggregate.board import Board
 from aggregate.custom import Custom
@@ -24,11 +25,12 @@ from grandstand.catalog.v1.catalog_pb2 import (
     Stage,
 )
 from grandstand.internal.v1.internal_pb2 import Control
-from mesh import ids, limits, seasons
-from mesh.errors import Invalid
+from grandstand.wire import ids
+from grandstand.wire.errors import Invalid
+from mesh import limits, seasons
 
 FOREVER_US = 2**63 - 1
-_BOUND_US = int(limits.CLOCK_BOUND_S * 1e6)
+_BOUND_US = int(bounds.CLOCK_BOUND_S * 1e6)
 _GRACE_US = int(limits.SEAL_GRACE_S * 1e6)
 _2100_S = 4_102_444_800
 
@@ -77,8 +79,8 @@ def check_control(control: Control) -> None:
             poll = control.poll
             for name in (poll.game_id, poll.poll_id, *(option.option_id for option in poll.options)):
                 ids.check_id("control.poll", name)
-            _check_within("control.poll.options", len(poll.options), 1, limits.OPTIONS_MAX)
-            _check_within("control.poll.choices_max", poll.choices_max, 0, limits.OPTIONS_MAX)
+            _check_within("control.poll.options", len(poll.options), 1, bounds.OPTIONS_MAX)
+            _check_within("control.poll.choices_max", poll.choices_max, 0, bounds.OPTIONS_MAX)
         case "board":
             board = control.board
             for name in (board.game_id, board.board_id):

@@ -16,9 +16,10 @@ clocks, and drops what a slow sender stamps into a season that others have seale
 
 from __future__ import annotations
 
+from aggregate import bounds
 from mesh import limits
 
-_BOUND_US = int(limits.CLOCK_BOUND_S * 1e6)
+_BOUND_US = int(bounds.CLOCK_BOUND_S * 1e6)
 _DEADLINE_US = int(limits.PUBLISH_DEADLINE_S * 1e6)
 
 assert limits.PUBLISH_DEADLINE_S < limits.SEAL_GRACE_S, "an event is younger than any sealed season"

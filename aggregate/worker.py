@@ -22,6 +22,7 @@ from typing import NamedTuple
 from google.protobuf.message import DecodeError
 from nats.errors import Error as NatsError
 
+from aggregate import bounds
 from aggregate.binding import Choice, Fit, choose, fit, fits
 from aggregate.checkpoint import restore
 from aggregate.deadletters import DeadLetters
@@ -30,17 +31,17 @@ from aggregate.lease import Lease
 from aggregate.lease_session import LeaseSession, SessionStart
 from aggregate.loading import load
 from aggregate.partition import Loaded, Partition
+from aggregate.partition_store import Acquired, PartitionStore
+from aggregate.partition_store import StoredState as Standing
+from aggregate.pull import PullBroken
 from aggregate.retention import Checkpoints, CheckpointUnreadable
 from grandstand.aggregate.v1.aggregate_pb2 import PartitionStatus
 from grandstand.internal.v1.internal_pb2 import Checkpoint, PartitionState
 from grandstand.wire.tasks import end
-from mesh import limits
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
-from mesh.jetstream.pull import PullBroken
-from aggregate.partition_store import Acquired, PartitionStore, StoredState as Standing
-from mesh.redis.errors import Corrupt, Fenced, Rewound
 from mesh.redis.database import RedisError
+from mesh.redis.errors import Corrupt, Fenced, Rewound
 
 log = logging.getLogger(__name__)
 
@@ -178,7 +179,7 @@ class PartitionWorker:
                 return acquired, asked_at
             self.settled.set()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(limits.LEASE_POLL_S):
+                async with asyncio.timeout(bounds.LEASE_POLL_S):
                     await self._free.wait()
         return None, 0.0
 

@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 from bench._h2 import H2Error, RawConnection
 from bench._messages import HEARTBEAT, Messages, actor_of, hello
 from grandstand.ingest.v1.ingest_pb2 import PublishResponse
-from mesh import limits
+from grandstand.wire import bounds as wire_bounds
 from toolbox.local.errors import MeshError
 
 PATH = "/grandstand.ingest.v1.IngestService/Publish"
@@ -36,7 +36,7 @@ _PATIENCE_S = 20.0
 # Between turns: what is sent or taken together is cheap for the generator, and depth makes up for it.
 _PAUSE_S = 0.002
 # Each stream is looked at so often: what was silent since the last look is made to say that it lives.
-_LOOK_S = limits.PUBLISH_HEARTBEAT_S / 2
+_LOOK_S = wire_bounds.PUBLISH_HEARTBEAT_S / 2
 
 Shown = Callable[[int], Sequence[tuple[str, str]]]
 """The metadata of the stream with this number."""

@@ -16,13 +16,13 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from mesh import limits
+from grandstand.wire import bounds as wire_bounds
 
 SERVICE, METHOD = "grandstand.ingest.v1.IngestService", "Publish"
 _OPTIONS = (
     ("grpc.so_reuseport", 0),
     ("grpc.max_concurrent_streams", 100_000),
-    ("grpc.max_receive_message_length", limits.INGEST_MESSAGE_BYTES_MAX),
+    ("grpc.max_receive_message_length", wire_bounds.INGEST_MESSAGE_BYTES_MAX),
     # grpc drops calls at random when a thousand wait to be accepted.
     ("grpc.server.max_pending_requests", 20_000),
     ("grpc.server.max_pending_requests_hard_limit", 40_000),

@@ -19,14 +19,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
 
+from aggregate import bounds as aggregate_bounds
 from aggregate.partition import Loaded, Partition
+from aggregate.partition_store import PartitionStore
 from bench._cpu import cpu_s, spent_s
 from bench._votes import block, crowd, opening, row
-from mesh import ids, limits
+from grandstand.wire import bounds as wire_bounds
+from grandstand.wire import ids
+from mesh import limits
 from mesh.redis import layout
-from mesh.redis.database import connect
-from mesh.redis.database import Database, RedisError
-from aggregate.partition_store import PartitionStore
+from mesh.redis.database import Database, RedisError, connect
 from toolbox.local import provision
 from toolbox.local.home import Home
 from toolbox.local.ports import Ports
@@ -106,7 +108,10 @@ class Owned:
             self.fold(data)
             await asyncio.sleep(0)
             waiting = self.partition.unflushed_events
-            if loop.time() - flushed_s >= limits.FLUSH_INTERVAL_S or waiting >= limits.FLUSH_EVENTS_MAX:
+            if (
+                loop.time() - flushed_s >= aggregate_bounds.FLUSH_INTERVAL_S
+                or waiting >= aggregate_bounds.FLUSH_EVENTS_MAX
+            ):
                 await self.flush()
                 flushed_s = loop.time()
         await self.flush()
@@ -119,18 +124,18 @@ async def measure_flushes(
     made = crowd(blocks, limits.BLOCK_EVENTS_MAX, seed=2)
     async with _valkey() as (database, pid):
         say("flushing to Valkey")
-        owned = [Owned(database, p) for p in range(limits.PARTITIONS)]
+        owned = [Owned(database, p) for p in range(wire_bounds.PARTITIONS)]
         await asyncio.gather(*(each.take([made.opening]) for each in owned))
         before = cpu_s({"worker": os.getpid(), "valkey": pid})
         began_s = time.perf_counter()
-        shares = [made.blocks[p :: limits.PARTITIONS] for p in range(limits.PARTITIONS)]
+        shares = [made.blocks[p :: wire_bounds.PARTITIONS] for p in range(wire_bounds.PARTITIONS)]
         await asyncio.gather(*(each.fold_all(share) for each, share in zip(owned, shares, strict=True)))
         wall_s = time.perf_counter() - began_s
         spent = spent_s(before, cpu_s({"worker": os.getpid(), "valkey": pid}))
         stored = sum(
             [
                 len(await database.string(layout.log_key(p, name)))
-                for p in range(limits.PARTITIONS)
+                for p in range(wire_bounds.PARTITIONS)
                 for name in ("origins", "votes")
             ]
         )
@@ -140,7 +145,7 @@ async def measure_flushes(
         flushed_valkey_us=round(1e6 * spent["valkey"] / made.rows, 2),
         flushed_state_bytes=round(stored / made.rows, 1),
         games=games,
-        tick_ms=1_000 * limits.FLUSH_INTERVAL_S,
+        tick_ms=1_000 * aggregate_bounds.FLUSH_INTERVAL_S,
         small=await _ticks(games, _SMALL, seconds, say),
         busy=await _ticks(games, _BUSY, seconds, say),
     )
@@ -165,10 +170,10 @@ async def _games(
     """How long each tick took to fold and flush, in seconds, and how many began late."""
     say(f"making votes for {games} games, {votes} a tick")
     rng = Random(3)
-    by_partition: dict[int, list[str]] = {p: [] for p in range(limits.PARTITIONS)}
+    by_partition: dict[int, list[str]] = {p: [] for p in range(wire_bounds.PARTITIONS)}
     for n in range(games):
         by_partition[ids.partition_of(f"game-{n}", "", 1)].append(f"game-{n}")
-    owned = {p: Owned(database, p) for p in range(limits.PARTITIONS)}
+    owned = {p: Owned(database, p) for p in range(wire_bounds.PARTITIONS)}
     # Every tick has votes of its own: a block that comes again would change nothing.
     made = [
         {
@@ -176,7 +181,7 @@ async def _games(
             for p in owned
             if by_partition[p]
         }
-        for _ in range(max(2, int(seconds / limits.FLUSH_INTERVAL_S)))
+        for _ in range(max(2, int(seconds / aggregate_bounds.FLUSH_INTERVAL_S)))
     ]
     # As the mesh's processes do once they have started.
     gc.collect()
@@ -192,7 +197,7 @@ async def _games(
         await asyncio.gather(*(owned[p].fold_all([data]) for p, data in tick.items()))
         ended_s = loop.time()
         took.append(ended_s - began_s)
-        due_s += limits.FLUSH_INTERVAL_S
+        due_s += aggregate_bounds.FLUSH_INTERVAL_S
         if ended_s > due_s:
             behind += 1
             due_s = ended_s

@@ -17,7 +17,7 @@ from nats.js import api as js_api
 
 from bench._child import READY
 from bench._messages import actor_of, event
-from mesh import ids
+from grandstand.wire import ids
 
 STREAM, SUBJECT = "PEER", "peer"
 _EVENTS = 20_000

@@ -17,18 +17,17 @@ import sys
 import time
 from typing import Protocol
 
+from aggregate.partition_store import PartitionStore
 from bench._child import READY
 from bench._marks import POLL, Mark, frame_of, partial_of, text_of
 from grandstand.internal.v1.internal_pb2 import PartitionState
-from mesh import ids
+from grandstand.wire import ids
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.redis import layout
-from mesh.redis.database import Database
-from mesh.redis.layout import Write
+from mesh.redis.database import Database, connect
 from mesh.redis.errors import Fenced
-from aggregate.partition_store import PartitionStore
-from mesh.redis.database import connect
+from mesh.redis.layout import Write
 
 NCHAN_PUBLISH_PATH = "/publish"
 

@@ -30,7 +30,7 @@ from bench._frames import header_block, message, split
 from bench._h2 import H2Error
 from bench._messages import actor_of, event
 from grandstand.gateway.v1.gateway_pb2 import SendRequest, SendResponse
-from mesh import ids
+from grandstand.wire import ids
 from mesh.http2 import frames as f
 from toolbox.local.errors import MeshError
 

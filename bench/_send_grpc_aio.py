@@ -21,11 +21,12 @@ from gateway.sending import check_event
 from grandstand.client.connect import open_channel
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.gateway.v1 import gateway_pb2 as pb
-from mesh import limits, runtime
+from grandstand.wire import bounds as wire_bounds
+from grandstand.wire.errors import GrandstandError
+from mesh import runtime
 from mesh.auth import Verifier, authorization_of
 from mesh.auth.service import MeshCredentials, open_verifier
 from mesh.config import parse
-from mesh.errors import GrandstandError
 from mesh.runtime import answering
 
 SERVICE = pb.DESCRIPTOR.services_by_name["GatewayService"].full_name
@@ -76,4 +77,4 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
 
 
 if __name__ == "__main__":
-    runtime.run(parse("gateway"), start, [SERVICE], limits.GATEWAY_MESSAGE_BYTES_MAX)
+    runtime.run(parse("gateway"), start, [SERVICE], wire_bounds.GATEWAY_MESSAGE_BYTES_MAX)

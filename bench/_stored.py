@@ -10,7 +10,7 @@ from nats.aio.msg import Msg
 from numpy.typing import NDArray
 
 from grandstand.internal.v1.internal_pb2 import Block
-from mesh import ids
+from grandstand.wire import ids
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from toolbox.local.errors import MeshError

@@ -26,7 +26,8 @@ from bench._marks import POLL
 from bench._percentiles import milliseconds
 from bench._wire import EventSource, GrpcWeb, ViewerProtocol, WebSocket, WireError
 from grandstand.gateway.v1.gateway_pb2 import SubscribeRequest
-from mesh import ids, limits
+from grandstand.wire import bounds as wire_bounds
+from grandstand.wire import ids
 
 STDIN = 0
 NCHAN_PATH = "/watch"
@@ -119,7 +120,7 @@ class Viewers:
 def wire_of(name: str, port: int, game_id: str) -> ViewerProtocol:
     if name == "grpc-web":
         wanted = SubscribeRequest(
-            game_id=game_id, topics=[POLL], max_updates_per_s=limits.UPDATES_PER_S_MAX, deltas=False
+            game_id=game_id, topics=[POLL], max_updates_per_s=wire_bounds.UPDATES_PER_S_MAX, deltas=False
         )
         (partition,) = ids.partitions_of(game_id, 1)
         return GrpcWeb(port, wanted, partition)

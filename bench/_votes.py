@@ -16,7 +16,7 @@ from grandstand.catalog.v1.catalog_pb2 import STAGE_OPEN, Poll, PollOption
 from grandstand.event.v1.event_pb2 import Event, Vote
 from grandstand.ingest.v1.ingest_pb2 import EventBatch
 from grandstand.internal.v1.internal_pb2 import Block, Control
-from mesh import ids
+from grandstand.wire import ids
 
 RESENT_EVERY = 50
 STAMP_NS = 1_790_000_000 * 10**9

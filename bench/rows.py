@@ -7,10 +7,10 @@ from typing import NamedTuple, TypeVar
 
 from grandstand.catalog.v1.catalog_pb2 import Game
 from grandstand.internal.v1.internal_pb2 import Block
+from grandstand.wire import ids
 from ingest.check import ValidatedEvent
 from ingest.coalesce import Batch
 from ingest.compiled_definitions import CompiledGame
-from mesh import ids
 
 Ticket = TypeVar("Ticket")
 

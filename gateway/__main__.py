@@ -16,7 +16,8 @@ from gateway.service import GatewayService
 from gateway.subscribe import SubscribeService
 from gateway.viewer_limits import ViewerLimits
 from grandstand.client.connect import open_channel
-from mesh import limits, runtime
+from grandstand.wire import bounds as wire_bounds
+from mesh import runtime
 from mesh.auth.service import MeshCredentials, open_signing_key, open_verifier
 from mesh.catalog.watch import CatalogWatch
 from mesh.config import parse
@@ -63,6 +64,6 @@ if __name__ == "__main__":
         parse("gateway"),
         start,
         ["grandstand.gateway.v1.GatewayService"],
-        limits.GATEWAY_MESSAGE_BYTES_MAX,
+        wire_bounds.GATEWAY_MESSAGE_BYTES_MAX,
         Http2Listener,
     )

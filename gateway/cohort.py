@@ -22,19 +22,18 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from gateway import frames
+from gateway import bounds, frames
 from gateway.frames import Frames
 from gateway.overload import Tier
 from gateway.view import GameView
-from mesh import limits
+from grandstand.wire.topics import TopicPatterns
 from mesh.http2.broadcast_group import BroadcastGroup, Chosen, Shared
 from mesh.http2.call import Call
-from mesh.topics import TopicPatterns
 
 AHEAD = -2
 NEWCOMER = -1
 
-NOTES_KEPT = limits.ANNOUNCEMENTS_QUEUED_MAX
+NOTES_KEPT = bounds.ANNOUNCEMENTS_QUEUED_MAX
 
 
 class CohortKey(NamedTuple):

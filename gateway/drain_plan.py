@@ -22,10 +22,10 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from mesh import limits
+from gateway import bounds
 
 # As close as batches follow each other, where there is time; a tick, so that a batch's frames leave together.
-BATCH_S = limits.TICK_S
+BATCH_S = bounds.TICK_S
 BATCHES_MAX = 1_000
 # Fibonacci hashing (Knuth, TAOCP 3, 6.4): 2^32 / golden ratio, odd. Consecutive ids, and ids a constant
 # step apart, are spread evenly.
@@ -41,9 +41,9 @@ class DrainPlan:
     def __init__(self, viewers: int, grace_s: float, random: Callable[[], float] = lambda: 0.5) -> None:
         if viewers < 0 or not 0 <= grace_s < math.inf:
             raise ValueError(f"viewers {viewers}, grace {grace_s:g} s: neither may be negative or infinite")
-        self._patience_s = min(limits.DRAIN_PATIENCE_S, grace_s / 3)
-        head_start_s = min(limits.DRAIN_HEAD_START_S, grace_s / 3)
-        self.spread_s = min(viewers / limits.DRAIN_PER_S, grace_s - self._patience_s - head_start_s)
+        self._patience_s = min(bounds.DRAIN_PATIENCE_S, grace_s / 3)
+        head_start_s = min(bounds.DRAIN_HEAD_START_S, grace_s / 3)
+        self.spread_s = min(viewers / bounds.DRAIN_PER_S, grace_s - self._patience_s - head_start_s)
         """Seconds over which the reconnects are spread."""
         self.batches = max(1, min(viewers, round(self.spread_s / BATCH_S), BATCHES_MAX))
         share_s = self.spread_s / self.batches

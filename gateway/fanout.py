@@ -18,7 +18,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway import frames
+from gateway import bounds, frames
 from gateway.cohort import Cohort
 from gateway.drain_plan import DrainPlan
 from gateway.feed import Feed
@@ -27,15 +27,15 @@ from gateway.subscribe import ViewerStream
 from gateway.viewer_limits import ViewerLimits
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.wire import tasks
+from grandstand.wire.errors import GrandstandError, Unavailable
+from grandstand.wire.topics import PersonalTopics
 from mesh import limits, telemetry
 from mesh.catalog.spreads import Spreads
 from mesh.catalog.watch import CatalogWatch
-from mesh.errors import GrandstandError, Unavailable
 from mesh.http2.broadcast_group import Chosen, Shared
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.redis.results import ResultStore
-from mesh.topics import PersonalTopics
 
 log = logging.getLogger(__name__)
 
@@ -218,7 +218,7 @@ class FanOut:
         if cohort is None:
             return False
         if not cohort.has_begun(viewer.call):
-            asyncio.get_running_loop().call_later(limits.TICK_S, self.writable, viewer)
+            asyncio.get_running_loop().call_later(bounds.TICK_S, self.writable, viewer)
             return False
         return viewer.call.try_send(message)
 

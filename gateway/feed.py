@@ -20,6 +20,7 @@ from nats.aio.subscription import Subscription as NatsSubscription
 from nats.errors import Error as NatsError
 from opentelemetry.trace import SpanKind
 
+from gateway import bounds
 from gateway.cohort import Cohort, CohortKey
 from gateway.overload import Overload
 from gateway.read_barrier import BarrierWaiters
@@ -28,16 +29,16 @@ from gateway.view import GameView
 from grandstand.gateway.v1.gateway_pb2 import SubscribeResponse
 from grandstand.internal.v1.internal_pb2 import Partial
 from grandstand.notify.v1.notify_pb2 import Announcement
-from mesh import limits, telemetry
+from grandstand.wire.errors import Unavailable
+from grandstand.wire.topics import TopicPatterns
+from mesh import telemetry
 from mesh.catalog.spreads import Spreads
 from mesh.catalog.watch import CatalogWatch
-from mesh.errors import Unavailable
 from mesh.http2.broadcast_group import Chosen, Shared
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.redis.database import RedisError
 from mesh.redis.results import ResultStore
-from mesh.topics import TopicPatterns
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +115,7 @@ class Feed:
         if cohort is not None and not cohort:
             del self._cohorts[cohort.key]
         if not self._viewers and self._linger is None:
-            self._linger = self._loop.call_later(limits.GAME_LINGER_S, self._on_idle)
+            self._linger = self._loop.call_later(bounds.GAME_LINGER_S, self._on_idle)
 
     def cohort_of(self, viewer: ViewerStream) -> Cohort | None:
         """None until it has its seat."""
@@ -247,7 +248,7 @@ class Feed:
         """Anti-entropy: loads what the store holds, now and then and after a reconnect."""
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(limits.ANTI_ENTROPY_S):
+                async with asyncio.timeout(bounds.ANTI_ENTROPY_S):
                     await self._load_now.wait()
             self._load_now.clear()
             await self._load()
@@ -309,7 +310,7 @@ class Feed:
     def send_heartbeat(self, message: Shared, now: float) -> None:
         """Sends the heartbeat to viewers that were sent nothing for HEARTBEAT_S."""
         for cohort in self._cohorts.values():
-            cohort.send_heartbeat(message, now - limits.HEARTBEAT_S, now)
+            cohort.send_heartbeat(message, now - bounds.HEARTBEAT_S, now)
 
     def render(self) -> None:
         """Applies the overload level to the rates of all cohorts."""

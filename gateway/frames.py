@@ -25,7 +25,7 @@ from grandstand.gateway.v1.gateway_pb2 import (
     Update,
 )
 from grandstand.wire.delta import diff
-from mesh.topics import TopicPatterns
+from grandstand.wire.topics import TopicPatterns
 
 _LENGTH_DELIMITED = 2
 _FIXED64 = 1

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mesh import limits
+from gateway import bounds
+from grandstand.wire.errors import Exhausted, NotNow, Unauthenticated, shown
 from mesh.auth import VIEWER, SigningKey, Verifier, mint
-from mesh.errors import Exhausted, NotNow, Unauthenticated, shown
 
 ENTROPY_BYTES = 8
 
@@ -35,7 +35,7 @@ class Guests:
         self._key = key
         self._verifier = verifier
         self._issuer = issuer
-        self._room = float(limits.GUESTS_BURST)
+        self._room = float(bounds.GUESTS_BURST)
         self._asked_at_s = 0.0
 
     def issue(self, now_s: float, entropy: bytes) -> Guest:
@@ -51,7 +51,7 @@ class Guests:
             self._key,
             actor_id=actor_id,
             now_s=now_s,
-            life_s=limits.GUEST_TOKEN_LIFE_S,
+            life_s=bounds.GUEST_TOKEN_LIFE_S,
             roles=[VIEWER],
             issuer=self._issuer,
         )
@@ -67,10 +67,10 @@ class Guests:
     def _make_room(self, now_s: float) -> None:
         gone_s = max(0.0, now_s - self._asked_at_s)
         self._asked_at_s = now_s
-        self._room = min(float(limits.GUESTS_BURST), self._room + gone_s * limits.GUESTS_PER_S)
+        self._room = min(float(bounds.GUESTS_BURST), self._room + gone_s * bounds.GUESTS_PER_S)
         if self._room < 1:
             raise Exhausted(
-                f"more than {limits.GUESTS_PER_S:g} guests a second come to this gateway; wait a second",
+                f"more than {bounds.GUESTS_PER_S:g} guests a second come to this gateway; wait a second",
                 retry_after_s=1.0,
             )
         self._room -= 1

@@ -15,7 +15,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from mesh import limits
+from gateway import bounds
 
 
 class InboxBatch(NamedTuple):
@@ -34,10 +34,10 @@ class _PlannedInbox:
 class InboxPlan:
     def __init__(
         self,
-        lingering_max: int = limits.INBOXES_LINGERING_MAX,
-        batch_s: float = limits.INBOX_BATCH_S,
-        new_max: int = limits.INBOX_BATCH_NEW_MAX,
-        again_max: int = int(limits.INBOX_RELOADS_PER_S * limits.INBOX_BATCH_S),
+        lingering_max: int = bounds.INBOXES_LINGERING_MAX,
+        batch_s: float = bounds.INBOX_BATCH_S,
+        new_max: int = bounds.INBOX_BATCH_NEW_MAX,
+        again_max: int = int(bounds.INBOX_RELOADS_PER_S * bounds.INBOX_BATCH_S),
     ) -> None:
         self._lingering_max = lingering_max
         self._batch_s = batch_s
@@ -72,7 +72,7 @@ class InboxPlan:
         gone = []
         while self._lingering:
             actor_id, since_s = next(iter(self._lingering.items()))
-            if now_s < since_s + limits.INBOX_LINGER_S and len(self._lingering) <= self._lingering_max:
+            if now_s < since_s + bounds.INBOX_LINGER_S and len(self._lingering) <= self._lingering_max:
                 break
             del self._lingering[actor_id]
             self._new.pop(actor_id, None)
@@ -87,7 +87,7 @@ class InboxPlan:
             return batch
         while self._loaded and len(batch.again) < self._again_max:
             actor_id, held = next(iter(self._loaded.items()))
-            if now_s < held.loaded_at_s + limits.ANTI_ENTROPY_S:
+            if now_s < held.loaded_at_s + bounds.ANTI_ENTROPY_S:
                 break
             held.loaded_at_s = now_s
             self._loaded.move_to_end(actor_id)
@@ -107,10 +107,10 @@ class InboxPlan:
         if self._new:
             at_s.append(self._batch_at_s + self._batch_s)
         for held in self._loaded.values():  # the one loaded longest ago
-            at_s.append(max(held.loaded_at_s + limits.ANTI_ENTROPY_S, self._batch_at_s + self._batch_s))
+            at_s.append(max(held.loaded_at_s + bounds.ANTI_ENTROPY_S, self._batch_at_s + self._batch_s))
             break
         for since_s in self._lingering.values():
-            at_s.append(since_s + limits.INBOX_LINGER_S)
+            at_s.append(since_s + bounds.INBOX_LINGER_S)
             break
         if len(self._lingering) > self._lingering_max:
             at_s.append(float("-inf"))

@@ -28,8 +28,7 @@ from grandstand.aggregate.v1.aggregate_pb2 import TopicState
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.redis import layout
-from mesh.redis.database import Database, Script
-from mesh.redis.database import RedisError
+from mesh.redis.database import Database, RedisError, Script
 
 log = logging.getLogger(__name__)
 

@@ -15,12 +15,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from mesh import ids, limits
-from mesh.errors import Exhausted, NotNow
+from gateway import bounds
+from grandstand.wire import ids
+from grandstand.wire.errors import Exhausted, NotNow
 
 
 class SendOrigins:
-    def __init__(self, remembered_max: int = limits.SEND_ORIGINS_REMEMBERED_MAX) -> None:
+    def __init__(self, remembered_max: int = bounds.SEND_ORIGINS_REMEMBERED_MAX) -> None:
         self._remembered_max = remembered_max
         self._newest: OrderedDict[str, int] = OrderedDict()
         self._unanswered: dict[str, set[int]] = {}

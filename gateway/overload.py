@@ -23,7 +23,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from mesh import limits
+from gateway import bounds
+from grandstand.wire import bounds as wire_bounds
 
 # Of one CPU. Above it a burst of a tenth of a second is felt as lateness by everybody.
 HOT_BUSY = 0.85
@@ -34,7 +35,7 @@ COOL_FULL_BUSY = 0.7
 # The loop's timer this late: five ticks are missed, though this process may use little: then others take
 # the CPU, of which Envoy is the likeliest, and it has less to do when less is sent. A busy machine alone is
 # not so late.
-HOT_LAG_S = 5 * limits.TICK_S
+HOT_LAG_S = 5 * bounds.TICK_S
 COOL_LAG_S = HOT_LAG_S / 2
 # One observation counts for at most this long: a process that was stopped is not overloaded by that.
 LOOK_MAX_S = 0.3
@@ -51,9 +52,9 @@ assert 2 * COOL_BUSY < HOT_BUSY, "a level that was left is not taken again at th
 assert COOL_BUSY < COOL_FULL_BUSY < HOT_BUSY
 assert COOL_LAG_S < HOT_LAG_S
 assert 2 * LOOK_MAX_S < RISE_S < FALL_S, "three observations in a row make a step"
-assert limits.UPDATES_PER_S_MAX / 2 ** (FULL_LEVEL - VIEWERS_FROM) <= limits.RENDITION_UPDATES_PER_S_MIN, (
-    "all is lowered before anybody is refused"
-)
+assert (
+    wire_bounds.UPDATES_PER_S_MAX / 2 ** (FULL_LEVEL - VIEWERS_FROM) <= bounds.RENDITION_UPDATES_PER_S_MIN
+), "all is lowered before anybody is refused"
 
 
 class Tier(IntEnum):
@@ -114,7 +115,7 @@ class Overload:
         halved = min(self.level, last)
         if tier is Tier.VIEWER:
             halved = max(0, halved - VIEWERS_FROM + 1)
-        return min(float(asked), max(limits.RENDITION_UPDATES_PER_S_MIN, asked * 0.5**halved))
+        return min(float(asked), max(bounds.RENDITION_UPDATES_PER_S_MIN, asked * 0.5**halved))
 
     def reason(self) -> str:
         """Why rates are what they are, for a person."""

@@ -9,7 +9,7 @@ from grandstand.aggregate.v1.aggregate_pb2 import TopicState
 from grandstand.event.v1.event_pb2 import Cursor, Position
 from grandstand.internal.v1.internal_pb2 import Inbox
 from grandstand.notify.v1.notify_pb2 import InboxResult
-from mesh.topics import INBOX
+from grandstand.wire.topics import INBOX
 
 
 class OwnInbox:

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from grandstand.aggregate.v1.aggregate_pb2 import StandingResult, TopicState
 from grandstand.catalog.v1.catalog_pb2 import STAGE_UNSPECIFIED, Stage
 from grandstand.event.v1.event_pb2 import Cursor, Position
+from grandstand.wire.topics import standing_of
 from mesh.redis.ranking import BoardName, Ranking, Standing, ranking_of
 from mesh.redis.share import Share
-from mesh.topics import standing_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,11 +20,11 @@ from grandstand.aggregate.v1.aggregate_pb2 import TopicState
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.gateway.v1.gateway_pb2 import Personal as PersonalMessage
 from grandstand.gateway.v1.gateway_pb2 import SubscribeResponse
+from grandstand.wire.topics import INBOX, PersonalTopics, standing_of
 from mesh.catalog.watch import CatalogView
 from mesh.jetstream.bus import Bus
 from mesh.redis.database import Database
 from mesh.redis.standings import StandingStore
-from mesh.topics import INBOX, PersonalTopics, standing_of
 
 Tell = Callable[[bytes], bool]
 """Sends an encoded SubscribeResponse if it may leave now, and says whether."""

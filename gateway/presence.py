@@ -27,7 +27,7 @@ import math
 from collections import OrderedDict
 from typing import NamedTuple
 
-from mesh import limits
+from gateway import bounds
 
 SLOT_S = 0.25
 _GOLDEN = (math.sqrt(5) - 1) / 2
@@ -56,7 +56,7 @@ class _PresentActor:
 class Presence:
     """`now_s`: seconds of a clock that never goes back, the same in all calls."""
 
-    def __init__(self, presences_max: int = limits.PRESENCES_MAX) -> None:
+    def __init__(self, presences_max: int = bounds.PRESENCES_MAX) -> None:
         self._presences_max = presences_max
         self._watches: dict[Key, _PresentActor] = {}
         self._at_once: dict[Key, bool] = {}
@@ -65,7 +65,7 @@ class Presence:
         """When the second report is due, in order."""
         self._departing: OrderedDict[Key, float] = OrderedDict()
         """When each is to be reported gone, in order; these have no stream."""
-        self._ring: list[dict[Key, None]] = [{} for _ in range(round(limits.PRESENCE_REPORT_S / SLOT_S))]
+        self._ring: list[dict[Key, None]] = [{} for _ in range(round(bounds.PRESENCE_REPORT_S / SLOT_S))]
         self._in_ring = 0
         self._turned = -1
         """The newest slot of time that was reported: seconds / SLOT_S."""
@@ -89,7 +89,7 @@ class Presence:
             self._forget(next(iter(self._departing)))
         self._watches[key] = _PresentActor()
         self._at_once[key] = True
-        self._again[key] = now_s + limits.PRESENCE_AGAIN_S
+        self._again[key] = now_s + bounds.PRESENCE_AGAIN_S
 
     def leave(self, game_id: str, actor_id: str, now_s: float) -> None:
         """One that was opened closed."""
@@ -99,7 +99,7 @@ class Presence:
             return
         watch.streams -= 1
         if not watch.streams:
-            self._departing[key] = now_s + limits.PRESENCE_GONE_S
+            self._departing[key] = now_s + bounds.PRESENCE_GONE_S
 
     @property
     def next_at_s(self) -> float | None:

@@ -24,12 +24,15 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Protocol
 
+from gateway import bounds
 from gateway.presence import Key, Presence
 from grandstand.event.v1 import event_pb2 as pb
 from grandstand.event.v1.event_pb2 import Event, Position
-from mesh import ids, limits
+from grandstand.wire import bounds as wire_bounds
+from grandstand.wire import ids
+from grandstand.wire.errors import Exhausted, GrandstandError, Unknown
+from mesh import limits
 from mesh.catalog.watch import CatalogView
-from mesh.errors import Exhausted, GrandstandError, Unknown
 
 log = logging.getLogger(__name__)
 
@@ -38,11 +41,11 @@ ROUND_S = 0.05
 REPORTS_AT_ONCE = 200
 # After the relay had no room.
 FULL_WAIT_S = 1.0
-ORIGIN_RENEW_S = limits.ORIGIN_AGE_MAX_S / 2
+ORIGIN_RENEW_S = wire_bounds.ORIGIN_AGE_MAX_S / 2
 COMPLAIN_EVERY_S = 60.0
 
-assert REPORTS_AT_ONCE <= limits.PRESENCES_UNANSWERED_MAX
-assert REPORTS_AT_ONCE / ROUND_S > 2 * limits.VIEWERS_MAX / limits.PRESENCE_REPORT_S, "regular reports fit"
+assert REPORTS_AT_ONCE <= bounds.PRESENCES_UNANSWERED_MAX
+assert REPORTS_AT_ONCE / ROUND_S > 2 * limits.VIEWERS_MAX / bounds.PRESENCE_REPORT_S, "regular reports fit"
 
 
 class Submits(Protocol):
@@ -121,7 +124,7 @@ class PresenceReporter:
             if counts is None:
                 counts = counted[game_id] = self._counts_audience(game_id)
             key = (game_id, actor_id)
-            if counts and (key in self._waiting or len(self._waiting) < limits.PRESENCES_MAX):
+            if counts and (key in self._waiting or len(self._waiting) < bounds.PRESENCES_MAX):
                 self._waiting[key] = present
 
     def _counts_audience(self, game_id: str) -> bool:
@@ -154,7 +157,7 @@ class PresenceReporter:
 
     def _next_number(self) -> tuple[str, int] | None:
         """The identity of the next event; None while as many are unanswered as may be."""
-        if len(self._unanswered) >= limits.PRESENCES_UNANSWERED_MAX:
+        if len(self._unanswered) >= bounds.PRESENCES_UNANSWERED_MAX:
             return None
         now_s = time.time()
         if now_s >= self._renew_at_s:

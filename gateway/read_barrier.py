@@ -21,8 +21,8 @@ from typing import NamedTuple
 
 from gateway.subscribe import ViewerStream
 from gateway.view import GameView
+from grandstand.wire.errors import TooLate, Unavailable
 from mesh import limits, telemetry
-from mesh.errors import TooLate, Unavailable
 from mesh.redis.share import folded_anew
 
 _LOOK_FIRST_S = 0.004

@@ -35,9 +35,10 @@ from grandstand.client.stream_state import Due, Phase, StreamState
 from grandstand.event.v1.event_pb2 import Event, Position
 from grandstand.ingest.v1.ingest_pb2 import EventBatch, Hello, PublishRequest, PublishResponse, Reject
 from grandstand.ingest.v1.ingest_pb2_grpc import IngestServiceStub
+from grandstand.wire import bounds as wire_bounds
 from grandstand.wire import tasks
+from grandstand.wire.errors import AlreadyDone, Exhausted, GrandstandError, Unavailable, from_code
 from mesh import limits
-from mesh.errors import AlreadyDone, Exhausted, GrandstandError, Unavailable, from_code
 
 log = logging.getLogger(__name__)
 
@@ -233,9 +234,9 @@ class Relay:
     def batch(self) -> tuple[EventBatch, list[_Pending]]:
         """Unsent events, as many as one message holds; one batch carries one trace context."""
         batch, carried = EventBatch(), list[_Pending]()
-        room = limits.INGEST_MESSAGE_BYTES_MAX - ENVELOPE_BYTES
+        room = wire_bounds.INGEST_MESSAGE_BYTES_MAX - ENVELOPE_BYTES
         unsent = self._unsent
-        while unsent and len(carried) < limits.BATCH_EVENTS_MAX:
+        while unsent and len(carried) < wire_bounds.BATCH_EVENTS_MAX:
             pending = next(iter(unsent))
             room -= pending.event.ByteSize() + EVENT_OVERHEAD_BYTES
             if carried and (room < 0 or pending.traceparent != batch.traceparent):

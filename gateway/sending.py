@@ -19,9 +19,10 @@ from opentelemetry.trace import Span
 
 from grandstand.event.v1.event_pb2 import Event, Position
 from grandstand.gateway.v1.gateway_pb2 import SendRequest
-from mesh import ids, telemetry
+from grandstand.wire import ids
+from grandstand.wire.errors import GrandstandError, Invalid, Unauthenticated
+from mesh import telemetry
 from mesh.auth import Identity, Verifier, authorization_of
-from mesh.errors import GrandstandError, Invalid, Unauthenticated
 from mesh.http2.call import Call, Handler
 from mesh.http2.errors import UNIMPLEMENTED
 

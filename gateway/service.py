@@ -16,9 +16,11 @@ from google.protobuf.message import DecodeError, Message
 from gateway.guests import ENTROPY_BYTES, Guests
 from gateway.sending import Sending, Sends
 from grandstand.gateway.v1 import gateway_pb2 as pb
-from mesh import ids, limits, telemetry
+from grandstand.wire import bounds as wire_bounds
+from grandstand.wire import ids
+from grandstand.wire.errors import Invalid
+from mesh import telemetry
 from mesh.auth import Verifier, authorization_of
-from mesh.errors import Invalid
 from mesh.http2.call import Accept, Metadata
 from mesh.http2.unary import unary
 
@@ -72,7 +74,7 @@ class GatewayService:
     def _issue_origin(self, _: pb.IssueOriginRequest) -> pb.IssueOriginResponse:
         origin_id = ids.new_origin(producer=False, now_s=time.time(), entropy=os.urandom(12))
         response = pb.IssueOriginResponse(origin_id=origin_id, credit=ids.origin_credit(origin_id))
-        response.expires_at.FromSeconds(ids.origin_issued_at_s(origin_id) + limits.ORIGIN_AGE_MAX_S)
+        response.expires_at.FromSeconds(ids.origin_issued_at_s(origin_id) + wire_bounds.ORIGIN_AGE_MAX_S)
         return response
 
     def _check_token(self, metadata: Metadata) -> None:

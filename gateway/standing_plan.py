@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import NamedTuple
 
-from mesh import limits
+from gateway import bounds
 
 
 class StandingKey(NamedTuple):
@@ -67,7 +67,7 @@ class _Board:
         if self.waiting:
             return float("-inf")
         for entry in self.read.values():  # the one read longest ago
-            return entry.read_at_s + limits.STANDING_S if entry.change < self.change else None
+            return entry.read_at_s + bounds.STANDING_S if entry.change < self.change else None
         return None
 
     def take(self, now_s: float) -> str:
@@ -86,8 +86,8 @@ class _Board:
 class StandingPlan:
     def __init__(
         self,
-        batch_s: float = limits.STANDING_BATCH_S,
-        batch_lookups: int = int(limits.STANDING_LOOKUPS_PER_S * limits.STANDING_BATCH_S),
+        batch_s: float = bounds.STANDING_BATCH_S,
+        batch_lookups: int = int(bounds.STANDING_LOOKUPS_PER_S * bounds.STANDING_BATCH_S),
     ) -> None:
         self._batch_s = batch_s
         self._batch_lookups = batch_lookups
@@ -146,7 +146,7 @@ class StandingPlan:
         board = self._boards.get(place[:2])
         entry = board.entry(place.actor_id) if board is not None else None
         if entry is not None and entry.again_at_s is None:
-            entry.again_at_s = now_s + limits.STANDING_S
+            entry.again_at_s = now_s + bounds.STANDING_S
             self._retries.append((entry.again_at_s, place, entry))
 
     def take(self, now_s: float) -> list[StandingKey]:

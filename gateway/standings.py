@@ -29,13 +29,13 @@ from gateway.standing_plan import StandingKey, StandingPlan
 from gateway.wake_loop import WakeLoop
 from grandstand.aggregate.v1.aggregate_pb2 import TopicState
 from grandstand.event.v1.event_pb2 import Position
-from mesh import ids
+from grandstand.wire import ids
+from grandstand.wire.errors import Unknown
 from mesh.catalog.watch import CatalogView
-from mesh.errors import Unknown
 from mesh.jetstream import subjects
+from mesh.redis.database import RedisError
 from mesh.redis.ranking import BoardName
 from mesh.redis.standings import StandingStore
-from mesh.redis.database import RedisError
 
 log = logging.getLogger(__name__)
 

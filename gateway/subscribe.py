@@ -14,8 +14,8 @@ from google.protobuf.message import DecodeError
 from gateway.subscription import Subscription, check
 from gateway.viewer_limits import ViewerAdmission, ViewerLimits, address_of
 from grandstand.gateway.v1.gateway_pb2 import SubscribeRequest
+from grandstand.wire.errors import GrandstandError, Invalid
 from mesh.auth import Identity, Verifier, authorization_of
-from mesh.errors import GrandstandError, Invalid
 from mesh.http2.call import Call, Handler
 
 _FORWARDED_FOR = "x-forwarded-for"

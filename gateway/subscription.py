@@ -10,10 +10,11 @@ from gateway.overload import Tier
 from gateway.view import GameView
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.gateway.v1.gateway_pb2 import SubscribeRequest
-from mesh import ids, limits
+from grandstand.wire import bounds as wire_bounds
+from grandstand.wire import ids
+from grandstand.wire.errors import Forbidden, Invalid, Unauthenticated
+from grandstand.wire.topics import PERSONAL_KINDS, PersonalTopics, check_positions, split_topics
 from mesh.auth import Identity
-from mesh.errors import Forbidden, Invalid, Unauthenticated
-from mesh.topics import PERSONAL_KINDS, PersonalTopics, check_positions, split_topics
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +91,13 @@ def check(request: SubscribeRequest, identity: Identity | None) -> Subscription:
     game_id = ids.check_id("game_id", request.game_id)
     if identity is not None:
         identity.check_game("game_id", game_id)
-    rate = request.max_updates_per_s or limits.UPDATES_PER_S_MAX
-    if rate > limits.UPDATES_PER_S_MAX:
-        raise Invalid(f"max_updates_per_s: is {rate}; 1 to {limits.UPDATES_PER_S_MAX} are allowed")
-    if len(request.cursors) > limits.POSITIONS_MAX:
-        raise Invalid(f"cursors: {len(request.cursors)} cursors; at most {limits.POSITIONS_MAX} are allowed")
+    rate = request.max_updates_per_s or wire_bounds.UPDATES_PER_S_MAX
+    if rate > wire_bounds.UPDATES_PER_S_MAX:
+        raise Invalid(f"max_updates_per_s: is {rate}; 1 to {wire_bounds.UPDATES_PER_S_MAX} are allowed")
+    if len(request.cursors) > wire_bounds.POSITIONS_MAX:
+        raise Invalid(
+            f"cursors: {len(request.cursors)} cursors; at most {wire_bounds.POSITIONS_MAX} are allowed"
+        )
     patterns, personal = split_topics(request.topics)
     actor_id = None if identity is None else identity.actor_id or None
     if personal and identity is None:
@@ -114,7 +117,7 @@ def check(request: SubscribeRequest, identity: Identity | None) -> Subscription:
         if cursor.topic.partition("/")[0] in PERSONAL_KINDS:
             # The inbox has a version where others have a position.
             if actor_id is not None:
-                seen = list(cursor.cursor.positions)[: limits.POSITIONS_MAX]
+                seen = list(cursor.cursor.positions)[: wire_bounds.POSITIONS_MAX]
                 personal_cursors.append((cursor.topic, seen))
         else:
             seen = check_positions(cursor.cursor.positions, "cursors.positions")

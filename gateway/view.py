@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 from grandstand.aggregate.v1.aggregate_pb2 import TopicState
 from grandstand.internal.v1.internal_pb2 import Partial
+from grandstand.wire.topics import TopicPatterns
 from mesh.merge import TopicMerge
 from mesh.redis.share import Share
-from mesh.topics import TopicPatterns
 
 
 class Shown(NamedTuple):

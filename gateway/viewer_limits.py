@@ -23,8 +23,9 @@ import ipaddress
 from collections.abc import Callable, Collection
 from typing import TypeVar
 
+from gateway import bounds
+from grandstand.wire.errors import Exhausted, shown
 from mesh import limits
-from mesh.errors import Exhausted, shown
 
 _IPV6 = 1 << 64
 """Set in the key of an IPv6 network."""
@@ -51,8 +52,8 @@ class ViewerLimits:
     def __init__(
         self,
         viewers_max: int = limits.VIEWERS_MAX,
-        per_actor_max: int = limits.VIEWERS_PER_ACTOR_MAX,
-        per_address_max: int = limits.VIEWERS_PER_ADDRESS_MAX,
+        per_actor_max: int = bounds.VIEWERS_PER_ACTOR_MAX,
+        per_address_max: int = bounds.VIEWERS_PER_ADDRESS_MAX,
         *,
         random: Callable[[], float],
         own: Collection[str] = (),
@@ -80,7 +81,7 @@ class ViewerLimits:
         if actor_id is not None and self._actors.get(actor_id, 0) >= self._per_actor_max:
             raise self._refusal(
                 actor_id,
-                limits.ACTOR_RETRIES_PER_S,
+                bounds.ACTOR_RETRIES_PER_S,
                 now_s,
                 f"actor {shown(actor_id)} has {self._per_actor_max} viewers on this gateway, "
                 "the most one actor may have; close one",
@@ -88,7 +89,7 @@ class ViewerLimits:
         if key is not None and self._addresses.get(key, 0) >= self._per_address_max:
             raise self._refusal(
                 key,
-                limits.ADDRESS_RETRIES_PER_S,
+                bounds.ADDRESS_RETRIES_PER_S,
                 now_s,
                 f"address {_named(key)} has {self._per_address_max} viewers on this gateway, "
                 "the most one address may have; close one, or use another network",
@@ -119,7 +120,7 @@ class ViewerLimits:
     def refusal(self, why: str, now_s: float) -> Exhausted:
         """The refusal by the gateway as a whole, also when it is overloaded. `why` is for a person, and ends
         without a full stop."""
-        return self._refusal(None, limits.VIEWER_RETRIES_PER_S, now_s, why)
+        return self._refusal(None, bounds.VIEWER_RETRIES_PER_S, now_s, why)
 
     def _leave(self, counts: dict[Key, int], key: Key) -> None:
         counts[key] -= 1
@@ -128,13 +129,13 @@ class ViewerLimits:
             self._turns.pop(key, None)
 
     def _refusal(self, queue: str | int | None, per_s: float, now_s: float, why: str) -> Exhausted:
-        turn_s = max(self._turns.get(queue, 0.0), now_s + limits.VIEWER_RETRY_MIN_S)
-        last_s = now_s + limits.VIEWER_RETRY_MAX_S - 1 / per_s
+        turn_s = max(self._turns.get(queue, 0.0), now_s + bounds.VIEWER_RETRY_MIN_S)
+        last_s = now_s + bounds.VIEWER_RETRY_MAX_S - 1 / per_s
         if turn_s <= last_s:
             self._turns[queue] = turn_s + 1 / per_s
             after_s = turn_s + self._random() / per_s - now_s
         else:
-            after_s = limits.VIEWER_RETRY_MAX_S * (1 + self._random()) / 2
+            after_s = bounds.VIEWER_RETRY_MAX_S * (1 + self._random()) / 2
         return Exhausted(f"{why}; come again in {after_s:.1f} s", retry_after_s=after_s)
 
 

@@ -7,6 +7,7 @@ import contextlib
 import uuid
 from collections.abc import AsyncIterator
 
+from grandstand.wire import bounds as wire_bounds
 from grandstand.wire import tasks
 from ingest.admission import ACTOR_RATE, GAME_RATE, INSTANCE_RATE, Admission, Rate
 from ingest.backlog import BacklogWatch
@@ -86,4 +87,6 @@ def admission_of(config: ServiceConfig) -> Admission:
 
 
 if __name__ == "__main__":
-    runtime.run(parse("ingest"), start, [SERVICE.full_name], limits.INGEST_MESSAGE_BYTES_MAX, Http2Listener)
+    runtime.run(
+        parse("ingest"), start, [SERVICE.full_name], wire_bounds.INGEST_MESSAGE_BYTES_MAX, Http2Listener
+    )

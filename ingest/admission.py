@@ -32,8 +32,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from grandstand.wire import bounds as wire_bounds
+from grandstand.wire.errors import Exhausted, shown
+from ingest import bounds
 from mesh import limits
-from mesh.errors import Exhausted, shown
 
 SHED = -1.0
 """What `Admission.admit` answers for an event that is not taken, and not to be sent again."""
@@ -59,9 +61,9 @@ class Rate(NamedTuple):
     """Events at once, 1 or more."""
 
 
-ACTOR_RATE = Rate(limits.ACTOR_EVENTS_PER_S, limits.ACTOR_BURST_EVENTS)
-GAME_RATE = Rate(limits.GAME_EVENTS_PER_S, limits.GAME_BURST_EVENTS)
-INSTANCE_RATE = Rate(limits.INSTANCE_EVENTS_PER_S, limits.INSTANCE_BURST_EVENTS)
+ACTOR_RATE = Rate(bounds.ACTOR_EVENTS_PER_S, bounds.ACTOR_BURST_EVENTS)
+GAME_RATE = Rate(bounds.GAME_EVENTS_PER_S, bounds.GAME_BURST_EVENTS)
+INSTANCE_RATE = Rate(bounds.INSTANCE_EVENTS_PER_S, bounds.INSTANCE_BURST_EVENTS)
 
 
 class OverRate(Exhausted):
@@ -140,13 +142,13 @@ class Buckets:
 
     def tat(self, key: str) -> float:
         """The key's TAT; -inf of one that is not remembered."""
-        if len(key) > limits.ID_CHARACTERS_MAX:
+        if len(key) > wire_bounds.ID_CHARACTERS_MAX:
             key = ""
         return self.tat_s.get(key, float("-inf"))
 
     def move(self, key: str, tat_s: float, now_s: float) -> None:
         """Sets the key's TAT, making room for it when it is new."""
-        if len(key) > limits.ID_CHARACTERS_MAX:
+        if len(key) > wire_bounds.ID_CHARACTERS_MAX:
             key = ""
         if key not in self.tat_s:
             if len(self._ring) < self._keys_max:
@@ -180,7 +182,7 @@ class Admission:
         game: Rate = GAME_RATE,
         instance: Rate = INSTANCE_RATE,
         *,
-        actors_max: int = limits.ACTOR_BUCKETS_MAX,
+        actors_max: int = bounds.ACTOR_BUCKETS_MAX,
         games_max: int = limits.GAME_BUCKETS_MAX,
     ) -> None:
         self._rates = {"actor": actor, "game": game, "instance": instance}
@@ -246,7 +248,7 @@ class Admission:
         `admit`. `now` is what `calm` answered."""
         tat = self._actor_tats.get(actor_id)
         if tat is None:
-            if not 0 < len(actor_id) <= limits.ID_CHARACTERS_MAX:
+            if not 0 < len(actor_id) <= wire_bounds.ID_CHARACTERS_MAX:
                 return False
             self._actors.move(actor_id, now + self._actors.event_s, now)
             return True

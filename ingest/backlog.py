@@ -21,6 +21,7 @@ from google.protobuf.message import DecodeError
 from nats.aio.msg import Msg
 
 from grandstand.aggregate.v1.aggregate_pb2 import PartitionStatus
+from grandstand.wire import bounds as wire_bounds
 from mesh import limits
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
@@ -29,7 +30,7 @@ from mesh.jetstream.bus import Bus
 class Backlog:
     """The newest lag of each partition. Pure: `now_s` comes in, seconds of any clock."""
 
-    def __init__(self, partitions: int = limits.PARTITIONS) -> None:
+    def __init__(self, partitions: int = wire_bounds.PARTITIONS) -> None:
         self._lag_s = [0.0] * partitions
         self._heard_at_s = [float("-inf")] * partitions
 
@@ -55,7 +56,7 @@ class Backlog:
 class BacklogWatch:
     """Keeps a Backlog by what the owners tell. Times are the loop's."""
 
-    def __init__(self, bus: Bus, partitions: int = limits.PARTITIONS) -> None:
+    def __init__(self, bus: Bus, partitions: int = wire_bounds.PARTITIONS) -> None:
         self._bus = bus
         self._backlog = Backlog(partitions)
 

@@ -34,9 +34,10 @@ from grandstand.event.v1.event_pb2 import (
     Vote,
 )
 from grandstand.internal.v1.internal_pb2 import IncomingEvent
+from grandstand.wire import bounds as wire_bounds
+from grandstand.wire import ids
+from grandstand.wire.errors import Invalid, Unknown
 from ingest.compiled_definitions import CompiledCache, CompiledGame, CompiledPoll, OpenPeriod
-from mesh import ids, limits
-from mesh.errors import Invalid, Unknown
 from mesh.jetstream import subjects
 
 Body = TypeVar("Body", bound=Message)
@@ -212,9 +213,9 @@ class Checker:
     def _score(self, game: CompiledGame, score: Score, now_s: float) -> ValidatedEvent:
         board_id, points = score.board_id, score.points
         period = self._board(game.game_id, board_id)
-        if abs(points) > limits.POINTS_MAX:
+        if abs(points) > wire_bounds.POINTS_MAX:
             raise Invalid(
-                f"score.points: {points} is out of range; -2^53 to 2^53 ({limits.POINTS_MAX}) are allowed"
+                f"score.points: {points} is out of range; -2^53 to 2^53 ({wire_bounds.POINTS_MAX}) are allowed"
             )
         period.check("board", board_id, now_s)
         return ValidatedEvent(game, "score", f"board/{board_id}", points, period=period)
@@ -262,8 +263,8 @@ def keys_of(events: Iterable[IncomingEvent]) -> tuple[list[str], list[str]]:
 def _reaction(game: CompiledGame, reaction: Reaction) -> ValidatedEvent:
     label = game.kind(reaction.pulse_id, reaction.kind)
     count = reaction.count or 1
-    if count > limits.REACTION_COUNT_MAX:
-        raise Invalid(f"reaction.count: is {count}; at most {limits.REACTION_COUNT_MAX} are allowed")
+    if count > wire_bounds.REACTION_COUNT_MAX:
+        raise Invalid(f"reaction.count: is {count}; at most {wire_bounds.REACTION_COUNT_MAX} are allowed")
     return ValidatedEvent(game, "reaction", f"pulse/{reaction.pulse_id}", count, label=label)
 
 
@@ -281,20 +282,20 @@ def _measure(game: CompiledGame, measure: Measure) -> ValidatedEvent:
     game.check_metric(measure.metric_id)
     value = measure.value
     # Not `abs(value) > MEASURE_MAX`: a NaN is not greater than anything.
-    if not abs(value) <= limits.MEASURE_MAX:
+    if not abs(value) <= wire_bounds.MEASURE_MAX:
         raise Invalid(
             f"measure.value: {_number(value)} is out of range; "
-            f"finite values of -10^15 to 10^15 ({limits.MEASURE_MAX:g}) are allowed"
+            f"finite values of -10^15 to 10^15 ({wire_bounds.MEASURE_MAX:g}) are allowed"
         )
     return ValidatedEvent(game, "measure", f"metric/{measure.metric_id}", value)
 
 
 def _custom(game: CompiledGame, custom: Custom) -> ValidatedEvent:
     game.check_custom(custom.custom_id)
-    if len(custom.payload) > limits.CUSTOM_PAYLOAD_BYTES_MAX:
+    if len(custom.payload) > wire_bounds.CUSTOM_PAYLOAD_BYTES_MAX:
         raise Invalid(
             f"custom.payload: {len(custom.payload)} bytes; "
-            f"at most {limits.CUSTOM_PAYLOAD_BYTES_MAX} are allowed"
+            f"at most {wire_bounds.CUSTOM_PAYLOAD_BYTES_MAX} are allowed"
         )
     return ValidatedEvent(game, "custom", f"custom/{custom.custom_id}", 0, payload=custom.payload)
 

@@ -10,7 +10,7 @@ one call reports a run as stored.
 
 Bounds: a block holds at most BLOCK_EVENTS_MAX events and about BLOCK_BYTES_MAX bytes. How
 many blocks may wait is not decided here: ingest stops reading from its streams when too
-many events are unsettled (limits.UNSETTLED_EVENTS_MAX).
+many events are unsettled (bounds.UNSETTLED_EVENTS_MAX).
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from struct import pack
 from typing import Generic, NamedTuple, TypeVar
 
 from grandstand.internal.v1.internal_pb2 import Block, Events, Section
+from grandstand.wire import ids
+from ingest import bounds
 from ingest.check import ROW_BYTES, ValidatedEvent
-from mesh import ids, limits
+from mesh import limits
 
 Ticket = TypeVar("Ticket")
 
@@ -243,7 +245,7 @@ def _section(place: Place, said: tuple[ValidatedEvent, ...]) -> tuple[Section, b
 class Coalescer(Generic[Ticket]):
     """The pure core; times are seconds of any monotonic clock."""
 
-    def __init__(self, interval_s: float = limits.COALESCE_S) -> None:
+    def __init__(self, interval_s: float = bounds.COALESCE_S) -> None:
         self._interval_s = interval_s
         self._open: dict[int, Batch[Ticket]] = {}
         self._full: list[Batch[Ticket]] = []

@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from typing import Generic, TypeVar
 
 from grandstand.catalog.v1.catalog_pb2 import STAGE_OPEN, STAGE_UNSPECIFIED, Board, Game, Poll
-from mesh import ids
-from mesh.errors import GrandstandError, Invalid, NotNow, Unknown, shown
+from grandstand.wire import ids
+from grandstand.wire.errors import GrandstandError, Invalid, NotNow, Unknown, shown
 
 DEFINITIONS_KEPT_MAX = 16_384
 _CHOICES_SHOWN = 8

@@ -21,13 +21,13 @@ from typing import Protocol
 
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.internal.v1.internal_pb2 import IncomingEvent
+from grandstand.wire import ids
+from grandstand.wire.errors import Exhausted, Forbidden, GrandstandError, Invalid, Unavailable, Unknown, shown
 from ingest.admission import SHED, Admission, OverRate
 from ingest.check import NO_BODY, Checker, KnownEvents
 from ingest.coalesce import FULL_BYTES, Batch, Coalescer
 from ingest.pressure import Pressure
 from ingest.session import SEQ_MAX, IngestSession
-from mesh import ids
-from mesh.errors import Exhausted, Forbidden, GrandstandError, Invalid, Unavailable, Unknown, shown
 from mesh.jetstream import subjects
 
 

@@ -18,7 +18,7 @@ import logging
 
 from nats.errors import Error as NatsError
 
-from mesh.errors import Exhausted
+from grandstand.wire.errors import Exhausted
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 

@@ -23,6 +23,7 @@ more numbers, and nothing for credit. A filter over time: it sheds late, when me
 
 from __future__ import annotations
 
+from ingest import bounds
 from mesh import limits
 
 SHEDS_MEASURES_FROM = 0.5
@@ -49,7 +50,7 @@ class Pressure:
 
     def __init__(
         self,
-        events_max: int = limits.UNSETTLED_EVENTS_MAX,
+        events_max: int = bounds.UNSETTLED_EVENTS_MAX,
         bytes_max: int = limits.UNSETTLED_BYTES_MAX,
     ) -> None:
         self._events_max = events_max
@@ -78,7 +79,7 @@ class Pressure:
     def acked(self, latency_s: float, now_s: float) -> None:
         """A block's ack came, so long after it was sent off. One alone moves the level by an eighth."""
         self._decay(now_s)
-        bounded_s = min(max(0.0, latency_s), limits.ACK_LATENCY_FULL_S)
+        bounded_s = min(max(0.0, latency_s), bounds.ACK_LATENCY_FULL_S)
         self._latency_s += _ACK_GAIN * (bounded_s - self._latency_s)
         self._heard_at_s = now_s
 
@@ -117,7 +118,7 @@ class Pressure:
         return (
             self.unsettled_events / self._events_max,
             self.unsettled_bytes / self._bytes_max,
-            max(self._latency_s, waiting_s) / limits.ACK_LATENCY_FULL_S,
+            max(self._latency_s, waiting_s) / bounds.ACK_LATENCY_FULL_S,
             self.backlog_s / limits.BACKLOG_FULL_S,
             1.0 if self.log_full else 0.0,
         )

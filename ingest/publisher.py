@@ -33,6 +33,8 @@ from collections.abc import Callable
 from opentelemetry.trace import SpanKind
 
 from grandstand.event.v1.event_pb2 import Position
+from grandstand.wire.errors import GrandstandError, Unavailable
+from ingest import bounds
 from ingest.check import Checker
 from ingest.coalesce import Batch, Coalescer, Entry, Place
 from ingest.intake import Ticket
@@ -42,7 +44,6 @@ from ingest.votes import CastVotes
 from mesh import limits, telemetry
 from mesh.catalog.mesh_clock import boot_s
 from mesh.catalog.watch import CatalogWatch
-from mesh.errors import GrandstandError, Unavailable
 from mesh.jetstream import subjects
 from mesh.jetstream.pipeline import PublishPipeline
 
@@ -51,7 +52,7 @@ log = logging.getLogger(__name__)
 # A block that was refused at once (the event log is full) is not sent again at once.
 AGAIN_S = 0.25
 # From the anchor of the view that judged a block until its PubAck must be heard.
-SETTLED_S = limits.SEAL_GRACE_S - limits.VIEW_MARGIN_S
+SETTLED_S = limits.SEAL_GRACE_S - bounds.VIEW_MARGIN_S
 
 
 class BlockPublisher:
@@ -124,7 +125,7 @@ class BlockPublisher:
     def _look_for_room(self) -> None:
         had_room = self.has_room
         self.has_room = (
-            self.unsettled_events < limits.UNSETTLED_EVENTS_MAX
+            self.unsettled_events < bounds.UNSETTLED_EVENTS_MAX
             and self.unsettled_bytes < limits.UNSETTLED_BYTES_MAX
         )
         if self.has_room and not had_room and self._on_room is not None:

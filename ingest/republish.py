@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from grandstand.wire.errors import GrandstandError
 from ingest.check import Checker
 from ingest.coalesce import Batch, Entry, Place
 from ingest.intake import Ticket
-from mesh.errors import GrandstandError
 
 
 class RepublishSplit(NamedTuple):

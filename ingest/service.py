@@ -14,13 +14,15 @@ import time
 from collections.abc import Callable
 
 from grandstand.ingest.v1 import ingest_pb2
+from grandstand.wire import bounds as wire_bounds
+from grandstand.wire.errors import Exhausted, TooLate, Unauthenticated, Unavailable
+from ingest import bounds
 from ingest.backlog import BacklogWatch
 from ingest.log_capacity import LogCapacity
 from ingest.publisher import BlockPublisher
 from ingest.stream import PublishStream, StreamContext
 from mesh import limits
 from mesh.auth import Identity, authorization_of
-from mesh.errors import Exhausted, TooLate, Unauthenticated, Unavailable
 from mesh.http2.call import Call
 from mesh.jetstream.pipeline import PublishPipeline
 from mesh.runtime import Runtime
@@ -51,9 +53,9 @@ class IngestService:
         identity = self._verify(authorization_of(call.metadata), time.time())
         if self._runtime.draining.is_set():
             raise Unavailable("this ingest is going away; connect again")
-        if len(self.streams) >= limits.STREAMS_MAX:
+        if len(self.streams) >= bounds.STREAMS_MAX:
             raise Exhausted(
-                f"this ingest has {limits.STREAMS_MAX} streams, the most it takes; connect again in a second"
+                f"this ingest has {bounds.STREAMS_MAX} streams, the most it takes; connect again in a second"
             )
         stream = PublishStream(self._context, call, identity, self.streams.discard)
         self.streams.add(stream)
@@ -103,7 +105,7 @@ class IngestService:
 
     def _offer_credit(self) -> None:
         pressure = self._context.pressure
-        credit = pressure.credit(limits.VIEWER_CREDIT), pressure.credit(limits.PRODUCER_CREDIT)
+        credit = pressure.credit(wire_bounds.VIEWER_CREDIT), pressure.credit(wire_bounds.PRODUCER_CREDIT)
         if credit != self._offered:
             self._offered = credit
             for stream in self.streams:
@@ -113,7 +115,7 @@ class IngestService:
         """When the process drains: sends each client a Drain with a random delay, and ends what is left."""
         await self._runtime.draining.wait()
         for stream in list(self.streams):
-            stream.drain(random.uniform(0.0, limits.DRAIN_RECONNECT_S))
+            stream.drain(random.uniform(0.0, bounds.DRAIN_RECONNECT_S))
         await asyncio.sleep(DRAIN_PATIENCE_S)
         for stream in list(self.streams):
             stream.end(Unavailable("this ingest is going away; resume on a new stream"))
@@ -122,14 +124,14 @@ class IngestService:
 def _look_after(stream: PublishStream, now: float, now_s: float) -> None:
     if now_s >= stream.expires_at_s:
         stream.end(Unauthenticated("the token has expired; resume on a new stream with a new one"))
-    elif now_s >= stream.expires_at_s - limits.TOKEN_WARNING_S and not stream.is_warned:
+    elif now_s >= stream.expires_at_s - bounds.TOKEN_WARNING_S and not stream.is_warned:
         stream.warn_of_expiry()
-    if now - stream.received_at >= limits.PUBLISH_SILENCE_S and not stream.is_held:
+    if now - stream.received_at >= wire_bounds.PUBLISH_SILENCE_S and not stream.is_held:
         stream.end(
             TooLate(
                 f"nothing was heard for {now - stream.received_at:.0f} s; send a heartbeat every "
-                f"{limits.PUBLISH_HEARTBEAT_S:g} s, and resume on a new stream"
+                f"{wire_bounds.PUBLISH_HEARTBEAT_S:g} s, and resume on a new stream"
             )
         )
-    elif now - stream.sent_at >= limits.PUBLISH_HEARTBEAT_S - STREAMS_LOOK_S:
+    elif now - stream.sent_at >= wire_bounds.PUBLISH_HEARTBEAT_S - STREAMS_LOOK_S:
         stream.heartbeat()

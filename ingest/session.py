@@ -30,9 +30,10 @@ from enum import Enum
 
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.ingest.v1.ingest_pb2 import Ack, Hello, Receipt, Welcome
-from mesh import ids, limits
+from grandstand.wire import bounds as wire_bounds
+from grandstand.wire import ids
+from grandstand.wire.errors import Exhausted, Forbidden, Invalid, NotNow, shown
 from mesh.auth.identity import Identity
-from mesh.errors import Exhausted, Forbidden, Invalid, NotNow, shown
 
 SEQ_MAX = 2**63 - 1
 
@@ -162,10 +163,10 @@ class IngestSession:
         Raises Invalid, naming the field, and Forbidden for what the token does not allow.
         """
         self.step(Input.HELLO)
-        if len(hello.client) > limits.CLIENT_NAME_CHARACTERS_MAX:
+        if len(hello.client) > wire_bounds.CLIENT_NAME_CHARACTERS_MAX:
             raise Invalid(
                 f"hello.client: {shown(hello.client)} has {len(hello.client)} characters; "
-                f"at most {limits.CLIENT_NAME_CHARACTERS_MAX} are allowed"
+                f"at most {wire_bounds.CLIENT_NAME_CHARACTERS_MAX} are allowed"
             )
         if hello.producer and not identity.producer:
             raise Forbidden("hello.producer: the token has not the role producer; get one that has it")
@@ -208,19 +209,21 @@ class IngestSession:
             next_origin_seq=self.next_seq,
             credit=self.credit_max,
             credit_max=self.credit_max,
-            id_characters_max=limits.ID_CHARACTERS_MAX,
-            batch_events_max=limits.BATCH_EVENTS_MAX,
-            message_bytes_max=limits.INGEST_MESSAGE_BYTES_MAX,
+            id_characters_max=wire_bounds.ID_CHARACTERS_MAX,
+            batch_events_max=wire_bounds.BATCH_EVENTS_MAX,
+            message_bytes_max=wire_bounds.INGEST_MESSAGE_BYTES_MAX,
         )
-        welcome.heartbeat_interval.FromNanoseconds(int(limits.PUBLISH_HEARTBEAT_S * 1e9))
+        welcome.heartbeat_interval.FromNanoseconds(int(wire_bounds.PUBLISH_HEARTBEAT_S * 1e9))
         return welcome
 
     def check_batch(self, count: int) -> None:
         """Whether a batch of `count` events may come. Raises Invalid, Exhausted, NotNow."""
         if self.state is not SessionState.OPEN:  # by far the most are, and stay it
             self.step(Input.EVENTS)
-        if not 1 <= count <= limits.BATCH_EVENTS_MAX:
-            raise Invalid(f"events: a batch of {count}; 1 to {limits.BATCH_EVENTS_MAX} events are allowed")
+        if not 1 <= count <= wire_bounds.BATCH_EVENTS_MAX:
+            raise Invalid(
+                f"events: a batch of {count}; 1 to {wire_bounds.BATCH_EVENTS_MAX} events are allowed"
+            )
 
     def check_next(self, seq: int) -> None:
         """Whether `seq` may come next. Raises Invalid, Exhausted, NotNow."""

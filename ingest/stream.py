@@ -36,6 +36,8 @@ from grandstand.ingest.v1.ingest_pb2 import (
     TokenExpiring,
 )
 from grandstand.internal.v1.internal_pb2 import Incoming, IncomingBatch
+from grandstand.wire.errors import GrandstandError, Invalid, Unavailable
+from ingest import bounds
 from ingest.check import keys_of
 from ingest.intake import Intake, RelayedTicket, StaleCatalog, Unresolved
 from ingest.pressure import Pressure
@@ -46,7 +48,6 @@ from mesh import limits, telemetry
 from mesh.auth.identity import Identity
 from mesh.catalog.mesh_clock import boot_s
 from mesh.catalog.watch import CatalogWatch
-from mesh.errors import GrandstandError, Invalid, Unavailable
 from mesh.http2.call import Call
 
 log = logging.getLogger(__name__)
@@ -313,7 +314,7 @@ class PublishStream:
 
     @property
     def _answers_max(self) -> int:
-        return limits.ANSWERS_QUEUED_MAX if self.session.producer else limits.VIEWER_ANSWERS_QUEUED_MAX
+        return bounds.ANSWERS_QUEUED_MAX if self.session.producer else bounds.VIEWER_ANSWERS_QUEUED_MAX
 
     def _hold(self) -> None:
         if not self._is_held:

@@ -28,9 +28,9 @@ from google.protobuf.message import DecodeError
 from nats.errors import Error as NatsError
 
 from grandstand.internal.v1.internal_pb2 import VotedQuestion, VotedRequest, VotedResponse
+from grandstand.wire.errors import AlreadyDone, GrandstandError
+from ingest import bounds
 from ingest.coalesce import Batch, BatchOrigins, Entry, Outcome, Place
-from mesh import limits
-from mesh.errors import AlreadyDone, GrandstandError
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 
@@ -48,7 +48,7 @@ Refusals = dict[Place, dict[int, AlreadyDone | None]]
 class RecentVotes:
     """The votes taken lately, each with the identity it came under and what becomes of its batch. Pure."""
 
-    def __init__(self, votes_max: int = limits.RECENT_VOTES_MAX) -> None:
+    def __init__(self, votes_max: int = bounds.RECENT_VOTES_MAX) -> None:
         self._half = votes_max // 2
         self._young: dict[_Voter, _Known] = {}
         self._old: dict[_Voter, _Known] = {}
@@ -157,7 +157,7 @@ class CastVotes:
             message = await self._bus.client.request(
                 subjects.votes(batch.partition),
                 VotedRequest(questions=questions).SerializeToString(),
-                timeout=limits.VOTE_CHECK_S,
+                timeout=bounds.VOTE_CHECK_S,
             )
             answers = VotedResponse.FromString(message.data).second
         except (NatsError, TimeoutError, DecodeError) as error:

@@ -20,10 +20,10 @@ from typing import Any
 
 import grpc
 
+from grandstand.wire.errors import GrandstandError
 from grandstand.wire.tasks import end_all_others
 from mesh import limits, telemetry
 from mesh.config import ServiceConfig
-from mesh.errors import GrandstandError
 from mesh.http2.call import Accept
 from mesh.listener import GrpcListener, Http2Listener, Listener
 

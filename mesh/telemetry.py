@@ -22,8 +22,8 @@ from opentelemetry.context import Context
 from opentelemetry.propagate import extract, inject
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, StatusCode
 
+from grandstand.wire.errors import GrandstandError
 from mesh.config import ServiceConfig
-from mesh.errors import GrandstandError
 from mesh.http2.call import Metadata
 from mesh.http2.errors import DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE, UNIMPLEMENTED
 from mesh.http2.unary import Answer

@@ -10,17 +10,18 @@ from __future__ import annotations
 
 from grandstand.internal.v1.internal_pb2 import Inbox
 from grandstand.notify.v1.notify_pb2 import InboxResult, Notification
-from mesh import ids, limits
-from mesh.errors import Invalid
+from grandstand.wire import ids
+from grandstand.wire.errors import Invalid
+from notify import bounds
 
 
 def check(notification: Notification) -> None:
     """Raises Invalid."""
     ids.check_id("notification.notification_id", notification.notification_id)
     size = notification.ByteSize()
-    if size > limits.NOTIFICATION_BYTES_MAX:
+    if size > bounds.NOTIFICATION_BYTES_MAX:
         raise Invalid(
-            f"notification: has {size} bytes; at most {limits.NOTIFICATION_BYTES_MAX} are allowed, "
+            f"notification: has {size} bytes; at most {bounds.NOTIFICATION_BYTES_MAX} are allowed, "
             "shorten its title or text"
         )
 
@@ -32,6 +33,6 @@ def with_notification(inbox: Inbox, notification: Notification, now_us: int) -> 
         return None
     newest = sorted([notification, *known], key=lambda each: each.notification_id, reverse=True)
     value = InboxResult(
-        newest=newest[: limits.INBOX_NEWEST_MAX], unread=inbox.value.unread + (not notification.read)
+        newest=newest[: bounds.INBOX_NEWEST_MAX], unread=inbox.value.unread + (not notification.read)
     )
     return Inbox(version=max(inbox.version + 1, now_us), value=value)

@@ -16,7 +16,7 @@ from nats.errors import Error as NatsError
 
 from grandstand.internal.v1.internal_pb2 import Inbox
 from grandstand.notify.v1.notify_pb2 import Notification
-from mesh.errors import Unavailable
+from grandstand.wire.errors import Unavailable
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.redis import layout

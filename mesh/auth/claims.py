@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from mesh import ids, limits
+from grandstand.wire import ids
+from grandstand.wire.errors import Invalid, Unauthenticated, shown
+from mesh import limits
 from mesh.auth.identity import Identity
-from mesh.errors import Invalid, Unauthenticated, shown
 
 AUDIENCE = "grandstand"
 MESH_AUDIENCE = "grandstand-mesh"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mesh.errors import Forbidden, shown
+from grandstand.wire.errors import Forbidden, shown
 
 
 @dataclass(frozen=True, slots=True)

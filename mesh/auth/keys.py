@@ -27,9 +27,9 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from jwt import PyJWK, PyJWTError
 from jwt.utils import base64url_decode
 
+from grandstand.wire.errors import shown
 from mesh import limits
 from mesh.auth.strict_json import parse_object
-from mesh.errors import shown
 
 Environment = Literal["development", "production"]
 

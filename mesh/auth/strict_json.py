@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from typing import Any, NoReturn
 
-from mesh.errors import shown
+from grandstand.wire.errors import shown
 
 
 def parse_object(text: bytes) -> dict[str, Any]:

@@ -31,12 +31,13 @@ from jwt import PyJWTError
 from jwt.api_jws import PyJWS
 from jwt.utils import base64url_decode
 
+from grandstand.wire import bounds as wire_bounds
+from grandstand.wire.errors import Unauthenticated, Unavailable, shown
 from mesh import limits
 from mesh.auth.claims import AUDIENCE, CheckedToken, read_claims
 from mesh.auth.identity import Identity
 from mesh.auth.keys import MESH_KID, KeyRing, VerifyKey
 from mesh.auth.strict_json import parse_object
-from mesh.errors import Unauthenticated, Unavailable, shown
 
 _SCHEME = "Bearer "
 _TOKEN = re.compile(r"[A-Za-z0-9_-]++\.[A-Za-z0-9_-]++\.[A-Za-z0-9_-]++\Z")
@@ -168,9 +169,9 @@ def authorization_of(metadata: Iterable[tuple[str, str | bytes]] | None) -> str 
 def _bearer(authorization: str | None) -> str:
     if authorization is None:
         raise Unauthenticated(f"token: there is none; {_WAY_OUT}")
-    if len(authorization) > limits.TOKEN_BYTES_MAX + len(_SCHEME):
+    if len(authorization) > wire_bounds.TOKEN_BYTES_MAX + len(_SCHEME):
         raise Unauthenticated(
-            f"token: has {len(authorization)} bytes; at most {limits.TOKEN_BYTES_MAX} are taken"
+            f"token: has {len(authorization)} bytes; at most {wire_bounds.TOKEN_BYTES_MAX} are taken"
         )
     if not authorization.startswith(_SCHEME):
         raise Unauthenticated(f"token: authorization does not begin with 'Bearer '; {_WAY_OUT}")

@@ -30,10 +30,10 @@ from nats.js.errors import KeyNotFoundError, NotFoundError
 from nats.js.kv import KeyValue
 
 from grandstand.catalog.v1.catalog_pb2 import Board, Game, Poll
+from grandstand.wire.errors import Unknown, shown
 from mesh import limits
 from mesh.catalog.freshness import Freshness
 from mesh.catalog.mesh_clock import MeshClock, boot_s
-from mesh.errors import Unknown, shown
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.jetstream.ordered_consumer import Delivered, OrderedConsumer

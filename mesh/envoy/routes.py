@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from grandstand.wire import bounds as wire_bounds
 from mesh import limits
 from mesh.envoy.contract import Rpc
 
@@ -26,7 +27,7 @@ RETRIES_MAX = 4
 RETRY_BACKOFF_FIRST_S = 0.025
 RETRY_BACKOFF_MAX_S = 0.5
 
-assert PUBLISH_IDLE_S > 2 * limits.PUBLISH_SILENCE_S, "its ends notice first, and say so"
+assert PUBLISH_IDLE_S > 2 * wire_bounds.PUBLISH_SILENCE_S, "its ends notice first, and say so"
 assert UNARY_TIMEOUT_S > 1.5 * limits.PUBLISH_DEADLINE_S, "ingest answers first"
 assert UNARY_TIMEOUT_S > 1.5 * limits.BARRIER_S, "the barrier answers first"
 

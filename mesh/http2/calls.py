@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from mesh.errors import GrandstandError, shown
+from grandstand.wire.errors import GrandstandError, shown
 from mesh.http2 import bounds, frames, headers
 from mesh.http2.budget import Budget
 from mesh.http2.call import Methods

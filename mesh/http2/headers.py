@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import quote
 
-from mesh.errors import shown
+from grandstand.wire.errors import shown
 from mesh.http2 import bounds
 from mesh.http2.details import retry_details
 from mesh.http2.errors import INTERNAL, RESOURCE_EXHAUSTED, UNIMPLEMENTED, CallFailed, Cause, StreamBroken

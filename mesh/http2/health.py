@@ -9,7 +9,7 @@ from __future__ import annotations
 from google.protobuf.message import DecodeError
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
-from mesh.errors import Exhausted, Invalid, Unknown, shown
+from grandstand.wire.errors import Exhausted, Invalid, Unknown, shown
 from mesh.http2.call import Accept, Call, Handler, Metadata
 from mesh.http2.errors import UNIMPLEMENTED
 from mesh.http2.unary import unary

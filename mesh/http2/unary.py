@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mesh.errors import GrandstandError
+from grandstand.wire.errors import GrandstandError
 from mesh.http2.call import Accept, Call, Handler, Metadata
 from mesh.http2.errors import UNIMPLEMENTED
 

@@ -15,7 +15,7 @@ import json
 import re
 from typing import Final
 
-from mesh.errors import Exhausted, GrandstandError
+from grandstand.wire.errors import Exhausted, GrandstandError
 
 # As servers write it, by hand and always the same; what does not look like it goes through json.
 _STORED = re.compile(

@@ -7,7 +7,7 @@ answers late, and to reconnect then adds to its work.
 
 Why nats-py's own `publish_async` and `fetch` are not used: a rejected `publish_async` never
 resolves and leaks its slot, and a lost ack has no deadline; `fetch` after a timed-out fetch
-stalls. `mesh.jetstream.pipeline` and `mesh.jetstream.pull` take their places.
+stalls. `mesh.jetstream.pipeline` and `aggregate.pull` take their places.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from nats.js import JetStreamContext
 from nats.js import api as js_api
 from nats.js.errors import APIError, NotFoundError
 
+from grandstand.wire.errors import NotNow
 from mesh import limits
-from mesh.errors import NotNow
 from mesh.jetstream import subjects
 
 log = logging.getLogger(__name__)

@@ -29,8 +29,8 @@ import math
 from collections import deque
 from collections.abc import Callable, Mapping
 
+from grandstand.wire.errors import GrandstandError
 from mesh import limits
-from mesh.errors import GrandstandError
 
 OnDone = Callable[[int | None, GrandstandError | None], None]
 

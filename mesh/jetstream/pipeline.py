@@ -34,8 +34,8 @@ from nats.errors import Error as NatsError
 from nats.errors import MaxPayloadError
 
 from grandstand.wire import tasks
+from grandstand.wire.errors import Exhausted, GrandstandError, Unavailable
 from mesh import limits
-from mesh.errors import Exhausted, GrandstandError, Unavailable
 from mesh.jetstream import acks, subjects
 from mesh.jetstream.bus import Bus
 from mesh.jetstream.in_flight import InFlight, OnDone, Publish

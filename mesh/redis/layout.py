@@ -27,9 +27,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-
 MANIFEST_STATE = b"!state"
 """The field of a manifest that is no key: the PartitionState."""
+
 
 @dataclass(frozen=True, slots=True)
 class Write:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from grandstand.aggregate.v1.aggregate_pb2 import BoardEntry, SeasonSpan
 from grandstand.catalog.v1.catalog_pb2 import BOARD_MODE_LOWEST
-from mesh.errors import Unknown, shown
+from grandstand.wire.errors import Unknown, shown
 from mesh.merge.board import merge_board
 from mesh.redis.share import Share
 

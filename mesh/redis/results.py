@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.internal.v1.internal_pb2 import Partial
-from mesh import ids
-from mesh.errors import TooLate, Unavailable
+from grandstand.wire import ids
+from grandstand.wire.errors import TooLate, Unavailable
 from mesh.redis import layout, scripts
 from mesh.redis.database import Database
 from mesh.redis.share import Share, folded_anew

@@ -22,24 +22,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError
 
-from grandstand.aggregate.v1.aggregate_pb2 import BoardEntry, SeasonSpan
-from grandstand.catalog.v1.catalog_pb2 import BOARD_MODE_LOWEST
+from grandstand.aggregate.v1.aggregate_pb2 import BoardEntry
 from grandstand.internal.v1.internal_pb2 import Partial
-from mesh import ids
-from mesh.errors import Unknown, shown
-from mesh.merge.board import merge_board
+from grandstand.wire import ids
 from mesh.redis import layout
 from mesh.redis.database import Database, RedisError, Script
-from mesh.redis.standing_scripts import OTHER, OWN, PARTIALS
 from mesh.redis.ranking import BoardName, Ranking, Standing
 from mesh.redis.share import Share
+from mesh.redis.standing_scripts import OTHER, OWN, PARTIALS
 
 _REACHED_DIGITS = 16
 LOOKUPS_MAX = 64

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aggregate.assignment import owner_of, share_of
-from mesh import limits
+from grandstand.wire import bounds as wire_bounds
 
-PARTITIONS = range(limits.PARTITIONS)
+PARTITIONS = range(wire_bounds.PARTITIONS)
 names = st.lists(st.text("abcdefgh-0123456789", min_size=1, max_size=12), min_size=1, max_size=9, unique=True)
 
 
@@ -62,7 +62,7 @@ def test_many_partitions_are_shared_evenly(instances: list[str]) -> None:
 def test_the_workers_of_up_get_a_fair_share(workers: int) -> None:
     instances = [f"aggregate-{n}" for n in range(1, workers + 1)]
     shares = [len(share_of(instance, instances)) for instance in instances]
-    assert max(shares) <= math.ceil(limits.PARTITIONS / workers) + 1
+    assert max(shares) <= math.ceil(wire_bounds.PARTITIONS / workers) + 1
     assert min(shares) >= 1
 
 

@@ -22,7 +22,7 @@ from grandstand.catalog.v1.catalog_pb2 import (
     BoardMode,
 )
 from grandstand.internal.v1.internal_pb2 import BoardPartial
-from mesh import ids
+from grandstand.wire import ids
 from mesh.merge.board import merge_board
 from tests.support.boards import (
     EVERY_S,

@@ -9,16 +9,16 @@ from google.protobuf.duration_pb2 import Duration
 
 from aggregate.loading import load
 from aggregate.partition import Loaded, Partition
+from aggregate.partition_store import PartitionStore
 from grandstand.aggregate.v1.aggregate_pb2 import BoardEntry
 from grandstand.catalog.v1.catalog_pb2 import BOARD_MODE_SUM, Season
 from grandstand.internal.v1.internal_pb2 import Block
-from mesh import ids
+from grandstand.wire import ids
 from mesh.merge.board import merge_board
-from aggregate.partition_store import PartitionStore
-from mesh.redis.results import ResultStore
 from mesh.redis.database import Database
-from mesh.redis.standings import StandingStore
 from mesh.redis.ranking import ranking_of
+from mesh.redis.results import ResultStore
+from mesh.redis.standings import StandingStore
 from tests.support import blocks
 from tests.support.blocks import GAME, NOW_S, origin
 from tests.support.boards import entries

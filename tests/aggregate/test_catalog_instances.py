@@ -14,7 +14,8 @@ from grandstand.catalog.v1 import catalog_pb2 as pb
 from grandstand.catalog.v1.catalog_pb2_grpc import CatalogServiceStub
 from grandstand.client import Backend, ClientError, open_channel
 from grandstand.event.v1.event_pb2 import PRESENCE_STATE_HERE, Event, Measure, Presence, Reaction, Score
-from mesh import ids, limits
+from grandstand.wire import ids
+from mesh import limits
 from tests.support.games import GameClient, bearing, new_game, run, until
 from tests.support.mesh_fixture import RunningMesh, running
 

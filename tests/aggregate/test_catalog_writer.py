@@ -25,9 +25,10 @@ from grandstand.catalog.v1.catalog_pb2 import (
     PollOption,
 )
 from grandstand.internal.v1.internal_pb2 import Block, Control, Partial
-from mesh import ids, limits
+from grandstand.wire import ids
+from grandstand.wire.errors import NotNow, Unavailable, Unknown
+from mesh import limits
 from mesh.catalog.watch import CatalogWatch
-from mesh.errors import NotNow, Unavailable, Unknown
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.redis.results import ResultStore

@@ -15,9 +15,9 @@ from aggregate.closer import Closer
 from aggregate.closing import Step
 from grandstand.catalog.v1.catalog_pb2 import STAGE_OPEN, Poll
 from grandstand.wire import tasks
+from grandstand.wire.errors import Unavailable
 from mesh.catalog.mesh_clock import MeshClock, boot_s
 from mesh.catalog.watch import CatalogView, CatalogWatch
-from mesh.errors import Unavailable
 from tests.support.games import run, until
 
 

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aggregate import bounds as aggregate_bounds
 from aggregate.custom import Custom, CustomFoldFailed
 from aggregate.fold import FoldState
 from aggregate.partition import Loaded, Partition
@@ -22,7 +23,7 @@ from grandstand import fold as folds
 from grandstand.catalog.v1 import catalog_pb2 as catalog
 from grandstand.fold import CustomEvent
 from grandstand.internal.v1.internal_pb2 import CustomPartial, Partial
-from mesh import limits
+from grandstand.wire import bounds as wire_bounds
 from mesh.merge import TopicMerge
 from mesh.merge.custom import merge_custom
 from tests.support import blocks
@@ -151,7 +152,7 @@ def test_the_example_stays_within_its_bounds() -> None:
     every = [f"ö{a}{b}{c}é{'w' * 13}" for a in letters for b in letters for c in letters]
     history = [Blocked(NOW_US, tuple(Told("a", payload=word.encode()) for word in every))]
     fold = folded(words, history * 3)
-    assert len(fold.partial().value) <= limits.CUSTOM_VALUE_BYTES_MAX
+    assert len(fold.partial().value) <= wire_bounds.CUSTOM_VALUE_BYTES_MAX
 
 
 class Sums:
@@ -176,9 +177,9 @@ class Sums:
                 case b"text":
                     self.kind = bytes.decode
                 case b"large state":
-                    self.padding = limits.CUSTOM_STATE_BYTES_MAX + 1
+                    self.padding = aggregate_bounds.CUSTOM_STATE_BYTES_MAX + 1
                 case b"large value":
-                    self.padding = limits.CUSTOM_VALUE_BYTES_MAX + 1
+                    self.padding = wire_bounds.CUSTOM_VALUE_BYTES_MAX + 1
                 case _:
                     self.total += int(event.payload)
 
@@ -207,7 +208,7 @@ class Unmergeable(Sums):
 class Endless(Sums):
     @staticmethod
     def merge(values: Sequence[bytes]) -> bytes:
-        return b"x" * (limits.CUSTOM_VALUE_BYTES_MAX + 1)
+        return b"x" * (wire_bounds.CUSTOM_VALUE_BYTES_MAX + 1)
 
 
 class Halfway:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aggregate import bounds as aggregate_bounds
 from aggregate import definition_merge
 from aggregate.definitions import check_board, check_game, check_poll, same_definition
 from grandstand.catalog.v1.catalog_pb2 import (
@@ -21,8 +22,7 @@ from grandstand.catalog.v1.catalog_pb2 import (
     Pulse,
     Season,
 )
-from mesh import limits
-from mesh.errors import Invalid, NotNow
+from grandstand.wire.errors import Invalid, NotNow
 
 FOLDS = ("words",)
 
@@ -83,8 +83,8 @@ def test_a_bad_game_is_refused(wanted: Game, message: str) -> None:
 def test_a_full_game_is_taken() -> None:
     full = game(
         pulses=[Pulse(pulse_id="p", kinds=["a", "b"])],
-        metrics=metrics(limits.METRICS_MAX),
-        customs=customs(limits.CUSTOMS_MAX, config=b"x" * limits.CUSTOM_CONFIG_BYTES_MAX),
+        metrics=metrics(aggregate_bounds.METRICS_MAX),
+        customs=customs(aggregate_bounds.CUSTOMS_MAX, config=b"x" * aggregate_bounds.CUSTOM_CONFIG_BYTES_MAX),
         audience=True,
     )
     assert check_game(full, FOLDS) == full

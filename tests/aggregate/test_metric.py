@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aggregate import bounds as aggregate_bounds
 from aggregate.fold import FoldState
 from aggregate.metric import Metric
 from grandstand.catalog.v1 import catalog_pb2 as catalog
 from grandstand.internal.v1.internal_pb2 import MetricPartial
+from grandstand.wire import bounds as wire_bounds
 from mesh import limits
 from mesh.merge.metric import QUANTILES, merge_metric
 from tests.support.folding import NOW_US, Blocked, Told, check_stores, folded, histories, split
@@ -33,7 +35,7 @@ def make(state: FoldState) -> Metric:
 def measured(blocks: list[Blocked]) -> list[float]:
     """The values that count, in ascending order."""
     values = (e.value for block in blocks for e in block.events)
-    return sorted(v for v in values if math.isfinite(v) and abs(v) <= limits.MEASURE_MAX)
+    return sorted(v for v in values if math.isfinite(v) and abs(v) <= wire_bounds.MEASURE_MAX)
 
 
 @given(HISTORIES)
@@ -54,7 +56,9 @@ def test_a_metric_equals_the_sorted_values_within_its_error(blocks: list[Blocked
         rank = told.quantile * (len(values) - 1)
         near = [values[math.floor(rank)], values[math.ceil(rank)]]
         error = limits.METRIC_RELATIVE_ERROR * (1 + 1e-9)
-        assert any(abs(told.value - true) <= max(error * abs(true), limits.MEASURE_MIN) for true in near), (
+        assert any(
+            abs(told.value - true) <= max(error * abs(true), aggregate_bounds.MEASURE_MIN) for true in near
+        ), (
             told,
             near,
         )
@@ -101,8 +105,8 @@ def test_what_is_no_measure_changes_nothing() -> None:
 def test_buckets_are_bounded_by_the_range_of_measures() -> None:
     """A sketch of a measure in every bucket is what a log can grow to."""
     values = []
-    value = limits.MEASURE_MIN
-    while value <= limits.MEASURE_MAX:
+    value = aggregate_bounds.MEASURE_MIN
+    while value <= wire_bounds.MEASURE_MAX:
         values += [Told("a", value), Told("a", -value)]
         value *= 1.009
     partial = folded(

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from aggregate.origins import OriginWindows
 from aggregate.window import ReplayWindow
-from mesh import ids, limits
+from grandstand.wire import bounds as wire_bounds
+from grandstand.wire import ids
 from tests.support.blocks import NOW_S, origin
 
 VIEWERS = [ids.origin_key(origin(n)) for n in range(6)]
@@ -42,7 +43,7 @@ class Oracle:
         producer, which, sequence = row
         key = producer, which
         seen = self._seen.setdefault(key, set())
-        width = limits.PRODUCER_WINDOW if producer else limits.VIEWER_WINDOW
+        width = wire_bounds.PRODUCER_WINDOW if producer else wire_bounds.VIEWER_WINDOW
         if sequence < 1 or sequence in seen or sequence <= self._highest.get(key, 0) - width:
             return False
         seen.add(sequence)

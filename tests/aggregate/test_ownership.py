@@ -11,7 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aggregate import bounds as aggregate_bounds
+from aggregate.manifest import tail
 from aggregate.membership import Membership
+from aggregate.partition_store import Acquired, PartitionStore
 from aggregate.status import PartitionBoard
 from grandstand.aggregate.v1.aggregate_pb2 import PartitionStatus
 from grandstand.catalog.v1.catalog_pb2 import Board
@@ -19,17 +22,13 @@ from grandstand.internal.v1.internal_pb2 import Control, PartitionState, StoredT
 from mesh import limits
 from mesh.redis import layout
 from mesh.redis.database import connect
-from mesh.redis.errors import Corrupt
-from mesh.redis.errors import Fenced
-from mesh.redis.errors import Rewound
+from mesh.redis.errors import Corrupt, Fenced, Rewound
 from mesh.redis.layout import Write
-from aggregate.manifest import tail
-from aggregate.partition_store import Acquired, PartitionStore
 from tests.support.games import run
 from tests.support.servers import Stores, eventually, stores
 
-BEAT = limits.WORKER_BEAT_S
-SILENCE = limits.WORKER_SILENCE_S
+BEAT = aggregate_bounds.WORKER_BEAT_S
+SILENCE = aggregate_bounds.WORKER_SILENCE_S
 
 
 def beat(instance: str, life: str = "1", **fields: object) -> WorkerBeat:
@@ -261,7 +260,7 @@ def test_a_flush_takes_all_commands_and_more_arguments_than_lua_unpacks(servers:
             key = layout.part_hash_key(partition, "g", "board/b", "")
             rank = layout.part_ranking_key(partition, "g", "board/b", "")
             fields = [str(n // 2) for n in range(2 * 30_000)]
-            each = limits.FLUSH_ARGUMENTS_MAX
+            each = aggregate_bounds.FLUSH_ARGUMENTS_MAX
             writes = [Write("HSET", key, fields[at : at + each]) for at in range(0, len(fields), each)]
             writes += [
                 Write("ZADD", rank, ("1", "a", "2", "b")),

@@ -8,6 +8,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aggregate import bounds as aggregate_bounds
 from aggregate.partition import Loaded, Partition
 from bench.rows import Row
 from grandstand.catalog.v1.catalog_pb2 import (
@@ -24,7 +25,8 @@ from grandstand.internal.v1.internal_pb2 import (
     VotedQuestion,
     VotedRequest,
 )
-from mesh import ids, limits
+from grandstand.wire import ids
+from mesh import limits
 from mesh.redis import layout
 from tests.support import blocks
 from tests.support.blocks import GAME, NOW_S, origin
@@ -158,7 +160,7 @@ def test_windows_of_dead_origins_are_forgotten_by_the_streams_own_time() -> None
     partition = Partition(0, Loaded())
     fold(partition, blocks.control(blocks.poll()))
     fold(partition, blocks.block([blocks.vote(f"v{n}", "a", origin(n), 1) for n in range(1, 400)]))
-    later = NOW_S + limits.ORIGIN_WINDOW_LIFE_S + 60
+    later = NOW_S + aggregate_bounds.ORIGIN_WINDOW_LIFE_S + 60
     block = blocks.block([blocks.vote("bob", "a", origin(1), 2)], later)
     partition.fold(partition.folded + 1, block.SerializeToString())
     flush = partition.take_flush()
@@ -327,6 +329,6 @@ def test_a_log_in_redis_is_bounded_by_what_it_holds() -> None:
         assert flush is not None
         kept.apply(flush)
     for name in ("origins", "votes"):
-        assert len(kept.values[layout.log_key(0, name)]) < limits.LOG_BYTES_MIN + 2 * 500 * 80
+        assert len(kept.values[layout.log_key(0, name)]) < aggregate_bounds.LOG_BYTES_MIN + 2 * 500 * 80
     again = Partition(0, kept.loaded())
     assert fold(again, blocks.block([blocks.vote("v1", "b", origin(1), 60)]))["poll/mvp"].tally.voters == 500

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aggregate import bounds as aggregate_bounds
 from aggregate.partition import Loaded, Partition
 from grandstand.catalog.v1.catalog_pb2 import (
     BOARD_MODE_SUM,
@@ -27,7 +28,7 @@ from tests.support.blocks import GAME, NOW_S, origin
 
 EVERY_S = 10
 GRACE_S = limits.SEAL_GRACE_S
-BOUND_S = limits.CLOCK_BOUND_S
+BOUND_S = aggregate_bounds.CLOCK_BOUND_S
 
 
 def us(after_s: float) -> int:

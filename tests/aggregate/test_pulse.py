@@ -7,19 +7,23 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aggregate import bounds as aggregate_bounds
 from aggregate.fold import FoldState
 from aggregate.pulse import Pulse
 from grandstand.aggregate.v1.aggregate_pb2 import PulseResult
 from grandstand.catalog.v1 import catalog_pb2 as catalog
+from grandstand.wire import bounds as wire_bounds
 from mesh import limits
 from mesh.merge.pulse import merge_pulse
 from tests.support.folding import NOW_S, NOW_US, Blocked, Told, check_stores, folded, histories, split
 
-LATENESS_US = limits.LATENESS_S * 1_000_000
+LATENESS_US = aggregate_bounds.LATENESS_S * 1_000_000
 REACTIONS = st.builds(
     Told,
     actor=st.sampled_from("abcdefgh"),
-    value=st.sampled_from([1, 1, 2, limits.REACTION_COUNT_MAX, 0, -1, limits.REACTION_COUNT_MAX + 1]),
+    value=st.sampled_from(
+        [1, 1, 2, wire_bounds.REACTION_COUNT_MAX, 0, -1, wire_bounds.REACTION_COUNT_MAX + 1]
+    ),
     label=st.sampled_from(["fire", "clap", "wow"]),
 )
 HISTORIES = histories(REACTIONS, span_s=400)
@@ -35,7 +39,7 @@ def naive(blocks: list[Blocked]) -> tuple[Counter[str], int, dict[tuple[int, int
     panes: dict[tuple[int, int], Counter[str]] = {}
     watermark_us = late = 0
     for block in blocks:
-        fine = [e for e in block.events if 1 <= e.value <= limits.REACTION_COUNT_MAX]
+        fine = [e for e in block.events if 1 <= e.value <= wire_bounds.REACTION_COUNT_MAX]
         for event in fine:
             totals[event.label] += int(event.value)
             if block.at_us < watermark_us - LATENESS_US:
@@ -151,7 +155,7 @@ def test_a_pane_that_one_partition_has_let_go_is_not_shown_with_what_the_others_
 
 
 def test_kinds_are_bounded_and_those_that_never_came_are_absent() -> None:
-    blocks = [Blocked(NOW_US, tuple(Told("a", 1, f"k{i}") for i in range(limits.KINDS_MAX + 3)))]
+    blocks = [Blocked(NOW_US, tuple(Told("a", 1, f"k{i}") for i in range(aggregate_bounds.KINDS_MAX + 3)))]
     kinds = [rate.kind for rate in merge_pulse([folded(make, blocks).partial()], NOW_S).kinds]
-    assert kinds == sorted(f"k{i}" for i in range(limits.KINDS_MAX))
+    assert kinds == sorted(f"k{i}" for i in range(aggregate_bounds.KINDS_MAX))
     assert not merge_pulse([make(FoldState()).partial()], NOW_S).kinds

@@ -12,7 +12,8 @@ import redis
 
 from grandstand.catalog.v1.catalog_pb2 import BOARD_MODE_SUM
 from grandstand.event.v1.event_pb2 import Event, Position, Score
-from mesh import ids, limits
+from grandstand.wire import bounds as wire_bounds
+from grandstand.wire import ids
 from mesh.redis import layout
 from tests.support.commands import failed, succeeded
 from tests.support.games import GameClient, new_game, run, until
@@ -72,7 +73,7 @@ def test_i4_rebuild_folds_everything_anew_and_no_viewer_goes_back(own_mesh: Runn
                 before = await shown(game, last)
                 said = await asyncio.to_thread(succeeded, own_mesh.home, "rebuild", "--yes", "--json")
                 told = json.loads(said.splitlines()[-1])
-                assert told["partitions"] == limits.PARTITIONS
+                assert told["partitions"] == wire_bounds.PARTITIONS
                 assert told["blocks"] >= len(last)
                 assert told["seconds"] > 0
                 assert await shown(game, last) == before

@@ -4,9 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aggregate.window import ReplayWindow
-from mesh import limits
+from grandstand.wire import bounds as wire_bounds
 
-WIDTH = limits.VIEWER_WINDOW
+WIDTH = wire_bounds.VIEWER_WINDOW
 
 
 def test_a_number_is_admitted_the_first_time_and_never_again() -> None:

@@ -10,16 +10,16 @@ import nats.js.errors
 import pytest
 import redis
 
+from aggregate import bounds as aggregate_bounds
 from aggregate import checkpoint
+from aggregate.partition_store import PartitionStore
 from aggregate.retention import Checkpoints, CheckpointUnreadable
 from grandstand.internal.v1.internal_pb2 import Checkpoint, CheckpointKey, PartitionState
-from mesh import limits
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.redis import layout
 from mesh.redis.errors import Rewound
 from mesh.redis.layout import Write
-from aggregate.partition_store import PartitionStore
 from tests.support.games import run
 from tests.support.servers import Stores, eventually, stores
 from tests.support.votes_stream import PARTITIONS, VotesStream, votes_stream
@@ -146,11 +146,11 @@ def test_a_checkpoint_put_back_is_the_state_it_was_taken_of(servers: Stores) -> 
             stored = PartitionStore(votes.database, partition, "one")
             await stored.acquire("t")
             await stored.reset("t", "s", 0)
-            long = bytes(range(256)) * (limits.RESTORE_BYTES_MAX // 100)
+            long = bytes(range(256)) * (aggregate_bounds.RESTORE_BYTES_MAX // 100)
             name = ("g", "board/b", "")
             fields = [part for n in range(5_000) for part in (f"a{n}", str(n))]
             ranks = [part for n in range(5_000) for part in (repr(n / 7), f"a{n}")]
-            each = limits.FLUSH_ARGUMENTS_MAX
+            each = aggregate_bounds.FLUSH_ARGUMENTS_MAX
             writes = [
                 Write("HSET", layout.topics_key(partition), ("g/board/b", b"")),
                 Write("HSET", layout.results_key(partition, "g"), ("board/b", b"\x00")),

@@ -17,18 +17,18 @@ import redis
 from aggregate import checkpoint, lease_session
 from aggregate.deadletters import DeadLetters
 from aggregate.eventlog import EventLog
+from aggregate.manifest import tail
+from aggregate.partition_store import PartitionStore
+from aggregate.pull import Pull
 from aggregate.retention import Checkpoints, Retention
 from aggregate.worker import PartitionWorker
 from grandstand.internal.v1.internal_pb2 import Checkpoint, PartitionState
-from mesh import limits
-from mesh.errors import Unavailable
+from grandstand.wire import bounds as wire_bounds
+from grandstand.wire.errors import Unavailable
 from mesh.jetstream import subjects
-from mesh.jetstream.pull import Pull
 from mesh.redis import layout
-from aggregate.manifest import tail
-from mesh.redis.layout import Write
 from mesh.redis.errors import Corrupt, Fenced, Rewound
-from aggregate.partition_store import PartitionStore
+from mesh.redis.layout import Write
 from tests.simulation.database import ModelDatabase
 from tests.support import blocks
 from tests.support.games import run
@@ -261,7 +261,7 @@ def test_i4_a_purge_beneath_a_refold_is_noticed(servers: Stores, monkeypatch: py
             monkeypatch.setattr(lease_session, "Pull", Jumps)
             async with owner(votes, 3, "two"):
                 await folded(votes, 3)
-                shares = await votes.results.read(blocks.GAME, limits.PARTITIONS)
+                shares = await votes.results.read(blocks.GAME, wire_bounds.PARTITIONS)
                 share = next(share for share in shares if share.partition == 3)
                 assert purged == [found.applied]
                 assert share.partials["poll/mvp"].tally.voters == votes.acked
@@ -294,11 +294,11 @@ def test_i4_purged_and_without_a_checkpoint_nothing_wrong_is_shown(
 
                 await eventually(said, "that it cannot be folded")
                 with pytest.raises(Unavailable, match="folded anew"):
-                    await votes.results.read_at_least(blocks.GAME, limits.PARTITIONS, [], 0.2)
+                    await votes.results.read_at_least(blocks.GAME, wire_bounds.PARTITIONS, [], 0.2)
                 assert (await votes.applied())[3] == 0
                 await Checkpoints(votes.bus).put(found)
                 await folded(votes, 3)
-                shares = await votes.results.read(blocks.GAME, limits.PARTITIONS)
+                shares = await votes.results.read(blocks.GAME, wire_bounds.PARTITIONS)
                 share = next(share for share in shares if share.partition == 3)
                 assert (share.whole, share.partials["poll/mvp"].tally.voters) == (True, votes.acked)
 

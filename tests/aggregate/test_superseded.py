@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from aggregate.partition import Loaded, Partition
 from bench.rows import Row
 from grandstand.catalog.v1.catalog_pb2 import BOARD_MODE_LAST
-from mesh import ids, limits
+from grandstand.wire import ids
+from mesh import limits
 from tests.support import blocks
 from tests.support.blocks import origin
 from tests.support.partitions import Kept, fold, points_of, votes_of

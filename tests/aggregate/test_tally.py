@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from aggregate.keyindex import key_columns
 from aggregate.tally import Tallies
 from grandstand.catalog.v1.catalog_pb2 import Poll
-from mesh import ids, limits
+from grandstand.wire import ids
+from mesh import limits
 from mesh.merge.tally import merge_tally
 from tests.support import blocks
 from tests.support.blocks import GAME

@@ -27,8 +27,8 @@ from bench._fanout_plot import plot
 from bench._marks import Mark, frame_of, mark_in_response, partial_of, text_of
 from bench._percentiles import milliseconds
 from bench._wire import NOTHING, EventSource, GrpcWeb, Rest, ViewerProtocol, WebSocket, WireError
+from gateway import bounds as gateway_bounds
 from grandstand.gateway.v1.gateway_pb2 import Heartbeat, SubscribeRequest, SubscribeResponse
-from mesh import limits
 from toolbox.local import provision
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/grpc-web+proto\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -122,7 +122,11 @@ def test_who_comes_back_hands_in_the_number_it_was_shown_last() -> None:
 
 def test_no_address_has_more_viewers_than_a_gateway_takes_from_one() -> None:
     addresses = [address_of(number) for number in range(15_000)]
-    assert max(map(addresses.count, set(addresses))) == VIEWERS_PER_ADDRESS < limits.VIEWERS_PER_ADDRESS_MAX
+    assert (
+        max(map(addresses.count, set(addresses)))
+        == VIEWERS_PER_ADDRESS
+        < gateway_bounds.VIEWERS_PER_ADDRESS_MAX
+    )
 
 
 class Stage:

@@ -28,7 +28,8 @@ from bench._pace import pace
 from bench._stored import StoredCounter, read_stored
 from grandstand.ingest.v1.ingest_pb2 import PublishRequest
 from grandstand.internal.v1.internal_pb2 import Block, Events
-from mesh import ids, limits
+from grandstand.wire import bounds as wire_bounds
+from grandstand.wire import ids
 from mesh.http2 import frames as f
 from toolbox.local.errors import MeshError
 
@@ -250,7 +251,7 @@ def test_a_stream_uses_its_credit_and_never_more(small: Bed) -> None:
     drive.press(0.3)
     drive.settle()
     drive.close()
-    assert max(unacked) == limits.VIEWER_CREDIT
+    assert max(unacked) == wire_bounds.VIEWER_CREDIT
 
 
 def test_all_streams_together_keep_to_the_depth(small: Bed) -> None:

@@ -35,8 +35,8 @@ from grandstand.gateway.v1.delta_pb2 import (
     TallyDelta,
     TopicDelta,
 )
+from grandstand.wire import bounds as wire_bounds
 from grandstand.wire.delta import DeltaMismatch, apply, diff
-from mesh import limits
 
 # Few different values, so that what is drawn twice is often the same.
 small = st.integers(0, 3)
@@ -297,7 +297,7 @@ def test_a_value_that_stayed_is_not_said_again() -> None:
         ("a sealed previous season", lambda after: setattr(after.board.previous, "sealed", True)),
         ("no previous season", lambda after: after.board.ClearField("previous")),
         ("shared ranks", lambda after: setattr(after.board.entries[3], "rank", 3)),
-        ("too long a board", lambda after: after.board.entries.extend(many(limits.DELTA_ENTRIES_MAX))),
+        ("too long a board", lambda after: after.board.entries.extend(many(wire_bounds.DELTA_ENTRIES_MAX))),
     ],
 )
 def test_what_a_delta_cannot_say_comes_whole(what: str, change: Any) -> None:
@@ -416,14 +416,14 @@ PULSE = TopicState(topic="t", pulse=PulseResult(kinds=[KindRate(kind="clap")]))
         (
             BOARD,
             TopicDelta(
-                topic="t", board=BoardDelta(entries=[EntryRun(count=1)] * (limits.DELTA_ENTRIES_MAX + 1))
+                topic="t", board=BoardDelta(entries=[EntryRun(count=1)] * (wire_bounds.DELTA_ENTRIES_MAX + 1))
             ),
             "a delta of more than 1000 entries",
         ),
         (
             BOARD,
             TopicDelta(
-                topic="t", board=BoardDelta(entries=[EntryRun(put=many(limits.DELTA_ENTRIES_MAX + 1))])
+                topic="t", board=BoardDelta(entries=[EntryRun(put=many(wire_bounds.DELTA_ENTRIES_MAX + 1))])
             ),
             "a delta of more than 1000 entries",
         ),

@@ -17,8 +17,8 @@ from grandstand.gateway.v1.gateway_pb2 import (
     TopicCursor,
     Update,
 )
+from grandstand.wire import bounds as wire_bounds
 from grandstand.wire.delta import DeltaMismatch, diff
-from mesh import limits
 
 
 def state(topic: str, **sequences: int) -> TopicState:
@@ -197,8 +197,8 @@ def test_a_topic_that_a_snapshot_took_away_has_no_deltas_any_more() -> None:
 
 def test_no_more_cursors_are_handed_in_than_may_be() -> None:
     screen = StateCache()
-    screen.apply(snapshot(*(state(f"poll/{at}", p1=1) for at in range(limits.POSITIONS_MAX + 1))))
-    assert len(screen.cursors()) == limits.POSITIONS_MAX
+    screen.apply(snapshot(*(state(f"poll/{at}", p1=1) for at in range(wire_bounds.POSITIONS_MAX + 1))))
+    assert len(screen.cursors()) == wire_bounds.POSITIONS_MAX
 
 
 @given(st.data())

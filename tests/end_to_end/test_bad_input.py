@@ -21,7 +21,7 @@ from grandstand.event.v1.event_pb2 import PRESENCE_STATE_HERE, Custom, Event, Me
 from grandstand.gateway.v1 import gateway_pb2 as gateway
 from grandstand.ingest.v1.ingest_pb2 import EventBatch, Hello, PublishRequest, PublishResponse
 from grandstand.ingest.v1.ingest_pb2_grpc import IngestServiceStub
-from mesh import limits
+from grandstand.wire import bounds as wire_bounds
 from tests.support.games import GameClient, new_game, run, until
 from tests.support.mesh_fixture import RunningMesh
 
@@ -225,11 +225,11 @@ def test_a_weight_is_a_producers_and_never_comes_through_the_gateway(mesh: Runni
 BAD_STREAMS: dict[str, tuple[PublishRequest, str]] = {
     "an empty batch": (
         PublishRequest(events=EventBatch()),
-        f"a batch of 0; 1 to {limits.BATCH_EVENTS_MAX} events are allowed",
+        f"a batch of 0; 1 to {wire_bounds.BATCH_EVENTS_MAX} events are allowed",
     ),
     "too many events": (
         PublishRequest(events=EventBatch(events=[Event(origin_seq=n) for n in range(1, 1_002)])),
-        f"a batch of 1001; 1 to {limits.BATCH_EVENTS_MAX}",
+        f"a batch of 1001; 1 to {wire_bounds.BATCH_EVENTS_MAX}",
     ),
     "a number that jumps": (
         PublishRequest(events=EventBatch(events=[Event(origin_seq=9)])),
@@ -276,11 +276,11 @@ def test_a_message_of_5_mb_is_refused_by_size_and_nothing_acked_is_lost(mesh: Ru
                 await stream.events(huge, first=2)
                 code, details = await stream.ending()
             assert code == Code.RESOURCE_EXHAUSTED
-            assert str(limits.INGEST_MESSAGE_BYTES_MAX) in details
+            assert str(wire_bounds.INGEST_MESSAGE_BYTES_MAX) in details
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await game.send(game.vote("bob", "x" * 5_000_000))
             assert caught.value.code() == Code.RESOURCE_EXHAUSTED
-            assert str(limits.GATEWAY_MESSAGE_BYTES_MAX) in str(caught.value.details())
+            assert str(wire_bounds.GATEWAY_MESSAGE_BYTES_MAX) in str(caught.value.details())
             await assert_undisturbed(game)
 
     run(scenario())
@@ -308,13 +308,13 @@ def test_an_origin_that_ignores_its_credit_is_stopped(mesh: RunningMesh) -> None
             async with Conversation(game) as stream:
                 score = Event(game_id=game.game_id)
                 score.score.board_id = "top"
-                batch = [Event() for _ in range(limits.VIEWER_CREDIT + 1)]
+                batch = [Event() for _ in range(wire_bounds.VIEWER_CREDIT + 1)]
                 for event in batch:
                     event.CopyFrom(score)
                 await stream.events(*batch)
                 code, details = await stream.ending()
             assert code == Code.RESOURCE_EXHAUSTED
-            assert f"at most {limits.VIEWER_CREDIT} may be unacked" in details
+            assert f"at most {wire_bounds.VIEWER_CREDIT} may be unacked" in details
 
     run(scenario())
 

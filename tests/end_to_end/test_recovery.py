@@ -19,7 +19,7 @@ from aggregate.assignment import owner_of
 from grandstand.aggregate.v1.aggregate_pb2 import PartitionStatus
 from grandstand.client import Publisher, Viewer
 from grandstand.event.v1.event_pb2 import Position
-from mesh import limits
+from grandstand.wire import bounds as wire_bounds
 from tests.support.commands import succeeded
 from tests.support.games import GameClient, new_game, run, until
 from tests.support.mesh_fixture import RunningMesh, running
@@ -193,7 +193,7 @@ def test_operators_read_who_folds_each_partition_and_how_far_it_is(own_mesh: Run
                 found = await partitions.read(own_mesh.mesh)
             except grpc.aio.AioRpcError:  # the stopped one was asked, as long as Envoy takes it for well
                 return None
-            assert [status.partition for status in found] == list(range(limits.PARTITIONS))
+            assert [status.partition for status in found] == list(range(wire_bounds.PARTITIONS))
             # Each its share: a handover goes partition by partition, and a read may come in its middle.
             there = all(status.owner == owner_of(status.partition, owners) for status in found)
             return found if there and not any(status.lag_blocks for status in found) else None

@@ -17,6 +17,7 @@ import grpc
 import grpc.aio
 import pytest
 
+from gateway import bounds as gateway_bounds
 from gateway.guests import Guests
 from gateway.service import GatewayService
 from gateway.subscribe import SubscribeService, ViewerStream
@@ -32,9 +33,10 @@ from grandstand.gateway.v1.gateway_pb2 import (
     SubscribeResponse,
 )
 from grandstand.gateway.v1.gateway_pb2_grpc import GatewayServiceStub
-from mesh import ids, limits
+from grandstand.wire import bounds as wire_bounds
+from grandstand.wire import ids
+from grandstand.wire.errors import Exhausted, GrandstandError, NotNow
 from mesh.auth import NO_KEYS, KeyRing, SigningKey, Trust, Verifier, parse_ring
-from mesh.errors import Exhausted, GrandstandError, NotNow
 from tests.support.games import run
 from tests.support.http2_service import serving
 from tests.support.tokens import base64url, claims_of, jwks, private_jwk, ring, sealed, signing, token
@@ -99,7 +101,7 @@ async def gateway(
     subscribe = SubscribeService(handed, ViewerLimits(random=random.random), verifier)
     service = GatewayService(handed, subscribe.accept, verifier, Guests(guest_key, verifier, issuer))
     async with (
-        serving(service.methods(), message_bytes_max=limits.GATEWAY_MESSAGE_BYTES_MAX) as (_, address),
+        serving(service.methods(), message_bytes_max=wire_bounds.GATEWAY_MESSAGE_BYTES_MAX) as (_, address),
         open_channel(address, own_connection=True) as channel,
     ):
         yield Edge(GatewayServiceStub(channel), handed)
@@ -293,11 +295,11 @@ def test_guests_come_at_a_bounded_rate() -> None:
                 return n
         return 1_000
 
-    assert come(now_s) == limits.GUESTS_BURST
+    assert come(now_s) == gateway_bounds.GUESTS_BURST
     assert come(now_s) == 0
     assert come(now_s - 3600) == 0, "a clock that was set back makes no room"
-    assert come(now_s - 3600 + 0.5) == limits.GUESTS_PER_S / 2
-    assert come(now_s + 3600) == limits.GUESTS_BURST
+    assert come(now_s - 3600 + 0.5) == gateway_bounds.GUESTS_PER_S / 2
+    assert come(now_s + 3600) == gateway_bounds.GUESTS_BURST
     with pytest.raises(Exhausted, match="more than 200 guests a second") as told:
         guests.issue(now_s + 3600, bytes(8))
     assert told.value.retry_after_s == 1.0

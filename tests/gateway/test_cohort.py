@@ -24,9 +24,9 @@ from grandstand.internal.v1.internal_pb2 import (
     TallyPartial,
 )
 from grandstand.wire import delta
+from grandstand.wire.topics import TopicPatterns
 from mesh import limits
 from mesh.http2.broadcast_group import Shared
-from mesh.topics import TopicPatterns
 from tests.support.seats import WIDE, Line
 
 NOW_S = 1_790_000_000

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway import bounds as gateway_bounds
 from gateway.drain_plan import BATCHES_MAX, DrainPlan
 from mesh import limits
 
@@ -31,9 +32,9 @@ def test_every_stream_ends_after_it_was_told_to_and_within_the_grace(
     assert told == sorted(told)
     assert ends == sorted(ends)
     assert all(0 <= t <= e <= grace_s + 1e-9 for t, e in zip(told, ends, strict=True))
-    if grace_s > 3 * limits.DRAIN_PATIENCE_S:
-        assert told[0] >= limits.DRAIN_HEAD_START_S
-        assert all(e - t >= limits.DRAIN_PATIENCE_S - 1e-9 for t, e in zip(told, ends, strict=True))
+    if grace_s > 3 * gateway_bounds.DRAIN_PATIENCE_S:
+        assert told[0] >= gateway_bounds.DRAIN_HEAD_START_S
+        assert all(e - t >= gateway_bounds.DRAIN_PATIENCE_S - 1e-9 for t, e in zip(told, ends, strict=True))
 
 
 @given(plans, st.lists(st.integers(0, 2**31 - 1), max_size=50), st.sampled_from(ID_TYPES))
@@ -69,15 +70,20 @@ def test_no_more_come_elsewhere_in_any_second_than_it_bears_if_the_grace_allows(
     at_s = np.array([plan.reconnect_after_s(batch) for batch in range(plan.batches)])
     for start_s in at_s:
         within = sizes[(at_s >= start_s) & (at_s < start_s + 1.0)].sum()
-        assert within <= 1.1 * limits.DRAIN_PER_S + sizes.max()
+        assert within <= 1.1 * gateway_bounds.DRAIN_PER_S + sizes.max()
     assert plan.ends_after_s(plan.batches - 1) <= (
-        limits.DRAIN_HEAD_START_S + viewers / limits.DRAIN_PER_S + limits.DRAIN_PATIENCE_S
+        gateway_bounds.DRAIN_HEAD_START_S
+        + viewers / gateway_bounds.DRAIN_PER_S
+        + gateway_bounds.DRAIN_PATIENCE_S
     )
 
 
 def test_a_crowd_too_large_for_the_grace_uses_all_of_it_evenly() -> None:
     plan = DrainPlan(limits.VIEWERS_MAX, limits.DRAIN_GRACE_S)
-    assert plan.spread_s == limits.DRAIN_GRACE_S - limits.DRAIN_PATIENCE_S - limits.DRAIN_HEAD_START_S
+    assert (
+        plan.spread_s
+        == limits.DRAIN_GRACE_S - gateway_bounds.DRAIN_PATIENCE_S - gateway_bounds.DRAIN_HEAD_START_S
+    )
     delays = np.array([plan.reconnect_after_s(batch) for batch in range(plan.batches)])
     assert np.allclose(np.diff(delays), plan.spread_s / plan.batches)
 

@@ -15,6 +15,7 @@ import pytest
 import redis
 from google.rpc import error_details_pb2, status_pb2
 
+from gateway import bounds as gateway_bounds
 from gateway import fanout, overload
 from gateway.fanout import FanOut
 from gateway.subscribe import SubscribeService
@@ -23,13 +24,13 @@ from grandstand.client import open_channel
 from grandstand.event.v1.event_pb2 import Cursor, Position
 from grandstand.gateway.v1.gateway_pb2 import SubscribeRequest, SubscribeResponse, TopicCursor
 from grandstand.gateway.v1.gateway_pb2_grpc import GatewayServiceStub
+from grandstand.wire.topics import PersonalTopics
 from mesh import limits
 from mesh.auth import NO_KEYS, Trust, Verifier
 from mesh.catalog.watch import CatalogWatch
 from mesh.jetstream.bus import Bus
-from mesh.redis.results import ResultStore
 from mesh.redis.database import connect
-from mesh.topics import PersonalTopics
+from mesh.redis.results import ResultStore
 from tests.support.games import run, until
 from tests.support.http2_service import serving
 from tests.support.lone_gateway import GAME, POLL, LoneGateway, Results
@@ -295,7 +296,7 @@ def test_a_hot_gateway_slows_the_low_tiers_and_says_so_before_it_refuses_anybody
             call = stage.subscribe()
             snapshot = await first(call)
             rates = [snapshot.snapshot.updates_per_s]
-            while rates[-1] > limits.RENDITION_UPDATES_PER_S_MIN:
+            while rates[-1] > gateway_bounds.RENDITION_UPDATES_PER_S_MIN:
                 response = await first(call)
                 if response.HasField("rendition"):
                     assert "runs hot" in response.rendition.reason
@@ -307,7 +308,7 @@ def test_a_hot_gateway_slows_the_low_tiers_and_says_so_before_it_refuses_anybody
             with pytest.raises(grpc.aio.AioRpcError) as told:
                 await refused.read()
             assert told.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
-            assert retry_after_s(told.value) >= limits.VIEWER_RETRY_MIN_S
+            assert retry_after_s(told.value) >= gateway_bounds.VIEWER_RETRY_MIN_S
             # Who is in stays in, and is shown what changes.
             position = await stage.results.show()
             while not (response := await first(call)).HasField("update"):

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway import bounds as gateway_bounds
 from gateway.overload import (
     COOL_BUSY,
     COOL_FULL_BUSY,
@@ -23,11 +24,11 @@ from gateway.overload import (
     Overload,
     Tier,
 )
-from mesh import limits
+from grandstand.wire import bounds as wire_bounds
 
 LOOK_S = 0.25
-ASKED = st.integers(1, limits.UPDATES_PER_S_MAX)
-LEAST = limits.RENDITION_UPDATES_PER_S_MIN
+ASKED = st.integers(1, wire_bounds.UPDATES_PER_S_MAX)
+LEAST = gateway_bounds.RENDITION_UPDATES_PER_S_MIN
 
 
 @dataclass

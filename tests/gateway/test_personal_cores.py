@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway import bounds as gateway_bounds
 from gateway.inbox_plan import InboxPlan
 from gateway.own_standing import (
     OwnStanding,
@@ -23,7 +24,6 @@ from grandstand.aggregate.v1.aggregate_pb2 import BoardEntry, StandingResult, To
 from grandstand.catalog.v1.catalog_pb2 import BOARD_MODE_LOWEST, STAGE_CLOSED, STAGE_OPEN, STAGE_SEALED, Stage
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.internal.v1.internal_pb2 import BoardPartial, Partial, SeasonShare
-from mesh import limits
 from mesh.redis.ranking import BoardName, Standing
 from mesh.redis.share import Share
 
@@ -51,9 +51,9 @@ def test_a_place_is_read_at_once_then_after_each_change_but_not_too_often() -> N
     assert p.next_at_s() is None
     p.board_changed("g", "top")
     p.board_changed("g", "top")
-    assert p.next_at_s() == 10.0 + limits.STANDING_S
-    assert p.take(10.0 + limits.STANDING_S - 0.01) == []
-    assert p.take(10.0 + limits.STANDING_S) == [ann()]
+    assert p.next_at_s() == 10.0 + gateway_bounds.STANDING_S
+    assert p.take(10.0 + gateway_bounds.STANDING_S - 0.01) == []
+    assert p.take(10.0 + gateway_bounds.STANDING_S) == [ann()]
     assert (p.next_at_s(), p.take(99.0)) == (None, [])
     p.board_changed("g", "top")
     assert p.take(100.0) == [ann()]
@@ -99,9 +99,9 @@ def test_a_reading_of_no_use_is_tried_again_later_once() -> None:
     assert p.take(1.0) == [ann()]
     p.again(ann(), 1.5)
     p.again(ann(), 1.6)
-    assert p.next_at_s() == 1.5 + limits.STANDING_S
-    assert p.take(1.4 + limits.STANDING_S) == []
-    assert p.take(1.5 + limits.STANDING_S) == [ann()]
+    assert p.next_at_s() == 1.5 + gateway_bounds.STANDING_S
+    assert p.take(1.4 + gateway_bounds.STANDING_S) == []
+    assert p.take(1.5 + gateway_bounds.STANDING_S) == [ann()]
     assert p.take(30.0) == []
 
 
@@ -183,7 +183,7 @@ def test_every_change_is_read_in_the_end_within_the_bounds_whatever_happens(data
             assert watches[place]
             stale = known.get(place, -1) < changed[place.board_id]
             assert place in asked or stale
-            assert place in asked or now >= read_at[place] + limits.STANDING_S
+            assert place in asked or now >= read_at[place] + gateway_bounds.STANDING_S
             known[place], read_at[place] = changed[place.board_id], now
             asked.discard(place)
         return batch
@@ -390,13 +390,13 @@ def test_who_comes_back_soon_finds_the_inbox_as_it_was_left() -> None:
     p.unwatch("a", 1.5)
     assert p.let_go(100.0) == []
     p.unwatch("a", 2.0)
-    assert p.let_go(2.0 + limits.INBOX_LINGER_S - 0.1) == []
+    assert p.let_go(2.0 + gateway_bounds.INBOX_LINGER_S - 0.1) == []
     p.watch("a")
     assert p.take(50.0).new == []
     assert p.let_go(100.0) == []
     p.unwatch("a", 100.0)
     p.take(100.0)
-    assert p.let_go(100.0 + limits.INBOX_LINGER_S) == ["a"]
+    assert p.let_go(100.0 + gateway_bounds.INBOX_LINGER_S) == ["a"]
     assert (len(p), p.next_at_s()) == (0, None)
 
 
@@ -430,7 +430,7 @@ def test_whoever_watches_is_loaded_within_the_bounds_and_who_does_not_is_let_go(
         assert len(batch.new) <= 3
         assert len(batch.again) <= 2
         assert not loaded.keys() & set(batch.new)
-        assert all(now >= loaded[actor] + limits.ANTI_ENTROPY_S for actor in batch.again)
+        assert all(now >= loaded[actor] + gateway_bounds.ANTI_ENTROPY_S for actor in batch.again)
         loaded.update(dict.fromkeys([*batch.new, *batch.again], now))
 
     for _ in range(data.draw(st.integers(0, 60))):
@@ -445,11 +445,11 @@ def test_whoever_watches_is_loaded_within_the_bounds_and_who_does_not_is_let_go(
             case "step":
                 now += data.draw(st.sampled_from([0.0, BATCH_S, 1.0, 5.0]))
                 step()
-    until = now + 2 * limits.INBOX_LINGER_S
+    until = now + 2 * gateway_bounds.INBOX_LINGER_S
     while (due_at := p.next_at_s()) is not None and max(now, due_at) <= until:
         now = max(now, due_at)
         step()
     watched = {actor for actor, count in watches.items() if count}
     assert loaded.keys() == watched
     assert len(p) == len(watched)
-    assert all(at > now - 3 * limits.ANTI_ENTROPY_S for at in loaded.values())
+    assert all(at > now - 3 * gateway_bounds.ANTI_ENTROPY_S for at in loaded.values())

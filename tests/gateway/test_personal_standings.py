@@ -9,10 +9,10 @@ import redis
 
 from grandstand.catalog.v1.catalog_pb2 import STAGE_OPEN
 from grandstand.event.v1.event_pb2 import Position
-from mesh import limits
-from mesh.errors import Unknown
+from grandstand.wire import bounds as wire_bounds
+from grandstand.wire.errors import Unknown
+from grandstand.wire.topics import PersonalTopics
 from mesh.redis import layout
-from mesh.topics import PersonalTopics
 from tests.support.games import run, until
 from tests.support.personal_rig import SPREAD, Screen, rig
 from tests.support.servers import Stores, stores
@@ -80,7 +80,7 @@ def test_the_first_place_includes_the_positions_and_cursors_it_is_watched_with(s
             await r.fold(top, ("ann", 8))
             (own,) = [p for p in top.applied if p == top.partition_of("ann")]
             position = Position(partition=own, sequence=top.applied[own])
-            elsewhere = Position(partition=(own + SPREAD) % limits.PARTITIONS, sequence=10**9)
+            elsewhere = Position(partition=(own + SPREAD) % wire_bounds.PARTITIONS, sequence=10**9)
             by_position, by_cursor = Screen(), Screen()
             r.watch(by_position, "top", positions=[position, elsewhere])
             await until(lambda: by_position.states, "the place comes")

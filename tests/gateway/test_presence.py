@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from gateway import bounds as gateway_bounds
 from gateway.presence import SLOT_S, Presence, PresenceReport
 from mesh import limits
 
-EVERY_S = limits.PRESENCE_REPORT_S
-GONE_S = limits.PRESENCE_GONE_S
-AGAIN_S = limits.PRESENCE_AGAIN_S
+EVERY_S = gateway_bounds.PRESENCE_REPORT_S
+GONE_S = gateway_bounds.PRESENCE_GONE_S
+AGAIN_S = gateway_bounds.PRESENCE_AGAIN_S
 HERE, GONE = PresenceReport("g", "ann", True), PresenceReport("g", "ann", False)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway import bounds as gateway_bounds
 from gateway import presence_reporter as reporter_module
 from gateway.presence import Presence
 from gateway.presence_reporter import PresenceReporter
@@ -20,9 +21,11 @@ from grandstand.catalog.v1.catalog_pb2 import Game
 from grandstand.client import open_channel
 from grandstand.event.v1.event_pb2 import PRESENCE_STATE_GONE, PRESENCE_STATE_HERE, Event, Position
 from grandstand.ingest.v1.ingest_pb2 import Reject
-from mesh import ids, limits
+from grandstand.wire import bounds as wire_bounds
+from grandstand.wire import ids
+from grandstand.wire.errors import GrandstandError
+from mesh import limits
 from mesh.catalog.watch import CatalogView
-from mesh.errors import GrandstandError
 from mesh.jetstream import subjects
 from tests.support.games import run, until
 from tests.support.ingest_server import serving as serving_ingest
@@ -228,7 +231,7 @@ def test_the_span_of_unanswered_numbers_stays_below_the_origin_s_credit(
 
 @pytest.mark.usefixtures("quick")
 def test_a_new_origin_is_taken_long_before_the_old_one_expires(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert reporter_module.ORIGIN_RENEW_S <= limits.ORIGIN_AGE_MAX_S / 2
+    assert reporter_module.ORIGIN_RENEW_S <= wire_bounds.ORIGIN_AGE_MAX_S / 2
     monkeypatch.setattr(reporter_module, "ORIGIN_RENEW_S", 1.0)
 
     async def scenario() -> None:
@@ -346,7 +349,7 @@ def test_goodbyes_that_nobody_takes_are_bounded() -> None:
                     if n % 50 == 0:
                         await until(lambda: reporter._presence.next_at_s != -math.inf, "a round was made")
                 assert len(reporter._waiting) <= 100
-                assert relay.most_unanswered <= limits.PRESENCES_UNANSWERED_MAX
+                assert relay.most_unanswered <= gateway_bounds.PRESENCES_UNANSWERED_MAX
             reporter.stop()
 
     run(scenario())

@@ -20,8 +20,9 @@ from gateway.relay import Answer, Relay
 from grandstand.client import open_channel
 from grandstand.event.v1.event_pb2 import Event, Position, Vote
 from grandstand.ingest.v1.ingest_pb2 import Reject
+from grandstand.wire import bounds as wire_bounds
+from grandstand.wire.errors import AlreadyDone, Exhausted, GrandstandError, NotNow, Unavailable, Unknown
 from mesh import limits
-from mesh.errors import AlreadyDone, Exhausted, GrandstandError, NotNow, Unavailable, Unknown
 from tests.support.blocks import origin
 from tests.support.games import run, until
 from tests.support.unruly_ingest import Ingest, serving
@@ -398,10 +399,10 @@ def test_a_number_that_is_answered_or_left_holds_its_origin_up_no_more() -> None
         peer = Ingest()
         async with relay_to(peer) as relay:
             await send(relay, event(1))
-            await send(relay, event(1 + limits.VIEWER_CREDIT))
+            await send(relay, event(1 + wire_bounds.VIEWER_CREDIT))
             peer.hold()
-            relay.submit(event(2 + limits.VIEWER_CREDIT), lambda _: None).cancel()
-            relay.submit(event(2 + 2 * limits.VIEWER_CREDIT), lambda _: None)
+            relay.submit(event(2 + wire_bounds.VIEWER_CREDIT), lambda _: None).cancel()
+            relay.submit(event(2 + 2 * wire_bounds.VIEWER_CREDIT), lambda _: None)
 
     run(scenario())
 
@@ -447,7 +448,7 @@ def test_i2_the_span_of_an_origins_unanswered_numbers_is_bounded_by_its_credit()
             first = asyncio.create_task(send(relay, event(1)))
             await until(lambda: heard(peer), "the event is heard")
             with pytest.raises(Exhausted, match="at most 64 may be unanswered"):
-                await send(relay, event(1 + limits.VIEWER_CREDIT))
+                await send(relay, event(1 + wire_bounds.VIEWER_CREDIT))
             other = asyncio.create_task(send(relay, event(1000, by=2)))
             await until(lambda: len(heard(peer)) == 2, "another origin is not held up")
             for task in (first, other):
@@ -460,9 +461,9 @@ def test_i2_an_event_that_could_not_be_told_from_a_replay_is_refused() -> None:
     async def scenario() -> None:
         async with relay_to(Ingest()) as relay:
             await send(relay, event(100))
-            await send(relay, event(101 - limits.VIEWER_CREDIT))
+            await send(relay, event(101 - wire_bounds.VIEWER_CREDIT))
             with pytest.raises(NotNow, match="36 lies 64 behind 100"):
-                await send(relay, event(100 - limits.VIEWER_CREDIT))
+                await send(relay, event(100 - wire_bounds.VIEWER_CREDIT))
 
     run(scenario())
 
@@ -474,7 +475,7 @@ def test_a_thousand_large_events_at_once_go_in_messages_that_ingest_takes() -> N
             filler = "x" * 4_000
             await asyncio.gather(*(send(relay, event(1, by=n, actor_id=filler)) for n in range(1, 501)))
             sizes = [request.ByteSize() for stream in peer.streams for request in stream.heard]
-            assert max(sizes) <= limits.INGEST_MESSAGE_BYTES_MAX
+            assert max(sizes) <= wire_bounds.INGEST_MESSAGE_BYTES_MAX
             assert len(peer.stored) == 500
 
     run(scenario())

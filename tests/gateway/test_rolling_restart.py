@@ -18,10 +18,10 @@ from collections.abc import AsyncIterator, Iterator
 import grpc.aio
 import pytest
 
+from gateway import bounds as gateway_bounds
 from grandstand.client import Publisher, Viewer, includes, open_channel
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.gateway.v1.gateway_pb2 import SubscribeResponse
-from mesh import limits
 from tests.support.games import GameClient, new_game, run, until, votes_of
 from tests.support.mesh_fixture import RunningMesh, running
 from tests.support.rolling import wait_until_routed
@@ -168,7 +168,7 @@ def test_a_rolling_restart_of_the_gateways_loses_no_update_for_anybody(rolling: 
             # They were not all told to come at once.
             delays = Counter(delay_s for seat in seats for delay_s in seat.delays_s)
             assert max(delays.values()) <= VIEWERS / 2
-            assert max(delays) - min(delays) > 0.3 * VIEWERS / limits.DRAIN_PER_S
+            assert max(delays) - min(delays) > 0.3 * VIEWERS / gateway_bounds.DRAIN_PER_S
 
     run(scenario(), within_s=WITHIN_S)
 

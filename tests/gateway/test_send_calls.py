@@ -29,9 +29,11 @@ from gateway.service import GatewayService, path_of
 from grandstand.client import open_channel
 from grandstand.event.v1.event_pb2 import Event, Position, Vote
 from grandstand.gateway.v1.gateway_pb2 import IssueGuestRequest, IssueOriginRequest, SendRequest, SendResponse
-from mesh import ids, limits, telemetry
+from grandstand.wire import bounds as wire_bounds
+from grandstand.wire import ids
+from grandstand.wire.errors import Exhausted, GrandstandError, Unavailable, Unknown
+from mesh import telemetry
 from mesh.auth import Identity, Trust, Verifier
-from mesh.errors import Exhausted, GrandstandError, Unavailable, Unknown
 from mesh.http2.call import Call, Handler
 from tests.support.games import run, until
 from tests.support.http2_service import serving
@@ -102,7 +104,7 @@ async def gateway() -> AsyncIterator[Edge]:
     verifier = Verifier(Trust(lambda: keys))
     service = GatewayService(relay, subscribe, verifier, Guests(None, verifier))
     async with (
-        serving(service.methods(), message_bytes_max=limits.GATEWAY_MESSAGE_BYTES_MAX) as (_, address),
+        serving(service.methods(), message_bytes_max=wire_bounds.GATEWAY_MESSAGE_BYTES_MAX) as (_, address),
         open_channel(address, own_connection=True) as channel,
     ):
         yield Edge(relay, channel)

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.origins import SendOrigins
-from mesh import limits
-from mesh.errors import Exhausted, GrandstandError, NotNow
+from grandstand.wire import bounds as wire_bounds
+from grandstand.wire.errors import Exhausted, GrandstandError, NotNow
 from tests.support.blocks import origin
 
-CREDIT = limits.VIEWER_CREDIT
+CREDIT = wire_bounds.VIEWER_CREDIT
 
 
 @given(st.lists(st.tuples(st.integers(1, 3 * CREDIT), st.booleans()), max_size=200))

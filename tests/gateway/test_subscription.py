@@ -12,8 +12,8 @@ from gateway.view import GameView
 from grandstand.event.v1.event_pb2 import Cursor, Position
 from grandstand.gateway.v1.gateway_pb2 import SubscribeRequest, TopicCursor
 from grandstand.internal.v1.internal_pb2 import Partial, TallyPartial
+from grandstand.wire.errors import Forbidden, GrandstandError, Invalid, Unauthenticated
 from mesh.auth import Identity
-from mesh.errors import Forbidden, GrandstandError, Invalid, Unauthenticated
 from mesh.redis.share import Share
 
 ANN = Identity("ann", False, None, 9e9)

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway import bounds as gateway_bounds
 from gateway.own_addresses import own_addresses
 from gateway.viewer_limits import ViewerAdmission, ViewerLimits, address_of
+from grandstand.wire.errors import Exhausted
 from mesh import limits
-from mesh.errors import Exhausted
 
 HOME, OFFICE = "203.0.113.7", "198.51.100.1"
 
@@ -126,10 +127,10 @@ def test_a_crowd_turned_away_comes_back_no_faster_than_the_rate(pauses: list[flo
     for pause_s in pauses:
         now_s += pause_s / 10
         after_s = delay(at, now_s)
-        assert limits.VIEWER_RETRY_MIN_S <= after_s <= limits.VIEWER_RETRY_MAX_S
+        assert gateway_bounds.VIEWER_RETRY_MIN_S <= after_s <= gateway_bounds.VIEWER_RETRY_MAX_S
         back.append(now_s + after_s)
     # Each comes within its own turn: of the turns that overlap 0.1 s, one more than fit.
-    assert arrivals(back, 0.1) <= 0.1 * limits.VIEWER_RETRIES_PER_S + 1 + 1e-6
+    assert arrivals(back, 0.1) <= 0.1 * gateway_bounds.VIEWER_RETRIES_PER_S + 1 + 1e-6
 
 
 def test_the_delay_grows_with_how_many_were_turned_away_and_shrinks_with_time() -> None:
@@ -138,7 +139,7 @@ def test_the_delay_grows_with_how_many_were_turned_away_and_shrinks_with_time() 
     assert delays == sorted(delays)
     assert delays[0] < 1.01
     assert delays[-1] == pytest.approx(
-        limits.VIEWER_RETRY_MIN_S + 5_000 / limits.VIEWER_RETRIES_PER_S, abs=0.01
+        gateway_bounds.VIEWER_RETRY_MIN_S + 5_000 / gateway_bounds.VIEWER_RETRIES_PER_S, abs=0.01
     )
     assert delay(at, 5.0) == pytest.approx(delays[-1] - 5.0, abs=0.01)
     assert delay(at, 1_000.0) < 1.01
@@ -148,13 +149,18 @@ def test_a_crowd_beyond_all_turns_is_spread_by_chance_and_none_waits_longer() ->
     at = limits_of(0)
     delays = [delay(at) for _ in range(60_000)]
     beyond = delays[35_000:]
-    assert limits.VIEWER_RETRY_MAX_S / 2 <= min(beyond) <= max(beyond) <= limits.VIEWER_RETRY_MAX_S
-    expected = len(beyond) / (limits.VIEWER_RETRY_MAX_S / 2)
+    assert (
+        gateway_bounds.VIEWER_RETRY_MAX_S / 2
+        <= min(beyond)
+        <= max(beyond)
+        <= gateway_bounds.VIEWER_RETRY_MAX_S
+    )
+    expected = len(beyond) / (gateway_bounds.VIEWER_RETRY_MAX_S / 2)
     seconds = Counter(int(after_s) for after_s in beyond)
-    assert len(seconds) == limits.VIEWER_RETRY_MAX_S / 2
+    assert len(seconds) == gateway_bounds.VIEWER_RETRY_MAX_S / 2
     assert all(abs(n - expected) < 0.2 * expected for n in seconds.values())
     # And the turns themselves did not run away meanwhile.
-    assert delay(at, limits.VIEWER_RETRY_MAX_S) < 1.01
+    assert delay(at, gateway_bounds.VIEWER_RETRY_MAX_S) < 1.01
 
 
 def test_a_crowd_that_comes_again_and_finds_the_gateway_full_still_does_not_bunch() -> None:
@@ -163,7 +169,7 @@ def test_a_crowd_that_comes_again_and_finds_the_gateway_full_still_does_not_bunc
     for _ in range(4):
         waiting = [now_s + delay(at, now_s) for now_s in sorted(waiting)]
         back += waiting
-    assert arrivals(back, 1.0) <= limits.VIEWER_RETRIES_PER_S + 2
+    assert arrivals(back, 1.0) <= gateway_bounds.VIEWER_RETRIES_PER_S + 2
 
 
 def test_one_address_that_is_full_delays_nobody_elsewhere() -> None:
@@ -278,10 +284,10 @@ def test_no_junk_in_the_header_or_the_peer_is_an_error(forwarded_for: str, peer:
 
 def test_the_bounds_are_those_of_limits() -> None:
     at = ViewerLimits(random=random.random)
-    for n in range(limits.VIEWERS_PER_ACTOR_MAX):
+    for n in range(gateway_bounds.VIEWERS_PER_ACTOR_MAX):
         at.enter("ann", f"10.0.0.{n}", 0.0)
     refusal(at, "ann")
-    for _ in range(limits.VIEWERS_PER_ADDRESS_MAX):
+    for _ in range(gateway_bounds.VIEWERS_PER_ADDRESS_MAX):
         at.enter(None, HOME, 0.0)
     refusal(at)
     for n in range(limits.VIEWERS_MAX - at.viewers):

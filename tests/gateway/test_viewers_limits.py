@@ -11,6 +11,7 @@ import pytest
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
+from gateway import bounds as gateway_bounds
 from grandstand.gateway.v1.gateway_pb2 import SubscribeRequest
 from mesh import limits
 from tests.support.games import run, until
@@ -80,7 +81,7 @@ def test_an_actor_has_so_many_streams_and_who_comes_then_is_told_when_to_come_ag
             gateway.stub(address) as stub,
             line_to(address) as line,
         ):
-            streams = [line.subscribe(REQUEST, ann) for _ in range(limits.VIEWERS_PER_ACTOR_MAX)]
+            streams = [line.subscribe(REQUEST, ann) for _ in range(gateway_bounds.VIEWERS_PER_ACTOR_MAX)]
             await until(lambda: all(line.received[stream] for stream in streams), "all of hers are let in")
             waits_s = []
             for _ in range(3):
@@ -89,7 +90,11 @@ def test_an_actor_has_so_many_streams_and_who_comes_then_is_told_when_to_come_ag
                 assert "close one; come again in" in message
                 waits_s.append(wait_s)
             assert (
-                limits.VIEWER_RETRY_MIN_S <= waits_s[0] < waits_s[1] < waits_s[2] < limits.VIEWER_RETRY_MAX_S
+                gateway_bounds.VIEWER_RETRY_MIN_S
+                <= waits_s[0]
+                < waits_s[1]
+                < waits_s[2]
+                < gateway_bounds.VIEWER_RETRY_MAX_S
             )
             assert await let_in(stub, bob)
             assert await let_in(stub)
@@ -103,14 +108,14 @@ def test_an_address_has_so_many_and_only_what_the_last_proxy_saw_is_believed(gat
     async def scenario() -> None:
         async with gateway.results() as results, healthy(gateway, results), gateway.stub() as stub:
             async with line_to(gateway.address) as line:
-                count = limits.VIEWERS_PER_ADDRESS_MAX
+                count = gateway_bounds.VIEWERS_PER_ADDRESS_MAX
                 streams = [line.subscribe(REQUEST, [HOME]) for _ in range(count)]
                 await until(
                     lambda: all(line.received[stream] for stream in streams), "all of these are let in"
                 )
                 message, wait_s = await turned_away(stub, [HOME])
                 assert "address 203.0.113.7 has 2000 viewers on this gateway" in message
-                assert limits.VIEWER_RETRY_MIN_S <= wait_s < limits.VIEWER_RETRY_MIN_S + 1
+                assert gateway_bounds.VIEWER_RETRY_MIN_S <= wait_s < gateway_bounds.VIEWER_RETRY_MIN_S + 1
                 assert await let_in(stub, [OFFICE])
                 assert await let_in(stub), "this machine is no address of viewers"
             await until_let_in(stub, [HOME])
@@ -136,7 +141,7 @@ def test_a_full_gateway_spreads_who_comes_then_costs_little_for_each_and_keeps_a
                 assert {line.ended[stream].code for stream in crowd} == {EXHAUSTED}
                 waits_s = sorted(wait_of(line.ended[stream]) for stream in crowd)
                 assert first_s < 1.1
-                assert waits_s[-1] - waits_s[0] > 0.8 * len(crowd) / limits.VIEWER_RETRIES_PER_S
+                assert waits_s[-1] - waits_s[0] > 0.8 * len(crowd) / gateway_bounds.VIEWER_RETRIES_PER_S
                 await viewer.sees_the_next()
                 await until(
                     lambda: all(line.received[stream][-1].HasField("update") for stream in streams[::100]),

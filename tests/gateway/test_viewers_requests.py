@@ -12,6 +12,7 @@ import pytest
 
 from grandstand.event.v1.event_pb2 import Cursor, Position
 from grandstand.gateway.v1.gateway_pb2 import SubscribeRequest, SubscribeResponse, TopicCursor
+from grandstand.wire import bounds as wire_bounds
 from mesh import limits
 from tests.support.games import run
 from tests.support.lone_gateway import PARTITION, POLL, LoneGateway, healthy, lone_gateway, red, states_of
@@ -73,13 +74,13 @@ BAD: dict[str, tuple[dict[str, Any], grpc.StatusCode, str]] = {
     ),
     "an inbox without a token": ({"topics": ["inbox"]}, Code.UNAUTHENTICATED, "get a token"),
     "a rate above the most": (
-        {"max_updates_per_s": limits.UPDATES_PER_S_MAX + 1},
+        {"max_updates_per_s": wire_bounds.UPDATES_PER_S_MAX + 1},
         Code.INVALID_ARGUMENT,
         "max_updates_per_s: is 21; 1 to 20 are allowed",
     ),
     "an absurd rate": ({"max_updates_per_s": 2**32 - 1}, Code.INVALID_ARGUMENT, "is 4294967295; 1 to 20"),
     "a cursor of a partition there is not": (
-        {"cursors": [cursor(POLL, (limits.PARTITIONS, 1))]},
+        {"cursors": [cursor(POLL, (wire_bounds.PARTITIONS, 1))]},
         Code.INVALID_ARGUMENT,
         "cursors.positions.partition: is 16; 0 to 15 are allowed",
     ),
@@ -176,7 +177,7 @@ def test_forged_positions_that_say_nothing_of_the_game_hold_nobody_up(gateway: L
     async def scenario() -> None:
         async with gateway.results() as results, gateway.stub() as stub:
             newest = await results.show()
-            elsewhere = (PARTITION + 1) % limits.PARTITIONS
+            elsewhere = (PARTITION + 1) % wire_bounds.PARTITIONS
             request = SubscribeRequest(
                 game_id=GAME,
                 topics=[POLL],

@@ -10,8 +10,8 @@ from statistics import median
 
 import pytest
 
+from gateway import bounds as gateway_bounds
 from grandstand.gateway.v1.gateway_pb2 import SubscribeRequest
-from mesh import limits
 from mesh.http2 import bounds
 from tests.support.games import run, until
 from tests.support.grpc_web import web_viewer
@@ -49,7 +49,7 @@ async def assert_unaffected(
 ) -> None:
     """The healthy viewer sees what it saw `before` as soon, and memory grew by no more than `room`."""
     after = await states_seen(viewer)
-    assert median(after) < 2 * median(before) + limits.TICK_S
+    assert median(after) < 2 * median(before) + gateway_bounds.TICK_S
     assert gateway.rss_bytes() - rss < room
 
 
@@ -155,6 +155,6 @@ def test_a_result_that_core_nats_lost_is_on_screens_within_a_second(gateway: Lon
     async def scenario() -> None:
         async with gateway.results() as results, healthy(gateway, results) as viewer:
             lags_s = [await viewer.sees_the_next(told=False) for _ in range(5)]
-            assert median(lags_s) < limits.ANTI_ENTROPY_S + 3 * limits.TICK_S
+            assert median(lags_s) < gateway_bounds.ANTI_ENTROPY_S + 3 * gateway_bounds.TICK_S
 
     run(scenario())

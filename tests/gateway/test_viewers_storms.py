@@ -7,8 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from gateway import bounds as gateway_bounds
 from grandstand.event.v1.event_pb2 import Cursor, Position
 from grandstand.gateway.v1.gateway_pb2 import SubscribeRequest, TopicCursor
+from grandstand.wire import bounds as wire_bounds
 from mesh import limits
 from tests.support.games import run, until
 from tests.support.lone_gateway import PARTITION, POLL, LoneGateway, healthy, lone_gateway
@@ -58,7 +60,7 @@ def test_connections_that_are_cut_right_after_they_subscribed_leave_nothing_behi
 
     async def cut() -> None:
         async with line_to(gateway.address) as line:
-            for _ in range(limits.VIEWERS_PER_ACTOR_MAX):
+            for _ in range(gateway_bounds.VIEWERS_PER_ACTOR_MAX):
                 line.subscribe(SubscribeRequest(game_id=GAME), ann)
             await line.drain()
 
@@ -74,7 +76,7 @@ def test_connections_that_are_cut_right_after_they_subscribed_leave_nothing_behi
                 async def all_hers_are_let_in() -> bool:
                     streams = [
                         line.subscribe(SubscribeRequest(game_id=GAME), ann)
-                        for _ in range(limits.VIEWERS_PER_ACTOR_MAX)
+                        for _ in range(gateway_bounds.VIEWERS_PER_ACTOR_MAX)
                     ]
                     await until(lambda: all(line.received[s] or s in line.ended for s in streams), "answered")
                     for stream in streams:
@@ -93,13 +95,13 @@ def test_hundreds_that_wait_for_forged_cursors_of_thousands_of_positions_hold_up
     cursors = [
         TopicCursor(
             topic=f"poll/p{n}",
-            cursor=Cursor(positions=[Position(partition=PARTITION, sequence=1)] * limits.POSITIONS_MAX),
+            cursor=Cursor(positions=[Position(partition=PARTITION, sequence=1)] * wire_bounds.POSITIONS_MAX),
         )
         for n in range(40)
     ]
     cursors[-1].cursor.positions[-1].sequence = 2**62
     request = SubscribeRequest(game_id=GAME, topics=[POLL], cursors=cursors)
-    assert 10_000 < request.ByteSize() < limits.GATEWAY_MESSAGE_BYTES_MAX
+    assert 10_000 < request.ByteSize() < wire_bounds.GATEWAY_MESSAGE_BYTES_MAX
 
     async def scenario() -> None:
         async with gateway.results() as results, healthy(gateway, results) as viewer:

@@ -23,10 +23,12 @@ from grandstand.catalog.v1.catalog_pb2 import Board, Game, Poll
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.gateway.v1.gateway_pb2 import SubscribeRequest
 from grandstand.internal.v1.internal_pb2 import Partial, TallyPartial
-from mesh import ids, limits
+from grandstand.wire import bounds as wire_bounds
+from grandstand.wire import ids
+from grandstand.wire.errors import GrandstandError, Unavailable
+from mesh import limits
 from mesh.catalog.spreads import Spreads
 from mesh.catalog.watch import CatalogView
-from mesh.errors import GrandstandError, Unavailable
 from mesh.jetstream import subjects
 from mesh.redis import layout
 from mesh.redis.share import Share
@@ -120,7 +122,7 @@ def test_i6_a_position_outside_the_known_spread_is_looked_up_before_it_is_taken_
         assert not shown
         told.applied = 5
         await until(lambda: shown == [late], "it is shown")
-        stranger = Watcher(Position(partition=(THERE + 1) % limits.PARTITIONS, sequence=5))
+        stranger = Watcher(Position(partition=(THERE + 1) % wire_bounds.PARTITIONS, sequence=5))
         waiting.add(cast(Any, stranger))
         await until(lambda: shown == [late, stranger], "no partition of this game: nothing to wait for")
         assert told.refreshed == 2
@@ -213,13 +215,13 @@ def test_i4_reads_without_a_position_are_never_told_a_fraction(servers: Stores) 
             worker.send_signal(signal.SIGSTOP)
             await votes.stored[3].eraser.erase("by hand")
             with pytest.raises(Unavailable, match="partition 3 is being folded anew"):
-                await votes.results.read_at_least(blocks.GAME, limits.PARTITIONS, [], 0.2)
+                await votes.results.read_at_least(blocks.GAME, wire_bounds.PARTITIONS, [], 0.2)
             worker.send_signal(signal.SIGCONT)
             for stored in votes.stored[4:]:
                 await stored.eraser.erase("by hand")
             answers = 0
             while answers < 20:
-                shares = await votes.results.read_at_least(blocks.GAME, limits.PARTITIONS, [], 20)
+                shares = await votes.results.read_at_least(blocks.GAME, wire_bounds.PARTITIONS, [], 20)
                 answers += 1
                 told = [s.partials["poll/mvp"].tally.voters for s in shares if "poll/mvp" in s.partials]
                 assert sum(told) == votes.acked

@@ -18,7 +18,8 @@ import pytest
 
 from grandstand.event.v1.event_pb2 import Event, Vote
 from grandstand.ingest.v1.ingest_pb2 import Heartbeat, PublishResponse
-from mesh import limits
+from grandstand.wire import bounds as wire_bounds
+from ingest import bounds as ingest_bounds
 from tests.support.games import run
 from tests.support.hostile import BYTES, field
 from tests.support.lone_ingest import (
@@ -103,7 +104,9 @@ def test_messages_of_100_mb_are_refused_by_their_size_before_they_take_memory(in
                     stream.say(huge)
                     code, details, _ = await stream.ending()
             assert (code, details) == (Code.RESOURCE_EXHAUSTED, details)
-            assert f"a message of {len(huge)} bytes; at most {limits.INGEST_MESSAGE_BYTES_MAX}" in details
+            assert (
+                f"a message of {len(huge)} bytes; at most {wire_bounds.INGEST_MESSAGE_BYTES_MAX}" in details
+            )
             assert_documented(code.value[0], details)
             assert ingest.peak_bytes() - before < GROWTH_BYTES_MAX
 
@@ -113,7 +116,7 @@ def test_messages_of_100_mb_are_refused_by_their_size_before_they_take_memory(in
 def test_padding_that_differs_from_vote_to_vote_takes_no_memory(ingest: LoneIngest) -> None:
     """What is remembered of bodies is bounded in bytes, not only in number."""
     # Few enough for an actor's burst, or they would be paced.
-    count, padding = limits.ACTOR_BURST_EVENTS, 200_000
+    count, padding = ingest_bounds.ACTOR_BURST_EVENTS, 200_000
 
     async def scenario() -> None:
         async with witness(ingest):
@@ -140,7 +143,7 @@ def test_padding_that_differs_from_vote_to_vote_takes_no_memory(ingest: LoneInge
 
 
 def test_a_client_that_reads_nothing_is_held_back_and_misses_nothing(ingest: LoneIngest) -> None:
-    refused_each = limits.VIEWER_CREDIT
+    refused_each = wire_bounds.VIEWER_CREDIT
 
     async def scenario() -> None:
         async with witness(ingest):
@@ -180,7 +183,7 @@ def test_a_client_that_ignores_its_credit_while_nothing_is_acked_is_ended(ingest
                     pass
                 ingest.nats.send_signal(signal.SIGSTOP)
                 try:
-                    for seq in range(2, 2 + 2 * limits.VIEWER_CREDIT):
+                    for seq in range(2, 2 + 2 * wire_bounds.VIEWER_CREDIT):
                         stream.events(score(seq))
                     code, details, heard = await stream.ending()
                 finally:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from grandstand.wire import bounds as wire_bounds
 from ingest.admission import SHED, Admission, Buckets, OverRate, Rate, SteadyClock
-from mesh import limits
 
 PLENTY = Rate(1e6, 1e6)
 KINDS = ("vote", "score", "custom", "measure", "reaction", "presence", "")
@@ -232,12 +232,12 @@ def test_a_name_longer_than_an_id_takes_no_memory_and_all_of_them_share_one_buck
     admission = Admission(*((few, PLENTY) if remembered == "actor" else (PLENTY, few)), PLENTY)
     answers = []
     for number in range(10):
-        names = {"actor": "ann", "game": "g", remembered: f"{number}" + "x" * limits.ID_CHARACTERS_MAX}
+        names = {"actor": "ann", "game": "g", remembered: f"{number}" + "x" * wire_bounds.ID_CHARACTERS_MAX}
         answers.append(decide(admission, names["actor"], names["game"], "vote", False, 0.0))
     assert answers[:5] == [0.0] * 5
     assert all(isinstance(answer, str) and len(answer) < 300 for answer in answers[5:])
     kept = admission._actors if remembered == "actor" else admission._games
-    assert all(len(key) <= limits.ID_CHARACTERS_MAX for key in kept.tat_s)
+    assert all(len(key) <= wire_bounds.ID_CHARACTERS_MAX for key in kept.tat_s)
 
 
 def full_table(owing: Callable[[int], int]) -> Buckets:

@@ -32,10 +32,11 @@ from grandstand.event.v1.event_pb2 import (
     Vote,
 )
 from grandstand.internal.v1.internal_pb2 import IncomingEvent
+from grandstand.wire import bounds as wire_bounds
+from grandstand.wire import ids
+from grandstand.wire.errors import Forbidden, GrandstandError, Invalid, NotNow, Unknown
 from ingest.intake import Unresolved
-from mesh import ids, limits
 from mesh.catalog.watch import CatalogView
-from mesh.errors import Forbidden, GrandstandError, Invalid, NotNow, Unknown
 from tests.support import blocks
 from tests.support.blocks import GAME, NOW_S, origin
 from tests.support.intake import IntakeRig, Listener, taken
@@ -255,7 +256,7 @@ def test_an_actor_always_folds_in_one_place(catalog: CatalogView) -> None:
         for n, event in enumerate((vote(), score(3), reaction(), presence(), measure(1.5), custom()))
     ]
     assert len({row.partition for row in rows}) == 1
-    assert 0 <= rows[0].partition < limits.PARTITIONS
+    assert 0 <= rows[0].partition < wire_bounds.PARTITIONS
 
 
 def test_more_definitions_than_are_kept_are_checked_all_the_same(

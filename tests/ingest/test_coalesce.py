@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from aggregate.block import DecodedEvents, decode
 from bench.rows import encode
 from grandstand.catalog.v1.catalog_pb2 import Game
+from grandstand.wire import ids
 from ingest.check import ValidatedEvent
 from ingest.coalesce import Batch, Coalescer
 from ingest.compiled_definitions import CompiledGame
-from mesh import ids, limits
+from mesh import limits
 from tests.support import blocks
 from tests.support.blocks import origin
 

@@ -17,7 +17,7 @@ import pytest
 
 from grandstand.event.v1.event_pb2 import Event
 from grandstand.ingest.v1.ingest_pb2 import Heartbeat, Hello
-from mesh import limits
+from grandstand.wire import bounds as wire_bounds
 from mesh.auth import MESH_AUDIENCE, mint, parse_signing_keys, read_signing_keys
 from tests.support.games import run
 from tests.support.hostile import BYTES, VARINT, field, origin, varint
@@ -189,14 +189,14 @@ ENDINGS: dict[str, tuple[Callable[[], list[bytes]], Code, str]] = {
         "event.origin_id: only a producer may relay",
     ),
     "more than the credit at once": (
-        lambda: [HELLO, batch(*map(score, range(1, limits.VIEWER_CREDIT + 2)))],
+        lambda: [HELLO, batch(*map(score, range(1, wire_bounds.VIEWER_CREDIT + 2)))],
         Code.RESOURCE_EXHAUSTED,
-        f"at most {limits.VIEWER_CREDIT} may be unacked, wait for acks",
+        f"at most {wire_bounds.VIEWER_CREDIT} may be unacked, wait for acks",
     ),
     "a message beyond the limit": (
-        lambda: [HELLO, batch(score(1, actor_id="x" * limits.INGEST_MESSAGE_BYTES_MAX))],
+        lambda: [HELLO, batch(score(1, actor_id="x" * wire_bounds.INGEST_MESSAGE_BYTES_MAX))],
         Code.RESOURCE_EXHAUSTED,
-        str(limits.INGEST_MESSAGE_BYTES_MAX),
+        str(wire_bounds.INGEST_MESSAGE_BYTES_MAX),
     ),
 }
 

@@ -25,16 +25,16 @@ from hypothesis import strategies as st
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.ingest.v1.ingest_pb2 import Hello, PublishRequest, PublishResponse
 from grandstand.internal.v1.internal_pb2 import Incoming
+from grandstand.wire import bounds as wire_bounds
+from grandstand.wire.errors import GrandstandError, Invalid, Unknown
 from ingest.admission import Admission
 from ingest.check import Checker
 from ingest.coalesce import Batch, Coalescer
 from ingest.intake import Intake, RelayedTicket, Ticket
 from ingest.pressure import Pressure
 from ingest.session import IngestSession, Input
-from mesh import limits
 from mesh.auth import Identity
 from mesh.catalog.watch import CatalogView
-from mesh.errors import GrandstandError, Invalid, Unknown
 from tests.support.games import run
 from tests.support.hostile import Hostile, origin
 from tests.support.lone_ingest import GAME, LoneIngest, RawStream, definitions, lone_ingest, witness
@@ -140,7 +140,7 @@ class Client:
 
 def assert_sound(batch: Batch[Ticket]) -> None:
     """What reaches a block can be folded."""
-    assert 0 <= batch.partition < limits.PARTITIONS
+    assert 0 <= batch.partition < wire_bounds.PARTITIONS
     block = batch.encode(int(NOW_S * 1e9)).events
     assert sum(section.rows for section in block.sections) == batch.count
     for _, seq, _, _, validated in batch.entries():
@@ -149,9 +149,9 @@ def assert_sound(batch: Batch[Ticket]) -> None:
         if validated.kind == "measure":
             assert math.isfinite(validated.value)
         if validated.kind == "score":
-            assert abs(validated.value) <= limits.POINTS_MAX
+            assert abs(validated.value) <= wire_bounds.POINTS_MAX
     for actor_id in batch.actor_ids():
-        assert 1 <= len(actor_id) <= limits.ID_CHARACTERS_MAX
+        assert 1 <= len(actor_id) <= wire_bounds.ID_CHARACTERS_MAX
         assert actor_id.isascii()
 
 

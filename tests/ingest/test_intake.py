@@ -21,12 +21,20 @@ from grandstand.event.v1.event_pb2 import (
 )
 from grandstand.ingest.v1.ingest_pb2 import EventBatch, PublishRequest
 from grandstand.internal.v1.internal_pb2 import Incoming, IncomingBatch, IncomingEvent
+from grandstand.wire import ids
+from grandstand.wire.errors import (
+    Exhausted,
+    Forbidden,
+    GrandstandError,
+    Invalid,
+    NotNow,
+    Unavailable,
+    Unknown,
+)
 from ingest.admission import Admission, Rate
 from ingest.intake import Unresolved
 from ingest.republish import split_for_republish
-from mesh import ids
 from mesh.catalog.watch import CatalogView
-from mesh.errors import Exhausted, Forbidden, GrandstandError, Invalid, NotNow, Unavailable, Unknown
 from tests.support import blocks
 from tests.support.blocks import GAME, NOW_S, origin
 from tests.support.intake import UNLIMITED, IntakeRig, Listener, bearer, incoming

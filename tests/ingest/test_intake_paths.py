@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from bench.rows import rows_of
 from grandstand.catalog.v1.catalog_pb2 import BOARD_MODE_SUM, CustomTopic, Game, Poll, Pulse
 from grandstand.event.v1.event_pb2 import Custom, Event, Measure, Position, Presence, Reaction, Score, Vote
+from grandstand.wire.errors import GrandstandError
 from ingest import intake as intake_module
 from ingest.admission import Admission, Rate
 from ingest.intake import Intake, Unresolved
 from mesh.catalog.watch import CatalogView
-from mesh.errors import GrandstandError
 from tests.support import blocks
 from tests.support.blocks import GAME, NOW_S, origin
 from tests.support.intake import UNLIMITED, IntakeRig, Listener, bearer, incoming

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from grandstand.wire import ids
+from grandstand.wire.errors import Exhausted
 from ingest.log_capacity import RESERVE, LogCapacity
-from mesh import ids
-from mesh.errors import Exhausted
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.jetstream.pipeline import PublishPipeline

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from grandstand.wire.errors import Exhausted, GrandstandError, Unavailable
 from mesh import limits
-from mesh.errors import Exhausted, GrandstandError, Unavailable
 from mesh.jetstream import subjects
 from mesh.jetstream.pipeline import PublishPipeline
 from tests.mesh.jetstream.test_publish_pipeline import on_nats

@@ -19,7 +19,8 @@ from aggregate.origins import OriginWindows
 from grandstand.event.v1.event_pb2 import Event, Vote
 from grandstand.ingest.v1.ingest_pb2 import EventBatch, Heartbeat, Hello, PublishRequest, PublishResponse
 from grandstand.internal.v1.internal_pb2 import Block
-from mesh import ids, limits
+from grandstand.wire import bounds as wire_bounds
+from grandstand.wire import ids
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from tests.mesh.jetstream.test_nats_cluster import ELECTION_S, stored_messages
@@ -63,7 +64,7 @@ class Client:
                 numbers = range(self.sent + 1, self.sent + 1 + BATCH)
                 self.sent += BATCH
                 await self._say(events=EventBatch(events=map(event, numbers)))
-            elif loop.time() - beat_at > limits.PUBLISH_HEARTBEAT_S / 2:
+            elif loop.time() - beat_at > wire_bounds.PUBLISH_HEARTBEAT_S / 2:
                 beat_at = loop.time()
                 await self._say(heartbeat=Heartbeat())
             await asyncio.sleep(0.01)
@@ -182,7 +183,8 @@ def test_i1_i2_streams_stay_open_without_credit_while_the_log_has_no_leader_and_
                     leader.send_signal(signal.SIGCONT)
                 await until(
                     lambda: all(
-                        c.acked > was + limits.VIEWER_CREDIT for c, was in zip(clients, before, strict=True)
+                        c.acked > was + wire_bounds.VIEWER_CREDIT
+                        for c, was in zip(clients, before, strict=True)
                     ),
                     "all are acked again",
                 )

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import pytest
 
+from grandstand.wire.errors import BY_CODE, GrandstandError
 from ingest.admission import OverRate
-from mesh.errors import BY_CODE, GrandstandError
 from tests.support.rejections import Row, rows
 from toolbox.local.provision import checkout
 
@@ -34,7 +34,7 @@ SPEAKERS = (
     "mesh/auth/identity.py",
     "mesh/auth/verifier.py",
     "mesh/catalog/watch.py",
-    "mesh/ids.py",
+    "clients/python/grandstand/wire/ids.py",
     "mesh/jetstream/pipeline.py",
     "mesh/jetstream/acks.py",
     "gateway/guests.py",
@@ -44,7 +44,10 @@ SPEAKERS = (
     "gateway/service.py",
 )
 # Said to who defines or watches, not to who sends.
-ELSEWHERE = {("mesh/ids.py", "check_text"), ("mesh/ids.py", "parse_topic")}
+ELSEWHERE = {
+    ("clients/python/grandstand/wire/ids.py", "check_text"),
+    ("clients/python/grandstand/wire/ids.py", "parse_topic"),
+}
 KINDS = {kind.__name__: kind.code for kind in (*BY_CODE.values(), GrandstandError, OverRate)}
 # Rows whose words are Envoy's, gRPC's, our HTTP/2 server's, or made of two messages of ours.
 OTHERS_WORDS = (

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.ingest.v1.ingest_pb2 import Hello, Welcome
+from grandstand.wire import bounds as wire_bounds
+from grandstand.wire.errors import Exhausted, Forbidden, GrandstandError, Invalid, NotNow
 from ingest import session as session_module
 from ingest.session import SEQ_MAX, TABLE, IngestSession, Input, SessionState
-from mesh import limits
-from mesh.errors import Exhausted, Forbidden, GrandstandError, Invalid, NotNow
 from tests.support.blocks import NOW_S, origin
 from tests.support.intake import Listener, bearer
 from toolbox.local.provision import checkout
@@ -40,9 +40,9 @@ def at(sequence: int, partition: int = 0) -> Position:
 def test_a_new_session_is_issued_an_origin_and_told_its_limits() -> None:
     _, welcome = opened()
     assert welcome.origin_id == origin(0)
-    assert (welcome.next_origin_seq, welcome.credit, welcome.credit_max) == (1, 64, limits.VIEWER_CREDIT)
-    assert welcome.batch_events_max == limits.BATCH_EVENTS_MAX
-    assert welcome.heartbeat_interval.ToSeconds() == limits.PUBLISH_HEARTBEAT_S
+    assert (welcome.next_origin_seq, welcome.credit, welcome.credit_max) == (1, 64, wire_bounds.VIEWER_CREDIT)
+    assert welcome.batch_events_max == wire_bounds.BATCH_EVENTS_MAX
+    assert welcome.heartbeat_interval.ToSeconds() == wire_bounds.PUBLISH_HEARTBEAT_S
 
 
 def test_a_resumed_session_goes_on_at_its_number() -> None:
@@ -98,10 +98,10 @@ def test_a_second_hello_is_refused() -> None:
         session.hello(Hello(actor_id="ann"), bearer(), now_s=NOW_S, entropy=bytes(12))
 
 
-@pytest.mark.parametrize("count", [0, limits.BATCH_EVENTS_MAX + 1])
+@pytest.mark.parametrize("count", [0, wire_bounds.BATCH_EVENTS_MAX + 1])
 def test_a_batch_outside_its_bounds_is_refused(count: int) -> None:
     session, _ = opened()
-    with pytest.raises(Invalid, match=f"a batch of {count}; 1 to {limits.BATCH_EVENTS_MAX}"):
+    with pytest.raises(Invalid, match=f"a batch of {count}; 1 to {wire_bounds.BATCH_EVENTS_MAX}"):
         session.check_batch(count)
 
 
@@ -164,7 +164,7 @@ def test_an_origin_too_old_is_refused() -> None:
         IngestSession().hello(
             Hello(actor_id="ann", origin_id=origin(1)),
             bearer(),
-            now_s=NOW_S + limits.ORIGIN_AGE_MAX_S + 60,
+            now_s=NOW_S + wire_bounds.ORIGIN_AGE_MAX_S + 60,
             entropy=bytes(12),
         )
 

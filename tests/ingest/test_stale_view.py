@@ -17,8 +17,9 @@ from grandstand.catalog.v1.catalog_pb2 import STAGE_CLOSED, STAGE_SEALED, Poll
 from grandstand.event.v1.event_pb2 import Event, Vote
 from grandstand.ingest.v1.ingest_pb2 import EventBatch, Hello, PublishResponse, Reject
 from grandstand.internal.v1.internal_pb2 import Block, Control
+from grandstand.wire import ids
 from ingest import publisher
-from mesh import ids, limits
+from mesh import limits
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from tests.support.games import run, until

@@ -16,6 +16,9 @@ from nats.aio.client import Client
 from grandstand.catalog.v1.catalog_pb2 import STAGE_CLOSED, Game
 from grandstand.event.v1.event_pb2 import Event, Vote
 from grandstand.ingest.v1.ingest_pb2 import Credit, EventBatch, Hello, PublishRequest, PublishResponse
+from grandstand.wire import bounds as wire_bounds
+from grandstand.wire.errors import NotNow
+from ingest import bounds as ingest_bounds
 from ingest import service as service_module
 from ingest.admission import Admission, Rate
 from ingest.check import Checker
@@ -30,7 +33,6 @@ from mesh import limits
 from mesh.auth import Identity
 from mesh.catalog.mesh_clock import boot_s
 from mesh.catalog.watch import CatalogWatch
-from mesh.errors import NotNow
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.jetstream.pipeline import PublishPipeline
@@ -40,7 +42,7 @@ from tests.support.intake import UNLIMITED
 from tests.support.lone_ingest import GAME, definitions
 
 BATCHES = 40
-SIZE = limits.BATCH_EVENTS_MAX
+SIZE = wire_bounds.BATCH_EVENTS_MAX
 
 
 @pytest.fixture
@@ -117,7 +119,7 @@ def test_i7_a_client_that_leaves_its_refusals_unread_is_read_no_further_and_lose
                 stream.received(refused_batch(batch))
                 batch += 1
             await asyncio.sleep(0)
-        assert batch * SIZE <= limits.ANSWERS_QUEUED_MAX + SIZE
+        assert batch * SIZE <= ingest_bounds.ANSWERS_QUEUED_MAX + SIZE
         assert len(call.answers) == 1, "only the welcome was sent"
 
         def takes() -> None:
@@ -153,14 +155,14 @@ def test_both_sides_hear_that_the_other_lives_and_a_silent_client_is_gone(
             async def beat() -> None:
                 while True:
                     await alive.heartbeat()
-                    await asyncio.sleep(limits.PUBLISH_HEARTBEAT_S)
+                    await asyncio.sleep(wire_bounds.PUBLISH_HEARTBEAT_S)
 
             beating = asyncio.create_task(beat())
             began = time.monotonic()
             code, details = await silent.ending()
             assert code == grpc.StatusCode.DEADLINE_EXCEEDED
             assert "nothing was heard for" in details
-            assert time.monotonic() - began >= limits.PUBLISH_SILENCE_S - 0.1
+            assert time.monotonic() - began >= wire_bounds.PUBLISH_SILENCE_S - 0.1
             assert any(each.HasField("heartbeat") for each in silent.heard)
             await alive.until("heartbeat")
             await alive.score(1)
@@ -200,7 +202,7 @@ def test_who_drains_sends_its_clients_elsewhere_and_settles_first(tmp_path: Path
             served.draining.set()
             for stream in (polite, stubborn):
                 drain = (await stream.until("drain")).drain
-                assert 0 <= drain.reconnect_after.ToNanoseconds() / 1e9 <= limits.DRAIN_RECONNECT_S
+                assert 0 <= drain.reconnect_after.ToNanoseconds() / 1e9 <= ingest_bounds.DRAIN_RECONNECT_S
             await polite.score(1)
             await polite.half_close()
             assert (await polite.ending())[0] == grpc.StatusCode.OK
@@ -290,23 +292,23 @@ def test_a_client_that_ignores_its_credit_is_held_and_disturbs_nobody(tmp_path: 
             await greedy.hello(actor_id="ann")
             await modest.hello(actor_id="bob")
             await served.nats.stop()
-            for n in range(limits.VIEWER_CREDIT):
+            for n in range(wire_bounds.VIEWER_CREDIT):
                 await greedy.score(n + 1)
             await until(lambda: served.publisher.unsettled_events > 0, "its events are on their way")
             await until(lambda: served.pressure.log_away, "the log is away")
             taken = served.publisher.unsettled_events
             # Whatever it writes now stays in its own HTTP/2 window.
-            for n in range(limits.VIEWER_CREDIT, 20 * limits.VIEWER_CREDIT):
+            for n in range(wire_bounds.VIEWER_CREDIT, 20 * wire_bounds.VIEWER_CREDIT):
                 await greedy.score(n + 1)
             await until(lambda: any(each.is_held for each in served.service.streams), "it is held back")
-            assert served.publisher.unsettled_events <= max(taken, limits.VIEWER_CREDIT) + 1
+            assert served.publisher.unsettled_events <= max(taken, wire_bounds.VIEWER_CREDIT) + 1
             served.nats.process.send_signal(signal.SIGCONT)
             await modest.score(1)
             await modest.acked(1)
             code, details = await greedy.ending()
             acked = max(each.ack.origin_seq for each in greedy.heard)
             assert code in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.OK), details
-            assert acked >= limits.VIEWER_CREDIT
+            assert acked >= wire_bounds.VIEWER_CREDIT
 
     run(scenario())
 

@@ -17,10 +17,11 @@ from nats.aio.msg import Msg
 from aggregate.partition import Loaded, Partition
 from bench.rows import Row, add_rows
 from grandstand.internal.v1.internal_pb2 import VotedRequest, VotedResponse
+from grandstand.wire.errors import AlreadyDone, GrandstandError, Unavailable
+from ingest import bounds as ingest_bounds
 from ingest.coalesce import Batch, Outcome
 from ingest.votes import SILENCE_S, CastVotes, RecentVotes
 from mesh import limits
-from mesh.errors import AlreadyDone, GrandstandError, Unavailable
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from tests.mesh.jetstream.test_publish_pipeline import on_nats
@@ -214,7 +215,9 @@ def test_without_an_owner_nothing_is_refused_and_nobody_waits(tmp_path: Path) ->
             loop = asyncio.get_running_loop()
             began = loop.time()
             assert await refused(votes, vote("ann", 1)) == []
-            assert loop.time() - began < limits.VOTE_CHECK_S, "the server itself says that nobody is there"
+            assert loop.time() - began < ingest_bounds.VOTE_CHECK_S, (
+                "the server itself says that nobody is there"
+            )
 
     run(scenario())
 

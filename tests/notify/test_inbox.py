@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from gateway.own_inbox import OwnInbox
 from grandstand.internal.v1.internal_pb2 import Inbox
 from grandstand.notify.v1.notify_pb2 import Notification
-from mesh import limits
-from mesh.errors import Invalid
+from grandstand.wire.errors import Invalid
+from notify import bounds as notify_bounds
 from notify.inbox import check, with_notification
 
 
@@ -39,7 +39,7 @@ def test_the_newest_are_kept_newest_first_and_what_is_unread_counted_once(
             continue
         kept[n] = read
         unread += not read
-        kept = {n: kept[n] for n in sorted(kept, reverse=True)[: limits.INBOX_NEWEST_MAX]}
+        kept = {n: kept[n] for n in sorted(kept, reverse=True)[: notify_bounds.INBOX_NEWEST_MAX]}
         assert after.version > before
         inbox, before = after, after.version
         assert list(inbox.value.newest) == [note(n, read=read) for n, read in kept.items()]

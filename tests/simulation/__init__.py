@@ -23,5 +23,5 @@ clock, no threads, no sleeping.
     history    plays one seed, and checks along the way; `checks` at its end; `told` counts what happened
 
 The model of Redis stands for the real one because one contract suite runs against both
-(tests/mesh/redis/test_store_contract.py).
+(tests/aggregate/test_store_contract.py).
 """

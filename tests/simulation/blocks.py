@@ -9,7 +9,7 @@ from typing import NamedTuple
 from google.protobuf.message import DecodeError
 
 from grandstand.internal.v1.internal_pb2 import Block
-from mesh import ids
+from grandstand.wire import ids
 
 
 class Row(NamedTuple):

@@ -13,8 +13,8 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.errors import APIError, NotFoundError
 
 from grandstand.internal.v1.internal_pb2 import Partial
+from grandstand.wire.errors import Unavailable
 from mesh import limits
-from mesh.errors import Unavailable
 from mesh.jetstream import subjects
 from mesh.jetstream.ordered_consumer import Delivered
 from tests.simulation.bucket import BucketClient, Entry, Watching

@@ -13,8 +13,8 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED, Board, Poll
-from mesh import ids
-from mesh.errors import AlreadyDone
+from grandstand.wire import ids
+from grandstand.wire.errors import AlreadyDone
 from mesh.jetstream import subjects
 from mesh.redis.results import ResultStore
 from mesh.redis.share import Share

@@ -21,7 +21,7 @@ from grandstand.ingest.v1.ingest_pb2 import (
     PublishResponse,
     Reject,
 )
-from mesh import ids
+from grandstand.wire import ids
 from tests.simulation.ingests import ModelIngest
 from tests.simulation.link import Link
 from tests.simulation.process import Process

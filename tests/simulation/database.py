@@ -17,20 +17,9 @@ from typing import Any
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
+from aggregate.manifest import AT, MEMBER, STATE, TAIL_BYTES, carried, kind_of
+from aggregate.partition_scripts import ACQUIRE, FILL, FLUSH, HELD, RELEASE, RENEW, STANDING
 from mesh.redis import layout, scripts
-from aggregate.manifest import AT
-from aggregate.manifest import MEMBER
-from aggregate.manifest import STATE
-from aggregate.manifest import TAIL_BYTES
-from aggregate.manifest import carried
-from aggregate.manifest import kind_of
-from aggregate.partition_scripts import ACQUIRE
-from aggregate.partition_scripts import FILL
-from aggregate.partition_scripts import FLUSH
-from aggregate.partition_scripts import HELD
-from aggregate.partition_scripts import RELEASE
-from aggregate.partition_scripts import RENEW
-from aggregate.partition_scripts import STANDING
 from mesh.redis.database import Argument, Script
 
 Value = bytes | dict[bytes, bytes] | dict[bytes, float]
@@ -247,7 +236,7 @@ class ModelDatabase:
         """As the scripts read it."""
         match kind_of(layout.name_of(key)):
             case "log":
-                return (self._string(key) or b"")[-TAIL_BYTES :]
+                return (self._string(key) or b"")[-TAIL_BYTES:]
             case "ranking":
                 score = self._hash(key).get(MEMBER)
                 return b"" if score is None else b"%.17g" % score

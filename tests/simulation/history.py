@@ -15,8 +15,8 @@ from random import Random
 from grandstand.catalog.v1.catalog_pb2 import Board, Game, Poll
 from grandstand.event.v1.event_pb2 import Event
 from grandstand.internal.v1.internal_pb2 import Partial
-from mesh import ids
-from mesh.errors import GrandstandError
+from grandstand.wire import ids
+from grandstand.wire.errors import GrandstandError
 from tests.simulation import checks, scene
 from tests.simulation.clients import Browser, Fate, Native, Relay
 from tests.simulation.database import ModelDatabase

@@ -15,6 +15,7 @@ from typing import Any
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.ingest.v1.ingest_pb2 import Hello, PublishRequest, PublishResponse, Reject
 from grandstand.internal.v1.internal_pb2 import Incoming
+from grandstand.wire.errors import GrandstandError
 from ingest.admission import Admission
 from ingest.check import Checker, keys_of
 from ingest.coalesce import Coalescer
@@ -26,7 +27,6 @@ from ingest.votes import CastVotes
 from mesh import limits
 from mesh.auth.identity import Identity
 from mesh.catalog.watch import CatalogWatch
-from mesh.errors import GrandstandError
 from tests.simulation.bus import ModelBus, ModelPipeline
 from tests.simulation.link import Link
 from tests.simulation.mesh import Mesh

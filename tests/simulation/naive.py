@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from aggregate import bounds as aggregate_bounds
 from grandstand.catalog.v1.catalog_pb2 import (
     BOARD_MODE_BEST,
     BOARD_MODE_LAST,
@@ -23,6 +24,7 @@ from grandstand.catalog.v1.catalog_pb2 import (
 )
 from grandstand.event.v1.event_pb2 import PRESENCE_STATE_HERE
 from grandstand.internal.v1.internal_pb2 import Partial
+from grandstand.wire import bounds as wire_bounds
 from mesh import limits
 from tests.simulation.blocks import Row
 
@@ -100,7 +102,7 @@ class Season:
 
     def figures(self) -> Figures:
         """Best first: what each shows, when it was reached, and whose it is."""
-        bound = limits.POINTS_MAX
+        bound = wire_bounds.POINTS_MAX
         shown = (
             (max(-bound, min(bound, standing.points)), standing.reached, actor)
             for actor, standing in self._standings.items()
@@ -193,7 +195,7 @@ class Reactions:
         """By its stamp, as far as the watermark has come."""
         at_us = min(at.stamp_us, at.watermark_us)
         self._totals[row.label] += int(row.value)
-        if at_us < self._newest_us - limits.LATENESS_S * 1_000_000:
+        if at_us < self._newest_us - aggregate_bounds.LATENESS_S * 1_000_000:
             self._late += int(row.value)
         self._newest_us = max(self._newest_us, at_us)
 

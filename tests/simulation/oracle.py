@@ -13,6 +13,7 @@ import math
 from bisect import bisect_right
 from collections import Counter, defaultdict
 
+from aggregate import bounds as aggregate_bounds
 from grandstand.catalog.v1.catalog_pb2 import (
     STAGE_CLOSED,
     STAGE_OPEN,
@@ -24,7 +25,8 @@ from grandstand.catalog.v1.catalog_pb2 import (
     Stage,
 )
 from grandstand.internal.v1.internal_pb2 import Block, Control
-from mesh import ids, limits
+from grandstand.wire import ids
+from mesh import limits
 from tests.simulation.blocks import Row
 from tests.simulation.naive import (
     At,
@@ -42,7 +44,7 @@ from tests.simulation.stream import Stored
 TopicKey = tuple[str, str]
 Identity = tuple[str, int]
 
-_BOUND_US = int(limits.CLOCK_BOUND_S * 1e6)
+_BOUND_US = int(aggregate_bounds.CLOCK_BOUND_S * 1e6)
 _DEADLINE_US = int(limits.PUBLISH_DEADLINE_S * 1e6)
 _GRACE_US = int(limits.SEAL_GRACE_S * 1e6)
 

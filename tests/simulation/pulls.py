@@ -1,4 +1,4 @@
-"""Pulling a partition's blocks: what mesh.jetstream.pull.Pull does. One consumer a partition, made anew by
+"""Pulling a partition's blocks: what aggregate.pull.Pull does. One consumer a partition, made anew by
 each owner.
 
 More hostile than JetStream: whose consumer was made anew by somebody else may go on for a while, and
@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from mesh.jetstream.pull import PullBroken, Pulled
+from aggregate.pull import PullBroken, Pulled
 from tests.simulation.bus import ModelBus
 from tests.simulation.stream import Stored
 

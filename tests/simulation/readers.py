@@ -15,8 +15,8 @@ from grandstand.aggregate.v1.aggregate_pb2 import TopicState
 from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.internal.v1.internal_pb2 import Partial
+from grandstand.wire.errors import TooLate, Unavailable
 from mesh import limits
-from mesh.errors import TooLate, Unavailable
 from mesh.redis.database import RedisError
 from mesh.redis.results import ResultStore
 from mesh.redis.share import Share

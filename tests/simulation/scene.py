@@ -30,12 +30,13 @@ from grandstand.event.v1.event_pb2 import (
     Vote,
 )
 from grandstand.fold import CustomEvent
+from grandstand.wire import bounds as wire_bounds
 from mesh import limits
 
 OPTIONS = "abcd"
 KINDS = ("fire", "clap")
 SEASON_S = limits.SEASON_MIN_S
-_NEAR_BOUND = limits.POINTS_MAX - 100
+_NEAR_BOUND = wire_bounds.POINTS_MAX - 100
 
 
 class Heard:

@@ -39,21 +39,22 @@ from aggregate.block import DecodedEvents
 from aggregate.catalog import CatalogWriter
 from aggregate.eventlog import EventLog
 from aggregate.partition import Loaded
+from aggregate.partition_store import PartitionStore
 from aggregate.rows import Rows
 from aggregate.watermark import Watermark
 from grandstand.catalog.v1.catalog_pb2 import Game
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.ingest.v1.ingest_pb2 import Hello, Welcome
 from grandstand.internal.v1.internal_pb2 import Checkpoint, CheckpointKey, Control
+from grandstand.wire import bounds as wire_bounds
+from grandstand.wire import ids
+from grandstand.wire.errors import GrandstandError, Unavailable
 from ingest.compiled_definitions import OpenPeriod
 from ingest.session import IngestSession
-from mesh import ids, limits
 from mesh.auth.identity import Identity
 from mesh.catalog.freshness import Freshness
-from mesh.errors import GrandstandError, Unavailable
 from mesh.jetstream import subjects
 from mesh.redis import layout
-from aggregate.partition_store import PartitionStore
 from tests.simulation.bus import ModelPipeline
 from tests.simulation.clients import Native
 from tests.simulation.database import ModelDatabase
@@ -322,7 +323,7 @@ def without_places(*arguments: Any, **named: Any) -> Rows | None:
 
 
 def clamped(total: int, reached: int) -> bytes:
-    return _PACK_SUM(max(-limits.POINTS_MAX, min(limits.POINTS_MAX, total)), reached)
+    return _PACK_SUM(max(-wire_bounds.POINTS_MAX, min(wire_bounds.POINTS_MAX, total)), reached)
 
 
 _PACK_SUM = standings._pack_sum

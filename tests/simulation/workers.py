@@ -11,12 +11,12 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+from aggregate.partition_store import Acquired, PartitionStore
 from aggregate.retention import Retention
 from aggregate.worker import PartitionWorker
 from grandstand.internal.v1.internal_pb2 import DeadLetter
-from aggregate.partition_store import Acquired, PartitionStore
-from mesh.redis.errors import Fenced, Rewound
 from mesh.redis.database import RedisError
+from mesh.redis.errors import Fenced, Rewound
 from tests.simulation.bus import ModelBus
 from tests.simulation.checkpoints import ModelCheckpoints
 from tests.simulation.mesh import Mesh

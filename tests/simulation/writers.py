@@ -12,9 +12,9 @@ from aggregate.catalog import CatalogWriter
 from aggregate.closer import Closer
 from aggregate.control_publisher import ControlPublisher
 from grandstand.catalog.v1.catalog_pb2 import Board, Game, Poll
+from grandstand.wire.errors import GrandstandError
 from mesh import limits
 from mesh.catalog.watch import CatalogWatch
-from mesh.errors import GrandstandError
 from mesh.redis.results import ResultStore
 from tests.simulation.bus import ModelBus, ModelPipeline
 from tests.simulation.mesh import Mesh

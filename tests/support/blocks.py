@@ -19,7 +19,7 @@ from grandstand.catalog.v1.catalog_pb2 import (
     Stage,
 )
 from grandstand.internal.v1.internal_pb2 import Block, Control
-from mesh import ids
+from grandstand.wire import ids
 
 GAME = "game"
 NOW_S = 1_790_000_000

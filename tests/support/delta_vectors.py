@@ -17,8 +17,8 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 
 from grandstand.aggregate.v1.aggregate_pb2 import BoardEntry, TopicState
 from grandstand.gateway.v1.delta_pb2 import TopicDelta
+from grandstand.wire import bounds as wire_bounds
 from grandstand.wire.delta import diff
-from mesh import limits
 from toolbox.local.provision import checkout
 
 PATH = checkout() / "tests" / "delta_vectors.json"
@@ -238,7 +238,7 @@ def _misfits() -> Iterator[dict[str, Any]]:
     yield misfit(
         "entries beyond all bounds", _BOARD, board={"entries": [{"first": 4294967295, "count": 4294967295}]}
     )
-    runs = limits.DELTA_ENTRIES_MAX // 5
+    runs = wire_bounds.DELTA_ENTRIES_MAX // 5
     yield misfit("too many entries", _BOARD, board={"entries": [{"count": 5}] * runs + [{"put": [{}]}]})
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from aggregate.fold import Append, Change, Drop, Fold, FoldState, Rank, Replace, SetFields, Unrank
 from aggregate.rows import Names, Rows
-from mesh import ids
+from grandstand.wire import ids
 
 NOW_S = 1_790_000_000
 NOW_US = NOW_S * 1_000_000

@@ -20,6 +20,7 @@ import grpc
 from grandstand.event.v1.event_pb2 import Event, Score
 from grandstand.ingest.v1.ingest_pb2 import EventBatch, Heartbeat, Hello, PublishRequest, PublishResponse
 from grandstand.ingest.v1.ingest_pb2_grpc import IngestServiceStub
+from grandstand.wire import bounds as wire_bounds
 from grandstand.wire import tasks
 from ingest.admission import Admission
 from ingest.backlog import BacklogWatch
@@ -167,7 +168,9 @@ async def serving(
         runtime = cast(Runtime, SimpleNamespace(draining=draining))
         service = IngestService(runtime, context, lambda authorization, now_s: who)
         publisher.on_room(service.resume_streams)
-        server = Http2Server({PUBLISH: service.accept}, message_bytes_max=limits.INGEST_MESSAGE_BYTES_MAX)
+        server = Http2Server(
+            {PUBLISH: service.accept}, message_bytes_max=wire_bounds.INGEST_MESSAGE_BYTES_MAX
+        )
         port = await server.start("127.0.0.1:0")
         backlog = BacklogWatch(bus)
         running = [

@@ -8,6 +8,7 @@ from bench.rows import Row, rows_of
 from grandstand.event.v1.event_pb2 import Event, Position
 from grandstand.ingest.v1.ingest_pb2 import EventBatch, Hello, PublishRequest, Welcome
 from grandstand.internal.v1.internal_pb2 import Incoming, IncomingEvent
+from grandstand.wire.errors import GrandstandError
 from ingest.admission import Admission, Rate
 from ingest.check import Catalog, Checker
 from ingest.coalesce import Batch, Coalescer
@@ -15,7 +16,6 @@ from ingest.intake import Intake, RelayedTicket, Ticket, Unresolved
 from ingest.pressure import Pressure
 from ingest.session import IngestSession
 from mesh.auth.identity import Identity
-from mesh.errors import GrandstandError
 from tests.support.blocks import NOW_S
 
 UNLIMITED = Rate(1e9, 1e9)

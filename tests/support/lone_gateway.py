@@ -25,7 +25,7 @@ from grandstand.event.v1.event_pb2 import Position
 from grandstand.gateway.v1.gateway_pb2 import SubscribeRequest, SubscribeResponse
 from grandstand.gateway.v1.gateway_pb2_grpc import GatewayServiceStub
 from grandstand.internal.v1.internal_pb2 import Partial, TallyPartial
-from mesh import ids
+from grandstand.wire import ids
 from mesh.envoy.bootstrap import bootstrap
 from mesh.envoy.config import Endpoint, EnvoyConfig
 from mesh.jetstream import subjects

@@ -14,12 +14,12 @@ from grandstand.catalog.v1.catalog_pb2 import BOARD_MODE_BEST, Board, Game
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.gateway.v1.gateway_pb2 import SubscribeResponse
 from grandstand.notify.v1.notify_pb2 import InboxResult, Notification
-from mesh import ids
+from grandstand.wire import ids
+from grandstand.wire.topics import PersonalTopics
 from mesh.catalog.watch import CatalogView
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.redis.database import Database
-from mesh.topics import PersonalTopics
 from notify.inbox_store import InboxStore
 from tests.support.boards import Blk, Score, board
 from tests.support.servers import Stores

@@ -5,15 +5,15 @@ from __future__ import annotations
 from aggregate.board import Board
 from aggregate.changes import Changes
 from aggregate.fold import FoldState
+from aggregate.partition_store import PartitionStore
 from grandstand.aggregate.v1.aggregate_pb2 import BoardEntry
 from grandstand.catalog.v1 import catalog_pb2 as catalog
 from grandstand.internal.v1.internal_pb2 import Partial, PartitionState
-from mesh import ids
-from aggregate.partition_store import PartitionStore
+from grandstand.wire import ids
 from mesh.redis.database import Database
 from mesh.redis.ranking import Ranking, ranking_of
-from mesh.redis.standings import StandingStore
 from mesh.redis.share import Share
+from mesh.redis.standings import StandingStore
 from tests.support.boards import Blk, Oracle, feed, placed
 
 

@@ -27,9 +27,9 @@ from grandstand.ingest.v1.ingest_pb2 import (
     TokenExpiring,
 )
 from grandstand.ingest.v1.ingest_pb2_grpc import IngestServiceServicer, add_IngestServiceServicer_to_server
+from grandstand.wire.errors import GrandstandError
 from ingest.session import IngestSession, Input
 from mesh.auth import Identity
-from mesh.errors import GrandstandError
 
 Verdict = str | Reject | None
 """What becomes of an event: None stored, "shed", or a Reject without its identity."""

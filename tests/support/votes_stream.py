@@ -7,20 +7,19 @@ import contextlib
 import itertools
 from collections.abc import AsyncIterator
 
+from aggregate.partition_store import PartitionStore
 from grandstand.event.v1.event_pb2 import Position
+from grandstand.wire import bounds as wire_bounds
 from grandstand.wire.tasks import end
-from mesh import limits
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.redis import layout
-from aggregate.partition_store import PartitionStore
-from mesh.redis.database import Database
-from mesh.redis.database import connect
+from mesh.redis.database import Database, connect
 from mesh.redis.results import ResultStore
 from tests.support import blocks
 from tests.support.servers import eventually
 
-PARTITIONS = range(limits.PARTITIONS)
+PARTITIONS = range(wire_bounds.PARTITIONS)
 _PACE_S = 0.02
 
 
@@ -78,7 +77,7 @@ class VotesStream:
     async def voters(self, within_s: float = 20.0) -> int:
         """What is counted once everything is folded; the options' votes say the same."""
         positions = [Position(partition=p, sequence=s) for p, s in self.last.items()]
-        shares = await self.results.read_at_least(blocks.GAME, limits.PARTITIONS, positions, within_s)
+        shares = await self.results.read_at_least(blocks.GAME, wire_bounds.PARTITIONS, positions, within_s)
         tallies = [s.partials["poll/mvp"].tally for s in shares if "poll/mvp" in s.partials]
         voters = sum(tally.voters for tally in tallies)
         assert voters == sum(sum(tally.votes) for tally in tallies)

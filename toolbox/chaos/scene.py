@@ -33,6 +33,7 @@ from grandstand.catalog.v1.catalog_pb2 import (
     PollOption,
     Pulse,
 )
+from grandstand.wire import bounds as wire_bounds
 from mesh import limits
 from toolbox.chaos.closings import Closing
 
@@ -51,8 +52,8 @@ SEASON_SHORT_S, SEASON_LONG_S = limits.SEASON_MIN_S, 24 * 3600.0
 CLOSING_TOPICS = f"poll/{CLOSING}-"
 SEASON_TOPICS = "board/season-"
 
-assert (4**SCORES_MAX - 1) // 3 * 3 < limits.POINTS_MAX, "three times every score is no clamped sum"
-assert ACTORS_MAX <= BOARD_TOP <= limits.BOARD_TOP_MAX
+assert (4**SCORES_MAX - 1) // 3 * 3 < wire_bounds.POINTS_MAX, "three times every score is no clamped sum"
+assert ACTORS_MAX <= BOARD_TOP <= wire_bounds.BOARD_TOP_MAX
 
 
 @dataclass(frozen=True, slots=True)

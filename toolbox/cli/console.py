@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Iterator
 from typing import NoReturn
 
-from mesh.errors import GrandstandError
+from grandstand.wire.errors import GrandstandError
 from toolbox.local.errors import MeshError, from_os
 from toolbox.local.provision import ProvisionError
 

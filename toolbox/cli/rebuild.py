@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
-from mesh import limits
+from grandstand.wire import bounds as wire_bounds
 from toolbox.cli.home import HomeOption
 from toolbox.cli.rpc import JsonOption
 from toolbox.local.errors import MeshError
@@ -52,9 +52,9 @@ def rebuild(
 
     Example: ./grandstand rebuild --yes
     """
-    wanted = sorted(set(partition or range(limits.PARTITIONS)))
-    if unknown := [p for p in wanted if not 0 <= p < limits.PARTITIONS]:
-        raise MeshError(f"--partition {unknown[0]} is outside 0 to {limits.PARTITIONS - 1}")
+    wanted = sorted(set(partition or range(wire_bounds.PARTITIONS)))
+    if unknown := [p for p in wanted if not 0 <= p < wire_bounds.PARTITIONS]:
+        raise MeshError(f"--partition {unknown[0]} is outside 0 to {wire_bounds.PARTITIONS - 1}")
     at = running_mesh(home)
     if not yes:
         _confirm(wanted)
@@ -72,7 +72,9 @@ def _confirm(wanted: Sequence[int]) -> None:
     if not sys.stdin.isatty():
         raise MeshError("rebuild erases results before it folds them anew; give --yes to say that it may")
     named = (
-        "all partitions" if len(wanted) == limits.PARTITIONS else f"partitions {', '.join(map(str, wanted))}"
+        "all partitions"
+        if len(wanted) == wire_bounds.PARTITIONS
+        else f"partitions {', '.join(map(str, wanted))}"
     )
     if not typer.confirm(f"Erase the results of {named} in Redis, and fold them anew from the stream?"):
         raise MeshError("nothing was erased")
@@ -101,9 +103,8 @@ async def _rebuild(at: MeshAddresses, wanted: Sequence[int], show: bool) -> Done
     from nats.errors import Error as NatsError
 
     from mesh.jetstream.bus import Bus
+    from mesh.redis.database import RedisError, connect
     from mesh.redis.eraser import Eraser
-    from mesh.redis.database import RedisError
-    from mesh.redis.database import connect
 
     database = connect(at.redis)
     bus: Bus | None = None

@@ -22,8 +22,8 @@ from grandstand.client.errors import FINAL, ClientError
 from grandstand.client.retry import retry_after_s, with_jitter_s
 from grandstand.event.v1.event_pb2 import Cursor
 from grandstand.gateway.v1.gateway_pb2 import SubscribeRequest, SubscribeResponse, TopicCursor
+from grandstand.wire import bounds as wire_bounds
 from grandstand.wire.delta import DeltaMismatch
-from mesh import limits
 from toolbox.load.latencies import Latencies
 from toolbox.load.sightings import Sightings
 
@@ -198,7 +198,7 @@ class SimulatedViewer:
     def _with_cursors(self, cursors: list[TopicCursor]) -> SubscribeRequest:
         request = SubscribeRequest()
         request.CopyFrom(self._request)
-        request.cursors.extend(cursors[: limits.POSITIONS_MAX])
+        request.cursors.extend(cursors[: wire_bounds.POSITIONS_MAX])
         return request
 
 

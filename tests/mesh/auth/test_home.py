@@ -11,12 +11,12 @@ from pathlib import Path
 import jwt
 import pytest
 
+from grandstand.wire.errors import Unauthenticated
 from mesh import config, limits
 from mesh.auth import MESH_AUDIENCE, BadKeys, Trust, Verifier, mint, parse_ring, read_signing_keys, ring_of
 from mesh.auth.keys import parse_mesh_keys
 from mesh.auth.renewed import Renewed
 from mesh.auth.service import MeshCredentials, open_verifier
-from mesh.errors import Unauthenticated
 from tests.support.games import run, until
 from tests.support.tokens import bearer
 from toolbox.local.development import (

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from grandstand.wire.errors import Unauthenticated, Unavailable
 from mesh import limits
 from mesh.auth import NO_KEYS, BadKeys, Environment, Trust, Verifier
 from mesh.auth.source import Document, KeyFile, KeyLocation, KeySource, KeyUrl, good_for_s
-from mesh.errors import Unauthenticated, Unavailable
 from tests.support.games import run, until
 from tests.support.tokens import bearer, jwks, private_jwk, token
 

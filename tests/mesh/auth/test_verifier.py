@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
+from grandstand.wire.errors import Unauthenticated, Unavailable
 from mesh import limits
 from mesh.auth import (
     AUDIENCE,
@@ -25,7 +26,6 @@ from mesh.auth import (
     parse_signing_keys,
     ring_of,
 )
-from mesh.errors import Unauthenticated, Unavailable
 from tests.support.tokens import (
     ALGORITHMS,
     base64url,

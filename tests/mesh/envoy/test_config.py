@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from grandstand.wire import bounds as wire_bounds
 from mesh import limits
 from mesh.envoy import clusters, routes, tokens
 from mesh.envoy.bootstrap import bootstrap
@@ -145,7 +146,7 @@ def test_streams_have_no_timeout_and_unary_calls_no_idle_one() -> None:
             assert action["timeout"] == "0s"
             idle_s = float(action["idle_timeout"].rstrip("s"))
             # A viewer's stream is kept alive by the gateway's heartbeats whoever has gone: no timer for it.
-            assert limits.PUBLISH_SILENCE_S < idle_s < 90 if rpc.client_streams else idle_s == 0
+            assert wire_bounds.PUBLISH_SILENCE_S < idle_s < 90 if rpc.client_streams else idle_s == 0
         else:
             assert action["timeout"] == "10s"
             assert "idle_timeout" not in action

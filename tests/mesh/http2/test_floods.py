@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mesh.errors import Forbidden
+from grandstand.wire.errors import Forbidden
 from mesh.http2 import bounds
 from mesh.http2 import frames as f
 from mesh.http2.call import Call

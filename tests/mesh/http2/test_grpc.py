@@ -14,7 +14,7 @@ from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from mesh.errors import Exhausted, Forbidden
+from grandstand.wire.errors import Exhausted, Forbidden
 from mesh.http2.call import Call, Handler, Metadata
 from mesh.http2.health import Health
 from mesh.http2.server import Http2Server

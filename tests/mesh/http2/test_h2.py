@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mesh.errors import Forbidden
+from grandstand.wire.errors import Forbidden
 from mesh.http2 import frames as f
 from mesh.http2.call import Call, Handler
 from tests.support.h2_client import ClientCall, H2Client

@@ -17,7 +17,7 @@ import pytest
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
-from mesh.errors import Exhausted
+from grandstand.wire.errors import Exhausted
 from mesh.http2.call import Call, Handler, Metadata
 from mesh.http2.server import Http2Server
 from mesh.http2.tls import TlsFiles

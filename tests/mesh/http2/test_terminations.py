@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from grandstand.wire.errors import Exhausted
 from mesh import listener
-from mesh.errors import Exhausted
 from mesh.http2 import bounds
 from mesh.http2 import frames as f
 from mesh.http2.call import Call, Handler

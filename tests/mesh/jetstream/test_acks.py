@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.errors import Exhausted, GrandstandError
+from grandstand.wire.errors import Exhausted, GrandstandError
 from mesh.jetstream import acks
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mesh.errors import NotNow
+from grandstand.wire.errors import NotNow
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from tests.mesh.jetstream.test_publish_pipeline import on_nats

@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
-from mesh.errors import GrandstandError
+from grandstand.wire.errors import GrandstandError
 from mesh.jetstream.in_flight import PROBE_S, InFlight, Publish
 
 COUNT_MAX, BYTES_MAX, WAITING_MAX, WAITING_BYTES_MAX = 4, 100, 6, 200

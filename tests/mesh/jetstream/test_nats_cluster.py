@@ -15,8 +15,9 @@ import pytest
 from nats.errors import Error as NatsError
 from nats.js.api import RawStreamMsg
 
+from grandstand.wire import bounds as wire_bounds
+from grandstand.wire.errors import GrandstandError, Unavailable
 from mesh import limits
-from mesh.errors import GrandstandError, Unavailable
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.jetstream.pipeline import PublishPipeline
@@ -62,7 +63,7 @@ class Flow:
             self.longest_gap_s = max(self.longest_gap_s, now_s - (self.last_ack_at or now_s))
             self.last_ack_at = now_s
 
-        subject = subjects.events(hash(message_id) % limits.PARTITIONS)
+        subject = subjects.events(hash(message_id) % wire_bounds.PARTITIONS)
         deadline_at = self._loop.time() + limits.PUBLISH_DEADLINE_S
         assert self._pipeline.submit(subject, payload, message_id, None, deadline_at, on_done)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mesh.errors import Exhausted, Unavailable
+from grandstand.wire.errors import Exhausted, Unavailable
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.jetstream.pipeline import PublishPipeline

@@ -18,13 +18,13 @@ from grandstand.catalog.v1.catalog_pb2 import (
     BOARD_MODE_SUM,
 )
 from grandstand.internal.v1.internal_pb2 import Partial
-from mesh import ids
-from mesh.errors import Unknown
+from grandstand.wire import ids
+from grandstand.wire.errors import Unknown
 from mesh.redis import layout
 from mesh.redis.database import Database, RedisError, Script
-from mesh.redis.standings import LOOKUPS_MAX, StandingStore
 from mesh.redis.ranking import BoardName, ranking_of
 from mesh.redis.share import Share
+from mesh.redis.standings import LOOKUPS_MAX, StandingStore
 from tests.support.boards import MODES, Blk, Score, board
 from tests.support.servers import stores, valkey_cluster
 from tests.support.stored_board import StoredBoard

@@ -8,6 +8,7 @@ from collections import defaultdict
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aggregate import bounds as aggregate_bounds
 from mesh import limits
 from toolbox.chaos.closings import closings
 from toolbox.chaos.schedule import (
@@ -113,7 +114,11 @@ def test_polls_close_by_hand_and_by_themselves_all_along(seed: int, seconds: flo
     assert found == closings(seed, seconds, strikes)
     assert found == sorted(found, key=lambda closing: closing.at_s)
     assert {closing.by_hand for closing in found} == {True, False}
-    assert len({closing.poll_id for closing in found}) == len(found) <= limits.LISTED_MAX * seconds / 60 + 4
+    assert (
+        len({closing.poll_id for closing in found})
+        == len(found)
+        <= aggregate_bounds.LISTED_MAX * seconds / 60 + 4
+    )
     assert all(0 < closing.at_s < seconds for closing in found)
 
 

@@ -15,13 +15,13 @@ from urllib.parse import urlsplit
 
 import grpc.aio
 
-from mesh import limits
+from grandstand.wire import bounds
 
 RECONNECT_MIN_MS = 100
 RECONNECT_MAX_MS = 1_000
 KEEPALIVE_MS = 15_000
 
-assert 1.5 * KEEPALIVE_MS < 1000 * limits.PUBLISH_SILENCE_S, "a dead connection goes before its streams"
+assert 1.5 * KEEPALIVE_MS < 1000 * bounds.PUBLISH_SILENCE_S, "a dead connection goes before its streams"
 
 
 def address_of(target: str) -> str:

@@ -23,8 +23,8 @@ from grandstand.aggregate.v1.aggregate_pb2 import TopicState
 from grandstand.event.v1.event_pb2 import Cursor, Position
 from grandstand.gateway.v1.delta_pb2 import TopicDelta
 from grandstand.gateway.v1.gateway_pb2 import SubscribeResponse, TopicCursor
+from grandstand.wire import bounds
 from grandstand.wire.delta import DeltaMismatch, apply
-from mesh import limits
 
 
 def sequence_in(cursor: Cursor, partition: int) -> int:
@@ -84,7 +84,7 @@ class StateCache:
         cursors = [
             TopicCursor(topic=t, cursor=s.cursor) for t, s in self.states.items() if s.cursor.positions
         ]
-        return cursors[: limits.POSITIONS_MAX]
+        return cursors[: bounds.POSITIONS_MAX]
 
     def _changed(self, delta: TopicDelta) -> TopicState:
         said = self._said.get(delta.topic)

@@ -33,8 +33,8 @@ from functools import cache, lru_cache
 from importlib.metadata import entry_points
 from typing import Protocol
 
-from mesh import limits
-from mesh.errors import shown
+from grandstand.wire import bounds
+from grandstand.wire.errors import shown
 
 GROUP = "grandstand.folds"
 
@@ -126,7 +126,7 @@ def merge(name: str, values: Sequence[bytes]) -> bytes | None:
     if fold is None:
         return None
     try:
-        return check_bytes("merge()", fold.merge(values), limits.CUSTOM_VALUE_BYTES_MAX)
+        return check_bytes("merge()", fold.merge(values), bounds.CUSTOM_VALUE_BYTES_MAX)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
@@ -139,7 +139,7 @@ def described(error: BaseException) -> str:
     if isinstance(error, CustomFoldFailed):
         return error.reason
     try:
-        return f"{type(error).__name__}: {error}"[: limits.TEXT_CHARACTERS_MAX]
+        return f"{type(error).__name__}: {error}"[: bounds.TEXT_CHARACTERS_MAX]
     except BaseException:
         return type(error).__name__
 

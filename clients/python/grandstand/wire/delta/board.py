@@ -15,11 +15,11 @@ from collections.abc import Iterator, Sequence
 
 from grandstand.aggregate.v1.aggregate_pb2 import BoardEntry, BoardResult
 from grandstand.gateway.v1.delta_pb2 import BoardDelta, TopicDelta
+from grandstand.wire import bounds
 from grandstand.wire.delta.mismatch import DeltaMismatch
-from mesh import limits
 
 # As many as a board may have: a longer one is ranked otherwise.
-_PLACES = list(range(1, limits.DELTA_ENTRIES_MAX + 1))
+_PLACES = list(range(1, bounds.DELTA_ENTRIES_MAX + 1))
 
 
 def diff(before: BoardResult, after: BoardResult, delta: TopicDelta) -> bool:
@@ -51,8 +51,8 @@ def apply(board: BoardResult, delta: BoardDelta) -> None:
             raise DeltaMismatch(
                 f"a delta of {run.count} entries from {run.first} on, of {len(old)}, from 0; subscribe anew"
             )
-        if len(entries) + run.count + len(run.put) > limits.DELTA_ENTRIES_MAX:
-            raise DeltaMismatch(f"a delta of more than {limits.DELTA_ENTRIES_MAX} entries; subscribe anew")
+        if len(entries) + run.count + len(run.put) > bounds.DELTA_ENTRIES_MAX:
+            raise DeltaMismatch(f"a delta of more than {bounds.DELTA_ENTRIES_MAX} entries; subscribe anew")
         above = len(entries)
         entries.extend(old[run.first : run.first + run.count])
         for place in range(above, len(entries)):

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from grandstand.event.v1.event_pb2 import Position
-from mesh import ids, limits
-from mesh.errors import Invalid, shown
+from grandstand.wire import bounds, ids
+from grandstand.wire.errors import Invalid, shown
 
 KINDS = ("poll", "board", "pulse", "audience", "metric", "custom")
 _NAMED = tuple(kind for kind in KINDS if kind != "audience")
@@ -26,8 +26,8 @@ class TopicPatterns:
 
     def __init__(self, patterns: Sequence[str]) -> None:
         """None means `*`; see `nothing`. Raises Invalid."""
-        if len(patterns) > limits.TOPIC_PATTERNS_MAX:
-            raise Invalid(f"topics: {len(patterns)} topics; at most {limits.TOPIC_PATTERNS_MAX} are allowed")
+        if len(patterns) > bounds.TOPIC_PATTERNS_MAX:
+            raise Invalid(f"topics: {len(patterns)} topics; at most {bounds.TOPIC_PATTERNS_MAX} are allowed")
         kinds: set[str] = set()
         exact: set[str] = set()
         for pattern in patterns or ["*"]:
@@ -90,15 +90,15 @@ def split_topics(topics: Sequence[str]) -> tuple[TopicPatterns, PersonalTopics]:
     Who names personal topics only is shown no shared one; who names none at all is shown all shared ones.
     Raises Invalid.
     """
-    if len(topics) > limits.TOPIC_PATTERNS_MAX:
-        raise Invalid(f"topics: {len(topics)} topics; at most {limits.TOPIC_PATTERNS_MAX} are allowed")
+    if len(topics) > bounds.TOPIC_PATTERNS_MAX:
+        raise Invalid(f"topics: {len(topics)} topics; at most {bounds.TOPIC_PATTERNS_MAX} are allowed")
     shared = [topic for topic in topics if not is_personal(topic)]
     named = [topic for topic in topics if is_personal(topic)]
     patterns = TopicPatterns(shared) if shared or not named else TopicPatterns.nothing()
     boards = frozenset(_board_of(topic) for topic in named if topic != INBOX)
-    if len(boards) > limits.STANDINGS_MAX:
+    if len(boards) > bounds.STANDINGS_MAX:
         raise Invalid(
-            f"topics: {len(boards)} of standing/<board>; at most {limits.STANDINGS_MAX} are allowed, "
+            f"topics: {len(boards)} of standing/<board>; at most {bounds.STANDINGS_MAX} are allowed, "
             "ask AggregateService.ReadStanding for more"
         )
     return patterns, PersonalTopics(INBOX in named, boards)
@@ -119,12 +119,12 @@ def _board_of(topic: str) -> str:
 def check_positions(positions: Iterable[Position], field: str = "positions") -> list[Position]:
     """The positions if there can be such. Raises Invalid."""
     found = list(positions)
-    if len(found) > limits.POSITIONS_MAX:
-        raise Invalid(f"{field}: {len(found)} positions; at most {limits.POSITIONS_MAX} are allowed")
+    if len(found) > bounds.POSITIONS_MAX:
+        raise Invalid(f"{field}: {len(found)} positions; at most {bounds.POSITIONS_MAX} are allowed")
     for position in found:
-        if position.partition >= limits.PARTITIONS:
+        if position.partition >= bounds.PARTITIONS:
             raise Invalid(
-                f"{field}.partition: is {position.partition}; 0 to {limits.PARTITIONS - 1} are allowed"
+                f"{field}.partition: is {position.partition}; 0 to {bounds.PARTITIONS - 1} are allowed"
             )
         if position.sequence >= 2**63:
             raise Invalid(f"{field}.sequence: is {position.sequence}; at most 2^63-1 is allowed")

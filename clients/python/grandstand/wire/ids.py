@@ -16,16 +16,16 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import NewType
 
-from mesh import limits
-from mesh.errors import Invalid, shown
+from grandstand.wire import bounds
+from grandstand.wire.errors import Invalid, shown
 
 OriginId = NewType("OriginId", str)
 
-_ID = re.compile(rf"[A-Za-z0-9_-]{{1,{limits.ID_CHARACTERS_MAX}}}\Z")
+_ID = re.compile(rf"[A-Za-z0-9_-]{{1,{bounds.ID_CHARACTERS_MAX}}}\Z")
 _ID_CHARACTERS = re.compile(r"[A-Za-z0-9_-]*\Z")
 _ORIGIN = re.compile(r"([vp])([0-9a-f]{8})[0-9a-f]{24}\Z")
 _TOPIC = re.compile(
-    rf"(poll|board|pulse|metric|custom)/([A-Za-z0-9_-]{{1,{limits.ID_CHARACTERS_MAX}}})\Z|(audience)\Z"
+    rf"(poll|board|pulse|metric|custom)/([A-Za-z0-9_-]{{1,{bounds.ID_CHARACTERS_MAX}}})\Z|(audience)\Z"
 )
 
 
@@ -38,11 +38,11 @@ def check_id(field: str, value: str) -> str:
     if _ID.match(value):
         return value
     if not value:
-        raise Invalid(f"{field}: is empty; give 1 to {limits.ID_CHARACTERS_MAX} characters")
-    if len(value) > limits.ID_CHARACTERS_MAX:
+        raise Invalid(f"{field}: is empty; give 1 to {bounds.ID_CHARACTERS_MAX} characters")
+    if len(value) > bounds.ID_CHARACTERS_MAX:
         raise Invalid(
             f"{field}: {shown(value)} has {len(value)} characters; "
-            f"at most {limits.ID_CHARACTERS_MAX} are allowed"
+            f"at most {bounds.ID_CHARACTERS_MAX} are allowed"
         )
     bad = next(c for c in value if not _ID_CHARACTERS.match(c))
     raise Invalid(f"{field}: {shown(value)} has the character {bad!r}; allowed are A-Z a-z 0-9 _ -")
@@ -51,11 +51,11 @@ def check_id(field: str, value: str) -> str:
 def check_text(field: str, value: str) -> str:
     """`value` if it is 1 to 200 printable characters. Raises Invalid."""
     if not value.strip():
-        raise Invalid(f"{field}: is empty; give 1 to {limits.TEXT_CHARACTERS_MAX} characters")
-    if len(value) > limits.TEXT_CHARACTERS_MAX:
+        raise Invalid(f"{field}: is empty; give 1 to {bounds.TEXT_CHARACTERS_MAX} characters")
+    if len(value) > bounds.TEXT_CHARACTERS_MAX:
         raise Invalid(
             f"{field}: {shown(value)} has {len(value)} characters; "
-            f"at most {limits.TEXT_CHARACTERS_MAX} are allowed"
+            f"at most {bounds.TEXT_CHARACTERS_MAX} are allowed"
         )
     if not value.isprintable():
         raise Invalid(f"{field}: {shown(value)} has a character that does not print")
@@ -97,12 +97,12 @@ def origin_issued_at_s(origin_id: str) -> int:
 
 def origin_window(origin_id: str) -> int:
     """How many sequence numbers the anti-replay window of this origin remembers (I2)."""
-    return limits.PRODUCER_WINDOW if origin_id[:1] == "p" else limits.VIEWER_WINDOW
+    return bounds.PRODUCER_WINDOW if origin_id[:1] == "p" else bounds.VIEWER_WINDOW
 
 
 def origin_credit(origin_id: str) -> int:
     """How many sequence numbers of this origin may be unacked at once (I2)."""
-    return limits.PRODUCER_CREDIT if origin_id[:1] == "p" else limits.VIEWER_CREDIT
+    return bounds.PRODUCER_CREDIT if origin_id[:1] == "p" else bounds.VIEWER_CREDIT
 
 
 def origin_key(origin_id: str) -> bytes:
@@ -139,12 +139,12 @@ def check_origin(field: str, value: str, now_s: float) -> OriginId:
     if not _ORIGIN.match(value):
         raise Invalid(f"{field}: {shown(value)} is not an origin id; leave it empty to be issued one")
     age_s = now_s - origin_issued_at_s(value)
-    if age_s > limits.ORIGIN_AGE_MAX_S:
+    if age_s > bounds.ORIGIN_AGE_MAX_S:
         raise Invalid(
             f"{field}: {value} is {age_s / 3600:.1f} h old; "
-            f"an origin lives {limits.ORIGIN_AGE_MAX_S // 3600} h, ask for a new one"
+            f"an origin lives {bounds.ORIGIN_AGE_MAX_S // 3600} h, ask for a new one"
         )
-    if age_s < -limits.ORIGIN_CLOCK_SKEW_MAX_S:
+    if age_s < -bounds.ORIGIN_CLOCK_SKEW_MAX_S:
         raise Invalid(f"{field}: {value} is issued {-age_s:.0f} s in the future; ask for a new one")
     return OriginId(value)
 
@@ -154,13 +154,13 @@ def stable_hash(value: str) -> int:
     return zlib.crc32(value.encode())
 
 
-def partition_of(game_id: str, actor_id: str, spread: int, partitions: int = limits.PARTITIONS) -> int:
+def partition_of(game_id: str, actor_id: str, spread: int, partitions: int = bounds.PARTITIONS) -> int:
     """Where the actor's events in this game fold. A game's partitions are consecutive from its hash."""
     share = stable_hash(actor_id) % spread if spread > 1 else 0
     return (stable_hash(game_id) + share) % partitions
 
 
-def partitions_of(game_id: str, spread: int, partitions: int = limits.PARTITIONS) -> list[int]:
+def partitions_of(game_id: str, spread: int, partitions: int = bounds.PARTITIONS) -> list[int]:
     """All partitions of a game, `spread` of them (at least one)."""
     first = stable_hash(game_id)
     return [(first + i) % partitions for i in range(max(1, spread))]

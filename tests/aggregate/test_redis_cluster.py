@@ -7,17 +7,16 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from grandstand.internal.v1.internal_pb2 import PartitionState
-from mesh import ids, limits
-from mesh.redis import layout, store
 from aggregate.manifest import tail
-from mesh.redis.database import Database
-from mesh.redis.database import connect
-from mesh.redis.errors import Fenced
-from mesh.redis.errors import Rewound
-from mesh.redis.results import ResultStore
-from mesh.redis.layout import Write
 from aggregate.partition_store import Acquired, PartitionStore
+from grandstand.internal.v1.internal_pb2 import PartitionState
+from grandstand.wire import bounds as wire_bounds
+from grandstand.wire import ids
+from mesh.redis import layout
+from mesh.redis.database import Database, connect
+from mesh.redis.errors import Fenced, Rewound
+from mesh.redis.layout import Write
+from mesh.redis.results import ResultStore
 from tests.support.games import new_game, run, until, votes_of
 from tests.support.mesh_fixture import RunningMesh, running, wait_for
 from tests.support.servers import Cluster, Stores, stores, valkey_cluster
@@ -104,7 +103,7 @@ def test_results_of_a_game_over_several_nodes_are_read_together(cluster: Cluster
     async def scenario() -> None:
         async with connected(cluster.url) as database:
             game_id = "spread-out"
-            for partition in ids.partitions_of(game_id, limits.PARTITIONS):
+            for partition in ids.partitions_of(game_id, wire_bounds.PARTITIONS):
                 writer = PartitionStore(database, partition, "one")
                 await writer.eraser.erase("e")
                 await writer.acquire("t")
@@ -114,7 +113,7 @@ def test_results_of_a_game_over_several_nodes_are_read_together(cluster: Cluster
                     "t", 0, PartitionState(applied=partition + 1), [Write("HSET", results, ("poll/x", b""))]
                 )
                 await writer.release("t")
-            shares = await ResultStore(database).read(game_id, limits.PARTITIONS)
+            shares = await ResultStore(database).read(game_id, wire_bounds.PARTITIONS)
             assert {(share.partition, share.applied) for share in shares} == {(p, p + 1) for p in PARTITIONS}
             assert all(set(share.partials) == {"poll/x"} for share in shares)
             for partition in PARTITIONS:

@@ -22,10 +22,10 @@ from nats.errors import Error as NatsError
 from nats.js import api as js_api
 from nats.js.errors import NotFoundError
 
-from mesh import limits
+from aggregate import bounds
+from aggregate.pull_status import Effect, effect_of
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
-from mesh.jetstream.pull_status import Effect, effect_of
 
 _PULL_EXPIRES_S = 30.0
 _PULL_HEARTBEAT_S = 2.0
@@ -44,7 +44,7 @@ def _request(batch: int, bytes_max: int | None) -> bytes:
     return json.dumps(request).encode()
 
 
-_BATCH = _request(limits.PULL_BATCH, limits.PULL_BYTES_MAX)
+_BATCH = _request(bounds.PULL_BATCH, bounds.PULL_BYTES_MAX)
 _ONE = _request(1, None)
 
 
@@ -72,7 +72,7 @@ class Pull:
     what was meant for us), heartbeats that stay away, a reconnect, and the consumer deleted
     or made anew by the partition's next owner. What came before is handed out first.
 
-    A request that ends normally (`mesh.jetstream.pull_status`) is followed by the next. After one that ended
+    A request that ends normally (`aggregate.pull_status`) is followed by the next. After one that ended
     early and empty, a single block of any size is requested, so that a block larger than PULL_BYTES_MAX does
     not stall the partition; if that ends so too, the pull is broken instead of asking in a loop. The server
     sends no status when the last block uses up max_bytes exactly: then heartbeats stay away.
@@ -170,7 +170,7 @@ class Pull:
             self._break(f"cannot ask for more: {error}")
 
     async def _ask(self) -> None:
-        self._outstanding = 1 if self._fruitless else limits.PULL_BATCH
+        self._outstanding = 1 if self._fruitless else bounds.PULL_BATCH
         self._untouched = True
         self._requests += 1
         self._reply = f"{self._inbox}.{self._requests}"

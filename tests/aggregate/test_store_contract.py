@@ -15,18 +15,15 @@ from typing import Any
 
 import pytest
 
+from aggregate.manifest import AT, kind_of, score, tail
+from aggregate.partition_store import Acquired, PartitionStore
 from grandstand.catalog.v1.catalog_pb2 import Poll
 from grandstand.internal.v1.internal_pb2 import Control, Partial, PartitionState, StoredTopic, TallyPartial
 from mesh import limits
 from mesh.redis import layout
-from aggregate.manifest import AT
-from aggregate.manifest import kind_of
-from aggregate.manifest import score
-from aggregate.manifest import tail
 from mesh.redis.database import Database
-from mesh.redis.layout import Write
-from aggregate.partition_store import Acquired, PartitionStore
 from mesh.redis.errors import Corrupt, Fenced, Rewound
+from mesh.redis.layout import Write
 from mesh.redis.results import ResultStore
 from mesh.redis.share import Share
 from tests.simulation.database import ModelDatabase, _encoded

@@ -8,9 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh import limits
-from mesh.errors import Invalid
-from mesh.topics import KINDS, PersonalTopics, TopicPatterns, is_personal, split_topics, standing_of
+from grandstand.wire import bounds as wire_bounds
+from grandstand.wire.errors import Invalid
+from grandstand.wire.topics import (
+    KINDS,
+    PersonalTopics,
+    TopicPatterns,
+    is_personal,
+    split_topics,
+    standing_of,
+)
 
 TOPICS = ["poll/mvp", "board/top", "pulse/cheer", "audience", "metric/fps", "custom/bingo"]
 PERSONAL = ["inbox", "standing/top"]
@@ -65,7 +72,7 @@ def test_personal_topics_leave_the_patterns_beside_them_alone() -> None:
         (["Inbox"], "is none of poll/<id>"),
         (["inbox"] * 33, "33 topics; at most 32 are allowed"),
         (
-            [standing_of(f"b{n}") for n in range(limits.STANDINGS_MAX + 1)],
+            [standing_of(f"b{n}") for n in range(wire_bounds.STANDINGS_MAX + 1)],
             "topics: 5 of standing/<board>; at most 4 are allowed, ask AggregateService.ReadStanding",
         ),
     ],
@@ -76,8 +83,8 @@ def test_what_is_no_topic_is_named_with_the_way_out(topics: list[str], message: 
 
 
 def test_the_most_that_is_allowed_is_allowed() -> None:
-    boards = [f"b{n}" for n in range(limits.STANDINGS_MAX)]
-    shared = [f"poll/{n}" for n in range(limits.TOPIC_PATTERNS_MAX - len(boards) - 1)]
+    boards = [f"b{n}" for n in range(wire_bounds.STANDINGS_MAX)]
+    shared = [f"poll/{n}" for n in range(wire_bounds.TOPIC_PATTERNS_MAX - len(boards) - 1)]
     patterns, personal = split_topics([*shared, "inbox", *map(standing_of, boards)])
     assert all(patterns.match(topic) for topic in shared)
     assert personal == PersonalTopics(inbox=True, boards=frozenset(boards))

@@ -1,0 +1,71 @@
+"""The bounds of aggregate alone, with their relations to the others asserted. Units stand last in the
+names."""
+
+from grandstand.wire import bounds as wire_bounds
+from mesh import limits
+
+# What the catalog may define.
+OPTIONS_MIN = 2
+OPTIONS_MAX = 64
+PULSES_MAX = 8
+KINDS_MAX = 32
+METRICS_MAX = 16
+UNIT_CHARACTERS_MAX = 16
+CUSTOMS_MAX = 8
+CUSTOM_CONFIG_BYTES_MAX = 4_096
+WEIGHT_MAX = 1_000
+SEASON_MAX_S = 366 * 24 * 3600.0
+BOARD_TOP_DEFAULT = 10
+OPEN_FOR_MAX_S = 24 * 3600.0
+LISTED_MAX = 32
+
+# Origins (I2): how many sequence numbers may be unacked, and how many the window remembers.
+ORIGIN_WINDOW_LIFE_S = 25 * 3600
+
+# Aggregate.
+FLUSH_INTERVAL_S = 0.025
+# A flush is one step in Redis, which serves nobody else meanwhile: no more events than this in one.
+FLUSH_EVENTS_MAX = 65_536
+PULL_BATCH = 256
+# Of one pull; the largest message a NATS server of ours takes must fit.
+PULL_BYTES_MAX = 8 * 1024 * 1024
+# A state log is written anew when it is this long and three times what it holds.
+LOG_BYTES_MIN = 256 * 1024
+LATENESS_S = 10
+NEIGHBOURS_MAX = 25
+# An audience is exact up to this many actors of a partition; above, a HyperLogLog of
+# 2^AUDIENCE_PRECISION registers, its standard error 1.04 / sqrt(registers).
+AUDIENCE_EXACT_MAX = 20_000
+# Nearer to zero than this, a measure counts as zero: it bounds a sketch's buckets.
+MEASURE_MIN = 1e-9
+CUSTOM_STATE_BYTES_MAX = 256 * 1024
+
+# Ownership (I3): a lease lapses LEASE_S after its owner last renewed it.
+WORKER_BEAT_S = 0.25
+WORKER_SILENCE_S = 1.25
+PARTITION_STATUS_S = 0.5
+PARTITION_NEWS_S = 0.1
+# How long a worker that starts waits for the others to tell that they live.
+WORKER_HEARING_S = 0.5
+# How often a lease that is somebody else's is tried for.
+LEASE_POLL_S = 0.1
+RETENTION_LOOK_S = 2.0
+# How much of a checkpoint is put back in one step.
+RESTORE_BYTES_MAX = 1024 * 1024
+DEAD_LETTERS_BYTES_MAX = 64 * 1024 * 1024
+DEAD_LETTERS_AGE_S = 7 * 24 * 3600.0
+FLUSH_ARGUMENTS_MAX = 4_000
+
+# Closing (I9): the close is decided ahead of its moment, so that every ingest knows it,
+# and sealed when nothing received before it can still arrive.
+# How far apart the clocks of the mesh's processes and of its NATS servers may be. Beyond it closings and
+# seasons come late or early; what is acked is counted all the same.
+CLOCK_BOUND_S = 1.0
+
+assert wire_bounds.ORIGIN_AGE_MAX_S + limits.PUBLISH_DEADLINE_S < ORIGIN_WINDOW_LIFE_S, (
+    "a window outlives its origin (I2)"
+)
+assert limits.PULSE_PANES_KEPT[1] > LATENESS_S + 1, "a late row finds its pane"
+assert WORKER_BEAT_S * 4 < WORKER_SILENCE_S
+assert WORKER_SILENCE_S < limits.LEASE_S, "who takes over knows by then that it shall"
+assert PARTITION_STATUS_S * 3 < limits.PARTITION_STATUS_LIFE_S

@@ -1,0 +1,52 @@
+"""The bounds of ingest alone, with their relations to the others asserted. Units stand last in the names."""
+
+from grandstand.wire import bounds as wire_bounds
+from mesh import limits
+
+# Ingest.
+COALESCE_S = 0.005
+# Open Publish streams of one ingest; each costs some tens of KiB.
+STREAMS_MAX = 20_000
+# A stream whose token expires is warned this long before.
+TOKEN_WARNING_S = 30.0
+# Events accepted and not yet settled, over all streams of one ingest: beyond it, ingest
+# stops reading from its streams and HTTP/2 flow control pushes back on the clients.
+UNSETTLED_EVENTS_MAX = 100_000
+# Refusals and receipts a stream's client has not taken: beyond it, ingest reads no more from that stream.
+ANSWERS_QUEUED_MAX = 4_096
+VIEWER_ANSWERS_QUEUED_MAX = 4 * wire_bounds.VIEWER_CREDIT
+RECENT_VOTES_MAX = 200_000
+VOTE_CHECK_S = 0.25
+
+# Admission: sustained rates and bursts, each a service argument of ingest.
+# Nobody taps, votes and reacts faster than this; who catches up after a gap sends its backlog at once.
+ACTOR_EVENTS_PER_S = 50.0
+ACTOR_BURST_EVENTS = 200
+# A crowd of 100,000 that answers within 5 s; its first two seconds come as they come.
+GAME_EVENTS_PER_S = 20_000.0
+GAME_BURST_EVENTS = 40_000
+# Under half of what one ingest stores of full batches in a CPU second; single events are held by their cost.
+INSTANCE_EVENTS_PER_S = 100_000.0
+INSTANCE_BURST_EVENTS = 200_000
+# Actors and games whose rate is remembered at once.
+ACTOR_BUCKETS_MAX = 200_000
+# Pressure is 1.0 when the event log takes this long to store a block, or aggregation is this far behind.
+ACK_LATENCY_FULL_S = 1.0
+
+# Closing (I9): the close is decided ahead of its moment, so that every ingest knows it,
+# and sealed when nothing received before it can still arrive.
+VIEW_MARGIN_S = 1.0
+
+# Shutting down.
+DRAIN_RECONNECT_S = 1.0
+
+assert limits.VIEW_FRESH_S + limits.PUBLISH_DEADLINE_S <= limits.SEAL_GRACE_S - VIEW_MARGIN_S, (
+    "judged in time, acked in time"
+)
+assert VOTE_CHECK_S + limits.PUBLISH_ATTEMPT_S < limits.PUBLISH_DEADLINE_S
+assert limits.MESH_TOKEN_RENEW_S > TOKEN_WARNING_S, "a stream that is resumed for its token gets a new one"
+assert limits.PRODUCER_TOKEN_RENEW_S > TOKEN_WARNING_S
+assert ACTOR_BURST_EVENTS >= wire_bounds.VIEWER_CREDIT, "an end client may use its credit at once"
+assert ACTOR_EVENTS_PER_S <= GAME_EVENTS_PER_S <= INSTANCE_EVENTS_PER_S
+assert ACTOR_BURST_EVENTS <= GAME_BURST_EVENTS <= INSTANCE_BURST_EVENTS
+assert ACK_LATENCY_FULL_S <= limits.PUBLISH_ATTEMPT_S, "pressure is full before publishes are attempted again"
