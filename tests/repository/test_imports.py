@@ -1,9 +1,21 @@
-"""tests, bench -> services -> mesh -> generated stubs; cores import no I/O."""
+"""Who may import whom, stated once; no cycle of imports; and pure cores are pure, whatever they import.
+
+    toolbox.cli -> toolbox.chaos -> toolbox.local, toolbox.load -> grandstand.client
+    toolbox.local -> mesh
+    services -> mesh, grandstand.client
+    mesh, grandstand.client, grandstand.fold -> grandstand.wire -> generated stubs
+
+An arrow reaches on: who may import a package may import what that one may. bench and tests import anything.
+"""
 
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -11,150 +23,237 @@ import pytest
 from toolbox.local.provision import checkout
 
 ROOT = checkout()
+ROOTS = (ROOT, ROOT / "clients" / "python")
 SERVICES = ("gateway", "ingest", "aggregate", "notify")
+IMPORTS: dict[str, tuple[str, ...]] = {
+    "grandstand.wire": (),
+    "grandstand.client": ("grandstand.wire",),
+    "grandstand.fold": ("grandstand.wire",),
+    "mesh": ("grandstand.wire", "grandstand.fold"),
+    **dict.fromkeys(SERVICES, ("mesh", "grandstand.client")),
+    "toolbox.load": ("grandstand.client",),
+    "toolbox.local": ("mesh", "grandstand.client"),
+    "toolbox.chaos": ("toolbox.local", "toolbox.load"),
+    "toolbox.cli": ("toolbox.chaos",),
+    "bench": (*SERVICES, "toolbox.cli"),
+    "tools": (),
+}
 CORES = (
-    "toolbox/chaos/entries.py",
-    "toolbox/chaos/monotone.py",
-    "toolbox/chaos/report.py",
-    "toolbox/chaos/scene.py",
-    "toolbox/chaos/stalls.py",
-    "toolbox/chaos/checker.py",
-    "mesh/auth/claims.py",
-    "mesh/auth/identity.py",
-    "mesh/auth/keys.py",
-    "mesh/auth/mint.py",
-    "mesh/auth/renewed.py",
-    "mesh/auth/strict_json.py",
-    "mesh/auth/verifier.py",
-    "clients/python/grandstand/client/attempts.py",
-    "clients/python/grandstand/client/buffer.py",
-    "clients/python/grandstand/client/stream_state.py",
-    "clients/python/grandstand/client/write_buffer.py",
-    "clients/python/grandstand/client/session.py",
-    "clients/python/grandstand/wire/errors.py",
-    "mesh/http2/bounds.py",
-    "mesh/http2/budget.py",
-    "mesh/http2/call.py",
-    "mesh/http2/calls.py",
-    "mesh/http2/connection.py",
-    "mesh/http2/termination_counts.py",
-    "mesh/http2/errors.py",
-    "mesh/http2/frames.py",
-    "mesh/http2/details.py",
-    "mesh/http2/field_blocks.py",
-    "mesh/http2/header_blocks.py",
-    "mesh/http2/headers.py",
-    "mesh/http2/health.py",
-    "mesh/http2/messages.py",
-    "mesh/http2/write_buffer.py",
-    "mesh/http2/receive_half.py",
-    "mesh/http2/resets.py",
-    "mesh/http2/broadcast_group.py",
-    "mesh/http2/send_buffer.py",
-    "mesh/http2/settings.py",
-    "mesh/http2/stream.py",
-    "mesh/http2/stream_host.py",
-    "mesh/http2/unary.py",
-    "mesh/http2/keepalive.py",
-    "clients/python/grandstand/wire/ids.py",
-    "mesh/jetstream/in_flight.py",
-    "mesh/redis/layout.py",
-    "mesh/limits.py",
-    "clients/python/grandstand/fold.py",
-    "clients/python/grandstand/wire/delta/board.py",
-    "clients/python/grandstand/wire/delta/cursor.py",
-    "clients/python/grandstand/wire/delta/mismatch.py",
-    "clients/python/grandstand/wire/delta/pulse.py",
-    "clients/python/grandstand/wire/delta/tally.py",
-    "clients/python/grandstand/wire/delta/topic.py",
-    "mesh/merge/topic.py",
-    "mesh/merge/tally.py",
-    "mesh/merge/board.py",
-    "mesh/merge/pulse.py",
-    "mesh/merge/audience.py",
-    "mesh/merge/metric.py",
-    "mesh/merge/custom.py",
-    "mesh/seasons.py",
-    "mesh/jetstream/acks.py",
-    "mesh/jetstream/subjects.py",
-    "clients/python/grandstand/wire/topics.py",
-    "ingest/admission.py",
-    "ingest/check.py",
-    "ingest/coalesce.py",
-    "ingest/intake.py",
-    "ingest/pressure.py",
-    "ingest/compiled_definitions.py",
-    "ingest/session.py",
-    "ingest/republish.py",
-    "aggregate/assignment.py",
-    "aggregate/membership.py",
-    "aggregate/deadlines.py",
-    "aggregate/audience.py",
-    "aggregate/board.py",
-    "aggregate/block.py",
-    "aggregate/fold.py",
-    "aggregate/definition_merge.py",
-    "aggregate/keyindex.py",
-    "aggregate/origins.py",
-    "aggregate/partition.py",
-    "aggregate/changes.py",
-    "aggregate/rows.py",
-    "aggregate/topics.py",
-    "aggregate/leaders.py",
-    "aggregate/standings.py",
-    "aggregate/cardinality.py",
-    "aggregate/closing.py",
-    "aggregate/custom.py",
-    "aggregate/definitions.py",
-    "aggregate/metric.py",
-    "aggregate/pulse.py",
-    "aggregate/tally.py",
-    "aggregate/window.py",
-    "gateway/cohort.py",
-    "gateway/viewer_limits.py",
-    "gateway/frames.py",
-    "gateway/guests.py",
-    "gateway/overload.py",
-    "gateway/inbox_plan.py",
-    "gateway/drain_plan.py",
-    "gateway/origins.py",
-    "gateway/own_inbox.py",
-    "gateway/own_standing.py",
-    "gateway/personal_mailbox.py",
-    "gateway/presence.py",
-    "gateway/standing_plan.py",
-    "gateway/subscription.py",
-    "gateway/view.py",
-    "notify/announcer.py",
-    "notify/inbox.py",
+    "aggregate.assignment",
+    "aggregate.audience",
+    "aggregate.binding",
+    "aggregate.block",
+    "aggregate.board",
+    "aggregate.cardinality",
+    "aggregate.changes",
+    "aggregate.closing",
+    "aggregate.control_handler",
+    "aggregate.custom",
+    "aggregate.deadlines",
+    "aggregate.definition_merge",
+    "aggregate.definitions",
+    "aggregate.fold",
+    "aggregate.keyindex",
+    "aggregate.leaders",
+    "aggregate.manifest",
+    "aggregate.membership",
+    "aggregate.metric",
+    "aggregate.origins",
+    "aggregate.partition",
+    "aggregate.pull_status",
+    "aggregate.pulse",
+    "aggregate.rows",
+    "aggregate.standings",
+    "aggregate.superseded",
+    "aggregate.tally",
+    "aggregate.topic_table",
+    "aggregate.topics",
+    "aggregate.watermark",
+    "aggregate.window",
+    "gateway.cohort",
+    "gateway.drain_plan",
+    "gateway.frames",
+    "gateway.guests",
+    "gateway.inbox_plan",
+    "gateway.origins",
+    "gateway.overload",
+    "gateway.own_inbox",
+    "gateway.own_standing",
+    "gateway.personal_mailbox",
+    "gateway.presence",
+    "gateway.standing_plan",
+    "gateway.subscription",
+    "gateway.view",
+    "gateway.viewer_limits",
+    "grandstand.client.attempts",
+    "grandstand.client.buffer",
+    "grandstand.client.session",
+    "grandstand.client.state_cache",
+    "grandstand.client.stream_handover",
+    "grandstand.client.stream_state",
+    "grandstand.fold",
+    "grandstand.wire.bounds",
+    "grandstand.wire.delta.board",
+    "grandstand.wire.delta.cursor",
+    "grandstand.wire.delta.mismatch",
+    "grandstand.wire.delta.pulse",
+    "grandstand.wire.delta.tally",
+    "grandstand.wire.delta.topic",
+    "grandstand.wire.errors",
+    "grandstand.wire.ids",
+    "grandstand.wire.topics",
+    "ingest.admission",
+    "ingest.check",
+    "ingest.coalesce",
+    "ingest.compiled_definitions",
+    "ingest.intake",
+    "ingest.pressure",
+    "ingest.republish",
+    "ingest.session",
+    "mesh.auth.claims",
+    "mesh.auth.identity",
+    "mesh.auth.keys",
+    "mesh.auth.mint",
+    "mesh.auth.renewed",
+    "mesh.auth.strict_json",
+    "mesh.auth.verifier",
+    "mesh.catalog.freshness",
+    "mesh.catalog.mesh_clock",
+    "mesh.http2.bounds",
+    "mesh.http2.broadcast_group",
+    "mesh.http2.budget",
+    "mesh.http2.call",
+    "mesh.http2.calls",
+    "mesh.http2.connection",
+    "mesh.http2.details",
+    "mesh.http2.errors",
+    "mesh.http2.field_blocks",
+    "mesh.http2.frames",
+    "mesh.http2.header_blocks",
+    "mesh.http2.headers",
+    "mesh.http2.health",
+    "mesh.http2.keepalive",
+    "mesh.http2.messages",
+    "mesh.http2.receive_half",
+    "mesh.http2.resets",
+    "mesh.http2.send_buffer",
+    "mesh.http2.settings",
+    "mesh.http2.stream",
+    "mesh.http2.stream_host",
+    "mesh.http2.termination_counts",
+    "mesh.http2.unary",
+    "mesh.http2.write_buffer",
+    "mesh.jetstream.acks",
+    "mesh.jetstream.in_flight",
+    "mesh.jetstream.subjects",
+    "mesh.limits",
+    "mesh.merge.audience",
+    "mesh.merge.board",
+    "mesh.merge.custom",
+    "mesh.merge.metric",
+    "mesh.merge.pulse",
+    "mesh.merge.tally",
+    "mesh.merge.topic",
+    "mesh.redis.layout",
+    "mesh.redis.ranking",
+    "mesh.redis.share",
+    "mesh.seasons",
+    "notify.announcer",
+    "notify.inbox",
+    "toolbox.chaos.checker",
+    "toolbox.chaos.entries",
+    "toolbox.chaos.monotone",
+    "toolbox.chaos.report",
+    "toolbox.chaos.scene",
+    "toolbox.chaos.stalls",
+    "toolbox.local.lifecycle",
 )
-IO = {"asyncio", "grpc", "nats", "redis", "socket", "time", "random"}
+IO = ("asyncio", "grpc", "nats", "redis")
+
+
+@cache
+def modules() -> dict[str, Path]:
+    """Every module that is ours, by its dotted name."""
+    found = {}
+    for root in ROOTS:
+        for package in (*IMPORTS, "tests"):
+            for path in (root / package.replace(".", "/")).rglob("*.py"):
+                name = ".".join(path.relative_to(root).with_suffix("").parts)
+                found[name.removesuffix(".__init__")] = path
+    return found
 
 
 def imported(path: Path) -> Iterator[str]:
+    """What of ours a file imports, wherever in it."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
+            assert node.module, f"{path}: relative import"
             assert node.level == 0, f"{path}: relative import"
-            yield node.module or ""
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = [name if name in modules() else node.module for name in names]
+        else:
+            continue
+        yield from (name for name in names if name in modules())
 
 
-def roots(path: Path) -> set[str]:
-    return {name.partition(".")[0] for name in imported(path)}
+def package_of(module: str) -> str:
+    return next(p for p in (*IMPORTS, "tests") if module == p or module.startswith(f"{p}."))
 
 
-@pytest.mark.parametrize("service", SERVICES)
-def test_services_never_import_each_other(service: str) -> None:
-    for path in (ROOT / service).rglob("*.py"):
-        assert not roots(path) & (set(SERVICES) - {service} | {"bench", "tests"}), path
+def reach(package: str) -> set[str]:
+    below = set(IMPORTS[package])
+    return below.union(*(reach(each) for each in below)) | {package}
 
 
-def test_mesh_never_imports_a_service() -> None:
-    for path in (ROOT / "mesh").rglob("*.py"):
-        assert not roots(path) & {*SERVICES, "bench", "tests"}, path
+@pytest.mark.parametrize("package", IMPORTS)
+def test_imports_go_the_stated_way_only(package: str) -> None:
+    allowed = reach(package)
+    wrong = [
+        f"{module} imports {target}"
+        for module, path in modules().items()
+        if package_of(module) == package
+        for target in imported(path)
+        if package_of(target) not in allowed
+    ]
+    assert not wrong
 
 
-@pytest.mark.parametrize("core", CORES)
-def test_cores_do_no_io(core: str) -> None:
-    assert not roots(ROOT / core) & IO
+def test_no_files_import_each_other_in_a_circle() -> None:
+    graph = {
+        module: set(imported(path)) - {module}
+        for module, path in modules().items()
+        if package_of(module) != "tests"
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+def test_cores_load_no_io_through_whatever_they_import() -> None:
+    """In one process, core after core: the first that loads one is named."""
+    program = (
+        "import importlib, sys\n"
+        "io, cores = sys.argv[1].split(','), sys.argv[2:]\n"
+        "for core in cores:\n"
+        "    importlib.import_module(core)\n"
+        "    found = [name for name in io if name in sys.modules]\n"
+        "    if found: sys.exit(f'{core} loads {found}')\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program, ",".join(IO), *CORES], cwd=ROOT, capture_output=True, text=True
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_each_core_is_there_and_each_package_is_listed_for_setuptools() -> None:
+    assert set(CORES) <= set(modules())
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    ours = {name.rpartition(".")[0] or name for name, path in modules().items() if path.name != "__init__.py"}
+    listed = set(project["packages"])
+    assert {name for name in ours if not name.startswith(("tests", "tools"))} <= listed
+    assert all((ROOT / folder).is_dir() for folder in project["package-dir"].values())
