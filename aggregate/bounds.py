@@ -1,5 +1,4 @@
-"""The bounds of aggregate alone, with their relations to the others asserted. Units stand last in the
-names."""
+"""The bounds of aggregate alone, with their relations to others asserted. Units stand last in the names."""
 
 from grandstand.wire import bounds as wire_bounds
 from mesh import limits
@@ -19,10 +18,10 @@ BOARD_TOP_DEFAULT = 10
 OPEN_FOR_MAX_S = 24 * 3600.0
 LISTED_MAX = 32
 
-# Origins (I2): how many sequence numbers may be unacked, and how many the window remembers.
+# How long an origin's anti-replay window is kept (I2).
 ORIGIN_WINDOW_LIFE_S = 25 * 3600
 
-# Aggregate.
+# Folding.
 FLUSH_INTERVAL_S = 0.025
 # A flush is one step in Redis, which serves nobody else meanwhile: no more events than this in one.
 FLUSH_EVENTS_MAX = 65_536
@@ -40,7 +39,7 @@ AUDIENCE_EXACT_MAX = 20_000
 MEASURE_MIN = 1e-9
 CUSTOM_STATE_BYTES_MAX = 256 * 1024
 
-# Ownership (I3): a lease lapses LEASE_S after its owner last renewed it.
+# Ownership (I3).
 WORKER_BEAT_S = 0.25
 WORKER_SILENCE_S = 1.25
 PARTITION_STATUS_S = 0.5
@@ -49,6 +48,7 @@ PARTITION_NEWS_S = 0.1
 WORKER_HEARING_S = 0.5
 # How often a lease that is somebody else's is tried for.
 LEASE_POLL_S = 0.1
+# How often owners look how full the event stream is.
 RETENTION_LOOK_S = 2.0
 # How much of a checkpoint is put back in one step.
 RESTORE_BYTES_MAX = 1024 * 1024
@@ -56,8 +56,6 @@ DEAD_LETTERS_BYTES_MAX = 64 * 1024 * 1024
 DEAD_LETTERS_AGE_S = 7 * 24 * 3600.0
 FLUSH_ARGUMENTS_MAX = 4_000
 
-# Closing (I9): the close is decided ahead of its moment, so that every ingest knows it,
-# and sealed when nothing received before it can still arrive.
 # How far apart the clocks of the mesh's processes and of its NATS servers may be. Beyond it closings and
 # seasons come late or early; what is acked is counted all the same.
 CLOCK_BOUND_S = 1.0

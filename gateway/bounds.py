@@ -1,14 +1,14 @@
-"""The bounds of gateway alone, with their relations to the others asserted. Units stand last in the names."""
+"""The bounds of the gateway alone, with their relations to others asserted. Units stand last in the names."""
 
 from grandstand.wire import bounds as wire_bounds
 from mesh import limits
 
-# Tokens. A clock may be off by the leeway; a token is checked against its bound before anything is parsed.
+# Guests' tokens.
 GUEST_TOKEN_LIFE_S = 12 * 3600.0
 GUESTS_PER_S = 200.0
 GUESTS_BURST = 200
 
-# Gateway.
+# Viewers' streams.
 TICK_S = 0.05
 HEARTBEAT_S = 10.0
 # Streams of one actor (tabs, devices), and of one address on one gateway: a stadium behind one NAT.
@@ -51,7 +51,6 @@ INBOX_BATCH_S = 0.05
 INBOX_BATCH_NEW_MAX = 256
 INBOX_RELOADS_PER_S = 500.0
 
-# Shutting down.
 # Viewers that a draining gateway sends to another one, where the grace allows: a third of a CPU there.
 DRAIN_PER_S = 2_000.0
 # A viewer's stream is ended so long after it was to connect anew: by then the new one stands.

@@ -1,9 +1,8 @@
-"""The bounds of ingest alone, with their relations to the others asserted. Units stand last in the names."""
+"""The bounds of ingest alone, with their relations to others asserted. Units stand last in the names."""
 
 from grandstand.wire import bounds as wire_bounds
 from mesh import limits
 
-# Ingest.
 COALESCE_S = 0.005
 # Open Publish streams of one ingest; each costs some tens of KiB.
 STREAMS_MAX = 20_000
@@ -28,16 +27,16 @@ GAME_BURST_EVENTS = 40_000
 # Under half of what one ingest stores of full batches in a CPU second; single events are held by their cost.
 INSTANCE_EVENTS_PER_S = 100_000.0
 INSTANCE_BURST_EVENTS = 200_000
-# Actors and games whose rate is remembered at once.
+# Actors whose rate is remembered at once.
 ACTOR_BUCKETS_MAX = 200_000
-# Pressure is 1.0 when the event log takes this long to store a block, or aggregation is this far behind.
+# Pressure is 1.0 when the event log takes this long to store a block.
 ACK_LATENCY_FULL_S = 1.0
 
-# Closing (I9): the close is decided ahead of its moment, so that every ingest knows it,
-# and sealed when nothing received before it can still arrive.
+# A PubAck counts while it came within the seal's grace less this after the anchor of the view that judged
+# (I9).
 VIEW_MARGIN_S = 1.0
 
-# Shutting down.
+# When a client of a draining ingest is to connect anew.
 DRAIN_RECONNECT_S = 1.0
 
 assert limits.VIEW_FRESH_S + limits.PUBLISH_DEADLINE_S <= limits.SEAL_GRACE_S - VIEW_MARGIN_S, (

@@ -213,10 +213,9 @@ class Checker:
     def _score(self, game: CompiledGame, score: Score, now_s: float) -> ValidatedEvent:
         board_id, points = score.board_id, score.points
         period = self._board(game.game_id, board_id)
-        if abs(points) > wire_bounds.POINTS_MAX:
-            raise Invalid(
-                f"score.points: {points} is out of range; -2^53 to 2^53 ({wire_bounds.POINTS_MAX}) are allowed"
-            )
+        bound = wire_bounds.POINTS_MAX
+        if abs(points) > bound:
+            raise Invalid(f"score.points: {points} is out of range; -2^53 to 2^53 ({bound}) are allowed")
         period.check("board", board_id, now_s)
         return ValidatedEvent(game, "score", f"board/{board_id}", points, period=period)
 

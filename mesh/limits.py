@@ -6,7 +6,7 @@ grandstand.wire.bounds.
 
 from grandstand.wire import bounds as wire_bounds
 
-# What a client may send.
+# What an operator or a service may send.
 CONTROL_MESSAGE_BYTES_MAX = 256 * 1024
 
 # What the catalog may define.
@@ -14,7 +14,7 @@ SEASON_MIN_S = 10.0
 OPEN_FOR_MIN_S = 1.0
 GAMES_MAX = 10_000
 
-# Tokens. A clock may be off by the leeway; a token is checked against its bound before anything is parsed.
+# Tokens. A clock may be off by the leeway.
 TOKEN_LEEWAY_S = 10.0
 TOKEN_KID_CHARACTERS_MAX = 128
 # Tokens found good are remembered, so that a browser's every Send does not cost a signature.
@@ -42,7 +42,7 @@ BLOCK_BYTES_MAX = 512 * 1024
 STREAM_BYTES_MAX = 4 * 1024**3
 DEDUPE_WINDOW_S = 120.0
 
-# Ingest.
+# Publishing.
 # From the moment an event is received until its block must be stored; later, it is not acked.
 PUBLISH_DEADLINE_S = 5.0
 PUBLISH_ATTEMPT_S = 1.0
@@ -50,22 +50,23 @@ PUBLISH_IN_FLIGHT_MAX = 64
 PUBLISH_IN_FLIGHT_BYTES_MAX = 16 * 1024 * 1024
 # How soon a publish that the event log asked us to repeat is repeated.
 PUBLISH_AGAIN_S = 0.05
-# The same in bytes of rows, as the coalescer counts them: custom events carry up to 1 KiB each.
+# Of events that ingest accepted and has not settled, in bytes of rows, as the coalescer counts them.
 UNSETTLED_BYTES_MAX = 64 * 1024 * 1024
 # Blocks that wait for a place in flight; beyond it the pipeline takes no more.
 PUBLISH_WAITING_MAX = 16_384
 PUBLISH_WAITING_BYTES_MAX = 2 * UNSETTLED_BYTES_MAX
 CATALOG_REFRESH_S = 1.0
 
-# Admission: sustained rates and bursts, each a service argument of ingest.
-# Nobody taps, votes and reacts faster than this; who catches up after a gap sends its backlog at once.
+# Games whose rate is remembered at once.
 GAME_BUCKETS_MAX = 20_000
+# Pressure is 1.0 when aggregation is this far behind.
 BACKLOG_FULL_S = 10.0
 
-# Aggregate.
+# What is folded.
 PRESENCE_S = 45.0
 # A pulse's panes: how many of each width, in seconds, are kept.
 PULSE_PANES_KEPT = {1: 30, 10: 30, 60: 30}
+# An audience's HyperLogLog has 2^AUDIENCE_PRECISION registers; its standard error is 1.04 / sqrt(registers).
 AUDIENCE_PRECISION = 14
 AUDIENCE_RELATIVE_ERROR = 1.04 / 2 ** (AUDIENCE_PRECISION / 2)
 AUDIENCE_PANE_S = 5
@@ -75,7 +76,7 @@ METRIC_RELATIVE_ERROR = 0.01
 LEASE_S = 2.0
 LEASE_RENEW_S = 0.5
 PARTITION_STATUS_LIFE_S = 3.0
-# The share of the event stream's room from which on owners write checkpoints, and how often they look.
+# The share of the event stream's room from which on owners write checkpoints.
 RETENTION_FULL = 0.7
 RATE_WINDOW_S = 5
 
@@ -85,7 +86,7 @@ CLOSE_LEAD_S = 0.3
 SEAL_GRACE_S = 8.0
 # How often a process asks, through the catalog's bucket, how fresh its view of the catalog is. A vote is
 # judged by a view no older than VIEW_FRESH_S, and acked only while the view that judged it is younger than
-# the grace less the margin.
+# the grace less ingest's margin.
 VIEW_PROBE_S = 0.5
 VIEW_FRESH_S = 2.0
 # Of an actor's standing vote or score: how many origins it replaced are remembered.

@@ -1,6 +1,5 @@
-"""The bounds of notify alone, with their relations to the others asserted. Units stand last in the names."""
+"""The bounds of notify alone. Units stand last in the names."""
 
-# Gateway.
 # An inbox is one message to a viewer, and has to fit the smallest window a client may give its stream.
 INBOX_NEWEST_MAX = 20
 NOTIFICATION_BYTES_MAX = 2_048

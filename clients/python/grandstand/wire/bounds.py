@@ -22,7 +22,8 @@ TOPIC_PATTERNS_MAX = 32
 STANDINGS_MAX = 4
 UPDATES_PER_S_MAX = 20
 
-# What the catalog may define.
+# What a viewer may be shown.
+CUSTOM_VALUE_BYTES_MAX = 16 * 1024
 BOARD_TOP_MAX = 100
 # What a delta may make of a board: older clients are to take the longer boards of newer servers.
 DELTA_ENTRIES_MAX = 1_000
@@ -35,19 +36,15 @@ PRODUCER_WINDOW = 4_096
 ORIGIN_AGE_MAX_S = 24 * 3600
 ORIGIN_CLOCK_SKEW_MAX_S = 300
 
-# Tokens. A clock may be off by the leeway; a token is checked against its bound before anything is parsed.
+# A token is checked against its bound before anything is parsed.
 TOKEN_BYTES_MAX = 8 * 1024
 
-# The event stream.
+# What a Position may name.
 PARTITIONS = 16
 
-# Ingest.
 # A side of a Publish stream says something at least this often; one silent for three of these is gone.
 PUBLISH_HEARTBEAT_S = 8.0
 PUBLISH_SILENCE_S = 3 * PUBLISH_HEARTBEAT_S
-
-# Aggregate.
-CUSTOM_VALUE_BYTES_MAX = 16 * 1024
 
 assert VIEWER_CREDIT <= VIEWER_WINDOW, "an unacked event must not fall behind its window (I2)"
 assert PRODUCER_CREDIT <= PRODUCER_WINDOW, "an unacked event must not fall behind its window (I2)"
