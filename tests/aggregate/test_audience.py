@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aggregate import bounds as aggregate_bounds
 from aggregate import cardinality
 from aggregate.audience import Audience
 from aggregate.fold import Append, FoldState, Replace
@@ -52,7 +53,7 @@ IN_BOTH_WAYS = pytest.mark.parametrize("exact_max", [20_000, 2], ids=["exact", "
 @contextlib.contextmanager
 def exact_up_to(actors: int) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(limits, "AUDIENCE_EXACT_MAX", actors)
+        patch.setattr(aggregate_bounds, "AUDIENCE_EXACT_MAX", actors)
         yield
 
 
@@ -135,7 +136,7 @@ def test_the_oldest_pane_that_counts_is_told() -> None:
 
 
 def test_who_was_here_too_long_ago_is_a_unique_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "AUDIENCE_EXACT_MAX", 0)
+    monkeypatch.setattr(aggregate_bounds, "AUDIENCE_EXACT_MAX", 0)
     fold = folded(
         make, [Blocked(NOW_US, (Told("a", HERE),)), Blocked(NOW_US - 50_000_000, (Told("b", HERE),))]
     )
@@ -155,7 +156,7 @@ def crowd(start: int, count: int) -> tuple[Told, ...]:
 def sketched(monkeypatch: pytest.MonkeyPatch, order: int) -> Audience:
     """8,000 actors: 4,000 at first, and ten seconds later 4,000 of whom half are new; `order` varies
     the order within each moment."""
-    monkeypatch.setattr(limits, "AUDIENCE_EXACT_MAX", 1_000)
+    monkeypatch.setattr(aggregate_bounds, "AUDIENCE_EXACT_MAX", 1_000)
     moments = [(NOW_US, crowd(0, 4_000)), (NOW_US + 10_000_000, crowd(2_000, 6_000))]
     fold = make(FoldState())
     for at_us, events in moments:
@@ -191,7 +192,7 @@ def test_beside_a_sketched_partition_the_audience_is_an_estimate(monkeypatch: py
 def test_becoming_a_sketch_changes_the_numbers_by_no_more_than_its_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(limits, "AUDIENCE_EXACT_MAX", 1_000)
+    monkeypatch.setattr(aggregate_bounds, "AUDIENCE_EXACT_MAX", 1_000)
     fold = folded(make, [Blocked(NOW_US, crowd(0, 1_000))])
     assert merge_audience([fold.partial()], NOW_S).exact
     assert isinstance(fold.delta()[0], Append)
@@ -207,8 +208,8 @@ def test_becoming_a_sketch_changes_the_numbers_by_no_more_than_its_error(
 def test_a_log_is_appended_to_and_written_anew_when_it_is_three_times_too_long(
     monkeypatch: pytest.MonkeyPatch, exact_max: int
 ) -> None:
-    monkeypatch.setattr(limits, "AUDIENCE_EXACT_MAX", exact_max)
-    monkeypatch.setattr(limits, "LOG_BYTES_MIN", 2_000)
+    monkeypatch.setattr(aggregate_bounds, "AUDIENCE_EXACT_MAX", exact_max)
+    monkeypatch.setattr(aggregate_bounds, "LOG_BYTES_MIN", 2_000)
     fold, store = make(FoldState()), Store()
     kinds = []
     for second in range(120):

@@ -168,7 +168,7 @@ def test_a_herd_that_comes_back_with_cursors_reads_nothing_that_is_known(around:
 def test_those_who_wait_for_a_position_share_the_reads(
     around: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "ANTI_ENTROPY_S", 3600.0)
+    monkeypatch.setattr(gateway_bounds, "ANTI_ENTROPY_S", 3600.0)
 
     async def scenario() -> None:
         async with staged(around) as stage:
@@ -266,7 +266,7 @@ def test_a_store_that_is_away_is_said_and_the_next_try_finds_it_back(around: Sto
 def test_a_game_is_fed_while_it_is_watched_and_a_little_longer(
     around: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "GAME_LINGER_S", 0.3)
+    monkeypatch.setattr(gateway_bounds, "GAME_LINGER_S", 0.3)
 
     async def scenario() -> None:
         async with staged(around) as stage:
@@ -321,8 +321,8 @@ def test_a_hot_gateway_slows_the_low_tiers_and_says_so_before_it_refuses_anybody
 def test_who_leaves_tells_each_when_to_come_again_and_ends_its_stream_after_that(
     around: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "DRAIN_PER_S", 100.0)
-    monkeypatch.setattr(limits, "DRAIN_PATIENCE_S", 0.4)
+    monkeypatch.setattr(gateway_bounds, "DRAIN_PER_S", 100.0)
+    monkeypatch.setattr(gateway_bounds, "DRAIN_PATIENCE_S", 0.4)
 
     async def scenario() -> None:
         async with staged(around) as stage:
@@ -372,7 +372,7 @@ def test_a_board_that_changed_is_told_to_those_who_stand_on_it_also_when_the_new
 def test_a_viewer_that_is_sent_nothing_hears_that_the_stream_is_alive(
     around: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "HEARTBEAT_S", 0.2)
+    monkeypatch.setattr(gateway_bounds, "HEARTBEAT_S", 0.2)
     monkeypatch.setattr(fanout, "HEARTBEAT_LOOK_S", 0.05)
 
     async def scenario() -> None:

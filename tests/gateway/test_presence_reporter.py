@@ -38,7 +38,7 @@ HERE, GONE = PRESENCE_STATE_HERE, PRESENCE_STATE_GONE
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value_s in (("REPORT", 0.5), ("AGAIN", 0.2), ("GONE", 0.1)):
-        monkeypatch.setattr(limits, f"PRESENCE_{name}_S", value_s)
+        monkeypatch.setattr(gateway_bounds, f"PRESENCE_{name}_S", value_s)
     monkeypatch.setattr(reporter_module, "FULL_WAIT_S", 0.05)
 
 
@@ -174,7 +174,7 @@ def test_who_is_nobody_and_games_without_an_audience_are_not_reported_and_an_aud
 def test_while_ingest_is_silent_little_is_under_way_and_the_newest_word_of_each_waits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(limits, "PRESENCES_UNANSWERED_MAX", 20)
+    monkeypatch.setattr(gateway_bounds, "PRESENCES_UNANSWERED_MAX", 20)
     monkeypatch.setattr(reporter_module, "REPORTS_AT_ONCE", 20)
 
     async def scenario() -> None:
@@ -202,7 +202,7 @@ def test_while_ingest_is_silent_little_is_under_way_and_the_newest_word_of_each_
 def test_the_span_of_unanswered_numbers_stays_below_the_origin_s_credit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(limits, "PRODUCER_CREDIT", 300)
+    monkeypatch.setattr(wire_bounds, "PRODUCER_CREDIT", 300)
 
     async def scenario() -> None:
         peer = Ingest()
@@ -342,7 +342,7 @@ def test_goodbyes_that_nobody_takes_are_bounded() -> None:
         async with serving(peer) as port, relaying(port) as relay:
             reporter = PresenceReporter(relay, catalog(g=True), Presence(presences_max=100))
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(limits, "PRESENCES_MAX", 100)
+                patch.setattr(gateway_bounds, "PRESENCES_MAX", 100)
                 for n in range(2_000):
                     reporter.enter("g", f"a{n}")
                     reporter.leave("g", f"a{n}")

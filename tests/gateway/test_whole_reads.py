@@ -16,6 +16,7 @@ import pytest
 import redis
 
 from aggregate.service import AggregateService
+from gateway import bounds as gateway_bounds
 from gateway.read_barrier import BarrierWaiters
 from gateway.subscription import check
 from gateway.view import GameView
@@ -176,7 +177,7 @@ def test_first_time_viewers_wait_while_a_partition_is_folded_anew(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(limits, "BARRIER_S", 0.5)
-    monkeypatch.setattr(limits, "GAME_LINGER_S", 0.0)
+    monkeypatch.setattr(gateway_bounds, "GAME_LINGER_S", 0.0)
 
     async def scenario() -> None:
         async with staged(around) as stage:

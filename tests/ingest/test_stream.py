@@ -48,9 +48,9 @@ SIZE = wire_bounds.BATCH_EVENTS_MAX
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A second stands for half a minute."""
-    monkeypatch.setattr(limits, "PUBLISH_HEARTBEAT_S", 0.4)
-    monkeypatch.setattr(limits, "PUBLISH_SILENCE_S", 1.2)
-    monkeypatch.setattr(limits, "TOKEN_WARNING_S", 0.8)
+    monkeypatch.setattr(wire_bounds, "PUBLISH_HEARTBEAT_S", 0.4)
+    monkeypatch.setattr(wire_bounds, "PUBLISH_SILENCE_S", 1.2)
+    monkeypatch.setattr(ingest_bounds, "TOKEN_WARNING_S", 0.8)
     monkeypatch.setattr(service_module, "STREAMS_LOOK_S", 0.1)
     monkeypatch.setattr(service_module, "DRAIN_PATIENCE_S", 0.5)
 
@@ -351,7 +351,7 @@ def test_what_is_shed_is_told_in_the_ack(tmp_path: Path) -> None:
 def test_more_streams_than_an_ingest_takes_are_sent_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "STREAMS_MAX", 2)
+    monkeypatch.setattr(ingest_bounds, "STREAMS_MAX", 2)
 
     async def scenario() -> None:
         async with serving(tmp_path) as served:

@@ -14,9 +14,9 @@ import aggregate.lease_session
 import mesh.catalog.mesh_clock
 import mesh.catalog.watch
 import mesh.redis.store
+from aggregate import bounds as aggregate_bounds
 from aggregate.lease import Lease
 from grandstand import fold
-from mesh import limits
 from tests.simulation.bus import ModelConsumer
 from tests.simulation.loops import VirtualLoop
 from tests.simulation.pulls import ModelPull
@@ -82,8 +82,8 @@ def shells_in(world: World, more: Sequence[tuple[object, str, object]] = ()) -> 
         (Lease, "lapsed", property(_lapsed)),
         (fold, "find", lambda name: Heard),
         (fold, "names", lambda: frozenset({"heard"})),
-        (limits, "LEASE_POLL_S", _LEASE_POLL_S),
-        (limits, "RETENTION_LOOK_S", _RETENTION_LOOK_S),
+        (aggregate_bounds, "LEASE_POLL_S", _LEASE_POLL_S),
+        (aggregate_bounds, "RETENTION_LOOK_S", _RETENTION_LOOK_S),
         (mesh.redis.store, "_BARRIER_FIRST_WAIT_S", _BARRIER_WAIT_S),
         (mesh.redis.store, "_BARRIER_WAIT_MAX_S", 4 * _BARRIER_WAIT_S),
     ]
