@@ -31,7 +31,7 @@ return redis.call('DEL', KEYS[1])
 """)
 
 # What a key of the state carries, and how long it is, by the kind that its name tells (see
-# mesh.redis.manifest).
+# aggregate.manifest).
 _CARRIED = """
 local function kind(name)
   local head = string.sub(name, 1, 4)

@@ -2,7 +2,7 @@
 
 Which of the two it is, the server itself is asked at the first call; so a process starts
 before its Redis does, and a URL of any node of a cluster is enough. All keys of one call
-share a hash tag (see mesh.redis.store), so a script runs on one node of a cluster too.
+share a hash tag (see aggregate.partition_store), so a script runs on one node of a cluster too.
 
 A call is tried again for about a second, on a cluster also while a slot moves or its master
 is away; a script may therefore run twice and must say for itself what a second run means.

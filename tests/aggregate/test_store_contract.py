@@ -1,6 +1,6 @@
 """The contract of the store, against a real Valkey and against the model that the simulation plays with.
 
-Everything goes through mesh.redis.store's PartitionStore and ResultStore, on both: a model that
+Everything goes through aggregate.partition_store and mesh.redis.results, on both: a model that
 answered differently anywhere here would prove nothing (STYLE, lesson 8). The last test asks both
 the same random questions and compares.
 """
