@@ -114,4 +114,4 @@ class Operator(Process):
         client: Any = RedisClient(self, self._mesh.redis)
         token = self.world.random.randbytes(8).hex()
         stored = PartitionStore(client, partition, self.name)
-        self.spawn(stored.erase(token), Fenced, Rewound, RedisError)
+        self.spawn(stored.eraser.erase(token), Fenced, Rewound, RedisError)
