@@ -21,7 +21,10 @@ from mesh.errors import GrandstandError, Unavailable
 from mesh.pipeline import PublishPipeline
 from tests.games import run, until
 from tests.nats_cluster import NODES, NatsCluster, nats_cluster
+from tests.nats_versions import EACH_NATS, nats_version  # noqa: F401
 from tests.servers import Process, eventually
+
+pytestmark = EACH_NATS
 
 READ_AT_ONCE = 100
 ELECTION_S = 45.0
