@@ -196,7 +196,7 @@ class Bus:
                 async with asyncio.timeout(_ASK_S):  # without a leader nobody answers
                     return await call()
             except (NatsError, TimeoutError) as error:
-                log.info("waiting for jetstream: %s", error or type(error).__name__)
+                log.info("waiting for jetstream: %s", str(error) or type(error).__name__)
                 await asyncio.sleep(0.1)
 
     async def close(self) -> None:

@@ -223,7 +223,7 @@ class CatalogWatch:
                     self._bucket = await self._open()
                 await self._watch()
             except (NatsError, TimeoutError) as error:
-                log.info("waiting for the catalog: %s", error or type(error).__name__)
+                log.info("waiting for the catalog: %s", str(error) or type(error).__name__)
                 await asyncio.sleep(0.1)
 
     async def _open(self) -> KeyValue:

@@ -24,6 +24,7 @@ from mesh.config import ServiceConfig
 from mesh.errors import GrandstandError
 from mesh.http2.call import Accept
 from mesh.listener import GrpcListener, Http2Listener, Listener
+from mesh.tasks import end_all_others
 
 log = logging.getLogger(__name__)
 
@@ -69,11 +70,18 @@ def run(
         logging.getLogger(chatty).setLevel(logging.ERROR)
     telemetry.start(config)
     try:
-        asyncio.run(_serve(config, start, lambda: listens_by(services, message_bytes_max, config.tls)))
+        asyncio.run(_main(config, start, lambda: listens_by(services, message_bytes_max, config.tls)))
     except OSError as error:
         sys.exit(f"{config.instance}: {error}")
     finally:
         telemetry.stop()
+
+
+async def _main(config: ServiceConfig, start: Start, listener_of: Callable[[], Listener]) -> None:
+    try:
+        await _serve(config, start, listener_of)
+    finally:
+        await end_all_others()
 
 
 async def _serve(config: ServiceConfig, start: Start, listener_of: Callable[[], Listener]) -> None:

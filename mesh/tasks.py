@@ -20,3 +20,10 @@ async def end(*tasks: asyncio.Task[None]) -> None:
         for task in pending:
             task.cancel()
         _, pending = await asyncio.wait(pending, timeout=_AGAIN_S)
+
+
+async def end_all_others() -> None:
+    """Ends every task of this loop but the caller's: `asyncio.run` cancels each only once, and waits."""
+    current = asyncio.current_task()
+    while others := {task for task in asyncio.all_tasks() if task is not current}:
+        await end(*others)
