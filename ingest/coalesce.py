@@ -67,6 +67,17 @@ class Origins(NamedTuple):
         return ids.origin_of(self.key(at), producer=at < 0)
 
 
+class Outcome(Generic[Ticket]):
+    """What became of a batch, for the second votes of those who voted in it (ingest.votes)."""
+
+    __slots__ = ("is_stored", "waiting")
+
+    def __init__(self) -> None:
+        self.is_stored = False
+        self.waiting: dict[tuple[Place, str], list[tuple[Ticket, int]]] = {}
+        """Whose second votes wait, by place and actor: the ticket and origin_seq of each."""
+
+
 class Batch(Generic[Ticket]):
     """Events of one partition that leave together, by place, in the order they came within it."""
 
@@ -79,6 +90,7 @@ class Batch(Generic[Ticket]):
         "bytes",
         "causes",
         "opened_at",
+        "outcome",
         "partition",
         "runs",
         "sections",
@@ -100,6 +112,7 @@ class Batch(Generic[Ticket]):
         """Trace contexts of what is in here."""
         self.runs: list[Run[Ticket]] = []
         self.sections: dict[Place, list[Entry[Ticket]]] = {}
+        self.outcome: Outcome[Ticket] = Outcome()
         self._viewers: dict[bytes, int] = {}
         self._producers: dict[bytes, int] = {}
         self._actors: dict[str, int] = {}

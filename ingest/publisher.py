@@ -145,6 +145,7 @@ class Publisher:
                     self._pressure.acked(now - began_at, now)
                     if heard_s > batch.anchor_s + SETTLED_S:
                         await self._look_again(batch, heard_s)
+                    self._cast_votes.stored(batch)
                     for run in batch.runs:
                         run.ticket.stored(run.first, run.last, position)
                     return
@@ -174,7 +175,7 @@ class Publisher:
         batch.keep(kept)
 
     async def _refuse_second_votes(self, batch: Batch[Ticket]) -> None:
-        """Takes them out of the batch and tells their tickets."""
+        """Takes them out of the batch, and tells those that need not wait for the first."""
         refusals = await self._cast_votes.refusals(batch)
         if not refusals:
             return
@@ -183,8 +184,9 @@ class Publisher:
             refused = refusals.get(place, {})
             sections[place] = [entry for at, entry in enumerate(entries) if at not in refused]
             for at, error in refused.items():
-                ticket, seq, *_ = entries[at]
-                ticket.refused(seq, error)
+                if error is not None:
+                    ticket, seq, *_ = entries[at]
+                    ticket.refused(seq, error)
         batch.keep(sections)
 
     async def _publish(self, batch: Batch[Ticket]) -> int:
@@ -249,7 +251,7 @@ class Publisher:
         maybe_stored: bool = False,
     ) -> None:
         """Refuses these events."""
-        self._cast_votes.forget(batch, entries)
+        self._cast_votes.refused(batch, entries, error, maybe_stored=maybe_stored)
         for ticket, seq, *_ in entries:
             ticket.refused(seq, error, maybe_stored=maybe_stored)
 

@@ -6,6 +6,9 @@ owner of the partition for the others: one request for a block, with one questio
 its polls. When nobody answers within VOTE_CHECK_S, nothing is refused, and that partition is
 not asked again for SILENCE_S: a partition that is being taken over must not slow its votes down.
 
+A second vote whose first is still on its way is not published. It is answered with the first: ALREADY_EXISTS
+when the first was stored, else what the first was told.
+
 Bound: RECENT_VOTES_MAX remembered votes, in two halves: when the younger is full, the elder is
 forgotten (the owner has them by then). A dict that is never reordered costs a third of an LRU.
 
@@ -25,10 +28,10 @@ from google.protobuf.message import DecodeError
 from nats.errors import Error as NatsError
 
 from grandstand.internal.v1.internal_pb2 import VotedQuestion, VotedRequest, VotedResponse
-from ingest.coalesce import Batch, Entry, Origins, Place
+from ingest.coalesce import Batch, Entry, Origins, Outcome, Place
 from mesh import limits, subjects
 from mesh.bus import Bus
-from mesh.errors import AlreadyDone
+from mesh.errors import AlreadyDone, GrandstandError
 
 log = logging.getLogger(__name__)
 
@@ -36,31 +39,33 @@ SILENCE_S = 1.0
 
 _Identity = tuple[bytes, int]
 _Voter = tuple[Place, str]
-Refusals = dict[Place, dict[int, AlreadyDone]]
-"""Of second votes, by their place and where in it they stand."""
+_Known = tuple[_Identity, Outcome[Any]]
+Refusals = dict[Place, dict[int, AlreadyDone | None]]
+"""Of second votes, by their place and where in it they stand; None: to be told when the first is."""
 
 
 class RecentVotes:
-    """The votes taken lately, each with the identity it came under. Pure."""
+    """The votes taken lately, each with the identity it came under and what becomes of its batch. Pure."""
 
     def __init__(self, votes_max: int = limits.RECENT_VOTES_MAX) -> None:
         self._half = votes_max // 2
-        self._young: dict[_Voter, _Identity] = {}
-        self._old: dict[_Voter, _Identity] = {}
+        self._young: dict[_Voter, _Known] = {}
+        self._old: dict[_Voter, _Known] = {}
 
-    def cast(self, voter: _Voter, identity: _Identity) -> _Identity | None:
-        """The identity under which the voter's vote is known; it is remembered if there is none."""
+    def cast(self, voter: _Voter, identity: _Identity, outcome: Outcome[Any]) -> _Known | None:
+        """The voter's vote as it is known; if none is, this one is remembered."""
         known = self._young.get(voter) or self._old.get(voter)
         if known is None:
             if len(self._young) >= self._half:
                 self._old, self._young = self._young, {}
-            self._young[voter] = identity
+            self._young[voter] = identity, outcome
         return known
 
     def forget(self, voter: _Voter, identity: _Identity) -> None:
         """This vote was not stored after all; its actor may vote anew."""
         for votes in (self._young, self._old):
-            if votes.get(voter) == identity:
+            known = votes.get(voter)
+            if known is not None and known[0] == identity:
                 del votes[voter]
 
     def __len__(self) -> int:
@@ -76,7 +81,7 @@ class CastVotes:
         self._silent_until: dict[int, float] = {}
 
     async def refusals(self, batch: Batch[Any]) -> Refusals:
-        """The refusals of second votes; a resend is none."""
+        """The refusals of second votes; a resend is none. To be followed by `stored` or `refused`."""
         final = [place for place, entries in batch.sections.items() if entries[0][4].final]
         if not final:
             return {}
@@ -84,27 +89,60 @@ class CastVotes:
         refusals: Refusals = {}
         unsure: dict[Place, list[int]] = {}
         for place in final:
-            for at, (_, seq, origin_at, actor_at, _said) in enumerate(batch.sections[place]):
-                identity = (origins.key(origin_at), seq)
-                known = self._recent.cast((place, names[actor_at]), identity)
+            for at, (ticket, seq, origin_at, actor_at, _said) in enumerate(batch.sections[place]):
+                voter, identity = (place, names[actor_at]), (origins.key(origin_at), seq)
+                known = self._recent.cast(voter, identity, batch.outcome)
                 if known is None:
                     unsure.setdefault(place, []).append(at)
-                elif known != identity:
-                    refusals.setdefault(place, {})[at] = _second(place, names[actor_at])
+                elif known[0] != identity:
+                    first = known[1]
+                    refusals.setdefault(place, {})[at] = _second(*voter) if first.is_stored else None
+                    if not first.is_stored:
+                        first.waiting.setdefault(voter, []).append((ticket, seq))
         if unsure and self._silent_until.get(batch.partition, 0.0) <= asyncio.get_running_loop().time():
             for place, at in await self._ask(batch, unsure, batch.actor_keys(), origins):
                 _, seq, origin_at, actor_at, _said = batch.sections[place][at]
-                refusals.setdefault(place, {})[at] = _second(place, names[actor_at])
+                voter = place, names[actor_at]
+                refusals.setdefault(place, {})[at] = second = _second(*voter)
                 # Not the vote that counts: were it remembered, its resend would pass for that.
-                self._recent.forget((place, names[actor_at]), (origins.key(origin_at), seq))
+                self._forget(batch.outcome, voter, (origins.key(origin_at), seq), second)
         return refusals
 
-    def forget(self, batch: Batch[Any], entries: Sequence[Entry[Any]]) -> None:
-        """These of the batch were not stored after all; their actors may vote anew."""
+    def stored(self, batch: Batch[Any]) -> None:
+        """All that is left in the batch is; tells the second votes that waited for it."""
+        batch.outcome.is_stored = True
+        waiting, batch.outcome.waiting = batch.outcome.waiting, {}
+        for voter, seconds in waiting.items():
+            for ticket, seq in seconds:
+                ticket.refused(seq, _second(*voter))
+
+    def refused(
+        self,
+        batch: Batch[Any],
+        entries: Sequence[Entry[Any]],
+        error: GrandstandError,
+        *,
+        maybe_stored: bool = False,
+    ) -> None:
+        """These of the batch were refused: their actors may vote anew; seconds that waited hear the same."""
         names, origins = batch.actor_ids(), batch.origins()
         for _, seq, origin_at, actor_at, said in entries:
             if said.final:
-                self._recent.forget((said.place, names[actor_at]), (origins.key(origin_at), seq))
+                voter, identity = (said.place, names[actor_at]), (origins.key(origin_at), seq)
+                self._forget(batch.outcome, voter, identity, error, maybe_stored=maybe_stored)
+
+    def _forget(
+        self,
+        outcome: Outcome[Any],
+        voter: _Voter,
+        identity: _Identity,
+        error: GrandstandError,
+        *,
+        maybe_stored: bool = False,
+    ) -> None:
+        self._recent.forget(voter, identity)
+        for ticket, seq in outcome.waiting.pop(voter, ()):
+            ticket.refused(seq, error, maybe_stored=maybe_stored)
 
     async def _ask(
         self, batch: Batch[Any], unsure: dict[Place, list[int]], keys: list[bytes], origins: Origins

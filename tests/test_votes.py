@@ -8,6 +8,7 @@ import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -15,10 +16,11 @@ from nats.aio.msg import Msg
 
 from aggregate.partition import Loaded, Partition
 from grandstand.internal.v1.internal_pb2 import VotedRequest, VotedResponse
-from ingest.coalesce import Batch, Row
+from ingest.coalesce import Batch, Outcome, Row
 from ingest.votes import SILENCE_S, CastVotes, RecentVotes
 from mesh import limits, subjects
 from mesh.bus import Bus
+from mesh.errors import AlreadyDone, GrandstandError, Unavailable
 from tests import blocks
 from tests.blocks import origin
 from tests.games import new_game, run, votes_of
@@ -78,18 +80,42 @@ async def refused(votes: CastVotes, *rows: Row) -> list[int]:
     return sorted(there[place][at] for place, found in refusals.items() for at in found)
 
 
-def forget(votes: CastVotes, row: Row) -> None:
-    batch = batch_of(row)
-    votes.forget(batch, list(batch.entries()))
+NOT_STORED = Unavailable("the event log did not answer in time")
+
+
+class Told:
+    """The ticket of a vote, that notes what it is told."""
+
+    def __init__(self) -> None:
+        self.errors: list[GrandstandError] = []
+
+    def refused(self, seq: int, error: GrandstandError, *, maybe_stored: bool = False) -> None:
+        assert (seq, maybe_stored) == (1, error is NOT_STORED)
+        self.errors.append(error)
+
+
+def batch_told(told: Told, row: Row) -> Batch[Any]:
+    batch: Batch[Any] = batch_of(row)
+    batch.sections = {
+        place: [(told, *entry[1:]) for entry in entries] for place, entries in batch.sections.items()
+    }
+    return batch
+
+
+def forget(votes: CastVotes, *rows: Row) -> None:
+    batch = batch_of(*rows)
+    votes.refused(batch, list(batch.entries()), NOT_STORED)
 
 
 def test_recent_votes_are_bounded_and_the_youngest_half_is_always_known() -> None:
     recent = RecentVotes(votes_max=100)
+    outcome: Outcome[None] = Outcome()
     for n in range(1_000):
-        assert recent.cast((("game", "poll/mvp"), f"actor{n}"), (b"o", n)) is None
+        assert recent.cast((("game", "poll/mvp"), f"actor{n}"), (b"o", n), outcome) is None
         assert len(recent) <= 100
         for younger in range(max(0, n - 49), n + 1):
-            assert recent.cast((("game", "poll/mvp"), f"actor{younger}"), (b"x", 0)) == (b"o", younger)
+            known = recent.cast((("game", "poll/mvp"), f"actor{younger}"), (b"x", 0), outcome)
+            assert known == ((b"o", younger), outcome)
 
 
 def test_a_vote_the_owner_has_is_refused_and_its_resend_is_not(tmp_path: Path) -> None:
@@ -147,9 +173,34 @@ def test_two_votes_of_one_actor_in_one_block_are_told_apart_without_asking(tmp_p
     async def scenario() -> None:
         async with owned(tmp_path, Owner()) as bus:
             votes = CastVotes(bus)
-            assert await refused(votes, vote("ann", 1, 1), vote("ann", 1, 1), vote("ann", 1, 2)) == [2]
-            forget(votes, vote("ann", 1, 1))
-            assert await refused(votes, vote("ann", 1, 2)) == [], "the first was not stored after all"
+            batch = batch_of(vote("ann", 1, 1), vote("ann", 1, 1), vote("ann", 1, 2))
+            ((_, found),) = (await votes.refusals(batch)).items()
+            assert found == {2: None}
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("is_stored", [True, False])
+def test_a_second_vote_whose_first_is_on_its_way_is_told_with_it(tmp_path: Path, is_stored: bool) -> None:
+    async def scenario() -> None:
+        async with owned(tmp_path, Owner()) as bus:
+            votes = CastVotes(bus)
+            first, second, third = Told(), Told(), Told()
+            batch = batch_told(first, vote("ann", 1))
+            assert await votes.refusals(batch) == {}
+            for told, number in ((second, 2), (third, 3)):
+                ((_, found),) = (await votes.refusals(batch_told(told, vote("ann", number)))).items()
+                assert found == {0: None}
+            assert (first.errors, second.errors, third.errors) == ([], [], [])
+            if is_stored:
+                votes.stored(batch)
+            else:
+                votes.refused(batch, list(batch.entries()), NOT_STORED, maybe_stored=True)
+            assert first.errors == []
+            for told in (second, third):
+                (error,) = told.errors
+                assert isinstance(error, AlreadyDone) if is_stored else error is NOT_STORED
+            assert await refused(votes, vote("ann", 4)) == ([0] if is_stored else [])
 
     run(scenario())
 

@@ -156,8 +156,7 @@ def _check_sent(history: History, sent: Sent, counted: dict[Identity, int], stor
 
 def _check_second(history: History, sent: Sent, counted: dict[Identity, int]) -> None:
     """Who was told that it has voted, has: by another event, or by a copy of this one. (An ingest that still
-    asks about a later vote of the actor takes a copy of its first for a second one.) Or another vote of the
-    actor was on its way then, and was refused later because the poll had closed: that, too, was a first."""
+    asks about a later vote of the actor takes a copy of its first for a second one.)"""
     event, said = sent.event, _said(sent)
     identity = (sent.origin_id, sent.origin_seq)
     others = [
@@ -166,13 +165,7 @@ def _check_second(history: History, sent: Sent, counted: dict[Identity, int]) ->
         for row in message.rows
         if (row.actor_id, row.game_id, row.topic) == said
     ]
-    on_its_way = any(
-        each.fate is Fate.UNCERTAIN
-        for client in history.clients
-        for each in client.sent
-        if each is not sent and _said(each) == said
-    )
-    assert on_its_way or any(other in counted for other in others), (
+    assert any(other in counted for other in others), (
         f"{identity} of {event.actor_id} was refused as a second vote and there is no first"
     )
 
