@@ -158,17 +158,17 @@ async def _erase(stored: PartitionStore, partition: int) -> None:
 
 
 async def _until_folded(stored: Mapping[int, PartitionStore], goals: Mapping[int, Goal], bar: Bar) -> None:
-    """Raises MeshError when nothing moves for _STANDSTILL_S."""
+    """Until each partition was seen at its goal, once: one may lose its state again while others are folded.
+
+    Raises MeshError when nothing moves for _STANDSTILL_S."""
     moved_at, before = time.monotonic(), -1
-    while True:
-        found = await asyncio.gather(*(each.applied() for each in stored.values()))
-        applied = dict(zip(stored, found, strict=True))
+    applied = dict.fromkeys(stored, -1)
+    while behind := [p for p, goal in goals.items() if applied[p] < goal.last]:
+        found = await asyncio.gather(*(stored[p].applied() for p in behind))
+        applied.update(zip(behind, found, strict=True))
         bar.show(sum(goal.folded(applied[p]) for p, goal in goals.items()))
-        behind = [p for p, goal in goals.items() if applied[p] < goal.last]
-        if not behind:
-            return
-        if sum(found) != before:
-            moved_at, before = time.monotonic(), sum(found)
+        if sum(applied.values()) != before:
+            moved_at, before = time.monotonic(), sum(applied.values())
         if time.monotonic() - moved_at > _STANDSTILL_S:
             named = ", ".join(map(str, behind))
             raise MeshError(
