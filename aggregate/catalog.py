@@ -38,7 +38,7 @@ from nats.errors import Error as NatsError
 from nats.js.errors import APIError, KeyWrongLastSequenceError, NotFoundError
 
 from aggregate import definition_merge, definitions
-from aggregate.closing import Step, key_of, lacking, to_send
+from aggregate.closing import Step, awaited, key_of, lacking, to_send
 from aggregate.control_publisher import ControlPublisher
 from grandstand import fold
 from grandstand.catalog.v1.catalog_pb2 import (
@@ -242,6 +242,11 @@ class CatalogWriter:
         spread = found.spread or view.game(game_id).spread
         sent = self._sent.setdefault(step.name, {})
         folded = await self._controls.folded(game_id, spread, topic)
+        if waits := awaited(step, folded, sent):
+            newest = {at.partition: at.sequence for at in await self._controls.newest(game_id, spread)}
+            for partition in waits:
+                if newest.get(partition, 0) < sent[partition]:
+                    del sent[partition]  # the stream has lost it: no fold will ever come to it
         if partitions := to_send(step, folded, sent):
             if again := sorted(sent.keys() & set(partitions)):
                 log.warning("step %s is sent again: partitions %s did not take it", step.name, again)

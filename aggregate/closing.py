@@ -101,6 +101,15 @@ def to_send(step: Step, folded: Iterable[Folded], sent: Mapping[int, int]) -> li
     ]
 
 
+def awaited(step: Step, folded: Iterable[Folded], sent: Mapping[int, int]) -> list[int]:
+    """The partitions that what was sent to is not folded in yet."""
+    return [
+        each.partition
+        for each in folded
+        if not has_taken(step, each.partial) and each.applied < sent.get(each.partition, 0)
+    ]
+
+
 def beat_of(board: Board, now_s: float, taken: int) -> Step | None:
     """The board's newest beat that is due if it is later than `taken`, else the one to wait for.
 

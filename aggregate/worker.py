@@ -147,9 +147,10 @@ class PartitionWorker:
             with contextlib.suppress(RedisError, TimeoutError):
                 async with asyncio.timeout(_RELEASE_S):
                     await self._stored.release(token)
-        for task in tasks:
-            if not task.cancelled():
-                task.result()
+        # Each is asked for its exception: asyncio logs those of which nobody heard.
+        errors = [error for task in tasks if not task.cancelled() and (error := task.exception()) is not None]
+        if errors:
+            raise errors[0]
 
     async def _serve(self, lease: Lease, acquired: Acquired) -> None:
         # Concurrently: the partition makes no progress until it is loaded.

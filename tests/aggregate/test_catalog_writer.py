@@ -384,6 +384,23 @@ def test_a_control_that_is_not_folded_yet_is_waited_for_and_not_sent_again(tmp_p
     run(scenario())
 
 
+def test_a_control_that_the_stream_has_lost_is_sent_again(tmp_path: Path) -> None:
+    """A power cut took the tail of the stream, where it was: no fold comes there any more."""
+
+    async def scenario() -> None:
+        async with instances(tmp_path, 1) as (only,):
+            await only.writer.define_game(game())
+            await only.writer.open_poll(poll())
+            step = step_of(only.watch.view.poll("g", "p"))
+            assert step is not None
+            only.writer._sent[step.name] = dict.fromkeys(ids.partitions_of("g", SPREAD), 1000)
+            await only.writer.advance(step)
+            stages = [control.poll.stage for control in await controls(only.bus)]
+            assert stages.count(STAGE_CLOSED) == SPREAD
+
+    run(scenario())
+
+
 def test_a_topic_keeps_the_spread_it_was_opened_with(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with instances(tmp_path, 1) as (only,):

@@ -7,7 +7,9 @@ their `with`.
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,9 +21,17 @@ from tests.support.games import until
 from tests.support.mesh_fixture import wait_for
 from tests.support.servers import HOST, Process, eventually, listens
 from toolbox.local import provision
+from toolbox.local.nats_version import NatsVersion
 from toolbox.local.ports import Ports
 
 NODES = 3
+
+NEVER_MUTE = NatsVersion(2, 11, 0)
+"""Before, a server may come up mute: the goroutine that sends what its Raft groups say asks once for the
+system account, which another goroutine sets a moment later (setSystemAccount, sendq.internalLoop). Without
+it every vote and every answer to the meta leader is dropped until the process ends. The leader never counts
+that server, and a stream of three replicas finds "no suitable peers for placement": 4 % of all clusters on
+2 cores. On one processor the moment has passed before the other goroutine runs."""
 
 
 class NatsCluster:
@@ -61,14 +71,26 @@ def _stands_still(node: Process) -> bool:
     return all(thread.read_text().rpartition(")")[2].split()[0] == "T" for thread in threads)
 
 
+def _meta_followers(monitor: int) -> int:
+    """How many servers this one, as the leader of JetStream's meta group, hears; 0 if it does not lead."""
+    with (
+        contextlib.suppress(OSError),
+        urllib.request.urlopen(f"http://{HOST}:{monitor}/jsz", timeout=5) as jsz,
+    ):
+        followers = json.load(jsz).get("meta_cluster", {}).get("replicas", [])
+        return sum(each["current"] and not each.get("offline") for each in followers)
+    return 0
+
+
 @contextlib.contextmanager
 def nats_cluster(folder: Path) -> Iterator[NatsCluster]:
-    """Started and listening; JetStream may still be choosing its leader."""
+    """Started, and JetStream's meta group has a leader that counts all servers."""
+    server = provision.nats_server()
+    one_processor = ["env", "GOMAXPROCS=1"] if provision.nats_server_version(server) < NEVER_MUTE else []
     with contextlib.closing(Ports()) as claims:
-        ports = [claims.take() for _ in range(NODES)]
-        routes = [claims.take() for _ in range(NODES)]
+        ports, routes, monitors = ([claims.take() for _ in range(NODES)] for _ in range(3))
         nodes = []
-        for number, (port, route) in enumerate(zip(ports, routes, strict=True)):
+        for number, (port, route, monitor) in enumerate(zip(ports, routes, monitors, strict=True)):
             home = folder / f"nats-{number}"
             home.mkdir(parents=True)
             others = ", ".join(f'"nats://{HOST}:{other}"' for other in routes if other != route)
@@ -77,6 +99,7 @@ def nats_cluster(folder: Path) -> Iterator[NatsCluster]:
                     [
                         f'server_name: "nats-{number}"',
                         f'listen: "{HOST}:{port}"',
+                        f'http: "{HOST}:{monitor}"',
                         f'jetstream {{ store_dir: "{home}" }}',
                         f'cluster {{ name: "test", listen: "{HOST}:{route}", routes: [{others}] }}',
                         "",
@@ -84,12 +107,16 @@ def nats_cluster(folder: Path) -> Iterator[NatsCluster]:
                 )
             )
             nodes.append(
-                Process(f"nats-{number}", [provision.nats_server(), "-c", home / "nats.conf"], folder)
+                Process(f"nats-{number}", [*one_processor, server, "-c", home / "nats.conf"], folder)
             )
         try:
             for node in nodes:
                 node.start()
             wait_for(lambda: all(map(listens, ports)), "the cluster listens")
+            wait_for(
+                lambda: NODES - 1 in map(_meta_followers, monitors),
+                f"JetStream's meta group has a leader and all its followers; logs in {folder}",
+            )
             yield NatsCluster(nodes, ports)
         finally:
             for node in nodes:

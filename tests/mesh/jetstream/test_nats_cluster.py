@@ -23,7 +23,10 @@ from mesh.jetstream.bus import Bus
 from mesh.jetstream.pipeline import PublishPipeline
 from tests.support.games import run, until
 from tests.support.nats_cluster import NODES, NatsCluster, nats_cluster
+from tests.support.nats_versions import EACH_NATS, nats_version  # noqa: F401
 from tests.support.servers import Process, eventually
+
+pytestmark = EACH_NATS
 
 READ_AT_ONCE = 100
 ELECTION_S = 45.0
