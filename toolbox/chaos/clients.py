@@ -65,7 +65,7 @@ class Native:
         self,
         channel: grpc.aio.Channel,
         author: Workload,
-        desk: ClientContext,
+        context: ClientContext,
         pacer: Pacer,
         random: Random,
         actor: str,
@@ -73,7 +73,7 @@ class Native:
     ) -> None:
         self._channel = channel
         self._author = author
-        self._desk = desk
+        self._context = context
         self._pacer = pacer
         self._random = random
         self._actor = actor
@@ -99,19 +99,19 @@ class Native:
                     waiting = event, entry
                     continue
                 waiting = None
-                self._desk.sent(entry)
+                self._context.sent(entry)
                 receipt.add_done_callback(partial(self._told, entry))
 
     def _told(self, entry: Entry, receipt: asyncio.Future[Receipt]) -> None:
         error = None if receipt.cancelled() else receipt.exception()
         if isinstance(error, Refused):
-            self._desk.refused(entry, self._author, error.code, maybe_stored=error.maybe_stored)
+            self._context.refused(entry, self._author, error.code, maybe_stored=error.maybe_stored)
         elif isinstance(error, Shed):
-            self._desk.book.shed_it(entry, maybe_stored=error.maybe_stored)
+            self._context.book.shed_it(entry, maybe_stored=error.maybe_stored)
         elif error is not None or receipt.cancelled():
-            self._desk.book.give_up(entry)
+            self._context.book.give_up(entry)
         else:
-            self._desk.acked(entry, receipt.result().positions)
+            self._context.acked(entry, receipt.result().positions)
 
 
 class Browser:
@@ -121,7 +121,7 @@ class Browser:
         self,
         channel: grpc.aio.Channel,
         open_page: Callable[[int], Workload],
-        desk: ClientContext,
+        context: ClientContext,
         pacer: Pacer,
         random: Random,
         token: Token,
@@ -129,7 +129,7 @@ class Browser:
         self._token = token
         self._stub: Any = GatewayServiceStub(channel)
         self._open_page = open_page
-        self._desk = desk
+        self._context = context
         self._pacer = pacer
         self._random = random
         self._backoff = Backoff(cap_s=1.0)
@@ -147,7 +147,7 @@ class Browser:
             event, entry = author.next()
             sent += 1
             event.origin_id, event.origin_seq = origin_id, sent
-            self._desk.sent(entry)
+            self._context.sent(entry)
             await self._send(event, entry, author)
 
     async def _origin(self) -> str:
@@ -159,12 +159,12 @@ class Browser:
         try:
             answer = await self._until_answered(self._stub.Send, SendRequest(event=event))
         except ClientError as error:
-            self._desk.refused(entry, author, error.code, maybe_stored=True)
+            self._context.refused(entry, author, error.code, maybe_stored=True)
         except BaseException:
-            self._desk.book.give_up(entry)
+            self._context.book.give_up(entry)
             raise
         else:
-            self._desk.acked(entry, answer.positions)
+            self._context.acked(entry, answer.positions)
 
     async def _until_answered(self, method: Any, request: Any) -> Any:
         """As the protocol says: again and again with the same identity. Raises ClientError for a refusal."""

@@ -34,7 +34,7 @@ assert DEVICES <= limits.SUPERSEDED_ORIGINS_MAX
 async def crew(
     plan: ChaosPlan,
     game: GameScene,
-    desk: ClientContext,
+    context: ClientContext,
     now_s: float,
     connect: Callable[[str], Awaitable[grpc.aio.Channel]],
     ingests: Sequence[str],
@@ -53,17 +53,17 @@ async def crew(
                 random = Random(f"{plan.seed} {game.game_id} {device}")
                 author = Workload(name, game, seats, random, name, device)
                 pacer = Pacer(rate / DEVICES, now_s, random)
-                clients.append(Native(await connect(""), author, desk, pacer, random, name, token))
+                clients.append(Native(await connect(""), author, context, pacer, random, name, token))
             continue
         random = Random(f"{plan.seed} {game.game_id} {name}")
         pacer = Pacer(rate, now_s, random)
         channel = await connect(ingests[int(name[1:]) % len(ingests)] if name[0] == "q" else "")
         if name[0] == "b":
-            clients.append(Browser(channel, _pages(name, game, seats, random), desk, pacer, random, token))
+            clients.append(Browser(channel, _pages(name, game, seats, random), context, pacer, random, token))
         else:
             actor = name if name[0] == "v" else ""
             author = Workload(name, game, seats, random, actor)
-            clients.append(Native(channel, author, desk, pacer, random, actor, token))
+            clients.append(Native(channel, author, context, pacer, random, actor, token))
     return clients
 
 
