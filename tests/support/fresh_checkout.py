@@ -37,8 +37,8 @@ class FreshCheckout:
         self.root = folder / "a check out"
         self.wheels = folder / "wheels"
         self.wheels.mkdir()
-        (self.root / "mesh" / "cli").mkdir(parents=True)
-        (self.root / "mesh" / "cli" / "__main__.py").write_text(ECHO)
+        (self.root / "toolbox" / "cli").mkdir(parents=True)
+        (self.root / "toolbox" / "cli" / "__main__.py").write_text(ECHO)
         shutil.copy(checkout() / "grandstand", self.root)
         self.lock("requirements.lock", "tiny_runtime")
         self.lock("requirements-dev.lock", "tiny_runtime", "tiny_dev")

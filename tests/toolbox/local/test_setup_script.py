@@ -61,8 +61,9 @@ def test_nothing_in_the_current_folder_or_pythonpath_is_taken_for_a_module(
     fresh: FreshCheckout, tmp_path: Path
 ) -> None:
     trap = tmp_path / "trap"
-    (trap / "mesh").mkdir(parents=True)
-    (trap / "mesh" / "__init__.py").write_text("raise SystemExit('the wrong mesh')")
+    for name in ("mesh", "toolbox"):
+        (trap / name).mkdir(parents=True)
+        (trap / name / "__init__.py").write_text(f"raise SystemExit('the wrong {name}')")
     (trap / "json.py").write_text("raise SystemExit('the wrong json')")
     assert fresh.run("up", folder=trap, PYTHONPATH=str(trap)).status == 0
 
