@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
 
-from bench.rows import Row, encode
+from bench._rows import Row, encode
 from grandstand.catalog.v1.catalog_pb2 import STAGE_OPEN, Poll, PollOption
 from grandstand.event.v1.event_pb2 import Event, Vote
 from grandstand.ingest.v1.ingest_pb2 import EventBatch

@@ -18,7 +18,7 @@ from aggregate import bounds as aggregate_bounds
 from aggregate.custom import Custom, CustomFoldFailed
 from aggregate.fold import FoldState
 from aggregate.partition import Loaded, Partition
-from bench.rows import Row
+from bench._rows import Row
 from grandstand import fold as folds
 from grandstand.catalog.v1 import catalog_pb2 as catalog
 from grandstand.fold import CustomEvent

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from aggregate import bounds as aggregate_bounds
 from aggregate.partition import Loaded, Partition
-from bench.rows import Row
+from bench._rows import Row
 from grandstand.catalog.v1.catalog_pb2 import (
     BOARD_MODE_BEST,
     BOARD_MODE_LAST,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aggregate.partition import Loaded, Partition
-from bench.rows import Row
+from bench._rows import Row
 from grandstand.catalog.v1.catalog_pb2 import BOARD_MODE_LAST
 from grandstand.wire import ids
 from mesh import limits

@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.rows import Row
+from bench._rows import Row
 from grandstand.catalog.v1.catalog_pb2 import (
     BOARD_MODE_SUM,
     STAGE_CLOSED,

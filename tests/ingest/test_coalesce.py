@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aggregate.block import DecodedEvents, decode
-from bench.rows import encode
+from bench._rows import encode
 from grandstand.catalog.v1.catalog_pb2 import Game
 from grandstand.wire import ids
 from ingest.check import ValidatedEvent

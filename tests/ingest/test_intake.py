@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.rows import rows_of
+from bench._rows import rows_of
 from grandstand.catalog.v1.catalog_pb2 import BOARD_MODE_SUM, STAGE_CLOSED, CustomTopic, Game, Metric
 from grandstand.event.v1.event_pb2 import (
     PRESENCE_STATE_HERE,

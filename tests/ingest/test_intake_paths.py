@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.rows import rows_of
+from bench._rows import rows_of
 from grandstand.catalog.v1.catalog_pb2 import BOARD_MODE_SUM, CustomTopic, Game, Poll, Pulse
 from grandstand.event.v1.event_pb2 import Custom, Event, Measure, Position, Presence, Reaction, Score, Vote
 from grandstand.wire.errors import GrandstandError

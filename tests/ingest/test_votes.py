@@ -15,7 +15,7 @@ import pytest
 from nats.aio.msg import Msg
 
 from aggregate.partition import Loaded, Partition
-from bench.rows import Row, add_rows
+from bench._rows import Row, add_rows
 from grandstand.internal.v1.internal_pb2 import VotedRequest, VotedResponse
 from grandstand.wire.errors import AlreadyDone, GrandstandError, Unavailable
 from ingest import bounds as ingest_bounds

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from bench.rows import Row, encode
+from bench._rows import Row, encode
 from grandstand.catalog.v1.catalog_pb2 import (
     STAGE_OPEN,
     Board,

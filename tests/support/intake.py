@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.rows import Row, rows_of
+from bench._rows import Row, rows_of
 from grandstand.event.v1.event_pb2 import Event, Position
 from grandstand.ingest.v1.ingest_pb2 import EventBatch, Hello, PublishRequest, Welcome
 from grandstand.internal.v1.internal_pb2 import Incoming, IncomingEvent
