@@ -220,6 +220,9 @@ class LeaseSession:
             stored_at_us = int(message.stored_at_s * 1e6)
             letters = self._partition.fold(message.sequence, message.data, stored_at_us)
             if letters:
+                # A definition that was purged beneath this fold is missing too: then nothing is set aside.
+                if self._applied < self._head:
+                    await self._check_purged()
                 self._dead_letters += len(letters)
                 await self._letters.publish(letters)
             self._in_hand -= 1
@@ -260,7 +263,7 @@ class LeaseSession:
             await self._publish(flush)
 
     async def _check_purged(self) -> None:
-        """Checks, before a flush under a backlog, that no block was missing when the backlog was pulled.
+        """Checks, before a flush or a dead letter under a backlog, that no block was missing in it.
 
         A former owner may purge blocks, after a checkpoint, that this one has not folded yet; the consumer
         skips the gap silently. The purge marker is stored before the blocks are purged: if there is no
