@@ -114,7 +114,8 @@ class PresenceReporter:
         now_s = self._loop.time()
         self._gather(now_s)
         self._send(now_s)
-        self._round_again_s = now_s + ROUND_S
+        # From the end of this one: a slow machine's loop has time for others between two rounds.
+        self._round_again_s = self._loop.time() + ROUND_S
         self._plan()
 
     def _gather(self, now_s: float) -> None:

@@ -44,22 +44,27 @@ async def little_room(servers: Stores) -> AsyncIterator[VotesStream]:
         yield votes
 
 
+async def vote(votes: VotesStream, partition: int, count: int = VOTES) -> None:
+    """What a full stream refuses is tried again, as clients do."""
+
+    async def stored() -> bool:
+        try:
+            await votes.vote(partition, count)
+        except nats.js.errors.APIError as error:
+            if error.err_code != 10077:  # maximum bytes exceeded
+                raise
+            return False
+        return True
+
+    await eventually(stored, "there is room again")
+
+
 async def fill(votes: VotesStream, times: float) -> None:
-    """Votes of `times` the stream's room; what is refused is tried again, as clients do."""
+    """Votes of `times` the stream's room."""
     sent = 0
     while sent < times * ROOM_BYTES:
         for partition in PARTITIONS:
-
-            async def stored(partition: int = partition) -> bool:
-                try:
-                    await votes.vote(partition, VOTES)
-                except nats.js.errors.APIError as error:
-                    if error.err_code != 10077:  # maximum bytes exceeded
-                        raise
-                    return False
-                return True
-
-            await eventually(stored, "there is room again")
+            await vote(votes, partition)
         sent += len(PARTITIONS) * VOTES * 60
 
 
@@ -84,7 +89,7 @@ def test_i4_more_than_the_stream_holds_is_counted_and_survives_an_empty_redis(
             with redis.Redis.from_url(servers.redis_url) as client:
                 client.flushall()
             for partition in PARTITIONS:
-                await votes.vote(partition)
+                await vote(votes, partition)
             assert await votes.voters() == votes.acked
             await votes.stored[0].eraser.erase("by hand")
             assert await votes.voters() == votes.acked
@@ -108,7 +113,7 @@ def test_i4_redis_gone_back_behind_what_is_purged_gets_the_checkpoint(servers: S
                     if value is not None and not key.endswith(b":lease"):
                         pipeline.restore(key, 0, value, replace=True)
                 await asyncio.to_thread(pipeline.execute)
-            await votes.vote(3)
+            await vote(votes, 3)
             assert await votes.voters() == votes.acked
 
     run(scenario(), within_s=90)

@@ -234,7 +234,9 @@ async def folded(votes: VotesStream, partition: int) -> None:
     await eventually(is_there, "all is folded")
 
 
-def test_i4_a_purge_beneath_a_refold_is_noticed(servers: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_i4_a_purge_beneath_a_refold_is_noticed(
+    servers: Stores, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """A checkpoint is being stored, Redis is emptied, the next owner begins at block 1, the purge comes."""
 
     async def scenario() -> None:
@@ -268,6 +270,7 @@ def test_i4_a_purge_beneath_a_refold_is_noticed(servers: Stores, monkeypatch: py
             log = EventLog(votes.bus)
             assert await log.floor(3) == found.applied
             assert await log.block(found.applied) is not None, "the bound block stays"
+            assert "is left out" not in caplog.text, "a purged poll is no reason to set its votes aside"
 
     run(scenario(), within_s=60)
 
