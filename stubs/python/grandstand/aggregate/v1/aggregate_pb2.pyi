@@ -69,7 +69,7 @@ class ReadPartitionsResponse(_message.Message):
     def __init__(self, partitions: _Optional[_Iterable[_Union[PartitionStatus, _Mapping]]] = ...) -> None: ...
 
 class PartitionStatus(_message.Message):
-    __slots__ = ("partition", "owner", "applied", "lag_blocks", "lag_ms", "dead_letters", "uncounted", "as_of")
+    __slots__ = ("partition", "owner", "applied", "lag_blocks", "lag_ms", "dead_letters", "uncounted", "as_of", "problem")
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     OWNER_FIELD_NUMBER: _ClassVar[int]
     APPLIED_FIELD_NUMBER: _ClassVar[int]
@@ -78,6 +78,7 @@ class PartitionStatus(_message.Message):
     DEAD_LETTERS_FIELD_NUMBER: _ClassVar[int]
     UNCOUNTED_FIELD_NUMBER: _ClassVar[int]
     AS_OF_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
     partition: int
     owner: str
     applied: int
@@ -86,7 +87,8 @@ class PartitionStatus(_message.Message):
     dead_letters: int
     uncounted: int
     as_of: _timestamp_pb2.Timestamp
-    def __init__(self, partition: _Optional[int] = ..., owner: _Optional[str] = ..., applied: _Optional[int] = ..., lag_blocks: _Optional[int] = ..., lag_ms: _Optional[int] = ..., dead_letters: _Optional[int] = ..., uncounted: _Optional[int] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    problem: str
+    def __init__(self, partition: _Optional[int] = ..., owner: _Optional[str] = ..., applied: _Optional[int] = ..., lag_blocks: _Optional[int] = ..., lag_ms: _Optional[int] = ..., dead_letters: _Optional[int] = ..., uncounted: _Optional[int] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., problem: _Optional[str] = ...) -> None: ...
 
 class TopicState(_message.Message):
     __slots__ = ("topic", "cursor", "stage", "tally", "board", "pulse", "audience", "metric", "custom", "standing", "inbox")

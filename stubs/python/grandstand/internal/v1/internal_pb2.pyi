@@ -425,6 +425,26 @@ class WorkerBeat(_message.Message):
     asks: bool
     def __init__(self, instance: _Optional[str] = ..., life: _Optional[str] = ..., leaving: _Optional[bool] = ..., released: _Optional[_Iterable[int]] = ..., asks: _Optional[bool] = ...) -> None: ...
 
+class HealthReport(_message.Message):
+    __slots__ = ("service", "instance", "checks")
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    INSTANCE_FIELD_NUMBER: _ClassVar[int]
+    CHECKS_FIELD_NUMBER: _ClassVar[int]
+    service: str
+    instance: str
+    checks: _containers.RepeatedCompositeFieldContainer[HealthCheck]
+    def __init__(self, service: _Optional[str] = ..., instance: _Optional[str] = ..., checks: _Optional[_Iterable[_Union[HealthCheck, _Mapping]]] = ...) -> None: ...
+
+class HealthCheck(_message.Message):
+    __slots__ = ("name", "ok", "reason")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    OK_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    ok: bool
+    reason: str
+    def __init__(self, name: _Optional[str] = ..., ok: _Optional[bool] = ..., reason: _Optional[str] = ...) -> None: ...
+
 class DeadLetter(_message.Message):
     __slots__ = ("partition", "sequence", "reason", "block")
     PARTITION_FIELD_NUMBER: _ClassVar[int]
