@@ -50,3 +50,10 @@ class Check:
         if age_s <= self.bound_s:
             return ""
         return self._reason[:REASON_CHARACTERS_MAX] or f"did not answer for {age_s:.0f} s"
+
+    def stalled(self, gap_s: float, now_s: float) -> None:
+        """This process stood still for so long: no dependency could prove anything to it meanwhile."""
+        if self._began_s is not None:
+            self._began_s = min(now_s, self._began_s + gap_s)
+        if self._proved_s is not None:
+            self._proved_s = min(now_s, self._proved_s + gap_s)

@@ -51,3 +51,13 @@ def test_it_is_well_just_while_the_newest_proof_is_young(
         else:
             check.failed("no", now_s)
     assert (check.problem(now_s + later_s) == "") == (now_s + later_s - newest_s <= BOUND_S)
+
+
+def test_what_was_not_proven_while_this_process_stood_still_is_no_fault() -> None:
+    check = Check("event log", BOUND_S)
+    check.proved(10.0)
+    check.stalled(60.0, 70.5)
+    assert check.problem(70.5) == ""
+    check.proved(70.6)
+    check.stalled(60.0, 70.7)
+    assert check.problem(73.8) != ""
