@@ -34,6 +34,11 @@ class ServiceStatus:
     detail: str
     ready_after_s: float | None
     optional: bool
+    problem: str = ""
+    """Why it does no work although it answers, as far as its probe knows."""
+    last_restart_at: str = ""
+    """ISO 8601, UTC; empty if it was never restarted."""
+    last_restart_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,7 @@ class MeshStatus:
     @property
     def headline(self) -> str:
         """`state` in a word for a person: a ready mesh recovers while a process it needs is away."""
-        away = [s.name for s in self.services if not s.optional and s.state != "ready"]
+        away = [s.name for s in self.services if not s.optional and (s.state != "ready" or s.problem)]
         return f"recovering, {', '.join(away)} away" if self.state == "ready" and away else self.state
 
     def as_json(self) -> dict[str, Any]:

@@ -23,6 +23,17 @@ PROBER = "supervisor"
 REASON_CHARS_MAX = 200
 _INBOX = f"_INBOX.{PROBER}"
 _KEY = f"{PROBER}:probe"
+_SUBJECT = subjects.probe(PROBER, "nats")
+# As Bus.ensure_probes_stream makes it: whoever is first.
+_PROBES_CONFIG = {
+    "name": subjects.PROBES_STREAM,
+    "subjects": [subjects.PROBES_ALL],
+    "retention": "limits",
+    "storage": "file",
+    "max_msgs_per_subject": 1,
+    "max_age": 3_600_000_000_000,
+    "num_replicas": 1,
+}
 _NO_RESPONDERS = b"503"
 _REPLY_BYTES_MAX = 64 * 1024
 _CONNECT = {"verbose": False, "pedantic": False, "headers": True, "no_responders": True, "name": PROBER}
@@ -47,19 +58,19 @@ def unhealthy_nats(body: bytes) -> Heard:
 async def nats(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Heard:
     """Publishes into PROBES, which it makes if it is not there. Raises OSError, EOFError, ValueError."""
     writer.write(f"CONNECT {json.dumps(_CONNECT)}\r\nSUB {_INBOX} 1\r\n".encode())
-    stored = await _request(reader, writer, subjects.probe(PROBER), b"1")
+    stored = await _request(reader, writer, _SUBJECT, b"1")
     if stored is None:
         made = await _request(
             reader,
             writer,
             f"$JS.API.STREAM.CREATE.{subjects.PROBES_STREAM}",
-            json.dumps(subjects.PROBES_CONFIG).encode(),
+            json.dumps(_PROBES_CONFIG).encode(),
         )
         if made is None:
             return Heard(Answer.WEDGED, "JetStream is disabled")
         if "error" in made:
             return Heard(Answer.WEDGED, _worded(_described(made)))
-        stored = await _request(reader, writer, subjects.probe(PROBER), b"1")
+        stored = await _request(reader, writer, _SUBJECT, b"1")
     if stored is None or "error" in stored:
         return Heard(Answer.WEDGED, _worded(_described(stored or {})))
     return Heard(Answer.SERVING)
@@ -109,7 +120,8 @@ async def valkey(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 
 def _command(*words: str) -> bytes:
-    return f"*{len(words)}\r\n{''.join(f'${len(word)}\r\n{word}\r\n' for word in words)}".encode()
+    parts = [f"*{len(words)}", *(part for word in words for part in (f"${len(word)}", word)), ""]
+    return "\r\n".join(parts).encode()
 
 
 def _worded(said: str) -> str:
