@@ -1,4 +1,4 @@
-"""The words for what keeps a store from writing: said alike by the supervisor, by status and to senders. Pure.
+"""The words for what keeps a store from writing: the same from the supervisor, status and to senders. Pure.
 
 The stores tell it in the operating system's words, somewhere in an error text: nats-server in the answer to a
 publish (2.10), in its own /healthz (2.15), Valkey in MISCONF and in its log.

@@ -30,6 +30,7 @@ from nats.js.errors import APIError, NotFoundError
 from grandstand.wire.errors import NotNow
 from mesh import limits
 from mesh.jetstream import subjects
+from mesh.jetstream.client import NatsClient
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ class Bus:
 
         `url`: one, or several servers of a cluster with commas between them.
         """
-        client = Client()
+        client = NatsClient()
         if not url.startswith("ws"):
             client._transport = _Transport()  # type: ignore[no-untyped-call]
         bus = cls(client, replicas)

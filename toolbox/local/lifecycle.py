@@ -12,7 +12,8 @@ The shell reports what happened by the `note_` methods and then calls `advance` 
 Invariants (property-tested):
 * SPAWN is answered only while no process runs; after `note_stop` never again.
 * In any window of `window_s` at most `budget` restarts are granted; the next exit makes it `failed`, which is
-  final, unless it is to `keep_trying` and was ready once. One that was never ready gets `first_attempts` only: it is broken, and its user waits for the reason.
+  final, unless it is to `keep_trying` and was ready once. One that was never ready gets `first_attempts`
+  only: it is broken, and its user waits for the reason.
 * A delay doubles with each failure in a row, within [1 - jitter, 1 + jitter] of its nominal value, and starts
   over once the process was ready for `stable_s`.
 * A stop ends: TERMINATE at once, KILL after `grace_s`.
@@ -22,10 +23,10 @@ a sign of life: it says that something else is away, and a restart would not bri
 long, because on a starved machine a live process may be slow, and killing it makes that worse; Envoy routes
 around it much sooner.
 
-A ready process that says itself that it does no work (WEDGED: a store that cannot write) is killed once it has
-said so for `wedged_max_s`: after that only a restart helps. One whose cause is still there, such as a full
-disk, answers ALIVE with the reason, and is left alone until it is gone. One that `keep_trying` and was ready
-once is never failed: it heals when its cause ends, so its delay stays bounded by `backoff_max_s`.
+A ready process that says itself that it does no work (WEDGED: a store that cannot write) is killed once it
+has said so for `wedged_max_s`: after that only a restart helps. One whose cause is still there, such as a
+full disk, answers ALIVE with the reason, and is left alone until it is gone. One that `keep_trying` and was
+ready once is never failed: it heals when its cause ends, so its delay stays bounded by `backoff_max_s`.
 """
 
 from __future__ import annotations

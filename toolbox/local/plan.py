@@ -22,7 +22,15 @@ from mesh.envoy.config import Endpoint, EnvoyConfig, PageFile
 from mesh.envoy.contract import services_of
 from toolbox.local.home import Home
 from toolbox.local.keys import TokenKeys
-from toolbox.local.spec import EnvoyProbe, GrpcProbe, HttpProbe, NatsProbe, ProcessSpec, RedisProbe, RunningProbe
+from toolbox.local.spec import (
+    EnvoyProbe,
+    GrpcProbe,
+    HttpProbe,
+    NatsProbe,
+    ProcessSpec,
+    RedisProbe,
+    RunningProbe,
+)
 from toolbox.local.status import Addresses
 from toolbox.local.stores import LOOPBACK, nats_conf, valkey_conf
 
