@@ -7,12 +7,17 @@ A version that cannot work is refused. One that is not supported is warned about
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from toolbox.local import provision
 from toolbox.local.errors import MeshError, tls_or_socket_reason
 from toolbox.local.nats_version import NatsVersion, objection, parse
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
 
 ANSWER_WITHIN_S = 2.5
 
@@ -62,24 +67,49 @@ def _judged(version: NatsVersion, why: str, production: bool) -> NatsFound:
 
 
 async def _version(server: str) -> NatsVersion | str:
-    """Or, for a person, why there is none."""
+    """Or, for a person, why it cannot be used."""
     # Late: a mesh that starts its own nats-server needs no client.
     from nats.errors import Error as NatsError
 
     from mesh.jetstream.client import NatsClient
 
-    async def on_error(error: Exception) -> None: ...
-
+    where = f"NATS at {_shown(server)}"
     client = NatsClient()
+    connecting = True
+
+    async def on_error(error: Exception) -> None:
+        if connecting:  # nats-py would go on trying
+            raise error
+
     try:
         async with asyncio.timeout(ANSWER_WITHIN_S):
             await client.connect([server], error_cb=on_error, allow_reconnect=False)
+            connecting = False
             said = str(client.connected_server_version)
-            await client.close()
+            if server.startswith("tls://") and not client._server_info.get("tls_required"):
+                return f"{where}: it does not ask for TLS, so nothing would be encrypted; give nats://"
+            if not await _has_jetstream(client):
+                return f"{where}: it has no JetStream; start it with JetStream enabled"
     except (NatsError, OSError, TimeoutError, ValueError) as error:
-        return f"NATS at {_shown(server)}: {_reason(error)}"
-    version = parse(said)
-    return version or f"NATS at {_shown(server)}: {said!r} is no version of nats-server"
+        return f"{where}: {_reason(error)}"
+    finally:
+        with contextlib.suppress(NatsError, OSError):
+            await client.close()
+    return parse(said) or f"{where}: {said!r} is no version of nats-server"
+
+
+async def _has_jetstream(client: Client) -> bool:
+    """False only if that is certain: without a leader, or the right to ask, nothing is answered."""
+    from nats.errors import Error as NatsError
+    from nats.js.errors import ServiceUnavailableError
+
+    try:
+        await client.jetstream(timeout=1.0).account_info()
+    except ServiceUnavailableError:
+        return False
+    except (NatsError, TimeoutError):
+        pass
+    return True
 
 
 def _reason(error: Exception) -> str:

@@ -44,8 +44,8 @@ class Ports:
         raise NoPort(f"every port from {FIRST} to {LAST - 1} is taken on 127.0.0.1")
 
     def choose(self, host: str, port: int) -> bool:
-        """One by its number; False if it is taken, or chosen by another mesh, on whatever address. Who hands a
-        port that it took to a mesh does not compete with it. Raises OSError as `is_free`."""
+        """One by its number; False if it is taken, or chosen by another mesh, on whatever address. Who hands
+        a port that it took to a mesh does not compete with it. Raises OSError as `is_free`."""
         return self._claim(_chosen(port), host, port)
 
     def _claim(self, name: str, host: str, port: int) -> bool:

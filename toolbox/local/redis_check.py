@@ -113,8 +113,9 @@ async def _saves(client: Redis | RedisCluster, **node: Any) -> bool | None:
 
 def _reason(error: Exception) -> str:
     from redis.exceptions import AuthenticationError
+    from redis.exceptions import TimeoutError as RedisTimeout
 
-    if isinstance(error, TimeoutError):
+    if isinstance(error, TimeoutError | RedisTimeout):
         return (
             f"nothing that speaks Redis answered within {ANSWER_WITHIN_S:g} s; look whether the host and the"
             " port are those of Redis, and whether it wants TLS (rediss://)"
@@ -137,4 +138,4 @@ def _reason(error: Exception) -> str:
 def _shown(url: str) -> str:
     """Without the credentials it may carry."""
     parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if parts.scheme else repr(url)
