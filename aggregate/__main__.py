@@ -67,7 +67,7 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
         proofs.redis_reads(database),
     ]
     try:
-        async with reporting(bus, process.config, proven):
+        async with reporting(process, bus, proven):
             yield
     finally:
         process.draining.set()

@@ -55,7 +55,7 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
         health = HealthWatch(bus, config.instance, proven[0].check)
         process.pages.update(health.pages())
         try:
-            async with health.open(), reporting(bus, config, proven, health.hear):
+            async with health.open(), reporting(process, bus, proven, health.hear):
                 yield
         finally:
             await fan_out.stop()

@@ -73,7 +73,7 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
             )
         ]
         try:
-            async with reporting(bus, config, proofs_of(config, bus, catalog, publisher, capacity)):
+            async with reporting(process, bus, proofs_of(config, bus, catalog, publisher, capacity)):
                 yield
         finally:
             await publisher.drain()

@@ -48,7 +48,7 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
         announcer.learn(subjects.board_key(board.game_id, board.board_id), board)
     proven = [proofs.nats_echo(bus), proofs.catalog(catalog)]
     try:
-        async with reporting(bus, process.config, proven):
+        async with reporting(process, bus, proven):
             yield
     finally:
         await asyncio.gather(*under_way)

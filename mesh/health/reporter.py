@@ -1,7 +1,8 @@
 """Says each second, on core NATS, what this process has proven of its dependencies.
 
-Nothing is said before every check is decided, and a change is said at once. Without a connection nothing is
-said: what the client would keep for later is old by then.
+Nothing is said before every check is decided, and a change is said at once. A process that drains is silent:
+it takes no more calls. Without a connection nothing is said: what the client would keep for later is old by
+then.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from mesh.health.board import DEAF_S, REPORT_S
 from mesh.health.proofs import Proof, keep_proving
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
+from mesh.runtime import Runtime
 
 LOOK_S = 0.25
 
@@ -28,23 +30,24 @@ Hear = Callable[[HealthReport], None]
 
 @contextlib.asynccontextmanager
 async def reporting(
-    bus: Bus, config: ServiceConfig, proofs: Sequence[Proof], hear: Hear | None = None
+    process: Runtime, bus: Bus, proofs: Sequence[Proof], hear: Hear | None = None
 ) -> AsyncIterator[None]:
     """Proves and reports while the body runs; `hear` is told each report, also without NATS."""
     running = [asyncio.create_task(keep_proving(proof)) for proof in proofs]
-    running.append(asyncio.create_task(_report(bus, config, proofs, hear)))
+    running.append(asyncio.create_task(_report(process, bus, proofs, hear)))
     try:
         yield
     finally:
         await tasks.end(*running)
 
 
-async def _report(bus: Bus, config: ServiceConfig, proofs: Sequence[Proof], hear: Hear | None) -> None:
+async def _report(process: Runtime, bus: Bus, proofs: Sequence[Proof], hear: Hear | None) -> None:
     loop = asyncio.get_running_loop()
+    config = process.config
     subject = subjects.health(config.service, config.instance)
     told: list[bool] = []
     told_s, looked_s = -math.inf, loop.time()
-    while True:
+    while not process.draining.is_set():
         now_s = loop.time()
         if now_s - looked_s > DEAF_S:
             for proof in proofs:

@@ -271,14 +271,13 @@ def _print_status(now: MeshStatus, found: dict[str, Any]) -> None:
     from toolbox.cli.progress import status_table
 
     console = Console(highlight=False)
-    console.print(
-        f"{health.headline(now.headline, found)}: {now.addresses.edge} (mesh {now.addresses.mesh}, pid {now.pid})",
-        soft_wrap=True,
-    )
+    at = now.addresses
+    headline = health.headline(now.headline, found)
+    console.print(f"{headline}: {at.edge} (mesh {at.mesh}, pid {now.pid})", soft_wrap=True)
     for line, is_well in health.lines(found):
         console.print(line, soft_wrap=True, markup=False, style="" if is_well else "red")
-    if now.addresses.traces_ui:
-        console.print(f"traces: {now.addresses.traces_ui}", soft_wrap=True)
+    if at.traces_ui:
+        console.print(f"traces: {at.traces_ui}", soft_wrap=True)
     console.print(f"tokens: {now.keys}", soft_wrap=True, markup=False)
     for warning in filter(None, (now.nats_warning, now.redis_warning)):
         console.print(f"warning: {warning}", soft_wrap=True, markup=False, style="yellow")
@@ -287,6 +286,6 @@ def _print_status(now: MeshStatus, found: dict[str, Any]) -> None:
     if now.state == "ready":
         from toolbox.local import partitions
 
-        if found := partitions.read_if_it_answers(now.addresses.mesh):
-            console.print(partitions.summary(found), soft_wrap=True)
+        if folding := partitions.read_if_it_answers(at.mesh):
+            console.print(partitions.summary(folding), soft_wrap=True)
     console.print(status_table(now))

@@ -5,6 +5,7 @@ One set of processes for all tests; each leaves it well.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import signal
@@ -16,10 +17,14 @@ from http.client import HTTPConnection
 from typing import Any
 
 import pytest
+from nats.js.errors import NotFoundError
 
+from mesh import limits
+from mesh.jetstream import subjects
+from mesh.jetstream.bus import Bus
 from tests.support.lone_gateway import lone_gateway
 from tests.support.mesh_fixture import wait_for
-from tests.support.servers import HOST, Process, Stores
+from tests.support.servers import HOST, Process, Stores, eventually
 from toolbox.local import development
 
 NOTICED_WITHIN_S = 5.0
@@ -123,3 +128,64 @@ def test_a_frozen_redis_is_named_by_who_reads_it(parts: Parts) -> None:
     with parts.frozen(parts.stores.valkey):
         found = parts.becomes(shown="gateway-1: Redis: did not answer for", folded="aggregate-1: Redis")
         assert "stored" not in found
+
+
+def test_a_jetstream_that_refuses_and_a_log_without_room_are_told_in_its_words(parts: Parts) -> None:
+    """The probes' stream is made to refuse a second message, the event stream to be nearly full."""
+    wait_for(parts.is_well, "all is well")
+
+    async def change(stream: str, **changes: Any) -> None:
+        bus = await Bus.connect(parts.stores.nats_url, "operator")
+        try:
+            reply = await bus.client.request(f"$JS.API.STREAM.INFO.{stream}", timeout=5.0)
+            config = json.loads(reply.data)["config"] | changes
+            reply = await bus.client.request(
+                f"$JS.API.STREAM.UPDATE.{stream}", json.dumps(config).encode(), timeout=5.0
+            )
+            assert "error" not in json.loads(reply.data), reply.data
+        finally:
+            await bus.close()
+
+    async def fill() -> None:
+        bus = await Bus.connect(parts.stores.nats_url, "operator")
+        try:
+            await bus.js.publish(subjects.events(0), b"x" * 4_000)
+        finally:
+            await bus.close()
+
+    asyncio.run(change(subjects.PROBES_STREAM, discard="new", discard_new_per_subject=True))
+    found = parts.becomes(stored="ingest-1: event log: JetStream says: maximum messages per subject exceeded")
+    assert set(found) == {"stored"}
+    asyncio.run(change(subjects.PROBES_STREAM, discard="old", discard_new_per_subject=False))
+    wait_for(parts.is_well, "all is well again", HEALED_WITHIN_S)
+    asyncio.run(fill())
+    asyncio.run(change(subjects.EVENTS_STREAM, max_bytes=4_100))
+    parts.becomes(stored="ingest-1: room: the event log holds")
+    asyncio.run(change(subjects.EVENTS_STREAM, max_bytes=limits.STREAM_BYTES_MAX))
+    wait_for(parts.is_well, "all is well again", HEALED_WITHIN_S)
+
+
+def test_probes_that_are_lost_are_made_anew_and_stay_out_of_the_event_stream(parts: Parts) -> None:
+    wait_for(parts.is_well, "all is well")
+
+    async def scenario() -> None:
+        bus = await Bus.connect(parts.stores.nats_url, "operator")
+        try:
+            before = await bus.js.stream_info(subjects.EVENTS_STREAM)
+            await bus.js.delete_stream(subjects.PROBES_STREAM)
+
+            async def is_back() -> bool:
+                with contextlib.suppress(NotFoundError):
+                    found = await bus.js.stream_info(subjects.PROBES_STREAM)
+                    # One message a subject, however often it is stored.
+                    return found.state.last_seq > 2 and found.state.messages == 1
+                return False
+
+            await eventually(is_back, "the probes' stream is back")
+            after = await bus.js.stream_info(subjects.EVENTS_STREAM)
+            assert after.state.last_seq == before.state.last_seq
+        finally:
+            await bus.close()
+
+    asyncio.run(scenario())
+    assert parts.is_well()
