@@ -42,7 +42,7 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
     async with open_verifier(config, mesh_tokens=True) as verifier:
         bus = await Bus.connect(config.nats, config.instance, config.replicas)
         await bus.ensure_events_stream(config.events_bytes)
-        pipeline = PublishPipeline(bus)
+        pipeline = PublishPipeline(bus, store=config.nats_store)
         await pipeline.start()
         catalog = CatalogWatch(bus, probe_s=limits.VIEW_PROBE_S)
         await catalog.start()

@@ -46,7 +46,7 @@ class IngestService:
         self._verify = verify
         self.streams: set[PublishStream] = set()
         """Those that are open."""
-        self._offered = (0, 0)
+        self._offered = ((0, 0), "")
 
     def accept(self, call: Call) -> PublishStream:
         """Opens a stream. Raises Unauthenticated, Unavailable, Exhausted."""
@@ -93,6 +93,7 @@ class IngestService:
             pressure.oldest_unacked_at_s = now - waiting_s if waiting_s > 0 else None
             pressure.backlog_s = backlog.worst_lag_s(now)
             pressure.log_away = pipeline.away
+            pressure.log_trouble = pipeline.trouble if pipeline.away else ""
             pressure.log_full = capacity.refusal() is not None
             pressure.view_stale = not self._context.catalog.is_fresh
             pressure.level(now)
@@ -106,8 +107,9 @@ class IngestService:
     def _offer_credit(self) -> None:
         pressure = self._context.pressure
         credit = pressure.credit(wire_bounds.VIEWER_CREDIT), pressure.credit(wire_bounds.PRODUCER_CREDIT)
-        if credit != self._offered:
-            self._offered = credit
+        offer = (credit, pressure.log_trouble)
+        if offer != self._offered:
+            self._offered = offer
             for stream in self.streams:
                 stream.offer(credit[stream.session.producer], pressure.reason)
 

@@ -287,6 +287,7 @@ def _service(
             *("--redis", addresses.redis, "--mesh", addresses.mesh),
             *(("--replicas", str(options.replicas)) if options.replicas > 1 else ()),
             *(("--events-bytes", str(options.events_bytes)) if options.events_bytes else ()),
+            *(("--nats-store", str(home.nats)) if kind == "ingest" and "nats" in stores else ()),
             *("--instance", name, *otlp, *_key_arguments(kind, keys)),
         ),
         probe=GrpcProbe(port, ("", *services_of(kind))),

@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from toolbox.local import disk, logfile, probe
+from mesh import disk
+from toolbox.local import logfile, probe
 from toolbox.local import spec as specs_of
 from toolbox.local.child import Child
 from toolbox.local.home import Home
