@@ -93,9 +93,9 @@ class IngestService:
             pressure.oldest_unacked_at_s = now - waiting_s if waiting_s > 0 else None
             pressure.backlog_s = backlog.worst_lag_s(now)
             pressure.log_away = pipeline.away
-            pressure.log_trouble = pipeline.trouble if pipeline.away else ""
             pressure.log_full = capacity.refusal() is not None
             pressure.view_stale = not self._context.catalog.is_fresh
+            pressure.log_trouble = pipeline.trouble if pipeline.away or pressure.view_stale else ""
             pressure.level(now)
             self._offer_credit()
 
