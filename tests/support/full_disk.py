@@ -22,11 +22,12 @@ from mesh.jetstream.bus import Bus
 from mesh.jetstream.pipeline import PublishPipeline
 from tests.support.small_disk import Ballast
 from tests.support.supervision import Watched, supervised
-from toolbox.local import provision
+from toolbox.local import provision, status
 from toolbox.local.home import Home
 from toolbox.local.lifecycle import Policy
 from toolbox.local.plan import PortPlan, nats_process, valkey_process
 from toolbox.local.ports import Ports
+from toolbox.local.status import Addresses, MeshStatus
 from toolbox.local.stores import nats_conf, valkey_conf
 
 HEALED_WITHIN_S = 10.0
@@ -90,6 +91,8 @@ async def strikes(watched: Watched, pipeline: PublishPipeline, bus: Bus, folder:
         return took_s
 
     acked: list[int] = []
+    at = folder / "home" / "run" / "status.json"
+    status.write(at, told(watched))
     ballast = Ballast(folder)
     assert not await publish()
     ballast.fill()
@@ -98,6 +101,8 @@ async def strikes(watched: Watched, pipeline: PublishPipeline, bus: Bus, folder:
     assert "disk full" in why, why
     await until_problem("disk full")
     assert watched["nats"].state == "ready"
+    status.write(at, told(watched))
+    assert status.read(at) == told(watched), "a full disk keeps no status from being told"
     assert watched["nats"].restarts == 0, "a restart would not help while the disk is full"
     ballast.free()
     healed_after_s = await until_healed()
@@ -117,6 +122,11 @@ async def strikes(watched: Watched, pipeline: PublishPipeline, bus: Bus, folder:
         "restarted_at": nats.last_restart_at,
         "reason": nats.last_restart_reason,
     }
+
+
+def told(watched: Watched) -> MeshStatus:
+    addresses = Addresses("", "", "", "", None, None)
+    return MeshStatus(1, "", "ready", addresses, watched.supervisor.statuses())
 
 
 def read_only(folder: Path) -> str:
