@@ -74,5 +74,5 @@ assert limits.PULSE_PANES_KEPT[1] > LATENESS_S + 1, "a late row finds its pane"
 assert WORKER_BEAT_S * 4 < WORKER_SILENCE_S
 assert WORKER_SILENCE_S < limits.LEASE_S, "who takes over knows by then that it shall"
 assert LOOK_S + LOOK_WITHIN_S < PROVEN_S, "one look may be lost"
-assert limits.SWEEP_KEYS + 3 < 7_900, "Lua unpacks at most some 8,000 values"
+assert 2 * limits.SWEEP_KEYS_MAX < 7_900, "Lua unpacks at most some 8,000 values"
 assert PARTITION_STATUS_S * 3 < limits.PARTITION_STATUS_LIFE_S

@@ -49,7 +49,7 @@ from grandstand.internal.v1.internal_pb2 import (
     VotedRequest,
 )
 from grandstand.wire.tasks import end
-from mesh import telemetry
+from mesh import limits, telemetry
 from mesh.health.check import Check
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
@@ -105,6 +105,7 @@ class LeaseSession:
         self._bound = start.bound
         self._sweep_at = "0"
         self._sweep: Sequence[str] = ()
+        self._sweep_count = limits.SWEEP_KEYS_MAX
         self._wanted: asyncio.Future[Checkpoint | None] | None = None
         self._pull = Pull(bus, partition.index)
         self._subscription: Subscription | None = None
@@ -219,7 +220,7 @@ class LeaseSession:
         """At a part of the stored state, and at the next part the next time. Raises Corrupt, Rewound,
         RedisError."""
         applied = self._applied
-        looked = await self._stored.look({*_ALWAYS, *self._sweep}, self._sweep_at)
+        looked = await self._stored.look({*_ALWAYS, *self._sweep}, self._sweep_at, self._sweep_count)
         if not looked.stream:
             raise Rewound("Redis has lost which stream the state is of")
         if looked.applied < applied:
@@ -231,6 +232,7 @@ class LeaseSession:
         if looked.broken:
             raise Corrupt(f"Redis has lost {looked.broken}, or has it as it was")
         self._sweep_at, self._sweep = looked.next_at, looked.names
+        self._sweep_count = min(limits.SWEEP_KEYS_MAX, 1 + looked.listed // limits.SWEEP_LOOKS)
 
     async def _look_at_stream(self) -> None:
         """Raises Corrupt, NatsError, TimeoutError."""

@@ -58,6 +58,8 @@ class Looked:
     """What the manifest is of; the same as `applied`, or the manifest is lost or went back."""
     broken: str
     """A key that is lost, or is not what the manifest says; "" if all that were looked at are well."""
+    listed: int
+    """How many keys the manifest lists, or a few less."""
     next_at: str
     """Where the walk through the manifest goes on, for the next look."""
     names: Sequence[str]
@@ -119,21 +121,23 @@ class PartitionStore:
         )
         return Renewed(int(renewed)) if isinstance(renewed, bytes) else None
 
-    async def look(self, names: Iterable[str], at: str = "0") -> Looked:
-        """Proves that Redis takes a write, and that these keys of the state are as the manifest says; the
-        ones of which it says nothing are passed over. `at`: where the walk through the manifest is, "0" at
-        its beginning. Raises RedisError, Corrupt."""
+    async def look(self, names: Iterable[str], at: str, count: int) -> Looked:
+        """Proves that Redis takes a write, and that these keys of the state are as the flushes that the
+        manifest names left them; of which it says nothing, are passed over. `at`: where the walk through the
+        manifest is, "0" at its beginning; `count`: about how many names to take from there. Raises
+        RedisError, Corrupt."""
         keys = [self._applied, self._stream, self._manifest, self._probe]
         keys += (layout.key_of(self._partition, name) for name in names)
-        arguments: list[str | bytes | int] = [self._instance, _PROBE_MS, at, limits.SWEEP_KEYS]
+        arguments: list[str | bytes | int] = [self._instance, _PROBE_MS, at, count]
         with told_apart():
             found = await self._database.run(partition_scripts.LOOK, keys, arguments)
-        applied, stream, manifest_at, next_at, next_names, broken = found
+        applied, stream, manifest_at, listed, next_at, next_names, broken = found
         return Looked(
             applied=int(applied),
             stream=stream.decode().rpartition(" ")[0],
             manifest_at=int(manifest_at),
             broken=broken.decode(),
+            listed=listed,
             next_at=next_at.decode(),
             names=[name.decode() for name in next_names],
         )

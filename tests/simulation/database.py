@@ -267,7 +267,7 @@ class ModelDatabase:
         names = sorted(name for name in listed if not name.startswith(b"!"))
         to = int(at) + int(count)
         return [
-            *(self._string(applied) or b"0", self._string(stream) or b"", listed.get(AT, b"0")),
+            *(self._string(applied) or b"0", self._string(stream) or b"", listed.get(AT, b"0"), len(listed)),
             *(b"%d" % (to if to < len(names) else 0), names[int(at) : to]),
             layout.name_of(broken).encode(),
         ]
@@ -276,9 +276,8 @@ class ModelDatabase:
         entry = listed.get(layout.name_of(key).encode())
         if entry is None:
             return False
-        sequence, length = map(int, entry.split())
         try:
-            return self._length(key) != length or not self.carries(key, sequence)
+            return not self.carries(key, int(entry.split()[0]))
         except ResponseError:
             return True
 
