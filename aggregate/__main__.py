@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
+from aggregate import bounds
 from aggregate.catalog import CatalogWriter
 from aggregate.closer import Closer
 from aggregate.control_publisher import ControlPublisher
@@ -39,10 +40,11 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
     await pipeline.start()
     database = connect(process.config.redis)
     letters, checkpoints = DeadLetters(bus), Checkpoints(bus)
+    loads = asyncio.Semaphore(bounds.LOADS_AT_ONCE)
 
     def worker_of(partition: int) -> PartitionWorker:
         stored = PartitionStore(database, partition, instance)
-        return PartitionWorker(bus, stored, letters, checkpoints, partition)
+        return PartitionWorker(bus, stored, letters, checkpoints, partition, loads)
 
     ownership = Ownership(bus, instance, worker_of)
     retention = Retention(bus, checkpoints, ownership.owned)

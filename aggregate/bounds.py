@@ -48,6 +48,13 @@ PARTITION_NEWS_S = 0.1
 WORKER_HEARING_S = 0.5
 # How often a lease that is somebody else's is tried for.
 LEASE_POLL_S = 0.1
+# Partitions that a process loads at once: more would only keep its event loop from renewing leases.
+LOADS_AT_ONCE = 4
+# How often a partition's owner proves that Redis takes its writes and the event stream answers, how long an
+# answer may take, and how old the newest proof may be.
+LOOK_S = limits.SWEEP_LOOK_S
+LOOK_WITHIN_S = 1.5
+PROVEN_S = 3.0
 # How often owners look how full the event stream is.
 RETENTION_LOOK_S = 2.0
 # How much of a checkpoint is put back in one step.
@@ -66,4 +73,6 @@ assert wire_bounds.ORIGIN_AGE_MAX_S + limits.PUBLISH_DEADLINE_S < ORIGIN_WINDOW_
 assert limits.PULSE_PANES_KEPT[1] > LATENESS_S + 1, "a late row finds its pane"
 assert WORKER_BEAT_S * 4 < WORKER_SILENCE_S
 assert WORKER_SILENCE_S < limits.LEASE_S, "who takes over knows by then that it shall"
+assert LOOK_S + LOOK_WITHIN_S < PROVEN_S, "one look may be lost"
+assert 2 * limits.SWEEP_KEYS_MAX < 7_900, "Lua unpacks at most some 8,000 values"
 assert PARTITION_STATUS_S * 3 < limits.PARTITION_STATUS_LIFE_S

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from mesh.auth.keys import Environment
 from mesh.http2.sockets import is_unix, unix_path
 from mesh.http2.tls import TlsFiles
+from mesh.redis import address as redis_address
 
 ENVIRONMENTS: tuple[Environment, ...] = ("development", "production")
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -135,6 +136,10 @@ def parse(service: str, arguments: Sequence[str] | None = None) -> ServiceConfig
         parser.error("--tls-cert and --tls-key go together: give both, or neither")
     if found.tls_client_ca is not None and found.tls_cert is None:
         parser.error("argument --tls-client-ca: there is no TLS without --tls-cert and --tls-key")
+    try:
+        redis_address.parse(found.redis)
+    except redis_address.BadAddress as error:
+        parser.error(f"argument --redis: {error}")
     return ServiceConfig(
         service=service,
         instance=found.instance,

@@ -76,6 +76,11 @@ METRIC_RELATIVE_ERROR = 0.01
 LEASE_S = 2.0
 LEASE_RENEW_S = 0.5
 PARTITION_STATUS_LIFE_S = 3.0
+# A partition's owner looks every SWEEP_LOOK_S at a part of the keys of its state, whether each is there and is
+# as it was written: at all in SWEEP_LOOKS looks, or in more if that were over SWEEP_KEYS_MAX in one look.
+SWEEP_LOOK_S = 1.0
+SWEEP_LOOKS = 3
+SWEEP_KEYS_MAX = 1_024
 # The share of the event stream's room from which on owners write checkpoints.
 RETENTION_FULL = 0.7
 RATE_WINDOW_S = 5

@@ -109,7 +109,10 @@ def up(
     ] = 1,
     redis: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="Use this Redis, or the cluster this is a node of, and start none."),
+        typer.Option(
+            metavar="URL",
+            help="Use this Redis, the cluster this is a node of, or the master of Sentinels; start none.",
+        ),
     ] = None,
     allow_origin: Annotated[
         list[str] | None,
