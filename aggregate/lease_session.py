@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
@@ -43,7 +42,7 @@ from grandstand.internal.v1.internal_pb2 import (
     VotedRequest,
 )
 from grandstand.wire.tasks import end
-from mesh import telemetry
+from mesh import telemetry, wall_clock
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.redis.database import RedisError
@@ -135,7 +134,7 @@ class LeaseSession:
             return None
         blocks = self._in_hand + self._pull.queued + self._pull.pending
         oldest_at_s = self._oldest_at_s or self._pull.oldest_queued_at_s or self._last_at_s
-        now_s = time.time()
+        now_s = wall_clock.now_s()
         found = PartitionStatus(
             partition=self._partition.index,
             owner=instance,

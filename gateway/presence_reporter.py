@@ -19,7 +19,6 @@ import asyncio
 import functools
 import logging
 import os
-import time
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Protocol
@@ -31,7 +30,7 @@ from grandstand.event.v1.event_pb2 import Event, Position
 from grandstand.wire import bounds as wire_bounds
 from grandstand.wire import ids
 from grandstand.wire.errors import Exhausted, GrandstandError, Unknown
-from mesh import limits
+from mesh import limits, wall_clock
 from mesh.catalog.watch import CatalogView
 
 log = logging.getLogger(__name__)
@@ -160,7 +159,7 @@ class PresenceReporter:
         """The identity of the next event; None while as many are unanswered as may be."""
         if len(self._unanswered) >= bounds.PRESENCES_UNANSWERED_MAX:
             return None
-        now_s = time.time()
+        now_s = wall_clock.now_s()
         if now_s >= self._renew_at_s:
             self._origin_id = ids.new_origin(producer=True, now_s=now_s, entropy=os.urandom(12))
             self._renew_at_s = now_s + ORIGIN_RENEW_S

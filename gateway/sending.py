@@ -10,7 +10,6 @@ the same identity it can be sent again (I2).
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -21,7 +20,7 @@ from grandstand.event.v1.event_pb2 import Event, Position
 from grandstand.gateway.v1.gateway_pb2 import SendRequest
 from grandstand.wire import ids
 from grandstand.wire.errors import GrandstandError, Invalid, Unauthenticated
-from mesh import telemetry
+from mesh import telemetry, wall_clock
 from mesh.auth import Identity, Verifier, authorization_of
 from mesh.http2.call import Call, Handler
 from mesh.http2.errors import UNIMPLEMENTED
@@ -54,7 +53,7 @@ class Sends(Protocol):
 class Sending:
     """Accepts the calls of Send. `now`: Unix seconds."""
 
-    def __init__(self, relay: Sends, verifier: Verifier, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, relay: Sends, verifier: Verifier, now: Callable[[], float] = wall_clock.now_s) -> None:
         self.submit = relay.submit
         self.now = now
         self._verifier = verifier

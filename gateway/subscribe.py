@@ -15,6 +15,7 @@ from gateway.subscription import Subscription, check
 from gateway.viewer_limits import ViewerAdmission, ViewerLimits, address_of
 from grandstand.gateway.v1.gateway_pb2 import SubscribeRequest
 from grandstand.wire.errors import GrandstandError, Invalid
+from mesh import wall_clock
 from mesh.auth import Identity, Verifier, authorization_of
 from mesh.http2.call import Call, Handler
 
@@ -59,7 +60,7 @@ class SubscribeService:
                 forwarded_for = value
         identity = None
         if authorization is not None:
-            identity = self._verifier.verify(authorization, time.time())
+            identity = self._verifier.verify(authorization, wall_clock.now_s())
         return ViewerStream(self, call, identity, address_of(forwarded_for, call.peer))
 
     def enter(self, viewer: ViewerStream, subscription: Subscription, address: str) -> None:

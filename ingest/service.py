@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import Callable
 
 from grandstand.ingest.v1 import ingest_pb2
@@ -21,7 +20,7 @@ from ingest.backlog import BacklogWatch
 from ingest.log_capacity import LogCapacity
 from ingest.publisher import BlockPublisher
 from ingest.stream import PublishStream, StreamContext
-from mesh import limits
+from mesh import limits, wall_clock
 from mesh.auth import Identity, authorization_of
 from mesh.http2.call import Call
 from mesh.jetstream.pipeline import PublishPipeline
@@ -50,7 +49,7 @@ class IngestService:
 
     def accept(self, call: Call) -> PublishStream:
         """Opens a stream. Raises Unauthenticated, Unavailable, Exhausted."""
-        identity = self._verify(authorization_of(call.metadata), time.time())
+        identity = self._verify(authorization_of(call.metadata), wall_clock.now_s())
         if self._runtime.draining.is_set():
             raise Unavailable("this ingest is going away; connect again")
         if len(self.streams) >= bounds.STREAMS_MAX:
@@ -71,7 +70,7 @@ class IngestService:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(STREAMS_LOOK_S)
-            now, now_s = loop.time(), time.time()
+            now, now_s = loop.time(), wall_clock.now_s()
             for stream in list(self.streams):
                 _look_after(stream, now, now_s)
 

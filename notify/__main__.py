@@ -9,13 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import AsyncIterator
 
 from nats.errors import Error as NatsError
 
 from grandstand.notify.v1.notify_pb2 import Announcement
-from mesh import config, limits, runtime
+from mesh import config, limits, runtime, wall_clock
 from mesh.catalog.watch import CatalogWatch, Definition
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
@@ -31,7 +30,7 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
     under_way: set[asyncio.Task[None]] = set()
 
     def on_change(key: str, definition: Definition) -> None:
-        announcement = announcer.changed(key, definition, time.time_ns())
+        announcement = announcer.changed(key, definition, wall_clock.now_ns())
         if announcement is not None:
             task = asyncio.create_task(_publish(bus, announcement))
             under_way.add(task)
