@@ -41,7 +41,7 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
         relay = Relay(channel, config.instance, token=credentials.token)
         relay.start()
         viewer_limits = ViewerLimits(random=random.random, own=own_addresses())
-        presence = PresenceReporter(relay, catalog.view)
+        presence = PresenceReporter(relay, catalog.view, config.instance)
         personal = Personal(bus, redis, catalog.view)
         personal.start()
         results = ResultStore(redis)

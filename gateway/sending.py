@@ -186,3 +186,8 @@ def check_event(event: Event, identity: Identity, now_s: float) -> None:
             f"event.vote.weight: is {event.vote.weight}; at most 1 is allowed here, "
             "more only on a producer's own stream (IngestService.Publish)"
         )
+    if body == "presence" and event.presence.source:
+        raise Invalid(
+            f"event.presence.source: is {event.presence.source}; leave it unset here, "
+            "only a producer's own stream (IngestService.Publish) may name one"
+        )
