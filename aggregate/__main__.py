@@ -21,6 +21,8 @@ from grandstand.catalog.v1.catalog_pb2_grpc import add_CatalogServiceServicer_to
 from grandstand.wire.tasks import end
 from mesh import config, limits, runtime
 from mesh.catalog.watch import CatalogWatch
+from mesh.health import proofs
+from mesh.health.reporter import reporting
 from mesh.jetstream.bus import Bus
 from mesh.jetstream.pipeline import PublishPipeline
 from mesh.redis.database import connect
@@ -59,8 +61,14 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
     leaving = asyncio.create_task(_leave(process.draining, ownership))
     namesake = asyncio.create_task(_end_if_taken(process, ownership))
     loops = [asyncio.create_task(each.run()) for each in (closer, exchange, retention)]
+    proven = [
+        proofs.nats_echo(bus),
+        proofs.catalog(watch, limits.VIEW_PROBE_S),
+        proofs.redis_reads(database),
+    ]
     try:
-        yield
+        async with reporting(bus, process.config, proven):
+            yield
     finally:
         process.draining.set()
         await leaving

@@ -21,6 +21,9 @@ from mesh import runtime
 from mesh.auth.service import MeshCredentials, open_signing_key, open_verifier
 from mesh.catalog.watch import CatalogWatch
 from mesh.config import parse
+from mesh.health import proofs
+from mesh.health.reporter import reporting
+from mesh.health.watch import HealthWatch
 from mesh.jetstream.bus import Bus
 from mesh.listener import Http2Listener
 from mesh.redis.database import connect
@@ -48,8 +51,12 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
         fan_out = FanOut(bus, results, catalog, viewer_limits, presence, personal, process.draining)
         subscribe = SubscribeService(fan_out, viewer_limits, verifier)
         process.methods.update(GatewayService(relay, subscribe.accept, verifier, guests).methods())
+        proven = [proofs.nats_echo(bus), proofs.catalog(catalog), proofs.redis_reads(redis)]
+        health = HealthWatch(bus, config.instance, proven[0].check)
+        process.pages.update(health.pages())
         try:
-            yield
+            async with health.open(), reporting(bus, config, proven, health.hear):
+                yield
         finally:
             await fan_out.stop()
             await personal.stop()

@@ -18,7 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 
 from mesh import telemetry
-from mesh.http2.call import Accept
+from mesh.http2.call import Accept, Page
 from mesh.http2.health import Health
 from mesh.http2.server import Http2Server
 from mesh.http2.sockets import is_unix, unix_path, vacate
@@ -99,11 +99,12 @@ class GrpcListener:
 
 
 class Http2Listener:
-    """On mesh.http2; `methods` takes what accepts the calls of each path before `start`."""
+    """On mesh.http2; `methods` and `pages` take what answers each path before `start`."""
 
     def __init__(self, services: Sequence[str], message_bytes_max: int, tls: TlsFiles | None = None) -> None:
         self._tls = tls
         self.methods: dict[str, Accept] = {}
+        self.pages: dict[str, Callable[[], Page]] = {}
         self._names = ["", *services]
         self._message_bytes_max = message_bytes_max
         self._health = Health()
@@ -112,7 +113,9 @@ class Http2Listener:
 
     async def start(self, address: str) -> None:
         methods = {**self.methods, **self._health.methods()}
-        self._server = Http2Server(methods, message_bytes_max=self._message_bytes_max, tls=self._tls)
+        self._server = Http2Server(
+            methods, message_bytes_max=self._message_bytes_max, tls=self._tls, pages=self.pages
+        )
         await self._server.start(address)
         for name in self._names:
             self._health.set(name, True)

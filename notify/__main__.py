@@ -16,6 +16,8 @@ from nats.errors import Error as NatsError
 from grandstand.notify.v1.notify_pb2 import Announcement
 from mesh import config, limits, runtime, wall_clock
 from mesh.catalog.watch import CatalogWatch, Definition
+from mesh.health import proofs
+from mesh.health.reporter import reporting
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from notify.announcer import Announcer
@@ -43,8 +45,10 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
         announcer.learn(subjects.poll_key(poll.game_id, poll.poll_id), poll)
     for board in view.boards():
         announcer.learn(subjects.board_key(board.game_id, board.board_id), board)
+    proven = [proofs.nats_echo(bus), proofs.catalog(catalog)]
     try:
-        yield
+        async with reporting(bus, process.config, proven):
+            yield
     finally:
         await asyncio.gather(*under_way)
         await catalog.stop()

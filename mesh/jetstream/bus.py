@@ -38,6 +38,7 @@ _PING_S = 1.0
 _PINGS_MAX = 3
 _CLOSE_S = 0.2
 _ASK_S = 1.0
+_PROBE_AGE_S = 3600.0
 # Error codes of JetStream.
 _STREAM_EXISTS = 10058
 _NO_CLUSTER = 10074
@@ -134,6 +135,23 @@ class Bus:
             num_replicas=self.replicas,
         )
         await self._until_jetstream_answers(lambda: self._add_stream(config))
+
+    async def ensure_probes_stream(self) -> None:
+        """Creates the stream that storing is proven with, made as the event stream is: on as many servers,
+        in files. Bounds: a message a subject, for _PROBE_AGE_S. Raises NatsError, TimeoutError."""
+        config = js_api.StreamConfig(
+            name=subjects.PROBES_STREAM,
+            subjects=[subjects.PROBES_ALL],
+            storage=js_api.StorageType.FILE,
+            max_msgs_per_subject=1,
+            max_age=_PROBE_AGE_S,
+            num_replicas=self.replicas,
+        )
+        try:
+            await self.js.add_stream(config)
+        except APIError as error:
+            if error.err_code != _STREAM_EXISTS:
+                raise
 
     async def events_stream(self) -> tuple[str, int]:
         """The identity of the event stream, which a stream made anew does not share, and its last

@@ -119,6 +119,8 @@ CORES = (
     "mesh.auth.verifier",
     "mesh.catalog.freshness",
     "mesh.catalog.mesh_clock",
+    "mesh.health.board",
+    "mesh.health.check",
     "mesh.http2.bounds",
     "mesh.http2.broadcast_group",
     "mesh.http2.budget",
