@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
@@ -80,7 +81,10 @@ class LeaseSession:
         lease: Lease,
         *,
         start: SessionStart,
+        now: Callable[[], float] = wall_clock.now_s,
     ) -> None:
+        """`now`: Unix seconds by the mesh's clock, which also stamps what is stored."""
+        self._now = now
         self._bus = bus
         self._stored = stored
         self._letters = letters
@@ -134,7 +138,7 @@ class LeaseSession:
             return None
         blocks = self._in_hand + self._pull.queued + self._pull.pending
         oldest_at_s = self._oldest_at_s or self._pull.oldest_queued_at_s or self._last_at_s
-        now_s = wall_clock.now_s()
+        now_s = self._now()
         found = PartitionStatus(
             partition=self._partition.index,
             owner=instance,

@@ -110,8 +110,10 @@ class AggregateService(AggregateServiceServicer):
         results: ResultStore,
         standings: StandingStore,
         statuses: Callable[[], list[PartitionStatus]],
+        now: Callable[[], float] = wall_clock.now_s,
     ) -> None:
-        """`statuses`: how far each partition is, in their order."""
+        """`statuses`: how far each partition is, in their order. `now`: Unix seconds."""
+        self._now = now
         self._watch = watch
         self._spreads = Spreads(watch.view)
         self._results = results
@@ -137,7 +139,7 @@ class AggregateService(AggregateServiceServicer):
                         merged.setdefault(topic, TopicMerge(topic)).offer(partial)
             for topic in sorted(patterns.exact - merged.keys()):
                 raise self._missing(game_id, topic)
-            now_s = wall_clock.now_s()
+            now_s = self._now()
             partitions = len(shares)
             states = (
                 merged[topic].state(now_s, partitions=partitions, full=True) for topic in sorted(merged)

@@ -17,6 +17,7 @@ import contextlib
 import logging
 import os
 import uuid
+from collections.abc import Callable
 from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
@@ -38,6 +39,7 @@ from aggregate.retention import Checkpoints, CheckpointUnreadable
 from grandstand.aggregate.v1.aggregate_pb2 import PartitionStatus
 from grandstand.internal.v1.internal_pb2 import Checkpoint, PartitionState
 from grandstand.wire.tasks import end
+from mesh import wall_clock
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.redis.database import RedisError
@@ -67,8 +69,16 @@ class Found(NamedTuple):
 
 class PartitionWorker:
     def __init__(
-        self, bus: Bus, stored: PartitionStore, letters: DeadLetters, checkpoints: Checkpoints, index: int
+        self,
+        bus: Bus,
+        stored: PartitionStore,
+        letters: DeadLetters,
+        checkpoints: Checkpoints,
+        index: int,
+        now: Callable[[], float] = wall_clock.now_s,
     ) -> None:
+        """`now`: Unix seconds by the mesh's clock."""
+        self._now = now
         self.index = index
         self.settled = asyncio.Event()
         """Set once the partition is owned, or found to be held by another worker."""
@@ -164,6 +174,7 @@ class PartitionWorker:
         self._session = LeaseSession(
             *(self._bus, self._stored, self._letters, self._log, partition, lease),
             start=SessionStart(stream, head, target, loaded.state.bound),
+            now=self._now,
         )
         self.settled.set()
         await self._session.serve(self._stopping)

@@ -63,8 +63,15 @@ class PresenceReporter:
     gateways report the viewers as present, and reports from here would contradict that."""
 
     def __init__(
-        self, relay: Submits, catalog: CatalogView, gateway: str, presence: Presence | None = None
+        self,
+        relay: Submits,
+        catalog: CatalogView,
+        gateway: str,
+        presence: Presence | None = None,
+        now: Callable[[], float] = wall_clock.now_s,
     ) -> None:
+        """`now`: Unix seconds."""
+        self._now = now
         self._relay = relay
         self._source = source_of(gateway)
         self._catalog = catalog
@@ -166,7 +173,7 @@ class PresenceReporter:
         """The identity of the next event; None while as many are unanswered as may be."""
         if len(self._unanswered) >= bounds.PRESENCES_UNANSWERED_MAX:
             return None
-        now_s = wall_clock.now_s()
+        now_s = self._now()
         if now_s >= self._renew_at_s:
             self._origin_id = ids.new_origin(producer=True, now_s=now_s, entropy=os.urandom(12))
             self._renew_at_s = now_s + ORIGIN_RENEW_S

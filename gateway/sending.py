@@ -21,7 +21,7 @@ from grandstand.gateway.v1.gateway_pb2 import SendRequest
 from grandstand.wire import ids
 from grandstand.wire.errors import GrandstandError, Invalid, Unauthenticated
 from mesh import telemetry, wall_clock
-from mesh.auth import Identity, Verifier, authorization_of
+from mesh.auth import Identity, Verifies, authorization_of
 from mesh.http2.call import Call, Handler
 from mesh.http2.errors import UNIMPLEMENTED
 
@@ -53,7 +53,7 @@ class Sends(Protocol):
 class Sending:
     """Accepts the calls of Send. `now`: Unix seconds."""
 
-    def __init__(self, relay: Sends, verifier: Verifier, now: Callable[[], float] = wall_clock.now_s) -> None:
+    def __init__(self, relay: Sends, verifier: Verifies, now: Callable[[], float] = wall_clock.now_s) -> None:
         self.submit = relay.submit
         self.now = now
         self._verifier = verifier

@@ -39,7 +39,18 @@ Verify = Callable[[str | None, float], Identity]
 
 
 class IngestService:
-    def __init__(self, runtime: Runtime, context: StreamContext, verify: Verify) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        context: StreamContext,
+        verify: Verify,
+        now: Callable[[], float] = wall_clock.now_s,
+        least: Callable[[], float] = wall_clock.now_s,
+    ) -> None:
+        """`now`: Unix seconds. `least`: by the clock that is behind, while two differ: a token has expired
+        when it has by both."""
+        self._now = now
+        self._least = least
         self._runtime = runtime
         self._context = context
         self._verify = verify
@@ -49,7 +60,7 @@ class IngestService:
 
     def accept(self, call: Call) -> PublishStream:
         """Opens a stream. Raises Unauthenticated, Unavailable, Exhausted."""
-        identity = self._verify(authorization_of(call.metadata), wall_clock.now_s())
+        identity = self._verify(authorization_of(call.metadata), self._now())
         if self._runtime.draining.is_set():
             raise Unavailable("this ingest is going away; connect again")
         if len(self.streams) >= bounds.STREAMS_MAX:
@@ -70,7 +81,7 @@ class IngestService:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(STREAMS_LOOK_S)
-            now, now_s = loop.time(), wall_clock.now_s()
+            now, now_s = loop.time(), self._least()
             for stream in list(self.streams):
                 _look_after(stream, now, now_s)
 

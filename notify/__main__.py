@@ -14,9 +14,10 @@ from collections.abc import AsyncIterator
 from nats.errors import Error as NatsError
 
 from grandstand.notify.v1.notify_pb2 import Announcement
-from mesh import config, limits, runtime, wall_clock
+from mesh import config, limits, runtime
 from mesh.catalog.watch import CatalogWatch, Definition
 from mesh.health import proofs
+from mesh.health.clock_watch import ClockWatch
 from mesh.health.reporter import reporting
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
@@ -32,13 +33,14 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
     under_way: set[asyncio.Task[None]] = set()
 
     def on_change(key: str, definition: Definition) -> None:
-        announcement = announcer.changed(key, definition, wall_clock.now_ns())
+        announcement = announcer.changed(key, definition, int(clock.now_s() * 1e9))
         if announcement is not None:
             task = asyncio.create_task(_publish(bus, announcement))
             under_way.add(task)
             task.add_done_callback(under_way.discard)
 
     catalog = CatalogWatch(bus, on_change)
+    clock = ClockWatch(bus, process.config, catalog)
     await catalog.start()
     view = catalog.view
     for poll in view.polls():
@@ -47,7 +49,7 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
         announcer.learn(subjects.board_key(board.game_id, board.board_id), board)
     proven = [proofs.nats_echo(bus), proofs.catalog(catalog)]
     try:
-        async with reporting(bus, process.config, proven):
+        async with clock.open(process), reporting(bus, process.config, proven, clock=clock):
             yield
     finally:
         await asyncio.gather(*under_way)

@@ -65,10 +65,10 @@ class MeshCredentials:
         )
 
     @classmethod
-    def of(cls, config: ServiceConfig) -> MeshCredentials:
+    def of(cls, config: ServiceConfig, clock: Callable[[], float] = wall_clock.now_s) -> MeshCredentials:
         """Raises OSError with one line when --mesh-key is missing or unusable."""
         with _one_line():
-            return cls(_mesh_key(config))
+            return cls(_mesh_key(config), clock)
 
     def _mint(self, now_s: float) -> str:
         # The key may have been rotated. One that cannot be read now may be good yet.

@@ -428,16 +428,18 @@ class WorkerBeat(_message.Message):
     def __init__(self, instance: _Optional[str] = ..., life: _Optional[str] = ..., leaving: _Optional[bool] = ..., released: _Optional[_Iterable[int]] = ..., asks: _Optional[bool] = ...) -> None: ...
 
 class HealthReport(_message.Message):
-    __slots__ = ("service", "instance", "checks", "clock_offset_ms")
+    __slots__ = ("service", "instance", "checks", "clock_offset_ms", "out_of_service")
     SERVICE_FIELD_NUMBER: _ClassVar[int]
     INSTANCE_FIELD_NUMBER: _ClassVar[int]
     CHECKS_FIELD_NUMBER: _ClassVar[int]
     CLOCK_OFFSET_MS_FIELD_NUMBER: _ClassVar[int]
+    OUT_OF_SERVICE_FIELD_NUMBER: _ClassVar[int]
     service: str
     instance: str
     checks: _containers.RepeatedCompositeFieldContainer[HealthCheck]
     clock_offset_ms: int
-    def __init__(self, service: _Optional[str] = ..., instance: _Optional[str] = ..., checks: _Optional[_Iterable[_Union[HealthCheck, _Mapping]]] = ..., clock_offset_ms: _Optional[int] = ...) -> None: ...
+    out_of_service: bool
+    def __init__(self, service: _Optional[str] = ..., instance: _Optional[str] = ..., checks: _Optional[_Iterable[_Union[HealthCheck, _Mapping]]] = ..., clock_offset_ms: _Optional[int] = ..., out_of_service: _Optional[bool] = ...) -> None: ...
 
 class HealthCheck(_message.Message):
     __slots__ = ("name", "ok", "reason")
