@@ -35,6 +35,8 @@ NEIGHBOURS_MAX = 25
 # An audience is exact up to this many actors of a partition; above, a HyperLogLog of
 # 2^AUDIENCE_PRECISION registers, its standard error 1.04 / sqrt(registers).
 AUDIENCE_EXACT_MAX = 20_000
+# Of the places in which one actor watches at once, the newest are remembered.
+SOURCES_MAX = 4
 # Nearer to zero than this, a measure counts as zero: it bounds a sketch's buckets.
 MEASURE_MIN = 1e-9
 CUSTOM_STATE_BYTES_MAX = 256 * 1024

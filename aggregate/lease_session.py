@@ -19,8 +19,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,7 +48,7 @@ from grandstand.internal.v1.internal_pb2 import (
     VotedRequest,
 )
 from grandstand.wire.tasks import end
-from mesh import limits, telemetry
+from mesh import limits, telemetry, wall_clock
 from mesh.health.check import Check
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
@@ -90,7 +89,10 @@ class LeaseSession:
         health: PartitionHealth,
         *,
         start: SessionStart,
+        now: Callable[[], float] = wall_clock.now_s,
     ) -> None:
+        """`now`: Unix seconds by the mesh's clock, which also stamps what is stored."""
+        self._now = now
         self._bus = bus
         self._stored = stored
         self._letters = letters
@@ -148,7 +150,7 @@ class LeaseSession:
             return None
         blocks = self._in_hand + self._pull.queued + self._pull.pending
         oldest_at_s = self._oldest_at_s or self._pull.oldest_queued_at_s or self._last_at_s
-        now_s = time.time()
+        now_s = self._now()
         found = PartitionStatus(
             partition=self._partition.index,
             owner=instance,

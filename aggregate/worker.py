@@ -16,8 +16,8 @@ import asyncio
 import contextlib
 import logging
 import os
-import time
 import uuid
+from collections.abc import Callable
 from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
@@ -40,6 +40,7 @@ from aggregate.retention import Checkpoints, CheckpointUnreadable
 from grandstand.aggregate.v1.aggregate_pb2 import PartitionStatus
 from grandstand.internal.v1.internal_pb2 import Checkpoint, PartitionState
 from grandstand.wire.tasks import end
+from mesh import wall_clock
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.redis.database import RedisError
@@ -76,8 +77,11 @@ class PartitionWorker:
         checkpoints: Checkpoints,
         index: int,
         loads: asyncio.Semaphore | None = None,
+        now: Callable[[], float] = wall_clock.now_s,
     ) -> None:
-        """`loads`: shared by the workers of a process; it bounds how many load their state at once."""
+        """`loads`: shared by the workers of a process; it bounds how many load their state at once.
+        `now`: Unix seconds by the mesh's clock."""
+        self._now = now
         self.index = index
         self.settled = asyncio.Event()
         """Set once the partition is owned, or found to be held by another worker."""
@@ -106,7 +110,7 @@ class PartitionWorker:
             problem = self._health.problem(asyncio.get_running_loop().time())
             if problem:
                 found = PartitionStatus(partition=self.index, problem=problem)
-                found.as_of.FromNanoseconds(int(time.time() * 1e9))
+                found.as_of.FromNanoseconds(int(self._now() * 1e9))
         return found
 
     async def checkpoint(self) -> Checkpoint | None:
@@ -194,6 +198,7 @@ class PartitionWorker:
         self._session = LeaseSession(
             *(self._bus, self._stored, self._letters, self._log, partition, lease, self._health),
             start=SessionStart(stream, head, target, loaded.state.bound),
+            now=self._now,
         )
         self.settled.set()
         await self._session.serve(self._stopping)
