@@ -23,6 +23,7 @@ from mesh.jetstream.bus import Bus
 from tests.mesh.jetstream.test_publish_pipeline import on_nats
 from tests.support.games import run, until
 from tests.support.nats_cluster import nats_cluster
+from tests.support.servers import eventually
 
 ME = Identity("ann", False, None, 2e9)
 
