@@ -167,7 +167,7 @@ def test_a_leader_whose_clock_is_off_is_asked_to_hand_over_its_streams(
             async def moved() -> bool:
                 return await leader(bus, stream) not in (None, first)
 
-            await eventually(moved, "another server leads", 30)
+            await eventually(moved, "another server leads the bucket")
         await bus.close()
 
     with nats_cluster(tmp_path) as cluster:
