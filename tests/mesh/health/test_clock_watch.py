@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
@@ -38,7 +39,9 @@ def config(instance: str) -> ServiceConfig:
 class Readiness:
     """Of a process, and its wall clock, which may be shifted."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self.config = config(name)
+        self.draining = asyncio.Event()
         self.is_ready = True
         self.shift_s = 0.0
 
@@ -51,11 +54,11 @@ class Readiness:
 
 @contextlib.asynccontextmanager
 async def process(bus: Bus, name: str, shift_s: float = 0.0) -> AsyncIterator[tuple[ClockWatch, Readiness]]:
-    catalog, here = CatalogWatch(bus, probe_s=limits.VIEW_PROBE_S), Readiness()
+    catalog, here = CatalogWatch(bus, probe_s=limits.VIEW_PROBE_S), Readiness(name)
     here.shift_s = shift_s
     await catalog.start()
-    watch = ClockWatch(bus, config(name), catalog, here.wall)
-    async with watch.open(here), reporting(bus, config(name), [], clock=watch):
+    watch = ClockWatch(bus, here.config, catalog, here.wall)
+    async with watch.open(here), reporting(here, bus, [], clock=watch):
         yield watch, here
     await catalog.stop()
 
