@@ -76,7 +76,7 @@ METRIC_RELATIVE_ERROR = 0.01
 LEASE_S = 2.0
 LEASE_RENEW_S = 0.5
 PARTITION_STATUS_LIFE_S = 3.0
-# A partition's owner looks every SWEEP_LOOK_S at a part of the keys of its state, whether each is there and is
+# A partition's owner looks every SWEEP_LOOK_S at a part of the keys of its state, whether each is there and
 # as it was written: at all in SWEEP_LOOKS looks, or in more if that were over SWEEP_KEYS_MAX in one look.
 SWEEP_LOOK_S = 1.0
 SWEEP_LOOKS = 3
