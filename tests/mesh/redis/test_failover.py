@@ -158,3 +158,12 @@ def test_sentinels_name_the_master_and_the_next_one(tmp_path: Path) -> None:
                     assert client.get("k") == b"after"
 
     run(scenario())
+
+
+def test_sentinels_that_do_not_answer_are_named() -> None:
+    async def scenario() -> None:
+        async with connected(f"redis+sentinel://me:secret@{HOST}:1/{SERVICE}") as database:
+            with pytest.raises(RedisError, match=f"names a master of '{SERVICE}' that is up: {HOST}:1$"):
+                await database.string("k")
+
+    run(scenario())
