@@ -36,7 +36,7 @@ from aggregate.deadletters import DeadLetters
 from aggregate.eventlog import EventLog
 from aggregate.lease import Lease
 from aggregate.partition import Flush, Partition
-from aggregate.partition_health import PartitionHealth
+from aggregate.partition_health import Dependency, PartitionHealth
 from aggregate.partition_store import PartitionStore
 from aggregate.pull import Pull, Pulled
 from grandstand.aggregate.v1.aggregate_pb2 import PartitionStatus
@@ -49,7 +49,6 @@ from grandstand.internal.v1.internal_pb2 import (
 )
 from grandstand.wire.tasks import end
 from mesh import limits, telemetry, wall_clock
-from mesh.health.check import Check
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.redis.database import RedisError
@@ -201,17 +200,17 @@ class LeaseSession:
                 self._proving(self._health.events, self._look_at_stream()),
             )
 
-    async def _proving(self, check: Check, look: Coroutine[Any, Any, None]) -> None:
+    async def _proving(self, of: Dependency, look: Coroutine[Any, Any, None]) -> None:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(bounds.LOOK_WITHIN_S):
                 await look
         except TimeoutError:
-            check.failed("", loop.time())
+            of.failed("", loop.time())
         except (NatsError, RedisError) as error:
-            check.failed(str(error) or type(error).__name__, loop.time())
+            of.failed(str(error) or type(error).__name__, loop.time())
         else:
-            check.proved(loop.time())
+            of.proved(loop.time())
 
     async def _look(self) -> None:
         """Raises Corrupt, Rewound, NatsError, RedisError, TimeoutError."""

@@ -147,9 +147,9 @@ class PartitionWorker:
                 )
             except (Fenced, Rewound, PullBroken, RedisError, NatsError, TimeoutError, OSError) as error:
                 self._fails = True
-                check = self._health.redis if isinstance(error, RedisError) else self._health.events
                 if not isinstance(error, Fenced | Rewound):
-                    check.failed(str(error), loop.time())
+                    of = self._health.redis if isinstance(error, RedisError) else self._health.events
+                    of.failed(str(error), loop.time())
                 log.warning("partition %d: %s: %s", self.index, type(error).__name__, error)
             except Exception:
                 log.exception("partition %d: a bug; taking it over again", self.index)
