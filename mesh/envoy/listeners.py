@@ -118,6 +118,10 @@ def _listener(name: str, endpoint: Any, manager: dict[str, Any]) -> dict[str, An
     return {
         "name": name,
         "address": socket_address(endpoint),
+        # Else a second Envoy shares the port, and each gets half of the calls. The one socket is accepted
+        # from by all workers: without a balance the first to wake takes the connection.
+        "enable_reuse_port": False,
+        "connection_balance_config": {"exact_balance": {}},
         "per_connection_buffer_limit_bytes": BUFFER_BYTES,
         "listener_filters_timeout": "5s",
         "filter_chains": [

@@ -156,6 +156,8 @@ CORES = (
     "mesh.merge.pulse",
     "mesh.merge.tally",
     "mesh.merge.topic",
+    "mesh.redis.address",
+    "mesh.redis.failover",
     "mesh.redis.layout",
     "mesh.redis.ranking",
     "mesh.redis.share",

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from toolbox.cli.home import HomeOption
-from toolbox.local import health
+from toolbox.local import disk, health
 from toolbox.local.errors import MeshError
 from toolbox.local.home import Home, clear_stale, tenant
 from toolbox.local.running import home_of, running_status
@@ -109,7 +109,10 @@ def up(
     ] = 1,
     redis: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="Use this Redis, or the cluster this is a node of, and start none."),
+        typer.Option(
+            metavar="URL",
+            help="Use this Redis, the cluster this is a node of, or the master of Sentinels; start none.",
+        ),
     ] = None,
     allow_origin: Annotated[
         list[str] | None,
@@ -255,7 +258,7 @@ def status(
     now = running_status(home)
     found = health.read(now.addresses.edge)
     if as_json:
-        print(json.dumps({**now.as_json(), "health": found}))
+        print(json.dumps({**now.as_json(), "health": found, "disk_problem": disk.problem(Path(now.home))}))
     else:
         _print_status(now, found)
     if not found["ok"]:
@@ -276,8 +279,10 @@ def _print_status(now: MeshStatus, found: dict[str, Any]) -> None:
     if at.traces_ui:
         console.print(f"traces: {at.traces_ui}", soft_wrap=True)
     console.print(f"tokens: {now.keys}", soft_wrap=True, markup=False)
-    if now.nats_warning:
-        console.print(f"warning: {now.nats_warning}", soft_wrap=True, markup=False, style="yellow")
+    for warning in filter(None, (now.nats_warning, now.redis_warning)):
+        console.print(f"warning: {warning}", soft_wrap=True, markup=False, style="yellow")
+    if now_full := disk.problem(Path(now.home)):
+        console.print(now_full, soft_wrap=True, markup=False, style="red")
     if now.state == "ready":
         from toolbox.local import partitions
 
