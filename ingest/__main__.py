@@ -26,6 +26,7 @@ from mesh.auth.service import open_verifier
 from mesh.catalog.watch import CatalogWatch
 from mesh.config import ServiceConfig, parse
 from mesh.health import proofs
+from mesh.health.clock_watch import ClockWatch
 from mesh.health.proofs import Proof
 from mesh.health.reporter import reporting
 from mesh.jetstream.bus import Bus
@@ -45,6 +46,7 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
         pipeline = PublishPipeline(bus, store=config.nats_store)
         await pipeline.start()
         catalog = CatalogWatch(bus, probe_s=limits.VIEW_PROBE_S)
+        clock = ClockWatch(bus, config, catalog)
         await catalog.start()
         backlog = BacklogWatch(bus)
         await backlog.start()
@@ -60,7 +62,9 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
         intake = Intake(checker, coalescer, admission_of(config), pressure)
         loop = asyncio.get_running_loop()
         context = StreamContext(intake, publisher, ResponseScheduler(), catalog, pressure, loop)
-        service = IngestService(process, context, verifier.verify)
+        service = IngestService(
+            *(process, context, clock.checking(verifier).verify), now=clock.now_s, least=clock.least_s
+        )
         publisher.on_room(service.resume_streams)
         process.methods[PUBLISH] = service.accept
         running = [
@@ -73,7 +77,8 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
             )
         ]
         try:
-            async with reporting(process, bus, proofs_of(config, bus, catalog, publisher, capacity)):
+            proven = proofs_of(config, bus, catalog, publisher, capacity)
+            async with clock.open(process), reporting(process, bus, proven, clock=clock):
                 yield
         finally:
             await publisher.drain()
@@ -101,7 +106,7 @@ def proofs_of(
         return refusal.message if refusal else None
 
     return [
-        proofs.event_log(bus, config.service, config.instance),
+        proofs.event_log(bus, config.service, config.instance, lambda: publisher.stored_blocks),
         proofs.looked_at("blocks", proofs.BOUND_S, held_up),
         proofs.looked_at("room", FULL_S, full),
         proofs.looked_at("disk", FULL_S, lambda: disk.problem_word(config.nats_store) or None),

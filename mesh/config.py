@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from mesh import wall_clock
 from mesh.auth.keys import Environment
 from mesh.http2.sockets import is_unix, unix_path
 from mesh.http2.tls import TlsFiles
@@ -135,6 +137,11 @@ def parse(service: str, arguments: Sequence[str] | None = None) -> ServiceConfig
             help=f"ingest: events a second, and at once, of an {whose}".replace("an game", "a game"),
         )
     found = parser.parse_args(arguments)
+    if found.environment == "production" and os.environ.get(wall_clock.SHIFT_VARIABLE):
+        parser.error(
+            f"the environment sets {wall_clock.SHIFT_VARIABLE}, which shifts this process's clock for tests;"
+            " unset it in production"
+        )
     if found.environment == "production" and found.keys and _is_overheard(found.keys):
         parser.error(
             f"argument --keys: {found.keys!r} comes over plain http, where anybody on the way can put in keys"

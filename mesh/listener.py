@@ -53,6 +53,10 @@ class Listener(Protocol):
         """Listens on host:port or unix:/path, and says that it serves. Raises OSError."""
         ...
 
+    async def set_ready(self, is_ready: bool) -> None:
+        """Says whether it serves, from now on or from `start` on; until `stop`."""
+        ...
+
     async def stop(self, grace_s: float) -> None:
         """Says that it does not serve, takes no new call, and ends the others after `grace_s`."""
         ...
@@ -68,6 +72,8 @@ class GrpcListener:
             options=[*_SERVER_OPTIONS, ("grpc.max_receive_message_length", message_bytes_max)],
         )
         self._names = ["", *services]
+        self._is_ready = True
+        self._is_started = False
         self._health = health_aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
 
@@ -90,8 +96,14 @@ class GrpcListener:
         finally:
             os.umask(umask)
         await self.server.start()
-        for name in self._names:
-            await self._health.set(name, _SERVING)
+        self._is_started = True
+        await self.set_ready(self._is_ready)
+
+    async def set_ready(self, is_ready: bool) -> None:
+        self._is_ready = is_ready
+        if self._is_started:
+            for name in self._names:
+                await self._health.set(name, _SERVING if is_ready else _NOT_SERVING)
 
     async def stop(self, grace_s: float) -> None:
         await self._health.enter_graceful_shutdown()
@@ -107,6 +119,8 @@ class Http2Listener:
         self.pages: dict[str, Callable[[], Page]] = {}
         self._names = ["", *services]
         self._message_bytes_max = message_bytes_max
+        self._is_ready = True
+        self._is_stopping = False
         self._health = Health()
         self._server: Http2Server | None = None
         self._reporting: asyncio.TimerHandle | None = None
@@ -117,9 +131,14 @@ class Http2Listener:
             methods, message_bytes_max=self._message_bytes_max, tls=self._tls, pages=self.pages
         )
         await self._server.start(address)
-        for name in self._names:
-            self._health.set(name, True)
+        await self.set_ready(self._is_ready)
         self._report(self._server)
+
+    async def set_ready(self, is_ready: bool) -> None:
+        self._is_ready = is_ready
+        if self._server is not None and not self._is_stopping:
+            for name in self._names:
+                self._health.set(name, is_ready)
 
     def _report(self, server: Http2Server) -> None:
         """What a person who looks after this process should know of its clients."""
@@ -130,6 +149,7 @@ class Http2Listener:
             log.info("ended or refused since the last such line: %s", news)
 
     async def stop(self, grace_s: float) -> None:
+        self._is_stopping = True
         self._health.all_not_serving()
         if self._server is not None:
             try:

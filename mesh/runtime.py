@@ -40,6 +40,10 @@ class Runtime:
         self.listener = listener
         self.draining = asyncio.Event()
 
+    async def set_ready(self, is_ready: bool) -> None:
+        """Whether gRPC health says SERVING while the process serves; Envoy calls others if not."""
+        await self.listener.set_ready(is_ready)
+
     @property
     def server(self) -> grpc.aio.Server:
         """Of a service on grpc.aio: takes its servicers while it starts."""

@@ -5,11 +5,12 @@
               aggregate that is heard fails a check
     shown     no gateway that is heard fails a check; this one is among them
 
-What is not proven is not kept: a gateway that has only just begun says no until it has heard the others, and
-`settling` meanwhile. An instance that fails its checks breaks the promise although others are well, for Envoy
-sends calls to it all the same. One that is **silent** does not while another of its service is well: it
-answers Envoy no better than us, and gets no calls. So a drain needs no announcement. A silent one is named
-where it is missed. Services without a promise (notify) are heard and not judged.
+What is not proven is not kept: a gateway that has only just begun says no until it has heard the others,
+and `settling` meanwhile. An instance that fails its checks breaks the promise although others are well, for
+Envoy sends calls to it all the same; unless it took itself out of service, and others are in. One that is
+**silent** does not while another of its service is well: it answers Envoy no better than us, and gets no
+calls. So a drain needs no announcement. A silent one is named where it is missed. Services without a
+promise (notify) are heard and not judged.
 
 A partition's status travels over core NATS from its owner to the gateways, as its results do: hearing it
 proves their way.
@@ -106,7 +107,7 @@ class HealthBoard:
             for check in report.checks[:CHECKS_MAX]
             if not check.ok
         ]
-        self._processes[name] = _Process(now_s, tuple(failing))
+        self._processes[name] = _Process(now_s, tuple(failing), report.out_of_service)
 
     def hear_partition(self, status: PartitionStatus, now_s: float) -> None:
         if status.partition < len(self._partitions):
@@ -143,12 +144,11 @@ class HealthBoard:
         return sorted((name[1], each) for name, each in self._processes.items() if name[0] == service)
 
     def _failing(self, service: str, now_s: float) -> list[str]:
-        """Of the processes of a service that are heard."""
+        """Of the processes of a service that are heard; not of those that get no calls, if others do."""
+        heard = [each for each in self._of(service) if now_s - each[1].heard_s <= SILENT_S]
+        called = [each for each in heard if not each[1].out_of_service]
         return [
-            f"{instance}: {reason}"
-            for instance, process in self._of(service)
-            if now_s - process.heard_s <= SILENT_S
-            for reason in process.failing
+            f"{instance}: {reason}" for instance, process in called or heard for reason in process.failing
         ]
 
     def _missing(self, service: str, now_s: float) -> list[str]:
@@ -195,11 +195,12 @@ class HealthBoard:
 
 
 class _Process:
-    __slots__ = ("failing", "heard_s")
+    __slots__ = ("failing", "heard_s", "out_of_service")
 
-    def __init__(self, heard_s: float, failing: tuple[str, ...]) -> None:
+    def __init__(self, heard_s: float, failing: tuple[str, ...], out_of_service: bool) -> None:
         self.heard_s = heard_s
         self.failing = failing
+        self.out_of_service = out_of_service
 
     def __lt__(self, other: _Process) -> bool:
         return self.heard_s < other.heard_s

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import time
 from collections.abc import AsyncIterator, Callable
 
 from google.protobuf.message import DecodeError
@@ -14,6 +13,7 @@ from nats.aio.msg import Msg
 from grandstand.aggregate.v1.aggregate_pb2 import PartitionStatus
 from grandstand.internal.v1.internal_pb2 import HealthReport
 from grandstand.wire import tasks
+from mesh import wall_clock
 from mesh.health.board import HealthBoard, MeshHealth
 from mesh.health.check import Check
 from mesh.http2.call import PAGE_BYTES_MAX, Page
@@ -56,7 +56,7 @@ class HealthWatch:
         now_s = self._loop.time()
         problem = self._nats.problem(now_s)
         deaf = f"{self._instance}: NATS: {problem}" if problem else ""
-        return self._board.judge(now_s, time.time(), deaf)
+        return self._board.judge(now_s, wall_clock.now_s(), deaf)
 
     async def _keep_judging(self) -> None:
         """However often, and whether, somebody asks."""

@@ -9,9 +9,15 @@ from redis.asyncio import Connection, Redis
 from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.connection import SSLConnection, parse_url
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection
+from redis.asyncio.sentinel import (
+    MasterNotFoundError,
+    Sentinel,
+    SentinelConnectionPool,
+    SentinelManagedConnection,
+)
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthorizationError, NoPermissionError
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from mesh.redis.address import Address
 from mesh.redis.failover import parse_info
@@ -32,7 +38,16 @@ class _Packing(Connection):
 
 class _OfSentinel(SentinelManagedConnection, _Packing):
     async def connect(self) -> None:
-        await self._connect_retry()  # type: ignore[no-untyped-call]  # once: the whole call is repeated by mesh.redis.database
+        try:
+            # Once: the whole call is repeated by mesh.redis.database.
+            await self._connect_retry()  # type: ignore[no-untyped-call]
+        except MasterNotFoundError:
+            pool = self.connection_pool
+            asked = (each.connection_pool.connection_kwargs for each in pool.sentinel_manager.sentinels)
+            hosts = ", ".join(f"{each['host']}:{each['port']}" for each in asked)
+            raise RedisConnectionError(
+                f"no Sentinel answers that names a master of {pool.service_name!r} that is up: {hosts}"
+            ) from None
 
 
 class _OfSentinelTls(_OfSentinel, SSLConnection):

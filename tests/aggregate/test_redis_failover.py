@@ -15,7 +15,8 @@ from tests.support.redis_replicas import SERVICE, valkey_replicas
 from tests.support.servers import HOST, Stores, eventually, stores
 from tests.support.votes_stream import PARTITIONS, VotesStream, votes_stream
 
-MOVES_WITHIN_S = 5.0
+MOVES_WITHIN_S = 20.0
+"""Some 3 s on an idle machine."""
 
 
 @pytest.fixture
@@ -42,10 +43,10 @@ def test_every_vote_counts_once_when_a_lagging_replica_takes_over_and_nothing_is
                 async with votes_stream(servers.nats_url, url) as votes:
                     worker = servers.worker("aggregate-1", url)
                     await vote_everywhere(votes)
-                    await all_are_counted(votes, 20.0)
+                    await all_are_counted(votes, 60.0)
                     replicas.cut(1)
                     await vote_everywhere(votes)
-                    await all_are_counted(votes, 20.0)
+                    await all_are_counted(votes, 60.0)
                     opened = proxy.connections
                     assert opened
                     proxy.target = replicas.ports[1]
@@ -57,7 +58,7 @@ def test_every_vote_counts_once_when_a_lagging_replica_takes_over_and_nothing_is
                     await vote_everywhere(votes)
                     await all_are_counted(votes, MOVES_WITHIN_S)
 
-    run(scenario(), within_s=60)
+    run(scenario(), within_s=120)
 
 
 def test_every_vote_counts_once_when_sentinels_name_another_master(servers: Stores, tmp_path: Path) -> None:
@@ -68,7 +69,7 @@ def test_every_vote_counts_once_when_sentinels_name_another_master(servers: Stor
             async with votes_stream(servers.nats_url, url) as votes:
                 servers.worker("aggregate-1", url)
                 await vote_everywhere(votes)
-                await all_are_counted(votes, 20.0)
+                await all_are_counted(votes, 60.0)
                 replicas.servers[0].kill()
                 await vote_everywhere(votes)
 
@@ -79,4 +80,4 @@ def test_every_vote_counts_once_when_sentinels_name_another_master(servers: Stor
                 await vote_everywhere(votes)
                 await all_are_counted(votes, MOVES_WITHIN_S)
 
-    run(scenario(), within_s=60)
+    run(scenario(), within_s=120)
