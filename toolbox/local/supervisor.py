@@ -330,7 +330,8 @@ class Supervisor:
         if lifecycle.waiting:
             return f"waits for {', '.join(self._away(unit))}" if self._away(unit) else ""
         if lifecycle.state is ProcessState.READY and lifecycle.silent_s(now) > SHOWN_SILENT_S:
-            return f"has not answered for {lifecycle.silent_s(now):.0f} s"
+            why = ": out of files" if unit.child is not None and unit.child.is_out_of_files() else ""
+            return f"has not answered for {lifecycle.silent_s(now):.0f} s{why}"
         if lifecycle.problem and lifecycle.state in (ProcessState.STARTING, ProcessState.READY):
             return lifecycle.problem
         if lifecycle.state is ProcessState.READY and not lifecycle.serving:

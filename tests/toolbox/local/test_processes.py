@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -270,6 +271,20 @@ def test_nothing_is_left_when_the_supervisor_is_killed(home: Home, ports: Ports)
     supervisor.kill()
     supervisor.wait()
     wait_for(lambda: not any(map(is_alive, pids)), "the children have gone with it")
+
+
+@pytest.mark.skipif(not Path("/proc/self/limits").exists(), reason="there is no /proc/PID/limits here")
+def test_a_process_that_may_open_no_more_files_is_known(home: Home, ports: Ports) -> None:
+    async def scenario() -> None:
+        async with supervised(home, stand_in(ports, "a")) as watched:
+            child = watched.supervisor._units["a"].child
+            assert child is not None
+            assert not child.is_out_of_files()
+            now = len(list(Path(f"/proc/{child.pid}/fd").iterdir()))
+            resource.prlimit(child.pid, resource.RLIMIT_NOFILE, (now, now))
+            assert child.is_out_of_files()
+
+    asyncio.run(scenario())
 
 
 def test_a_second_envoy_on_the_same_port_ends_and_the_first_may_be_killed_and_come_back(
