@@ -116,7 +116,7 @@ class Child:
         with contextlib.suppress(OSError, ValueError, StopIteration):
             limits = (process / "limits").read_text().splitlines()
             soft = next(line for line in limits if line.startswith("Max open files")).split()[3]
-            return len(os.listdir(process / "fd")) >= int(soft)
+            return sum(1 for _ in (process / "fd").iterdir()) >= int(soft)
         return False
 
     def read(self) -> bytes | None:
