@@ -71,7 +71,7 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
         proofs.redis_reads(database),
     ]
     try:
-        async with clock.open(process), reporting(bus, process.config, proven, clock=clock):
+        async with clock.open(process), reporting(process, bus, proven, clock=clock):
             yield
     finally:
         process.draining.set()

@@ -61,7 +61,11 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
         health = HealthWatch(bus, config.instance, proven[0].check)
         process.pages.update(health.pages())
         try:
-            async with health.open(), clock.open(process), reporting(bus, config, proven, health.hear, clock):
+            async with (
+                health.open(),
+                clock.open(process),
+                reporting(process, bus, proven, health.hear, clock),
+            ):
                 yield
         finally:
             await fan_out.stop()

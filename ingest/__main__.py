@@ -78,7 +78,7 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
         ]
         try:
             proven = proofs_of(config, bus, catalog, publisher, capacity)
-            async with clock.open(process), reporting(bus, config, proven, clock=clock):
+            async with clock.open(process), reporting(process, bus, proven, clock=clock):
                 yield
         finally:
             await publisher.drain()

@@ -49,7 +49,7 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
         announcer.learn(subjects.board_key(board.game_id, board.board_id), board)
     proven = [proofs.nats_echo(bus), proofs.catalog(catalog)]
     try:
-        async with clock.open(process), reporting(bus, process.config, proven, clock=clock):
+        async with clock.open(process), reporting(process, bus, proven, clock=clock):
             yield
     finally:
         await asyncio.gather(*under_way)

@@ -37,10 +37,9 @@ from grandstand.wire import bounds as wire_bounds
 from mesh.health.check import REASON_CHARACTERS_MAX
 
 REPORT_S = 1.0
-SILENT_S = 3.0
-"""A process says how it is every REPORT_S."""
-PARTITION_SILENT_S = 3.5
-"""An owner says it twice a second. A worker that is killed is replaced sooner than this."""
+SILENT_S = 4.0
+"""A process says how it is every REPORT_S, an owner how its partitions are twice as often. A worker that is
+killed is replaced sooner than this."""
 STALLED_S = 5.0
 DEAF_S = 1.5
 """Two judgements further apart than this: nothing was heard in between."""
@@ -177,14 +176,17 @@ class HealthBoard:
 
     def _silent_owners(self, now_s: float) -> list[str]:
         """Of the partitions that nobody owns: who owned them last, if it is silent."""
-        found = []
-        for instance, process in self._of("aggregate"):
-            silent_s = now_s - process.heard_s
-            if silent_s > SILENT_S and any(
-                each.owner == instance and each.problem(now_s) is None for each in self._partitions
-            ):
-                found.append(f"{instance} was not heard for {silent_s:.0f} s")
-        return found
+        heard = dict[str, float]()
+        for partition in self._partitions:
+            if partition.owner and partition.problem(now_s) is None:
+                process = self._processes.get(("aggregate", partition.owner))
+                heard_s = partition.heard_s if process is None else max(partition.heard_s, process.heard_s)
+                heard[partition.owner] = max(heard_s, heard.get(partition.owner, heard_s))
+        return [
+            f"{owner} was not heard for {now_s - heard_s:.0f} s"
+            for owner, heard_s in sorted(heard.items())
+            if now_s - heard_s > SILENT_S
+        ]
 
     def _named(self, indices: Sequence[int]) -> str:
         if len(indices) > NAMED_MAX:
@@ -205,11 +207,11 @@ class _Process:
 
 
 class _Partition:
-    __slots__ = ("_applied", "_heard_s", "_lag_blocks", "_moved_s", "_problem", "owner")
+    __slots__ = ("_applied", "_lag_blocks", "_moved_s", "_problem", "heard_s", "owner")
 
     def __init__(self) -> None:
         self.owner = ""
-        self._heard_s = -math.inf
+        self.heard_s = -math.inf
         self._applied = -1
         self._lag_blocks = 0
         self._problem = ""
@@ -220,18 +222,18 @@ class _Partition:
         if not status.lag_blocks or status.applied != self._applied or status.owner != self.owner:
             self._moved_s = now_s
         self.owner = status.owner
-        self._heard_s = now_s
+        self.heard_s = now_s
         self._applied = status.applied
         self._lag_blocks = status.lag_blocks
         self._problem = status.problem[:REASON_CHARACTERS_MAX]
 
     def moved(self, gap_s: float, now_s: float) -> None:
-        self._heard_s = min(now_s, self._heard_s + gap_s)
+        self.heard_s = min(now_s, self.heard_s + gap_s)
         self._moved_s = min(now_s, self._moved_s + gap_s)
 
     def problem(self, now_s: float) -> str | None:
         """Why nothing is folded; empty while it is, None while nobody is heard to own it."""
-        if now_s - self._heard_s > PARTITION_SILENT_S:
+        if now_s - self.heard_s > SILENT_S:
             return None
         if self._problem:
             return self._problem

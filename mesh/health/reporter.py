@@ -1,7 +1,8 @@
 """Says each second, on core NATS, what this process has proven of its dependencies.
 
-Nothing is said before every check is decided, and a change is said at once. Without a connection nothing is
-said: what the client would keep for later is old by then.
+Nothing is said before every check is decided, and a change is said at once. A process that drains is silent:
+it takes no more calls. Without a connection nothing is said: what the client would keep for later is old by
+then.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from mesh.health.clock_watch import ClockWatch
 from mesh.health.proofs import Proof, keep_proving
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
+from mesh.runtime import Runtime
 
 LOOK_S = 0.25
 
@@ -29,8 +31,8 @@ Hear = Callable[[HealthReport], None]
 
 @contextlib.asynccontextmanager
 async def reporting(
+    process: Runtime,
     bus: Bus,
-    config: ServiceConfig,
     proofs: Sequence[Proof],
     hear: Hear | None = None,
     clock: ClockWatch | None = None,
@@ -40,7 +42,7 @@ async def reporting(
     if clock is not None:
         proofs = [*proofs, clock.proof]
     running = [asyncio.create_task(keep_proving(proof)) for proof in proofs]
-    running.append(asyncio.create_task(_report(bus, config, proofs, hear, clock)))
+    running.append(asyncio.create_task(_report(process, bus, proofs, hear, clock)))
     try:
         yield
     finally:
@@ -48,13 +50,14 @@ async def reporting(
 
 
 async def _report(
-    bus: Bus, config: ServiceConfig, proofs: Sequence[Proof], hear: Hear | None, clock: ClockWatch | None
+    process: Runtime, bus: Bus, proofs: Sequence[Proof], hear: Hear | None, clock: ClockWatch | None
 ) -> None:
     loop = asyncio.get_running_loop()
+    config = process.config
     subject = subjects.health(config.service, config.instance)
     told: list[bool] = []
     told_s, looked_s = -math.inf, loop.time()
-    while True:
+    while not process.draining.is_set():
         now_s = loop.time()
         if now_s - looked_s > DEAF_S:
             for proof in proofs:

@@ -32,6 +32,7 @@ class HealthWatch:
         self._nats = nats
         self._loop = asyncio.get_running_loop()
         self._board = HealthBoard(self._loop.time())
+        self._health = self._judge()
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -51,20 +52,20 @@ class HealthWatch:
     def hear(self, report: HealthReport) -> None:
         self._board.hear(report, self._loop.time())
 
-    def judge(self) -> MeshHealth:
+    def _judge(self) -> MeshHealth:
         now_s = self._loop.time()
         problem = self._nats.problem(now_s)
         deaf = f"{self._instance}: NATS: {problem}" if problem else ""
         return self._board.judge(now_s, wall_clock.now_s(), deaf)
 
     async def _keep_judging(self) -> None:
-        """Also while nobody asks, so that `since` is right and a stall of this process is noticed."""
+        """However often, and whether, somebody asks."""
         while True:
-            self.judge()
+            self._health = self._judge()
             await asyncio.sleep(JUDGE_S)
 
     def _healthz(self) -> Page:
-        health = self.judge()
+        health = self._health
         content = json.dumps(health.as_json()).encode() + b"\n"
         assert len(content) <= PAGE_BYTES_MAX, "reasons are bounded"
         return Page(200 if health.ok else 503, content)

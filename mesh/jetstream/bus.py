@@ -147,11 +147,11 @@ class Bus:
             max_age=_PROBE_AGE_S,
             num_replicas=self.replicas,
         )
-        try:
-            await self.js.add_stream(config)
-        except APIError as error:
-            if error.err_code != _STREAM_EXISTS:
-                raise
+        request = f"$JS.API.STREAM.CREATE.{subjects.PROBES_STREAM}"
+        reply = await self.client.request(request, json.dumps(config.as_dict()).encode(), timeout=_ASK_S)
+        error = json.loads(reply.data).get("error")
+        if error is not None and error.get("err_code") != _STREAM_EXISTS:
+            raise APIError.from_error(error)
 
     async def events_stream(self) -> tuple[str, int]:
         """The identity of the event stream, which a stream made anew does not share, and its last

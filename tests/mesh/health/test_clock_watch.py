@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -20,6 +22,7 @@ from mesh.health.clock_watch import ClockWatch
 from mesh.health.reporter import reporting
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
+from mesh.runtime import Runtime
 from tests.mesh.jetstream.test_publish_pipeline import on_nats
 from tests.support.games import run, until
 from tests.support.nats_cluster import nats_cluster
@@ -38,7 +41,9 @@ def config(instance: str) -> ServiceConfig:
 class Readiness:
     """Of a process, and its wall clock, which may be shifted."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: ServiceConfig) -> None:
+        self.config = config
+        self.draining = asyncio.Event()
         self.is_ready = True
         self.shift_s = 0.0
 
@@ -51,11 +56,11 @@ class Readiness:
 
 @contextlib.asynccontextmanager
 async def process(bus: Bus, name: str, shift_s: float = 0.0) -> AsyncIterator[tuple[ClockWatch, Readiness]]:
-    catalog, here = CatalogWatch(bus, probe_s=limits.VIEW_PROBE_S), Readiness()
+    catalog, here = CatalogWatch(bus, probe_s=limits.VIEW_PROBE_S), Readiness(config(name))
     here.shift_s = shift_s
     await catalog.start()
-    watch = ClockWatch(bus, config(name), catalog, here.wall)
-    async with watch.open(here), reporting(bus, config(name), [], clock=watch):
+    watch = ClockWatch(bus, here.config, catalog, here.wall)
+    async with watch.open(here), reporting(cast(Runtime, here), bus, [], clock=watch):
         yield watch, here
     await catalog.stop()
 
