@@ -1,5 +1,8 @@
 """Under a steady load no process grows: a quarter of an hour, and its second half is flat.
 
+Each of the load's votes is by an actor of its own, and a vote is state until its poll is forgotten: so those that
+hold the state may grow by STATE_BYTES_PER_VOTE.
+
 Slow: `./grandstand test --slow tests/soak` runs it. SOAK_SECONDS in the environment shortens it.
 """
 
@@ -22,6 +25,9 @@ LOOK_S = 5.0
 VOTES_PER_S = 200
 GROWTH_MB_PER_MINUTE_MAX = 0.5
 """Ingest grew by 3.6 when it remembered the last 200,000 votes however old."""
+
+STATE_BYTES_PER_VOTE = 100
+"""Measured: 66 in aggregate, 55 in Valkey."""
 
 
 def rss_mb(pid: int) -> float:
@@ -56,6 +62,7 @@ def test_no_process_grows_under_a_steady_load(tmp_path: Path) -> None:
         minutes, mb = np.array(samples[len(samples) // 2 :]).T
         slope = float(np.polyfit(minutes, mb, 1)[0])
         print(f"{name}: {samples[0][1]:.0f} MB, {mb[0]:.0f}, {mb[-1]:.0f}; {slope:+.2f} MB a minute now")
-        if slope > GROWTH_MB_PER_MINUTE_MAX:
+        state_bytes = STATE_BYTES_PER_VOTE if name.startswith(("aggregate", "valkey")) else 0
+        if slope > GROWTH_MB_PER_MINUTE_MAX + 60 * VOTES_PER_S * state_bytes / 1e6:
             growing[name] = slope
     assert not growing
