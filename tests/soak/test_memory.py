@@ -1,7 +1,7 @@
 """Under a steady load no process grows: a quarter of an hour, and its second half is flat.
 
-Each of the load's votes is by an actor of its own, and a vote is state until its poll is forgotten: so those that
-hold the state may grow by STATE_BYTES_PER_VOTE.
+Each vote of the load is by an actor of its own, and a vote is state until its poll is forgotten: so those
+that hold the state may grow by STATE_BYTES_PER_VOTE.
 
 Slow: `./grandstand test --slow tests/soak` runs it. SOAK_SECONDS in the environment shortens it.
 """
