@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
+from aggregate import bounds
 from aggregate.catalog import CatalogWriter
 from aggregate.closer import Closer
 from aggregate.control_publisher import ControlPublisher
@@ -21,6 +22,9 @@ from grandstand.catalog.v1.catalog_pb2_grpc import add_CatalogServiceServicer_to
 from grandstand.wire.tasks import end
 from mesh import config, limits, runtime
 from mesh.catalog.watch import CatalogWatch
+from mesh.health import proofs
+from mesh.health.clock_watch import ClockWatch
+from mesh.health.reporter import reporting
 from mesh.jetstream.bus import Bus
 from mesh.jetstream.pipeline import PublishPipeline
 from mesh.redis.database import connect
@@ -37,30 +41,42 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
     await pipeline.start()
     database = connect(process.config.redis)
     letters, checkpoints = DeadLetters(bus), Checkpoints(bus)
+    loads = asyncio.Semaphore(bounds.LOADS_AT_ONCE)
 
     def worker_of(partition: int) -> PartitionWorker:
         stored = PartitionStore(database, partition, instance)
-        return PartitionWorker(bus, stored, letters, checkpoints, partition)
+        return PartitionWorker(
+            *(bus, stored, letters, checkpoints, partition), loads=loads, now=watch.clock.now_s
+        )
 
+    watch = CatalogWatch(bus, lambda _, definition: closer.hear(definition), limits.VIEW_PROBE_S)
+    clock = ClockWatch(bus, process.config, watch)
     ownership = Ownership(bus, instance, worker_of)
     retention = Retention(bus, checkpoints, ownership.owned)
     exchange = StatusExchange(bus, ownership.statuses)
-    watch = CatalogWatch(bus, lambda _, definition: closer.hear(definition), limits.VIEW_PROBE_S)
     results = ResultStore(database)
     writer = CatalogWriter(bus, watch, ControlPublisher(bus, pipeline, results, watch.clock.now_s))
     closer = Closer(watch, writer)
-    await asyncio.gather(ownership.start(), exchange.start(), watch.start())
+    await watch.start()
+    await asyncio.gather(ownership.start(), exchange.start())
     add_CatalogServiceServicer_to_server(CatalogService(watch, writer), process.server)
     add_AggregateServiceServicer_to_server(
-        AggregateService(watch, results, StandingStore(database), exchange.statuses), process.server
+        AggregateService(watch, results, StandingStore(database), exchange.statuses, clock.now_s),
+        process.server,
     )
     await ownership.settled()
     # From the first signal on, not when the last call has drained: others fold these partitions then.
     leaving = asyncio.create_task(_leave(process.draining, ownership))
     namesake = asyncio.create_task(_end_if_taken(process, ownership))
     loops = [asyncio.create_task(each.run()) for each in (closer, exchange, retention)]
+    proven = [
+        proofs.nats_echo(bus),
+        proofs.catalog(watch, limits.VIEW_PROBE_S),
+        proofs.redis_reads(database),
+    ]
     try:
-        yield
+        async with clock.open(process), reporting(process, bus, proven, clock=clock):
+            yield
     finally:
         process.draining.set()
         await leaving

@@ -1,9 +1,11 @@
 """The fold of presence: who watches now, and how many ever did.
 
-Up to AUDIENCE_EXACT_MAX actors of a partition it is exact: it holds for each actor when it was
-last heard, and whether it was there or gone. Of two presences of an actor the one with the later
-stamp stands, so blocks that are stored out of order change nothing; of equal stamps the later
-in the stream. An actor is a viewer while the last one says HERE and is not older than PRESENCE_S.
+An actor may watch in several places at once: each presence has a source, such as a gateway (0 where none is
+named), and says HERE or GONE for that source alone. Up to AUDIENCE_EXACT_MAX actors of a partition the fold
+is exact: of each actor and source it holds the presence with the latest stamp, so blocks that are stored out
+of order change nothing; of equal stamps the later in the stream stands. An actor is one viewer while any of
+its sources says HERE and did so within PRESENCE_S. Of an actor the SOURCES_MAX newest presences are kept, and
+of these none so old that it could not count beside the newest.
 
 Above, it becomes sketches (aggregate.cardinality), for good: one of all that were ever seen,
 and one for each pane of AUDIENCE_PANE_S of those who said HERE in it. Then GONE takes nobody
@@ -13,16 +15,19 @@ Either way the partial is the number of actors last seen in each pane that may s
 uniques, so that viewers fade in the merge with the reader's clock and no event has to come. In
 sketches the number is what a pane adds to the union of those after it, never less than 0.
 
-The state is a log. While exact, its rows are an actor's key and when it was heard; of sketches,
-the registers that rose.
+The state is a log. While exact, its rows are an actor's key, a source and when it was heard (rows of older
+versions have no source); of sketches, the registers that rose.
 
 Bounds: AUDIENCE_EXACT_MAX actors and those of one more block, or 11 sketches of 16 KiB; the log
-is compacted when it is three times as long as necessary.
+is compacted when it is three times as long as necessary. An actor with one source takes some 240 bytes, each
+further source 60 to 130.
 
 Rejected: forgetting actors that are long gone. Uniques would count who comes back twice.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -39,54 +44,73 @@ _PART = ""
 _PANE_US = limits.AUDIENCE_PANE_S * 1_000_000
 _PANES = int(limits.PRESENCE_S) // limits.AUDIENCE_PANE_S + 1
 """How many panes may count at once."""
+_MATTERS_US = int(limits.PRESENCE_S + limits.AUDIENCE_PANE_S) * 1_000_000
+_SOURCE_MAX = 2**32 - 1
 _EVER = 0
 """Stands for a pane in sketches: all that were ever seen."""
 
 
 class Exact:
-    """Actor's key -> when last heard, in microseconds, doubled; plus 1 if it was there."""
+    """Of each actor's key its presences, one for each source."""
 
     def __init__(self) -> None:
-        self.heard: dict[bytes, int] = {}
         self.newest = 0
         """The newest pane in which anybody was heard; panes are numbered by their start / width."""
+        self._heard: dict[bytes, int] = {}
+        """The newest presence, as `_said` packs it."""
+        self._others: dict[bytes, tuple[int, ...]] = {}
+        """The other ones, newest first, of actors with several sources."""
         self._seen: dict[int, int] = {}
         """Pane -> viewers last seen in it."""
-        self._changed: dict[bytes, int] = {}
+        self._changed: dict[bytes, None] = {}
 
     @classmethod
     def of(cls, log: AudienceLog) -> Exact:
         made = cls()
         for rows in log.rows:
-            made.heard.update(
-                zip(_split(rows.actors), np.frombuffer(rows.heard, "<u8").tolist(), strict=True)
-            )
-        for heard in made.heard.values():
-            pane = heard // 2 // _PANE_US
-            made.newest = max(made.newest, pane)
-            if heard & 1:
-                made._seen[pane] = made._seen.get(pane, 0) + 1
+            heard = np.frombuffer(rows.heard, "<u8").tolist()
+            sources = np.frombuffer(rows.sources, "<u4").tolist() if rows.sources else [0] * len(heard)
+            for key, last, source in zip(_split(rows.actors), heard, sources, strict=True):
+                made._hear(key, _said(last >> 1, source, last & 1))
+        made._changed.clear()
         return made
 
-    def hear(self, keys: U64, here: list[bool], at_us: int) -> bool:
+    def hear(self, keys: U64, sources: list[int], here: list[bool], at_us: int) -> bool:
         """True if anything is known that was not."""
-        pane = at_us // _PANE_US
-        self.newest = max(self.newest, pane)
         changed = False
-        for key, is_here in zip(_split(keys.tobytes()), here, strict=True):
-            known, now = self.heard.get(key, 0), at_us * 2 + is_here
-            if known >> 1 > at_us or known == now:
-                continue
-            changed = True
-            self.heard[key] = self._changed[key] = now
-            if known & 1:
-                was_in = known // 2 // _PANE_US
-                self._seen[was_in] -= 1
-                if not self._seen[was_in]:
-                    del self._seen[was_in]
-            if is_here:
-                self._seen[pane] = self._seen.get(pane, 0) + 1
+        for key, source, is_here in zip(_split(keys.tobytes()), sources, here, strict=True):
+            changed = self._hear(key, _said(at_us, source, is_here)) or changed
         return changed
+
+    def _hear(self, key: bytes, said: int) -> bool:
+        before = self._presences(key)
+        after = _heard_too(before, said)
+        if after == before:
+            return False
+        self.newest = max(self.newest, _at_us(said) // _PANE_US)
+        if before:
+            self._count(before, -1)
+        self._count(after, 1)
+        self._heard[key] = after[0]
+        if len(after) > 1:
+            self._others[key] = after[1:]
+        elif len(before) > 1:
+            del self._others[key]
+        self._changed[key] = None
+        return True
+
+    def _presences(self, key: bytes) -> tuple[int, ...]:
+        """Newest first; empty for an unknown actor."""
+        newest = self._heard.get(key)
+        return () if newest is None else (newest, *self._others.get(key, ()))
+
+    def _count(self, presences: tuple[int, ...], by: int) -> None:
+        at_us = _last_here_us(presences)
+        if at_us is not None:
+            pane = at_us // _PANE_US
+            self._seen[pane] = self._seen.get(pane, 0) + by
+            if not self._seen[pane]:
+                del self._seen[pane]
 
     def numbers(self) -> dict[int, int]:
         """Pane -> actors last seen in it, of the panes that may count."""
@@ -94,25 +118,75 @@ class Exact:
         return {pane: self._seen[pane] for pane in panes if pane in self._seen}
 
     def uniques(self) -> int:
-        return len(self.heard)
+        return len(self._heard)
+
+    def actors(self) -> bytes:
+        """The keys of all."""
+        return b"".join(self._heard)
+
+    def last_here_us(self) -> list[int]:
+        """When each of `actors` last was here; 0 if it is gone."""
+        return [_last_here_us(self._presences(key)) or 0 for key in self._heard]
 
     def take_changed(self) -> AudienceLog:
         changed, self._changed = self._changed, {}
         return self._log(changed)
 
     def all(self) -> AudienceLog:
-        return self._log(dict(sorted(self.heard.items())))
+        return self._log(sorted(self._heard))
 
     def least_bytes(self) -> int:
         """How long a log of all is, near enough."""
-        return 24 * len(self.heard)
+        return 24 * (len(self._heard) + sum(map(len, self._others.values())))
 
-    @staticmethod
-    def _log(heard: dict[bytes, int]) -> AudienceLog:
-        if not heard:
+    def _log(self, keys: Iterable[bytes]) -> AudienceLog:
+        rows = [(key, said) for key in keys for said in self._presences(key)]
+        if not rows:
             return AudienceLog()
-        last = np.array(list(heard.values()), "<u8").tobytes()
-        return AudienceLog(rows=[AudienceRows(actors=b"".join(heard), heard=last)])
+        sources = np.array([_source(said) for _, said in rows], "<u4")
+        last = np.array([_at_us(said) << 1 | (said & 1) for _, said in rows], "<u8")
+        logged = AudienceRows(actors=b"".join(key for key, _ in rows), heard=last.tobytes())
+        if sources.any():
+            logged.sources = sources.tobytes()
+        return AudienceLog(rows=[logged])
+
+
+def _said(at_us: int, source: int, is_here: int) -> int:
+    """A presence as one number: the later is the greater, whatever it says."""
+    return at_us << 33 | source << 1 | is_here
+
+
+def _at_us(said: int) -> int:
+    return said >> 33
+
+
+def _source(said: int) -> int:
+    return said >> 1 & _SOURCE_MAX
+
+
+def _heard_too(before: tuple[int, ...], said: int) -> tuple[int, ...]:
+    """An actor's presences, newest first, after one more is heard.
+
+    Which are kept depends on their order by time and source only, and no source's place in it ever falls: so
+    what was forgotten cannot be missed later, and a log that is read again makes the same state (I4).
+    """
+    if not before:
+        return (said,)
+    source = _source(said)
+    for known in before:
+        if _source(known) == source:
+            if _at_us(known) > _at_us(said):
+                return before
+            if len(before) == 1:
+                return (said,)
+    kept = sorted((said, *(each for each in before if _source(each) != source)), reverse=True)
+    oldest_us = _at_us(kept[0]) - _MATTERS_US
+    return tuple(each for each in kept[: bounds.SOURCES_MAX] if _at_us(each) >= oldest_us)
+
+
+def _last_here_us(presences: tuple[int, ...]) -> int | None:
+    """Of presences, newest first; None if the actor is gone."""
+    return next((_at_us(said) for said in presences if said & 1), None)
 
 
 class Sketched:
@@ -139,13 +213,12 @@ class Sketched:
     def of_exact(cls, exact: Exact) -> Sketched:
         """What the sketches would be, had they been there from the start."""
         made = cls()
-        keys = np.frombuffer(b"".join(exact.heard), np.uint64).reshape(-1, 2)
-        heard = np.array(list(exact.heard.values()), np.uint64)
-        panes = (heard >> np.uint64(1)) // np.uint64(_PANE_US)
+        keys = np.frombuffer(exact.actors(), np.uint64).reshape(-1, 2)
+        here_us = np.array(exact.last_here_us(), np.uint64)
+        panes = here_us // np.uint64(_PANE_US)
         made.see(_EVER, keys)
-        here = (heard & np.uint64(1)).astype(bool)
-        for pane in np.unique(panes[here]).tolist():
-            made.see(pane, keys[here & (panes == pane)])
+        for pane in np.unique(panes[here_us > 0]).tolist():
+            made.see(pane, keys[panes == pane])
         return made
 
     def see(self, pane: int, keys: U64) -> bool:
@@ -228,13 +301,14 @@ class Audience:
 
     def fold(self, rows: Rows) -> bool:
         """True also if nothing but when somebody was heard is new: it is to be stored (I4)."""
-        states = rows.value.view(np.int64)
+        states, sources = rows.value & np.uint64(0xFF), rows.value >> np.uint64(8)
         known = (states == PRESENCE_STATE_HERE) | (states == PRESENCE_STATE_GONE)
+        known &= sources <= _SOURCE_MAX
         keys, here = rows.keys[known], states[known] == PRESENCE_STATE_HERE
         if isinstance(self._held, Sketched):
             rose = self._held.see(_EVER, keys)
             return self._held.see(rows.at_us // _PANE_US, keys[here]) or rose
-        changed = self._held.hear(keys, here.tolist(), rows.at_us) if len(keys) else False
+        changed = self._held.hear(keys, sources[known].tolist(), here.tolist(), rows.at_us)
         if self._held.uniques() > bounds.AUDIENCE_EXACT_MAX:
             self._held = Sketched.of_exact(self._held)
             self._rewrite = True

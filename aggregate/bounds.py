@@ -35,6 +35,8 @@ NEIGHBOURS_MAX = 25
 # An audience is exact up to this many actors of a partition; above, a HyperLogLog of
 # 2^AUDIENCE_PRECISION registers, its standard error 1.04 / sqrt(registers).
 AUDIENCE_EXACT_MAX = 20_000
+# Of the places in which one actor watches at once, the newest are remembered.
+SOURCES_MAX = 4
 # Nearer to zero than this, a measure counts as zero: it bounds a sketch's buckets.
 MEASURE_MIN = 1e-9
 CUSTOM_STATE_BYTES_MAX = 256 * 1024
@@ -48,6 +50,13 @@ PARTITION_NEWS_S = 0.1
 WORKER_HEARING_S = 0.5
 # How often a lease that is somebody else's is tried for.
 LEASE_POLL_S = 0.1
+# Partitions that a process loads at once: more would only keep its event loop from renewing leases.
+LOADS_AT_ONCE = 4
+# How often a partition's owner proves that Redis takes its writes and the event stream answers, how long an
+# answer may take, and how old the newest proof may be.
+LOOK_S = limits.SWEEP_LOOK_S
+LOOK_WITHIN_S = 1.5
+PROVEN_S = 3.0
 # How often owners look how full the event stream is.
 RETENTION_LOOK_S = 2.0
 # How much of a checkpoint is put back in one step.
@@ -66,4 +75,6 @@ assert wire_bounds.ORIGIN_AGE_MAX_S + limits.PUBLISH_DEADLINE_S < ORIGIN_WINDOW_
 assert limits.PULSE_PANES_KEPT[1] > LATENESS_S + 1, "a late row finds its pane"
 assert WORKER_BEAT_S * 4 < WORKER_SILENCE_S
 assert WORKER_SILENCE_S < limits.LEASE_S, "who takes over knows by then that it shall"
+assert LOOK_S + LOOK_WITHIN_S < PROVEN_S, "one look may be lost"
+assert 2 * limits.SWEEP_KEYS_MAX < 7_900, "Lua unpacks at most some 8,000 values"
 assert PARTITION_STATUS_S * 3 < limits.PARTITION_STATUS_LIFE_S

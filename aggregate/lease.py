@@ -39,8 +39,9 @@ class Lease:
             asked_at, applied = loop.time(), self.applied
             if asked_at - self._renewed_at < limits.LEASE_RENEW_S:
                 continue
-            if not await self._stored.renew(self.token):
+            renewed = await self._stored.renew(self.token)
+            if renewed is None:
                 raise Fenced("the lease is lost")
-            if await self._stored.applied() < applied:
+            if renewed.applied < applied:
                 raise Rewound(f"the stored state went back from {applied}")
             self.renewed(asked_at)

@@ -5,6 +5,9 @@ most, and under a backlog one after FLUSH_EVENTS_MAX events. Results are publish
 so no viewer ever sees a result that could be lost (I5). Between blocks the session yields to the event loop:
 a backlog delays neither the renewal of the lease nor other requests.
 
+Each second the session looks at the stream and at some keys of the state, all of them in turn: what Redis
+lost while nothing was written there is noticed too, and the look proves that both do what they are for.
+
 A session ends with an exception or by `stopping`; in the latter case it flushes what it has folded. Either
 way the worker then releases the lease, and takes the partition over again from what Redis holds. A session
 that could not renew its lease for LEASE_S ends without asking Redis: a process that was suspended must not
@@ -16,8 +19,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from google.protobuf.message import DecodeError
 from nats.aio.msg import Msg
@@ -32,6 +36,7 @@ from aggregate.deadletters import DeadLetters
 from aggregate.eventlog import EventLog
 from aggregate.lease import Lease
 from aggregate.partition import Flush, Partition
+from aggregate.partition_health import Dependency, PartitionHealth
 from aggregate.partition_store import PartitionStore
 from aggregate.pull import Pull, Pulled
 from grandstand.aggregate.v1.aggregate_pb2 import PartitionStatus
@@ -43,7 +48,7 @@ from grandstand.internal.v1.internal_pb2 import (
     VotedRequest,
 )
 from grandstand.wire.tasks import end
-from mesh import telemetry
+from mesh import limits, telemetry, wall_clock
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.redis.database import RedisError
@@ -53,7 +58,8 @@ log = logging.getLogger(__name__)
 
 _PATIENCE_S = 1.0
 _TURN_S = 0.005
-_LOOK_S = 1.0
+_ALWAYS = ("topics", "log:origins", "log:votes")
+"""Keys that every write of a partition stands on: looked at each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,20 +85,28 @@ class LeaseSession:
         log: EventLog,
         partition: Partition,
         lease: Lease,
+        health: PartitionHealth,
         *,
         start: SessionStart,
+        now: Callable[[], float] = wall_clock.now_s,
     ) -> None:
+        """`now`: Unix seconds by the mesh's clock, which also stamps what is stored."""
+        self._now = now
         self._bus = bus
         self._stored = stored
         self._letters = letters
         self._partition = partition
         self._lease = lease
+        self._health = health
         self._log = log
         self._stream = start.stream
         self._head = start.head
         self._target = start.target
         self._withheld: dict[tuple[str, str], Partial] = {}
         self._bound = start.bound
+        self._sweep_at = "0"
+        self._sweep: Sequence[str] = ()
+        self._sweep_count = limits.SWEEP_KEYS_MAX
         self._wanted: asyncio.Future[Checkpoint | None] | None = None
         self._pull = Pull(bus, partition.index)
         self._subscription: Subscription | None = None
@@ -135,7 +149,7 @@ class LeaseSession:
             return None
         blocks = self._in_hand + self._pull.queued + self._pull.pending
         oldest_at_s = self._oldest_at_s or self._pull.oldest_queued_at_s or self._last_at_s
-        now_s = time.time()
+        now_s = self._now()
         found = PartitionStatus(
             partition=self._partition.index,
             owner=instance,
@@ -144,12 +158,14 @@ class LeaseSession:
             lag_ms=max(0, int((now_s - oldest_at_s) * 1000)) if blocks and oldest_at_s else 0,
             dead_letters=self._dead_letters,
             uncounted=self._partition.uncounted,
+            problem=self._health.problem(asyncio.get_running_loop().time()),
         )
         found.as_of.FromNanoseconds(int(now_s * 1e9))
         return found
 
     async def checkpoint(self) -> Checkpoint | None:
-        """The current state, read from Redis while the fold pauses; None if the session ends before that."""
+        """The current state, read from Redis while the fold pauses; None if the session ends before that, or
+        nothing is folded yet."""
         if self._wanted is None:
             self._wanted = asyncio.get_running_loop().create_future()
             self._pull.interrupt()
@@ -158,7 +174,9 @@ class LeaseSession:
     async def _take_checkpoint(self, wanted: asyncio.Future[Checkpoint | None]) -> None:
         await self._flush()
         token, index = self._lease.token, self._partition.index
-        found = await take(self._stored, token, index, self._applied, self._stream)
+        found = None
+        if self._applied:
+            found = await take(self._stored, token, index, self._applied, self._stream)
         self._wanted = None
         wanted.set_result(found)
 
@@ -176,15 +194,53 @@ class LeaseSession:
         """Runs until the stream no longer holds what the state was folded from, or Redis has lost the state.
         Raises Corrupt, Rewound."""
         while True:
-            await asyncio.sleep(_LOOK_S)
-            with contextlib.suppress(NatsError, RedisError, TimeoutError):  # the pull or the flush fails too
-                await self._look()
+            await asyncio.sleep(bounds.LOOK_S)
+            await asyncio.gather(
+                self._proving(self._health.redis, self._look_at_state()),
+                self._proving(self._health.events, self._look_at_stream()),
+            )
+
+    async def _proving(self, of: Dependency, look: Coroutine[Any, Any, None]) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(bounds.LOOK_WITHIN_S):
+                await look
+        except TimeoutError:
+            of.failed("", loop.time())
+        except (NatsError, RedisError) as error:
+            of.failed(str(error) or type(error).__name__, loop.time())
+        else:
+            of.proved(loop.time())
 
     async def _look(self) -> None:
         """Raises Corrupt, Rewound, NatsError, RedisError, TimeoutError."""
-        bound = self._bound
-        if not await self._stored.stream():
+        await self._look_at_state()
+        await self._look_at_stream()
+
+    async def _look_at_state(self) -> None:
+        """At a part of the stored state, and at the next part the next time. Raises Corrupt, Rewound,
+        RedisError."""
+        applied = self._applied
+        looked = await self._stored.look({*_ALWAYS, *self._sweep}, self._sweep_at, self._sweep_count)
+        if not looked.stream:
             raise Rewound("Redis has lost which stream the state is of")
+        if looked.applied < applied:
+            raise Rewound(f"the stored state went back from {applied} to {looked.applied}")
+        if looked.manifest_at != looked.applied:
+            raise Corrupt(
+                f"Redis has lost the manifest of {looked.applied}, or has one of {looked.manifest_at}"
+            )
+        if looked.broken:
+            raise Corrupt(f"Redis has lost {looked.broken}, or has it as it was")
+        self._sweep_at, self._sweep = looked.next_at, looked.names
+        self._sweep_count = min(limits.SWEEP_KEYS_MAX, 1 + looked.listed // limits.SWEEP_LOOKS)
+
+    async def _look_at_stream(self) -> None:
+        """Raises Corrupt, NatsError, TimeoutError."""
+        bound = self._bound
+        if not bound.sequence:
+            await self._log.last(self._partition.index)
+            return
         there = await self._log.block(bound.sequence)
         last = bound.sequence
         if there is None:  # look again once the end is known: the stream may be growing back over it

@@ -19,7 +19,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 import uuid
 from collections.abc import Callable, Iterable
 
@@ -34,7 +33,7 @@ from aggregate.worker import PartitionWorker
 from grandstand.aggregate.v1.aggregate_pb2 import PartitionStatus
 from grandstand.internal.v1.internal_pb2 import WorkerBeat
 from grandstand.wire.tasks import end
-from mesh import telemetry
+from mesh import telemetry, wall_clock
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 
@@ -56,7 +55,7 @@ class Ownership:
         self._running: dict[int, tuple[PartitionWorker, asyncio.Task[None]]] = {}
         self._leaving: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
-        life = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
+        life = f"{wall_clock.now_ns():020d}-{uuid.uuid4().hex[:8]}"
         self._membership = Membership(instance, life, asyncio.get_running_loop().time())
         self._taken = asyncio.Event()
         self._subscription: Subscription | None = None

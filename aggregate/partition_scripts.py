@@ -18,10 +18,11 @@ redis.call('SET', KEYS[1], ARGV[1] .. ARGV[2], 'PX', ARGV[3])
 return {redis.call('GET', KEYS[2]) or '0', redis.call('GET', KEYS[3]) or ''}
 """)
 
-# KEYS: lease. ARGV: the lease's value, milliseconds.
+# KEYS: lease, applied. ARGV: the lease's value, milliseconds. 0 if it is lost, else the applied sequence.
 RENEW = Script("""
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return redis.call('GET', KEYS[2]) or '0'
 """)
 
 # KEYS: lease. ARGV: the lease's value.
@@ -112,6 +113,45 @@ end
 if n > 0 then redis.call('HSET', KEYS[3], unpack(flat, 1, n)) end
 redis.call('SET', KEYS[2], ARGV[4])
 return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+"""
+)
+
+# Proves that Redis takes a write and that keys of the state carry what the manifest says, of one moment with
+# it. What it does not list (any more) is no part of the state. Lengths, left to HELD, would double the cost.
+# KEYS: applied, stream, manifest, probe, then the keys to look at. ARGV: the probe's value, its milliseconds,
+# where the walk through the manifest is, how many names to take from there.
+# {applied, stream, the manifest's sequence, its length, where the walk goes on, the names, the first key that
+# is not as the manifest says or ''}.
+LOOK = Script(
+    _CARRIED
+    + """
+redis.call('SET', KEYS[4], ARGV[1], 'PX', ARGV[2])
+local broken, from, names = '', #KEYS[4] - 4, {}
+for k = 5, #KEYS do names[k] = string.sub(KEYS[k], from) end
+local listed = #KEYS > 4 and redis.call('HMGET', KEYS[3], unpack(names, 5, #KEYS)) or {}
+for k = 5, #KEYS do
+  local entry = listed[k - 4]
+  if entry then
+    local at, of = string.match(entry, '^%d+'), kind(names[k])
+    local well, found = pcall(carried, KEYS[k], of)
+    if of == 'STRLEN' then
+      at = 'y' .. struct.pack('<I8', tonumber(at))
+    elseif of == 'ZCARD' then
+      found, at = tonumber(found), 2^54 + 4 * tonumber(at)
+    end
+    if not well or found ~= at then
+      broken = names[k]
+      break
+    end
+  end
+end
+local page = redis.call('HSCAN', KEYS[3], ARGV[3], 'COUNT', ARGV[4])
+local following = {}
+for i = 1, #page[2], 2 do
+  if string.byte(page[2][i]) ~= 33 then following[#following + 1] = page[2][i] end
+end
+return {redis.call('GET', KEYS[1]) or '0', redis.call('GET', KEYS[2]) or '',
+  redis.call('HGET', KEYS[3], '!at') or '0', redis.call('HLEN', KEYS[3]), page[1], following, broken}
 """
 )
 

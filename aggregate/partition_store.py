@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from aggregate import bounds, manifest, partition_scripts
 from aggregate.manifest import KeyState, Manifest, ManifestMismatch
@@ -26,6 +27,7 @@ from mesh.redis.errors import Corrupt, told_apart
 from mesh.redis.layout import Write
 
 _LEASE_MS = int(limits.LEASE_S * 1000)
+_PROBE_MS = 60_000
 _HELD_AT_ONCE = 1_000
 
 
@@ -38,6 +40,30 @@ class Acquired:
     """The identity of the stream that the state was folded from; "" where there is no state."""
     target: int = 0
     """Until this block is folded, readers are told to wait."""
+
+
+class Renewed(NamedTuple):
+    """A lease was renewed while the state stood at `applied`."""
+
+    applied: int
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What a look at a part of the state found, of one moment."""
+
+    applied: int
+    stream: str
+    manifest_at: int
+    """What the manifest is of; the same as `applied`, or the manifest is lost or went back."""
+    broken: str
+    """A key that is lost, or is not what the manifest says; "" if all that were looked at are well."""
+    listed: int
+    """How many keys the manifest lists, or a few less."""
+    next_at: str
+    """Where the walk through the manifest goes on, for the next look."""
+    names: Sequence[str]
+    """The keys to look at then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +99,7 @@ class PartitionStore:
         self._applied = layout.applied_key(partition)
         self._stream = layout.stream_key(partition)
         self._manifest = layout.manifest_key(partition)
+        self._probe = layout.probe_key(partition)
 
     async def acquire(self, token: str) -> Acquired | None:
         """Takes the lease if it is free, or of a former life of this instance; None while it is another's."""
@@ -87,12 +114,33 @@ class PartitionStore:
         identity, _, target = stream.decode().rpartition(" ")
         return Acquired(int(applied), identity, int(target or 0))
 
-    async def renew(self, token: str) -> bool:
-        """False if the lease is lost."""
+    async def renew(self, token: str) -> Renewed | None:
+        """None if the lease is lost."""
         renewed = await self._database.run(
-            partition_scripts.RENEW, [self._lease], [self._value(token), _LEASE_MS]
+            partition_scripts.RENEW, [self._lease, self._applied], [self._value(token), _LEASE_MS]
         )
-        return bool(renewed)
+        return Renewed(int(renewed)) if isinstance(renewed, bytes) else None
+
+    async def look(self, names: Iterable[str], at: str, count: int) -> Looked:
+        """Proves that Redis takes a write, and that these keys of the state are as the flushes that the
+        manifest names left them; of which it says nothing, are passed over. `at`: where the walk through the
+        manifest is, "0" at its beginning; `count`: about how many names to take from there. Raises
+        RedisError, Corrupt."""
+        keys = [self._applied, self._stream, self._manifest, self._probe]
+        keys += (layout.key_of(self._partition, name) for name in names)
+        arguments: list[str | bytes | int] = [self._instance, _PROBE_MS, at, count]
+        with told_apart():
+            found = await self._database.run(partition_scripts.LOOK, keys, arguments)
+        applied, stream, manifest_at, listed, next_at, next_names, broken = found
+        return Looked(
+            applied=int(applied),
+            stream=stream.decode().rpartition(" ")[0],
+            manifest_at=int(manifest_at),
+            broken=broken.decode(),
+            listed=listed,
+            next_at=next_at.decode(),
+            names=[name.decode() for name in next_names],
+        )
 
     async def release(self, token: str) -> None:
         """Gives the lease up if it is still this writer's."""
@@ -129,7 +177,7 @@ class PartitionStore:
         """Whether every key of the state is there and is as the manifest says. Raises Corrupt, RedisError."""
         found: dict[str, KeyState] = {}
         for names in manifest.chunks(listed.keys, _HELD_AT_ONCE):
-            keys = [f"{layout.tag(self._partition)}:{name}" for name in names]
+            keys = [layout.key_of(self._partition, name) for name in names]
             with told_apart():
                 flat = await self._database.run(partition_scripts.HELD, keys, names)
             for name, length, carried in zip(names, flat[::2], flat[1::2], strict=True):
@@ -173,10 +221,6 @@ class PartitionStore:
     async def applied(self) -> int:
         """What is folded and stored; for whoever waits for it."""
         return await self.eraser.applied()
-
-    async def stream(self) -> str:
-        """The identity of the stream that the state is folded from; "" once that is lost."""
-        return (await self._database.string(self._stream)).decode().rpartition(" ")[0]
 
     async def _step(
         self, script: Script, keys: Sequence[str], arguments: Sequence[str | bytes | int]

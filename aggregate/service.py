@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -27,7 +26,7 @@ from grandstand.event.v1.event_pb2 import Position
 from grandstand.wire import ids
 from grandstand.wire.errors import Invalid, Unavailable, Unknown, shown
 from grandstand.wire.topics import TopicPatterns, check_positions
-from mesh import limits
+from mesh import limits, wall_clock
 from mesh.catalog.spreads import Spreads
 from mesh.catalog.watch import CatalogWatch
 from mesh.jetstream import subjects
@@ -111,8 +110,10 @@ class AggregateService(AggregateServiceServicer):
         results: ResultStore,
         standings: StandingStore,
         statuses: Callable[[], list[PartitionStatus]],
+        now: Callable[[], float] = wall_clock.now_s,
     ) -> None:
-        """`statuses`: how far each partition is, in their order."""
+        """`statuses`: how far each partition is, in their order. `now`: Unix seconds."""
+        self._now = now
         self._watch = watch
         self._spreads = Spreads(watch.view)
         self._results = results
@@ -138,7 +139,7 @@ class AggregateService(AggregateServiceServicer):
                         merged.setdefault(topic, TopicMerge(topic)).offer(partial)
             for topic in sorted(patterns.exact - merged.keys()):
                 raise self._missing(game_id, topic)
-            now_s = time.time()
+            now_s = self._now()
             partitions = len(shares)
             states = (
                 merged[topic].state(now_s, partitions=partitions, full=True) for topic in sorted(merged)

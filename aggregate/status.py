@@ -1,7 +1,7 @@
 """How far the folding of each partition is: said by its owner on core NATS, heard by every instance.
 
 What was heard less than PARTITION_STATUS_LIFE_S ago stands; then a partition's last figures are told
-without an owner. Bound: one entry for each partition.
+without an owner, and with the problem of who tries to own it. Bound: one entry for each partition.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class PartitionBoard:
     def __init__(self, partitions: int = wire_bounds.PARTITIONS) -> None:
         self._newest = [PartitionStatus(partition=p) for p in range(partitions)]
         self._heard_at = [float("-inf")] * partitions
+        self._problem_at = [float("-inf")] * partitions
 
     def hear(self, status: PartitionStatus, now: float) -> None:
         """Takes a status, unless a newer one of the same owner is known."""
@@ -36,6 +37,10 @@ class PartitionBoard:
         if p >= len(self._newest):
             return
         known = self._newest[p]
+        if not status.owner:  # who cannot take it over says why; it knows no figures
+            if not known.owner or now - self._heard_at[p] > limits.PARTITION_STATUS_LIFE_S:
+                known.problem, self._problem_at[p] = status.problem, now
+            return
         if known.owner == status.owner and known.as_of.ToNanoseconds() > status.as_of.ToNanoseconds():
             return
         self._newest[p] = status
@@ -49,6 +54,8 @@ class PartitionBoard:
             told.CopyFrom(status)
             if now - heard_at > limits.PARTITION_STATUS_LIFE_S:
                 told.owner = ""
+                if now - self._problem_at[status.partition] > limits.PARTITION_STATUS_LIFE_S:
+                    told.problem = ""
             found.append(told)
         return found
 
@@ -74,7 +81,7 @@ class StatusExchange:
         told_at = float("-inf")
         while True:
             statuses = list(self._own())
-            owned = {status.partition for status in statuses}
+            owned = {status.partition for status in statuses if status.owner}
             if owned - told or loop.time() - told_at >= bounds.PARTITION_STATUS_S:
                 told_at = loop.time()
                 with contextlib.suppress(NatsError):

@@ -17,6 +17,7 @@ import contextlib
 import logging
 import os
 import uuid
+from collections.abc import Callable
 from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
@@ -31,6 +32,7 @@ from aggregate.lease import Lease
 from aggregate.lease_session import LeaseSession, SessionStart
 from aggregate.loading import load
 from aggregate.partition import Loaded, Partition
+from aggregate.partition_health import PartitionHealth
 from aggregate.partition_store import Acquired, PartitionStore
 from aggregate.partition_store import StoredState as Standing
 from aggregate.pull import PullBroken
@@ -38,6 +40,7 @@ from aggregate.retention import Checkpoints, CheckpointUnreadable
 from grandstand.aggregate.v1.aggregate_pb2 import PartitionStatus
 from grandstand.internal.v1.internal_pb2 import Checkpoint, PartitionState
 from grandstand.wire.tasks import end
+from mesh import wall_clock
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.redis.database import RedisError
@@ -67,8 +70,18 @@ class Found(NamedTuple):
 
 class PartitionWorker:
     def __init__(
-        self, bus: Bus, stored: PartitionStore, letters: DeadLetters, checkpoints: Checkpoints, index: int
+        self,
+        bus: Bus,
+        stored: PartitionStore,
+        letters: DeadLetters,
+        checkpoints: Checkpoints,
+        index: int,
+        loads: asyncio.Semaphore | None = None,
+        now: Callable[[], float] = wall_clock.now_s,
     ) -> None:
+        """`loads`: shared by the workers of a process; it bounds how many load their state at once.
+        `now`: Unix seconds by the mesh's clock."""
+        self._now = now
         self.index = index
         self.settled = asyncio.Event()
         """Set once the partition is owned, or found to be held by another worker."""
@@ -80,6 +93,10 @@ class PartitionWorker:
         self._stopping = asyncio.Event()
         self._free = asyncio.Event()
         self._session: LeaseSession | None = None
+        self._loads = loads or asyncio.Semaphore(1)
+        self._health = PartitionHealth()
+        self._fails = False
+        """It cannot take the partition over, or could not keep it."""
         self._corrupt = False
 
     @property
@@ -87,8 +104,14 @@ class PartitionWorker:
         return self._session is not None
 
     def status(self, instance: str) -> PartitionStatus | None:
-        """None while it does not own the partition."""
-        return None if self._session is None else self._session.status(instance)
+        """None while it does not own the partition; if it cannot own it, the problem alone."""
+        found = None if self._session is None else self._session.status(instance)
+        if found is None and self._fails:
+            problem = self._health.problem(asyncio.get_running_loop().time())
+            if problem:
+                found = PartitionStatus(partition=self.index, problem=problem)
+                found.as_of.FromNanoseconds(int(self._now() * 1e9))
+        return found
 
     async def checkpoint(self) -> Checkpoint | None:
         """The partition's current state; None while it is not owned."""
@@ -109,17 +132,24 @@ class PartitionWorker:
         loop = asyncio.get_running_loop()
         while not self._stopping.is_set():
             began_at = loop.time()
+            self._health.begin(began_at)
             try:
                 await self._own()
             except Corrupt as error:
-                self._corrupt = True
+                self._corrupt = self._fails = True
                 log.error("partition %d: %s; its state is rebuilt", self.index, error)
             except CheckpointUnreadable as error:
+                self._fails = True
+                self._health.unusable = f"{error}; put the bucket {subjects.CHECKPOINTS_BUCKET!r} back"
                 log.error(
                     "partition %d cannot be folded, and is shown to nobody: %s; put the bucket %r back",
                     *(self.index, error, subjects.CHECKPOINTS_BUCKET),
                 )
             except (Fenced, Rewound, PullBroken, RedisError, NatsError, TimeoutError, OSError) as error:
+                self._fails = True
+                if not isinstance(error, Fenced | Rewound):
+                    of = self._health.redis if isinstance(error, RedisError) else self._health.events
+                    of.failed(str(error), loop.time())
                 log.warning("partition %d: %s: %s", self.index, type(error).__name__, error)
             except Exception:
                 log.exception("partition %d: a bug; taking it over again", self.index)
@@ -138,6 +168,7 @@ class PartitionWorker:
             if acquired is None:
                 return
             lease = Lease(self._stored, token, asked_at)
+            self._health.redis.proved(asked_at)
             tasks.append(asyncio.create_task(lease.keep()))
             tasks.append(asyncio.create_task(self._serve(lease, acquired)))
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -153,17 +184,21 @@ class PartitionWorker:
             raise errors[0]
 
     async def _serve(self, lease: Lease, acquired: Acquired) -> None:
-        # Concurrently: the partition makes no progress until it is loaded.
-        (stream, last), head, floor, standing = await asyncio.gather(
-            *(self._log.stream(), self._log.last(self.index), self._log.floor(self.index)),
-            self._stored.standing(),
-        )
-        found = Found(stream, last, head, floor, standing)
-        loaded, target = await self._load(lease.token, acquired, found)
-        partition = self._partition(loaded)
+        async with self._loads:
+            # Concurrently: the partition makes no progress until it is loaded.
+            (stream, last), head, floor, standing = await asyncio.gather(
+                *(self._log.stream(), self._log.last(self.index), self._log.floor(self.index)),
+                self._stored.standing(),
+            )
+            self._health.events.proved(asyncio.get_running_loop().time())
+            found = Found(stream, last, head, floor, standing)
+            loaded, target = await self._load(lease.token, acquired, found)
+            partition = self._partition(loaded)
+        self._health.unusable = ""
         self._session = LeaseSession(
-            *(self._bus, self._stored, self._letters, self._log, partition, lease),
+            *(self._bus, self._stored, self._letters, self._log, partition, lease, self._health),
             start=SessionStart(stream, head, target, loaded.state.bound),
+            now=self._now,
         )
         self.settled.set()
         await self._session.serve(self._stopping)
@@ -179,6 +214,7 @@ class PartitionWorker:
             if acquired is not None:
                 return acquired, asked_at
             self.settled.set()
+            self._fails = False  # another's
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(bounds.LEASE_POLL_S):
                     await self._free.wait()
@@ -190,6 +226,12 @@ class PartitionWorker:
         corrupt, self._corrupt = self._corrupt, False
         if not acquired.applied and found.standing.manifest:
             log.error("partition %d: nothing says how far its state is; it is rebuilt", self.index)
+        elif not found.standing.manifest and not found.standing.applied and found.head:
+            log.warning(
+                "partition %d: Redis holds nothing of it (emptied, or new); its blocks up to %d are folded",
+                *(self.index, found.head),
+            )
+            return await self._rebuild(token, found), found.head
         if acquired.applied and not corrupt and await self._is_well(acquired, found):
             try:
                 loaded = await load(self._stored, self.index, acquired.applied, found.standing)

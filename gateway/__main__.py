@@ -21,6 +21,10 @@ from mesh import runtime
 from mesh.auth.service import MeshCredentials, open_signing_key, open_verifier
 from mesh.catalog.watch import CatalogWatch
 from mesh.config import parse
+from mesh.health import proofs
+from mesh.health.clock_watch import ClockWatch
+from mesh.health.reporter import reporting
+from mesh.health.watch import HealthWatch
 from mesh.jetstream.bus import Bus
 from mesh.listener import Http2Listener
 from mesh.redis.database import connect
@@ -30,26 +34,39 @@ from mesh.redis.results import ResultStore
 @contextlib.asynccontextmanager
 async def start(process: runtime.Runtime) -> AsyncIterator[None]:
     config = process.config
-    credentials = MeshCredentials.of(config)
     guest_key = open_signing_key(config, config.guest_key) if config.guest_key else None
     async with open_verifier(config) as verifier, open_channel(config.mesh) as channel:
-        guests = Guests(guest_key, verifier, config.issuer)
         bus = await Bus.connect(config.nats, config.instance, config.replicas)
         catalog = CatalogWatch(bus)
+        clock = ClockWatch(bus, config, catalog)
+        credentials = MeshCredentials.of(config, clock.now_s)
         await catalog.start()
         redis = connect(config.redis)
         relay = Relay(channel, config.instance, token=credentials.token)
         relay.start()
         viewer_limits = ViewerLimits(random=random.random, own=own_addresses())
-        presence = PresenceReporter(relay, catalog.view)
+        presence = PresenceReporter(relay, catalog.view, config.instance, now=clock.now_s)
         personal = Personal(bus, redis, catalog.view)
         personal.start()
         results = ResultStore(redis)
-        fan_out = FanOut(bus, results, catalog, viewer_limits, presence, personal, process.draining)
-        subscribe = SubscribeService(fan_out, viewer_limits, verifier)
-        process.methods.update(GatewayService(relay, subscribe.accept, verifier, guests).methods())
+        fan_out = FanOut(
+            *(bus, results, catalog, viewer_limits, presence, personal, process.draining), now=clock.now_s
+        )
+        checked = clock.checking(verifier)
+        guests = Guests(guest_key, checked, config.issuer)
+        subscribe = SubscribeService(fan_out, viewer_limits, checked, now=clock.now_s)
+        service = GatewayService(relay, subscribe.accept, checked, guests, clock.now_s)
+        process.methods.update(service.methods())
+        proven = [proofs.nats_echo(bus), proofs.catalog(catalog), proofs.redis_reads(redis)]
+        health = HealthWatch(bus, config.instance, proven[0].check)
+        process.pages.update(health.pages())
         try:
-            yield
+            async with (
+                health.open(),
+                clock.open(process),
+                reporting(process, bus, proven, health.hear, clock),
+            ):
+                yield
         finally:
             await fan_out.stop()
             await personal.stop()

@@ -74,9 +74,7 @@ assert VIEWER_RETRIES_PER_S * VIEWER_RETRY_MAX_S >= 2 * limits.VIEWERS_MAX, (
 assert VIEWER_RETRY_MIN_S < VIEWER_RETRY_MAX_S
 assert RENDITION_UPDATES_PER_S_MIN <= 1, "of the least that can be asked for"
 assert 2 * PRESENCE_REPORT_S < limits.PRESENCE_S, "one report may be lost"
-assert PRESENCE_GONE_S < PRESENCE_AGAIN_S < PRESENCE_REPORT_S, (
-    "the last word of a gateway that was left is made good"
-)
+assert PRESENCE_GONE_S < PRESENCE_AGAIN_S < PRESENCE_REPORT_S, "a first report that was shed is made good"
 assert PRESENCES_MAX > limits.VIEWERS_MAX
 assert PRESENCES_UNANSWERED_MAX < wire_bounds.PRODUCER_CREDIT
 assert PRESENCES_UNANSWERED_MAX * 10 < limits.SENDS_PENDING_MAX, "viewers' sends come first"

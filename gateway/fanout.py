@@ -29,7 +29,7 @@ from grandstand.event.v1.event_pb2 import Position
 from grandstand.wire import tasks
 from grandstand.wire.errors import GrandstandError, Unavailable
 from grandstand.wire.topics import PersonalTopics
-from mesh import limits, telemetry
+from mesh import limits, telemetry, wall_clock
 from mesh.catalog.spreads import Spreads
 from mesh.catalog.watch import CatalogWatch
 from mesh.http2.broadcast_group import Chosen, Shared
@@ -93,7 +93,10 @@ class FanOut:
         presence: PresenceSink,
         personal: TellsPersonal,
         draining: asyncio.Event,
+        now: Callable[[], float] = wall_clock.now_s,
     ) -> None:
+        """`now`: Unix seconds."""
+        self._now = now
         self.overload = Overload()
         self._bus = bus
         self._results = results
@@ -183,6 +186,7 @@ class FanOut:
                 on_joined=self._joined,
                 on_board=lambda board_id: self._personal.board_changed(game_id, board_id),
                 on_idle=lambda: self._retire(game_id),
+                now=self._now,
             )
         return feed
 
@@ -242,7 +246,7 @@ class FanOut:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(HEARTBEAT_LOOK_S)
-            message = Shared(frames.heartbeat(time.time()))
+            message = Shared(frames.heartbeat(self._now()))
             for feed in self._feeds.values():
                 feed.send_heartbeat(message, loop.time())
 
@@ -257,7 +261,7 @@ class FanOut:
         for feed in list(self._feeds.values()):
             self._end(feed.unseated())
         for batch in range(plan.batches):
-            message = Shared(frames.drain(plan.reconnect_after_s(batch), time.time()))
+            message = Shared(frames.drain(plan.reconnect_after_s(batch), self._now()))
             for cohort in self._cohorts():
                 cohort.send(message, _chosen(plan, batch), loop.time())
             await asyncio.sleep(0)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Callable
 
 from nats.aio.msg import Msg
@@ -61,7 +60,10 @@ class Feed:
         on_joined: Callable[[ViewerStream], None],
         on_board: Callable[[str], None],
         on_idle: Callable[[], None],
+        now: Callable[[], float],
     ) -> None:
+        """`now`: Unix seconds."""
+        self._now = now
         self.view = GameView()
         self.game_id = game_id
         self._bus = bus
@@ -147,7 +149,7 @@ class Feed:
         key, at_s = subscription.key, self._loop.time()
         cohort = self._cohorts.get(key)
         if cohort is None:
-            cohort = self._cohorts[key] = Cohort(key, self.view, lambda: self._flush_soon(key), time.time())
+            cohort = self._cohorts[key] = Cohort(key, self.view, lambda: self._flush_soon(key), self._now())
             rate = self._overload.updates_per_s(key.updates_per_s, key.tier)
             cohort.frames.renditioned(rate)
         cohort.join(viewer.call, ahead=subscription.resumes, at_s=at_s)
@@ -239,7 +241,7 @@ class Feed:
 
     async def _on_announcement(self, message: Msg) -> None:
         response = SubscribeResponse(announcement=Announcement.FromString(message.data))
-        response.as_of.FromNanoseconds(time.time_ns())
+        response.as_of.FromNanoseconds(int(self._now() * 1e9))
         encoded, now = response.SerializeToString(), self._loop.time()
         for cohort in self._cohorts.values():
             cohort.note(encoded, now)
@@ -252,7 +254,7 @@ class Feed:
                     await self._load_now.wait()
             self._load_now.clear()
             await self._load()
-            if self.view.let_time_pass(time.time()):
+            if self.view.let_time_pass(self._now()):
                 self._pump()
 
     # Ticks.
@@ -293,7 +295,7 @@ class Feed:
             {"grandstand.game": self.game_id, "grandstand.viewers": count},
         ):
             for cohort in due:
-                cohort.tick(now, time.time())
+                cohort.tick(now, self._now())
 
     def _flush_soon(self, key: CohortKey) -> None:
         """Once for all that asked in this turn of the loop."""
@@ -305,7 +307,7 @@ class Feed:
         self._flushes.discard(key)
         cohort = self._cohorts.get(key)
         if cohort is not None:
-            cohort.flush(self._loop.time(), time.time())
+            cohort.flush(self._loop.time(), self._now())
 
     def send_heartbeat(self, message: Shared, now: float) -> None:
         """Sends the heartbeat to viewers that were sent nothing for HEARTBEAT_S."""
@@ -314,7 +316,7 @@ class Feed:
 
     def render(self) -> None:
         """Applies the overload level to the rates of all cohorts."""
-        now, at_s = time.time(), self._loop.time()
+        now, at_s = self._now(), self._loop.time()
         for cohort in self._cohorts.values():
             rate = self._overload.updates_per_s(cohort.key.updates_per_s, cohort.key.tier)
             cohort.render(rate, self._overload.reason(), at_s, now)

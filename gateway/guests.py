@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from gateway import bounds
 from grandstand.wire.errors import Exhausted, NotNow, Unauthenticated, shown
-from mesh.auth import VIEWER, SigningKey, Verifier, mint
+from mesh.auth import VIEWER, SigningKey, Verifies, mint
 
 ENTROPY_BYTES = 8
 
@@ -31,7 +31,7 @@ class Guest:
 class Guests:
     """Issues guests, if there is a key for them."""
 
-    def __init__(self, key: SigningKey | None, verifier: Verifier, issuer: str | None = None) -> None:
+    def __init__(self, key: SigningKey | None, verifier: Verifies, issuer: str | None = None) -> None:
         self._key = key
         self._verifier = verifier
         self._issuer = issuer

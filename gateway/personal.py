@@ -8,7 +8,6 @@ Bounds: those of gateway.standings, gateway.inboxes and gateway.personal_mailbox
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
@@ -21,6 +20,7 @@ from grandstand.event.v1.event_pb2 import Position
 from grandstand.gateway.v1.gateway_pb2 import Personal as PersonalMessage
 from grandstand.gateway.v1.gateway_pb2 import SubscribeResponse
 from grandstand.wire.topics import INBOX, PersonalTopics, standing_of
+from mesh import wall_clock
 from mesh.catalog.watch import CatalogView
 from mesh.jetstream.bus import Bus
 from mesh.redis.database import Database
@@ -67,7 +67,7 @@ class PersonalWatch:
         if self._is_blocked or not states:
             return
         response = SubscribeResponse(personal=PersonalMessage(topics=states))
-        response.as_of.FromNanoseconds(time.time_ns())
+        response.as_of.FromNanoseconds(wall_clock.now_ns())
         if self._tell(response.SerializeToString()):
             self._mailbox.told()
         else:

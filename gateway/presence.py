@@ -4,10 +4,8 @@ One report for an actor and a game, however many streams. The first is due when 
 second PRESENCE_AGAIN_S later, and from then on one every PRESENCE_REPORT_S. PRESENCE_GONE_S after the last
 stream closed a report says that the actor has gone; the delay hides a page reload.
 
-Why the second report: an actor that changes gateways is reported present by the new one before the old one
-reports it gone, and the audience believes the later report. The second report comes after any such report
-that was on its way. (Of an actor that watches through two gateways and leaves one, the audience hears again
-with the other's next regular report.)
+Why the second report: the first may have been shed with a crowd that came at once, and the next regular one
+may be PRESENCE_REPORT_S away.
 
 Regular reports are kept in a ring of slots, one turn each PRESENCE_REPORT_S. The slot of a new actor is the
 next of the golden-ratio sequence, which fills a circle evenly at any number (Weyl, Steinhaus), so that actors

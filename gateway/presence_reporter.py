@@ -1,8 +1,10 @@
 """Reports who watches through this gateway: Presence events, sent through the relay.
 
 Each report is an event of an origin of this gateway, numbered without gaps, for the actor who watches (I2: an
-event that the relay resends is counted once). Reports that cannot be sent now wait; a newer report replaces
-an older one of the same actor and game. Viewers without a token are not reported, nor are games that count no
+event that the relay resends is counted once), and names the gateway as its source: who watches through
+several counts once, until the last of them says that it has gone (aggregate.audience). What a killed gateway
+said stops counting after PRESENCE_S. Reports that cannot be sent now wait; a newer report replaces an older
+one of the same actor and game. Viewers without a token are not reported, nor are games that count no
 audience, by the current catalog.
 
 A report that was refused, shed or lost is not sent again: the next regular one says the same, and an actor
@@ -19,9 +21,9 @@ import asyncio
 import functools
 import logging
 import os
-import time
 from collections import OrderedDict
 from collections.abc import Callable
+from hashlib import blake2b
 from typing import Protocol
 
 from gateway import bounds
@@ -31,7 +33,7 @@ from grandstand.event.v1.event_pb2 import Event, Position
 from grandstand.wire import bounds as wire_bounds
 from grandstand.wire import ids
 from grandstand.wire.errors import Exhausted, GrandstandError, Unknown
-from mesh import limits
+from mesh import limits, wall_clock
 from mesh.catalog.watch import CatalogView
 
 log = logging.getLogger(__name__)
@@ -60,8 +62,18 @@ class PresenceReporter:
     """Runs on the running loop. `stop` it when the gateway begins to drain, before the streams end: other
     gateways report the viewers as present, and reports from here would contradict that."""
 
-    def __init__(self, relay: Submits, catalog: CatalogView, presence: Presence | None = None) -> None:
+    def __init__(
+        self,
+        relay: Submits,
+        catalog: CatalogView,
+        gateway: str,
+        presence: Presence | None = None,
+        now: Callable[[], float] = wall_clock.now_s,
+    ) -> None:
+        """`now`: Unix seconds."""
+        self._now = now
         self._relay = relay
+        self._source = source_of(gateway)
         self._catalog = catalog
         self._presence = presence or Presence()
         self._loop = asyncio.get_running_loop()
@@ -145,6 +157,7 @@ class PresenceReporter:
             key, present = self._waiting.popitem(last=False)
             event = Event(origin_id=number[0], origin_seq=number[1], game_id=key[0], actor_id=key[1])
             event.presence.state = pb.PRESENCE_STATE_HERE if present else pb.PRESENCE_STATE_GONE
+            event.presence.source = self._source
             try:
                 self._relay.submit(event, functools.partial(self._answered, number))
             except GrandstandError as error:
@@ -160,7 +173,7 @@ class PresenceReporter:
         """The identity of the next event; None while as many are unanswered as may be."""
         if len(self._unanswered) >= bounds.PRESENCES_UNANSWERED_MAX:
             return None
-        now_s = time.time()
+        now_s = self._now()
         if now_s >= self._renew_at_s:
             self._origin_id = ids.new_origin(producer=True, now_s=now_s, entropy=os.urandom(12))
             self._renew_at_s = now_s + ORIGIN_RENEW_S
@@ -188,3 +201,9 @@ class PresenceReporter:
             )
             self._complain_at_s = self._loop.time() + COMPLAIN_EVERY_S
             self._failed = 0
+
+
+def source_of(gateway: str) -> int:
+    """The source of a gateway's reports, 1 to 2^32-1, by its instance's name: the same after a restart, so
+    that what is said of an actor that comes back replaces what was said before."""
+    return int.from_bytes(blake2b(gateway.encode(), digest_size=4).digest(), "little") or 1

@@ -10,7 +10,6 @@ the same identity it can be sent again (I2).
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -21,8 +20,8 @@ from grandstand.event.v1.event_pb2 import Event, Position
 from grandstand.gateway.v1.gateway_pb2 import SendRequest
 from grandstand.wire import ids
 from grandstand.wire.errors import GrandstandError, Invalid, Unauthenticated
-from mesh import telemetry
-from mesh.auth import Identity, Verifier, authorization_of
+from mesh import telemetry, wall_clock
+from mesh.auth import Identity, Verifies, authorization_of
 from mesh.http2.call import Call, Handler
 from mesh.http2.errors import UNIMPLEMENTED
 
@@ -54,7 +53,7 @@ class Sends(Protocol):
 class Sending:
     """Accepts the calls of Send. `now`: Unix seconds."""
 
-    def __init__(self, relay: Sends, verifier: Verifier, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, relay: Sends, verifier: Verifies, now: Callable[[], float] = wall_clock.now_s) -> None:
         self.submit = relay.submit
         self.now = now
         self._verifier = verifier
@@ -186,4 +185,9 @@ def check_event(event: Event, identity: Identity, now_s: float) -> None:
         raise Invalid(
             f"event.vote.weight: is {event.vote.weight}; at most 1 is allowed here, "
             "more only on a producer's own stream (IngestService.Publish)"
+        )
+    if body == "presence" and event.presence.source:
+        raise Invalid(
+            f"event.presence.source: is {event.presence.source}; leave it unset here, "
+            "only a producer's own stream (IngestService.Publish) may name one"
         )

@@ -7,7 +7,6 @@ edge has it too: a client that believes it is somebody is told when it is not.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -19,8 +18,8 @@ from grandstand.gateway.v1 import gateway_pb2 as pb
 from grandstand.wire import bounds as wire_bounds
 from grandstand.wire import ids
 from grandstand.wire.errors import Invalid
-from mesh import telemetry
-from mesh.auth import Verifier, authorization_of
+from mesh import telemetry, wall_clock
+from mesh.auth import Verifies, authorization_of
 from mesh.http2.call import Accept, Metadata
 from mesh.http2.unary import unary
 
@@ -30,10 +29,18 @@ Request = TypeVar("Request", bound=Message)
 
 
 class GatewayService:
-    """`subscribe` accepts the calls of Subscribe; it asks for the token itself."""
+    """`subscribe` accepts the calls of Subscribe; it asks for the token itself. `now`: Unix seconds."""
 
-    def __init__(self, relay: Sends, subscribe: Accept, verifier: Verifier, guests: Guests) -> None:
-        self._sending = Sending(relay, verifier)
+    def __init__(
+        self,
+        relay: Sends,
+        subscribe: Accept,
+        verifier: Verifies,
+        guests: Guests,
+        now: Callable[[], float] = wall_clock.now_s,
+    ) -> None:
+        self._sending = Sending(relay, verifier, now)
+        self._now = now
         self._subscribe = subscribe
         self._verifier = verifier
         self._guests = guests
@@ -66,13 +73,13 @@ class GatewayService:
         return unary(telemetry.traced(path_of(name), answer_encoded))
 
     def _issue_guest(self, _: pb.IssueGuestRequest) -> pb.IssueGuestResponse:
-        guest = self._guests.issue(time.time(), os.urandom(ENTROPY_BYTES))
+        guest = self._guests.issue(self._now(), os.urandom(ENTROPY_BYTES))
         response = pb.IssueGuestResponse(token=guest.token, actor_id=guest.actor_id)
         response.expires_at.FromSeconds(int(guest.expires_at_s))
         return response
 
     def _issue_origin(self, _: pb.IssueOriginRequest) -> pb.IssueOriginResponse:
-        origin_id = ids.new_origin(producer=False, now_s=time.time(), entropy=os.urandom(12))
+        origin_id = ids.new_origin(producer=False, now_s=self._now(), entropy=os.urandom(12))
         response = pb.IssueOriginResponse(origin_id=origin_id, credit=ids.origin_credit(origin_id))
         response.expires_at.FromSeconds(ids.origin_issued_at_s(origin_id) + wire_bounds.ORIGIN_AGE_MAX_S)
         return response
@@ -81,7 +88,7 @@ class GatewayService:
         """If one is shown. Raises Unauthenticated, Unavailable."""
         authorization = authorization_of(metadata)
         if authorization is not None:
-            self._verifier.verify(authorization, time.time())
+            self._verifier.verify(authorization, self._now())
 
 
 def path_of(method: str) -> str:

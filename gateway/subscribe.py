@@ -15,7 +15,8 @@ from gateway.subscription import Subscription, check
 from gateway.viewer_limits import ViewerAdmission, ViewerLimits, address_of
 from grandstand.gateway.v1.gateway_pb2 import SubscribeRequest
 from grandstand.wire.errors import GrandstandError, Invalid
-from mesh.auth import Identity, Verifier, authorization_of
+from mesh import wall_clock
+from mesh.auth import Identity, Verifies, authorization_of
 from mesh.http2.call import Call, Handler
 
 _FORWARDED_FOR = "x-forwarded-for"
@@ -35,15 +36,17 @@ class ViewerRegistry(Protocol):
 
 
 class SubscribeService:
-    """Accepts the calls of Subscribe. `clock`: monotonic seconds."""
+    """Accepts the calls of Subscribe. `clock`: monotonic seconds; `now`: Unix seconds."""
 
     def __init__(
         self,
         registry: ViewerRegistry,
         viewer_limits: ViewerLimits,
-        verifier: Verifier,
+        verifier: Verifies,
         clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = wall_clock.now_s,
     ) -> None:
+        self._now = now
         self._registry = registry
         self._viewer_limits = viewer_limits
         self._verifier = verifier
@@ -59,7 +62,7 @@ class SubscribeService:
                 forwarded_for = value
         identity = None
         if authorization is not None:
-            identity = self._verifier.verify(authorization, time.time())
+            identity = self._verifier.verify(authorization, self._now())
         return ViewerStream(self, call, identity, address_of(forwarded_for, call.peer))
 
     def enter(self, viewer: ViewerStream, subscription: Subscription, address: str) -> None:

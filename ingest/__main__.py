@@ -25,9 +25,16 @@ from mesh import limits, runtime
 from mesh.auth.service import open_verifier
 from mesh.catalog.watch import CatalogWatch
 from mesh.config import ServiceConfig, parse
+from mesh.health import proofs
+from mesh.health.clock_watch import ClockWatch
+from mesh.health.proofs import Proof
+from mesh.health.reporter import reporting
 from mesh.jetstream.bus import Bus
 from mesh.jetstream.pipeline import PublishPipeline
 from mesh.listener import Http2Listener
+
+FULL_S = 0.5
+"""A log that is full is full at once, and one that just let go of blocks has room."""
 
 
 @contextlib.asynccontextmanager
@@ -39,6 +46,7 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
         pipeline = PublishPipeline(bus)
         await pipeline.start()
         catalog = CatalogWatch(bus, probe_s=limits.VIEW_PROBE_S)
+        clock = ClockWatch(bus, config, catalog)
         await catalog.start()
         backlog = BacklogWatch(bus)
         await backlog.start()
@@ -54,7 +62,9 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
         intake = Intake(checker, coalescer, admission_of(config), pressure)
         loop = asyncio.get_running_loop()
         context = StreamContext(intake, publisher, ResponseScheduler(), catalog, pressure, loop)
-        service = IngestService(process, context, verifier.verify)
+        service = IngestService(
+            *(process, context, clock.checking(verifier).verify), now=clock.now_s, least=clock.least_s
+        )
         publisher.on_room(service.resume_streams)
         process.methods[PUBLISH] = service.accept
         running = [
@@ -67,7 +77,9 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
             )
         ]
         try:
-            yield
+            proven = proofs_of(config, bus, catalog, publisher, capacity)
+            async with clock.open(process), reporting(process, bus, proven, clock=clock):
+                yield
         finally:
             await publisher.drain()
             for task in running:
@@ -75,6 +87,30 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
             await pipeline.close()
             await catalog.stop()
             await bus.close()
+
+
+def proofs_of(
+    config: ServiceConfig, bus: Bus, catalog: CatalogWatch, publisher: BlockPublisher, capacity: LogCapacity
+) -> list[Proof]:
+    """That votes can be stored. The event stream may have another leader than that of the probes, so that its
+    own blocks are stored is looked at, too."""
+    stored_blocks = -1
+
+    def held_up() -> str | None:
+        nonlocal stored_blocks
+        last, stored_blocks = stored_blocks, publisher.stored_blocks
+        return publisher.refusal if publisher.unsettled_events and last == stored_blocks else None
+
+    def full() -> str | None:
+        refusal = capacity.refusal()
+        return refusal.message if refusal else None
+
+    return [
+        proofs.event_log(bus, config.service, config.instance),
+        proofs.looked_at("blocks", proofs.BOUND_S, held_up),
+        proofs.looked_at("room", FULL_S, full),
+        proofs.catalog(catalog, limits.VIEW_PROBE_S),
+    ]
 
 
 def admission_of(config: ServiceConfig) -> Admission:

@@ -90,7 +90,7 @@ class ValidatedEvent:
         self.place = (game.game_id, topic)
         self.value = value
         """Vote: a mask of the chosen options, bit i the poll's option i. Score: points. Reaction:
-        count. Presence: the state. Measure: the value, a float. Custom: 0."""
+        count. Presence: the state, plus 256 times the source. Measure: the value, a float. Custom: 0."""
         self.period = period
         self.spread = game.spread if period is None else period.spread or game.spread
         """Over how many partitions the topic's actors are spread: those of a poll or a board as it was opened
@@ -165,7 +165,7 @@ class Checker:
             case "reaction":
                 validated = _reaction(game, _parsed(Reaction, kind, body))
             case "presence":
-                validated = _presence(game, _parsed(Presence, kind, body))
+                validated = _presence(game, _parsed(Presence, kind, body), producer)
             case "measure":
                 validated = _measure(game, _parsed(Measure, kind, body))
             case "custom":
@@ -267,14 +267,18 @@ def _reaction(game: CompiledGame, reaction: Reaction) -> ValidatedEvent:
     return ValidatedEvent(game, "reaction", f"pulse/{reaction.pulse_id}", count, label=label)
 
 
-def _presence(game: CompiledGame, presence: Presence) -> ValidatedEvent:
+def _presence(game: CompiledGame, presence: Presence, producer: bool) -> ValidatedEvent:
     if presence.state not in (PRESENCE_STATE_HERE, PRESENCE_STATE_GONE):
         raise Invalid(
             f"presence.state: is {presence.state}; PRESENCE_STATE_HERE ({PRESENCE_STATE_HERE}) "
             f"or PRESENCE_STATE_GONE ({PRESENCE_STATE_GONE}) is needed"
         )
+    if presence.source and not producer:
+        raise Invalid(
+            f"presence.source: is {presence.source}; for producers only (hello.producer), leave it unset"
+        )
     game.check_audience()
-    return ValidatedEvent(game, "presence", "audience", presence.state)
+    return ValidatedEvent(game, "presence", "audience", presence.state | presence.source << 8)
 
 
 def _measure(game: CompiledGame, measure: Measure) -> ValidatedEvent:

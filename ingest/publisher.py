@@ -88,6 +88,9 @@ class BlockPublisher:
         self.has_room = True
         self.refused_blocks = 0
         """Counts each attempt at which the log did not take a block, or not in time."""
+        self.stored_blocks = 0
+        self.refusal = ""
+        """Why the log took none since the last it took; "" if it only did not answer."""
 
     def on_room(self, callback: Callable[[], None]) -> None:
         """Sets the callback for `has_room` becoming True again."""
@@ -144,6 +147,8 @@ class BlockPublisher:
                     await self._go_on_after(error, batch)
                 else:
                     heard_s, now = boot_s(), loop.time()
+                    self.stored_blocks += 1
+                    self.refusal = ""
                     self._pressure.acked(now - began_at, now)
                     if heard_s > batch.anchor_s + SETTLED_S:
                         await self._look_again(batch, heard_s)
@@ -218,6 +223,7 @@ class BlockPublisher:
         """Keeps in the batch what is published again, with a new deadline; refuses the rest."""
         log.warning("%d events of partition %d are not stored: %s", batch.count, batch.partition, error)
         self.refused_blocks += 1
+        self.refusal = "" if isinstance(error, Unavailable) else error.message
         if not error.retryable:
             self._tell(batch, list(batch.entries()), error)
             batch.keep({})

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import Callable
 
 from grandstand.ingest.v1 import ingest_pb2
@@ -21,7 +20,7 @@ from ingest.backlog import BacklogWatch
 from ingest.log_capacity import LogCapacity
 from ingest.publisher import BlockPublisher
 from ingest.stream import PublishStream, StreamContext
-from mesh import limits
+from mesh import limits, wall_clock
 from mesh.auth import Identity, authorization_of
 from mesh.http2.call import Call
 from mesh.jetstream.pipeline import PublishPipeline
@@ -40,7 +39,18 @@ Verify = Callable[[str | None, float], Identity]
 
 
 class IngestService:
-    def __init__(self, runtime: Runtime, context: StreamContext, verify: Verify) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        context: StreamContext,
+        verify: Verify,
+        now: Callable[[], float] = wall_clock.now_s,
+        least: Callable[[], float] = wall_clock.now_s,
+    ) -> None:
+        """`now`: Unix seconds. `least`: by the clock that is behind, while two differ: a token has expired
+        when it has by both."""
+        self._now = now
+        self._least = least
         self._runtime = runtime
         self._context = context
         self._verify = verify
@@ -50,7 +60,7 @@ class IngestService:
 
     def accept(self, call: Call) -> PublishStream:
         """Opens a stream. Raises Unauthenticated, Unavailable, Exhausted."""
-        identity = self._verify(authorization_of(call.metadata), time.time())
+        identity = self._verify(authorization_of(call.metadata), self._now())
         if self._runtime.draining.is_set():
             raise Unavailable("this ingest is going away; connect again")
         if len(self.streams) >= bounds.STREAMS_MAX:
@@ -71,7 +81,7 @@ class IngestService:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(STREAMS_LOOK_S)
-            now, now_s = loop.time(), time.time()
+            now, now_s = loop.time(), self._least()
             for stream in list(self.streams):
                 _look_after(stream, now, now_s)
 

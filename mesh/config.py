@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from mesh import wall_clock
 from mesh.auth.keys import Environment
 from mesh.http2.sockets import is_unix, unix_path
 from mesh.http2.tls import TlsFiles
+from mesh.redis import address as redis_address
 
 ENVIRONMENTS: tuple[Environment, ...] = ("development", "production")
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -126,6 +129,11 @@ def parse(service: str, arguments: Sequence[str] | None = None) -> ServiceConfig
             help=f"ingest: events a second, and at once, of an {whose}".replace("an game", "a game"),
         )
     found = parser.parse_args(arguments)
+    if found.environment == "production" and os.environ.get(wall_clock.SHIFT_VARIABLE):
+        parser.error(
+            f"the environment sets {wall_clock.SHIFT_VARIABLE}, which shifts this process's clock for tests;"
+            " unset it in production"
+        )
     if found.environment == "production" and found.keys and _is_overheard(found.keys):
         parser.error(
             f"argument --keys: {found.keys!r} comes over plain http, where anybody on the way can put in keys"
@@ -135,6 +143,10 @@ def parse(service: str, arguments: Sequence[str] | None = None) -> ServiceConfig
         parser.error("--tls-cert and --tls-key go together: give both, or neither")
     if found.tls_client_ca is not None and found.tls_cert is None:
         parser.error("argument --tls-client-ca: there is no TLS without --tls-cert and --tls-key")
+    try:
+        redis_address.parse(found.redis)
+    except redis_address.BadAddress as error:
+        parser.error(f"argument --redis: {error}")
     return ServiceConfig(
         service=service,
         instance=found.instance,

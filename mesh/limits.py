@@ -16,6 +16,8 @@ GAMES_MAX = 10_000
 
 # Tokens. A clock may be off by the leeway.
 TOKEN_LEEWAY_S = 10.0
+# How far a process's clock may differ from the event log's before it is not ready (mesh.health.clock).
+CLOCK_OFFSET_MAX_S = 2.0
 TOKEN_KID_CHARACTERS_MAX = 128
 # Tokens found good are remembered, so that a browser's every Send does not cost a signature.
 TOKENS_REMEMBERED_MAX = 10_000
@@ -76,6 +78,11 @@ METRIC_RELATIVE_ERROR = 0.01
 LEASE_S = 2.0
 LEASE_RENEW_S = 0.5
 PARTITION_STATUS_LIFE_S = 3.0
+# A partition's owner looks every SWEEP_LOOK_S at a part of the keys of its state, whether each is there and
+# as it was written: at all in SWEEP_LOOKS looks, or in more if that were over SWEEP_KEYS_MAX in one look.
+SWEEP_LOOK_S = 1.0
+SWEEP_LOOKS = 3
+SWEEP_KEYS_MAX = 1_024
 # The share of the event stream's room from which on owners write checkpoints.
 RETENTION_FULL = 0.7
 RATE_WINDOW_S = 5
@@ -108,6 +115,7 @@ assert BLOCK_BYTES_MAX <= PUBLISH_IN_FLIGHT_BYTES_MAX
 assert UNSETTLED_BYTES_MAX < PUBLISH_WAITING_BYTES_MAX, "ingest stops reading before the pipeline refuses"
 assert KEYS_FETCH_AGAIN_S < KEYS_FETCH_MIN_S <= KEYS_FETCH_S <= KEYS_FETCH_MAX_S
 assert KEYS_FETCH_PATIENCE_S < KEYS_FETCH_AGAIN_S, "one fetch at a time"
+assert CLOCK_OFFSET_MAX_S < TOKEN_LEEWAY_S, "a clock is reported before good tokens are refused by it"
 assert MESH_TOKEN_RENEW_S + TOKEN_LEEWAY_S < MESH_TOKEN_LIFE_S, "a token shown is good for a while"
 assert wire_bounds.BATCH_EVENTS_MAX <= BLOCK_EVENTS_MAX
 assert wire_bounds.INGEST_MESSAGE_BYTES_MAX <= BLOCK_BYTES_MAX

@@ -18,7 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 
 from mesh import telemetry
-from mesh.http2.call import Accept
+from mesh.http2.call import Accept, Page
 from mesh.http2.health import Health
 from mesh.http2.server import Http2Server
 from mesh.http2.sockets import is_unix, unix_path, vacate
@@ -53,6 +53,10 @@ class Listener(Protocol):
         """Listens on host:port or unix:/path, and says that it serves. Raises OSError."""
         ...
 
+    async def set_ready(self, is_ready: bool) -> None:
+        """Says whether it serves, from now on or from `start` on; until `stop`."""
+        ...
+
     async def stop(self, grace_s: float) -> None:
         """Says that it does not serve, takes no new call, and ends the others after `grace_s`."""
         ...
@@ -68,6 +72,8 @@ class GrpcListener:
             options=[*_SERVER_OPTIONS, ("grpc.max_receive_message_length", message_bytes_max)],
         )
         self._names = ["", *services]
+        self._is_ready = True
+        self._is_started = False
         self._health = health_aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
 
@@ -90,8 +96,14 @@ class GrpcListener:
         finally:
             os.umask(umask)
         await self.server.start()
-        for name in self._names:
-            await self._health.set(name, _SERVING)
+        self._is_started = True
+        await self.set_ready(self._is_ready)
+
+    async def set_ready(self, is_ready: bool) -> None:
+        self._is_ready = is_ready
+        if self._is_started:
+            for name in self._names:
+                await self._health.set(name, _SERVING if is_ready else _NOT_SERVING)
 
     async def stop(self, grace_s: float) -> None:
         await self._health.enter_graceful_shutdown()
@@ -99,24 +111,34 @@ class GrpcListener:
 
 
 class Http2Listener:
-    """On mesh.http2; `methods` takes what accepts the calls of each path before `start`."""
+    """On mesh.http2; `methods` and `pages` take what answers each path before `start`."""
 
     def __init__(self, services: Sequence[str], message_bytes_max: int, tls: TlsFiles | None = None) -> None:
         self._tls = tls
         self.methods: dict[str, Accept] = {}
+        self.pages: dict[str, Callable[[], Page]] = {}
         self._names = ["", *services]
         self._message_bytes_max = message_bytes_max
+        self._is_ready = True
+        self._is_stopping = False
         self._health = Health()
         self._server: Http2Server | None = None
         self._reporting: asyncio.TimerHandle | None = None
 
     async def start(self, address: str) -> None:
         methods = {**self.methods, **self._health.methods()}
-        self._server = Http2Server(methods, message_bytes_max=self._message_bytes_max, tls=self._tls)
+        self._server = Http2Server(
+            methods, message_bytes_max=self._message_bytes_max, tls=self._tls, pages=self.pages
+        )
         await self._server.start(address)
-        for name in self._names:
-            self._health.set(name, True)
+        await self.set_ready(self._is_ready)
         self._report(self._server)
+
+    async def set_ready(self, is_ready: bool) -> None:
+        self._is_ready = is_ready
+        if self._server is not None and not self._is_stopping:
+            for name in self._names:
+                self._health.set(name, is_ready)
 
     def _report(self, server: Http2Server) -> None:
         """What a person who looks after this process should know of its clients."""
@@ -127,6 +149,7 @@ class Http2Listener:
             log.info("ended or refused since the last such line: %s", news)
 
     async def stop(self, grace_s: float) -> None:
+        self._is_stopping = True
         self._health.all_not_serving()
         if self._server is not None:
             try:

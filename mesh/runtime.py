@@ -24,7 +24,7 @@ from grandstand.wire.errors import GrandstandError
 from grandstand.wire.tasks import end_all_others
 from mesh import limits, telemetry
 from mesh.config import ServiceConfig
-from mesh.http2.call import Accept
+from mesh.http2.call import Accept, Page
 from mesh.listener import GrpcListener, Http2Listener, Listener
 
 log = logging.getLogger(__name__)
@@ -40,6 +40,10 @@ class Runtime:
         self.listener = listener
         self.draining = asyncio.Event()
 
+    async def set_ready(self, is_ready: bool) -> None:
+        """Whether gRPC health says SERVING while the process serves; Envoy calls others if not."""
+        await self.listener.set_ready(is_ready)
+
     @property
     def server(self) -> grpc.aio.Server:
         """Of a service on grpc.aio: takes its servicers while it starts."""
@@ -51,6 +55,12 @@ class Runtime:
         """Of a service on our own engine: takes who accepts the calls of a path while it starts."""
         assert isinstance(self.listener, Http2Listener)
         return self.listener.methods
+
+    @property
+    def pages(self) -> dict[str, Callable[[], Page]]:
+        """Of a service on our own engine: what a plain GET of a path is answered."""
+        assert isinstance(self.listener, Http2Listener)
+        return self.listener.pages
 
 
 Start = Callable[[Runtime], AbstractAsyncContextManager[None]]

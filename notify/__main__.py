@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import AsyncIterator
 
 from nats.errors import Error as NatsError
@@ -17,6 +16,9 @@ from nats.errors import Error as NatsError
 from grandstand.notify.v1.notify_pb2 import Announcement
 from mesh import config, limits, runtime
 from mesh.catalog.watch import CatalogWatch, Definition
+from mesh.health import proofs
+from mesh.health.clock_watch import ClockWatch
+from mesh.health.reporter import reporting
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from notify.announcer import Announcer
@@ -31,21 +33,24 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
     under_way: set[asyncio.Task[None]] = set()
 
     def on_change(key: str, definition: Definition) -> None:
-        announcement = announcer.changed(key, definition, time.time_ns())
+        announcement = announcer.changed(key, definition, int(clock.now_s() * 1e9))
         if announcement is not None:
             task = asyncio.create_task(_publish(bus, announcement))
             under_way.add(task)
             task.add_done_callback(under_way.discard)
 
     catalog = CatalogWatch(bus, on_change)
+    clock = ClockWatch(bus, process.config, catalog)
     await catalog.start()
     view = catalog.view
     for poll in view.polls():
         announcer.learn(subjects.poll_key(poll.game_id, poll.poll_id), poll)
     for board in view.boards():
         announcer.learn(subjects.board_key(board.game_id, board.board_id), board)
+    proven = [proofs.nats_echo(bus), proofs.catalog(catalog)]
     try:
-        yield
+        async with clock.open(process), reporting(process, bus, proven, clock=clock):
+            yield
     finally:
         await asyncio.gather(*under_way)
         await catalog.stop()

@@ -9,7 +9,6 @@ A delivery may be repeated if it is unknown whether it took effect: notification
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from nats.errors import Error as NatsError
@@ -17,6 +16,7 @@ from nats.errors import Error as NatsError
 from grandstand.internal.v1.internal_pb2 import Inbox
 from grandstand.notify.v1.notify_pb2 import Notification
 from grandstand.wire.errors import Unavailable
+from mesh import wall_clock
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.redis import layout
@@ -34,7 +34,7 @@ return 1
 
 
 class InboxStore:
-    def __init__(self, bus: Bus, database: Database, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, bus: Bus, database: Database, clock: Callable[[], float] = wall_clock.now_s) -> None:
         """`clock`: Unix seconds."""
         self._bus = bus
         self._database = database

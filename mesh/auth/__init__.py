@@ -21,7 +21,7 @@ from mesh.auth.keys import (
     parse_signing_keys,
     ring_of,
 )
-from mesh.auth.verifier import Trust, Verifier, authorization_of
+from mesh.auth.verifier import Trust, Verifier, Verifies, authorization_of
 
 __all__ = [
     "AUDIENCE",
@@ -38,6 +38,7 @@ __all__ = [
     "SigningKey",
     "Trust",
     "Verifier",
+    "Verifies",
     "authorization_of",
     "check_environment",
     "mint",

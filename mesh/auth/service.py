@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 from grandstand.wire import tasks
-from mesh import limits
+from mesh import limits, wall_clock
 from mesh.auth import mint
 from mesh.auth.claims import MESH_AUDIENCE, PRODUCER
 from mesh.auth.files import read_signing_keys
@@ -54,7 +53,7 @@ async def open_verifier(config: ServiceConfig, *, mesh_tokens: bool = False) -> 
 class MeshCredentials:
     """What a service shows other services: calling `token` gives one that is good for a minute at least."""
 
-    def __init__(self, mesh_key: Path, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, mesh_key: Path, clock: Callable[[], float] = wall_clock.now_s) -> None:
         """Raises BadKeys, OSError when the file cannot be used."""
         self._path = mesh_key
         self._key: SigningKey = read_signing_keys(mesh_key, parse_mesh_keys)[0]
@@ -66,10 +65,10 @@ class MeshCredentials:
         )
 
     @classmethod
-    def of(cls, config: ServiceConfig) -> MeshCredentials:
+    def of(cls, config: ServiceConfig, clock: Callable[[], float] = wall_clock.now_s) -> MeshCredentials:
         """Raises OSError with one line when --mesh-key is missing or unusable."""
         with _one_line():
-            return cls(_mesh_key(config))
+            return cls(_mesh_key(config), clock)
 
     def _mint(self, now_s: float) -> str:
         # The key may have been rotated. One that cannot be read now may be good yet.

@@ -25,7 +25,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Protocol
 
 from jwt import PyJWTError
 from jwt.api_jws import PyJWS
@@ -57,6 +57,12 @@ class Trust:
     """What `iss` must be; None: anything."""
     unknown_kid: Callable[[], None] | None = None
     """Told when a token names a key that is not in the ring: it may have been published just now."""
+
+
+class Verifies(Protocol):
+    def verify(self, authorization: str | None, now_s: float) -> Identity:
+        """As Verifier.verify."""
+        ...
 
 
 class Verifier:

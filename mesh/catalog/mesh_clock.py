@@ -60,6 +60,11 @@ class MeshClock:
     def is_known(self) -> bool:
         return self._trip_s < math.inf
 
+    @property
+    def ahead_max_s(self) -> float:
+        """How far it may be ahead of the server's clock."""
+        return self._trip_s
+
     def at_s(self, now_s: float) -> float:
         """Unix seconds at `now_s` (boot_s) by the mesh's clock; NaN before the first sample."""
         return now_s + self.offset_s

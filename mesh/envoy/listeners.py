@@ -1,9 +1,11 @@
 """Edge and mesh: what Envoy listens on, and the HTTP filters a request passes.
 
-Order of the filters: health (answers /healthz), cors, grpc_web, jwt_authn, router; on the mesh listener
-health and router alone: who reaches it is on this machine, and ingest asks for a token all the same. Both
-listeners take HTTP/1.1 and h2 on the same port (codec AUTO). Bytes that are neither get a 400 and a closed
-connection.
+Order of the filters: cors, grpc_web, jwt_authn, router; on the mesh listener the router alone: who reaches it
+is on this machine, and ingest asks for a token all the same. Both listeners take HTTP/1.1 and h2 on the same
+port (codec AUTO). Bytes that are neither get a 400 and a closed connection.
+
+/healthz and /livez are a gateway's to answer, on both. Rejected: Envoy's health_check filter, which knows how
+many hosts answer and nothing of whether a vote can be stored.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from mesh.envoy.clusters import socket_address
 from mesh.envoy.config import EnvoyConfig
 from mesh.envoy.contract import rpcs
 from mesh.envoy.page import FILE_BYTES_MAX, page_route
-from mesh.envoy.routes import health_route, rpc_route, seconds
+from mesh.envoy.routes import health_route, probe_routes, rpc_route, seconds
 from mesh.envoy.tokens import denials, jwt_filter, keys_routes, requirement
 
 BUFFER_BYTES = 64 * 1024
@@ -68,20 +70,19 @@ _REQUEST_HEADERS_REMOVED = (
 )
 _CORS_RESPONSE_HEADERS = ("grpc-status", "grpc-message", "grpc-status-details-bin")
 _CORS_MAX_AGE_S = 7_200
-_HEALTH = "envoy.filters.http.health_check"
 
 
 def edge_listener(config: EnvoyConfig) -> dict[str, Any]:
     routes = [
         rpc_route(rpc)
         | {
-            "typed_per_filter_config": requirement(rpc) | _without_health_filter(),
+            "typed_per_filter_config": requirement(rpc),
             "request_headers_to_remove": list(_REQUEST_HEADERS_REMOVED),
         }
         for rpc in rpcs()
         if rpc.at_edge
     ]
-    routes.append(health_route())
+    routes.extend((health_route(), *probe_routes()))
     routes.extend(page_route(file) for file in config.page)
     host: dict[str, Any] = {
         "name": "edge",
@@ -89,7 +90,7 @@ def edge_listener(config: EnvoyConfig) -> dict[str, Any]:
         "routes": routes,
         "typed_per_filter_config": {"envoy.filters.http.cors": _cors_policy(config.allow_origins)},
     }
-    filters = [_health_filter(), _cors(), _grpc_web(), jwt_filter(config), _router()]
+    filters = [_cors(), _grpc_web(), jwt_filter(config), _router()]
     manager = _manager(config, "edge", host, filters) | {
         # The client is outside: its address is that of the connection, and it may not claim another.
         "use_remote_address": True,
@@ -102,9 +103,14 @@ def mesh_listener(config: EnvoyConfig) -> dict[str, Any]:
     host = {
         "name": "mesh",
         "domains": ["*"],
-        "routes": [*(rpc_route(rpc) for rpc in rpcs()), health_route(), *keys_routes(config)],
+        "routes": [
+            *(rpc_route(rpc) for rpc in rpcs()),
+            health_route(),
+            *probe_routes(),
+            *keys_routes(config),
+        ],
     }
-    manager = _manager(config, "mesh", host, [_health_filter(), _router()]) | {"use_remote_address": True}
+    manager = _manager(config, "mesh", host, [_router()]) | {"use_remote_address": True}
     return _listener("mesh", config.mesh, manager)
 
 
@@ -112,6 +118,10 @@ def _listener(name: str, endpoint: Any, manager: dict[str, Any]) -> dict[str, An
     return {
         "name": name,
         "address": socket_address(endpoint),
+        # Else a second Envoy shares the port, and each gets half of the calls. The one socket is accepted
+        # from by all workers: without a balance the first to wake takes the connection.
+        "enable_reuse_port": False,
+        "connection_balance_config": {"exact_balance": {}},
         "per_connection_buffer_limit_bytes": BUFFER_BYTES,
         "listener_filters_timeout": "5s",
         "filter_chains": [
@@ -218,24 +228,6 @@ def _tracing(name: str) -> dict[str, Any]:
                 "service_name": f"envoy-{name}",
                 "grpc_service": {"envoy_grpc": {"cluster_name": "otlp"}, "timeout": "1s"},
             },
-        },
-    }
-
-
-def _without_health_filter() -> dict[str, Any]:
-    """For a route: the filter is not made for its streams, half a KiB for each."""
-    return {_HEALTH: {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "disabled": True}}
-
-
-def _health_filter() -> dict[str, Any]:
-    """/healthz: 200 while a gateway and an ingest are healthy, 503 otherwise."""
-    return {
-        "name": _HEALTH,
-        "typed_config": {
-            "@type": f"{_TYPES}.filters.http.health_check.v3.HealthCheck",
-            "pass_through_mode": False,
-            "cluster_min_healthy_percentages": {"gateway": {"value": 1.0}, "ingest": {"value": 1.0}},
-            "headers": [{"name": ":path", "string_match": {"exact": "/healthz"}}],
         },
     }
 

@@ -31,6 +31,8 @@ assert PUBLISH_IDLE_S > 2 * wire_bounds.PUBLISH_SILENCE_S, "its ends notice firs
 assert UNARY_TIMEOUT_S > 1.5 * limits.PUBLISH_DEADLINE_S, "ingest answers first"
 assert UNARY_TIMEOUT_S > 1.5 * limits.BARRIER_S, "the barrier answers first"
 
+MESH_HEALTH_PATH = "/healthz"
+LIVE_PATH = "/livez"
 HEALTH_PATH = "/grpc.health.v1.Health/Check"
 
 
@@ -57,6 +59,21 @@ def health_route() -> dict[str, Any]:
         "match": {"path": HEALTH_PATH},
         "route": {"cluster": "gateway", "timeout": "2s", "retry_policy": _RETRY_POLICY},
     }
+
+
+def probe_routes() -> list[dict[str, Any]]:
+    """What plain HTTP may ask a gateway: how the mesh is, and whether the gateway itself lives. Without a
+    gateway that can be reached Envoy answers 503."""
+    return [
+        {
+            "match": {
+                "path": path,
+                "headers": [{"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}}],
+            },
+            "route": {"cluster": "gateway", "timeout": "2s", "retry_policy": _RETRY_POLICY},
+        }
+        for path in (MESH_HEALTH_PATH, LIVE_PATH)
+    ]
 
 
 _RETRY_POLICY: dict[str, Any] = {

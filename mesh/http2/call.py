@@ -10,6 +10,7 @@ After `pause` neither `received` nor `half_closed` comes until `resume`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 Metadata = Sequence[tuple[str, str]]
@@ -76,3 +77,18 @@ Accept = Callable[[Call], Handler]
 
 Methods = Mapping[str, Accept]
 """By path."""
+
+PAGE_BYTES_MAX = 16 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The answer to a GET, which is no gRPC."""
+
+    status: int
+    content: bytes
+    """JSON, at most PAGE_BYTES_MAX."""
+
+
+Pages = Mapping[str, Callable[[], Page]]
+"""By path; for operators' probes, which speak plain HTTP."""

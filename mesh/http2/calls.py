@@ -12,20 +12,23 @@ reset while young, or that we reset for what the client did.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Protocol
 
 from grandstand.wire.errors import GrandstandError, shown
 from mesh.http2 import bounds, frames, headers
 from mesh.http2.budget import Budget
-from mesh.http2.call import Methods
-from mesh.http2.errors import UNIMPLEMENTED, CallFailed, Cause, ConnectionBroken, StreamBroken
+from mesh.http2.call import Methods, Pages
+from mesh.http2.errors import INTERNAL, UNIMPLEMENTED, CallFailed, Cause, ConnectionBroken, StreamBroken
 from mesh.http2.header_blocks import Block
 from mesh.http2.resets import Resets
 from mesh.http2.stream import Stream
 from mesh.http2.stream_host import Timer
 from mesh.http2.termination_counts import TerminationCounts
 from mesh.http2.write_buffer import WriteBuffer
+
+log = logging.getLogger(__name__)
 
 
 class ServerHooks(Protocol):
@@ -52,6 +55,7 @@ class Calls:
         on_empty: Callable[[], None],
         peer: str,
         terminations: TerminationCounts,
+        pages: Pages,
     ) -> None:
         """`on_empty` is called whenever the last call has closed."""
         self.open: dict[int, Stream] = {}
@@ -71,6 +75,7 @@ class Calls:
         self.soon = server.soon
         self.later = server.later
         self._methods = methods
+        self._pages = pages
         self._server = server
         self._on_empty = on_empty
         self._acked_at_id: int | None = None
@@ -124,6 +129,9 @@ class Calls:
         if is_last and request.content_bytes:
             raise StreamBroken(frames.PROTOCOL_ERROR, "content-length is not what came")
         self._enter(stream)
+        if request.method != b"POST":
+            self._answer_page(stream, request)
+            return
         accept = self._methods.get(request.path)
         if accept is None:
             self.terminations.call(UNIMPLEMENTED, Cause.METHOD)
@@ -139,6 +147,20 @@ class Calls:
             stream.failed(error)
         else:
             stream.accepted(handler, request.timeout_s)
+
+    def _answer_page(self, stream: Stream, request: headers.Request) -> None:
+        make = self._pages.get(request.path.partition("?")[0])
+        if make is None:
+            self.terminations.call(INTERNAL, Cause.NOT_GRPC)
+            stream.answer(headers.http_error(405))
+            return
+        try:
+            page = make()
+        except Exception:
+            log.exception("the page %s failed", request.path)
+            stream.answer(headers.http_error(500))
+        else:
+            stream.answer_page(page, with_content=request.method == b"GET")
 
     def _enter(self, stream: Stream) -> None:
         self.open[stream.id] = stream

@@ -21,7 +21,7 @@ from typing import Protocol
 
 from mesh.http2 import bounds, frames, keepalive, settings
 from mesh.http2.budget import Budget
-from mesh.http2.call import Methods
+from mesh.http2.call import Methods, Pages
 from mesh.http2.calls import Calls, ServerHooks
 from mesh.http2.errors import UNAVAILABLE, Cause, ConnectionBroken, StreamBroken
 from mesh.http2.header_blocks import Block, HeaderBlocks
@@ -56,12 +56,20 @@ class Connection:
         streams_max: int,
         terminations: TerminationCounts,
         peer: str = "",
+        pages: Pages | None = None,
     ) -> None:
         """Sends its SETTINGS at once. `now`: monotonic seconds; `peer`: the address at the other end;
         `terminations`: counts how this connection and its calls are ended."""
         self.write_buffer = WriteBuffer(shell.output_ready)
         self.calls = Calls(
-            methods, shell, self.write_buffer, message_bytes_max, self._last_call_closed, peer, terminations
+            methods,
+            shell,
+            self.write_buffer,
+            message_bytes_max,
+            self._last_call_closed,
+            peer,
+            terminations,
+            pages or {},
         )
         self.is_over = False
         """Nothing is read or answered any more."""

@@ -49,6 +49,8 @@ class Request:
     """One of ENCODINGS."""
     content_bytes: int | None
     """What content-length promises."""
+    method: bytes = b"POST"
+    """GET and HEAD are no gRPC: only Pages are asked so."""
 
 
 class Field:
@@ -126,6 +128,9 @@ def _read_request(fields: Sequence[Field]) -> Request:
             Cause.HEADER_SIZE,
         )
     content_bytes = _content_bytes(fields) if b"content-length" in plain else None
+    path = pseudo[b":path"].decode("latin-1")
+    if pseudo[b":method"] in (b"GET", b"HEAD"):
+        return Request(path, (), None, b"identity", content_bytes, pseudo[b":method"])
     if pseudo[b":method"] != b"POST":
         raise CallFailed(INTERNAL, "gRPC calls are POST", Cause.NOT_GRPC, 405)
     if not _GRPC.match(plain.get(b"content-type", b"")):
@@ -141,7 +146,6 @@ def _read_request(fields: Sequence[Field]) -> Request:
     timeout_s = None
     if b"grpc-timeout" in plain:
         timeout_s = _timeout_s(plain[b"grpc-timeout"])
-    path = pseudo[b":path"].decode("latin-1")
     return Request(path, tuple(metadata), timeout_s, encoding, content_bytes)
 
 
@@ -237,6 +241,19 @@ def accept_encoding() -> bytes:
 def http_error(status: int) -> bytes:
     """The whole answer to what is no gRPC."""
     return _integer(8, 4, 0x10) + _string(b"%d" % status)
+
+
+def page(status: int, content_bytes: int) -> bytes:
+    """Before JSON of that length. In the static table content-length is 28, cache-control 24."""
+    return (
+        http_error(status)
+        + _integer(31, 4, 0x10)
+        + _string(b"application/json")
+        + _integer(28, 4, 0x10)
+        + _string(b"%d" % content_bytes)
+        + _integer(24, 4, 0x10)
+        + _string(b"no-store")
+    )
 
 
 def percent_encoded(message: str) -> bytes:

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from typing import cast
 
 from mesh.http2 import bounds, sockets
-from mesh.http2.call import Methods
+from mesh.http2.call import Methods, Pages
 from mesh.http2.connection import Connection
 from mesh.http2.errors import Cause
 from mesh.http2.handshakes import TlsHandshake
@@ -41,9 +41,11 @@ class Http2Server:
         message_bytes_max: int,
         streams_max: int = 100_000,
         tls: TlsFiles | None = None,
+        pages: Pages | None = None,
     ) -> None:
         """Raises OSError when the files of `tls` cannot be read."""
         self.methods = methods
+        self.pages = pages
         self.message_bytes_max = message_bytes_max
         self.streams_max = streams_max
         self.streams = 0
@@ -237,6 +239,7 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
             streams_max=server.streams_max,
             terminations=server.terminations,
             peer=_address_of(raw),
+            pages=server.pages,
         )
 
     def get_buffer(self, _: int) -> memoryview:

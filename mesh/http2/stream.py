@@ -23,7 +23,7 @@ from collections.abc import Callable
 
 from mesh.http2 import bounds, frames, headers
 from mesh.http2.broadcast_group import ConnectionMembers, Shared
-from mesh.http2.call import Handler, Metadata
+from mesh.http2.call import Handler, Metadata, Page
 from mesh.http2.errors import (
     DEADLINE_EXCEEDED,
     INTERNAL,
@@ -356,6 +356,29 @@ class Stream:
         """Ends what is no gRPC call with one block of headers."""
         self._sent_headers = True
         self._finish(block)
+
+    def answer_page(self, page: Page, *, with_content: bool) -> None:
+        """Ends a GET, or without content a HEAD. What the windows do not take at once is left out, and the
+        answer is 503: nothing waits for who probes."""
+        content, write_buffer = page.content, self.write_buffer
+        if not with_content:
+            self.answer(headers.page(page.status, len(content)))
+            return
+        if not 0 < len(content) <= min(self._window, write_buffer.available_bytes, bounds.FRAME_BYTES_MAX):
+            self.answer(headers.http_error(503))
+            return
+        write_buffer.put(
+            frames.header_block(
+                self.id, headers.page(page.status, len(content)), False, bounds.FRAME_BYTES_MAX
+            )
+        )
+        self._window -= len(content)
+        write_buffer.available_bytes -= len(content)
+        write_buffer.put(frames.frame(frames.DATA, frames.END_STREAM, self.id, content))
+        remote_closed = self.receive_half.remote_closed
+        if not remote_closed:
+            write_buffer.put(frames.rst_stream(self.id, frames.NO_ERROR))
+        self._close(was_reset=not remote_closed)
 
     def lost(self) -> None:
         """Reset by either side, or its connection is gone."""

@@ -18,10 +18,8 @@ import json
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
-from urllib.parse import ParseResult
 
 from nats.aio.client import Client
-from nats.aio.transport import TcpTransport
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js import api as js_api
@@ -30,14 +28,15 @@ from nats.js.errors import APIError, NotFoundError
 from grandstand.wire.errors import NotNow
 from mesh import limits
 from mesh.jetstream import subjects
+from mesh.jetstream.client import NatsClient
 
 log = logging.getLogger(__name__)
 
 _RECONNECT_S = 0.1
 _PING_S = 1.0
 _PINGS_MAX = 3
-_CLOSE_S = 0.2
 _ASK_S = 1.0
+_PROBE_AGE_S = 3600.0
 # Error codes of JetStream.
 _STREAM_EXISTS = 10058
 _NO_CLUSTER = 10074
@@ -65,9 +64,7 @@ class Bus:
 
         `url`: one, or several servers of a cluster with commas between them.
         """
-        client = Client()
-        if not url.startswith("ws"):
-            client._transport = _Transport()  # type: ignore[no-untyped-call]
+        client = NatsClient()
         bus = cls(client, replicas)
 
         async def on_reconnect() -> None:
@@ -134,6 +131,23 @@ class Bus:
             num_replicas=self.replicas,
         )
         await self._until_jetstream_answers(lambda: self._add_stream(config))
+
+    async def ensure_probes_stream(self) -> None:
+        """Creates the stream that storing is proven with, made as the event stream is: on as many servers,
+        in files. Bounds: a message a subject, for _PROBE_AGE_S. Raises NatsError, TimeoutError."""
+        config = js_api.StreamConfig(
+            name=subjects.PROBES_STREAM,
+            subjects=[subjects.PROBES_ALL],
+            storage=js_api.StorageType.FILE,
+            max_msgs_per_subject=1,
+            max_age=_PROBE_AGE_S,
+            num_replicas=self.replicas,
+        )
+        request = f"$JS.API.STREAM.CREATE.{subjects.PROBES_STREAM}"
+        reply = await self.client.request(request, json.dumps(config.as_dict()).encode(), timeout=_ASK_S)
+        error = json.loads(reply.data).get("error")
+        if error is not None and error.get("err_code") != _STREAM_EXISTS:
+            raise APIError.from_error(error)
 
     async def events_stream(self) -> tuple[str, int]:
         """The identity of the event stream, which a stream made anew does not share, and its last
@@ -208,29 +222,3 @@ class Bus:
         if not self.client.is_closed:
             with contextlib.suppress(OSError):
                 await self.client.close()
-
-
-class _Transport(TcpTransport):
-    """Lets go of a server that takes nothing more.
-
-    Closing a connection waits until all that was written is taken, and nats-py waits for that before
-    it reconnects: from a stopped server it would never come away.
-    """
-
-    def __bool__(self) -> bool:
-        return True  # nats-py would put one of its own in the place of an unconnected one
-
-    async def connect(self, uri: ParseResult, buffer_size: int, connect_timeout: int) -> None:
-        self._abort()  # an attempt that came no further than this
-        await super().connect(uri, buffer_size, connect_timeout)
-
-    async def wait_closed(self) -> None:
-        try:
-            async with asyncio.timeout(_CLOSE_S):
-                await super().wait_closed()  # type: ignore[no-untyped-call]
-        except TimeoutError:
-            self._abort()
-
-    def _abort(self) -> None:
-        if self._io_writer is not None:
-            self._io_writer.transport.abort()

@@ -5,6 +5,7 @@ Ids have no dots (see `ids`), so an id is always one token.
 
 from __future__ import annotations
 
+import re
 import zlib
 
 EVENTS_STREAM = "EVENTS"
@@ -41,6 +42,28 @@ def partition_status(partition: int) -> str:
 PARTITION_STATUS_ALL = "partitions.*"
 WORKERS = "workers.aggregate"
 """Where the aggregation workers tell each other that they live (WorkerBeat)."""
+
+HEALTH_ALL = "health.>"
+
+
+def health(service: str, instance: str) -> str:
+    """Where a process says what it has proven of its dependencies (HealthReport)."""
+    return f"health.{service}.{_token(instance)}"
+
+
+PROBES_STREAM = "PROBES"
+PROBES_ALL = "probes.>"
+
+
+def probe(service: str, instance: str) -> str:
+    """What a process stores in the probes' stream again and again, to prove that it can."""
+    return f"probes.{service}.{_token(instance)}"
+
+
+def _token(name: str) -> str:
+    """Of a name that an operator chose, and that may hold anything."""
+    return re.sub(r"[^A-Za-z0-9_-]", "_", name) or "_"
+
 
 CHECKPOINTS_BUCKET = "checkpoints"
 

@@ -6,6 +6,9 @@ share a hash tag (see aggregate.partition_store), so a script runs on one node o
 
 A call is tried again for about a second, on a cluster also while a slot moves or its master
 is away; a script may therefore run twice and must say for itself what a second run means.
+Between the tries, and whenever the server turns out to be another one (see mesh.redis.failover), connections
+are dropped and the address is resolved anew: a failover need not close what is open.
+
 Rejected: transactions (they cannot check a lease), and functions (each node of a cluster
 must be loaded with them; a script brings itself).
 """
@@ -13,15 +16,14 @@ must be loaded with them; a script brings itself).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar, cast
 
-import hiredis
-from redis.asyncio import Connection, Redis
+from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
-from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialBackoff
 from redis.exceptions import (
     AuthorizationError,
     ClusterDownError,
@@ -34,18 +36,25 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from grandstand.wire.tasks import end
+from mesh import telemetry
+from mesh.redis import connections
+from mesh.redis.address import parse
+from mesh.redis.failover import Look, ServerWatch, says_replaced
+
+log = logging.getLogger(__name__)
+
 Argument = str | bytes | int
 Result = TypeVar("Result")
 
-_TIMEOUT_S = 2.0
-_CONNECT_TIMEOUT_S = 1.0
 _RETRY_FIRST_S = 0.02
 _RETRY_MAX_S = 0.2
-_RETRIES = 6
-# RedisClusterException is no RedisError. AttributeError: redis-py 8.1 closes connections under the calls
-# that use them when it learns anew which node has which slots.
-_NO_REDIS_ERROR = (RedisClusterException, AttributeError)
-_AWAY = (RedisConnectionError, RedisTimeoutError, ClusterDownError, TryAgainError, *_NO_REDIS_ERROR)
+_RETRY_FOR_S = 1.0
+_SAID_EVERY_S = 5.0
+# Of a cluster: RedisClusterException is no RedisError. AttributeError: redis-py 8.1 closes connections under
+# the calls that use them when it learns anew which node has which slots.
+_ODD = (RedisClusterException, AttributeError)
+_AWAY = (RedisConnectionError, RedisTimeoutError, ClusterDownError, TryAgainError)
 
 
 class Script:
@@ -58,22 +67,17 @@ class Script:
         self.sha = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
 
 
-class _Connection(Connection):
-    """Packs commands by hiredis: a flush of a thousand games has ten thousand arguments, and redis-py
-    joins them one by one."""
-
-    def pack_command(self, *args: Any) -> list[bytes]:
-        # Redis wants a command's words as arguments, such as those of CONFIG GET.
-        return [hiredis.pack_command((*args[0].split(), *args[1:]))]
-
-
 class Database:
     """All methods raise RedisError."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        """Raises BadAddress."""
+        self._address = parse(url)
         self._client: Redis | RedisCluster | None = None
         self._connecting = asyncio.Lock()
+        self._watch = ServerWatch()
+        self._look: asyncio.Task[None] | None = None
+        self._said_s = float("-inf")
 
     async def is_cluster(self) -> bool:
         return isinstance(await self._connected(), RedisCluster)
@@ -111,24 +115,68 @@ class Database:
         return cast(list[bytes], await self._call(lambda client: client.hkeys(key)))
 
     async def aclose(self) -> None:
+        if self._look is not None:
+            await end(self._look)
         if self._client is not None:
             await self._client.aclose()
 
     async def _call(self, call: Callable[[Redis | RedisCluster], Awaitable[Result] | Result]) -> Result:
-        client = await self._connected()
-        if isinstance(client, Redis):
-            return await cast(Awaitable[Result], call(client))
+        loop = asyncio.get_running_loop()
+        give_up_s = loop.time() + _RETRY_FOR_S
         wait_s = _RETRY_FIRST_S
-        for _ in range(_RETRIES):
+        while True:
             try:
+                client = await self._connected()
+                self._look_soon(client)
                 return await cast(Awaitable[Result], call(client))
-            except _AWAY:
-                await asyncio.sleep(wait_s)
-                wait_s = min(2 * wait_s, _RETRY_MAX_S)
-        try:
-            return await cast(Awaitable[Result], call(client))
-        except _NO_REDIS_ERROR as error:
-            raise RedisConnectionError(f"the cluster is away: {error}") from error
+            except Exception as error:
+                replaced = says_replaced(error)
+                is_cluster = isinstance(self._client, RedisCluster)
+                if not (replaced or isinstance(error, _AWAY) or (is_cluster and isinstance(error, _ODD))):
+                    raise
+                if replaced:
+                    await self._drop(str(error))
+                if loop.time() + wait_s > give_up_s:
+                    if isinstance(error, RedisClusterException):
+                        await self._forget()
+                    if isinstance(error, _ODD):
+                        raise RedisConnectionError(f"the cluster is away: {error}") from error
+                    raise
+            await asyncio.sleep(wait_s)
+            wait_s = min(2 * wait_s, _RETRY_MAX_S)
+
+    def _look_soon(self, client: Redis | RedisCluster) -> None:
+        """Beside the calls, which wait for nothing. A cluster's client is told by the nodes."""
+        if isinstance(client, RedisCluster) or (self._look is not None and not self._look.done()):
+            return
+        look = self._watch.due(asyncio.get_running_loop().time())
+        if look is not Look.NONE:
+            with telemetry.detached():
+                self._look = asyncio.create_task(self._look_at(client, look))
+
+    async def _look_at(self, client: Redis, look: Look) -> None:
+        with contextlib.suppress(RedisError, OSError):  # the calls fail too
+            about = await connections.about(client, resolved=look is Look.RESOLVED)
+            why = self._watch.heard(about) if about else ""
+            if why:
+                await self._drop(why)
+
+    async def _drop(self, why: str) -> None:
+        """The connections; what is asked next resolves the address again."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s > self._said_s + _SAID_EVERY_S:
+            self._said_s = now_s
+            log.warning("Redis: %s; its connections are dropped and its address is looked up again", why)
+        if isinstance(self._client, Redis):
+            with contextlib.suppress(RedisError, OSError):
+                await connections.drop(self._client)
+
+    async def _forget(self) -> None:
+        """A cluster of which no known node answers: the next call begins at the address again."""
+        client, self._client = self._client, None
+        if client is not None:
+            with contextlib.suppress(RedisError, OSError, *_ODD):
+                await client.aclose()
 
     async def _connected(self) -> Redis | RedisCluster:
         if self._client is None:
@@ -138,15 +186,9 @@ class Database:
         return self._client
 
     async def _connect(self) -> Redis | RedisCluster:
-        single = Redis.from_url(
-            self._url,
-            connection_class=_Connection,  # a URL of another kind brings its own
-            socket_timeout=_TIMEOUT_S,
-            socket_connect_timeout=_CONNECT_TIMEOUT_S,
-            retry=Retry(ExponentialBackoff(cap=_RETRY_MAX_S, base=_RETRY_FIRST_S), _RETRIES),
-            retry_on_error=[RedisConnectionError, RedisTimeoutError],
-            health_check_interval=5,
-        )
+        single = connections.single(self._address)
+        if self._address.sentinels:
+            return single
         try:
             about = await single.info("cluster")
         except (NoPermissionError, AuthorizationError):
@@ -157,18 +199,13 @@ class Database:
         if not about.get("cluster_enabled"):
             return single
         await single.aclose()
-        return RedisCluster.from_url(
-            self._url,
-            socket_timeout=_TIMEOUT_S,
-            socket_connect_timeout=_CONNECT_TIMEOUT_S,
-            retry=Retry(ExponentialBackoff(cap=_RETRY_MAX_S, base=_RETRY_FIRST_S), 1),
-            health_check_interval=5,
-        )
+        return connections.cluster(self._address)
 
 
 __all__ = ["Database", "RedisError", "Script"]
 
 
 def connect(url: str) -> Database:
-    """A client of the server or cluster at `url`; nothing is sent before its first call."""
+    """A client of the Redis at `url` (see mesh.redis.address); nothing is sent before its first call. Raises
+    BadAddress."""
     return Database(url)

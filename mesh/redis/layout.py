@@ -6,6 +6,7 @@ Keys of a partition share one hash tag, so a flush is atomic on a cluster too:
     {p7}:applied            the stream sequence up to which the state is folded
     {p7}:stream             "<identity> <target>": of the event stream that it is folded from, and the last
                             block of the partition when that began: before it, the state is no answer
+    {p7}:probe              string, expiring: its owner proves with it, each second, that Redis takes writes
     {p7}:manifest           hash  !state -> PartitionState; <key without the tag> -> "<sequence> <length>", of
                             every key below: the flush that wrote it last, and its length (strings: bytes;
                             hashes, sets: members), what it carries included (see aggregate.manifest)
@@ -51,6 +52,15 @@ def lease_key(partition: int) -> str:
 
 def stream_key(partition: int) -> str:
     return f"{tag(partition)}:stream"
+
+
+def probe_key(partition: int) -> str:
+    return f"{tag(partition)}:probe"
+
+
+def key_of(partition: int, name: str) -> str:
+    """The key of that name, as manifests and checkpoints have it."""
+    return f"{tag(partition)}:{name}"
 
 
 def name_of(key: str) -> str:

@@ -14,9 +14,12 @@ from hypothesis import strategies as st
 from aggregate import bounds as aggregate_bounds
 from aggregate import cardinality
 from aggregate.audience import Audience
-from aggregate.fold import Append, FoldState, Replace
+from aggregate.fold import Append, Fold, FoldState, Replace
+from grandstand.aggregate.v1.aggregate_pb2 import AudienceResult
 from grandstand.catalog.v1 import catalog_pb2 as catalog
 from grandstand.event.v1.event_pb2 import PRESENCE_STATE_GONE, PRESENCE_STATE_HERE
+from grandstand.internal.v1.internal_pb2 import AudienceLog, AudienceRows
+from grandstand.wire import ids
 from mesh import limits
 from mesh.merge.audience import audience_moves, merge_audience
 from tests.support.folding import (
@@ -37,7 +40,18 @@ HERE, GONE = PRESENCE_STATE_HERE, PRESENCE_STATE_GONE
 PRESENCES = st.builds(
     Told,
     actor=st.sampled_from([f"actor{i}" for i in range(12)]),
-    value=st.sampled_from([HERE, HERE, HERE, GONE, 0, 7, -1]),
+    value=st.builds(
+        lambda state, source: state + 256 * source,
+        st.sampled_from([HERE, HERE, HERE, GONE, 0, 7, -1]),
+        st.sampled_from([0, 0, 1, 2**32 - 1]),
+    ),
+)
+CROWDED = st.builds(
+    Told,
+    actor=st.just("ann"),
+    value=st.builds(
+        lambda state, source: state + 256 * source, st.sampled_from([HERE, GONE]), st.integers(0, 7)
+    ),
 )
 HISTORIES = histories(PRESENCES, span_s=60)
 LATER = st.integers(0, 60)
@@ -60,22 +74,25 @@ def exact_up_to(actors: int) -> Iterator[None]:
 def naive(blocks: list[Blocked], now_s: float, exact_max: int = 20_000) -> tuple[int, int, bool]:
     """Viewers, uniques, and whether they are exact, one event at a time. Sketches of a dozen
     actors err by less than a half; what they cannot do is to take out who is GONE."""
-    last: dict[str, tuple[int, bool]] = {}
+    last: dict[tuple[str, int], tuple[int, bool]] = {}
     exact = True
     for block in blocks:
         for event in block.events:
-            known_us, was_here = last.get(event.actor, (0, False))
-            if event.value == HERE and (block.at_us >= known_us or not (exact or was_here)):
-                last[event.actor] = block.at_us, True
-            elif event.value == GONE and block.at_us >= known_us and (exact or not was_here):
-                last[event.actor] = block.at_us, False
-        exact = exact and len(last) <= exact_max
+            said = event.actor, int(event.value) >> 8
+            state = int(event.value) & 0xFF
+            known_us, was_here = last.get(said, (0, False))
+            if state == HERE and (block.at_us >= known_us or not (exact or was_here)):
+                last[said] = block.at_us, True
+            elif state == GONE and block.at_us >= known_us and (exact or not was_here):
+                last[said] = block.at_us, False
+        exact = exact and len({actor for actor, _ in last}) <= exact_max
     pane_s = limits.AUDIENCE_PANE_S
-    viewers = sum(
-        is_here and at_us // 1_000_000 // pane_s * pane_s + pane_s + limits.PRESENCE_S > now_s
-        for at_us, is_here in last.values()
-    )
-    return viewers, len(last), exact
+    viewers = {
+        actor
+        for (actor, _), (at_us, is_here) in last.items()
+        if is_here and at_us // 1_000_000 // pane_s * pane_s + pane_s + limits.PRESENCE_S > now_s
+    }
+    return len(viewers), len({actor for actor, _ in last}), exact
 
 
 def newest_s(blocks: list[Blocked]) -> float:
@@ -142,6 +159,53 @@ def test_who_was_here_too_long_ago_is_a_unique_only(monkeypatch: pytest.MonkeyPa
     )
     assert list(fold.partial().last_seen) == [1]
     assert fold.partial().uniques == 2
+
+
+def in_place(source: int, state: int) -> Told:
+    return Told("ann", state + 256 * source)
+
+
+def test_who_leaves_one_of_two_gateways_is_still_a_viewer_and_counts_once() -> None:
+    fold = folded(make, [Blocked(NOW_US, (in_place(1, HERE),)), Blocked(NOW_US + 1, (in_place(2, HERE),))])
+    assert merge_audience([fold.partial()], NOW_S).viewers == 1
+    fold.fold(rows_of(Blocked(NOW_US + 2, (in_place(2, GONE),))))
+    assert merge_audience([fold.partial()], NOW_S).viewers == 1
+    fold.fold(rows_of(Blocked(NOW_US + 3, (in_place(1, GONE),))))
+    assert merge_audience([fold.partial()], NOW_S) == AudienceResult(uniques=1, exact=True)
+
+
+def test_what_a_killed_gateway_said_fades_whatever_others_say() -> None:
+    fold = folded(make, [Blocked(NOW_US, (in_place(1, HERE), in_place(2, HERE), in_place(2, GONE)))])
+    assert merge_audience([fold.partial()], NOW_S + limits.PRESENCE_S).viewers == 1
+    assert merge_audience([fold.partial()], NOW_S + limits.PRESENCE_S + limits.AUDIENCE_PANE_S).viewers == 0
+
+
+def test_of_the_places_of_an_actor_only_the_newest_that_may_matter_are_kept() -> None:
+    fold = folded(make, [Blocked(NOW_US + n, (in_place(n, HERE),)) for n in range(100)])
+    assert len(stored(fold).heard) == 8 * aggregate_bounds.SOURCES_MAX
+    fold.fold(rows_of(Blocked(NOW_US + 51_000_000, (in_place(200, HERE),))))
+    assert len(stored(fold).heard) == 8
+
+
+def test_a_state_without_sources_is_read() -> None:
+    key = ids.actor_key("ann")
+    old = AudienceLog(rows=[AudienceRows(actors=key, heard=(NOW_US * 2 + 1).to_bytes(8, "little"))])
+    fold = make(FoldState(logs={"": old.SerializeToString()}))
+    assert_same(fold, folded(make, [Blocked(NOW_US, (in_place(0, HERE),))]))
+    assert old.rows[0] == stored(fold)
+
+
+def stored(fold: Fold) -> AudienceRows:
+    (change,) = fold.encode()
+    assert isinstance(change, Replace)
+    return AudienceLog.FromString(change.log).rows[0]
+
+
+@given(blocks=histories(CROWDED, span_s=60), flushed_after=st.sets(st.integers(0, 11)))
+def test_what_is_forgotten_of_a_restless_actor_is_not_missed_by_a_state_that_is_read_again(
+    blocks: list[Blocked], flushed_after: set[int]
+) -> None:
+    check_stores(make, blocks, flushed_after, 3)
 
 
 def test_a_goodbye_stored_before_an_earlier_presence_stands() -> None:

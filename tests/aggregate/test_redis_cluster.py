@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
@@ -12,6 +14,7 @@ from aggregate.partition_store import Acquired, PartitionStore
 from grandstand.internal.v1.internal_pb2 import PartitionState
 from grandstand.wire import bounds as wire_bounds
 from grandstand.wire import ids
+from mesh.health import proofs
 from mesh.redis import layout
 from mesh.redis.database import Database, connect
 from mesh.redis.errors import Fenced, Rewound
@@ -19,7 +22,7 @@ from mesh.redis.layout import Write
 from mesh.redis.results import ResultStore
 from tests.support.games import new_game, run, until, votes_of
 from tests.support.mesh_fixture import RunningMesh, running, wait_for
-from tests.support.servers import Cluster, Stores, stores, valkey_cluster
+from tests.support.servers import Cluster, Stores, eventually, stores, valkey_cluster
 from tests.support.votes_stream import PARTITIONS, votes_stream
 
 
@@ -51,6 +54,30 @@ def test_the_partitions_are_spread_over_all_nodes(cluster: Cluster) -> None:
             slot = client.execute_command("CLUSTER", "KEYSLOT", layout.applied_key(partition))
             nodes.add(slot * 3 // 16_384)
     assert nodes == {0, 1, 2}
+
+
+def test_health_reads_of_every_node_and_tells_one_that_stands_still(cluster: Cluster) -> None:
+    async def scenario() -> None:
+        async with connected(cluster.url) as database:
+            proof = proofs.redis_reads(database)
+            await proof.prove()
+            cluster.nodes[1].send_signal(signal.SIGSTOP)
+            try:
+                with pytest.raises((TimeoutError, proofs.Unproven)):
+                    await proof.prove()
+            finally:
+                cluster.nodes[1].send_signal(signal.SIGCONT)
+
+            async def proves() -> bool:
+                with contextlib.suppress(TimeoutError, proofs.Unproven):
+                    await proof.prove()
+                    return True
+                return False
+
+            await eventually(proves, "every node is read of again")
+
+    run(scenario())
+    wait_for(cluster.is_well, "the cluster is well again")
 
 
 def test_a_url_of_any_node_is_a_url_of_the_cluster(cluster: Cluster) -> None:

@@ -229,6 +229,60 @@ def test_a_key_of_another_kind_is_corrupt(play: Scenario) -> None:
     play(scenario)
 
 
+KINDS_OF_KEYS = ("topics", "log:votes", "hash:g/board/b:", "rank:g/board/b:")
+
+
+def test_i4_a_look_misses_any_key_that_is_lost_or_went_back(play: Scenario) -> None:
+    async def scenario(at: Setting) -> None:
+        def writes(value: str) -> list[Write]:
+            return [
+                at.write("HSET", "topics", "g/", value),
+                at.write("APPEND", "log:votes", value),
+                at.write("HSET", "hash:g/board/b:", "ann", value),
+                at.write("ZADD", "rank:g/board/b:", "1", value),
+            ]
+
+        await at.one.acquire("t")
+        await at.one.reset("t", "s", 0)
+        assert (await at.one.look([], "0", 9)).names == []
+        await at.one.flush("t", 0, PartitionState(applied=5), writes("a"))
+        await at.one.flush("t", 5, PartitionState(applied=6), writes("b"))
+        first = await at.one.look(["topics", "unlisted"], "0", 9)
+        assert (first.applied, first.stream, first.manifest_at, first.broken) == (6, "s", 6, "")
+        assert (sorted(first.names), first.next_at) == (sorted(KINDS_OF_KEYS), "0")
+        assert not (await at.one.look(KINDS_OF_KEYS, "0", 9)).broken
+        prefix = layout.key_of(at.partition, "")
+        for name, command in {
+            "topics": ("HSET", f"{prefix}topics", AT, "5"),
+            "log:votes": ("SET", f"{prefix}log:votes", b"a" + tail(5)),
+            "hash:g/board/b:": ("DEL", f"{prefix}hash:g/board/b:"),
+            "rank:g/board/b:": ("ZADD", f"{prefix}rank:g/board/b:", score(5), "!"),
+        }.items():
+            await at.alter(command)
+            assert (await at.one.look([name], "0", 9)).broken == name
+        await at.alter(("SET", f"{prefix}topics", "x"))
+        assert (await at.one.look(["topics"], "0", 9)).broken == "topics"
+
+    play(scenario)
+
+
+def test_looks_walk_through_all_keys(play: Scenario) -> None:
+    async def scenario(at: Setting) -> None:
+        await at.one.acquire("t")
+        names = {f"log:g/pulse/p{n}:" for n in range(2_000)}
+        await at.one.flush("t", 0, PartitionState(applied=5), [at.write("SET", name, "x") for name in names])
+        seen: set[str] = set()
+        walks = ["0"]
+        while walks[-1] != "0" or len(walks) == 1:
+            looked = await at.one.look((), walks[-1], 100)
+            seen.update(looked.names)
+            walks.append(looked.next_at)
+        assert seen == names
+        assert len(walks) > 10
+
+    play(scenario)
+
+
 def test_the_streams_identity_is_kept_and_found_by_the_next(play: Scenario) -> None:
     async def scenario(at: Setting) -> None:
         await at.one.acquire("t1")

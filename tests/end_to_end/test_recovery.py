@@ -21,7 +21,7 @@ from grandstand.aggregate.v1.aggregate_pb2 import PartitionStatus
 from grandstand.client import Publisher, Viewer
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.wire import bounds as wire_bounds
-from tests.support.commands import succeeded
+from tests.support.commands import command
 from tests.support.games import GameClient, new_game, run, until
 from tests.support.mesh_fixture import RunningMesh, running
 from tests.support.servers import eventually
@@ -234,8 +234,9 @@ def test_operators_read_who_folds_each_partition_and_how_far_it_is(own_mesh: Run
                 assert sum(status.applied for status in after) > sum(status.applied for status in before)
 
             async def told() -> bool:
-                said = await asyncio.to_thread(succeeded, own_mesh.home, "status")
-                return "partitions: 16, 8 aggregate-1, 8 aggregate-2; folded up to the last block" in said
+                said = await asyncio.to_thread(command, own_mesh.home, "status")
+                last = b"partitions: 16, 8 aggregate-1, 8 aggregate-2; folded up to the last block"
+                return said.returncode == 0 and last in said.stdout
 
             await eventually(told, "nothing is left to fold")
 

@@ -12,24 +12,31 @@ from pathlib import Path
 
 import pytest
 
+from aggregate.partition import Loaded, Partition
 from gateway import bounds as gateway_bounds
 from gateway import presence_reporter as reporter_module
 from gateway.presence import Presence
 from gateway.presence_reporter import PresenceReporter
 from gateway.relay import Relay
+from grandstand.aggregate.v1.aggregate_pb2 import AudienceResult
 from grandstand.catalog.v1.catalog_pb2 import Game
 from grandstand.client import open_channel
 from grandstand.event.v1.event_pb2 import PRESENCE_STATE_GONE, PRESENCE_STATE_HERE, Event, Position
 from grandstand.ingest.v1.ingest_pb2 import Reject
+from grandstand.internal.v1.internal_pb2 import Block
 from grandstand.wire import bounds as wire_bounds
 from grandstand.wire import ids
 from grandstand.wire.errors import GrandstandError
 from mesh import limits
 from mesh.catalog.watch import CatalogView
 from mesh.jetstream import subjects
+from mesh.merge.audience import merge_audience
+from tests.support.blocks import game_control
 from tests.support.games import run, until
+from tests.support.ingest_server import Served
 from tests.support.ingest_server import serving as serving_ingest
 from tests.support.lone_ingest import GAME
+from tests.support.partitions import fold
 from tests.support.unruly_ingest import Ingest, serving
 
 HERE, GONE = PRESENCE_STATE_HERE, PRESENCE_STATE_GONE
@@ -93,7 +100,7 @@ async def reporting(
     peer: Ingest, view: CatalogView | None = None
 ) -> AsyncIterator[tuple[PresenceReporter, Noted]]:
     async with serving(peer) as port, relaying(port) as relay:
-        reporter = PresenceReporter(relay, view or catalog(g=True))
+        reporter = PresenceReporter(relay, view or catalog(g=True), "gateway-1")
         try:
             yield reporter, relay
         finally:
@@ -113,7 +120,7 @@ async def a_while() -> AsyncIterator[None]:
 def test_a_real_ingest_takes_what_a_gateway_reports_of_many_actors(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with serving_ingest(tmp_path) as served, relaying(served.port) as relay:
-            reporter = PresenceReporter(relay, served.catalog.view)
+            reporter = PresenceReporter(relay, served.catalog.view, "gateway-1")
             for n in range(1_000):
                 reporter.enter(GAME, f"actor-{n}")
             await until(lambda: len(relay.answers) >= 2_000, "all were reported, and again")
@@ -124,6 +131,46 @@ def test_a_real_ingest_takes_what_a_gateway_reports_of_many_actors(tmp_path: Pat
             assert all(isinstance(answer, Position) for answer in relay.answers)
 
     run(scenario())
+
+
+@pytest.mark.usefixtures("quick")
+def test_who_watches_through_two_gateways_and_leaves_one_stays_a_viewer(tmp_path: Path) -> None:
+    """Real ingest, real log; its blocks folded as a partition's owner does."""
+
+    async def scenario() -> None:
+        async with (
+            serving_ingest(tmp_path) as served,
+            relaying(served.port) as one,
+            relaying(served.port) as two,
+        ):
+            reporters = [
+                PresenceReporter(relay, served.catalog.view, name)
+                for name, relay in (("gateway-1", one), ("gateway-2", two))
+            ]
+            for reporter in reporters:
+                reporter.enter(GAME, "ann")
+            await until(lambda: one.answers and two.answers, "both say here")
+            reporters[1].leave(GAME, "ann")
+            await until(
+                lambda: GONE in two.of("ann") and len(two.answers) == len(two.events), "one says gone"
+            )
+            reporters[0].stop()
+            told = await audience(served)
+            assert (told.viewers, told.uniques) == (1, 1)
+
+    run(scenario())
+
+
+async def audience(served: Served) -> AudienceResult:
+    """Of GAME, by all that the event log holds."""
+    stream = await served.bus.js.stream_info(subjects.EVENTS_STREAM)
+    partition = Partition(0, Loaded())
+    definition = served.catalog.view.game(GAME)
+    partials = fold(partition, game_control(definition))
+    for sequence in range(1, stream.state.last_seq + 1):
+        message = await served.bus.js.get_msg(subjects.EVENTS_STREAM, sequence)
+        partials |= fold(partition, Block.FromString(message.data or b""))
+    return merge_audience([partials["audience"].audience], time.time())
 
 
 @pytest.mark.usefixtures("quick")
@@ -340,7 +387,7 @@ def test_goodbyes_that_nobody_takes_are_bounded() -> None:
         peer = Ingest()
         peer.hold()
         async with serving(peer) as port, relaying(port) as relay:
-            reporter = PresenceReporter(relay, catalog(g=True), Presence(presences_max=100))
+            reporter = PresenceReporter(relay, catalog(g=True), "gateway-1", Presence(presences_max=100))
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(gateway_bounds, "PRESENCES_MAX", 100)
                 for n in range(2_000):

@@ -27,7 +27,7 @@ from gateway.guests import Guests
 from gateway.sending import check_event, event_in, response_of
 from gateway.service import GatewayService, path_of
 from grandstand.client import open_channel
-from grandstand.event.v1.event_pb2 import Event, Position, Vote
+from grandstand.event.v1.event_pb2 import PRESENCE_STATE_HERE, Event, Position, Presence, Vote
 from grandstand.gateway.v1.gateway_pb2 import IssueGuestRequest, IssueOriginRequest, SendRequest, SendResponse
 from grandstand.wire import bounds as wire_bounds
 from grandstand.wire import ids
@@ -234,6 +234,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"origin_seq": 2**63}, "event.origin_seq: is 9223372036854775808; 1 to"),
     ({"vote": None}, "event.body: is not set"),
     ({"vote": Vote(poll_id="p", weight=2)}, "event.vote.weight: is 2; at most 1"),
+    (
+        {"vote": None, "presence": Presence(state=PRESENCE_STATE_HERE, source=7)},
+        "event.presence.source: is 7; leave it unset",
+    ),
 ]
 
 

@@ -100,8 +100,8 @@ def reaction(kind: str = "fire", count: int = 1, pulse_id: str = "cheer") -> Eve
     return Event(game_id=GAME, origin_seq=1, reaction=Reaction(pulse_id=pulse_id, kind=kind, count=count))
 
 
-def presence(state: int = PRESENCE_STATE_HERE, game_id: str = GAME) -> Event:
-    event = Event(game_id=game_id, origin_seq=1, presence=Presence())
+def presence(state: int = PRESENCE_STATE_HERE, game_id: str = GAME, source: int = 0) -> Event:
+    event = Event(game_id=game_id, origin_seq=1, presence=Presence(source=source))
     event.presence.state = state  # type: ignore[assignment]  # also what no client should send
     return event
 
@@ -153,6 +153,7 @@ def checked(
         (reaction(count=101), Invalid, "is 101; at most 100"),
         (presence(0), Invalid, "is 0; PRESENCE_STATE_HERE"),
         (presence(7), Invalid, "is 7; PRESENCE_STATE_HERE"),
+        (presence(source=9), Invalid, "presence.source: is 9; for producers only"),
         (presence(game_id="plain"), Unknown, "game 'plain' counts no audience"),
         (measure(1.0, "x"), Unknown, "'x' is not a metric of game 'game'; there are latency"),
         (measure(math.nan), Invalid, "nan is out of range"),
@@ -207,6 +208,7 @@ def test_a_closing_is_known_from_the_moment_it_stands_in_the_catalog() -> None:
         (reaction(count=0), False, "pulse/cheer", 1, 0),
         (presence(), False, "audience", PRESENCE_STATE_HERE, 0),
         (presence(PRESENCE_STATE_GONE), False, "audience", PRESENCE_STATE_GONE, 0),
+        (presence(source=2**32 - 1), True, "audience", (2**32 - 1) * 256 + PRESENCE_STATE_HERE, 0),
         (measure(-1e15), False, "metric/latency", -1e15, 0),
         (custom(b"hello"), False, "custom/words", 0, 0),
     ],

@@ -18,7 +18,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from aggregate.manifest import AT, MEMBER, STATE, TAIL_BYTES, carried, kind_of
-from aggregate.partition_scripts import ACQUIRE, FILL, FLUSH, HELD, RELEASE, RENEW, STANDING
+from aggregate.partition_scripts import ACQUIRE, FILL, FLUSH, HELD, LOOK, RELEASE, RENEW, STANDING
 from mesh.redis import layout, scripts
 from mesh.redis.database import Argument, Script
 
@@ -41,6 +41,7 @@ class ModelDatabase:
             FILL.sha: self._fill,
             STANDING.sha: self._standing,
             HELD.sha: self._held,
+            LOOK.sha: self._look,
             scripts.SEIZE.sha: self._seize,
             scripts.ERASE.sha: self._erase,
             scripts.READ.sha: self._read,
@@ -168,11 +169,11 @@ class ModelDatabase:
         self._set(lease, instance + token, for_ms)
         return [self._string(applied) or b"0", self._string(stream) or b""]
 
-    def _renew(self, keys: Sequence[str], arguments: list[bytes]) -> int:
+    def _renew(self, keys: Sequence[str], arguments: list[bytes]) -> int | bytes:
         if not self.holds(keys[0], arguments[0]):
             return 0
         self._set(keys[0], arguments[0], arguments[1])
-        return 1
+        return self._string(keys[1]) or b"0"
 
     def _release(self, keys: Sequence[str], arguments: list[bytes]) -> int:
         if not self.holds(keys[0], arguments[0]):
@@ -256,6 +257,29 @@ class ModelDatabase:
             except ResponseError:
                 found += [-1, b""]
         return found
+
+    def _look(self, keys: Sequence[str], arguments: list[bytes]) -> Any:
+        applied, stream, manifest, probe = keys[:4]
+        value, for_ms, at, count = arguments
+        self._set(probe, value, for_ms)
+        listed = self._hash(manifest)
+        broken = next((key for key in keys[4:] if self._is_broken(key, listed)), "")
+        names = sorted(name for name in listed if not name.startswith(b"!"))
+        to = int(at) + int(count)
+        return [
+            *(self._string(applied) or b"0", self._string(stream) or b"", listed.get(AT, b"0"), len(listed)),
+            *(b"%d" % (to if to < len(names) else 0), names[int(at) : to]),
+            layout.name_of(broken).encode(),
+        ]
+
+    def _is_broken(self, key: str, listed: dict[bytes, bytes]) -> bool:
+        entry = listed.get(layout.name_of(key).encode())
+        if entry is None:
+            return False
+        try:
+            return not self.carries(key, int(entry.split()[0]))
+        except ResponseError:
+            return True
 
     def _seize(self, keys: Sequence[str], arguments: list[bytes]) -> int:
         self._set(keys[0], arguments[0], arguments[1])

@@ -11,7 +11,7 @@ import hpack
 
 from mesh.http2 import bounds
 from mesh.http2 import frames as f
-from mesh.http2.call import Accept, Call, Handler
+from mesh.http2.call import Accept, Call, Handler, Pages
 from mesh.http2.connection import Connection
 from mesh.http2.termination_counts import TerminationCounts
 
@@ -111,6 +111,7 @@ class Peer:
         *,
         message_bytes_max: int = MESSAGE_BYTES_MAX,
         streams_max: int = 1000,
+        pages: Pages | None = None,
     ) -> None:
         self.now = 100.0
         self.handlers: list[Recorder] = []
@@ -131,6 +132,7 @@ class Peer:
             message_bytes_max=message_bytes_max,
             streams_max=streams_max,
             terminations=self.terminations,
+            pages=pages,
         )
 
     def accept(self, call: Call) -> Handler:

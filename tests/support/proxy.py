@@ -15,6 +15,8 @@ class Proxy:
         self.port = 0
         self.connections = 0
         self.is_down = False
+        self.delay_s = 0.0
+        """Of each chunk, either way."""
         self.target = port
         self._dead = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -44,6 +46,8 @@ class Proxy:
             while data := await source.read(65_536):
                 if dead.is_set():
                     continue
+                if self.delay_s:
+                    await asyncio.sleep(self.delay_s)
                 sink.write(data)
                 await sink.drain()
         if not dead.is_set():

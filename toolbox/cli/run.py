@@ -9,18 +9,22 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from toolbox.cli.home import HomeOption
+from toolbox.local import disk, health
 from toolbox.local.errors import MeshError
 from toolbox.local.home import Home, clear_stale, tenant
 from toolbox.local.running import home_of, running_status
+from toolbox.local.status import MeshStatus
 
 DOWN_WITHIN_S = 60.0
 """Every grace of every stage, added up, is less."""
 KILLED_WITHIN_S = 10.0
+NOT_WELL = 3
+"""How `status` ends when a promise of the mesh is broken."""
 EVENTS_BYTES_MIN = 1024 * 1024
 
 
@@ -105,7 +109,10 @@ def up(
     ] = 1,
     redis: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="Use this Redis, or the cluster this is a node of, and start none."),
+        typer.Option(
+            metavar="URL",
+            help="Use this Redis, the cluster this is a node of, or the master of Sentinels; start none.",
+        ),
     ] = None,
     allow_origin: Annotated[
         list[str] | None,
@@ -251,30 +258,43 @@ def status(
     home: HomeOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show the processes of the mesh and where it is reached.
+    """Show whether votes are stored, folded and shown, the processes of the mesh, and where it is reached.
+
+    Ends with 0 if all three are so, with 3 if one is not, with 1 if no mesh runs here.
 
     Example: ./grandstand status --json
     """
     now = running_status(home)
+    found = health.read(now.addresses.edge)
     if as_json:
-        print(json.dumps(now.as_json()))
-        return
+        print(json.dumps({**now.as_json(), "health": found, "disk_problem": disk.problem(Path(now.home))}))
+    else:
+        _print_status(now, found)
+    if not found["ok"]:
+        raise typer.Exit(NOT_WELL)
+
+
+def _print_status(now: MeshStatus, found: dict[str, Any]) -> None:
     from rich.console import Console
 
     from toolbox.cli.progress import status_table
 
     console = Console(highlight=False)
-    console.print(
-        f"{now.headline}: {now.addresses.edge} (mesh {now.addresses.mesh}, pid {now.pid})", soft_wrap=True
-    )
-    if now.addresses.traces_ui:
-        console.print(f"traces: {now.addresses.traces_ui}", soft_wrap=True)
+    at = now.addresses
+    headline = health.headline(now.headline, found)
+    console.print(f"{headline}: {at.edge} (mesh {at.mesh}, pid {now.pid})", soft_wrap=True)
+    for line, is_well in health.lines(found):
+        console.print(line, soft_wrap=True, markup=False, style="" if is_well else "red")
+    if at.traces_ui:
+        console.print(f"traces: {at.traces_ui}", soft_wrap=True)
     console.print(f"tokens: {now.keys}", soft_wrap=True, markup=False)
-    if now.nats_warning:
-        console.print(f"warning: {now.nats_warning}", soft_wrap=True, markup=False, style="yellow")
+    for warning in filter(None, (now.nats_warning, now.redis_warning)):
+        console.print(f"warning: {warning}", soft_wrap=True, markup=False, style="yellow")
+    if now_full := disk.problem(Path(now.home)):
+        console.print(now_full, soft_wrap=True, markup=False, style="red")
     if now.state == "ready":
         from toolbox.local import partitions
 
-        if found := partitions.read_if_it_answers(now.addresses.mesh):
-            console.print(partitions.summary(found), soft_wrap=True)
+        if folding := partitions.read_if_it_answers(at.mesh):
+            console.print(partitions.summary(folding), soft_wrap=True)
     console.print(status_table(now))

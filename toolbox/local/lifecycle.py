@@ -12,7 +12,8 @@ The shell reports what happened by the `note_` methods and then calls `advance` 
 Invariants (property-tested):
 * SPAWN is answered only while no process runs; after `note_stop` never again.
 * In any window of `window_s` at most `budget` restarts are granted; the next exit makes it `failed`, which is
-  final. One that was never ready gets `first_attempts` only: it is broken, and its user waits for the reason.
+  final, unless it is to `keep_trying` and was ready once. One that was never ready gets `first_attempts`
+  only: it is broken, and its user waits for the reason.
 * A delay doubles with each failure in a row, within [1 - jitter, 1 + jitter] of its nominal value, and starts
   over once the process was ready for `stable_s`.
 * A stop ends: TERMINATE at once, KILL after `grace_s`.
@@ -21,11 +22,17 @@ A ready process is killed when it has not answered *anything* for `silent_max_s`
 a sign of life: it says that something else is away, and a restart would not bring that back. The bound is
 long, because on a starved machine a live process may be slow, and killing it makes that worse; Envoy routes
 around it much sooner.
+
+A ready process that says itself that it does no work (WEDGED: a store that cannot write) is killed once it
+has said so for `wedged_max_s`: after that only a restart helps. One whose cause is still there, such as a
+full disk, answers ALIVE with the reason, and is left alone until it is gone. One that `keep_trying` and was
+ready once is never failed: it heals when its cause ends, so its delay stays bounded by `backoff_max_s`.
 """
 
 from __future__ import annotations
 
 import enum
+import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -48,6 +55,8 @@ class Answer(enum.Enum):
     SERVING = enum.auto()
     ALIVE = enum.auto()
     """It answered, but is not ready."""
+    WEDGED = enum.auto()
+    """It says that it does no work, and a restart may help."""
     SILENT = enum.auto()
 
 
@@ -62,13 +71,15 @@ class Policy:
     start_within_s: float = 30.0
     grace_s: float = 10.0
     silent_max_s: float = 30.0
+    wedged_max_s: float = 2.0
     backoff_first_s: float = 0.1
-    backoff_max_s: float = 5.0
+    backoff_max_s: float = 4.0
     jitter: float = 0.3
     stable_s: float = 10.0
     budget: int = 10
     window_s: float = 60.0
     first_attempts: int = 3
+    keep_trying: bool = False
 
     def __post_init__(self) -> None:
         assert 0 < self.backoff_first_s <= self.backoff_max_s
@@ -95,6 +106,9 @@ class Lifecycle:
         """From the last spawn to readiness."""
         self.serving = False
         """What the last probe heard: a ready process may say that it is not serving for now."""
+        self.problem = ""
+        """Why a ready process does no work, as it says itself; "" if it does, or says nothing."""
+        self._wedged_at: float | None = None
         self._started_at = 0.0
         self._ready_at = 0.0
         self._heard_at = 0.0
@@ -128,6 +142,8 @@ class Lifecycle:
             return self._advance_starting(now, needs_met)
         if self.state is ProcessState.READY and now >= self._heard_at + self._policy.silent_max_s:
             return self._kill(f"did not answer its health check for {self._policy.silent_max_s:g} s")
+        if self.state is ProcessState.READY and now >= self._wedged_until():
+            return self._kill(self.problem)
         if self.state is ProcessState.STOPPING:
             return self._advance_stopping(now)
         return None
@@ -142,6 +158,7 @@ class Lifecycle:
         self.running = True
         self.serving = False
         self._killed = False
+        self.problem, self._wedged_at = "", None
         self._started_at = self._heard_at = now
         self._attempts += 1
         return Action.SPAWN
@@ -170,16 +187,25 @@ class Lifecycle:
         if self.state is ProcessState.STARTING:
             return self._started_at + self._policy.start_within_s
         if self.state is ProcessState.READY:
-            return self._heard_at + self._policy.silent_max_s
+            return min(self._heard_at + self._policy.silent_max_s, self._wedged_until())
         return self._stop_at + self._policy.grace_s
 
-    def note_answer(self, answer: Answer, now: float) -> None:
-        """A probe of the running process answered; late answers of an earlier one must not be reported."""
+    def _wedged_until(self) -> float:
+        return math.inf if self._wedged_at is None else self._wedged_at + self._policy.wedged_max_s
+
+    def note_answer(self, answer: Answer, now: float, problem: str = "") -> None:
+        """A probe of the running process answered; late answers of an earlier one must not be reported.
+        `problem`: why it is not serving, if it says so."""
         if not self.running or self._killed:
             return
         self.serving = answer is Answer.SERVING
         if answer is not Answer.SILENT:
             self._heard_at = now
+            self.problem = problem
+            if answer is not Answer.WEDGED:
+                self._wedged_at = None
+            elif self._wedged_at is None:
+                self._wedged_at = now
         if self.serving and self.state is ProcessState.STARTING:
             self.state = ProcessState.READY
             self.was_ready = True
@@ -202,10 +228,11 @@ class Lifecycle:
             self._granted.popleft()
         if not self.was_ready and self._attempts >= self._policy.first_attempts:
             self._fail(f"was never ready in {self._attempts} attempts")
-        elif len(self._granted) >= self._policy.budget:
+        elif len(self._granted) >= self._policy.budget and not (self._policy.keep_trying and self.was_ready):
             self._fail(f"ended more than {self._policy.budget} times within {self._policy.window_s:g} s")
         else:
-            self._granted.append(now)
+            if len(self._granted) < self._policy.budget:
+                self._granted.append(now)
             self._retry_at = now + self._delay_s()
             self.state = ProcessState.BACKOFF
 

@@ -7,14 +7,19 @@ A version that cannot work is refused. One that is not supported is warned about
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from toolbox.local import provision
-from toolbox.local.errors import MeshError
-from toolbox.local.nats_version import SUPPORTED, NatsVersion, objection, parse
+from toolbox.local.errors import MeshError, tls_or_socket_reason
+from toolbox.local.nats_version import NatsVersion, objection, parse
 
-ANSWER_WITHIN_S = 3.0
+if TYPE_CHECKING:
+    from nats.aio.client import Client
+
+ANSWER_WITHIN_S = 2.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +43,16 @@ def check_url(urls: str, production: bool) -> NatsFound:
 
 async def _check_url(urls: str, production: bool) -> NatsFound:
     servers = [each for part in urls.split(",") if (each := part.strip())]
+    if not servers:
+        raise MeshError(f"--nats {urls!r} names no server; give a URL such as nats://host:4222")
     answers = await asyncio.gather(*(_version(server) for server in servers))
-    found = [(answer, server) for answer, server in zip(answers, servers, strict=True) if answer is not None]
+    found = [
+        (answer, server)
+        for answer, server in zip(answers, servers, strict=True)
+        if isinstance(answer, NatsVersion)
+    ]
     if not found:
-        names = ", ".join(map(_shown, servers))
-        unknown = (
-            f"NATS at {names} did not tell its version within {ANSWER_WITHIN_S:g} s;"
-            f" supported are {SUPPORTED}"
-        )
-        if production:
-            raise MeshError(f"{unknown}; --production needs to know it: start that NATS first")
-        return NatsFound("", unknown)
+        raise MeshError("; ".join(str(answer) for answer in answers))
     version, server = min(found)
     why = objection(version, f"NATS at {_shown(server)}", "upgrade it, or name another by --nats")
     return _judged(version, why, production)
@@ -62,23 +66,66 @@ def _judged(version: NatsVersion, why: str, production: bool) -> NatsFound:
     return NatsFound(str(version), why)
 
 
-async def _version(server: str) -> NatsVersion | None:
-    """None if it does not answer in time, or with something else."""
+async def _version(server: str) -> NatsVersion | str:
+    """Or, for a person, why it cannot be used."""
     # Late: a mesh that starts its own nats-server needs no client.
-    from nats.aio.client import Client
     from nats.errors import Error as NatsError
 
-    async def on_error(error: Exception) -> None: ...
+    from mesh.jetstream.client import NatsClient
 
-    client = Client()
+    where = f"NATS at {_shown(server)}"
+    client = NatsClient()
+    connecting = True
+
+    async def on_error(error: Exception) -> None:
+        if connecting:  # nats-py would go on trying
+            raise error
+
     try:
         async with asyncio.timeout(ANSWER_WITHIN_S):
-            await client.connect(server, error_cb=on_error, reconnect_time_wait=0.1)  # type: ignore[arg-type]
-            version = parse(str(client.connected_server_version))
+            await client.connect([server], error_cb=on_error, allow_reconnect=False)
+            connecting = False
+            said = str(client.connected_server_version)
+            if server.startswith("tls://") and not client._server_info.get("tls_required"):
+                return f"{where}: it does not ask for TLS, so nothing would be encrypted; give nats://"
+            if not await _has_jetstream(client):
+                return f"{where}: it has no JetStream; start it with JetStream enabled"
+    except (NatsError, OSError, TimeoutError, ValueError) as error:
+        return f"{where}: {_reason(error)}"
+    finally:
+        with contextlib.suppress(NatsError, OSError):
             await client.close()
-            return version
-    except (NatsError, OSError, TimeoutError, ValueError):
-        return None
+    return parse(said) or f"{where}: {said!r} is no version of nats-server"
+
+
+async def _has_jetstream(client: Client) -> bool:
+    """False only if that is certain: without a leader, or the right to ask, nothing is answered."""
+    from nats.errors import Error as NatsError
+    from nats.js.errors import ServiceUnavailableError
+
+    try:
+        await client.jetstream(timeout=1.0).account_info()
+    except ServiceUnavailableError:
+        return False
+    except (NatsError, TimeoutError):
+        pass
+    return True
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return (
+            f"nothing that speaks NATS answered within {ANSWER_WITHIN_S:g} s; look whether the host and the"
+            " port are those of NATS"
+        )
+    if isinstance(error, OSError):
+        return tls_or_socket_reason(error)
+    text = str(error).removeprefix("nats: ").strip("'")
+    if "Authorization Violation" in text:
+        return "it refuses the user or the password (Authorization Violation); see the URL's user:password@"
+    if "INFO message" in text or "json" in text:
+        return "what answers there is not NATS"
+    return text
 
 
 def _shown(server: str) -> str:

@@ -42,7 +42,9 @@ def summary(partitions: Iterable[PartitionStatus]) -> str:
         parts.append(f"{unowned} without an owner")
     blocks = sum(status.lag_blocks for status in found)
     lag = "folded up to the last block"
-    if blocks:
+    if unowned:
+        lag = "how far those without an owner are is not known" if owned else "nothing is folded"
+    elif blocks:
         lag = f"{blocks:,} blocks behind, by {max(status.lag_ms for status in found) / 1000:.1f} s"
     letters = sum(status.dead_letters for status in found)
     aside = f"; {letters:,} set aside as dead letters" if letters else ""

@@ -22,7 +22,15 @@ from mesh.envoy.config import Endpoint, EnvoyConfig, PageFile
 from mesh.envoy.contract import services_of
 from toolbox.local.home import Home
 from toolbox.local.keys import TokenKeys
-from toolbox.local.spec import EnvoyProbe, GrpcProbe, HttpProbe, ProcessSpec, RedisProbe, RunningProbe
+from toolbox.local.spec import (
+    EnvoyProbe,
+    GrpcProbe,
+    HttpProbe,
+    NatsProbe,
+    ProcessSpec,
+    RedisProbe,
+    RunningProbe,
+)
 from toolbox.local.status import Addresses
 from toolbox.local.stores import LOOPBACK, nats_conf, valkey_conf
 
@@ -146,10 +154,10 @@ def plan(
         processes.append(_traces(programs.traces, ports, home))
     if programs.nats is not None:
         files[home.run / "nats.conf"] = nats_conf(home, ports.nats, ports.nats_monitor, options.sync_always)
-        processes.append(_nats(programs.nats, home.run / "nats.conf", ports))
+        processes.append(_nats(programs.nats, home, ports))
     if programs.valkey is not None:
         files[home.run / "valkey.conf"] = valkey_conf(home, ports.valkey)
-        processes.append(_valkey(programs.valkey, home.run / "valkey.conf", ports))
+        processes.append(_valkey(programs.valkey, home, ports))
     processes.append(_envoy(programs.envoy, envoy_config, ports, concurrency))
     started = {process.name for process in processes}
     stores = tuple(name for name in ("nats", "valkey") if name in started)
@@ -210,28 +218,32 @@ def _envoy_config(
     )
 
 
-def _nats(program: Path, config: Path, ports: PortPlan) -> ProcessSpec:
+def _nats(program: Path, home: Home, ports: PortPlan) -> ProcessSpec:
     return ProcessSpec(
         name="nats",
-        command=(str(program), "-c", str(config)),
-        probe=HttpProbe(ports.nats_monitor, "/healthz"),
+        command=(str(program), "-c", str(home.run / "nats.conf")),
+        probe=NatsProbe(ports.nats, ports.nats_monitor),
         address=f"{LOOPBACK}:{ports.nats}",
         grace_s=STORE_GRACE_S,
         # A big stream is read back first.
         start_within_s=120.0,
         stop_stage=_STORES,
+        keep_trying=True,
+        store=home.nats,
     )
 
 
-def _valkey(program: Path, config: Path, ports: PortPlan) -> ProcessSpec:
+def _valkey(program: Path, home: Home, ports: PortPlan) -> ProcessSpec:
     return ProcessSpec(
         name="valkey",
-        command=(str(program), str(config)),
+        command=(str(program), str(home.run / "valkey.conf")),
         probe=RedisProbe(ports.valkey),
         address=f"{LOOPBACK}:{ports.valkey}",
         grace_s=STORE_GRACE_S,
         start_within_s=120.0,
         stop_stage=_STORES,
+        keep_trying=True,
+        store=home.valkey,
     )
 
 

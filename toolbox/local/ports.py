@@ -2,12 +2,14 @@
 
 A port from that range may be taken as the source of somebody's outgoing connection between the moment it is
 found free and the moment it is used, and again at every restart of a service. So we look between 20000 and
-32000, in an order that differs from process to process.
+32000, in an order that differs from process to process. Ports that the user chose are claimed as well.
 
 Two meshes starting at once (tests beside an `up`) would still find the same port free; on Linux each port is
 therefore claimed by an abstract Unix socket of its number, for as long as the claiming process lives. The
-kernel drops it with the process, and it lives in the same network namespace as the port. Rejected: files with
-flocks (they stay), and handing the listening socket down (nats-server and Valkey do not take one).
+kernel drops it with the process, it lives in the same network namespace as the port, and holds against other
+users too. Whatever is not a mesh is kept out by the kernel: no listener of ours shares its port
+(SO_REUSEPORT). Rejected: files with flocks (they stay), and handing the listening socket down (nats-server
+and Valkey do not take one).
 """
 
 from __future__ import annotations
@@ -31,36 +33,36 @@ class Ports:
     """Hands out free ports, each once; the claims last until `close`."""
 
     def __init__(self) -> None:
-        self._claims: list[socket.socket] = []
+        self._claims = contextlib.ExitStack()
         self._candidates = iter(random.sample(range(FIRST, LAST), LAST - FIRST))
 
     def take(self) -> int:
+        """One that nobody asked for by its number."""
         for port in self._candidates:
-            if self._claim(port):
+            if self._claim(f"grandstand-port-{port}", "127.0.0.1", port):
                 return port
         raise NoPort(f"every port from {FIRST} to {LAST - 1} is taken on 127.0.0.1")
 
-    def _claim(self, port: int) -> bool:
-        claim = None
-        if sys.platform == "linux":
-            claim = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            try:
-                claim.bind(f"\0grandstand-port-{port}")
-            except OSError:
-                claim.close()
+    def choose(self, host: str, port: int) -> bool:
+        """One by its number; False if it is taken, or chosen by another mesh, on whatever address. Who hands
+        a port that it took to a mesh does not compete with it. Raises OSError as `is_free`."""
+        return self._claim(_chosen(port), host, port)
+
+    def _claim(self, name: str, host: str, port: int) -> bool:
+        with contextlib.ExitStack() as held:
+            if sys.platform == "linux":
+                claim = held.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+                try:
+                    claim.bind(f"\0{name}")
+                except OSError:
+                    return False
+            if not is_free(host, port):
                 return False
-        if not is_free("127.0.0.1", port):
-            if claim is not None:
-                claim.close()
-            return False
-        if claim is not None:
-            self._claims.append(claim)
-        return True
+            self._claims.callback(held.pop_all().close)
+            return True
 
     def close(self) -> None:
-        for claim in self._claims:
-            claim.close()
-        self._claims.clear()
+        self._claims.close()
 
 
 def is_free(host: str, port: int) -> bool:
@@ -83,8 +85,9 @@ def is_free(host: str, port: int) -> bool:
 
 
 def holder(port: int) -> str | None:
-    """Who listens on a TCP port, such as "nginx (pid 123)"; None when this user cannot know."""
-    inodes = _listening_inodes(port)
+    """Who listens on a TCP port or has claimed it, such as "nginx (pid 123)"; None when this user cannot
+    know."""
+    inodes = _listening_inodes(port) or _claiming_inodes(port)
     if not inodes:
         return None
     for process in Path("/proc").glob("[0-9]*"):
@@ -93,6 +96,17 @@ def holder(port: int) -> str | None:
                 if str(descriptor.readlink()) in inodes:
                     return f"{_name(process)} (pid {process.name})"
     return None
+
+
+def _chosen(port: int) -> str:
+    return f"grandstand-chosen-port-{port}"
+
+
+def _claiming_inodes(port: int) -> set[str]:
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/net/unix").read_text().splitlines()
+        return {f"socket:[{line.split()[6]}]" for line in lines if line.endswith(f"@{_chosen(port)}")}
+    return set()
 
 
 def _listening_inodes(port: int) -> set[str]:

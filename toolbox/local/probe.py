@@ -1,5 +1,8 @@
 """Asks a process whether it is ready: one short conversation on loopback, SILENT when it fails.
 
+Of our own stores a round trip is asked for: NATS must store a message, Valkey must take and return a key
+(`toolbox.local.store_probe`). A server that merely answers has proven nothing.
+
 Every probe ends within `TIMEOUT_S` and opens a connection of its own: a connection kept open would answer
 for a process that no longer accepts any.
 """
@@ -7,11 +10,22 @@ for a process that no longer accepts any.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+from collections.abc import AsyncIterator
 
-from toolbox.local import grpc_health
+from toolbox.local import grpc_health, store_probe
 from toolbox.local.lifecycle import Answer
-from toolbox.local.spec import EnvoyProbe, GrpcProbe, HttpProbe, Probe, RedisProbe, RunningProbe
+from toolbox.local.spec import (
+    EnvoyProbe,
+    GrpcProbe,
+    HttpProbe,
+    NatsProbe,
+    Probe,
+    RedisProbe,
+    RunningProbe,
+)
+from toolbox.local.store_probe import Heard
 
 TIMEOUT_S = 5.0
 HOST = "127.0.0.1"
@@ -28,33 +42,48 @@ _NO_ANSWER = (
 )
 
 
-async def ask(probe: Probe) -> Answer:
+async def ask(probe: Probe) -> Heard:
     """Never raises for what the peer does."""
     try:
         async with asyncio.timeout(TIMEOUT_S):
             return await _ask(probe)
     except _NO_ANSWER:
-        return Answer.SILENT
+        return Heard(Answer.SILENT)
 
 
-async def _ask(probe: Probe) -> Answer:
+async def _ask(probe: Probe) -> Heard:
     match probe:
         case RunningProbe():
-            return Answer.SERVING
+            return Heard(Answer.SERVING)
         case GrpcProbe(port, services):
-            return await _grpc(port, services)
+            return Heard(await _grpc(port, services))
         case HttpProbe(port, path):
             status, _ = await _get(port, path)
-            return Answer.SERVING if status == 200 else Answer.ALIVE
+            return Heard(Answer.SERVING if status == 200 else Answer.ALIVE)
+        case NatsProbe(port, monitor_port):
+            status, body = await _get(monitor_port, "/healthz")
+            if status != 200:
+                return store_probe.unhealthy_nats(body)
+            async with _connection(port) as (reader, writer):
+                return await store_probe.nats(reader, writer)
         case RedisProbe(port):
-            return await _redis(port)
+            async with _connection(port) as (reader, writer):
+                return await store_probe.valkey(reader, writer)
         case EnvoyProbe(port, clusters):
-            return await _envoy(port, clusters)
+            return Heard(await _envoy(port, clusters))
+
+
+@contextlib.asynccontextmanager
+async def _connection(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_connection(HOST, port)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
 
 
 async def _grpc(port: int, services: tuple[str, ...]) -> Answer:
-    reader, writer = await asyncio.open_connection(HOST, port)
-    try:
+    async with _connection(port) as (reader, writer):
         writer.write(grpc_health.request(f"{HOST}:{port}", services))
         reply = grpc_health.Reply(services)
         while not reply.done:
@@ -63,20 +92,6 @@ async def _grpc(port: int, services: tuple[str, ...]) -> Answer:
                 return Answer.SILENT
             writer.write(reply.feed(data))
         return Answer.SERVING if reply.serving else Answer.ALIVE
-    finally:
-        writer.close()
-
-
-async def _redis(port: int) -> Answer:
-    reader, writer = await asyncio.open_connection(HOST, port)
-    try:
-        writer.write(b"*1\r\n$4\r\nPING\r\n")
-        line = await reader.readline()
-        if line == b"+PONG\r\n":
-            return Answer.SERVING
-        return Answer.ALIVE if line.startswith((b"-LOADING", b"-NOAUTH")) else Answer.SILENT
-    finally:
-        writer.close()
 
 
 async def _envoy(port: int, clusters: tuple[str, ...]) -> Answer:
@@ -102,8 +117,7 @@ def healthy_clusters(clusters: bytes) -> set[str]:
 
 async def _get(port: int, path: str) -> tuple[int, bytes]:
     """(status, body) of a GET. Raises ValueError for what is no HTTP."""
-    reader, writer = await asyncio.open_connection(HOST, port)
-    try:
+    async with _connection(port) as (reader, writer):
         writer.write(f"GET {path} HTTP/1.1\r\nHost: {HOST}:{port}\r\nConnection: close\r\n\r\n".encode())
         head = (await reader.readuntil(b"\r\n\r\n")).lower()
         status = int(head.split(b" ", 2)[1])
@@ -114,5 +128,3 @@ async def _get(port: int, path: str) -> tuple[int, bytes]:
             body += await reader.readexactly(min(size, HTTP_BODY_BYTES_MAX))
             await reader.readline()
         return status, body
-    finally:
-        writer.close()

@@ -18,7 +18,7 @@ from pathlib import Path
 from mesh import limits
 from mesh.envoy.page import page_files
 from toolbox.local import keys as keys_of
-from toolbox.local import logfile, provision, status
+from toolbox.local import logfile, provision, redis_check, status
 from toolbox.local import ports as ports_of
 from toolbox.local.dashboard import dashboard
 from toolbox.local.errors import MeshError, from_os
@@ -27,6 +27,7 @@ from toolbox.local.keys import PlatformFile, TokenKeys
 from toolbox.local.lifecycle import Policy
 from toolbox.local.nats_check import NatsFound, check_program, check_url
 from toolbox.local.plan import REPLICAS_MAX, MeshPlan, Options, PortPlan, Programs, plan, service_names
+from toolbox.local.redis_check import RedisFound
 from toolbox.local.status import MeshStatus
 from toolbox.local.supervisor import StartFailed, Supervisor
 
@@ -79,11 +80,12 @@ def run(request: UpRequest, watcher: UpObserver) -> None:
         home.require_free()
         programs = _programs(request)
         nats = _check_nats(request.options, programs.nats, watcher)
+        redis = _check_redis(request.options, watcher)
         ports = _ports(request, claims)
         keys, platform = keys_for(request, watcher)
         mesh = _plan(request, programs, ports, keys)
         _write_files(mesh)
-        asyncio.run(_supervise(request, mesh, watcher, nats, keys, platform))
+        asyncio.run(_supervise(request, mesh, watcher, nats, redis, keys, platform))
     finally:
         claims.close()
         lock.release()
@@ -113,13 +115,23 @@ def _check_nats(options: Options, program: Path | None, watcher: UpObserver) -> 
     return found
 
 
+def _check_redis(options: Options, watcher: UpObserver) -> RedisFound:
+    """Raises MeshError for one that cannot be used."""
+    if options.redis_url is None:
+        return RedisFound()
+    found = redis_check.check_url(options.redis_url, options.production)
+    if found.warning:
+        watcher.on_note(f"warning: {found.warning}")
+    return found
+
+
 def _ports(request: UpRequest, claims: ports_of.Ports) -> PortPlan:
     options = request.options
-    _require_free_port(options.host, request.edge_port, "--port")
+    _claim_port(claims, options.host, request.edge_port, "--port")
     mesh = request.mesh_port
     if mesh is not None:
-        _require_free_port("127.0.0.1", mesh, "--mesh-port")
-    elif request.edge_port != MESH_PORT and ports_of.is_free("127.0.0.1", MESH_PORT):
+        _claim_port(claims, "127.0.0.1", mesh, "--mesh-port")
+    elif claims.choose("127.0.0.1", MESH_PORT):
         mesh = MESH_PORT
     try:
         return PortPlan(
@@ -138,11 +150,11 @@ def _ports(request: UpRequest, claims: ports_of.Ports) -> PortPlan:
         raise MeshError(str(error)) from None
 
 
-def _require_free_port(host: str, port: int, option: str) -> None:
+def _claim_port(claims: ports_of.Ports, host: str, port: int, option: str) -> None:
     if not 0 < port < 65_536:
         raise MeshError(f"{option} {port} is no port; give one from 1 to 65535")
     try:
-        if ports_of.is_free(host, port):
+        if claims.choose(host, port):
             return
     except OSError as error:
         raise MeshError(
@@ -225,10 +237,11 @@ async def _supervise(
     mesh: MeshPlan,
     watcher: UpObserver,
     nats: NatsFound,
+    redis: RedisFound,
     keys: TokenKeys,
     platform: PlatformFile | None,
 ) -> None:
-    session = _Session(request, mesh, watcher, nats, keys, platform)
+    session = _Session(request, mesh, watcher, nats, redis, keys, platform)
     await session.run()
 
 
@@ -241,12 +254,14 @@ class _Session:
         mesh: MeshPlan,
         watcher: UpObserver,
         nats: NatsFound,
+        redis: RedisFound,
         keys: TokenKeys,
         platform: PlatformFile | None,
         policy: Policy | None = None,
     ) -> None:
         self._home = request.home
         self._nats = nats
+        self._redis = redis
         self._keys = keys
         self._platform = platform
         self._mesh = mesh
@@ -321,6 +336,7 @@ class _Session:
             own_keys=self._keys.guest_key is not None,
             nats_version=self._nats.version,
             nats_warning=self._nats.warning,
+            redis_warning=self._redis.warning,
         )
 
     def _write_status(self) -> MeshStatus:

@@ -24,8 +24,16 @@ class HttpProbe:
 
 
 @dataclass(frozen=True, slots=True)
+class NatsProbe:
+    """Its /healthz answers 200, and JetStream stores a message in the stream PROBES."""
+
+    port: int
+    monitor_port: int
+
+
+@dataclass(frozen=True, slots=True)
 class RedisProbe:
-    """PING answers PONG; LOADING is alive, but not ready."""
+    """A key is written and read; LOADING is alive, but not ready."""
 
     port: int
 
@@ -43,7 +51,7 @@ class RunningProbe:
     """Ready as soon as it runs: for a process that serves nobody."""
 
 
-Probe = GrpcProbe | HttpProbe | RedisProbe | EnvoyProbe | RunningProbe
+Probe = GrpcProbe | HttpProbe | NatsProbe | RedisProbe | EnvoyProbe | RunningProbe
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +60,8 @@ class ProcessSpec:
 
     `needs` names the processes that must be ready before this one is started, each time anew. Processes of a
     lower `stop_stage` are stopped, and gone, before those of a higher one get their signal. An `optional`
-    process neither holds back nor ends the start of the others.
+    process neither holds back nor ends the start of the others. `keep_trying`: once it was ready it is
+    restarted for as long as it takes. `store`: the directory that it must be able to write.
     """
 
     name: str
@@ -66,6 +75,8 @@ class ProcessSpec:
     start_within_s: float = 30.0
     stop_stage: int = 0
     optional: bool = False
+    keep_trying: bool = False
+    store: Path | None = None
 
     def __post_init__(self) -> None:
         if self.name in self.needs:

@@ -14,17 +14,20 @@ import random
 import signal
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from datetime import UTC, datetime
 
-from toolbox.local import logfile, probe
+from toolbox.local import disk, logfile, probe
 from toolbox.local import spec as specs_of
 from toolbox.local.child import Child
 from toolbox.local.home import Home
-from toolbox.local.lifecycle import Action, Lifecycle, Policy, ProcessState
+from toolbox.local.lifecycle import Action, Answer, Lifecycle, Policy, ProcessState
 from toolbox.local.spec import ProcessSpec
 from toolbox.local.status import ServiceStatus
+from toolbox.local.store_probe import Heard
 
 PROBE_STARTING_S = 0.04
 PROBE_READY_S = 2.0
+PROBE_TROUBLED_S = 0.5
 SHOWN_SILENT_S = 6.0
 """A ready process that has not answered for longer than this is shown as silent."""
 LAST_RESORT_S = 2.0
@@ -45,13 +48,37 @@ class _Unit:
     def __init__(self, spec: ProcessSpec, policy: Policy, log: logfile.LogFile) -> None:
         self.spec = spec
         self.lifecycle = Lifecycle(
-            replace(policy, grace_s=spec.grace_s, start_within_s=spec.start_within_s), random.random
+            replace(
+                policy,
+                grace_s=spec.grace_s,
+                start_within_s=spec.start_within_s,
+                keep_trying=spec.keep_trying,
+            ),
+            random.random,
         )
         self.log = log
         self.lines = logfile.LineSplitter()
         self.child: Child | None = None
         self.prober: asyncio.Task[None] | None = None
         self.wake = asyncio.Event()
+        self.restarted_at = ""
+        """When it was last started again, ISO 8601 in UTC; "" if never."""
+        self.restart_reason = ""
+
+    def note_spawn(self) -> None:
+        if self.lifecycle.restarts:
+            self.restarted_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+            self.restart_reason = self.lifecycle.reason
+
+    def disk_problem(self) -> str:
+        return disk.problem(self.spec.store) if self.spec.store is not None else ""
+
+    def judged(self, heard: Heard) -> Heard:
+        """What it said, with what its disk says: while the cause is there, a restart does not help."""
+        problem = self.disk_problem()
+        if not problem:
+            return heard
+        return Heard(Answer.ALIVE if heard.answer is Answer.WEDGED else heard.answer, problem)
 
 
 class Supervisor:
@@ -181,6 +208,7 @@ class Supervisor:
 
     def _spawn(self, unit: _Unit) -> None:
         loop = asyncio.get_running_loop()
+        unit.note_spawn()
         try:
             child = Child(unit.spec)
         except OSError as error:
@@ -197,15 +225,24 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         lifecycle = unit.lifecycle
         while unit.child is child:
-            answer = await probe.ask(unit.spec.probe)
+            heard = unit.judged(await probe.ask(unit.spec.probe))
             if unit.child is not child:
                 return
-            before = (lifecycle.state, lifecycle.serving)
-            lifecycle.note_answer(answer, loop.time())
+            before = (lifecycle.state, lifecycle.serving, lifecycle.problem)
+            lifecycle.note_answer(heard.answer, loop.time(), heard.problem)
             silent = lifecycle.silent_s(loop.time()) > SHOWN_SILENT_S
-            if silent or (lifecycle.state, lifecycle.serving) != before:
+            if silent or (lifecycle.state, lifecycle.serving, lifecycle.problem) != before:
+                self._tell_problem(unit, before[2])
                 self._changed()
-            await asyncio.sleep(PROBE_READY_S if lifecycle.state is ProcessState.READY else PROBE_STARTING_S)
+            await asyncio.sleep(_pause_s(lifecycle))
+
+    def _tell_problem(self, unit: _Unit, before: str) -> None:
+        """In the process' own log: the answer of its probe is nowhere else."""
+        problem = unit.lifecycle.problem
+        if bool(problem) is not bool(before):
+            line = f"supervisor: {unit.spec.name}: {problem or 'works again'}"
+            unit.log.write(f"{line}\n".encode())
+            self._on_line(unit.spec.name, line)
 
     def _read(self, unit: _Unit, child: Child) -> None:
         data = child.read()
@@ -226,7 +263,8 @@ class Supervisor:
             reason = unit.child.poll() if unit.child is not None else None
             if reason is not None:
                 self._bury(unit)
-                unit.lifecycle.note_exit(reason, now)
+                problem = unit.disk_problem()
+                unit.lifecycle.note_exit(f"{problem} ({reason})" if problem else reason, now)
                 self._changed()
 
     def _bury(self, unit: _Unit) -> None:
@@ -277,6 +315,9 @@ class Supervisor:
                 detail=self._detail(unit, now),
                 ready_after_s=unit.lifecycle.ready_after_s,
                 optional=unit.spec.optional,
+                problem=unit.lifecycle.problem,
+                last_restart_at=unit.restarted_at,
+                last_restart_reason=unit.restart_reason,
             )
             for unit in self._units.values()
         )
@@ -289,6 +330,16 @@ class Supervisor:
             return f"waits for {', '.join(self._away(unit))}" if self._away(unit) else ""
         if lifecycle.state is ProcessState.READY and lifecycle.silent_s(now) > SHOWN_SILENT_S:
             return f"has not answered for {lifecycle.silent_s(now):.0f} s"
+        if lifecycle.state is ProcessState.READY and lifecycle.problem:
+            return lifecycle.problem
         if lifecycle.state is ProcessState.READY and not lifecycle.serving:
             return "answers, but is not serving"
-        return f"was restarted: {lifecycle.reason}" if lifecycle.restarts else ""
+        if not unit.restarted_at:
+            return ""
+        return f"was restarted at {unit.restarted_at[11:19]} UTC: {unit.restart_reason}"
+
+
+def _pause_s(lifecycle: Lifecycle) -> float:
+    if lifecycle.state is not ProcessState.READY:
+        return PROBE_STARTING_S
+    return PROBE_TROUBLED_S if lifecycle.problem else PROBE_READY_S

@@ -123,7 +123,9 @@ def test_envoy_accepts_the_configuration(changes: dict[str, Any], tmp_path: Path
 def test_only_unary_calls_whose_proto_says_so_are_retried() -> None:
     for listener in (0, 1):
         retried = {path for path, action in rpc_routes(listener).items() if "retry_policy" in action}
-        assert retried - {routes.HEALTH_PATH} == RETRYABLE & set(rpc_routes(listener))
+        assert retried - {routes.HEALTH_PATH, routes.MESH_HEALTH_PATH, routes.LIVE_PATH} == RETRYABLE & set(
+            rpc_routes(listener)
+        )
 
 
 def test_publish_and_definitions_are_never_retried() -> None:

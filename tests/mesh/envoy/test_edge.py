@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import random
 import sys
 from collections.abc import AsyncIterator
@@ -16,7 +17,7 @@ import pytest
 from grandstand.catalog.v1.catalog_pb2 import GetGameRequest, OpenPollRequest
 from grandstand.catalog.v1.catalog_pb2_grpc import CatalogServiceStub
 from tests.support.games import GameClient, new_game, run, until, votes_of
-from tests.support.mesh_fixture import RunningMesh
+from tests.support.mesh_fixture import RunningMesh, wait_for
 from toolbox.local.provision import checkout
 
 ANSWER_WITHIN_S = 10.0
@@ -144,7 +145,15 @@ def test_what_is_not_served_is_not_found(mesh: RunningMesh) -> None:
 
 
 def test_the_edge_tells_whether_the_mesh_is_healthy(mesh: RunningMesh) -> None:
-    assert ask(mesh, "GET", "/healthz")[0].status == 200
+    wait_for(lambda: ask(mesh, "GET", "/healthz")[0].status == 200, "all is stored, folded and shown")
+    _, body = ask(mesh, "GET", "/healthz")
+    found = json.loads(body)
+    assert [found[name] for name in ("stored", "folded", "shown")] == [
+        {"ok": True, "reason": "", "since": None}
+    ] * 3
+    assert ask(mesh, "HEAD", "/healthz")[1] == b""
+    assert ask(mesh, "GET", "/livez")[0].status == 200
+    assert ask(mesh, "POST", "/healthz")[0].status == 404
 
 
 def test_the_catalog_can_be_read_at_the_edge_and_changed_only_on_the_mesh(mesh: RunningMesh) -> None:

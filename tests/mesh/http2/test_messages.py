@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from mesh.http2 import bounds, headers
 from mesh.http2 import frames as f
+from mesh.http2.call import Page
 from mesh.http2.errors import INTERNAL, RESOURCE_EXHAUSTED, UNIMPLEMENTED
 from tests.support.http2_peer import PATH, Peer, codes, data, message, request_fields
 
@@ -208,6 +209,40 @@ def test_methods_other_than_post_are_not_allowed() -> None:
     said = peer.feed(peer.headers(1, [(":method", "GET"), *request_fields()[1:]], last=True))
     assert peer.read(said[0]) == {":status": "405"}
     assert codes(said) == []
+
+
+@pytest.mark.parametrize("last", [True, False])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_page_is_answered_to_a_plain_get(method: str, last: bool) -> None:
+    peer = Peer(pages={"/healthz": lambda: Page(503, b'{"ok": false}')})
+    peer.settle()
+    plain = [(":method", method), (":scheme", "http"), (":path", "/healthz?from=x"), (":authority", "t")]
+    said = peer.feed(peer.headers(1, plain, last=last))
+    assert peer.read(said[0]) == {
+        ":status": "503",
+        "content-type": "application/json",
+        "content-length": "13",
+        "cache-control": "no-store",
+    }
+    assert [each.payload for each in said if each.kind == f.DATA] == [b'{"ok": false}'] * (method == "GET")
+    assert [each.kind for each in said if each.flags & f.END_STREAM and each.kind != f.RST_STREAM]
+    assert codes(said) == ([] if last else [("RST_STREAM", f.NO_ERROR)])
+    assert peer.streams == 0
+
+
+def test_a_page_that_fails_or_finds_no_window_is_no_page_and_other_calls_go_on() -> None:
+    def broken() -> Page:
+        raise ValueError("broken")
+
+    peer = Peer(pages={"/broken": broken, "/long": lambda: Page(200, b"x" * 70_000)})
+    peer.settle()
+    plain = [(":method", "GET"), (":scheme", "http"), (":authority", "t")]
+    said = peer.feed(peer.headers(1, [*plain, (":path", "/broken")], last=True))
+    assert peer.read(said[0]) == {":status": "500"}
+    said = peer.feed(peer.headers(3, [*plain, (":path", "/long")], last=True))
+    assert peer.read(said[0]) == {":status": "503"}
+    peer.feed(peer.headers(5))
+    assert len(peer.handlers) == 1
 
 
 @pytest.mark.parametrize("kind", ["application/grpc", "application/grpc+proto", "application/grpc;x=y"])

@@ -11,9 +11,11 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -64,7 +66,11 @@ def test_a_mesh_starts_detached_tells_where_it_is_and_goes_down(home: Path, up: 
     assert status["edge"] == f"http://127.0.0.1:{port}"
     names = [service["name"] for service in status["services"]]  # type: ignore[attr-defined]
     assert names == ["nats", "valkey", "envoy", "ingest-1", "aggregate-1", "gateway-1", "notify-1"]
-    assert "ingest-1" in succeeded(home, "status")
+    assert status["health"]["ok"] is True  # type: ignore[index]
+    said = succeeded(home, "status")
+    assert "ingest-1" in said
+    assert said.startswith("ready: ")
+    _frozen_is_not_ready(home, status)
     supervisor = status["pid"]
     assert f"already running in {home} (pid {supervisor})" in failed(home, *up)
     pids = pids_of(status)
@@ -72,6 +78,30 @@ def test_a_mesh_starts_detached_tells_where_it_is_and_goes_down(home: Path, up: 
     assert not any(map(is_alive, [*pids, supervisor]))  # type: ignore[list-item]
     assert f"no mesh is running in {home}" in failed(home, "status")
     assert f"no mesh is running in {home}" in failed(home, "down")
+
+
+def _frozen_is_not_ready(home: Path, status: dict[str, object]) -> None:
+    """While a process stands still `status` says what /healthz says, and ends with 3."""
+    services: list[dict[str, Any]] = status["services"]  # type: ignore[assignment]
+    pid = next(service["pid"] for service in services if service["name"] == "aggregate-1")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        wait_for(lambda: command(home, "status").returncode == 3, "votes are not folded")
+        said = command(home, "status").stdout.decode()
+        assert said.startswith(("not well, votes are not folded: ", "recovering, "))
+        assert "stored: yes" in said
+        assert "aggregate-1 was not heard for" in said
+        assert "folded up to the last block" not in said
+        health = json.loads(command(home, "status", "--json").stdout)["health"]
+        assert (health["ok"], health["stored"]["ok"], health["folded"]["ok"]) == (False, True, False)
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(f"{status['edge']}/healthz", timeout=10)
+        assert caught.value.code == 503
+    finally:
+        # The supervisor may have replaced it by now.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+    wait_for(lambda: command(home, "status").returncode == 0, "votes are folded again")
 
 
 def test_a_second_up_makes_nothing_anew(

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.support.commands import command, failed, succeeded
 from tests.support.mesh_fixture import wait_for
 from tests.support.servers import HOST, listens
-from toolbox.local import nats_check, provision
+from toolbox.local import provision
 from toolbox.local.errors import MeshError
 from toolbox.local.nats_check import NatsFound, check_program, check_url
 from toolbox.local.nats_version import MIN, NatsVersion, objection, parse
@@ -138,18 +138,6 @@ class TestSomebodyElses:
             assert found.version == "2.10.26"
             assert "secret" not in found.warning
             assert at in found.warning
-
-    def test_one_that_does_not_answer_is_told_of_and_refused_in_production(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(nats_check, "ANSWER_WITHIN_S", 0.2)
-        with contextlib.closing(Ports()) as ports:
-            url = f"nats://{HOST}:{ports.take()}"
-            found = check_url(url, production=False)
-            assert found.version == ""
-            assert f"{url} did not tell its version within 0.2 s" in found.warning
-            with pytest.raises(MeshError, match="--production needs to know it: start that NATS first"):
-                check_url(url, production=True)
 
 
 def test_a_mesh_on_an_old_nats_says_so_at_its_start_and_in_status_and_is_no_production(

@@ -57,7 +57,7 @@ async def peer(
 def answer_of(services: tuple[str, ...], **statuses: int) -> Answer:
     async def scenario() -> Answer:
         async with health_server(**statuses) as port:
-            return await probe.ask(GrpcProbe(port, services))
+            return (await probe.ask(GrpcProbe(port, services))).answer
 
     return asyncio.run(scenario())
 
@@ -82,8 +82,8 @@ def test_a_long_conversation_of_many_services_is_understood() -> None:
 def test_a_server_that_restarts_is_asked_anew() -> None:
     async def scenario() -> list[Answer]:
         async with health_server(whole=SERVING) as port:
-            first = await probe.ask(GrpcProbe(port))
-        return [first, await probe.ask(GrpcProbe(port))]
+            first = (await probe.ask(GrpcProbe(port))).answer
+        return [first, (await probe.ask(GrpcProbe(port))).answer]
 
     assert asyncio.run(scenario()) == [Answer.SERVING, Answer.SILENT]
 
@@ -119,7 +119,7 @@ def test_a_peer_that_speaks_something_else_is_silent(
 ) -> None:
     async def scenario() -> Answer:
         async with peer(serve) as port:
-            return await probe.ask(kind(port))
+            return (await probe.ask(kind(port))).answer
 
     assert asyncio.run(scenario()) is not Answer.SERVING
 
@@ -130,7 +130,7 @@ def test_a_peer_that_says_nothing_is_silent_after_the_timeout(monkeypatch: pytes
 
     async def scenario() -> Answer:
         async with peer(mute) as port:
-            return await probe.ask(GrpcProbe(port))
+            return (await probe.ask(GrpcProbe(port))).answer
 
     monkeypatch.setattr(probe, "TIMEOUT_S", 0.05)
     assert asyncio.run(scenario()) is Answer.SILENT
@@ -138,18 +138,18 @@ def test_a_peer_that_says_nothing_is_silent_after_the_timeout(monkeypatch: pytes
 
 def test_redis_that_loads_its_data_is_alive_but_not_ready() -> None:
     async def loading(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"PING\r\n")
+        await reader.readuntil(b"SET\r\n")
         writer.write(b"-LOADING Valkey is loading the dataset in memory\r\n")
 
     async def scenario() -> Answer:
         async with peer(loading) as port:
-            return await probe.ask(RedisProbe(port))
+            return (await probe.ask(RedisProbe(port))).answer
 
     assert asyncio.run(scenario()) is Answer.ALIVE
 
 
 def test_a_process_that_serves_nobody_is_ready_by_running() -> None:
-    assert asyncio.run(probe.ask(RunningProbe())) is Answer.SERVING
+    assert asyncio.run(probe.ask(RunningProbe())).answer is Answer.SERVING
 
 
 def test_an_envoy_cluster_is_healthy_when_one_of_its_hosts_is() -> None:

@@ -69,10 +69,12 @@ class Reaction(_message.Message):
     def __init__(self, pulse_id: _Optional[str] = ..., kind: _Optional[str] = ..., count: _Optional[int] = ...) -> None: ...
 
 class Presence(_message.Message):
-    __slots__ = ("state",)
+    __slots__ = ("state", "source")
     STATE_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
     state: PresenceState
-    def __init__(self, state: _Optional[_Union[PresenceState, str]] = ...) -> None: ...
+    source: int
+    def __init__(self, state: _Optional[_Union[PresenceState, str]] = ..., source: _Optional[int] = ...) -> None: ...
 
 class Measure(_message.Message):
     __slots__ = ("metric_id", "value")

@@ -362,18 +362,20 @@ class AudienceLog(_message.Message):
     def __init__(self, rows: _Optional[_Iterable[_Union[AudienceRows, _Mapping]]] = ...) -> None: ...
 
 class AudienceRows(_message.Message):
-    __slots__ = ("actors", "heard", "pane_starts_at_s", "registers", "ranks")
+    __slots__ = ("actors", "heard", "pane_starts_at_s", "registers", "ranks", "sources")
     ACTORS_FIELD_NUMBER: _ClassVar[int]
     HEARD_FIELD_NUMBER: _ClassVar[int]
     PANE_STARTS_AT_S_FIELD_NUMBER: _ClassVar[int]
     REGISTERS_FIELD_NUMBER: _ClassVar[int]
     RANKS_FIELD_NUMBER: _ClassVar[int]
+    SOURCES_FIELD_NUMBER: _ClassVar[int]
     actors: bytes
     heard: bytes
     pane_starts_at_s: int
     registers: bytes
     ranks: bytes
-    def __init__(self, actors: _Optional[bytes] = ..., heard: _Optional[bytes] = ..., pane_starts_at_s: _Optional[int] = ..., registers: _Optional[bytes] = ..., ranks: _Optional[bytes] = ...) -> None: ...
+    sources: bytes
+    def __init__(self, actors: _Optional[bytes] = ..., heard: _Optional[bytes] = ..., pane_starts_at_s: _Optional[int] = ..., registers: _Optional[bytes] = ..., ranks: _Optional[bytes] = ..., sources: _Optional[bytes] = ...) -> None: ...
 
 class CustomLog(_message.Message):
     __slots__ = ("state", "value")
@@ -426,14 +428,18 @@ class WorkerBeat(_message.Message):
     def __init__(self, instance: _Optional[str] = ..., life: _Optional[str] = ..., leaving: _Optional[bool] = ..., released: _Optional[_Iterable[int]] = ..., asks: _Optional[bool] = ...) -> None: ...
 
 class HealthReport(_message.Message):
-    __slots__ = ("service", "instance", "checks")
+    __slots__ = ("service", "instance", "checks", "clock_offset_ms", "out_of_service")
     SERVICE_FIELD_NUMBER: _ClassVar[int]
     INSTANCE_FIELD_NUMBER: _ClassVar[int]
     CHECKS_FIELD_NUMBER: _ClassVar[int]
+    CLOCK_OFFSET_MS_FIELD_NUMBER: _ClassVar[int]
+    OUT_OF_SERVICE_FIELD_NUMBER: _ClassVar[int]
     service: str
     instance: str
     checks: _containers.RepeatedCompositeFieldContainer[HealthCheck]
-    def __init__(self, service: _Optional[str] = ..., instance: _Optional[str] = ..., checks: _Optional[_Iterable[_Union[HealthCheck, _Mapping]]] = ...) -> None: ...
+    clock_offset_ms: int
+    out_of_service: bool
+    def __init__(self, service: _Optional[str] = ..., instance: _Optional[str] = ..., checks: _Optional[_Iterable[_Union[HealthCheck, _Mapping]]] = ..., clock_offset_ms: _Optional[int] = ..., out_of_service: _Optional[bool] = ...) -> None: ...
 
 class HealthCheck(_message.Message):
     __slots__ = ("name", "ok", "reason")

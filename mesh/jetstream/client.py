@@ -1,0 +1,60 @@
+"""nats-py's client, mended in two places.
+
+It sends a URL's user and password as they stand there: a password with a `/`, `@` or `%` could not be given.
+And it waits, before it reconnects or closes, until a server has taken all that was written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from urllib.parse import ParseResult, unquote
+
+from nats.aio.client import Client
+from nats.aio.transport import TcpTransport
+
+_CLOSE_S = 0.2
+
+
+class _Decoded(ParseResult):
+    @property
+    def username(self) -> str | None:
+        return None if (found := super().username) is None else unquote(found)
+
+    @property
+    def password(self) -> str | None:
+        return None if (found := super().password) is None else unquote(found)
+
+
+class NatsClient(Client):
+    def _setup_server_pool(self, connect_url: list[str]) -> None:
+        super()._setup_server_pool(connect_url)
+        for server in self._server_pool:
+            server.uri = _Decoded(*server.uri)
+        if not self._server_pool[0].uri.scheme.startswith("ws"):
+            self._transport = _Transport()  # type: ignore[no-untyped-call]
+
+
+class _Transport(TcpTransport):
+    """Lets go of a server that takes nothing more.
+
+    Closing a connection waits until all that was written is taken, and nats-py waits for that before
+    it reconnects: from a stopped server it would never come away.
+    """
+
+    def __bool__(self) -> bool:
+        return True  # nats-py would put one of its own in the place of an unconnected one
+
+    async def connect(self, uri: ParseResult, buffer_size: int, connect_timeout: int) -> None:
+        self._abort()  # an attempt that came no further than this
+        await super().connect(uri, buffer_size, connect_timeout)
+
+    async def wait_closed(self) -> None:
+        try:
+            async with asyncio.timeout(_CLOSE_S):
+                await super().wait_closed()  # type: ignore[no-untyped-call]
+        except TimeoutError:
+            self._abort()
+
+    def _abort(self) -> None:
+        if self._io_writer is not None:
+            self._io_writer.transport.abort()
