@@ -48,7 +48,7 @@ class CalmClock:
 
 
 class Unanswered:
-    """The longest that an event waited for its answer, in seconds of calm.
+    """How long events wait for their answer, by any clock.
 
     Bound: an event is forgotten when it and all before it are answered; at most the run's entries.
     """
@@ -56,17 +56,29 @@ class Unanswered:
     def __init__(self) -> None:
         self.longest_s = 0.0
         self._waiting: deque[tuple[Entry, float]] = deque()
+        self._acked_s = 0.0
 
-    def sent(self, entry: Entry, calm_s: float) -> None:
-        self._waiting.append((entry, calm_s))
+    def sent(self, entry: Entry, now_s: float) -> None:
+        self._waiting.append((entry, now_s))
 
-    def look(self, calm_s: float) -> float:
+    def acked(self, now_s: float) -> None:
+        """Any of them."""
+        self._acked_s = now_s
+
+    def look(self, now_s: float) -> float:
         """How long the oldest has been waiting."""
-        while self._waiting and self._waiting[0][0].fate is not Fate.SENT:
-            self._waiting.popleft()
-        waited_s = calm_s - self._waiting[0][1] if self._waiting else 0.0
+        waited_s = now_s - self._oldest_s(now_s)
         self.longest_s = max(self.longest_s, waited_s)
         return waited_s
+
+    def failing_s(self, now_s: float) -> float:
+        """For how long none was acked, while one was waiting all the time."""
+        return now_s - max(self._acked_s, self._oldest_s(now_s))
+
+    def _oldest_s(self, now_s: float) -> float:
+        while self._waiting and self._waiting[0][0].fate is not Fate.SENT:
+            self._waiting.popleft()
+        return self._waiting[0][1] if self._waiting else now_s
 
 
 class HealthJudge:

@@ -43,8 +43,8 @@ class GrayWatch:
         self._book = book
         self._games = tuple(games)
         self._clock = CalmClock(self._loop.time())
-        self._acks = Stalls()
-        self._unanswered = Unanswered()
+        self._unanswered, self._failing = Unanswered(), Unanswered()
+        """By the clock of calm, and by the loop's."""
         self._health = HealthJudge()
         self._screens: dict[ChaosViewer, Stalls] = {}
         self._due: deque[tuple[float, dict[str, Floor]]] = deque()
@@ -66,12 +66,13 @@ class GrayWatch:
             self._due.append((due_s, floors))
 
     def sent(self, entry: Entry) -> None:
-        self._acks.owed(self._loop.time())
         if entry.topic.startswith(_NEVER_SHED):
             self._unanswered.sent(entry, self._calm_s())
+            self._failing.sent(entry, self._loop.time())
 
     def acked(self, entry: Entry, *, moves_screens: bool) -> None:
-        self._acks.paid(self._loop.time(), still_owed=self._book.outstanding > 0)
+        if entry.topic.startswith(_NEVER_SHED):
+            self._failing.acked(self._loop.time())
         if moves_screens:
             for watcher, stalls in self._screens.items():
                 if watcher.game_id == entry.game_id:
@@ -88,7 +89,7 @@ class GrayWatch:
         while True:
             ok = await asyncio.to_thread(health.ask, self._edge)
             now_s = self._loop.time()
-            self._health.heard(now_s, self._calm_s(), ok, self._acks.look(now_s))
+            self._health.heard(now_s, self._calm_s(), ok, self._failing.failing_s(now_s))
             self.look()
             await asyncio.sleep(_LOOK_S)
 

@@ -52,6 +52,24 @@ def test_the_oldest_event_without_an_answer_is_timed_whatever_is_answered_after_
     assert waiting.longest_s == 9
 
 
+def test_sends_fail_while_something_waits_and_nothing_is_acked() -> None:
+    book, waiting = Book(), Unanswered()
+    first, second, third = (entry(n) for n in range(3))
+    assert waiting.failing_s(100) == 0
+    for each in (first, second):
+        book.sent(each)
+        waiting.sent(each, 100)
+    assert waiting.failing_s(104) == 4
+    book.ack(second, iter(()))
+    waiting.acked(104)
+    assert waiting.failing_s(106) == 2
+    book.refuse(first, "UNAVAILABLE", maybe_stored=True)
+    assert waiting.failing_s(107) == 0
+    book.sent(third)
+    waiting.sent(third, 110)
+    assert waiting.failing_s(111) == 1
+
+
 def judged(samples: Iterable[tuple[float, bool | None, float]]) -> HealthJudge:
     judge = HealthJudge()
     for now_s, ok, failing_s in samples:
