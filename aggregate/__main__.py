@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-from aggregate import bounds
 from aggregate.catalog import CatalogWriter
 from aggregate.closer import Closer
 from aggregate.control_publisher import ControlPublisher
@@ -16,6 +15,7 @@ from aggregate.partition_store import PartitionStore
 from aggregate.retention import Checkpoints, Retention
 from aggregate.service import AggregateService, CatalogService
 from aggregate.status import StatusExchange
+from aggregate.turns import Turns
 from aggregate.worker import PartitionWorker
 from grandstand.aggregate.v1.aggregate_pb2_grpc import add_AggregateServiceServicer_to_server
 from grandstand.catalog.v1.catalog_pb2_grpc import add_CatalogServiceServicer_to_server
@@ -41,13 +41,11 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
     await pipeline.start()
     database = connect(process.config.redis)
     letters, checkpoints = DeadLetters(bus), Checkpoints(bus)
-    loads = asyncio.Semaphore(bounds.LOADS_AT_ONCE)
+    turns = Turns()
 
     def worker_of(partition: int) -> PartitionWorker:
         stored = PartitionStore(database, partition, instance)
-        return PartitionWorker(
-            *(bus, stored, letters, checkpoints, partition), loads=loads, now=watch.clock.now_s
-        )
+        return PartitionWorker(bus, stored, letters, checkpoints, partition, turns, watch.clock.now_s)
 
     watch = CatalogWatch(bus, lambda _, definition: closer.hear(definition), limits.VIEW_PROBE_S)
     clock = ClockWatch(bus, process.config, watch)

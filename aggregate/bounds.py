@@ -50,8 +50,6 @@ PARTITION_NEWS_S = 0.1
 WORKER_HEARING_S = 0.5
 # How often a lease that is somebody else's is tried for.
 LEASE_POLL_S = 0.1
-# Partitions that a process loads at once: more would only keep its event loop from renewing leases.
-LOADS_AT_ONCE = 4
 # How often a partition's owner proves that Redis takes its writes and the event stream answers, how long an
 # answer may take, and how old the newest proof may be.
 LOOK_S = limits.SWEEP_LOOK_S

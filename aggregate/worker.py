@@ -37,8 +37,9 @@ from aggregate.partition_store import Acquired, PartitionStore
 from aggregate.partition_store import StoredState as Standing
 from aggregate.pull import PullBroken
 from aggregate.retention import Checkpoints, CheckpointUnreadable
+from aggregate.turns import Turns
 from grandstand.aggregate.v1.aggregate_pb2 import PartitionStatus
-from grandstand.internal.v1.internal_pb2 import Checkpoint, PartitionState
+from grandstand.internal.v1.internal_pb2 import BlockIdentity, Checkpoint, PartitionState
 from grandstand.wire.tasks import end
 from mesh import wall_clock
 from mesh.jetstream import subjects
@@ -76,11 +77,11 @@ class PartitionWorker:
         letters: DeadLetters,
         checkpoints: Checkpoints,
         index: int,
-        loads: asyncio.Semaphore | None = None,
+        turns: Turns | None = None,
         now: Callable[[], float] = wall_clock.now_s,
     ) -> None:
-        """`loads`: shared by the workers of a process; it bounds how many load their state at once.
-        `now`: Unix seconds by the mesh's clock."""
+        """`turns`: shared by the workers of a process, which decode their states in turn. `now`: Unix seconds by
+        the mesh's clock."""
         self._now = now
         self.index = index
         self.settled = asyncio.Event()
@@ -93,7 +94,7 @@ class PartitionWorker:
         self._stopping = asyncio.Event()
         self._free = asyncio.Event()
         self._session: LeaseSession | None = None
-        self._loads = loads or asyncio.Semaphore(1)
+        self._turns = turns or Turns()
         self._health = PartitionHealth()
         self._fails = False
         """It cannot take the partition over, or could not keep it."""
@@ -184,20 +185,18 @@ class PartitionWorker:
             raise errors[0]
 
     async def _serve(self, lease: Lease, acquired: Acquired) -> None:
-        async with self._loads:
-            # Concurrently: the partition makes no progress until it is loaded.
-            (stream, last), head, floor, standing = await asyncio.gather(
-                *(self._log.stream(), self._log.last(self.index), self._log.floor(self.index)),
-                self._stored.standing(),
-            )
-            self._health.events.proved(asyncio.get_running_loop().time())
-            found = Found(stream, last, head, floor, standing)
-            loaded, target = await self._load(lease.token, acquired, found)
-            partition = self._partition(loaded)
+        # Concurrently: the partition makes no progress until it is loaded.
+        (stream, last), head, floor, standing = await asyncio.gather(
+            *(self._log.stream(), self._log.last(self.index), self._log.floor(self.index)),
+            self._stored.standing(),
+        )
+        self._health.events.proved(asyncio.get_running_loop().time())
+        found = Found(stream, last, head, floor, standing)
+        partition, bound, target = await self._load(lease.token, acquired, found)
         self._health.unusable = ""
         self._session = LeaseSession(
             *(self._bus, self._stored, self._letters, self._log, partition, lease, self._health),
-            start=SessionStart(stream, head, target, loaded.state.bound),
+            start=SessionStart(stream, head, target, bound),
             now=self._now,
         )
         self.settled.set()
@@ -220,9 +219,12 @@ class PartitionWorker:
                     await self._free.wait()
         return None, 0.0
 
-    async def _load(self, token: str, acquired: Acquired, found: Found) -> tuple[Loaded, int]:
+    async def _load(
+        self, token: str, acquired: Acquired, found: Found
+    ) -> tuple[Partition, BlockIdentity, int]:
         """The state to continue from: the one in Redis if it is usable, else the newest checkpoint's, else an
-        empty one; and the target, the sequence before which it must not be shown to readers."""
+        empty one; the block that it is bound to; and the target, the sequence before which it must not be
+        shown to readers."""
         corrupt, self._corrupt = self._corrupt, False
         if not acquired.applied and found.standing.manifest:
             log.error("partition %d: nothing says how far its state is; it is rebuilt", self.index)
@@ -231,15 +233,14 @@ class PartitionWorker:
                 "partition %d: Redis holds nothing of it (emptied, or new); its blocks up to %d are folded",
                 *(self.index, found.head),
             )
-            return await self._rebuild(token, found), found.head
+            return *await self._decoded(await self._rebuild(token, found)), found.head
         if acquired.applied and not corrupt and await self._is_well(acquired, found):
             try:
                 loaded = await load(self._stored, self.index, acquired.applied, found.standing)
-                self._partition(loaded)  # raises if it does not decode
-                return loaded, acquired.target
+                return *await self._decoded(loaded), acquired.target
             except (Corrupt, DecodeError, ValueError, LookupError) as error:
                 log.error("partition %d: %s; its state is rebuilt", self.index, error)
-        return await self._rebuild(token, found), found.head
+        return *await self._decoded(await self._rebuild(token, found)), found.head
 
     async def _is_well(self, acquired: Acquired, found: Found) -> bool:
         """Whether the fold may continue from the state in Redis, judging by its manifest."""
@@ -307,5 +308,7 @@ class PartitionWorker:
         log.info("partition %d: put back as of %d", self.index, newest)
         return await load(self._stored, self.index, newest)
 
-    def _partition(self, loaded: Loaded) -> Partition:
-        return Partition(self.index, loaded, salt=int.from_bytes(os.urandom(8)))
+    async def _decoded(self, loaded: Loaded) -> tuple[Partition, BlockIdentity]:
+        """Raises DecodeError, ValueError, LookupError."""
+        salt = int.from_bytes(os.urandom(8))
+        return await self._turns.take(lambda: Partition(self.index, loaded, salt)), loaded.state.bound

@@ -106,7 +106,7 @@ def proofs_of(
         return refusal.message if refusal else None
 
     return [
-        proofs.event_log(bus, config.service, config.instance),
+        proofs.event_log(bus, config.service, config.instance, lambda: publisher.stored_blocks),
         proofs.looked_at("blocks", proofs.BOUND_S, held_up),
         proofs.looked_at("room", FULL_S, full),
         proofs.catalog(catalog, limits.VIEW_PROBE_S),

@@ -107,6 +107,8 @@ class Buckets:
     """A token bucket for each key, all of one rate; at most `keys_max` are remembered. `now_s` never goes
     back (SteadyClock). Raises ValueError for a rate that is not positive or a burst below 1.
 
+    A new key takes the place of one that owes nothing since BUCKET_IDLE_S, if one of the next two in turn is
+    such: so the table grows with the keys of a minute or two, and not with all there ever were.
     Overflow: a key that is new to a full table takes another's place. The sweep looks at the next
     _SWEEP_KEYS keys, in turn (CLOCK), and forgets the first whose TAT has passed, which changes
     nothing; if all of them owe, the one that owes least: it gains least by being forgotten, at
@@ -151,13 +153,23 @@ class Buckets:
         if len(key) > wire_bounds.ID_CHARACTERS_MAX:
             key = ""
         if key not in self.tat_s:
-            if len(self._ring) < self._keys_max:
+            at = self._idle(now_s) if len(self._ring) < self._keys_max else self._place(now_s)
+            if at is None:
                 self._ring.append(key)
             else:
-                at = self._place(now_s)
                 del self.tat_s[self._ring[at]]
                 self._ring[at] = key
         self.tat_s[key] = tat_s
+
+    def _idle(self, now_s: float) -> int | None:
+        """The place of one of the next two keys in the ring, if it is idle. Two: the hand goes round faster
+        than the ring grows."""
+        for _ in range(min(2, len(self._ring))):
+            at = self._hand
+            self._hand = (at + 1) % len(self._ring)
+            if self.tat_s[self._ring[at]] <= now_s - bounds.BUCKET_IDLE_S:
+                return at
+        return None
 
     def _place(self, now_s: float) -> int:
         """The place in the ring whose key is forgotten for another."""

@@ -15,6 +15,8 @@ UNSETTLED_EVENTS_MAX = 100_000
 ANSWERS_QUEUED_MAX = 4_096
 VIEWER_ANSWERS_QUEUED_MAX = 4 * wire_bounds.VIEWER_CREDIT
 RECENT_VOTES_MAX = 200_000
+# At least so long a vote is remembered, and at most twice as long.
+RECENT_VOTES_S = 30.0
 VOTE_CHECK_S = 0.25
 
 # Admission: sustained rates and bursts, each a service argument of ingest.
@@ -29,6 +31,8 @@ INSTANCE_EVENTS_PER_S = 100_000.0
 INSTANCE_BURST_EVENTS = 200_000
 # Actors whose rate is remembered at once.
 ACTOR_BUCKETS_MAX = 200_000
+# One that sent nothing for so long gives its place to a newcomer.
+BUCKET_IDLE_S = 60.0
 # Pressure is 1.0 when the event log takes this long to store a block.
 ACK_LATENCY_FULL_S = 1.0
 
@@ -43,6 +47,7 @@ assert limits.VIEW_FRESH_S + limits.PUBLISH_DEADLINE_S <= limits.SEAL_GRACE_S - 
     "judged in time, acked in time"
 )
 assert VOTE_CHECK_S + limits.PUBLISH_ATTEMPT_S < limits.PUBLISH_DEADLINE_S
+assert RECENT_VOTES_S > limits.BACKLOG_FULL_S, "the owner has a vote before it is forgotten"
 assert limits.MESH_TOKEN_RENEW_S > TOKEN_WARNING_S, "a stream that is resumed for its token gets a new one"
 assert limits.PRODUCER_TOKEN_RENEW_S > TOKEN_WARNING_S
 assert ACTOR_BURST_EVENTS >= wire_bounds.VIEWER_CREDIT, "an end client may use its credit at once"

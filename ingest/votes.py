@@ -9,8 +9,9 @@ not asked again for SILENCE_S: a partition that is being taken over must not slo
 A second vote whose first is still on its way is not published. It is answered with the first: ALREADY_EXISTS
 when the first was stored, else what the first was told.
 
-Bound: RECENT_VOTES_MAX remembered votes, in two halves: when the younger is full, the elder is
-forgotten (the owner has them by then). A dict that is never reordered costs a third of an LRU.
+Bound: RECENT_VOTES_MAX remembered votes, some 430 bytes each, in two halves: when the younger is full, or
+RECENT_VOTES_S old, the elder is forgotten (the owner has them by then). So the memory follows the rate of
+votes, not their number. A dict that is never reordered costs a third of an LRU.
 
 Rejected: reading the votes from Redis. They lie there as a log that only a fold can read,
 and ingest would need a second store to be up.
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,14 +53,16 @@ class RecentVotes:
     def __init__(self, votes_max: int = bounds.RECENT_VOTES_MAX) -> None:
         self._half = votes_max // 2
         self._young: dict[_Voter, _Known] = {}
+        self._young_since_s = -math.inf
         self._old: dict[_Voter, _Known] = {}
 
-    def cast(self, voter: _Voter, identity: _Identity, outcome: Outcome[Any]) -> _Known | None:
-        """The voter's vote as it is known; if none is, this one is remembered."""
+    def cast(self, voter: _Voter, identity: _Identity, outcome: Outcome[Any], now_s: float) -> _Known | None:
+        """The voter's vote as it is known; if none is, this one is remembered. `now_s`: monotonic seconds."""
         known = self._young.get(voter) or self._old.get(voter)
         if known is None:
-            if len(self._young) >= self._half:
+            if len(self._young) >= self._half or now_s - self._young_since_s >= bounds.RECENT_VOTES_S:
                 self._old, self._young = self._young, {}
+                self._young_since_s = now_s
             self._young[voter] = identity, outcome
         return known
 
@@ -89,10 +93,11 @@ class CastVotes:
         names, origins = batch.actor_ids(), batch.origins()
         refusals: Refusals = {}
         unsure: dict[Place, list[int]] = {}
+        now_s = asyncio.get_running_loop().time()
         for place in final:
             for at, (ticket, seq, origin_at, actor_at, _said) in enumerate(batch.sections[place]):
                 voter, identity = (place, names[actor_at]), (origins.key(origin_at), seq)
-                known = self._recent.cast(voter, identity, batch.outcome)
+                known = self._recent.cast(voter, identity, batch.outcome, now_s)
                 if known is None:
                     unsure.setdefault(place, []).append(at)
                 elif known[0] != identity:
@@ -100,7 +105,7 @@ class CastVotes:
                     refusals.setdefault(place, {})[at] = _second(*voter) if first.is_stored else None
                     if not first.is_stored:
                         first.waiting.setdefault(voter, []).append((ticket, seq))
-        if unsure and self._silent_until.get(batch.partition, 0.0) <= asyncio.get_running_loop().time():
+        if unsure and self._silent_until.get(batch.partition, 0.0) <= now_s:
             for place, at in await self._ask(batch, unsure, batch.actor_keys(), origins):
                 _, seq, origin_at, actor_at, _said = batch.sections[place][at]
                 voter = place, names[actor_at]

@@ -149,6 +149,10 @@ class Bus:
         if error is not None and error.get("err_code") != _STREAM_EXISTS:
             raise APIError.from_error(error)
 
+    async def remove_probes_stream(self) -> None:
+        """Raises NatsError, TimeoutError."""
+        await self.client.request(f"$JS.API.STREAM.DELETE.{subjects.PROBES_STREAM}", timeout=_ASK_S)
+
     async def events_stream(self) -> tuple[str, int]:
         """The identity of the event stream, which a stream made anew does not share, and its last
         sequence. Makes the stream if it is gone. Raises NatsError, TimeoutError."""

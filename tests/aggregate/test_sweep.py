@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import redis
@@ -16,10 +18,12 @@ from nats.aio.msg import Msg
 
 from aggregate import bounds
 from aggregate.deadletters import DeadLetters
+from aggregate.partition import Partition
 from aggregate.partition_health import PartitionHealth
-from aggregate.partition_store import PartitionStore, StoredState
+from aggregate.partition_store import PartitionStore
 from aggregate.retention import Checkpoints
 from aggregate.status import PartitionBoard
+from aggregate.turns import Turns
 from aggregate.worker import PartitionWorker
 from grandstand.aggregate.v1.aggregate_pb2 import PartitionStatus
 from grandstand.catalog.v1.catalog_pb2 import BOARD_MODE_SUM
@@ -205,43 +209,41 @@ def test_a_redis_that_was_emptied_on_purpose_is_called_that(servers: Stores) -> 
     run(scenario(), within_s=120)
 
 
-class CountedLoads(PartitionStore):
-    now = 0
-    most = 0
-
-    async def standing(self, token: str = "") -> StoredState:
-        CountedLoads.now += 1
-        CountedLoads.most = max(CountedLoads.most, CountedLoads.now)
-        try:
-            await asyncio.sleep(0.05)
-            return await super().standing(token)
-        finally:
-            CountedLoads.now -= 1
+class SlowToDecode(Partition):
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        time.sleep(limits.LEASE_S / 5)
+        super().__init__(*arguments, **keywords)
 
 
-def test_a_process_loads_a_bounded_number_of_partitions_at_once(servers: Stores) -> None:
+@pytest.mark.parametrize("is_shared", [True, False])
+def test_i3_a_process_keeps_its_leases_while_it_decodes_all_states(
+    servers: Stores, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, is_shared: bool
+) -> None:
+    """Which takes longer than a lease lives."""
+
     async def scenario() -> None:
         async with votes_stream(servers.nats_url, servers.redis_url) as votes:
-            loads = asyncio.Semaphore(2)
+            turns = Turns()
             workers = [
                 PartitionWorker(
                     votes.bus,
-                    CountedLoads(votes.database, partition, "one"),
+                    PartitionStore(votes.database, partition, "one"),
                     DeadLetters(votes.bus),
                     Checkpoints(votes.bus),
                     partition,
-                    loads,
+                    turns if is_shared else None,
                 )
                 for partition in range(8)
             ]
             tasks = [asyncio.create_task(worker.run()) for worker in workers]
             await asyncio.gather(*(worker.settled.wait() for worker in workers))
-            assert CountedLoads.most == 2
             for worker in workers:
                 worker.stop()
             await asyncio.gather(*tasks)
 
+    monkeypatch.setattr("aggregate.worker.Partition", SlowToDecode)
     run(scenario())
+    assert is_shared != ("the lease la" in caplog.text or "the lease is lost" in caplog.text), caplog.text
 
 
 def test_a_partition_without_blocks_has_no_checkpoint_and_loses_nothing_for_it(

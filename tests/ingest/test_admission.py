@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grandstand.wire import bounds as wire_bounds
+from ingest import bounds as ingest_bounds
 from ingest.admission import SHED, Admission, Buckets, OverRate, Rate, SteadyClock
 
 PLENTY = Rate(1e6, 1e6)
@@ -261,6 +262,14 @@ def test_a_full_table_of_debtors_forgets_the_smallest_debt_and_never_the_flooder
         buckets.take(f"n{number}", 0.0, 5)
         assert len(buckets) == 8
     assert not buckets.has_room("k0", 0.0, 11)
+
+
+def test_the_table_grows_with_the_keys_of_a_minute_or_two_and_not_with_all_there_ever_were() -> None:
+    buckets, per_s = Buckets(5, 3, keys_max=1_000_000), 20
+    for n in range(per_s * 600):
+        buckets.take(f"k{n}", n / per_s)
+    assert len(buckets) <= 2 * per_s * ingest_bounds.BUCKET_IDLE_S
+    assert f"k{per_s * 600 - per_s * 59}" in buckets.tat_s
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcdefghij"), gaps_s), max_size=80), st.integers(1, 10))

@@ -34,6 +34,7 @@ SPEAKERS = (
     "mesh/auth/identity.py",
     "mesh/auth/verifier.py",
     "mesh/catalog/watch.py",
+    "mesh/health/clock_watch.py",
     "clients/python/grandstand/wire/ids.py",
     "mesh/jetstream/pipeline.py",
     "mesh/jetstream/acks.py",

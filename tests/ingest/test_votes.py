@@ -114,11 +114,24 @@ def test_recent_votes_are_bounded_and_the_youngest_half_is_always_known() -> Non
     recent = RecentVotes(votes_max=100)
     outcome: Outcome[None] = Outcome()
     for n in range(1_000):
-        assert recent.cast((("game", "poll/mvp"), f"actor{n}"), (b"o", n), outcome) is None
+        assert recent.cast((("game", "poll/mvp"), f"actor{n}"), (b"o", n), outcome, 0.0) is None
         assert len(recent) <= 100
         for younger in range(max(0, n - 49), n + 1):
-            known = recent.cast((("game", "poll/mvp"), f"actor{younger}"), (b"x", 0), outcome)
+            known = recent.cast((("game", "poll/mvp"), f"actor{younger}"), (b"x", 0), outcome, 0.0)
             assert known == ((b"o", younger), outcome)
+
+
+def test_recent_votes_are_as_many_as_came_lately_however_many_there_ever_were() -> None:
+    recent, outcome, per_s = RecentVotes(), Outcome[None](), 20
+    most = 0
+    for n in range(per_s * 600):
+        now_s = n / per_s
+        recent.cast((("game", "poll/mvp"), f"actor{n}"), (b"o", n), outcome, now_s)
+        most = max(most, len(recent))
+        if now_s >= 20:
+            known = recent.cast((("game", "poll/mvp"), f"actor{n - 20 * per_s}"), (b"x", 0), outcome, now_s)
+            assert known, "the votes of the last half minute are known"
+    assert most <= 2 * per_s * ingest_bounds.RECENT_VOTES_S
 
 
 def test_a_vote_the_owner_has_is_refused_and_its_resend_is_not(tmp_path: Path) -> None:

@@ -121,6 +121,7 @@ CORES = (
     "mesh.catalog.mesh_clock",
     "mesh.health.board",
     "mesh.health.check",
+    "mesh.health.clock",
     "mesh.http2.bounds",
     "mesh.http2.broadcast_group",
     "mesh.http2.budget",

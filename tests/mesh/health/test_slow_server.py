@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
+from nats.js import api as js_api
 
 from grandstand.wire import tasks
 from mesh.health import proofs
+from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from tests.support.proxy import proxy_to
 from tests.support.servers import Stores, eventually, stores
@@ -32,7 +35,7 @@ def test_answers_after_seconds_fail_the_checks_and_prompt_ones_mend_them(servers
         assert port is not None
         async with proxy_to(port) as proxy:
             bus = await Bus.connect(f"nats://127.0.0.1:{proxy.port}", "a")
-            found = [proofs.nats_echo(bus), proofs.event_log(bus, "ingest", "a name. with *")]
+            found = [proofs.nats_echo(bus), proofs.event_log(bus, "ingest", "a name. with *", lambda: 0)]
             proving = [asyncio.create_task(proofs.keep_proving(proof)) for proof in found]
             now_s = asyncio.get_running_loop().time
 
@@ -52,5 +55,25 @@ def test_answers_after_seconds_fail_the_checks_and_prompt_ones_mend_them(servers
             await eventually(are_well, "both are proven again")
             await tasks.end(*proving)
             await bus.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_probes_stream_that_is_stuck_alone_is_made_anew(servers: Stores) -> None:
+    """Without acks it is as one whose disk was full; the blocks that are stored meanwhile prove the log."""
+
+    async def scenario() -> None:
+        bus = await Bus.connect(servers.nats_url, "a")
+        stuck = js_api.StreamConfig(name=subjects.PROBES_STREAM, subjects=[subjects.PROBES_ALL], no_ack=True)
+        await bus.js.add_stream(stuck)
+        blocks = itertools.count()
+        log = proofs.event_log(bus, "ingest", "a", lambda: 0)
+        with pytest.raises(TimeoutError):
+            await log.prove()
+        busy = proofs.event_log(bus, "ingest", "a", lambda: next(blocks))
+        await busy.prove()
+        await log.prove()
+        assert not (await bus.js.stream_info(subjects.PROBES_STREAM)).config.no_ack
+        await bus.close()
 
     asyncio.run(scenario())
