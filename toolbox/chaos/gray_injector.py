@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -144,11 +144,17 @@ class GrayInjector:
                         return True
             return False
 
-        await self._until_true(lost, "there were no keys to delete, or Redis did not answer")
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + PATIENCE_S
+        while not await lost():
+            if loop.time() > give_up_at:
+                raise NotCarriedOut(f"there were no keys, or Redis did not answer within {PATIENCE_S:g} s")
+            await asyncio.sleep(_POLL_S)
         on_fall()
 
     async def _fail_over(self, on_fall: Callable[[], None]) -> None:
-        await self._until_true(self._mesh.standby.fail_over, "the replica of Redis did not have its data")
+        if not await self._mesh.standby.fail_over(PATIENCE_S):
+            raise NotCarriedOut(f"the replica of Redis did not have its data within {PATIENCE_S:g} s")
         on_fall()
 
     async def _until(self, ask: Callable[[], int | None], otherwise: str) -> int:
@@ -160,14 +166,6 @@ class GrayInjector:
                 raise NotCarriedOut(f"{otherwise} within {PATIENCE_S:g} s")
             await asyncio.sleep(_POLL_S)
         return answer
-
-    async def _until_true(self, ask: Callable[[], Awaitable[bool]], otherwise: str) -> None:
-        loop = asyncio.get_running_loop()
-        give_up_at = loop.time() + PATIENCE_S
-        while not await ask():
-            if loop.time() > give_up_at:
-                raise NotCarriedOut(f"{otherwise} within {PATIENCE_S:g} s")
-            await asyncio.sleep(_POLL_S)
 
     @contextlib.asynccontextmanager
     async def _redis(self) -> AsyncIterator[Redis]:

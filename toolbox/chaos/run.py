@@ -104,8 +104,9 @@ class ChaosRun:
                 )
                 games = scenes.scenes(self._plan.seconds, self._plan.events_per_s, self._closings)
                 if self._plan.gray and self._plan.seed % 2:
+                    # By the Redis that no supervisor restarts: an old master lives on from the first failover.
                     self._progress.stage = "failing over"
-                    await self._lead_by_the_other()
+                    await self._mesh.standby.fail_over(_HEAL_S)
                 self._progress.stage = "opening games"
                 await self._open(backend, games)
                 edge = urlsplit(self._mesh.addresses.edge_url).netloc
@@ -155,13 +156,6 @@ class ChaosRun:
                 await backend.open_poll(poll)
             for board in game.boards(time.time()):
                 await backend.open_board(board)
-
-    async def _lead_by_the_other(self) -> None:
-        """Every other seed begins with the Redis that no supervisor restarts, so that an old master lives on."""
-        loop = asyncio.get_running_loop()
-        give_up_at = loop.time() + _HEAL_S
-        while not await self._mesh.standby.fail_over() and loop.time() < give_up_at:
-            await asyncio.sleep(_POLL_S)
 
     async def _inject(self, games: list[GameScene]) -> None:
         """Whoever strikes, with connections of its own."""

@@ -10,6 +10,7 @@ replica again before it is failed over to.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -23,6 +24,7 @@ from toolbox.chaos.ways import Ways
 from toolbox.local import provision
 
 _ASK_S = 2.0
+_POLL_S = 0.05
 
 
 @contextlib.asynccontextmanager
@@ -105,11 +107,14 @@ class Standby:
                 await replica.replicaof(*old.split(":"))
         return False
 
-    async def fail_over(self) -> bool:
-        """False if the replica has not all of the master's data, or does not answer; then nothing is
-        changed."""
-        if not await self.follow():
-            return False
+    async def fail_over(self, within_s: float) -> bool:
+        """False if the replica has not all of the master's data in time; then nothing is changed."""
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + within_s
+        while not await self.follow():
+            if loop.time() > give_up_at:
+                return False
+            await asyncio.sleep(_POLL_S)
         old, new = self._roles()
         with contextlib.suppress(RedisError, OSError):
             async with _redis(new) as replica:
