@@ -165,12 +165,16 @@ CORES = (
     "mesh.seasons",
     "notify.announcer",
     "notify.inbox",
+    "toolbox.chaos.calm",
     "toolbox.chaos.checker",
     "toolbox.chaos.entries",
+    "toolbox.chaos.gray",
     "toolbox.chaos.monotone",
+    "toolbox.chaos.nats_times",
     "toolbox.chaos.report",
     "toolbox.chaos.scene",
     "toolbox.chaos.stalls",
+    "toolbox.chaos.strike",
     "toolbox.local.lifecycle",
 )
 IO = ("asyncio", "grpc", "nats", "redis")

@@ -38,7 +38,10 @@ class ClientContext:
     """Where all clients of a run write down what they sent and what they were told."""
 
     def __init__(
-        self, book: Book, on_sent: Callable[[], None], on_ack: Callable[[Entry, Sequence[Position]], None]
+        self,
+        book: Book,
+        on_sent: Callable[[Entry], None],
+        on_ack: Callable[[Entry, Sequence[Position]], None],
     ) -> None:
         self.book = book
         self._on_sent = on_sent
@@ -46,7 +49,7 @@ class ClientContext:
 
     def sent(self, entry: Entry) -> None:
         self.book.sent(entry)
-        self._on_sent()
+        self._on_sent(entry)
 
     def acked(self, entry: Entry, positions: Sequence[Position]) -> None:
         self.book.ack(entry, ((position.partition, position.sequence) for position in positions))

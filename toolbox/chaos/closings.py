@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from toolbox.chaos.schedule import CLOSE_AFTER_MAX_S, Kind, Strike
+from toolbox.chaos.schedule import CLOSE_AFTER_MAX_S
+from toolbox.chaos.strike import Kind, Strike
 
 _CLOSE_AFTER_MIN_S = 0.3
 _BETWEEN_S = 4.0

@@ -1,5 +1,5 @@
-"""Carries out a schedule on a mesh: signals to its processes and links, FLUSHALL and DEL to its Redis; a
-rebuild is carried out by whoever made this.
+"""Carries out a schedule on a mesh: signals to its processes, silence on its ways, FLUSHALL and DEL to its
+Redis; what is gray is carried out by a `GrayInjector`, and a rebuild by whoever made this.
 
 A signal goes to a process that is ready at that moment, through a handle of the process where there
 are such (Linux), so that it never reaches a stranger that was given the number. A strike whose target
@@ -20,8 +20,9 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from toolbox.chaos.forgetting import Forgetting
-from toolbox.chaos.schedule import Kind, Strike
+from toolbox.chaos.gray_injector import GrayInjector, NotCarriedOut
 from toolbox.chaos.stage import Mesh
+from toolbox.chaos.strike import GRAY, Kind, Strike
 from toolbox.local import partitions
 
 PATIENCE_S = 4.0
@@ -31,9 +32,8 @@ _SIGNALS = {
     Kind.RESTART: signal.SIGTERM,
     Kind.PAUSE: signal.SIGSTOP,
     Kind.FREEZE: signal.SIGSTOP,
-    Kind.CUT: signal.SIGSTOP,
 }
-_STOPS = (Kind.PAUSE, Kind.FREEZE, Kind.CUT)
+_STOPS = (Kind.PAUSE, Kind.FREEZE)
 _ASK_S = 2.0
 _FORGET_WITHIN_S = 12.0
 
@@ -59,13 +59,14 @@ class _Process:
 
 
 class FaultInjector:
-    """Strikes one mesh. `on_strike` is told of each that falls; `rebuild` is given the target of a REBUILD,
-    and answers whether it was carried out."""
+    """Strikes one mesh. `on_strike` is told of each that falls, `on_end` when its cause has ended;
+    `rebuild` is given the target of a REBUILD, and answers whether it was carried out."""
 
     def __init__(
         self,
         mesh: Mesh,
         on_strike: Callable[[Strike], None],
+        on_end: Callable[[Strike], None],
         rebuild: Callable[[str], Awaitable[bool]],
         forgetting: Forgetting,
     ) -> None:
@@ -73,44 +74,85 @@ class FaultInjector:
         self.ended: Counter[str] = Counter()
         """How often each process was made to end."""
         self.missed = 0
+        self.skipped: list[str] = []
+        """Of the gray strikes that were not carried out, why."""
         self._mesh = mesh
+        self._gray = GrayInjector(mesh, forgetting)
         self._on_strike = on_strike
+        self._on_end = on_end
+        self._fallen: set[Strike] = set()
         self._rebuild = rebuild
         self._forgetting = forgetting
 
     async def run(self, strikes: Sequence[Strike]) -> None:
         """All strikes at their moments, from now. Whatever ends this, no process stays stopped."""
         begun_at = asyncio.get_running_loop().time()
-        async with asyncio.TaskGroup() as group:
-            for strike in strikes:
-                group.create_task(self._carry_out(strike, begun_at + strike.at_s))
+        following = asyncio.create_task(self._gray.follow())
+        try:
+            async with asyncio.TaskGroup() as group:
+                for strike in strikes:
+                    group.create_task(self._carry_out(strike, begun_at + strike.at_s))
+        finally:
+            following.cancel()
 
     async def _carry_out(self, strike: Strike, at: float) -> None:
         await asyncio.sleep(at - asyncio.get_running_loop().time())
-        match strike.kind:
-            case Kind.REBUILD:
-                self._on_strike(strike)
-                struck = await self._rebuild(strike.target)
-            case Kind.FORGET:
-                struck = await self._forget(strike)
-            case Kind.EMPTY:
-                struck = await self._empty(strike)
-            case _:
-                struck = await self._signal(strike)
+        try:
+            struck = await self._struck(strike)
+        finally:
+            if strike in self._fallen:
+                self._on_end(strike)
         if struck:
             self.strikes[strike.kind] += 1
-        else:
+        elif strike.kind not in GRAY:
             self.missed += 1
+
+    async def _struck(self, strike: Strike) -> bool:
+        """Until its cause has ended; whether it was carried out."""
+        match strike.kind:
+            case Kind.REBUILD:
+                self._fall(strike)
+                return await self._rebuild(strike.target)
+            case Kind.FORGET:
+                return await self._forget(strike)
+            case Kind.EMPTY:
+                return await self._empty(strike)
+            case Kind.CUT:
+                return await self._cut(strike)
+            case kind if kind in GRAY:
+                try:
+                    await self._gray.carry_out(strike, lambda: self._fall(strike))
+                except NotCarriedOut as error:
+                    self.skipped.append(f"{strike.kind} of {strike.target} was skipped: {error}")
+                    return False
+                return True
+            case _:
+                return await self._signal(strike)
+
+    def _fall(self, strike: Strike) -> None:
+        self._fallen.add(strike)
+        self._on_strike(strike)
+
+    async def _cut(self, strike: Strike) -> bool:
+        process = await self._process(strike.target)
+        if process is None:
+            return False
+        process.close()
+        self._fall(strike)
+        way = f"{strike.target} nats"
+        self._mesh.ways.hold(way, up=True, down=True)
+        try:
+            await asyncio.sleep(strike.for_s)
+        finally:
+            self._mesh.ways.hold(way, up=False, down=False)
+        return True
 
     async def _signal(self, strike: Strike) -> bool:
         process = await self._process(strike.target)
         if process is None:
             return False
-        if strike.kind is Kind.CUT:
-            process.close()
-            process = _Process(self._mesh.links[strike.target])
         with contextlib.closing(process):
-            self._on_strike(strike)
+            self._fall(strike)
             self.ended[strike.target] += strike.kind in (Kind.KILL, Kind.RESTART)
             process.signal(_SIGNALS[strike.kind])
             if strike.kind in _STOPS:
@@ -147,7 +189,7 @@ class FaultInjector:
                 await redis.flushall()
             except RedisError:
                 return False
-        self._on_strike(strike)
+        self._fall(strike)
         return True
 
     async def _forget(self, strike: Strike) -> bool:
@@ -160,7 +202,7 @@ class FaultInjector:
         while loop.time() < give_up_at:
             with contextlib.suppress(RedisError, grpc.aio.AioRpcError, ProcessLookupError):
                 if await self._forget_now():
-                    self._on_strike(strike)
+                    self._fall(strike)
                     return True
             await asyncio.sleep(_POLL_S)
         return False

@@ -15,14 +15,13 @@ from redis.asyncio import Redis
 
 _KEY = re.compile(r"\{p(\d+)\}:(.+)")
 _LEASE = "lease"
-"""Lapses by itself all the time."""
+"""Lapses by itself all the time; is lost on its own account while its owner lives."""
 
 
 def kind_of(key: str) -> tuple[int, str] | None:
-    """The partition and the kind of a key (see mesh.redis.layout); None for what is not of a partition's
-    state."""
+    """The partition and the kind of a key (see mesh.redis.layout); None for what is of no partition."""
     found = _KEY.fullmatch(key)
-    if found is None or found[2] == _LEASE:
+    if found is None:
         return None
     name, colon, rest = found[2].partition(":")
     if name == "log":
@@ -38,11 +37,12 @@ class Forgetting:
         """By the kind of key."""
         self._random = Random(f"forget {seed}")
 
-    def choose(self, keys: Iterable[str]) -> dict[int, tuple[str, str]]:
+    def choose(self, keys: Iterable[str], *, leases: bool = False) -> dict[int, tuple[str, str]]:
         """By partition, the key to delete and its kind: at most one of each kind. Pure."""
         by_kind: dict[str, list[tuple[int, str]]] = {}
         for key in sorted(keys):
-            if (found := kind_of(key)) is not None:
+            found = kind_of(key)
+            if found is not None and (leases or found[1] != _LEASE):
                 by_kind.setdefault(found[1], []).append((found[0], key))
         kinds = list(by_kind)
         self._random.shuffle(kinds)

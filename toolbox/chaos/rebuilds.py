@@ -27,8 +27,8 @@ from grandstand.gateway.v1.gateway_pb2 import SubscribeRequest
 from grandstand.gateway.v1.gateway_pb2_grpc import GatewayServiceStub
 from toolbox.chaos.entries import Book
 from toolbox.chaos.floor import Floor, below, floor
-from toolbox.chaos.schedule import ONE
 from toolbox.chaos.stage import Mesh
+from toolbox.chaos.strike import ONE
 from toolbox.local import provision
 
 # Longer than the 5 s after which the server itself answers.

@@ -13,6 +13,8 @@ class ChaosPlan:
     seed: int
     seconds: float
     events_per_s: float
+    gray: bool = False
+    """Only what lives and lies."""
 
 
 @dataclass(slots=True)
@@ -52,6 +54,18 @@ class ChaosReport:
     strikes: dict[str, int] = field(default_factory=dict)
     missed: int = 0
     """Strikes that found their target down, or what they need away."""
+    strikes_skipped: int = 0
+    """Gray strikes that could not be carried out; `skipped` says why."""
+    skipped: list[str] = field(default_factory=list)
+    silently_wrong: int = 0
+    """Results that were not what was acked 15 s after a cause ended, and times that health said yes for 10 s
+    while sends failed."""
+    longest_wedge_s: float = 0.0
+    """The longest that an event had no answer or a screen stood still beyond the end of its cause."""
+    health: dict[str, int] = field(default_factory=dict)
+    """How often GET /healthz said yes and no, and how often neither (`none`)."""
+    longest_unwell_s: float = 0.0
+    """The longest that it said no beyond the end of a cause."""
     forgotten: dict[str, int] = field(default_factory=dict)
     """By their kind, the single keys that were deleted in Redis."""
     sealed: int = 0

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Sequence
+from urllib.parse import urlsplit
 
 import grpc.aio
 
@@ -28,16 +29,19 @@ from toolbox.chaos.crew import crew
 from toolbox.chaos.entries import Book, Entry
 from toolbox.chaos.fault_injector import FaultInjector
 from toolbox.chaos.forgetting import Forgetting
+from toolbox.chaos.gray import gray_schedule
+from toolbox.chaos.gray_watch import GrayWatch
 from toolbox.chaos.monotone import figures
 from toolbox.chaos.readers import ResultReader, SeasonReader
 from toolbox.chaos.rebuilds import Rebuilds
 from toolbox.chaos.report import ChaosPlan, ChaosProgress, ChaosReport
 from toolbox.chaos.room import RoomWatch
 from toolbox.chaos.scene import GameScene
-from toolbox.chaos.schedule import Kind, Strike, schedule
+from toolbox.chaos.schedule import schedule
 from toolbox.chaos.seasons import Seasons
 from toolbox.chaos.stage import TARGETS, Mesh
 from toolbox.chaos.stalls import Stalls
+from toolbox.chaos.strike import Kind, Strike
 from toolbox.chaos.watchers import ChaosViewer
 
 _WATCHERS = 2
@@ -73,13 +77,15 @@ class ChaosRun:
         self._readers: dict[str, ResultReader] = {}
         self._desk = ClientContext(self._book, self._sent, self._acked)
         self._on_strike = on_strike
-        self._strikes = schedule(plan.seed, plan.seconds, TARGETS)
+        strikes = gray_schedule if plan.gray else schedule
+        self._strikes = strikes(plan.seed, plan.seconds, TARGETS)
         self._closings = closings(plan.seed, plan.seconds, self._strikes)
         self._seasons = Seasons()
         self._forgetting = Forgetting(plan.seed)
         self._room = RoomWatch(mesh.addresses.nats)
         self._injector: FaultInjector | None = None
         self._rebuilds: Rebuilds | None = None
+        self._gray: GrayWatch | None = None
         self._report = ChaosReport(plan.seed, plan.seconds)
         self._progress = ChaosProgress()
         self._ended_at = 0.0
@@ -97,10 +103,16 @@ class ChaosRun:
                     patience_s=_PATIENCE_S,
                 )
                 games = scenes.scenes(self._plan.seconds, self._plan.events_per_s, self._closings)
+                if self._plan.gray and self._plan.seed % 2:
+                    # The Redis that no supervisor restarts: an old master lives on from the first failover on.
+                    self._progress.stage = "failing over"
+                    await self._mesh.standby.fail_over(_HEAL_S)
                 self._progress.stage = "opening games"
                 await self._open(backend, games)
+                edge = urlsplit(self._mesh.addresses.edge_url).netloc
+                self._gray = GrayWatch(edge, self._book, [game.game_id for game in games])
                 await self._inject(games)
-                audience: list[ChaosViewer | ResultReader | SeasonReader | RoomWatch] = [
+                audience: list[ChaosViewer | ResultReader | SeasonReader | RoomWatch | GrayWatch] = [
                     *await self._watchers(games),
                     *await self._readers_of(games),
                     *[
@@ -110,6 +122,7 @@ class ChaosRun:
                         for game in games
                     ],
                     self._room,
+                    self._gray,
                 ]
                 watching = [asyncio.create_task(each.run()) for each in audience]
                 try:
@@ -159,16 +172,27 @@ class ChaosRun:
             await self._channel(self._mesh.addresses.edge),
             lambda game_id: self._read(backend, game_id),
         )
-        self._injector = FaultInjector(self._mesh, self._on_strike, self._rebuilds.run, self._forgetting)
+        assert self._gray is not None
+        gray = self._gray
+
+        def fell(strike: Strike) -> None:
+            gray.began()
+            self._on_strike(strike)
+
+        self._injector = FaultInjector(
+            self._mesh, fell, lambda _: gray.ended(), self._rebuilds.run, self._forgetting
+        )
 
     async def _watchers(self, games: list[GameScene]) -> list[ChaosViewer]:
+        assert self._gray is not None
         for game in games:
             for n in range(_WATCHERS):
                 stalls = Stalls()
                 channel = await self._channel(self._mesh.addresses.edge)
                 name = f"watcher {n + 1}"
-                watcher = ChaosViewer(channel, game.game_id, name, self._moved(stalls), self._seasons.note)
+                watcher = ChaosViewer(channel, game.game_id, name, self._moved, self._seasons.note)
                 self._screens[watcher] = stalls
+                self._gray.watch(watcher)
         return list(self._screens)
 
     async def _readers_of(self, games: list[GameScene]) -> list[ResultReader]:
@@ -177,16 +201,23 @@ class ChaosRun:
             self._readers[game.game_id] = ResultReader(channel, game.game_id)
         return list(self._readers.values())
 
-    def _moved(self, stalls: Stalls) -> Callable[[], None]:
-        return lambda: stalls.paid(asyncio.get_running_loop().time(), still_owed=False)
+    def _moved(self, watcher: ChaosViewer) -> None:
+        assert self._gray is not None
+        self._screens[watcher].paid(asyncio.get_running_loop().time(), still_owed=False)
+        self._gray.moved(watcher)
 
-    def _sent(self) -> None:
+    def _sent(self, entry: Entry) -> None:
+        assert self._gray is not None
         self._acks.owed(asyncio.get_running_loop().time())
+        self._gray.sent(entry)
 
     def _acked(self, entry: Entry, positions: Sequence[Position]) -> None:
         now_s = asyncio.get_running_loop().time()
         self._acks.paid(now_s, still_owed=self._book.outstanding > 0)
-        if entry.topic.startswith(_MOVING):
+        moves_screens = entry.topic.startswith(_MOVING)
+        assert self._gray is not None
+        self._gray.acked(entry, moves_screens=moves_screens)
+        if moves_screens:
             for watcher, stalls in self._screens.items():
                 if watcher.game_id == entry.game_id:
                     stalls.owed(now_s)
@@ -318,6 +349,10 @@ class ChaosRun:
         report.kills = injector.strikes[Kind.KILL]
         report.strikes = {kind.value: injector.strikes[kind] for kind in Kind}
         report.missed = injector.missed
+        report.strikes_skipped, report.skipped = len(injector.skipped), injector.skipped
+        report.problems += injector.skipped
+        assert self._gray is not None
+        self._gray.conclude(report)
         report.forgotten = dict(self._forgetting.forgotten)
         report.checkpoints, report.purges = self._room.checkpoints, self._room.purges
         report.rebuilds, report.first_views = rebuilds.done, rebuilds.first_views

@@ -1,12 +1,13 @@
 """When what is struck, and how: a pure function of a seed. Pure.
 
-Three layers, each placed around the one before it:
+Four layers, each placed around the one before it:
 
     long      every LONG_EVERY_S an ingest or a worker is frozen, or an ingest is cut off from NATS, for
               longer than every grace (limits.SEAL_GRACE_S above all). Polls close just after it begins (see
               `closings`), so that who wakes has a view from before a seal. No two of them overlap on one
     special   rebuilds of everything and of one partition, each with a gateway killed beside it, so that a
               view is made anew while the fold is; and single keys of Redis deleted, whose owners are killed
+    gray      every GRAY_EVERY_S something lives and lies (see `gray`), if its target is free then
     bag       every pair of a process and a kind of strike is in a bag once; the bag is shuffled, emptied in
               that order, and filled again when nothing in it can be struck just now. So a run of a minute
               strikes every process, in nearly every way, and no seed leaves one out by chance; the seed
@@ -27,12 +28,13 @@ Rejected: independent random strikes. Three runs of four missed a process altoge
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from mesh import limits
+from toolbox.chaos import gray
+from toolbox.chaos.strike import ALL, KEYS, ONE, Kind, Strike
 
 GAP_MIN_S, GAP_MAX_S = 1.2, 3.6
 PAUSE_MIN_S, PAUSE_MAX_S = 0.5, 6.0
@@ -42,6 +44,10 @@ TOGETHER = 0.2
 _KINDS_MAX = 4
 
 LONG_FIRST_S, LONG_EVERY_S = 3.0, 8.0
+GRAY_FIRST_S, GRAY_EVERY_S = 3.0, 13.0
+GRAY_APART_S = 20.0
+"""Between two gray strikes on one target, at least."""
+_MOMENTS = 10
 CLOSE_AFTER_MAX_S = 0.8
 """A poll is closed by hand this long after a freeze begins, at most."""
 FREEZE_MIN_S, FREEZE_MAX_S = 11.0, 13.0
@@ -55,42 +61,9 @@ assert FREEZE_MIN_S > CLOSE_AFTER_MAX_S + limits.CLOSE_LEAD_S + limits.SEAL_GRAC
 )
 
 
-class Kind(enum.StrEnum):
-    """How it is struck."""
-
-    KILL = "kill"
-    """SIGKILL."""
-    PAUSE = "pause"
-    """SIGSTOP, and SIGCONT after a while."""
-    RESTART = "restart"
-    """SIGTERM: a graceful end, and the supervisor starts it anew."""
-    EMPTY = "empty"
-    """FLUSHALL: Redis lives, and has forgotten everything."""
-    FREEZE = "freeze"
-    """A pause that is longer than every grace."""
-    CUT = "cut"
-    """Its connection to NATS stays open and carries nothing, for longer than every grace."""
-    REBUILD = "rebuild"
-    """`grandstand rebuild`, of all partitions or of one."""
-    FORGET = "forget"
-    """One key of each kind is deleted in Redis, and the owners of those partitions are killed."""
-
-
-ALL, ONE, KEYS = "all partitions", "one partition", "single keys"
-"""Targets that are no processes: of REBUILD, and of FORGET."""
 # After which time of a cycle of three long strikes; the workers are whole at the deletion.
 _CYCLE_S = 3 * LONG_EVERY_S
 _SPECIALS = ((6.0, Kind.REBUILD, ALL), (13.0, Kind.REBUILD, ONE), (26.0, Kind.FORGET, KEYS))
-
-
-@dataclass(frozen=True, slots=True)
-class Strike:
-    """`at_s` counts from the beginning of the load; `for_s` is the length of a pause, a freeze, a cut."""
-
-    at_s: float
-    kind: Kind
-    target: str
-    for_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +94,9 @@ def schedule(seed: int, seconds: float, targets: Sequence[str], store: str = "va
     long = _long(seconds, targets, random)
     special = _special(seconds, targets, random)
     spans = [*_busy(long), *_quiet(special, targets)]
-    bag = _from_the_bag(seconds, targets, store, spans, random)
-    return sorted([*long, *special, *bag], key=lambda strike: strike.at_s)
+    lying = _gray(seconds, targets, spans, Random(f"chaos gray {seed}"))
+    bag = _from_the_bag(seconds, targets, store, [*spans, *_busy(lying)], random)
+    return sorted([*long, *special, *lying, *bag], key=lambda strike: strike.at_s)
 
 
 def _of(kind: str, targets: Iterable[str]) -> list[str]:
@@ -161,6 +135,34 @@ def _special(seconds: float, targets: Sequence[str], random: Random) -> list[Str
             if kind is Kind.REBUILD and gateways:
                 found.append(Strike(at_s, Kind.KILL, random.choice(gateways)))
     return found
+
+
+def _gray(seconds: float, targets: Sequence[str], spans: Sequence[_Span], random: Random) -> list[Strike]:
+    taken = list(spans)
+    deck: list[Strike] = []
+    found: list[Strike] = []
+    first_s, last_s = GRAY_FIRST_S, seconds - gray.TAIL_S
+    while first_s < last_s:
+        deck = deck or gray.deck(random, targets)
+        moments = [first_s + n * GRAY_EVERY_S / _MOMENTS for n in range(_MOMENTS)]
+        free = ((drawn, at_s) for drawn in deck for at_s in moments if _fits(drawn, at_s, last_s, taken))
+        if (place := next(free, None)) is not None:
+            drawn, at_s = place
+            deck.remove(drawn)
+            found.append(replace(drawn, at_s=round(at_s, 3)))
+            # Between two of them the bag may have it.
+            taken.append(_Span(drawn.target, at_s, at_s + drawn.for_s + GRAY_APART_S))
+        first_s += GRAY_EVERY_S + random.uniform(-_JITTER_S, _JITTER_S)
+    return found
+
+
+def _fits(strike: Strike, at_s: float, last_s: float, taken: Sequence[_Span]) -> bool:
+    """Whether its target, and the store it is kept from, are free at that time."""
+    ends_s = at_s + strike.for_s
+    names = [strike.target, strike.how.split()[0]] if strike.kind is Kind.DROP else [strike.target]
+    return ends_s <= last_s and not any(
+        span.forbids(name, strike.kind, at_s, ends_s) for span in taken for name in names
+    )
 
 
 def _busy(strikes: Iterable[Strike]) -> list[_Span]:

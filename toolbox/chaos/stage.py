@@ -1,5 +1,9 @@
 """The mesh a run plays on: its own, in a home and on ports of its own, and its processes by name.
 
+Its services reach NATS and Redis through proxies (see `proxy`), a second Valkey replicates the first
+(`standby`), the stores have small disks of their own (`tmpfs`), and each service has a file that says how
+far its clock is off.
+
 It is the real `up`, as a child process that ends with this one, whatever ends it. The child is started
 from the main thread and stays there: the kernel ties it to the thread that forked it.
 """
@@ -14,11 +18,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from grandstand.client import Token
+from toolbox.chaos import tmpfs
+from toolbox.chaos.standby import SecondValkey, Standby, second_valkey
+from toolbox.chaos.ways import Ways, open_ways
 from toolbox.local import provision, status
 from toolbox.local.development import producer_token
 from toolbox.local.errors import MeshError
@@ -29,6 +36,8 @@ from toolbox.local.running import MeshAddresses, running_mesh
 EVENTS_BYTES = 1024 * 1024
 """The room of the event stream: at 300 events a second it is full to limits.RETENTION_FULL several times a
 minute, so that owners take checkpoints and purge all along."""
+DISK_BYTES = 64 * 1024 * 1024
+"""The disk of each store: a run of an hour needs less."""
 UP_WITHIN_S = 120.0
 DOWN_WITHIN_S = 60.0
 REPLICAS = {"ingest": 2, "aggregate": 2, "gateway": 2}
@@ -46,8 +55,12 @@ class Mesh:
     addresses: MeshAddresses
     token: Token
     """A producer's."""
-    links: Mapping[str, int]
-    """By the name of an ingest, the process that is its way to NATS."""
+    supervisor: int
+    ways: Ways
+    standby: Standby
+    second: SecondValkey
+    clocks: Path
+    """The folder of the files that say how far clocks are off."""
 
     def pid(self, name: str) -> int | None:
         """Of a process that is ready; None while it is not."""
@@ -56,6 +69,25 @@ class Mesh:
             if service.name == name and service.state == "ready":
                 return service.pid
         return None
+
+    def store_pid(self, name: str) -> int | None:
+        """Of the process that serves a store just now: of Redis, the master."""
+        if name == "valkey" and self.standby.second_leads:
+            return self.second.pid
+        return self.pid(name)
+
+    def disk(self, store: str) -> tmpfs.Disk:
+        """Of the process that serves a store just now; the others' are not reached by way of it."""
+        if store == "valkey" and self.standby.second_leads:
+            return tmpfs.Disk(self.second.folder, lambda: self.second.pid)
+        # The supervisor is in there, too, and outlives what it restarts.
+        return tmpfs.Disk(self.home / store, lambda: self.supervisor)
+
+    def shift_clock(self, name: str, shift_s: float) -> None:
+        """How far a service's clock is ahead from now on."""
+        beside = self.clocks / f".{name}"
+        beside.write_text(f"{shift_s:.6f}")
+        beside.replace(self.clocks / name)
 
     def address(self, name: str) -> str:
         """Where a process listens; the same after each restart."""
@@ -79,24 +111,28 @@ class Mesh:
 def own_mesh(home: Path) -> Iterator[Mesh]:
     """A mesh with two of each service, down when this ends. Raises MeshError."""
     with contextlib.closing(Ports()) as ports, contextlib.ExitStack() as stack:
-        links: dict[str, int] = {}
-        ways: list[str] = []
-        for name in TARGETS:
-            if name.startswith("ingest-"):
-                port = ports.take()
-                links[name] = stack.enter_context(_link(port, home))
-                ways += ["--nats-way", f"{name}=nats://127.0.0.1:{port}"]
+        services = [name for name in (*TARGETS, "notify-1") if "-" in name]
+        ways = stack.enter_context(open_ways(home, services, ports))
+        clocks = home / "clocks"
+        clocks.mkdir(parents=True, mode=0o700)
+        for name in services:
+            (clocks / name).write_text("0")
         at = ("--port", str(ports.take()), "--mesh-port", str(ports.take()))
         replicas = [word for kind, count in REPLICAS.items() for word in (f"--{kind}", str(count))]
         read_end, write_end = os.pipe()
         with (
             open(read_end, "rb", buffering=0) as reports,  # noqa: PTH123
             subprocess.Popen(
-                [
-                    *(sys.executable, "-P", "-m", "toolbox.cli", "up", "--home", str(home), "--no-demo", *at),
-                    *(*replicas, *ways, "--events-bytes", str(EVENTS_BYTES)),
-                    *("--report-fd", str(write_end), "--end-with-parent"),
-                ],
+                tmpfs.command(
+                    DISK_BYTES,
+                    [home / "nats", home / "valkey"],
+                    [
+                        *(sys.executable, "-P", "-m", "toolbox.cli", "up", "--home", str(home), "--no-demo"),
+                        *(*at, *replicas, *ways.arguments(), "--clocks", str(clocks)),
+                        *("--events-bytes", str(EVENTS_BYTES)),
+                        *("--report-fd", str(write_end), "--end-with-parent"),
+                    ],
+                ),
                 cwd=provision.checkout(),
                 env={
                     name: value for name, value in os.environ.items() if name != "OTEL_EXPORTER_OTLP_ENDPOINT"
@@ -111,25 +147,22 @@ def own_mesh(home: Path) -> Iterator[Mesh]:
             os.close(write_end)
             try:
                 _wait_ready(reports.fileno(), process)
-                yield Mesh(home, running_mesh(home), producer_token(home), links)
+                second = stack.enter_context(second_valkey(ports.take(), home / "valkey-2", DISK_BYTES))
+                found = status.read(Home(home).status)
+                assert found is not None, "it has just said that it is ready"
+                first = next(service.address for service in found.services if service.name == "valkey")
+                yield Mesh(
+                    home,
+                    running_mesh(home),
+                    producer_token(home),
+                    process.pid,
+                    ways,
+                    Standby(ways, first, second),
+                    second,
+                    clocks,
+                )
             finally:
                 _down(process)
-
-
-@contextlib.contextmanager
-def _link(port: int, home: Path) -> Iterator[int]:
-    """The process that forwards `port` to the NATS of the mesh."""
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "toolbox.chaos.link", str(port), str(home)],
-        cwd=provision.checkout(),
-        stdin=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        yield process.pid
-    finally:
-        process.kill()
-        process.wait()
 
 
 def _wait_ready(reports: int, process: subprocess.Popen[bytes]) -> None:

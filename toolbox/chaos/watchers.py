@@ -22,7 +22,7 @@ class ChaosViewer:
         channel: grpc.aio.Channel,
         game_id: str,
         name: str,
-        on_change: Callable[[], None],
+        on_change: Callable[[ChaosViewer], None],
         on_state: Callable[[str, TopicState], None],
     ) -> None:
         self.game_id = game_id
@@ -72,7 +72,7 @@ class ChaosViewer:
         self.shown = {**self.shown, **now}
         self.updates += 1
         if moved:
-            self._on_change()
+            self._on_change(self)
 
     def _note(self, what: str) -> None:
         self.setbacks += 1

@@ -32,6 +32,14 @@ def chaos(
     rate: Annotated[
         float, typer.Option(min=1, max=EVENTS_PER_S_MAX, help="Events a second, all clients together.")
     ] = 300.0,
+    gray: Annotated[
+        bool,
+        typer.Option(
+            "--gray",
+            help="Kill nothing: only what lives and lies, such as full disks, frozen and slow stores, lost"
+            " keys, a Redis that fails over, dropped packets and wrong clocks.",
+        ),
+    ] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the mesh's home, with its logs.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the report as one JSON object, the last line.")
@@ -41,14 +49,16 @@ def chaos(
     was counted once.
 
     Polls close while ingests and workers are frozen for longer than every grace, results are rebuilt, keys
-    are lost, and checkpoints are taken, all under load.
+    are lost, and checkpoints are taken, all under load. Beside that, or alone with --gray, dependencies live
+    and lie: that must be said by /healthz, and heal by itself within 15 s of the end of its cause.
 
     The mesh is its own: temporary, on free ports, beside any that runs; its NATS is the one of NATS_SERVER.
 
-    Ends non-zero when an event was lost or counted twice, results went back, or a fraction of them was shown.
+    Ends non-zero when an event was lost or counted twice, results went back, a fraction of them was shown, or
+    something was silently wrong or stayed wedged.
     Then the mesh's home is kept, with its logs. Ctrl-C ends the load early.
 
-    Example: ./grandstand chaos --seconds 60 --seed 7
+    Example: ./grandstand chaos --seconds 60 --seed 7, or ./grandstand chaos --gray
     """
     from toolbox.chaos.report import ChaosPlan, ChaosReport
     from toolbox.chaos.run import ChaosRun
@@ -57,7 +67,7 @@ def chaos(
 
     # That NATS is away is what was wanted.
     logging.getLogger("mesh.jetstream.bus").setLevel(logging.CRITICAL)
-    plan = ChaosPlan(seed, seconds, rate)
+    plan = ChaosPlan(seed, seconds, rate, gray)
     folder = Path(tempfile.mkdtemp(prefix="grandstand-chaos-"))
     kept = True
     try:
@@ -84,8 +94,8 @@ def chaos(
         ChaosScreen.conclude(report)
     if not report.ok:
         raise MeshError(
-            f"chaos with seed {seed}: {report.lost} lost, {report.doubled} doubled, {report.went_back} went"
-            f" back; {report.problems[0]} (logs: {folder / 'home' / 'logs'})"
+            f"chaos{' --gray' if gray else ''} with seed {seed}: {report.lost} lost, {report.doubled}"
+            f" doubled, {report.went_back} went back; {report.problems[0]} (logs: {folder / 'home' / 'logs'})"
         )
     if keep:
         print(f"The mesh's home is {folder / 'home'}.", file=sys.stderr)

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from toolbox.chaos.report import ChaosPlan, ChaosProgress, ChaosReport
-from toolbox.chaos.schedule import Kind, Strike
+from toolbox.chaos.strike import Kind, Strike
 
 _PLAIN_EVERY_S = 5.0
 _WORDS = {
@@ -25,7 +25,32 @@ _WORDS = {
     Kind.CUT: "cut off from NATS",
     Kind.REBUILD: "rebuilt",
     Kind.FORGET: "deleted",
+    Kind.DISK: "has a full disk",
+    Kind.HANG: "stopped",
+    Kind.SLOW: "answers slowly",
+    Kind.LOSE: "lost keys",
+    Kind.FAILOVER: "failed over",
+    Kind.DROP: "unheard",
+    Kind.CLOCK: "has a wrong clock",
 }
+
+
+_DIRECTIONS = {"up": "does not reach", "down": "hears nothing from", "both": "is cut off from"}
+
+
+def said(strike: Strike) -> str:
+    """In words, for a person."""
+    how = strike.how.partition(" ")
+    match strike.kind:
+        case Kind.SLOW:
+            what = f"answers {strike.amount:.1f} s late"
+        case Kind.DROP:
+            what = f"{_DIRECTIONS[how[2]]} {how[0]}"
+        case Kind.CLOCK:
+            what = f"has a clock {strike.amount:+.1f} s off ({strike.how})"
+        case kind:
+            what = _WORDS[kind]
+    return f"{strike.target} {what}" + (f" for {strike.for_s:.1f} s" if strike.for_s else "")
 
 
 class ChaosScreen:
@@ -70,8 +95,7 @@ class ChaosScreen:
         self._stage = now.stage
 
     def strike(self, strike: Strike) -> None:
-        length = f" for {strike.for_s:.1f} s" if strike.for_s else ""
-        self._console.print(f"{self._elapsed_s:6.1f} s  {strike.target} {_WORDS[strike.kind]}{length}")
+        self._console.print(f"{self._elapsed_s:6.1f} s  {said(strike)}")
 
     @staticmethod
     def conclude(report: ChaosReport) -> None:
@@ -83,6 +107,8 @@ class ChaosScreen:
             ("counted", f"{report.counted:,}"),
             ("lost, doubled", f"{report.lost}, {report.doubled} ({report.uncertain} uncertain)"),
             ("strikes", struck),
+            ("silently wrong, skipped", f"{report.silently_wrong}, {report.strikes_skipped}"),
+            ("longest wedge", f"{report.longest_wedge_s:.1f} s beyond the end of its cause"),
             ("longest without an ack", f"{report.longest_stall_ms:,.0f} ms"),
             ("longest without news", f"{report.longest_blind_ms:,.0f} ms"),
             ("went back", str(report.went_back)),

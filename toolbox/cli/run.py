@@ -129,6 +129,13 @@ def up(
         list[str] | None,
         typer.Option(hidden=True, metavar="NAME=URL", help="How one service reaches NATS (repeatable)."),
     ] = None,
+    redis_way: Annotated[
+        list[str] | None,
+        typer.Option(hidden=True, metavar="NAME=URL", help="How one service reaches Redis (repeatable)."),
+    ] = None,
+    clocks: Annotated[
+        Path | None, typer.Option(hidden=True, help="A folder of files that say how far clocks are off.")
+    ] = None,
     report_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
     end_with_parent: Annotated[bool, typer.Option("--end-with-parent", hidden=True)] = False,
 ) -> None:
@@ -165,7 +172,9 @@ def up(
             nats_url=nats,
             replicas=replicas,
             events_bytes=events_bytes,
-            nats_ways=dict(_named(way) for way in nats_way or ()),
+            nats_ways=dict(_named("--nats-way", way) for way in nats_way or ()),
+            redis_ways=dict(_named("--redis-way", way) for way in redis_way or ()),
+            clocks=str(clocks.absolute()) if clocks else None,
             redis_url=redis,
             keys=keys,
             issuer=issuer or "",
@@ -187,10 +196,10 @@ def up(
         starting.in_foreground(request, logs)
 
 
-def _named(way: str) -> tuple[str, str]:
+def _named(option: str, way: str) -> tuple[str, str]:
     name, equals, url = way.partition("=")
     if not (name and equals and url):
-        raise MeshError(f"--nats-way {way!r} is not NAME=URL, such as ingest-1=nats://127.0.0.1:4222")
+        raise MeshError(f"{option} {way!r} is not NAME=URL, such as ingest-1=nats://127.0.0.1:4222")
     return name, url
 
 

@@ -35,6 +35,9 @@ from toolbox.local.status import Addresses
 from toolbox.local.stores import LOOPBACK, nats_conf, valkey_conf
 
 REPLICAS_MAX = 16
+TOOLS = "mesh"
+"""No service: whoever else reaches the Redis of a mesh, such as `grandstand rebuild`."""
+CLOCK_SHIFT = "GRANDSTAND_CLOCK_SHIFT"
 SERVICE_GRACE_S = limits.DRAIN_GRACE_S + 3.0
 STORE_GRACE_S = 10.0
 _DEMO, _GATEWAY, _INGEST, _AGGREGATE, _ENVOY, _STORES, _TRACES = range(7)
@@ -72,6 +75,10 @@ class Options:
     """The room of the event stream when it is made; None: as mesh.limits has it."""
     nats_ways: Mapping[str, str] = field(default_factory=dict)
     """By the name of a service: another URL by which this one alone reaches NATS."""
+    redis_ways: Mapping[str, str] = field(default_factory=dict)
+    """The same for Redis; under TOOLS the one that everybody else is told."""
+    clocks: str | None = None
+    """A folder with a file for each service that says how far its clock is off (see mesh.wall_clock)."""
     keys: str | None = None
     """A platform's JWKS, a file or a URL; None: the home's development key, and guests."""
     issuer: str = ""
@@ -174,7 +181,7 @@ def _addresses(options: Options, programs: Programs, ports: PortPlan) -> Address
         edge=f"http://{f'[{host}]' if ':' in host else host}:{ports.edge}",
         mesh=f"{LOOPBACK}:{ports.mesh}",
         nats=options.nats_url or f"nats://{LOOPBACK}:{ports.nats}",
-        redis=options.redis_url or f"redis://{LOOPBACK}:{ports.valkey}",
+        redis=options.redis_url or options.redis_ways.get(TOOLS) or f"redis://{LOOPBACK}:{ports.valkey}",
         otlp=f"http://{LOOPBACK}:{ports.otlp_grpc}" if traces else options.otlp,
         traces_ui=f"http://{LOOPBACK}:{ports.traces_ui}" if traces else None,
     )
@@ -284,7 +291,7 @@ def _service(
         command=(
             *(str(python), "-P", "-m", kind, "--listen", f"{LOOPBACK}:{port}"),
             *("--nats", options.nats_ways.get(name, addresses.nats)),
-            *("--redis", addresses.redis, "--mesh", addresses.mesh),
+            *("--redis", options.redis_ways.get(name, addresses.redis), "--mesh", addresses.mesh),
             *(("--replicas", str(options.replicas)) if options.replicas > 1 else ()),
             *(("--events-bytes", str(options.events_bytes)) if options.events_bytes else ()),
             *(("--nats-store", str(home.nats)) if kind == "ingest" and "nats" in stores else ()),
@@ -293,7 +300,7 @@ def _service(
         probe=GrpcProbe(port, ("", *services_of(kind))),
         address=f"{LOOPBACK}:{port}",
         needs=tuple(store for store in _NEEDS[kind] if store in stores),
-        environment=environment,
+        environment={**environment, **({CLOCK_SHIFT: f"{options.clocks}/{name}"} if options.clocks else {})},
         cwd=home.run,
         grace_s=SERVICE_GRACE_S,
         stop_stage=_STAGES[kind],

@@ -47,7 +47,8 @@ def test_a_seed_chooses_the_same_keys() -> None:
     assert Forgetting(5).choose(keys(6)) == Forgetting(5).choose(reversed(keys(6)))
 
 
-def test_a_lease_and_what_is_of_no_partition_are_left_alone() -> None:
-    assert kind_of(layout.lease_key(3)) is None
+def test_what_is_of_no_partition_is_left_alone_and_a_lease_unless_it_is_asked_for() -> None:
     assert kind_of(layout.inbox_key("ann")) is None
-    assert Forgetting(1).choose([layout.lease_key(3), layout.inbox_key("ann")]) == {}
+    keys = [layout.lease_key(3), layout.inbox_key("ann")]
+    assert Forgetting(1).choose(keys) == {}
+    assert Forgetting(1).choose(keys, leases=True) == {3: (keys[0], "lease")}

@@ -1,0 +1,132 @@
+"""Watches a run for what is wedged, and what is silently wrong (I11).
+
+    wedged          a vote or score without an answer, or a screen that stands still although something was
+                    acked; timed in calm (see `calm`)
+    silently wrong  a watcher shows less than what was acked when a cause ended, or more than was sent, after
+                    WRONG_AFTER_S of calm; or health said yes while sends failed
+
+Bound: one question to health at a time; `_CHECKS_MAX` results wait to be checked, of which the oldest are
+checked first, and what ends within `_CHECK_EVERY_S` of calm is checked together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+
+from toolbox.chaos import health, scene
+from toolbox.chaos.calm import WRONG_AFTER_S, CalmClock, HealthJudge, Unanswered
+from toolbox.chaos.checker import compare
+from toolbox.chaos.entries import Book, Entry
+from toolbox.chaos.floor import Floor, below, floor
+from toolbox.chaos.report import ChaosReport
+from toolbox.chaos.stalls import Stalls
+from toolbox.chaos.watchers import ChaosViewer
+
+_LOOK_S = 0.5
+_CHECK_EVERY_S = 2.0
+_CHECKS_MAX = 8
+_NOTES_MAX = 20
+_NEVER_SHED = ("poll/", "board/", "custom/")
+"""The others may be put off for as long as the mesh is under pressure (I7)."""
+_MOVES = (f"poll/{scene.CHANGEABLE}", scene.SEASON_TOPICS)
+"""Topics of which a state that is a moment old may show more of something than can count now."""
+
+
+class GrayWatch:
+    """Of one run. Everything is called from its loop."""
+
+    def __init__(self, edge: str, book: Book, games: Iterable[str]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._edge = edge
+        self._book = book
+        self._games = tuple(games)
+        self._clock = CalmClock(self._loop.time())
+        self._unanswered, self._failing = Unanswered(), Unanswered()
+        """By the clock of calm, and by the loop's."""
+        self._health = HealthJudge()
+        self._screens: dict[ChaosViewer, Stalls] = {}
+        self._due: deque[tuple[float, dict[str, Floor]]] = deque()
+        self._wrong: list[str] = []
+
+    def began(self) -> None:
+        """A strike falls."""
+        self._clock.begin(self._loop.time())
+
+    def ended(self) -> None:
+        """Its cause is over."""
+        now_s = self._loop.time()
+        self._clock.end(now_s)
+        due_s = self._clock.calm_s(now_s) + WRONG_AFTER_S
+        if self._due and due_s - self._due[-1][0] < _CHECK_EVERY_S:
+            return
+        if len(self._due) < _CHECKS_MAX:
+            floors = {game: floor(self._book.entries, game) for game in self._games}
+            self._due.append((due_s, floors))
+
+    def sent(self, entry: Entry) -> None:
+        if entry.topic.startswith(_NEVER_SHED):
+            self._unanswered.sent(entry, self._calm_s())
+            self._failing.sent(entry, self._loop.time())
+
+    def acked(self, entry: Entry, *, moves_screens: bool) -> None:
+        if entry.topic.startswith(_NEVER_SHED):
+            self._failing.acked(self._loop.time())
+        if moves_screens:
+            for watcher, stalls in self._screens.items():
+                if watcher.game_id == entry.game_id:
+                    stalls.owed(self._calm_s())
+
+    def watch(self, watcher: ChaosViewer) -> None:
+        self._screens[watcher] = Stalls()
+
+    def moved(self, watcher: ChaosViewer) -> None:
+        self._screens[watcher].paid(self._calm_s(), still_owed=False)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            ok = await asyncio.to_thread(health.ask, self._edge)
+            now_s = self._loop.time()
+            self._health.heard(now_s, self._calm_s(), ok, self._failing.failing_s(now_s))
+            self.look()
+            await asyncio.sleep(_LOOK_S)
+
+    def look(self) -> None:
+        calm_s = self._calm_s()
+        self._unanswered.look(calm_s)
+        for stalls in self._screens.values():
+            stalls.look(calm_s)
+        if self._due and self._due[0][0] <= calm_s:
+            self._check(self._due.popleft()[1])
+
+    def _check(self, floors: dict[str, Floor]) -> None:
+        for watcher in self._screens:
+            who = f"{watcher.name} of {watcher.game_id}"
+            for short in below(floors[watcher.game_id], watcher.shown.values()):
+                self._wrong.append(f"{who}, {WRONG_AFTER_S:g} s after a cause ended: {short}")
+            entries = [entry for entry in self._book.entries if entry.game_id == watcher.game_id]
+            shown = {(watcher.game_id, topic): state for topic, state in watcher.shown.items()}
+            for finding in compare(entries, shown).findings:
+                if finding.doubled and not finding.where.split()[1].startswith(_MOVES):
+                    self._wrong.append(f"{who}, {WRONG_AFTER_S:g} s after a cause ended: {finding.notes[0]}")
+
+    def conclude(self, report: ChaosReport) -> None:
+        self.look()
+        wedges = [self._unanswered.longest_s, *(stalls.longest_s for stalls in self._screens.values())]
+        report.longest_wedge_s = round(max(wedges), 3)
+        report.health = dict(self._health.answers)
+        report.longest_unwell_s = round(self._health.longest_no_s, 3)
+        wrong = [*self._health.lies, *self._wrong]
+        report.silently_wrong = len(wrong)
+        report.problems += [f"silently wrong: {what}" for what in wrong[:_NOTES_MAX]]
+        if report.longest_wedge_s > WRONG_AFTER_S:
+            what = "an event was unanswered" if max(wedges) == wedges[0] else "a screen stood still"
+            report.problems.append(
+                f"{what} for {report.longest_wedge_s:.1f} s beyond the end of its cause, at most"
+                f" {WRONG_AFTER_S:g} s are allowed"
+            )
+
+    def _calm_s(self) -> float:
+        return self._clock.calm_s(self._loop.time())
