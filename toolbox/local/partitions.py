@@ -33,8 +33,8 @@ def read_if_it_answers(mesh: str) -> list[PartitionStatus]:
 
 
 def summary(partitions: Iterable[PartitionStatus]) -> str:
-    """Such as `partitions: 16, 8 aggregate-1, 8 aggregate-2; folded up to the last block; each key of their state
-    is checked every 3 s`."""
+    """Such as `partitions: 16, 8 aggregate-1, 8 aggregate-2; folded up to the last block; each key of
+    their state is checked every 3 s`."""
     found = list(partitions)
     owned = Counter(status.owner for status in found)
     unowned = owned.pop("", 0)
