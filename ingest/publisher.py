@@ -51,6 +51,8 @@ log = logging.getLogger(__name__)
 
 # A block that was refused at once (the event log is full) is not sent again at once.
 AGAIN_S = 0.25
+# What the event log does not take is told in a line each so long, not in one for each block.
+COMPLAIN_EVERY_S = 1.0
 # From the anchor of the view that judged a block until its PubAck must be heard.
 SETTLED_S = limits.SEAL_GRACE_S - bounds.VIEW_MARGIN_S
 
@@ -89,6 +91,8 @@ class BlockPublisher:
         self.refused_blocks = 0
         """Counts each attempt at which the log did not take a block, or not in time."""
         self.stored_blocks = 0
+        self._unstored_events = 0
+        self._complain_at_s = 0.0
         self.refusal = ""
         """Why the log took none since the last it took; "" if it only did not answer."""
 
@@ -221,7 +225,7 @@ class BlockPublisher:
 
     async def _go_on_after(self, error: GrandstandError, batch: Batch[Ticket]) -> None:
         """Keeps in the batch what is published again, with a new deadline; refuses the rest."""
-        log.warning("%d events of partition %d are not stored: %s", batch.count, batch.partition, error)
+        self._complain(error, batch)
         self.refused_blocks += 1
         self.refusal = self._pipeline.trouble if isinstance(error, Unavailable) else error.message
         if not error.retryable:
@@ -251,6 +255,16 @@ class BlockPublisher:
         batch.keep(split.kept)
         batch.anchor_s = self._catalog.freshness.anchor_s
         batch.opened_at = asyncio.get_running_loop().time()
+
+    def _complain(self, error: GrandstandError, batch: Batch[Ticket]) -> None:
+        self._unstored_events += batch.count
+        now_s = boot_s()
+        if now_s >= self._complain_at_s:
+            log.warning(
+                "%d events were not stored at once; the last, of partition %d: %s",
+                *(self._unstored_events, batch.partition, error),
+            )
+            self._unstored_events, self._complain_at_s = 0, now_s + COMPLAIN_EVERY_S
 
     def _tell(
         self,
