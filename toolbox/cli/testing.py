@@ -76,8 +76,8 @@ def quick_tests(root: Path) -> list[str]:
 
 
 def workers(arguments: Sequence[str]) -> list[str]:
-    """Three processes for a run of all tests, which mostly wait; each test file stays in one. What names tests,
-    or says something of processes or the debugger itself, runs as it says."""
+    """Three processes for a run of all tests, which mostly wait; each test file stays in one. What names
+    tests, or says something of processes or the debugger itself, runs as it says."""
     if any(
         not argument.startswith("-") and Path(argument.partition("::")[0]).exists() for argument in arguments
     ):
