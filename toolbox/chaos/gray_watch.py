@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from toolbox.chaos import health, scene
 from toolbox.chaos.calm import WRONG_AFTER_S, CalmClock, HealthJudge, Unanswered
@@ -22,6 +23,7 @@ from toolbox.chaos.entries import Book, Entry
 from toolbox.chaos.floor import Floor, below, floor
 from toolbox.chaos.report import ChaosReport
 from toolbox.chaos.stalls import Stalls
+from toolbox.chaos.strike import Strike
 from toolbox.chaos.watchers import ChaosViewer
 
 _LOOK_S = 0.5
@@ -32,6 +34,15 @@ _NEVER_SHED = ("poll/", "board/", "custom/")
 """The others may be put off for as long as the mesh is under pressure (I7)."""
 _MOVES = (f"poll/{scene.CHANGEABLE}", scene.SEASON_TOPICS)
 """Topics of which a state that is a moment old may show more of something than can count now."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """What must be shown when the clock of calm says `due_s`."""
+
+    due_s: float
+    cause: str
+    floors: dict[str, Floor]
 
 
 class GrayWatch:
@@ -47,23 +58,23 @@ class GrayWatch:
         """By the clock of calm, and by the loop's."""
         self._health = HealthJudge()
         self._screens: dict[ChaosViewer, Stalls] = {}
-        self._due: deque[tuple[float, dict[str, Floor]]] = deque()
+        self._due: deque[_Check] = deque()
         self._wrong: list[str] = []
 
     def began(self) -> None:
         """A strike falls."""
         self._clock.begin(self._loop.time())
 
-    def ended(self) -> None:
+    def ended(self, strike: Strike) -> None:
         """Its cause is over."""
         now_s = self._loop.time()
         self._clock.end(now_s)
         due_s = self._clock.calm_s(now_s) + WRONG_AFTER_S
-        if self._due and due_s - self._due[-1][0] < _CHECK_EVERY_S:
+        if self._due and due_s - self._due[-1].due_s < _CHECK_EVERY_S:
             return
         if len(self._due) < _CHECKS_MAX:
             floors = {game: floor(self._book.entries, game) for game in self._games}
-            self._due.append((due_s, floors))
+            self._due.append(_Check(due_s, f"{strike.kind} of {strike.target}", floors))
 
     def sent(self, entry: Entry) -> None:
         if entry.topic.startswith(_NEVER_SHED):
@@ -98,19 +109,20 @@ class GrayWatch:
         self._unanswered.look(calm_s)
         for stalls in self._screens.values():
             stalls.look(calm_s)
-        if self._due and self._due[0][0] <= calm_s:
-            self._check(self._due.popleft()[1])
+        if self._due and self._due[0].due_s <= calm_s:
+            self._check(self._due.popleft())
 
-    def _check(self, floors: dict[str, Floor]) -> None:
+    def _check(self, check: _Check) -> None:
+        when = f"{WRONG_AFTER_S:g} s after {check.cause} ended"
         for watcher in self._screens:
             who = f"{watcher.name} of {watcher.game_id}"
-            for short in below(floors[watcher.game_id], watcher.shown.values()):
-                self._wrong.append(f"{who}, {WRONG_AFTER_S:g} s after a cause ended: {short}")
+            for short in below(check.floors[watcher.game_id], watcher.shown.values()):
+                self._wrong.append(f"{who}, {when}: {short}")
             entries = [entry for entry in self._book.entries if entry.game_id == watcher.game_id]
             shown = {(watcher.game_id, topic): state for topic, state in watcher.shown.items()}
             for finding in compare(entries, shown).findings:
                 if finding.doubled and not finding.where.split()[1].startswith(_MOVES):
-                    self._wrong.append(f"{who}, {WRONG_AFTER_S:g} s after a cause ended: {finding.notes[0]}")
+                    self._wrong.append(f"{who}, {when}: {finding.notes[0]}")
 
     def conclude(self, report: ChaosReport) -> None:
         self.look()

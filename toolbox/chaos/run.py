@@ -104,7 +104,7 @@ class ChaosRun:
                 )
                 games = scenes.scenes(self._plan.seconds, self._plan.events_per_s, self._closings)
                 if self._plan.gray and self._plan.seed % 2:
-                    # The Redis that no supervisor restarts: an old master lives on from the first failover on.
+                    # No supervisor restarts that one: an old master lives on from the first failover.
                     self._progress.stage = "failing over"
                     await self._mesh.standby.fail_over(_HEAL_S)
                 self._progress.stage = "opening games"
@@ -179,9 +179,7 @@ class ChaosRun:
             gray.began()
             self._on_strike(strike)
 
-        self._injector = FaultInjector(
-            self._mesh, fell, lambda _: gray.ended(), self._rebuilds.run, self._forgetting
-        )
+        self._injector = FaultInjector(self._mesh, fell, gray.ended, self._rebuilds.run, self._forgetting)
 
     async def _watchers(self, games: list[GameScene]) -> list[ChaosViewer]:
         assert self._gray is not None
