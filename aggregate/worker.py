@@ -80,8 +80,8 @@ class PartitionWorker:
         turns: Turns | None = None,
         now: Callable[[], float] = wall_clock.now_s,
     ) -> None:
-        """`turns`: shared by the workers of a process, which decode their states in turn. `now`: Unix seconds by
-        the mesh's clock."""
+        """`turns`: shared by the workers of a process, which decode their states in turn.
+        `now`: Unix seconds by the mesh's clock."""
         self._now = now
         self.index = index
         self.settled = asyncio.Event()

@@ -9,6 +9,8 @@ The submitter of an event is called back with the answer, from the reader of the
 future or timer for an event: at a few thousand a second they cost more than all the rest. Waiters are kept in
 order of arrival; as all have the same timeout, one timer for the first is enough.
 
+In an outage that lasts, senders are refused at once, with the reason (gateway.send_outage).
+
 Bounds: SENDS_PENDING_MAX unanswered events (RESOURCE_EXHAUSTED beyond) with WAITERS_MAX waiters for each, for
 at most `SEND_PATIENCE_S` (then UNAVAILABLE: send again with the same identity); one stream, and those that
 finish, each given up once its server is silent.
@@ -26,6 +28,7 @@ from typing import Any
 import grpc
 
 from gateway.origins import SendOrigins
+from gateway.send_outage import SendOutage
 from grandstand.client.attempts import Again, Attempts
 from grandstand.client.backoff import Backoff
 from grandstand.client.credentials import StreamToken, metadata_of
@@ -109,8 +112,7 @@ class Relay:
         self._work = asyncio.Event()
         self._attempts = Attempts(_BACKOFF, random.random)
         self._streams: set[asyncio.Task[None]] = set()
-        self.held_back = ""
-        """Why nothing is sent; "" if it is."""
+        self._outage = SendOutage()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -136,8 +138,10 @@ class Relay:
 
         `on_answer` is called once, after `submit` has returned: with what ingest refused it with, or with
         Unavailable (not acked in time: send it again). Raises Exhausted, NotNow (too far behind),
-        AlreadyDone (the identity is under way with another body).
+        AlreadyDone (the identity is under way with another body), Unavailable (nothing can be stored now).
         """
+        if refusal := self._outage.refusal(self._loop.time()):
+            raise Unavailable(f"{refusal}; send again with the same origin_id and origin_seq")
         identity = (event.origin_id, event.origin_seq)
         pending = self._pending.get(identity)
         if pending is None:
@@ -190,7 +194,8 @@ class Relay:
                 self._sweeping = self._loop.call_at(max(waiter.until_s, now_s + SWEEP_S), self._sweep)
                 return
             waiter.cancel()
-            why = f" ({self.held_back})" if self.held_back else ""
+            self._outage.expired(SEND_PATIENCE_S, now_s)
+            why = f" ({self._outage.reason})" if self._outage.reason else ""
             late = Unavailable(
                 f"not acked within {SEND_PATIENCE_S:g} s{why}; "
                 "send again with the same origin_id and origin_seq"
@@ -248,7 +253,18 @@ class Relay:
             del unsent[pending]
         return batch, carried
 
+    def credited(self, credit: int, reason: str) -> None:
+        if credit:
+            self._outage.flows()
+        else:
+            self._outage.held(reason or "nothing can be stored at the moment", self._loop.time())
+
+    def lost(self, message: str) -> None:
+        """The stream that took events ended."""
+        self._outage.held(f"ingest is away: {message or 'its stream ended'}", self._loop.time())
+
     def answer(self, identity: _Identity, answer: Position | Reject) -> None:
+        self._outage.answered(self._loop.time())
         pending = self._pending.get(identity)
         if pending is None:
             return
@@ -311,6 +327,7 @@ class _RelayStream:
                 finished_after_s=self._talk.reconnect_after_s,
             )
             if not self.leaves.is_set():
+                relay.lost(message)
                 self.next_after_s = after_s
             self.leaves.set()
             relay.work.set()
@@ -334,8 +351,7 @@ class _RelayStream:
         elif kind == "welcome":
             relay.welcomed()
         if kind in ("welcome", "credit"):
-            talk = self._talk
-            relay.held_back = "" if talk.credit else talk.reason or "nothing can be stored at the moment"
+            relay.credited(self._talk.credit, self._talk.reason)
         self._leave_if_finished()
 
     def next(self, now_s: float) -> PublishRequest | Due | Wait:

@@ -21,7 +21,7 @@ from ingest.response_scheduler import ResponseScheduler
 from ingest.service import PUBLISH, SERVICE, IngestService
 from ingest.stream import StreamContext
 from ingest.votes import CastVotes
-from mesh import limits, runtime
+from mesh import disk, limits, runtime
 from mesh.auth.service import open_verifier
 from mesh.catalog.watch import CatalogWatch
 from mesh.config import ServiceConfig, parse
@@ -43,7 +43,7 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
     async with open_verifier(config, mesh_tokens=True) as verifier:
         bus = await Bus.connect(config.nats, config.instance, config.replicas)
         await bus.ensure_events_stream(config.events_bytes)
-        pipeline = PublishPipeline(bus)
+        pipeline = PublishPipeline(bus, store=config.nats_store)
         await pipeline.start()
         catalog = CatalogWatch(bus, probe_s=limits.VIEW_PROBE_S)
         clock = ClockWatch(bus, config, catalog)
@@ -109,6 +109,7 @@ def proofs_of(
         proofs.event_log(bus, config.service, config.instance, lambda: publisher.stored_blocks),
         proofs.looked_at("blocks", proofs.BOUND_S, held_up),
         proofs.looked_at("room", FULL_S, full),
+        proofs.looked_at("disk", FULL_S, lambda: disk.problem_word(config.nats_store) or None),
         proofs.catalog(catalog, limits.VIEW_PROBE_S),
     ]
 

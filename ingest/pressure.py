@@ -62,6 +62,8 @@ class Pressure:
         """When the oldest block without an ack was sent off; None without one."""
         self.backlog_s = 0.0
         self.log_away = False
+        self.log_trouble = ""
+        """Why the log, or the catalog in it, does not answer, if that is known, such as "disk full"."""
         self.log_full = False
         self.view_stale = False
         """Votes and scores are held until the catalog answers."""
@@ -126,10 +128,14 @@ class Pressure:
     def _reason(self, worst: int, now_s: float) -> str:
         if self.log_full:
             return "the event log is full"
+        trouble = f": {self.log_trouble}" if self.log_trouble else ""
         if self.log_away:
-            return "the event log does not answer"
+            return f"the event log does not answer{trouble}"
         if self.view_stale:
-            return f"the catalog has not answered for {limits.VIEW_FRESH_S:g} s: votes and scores wait for it"
+            return (
+                f"the catalog has not answered for {limits.VIEW_FRESH_S:g} s{trouble};"
+                " votes and scores wait for it"
+            )
         if worst == 0:
             return f"{self.unsettled_events} of at most {self._events_max} events wait to be stored"
         if worst == 1:

@@ -223,7 +223,7 @@ class BlockPublisher:
         """Keeps in the batch what is published again, with a new deadline; refuses the rest."""
         log.warning("%d events of partition %d are not stored: %s", batch.count, batch.partition, error)
         self.refused_blocks += 1
-        self.refusal = "" if isinstance(error, Unavailable) else error.message
+        self.refusal = self._pipeline.trouble if isinstance(error, Unavailable) else error.message
         if not error.retryable:
             self._tell(batch, list(batch.entries()), error)
             batch.keep({})

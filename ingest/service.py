@@ -56,7 +56,7 @@ class IngestService:
         self._verify = verify
         self.streams: set[PublishStream] = set()
         """Those that are open."""
-        self._offered = (0, 0)
+        self._offered = ((0, 0), "")
 
     def accept(self, call: Call) -> PublishStream:
         """Opens a stream. Raises Unauthenticated, Unavailable, Exhausted."""
@@ -105,6 +105,7 @@ class IngestService:
             pressure.log_away = pipeline.away
             pressure.log_full = capacity.refusal() is not None
             pressure.view_stale = not self._context.catalog.is_fresh
+            pressure.log_trouble = pipeline.trouble if pipeline.away or pressure.view_stale else ""
             pressure.level(now)
             self._offer_credit()
 
@@ -116,8 +117,9 @@ class IngestService:
     def _offer_credit(self) -> None:
         pressure = self._context.pressure
         credit = pressure.credit(wire_bounds.VIEWER_CREDIT), pressure.credit(wire_bounds.PRODUCER_CREDIT)
-        if credit != self._offered:
-            self._offered = credit
+        offer = (credit, pressure.log_trouble)
+        if offer != self._offered:
+            self._offered = offer
             for stream in self.streams:
                 stream.offer(credit[stream.session.producer], pressure.reason)
 

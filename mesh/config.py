@@ -36,6 +36,8 @@ class ServiceConfig:
     """How many servers of a NATS cluster shall hold each stream that this process makes."""
     events_bytes: int | None = None
     """The room of the event stream when this process makes it; None: as mesh.limits has it."""
+    nats_store: Path | None = None
+    """Where the event log's files are, if they are on this machine."""
     environment: Environment = "development"
     keys: str | None = None
     """The keys of clients' tokens: a file or an http(s) URL of a JWKS. Ingest and gateway want it."""
@@ -86,6 +88,12 @@ def parse(service: str, arguments: Sequence[str] | None = None) -> ServiceConfig
         type=int,
         metavar="BYTES",
         help="the room of the event stream, when this process makes it",
+    )
+    parser.add_argument(
+        "--nats-store",
+        type=Path,
+        metavar="DIRECTORY",
+        help="ingest: the event log's directory, if it is on this machine; senders are told of a full disk",
     )
     parser.add_argument("--redis", required=True, metavar="URL")
     parser.add_argument(
@@ -157,6 +165,7 @@ def parse(service: str, arguments: Sequence[str] | None = None) -> ServiceConfig
         otlp=found.otlp,
         replicas=found.replicas,
         events_bytes=found.events_bytes,
+        nats_store=found.nats_store,
         environment=found.environment,
         keys=found.keys,
         issuer=found.issuer,

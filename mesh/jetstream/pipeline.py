@@ -27,6 +27,7 @@ import itertools
 import json
 import logging
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
@@ -35,7 +36,7 @@ from nats.errors import MaxPayloadError
 
 from grandstand.wire import tasks
 from grandstand.wire.errors import Exhausted, GrandstandError, Unavailable
-from mesh import limits
+from mesh import disk, limits
 from mesh.jetstream import acks, subjects
 from mesh.jetstream.bus import Bus
 from mesh.jetstream.in_flight import InFlight, OnDone, Publish
@@ -50,8 +51,13 @@ _UNSENT_BYTES_MAX = 1024 * 1024
 class PublishPipeline:
     """Publishes to JetStream. All of it belongs to one event loop; `start` it there."""
 
-    def __init__(self, bus: Bus, in_flight_max: int = limits.PUBLISH_IN_FLIGHT_MAX) -> None:
+    def __init__(
+        self, bus: Bus, in_flight_max: int = limits.PUBLISH_IN_FLIGHT_MAX, store: Path | None = None
+    ) -> None:
+        """`store`: the directory of the event log, if it is on this machine."""
         self._bus = bus
+        self._store = store
+        self._trouble = ""
         self._core = InFlight(count_max=in_flight_max)
         self._numbers = itertools.count()
         self._inbox = ""
@@ -163,6 +169,11 @@ class PublishPipeline:
         Until it acks, or with nothing in flight answers that it is there."""
         return self._core.away
 
+    @property
+    def trouble(self) -> str:
+        """What keeps the event log from storing, such as "disk full"; "" if nothing is known of it."""
+        return self._trouble or disk.problem_word(self._store)
+
     def on_change(self, callback: Callable[[bool], None]) -> None:
         """`callback(away)` runs whenever that flips; it must not block."""
         self._on_change.append(callback)
@@ -252,8 +263,10 @@ class PublishPipeline:
         else:
             answer = acks.read(message.data)
             if answer is None:
+                self._trouble = disk.problem_in(message.data.decode("utf-8", "replace"))
                 self._core.again(int(token), now_s)
             elif isinstance(answer, int):
+                self._trouble = ""
                 if (publish := self._core.stored(int(token), now_s)) is not None:
                     self._done(publish, answer, None)
             else:
@@ -265,12 +278,14 @@ class PublishPipeline:
             self._done(publish, None, error)
 
     def _expire(self, now_s: float) -> None:
-        for publish in self._core.expire(now_s):
+        expired = self._core.expire(now_s)
+        why = f": {trouble}" if expired and (trouble := self.trouble) else ""
+        for publish in expired:
             self._done(
                 publish,
                 None,
                 Unavailable(
-                    f"the event log did not answer within {limits.PUBLISH_DEADLINE_S:g} s; "
+                    f"the event log did not answer within {limits.PUBLISH_DEADLINE_S:g} s{why}; "
                     "send again with the same identity"
                 ),
             )

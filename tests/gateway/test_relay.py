@@ -16,6 +16,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from gateway import relay as relay_module
+from gateway import send_outage
 from gateway.relay import Answer, Relay
 from grandstand.client import open_channel
 from grandstand.event.v1.event_pb2 import Event, Position, Vote
@@ -194,7 +195,7 @@ def test_while_nothing_can_be_stored_what_is_unsent_is_held_back(monkeypatch: py
         async with relay_to(peer) as relay:
             await send(relay, event(1))
             peer.set_credit(0, "the event log does not answer")
-            await until(lambda: relay.held_back, "the credit is known")
+            await until(lambda: relay._outage.reason, "the credit is known")
             with pytest.raises(
                 Unavailable, match=r"\(the event log does not answer\); send again with the same"
             ):
@@ -334,6 +335,7 @@ def test_i7_so_many_events_are_unanswered_at_most_and_those_nobody_waits_for_tak
 
 def test_the_impatient_are_told_in_time_each_after_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay_module, "SEND_PATIENCE_S", 0.3)
+    monkeypatch.setattr(send_outage, "SILENT_S", 0.0)
 
     async def scenario() -> None:
         peer = Ingest()

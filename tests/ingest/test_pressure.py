@@ -178,3 +178,15 @@ def test_a_stale_view_of_the_catalog_takes_the_credit_and_sheds_nothing() -> Non
     pressure.view_stale = False
     pressure.level(0.1)
     assert (pressure.credit(64), pressure.reason) == (64, "")
+
+
+@pytest.mark.parametrize("what", ["log_away", "view_stale"])
+def test_why_the_log_does_not_answer_is_said_where_it_is_known(what: str) -> None:
+    pressure = Pressure()
+    setattr(pressure, what, True)
+    pressure.level(0.0)
+    assert "disk full" not in pressure.reason
+    pressure.log_trouble = "disk full"
+    pressure.level(0.0)
+    assert ": disk full" in pressure.reason
+    assert pressure.credit(64) == 0

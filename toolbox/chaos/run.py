@@ -104,7 +104,7 @@ class ChaosRun:
                 )
                 games = scenes.scenes(self._plan.seconds, self._plan.events_per_s, self._closings)
                 if self._plan.gray and self._plan.seed % 2:
-                    # No supervisor restarts that one: an old master lives on from the first failover.
+                    # The Redis that no supervisor restarts: a former master lives on from now on.
                     self._progress.stage = "failing over"
                     await self._mesh.standby.fail_over(_HEAL_S)
                 self._progress.stage = "opening games"

@@ -13,8 +13,9 @@ from typing import Annotated, Any
 
 import typer
 
+from mesh import disk
 from toolbox.cli.home import HomeOption
-from toolbox.local import disk, health
+from toolbox.local import health
 from toolbox.local.errors import MeshError
 from toolbox.local.home import Home, clear_stale, tenant
 from toolbox.local.running import home_of, running_status

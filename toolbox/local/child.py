@@ -19,6 +19,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 from toolbox.local.spec import ProcessSpec
 
@@ -108,6 +109,15 @@ class Child:
         # macOS answers EPERM for a group of which only a zombie is left.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
+
+    def is_out_of_files(self) -> bool:
+        """It has as many files and connections open as it may; False where that is not known."""
+        process = Path(f"/proc/{self.pid}")
+        with contextlib.suppress(OSError, ValueError, StopIteration):
+            limits = (process / "limits").read_text().splitlines()
+            soft = next(line for line in limits if line.startswith("Max open files")).split()[3]
+            return sum(1 for _ in (process / "fd").iterdir()) >= int(soft)
+        return False
 
     def read(self) -> bytes | None:
         """The next piece of output; b"" at its end, None when there is none yet."""

@@ -14,7 +14,7 @@ class MeshError(Exception):
 def from_os(error: OSError, doing: str) -> MeshError:
     """`doing` is what failed, such as "write the state of the mesh to /x/y"."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return MeshError(f"the disk is full: cannot {doing}; free some space or give another --home")
+        return MeshError(f"disk full: cannot {doing}; free some space or give another --home")
     return MeshError(f"cannot {doing}: {error.strerror or error}")
 
 

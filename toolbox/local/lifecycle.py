@@ -71,7 +71,7 @@ class Policy:
     start_within_s: float = 30.0
     grace_s: float = 10.0
     silent_max_s: float = 30.0
-    wedged_max_s: float = 2.0
+    wedged_max_s: float = 3.0
     backoff_first_s: float = 0.1
     backoff_max_s: float = 4.0
     jitter: float = 0.3

@@ -154,10 +154,10 @@ def plan(
         processes.append(_traces(programs.traces, ports, home))
     if programs.nats is not None:
         files[home.run / "nats.conf"] = nats_conf(home, ports.nats, ports.nats_monitor, options.sync_always)
-        processes.append(_nats(programs.nats, home, ports))
+        processes.append(nats_process(programs.nats, home, ports))
     if programs.valkey is not None:
         files[home.run / "valkey.conf"] = valkey_conf(home, ports.valkey)
-        processes.append(_valkey(programs.valkey, home, ports))
+        processes.append(valkey_process(programs.valkey, home, ports))
     processes.append(_envoy(programs.envoy, envoy_config, ports, concurrency))
     started = {process.name for process in processes}
     stores = tuple(name for name in ("nats", "valkey") if name in started)
@@ -218,7 +218,7 @@ def _envoy_config(
     )
 
 
-def _nats(program: Path, home: Home, ports: PortPlan) -> ProcessSpec:
+def nats_process(program: Path, home: Home, ports: PortPlan) -> ProcessSpec:
     return ProcessSpec(
         name="nats",
         command=(str(program), "-c", str(home.run / "nats.conf")),
@@ -233,7 +233,7 @@ def _nats(program: Path, home: Home, ports: PortPlan) -> ProcessSpec:
     )
 
 
-def _valkey(program: Path, home: Home, ports: PortPlan) -> ProcessSpec:
+def valkey_process(program: Path, home: Home, ports: PortPlan) -> ProcessSpec:
     return ProcessSpec(
         name="valkey",
         command=(str(program), str(home.run / "valkey.conf")),
@@ -294,6 +294,7 @@ def _service(
             *("--redis", options.redis_ways.get(name, addresses.redis), "--mesh", addresses.mesh),
             *(("--replicas", str(options.replicas)) if options.replicas > 1 else ()),
             *(("--events-bytes", str(options.events_bytes)) if options.events_bytes else ()),
+            *(("--nats-store", str(home.nats)) if kind == "ingest" and "nats" in stores else ()),
             *("--instance", name, *otlp, *_key_arguments(kind, keys)),
         ),
         probe=GrpcProbe(port, ("", *services_of(kind))),

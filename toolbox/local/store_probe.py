@@ -15,8 +15,8 @@ import asyncio
 import json
 from typing import NamedTuple
 
+from mesh import disk
 from mesh.jetstream import subjects
-from mesh.storage_errors import storage_problem
 from toolbox.local.lifecycle import Answer
 
 PROBER = "supervisor"
@@ -125,5 +125,5 @@ def _command(*words: str) -> bytes:
 
 
 def _worded(said: str) -> str:
-    problem = storage_problem(said)
+    problem = disk.problem_in(said)
     return f"{problem}: {said}"[:REASON_CHARS_MAX] if problem else said[:REASON_CHARS_MAX]

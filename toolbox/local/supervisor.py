@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from toolbox.local import disk, logfile, probe
+from mesh import disk
+from toolbox.local import logfile, probe
 from toolbox.local import spec as specs_of
 from toolbox.local.child import Child
 from toolbox.local.home import Home
@@ -239,7 +240,7 @@ class Supervisor:
     def _tell_problem(self, unit: _Unit, before: str) -> None:
         """In the process' own log: the answer of its probe is nowhere else."""
         problem = unit.lifecycle.problem
-        if bool(problem) is not bool(before):
+        if unit.lifecycle.state is ProcessState.READY and bool(problem) is not bool(before):
             line = f"supervisor: {unit.spec.name}: {problem or 'works again'}"
             unit.log.write(f"{line}\n".encode())
             self._on_line(unit.spec.name, line)
@@ -329,8 +330,9 @@ class Supervisor:
         if lifecycle.waiting:
             return f"waits for {', '.join(self._away(unit))}" if self._away(unit) else ""
         if lifecycle.state is ProcessState.READY and lifecycle.silent_s(now) > SHOWN_SILENT_S:
-            return f"has not answered for {lifecycle.silent_s(now):.0f} s"
-        if lifecycle.state is ProcessState.READY and lifecycle.problem:
+            why = ": out of files" if unit.child is not None and unit.child.is_out_of_files() else ""
+            return f"has not answered for {lifecycle.silent_s(now):.0f} s{why}"
+        if lifecycle.problem and lifecycle.state in (ProcessState.STARTING, ProcessState.READY):
             return lifecycle.problem
         if lifecycle.state is ProcessState.READY and not lifecycle.serving:
             return "answers, but is not serving"

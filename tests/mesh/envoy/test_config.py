@@ -40,6 +40,12 @@ RETRYABLE = {
 }
 
 
+def test_no_listener_shares_its_port_with_another_process() -> None:
+    listeners = bootstrap(config())["static_resources"]["listeners"]
+    assert len(listeners) == 2
+    assert all(listener["enable_reuse_port"] is False for listener in listeners)
+
+
 def config(**changes: Any) -> EnvoyConfig:
     def at(port: int) -> Endpoint:
         return Endpoint("127.0.0.1", port)

@@ -29,6 +29,8 @@ from toolbox.local import development
 
 NOTICED_WITHIN_S = 5.0
 HEALED_WITHIN_S = 10.0
+STARTED_WITHIN_S = 60.0
+"""Four processes at once on a machine that has other things to do."""
 PROMISES = ("stored", "folded", "shown")
 
 
@@ -62,7 +64,7 @@ class Parts:
     @contextlib.contextmanager
     def frozen(self, process: Process) -> Iterator[None]:
         """All is well before, and soon again after."""
-        wait_for(self.is_well, "all is well")
+        wait_for(self.is_well, "all is well", STARTED_WITHIN_S)
         process.send_signal(signal.SIGSTOP)
         try:
             yield

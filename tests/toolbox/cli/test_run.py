@@ -169,6 +169,18 @@ def test_a_taken_port_is_named_with_its_holder(home: Path, up: tuple[str, ...]) 
     assert f"no mesh is running in {home}" in failed(home, "status")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="ports are claimed on Linux")
+def test_of_two_meshes_with_the_same_port_at_the_same_moment_one_is_told_who_has_it(
+    home: Path, up: tuple[str, ...]
+) -> None:
+    """The other has not come as far as listening there."""
+    with contextlib.closing(Ports()) as other:
+        assert other.choose("127.0.0.1", int(up[3]))
+        said = failed(home, *up)
+    assert f"port {up[3]} on 127.0.0.1 is taken by " in said
+    assert f"(pid {os.getpid()}); give another one with --port" in said
+
+
 def test_a_taken_default_mesh_port_is_replaced(home: Path, up: tuple[str, ...]) -> None:
     with socket.socket() as server:
         # If somebody else holds it already, all the better.
@@ -215,7 +227,7 @@ def test_a_disk_nearly_full_is_named(tmp_path: Path, up: tuple[str, ...]) -> Non
         with contextlib.suppress(OSError):
             (small / "ballast").write_bytes(bytes(4 * 1024 * 1024))
         said = failed(small / "other", *up)
-        assert "MiB are free" in said or "the disk is full" in said
+        assert "MiB are free" in said or "disk full" in said
     finally:
         subprocess.run(["umount", str(small)], check=True)
 

@@ -92,7 +92,7 @@ def test_a_disk_nearly_full_is_named_with_the_bound(home: Home) -> None:
 
 def test_a_full_disk_is_said_in_one_line() -> None:
     said = str(from_os(OSError(errno.ENOSPC, "No space left on device"), "write /x/status.json"))
-    assert said.startswith("the disk is full: cannot write /x/status.json")
+    assert said.startswith("disk full: cannot write /x/status.json")
     assert "\n" not in said
 
 
@@ -189,6 +189,21 @@ def test_a_port_in_use_is_not_free_and_its_holder_is_known() -> None:
     if sys.platform == "linux":
         assert holder is not None
         assert holder.endswith(f"(pid {os.getpid()})")
+
+
+def test_a_port_that_one_mesh_has_chosen_is_refused_to_another_before_either_listens() -> None:
+    with contextlib.closing(Ports()) as tests, contextlib.closing(Ports()) as other:
+        port = tests.take()
+        with contextlib.closing(Ports()) as mesh:
+            assert mesh.choose("127.0.0.1", port), "who took it may hand it on"
+            if sys.platform == "linux":
+                assert not other.choose("127.0.0.1", port)
+                assert not other.choose("0.0.0.0", port)
+                assert not mesh.choose("127.0.0.1", port), "nor may one mesh use it twice"
+                holder = ports.holder(port)
+                assert holder is not None
+                assert holder.endswith(f"(pid {os.getpid()})")
+        assert other.choose("127.0.0.1", port), "a mesh that ended has let go of it"
 
 
 def test_an_address_that_is_not_of_this_machine_is_an_error() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -193,6 +195,54 @@ def test_a_ready_process_that_is_silent_too_long_is_killed_and_restarted() -> No
     lifecycle.note_exit("killed by SIGKILL", 16.0)
     assert lifecycle.state is ProcessState.BACKOFF
     assert "did not answer its health check" in lifecycle.reason
+
+
+def test_a_store_that_says_that_it_cannot_write_is_killed_only_once_its_disk_is_well() -> None:
+    lifecycle = Lifecycle(POLICY, lambda: 0.5)
+    ready(lifecycle, 0.0)
+    for now in range(1, 100):
+        lifecycle.note_answer(Answer.ALIVE, now, "disk full: 0 MB are free")
+        assert lifecycle.advance(now, True) is None, "a restart would not help"
+    assert lifecycle.problem == "disk full: 0 MB are free"
+    lifecycle.note_answer(Answer.WEDGED, 100.0, "a write error")
+    assert lifecycle.advance(100.0, True) is None, "it may recover by itself"
+    until = lifecycle.wake_at()
+    assert until == 100.0 + POLICY.wedged_max_s
+    assert lifecycle.advance(until, True) is Action.KILL
+    lifecycle.note_exit("killed by SIGKILL", until)
+    assert lifecycle.state is ProcessState.BACKOFF
+    assert lifecycle.reason == "a write error; killed"
+
+
+def test_a_store_that_works_again_in_time_is_left_alone() -> None:
+    lifecycle = Lifecycle(POLICY, lambda: 0.5)
+    ready(lifecycle, 0.0)
+    lifecycle.note_answer(Answer.WEDGED, 1.0, "a write error")
+    lifecycle.note_answer(Answer.SERVING, 2.0)
+    assert lifecycle.advance(1.0 + POLICY.wedged_max_s, True) is None
+    assert lifecycle.problem == ""
+
+
+def test_one_that_is_to_keep_trying_never_fails_once_it_was_ready_and_is_tried_within_the_bound() -> None:
+    policy = replace(POLICY, keep_trying=True)
+    lifecycle = Lifecycle(policy, lambda: 0.5)
+    ready(lifecycle, 0.0)
+    now = 0.0
+    for _ in range(10 * policy.budget):
+        lifecycle.note_exit("disk full: 0 MB are free (exit code 1)", now)
+        assert lifecycle.state is ProcessState.BACKOFF
+        wake_at = lifecycle.wake_at()
+        assert wake_at is not None
+        assert wake_at <= now + policy.backoff_max_s * (1 + policy.jitter)
+        now = wake_at
+        assert lifecycle.advance(now, True) is Action.SPAWN
+
+
+def test_one_that_was_never_ready_is_given_up_although_it_is_to_keep_trying() -> None:
+    lifecycle = Lifecycle(replace(POLICY, keep_trying=True, first_attempts=1), lambda: 0.5)
+    lifecycle.advance(0.0, True)
+    lifecycle.note_exit("exit code 2", 1.0)
+    assert lifecycle.state is ProcessState.FAILED
 
 
 def test_a_start_that_takes_too_long_is_one_of_its_attempts() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
 
 import grpc
 import pytest
@@ -14,9 +15,27 @@ from grpc_health.v1.health import aio as health_aio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolbox.local import grpc_health, probe
+from mesh.jetstream import subjects
+from mesh.jetstream.bus import Bus
+from tests.support.mesh_fixture import wait_for
+from tests.support.nats_versions import nats_version, on_each_nats
+from tests.support.servers import Process, listens
+from toolbox.local import grpc_health, probe, provision
 from toolbox.local.lifecycle import Answer
-from toolbox.local.spec import EnvoyProbe, GrpcProbe, HttpProbe, Probe, RedisProbe, RunningProbe
+from toolbox.local.ports import Ports
+from toolbox.local.spec import (
+    EnvoyProbe,
+    GrpcProbe,
+    HttpProbe,
+    NatsProbe,
+    Probe,
+    RedisProbe,
+    RunningProbe,
+)
+
+__all__ = ["nats_version"]
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -111,7 +130,13 @@ async def _closes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 @pytest.mark.parametrize("serve", [_garbage, _flood, _half, _closes])
 @pytest.mark.parametrize(
     "kind",
-    [GrpcProbe, RedisProbe, lambda port: EnvoyProbe(port, ()), lambda port: HttpProbe(port, "/healthz")],
+    [
+        GrpcProbe,
+        RedisProbe,
+        lambda port: NatsProbe(port, port),
+        lambda port: EnvoyProbe(port, ()),
+        lambda port: HttpProbe(port, "/healthz"),
+    ],
 )
 def test_a_peer_that_speaks_something_else_is_silent(
     kind: Callable[[int], Probe],
@@ -146,6 +171,106 @@ def test_redis_that_loads_its_data_is_alive_but_not_ready() -> None:
             return (await probe.ask(RedisProbe(port))).answer
 
     assert asyncio.run(scenario()) is Answer.ALIVE
+
+
+@pytest.fixture
+def nats_ports(tmp_path: Path) -> Iterator[tuple[int, int]]:
+    with contextlib.closing(Ports()) as ports:
+        port, monitor = ports.take(), ports.take()
+        server = Process(
+            "nats",
+            [
+                *(provision.nats_server(), "-js", "-sd", tmp_path / "store", "-a", "127.0.0.1"),
+                *("-p", str(port), "-m", str(monitor)),
+            ],
+            tmp_path,
+        )
+        server.start()
+        try:
+            wait_for(lambda: listens(monitor) and listens(port), "nats-server listens")
+            yield port, monitor
+        finally:
+            server.end()
+
+
+@on_each_nats
+def test_nats_is_ready_when_it_stores_a_message(nats_version: str, nats_ports: tuple[int, int]) -> None:
+    async def scenario() -> None:
+        for _ in range(2):
+            assert await probe.ask(NatsProbe(*nats_ports)) == (Answer.SERVING, "")
+        bus = await Bus.connect(f"nats://127.0.0.1:{nats_ports[0]}", "a test")
+        await bus.ensure_probes_stream()
+        info = await bus.js.stream_info(subjects.PROBES_STREAM)
+        assert info.state.messages == 1
+        await bus.js.delete_stream(subjects.PROBES_STREAM)
+        assert (await probe.ask(NatsProbe(*nats_ports))).answer is Answer.SERVING, "it is made anew"
+        await bus.close()
+
+    asyncio.run(scenario())
+
+
+async def _nats_without_jetstream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b'INFO {"server_id":"x"}\r\n')
+    while line := await reader.readline():
+        if line.startswith(b"PUB"):
+            head = b"NATS/1.0 503\r\n\r\n"
+            writer.write(b"HMSG _INBOX.supervisor 1 %d %d\r\n%s\r\n" % (len(head), len(head), head))
+
+
+async def _nats_that_cannot_write(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    error = {"code": 503, "err_code": 10077, "description": "write 1.blk: no space left on device"}
+    body = json.dumps({"error": error, "stream": "PROBES", "seq": 0}).encode()
+    while line := await reader.readline():
+        if line.startswith(b"PUB"):
+            writer.write(b"MSG _INBOX.supervisor 1 %d\r\n%s\r\n" % (len(body), body))
+
+
+async def _well(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b'HTTP/1.1 200 OK\r\n\r\n{"status":"ok"}')
+
+
+async def _write_error(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    error = json.dumps({"status": "unavailable", "error": "'EVENTS' write error: No space left on device"})
+    writer.write(f"HTTP/1.1 503 Unavailable\r\n\r\n{error}".encode())
+
+
+@pytest.mark.parametrize(
+    ("serve", "health", "problem"),
+    [
+        (_nats_without_jetstream, _well, "JetStream is disabled"),
+        (_nats_that_cannot_write, _well, "disk full: write 1.blk: no space left on device"),
+        (_closes, _write_error, "disk full: 'EVENTS' write error: No space left on device"),
+    ],
+)
+def test_a_nats_that_says_that_it_stores_nothing_is_wedged(serve: Serve, health: Serve, problem: str) -> None:
+    async def scenario() -> tuple[Answer, str]:
+        async with peer(serve) as port, peer(health) as monitor:
+            return await probe.ask(NatsProbe(port, monitor))
+
+    assert asyncio.run(scenario()) == (Answer.WEDGED, problem)
+
+
+@pytest.mark.parametrize(
+    ("reply", "heard"),
+    [
+        (b"+OK\r\n$1\r\n1\r\n", (Answer.SERVING, "")),
+        (b"+OK\r\n$-1\r\n", (Answer.ALIVE, "")),
+        (b"-READONLY You can't write", (Answer.WEDGED, "READONLY You can't write")),
+        (b"-MISCONF No space left on device", (Answer.WEDGED, "disk full: MISCONF No space left on device")),
+    ],
+)
+def test_a_redis_must_take_and_return_a_key(reply: bytes, heard: tuple[Answer, str]) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"GET")
+        writer.write(reply)
+
+    async def scenario() -> tuple[Answer, str]:
+        async with peer(serve) as port:
+            return await probe.ask(RedisProbe(port))
+
+    assert asyncio.run(scenario()) == heard
 
 
 def test_a_process_that_serves_nobody_is_ready_by_running() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.envoy_proxy import proxy
 from tests.support.mesh_fixture import wait_for
 from tests.support.supervision import HASTY, Watched, is_alive, supervised
 from toolbox.local.home import Home
@@ -269,3 +271,44 @@ def test_nothing_is_left_when_the_supervisor_is_killed(home: Home, ports: Ports)
     supervisor.kill()
     supervisor.wait()
     wait_for(lambda: not any(map(is_alive, pids)), "the children have gone with it")
+
+
+@pytest.mark.skipif(not Path("/proc/self/limits").exists(), reason="there is no /proc/PID/limits here")
+def test_a_process_that_may_open_no_more_files_is_known(home: Home, ports: Ports) -> None:
+    async def scenario() -> None:
+        async with supervised(home, stand_in(ports, "a")) as watched:
+            child = watched.supervisor._units["a"].child
+            assert child is not None
+            assert not child.is_out_of_files()
+            resource.prlimit(child.pid, resource.RLIMIT_NOFILE, (3, 3))
+            assert child.is_out_of_files()
+
+    asyncio.run(scenario())
+
+
+def test_a_second_envoy_on_the_same_port_ends_and_the_first_may_be_killed_and_come_back(
+    home: Home, ports: Ports, tmp_path: Path
+) -> None:
+    async def scenario() -> None:
+        spec, config = proxy(home, ports, {})
+        async with supervised(home, spec) as watched:
+            path = tmp_path / "second.json"
+            taken_admin = f'"port_value": {config.admin.port}'
+            text = (home.run / "envoy.json").read_text()
+            path.write_text(text.replace(taken_admin, f'"port_value": {ports.take()}'))
+            second = await asyncio.create_subprocess_exec(
+                *(str(path) if each.endswith("envoy.json") else each for each in spec.command),
+                stderr=asyncio.subprocess.PIPE,
+            )
+            async with asyncio.timeout(20):
+                _, said = await second.communicate()
+            assert second.returncode != 0
+            assert b"Address already in use" in said
+            first = watched["envoy"].pid
+            assert first is not None
+            os.kill(first, signal.SIGKILL)
+            await watched.until(lambda: watched["envoy"].restarts, "it is started again")
+            await watched.until(lambda: watched["envoy"].state == "ready", "it has its ports again")
+            assert watched["envoy"].last_restart_reason == "killed by SIGKILL"
+
+    asyncio.run(scenario())
