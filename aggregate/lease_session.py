@@ -107,6 +107,7 @@ class LeaseSession:
         self._sweep_at = "0"
         self._sweep: Sequence[str] = ()
         self._sweep_count = limits.SWEEP_KEYS_MAX
+        self._keys = 0
         self._wanted: asyncio.Future[Checkpoint | None] | None = None
         self._pull = Pull(bus, partition.index)
         self._subscription: Subscription | None = None
@@ -158,6 +159,7 @@ class LeaseSession:
             lag_ms=max(0, int((now_s - oldest_at_s) * 1000)) if blocks and oldest_at_s else 0,
             dead_letters=self._dead_letters,
             uncounted=self._partition.uncounted,
+            sweep_ms=int(1000 * limits.SWEEP_LOOK_S * self._looks),
             problem=self._health.problem(asyncio.get_running_loop().time()),
         )
         found.as_of.FromNanoseconds(int(now_s * 1e9))
@@ -217,6 +219,11 @@ class LeaseSession:
         await self._look_at_state()
         await self._look_at_stream()
 
+    @property
+    def _looks(self) -> int:
+        """How many it takes to come by every key."""
+        return max(limits.SWEEP_LOOKS, -(-self._keys // limits.SWEEP_KEYS_MAX))
+
     async def _look_at_state(self) -> None:
         """At a part of the stored state, and at the next part the next time. Raises Corrupt, Rewound,
         RedisError."""
@@ -234,6 +241,7 @@ class LeaseSession:
             raise Corrupt(f"Redis has lost {looked.broken}, or has it as it was")
         self._sweep_at, self._sweep = looked.next_at, looked.names
         self._sweep_count = min(limits.SWEEP_KEYS_MAX, 1 + looked.listed // limits.SWEEP_LOOKS)
+        self._keys = looked.listed
 
     async def _look_at_stream(self) -> None:
         """Raises Corrupt, NatsError, TimeoutError."""

@@ -33,7 +33,8 @@ def read_if_it_answers(mesh: str) -> list[PartitionStatus]:
 
 
 def summary(partitions: Iterable[PartitionStatus]) -> str:
-    """Such as `partitions: 16, 8 aggregate-1, 8 aggregate-2; folded up to the last block`."""
+    """Such as `partitions: 16, 8 aggregate-1, 8 aggregate-2; folded up to the last block; each key of their state
+    is checked every 3 s`."""
     found = list(partitions)
     owned = Counter(status.owner for status in found)
     unowned = owned.pop("", 0)
@@ -48,4 +49,6 @@ def summary(partitions: Iterable[PartitionStatus]) -> str:
         lag = f"{blocks:,} blocks behind, by {max(status.lag_ms for status in found) / 1000:.1f} s"
     letters = sum(status.dead_letters for status in found)
     aside = f"; {letters:,} set aside as dead letters" if letters else ""
-    return f"partitions: {', '.join(parts)}; {lag}{aside}"
+    sweep_ms = max((status.sweep_ms for status in found), default=0)
+    sweep = f"; each key of their state is checked every {sweep_ms / 1000:g} s" if sweep_ms else ""
+    return f"partitions: {', '.join(parts)}; {lag}{sweep}{aside}"

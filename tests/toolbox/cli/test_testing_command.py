@@ -1,4 +1,4 @@
-"""`./grandstand test`: all tests in two processes, what the user names as the user says."""
+"""`./grandstand test`: all tests in several processes, what the user names as the user says."""
 
 from __future__ import annotations
 

@@ -93,5 +93,7 @@ def test_what_nobody_owns_is_not_called_folded() -> None:
     owned = PartitionStatus(partition=0, owner="aggregate-1")
     unowned = PartitionStatus(partition=1)
     assert partitions.summary([owned]) == "partitions: 1, 1 aggregate-1; folded up to the last block"
+    owned.sweep_ms = 3_000
+    assert partitions.summary([owned]).endswith("; each key of their state is checked every 3 s")
     assert partitions.summary([unowned]) == "partitions: 1, 1 without an owner; nothing is folded"
     assert "last block" not in partitions.summary([owned, unowned])
