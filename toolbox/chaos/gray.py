@@ -4,10 +4,11 @@ A `deck` has one strike of each family, with a target, a length and an amount dr
 and used up before the next one is made, so that a few runs leave nothing out and the seed decides the rest.
 
 `gray_schedule` is a run of nothing else: one strike or two at a time, on different targets, and then a time
-in which nothing is wrong, so that what does not heal is seen. One strike in `_LONG_ONE_IN` lasts longer
-than every bound within which it must be noticed; the others end before.
+in which nothing is wrong; one in `LONG_CALM_ONE_IN` of those is longer than anything may take to heal. One
+strike in `_LONG_ONE_IN` lasts longer than every bound within which it must be noticed; the others end
+before.
 
-Bounds: `SHORT_S`, `LONG_S`, `CALM_S`, `SLOW_S`, `CLOCK_S`.
+Bounds: `SHORT_S`, `LONG_S`, `CALM_S`, `LONG_CALM_S`, `SLOW_S`, `CLOCK_S`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from random import Random
 from toolbox.chaos.strike import Kind, Strike
 
 SHORT_S, LONG_S = (4.0, 7.0), (11.0, 13.0)
-CALM_S = (3.0, 5.0)
+CALM_S, LONG_CALM_S = (3.0, 5.0), (16.0, 17.0)
+LONG_CALM_ONE_IN = 2
 SLOW_S = (1.0, 4.0)
 CLOCK_S = (2.0, 60.0)
 """How far a clock is off, in either direction; each order of magnitude as often as another."""
@@ -63,7 +65,7 @@ def gray_schedule(seed: int, seconds: float, targets: Sequence[str]) -> list[Str
     drawn = _endless(random, targets)
     held: list[Strike] = []
     placed: list[Strike] = []
-    at_s = FIRST_S
+    at_s, rounds = FIRST_S, 0
     while True:
         first = held.pop(0) if held else next(drawn)
         ends_s = at_s + first.for_s
@@ -78,7 +80,8 @@ def gray_schedule(seed: int, seconds: float, targets: Sequence[str]) -> list[Str
                 ends_s = max(ends_s, later_s + other.for_s)
             else:
                 held.append(other)
-        at_s = ends_s + random.uniform(*CALM_S)
+        rounds += 1
+        at_s = ends_s + random.uniform(*(CALM_S if rounds % LONG_CALM_ONE_IN else LONG_CALM_S))
 
 
 def _endless(random: Random, targets: Sequence[str]) -> Iterator[Strike]:

@@ -120,16 +120,36 @@ class Proxy:
         """One direction of one connection, until its source ends."""
         loop = asyncio.get_running_loop()
         under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_CHUNKS)
+        late = 0
         gate = self._gate(way, direction)
 
+        async def write(data: bytes) -> bool:
+            """False when nobody is there to take it."""
+            if sink.is_closing():
+                return False
+            sink.write(rewrite(data) if rewrite else data)
+            try:
+                await sink.drain()
+            except OSError:
+                return False
+            return True
+
         async def take() -> None:
+            nonlocal late
             data = b"-"
             while data:
                 try:
                     data = await source.read(_CHUNK_BYTES)
                 except OSError:
                     data = b""
-                await under_way.put((loop.time() + delay_s(), data))
+                wait_s = delay_s()
+                # Most of the time nothing is wrong: the fewer turns of the loop it costs, the better.
+                if data and not (late or wait_s) and gate.is_set():
+                    data = data if await write(data) else b""
+                    if data:
+                        continue
+                late += 1
+                await under_way.put((loop.time() + wait_s, data))
 
         taking = asyncio.create_task(take())
         try:
@@ -137,13 +157,9 @@ class Proxy:
                 due_s, data = await under_way.get()
                 await asyncio.sleep(max(0.0, due_s - loop.time()))
                 await gate.wait()
-                if not data or sink.is_closing():
+                if not data or not await write(data):
                     return
-                sink.write(rewrite(data) if rewrite else data)
-                try:
-                    await sink.drain()
-                except OSError:
-                    return
+                late -= 1
         finally:
             taking.cancel()
 

@@ -179,9 +179,7 @@ class ChaosRun:
             gray.began()
             self._on_strike(strike)
 
-        self._injector = FaultInjector(
-            self._mesh, fell, lambda _: gray.ended(), self._rebuilds.run, self._forgetting
-        )
+        self._injector = FaultInjector(self._mesh, fell, gray.ended, self._rebuilds.run, self._forgetting)
 
     async def _watchers(self, games: list[GameScene]) -> list[ChaosViewer]:
         assert self._gray is not None

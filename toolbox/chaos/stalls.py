@@ -24,6 +24,10 @@ class Stalls:
         self.look(now_s)
         self._since_s = now_s if still_owed else None
 
+    def owed_since_s(self, now_s: float) -> float:
+        """`now_s` when nothing is owed."""
+        return now_s if self._since_s is None else self._since_s
+
     def look(self, now_s: float) -> float:
         """How long it has been now; noted as the longest if it is."""
         waited_s = now_s - self._since_s if self._since_s is not None else 0.0

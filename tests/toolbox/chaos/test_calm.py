@@ -4,33 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hypothesis import given
-from hypothesis import strategies as st
-
 from toolbox.chaos.calm import SAID_YES_S, CalmClock, HealthJudge, Unanswered
 from toolbox.chaos.entries import Book, Entry
 
 
-@given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 20))), st.integers(100, 200))
-def test_calm_is_the_time_in_which_no_cause_lasts(causes: list[tuple[int, int]], until: int) -> None:
-    clock = CalmClock(0)
-    changes = [(at, 1) for at, _ in causes] + [(at + length, -1) for at, length in causes]
-    for at, change in sorted(changes, key=lambda each: (each[0], -each[1])):
-        if change > 0:
-            clock.begin(at)
-        else:
-            clock.end(at)
-    covered = {second for at, length in causes for second in range(at, at + length)}
-    assert clock.calm_s(until) == until - len(covered)
-
-
-def test_while_a_cause_lasts_the_calm_clock_stands() -> None:
+def test_what_heals_is_timed_from_the_end_of_the_last_cause_or_from_when_it_was_owed() -> None:
     clock = CalmClock(10)
-    assert clock.calm_s(12) == 2
-    clock.begin(12)
-    assert clock.calm_s(20) == 2
+    assert clock.beyond_s(11, 13) == 2
+    clock.begin()
+    clock.begin()
+    assert clock.beyond_s(11, 20) == 0
     clock.end(20)
-    assert clock.calm_s(21) == 3
+    assert clock.beyond_s(11, 30) == 0
+    clock.end(30)
+    assert clock.is_calm
+    assert clock.beyond_s(11, 34) == 4
+    assert clock.beyond_s(32, 34) == 2
 
 
 def entry(n: int) -> Entry:
@@ -44,12 +33,11 @@ def test_the_oldest_event_without_an_answer_is_timed_whatever_is_answered_after_
         book.sent(each)
         waiting.sent(each, at)
     book.ack(second, iter(()))
-    assert waiting.look(9) == 9
+    assert waiting.oldest_s(9) == 0
     book.ack(first, iter(()))
-    assert waiting.look(10) == 8
+    assert waiting.oldest_s(10) == 2
     book.give_up(third)
-    assert waiting.look(50) == 0
-    assert waiting.longest_s == 9
+    assert waiting.oldest_s(50) == 50
 
 
 def test_sends_fail_while_something_waits_and_nothing_is_acked() -> None:
@@ -73,7 +61,7 @@ def test_sends_fail_while_something_waits_and_nothing_is_acked() -> None:
 def judged(samples: Iterable[tuple[float, bool | None, float]]) -> HealthJudge:
     judge = HealthJudge()
     for now_s, ok, failing_s in samples:
-        judge.heard(now_s, now_s, ok, failing_s)
+        judge.heard(now_s, CalmClock(0), ok, failing_s)
     return judge
 
 
@@ -96,9 +84,13 @@ def test_a_client_that_waits_before_it_resends_makes_no_lie_of_the_first_yes() -
     assert not judged([*stopped, *healed]).lies
 
 
-def test_how_long_it_said_no_is_told_in_seconds_of_calm() -> None:
-    judge = HealthJudge()
-    for now_s, calm_s, ok in ((0, 0, True), (1, 1, False), (9, 2, False), (12, 5, False), (13, 6, True)):
-        judge.heard(now_s, calm_s, ok, 0.0)
-    assert judge.longest_no_s == 4
-    assert judge.answers == {"yes": 2, "no": 3}
+def test_how_long_it_said_no_is_told_beyond_the_end_of_a_cause() -> None:
+    judge, clock = HealthJudge(), CalmClock(0)
+    clock.begin()
+    judge.heard(1, clock, False, 0.0)
+    judge.heard(9, clock, False, 0.0)
+    clock.end(9)
+    judge.heard(12, clock, False, 0.0)
+    judge.heard(13, clock, True, 0.0)
+    assert judge.longest_no_s == 3
+    assert judge.answers == {"yes": 1, "no": 3}
