@@ -25,6 +25,7 @@ PATIENCE_S = 15.0
 _POLL_S = 0.05
 _FILL_S = 0.1
 _DRIFT_S = 0.25
+_FOLLOW_S = 1.0
 _ASK_S = 2.0
 
 
@@ -60,10 +61,14 @@ class GrayInjector:
                 raise AssertionError(f"{strike.kind} is not gray")
 
     async def follow(self) -> None:
-        """Until cancelled: the standby replicates, whatever was restarted."""
+        """Until cancelled: the standby replicates, whatever was restarted.
+
+        The mesh's own Valkey only when it is failed over to: as a replica, its supervisor starts it anew.
+        """
         while True:
-            await self._mesh.standby.follow()
-            await asyncio.sleep(1.0)
+            if not self._mesh.standby.second_leads:
+                await self._mesh.standby.follow()
+            await asyncio.sleep(_FOLLOW_S)
 
     async def _fill(self, strike: Strike, on_fall: Callable[[], None]) -> None:
         if why := tmpfs.why_not():

@@ -9,11 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from grandstand.client import ClientError, Publisher, open_channel
 from grandstand.event.v1.event_pb2 import Event, Vote
 from tests.support.games import run
 from tests.support.mesh_fixture import wait_for
 from tests.support.nats_versions import nats_version, on_each_nats  # noqa: F401
+from toolbox.chaos.strike import GRAY
 from toolbox.local.development import producer_token
 from toolbox.local.errors import MeshError
 from toolbox.local.provision import checkout
@@ -41,6 +44,7 @@ def test_what_was_acked_is_counted_while_processes_are_struck(tmp_path: Path) ->
     report = json.loads(out.splitlines()[-1])
     assert report["ok"], err
     assert (report["lost"], report["doubled"], report["went_back"]) == (0, 0, 0)
+    assert (report["silently_wrong"], report["strikes_skipped"]) == (0, 0)
     assert report["fractions_shown"] == 0 < report["first_views"]
     assert {"freeze", "cut", "rebuild", "forget"} <= {kind for kind, n in report["strikes"].items() if n}, (
         "while polls close, ingests and workers are frozen and cut off; results are rebuilt, and keys lost"
@@ -51,9 +55,32 @@ def test_what_was_acked_is_counted_while_processes_are_struck(tmp_path: Path) ->
     assert report["acked"] == report["counted"] > 500
     assert report["reads"] > 5
     assert report["kills"] == report["strikes"]["kill"]
-    assert {"seed", "longest_stall_ms", "longest_blind_ms", "uncertain", "checkpoints"} <= report.keys()
+    assert {
+        "seed",
+        "longest_stall_ms",
+        "longest_blind_ms",
+        "uncertain",
+        "checkpoints",
+        "longest_wedge_s",
+    } <= report.keys()
     assert "healing" in err, "how far it is, is told on stderr"
     assert not list(tmp_path.iterdir()), "the mesh's home is gone"
+
+
+@pytest.mark.slow
+@on_each_nats
+def test_what_lives_and_lies_is_said_and_heals(tmp_path: Path) -> None:
+    out, err = started(tmp_path, "--gray", "--seconds", "60", "--seed", "1", "--rate", "200").communicate(
+        timeout=WITHIN_S
+    )
+    report = json.loads(out.splitlines()[-1])
+    assert report["ok"], err
+    assert (report["lost"], report["doubled"], report["went_back"]) == (0, 0, 0)
+    assert (report["silently_wrong"], report["strikes_skipped"]) == (0, 0)
+    assert report["longest_wedge_s"] <= 15
+    assert report["health"]["no"], "health says what is wrong"
+    assert {kind for kind, count in report["strikes"].items() if count} <= set(GRAY)
+    assert report["acked"] == report["counted"] > 500
 
 
 def test_a_vote_that_nobody_was_acked_for_is_found_and_the_home_is_kept(tmp_path: Path) -> None:
