@@ -19,9 +19,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from google.protobuf.message import DecodeError
 from nats.aio.msg import Msg
@@ -198,15 +197,15 @@ class LeaseSession:
         while True:
             await asyncio.sleep(bounds.LOOK_S)
             await asyncio.gather(
-                self._proving(self._health.redis, self._look_at_state()),
-                self._proving(self._health.events, self._look_at_stream()),
+                self._proving(self._health.redis, self._look_at_state),
+                self._proving(self._health.events, self._look_at_stream),
             )
 
-    async def _proving(self, of: Dependency, look: Coroutine[Any, Any, None]) -> None:
+    async def _proving(self, of: Dependency, look: Callable[[], Awaitable[None]]) -> None:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(bounds.LOOK_WITHIN_S):
-                await look
+                await look()
         except TimeoutError:
             of.failed("", loop.time())
         except (NatsError, RedisError) as error:

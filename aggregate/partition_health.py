@@ -8,6 +8,7 @@ Of a dependency that is not asked just now nothing is said: while Redis is away 
 from __future__ import annotations
 
 from aggregate import bounds
+from mesh import disk
 from mesh.health.check import Check
 
 
@@ -27,7 +28,7 @@ class Dependency:
 
     def failed(self, reason: str, now_s: float) -> None:
         """`reason`: empty if there was no answer."""
-        self._check.failed(reason, now_s)
+        self._check.failed(disk.worded(reason), now_s)
         self._fails = True
 
     def problem(self, now_s: float) -> str:

@@ -108,8 +108,10 @@ def proofs_of(
     return [
         proofs.event_log(bus, config.service, config.instance, lambda: publisher.stored_blocks),
         proofs.looked_at("blocks", proofs.BOUND_S, held_up),
-        proofs.looked_at("room", FULL_S, full),
-        proofs.looked_at("disk", FULL_S, lambda: disk.problem_word(config.nats_store) or None),
+        proofs.looked_at("room", FULL_S, full, proofs.BOUND_S),
+        proofs.looked_at(
+            "disk", FULL_S, lambda: disk.problem_word(config.nats_store) or None, proofs.BOUND_S
+        ),
         proofs.catalog(catalog, limits.VIEW_PROBE_S),
     ]
 

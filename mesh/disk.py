@@ -22,6 +22,7 @@ _WORDS: Final = (
     ("read-only file system", "read-only disk"),
     ("too many open files", "out of files"),
     ("input/output error", "disk error"),
+    ("used memory > 'maxmemory'", "out of memory"),
 )
 
 
@@ -29,6 +30,12 @@ def problem_in(text: str) -> str:
     """Such as "disk full"; "" for a text that names nothing of the kind."""
     lower = text.lower()
     return next((words for said, words in _WORDS if said in lower), "")
+
+
+def worded(text: str) -> str:
+    """The text, after the words for it if there are any."""
+    words = problem_in(text)
+    return f"{words}: {text}" if words else text
 
 
 def problem(directory: Path) -> str:

@@ -9,6 +9,10 @@ PROBE_CALMLY_S. It fetches one key at once when somebody asks for a thing the wa
 poll can be voted in from the moment OpenPoll has answered. A fetch may be answered by a follower that lags:
 it only ever makes one entry newer, and the view's freshness is told by the watch alone.
 
+A bucket that is made anew (its stream was deleted, or JetStream forgot it) holds nothing. Every process that
+runs then puts back what it knows and the bucket lacks; the first to do so wins. What was claimed only is not
+put back: whoever defines it tries again.
+
 Bounds: one entry for each definition in the bucket; `_FETCHES_MAX` keys are fetched at a time,
 others wait, and who waits longer than CATALOG_REFRESH_S has the watch's word. Probes lie under
 subjects.PROBES keys of the bucket, one for each process that runs, save those that share one by chance: then
@@ -26,7 +30,7 @@ from collections.abc import Callable
 
 from nats.errors import Error as NatsError
 from nats.js import api as js_api
-from nats.js.errors import KeyNotFoundError, NotFoundError
+from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError, NotFoundError
 from nats.js.kv import KeyValue
 
 from grandstand.catalog.v1.catalog_pb2 import Board, Game, Poll
@@ -82,9 +86,23 @@ class CatalogView:
             definition.ClearField("pending")
             if not definition.spread:
                 return None
+        if self._found.get(key) == definition:
+            return None
         self._found[key] = definition
         self.changes += 1
         return definition
+
+    def forget_revisions(self) -> None:
+        """The bucket was made anew and counts from one: entries are kept until it brings others."""
+        self._revisions.clear()
+
+    def unbacked(self) -> list[tuple[str, bytes]]:
+        """Keys and values of what no entry of the bucket stands behind."""
+        return [
+            (key, found.SerializeToString())
+            for key, found in self._found.items()
+            if key not in self._revisions
+        ]
 
     def revision(self, key: str) -> int:
         """0 for an unknown key."""
@@ -151,6 +169,7 @@ class CatalogWatch:
         self._on_change = on_change
         self._probe_s = probe_s
         self._bucket: KeyValue | None = None
+        self._identity = ""
         self._wake = asyncio.Event()
         self._is_over = False
         """The watch of now is to be replaced."""
@@ -222,6 +241,10 @@ class CatalogWatch:
             try:
                 async with asyncio.timeout(_OPEN_S):
                     self._bucket = await self._open()
+                    identity = await self._bus.stream_identity(_STREAM)
+                if identity != self._identity:
+                    self._identity = identity
+                    self.view.forget_revisions()
                 await self._watch()
             except (NatsError, TimeoutError) as error:
                 log.info("waiting for the catalog: %s", str(error) or type(error).__name__)
@@ -251,6 +274,8 @@ class CatalogWatch:
             while not self._is_over:
                 self._wake.clear()
                 await self._probe()
+                if self.freshness.has_answer:
+                    await self._put_back()
                 # The second one at once: only then is the view known to be whole.
                 wait_s = self._probe_s if self.freshness.is_anchored else limits.VIEW_PROBE_S
                 with contextlib.suppress(TimeoutError):
@@ -267,6 +292,15 @@ class CatalogWatch:
         if self._bus.client.is_connected:
             probe = json.dumps([self._life, self.freshness.sent(boot_s())]).encode()
             await self._bus.client.publish(_PREFIX + self._probe_key, probe)
+
+    async def _put_back(self) -> None:
+        """What the bucket has lost. Raises NatsError, TimeoutError; it is then tried again."""
+        lost = self.view.unbacked()
+        if lost:
+            log.error("the catalog's bucket has lost %d definitions; they are put back", len(lost))
+        for key, value in lost:
+            with contextlib.suppress(KeyWrongLastSequenceError):
+                await self.bucket.update(key, value, last=0)
 
     def _delivered(self, message: Delivered) -> None:
         key = message.subject.removeprefix(_PREFIX)

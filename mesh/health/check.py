@@ -11,10 +11,12 @@ REASON_CHARACTERS_MAX = 300
 
 
 class Check:
-    """`bound_s`: how old the newest proof may be."""
+    """`bound_s`: how old the newest proof may be; `silence_s`: if nothing was refused since, `bound_s` by
+    default. With a short bound that is longer: a busy process that has not looked was refused nothing."""
 
-    def __init__(self, name: str, bound_s: float) -> None:
+    def __init__(self, name: str, bound_s: float, silence_s: float = 0.0) -> None:
         assert bound_s > 0
+        self._silence_s = max(bound_s, silence_s)
         self.name = name
         self.bound_s = bound_s
         self._proved_s: float | None = None
@@ -47,7 +49,7 @@ class Check:
         assert self._began_s is not None
         since_s = self._began_s if self._proved_s is None else self._proved_s
         age_s = now_s - since_s
-        if age_s <= self.bound_s:
+        if age_s <= (self.bound_s if self._reason else self._silence_s):
             return ""
         return self._reason[:REASON_CHARACTERS_MAX] or f"did not answer for {age_s:.0f} s"
 

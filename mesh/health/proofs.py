@@ -19,7 +19,7 @@ from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
 
 from grandstand.wire import bounds as wire_bounds
-from mesh import limits
+from mesh import disk, limits
 from mesh.catalog.mesh_clock import boot_s
 from mesh.catalog.watch import PROBE_CALMLY_S, CatalogWatch
 from mesh.health.check import Check
@@ -58,12 +58,14 @@ async def keep_proving(proof: Proof) -> None:
             await proof.prove()
             proof.check.proved(loop.time())
         except Exception as error:
-            reason = "" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+            reason = (
+                "" if isinstance(error, TimeoutError) else disk.worded(str(error) or type(error).__name__)
+            )
             proof.check.failed(reason, loop.time())
         await asyncio.sleep(proof.period_s)
 
 
-def looked_at(name: str, bound_s: float, refusal: Callable[[], str | None]) -> Proof:
+def looked_at(name: str, bound_s: float, refusal: Callable[[], str | None], silence_s: float = 0.0) -> Proof:
     """What this process knows already: `refusal` is the reason, None if it is proven, and empty if nothing
     answered."""
 
@@ -72,7 +74,7 @@ def looked_at(name: str, bound_s: float, refusal: Callable[[], str | None]) -> P
         if reason is not None:
             raise Unproven(reason) if reason else TimeoutError
 
-    return Proof(Check(name, bound_s), prove, 0.1)
+    return Proof(Check(name, bound_s, silence_s), prove, 0.1)
 
 
 def catalog(watch: CatalogWatch, probe_s: float = PROBE_CALMLY_S) -> Proof:

@@ -48,6 +48,9 @@ class ModelBus:
         stream = self.mesh.stream
         return await self.ask(lambda: (stream.identity, stream.last))
 
+    async def stream_identity(self, stream: str) -> str:
+        return "never made anew"
+
     async def widen_events_stream(self, more_bytes: int) -> int:
         stream = self.mesh.stream
 
@@ -192,6 +195,7 @@ class ModelPipeline:
     def __init__(self, bus: ModelBus) -> None:
         self._bus = bus
         self.away = False
+        self.trouble = ""
 
     async def publish(
         self,

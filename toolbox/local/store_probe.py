@@ -125,5 +125,4 @@ def _command(*words: str) -> bytes:
 
 
 def _worded(said: str) -> str:
-    problem = disk.problem_in(said)
-    return f"{problem}: {said}"[:REASON_CHARS_MAX] if problem else said[:REASON_CHARS_MAX]
+    return disk.worded(said)[:REASON_CHARS_MAX]

@@ -107,3 +107,34 @@ def test_a_message_that_was_dropped_on_the_way_is_missed_and_fetched(
             await watch.stop()
 
     run(scenario())
+
+
+def test_i11_definitions_that_the_bucket_lost_are_put_back_and_can_change_again(tmp_path: Path) -> None:
+    """Its stream is deleted: a process that starts then knows every game, and a change counts."""
+
+    async def scenario() -> None:
+        async with on_nats(tmp_path) as (_, bus, _):
+            heard: list[str] = []
+            watch = CatalogWatch(bus, lambda key, _: heard.append(key), probe_s=limits.VIEW_PROBE_S)
+            other = CatalogWatch(bus, probe_s=limits.VIEW_PROBE_S)
+            await asyncio.gather(watch.start(), other.start())
+            for number in range(5):
+                await watch.bucket.put("game.g", game(number))
+            await watch.anchored_after(boot_s())
+            await other.anchored_after(boot_s())
+            heard.clear()
+            await bus.js.delete_stream(f"KV_{subjects.CATALOG_BUCKET}")
+            await until(
+                lambda: 0 < watch.view.revision("game.g") < 5, "it is put back", 5 * freshness.SILENCE_S
+            )
+            assert not heard, "nothing has changed"
+            newcomer = CatalogWatch(bus, probe_s=limits.VIEW_PROBE_S)
+            await newcomer.start()
+            assert newcomer.view.game("g").title == "4"
+            await newcomer.bucket.update("game.g", game(5), last=newcomer.view.revision("game.g"))
+            for each in (watch, other, newcomer):
+                await each.anchored_after(boot_s())
+                assert each.view.game("g").title == "5"
+                await each.stop()
+
+    run(scenario())

@@ -61,3 +61,13 @@ def test_what_was_not_proven_while_this_process_stood_still_is_no_fault() -> Non
     check.proved(70.6)
     check.stalled(60.0, 70.7)
     assert check.problem(73.8) != ""
+
+
+def test_a_short_bound_is_for_refusals_and_not_for_a_process_that_had_no_time_to_look() -> None:
+    check = Check("room", 0.5, BOUND_S)
+    check.proved(0.0)
+    assert check.problem(1.0) == "", "nothing was refused"
+    check.failed("the event log is full", 1.0)
+    assert check.problem(1.0) == "the event log is full"
+    check.proved(2.0)
+    assert check.problem(5.1) == "did not answer for 3 s"

@@ -37,6 +37,7 @@ class TestStores:
         ("write /x/1.blk: disk quota exceeded", "disk full"),
         ("open /x/2.blk: read-only file system", "read-only disk"),
         ("accept4: too many open files", "out of files"),
+        ("command not allowed when used memory > 'maxmemory'. script: on @user_script:4.", "out of memory"),
         ("maximum bytes exceeded", ""),
     ],
 )
