@@ -1,8 +1,8 @@
 """Whether the mesh stores votes, folds them and shows the results, as a gateway hears it. Pure.
 
     stored    an ingest is heard that proves its event log and its catalog, and none is heard that cannot
-    folded    every partition has an owner that is heard, has no problem, and folds what waits for it; no
-              aggregate that is heard fails a check
+    folded    every partition has an owner that is heard, has no problem, folds what waits for it, and is at
+              most BEHIND_S behind; no aggregate that is heard fails a check
     shown     no gateway that is heard fails a check; this one is among them
 
 What is not proven is not kept: a gateway that has only just begun says no until it has heard the others,
@@ -41,6 +41,8 @@ SILENT_S = 4.0
 """A process says how it is every REPORT_S, an owner how its partitions are twice as often. A worker that is
 killed is replaced sooner than this."""
 STALLED_S = 5.0
+BEHIND_S = 10.0
+"""A worker that folds what waited for a dependency is behind for some seconds; longer, and results are old."""
 DEAF_S = 1.5
 """Two judgements further apart than this: nothing was heard in between."""
 SETTLED_S = 5.0
@@ -207,13 +209,14 @@ class _Process:
 
 
 class _Partition:
-    __slots__ = ("_applied", "_lag_blocks", "_moved_s", "_problem", "heard_s", "owner")
+    __slots__ = ("_applied", "_behind_s", "_lag_blocks", "_moved_s", "_problem", "heard_s", "owner")
 
     def __init__(self) -> None:
         self.owner = ""
         self.heard_s = -math.inf
         self._applied = -1
         self._lag_blocks = 0
+        self._behind_s = 0.0
         self._problem = ""
         self._moved_s = -math.inf
         """When it was last seen to fold, or to have nothing to fold."""
@@ -225,6 +228,7 @@ class _Partition:
         self.heard_s = now_s
         self._applied = status.applied
         self._lag_blocks = status.lag_blocks
+        self._behind_s = status.lag_ms / 1000
         self._problem = status.problem[:REASON_CHARACTERS_MAX]
 
     def moved(self, gap_s: float, now_s: float) -> None:
@@ -241,6 +245,8 @@ class _Partition:
             return None
         if self._lag_blocks and now_s - self._moved_s > STALLED_S:
             return f"{self._lag_blocks} blocks wait, and none was folded for {now_s - self._moved_s:.0f} s"
+        if self._behind_s > BEHIND_S:
+            return f"the fold is {self._behind_s:.0f} s behind, more than {BEHIND_S:g} s"
         return ""
 
 

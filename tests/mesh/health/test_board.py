@@ -103,6 +103,9 @@ def test_a_partition_with_a_problem_without_an_owner_or_without_progress_is_name
     )
     mesh.partitions[3].applied += 1
     assert "partition 3" not in mesh.turn().folded.reason
+    mesh.partitions[3].applied += 1
+    mesh.partitions[3].lag_ms = 12_300
+    assert "partition 3: the fold is 12 s behind, more than 10 s" in mesh.turn().folded.reason
 
 
 def test_a_gateway_that_hears_nobody_can_say_nothing() -> None:
