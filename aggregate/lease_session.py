@@ -157,7 +157,7 @@ class LeaseSession:
             lag_ms=max(0, int((now_s - oldest_at_s) * 1000)) if blocks and oldest_at_s else 0,
             dead_letters=self._dead_letters,
             uncounted=self._partition.uncounted,
-            problem=self._health.problem(asyncio.get_running_loop().time()),
+            problem=self._health.problem(asyncio.get_running_loop().time()) or self._partition.lacks,
         )
         found.as_of.FromNanoseconds(int(now_s * 1e9))
         return found
