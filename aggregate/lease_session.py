@@ -159,7 +159,7 @@ class LeaseSession:
             dead_letters=self._dead_letters,
             uncounted=self._partition.uncounted,
             sweep_ms=int(1000 * limits.SWEEP_LOOK_S * self._looks),
-            problem=self._health.problem(asyncio.get_running_loop().time()),
+            problem=self._health.problem(asyncio.get_running_loop().time()) or self._partition.lacks,
         )
         found.as_of.FromNanoseconds(int(now_s * 1e9))
         return found

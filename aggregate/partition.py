@@ -95,6 +95,7 @@ class Partition:
         self.uncounted = 0
         self.unflushed_events = 0
         self._flushed = loaded.state.applied
+        self._unknown_topic: TopicKey | None = None
         self._last: tuple[int, bytes] = (0, b"")
         """The last block that was folded: when the stream stored it, and its data."""
         self._watermark = Watermark(loaded.state.watermark_us, loaded.state.newest_stamp_us)
@@ -151,6 +152,7 @@ class Partition:
             if topic is None:
                 aside.append(at)
                 reasons.append(self._unknown(*key))
+                self._unknown_topic = key
             elif topic.stage == STAGE_SEALED:
                 sealed.append(at)
             elif topic.fold is None:
@@ -170,6 +172,14 @@ class Partition:
             if reason:
                 reasons.append(reason)
         return reasons
+
+    @property
+    def lacks(self) -> str:
+        """Why acked events are not counted: the catalog has their definition, the stream has not.
+        Of the last such topic since this owner began; empty once it is defined."""
+        if self._unknown_topic is None or self._unknown_topic in self._table.topics:
+            return ""
+        return f"events are set aside: {self._unknown(*self._unknown_topic)}, the event stream has lost it"
 
     def _unknown(self, game_id: str, topic: str) -> str:
         if self._table.has_game(game_id):

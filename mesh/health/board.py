@@ -42,7 +42,7 @@ SILENT_S = 4.0
 killed is replaced sooner than this."""
 STALLED_S = 5.0
 BEHIND_S = 10.0
-"""A worker that folds what waited for a dependency is behind for some seconds; longer, and results are old."""
+"""A worker that folds what waited for a dependency is behind for some seconds."""
 DEAF_S = 1.5
 """Two judgements further apart than this: nothing was heard in between."""
 SETTLED_S = 5.0

@@ -131,6 +131,8 @@ def test_dead_letters_are_counted_in_the_partitions_status(servers: Stores) -> N
 
             await eventually(told, "the status tells of them")
             assert newest[HERE].owner == "aggregate-1"
+            assert "the event stream has lost it" in newest[HERE].problem
+            assert newest[HERE + 1].problem == ""
             assert (newest[HERE].lag_blocks, newest[HERE].lag_ms) == (0, 0)
             assert newest[HERE + 1].dead_letters == 0
 

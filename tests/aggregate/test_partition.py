@@ -74,8 +74,10 @@ def test_votes_before_the_opening_and_after_the_seal_change_nothing() -> None:
     poll = blocks.poll()
     early = set_aside(partition, blocks.block([blocks.vote("early", "a", origin(1), 1)]))
     assert [letter.reason for letter in early] == ["game 'game' is not known in partition 0"]
+    assert "game 'game' is not known" in partition.lacks
     fold(partition, blocks.control(poll), blocks.block([blocks.vote("ann", "a", origin(1), 2)]))
     fold(partition, blocks.control(poll, STAGE_CLOSED))
+    assert partition.lacks == "", "it is known now"
     in_time = fold(partition, blocks.block([blocks.vote("bob", "b", origin(1), 3)]))
     assert votes_of(in_time["poll/mvp"]) == {"a": 1, "b": 1, "c": 0}
     sealed = fold(partition, blocks.control(poll, STAGE_SEALED, NOW_S + limits.SEAL_GRACE_S))

@@ -17,7 +17,7 @@ import typer
 from toolbox.local.errors import MeshError
 
 SECONDS_MIN, SECONDS_MAX = 5, 3600
-EVENTS_PER_S_MAX = 2_000
+EVENTS_PER_S, EVENTS_PER_S_GRAY, EVENTS_PER_S_MAX = 300.0, 150.0, 2_000
 
 
 def register(app: typer.Typer) -> None:
@@ -30,8 +30,14 @@ def chaos(
     ] = 60.0,
     seed: Annotated[int, typer.Option(help="Of the strikes and of what clients send.")] = 0,
     rate: Annotated[
-        float, typer.Option(min=1, max=EVENTS_PER_S_MAX, help="Events a second, all clients together.")
-    ] = 300.0,
+        float | None,
+        typer.Option(
+            min=1,
+            max=EVENTS_PER_S_MAX,
+            help="Events a second, all clients together.",
+            show_default="300; with --gray 150, so that two cores can fold what waited beside what comes",
+        ),
+    ] = None,
     gray: Annotated[
         bool,
         typer.Option(
@@ -67,7 +73,7 @@ def chaos(
 
     # That NATS is away is what was wanted.
     logging.getLogger("mesh.jetstream.bus").setLevel(logging.CRITICAL)
-    plan = ChaosPlan(seed, seconds, rate, gray)
+    plan = ChaosPlan(seed, seconds, rate or (EVENTS_PER_S_GRAY if gray else EVENTS_PER_S), gray)
     folder = Path(tempfile.mkdtemp(prefix="grandstand-chaos-"))
     kept = True
     try:
