@@ -35,11 +35,12 @@ from mesh.redis.results import ResultStore
 async def start(process: runtime.Runtime) -> AsyncIterator[None]:
     config = process.config
     guest_key = open_signing_key(config, config.guest_key) if config.guest_key else None
+    # Before anything is waited for: without its key a gateway does not start.
+    credentials = MeshCredentials.of(config, lambda: clock.now_s())
     async with open_verifier(config) as verifier, open_channel(config.mesh) as channel:
         bus = await Bus.connect(config.nats, config.instance, config.replicas)
         catalog = CatalogWatch(bus)
         clock = ClockWatch(bus, config, catalog)
-        credentials = MeshCredentials.of(config, clock.now_s)
         await catalog.start()
         redis = connect(config.redis)
         relay = Relay(channel, config.instance, token=credentials.token)

@@ -136,7 +136,7 @@ class Side:
         for game_id in (GAME, OTHER, SPREAD):
             for body in USUAL if game_id == GAME else USUAL_ELSEWHERE:
                 event = Event(game_id=game_id, origin_seq=earlier.session.next_seq, **body)
-                self.rig.take(earlier, event, now_s=NOW_S - 3600 + 100 * event.origin_seq)
+                self.rig.take(earlier, event, now_s=NOW_S - 3600 + 5 * event.origin_seq)
         self.rig.batches()
 
     def take(self, message: Message, now_s: float) -> tuple[float, list[str]]:

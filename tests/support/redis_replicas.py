@@ -103,9 +103,7 @@ def _client(port: int, password: str) -> redis.Redis:
 
 def _server(folder: Path, name: str, options: dict[str, object]) -> Process:
     conf = folder / f"{name}.conf"
-    conf.write_text(
-        "".join(f"{key} {value if value != '' else chr(34) * 2}\n" for key, value in options.items())
-    )
+    conf.write_text("".join(f'{key} "{value}"\n' for key, value in options.items()))
     return Process(name, [provision.valkey_server(), conf], folder)
 
 
@@ -115,7 +113,7 @@ def _sentinel(folder: Path, of: Replicas, number: int, password: str) -> Process
     lines = [
         f"port {of.sentinel_ports[number]}",
         f"bind {HOST}",
-        f"dir {place}",
+        f'dir "{place}"',
         f"sentinel monitor {SERVICE} {HOST} {of.ports[0]} {min(2, len(of.sentinel_ports))}",
         f"sentinel down-after-milliseconds {SERVICE} 500",
         f"sentinel failover-timeout {SERVICE} 2000",
