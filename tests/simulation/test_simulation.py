@@ -1,4 +1,4 @@
-"""Two hundred and fifty seeded histories of the real cores and shells, in a world where everything may break.
+"""Five hundred seeded histories of the real cores and shells, in a world where everything may break.
 
 SIMULATION_HISTORIES=20000 plays more of them, SIMULATION_SEED=7 begins at another seed (and with
 SIMULATION_HISTORIES=1 repeats that one). A failure names its seed.
@@ -64,7 +64,7 @@ from toolbox.local.provision import checkout
 
 Patches = Sequence[tuple[object, str, object]]
 
-HISTORIES = int(os.environ.get("SIMULATION_HISTORIES", "250"))
+HISTORIES = int(os.environ.get("SIMULATION_HISTORIES", "500"))
 FIRST_SEED = int(os.environ.get("SIMULATION_SEED", "0"))
 PROCESSES = 2
 CAUGHT_WITHIN = 400

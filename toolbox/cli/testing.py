@@ -23,7 +23,7 @@ KEPT_ENV = "PYTEST_DEBUG_TEMPROOT"
 """pytest's own variable for the folder that tmp_path and its kin live in."""
 
 QUICK = "--quick"
-WORKERS = 3
+WORKERS = 2
 
 NO_RESTART = ("--max-worker-restart", "0")
 """A process that ends under a test ends the run, with the test's name: see tests/support/deadlines.py."""
@@ -76,7 +76,7 @@ def quick_tests(root: Path) -> list[str]:
 
 
 def workers(arguments: Sequence[str]) -> list[str]:
-    """Three processes for a run of all tests, which mostly wait; each test file stays in one. What names
+    """Two processes for a run of all tests, which mostly wait; each test file stays in one. What names
     tests, or says something of processes or the debugger itself, runs as it says."""
     if any(
         not argument.startswith("-") and Path(argument.partition("::")[0]).exists() for argument in arguments
