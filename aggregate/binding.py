@@ -19,7 +19,8 @@ class Fit(Enum):
 
     SAME = auto()
     GONE = auto()
-    """Nothing is there, though the stream goes on behind it: purged by hand, and no reason to refuse."""
+    """Nothing of the partition is there any more, though the stream goes on behind it: purged by hand, and no
+    reason to refuse."""
     OTHER = auto()
     """The stream was cut before it, and grew again."""
     BEYOND = auto()
@@ -36,15 +37,20 @@ class Choice(Enum):
     """Blocks are purged, and no checkpoint stands for them: whatever is folded would count wrongly."""
 
 
-def fit(state: PartitionState, there: BlockIdentity | None, last: int) -> Fit:
-    """`there`: the block at the state's bound sequence; `last`: the stream's last sequence."""
+def fit(state: PartitionState, there: BlockIdentity | None, last: int, first: int = 0) -> Fit:
+    """`there`: the block at the state's bound sequence; `last`: the stream's last sequence.
+    `first`: that of the partition's first block, 0 without one; it counts only where nothing is there.
+
+    A purge takes a partition's blocks from the first one on. So if an earlier one is still there, the bound
+    block was not purged: the stream was cut before it, and what stood there since was another partition's.
+    """
     bound = state.bound
     if bound.sequence > last:
         return Fit.BEYOND
     if bound.sequence != state.applied:
         return Fit.OTHER
     if there is None:
-        return Fit.GONE
+        return Fit.OTHER if 0 < first < bound.sequence else Fit.GONE
     same = there.sequence == bound.sequence and there.digest == bound.digest
     if same and abs(there.stored_at_us - bound.stored_at_us) <= _TIMES_APART_US:
         return Fit.SAME

@@ -53,6 +53,15 @@ class EventLog:
             digest=hashlib.blake2b(found.data or b"", digest_size=16).digest(),
         )
 
+    async def first(self, partition: int) -> int:
+        """The sequence of the partition's first block that is there, 0 without one."""
+        subject = subjects.events(partition)
+        try:
+            found = await self._bus.js.get_msg(subjects.EVENTS_STREAM, seq=1, subject=subject, next=True)
+        except NotFoundError:
+            return 0
+        return found.seq or 0
+
     async def last(self, partition: int) -> int:
         """The sequence of the partition's last block, 0 without one."""
         found = await self._last(subjects.events(partition))

@@ -108,6 +108,7 @@ class LeaseSession:
         self._sweep_count = limits.SWEEP_KEYS_MAX
         self._keys = 0
         self._wanted: asyncio.Future[Checkpoint | None] | None = None
+        self._is_over = False
         self._pull = Pull(bus, partition.index)
         self._subscription: Subscription | None = None
         self._applied = lease.applied = partition.folded
@@ -136,6 +137,7 @@ class LeaseSession:
             )
             await self._fold_on(stopping, watch)
         finally:
+            self._is_over = True
             await end(interrupt, watch)
             if not watch.cancelled():
                 watch.exception()
@@ -167,6 +169,8 @@ class LeaseSession:
     async def checkpoint(self) -> Checkpoint | None:
         """The current state, read from Redis while the fold pauses; None if the session ends before that, or
         nothing is folded yet."""
+        if self._is_over:
+            return None
         if self._wanted is None:
             self._wanted = asyncio.get_running_loop().create_future()
             self._pull.interrupt()
@@ -249,11 +253,13 @@ class LeaseSession:
             await self._log.last(self._partition.index)
             return
         there = await self._log.block(bound.sequence)
-        last = bound.sequence
-        if there is None:  # look again once the end is known: the stream may be growing back over it
+        last, first = bound.sequence, 0
+        if there is None:
+            # Look again once the end is known: the stream may be growing back over it.
             _, last = await self._log.stream()
             there = await self._log.block(bound.sequence)
-        if not fits(fit(PartitionState(applied=bound.sequence, bound=bound), there, last)):
+            first = await self._log.first(self._partition.index) if there is None else 0
+        if not fits(fit(PartitionState(applied=bound.sequence, bound=bound), there, last, first)):
             raise Corrupt(f"the stream has lost its tail: it holds another block {bound.sequence}")
 
     async def _fold_on(self, stopping: asyncio.Event, watch: asyncio.Task[None]) -> None:
@@ -284,8 +290,8 @@ class LeaseSession:
             letters = self._partition.fold(message.sequence, message.data, stored_at_us)
             if letters:
                 # A definition that was purged beneath this fold is missing too: then nothing is set aside.
-                if self._applied < self._head:
-                    await self._check_purged()
+                # Beyond the head a later owner purges, if this one lost its lease and does not know it yet.
+                await self._check_purged()
                 self._dead_letters += len(letters)
                 await self._letters.publish(letters)
             self._in_hand -= 1
@@ -326,12 +332,12 @@ class LeaseSession:
             await self._publish(flush)
 
     async def _check_purged(self) -> None:
-        """Checks, before a flush or a dead letter under a backlog, that no block was missing in it.
+        """Checks, before a flush under a backlog and before each dead letter, that no block was missing.
 
         A former owner may purge blocks, after a checkpoint, that this one has not folded yet; the consumer
         skips the gap silently. The purge marker is stored before the blocks are purged: if there is no
-        marker now, nothing was missing. From the head on there is no such risk, since no former owner can
-        have folded further. Raises Corrupt, NatsError, TimeoutError.
+        marker now, nothing was missing. From the head on a flush runs no such risk: no former owner can have
+        folded further, and a later one's lease refuses it. Raises Corrupt, NatsError, TimeoutError.
         """
         floor = await self._log.floor(self._partition.index)
         if floor > self._applied:

@@ -269,7 +269,8 @@ class PartitionWorker:
 
     async def _fits(self, state: PartitionState, found: Found, what: str) -> bool:
         there = await self._log.block(state.bound.sequence)
-        how = fit(state, there, found.last)
+        first = await self._log.first(self.index) if there is None else 0
+        how = fit(state, there, found.last, first)
         if how is Fit.GONE:
             log.error(
                 "partition %d: block %d, which %s was folded up to, is gone from the stream, and nothing says"

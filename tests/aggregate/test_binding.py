@@ -37,6 +37,15 @@ def test_a_state_fits_the_stream_that_still_holds_its_block(
     assert fit(state, there, last) is expected
 
 
+@pytest.mark.parametrize(
+    ("first", "expected"), [(0, Fit.GONE), (201, Fit.GONE), (400, Fit.GONE), (8, Fit.OTHER)]
+)
+def test_a_purge_takes_no_block_from_between_others(first: int, expected: Fit) -> None:
+    """The stream was cut, grew again, and another partition's block that stood at the bound was purged."""
+    state = PartitionState(applied=200, bound=block())
+    assert fit(state, None, 400, first) is expected
+
+
 def test_a_state_that_is_bound_to_no_block_of_its_own_is_refused() -> None:
     assert not fits(fit(PartitionState(applied=200), None, 400))
     assert not fits(fit(PartitionState(applied=201, bound=block()), block(), 400))

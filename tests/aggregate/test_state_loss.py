@@ -17,12 +17,14 @@ import redis
 from aggregate import checkpoint, lease_session
 from aggregate.deadletters import DeadLetters
 from aggregate.eventlog import EventLog
+from aggregate.lease_session import LeaseSession
 from aggregate.manifest import tail
+from aggregate.partition import Partition
 from aggregate.partition_store import PartitionStore
 from aggregate.pull import Pull
 from aggregate.retention import Checkpoints, Retention
 from aggregate.worker import PartitionWorker
-from grandstand.internal.v1.internal_pb2 import Checkpoint, PartitionState
+from grandstand.internal.v1.internal_pb2 import Checkpoint, DeadLetter, PartitionState, PurgeMarker
 from grandstand.wire import bounds as wire_bounds
 from grandstand.wire.errors import Unavailable
 from mesh.jetstream import subjects
@@ -271,6 +273,52 @@ def test_i4_a_purge_beneath_a_refold_is_noticed(
             assert await log.floor(3) == found.applied
             assert await log.block(found.applied) is not None, "the bound block stays"
             assert "is left out" not in caplog.text, "a purged poll is no reason to set its votes aside"
+
+    run(scenario(), within_s=60)
+
+
+def test_i4_an_owner_that_lost_its_lease_sets_nothing_aside_for_what_a_later_one_purged(
+    servers: Stores, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It was at the head when it began: no former owner can have purged what it misses."""
+
+    async def scenario() -> None:
+        async with votes_stream(servers.nats_url, servers.redis_url) as votes, owner(votes, 3):
+            await folded(votes, 3)
+            marker = PurgeMarker(partition=3, up_to=1_000_000).SerializeToString()
+            await votes.bus.js.publish(subjects.purged(3), marker)
+            monkeypatch.setattr(Partition, "fold", lambda *_: [DeadLetter(partition=3, reason="unknown")])
+            await votes.vote(3)
+
+            async def said() -> bool:
+                return "were purged while it was folded" in caplog.text
+
+            await eventually(said, "that a block is missing")
+        assert "is left out" not in caplog.text
+
+    caplog.set_level(logging.ERROR)
+    run(scenario(), within_s=60)
+
+
+def test_i4_a_session_that_is_ending_takes_no_checkpoint_and_holds_nobody_up(
+    servers: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Retention would wait for it for ever, and the event stream stay full."""
+    asked: list[asyncio.Task[Checkpoint | None]] = []
+    close = LeaseSession._close
+
+    async def asked_for_one(self: LeaseSession) -> None:
+        asked.append(asyncio.create_task(self.checkpoint()))
+        await close(self)
+
+    monkeypatch.setattr(LeaseSession, "_close", asked_for_one)
+
+    async def scenario() -> None:
+        async with votes_stream(servers.nats_url, servers.redis_url) as votes:
+            await votes.vote(3)
+            async with owner(votes, 3):
+                await folded(votes, 3)
+            assert await asyncio.wait_for(asked[0], 5.0) is None
 
     run(scenario(), within_s=60)
 

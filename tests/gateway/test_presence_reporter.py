@@ -26,7 +26,7 @@ from grandstand.ingest.v1.ingest_pb2 import Reject
 from grandstand.internal.v1.internal_pb2 import Block
 from grandstand.wire import bounds as wire_bounds
 from grandstand.wire import ids
-from grandstand.wire.errors import Exhausted, GrandstandError
+from grandstand.wire.errors import GrandstandError
 from mesh import limits
 from mesh.catalog.watch import CatalogView
 from mesh.jetstream import subjects
@@ -128,9 +128,10 @@ def test_a_real_ingest_takes_what_a_gateway_reports_of_many_actors(tmp_path: Pat
                 reporter.leave(GAME, f"actor-{n}")
             await until(lambda: all(relay.of(f"actor-{n}")[-1] == GONE for n in range(1_000)), "goodbyes")
             await until(lambda: len(relay.answers) == len(relay.events), "all are answered")
-            # Presence is the first to be shed on a machine that is slow (I7).
-            assert all(isinstance(answer, Position | Exhausted) for answer in relay.answers)
-            assert any(isinstance(answer, Position) for answer in relay.answers)
+            refused = [str(answer) for answer in relay.answers if not isinstance(answer, Position)]
+            # A slow machine sheds presence first (I7), and refuses it for no other reason.
+            assert all("shed: the mesh is under pressure" in each for each in refused), refused[:3]
+            assert len(refused) < len(relay.answers)
 
     run(scenario())
 

@@ -146,9 +146,10 @@ class ModelJetStream:
             return SimpleNamespace(seq=1)
         return await self._bus.ask(lambda: _message(mesh.stream.last_of(subject)))
 
-    async def get_msg(self, stream: str, sequence: int) -> Any:
-        """Raises NotFoundError."""
-        return await self._bus.ask(lambda: _message(self._bus.mesh.stream.get(sequence)))
+    async def get_msg(self, stream: str, seq: int, subject: str = "", next: bool = False) -> Any:  # noqa: A002
+        """With `next`, the first of the subject from there on. Raises NotFoundError."""
+        of = self._bus.mesh.stream
+        return await self._bus.ask(lambda: _message(of.next_of(subject, seq) if next else of.get(seq)))
 
     async def publish(self, subject: str, payload: bytes) -> None:
         """Raises APIError where the stream is full."""

@@ -141,6 +141,11 @@ class ModelStream:
     def get(self, sequence: int) -> Stored | None:
         return self._messages.get(sequence)
 
+    def next_of(self, subject: str, sequence: int) -> Stored | None:
+        """The subject's first message from that sequence on."""
+        found = (m for m in self._messages.values() if m.subject == subject and m.sequence >= sequence)
+        return min(found, key=attrgetter("sequence"), default=None)
+
     def last_of(self, subject: str) -> Stored | None:
         """The newest message of the subject."""
         found = (m for m in reversed(self._messages.values()) if m.subject == subject)

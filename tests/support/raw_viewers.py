@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple
@@ -24,6 +25,8 @@ class Ending(NamedTuple):
 
     code: int
     message: str
+    at_s: float
+    """When it was read, by time.monotonic."""
 
 
 class Line:
@@ -105,9 +108,10 @@ class Line:
             fields = dict(self._decoder.decode(payload))
             if flags & f.END_STREAM:
                 message = unquote(str(fields.get("grpc-message", "")))
-                self.ended[stream] = Ending(int(fields.get("grpc-status", -1)), message)
+                self.ended[stream] = Ending(int(fields.get("grpc-status", -1)), message, time.monotonic())
         elif kind == f.RST_STREAM:
-            self.ended.setdefault(stream, Ending(-1, f"RST_STREAM {int.from_bytes(payload, 'big')}"))
+            reset = f"RST_STREAM {int.from_bytes(payload, 'big')}"
+            self.ended.setdefault(stream, Ending(-1, reset, time.monotonic()))
         elif kind == f.GOAWAY:
             self.goaway = int.from_bytes(payload[4:8], "big")
         elif kind in (f.SETTINGS, f.PING) and not flags & f.ACK:
