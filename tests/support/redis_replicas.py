@@ -10,6 +10,8 @@ from pathlib import Path
 
 import redis
 
+from grandstand.wire import bounds as wire_bounds
+from mesh.redis import layout
 from tests.support.mesh_fixture import wait_for
 from tests.support.servers import HOST, Process, listens
 from toolbox.local import provision
@@ -36,6 +38,17 @@ class Replicas:
     def role(self, index: int) -> str:
         with self.client(index) as client:
             return str(client.info("replication")["role"])
+
+    def applied(self, index: int) -> dict[int, int]:
+        """Up to which sequence each partition is folded there."""
+        with self.client(index) as client:
+            return {p: int(client.get(layout.applied_key(p)) or 0) for p in range(wire_bounds.PARTITIONS)}
+
+    def master_by_sentinel(self, number: int) -> int | None:
+        """The port of the master that this Sentinel names and thinks to be up."""
+        with self.sentinel(number) as sentinel:
+            state = sentinel.sentinel_master(SERVICE)
+            return int(state["port"]) if state["flags"] == "master" else None
 
     def promote(self, index: int) -> None:
         """The other becomes its replica. Nobody's connection is closed."""
