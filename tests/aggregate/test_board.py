@@ -117,7 +117,7 @@ def test_a_board_shows_what_a_naive_one_would(
         before = fold.partial()
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(st.data(), st.sampled_from(MODES), st.booleans(), STREAM)
 def test_a_fold_that_is_stored_and_read_back_anywhere_goes_on_the_same(
     data: st.DataObject, mode: BoardMode, seasons: bool, stream: list[Blk]

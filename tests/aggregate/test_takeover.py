@@ -158,7 +158,6 @@ def test_a_restarted_instance_does_not_wait_for_its_former_lifes_lease(servers: 
     run(scenario(), within_s=60)
 
 
-@on_each_nats
 def test_one_worker_after_another_is_killed_and_every_vote_is_counted_once(servers: Stores) -> None:
     async def scenario() -> None:
         async with votes_stream(servers.nats_url, servers.redis_url) as votes:

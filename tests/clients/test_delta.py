@@ -163,7 +163,7 @@ def applied(before: TopicState, after: TopicState) -> TopicState | None:
     return now
 
 
-@settings(max_examples=500)
+@settings(max_examples=200)
 @given(any_states() | boards() | polls(), any_states() | boards() | polls())
 def test_a_delta_of_any_two_states_is_exact_or_there_is_none(before: TopicState, after: TopicState) -> None:
     now = applied(before, after)
@@ -199,7 +199,7 @@ def test_every_board_of_the_merge_has_an_exact_delta_unless_the_whole_is_as_shor
         assert now is not None or len(after.board.entries) < 2, "no more than one entry had to be named"
 
 
-@settings(max_examples=500)
+@settings(max_examples=200)
 @given(st.data())
 def test_a_board_whose_entries_move_come_and_go_has_an_exact_delta(data: st.DataObject) -> None:
     before = data.draw(boards())
@@ -451,7 +451,7 @@ deltas = {
 }
 
 
-@settings(max_examples=500)
+@settings(max_examples=200)
 @given(any_states() | boards() | polls(), st.data())
 def test_a_hostile_delta_is_applied_or_a_misfit_and_nothing_else(
     before: TopicState, data: st.DataObject

@@ -207,4 +207,4 @@ class Session(RuleBasedStateMachine):
 
 
 TestSession = Session.TestCase
-TestSession.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+TestSession.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)

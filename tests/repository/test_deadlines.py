@@ -47,7 +47,7 @@ def run(folder: Path, tests: str, *arguments: str) -> str:
     command = [sys.executable, "-m", "pytest", "-c", str(checkout() / "pyproject.toml")]
     command += ["--rootdir", str(folder), "-p", "tests.support.deadlines", "-p", "no:cacheprovider"]
     done = subprocess.run(
-        [*command, "-o", "timeout=3", *arguments, str(folder)],
+        [*command, "-o", "timeout=2", *arguments, str(folder)],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -60,7 +60,7 @@ def run(folder: Path, tests: str, *arguments: str) -> str:
 @pytest.mark.parametrize("arguments", [[], workers([])], ids=["one process", "several"])
 def test_a_test_that_hangs_fails_and_the_others_run(tmp_path: Path, arguments: list[str]) -> None:
     said = run(tmp_path, WAITS, *arguments)
-    assert "FAILED test_it.py::test_waits - Failed: Timeout (>3.0s) from pytest-timeout" in said
+    assert "FAILED test_it.py::test_waits - Failed: Timeout (>2.0s) from pytest-timeout" in said
     assert "1 failed, 1 passed" in said
 
 

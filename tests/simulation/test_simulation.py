@@ -1,4 +1,4 @@
-"""Five hundred seeded histories of the real cores and shells, in a world where everything may break.
+"""Seeded histories of the real cores and shells, in a world where everything may break.
 
 SIMULATION_HISTORIES=20000 plays more of them, SIMULATION_SEED=7 begins at another seed (and with
 SIMULATION_HISTORIES=1 repeats that one). A failure names its seed.
@@ -64,7 +64,7 @@ from toolbox.local.provision import checkout
 
 Patches = Sequence[tuple[object, str, object]]
 
-HISTORIES = int(os.environ.get("SIMULATION_HISTORIES", "500"))
+HISTORIES = int(os.environ.get("SIMULATION_HISTORIES", "240"))
 FIRST_SEED = int(os.environ.get("SIMULATION_SEED", "0"))
 PROCESSES = 2
 CAUGHT_WITHIN = 400
@@ -133,17 +133,19 @@ def test_every_acked_event_is_counted_once_in_any_history() -> None:
         assert run.returncode == 0, err.strip()
         told.append(json.loads(out.splitlines()[-1]))
     assert sum(each["histories"] for each in told) >= HISTORIES
-    if HISTORIES >= 100:
-        for each in told:
-            assert_tries_everything(each)
+    if HISTORIES >= 200:
+        assert_tries_everything(told)
 
 
-def assert_tries_everything(told: dict[str, Any]) -> None:
+def assert_tries_everything(told: Sequence[Mapping[str, Any]]) -> None:
     """Histories in which nothing goes wrong would all be right."""
-    histories = told["histories"]
-    assert set(told["kinds"]) == {"poll", "board", "pulse", "metric", "audience", "custom"}
+    histories = sum(each["histories"] for each in told)
+    assert set().union(*(each["kinds"] for each in told)) == {
+        *("poll", "board", "pulse", "metric", "audience", "custom")
+    }
     for what, a_history in A_HISTORY.items():
-        assert told[what] >= a_history * histories, f"only {told[what]} {what} in {histories} histories"
+        count = sum(each[what] for each in told)
+        assert count >= a_history * histories, f"only {count} {what} in {histories} histories"
 
 
 def test_a_seed_plays_the_same_history_again() -> None:

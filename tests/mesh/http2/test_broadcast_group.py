@@ -199,7 +199,7 @@ def test_what_is_told_comes_once_each_and_in_order() -> None:
     assert line.messages(1) == notes
 
 
-@settings(max_examples=150)
+@settings(max_examples=75)
 @given(st.data())
 def test_any_windows_and_any_order_leave_every_stream_whole(data: st.DataObject) -> None:
     """Shared messages, own ones, windows that open by bits, viewers that go: what comes is always whole

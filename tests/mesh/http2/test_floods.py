@@ -311,7 +311,7 @@ def fuzz_peer(*, is_settled: bool) -> Peer:
     return peer
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(st.binary(max_size=400), st.booleans())
 def test_arbitrary_bytes(noise: bytes, is_settled: bool) -> None:
     peer = fuzz_peer(is_settled=is_settled)
@@ -321,7 +321,7 @@ def test_arbitrary_bytes(noise: bytes, is_settled: bool) -> None:
     check(peer)
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(st.integers(0, 2**32), st.integers(1, 300))
 def test_mutated_conversations(seed: int, chunk: int) -> None:
     logging.disable(logging.ERROR)

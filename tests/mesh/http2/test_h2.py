@@ -204,7 +204,7 @@ def _refused(_: Open, call: ClientCall) -> None:
 EXPECT = {"echo": _echoed, "fountain": _all_numbers, "hasty": _one, "refused": _refused}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(steps, max_size=60), st.lists(st.integers(1, 70_000), min_size=1, max_size=5))
 @example([Open("echo", (70_000,)), Act("exchange"), Settle(0, 16_384), Act("exchange")], [1])
 def test_every_call_gets_its_own_whole_and_in_order(taken: list[Step], pieces: list[int]) -> None:

@@ -67,7 +67,7 @@ class Model:
                 assert each.kind in (f.HEADERS, f.RST_STREAM)
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(ops=OPS)
 def test_nothing_is_sent_beyond_a_window_and_everything_in_the_end(ops: list[tuple[str, int, int]]) -> None:
     peer = Peer()

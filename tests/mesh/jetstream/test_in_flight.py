@@ -164,7 +164,7 @@ class PublishesInFlight(RuleBasedStateMachine):
         assert sorted(self.ended) == [each.number for each in self.taken]
 
 
-PublishesInFlight.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+PublishesInFlight.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
 TestPublishesInFlight = PublishesInFlight.TestCase
 
 

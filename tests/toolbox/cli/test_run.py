@@ -104,10 +104,11 @@ def _frozen_is_not_ready(home: Path, status: dict[str, object]) -> None:
     wait_for(lambda: command(home, "status").returncode == 0, "votes are folded again")
 
 
-def test_a_second_up_makes_nothing_anew(
+def test_after_a_killed_supervisor_a_second_up_says_so_once_and_makes_nothing_anew(
     home: Path, up: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is quick because it only starts processes, each once: nothing is fetched, installed or replaced."""
+    """A second start is quick because it only starts processes, each once: nothing is fetched, installed or
+    replaced."""
 
     def made() -> list[tuple[str, int, int]]:
         keys = (home / "development-key.json", home / "mesh-key.json")
@@ -120,24 +121,6 @@ def test_a_second_up_makes_nothing_anew(
         (traps / name).chmod(0o755)
     succeeded(home, *up, "--detach")
     before = made()
-    succeeded(home, "down")
-    monkeypatch.setenv("PATH", str(traps), prepend=os.pathsep)
-    monkeypatch.setenv("PIP_LOG", str(used))  # python -m pip is not found on PATH; it logs what it does
-    done = command(home, *up, "--detach")
-    assert done.returncode == 0, done.stderr.decode()
-    assert not done.stderr.decode(), "a set-up step says so"
-    assert not (home / "logs" / "supervisor.log").read_text()
-    assert not used.exists(), used.read_text()
-    assert made() == before
-    services = status_of(home)["services"]
-    assert isinstance(services, list)
-    assert {service["name"]: service["restarts"] for service in services if service["restarts"]} == {}
-
-
-def test_a_killed_supervisor_takes_all_along_and_its_stale_pid_is_said_once(
-    home: Path, up: tuple[str, ...]
-) -> None:
-    succeeded(home, *up, "--detach")
     status = status_of(home)
     supervisor = status["pid"]
     assert isinstance(supervisor, int)
@@ -146,10 +129,18 @@ def test_a_killed_supervisor_takes_all_along_and_its_stale_pid_is_said_once(
         wait_for(lambda: not any(map(is_alive, pids_of(status))), "all have gone with it")
     stale = f"(pid {supervisor}) ended without cleaning up"
     assert stale in failed(home, "status")
+    monkeypatch.setenv("PATH", str(traps), prepend=os.pathsep)
+    monkeypatch.setenv("PIP_LOG", str(used))  # python -m pip is not found on PATH; it logs what it does
     done = command(home, *up, "--detach")
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stderr.decode()
     assert stale in done.stderr.decode()
-    assert len(done.stderr.decode().strip().splitlines()) == 1
+    assert len(done.stderr.decode().strip().splitlines()) == 1, "a set-up step says so"
+    assert not (home / "logs" / "supervisor.log").read_text()
+    assert not used.exists(), used.read_text()
+    assert made() == before
+    services = status_of(home)["services"]
+    assert isinstance(services, list)
+    assert {service["name"]: service["restarts"] for service in services if service["restarts"]} == {}
     os.kill(int(str(status_of(home)["pid"])), signal.SIGKILL)
     wait_for(lambda: "without cleaning up" in failed(home, "status"), "the lock is free")
     assert "its pid file is cleared" in failed(home, "down")
@@ -252,10 +243,6 @@ def ignore_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-INHERITED = pytest.mark.parametrize("inherited", [None, ignore_interrupts], ids=["default", "ignored"])
-"""What a program is started with, as the preexec_fn that sets it."""
-
-
 def foreground(home: Path, *arguments: str, **options: object) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "toolbox.cli", *arguments],
@@ -265,8 +252,11 @@ def foreground(home: Path, *arguments: str, **options: object) -> subprocess.Pop
     )
 
 
-@INHERITED
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("number", "inherited"),
+    [(signal.SIGINT, ignore_interrupts), (signal.SIGTERM, None)],
+    ids=["SIGINT, ignored before", "SIGTERM"],
+)
 def test_a_signal_in_the_foreground_drains_and_leaves_nothing(
     home: Path, up: tuple[str, ...], number: signal.Signals, inherited: Callable[[], None] | None
 ) -> None:
@@ -288,13 +278,8 @@ def test_a_signal_in_the_foreground_drains_and_leaves_nothing(
     assert not any(map(is_alive, pids))
 
 
-@INHERITED
 def test_ctrl_c_during_a_detached_start_ends_it(
-    home: Path,
-    up: tuple[str, ...],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    inherited: Callable[[], None] | None,
+    home: Path, up: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The start cannot be done before the signal: its nats-server never answers."""
     silent = tmp_path / "nats-server"
@@ -304,7 +289,7 @@ def test_ctrl_c_during_a_detached_start_ends_it(
     silent.chmod(0o755)
     monkeypatch.setenv("NATS_SERVER", str(silent))
     process = foreground(
-        home, *up, "--detach", stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=inherited
+        home, *up, "--detach", stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=ignore_interrupts
     )
     assert process.stdout is not None
     process.stdout.readline()
