@@ -292,7 +292,7 @@ def test_an_ingest_that_has_just_started_knows_who_has_voted_and_a_stopped_worke
                 old_pid = await asyncio.to_thread(mesh.kill, "ingest-1")
                 await asyncio.to_thread(mesh.wait_restarted, "ingest-1", old_pid)
                 with pytest.raises(grpc.aio.AioRpcError, match="'ann' has already voted") as caught:
-                    await game.send(game.vote("ann", "blue"))
+                    await game.send_until_answered(game.vote("ann", "blue"))
                 assert caught.value.code() == grpc.StatusCode.ALREADY_EXISTS
                 assert await game.send(first), "a resend is acked again"
                 mesh.send_signal("aggregate-1", signal.SIGSTOP)

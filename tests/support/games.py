@@ -142,6 +142,18 @@ class GameClient:
         answer = await self.gateway.Send(gateway.SendRequest(event=event), timeout=PATIENCE_S)
         return list(answer.positions)
 
+    async def send_until_answered(self, event: Event) -> list[Position]:
+        """As `send`, again and again while the answer is UNAVAILABLE, as clients do."""
+        await self.identified(event)
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                try:
+                    return await self.send(event)
+                except grpc.aio.AioRpcError as error:
+                    if error.code() != grpc.StatusCode.UNAVAILABLE:
+                        raise
+                await asyncio.sleep(0.1)
+
     async def topic(self, topic: str, positions: Sequence[Position] = ()) -> TopicState:
         return (await self.backend.read(self.game_id, [topic], positions)).topics[0]
 

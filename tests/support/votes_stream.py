@@ -7,6 +7,8 @@ import contextlib
 import itertools
 from collections.abc import AsyncIterator
 
+from redis.exceptions import ConnectionError as RedisConnectionError
+
 from aggregate.partition_store import PartitionStore
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.wire import bounds as wire_bounds
@@ -65,8 +67,11 @@ class VotesStream:
         """Waits until exactly these own all partitions."""
 
         async def found() -> dict[int, str] | None:
-            owners = await self.owners()
-            return owners if set(owners.values()) == set(instances) else None
+            # A cluster's client drops the connections of other calls when it looks at its nodes again.
+            with contextlib.suppress(RedisConnectionError):
+                owners = await self.owners()
+                return owners if set(owners.values()) == set(instances) else None
+            return None
 
         return (await eventually(found, f"{instances} own all partitions", within_s)) or {}
 

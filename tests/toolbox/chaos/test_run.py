@@ -38,7 +38,7 @@ def started(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 
 @on_each_nats
 def test_what_was_acked_is_counted_while_processes_are_struck(tmp_path: Path) -> None:
-    out, err = started(tmp_path, "--seconds", "30", "--seed", "5", "--rate", "200").communicate(
+    out, err = started(tmp_path, "--seconds", "30", "--seed", "5", "--rate", "100").communicate(
         timeout=WITHIN_S
     )
     report = json.loads(out.splitlines()[-1])
