@@ -76,6 +76,12 @@ class EventLog:
             log.error("partition %d: the marker of what is purged does not decode", partition)
             return found.seq or 0 if found is not None else 0
 
+    async def can_purge(self, partition: int, up_to: int) -> bool:
+        """Whether a purge below `up_to` is still to be done: no marker says so yet, or the one that does was
+        stored and the purge itself never arrived."""
+        floor = await self.floor(partition)
+        return up_to > floor or (up_to == floor and 0 < await self.first(partition) < up_to)
+
     async def purge(self, partition: int, up_to: int) -> None:
         """Purges the partition's blocks below `up_to`, for which there is a checkpoint, and says so first."""
         marker = PurgeMarker(partition=partition, up_to=up_to).SerializeToString()

@@ -155,7 +155,7 @@ class Retention:
 
     async def _make_room(self, owner: CheckpointSource) -> None:
         found = await owner.checkpoint()
-        if found is None or found.applied <= await self._log.floor(owner.index):
+        if found is None or not await self._log.can_purge(owner.index, found.applied):
             return
         stream, last = await self._log.stream()
         there = await self._log.block(found.state.bound.sequence)

@@ -12,8 +12,9 @@ import redis
 
 from aggregate import bounds as aggregate_bounds
 from aggregate import checkpoint
+from aggregate.eventlog import EventLog
 from aggregate.partition_store import PartitionStore
-from aggregate.retention import Checkpoints, CheckpointUnreadable
+from aggregate.retention import Checkpoints, CheckpointUnreadable, Retention
 from grandstand.internal.v1.internal_pb2 import Checkpoint, CheckpointKey, PartitionState
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
@@ -121,6 +122,50 @@ def test_i4_redis_gone_back_behind_what_is_purged_gets_the_checkpoint(servers: S
 
 async def reached(votes: VotesStream) -> bool:
     return (await purged(votes))[3] > 0
+
+
+class Standing:
+    """The owner of a partition that folds nothing more, as the stream is full."""
+
+    def __init__(self, found: Checkpoint) -> None:
+        self.index = found.partition
+        self._found = found
+
+    async def checkpoint(self) -> Checkpoint:
+        return self._found
+
+
+def test_i1_a_purge_that_was_never_heard_is_asked_for_again(
+    servers: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the stream is full for good: no block comes that would bring a later marker."""
+
+    async def scenario() -> None:
+        async with votes_stream(servers.nats_url, servers.redis_url) as votes:
+            for _ in range(3):
+                last = await votes.vote(3)
+            events = EventLog(votes.bus)
+            stream, _ = await events.stream()
+            state = PartitionState(applied=last, bound=await events.block(last))
+            owner = Standing(Checkpoint(partition=3, applied=last, stream=stream, state=state))
+            retention = Retention(votes.bus, Checkpoints(votes.bus), list)
+            with monkeypatch.context() as cut_off:
+                cut_off.setattr(votes.bus.js, "purge_stream", never_heard)
+                with pytest.raises(TimeoutError):
+                    await retention._make_room(owner)
+            assert await events.floor(3) == last
+            assert await events.first(3) < last
+            await retention._make_room(owner)
+            assert await events.first(3) == last
+            before = await events.stream()
+            await retention._make_room(owner)
+            assert await events.stream() == before, "there is nothing more to do"
+
+    run(scenario())
+
+
+async def never_heard(*_: object, **__: object) -> None:
+    raise TimeoutError("nats: timeout")
 
 
 def test_an_older_checkpoint_that_comes_late_takes_nothing_from_a_newer_one(servers: Stores) -> None:
