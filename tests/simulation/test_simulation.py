@@ -111,7 +111,7 @@ A_HISTORY: Mapping[str, float] = {
 """How much of what a history has at least, on average."""
 
 
-@pytest.mark.timeout(300 + HISTORIES)
+@pytest.mark.timeout(600 + 2 * HISTORIES)
 def test_every_acked_event_is_counted_once_in_any_history() -> None:
     share = -(-HISTORIES // PROCESSES)
     runs = [
