@@ -8,10 +8,16 @@ connection with the code that RFC 9113 names, and what a handler raises ends its
 WINDOW_UPDATE is sent for a stream as its handler takes messages, and for the connection on receipt: a call
 that is paused does not hold up the others.
 
-Bounds (mesh.http2.bounds): BUFFERED_BYTES_MAX over all calls, header blocks, and the rate of frames that cost
-and say nothing. See mesh.http2.calls for streams, mesh.http2.write_buffer for what is sent.
+Bounds (mesh.http2.bounds): BUFFERED_BYTES_MAX over all calls, header blocks, the rate of WINDOW_UPDATE, and
+that of frames that cost and say nothing. See mesh.http2.calls for streams, mesh.http2.write_buffer for what
+is sent.
 
-Rejected: the `h2` library, whose frame costs tens of microseconds. A priority tree (RFC 9113, 5.3).
+What RFC 9113 deprecates is not implemented: priorities (5.3) are parsed and ignored, also that of a stream
+which depends on itself; the Upgrade of HTTP/1.1 to h2c (3.1) is an invalid preface. Of the other requirements
+two are relaxed for existing clients: the table size in the first header block after the ACK of our SETTINGS
+(mesh.http2.header_blocks), and blanks around a field's value (mesh.http2.headers).
+
+Rejected: the `h2` library, whose frame costs tens of microseconds.
 """
 
 from __future__ import annotations
@@ -79,6 +85,9 @@ class Connection:
         self._rest = b""
         self._unacknowledged = 0
         self._blocks = HeaderBlocks()
+        self._window_update_budget = Budget(bounds.WINDOW_UPDATES_PER_S, bounds.WINDOW_UPDATES_BURST)
+        self._data_bytes_seen = 0
+        """Of what we sent, at the last WINDOW_UPDATE."""
         self._idle_budget = Budget(bounds.IDLE_FRAMES_PER_S, bounds.IDLE_FRAMES_BURST)
         self._now = now
         self._keepalive = Keepalive(now)
@@ -217,7 +226,9 @@ class Connection:
         counted = end - begin
         self._unacknowledged += counted
         if flags & frames.PADDED:
-            if begin == end or data[begin] >= counted:
+            if begin == end:
+                raise ConnectionBroken(frames.FRAME_SIZE_ERROR, "DATA without the padding's length")
+            if data[begin] >= counted:
                 raise ConnectionBroken(frames.PROTOCOL_ERROR, "DATA with more padding than it is long")
             end -= data[begin]
             begin += 1
@@ -236,6 +247,16 @@ class Connection:
     def _read_window_update(self, number: int, payload: bytes) -> None:
         if len(payload) != 4:
             raise ConnectionBroken(frames.FRAME_SIZE_ERROR, "WINDOW_UPDATE has 4 bytes")
+        sent = self.write_buffer.data_bytes
+        earned = (sent - self._data_bytes_seen) / bounds.WINDOW_UPDATE_DATA_BYTES
+        self._data_bytes_seen = sent
+        if not self._window_update_budget.spend(1.0 - earned, self._now):
+            raise ConnectionBroken(
+                frames.ENHANCE_YOUR_CALM,
+                f"more than {bounds.WINDOW_UPDATES_PER_S:g} WINDOW_UPDATE a second, and one for each "
+                f"{bounds.WINDOW_UPDATE_DATA_BYTES} bytes of DATA",
+                Cause.WINDOW_FLOOD,
+            )
         by = int.from_bytes(payload, "big") & frames.WINDOW_MAX
         if number == 0:
             if by == 0:
@@ -266,6 +287,7 @@ class Connection:
             if payload:
                 raise ConnectionBroken(frames.FRAME_SIZE_ERROR, "an ACK of SETTINGS has no content")
             self.calls.acked()
+            self._blocks.acked()
             self._spend_idle(1.0, Cause.SETTINGS_FLOOD)
             return
         self._spend_idle(bounds.SETTINGS_COST, Cause.SETTINGS_FLOOD)
@@ -381,6 +403,6 @@ class Connection:
         if cause is not None:
             self._terminations.connection(code, cause)
         log.info("a connection ends with code %d: %s", code, text)
-        self.write_buffer.put(frames.goaway(self.calls.last_id, code, text))
+        self.write_buffer.put(frames.goaway(self.calls.goaway_bound, code, text))
         self.lost()
         self._shell.hang_up()

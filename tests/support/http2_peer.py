@@ -217,7 +217,13 @@ class Peer:
 
     def settle(self, settings: dict[int, int] | None = None) -> None:
         """The preface of both sides, to its end."""
-        self.feed(f.PREFACE + f.settings(settings or {}) + f.frame(f.SETTINGS, f.ACK, 0))
+        self.feed(f.PREFACE + f.settings(settings or {}))
+        self.acknowledge()
+
+    def acknowledge(self) -> None:
+        """The server's SETTINGS, which leave no dynamic table: the next block begins with its new size."""
+        self.feed(f.frame(f.SETTINGS, f.ACK, 0))
+        self.encoder.header_table_size = 0
 
     def headers(
         self,
