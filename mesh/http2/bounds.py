@@ -81,7 +81,7 @@ LINGER_S = 2.0
 # How long a refusal waits for the client's first DATA; how long the answer to a request that is no gRPC
 # waits for the request's end, and then for the windows to take its content, if that is no more than this.
 REFUSAL_PATIENCE_S = 0.02
-REQUEST_PATIENCE_S = 0.5
+REPLY_DELAY_S = 0.5
 REPLY_PATIENCE_S = 5.0
 REPLY_WAITING_BYTES_MAX = 64
 # From the first GOAWAY, which names no stream, to the second, if the client does not answer our PING.

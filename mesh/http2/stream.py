@@ -348,11 +348,11 @@ class Stream:
 
     def answer(self, make: Callable[[], Page], *, with_content: bool) -> None:
         """Ends what is no gRPC call: with what `make` returns, once the request has ended or
-        REQUEST_PATIENCE_S passed. `with_content`: False for a HEAD. Content that the windows do not take at
+        REPLY_DELAY_S passed. `with_content`: False for a HEAD. Content that the windows do not take at
         once waits for them, at most REPLY_PATIENCE_S, if it has at most REPLY_WAITING_BYTES_MAX; otherwise it
         is left out and the answer is 503."""
         self._is_plain_http = True
-        self._reply_later(lambda: self._send_page(make(), with_content), bounds.REQUEST_PATIENCE_S)
+        self._reply_later(lambda: self._send_page(make(), with_content), bounds.REPLY_DELAY_S)
 
     def _reply_later(self, reply: Callable[[], None], patience_s: float) -> None:
         self.is_ended = True

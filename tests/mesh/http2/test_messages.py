@@ -199,7 +199,7 @@ def test_what_is_no_grpc_is_no_media_for_us(fields: list[tuple[str, str]], statu
     peer.settle()
     plain = [each for each in request_fields() if each[0] != "content-type"]
     assert peer.feed(peer.headers(1, plain + fields)) == []
-    said = peer.pass_time(bounds.REQUEST_PATIENCE_S)
+    said = peer.pass_time(bounds.REPLY_DELAY_S)
     assert peer.read(said[0])[":status"] == status
     assert [json.loads(each.payload) for each in said if each.payload and each.kind == f.DATA] == [
         {"error": "only gRPC is spoken here"}
@@ -237,7 +237,7 @@ def test_a_page_is_answered_to_a_plain_get(method: str, last: bool) -> None:
     plain = [(":method", method), (":scheme", "http"), (":path", "/healthz?from=x"), (":authority", "t")]
     said = peer.feed(peer.headers(1, plain, last=last))
     assert last or said == []
-    said += peer.pass_time(bounds.REQUEST_PATIENCE_S)
+    said += peer.pass_time(bounds.REPLY_DELAY_S)
     assert peer.read(said[0]) == {
         ":status": "503",
         "content-type": "application/json",
