@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from mesh import wall_clock
+from mesh import addresses, wall_clock
 from mesh.auth.keys import Environment
 from mesh.http2.sockets import is_unix, unix_path
 from mesh.http2.tls import TlsFiles
@@ -51,6 +51,10 @@ class ServiceConfig:
     """Events a second and at once that ingest takes of an actor; None: as mesh.limits has it."""
     admit_game: tuple[float, float] | None = None
     admit_instance: tuple[float, float] | None = None
+    trusted_hops: int = 0
+    """Proxies of the operator's own before Envoy (mesh.addresses)."""
+    exempt: tuple[addresses.Network, ...] = ()
+    """Networks to which no bound by address applies."""
     tls: TlsFiles | None = None
     """What `listen` shows, and whose clients it takes; None: no TLS."""
 
@@ -136,6 +140,22 @@ def parse(service: str, arguments: Sequence[str] | None = None) -> ServiceConfig
             metavar="RATE:BURST",
             help=f"ingest: events a second, and at once, of an {whose}".replace("an game", "a game"),
         )
+    parser.add_argument(
+        "--trusted-hops",
+        type=int,
+        choices=range(addresses.TRUSTED_HOPS_MAX + 1),
+        default=0,
+        metavar="N",
+        help="how many proxies of your own stand before Envoy, each of which appends to x-forwarded-for",
+    )
+    parser.add_argument(
+        "--exempt",
+        type=_network,
+        action="append",
+        default=[],
+        metavar="CIDR",
+        help="no bound by address applies to this network (repeatable)",
+    )
     found = parser.parse_args(arguments)
     if found.environment == "production" and os.environ.get(wall_clock.SHIFT_VARIABLE):
         parser.error(
@@ -174,6 +194,8 @@ def parse(service: str, arguments: Sequence[str] | None = None) -> ServiceConfig
         admit_actor=found.admit_actor,
         admit_game=found.admit_game,
         admit_instance=found.admit_instance,
+        trusted_hops=found.trusted_hops,
+        exempt=tuple(found.exempt),
         tls=TlsFiles(found.tls_cert, found.tls_key, found.tls_client_ca) if found.tls_cert else None,
     )
 
@@ -198,6 +220,13 @@ def _listen(value: str) -> str:
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return value
+
+
+def _network(value: str) -> addresses.Network:
+    try:
+        return addresses.network(value)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _rate(value: str) -> tuple[float, float]:

@@ -110,6 +110,7 @@ CORES = (
     "ingest.pressure",
     "ingest.republish",
     "ingest.session",
+    "mesh.addresses",
     "mesh.auth.claims",
     "mesh.auth.identity",
     "mesh.auth.keys",
