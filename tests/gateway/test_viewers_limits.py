@@ -90,11 +90,7 @@ def test_an_actor_has_so_many_streams_and_who_comes_then_is_told_when_to_come_ag
                 assert "close one; come again in" in message
                 waits_s.append(wait_s)
             assert (
-                gateway_bounds.VIEWER_RETRY_MIN_S
-                <= waits_s[0]
-                < waits_s[1]
-                < waits_s[2]
-                < gateway_bounds.VIEWER_RETRY_MAX_S
+                limits.STREAM_RETRY_MIN_S <= waits_s[0] < waits_s[1] < waits_s[2] < limits.STREAM_RETRY_MAX_S
             )
             assert await let_in(stub, bob)
             assert await let_in(stub)
@@ -115,7 +111,7 @@ def test_an_address_has_so_many_and_only_what_the_last_proxy_saw_is_believed(gat
                 )
                 message, wait_s = await turned_away(stub, [HOME])
                 assert "address 203.0.113.7 has 2000 viewers on this gateway" in message
-                assert gateway_bounds.VIEWER_RETRY_MIN_S <= wait_s < gateway_bounds.VIEWER_RETRY_MIN_S + 1
+                assert limits.STREAM_RETRY_MIN_S <= wait_s < limits.STREAM_RETRY_MIN_S + 1
                 assert await let_in(stub, [OFFICE])
                 assert await let_in(stub), "this machine is no address of viewers"
             await until_let_in(stub, [HOME])
