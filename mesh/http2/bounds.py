@@ -78,6 +78,8 @@ PREFACE_PATIENCE_S = 10.0
 IDLE_CONNECTION_S = 600.0
 # For what is still to be written on a connection that we close.
 LINGER_S = 2.0
+# How long a call may be open without an answer and without the end of its request.
+REQUEST_PATIENCE_S = 5.0
 # How long a refusal waits for the client's first DATA; how long the answer to a request that is no gRPC
 # waits for the request's end, and then for the windows to take its content, if that is no more than this.
 REFUSAL_PATIENCE_S = 0.02

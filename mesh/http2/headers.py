@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from grandstand.wire.errors import shown
 from mesh.http2 import bounds
+from mesh.http2.call import Page
 from mesh.http2.details import retry_details
 from mesh.http2.errors import INTERNAL, RESOURCE_EXHAUSTED, UNIMPLEMENTED, CallFailed, Cause, StreamBroken
 from mesh.http2.frames import PROTOCOL_ERROR
@@ -266,9 +267,17 @@ def accept_encoding() -> bytes:
     return _literal(b"grpc-accept-encoding", ACCEPT_ENCODING.encode())
 
 
-def page(status: int, content_bytes: int) -> bytes:
-    """The answer to what is no gRPC, before JSON of that length. In the static table content-length is 28,
-    cache-control 24."""
+def reply(page: Page, sendable_bytes: int, *, with_content: bool) -> tuple[bytes, bytes]:
+    """A header block and the content after it. Content beyond `sendable_bytes` would wait for the client: it
+    is left out, and the answer is 503, unless it has at most REPLY_WAITING_BYTES_MAX."""
+    content = page.content
+    if with_content and len(content) > max(sendable_bytes, bounds.REPLY_WAITING_BYTES_MAX):
+        return _page(503, 0), b""
+    return _page(page.status, len(content)), content if with_content else b""
+
+
+def _page(status: int, content_bytes: int) -> bytes:
+    """Before JSON of that length. In the static table content-length is 28, cache-control 24."""
     return (
         _integer(8, 4, 0x10)
         + _string(b"%d" % status)

@@ -100,6 +100,11 @@ class Stream:
     def peer(self) -> str:
         return self._host.peer
 
+    @property
+    def has_begun(self) -> bool:
+        """Its request has ended, or it was answered."""
+        return self._sent_headers or self.receive_half.remote_closed
+
     def requested(self, request: headers.Request) -> None:
         # One string for all calls of a method.
         self.path = sys.intern(request.path)
@@ -347,10 +352,8 @@ class Stream:
             self._reply_later(lambda: self._finish(block), bounds.REFUSAL_PATIENCE_S)
 
     def answer(self, make: Callable[[], Page], *, with_content: bool) -> None:
-        """Ends what is no gRPC call: with what `make` returns, once the request has ended or
-        REPLY_DELAY_S passed. `with_content`: False for a HEAD. Content that the windows do not take at
-        once waits for them, at most REPLY_PATIENCE_S, if it has at most REPLY_WAITING_BYTES_MAX; otherwise it
-        is left out and the answer is 503."""
+        """Ends what is no gRPC call: with what `make` returns, once the request has ended or REPLY_DELAY_S
+        passed. `with_content`: False for a HEAD. Content waits at most REPLY_PATIENCE_S for the windows."""
         self._is_plain_http = True
         self._reply_later(lambda: self._send_page(make(), with_content), bounds.REPLY_DELAY_S)
 
@@ -369,14 +372,11 @@ class Stream:
             reply()
 
     def _send_page(self, page: Page, with_content: bool) -> None:
-        content, write_buffer = page.content, self.write_buffer
-        block = headers.page(page.status, len(content))
+        write_buffer = self.write_buffer
+        sendable_bytes = min(self._window, write_buffer.available_bytes)
+        block, content = headers.reply(page, sendable_bytes, with_content=with_content)
         self._sent_headers = True
-        if with_content and len(content) > max(
-            bounds.REPLY_WAITING_BYTES_MAX, min(self._window, write_buffer.available_bytes)
-        ):
-            content, block = b"", headers.page(503, 0)
-        if not content or not with_content:
+        if not content:
             self._finish(block)
             return
         write_buffer.put_headers(self.id, block, end_stream=False)
@@ -387,7 +387,6 @@ class Stream:
             write_buffer.enqueue(self)
 
     def _reply_unread(self) -> None:
-        self._timer = None
         self._host.terminations.stream(frames.CANCEL, Cause.UNREAD)
         self.write_buffer.put(frames.rst_stream(self.id, frames.CANCEL))
         self._close(was_reset=True)
@@ -413,16 +412,15 @@ class Stream:
 
     def _finish(self, block: bytes) -> None:
         """Sends the trailers, and closes the stream."""
-        write_buffer = self.write_buffer
         if not self._sent_headers:
             block = headers.RESPONSE_HEADERS + block
         if block:
-            write_buffer.put_headers(self.id, block, end_stream=True)
+            self.write_buffer.put_headers(self.id, block, end_stream=True)
         else:
-            write_buffer.put(frames.frame(frames.DATA, frames.END_STREAM, self.id))
+            self.write_buffer.put(frames.frame(frames.DATA, frames.END_STREAM, self.id))
         remote_closed = self.receive_half.remote_closed
         if not remote_closed:
-            write_buffer.put(frames.rst_stream(self.id, frames.NO_ERROR))
+            self.write_buffer.put(frames.rst_stream(self.id, frames.NO_ERROR))
         self._close(was_reset=not remote_closed)
 
     def _close(self, *, was_reset: bool) -> None:
