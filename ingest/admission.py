@@ -21,7 +21,8 @@ What happens beyond a bucket (I7):
 The order of I7 holds between the kinds, too: of a burst that many share (a game's, the instance's)
 measures may use half, reactions and presence three quarters, the rest all.
 What is shed or refused is not charged. What was admitted is, even if the catalog refuses it
-later: the work was done (I10: rate before schema).
+later: the work was done (I10: rate before schema). An event that is charged to its actor as several, which is
+known after its check, is admitted as one; the others are a debt.
 
 Bounds: ACTOR_BUCKETS_MAX, PRODUCER_BUCKETS_MAX and GAME_BUCKETS_MAX keys, none longer than an id may be. A
 debt is bounded by what one batch of each open stream holds. Overflow: see Buckets.
@@ -143,6 +144,18 @@ class Admission:
         self._tat_s = tat + self._event_s
         return 0.0
 
+    def charge_more(
+        self, actor_id: str, game_id: str, count: int, *, now_s: float, producer: str | None = None
+    ) -> None:
+        """Charges the actor for `count` more events than the one that `admit` has taken. The game, the
+        instance and a producer are charged for the work, which is that of one."""
+        now = self._clock.at(now_s)
+        if actor_id:
+            tat = max(self._actors.tat(actor_id, game_id), now) + count * self._actors.event_s
+            self._actors.move(actor_id, tat, now, game_id)
+            if producer is None:
+                self._totals.take(actor_id, now, count)
+
     def calm(
         self, game_id: str, count: int, now_s: float, actor_id: str, producer: str | None = None
     ) -> float | None:
@@ -187,6 +200,10 @@ class Admission:
             return False
         self._calm_actors[actor_id] = (max(now, tat)) + self._actors.event_s
         return True
+
+    def charge_calm(self, actor_id: str, count: int) -> None:
+        """As `charge_more`, of an event that `admit_calm` has admitted and a producer pays for."""
+        self._calm_actors[actor_id] += count * self._actors.event_s
 
     def charge(self, game_id: str, count: int, now: float) -> None:
         """Charges the game, the instance and who pays for `count` events that `admit_calm` admitted."""

@@ -192,6 +192,15 @@ class Intake:
                                 calm_now = admission.calm(game_id, len(events), now_s, own_actor, paying)
                             if calm_now is not None and admission.admit_calm(game_id, actor_id, calm_now):
                                 calm_count += 1
+                                if not body and validated.cost > 1:
+                                    if paying is None:
+                                        admission.charge(game_id, calm_count, calm_now)
+                                        calm_game, calm_now, calm_count = "", None, 0
+                                        admission.charge_more(
+                                            actor_id, game_id, validated.cost - 1, now_s=now_s
+                                        )
+                                    else:
+                                        admission.charge_calm(actor_id, validated.cost - 1)
                                 partition = validated.only
                                 if partition is None:
                                     partition = validated.partition_of(actor_id)
@@ -313,7 +322,9 @@ class Intake:
             own = False
             if self._pressure.log_full:
                 raise _FULL
-        pressure = self._pressure
+        pressure, admission, paying = self._pressure, self._admission, session.paying_producer
+        # A producer that acts for itself is a server, not a player: no actor's rate applies.
+        whose = "" if own and session.producer else actor_id
         if admitted:
             wait_s = 0.0
         elif (pressure.sheds_measures and kind == "measure") or (
@@ -321,11 +332,7 @@ class Intake:
         ):
             wait_s = SHED
         else:
-            # A producer that acts for itself is a server, not a player: no actor's rate applies.
-            whose = "" if own and session.producer else actor_id
-            wait_s = self._admission.admit(
-                whose, game_id, kind, own=own, now_s=now_s, producer=session.paying_producer
-            )
+            wait_s = admission.admit(whose, game_id, kind, own=own, now_s=now_s, producer=paying)
         if wait_s == SHED:
             if ticket is not sender:
                 raise _SHED
@@ -337,6 +344,8 @@ class Intake:
         validated = known.get((game_id, kind, body))
         if validated is None or now_s >= validated.until_s:
             validated = self._checker.validate(game_id, kind, body, now_s, session.producer)
+        if validated.cost > 1:
+            admission.charge_more(whose, game_id, validated.cost - 1, now_s=now_s, producer=paying)
         partition = validated.only
         if partition is None:
             partition = validated.partition_of(actor_id)

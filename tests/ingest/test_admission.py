@@ -215,6 +215,17 @@ def test_an_actor_may_do_in_all_games_what_it_may_in_four_however_many_it_names(
     assert admission.admit("ann", "g9", "vote", own=True, now_s=1.0) == pytest.approx(1 / 200, abs=1e-6)
 
 
+def test_more_of_one_event_is_a_debt_of_its_actor_in_that_game_and_in_all() -> None:
+    admission = Admission(Rate(50, 200), PLENTY, PLENTY)
+    assert admission.admit("ann", "g", "reaction", own=True, now_s=1.0) == 0.0
+    admission.charge_more("ann", "g", 99, now_s=1.0)
+    assert spent(admission, "g", producer=None) == 100
+    assert [spent(admission, f"g{n}", producer=None) for n in range(4)] == [200, 200, 200, 0]
+    admission.charge_more("ann", "g", 100, now_s=1.0)
+    assert admission.admit("ann", "g", "vote", own=True, now_s=1.0) == pytest.approx(101 / 50)
+    assert admission.admit("bob", "g", "vote", own=True, now_s=1.0) == 0.0
+
+
 def test_a_producer_pays_for_all_that_it_sends_and_waits_when_it_is_too_much() -> None:
     admission = Admission(PLENTY, PLENTY, PLENTY, Rate(100, 10))
     for producer, expected in (("one", 10), ("two", 10), ("", 10)):

@@ -45,12 +45,13 @@ BODIES = [
     {"vote": Vote(poll_id="short", option_ids=["a"])},
     {"score": Score(board_id="top", points=5)},
     {"reaction": Reaction(pulse_id="cheer", kind="fire")},
+    {"reaction": Reaction(pulse_id="cheer", kind="fire", count=3)},
     {"presence": Presence(state=1)},
     {"measure": Measure(metric_id="ping", value=1.5)},
     {"custom": Custom(custom_id="words", payload=b"hi")},
     {},
 ]
-USUAL_ELSEWHERE = BODIES[5:7]
+USUAL_ELSEWHERE = BODIES[5:8]
 USUAL = [*BODIES[:2], BODIES[3], *USUAL_ELSEWHERE]
 
 
