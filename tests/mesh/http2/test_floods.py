@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 from collections.abc import Callable
@@ -14,7 +15,11 @@ from grandstand.wire.errors import Forbidden
 from mesh.http2 import bounds
 from mesh.http2 import frames as f
 from mesh.http2.call import Call
+from mesh.http2.errors import Cause
+from tests.support.games import run
 from tests.support.http2_peer import PATH, Peer, Recorder, codes, data, message, request_fields
+from tests.support.http2_service import ECHO, Echo, serving
+from tests.support.http2_wire import HANDSHAKE, alive, goaway, play
 
 FLOODS = {
     "PING": f.frame(f.PING, 0, 0, b"12345678"),
@@ -68,6 +73,24 @@ def test_a_flood_of_frames_that_say_nothing_is_told_to_be_calm(name: str) -> Non
     assert witness.events == ["gone"]
     assert peer.is_hung_up
     assert counted(peer) == {f"connection ENHANCE_YOUR_CALM {COUNTED_AS[name]}": 1}
+
+
+def test_a_flood_on_one_connection_is_nothing_to_another() -> None:
+    async def scenario() -> None:
+        async with serving({ECHO: Echo}) as (server, address):
+            floods = [f.window_update(0, 1) * 25_000, f.rst_stream(1, f.CANCEL) * 1_100]
+            opening = Peer().headers(1)
+            await asyncio.gather(
+                *(
+                    play(address, (*HANDSHAKE, opening + flood, goaway(f.ENHANCE_YOUR_CALM)))
+                    for flood in floods
+                ),
+                play(address, HANDSHAKE + (b"", alive) * 20),
+            )
+            assert server.streams == 0
+            assert server.terminations.of(Cause.WINDOW_FLOOD) == server.terminations.of(Cause.LATE_FLOOD) == 1
+
+    run(scenario())
 
 
 def test_frames_that_say_nothing_are_taken_at_a_rate_that_clients_have() -> None:
