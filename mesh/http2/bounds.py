@@ -55,7 +55,7 @@ SETTINGS_COST = 20.0
 # WINDOW_UPDATE: besides this rate, one for so many bytes of DATA that we sent. Most clients send one for
 # half a window; some send two for each DATA frame.
 WINDOW_UPDATES_PER_S = 2_000.0
-WINDOW_UPDATES_BURST = 20_000.0
+WINDOW_UPDATES_BURST = 20_000
 WINDOW_UPDATE_DATA_BYTES = 64
 # Frames on closed streams that are ignored, beyond those that each stream explains (mesh.http2.calls).
 LATE_FRAMES_SPARE = 1_000

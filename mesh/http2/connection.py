@@ -85,9 +85,9 @@ class Connection:
         self._rest = b""
         self._unacknowledged = 0
         self._blocks = HeaderBlocks()
-        self._window_update_budget = Budget(bounds.WINDOW_UPDATES_PER_S, bounds.WINDOW_UPDATES_BURST)
-        self._data_bytes_seen = 0
-        """Of what we sent, at the last WINDOW_UPDATE."""
+        self._window_updates_left = bounds.WINDOW_UPDATES_BURST
+        self._window_updates_earned_at = now, 0
+        """Until when, and for how many bytes of DATA, more of them were allowed."""
         self._idle_budget = Budget(bounds.IDLE_FRAMES_PER_S, bounds.IDLE_FRAMES_BURST)
         self._now = now
         self._keepalive = Keepalive(now)
@@ -247,16 +247,9 @@ class Connection:
     def _read_window_update(self, number: int, payload: bytes) -> None:
         if len(payload) != 4:
             raise ConnectionBroken(frames.FRAME_SIZE_ERROR, "WINDOW_UPDATE has 4 bytes")
-        sent = self.write_buffer.data_bytes
-        earned = (sent - self._data_bytes_seen) / bounds.WINDOW_UPDATE_DATA_BYTES
-        self._data_bytes_seen = sent
-        if not self._window_update_budget.spend(1.0 - earned, self._now):
-            raise ConnectionBroken(
-                frames.ENHANCE_YOUR_CALM,
-                f"more than {bounds.WINDOW_UPDATES_PER_S:g} WINDOW_UPDATE a second, and one for each "
-                f"{bounds.WINDOW_UPDATE_DATA_BYTES} bytes of DATA",
-                Cause.WINDOW_FLOOD,
-            )
+        if self._window_updates_left < 1:
+            self._earn_window_updates()
+        self._window_updates_left -= 1
         by = int.from_bytes(payload, "big") & frames.WINDOW_MAX
         if number == 0:
             if by == 0:
@@ -268,6 +261,21 @@ class Connection:
             if by == 0:
                 raise StreamBroken(frames.PROTOCOL_ERROR, "WINDOW_UPDATE by 0")
             stream.adjust_window(by)
+
+    def _earn_window_updates(self) -> None:
+        """A token bucket that is looked at only when it is empty."""
+        since, data_bytes = self._window_updates_earned_at
+        self._window_updates_earned_at = self._now, self.write_buffer.data_bytes
+        earned = (self._now - since) * bounds.WINDOW_UPDATES_PER_S
+        earned += (self.write_buffer.data_bytes - data_bytes) / bounds.WINDOW_UPDATE_DATA_BYTES
+        self._window_updates_left = min(bounds.WINDOW_UPDATES_BURST, int(earned))
+        if self._window_updates_left < 1:
+            raise ConnectionBroken(
+                frames.ENHANCE_YOUR_CALM,
+                f"more than {bounds.WINDOW_UPDATES_PER_S:g} WINDOW_UPDATE a second, and one for each "
+                f"{bounds.WINDOW_UPDATE_DATA_BYTES} bytes of DATA",
+                Cause.WINDOW_FLOOD,
+            )
 
     def _take(self, block: Block | None) -> None:
         if block is not None:

@@ -46,7 +46,6 @@ class Stream:
     __slots__ = (
         "_handler",
         "_host",
-        "_is_plain_http",
         "_members",
         "_reply",
         "_sent_headers",
@@ -90,9 +89,8 @@ class Stream:
         self._unsent: SendBuffer | None = None
         self._trailers: bytes | None = None
         """To be sent after all that waits; b"" is END_STREAM alone."""
-        self._reply: Callable[[], None] | None = None
-        """Answers a call that has no handler."""
-        self._is_plain_http = False
+        self._reply: tuple[Callable[[], None], bool] | None = None
+        """Answers a call that has no handler; whether at its first DATA, or else at its end."""
         self._wants_writable = False
         self._sent_headers = False
 
@@ -130,7 +128,7 @@ class Stream:
             raise
         except Exception as error:
             self.failed(error)
-        if self._reply is not None and (self.receive_half.remote_closed or not self._is_plain_http):
+        if self._reply is not None and (self._reply[1] or self.receive_half.remote_closed):
             self._reply_now()
 
     def half_close(self) -> None:
@@ -349,15 +347,14 @@ class Stream:
         grpc.aio client whose first write fails, as the answer was there before it, reads INTERNAL instead."""
         if not self.is_ended:
             block = headers.trailers(code, message, retry_after_s) + beside
-            self._reply_later(lambda: self._finish(block), bounds.REFUSAL_PATIENCE_S)
+            self._reply_later((lambda: self._finish(block), True), bounds.REFUSAL_PATIENCE_S)
 
     def answer(self, make: Callable[[], Page], *, with_content: bool) -> None:
         """Ends what is no gRPC call: with what `make` returns, once the request has ended or REPLY_DELAY_S
         passed. `with_content`: False for a HEAD. Content waits at most REPLY_PATIENCE_S for the windows."""
-        self._is_plain_http = True
-        self._reply_later(lambda: self._send_page(make(), with_content), bounds.REPLY_DELAY_S)
+        self._reply_later((lambda: self._send_page(make(), with_content), False), bounds.REPLY_DELAY_S)
 
-    def _reply_later(self, reply: Callable[[], None], patience_s: float) -> None:
+    def _reply_later(self, reply: tuple[Callable[[], None], bool], patience_s: float) -> None:
         self.is_ended = True
         self._reply = reply
         if self.receive_half.remote_closed:
@@ -369,7 +366,7 @@ class Stream:
         reply, self._reply = self._reply, None
         if reply is not None:
             self._stop_timer()
-            reply()
+            reply[0]()
 
     def _send_page(self, page: Page, with_content: bool) -> None:
         write_buffer = self.write_buffer
@@ -431,7 +428,8 @@ class Stream:
         self._trailers = None
         self._reply = None
         self.receive_half.stop()
-        self._stop_timer()
+        if self._timer is not None:
+            self._stop_timer()
         self._host.forget(self.id, was_reset=was_reset)
 
     def _stop_timer(self) -> None:
