@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import quote
 
 from grandstand.wire.errors import shown
@@ -41,8 +41,7 @@ _DIGITS = re.compile(rb"[0-9]{1,18}\Z")
 _UNIT_S = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """What the header block of a call says."""
 
     path: str
@@ -121,20 +120,12 @@ def _read_request(fields: Sequence[Field]) -> Request:
             if _BAD_VALUE.search(field.value):
                 raise _malformed(name, "has a value that no field may have")
             pseudo[name] = field.value
-    is_connect = pseudo.get(b":method") == b"CONNECT"
-    for name in _OF_CONNECT if is_connect else _MANDATORY:
-        if not pseudo.get(name):
-            raise _malformed(name, "is missing")
-    path = pseudo.get(b":path", b"")
-    if is_connect:
-        if b":scheme" in pseudo or path:
-            raise _malformed(b":path", "or :scheme stands in a CONNECT")
-    elif path[:1] != b"/" and (path != b"*" or pseudo[b":method"] != b"OPTIONS"):
-        raise _malformed(b":path", "does not begin with /")
+    method, path = pseudo.get(b":method"), pseudo.get(b":path", b"")
+    if method != b"POST" or path[:1] != b"/" or not pseudo.get(b":scheme"):
+        method = _check_target(pseudo)
     if b"@" in pseudo.get(b":authority", b""):
         raise _malformed(b":authority", "names a user")
     content_bytes = _content_bytes(fields) if b"content-length" in plain else None
-    method = pseudo[b":method"]
     encoding, timeout_s, refusal = b"identity", None, None
     try:
         encoding, timeout_s = _read_call(method, plain, size, len(fields))
@@ -144,6 +135,21 @@ def _read_request(fields: Sequence[Field]) -> Request:
     return Request(
         path.decode("latin-1"), tuple(metadata), timeout_s, encoding, content_bytes, method, refusal
     )
+
+
+def _check_target(pseudo: Mapping[bytes, bytes]) -> bytes:
+    """The method. Raises StreamBroken for what RFC 9113, 8.3.1 and 8.5, does not allow."""
+    is_connect = pseudo.get(b":method") == b"CONNECT"
+    for name in _OF_CONNECT if is_connect else _MANDATORY:
+        if not pseudo.get(name):
+            raise _malformed(name, "is missing")
+    method, path = pseudo[b":method"], pseudo.get(b":path", b"")
+    if is_connect:
+        if b":scheme" in pseudo or path:
+            raise _malformed(b":path", "or :scheme stands in a CONNECT")
+    elif path[:1] != b"/" and (path != b"*" or method != b"OPTIONS"):
+        raise _malformed(b":path", "does not begin with /")
+    return method
 
 
 def _read_call(
