@@ -56,6 +56,7 @@ class ValidatedEvent:
     """The validated body of an event. Events with identical bodies share one object."""
 
     __slots__ = (
+        "cost",
         "final",
         "game",
         "kind",
@@ -91,6 +92,8 @@ class ValidatedEvent:
         self.value = value
         """Vote: a mask of the chosen options, bit i the poll's option i. Score: points. Reaction:
         count. Presence: the state, plus 256 times the source. Measure: the value, a float. Custom: 0."""
+        self.cost = int(value) if kind == "reaction" else 1
+        """How many events of its actor it is charged as: a reaction, as many as it counts."""
         self.period = period
         self.spread = game.spread if period is None else period.spread or game.spread
         """Over how many partitions the topic's actors are spread: those of a poll or a board as it was opened

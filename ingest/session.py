@@ -93,6 +93,7 @@ class IngestSession:
         "next_seq",
         "origin_id",
         "origin_key",
+        "paying_producer",
         "producer",
         "relayed",
         "state",
@@ -107,6 +108,8 @@ class IngestSession:
         self.games: frozenset[str] | None = None
         """The only games the token opens."""
         self.producer = False
+        self.paying_producer: str | None = None
+        """The platform's producer whose rate is charged; None: that of each event's actor."""
         self.credit_max = 0
         self.next_seq = 1
         """The number expected next; see `advance`."""
@@ -201,6 +204,8 @@ class IngestSession:
         self.actor_id = actor_id
         self.games = identity.games
         self.producer = hello.producer
+        if identity.producer and not identity.of_mesh:
+            self.paying_producer = identity.actor_id
         self.credit_max = ids.origin_credit(origin_id)
         self.next_seq = max(1, hello.next_origin_seq)
         self.acked = self.next_seq - 1

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from mesh import wall_clock
+from mesh import addresses, wall_clock
 from mesh.auth.keys import Environment
 from mesh.http2.sockets import is_unix, unix_path
 from mesh.http2.tls import TlsFiles
@@ -51,6 +51,16 @@ class ServiceConfig:
     """Events a second and at once that ingest takes of an actor; None: as mesh.limits has it."""
     admit_game: tuple[float, float] | None = None
     admit_instance: tuple[float, float] | None = None
+    admit_producer: tuple[float, float] | None = None
+    streams_actor: int | None = None
+    """How many Publish streams an ingest takes of one actor, producer, address; None: as ingest.bounds has
+    it."""
+    streams_producer: int | None = None
+    streams_address: int | None = None
+    trusted_hops: int = 0
+    """Proxies of the operator's own before Envoy (mesh.addresses)."""
+    exempt: tuple[addresses.Network, ...] = ()
+    """Networks to which no bound by address applies."""
     tls: TlsFiles | None = None
     """What `listen` shows, and whose clients it takes; None: no TLS."""
 
@@ -129,13 +139,33 @@ def parse(service: str, arguments: Sequence[str] | None = None) -> ServiceConfig
         metavar="FILE",
         help="a private JWK: signs the tokens of guests; none are admitted without it",
     )
-    for whose in ("actor", "game", "instance"):
+    for whose in ("actor", "game", "instance", "producer"):
         parser.add_argument(
             f"--admit-{whose}",
             type=_rate,
             metavar="RATE:BURST",
-            help=f"ingest: events a second, and at once, of an {whose}".replace("an game", "a game"),
+            help=f"ingest: events a second, and at once, of one {whose}",
         )
+    for whose in ("actor", "producer", "address"):
+        parser.add_argument(
+            f"--streams-{whose}", type=_count, metavar="N", help=f"ingest: Publish streams of one {whose}"
+        )
+    parser.add_argument(
+        "--trusted-hops",
+        type=int,
+        choices=range(addresses.TRUSTED_HOPS_MAX + 1),
+        default=0,
+        metavar="N",
+        help="how many proxies of your own stand before Envoy, each of which appends to x-forwarded-for",
+    )
+    parser.add_argument(
+        "--exempt",
+        type=_network,
+        action="append",
+        default=[],
+        metavar="CIDR",
+        help="no bound by address applies to this network (repeatable)",
+    )
     found = parser.parse_args(arguments)
     if found.environment == "production" and os.environ.get(wall_clock.SHIFT_VARIABLE):
         parser.error(
@@ -174,6 +204,12 @@ def parse(service: str, arguments: Sequence[str] | None = None) -> ServiceConfig
         admit_actor=found.admit_actor,
         admit_game=found.admit_game,
         admit_instance=found.admit_instance,
+        admit_producer=found.admit_producer,
+        streams_actor=found.streams_actor,
+        streams_producer=found.streams_producer,
+        streams_address=found.streams_address,
+        trusted_hops=found.trusted_hops,
+        exempt=tuple(found.exempt),
         tls=TlsFiles(found.tls_cert, found.tls_key, found.tls_client_ca) if found.tls_cert else None,
     )
 
@@ -198,6 +234,19 @@ def _listen(value: str) -> str:
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return value
+
+
+def _network(value: str) -> addresses.Network:
+    try:
+        return addresses.network(value)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _count(value: str) -> int:
+    if not (value.isascii() and value.isdigit() and 1 <= len(value) <= 9 and int(value)):
+        raise argparse.ArgumentTypeError(f"{value!r} is no number from 1 to 999999999")
+    return int(value)
 
 
 def _rate(value: str) -> tuple[float, float]:

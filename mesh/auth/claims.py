@@ -69,6 +69,7 @@ def read_claims(claims: dict[str, Any], audience: str, issuer: str | None) -> Ch
             producer=producer,
             games=None if games is None else frozenset(games),
             expires_at_s=expires_at_s,
+            of_mesh=audience == MESH_AUDIENCE,
         ),
         good_from_s,
     )

@@ -23,6 +23,8 @@ class Identity:
     """None: all of them."""
     expires_at_s: float
     """Unix seconds."""
+    of_mesh: bool = False
+    """A service of this mesh, by a token of the mesh's own."""
 
     def act_for(self, field: str, actor_id: str) -> str:
         """Who acts: `actor_id`, or for "" the token's own. Raises Forbidden for others, unless a producer."""

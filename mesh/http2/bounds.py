@@ -52,6 +52,13 @@ IDLE_FRAMES_PER_S = 200.0
 IDLE_FRAMES_BURST = 2_000.0
 # A SETTINGS frame touches every stream.
 SETTINGS_COST = 20.0
+# WINDOW_UPDATE: besides this rate, one for so many bytes of DATA that we sent. Most clients send one for
+# half a window; some send two for each DATA frame.
+WINDOW_UPDATES_PER_S = 2_000.0
+WINDOW_UPDATES_BURST = 20_000
+WINDOW_UPDATE_DATA_BYTES = 64
+# Frames on closed streams that are ignored, beyond those that each stream explains (mesh.http2.calls).
+LATE_FRAMES_SPARE = 1_000
 # Streams reset by the client within YOUNG_STREAM_S of their opening, or by us for what the client did.
 # One Envoy speaks for thousands of clients: a crowd that comes and leaves at once must fit.
 RESETS_PER_S = 1_000.0
@@ -71,8 +78,14 @@ PREFACE_PATIENCE_S = 10.0
 IDLE_CONNECTION_S = 600.0
 # For what is still to be written on a connection that we close.
 LINGER_S = 2.0
-# How long a refusal waits for the client's first DATA.
+# How long a call may be open without an answer and without the end of its request.
+REQUEST_PATIENCE_S = 5.0
+# How long a refusal waits for the client's first DATA; how long the answer to a request that is no gRPC
+# waits for the request's end, and then for the windows to take its content, if that is no more than this.
 REFUSAL_PATIENCE_S = 0.02
+REPLY_DELAY_S = 0.5
+REPLY_PATIENCE_S = 5.0
+REPLY_WAITING_BYTES_MAX = 64
 # From the first GOAWAY, which names no stream, to the second, if the client does not answer our PING.
 GOAWAY_PATIENCE_S = 2.0
 CONNECTIONS_MAX = 10_000

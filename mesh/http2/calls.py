@@ -6,21 +6,37 @@ WINDOW_UPDATE and RST_STREAM are ignored; so is everything on one that we reset 
 answered STREAM_CLOSED, and HEADERS end the connection. Streams above the last that our GOAWAY named are left
 unanswered.
 
+A call that was accepted counts against bounds of its service, whether its request has come or not. So one
+whose request has neither ended nor been answered within REQUEST_PATIENCE_S ends DEADLINE_EXCEEDED. That is
+counted in looks at a connection that is read, so that no call ends for a request which this process was too
+slow to take.
+
 Bounds: how many there may be is the server's to say (REFUSED_STREAM); RESETS_PER_S of streams that were
-reset while young, or that we reset for what the client did.
+reset while young, or that we reset for what the client did. A client ends each stream once, with trailers,
+RST_STREAM or both, so of these not more are ignored than twice the streams it opened, and LATE_FRAMES_SPARE.
 """
 
 from __future__ import annotations
 
 import logging
+import math
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
 from grandstand.wire.errors import GrandstandError, shown
 from mesh.http2 import bounds, frames, headers
 from mesh.http2.budget import Budget
-from mesh.http2.call import Methods, Pages
-from mesh.http2.errors import INTERNAL, UNIMPLEMENTED, CallFailed, Cause, ConnectionBroken, StreamBroken
+from mesh.http2.call import Methods, Page, Pages
+from mesh.http2.errors import (
+    DEADLINE_EXCEEDED,
+    INTERNAL,
+    UNIMPLEMENTED,
+    CallFailed,
+    Cause,
+    ConnectionBroken,
+    StreamBroken,
+)
 from mesh.http2.header_blocks import Block
 from mesh.http2.resets import Resets
 from mesh.http2.stream import Stream
@@ -29,6 +45,11 @@ from mesh.http2.termination_counts import TerminationCounts
 from mesh.http2.write_buffer import WriteBuffer
 
 log = logging.getLogger(__name__)
+
+_REQUEST_LOOKS = math.ceil(bounds.REQUEST_PATIENCE_S / bounds.LOOK_S)
+_NOT_GRPC = b'{"error": "only gRPC is spoken here"}\n'
+_PAGE_FAILED = b'{"error": "its log says why"}\n'
+assert max(len(_NOT_GRPC), len(_PAGE_FAILED)) <= bounds.REPLY_WAITING_BYTES_MAX
 
 
 class ServerHooks(Protocol):
@@ -79,7 +100,13 @@ class Calls:
         self._server = server
         self._on_empty = on_empty
         self._acked_at_id: int | None = None
+        self._awaiting: dict[int, Stream] = {}
+        """Calls whose request did not end with its headers, the oldest first, until they are judged."""
+        self._last_ids = deque([0] * (_REQUEST_LOOKS + 1), _REQUEST_LOOKS + 1)
+        """What `last_id` was at the last looks."""
         self._resets = Resets()
+        self._opened = 0
+        self._late_frames = 0
         self._reset_budget = Budget(bounds.RESETS_PER_S, bounds.RESETS_BURST)
 
     def find(self, number: int, kind: str) -> Stream | None:
@@ -88,6 +115,11 @@ class Calls:
         if stream is None and (number > self.last_id or number & 1 == 0):
             raise ConnectionBroken(frames.PROTOCOL_ERROR, f"{kind} on stream {number}, which is not open")
         return stream
+
+    @property
+    def goaway_bound(self) -> int:
+        """What another GOAWAY may name: never more than the last one did (RFC 9113, 6.8)."""
+        return self.last_id if self.goaway_id is None else self.goaway_id
 
     def ignores(self, number: int) -> bool:
         """Of a closed stream: whether what comes on it was rightly sent, or is nobody's."""
@@ -106,29 +138,44 @@ class Calls:
             stream.half_close()
         elif number > self.last_id:
             self.last_id = number
-            if not self.ignores(number):
+            if self.ignores(number):
+                self._ignore()
+            else:
+                self._opened += 1
                 self._open(number, fields, is_last, now)
-        elif not self.ignores(number):
-            raise ConnectionBroken(frames.STREAM_CLOSED, f"HEADERS on stream {number}, which is closed")
+        elif self.ignores(number):
+            self._ignore()
+        else:
+            raise ConnectionBroken(
+                frames.PROTOCOL_ERROR,
+                f"HEADERS on stream {number}, which is closed; a new stream is above {self.last_id}",
+                Cause.CLOSED,
+            )
+
+    def _ignore(self) -> None:
+        """Of a HEADERS or RST_STREAM frame that came late."""
+        self._late_frames += 1
+        if self._late_frames > 2 * self._opened + bounds.LATE_FRAMES_SPARE:
+            raise ConnectionBroken(
+                frames.ENHANCE_YOUR_CALM,
+                f"{self._late_frames} HEADERS and RST_STREAM frames on closed streams; a client sends at "
+                "most two for each stream that it opened",
+                Cause.LATE_FLOOD,
+            )
 
     def _open(self, number: int, fields: headers.Fields, is_last: bool, now: float) -> None:
         if not self._server.may_open():
             raise StreamBroken(frames.REFUSED_STREAM, "no room for another call", Cause.NO_ROOM)
-        stream = Stream(number, self, self.initial_window, now, remote_closed=is_last)
-        try:
-            request = fields.request()
-        except CallFailed as error:
-            self._enter(stream)
-            self.terminations.call(error.code, error.cause)
-            if error.http_status != 200:
-                stream.answer(headers.http_error(error.http_status))
-            else:
-                beside = headers.accept_encoding() if error.code == UNIMPLEMENTED else b""
-                stream.refuse(error.code, str(error), beside)
-            return
+        request = fields.request()
         if is_last and request.content_bytes:
             raise StreamBroken(frames.PROTOCOL_ERROR, "content-length is not what came")
-        self._enter(stream)
+        stream = Stream(number, self, self.initial_window, now, remote_closed=is_last)
+        stream.receive_half.expect(request.encoding, request.content_bytes)
+        self.open[number] = stream
+        self._server.opened()
+        if request.refusal is not None:
+            self._refuse(stream, request, request.refusal)
+            return
         if request.method != b"POST":
             self._answer_page(stream, request)
             return
@@ -146,29 +193,38 @@ class Calls:
         except Exception as error:
             stream.failed(error)
         else:
+            if not is_last:
+                self._awaiting[number] = stream
             stream.accepted(handler, request.timeout_s)
 
     def _answer_page(self, stream: Stream, request: headers.Request) -> None:
-        make = self._pages.get(request.path.partition("?")[0])
-        if make is None:
-            self.terminations.call(INTERNAL, Cause.NOT_GRPC)
-            stream.answer(headers.http_error(405))
+        find = self._pages.get(request.path.partition("?")[0])
+        if find is None:
+            self._refuse(stream, request, CallFailed(INTERNAL, "", Cause.NOT_GRPC, 405))
             return
-        try:
-            page = make()
-        except Exception:
-            log.exception("the page %s failed", request.path)
-            stream.answer(headers.http_error(500))
-        else:
-            stream.answer_page(page, with_content=request.method == b"GET")
 
-    def _enter(self, stream: Stream) -> None:
-        self.open[stream.id] = stream
-        self._server.opened()
+        def make() -> Page:
+            try:
+                return find()
+            except Exception:
+                log.exception("the page %s failed", request.path)
+                return Page(500, _PAGE_FAILED)
+
+        stream.answer(make, with_content=request.method == b"GET")
+
+    def _refuse(self, stream: Stream, request: headers.Request, error: CallFailed) -> None:
+        self.terminations.call(error.code, error.cause)
+        if error.http_status != 200:
+            page = Page(error.http_status, _NOT_GRPC)
+            stream.answer(lambda: page, with_content=request.method != b"HEAD")
+        else:
+            beside = headers.accept_encoding() if error.code == UNIMPLEMENTED else b""
+            stream.refuse(error.code, str(error), beside)
 
     def forget(self, stream_id: int, *, was_reset: bool) -> None:
         if self.open.pop(stream_id, None) is None:
             return
+        self._awaiting.pop(stream_id, None)
         if was_reset:
             self._resets.add(stream_id)
         self._server.closed()
@@ -194,6 +250,7 @@ class Calls:
         """Raises ConnectionBroken for what was never opened, and when streams come and go too often."""
         stream = self.find(number, "RST_STREAM")
         if stream is None:
+            self._ignore()
             return
         is_young = now - stream.opened_at < bounds.YOUNG_STREAM_S
         stream.lost()
@@ -230,6 +287,23 @@ class Calls:
                 raise ConnectionBroken(error.code, str(error)) from None
 
     # Ends.
+
+    def look(self) -> None:
+        """Called every LOOK_S while the connection is read: ends calls whose request does not come."""
+        self._last_ids.append(self.last_id)
+        late_id = self._last_ids[0]
+        while self._awaiting:
+            number = next(iter(self._awaiting))
+            if number > late_id:
+                break
+            stream = self._awaiting.pop(number)
+            if not stream.has_begun:
+                stream.fail(
+                    DEADLINE_EXCEEDED,
+                    f"no whole request came within {bounds.REQUEST_PATIENCE_S:g} s of the call's headers; "
+                    "send it at once, and end it unless the call streams",
+                    Cause.REQUEST,
+                )
 
     def fail(self, code: int, message: str) -> None:
         """All of them, with a status."""

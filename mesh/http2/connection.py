@@ -8,10 +8,16 @@ connection with the code that RFC 9113 names, and what a handler raises ends its
 WINDOW_UPDATE is sent for a stream as its handler takes messages, and for the connection on receipt: a call
 that is paused does not hold up the others.
 
-Bounds (mesh.http2.bounds): BUFFERED_BYTES_MAX over all calls, header blocks, and the rate of frames that cost
-and say nothing. See mesh.http2.calls for streams, mesh.http2.write_buffer for what is sent.
+Bounds (mesh.http2.bounds): BUFFERED_BYTES_MAX over all calls, header blocks, the rate of WINDOW_UPDATE, and
+that of frames that cost and say nothing. See mesh.http2.calls for streams, mesh.http2.write_buffer for what
+is sent.
 
-Rejected: the `h2` library, whose frame costs tens of microseconds. A priority tree (RFC 9113, 5.3).
+What RFC 9113 deprecates is not implemented: priorities (5.3) are parsed and ignored, also that of a stream
+which depends on itself; the Upgrade of HTTP/1.1 to h2c (3.1) is an invalid preface. Of the other requirements
+two are relaxed for existing clients: the table size in the first header block after the ACK of our SETTINGS
+(mesh.http2.header_blocks), and blanks around a field's value (mesh.http2.headers).
+
+Rejected: the `h2` library, whose frame costs tens of microseconds.
 """
 
 from __future__ import annotations
@@ -79,6 +85,9 @@ class Connection:
         self._rest = b""
         self._unacknowledged = 0
         self._blocks = HeaderBlocks()
+        self._window_updates_left = bounds.WINDOW_UPDATES_BURST
+        self._window_updates_earned_at = now, 0
+        """Until when, and for how many bytes of DATA, more of them were allowed."""
         self._idle_budget = Budget(bounds.IDLE_FRAMES_PER_S, bounds.IDLE_FRAMES_BURST)
         self._now = now
         self._keepalive = Keepalive(now)
@@ -217,7 +226,9 @@ class Connection:
         counted = end - begin
         self._unacknowledged += counted
         if flags & frames.PADDED:
-            if begin == end or data[begin] >= counted:
+            if begin == end:
+                raise ConnectionBroken(frames.FRAME_SIZE_ERROR, "DATA without the padding's length")
+            if data[begin] >= counted:
                 raise ConnectionBroken(frames.PROTOCOL_ERROR, "DATA with more padding than it is long")
             end -= data[begin]
             begin += 1
@@ -236,6 +247,9 @@ class Connection:
     def _read_window_update(self, number: int, payload: bytes) -> None:
         if len(payload) != 4:
             raise ConnectionBroken(frames.FRAME_SIZE_ERROR, "WINDOW_UPDATE has 4 bytes")
+        if self._window_updates_left < 1:
+            self._earn_window_updates()
+        self._window_updates_left -= 1
         by = int.from_bytes(payload, "big") & frames.WINDOW_MAX
         if number == 0:
             if by == 0:
@@ -247,6 +261,21 @@ class Connection:
             if by == 0:
                 raise StreamBroken(frames.PROTOCOL_ERROR, "WINDOW_UPDATE by 0")
             stream.adjust_window(by)
+
+    def _earn_window_updates(self) -> None:
+        """A token bucket that is looked at only when it is empty."""
+        since, data_bytes = self._window_updates_earned_at
+        self._window_updates_earned_at = self._now, self.write_buffer.data_bytes
+        earned = (self._now - since) * bounds.WINDOW_UPDATES_PER_S
+        earned += (self.write_buffer.data_bytes - data_bytes) / bounds.WINDOW_UPDATE_DATA_BYTES
+        self._window_updates_left = min(bounds.WINDOW_UPDATES_BURST, int(earned))
+        if self._window_updates_left < 1:
+            raise ConnectionBroken(
+                frames.ENHANCE_YOUR_CALM,
+                f"more than {bounds.WINDOW_UPDATES_PER_S:g} WINDOW_UPDATE a second, and one for each "
+                f"{bounds.WINDOW_UPDATE_DATA_BYTES} bytes of DATA",
+                Cause.WINDOW_FLOOD,
+            )
 
     def _take(self, block: Block | None) -> None:
         if block is not None:
@@ -266,6 +295,7 @@ class Connection:
             if payload:
                 raise ConnectionBroken(frames.FRAME_SIZE_ERROR, "an ACK of SETTINGS has no content")
             self.calls.acked()
+            self._blocks.acked()
             self._spend_idle(1.0, Cause.SETTINGS_FLOOD)
             return
         self._spend_idle(bounds.SETTINGS_COST, Cause.SETTINGS_FLOOD)
@@ -313,8 +343,8 @@ class Connection:
 
     # Time.
 
-    def look(self, now: float) -> None:
-        """Called every LOOK_S: keepalive and timeouts."""
+    def look(self, now: float, *, is_read: bool = True) -> None:
+        """Called every LOOK_S: keepalive and timeouts. `is_read`: what the peer sends is taken."""
         if self.is_over:
             return
         self._now = now
@@ -322,6 +352,8 @@ class Connection:
         if calls.open or calls.last_id != self._last_id_seen:
             self._last_id_seen = calls.last_id
             self._keepalive.used(now)
+        if is_read:
+            calls.look()
         match self._keepalive.check(now):
             case KeepaliveAction.PING:
                 self.write_buffer.put(keepalive.keepalive_ping())
@@ -381,6 +413,6 @@ class Connection:
         if cause is not None:
             self._terminations.connection(code, cause)
         log.info("a connection ends with code %d: %s", code, text)
-        self.write_buffer.put(frames.goaway(self.calls.last_id, code, text))
+        self.write_buffer.put(frames.goaway(self.calls.goaway_bound, code, text))
         self.lost()
         self._shell.hang_up()

@@ -1,7 +1,11 @@
 """Header blocks from HEADERS and CONTINUATION frames, decoded (RFC 9113, 4.3 and 6.2; RFC 7541). Pure.
 
 Every block is decoded, also of streams that nobody wants: while the peer has a dynamic table, the decoder's
-follows all of them. It has one until it knows our SETTINGS, which leave it none (mesh.http2.field_blocks).
+follows all of them. It has one until it acknowledges our SETTINGS, which leave it none
+(mesh.http2.field_blocks). From then on a block that refers to an entry, or sets a table size other than 0,
+ends the connection with COMPRESSION_ERROR. RFC 9113, 4.3.1, requires that of any first block without the new
+table size; this is relaxed, as there are encoders that never use a table and do not send its size, Dart's for
+one. Their blocks mean the same with any table.
 
 Bounds: HEADER_BLOCK_BYTES_HARD in CONTINUATIONS_MAX frames before decoding, HEADER_LIST_BYTES_HARD after it;
 the decoder stops there, and the connection ends, as the table is of no more use.
@@ -30,6 +34,10 @@ class HeaderBlocks:
         self._continuations = 0
         self._is_last = False
 
+    def acked(self) -> None:
+        """The peer has acknowledged our SETTINGS; idempotent."""
+        self._decoder.header_table_size = self._decoder.max_allowed_table_size = 0
+
     def begin(self, flags: int, stream: int, payload: bytes) -> Block | None:
         """A HEADERS frame; None if its block goes on."""
         if stream & 1 == 0:
@@ -41,6 +49,8 @@ class HeaderBlocks:
             at, end = 1, end - payload[0]
         if flags & frames.WITH_PRIORITY:
             at += 5
+            if at > len(payload):
+                raise ConnectionBroken(frames.FRAME_SIZE_ERROR, "HEADERS too short for their priority")
         if at > end:
             raise ConnectionBroken(frames.PROTOCOL_ERROR, "HEADERS with more padding than they are long")
         self._is_last = bool(flags & frames.END_STREAM)

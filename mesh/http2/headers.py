@@ -9,13 +9,14 @@ Rejected: hpack's encoder. A dynamic table makes each block differ, for a few by
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import quote
 
 from grandstand.wire.errors import shown
 from mesh.http2 import bounds
+from mesh.http2.call import Page
 from mesh.http2.details import retry_details
 from mesh.http2.errors import INTERNAL, RESOURCE_EXHAUSTED, UNIMPLEMENTED, CallFailed, Cause, StreamBroken
 from mesh.http2.frames import PROTOCOL_ERROR
@@ -31,6 +32,8 @@ _BAD_VALUE = re.compile(rb"[\0\r\n]")
 _OF_ONE_CONNECTION = frozenset(
     (b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade")
 )
+_MANDATORY = (b":method", b":scheme", b":path")
+_OF_CONNECT = (b":method", b":authority")
 _PSEUDO = frozenset((b":method", b":scheme", b":path", b":authority"))
 _GRPC = re.compile(rb"application/grpc(?:[+;]|\Z)", re.IGNORECASE)
 _TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])\Z")
@@ -38,8 +41,7 @@ _DIGITS = re.compile(rb"[0-9]{1,18}\Z")
 _UNIT_S = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """What the header block of a call says."""
 
     path: str
@@ -49,8 +51,10 @@ class Request:
     """One of ENCODINGS."""
     content_bytes: int | None
     """What content-length promises."""
-    method: bytes = b"POST"
+    method: bytes
     """GET and HEAD are no gRPC: only Pages are asked so."""
+    refusal: CallFailed | None
+    """Why a request that is well formed is refused."""
 
 
 class Field:
@@ -85,7 +89,7 @@ class Fields:
         self._request: Request | None = None
 
     def request(self) -> Request:
-        """Raises StreamBroken for a malformed request (RFC 9113, 8.1.1), CallFailed for one we refuse."""
+        """Raises StreamBroken for a malformed request (RFC 9113, 8.1.1)."""
         found = self._request
         if found is None:
             found = self._request = _read_request(self.all)
@@ -116,22 +120,53 @@ def _read_request(fields: Sequence[Field]) -> Request:
             if _BAD_VALUE.search(field.value):
                 raise _malformed(name, "has a value that no field may have")
             pseudo[name] = field.value
-    for name in (b":method", b":scheme", b":path"):
+    method, path = pseudo.get(b":method"), pseudo.get(b":path", b"")
+    if method != b"POST" or path[:1] != b"/" or not pseudo.get(b":scheme"):
+        method = _check_target(pseudo)
+    if b"@" in pseudo.get(b":authority", b""):
+        raise _malformed(b":authority", "names a user")
+    content_bytes = _content_bytes(fields) if b"content-length" in plain else None
+    encoding, timeout_s, refusal = b"identity", None, None
+    try:
+        encoding, timeout_s = _read_call(method, plain, size, len(fields))
+    except CallFailed as error:
+        # It is kept with the block, without the frames of its traceback.
+        refusal = error.with_traceback(None)
+    return Request(
+        path.decode("latin-1"), tuple(metadata), timeout_s, encoding, content_bytes, method, refusal
+    )
+
+
+def _check_target(pseudo: Mapping[bytes, bytes]) -> bytes:
+    """The method. Raises StreamBroken for what RFC 9113, 8.3.1 and 8.5, does not allow."""
+    is_connect = pseudo.get(b":method") == b"CONNECT"
+    for name in _OF_CONNECT if is_connect else _MANDATORY:
         if not pseudo.get(name):
             raise _malformed(name, "is missing")
-    if size > bounds.HEADER_LIST_BYTES_MAX or len(fields) > bounds.HEADER_FIELDS_MAX:
+    method, path = pseudo[b":method"], pseudo.get(b":path", b"")
+    if is_connect:
+        if b":scheme" in pseudo or path:
+            raise _malformed(b":path", "or :scheme stands in a CONNECT")
+    elif path[:1] != b"/" and (path != b"*" or method != b"OPTIONS"):
+        raise _malformed(b":path", "does not begin with /")
+    return method
+
+
+def _read_call(
+    method: bytes, plain: Mapping[bytes, bytes], size: int, fields: int
+) -> tuple[bytes, float | None]:
+    """grpc-encoding and grpc-timeout. Raises CallFailed for what is refused, though it is well formed."""
+    if size > bounds.HEADER_LIST_BYTES_MAX or fields > bounds.HEADER_FIELDS_MAX:
         raise CallFailed(
             RESOURCE_EXHAUSTED,
-            f"request headers of {size} bytes in {len(fields)} fields; at most "
+            f"request headers of {size} bytes in {fields} fields; at most "
             f"{bounds.HEADER_LIST_BYTES_MAX} bytes in {bounds.HEADER_FIELDS_MAX} fields are taken: "
             "send less metadata",
             Cause.HEADER_SIZE,
         )
-    content_bytes = _content_bytes(fields) if b"content-length" in plain else None
-    path = pseudo[b":path"].decode("latin-1")
-    if pseudo[b":method"] in (b"GET", b"HEAD"):
-        return Request(path, (), None, b"identity", content_bytes, pseudo[b":method"])
-    if pseudo[b":method"] != b"POST":
+    if method in (b"GET", b"HEAD"):
+        return b"identity", None
+    if method != b"POST":
         raise CallFailed(INTERNAL, "gRPC calls are POST", Cause.NOT_GRPC, 405)
     if not _GRPC.match(plain.get(b"content-type", b"")):
         raise CallFailed(INTERNAL, "content-type must be application/grpc", Cause.NOT_GRPC, 415)
@@ -146,7 +181,7 @@ def _read_request(fields: Sequence[Field]) -> Request:
     timeout_s = None
     if b"grpc-timeout" in plain:
         timeout_s = _timeout_s(plain[b"grpc-timeout"])
-    return Request(path, tuple(metadata), timeout_s, encoding, content_bytes)
+    return encoding, timeout_s
 
 
 def _fault_of(name: bytes, value: bytes) -> str | None:
@@ -238,15 +273,20 @@ def accept_encoding() -> bytes:
     return _literal(b"grpc-accept-encoding", ACCEPT_ENCODING.encode())
 
 
-def http_error(status: int) -> bytes:
-    """The whole answer to what is no gRPC."""
-    return _integer(8, 4, 0x10) + _string(b"%d" % status)
+def reply(page: Page, sendable_bytes: int, *, with_content: bool) -> tuple[bytes, bytes]:
+    """A header block and the content after it. Content beyond `sendable_bytes` would wait for the client: it
+    is left out, and the answer is 503, unless it has at most REPLY_WAITING_BYTES_MAX."""
+    content = page.content
+    if with_content and len(content) > max(sendable_bytes, bounds.REPLY_WAITING_BYTES_MAX):
+        return _page(503, 0), b""
+    return _page(page.status, len(content)), content if with_content else b""
 
 
-def page(status: int, content_bytes: int) -> bytes:
+def _page(status: int, content_bytes: int) -> bytes:
     """Before JSON of that length. In the static table content-length is 28, cache-control 24."""
     return (
-        http_error(status)
+        _integer(8, 4, 0x10)
+        + _string(b"%d" % status)
         + _integer(31, 4, 0x10)
         + _string(b"application/json")
         + _integer(28, 4, 0x10)

@@ -89,6 +89,8 @@ class ReceiveHalf:
             raise StreamBroken(frames.FLOW_CONTROL_ERROR, "more DATA than the stream's window allows")
         if self._content_left is not None:
             self._content_left -= end - at
+            if self._content_left < 0:
+                raise StreamBroken(frames.PROTOCOL_ERROR, "more DATA than content-length says")
         if last:
             self._close_remote()
         if self.handler is None:

@@ -1,7 +1,8 @@
 """What the two sides settle: our SETTINGS, and the peer's as they are read (RFC 9113, 6.5). Pure.
 
 Of the peer's, only INITIAL_WINDOW_SIZE changes what we do: we send no pushes, no indexed header fields, and
-no frame larger than the smallest MAX_FRAME_SIZE there may be. What is unknown is ignored.
+no frame larger than the smallest MAX_FRAME_SIZE there may be; whatever HEADER_TABLE_SIZE is, ours is 0
+(mesh.http2.write_buffer). What is unknown is ignored.
 """
 
 from __future__ import annotations

@@ -9,7 +9,8 @@ and `_window` has no meaning.
 
 Ending: `end` is called by the handler and takes effect after all that waits. `fail` is called by the server
 and takes effect at once, with a status. `lost` sends nothing. After the last two the handler's `gone` is
-called.
+called. A refused call is answered after its client's first DATA (`refuse`), and a request that is not gRPC
+after its end (`answer`): until then a violation of RFC 9113 is a stream error, as on any stream.
 
 Rejected: a task or a queue object for each call. An idle call is this object, its receiving half and its
 handler. A sending half of its own: one more function call for each message sent.
@@ -46,6 +47,7 @@ class Stream:
         "_handler",
         "_host",
         "_members",
+        "_reply",
         "_sent_headers",
         "_timer",
         "_trailers",
@@ -86,7 +88,9 @@ class Stream:
         self._members: ConnectionMembers | None = None
         self._unsent: SendBuffer | None = None
         self._trailers: bytes | None = None
-        """To be sent after all that waits; of a refused call, after the client's first DATA."""
+        """To be sent after all that waits; b"" is END_STREAM alone."""
+        self._reply: tuple[Callable[[], None], bool] | None = None
+        """Answers a call that has no handler; whether at its first DATA, or else at its end."""
         self._wants_writable = False
         self._sent_headers = False
 
@@ -94,11 +98,15 @@ class Stream:
     def peer(self) -> str:
         return self._host.peer
 
+    @property
+    def has_begun(self) -> bool:
+        """Its request has ended, or it was answered."""
+        return self._sent_headers or self.receive_half.remote_closed
+
     def requested(self, request: headers.Request) -> None:
         # One string for all calls of a method.
         self.path = sys.intern(request.path)
         self.metadata = request.metadata
-        self.receive_half.expect(request.encoding, request.content_bytes)
 
     def accepted(self, handler: Handler, timeout_s: float | None) -> None:
         self.metadata = ()
@@ -120,13 +128,13 @@ class Stream:
             raise
         except Exception as error:
             self.failed(error)
-        if self._trailers is not None:
-            self._refuse_now()
+        if self._reply is not None and (self._reply[1] or self.receive_half.remote_closed):
+            self._reply_now()
 
     def half_close(self) -> None:
         """END_STREAM came with HEADERS. Raises StreamBroken."""
         self._guard(self.receive_half.half_close)
-        self._refuse_now()
+        self._reply_now()
 
     def _guard(self, step: Callable[[], None]) -> None:
         """Ends the call for what `step` raises, except for StreamBroken."""
@@ -220,9 +228,7 @@ class Stream:
 
     def _send_headers(self) -> None:
         self._sent_headers = True
-        self.write_buffer.put(
-            frames.header_block(self.id, headers.RESPONSE_HEADERS, False, bounds.FRAME_BYTES_MAX)
-        )
+        self.write_buffer.put_headers(self.id, headers.RESPONSE_HEADERS, end_stream=False)
 
     def write_frame(self) -> bool:
         """Writes one frame of what waits, if the windows allow; whether it could write another."""
@@ -339,46 +345,48 @@ class Stream:
     ) -> None:
         """Ends a call that has no handler: once the client's first DATA came, or REFUSAL_PATIENCE_S passed. A
         grpc.aio client whose first write fails, as the answer was there before it, reads INTERNAL instead."""
-        if self.is_ended:
-            return
+        if not self.is_ended:
+            block = headers.trailers(code, message, retry_after_s) + beside
+            self._reply_later((lambda: self._finish(block), True), bounds.REFUSAL_PATIENCE_S)
+
+    def answer(self, make: Callable[[], Page], *, with_content: bool) -> None:
+        """Ends what is no gRPC call: with what `make` returns, once the request has ended or REPLY_DELAY_S
+        passed. `with_content`: False for a HEAD. Content waits at most REPLY_PATIENCE_S for the windows."""
+        self._reply_later((lambda: self._send_page(make(), with_content), False), bounds.REPLY_DELAY_S)
+
+    def _reply_later(self, reply: tuple[Callable[[], None], bool], patience_s: float) -> None:
         self.is_ended = True
-        self._trailers = headers.trailers(code, message, retry_after_s) + beside
+        self._reply = reply
         if self.receive_half.remote_closed:
-            self._refuse_now()
+            self._reply_now()
         else:
-            self._timer = self._host.later(bounds.REFUSAL_PATIENCE_S, self._refuse_now)
+            self._timer = self._host.later(patience_s, self._reply_now)
 
-    def _refuse_now(self) -> None:
-        if self._trailers is not None and self._unsent is None:
-            self._finish(self._trailers)
+    def _reply_now(self) -> None:
+        reply, self._reply = self._reply, None
+        if reply is not None:
+            self._stop_timer()
+            reply[0]()
 
-    def answer(self, block: bytes) -> None:
-        """Ends what is no gRPC call with one block of headers."""
+    def _send_page(self, page: Page, with_content: bool) -> None:
+        write_buffer = self.write_buffer
+        sendable_bytes = min(self._window, write_buffer.available_bytes)
+        block, content = headers.reply(page, sendable_bytes, with_content=with_content)
         self._sent_headers = True
-        self._finish(block)
+        if not content:
+            self._finish(block)
+            return
+        write_buffer.put_headers(self.id, block, end_stream=False)
+        self._trailers = b""
+        self._unsent = SendBuffer(content)
+        self._timer = self._host.later(bounds.REPLY_PATIENCE_S, self._reply_unread)
+        if self._window > 0:
+            write_buffer.enqueue(self)
 
-    def answer_page(self, page: Page, *, with_content: bool) -> None:
-        """Ends a GET, or without content a HEAD. What the windows do not take at once is left out, and the
-        answer is 503: nothing waits for who probes."""
-        content, write_buffer = page.content, self.write_buffer
-        if not with_content:
-            self.answer(headers.page(page.status, len(content)))
-            return
-        if not 0 < len(content) <= min(self._window, write_buffer.available_bytes, bounds.FRAME_BYTES_MAX):
-            self.answer(headers.http_error(503))
-            return
-        write_buffer.put(
-            frames.header_block(
-                self.id, headers.page(page.status, len(content)), False, bounds.FRAME_BYTES_MAX
-            )
-        )
-        self._window -= len(content)
-        write_buffer.available_bytes -= len(content)
-        write_buffer.put(frames.frame(frames.DATA, frames.END_STREAM, self.id, content))
-        remote_closed = self.receive_half.remote_closed
-        if not remote_closed:
-            write_buffer.put(frames.rst_stream(self.id, frames.NO_ERROR))
-        self._close(was_reset=not remote_closed)
+    def _reply_unread(self) -> None:
+        self._host.terminations.stream(frames.CANCEL, Cause.UNREAD)
+        self.write_buffer.put(frames.rst_stream(self.id, frames.CANCEL))
+        self._close(was_reset=True)
 
     def lost(self) -> None:
         """Reset by either side, or its connection is gone."""
@@ -403,11 +411,13 @@ class Stream:
         """Sends the trailers, and closes the stream."""
         if not self._sent_headers:
             block = headers.RESPONSE_HEADERS + block
-        data = frames.header_block(self.id, block, True, bounds.FRAME_BYTES_MAX)
+        if block:
+            self.write_buffer.put_headers(self.id, block, end_stream=True)
+        else:
+            self.write_buffer.put(frames.frame(frames.DATA, frames.END_STREAM, self.id))
         remote_closed = self.receive_half.remote_closed
         if not remote_closed:
-            data += frames.rst_stream(self.id, frames.NO_ERROR)
-        self.write_buffer.put(data)
+            self.write_buffer.put(frames.rst_stream(self.id, frames.NO_ERROR))
         self._close(was_reset=not remote_closed)
 
     def _close(self, *, was_reset: bool) -> None:
@@ -416,11 +426,16 @@ class Stream:
         self._leave_group()
         self._unsent = None
         self._trailers = None
+        self._reply = None
         self.receive_half.stop()
+        if self._timer is not None:
+            self._stop_timer()
+        self._host.forget(self.id, was_reset=was_reset)
+
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._host.forget(self.id, was_reset=was_reset)
 
 
 def _tell_gone(handler: Handler | None) -> None:

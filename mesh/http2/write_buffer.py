@@ -4,6 +4,10 @@
 connection's flow-control window and what is left of FLUSH_BYTES_MAX, and 0 while the transport is full. So a
 call that sends compares its message with two numbers, its own window and this one.
 
+The first header block of a connection sets our dynamic table's size to 0 (RFC 7541, 6.3), as our blocks use
+none (mesh.http2.headers). A peer whose SETTINGS reduce HEADER_TABLE_SIZE requires an update (RFC 9113,
+4.3.1); any other accepts it.
+
 Streams that have unsent bytes and an open window stand in one queue and write one frame each in turn. A
 broadcast group (mesh.http2.broadcast_group) asks to be called when bytes are available again.
 
@@ -17,9 +21,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from mesh.http2 import bounds
+from mesh.http2 import bounds, frames
 from mesh.http2.errors import ConnectionBroken
 from mesh.http2.frames import FLOW_CONTROL_ERROR, WINDOW_DEFAULT, WINDOW_MAX
+
+_NO_TABLE = b"\x20"
+"""A dynamic table size update to 0."""
 
 
 class QueuedStream(Protocol):
@@ -35,7 +42,9 @@ class WriteBuffer:
     __slots__ = (
         "_available_before",
         "_callbacks",
+        "_data_bytes",
         "_flush_left",
+        "_has_sent_headers",
         "_is_paused",
         "_on_output",
         "_queue",
@@ -54,6 +63,8 @@ class WriteBuffer:
         self._on_output = on_output
         self._window = WINDOW_DEFAULT
         self._flush_left = bounds.FLUSH_BYTES_MAX
+        self._data_bytes = 0
+        self._has_sent_headers = False
         self._available_before = 0
         """`available_bytes` when it was last deducted from the window."""
         self._is_paused = False
@@ -68,6 +79,12 @@ class WriteBuffer:
         self.parts.append(data)
         if not self.is_flush_scheduled:
             self.schedule_flush()
+
+    def put_headers(self, stream: int, block: bytes, *, end_stream: bool) -> None:
+        if not self._has_sent_headers:
+            self._has_sent_headers = True
+            block = _NO_TABLE + block
+        self.put(frames.header_block(stream, block, end_stream, bounds.FRAME_BYTES_MAX))
 
     def put_data(self, data: memoryview, counted: int) -> None:
         """Whole DATA frames; `counted`: their bytes without frame headers, at most `available_bytes`."""
@@ -117,12 +134,18 @@ class WriteBuffer:
         self._update_available()
         self.write_queued()
 
+    @property
+    def data_bytes(self) -> int:
+        """Bytes of DATA sent since the start."""
+        return self._data_bytes + self._available_before - self.available_bytes
+
     def _deduct_sent(self) -> None:
         """From the window and from the bound of this flush."""
         sent = self._available_before - self.available_bytes
         self._available_before = self.available_bytes
         self._window -= sent
         self._flush_left -= sent
+        self._data_bytes += sent
 
     def _update_available(self) -> None:
         self._deduct_sent()

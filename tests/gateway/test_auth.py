@@ -21,7 +21,6 @@ from gateway import bounds as gateway_bounds
 from gateway.guests import Guests
 from gateway.service import GatewayService
 from gateway.subscribe import SubscribeService, ViewerStream
-from gateway.viewer_limits import ViewerLimits
 from grandstand.client import open_channel
 from grandstand.event.v1.event_pb2 import Event, Position, Vote
 from grandstand.gateway.v1.gateway_pb2 import (
@@ -36,7 +35,9 @@ from grandstand.gateway.v1.gateway_pb2_grpc import GatewayServiceStub
 from grandstand.wire import bounds as wire_bounds
 from grandstand.wire import ids
 from grandstand.wire.errors import Exhausted, GrandstandError, NotNow
+from mesh.addresses import Addresses
 from mesh.auth import NO_KEYS, KeyRing, SigningKey, Trust, Verifier, parse_ring
+from mesh.stream_limits import StreamLimits
 from tests.support.games import run
 from tests.support.http2_service import serving
 from tests.support.tokens import base64url, claims_of, jwks, private_jwk, ring, sealed, signing, token
@@ -98,7 +99,8 @@ async def gateway(
     handed = Handed()
     keys = found or ring(KEY)
     verifier = Verifier(Trust(lambda: keys, issuer=issuer))
-    subscribe = SubscribeService(handed, ViewerLimits(random=random.random), verifier)
+    viewer_limits = StreamLimits(gateway_bounds.VIEWER_BOUNDS, random=random.random)
+    subscribe = SubscribeService(handed, viewer_limits, verifier, Addresses())
     service = GatewayService(handed, subscribe.accept, verifier, Guests(guest_key, verifier, issuer))
     async with (
         serving(service.methods(), message_bytes_max=wire_bounds.GATEWAY_MESSAGE_BYTES_MAX) as (_, address),

@@ -31,7 +31,8 @@ from grandstand.wire.errors import (
     Unavailable,
     Unknown,
 )
-from ingest.admission import Admission, Rate
+from ingest.admission import Admission
+from ingest.buckets import Rate
 from ingest.intake import Unresolved
 from ingest.republish import split_for_republish
 from mesh.catalog.watch import CatalogView
@@ -83,6 +84,23 @@ def test_every_kind_goes_into_its_place(catalog: CatalogView) -> None:
         *("poll/mvp", "board/top", "pulse/cheer", "audience", "metric/ping", "custom/words")
     ]
     assert ann.told == []
+
+
+@pytest.mark.parametrize("producer", [False, True])
+def test_a_reaction_is_charged_to_its_actor_as_often_as_it_counts(
+    catalog: CatalogView, producer: bool
+) -> None:
+    rig = IntakeRig(catalog, Admission(Rate(50, 200), UNLIMITED, Rate(1, 1_000)))
+    sender = Listener()
+    sender.open(bearer("ann", producer=producer), producer=producer)
+    actor = {"actor_id": "eve"} if producer else {}
+    hundred = {"reaction": Reaction(pulse_id="cheer", kind="fire", count=100)}
+    for first in range(1, 9, 2):
+        rig.take(sender, *(event(first + n, "reaction", **hundred, **actor) for n in range(2)))
+    assert [row.value for row in rig.rows()] == [100, 100]
+    if producer:
+        rig.take(sender, event(9, "reaction", **hundred, actor_id="bob"))
+        assert [row.value for row in rig.rows()] == [100]
 
 
 def test_what_comes_before_a_number_at_fault_is_taken_and_nothing_after_it(catalog: CatalogView) -> None:

@@ -217,7 +217,13 @@ class Peer:
 
     def settle(self, settings: dict[int, int] | None = None) -> None:
         """The preface of both sides, to its end."""
-        self.feed(f.PREFACE + f.settings(settings or {}) + f.frame(f.SETTINGS, f.ACK, 0))
+        self.feed(f.PREFACE + f.settings(settings or {}))
+        self.acknowledge()
+
+    def acknowledge(self) -> None:
+        """The server's SETTINGS, which leave no dynamic table: the next block begins with its new size."""
+        self.feed(f.frame(f.SETTINGS, f.ACK, 0))
+        self.encoder.header_table_size = 0
 
     def headers(
         self,
@@ -233,6 +239,13 @@ class Peer:
     def open(self, stream: int = 1, *more: tuple[str, str]) -> Recorder:
         self.feed(self.headers(stream, request_fields(PATH, *more)))
         return self.handlers[-1]
+
+    def open_answered(self, stream: int = 1) -> Recorder:
+        """A call that may last."""
+        handler = self.open(stream)
+        handler.call.send(b"welcome")
+        self.said()
+        return handler
 
     def read(self, frame: Frame) -> dict[str, str]:
         return {str(name): str(value) for name, value in self.decoder.decode(frame.payload)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 from collections.abc import Callable
@@ -14,7 +15,11 @@ from grandstand.wire.errors import Forbidden
 from mesh.http2 import bounds
 from mesh.http2 import frames as f
 from mesh.http2.call import Call
+from mesh.http2.errors import Cause
+from tests.support.games import run
 from tests.support.http2_peer import PATH, Peer, Recorder, codes, data, message, request_fields
+from tests.support.http2_service import ECHO, Echo, serving
+from tests.support.http2_wire import HANDSHAKE, alive, goaway, play
 
 FLOODS = {
     "PING": f.frame(f.PING, 0, 0, b"12345678"),
@@ -27,6 +32,10 @@ FLOODS = {
     "PRIORITY": f.frame(f.PRIORITY, 0, 1, b"\0\0\0\0\0"),
     "unknown frames": f.frame(0x42, 0, 0),
     "GOAWAY": f.frame(f.GOAWAY, 0, 0, b"\0" * 8),
+    "RST_STREAM of one stream": f.rst_stream(1, f.CANCEL),
+    "WINDOW_UPDATE of the connection": f.window_update(0, 1) * 3,
+    "WINDOW_UPDATE of a stream": f.window_update(1, 1) * 3,
+    "WINDOW_UPDATE of a closed stream": f.rst_stream(1, f.CANCEL) + f.window_update(1, 1) * 10,
 }
 
 
@@ -41,6 +50,10 @@ COUNTED_AS = {
     "PRIORITY": "idle-frame-flood",
     "unknown frames": "idle-frame-flood",
     "GOAWAY": "idle-frame-flood",
+    "RST_STREAM of one stream": "late-frame-flood",
+    "WINDOW_UPDATE of the connection": "window-update-flood",
+    "WINDOW_UPDATE of a stream": "window-update-flood",
+    "WINDOW_UPDATE of a closed stream": "late-frame-flood",
 }
 
 
@@ -62,12 +75,72 @@ def test_a_flood_of_frames_that_say_nothing_is_told_to_be_calm(name: str) -> Non
     assert counted(peer) == {f"connection ENHANCE_YOUR_CALM {COUNTED_AS[name]}": 1}
 
 
+def test_a_flood_on_one_connection_is_nothing_to_another() -> None:
+    async def scenario() -> None:
+        async with serving({ECHO: Echo}) as (server, address):
+            floods = [f.window_update(0, 1) * 25_000, f.rst_stream(1, f.CANCEL) * 1_100]
+            opening = Peer().headers(1)
+            await asyncio.gather(
+                *(
+                    play(address, (*HANDSHAKE, opening + flood, goaway(f.ENHANCE_YOUR_CALM)))
+                    for flood in floods
+                ),
+                play(address, HANDSHAKE + (b"", alive) * 20),
+            )
+            assert server.streams == 0
+            assert server.terminations.of(Cause.WINDOW_FLOOD) == server.terminations.of(Cause.LATE_FLOOD) == 1
+
+    run(scenario())
+
+
 def test_frames_that_say_nothing_are_taken_at_a_rate_that_clients_have() -> None:
     peer = Peer()
     peer.settle()
     for _ in range(120):
         assert codes(peer.feed(FLOODS["PING"] * 100 + FLOODS["SETTINGS"])) == []
         peer.now += 1.0
+
+
+def test_window_updates_are_taken_at_a_rate_that_clients_have() -> None:
+    """Of a stream and of the connection, for each DATA frame of 25,000 small messages a second."""
+    peer = Peer()
+    peer.settle()
+    handler = peer.open(1)
+    size = len(message(b"x" * 123))
+    for _ in range(60):
+        for _ in range(250):
+            handler.call.send(b"x" * 123)
+        frames = peer.said()
+        assert codes(frames) == []
+        updates = f.window_update(0, size) + f.window_update(1, size)
+        peer.feed(updates * len([each for each in frames if each.kind == f.DATA]))
+        peer.now += 0.01
+    assert not peer.is_hung_up
+
+
+def test_a_crowd_may_say_two_things_about_streams_that_we_have_closed() -> None:
+    crowd = range(1, 4_001, 2)
+    peer = Peer(streams_max=len(crowd))
+    peer.settle()
+    for number in crowd:
+        peer.open(number)
+    for handler in peer.handlers:
+        handler.call.end()
+    peer.said()
+    late = b"".join(
+        peer.headers(number, [("a", "b")], last=True) + f.rst_stream(number, f.CANCEL) for number in crowd
+    )
+    assert codes(peer.feed(late)) == []
+    assert not peer.is_hung_up
+
+
+def test_trailers_without_end_of_a_stream_that_we_closed_are_told_to_be_calm() -> None:
+    peer = Peer()
+    peer.settle()
+    peer.open(1).call.end()
+    said = peer.feed(peer.headers(1, [("a", "b")], last=True) * (bounds.LATE_FRAMES_SPARE + 3))
+    assert codes(said)[-1] == ("GOAWAY", f.ENHANCE_YOUR_CALM)
+    assert counted(peer) == {"connection ENHANCE_YOUR_CALM late-frame-flood": 1}
 
 
 def test_streams_opened_and_reset_at_once_without_end_are_told_to_be_calm() -> None:

@@ -4,6 +4,7 @@ message ends its call with the status that says so."""
 from __future__ import annotations
 
 import gzip
+import json
 import tracemalloc
 import zlib
 from urllib.parse import unquote
@@ -197,18 +198,35 @@ def test_what_is_no_grpc_is_no_media_for_us(fields: list[tuple[str, str]], statu
     peer = Peer()
     peer.settle()
     plain = [each for each in request_fields() if each[0] != "content-type"]
-    said = peer.feed(peer.headers(1, plain + fields))
-    assert peer.read(said[0]) == {":status": status}
-    assert said[0].flags & f.END_STREAM
+    assert peer.feed(peer.headers(1, plain + fields)) == []
+    said = peer.pass_time(bounds.REPLY_DELAY_S)
+    assert peer.read(said[0])[":status"] == status
+    assert [json.loads(each.payload) for each in said if each.payload and each.kind == f.DATA] == [
+        {"error": "only gRPC is spoken here"}
+    ]
+    assert said[-2].flags & f.END_STREAM
     assert codes(said) == [("RST_STREAM", f.NO_ERROR)]
+    assert (peer.streams, peer.alarms) == (0, 0)
 
 
 def test_methods_other_than_post_are_not_allowed() -> None:
     peer = Peer()
     peer.settle()
     said = peer.feed(peer.headers(1, [(":method", "GET"), *request_fields()[1:]], last=True))
-    assert peer.read(said[0]) == {":status": "405"}
+    assert peer.read(said[0])[":status"] == "405"
+    assert [each.kind for each in said if each.flags & f.END_STREAM] == [f.DATA]
     assert codes(said) == []
+    assert (peer.streams, peer.alarms) == (0, 0)
+
+
+def test_a_reply_that_nobody_reads_is_given_up() -> None:
+    peer = Peer()
+    peer.settle({f.INITIAL_WINDOW_SIZE: 1})
+    said = peer.feed(peer.headers(1, [(":method", "GET"), *request_fields()[1:]], last=True))
+    assert [len(each.payload) for each in said if each.kind == f.DATA] == [1]
+    assert codes(peer.pass_time(bounds.REPLY_PATIENCE_S)) == [("RST_STREAM", f.CANCEL)]
+    assert (peer.streams, peer.alarms) == (0, 0)
+    assert str(list(peer.terminations.items())[-1][0]) == "stream CANCEL unread"
 
 
 @pytest.mark.parametrize("last", [True, False])
@@ -218,13 +236,17 @@ def test_a_page_is_answered_to_a_plain_get(method: str, last: bool) -> None:
     peer.settle()
     plain = [(":method", method), (":scheme", "http"), (":path", "/healthz?from=x"), (":authority", "t")]
     said = peer.feed(peer.headers(1, plain, last=last))
+    assert last or said == []
+    said += peer.pass_time(bounds.REPLY_DELAY_S)
     assert peer.read(said[0]) == {
         ":status": "503",
         "content-type": "application/json",
         "content-length": "13",
         "cache-control": "no-store",
     }
-    assert [each.payload for each in said if each.kind == f.DATA] == [b'{"ok": false}'] * (method == "GET")
+    assert b"".join(each.payload for each in said if each.kind == f.DATA) == b'{"ok": false}' * (
+        method == "GET"
+    )
     assert [each.kind for each in said if each.flags & f.END_STREAM and each.kind != f.RST_STREAM]
     assert codes(said) == ([] if last else [("RST_STREAM", f.NO_ERROR)])
     assert peer.streams == 0
@@ -238,9 +260,9 @@ def test_a_page_that_fails_or_finds_no_window_is_no_page_and_other_calls_go_on()
     peer.settle()
     plain = [(":method", "GET"), (":scheme", "http"), (":authority", "t")]
     said = peer.feed(peer.headers(1, [*plain, (":path", "/broken")], last=True))
-    assert peer.read(said[0]) == {":status": "500"}
+    assert peer.read(said[0])[":status"] == "500"
     said = peer.feed(peer.headers(3, [*plain, (":path", "/long")], last=True))
-    assert peer.read(said[0]) == {":status": "503"}
+    assert (peer.read(said[0])[":status"], len(said)) == ("503", 1)
     peer.feed(peer.headers(5))
     assert len(peer.handlers) == 1
 

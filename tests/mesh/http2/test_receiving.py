@@ -144,7 +144,7 @@ def test_before_the_client_knows_our_settings_it_may_use_the_default_window() ->
     early.call.pause()
     full = b"\0" * 16_384
     assert codes(peer.feed(data(1, full) * 3 + data(1, full[:-1]))) == []
-    peer.feed(f.frame(f.SETTINGS, f.ACK, 0))
+    peer.acknowledge()
     late = peer.open(3)
     late.call.pause()
     assert codes(peer.feed(data(3, full) * 2)) == []

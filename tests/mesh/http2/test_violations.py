@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import hpack
 import pytest
 
 from mesh.http2 import bounds
@@ -24,13 +25,13 @@ CONNECTION_ENDS: dict[str, tuple[Act, int]] = {
         lambda p: f.frame(f.DATA, f.PADDED, 1, b"\x05xxxx"),
         f.PROTOCOL_ERROR,
     ),
-    "DATA that is padded and empty": (lambda p: f.frame(f.DATA, f.PADDED, 1), f.PROTOCOL_ERROR),
+    "DATA that is padded and empty": (lambda p: f.frame(f.DATA, f.PADDED, 1), f.FRAME_SIZE_ERROR),
     "HEADERS on stream 0": (lambda p: p.headers(0), f.PROTOCOL_ERROR),
     "HEADERS on an even stream": (lambda p: p.headers(8), f.PROTOCOL_ERROR),
-    "HEADERS on a closed stream": (lambda p: p.headers(5), f.STREAM_CLOSED),
+    "HEADERS on a closed stream": (lambda p: p.headers(5), f.PROTOCOL_ERROR),
     "HEADERS on a stream that was passed over": (
         lambda p: p.headers(11) + p.headers(9),
-        f.STREAM_CLOSED,
+        f.PROTOCOL_ERROR,
     ),
     "HEADERS with more padding than payload": (
         lambda p: f.frame(f.HEADERS, f.PADDED | f.END_HEADERS, 7, b"\x09\x82"),
@@ -42,7 +43,7 @@ CONNECTION_ENDS: dict[str, tuple[Act, int]] = {
     ),
     "HEADERS too short for their priority": (
         lambda p: f.frame(f.HEADERS, f.WITH_PRIORITY | f.END_HEADERS, 7, b"\0\0"),
-        f.PROTOCOL_ERROR,
+        f.FRAME_SIZE_ERROR,
     ),
     "a header block that is none": (
         lambda p: f.frame(f.HEADERS, f.END_HEADERS, 7, b"\xff\xff\xff\xff\xff"),
@@ -82,7 +83,7 @@ CONNECTION_ENDS: dict[str, tuple[Act, int]] = {
         f.ENHANCE_YOUR_CALM,
     ),
     "a header list that no proxy would send": (
-        lambda p: _bomb(p, 7),
+        lambda p: f.frame(f.HEADERS, f.END_HEADERS, 7, b"\x00\x01a\x00" * 2_500),
         f.ENHANCE_YOUR_CALM,
     ),
     "PRIORITY on stream 0": (lambda p: f.frame(f.PRIORITY, 0, 0, b"\0\0\0\0\0"), f.PROTOCOL_ERROR),
@@ -185,6 +186,13 @@ MALFORMED: dict[str, list[tuple[str, str]]] = {
     "an unknown pseudo-header": [(":protocol", "websocket"), *request_fields()],
     "a pseudo-header of responses": [(":status", "200"), *request_fields()],
     "a pseudo-header behind a field": [*request_fields()[1:], (":method", "POST")],
+    "a path without a slash": request_fields("test.Test/Talk"),
+    "a path of * that is no OPTIONS": request_fields("*"),
+    "a user in the authority": [
+        (name, "me@test" if name == ":authority" else value) for name, value in request_fields()
+    ],
+    "CONNECT with a path": [(":method", "CONNECT"), *request_fields()[1:]],
+    "CONNECT without an authority": [(":method", "CONNECT")],
     "a name in upper case": request_fields(PATH, ("Upper", "x")),
     "a name with a blank": request_fields(PATH, ("a b", "x")),
     "an empty name": request_fields(PATH, ("", "x")),
@@ -210,12 +218,6 @@ def _answered(peer: Peer, stream: int) -> bytes:
     peer.feed(peer.headers(stream, last=True))
     peer.handlers[-1].call.end()
     return b""
-
-
-def _bomb(peer: Peer, stream: int) -> bytes:
-    """A field of 4,000 bytes that enters the table once and is then named by one byte each time."""
-    block = b"\x40\x01a\x7f\xa1\x1e" + b"x" * 4_000 + b"\xbe" * 30
-    return f.frame(f.HEADERS, f.END_HEADERS, stream, block)
 
 
 def ready() -> Peer:
@@ -330,9 +332,87 @@ def test_streams_that_were_reset_long_ago_are_closed_streams() -> None:
     assert codes(peer.feed(data(1, b"x") + data(5, b"x"))) == []
 
 
-def test_trailers_of_a_reset_stream_still_feed_the_header_table() -> None:
+def test_a_field_of_the_table_named_again_and_again_ends_the_connection() -> None:
+    """4,000 bytes, once, before the peer knows that it has no table; then one byte each time."""
+    peer = Peer()
+    peer.feed(f.PREFACE + f.settings({}))
+    block = b"\x40\x01a\x7f\xa1\x1e" + b"x" * 4_000 + b"\xbe" * 30
+    said = peer.feed(f.frame(f.HEADERS, f.END_HEADERS, 1, block))
+    assert codes(said) == [("GOAWAY", f.ENHANCE_YOUR_CALM)]
+
+
+def test_a_client_that_never_used_the_table_need_not_say_that_it_gave_it_up() -> None:
+    peer = Peer()
+    peer.settle()
+    peer.encoder = hpack.Encoder()
+    peer.encoder.header_table_size = 0
+    peer.encoder.encode([])
+    peer.open(1)
+    assert peer.streams == 1
+
+
+def test_our_first_header_block_says_that_we_keep_no_table() -> None:
+    peer = Peer()
+    peer.settle({f.HEADER_TABLE_SIZE: 0})
+    peer.decoder.max_allowed_table_size = 0
+    for stream in (1, 3):
+        peer.feed(peer.headers(stream, last=True))
+        peer.handlers[-1].call.end()
+        said = peer.said()
+        assert (said[0].payload[0] == 0x20) == (stream == 1)
+        assert peer.read(said[0])["grpc-status"] == "0"
+
+
+def test_a_goaway_never_names_a_later_stream_than_the_one_before() -> None:
     peer = ready()
-    peer.handlers[0].call.end()
+    peer.server.drain()
+    ping = next(each for each in peer.said() if each.kind == f.PING)
+    said = peer.feed(f.frame(f.PING, f.ACK, 0, ping.payload))
+    said += peer.feed(peer.headers(7) + f.frame(f.PING, 0, 1, b"12345678"))
+    goaways = [int.from_bytes(each.payload[:4], "big") for each in said if each.kind == f.GOAWAY]
+    assert goaways == [5, 5]
+
+
+def test_more_data_than_content_length_is_noticed_before_the_end() -> None:
+    peer = ready()
+    peer.feed(peer.headers(7, request_fields(PATH, ("content-length", "6"))))
+    assert codes(peer.feed(data(7, message(b"x")))) == []
+    assert codes(peer.feed(data(7, message(b"y")))) == [("RST_STREAM", f.PROTOCOL_ERROR)]
+    assert peer.handlers[-1].messages == [b"x"]
+
+
+REFUSED: dict[str, list[tuple[str, str]]] = {
+    "an unknown method": request_fields("/test.Test/Other"),
+    "no gRPC": [each for each in request_fields() if each[0] != "content-type"],
+    "no POST": [(":method", "PUT"), *request_fields()[1:]],
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda p: f.window_update(7, 0),
+        lambda p: data(7, message(b"x"), last=True),
+        lambda p: data(7, message(b"too much")),
+        lambda p: p.headers(7, [(":path", "/")], last=True),
+        lambda p: p.headers(7, [("a", "b")]),
+        lambda p: p.headers(7, [("a", "b")], last=True),
+    ],
+)
+def test_a_request_that_is_refused_is_held_to_the_same_rules(name: str, act: Act) -> None:
+    peer = ready()
+    assert codes(peer.feed(peer.headers(7, [*REFUSED[name], ("content-length", "7")]))) == []
+    assert codes(peer.feed(act(peer))) == [("RST_STREAM", f.PROTOCOL_ERROR)]
+    assert peer.streams == 2
+    assert peer.alarms == 0
+
+
+def test_trailers_of_a_reset_stream_still_feed_the_header_table() -> None:
+    """Before the peer knows that it has none."""
+    peer = Peer()
+    peer.feed(f.PREFACE + f.settings({}))
+    peer.open(1).call.end()
     # The encoder puts x-new into the table with the trailers, and names it by its index afterwards.
     peer.feed(peer.headers(1, [("x-new", "value")], last=True))
     handler = peer.open(7, ("x-new", "value"))
