@@ -14,6 +14,8 @@ from typing import Annotated, Any
 import typer
 
 from mesh import disk
+from mesh.secrecy import NATS_VARIABLE, REDIS_VARIABLE, has_secret
+from toolbox.cli.console import say
 from toolbox.cli.home import HomeOption
 from toolbox.local import health
 from toolbox.local.errors import MeshError
@@ -76,7 +78,7 @@ def up(
         bool,
         typer.Option(
             "--production",
-            help="Refuse keys that are for development, and a NATS that is not supported; no guests.",
+            help="Refuse root, keys that are for development, and a NATS that is not supported; no guests.",
         ),
     ] = False,
     traces: Annotated[
@@ -102,6 +104,8 @@ def up(
         str | None,
         typer.Option(
             metavar="URL",
+            envvar=NATS_VARIABLE,
+            show_envvar=True,
             help="Use this NATS (with JetStream), or these servers of a cluster, with commas between.",
         ),
     ] = None,
@@ -112,6 +116,8 @@ def up(
         str | None,
         typer.Option(
             metavar="URL",
+            envvar=REDIS_VARIABLE,
+            show_envvar=True,
             help="Use this Redis, the cluster this is a node of, or the master of Sentinels; start none.",
         ),
     ] = None,
@@ -148,6 +154,8 @@ def up(
     from toolbox.local.plan import Options
     from toolbox.local.session import UpRequest
 
+    for option, url, variable in (("--nats", nats, NATS_VARIABLE), ("--redis", redis, REDIS_VARIABLE)):
+        _check_seen(option, url, variable, production)
     if sync not in ("interval", "always"):
         raise MeshError(f"--sync {sync!r} is neither interval nor always")
     if traces and otlp:
@@ -194,6 +202,16 @@ def up(
         )
     else:
         starting.in_foreground(request, logs)
+
+
+def _check_seen(option: str, url: str | None, variable: str, production: bool) -> None:
+    """Whether a password was typed where everybody on the machine can read it. Raises MeshError."""
+    if url is None or not has_secret(url) or not any(url in argument for argument in sys.argv[1:]):
+        return
+    why = f"everybody on this machine can read the password in {option}; set {variable} instead"
+    if production:
+        raise MeshError(f"--production: {why}")
+    say(f"warning: {why}")
 
 
 def _named(option: str, way: str) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from mesh.auth import mint
 from tests.support.mesh_fixture import wait_for
 from tests.support.servers import HOST, Process, Stores, listens, stores
 from tests.support.tokens import jwks, private_jwk
+from tests.support.unprivileged import unprivileged
 from toolbox.local.development import ensure_development_key, ensure_mesh_key
 
 SERVICES = ("ingest", "gateway")
@@ -25,6 +26,7 @@ def process(
     service: str, folder: Path, *arguments: str | Path, listen: str = NOWHERE, found: Stores | None = None
 ) -> Process:
     command: list[str | Path] = [
+        *unprivileged(arguments),
         *(sys.executable, "-m", service, "--instance", f"{service}-1", "--listen", listen, "--mesh", NOWHERE),
         *("--nats", found.nats_url if found else f"nats://{NOWHERE}"),
         *("--redis", found.redis_url if found else f"redis://{NOWHERE}"),
