@@ -79,6 +79,7 @@ RIGHTS: Mapping[str, Rights] = {
             "votes.*",
             "health.ingest.*",
             "probes.ingest.*",
+            _replies("ingest"),
             *_api("STREAM.CREATE", _EVENTS),
             *_api("STREAM.CREATE STREAM.DELETE", _PROBES),
             *_CATALOG,
