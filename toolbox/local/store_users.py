@@ -58,6 +58,7 @@ _CHECKPOINTS = f"OBJ_{subjects.CHECKPOINTS_BUCKET}"
 _KEYS = f"$KV.{subjects.CATALOG_BUCKET}"
 _CATALOG = (
     *_api("STREAM.INFO STREAM.CREATE STREAM.MSG.GET CONSUMER.CREATE", subjects.CATALOG_STREAM),
+    *_api("DIRECT.GET", subjects.CATALOG_STREAM, ".>"),
     f"{_KEYS}.probe.*",
 )
 """To see what is defined, and how fresh that is."""
