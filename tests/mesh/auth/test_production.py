@@ -94,6 +94,7 @@ def test_no_service_starts_without_usable_keys(
     keys.write_bytes(jwks(private_jwk("EdDSA")))
     broken = tmp_path / "broken.json"
     broken.write_text("{")
+    broken.chmod(0o600)
     absent = tmp_path / "absent.json"
     given = ("--environment", environment)
     assert "--keys FILE_OR_URL is missing" in refusal(service, tmp_path, *given, "--mesh-key", mesh_key)
