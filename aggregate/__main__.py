@@ -25,6 +25,7 @@ from mesh.catalog.watch import CatalogWatch
 from mesh.health import proofs
 from mesh.health.clock_watch import ClockWatch
 from mesh.health.reporter import reporting
+from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.jetstream.pipeline import PublishPipeline
 from mesh.redis.database import connect
@@ -56,6 +57,7 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
     writer = CatalogWriter(bus, watch, ControlPublisher(bus, pipeline, results, watch.clock.now_s))
     closer = Closer(watch, writer)
     await watch.start()
+    await bus.forbid_rollups(subjects.CATALOG_STREAM)
     await asyncio.gather(ownership.start(), exchange.start())
     add_CatalogServiceServicer_to_server(CatalogService(watch, writer), process.server)
     add_AggregateServiceServicer_to_server(

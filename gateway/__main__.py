@@ -40,7 +40,7 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
     credentials = MeshCredentials.of(config, lambda: clock.now_s())
     async with open_verifier(config) as verifier, open_channel(config.mesh) as channel:
         bus = await Bus.connect(config.nats, config.instance, config.replicas)
-        catalog = CatalogWatch(bus)
+        catalog = CatalogWatch(bus, puts_back=False)
         clock = ClockWatch(bus, config, catalog)
         await catalog.start()
         redis = connect(config.redis)

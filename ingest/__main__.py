@@ -51,7 +51,7 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
         await bus.ensure_events_stream(config.events_bytes)
         pipeline = PublishPipeline(bus, store=config.nats_store)
         await pipeline.start()
-        catalog = CatalogWatch(bus, probe_s=limits.VIEW_PROBE_S)
+        catalog = CatalogWatch(bus, probe_s=limits.VIEW_PROBE_S, puts_back=False)
         clock = ClockWatch(bus, config, catalog)
         await catalog.start()
         backlog = BacklogWatch(bus)

@@ -7,7 +7,7 @@ import contextlib
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,6 +16,7 @@ from mesh.auth.keys import Environment
 from mesh.http2.sockets import is_unix, unix_path
 from mesh.http2.tls import TlsFiles
 from mesh.redis import address as redis_address
+from mesh.secrecy import NATS_VARIABLE, REDIS_VARIABLE, exposed, has_secret, privileged
 
 ENVIRONMENTS: tuple[Environment, ...] = ("development", "production")
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -28,8 +29,9 @@ class ServiceConfig:
     service: str
     instance: str
     listen: str
-    nats: str
-    redis: str
+    nats: str = field(repr=False)
+    """This and `redis` may hold a password."""
+    redis: str = field(repr=False)
     mesh: str
     otlp: str | None
     replicas: int = 1
@@ -85,7 +87,17 @@ def parse(service: str, arguments: Sequence[str] | None = None) -> ServiceConfig
         metavar="FILE",
         help="authorities, PEM: a client must show a certificate of one of them",
     )
-    parser.add_argument("--nats", required=True, metavar="URL", help="one, or several with commas between")
+    for option, variable, several in (
+        ("--nats", NATS_VARIABLE, "one, or several with commas between"),
+        ("--redis", REDIS_VARIABLE, "see mesh.redis.address"),
+    ):
+        parser.add_argument(
+            option,
+            metavar="URL",
+            default=os.environ.get(variable) or None,
+            required=not os.environ.get(variable),
+            help=f"{several}; ${variable} in its place keeps a password out of the arguments",
+        )
     parser.add_argument(
         "--replicas",
         type=int,
@@ -105,7 +117,6 @@ def parse(service: str, arguments: Sequence[str] | None = None) -> ServiceConfig
         metavar="DIRECTORY",
         help="ingest: the event log's directory, if it is on this machine; senders are told of a full disk",
     )
-    parser.add_argument("--redis", required=True, metavar="URL")
     parser.add_argument(
         "--mesh",
         required=True,
@@ -177,6 +188,8 @@ def parse(service: str, arguments: Sequence[str] | None = None) -> ServiceConfig
             f"argument --keys: {found.keys!r} comes over plain http, where anybody on the way can put in keys"
             " of their own; production takes https, or a file"
         )
+    if found.environment == "production":
+        _check_secrets(parser, found)
     if (found.tls_cert is None) != (found.tls_key is None):
         parser.error("--tls-cert and --tls-key go together: give both, or neither")
     if found.tls_client_ca is not None and found.tls_cert is None:
@@ -212,6 +225,24 @@ def parse(service: str, arguments: Sequence[str] | None = None) -> ServiceConfig
         exempt=tuple(found.exempt),
         tls=TlsFiles(found.tls_cert, found.tls_key, found.tls_client_ca) if found.tls_cert else None,
     )
+
+
+def _check_secrets(parser: argparse.ArgumentParser, found: argparse.Namespace) -> None:
+    """Ends the process where production would run with more rights than it needs, or with a secret that
+    others can read."""
+    for option, variable in (("nats", NATS_VARIABLE), ("redis", REDIS_VARIABLE)):
+        given = getattr(found, option)
+        if given != os.environ.get(variable) and has_secret(given):
+            parser.error(
+                f"argument --{option}: everybody on this machine can read the password in it;"
+                f" production takes it from the environment, as {variable}"
+            )
+    for name in ("mesh_key", "guest_key", "tls_key"):
+        path = getattr(found, name)
+        if path is not None and (why := exposed(path)):
+            parser.error(f"argument --{name.replace('_', '-')}: {why}")
+    if why := privileged():
+        parser.error(why)
 
 
 def is_url(keys: str) -> bool:

@@ -39,7 +39,7 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
             under_way.add(task)
             task.add_done_callback(under_way.discard)
 
-    catalog = CatalogWatch(bus, on_change)
+    catalog = CatalogWatch(bus, on_change, puts_back=False)
     clock = ClockWatch(bus, process.config, catalog)
     await catalog.start()
     view = catalog.view

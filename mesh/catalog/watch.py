@@ -10,8 +10,8 @@ poll can be voted in from the moment OpenPoll has answered. A fetch may be answe
 it only ever makes one entry newer, and the view's freshness is told by the watch alone.
 
 A bucket that is made anew (its stream was deleted, or JetStream forgot it) holds nothing. Every process that
-runs then puts back what it knows and the bucket lacks; the first to do so wins. What was claimed only is not
-put back: whoever defines it tries again.
+runs then and may write definitions puts back what it knows and the bucket lacks; the first to do so wins.
+What was claimed only is not put back: whoever defines it tries again.
 
 Bounds: one entry for each definition in the bucket; `_FETCHES_MAX` keys are fetched at a time,
 others wait, and who waits longer than CATALOG_REFRESH_S has the watch's word. Probes lie under
@@ -52,7 +52,6 @@ PROBE_CALMLY_S = 5.0
 
 Definition = Game | Poll | Board
 _KINDS: dict[str, type[Definition]] = {"game": Game, "poll": Poll, "board": Board}
-_STREAM = f"KV_{subjects.CATALOG_BUCKET}"
 _PREFIX = f"$KV.{subjects.CATALOG_BUCKET}."
 
 
@@ -159,15 +158,24 @@ class CatalogWatch:
     """Keeps a view fresh; `on_change(key, definition)` hears of each change after the first load.
 
     `probe_s`: how often its freshness is probed. Who goes by `freshness` or `clock` says VIEW_PROBE_S.
+    `puts_back`: it writes again what the bucket has lost; only for who may write definitions.
     """
 
-    def __init__(self, bus: Bus, on_change: OnChange | None = None, probe_s: float = PROBE_CALMLY_S) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        on_change: OnChange | None = None,
+        probe_s: float = PROBE_CALMLY_S,
+        *,
+        puts_back: bool = True,
+    ) -> None:
         self.view = CatalogView()
         self.freshness = Freshness()
         self.clock = MeshClock()
         self._bus = bus
         self._on_change = on_change
         self._probe_s = probe_s
+        self._puts_back = puts_back
         self._bucket: KeyValue | None = None
         self._identity = ""
         self._wake = asyncio.Event()
@@ -241,7 +249,7 @@ class CatalogWatch:
             try:
                 async with asyncio.timeout(_OPEN_S):
                     self._bucket = await self._open()
-                    identity = await self._bus.stream_identity(_STREAM)
+                    identity = await self._bus.stream_identity(subjects.CATALOG_STREAM)
                 if identity != self._identity:
                     self._identity = identity
                     self.view.forget_revisions()
@@ -254,13 +262,21 @@ class CatalogWatch:
         try:
             return await self._bus.js.key_value(subjects.CATALOG_BUCKET)
         except NotFoundError:
-            return await self._bus.js.create_key_value(
-                js_api.KeyValueConfig(
-                    bucket=subjects.CATALOG_BUCKET,
+            await self._bus.js.add_stream(
+                js_api.StreamConfig(
+                    name=subjects.CATALOG_STREAM,
+                    subjects=[f"{_PREFIX}>"],
                     storage=js_api.StorageType.FILE,
-                    replicas=self._bus.replicas,
+                    discard=js_api.DiscardPolicy.NEW,
+                    max_msgs_per_subject=1,
+                    deny_delete=True,
+                    # Not as nats-py makes a bucket: see Bus.forbid_rollups.
+                    allow_rollup_hdrs=False,
+                    duplicate_window=limits.DEDUPE_WINDOW_S,
+                    num_replicas=self._bus.replicas,
                 )
             )
+            return await self._bus.js.key_value(subjects.CATALOG_BUCKET)
 
     async def _watch(self) -> None:
         """Takes entries and probes until the watch is over: a reconnect, a gap, a probe unanswered."""
@@ -270,11 +286,11 @@ class CatalogWatch:
         try:
             filters = [*(f"{kind}.>" for kind in _KINDS), self._probe_key]
             async with asyncio.timeout(_OPEN_S):
-                await consumer.open(_STREAM, [_PREFIX + each for each in filters])
+                await consumer.open(subjects.CATALOG_STREAM, [_PREFIX + each for each in filters])
             while not self._is_over:
                 self._wake.clear()
                 await self._probe()
-                if self.freshness.has_answer:
+                if self._puts_back and self.freshness.has_answer:
                     await self._put_back()
                 # The second one at once: only then is the view known to be whole.
                 wait_s = self._probe_s if self.freshness.is_anchored else limits.VIEW_PROBE_S

@@ -28,7 +28,7 @@ from nats.js.errors import APIError, NotFoundError
 from grandstand.wire.errors import NotNow
 from mesh import limits
 from mesh.jetstream import subjects
-from mesh.jetstream.client import NatsClient
+from mesh.jetstream.client import NatsClient, inbox_prefix
 
 log = logging.getLogger(__name__)
 
@@ -81,9 +81,11 @@ class Bus:
         async def on_error(error: Exception) -> None:
             log.warning("nats: %s: %s", type(error).__name__, error)
 
+        servers = [each for part in url.split(",") if (each := part.strip())]
         await client.connect(
-            [each for part in url.split(",") if (each := part.strip())],
+            servers,
             name=name,
+            inbox_prefix=inbox_prefix(servers[0]),
             allow_reconnect=True,
             max_reconnect_attempts=-1,
             reconnect_time_wait=_RECONNECT_S,  # type: ignore[arg-type]  # seconds; a float is fine
@@ -188,27 +190,39 @@ class Bus:
             if (held := found.config.num_replicas or 1) != self.replicas:
                 log.warning("the event stream keeps its replicas: %d, not %d", held, self.replicas)
             if subjects.PURGED_ALL not in (found.config.subjects or ()):
-                await self._change_events_stream(
-                    lambda held: held.update(subjects=[subjects.EVENTS_ALL, subjects.PURGED_ALL])
+                await self._change_stream(
+                    subjects.EVENTS_STREAM,
+                    lambda held: held.update(subjects=[subjects.EVENTS_ALL, subjects.PURGED_ALL]),
                 )
 
     async def widen_events_stream(self, more_bytes: int) -> int:
         """Its new bound. Raises NatsError, TimeoutError."""
-        changed = await self._change_events_stream(
-            lambda held: held.update(max_bytes=held["max_bytes"] + more_bytes)
+        changed = await self._change_stream(
+            subjects.EVENTS_STREAM, lambda held: held.update(max_bytes=held["max_bytes"] + more_bytes)
         )
         return int(changed["max_bytes"])
 
-    async def _change_events_stream(self, change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    async def forbid_rollups(self, stream: str) -> None:
+        """That no message erases others of `stream`: one with the header `Nats-Rollup: all`, on any subject
+        that its sender may publish on, erases the whole stream where that is allowed, as nats-py allows it
+        in the buckets it makes. Where this cannot be changed, that is logged."""
+        try:
+            if (await self._ask(f"STREAM.INFO.{stream}", b""))["config"].get("allow_rollup_hdrs"):
+                await self._change_stream(stream, lambda held: held.update(allow_rollup_hdrs=False))
+        except (NatsError, TimeoutError) as error:
+            log.warning("%s still allows rollups: %s", stream, str(error) or type(error).__name__)
+
+    async def _change_stream(self, stream: str, change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
         """Its configuration, changed. As JSON: nats-py would drop what it does not know of a newer server's.
         Raises NatsError, TimeoutError."""
-        held = (await self._ask("STREAM.INFO", b""))["config"]
+        held = (await self._ask(f"STREAM.INFO.{stream}", b""))["config"]
         change(held)
-        changed: dict[str, Any] = (await self._ask("STREAM.UPDATE", json.dumps(held).encode()))["config"]
+        answer = await self._ask(f"STREAM.UPDATE.{stream}", json.dumps(held).encode())
+        changed: dict[str, Any] = answer["config"]
         return changed
 
     async def _ask(self, request: str, payload: bytes) -> dict[str, Any]:
-        subject = f"$JS.API.{request}.{subjects.EVENTS_STREAM}"
+        subject = f"$JS.API.{request}"
         reply = await self.client.request(subject, payload, timeout=limits.PUBLISH_DEADLINE_S)
         answer: dict[str, Any] = json.loads(reply.data)
         if "error" in answer:

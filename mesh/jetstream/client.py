@@ -7,12 +7,21 @@ And it waits, before it reconnects or closes, until a server has taken all that 
 from __future__ import annotations
 
 import asyncio
-from urllib.parse import ParseResult, unquote
+from urllib.parse import ParseResult, unquote, urlsplit
 
 from nats.aio.client import Client
 from nats.aio.transport import TcpTransport
 
+from mesh.jetstream import subjects
+
 _CLOSE_S = 0.2
+
+
+def inbox_prefix(url: str) -> str:
+    """Below which replies come, for a client that connects to `url`. A user's own: so a user may be given
+    the right to hear the replies to it, and those to nobody else."""
+    at = urlsplit(url if "://" in url else f"nats://{url}")
+    return subjects.replies(unquote(at.username) if at.username and at.password else "")
 
 
 class _Decoded(ParseResult):

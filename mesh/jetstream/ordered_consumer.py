@@ -32,6 +32,10 @@ from mesh.jetstream.bus import Bus
 
 log = logging.getLogger(__name__)
 
+_FORGOTTEN_AFTER_S = 5.0
+"""The server forgets a consumer that nobody listens to. So nobody needs the right to delete one: who has it
+may delete those of others, too."""
+
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
@@ -53,18 +57,15 @@ class OrderedConsumer:
         self._bus = bus
         self._on_message = on_message
         self._on_broken = on_broken
-        self._stream = ""
-        self._name = ""
         self._number = 0
         self._is_broken = False
         self._subscription: Subscription | None = None
 
     async def open(self, stream: str, subjects: Sequence[str]) -> None:
         """Begins with the last message of each subject. Raises NatsError, TimeoutError."""
-        self._stream = stream
         inbox = self._bus.client.new_inbox()
         self._subscription = await self._bus.client.subscribe(inbox, cb=self._take)
-        info = await self._bus.js.add_consumer(
+        await self._bus.js.add_consumer(
             stream,
             js_api.ConsumerConfig(
                 deliver_subject=inbox,
@@ -74,19 +75,15 @@ class OrderedConsumer:
                 max_deliver=1,
                 mem_storage=True,
                 num_replicas=1,
+                inactive_threshold=_FORGOTTEN_AFTER_S,
             ),
         )
-        self._name = info.name
 
     async def close(self) -> None:
         self._is_broken = True
         if self._subscription is not None:
             with contextlib.suppress(NatsError):
                 await self._subscription.unsubscribe()
-        # The server forgets by itself, a while later, a consumer that nobody listens to.
-        if self._name and self._bus.client.is_connected:
-            with contextlib.suppress(NatsError, TimeoutError):
-                await self._bus.client.publish(f"$JS.API.CONSUMER.DELETE.{self._stream}.{self._name}")
 
     async def _take(self, message: Msg) -> None:
         if self._is_broken or not message.reply.startswith("$JS.ACK."):

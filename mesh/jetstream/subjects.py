@@ -11,6 +11,7 @@ import zlib
 EVENTS_STREAM = "EVENTS"
 EVENTS_ALL = "events.*"
 CATALOG_BUCKET = "catalog"
+CATALOG_STREAM = f"KV_{CATALOG_BUCKET}"
 
 
 def events(partition: int) -> str:
@@ -63,6 +64,11 @@ def probe(service: str, instance: str) -> str:
 def _token(name: str) -> str:
     """Of a name that an operator chose, and that may hold anything."""
     return re.sub(r"[^A-Za-z0-9_-]", "_", name) or "_"
+
+
+def replies(user: str) -> str:
+    """Below which a user of NATS is answered; the client's usual place where there are no users."""
+    return f"_INBOX.{_token(user)}" if user else "_INBOX"
 
 
 CHECKPOINTS_BUCKET = "checkpoints"

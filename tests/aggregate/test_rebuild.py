@@ -127,7 +127,7 @@ def test_rebuild_of_one_partition_touches_no_other(own_mesh: RunningMesh) -> Non
             last = await play(game)
             mine, other, *_ = ids.partitions_of(game.game_id, SPREAD)
             before = await shown(game, last)
-            with redis.Redis.from_url(own_mesh.addresses.redis) as client:
+            with redis.Redis.from_url(own_mesh.stores().redis) as client:
                 client.hset(layout.topics_key(other), "!mark", b"")
                 said = await asyncio.to_thread(
                     succeeded, own_mesh.home, "rebuild", "--yes", "--partition", str(mine)

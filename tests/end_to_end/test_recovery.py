@@ -168,7 +168,7 @@ def test_i1_an_acked_vote_outlives_the_ingest_and_the_aggregate_that_took_it(own
 def test_i4_redis_emptied_under_load_is_rebuilt_from_the_stream(own_mesh: RunningMesh) -> None:
     async def scenario() -> None:
         async with new_game(own_mesh.edge, own_mesh.mesh, spread=4) as game, flowing(game) as flow:
-            with redis.Redis.from_url(own_mesh.addresses.redis) as client:
+            with redis.Redis.from_url(own_mesh.stores().redis) as client:
                 await asyncio.to_thread(client.flushall)
             await flow.goes_on()
 

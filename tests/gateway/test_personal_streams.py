@@ -31,7 +31,8 @@ def score(game: GameClient, actor: str, points: int) -> Event:
 @contextlib.asynccontextmanager
 async def notifying(mesh: RunningMesh) -> AsyncIterator[InboxStore]:
     """As notify delivers."""
-    bus, database = await Bus.connect(mesh.addresses.nats, "test"), Database(mesh.addresses.redis)
+    at = mesh.stores()
+    bus, database = await Bus.connect(at.nats, "test"), Database(at.redis)
     try:
         yield InboxStore(bus, database)
     finally:

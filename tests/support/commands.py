@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.unprivileged import unprivileged
 from toolbox.local.provision import checkout
 
 WITHIN_S = 90.0
@@ -15,7 +16,7 @@ WITHIN_S = 90.0
 def command(home: Path, *arguments: str, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
     """`./grandstand ARGUMENTS` with this home; its output is captured."""
     return subprocess.run(
-        [sys.executable, "-m", "toolbox.cli", *arguments],
+        [*unprivileged(arguments), sys.executable, "-m", "toolbox.cli", *arguments],
         env={**os.environ, "GRANDSTAND_HOME": str(home), "COLUMNS": "160"},
         cwd=checkout(),
         input=stdin or b"",

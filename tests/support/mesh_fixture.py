@@ -15,12 +15,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from tests.support.unprivileged import unprivileged
 from toolbox.local.development import development_token, producer_token
 from toolbox.local.logfile import tail
 from toolbox.local.ports import Ports
 from toolbox.local.provision import checkout
-from toolbox.local.running import MeshAddresses, running_mesh, running_status
+from toolbox.local.running import MeshAddresses, running_mesh, running_status, store_urls
 from toolbox.local.status import MeshStatus, ServiceStatus
+from toolbox.local.store_users import ADMIN, StoreUrls
 
 DOWN_WITHIN_S = 60.0
 PATIENCE_S = 30.0
@@ -42,6 +44,10 @@ class RunningMesh:
     def viewer(self, actor_id: str, games: Iterable[str] | None = None, life_s: float = 3600.0) -> str:
         """A token with which to act as `actor_id` and nobody else."""
         return development_token(self.home, actor_id, roles=["viewer"], games=games, life_s=life_s)
+
+    def stores(self, user: str = ADMIN) -> StoreUrls:
+        """NATS and Redis, as one who may do everything or as OPERATOR."""
+        return store_urls(self.home, user)
 
     @property
     def edge_url(self) -> str:
@@ -106,6 +112,7 @@ def running(home: Path, *arguments: str) -> Iterator[RunningMesh]:
         read_end, write_end = os.pipe()
         process = subprocess.Popen(
             [
+                *unprivileged(arguments),
                 *(sys.executable, "-m", "toolbox.cli", "up", "--home", str(home), "--no-demo"),
                 *("--port", str(edge), "--mesh-port", str(mesh)),
                 *("--report-fd", str(write_end), "--end-with-parent", *arguments),

@@ -232,7 +232,7 @@ class FaultInjector:
 
     @contextlib.asynccontextmanager
     async def _redis(self) -> AsyncIterator[Redis]:
-        redis = Redis.from_url(self._mesh.addresses.redis, socket_timeout=_ASK_S)
+        redis = Redis.from_url(self._mesh.stores.redis, socket_timeout=_ASK_S)
         try:
             yield redis
         finally:

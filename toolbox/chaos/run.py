@@ -82,7 +82,7 @@ class ChaosRun:
         self._closings = closings(plan.seed, plan.seconds, self._strikes)
         self._seasons = Seasons()
         self._forgetting = Forgetting(plan.seed)
-        self._room = RoomWatch(mesh.addresses.nats)
+        self._room = RoomWatch(mesh.stores.nats)
         self._injector: FaultInjector | None = None
         self._rebuilds: Rebuilds | None = None
         self._gray: GrayWatch | None = None

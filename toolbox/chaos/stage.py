@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from grandstand.client import Token
 from toolbox.chaos import tmpfs
@@ -31,7 +32,8 @@ from toolbox.local.development import producer_token
 from toolbox.local.errors import MeshError
 from toolbox.local.home import Home
 from toolbox.local.ports import Ports
-from toolbox.local.running import MeshAddresses, running_mesh
+from toolbox.local.running import MeshAddresses, running_mesh, store_urls
+from toolbox.local.store_users import ADMIN, StoreUrls
 
 EVENTS_BYTES = 1024 * 1024
 """The room of the event stream: at 300 events a second it is full to limits.RETENTION_FULL several times a
@@ -53,6 +55,8 @@ class Mesh:
 
     home: Path
     addresses: MeshAddresses
+    stores: StoreUrls
+    """With all rights."""
     token: Token
     """A producer's."""
     supervisor: int
@@ -147,17 +151,21 @@ def own_mesh(home: Path) -> Iterator[Mesh]:
             os.close(write_end)
             try:
                 _wait_ready(reports.fileno(), process)
-                second = stack.enter_context(second_valkey(ports.take(), home / "valkey-2", DISK_BYTES))
+                stores = store_urls(home, ADMIN)
+                second = stack.enter_context(
+                    second_valkey(ports.take(), home / "valkey-2", DISK_BYTES, home / "run" / "valkey.conf")
+                )
                 found = status.read(Home(home).status)
                 assert found is not None, "it has just said that it is ready"
                 first = next(service.address for service in found.services if service.name == "valkey")
                 yield Mesh(
                     home,
                     running_mesh(home),
+                    stores,
                     producer_token(home),
                     process.pid,
                     ways,
-                    Standby(ways, first, second),
+                    Standby(ways, first, second, (ADMIN, urlsplit(stores.redis).password or "")),
                     second,
                     clocks,
                 )

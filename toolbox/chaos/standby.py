@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -22,26 +23,20 @@ from redis.exceptions import RedisError
 from toolbox.chaos import tmpfs
 from toolbox.chaos.ways import Ways
 from toolbox.local import provision
+from toolbox.local.keys import write_whole
 
 _ASK_S = 2.0
 _POLL_S = 0.05
 
 
-@contextlib.asynccontextmanager
-async def _redis(address: str) -> AsyncIterator[Redis]:
-    redis = Redis.from_url(f"redis://{address}", socket_timeout=_ASK_S, socket_connect_timeout=_ASK_S)
-    try:
-        yield redis
-    finally:
-        await redis.aclose()
-
-
 class SecondValkey:
     """The process. Started anew by `start` when it has ended: with a full disk a replica does."""
 
-    def __init__(self, port: int, folder: Path, disk_bytes: int) -> None:
+    def __init__(self, port: int, folder: Path, disk_bytes: int, first: Path | None = None) -> None:
+        """`first`: the configuration of the other one, whose users this one has, too."""
         self.address = f"127.0.0.1:{port}"
         self.folder = folder
+        users = [line for line in first.read_text().splitlines() if line.startswith("user ")] if first else []
         options = {
             "bind": "127.0.0.1",
             "port": str(port),
@@ -50,10 +45,11 @@ class SecondValkey:
             "save": "",
             "maxmemory-policy": "noeviction",
         }
-        inner = [str(provision.valkey_server())]
-        for name, value in options.items():
-            inner += [f"--{name}", value]
-        self._command = tmpfs.command(disk_bytes, [folder], inner)
+        # Beside the folder, which is another disk to the process.
+        config = folder.with_name(f"{folder.name}.conf")
+        quoted = (f"{name} {json.dumps(value)}" for name, value in options.items())
+        write_whole(config, "\n".join((*quoted, *users, "")))
+        self._command = tmpfs.command(disk_bytes, [folder], [str(provision.valkey_server()), str(config)])
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -78,10 +74,15 @@ class SecondValkey:
 
 
 class Standby:
-    """`first`: where the mesh's own Valkey listens."""
+    """`first`: where the mesh's own Valkey listens. `login`: user and password of who may do everything, on
+    both; none where nobody needs any."""
 
-    def __init__(self, ways: Ways, first: str, second: SecondValkey) -> None:
+    def __init__(
+        self, ways: Ways, first: str, second: SecondValkey, login: tuple[str, str] | None = None
+    ) -> None:
         self.failovers = 0
+        self._user = login[0] if login else None
+        self._password = login[1] if login else None
         self._ways = ways
         self._first = first
         self._second = second
@@ -97,11 +98,13 @@ class Standby:
         old, new = self._roles()
         self._second.start()
         with contextlib.suppress(RedisError, OSError):
-            async with _redis(new) as replica:
+            async with self._redis(new) as replica:
                 info = await replica.info("replication")
                 if f"{info.get('master_host')}:{info.get('master_port')}" == old:
                     return bool(info["master_link_status"] == "up")
-                async with _redis(old) as master:
+                if self._user is not None and self._password is not None:
+                    await replica.config_set("masteruser", self._user, "masterauth", self._password)
+                async with self._redis(old) as master:
                     # Else a master waits for 5 s for more replicas.
                     await master.config_set("repl-diskless-sync-delay", "0")
                 await replica.replicaof(*old.split(":"))
@@ -117,13 +120,29 @@ class Standby:
             await asyncio.sleep(_POLL_S)
         old, new = self._roles()
         with contextlib.suppress(RedisError, OSError):
-            async with _redis(new) as replica:
+            async with self._redis(new) as replica:
                 await replica.replicaof("NO", "ONE")
                 self._ways.target("valkey", new)
                 self.failovers += 1
-            async with _redis(old) as master:
+            async with self._redis(old) as master:
                 await master.replicaof(*new.split(":"))
         return (old, new) != self._roles()
+
+    @contextlib.asynccontextmanager
+    async def _redis(self, address: str) -> AsyncIterator[Redis]:
+        host, port = address.split(":")
+        redis = Redis(
+            host=host,
+            port=int(port),
+            username=self._user,
+            password=self._password,
+            socket_timeout=_ASK_S,
+            socket_connect_timeout=_ASK_S,
+        )
+        try:
+            yield redis
+        finally:
+            await redis.aclose()
 
     def _roles(self) -> tuple[str, str]:
         """The master and the replica."""
@@ -132,10 +151,12 @@ class Standby:
 
 
 @contextlib.contextmanager
-def second_valkey(port: int, folder: Path, disk_bytes: int) -> Iterator[SecondValkey]:
+def second_valkey(
+    port: int, folder: Path, disk_bytes: int, first: Path | None = None
+) -> Iterator[SecondValkey]:
     """Running, and gone when this ends."""
     folder.mkdir(parents=True, exist_ok=True)
-    valkey = SecondValkey(port, folder, disk_bytes)
+    valkey = SecondValkey(port, folder, disk_bytes, first)
     valkey.start()
     try:
         yield valkey

@@ -23,7 +23,8 @@ from grandstand.wire import bounds as wire_bounds
 from toolbox.cli.home import HomeOption
 from toolbox.cli.rpc import JsonOption
 from toolbox.local.errors import MeshError
-from toolbox.local.running import MeshAddresses, running_mesh
+from toolbox.local.running import store_urls
+from toolbox.local.store_users import OPERATOR, StoreUrls
 
 if TYPE_CHECKING:
     from mesh.jetstream.bus import Bus
@@ -55,7 +56,7 @@ def rebuild(
     wanted = sorted(set(partition or range(wire_bounds.PARTITIONS)))
     if unknown := [p for p in wanted if not 0 <= p < wire_bounds.PARTITIONS]:
         raise MeshError(f"--partition {unknown[0]} is outside 0 to {wire_bounds.PARTITIONS - 1}")
-    at = running_mesh(home)
+    at = store_urls(home, OPERATOR)
     if not yes:
         _confirm(wanted)
     done = asyncio.run(_rebuild(at, wanted, show=not as_json))
@@ -99,12 +100,13 @@ class Done:
     took_s: float
 
 
-async def _rebuild(at: MeshAddresses, wanted: Sequence[int], show: bool) -> Done:
+async def _rebuild(at: StoreUrls, wanted: Sequence[int], show: bool) -> Done:
     from nats.errors import Error as NatsError
 
     from mesh.jetstream.bus import Bus
     from mesh.redis.database import RedisError, connect
     from mesh.redis.eraser import Eraser
+    from mesh.secrecy import without_login
 
     database = connect(at.redis)
     bus: Bus | None = None
@@ -121,9 +123,12 @@ async def _rebuild(at: MeshAddresses, wanted: Sequence[int], show: bool) -> Done
             await _until_folded(stored, goals, bar)
         return Done(blocks, time.monotonic() - began_at)
     except RedisError as error:
-        raise MeshError(f"Redis at {at.redis} does not answer ({error}); run rebuild again") from None
+        raise MeshError(
+            f"Redis at {without_login(at.redis)} does not answer ({error}); run rebuild again"
+        ) from None
     except (NatsError, TimeoutError) as error:
-        raise MeshError(f"NATS at {at.nats} does not answer ({type(error).__name__}); try again") from None
+        where = without_login(at.nats)
+        raise MeshError(f"NATS at {where} does not answer ({type(error).__name__}); try again") from None
     finally:
         await database.aclose()
         if bus is not None:

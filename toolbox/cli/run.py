@@ -15,6 +15,8 @@ import typer
 
 from mesh import disk
 from mesh.addresses import TRUSTED_HOPS_MAX, Network, network
+from mesh.secrecy import NATS_VARIABLE, REDIS_VARIABLE, has_secret
+from toolbox.cli.console import say
 from toolbox.cli.home import HomeOption
 from toolbox.local import health
 from toolbox.local.errors import MeshError
@@ -77,7 +79,7 @@ def up(
         bool,
         typer.Option(
             "--production",
-            help="Refuse keys that are for development, and a NATS that is not supported; no guests.",
+            help="Refuse root, keys that are for development, and a NATS that is not supported; no guests.",
         ),
     ] = False,
     trusted_hops: Annotated[
@@ -122,6 +124,8 @@ def up(
         str | None,
         typer.Option(
             metavar="URL",
+            envvar=NATS_VARIABLE,
+            show_envvar=True,
             help="Use this NATS (with JetStream), or these servers of a cluster, with commas between.",
         ),
     ] = None,
@@ -132,6 +136,8 @@ def up(
         str | None,
         typer.Option(
             metavar="URL",
+            envvar=REDIS_VARIABLE,
+            show_envvar=True,
             help="Use this Redis, the cluster this is a node of, or the master of Sentinels; start none.",
         ),
     ] = None,
@@ -168,6 +174,8 @@ def up(
     from toolbox.local.plan import Options
     from toolbox.local.session import UpRequest
 
+    for option, url, variable in (("--nats", nats, NATS_VARIABLE), ("--redis", redis, REDIS_VARIABLE)):
+        _check_seen(option, url, variable, production)
     if sync not in ("interval", "always"):
         raise MeshError(f"--sync {sync!r} is neither interval nor always")
     if traces and otlp:
@@ -228,6 +236,16 @@ def exempt_networks(networks: list[str] | None, *, is_strict: bool) -> tuple[Net
         return tuple(network(each) for each in networks)
     except ValueError as error:
         raise MeshError(f"--exempt: {error}") from None
+
+
+def _check_seen(option: str, url: str | None, variable: str, production: bool) -> None:
+    """Whether a password was typed where everybody on the machine can read it. Raises MeshError."""
+    if url is None or not has_secret(url) or not any(url in argument for argument in sys.argv[1:]):
+        return
+    why = f"everybody on this machine can read the password in {option}; set {variable} instead"
+    if production:
+        raise MeshError(f"--production: {why}")
+    say(f"warning: {why}")
 
 
 def _named(option: str, way: str) -> tuple[str, str]:

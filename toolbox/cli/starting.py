@@ -19,10 +19,12 @@ from typing import Any
 
 from rich.console import Console
 
+from mesh.secrecy import NATS_VARIABLE, REDIS_VARIABLE
 from toolbox.cli import console as cli_console
 from toolbox.cli.progress import PrefixedLines, StartProgress, announce
 from toolbox.local import session
 from toolbox.local.errors import MeshError, from_os
+from toolbox.local.plan import Options
 from toolbox.local.provision import ProvisionError
 from toolbox.local.session import UpObserver, UpRequest
 from toolbox.local.status import MeshStatus, from_json
@@ -98,7 +100,11 @@ def detached(request: UpRequest, arguments: list[str]) -> None:
     try:
         with log.open("wb") as output:
             background = subprocess.Popen(
-                [sys.executable, "-P", "-m", "toolbox.cli", *arguments, "--report-fd", str(write_end)],
+                [
+                    *(sys.executable, "-P", "-m", "toolbox.cli", *without_urls(arguments)),
+                    *("--report-fd", str(write_end)),
+                ],
+                env=os.environ | _urls(request.options),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -125,6 +131,22 @@ def detached(request: UpRequest, arguments: list[str]) -> None:
             background.wait()
             raise
     raise MeshError(f"the mesh ended while it started (exit code {background.wait()}); its log is {log}")
+
+
+def without_urls(arguments: list[str]) -> list[str]:
+    """Those of NATS and Redis may hold a password: they go by the environment."""
+    kept, words = [], iter(arguments)
+    for word in words:
+        if word in ("--nats", "--redis"):
+            next(words, None)
+        elif not word.startswith(("--nats=", "--redis=")):
+            kept.append(word)
+    return kept
+
+
+def _urls(options: Options) -> dict[str, str]:
+    found = {NATS_VARIABLE: options.nats_url, REDIS_VARIABLE: options.redis_url}
+    return {variable: url for variable, url in found.items() if url}
 
 
 def _follow(report: dict[str, Any], start: _Start) -> None:

@@ -1,6 +1,7 @@
 """The folder a mesh lives in, and the lock that says whether it does.
 
-    run/     lock, status.json, the configuration files of this run; keys/jwks.json, for clients' tokens
+    run/     lock, status.json, the configuration files of this run; keys/jwks.json, for clients' tokens;
+             stores.json, with which people and tools reach NATS and Valkey
     logs/    one log for each process
     nats/    JetStream's files      valkey/  the append-only file
     *-key.json  the keys made here, see `keys`
@@ -55,6 +56,11 @@ class Home:
         return self.run / "status.json"
 
     @property
+    def store_urls(self) -> Path:
+        """By user, StoreUrls (`toolbox.local.running`)."""
+        return self.run / "stores.json"
+
+    @property
     def jwks(self) -> Path:
         """In a folder of its own: Envoy watches that."""
         return self.run / "keys" / "jwks.json"
@@ -63,12 +69,29 @@ class Home:
         return self.logs / f"{name}.log"
 
     def create(self) -> None:
-        """Makes the folders, for this user only: they hold what the crowd did. Raises MeshError."""
+        """Makes the folders, for this user only: they hold what the crowd did, and passwords. A root that
+        others could enter is closed to them if it is a mesh's own. Raises MeshError."""
+        self._close_root()
         for folder in (self.root, self.run, self.logs, self.nats, self.valkey):
             try:
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             except OSError as error:
                 raise from_os(error, f"create the folder {folder}") from None
+
+    def _close_root(self) -> None:
+        try:
+            found = self.root.stat()
+        except OSError:
+            return  # it is made, or creating says why not
+        if found.st_uid == os.geteuid() and not found.st_mode & 0o077:
+            return
+        if found.st_uid == os.geteuid() and (self.run.is_dir() or not any(self.root.iterdir())):
+            self.root.chmod(0o700)
+            return
+        raise MeshError(
+            f"{self.root} holds other files and is open to other users, and a mesh keeps passwords in its"
+            " home; give a folder of its own by --home, or chmod 700 it"
+        )
 
     def require_free(self, bytes_min: int = FREE_BYTES_MIN) -> None:
         """Raises MeshError when the disk of this home is nearly full."""

@@ -71,7 +71,7 @@ async def _version(server: str) -> NatsVersion | str:
     # Late: a mesh that starts its own nats-server needs no client.
     from nats.errors import Error as NatsError
 
-    from mesh.jetstream.client import NatsClient
+    from mesh.jetstream.client import NatsClient, inbox_prefix
 
     where = f"NATS at {_shown(server)}"
     client = NatsClient()
@@ -83,7 +83,9 @@ async def _version(server: str) -> NatsVersion | str:
 
     try:
         async with asyncio.timeout(ANSWER_WITHIN_S):
-            await client.connect([server], error_cb=on_error, allow_reconnect=False)
+            await client.connect(
+                [server], error_cb=on_error, allow_reconnect=False, inbox_prefix=inbox_prefix(server)
+            )
             connecting = False
             said = str(client.connected_server_version)
             if server.startswith("tls://") and not client._server_info.get("tls_required"):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,7 +21,8 @@ from mesh.addresses import Network
 from mesh.envoy.bootstrap import bootstrap
 from mesh.envoy.config import Endpoint, EnvoyConfig, PageFile
 from mesh.envoy.contract import services_of
-from toolbox.local import exempt
+from mesh.secrecy import NATS_VARIABLE, REDIS_VARIABLE, without_login
+from toolbox.local import exempt, store_users
 from toolbox.local.home import Home
 from toolbox.local.keys import TokenKeys
 from toolbox.local.spec import (
@@ -34,6 +35,7 @@ from toolbox.local.spec import (
     RunningProbe,
 )
 from toolbox.local.status import Addresses
+from toolbox.local.store_users import ADMIN, OPERATOR, SUPERVISOR, Logins, StoreUrls
 from toolbox.local.stores import LOOPBACK, nats_conf, valkey_conf
 
 REPLICAS_MAX = 16
@@ -78,7 +80,7 @@ class Options:
     nats_ways: Mapping[str, str] = field(default_factory=dict)
     """By the name of a service: another URL by which this one alone reaches NATS."""
     redis_ways: Mapping[str, str] = field(default_factory=dict)
-    """The same for Redis; under TOOLS the one that everybody else is told."""
+    """The same for Redis; under TOOLS the one that everybody else takes."""
     clocks: str | None = None
     """A folder with a file for each service that says how far its clock is off (see mesh.wall_clock)."""
     keys: str | None = None
@@ -122,8 +124,8 @@ class PortPlan:
 class MeshPlan:
     processes: tuple[ProcessSpec, ...]
     addresses: Addresses
-    files: Mapping[Path, str] = field(default_factory=dict)
-    """To be written before anything starts."""
+    files: Mapping[Path, str] = field(default_factory=dict, repr=False)
+    """To be written before anything starts, for this user's eyes alone."""
 
 
 def service_names(options: Options) -> tuple[str, ...]:
@@ -144,10 +146,12 @@ def plan(
     checkout: Path,
     page: tuple[PageFile, ...],
     keys: TokenKeys,
+    logins: Logins,
     connections_max: int,
     concurrency: int,
 ) -> MeshPlan:
-    """`checkout` holds the packages of the services; `page` is what Envoy serves at "/"."""
+    """`checkout` holds the packages of the services; `page` is what Envoy serves at "/"; `logins` are for the
+    stores that are started."""
     addresses = _addresses(options, programs, ports)
     envoy_config = home.run / "envoy.json"
     processes: list[ProcessSpec] = []
@@ -159,24 +163,45 @@ def plan(
     if programs.traces is not None:
         processes.append(_traces(programs.traces, ports, home))
     if programs.nats is not None:
-        files[home.run / "nats.conf"] = nats_conf(home, ports.nats, ports.nats_monitor, options.sync_always)
-        processes.append(nats_process(programs.nats, home, ports))
+        files[home.run / "nats.conf"] = nats_conf(
+            home, ports.nats, ports.nats_monitor, options.sync_always, logins
+        )
+        processes.append(nats_process(programs.nats, home, ports, logins[SUPERVISOR]))
     if programs.valkey is not None:
-        files[home.run / "valkey.conf"] = valkey_conf(home, ports.valkey)
-        processes.append(valkey_process(programs.valkey, home, ports))
+        files[home.run / "valkey.conf"] = valkey_conf(home, ports.valkey, logins)
+        processes.append(valkey_process(programs.valkey, home, ports, logins[SUPERVISOR]))
     processes.append(_envoy(programs.envoy, envoy_config, ports, concurrency))
     started = {process.name for process in processes}
     stores = tuple(name for name in ("nats", "valkey") if name in started)
     environment = {"PYTHONPATH": _python_path(checkout), "PYTHONUNBUFFERED": "1"}
-    services = [
-        _service(name, programs.python, ports, addresses, stores, keys, options, environment, home)
-        for name in service_names(options)
-    ]
+    services = []
+    for name in service_names(options):
+        urls = _urls(name, name.partition("-")[0], options, ports, logins)
+        environment_of = {**environment, NATS_VARIABLE: urls.nats, REDIS_VARIABLE: urls.redis}
+        services.append(
+            _service(name, programs.python, ports, addresses, stores, keys, options, environment_of, home)
+        )
+    people = {user: asdict(_urls(TOOLS, user, options, ports, logins)) for user in (OPERATOR, ADMIN)}
+    files[home.store_urls] = json.dumps(people, indent=1) + "\n"
     processes.extend(services)
     if options.demo:
         needs = ("envoy", *(service.name for service in services))
         processes.append(_demo(programs.python, addresses, needs, environment, home))
     return MeshPlan(tuple(processes), addresses, files)
+
+
+def _urls(name: str, user: str, options: Options, ports: PortPlan, logins: Logins) -> StoreUrls:
+    """How a service, or TOOLS, reaches the stores. URLs of somebody else's keep their own credentials."""
+    nats, redis = options.nats_url, options.redis_url
+    if nats is None:
+        way = options.nats_ways.get(name, f"nats://{LOOPBACK}:{ports.nats}")
+        nats = store_users.nats_url(way, user, logins)
+    if redis is None:
+        way = options.redis_ways.get(
+            name, options.redis_ways.get(TOOLS, f"redis://{LOOPBACK}:{ports.valkey}")
+        )
+        redis = store_users.redis_url(way, user, logins)
+    return StoreUrls(nats, redis)
 
 
 def _addresses(options: Options, programs: Programs, ports: PortPlan) -> Addresses:
@@ -186,8 +211,8 @@ def _addresses(options: Options, programs: Programs, ports: PortPlan) -> Address
     return Addresses(
         edge=f"http://{f'[{host}]' if ':' in host else host}:{ports.edge}",
         mesh=f"{LOOPBACK}:{ports.mesh}",
-        nats=options.nats_url or f"nats://{LOOPBACK}:{ports.nats}",
-        redis=options.redis_url or options.redis_ways.get(TOOLS) or f"redis://{LOOPBACK}:{ports.valkey}",
+        nats=without_login(options.nats_url or f"nats://{LOOPBACK}:{ports.nats}"),
+        redis=without_login(options.redis_url or f"redis://{LOOPBACK}:{ports.valkey}"),
         otlp=f"http://{LOOPBACK}:{ports.otlp_grpc}" if traces else options.otlp,
         traces_ui=f"http://{LOOPBACK}:{ports.traces_ui}" if traces else None,
     )
@@ -224,11 +249,12 @@ def _envoy_config(
     )
 
 
-def nats_process(program: Path, home: Home, ports: PortPlan) -> ProcessSpec:
+def nats_process(program: Path, home: Home, ports: PortPlan, password: str = "") -> ProcessSpec:
+    """`password`: that of the supervisor's probes, where the server has users; `valkey_process` likewise."""
     return ProcessSpec(
         name="nats",
         command=(str(program), "-c", str(home.run / "nats.conf")),
-        probe=NatsProbe(ports.nats, ports.nats_monitor),
+        probe=NatsProbe(ports.nats, ports.nats_monitor, password),
         address=f"{LOOPBACK}:{ports.nats}",
         grace_s=STORE_GRACE_S,
         # A big stream is read back first.
@@ -239,11 +265,11 @@ def nats_process(program: Path, home: Home, ports: PortPlan) -> ProcessSpec:
     )
 
 
-def valkey_process(program: Path, home: Home, ports: PortPlan) -> ProcessSpec:
+def valkey_process(program: Path, home: Home, ports: PortPlan, password: str = "") -> ProcessSpec:
     return ProcessSpec(
         name="valkey",
         command=(str(program), str(home.run / "valkey.conf")),
-        probe=RedisProbe(ports.valkey),
+        probe=RedisProbe(ports.valkey, password),
         address=f"{LOOPBACK}:{ports.valkey}",
         grace_s=STORE_GRACE_S,
         start_within_s=120.0,
@@ -295,9 +321,7 @@ def _service(
     return ProcessSpec(
         name=name,
         command=(
-            *(str(python), "-P", "-m", kind, "--listen", f"{LOOPBACK}:{port}"),
-            *("--nats", options.nats_ways.get(name, addresses.nats)),
-            *("--redis", options.redis_ways.get(name, addresses.redis), "--mesh", addresses.mesh),
+            *(str(python), "-P", "-m", kind, "--listen", f"{LOOPBACK}:{port}", "--mesh", addresses.mesh),
             *(("--replicas", str(options.replicas)) if options.replicas > 1 else ()),
             *(("--events-bytes", str(options.events_bytes)) if options.events_bytes else ()),
             *(("--nats-store", str(home.nats)) if kind == "ingest" and "nats" in stores else ()),

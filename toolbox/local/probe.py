@@ -60,15 +60,15 @@ async def _ask(probe: Probe) -> Heard:
         case HttpProbe(port, path):
             status, _ = await _get(port, path)
             return Heard(Answer.SERVING if status == 200 else Answer.ALIVE)
-        case NatsProbe(port, monitor_port):
+        case NatsProbe(port, monitor_port, password):
             status, body = await _get(monitor_port, "/healthz")
             if status != 200:
                 return store_probe.unhealthy_nats(body)
             async with _connection(port) as (reader, writer):
-                return await store_probe.nats(reader, writer)
-        case RedisProbe(port):
+                return await store_probe.nats(reader, writer, password)
+        case RedisProbe(port, password):
             async with _connection(port) as (reader, writer):
-                return await store_probe.valkey(reader, writer)
+                return await store_probe.valkey(reader, writer, password)
         case EnvoyProbe(port, clusters):
             return Heard(await _envoy(port, clusters))
 

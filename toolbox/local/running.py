@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from toolbox.local import provision, status
-from toolbox.local.errors import MeshError
+from toolbox.local.errors import MeshError, from_os
 from toolbox.local.home import Home, tenant
 from toolbox.local.status import MeshStatus
+from toolbox.local.store_users import StoreUrls
 
 
 @dataclass(frozen=True, slots=True)
 class MeshAddresses:
-    """Where a running mesh is reached: URLs have their scheme, `edge` and `mesh` are host:port."""
+    """Where a running mesh is reached: URLs have their scheme, `edge` and `mesh` are host:port. NATS and
+    Redis want credentials, too: see `store_urls`."""
 
     edge_url: str
     edge: str
@@ -45,6 +48,17 @@ def running_status(home: Path | None) -> MeshStatus:
     if now is None or now.pid != found.pid:
         raise MeshError(f"the mesh in {place.root} is just starting; try again in a moment")
     return now
+
+
+def store_urls(home: Path | None, user: str) -> StoreUrls:
+    """How NATS and Redis of the mesh in `home` are reached, with credentials: as OPERATOR or ADMIN, or with
+    those that somebody else's were named with. Raises MeshError when no mesh is ready there."""
+    running_mesh(home)
+    path = home_of(home).store_urls
+    try:
+        return StoreUrls(**json.loads(path.read_text())[user])
+    except OSError as error:
+        raise from_os(error, f"read {path}") from None
 
 
 def running_mesh(home: Path | None) -> MeshAddresses:

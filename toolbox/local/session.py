@@ -17,8 +17,9 @@ from pathlib import Path
 
 from mesh import limits
 from mesh.envoy.page import page_files
+from mesh.secrecy import privileged
 from toolbox.local import keys as keys_of
-from toolbox.local import logfile, provision, redis_check, status
+from toolbox.local import logfile, provision, redis_check, status, store_users
 from toolbox.local import ports as ports_of
 from toolbox.local.dashboard import dashboard
 from toolbox.local.errors import MeshError, from_os
@@ -29,6 +30,7 @@ from toolbox.local.nats_check import NatsFound, check_program, check_url
 from toolbox.local.plan import REPLICAS_MAX, MeshPlan, Options, PortPlan, Programs, plan, service_names
 from toolbox.local.redis_check import RedisFound
 from toolbox.local.status import MeshStatus
+from toolbox.local.store_users import Logins
 from toolbox.local.supervisor import StartFailed, Supervisor
 
 EDGE_PORT = 8080
@@ -67,6 +69,8 @@ def run(request: UpRequest, watcher: UpObserver) -> None:
     for name, count in replicas.items():
         if not 1 <= count <= REPLICAS_MAX:
             raise MeshError(f"{name} {count} is outside 1 to {REPLICAS_MAX}")
+    if options.production and (why := privileged()):
+        raise MeshError(f"--production: {why}")
     home = request.home
     home.create()
     lock = Lock(home)
@@ -83,7 +87,7 @@ def run(request: UpRequest, watcher: UpObserver) -> None:
         redis = _check_redis(request.options, watcher)
         ports = _ports(request, claims)
         keys, platform = keys_for(request, watcher)
-        mesh = _plan(request, programs, ports, keys)
+        mesh = _plan(request, programs, ports, keys, store_users.new_logins())
         _write_files(mesh)
         asyncio.run(_supervise(request, mesh, watcher, nats, redis, keys, platform))
     finally:
@@ -192,7 +196,9 @@ def keys_for(request: UpRequest, watcher: UpObserver) -> tuple[TokenKeys, Platfo
     return keys_of.file_keys(home, platform, options.issuer, options.production), platform
 
 
-def _plan(request: UpRequest, programs: Programs, ports: PortPlan, keys: TokenKeys) -> MeshPlan:
+def _plan(
+    request: UpRequest, programs: Programs, ports: PortPlan, keys: TokenKeys, logins: Logins
+) -> MeshPlan:
     checkout = provision.checkout()
     try:
         page = page_files(checkout / "web" / "dist")
@@ -207,6 +213,7 @@ def _plan(request: UpRequest, programs: Programs, ports: PortPlan, keys: TokenKe
         checkout,
         page,
         keys,
+        logins,
         connections_max=max(256, int((descriptors - 512) / DESCRIPTORS_PER_CONNECTION)),
         # Envoy shares the machine with the services it fronts.
         concurrency=max(1, min(8, (os.cpu_count() or 1) // 2)),
@@ -226,10 +233,7 @@ def _raise_descriptor_limit() -> int:
 
 def _write_files(mesh: MeshPlan) -> None:
     for path, text in mesh.files.items():
-        try:
-            path.write_text(text)
-        except OSError as error:
-            raise from_os(error, f"write {path}") from None
+        keys_of.write_whole(path, text)
 
 
 async def _supervise(

@@ -25,10 +25,12 @@ class HttpProbe:
 
 @dataclass(frozen=True, slots=True)
 class NatsProbe:
-    """Its /healthz answers 200, and JetStream stores a message in the stream PROBES."""
+    """Its /healthz answers 200, and JetStream stores a message in the stream PROBES. `password`: that of the
+    prober; empty where the store asks for none."""
 
     port: int
     monitor_port: int
+    password: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class RedisProbe:
     """A key is written and read; LOADING is alive, but not ready."""
 
     port: int
+    password: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,8 @@ class ProcessSpec:
     `needs` names the processes that must be ready before this one is started, each time anew. Processes of a
     lower `stop_stage` are stopped, and gone, before those of a higher one get their signal. An `optional`
     process neither holds back nor ends the start of the others. `keep_trying`: once it was ready it is
-    restarted for as long as it takes. `store`: the directory that it must be able to write.
+    restarted for as long as it takes. `store`: the directory that it must be able to write. Secrets go by
+    `environment` or a file, never by `command`, which everybody on the machine can read.
     """
 
     name: str
@@ -69,7 +73,7 @@ class ProcessSpec:
     probe: Probe
     address: str = ""
     needs: tuple[str, ...] = ()
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     cwd: Path | None = None
     grace_s: float = 10.0
     start_within_s: float = 30.0

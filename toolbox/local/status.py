@@ -18,7 +18,8 @@ _READ_AGAIN_S = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where a mesh is reached. `edge` is a URL, `mesh` host:port; the page is served at `edge`."""
+    """Where a mesh is reached. `edge` is a URL, `mesh` host:port; the page is served at `edge`. Without
+    credentials: `status` shows it."""
 
     edge: str
     mesh: str

@@ -18,12 +18,12 @@ from typing import NamedTuple
 from mesh import disk
 from mesh.jetstream import subjects
 from toolbox.local.lifecycle import Answer
+from toolbox.local.store_users import SUPERVISOR
 
-PROBER = "supervisor"
 REASON_CHARS_MAX = 200
-_INBOX = f"_INBOX.{PROBER}"
-_KEY = f"{PROBER}:probe"
-_SUBJECT = subjects.probe(PROBER, "nats")
+_INBOX = subjects.replies(SUPERVISOR)
+_KEY = f"{SUPERVISOR}:probe"
+_SUBJECT = subjects.probe(SUPERVISOR, "nats")
 # As Bus.ensure_probes_stream makes it: whoever is first.
 _PROBES_CONFIG = {
     "name": subjects.PROBES_STREAM,
@@ -36,7 +36,7 @@ _PROBES_CONFIG = {
 }
 _NO_RESPONDERS = b"503"
 _REPLY_BYTES_MAX = 64 * 1024
-_CONNECT = {"verbose": False, "pedantic": False, "headers": True, "no_responders": True, "name": PROBER}
+_CONNECT = {"verbose": False, "pedantic": False, "headers": True, "no_responders": True, "name": SUPERVISOR}
 
 
 class Heard(NamedTuple):
@@ -55,9 +55,10 @@ def unhealthy_nats(body: bytes) -> Heard:
     return Heard(Answer.WEDGED, _worded(said))
 
 
-async def nats(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Heard:
+async def nats(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, password: str = "") -> Heard:
     """Publishes into PROBES, which it makes if it is not there. Raises OSError, EOFError, ValueError."""
-    writer.write(f"CONNECT {json.dumps(_CONNECT)}\r\nSUB {_INBOX} 1\r\n".encode())
+    login = {"user": SUPERVISOR, "pass": password} if password else {}
+    writer.write(f"CONNECT {json.dumps(_CONNECT | login)}\r\nSUB {_INBOX} 1\r\n".encode())
     stored = await _request(reader, writer, _SUBJECT, b"1")
     if stored is None:
         made = await _request(
@@ -104,10 +105,14 @@ def _described(answer: dict[str, object]) -> str:
     return str(said or "JetStream did not store a probe")
 
 
-async def valkey(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Heard:
+async def valkey(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, password: str = "") -> Heard:
     """Writes and reads a key. Raises OSError, ValueError."""
+    if password:
+        writer.write(_command("AUTH", SUPERVISOR, password))
     writer.write(_command("SET", _KEY, "1") + _command("GET", _KEY))
     line = await reader.readline()
+    if password and line == b"+OK\r\n":
+        line = await reader.readline()
     if line == b"+OK\r\n":
         read = await reader.readline() + await reader.readline()
         return Heard(Answer.SERVING if read == b"$1\r\n1\r\n" else Answer.ALIVE)

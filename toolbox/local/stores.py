@@ -1,9 +1,15 @@
-"""The configuration files of the two stores, as text. Paths are quoted: a home may have spaces in it."""
+"""The configuration files of the two stores, as text. Paths are quoted: a home may have spaces in it.
+
+`logins`: the passwords of their users (`toolbox.local.store_users`); without them, whoever reaches the store
+may do everything.
+"""
 
 from __future__ import annotations
 
 from mesh import limits
+from toolbox.local import store_users
 from toolbox.local.home import Home
+from toolbox.local.store_users import Logins
 
 LOOPBACK = "127.0.0.1"
 NATS_MAX_PAYLOAD_BYTES = 1024 * 1024
@@ -13,7 +19,9 @@ NATS_MEMORY_BYTES_MAX = 256 * 1024**2
 assert limits.BLOCK_BYTES_MAX < NATS_MAX_PAYLOAD_BYTES
 
 
-def nats_conf(home: Home, port: int, monitor_port: int, sync_always: bool) -> str:
+def nats_conf(
+    home: Home, port: int, monitor_port: int, sync_always: bool, logins: Logins | None = None
+) -> str:
     """Without `sync_always` the server's default stands: an fsync every two minutes."""
     jetstream = [
         f"  store_dir: {_quoted(str(home.nats))}",
@@ -31,12 +39,13 @@ def nats_conf(home: Home, port: int, monitor_port: int, sync_always: bool) -> st
             "jetstream {",
             *jetstream,
             "}",
+            *(store_users.nats_authorization(logins) if logins else ()),
             "",
         ]
     )
 
 
-def valkey_conf(home: Home, port: int) -> str:
+def valkey_conf(home: Home, port: int, logins: Logins | None = None) -> str:
     """The append-only file, synced each second, is all the persistence; Redis may be lost (I4), not wrong."""
     return "\n".join(
         [
@@ -49,6 +58,7 @@ def valkey_conf(home: Home, port: int) -> str:
             "maxmemory-policy noeviction",
             "daemonize no",
             'logfile ""',
+            *(store_users.valkey_users(logins) if logins else ()),
             "",
         ]
     )

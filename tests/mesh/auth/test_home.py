@@ -218,7 +218,10 @@ def test_arguments_that_are_not_right_are_refused(
     assert why in capsys.readouterr().err
 
 
-def test_the_arguments_about_tokens_are_optional_and_typed(tmp_path: Path) -> None:
+def test_the_arguments_about_tokens_are_optional_and_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
     without = service_config()
     assert (without.keys, without.issuer, without.mesh_key, without.guest_key) == (None, None, None, None)
     assert without.environment == "development"

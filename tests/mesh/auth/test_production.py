@@ -15,6 +15,7 @@ from mesh.auth import mint
 from tests.support.mesh_fixture import wait_for
 from tests.support.servers import HOST, Process, Stores, listens, stores
 from tests.support.tokens import jwks, private_jwk
+from tests.support.unprivileged import unprivileged
 from toolbox.local.development import ensure_development_key, ensure_mesh_key
 
 SERVICES = ("ingest", "gateway")
@@ -25,6 +26,7 @@ def process(
     service: str, folder: Path, *arguments: str | Path, listen: str = NOWHERE, found: Stores | None = None
 ) -> Process:
     command: list[str | Path] = [
+        *unprivileged(arguments),
         *(sys.executable, "-m", service, "--instance", f"{service}-1", "--listen", listen, "--mesh", NOWHERE),
         *("--nats", found.nats_url if found else f"nats://{NOWHERE}"),
         *("--redis", found.redis_url if found else f"redis://{NOWHERE}"),
@@ -92,6 +94,7 @@ def test_no_service_starts_without_usable_keys(
     keys.write_bytes(jwks(private_jwk("EdDSA")))
     broken = tmp_path / "broken.json"
     broken.write_text("{")
+    broken.chmod(0o600)
     absent = tmp_path / "absent.json"
     given = ("--environment", environment)
     assert "--keys FILE_OR_URL is missing" in refusal(service, tmp_path, *given, "--mesh-key", mesh_key)

@@ -12,11 +12,13 @@ import pytest
 from mesh.addresses import network
 from mesh.envoy.config import JwksUrl, SecretFile
 from mesh.envoy.page import MISSING
-from toolbox.local import provision
+from mesh.secrecy import NATS_VARIABLE, REDIS_VARIABLE
+from toolbox.local import provision, store_users
 from toolbox.local.home import Home
 from toolbox.local.keys import TokenKeys
 from toolbox.local.plan import MeshPlan, Options, PortPlan, Programs, plan, service_names
 from toolbox.local.spec import ProcessSpec, check
+from toolbox.local.store_users import ADMIN
 from toolbox.local.stores import nats_conf
 
 PROGRAMS = Programs(python=Path("/py"), nats=Path("/nats"), valkey=Path("/valkey"), envoy=Path("/envoy"))
@@ -29,6 +31,9 @@ KEYS = TokenKeys(
     mesh_key=Path("/mesh-key.json"),
     guest_key=Path("/development-key.json"),
 )
+
+
+LOGINS = {user: f"secret-of-{user}" for user in store_users.RIGHTS}
 
 
 def planned(options: Options, programs: Programs = PROGRAMS, keys: TokenKeys = KEYS) -> MeshPlan:
@@ -45,7 +50,7 @@ def planned(options: Options, programs: Programs = PROGRAMS, keys: TokenKeys = K
         otlp_grpc=6,
         otlp_http=7,
     )
-    return plan(options, programs, ports, HOME, Path("/checkout"), (MISSING,), keys, 1000, 1)
+    return plan(options, programs, ports, HOME, Path("/checkout"), (MISSING,), keys, LOGINS, 1000, 1)
 
 
 def by_name(mesh: MeshPlan) -> dict[str, ProcessSpec]:
@@ -72,8 +77,13 @@ def test_every_service_gets_every_argument() -> None:
             assert process.command[3] == name.partition("-")[0]
             assert argument(process, "--instance") == name
             assert argument(process, "--listen") == process.address
-            assert argument(process, "--nats") == "nats://127.0.0.1:2"
-            assert argument(process, "--redis") == "redis://127.0.0.1:4"
+            user = process.command[3]
+            login = f"{user}:{LOGINS[user]}@"
+            assert process.environment[NATS_VARIABLE] == f"nats://{login}127.0.0.1:2"
+            # Ingest wants nothing of Redis, and has no user there.
+            assert process.environment[REDIS_VARIABLE] == (
+                f"redis://{'' if user == 'ingest' else login}127.0.0.1:4"
+            )
             assert argument(process, "--mesh") == "127.0.0.1:8081"
             assert "--otlp" not in process.command
             assert argument(process, "--keys") == "/jwks.json"
@@ -124,14 +134,18 @@ def test_nobody_is_stopped_before_those_who_use_it() -> None:
 
 
 def test_stores_of_somebody_else_are_used_and_not_started() -> None:
-    options = Options(nats_url="nats://n:4222", redis_url="redis://r:6379", replicas=3)
+    given = ("nats://ann:secret@n:4222,nats://ann:secret@m:4222", "redis://:secret@r:6379/1?x=y")
+    options = Options(nats_url=given[0], redis_url=given[1], replicas=3)
     mesh = planned(options, replace(PROGRAMS, nats=None, valkey=None))
     processes = by_name(mesh)
     assert not {"nats", "valkey"} & set(processes)
     assert processes["ingest-1"].needs == ()
-    assert argument(processes["aggregate-1"], "--nats") == "nats://n:4222"
+    environment = processes["aggregate-1"].environment
+    assert (environment[NATS_VARIABLE], environment[REDIS_VARIABLE]) == given, "with their own credentials"
     assert argument(processes["aggregate-1"], "--replicas") == "3"
-    assert mesh.addresses.redis == "redis://r:6379"
+    assert mesh.addresses.nats == "nats://n:4222,nats://m:4222"
+    assert mesh.addresses.redis == "redis://r:6379/1"
+    assert json.loads(mesh.files[HOME.store_urls])[ADMIN] == {"nats": given[0], "redis": given[1]}
 
 
 def test_the_event_stream_can_be_bounded_and_one_service_have_its_own_way_to_nats() -> None:
@@ -139,12 +153,18 @@ def test_the_event_stream_can_be_bounded_and_one_service_have_its_own_way_to_nat
     options = Options(ingest=2, events_bytes=2**20, nats_ways={"ingest-2": "nats://127.0.0.1:9"})
     processes = by_name(planned(options))
     own, usual = processes["ingest-2"], processes["ingest-1"]
-    assert argument(own, "--nats") == "nats://127.0.0.1:9"
-    assert argument(usual, "--nats") == argument(processes["aggregate-1"], "--nats") != "nats://127.0.0.1:9"
+    assert own.environment[NATS_VARIABLE] == f"nats://ingest:{LOGINS['ingest']}@127.0.0.1:9"
+    assert usual.environment[NATS_VARIABLE] == f"nats://ingest:{LOGINS['ingest']}@127.0.0.1:2"
     assert (
         argument(own, "--events-bytes") == argument(processes["aggregate-1"], "--events-bytes") == "1048576"
     )
     assert "--events-bytes" not in by_name(planned(Options()))["ingest-1"].command
+
+
+def test_no_secret_is_in_a_command_line_or_in_the_addresses() -> None:
+    mesh = planned(Options())
+    shown = [*mesh.processes, *(process.command for process in mesh.processes), mesh.addresses, mesh]
+    assert [each for each in shown if "secret-of" in str(each)] == []
 
 
 @pytest.mark.parametrize(
@@ -180,7 +200,7 @@ def test_the_edge_is_told_as_it_can_be_reached(host: str, edge: str) -> None:
 @pytest.mark.parametrize("name", ["plain", "with spaces", 'quo"ted', "back\\slash", "höme 漢字", "$HOME %s"])
 def test_nats_reads_any_home(name: str, tmp_path: Path) -> None:
     config = tmp_path / "nats.conf"
-    config.write_text(nats_conf(Home(tmp_path / name), 20001, 20002, sync_always=False))
+    config.write_text(nats_conf(Home(tmp_path / name), 20001, 20002, sync_always=False, logins=LOGINS))
     done = subprocess.run(
         [provision.nats_server(), "-t", "-c", config], capture_output=True, text=True, check=False
     )
