@@ -68,6 +68,7 @@ CORES = (
     "aggregate.tally",
     "aggregate.topic_table",
     "aggregate.topics",
+    "aggregate.waiting_reads",
     "aggregate.watermark",
     "aggregate.window",
     "gateway.cohort",
