@@ -7,6 +7,7 @@ import random
 from collections.abc import AsyncIterator
 
 from gateway.fanout import FanOut
+from gateway.guest_limits import GuestLimits
 from gateway.guests import Guests
 from gateway.own_addresses import own_addresses
 from gateway.personal import Personal
@@ -18,6 +19,7 @@ from gateway.viewer_limits import ViewerLimits
 from grandstand.client.connect import open_channel
 from grandstand.wire import bounds as wire_bounds
 from mesh import runtime
+from mesh.addresses import Addresses
 from mesh.auth.service import MeshCredentials, open_signing_key, open_verifier
 from mesh.catalog.watch import CatalogWatch
 from mesh.config import parse
@@ -54,9 +56,10 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
             *(bus, results, catalog, viewer_limits, presence, personal, process.draining), now=clock.now_s
         )
         checked = clock.checking(verifier)
-        guests = Guests(guest_key, checked, config.issuer)
+        addresses = Addresses(config.trusted_hops, config.exempt)
+        guests = Guests(guest_key, checked, GuestLimits(random.random), config.issuer)
         subscribe = SubscribeService(fan_out, viewer_limits, checked, now=clock.now_s)
-        service = GatewayService(relay, subscribe.accept, checked, guests, clock.now_s)
+        service = GatewayService(relay, subscribe.accept, checked, guests, addresses, clock.now_s)
         process.methods.update(service.methods())
         proven = [proofs.nats_echo(bus), proofs.catalog(catalog), proofs.redis_reads(redis)]
         health = HealthWatch(bus, config.instance, proven[0].check)

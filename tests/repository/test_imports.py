@@ -74,6 +74,7 @@ CORES = (
     "gateway.cohort",
     "gateway.drain_plan",
     "gateway.frames",
+    "gateway.guest_limits",
     "gateway.guests",
     "gateway.inbox_plan",
     "gateway.origins",
