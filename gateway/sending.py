@@ -19,7 +19,7 @@ from opentelemetry.trace import Span
 from grandstand.event.v1.event_pb2 import Event, Position
 from grandstand.gateway.v1.gateway_pb2 import SendRequest
 from grandstand.wire import ids
-from grandstand.wire.errors import GrandstandError, Invalid, Unauthenticated
+from grandstand.wire.errors import Forbidden, GrandstandError, Invalid, Unauthenticated
 from mesh import telemetry, wall_clock
 from mesh.auth import Identity, Verifies, authorization_of
 from mesh.http2.call import Call, Handler
@@ -186,8 +186,8 @@ def check_event(event: Event, identity: Identity, now_s: float) -> None:
             f"event.vote.weight: is {event.vote.weight}; at most 1 is allowed here, "
             "more only on a producer's own stream (IngestService.Publish)"
         )
-    if body == "presence" and event.presence.source:
-        raise Invalid(
-            f"event.presence.source: is {event.presence.source}; leave it unset here, "
-            "only a producer's own stream (IngestService.Publish) may name one"
+    if body == "presence":
+        raise Forbidden(
+            "event.presence: is not taken here; the gateway itself tells who watches: "
+            "open Subscribe with your token"
         )

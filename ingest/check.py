@@ -36,7 +36,7 @@ from grandstand.event.v1.event_pb2 import (
 from grandstand.internal.v1.internal_pb2 import IncomingEvent
 from grandstand.wire import bounds as wire_bounds
 from grandstand.wire import ids
-from grandstand.wire.errors import Invalid, Unknown
+from grandstand.wire.errors import Forbidden, Invalid, Unknown
 from ingest.compiled_definitions import CompiledCache, CompiledGame, CompiledPoll, OpenPeriod
 from mesh.jetstream import subjects
 
@@ -154,7 +154,7 @@ class Checker:
     ) -> ValidatedEvent:
         """Validates a body. `kind` is the name of its field in Event.
 
-        Raises Invalid, Unknown, NotNow.
+        Raises Forbidden, Invalid, Unknown, NotNow.
         """
         game = self._game(game_id)
         match kind:
@@ -268,14 +268,15 @@ def _reaction(game: CompiledGame, reaction: Reaction) -> ValidatedEvent:
 
 
 def _presence(game: CompiledGame, presence: Presence, producer: bool) -> ValidatedEvent:
+    if not producer:
+        raise Forbidden(
+            "event.presence: who watches is told by gateways, of the streams they serve, and by producers "
+            "(hello.producer); open Subscribe with your token"
+        )
     if presence.state not in (PRESENCE_STATE_HERE, PRESENCE_STATE_GONE):
         raise Invalid(
             f"presence.state: is {presence.state}; PRESENCE_STATE_HERE ({PRESENCE_STATE_HERE}) "
             f"or PRESENCE_STATE_GONE ({PRESENCE_STATE_GONE}) is needed"
-        )
-    if presence.source and not producer:
-        raise Invalid(
-            f"presence.source: is {presence.source}; for producers only (hello.producer), leave it unset"
         )
     game.check_audience()
     return ValidatedEvent(game, "presence", "audience", presence.state | presence.source << 8)

@@ -238,8 +238,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"vote": None}, "event.body: is not set"),
     ({"vote": Vote(poll_id="p", weight=2)}, "event.vote.weight: is 2; at most 1"),
     (
-        {"vote": None, "presence": Presence(state=PRESENCE_STATE_HERE, source=7)},
-        "event.presence.source: is 7; leave it unset",
+        {"vote": None, "presence": Presence(state=PRESENCE_STATE_HERE)},
+        "event.presence: is not taken here; the gateway itself tells who watches",
     ),
 ]
 

@@ -284,17 +284,20 @@ class History:
         for name, actor in (("fan0", "fan0"), ("device0", "fan0"), ("fan1", "fan1"), ("producer", "")):
             actors = [actor] if actor else ["fan0", *(f"crowd{n}" for n in range(4))]
             self.clients.append(
-                rules.native(world, name, actor, self.ingests, events, pause_s, self._events_of(actors))
+                rules.native(
+                    *(world, name, actor, self.ingests, events, pause_s),
+                    self._events_of(actors, is_producer=not actor),
+                )
             )
         for name, actor in (("page0", "page0"), ("page1", "fan1")):
             self.clients.append(Browser(world, name, self.relays, events, pause_s, self._events_of([actor])))
 
-    def _events_of(self, actors: Sequence[str]) -> Callable[[], Event]:
+    def _events_of(self, actors: Sequence[str], *, is_producer: bool = False) -> Callable[[], Event]:
         random = self.world.random
 
         def next_event() -> Event:
             wanted = self._wanted if self._wanted and random.random() < 0.4 else self._choices
-            return scene.event(random, random.choice(actors), wanted)
+            return scene.event(random, random.choice(actors), wanted, is_producer=is_producer)
 
         return next_event
 
