@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from gateway import bounds
 from gateway.guest_limits import GuestLimits
 from grandstand.wire.errors import NotNow, Unauthenticated, shown
-from mesh.auth import VIEWER, SigningKey, Verifies, mint
+from mesh.auth import GUEST, SigningKey, Verifies, mint
 
 ENTROPY_BYTES = 8
 
@@ -53,7 +53,7 @@ class Guests:
             actor_id=actor_id,
             now_s=now_s,
             life_s=bounds.GUEST_TOKEN_LIFE_S,
-            roles=[VIEWER],
+            roles=[GUEST],
             issuer=self._issuer,
         )
         try:

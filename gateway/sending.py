@@ -181,6 +181,9 @@ def check_event(event: Event, identity: Identity, now_s: float) -> None:
             "event.body: is not set; give a vote, a score, a reaction, a presence, a measure or a custom"
         )
     # Here, because ingest takes what this gateway relays for a producer's own.
+    guest = identity.guest or (identity.producer and event.guest)
+    if guest != event.guest:
+        event.guest = guest
     if body == "vote" and event.vote.weight > 1:
         raise Invalid(
             f"event.vote.weight: is {event.vote.weight}; at most 1 is allowed here, "

@@ -90,6 +90,7 @@ class IngestSession:
         "actor_id",
         "credit_max",
         "games",
+        "guest",
         "next_seq",
         "origin_id",
         "origin_key",
@@ -107,6 +108,8 @@ class IngestSession:
         self.games: frozenset[str] | None = None
         """The only games the token opens."""
         self.producer = False
+        self.guest = False
+        """Whether a guest acts, as the token says."""
         self.credit_max = 0
         self.next_seq = 1
         """The number expected next; see `advance`."""
@@ -201,6 +204,7 @@ class IngestSession:
         self.actor_id = actor_id
         self.games = identity.games
         self.producer = hello.producer
+        self.guest = identity.guest
         self.credit_max = ids.origin_credit(origin_id)
         self.next_seq = max(1, hello.next_origin_seq)
         self.acked = self.next_seq - 1

@@ -23,6 +23,8 @@ class Identity:
     """None: all of them."""
     expires_at_s: float
     """Unix seconds."""
+    guest: bool = False
+    """No platform vouches for it; never a producer."""
 
     def act_for(self, field: str, actor_id: str) -> str:
         """Who acts: `actor_id`, or for "" the token's own. Raises Forbidden for others, unless a producer."""

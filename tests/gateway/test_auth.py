@@ -236,6 +236,11 @@ def test_a_guest_is_somebody_new_who_may_send() -> None:
                 assert life_s == pytest.approx(12 * 3600, abs=30)
                 await edge.send(shows(first.token))
                 assert edge.handed.sent[0].actor_id == first.actor_id
+                assert edge.handed.sent[0].guest
+                # What the event says of it is not believed.
+                await edge.send(shows(first.token), guest=False)
+                await edge.send(shows(token(KEY, iss=issuer)), guest=True)
+                assert [event.guest for event in edge.handed.sent[1:]] == [True, False]
                 async with refused(grpc.StatusCode.PERMISSION_DENIED, "is not the token's actor"):
                     await edge.send(shows(first.token), actor_id=second.actor_id)
 
