@@ -23,7 +23,7 @@ from grandstand.catalog.v1.catalog_pb2 import BOARD_MODE_SUM, STAGE_OPEN, Board,
 from mesh.auth import PRODUCER
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
-from toolbox.local import development, provision
+from toolbox.local import development, exempt, provision
 from toolbox.local.home import Home
 from toolbox.local.ports import Ports
 from toolbox.local.stores import nats_conf
@@ -69,8 +69,9 @@ class Bed:
         command += ["--listen", f"{HOST}:{port}", "--nats", self.nats_url]
         command += ["--redis", f"redis://{HOST}:1", "--mesh", f"{HOST}:1"]
         command += ["--keys", self.keys, "--mesh-key", self.mesh_key]
-        for whose in ("actor", "game", "instance"):
+        for whose in ("actor", "producer", "game", "instance"):
             command += [f"--admit-{whose}", _NO_LIMIT]
+        command += exempt.arguments(exempt=exempt.own_networks())
         return self.start(instance, command, port)
 
     def floor(self) -> BenchChild:

@@ -19,7 +19,7 @@ from bench._child import HOST, BenchChild
 from bench._peers import SOCKET_IO, Nchan, SocketIo
 from mesh.envoy.bootstrap import bootstrap
 from mesh.envoy.config import Endpoint, EnvoyConfig
-from toolbox.local import provision
+from toolbox.local import exempt, provision
 from toolbox.local.keys import own_keys
 from toolbox.local.stores import valkey_conf
 
@@ -56,6 +56,7 @@ class FanBed:
             self._ground.keys,
             "--mesh-key",
             self._ground.mesh_key,
+            *exempt.arguments(exempt=exempt.own_networks()),
         ]
         return self._ground.start(instance, command, port)
 

@@ -6,16 +6,15 @@ import contextlib
 import random
 from collections.abc import AsyncIterator
 
+from gateway import bounds
 from gateway.fanout import FanOut
 from gateway.guest_limits import GuestLimits
 from gateway.guests import Guests
-from gateway.own_addresses import own_addresses
 from gateway.personal import Personal
 from gateway.presence_reporter import PresenceReporter
 from gateway.relay import Relay
 from gateway.service import GatewayService
 from gateway.subscribe import SubscribeService
-from gateway.viewer_limits import ViewerLimits
 from grandstand.client.connect import open_channel
 from grandstand.wire import bounds as wire_bounds
 from mesh import runtime
@@ -31,6 +30,7 @@ from mesh.jetstream.bus import Bus
 from mesh.listener import Http2Listener
 from mesh.redis.database import connect
 from mesh.redis.results import ResultStore
+from mesh.stream_limits import StreamLimits
 
 
 @contextlib.asynccontextmanager
@@ -47,7 +47,7 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
         redis = connect(config.redis)
         relay = Relay(channel, config.instance, token=credentials.token)
         relay.start()
-        viewer_limits = ViewerLimits(random=random.random, own=own_addresses())
+        viewer_limits = StreamLimits(bounds.VIEWER_BOUNDS, random=random.random)
         presence = PresenceReporter(relay, catalog.view, config.instance, now=clock.now_s)
         personal = Personal(bus, redis, catalog.view)
         personal.start()
@@ -58,7 +58,7 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
         checked = clock.checking(verifier)
         addresses = Addresses(config.trusted_hops, config.exempt)
         guests = Guests(guest_key, checked, GuestLimits(random.random), config.issuer)
-        subscribe = SubscribeService(fan_out, viewer_limits, checked, now=clock.now_s)
+        subscribe = SubscribeService(fan_out, viewer_limits, checked, addresses, now=clock.now_s)
         service = GatewayService(relay, subscribe.accept, checked, guests, addresses, clock.now_s)
         process.methods.update(service.methods())
         proven = [proofs.nats_echo(bus), proofs.catalog(catalog), proofs.redis_reads(redis)]

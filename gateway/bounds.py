@@ -2,6 +2,7 @@
 
 from grandstand.wire import bounds as wire_bounds
 from mesh import limits
+from mesh.stream_limits import StreamBounds
 
 # Guests' tokens.
 GUEST_TOKEN_LIFE_S = 12 * 3600.0
@@ -21,14 +22,16 @@ HEARTBEAT_S = 10.0
 # Streams of one actor (tabs, devices), and of one address on one gateway: a stadium behind one NAT.
 VIEWERS_PER_ACTOR_MAX = 32
 VIEWERS_PER_ADDRESS_MAX = 2_000
-# Viewers that were turned away are told to come back one after the other, at this rate to a full gateway
-# and to a full address, and at this rate to an actor with too many streams; none later than
-# VIEWER_RETRY_MAX_S.
+# Viewers that were turned away are told to come back one after the other, at this rate to a full gateway.
 VIEWER_RETRIES_PER_S = 500.0
-ADDRESS_RETRIES_PER_S = 50.0
-ACTOR_RETRIES_PER_S = 1.0
-VIEWER_RETRY_MIN_S = 1.0
-VIEWER_RETRY_MAX_S = 60.0
+VIEWER_BOUNDS = StreamBounds(
+    what="viewers",
+    where="gateway",
+    total_max=limits.VIEWERS_MAX,
+    per_actor_max=VIEWERS_PER_ACTOR_MAX,
+    per_address_max=VIEWERS_PER_ADDRESS_MAX,
+    total_retries_per_s=VIEWER_RETRIES_PER_S,
+)
 # No viewer is sent fewer updates than this, however hot its gateway runs.
 RENDITION_UPDATES_PER_S_MIN = 0.5
 # A gateway says of each actor and game it serves that the actor is here: at once, when a goodbye of a
@@ -76,11 +79,9 @@ assert STANDING_LOOKUPS_PER_S * STANDING_BATCH_S >= wire_bounds.PARTITIONS, (
 assert INBOX_RELOADS_PER_S * INBOX_BATCH_S >= 1
 assert TICK_S * wire_bounds.UPDATES_PER_S_MAX <= 1.0
 assert VIEWERS_PER_ACTOR_MAX < VIEWERS_PER_ADDRESS_MAX < limits.VIEWERS_MAX
-assert ACTOR_RETRIES_PER_S < ADDRESS_RETRIES_PER_S < VIEWER_RETRIES_PER_S
-assert VIEWER_RETRIES_PER_S * VIEWER_RETRY_MAX_S >= 2 * limits.VIEWERS_MAX, (
+assert VIEWER_RETRIES_PER_S * limits.STREAM_RETRY_MAX_S >= 2 * limits.VIEWERS_MAX, (
     "two gateways' viewers come back in turn"
 )
-assert VIEWER_RETRY_MIN_S < VIEWER_RETRY_MAX_S
 assert RENDITION_UPDATES_PER_S_MIN <= 1, "of the least that can be asked for"
 assert 2 * PRESENCE_REPORT_S < limits.PRESENCE_S, "one report may be lost"
 assert PRESENCE_GONE_S < PRESENCE_AGAIN_S < PRESENCE_REPORT_S, "a first report that was shed is made good"

@@ -3,7 +3,7 @@
 This file holds what concerns all games: which games are fed, admission of viewers, overload, presence,
 personal topics, heartbeats, and the drain.
 
-Bounds: the viewers that gateway.viewer_limits admits, and the games of the catalog.
+Bounds: the viewers that mesh.stream_limits admits, and the games of the catalog.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from gateway.drain_plan import DrainPlan
 from gateway.feed import Feed
 from gateway.overload import Overload
 from gateway.subscribe import ViewerStream
-from gateway.viewer_limits import ViewerLimits
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.wire import tasks
 from grandstand.wire.errors import GrandstandError, Unavailable
@@ -36,6 +35,7 @@ from mesh.http2.broadcast_group import Chosen, Shared
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.redis.results import ResultStore
+from mesh.stream_limits import StreamLimits
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ class FanOut:
         bus: Bus,
         results: ResultStore,
         catalog: CatalogWatch,
-        viewer_limits: ViewerLimits,
+        viewer_limits: StreamLimits,
         presence: PresenceSink,
         personal: TellsPersonal,
         draining: asyncio.Event,
@@ -120,7 +120,7 @@ class FanOut:
 
     @property
     def viewers(self) -> int:
-        return self._viewer_limits.viewers
+        return self._viewer_limits.streams
 
     async def stop(self) -> None:
         await tasks.end(*self._tasks, *self._asking.values())
@@ -256,9 +256,9 @@ class FanOut:
         await self._draining.wait()
         self._presence.stop()
         loop = asyncio.get_running_loop()
-        plan = DrainPlan(self._viewer_limits.viewers, limits.DRAIN_GRACE_S - _MARGIN_S, random.random)
+        plan = DrainPlan(self._viewer_limits.streams, limits.DRAIN_GRACE_S - _MARGIN_S, random.random)
         began_s = loop.time()
-        log.info("%d viewers are sent elsewhere in %d batches", self._viewer_limits.viewers, plan.batches)
+        log.info("%d viewers are sent elsewhere in %d batches", self._viewer_limits.streams, plan.batches)
         for feed in list(self._feeds.values()):
             self._end(feed.unseated())
         for batch in range(plan.batches):

@@ -4,7 +4,7 @@ A game is fed while it has viewers and GAME_LINGER_S longer. Its feed subscribes
 loads what the store holds, so nothing falls between the two; a lost core-NATS message is healed by loading
 again every ANTI_ENTROPY_S and after a reconnect.
 
-Bounds: the viewers that gateway.viewer_limits admits; no queue for any of them.
+Bounds: the viewers that mesh.stream_limits admits; no queue for any of them.
 """
 
 from __future__ import annotations

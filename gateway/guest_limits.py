@@ -5,7 +5,7 @@ GUESTS_PER_ADDRESS_PER_S. The gateway has one too, which bounds what signing cos
 places are for addresses that took at most GUESTS_FEW of late, so one that takes all it may leaves room for
 the others.
 
-A refused caller is given the next turn of a virtual queue, as in gateway.viewer_limits: a crowd that was told
+A refused caller is given the next turn of a virtual queue, as in mesh.stream_limits: a crowd that was told
 the same delay would come back as a crowd.
 
 Bound: GUEST_ADDRESSES_MAX addresses whose bucket is not full. On overflow the one that asked longest ago is

@@ -8,7 +8,7 @@ to fold in: the game's spread may have changed, so its entry in the catalog is l
 All wait in one list, and one loop reads the store for all of them: again when anything was folded, or after a
 growing pause. So many viewers that reconnect at once cost a few reads.
 
-Bounds: the viewers that gateway.viewer_limits admits, each for BARRIER_S (then DEADLINE_EXCEEDED, naming the
+Bounds: the viewers that mesh.stream_limits admits, each for BARRIER_S (then DEADLINE_EXCEEDED, naming the
 position, or UNAVAILABLE, naming the partition); one catalog look-up at a time.
 """
 

@@ -12,14 +12,13 @@ from typing import Protocol
 from google.protobuf.message import DecodeError
 
 from gateway.subscription import Subscription, check
-from gateway.viewer_limits import ViewerAdmission, ViewerLimits, address_of
 from grandstand.gateway.v1.gateway_pb2 import SubscribeRequest
 from grandstand.wire.errors import GrandstandError, Invalid
 from mesh import wall_clock
+from mesh.addresses import Addresses, forwarded_for
 from mesh.auth import Identity, Verifies, authorization_of
 from mesh.http2.call import Call, Handler
-
-_FORWARDED_FOR = "x-forwarded-for"
+from mesh.stream_limits import StreamAdmission, StreamLimits
 
 
 class ViewerRegistry(Protocol):
@@ -29,7 +28,7 @@ class ViewerRegistry(Protocol):
         """Sends to the viewer from now on. Raises GrandstandError, or ends the viewer later."""
 
     def leave(self, viewer: ViewerStream) -> None:
-        """The viewer has gone. Also called if `join` raised."""
+        """The viewer has gone. Also called for one that never joined."""
 
     def writable(self, viewer: ViewerStream) -> None:
         """The stream is writable again, after a message did not fit."""
@@ -41,8 +40,9 @@ class SubscribeService:
     def __init__(
         self,
         registry: ViewerRegistry,
-        viewer_limits: ViewerLimits,
+        viewer_limits: StreamLimits,
         verifier: Verifies,
+        addresses: Addresses,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = wall_clock.now_s,
     ) -> None:
@@ -50,24 +50,22 @@ class SubscribeService:
         self._registry = registry
         self._viewer_limits = viewer_limits
         self._verifier = verifier
+        self._addresses = addresses
         self._clock = clock
 
     def accept(self, call: Call) -> Handler:
-        """Raises Unauthenticated."""
-        authorization = forwarded_for = None
-        for name, value in call.metadata:
-            if name == "authorization":
-                authorization = authorization_of(call.metadata)
-            elif name == _FORWARDED_FOR:
-                forwarded_for = value
+        """The viewer counts from here on, whenever its request comes. Raises Unauthenticated, Exhausted."""
+        authorization = authorization_of(call.metadata)
         identity = None
         if authorization is not None:
             identity = self._verifier.verify(authorization, self._now())
-        return ViewerStream(self, call, identity, address_of(forwarded_for, call.peer))
+        address = self._addresses.of(forwarded_for(call.metadata), call.peer)
+        actor_id = None if identity is None else identity.actor_id or None
+        admission = self._viewer_limits.enter(actor_id, address, self._clock())
+        return ViewerStream(self, call, identity, admission)
 
-    def enter(self, viewer: ViewerStream, subscription: Subscription, address: str) -> None:
+    def join(self, viewer: ViewerStream, subscription: Subscription) -> None:
         """Raises GrandstandError."""
-        viewer.admission = self._viewer_limits.enter(subscription.actor_id, address, self._clock())
         viewer.game_id = subscription.game_id
         viewer.actor_id = subscription.actor_id
         viewer.subscription = subscription
@@ -86,10 +84,23 @@ class SubscribeService:
 class ViewerStream:
     """One open subscription, as a Handler of its call."""
 
-    __slots__ = ("_asked_as", "_service", "actor_id", "admission", "call", "game_id", "subscription")
+    __slots__ = (
+        "_has_request",
+        "_identity",
+        "_service",
+        "actor_id",
+        "admission",
+        "call",
+        "game_id",
+        "subscription",
+    )
 
     def __init__(
-        self, service: SubscribeService, call: Call, identity: Identity | None, address: str
+        self,
+        service: SubscribeService,
+        call: Call,
+        identity: Identity | None,
+        admission: StreamAdmission,
     ) -> None:
         self.call = call
         self.game_id = ""
@@ -97,27 +108,31 @@ class ViewerStream:
         """Who watches; None without a token of somebody."""
         self.subscription: Subscription | None = None
         """The request; None once the viewer is in a cohort."""
-        self.admission: ViewerAdmission | None = None
+        self.admission: StreamAdmission | None = admission
+        """None once it has left."""
         self._service = service
-        self._asked_as: tuple[Identity | None, str] | None = (identity, address)
+        self._identity = identity
+        """Who asks, until the request came."""
+        self._has_request = False
 
     def received(self, message: bytes) -> None:
-        if self._asked_as is None:
+        if self._has_request:
             self.end(Invalid("a second request; Subscribe takes one, open another stream"))
             return
-        (identity, address), self._asked_as = self._asked_as, None
+        self._has_request = True
+        identity, self._identity = self._identity, None
         try:
             request = SubscribeRequest.FromString(message)
         except DecodeError:
             self.end(Invalid(f"request: {len(message)} bytes are no SubscribeRequest"))
             return
         try:
-            self._service.enter(self, check(request, identity), address)
+            self._service.join(self, check(request, identity))
         except GrandstandError as error:
             self.end(error)
 
     def half_closed(self) -> None:
-        if self._asked_as is not None:
+        if not self._has_request:
             self.end(Invalid("no request came; Subscribe takes one"))
 
     def writable(self) -> None:

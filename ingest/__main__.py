@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import uuid
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 from grandstand.wire import bounds as wire_bounds
 from grandstand.wire import tasks
-from ingest.admission import ACTOR_RATE, GAME_RATE, INSTANCE_RATE, Admission, Rate
+from ingest import bounds
+from ingest.admission import ACTOR_RATE, GAME_RATE, INSTANCE_RATE, PRODUCER_RATE, Admission
 from ingest.backlog import BacklogWatch
+from ingest.buckets import Rate
 from ingest.check import Checker
 from ingest.coalesce import Coalescer
 from ingest.intake import Intake, Ticket
@@ -18,10 +22,11 @@ from ingest.log_capacity import LogCapacity, watch_capacity
 from ingest.pressure import Pressure
 from ingest.publisher import BlockPublisher
 from ingest.response_scheduler import ResponseScheduler
-from ingest.service import PUBLISH, SERVICE, IngestService
+from ingest.service import PUBLISH, SERVICE, STREAM_BOUNDS, IngestService
 from ingest.stream import StreamContext
 from ingest.votes import CastVotes
 from mesh import disk, limits, runtime
+from mesh.addresses import Addresses
 from mesh.auth.service import open_verifier
 from mesh.catalog.watch import CatalogWatch
 from mesh.config import ServiceConfig, parse
@@ -32,6 +37,7 @@ from mesh.health.reporter import reporting
 from mesh.jetstream.bus import Bus
 from mesh.jetstream.pipeline import PublishPipeline
 from mesh.listener import Http2Listener
+from mesh.stream_limits import StreamLimits
 
 FULL_S = 0.5
 """A log that is full is full at once, and one that just let go of blocks has room."""
@@ -63,7 +69,11 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
         loop = asyncio.get_running_loop()
         context = StreamContext(intake, publisher, ResponseScheduler(), catalog, pressure, loop)
         service = IngestService(
-            *(process, context, clock.checking(verifier).verify), now=clock.now_s, least=clock.least_s
+            *(process, context, clock.checking(verifier).verify, stream_limits_of(config)),
+            Addresses(config.trusted_hops, config.exempt),
+            config.streams_producer or bounds.STREAMS_PER_PRODUCER_MAX,
+            now=clock.now_s,
+            least=clock.least_s,
         )
         publisher.on_room(service.resume_streams)
         process.methods[PUBLISH] = service.accept
@@ -122,7 +132,18 @@ def admission_of(config: ServiceConfig) -> Admission:
         Rate(*(config.admit_actor or ACTOR_RATE)),
         Rate(*(config.admit_game or GAME_RATE)),
         Rate(*(config.admit_instance or INSTANCE_RATE)),
+        Rate(*(config.admit_producer or PRODUCER_RATE)),
     )
+
+
+def stream_limits_of(config: ServiceConfig) -> StreamLimits:
+    """The bounds that the process was told, and those of ingest.bounds for the others."""
+    found = replace(
+        STREAM_BOUNDS,
+        per_actor_max=config.streams_actor or STREAM_BOUNDS.per_actor_max,
+        per_address_max=config.streams_address or STREAM_BOUNDS.per_address_max,
+    )
+    return StreamLimits(found, random=random.random)
 
 
 if __name__ == "__main__":

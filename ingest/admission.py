@@ -1,40 +1,40 @@
-"""How much an actor, a game and this ingest may send: token buckets, and what happens beyond. Pure.
+"""How much an actor, a producer, a game and this ingest may send, and what happens beyond. Pure.
 
-A bucket is kept as one number, the theoretical arrival time (TAT) of the virtual scheduling
-algorithm, GCRA: ITU-T I.371 annex A, ATM Forum Traffic Management 4.0. An event that comes at t
-moves it to max(TAT, t) + 1/rate; the event is within while TAT stays at most burst/rate ahead
-of t. So over any interval of s seconds at most burst + rate*s events are within. A bucket whose
-TAT has passed is a full one: it can be forgotten without any change of meaning.
+Each has a token bucket (ingest.buckets):
+
+    actor in a game       of what it does there, whoever sends it
+    actor, in all games   ACTOR_GAMES times as much, of what it sends itself or through a gateway
+    producer              of all that it sends, for whomever; not the mesh's own gateways
+    game, instance        of all
+
+So a producer of one game can use up what an actor may do in that game, and nothing of what it may elsewhere.
 
 What happens beyond a bucket (I7):
 
-    measure, reaction, presence      shed
+    measure, reaction, presence      shed; beyond the producer's bucket as others
     others, for the stream's actor   admitted, charged as a debt; the stream is read no further
                                      until the debt is paid (backpressure through HTTP/2)
     others, that a producer sends    beyond the actor's or the game's bucket: refused, retryable,
     for somebody else                so that one of them does not slow the whole stream;
-                                     beyond the instance's: as above, everybody alike
+                                     beyond the producer's or the instance's: as above
 
 The order of I7 holds between the kinds, too: of a burst that many share (a game's, the instance's)
 measures may use half, reactions and presence three quarters, the rest all.
 What is shed or refused is not charged. What was admitted is, even if the catalog refuses it
 later: the work was done (I10: rate before schema).
 
-Bounds: ACTOR_BUCKETS_MAX and GAME_BUCKETS_MAX keys, none longer than an id may be. A debt is
-bounded by what one batch of each open stream holds. Overflow: see Buckets.
-
-Rejected: tokens and a time of refill for each key: two numbers, and a refill to compute. Fixed
-windows: twice the rate passes at their edges. A sliding log: memory for each event. A sketch
-of rates: an actor would pay for another's collisions.
+Bounds: ACTOR_BUCKETS_MAX, PRODUCER_BUCKETS_MAX and GAME_BUCKETS_MAX keys, none longer than an id may be. A
+debt is bounded by what one batch of each open stream holds. Overflow: see Buckets.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NoReturn
 
 from grandstand.wire import bounds as wire_bounds
 from grandstand.wire.errors import Exhausted, shown
 from ingest import bounds
+from ingest.buckets import Buckets, Rate, SteadyClock, checked
 from mesh import limits
 
 SHED = -1.0
@@ -43,25 +43,10 @@ SHED = -1.0
 # Which share of a shared burst a kind may use; the others may use all of it.
 SHARE = {"measure": 0.5, "reaction": 0.75, "presence": 0.75}
 _LEAST_SHARE = min(SHARE.values())
-
-# How many keys an insertion into a full table looks at.
-_SWEEP_KEYS = 8
-# A clock that steps back less than this is read twice; one that steps back further was set.
-_CLOCK_STEP_S = 1.0
-# Of an event: a sum of floats must not cost the last one of a burst.
-_ROUNDING = 1e-6
-
-
-class Rate(NamedTuple):
-    """A token bucket's measures."""
-
-    per_s: float
-    """Sustained events a second."""
-    burst: float
-    """Events at once, 1 or more."""
-
+_NO_TATS: dict[str, float] = {}
 
 ACTOR_RATE = Rate(bounds.ACTOR_EVENTS_PER_S, bounds.ACTOR_BURST_EVENTS)
+PRODUCER_RATE = Rate(bounds.PRODUCER_EVENTS_PER_S, bounds.PRODUCER_BURST_EVENTS)
 GAME_RATE = Rate(bounds.GAME_EVENTS_PER_S, bounds.GAME_BURST_EVENTS)
 INSTANCE_RATE = Rate(bounds.INSTANCE_EVENTS_PER_S, bounds.INSTANCE_BURST_EVENTS)
 
@@ -74,249 +59,196 @@ class OverRate(Exhausted):
         self.retry_after_s = retry_after_s
 
 
-class SteadyClock:
-    """Turns any clock into one that begins at 0 and never goes back: set back, it stands still once.
-
-    It also keeps the numbers small: at 1.8e9 s a float is too coarse for 100,000 events a second.
-    """
-
-    def __init__(self) -> None:
-        self._offset_s: float | None = None
-        self._latest_s = 0.0
-
-    def at(self, now_s: float) -> float:
-        """Seconds since the first call; `now_s` is the clock that is made steady."""
-        if self._offset_s is None:
-            self._offset_s = -now_s
-        steady_s = now_s + self._offset_s
-        if steady_s > self._latest_s:
-            self._latest_s = steady_s
-        elif steady_s < self._latest_s - _CLOCK_STEP_S:
-            self._offset_s = self._latest_s - now_s
-        return self._latest_s
-
-
-def _checked(rate_per_s: float, burst: float) -> tuple[float, float]:
-    """Seconds an event takes, and how far ahead of the clock a TAT may be before one more."""
-    if not (0 < rate_per_s < float("inf") and 1 <= burst < float("inf")):
-        raise ValueError(f"rate {rate_per_s:g}/s, burst {burst:g}: more than 0 and at least 1 are needed")
-    return 1 / rate_per_s, (burst - 1 + _ROUNDING) / rate_per_s
-
-
-class Buckets:
-    """A token bucket for each key, all of one rate; at most `keys_max` are remembered. `now_s` never goes
-    back (SteadyClock). Raises ValueError for a rate that is not positive or a burst below 1.
-
-    A new key takes the place of one that owes nothing since BUCKET_IDLE_S, if one of the next two in turn is
-    such: so the table grows with the keys of a minute or two, and not with all there ever were.
-    Overflow: a key that is new to a full table takes another's place. The sweep looks at the next
-    _SWEEP_KEYS keys, in turn (CLOCK), and forgets the first whose TAT has passed, which changes
-    nothing; if all of them owe, the one that owes least: it gains least by being forgotten, at
-    most its burst. With `keys_max` well above what can owe at once, only then does a limit leak.
-    A key longer than an id may be is not remembered: such keys share one bucket.
-
-    Rejected: refusing new keys, since a crowd of strangers could then shut everybody out; evicting
-    the oldest, since a flooder is the oldest; sweeping all, since one call would pay for it.
-    """
-
-    def __init__(self, rate_per_s: float, burst: float, keys_max: int) -> None:
-        if keys_max < 1:
-            raise ValueError(f"keys_max: is {keys_max}; 1 or more is needed")
-        self.event_s, self.slack_s = _checked(rate_per_s, burst)
-        self.tat_s: dict[str, float] = {}
-        """By key; for Admission, which reads and moves what is there itself."""
-        self._keys_max = keys_max
-        self._ring: list[str] = []
-        self._hand = 0
-
-    def __len__(self) -> int:
-        return len(self.tat_s)
-
-    def take(self, key: str, now_s: float, count: int = 1) -> float:
-        """Takes `count` events, whatever there is; seconds until the debt is paid, 0.0 when within."""
-        tat_s = max(self.tat(key), now_s) + count * self.event_s
-        self.move(key, tat_s, now_s)
-        return max(0.0, tat_s - self.event_s - self.slack_s - now_s)
-
-    def has_room(self, key: str, now_s: float, count: int = 1) -> bool:
-        """Whether `take` would answer 0.0."""
-        return max(self.tat(key), now_s) + (count - 1) * self.event_s <= self.slack_s + now_s
-
-    def tat(self, key: str) -> float:
-        """The key's TAT; -inf of one that is not remembered."""
-        if len(key) > wire_bounds.ID_CHARACTERS_MAX:
-            key = ""
-        return self.tat_s.get(key, float("-inf"))
-
-    def move(self, key: str, tat_s: float, now_s: float) -> None:
-        """Sets the key's TAT, making room for it when it is new."""
-        if len(key) > wire_bounds.ID_CHARACTERS_MAX:
-            key = ""
-        if key not in self.tat_s:
-            at = self._idle(now_s) if len(self._ring) < self._keys_max else self._place(now_s)
-            if at is None:
-                self._ring.append(key)
-            else:
-                del self.tat_s[self._ring[at]]
-                self._ring[at] = key
-        self.tat_s[key] = tat_s
-
-    def _idle(self, now_s: float) -> int | None:
-        """The place of one of the next two keys in the ring, if it is idle. Two: the hand goes round faster
-        than the ring grows."""
-        for _ in range(min(2, len(self._ring))):
-            at = self._hand
-            self._hand = (at + 1) % len(self._ring)
-            if self.tat_s[self._ring[at]] <= now_s - bounds.BUCKET_IDLE_S:
-                return at
-        return None
-
-    def _place(self, now_s: float) -> int:
-        """The place in the ring whose key is forgotten for another."""
-        least, least_s = self._hand, float("inf")
-        for _ in range(min(_SWEEP_KEYS, self._keys_max)):
-            at = self._hand
-            self._hand = (at + 1) % self._keys_max
-            tat_s = self.tat_s[self._ring[at]]
-            if tat_s < least_s:
-                least, least_s = at, tat_s
-                if tat_s <= now_s:
-                    break
-        return least
-
-
 class Admission:
-    """The buckets of one ingest. `now_s` is any clock in seconds, the same in all calls; it may be set."""
+    """The buckets of one ingest. `now_s` is any clock in seconds, the same in all calls; it may be set.
+    `actor`: an actor's rate in one game."""
 
     def __init__(
         self,
         actor: Rate = ACTOR_RATE,
         game: Rate = GAME_RATE,
         instance: Rate = INSTANCE_RATE,
+        producer: Rate = PRODUCER_RATE,
         *,
         actors_max: int = bounds.ACTOR_BUCKETS_MAX,
         games_max: int = limits.GAME_BUCKETS_MAX,
     ) -> None:
-        self._rates = {"actor": actor, "game": game, "instance": instance}
+        self._actor_rate, self._game_rate, self._instance_rate = actor, game, instance
+        self._total_rate = Rate(*(bounds.ACTOR_GAMES * each for each in actor))
         self._clock = SteadyClock()
         self._actors = Buckets(*actor, actors_max)
+        self._totals = Buckets(*self._total_rate, actors_max)
+        self._producers = Buckets(*producer, bounds.PRODUCER_BUCKETS_MAX)
         self._games = Buckets(*game, games_max)
-        self._event_s, self._slack_s = _checked(*instance)
+        self._event_s, self._slack_s = checked(instance)
         self._tat_s = float("-inf")
-        self._actor_tats = self._actors.tat_s
+        self._by_game = self._actors.groups
         self._game_tats = self._games.tat_s
         # The good case: also a measure would be within.
         self._actor_slack_s = self._actors.slack_s
-        self._game_calm_s = _slack_s(game, _LEAST_SHARE)
-        self._calm_s = _slack_s(instance, _LEAST_SHARE)
+        self._game_calm_s = game.slack_s(_LEAST_SHARE)
+        self._calm_s = instance.slack_s(_LEAST_SHARE)
+        # Of the last `calm`.
+        self._calm_actors = _NO_TATS
+        self._calm_payers, self._calm_payer = self._totals, ""
 
-    def admit(self, actor_id: str, game_id: str, kind: str, *, own: bool, now_s: float) -> float:
+    def admit(
+        self,
+        actor_id: str,
+        game_id: str,
+        kind: str,
+        *,
+        own: bool,
+        now_s: float,
+        producer: str | None = None,
+    ) -> float:
         """Decides about one event, and charges it if it is taken.
 
         `actor_id`: who acts; "" when no actor's rate applies (a producer that acts for itself).
         `kind`: the name of the event's body, such as "vote"; "" without one. `own`: the event is
         the stream's own, and its stream may be made to wait: an end client, or a producer for itself.
+        `producer`: who sends it, if that is a producer and none of the mesh's own.
 
         Returns for how many seconds the stream is not to be read on, 0.0 in the good case: or
         SHED. Raises OverRate (refused, retryable).
         """
         now = self._clock.at(now_s)
-        actor_tat = self._actor_tats.get(actor_id, -1.0)
+        if producer is None:
+            payers, payer = self._totals, actor_id
+        else:
+            payers, payer = self._producers, producer
+        actor_tats = self._by_game.get(game_id, _NO_TATS)
+        actor_tat = actor_tats.get(actor_id, -1.0)
+        payer_tat = payers.tat_s.get(payer, -1.0)
         game_tat = self._game_tats.get(game_id, -1.0)
         tat = self._tat_s
         if not (
             0.0 <= actor_tat <= now + self._actor_slack_s
+            and 0.0 <= payer_tat <= now + payers.slack_s
             and 0.0 <= game_tat <= now + self._game_calm_s
             and tat <= now + self._calm_s
         ):
-            return self._decide(actor_id, game_id, kind, own, now)
+            return self._decide(actor_id, game_id, kind, own, now, producer)
         if actor_tat < now:
             actor_tat = now
+        if payer_tat < now:
+            payer_tat = now
         if game_tat < now:
             game_tat = now
         if tat < now:
             tat = now
-        self._actor_tats[actor_id] = actor_tat + self._actors.event_s
+        actor_tats[actor_id] = actor_tat + self._actors.event_s
+        payers.tat_s[payer] = payer_tat + payers.event_s
         self._game_tats[game_id] = game_tat + self._games.event_s
         self._tat_s = tat + self._event_s
         return 0.0
 
-    def calm(self, game_id: str, count: int, now_s: float) -> float | None:
-        """The steady time, if the game and this ingest are so calm that `count` more events of any kind are
-        within: then `admit_calm` decides for each by its actor alone, and `charge` takes all it admitted.
-        None if not: then `admit` decides. A batch is cheaper this way; the outcome is the same."""
+    def calm(
+        self, game_id: str, count: int, now_s: float, actor_id: str, producer: str | None = None
+    ) -> float | None:
+        """The steady time, if the game, this ingest and who pays are so calm that `count` more events of any
+        kind are within: then `admit_calm` decides for each by its actor alone, and `charge` takes all it
+        admitted. None if not: then `admit` decides. A batch is cheaper this way; the outcome is the same.
+        `actor_id`: of all of them, unless a `producer` sends them."""
         now = self._clock.at(now_s)
+        if producer is None:
+            payers, payer = self._totals, actor_id
+        else:
+            payers, payer = self._producers, producer
         game_tat = self._game_tats.get(game_id)
+        payer_tat = payers.tat_s.get(payer)
         if (
             game_tat is None
-            or max(game_tat, now) + count * self._games.event_s > now + self._game_calm_s
-            or max(self._tat_s, now) + count * self._event_s > now + self._calm_s
+            or payer_tat is None
+            or (max(now, payer_tat)) + (count - 1) * payers.event_s > now + payers.slack_s
+            or (max(now, game_tat)) + count * self._games.event_s > now + self._game_calm_s
+            or (max(now, self._tat_s)) + count * self._event_s > now + self._calm_s
         ):
             return None
+        self._calm_actors = self._by_game.get(game_id, _NO_TATS)
+        self._calm_payers, self._calm_payer = payers, payer
         return now
 
-    def admit_calm(self, actor_id: str, now: float) -> bool:
+    def admit_calm(self, game_id: str, actor_id: str, now: float) -> bool:
         """Admits and charges one event of the actor, by its own bucket. False, and nothing is charged: ask
-        `admit`. `now` is what `calm` answered."""
-        tat = self._actor_tats.get(actor_id)
+        `admit`. `game_id` is what `calm` was asked for, `now` what it answered."""
+        tat = self._calm_actors.get(actor_id)
         if tat is None:
             if not 0 < len(actor_id) <= wire_bounds.ID_CHARACTERS_MAX:
                 return False
-            self._actors.move(actor_id, now + self._actors.event_s, now)
+            # It may be known nevertheless: a group that was empty for a while is another one.
+            tat = self._actors.tat(actor_id, game_id)
+            if tat > now + self._actor_slack_s:
+                return False
+            self._actors.move(actor_id, max(now, tat) + self._actors.event_s, now, game_id)
+            self._calm_actors = self._by_game[game_id]
             return True
         if tat > now + self._actor_slack_s:
             return False
-        self._actor_tats[actor_id] = (max(now, tat)) + self._actors.event_s
+        self._calm_actors[actor_id] = (max(now, tat)) + self._actors.event_s
         return True
 
     def charge(self, game_id: str, count: int, now: float) -> None:
-        """Charges the game and the instance for `count` events that `admit_calm` admitted."""
-        # The game may have been forgotten meanwhile, for another one.
-        game_tat = max(self._games.tat(game_id), now) + count * self._games.event_s
-        self._games.move(game_id, game_tat, now)
+        """Charges the game, the instance and who pays for `count` events that `admit_calm` admitted."""
+        for buckets, key in ((self._games, game_id), (self._calm_payers, self._calm_payer)):
+            tat = buckets.tat_s.get(key)
+            if tat is None:  # forgotten meanwhile, for another
+                buckets.move(key, now + count * buckets.event_s, now)
+            else:
+                buckets.tat_s[key] = (max(now, tat)) + count * buckets.event_s
         self._tat_s = max(self._tat_s, now) + count * self._event_s
 
     def owes_s(self, actor_id: str, now_s: float) -> float:
         """Seconds until the actor's debt is paid: a stream it opens anew is read no sooner."""
-        now = self._clock.at(now_s)
-        return max(0.0, self._actors.tat(actor_id) - now - self._actor_slack_s - self._actors.event_s)
+        totals, now = self._totals, self._clock.at(now_s)
+        return max(0.0, totals.tat(actor_id) - now - totals.slack_s - totals.event_s)
 
-    def _decide(self, actor_id: str, game_id: str, kind: str, own: bool, now: float) -> float:
+    def _decide(
+        self, actor_id: str, game_id: str, kind: str, own: bool, now: float, producer: str | None
+    ) -> float:
         """As `admit`, for keys that are new and buckets that run low."""
-        actors, games = self._actors, self._games
-        actor_tat = max(actors.tat(actor_id), now) if actor_id else now
+        actors, games, totals = self._actors, self._games, self._totals
+        actor_tat = max(actors.tat(actor_id, game_id), now) if actor_id else now
+        total_tat = max(totals.tat(actor_id), now) if actor_id and producer is None else now
         game_tat = max(games.tat(game_id), now)
         tat = max(self._tat_s, now)
+        over_actor_s, over_total_s = actor_tat - now - actors.slack_s, total_tat - now - totals.slack_s
         share = SHARE.get(kind)
         if share is None:
-            if not own:
-                _refuse_over("actor", actor_id, self._rates["actor"], actor_tat - now - actors.slack_s)
-                _refuse_over("game", game_id, self._rates["game"], game_tat - now - games.slack_s)
+            over_game_s = game_tat - now - games.slack_s
+            if not own and max(over_actor_s, over_total_s, over_game_s) > 0:
+                if over_actor_s > 0:
+                    _refuse(f"actor {shown(actor_id)}", self._actor_rate, over_actor_s)
+                if over_total_s > 0:
+                    _refuse(f"actor {shown(actor_id)}, in all games", self._total_rate, over_total_s)
+                _refuse(f"game {shown(game_id)}", self._game_rate, over_game_s)
         elif (
-            actor_tat > now + actors.slack_s
-            or game_tat > now + _slack_s(self._rates["game"], share)
-            or tat > now + _slack_s(self._rates["instance"], share)
+            max(over_actor_s, over_total_s) > 0
+            or game_tat > now + self._game_rate.slack_s(share)
+            or tat > now + self._instance_rate.slack_s(share)
         ):
             return SHED
+        owed_s = max(tat - self._slack_s, game_tat - games.slack_s) - now
+        if producer is not None:
+            owed_s = max(owed_s, self._producers.take(producer, now))
+        owed_s = max(owed_s, over_actor_s, over_total_s)
         if actor_id:
-            actors.move(actor_id, actor_tat + actors.event_s, now)
+            actors.move(actor_id, actor_tat + actors.event_s, now, game_id)
+            if producer is None:
+                if over_actor_s > 0:
+                    # A debt in one game holds up all of the actor's streams: a new one would not help.
+                    total_tat = max(total_tat, now + over_actor_s + totals.slack_s)
+                totals.move(actor_id, total_tat + totals.event_s, now)
         games.move(game_id, game_tat + games.event_s, now)
         self._tat_s = tat + self._event_s
-        owed_s = max(tat - self._slack_s, game_tat - games.slack_s, actor_tat - actors.slack_s) - now
         return owed_s if owed_s > 0 else 0.0
 
 
-def _slack_s(rate: Rate, share: float) -> float:
-    """How far ahead of the clock a TAT may be for one more event within this share of the burst."""
-    return (max(0.0, share * rate.burst - 1) + _ROUNDING) / rate.per_s
-
-
-def _refuse_over(what: str, key: str, rate: Rate, over_s: float) -> None:
-    """Raises OverRate if `over_s`, by how much the bucket is beyond its bound, is positive."""
-    if over_s > 0:
-        retry_after_s = max(0.001, over_s)
-        raise OverRate(
-            f"{what} {shown(key)}: more than {rate.per_s:g} events/s with {rate.burst:g} at once; "
-            f"send again after {retry_after_s:.3f} s",
-            retry_after_s,
-        )
+def _refuse(whose: str, rate: Rate, over_s: float) -> NoReturn:
+    """`over_s`: by how much the bucket is beyond its bound."""
+    retry_after_s = max(0.001, over_s)
+    raise OverRate(
+        f"{whose}: more than {rate.per_s:g} events/s with {rate.burst:g} at once; "
+        f"send again after {retry_after_s:.3f} s",
+        retry_after_s,
+    )

@@ -6,6 +6,12 @@ from mesh import limits
 COALESCE_S = 0.005
 # Open Publish streams of one ingest; each costs some tens of KiB.
 STREAMS_MAX = 20_000
+# Of one actor (devices, tabs), of one producer, and of one address: a stadium behind one NAT.
+STREAMS_PER_ACTOR_MAX = 8
+STREAMS_PER_PRODUCER_MAX = 1_000
+STREAMS_PER_ADDRESS_MAX = 2_000
+# Streams that were refused are told to come back one after the other, at this rate to a full ingest.
+STREAM_RETRIES_PER_S = 500.0
 # A stream whose token expires is warned this long before.
 TOKEN_WARNING_S = 30.0
 # Events accepted and not yet settled, over all streams of one ingest: beyond it, ingest
@@ -23,14 +29,20 @@ VOTE_CHECK_S = 0.25
 # Nobody taps, votes and reacts faster than this; who catches up after a gap sends its backlog at once.
 ACTOR_EVENTS_PER_S = 50.0
 ACTOR_BURST_EVENTS = 200
+# What an actor may send in all games: as much as in so many.
+ACTOR_GAMES = 4
+# A game server that speaks for the crowds of two full games.
+PRODUCER_EVENTS_PER_S = 50_000.0
+PRODUCER_BURST_EVENTS = 100_000
 # A crowd of 100,000 that answers within 5 s; its first two seconds come as they come.
 GAME_EVENTS_PER_S = 20_000.0
 GAME_BURST_EVENTS = 40_000
 # Under half of what one ingest stores of full batches in a CPU second; single events are held by their cost.
 INSTANCE_EVENTS_PER_S = 100_000.0
 INSTANCE_BURST_EVENTS = 200_000
-# Actors whose rate is remembered at once.
+# Actors in games, actors and producers whose rate is remembered at once.
 ACTOR_BUCKETS_MAX = 200_000
+PRODUCER_BUCKETS_MAX = 10_000
 # One that sent nothing for so long gives its place to a newcomer.
 BUCKET_IDLE_S = 60.0
 # Pressure is 1.0 when the event log takes this long to store a block.
@@ -50,7 +62,11 @@ assert VOTE_CHECK_S + limits.PUBLISH_ATTEMPT_S < limits.PUBLISH_DEADLINE_S
 assert RECENT_VOTES_S > limits.BACKLOG_FULL_S, "the owner has a vote before it is forgotten"
 assert limits.MESH_TOKEN_RENEW_S > TOKEN_WARNING_S, "a stream that is resumed for its token gets a new one"
 assert limits.PRODUCER_TOKEN_RENEW_S > TOKEN_WARNING_S
+assert STREAMS_PER_ACTOR_MAX < STREAMS_PER_PRODUCER_MAX <= STREAMS_PER_ADDRESS_MAX < STREAMS_MAX
+assert STREAM_RETRIES_PER_S * limits.STREAM_RETRY_MAX_S > STREAMS_MAX, "they come back in turn"
 assert ACTOR_BURST_EVENTS >= wire_bounds.VIEWER_CREDIT, "an end client may use its credit at once"
-assert ACTOR_EVENTS_PER_S <= GAME_EVENTS_PER_S <= INSTANCE_EVENTS_PER_S
-assert ACTOR_BURST_EVENTS <= GAME_BURST_EVENTS <= INSTANCE_BURST_EVENTS
+assert ACTOR_GAMES * ACTOR_EVENTS_PER_S <= GAME_EVENTS_PER_S <= PRODUCER_EVENTS_PER_S
+assert PRODUCER_EVENTS_PER_S <= INSTANCE_EVENTS_PER_S / 2, "one producer leaves room for others"
+assert ACTOR_GAMES * ACTOR_BURST_EVENTS <= GAME_BURST_EVENTS <= PRODUCER_BURST_EVENTS
+assert PRODUCER_BURST_EVENTS <= INSTANCE_BURST_EVENTS / 2
 assert ACK_LATENCY_FULL_S <= limits.PUBLISH_ATTEMPT_S, "pressure is full before publishes are attempted again"

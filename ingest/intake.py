@@ -147,7 +147,14 @@ class Intake:
         # The fast path: the stream's own event, of a viewer for itself or of a producer for another actor,
         # with a body that was validated before and no pressure anywhere. `_one` takes all others.
         pressure, admission = self._pressure, self._admission
-        is_usual = is_fresh and not (pressure.sheds_measures or cause or session.games is not None)
+        paying = session.paying_producer
+        # A gateway of the mesh pays for nobody: each actor has a rate of its own to be charged.
+        is_usual = is_fresh and not (
+            pressure.sheds_measures
+            or cause
+            or session.games is not None
+            or (session.producer and paying is None)
+        )
         is_id = ids.is_id
         producer, own_actor, origin = session.producer, session.actor_id, session.origin_key
         batch: Batch[Ticket] | None = None
@@ -182,8 +189,8 @@ class Intake:
                                 if calm_now is not None:
                                     admission.charge(calm_game, calm_count, calm_now)
                                 calm_game, calm_count = game_id, 0
-                                calm_now = admission.calm(game_id, len(events), now_s)
-                            if calm_now is not None and admission.admit_calm(actor_id, calm_now):
+                                calm_now = admission.calm(game_id, len(events), now_s, own_actor, paying)
+                            if calm_now is not None and admission.admit_calm(game_id, actor_id, calm_now):
                                 calm_count += 1
                                 partition = validated.only
                                 if partition is None:
@@ -206,17 +213,19 @@ class Intake:
                     ticket.refused(seq, error)
                 except GrandstandError as error:
                     ticket.refused(seq, error)
-                    wait_s = max(wait_s, self.charge(session.actor_id, now_s))
+                    wait_s = max(wait_s, self.charge(session, now_s))
         finally:
             session.advance(next_seq)
             if calm_now is not None:
                 admission.charge(calm_game, calm_count, calm_now)
         return wait_s
 
-    def charge(self, actor_id: str, now_s: float) -> float:
+    def charge(self, session: IngestSession, now_s: float) -> float:
         """Charges the stream's actor for work on an event that is not taken. Returns how many seconds to
         pause reading from the stream."""
-        return self._admission.admit(actor_id, "", "", own=True, now_s=now_s)
+        return self._admission.admit(
+            session.actor_id, "", "", own=True, now_s=now_s, producer=session.paying_producer
+        )
 
     def owes_s(self, actor_id: str, now_s: float) -> float:
         """Seconds until the actor's rate debt from an earlier stream is paid."""
@@ -318,7 +327,9 @@ class Intake:
         else:
             # A producer that acts for itself is a server, not a player: no actor's rate applies.
             whose = "" if own and session.producer else actor_id
-            wait_s = self._admission.admit(whose, game_id, kind, own=own, now_s=now_s)
+            wait_s = self._admission.admit(
+                whose, game_id, kind, own=own, now_s=now_s, producer=session.paying_producer
+            )
         if wait_s == SHED:
             if ticket is not sender:
                 raise _SHED

@@ -3,7 +3,8 @@
 Every STREAMS_LOOK_S it checks which streams are due a heartbeat, were silent too long, or have a token that
 expires. Every PRESSURE_LOOK_S it measures the load of this ingest and announces a changed credit.
 
-Bound: STREAMS_MAX streams (RESOURCE_EXHAUSTED beyond).
+Bounds: streams in all, of one actor (more of a producer) and of one address; each counts from its headers on
+(mesh.stream_limits, RESOURCE_EXHAUSTED beyond). The mesh's own gateways count only in all.
 """
 
 from __future__ import annotations
@@ -14,18 +15,28 @@ from collections.abc import Callable
 
 from grandstand.ingest.v1 import ingest_pb2
 from grandstand.wire import bounds as wire_bounds
-from grandstand.wire.errors import Exhausted, TooLate, Unauthenticated, Unavailable
+from grandstand.wire.errors import TooLate, Unauthenticated, Unavailable
 from ingest import bounds
 from ingest.backlog import BacklogWatch
 from ingest.log_capacity import LogCapacity
 from ingest.publisher import BlockPublisher
 from ingest.stream import PublishStream, StreamContext
 from mesh import limits, wall_clock
+from mesh.addresses import Addresses, forwarded_for
 from mesh.auth import Identity, authorization_of
 from mesh.http2.call import Call
 from mesh.jetstream.pipeline import PublishPipeline
 from mesh.runtime import Runtime
+from mesh.stream_limits import StreamAdmission, StreamBounds, StreamLimits
 
+STREAM_BOUNDS = StreamBounds(
+    what="Publish streams",
+    where="ingest",
+    total_max=bounds.STREAMS_MAX,
+    per_actor_max=bounds.STREAMS_PER_ACTOR_MAX,
+    per_address_max=bounds.STREAMS_PER_ADDRESS_MAX,
+    total_retries_per_s=bounds.STREAM_RETRIES_PER_S,
+)
 STREAMS_LOOK_S = 1.0
 PRESSURE_LOOK_S = 0.05
 # How long a client has to finish after a Drain.
@@ -44,6 +55,9 @@ class IngestService:
         runtime: Runtime,
         context: StreamContext,
         verify: Verify,
+        stream_limits: StreamLimits,
+        addresses: Addresses,
+        producer_streams_max: int = bounds.STREAMS_PER_PRODUCER_MAX,
         now: Callable[[], float] = wall_clock.now_s,
         least: Callable[[], float] = wall_clock.now_s,
     ) -> None:
@@ -54,6 +68,9 @@ class IngestService:
         self._runtime = runtime
         self._context = context
         self._verify = verify
+        self._stream_limits = stream_limits
+        self._addresses = addresses
+        self._producer_streams_max = producer_streams_max
         self.streams: set[PublishStream] = set()
         """Those that are open."""
         self._offered = ((0, 0), "")
@@ -63,13 +80,23 @@ class IngestService:
         identity = self._verify(authorization_of(call.metadata), self._now())
         if self._runtime.draining.is_set():
             raise Unavailable("this ingest is going away; connect again")
-        if len(self.streams) >= bounds.STREAMS_MAX:
-            raise Exhausted(
-                f"this ingest has {bounds.STREAMS_MAX} streams, the most it takes; connect again in a second"
-            )
-        stream = PublishStream(self._context, call, identity, self.streams.discard)
+        admission = self._admit(call, identity)
+
+        def ended(stream: PublishStream) -> None:
+            self.streams.discard(stream)
+            self._stream_limits.leave(admission)
+
+        stream = PublishStream(self._context, call, identity, ended)
         self.streams.add(stream)
         return stream
+
+    def _admit(self, call: Call, identity: Identity) -> StreamAdmission:
+        now = self._context.loop.time()
+        if identity.of_mesh:
+            return self._stream_limits.enter(None, None, now)
+        address = self._addresses.of(forwarded_for(call.metadata), call.peer)
+        actor_max = self._producer_streams_max if identity.producer else None
+        return self._stream_limits.enter(identity.actor_id, address, now, actor_max)
 
     def resume_streams(self) -> None:
         """Resumes reading from the streams that were held back."""

@@ -94,6 +94,7 @@ class IngestSession:
         "next_seq",
         "origin_id",
         "origin_key",
+        "paying_producer",
         "producer",
         "relayed",
         "state",
@@ -110,6 +111,8 @@ class IngestSession:
         self.producer = False
         self.guest = False
         """Whether a guest acts, as the token says."""
+        self.paying_producer: str | None = None
+        """The platform's producer whose rate is charged; None: that of each event's actor."""
         self.credit_max = 0
         self.next_seq = 1
         """The number expected next; see `advance`."""
@@ -205,6 +208,8 @@ class IngestSession:
         self.games = identity.games
         self.producer = hello.producer
         self.guest = identity.guest
+        if identity.producer and not identity.of_mesh:
+            self.paying_producer = identity.actor_id
         self.credit_max = ids.origin_credit(origin_id)
         self.next_seq = max(1, hello.next_origin_seq)
         self.acked = self.next_seq - 1

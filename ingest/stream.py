@@ -236,7 +236,7 @@ class PublishStream:
         self.credit = welcome.credit = self._context.pressure.credit(session.credit_max)
         self._put(PublishResponse(welcome=welcome))
         owes_s = self._context.intake.owes_s(session.actor_id, self._context.catalog.clock.now_s())
-        if owes_s > 0.0 and not session.producer:
+        if owes_s > 0.0 and session.paying_producer is None and not session.producer:
             self._paced_until = self.received_at + owes_s
 
     def _take(self, batch: IncomingBatch, unresolved: Unresolved, cause: str) -> None:

@@ -51,6 +51,12 @@ class ServiceConfig:
     """Events a second and at once that ingest takes of an actor; None: as mesh.limits has it."""
     admit_game: tuple[float, float] | None = None
     admit_instance: tuple[float, float] | None = None
+    admit_producer: tuple[float, float] | None = None
+    streams_actor: int | None = None
+    """How many Publish streams an ingest takes of one actor, producer, address; None: as ingest.bounds has
+    it."""
+    streams_producer: int | None = None
+    streams_address: int | None = None
     trusted_hops: int = 0
     """Proxies of the operator's own before Envoy (mesh.addresses)."""
     exempt: tuple[addresses.Network, ...] = ()
@@ -133,12 +139,16 @@ def parse(service: str, arguments: Sequence[str] | None = None) -> ServiceConfig
         metavar="FILE",
         help="a private JWK: signs the tokens of guests; none are admitted without it",
     )
-    for whose in ("actor", "game", "instance"):
+    for whose in ("actor", "game", "instance", "producer"):
         parser.add_argument(
             f"--admit-{whose}",
             type=_rate,
             metavar="RATE:BURST",
             help=f"ingest: events a second, and at once, of an {whose}".replace("an game", "a game"),
+        )
+    for whose in ("actor", "producer", "address"):
+        parser.add_argument(
+            f"--streams-{whose}", type=_count, metavar="N", help=f"ingest: Publish streams of one {whose}"
         )
     parser.add_argument(
         "--trusted-hops",
@@ -194,6 +204,10 @@ def parse(service: str, arguments: Sequence[str] | None = None) -> ServiceConfig
         admit_actor=found.admit_actor,
         admit_game=found.admit_game,
         admit_instance=found.admit_instance,
+        admit_producer=found.admit_producer,
+        streams_actor=found.streams_actor,
+        streams_producer=found.streams_producer,
+        streams_address=found.streams_address,
         trusted_hops=found.trusted_hops,
         exempt=tuple(found.exempt),
         tls=TlsFiles(found.tls_cert, found.tls_key, found.tls_client_ca) if found.tls_cert else None,
@@ -227,6 +241,12 @@ def _network(value: str) -> addresses.Network:
         return addresses.network(value)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _count(value: str) -> int:
+    if not (value.isascii() and value.isdigit() and 1 <= len(value) <= 9 and int(value)):
+        raise argparse.ArgumentTypeError(f"{value!r} is no number from 1 to 999999999")
+    return int(value)
 
 
 def _rate(value: str) -> tuple[float, float]:

@@ -99,6 +99,13 @@ VIEW_FRESH_S = 2.0
 # Of an actor's standing vote or score: how many origins it replaced are remembered.
 SUPERSEDED_ORIGINS_MAX = 4
 
+# Streams by actor and address. Those that were refused are told to come back one after the other, at this
+# rate to a full address, and at this rate to an actor with too many; none later than STREAM_RETRY_MAX_S.
+ADDRESS_RETRIES_PER_S = 50.0
+ACTOR_RETRIES_PER_S = 1.0
+STREAM_RETRY_MIN_S = 1.0
+STREAM_RETRY_MAX_S = 60.0
+
 # Gateway.
 BARRIER_S = 5.0
 VIEWERS_MAX = 15_000
@@ -107,6 +114,8 @@ SENDS_PENDING_MAX = 10_000
 # Shutting down.
 DRAIN_GRACE_S = 5.0
 
+assert ACTOR_RETRIES_PER_S < ADDRESS_RETRIES_PER_S
+assert STREAM_RETRY_MIN_S < STREAM_RETRY_MAX_S
 assert SEAL_GRACE_S > PUBLISH_DEADLINE_S + 2 * CATALOG_REFRESH_S, "a seal waits for every acked block (I9)"
 assert DEDUPE_WINDOW_S > 2 * PUBLISH_DEADLINE_S, "a retried block is recognised by its message id"
 assert PUBLISH_ATTEMPT_S < PUBLISH_DEADLINE_S

@@ -72,6 +72,7 @@ def read_claims(claims: dict[str, Any], audience: str, issuer: str | None) -> Ch
             games=None if games is None else frozenset(games),
             expires_at_s=expires_at_s,
             guest=guest,
+            of_mesh=audience == MESH_AUDIENCE,
         ),
         good_from_s,
     )

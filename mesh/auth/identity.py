@@ -25,6 +25,8 @@ class Identity:
     """Unix seconds."""
     guest: bool = False
     """No platform vouches for it; never a producer."""
+    of_mesh: bool = False
+    """A service of this mesh, by a token of the mesh's own."""
 
     def act_for(self, field: str, actor_id: str) -> str:
         """Who acts: `actor_id`, or for "" the token's own. Raises Forbidden for others, unless a producer."""

@@ -71,6 +71,8 @@ PREFACE_PATIENCE_S = 10.0
 IDLE_CONNECTION_S = 600.0
 # For what is still to be written on a connection that we close.
 LINGER_S = 2.0
+# How long a call may be open without an answer and without the end of its request.
+REQUEST_PATIENCE_S = 5.0
 # How long a refusal waits for the client's first DATA.
 REFUSAL_PATIENCE_S = 0.02
 # From the first GOAWAY, which names no stream, to the second, if the client does not answer our PING.

@@ -4,6 +4,7 @@ Everything is synchronous and happens on the loop's thread. The server calls the
 its read of the socket, so a handler does little and never blocks.
 
 Order: `received` for every message, then `half_closed`, at most once; `gone` at most once and last.
+A call whose request has neither ended nor been answered within REQUEST_PATIENCE_S ends (mesh.http2.calls).
 After `pause` neither `received` nor `half_closed` comes until `resume`.
 """
 

@@ -6,6 +6,11 @@ WINDOW_UPDATE and RST_STREAM are ignored; so is everything on one that we reset 
 answered STREAM_CLOSED, and HEADERS end the connection. Streams above the last that our GOAWAY named are left
 unanswered.
 
+A call that was accepted counts against bounds of its service, whether its request has come or not. So one
+whose request has neither ended nor been answered within REQUEST_PATIENCE_S ends DEADLINE_EXCEEDED. That is
+counted in looks at a connection that is read, so that no call ends for a request which this process was too
+slow to take.
+
 Bounds: how many there may be is the server's to say (REFUSED_STREAM); RESETS_PER_S of streams that were
 reset while young, or that we reset for what the client did.
 """
@@ -13,6 +18,8 @@ reset while young, or that we reset for what the client did.
 from __future__ import annotations
 
 import logging
+import math
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -20,7 +27,15 @@ from grandstand.wire.errors import GrandstandError, shown
 from mesh.http2 import bounds, frames, headers
 from mesh.http2.budget import Budget
 from mesh.http2.call import Methods, Pages
-from mesh.http2.errors import INTERNAL, UNIMPLEMENTED, CallFailed, Cause, ConnectionBroken, StreamBroken
+from mesh.http2.errors import (
+    DEADLINE_EXCEEDED,
+    INTERNAL,
+    UNIMPLEMENTED,
+    CallFailed,
+    Cause,
+    ConnectionBroken,
+    StreamBroken,
+)
 from mesh.http2.header_blocks import Block
 from mesh.http2.resets import Resets
 from mesh.http2.stream import Stream
@@ -29,6 +44,8 @@ from mesh.http2.termination_counts import TerminationCounts
 from mesh.http2.write_buffer import WriteBuffer
 
 log = logging.getLogger(__name__)
+
+_REQUEST_LOOKS = math.ceil(bounds.REQUEST_PATIENCE_S / bounds.LOOK_S)
 
 
 class ServerHooks(Protocol):
@@ -79,6 +96,10 @@ class Calls:
         self._server = server
         self._on_empty = on_empty
         self._acked_at_id: int | None = None
+        self._awaiting: dict[int, Stream] = {}
+        """Calls whose request did not end with its headers, the oldest first, until they are judged."""
+        self._last_ids = deque([0] * (_REQUEST_LOOKS + 1), _REQUEST_LOOKS + 1)
+        """What `last_id` was at the last looks."""
         self._resets = Resets()
         self._reset_budget = Budget(bounds.RESETS_PER_S, bounds.RESETS_BURST)
 
@@ -146,6 +167,8 @@ class Calls:
         except Exception as error:
             stream.failed(error)
         else:
+            if not is_last:
+                self._awaiting[number] = stream
             stream.accepted(handler, request.timeout_s)
 
     def _answer_page(self, stream: Stream, request: headers.Request) -> None:
@@ -169,6 +192,7 @@ class Calls:
     def forget(self, stream_id: int, *, was_reset: bool) -> None:
         if self.open.pop(stream_id, None) is None:
             return
+        self._awaiting.pop(stream_id, None)
         if was_reset:
             self._resets.add(stream_id)
         self._server.closed()
@@ -230,6 +254,23 @@ class Calls:
                 raise ConnectionBroken(error.code, str(error)) from None
 
     # Ends.
+
+    def look(self) -> None:
+        """Called every LOOK_S while the connection is read: ends calls whose request does not come."""
+        self._last_ids.append(self.last_id)
+        late_id = self._last_ids[0]
+        while self._awaiting:
+            number = next(iter(self._awaiting))
+            if number > late_id:
+                break
+            stream = self._awaiting.pop(number)
+            if not stream.has_begun:
+                stream.fail(
+                    DEADLINE_EXCEEDED,
+                    f"no whole request came within {bounds.REQUEST_PATIENCE_S:g} s of the call's headers; "
+                    "send it at once, and end it unless the call streams",
+                    Cause.REQUEST,
+                )
 
     def fail(self, code: int, message: str) -> None:
         """All of them, with a status."""

@@ -313,8 +313,8 @@ class Connection:
 
     # Time.
 
-    def look(self, now: float) -> None:
-        """Called every LOOK_S: keepalive and timeouts."""
+    def look(self, now: float, *, is_read: bool = True) -> None:
+        """Called every LOOK_S: keepalive and timeouts. `is_read`: what the peer sends is taken."""
         if self.is_over:
             return
         self._now = now
@@ -322,6 +322,8 @@ class Connection:
         if calls.open or calls.last_id != self._last_id_seen:
             self._last_id_seen = calls.last_id
             self._keepalive.used(now)
+        if is_read:
+            calls.look()
         match self._keepalive.check(now):
             case KeepaliveAction.PING:
                 self.write_buffer.put(keepalive.keepalive_ping())

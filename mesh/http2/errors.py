@@ -79,6 +79,8 @@ class Cause(StrEnum):
     """The service refused it."""
     BROKE = "handler-failed"
     DEADLINE = "deadline"
+    REQUEST = "no-request"
+    """It did not come, or did not end."""
     LEAVING = "leaving"
     METHOD = "unknown-method"
     NOT_GRPC = "not-grpc"

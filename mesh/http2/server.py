@@ -287,7 +287,7 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
             if unsent_bytes < self._unsent_bytes:
                 self.connection.peer_reads(now)
             self._unsent_bytes = unsent_bytes
-        self.connection.look(now)
+        self.connection.look(now, is_read=not self._is_full)
 
     def abort(self) -> None:
         if self._transport is not None:

@@ -94,6 +94,11 @@ class Stream:
     def peer(self) -> str:
         return self._host.peer
 
+    @property
+    def has_begun(self) -> bool:
+        """Its request has ended, or it was answered."""
+        return self._sent_headers or self.receive_half.remote_closed
+
     def requested(self, request: headers.Request) -> None:
         # One string for all calls of a method.
         self.path = sys.intern(request.path)

@@ -22,7 +22,6 @@ from gateway.guest_limits import GuestLimits
 from gateway.guests import Guests
 from gateway.service import GatewayService
 from gateway.subscribe import SubscribeService, ViewerStream
-from gateway.viewer_limits import ViewerLimits
 from grandstand.client import open_channel
 from grandstand.event.v1.event_pb2 import Event, Position, Vote
 from grandstand.gateway.v1.gateway_pb2 import (
@@ -39,6 +38,7 @@ from grandstand.wire import ids
 from grandstand.wire.errors import GrandstandError
 from mesh.addresses import Addresses
 from mesh.auth import NO_KEYS, KeyRing, SigningKey, Trust, Verifier, parse_ring
+from mesh.stream_limits import StreamLimits
 from tests.support.games import run
 from tests.support.http2_service import serving
 from tests.support.tokens import base64url, claims_of, jwks, private_jwk, ring, sealed, signing, token
@@ -100,7 +100,8 @@ async def gateway(
     handed = Handed()
     keys = found or ring(KEY)
     verifier = Verifier(Trust(lambda: keys, issuer=issuer))
-    subscribe = SubscribeService(handed, ViewerLimits(random=random.random), verifier)
+    viewer_limits = StreamLimits(bounds.VIEWER_BOUNDS, random=random.random)
+    subscribe = SubscribeService(handed, viewer_limits, verifier, Addresses())
     guests = Guests(guest_key, verifier, GuestLimits(random.random), issuer)
     service = GatewayService(handed, subscribe.accept, verifier, guests, Addresses())
     async with (

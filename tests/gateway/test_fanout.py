@@ -19,18 +19,19 @@ from gateway import bounds as gateway_bounds
 from gateway import fanout, overload
 from gateway.fanout import FanOut
 from gateway.subscribe import SubscribeService
-from gateway.viewer_limits import ViewerLimits
 from grandstand.client import open_channel
 from grandstand.event.v1.event_pb2 import Cursor, Position
 from grandstand.gateway.v1.gateway_pb2 import SubscribeRequest, SubscribeResponse, TopicCursor
 from grandstand.gateway.v1.gateway_pb2_grpc import GatewayServiceStub
 from grandstand.wire.topics import PersonalTopics
 from mesh import limits
+from mesh.addresses import Addresses
 from mesh.auth import NO_KEYS, Trust, Verifier
 from mesh.catalog.watch import CatalogWatch
 from mesh.jetstream.bus import Bus
 from mesh.redis.database import connect
 from mesh.redis.results import ResultStore
+from mesh.stream_limits import StreamLimits
 from tests.support.games import run, until
 from tests.support.http2_service import serving
 from tests.support.lone_gateway import GAME, POLL, LoneGateway, Results
@@ -96,10 +97,10 @@ async def staged(around: Stores) -> AsyncIterator[Stage]:
     await catalog.start()
     database = connect(around.redis_url)
     reads = CountedResults(database)
-    viewer_limits = ViewerLimits(random=random.random)
+    viewer_limits = StreamLimits(gateway_bounds.VIEWER_BOUNDS, random=random.random)
     nobody = Nobody()
     fan_out = FanOut(bus, reads, catalog, viewer_limits, nobody, nobody, draining)
-    subscribe = SubscribeService(fan_out, viewer_limits, Verifier(Trust(lambda: NO_KEYS)))
+    subscribe = SubscribeService(fan_out, viewer_limits, Verifier(Trust(lambda: NO_KEYS)), Addresses())
     with redis.Redis.from_url(around.redis_url) as store:
         try:
             async with (
@@ -308,7 +309,7 @@ def test_a_hot_gateway_slows_the_low_tiers_and_says_so_before_it_refuses_anybody
             with pytest.raises(grpc.aio.AioRpcError) as told:
                 await refused.read()
             assert told.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
-            assert retry_after_s(told.value) >= gateway_bounds.VIEWER_RETRY_MIN_S
+            assert retry_after_s(told.value) >= limits.STREAM_RETRY_MIN_S
             # Who is in stays in, and is shown what changes.
             position = await stage.results.show()
             while not (response := await first(call)).HasField("update"):

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from grandstand.wire import bounds as wire_bounds
 from ingest import bounds as ingest_bounds
-from ingest.admission import SHED, Admission, Buckets, OverRate, Rate, SteadyClock
+from ingest.admission import SHED, Admission, OverRate
+from ingest.buckets import Buckets, Rate, SteadyClock
 
 PLENTY = Rate(1e6, 1e6)
 KINDS = ("vote", "score", "custom", "measure", "reaction", "presence", "")
@@ -95,7 +96,8 @@ def test_what_may_be_refused_or_shed_stays_within_its_actor_and_its_game(
 ) -> None:
     admission = Admission(actor, game, instance)
     now_s = 0.0
-    by_actor: dict[str, list[float]] = {}
+    by_actor: dict[tuple[str, str], list[float]] = {}
+    by_total: dict[str, list[float]] = {}
     by_game: dict[str, list[float]] = {}
     for gap_s, who, where, kind, own in history:
         now_s += gap_s
@@ -106,8 +108,11 @@ def test_what_may_be_refused_or_shed_stays_within_its_actor_and_its_game(
         elif isinstance(answer, str):
             assert kind not in SHEDDABLE
         else:
-            by_actor.setdefault(who, []).append(now_s)
+            by_actor.setdefault((who, where), []).append(now_s)
+            by_total.setdefault(who, []).append(now_s)
             by_game.setdefault(where, []).append(now_s)
+    for at_s in by_total.values():
+        assert_within(Rate(*(ingest_bounds.ACTOR_GAMES * each for each in actor)), at_s)
     for at_s in by_actor.values():
         assert_within(actor, at_s)
     for at_s in by_game.values():
@@ -177,6 +182,60 @@ def test_a_debt_says_how_long_the_stream_is_not_read_and_another_stream_does_not
     assert admission.owes_s("ann", 7.5) == admission.owes_s("bob", 5.0) == 0.0
 
 
+def spent(admission: Admission, game: str, *, producer: str | None, own: bool = False) -> int:
+    """How many votes of ann's it takes at once."""
+    taken = 0
+    while True:
+        try:
+            pause_s = admission.admit("ann", game, "vote", own=own, now_s=1.0, producer=producer)
+        except OverRate:
+            return taken
+        if pause_s:
+            return taken
+        taken += 1
+
+
+def test_a_producer_of_one_game_takes_nothing_of_what_an_actor_may_do_elsewhere() -> None:
+    admission = Admission(Rate(50, 200), PLENTY, PLENTY, PLENTY)
+    assert spent(admission, "theirs", producer="rogue") == 200
+    assert spent(admission, "theirs", producer=None) == 0, "in its own game it can"
+    for game in ("g1", "g2", "g3", "g4"):
+        assert spent(admission, game, producer=None) == 200
+    assert admission.owes_s("ann", 1.0) == 0.0
+
+
+def test_an_actor_may_do_in_all_games_what_it_may_in_four_however_many_it_names() -> None:
+    admission = Admission(Rate(50, 200), PLENTY, PLENTY)
+    assert [spent(admission, f"g{n}", producer=None) for n in range(6)] == [200] * 4 + [0] * 2
+    with pytest.raises(
+        OverRate, match=r"^actor 'ann', in all games: more than 200 events/s with 800 at once"
+    ):
+        admission.admit("ann", "g9", "vote", own=False, now_s=1.0)
+    assert admission.admit("ann", "g9", "reaction", own=True, now_s=1.0) == SHED
+    assert admission.admit("ann", "g9", "vote", own=True, now_s=1.0) == pytest.approx(1 / 200, abs=1e-6)
+
+
+def test_a_producer_pays_for_all_that_it_sends_and_waits_when_it_is_too_much() -> None:
+    admission = Admission(PLENTY, PLENTY, PLENTY, Rate(100, 10))
+    for producer, expected in (("one", 10), ("two", 10), ("", 10)):
+        pauses = [
+            admission.admit(f"a{n}", f"g{n % 3}", kind, own=False, now_s=0.0, producer=producer)
+            for n, kind in enumerate(["vote", "measure"] * 10)
+        ]
+        assert pauses[:expected] == [0.0] * expected
+        assert pauses[expected:] == [pytest.approx((n + 1) / 100) for n in range(20 - expected)]
+    assert admission.admit("a1", "g", "vote", own=True, now_s=0.0) == 0.0
+
+
+def test_a_debt_in_one_game_is_one_of_the_actors_new_streams_and_of_no_other_actors() -> None:
+    admission = Admission(Rate(50, 200), PLENTY, PLENTY)
+    for _ in range(250):
+        admission.admit("ann", "g", "vote", own=True, now_s=1.0)
+    assert admission.owes_s("ann", 1.0) == pytest.approx(1.0)
+    assert admission.owes_s("bob", 1.0) == 0.0
+    assert admission.admit("ann", "h", "vote", own=True, now_s=2.1) == 0.0
+
+
 def test_a_refusal_names_who_the_rate_the_burst_and_when_to_send_again() -> None:
     admission = Admission(Rate(50, 3), Rate(1_000, 4), PLENTY)
     for _ in range(3):
@@ -223,7 +282,8 @@ def test_memory_is_bounded_under_a_million_actors_and_games() -> None:
     admission = Admission(actors_max=1_000, games_max=100)
     for number in range(1_000_000):
         admission.admit(f"a{number}", f"g{number}", "vote", own=True, now_s=number / 30_000)
-    assert len(admission._actors) == 1_000
+    assert len(admission._actors) == 1_000 >= len(admission._actors.groups) - 1
+    assert len(admission._totals) == 1_000
     assert len(admission._games) == 100
 
 
@@ -238,7 +298,7 @@ def test_a_name_longer_than_an_id_takes_no_memory_and_all_of_them_share_one_buck
     assert answers[:5] == [0.0] * 5
     assert all(isinstance(answer, str) and len(answer) < 300 for answer in answers[5:])
     kept = admission._actors if remembered == "actor" else admission._games
-    assert all(len(key) <= wire_bounds.ID_CHARACTERS_MAX for key in kept.tat_s)
+    assert all(len(name) <= wire_bounds.ID_CHARACTERS_MAX for slot in kept._ring for name in slot)
 
 
 def full_table(owing: Callable[[int], int]) -> Buckets:
@@ -348,33 +408,59 @@ def test_a_clock_that_is_read_out_of_order_gains_nothing() -> None:
 def test_a_calm_batch_is_decided_as_each_of_its_events_would_be(
     batches: list[tuple[float, list[tuple[int, int]]]],
 ) -> None:
-    rates = (Rate(20, 5), Rate(60, 30), Rate(90, 60))
+    rates = (Rate(20, 5), Rate(60, 30), Rate(90, 60), Rate(70, 25))
     one_by_one, by_batch = Admission(*rates), Admission(*rates)
     now_s = 1_790_000_000.0
     for pause_s, events in batches:
         now_s += pause_s
         for game in (0, 1):
             actors = [f"actor{actor}" for actor, of in events if of == game]
-            expected = [one_by_one.admit(each, f"g{game}", "vote", own=True, now_s=now_s) for each in actors]
-            calm, found, count = by_batch.calm(f"g{game}", len(actors), now_s), [], 0
+            sent = {"own": True, "now_s": now_s, "producer": "server"}
+            expected = [one_by_one.admit(each, f"g{game}", "vote", **sent) for each in actors]
+            found, count = list[float](), 0
+            calm = by_batch.calm(f"g{game}", len(actors), now_s, "", "server")
             for each in actors:
-                if calm is not None and by_batch.admit_calm(each, calm):
+                if calm is not None and by_batch.admit_calm(f"g{game}", each, calm):
                     found.append(0.0)
                     count += 1
                 else:
-                    found.append(by_batch.admit(each, f"g{game}", "vote", own=True, now_s=now_s))
+                    found.append(by_batch.admit(each, f"g{game}", "vote", **sent))
             if calm is not None:
                 by_batch.charge(f"g{game}", count, calm)
             assert found == pytest.approx(expected, abs=1e-6)
 
 
+@given(st.lists(st.tuples(st.floats(0, 0.2), st.sampled_from("gh"), st.integers(1, 12)), max_size=30))
+def test_nor_does_a_calm_batch_of_an_actors_own_differ(batches: list[tuple[float, str, int]]) -> None:
+    rates = (Rate(20, 5), PLENTY, PLENTY)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(ingest_bounds, "ACTOR_GAMES", 1.2)
+        one_by_one, by_batch = Admission(*rates), Admission(*rates)
+    now_s = 1_790_000_000.0
+    for pause_s, game, size in batches:
+        now_s += pause_s
+        expected = [one_by_one.admit("ann", game, "vote", own=True, now_s=now_s) for _ in range(size)]
+        calm, found = by_batch.calm(game, size, now_s, "ann"), list[float]()
+        for _ in range(size):
+            if calm is not None and by_batch.admit_calm(game, "ann", calm):
+                found.append(0.0)
+            else:
+                if calm is not None:
+                    by_batch.charge(game, len(found), calm)
+                    calm = None
+                found.append(by_batch.admit("ann", game, "vote", own=True, now_s=now_s))
+        if calm is not None:
+            by_batch.charge(game, size, calm)
+        assert found == pytest.approx(expected, abs=1e-6)
+
+
 def test_a_calm_game_that_is_forgotten_meanwhile_is_charged_all_the_same() -> None:
     admission = Admission(Rate(50, 200), Rate(100, 100), Rate(1_000, 1_000), games_max=1)
     admission.admit("ann", "g1", "vote", own=True, now_s=0.0)
-    calm = admission.calm("g1", 20, 10.0)
+    calm = admission.calm("g1", 20, 10.0, "ann")
     assert calm is not None
-    assert all(admission.admit_calm("ann", calm) for _ in range(20))
+    assert all(admission.admit_calm("g1", "ann", calm) for _ in range(20))
     admission.admit("bob", "g2", "vote", own=True, now_s=10.0)
     admission.charge("g1", 20, calm)
-    assert admission.calm("g1", 31, 10.0) is None, "20 of the 50 that are calm are used up"
-    assert admission.calm("g1", 25, 10.0) is not None
+    assert admission.calm("g1", 31, 10.0, "ann") is None, "20 of the 50 that are calm are used up"
+    assert admission.calm("g1", 25, 10.0, "ann") is not None

@@ -205,7 +205,7 @@ def test_a_closing_is_known_from_the_moment_it_stands_in_the_catalog() -> None:
     with pytest.raises(NotNow):
         taken(rig, vote(), now_s=NOW_S + 1)
     with pytest.raises(NotNow):
-        rig.checker.check_open((GAME, "poll/mvp"), NOW_S + 1)
+        rig.checker.check_open((GAME, "poll/mvp", False), NOW_S + 1)
 
 
 @pytest.mark.parametrize(

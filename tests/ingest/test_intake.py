@@ -31,7 +31,8 @@ from grandstand.wire.errors import (
     Unavailable,
     Unknown,
 )
-from ingest.admission import Admission, Rate
+from ingest.admission import Admission
+from ingest.buckets import Rate
 from ingest.intake import Unresolved
 from ingest.republish import split_for_republish
 from mesh.catalog.watch import CatalogView

@@ -18,7 +18,8 @@ from grandstand.catalog.v1.catalog_pb2 import BOARD_MODE_SUM, CustomTopic, Game,
 from grandstand.event.v1.event_pb2 import Custom, Event, Measure, Position, Presence, Reaction, Score, Vote
 from grandstand.wire.errors import GrandstandError
 from ingest import intake as intake_module
-from ingest.admission import Admission, Rate
+from ingest.admission import Admission
+from ingest.buckets import Rate
 from ingest.intake import Intake, Unresolved
 from mesh.catalog.watch import CatalogView
 from tests.support import blocks
@@ -27,14 +28,15 @@ from tests.support.intake import UNLIMITED, IntakeRig, Listener, bearer, incomin
 
 OTHER, SPREAD = "other", "spread"
 CLOSES_AFTER_S = 2
-Rates = tuple[Rate, Rate, Rate]
+Rates = tuple[Rate, ...]
 AMPLE: Rates = (UNLIMITED, UNLIMITED, UNLIMITED)
-# Of an actor, a game and the instance: all ample, or one that is met soon.
+# Of an actor, a game, the instance and a producer: all ample, or one that is met soon.
 RATES: list[Rates] = [
     AMPLE,
     (Rate(3, 6), UNLIMITED, UNLIMITED),
     (UNLIMITED, Rate(8, 24), UNLIMITED),
     (UNLIMITED, UNLIMITED, Rate(12, 40)),
+    (UNLIMITED, UNLIMITED, UNLIMITED, Rate(10, 30)),
 ]
 BODIES = [
     {"vote": Vote(poll_id="mvp", option_ids=["a"])},

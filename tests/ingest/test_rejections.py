@@ -59,6 +59,11 @@ OTHERS_WORDS = (
     "a message of <n> bytes; at most",
     "a message that inflates to more than",
     "request headers of <n> bytes",
+    "no whole request came within",
+    # mesh.stream_limits', with what each service calls its streams: tests/ingest/test_strangers.py.
+    "this ingest has <n> Publish streams",
+    "actor <id> has <n> Publish streams",
+    "address <address> has <n> Publish streams",
     "no healthy upstream",
     "upstream ",
     "Internal error from Core",

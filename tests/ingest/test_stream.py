@@ -6,6 +6,7 @@ import asyncio
 import math
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from grandstand.wire import bounds as wire_bounds
 from grandstand.wire.errors import NotNow
 from ingest import bounds as ingest_bounds
 from ingest import service as service_module
-from ingest.admission import Admission, Rate
+from ingest.admission import Admission
+from ingest.buckets import Rate
 from ingest.check import Checker
 from ingest.coalesce import Coalescer
 from ingest.intake import Intake, Ticket
@@ -351,7 +353,7 @@ def test_what_is_shed_is_told_in_the_ack(tmp_path: Path) -> None:
 def test_more_streams_than_an_ingest_takes_are_sent_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ingest_bounds, "STREAMS_MAX", 2)
+    monkeypatch.setattr(service_module, "STREAM_BOUNDS", replace(service_module.STREAM_BOUNDS, total_max=2))
 
     async def scenario() -> None:
         async with serving(tmp_path) as served:
@@ -359,7 +361,7 @@ def test_more_streams_than_an_ingest_takes_are_sent_away(
             for stream in streams:
                 await stream.hello(actor_id="ann")
             code, details = await served.stream().ending()
-            assert (code, "has 2 streams" in details) == (grpc.StatusCode.RESOURCE_EXHAUSTED, True)
+            assert (code, "has 2 Publish streams" in details) == (grpc.StatusCode.RESOURCE_EXHAUSTED, True)
             streams[0].cancel()
             await until(lambda: len(served.service.streams) == 1, "its place is free")
             await served.stream().hello(actor_id="bob")

@@ -7,6 +7,7 @@ Identity. Whole processes are `tests.support.lone_ingest` and `tests.support.mes
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,6 +23,7 @@ from grandstand.ingest.v1.ingest_pb2 import EventBatch, Heartbeat, Hello, Publis
 from grandstand.ingest.v1.ingest_pb2_grpc import IngestServiceStub
 from grandstand.wire import bounds as wire_bounds
 from grandstand.wire import tasks
+from ingest import service as ingest_service
 from ingest.admission import Admission
 from ingest.backlog import BacklogWatch
 from ingest.check import Checker
@@ -35,12 +37,14 @@ from ingest.service import PUBLISH, IngestService
 from ingest.stream import StreamContext
 from ingest.votes import CastVotes
 from mesh import limits
+from mesh.addresses import Addresses
 from mesh.auth import Identity
 from mesh.catalog.watch import CatalogWatch, Definition
 from mesh.http2.server import Http2Server
 from mesh.jetstream.bus import Bus
 from mesh.jetstream.pipeline import PublishPipeline
 from mesh.runtime import Runtime
+from mesh.stream_limits import StreamLimits
 from tests.mesh.jetstream.test_publish_pipeline import Nats, on_nats
 from tests.support.intake import UNLIMITED
 from tests.support.lone_ingest import GAME, definitions
@@ -166,7 +170,10 @@ async def serving(
         draining = asyncio.Event()
         who = identity or Identity("", True, None, time.time() + 3600)
         runtime = cast(Runtime, SimpleNamespace(draining=draining))
-        service = IngestService(runtime, context, lambda authorization, now_s: who)
+        stream_limits = StreamLimits(ingest_service.STREAM_BOUNDS, random=random.random)
+        service = IngestService(
+            runtime, context, lambda authorization, now_s: who, stream_limits, Addresses()
+        )
         publisher.on_room(service.resume_streams)
         server = Http2Server(
             {PUBLISH: service.accept}, message_bytes_max=wire_bounds.INGEST_MESSAGE_BYTES_MAX

@@ -9,7 +9,8 @@ from grandstand.event.v1.event_pb2 import Event, Position
 from grandstand.ingest.v1.ingest_pb2 import EventBatch, Hello, PublishRequest, Welcome
 from grandstand.internal.v1.internal_pb2 import Incoming, IncomingEvent
 from grandstand.wire.errors import GrandstandError
-from ingest.admission import Admission, Rate
+from ingest.admission import Admission
+from ingest.buckets import Rate
 from ingest.check import Catalog, Checker
 from ingest.coalesce import Batch, Coalescer
 from ingest.intake import Intake, RelayedTicket, Ticket, Unresolved

@@ -35,7 +35,7 @@ from tests.support.games import until
 from tests.support.lone_ingest import CONNECTION, GAME, definitions
 from tests.support.mesh_fixture import wait_for
 from tests.support.servers import HOST, Process, Stores, listens, stores
-from toolbox.local import development, provision
+from toolbox.local import development, exempt, provision
 from toolbox.local.home import Home
 from toolbox.local.keys import own_keys
 
@@ -47,7 +47,7 @@ WIDE_POLL = "poll/wide"
 class LoneGateway:
     """Its address, its memory, and tokens that it takes."""
 
-    def __init__(self, around: Stores) -> None:
+    def __init__(self, around: Stores, addresses: Sequence[str]) -> None:
         self.stores = around
         self.home = around.folder
         port = around.ports.take()
@@ -59,7 +59,7 @@ class LoneGateway:
                 *(sys.executable, "-m", "gateway", "--instance", "gateway-1", "--listen", self.address),
                 *("--nats", around.nats_url, "--redis", around.redis_url, "--mesh", f"{HOST}:1"),
                 *("--keys", development.ensure_development_key(self.home)),
-                *("--mesh-key", development.ensure_mesh_key(self.home)),
+                *("--mesh-key", development.ensure_mesh_key(self.home), *addresses),
             ],
             around.folder,
         )
@@ -271,8 +271,11 @@ def red(state: Any) -> int:
 
 
 @contextlib.contextmanager
-def lone_gateway(folder: Path) -> Iterator[LoneGateway]:
+def lone_gateway(
+    folder: Path, addresses: Sequence[str] = exempt.arguments(exempt=exempt.own_networks())
+) -> Iterator[LoneGateway]:
+    """`addresses`: its arguments about them; else those of this machine have no bound."""
     with stores(folder) as around:
-        gateway = LoneGateway(around)
+        gateway = LoneGateway(around, addresses)
         gateway.start()
         yield gateway

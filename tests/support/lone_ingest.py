@@ -12,7 +12,7 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -39,12 +39,13 @@ from mesh.jetstream.bus import Bus
 from tests.support.games import until
 from tests.support.mesh_fixture import wait_for
 from tests.support.servers import HOST, Process, listens
-from toolbox.local import development, provision
+from toolbox.local import development, exempt, provision
 from toolbox.local.home import Home
 from toolbox.local.ports import Ports
 from toolbox.local.stores import nats_conf
 
 GAME = "g"
+OTHER_GAME = "h"
 PUBLISH = "/grandstand.ingest.v1.IngestService/Publish"
 CONNECTION = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_send_message_length", -1)]
 Definition = Game | Poll | Board
@@ -207,7 +208,7 @@ class LoneIngest:
         try:
             config = js_api.KeyValueConfig(bucket=subjects.CATALOG_BUCKET, storage=js_api.StorageType.FILE)
             bucket = await bus.js.create_key_value(config)
-            for key, definition in definitions().items():
+            for key, definition in (definitions() | definitions(OTHER_GAME)).items():
                 await bucket.put(key, definition.SerializeToString())
         finally:
             await bus.close()
@@ -296,10 +297,15 @@ async def witness(ingest: LoneIngest) -> AsyncIterator[Witness]:
 
 
 @contextlib.contextmanager
-def lone_ingest(folder: Path, *arguments: str) -> Iterator[LoneIngest]:
-    """Started and serving; `arguments` are added to its command."""
+def lone_ingest(
+    folder: Path,
+    *arguments: str,
+    addresses: Sequence[str] = exempt.arguments(exempt=exempt.own_networks()),
+) -> Iterator[LoneIngest]:
+    """Started and serving; `arguments` are added to its command, and `addresses`, those about them; else this
+    machine's have no bound."""
     with contextlib.closing(Ports()) as ports:
-        found = LoneIngest(folder, ports, arguments)
+        found = LoneIngest(folder, ports, [*arguments, *addresses])
         try:
             found.start()
             yield found

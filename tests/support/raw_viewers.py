@@ -35,13 +35,16 @@ class Line:
     `window` is what each stream may be sent before `grant`; the connection's own is always wide.
     """
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, window: int) -> None:
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, window: int, path: str
+    ) -> None:
         self.received = defaultdict[int, list[SubscribeResponse]](list)
         self.bytes: Counter[int] = Counter()
         """Of DATA, by stream."""
         self.ended: dict[int, Ending] = {}
         self.goaway: int | None = None
         self.is_closed = False
+        self._path = path
         self._reader = reader
         self._writer = writer
         self._partial = defaultdict[int, bytes](bytes)
@@ -57,22 +60,25 @@ class Line:
 
     def subscribe(self, request: Message | bytes, metadata: Sequence[tuple[str, str]] = ()) -> int:
         """The new stream's id; the request leaves soon."""
+        stream = self.open(metadata)
+        body = request if isinstance(request, bytes) else request.SerializeToString()
+        self._writer.write(f.frame(f.DATA, f.END_STREAM, stream, f.PREFIX.pack(0, len(body)) + body))
+        return stream
+
+    def open(self, metadata: Sequence[tuple[str, str]] = ()) -> int:
+        """A new stream, of which only the headers come."""
         stream = self._next
         self._next += 2
         fields = [
             (":method", "POST"),
             (":scheme", "http"),
-            (":path", SUBSCRIBE),
+            (":path", self._path),
             (":authority", "test"),
             ("te", "trailers"),
             ("content-type", "application/grpc"),
             *metadata,
         ]
-        body = request if isinstance(request, bytes) else request.SerializeToString()
-        self._writer.write(
-            f.frame(f.HEADERS, f.END_HEADERS, stream, self._encoder.encode(fields))
-            + f.frame(f.DATA, f.END_STREAM, stream, f.PREFIX.pack(0, len(body)) + body)
-        )
+        self._writer.write(f.frame(f.HEADERS, f.END_HEADERS, stream, self._encoder.encode(fields)))
         return stream
 
     def watch(self, game_id: str, *topics: str, count: int = 1, **fields: object) -> list[int]:
@@ -130,17 +136,26 @@ class Line:
 
 @contextlib.asynccontextmanager
 async def line_to(
-    address: str, *, window: int = f.WINDOW_MAX, deaf: bool = False, socket_bytes: int | None = None
+    address: str,
+    *,
+    window: int = f.WINDOW_MAX,
+    deaf: bool = False,
+    socket_bytes: int | None = None,
+    source: str = "",
+    path: str = SUBSCRIBE,
 ) -> AsyncIterator[Line]:
-    """`socket_bytes`: of the receive buffer, so that a deaf line is soon a full one."""
+    """`socket_bytes`: of the receive buffer, so that a deaf line is soon a full one. `source`: the address
+    that it comes from, such as "127.0.0.66"."""
     host, _, port = address.rpartition(":")
     plug = socket.socket()
     if socket_bytes is not None:
         plug.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, socket_bytes)
+    if source:
+        plug.bind((source, 0))
     plug.setblocking(False)
     await asyncio.get_running_loop().sock_connect(plug, (host, int(port)))
     reader, writer = await asyncio.open_connection(sock=plug, limit=4096 if deaf else 2**16)
-    line = Line(reader, writer, window)
+    line = Line(reader, writer, window, path)
     reading = None if deaf else asyncio.create_task(line.read())
     try:
         yield line

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from mesh import disk
+from mesh.addresses import TRUSTED_HOPS_MAX, Network, network
 from toolbox.cli.home import HomeOption
 from toolbox.local import health
 from toolbox.local.errors import MeshError
@@ -79,6 +80,25 @@ def up(
             help="Refuse keys that are for development, and a NATS that is not supported; no guests.",
         ),
     ] = False,
+    trusted_hops: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=0,
+            max=TRUSTED_HOPS_MAX,
+            show_default="0",
+            help="How many proxies of your own stand before the edge, each of which appends its client to"
+            " x-forwarded-for. Bounds by address then count the clients, and this machine's, too.",
+        ),
+    ] = None,
+    exempt: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CIDR",
+            show_default="this machine; none with --production or --trusted-hops",
+            help="No bound by address applies to this network (repeatable).",
+        ),
+    ] = None,
     traces: Annotated[
         bool, typer.Option("--traces", help="Start a tracing UI and send traces to it.")
     ] = False,
@@ -179,6 +199,8 @@ def up(
             keys=keys,
             issuer=issuer or "",
             production=production,
+            trusted_hops=trusted_hops or 0,
+            exempt=exempt_networks(exempt, is_strict=production or trusted_hops is not None),
         ),
         edge_port=port,
         mesh_port=mesh_port,
@@ -194,6 +216,18 @@ def up(
         )
     else:
         starting.in_foreground(request, logs)
+
+
+def exempt_networks(networks: list[str] | None, *, is_strict: bool) -> tuple[Network, ...]:
+    """By default this machine's; `is_strict`: none."""
+    from toolbox.local.exempt import own_networks
+
+    if networks is None:
+        return () if is_strict else own_networks()
+    try:
+        return tuple(network(each) for each in networks)
+    except ValueError as error:
+        raise MeshError(f"--exempt: {error}") from None
 
 
 def _named(option: str, way: str) -> tuple[str, str]:

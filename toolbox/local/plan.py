@@ -17,9 +17,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from mesh import limits
+from mesh.addresses import Network
 from mesh.envoy.bootstrap import bootstrap
 from mesh.envoy.config import Endpoint, EnvoyConfig, PageFile
 from mesh.envoy.contract import services_of
+from toolbox.local import exempt
 from toolbox.local.home import Home
 from toolbox.local.keys import TokenKeys
 from toolbox.local.spec import (
@@ -83,6 +85,10 @@ class Options:
     """A platform's JWKS, a file or a URL; None: the home's development key, and guests."""
     issuer: str = ""
     production: bool = False
+    trusted_hops: int = 0
+    """Proxies of the operator's own before the edge (mesh.addresses)."""
+    exempt: tuple[Network, ...] = ()
+    """Networks to which no bound by address applies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +302,7 @@ def _service(
             *(("--events-bytes", str(options.events_bytes)) if options.events_bytes else ()),
             *(("--nats-store", str(home.nats)) if kind == "ingest" and "nats" in stores else ()),
             *("--instance", name, *otlp, *_key_arguments(kind, keys)),
+            *exempt.arguments(options.trusted_hops, options.exempt),
         ),
         probe=GrpcProbe(port, ("", *services_of(kind))),
         address=f"{LOOPBACK}:{port}",

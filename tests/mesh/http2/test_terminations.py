@@ -137,6 +137,8 @@ def test_a_connection_without_a_call_is_asked_to_go() -> None:
     assert live(bounds.IDLE_CONNECTION_S - 2) == []
     # And one that is open is one for as long as it is.
     staying = peer.open(5)
+    staying.call.send(b"answered")
+    peer.said()
     assert live(3 * bounds.IDLE_CONNECTION_S) == []
     staying.call.end()
     assert codes(peer.said()) == [("RST_STREAM", f.NO_ERROR)]

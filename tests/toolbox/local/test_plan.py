@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mesh.addresses import network
 from mesh.envoy.config import JwksUrl, SecretFile
 from mesh.envoy.page import MISSING
 from toolbox.local import provision
@@ -54,6 +55,15 @@ def by_name(mesh: MeshPlan) -> dict[str, ProcessSpec]:
 
 def argument(process: ProcessSpec, option: str) -> str:
     return process.command[process.command.index(option) + 1]
+
+
+def test_whose_address_counts_is_told_to_every_service() -> None:
+    for process in by_name(planned(Options())).values():
+        assert "--exempt" not in process.command
+    strict = by_name(planned(Options(trusted_hops=2, exempt=(network("10.0.0.0/8"),))))
+    for name in ("ingest-1", "gateway-1", "aggregate-1"):
+        assert argument(strict[name], "--trusted-hops") == "2"
+        assert argument(strict[name], "--exempt") == "10.0.0.0/8"
 
 
 def test_every_service_gets_every_argument() -> None:

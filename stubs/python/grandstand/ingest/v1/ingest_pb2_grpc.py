@@ -89,10 +89,13 @@ class IngestServiceServicer:
         and are refused only then, if their topic has closed. Beyond it the server reads no further
         until it has acked; beyond Welcome.credit_max the stream ends with
         RESOURCE_EXHAUSTED.
-        Life: send a Heartbeat when nothing else was sent for
+        Life: send Hello within 5 s of the call's headers, or the stream ends with
+        DEADLINE_EXCEEDED. Send a Heartbeat when nothing else was sent for
         Welcome.heartbeat_interval; the server does the same. A client that was
         silent for three intervals is gone: its stream ends with
         DEADLINE_EXCEEDED. Take a server that was silent for as long for gone, too.
+        Bounds: an actor, a producer and an address have so many streams at once;
+        beyond it RESOURCE_EXHAUSTED, with a google.rpc.RetryInfo.
         Closing: the client half-closes, the server settles what is in flight and
         ends the stream OK.
         Retry with full-jitter backoff, resuming the origin, after UNAVAILABLE,
