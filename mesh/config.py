@@ -144,7 +144,7 @@ def parse(service: str, arguments: Sequence[str] | None = None) -> ServiceConfig
             f"--admit-{whose}",
             type=_rate,
             metavar="RATE:BURST",
-            help=f"ingest: events a second, and at once, of an {whose}".replace("an game", "a game"),
+            help=f"ingest: events a second, and at once, of one {whose}",
         )
     for whose in ("actor", "producer", "address"):
         parser.add_argument(

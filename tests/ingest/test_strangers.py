@@ -103,7 +103,7 @@ def test_a_producer_has_more_and_another_producer_its_own(ingest: LoneIngest) ->
     async def scenario() -> None:
         async with witness(ingest), line_to(ingest.address, source="127.0.0.68", path=PUBLISH) as line:
             for name in ("one", "", "two"):
-                for _ in range(OF_PRODUCER // 2 + 1 if name == "two" else OF_PRODUCER + 2):
+                for _ in range(OF_PRODUCER // 2 if name == "two" else OF_PRODUCER + 2):
                     line.open(bearer(ingest.producer_token(name)))
             await until(lambda: ended(line)[EXHAUSTED] == 4, "those beyond the bound are refused")
             told = {ending.message.partition(" has ")[0] for ending in line.ended.values()}

@@ -234,6 +234,13 @@ class Peer:
         self.feed(self.headers(stream, request_fields(PATH, *more)))
         return self.handlers[-1]
 
+    def open_answered(self, stream: int = 1) -> Recorder:
+        """A call that may last."""
+        handler = self.open(stream)
+        handler.call.send(b"welcome")
+        self.said()
+        return handler
+
     def read(self, frame: Frame) -> dict[str, str]:
         return {str(name): str(value) for name, value in self.decoder.decode(frame.payload)}
 

@@ -47,7 +47,7 @@ WIDE_POLL = "poll/wide"
 class LoneGateway:
     """Its address, its memory, and tokens that it takes."""
 
-    def __init__(self, around: Stores, addresses: Sequence[str]) -> None:
+    def __init__(self, around: Stores, addresses: Sequence[str] = ()) -> None:
         self.stores = around
         self.home = around.folder
         port = around.ports.take()

@@ -24,7 +24,7 @@ from tests.support.http2_service import ECHO, HOST, Calls, Echo, serving
 def test_a_silent_connection_is_asked_and_lives_if_it_answers() -> None:
     peer = Peer()
     peer.settle()
-    handler = peer.open()
+    handler = peer.open_answered()
     for _ in range(10):
         pings = [each for each in peer.pass_time(bounds.KEEPALIVE_S) if each.kind == f.PING]
         assert [(each.flags, len(each.payload)) for each in pings] == [(0, 8)]
@@ -36,7 +36,7 @@ def test_a_silent_connection_is_asked_and_lives_if_it_answers() -> None:
 def test_a_half_open_connection_is_found_within_30_s() -> None:
     peer = Peer()
     peer.settle()
-    handler = peer.open()
+    handler = peer.open_answered()
     said = peer.pass_time(30.0 - bounds.LOOK_S)
     assert [each.kind for each in said] == [f.PING, f.GOAWAY]
     assert peer.is_hung_up
@@ -46,7 +46,7 @@ def test_a_half_open_connection_is_found_within_30_s() -> None:
 def test_a_connection_that_says_something_is_not_asked() -> None:
     peer = Peer()
     peer.settle()
-    peer.open()
+    peer.open_answered()
     for _ in range(40):
         assert peer.pass_time(bounds.KEEPALIVE_S - bounds.LOOK_S) == []
         peer.feed(data(1, message(b"x")))

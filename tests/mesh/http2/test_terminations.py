@@ -136,9 +136,7 @@ def test_a_connection_without_a_call_is_asked_to_go() -> None:
     peer.said()
     assert live(bounds.IDLE_CONNECTION_S - 2) == []
     # And one that is open is one for as long as it is.
-    staying = peer.open(5)
-    staying.call.send(b"answered")
-    peer.said()
+    staying = peer.open_answered(5)
     assert live(3 * bounds.IDLE_CONNECTION_S) == []
     staying.call.end()
     assert codes(peer.said()) == [("RST_STREAM", f.NO_ERROR)]
