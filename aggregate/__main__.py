@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from collections.abc import AsyncIterator
 
+from aggregate import bounds
 from aggregate.catalog import CatalogWriter
 from aggregate.closer import Closer
 from aggregate.control_publisher import ControlPublisher
@@ -16,11 +18,13 @@ from aggregate.retention import Checkpoints, Retention
 from aggregate.service import AggregateService, CatalogService
 from aggregate.status import StatusExchange
 from aggregate.turns import Turns
+from aggregate.waiting_reads import WaitingReads
 from aggregate.worker import PartitionWorker
 from grandstand.aggregate.v1.aggregate_pb2_grpc import add_AggregateServiceServicer_to_server
 from grandstand.catalog.v1.catalog_pb2_grpc import add_CatalogServiceServicer_to_server
 from grandstand.wire.tasks import end
 from mesh import config, limits, runtime
+from mesh.addresses import Addresses
 from mesh.catalog.watch import CatalogWatch
 from mesh.health import proofs
 from mesh.health.clock_watch import ClockWatch
@@ -41,6 +45,7 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
     pipeline = PublishPipeline(bus)
     await pipeline.start()
     database = connect(process.config.redis)
+    reading = connect(process.config.redis, bounds.READ_CALLS_MAX)
     letters, checkpoints = DeadLetters(bus), Checkpoints(bus)
     turns = Turns()
 
@@ -53,15 +58,23 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
     ownership = Ownership(bus, instance, worker_of)
     retention = Retention(bus, checkpoints, ownership.owned)
     exchange = StatusExchange(bus, ownership.statuses)
-    results = ResultStore(database)
-    writer = CatalogWriter(bus, watch, ControlPublisher(bus, pipeline, results, watch.clock.now_s))
+    controls = ControlPublisher(bus, pipeline, ResultStore(database), watch.clock.now_s)
+    writer = CatalogWriter(bus, watch, controls)
     closer = Closer(watch, writer)
     await watch.start()
     await bus.forbid_rollups(subjects.CATALOG_STREAM)
     await asyncio.gather(ownership.start(), exchange.start())
     add_CatalogServiceServicer_to_server(CatalogService(watch, writer), process.server)
     add_AggregateServiceServicer_to_server(
-        AggregateService(watch, results, StandingStore(database), exchange.statuses, clock.now_s),
+        AggregateService(
+            watch,
+            ResultStore(reading),
+            StandingStore(reading),
+            exchange.statuses,
+            WaitingReads(random.random),
+            Addresses(process.config.trusted_hops, process.config.exempt),
+            clock.now_s,
+        ),
         process.server,
     )
     await ownership.settled()
@@ -84,6 +97,7 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
         await end(namesake)
         await end(*loops)
         await watch.stop()
+        await reading.aclose()
         await database.aclose()
         await bus.close()
     if taken:

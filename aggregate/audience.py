@@ -15,12 +15,14 @@ Either way the partial is the number of actors last seen in each pane that may s
 uniques, so that viewers fade in the merge with the reader's clock and no event has to come. In
 sketches the number is what a pane adds to the union of those after it, never less than 0.
 
+Guests are counted twice: among all, and in a crowd of their own (`AudiencePartial.guests`).
+
 The state is a log. While exact, its rows are an actor's key, a source and when it was heard (rows of older
 versions have no source); of sketches, the registers that rose.
 
-Bounds: AUDIENCE_EXACT_MAX actors and those of one more block, or 11 sketches of 16 KiB; the log
-is compacted when it is three times as long as necessary. An actor with one source takes some 240 bytes, each
-further source 60 to 130.
+Bounds, of everybody and again of the guests: AUDIENCE_EXACT_MAX actors and those of one more block, or 11
+sketches of 16 KiB; the log is compacted when it is three times as long as necessary. An actor with one
+source takes some 240 bytes, each further source 60 to 130.
 
 Rejected: forgetting actors that are long gone. Uniques would count who comes back twice.
 """
@@ -30,6 +32,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aggregate import bounds, cardinality
 from aggregate.cardinality import U8, U16, U64
@@ -39,6 +42,8 @@ from grandstand.catalog.v1 import catalog_pb2 as catalog
 from grandstand.event.v1.event_pb2 import PRESENCE_STATE_GONE, PRESENCE_STATE_HERE
 from grandstand.internal.v1.internal_pb2 import AudienceLog, AudiencePartial, AudienceRows
 from mesh import limits
+
+Mask = NDArray[np.bool_]
 
 _PART = ""
 _PANE_US = limits.AUDIENCE_PANE_S * 1_000_000
@@ -283,67 +288,101 @@ class Sketched:
 
 
 class Audience:
-    """State: one or the other, and how long its log is."""
+    """State: everybody, the guests among them, and how long the log of both is."""
 
-    __slots__ = ("_held", "_log_bytes", "_rewrite")
+    __slots__ = ("_all", "_guests", "_log_bytes", "_rewrite")
 
-    def __init__(self, held: Exact | Sketched, log_bytes: int) -> None:
-        self._held = held
+    def __init__(self, everybody: Exact | Sketched, guests: Exact | Sketched, log_bytes: int) -> None:
+        self._all = everybody
+        self._guests = guests
         self._log_bytes = log_bytes
         self._rewrite = False
 
     @classmethod
     def from_state(cls, definition: catalog.Game, state: FoldState) -> Audience:
         stored = state.logs.get(_PART, b"")
-        log = AudienceLog.FromString(stored)
-        is_sketch = any(rows.registers for rows in log.rows)
-        return cls(Sketched.of(log) if is_sketch else Exact.of(log), len(stored))
+        rows = AudienceLog.FromString(stored).rows
+        everybody, guests = ([row for row in rows if row.guests == whose] for whose in (False, True))
+        return cls(_held(everybody), _held(guests), len(stored))
 
     def fold(self, rows: Rows) -> bool:
         """True also if nothing but when somebody was heard is new: it is to be stored (I4)."""
         states, sources = rows.value & np.uint64(0xFF), rows.value >> np.uint64(8)
         known = (states == PRESENCE_STATE_HERE) | (states == PRESENCE_STATE_GONE)
         known &= sources <= _SOURCE_MAX
-        keys, here = rows.keys[known], states[known] == PRESENCE_STATE_HERE
-        if isinstance(self._held, Sketched):
-            rose = self._held.see(_EVER, keys)
-            return self._held.see(rows.at_us // _PANE_US, keys[here]) or rose
-        changed = self._held.hear(keys, sources[known].tolist(), here.tolist(), rows.at_us)
-        if self._held.uniques() > bounds.AUDIENCE_EXACT_MAX:
-            self._held = Sketched.of_exact(self._held)
-            self._rewrite = True
+        keys, sources, here = rows.keys[known], sources[known], states[known] == PRESENCE_STATE_HERE
+        self._all, changed = self._heard(self._all, keys, sources, here, rows.at_us)
+        if rows.guests:
+            self._guests, more = self._heard(self._guests, keys, sources, here, rows.at_us)
+            changed = changed or more
         return changed
+
+    def _heard(
+        self, crowd: Exact | Sketched, keys: U64, sources: U64, here: Mask, at_us: int
+    ) -> tuple[Exact | Sketched, bool]:
+        """What the crowd becomes, and whether it changed."""
+        if isinstance(crowd, Sketched):
+            rose = crowd.see(_EVER, keys)
+            return crowd, crowd.see(at_us // _PANE_US, keys[here]) or rose
+        changed = crowd.hear(keys, sources.tolist(), here.tolist(), at_us)
+        if crowd.uniques() > bounds.AUDIENCE_EXACT_MAX:
+            self._rewrite = True
+            return Sketched.of_exact(crowd), changed
+        return crowd, changed
 
     def advance(self, at_us: int) -> bool:
         return False
 
     def partial(self) -> AudiencePartial:
-        numbers = sorted(self._held.numbers().items())
-        return AudiencePartial(
-            pane_starts_at_s=[pane * limits.AUDIENCE_PANE_S for pane, _ in numbers],
-            last_seen=[number for _, number in numbers],
-            uniques=self._held.uniques(),
-            exact=isinstance(self._held, Exact),
-        )
+        partial = _partial(self._all)
+        if self._guests.uniques():
+            partial.guests.CopyFrom(_partial(self._guests))
+        return partial
 
     def parts(self) -> list[str]:
         return [_PART]
 
     def delta(self) -> list[Change]:
-        added = self._held.take_changed().SerializeToString()
+        added = _joined(self._all.take_changed(), self._guests.take_changed())
         if not added:
             return []
         self._log_bytes += len(added)
         too_long = self._log_bytes >= bounds.LOG_BYTES_MIN
-        if self._rewrite or (too_long and self._log_bytes >= 3 * self._held.least_bytes()):
+        least_bytes = self._all.least_bytes() + self._guests.least_bytes()
+        if self._rewrite or (too_long and self._log_bytes >= 3 * least_bytes):
             self._rewrite = False
-            log = self._held.all().SerializeToString()
+            log = self._whole()
             self._log_bytes = len(log)
             return [Replace(_PART, log)]
         return [Append(_PART, added)]
 
     def encode(self) -> list[Change]:
-        return [Replace(_PART, self._held.all().SerializeToString())]
+        return [Replace(_PART, self._whole())]
+
+    def _whole(self) -> bytes:
+        return _joined(self._all.all(), self._guests.all())
+
+
+def _held(rows: list[AudienceRows]) -> Exact | Sketched:
+    log = AudienceLog(rows=rows)
+    return Sketched.of(log) if any(row.registers for row in rows) else Exact.of(log)
+
+
+def _joined(everybody: AudienceLog, guests: AudienceLog) -> bytes:
+    """Both as one log."""
+    for row in guests.rows:
+        row.guests = True
+    return everybody.SerializeToString() + guests.SerializeToString()
+
+
+def _partial(crowd: Exact | Sketched) -> AudiencePartial:
+    numbers = sorted(crowd.numbers().items())
+    return AudiencePartial(
+        pane_starts_at_s=[pane * limits.AUDIENCE_PANE_S for pane, _ in numbers],
+        last_seen=[number for _, number in numbers],
+        uniques=crowd.uniques(),
+        exact=isinstance(crowd, Exact),
+    )
 
 
 def _split(keys: bytes) -> list[bytes]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
 
 from aggregate.keyindex import I64, U64, key_columns
 from aggregate.origins import Admitted
@@ -63,6 +64,11 @@ class DecodedEvents:
             ]
         )
 
+    def guests(self) -> NDArray[np.bool_] | None:
+        """Which rows are guests'; None where none is."""
+        said = [section.guests for section in self.sections]
+        return np.repeat(np.array(said), np.diff(self.starts)) if any(said) else None
+
     def rows(self, at: int, admitted: Admitted, at_us: int, *, stamped_us: int, block_us: int) -> Rows | None:
         """The admitted rows of section `at`; None if there are none. `block_us`: the block's stamp; the
         other times: see Rows."""
@@ -89,6 +95,7 @@ class DecodedEvents:
             label=np.frombuffer(section.label, dtype="<u2")[place] if section.label else None,
             labels=section.labels.split("\n") if section.labels else (),
             payloads=[section.payloads[each] for each in place.tolist()] if section.payloads else (),
+            guests=section.guests,
         )
 
 

@@ -18,6 +18,13 @@ BOARD_TOP_DEFAULT = 10
 OPEN_FOR_MAX_S = 24 * 3600.0
 LISTED_MAX = 32
 
+# Reads that wait for what is not folded yet, and how much later one that was refused is to come at least.
+READS_WAITING_MAX = 2_000
+READS_WAITING_PER_ADDRESS_MAX = 200
+READ_RETRY_S = 1.0
+# Calls under way at Redis for all who read; folding has its own.
+READ_CALLS_MAX = 32
+
 # How long an origin's anti-replay window is kept (I2).
 ORIGIN_WINDOW_LIFE_S = 25 * 3600
 
@@ -71,6 +78,7 @@ assert wire_bounds.ORIGIN_AGE_MAX_S + limits.PUBLISH_DEADLINE_S < ORIGIN_WINDOW_
     "a window outlives its origin (I2)"
 )
 assert limits.PULSE_PANES_KEPT[1] > LATENESS_S + 1, "a late row finds its pane"
+assert READS_WAITING_PER_ADDRESS_MAX * 4 < READS_WAITING_MAX, "one address leaves room for others"
 assert WORKER_BEAT_S * 4 < WORKER_SILENCE_S
 assert WORKER_SILENCE_S < limits.LEASE_S, "who takes over knows by then that it shall"
 assert LOOK_S + LOOK_WITHIN_S < PROVEN_S, "one look may be lost"

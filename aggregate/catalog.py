@@ -187,10 +187,7 @@ class CatalogWriter:
                 await self._complete(key, pending, view.revision(key))
                 continue
             game = view.game(game_id)
-            topics: list[Poll | Board] = [*view.polls(), *view.boards()]
-            if definition_merge.has_own_topics(game) or any(
-                topic.game_id == game_id and topic.stage for topic in topics
-            ):
+            if definition_merge.has_own_topics(game) or any(view.opened(game_id)):
                 return game
             if await self._put(key, game, view.revision(key)):
                 return game

@@ -20,6 +20,7 @@ from grandstand.catalog.v1.catalog_pb2 import (
     Game,
     Metric,
     Poll,
+    PollVoters,
     Pulse,
     Season,
 )
@@ -78,6 +79,9 @@ def check_poll(poll: Poll) -> Poll:
         )
     if poll.weight_max > bounds.WEIGHT_MAX:
         raise Invalid(f"poll.weight_max: is {poll.weight_max}; at most {bounds.WEIGHT_MAX} is allowed")
+    if poll.voters not in PollVoters.values():
+        names = ", ".join(PollVoters.keys())
+        raise Invalid(f"poll.voters: is {poll.voters}; one of {names} is needed")
     if poll.HasField("open_for"):
         _check_open_for("poll.open_for", poll.open_for)
     checked = Poll()

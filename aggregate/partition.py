@@ -35,7 +35,7 @@ from aggregate.custom import CustomFoldFailed
 from aggregate.fold import FoldState
 from aggregate.keyindex import I64
 from aggregate.origins import Admitted, OriginWindows
-from aggregate.tally import Tallies
+from aggregate.tally import Tallies, with_guests
 from aggregate.topic_table import TopicTable
 from aggregate.topics import TopicKey
 from aggregate.watermark import Watermark
@@ -198,7 +198,7 @@ class Partition:
 
     def _fold_votes(self, events: DecodedEvents, number: I64, admitted: Admitted) -> None:
         takes = admitted.new & (number >= 0)
-        weight = events.weights()
+        weight = with_guests(events.weights(), events.guests())
         low, high = events.actor_keys
         if takes.all():
             actor = events.actor

@@ -73,6 +73,8 @@ class Rows:
     """Weighted polls, n."""
     payloads: Sequence[bytes] = field(default=())
     """Custom topics, n."""
+    guests: bool = False
+    """Audiences: whether all of them are guests."""
 
     def __len__(self) -> int:
         return len(self.value)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
+from urllib.parse import unquote
 
 import grpc
 
 from aggregate import bounds
 from aggregate.catalog import CatalogWriter
 from aggregate.topics import topics_of_game
+from aggregate.waiting_reads import WaitingReads
 from grandstand.aggregate.v1.aggregate_pb2 import (
     PartitionStatus,
     ReadPartitionsRequest,
@@ -27,6 +29,7 @@ from grandstand.wire import ids
 from grandstand.wire.errors import Invalid, Unavailable, Unknown, shown
 from grandstand.wire.topics import TopicPatterns, check_positions
 from mesh import limits, wall_clock
+from mesh.addresses import Addresses, forwarded_for
 from mesh.catalog.spreads import Spreads
 from mesh.catalog.watch import CatalogWatch
 from mesh.jetstream import subjects
@@ -37,8 +40,6 @@ from mesh.redis.results import ResultStore
 from mesh.redis.share import Share
 from mesh.redis.standings import StandingStore
 from mesh.runtime import answering
-
-Listed = TypeVar("Listed", pb.Poll, pb.Board)
 
 _DEADLINE_MARGIN_S = 0.05
 
@@ -62,11 +63,11 @@ class CatalogService(CatalogServiceServicer):
             game_id = ids.check_id("game_id", request.game_id)
             view = self._watch.view
             # Whoever adds to a definition reads it first, perhaps from another instance than wrote it.
-            await self._watch.refresh(subjects.game_key(game_id))
+            await self._watch.refresh_shared(subjects.game_key(game_id))
+            game = view.game(game_id)
+            polls, boards = view.opened(game_id)
             return pb.GetGameResponse(
-                game=view.game(game_id),
-                polls=_newest([p for p in view.polls() if p.game_id == game_id and p.stage]),
-                boards=_newest([b for b in view.boards() if b.game_id == game_id and b.stage]),
+                game=game, polls=polls[: bounds.LISTED_MAX], boards=boards[: bounds.LISTED_MAX]
             )
 
     async def OpenPoll(
@@ -98,11 +99,6 @@ class CatalogService(CatalogServiceServicer):
             )
 
 
-def _newest(definitions: list[Listed]) -> list[Listed]:
-    definitions.sort(key=lambda d: d.opened_at.ToNanoseconds(), reverse=True)
-    return definitions[: bounds.LISTED_MAX]
-
-
 class AggregateService(AggregateServiceServicer):
     def __init__(
         self,
@@ -110,10 +106,14 @@ class AggregateService(AggregateServiceServicer):
         results: ResultStore,
         standings: StandingStore,
         statuses: Callable[[], list[PartitionStatus]],
+        waiting: WaitingReads,
+        addresses: Addresses,
         now: Callable[[], float] = wall_clock.now_s,
     ) -> None:
         """`statuses`: how far each partition is, in their order. `now`: Unix seconds."""
         self._now = now
+        self._waiting = waiting
+        self._addresses = addresses
         self._watch = watch
         self._spreads = Spreads(watch.view)
         self._results = results
@@ -206,21 +206,35 @@ class AggregateService(AggregateServiceServicer):
         """The game's spread, and its results at a moment that includes the positions (I6)."""
         key = subjects.game_key(game_id)
         if key not in self._watch.view:
-            await self._watch.refresh(key)
+            await self._watch.refresh_shared(key)
         spread = self._spreads.of(game_id)
         partitions = ids.partitions_of(game_id, spread)
         if any(position.partition not in partitions for position in positions):
             # The game may be spread wider by now than is known here.
-            await self._watch.refresh(key)
+            await self._watch.refresh_shared(key)
             spread = self._spreads.of(game_id)
         left_s = context.time_remaining()
         patience_s = limits.BARRIER_S if left_s is None else max(0.0, left_s - _DEADLINE_MARGIN_S)
         try:
             return spread, await self._results.read_at_least(
-                game_id, spread, positions, min(patience_s, limits.BARRIER_S)
+                game_id,
+                spread,
+                positions,
+                min(patience_s, limits.BARRIER_S),
+                lambda: self._waiting.entered(self._address_of(context)),
             )
         except RedisError as error:
             raise _away(error) from None
+
+    def _address_of(self, context: grpc.aio.ServicerContext[Any, Any]) -> int | None:
+        metadata = context.invocation_metadata() or ()
+        return self._addresses.of(forwarded_for(metadata), peer_host(context.peer()))
+
+
+def peer_host(peer: str) -> str:
+    """The host of a peer as grpc names it: `ipv4:1.2.3.4:5`, `ipv6:%5B::1%5D:5`; "" of a Unix socket."""
+    kind, _, address = peer.partition(":")
+    return unquote(address.rpartition(":")[0]).strip("[]") if kind in ("ipv4", "ipv6") else ""
 
 
 def _away(error: RedisError) -> Unavailable:

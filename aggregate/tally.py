@@ -4,6 +4,9 @@ One vote an actor: the key of a row is the poll's key and the actor's, mixed. A 
 are folded at once, whatever the number of polls they are for, so a thousand small polls
 cost what one big one does.
 
+Guests' votes are counted among the others and beside them: the greatest bit of a vote's weight says whose
+it is, in the table and in its log.
+
 A vote of a final poll counts if it is its actor's first. In a changeable poll a later vote
 replaces the earlier one: later in the stream, save that votes of one origin go by their
 numbers: an origin's older vote never replaces what its newer one has set, also when another
@@ -40,6 +43,9 @@ _SUPERSEDED = np.dtype([("row", "<u4"), ("tag", "<u8"), ("seq", "<u8")])
 _ROWS_DEAD_MIN = 4_096
 _POLLS_DEAD_MIN = 256
 _ONE = np.uint64(1)
+_GUEST = np.uint32(1 << 31)
+"""In a weight: the vote is a guest's."""
+_WEIGHT = np.uint32(_GUEST - 1)
 
 
 class Tallies:
@@ -76,6 +82,8 @@ class Tallies:
         # By option of a poll, the polls one after the other.
         self._votes: I64 = np.zeros(0, dtype=np.int64)
         self._weights: I64 = np.zeros(0, dtype=np.int64)
+        self._guest_voters: I64 = np.zeros(0, dtype=np.int64)
+        self._guest_votes: I64 = np.zeros(0, dtype=np.int64)
         self._dead_rows = 0
 
     def __len__(self) -> int:
@@ -116,6 +124,8 @@ class Tallies:
         self._voters = np.append(self._voters, 0)
         self._votes = np.append(self._votes, np.zeros(options, dtype=np.int64))
         self._weights = np.append(self._weights, np.zeros(options, dtype=np.int64))
+        self._guest_voters = np.append(self._guest_voters, 0)
+        self._guest_votes = np.append(self._guest_votes, np.zeros(options, dtype=np.int64))
         return number
 
     def seal(self, game_id: str, topic: str) -> None:
@@ -155,9 +165,9 @@ class Tallies:
         """Folds votes in their order; returns the numbers of the polls whose count changed.
 
         All columns have one entry a vote: the poll's number, the actor's key, the options as
-        bits, what it weighs (None: 1), a tag equal for votes of one origin, the origin's number, and
-        the highest one it had before this block. A vote for no option, for one that the poll has
-        not, or for too many changes nothing.
+        bits, what it weighs (as `with_guests` makes it; None: 1), a tag equal for votes of one
+        origin, the origin's number, and the highest one it had before this block. A vote for no
+        option, for one that the poll has not, or for too many changes nothing.
         """
         if weight is None:
             weight = np.ones(len(topic), dtype=np.uint32)
@@ -253,13 +263,25 @@ class Tallies:
         return True
 
     def _count(self, topic: I64 | I32, options: U64, weight: U32, sign: int) -> None:
+        guest = weight >= _GUEST
+        if guest.any():
+            weight = weight & _WEIGHT
+            theirs = topic[guest]
+            self._guest_voters += sign * np.bincount(theirs, minlength=len(self._guest_voters))
+            for place, _ in self._places(theirs, options[guest]):
+                self._guest_votes += sign * np.bincount(place, minlength=len(self._guest_votes))
+        for place, chosen in self._places(topic, options):
+            self._add(place, weight if chosen is None else weight[chosen], sign)
+
+    def _places(self, topic: I64 | I32, options: U64) -> Iterable[tuple[I64, Mask | None]]:
+        """Where the votes count, in turns; and whose places these are, None: everybody's."""
         first = self._first[topic]
         if not (options & (options - _ONE)).any():
-            self._add(first + np.bitwise_count(options - _ONE), weight, sign)
+            yield first + np.bitwise_count(options - _ONE), None
             return
         for bit in range(int(options.max()).bit_length()):
             chosen = (options >> np.uint64(bit) & _ONE) != 0
-            self._add(first[chosen] + bit, weight[chosen], sign)
+            yield first[chosen] + bit, chosen
 
     def _add(self, place: I64, weight: U32, sign: int) -> None:
         self._votes += sign * np.bincount(place, minlength=len(self._votes))
@@ -291,11 +313,14 @@ class Tallies:
     def partial(self, number: int) -> TallyPartial:
         option_ids, first, weighted = self._shapes[number]
         past = first + len(option_ids)
+        guest_voters = int(self._guest_voters[number])
         return TallyPartial(
             option_ids=option_ids,
             votes=self._votes[first:past].tolist(),
             voters=int(self._voters[number]),
             weights=self._weights[first:past].tolist() if weighted else None,
+            guest_votes=self._guest_votes[first:past].tolist() if guest_voters else None,
+            guest_voters=guest_voters,
         )
 
     def delta(self) -> bytes:
@@ -387,6 +412,14 @@ class Tallies:
         row = self._rows(low[kept] ^ self._key[0][topic], high[kept] ^ self._key[1][topic])
         self._topic[row] = topic
         return kept, row
+
+
+def with_guests(weight: U32 | None, guest: Mask | None) -> U32 | None:
+    """The column of weights as the table wants it. `weight`: of each vote, None: 1; `guest`: whether it is a
+    guest's, None: none is."""
+    if guest is None:
+        return weight
+    return np.where(guest, _GUEST, np.uint32(0)) | (np.uint32(1) if weight is None else weight)
 
 
 def _split(topics: str) -> Iterable[tuple[str, str]]:

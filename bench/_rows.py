@@ -29,6 +29,7 @@ class Row(NamedTuple):
     weight: int = 0
     payload: bytes = b""
     final: bool = False
+    guest: bool = False
 
 
 def add_rows(batch: Batch[None], rows: Iterable[Row]) -> None:
@@ -46,6 +47,7 @@ def add_rows(batch: Batch[None], rows: Iterable[Row]) -> None:
             weight=row.weight,
             payload=row.payload,
             final=row.final,
+            guest=row.guest,
         )
         key, producer = ids.origin_key(row.origin_id), row.origin_id[0] == "p"
         batch.add(validated, key, producer, row.origin_seq, row.actor_id, None)
@@ -65,7 +67,7 @@ def rows_of(batch: Batch[Ticket]) -> list[Row]:
     return [
         Row(
             batch.partition,
-            *said.place,
+            *said.place[:2],
             ids.origin_of(origins.key(origin), producer=origin < 0),
             seq,
             names[actor],
@@ -74,6 +76,7 @@ def rows_of(batch: Batch[Ticket]) -> list[Row]:
             said.weight,
             said.payload,
             said.final,
+            said.place[2],
         )
         for _, seq, origin, actor, said in batch.entries()
     ]

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 from gateway import bounds
 from gateway.fanout import FanOut
+from gateway.guest_limits import GuestLimits
 from gateway.guests import Guests
 from gateway.personal import Personal
 from gateway.presence_reporter import PresenceReporter
@@ -55,10 +56,10 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
             *(bus, results, catalog, viewer_limits, presence, personal, process.draining), now=clock.now_s
         )
         checked = clock.checking(verifier)
-        guests = Guests(guest_key, checked, config.issuer)
         addresses = Addresses(config.trusted_hops, config.exempt)
+        guests = Guests(guest_key, checked, GuestLimits(random.random), config.issuer)
         subscribe = SubscribeService(fan_out, viewer_limits, checked, addresses, now=clock.now_s)
-        service = GatewayService(relay, subscribe.accept, checked, guests, clock.now_s)
+        service = GatewayService(relay, subscribe.accept, checked, guests, addresses, clock.now_s)
         process.methods.update(service.methods())
         proven = [proofs.nats_echo(bus), proofs.catalog(catalog), proofs.redis_reads(redis)]
         health = HealthWatch(bus, config.instance, proven[0].check)

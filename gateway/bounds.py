@@ -6,8 +6,15 @@ from mesh.stream_limits import StreamBounds
 
 # Guests' tokens.
 GUEST_TOKEN_LIFE_S = 12 * 3600.0
+# How many a gateway makes, in all and for one address; see gateway.guest_limits.
 GUESTS_PER_S = 200.0
-GUESTS_BURST = 200
+GUESTS_BURST = 4_000
+GUESTS_RESERVED = 2_000
+GUESTS_FEW = 20
+GUESTS_PER_ADDRESS_PER_S = 10.0
+GUESTS_PER_ADDRESS_BURST = 2_000
+GUEST_ADDRESSES_MAX = 20_000
+GUEST_RETRY_MAX_S = 60.0
 
 # Viewers' streams.
 TICK_S = 0.05
@@ -61,6 +68,8 @@ DRAIN_PATIENCE_S = 1.0
 # Before the first of them comes, Envoy has asked for this gateway's health twice.
 DRAIN_HEAD_START_S = 1.0
 
+assert GUESTS_PER_ADDRESS_BURST + GUESTS_RESERVED <= GUESTS_BURST, "a stadium that comes is let in at once"
+assert GUESTS_FEW < GUESTS_PER_ADDRESS_BURST
 assert SEND_ORIGINS_REMEMBERED_MAX >= limits.VIEWERS_MAX + limits.SENDS_PENDING_MAX, (
     "who watches or sends is remembered"
 )

@@ -76,8 +76,8 @@ class TellsPersonal(Protocol):
 class PresenceSink(Protocol):
     """Told when viewers come and go (gateway.presence_reporter)."""
 
-    def enter(self, game_id: str, actor_id: str | None) -> None: ...
-    def leave(self, game_id: str, actor_id: str | None) -> None: ...
+    def enter(self, game_id: str, actor_id: str | None, guest: bool) -> None: ...
+    def leave(self, game_id: str, actor_id: str | None, guest: bool) -> None: ...
     def stop(self) -> None: ...
 
 
@@ -108,7 +108,8 @@ class FanOut:
         self._draining = draining
         self._feeds: dict[str, Feed] = {}
         self._watches: dict[ViewerStream, PersonalTopicsWatch] = {}
-        self._present: set[ViewerStream] = set()
+        self._present: dict[ViewerStream, bool] = {}
+        """Those whose presence is reported, and whether they are guests."""
         self._viewers_of_unknown_games: dict[str, list[ViewerStream]] = {}
         """By game, until the catalog was asked for it."""
         self._asking: dict[str, asyncio.Task[None]] = {}
@@ -164,9 +165,9 @@ class FanOut:
         watch = self._watches.pop(viewer, None)
         if watch is not None:
             watch.close()
-        if viewer in self._present:
-            self._present.discard(viewer)
-            self._presence.leave(viewer.game_id, viewer.actor_id)
+        guest = self._present.pop(viewer, None)
+        if guest is not None:
+            self._presence.leave(viewer.game_id, viewer.actor_id, guest)
 
     def writable(self, viewer: ViewerStream) -> None:
         watch = self._watches.get(viewer)
@@ -202,8 +203,8 @@ class FanOut:
         assert subscription is not None
         if viewer.actor_id is None:
             return
-        self._present.add(viewer)
-        self._presence.enter(viewer.game_id, viewer.actor_id)
+        self._present[viewer] = subscription.guest
+        self._presence.enter(viewer.game_id, viewer.actor_id, subscription.guest)
         if subscription.personal:
             with telemetry.detached():
                 self._watches[viewer] = self._personal.watch(

@@ -3,9 +3,7 @@
 A guest's token is shown to our own verifier before it is given away: one that would be refused is not issued,
 and the guest's first Send finds it verified already.
 
-Bounds: GUESTS_PER_S with bursts of GUESTS_BURST, for this gateway as a whole (RESOURCE_EXHAUSTED beyond).
-Rejected: a bucket for each address, which behind a proxy is everybody's; how much one address may ask for is
-the edge's to say.
+Bounds: those of gateway.guest_limits.
 """
 
 from __future__ import annotations
@@ -13,8 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway import bounds
-from grandstand.wire.errors import Exhausted, NotNow, Unauthenticated, shown
-from mesh.auth import VIEWER, SigningKey, Verifies, mint
+from gateway.guest_limits import GuestLimits
+from grandstand.wire.errors import NotNow, Unauthenticated, shown
+from mesh.auth import GUEST, SigningKey, Verifies, mint
 
 ENTROPY_BYTES = 8
 
@@ -31,28 +30,30 @@ class Guest:
 class Guests:
     """Issues guests, if there is a key for them."""
 
-    def __init__(self, key: SigningKey | None, verifier: Verifies, issuer: str | None = None) -> None:
+    def __init__(
+        self, key: SigningKey | None, verifier: Verifies, limits: GuestLimits, issuer: str | None = None
+    ) -> None:
         self._key = key
         self._verifier = verifier
+        self._limits = limits
         self._issuer = issuer
-        self._room = float(bounds.GUESTS_BURST)
-        self._asked_at_s = 0.0
 
-    def issue(self, now_s: float, entropy: bytes) -> Guest:
-        """A new guest. `entropy`: 8 random bytes; `now_s`: Unix seconds.
+    def issue(self, address: int | None, now_s: float, at_s: float, entropy: bytes) -> Guest:
+        """A new guest. `address`: the key of who asks (mesh.addresses); `now_s`: Unix seconds; `at_s`:
+        seconds of a clock that never goes back; `entropy`: 8 random bytes.
 
         Raises NotNow where guests are not admitted, Exhausted when too many come at once.
         """
         if self._key is None:
             raise NotNow("guests are not admitted here; sign in with the platform and use its token")
-        self._make_room(now_s)
+        self._limits.admit(address, at_s)
         actor_id = f"guest-{entropy.hex()}"
         token = mint.token(
             self._key,
             actor_id=actor_id,
             now_s=now_s,
             life_s=bounds.GUEST_TOKEN_LIFE_S,
-            roles=[VIEWER],
+            roles=[GUEST],
             issuer=self._issuer,
         )
         try:
@@ -63,14 +64,3 @@ class Guests:
                 "checked with; the operator must add its public part to --keys"
             ) from None
         return Guest(token, actor_id, identity.expires_at_s)
-
-    def _make_room(self, now_s: float) -> None:
-        gone_s = max(0.0, now_s - self._asked_at_s)
-        self._asked_at_s = now_s
-        self._room = min(float(bounds.GUESTS_BURST), self._room + gone_s * bounds.GUESTS_PER_S)
-        if self._room < 1:
-            raise Exhausted(
-                f"more than {bounds.GUESTS_PER_S:g} guests a second come to this gateway; wait a second",
-                retry_after_s=1.0,
-            )
-        self._room -= 1

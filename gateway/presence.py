@@ -30,14 +30,15 @@ from gateway import bounds
 SLOT_S = 0.25
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
-Key = tuple[str, str]
-"""Game and actor."""
+Key = tuple[str, str, bool]
+"""Game, actor, and whether it is a guest."""
 
 
 class PresenceReport(NamedTuple):
     game_id: str
     actor_id: str
     present: bool
+    guest: bool = False
 
 
 class _PresentActor:
@@ -73,9 +74,9 @@ class Presence:
         """Actors and games, those included that just left."""
         return len(self._watches)
 
-    def enter(self, game_id: str, actor_id: str, now_s: float) -> None:
+    def enter(self, game_id: str, actor_id: str, now_s: float, guest: bool = False) -> None:
         """A stream of the actor opened."""
-        key = (game_id, actor_id)
+        key = (game_id, actor_id, guest)
         watch = self._watches.get(key)
         if watch is not None:
             watch.streams += 1
@@ -89,9 +90,9 @@ class Presence:
         self._at_once[key] = True
         self._again[key] = now_s + bounds.PRESENCE_AGAIN_S
 
-    def leave(self, game_id: str, actor_id: str, now_s: float) -> None:
+    def leave(self, game_id: str, actor_id: str, now_s: float, guest: bool = False) -> None:
         """One that was opened closed."""
-        key = (game_id, actor_id)
+        key = (game_id, actor_id, guest)
         watch = self._watches.get(key)
         if watch is None or not watch.streams:
             return
@@ -123,7 +124,10 @@ class Presence:
             self._place(key)
         while self._departing and (key := next(iter(self._departing))) and self._departing[key] <= now_s:
             self._forget(key)
-        reports = [PresenceReport(*key, present) for key, present in self._at_once.items()]
+        reports = [
+            PresenceReport(game_id, actor_id, present, guest)
+            for (game_id, actor_id, guest), present in self._at_once.items()
+        ]
         self._at_once.clear()
         return reports
 

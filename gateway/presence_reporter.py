@@ -89,16 +89,16 @@ class PresenceReporter:
         self._failed = 0
         self._complain_at_s = 0.0
 
-    def enter(self, game_id: str, actor_id: str | None) -> None:
+    def enter(self, game_id: str, actor_id: str | None, guest: bool = False) -> None:
         """A viewer's stream opened; `actor_id` None or "" without a token."""
         if actor_id and not self._stopped:
-            self._presence.enter(game_id, actor_id, self._loop.time())
+            self._presence.enter(game_id, actor_id, self._loop.time(), guest)
             self._plan()
 
-    def leave(self, game_id: str, actor_id: str | None) -> None:
+    def leave(self, game_id: str, actor_id: str | None, guest: bool = False) -> None:
         """One that had entered closed."""
         if actor_id and not self._stopped:
-            self._presence.leave(game_id, actor_id, self._loop.time())
+            self._presence.leave(game_id, actor_id, self._loop.time(), guest)
             self._plan()
 
     def stop(self) -> None:
@@ -132,11 +132,11 @@ class PresenceReporter:
 
     def _gather(self, now_s: float) -> None:
         counted: dict[str, bool] = {}
-        for game_id, actor_id, present in self._presence.due(now_s):
+        for game_id, actor_id, present, guest in self._presence.due(now_s):
             counts = counted.get(game_id)
             if counts is None:
                 counts = counted[game_id] = self._counts_audience(game_id)
-            key = (game_id, actor_id)
+            key = (game_id, actor_id, guest)
             if counts and (key in self._waiting or len(self._waiting) < bounds.PRESENCES_MAX):
                 self._waiting[key] = present
 
@@ -155,7 +155,9 @@ class PresenceReporter:
             if number is None:
                 return
             key, present = self._waiting.popitem(last=False)
-            event = Event(origin_id=number[0], origin_seq=number[1], game_id=key[0], actor_id=key[1])
+            game_id, actor_id, guest = key
+            event = Event(origin_id=number[0], origin_seq=number[1], game_id=game_id, actor_id=actor_id)
+            event.guest = guest
             event.presence.state = pb.PRESENCE_STATE_HERE if present else pb.PRESENCE_STATE_GONE
             event.presence.source = self._source
             try:

@@ -19,7 +19,7 @@ from opentelemetry.trace import Span
 from grandstand.event.v1.event_pb2 import Event, Position
 from grandstand.gateway.v1.gateway_pb2 import SendRequest
 from grandstand.wire import ids
-from grandstand.wire.errors import GrandstandError, Invalid, Unauthenticated
+from grandstand.wire.errors import Forbidden, GrandstandError, Invalid, Unauthenticated
 from mesh import telemetry, wall_clock
 from mesh.auth import Identity, Verifies, authorization_of
 from mesh.http2.call import Call, Handler
@@ -181,13 +181,16 @@ def check_event(event: Event, identity: Identity, now_s: float) -> None:
             "event.body: is not set; give a vote, a score, a reaction, a presence, a measure or a custom"
         )
     # Here, because ingest takes what this gateway relays for a producer's own.
+    guest = identity.guest or (identity.producer and event.guest)
+    if guest != event.guest:
+        event.guest = guest
     if body == "vote" and event.vote.weight > 1:
         raise Invalid(
             f"event.vote.weight: is {event.vote.weight}; at most 1 is allowed here, "
             "more only on a producer's own stream (IngestService.Publish)"
         )
-    if body == "presence" and event.presence.source:
-        raise Invalid(
-            f"event.presence.source: is {event.presence.source}; leave it unset here, "
-            "only a producer's own stream (IngestService.Publish) may name one"
+    if body == "presence":
+        raise Forbidden(
+            "event.presence: is not taken here; the gateway itself tells who watches: "
+            "open Subscribe with your token"
         )

@@ -7,7 +7,9 @@ edge has it too: a client that believes it is somebody is told when it is not.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
@@ -19,8 +21,9 @@ from grandstand.wire import bounds as wire_bounds
 from grandstand.wire import ids
 from grandstand.wire.errors import Invalid
 from mesh import telemetry, wall_clock
+from mesh.addresses import Addresses, forwarded_for
 from mesh.auth import Verifies, authorization_of
-from mesh.http2.call import Accept, Metadata
+from mesh.http2.call import Accept, Call, Handler, Metadata
 from mesh.http2.unary import unary
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["GatewayService"]
@@ -29,7 +32,8 @@ Request = TypeVar("Request", bound=Message)
 
 
 class GatewayService:
-    """`subscribe` accepts the calls of Subscribe; it asks for the token itself. `now`: Unix seconds."""
+    """`subscribe` accepts the calls of Subscribe; it asks for the token itself. `now`: Unix seconds; `clock`:
+    monotonic seconds."""
 
     def __init__(
         self,
@@ -37,18 +41,22 @@ class GatewayService:
         subscribe: Accept,
         verifier: Verifies,
         guests: Guests,
+        addresses: Addresses,
         now: Callable[[], float] = wall_clock.now_s,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._sending = Sending(relay, verifier, now)
         self._now = now
         self._subscribe = subscribe
         self._verifier = verifier
         self._guests = guests
+        self._addresses = addresses
+        self._clock = clock
 
     def methods(self) -> dict[str, Accept]:
         """By path, as the engine wants them."""
         accepts = {
-            "IssueGuest": self._method("IssueGuest", pb.IssueGuestRequest, self._issue_guest),
+            "IssueGuest": self._accept_guest,
             "IssueOrigin": self._method("IssueOrigin", pb.IssueOriginRequest, self._issue_origin),
             "Send": self._sending.accept,
             "Subscribe": self._subscribe,
@@ -72,8 +80,13 @@ class GatewayService:
 
         return unary(telemetry.traced(path_of(name), answer_encoded))
 
-    def _issue_guest(self, _: pb.IssueGuestRequest) -> pb.IssueGuestResponse:
-        guest = self._guests.issue(self._now(), os.urandom(ENTROPY_BYTES))
+    def _accept_guest(self, call: Call) -> Handler:
+        address = self._addresses.of(forwarded_for(call.metadata), call.peer)
+        issue = partial(self._issue_guest, address)
+        return self._method("IssueGuest", pb.IssueGuestRequest, issue)(call)
+
+    def _issue_guest(self, address: int | None, _: pb.IssueGuestRequest) -> pb.IssueGuestResponse:
+        guest = self._guests.issue(address, self._now(), self._clock(), os.urandom(ENTROPY_BYTES))
         response = pb.IssueGuestResponse(token=guest.token, actor_id=guest.actor_id)
         response.expires_at.FromSeconds(int(guest.expires_at_s))
         return response

@@ -25,6 +25,7 @@ class Subscription:
     personal: PersonalTopics
     actor_id: str | None
     """Who watches; None without a token of somebody."""
+    guest: bool
     barrier: Barrier
     personal_positions: Sequence[Position]
     """The read barrier again, for personal topics; empty if none is asked for."""
@@ -126,6 +127,7 @@ def check(request: SubscribeRequest, identity: Identity | None) -> Subscription:
         key=CohortKey(game_id, patterns, rate, _tier(identity), request.deltas),
         personal=personal,
         actor_id=actor_id,
+        guest=identity is not None and identity.guest,
         barrier=barrier,
         personal_positions=positions if personal else (),
         personal_cursors=personal_cursors,

@@ -10,7 +10,7 @@ Whether a vote is in time is not part of the cached result: that is decided for 
 (I9).
 
 Bound: VALIDATED_KEPT_MAX results, none of a body longer than BODY_KEPT_BYTES_MAX, and the same again for
-producers, who have more rights; a full cache is cleared.
+producers, who have more rights, and for guests, who have fewer; a full cache is cleared.
 """
 
 from __future__ import annotations
@@ -36,11 +36,14 @@ from grandstand.event.v1.event_pb2 import (
 from grandstand.internal.v1.internal_pb2 import IncomingEvent
 from grandstand.wire import bounds as wire_bounds
 from grandstand.wire import ids
-from grandstand.wire.errors import Invalid, Unknown
+from grandstand.wire.errors import Forbidden, Invalid, Unknown
 from ingest.compiled_definitions import CompiledCache, CompiledGame, CompiledPoll, OpenPeriod
 from mesh.jetstream import subjects
 
 Body = TypeVar("Body", bound=Message)
+
+Place = tuple[str, str, bool]
+"""Game, topic, and whether guests' rows."""
 
 VALIDATED_KEPT_MAX = 16_384
 # A body may be padded with unknown fields: it is valid, and not cached.
@@ -84,11 +87,13 @@ class ValidatedEvent:
         weight: int = 0,
         payload: bytes = b"",
         final: bool = False,
+        guest: bool = False,
     ) -> None:
         self.game = game
         self.kind = kind
         """vote, score, reaction, presence, measure, custom"""
-        self.place = (game.game_id, topic)
+        self.place = (game.game_id, topic, guest)
+        """Guests' votes and presences are told apart: they go into sections of their own."""
         self.value = value
         """Vote: a mask of the chosen options, bit i the poll's option i. Score: points. Reaction:
         count. Presence: the state, plus 256 times the source. Measure: the value, a float. Custom: 0."""
@@ -139,36 +144,44 @@ class Checker:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._changes = -1
-        self._known: tuple[KnownEvents, KnownEvents] = ({}, {})
+        self._known: tuple[KnownEvents, ...] = ({}, {}, {}, {})
+        """Of viewers, producers, guests, and guests for whom a producer relays."""
         self._games: CompiledCache[CompiledGame] = CompiledCache()
         self._polls: CompiledCache[CompiledPoll] = CompiledCache()
         self._boards: CompiledCache[OpenPeriod] = CompiledCache()
 
-    def known(self, producer: bool) -> KnownEvents:
-        """The cached results that still hold. The caller compares `until_s` itself."""
+    def known(self, producer: bool, guest: bool = False) -> KnownEvents:
+        """The cached results that still hold. The caller compares `until_s` itself. `producer`: who sends;
+        `guest`: who acts."""
         if self._changes != self._catalog.changes:
             self._changes = self._catalog.changes
             for known in self._known:
                 known.clear()
-        return self._known[producer]
+        return self._known[producer + 2 * guest]
 
     def validate(
-        self, game_id: str, kind: str | None, body: bytes, now_s: float, producer: bool
+        self,
+        game_id: str,
+        kind: str | None,
+        body: bytes,
+        now_s: float,
+        producer: bool,
+        guest: bool = False,
     ) -> ValidatedEvent:
-        """Validates a body. `kind` is the name of its field in Event.
+        """Validates a body. `kind` is the name of its field in Event; `producer` and `guest` as in `known`.
 
-        Raises Invalid, Unknown, NotNow.
+        Raises Forbidden, Invalid, Unknown, NotNow.
         """
         game = self._game(game_id)
         match kind:
             case "vote":
-                validated = self._vote(game, _parsed(Vote, kind, body), now_s, producer)
+                validated = self._vote(game, _parsed(Vote, kind, body), now_s, producer, guest)
             case "score":
                 validated = self._score(game, _parsed(Score, kind, body), now_s)
             case "reaction":
                 validated = _reaction(game, _parsed(Reaction, kind, body))
             case "presence":
-                validated = _presence(game, _parsed(Presence, kind, body), producer)
+                validated = _presence(game, _parsed(Presence, kind, body), producer, guest)
             case "measure":
                 validated = _measure(game, _parsed(Measure, kind, body))
             case "custom":
@@ -176,19 +189,19 @@ class Checker:
             case _:
                 raise Invalid(NO_BODY)
         if kind in _REPEATED and len(body) <= BODY_KEPT_BYTES_MAX:
-            known = self.known(producer)
+            known = self.known(producer, guest)
             if len(known) >= VALIDATED_KEPT_MAX:
                 known.clear()
             known[game_id, kind, body] = validated
         return validated
 
-    def check_open(self, place: tuple[str, str], now_s: float) -> None:
+    def check_open(self, place: Place, now_s: float) -> None:
         """Raises NotNow or Unknown unless the topic takes events at `now_s`, by its current definition."""
         if (period := self._period(place)) is not None:
             kind, _, name = place[1].partition("/")
             period.check(kind, name, now_s)
 
-    def check_stage(self, place: tuple[str, str], now_s: float) -> None:
+    def check_stage(self, place: Place, now_s: float) -> None:
         """Raises NotNow or Unknown unless the topic's stage is OPEN, whether or not its closing time has
         passed: while no close is in the event log, what is stored there counts."""
         period = self._period(place)
@@ -196,21 +209,29 @@ class Checker:
             kind, _, name = place[1].partition("/")
             raise period.refusal(kind, name, now_s)
 
-    def _period(self, place: tuple[str, str]) -> OpenPeriod | None:
+    def _period(self, place: Place) -> OpenPeriod | None:
         """The period of a poll or a board; None for a topic that is always open. Raises Unknown."""
-        game_id, topic = place
+        game_id, topic, _ = place
         kind, _, name = topic.partition("/")
         if kind == "poll":
             return self._poll(game_id, name).period
         return self._board(game_id, name) if kind == "board" else None
 
-    def _vote(self, game: CompiledGame, vote: Vote, now_s: float, producer: bool) -> ValidatedEvent:
+    def _vote(
+        self, game: CompiledGame, vote: Vote, now_s: float, producer: bool, guest: bool
+    ) -> ValidatedEvent:
         poll = self._poll(game.game_id, vote.poll_id)
+        if guest:
+            poll.check_guest()
         value = poll.mask(vote.option_ids)
-        weight = poll.weight(vote.weight, producer)
+        weight = poll.weight(vote.weight, producer and not guest)
         poll.period.check("poll", vote.poll_id, now_s)
         return ValidatedEvent(
-            game, "vote", poll.topic, value, period=poll.period, weight=weight, final=poll.final
+            *(game, "vote", poll.topic, value),
+            period=poll.period,
+            weight=weight,
+            final=poll.final,
+            guest=guest,
         )
 
     def _score(self, game: CompiledGame, score: Score, now_s: float) -> ValidatedEvent:
@@ -270,18 +291,20 @@ def _reaction(game: CompiledGame, reaction: Reaction) -> ValidatedEvent:
     return ValidatedEvent(game, "reaction", f"pulse/{reaction.pulse_id}", count, label=label)
 
 
-def _presence(game: CompiledGame, presence: Presence, producer: bool) -> ValidatedEvent:
+def _presence(game: CompiledGame, presence: Presence, producer: bool, guest: bool) -> ValidatedEvent:
+    if not producer:
+        raise Forbidden(
+            "event.presence: who watches is told by gateways, of the streams they serve, and by producers "
+            "(hello.producer); open Subscribe with your token"
+        )
     if presence.state not in (PRESENCE_STATE_HERE, PRESENCE_STATE_GONE):
         raise Invalid(
             f"presence.state: is {presence.state}; PRESENCE_STATE_HERE ({PRESENCE_STATE_HERE}) "
             f"or PRESENCE_STATE_GONE ({PRESENCE_STATE_GONE}) is needed"
         )
-    if presence.source and not producer:
-        raise Invalid(
-            f"presence.source: is {presence.source}; for producers only (hello.producer), leave it unset"
-        )
     game.check_audience()
-    return ValidatedEvent(game, "presence", "audience", presence.state | presence.source << 8)
+    value = presence.state | presence.source << 8
+    return ValidatedEvent(game, "presence", "audience", value, guest=guest)
 
 
 def _measure(game: CompiledGame, measure: Measure) -> ValidatedEvent:

@@ -24,7 +24,7 @@ from typing import Generic, NamedTuple, TypeVar
 from grandstand.internal.v1.internal_pb2 import Block, Events, Section
 from grandstand.wire import ids
 from ingest import bounds
-from ingest.check import ROW_BYTES, ValidatedEvent
+from ingest.check import ROW_BYTES, Place, ValidatedEvent
 from mesh import limits
 
 Ticket = TypeVar("Ticket")
@@ -39,8 +39,6 @@ assert FULL_BYTES <= ROW_BYTES * limits.BLOCK_EVENTS_MAX, "full by bytes before 
 
 Entry = tuple[Ticket, int, int, int, ValidatedEvent]
 """Whose; origin_seq; the origin's place, -1 - place for a producer's; the actor's place; what it says."""
-Place = tuple[str, str]
-"""Game and topic."""
 
 
 class SequenceRun(Generic[Ticket]):
@@ -227,7 +225,7 @@ class Batch(Generic[Ticket]):
 def _section(place: Place, said: tuple[ValidatedEvent, ...]) -> tuple[Section, bytes]:
     """The section, and its share of the value column."""
     kind, count = said[0].kind, len(said)
-    section = Section(game_id=place[0], topic=place[1], rows=count)
+    section = Section(game_id=place[0], topic=place[1], guests=place[2], rows=count)
     if kind == "vote":
         if said[0].weight:  # a poll's votes all have one, or none has
             section.weight = pack(f"<{count}I", *[validated.weight or 1 for validated in said])

@@ -12,9 +12,16 @@ import math
 from collections.abc import Iterable
 from typing import Generic, TypeVar
 
-from grandstand.catalog.v1.catalog_pb2 import STAGE_OPEN, STAGE_UNSPECIFIED, Board, Game, Poll
+from grandstand.catalog.v1.catalog_pb2 import (
+    POLL_VOTERS_PLATFORM,
+    STAGE_OPEN,
+    STAGE_UNSPECIFIED,
+    Board,
+    Game,
+    Poll,
+)
 from grandstand.wire import ids
-from grandstand.wire.errors import GrandstandError, Invalid, NotNow, Unknown, shown
+from grandstand.wire.errors import Forbidden, GrandstandError, Invalid, NotNow, Unknown, shown
 
 DEFINITIONS_KEPT_MAX = 16_384
 _CHOICES_SHOWN = 8
@@ -81,9 +88,10 @@ class OpenPeriod:
 class CompiledPoll:
     """The valid options and weights of one poll."""
 
-    __slots__ = ("_bits", "_choices_max", "_poll_id", "_weight_max", "final", "period", "topic")
+    __slots__ = ("_bits", "_choices_max", "_no_guests", "_poll_id", "_weight_max", "final", "period", "topic")
 
     def __init__(self, poll: Poll) -> None:
+        self._no_guests = poll.voters == POLL_VOTERS_PLATFORM
         self._poll_id = poll.poll_id
         self._bits = {option.option_id: 1 << at for at, option in enumerate(poll.options)}
         self._choices_max = max(1, poll.choices_max)
@@ -91,6 +99,14 @@ class CompiledPoll:
         self.topic = f"poll/{poll.poll_id}"
         self.final = not poll.changeable
         self.period = OpenPeriod(poll)
+
+    def check_guest(self) -> None:
+        """Whether a guest may vote. Raises Forbidden."""
+        if self._no_guests:
+            raise Forbidden(
+                f"vote.poll_id: poll {self._poll_id!r} takes no votes of guests (voters: platform); "
+                "sign in with the platform and use its token"
+            )
 
     def mask(self, option_ids: Iterable[str]) -> int:
         """The options as bits in the poll's order. Raises Invalid, Unknown."""

@@ -141,7 +141,7 @@ class Intake:
         """
         session = sender.session
         session.check_batch(len(events))
-        known = self._checker.known(session.producer)
+        known = self._checker.known(session.producer, session.guest)
         next_seq, last_allowed = session.next_seq, session.last_allowed
         wait_s = 0.0
         # The fast path: the stream's own event, of a viewer for itself or of a producer for another actor,
@@ -258,7 +258,7 @@ class Intake:
         anchor is not sealed before the block's ack is due (see ingest.publisher), however late that is after
         the close.
         """
-        known = self._checker.known(sender.session.producer)
+        known = self._checker.known(sender.session.producer, sender.session.guest)
         for event, _ in unresolved:
             origin_id = event.origin_id
             ticket = sender.relayed(origin_id) if origin_id else sender
@@ -312,9 +312,13 @@ class Intake:
         if session.games is not None and game_id not in session.games:
             raise Forbidden(f"event.game_id: {shown(game_id)} is not among the games of the token")
         seq = event.origin_seq
+        guest = session.guest
         if ticket is sender:
             origin, producer = session.origin_key, session.producer
         else:
+            if event.guest:
+                guest = True
+                known = self._checker.known(session.producer, guest)
             origin_id = ids.check_origin("event.origin_id", event.origin_id, now_s)
             if not 1 <= seq <= SEQ_MAX:
                 raise Invalid(f"event.origin_seq: is {seq}; 1 to 2^63-1 expected")
@@ -343,7 +347,7 @@ class Intake:
         body: bytes = getattr(event, kind)
         validated = known.get((game_id, kind, body))
         if validated is None or now_s >= validated.until_s:
-            validated = self._checker.validate(game_id, kind, body, now_s, session.producer)
+            validated = self._checker.validate(game_id, kind, body, now_s, session.producer, guest)
         if validated.cost > 1:
             admission.charge_more(whose, game_id, validated.cost - 1, now_s=now_s, producer=paying)
         partition = validated.only

@@ -35,8 +35,8 @@ from opentelemetry.trace import SpanKind
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.wire.errors import GrandstandError, Unavailable
 from ingest import bounds
-from ingest.check import Checker
-from ingest.coalesce import Batch, Coalescer, Entry, Place
+from ingest.check import Checker, Place
+from ingest.coalesce import Batch, Coalescer, Entry
 from ingest.intake import Ticket
 from ingest.pressure import Pressure
 from ingest.republish import split_for_republish

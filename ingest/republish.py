@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from grandstand.wire.errors import GrandstandError
-from ingest.check import Checker
-from ingest.coalesce import Batch, Entry, Place
+from ingest.check import Checker, Place
+from ingest.coalesce import Batch, Entry
 from ingest.intake import Ticket
 
 

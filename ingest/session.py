@@ -90,6 +90,7 @@ class IngestSession:
         "actor_id",
         "credit_max",
         "games",
+        "guest",
         "next_seq",
         "origin_id",
         "origin_key",
@@ -108,6 +109,8 @@ class IngestSession:
         self.games: frozenset[str] | None = None
         """The only games the token opens."""
         self.producer = False
+        self.guest = False
+        """Whether a guest acts, as the token says."""
         self.paying_producer: str | None = None
         """The platform's producer whose rate is charged; None: that of each event's actor."""
         self.credit_max = 0
@@ -204,6 +207,7 @@ class IngestSession:
         self.actor_id = actor_id
         self.games = identity.games
         self.producer = hello.producer
+        self.guest = identity.guest
         if identity.producer and not identity.of_mesh:
             self.paying_producer = identity.actor_id
         self.credit_max = ids.origin_credit(origin_id)

@@ -32,7 +32,8 @@ from nats.errors import Error as NatsError
 from grandstand.internal.v1.internal_pb2 import VotedQuestion, VotedRequest, VotedResponse
 from grandstand.wire.errors import AlreadyDone, GrandstandError
 from ingest import bounds
-from ingest.coalesce import Batch, BatchOrigins, Entry, Outcome, Place
+from ingest.check import Place
+from ingest.coalesce import Batch, BatchOrigins, Entry, Outcome
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 
@@ -201,7 +202,7 @@ def question(
 
 
 def _second(place: Place, actor_id: str) -> AlreadyDone:
-    game_id, topic = place
+    game_id, topic, _ = place
     return AlreadyDone(
         f"actor {actor_id!r} has already voted in poll {topic.partition('/')[2]!r} of game {game_id!r}; "
         "1 vote is allowed and it cannot be changed"

@@ -25,6 +25,7 @@ from grandstand.wire.tasks import end_all_others
 from mesh import limits, telemetry
 from mesh.config import ServiceConfig
 from mesh.http2.call import Accept, Page
+from mesh.http2.details import retry_status
 from mesh.listener import GrpcListener, Http2Listener, Listener
 
 log = logging.getLogger(__name__)
@@ -132,8 +133,12 @@ async def _enter(manager: AbstractAsyncContextManager[None]) -> contextlib.Async
 
 @contextlib.asynccontextmanager
 async def answering(context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[None]:
-    """Turns a domain error of its body into the call's gRPC status."""
+    """Turns a domain error of its body into the call's gRPC status; when to come again goes with it."""
     try:
         yield
     except GrandstandError as error:
-        await context.abort(_CODES[error.code], error.message)
+        trailers: tuple[tuple[str, bytes], ...] = ()
+        if error.retry_after_s is not None:
+            status = retry_status(error.code, error.message, error.retry_after_s)
+            trailers = (("grpc-status-details-bin", status),)
+        await context.abort(_CODES[error.code], error.message, trailers)

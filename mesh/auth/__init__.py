@@ -5,11 +5,12 @@ it gets; whoever calls a service shows a token of `mint`, of a home's developmen
 """
 
 from mesh.auth import mint
-from mesh.auth.claims import AUDIENCE, MESH_AUDIENCE, PRODUCER, VIEWER
+from mesh.auth.claims import AUDIENCE, GUEST, MESH_AUDIENCE, PRODUCER, VIEWER
 from mesh.auth.files import read_signing_keys
 from mesh.auth.identity import Identity
 from mesh.auth.keys import (
     DEVELOPMENT_KID,
+    GUEST_KID,
     MESH_KID,
     NO_KEYS,
     BadKeys,
@@ -26,6 +27,8 @@ from mesh.auth.verifier import Trust, Verifier, Verifies, authorization_of
 __all__ = [
     "AUDIENCE",
     "DEVELOPMENT_KID",
+    "GUEST",
+    "GUEST_KID",
     "MESH_AUDIENCE",
     "MESH_KID",
     "NO_KEYS",

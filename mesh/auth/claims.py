@@ -21,6 +21,7 @@ AUDIENCES = frozenset({AUDIENCE, MESH_AUDIENCE})
 
 PRODUCER = "producer"
 VIEWER = "viewer"
+GUEST = "guest"
 
 EXPIRES_AT_MAX_S = 253_402_300_799
 """The last second of the year 9999, the last that a protobuf Timestamp can tell."""
@@ -56,7 +57,8 @@ def read_claims(claims: dict[str, Any], audience: str, issuer: str | None) -> Ch
         raise Unauthenticated("token: has no exp; get one that expires")
     good_from_s = max(_second(claims, "nbf") or 0.0, _second(claims, "iat") or 0.0) - limits.TOKEN_LEEWAY_S
     roles = _texts(claims, "roles") or []
-    producer = PRODUCER in roles
+    guest = GUEST in roles
+    producer = PRODUCER in roles and not guest
     games = _texts(claims, "games")
     try:
         for game_id in games or ():
@@ -69,6 +71,7 @@ def read_claims(claims: dict[str, Any], audience: str, issuer: str | None) -> Ch
             producer=producer,
             games=None if games is None else frozenset(games),
             expires_at_s=expires_at_s,
+            guest=guest,
             of_mesh=audience == MESH_AUDIENCE,
         ),
         good_from_s,

@@ -23,6 +23,8 @@ class Identity:
     """None: all of them."""
     expires_at_s: float
     """Unix seconds."""
+    guest: bool = False
+    """No platform vouches for it; never a producer."""
     of_mesh: bool = False
     """A service of this mesh, by a token of the mesh's own."""
 

@@ -37,6 +37,9 @@ DEVELOPMENT_KID = "grandstand-development"
 MESH_KID = "grandstand-mesh"
 """The kid of a mesh key, or how it begins; no key of clients may be named so."""
 
+GUEST_KID = "grandstand-guests"
+"""The kid of a guest key, or how it begins: a token that it signs must be a guest's."""
+
 SYMMETRIC_BYTES_MIN = 32
 RSA_BITS_MIN = 2_048
 RSA_BITS_MAX = 8_192

@@ -36,7 +36,7 @@ from grandstand.wire.errors import Unauthenticated, Unavailable, shown
 from mesh import limits
 from mesh.auth.claims import AUDIENCE, CheckedToken, read_claims
 from mesh.auth.identity import Identity
-from mesh.auth.keys import MESH_KID, KeyRing, VerifyKey
+from mesh.auth.keys import GUEST_KID, MESH_KID, KeyRing, VerifyKey
 from mesh.auth.strict_json import parse_object
 
 _SCHEME = "Bearer "
@@ -125,7 +125,13 @@ class Verifier:
             claims = parse_object(signed["payload"])
         except ValueError as error:
             raise Unauthenticated(f"token: the payload {error}") from None
-        return read_claims(claims, trust.audience, trust.issuer)
+        checked = read_claims(claims, trust.audience, trust.issuer)
+        if key.kid.startswith(GUEST_KID) and not checked.identity.guest:
+            raise Unauthenticated(
+                f"token: key {shown(key.kid)} is for guests alone, and the token's roles name no guest; "
+                "sign it with another key"
+            )
+        return checked
 
     def _key(self, header: dict[str, Any]) -> tuple[Trust, VerifyKey]:
         """The key that the header names, and whose it is."""

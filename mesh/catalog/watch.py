@@ -14,7 +14,8 @@ runs then and may write definitions puts back what it knows and the bucket lacks
 What was claimed only is not put back: whoever defines it tries again.
 
 Bounds: one entry for each definition in the bucket; `_FETCHES_MAX` keys are fetched at a time,
-others wait, and who waits longer than CATALOG_REFRESH_S has the watch's word. Probes lie under
+others wait, and who waits longer than CATALOG_REFRESH_S has the watch's word. Those who ask without a token
+(`refresh_shared`) have _SHARED_FETCHES_MAX of them. Probes lie under
 subjects.PROBES keys of the bucket, one for each process that runs, save those that share one by chance: then
 one's probe may replace the other's before it is seen, and the next one tells.
 """
@@ -41,12 +42,15 @@ from mesh.catalog.mesh_clock import MeshClock, boot_s
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.jetstream.ordered_consumer import Delivered, OrderedConsumer
+from mesh.shared_looks import SharedLooks
 
 log = logging.getLogger(__name__)
 
 _FETCHES_MAX = 16
+_SHARED_FETCHES_MAX = 4
 # Without a leader nobody answers: then it is better asked again than waited for.
 _OPEN_S = 2.0
+assert _SHARED_FETCHES_MAX < _FETCHES_MAX, "who writes the catalog always has slots"
 PROBE_CALMLY_S = 5.0
 """How often a process probes that only shows what the catalog says."""
 
@@ -66,6 +70,9 @@ class CatalogView:
         self._found: dict[str, Definition] = {}
         self._revisions: dict[str, int] = {}
         self._pending: dict[str, Game] = {}
+        self._topics: dict[str, dict[str, Poll | Board]] = {}
+        """By game and key."""
+        self._opened: dict[str, tuple[list[Poll], list[Board]]] = {}
         self.changes = 0
         """Grows with each definition that comes or changes."""
 
@@ -88,6 +95,9 @@ class CatalogView:
         if self._found.get(key) == definition:
             return None
         self._found[key] = definition
+        if not isinstance(definition, Game):
+            self._topics.setdefault(definition.game_id, {})[key] = definition
+            self._opened.pop(definition.game_id, None)
         self.changes += 1
         return definition
 
@@ -133,6 +143,21 @@ class CatalogView:
         found = self.get(subjects.board_key(game_id, board_id))
         if not isinstance(found, Board):
             raise Unknown(f"board {shown(board_id)} is not known in game {shown(game_id)}")
+        return found
+
+    def opened(self, game_id: str) -> tuple[list[Poll], list[Board]]:
+        """The game's polls and boards that were ever opened, newest first; sorted once for each change of
+        them. The lists are the view's own."""
+        found = self._opened.get(game_id)
+        if found is None:
+            topics = [topic for topic in self._topics.get(game_id, {}).values() if topic.stage]
+            topics.sort(key=lambda topic: topic.opened_at.ToNanoseconds(), reverse=True)
+            found = (
+                [topic for topic in topics if isinstance(topic, Poll)],
+                [topic for topic in topics if isinstance(topic, Board)],
+            )
+            if game_id in self._topics:
+                self._opened[game_id] = found
         return found
 
     def games(self) -> list[Game]:
@@ -185,6 +210,7 @@ class CatalogWatch:
         self._anchored = asyncio.Event()
         """Set, and replaced, with each anchor."""
         self._fetch_slots = asyncio.Semaphore(_FETCHES_MAX)
+        self._shared_fetches = SharedLooks(self.refresh, _SHARED_FETCHES_MAX)
         self._task: asyncio.Task[None] | None = None
         self._life = uuid.uuid4().hex
         self._probe_key = subjects.probe_key(self._life)
@@ -216,12 +242,19 @@ class CatalogWatch:
     async def refresh(self, key: str) -> None:
         """Fetches one key past the watch, at most CATALOG_REFRESH_S long; the view may know it then.
 
-        A fetch is never shared: one begun before the question could miss what was answered before it.
+        A fetch that has begun is never shared: it could miss what was answered before the question.
         """
         with contextlib.suppress(KeyNotFoundError, NatsError, TimeoutError):
             async with asyncio.timeout(limits.CATALOG_REFRESH_S), self._fetch_slots:
                 entry = await self.bucket.get(key)
                 self._take(entry.key, entry.revision or 0, entry.value or b"")
+
+    async def refresh_shared(self, key: str) -> None:
+        """As `refresh`, for whoever asks without a token: those who ask for one key at the same time share
+        the next fetch, and all of them have _SHARED_FETCHES_MAX slots."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limits.CATALOG_REFRESH_S):
+                await self._shared_fetches.of(key)
 
     async def anchored_after(self, boottime_s: float) -> None:
         """Returns when the view holds all that was stored before this moment (boot_s)."""

@@ -20,13 +20,19 @@ from mesh.http2 import bounds
 
 def retry_details(code: int, message: str, retry_after_s: float) -> bytes:
     """The value of the field. A delay that is no number counts as 0."""
+    return b64encode(retry_status(code, message, retry_after_s)).rstrip(b"=")
+
+
+def retry_status(code: int, message: str, retry_after_s: float) -> bytes:
+    """The google.rpc.Status itself, as grpc's own libraries want it."""
     # In this order: max(0, nan) is 0.
     delay_s = min(max(0.0, retry_after_s), bounds.RETRY_AFTER_S_MAX)
     delay = Duration()
     delay.FromNanoseconds(round(delay_s * 1e9))
     status = Status(code=code, message=_cut(message))
     status.details.add().Pack(RetryInfo(retry_delay=delay))
-    return b64encode(status.SerializeToString()).rstrip(b"=")
+    encoded: bytes = status.SerializeToString()
+    return encoded
 
 
 def _cut(message: str) -> str:

@@ -15,11 +15,16 @@ def merge_audience(partials: Iterable[AudiencePartial], now_s: float) -> Audienc
     for partial in partials:
         merged.uniques += partial.uniques
         merged.exact = merged.exact and partial.exact
-        for starts_at_s, last_seen in zip(partial.pane_starts_at_s, partial.last_seen, strict=True):
-            if _counts(starts_at_s, now_s):
-                merged.viewers += last_seen
+        merged.viewers += _viewers(partial, now_s)
+        merged.guest_viewers += _viewers(partial.guests, now_s)
+        merged.guest_uniques += partial.guests.uniques
     merged.relative_error = 0.0 if merged.exact else limits.AUDIENCE_RELATIVE_ERROR
     return merged
+
+
+def _viewers(partial: AudiencePartial, now_s: float) -> int:
+    panes = zip(partial.pane_starts_at_s, partial.last_seen, strict=True)
+    return sum(last_seen for starts_at_s, last_seen in panes if _counts(starts_at_s, now_s))
 
 
 def audience_moves(audience: AudiencePartial, now_s: float) -> bool:

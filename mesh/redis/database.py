@@ -47,6 +47,8 @@ log = logging.getLogger(__name__)
 Argument = str | bytes | int
 Result = TypeVar("Result")
 
+CALLS_MAX = 64
+"""Fewer than the connections that redis-py opens (100): beyond those it raises."""
 _RETRY_FIRST_S = 0.02
 _RETRY_MAX_S = 0.2
 _RETRY_FOR_S = 1.0
@@ -68,11 +70,12 @@ class Script:
 
 
 class Database:
-    """All methods raise RedisError."""
+    """All methods raise RedisError. Bound: `calls_max` calls under way; further ones wait in their order."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, calls_max: int = CALLS_MAX) -> None:
         """Raises BadAddress."""
         self._address = parse(url)
+        self._slots = asyncio.Semaphore(calls_max)
         self._client: Redis | RedisCluster | None = None
         self._connecting = asyncio.Lock()
         self._watch = ServerWatch()
@@ -128,7 +131,8 @@ class Database:
             try:
                 client = await self._connected()
                 self._look_soon(client)
-                return await cast(Awaitable[Result], call(client))
+                async with self._slots:
+                    return await cast(Awaitable[Result], call(client))
             except Exception as error:
                 replaced = says_replaced(error)
                 is_cluster = isinstance(self._client, RedisCluster)
@@ -205,7 +209,7 @@ class Database:
 __all__ = ["Database", "RedisError", "Script"]
 
 
-def connect(url: str) -> Database:
-    """A client of the Redis at `url` (see mesh.redis.address); nothing is sent before its first call. Raises
-    BadAddress."""
-    return Database(url)
+def connect(url: str, calls_max: int = CALLS_MAX) -> Database:
+    """A client of the Redis at `url` (see mesh.redis.address), with connections of its own; nothing is sent
+    before its first call. Raises BadAddress."""
+    return Database(url, calls_max)

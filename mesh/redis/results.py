@@ -3,65 +3,90 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.internal.v1.internal_pb2 import Partial
 from grandstand.wire import ids
 from grandstand.wire.errors import TooLate, Unavailable
 from mesh.redis import layout, scripts
+from mesh.redis.applied import AppliedLooks
 from mesh.redis.database import Database
 from mesh.redis.share import Share, folded_anew
+from mesh.shared_looks import SharedLooks
 
-_BARRIER_FIRST_WAIT_S = 0.004
-_BARRIER_WAIT_MAX_S = 0.05
+_FOLDED_ANEW_WAIT_S = 0.05
+_READS_AT_ONCE = 64
 
 
 class ResultStore:
-    """Reads the results of a game; for gateways and `Read`."""
+    """Reads the results of a game; for gateways and `Read`.
+
+    All who read a game at the same time share one look, and all who wait for a partition too. Bounds: games
+    that are read at once; who waits is the caller's to bound.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._applied = AppliedLooks(database)
+        self._looks = SharedLooks(self._read, _READS_AT_ONCE)
 
     async def read(self, game_id: str, spread: int) -> list[Share]:
         """The game's shares, one for each of its partitions. Raises RedisError."""
+        return await self._looks.of((game_id, spread))
+
+    async def read_at_least(
+        self,
+        game_id: str,
+        spread: int,
+        positions: Iterable[Position],
+        patience_s: float,
+        waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> list[Share]:
+        """As `read`, of a moment that includes every position (I6), and in which every share is whole.
+
+        Positions of partitions that this game does not fold in are met at once: nothing of
+        them can be in its results. `waiting` is entered before anything is waited for, and may raise.
+
+        Raises TooLate after `patience_s`, naming the position, or Unavailable naming the partition that is
+        folded anew; RedisError.
+        """
+        wanted: dict[int, int] = {}
+        for position in positions:
+            wanted[position.partition] = max(position.sequence, wanted.get(position.partition, 0))
+        deadline = asyncio.get_running_loop().time() + patience_s
+        shares = await self.read(game_id, spread)
+        late = _late(shares, wanted)
+        if late is None:
+            return shares
+        with waiting():
+            try:
+                async with asyncio.timeout_at(deadline):
+                    while late is not None:
+                        if late.whole:
+                            await self._applied.until(late.partition, wanted[late.partition])
+                        else:
+                            await asyncio.sleep(_FOLDED_ANEW_WAIT_S)
+                        shares = await self.read(game_id, spread)
+                        late = _late(shares, wanted)
+            except TimeoutError:
+                assert late is not None
+                if not late.whole:
+                    raise Unavailable(folded_anew(late.partition)) from None
+                raise TooLate(
+                    f"position {wanted[late.partition]} of partition {late.partition} was not reached within "
+                    f"{patience_s:g} s (applied: {late.applied}); ask again"
+                ) from None
+        return shares
+
+    async def _read(self, game: tuple[str, int]) -> list[Share]:
+        game_id, spread = game
         return list(
             await asyncio.gather(
                 *(self._read_share(game_id, p) for p in dict.fromkeys(ids.partitions_of(game_id, spread)))
             )
         )
-
-    async def read_at_least(
-        self, game_id: str, spread: int, positions: Iterable[Position], patience_s: float
-    ) -> list[Share]:
-        """As `read`, of a moment that includes every position (I6), and in which every share is whole.
-
-        Positions of partitions that this game does not fold in are met at once: nothing of
-        them can be in its results. Raises TooLate after `patience_s`, naming the position, or Unavailable
-        naming the partition that is folded anew; RedisError.
-        """
-        wanted: dict[int, int] = {}
-        for position in positions:
-            wanted[position.partition] = max(position.sequence, wanted.get(position.partition, 0))
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + patience_s
-        wait_s = _BARRIER_FIRST_WAIT_S
-        while True:
-            shares = await self.read(game_id, spread)
-            late = next((s for s in shares if not s.whole), None) or next(
-                (s for s in shares if s.applied < wanted.get(s.partition, 0)), None
-            )
-            if late is None:
-                return shares
-            if loop.time() + wait_s > deadline:
-                if not late.whole:
-                    raise Unavailable(folded_anew(late.partition))
-                raise TooLate(
-                    f"position {wanted[late.partition]} of partition {late.partition} was not reached within "
-                    f"{patience_s:g} s (applied: {late.applied}); ask again"
-                )
-            await asyncio.sleep(wait_s)
-            wait_s = min(wait_s * 1.5, _BARRIER_WAIT_MAX_S)
 
     async def _read_share(self, game_id: str, partition: int) -> Share:
         results = layout.results_key(partition, game_id)
@@ -74,3 +99,10 @@ class ResultStore:
             if not flat[i].startswith(b"!")
         }
         return Share(partition, int(applied), partials, bool(whole))
+
+
+def _late(shares: list[Share], wanted: Mapping[int, int]) -> Share | None:
+    """One that is no answer yet."""
+    return next((s for s in shares if not s.whole), None) or next(
+        (s for s in shares if s.applied < wanted.get(s.partition, 0)), None
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 from collections.abc import Iterator
 
@@ -126,6 +127,37 @@ def test_stored_state_and_later_changes_are_the_audience(
 ) -> None:
     with exact_up_to(exact_max):
         check_stores(make, blocks, flushed_after, taken_at)
+
+
+@IN_BOTH_WAYS
+@given(blocks=HISTORIES, of_guests=st.sets(st.integers(0, 11)), flushed_after=st.sets(st.integers(0, 11)))
+def test_guests_count_among_all_and_by_themselves_also_as_they_are_stored(
+    exact_max: int, blocks: list[Blocked], of_guests: set[int], flushed_after: set[int]
+) -> None:
+    told = [dataclasses.replace(block, guests=at in of_guests) for at, block in enumerate(blocks)]
+    with exact_up_to(exact_max):
+        together = folded(make, told).partial()
+        theirs = [dataclasses.replace(block, guests=False) for block in told if block.guests]
+        guests = folded(make, theirs).partial()
+        if guests.uniques:
+            assert together.guests == guests
+        else:
+            assert not together.HasField("guests")
+        together.ClearField("guests")
+        assert together == folded(make, blocks).partial()
+        check_stores(make, told, flushed_after, len(blocks) // 2)
+
+
+def test_guests_are_told_apart_in_the_merge_and_fade_like_all() -> None:
+    blocks = [
+        Blocked(NOW_US, (Told("a", HERE), Told("b", HERE))),
+        Blocked(NOW_US, (Told("c", HERE), Told("d", GONE)), guests=True),
+    ]
+    partial = folded(make, blocks).partial()
+    merged = merge_audience([partial, partial], NOW_S)
+    assert (merged.viewers, merged.uniques, merged.guest_viewers, merged.guest_uniques) == (6, 8, 2, 4)
+    faded = merge_audience([partial], NOW_S + limits.PRESENCE_S + limits.AUDIENCE_PANE_S)
+    assert (faded.viewers, faded.guest_viewers, faded.guest_uniques) == (0, 0, 2)
 
 
 def test_a_viewer_counts_until_its_presence_is_too_old_or_it_is_gone() -> None:

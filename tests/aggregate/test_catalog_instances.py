@@ -12,7 +12,7 @@ import pytest
 
 from grandstand.catalog.v1 import catalog_pb2 as pb
 from grandstand.catalog.v1.catalog_pb2_grpc import CatalogServiceStub
-from grandstand.client import Backend, ClientError, open_channel
+from grandstand.client import Backend, ClientError, Publisher, open_channel
 from grandstand.event.v1.event_pb2 import PRESENCE_STATE_HERE, Event, Measure, Presence, Reaction, Score
 from grandstand.wire import ids
 from mesh import limits
@@ -70,7 +70,8 @@ def test_what_a_game_is_given_counts_from_the_answer_on_while_it_is_busy(pair: R
                 stop.set()
                 await cheering
             here = Event(game_id=game.game_id, actor_id="ann", presence=Presence(state=PRESENCE_STATE_HERE))
-            positions = await game.send(here)
+            async with Publisher(game.edge, producer=True) as server:
+                positions = (await server.send(here)).positions
             assert (await game.topic("audience", positions)).audience.uniques == 1
             last = Reaction(pulse_id="cheer", kind="clap")
             actors = [f"fan-{number}" for number in range(50)]  # every partition's last word

@@ -95,6 +95,7 @@ def test_a_full_game_is_taken() -> None:
     [
         (poll(choices_max=4), "poll.choices_max: is 4; at most 3 are allowed"),
         (poll(weight_max=1_001), "poll.weight_max: is 1001; at most 1000 is allowed"),
+        (poll(voters=7), "poll.voters: is 7; one of POLL_VOTERS_UNSPECIFIED, POLL_VOTERS_PLATFORM is needed"),
     ],
 )
 def test_a_bad_poll_is_refused(wanted: Poll, message: str) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aggregate.keyindex import key_columns
-from aggregate.tally import Tallies
+from aggregate.tally import Tallies, with_guests
 from grandstand.catalog.v1.catalog_pb2 import Poll
 from grandstand.wire import ids
 from mesh import limits
@@ -35,6 +35,7 @@ class Cast:
     weight: int
     origin: int
     sequence: int
+    guest: bool = False
 
 
 CASTS = st.builds(
@@ -45,6 +46,7 @@ CASTS = st.builds(
     weight=st.integers(1, 9),
     origin=st.integers(1, limits.SUPERSEDED_ORIGINS_MAX + 1),
     sequence=st.integers(1, 30),
+    guest=st.booleans(),
 )
 STREAM = st.lists(st.lists(CASTS, max_size=25), max_size=6)
 
@@ -70,6 +72,11 @@ class Oracle:
         self.highest[own] = vote.sequence
         casts[vote.actor] = vote
 
+    def guests(self, poll: int) -> tuple[list[int], int]:
+        options = range(len(POLLS[poll].options))
+        theirs = [cast for cast in self.casts[poll].values() if cast.guest]
+        return [sum(cast.options >> o & 1 for cast in theirs) for o in options] if theirs else [], len(theirs)
+
     def votes(self, poll: int) -> tuple[list[int], list[int], int]:
         options = range(len(POLLS[poll].options))
         chosen = [[c for c in self.casts[poll].values() if c.options >> o & 1] for o in options]
@@ -91,7 +98,10 @@ def fold(tallies: Tallies, votes: list[Cast]) -> set[str]:
         np.array(numbers, dtype=np.int64),
         key_columns(b"".join(ids.actor_key(str(vote.actor)) for vote in votes)),
         np.array([vote.options for vote in votes], dtype=np.uint64),
-        np.array([vote.weight for vote in votes], dtype=np.uint32),
+        with_guests(
+            np.array([vote.weight for vote in votes], dtype=np.uint32),
+            np.array([vote.guest for vote in votes]),
+        ),
         np.array([vote.origin for vote in votes], dtype=np.uint64),
         np.array([vote.sequence for vote in votes], dtype=np.uint64),
         np.zeros(len(votes), dtype=np.uint64),
@@ -99,15 +109,16 @@ def fold(tallies: Tallies, votes: list[Cast]) -> set[str]:
     return {tallies.name(number)[1] for number in changed}
 
 
-def counted(tallies: Tallies, poll: int) -> tuple[list[int], list[int], int]:
+def counted(tallies: Tallies, poll: int) -> tuple[list[int], list[int], int, list[int], int]:
     partial = tallies.partial(tallies.number(GAME, f"poll/{POLLS[poll].poll_id}"))
     votes = list(partial.votes)
-    return votes, list(partial.weights) or votes, partial.voters
+    weights = list(partial.weights) or votes
+    return votes, weights, partial.voters, list(partial.guest_votes), partial.guest_voters
 
 
-def expected(oracle: Oracle, poll: int) -> tuple[list[int], list[int], int]:
+def expected(oracle: Oracle, poll: int) -> tuple[list[int], list[int], int, list[int], int]:
     votes, weights, voters = oracle.votes(poll)
-    return votes, weights if POLLS[poll].weight_max else votes, voters
+    return votes, weights if POLLS[poll].weight_max else votes, voters, *oracle.guests(poll)
 
 
 @given(STREAM, st.integers(0, 2**64 - 1))

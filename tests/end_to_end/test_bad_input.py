@@ -17,7 +17,7 @@ import pytest
 
 from grandstand.catalog.v1.catalog_pb2 import BOARD_MODE_BEST, Board, Game, Metric, Poll, PollOption, Pulse
 from grandstand.client import ClientError
-from grandstand.event.v1.event_pb2 import PRESENCE_STATE_HERE, Custom, Event, Measure, Presence, Vote
+from grandstand.event.v1.event_pb2 import Custom, Event, Measure, Vote
 from grandstand.gateway.v1 import gateway_pb2 as gateway
 from grandstand.ingest.v1.ingest_pb2 import EventBatch, Hello, PublishRequest, PublishResponse
 from grandstand.ingest.v1.ingest_pb2_grpc import IngestServiceStub
@@ -69,13 +69,6 @@ BAD_EVENTS: dict[str, tuple[Callable[[GameClient], Event], grpc.StatusCode, str]
         ),
         Code.INVALID_ARGUMENT,
         "vote.option_ids: 2 options; exactly 1 is allowed",
-    ),
-    "an audience that is not counted": (
-        lambda game: Event(
-            game_id=game.game_id, actor_id="ann", presence=Presence(state=PRESENCE_STATE_HERE)
-        ),
-        Code.NOT_FOUND,
-        "counts no audience",
     ),
     "a measure that is no number": (
         lambda game: Event(

@@ -17,7 +17,8 @@ import grpc
 import grpc.aio
 import pytest
 
-from gateway import bounds as gateway_bounds
+from gateway import bounds
+from gateway.guest_limits import GuestLimits
 from gateway.guests import Guests
 from gateway.service import GatewayService
 from gateway.subscribe import SubscribeService, ViewerStream
@@ -34,7 +35,7 @@ from grandstand.gateway.v1.gateway_pb2 import (
 from grandstand.gateway.v1.gateway_pb2_grpc import GatewayServiceStub
 from grandstand.wire import bounds as wire_bounds
 from grandstand.wire import ids
-from grandstand.wire.errors import Exhausted, GrandstandError, NotNow
+from grandstand.wire.errors import GrandstandError
 from mesh.addresses import Addresses
 from mesh.auth import NO_KEYS, KeyRing, SigningKey, Trust, Verifier, parse_ring
 from mesh.stream_limits import StreamLimits
@@ -99,9 +100,10 @@ async def gateway(
     handed = Handed()
     keys = found or ring(KEY)
     verifier = Verifier(Trust(lambda: keys, issuer=issuer))
-    viewer_limits = StreamLimits(gateway_bounds.VIEWER_BOUNDS, random=random.random)
+    viewer_limits = StreamLimits(bounds.VIEWER_BOUNDS, random=random.random)
     subscribe = SubscribeService(handed, viewer_limits, verifier, Addresses())
-    service = GatewayService(handed, subscribe.accept, verifier, Guests(guest_key, verifier, issuer))
+    guests = Guests(guest_key, verifier, GuestLimits(random.random), issuer)
+    service = GatewayService(handed, subscribe.accept, verifier, guests, Addresses())
     async with (
         serving(service.methods(), message_bytes_max=wire_bounds.GATEWAY_MESSAGE_BYTES_MAX) as (_, address),
         open_channel(address, own_connection=True) as channel,
@@ -235,8 +237,34 @@ def test_a_guest_is_somebody_new_who_may_send() -> None:
                 assert life_s == pytest.approx(12 * 3600, abs=30)
                 await edge.send(shows(first.token))
                 assert edge.handed.sent[0].actor_id == first.actor_id
+                assert edge.handed.sent[0].guest
+                # What the event says of it is not believed.
+                await edge.send(shows(first.token), guest=False)
+                await edge.send(shows(token(KEY, iss=issuer)), guest=True)
+                assert [event.guest for event in edge.handed.sent[1:]] == [True, False]
                 async with refused(grpc.StatusCode.PERMISSION_DENIED, "is not the token's actor"):
                     await edge.send(shows(first.token), actor_id=second.actor_id)
+
+    run(scenario())
+
+
+def test_the_guests_of_one_address_are_bounded_and_it_is_told_when_to_come_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bounds, "GUESTS_PER_ADDRESS_BURST", 5)
+
+    async def scenario() -> None:
+        async with gateway(guest_key=signing(KEY)) as edge:
+
+            async def guest(address: str) -> str:
+                metadata = (("x-forwarded-for", f"198.51.100.9, {address}"),)
+                return (await edge.stub.IssueGuest(IssueGuestRequest(), metadata=metadata)).token
+
+            for _ in range(5):
+                await guest("192.0.2.7")
+            async with refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "address 192.0.2.7 took 5 guests"):
+                await guest("192.0.2.7")
+            await guest("192.0.2.8")
 
     run(scenario())
 
@@ -281,29 +309,3 @@ def test_while_no_keys_could_be_had_a_token_is_answered_unavailable() -> None:
             assert await edge.watch(()) == "heartbeat"
 
     run(scenario())
-
-
-def test_guests_come_at_a_bounded_rate() -> None:
-    keys = ring(KEY)
-    verifier = Verifier(Trust(lambda: keys))
-    guests = Guests(signing(KEY), verifier)
-    now_s = 1_800_000_000.0
-
-    def come(at_s: float) -> int:
-        for n in range(1_000):
-            try:
-                guests.issue(at_s, n.to_bytes(8, "big"))
-            except Exhausted:
-                return n
-        return 1_000
-
-    assert come(now_s) == gateway_bounds.GUESTS_BURST
-    assert come(now_s) == 0
-    assert come(now_s - 3600) == 0, "a clock that was set back makes no room"
-    assert come(now_s - 3600 + 0.5) == gateway_bounds.GUESTS_PER_S / 2
-    assert come(now_s + 3600) == gateway_bounds.GUESTS_BURST
-    with pytest.raises(Exhausted, match="more than 200 guests a second") as told:
-        guests.issue(now_s + 3600, bytes(8))
-    assert told.value.retry_after_s == 1.0
-    with pytest.raises(NotNow):
-        Guests(None, verifier).issue(now_s, bytes(8))

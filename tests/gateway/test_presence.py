@@ -212,7 +212,7 @@ class Streams(RuleBasedStateMachine):
     def look(self) -> None:
         reports = self.presence.due(self.now_s)
         assert len({(r.game_id, r.actor_id) for r in reports}) == len(reports)
-        for _, actor_id, present in reports:
+        for _, actor_id, present, _ in reports:
             assert present or not self.streams[actor_id], "nobody who watches is said goodbye"
             before, at_s = self.told.get(actor_id, (False, 0.0))
             if before and present:

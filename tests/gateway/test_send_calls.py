@@ -23,6 +23,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from gateway.guest_limits import GuestLimits
 from gateway.guests import Guests
 from gateway.sending import check_event, event_in, response_of
 from gateway.service import GatewayService, path_of
@@ -33,6 +34,7 @@ from grandstand.wire import bounds as wire_bounds
 from grandstand.wire import ids
 from grandstand.wire.errors import Exhausted, GrandstandError, Unavailable, Unknown
 from mesh import telemetry
+from mesh.addresses import Addresses
 from mesh.auth import Identity, Trust, Verifier
 from mesh.http2.call import Call, Handler
 from tests.support.games import run, until
@@ -102,7 +104,8 @@ def vote(**fields: Any) -> Event:
 async def gateway() -> AsyncIterator[Edge]:
     relay, keys = Relay(), ring(KEY)
     verifier = Verifier(Trust(lambda: keys))
-    service = GatewayService(relay, subscribe, verifier, Guests(None, verifier))
+    guests = Guests(None, verifier, GuestLimits(lambda: 0.0))
+    service = GatewayService(relay, subscribe, verifier, guests, Addresses())
     async with (
         serving(service.methods(), message_bytes_max=wire_bounds.GATEWAY_MESSAGE_BYTES_MAX) as (_, address),
         open_channel(address, own_connection=True) as channel,
@@ -235,8 +238,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"vote": None}, "event.body: is not set"),
     ({"vote": Vote(poll_id="p", weight=2)}, "event.vote.weight: is 2; at most 1"),
     (
-        {"vote": None, "presence": Presence(state=PRESENCE_STATE_HERE, source=7)},
-        "event.presence.source: is 7; leave it unset",
+        {"vote": None, "presence": Presence(state=PRESENCE_STATE_HERE)},
+        "event.presence: is not taken here; the gateway itself tells who watches",
     ),
 ]
 

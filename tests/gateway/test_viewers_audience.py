@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 
 from grandstand.client import Viewer
+from grandstand.gateway.v1.gateway_pb2 import IssueGuestRequest
 from tests.support.games import new_game, run, until
 from tests.support.mesh_fixture import RunningMesh
 
@@ -21,6 +22,7 @@ def test_who_watches_with_a_token_is_in_the_audience_and_nobody_else(mesh: Runni
     async def scenario() -> None:
         async with new_game(mesh.edge, mesh.mesh) as game:
             await game.add(audience=True)
+            guest = (await game.gateway.IssueGuest(IssueGuestRequest(), metadata=())).token
             async with game.watching("audience") as nobody:
                 async with contextlib.AsyncExitStack() as anns:
                     for _ in range(3):
@@ -31,6 +33,10 @@ def test_who_watches_with_a_token_is_in_the_audience_and_nobody_else(mesh: Runni
                         await until(lambda: counted(his) == (2, 2), "and sees himself counted")
                     await until(lambda: counted(nobody) == (1, 2), "bob has left")
                 await until(lambda: counted(nobody) == (0, 2), "ann has left with her last stream")
+                async with game.watching("poll/*", token=guest):
+                    await until(lambda: counted(nobody) == (1, 3), "a guest is here")
+                    audience = nobody.states["audience"].audience
+                    assert (audience.guest_viewers, audience.guest_uniques) == (1, 1)
 
     run(scenario(), within_s=120)
 

@@ -16,6 +16,7 @@ import pytest
 import redis
 
 from aggregate.service import AggregateService
+from aggregate.waiting_reads import WaitingReads
 from gateway import bounds as gateway_bounds
 from gateway.read_barrier import BarrierWaiters
 from gateway.subscription import check
@@ -28,6 +29,7 @@ from grandstand.wire import bounds as wire_bounds
 from grandstand.wire import ids
 from grandstand.wire.errors import GrandstandError, Unavailable
 from mesh import limits
+from mesh.addresses import Addresses
 from mesh.catalog.spreads import Spreads
 from mesh.catalog.watch import CatalogView
 from mesh.jetstream import subjects
@@ -145,9 +147,14 @@ def test_i6_a_read_looks_the_game_up_for_a_position_outside_its_spread() -> None
         async def read_at_least(game_id: str, spread: int, *_: object) -> list[Share]:
             return [share(p, 1) for p in ids.partitions_of(game_id, spread)]
 
-        watch = SimpleNamespace(view=view, refresh=refresh)
+        watch = SimpleNamespace(view=view, refresh_shared=refresh)
         results = SimpleNamespace(read_at_least=read_at_least)
-        service = AggregateService(cast(Any, watch), cast(Any, results), cast(Any, None), list)
+        service = AggregateService(
+            *(cast(Any, each) for each in (watch, results, None)),
+            list,
+            WaitingReads(lambda: 0.0),
+            Addresses(),
+        )
         context = cast(Any, SimpleNamespace(time_remaining=lambda: None))
         await service._shares(GAME, [Position(partition=HERE, sequence=1)], context)
         assert asked == []

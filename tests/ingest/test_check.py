@@ -151,10 +151,8 @@ def checked(
         (custom(custom_id="a.b"), Invalid, "custom.custom_id: 'a.b' has the character '.'"),
         (vote("game.mvp"), Invalid, "vote.poll_id: 'game.mvp' has the character '.'"),
         (reaction(count=101), Invalid, "is 101; at most 100"),
-        (presence(0), Invalid, "is 0; PRESENCE_STATE_HERE"),
-        (presence(7), Invalid, "is 7; PRESENCE_STATE_HERE"),
-        (presence(source=9), Invalid, "presence.source: is 9; for producers only"),
-        (presence(game_id="plain"), Unknown, "game 'plain' counts no audience"),
+        (presence(), Forbidden, "event.presence: who watches is told by gateways"),
+        (presence(source=9), Forbidden, "event.presence: who watches is told by gateways"),
         (measure(1.0, "x"), Unknown, "'x' is not a metric of game 'game'; there are latency"),
         (measure(math.nan), Invalid, "nan is out of range"),
         (measure(-math.inf), Invalid, "-inf is out of range"),
@@ -171,6 +169,21 @@ def test_a_bad_event_is_refused(
     with pytest.raises(error, match=message) as caught:
         checked(catalog, event)
     assert len(caught.value.message) < 400
+
+
+@pytest.mark.parametrize(
+    ("event", "error", "message"),
+    [
+        (presence(0), Invalid, "is 0; PRESENCE_STATE_HERE"),
+        (presence(7), Invalid, "is 7; PRESENCE_STATE_HERE"),
+        (presence(game_id="plain"), Unknown, "game 'plain' counts no audience"),
+    ],
+)
+def test_a_bad_presence_of_a_producer_is_refused(
+    catalog: CatalogView, event: Event, error: type[GrandstandError], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        checked(catalog, event, producer=True)
 
 
 def test_a_vote_counts_until_the_servers_clock_reaches_the_close(catalog: CatalogView) -> None:
@@ -192,7 +205,7 @@ def test_a_closing_is_known_from_the_moment_it_stands_in_the_catalog() -> None:
     with pytest.raises(NotNow):
         taken(rig, vote(), now_s=NOW_S + 1)
     with pytest.raises(NotNow):
-        rig.checker.check_open((GAME, "poll/mvp"), NOW_S + 1)
+        rig.checker.check_open((GAME, "poll/mvp", False), NOW_S + 1)
 
 
 @pytest.mark.parametrize(
@@ -206,8 +219,8 @@ def test_a_closing_is_known_from_the_moment_it_stands_in_the_catalog() -> None:
         (vote(weight=1), False, "poll/mvp", 0b001, 0),
         (score(-5), False, "board/top", -5, 0),
         (reaction(count=0), False, "pulse/cheer", 1, 0),
-        (presence(), False, "audience", PRESENCE_STATE_HERE, 0),
-        (presence(PRESENCE_STATE_GONE), False, "audience", PRESENCE_STATE_GONE, 0),
+        (presence(), True, "audience", PRESENCE_STATE_HERE, 0),
+        (presence(PRESENCE_STATE_GONE), True, "audience", PRESENCE_STATE_GONE, 0),
         (presence(source=2**32 - 1), True, "audience", (2**32 - 1) * 256 + PRESENCE_STATE_HERE, 0),
         (measure(-1e15), False, "metric/latency", -1e15, 0),
         (custom(b"hello"), False, "custom/words", 0, 0),
@@ -254,7 +267,7 @@ def test_an_event_goes_where_its_actor_folds(game_id: str, actor_id: str, spread
 
 def test_an_actor_always_folds_in_one_place(catalog: CatalogView) -> None:
     rows = [
-        checked(catalog, event, origin_id=origin(n))
+        checked(catalog, event, origin_id=origin(n, producer=True), producer=True)
         for n, event in enumerate((vote(), score(3), reaction(), presence(), measure(1.5), custom()))
     ]
     assert len({row.partition for row in rows}) == 1
@@ -296,11 +309,11 @@ def test_a_body_that_is_no_message_is_refused_alone(catalog: CatalogView, body: 
     rig, listener = IntakeRig(catalog), Listener()
     listener.open()
     bad = IncomingEvent(game_id=GAME, origin_seq=1, **{kind: body})
-    good = IncomingEvent(game_id=GAME, origin_seq=2, presence=presence().presence.SerializeToString())
+    good = IncomingEvent(game_id=GAME, origin_seq=2, reaction=reaction().reaction.SerializeToString())
     unresolved: Unresolved = []
     rig.intake.take(listener, [bad, good], NOW_S, NOW_S, unresolved)
     rig.intake.take_unresolved(listener, unresolved, NOW_S, NOW_S)
-    assert "audience" in [row.topic for row in rig.rows()]
+    assert "pulse/cheer" in [row.topic for row in rig.rows()]
     assert listener.session.next_seq == 3
 
 

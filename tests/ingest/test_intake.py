@@ -78,7 +78,7 @@ def opened(**hello: object) -> Listener:
 
 
 def test_every_kind_goes_into_its_place(catalog: CatalogView) -> None:
-    rig, ann = IntakeRig(catalog), opened()
+    rig, ann = IntakeRig(catalog), opened(producer=True, actor_id="ann")
     rig.take(ann, *(event(n, kind) for n, kind in enumerate(BODIES, 1)))
     assert [row.topic for row in rig.rows()] == [
         *("poll/mvp", "board/top", "pulse/cheer", "audience", "metric/ping", "custom/words")
@@ -342,7 +342,8 @@ def test_ingest_reads_the_same_bytes_as_the_public_contract() -> None:
 
 
 def test_i9_a_stale_view_holds_votes_and_scores_and_takes_the_rest(catalog: CatalogView) -> None:
-    rig, ann, unresolved = IntakeRig(catalog), opened(), Unresolved()
+    rig, unresolved = IntakeRig(catalog), Unresolved()
+    ann = opened(producer=True, actor_id="ann")
     events = [event(n, kind) for n, kind in enumerate(BODIES, 1)]
     rig.intake.take(ann, incoming(events), NOW_S, NOW_S, unresolved, anchor_s=5.0, is_fresh=False)
     assert [held.origin_seq for held, _ in unresolved] == [1, 2]

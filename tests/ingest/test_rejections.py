@@ -38,6 +38,7 @@ SPEAKERS = (
     "clients/python/grandstand/wire/ids.py",
     "mesh/jetstream/pipeline.py",
     "mesh/jetstream/acks.py",
+    "gateway/guest_limits.py",
     "gateway/guests.py",
     "gateway/origins.py",
     "gateway/relay.py",

@@ -14,7 +14,7 @@ import grpc
 import pytest
 from nats.aio.client import Client
 
-from grandstand.catalog.v1.catalog_pb2 import STAGE_CLOSED, Game
+from grandstand.catalog.v1.catalog_pb2 import STAGE_CLOSED, Game, Metric
 from grandstand.event.v1.event_pb2 import Event, Vote
 from grandstand.ingest.v1.ingest_pb2 import Credit, EventBatch, Hello, PublishRequest, PublishResponse
 from grandstand.wire import bounds as wire_bounds
@@ -375,10 +375,10 @@ def test_a_game_that_the_watch_has_not_brought_yet_is_asked_for(tmp_path: Path) 
             stream = served.stream()
             await stream.hello(actor_id="ann")
             await served.catalog.stop()  # from now on it hears of nothing by itself
-            new = Game(game_id="new", title="New", spread=1, audience=True)
+            new = Game(game_id="new", title="New", spread=1, metrics=[Metric(metric_id="ping")])
             await served.catalog.bucket.put(subjects.game_key("new"), new.SerializeToString())
             event = Event(origin_seq=1, game_id="new")
-            event.presence.state = 1
+            event.measure.metric_id = "ping"
             await stream.say(events=EventBatch(events=[event]))
             await stream.acked(1)
             assert not any(each.HasField("reject") for each in stream.heard)

@@ -77,9 +77,8 @@ async def refused(votes: CastVotes, *rows: Row) -> list[int]:
     """The places in `rows` of those that are refused."""
     batch = batch_of(*rows)
     refusals = await votes.refusals(batch)
-    there = {
-        place: [at for at, row in enumerate(rows) if (row.game_id, row.topic) == place] for place in refusals
-    }
+    places = [(row.game_id, row.topic, row.guest) for row in rows]
+    there = {place: [at for at, each in enumerate(places) if each == place] for place in refusals}
     return sorted(there[place][at] for place, found in refusals.items() for at in found)
 
 

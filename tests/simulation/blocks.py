@@ -22,6 +22,7 @@ class Row(NamedTuple):
     label: str
     weight: int
     payload: bytes
+    guest: bool
 
 
 def rows_in(data: bytes) -> Sequence[Row]:
@@ -61,6 +62,7 @@ def rows_in(data: bytes) -> Sequence[Row]:
                     labels[n],
                     weights[n],
                     payloads[n],
+                    section.guests,
                 )
             )
     return rows

@@ -284,17 +284,26 @@ class History:
         for name, actor in (("fan0", "fan0"), ("device0", "fan0"), ("fan1", "fan1"), ("producer", "")):
             actors = [actor] if actor else ["fan0", *(f"crowd{n}" for n in range(4))]
             self.clients.append(
-                rules.native(world, name, actor, self.ingests, events, pause_s, self._events_of(actors))
+                rules.native(
+                    *(world, name, actor, self.ingests, events, pause_s),
+                    self._events_of(actors, is_producer=not actor),
+                )
             )
-        for name, actor in (("page0", "page0"), ("page1", "fan1")):
-            self.clients.append(Browser(world, name, self.relays, events, pause_s, self._events_of([actor])))
+        for name, actor in (("guest0", "guest0"), ("page1", "fan1")):
+            # The gateway speaks for them, of their presence too.
+            events_of = self._events_of([actor], is_producer=True, guest=actor == name)
+            self.clients.append(Browser(world, name, self.relays, events, pause_s, events_of))
 
-    def _events_of(self, actors: Sequence[str]) -> Callable[[], Event]:
+    def _events_of(
+        self, actors: Sequence[str], *, is_producer: bool, guest: bool = False
+    ) -> Callable[[], Event]:
         random = self.world.random
 
         def next_event() -> Event:
             wanted = self._wanted if self._wanted and random.random() < 0.4 else self._choices
-            return scene.event(random, random.choice(actors), wanted)
+            event = scene.event(random, random.choice(actors), wanted, is_producer=is_producer)
+            event.guest = guest
+            return event
 
         return next_event
 

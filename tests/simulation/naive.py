@@ -72,7 +72,9 @@ class Votes:
         rows = self._counts.values()
         chosen = [[row for row in rows if int(row.value) >> at & 1] for at in range(self._options)]
         weights = [sum(row.weight or 1 for row in rows) for rows in chosen] if self._weighted else []
-        return [len(rows) for rows in chosen], weights, len(self._counts)
+        guest_voters = sum(row.guest for row in rows)
+        guests = [sum(row.guest for row in rows) for rows in chosen] if guest_voters else []
+        return [len(rows) for rows in chosen], weights, len(self._counts), guests, guest_voters
 
 
 class Standing(NamedTuple):
@@ -218,13 +220,16 @@ class Measures:
 class Audience:
     def __init__(self) -> None:
         self._actors: set[str] = set()
+        self._guests: set[str] = set()
 
     def take(self, row: Row, at: At) -> None:
         assert row.value == PRESENCE_STATE_HERE
         self._actors.add(row.actor_id)
+        if row.guest:
+            self._guests.add(row.actor_id)
 
     def figures(self) -> Figures:
-        return len(self._actors)
+        return len(self._actors), len(self._guests)
 
 
 class Heard:
@@ -253,7 +258,8 @@ def _figures_of(partial: Partial) -> Figures:
     match partial.WhichOneof("value"):
         case "tally":
             tally = partial.tally
-            return list(tally.votes), list(tally.weights), tally.voters
+            guests = list(tally.guest_votes), tally.guest_voters
+            return list(tally.votes), list(tally.weights), tally.voters, *guests
         case "board":
             board = partial.board
             sign = 1 if board.mode == BOARD_MODE_LOWEST else -1
@@ -265,7 +271,7 @@ def _figures_of(partial: Partial) -> Figures:
         case "metric":
             return partial.metric.count, partial.metric.min, partial.metric.max
         case "audience":
-            return partial.audience.uniques
+            return partial.audience.uniques, partial.audience.guests.uniques
         case "custom":
             config, payloads = json.loads(partial.custom.value or '["", []]')
             return config, sorted(payloads)

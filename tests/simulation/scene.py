@@ -143,8 +143,11 @@ def name_of(topic: Poll | Board) -> str:
     return topic.poll_id if isinstance(topic, Poll) else topic.board_id
 
 
-def event(random: Random, actor_id: str, choices: Sequence[Poll | Board | Game]) -> Event:
-    """Something that the actor does in one of these; a game stands for what it has of its own."""
+def event(
+    random: Random, actor_id: str, choices: Sequence[Poll | Board | Game], *, is_producer: bool
+) -> Event:
+    """Something that the actor does in one of these, or that a producer says of it; a game stands for what it
+    has of its own."""
     topic = random.choice(choices)
     event = Event(game_id=topic.game_id, actor_id=actor_id)
     if isinstance(topic, Poll):
@@ -158,7 +161,7 @@ def event(random: Random, actor_id: str, choices: Sequence[Poll | Board | Game])
             bodies.append(Event(reaction=Reaction(pulse_id="cheer", kind=random.choice(KINDS), count=2)))
         if topic.metrics:
             bodies.append(Event(measure=Measure(metric_id="delay", value=random.randint(0, 400) / 4)))
-        if topic.audience:
+        if topic.audience and is_producer:
             bodies.append(Event(presence=Presence(state=PRESENCE_STATE_HERE)))
         if topic.customs:
             bodies.append(Event(custom=Custom(custom_id="heard", payload=b"%d" % random.randrange(100))))

@@ -13,6 +13,7 @@ from typing import Any
 import aggregate.lease_session
 import mesh.catalog.mesh_clock
 import mesh.catalog.watch
+import mesh.redis.applied
 import mesh.redis.results
 from aggregate import bounds as aggregate_bounds
 from aggregate.lease import Lease
@@ -84,8 +85,9 @@ def shells_in(world: World, more: Sequence[tuple[object, str, object]] = ()) -> 
         (fold, "names", lambda: frozenset({"heard"})),
         (aggregate_bounds, "LEASE_POLL_S", _LEASE_POLL_S),
         (aggregate_bounds, "RETENTION_LOOK_S", _RETENTION_LOOK_S),
-        (mesh.redis.results, "_BARRIER_FIRST_WAIT_S", _BARRIER_WAIT_S),
-        (mesh.redis.results, "_BARRIER_WAIT_MAX_S", 4 * _BARRIER_WAIT_S),
+        (mesh.redis.applied, "FIRST_WAIT_S", _BARRIER_WAIT_S),
+        (mesh.redis.applied, "WAIT_MAX_S", 4 * _BARRIER_WAIT_S),
+        (mesh.redis.results, "_FOLDED_ANEW_WAIT_S", 2 * _BARRIER_WAIT_S),
     ]
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] in _SHELLS and getattr(module, "time", None).__class__.__name__ == "module":

@@ -99,6 +99,15 @@ def _changes() -> Iterator[dict[str, Any]]:
         tally={"options": [ada, bob | {"votes": "1", "weight": "1"}, cy], "voters": "8"},
     )
     yield change(
+        "poll: a guest's vote",
+        _POLL,
+        tally={
+            "options": [ada | {"votes": "8", "weight": "10", "guestVotes": "1"}, bob, cy],
+            "voters": "8",
+            "guestVoters": "1",
+        },
+    )
+    yield change(
         "poll: back to nothing, and beyond 2^53",
         _POLL,
         tally={"options": [{"optionId": "ada"}, bob, cy | {"votes": str(2**64 - 1)}], "voters": "0"},

@@ -33,6 +33,8 @@ class Blocked:
 
     at_us: int
     events: tuple[Told, ...]
+    guests: bool = False
+    """Whether all of them are guests'."""
 
 
 def rows_of(block: Blocked, topic: str = "x") -> Rows:
@@ -59,6 +61,7 @@ def rows_of(block: Blocked, topic: str = "x") -> Rows:
         label=np.array([labels.index(e.label) for e in block.events], np.uint16),
         labels=labels,
         payloads=[e.payload for e in block.events],
+        guests=block.guests,
     )
 
 

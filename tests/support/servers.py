@@ -35,8 +35,10 @@ HOST = "127.0.0.1"
 class Process:
     """A child that can be killed, stopped, continued and started again."""
 
-    def __init__(self, name: str, command: Sequence[str | Path], folder: Path) -> None:
+    def __init__(self, name: str, command: Sequence[str | Path], folder: Path, address: str = "") -> None:
+        """`address`: where it listens, for who calls it."""
         self.name = name
+        self.address = address
         self.log = folder / f"{name}.log"
         self._command = [str(part) for part in command]
         self._folder = folder
@@ -113,14 +115,16 @@ class Stores:
 
     def worker(self, instance: str, redis_url: str | None = None) -> Process:
         """A started `python -m aggregate`, ready or not."""
+        address = f"{HOST}:{self.ports.take()}"
         process = Process(
             instance,
             [
                 *(sys.executable, "-m", "aggregate", "--instance", instance),
-                *("--listen", f"{HOST}:{self.ports.take()}", "--mesh", f"{HOST}:1"),
+                *("--listen", address, "--mesh", f"{HOST}:1"),
                 *("--nats", self.nats_url, "--redis", redis_url or self.redis_url),
             ],
             self.folder,
+            address,
         )
         self.processes.append(process)
         process.start()

@@ -109,6 +109,8 @@ class Workload:
                 return self._event(
                     f"metric/{scenes.METRIC}", self._regular(), Event(measure=measure), amount=value
                 )
+            case "presence" if self._actor_id:
+                return None
             case "presence":
                 presence = Presence(state=PRESENCE_STATE_HERE)
                 return self._event("audience", self._regular(), Event(presence=presence))

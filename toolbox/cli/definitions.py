@@ -6,6 +6,7 @@ Definitions go to the CatalogService on the mesh listener; results are watched a
 from __future__ import annotations
 
 import contextlib
+import enum
 from typing import Annotated, Any
 
 import typer
@@ -15,6 +16,11 @@ from toolbox.cli.home import HomeOption
 from toolbox.cli.rpc import GameOption, JsonOption, on_mesh, print_message, run_rpc
 from toolbox.local.errors import MeshError
 from toolbox.local.running import running_mesh
+
+
+class PollVotersChoice(enum.StrEnum):
+    ALL = "all"
+    PLATFORM = "platform"
 
 
 def register(app: typer.Typer) -> None:
@@ -131,6 +137,9 @@ def open_poll(
     weight_max: Annotated[
         int, typer.Option(min=1, max=1_000, help="How much a vote of your own backend may weigh.")
     ] = 1,
+    voters: Annotated[
+        PollVotersChoice, typer.Option(help="Whose votes are taken: all, or platform: not those of guests.")
+    ] = PollVotersChoice.ALL,
     open_for: ForOption = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
@@ -139,7 +148,12 @@ def open_poll(
 
     Example: ./grandstand poll open mvp "Player of the match?" --option nova=Nova --option juno=Juno --for 2m
     """
-    from grandstand.catalog.v1.catalog_pb2 import Poll, PollOption
+    from grandstand.catalog.v1.catalog_pb2 import (
+        POLL_VOTERS_PLATFORM,
+        POLL_VOTERS_UNSPECIFIED,
+        Poll,
+        PollOption,
+    )
 
     options = []
     for text in option:
@@ -153,6 +167,7 @@ def open_poll(
         changeable=changeable,
         choices_max=choices,
         weight_max=weight_max,
+        voters=POLL_VOTERS_PLATFORM if voters is PollVotersChoice.PLATFORM else POLL_VOTERS_UNSPECIFIED,
     )
     limit(asked, open_for)
     opened = on_mesh(running_mesh(home).mesh, lambda backend: backend.open_poll(asked))

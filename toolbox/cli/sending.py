@@ -98,21 +98,23 @@ def reaction(
 
 
 def presence(
-    gone: Annotated[bool, typer.Option("--gone", help="You have left, rather than: you watch.")] = False,
+    gone: Annotated[bool, typer.Option("--gone", help="The actor has left, rather than: watches.")] = False,
     actor: ActorOption = None,
     game: GameOption = "demo",
     home: HomeOption = None,
     token: TokenOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say that you watch a game; it counts for 45 seconds.
+    """Say that somebody watches a game; it counts for 45 seconds. It is sent in the producer role, as your
+    own backend does; gateways report their viewers by themselves.
 
     Example: ./grandstand send presence --actor ana
     """
     from grandstand.event.v1.event_pb2 import PRESENCE_STATE_GONE, PRESENCE_STATE_HERE, Event, Presence
 
     state = PRESENCE_STATE_GONE if gone else PRESENCE_STATE_HERE
-    _send(home, token, actor, as_json, Event(game_id=game, presence=Presence(state=state)))
+    event = Event(game_id=game, presence=Presence(state=state))
+    _send(home, token, actor, as_json, event, producer=True)
 
 
 def measure(

@@ -135,6 +135,8 @@ def _parts(definitions: Definitions, state: TopicState) -> list[RenderableType]:
         )
     voters = state.tally.voters
     note = f"{voters:,} voter{'' if voters == 1 else 's'}"
+    if state.tally.guest_voters:
+        note += f", {state.tally.guest_voters:,} of them guest{'' if state.tally.guest_voters == 1 else 's'}"
     return [definitions.heading(state), table, Text(note + "\n", style="dim")]
 
 

@@ -45,6 +45,10 @@ HERE_EVERY_S = 15.0
 STEP_S = 0.1
 
 
+def _fan(at: int) -> str:
+    return f"fan-{at + 1:02d}"
+
+
 class _Seat:
     """One session, replaced when it is lost."""
 
@@ -100,7 +104,7 @@ class Fans:
         self._asked_s = 0.0
         # Some players are better than others.
         self._skill = [random.uniform(0.5, 2.0) for _ in PLAYERS]
-        self._seats = [_Seat(partial(self._join, actor_id=f"fan-{n + 1:02d}")) for n in range(FANS)]
+        self._seats = [_Seat(partial(self._join, actor_id=_fan(n))) for n in range(FANS)]
         self._server = _Seat(partial(self._join, producer=True))
         self._here_s = [0.0] * FANS
 
@@ -143,11 +147,11 @@ class Fans:
         """From the first poll on: then the game is sure to be defined."""
         if not self._asked_s:
             return
-        for at, seat in enumerate(self._seats):
+        for at in range(FANS):
             if now_s >= self._here_s[at]:
                 self._here_s[at] = now_s + HERE_EVERY_S
                 presence = Presence(state=PRESENCE_STATE_HERE)
-                await seat.send(Event(game_id=self._game_id, presence=presence))
+                await self._server.send(Event(game_id=self._game_id, actor_id=_fan(at), presence=presence))
 
     async def _vote(self, now_s: float, elapsed_s: float) -> None:
         if self._preferences is None:

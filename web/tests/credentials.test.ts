@@ -26,7 +26,12 @@ function page(storage = new MemoryStorage(), script: Code[] = [], lifeMs = 3_600
   const told: Standing[] = [];
   const issue = async (): Promise<Issued> => {
     const code = script.shift();
-    if (code !== undefined) throw new ConnectError("scripted", code);
+    if (code !== undefined) {
+      const error = new ConnectError("scripted", code);
+      // A RetryInfo of 20 s.
+      if (code === Code.ResourceExhausted) error.details = [{ type: "google.rpc.RetryInfo", value: Uint8Array.of(0x0a, 2, 0x08, 20) }];
+      throw error;
+    }
     const actorId = `guest-${++issued}`;
     return { token: jwt({ sub: actorId }), actorId, lifeMs };
   };
@@ -92,6 +97,17 @@ test("while the server is away a guest is asked for again and again, and an act 
   await vi.advanceTimersByTimeAsync(5_000);
   expect(await acting).toBe(Code.Unavailable);
   await vi.advanceTimersByTimeAsync(20_000);
+  expect(actor()).toBe("guest-1");
+});
+
+test("when too many guests come one waits as long as the server said, is told so, and becomes one then", async () => {
+  const { it, told, actor, issued } = page(undefined, [Code.ResourceExhausted]);
+  it.begin(undefined);
+  await vi.advanceTimersByTimeAsync(0);
+  expect(told.at(-1)).toEqual({ kind: "asking", waitMs: 25_000 }); // 20 s, and a quarter of it by chance.
+  await vi.advanceTimersByTimeAsync(24_900);
+  expect([actor(), issued()]).toEqual(["asking", 0]);
+  await vi.advanceTimersByTimeAsync(200);
   expect(actor()).toBe("guest-1");
 });
 

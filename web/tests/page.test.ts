@@ -7,7 +7,7 @@ import { AnnouncementSchema } from "@grandstand/client/gen/grandstand/notify/v1/
 import { Bursts } from "../src/page/bursts";
 import { GameModel, wholePercents } from "../src/page/model";
 import { seated, seats } from "../src/page/seating";
-import { countdownText, rateText, voteRefused, waitText } from "../src/page/words";
+import { countdownText, guestWaitText, rateText, voteRefused, waitText } from "../src/page/words";
 
 const opened = (seconds: number) => ({ seconds: BigInt(seconds), nanos: 0 });
 
@@ -146,6 +146,7 @@ describe("words", () => {
     expect([65_000, 64_001, 999, 0, -5].map(countdownText)).toEqual(["1:05", "1:05", "0:01", "0:00", "0:00"]);
     expect(countdownText(7_325_000)).toBe("2:02:05");
     expect([waitText(2_500, 0), waitText(10, 20)]).toEqual(["in 3 s", ""]);
+    expect([guestWaitText(undefined), guestWaitText(12_100)]).toEqual(["", "Many people arrive at once. You can watch now, and vote in about 15 s."]);
   });
 
   test("rates fit in three characters while they are small", () => {

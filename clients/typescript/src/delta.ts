@@ -69,10 +69,12 @@ function moved(before: Cursor | undefined, positions: readonly Position[]): Curs
   return create(CursorSchema, { positions: [...newest.values()].sort((a, b) => a.partition - b.partition) });
 }
 
-function tallyAfter(before: TallyResult, { options: changes, voters }: TallyDelta): TallyResult {
+function tallyAfter(before: TallyResult, { options: changes, voters, guestVoters }: TallyDelta): TallyResult {
   const options = [...before.options];
-  for (const { place, votes, weight } of changes) options[place] = { ...at(options, place, "option"), votes, weight };
-  return create(TallyResultSchema, { options, voters });
+  for (const { place, votes, weight, guestVotes } of changes) {
+    options[place] = { ...at(options, place, "option"), votes, weight, guestVotes };
+  }
+  return create(TallyResultSchema, { options, voters, guestVoters });
 }
 
 function pulseAfter(before: PulseResult, { kinds: changes, late, panes }: PulseDelta): PulseResult {

@@ -58,6 +58,7 @@ export { type Connection, type Rendition, Subscription, type SubscriptionOptions
 export { Session, type SessionOptions, Undelivered } from "./session.js";
 export { bearer, type TokenSource } from "./token.js";
 export { delayMs } from "./backoff.js";
+export { retryAfterMs, withJitter } from "./retry-info.js";
 export { Landing } from "./landing.js";
 export { followPresence } from "./presence.js";
 export { includes } from "./position.js";

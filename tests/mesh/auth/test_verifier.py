@@ -239,6 +239,20 @@ def test_a_token_without_a_kid_needs_a_ring_of_one() -> None:
     assert "alg is 'EdDSA'; key 'k2' is for ES256" in refusal(without, ring(other))
 
 
+def test_who_is_a_guest_is_said_by_the_tokens_role_and_a_guest_is_nothing_else() -> None:
+    assert not verify(token(KEY)).guest
+    guest = verify(token(KEY, roles=["guest", "producer"], sub="ann"))
+    assert (guest.guest, guest.producer) == (True, False)
+    assert "sub is missing" in refusal(token(KEY, roles=["guest", "producer"], sub=None))
+
+
+def test_a_key_for_guests_makes_nobody_else() -> None:
+    key = private_jwk("EdDSA", "grandstand-guests-1")
+    assert verify(token(key, roles=["guest"]), ring(key)).guest
+    for roles in (["viewer"], ["producer"], None):
+        assert "'grandstand-guests-1' is for guests alone" in refusal(token(key, roles=roles), ring(key))
+
+
 @pytest.mark.parametrize("header", ["jku", "x5u", "jwk", "x5c", "crit"])
 def test_headers_that_bring_their_own_key_or_meaning_are_refused(header: str) -> None:
     """Signed by the attacker's key or even by ours: the header alone is enough."""

@@ -25,6 +25,7 @@ import { Reactions } from "./reactions";
 import { Sky } from "./sky";
 import { browserStorage, tabStorage } from "./storage";
 import { Toasts } from "./toasts";
+import { guestWaitText } from "./words";
 
 const TICK_MS = 250;
 const SAMPLE_MS = 500;
@@ -115,9 +116,10 @@ export class App {
     const before = this.#ballot.actorId;
     setText(byId("actor"), actorId || (standing.kind === "watches" ? "Watching" : "…"));
     set(byId("actor"), { "aria-label": actorId ? `You are ${actorId}` : "Who you are", title: "Who you are here" });
+    const text = standing.kind === "watches" ? standing.why : standing.kind === "asking" ? guestWaitText(standing.waitMs) : "";
     const notice = byId("notice");
-    notice.hidden = standing.kind !== "watches";
-    setText(notice, standing.kind === "watches" ? standing.why : "");
+    notice.hidden = text === "";
+    setText(notice, text);
     if (standing.kind === "asking" || actorId === before) return;
     this.#ballot = this.#newBallot(actorId);
     if (this.#subscription) this.#show();

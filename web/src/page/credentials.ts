@@ -2,6 +2,7 @@
  * Who acts here: the player whose token the page was given, or else a guest.
  *
  *     asking ──▶ acts                        a token at hand, given or issued
+ *        ├─────▶ asking                      too many guests come: again when the server said, with words
  *        └─────▶ watches                     no guests here, or the given token is refused: with words
  *
  * A token comes in the address, after "#token=", from the page or app that embeds this one. It is used until
@@ -12,7 +13,7 @@
  * Nothing is queued: calls that act wait for the one question that is on its way, up to PATIENCE_MS.
  */
 import { Code, ConnectError } from "@connectrpc/connect";
-import { delayMs, type TokenSource } from "@grandstand/client";
+import { delayMs, retryAfterMs, type TokenSource, withJitter } from "@grandstand/client";
 import { claimsOf } from "./claims";
 import { read, write } from "./storage";
 
@@ -31,7 +32,8 @@ export interface Credential {
 }
 
 export type Standing =
-  | { readonly kind: "asking" }
+  /** `waitMs`: so many guests come that the server told this one to wait so long. */
+  | { readonly kind: "asking"; readonly waitMs?: number }
   | { readonly kind: "acts"; readonly credential: Credential }
   | { readonly kind: "watches"; readonly why: string; readonly detail: string };
 
@@ -124,12 +126,16 @@ export class Credentials {
         return this.#become({ kind: "acts", credential: { token, actorId, guest: true, endsAtMs: this.#issuedAtMs + lifeMs } });
       } catch (reason) {
         if (this.#standing.kind !== "asking") return;
-        const { code, rawMessage } = ConnectError.from(reason);
+        const error = ConnectError.from(reason);
+        const { code, rawMessage } = error;
         if (code === Code.FailedPrecondition || code === Code.Unimplemented) {
           const why = "You can watch, but not vote: guests are not admitted here. Open this page from where you play, signed in.";
           return this.#become({ kind: "watches", why, detail: rawMessage });
         }
-        await new Promise((resolve) => setTimeout(resolve, delayMs(BACKOFF, failures, this.random)));
+        const leastMs = retryAfterMs(error);
+        const waitMs = leastMs === undefined ? delayMs(BACKOFF, failures, this.random) : withJitter(leastMs, this.random);
+        if (leastMs !== undefined) this.#become({ kind: "asking", waitMs });
+        await new Promise((resolve) => setTimeout(resolve, waitMs));
       }
     }
   }

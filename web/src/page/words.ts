@@ -47,6 +47,12 @@ export function waitText(untilMs: number, nowMs: number): string {
   return leftS >= 1 ? `in ${leftS} s` : "";
 }
 
+/** For who waits to become a guest; empty while no wait was asked for. Not counted down: it is read aloud. */
+export function guestWaitText(waitMs: number | undefined): string {
+  if (waitMs === undefined) return "";
+  return `Many people arrive at once. You can watch now, and vote in about ${Math.ceil(waitMs / 5_000) * 5} s.`;
+}
+
 /** "1:05" or "2:01:05". */
 export function countdownText(leftMs: number): string {
   const s = Math.max(0, Math.ceil(leftMs / 1000));

@@ -18,14 +18,14 @@ def diff(before: TallyResult, after: TallyResult, delta: TopicDelta) -> bool:
     if len(old) != len(new):
         return False
     tally = delta.tally
-    tally.voters = after.voters
+    tally.voters, tally.guest_voters = after.voters, after.guest_voters
     options = tally.options
     for place, (was, now) in enumerate(zip(old, new, strict=True)):
         if was == now:
             continue
         if was.option_id != now.option_id:
             return False
-        options.add(place=place, votes=now.votes, weight=now.weight)
+        options.add(place=place, votes=now.votes, weight=now.weight, guest_votes=now.guest_votes)
     return True
 
 
@@ -40,4 +40,5 @@ def apply(tally: TallyResult, delta: TallyDelta) -> None:
         option = options[changed.place]
         option.votes = changed.votes
         option.weight = changed.weight
-    tally.voters = delta.voters
+        option.guest_votes = changed.guest_votes
+    tally.voters, tally.guest_voters = delta.voters, delta.guest_voters

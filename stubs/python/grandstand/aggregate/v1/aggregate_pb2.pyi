@@ -129,22 +129,26 @@ class StandingResult(_message.Message):
     def __init__(self, standing: _Optional[_Union[BoardEntry, _Mapping]] = ..., actors: _Optional[int] = ..., season: _Optional[_Union[SeasonSpan, _Mapping]] = ...) -> None: ...
 
 class TallyResult(_message.Message):
-    __slots__ = ("options", "voters")
+    __slots__ = ("options", "voters", "guest_voters")
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
     VOTERS_FIELD_NUMBER: _ClassVar[int]
+    GUEST_VOTERS_FIELD_NUMBER: _ClassVar[int]
     options: _containers.RepeatedCompositeFieldContainer[OptionCount]
     voters: int
-    def __init__(self, options: _Optional[_Iterable[_Union[OptionCount, _Mapping]]] = ..., voters: _Optional[int] = ...) -> None: ...
+    guest_voters: int
+    def __init__(self, options: _Optional[_Iterable[_Union[OptionCount, _Mapping]]] = ..., voters: _Optional[int] = ..., guest_voters: _Optional[int] = ...) -> None: ...
 
 class OptionCount(_message.Message):
-    __slots__ = ("option_id", "votes", "weight")
+    __slots__ = ("option_id", "votes", "weight", "guest_votes")
     OPTION_ID_FIELD_NUMBER: _ClassVar[int]
     VOTES_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    GUEST_VOTES_FIELD_NUMBER: _ClassVar[int]
     option_id: str
     votes: int
     weight: int
-    def __init__(self, option_id: _Optional[str] = ..., votes: _Optional[int] = ..., weight: _Optional[int] = ...) -> None: ...
+    guest_votes: int
+    def __init__(self, option_id: _Optional[str] = ..., votes: _Optional[int] = ..., weight: _Optional[int] = ..., guest_votes: _Optional[int] = ...) -> None: ...
 
 class BoardResult(_message.Message):
     __slots__ = ("entries", "actors", "season", "previous")
@@ -221,16 +225,20 @@ class KindRate(_message.Message):
     def __init__(self, kind: _Optional[str] = ..., rate_per_s: _Optional[float] = ..., total: _Optional[int] = ...) -> None: ...
 
 class AudienceResult(_message.Message):
-    __slots__ = ("viewers", "uniques", "exact", "relative_error")
+    __slots__ = ("viewers", "uniques", "exact", "relative_error", "guest_viewers", "guest_uniques")
     VIEWERS_FIELD_NUMBER: _ClassVar[int]
     UNIQUES_FIELD_NUMBER: _ClassVar[int]
     EXACT_FIELD_NUMBER: _ClassVar[int]
     RELATIVE_ERROR_FIELD_NUMBER: _ClassVar[int]
+    GUEST_VIEWERS_FIELD_NUMBER: _ClassVar[int]
+    GUEST_UNIQUES_FIELD_NUMBER: _ClassVar[int]
     viewers: int
     uniques: int
     exact: bool
     relative_error: float
-    def __init__(self, viewers: _Optional[int] = ..., uniques: _Optional[int] = ..., exact: _Optional[bool] = ..., relative_error: _Optional[float] = ...) -> None: ...
+    guest_viewers: int
+    guest_uniques: int
+    def __init__(self, viewers: _Optional[int] = ..., uniques: _Optional[int] = ..., exact: _Optional[bool] = ..., relative_error: _Optional[float] = ..., guest_viewers: _Optional[int] = ..., guest_uniques: _Optional[int] = ...) -> None: ...
 
 class MetricResult(_message.Message):
     __slots__ = ("count", "min", "max", "mean", "quantiles", "relative_error")

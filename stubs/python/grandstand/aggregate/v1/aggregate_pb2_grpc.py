@@ -60,6 +60,8 @@ class AggregateServiceServicer:
         """Answers with the merged results of a game's topics, as they stand in the
         store. Given positions, the answer includes them or the call ends with
         DEADLINE_EXCEEDED (5 s where the caller sets no deadline). Retry freely.
+        RESOURCE_EXHAUSTED: too many reads wait already, of this address or in all;
+        the status details carry a google.rpc.RetryInfo that says when to come again.
         NOT_FOUND names an unknown game or topic.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from grandstand.event.v1 import event_pb2 as grandstand_dot_event_dot_v1_dot_event__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#grandstand/catalog/v1/catalog.proto\x12\x15grandstand.catalog.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fgrandstand/event/v1/event.proto\"\xcd\x02\n\x04Game\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\x12\x14\n\x05title\x18\x02 \x01(\tR\x05title\x12\x16\n\x06spread\x18\x03 \x01(\rR\x06spread\x12\x34\n\x06pulses\x18\x04 \x03(\x0b\x32\x1c.grandstand.catalog.v1.PulseR\x06pulses\x12\x37\n\x07metrics\x18\x05 \x03(\x0b\x32\x1d.grandstand.catalog.v1.MetricR\x07metrics\x12\x1a\n\x08\x61udience\x18\x06 \x01(\x08R\x08\x61udience\x12<\n\x07\x63ustoms\x18\x07 \x03(\x0b\x32\".grandstand.catalog.v1.CustomTopicR\x07\x63ustoms\x12\x35\n\x07pending\x18\x0f \x01(\x0b\x32\x1b.grandstand.catalog.v1.GameR\x07pending\"9\n\x06Metric\x12\x1b\n\tmetric_id\x18\x01 \x01(\tR\x08metricId\x12\x12\n\x04unit\x18\x02 \x01(\tR\x04unit\"V\n\x0b\x43ustomTopic\x12\x1b\n\tcustom_id\x18\x01 \x01(\tR\x08\x63ustomId\x12\x12\n\x04\x66old\x18\x02 \x01(\tR\x04\x66old\x12\x16\n\x06\x63onfig\x18\x03 \x01(\x0cR\x06\x63onfig\"8\n\x05Pulse\x12\x19\n\x08pulse_id\x18\x01 \x01(\tR\x07pulseId\x12\x14\n\x05kinds\x18\x02 \x03(\tR\x05kinds\"\xe5\x03\n\x04Poll\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\x12\x17\n\x07poll_id\x18\x02 \x01(\tR\x06pollId\x12\x1a\n\x08question\x18\x03 \x01(\tR\x08question\x12;\n\x07options\x18\x04 \x03(\x0b\x32!.grandstand.catalog.v1.PollOptionR\x07options\x12\x1e\n\nchangeable\x18\x05 \x01(\x08R\nchangeable\x12\x34\n\x08open_for\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationR\x07openFor\x12\x1f\n\x0b\x63hoices_max\x18\x07 \x01(\rR\nchoicesMax\x12\x1d\n\nweight_max\x18\x08 \x01(\rR\tweightMax\x12\x32\n\x05stage\x18\n \x01(\x0e\x32\x1c.grandstand.catalog.v1.StageR\x05stage\x12\x37\n\topened_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08openedAt\x12\x37\n\tcloses_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08\x63losesAt\x12\x16\n\x06spread\x18\r \x01(\rR\x06spread\"?\n\nPollOption\x12\x1b\n\toption_id\x18\x01 \x01(\tR\x08optionId\x12\x14\n\x05label\x18\x02 \x01(\tR\x05label\"\xc4\x03\n\x05\x42oard\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\x12\x19\n\x08\x62oard_id\x18\x02 \x01(\tR\x07\x62oardId\x12\x14\n\x05title\x18\x03 \x01(\tR\x05title\x12\x34\n\x04mode\x18\x04 \x01(\x0e\x32 .grandstand.catalog.v1.BoardModeR\x04mode\x12\x10\n\x03top\x18\x05 \x01(\rR\x03top\x12\x34\n\x08open_for\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationR\x07openFor\x12\x35\n\x06season\x18\x07 \x01(\x0b\x32\x1d.grandstand.catalog.v1.SeasonR\x06season\x12\x32\n\x05stage\x18\n \x01(\x0e\x32\x1c.grandstand.catalog.v1.StageR\x05stage\x12\x37\n\topened_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08openedAt\x12\x37\n\tcloses_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08\x63losesAt\x12\x16\n\x06spread\x18\r \x01(\rR\x06spread\"r\n\x06Season\x12/\n\x05\x65very\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationR\x05\x65very\x12\x37\n\tstarts_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08startsAt\"D\n\x11\x44\x65\x66ineGameRequest\x12/\n\x04game\x18\x01 \x01(\x0b\x32\x1b.grandstand.catalog.v1.GameR\x04game\"\x83\x01\n\x12\x44\x65\x66ineGameResponse\x12/\n\x04game\x18\x01 \x01(\x0b\x32\x1b.grandstand.catalog.v1.GameR\x04game\x12<\n\napplied_at\x18\x02 \x03(\x0b\x32\x1d.grandstand.event.v1.PositionR\tappliedAt\")\n\x0eGetGameRequest\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\"\xab\x01\n\x0fGetGameResponse\x12/\n\x04game\x18\x01 \x01(\x0b\x32\x1b.grandstand.catalog.v1.GameR\x04game\x12\x31\n\x05polls\x18\x02 \x03(\x0b\x32\x1b.grandstand.catalog.v1.PollR\x05polls\x12\x34\n\x06\x62oards\x18\x03 \x03(\x0b\x32\x1c.grandstand.catalog.v1.BoardR\x06\x62oards\"B\n\x0fOpenPollRequest\x12/\n\x04poll\x18\x01 \x01(\x0b\x32\x1b.grandstand.catalog.v1.PollR\x04poll\"\x81\x01\n\x10OpenPollResponse\x12/\n\x04poll\x18\x01 \x01(\x0b\x32\x1b.grandstand.catalog.v1.PollR\x04poll\x12<\n\napplied_at\x18\x02 \x03(\x0b\x32\x1d.grandstand.event.v1.PositionR\tappliedAt\"D\n\x10\x43losePollRequest\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\x12\x17\n\x07poll_id\x18\x02 \x01(\tR\x06pollId\"D\n\x11\x43losePollResponse\x12/\n\x04poll\x18\x01 \x01(\x0b\x32\x1b.grandstand.catalog.v1.PollR\x04poll\"F\n\x10OpenBoardRequest\x12\x32\n\x05\x62oard\x18\x01 \x01(\x0b\x32\x1c.grandstand.catalog.v1.BoardR\x05\x62oard\"\x85\x01\n\x11OpenBoardResponse\x12\x32\n\x05\x62oard\x18\x01 \x01(\x0b\x32\x1c.grandstand.catalog.v1.BoardR\x05\x62oard\x12<\n\napplied_at\x18\x02 \x03(\x0b\x32\x1d.grandstand.event.v1.PositionR\tappliedAt\"G\n\x11\x43loseBoardRequest\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\x12\x19\n\x08\x62oard_id\x18\x02 \x01(\tR\x07\x62oardId\"H\n\x12\x43loseBoardResponse\x12\x32\n\x05\x62oard\x18\x01 \x01(\x0b\x32\x1c.grandstand.catalog.v1.BoardR\x05\x62oard*R\n\x05Stage\x12\x15\n\x11STAGE_UNSPECIFIED\x10\x00\x12\x0e\n\nSTAGE_OPEN\x10\x01\x12\x10\n\x0cSTAGE_CLOSED\x10\x02\x12\x10\n\x0cSTAGE_SEALED\x10\x03*|\n\tBoardMode\x12\x1a\n\x16\x42OARD_MODE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x42OARD_MODE_BEST\x10\x01\x12\x13\n\x0f\x42OARD_MODE_LAST\x10\x02\x12\x12\n\x0e\x42OARD_MODE_SUM\x10\x03\x12\x15\n\x11\x42OARD_MODE_LOWEST\x10\x04\x32\xd2\x04\n\x0e\x43\x61talogService\x12\x61\n\nDefineGame\x12(.grandstand.catalog.v1.DefineGameRequest\x1a).grandstand.catalog.v1.DefineGameResponse\x12]\n\x07GetGame\x12%.grandstand.catalog.v1.GetGameRequest\x1a&.grandstand.catalog.v1.GetGameResponse\"\x03\x90\x02\x01\x12[\n\x08OpenPoll\x12&.grandstand.catalog.v1.OpenPollRequest\x1a\'.grandstand.catalog.v1.OpenPollResponse\x12^\n\tClosePoll\x12\'.grandstand.catalog.v1.ClosePollRequest\x1a(.grandstand.catalog.v1.ClosePollResponse\x12^\n\tOpenBoard\x12\'.grandstand.catalog.v1.OpenBoardRequest\x1a(.grandstand.catalog.v1.OpenBoardResponse\x12\x61\n\nCloseBoard\x12(.grandstand.catalog.v1.CloseBoardRequest\x1a).grandstand.catalog.v1.CloseBoardResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#grandstand/catalog/v1/catalog.proto\x12\x15grandstand.catalog.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fgrandstand/event/v1/event.proto\"\xcd\x02\n\x04Game\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\x12\x14\n\x05title\x18\x02 \x01(\tR\x05title\x12\x16\n\x06spread\x18\x03 \x01(\rR\x06spread\x12\x34\n\x06pulses\x18\x04 \x03(\x0b\x32\x1c.grandstand.catalog.v1.PulseR\x06pulses\x12\x37\n\x07metrics\x18\x05 \x03(\x0b\x32\x1d.grandstand.catalog.v1.MetricR\x07metrics\x12\x1a\n\x08\x61udience\x18\x06 \x01(\x08R\x08\x61udience\x12<\n\x07\x63ustoms\x18\x07 \x03(\x0b\x32\".grandstand.catalog.v1.CustomTopicR\x07\x63ustoms\x12\x35\n\x07pending\x18\x0f \x01(\x0b\x32\x1b.grandstand.catalog.v1.GameR\x07pending\"9\n\x06Metric\x12\x1b\n\tmetric_id\x18\x01 \x01(\tR\x08metricId\x12\x12\n\x04unit\x18\x02 \x01(\tR\x04unit\"V\n\x0b\x43ustomTopic\x12\x1b\n\tcustom_id\x18\x01 \x01(\tR\x08\x63ustomId\x12\x12\n\x04\x66old\x18\x02 \x01(\tR\x04\x66old\x12\x16\n\x06\x63onfig\x18\x03 \x01(\x0cR\x06\x63onfig\"8\n\x05Pulse\x12\x19\n\x08pulse_id\x18\x01 \x01(\tR\x07pulseId\x12\x14\n\x05kinds\x18\x02 \x03(\tR\x05kinds\"\xa0\x04\n\x04Poll\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\x12\x17\n\x07poll_id\x18\x02 \x01(\tR\x06pollId\x12\x1a\n\x08question\x18\x03 \x01(\tR\x08question\x12;\n\x07options\x18\x04 \x03(\x0b\x32!.grandstand.catalog.v1.PollOptionR\x07options\x12\x1e\n\nchangeable\x18\x05 \x01(\x08R\nchangeable\x12\x34\n\x08open_for\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationR\x07openFor\x12\x1f\n\x0b\x63hoices_max\x18\x07 \x01(\rR\nchoicesMax\x12\x1d\n\nweight_max\x18\x08 \x01(\rR\tweightMax\x12\x39\n\x06voters\x18\t \x01(\x0e\x32!.grandstand.catalog.v1.PollVotersR\x06voters\x12\x32\n\x05stage\x18\n \x01(\x0e\x32\x1c.grandstand.catalog.v1.StageR\x05stage\x12\x37\n\topened_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08openedAt\x12\x37\n\tcloses_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08\x63losesAt\x12\x16\n\x06spread\x18\r \x01(\rR\x06spread\"?\n\nPollOption\x12\x1b\n\toption_id\x18\x01 \x01(\tR\x08optionId\x12\x14\n\x05label\x18\x02 \x01(\tR\x05label\"\xc4\x03\n\x05\x42oard\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\x12\x19\n\x08\x62oard_id\x18\x02 \x01(\tR\x07\x62oardId\x12\x14\n\x05title\x18\x03 \x01(\tR\x05title\x12\x34\n\x04mode\x18\x04 \x01(\x0e\x32 .grandstand.catalog.v1.BoardModeR\x04mode\x12\x10\n\x03top\x18\x05 \x01(\rR\x03top\x12\x34\n\x08open_for\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationR\x07openFor\x12\x35\n\x06season\x18\x07 \x01(\x0b\x32\x1d.grandstand.catalog.v1.SeasonR\x06season\x12\x32\n\x05stage\x18\n \x01(\x0e\x32\x1c.grandstand.catalog.v1.StageR\x05stage\x12\x37\n\topened_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08openedAt\x12\x37\n\tcloses_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08\x63losesAt\x12\x16\n\x06spread\x18\r \x01(\rR\x06spread\"r\n\x06Season\x12/\n\x05\x65very\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationR\x05\x65very\x12\x37\n\tstarts_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08startsAt\"D\n\x11\x44\x65\x66ineGameRequest\x12/\n\x04game\x18\x01 \x01(\x0b\x32\x1b.grandstand.catalog.v1.GameR\x04game\"\x83\x01\n\x12\x44\x65\x66ineGameResponse\x12/\n\x04game\x18\x01 \x01(\x0b\x32\x1b.grandstand.catalog.v1.GameR\x04game\x12<\n\napplied_at\x18\x02 \x03(\x0b\x32\x1d.grandstand.event.v1.PositionR\tappliedAt\")\n\x0eGetGameRequest\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\"\xab\x01\n\x0fGetGameResponse\x12/\n\x04game\x18\x01 \x01(\x0b\x32\x1b.grandstand.catalog.v1.GameR\x04game\x12\x31\n\x05polls\x18\x02 \x03(\x0b\x32\x1b.grandstand.catalog.v1.PollR\x05polls\x12\x34\n\x06\x62oards\x18\x03 \x03(\x0b\x32\x1c.grandstand.catalog.v1.BoardR\x06\x62oards\"B\n\x0fOpenPollRequest\x12/\n\x04poll\x18\x01 \x01(\x0b\x32\x1b.grandstand.catalog.v1.PollR\x04poll\"\x81\x01\n\x10OpenPollResponse\x12/\n\x04poll\x18\x01 \x01(\x0b\x32\x1b.grandstand.catalog.v1.PollR\x04poll\x12<\n\napplied_at\x18\x02 \x03(\x0b\x32\x1d.grandstand.event.v1.PositionR\tappliedAt\"D\n\x10\x43losePollRequest\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\x12\x17\n\x07poll_id\x18\x02 \x01(\tR\x06pollId\"D\n\x11\x43losePollResponse\x12/\n\x04poll\x18\x01 \x01(\x0b\x32\x1b.grandstand.catalog.v1.PollR\x04poll\"F\n\x10OpenBoardRequest\x12\x32\n\x05\x62oard\x18\x01 \x01(\x0b\x32\x1c.grandstand.catalog.v1.BoardR\x05\x62oard\"\x85\x01\n\x11OpenBoardResponse\x12\x32\n\x05\x62oard\x18\x01 \x01(\x0b\x32\x1c.grandstand.catalog.v1.BoardR\x05\x62oard\x12<\n\napplied_at\x18\x02 \x03(\x0b\x32\x1d.grandstand.event.v1.PositionR\tappliedAt\"G\n\x11\x43loseBoardRequest\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\x12\x19\n\x08\x62oard_id\x18\x02 \x01(\tR\x07\x62oardId\"H\n\x12\x43loseBoardResponse\x12\x32\n\x05\x62oard\x18\x01 \x01(\x0b\x32\x1c.grandstand.catalog.v1.BoardR\x05\x62oard*R\n\x05Stage\x12\x15\n\x11STAGE_UNSPECIFIED\x10\x00\x12\x0e\n\nSTAGE_OPEN\x10\x01\x12\x10\n\x0cSTAGE_CLOSED\x10\x02\x12\x10\n\x0cSTAGE_SEALED\x10\x03*C\n\nPollVoters\x12\x1b\n\x17POLL_VOTERS_UNSPECIFIED\x10\x00\x12\x18\n\x14POLL_VOTERS_PLATFORM\x10\x01*|\n\tBoardMode\x12\x1a\n\x16\x42OARD_MODE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x42OARD_MODE_BEST\x10\x01\x12\x13\n\x0f\x42OARD_MODE_LAST\x10\x02\x12\x12\n\x0e\x42OARD_MODE_SUM\x10\x03\x12\x15\n\x11\x42OARD_MODE_LOWEST\x10\x04\x32\xd2\x04\n\x0e\x43\x61talogService\x12\x61\n\nDefineGame\x12(.grandstand.catalog.v1.DefineGameRequest\x1a).grandstand.catalog.v1.DefineGameResponse\x12]\n\x07GetGame\x12%.grandstand.catalog.v1.GetGameRequest\x1a&.grandstand.catalog.v1.GetGameResponse\"\x03\x90\x02\x01\x12[\n\x08OpenPoll\x12&.grandstand.catalog.v1.OpenPollRequest\x1a\'.grandstand.catalog.v1.OpenPollResponse\x12^\n\tClosePoll\x12\'.grandstand.catalog.v1.ClosePollRequest\x1a(.grandstand.catalog.v1.ClosePollResponse\x12^\n\tOpenBoard\x12\'.grandstand.catalog.v1.OpenBoardRequest\x1a(.grandstand.catalog.v1.OpenBoardResponse\x12\x61\n\nCloseBoard\x12(.grandstand.catalog.v1.CloseBoardRequest\x1a).grandstand.catalog.v1.CloseBoardResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,10 +36,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CATALOGSERVICE'].methods_by_name['GetGame']._loaded_options = None
   _globals['_CATALOGSERVICE'].methods_by_name['GetGame']._serialized_options = b'\220\002\001'
-  _globals['_STAGE']._serialized_start=2941
-  _globals['_STAGE']._serialized_end=3023
-  _globals['_BOARDMODE']._serialized_start=3025
-  _globals['_BOARDMODE']._serialized_end=3149
+  _globals['_STAGE']._serialized_start=3000
+  _globals['_STAGE']._serialized_end=3082
+  _globals['_POLLVOTERS']._serialized_start=3084
+  _globals['_POLLVOTERS']._serialized_end=3151
+  _globals['_BOARDMODE']._serialized_start=3153
+  _globals['_BOARDMODE']._serialized_end=3277
   _globals['_GAME']._serialized_start=161
   _globals['_GAME']._serialized_end=494
   _globals['_METRIC']._serialized_start=496
@@ -49,37 +51,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PULSE']._serialized_start=643
   _globals['_PULSE']._serialized_end=699
   _globals['_POLL']._serialized_start=702
-  _globals['_POLL']._serialized_end=1187
-  _globals['_POLLOPTION']._serialized_start=1189
-  _globals['_POLLOPTION']._serialized_end=1252
-  _globals['_BOARD']._serialized_start=1255
-  _globals['_BOARD']._serialized_end=1707
-  _globals['_SEASON']._serialized_start=1709
-  _globals['_SEASON']._serialized_end=1823
-  _globals['_DEFINEGAMEREQUEST']._serialized_start=1825
-  _globals['_DEFINEGAMEREQUEST']._serialized_end=1893
-  _globals['_DEFINEGAMERESPONSE']._serialized_start=1896
-  _globals['_DEFINEGAMERESPONSE']._serialized_end=2027
-  _globals['_GETGAMEREQUEST']._serialized_start=2029
-  _globals['_GETGAMEREQUEST']._serialized_end=2070
-  _globals['_GETGAMERESPONSE']._serialized_start=2073
-  _globals['_GETGAMERESPONSE']._serialized_end=2244
-  _globals['_OPENPOLLREQUEST']._serialized_start=2246
-  _globals['_OPENPOLLREQUEST']._serialized_end=2312
-  _globals['_OPENPOLLRESPONSE']._serialized_start=2315
-  _globals['_OPENPOLLRESPONSE']._serialized_end=2444
-  _globals['_CLOSEPOLLREQUEST']._serialized_start=2446
-  _globals['_CLOSEPOLLREQUEST']._serialized_end=2514
-  _globals['_CLOSEPOLLRESPONSE']._serialized_start=2516
-  _globals['_CLOSEPOLLRESPONSE']._serialized_end=2584
-  _globals['_OPENBOARDREQUEST']._serialized_start=2586
-  _globals['_OPENBOARDREQUEST']._serialized_end=2656
-  _globals['_OPENBOARDRESPONSE']._serialized_start=2659
-  _globals['_OPENBOARDRESPONSE']._serialized_end=2792
-  _globals['_CLOSEBOARDREQUEST']._serialized_start=2794
-  _globals['_CLOSEBOARDREQUEST']._serialized_end=2865
-  _globals['_CLOSEBOARDRESPONSE']._serialized_start=2867
-  _globals['_CLOSEBOARDRESPONSE']._serialized_end=2939
-  _globals['_CATALOGSERVICE']._serialized_start=3152
-  _globals['_CATALOGSERVICE']._serialized_end=3746
+  _globals['_POLL']._serialized_end=1246
+  _globals['_POLLOPTION']._serialized_start=1248
+  _globals['_POLLOPTION']._serialized_end=1311
+  _globals['_BOARD']._serialized_start=1314
+  _globals['_BOARD']._serialized_end=1766
+  _globals['_SEASON']._serialized_start=1768
+  _globals['_SEASON']._serialized_end=1882
+  _globals['_DEFINEGAMEREQUEST']._serialized_start=1884
+  _globals['_DEFINEGAMEREQUEST']._serialized_end=1952
+  _globals['_DEFINEGAMERESPONSE']._serialized_start=1955
+  _globals['_DEFINEGAMERESPONSE']._serialized_end=2086
+  _globals['_GETGAMEREQUEST']._serialized_start=2088
+  _globals['_GETGAMEREQUEST']._serialized_end=2129
+  _globals['_GETGAMERESPONSE']._serialized_start=2132
+  _globals['_GETGAMERESPONSE']._serialized_end=2303
+  _globals['_OPENPOLLREQUEST']._serialized_start=2305
+  _globals['_OPENPOLLREQUEST']._serialized_end=2371
+  _globals['_OPENPOLLRESPONSE']._serialized_start=2374
+  _globals['_OPENPOLLRESPONSE']._serialized_end=2503
+  _globals['_CLOSEPOLLREQUEST']._serialized_start=2505
+  _globals['_CLOSEPOLLREQUEST']._serialized_end=2573
+  _globals['_CLOSEPOLLRESPONSE']._serialized_start=2575
+  _globals['_CLOSEPOLLRESPONSE']._serialized_end=2643
+  _globals['_OPENBOARDREQUEST']._serialized_start=2645
+  _globals['_OPENBOARDREQUEST']._serialized_end=2715
+  _globals['_OPENBOARDRESPONSE']._serialized_start=2718
+  _globals['_OPENBOARDRESPONSE']._serialized_end=2851
+  _globals['_CLOSEBOARDREQUEST']._serialized_start=2853
+  _globals['_CLOSEBOARDREQUEST']._serialized_end=2924
+  _globals['_CLOSEBOARDRESPONSE']._serialized_start=2926
+  _globals['_CLOSEBOARDRESPONSE']._serialized_end=2998
+  _globals['_CATALOGSERVICE']._serialized_start=3280
+  _globals['_CATALOGSERVICE']._serialized_end=3874
 # @@protoc_insertion_point(module_scope)

@@ -17,11 +17,12 @@ PRESENCE_STATE_HERE: PresenceState
 PRESENCE_STATE_GONE: PresenceState
 
 class Event(_message.Message):
-    __slots__ = ("origin_seq", "origin_id", "game_id", "actor_id", "vote", "score", "reaction", "presence", "measure", "custom")
+    __slots__ = ("origin_seq", "origin_id", "game_id", "actor_id", "guest", "vote", "score", "reaction", "presence", "measure", "custom")
     ORIGIN_SEQ_FIELD_NUMBER: _ClassVar[int]
     ORIGIN_ID_FIELD_NUMBER: _ClassVar[int]
     GAME_ID_FIELD_NUMBER: _ClassVar[int]
     ACTOR_ID_FIELD_NUMBER: _ClassVar[int]
+    GUEST_FIELD_NUMBER: _ClassVar[int]
     VOTE_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
     REACTION_FIELD_NUMBER: _ClassVar[int]
@@ -32,13 +33,14 @@ class Event(_message.Message):
     origin_id: str
     game_id: str
     actor_id: str
+    guest: bool
     vote: Vote
     score: Score
     reaction: Reaction
     presence: Presence
     measure: Measure
     custom: Custom
-    def __init__(self, origin_seq: _Optional[int] = ..., origin_id: _Optional[str] = ..., game_id: _Optional[str] = ..., actor_id: _Optional[str] = ..., vote: _Optional[_Union[Vote, _Mapping]] = ..., score: _Optional[_Union[Score, _Mapping]] = ..., reaction: _Optional[_Union[Reaction, _Mapping]] = ..., presence: _Optional[_Union[Presence, _Mapping]] = ..., measure: _Optional[_Union[Measure, _Mapping]] = ..., custom: _Optional[_Union[Custom, _Mapping]] = ...) -> None: ...
+    def __init__(self, origin_seq: _Optional[int] = ..., origin_id: _Optional[str] = ..., game_id: _Optional[str] = ..., actor_id: _Optional[str] = ..., guest: _Optional[bool] = ..., vote: _Optional[_Union[Vote, _Mapping]] = ..., score: _Optional[_Union[Score, _Mapping]] = ..., reaction: _Optional[_Union[Reaction, _Mapping]] = ..., presence: _Optional[_Union[Presence, _Mapping]] = ..., measure: _Optional[_Union[Measure, _Mapping]] = ..., custom: _Optional[_Union[Custom, _Mapping]] = ...) -> None: ...
 
 class Vote(_message.Message):
     __slots__ = ("poll_id", "option_ids", "weight")

@@ -32,22 +32,26 @@ class TopicDelta(_message.Message):
     def __init__(self, topic: _Optional[str] = ..., cursor: _Optional[_Iterable[_Union[_event_pb2.Position, _Mapping]]] = ..., stage: _Optional[_Union[_catalog_pb2.Stage, str]] = ..., tally: _Optional[_Union[TallyDelta, _Mapping]] = ..., board: _Optional[_Union[BoardDelta, _Mapping]] = ..., pulse: _Optional[_Union[PulseDelta, _Mapping]] = ..., audience: _Optional[_Union[_aggregate_pb2.AudienceResult, _Mapping]] = ..., metric: _Optional[_Union[_aggregate_pb2.MetricResult, _Mapping]] = ..., custom: _Optional[_Union[_aggregate_pb2.CustomResult, _Mapping]] = ...) -> None: ...
 
 class TallyDelta(_message.Message):
-    __slots__ = ("options", "voters")
+    __slots__ = ("options", "voters", "guest_voters")
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
     VOTERS_FIELD_NUMBER: _ClassVar[int]
+    GUEST_VOTERS_FIELD_NUMBER: _ClassVar[int]
     options: _containers.RepeatedCompositeFieldContainer[OptionDelta]
     voters: int
-    def __init__(self, options: _Optional[_Iterable[_Union[OptionDelta, _Mapping]]] = ..., voters: _Optional[int] = ...) -> None: ...
+    guest_voters: int
+    def __init__(self, options: _Optional[_Iterable[_Union[OptionDelta, _Mapping]]] = ..., voters: _Optional[int] = ..., guest_voters: _Optional[int] = ...) -> None: ...
 
 class OptionDelta(_message.Message):
-    __slots__ = ("place", "votes", "weight")
+    __slots__ = ("place", "votes", "weight", "guest_votes")
     PLACE_FIELD_NUMBER: _ClassVar[int]
     VOTES_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    GUEST_VOTES_FIELD_NUMBER: _ClassVar[int]
     place: int
     votes: int
     weight: int
-    def __init__(self, place: _Optional[int] = ..., votes: _Optional[int] = ..., weight: _Optional[int] = ...) -> None: ...
+    guest_votes: int
+    def __init__(self, place: _Optional[int] = ..., votes: _Optional[int] = ..., weight: _Optional[int] = ..., guest_votes: _Optional[int] = ...) -> None: ...
 
 class BoardDelta(_message.Message):
     __slots__ = ("entries", "actors")

@@ -30,11 +30,12 @@ class IncomingBatch(_message.Message):
     def __init__(self, events: _Optional[_Iterable[_Union[IncomingEvent, _Mapping]]] = ..., traceparent: _Optional[str] = ...) -> None: ...
 
 class IncomingEvent(_message.Message):
-    __slots__ = ("origin_seq", "origin_id", "game_id", "actor_id", "vote", "score", "reaction", "presence", "measure", "custom")
+    __slots__ = ("origin_seq", "origin_id", "game_id", "actor_id", "guest", "vote", "score", "reaction", "presence", "measure", "custom")
     ORIGIN_SEQ_FIELD_NUMBER: _ClassVar[int]
     ORIGIN_ID_FIELD_NUMBER: _ClassVar[int]
     GAME_ID_FIELD_NUMBER: _ClassVar[int]
     ACTOR_ID_FIELD_NUMBER: _ClassVar[int]
+    GUEST_FIELD_NUMBER: _ClassVar[int]
     VOTE_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
     REACTION_FIELD_NUMBER: _ClassVar[int]
@@ -45,13 +46,14 @@ class IncomingEvent(_message.Message):
     origin_id: str
     game_id: str
     actor_id: str
+    guest: bool
     vote: bytes
     score: bytes
     reaction: bytes
     presence: bytes
     measure: bytes
     custom: bytes
-    def __init__(self, origin_seq: _Optional[int] = ..., origin_id: _Optional[str] = ..., game_id: _Optional[str] = ..., actor_id: _Optional[str] = ..., vote: _Optional[bytes] = ..., score: _Optional[bytes] = ..., reaction: _Optional[bytes] = ..., presence: _Optional[bytes] = ..., measure: _Optional[bytes] = ..., custom: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, origin_seq: _Optional[int] = ..., origin_id: _Optional[str] = ..., game_id: _Optional[str] = ..., actor_id: _Optional[str] = ..., guest: _Optional[bool] = ..., vote: _Optional[bytes] = ..., score: _Optional[bytes] = ..., reaction: _Optional[bytes] = ..., presence: _Optional[bytes] = ..., measure: _Optional[bytes] = ..., custom: _Optional[bytes] = ...) -> None: ...
 
 class Block(_message.Message):
     __slots__ = ("stamped_at", "control", "events")
@@ -86,7 +88,7 @@ class Events(_message.Message):
     def __init__(self, viewers: _Optional[bytes] = ..., producers: _Optional[bytes] = ..., actor_keys: _Optional[bytes] = ..., actors: _Optional[str] = ..., origin: _Optional[bytes] = ..., origin_seq: _Optional[bytes] = ..., actor: _Optional[bytes] = ..., value: _Optional[bytes] = ..., sections: _Optional[_Iterable[_Union[Section, _Mapping]]] = ...) -> None: ...
 
 class Section(_message.Message):
-    __slots__ = ("game_id", "topic", "rows", "label", "labels", "weight", "payloads")
+    __slots__ = ("game_id", "topic", "rows", "label", "labels", "weight", "payloads", "guests")
     GAME_ID_FIELD_NUMBER: _ClassVar[int]
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
@@ -94,6 +96,7 @@ class Section(_message.Message):
     LABELS_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_FIELD_NUMBER: _ClassVar[int]
     PAYLOADS_FIELD_NUMBER: _ClassVar[int]
+    GUESTS_FIELD_NUMBER: _ClassVar[int]
     game_id: str
     topic: str
     rows: int
@@ -101,7 +104,8 @@ class Section(_message.Message):
     labels: str
     weight: bytes
     payloads: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, game_id: _Optional[str] = ..., topic: _Optional[str] = ..., rows: _Optional[int] = ..., label: _Optional[bytes] = ..., labels: _Optional[str] = ..., weight: _Optional[bytes] = ..., payloads: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    guests: bool
+    def __init__(self, game_id: _Optional[str] = ..., topic: _Optional[str] = ..., rows: _Optional[int] = ..., label: _Optional[bytes] = ..., labels: _Optional[str] = ..., weight: _Optional[bytes] = ..., payloads: _Optional[_Iterable[bytes]] = ..., guests: _Optional[bool] = ...) -> None: ...
 
 class Control(_message.Message):
     __slots__ = ("poll", "board", "game")
@@ -148,16 +152,20 @@ class Partial(_message.Message):
     def __init__(self, game_id: _Optional[str] = ..., topic: _Optional[str] = ..., partition: _Optional[int] = ..., sequence: _Optional[int] = ..., stage: _Optional[_Union[_catalog_pb2.Stage, str]] = ..., tally: _Optional[_Union[TallyPartial, _Mapping]] = ..., board: _Optional[_Union[BoardPartial, _Mapping]] = ..., pulse: _Optional[_Union[PulsePartial, _Mapping]] = ..., audience: _Optional[_Union[AudiencePartial, _Mapping]] = ..., metric: _Optional[_Union[MetricPartial, _Mapping]] = ..., custom: _Optional[_Union[CustomPartial, _Mapping]] = ...) -> None: ...
 
 class TallyPartial(_message.Message):
-    __slots__ = ("option_ids", "votes", "voters", "weights")
+    __slots__ = ("option_ids", "votes", "voters", "weights", "guest_votes", "guest_voters")
     OPTION_IDS_FIELD_NUMBER: _ClassVar[int]
     VOTES_FIELD_NUMBER: _ClassVar[int]
     VOTERS_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    GUEST_VOTES_FIELD_NUMBER: _ClassVar[int]
+    GUEST_VOTERS_FIELD_NUMBER: _ClassVar[int]
     option_ids: _containers.RepeatedScalarFieldContainer[str]
     votes: _containers.RepeatedScalarFieldContainer[int]
     voters: int
     weights: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, option_ids: _Optional[_Iterable[str]] = ..., votes: _Optional[_Iterable[int]] = ..., voters: _Optional[int] = ..., weights: _Optional[_Iterable[int]] = ...) -> None: ...
+    guest_votes: _containers.RepeatedScalarFieldContainer[int]
+    guest_voters: int
+    def __init__(self, option_ids: _Optional[_Iterable[str]] = ..., votes: _Optional[_Iterable[int]] = ..., voters: _Optional[int] = ..., weights: _Optional[_Iterable[int]] = ..., guest_votes: _Optional[_Iterable[int]] = ..., guest_voters: _Optional[int] = ...) -> None: ...
 
 class BoardPartial(_message.Message):
     __slots__ = ("mode", "top", "current", "previous", "season")
@@ -212,16 +220,18 @@ class PanePartial(_message.Message):
     def __init__(self, width_s: _Optional[int] = ..., starts_at_s: _Optional[int] = ..., counts: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class AudiencePartial(_message.Message):
-    __slots__ = ("pane_starts_at_s", "last_seen", "uniques", "exact")
+    __slots__ = ("pane_starts_at_s", "last_seen", "uniques", "exact", "guests")
     PANE_STARTS_AT_S_FIELD_NUMBER: _ClassVar[int]
     LAST_SEEN_FIELD_NUMBER: _ClassVar[int]
     UNIQUES_FIELD_NUMBER: _ClassVar[int]
     EXACT_FIELD_NUMBER: _ClassVar[int]
+    GUESTS_FIELD_NUMBER: _ClassVar[int]
     pane_starts_at_s: _containers.RepeatedScalarFieldContainer[int]
     last_seen: _containers.RepeatedScalarFieldContainer[int]
     uniques: int
     exact: bool
-    def __init__(self, pane_starts_at_s: _Optional[_Iterable[int]] = ..., last_seen: _Optional[_Iterable[int]] = ..., uniques: _Optional[int] = ..., exact: _Optional[bool] = ...) -> None: ...
+    guests: AudiencePartial
+    def __init__(self, pane_starts_at_s: _Optional[_Iterable[int]] = ..., last_seen: _Optional[_Iterable[int]] = ..., uniques: _Optional[int] = ..., exact: _Optional[bool] = ..., guests: _Optional[_Union[AudiencePartial, _Mapping]] = ...) -> None: ...
 
 class MetricPartial(_message.Message):
     __slots__ = ("count", "sum", "min", "max", "zeros", "positive_keys", "positive_counts", "negative_keys", "negative_counts")
@@ -362,20 +372,22 @@ class AudienceLog(_message.Message):
     def __init__(self, rows: _Optional[_Iterable[_Union[AudienceRows, _Mapping]]] = ...) -> None: ...
 
 class AudienceRows(_message.Message):
-    __slots__ = ("actors", "heard", "pane_starts_at_s", "registers", "ranks", "sources")
+    __slots__ = ("actors", "heard", "pane_starts_at_s", "registers", "ranks", "sources", "guests")
     ACTORS_FIELD_NUMBER: _ClassVar[int]
     HEARD_FIELD_NUMBER: _ClassVar[int]
     PANE_STARTS_AT_S_FIELD_NUMBER: _ClassVar[int]
     REGISTERS_FIELD_NUMBER: _ClassVar[int]
     RANKS_FIELD_NUMBER: _ClassVar[int]
     SOURCES_FIELD_NUMBER: _ClassVar[int]
+    GUESTS_FIELD_NUMBER: _ClassVar[int]
     actors: bytes
     heard: bytes
     pane_starts_at_s: int
     registers: bytes
     ranks: bytes
     sources: bytes
-    def __init__(self, actors: _Optional[bytes] = ..., heard: _Optional[bytes] = ..., pane_starts_at_s: _Optional[int] = ..., registers: _Optional[bytes] = ..., ranks: _Optional[bytes] = ..., sources: _Optional[bytes] = ...) -> None: ...
+    guests: bool
+    def __init__(self, actors: _Optional[bytes] = ..., heard: _Optional[bytes] = ..., pane_starts_at_s: _Optional[int] = ..., registers: _Optional[bytes] = ..., ranks: _Optional[bytes] = ..., sources: _Optional[bytes] = ..., guests: _Optional[bool] = ...) -> None: ...
 
 class CustomLog(_message.Message):
     __slots__ = ("state", "value")

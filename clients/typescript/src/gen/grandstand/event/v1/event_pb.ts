@@ -10,7 +10,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file grandstand/event/v1/event.proto.
  */
 export const file_grandstand_event_v1_event: GenFile = /*@__PURE__*/
-  fileDesc("Ch9ncmFuZHN0YW5kL2V2ZW50L3YxL2V2ZW50LnByb3RvEhNncmFuZHN0YW5kLmV2ZW50LnYxIvcCCgVFdmVudBISCgpvcmlnaW5fc2VxGAEgASgEEhEKCW9yaWdpbl9pZBgCIAEoCRIPCgdnYW1lX2lkGAMgASgJEhAKCGFjdG9yX2lkGAQgASgJEikKBHZvdGUYCiABKAsyGS5ncmFuZHN0YW5kLmV2ZW50LnYxLlZvdGVIABIrCgVzY29yZRgLIAEoCzIaLmdyYW5kc3RhbmQuZXZlbnQudjEuU2NvcmVIABIxCghyZWFjdGlvbhgMIAEoCzIdLmdyYW5kc3RhbmQuZXZlbnQudjEuUmVhY3Rpb25IABIxCghwcmVzZW5jZRgNIAEoCzIdLmdyYW5kc3RhbmQuZXZlbnQudjEuUHJlc2VuY2VIABIvCgdtZWFzdXJlGA4gASgLMhwuZ3JhbmRzdGFuZC5ldmVudC52MS5NZWFzdXJlSAASLQoGY3VzdG9tGA8gASgLMhsuZ3JhbmRzdGFuZC5ldmVudC52MS5DdXN0b21IAEIGCgRib2R5IjsKBFZvdGUSDwoHcG9sbF9pZBgBIAEoCRISCgpvcHRpb25faWRzGAIgAygJEg4KBndlaWdodBgDIAEoDSIpCgVTY29yZRIQCghib2FyZF9pZBgBIAEoCRIOCgZwb2ludHMYAiABKBIiOQoIUmVhY3Rpb24SEAoIcHVsc2VfaWQYASABKAkSDAoEa2luZBgCIAEoCRINCgVjb3VudBgDIAEoDSJNCghQcmVzZW5jZRIxCgVzdGF0ZRgBIAEoDjIiLmdyYW5kc3RhbmQuZXZlbnQudjEuUHJlc2VuY2VTdGF0ZRIOCgZzb3VyY2UYAiABKAciKwoHTWVhc3VyZRIRCgltZXRyaWNfaWQYASABKAkSDQoFdmFsdWUYAiABKAEiLAoGQ3VzdG9tEhEKCWN1c3RvbV9pZBgBIAEoCRIPCgdwYXlsb2FkGAIgASgMIi8KCFBvc2l0aW9uEhEKCXBhcnRpdGlvbhgBIAEoDRIQCghzZXF1ZW5jZRgCIAEoBCI6CgZDdXJzb3ISMAoJcG9zaXRpb25zGAEgAygLMh0uZ3JhbmRzdGFuZC5ldmVudC52MS5Qb3NpdGlvbiphCg1QcmVzZW5jZVN0YXRlEh4KGlBSRVNFTkNFX1NUQVRFX1VOU1BFQ0lGSUVEEAASFwoTUFJFU0VOQ0VfU1RBVEVfSEVSRRABEhcKE1BSRVNFTkNFX1NUQVRFX0dPTkUQAmIGcHJvdG8z");
+  fileDesc("Ch9ncmFuZHN0YW5kL2V2ZW50L3YxL2V2ZW50LnByb3RvEhNncmFuZHN0YW5kLmV2ZW50LnYxIoYDCgVFdmVudBISCgpvcmlnaW5fc2VxGAEgASgEEhEKCW9yaWdpbl9pZBgCIAEoCRIPCgdnYW1lX2lkGAMgASgJEhAKCGFjdG9yX2lkGAQgASgJEg0KBWd1ZXN0GAUgASgIEikKBHZvdGUYCiABKAsyGS5ncmFuZHN0YW5kLmV2ZW50LnYxLlZvdGVIABIrCgVzY29yZRgLIAEoCzIaLmdyYW5kc3RhbmQuZXZlbnQudjEuU2NvcmVIABIxCghyZWFjdGlvbhgMIAEoCzIdLmdyYW5kc3RhbmQuZXZlbnQudjEuUmVhY3Rpb25IABIxCghwcmVzZW5jZRgNIAEoCzIdLmdyYW5kc3RhbmQuZXZlbnQudjEuUHJlc2VuY2VIABIvCgdtZWFzdXJlGA4gASgLMhwuZ3JhbmRzdGFuZC5ldmVudC52MS5NZWFzdXJlSAASLQoGY3VzdG9tGA8gASgLMhsuZ3JhbmRzdGFuZC5ldmVudC52MS5DdXN0b21IAEIGCgRib2R5IjsKBFZvdGUSDwoHcG9sbF9pZBgBIAEoCRISCgpvcHRpb25faWRzGAIgAygJEg4KBndlaWdodBgDIAEoDSIpCgVTY29yZRIQCghib2FyZF9pZBgBIAEoCRIOCgZwb2ludHMYAiABKBIiOQoIUmVhY3Rpb24SEAoIcHVsc2VfaWQYASABKAkSDAoEa2luZBgCIAEoCRINCgVjb3VudBgDIAEoDSJNCghQcmVzZW5jZRIxCgVzdGF0ZRgBIAEoDjIiLmdyYW5kc3RhbmQuZXZlbnQudjEuUHJlc2VuY2VTdGF0ZRIOCgZzb3VyY2UYAiABKAciKwoHTWVhc3VyZRIRCgltZXRyaWNfaWQYASABKAkSDQoFdmFsdWUYAiABKAEiLAoGQ3VzdG9tEhEKCWN1c3RvbV9pZBgBIAEoCRIPCgdwYXlsb2FkGAIgASgMIi8KCFBvc2l0aW9uEhEKCXBhcnRpdGlvbhgBIAEoDRIQCghzZXF1ZW5jZRgCIAEoBCI6CgZDdXJzb3ISMAoJcG9zaXRpb25zGAEgAygLMh0uZ3JhbmRzdGFuZC5ldmVudC52MS5Qb3NpdGlvbiphCg1QcmVzZW5jZVN0YXRlEh4KGlBSRVNFTkNFX1NUQVRFX1VOU1BFQ0lGSUVEEAASFwoTUFJFU0VOQ0VfU1RBVEVfSEVSRRABEhcKE1BSRVNFTkNFX1NUQVRFX0dPTkUQAmIGcHJvdG8z");
 
 /**
  * What an actor did, once. An event is counted once for its identity
@@ -48,6 +48,14 @@ export type Event = Message<"grandstand.event.v1.Event"> & {
    * @generated from field: string actor_id = 4;
    */
   actorId: string;
+
+  /**
+   * The actor is a guest. Read in a relayed event alone (one with an origin_id), as
+   * the gateway sets it; of all others the stream's token says it.
+   *
+   * @generated from field: bool guest = 5;
+   */
+  guest: boolean;
 
   /**
    * What was done. Further kinds take numbers 16 to 19.
@@ -195,7 +203,8 @@ export const ReactionSchema: GenMessage<Reaction> = /*@__PURE__*/
   messageDesc(file_grandstand_event_v1_event, 3);
 
 /**
- * That the actor watches the game, or has left; counted in the audience.
+ * That the actor watches the game, or has left; counted in the audience. Gateways
+ * report the viewers that they serve; otherwise only a producer may send it.
  *
  * @generated from message grandstand.event.v1.Presence
  */
@@ -209,7 +218,7 @@ export type Presence = Message<"grandstand.event.v1.Presence"> & {
    * In which of several places the actor watches, such as a hash of a gateway's
    * name: GONE ends what the same source said, and the actor counts once while any
    * of them says HERE. Of one actor at most 4 count at a time. 0: nowhere in
-   * particular. Only a producer may name one.
+   * particular.
    *
    * @generated from field: fixed32 source = 2;
    */

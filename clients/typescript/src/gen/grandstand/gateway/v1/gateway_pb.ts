@@ -447,7 +447,9 @@ export const GatewayService: GenService<{
   /**
    * A token for somebody whom no platform vouches for, with an actor of its
    * own. FAILED_PRECONDITION where guests are not admitted: in production,
-   * unless the operator gave the gateway a key for them.
+   * unless the operator gave the gateway a key for them. RESOURCE_EXHAUSTED: too
+   * many guests of this address or in all; the status details carry a
+   * google.rpc.RetryInfo that says when to come again.
    *
    * @generated from rpc grandstand.gateway.v1.GatewayService.IssueGuest
    */
