@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
+from aggregate.access import Access
 from aggregate.catalog import CatalogWriter
 from aggregate.closer import Closer
 from aggregate.control_publisher import ControlPublisher
@@ -21,6 +22,8 @@ from grandstand.aggregate.v1.aggregate_pb2_grpc import add_AggregateServiceServi
 from grandstand.catalog.v1.catalog_pb2_grpc import add_CatalogServiceServicer_to_server
 from grandstand.wire.tasks import end
 from mesh import config, limits, runtime
+from mesh.auth import Verifier
+from mesh.auth.service import open_verifier
 from mesh.catalog.watch import CatalogWatch
 from mesh.health import proofs
 from mesh.health.clock_watch import ClockWatch
@@ -34,6 +37,13 @@ from mesh.redis.standings import StandingStore
 
 @contextlib.asynccontextmanager
 async def start(process: runtime.Runtime) -> AsyncIterator[None]:
+    # Before anything is waited for: without keys for its callers' tokens a worker does not start.
+    async with open_verifier(process.config, mesh_tokens=True) as verifier, _working(process, verifier):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def _working(process: runtime.Runtime, verifier: Verifier) -> AsyncIterator[None]:
     instance = process.config.instance
     bus = await Bus.connect(process.config.nats, instance, process.config.replicas)
     await bus.ensure_events_stream(process.config.events_bytes)
@@ -57,9 +67,10 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
     closer = Closer(watch, writer)
     await watch.start()
     await asyncio.gather(ownership.start(), exchange.start())
-    add_CatalogServiceServicer_to_server(CatalogService(watch, writer), process.server)
+    access = Access(clock.checking(verifier), clock.now_s)
+    add_CatalogServiceServicer_to_server(CatalogService(watch, writer, access), process.server)
     add_AggregateServiceServicer_to_server(
-        AggregateService(watch, results, StandingStore(database), exchange.statuses, clock.now_s),
+        AggregateService(watch, results, StandingStore(database), exchange.statuses, access, clock.now_s),
         process.server,
     )
     await ownership.settled()

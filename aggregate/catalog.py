@@ -37,7 +37,7 @@ from typing import TypeVar
 from nats.errors import Error as NatsError
 from nats.js.errors import APIError, KeyWrongLastSequenceError, NotFoundError
 
-from aggregate import definition_merge, definitions
+from aggregate import audit, definition_merge, definitions
 from aggregate.closing import Step, awaited, key_of, lacking, to_send
 from aggregate.control_publisher import ControlPublisher
 from grandstand import fold
@@ -258,7 +258,11 @@ class CatalogWriter:
         if lacks := lacking(step, folded):
             raise NotNow(f"partitions {lacks} have not taken it yet")
         self._sent.pop(step.name, None)
-        if not step.beat and not await self._put(key, definition, revision):
+        if step.beat:
+            return
+        if await self._put(key, definition, revision):
+            audit.ended(definition)
+        else:
             await self._watch.refresh(key)  # another instance was faster
 
     def _now_ns(self) -> int:

@@ -25,7 +25,7 @@ stream; each gets a receipt, and the shell reads no further while too many are o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from enum import Enum
 
 from grandstand.event.v1.event_pb2 import Position
@@ -104,7 +104,7 @@ class IngestSession:
         self.origin_key = b""
         self.actor_id = ""
         """Who acts in events that name nobody; "" for a producer that acts for others only."""
-        self.games: frozenset[str] | None = None
+        self.games: Container[str] | None = None
         """The only games the token opens."""
         self.producer = False
         self.credit_max = 0

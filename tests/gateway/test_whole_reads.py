@@ -147,7 +147,9 @@ def test_i6_a_read_looks_the_game_up_for_a_position_outside_its_spread() -> None
 
         watch = SimpleNamespace(view=view, refresh=refresh)
         results = SimpleNamespace(read_at_least=read_at_least)
-        service = AggregateService(cast(Any, watch), cast(Any, results), cast(Any, None), list)
+        service = AggregateService(
+            cast(Any, watch), cast(Any, results), cast(Any, None), list, cast(Any, None)
+        )
         context = cast(Any, SimpleNamespace(time_remaining=lambda: None))
         await service._shares(GAME, [Position(partition=HERE, sequence=1)], context)
         assert asked == []

@@ -80,7 +80,7 @@ def bearing(channel: grpc.aio.Channel, token: Token) -> grpc.aio.Channel:
 class GameClient:
     """One game on a running mesh: its backend, its viewers, and browsers that send.
 
-    Whoever calls through `edge` or `mesh` is a producer, who may act for anybody.
+    Whoever calls through `edge` is a producer, who may act for anybody; through `mesh`, an owner.
     """
 
     def __init__(self, edge: grpc.aio.Channel, mesh: grpc.aio.Channel, game_id: str) -> None:
@@ -178,9 +178,9 @@ def votes_of(state: TopicState | None) -> dict[str, int]:
 async def new_game(edge: str, mesh: str, *, spread: int = 1) -> AsyncIterator[GameClient]:
     """A game nobody else uses, with a pulse `cheer` (fire, clap). Addresses are those of a RunningMesh."""
     game_id = f"t-{uuid.uuid4().hex[:12]}"
-    token = mesh_at(edge).producer
+    at = mesh_at(edge)
     async with open_channel(edge, own_connection=True) as edge_channel, open_channel(mesh) as mesh_channel:
-        game = GameClient(bearing(edge_channel, token), bearing(mesh_channel, token), game_id)
+        game = GameClient(bearing(edge_channel, at.producer), bearing(mesh_channel, at.owner), game_id)
         await game.backend.define_game(
             Game(
                 game_id=game_id,

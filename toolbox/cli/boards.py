@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from toolbox.cli.credentials import TokenOption, owning
 from toolbox.cli.durations import ForOption, at, limit, until
 from toolbox.cli.home import HomeOption
 from toolbox.cli.rpc import GameOption, JsonOption, on_mesh, print_message, run_rpc, seconds_of
@@ -50,6 +51,7 @@ def open_board(
     game: GameOption = "demo",
     open_for: ForOption = None,
     home: HomeOption = None,
+    token: TokenOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Open a leaderboard, with --season one that starts anew on a schedule.
@@ -69,7 +71,7 @@ def open_board(
             raise MeshError(f"--starts {starts!r} says when a season begins; give --season too, such as 1d")
         asked.season.starts_at.FromDatetime(_moment(starts))
     limit(asked, open_for)
-    opened = on_mesh(running_mesh(home).mesh, lambda backend: backend.open_board(asked))
+    opened = on_mesh(running_mesh(home).mesh, lambda backend: backend.open_board(asked), owning(token, home))
     print_message(opened, as_json, f"Board {opened.board_id} is open{until(opened)}.")
 
 
@@ -77,13 +79,16 @@ def close_board(
     board: Annotated[str, typer.Argument(help="The board's id.")],
     game: GameOption = "demo",
     home: HomeOption = None,
+    token: TokenOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Close a leaderboard.
 
     Example: ./grandstand board close laps
     """
-    closed = on_mesh(running_mesh(home).mesh, lambda backend: backend.close_board(game, board))
+    closed = on_mesh(
+        running_mesh(home).mesh, lambda backend: backend.close_board(game, board), owning(token, home)
+    )
     print_message(closed, as_json, f"Board {closed.board_id} closes{at(closed)}.")
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from toolbox.cli.credentials import TokenOption, owning
 from toolbox.cli.durations import ForOption, at, limit, until
 from toolbox.cli.home import HomeOption
 from toolbox.cli.rpc import GameOption, JsonOption, on_mesh, print_message, run_rpc
@@ -52,6 +53,7 @@ def define(
         int | None, typer.Option(help="Over how many partitions its actors are spread.", show_default="1")
     ] = None,
     home: HomeOption = None,
+    token: TokenOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Define a game, or change its title and add to what it counts.
@@ -71,7 +73,7 @@ def define(
         custom_id, value = _named(text, "--custom", "ID=FOLD or ID=FOLD:CONFIG")
         fold, _, config = value.partition(":")
         wanted.customs.append(CustomTopic(custom_id=custom_id, fold=fold, config=config.encode()))
-    defined = on_mesh(running_mesh(home).mesh, lambda backend: _define(backend, wanted))
+    defined = on_mesh(running_mesh(home).mesh, lambda backend: _define(backend, wanted), owning(token, home))
     print_message(defined, as_json, f"Game {defined.game_id} is defined.")
 
 
@@ -133,6 +135,7 @@ def open_poll(
     ] = 1,
     open_for: ForOption = None,
     home: HomeOption = None,
+    token: TokenOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Open a poll: from now on votes are admitted.
@@ -155,7 +158,7 @@ def open_poll(
         weight_max=weight_max,
     )
     limit(asked, open_for)
-    opened = on_mesh(running_mesh(home).mesh, lambda backend: backend.open_poll(asked))
+    opened = on_mesh(running_mesh(home).mesh, lambda backend: backend.open_poll(asked), owning(token, home))
     print_message(opened, as_json, f"Poll {opened.poll_id} is open{until(opened)}.")
 
 
@@ -163,13 +166,16 @@ def close_poll(
     poll: Annotated[str, typer.Argument(help="The poll's id.")],
     game: GameOption = "demo",
     home: HomeOption = None,
+    token: TokenOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Close a poll: votes received before its close count, later ones are refused.
 
     Example: ./grandstand poll close mvp
     """
-    closed = on_mesh(running_mesh(home).mesh, lambda backend: backend.close_poll(game, poll))
+    closed = on_mesh(
+        running_mesh(home).mesh, lambda backend: backend.close_poll(game, poll), owning(token, home)
+    )
     print_message(closed, as_json, f"Poll {closed.poll_id} closes{at(closed)}.")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mesh.auth import Identity, Trust, Verifier, mint, parse_ring
+from mesh.auth import Games, Identity, Trust, Verifier, mint, parse_ring
 from tests.support.commands import command, failed, succeeded
 from tests.support.mesh_fixture import RunningMesh
 from toolbox.local import status
@@ -45,9 +45,12 @@ def test_it_prints_a_good_token_and_nothing_else(home: Home) -> None:
 def test_role_games_and_life_are_what_was_asked_for(home: Home) -> None:
     asked = ("token", "--role", "producer", "--game", "a", "--game", "b", "--for", "90s")
     who = bearer(home, succeeded(home.root, *asked).strip())
-    assert (who.actor_id, who.producer, who.games) == ("", True, frozenset({"a", "b"}))
+    assert (who.actor_id, who.producer, who.games) == ("", True, Games.of(["a", "b"]))
     assert 30 < who.expires_at_s - time.time() <= 90
     assert bearer(home, succeeded(home.root, "token").strip()).actor_id.startswith("cli-")
+    owner = bearer(home, succeeded(home.root, "token", "--role", "owner", "--game", "arena-*").strip())
+    assert owner.actor_id.startswith("cli-")
+    assert (owner.owner, owner.operator, owner.games) == (True, False, Games.of(["arena-*"]))
 
 
 def test_it_signs_with_a_platforms_key_and_names_the_issuer(tmp_path: Path) -> None:
