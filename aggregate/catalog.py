@@ -46,6 +46,7 @@ from grandstand.catalog.v1.catalog_pb2 import (
     STAGE_OPEN,
     STAGE_SEALED,
     STAGE_UNSPECIFIED,
+    WRITERS_PRODUCERS,
     Board,
     Game,
     Poll,
@@ -92,7 +93,8 @@ class CatalogWriter:
             if not isinstance(known, Game):
                 if len(view.games()) >= limits.GAMES_MAX:
                     raise Exhausted(f"the catalog holds {limits.GAMES_MAX} games, the most it may")
-                game, claim = asked, Game(game_id=asked.game_id)
+                game = definition_merge.with_writers(Game(), asked)
+                claim = Game(game_id=asked.game_id)
             else:
                 has_topics = known.spread != asked.spread and await self._has_topics(asked.game_id)
                 game = definition_merge.check_and_merge(known, asked, has_topics=has_topics)
@@ -295,9 +297,11 @@ def _copy(definition: Topic) -> Topic:
 
 
 def _claim(checked: Topic, now_ns: int) -> Topic:
-    """The entry without a stage. It says already when season 1 begins, so that an opening that
-    is repeated after a crash begins it at the same moment."""
+    """The entry without a stage. It names the writers, and says already when season 1 begins, so that an
+    opening that is repeated after a crash begins it at the same moment."""
     claim = _copy(checked)
+    if isinstance(claim, Board):
+        claim.writers = claim.writers or WRITERS_PRODUCERS
     if isinstance(claim, Board) and claim.HasField("season") and not claim.season.HasField("starts_at"):
         claim.season.starts_at.FromMicroseconds(now_ns // 1_000)  # as finely as folds go
     return claim

@@ -295,12 +295,13 @@ class Intake:
             raise Forbidden(f"event.game_id: {shown(game_id)} is not among the games of the token")
         seq = event.origin_seq
         if ticket is sender:
-            origin, producer = session.origin_key, session.producer
+            origin, producer, by_producer = session.origin_key, session.producer, session.by_producer
         else:
             origin_id = ids.check_origin("event.origin_id", event.origin_id, now_s)
             if not 1 <= seq <= SEQ_MAX:
                 raise Invalid(f"event.origin_seq: is {seq}; 1 to 2^63-1 expected")
             origin, producer = ids.origin_key(origin_id), origin_id[0] == "p"
+            by_producer = producer
             own = False
             if self._pressure.log_full:
                 raise _FULL
@@ -325,7 +326,9 @@ class Intake:
         body: bytes = getattr(event, kind)
         validated = known.get((game_id, kind, body))
         if validated is None or now_s >= validated.until_s:
-            validated = self._checker.validate(game_id, kind, body, now_s, session.producer)
+            validated = self._checker.validate(
+                game_id, kind, body, now_s, session.producer, by_producer=by_producer
+            )
         partition = validated.only
         if partition is None:
             partition = validated.partition_of(actor_id)

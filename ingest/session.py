@@ -88,6 +88,7 @@ class IngestSession:
         "_shed_total",
         "acked",
         "actor_id",
+        "by_producer",
         "credit_max",
         "games",
         "next_seq",
@@ -107,6 +108,8 @@ class IngestSession:
         self.games: Container[str] | None = None
         """The only games the token opens."""
         self.producer = False
+        self.by_producer = False
+        """Whether the token has the role producer: its own events may go where only producers write."""
         self.credit_max = 0
         self.next_seq = 1
         """The number expected next; see `advance`."""
@@ -201,6 +204,7 @@ class IngestSession:
         self.actor_id = actor_id
         self.games = identity.games
         self.producer = hello.producer
+        self.by_producer = identity.producer
         self.credit_max = ids.origin_credit(origin_id)
         self.next_seq = max(1, hello.next_origin_seq)
         self.acked = self.next_seq - 1

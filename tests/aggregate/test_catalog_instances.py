@@ -54,7 +54,7 @@ def test_what_a_game_is_given_counts_from_the_answer_on_while_it_is_busy(pair: R
             try:
                 for number in range(8):
                     wanted = await defined(game)
-                    wanted.metrics.add(metric_id=f"m{number}", unit="ms")
+                    wanted.metrics.add(metric_id=f"m{number}", unit="ms", writers=pb.WRITERS_ACTORS)
                     wanted.audience = True
                     answer = await catalog.DefineGame(pb.DefineGameRequest(game=wanted), timeout=10)
                     partitions = {position.partition for position in answer.applied_at}
@@ -97,7 +97,7 @@ def test_changes_at_the_same_moment_are_applied_whole_or_refused(pair: RunningMe
             def adding(number: int) -> pb.Game:
                 wanted = pb.Game()
                 wanted.CopyFrom(base)
-                wanted.metrics.add(metric_id=f"m{number}")
+                wanted.metrics.add(metric_id=f"m{number}", writers=pb.WRITERS_ACTORS)
                 return wanted
 
             answers = await asyncio.gather(

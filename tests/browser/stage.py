@@ -67,7 +67,11 @@ class Stage:
 
     def open_board(self, board_id: str = "top", title: str = "Top players") -> None:
         board = catalog.Board(
-            game_id=self.game_id, board_id=board_id, title=title, mode=catalog.BOARD_MODE_SUM
+            game_id=self.game_id,
+            board_id=board_id,
+            title=title,
+            mode=catalog.BOARD_MODE_SUM,
+            writers=catalog.WRITERS_ACTORS,
         )
         self._call(self._catalog.OpenBoard, catalog.OpenBoardRequest(board=board))
 

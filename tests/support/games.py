@@ -12,7 +12,16 @@ from typing import Any, TypeVar, cast
 import grpc.aio
 
 from grandstand.aggregate.v1.aggregate_pb2 import TopicState
-from grandstand.catalog.v1.catalog_pb2 import BOARD_MODE_SUM, Board, BoardMode, Game, Poll, PollOption, Pulse
+from grandstand.catalog.v1.catalog_pb2 import (
+    BOARD_MODE_SUM,
+    WRITERS_ACTORS,
+    Board,
+    BoardMode,
+    Game,
+    Poll,
+    PollOption,
+    Pulse,
+)
 from grandstand.client import Backend, Viewer, open_channel
 from grandstand.client.credentials import Token, token_of
 from grandstand.event.v1.event_pb2 import Event, Position, Vote
@@ -96,6 +105,8 @@ class GameClient:
         """Adds to what the game counts, such as metrics=[...] or audience=True."""
         game = (await self.backend.get_game(self.game_id)).game
         game.MergeFrom(Game(**fields))
+        for added in (*game.metrics, *game.customs):
+            added.writers = added.writers or WRITERS_ACTORS  # `send` is an actor's way
         return await self.backend.define_game(game)
 
     async def open_poll(
@@ -114,6 +125,7 @@ class GameClient:
     async def open_board(
         self, board_id: str = "top", mode: BoardMode = BOARD_MODE_SUM, **fields: Any
     ) -> Board:
+        fields = {"writers": WRITERS_ACTORS, **fields}
         return await self.backend.open_board(
             Board(game_id=self.game_id, board_id=board_id, title="Top", mode=mode, **fields)
         )

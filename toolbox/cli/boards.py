@@ -16,6 +16,16 @@ from toolbox.local.errors import MeshError
 from toolbox.local.running import running_mesh
 
 MODES = ("best", "last", "sum", "lowest")
+WRITERS = ("producers", "actors")
+
+WritersOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="|".join(WRITERS),
+        help="Whose events are taken: game servers' alone, or every actor's own.",
+        show_default="producers",
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -48,6 +58,13 @@ def open_board(
             show_default="now",
         ),
     ] = None,
+    writers: WritersOption = None,
+    least: Annotated[
+        int | None, typer.Option("--min", help="The least points of one score.", show_default="-2^53")
+    ] = None,
+    most: Annotated[
+        int | None, typer.Option("--max", help="The most points of one score.", show_default="2^53")
+    ] = None,
     game: GameOption = "demo",
     open_for: ForOption = None,
     home: HomeOption = None,
@@ -63,7 +80,16 @@ def open_board(
     if mode not in MODES:
         raise MeshError(f"--mode {mode!r} is none of {', '.join(MODES)}")
     combined: Any = f"BOARD_MODE_{mode.upper()}"
-    asked = Board(game_id=game, board_id=board, title=title, mode=combined, top=top)
+    asked = Board(
+        game_id=game,
+        board_id=board,
+        title=title,
+        mode=combined,
+        top=top,
+        writers=writers_named(writers),
+        points_min=least,
+        points_max=most,
+    )
     if season is not None:
         asked.season.every.FromMilliseconds(round(seconds_of(season) * 1e3))
     if starts is not None:
@@ -133,6 +159,15 @@ def rank_on_board(
         ),
     )
     print_message(found, as_json, standing(f"board/{board}", actor, found))
+
+
+def writers_named(text: str | None) -> Any:
+    """The Writers of the catalog; unspecified if none is named. Raises MeshError."""
+    if text is None:
+        return None
+    if text not in WRITERS:
+        raise MeshError(f"--writers {text!r} is none of {', '.join(WRITERS)}")
+    return f"WRITERS_{text.upper()}"
 
 
 def _moment(text: str) -> datetime:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from toolbox.cli.boards import WritersOption, writers_named
 from toolbox.cli.credentials import TokenOption, owning
 from toolbox.cli.durations import ForOption, at, limit, until
 from toolbox.cli.home import HomeOption
@@ -49,6 +50,7 @@ def define(
             metavar="ID=FOLD[:CONFIG]", help="A topic of a fold you have installed, such as w=words."
         ),
     ] = None,
+    writers: WritersOption = None,
     spread: Annotated[
         int | None, typer.Option(help="Over how many partitions its actors are spread.", show_default="1")
     ] = None,
@@ -63,16 +65,17 @@ def define(
     from grandstand.catalog.v1.catalog_pb2 import CustomTopic, Game, Metric, Pulse
 
     wanted = Game(game_id=game, title=title, spread=spread or 0, audience=audience)
+    by: Any = writers_named(writers)
     for text in pulse or []:
         pulse_id, kinds = _named(text, "--pulse", "ID=KIND,KIND such as reactions=clap,wow")
         wanted.pulses.append(Pulse(pulse_id=pulse_id, kinds=kinds.split(",")))
     for text in metric or []:
         metric_id, _, unit = text.partition("=")
-        wanted.metrics.append(Metric(metric_id=metric_id, unit=unit))
+        wanted.metrics.append(Metric(metric_id=metric_id, unit=unit, writers=by))
     for text in custom or []:
         custom_id, value = _named(text, "--custom", "ID=FOLD or ID=FOLD:CONFIG")
         fold, _, config = value.partition(":")
-        wanted.customs.append(CustomTopic(custom_id=custom_id, fold=fold, config=config.encode()))
+        wanted.customs.append(CustomTopic(custom_id=custom_id, fold=fold, config=config.encode(), writers=by))
     defined = on_mesh(running_mesh(home).mesh, lambda backend: _define(backend, wanted), owning(token, home))
     print_message(defined, as_json, f"Game {defined.game_id} is defined.")
 
@@ -100,8 +103,12 @@ async def _define(backend: Any, wanted: Any) -> Any:
             there.extend(kind for kind in pulse.kinds if kind not in there)
         else:
             known.pulses.append(pulse)
-    known.metrics.extend(metric for metric in wanted.metrics if metric not in known.metrics)
-    known.customs.extend(custom for custom in wanted.customs if custom not in known.customs)
+    metrics = {metric.metric_id: metric for metric in known.metrics}
+    for metric in wanted.metrics:
+        (metrics.get(metric.metric_id) or known.metrics.add()).MergeFrom(metric)
+    customs = {custom.custom_id: custom for custom in known.customs}
+    for custom in wanted.customs:
+        (customs.get(custom.custom_id) or known.customs.add()).MergeFrom(custom)
     return await backend.define_game(known)
 
 

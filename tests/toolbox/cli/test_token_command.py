@@ -110,7 +110,7 @@ def test_a_mesh_with_a_platforms_keys_is_not_given_development_tokens(home: Home
 def test_who_sends_with_a_token_is_its_actor_and_nobody_else(mesh: RunningMesh) -> None:
     game = f"t-{uuid.uuid4().hex[:12]}"
     succeeded(mesh.home, "game", "define", game, "--pulse", "cheer=clap")
-    succeeded(mesh.home, "board", "open", "top", "Top", "--game", game)
+    succeeded(mesh.home, "board", "open", "top", "Top", "--game", game, "--writers", "actors")
     send = ("send", "score", "top", "5", "--game", game)
     ann = ("--token", mesh.viewer("ann"))
     succeeded(mesh.home, *send, *ann)
