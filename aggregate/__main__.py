@@ -8,6 +8,7 @@ import random
 from collections.abc import AsyncIterator
 
 from aggregate import bounds
+from aggregate.access import Access
 from aggregate.catalog import CatalogWriter
 from aggregate.closer import Closer
 from aggregate.control_publisher import ControlPublisher
@@ -25,6 +26,8 @@ from grandstand.catalog.v1.catalog_pb2_grpc import add_CatalogServiceServicer_to
 from grandstand.wire.tasks import end
 from mesh import config, limits, runtime
 from mesh.addresses import Addresses
+from mesh.auth import Verifier
+from mesh.auth.service import open_verifier
 from mesh.catalog.watch import CatalogWatch
 from mesh.health import proofs
 from mesh.health.clock_watch import ClockWatch
@@ -39,6 +42,13 @@ from mesh.redis.standings import StandingStore
 
 @contextlib.asynccontextmanager
 async def start(process: runtime.Runtime) -> AsyncIterator[None]:
+    # Before anything is waited for: without keys for its callers' tokens a worker does not start.
+    async with open_verifier(process.config, mesh_tokens=True) as verifier, _working(process, verifier):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def _working(process: runtime.Runtime, verifier: Verifier) -> AsyncIterator[None]:
     instance = process.config.instance
     bus = await Bus.connect(process.config.nats, instance, process.config.replicas)
     await bus.ensure_events_stream(process.config.events_bytes)
@@ -64,7 +74,8 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
     await watch.start()
     await bus.forbid_rollups(subjects.CATALOG_STREAM)
     await asyncio.gather(ownership.start(), exchange.start())
-    add_CatalogServiceServicer_to_server(CatalogService(watch, writer), process.server)
+    access = Access(clock.checking(verifier), clock.now_s)
+    add_CatalogServiceServicer_to_server(CatalogService(watch, writer, access), process.server)
     add_AggregateServiceServicer_to_server(
         AggregateService(
             watch,
@@ -73,6 +84,7 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
             exchange.statuses,
             WaitingReads(random.random),
             Addresses(process.config.trusted_hops, process.config.exempt),
+            access,
             clock.now_s,
         ),
         process.server,

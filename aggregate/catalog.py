@@ -37,7 +37,7 @@ from typing import TypeVar
 from nats.errors import Error as NatsError
 from nats.js.errors import APIError, KeyWrongLastSequenceError, NotFoundError
 
-from aggregate import definition_merge, definitions
+from aggregate import audit, definition_merge, definitions
 from aggregate.closing import Step, awaited, key_of, lacking, to_send
 from aggregate.control_publisher import ControlPublisher
 from grandstand import fold
@@ -46,6 +46,7 @@ from grandstand.catalog.v1.catalog_pb2 import (
     STAGE_OPEN,
     STAGE_SEALED,
     STAGE_UNSPECIFIED,
+    WRITERS_PRODUCERS,
     Board,
     Game,
     Poll,
@@ -92,7 +93,8 @@ class CatalogWriter:
             if not isinstance(known, Game):
                 if len(view.games()) >= limits.GAMES_MAX:
                     raise Exhausted(f"the catalog holds {limits.GAMES_MAX} games, the most it may")
-                game, claim = asked, Game(game_id=asked.game_id)
+                game = definition_merge.with_writers(Game(), asked)
+                claim = Game(game_id=asked.game_id)
             else:
                 has_topics = known.spread != asked.spread and await self._has_topics(asked.game_id)
                 game = definition_merge.check_and_merge(known, asked, has_topics=has_topics)
@@ -255,7 +257,11 @@ class CatalogWriter:
         if lacks := lacking(step, folded):
             raise NotNow(f"partitions {lacks} have not taken it yet")
         self._sent.pop(step.name, None)
-        if not step.beat and not await self._put(key, definition, revision):
+        if step.beat:
+            return
+        if await self._put(key, definition, revision):
+            audit.ended(definition)
+        else:
             await self._watch.refresh(key)  # another instance was faster
 
     def _now_ns(self) -> int:
@@ -288,9 +294,11 @@ def _copy(definition: Topic) -> Topic:
 
 
 def _claim(checked: Topic, now_ns: int) -> Topic:
-    """The entry without a stage. It says already when season 1 begins, so that an opening that
-    is repeated after a crash begins it at the same moment."""
+    """The entry without a stage. It names the writers, and says already when season 1 begins, so that an
+    opening that is repeated after a crash begins it at the same moment."""
     claim = _copy(checked)
+    if isinstance(claim, Board):
+        claim.writers = claim.writers or WRITERS_PRODUCERS
     if isinstance(claim, Board) and claim.HasField("season") and not claim.season.HasField("starts_at"):
         claim.season.starts_at.FromMicroseconds(now_ns // 1_000)  # as finely as folds go
     return claim

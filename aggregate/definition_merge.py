@@ -13,10 +13,40 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
-from grandstand.catalog.v1.catalog_pb2 import CustomTopic, Game, Metric, Pulse
+from grandstand.catalog.v1.catalog_pb2 import (
+    WRITERS_ACTORS,
+    WRITERS_PRODUCERS,
+    WRITERS_UNSPECIFIED,
+    CustomTopic,
+    Game,
+    Metric,
+    Pulse,
+    Writers,
+)
 from grandstand.wire.errors import NotNow
 
 Part = TypeVar("Part", Pulse, Metric, CustomTopic)
+
+
+def settled_writers(known: Writers, asked: Writers) -> Writers:
+    """`asked` as it is stored. A topic that was defined before there was a choice is for actors, and stays
+    unspecified if that, or nothing, is asked; otherwise unspecified becomes producers."""
+    if known == WRITERS_UNSPECIFIED:
+        return WRITERS_UNSPECIFIED if asked == WRITERS_ACTORS else asked
+    return asked or WRITERS_PRODUCERS
+
+
+def with_writers(known: Game, wanted: Game) -> Game:
+    """`wanted`, where each metric and custom topic that is new names its writers."""
+    settled = Game()
+    settled.CopyFrom(wanted)
+    metrics = {metric.metric_id: metric.writers for metric in known.metrics}
+    for metric in settled.metrics:
+        metric.writers = settled_writers(metrics.get(metric.metric_id, WRITERS_PRODUCERS), metric.writers)
+    customs = {custom.custom_id: custom.writers for custom in known.customs}
+    for custom in settled.customs:
+        custom.writers = settled_writers(customs.get(custom.custom_id, WRITERS_PRODUCERS), custom.writers)
+    return settled
 
 
 def check_and_merge(known: Game, wanted: Game, *, has_topics: bool) -> Game:
@@ -24,6 +54,7 @@ def check_and_merge(known: Game, wanted: Game, *, has_topics: bool) -> Game:
     nothing changes. `has_topics`: the game has polls or boards. Raises NotNow for a change that is not
     allowed."""
     name = f"game {known.game_id!r}"
+    wanted = with_writers(known, wanted)
     if known.spread != wanted.spread and (has_topics or has_own_topics(known)):
         raise NotNow(
             f"game.spread: is {known.spread} and cannot become {wanted.spread} while {name} has topics"

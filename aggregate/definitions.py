@@ -11,9 +11,11 @@ from collections.abc import Collection, Sequence
 from google.protobuf.duration_pb2 import Duration
 
 from aggregate import bounds
+from aggregate.definition_merge import settled_writers
 from grandstand.catalog.v1.catalog_pb2 import (
     BOARD_MODE_UNSPECIFIED,
     STAGE_UNSPECIFIED,
+    WRITERS_UNSPECIFIED,
     Board,
     BoardMode,
     CustomTopic,
@@ -23,6 +25,7 @@ from grandstand.catalog.v1.catalog_pb2 import (
     PollVoters,
     Pulse,
     Season,
+    Writers,
 )
 from grandstand.wire import bounds as wire_bounds
 from grandstand.wire import ids
@@ -93,7 +96,10 @@ def check_poll(poll: Poll) -> Poll:
 
 
 def check_board(board: Board) -> Board:
-    """The board as it will be stored, without what the server sets. Raises Invalid."""
+    """The board as it will be stored, without what the server sets. Raises Invalid.
+
+    Its writers may be unspecified yet: what that means depends on what is stored.
+    """
     ids.check_id("board.game_id", board.game_id)
     ids.check_id("board.board_id", board.board_id)
     ids.check_text("board.title", board.title)
@@ -102,6 +108,8 @@ def check_board(board: Board) -> Board:
         raise Invalid(f"board.mode: is {board.mode}; one of {names} is needed")
     if board.top > wire_bounds.BOARD_TOP_MAX:
         raise Invalid(f"board.top: is {board.top}; at most {wire_bounds.BOARD_TOP_MAX} are allowed")
+    _check_writers("board.writers", board.writers)
+    _check_points(board)
     if board.HasField("open_for"):
         _check_open_for("board.open_for", board.open_for)
     if board.HasField("season"):
@@ -125,6 +133,7 @@ def same_definition(known: Poll | Board, wanted: Poll | Board) -> bool:
         by_server = mine.HasField("season") and not theirs.season.HasField("starts_at")
         if by_server:
             mine.season.ClearField("starts_at")
+        theirs.writers = settled_writers(mine.writers, theirs.writers)
     return mine == theirs
 
 
@@ -153,6 +162,23 @@ def _check_metric(field: str, metric: Metric) -> None:
         )
     if not metric.unit.isprintable():
         raise Invalid(f"{field}.unit: {shown(metric.unit)} has a character that does not print")
+    _check_writers(f"{field}.writers", metric.writers)
+
+
+def _check_writers(field: str, writers: Writers) -> None:
+    if writers not in Writers.values():
+        names = " or ".join(name for name, n in Writers.items() if n != WRITERS_UNSPECIFIED)
+        raise Invalid(f"{field}: is {writers}; {names} is needed")
+
+
+def _check_points(board: Board) -> None:
+    bound = wire_bounds.POINTS_MAX
+    least = board.points_min if board.HasField("points_min") else -bound
+    most = board.points_max if board.HasField("points_max") else bound
+    if abs(least) > bound:
+        raise Invalid(f"board.points_min: {least} is out of range; -2^53 to 2^53 ({bound}) are allowed")
+    if not least <= most <= bound:
+        raise Invalid(f"board.points_max: is {most}; {least} (points_min) to 2^53 ({bound}) are allowed")
 
 
 def _check_custom(field: str, custom: CustomTopic, folds: Collection[str]) -> None:
@@ -168,6 +194,7 @@ def _check_custom(field: str, custom: CustomTopic, folds: Collection[str]) -> No
             f"{field}.config: {len(custom.config)} bytes; "
             f"at most {bounds.CUSTOM_CONFIG_BYTES_MAX} are allowed"
         )
+    _check_writers(f"{field}.writers", custom.writers)
 
 
 def _check_season(field: str, season: Season) -> None:

@@ -8,7 +8,8 @@ from urllib.parse import unquote
 
 import grpc
 
-from aggregate import bounds
+from aggregate import audit, bounds
+from aggregate.access import Access
 from aggregate.catalog import CatalogWriter
 from aggregate.topics import topics_of_game
 from aggregate.waiting_reads import WaitingReads
@@ -45,21 +46,25 @@ _DEADLINE_MARGIN_S = 0.05
 
 
 class CatalogService(CatalogServiceServicer):
-    def __init__(self, watch: CatalogWatch, writer: CatalogWriter) -> None:
+    def __init__(self, watch: CatalogWatch, writer: CatalogWriter, access: Access) -> None:
         self._watch = watch
         self._writer = writer
+        self._access = access
 
     async def DefineGame(
         self, request: pb.DefineGameRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.DefineGameResponse:
         async with answering(context):
+            by = self._access.owner(context, "game.game_id", request.game.game_id)
             game, positions = await self._writer.define_game(request.game)
+            audit.called("defined", game, by)
             return pb.DefineGameResponse(game=game, applied_at=positions)
 
     async def GetGame(
         self, request: pb.GetGameRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.GetGameResponse:
         async with answering(context):
+            self._access.reader(context, request.game_id)
             game_id = ids.check_id("game_id", request.game_id)
             view = self._watch.view
             # Whoever adds to a definition reads it first, perhaps from another instance than wrote it.
@@ -74,29 +79,37 @@ class CatalogService(CatalogServiceServicer):
         self, request: pb.OpenPollRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.OpenPollResponse:
         async with answering(context):
+            by = self._access.owner(context, "poll.game_id", request.poll.game_id)
             poll, positions = await self._writer.open_poll(request.poll)
+            audit.called("opened", poll, by)
             return pb.OpenPollResponse(poll=poll, applied_at=positions)
 
     async def ClosePoll(
         self, request: pb.ClosePollRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.ClosePollResponse:
         async with answering(context):
-            return pb.ClosePollResponse(poll=await self._writer.close_poll(request.game_id, request.poll_id))
+            by = self._access.owner(context, "game_id", request.game_id)
+            poll = await self._writer.close_poll(request.game_id, request.poll_id)
+            audit.called("closed", poll, by)
+            return pb.ClosePollResponse(poll=poll)
 
     async def OpenBoard(
         self, request: pb.OpenBoardRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.OpenBoardResponse:
         async with answering(context):
+            by = self._access.owner(context, "board.game_id", request.board.game_id)
             board, positions = await self._writer.open_board(request.board)
+            audit.called("opened", board, by)
             return pb.OpenBoardResponse(board=board, applied_at=positions)
 
     async def CloseBoard(
         self, request: pb.CloseBoardRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.CloseBoardResponse:
         async with answering(context):
-            return pb.CloseBoardResponse(
-                board=await self._writer.close_board(request.game_id, request.board_id)
-            )
+            by = self._access.owner(context, "game_id", request.game_id)
+            board = await self._writer.close_board(request.game_id, request.board_id)
+            audit.called("closed", board, by)
+            return pb.CloseBoardResponse(board=board)
 
 
 class AggregateService(AggregateServiceServicer):
@@ -108,6 +121,7 @@ class AggregateService(AggregateServiceServicer):
         statuses: Callable[[], list[PartitionStatus]],
         waiting: WaitingReads,
         addresses: Addresses,
+        access: Access,
         now: Callable[[], float] = wall_clock.now_s,
     ) -> None:
         """`statuses`: how far each partition is, in their order. `now`: Unix seconds."""
@@ -119,15 +133,18 @@ class AggregateService(AggregateServiceServicer):
         self._results = results
         self._standings = standings
         self._statuses = statuses
+        self._access = access
 
     async def ReadPartitions(
         self, request: ReadPartitionsRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> ReadPartitionsResponse:
         async with answering(context):
+            self._access.operator(context)
             return ReadPartitionsResponse(partitions=self._statuses())
 
     async def Read(self, request: ReadRequest, context: grpc.aio.ServicerContext[Any, Any]) -> ReadResponse:
         async with answering(context):
+            self._access.reader(context, request.game_id)
             game_id = ids.check_id("game_id", request.game_id)
             patterns = TopicPatterns(request.topics)
             positions = check_positions(request.positions)
@@ -152,6 +169,7 @@ class AggregateService(AggregateServiceServicer):
         self, request: ReadStandingRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> ReadStandingResponse:
         async with answering(context):
+            self._access.reader(context, request.game_id)
             game_id = ids.check_id("game_id", request.game_id)
             board_id = ids.check_id("board_id", request.board_id)
             actor_id = ids.check_id("actor_id", request.actor_id)

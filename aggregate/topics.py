@@ -129,7 +129,10 @@ def is_reconfigured(known: catalog.Game, game: catalog.Game, topic: str) -> bool
     if kind != "custom":
         return False
     before = next((c for c in known.customs if c.custom_id == name), None)
-    return before is not None and before != next(c for c in game.customs if c.custom_id == name)
+    if before is None:
+        return False
+    now = next(c for c in game.customs if c.custom_id == name)
+    return (before.fold, before.config) != (now.fold, now.config)
 
 
 def stage_due(definition: catalog.Poll | catalog.Board, topic: Topic, now_us: int) -> Stage:

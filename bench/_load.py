@@ -11,7 +11,7 @@ import asyncio
 import json
 from pathlib import Path
 
-from bench._mesh import producer
+from bench._mesh import owner
 from toolbox.load.account import LoadPlan
 from toolbox.load.simulate import Simulation
 
@@ -28,7 +28,7 @@ def main() -> None:
     plan = LoadPlan(
         asked.edge, asked.mesh, asked.game, asked.viewers, asked.rate, asked.seconds, poll_id=asked.poll
     )
-    summary = asyncio.run(Simulation(plan, token=producer(asked.home)).run())
+    summary = asyncio.run(Simulation(plan, token=owner(asked.home)).run())
     print(json.dumps(summary.as_json()))
 
 

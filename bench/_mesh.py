@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from grandstand.client import Token
-from toolbox.cli.credentials import acting
+from toolbox.cli.credentials import owning
 from toolbox.local.errors import MeshError
 from toolbox.local.ports import Ports
 from toolbox.local.running import MeshAddresses, home_of, running_mesh, running_status
@@ -26,7 +26,7 @@ class BenchMesh:
         self.home: Path = home_of(home).root
         self.is_temporary = is_temporary
         self.addresses: MeshAddresses = running_mesh(home)
-        self.token: Token = producer(self.home)
+        self.token: Token = owner(self.home)
 
     def pids(self) -> dict[str, int]:
         """By service; the demo's crowd is no part of the mesh."""
@@ -34,9 +34,9 @@ class BenchMesh:
         return {service.name: service.pid for service in services if service.pid and service.name != "demo"}
 
 
-def producer(home: Path) -> Token:
-    """The token with which a benchmark acts for many. Raises MeshError where there is none."""
-    return acting(os.environ.get("GRANDSTAND_TOKEN"), home)
+def owner(home: Path) -> Token:
+    """The token with which a benchmark defines and acts for many. Raises MeshError where there is none."""
+    return owning(os.environ.get("GRANDSTAND_TOKEN"), home)
 
 
 @contextlib.contextmanager

@@ -69,7 +69,7 @@ class LatencyBench:
         """Raises ClientError and MeshError."""
         at = self._mesh.addresses
         async with open_channel(at.mesh) as channel:
-            backend = Backend(channel)
+            backend = Backend(channel, token=self._mesh.token)
             await backend.define_game(Game(game_id=self._game_id, title="Benchmark"))
             await backend.open_poll(poll_of(self._game_id, self._poll_id))
             voting = VoteProbe(at.edge, self._game_id, self._poll_id, self._random, self._mesh.token)

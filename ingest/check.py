@@ -37,7 +37,7 @@ from grandstand.internal.v1.internal_pb2 import IncomingEvent
 from grandstand.wire import bounds as wire_bounds
 from grandstand.wire import ids
 from grandstand.wire.errors import Forbidden, Invalid, Unknown
-from ingest.compiled_definitions import CompiledCache, CompiledGame, CompiledPoll, OpenPeriod
+from ingest.compiled_definitions import CompiledBoard, CompiledCache, CompiledGame, CompiledPoll, OpenPeriod
 from mesh.jetstream import subjects
 
 Body = TypeVar("Body", bound=Message)
@@ -148,7 +148,7 @@ class Checker:
         """Of viewers, producers, guests, and guests for whom a producer relays."""
         self._games: CompiledCache[CompiledGame] = CompiledCache()
         self._polls: CompiledCache[CompiledPoll] = CompiledCache()
-        self._boards: CompiledCache[OpenPeriod] = CompiledCache()
+        self._boards: CompiledCache[CompiledBoard] = CompiledCache()
 
     def known(self, producer: bool, guest: bool = False) -> KnownEvents:
         """The cached results that still hold. The caller compares `until_s` itself. `producer`: who sends;
@@ -166,9 +166,12 @@ class Checker:
         body: bytes,
         now_s: float,
         producer: bool,
+        *,
         guest: bool = False,
+        by_producer: bool,
     ) -> ValidatedEvent:
-        """Validates a body. `kind` is the name of its field in Event; `producer` and `guest` as in `known`.
+        """Validates a body. `kind` is the name of its field in Event. `producer` and `guest` as in `known`.
+        `by_producer`: its sender's token has that role, and it is not relayed for an actor.
 
         Raises Forbidden, Invalid, Unknown, NotNow.
         """
@@ -177,15 +180,15 @@ class Checker:
             case "vote":
                 validated = self._vote(game, _parsed(Vote, kind, body), now_s, producer, guest)
             case "score":
-                validated = self._score(game, _parsed(Score, kind, body), now_s)
+                validated = self._score(game, _parsed(Score, kind, body), now_s, by_producer)
             case "reaction":
                 validated = _reaction(game, _parsed(Reaction, kind, body))
             case "presence":
                 validated = _presence(game, _parsed(Presence, kind, body), producer, guest)
             case "measure":
-                validated = _measure(game, _parsed(Measure, kind, body))
+                validated = _measure(game, _parsed(Measure, kind, body), by_producer)
             case "custom":
-                validated = _custom(game, _parsed(Custom, kind, body))
+                validated = _custom(game, _parsed(Custom, kind, body), by_producer)
             case _:
                 raise Invalid(NO_BODY)
         if kind in _REPEATED and len(body) <= BODY_KEPT_BYTES_MAX:
@@ -215,7 +218,7 @@ class Checker:
         kind, _, name = topic.partition("/")
         if kind == "poll":
             return self._poll(game_id, name).period
-        return self._board(game_id, name) if kind == "board" else None
+        return self._board(game_id, name).period if kind == "board" else None
 
     def _vote(
         self, game: CompiledGame, vote: Vote, now_s: float, producer: bool, guest: bool
@@ -234,14 +237,12 @@ class Checker:
             guest=guest,
         )
 
-    def _score(self, game: CompiledGame, score: Score, now_s: float) -> ValidatedEvent:
+    def _score(self, game: CompiledGame, score: Score, now_s: float, by_producer: bool) -> ValidatedEvent:
         board_id, points = score.board_id, score.points
-        period = self._board(game.game_id, board_id)
-        bound = wire_bounds.POINTS_MAX
-        if abs(points) > bound:
-            raise Invalid(f"score.points: {points} is out of range; -2^53 to 2^53 ({bound}) are allowed")
-        period.check("board", board_id, now_s)
-        return ValidatedEvent(game, "score", f"board/{board_id}", points, period=period)
+        board = self._board(game.game_id, board_id)
+        board.check(points, by_producer=by_producer)
+        board.period.check("board", board_id, now_s)
+        return ValidatedEvent(game, "score", board.topic, points, period=board.period)
 
     def _game(self, game_id: str) -> CompiledGame:
         try:
@@ -259,13 +260,13 @@ class Checker:
             raise
         return self._polls.get(definition) or self._polls.put(definition, CompiledPoll(definition))
 
-    def _board(self, game_id: str, board_id: str) -> OpenPeriod:
+    def _board(self, game_id: str, board_id: str) -> CompiledBoard:
         try:
             definition = self._catalog.board(game_id, board_id)
         except Unknown:
             ids.check_id("score.board_id", board_id)
             raise
-        return self._boards.get(definition) or self._boards.put(definition, OpenPeriod(definition))
+        return self._boards.get(definition) or self._boards.put(definition, CompiledBoard(definition))
 
 
 def keys_of(events: Iterable[IncomingEvent]) -> tuple[list[str], list[str]]:
@@ -307,8 +308,8 @@ def _presence(game: CompiledGame, presence: Presence, producer: bool, guest: boo
     return ValidatedEvent(game, "presence", "audience", value, guest=guest)
 
 
-def _measure(game: CompiledGame, measure: Measure) -> ValidatedEvent:
-    game.check_metric(measure.metric_id)
+def _measure(game: CompiledGame, measure: Measure, by_producer: bool) -> ValidatedEvent:
+    game.check_metric(measure.metric_id, by_producer=by_producer)
     value = measure.value
     # Not `abs(value) > MEASURE_MAX`: a NaN is not greater than anything.
     if not abs(value) <= wire_bounds.MEASURE_MAX:
@@ -319,8 +320,8 @@ def _measure(game: CompiledGame, measure: Measure) -> ValidatedEvent:
     return ValidatedEvent(game, "measure", f"metric/{measure.metric_id}", value)
 
 
-def _custom(game: CompiledGame, custom: Custom) -> ValidatedEvent:
-    game.check_custom(custom.custom_id)
+def _custom(game: CompiledGame, custom: Custom, by_producer: bool) -> ValidatedEvent:
+    game.check_custom(custom.custom_id, by_producer=by_producer)
     if len(custom.payload) > wire_bounds.CUSTOM_PAYLOAD_BYTES_MAX:
         raise Invalid(
             f"custom.payload: {len(custom.payload)} bytes; "

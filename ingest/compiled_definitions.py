@@ -16,10 +16,12 @@ from grandstand.catalog.v1.catalog_pb2 import (
     POLL_VOTERS_PLATFORM,
     STAGE_OPEN,
     STAGE_UNSPECIFIED,
+    WRITERS_PRODUCERS,
     Board,
     Game,
     Poll,
 )
+from grandstand.wire import bounds as wire_bounds
 from grandstand.wire import ids
 from grandstand.wire.errors import Forbidden, GrandstandError, Invalid, NotNow, Unknown, shown
 
@@ -147,6 +149,37 @@ class CompiledPoll:
         return (given or 1) if self._weight_max > 1 else 0
 
 
+class CompiledBoard:
+    """The writers of one board, and the points that one score may have."""
+
+    __slots__ = ("_board_id", "_is_bounded", "_least", "_most", "_producers_only", "period", "topic")
+
+    def __init__(self, board: Board) -> None:
+        bound = wire_bounds.POINTS_MAX
+        self._board_id = board.board_id
+        self._producers_only = board.writers == WRITERS_PRODUCERS
+        self._least = board.points_min if board.HasField("points_min") else -bound
+        self._most = board.points_max if board.HasField("points_max") else bound
+        self._is_bounded = board.HasField("points_min") or board.HasField("points_max")
+        self.topic = f"board/{board.board_id}"
+        self.period = OpenPeriod(board)
+
+    def check(self, points: int, *, by_producer: bool) -> None:
+        """Raises Forbidden, Invalid."""
+        if self._producers_only and not by_producer:
+            raise _producers_only("score.board_id", "board", self._board_id)
+        if not self._least <= points <= self._most:
+            if self._is_bounded:
+                raise Invalid(
+                    f"score.points: {points} is out of range; "
+                    f"{self._least} to {self._most} are allowed on board {self._board_id!r}"
+                )
+            raise Invalid(
+                f"score.points: {points} is out of range; "
+                f"-2^53 to 2^53 ({wire_bounds.POINTS_MAX}) are allowed"
+            )
+
+
 class CompiledGame:
     """The pulses, metrics, custom topics and audience of one game."""
 
@@ -155,8 +188,8 @@ class CompiledGame:
     def __init__(self, game: Game) -> None:
         self.game_id = game.game_id
         self._pulses = {pulse.pulse_id: {kind: kind for kind in pulse.kinds} for pulse in game.pulses}
-        self._metrics = {metric.metric_id: None for metric in game.metrics}
-        self._customs = {custom.custom_id: None for custom in game.customs}
+        self._metrics = {metric.metric_id: metric.writers == WRITERS_PRODUCERS for metric in game.metrics}
+        self._customs = {custom.custom_id: custom.writers == WRITERS_PRODUCERS for custom in game.customs}
         self._audience = game.audience
         self.spread = game.spread
         self.first = ids.partition_of(game.game_id, "", 1)
@@ -182,20 +215,33 @@ class CompiledGame:
                 "define it with audience (CatalogService.DefineGame)"
             )
 
-    def check_metric(self, metric_id: str) -> None:
-        """Raises Unknown."""
-        if metric_id not in self._metrics:
+    def check_metric(self, metric_id: str, *, by_producer: bool) -> None:
+        """Raises Unknown, Forbidden."""
+        producers_only = self._metrics.get(metric_id)
+        if producers_only is None:
             raise self._unknown("measure.metric_id", metric_id, "metric", list(self._metrics))
+        if producers_only and not by_producer:
+            raise _producers_only("measure.metric_id", "metric", metric_id)
 
-    def check_custom(self, custom_id: str) -> None:
-        """Raises Unknown."""
-        if custom_id not in self._customs:
+    def check_custom(self, custom_id: str, *, by_producer: bool) -> None:
+        """Raises Unknown, Forbidden."""
+        producers_only = self._customs.get(custom_id)
+        if producers_only is None:
             raise self._unknown("custom.custom_id", custom_id, "custom topic", list(self._customs))
+        if producers_only and not by_producer:
+            raise _producers_only("custom.custom_id", "custom topic", custom_id)
 
     def _unknown(self, field: str, name: str, kind: str, known: list[str]) -> Unknown:
         """Raises Invalid if `name` is not a well-formed id."""
         ids.check_id(field, name)
         return Unknown(f"{field}: {shown(name)} is not a {kind} of game {self.game_id!r}; {_one_of(known)}")
+
+
+def _producers_only(field: str, kind: str, name: str) -> Forbidden:
+    return Forbidden(
+        f"{field}: {kind} {name!r} is written by producers only, with a token of that role and on "
+        "IngestService.Publish; its owner may open another for actors (writers)"
+    )
 
 
 def _one_of(choices: list[str]) -> str:

@@ -314,7 +314,7 @@ class Intake:
         seq = event.origin_seq
         guest = session.guest
         if ticket is sender:
-            origin, producer = session.origin_key, session.producer
+            origin, producer, by_producer = session.origin_key, session.producer, session.by_producer
         else:
             if event.guest:
                 guest = True
@@ -323,6 +323,7 @@ class Intake:
             if not 1 <= seq <= SEQ_MAX:
                 raise Invalid(f"event.origin_seq: is {seq}; 1 to 2^63-1 expected")
             origin, producer = ids.origin_key(origin_id), origin_id[0] == "p"
+            by_producer = producer
             own = False
             if self._pressure.log_full:
                 raise _FULL
@@ -347,7 +348,9 @@ class Intake:
         body: bytes = getattr(event, kind)
         validated = known.get((game_id, kind, body))
         if validated is None or now_s >= validated.until_s:
-            validated = self._checker.validate(game_id, kind, body, now_s, session.producer, guest)
+            validated = self._checker.validate(
+                game_id, kind, body, now_s, session.producer, guest=guest, by_producer=by_producer
+            )
         if validated.cost > 1:
             admission.charge_more(whose, game_id, validated.cost - 1, now_s=now_s, producer=paying)
         partition = validated.only

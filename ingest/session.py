@@ -25,7 +25,7 @@ stream; each gets a receipt, and the shell reads no further while too many are o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from enum import Enum
 
 from grandstand.event.v1.event_pb2 import Position
@@ -88,6 +88,7 @@ class IngestSession:
         "_shed_total",
         "acked",
         "actor_id",
+        "by_producer",
         "credit_max",
         "games",
         "guest",
@@ -106,13 +107,15 @@ class IngestSession:
         self.origin_key = b""
         self.actor_id = ""
         """Who acts in events that name nobody; "" for a producer that acts for others only."""
-        self.games: frozenset[str] | None = None
+        self.games: Container[str] | None = None
         """The only games the token opens."""
         self.producer = False
         self.guest = False
         """Whether a guest acts, as the token says."""
         self.paying_producer: str | None = None
         """The platform's producer whose rate is charged; None: that of each event's actor."""
+        self.by_producer = False
+        """Whether the token has the role producer: its own events may go where only producers write."""
         self.credit_max = 0
         self.next_seq = 1
         """The number expected next; see `advance`."""
@@ -210,6 +213,7 @@ class IngestSession:
         self.guest = identity.guest
         if identity.producer and not identity.of_mesh:
             self.paying_producer = identity.actor_id
+        self.by_producer = identity.producer
         self.credit_max = ids.origin_credit(origin_id)
         self.next_seq = max(1, hello.next_origin_seq)
         self.acked = self.next_seq - 1

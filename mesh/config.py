@@ -42,11 +42,11 @@ class ServiceConfig:
     """Where the event log's files are, if they are on this machine."""
     environment: Environment = "development"
     keys: str | None = None
-    """The keys of clients' tokens: a file or an http(s) URL of a JWKS. Ingest and gateway want it."""
+    """The keys of clients' tokens: a file or an http(s) URL of a JWKS. All but notify want it."""
     issuer: str | None = None
     """What the `iss` of clients' tokens must be; None: anything."""
     mesh_key: Path | None = None
-    """The private key of the tokens that services show each other. Ingest and gateway want it."""
+    """The private key of the tokens that services show each other. All but notify want it."""
     guest_key: Path | None = None
     """The private key of guests' tokens; None: no guests."""
     admit_actor: tuple[float, float] | None = None

@@ -5,9 +5,9 @@ it gets; whoever calls a service shows a token of `mint`, of a home's developmen
 """
 
 from mesh.auth import mint
-from mesh.auth.claims import AUDIENCE, GUEST, MESH_AUDIENCE, PRODUCER, VIEWER
+from mesh.auth.claims import AUDIENCE, GUEST, MESH_AUDIENCE, OPERATOR, OWNER, PRODUCER, VIEWER
 from mesh.auth.files import read_signing_keys
-from mesh.auth.identity import Identity
+from mesh.auth.identity import Games, Identity
 from mesh.auth.keys import (
     DEVELOPMENT_KID,
     GUEST_KID,
@@ -32,10 +32,13 @@ __all__ = [
     "MESH_AUDIENCE",
     "MESH_KID",
     "NO_KEYS",
+    "OPERATOR",
+    "OWNER",
     "PRODUCER",
     "VIEWER",
     "BadKeys",
     "Environment",
+    "Games",
     "Identity",
     "KeyRing",
     "SigningKey",

@@ -13,15 +13,19 @@ from typing import Any
 from grandstand.wire import ids
 from grandstand.wire.errors import Invalid, Unauthenticated, shown
 from mesh import limits
-from mesh.auth.identity import Identity
+from mesh.auth.identity import Games, Identity
 
 AUDIENCE = "grandstand"
 MESH_AUDIENCE = "grandstand-mesh"
 AUDIENCES = frozenset({AUDIENCE, MESH_AUDIENCE})
 
-PRODUCER = "producer"
 VIEWER = "viewer"
 GUEST = "guest"
+PRODUCER = "producer"
+OWNER = "owner"
+OPERATOR = "operator"
+ROLES = (VIEWER, PRODUCER, OWNER, OPERATOR)
+"""Each may do what those before it may. Beside them GUEST, which is none of them."""
 
 EXPIRES_AT_MAX_S = 253_402_300_799
 """The last second of the year 9999, the last that a protobuf Timestamp can tell."""
@@ -58,21 +62,26 @@ def read_claims(claims: dict[str, Any], audience: str, issuer: str | None) -> Ch
     good_from_s = max(_second(claims, "nbf") or 0.0, _second(claims, "iat") or 0.0) - limits.TOKEN_LEEWAY_S
     roles = _texts(claims, "roles") or []
     guest = GUEST in roles
-    producer = PRODUCER in roles and not guest
+    operator = OPERATOR in roles and not guest
+    owner = operator or (OWNER in roles and not guest)
+    producer = owner or (PRODUCER in roles and not guest)
     games = _texts(claims, "games")
     try:
         for game_id in games or ():
-            ids.check_id("token: games", game_id)
+            ids.check_id("token: games", game_id.removesuffix("*"))
     except Invalid as error:
         raise Unauthenticated(error.message) from None
     return CheckedToken(
         Identity(
-            actor_id=_actor(claims.get("sub"), producer),
+            # What an owner or an operator does is logged under its name.
+            actor_id=_actor(claims.get("sub"), producer and not owner),
             producer=producer,
-            games=None if games is None else frozenset(games),
+            games=None if games is None else Games.of(games),
             expires_at_s=expires_at_s,
             guest=guest,
             of_mesh=audience == MESH_AUDIENCE,
+            owner=owner,
+            operator=operator,
         ),
         good_from_s,
     )
@@ -87,8 +96,8 @@ def _check_audience(found: Any, wanted: str) -> None:
         raise Unauthenticated(f"token: aud is {_said(audiences)}; {wanted!r} is expected, for this key")
 
 
-def _actor(sub: Any, producer: bool) -> str:
-    if sub is None and producer:
+def _actor(sub: Any, may_be_nobody: bool) -> str:
+    if sub is None and may_be_nobody:
         return ""
     if not isinstance(sub, str):
         raise Unauthenticated(f"token: sub is {_said(sub)}; the actor's id is expected")

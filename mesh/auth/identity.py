@@ -1,15 +1,36 @@
 """Who a caller is, once its token was found good: what the services ask before they act. Pure.
 
 An end client acts as its own actor and nobody else. The role `producer` (a game server, a gateway)
-may act for others and send on a producer's stream. A token may be bound to games; one that
-names none is good for all.
+may act for others and send on a producer's stream. An `owner` may also define, open and close. An `operator`
+may do everything. A token may be bound to games; one that names none is good for all.
 """
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 from grandstand.wire.errors import Forbidden, shown
+
+
+@dataclass(frozen=True, slots=True)
+class Games:
+    """The claim `games`: `game_id in games` tells whether the token opens a game."""
+
+    ids: frozenset[str]
+    prefixes: tuple[str, ...] = ()
+    """Each opens all games whose ids begin with it; the claim writes it with a star, such as `arena-*`."""
+
+    @classmethod
+    def of(cls, claim: Iterable[str]) -> Games:
+        entries = list(claim)
+        return cls(
+            frozenset(entry for entry in entries if not entry.endswith("*")),
+            tuple(sorted(entry[:-1] for entry in entries if entry.endswith("*"))),
+        )
+
+    def __contains__(self, game_id: object) -> bool:
+        return isinstance(game_id, str) and (game_id in self.ids or game_id.startswith(self.prefixes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +40,8 @@ class Identity:
     actor_id: str
     """A valid id; "" only for a producer that is nobody itself."""
     producer: bool
-    games: frozenset[str] | None
+    """It may act for others; also of an owner and an operator."""
+    games: Container[str] | None
     """None: all of them."""
     expires_at_s: float
     """Unix seconds."""
@@ -27,6 +49,9 @@ class Identity:
     """No platform vouches for it; never a producer."""
     of_mesh: bool = False
     """A service of this mesh, by a token of the mesh's own."""
+    owner: bool = False
+    """It may define, open and close; also of an operator."""
+    operator: bool = False
 
     def act_for(self, field: str, actor_id: str) -> str:
         """Who acts: `actor_id`, or for "" the token's own. Raises Forbidden for others, unless a producer."""
@@ -42,6 +67,4 @@ class Identity:
     def check_game(self, field: str, game_id: str) -> None:
         """Raises Forbidden for a game that the token does not open."""
         if self.games is not None and game_id not in self.games:
-            raise Forbidden(
-                f"{field}: {shown(game_id)} is not among the {len(self.games)} games of the token"
-            )
+            raise Forbidden(f"{field}: {shown(game_id)} is not among the games of the token")

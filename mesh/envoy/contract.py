@@ -30,6 +30,8 @@ _EDGE_METHODS = ("CatalogService/GetGame",)
 """Defining, opening and closing is for a game's own backend, on the mesh listener."""
 _MESH_METHODS = ("AggregateService/ReadPartitions",)
 """For operators."""
+_MESH_TOKEN_METHODS = ("IngestService/Publish", "AggregateService/ReadPartitions")
+"""Also called with the mesh's own tokens, which Envoy cannot check: the service does."""
 _TOKEN_METHODS = ("IngestService/Publish", "GatewayService/Send")
 """Who acts must say who it is; who watches need not."""
 
@@ -45,6 +47,9 @@ class Rpc:
     retryable: bool
     at_edge: bool
     wants_token: bool
+    """A client's, at the edge."""
+    wants_token_inside: bool
+    """A client's, on the mesh listener."""
 
 
 def rpcs() -> tuple[Rpc, ...]:
@@ -68,4 +73,5 @@ def _rpc(cluster: str, method: MethodDescriptor) -> Rpc:
         retryable=level in (MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT),
         at_edge=name in _EDGE_METHODS or (service.name in _EDGE_SERVICES and name not in _MESH_METHODS),
         wants_token=name in _TOKEN_METHODS,
+        wants_token_inside=cluster == "aggregate" and name not in _MESH_TOKEN_METHODS,
     )

@@ -1,8 +1,8 @@
 """Edge and mesh: what Envoy listens on, and the HTTP filters a request passes.
 
-Order of the filters: cors, grpc_web, jwt_authn, router; on the mesh listener the router alone: who reaches it
-is on this machine, and ingest asks for a token all the same. Both listeners take HTTP/1.1 and h2 on the same
-port (codec AUTO). Bytes that are neither get a 400 and a closed connection.
+Order of the filters: cors, grpc_web, jwt_authn, router; on the mesh listener jwt_authn and router. Both
+listeners take HTTP/1.1 and h2 on the same port (codec AUTO). Bytes that are neither get a 400 and a closed
+connection.
 
 /healthz and /livez are a gateway's to answer, on both. Rejected: Envoy's health_check filter, which knows how
 many hosts answer and nothing of whether a vote can be stored.
@@ -18,7 +18,7 @@ from mesh.envoy.config import EnvoyConfig
 from mesh.envoy.contract import rpcs
 from mesh.envoy.page import FILE_BYTES_MAX, page_route
 from mesh.envoy.routes import health_route, probe_routes, rpc_route, seconds
-from mesh.envoy.tokens import denials, jwt_filter, keys_routes, requirement
+from mesh.envoy.tokens import denials, jwt_filter, keys_routes, requirement, requirement_inside
 
 BUFFER_BYTES = 64 * 1024
 """What Envoy holds for a connection that does not read: also what a slow viewer can cost (I8)."""
@@ -104,13 +104,16 @@ def mesh_listener(config: EnvoyConfig) -> dict[str, Any]:
         "name": "mesh",
         "domains": ["*"],
         "routes": [
-            *(rpc_route(rpc) for rpc in rpcs()),
+            *(rpc_route(rpc) | {"typed_per_filter_config": requirement_inside(rpc)} for rpc in rpcs()),
             health_route(),
             *probe_routes(),
             *keys_routes(config),
         ],
     }
-    manager = _manager(config, "mesh", host, [_router()]) | {"use_remote_address": True}
+    manager = _manager(config, "mesh", host, [jwt_filter(config), _router()]) | {
+        "use_remote_address": True,
+        "local_reply_config": denials(),
+    }
     return _listener("mesh", config.mesh, manager)
 
 

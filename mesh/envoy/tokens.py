@@ -1,6 +1,8 @@
 """Tokens at the edge: the `jwt_authn` filter, and where it has its keys from.
 
 Publish and Send want a good token, the edge's other RPCs take one or none; one that is given must be good.
+On the mesh listener the calls of a game's backend want one, Read and GetGame too; what is also called with
+the mesh's own tokens is left to the service.
 So the requirement stands with the route, and what is no RPC (the page, /healthz, a preflight) has none. The
 token goes on to the service, which checks it again (I10): it also knows roles, games, and `kid` tricks.
 
@@ -77,13 +79,18 @@ def jwt_filter(config: EnvoyConfig) -> dict[str, Any]:
 
 
 def requirement(rpc: Rpc) -> dict[str, Any]:
-    """What an RPC's route says to the filter."""
-    return {
-        FILTER: {
-            "@type": f"{_TYPES}.filters.http.jwt_authn.v3.PerRouteConfig",
-            "requirement_name": _REQUIRED if rpc.wants_token else _GIVEN_IS_GOOD,
-        }
-    }
+    """What an RPC's route at the edge says to the filter."""
+    return _per_route(_REQUIRED if rpc.wants_token else _GIVEN_IS_GOOD)
+
+
+def requirement_inside(rpc: Rpc) -> dict[str, Any]:
+    """The same on the mesh listener."""
+    return _per_route(_REQUIRED) if rpc.wants_token_inside else {}
+
+
+def _per_route(name: str) -> dict[str, Any]:
+    of_type = f"{_TYPES}.filters.http.jwt_authn.v3.PerRouteConfig"
+    return {FILTER: {"@type": of_type, "requirement_name": name}}
 
 
 def denials() -> dict[str, Any]:

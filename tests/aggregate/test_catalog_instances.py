@@ -38,7 +38,7 @@ async def defined(game: GameClient) -> pb.Game:
 def test_what_a_game_is_given_counts_from_the_answer_on_while_it_is_busy(pair: RunningMesh) -> None:
     async def scenario() -> None:
         async with new_game(pair.edge, pair.mesh, spread=4) as game, open_channel(pair.mesh) as channel:
-            catalog = CatalogServiceStub(channel)
+            catalog = CatalogServiceStub(bearing(channel, pair.owner))
             stop = asyncio.Event()
             cheered = 0
 
@@ -54,7 +54,7 @@ def test_what_a_game_is_given_counts_from_the_answer_on_while_it_is_busy(pair: R
             try:
                 for number in range(8):
                     wanted = await defined(game)
-                    wanted.metrics.add(metric_id=f"m{number}", unit="ms")
+                    wanted.metrics.add(metric_id=f"m{number}", unit="ms", writers=pb.WRITERS_ACTORS)
                     wanted.audience = True
                     answer = await catalog.DefineGame(pb.DefineGameRequest(game=wanted), timeout=10)
                     partitions = {position.partition for position in answer.applied_at}
@@ -98,7 +98,7 @@ def test_changes_at_the_same_moment_are_applied_whole_or_refused(pair: RunningMe
             def adding(number: int) -> pb.Game:
                 wanted = pb.Game()
                 wanted.CopyFrom(base)
-                wanted.metrics.add(metric_id=f"m{number}")
+                wanted.metrics.add(metric_id=f"m{number}", writers=pb.WRITERS_ACTORS)
                 return wanted
 
             answers = await asyncio.gather(
@@ -125,6 +125,7 @@ def test_changes_at_the_same_moment_are_applied_whole_or_refused(pair: RunningMe
 def test_the_same_definition_by_many_at_once_is_one_and_is_answered_alike(pair: RunningMesh) -> None:
     async def scenario() -> None:
         async with open_channel(pair.mesh) as channel, open_channel(pair.edge) as edge:
+            channel = bearing(channel, pair.owner)
             backends = [Backend(channel) for _ in range(8)]
             wanted = pb.Game(game_id=f"t-{uuid.uuid4().hex[:12]}", title="T", audience=True)
             games = await asyncio.gather(*(b.define_game(wanted) for b in backends))
@@ -147,7 +148,7 @@ def test_the_same_definition_by_many_at_once_is_one_and_is_answered_alike(pair: 
 def test_a_definition_says_where_it_holds_also_when_it_is_repeated(pair: RunningMesh) -> None:
     async def scenario() -> None:
         async with new_game(pair.edge, pair.mesh, spread=2) as game, open_channel(pair.mesh) as channel:
-            catalog = CatalogServiceStub(channel)
+            catalog = CatalogServiceStub(bearing(channel, pair.owner))
             wanted = await defined(game)
             wanted.metrics.add(metric_id="m")
             first = await catalog.DefineGame(pb.DefineGameRequest(game=wanted), timeout=10)
@@ -169,6 +170,7 @@ def test_a_games_spread_is_fixed_by_its_first_topic_whoever_opens_it(pair: Runni
 
     async def scenario() -> None:
         async with open_channel(pair.mesh) as channel, open_channel(pair.edge) as edge:
+            channel = bearing(channel, pair.owner)
             backend = Backend(channel)
             for _ in range(6):
                 game_id = f"t-{uuid.uuid4().hex[:12]}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,9 @@ from aggregate import definition_merge
 from aggregate.definitions import check_board, check_game, check_poll, same_definition
 from grandstand.catalog.v1.catalog_pb2 import (
     BOARD_MODE_BEST,
+    WRITERS_ACTORS,
+    WRITERS_PRODUCERS,
+    WRITERS_UNSPECIFIED,
     Board,
     CustomTopic,
     Game,
@@ -21,6 +25,7 @@ from grandstand.catalog.v1.catalog_pb2 import (
     PollOption,
     Pulse,
     Season,
+    Writers,
 )
 from grandstand.wire.errors import Invalid, NotNow
 
@@ -36,8 +41,8 @@ def poll(**fields: object) -> Poll:
     return Poll(**({"game_id": "g", "poll_id": "p", "question": "Q?", "options": options} | fields))
 
 
-def board(season: Season | None = None) -> Board:
-    return Board(game_id="g", board_id="b", title="B", mode=BOARD_MODE_BEST, season=season)
+def board(season: Season | None = None, **fields: Any) -> Board:
+    return Board(game_id="g", board_id="b", title="B", mode=BOARD_MODE_BEST, season=season, **fields)
 
 
 def season(seconds: float, starts_at_s: int | None = None) -> Season:
@@ -134,6 +139,65 @@ def test_a_season_whose_beginning_the_server_chose_is_still_the_same_definition(
     assert not same_definition(known, check_board(board(season(61))))
     assert not same_definition(known, check_board(board()))
     assert same_definition(check_board(board()), check_board(board()))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        (board(points_min=-(2**53) - 1), "board.points_min: -9007199254740993 is out of range; -2"),
+        (board(points_min=2**53 + 1), "board.points_min: 9007199254740993 is out of range"),
+        (board(points_max=2**53 + 1), "board.points_max: is 9007199254740993"),
+        (board(points_min=5, points_max=4), r"board.points_max: is 4; 5 \(points_min\) to 2\^53"),
+        (board(writers=9), "board.writers: is 9; WRITERS_PRODUCERS or WRITERS_ACTORS is needed"),
+    ],
+)
+def test_a_board_that_nobody_could_write_is_refused(wanted: Board, message: str) -> None:
+    with pytest.raises(Invalid, match=message):
+        check_board(wanted)
+    assert check_board(board(points_min=-(2**53), points_max=2**53)).points_max == 2**53
+    assert check_board(board(points_min=0, points_max=0)).HasField("points_min")
+
+
+P, A, NONE = WRITERS_PRODUCERS, WRITERS_ACTORS, WRITERS_UNSPECIFIED
+
+
+@pytest.mark.parametrize(
+    ("known", "asked", "is_same"),
+    [
+        (P, NONE, True), (P, P, True), (P, A, False),
+        (A, NONE, False), (A, P, False), (A, A, True),
+        # Defined before there was a choice: for actors, and who repeats its definition is answered as then.
+        (NONE, NONE, True), (NONE, A, True), (NONE, P, False),
+    ],
+)  # fmt: skip
+def test_what_is_for_actors_or_producers_stays_so_whoever_defines_it_again(
+    known: Writers, asked: Writers, is_same: bool
+) -> None:
+    assert same_definition(check_board(board(writers=known)), check_board(board(writers=asked))) is is_same
+    there = game(
+        metrics=[Metric(metric_id="m", writers=known)],
+        customs=[CustomTopic(custom_id="c", fold="words", writers=known)],
+    )
+    wanted = game(
+        metrics=[Metric(metric_id="m", writers=asked), Metric(metric_id="new")],
+        customs=[CustomTopic(custom_id="c", fold="words", writers=asked)],
+    )
+    if not is_same:
+        with pytest.raises(NotNow, match=r"game.metrics: 'm' .* cannot be altered"):
+            definition_merge.check_and_merge(there, check_game(wanted, FOLDS), has_topics=False)
+        return
+    merged = definition_merge.check_and_merge(there, check_game(wanted, FOLDS), has_topics=False)
+    assert [(m.metric_id, m.writers) for m in merged.metrics] == [("m", known), ("new", P)]
+    assert [c.writers for c in merged.customs] == [known]
+
+
+def test_a_metric_or_custom_topic_with_unknown_writers_is_refused() -> None:
+    for wanted in (
+        game(metrics=[Metric(metric_id="m", writers=7)]),  # type: ignore[arg-type]
+        game(customs=customs(1, writers=7)),
+    ):
+        with pytest.raises(Invalid, match=r"\[0\].writers: is 7; WRITERS_PRODUCERS or WRITERS_ACTORS"):
+            check_game(wanted, FOLDS)
 
 
 KNOWN = game(

@@ -9,7 +9,13 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from grandstand.catalog.v1.catalog_pb2 import BOARD_MODE_BEST, BOARD_MODE_LOWEST, Board, Season
+from grandstand.catalog.v1.catalog_pb2 import (
+    BOARD_MODE_BEST,
+    BOARD_MODE_LOWEST,
+    WRITERS_ACTORS,
+    Board,
+    Season,
+)
 from grandstand.client import Backend, ClientError
 from grandstand.event.v1.event_pb2 import Event, Position, Score
 from tests.support.games import GameClient, new_game, run, until
@@ -81,7 +87,12 @@ def test_a_closed_season_stays_readable_while_the_next_one_runs(mesh: RunningMes
             season.starts_at.FromNanoseconds(int((time.time() - SEASON_S + LEFT_S) * 1e9))
             await game.backend.open_board(
                 Board(
-                    game_id=game.game_id, board_id="laps", title="Laps", mode=BOARD_MODE_BEST, season=season
+                    game_id=game.game_id,
+                    board_id="laps",
+                    title="Laps",
+                    mode=BOARD_MODE_BEST,
+                    season=season,
+                    writers=WRITERS_ACTORS,
                 )
             )
             edge = Backend(game.edge)

@@ -30,6 +30,7 @@ class Stage:
     def __init__(
         self, edge_url: str, edge: grpc.Channel, mesh: grpc.Channel, game_id: str, token: Callable[[], str]
     ) -> None:
+        """`token`: an owner's."""
         self.game_id = game_id
         self._token = token
         self.url = f"{edge_url}/?game={game_id}"
@@ -41,7 +42,7 @@ class Stage:
     def define(self, title: str = "A final") -> None:
         pulse = catalog.Pulse(pulse_id="cheer", kinds=["fire", "clap", "confetti"])
         game = catalog.Game(game_id=self.game_id, title=title, pulses=[pulse])
-        self._catalog.DefineGame(catalog.DefineGameRequest(game=game), timeout=DEADLINE_S)
+        self._call(self._catalog.DefineGame, catalog.DefineGameRequest(game=game))
 
     def open_poll(
         self,
@@ -58,17 +59,21 @@ class Stage:
             options=[catalog.PollOption(option_id=id_, label=label) for id_, label in options.items()],
             changeable=changeable,
         )
-        self._catalog.OpenPoll(catalog.OpenPollRequest(poll=poll), timeout=DEADLINE_S)
+        self._call(self._catalog.OpenPoll, catalog.OpenPollRequest(poll=poll))
 
     def close_poll(self, poll_id: str = "mvp") -> None:
         request = catalog.ClosePollRequest(game_id=self.game_id, poll_id=poll_id)
-        self._catalog.ClosePoll(request, timeout=DEADLINE_S)
+        self._call(self._catalog.ClosePoll, request)
 
     def open_board(self, board_id: str = "top", title: str = "Top players") -> None:
         board = catalog.Board(
-            game_id=self.game_id, board_id=board_id, title=title, mode=catalog.BOARD_MODE_SUM
+            game_id=self.game_id,
+            board_id=board_id,
+            title=title,
+            mode=catalog.BOARD_MODE_SUM,
+            writers=catalog.WRITERS_ACTORS,
         )
-        self._catalog.OpenBoard(catalog.OpenBoardRequest(board=board), timeout=DEADLINE_S)
+        self._call(self._catalog.OpenBoard, catalog.OpenBoardRequest(board=board))
 
     def vote(self, actor_id: str, option_id: str, poll_id: str = "mvp") -> None:
         self._send(actor_id, vote=Vote(poll_id=poll_id, option_ids=[option_id]))
@@ -87,14 +92,16 @@ class Stage:
             origin_seq=next(self._numbers),
             **body,
         )
-        bearing = [("authorization", f"Bearer {self._token()}")]
-        self._gateway.Send(gateway.SendRequest(event=event), metadata=bearing, timeout=DEADLINE_S)
+        self._call(self._gateway.Send, gateway.SendRequest(event=event))
+
+    def _call(self, method: Any, request: Any) -> None:
+        method(request, metadata=[("authorization", f"Bearer {self._token()}")], timeout=DEADLINE_S)
 
 
 @contextlib.contextmanager
 def new_stage(edge_url: str, edge: str, mesh: str, *, defined: bool = True) -> Iterator[Stage]:
     """A game nobody else uses. Addresses are those of a RunningMesh."""
-    token = mesh_at(edge).producer
+    token = mesh_at(edge).owner
     with grpc.insecure_channel(edge) as edge_channel, grpc.insecure_channel(mesh) as mesh_channel:
         stage = Stage(edge_url, edge_channel, mesh_channel, f"t-{uuid.uuid4().hex[:12]}", token)
         if defined:

@@ -201,7 +201,7 @@ def test_operators_read_who_folds_each_partition_and_how_far_it_is(own_mesh: Run
 
         async def once() -> list[PartitionStatus] | None:
             try:
-                found = await partitions.read(own_mesh.mesh)
+                found = await partitions.read(own_mesh.mesh, own_mesh.operator)
             except grpc.aio.AioRpcError:  # the stopped one was asked, as long as Envoy takes it for well
                 return None
             assert [status.partition for status in found] == list(range(wire_bounds.PARTITIONS))

@@ -154,6 +154,7 @@ def test_i6_a_read_looks_the_game_up_for_a_position_outside_its_spread() -> None
             list,
             WaitingReads(lambda: 0.0),
             Addresses(),
+            cast(Any, None),
         )
         context = cast(Any, SimpleNamespace(time_remaining=lambda: None))
         await service._shares(GAME, [Position(partition=HERE, sequence=1)], context)

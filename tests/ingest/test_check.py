@@ -15,6 +15,8 @@ from grandstand.catalog.v1.catalog_pb2 import (
     BOARD_MODE_SUM,
     STAGE_CLOSED,
     STAGE_UNSPECIFIED,
+    WRITERS_ACTORS,
+    WRITERS_PRODUCERS,
     CustomTopic,
     Game,
     Metric,
@@ -36,10 +38,11 @@ from grandstand.wire import bounds as wire_bounds
 from grandstand.wire import ids
 from grandstand.wire.errors import Forbidden, GrandstandError, Invalid, NotNow, Unknown
 from ingest.intake import Unresolved
+from mesh.auth.identity import Identity
 from mesh.catalog.watch import CatalogView
 from tests.support import blocks
 from tests.support.blocks import GAME, NOW_S, origin
-from tests.support.intake import IntakeRig, Listener, taken
+from tests.support.intake import IntakeRig, Listener, bearer, taken
 
 CLOSES_AT_S = NOW_S + 60
 
@@ -52,9 +55,16 @@ def catalog() -> CatalogView:
         title="Game",
         spread=1,
         pulses=[Pulse(pulse_id="cheer", kinds=["fire", "clap"])],
-        metrics=[Metric(metric_id="latency", unit="ms")],
+        metrics=[
+            Metric(metric_id="latency", unit="ms"),
+            Metric(metric_id="speed", writers=WRITERS_PRODUCERS),
+            Metric(metric_id="mood", writers=WRITERS_ACTORS),
+        ],
         audience=True,
-        customs=[CustomTopic(custom_id="words", fold="words")],
+        customs=[
+            CustomTopic(custom_id="words", fold="words"),
+            CustomTopic(custom_id="plays", fold="words", writers=WRITERS_PRODUCERS),
+        ],
     )
     poll = blocks.poll()
     poll.closes_at.FromSeconds(CLOSES_AT_S)
@@ -68,6 +78,10 @@ def catalog() -> CatalogView:
     weighted = blocks.poll("weighted", changeable=True)
     weighted.weight_max = 10
     board = blocks.board(BOARD_MODE_SUM)
+    laps = blocks.board(
+        BOARD_MODE_SUM, board_id="laps", writers=WRITERS_PRODUCERS, points_min=-5, points_max=0
+    )
+    cheers = blocks.board(BOARD_MODE_SUM, board_id="cheers", writers=WRITERS_ACTORS)
     for revision, (key, definition) in enumerate(
         {
             f"game.{GAME}": game,
@@ -78,6 +92,8 @@ def catalog() -> CatalogView:
             f"poll.{GAME}.many": many,
             f"poll.{GAME}.weighted": weighted,
             f"board.{GAME}.top": board,
+            f"board.{GAME}.laps": laps,
+            f"board.{GAME}.cheers": cheers,
         }.items(),
         start=1,
     ):
@@ -322,6 +338,69 @@ def test_what_was_judged_before_is_judged_anew_once_its_time_is_over(catalog: Ca
     assert taken(rig, vote(), now_s=CLOSES_AT_S - 1).topic == "poll/mvp"
     with pytest.raises(NotNow):
         taken(rig, vote(), now_s=CLOSES_AT_S)
+
+
+FOR_PRODUCERS = (score(-5, "laps"), measure(1.0, "speed"), custom(b"hi", "plays"))
+FOR_ALL = (score(2**53, "top"), score(1, "cheers"), measure(1.0), measure(1.0, "mood"), custom(b"hi"))
+
+
+def sent(rig: IntakeRig, event: Event, identity: Identity, **hello: object) -> str:
+    """What the stream of `identity` is told: "" for a row."""
+    listener = Listener()
+    listener.open(identity, **hello)
+    rig.take(listener, event)
+    assert len(rig.rows()) == (not listener.told)
+    return listener.told[0][2].message if listener.told else ""
+
+
+@pytest.mark.parametrize("event", FOR_PRODUCERS, ids=lambda event: event.WhichOneof("body"))
+def test_what_producers_write_no_viewer_does(catalog: CatalogView, event: Event) -> None:
+    rig, ann = IntakeRig(catalog), bearer("ann")
+    for _ in range(2):
+        with pytest.raises(Forbidden, match=r"is written by producers only.* IngestService\.Publish"):
+            taken(rig, event)
+        assert taken(rig, event, producer=True)
+    assert "written by producers only" in sent(rig, event, ann)
+    # A game server that acts as one of its players, on a stream like theirs.
+    assert sent(rig, event, bearer("server", producer=True)) == ""
+
+
+@pytest.mark.parametrize("event", FOR_PRODUCERS, ids=lambda event: event.WhichOneof("body"))
+def test_what_a_gateway_relays_for_an_actor_is_no_producers(catalog: CatalogView, event: Event) -> None:
+    """GatewayService.Send relays under the viewer's origin, on the gateway's own producer's stream."""
+    rig, gateway = IntakeRig(catalog), bearer("", producer=True)
+    relayed = Event()
+    relayed.CopyFrom(event)
+    relayed.actor_id, relayed.origin_id = "ann", origin(7)
+    listener = Listener()
+    listener.open(gateway, producer=True)
+    rig.take(listener, relayed)
+    assert [(origin_id, type(error)) for origin_id, _, error, _ in listener.told] == [(origin(7), Forbidden)]
+    relayed.origin_id = origin(8, producer=True)
+    rig.take(listener, relayed)
+    assert len(rig.rows()) == 1
+    assert len(listener.told) == 1
+
+
+@pytest.mark.parametrize("event", FOR_ALL, ids=lambda event: event.WhichOneof("body"))
+def test_what_is_for_actors_or_older_than_the_choice_everybody_writes(
+    catalog: CatalogView, event: Event
+) -> None:
+    rig = IntakeRig(catalog)
+    assert taken(rig, event)
+    assert taken(rig, event, producer=True)
+
+
+def test_a_board_bounds_the_points_of_a_score(catalog: CatalogView) -> None:
+    rig = IntakeRig(catalog)
+    for points in (-6, 1, 2**53 + 1, -(2**60)):
+        with pytest.raises(Invalid, match=rf"{points} is out of range; -5 to 0 are allowed on board 'laps'"):
+            taken(rig, score(points, "laps"), producer=True)
+    for points in (-5, 0):
+        assert taken(rig, score(points, "laps"), producer=True).value == points
+    for points in (2**53 + 1, -(2**53) - 1):
+        with pytest.raises(Invalid, match=r"-2\^53 to 2\^53 \(9007199254740992\) are allowed"):
+            taken(rig, score(points))
 
 
 def test_what_a_producer_may_say_is_not_known_of_a_viewer(catalog: CatalogView) -> None:

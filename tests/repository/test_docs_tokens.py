@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from mesh.auth import Trust, Verifier, parse_ring
+from mesh.auth import Games, Trust, Verifier, parse_ring
 from toolbox.cli.testing import driver_node
 from toolbox.local import provision
 
@@ -43,4 +43,4 @@ def test_the_keys_and_tokens_of_the_examples_are_good(tmp_path: Path) -> None:
     verifier = Verifier(Trust(lambda: ring, issuer=ISSUER))
     for token in (by_python, by_node):
         who = verifier.verify(f"Bearer {token}", time.time())
-        assert (who.actor_id, who.producer, who.games) == ("ann", False, frozenset({"final"}))
+        assert (who.actor_id, who.producer, who.games) == ("ann", False, Games.of(["final"]))

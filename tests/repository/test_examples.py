@@ -21,7 +21,7 @@ def test_a_native_example_votes_and_sees_its_vote(mesh: RunningMesh, example: st
 
     async def open_poll() -> None:
         async with open_channel(mesh.mesh) as channel:
-            backend = Backend(channel, token=mesh.producer)
+            backend = Backend(channel, token=mesh.owner)
             await backend.define_game(Game(game_id="demo", title="Demo"))
             options = [PollOption(option_id=name, label=name) for name in ("red", "blue")]
             await backend.open_poll(Poll(game_id="demo", poll_id=poll_id, question="?", options=options))

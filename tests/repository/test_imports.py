@@ -39,8 +39,10 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "tools": (),
 }
 CORES = (
+    "aggregate.access",
     "aggregate.assignment",
     "aggregate.audience",
+    "aggregate.audit",
     "aggregate.binding",
     "aggregate.block",
     "aggregate.board",

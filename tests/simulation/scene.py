@@ -11,6 +11,7 @@ from grandstand.catalog.v1.catalog_pb2 import (
     BOARD_MODE_LAST,
     BOARD_MODE_LOWEST,
     BOARD_MODE_SUM,
+    WRITERS_ACTORS,
     Board,
     CustomTopic,
     Game,
@@ -69,7 +70,7 @@ def games(random: Random) -> list[Game]:
             title=name,
             spread=spread,
             pulses=[Pulse(pulse_id="cheer", kinds=KINDS)],
-            metrics=[Metric(metric_id="delay", unit="ms")],
+            metrics=[Metric(metric_id="delay", unit="ms", writers=WRITERS_ACTORS)],
             audience=True,
         )
         for name, spread in (("hot", 2), ("calm", 1))
@@ -82,7 +83,9 @@ def with_custom(game: Game, config: str) -> Game:
     """The game with a custom topic more."""
     wanted = Game()
     wanted.CopyFrom(game)
-    wanted.customs.append(CustomTopic(custom_id="heard", fold="heard", config=config.encode()))
+    wanted.customs.append(
+        CustomTopic(custom_id="heard", fold="heard", config=config.encode(), writers=WRITERS_ACTORS)
+    )
     return wanted
 
 
@@ -129,7 +132,7 @@ def dress(topic: Poll | Board) -> None:
         topic.question = "Who?"
         topic.options.extend(PollOption(option_id=o, label=o) for o in OPTIONS)
     else:
-        topic.title, topic.top = "Top", 100
+        topic.title, topic.top, topic.writers = "Top", 100, WRITERS_ACTORS
 
 
 def first_poll(game: Game) -> Poll:

@@ -7,12 +7,15 @@ from collections.abc import Mapping
 
 from mesh.envoy.bootstrap import bootstrap
 from mesh.envoy.config import Address, Endpoint, EnvoyConfig, JwksFile, UpstreamTls
+from tests.support.tokens import jwks, private_jwk
 from toolbox.local import provision
 from toolbox.local.home import Home
 from toolbox.local.ports import Ports
 from toolbox.local.spec import EnvoyProbe, ProcessSpec
 
 LOOPBACK = "127.0.0.1"
+CLIENTS_KEY = private_jwk("EdDSA")
+"""Signs the tokens that this Envoy takes."""
 
 
 def proxy(
@@ -35,7 +38,7 @@ def proxy(
         upstream_tls=upstream_tls or {},
     )
     home.jwks.parent.mkdir(exist_ok=True)
-    home.jwks.write_text('{"keys": []}')
+    home.jwks.write_bytes(jwks(CLIENTS_KEY))
     path = home.run / "envoy.json"
     path.write_text(json.dumps(bootstrap(config)))
     command = (str(provision.envoy()), "-c", str(path), "--disable-hot-restart", "--concurrency", "1")

@@ -12,7 +12,16 @@ from typing import Any, TypeVar, cast
 import grpc.aio
 
 from grandstand.aggregate.v1.aggregate_pb2 import TopicState
-from grandstand.catalog.v1.catalog_pb2 import BOARD_MODE_SUM, Board, BoardMode, Game, Poll, PollOption, Pulse
+from grandstand.catalog.v1.catalog_pb2 import (
+    BOARD_MODE_SUM,
+    WRITERS_ACTORS,
+    Board,
+    BoardMode,
+    Game,
+    Poll,
+    PollOption,
+    Pulse,
+)
 from grandstand.client import Backend, Viewer, open_channel
 from grandstand.client.credentials import Token, token_of
 from grandstand.event.v1.event_pb2 import Event, Position, Vote
@@ -80,7 +89,7 @@ def bearing(channel: grpc.aio.Channel, token: Token) -> grpc.aio.Channel:
 class GameClient:
     """One game on a running mesh: its backend, its viewers, and browsers that send.
 
-    Whoever calls through `edge` or `mesh` is a producer, who may act for anybody.
+    Whoever calls through `edge` is a producer, who may act for anybody; through `mesh`, an owner.
     """
 
     def __init__(self, edge: grpc.aio.Channel, mesh: grpc.aio.Channel, game_id: str) -> None:
@@ -96,6 +105,8 @@ class GameClient:
         """Adds to what the game counts, such as metrics=[...] or audience=True."""
         game = (await self.backend.get_game(self.game_id)).game
         game.MergeFrom(Game(**fields))
+        for added in (*game.metrics, *game.customs):
+            added.writers = added.writers or WRITERS_ACTORS  # `send` is an actor's way
         return await self.backend.define_game(game)
 
     async def open_poll(
@@ -114,6 +125,7 @@ class GameClient:
     async def open_board(
         self, board_id: str = "top", mode: BoardMode = BOARD_MODE_SUM, **fields: Any
     ) -> Board:
+        fields = {"writers": WRITERS_ACTORS, **fields}
         return await self.backend.open_board(
             Board(game_id=self.game_id, board_id=board_id, title="Top", mode=mode, **fields)
         )
@@ -190,9 +202,9 @@ def votes_of(state: TopicState | None) -> dict[str, int]:
 async def new_game(edge: str, mesh: str, *, spread: int = 1) -> AsyncIterator[GameClient]:
     """A game nobody else uses, with a pulse `cheer` (fire, clap). Addresses are those of a RunningMesh."""
     game_id = f"t-{uuid.uuid4().hex[:12]}"
-    token = mesh_at(edge).producer
+    at = mesh_at(edge)
     async with open_channel(edge, own_connection=True) as edge_channel, open_channel(mesh) as mesh_channel:
-        game = GameClient(bearing(edge_channel, token), bearing(mesh_channel, token), game_id)
+        game = GameClient(bearing(edge_channel, at.producer), bearing(mesh_channel, at.owner), game_id)
         await game.backend.define_game(
             Game(
                 game_id=game_id,

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from tests.support.unprivileged import unprivileged
-from toolbox.local.development import development_token, producer_token
+from toolbox.local.development import development_token, operator_token, owner_token, producer_token
 from toolbox.local.logfile import tail
 from toolbox.local.ports import Ports
 from toolbox.local.provision import checkout
@@ -40,6 +40,10 @@ class RunningMesh:
         self.addresses: MeshAddresses = running_mesh(home)
         self.producer: Callable[[], str] = producer_token(home)
         """A token with which to act for anybody, fresh at each call."""
+        self.owner: Callable[[], str] = owner_token(home, "tests")
+        """The same, with which also to define, open and close."""
+        self.operator: Callable[[], str] = operator_token(home, "tests")
+        """For the mesh listener alone."""
 
     def viewer(self, actor_id: str, games: Iterable[str] | None = None, life_s: float = 3600.0) -> str:
         """A token with which to act as `actor_id` and nobody else."""

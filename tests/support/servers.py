@@ -22,6 +22,7 @@ import redis
 
 from tests.support.mesh_fixture import PATIENCE_S, wait_for
 from toolbox.local import provision
+from toolbox.local.development import ensure_development_key, ensure_mesh_key
 from toolbox.local.home import Home
 from toolbox.local.ports import Ports
 from toolbox.local.stores import nats_conf, valkey_conf
@@ -122,6 +123,8 @@ class Stores:
                 *(sys.executable, "-m", "aggregate", "--instance", instance),
                 *("--listen", address, "--mesh", f"{HOST}:1"),
                 *("--nats", self.nats_url, "--redis", redis_url or self.redis_url),
+                *("--keys", str(ensure_development_key(self.folder))),
+                *("--mesh-key", str(ensure_mesh_key(self.folder))),
             ],
             self.folder,
             address,

@@ -213,7 +213,7 @@ class FaultInjector:
         async with self._redis() as redis:
             keys = [key.decode() async for key in redis.scan_iter("{p*", count=1000)]
             chosen = self._forgetting.choose(keys)
-            found = await partitions.read(self._mesh.addresses.mesh, _ASK_S)
+            found = await partitions.read(self._mesh.addresses.mesh, self._mesh.operator, _ASK_S)
             owners = {status.owner for status in found if status.partition in chosen}
             pids = {name: self._mesh.pid(name) for name in owners if name}
             if not chosen or "" in owners or None in pids.values():

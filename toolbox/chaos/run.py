@@ -99,7 +99,7 @@ class ChaosRun:
             async with self._channels:
                 backend = Backend(
                     await self._channel(self._mesh.addresses.mesh),
-                    token=self._mesh.token,
+                    token=self._mesh.owner,
                     patience_s=_PATIENCE_S,
                 )
                 games = scenes.scenes(self._plan.seconds, self._plan.events_per_s, self._closings)
@@ -161,7 +161,7 @@ class ChaosRun:
         """Whoever strikes, with connections of its own."""
         backend = Backend(
             await self._channel(self._mesh.addresses.mesh),
-            token=self._mesh.token,
+            token=self._mesh.owner,
             patience_s=_BEFORE_REBUILD_S,
         )
         self._rebuilds = Rebuilds(

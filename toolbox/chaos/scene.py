@@ -4,7 +4,8 @@
     calm-1, -2     one partition each; calm-1 closes polls, too
 
 Each game has a poll of each sort, boards that sum and one that keeps the best, two boards with seasons, a
-pulse, a metric and an audience. What an event adds can be told from the results afterwards:
+pulse, a metric and an audience, all of them for actors: browsers write, too. What an event adds can be told
+from the results afterwards:
 
 - On a board that sums, the n-th score of an actor is 4^n points. The base-4 digits of the
   actor's sum then say how often each single score was counted: 0 lost, 1 right, 2 or 3
@@ -26,6 +27,7 @@ from dataclasses import dataclass
 from grandstand.catalog.v1.catalog_pb2 import (
     BOARD_MODE_BEST,
     BOARD_MODE_SUM,
+    WRITERS_ACTORS,
     Board,
     Game,
     Metric,
@@ -76,7 +78,7 @@ class GameScene:
             title=f"Chaos in {self.game_id}",
             spread=self.spread,
             pulses=[Pulse(pulse_id=PULSE, kinds=KINDS)],
-            metrics=[Metric(metric_id=METRIC, unit="ms")],
+            metrics=[Metric(metric_id=METRIC, unit="ms", writers=WRITERS_ACTORS)],
             audience=True,
         )
 
@@ -108,6 +110,7 @@ class GameScene:
         found = [*sums, Board(board_id=BEST, mode=BOARD_MODE_BEST)]
         for board in found:
             board.game_id, board.title, board.top = self.game_id, board.board_id, BOARD_TOP
+            board.writers = WRITERS_ACTORS
         return found
 
 

@@ -28,7 +28,7 @@ from toolbox.chaos import tmpfs
 from toolbox.chaos.standby import SecondValkey, Standby, second_valkey
 from toolbox.chaos.ways import Ways, open_ways
 from toolbox.local import provision, status
-from toolbox.local.development import producer_token
+from toolbox.local.development import operator_token, owner_token, producer_token
 from toolbox.local.errors import MeshError
 from toolbox.local.home import Home
 from toolbox.local.ports import Ports
@@ -59,6 +59,8 @@ class Mesh:
     """With all rights."""
     token: Token
     """A producer's."""
+    owner: Token
+    operator: Token
     supervisor: int
     ways: Ways
     standby: Standby
@@ -163,6 +165,8 @@ def own_mesh(home: Path) -> Iterator[Mesh]:
                     running_mesh(home),
                     stores,
                     producer_token(home),
+                    owner_token(home, "chaos"),
+                    operator_token(home, "chaos"),
                     process.pid,
                     ways,
                     Standby(ways, first, second, (ADMIN, urlsplit(stores.redis).password or "")),

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from toolbox.cli.credentials import TokenOption, owning
 from toolbox.cli.durations import ForOption, at, limit, until
 from toolbox.cli.home import HomeOption
 from toolbox.cli.rpc import GameOption, JsonOption, on_mesh, print_message, run_rpc, seconds_of
@@ -15,6 +16,16 @@ from toolbox.local.errors import MeshError
 from toolbox.local.running import running_mesh
 
 MODES = ("best", "last", "sum", "lowest")
+WRITERS = ("producers", "actors")
+
+WritersOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="|".join(WRITERS),
+        help="Whose events are taken: game servers' alone, or every actor's own.",
+        show_default="producers",
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -47,9 +58,17 @@ def open_board(
             show_default="now",
         ),
     ] = None,
+    writers: WritersOption = None,
+    least: Annotated[
+        int | None, typer.Option("--min", help="The least points of one score.", show_default="-2^53")
+    ] = None,
+    most: Annotated[
+        int | None, typer.Option("--max", help="The most points of one score.", show_default="2^53")
+    ] = None,
     game: GameOption = "demo",
     open_for: ForOption = None,
     home: HomeOption = None,
+    token: TokenOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Open a leaderboard, with --season one that starts anew on a schedule.
@@ -61,7 +80,16 @@ def open_board(
     if mode not in MODES:
         raise MeshError(f"--mode {mode!r} is none of {', '.join(MODES)}")
     combined: Any = f"BOARD_MODE_{mode.upper()}"
-    asked = Board(game_id=game, board_id=board, title=title, mode=combined, top=top)
+    asked = Board(
+        game_id=game,
+        board_id=board,
+        title=title,
+        mode=combined,
+        top=top,
+        writers=writers_named(writers),
+        points_min=least,
+        points_max=most,
+    )
     if season is not None:
         asked.season.every.FromMilliseconds(round(seconds_of(season) * 1e3))
     if starts is not None:
@@ -69,7 +97,7 @@ def open_board(
             raise MeshError(f"--starts {starts!r} says when a season begins; give --season too, such as 1d")
         asked.season.starts_at.FromDatetime(_moment(starts))
     limit(asked, open_for)
-    opened = on_mesh(running_mesh(home).mesh, lambda backend: backend.open_board(asked))
+    opened = on_mesh(running_mesh(home).mesh, lambda backend: backend.open_board(asked), owning(token, home))
     print_message(opened, as_json, f"Board {opened.board_id} is open{until(opened)}.")
 
 
@@ -77,13 +105,16 @@ def close_board(
     board: Annotated[str, typer.Argument(help="The board's id.")],
     game: GameOption = "demo",
     home: HomeOption = None,
+    token: TokenOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Close a leaderboard.
 
     Example: ./grandstand board close laps
     """
-    closed = on_mesh(running_mesh(home).mesh, lambda backend: backend.close_board(game, board))
+    closed = on_mesh(
+        running_mesh(home).mesh, lambda backend: backend.close_board(game, board), owning(token, home)
+    )
     print_message(closed, as_json, f"Board {closed.board_id} closes{at(closed)}.")
 
 
@@ -128,6 +159,15 @@ def rank_on_board(
         ),
     )
     print_message(found, as_json, standing(f"board/{board}", actor, found))
+
+
+def writers_named(text: str | None) -> Any:
+    """The Writers of the catalog; unspecified if none is named. Raises MeshError."""
+    if text is None:
+        return None
+    if text not in WRITERS:
+        raise MeshError(f"--writers {text!r} is none of {', '.join(WRITERS)}")
+    return f"WRITERS_{text.upper()}"
 
 
 def _moment(text: str) -> datetime:

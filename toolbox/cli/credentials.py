@@ -1,7 +1,8 @@
-"""Who a command acts as: the token it is given, or a producer of this home's own mesh.
+"""Who a command acts as: the token it is given, or the least role of this home's own mesh that does.
 
-A producer acts for whomever `--actor` names, as the development key allows: its tokens are good for the mesh
-of its home alone. For any other the token comes by `--token` or GRANDSTAND_TOKEN, and who acts is its actor.
+Sending takes a producer, who acts for whomever `--actor` names; defining, opening and closing takes an owner.
+The development key signs for both, and its tokens are good for the mesh of its home alone. For any other the
+token comes by `--token` or GRANDSTAND_TOKEN, and who acts is its actor.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from toolbox.cli.rpc import default_actor
 from toolbox.local import status
 from toolbox.local.errors import MeshError
 from toolbox.local.running import home_of
 
 if TYPE_CHECKING:
     from grandstand.client import Token
+
+_WAY_OUT = "give --token or GRANDSTAND_TOKEN"
 
 TokenOption = Annotated[
     str | None,
@@ -37,7 +41,16 @@ def acting(token: str | None, home: Path | None) -> Token:
         return token
     from toolbox.local.development import producer_token
 
-    return producer_token(own_home(home, "give --token or GRANDSTAND_TOKEN"))
+    return producer_token(own_home(home, _WAY_OUT))
+
+
+def owning(token: str | None, home: Path | None) -> Token:
+    """`token`, or an owner's in the name of this machine's user, as `acting`. Raises MeshError."""
+    if token:
+        return token
+    from toolbox.local.development import owner_token
+
+    return owner_token(own_home(home, _WAY_OUT), default_actor())
 
 
 def own_home(home: Path | None, way_out: str) -> Path:

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
+from toolbox.cli.boards import WritersOption, writers_named
+from toolbox.cli.credentials import TokenOption, owning
 from toolbox.cli.durations import ForOption, at, limit, until
 from toolbox.cli.home import HomeOption
 from toolbox.cli.rpc import GameOption, JsonOption, on_mesh, print_message, run_rpc
@@ -54,10 +56,12 @@ def define(
             metavar="ID=FOLD[:CONFIG]", help="A topic of a fold you have installed, such as w=words."
         ),
     ] = None,
+    writers: WritersOption = None,
     spread: Annotated[
         int | None, typer.Option(help="Over how many partitions its actors are spread.", show_default="1")
     ] = None,
     home: HomeOption = None,
+    token: TokenOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Define a game, or change its title and add to what it counts.
@@ -67,17 +71,18 @@ def define(
     from grandstand.catalog.v1.catalog_pb2 import CustomTopic, Game, Metric, Pulse
 
     wanted = Game(game_id=game, title=title, spread=spread or 0, audience=audience)
+    by: Any = writers_named(writers)
     for text in pulse or []:
         pulse_id, kinds = _named(text, "--pulse", "ID=KIND,KIND such as reactions=clap,wow")
         wanted.pulses.append(Pulse(pulse_id=pulse_id, kinds=kinds.split(",")))
     for text in metric or []:
         metric_id, _, unit = text.partition("=")
-        wanted.metrics.append(Metric(metric_id=metric_id, unit=unit))
+        wanted.metrics.append(Metric(metric_id=metric_id, unit=unit, writers=by))
     for text in custom or []:
         custom_id, value = _named(text, "--custom", "ID=FOLD or ID=FOLD:CONFIG")
         fold, _, config = value.partition(":")
-        wanted.customs.append(CustomTopic(custom_id=custom_id, fold=fold, config=config.encode()))
-    defined = on_mesh(running_mesh(home).mesh, lambda backend: _define(backend, wanted))
+        wanted.customs.append(CustomTopic(custom_id=custom_id, fold=fold, config=config.encode(), writers=by))
+    defined = on_mesh(running_mesh(home).mesh, lambda backend: _define(backend, wanted), owning(token, home))
     print_message(defined, as_json, f"Game {defined.game_id} is defined.")
 
 
@@ -104,8 +109,12 @@ async def _define(backend: Any, wanted: Any) -> Any:
             there.extend(kind for kind in pulse.kinds if kind not in there)
         else:
             known.pulses.append(pulse)
-    known.metrics.extend(metric for metric in wanted.metrics if metric not in known.metrics)
-    known.customs.extend(custom for custom in wanted.customs if custom not in known.customs)
+    metrics = {metric.metric_id: metric for metric in known.metrics}
+    for metric in wanted.metrics:
+        (metrics.get(metric.metric_id) or known.metrics.add()).MergeFrom(metric)
+    customs = {custom.custom_id: custom for custom in known.customs}
+    for custom in wanted.customs:
+        (customs.get(custom.custom_id) or known.customs.add()).MergeFrom(custom)
     return await backend.define_game(known)
 
 
@@ -142,6 +151,7 @@ def open_poll(
     ] = PollVotersChoice.ALL,
     open_for: ForOption = None,
     home: HomeOption = None,
+    token: TokenOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Open a poll: from now on votes are admitted.
@@ -170,7 +180,7 @@ def open_poll(
         voters=POLL_VOTERS_PLATFORM if voters is PollVotersChoice.PLATFORM else POLL_VOTERS_UNSPECIFIED,
     )
     limit(asked, open_for)
-    opened = on_mesh(running_mesh(home).mesh, lambda backend: backend.open_poll(asked))
+    opened = on_mesh(running_mesh(home).mesh, lambda backend: backend.open_poll(asked), owning(token, home))
     print_message(opened, as_json, f"Poll {opened.poll_id} is open{until(opened)}.")
 
 
@@ -178,13 +188,16 @@ def close_poll(
     poll: Annotated[str, typer.Argument(help="The poll's id.")],
     game: GameOption = "demo",
     home: HomeOption = None,
+    token: TokenOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Close a poll: votes received before its close count, later ones are refused.
 
     Example: ./grandstand poll close mvp
     """
-    closed = on_mesh(running_mesh(home).mesh, lambda backend: backend.close_poll(game, poll))
+    closed = on_mesh(
+        running_mesh(home).mesh, lambda backend: backend.close_poll(game, poll), owning(token, home)
+    )
     print_message(closed, as_json, f"Poll {closed.poll_id} closes{at(closed)}.")
 
 

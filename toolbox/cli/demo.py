@@ -2,7 +2,7 @@
 
     python -m toolbox.cli.demo --edge 127.0.0.1:8080 --mesh 127.0.0.1:8081 [--game demo] --home .grandstand
 
-Its tokens are signed with the development key of --home; elsewhere, GRANDSTAND_TOKEN holds a producer's.
+Its tokens are signed with the development key of --home; elsewhere, GRANDSTAND_TOKEN holds an owner's.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 from pathlib import Path
 
 from toolbox.load import demo
-from toolbox.local.development import producer_token
+from toolbox.local.development import owner_token
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--game", default="demo")
     parser.add_argument("--home", type=Path, help="whose development key signs the crowd's tokens")
     arguments = parser.parse_args()
-    token = producer_token(arguments.home) if arguments.home else os.environ.get("GRANDSTAND_TOKEN")
+    token = owner_token(arguments.home, "demo") if arguments.home else os.environ.get("GRANDSTAND_TOKEN")
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(demo.run(arguments.edge, arguments.mesh, arguments.game, token))
 

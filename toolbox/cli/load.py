@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from toolbox.cli.credentials import TokenOption, acting
+from toolbox.cli.credentials import TokenOption, acting, owning
 from toolbox.cli.home import HomeOption
 from toolbox.cli.rpc import GameOption, run_rpc
 from toolbox.local.errors import MeshError
@@ -70,11 +70,11 @@ def simulate(
         edge, mesh = edge or at.edge, mesh or at.mesh
     reactions, scores = _shares(mix)
     plan = LoadPlan(edge, mesh, game, viewers, rate, seconds, reactions, scores, seed)
-    producer = acting(token, home)
+    owner = owning(token, home)
 
     async def run() -> Any:
         with SimulationScreen(plan) as screen:
-            simulation = Simulation(plan, screen.show, token=producer)
+            simulation = Simulation(plan, screen.show, token=owner)
             with _interrupting(simulation.stop):
                 return await simulation.run()
 

@@ -14,7 +14,7 @@ import typer
 from toolbox.local.errors import MeshError
 
 if TYPE_CHECKING:
-    from grandstand.client import Backend
+    from grandstand.client import Token
 
 T = TypeVar("T")
 
@@ -35,15 +35,14 @@ def run_rpc(work: Coroutine[Any, Any, T]) -> T:
         raise MeshError(str(error)) from None
 
 
-def on_mesh(address: str, work: Any) -> Any:
+def on_mesh(address: str, work: Any, token: Token | None = None) -> Any:
     """Runs the coroutine function `work` with a Backend on `address`; returns what it returns."""
 
     async def call() -> Any:
         from grandstand.client import Backend, open_channel
 
         async with open_channel(address) as channel:
-            backend: Backend = Backend(channel)
-            return await work(backend)
+            return await work(Backend(channel, token=token))
 
     return run_rpc(call())
 

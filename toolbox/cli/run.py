@@ -346,8 +346,11 @@ def _print_status(now: MeshStatus, found: dict[str, Any]) -> None:
     if now_full := disk.problem(Path(now.home)):
         console.print(now_full, soft_wrap=True, markup=False, style="red")
     if now.state == "ready":
+        from toolbox.cli.rpc import default_actor
         from toolbox.local import partitions
+        from toolbox.local.development import operator_token
 
-        if folding := partitions.read_if_it_answers(at.mesh):
+        token = operator_token(Path(now.home), default_actor())
+        if folding := partitions.read_if_it_answers(at.mesh, token):
             console.print(partitions.summary(folding), soft_wrap=True)
     console.print(status_table(now))

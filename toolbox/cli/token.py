@@ -20,6 +20,8 @@ LIFE_MAX_S = 366 * 24 * 3600.0
 class Role(enum.StrEnum):
     viewer = "viewer"
     producer = "producer"
+    owner = "owner"
+    operator = "operator"
 
 
 def register(app: typer.Typer) -> None:
@@ -31,10 +33,19 @@ def token(
         str | None,
         typer.Option(metavar="ID", help="Whose token it is.", show_default="you; for a producer nobody"),
     ] = None,
-    role: Annotated[Role, typer.Option(help="A producer may act for others.")] = Role.viewer,
+    role: Annotated[
+        Role,
+        typer.Option(
+            help="A producer acts for others; an owner also defines, opens and closes; an operator does all."
+        ),
+    ] = Role.viewer,
     game: Annotated[
         list[str] | None,
-        typer.Option(metavar="ID", help="Good for this game only (repeatable).", show_default="all games"),
+        typer.Option(
+            metavar="ID",
+            help="Good for this game only, or for all that begin so: 'arena-*' (repeatable).",
+            show_default="all games",
+        ),
     ] = None,
     life: Annotated[
         str, typer.Option("--for", metavar="DURATION", help="Until it expires, 1s to 366d.")

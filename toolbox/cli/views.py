@@ -146,9 +146,12 @@ def game_table(listed: catalog.GetGameResponse) -> RenderableType:
     parts: list[RenderableType] = [Text.assemble((game.title, "bold"), f"  {game.game_id}")]
     parts.extend(Text(f"pulse {p.pulse_id}: {', '.join(p.kinds)}", style="dim") for p in game.pulses)
     parts.extend(
-        Text(f"metric {m.metric_id}{f' in {m.unit}' * bool(m.unit)}", style="dim") for m in game.metrics
+        Text(f"metric {m.metric_id}{f' in {m.unit}' * bool(m.unit)}, from {_writers(m)}", style="dim")
+        for m in game.metrics
     )
-    parts.extend(Text(f"custom {c.custom_id}: {c.fold}", style="dim") for c in game.customs)
+    parts.extend(
+        Text(f"custom {c.custom_id}: {c.fold}, from {_writers(c)}", style="dim") for c in game.customs
+    )
     if game.audience:
         parts.append(Text("audience", style="dim"))
     table = Table(box=None, header_style="dim")
@@ -158,16 +161,21 @@ def game_table(listed: catalog.GetGameResponse) -> RenderableType:
         (f"poll/{p.poll_id}", p.stage, p.question, ", ".join(o.option_id for o in p.options))
         for p in listed.polls
     ]
-    rows += [
-        (f"board/{b.board_id}", b.stage, b.title, f"top {b.top or 10}, {_mode(b)}{_seasons(b)}")
-        for b in listed.boards
-    ]
+    rows += [(f"board/{b.board_id}", b.stage, b.title, _rules(b)) for b in listed.boards]
     for topic, stage, text, options in rows:
         name = _STAGES.get(stage, "?")
         table.add_row(Text(topic), Text(name, style=_STAGE_STYLES.get(name, "")), Text(text), Text(options))
     if rows:
         parts.append(table)
     return Group(*parts)
+
+
+def _rules(board: catalog.Board) -> str:
+    return f"top {board.top or 10}, {_mode(board)}, from {_writers(board)}{_seasons(board)}"
+
+
+def _writers(topic: catalog.Board | catalog.Metric | catalog.CustomTopic) -> str:
+    return "producers" if topic.writers == catalog.WRITERS_PRODUCERS else "actors"
 
 
 def _mode(board: catalog.Board) -> str:

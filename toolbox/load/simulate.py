@@ -49,7 +49,7 @@ TICK_S = 0.1
 
 
 class Simulation:
-    """One run. `stop` ends the sending early; the account is still closed. `token`: a producer's."""
+    """One run. `stop` ends the sending early; the account is still closed. `token`: an owner's."""
 
     def __init__(
         self,

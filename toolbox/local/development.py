@@ -20,9 +20,9 @@ from pathlib import Path
 
 from mesh import limits
 from mesh.auth import mint
-from mesh.auth.claims import PRODUCER
+from mesh.auth.claims import MESH_AUDIENCE, OPERATOR, OWNER, PRODUCER
 from mesh.auth.files import read_signing_keys
-from mesh.auth.keys import MESH_KID
+from mesh.auth.keys import MESH_KID, parse_mesh_keys
 from mesh.auth.renewed import Renewed
 
 DEVELOPMENT_KEY = "development-key.json"
@@ -66,8 +66,36 @@ def producer_token(home: Path, issuer: str | None = None) -> Callable[[], str]:
 
     Calling it raises BadKeys or OSError when the home has no development key.
     """
+    return _renewed(lambda now_s: development_token(home, "", roles=[PRODUCER], issuer=issuer))
+
+
+def owner_token(home: Path, actor_id: str) -> Callable[[], str]:
+    """As `producer_token`, for who also defines, opens and closes; the audit log names `actor_id`."""
+    return _renewed(lambda now_s: development_token(home, actor_id, roles=[OWNER]))
+
+
+def operator_token(home: Path, actor_id: str) -> Callable[[], str]:
+    """An operator's, signed with the home's mesh key: good in production too, but not at the edge.
+
+    Calling it raises BadKeys or OSError when the home has no mesh key.
+    """
+
+    def mint_one(now_s: float) -> str:
+        return mint.token(
+            read_signing_keys(home / MESH_KEY, parse_mesh_keys)[0],
+            actor_id=actor_id,
+            now_s=now_s,
+            life_s=limits.PRODUCER_TOKEN_LIFE_S,
+            roles=[OPERATOR],
+            audience=MESH_AUDIENCE,
+        )
+
+    return _renewed(mint_one)
+
+
+def _renewed(mint_one: Callable[[float], str]) -> Callable[[], str]:
     return Renewed(
-        lambda now_s: development_token(home, "", roles=[PRODUCER], issuer=issuer),
+        mint_one,
         life_s=limits.PRODUCER_TOKEN_LIFE_S,
         renew_s=limits.PRODUCER_TOKEN_RENEW_S,
         clock=time.time,

@@ -8,27 +8,31 @@ from collections.abc import Iterable
 
 from grandstand.aggregate.v1.aggregate_pb2 import PartitionStatus, ReadPartitionsRequest
 from grandstand.aggregate.v1.aggregate_pb2_grpc import AggregateServiceStub
-from grandstand.client import open_channel
+from grandstand.client import Token, open_channel
+from grandstand.client.credentials import call_metadata
+from mesh.auth import BadKeys
 
 _PATIENCE_S = 1.0
 
 
-async def read(mesh: str, patience_s: float = _PATIENCE_S) -> list[PartitionStatus]:
-    """The partitions in their order, of the mesh listener at host:port. Raises grpc.aio.AioRpcError."""
+async def read(mesh: str, token: Token, patience_s: float = _PATIENCE_S) -> list[PartitionStatus]:
+    """The partitions in their order, of the mesh listener at host:port; `token` is an operator's. Raises
+    grpc.aio.AioRpcError."""
     async with open_channel(mesh) as channel:
         answer = await AggregateServiceStub(channel).ReadPartitions(
-            ReadPartitionsRequest(), timeout=patience_s
+            ReadPartitionsRequest(), timeout=patience_s, metadata=call_metadata(token)
         )
         return list(answer.partitions)
 
 
-def read_if_it_answers(mesh: str) -> list[PartitionStatus]:
-    """The partitions; none where nobody answers in time: `status` tells of a mesh that is not well, too."""
+def read_if_it_answers(mesh: str, token: Token) -> list[PartitionStatus]:
+    """The partitions; none where nobody answers in time, or this user may not read the home's key: `status`
+    tells of such a mesh, too."""
     import grpc.aio
 
     try:
-        return asyncio.run(read(mesh))
-    except grpc.aio.AioRpcError:
+        return asyncio.run(read(mesh, token))
+    except (grpc.aio.AioRpcError, OSError, BadKeys):
         return []
 
 

@@ -13,7 +13,17 @@ import pytest
 
 from grandstand.wire.errors import Unauthenticated
 from mesh import config, limits
-from mesh.auth import MESH_AUDIENCE, BadKeys, Trust, Verifier, mint, parse_ring, read_signing_keys, ring_of
+from mesh.auth import (
+    MESH_AUDIENCE,
+    BadKeys,
+    Games,
+    Trust,
+    Verifier,
+    mint,
+    parse_ring,
+    read_signing_keys,
+    ring_of,
+)
 from mesh.auth.keys import parse_mesh_keys
 from mesh.auth.renewed import Renewed
 from mesh.auth.service import MeshCredentials, open_verifier
@@ -23,6 +33,8 @@ from toolbox.local.development import (
     development_token,
     ensure_development_key,
     ensure_mesh_key,
+    operator_token,
+    owner_token,
     producer_token,
 )
 
@@ -87,7 +99,7 @@ def test_a_homes_tokens_are_good_in_that_home_and_in_no_other(tmp_path: Path) ->
     mine, theirs = verifier_of(tmp_path / "mine"), verifier_of(tmp_path / "theirs")
     shown = bearer(development_token(tmp_path / "mine", "ann", roles=["viewer"], games=["g"]))
     identity = mine.verify(shown, time.time())
-    assert (identity.actor_id, identity.producer, identity.games) == ("ann", False, frozenset({"g"}))
+    assert (identity.actor_id, identity.producer, identity.games) == ("ann", False, Games.of(["g"]))
     with pytest.raises(Unauthenticated, match="its signature is not good"):
         theirs.verify(shown, time.time())
 
@@ -100,6 +112,17 @@ def test_a_local_command_is_a_producer_that_is_nobody(tmp_path: Path) -> None:
     assert (identity.actor_id, identity.producer, identity.games) == ("", True, None)
     with pytest.raises(OSError, match="development-key"):
         producer_token(tmp_path / "nowhere")()
+
+
+def test_a_local_command_that_defines_is_an_owner_and_status_an_operator_of_the_mesh(tmp_path: Path) -> None:
+    verifier = verifier_of(tmp_path)
+    owner = verifier.verify(bearer(owner_token(tmp_path, "cli-me")()), time.time())
+    assert (owner.actor_id, owner.producer, owner.owner, owner.operator) == ("cli-me", True, True, False)
+    shown = bearer(operator_token(tmp_path, "cli-me")())
+    assert verifier.verify(shown, time.time()).operator
+    clients = parse_ring(ensure_development_key(tmp_path).read_bytes())
+    with pytest.raises(Unauthenticated, match="kid 'grandstand-mesh' is not among the 1 keys"):
+        Verifier(Trust(lambda: clients)).verify(shown, time.time())
 
 
 def test_what_services_show_each_other_is_good_for_five_minutes(tmp_path: Path) -> None:

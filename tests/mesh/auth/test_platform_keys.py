@@ -59,7 +59,12 @@ def platform_mesh(platform: Platform, tmp_path_factory: pytest.TempPathFactory) 
     home = tmp_path_factory.mktemp("platform-mesh") / "home"
     arguments = ("--keys", str(platform.published), "--issuer", ISSUER, "--production")
     with running(home, *arguments) as mesh:
-        succeeded(home, "game", "define", "final", "--pulse", "cheer=clap")
+        define = ("game", "define", "final", "--pulse", "cheer=clap", "--token")
+        assert "has not the role owner" in failed(home, *define, platform.token("first", roles=["producer"]))
+        elsewhere = platform.token("first", roles=["owner"], games=["semi-*"])
+        assert "'final' is not among the games of the token" in failed(home, *define, elsewhere)
+        succeeded(home, *define, platform.token("first", roles=["owner"], games=["fin*"]))
+        assert "partitions: 16" in succeeded(home, "status"), "this home's operator needs no token"
         yield mesh
 
 

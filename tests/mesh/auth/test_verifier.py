@@ -17,6 +17,7 @@ from mesh.auth import (
     AUDIENCE,
     MESH_AUDIENCE,
     NO_KEYS,
+    Games,
     Identity,
     KeyRing,
     Trust,
@@ -65,23 +66,57 @@ def test_an_honest_token_of_each_algorithm_is_good(algorithm: str) -> None:
     key = private_jwk(algorithm)
     exp = int(time.time()) + 60
     found = verify(token(key, games=["g1", "g2"], exp=exp), ring(key))
-    assert found == Identity("ann", False, frozenset({"g1", "g2"}), float(exp))
+    assert found == Identity("ann", False, Games.of(["g1", "g2"]), float(exp))
 
 
 def test_the_claims_become_the_identity() -> None:
     assert verify(token(KEY, roles=["producer", "unheard-of"])).producer
     assert not verify(token(KEY, roles=None)).producer
     assert verify(token(KEY)).games is None
-    assert verify(token(KEY, games=[])).games == frozenset()
+    assert verify(token(KEY, games=[])).games == Games.of([])
     assert verify(token(KEY, sub=None, roles=["producer"])).actor_id == ""
     assert verify(token(KEY, aud=["other", AUDIENCE])).actor_id == "ann"
     assert verify(token(KEY, iss="us"), issuer="us").actor_id == "ann"
     assert verify(token(KEY, iat=None, nbf=None)).actor_id == "ann"
 
 
+@pytest.mark.parametrize(
+    ("roles", "producer", "owner", "operator"),
+    [
+        (["viewer"], False, False, False),
+        (["producer"], True, False, False),
+        (["owner"], True, True, False),
+        (["operator", "viewer"], True, True, True),
+    ],
+)
+def test_a_role_may_do_what_those_below_it_may(
+    roles: list[str], producer: bool, owner: bool, operator: bool
+) -> None:
+    found = verify(token(KEY, roles=roles))
+    assert (found.producer, found.owner, found.operator) == (producer, owner, operator)
+
+
+def test_who_defines_has_a_name() -> None:
+    for role in ("owner", "operator"):
+        assert "sub is missing" in refusal(token(KEY, sub=None, roles=[role]))
+        assert "sub is missing" in refusal(token(KEY, sub=None, roles=["producer", role]))
+
+
+def test_games_are_named_one_by_one_or_by_how_they_begin() -> None:
+    games = verify(token(KEY, games=["final", "arena-*"])).games
+    assert games is not None
+    for game_id, is_open in (
+        ("final", True), ("arena-7", True), ("arena-", True),
+        ("finals", False), ("arena", False), ("my-arena-7", False), ("", False),
+    ):  # fmt: skip
+        assert (game_id in games) is is_open, game_id
+    for bad in ("*", "a*b", "a**", "*a", ""):
+        assert "games" in refusal(token(KEY, games=[bad])), bad
+
+
 def test_a_minted_token_is_good_for_who_it_names_until_it_expires() -> None:
     minted = mint.token(signing(KEY), actor_id="bob", now_s=1000.5, life_s=60, roles=["viewer"], games=["g"])
-    assert verify(minted, now_s=1059.0) == Identity("bob", False, frozenset({"g"}), 1060.0)
+    assert verify(minted, now_s=1059.0) == Identity("bob", False, Games.of(["g"]), 1060.0)
     assert "expired 1 s ago" in refusal(minted, now_s=1061.0)
     with pytest.raises(Unauthenticated, match="sub"):
         mint.token(signing(KEY), actor_id="no such id", now_s=0, life_s=1)

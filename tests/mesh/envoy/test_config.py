@@ -185,7 +185,16 @@ def test_a_token_is_wanted_by_who_acts_and_good_if_given_by_the_rest_of_the_edge
         "/grandstand.gateway.v1.GatewayService/Send",
     }
     assert set(asked) == {rpc.path for rpc in rpcs() if rpc.at_edge}
-    assert not any("typed_per_filter_config" in route for route in mesh)
+    inside = {
+        route["match"]["path"]: route["typed_per_filter_config"][tokens.FILTER]["requirement_name"]
+        for route in mesh
+        if route.get("typed_per_filter_config")
+    }
+    assert inside == {
+        **{rpc.path: "required" for rpc in rpcs() if "CatalogService" in rpc.path},
+        "/grandstand.aggregate.v1.AggregateService/Read": "required",
+        "/grandstand.aggregate.v1.AggregateService/ReadStanding": "required",
+    }
 
 
 def test_a_token_is_looked_for_in_the_header_alone_and_goes_on_to_the_service() -> None:

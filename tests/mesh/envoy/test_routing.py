@@ -26,11 +26,12 @@ from grandstand.client import Publisher
 from grandstand.event.v1.event_pb2 import Event
 from grandstand.ingest.v1.ingest_pb2 import EventBatch, Hello, PublishRequest, PublishResponse
 from grandstand.ingest.v1.ingest_pb2_grpc import IngestServiceStub
-from tests.support.envoy_proxy import LOOPBACK, envoy
-from tests.support.games import new_game, run, until, votes_of
+from tests.support.envoy_proxy import CLIENTS_KEY, LOOPBACK, envoy
+from tests.support.games import bearing, new_game, run, until, votes_of
 from tests.support.mesh_fixture import running
 from tests.support.stand_in_ingest import SERVICE
 from tests.support.supervision import PATIENT, Watched, supervised
+from tests.support.tokens import token
 from toolbox.local.home import Home
 from toolbox.local.ports import Ports
 from toolbox.local.provision import checkout
@@ -198,7 +199,15 @@ def test_an_idempotent_call_is_retried_by_envoy_and_a_definition_is_not(home: Ho
         proxy, address = envoy(home, ports, {"aggregate": (port,)}, "aggregate")
         server.add_insecure_port(f"{LOOPBACK}:{port}")
         await server.start()
-        async with supervised(home, proxy, policy=PATIENT), grpc.aio.insecure_channel(address) as channel:
+        async with supervised(home, proxy, policy=PATIENT), grpc.aio.insecure_channel(address) as nobody:
+            for call in (
+                AggregateServiceStub(nobody).Read(ReadRequest(), timeout=NOTICED_WITHIN_S),
+                catalog_pb2_grpc.CatalogServiceStub(nobody).OpenPoll(catalog_pb2.OpenPollRequest()),
+            ):
+                with pytest.raises(grpc.aio.AioRpcError, match="Jwt is missing"):
+                    await call
+            assert servicer.calls == []
+            channel = bearing(nobody, token(CLIENTS_KEY))
             await AggregateServiceStub(channel).Read(ReadRequest(), timeout=NOTICED_WITHIN_S)
             assert servicer.calls == ["Read", "Read"]
             with pytest.raises(grpc.aio.AioRpcError, match="the first try fails"):

@@ -20,10 +20,16 @@ def game(mesh: RunningMesh) -> str:
         succeeded(
             mesh.home,
             *("board", "open", "laps", "Fastest laps", "--mode", "lowest"),
-            *("--season", "1d", "--game", game_id, "--json"),
+            *("--season", "1d", "--min", "-5", "--max", "7200", "--game", game_id, "--json"),
         )
     )
     assert opened["season"]["every"] == "86400s"
+    assert opened["writers"] == "WRITERS_PRODUCERS"
+    send = ("send", "score", "laps")
+    assert "-5 to 7200 are allowed" in failed(mesh.home, *send, "-6", "--actor", "eve", "--game", game_id)
+    eve = ("--game", game_id, "--token", mesh.viewer("eve"))
+    assert "is written by producers only" in failed(mesh.home, *send, "1", *eve)
+    assert "has not the role owner" in failed(mesh.home, "board", "close", "laps", *eve)
     for actor, points in (("ann", "7200"), ("bob", "6900"), ("cleo", "7100")):
         succeeded(mesh.home, "send", "score", "laps", points, "--actor", actor, "--game", game_id)
     return game_id

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mesh.auth import Identity, Trust, Verifier, mint, parse_ring
+from mesh.auth import Games, Identity, Trust, Verifier, mint, parse_ring
 from tests.support.commands import command, failed, succeeded
 from tests.support.mesh_fixture import RunningMesh
 from toolbox.local import status
@@ -45,9 +45,12 @@ def test_it_prints_a_good_token_and_nothing_else(home: Home) -> None:
 def test_role_games_and_life_are_what_was_asked_for(home: Home) -> None:
     asked = ("token", "--role", "producer", "--game", "a", "--game", "b", "--for", "90s")
     who = bearer(home, succeeded(home.root, *asked).strip())
-    assert (who.actor_id, who.producer, who.games) == ("", True, frozenset({"a", "b"}))
+    assert (who.actor_id, who.producer, who.games) == ("", True, Games.of(["a", "b"]))
     assert 30 < who.expires_at_s - time.time() <= 90
     assert bearer(home, succeeded(home.root, "token").strip()).actor_id.startswith("cli-")
+    owner = bearer(home, succeeded(home.root, "token", "--role", "owner", "--game", "arena-*").strip())
+    assert owner.actor_id.startswith("cli-")
+    assert (owner.owner, owner.operator, owner.games) == (True, False, Games.of(["arena-*"]))
 
 
 def test_it_signs_with_a_platforms_key_and_names_the_issuer(tmp_path: Path) -> None:
@@ -107,7 +110,7 @@ def test_a_mesh_with_a_platforms_keys_is_not_given_development_tokens(home: Home
 def test_who_sends_with_a_token_is_its_actor_and_nobody_else(mesh: RunningMesh) -> None:
     game = f"t-{uuid.uuid4().hex[:12]}"
     succeeded(mesh.home, "game", "define", game, "--pulse", "cheer=clap")
-    succeeded(mesh.home, "board", "open", "top", "Top", "--game", game)
+    succeeded(mesh.home, "board", "open", "top", "Top", "--game", game, "--writers", "actors")
     send = ("send", "score", "top", "5", "--game", game)
     ann = ("--token", mesh.viewer("ann"))
     succeeded(mesh.home, *send, *ann)

@@ -67,7 +67,11 @@ def test_a_games_definition_grows_by_the_command(mesh: RunningMesh, game: str) -
     defined = json.loads(succeeded(mesh.home, *define, "--title", "The cup", "--json"))
     assert defined["title"] == "The cup"
     assert defined["pulses"] == [{"pulseId": "cheer", "kinds": ["clap", "wow", "boo"]}]
-    assert defined["metrics"] == [{"metricId": "delay", "unit": "ms"}]
+    assert defined["metrics"] == [{"metricId": "delay", "unit": "ms", "writers": "WRITERS_PRODUCERS"}]
+    assert "'delay' counts in game" in failed(
+        mesh.home, *define, "--metric", "delay=ms", "--writers", "actors"
+    )
+    assert "'guests' is none of producers, actors" in failed(mesh.home, *define, "--writers", "guests")
     assert defined["audience"]
     shown = succeeded(mesh.home, "game", "show", game)
     assert "metric delay in ms" in shown

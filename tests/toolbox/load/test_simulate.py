@@ -66,7 +66,7 @@ def test_all_services_are_killed_one_after_the_other_and_nothing_acked_is_lost(t
             simulation = Simulation(
                 LoadPlan(fragile.edge, fragile.mesh, game_id, viewers=10, rate=100, seconds=0),
                 seen.append,
-                token=fragile.producer,
+                token=fragile.owner,
             )
             running_simulation = asyncio.create_task(simulation.run())
             await until(lambda: running_simulation.done() or (seen and seen[-1].acked > 50), "it sends")
@@ -90,7 +90,7 @@ async def _define(mesh: RunningMesh, game_id: str, spread: int) -> None:
 
     async with open_channel(mesh.mesh) as channel:
         pulse = Pulse(pulse_id="cheer", kinds=["clap"])
-        await Backend(channel, token=mesh.producer).define_game(
+        await Backend(channel, token=mesh.owner).define_game(
             Game(game_id=game_id, title=game_id, spread=spread, pulses=[pulse])
         )
 

@@ -1,9 +1,11 @@
 """What a game's own backend asks of the mesh: define, open, close, read. Unary calls.
 
-CatalogService lives on the mesh listener, AggregateService also at the edge; GetGame at both. Every
-call here may be retried (the catalog answers the very same definition as the first time), so a
-call that ends UNAVAILABLE or too late is tried again with jittered backoff, for at most
-`patience_s`. What remains is a ClientError with the server's code and message.
+CatalogService lives on the mesh listener, AggregateService also at the edge; GetGame at both. On the mesh
+listener every call shows a token; defining, opening and closing takes one with the role owner.
+
+Every call here may be retried (the catalog answers the very same definition as the first time), so a call
+that ends UNAVAILABLE or too late is tried again with jittered backoff, for at most `patience_s`. What remains
+is a ClientError with the server's code and message.
 """
 
 from __future__ import annotations

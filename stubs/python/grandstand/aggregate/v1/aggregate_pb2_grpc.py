@@ -78,8 +78,8 @@ class AggregateServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReadPartitions(self, request, context):
-        """How far the folding of each partition is, and who does it. For operators;
-        served on the mesh listener only. Retry freely.
+        """How far the folding of each partition is, and who does it. Wants a token
+        with the role operator; served on the mesh listener only. Retry freely.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -19,10 +19,11 @@ class Stage(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     STAGE_CLOSED: _ClassVar[Stage]
     STAGE_SEALED: _ClassVar[Stage]
 
-class PollVoters(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+class Writers(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
-    POLL_VOTERS_UNSPECIFIED: _ClassVar[PollVoters]
-    POLL_VOTERS_PLATFORM: _ClassVar[PollVoters]
+    WRITERS_UNSPECIFIED: _ClassVar[Writers]
+    WRITERS_PRODUCERS: _ClassVar[Writers]
+    WRITERS_ACTORS: _ClassVar[Writers]
 
 class BoardMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -35,8 +36,9 @@ STAGE_UNSPECIFIED: Stage
 STAGE_OPEN: Stage
 STAGE_CLOSED: Stage
 STAGE_SEALED: Stage
-POLL_VOTERS_UNSPECIFIED: PollVoters
-POLL_VOTERS_PLATFORM: PollVoters
+WRITERS_UNSPECIFIED: Writers
+WRITERS_PRODUCERS: Writers
+WRITERS_ACTORS: Writers
 BOARD_MODE_UNSPECIFIED: BoardMode
 BOARD_MODE_BEST: BoardMode
 BOARD_MODE_LAST: BoardMode
@@ -64,22 +66,26 @@ class Game(_message.Message):
     def __init__(self, game_id: _Optional[str] = ..., title: _Optional[str] = ..., spread: _Optional[int] = ..., pulses: _Optional[_Iterable[_Union[Pulse, _Mapping]]] = ..., metrics: _Optional[_Iterable[_Union[Metric, _Mapping]]] = ..., audience: _Optional[bool] = ..., customs: _Optional[_Iterable[_Union[CustomTopic, _Mapping]]] = ..., pending: _Optional[_Union[Game, _Mapping]] = ...) -> None: ...
 
 class Metric(_message.Message):
-    __slots__ = ("metric_id", "unit")
+    __slots__ = ("metric_id", "unit", "writers")
     METRIC_ID_FIELD_NUMBER: _ClassVar[int]
     UNIT_FIELD_NUMBER: _ClassVar[int]
+    WRITERS_FIELD_NUMBER: _ClassVar[int]
     metric_id: str
     unit: str
-    def __init__(self, metric_id: _Optional[str] = ..., unit: _Optional[str] = ...) -> None: ...
+    writers: Writers
+    def __init__(self, metric_id: _Optional[str] = ..., unit: _Optional[str] = ..., writers: _Optional[_Union[Writers, str]] = ...) -> None: ...
 
 class CustomTopic(_message.Message):
-    __slots__ = ("custom_id", "fold", "config")
+    __slots__ = ("custom_id", "fold", "config", "writers")
     CUSTOM_ID_FIELD_NUMBER: _ClassVar[int]
     FOLD_FIELD_NUMBER: _ClassVar[int]
     CONFIG_FIELD_NUMBER: _ClassVar[int]
+    WRITERS_FIELD_NUMBER: _ClassVar[int]
     custom_id: str
     fold: str
     config: bytes
-    def __init__(self, custom_id: _Optional[str] = ..., fold: _Optional[str] = ..., config: _Optional[bytes] = ...) -> None: ...
+    writers: Writers
+    def __init__(self, custom_id: _Optional[str] = ..., fold: _Optional[str] = ..., config: _Optional[bytes] = ..., writers: _Optional[_Union[Writers, str]] = ...) -> None: ...
 
 class Pulse(_message.Message):
     __slots__ = ("pulse_id", "kinds")
@@ -90,7 +96,7 @@ class Pulse(_message.Message):
     def __init__(self, pulse_id: _Optional[str] = ..., kinds: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Poll(_message.Message):
-    __slots__ = ("game_id", "poll_id", "question", "options", "changeable", "open_for", "choices_max", "weight_max", "voters", "stage", "opened_at", "closes_at", "spread")
+    __slots__ = ("game_id", "poll_id", "question", "options", "changeable", "open_for", "choices_max", "weight_max", "stage", "opened_at", "closes_at", "spread")
     GAME_ID_FIELD_NUMBER: _ClassVar[int]
     POLL_ID_FIELD_NUMBER: _ClassVar[int]
     QUESTION_FIELD_NUMBER: _ClassVar[int]
@@ -99,7 +105,6 @@ class Poll(_message.Message):
     OPEN_FOR_FIELD_NUMBER: _ClassVar[int]
     CHOICES_MAX_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_MAX_FIELD_NUMBER: _ClassVar[int]
-    VOTERS_FIELD_NUMBER: _ClassVar[int]
     STAGE_FIELD_NUMBER: _ClassVar[int]
     OPENED_AT_FIELD_NUMBER: _ClassVar[int]
     CLOSES_AT_FIELD_NUMBER: _ClassVar[int]
@@ -112,12 +117,11 @@ class Poll(_message.Message):
     open_for: _duration_pb2.Duration
     choices_max: int
     weight_max: int
-    voters: PollVoters
     stage: Stage
     opened_at: _timestamp_pb2.Timestamp
     closes_at: _timestamp_pb2.Timestamp
     spread: int
-    def __init__(self, game_id: _Optional[str] = ..., poll_id: _Optional[str] = ..., question: _Optional[str] = ..., options: _Optional[_Iterable[_Union[PollOption, _Mapping]]] = ..., changeable: _Optional[bool] = ..., open_for: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., choices_max: _Optional[int] = ..., weight_max: _Optional[int] = ..., voters: _Optional[_Union[PollVoters, str]] = ..., stage: _Optional[_Union[Stage, str]] = ..., opened_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., closes_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., spread: _Optional[int] = ...) -> None: ...
+    def __init__(self, game_id: _Optional[str] = ..., poll_id: _Optional[str] = ..., question: _Optional[str] = ..., options: _Optional[_Iterable[_Union[PollOption, _Mapping]]] = ..., changeable: _Optional[bool] = ..., open_for: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., choices_max: _Optional[int] = ..., weight_max: _Optional[int] = ..., stage: _Optional[_Union[Stage, str]] = ..., opened_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., closes_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., spread: _Optional[int] = ...) -> None: ...
 
 class PollOption(_message.Message):
     __slots__ = ("option_id", "label")
@@ -128,7 +132,7 @@ class PollOption(_message.Message):
     def __init__(self, option_id: _Optional[str] = ..., label: _Optional[str] = ...) -> None: ...
 
 class Board(_message.Message):
-    __slots__ = ("game_id", "board_id", "title", "mode", "top", "open_for", "season", "stage", "opened_at", "closes_at", "spread")
+    __slots__ = ("game_id", "board_id", "title", "mode", "top", "open_for", "season", "writers", "points_min", "points_max", "stage", "opened_at", "closes_at", "spread")
     GAME_ID_FIELD_NUMBER: _ClassVar[int]
     BOARD_ID_FIELD_NUMBER: _ClassVar[int]
     TITLE_FIELD_NUMBER: _ClassVar[int]
@@ -136,6 +140,9 @@ class Board(_message.Message):
     TOP_FIELD_NUMBER: _ClassVar[int]
     OPEN_FOR_FIELD_NUMBER: _ClassVar[int]
     SEASON_FIELD_NUMBER: _ClassVar[int]
+    WRITERS_FIELD_NUMBER: _ClassVar[int]
+    POINTS_MIN_FIELD_NUMBER: _ClassVar[int]
+    POINTS_MAX_FIELD_NUMBER: _ClassVar[int]
     STAGE_FIELD_NUMBER: _ClassVar[int]
     OPENED_AT_FIELD_NUMBER: _ClassVar[int]
     CLOSES_AT_FIELD_NUMBER: _ClassVar[int]
@@ -147,11 +154,14 @@ class Board(_message.Message):
     top: int
     open_for: _duration_pb2.Duration
     season: Season
+    writers: Writers
+    points_min: int
+    points_max: int
     stage: Stage
     opened_at: _timestamp_pb2.Timestamp
     closes_at: _timestamp_pb2.Timestamp
     spread: int
-    def __init__(self, game_id: _Optional[str] = ..., board_id: _Optional[str] = ..., title: _Optional[str] = ..., mode: _Optional[_Union[BoardMode, str]] = ..., top: _Optional[int] = ..., open_for: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., season: _Optional[_Union[Season, _Mapping]] = ..., stage: _Optional[_Union[Stage, str]] = ..., opened_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., closes_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., spread: _Optional[int] = ...) -> None: ...
+    def __init__(self, game_id: _Optional[str] = ..., board_id: _Optional[str] = ..., title: _Optional[str] = ..., mode: _Optional[_Union[BoardMode, str]] = ..., top: _Optional[int] = ..., open_for: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., season: _Optional[_Union[Season, _Mapping]] = ..., writers: _Optional[_Union[Writers, str]] = ..., points_min: _Optional[int] = ..., points_max: _Optional[int] = ..., stage: _Optional[_Union[Stage, str]] = ..., opened_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., closes_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., spread: _Optional[int] = ...) -> None: ...
 
 class Season(_message.Message):
     __slots__ = ("every", "starts_at")

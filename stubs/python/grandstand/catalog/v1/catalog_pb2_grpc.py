@@ -28,7 +28,8 @@ if _version_not_supported:
 class CatalogServiceStub:
     """The catalog defines games and what can be watched in them. It is served on
     the mesh listener to a game's own backend; of its calls only GetGame is
-    reachable at the public edge.
+    reachable at the public edge. Every other call wants a token with the role
+    owner that opens the game: UNAUTHENTICATED or PERMISSION_DENIED without.
 
     Every refusal names the field, its value and the bound, for example
     INVALID_ARGUMENT "poll.options[2].option_id: 'a b' has a character outside
@@ -77,7 +78,8 @@ class CatalogServiceStub:
 class CatalogServiceServicer:
     """The catalog defines games and what can be watched in them. It is served on
     the mesh listener to a game's own backend; of its calls only GetGame is
-    reachable at the public edge.
+    reachable at the public edge. Every other call wants a token with the role
+    owner that opens the game: UNAUTHENTICATED or PERMISSION_DENIED without.
 
     Every refusal names the field, its value and the bound, for example
     INVALID_ARGUMENT "poll.options[2].option_id: 'a b' has a character outside
@@ -180,7 +182,8 @@ def add_CatalogServiceServicer_to_server(servicer, server):
 class CatalogService:
     """The catalog defines games and what can be watched in them. It is served on
     the mesh listener to a game's own backend; of its calls only GetGame is
-    reachable at the public edge.
+    reachable at the public edge. Every other call wants a token with the role
+    owner that opens the game: UNAUTHENTICATED or PERMISSION_DENIED without.
 
     Every refusal names the field, its value and the bound, for example
     INVALID_ARGUMENT "poll.options[2].option_id: 'a b' has a character outside

@@ -95,7 +95,8 @@ class GatewayServiceServicer:
         to wait for. Other codes are final and name the value and the bound:
         NOT_FOUND (unknown game, poll, option), ALREADY_EXISTS (a second vote),
         FAILED_PRECONDITION (the poll is closed), INVALID_ARGUMENT,
-        PERMISSION_DENIED (another actor's event, a game the token does not name).
+        PERMISSION_DENIED (another actor's event, a game the token does not name, a
+        board, metric or custom topic that only producers write).
         UNAUTHENTICATED: get a token first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

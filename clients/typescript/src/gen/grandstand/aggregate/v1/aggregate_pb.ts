@@ -897,8 +897,8 @@ export const AggregateService: GenService<{
     output: typeof ReadStandingResponseSchema;
   },
   /**
-   * How far the folding of each partition is, and who does it. For operators;
-   * served on the mesh listener only. Retry freely.
+   * How far the folding of each partition is, and who does it. Wants a token
+   * with the role operator; served on the mesh listener only. Retry freely.
    *
    * @generated from rpc grandstand.aggregate.v1.AggregateService.ReadPartitions
    */

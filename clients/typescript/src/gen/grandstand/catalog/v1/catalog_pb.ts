@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file grandstand/catalog/v1/catalog.proto.
  */
 export const file_grandstand_catalog_v1_catalog: GenFile = /*@__PURE__*/
-  fileDesc("CiNncmFuZHN0YW5kL2NhdGFsb2cvdjEvY2F0YWxvZy5wcm90bxIVZ3JhbmRzdGFuZC5jYXRhbG9nLnYxIokCCgRHYW1lEg8KB2dhbWVfaWQYASABKAkSDQoFdGl0bGUYAiABKAkSDgoGc3ByZWFkGAMgASgNEiwKBnB1bHNlcxgEIAMoCzIcLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5QdWxzZRIuCgdtZXRyaWNzGAUgAygLMh0uZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLk1ldHJpYxIQCghhdWRpZW5jZRgGIAEoCBIzCgdjdXN0b21zGAcgAygLMiIuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkN1c3RvbVRvcGljEiwKB3BlbmRpbmcYDyABKAsyGy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuR2FtZSIpCgZNZXRyaWMSEQoJbWV0cmljX2lkGAEgASgJEgwKBHVuaXQYAiABKAkiPgoLQ3VzdG9tVG9waWMSEQoJY3VzdG9tX2lkGAEgASgJEgwKBGZvbGQYAiABKAkSDgoGY29uZmlnGAMgASgMIigKBVB1bHNlEhAKCHB1bHNlX2lkGAEgASgJEg0KBWtpbmRzGAIgAygJIqYDCgRQb2xsEg8KB2dhbWVfaWQYASABKAkSDwoHcG9sbF9pZBgCIAEoCRIQCghxdWVzdGlvbhgDIAEoCRIyCgdvcHRpb25zGAQgAygLMiEuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLlBvbGxPcHRpb24SEgoKY2hhbmdlYWJsZRgFIAEoCBIrCghvcGVuX2ZvchgGIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhITCgtjaG9pY2VzX21heBgHIAEoDRISCgp3ZWlnaHRfbWF4GAggASgNEjEKBnZvdGVycxgJIAEoDjIhLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5Qb2xsVm90ZXJzEisKBXN0YWdlGAogASgOMhwuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLlN0YWdlEi0KCW9wZW5lZF9hdBgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLQoJY2xvc2VzX2F0GAwgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIOCgZzcHJlYWQYDSABKA0iLgoKUG9sbE9wdGlvbhIRCglvcHRpb25faWQYASABKAkSDQoFbGFiZWwYAiABKAki7QIKBUJvYXJkEg8KB2dhbWVfaWQYASABKAkSEAoIYm9hcmRfaWQYAiABKAkSDQoFdGl0bGUYAyABKAkSLgoEbW9kZRgEIAEoDjIgLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5Cb2FyZE1vZGUSCwoDdG9wGAUgASgNEisKCG9wZW5fZm9yGAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEi0KBnNlYXNvbhgHIAEoCzIdLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5TZWFzb24SKwoFc3RhZ2UYCiABKA4yHC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuU3RhZ2USLQoJb3BlbmVkX2F0GAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBItCgljbG9zZXNfYXQYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg4KBnNwcmVhZBgNIAEoDSJhCgZTZWFzb24SKAoFZXZlcnkYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLQoJc3RhcnRzX2F0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCI+ChFEZWZpbmVHYW1lUmVxdWVzdBIpCgRnYW1lGAEgASgLMhsuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkdhbWUicgoSRGVmaW5lR2FtZVJlc3BvbnNlEikKBGdhbWUYASABKAsyGy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuR2FtZRIxCgphcHBsaWVkX2F0GAIgAygLMh0uZ3JhbmRzdGFuZC5ldmVudC52MS5Qb3NpdGlvbiIhCg5HZXRHYW1lUmVxdWVzdBIPCgdnYW1lX2lkGAEgASgJIpYBCg9HZXRHYW1lUmVzcG9uc2USKQoEZ2FtZRgBIAEoCzIbLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5HYW1lEioKBXBvbGxzGAIgAygLMhsuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLlBvbGwSLAoGYm9hcmRzGAMgAygLMhwuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkJvYXJkIjwKD09wZW5Qb2xsUmVxdWVzdBIpCgRwb2xsGAEgASgLMhsuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLlBvbGwicAoQT3BlblBvbGxSZXNwb25zZRIpCgRwb2xsGAEgASgLMhsuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLlBvbGwSMQoKYXBwbGllZF9hdBgCIAMoCzIdLmdyYW5kc3RhbmQuZXZlbnQudjEuUG9zaXRpb24iNAoQQ2xvc2VQb2xsUmVxdWVzdBIPCgdnYW1lX2lkGAEgASgJEg8KB3BvbGxfaWQYAiABKAkiPgoRQ2xvc2VQb2xsUmVzcG9uc2USKQoEcG9sbBgBIAEoCzIbLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5Qb2xsIj8KEE9wZW5Cb2FyZFJlcXVlc3QSKwoFYm9hcmQYASABKAsyHC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuQm9hcmQicwoRT3BlbkJvYXJkUmVzcG9uc2USKwoFYm9hcmQYASABKAsyHC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuQm9hcmQSMQoKYXBwbGllZF9hdBgCIAMoCzIdLmdyYW5kc3RhbmQuZXZlbnQudjEuUG9zaXRpb24iNgoRQ2xvc2VCb2FyZFJlcXVlc3QSDwoHZ2FtZV9pZBgBIAEoCRIQCghib2FyZF9pZBgCIAEoCSJBChJDbG9zZUJvYXJkUmVzcG9uc2USKwoFYm9hcmQYASABKAsyHC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuQm9hcmQqUgoFU3RhZ2USFQoRU1RBR0VfVU5TUEVDSUZJRUQQABIOCgpTVEFHRV9PUEVOEAESEAoMU1RBR0VfQ0xPU0VEEAISEAoMU1RBR0VfU0VBTEVEEAMqQwoKUG9sbFZvdGVycxIbChdQT0xMX1ZPVEVSU19VTlNQRUNJRklFRBAAEhgKFFBPTExfVk9URVJTX1BMQVRGT1JNEAEqfAoJQm9hcmRNb2RlEhoKFkJPQVJEX01PREVfVU5TUEVDSUZJRUQQABITCg9CT0FSRF9NT0RFX0JFU1QQARITCg9CT0FSRF9NT0RFX0xBU1QQAhISCg5CT0FSRF9NT0RFX1NVTRADEhUKEUJPQVJEX01PREVfTE9XRVNUEAQy0gQKDkNhdGFsb2dTZXJ2aWNlEmEKCkRlZmluZUdhbWUSKC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuRGVmaW5lR2FtZVJlcXVlc3QaKS5ncmFuZHN0YW5kLmNhdGFsb2cudjEuRGVmaW5lR2FtZVJlc3BvbnNlEl0KB0dldEdhbWUSJS5ncmFuZHN0YW5kLmNhdGFsb2cudjEuR2V0R2FtZVJlcXVlc3QaJi5ncmFuZHN0YW5kLmNhdGFsb2cudjEuR2V0R2FtZVJlc3BvbnNlIgOQAgESWwoIT3BlblBvbGwSJi5ncmFuZHN0YW5kLmNhdGFsb2cudjEuT3BlblBvbGxSZXF1ZXN0GicuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLk9wZW5Qb2xsUmVzcG9uc2USXgoJQ2xvc2VQb2xsEicuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkNsb3NlUG9sbFJlcXVlc3QaKC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuQ2xvc2VQb2xsUmVzcG9uc2USXgoJT3BlbkJvYXJkEicuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLk9wZW5Cb2FyZFJlcXVlc3QaKC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuT3BlbkJvYXJkUmVzcG9uc2USYQoKQ2xvc2VCb2FyZBIoLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5DbG9zZUJvYXJkUmVxdWVzdBopLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5DbG9zZUJvYXJkUmVzcG9uc2ViBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_grandstand_event_v1_event]);
+  fileDesc("CiNncmFuZHN0YW5kL2NhdGFsb2cvdjEvY2F0YWxvZy5wcm90bxIVZ3JhbmRzdGFuZC5jYXRhbG9nLnYxIokCCgRHYW1lEg8KB2dhbWVfaWQYASABKAkSDQoFdGl0bGUYAiABKAkSDgoGc3ByZWFkGAMgASgNEiwKBnB1bHNlcxgEIAMoCzIcLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5QdWxzZRIuCgdtZXRyaWNzGAUgAygLMh0uZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLk1ldHJpYxIQCghhdWRpZW5jZRgGIAEoCBIzCgdjdXN0b21zGAcgAygLMiIuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkN1c3RvbVRvcGljEiwKB3BlbmRpbmcYDyABKAsyGy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuR2FtZSJaCgZNZXRyaWMSEQoJbWV0cmljX2lkGAEgASgJEgwKBHVuaXQYAiABKAkSLwoHd3JpdGVycxgDIAEoDjIeLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5Xcml0ZXJzIm8KC0N1c3RvbVRvcGljEhEKCWN1c3RvbV9pZBgBIAEoCRIMCgRmb2xkGAIgASgJEg4KBmNvbmZpZxgDIAEoDBIvCgd3cml0ZXJzGAQgASgOMh4uZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLldyaXRlcnMiKAoFUHVsc2USEAoIcHVsc2VfaWQYASABKAkSDQoFa2luZHMYAiADKAki8wIKBFBvbGwSDwoHZ2FtZV9pZBgBIAEoCRIPCgdwb2xsX2lkGAIgASgJEhAKCHF1ZXN0aW9uGAMgASgJEjIKB29wdGlvbnMYBCADKAsyIS5ncmFuZHN0YW5kLmNhdGFsb2cudjEuUG9sbE9wdGlvbhISCgpjaGFuZ2VhYmxlGAUgASgIEisKCG9wZW5fZm9yGAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhMKC2Nob2ljZXNfbWF4GAcgASgNEhIKCndlaWdodF9tYXgYCCABKA0SKwoFc3RhZ2UYCiABKA4yHC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuU3RhZ2USLQoJb3BlbmVkX2F0GAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBItCgljbG9zZXNfYXQYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg4KBnNwcmVhZBgNIAEoDSIuCgpQb2xsT3B0aW9uEhEKCW9wdGlvbl9pZBgBIAEoCRINCgVsYWJlbBgCIAEoCSLuAwoFQm9hcmQSDwoHZ2FtZV9pZBgBIAEoCRIQCghib2FyZF9pZBgCIAEoCRINCgV0aXRsZRgDIAEoCRIuCgRtb2RlGAQgASgOMiAuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkJvYXJkTW9kZRILCgN0b3AYBSABKA0SKwoIb3Blbl9mb3IYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLQoGc2Vhc29uGAcgASgLMh0uZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLlNlYXNvbhIvCgd3cml0ZXJzGAggASgOMh4uZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLldyaXRlcnMSFwoKcG9pbnRzX21pbhgJIAEoEkgAiAEBEhcKCnBvaW50c19tYXgYDiABKBJIAYgBARIrCgVzdGFnZRgKIAEoDjIcLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5TdGFnZRItCglvcGVuZWRfYXQYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi0KCWNsb3Nlc19hdBgMIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGc3ByZWFkGA0gASgNQg0KC19wb2ludHNfbWluQg0KC19wb2ludHNfbWF4ImEKBlNlYXNvbhIoCgVldmVyeRgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhItCglzdGFydHNfYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIj4KEURlZmluZUdhbWVSZXF1ZXN0EikKBGdhbWUYASABKAsyGy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuR2FtZSJyChJEZWZpbmVHYW1lUmVzcG9uc2USKQoEZ2FtZRgBIAEoCzIbLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5HYW1lEjEKCmFwcGxpZWRfYXQYAiADKAsyHS5ncmFuZHN0YW5kLmV2ZW50LnYxLlBvc2l0aW9uIiEKDkdldEdhbWVSZXF1ZXN0Eg8KB2dhbWVfaWQYASABKAkilgEKD0dldEdhbWVSZXNwb25zZRIpCgRnYW1lGAEgASgLMhsuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkdhbWUSKgoFcG9sbHMYAiADKAsyGy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuUG9sbBIsCgZib2FyZHMYAyADKAsyHC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuQm9hcmQiPAoPT3BlblBvbGxSZXF1ZXN0EikKBHBvbGwYASABKAsyGy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuUG9sbCJwChBPcGVuUG9sbFJlc3BvbnNlEikKBHBvbGwYASABKAsyGy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuUG9sbBIxCgphcHBsaWVkX2F0GAIgAygLMh0uZ3JhbmRzdGFuZC5ldmVudC52MS5Qb3NpdGlvbiI0ChBDbG9zZVBvbGxSZXF1ZXN0Eg8KB2dhbWVfaWQYASABKAkSDwoHcG9sbF9pZBgCIAEoCSI+ChFDbG9zZVBvbGxSZXNwb25zZRIpCgRwb2xsGAEgASgLMhsuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLlBvbGwiPwoQT3BlbkJvYXJkUmVxdWVzdBIrCgVib2FyZBgBIAEoCzIcLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5Cb2FyZCJzChFPcGVuQm9hcmRSZXNwb25zZRIrCgVib2FyZBgBIAEoCzIcLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5Cb2FyZBIxCgphcHBsaWVkX2F0GAIgAygLMh0uZ3JhbmRzdGFuZC5ldmVudC52MS5Qb3NpdGlvbiI2ChFDbG9zZUJvYXJkUmVxdWVzdBIPCgdnYW1lX2lkGAEgASgJEhAKCGJvYXJkX2lkGAIgASgJIkEKEkNsb3NlQm9hcmRSZXNwb25zZRIrCgVib2FyZBgBIAEoCzIcLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5Cb2FyZCpSCgVTdGFnZRIVChFTVEFHRV9VTlNQRUNJRklFRBAAEg4KClNUQUdFX09QRU4QARIQCgxTVEFHRV9DTE9TRUQQAhIQCgxTVEFHRV9TRUFMRUQQAypNCgdXcml0ZXJzEhcKE1dSSVRFUlNfVU5TUEVDSUZJRUQQABIVChFXUklURVJTX1BST0RVQ0VSUxABEhIKDldSSVRFUlNfQUNUT1JTEAIqfAoJQm9hcmRNb2RlEhoKFkJPQVJEX01PREVfVU5TUEVDSUZJRUQQABITCg9CT0FSRF9NT0RFX0JFU1QQARITCg9CT0FSRF9NT0RFX0xBU1QQAhISCg5CT0FSRF9NT0RFX1NVTRADEhUKEUJPQVJEX01PREVfTE9XRVNUEAQy0gQKDkNhdGFsb2dTZXJ2aWNlEmEKCkRlZmluZUdhbWUSKC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuRGVmaW5lR2FtZVJlcXVlc3QaKS5ncmFuZHN0YW5kLmNhdGFsb2cudjEuRGVmaW5lR2FtZVJlc3BvbnNlEl0KB0dldEdhbWUSJS5ncmFuZHN0YW5kLmNhdGFsb2cudjEuR2V0R2FtZVJlcXVlc3QaJi5ncmFuZHN0YW5kLmNhdGFsb2cudjEuR2V0R2FtZVJlc3BvbnNlIgOQAgESWwoIT3BlblBvbGwSJi5ncmFuZHN0YW5kLmNhdGFsb2cudjEuT3BlblBvbGxSZXF1ZXN0GicuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLk9wZW5Qb2xsUmVzcG9uc2USXgoJQ2xvc2VQb2xsEicuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkNsb3NlUG9sbFJlcXVlc3QaKC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuQ2xvc2VQb2xsUmVzcG9uc2USXgoJT3BlbkJvYXJkEicuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLk9wZW5Cb2FyZFJlcXVlc3QaKC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuT3BlbkJvYXJkUmVzcG9uc2USYQoKQ2xvc2VCb2FyZBIoLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5DbG9zZUJvYXJkUmVxdWVzdBopLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5DbG9zZUJvYXJkUmVzcG9uc2ViBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_grandstand_event_v1_event]);
 
 /**
  * One live stream.
@@ -108,6 +108,13 @@ export type Metric = Message<"grandstand.catalog.v1.Metric"> & {
    * @generated from field: string unit = 2;
    */
   unit: string;
+
+  /**
+   * Whose measures are taken. Cannot be altered.
+   *
+   * @generated from field: grandstand.catalog.v1.Writers writers = 3;
+   */
+  writers: Writers;
 };
 
 /**
@@ -143,6 +150,13 @@ export type CustomTopic = Message<"grandstand.catalog.v1.CustomTopic"> & {
    * @generated from field: bytes config = 3;
    */
   config: Uint8Array;
+
+  /**
+   * Whose events are taken. Cannot be altered.
+   *
+   * @generated from field: grandstand.catalog.v1.Writers writers = 4;
+   */
+  writers: Writers;
 };
 
 /**
@@ -246,13 +260,6 @@ export type Poll = Message<"grandstand.catalog.v1.Poll"> & {
    * @generated from field: uint32 weight_max = 8;
    */
   weightMax: number;
-
-  /**
-   * Whose votes are taken.
-   *
-   * @generated from field: grandstand.catalog.v1.PollVoters voters = 9;
-   */
-  voters: PollVoters;
 
   /**
    * Set by the server, ignored in requests.
@@ -374,6 +381,27 @@ export type Board = Message<"grandstand.catalog.v1.Board"> & {
    * @generated from field: grandstand.catalog.v1.Season season = 7;
    */
   season?: Season | undefined;
+
+  /**
+   * Whose scores are taken.
+   *
+   * @generated from field: grandstand.catalog.v1.Writers writers = 8;
+   */
+  writers: Writers;
+
+  /**
+   * The least points that one score may have: -2^53 to 2^53. Unset: -2^53.
+   *
+   * @generated from field: optional sint64 points_min = 9;
+   */
+  pointsMin?: bigint | undefined;
+
+  /**
+   * The most points that one score may have: points_min to 2^53. Unset: 2^53.
+   *
+   * @generated from field: optional sint64 points_max = 14;
+   */
+  pointsMax?: bigint | undefined;
 
   /**
    * Set by the server, ignored in requests.
@@ -733,30 +761,40 @@ export const StageSchema: GenEnum<Stage> = /*@__PURE__*/
   enumDesc(file_grandstand_catalog_v1_catalog, 0);
 
 /**
- * Who may vote in a poll.
+ * Who may write to a board, a metric or a custom topic: whose scores, measures
+ * and custom events are taken. Others are refused with PERMISSION_DENIED.
  *
- * @generated from enum grandstand.catalog.v1.PollVoters
+ * @generated from enum grandstand.catalog.v1.Writers
  */
-export enum PollVoters {
+export enum Writers {
   /**
-   * Everybody, guests too.
+   * In a request: WRITERS_PRODUCERS, which the answer then says. In an answer:
+   * defined before there was a choice, and as WRITERS_ACTORS. Asked for again
+   * without writers, that stays as it is.
    *
-   * @generated from enum value: POLL_VOTERS_UNSPECIFIED = 0;
+   * @generated from enum value: WRITERS_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * Those alone whom the platform vouches for: a guest is refused with PERMISSION_DENIED.
+   * Whoever shows a token with the role producer to IngestService.Publish.
    *
-   * @generated from enum value: POLL_VOTERS_PLATFORM = 1;
+   * @generated from enum value: WRITERS_PRODUCERS = 1;
    */
-  PLATFORM = 1,
+  PRODUCERS = 1,
+
+  /**
+   * Also every actor for itself, guests included, and GatewayService.Send.
+   *
+   * @generated from enum value: WRITERS_ACTORS = 2;
+   */
+  ACTORS = 2,
 }
 
 /**
- * Describes the enum grandstand.catalog.v1.PollVoters.
+ * Describes the enum grandstand.catalog.v1.Writers.
  */
-export const PollVotersSchema: GenEnum<PollVoters> = /*@__PURE__*/
+export const WritersSchema: GenEnum<Writers> = /*@__PURE__*/
   enumDesc(file_grandstand_catalog_v1_catalog, 1);
 
 /**
@@ -812,7 +850,8 @@ export const BoardModeSchema: GenEnum<BoardMode> = /*@__PURE__*/
 /**
  * The catalog defines games and what can be watched in them. It is served on
  * the mesh listener to a game's own backend; of its calls only GetGame is
- * reachable at the public edge.
+ * reachable at the public edge. Every other call wants a token with the role
+ * owner that opens the game: UNAUTHENTICATED or PERMISSION_DENIED without.
  *
  * Every refusal names the field, its value and the bound, for example
  * INVALID_ARGUMENT "poll.options[2].option_id: 'a b' has a character outside

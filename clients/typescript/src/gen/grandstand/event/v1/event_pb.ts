@@ -143,7 +143,8 @@ export const VoteSchema: GenMessage<Vote> = /*@__PURE__*/
   messageDesc(file_grandstand_event_v1_event, 1);
 
 /**
- * A result on a board. The board's mode says how scores of one actor combine.
+ * A result on a board. The board's mode says how scores of one actor combine,
+ * and its writers whose are taken.
  *
  * @generated from message grandstand.event.v1.Score
  */
@@ -154,8 +155,8 @@ export type Score = Message<"grandstand.event.v1.Score"> & {
   boardId: string;
 
   /**
-   * In the board's own unit (points, milliseconds, ...). |points| <= 2^53, so
-   * that every client language holds it exactly.
+   * In the board's own unit (points, milliseconds, ...), within the board's
+   * bounds. |points| <= 2^53, so that every client language holds it exactly.
    *
    * @generated from field: sint64 points = 2;
    */
@@ -233,7 +234,8 @@ export const PresenceSchema: GenMessage<Presence> = /*@__PURE__*/
   messageDesc(file_grandstand_event_v1_event, 4);
 
 /**
- * A measured value; the topic is metric/<metric_id>.
+ * A measured value; the topic is metric/<metric_id>. The metric's writers say
+ * whose are taken.
  *
  * @generated from message grandstand.event.v1.Measure
  */
@@ -259,7 +261,8 @@ export const MeasureSchema: GenMessage<Measure> = /*@__PURE__*/
   messageDesc(file_grandstand_event_v1_event, 5);
 
 /**
- * An event of a fold that the service's owner has added; the topic is custom/<custom_id>.
+ * An event of a fold that the service's owner has added; the topic is
+ * custom/<custom_id>. The topic's writers say whose are taken.
  *
  * @generated from message grandstand.event.v1.Custom
  */

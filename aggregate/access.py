@@ -1,0 +1,77 @@
+"""Who may call CatalogService and AggregateService: the token of each call, checked before its request (I10).
+
+    DefineGame, Open…, Close…       a token with the role owner that opens the game
+    ReadPartitions                  a token with the role operator, a client's or the mesh's own
+    Read, ReadStanding, GetGame     none, or a good one that opens the game: the edge serves them to anybody
+
+Envoy asks for a client's token on its mesh listener as well; a caller that reaches this port without Envoy
+meets the same checks here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from grandstand.wire.errors import Forbidden, shown
+from mesh.auth import OPERATOR, OWNER, Identity, Verifies, authorization_of
+
+Metadata = Iterable[tuple[str, str | bytes]]
+
+
+class Call(Protocol):
+    """The part of grpc.aio.ServicerContext that says who calls."""
+
+    def invocation_metadata(self) -> Metadata | None: ...
+    def peer(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whose token was shown, and from where."""
+
+    identity: Identity
+    address: str
+    """What Envoy saw as the caller's address, and whose connection brought the call. Printable."""
+
+
+class Access:
+    """`now`: Unix seconds."""
+
+    def __init__(self, verifier: Verifies, now: Callable[[], float]) -> None:
+        self._verifier = verifier
+        self._now = now
+
+    def owner(self, call: Call, field: str, game_id: str) -> Caller:
+        """Raises Unauthenticated, Unavailable (no keys yet), Forbidden (role or game)."""
+        identity = self._identity(call)
+        if not identity.owner:
+            raise _lacks(OWNER)
+        identity.check_game(field, game_id)
+        return Caller(identity, _address(call))
+
+    def operator(self, call: Call) -> None:
+        """Raises as `owner`."""
+        if not self._identity(call).operator:
+            raise _lacks(OPERATOR)
+
+    def reader(self, call: Call, game_id: str) -> None:
+        """Raises as `owner`, for a token that is shown."""
+        if authorization_of(call.invocation_metadata()) is not None:
+            self._identity(call).check_game("game_id", game_id)
+
+    def _identity(self, call: Call) -> Identity:
+        return self._verifier.verify(authorization_of(call.invocation_metadata()), self._now())
+
+
+def _lacks(role: str) -> Forbidden:
+    return Forbidden(f"token: has not the role {role}; get one that has it")
+
+
+def _address(call: Call) -> str:
+    """The last address of x-forwarded-for is what Envoy saw; who calls without Envoy may claim any."""
+    forwarded = [value for name, value in call.invocation_metadata() or () if name == "x-forwarded-for"]
+    claims = forwarded[-1] if forwarded else ""
+    last = (claims if isinstance(claims, str) else claims.decode("latin-1")).rpartition(",")[2].strip()
+    return f"{shown(last)} via {call.peer()}" if last else call.peer()

@@ -1,0 +1,39 @@
+"""One line of the log for each change of the catalog: what, when, who and from where.
+
+The logger is `audit`, so that the lines can be told from others and kept longer. `when` is the time at the
+beginning of the line. A call that is repeated is answered as the first time and has a line each time; its
+`opened_at` or `closes_at` shows that it changed nothing. What ends by itself is `by the mesh`, one line from
+the instance that wrote it. No line holds a token.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from aggregate.access import Caller
+from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED, Board, Game, Poll
+
+log = logging.getLogger("audit")
+
+
+def called(what: str, definition: Game | Poll | Board, by: Caller) -> None:
+    """`what`: defined, opened or closed."""
+    identity = by.identity
+    role = "operator" if identity.operator else "owner"
+    log.info("%s %s by %s (%s) from %s", what, _said(definition), identity.actor_id, role, by.address)
+
+
+def ended(definition: Poll | Board) -> None:
+    """Its stage is CLOSED or SEALED now, by the mesh's clock."""
+    what = "sealed" if definition.stage == STAGE_SEALED else "ended"
+    log.info("%s %s by the mesh", what, _said(definition))
+
+
+def _said(definition: Game | Poll | Board) -> str:
+    """Ids have no character that would break the line."""
+    if isinstance(definition, Game):
+        return f"game {definition.game_id}"
+    name = f"poll {definition.poll_id}" if isinstance(definition, Poll) else f"board {definition.board_id}"
+    opened = definition.opened_at.ToJsonString() if definition.HasField("opened_at") else "never"
+    closes = f", closes_at {definition.closes_at.ToJsonString()}" if definition.HasField("closes_at") else ""
+    return f"{name} of game {definition.game_id} (opened_at {opened}{closes})"
