@@ -25,6 +25,11 @@ class Writers(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     WRITERS_PRODUCERS: _ClassVar[Writers]
     WRITERS_ACTORS: _ClassVar[Writers]
 
+class PollVoters(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    POLL_VOTERS_UNSPECIFIED: _ClassVar[PollVoters]
+    POLL_VOTERS_PLATFORM: _ClassVar[PollVoters]
+
 class BoardMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     BOARD_MODE_UNSPECIFIED: _ClassVar[BoardMode]
@@ -39,6 +44,8 @@ STAGE_SEALED: Stage
 WRITERS_UNSPECIFIED: Writers
 WRITERS_PRODUCERS: Writers
 WRITERS_ACTORS: Writers
+POLL_VOTERS_UNSPECIFIED: PollVoters
+POLL_VOTERS_PLATFORM: PollVoters
 BOARD_MODE_UNSPECIFIED: BoardMode
 BOARD_MODE_BEST: BoardMode
 BOARD_MODE_LAST: BoardMode
@@ -96,7 +103,7 @@ class Pulse(_message.Message):
     def __init__(self, pulse_id: _Optional[str] = ..., kinds: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Poll(_message.Message):
-    __slots__ = ("game_id", "poll_id", "question", "options", "changeable", "open_for", "choices_max", "weight_max", "stage", "opened_at", "closes_at", "spread")
+    __slots__ = ("game_id", "poll_id", "question", "options", "changeable", "open_for", "choices_max", "weight_max", "voters", "stage", "opened_at", "closes_at", "spread")
     GAME_ID_FIELD_NUMBER: _ClassVar[int]
     POLL_ID_FIELD_NUMBER: _ClassVar[int]
     QUESTION_FIELD_NUMBER: _ClassVar[int]
@@ -105,6 +112,7 @@ class Poll(_message.Message):
     OPEN_FOR_FIELD_NUMBER: _ClassVar[int]
     CHOICES_MAX_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_MAX_FIELD_NUMBER: _ClassVar[int]
+    VOTERS_FIELD_NUMBER: _ClassVar[int]
     STAGE_FIELD_NUMBER: _ClassVar[int]
     OPENED_AT_FIELD_NUMBER: _ClassVar[int]
     CLOSES_AT_FIELD_NUMBER: _ClassVar[int]
@@ -117,11 +125,12 @@ class Poll(_message.Message):
     open_for: _duration_pb2.Duration
     choices_max: int
     weight_max: int
+    voters: PollVoters
     stage: Stage
     opened_at: _timestamp_pb2.Timestamp
     closes_at: _timestamp_pb2.Timestamp
     spread: int
-    def __init__(self, game_id: _Optional[str] = ..., poll_id: _Optional[str] = ..., question: _Optional[str] = ..., options: _Optional[_Iterable[_Union[PollOption, _Mapping]]] = ..., changeable: _Optional[bool] = ..., open_for: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., choices_max: _Optional[int] = ..., weight_max: _Optional[int] = ..., stage: _Optional[_Union[Stage, str]] = ..., opened_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., closes_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., spread: _Optional[int] = ...) -> None: ...
+    def __init__(self, game_id: _Optional[str] = ..., poll_id: _Optional[str] = ..., question: _Optional[str] = ..., options: _Optional[_Iterable[_Union[PollOption, _Mapping]]] = ..., changeable: _Optional[bool] = ..., open_for: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., choices_max: _Optional[int] = ..., weight_max: _Optional[int] = ..., voters: _Optional[_Union[PollVoters, str]] = ..., stage: _Optional[_Union[Stage, str]] = ..., opened_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., closes_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., spread: _Optional[int] = ...) -> None: ...
 
 class PollOption(_message.Message):
     __slots__ = ("option_id", "label")
