@@ -119,8 +119,9 @@ def own_mesh(home: Path) -> Iterator[Mesh]:
     with contextlib.closing(Ports()) as ports, contextlib.ExitStack() as stack:
         services = [name for name in (*TARGETS, "notify-1") if "-" in name]
         ways = stack.enter_context(open_ways(home, services, ports))
+        Home(home).create()
         clocks = home / "clocks"
-        clocks.mkdir(parents=True, mode=0o700)
+        clocks.mkdir(mode=0o700)
         for name in services:
             (clocks / name).write_text("0")
         at = ("--port", str(ports.take()), "--mesh-port", str(ports.take()))
