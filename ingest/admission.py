@@ -189,12 +189,12 @@ class Admission:
         if tat is None:
             if not 0 < len(actor_id) <= wire_bounds.ID_CHARACTERS_MAX:
                 return False
-            # It may be known nevertheless: a group that was empty for a while is another one.
-            tat = self._actors.tat(actor_id, game_id)
-            if tat > now + self._actor_slack_s:
-                return False
-            self._actors.move(actor_id, max(now, tat) + self._actors.event_s, now, game_id)
-            self._calm_actors = self._by_game[game_id]
+            # A group that was empty for a while is another one.
+            actors = self._by_game.get(game_id)
+            if actors is not None and actors is not self._calm_actors:
+                self._calm_actors = actors
+                return self.admit_calm(game_id, actor_id, now)
+            self._actors.move(actor_id, now + self._actors.event_s, now, game_id)
             return True
         if tat > now + self._actor_slack_s:
             return False
@@ -207,13 +207,18 @@ class Admission:
 
     def charge(self, game_id: str, count: int, now: float) -> None:
         """Charges the game, the instance and who pays for `count` events that `admit_calm` admitted."""
-        for buckets, key in ((self._games, game_id), (self._calm_payers, self._calm_payer)):
-            tat = buckets.tat_s.get(key)
-            if tat is None:  # forgotten meanwhile, for another
-                buckets.move(key, now + count * buckets.event_s, now)
-            else:
-                buckets.tat_s[key] = (max(now, tat)) + count * buckets.event_s
-        self._tat_s = max(self._tat_s, now) + count * self._event_s
+        cost_s, tat = count * self._games.event_s, self._game_tats.get(game_id)
+        if tat is None:  # forgotten meanwhile, for another
+            self._games.move(game_id, now + cost_s, now)
+        else:
+            self._game_tats[game_id] = (max(now, tat)) + cost_s
+        payers, payer = self._calm_payers, self._calm_payer
+        cost_s, tat = count * payers.event_s, payers.tat_s.get(payer)
+        if tat is None:
+            payers.move(payer, now + cost_s, now)
+        else:
+            payers.tat_s[payer] = (max(now, tat)) + cost_s
+        self._tat_s = (max(now, self._tat_s)) + count * self._event_s
 
     def owes_s(self, actor_id: str, now_s: float) -> float:
         """Seconds until the actor's debt is paid: a stream it opens anew is read no sooner."""

@@ -138,7 +138,9 @@ class Buckets:
             else:
                 self._forget(*self._ring[at])
                 self._ring[at] = (group, key)
-            tats = self.groups.setdefault(group, {})
+                tats = None  # it may be gone
+            if tats is None:
+                tats = self.groups.setdefault(group, {})
         tats[key] = tat_s
 
     def _forget(self, group: str, key: str) -> None:
