@@ -91,6 +91,7 @@ def test_a_thousand_slow_senders_and_idle_streams_cost_little_and_slow_nobody(in
                     idle.say(n, message(PublishRequest(heartbeat=Heartbeat()).SerializeToString()))
                 idle.step()
                 assert ingest.rss_bytes() - before < (SLOW + IDLE) * STREAM_BYTES_MAX
-        assert beside.slowest_s < 5.0
+        # That it is served meanwhile is said above; this only tells a stream that stands from a slow machine.
+        assert beside.slowest_s < 15.0
 
     run(scenario(), 90)
