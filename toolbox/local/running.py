@@ -9,12 +9,16 @@ from urllib.parse import urlsplit
 from toolbox.local import provision, status
 from toolbox.local.errors import MeshError
 from toolbox.local.home import Home, tenant
-from toolbox.local.status import MeshStatus
+from toolbox.local.status import Addresses, MeshStatus
 
 
 @dataclass(frozen=True, slots=True)
 class MeshAddresses:
-    """Where a running mesh is reached: URLs have their scheme, `edge` and `mesh` are host:port."""
+    """Where a running mesh is reached: URLs have their scheme, `edge` and `mesh` are host:port.
+
+    `edge` is for the tools of this machine: where the edge speaks TLS, it is the mesh listener instead, which
+    serves the same calls on loopback, whatever name the certificate has and whoever signed it.
+    """
 
     edge_url: str
     edge: str
@@ -23,6 +27,11 @@ class MeshAddresses:
     redis: str
     otlp: str | None
     traces_ui: str | None
+
+
+def reached_without_tls(at: Addresses) -> str:
+    edge = urlsplit(at.edge)
+    return at.mesh if edge.scheme == "https" else edge.netloc
 
 
 def home_of(home: Path | None) -> Home:
@@ -55,7 +64,7 @@ def running_mesh(home: Path | None) -> MeshAddresses:
     at = now.addresses
     return MeshAddresses(
         edge_url=at.edge,
-        edge=urlsplit(at.edge).netloc,
+        edge=reached_without_tls(at),
         mesh=at.mesh,
         nats=at.nats,
         redis=at.redis,
