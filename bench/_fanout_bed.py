@@ -18,7 +18,7 @@ from bench._bed import GAME, Bed
 from bench._child import HOST, BenchChild
 from bench._peers import SOCKET_IO, Nchan, SocketIo
 from mesh.envoy.bootstrap import bootstrap
-from mesh.envoy.config import Endpoint, EnvoyConfig
+from mesh.envoy.config import Endpoint, EnvoyConfig, SocketPath
 from toolbox.local import exempt, provision
 from toolbox.local.keys import own_keys
 from toolbox.local.stores import valkey_conf
@@ -68,12 +68,12 @@ class FanBed:
 
     def envoy(self, name: str, *gateways: BenchChild) -> BenchChild:
         """In front of these, configured as `up` does it."""
-        edge, mesh, admin = (self._ground.ports.take() for _ in range(3))
+        edge, mesh = self._ground.ports.take(), self._ground.ports.take()
         nobody = (Endpoint(HOST, 1),)
         config = EnvoyConfig(
             edge=Endpoint(HOST, edge),
             mesh=Endpoint(HOST, mesh),
-            admin=Endpoint(HOST, admin),
+            admin=SocketPath(str(self._ground.home.sockets / f"{name}.sock")),
             replicas={
                 "ingest": nobody,
                 "aggregate": nobody,

@@ -18,6 +18,7 @@ import asyncio
 import contextlib
 import gc
 import json
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ from bench._send_bed import SendBed, Way
 from bench._send_crowd import Crowd
 from bench._send_figures import GRPC, GRPC_AIO, OURS, WEB, SendFigures, SendTurn, show
 from bench._stored import StoredRows, read_stored
+from mesh.envoy.listeners import EDGE_STREAMS_MAX
 from toolbox.cli.console import one_line_errors
 from toolbox.local.errors import MeshError
 
@@ -57,9 +59,10 @@ class SendBench:
             GRPC_AIO: made.way("grpc-aio", _send_bed.GRPC_AIO),
         }
         shown = [ground.viewer(number) for number in range(asked.viewers)]
+        wires = max(_WIRES, math.ceil(asked.viewers / EDGE_STREAMS_MAX))
         for wire in (GRPC, WEB):
             crowds = {
-                name: Crowd(way.envoy.port, GAME, shown, wires=_WIRES, is_web=wire == WEB)
+                name: Crowd(way.envoy.port, GAME, shown, wires=wires, is_web=wire == WEB)
                 for name, way in ways.items()
             }
             with self._kept(crowds):

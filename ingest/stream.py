@@ -210,7 +210,8 @@ class PublishStream:
         match message.WhichOneof("message"):
             case "events":
                 batch = message.events
-                if batch.traceparent and telemetry.is_on():
+                # A viewer's context would have everything traced that it sends.
+                if batch.traceparent and self.session.producer and telemetry.is_on():
                     self._take_traced(batch, unresolved)
                 else:
                     self._take(batch, unresolved, "")

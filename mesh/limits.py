@@ -30,8 +30,10 @@ KEYS_FETCH_S = 300.0
 KEYS_FETCH_MIN_S = 60.0
 KEYS_FETCH_MAX_S = 3_600.0
 # After a failure, and at the earliest after the last one when a token names an unknown key.
-KEYS_FETCH_AGAIN_S = 10.0
-KEYS_FETCH_PATIENCE_S = 5.0
+KEYS_FETCH_AGAIN_S = 4.0
+KEYS_FETCH_PATIENCE_S = 3.0
+# From a key's publication at a URL until a token of it is taken by the edge and by the service behind it.
+KEYS_KNOWN_WITHIN_S = 10.0
 # Tokens that services show each other, and when to make the next.
 MESH_TOKEN_LIFE_S = 300.0
 MESH_TOKEN_RENEW_S = 60.0

@@ -1,5 +1,8 @@
 """The services behind Envoy: circuit breakers, outlier detection, health checks.
 
+Each listener has clusters of its own, `edge-gateway` and `mesh-gateway` and so on: what strangers use up, or
+make Envoy believe of a host, closes no way inside. It costs a second health check for each host.
+
 Health is asked actively, every half second, by the name of the gRPC service. Routing goes to healthy hosts
 only; when not one is left, to all of them (panic at 1 %), so that a lone replica which restarts is found by
 retries as soon as it listens.
@@ -20,6 +23,7 @@ from typing import Any
 
 from mesh import limits
 from mesh.envoy.config import Address, SocketPath, UpstreamTls
+from mesh.envoy.contract import Listener, cluster_name
 from mesh.envoy.routes import seconds
 
 CONNECT_TIMEOUT_S = 1.0
@@ -30,8 +34,9 @@ UNHEALTHY_AFTER = 2
 
 CONNECTIONS_MAX = 1_024
 REQUESTS_MAX = 25_000
-# All of them at once, when a gateway is back and its connection not yet.
-REQUESTS_PENDING_MAX = REQUESTS_MAX
+"""Also of those that wait: all of them at once, when a gateway is back and its connection not yet."""
+EDGE_READS_MAX = 2_048
+"""Unary calls of clients to aggregate at once: reads of Redis, and reads that wait for a position."""
 RETRY_BUDGET_PERCENT = 20.0
 RETRIES_AT_LEAST = 32
 BUFFER_BYTES = 256 * 1024
@@ -61,10 +66,16 @@ assert REQUESTS_MAX > limits.VIEWERS_MAX + limits.SENDS_PENDING_MAX - 1, "a full
 
 
 def grpc_cluster(
-    name: str, service: str, endpoints: tuple[Address, ...], tls: UpstreamTls | None = None
+    listener: Listener,
+    kind: str,
+    service: str,
+    endpoints: tuple[Address, ...],
+    tls: UpstreamTls | None = None,
 ) -> dict[str, Any]:
     """`service` is the gRPC service whose health is asked for."""
-    assert endpoints, f"{name} has no endpoint"
+    name = cluster_name(listener, kind)
+    requests_max = EDGE_READS_MAX if (listener, kind) == ("edge", "aggregate") else REQUESTS_MAX
+    assert endpoints, f"{kind} has no endpoint"
     return {
         **({"transport_socket": upstream_tls(tls)} if tls else {}),
         "name": name,
@@ -76,7 +87,7 @@ def grpc_cluster(
             # Workers hear of a host that came or goes at once; by default up to a second later.
             "update_merge_window": "0s",
         },
-        "per_connection_buffer_limit_bytes": GATEWAY_BUFFER_BYTES if name == "gateway" else BUFFER_BYTES,
+        "per_connection_buffer_limit_bytes": GATEWAY_BUFFER_BYTES if kind == "gateway" else BUFFER_BYTES,
         "load_assignment": _assignment(name, endpoints),
         "typed_extension_protocol_options": _http2(PING if len(endpoints) > 1 else PING_LONE),
         "circuit_breakers": {
@@ -84,8 +95,8 @@ def grpc_cluster(
                 {
                     "priority": "DEFAULT",
                     "max_connections": CONNECTIONS_MAX,
-                    "max_pending_requests": REQUESTS_PENDING_MAX,
-                    "max_requests": REQUESTS_MAX,
+                    "max_pending_requests": requests_max,
+                    "max_requests": requests_max,
                     "track_remaining": True,
                     "retry_budget": {
                         "budget_percent": {"value": RETRY_BUDGET_PERCENT},

@@ -40,6 +40,16 @@ class UpstreamTls:
 
 
 @dataclass(frozen=True, slots=True)
+class EdgeTls:
+    """What the edge shows its clients."""
+
+    secret: str
+    """A file as `edge_tls.secret_text` makes it. One that is renamed into its place is taken at once."""
+    names: tuple[str, ...] = ()
+    """The DNS names in the certificate, such as "example.com" and "*.example.com"."""
+
+
+@dataclass(frozen=True, slots=True)
 class PageFile:
     """A file of the page: served at `path` (beginning with a slash) from `file`, or from `text`."""
 
@@ -80,7 +90,8 @@ Keys = SecretFile | JwksFile | JwksUrl
 class EnvoyConfig:
     edge: Endpoint
     mesh: Endpoint
-    admin: Endpoint
+    admin: SocketPath
+    """Whoever reaches it can end Envoy: in a folder of this user's alone."""
     replicas: Mapping[str, tuple[Address, ...]]
     """Where each service listens: ingest, aggregate, gateway."""
     keys: Keys
@@ -92,7 +103,16 @@ class EnvoyConfig:
     """Whose pages may call the edge: exact origins such as "https://example.com", or "*" for all."""
     otlp: Endpoint | None = None
     """Where Envoy's own spans go, by OTLP over gRPC without TLS."""
+    trace_share: float = 1.0
+    """Of what begins here, 0 to 1."""
+    trusted_hops: int = 0
+    """How many proxies before the edge append to x-forwarded-for what is believed."""
+    proxies: tuple[str, ...] = ()
+    """The only networks that the edge takes connections from, such as "10.0.0.0/8"; none: from everywhere."""
+    edge_tls: EdgeTls | None = None
     upstream_tls: Mapping[str, UpstreamTls] = field(default_factory=dict)
     """Of the services that are asked with TLS; the others are asked without."""
     connections_max: int = 16_000
-    """Downstream, over both listeners; each costs a file descriptor, and most one more upstream."""
+    """At the edge; each costs a file descriptor. The mesh listener has a bound of its own, see `overload`."""
+    heap_bytes_max: int = 2 * 1024**3
+    """From 85 % of it on the edge gives up what it can, see `overload`."""

@@ -9,6 +9,7 @@ client.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
@@ -17,6 +18,9 @@ from grandstand.aggregate.v1 import aggregate_pb2
 from grandstand.catalog.v1 import catalog_pb2
 from grandstand.gateway.v1 import gateway_pb2
 from grandstand.ingest.v1 import ingest_pb2
+
+Listener = Literal["edge", "mesh"]
+LISTENERS: tuple[Listener, ...] = get_args(Listener)
 
 _SERVED_BY: tuple[tuple[str, ServiceDescriptor], ...] = (
     ("gateway", gateway_pb2.DESCRIPTOR.services_by_name["GatewayService"]),
@@ -38,10 +42,10 @@ _TOKEN_METHODS = ("IngestService/Publish", "GatewayService/Send")
 
 @dataclass(frozen=True, slots=True)
 class Rpc:
-    """One RPC: `path` as in HTTP/2's :path, `cluster` the service that serves it."""
+    """One RPC: `path` as in HTTP/2's :path, `kind` the service that serves it."""
 
     path: str
-    cluster: str
+    kind: str
     streams: bool
     client_streams: bool
     retryable: bool
@@ -53,25 +57,34 @@ class Rpc:
 
 
 def rpcs() -> tuple[Rpc, ...]:
-    return tuple(_rpc(cluster, method) for cluster, service in _SERVED_BY for method in service.methods)
+    return tuple(_rpc(kind, method) for kind, service in _SERVED_BY for method in service.methods)
 
 
-def services_of(cluster: str) -> tuple[str, ...]:
-    """The full names of the gRPC services a cluster serves, as its health check names them."""
-    return tuple(service.full_name for served_by, service in _SERVED_BY if served_by == cluster)
+def services_of(kind: str) -> tuple[str, ...]:
+    """The full names of the gRPC services that ingest, aggregate or gateway serve, for its health check."""
+    return tuple(service.full_name for served_by, service in _SERVED_BY if served_by == kind)
 
 
-def _rpc(cluster: str, method: MethodDescriptor) -> Rpc:
+def cluster_name(listener: Listener, kind: str) -> str:
+    return f"{listener}-{kind}"
+
+
+def clusters_of(*kinds: str) -> tuple[str, ...]:
+    """The names of both listeners' clusters."""
+    return tuple(cluster_name(listener, kind) for listener in LISTENERS for kind in kinds)
+
+
+def _rpc(kind: str, method: MethodDescriptor) -> Rpc:
     service = method.containing_service
     name = f"{service.name}/{method.name}"
     level = method.GetOptions().idempotency_level
     return Rpc(
         path=f"/{service.full_name}/{method.name}",
-        cluster=cluster,
+        kind=kind,
         streams=method.client_streaming or method.server_streaming,
         client_streams=method.client_streaming,
         retryable=level in (MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT),
         at_edge=name in _EDGE_METHODS or (service.name in _EDGE_SERVICES and name not in _MESH_METHODS),
         wants_token=name in _TOKEN_METHODS,
-        wants_token_inside=cluster == "aggregate" and name not in _MESH_TOKEN_METHODS,
+        wants_token_inside=kind == "aggregate" and name not in _MESH_TOKEN_METHODS,
     )

@@ -10,27 +10,41 @@ many hosts answer and nothing of whether a vote can be stored.
 
 from __future__ import annotations
 
+import ipaddress
 import socket
-from typing import Any
+from typing import Any, Literal
 
 from mesh.envoy.clusters import socket_address
 from mesh.envoy.config import EnvoyConfig
-from mesh.envoy.contract import rpcs
+from mesh.envoy.contract import Listener, rpcs
+from mesh.envoy.edge_tls import in_tls, strict_hosts
 from mesh.envoy.page import FILE_BYTES_MAX, page_route
 from mesh.envoy.routes import health_route, probe_routes, rpc_route, seconds
 from mesh.envoy.tokens import denials, jwt_filter, keys_routes, requirement, requirement_inside
+from mesh.envoy.traces import tracing, without_trace_context
 
 BUFFER_BYTES = 64 * 1024
 """What Envoy holds for a connection that does not read: also what a slow viewer can cost (I8)."""
 UNSENT_BYTES = 32 * 1024
 """Of a connection in the kernel, beyond what is on its way: without it a viewer that does not read is sent
 2.3 MB of results first (measured), and one that reads slowly sees each as late as that takes."""
-STREAMS_PER_CONNECTION_MAX = 4_096
+EDGE_STREAMS_MAX = 100
+"""Of a connection: a browser has a few; a client that wants more opens another connection."""
+MESH_STREAMS_MAX = 4_096
 REQUEST_HEADERS_KIB_MAX = 32
 REQUEST_HEADERS_MAX = 64
-CONNECTION_IDLE_S = 300.0
+EDGE_IDLE_S = 60.0
+"""Of a connection without a request, before the first and between two."""
+TRUSTED_IDLE_S = 300.0
+"""The same of who is known: on the mesh listener, and of proxies before the edge. These keep connections for
+a minute and more, and would use one that has just been closed."""
+FIRST_BYTES_WITHIN_S = 5.0
+"""At the edge."""
 HEADERS_WITHIN_S = 10.0
+REQUEST_WITHIN_S = 10.0
+"""At the edge: a request is whole, or its response has begun (Publish answers a Hello)."""
 
+_LOOPBACK = ("127.0.0.0/8", "::1/128")
 _TYPES = "type.googleapis.com/envoy.extensions"
 
 _CORS_REQUEST_HEADERS = (
@@ -74,7 +88,7 @@ _CORS_MAX_AGE_S = 7_200
 
 def edge_listener(config: EnvoyConfig) -> dict[str, Any]:
     routes = [
-        rpc_route(rpc)
+        rpc_route("edge", rpc)
         | {
             "typed_per_filter_config": requirement(rpc),
             "request_headers_to_remove": list(_REQUEST_HEADERS_REMOVED),
@@ -82,7 +96,7 @@ def edge_listener(config: EnvoyConfig) -> dict[str, Any]:
         for rpc in rpcs()
         if rpc.at_edge
     ]
-    routes.extend((health_route(), *probe_routes()))
+    routes.extend((health_route("edge"), *probe_routes("edge")))
     routes.extend(page_route(file) for file in config.page)
     host: dict[str, Any] = {
         "name": "edge",
@@ -91,12 +105,32 @@ def edge_listener(config: EnvoyConfig) -> dict[str, Any]:
         "typed_per_filter_config": {"envoy.filters.http.cors": _cors_policy(config.allow_origins)},
     }
     filters = [_cors(), _grpc_web(), jwt_filter(config), _router()]
-    manager = _manager(config, "edge", host, filters) | {
-        # The client is outside: its address is that of the connection, and it may not claim another.
+    hosts = [*strict_hosts(config.edge_tls, host), host]
+    idle_s = TRUSTED_IDLE_S if config.trusted_hops or config.proxies else EDGE_IDLE_S
+    manager = _manager(config, "edge", hosts, filters, EDGE_STREAMS_MAX, idle_s) | {
+        # The client is outside: its address is that of the connection, or what a trusted proxy appended, and
+        # it may not claim another. Ours is appended in any case.
         "use_remote_address": True,
+        "xff_num_trusted_hops": config.trusted_hops,
         "local_reply_config": denials(),
+        "early_header_mutation_extensions": [without_trace_context()],
+        "request_timeout": seconds(REQUEST_WITHIN_S),
     }
-    return _listener("edge", config.edge, manager) | {"socket_options": _unsent_bounded()}
+    manager["common_http_protocol_options"]["headers_with_underscores_action"] = "REJECT_REQUEST"
+    chain = {
+        **(
+            {"filter_chain_match": {"source_prefix_ranges": _ranges(config.proxies)}}
+            if config.proxies
+            else {}
+        ),
+        **(in_tls(config.edge_tls) if config.edge_tls else {}),
+    }
+    return _listener("edge", config.edge, manager, chain) | {
+        "socket_options": _unsent_bounded(),
+        # They wait for the first bytes: a connection that sends none is closed.
+        "listener_filters": [_inspector("tls" if config.edge_tls else "http")],
+        "listener_filters_timeout": seconds(FIRST_BYTES_WITHIN_S),
+    }
 
 
 def mesh_listener(config: EnvoyConfig) -> dict[str, Any]:
@@ -104,20 +138,29 @@ def mesh_listener(config: EnvoyConfig) -> dict[str, Any]:
         "name": "mesh",
         "domains": ["*"],
         "routes": [
-            *(rpc_route(rpc) | {"typed_per_filter_config": requirement_inside(rpc)} for rpc in rpcs()),
-            health_route(),
-            *probe_routes(),
+            *(
+                rpc_route("mesh", rpc) | {"typed_per_filter_config": requirement_inside(rpc)}
+                for rpc in rpcs()
+            ),
+            health_route("mesh"),
+            *probe_routes("mesh"),
             *keys_routes(config),
         ],
     }
-    manager = _manager(config, "mesh", host, [jwt_filter(config), _router()]) | {
+    filters = [jwt_filter(config), _router()]
+    manager = _manager(config, "mesh", [host], filters, MESH_STREAMS_MAX, TRUSTED_IDLE_S) | {
         "use_remote_address": True,
         "local_reply_config": denials(),
     }
-    return _listener("mesh", config.mesh, manager)
+    return _listener("mesh", config.mesh, manager, {}) | {
+        "ignore_global_conn_limit": True,
+        "bypass_overload_manager": True,
+    }
 
 
-def _listener(name: str, endpoint: Any, manager: dict[str, Any]) -> dict[str, Any]:
+def _listener(name: str, endpoint: Any, manager: dict[str, Any], chain: dict[str, Any]) -> dict[str, Any]:
+    """`chain`: what else its filter chain has."""
+    filters = [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]
     return {
         "name": name,
         "address": socket_address(endpoint),
@@ -126,11 +169,13 @@ def _listener(name: str, endpoint: Any, manager: dict[str, Any]) -> dict[str, An
         "enable_reuse_port": False,
         "connection_balance_config": {"exact_balance": {}},
         "per_connection_buffer_limit_bytes": BUFFER_BYTES,
-        "listener_filters_timeout": "5s",
-        "filter_chains": [
-            {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
-        ],
+        "filter_chains": [{"filters": filters, **chain}],
     }
+
+
+def _ranges(networks: tuple[str, ...]) -> list[dict[str, Any]]:
+    found = [ipaddress.ip_network(text) for text in (*networks, *_LOOPBACK)]
+    return [{"address_prefix": str(each.network_address), "prefix_len": each.prefixlen} for each in found]
 
 
 def _unsent_bounded() -> list[dict[str, Any]]:
@@ -147,7 +192,12 @@ def _unsent_bounded() -> list[dict[str, Any]]:
 
 
 def _manager(
-    config: EnvoyConfig, name: str, virtual_host: dict[str, Any], filters: list[dict[str, Any]]
+    config: EnvoyConfig,
+    name: Listener,
+    virtual_hosts: list[dict[str, Any]],
+    filters: list[dict[str, Any]],
+    streams_max: int,
+    idle_s: float,
 ) -> dict[str, Any]:
     manager: dict[str, Any] = {
         "@type": f"{_TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager",
@@ -158,11 +208,11 @@ def _manager(
         "merge_slashes": True,
         "path_with_escaped_slashes_action": "REJECT_REQUEST",
         "common_http_protocol_options": {
-            "idle_timeout": seconds(CONNECTION_IDLE_S),
+            "idle_timeout": seconds(idle_s),
             "max_headers_count": REQUEST_HEADERS_MAX,
         },
         "http2_protocol_options": {
-            "max_concurrent_streams": STREAMS_PER_CONNECTION_MAX,
+            "max_concurrent_streams": streams_max,
             "initial_stream_window_size": 65_536,
             "initial_connection_window_size": 1024 * 1024,
             # A peer that vanished without a word (a phone in a tunnel) is noticed.
@@ -177,15 +227,13 @@ def _manager(
         "route_config": {
             "name": name,
             "max_direct_response_body_size_bytes": FILE_BYTES_MAX,
-            "virtual_hosts": [virtual_host],
+            "virtual_hosts": virtual_hosts,
+            "ignore_port_in_host_matching": True,
         },
         "http_filters": filters,
         "access_log": [_failures_to_stderr()],
     }
-    if config.otlp is not None:
-        manager["tracing"] = _tracing(name)
-        manager["request_id_extension"] = _sample_without_request_id()
-    return manager
+    return manager | tracing(config, name)
 
 
 def _failures_to_stderr() -> dict[str, Any]:
@@ -208,33 +256,6 @@ def _failures_to_stderr() -> dict[str, Any]:
     }
 
 
-def _sample_without_request_id() -> dict[str, Any]:
-    """Envoy keeps its tracing decision in x-request-id; without that header it would trace nothing, and
-    mark every context it passes on as not sampled."""
-    return {
-        "typed_config": {
-            "@type": f"{_TYPES}.request_id.uuid.v3.UuidRequestIdConfig",
-            "use_request_id_for_trace_sampling": False,
-        }
-    }
-
-
-def _tracing(name: str) -> dict[str, Any]:
-    """Spans for what passes, under the caller's W3C context; a span for each try upstream tells retries."""
-    return {
-        "random_sampling": {"value": 100.0},
-        "spawn_upstream_span": True,
-        "provider": {
-            "name": "envoy.tracers.opentelemetry",
-            "typed_config": {
-                "@type": "type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig",
-                "service_name": f"envoy-{name}",
-                "grpc_service": {"envoy_grpc": {"cluster_name": "otlp"}, "timeout": "1s"},
-            },
-        },
-    }
-
-
 def _cors_policy(origins: tuple[str, ...]) -> dict[str, Any]:
     any_origin = "*" in origins
     return {
@@ -246,6 +267,14 @@ def _cors_policy(origins: tuple[str, ...]) -> dict[str, Any]:
         "allow_headers": ", ".join(_CORS_REQUEST_HEADERS),
         "expose_headers": ", ".join(_CORS_RESPONSE_HEADERS),
         "max_age": str(_CORS_MAX_AGE_S),
+    }
+
+
+def _inspector(protocol: Literal["tls", "http"]) -> dict[str, Any]:
+    kind = f"{protocol.capitalize()}Inspector"
+    return {
+        "name": f"envoy.filters.listener.{protocol}_inspector",
+        "typed_config": {"@type": f"{_TYPES}.filters.listener.{protocol}_inspector.v3.{kind}"},
     }
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from grandstand.wire import bounds as wire_bounds
 from mesh import limits
-from mesh.envoy.contract import Rpc
+from mesh.envoy.contract import Listener, Rpc, cluster_name
 
 PUBLISH_IDLE_S = 60.0
 UNARY_TIMEOUT_S = 10.0
@@ -41,8 +41,8 @@ def seconds(value: float) -> str:
     return f"{value:.9f}".rstrip("0").rstrip(".") + "s"
 
 
-def rpc_route(rpc: Rpc) -> dict[str, Any]:
-    action: dict[str, Any] = {"cluster": rpc.cluster}
+def rpc_route(listener: Listener, rpc: Rpc) -> dict[str, Any]:
+    action: dict[str, Any] = {"cluster": cluster_name(listener, rpc.kind)}
     if rpc.streams:
         idle_s = PUBLISH_IDLE_S if rpc.client_streams else 0.0
         action |= {"timeout": "0s", "idle_timeout": seconds(idle_s)}
@@ -53,15 +53,12 @@ def rpc_route(rpc: Rpc) -> dict[str, Any]:
     return {"match": {"path": rpc.path}, "route": action, "decorator": {"operation": rpc.path.lstrip("/")}}
 
 
-def health_route() -> dict[str, Any]:
+def health_route(listener: Listener) -> dict[str, Any]:
     """gRPC health of the mesh as a client sees it: the gateway's."""
-    return {
-        "match": {"path": HEALTH_PATH},
-        "route": {"cluster": "gateway", "timeout": "2s", "retry_policy": _RETRY_POLICY},
-    }
+    return {"match": {"path": HEALTH_PATH}, "route": _probe_action(listener)}
 
 
-def probe_routes() -> list[dict[str, Any]]:
+def probe_routes(listener: Listener) -> list[dict[str, Any]]:
     """What plain HTTP may ask a gateway: how the mesh is, and whether the gateway itself lives. Without a
     gateway that can be reached Envoy answers 503."""
     return [
@@ -70,10 +67,14 @@ def probe_routes() -> list[dict[str, Any]]:
                 "path": path,
                 "headers": [{"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}}],
             },
-            "route": {"cluster": "gateway", "timeout": "2s", "retry_policy": _RETRY_POLICY},
+            "route": _probe_action(listener),
         }
         for path in (MESH_HEALTH_PATH, LIVE_PATH)
     ]
+
+
+def _probe_action(listener: Listener) -> dict[str, Any]:
+    return {"cluster": cluster_name(listener, "gateway"), "timeout": "2s", "retry_policy": _RETRY_POLICY}
 
 
 _RETRY_POLICY: dict[str, Any] = {

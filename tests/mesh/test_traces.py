@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from grandstand.gateway.v1 import gateway_pb2 as gateway
+from grandstand.gateway.v1.gateway_pb2_grpc import GatewayServiceStub
 from tests.support.games import new_game, run
 from tests.support.mesh_fixture import RunningMesh, running, wait_for
 from toolbox.local import provision
@@ -39,8 +40,8 @@ class Span(NamedTuple):
     parent_id: str
 
 
-def spans_of(mesh: RunningMesh, trace_id: str) -> list[Span]:
-    """What the UI's API holds of a trace (OTLP JSON)."""
+def spans_of(mesh: RunningMesh, trace_id: str = "") -> list[Span]:
+    """What the UI's API holds of a trace, or of all (OTLP JSON)."""
     url = f"{mesh.addresses.traces_ui}/api/telemetry/traces?limit=10000"
     with urllib.request.urlopen(url, timeout=10) as answer:
         found: dict[str, Any] = json.load(answer)["data"]
@@ -49,14 +50,14 @@ def spans_of(mesh: RunningMesh, trace_id: str) -> list[Span]:
         attributes = {a["key"]: a["value"].get("stringValue") for a in resource["resource"]["attributes"]}
         for scope in resource["scopeSpans"]:
             for span in scope["spans"]:
-                if span["traceId"].lower() == trace_id:
+                if span["traceId"].lower() == (trace_id or span["traceId"].lower()):
                     parent = span.get("parentSpanId") or ""
                     spans.append(Span(str(attributes["service.name"]), span["name"], span["spanId"], parent))
     return spans
 
 
 HOPS = {
-    ("envoy-edge", "grandstand.gateway.v1.GatewayService/Send"),
+    ("envoy-mesh", "grandstand.gateway.v1.GatewayService/Send"),
     ("gateway", "/grandstand.gateway.v1.GatewayService/Send"),
     ("ingest", "receive events"),
     ("ingest", "send events"),
@@ -83,11 +84,9 @@ def test_one_votes_trace_runs_through_every_service(traced_mesh: RunningMesh) ->
             await game.open_poll()
             async with game.watching("poll/mvp"):
                 event = await game.identified(game.vote("ann"))
-                await game.gateway.Send(
-                    gateway.SendRequest(event=event),
-                    metadata=(("traceparent", f"00-{trace_id}-{sender}-01"),),
-                    timeout=20,
-                )
+                context = (("traceparent", f"00-{trace_id}-{sender}-01"),)
+                inside = GatewayServiceStub(game.mesh)
+                await inside.Send(gateway.SendRequest(event=event), metadata=context, timeout=20)
                 spans: list[Span] = []
                 loop = asyncio.get_running_loop()
                 give_up_at = loop.time() + 30
@@ -95,6 +94,25 @@ def test_one_votes_trace_runs_through_every_service(traced_mesh: RunningMesh) ->
                     assert loop.time() < give_up_at, (gaps, spans)
                     await asyncio.sleep(0.1)
                     spans = await asyncio.to_thread(spans_of, mesh, trace_id)
+
+    run(scenario())
+
+
+def test_at_the_edge_nobody_joins_a_trace_or_has_one_made(traced_mesh: RunningMesh) -> None:
+    mesh = traced_mesh
+    trace_id, sender = secrets.token_hex(16), secrets.token_hex(8)
+
+    async def scenario() -> None:
+        async with new_game(mesh.edge, mesh.mesh) as game:
+            context = (("traceparent", f"00-{trace_id}-{sender}-01"),)
+            await game.gateway.IssueOrigin(gateway.IssueOriginRequest(), metadata=context, timeout=20)
+            asked = ("envoy-edge", "grandstand.gateway.v1.GatewayService/IssueOrigin")
+            loop = asyncio.get_running_loop()
+            give_up_at = loop.time() + 30
+            while asked not in {(s.service, s.name) for s in await asyncio.to_thread(spans_of, mesh)}:
+                assert loop.time() < give_up_at
+                await asyncio.sleep(0.1)
+            assert await asyncio.to_thread(spans_of, mesh, trace_id) == []
 
     run(scenario())
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 from mesh.envoy.bootstrap import bootstrap
-from mesh.envoy.config import Address, Endpoint, EnvoyConfig, JwksFile, UpstreamTls
+from mesh.envoy.config import Address, Endpoint, EnvoyConfig, JwksFile, SocketPath
+from mesh.envoy.contract import clusters_of
 from tests.support.tokens import jwks, private_jwk
 from toolbox.local import provision
 from toolbox.local.home import Home
@@ -23,19 +25,22 @@ def proxy(
     ports: Ports,
     replicas: Mapping[str, tuple[Address, ...]],
     *healthy: str,
-    upstream_tls: Mapping[str, UpstreamTls] | None = None,
+    **changes: Any,
 ) -> tuple[ProcessSpec, EnvoyConfig]:
-    """Envoy before the given services, ready once the named clusters are; the others are nowhere."""
+    """Envoy before the given services, ready once the named ones are healthy; the others are nowhere.
+
+    `changes`: further fields of the configuration.
+    """
     config = EnvoyConfig(
         edge=Endpoint(LOOPBACK, ports.take()),
         mesh=Endpoint(LOOPBACK, ports.take()),
-        admin=Endpoint(LOOPBACK, ports.take()),
+        admin=SocketPath(str(home.envoy_admin)),
         replicas={
             name: replicas.get(name) or (Endpoint(LOOPBACK, ports.take()),)
             for name in ("ingest", "gateway", "aggregate")
         },
         keys=JwksFile(str(home.jwks)),
-        upstream_tls=upstream_tls or {},
+        **changes,
     )
     home.jwks.parent.mkdir(exist_ok=True)
     home.jwks.write_bytes(jwks(CLIENTS_KEY))
@@ -45,7 +50,7 @@ def proxy(
     spec = ProcessSpec(
         name="envoy",
         command=(*command, "--log-level", "warning"),
-        probe=EnvoyProbe(config.admin.port, tuple(healthy)),
+        probe=EnvoyProbe(home.envoy_admin, clusters_of(*healthy)),
     )
     return spec, config
 

@@ -27,7 +27,7 @@ from grandstand.gateway.v1.gateway_pb2_grpc import GatewayServiceStub
 from grandstand.internal.v1.internal_pb2 import Partial, TallyPartial
 from grandstand.wire import ids
 from mesh.envoy.bootstrap import bootstrap
-from mesh.envoy.config import Endpoint, EnvoyConfig
+from mesh.envoy.config import Endpoint, EnvoyConfig, SocketPath
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.redis import layout
@@ -111,7 +111,7 @@ class LoneGateway:
         config = EnvoyConfig(
             edge=Endpoint(HOST, ports.take()),
             mesh=Endpoint(HOST, ports.take()),
-            admin=Endpoint(HOST, ports.take()),
+            admin=SocketPath(str(Home(self.home).envoy_admin)),
             replicas={
                 "ingest": (nowhere,),
                 "aggregate": (nowhere,),
@@ -119,6 +119,7 @@ class LoneGateway:
             },
             keys=own_keys(Home(self.home)).edge,
         )
+        Home(self.home).create()
         file = self.home / "envoy.json"
         file.write_text(json.dumps(bootstrap(config)))
         command: list[str | Path] = [provision.envoy(), "-c", file, "--disable-hot-restart"]

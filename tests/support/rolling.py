@@ -6,12 +6,13 @@ would leave the edge without any that it believes in.
 
 from __future__ import annotations
 
-import json
 import signal
 from collections.abc import Iterator
-from urllib.request import urlopen
 
+from mesh.envoy.contract import LISTENERS
+from tests.support.envoy_admin import hosts
 from tests.support.mesh_fixture import RunningMesh, wait_for
+from toolbox.local.home import Home
 
 GATEWAYS = ("gateway-1", "gateway-2")
 
@@ -27,17 +28,11 @@ def restarts(mesh: RunningMesh) -> Iterator[str]:
 
 def wait_until_routed(mesh: RunningMesh) -> None:
     """Until Envoy sends calls to every gateway."""
-    config = json.loads((mesh.home / "run" / "envoy.json").read_text())
-    port = config["admin"]["address"]["socket_address"]["port_value"]
 
     def all_healthy() -> bool:
-        with urlopen(f"http://127.0.0.1:{port}/clusters?format=json") as answer:
-            clusters = json.load(answer)["cluster_statuses"]
-        hosts = [
-            host for cluster in clusters if cluster["name"] == "gateway" for host in cluster["host_statuses"]
-        ]
+        found = hosts(Home(mesh.home).envoy_admin, "gateway")
         failed = ("failed_active_health_check", "failed_outlier_check", "pending_active_hc")
-        good = [host for host in hosts if not any(host["health_status"].get(flag) for flag in failed)]
-        return len(good) == len(hosts) == len(GATEWAYS)
+        good = [host for host in found if not any(host["health_status"].get(flag) for flag in failed)]
+        return len(good) == len(found) == len(LISTENERS) * len(GATEWAYS)
 
     wait_for(all_healthy, "Envoy sends calls to both gateways")

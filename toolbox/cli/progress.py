@@ -90,8 +90,10 @@ def announce(console: Console, status: MeshStatus, took_s: float, detached: bool
     """Where everything is, and how to stop it."""
     at = status.addresses
     page = urlsplit(at.edge)
-    page_url = f"http://localhost:{page.port}" if page.hostname == "127.0.0.1" else at.edge
+    page_url = f"{page.scheme}://localhost:{page.port}" if page.hostname == "127.0.0.1" else at.edge
     rows = [("page", page_url), ("mesh", f"{at.mesh} (gRPC, all services)"), ("tokens", status.keys)]
+    if status.edge_tls:
+        rows.append(("TLS", status.edge_tls))
     if at.traces_ui:
         rows.append(("traces", at.traces_ui))
     rows.append(("logs", str(Path(status.home) / "logs")))

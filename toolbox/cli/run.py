@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import select
@@ -30,6 +31,7 @@ KILLED_WITHIN_S = 10.0
 NOT_WELL = 3
 """How `status` ends when a promise of the mesh is broken."""
 EVENTS_BYTES_MIN = 1024 * 1024
+PRODUCTION_TRACE_SHARE = 0.01
 
 
 def register(app: typer.Typer) -> None:
@@ -99,6 +101,25 @@ def up(
             metavar="CIDR",
             show_default="this machine; none with --production or --trusted-hops",
             help="No bound by address applies to this network (repeatable).",
+        ),
+    ] = None,
+    edge_tls_cert: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            show_default="no TLS",
+            help="The edge speaks TLS with this certificate chain (PEM). Renewed files are taken.",
+        ),
+    ] = None,
+    edge_tls_key: Annotated[
+        str | None, typer.Option(metavar="FILE", show_default="none", help="Its key (PEM).")
+    ] = None,
+    behind_proxy: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CIDR",
+            show_default="none",
+            help="Who terminates TLS before the edge (repeatable): only these and loopback may connect.",
         ),
     ] = None,
     traces: Annotated[
@@ -186,6 +207,10 @@ def up(
         raise MeshError(f"--otlp {otlp!r} is no URL such as http://127.0.0.1:4317")
     if replicas not in (1, 3, 5) or (replicas > 1 and nats is None):
         raise MeshError(f"--replicas {replicas}: 1, or 3 or 5 with --nats URL,URL,URL of a NATS cluster")
+    if (edge_tls_cert is None) != (edge_tls_key is None):
+        raise MeshError("--edge-tls-cert and --edge-tls-key go together: give both, or neither")
+    if edge_tls_cert and behind_proxy:
+        raise MeshError("--behind-proxy says that a proxy terminates TLS; --edge-tls-cert that the edge does")
     request = UpRequest(
         home=home_of(home),
         options=Options(
@@ -209,6 +234,9 @@ def up(
             production=production,
             trusted_hops=trusted_hops or 0,
             exempt=exempt_networks(exempt, is_strict=production or trusted_hops is not None),
+            trace_share=_trace_share(production=production),
+            edge_tls=(edge_tls_cert, edge_tls_key) if edge_tls_cert and edge_tls_key else None,
+            proxies=tuple(_network("--behind-proxy", text) for text in behind_proxy or ()),
         ),
         edge_port=port,
         mesh_port=mesh_port,
@@ -253,6 +281,29 @@ def _named(option: str, way: str) -> tuple[str, str]:
     if not (name and equals and url):
         raise MeshError(f"{option} {way!r} is not NAME=URL, such as ingest-1=nats://127.0.0.1:4222")
     return name, url
+
+
+def _trace_share(*, production: bool) -> float:
+    """What is sampled of the traces that begin at the edge."""
+    from toolbox.local.plan import SAMPLER_ARGUMENT
+
+    text = os.environ.get(SAMPLER_ARGUMENT)
+    if text is None:
+        return PRODUCTION_TRACE_SHARE if production else 1.0
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise MeshError(f"{SAMPLER_ARGUMENT}={text!r} in the environment is no share from 0 to 1")
+    return share
+
+
+def _network(option: str, text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError as error:
+        raise MeshError(f"{option} {text!r} is no network such as 10.0.0.0/8: {error}") from None
 
 
 def down(home: HomeOption = None) -> None:
@@ -341,6 +392,8 @@ def _print_status(now: MeshStatus, found: dict[str, Any]) -> None:
     if at.traces_ui:
         console.print(f"traces: {at.traces_ui}", soft_wrap=True)
     console.print(f"tokens: {now.keys}", soft_wrap=True, markup=False)
+    if now.edge_tls:
+        console.print(f"edge TLS: {now.edge_tls}", soft_wrap=True, markup=False)
     for warning in filter(None, (now.nats_warning, now.redis_warning)):
         console.print(f"warning: {warning}", soft_wrap=True, markup=False, style="yellow")
     if now_full := disk.problem(Path(now.home)):

@@ -34,7 +34,8 @@ from toolbox.load.watchers import Probe, SimulatedViewer, WatcherCounts
 
 CLIENT = "grandstand-simulate"
 OPTIONS = ("red", "green", "blue", "gold")
-STREAMS_PER_CONNECTION = 50
+# The edge admits 100; viewers that are drained have their next stream before the last one ends.
+STREAMS_PER_CONNECTION = 40
 VOTERS_MAX = 256
 # As many actors as a board can list, so that their points add up to all there are.
 SCORERS_MAX = 100

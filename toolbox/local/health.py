@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import ssl
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -33,7 +34,12 @@ def read(edge_url: str) -> dict[str, Any]:
 
 def _ask(edge_url: str) -> dict[str, Any]:
     at = urlsplit(edge_url)
-    connection = http.client.HTTPConnection(at.hostname or "", at.port, timeout=PATIENCE_S)
+    host = at.hostname or ""
+    connection: http.client.HTTPConnection
+    if at.scheme == "https":
+        connection = http.client.HTTPSConnection(host, at.port, timeout=PATIENCE_S, context=_anybody())
+    else:
+        connection = http.client.HTTPConnection(host, at.port, timeout=PATIENCE_S)
     try:
         with contextlib.closing(connection):
             connection.request("GET", "/healthz")
@@ -49,6 +55,14 @@ def _ask(edge_url: str) -> dict[str, Any]:
             return found
     said = content[:200].decode(errors="replace").strip()
     return _unknown(f"no gateway answers: the edge says {answer.status} {said}")
+
+
+def _anybody() -> ssl.SSLContext:
+    """Whose certificate it is says nothing of whether votes are stored, and nothing secret is sent."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def _unknown(reason: str) -> dict[str, Any]:

@@ -1,10 +1,15 @@
 """The folder a mesh lives in, and the lock that says whether it does.
 
     run/     lock, status.json, the configuration files of this run; keys/jwks.json, for clients' tokens;
-             stores.json, with which people and tools reach NATS and Valkey
+             stores.json, with which people and tools reach NATS and Valkey; envoy.sock, Envoy's admin;
+             edge/secret.json, the edge's certificate and key
+    certs/   what `grandstand certs` made
     logs/    one log for each process
     nats/    JetStream's files      valkey/  the append-only file
     *-key.json  the keys made here, see `keys`
+
+A socket's path is bounded by the operating system. Where that of `run/envoy.sock` would be too long, it lies
+in a folder of this home's among the temporary files instead, like the others for this user alone.
 
 The lock is a flock on `run/lock`, held by the supervisor for as long as it lives: the kernel lets go of it
 whatever way the supervisor ends. The pid inside is only for people and for `down`; it is emptied on a clean
@@ -16,13 +21,18 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import shutil
+import stat
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from mesh.http2.sockets import PATH_BYTES_MAX
 from toolbox.local.errors import MeshError, from_os
 
+_ADMIN = "envoy.sock"
 FREE_BYTES_MIN = 512 * 1024 * 1024
 """Room for logs (8 processes of 16 MiB), the append-only file and the first minutes of events."""
 
@@ -65,6 +75,23 @@ class Home:
         """In a folder of its own: Envoy watches that."""
         return self.run / "keys" / "jwks.json"
 
+    @property
+    def sockets(self) -> Path:
+        """Where Envoy's admin listens. Whoever reaches it can end Envoy, and read its configuration."""
+        if len(os.fsencode(self.run / _ADMIN)) <= PATH_BYTES_MAX:
+            return self.run
+        named = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:12]
+        return Path(tempfile.gettempdir()) / f"grandstand-{os.getuid()}-{named}"
+
+    @property
+    def envoy_admin(self) -> Path:
+        return self.sockets / _ADMIN
+
+    @property
+    def edge_secret(self) -> Path:
+        """The edge's certificate with its key. In a folder of its own: Envoy watches that."""
+        return self.run / "edge" / "secret.json"
+
     def log(self, name: str) -> Path:
         return self.logs / f"{name}.log"
 
@@ -77,6 +104,8 @@ class Home:
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             except OSError as error:
                 raise from_os(error, f"create the folder {folder}") from None
+        if self.sockets != self.run:
+            _own_folder(self.sockets)
 
     def _close_root(self) -> None:
         try:
@@ -101,6 +130,19 @@ class Home:
                 f"only {free / 2**20:.0f} MiB are free in {self.root}, the mesh needs"
                 f" {bytes_min / 2**20:.0f} MiB to start; free some space or give another --home"
             )
+
+
+def _own_folder(folder: Path) -> None:
+    """For this user alone, in a place where everybody may make one. Raises MeshError."""
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+    except OSError as error:
+        raise from_os(error, f"create the folder {folder}") from None
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise MeshError(
+            f"{folder} is not a folder of this user's alone; remove it, or give a --home with a shorter path"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +213,10 @@ class Lock:
         """A clean end: nothing is left that could be called stale."""
         with contextlib.suppress(OSError):
             self._home.status.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._home.envoy_admin.unlink(missing_ok=True)
+            if self._home.sockets != self._home.run:
+                self._home.sockets.rmdir()
         with contextlib.suppress(OSError):
             self._write("")
         os.close(self._fd)

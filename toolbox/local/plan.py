@@ -12,19 +12,20 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from mesh import limits
 from mesh.addresses import Network
 from mesh.envoy.bootstrap import bootstrap
-from mesh.envoy.config import Endpoint, EnvoyConfig, PageFile
-from mesh.envoy.contract import services_of
+from mesh.envoy.config import EdgeTls, Endpoint, EnvoyConfig, PageFile, SocketPath
+from mesh.envoy.contract import clusters_of, services_of
 from mesh.secrecy import NATS_VARIABLE, REDIS_VARIABLE, without_login
 from toolbox.local import exempt, store_users
 from toolbox.local.home import Home
 from toolbox.local.keys import TokenKeys
+from toolbox.local.running import reached_without_tls
 from toolbox.local.spec import (
     EnvoyProbe,
     GrpcProbe,
@@ -42,6 +43,8 @@ REPLICAS_MAX = 16
 TOOLS = "mesh"
 """No service: whoever else reaches the Redis of a mesh, such as `grandstand rebuild`."""
 CLOCK_SHIFT = "GRANDSTAND_CLOCK_SHIFT"
+SAMPLER_ARGUMENT = "OTEL_TRACES_SAMPLER_ARG"
+"""The share of traces that are sampled, as OpenTelemetry names it."""
 SERVICE_GRACE_S = limits.DRAIN_GRACE_S + 3.0
 STORE_GRACE_S = 10.0
 _DEMO, _GATEWAY, _INGEST, _AGGREGATE, _ENVOY, _STORES, _TRACES = range(7)
@@ -91,6 +94,11 @@ class Options:
     """Proxies of the operator's own before the edge (mesh.addresses)."""
     exempt: tuple[Network, ...] = ()
     """Networks to which no bound by address applies."""
+    edge_tls: tuple[str, str] | None = None
+    """The files of the edge's certificate and its key; None: no TLS."""
+    proxies: tuple[str, ...] = ()
+    """The networks of who terminates TLS before the edge: nobody else may connect."""
+    trace_share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +118,6 @@ class PortPlan:
 
     edge: int
     mesh: int
-    envoy_admin: int
     nats: int
     nats_monitor: int
     valkey: int
@@ -149,17 +156,21 @@ def plan(
     logins: Logins,
     connections_max: int,
     concurrency: int,
+    heap_bytes_max: int = 2 * 1024**3,
+    edge_tls: EdgeTls | None = None,
 ) -> MeshPlan:
     """`checkout` holds the packages of the services; `page` is what Envoy serves at "/"; `logins` are for the
     stores that are started."""
     addresses = _addresses(options, programs, ports)
     envoy_config = home.run / "envoy.json"
     processes: list[ProcessSpec] = []
-    files = {
-        envoy_config: json.dumps(
-            bootstrap(_envoy_config(options, ports, addresses, page, keys, connections_max)), indent=1
-        )
-    }
+    envoy = replace(
+        _envoy_config(options, ports, addresses, home, page, keys),
+        connections_max=connections_max,
+        heap_bytes_max=heap_bytes_max,
+        edge_tls=edge_tls,
+    )
+    files = {envoy_config: json.dumps(bootstrap(envoy), indent=1)}
     if programs.traces is not None:
         processes.append(_traces(programs.traces, ports, home))
     if programs.nats is not None:
@@ -170,10 +181,14 @@ def plan(
     if programs.valkey is not None:
         files[home.run / "valkey.conf"] = valkey_conf(home, ports.valkey, logins)
         processes.append(valkey_process(programs.valkey, home, ports, logins[SUPERVISOR]))
-    processes.append(_envoy(programs.envoy, envoy_config, ports, concurrency))
+    processes.append(_envoy(programs.envoy, envoy_config, ports, home, concurrency))
     started = {process.name for process in processes}
     stores = tuple(name for name in ("nats", "valkey") if name in started)
-    environment = {"PYTHONPATH": _python_path(checkout), "PYTHONUNBUFFERED": "1"}
+    environment = {
+        "PYTHONPATH": _python_path(checkout),
+        "PYTHONUNBUFFERED": "1",
+        SAMPLER_ARGUMENT: str(options.trace_share),
+    }
     services = []
     for name in service_names(options):
         urls = _urls(name, name.partition("-")[0], options, ports, logins)
@@ -207,9 +222,10 @@ def _urls(name: str, user: str, options: Options, ports: PortPlan, logins: Login
 def _addresses(options: Options, programs: Programs, ports: PortPlan) -> Addresses:
     # Who listens on all addresses is reached on loopback too.
     host = LOOPBACK if options.host in ("0.0.0.0", "::", "") else options.host
+    scheme = "https" if options.edge_tls else "http"
     traces = programs.traces is not None
     return Addresses(
-        edge=f"http://{f'[{host}]' if ':' in host else host}:{ports.edge}",
+        edge=f"{scheme}://{f'[{host}]' if ':' in host else host}:{ports.edge}",
         mesh=f"{LOOPBACK}:{ports.mesh}",
         nats=without_login(options.nats_url or f"nats://{LOOPBACK}:{ports.nats}"),
         redis=without_login(options.redis_url or f"redis://{LOOPBACK}:{ports.valkey}"),
@@ -222,9 +238,9 @@ def _envoy_config(
     options: Options,
     ports: PortPlan,
     addresses: Addresses,
+    home: Home,
     page: tuple[PageFile, ...],
     keys: TokenKeys,
-    connections_max: int,
 ) -> EnvoyConfig:
     replicas: dict[str, tuple[Endpoint, ...]] = {}
     for name, port in ports.services.items():
@@ -235,7 +251,7 @@ def _envoy_config(
     return EnvoyConfig(
         edge=Endpoint(options.host, ports.edge),
         mesh=Endpoint(LOOPBACK, ports.mesh),
-        admin=Endpoint(LOOPBACK, ports.envoy_admin),
+        admin=SocketPath(str(home.envoy_admin)),
         replicas=replicas,
         keys=keys.edge,
         issuer=keys.issuer,
@@ -245,7 +261,9 @@ def _envoy_config(
         otlp=Endpoint(otlp.hostname, otlp.port or 4317)
         if otlp and otlp.scheme == "http" and otlp.hostname
         else None,
-        connections_max=connections_max,
+        trace_share=options.trace_share,
+        trusted_hops=options.trusted_hops,
+        proxies=options.proxies,
     )
 
 
@@ -279,14 +297,14 @@ def valkey_process(program: Path, home: Home, ports: PortPlan, password: str = "
     )
 
 
-def _envoy(program: Path, config: Path, ports: PortPlan, concurrency: int) -> ProcessSpec:
+def _envoy(program: Path, config: Path, ports: PortPlan, home: Home, concurrency: int) -> ProcessSpec:
     return ProcessSpec(
         name="envoy",
         command=(
             *(str(program), "-c", str(config), "--disable-hot-restart"),
             *("--concurrency", str(concurrency), "--log-level", "warning"),
         ),
-        probe=EnvoyProbe(ports.envoy_admin, ("ingest", "aggregate", "gateway")),
+        probe=EnvoyProbe(home.envoy_admin, clusters_of("ingest", "aggregate", "gateway")),
         address=f"{LOOPBACK}:{ports.edge}",
         grace_s=5.0,
         # It waits for the slowest service, which may be given two attempts.
@@ -351,7 +369,7 @@ def _key_arguments(kind: str, keys: TokenKeys) -> tuple[str, ...]:
 def _demo(
     python: Path, addresses: Addresses, needs: tuple[str, ...], environment: Mapping[str, str], home: Home
 ) -> ProcessSpec:
-    edge = urlsplit(addresses.edge).netloc
+    edge = reached_without_tls(addresses)
     return ProcessSpec(
         name="demo",
         command=(

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 from toolbox.local import grpc_health, store_probe
 from toolbox.local.lifecycle import Answer
@@ -69,13 +70,17 @@ async def _ask(probe: Probe) -> Heard:
         case RedisProbe(port, password):
             async with _connection(port) as (reader, writer):
                 return await store_probe.valkey(reader, writer, password)
-        case EnvoyProbe(port, clusters):
-            return Heard(await _envoy(port, clusters))
+        case EnvoyProbe(admin, clusters):
+            return Heard(await _envoy(admin, clusters))
 
 
 @contextlib.asynccontextmanager
-async def _connection(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    reader, writer = await asyncio.open_connection(HOST, port)
+async def _connection(at: int | Path) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """To a port, or to a Unix socket."""
+    if isinstance(at, Path):
+        reader, writer = await asyncio.open_unix_connection(at)
+    else:
+        reader, writer = await asyncio.open_connection(HOST, at)
     try:
         yield reader, writer
     finally:
@@ -94,11 +99,11 @@ async def _grpc(port: int, services: tuple[str, ...]) -> Answer:
         return Answer.SERVING if reply.serving else Answer.ALIVE
 
 
-async def _envoy(port: int, clusters: tuple[str, ...]) -> Answer:
-    status, _ = await _get(port, "/ready")
+async def _envoy(admin: Path, clusters: tuple[str, ...]) -> Answer:
+    status, _ = await _get(admin, "/ready")
     if status != 200:
         return Answer.ALIVE
-    _, body = await _get(port, "/clusters?format=json")
+    _, body = await _get(admin, "/clusters?format=json")
     return Answer.SERVING if healthy_clusters(body).issuperset(clusters) else Answer.ALIVE
 
 
@@ -115,10 +120,10 @@ def healthy_clusters(clusters: bytes) -> set[str]:
     }
 
 
-async def _get(port: int, path: str) -> tuple[int, bytes]:
+async def _get(at: int | Path, path: str) -> tuple[int, bytes]:
     """(status, body) of a GET. Raises ValueError for what is no HTTP."""
-    async with _connection(port) as (reader, writer):
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: {HOST}:{port}\r\nConnection: close\r\n\r\n".encode())
+    async with _connection(at) as (reader, writer):
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode())
         head = (await reader.readuntil(b"\r\n\r\n")).lower()
         status = int(head.split(b" ", 2)[1])
         if b"transfer-encoding: chunked" not in head:

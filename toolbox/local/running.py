@@ -10,14 +10,18 @@ from urllib.parse import urlsplit
 from toolbox.local import provision, status
 from toolbox.local.errors import MeshError, from_os
 from toolbox.local.home import Home, tenant
-from toolbox.local.status import MeshStatus
+from toolbox.local.status import Addresses, MeshStatus
 from toolbox.local.store_users import StoreUrls
 
 
 @dataclass(frozen=True, slots=True)
 class MeshAddresses:
     """Where a running mesh is reached: URLs have their scheme, `edge` and `mesh` are host:port. NATS and
-    Redis want credentials, too: see `store_urls`."""
+    Redis want credentials, too: see `store_urls`.
+
+    `edge` is for the tools of this machine: where the edge speaks TLS, it is the mesh listener instead, which
+    serves the same calls on loopback, whatever name the certificate has and whoever signed it.
+    """
 
     edge_url: str
     edge: str
@@ -26,6 +30,11 @@ class MeshAddresses:
     redis: str
     otlp: str | None
     traces_ui: str | None
+
+
+def reached_without_tls(at: Addresses) -> str:
+    edge = urlsplit(at.edge)
+    return at.mesh if edge.scheme == "https" else edge.netloc
 
 
 def home_of(home: Path | None) -> Home:
@@ -69,7 +78,7 @@ def running_mesh(home: Path | None) -> MeshAddresses:
     at = now.addresses
     return MeshAddresses(
         edge_url=at.edge,
-        edge=urlsplit(at.edge).netloc,
+        edge=reached_without_tls(at),
         mesh=at.mesh,
         nats=at.nats,
         redis=at.redis,

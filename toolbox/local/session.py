@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import resource
 import signal
 import sys
 from collections.abc import Callable
@@ -19,9 +18,10 @@ from mesh import limits
 from mesh.envoy.page import page_files
 from mesh.secrecy import privileged
 from toolbox.local import keys as keys_of
-from toolbox.local import logfile, provision, redis_check, status, store_users
+from toolbox.local import logfile, machine, provision, redis_check, status, store_users
 from toolbox.local import ports as ports_of
 from toolbox.local.dashboard import dashboard
+from toolbox.local.edge_certificate import EdgeCertificate
 from toolbox.local.errors import MeshError, from_os
 from toolbox.local.home import Home, Lock
 from toolbox.local.keys import PlatformFile, TokenKeys
@@ -87,9 +87,10 @@ def run(request: UpRequest, watcher: UpObserver) -> None:
         redis = _check_redis(request.options, watcher)
         ports = _ports(request, claims)
         keys, platform = keys_for(request, watcher)
-        mesh = _plan(request, programs, ports, keys, store_users.new_logins())
+        certificate = certificate_for(request, watcher)
+        mesh = _plan(request, programs, ports, keys, store_users.new_logins(), certificate)
         _write_files(mesh)
-        asyncio.run(_supervise(request, mesh, watcher, nats, redis, keys, platform))
+        asyncio.run(_supervise(request, mesh, watcher, nats, redis, keys, platform, certificate))
     finally:
         claims.close()
         lock.release()
@@ -141,7 +142,6 @@ def _ports(request: UpRequest, claims: ports_of.Ports) -> PortPlan:
         return PortPlan(
             edge=request.edge_port,
             mesh=mesh or claims.take(),
-            envoy_admin=claims.take(),
             nats=claims.take(),
             nats_monitor=claims.take(),
             valkey=claims.take(),
@@ -196,15 +196,39 @@ def keys_for(request: UpRequest, watcher: UpObserver) -> tuple[TokenKeys, Platfo
     return keys_of.file_keys(home, platform, options.issuer, options.production), platform
 
 
+def certificate_for(request: UpRequest, watcher: UpObserver) -> EdgeCertificate | None:
+    """What the edge shows; None: it speaks without TLS. Raises MeshError, also where tokens would be read by
+    anybody on the way."""
+    options = request.options
+    if options.edge_tls is not None:
+        chain, key = (Path(file).expanduser().absolute() for file in options.edge_tls)
+        return EdgeCertificate(chain, key, request.home.edge_secret, production=options.production)
+    if options.production and not options.proxies and not keys_of.is_loopback(options.host):
+        raise MeshError(
+            f"--production serves no tokens in clear on {options.host}: give --edge-tls-cert and"
+            " --edge-tls-key, or say who terminates TLS before the edge: --behind-proxy CIDR"
+        )
+    if options.proxies and not options.trusted_hops:
+        watcher.on_note(
+            "warning: --behind-proxy without --trusted-hops: all clients count as one address, the proxy's"
+        )
+    return None
+
+
 def _plan(
-    request: UpRequest, programs: Programs, ports: PortPlan, keys: TokenKeys, logins: Logins
+    request: UpRequest,
+    programs: Programs,
+    ports: PortPlan,
+    keys: TokenKeys,
+    logins: Logins,
+    certificate: EdgeCertificate | None,
 ) -> MeshPlan:
     checkout = provision.checkout()
     try:
         page = page_files(checkout / "web" / "dist")
     except (OSError, ValueError) as error:
         raise MeshError(f"the page cannot be served: {error}") from None
-    descriptors = _raise_descriptor_limit()
+    descriptors = machine.raise_descriptor_limit()
     return plan(
         request.options,
         programs,
@@ -217,18 +241,9 @@ def _plan(
         connections_max=max(256, int((descriptors - 512) / DESCRIPTORS_PER_CONNECTION)),
         # Envoy shares the machine with the services it fronts.
         concurrency=max(1, min(8, (os.cpu_count() or 1) // 2)),
+        heap_bytes_max=machine.heap_bytes_max(),
+        edge_tls=certificate.tls if certificate else None,
     )
-
-
-def _raise_descriptor_limit() -> int:
-    """To the hard limit, for this process and its children; answers what they have."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    except (OSError, ValueError):
-        return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return wanted
 
 
 def _write_files(mesh: MeshPlan) -> None:
@@ -244,8 +259,9 @@ async def _supervise(
     redis: RedisFound,
     keys: TokenKeys,
     platform: PlatformFile | None,
+    certificate: EdgeCertificate | None,
 ) -> None:
-    session = _Session(request, mesh, watcher, nats, redis, keys, platform)
+    session = _Session(request, mesh, watcher, nats, redis, keys, platform, certificate)
     await session.run()
 
 
@@ -261,6 +277,7 @@ class _Session:
         redis: RedisFound,
         keys: TokenKeys,
         platform: PlatformFile | None,
+        certificate: EdgeCertificate | None = None,
         policy: Policy | None = None,
     ) -> None:
         self._home = request.home
@@ -268,6 +285,7 @@ class _Session:
         self._redis = redis
         self._keys = keys
         self._platform = platform
+        self._certificate = certificate
         self._mesh = mesh
         self._watcher = watcher
         self._dirty = asyncio.Event()
@@ -293,7 +311,7 @@ class _Session:
         except OSError as error:
             raise from_os(error, f"write {self._home.status}") from None
         teller = asyncio.create_task(self._tell())
-        looker = asyncio.create_task(self._look_at_keys())
+        looker = asyncio.create_task(self._look_at_files())
         try:
             await self._supervisor.run()
         except StartFailed as failed:
@@ -311,16 +329,17 @@ class _Session:
             self._supervisor.stop()
         self._dirty.set()
 
-    async def _look_at_keys(self) -> None:
-        """Hands on a platform's keys when they change; a file that cannot be taken is told of."""
-        while self._platform is not None:
+    async def _look_at_files(self) -> None:
+        """Hands on a platform's keys and the edge's certificate when they change. What cannot be taken is
+        told."""
+        watched = {"the keys stay as they were": self._platform, "the certificate stays": self._certificate}
+        while True:
             await asyncio.sleep(limits.KEYS_FILE_LOOK_S)
-            if self._platform.look():
-                problem = self._platform.problem
-                self._watcher.on_note(
-                    f"the keys stay as they were: {problem}" if problem else f"now {self._platform.said}"
-                )
-                self._dirty.set()
+            for stays, source in watched.items():
+                if source is not None and source.look():
+                    problem = source.problem
+                    self._watcher.on_note(f"{stays}: {problem}" if problem else f"now {source.said}")
+                    self._dirty.set()
 
     def _said_of_keys(self) -> str:
         if self._platform is None:
@@ -337,6 +356,7 @@ class _Session:
             addresses=self._mesh.addresses,
             services=self._supervisor.statuses(),
             keys=self._said_of_keys(),
+            edge_tls=self._certificate.said if self._certificate else "",
             own_keys=self._keys.guest_key is not None,
             nats_version=self._nats.version,
             nats_warning=self._nats.warning,

@@ -45,7 +45,8 @@ class RedisProbe:
 class EnvoyProbe:
     """The admin's /ready answers 200 and each of `clusters` has at least one healthy host."""
 
-    port: int
+    admin: Path
+    """Its socket."""
     clusters: tuple[str, ...]
 
 

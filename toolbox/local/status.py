@@ -61,6 +61,8 @@ class MeshStatus:
     error: str | None = None
     keys: str = ""
     """Whose tokens are good here, for a person."""
+    edge_tls: str = ""
+    """What the edge shows its clients, for a person; empty without TLS."""
     own_keys: bool = False
     """Those of the home's own development key."""
     nats_version: str = ""
@@ -97,6 +99,7 @@ def from_json(value: dict[str, Any]) -> MeshStatus:
         services=tuple(ServiceStatus(**service) for service in value["services"]),
         error=value["error"],
         keys=value["keys"],
+        edge_tls=value["edge_tls"],
         own_keys=value["own_keys"],
         nats_version=value["nats_version"],
         nats_warning=value["nats_warning"],

@@ -23,7 +23,7 @@ from mesh.envoy.config import (
     SocketPath,
     UpstreamTls,
 )
-from mesh.envoy.contract import rpcs, services_of
+from mesh.envoy.contract import clusters_of, rpcs, services_of
 from mesh.envoy.page import FILE_BYTES_MAX, MISSING, content_type, page_files
 from tests.support.certificates import Authority, Certificates
 from toolbox.local import provision
@@ -53,7 +53,7 @@ def config(**changes: Any) -> EnvoyConfig:
     fields: dict[str, Any] = {
         "edge": at(20001),
         "mesh": at(20002),
-        "admin": at(20003),
+        "admin": SocketPath("/run/envoy.sock"),
         "replicas": {
             "ingest": (at(20004), at(20005)),
             "gateway": (at(20006),),
@@ -215,27 +215,27 @@ def test_a_secret_key_is_read_by_envoy_and_served_to_nobody() -> None:
 
 def test_every_service_is_bounded_checked_and_watched() -> None:
     rendered = {cluster["name"]: cluster for cluster in bootstrap(config())["static_resources"]["clusters"]}
-    assert set(rendered) == {"ingest", "gateway", "aggregate", "keys"}
+    assert set(rendered) == {*clusters_of("ingest", "gateway", "aggregate"), "keys"}
     del rendered["keys"]
     for name, cluster in rendered.items():
         (thresholds,) = cluster["circuit_breakers"]["thresholds"]
-        assert thresholds["max_requests"] >= limits.VIEWERS_MAX
+        assert thresholds["max_requests"] >= (name == "edge-aggregate" or limits.VIEWERS_MAX)
         assert thresholds["retry_budget"]["budget_percent"]["value"] < 100
         (check,) = cluster["health_checks"]
-        assert check["grpc_health_check"]["service_name"] == services_of(name)[0]
+        assert check["grpc_health_check"]["service_name"] == services_of(name.partition("-")[2])[0]
         assert float(check["interval"].rstrip("s")) == clusters.HEALTH_INTERVAL_S
         assert cluster["outlier_detection"]["split_external_local_origin_errors"]
 
 
 def test_as_many_viewers_as_there_may_be_can_stall_and_take_no_window_from_others() -> None:
     rendered = {cluster["name"]: cluster for cluster in bootstrap(config())["static_resources"]["clusters"]}
-    (options,) = rendered["gateway"]["typed_extension_protocol_options"].values()
+    (options,) = rendered["edge-gateway"]["typed_extension_protocol_options"].values()
     http2 = options["explicit_http_config"]["http2_protocol_options"]
     at_once = limits.VIEWERS_MAX + limits.SENDS_PENDING_MAX
     assert http2["initial_connection_window_size"] >= at_once * http2["initial_stream_window_size"]
     assert http2["initial_connection_window_size"] <= 2**31 - 1
     assert http2["max_concurrent_streams"] >= at_once
-    (thresholds,) = rendered["gateway"]["circuit_breakers"]["thresholds"]
+    (thresholds,) = rendered["edge-gateway"]["circuit_breakers"]["thresholds"]
     assert thresholds["max_requests"] >= at_once
 
 
@@ -247,12 +247,13 @@ def test_streams_on_a_frozen_process_are_cut_sooner_where_another_can_take_them(
         (options,) = cluster["typed_extension_protocol_options"].values()
         keepalive = options["explicit_http_config"]["http2_protocol_options"]["connection_keepalive"]
         ping_s[name] = sum(float(keepalive[part].rstrip("s")) for part in ("interval", "timeout"))
-    assert ping_s["ingest"] < 5 < ping_s["gateway"] == ping_s["aggregate"]
+    assert ping_s["edge-ingest"] == ping_s["mesh-ingest"] < 5
+    assert 5 < ping_s["edge-gateway"] == ping_s["mesh-aggregate"]
 
 
-def test_the_admin_is_on_loopback_whatever_the_edge_listens_on() -> None:
+def test_the_admin_has_no_port_and_the_mesh_listener_is_on_loopback_whatever_the_edge_listens_on() -> None:
     rendered = bootstrap(config(edge=Endpoint("0.0.0.0", 8080)))
-    assert rendered["admin"]["address"]["socket_address"]["address"] == "127.0.0.1"
+    assert rendered["admin"]["address"] == {"pipe": {"path": "/run/envoy.sock", "mode": 0o600}}
     assert rendered["static_resources"]["listeners"][1]["address"]["socket_address"]["address"] == "127.0.0.1"
 
 

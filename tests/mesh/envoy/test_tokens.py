@@ -29,8 +29,10 @@ from grandstand.ingest.v1 import ingest_pb2_grpc
 from mesh.auth import mint
 from mesh.auth.claims import MESH_AUDIENCE
 from mesh.auth.keys import SigningKey, parse_signing_keys
+from mesh.envoy import tokens
 from mesh.envoy.bootstrap import bootstrap
-from mesh.envoy.config import Endpoint, EnvoyConfig, JwksFile, JwksUrl, Keys, SecretFile
+from mesh.envoy.config import Endpoint, EnvoyConfig, JwksFile, JwksUrl, Keys, SecretFile, SocketPath
+from mesh.envoy.contract import clusters_of
 from mesh.envoy.tokens import FILE_REFRESH_S
 from tests.support.certificates import Certificates
 from tests.support.games import run
@@ -194,7 +196,7 @@ async def edge(home: Home, keys: Keys, issuer: str = "") -> AsyncIterator[Edge]:
         config = EnvoyConfig(
             edge=Endpoint(LOOPBACK, ports.take()),
             mesh=Endpoint(LOOPBACK, ports.take()),
-            admin=Endpoint(LOOPBACK, ports.take()),
+            admin=SocketPath(str(home.envoy_admin)),
             replicas={"gateway": (at,), "ingest": (at,), "aggregate": (at,)},
             keys=keys,
             issuer=issuer,
@@ -207,7 +209,7 @@ async def edge(home: Home, keys: Keys, issuer: str = "") -> AsyncIterator[Edge]:
                 *(str(provision.envoy()), "-c", str(path), "--disable-hot-restart", "--concurrency", "2"),
                 *("--log-level", "warning"),
             ),
-            probe=EnvoyProbe(config.admin.port, ("gateway", "ingest")),
+            probe=EnvoyProbe(home.envoy_admin, clusters_of("gateway", "ingest")),
         )
         address = f"{LOOPBACK}:{config.edge.port}"
         async with supervised(home, spec, policy=PATIENT), grpc.aio.insecure_channel(address) as channel:
@@ -398,15 +400,15 @@ class KeyServer:
 
 
 @pytest.fixture
-def key_server(tmp_path: Path) -> Iterator[Callable[[str], tuple[KeyServer, JwksUrl]]]:
+def key_server(tmp_path: Path) -> Iterator[Callable[..., tuple[KeyServer, JwksUrl]]]:
     """A server for the name it is given in its certificate; it is asked for as localhost."""
     with contextlib.ExitStack() as stack:
         ports = stack.enter_context(contextlib.closing(Ports()))
 
-        def make(name: str) -> tuple[KeyServer, JwksUrl]:
+        def make(name: str, body: Callable[[], str] = lambda: jwks("a")) -> tuple[KeyServer, JwksUrl]:
             certificates = Certificates.made(tmp_path / "certificates", name)
             port = ports.take()
-            server = KeyServer(port, certificates, lambda: jwks("a"))
+            server = KeyServer(port, certificates, body)
             stack.callback(server.stop)
             return server, JwksUrl(f"https://localhost:{port}/jwks.json", str(certificates.authority))
 
@@ -414,7 +416,7 @@ def key_server(tmp_path: Path) -> Iterator[Callable[[str], tuple[KeyServer, Jwks
 
 
 def test_keys_come_by_https_and_while_there_are_none_yet_a_token_may_be_tried_again(
-    home: Home, key_server: Callable[[str], tuple[KeyServer, JwksUrl]]
+    home: Home, key_server: Callable[..., tuple[KeyServer, JwksUrl]]
 ) -> None:
     async def scenario() -> None:
         server, url = key_server("localhost")
@@ -435,8 +437,29 @@ def test_keys_come_by_https_and_while_there_are_none_yet_a_token_may_be_tried_ag
     run(scenario())
 
 
+def test_a_key_that_is_new_at_the_url_is_soon_known(
+    home: Home,
+    key_server: Callable[..., tuple[KeyServer, JwksUrl]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tokens, "URL_REFRESH_S", 0.5)
+    published = ["a"]
+
+    async def scenario() -> None:
+        server, url = key_server("localhost", lambda: jwks(*published))
+        server.start()
+        async with edge(home, url) as at:
+            old, new = token(signing_key("a")), token(signing_key("b"))
+            assert (await at.send(new))[0] is grpc.StatusCode.UNAUTHENTICATED
+            published.append("b")
+            await eventually(lambda: _is(at.send(new), grpc.StatusCode.OK), "the new key is known")
+            assert (await at.send(old))[0] is grpc.StatusCode.OK
+
+    run(scenario())
+
+
 def test_keys_from_a_server_with_another_name_are_not_taken(
-    home: Home, key_server: Callable[[str], tuple[KeyServer, JwksUrl]]
+    home: Home, key_server: Callable[..., tuple[KeyServer, JwksUrl]]
 ) -> None:
     async def scenario() -> None:
         server, url = key_server("other.example")

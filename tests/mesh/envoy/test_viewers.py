@@ -8,6 +8,7 @@ import ipaddress
 import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 
@@ -33,7 +34,9 @@ QUIET_BYTES = 64 * 1024
 
 
 @contextlib.asynccontextmanager
-async def gateway(tmp_path: Path, methods: Methods) -> AsyncIterator[tuple[Http2Server, EnvoyConfig]]:
+async def gateway(
+    tmp_path: Path, methods: Methods, **changes: Any
+) -> AsyncIterator[tuple[Http2Server, EnvoyConfig]]:
     home = Home(tmp_path / "home")
     home.create()
     health = Health()
@@ -43,7 +46,7 @@ async def gateway(tmp_path: Path, methods: Methods) -> AsyncIterator[tuple[Http2
     port = await server.start(f"{HOST}:0")
     try:
         with contextlib.closing(Ports()) as ports:
-            spec, config = proxy(home, ports, {"gateway": (Endpoint(HOST, port),)}, "gateway")
+            spec, config = proxy(home, ports, {"gateway": (Endpoint(HOST, port),)}, "gateway", **changes)
             async with supervised(home, spec, policy=PATIENT):
                 yield server, config
     finally:
@@ -115,8 +118,8 @@ def test_hundreds_that_do_not_read_hold_up_nobody_on_the_connection_they_share(t
             each = server.bytes_sent / STALLED
             assert clusters.STREAM_WINDOW_BYTES < each < FLOOD_BYTES / 2
             assert not any(viewer.call.is_writable for viewer in stage.greedy)
-            # One for the viewers, one for health checks.
-            assert server.connections <= 2
+            # One for the viewers, and one for the health checks of each listener's cluster.
+            assert server.connections <= 3
 
     asyncio.run(scenario())
 
@@ -142,6 +145,15 @@ class Where:
         pass
 
 
+async def told(edge: Endpoint, claim: tuple[tuple[str, str], ...]) -> str:
+    """What the gateway reads: one header, however many the client sent."""
+    async with web_viewer(edge, SUBSCRIBE, b"", (*claim, ("connection", "close"))) as viewer:
+        body = (await viewer.to_the_end()).partition(b"\r\n\r\n")[2]
+    first_chunk = body.split(b"\r\n")[1]
+    assert b"|" not in first_chunk
+    return first_chunk[5:].decode()
+
+
 def test_the_last_address_that_is_forwarded_is_what_envoy_saw_whatever_a_client_claims(
     tmp_path: Path,
 ) -> None:
@@ -157,14 +169,6 @@ def test_the_last_address_that_is_forwarded_is_what_envoy_saw_whatever_a_client_
         ),
     )
 
-    async def told(edge: Endpoint, claim: tuple[tuple[str, str], ...]) -> str:
-        """What the gateway reads: one header, however many the client sent."""
-        async with web_viewer(edge, SUBSCRIBE, b"", (*claim, ("connection", "close"))) as viewer:
-            body = (await viewer.to_the_end()).partition(b"\r\n\r\n")[2]
-        first_chunk = body.split(b"\r\n")[1]
-        assert b"|" not in first_chunk
-        return first_chunk[5:].decode()
-
     async def scenario() -> None:
         async with gateway(tmp_path, {SUBSCRIBE: Where}) as (_, config):
             # For who comes over loopback Envoy says this machine's own address.
@@ -177,5 +181,21 @@ def test_the_last_address_that_is_forwarded_is_what_envoy_saw_whatever_a_client_
                     metadata = (("x-forwarded-for", "203.0.113.7"), ("x-forwarded-for", "198.51.100.9"))
                     call = channel.unary_stream(SUBSCRIBE)(b"", metadata=metadata)
                     assert (await call.read()).decode().rpartition(",")[2] == own
+
+    asyncio.run(scenario())
+
+
+def test_behind_proxies_the_address_is_where_the_services_count_for_it_and_no_claim_moves_it(
+    tmp_path: Path,
+) -> None:
+    """Each proxy appends whom it heard, Envoy too, so it stands `trusted_hops` left of the last."""
+
+    async def scenario() -> None:
+        async with gateway(tmp_path, {SUBSCRIBE: Where}, trusted_hops=2) as (_, config):
+            for claim in ("", "203.0.113.99, ", "1.1.1.1, not an address, "):
+                forwarded = f"{claim}203.0.113.7, 198.51.100.1"
+                seen = (await told(config.edge, (("x-forwarded-for", forwarded),))).split(",")
+                assert [each.strip() for each in seen[-3:-1]] == ["203.0.113.7", "198.51.100.1"]
+                assert str(ipaddress.ip_address(seen[-1])) == seen[-1]
 
     asyncio.run(scenario())

@@ -232,6 +232,8 @@ def test_a_disk_nearly_full_is_named(tmp_path: Path, up: tuple[str, ...]) -> Non
         (("--traces", "--otlp", "http://127.0.0.1:4317"), "exclude each other"),
         (("--otlp", "nonsense"), "--otlp 'nonsense' is no URL"),
         (("--host", "203.0.113.7"), "cannot listen on 203.0.113.7"),
+        (("--edge-tls-cert", "a.pem"), "--edge-tls-cert and --edge-tls-key go together"),
+        (("--behind-proxy", "10.0.0.1/8"), "--behind-proxy '10.0.0.1/8' is no network such as 10.0.0.0/8"),
     ],
 )
 def test_an_option_out_of_bounds_is_named(home: Path, arguments: tuple[str, ...], said: str) -> None:

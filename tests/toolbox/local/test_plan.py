@@ -41,7 +41,6 @@ def planned(options: Options, programs: Programs = PROGRAMS, keys: TokenKeys = K
     ports = PortPlan(
         edge=8080,
         mesh=8081,
-        envoy_admin=1,
         nats=2,
         nats_monitor=3,
         valkey=4,
@@ -115,7 +114,7 @@ def test_replicas_are_processes_of_their_own_behind_one_cluster() -> None:
     assert names <= set(by_name(mesh))
     envoy = json.loads(mesh.files[HOME.run / "envoy.json"])
     clusters = {c["name"]: c["load_assignment"] for c in envoy["static_resources"]["clusters"]}
-    for name, replicas in (("ingest", 3), ("aggregate", 2)):
+    for name, replicas in (("edge-ingest", 3), ("mesh-ingest", 3), ("edge-aggregate", 2)):
         assert len(clusters[name]["endpoints"][0]["lb_endpoints"]) == replicas
 
 

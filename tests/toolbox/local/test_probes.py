@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -58,16 +59,18 @@ async def health_server(**statuses: int) -> AsyncIterator[int]:
 
 
 @contextlib.asynccontextmanager
-async def peer(
-    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
-) -> AsyncIterator[int]:
-    """The port of a server that does to each connection what `serve` does."""
+async def peer(serve: Serve, path: Path | None = None) -> AsyncIterator[int]:
+    """The port of a server that does to each connection what `serve` does; with `path` on that socket."""
 
     async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):
             await serve(reader, writer)
         writer.close()
 
+    if path is not None:
+        async with await asyncio.start_unix_server(one, path):
+            yield 0
+        return
     server = await asyncio.start_server(one, "127.0.0.1", 0)
     async with server:
         yield server.sockets[0].getsockname()[1]
@@ -134,7 +137,6 @@ async def _closes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
         GrpcProbe,
         RedisProbe,
         lambda port: NatsProbe(port, port),
-        lambda port: EnvoyProbe(port, ()),
         lambda port: HttpProbe(port, "/healthz"),
     ],
 )
@@ -147,6 +149,16 @@ def test_a_peer_that_speaks_something_else_is_silent(
             return (await probe.ask(kind(port))).answer
 
     assert asyncio.run(scenario()) is not Answer.SERVING
+
+
+@pytest.mark.parametrize("serve", [_garbage, _flood, _half, _closes])
+def test_an_admin_that_speaks_something_else_is_silent(serve: Serve) -> None:
+    async def scenario(path: Path) -> Answer:
+        async with peer(serve, path):
+            return (await probe.ask(EnvoyProbe(path, ()))).answer
+
+    with tempfile.TemporaryDirectory() as folder:
+        assert asyncio.run(scenario(Path(folder) / "a")) is not Answer.SERVING
 
 
 def test_a_peer_that_says_nothing_is_silent_after_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:

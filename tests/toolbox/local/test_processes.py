@@ -293,9 +293,8 @@ def test_a_second_envoy_on_the_same_port_ends_and_the_first_may_be_killed_and_co
         spec, config = proxy(home, ports, {})
         async with supervised(home, spec) as watched:
             path = tmp_path / "second.json"
-            taken_admin = f'"port_value": {config.admin.port}'
             text = (home.run / "envoy.json").read_text()
-            path.write_text(text.replace(taken_admin, f'"port_value": {ports.take()}'))
+            path.write_text(text.replace(config.admin.path, f"{config.admin.path}2"))
             second = await asyncio.create_subprocess_exec(
                 *(str(path) if each.endswith("envoy.json") else each for each in spec.command),
                 stderr=asyncio.subprocess.PIPE,

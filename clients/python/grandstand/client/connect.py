@@ -20,22 +20,31 @@ from grandstand.wire import bounds
 RECONNECT_MIN_MS = 100
 RECONNECT_MAX_MS = 1_000
 KEEPALIVE_MS = 15_000
+_PORTS = {"http": 80, "https": 443}
 
 assert 1.5 * KEEPALIVE_MS < 1000 * bounds.PUBLISH_SILENCE_S, "a dead connection goes before its streams"
 
 
 def address_of(target: str) -> str:
-    """host:port of `host:port` or of `http://host:port/`."""
+    """host:port of `host:port`, of `http://host:port/` or of `https://host:port/`."""
     if "://" not in target:
         return target
     parts = urlsplit(target)
-    if parts.scheme != "http" or not parts.hostname:
-        raise ValueError(f"{target!r} is no address of a mesh; give host:port or http://host:port")
-    return f"{parts.hostname}:{parts.port or 80}"
+    if parts.scheme not in _PORTS or not parts.hostname:
+        raise ValueError(
+            f"{target!r} is no address of a mesh; give host:port, http://host:port or https://host:port"
+        )
+    return f"{parts.hostname}:{parts.port or _PORTS[parts.scheme]}"
 
 
-def open_channel(target: str, *, own_connection: bool = False) -> grpc.aio.Channel:
-    """A channel to `target` (host:port or an http URL). Connects on first use, and by itself again."""
+def open_channel(
+    target: str, *, own_connection: bool = False, trusted_ca: bytes | None = None
+) -> grpc.aio.Channel:
+    """A channel to `target` (host:port, or an http or https URL). Connects on first use, and by itself again.
+
+    https is TLS; `trusted_ca` are the authorities, in PEM, that may have signed the mesh's certificate; None:
+    those that gRPC trusts.
+    """
     options: list[tuple[str, Any]] = [
         ("grpc.initial_reconnect_backoff_ms", RECONNECT_MIN_MS),
         ("grpc.min_reconnect_backoff_ms", RECONNECT_MIN_MS),
@@ -46,4 +55,7 @@ def open_channel(target: str, *, own_connection: bool = False) -> grpc.aio.Chann
         ("grpc.keepalive_permit_without_calls", 0),
         ("grpc.use_local_subchannel_pool", int(own_connection)),
     ]
-    return grpc.aio.insecure_channel(address_of(target), options=options)
+    address = address_of(target)
+    if target.startswith("https://"):
+        return grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(trusted_ca), options=options)
+    return grpc.aio.insecure_channel(address, options=options)

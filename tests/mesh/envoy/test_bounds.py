@@ -1,0 +1,190 @@
+"""What strangers may use up at the edge, with a witness inside who notices nothing of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from mesh.envoy import clusters, listeners
+from mesh.envoy.config import Endpoint, EnvoyConfig
+from mesh.http2.call import Call, Handler
+from mesh.http2.health import Health
+from mesh.http2.server import Http2Server
+from tests.support import envoy_admin
+from tests.support.envoy_proxy import proxy
+from tests.support.games import until
+from tests.support.http2_service import HOST
+from tests.support.supervision import PATIENT, supervised
+from toolbox.local.home import Home
+from toolbox.local.ports import Ports
+
+READ = "/grandstand.aggregate.v1.AggregateService/Read"
+SUBSCRIBE = "/grandstand.gateway.v1.GatewayService/Subscribe"
+SERVICES = ("grandstand.gateway.v1.GatewayService", "grandstand.aggregate.v1.AggregateService")
+WITHIN_S = 10.0
+CONNECTIONS_MAX = 8
+READS_MAX = 4
+SOON_S = 0.5
+
+
+class Behind:
+    """Services that answer a message with itself, and count the calls that are open."""
+
+    def __init__(self) -> None:
+        self.open: set[Echo] = set()
+
+    def accept(self, call: Call) -> Handler:
+        return Echo(call, self)
+
+
+class Echo:
+    def __init__(self, call: Call, behind: Behind) -> None:
+        self._call = call
+        self._behind = behind
+        behind.open.add(self)
+
+    def received(self, message: bytes) -> None:
+        self._call.send(message)
+        self._call.end()
+        self.gone()
+
+    def writable(self) -> None:
+        pass
+
+    def half_closed(self) -> None:
+        pass
+
+    def gone(self) -> None:
+        self._behind.open.discard(self)
+
+
+class Edge:
+    def __init__(self, home: Home, config: EnvoyConfig, behind: Behind) -> None:
+        self.admin = home.envoy_admin
+        self.config = config
+        self.behind = behind
+
+    @contextlib.asynccontextmanager
+    async def at(self, endpoint: Endpoint) -> AsyncIterator[grpc.aio.Channel]:
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        async with grpc.aio.insecure_channel(f"{endpoint.host}:{endpoint.port}", options) as channel:
+            yield channel
+
+    async def inside_answers(self, path: str = READ) -> None:
+        async with self.at(self.config.mesh) as channel:
+            assert await channel.unary_unary(path)(b"witness", timeout=WITHIN_S) == b"witness"
+
+    def stat(self, name: str) -> int:
+        return int(envoy_admin.stats(self.admin, f"^{name}$").get(name, 0))
+
+
+@contextlib.asynccontextmanager
+async def edge(tmp_path: Path, **changes: Any) -> AsyncIterator[Edge]:
+    home = Home(tmp_path / "home")
+    home.create()
+    behind, health = Behind(), Health()
+    for name in ("", *SERVICES):
+        health.set(name, True)
+    methods = {READ: behind.accept, SUBSCRIBE: behind.accept}
+    server = Http2Server({**methods, **health.methods()}, message_bytes_max=16 * 1024)
+    at = (Endpoint(HOST, await server.start(f"{HOST}:0")),)
+    try:
+        with contextlib.closing(Ports()) as ports:
+            replicas = {"gateway": at, "aggregate": at}
+            spec, config = proxy(home, ports, replicas, "gateway", "aggregate", **changes)
+            async with supervised(home, spec, policy=PATIENT):
+                yield Edge(home, config, behind)
+    finally:
+        await server.close(0.0)
+
+
+async def is_closed(reader: asyncio.StreamReader) -> bool:
+    async with asyncio.timeout(WITHIN_S):
+        with contextlib.suppress(ConnectionError):
+            return not await reader.read()
+        return True
+
+
+def test_connections_that_say_nothing_use_up_the_edge_for_seconds_and_never_the_inside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listeners, "FIRST_BYTES_WITHIN_S", SOON_S)
+
+    async def scenario() -> None:
+        async with edge(tmp_path, connections_max=CONNECTIONS_MAX) as at, contextlib.AsyncExitStack() as held:
+
+            async def connect() -> asyncio.StreamReader:
+                reader, writer = await asyncio.open_connection(at.config.edge.host, at.config.edge.port)
+                held.callback(writer.close)
+                return reader
+
+            readers = [await connect() for _ in range(3 * CONNECTIONS_MAX)]
+            await at.inside_answers()
+            assert all([await is_closed(reader) for reader in readers])
+            assert at.stat(f"listener.{HOST}_{at.config.edge.port}.downstream_cx_overflow") > 0
+            async with at.at(at.config.edge) as channel:
+                assert await channel.unary_unary(READ)(b"later", timeout=WITHIN_S) == b"later"
+
+    asyncio.run(scenario())
+
+
+def test_requests_without_a_message_end_soon_and_close_no_way_inside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listeners, "REQUEST_WITHIN_S", SOON_S)
+    monkeypatch.setattr(clusters, "EDGE_READS_MAX", READS_MAX)
+
+    async def scenario() -> None:
+        async with edge(tmp_path) as at, at.at(at.config.edge) as channel:
+            silent = [channel.stream_unary(READ)() for _ in range(READS_MAX)]
+            await until(lambda: len(at.behind.open) == READS_MAX, "the breaker of the edge is open")
+            with pytest.raises(grpc.aio.AioRpcError, match="overflow"):
+                await channel.unary_unary(READ)(b"one more", timeout=WITHIN_S)
+            await at.inside_answers()
+            for call in silent:
+                with pytest.raises(grpc.aio.AioRpcError, match="not whole in time") as caught:
+                    await call
+                assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+            await until(lambda: not at.behind.open, "they are gone behind it, too")
+
+    asyncio.run(scenario())
+
+
+def test_a_connection_to_the_edge_has_a_hundred_streams_and_takes_no_header_with_an_underscore(
+    tmp_path: Path,
+) -> None:
+    async def scenario() -> None:
+        async with edge(tmp_path) as at, at.at(at.config.edge) as channel:
+            calls = [channel.stream_stream(SUBSCRIBE)() for _ in range(listeners.EDGE_STREAMS_MAX + 1)]
+            await until(lambda: len(at.behind.open) == listeners.EDGE_STREAMS_MAX, "as many as may be")
+            # Its client holds back the last one; one more of another connection passes.
+            async with at.at(at.config.edge) as other:
+                assert await other.unary_unary(READ)(b"other", timeout=WITHIN_S) == b"other"
+                refused = other.unary_unary(READ)(b"", metadata=(("x_smuggled", "1"),), timeout=WITHIN_S)
+                with pytest.raises(grpc.aio.AioRpcError):
+                    await refused
+            assert len(at.behind.open) == listeners.EDGE_STREAMS_MAX
+            for call in calls:
+                call.cancel()
+
+    asyncio.run(scenario())
+
+
+def test_an_edge_whose_heap_is_full_takes_nobody_new_and_the_inside_answers(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with edge(tmp_path, heap_bytes_max=1024 * 1024) as at:
+            name = "overload.envoy.overload_actions.stop_accepting_requests.active"
+            await until(lambda: at.stat(name) == 1, "the heap is full")
+            reader, writer = await asyncio.open_connection(at.config.edge.host, at.config.edge.port)
+            writer.write(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert await is_closed(reader)
+            writer.close()
+            await at.inside_answers()
+
+    asyncio.run(scenario())
