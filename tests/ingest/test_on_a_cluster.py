@@ -6,13 +6,14 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
+from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import api as js_api
 
 from aggregate.origins import OriginWindows
@@ -28,7 +29,7 @@ from tests.support.games import run, until
 from tests.support.lone_ingest import GAME, PUBLISH, definitions, score
 from tests.support.mesh_fixture import wait_for
 from tests.support.nats_cluster import NODES, NatsCluster, nats_cluster
-from tests.support.servers import HOST, Process, listens
+from tests.support.servers import HOST, Process, eventually, listens
 from toolbox.local import development
 from toolbox.local.ports import Ports
 
@@ -123,13 +124,20 @@ def start_ingest(folder: Path, ports: Ports, nats_url: str) -> tuple[Process, st
 async def prepare(cluster: NatsCluster) -> Bus:
     bus = await Bus.connect(cluster.url, "test", replicas=NODES)
     await bus.ensure_events_stream(bytes_max=10**9)
-    bucket = await bus.js.create_key_value(
-        js_api.KeyValueConfig(
-            bucket=subjects.CATALOG_BUCKET, storage=js_api.StorageType.FILE, replicas=bus.replicas
-        )
+    config = js_api.KeyValueConfig(
+        bucket=subjects.CATALOG_BUCKET, storage=js_api.StorageType.FILE, replicas=bus.replicas
     )
-    for key, definition in definitions().items():
-        await bucket.put(key, definition.SerializeToString())
+
+    async def defined() -> bool:
+        # A new group of servers elects its leader first.
+        with suppress(NatsTimeoutError):
+            bucket = await bus.js.create_key_value(config)
+            for key, definition in definitions().items():
+                await bucket.put(key, definition.SerializeToString())
+            return True
+        return False
+
+    await eventually(defined, "the catalog is stored")
     return bus
 
 
