@@ -28,6 +28,7 @@ from grandstand.event.v1.event_pb2 import Event, Position, Vote
 from grandstand.gateway.v1 import gateway_pb2 as gateway
 from grandstand.gateway.v1.gateway_pb2_grpc import GatewayServiceStub
 from tests.support.mesh_fixture import mesh_at
+from tests.support.servers import eventually
 
 PATIENCE_S = 20.0
 Result = TypeVar("Result")
@@ -157,14 +158,16 @@ class GameClient:
     async def send_until_answered(self, event: Event) -> list[Position]:
         """As `send`, again and again while the answer is UNAVAILABLE, as clients do."""
         await self.identified(event)
-        async with asyncio.timeout(PATIENCE_S):
-            while True:
-                try:
-                    return await self.send(event)
-                except grpc.aio.AioRpcError as error:
-                    if error.code() != grpc.StatusCode.UNAVAILABLE:
-                        raise
-                await asyncio.sleep(0.1)
+
+        async def answer() -> list[Position] | None:
+            try:
+                return await self.send(event)
+            except grpc.aio.AioRpcError as error:
+                if error.code() != grpc.StatusCode.UNAVAILABLE:
+                    raise
+            return None
+
+        return await eventually(answer, "ingest answers") or []
 
     async def topic(self, topic: str, positions: Sequence[Position] = ()) -> TopicState:
         return (await self.backend.read(self.game_id, [topic], positions)).topics[0]

@@ -3,7 +3,8 @@ Redis; what is gray is carried out by a `GrayInjector`, and a rebuild by whoever
 
 A signal goes to a process that is ready at that moment, through a handle of the process where there
 are such (Linux), so that it never reaches a stranger that was given the number. A strike whose target
-is not ready within `PATIENCE_S` is missed, and counted as that.
+is not ready within `PATIENCE_S` is missed, and counted as that. While a rebuild takes longer than the
+schedule keeps quiet for, the schedule's time stands still.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from redis.exceptions import RedisError
 
 from toolbox.chaos.forgetting import Forgetting
 from toolbox.chaos.gray_injector import GrayInjector, NotCarriedOut
+from toolbox.chaos.schedule import QUIET_AFTER_S
 from toolbox.chaos.stage import Mesh
 from toolbox.chaos.strike import GRAY, Kind, Strike
 from toolbox.local import partitions
@@ -81,22 +83,34 @@ class FaultInjector:
         self._on_strike = on_strike
         self._on_end = on_end
         self._fallen: set[Strike] = set()
+        self._begun_at = 0.0
+        self._still_at: float | None = None
+        """Where the schedule's time stands still, if a rebuild that is under way takes that long."""
         self._rebuild = rebuild
         self._forgetting = forgetting
 
     async def run(self, strikes: Sequence[Strike]) -> None:
         """All strikes at their moments, from now. Whatever ends this, no process stays stopped."""
-        begun_at = asyncio.get_running_loop().time()
+        self._begun_at = asyncio.get_running_loop().time()
         following = asyncio.create_task(self._gray.follow())
         try:
             async with asyncio.TaskGroup() as group:
                 for strike in strikes:
-                    group.create_task(self._carry_out(strike, begun_at + strike.at_s))
+                    group.create_task(self._carry_out(strike))
         finally:
             following.cancel()
 
-    async def _carry_out(self, strike: Strike, at: float) -> None:
-        await asyncio.sleep(at - asyncio.get_running_loop().time())
+    def _now(self) -> float:
+        """The schedule's time, in seconds."""
+        passed = asyncio.get_running_loop().time() - self._begun_at
+        return passed if self._still_at is None else min(passed, self._still_at)
+
+    async def _carry_out(self, strike: Strike) -> None:
+        while True:
+            left_s = strike.at_s - self._now()
+            if left_s <= 0:
+                break
+            await asyncio.sleep(max(left_s, _POLL_S))
         try:
             struck = await self._struck(strike)
         finally:
@@ -112,7 +126,12 @@ class FaultInjector:
         match strike.kind:
             case Kind.REBUILD:
                 self._fall(strike)
-                return await self._rebuild(strike.target)
+                self._still_at = strike.at_s + QUIET_AFTER_S
+                try:
+                    return await self._rebuild(strike.target)
+                finally:
+                    self._begun_at = asyncio.get_running_loop().time() - self._now()
+                    self._still_at = None
             case Kind.FORGET:
                 return await self._forget(strike)
             case Kind.EMPTY:

@@ -34,6 +34,8 @@ from toolbox.local import provision
 # Longer than the 5 s after which the server itself answers.
 _ATTEMPT_S = 6.0
 _PAUSE_S = 0.1
+_PATIENCE_S = 20.0
+"""Workers that were struck are back and have caught up within this, also on a machine with much to do."""
 # A gateway shows within this what is folded, also on a machine with much to do.
 _SHOWN_S = 0.5
 _BESIDE_S = 1.5
@@ -69,7 +71,17 @@ class Rebuilds:
         self._gateway: Any = GatewayServiceStub(channel)
 
     async def run(self, target: str) -> bool:
-        """One rebuild; False when it could not be carried out."""
+        """One rebuild, tried for `_PATIENCE_S`; False when it could not be carried out."""
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + _PATIENCE_S
+        while True:
+            if await self._attempt(target):
+                return True
+            if loop.time() > give_up_at:
+                return False
+            await asyncio.sleep(_PAUSE_S)
+
+    async def _attempt(self, target: str) -> bool:
         floors = {game: floor(self._book.entries, game) for game in self._games}
         if not self._book.positions:
             return False

@@ -50,6 +50,7 @@ _SETTLE_S = 60.0
 _PATIENCE_S = 60.0
 _BEFORE_REBUILD_S = 15.0
 _TICK_S = 0.5
+_CANCEL_AGAIN_S = 2.0
 _POLL_S = 0.1
 _MOVING = ("poll/final", "poll/multiple", "poll/weighted", "board/sum-", "pulse/")
 """Topics in which every acked event changes what is shown."""
@@ -262,9 +263,12 @@ class ChaosRun:
             )
 
     async def _end(self, tasks: list[asyncio.Task[None]]) -> None:
-        """Cancels them; what one of them failed with is a problem."""
-        for task in tasks:
-            task.cancel()
+        """Cancels them, again if one lost it (asyncio.wait_for may); what one failed with is a problem."""
+        pending = set(tasks)
+        while pending:
+            for task in pending:
+                task.cancel()
+            _, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_S)
         for end in await asyncio.gather(*tasks, return_exceptions=True):
             if isinstance(end, Exception):
                 self._report.problems.append(f"a task of the run failed: {type(end).__name__}: {end}")

@@ -54,7 +54,7 @@ FREEZE_MIN_S, FREEZE_MAX_S = 11.0, 13.0
 LONG_TAIL_S = 11.0
 """Before the end of a run no freeze begins any more: whoever wakes wakes under load."""
 _JITTER_S = 0.8
-_QUIET_BEFORE_S, _QUIET_AFTER_S = 2.5, 3.5
+_QUIET_BEFORE_S, QUIET_AFTER_S = 2.5, 3.5
 
 assert FREEZE_MIN_S > CLOSE_AFTER_MAX_S + limits.CLOSE_LEAD_S + limits.SEAL_GRACE_S + 1.0, (
     "who was frozen before a close wakes after the seal"
@@ -172,7 +172,7 @@ def _busy(strikes: Iterable[Strike]) -> list[_Span]:
 def _quiet(special: Iterable[Strike], targets: Sequence[str]) -> list[_Span]:
     spans = []
     for strike in special:
-        ends_s = strike.at_s + _QUIET_AFTER_S
+        ends_s = strike.at_s + QUIET_AFTER_S
         every, stopped = frozenset(Kind), frozenset({Kind.PAUSE})
         if strike.kind is Kind.REBUILD:
             quiet = [(name, every) for name in targets if "-" not in name]

@@ -45,7 +45,7 @@ def test_what_was_acked_is_counted_while_processes_are_struck(tmp_path: Path) ->
     assert report["ok"], err
     assert (report["lost"], report["doubled"], report["went_back"]) == (0, 0, 0)
     assert (report["silently_wrong"], report["strikes_skipped"]) == (0, 0)
-    assert report["fractions_shown"] == 0 < report["first_views"] + report["first_views_unanswered"]
+    assert report["fractions_shown"] == 0 < report["first_views"] + report["first_views_unanswered"], report
     assert {"freeze", "cut", "rebuild", "forget"} <= {kind for kind, n in report["strikes"].items() if n}, (
         "while polls close, ingests and workers are frozen and cut off; results are rebuilt, and keys lost"
     )

@@ -104,7 +104,7 @@ def _frozen_is_not_ready(home: Path, status: dict[str, object]) -> None:
     wait_for(lambda: command(home, "status").returncode == 0, "votes are folded again")
 
 
-def test_after_a_killed_supervisor_a_second_up_says_so_once_and_makes_nothing_anew(
+def test_after_a_killed_supervisor_the_next_up_says_so_once_and_reuses_what_is_there(
     home: Path, up: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A second start is quick because it only starts processes, each once: nothing is fetched, installed or

@@ -220,7 +220,7 @@ def test_nats_is_ready_when_it_stores_a_message(nats_version: str, nats_ports: t
             return await probe.ask(NatsProbe(*nats_ports)) == (Answer.SERVING, "")
 
         # 2.10 calls a stream that it deletes "could not be recovered" until its folder is gone.
-        await eventually(is_ready, "the stream is made anew")
+        await eventually(is_ready, "the stream is there again")
         await bus.close()
 
     asyncio.run(scenario())
