@@ -32,8 +32,9 @@ from grandstand.event.v1.event_pb2 import Position
 from grandstand.ingest.v1.ingest_pb2 import Ack, Hello, Receipt, Welcome
 from grandstand.wire import bounds as wire_bounds
 from grandstand.wire import ids
-from grandstand.wire.errors import Exhausted, Forbidden, Invalid, NotNow, shown
+from grandstand.wire.errors import Exhausted, Forbidden, Invalid, NotNow, OriginRefused, shown
 from mesh.auth.identity import Identity
+from mesh.auth.origins import Origins
 
 SEQ_MAX = 2**63 - 1
 
@@ -82,6 +83,8 @@ class IngestSession:
         "_ack_due",
         "_early",
         "_early_count",
+        "_origins",
+        "_owner",
         "_positions",
         "_receipts",
         "_shed",
@@ -122,6 +125,8 @@ class IngestSession:
         self.acked = 0
         self.relayed = 0
         """Relayed events taken and not settled."""
+        self._origins: Origins | None = None
+        self._owner = ""
         self._early: dict[int, tuple[int, Position | None, bool]] = {}
         self._early_count = 0
         self._positions: dict[int, int] = {}
@@ -166,10 +171,21 @@ class IngestSession:
         """Receipts that the next ack will carry."""
         return len(self._receipts)
 
-    def hello(self, hello: Hello, identity: Identity, *, now_s: float, entropy: bytes) -> Welcome:
-        """Opens the session; the caller may put a smaller credit into the Welcome.
+    def hello(
+        self,
+        hello: Hello,
+        identity: Identity,
+        origins: Origins,
+        *,
+        now_s: float,
+        at_s: float,
+        entropy: bytes,
+    ) -> Welcome:
+        """Opens the session; the caller may put a smaller credit into the Welcome. Times and `entropy` are
+        those of `Origins.issue`.
 
-        Raises Invalid, naming the field, and Forbidden for what the token does not allow.
+        Raises Invalid, naming the field, Forbidden for what the token does not allow, and Exhausted for too
+        many new origins.
         """
         self.step(Input.HELLO)
         if len(hello.client) > wire_bounds.CLIENT_NAME_CHARACTERS_MAX:
@@ -189,22 +205,21 @@ class IngestSession:
                 "hello.actor_id: is empty, and so is the token's actor; name one, "
                 "or open a producer's stream and name the actor of each event"
             )
-        if hello.origin_id:
-            origin_id = ids.check_origin("hello.origin_id", hello.origin_id, now_s)
-            if (origin_id[0] == "p") != hello.producer:
-                raise Invalid(
-                    f"hello.producer: {hello.producer} does not fit origin {origin_id}; "
-                    "resume as it was issued"
-                )
-        else:
-            origin_id = ids.new_origin(producer=hello.producer, now_s=now_s, entropy=entropy)
-            if hello.next_origin_seq > 1:
-                raise Invalid(
-                    f"hello.next_origin_seq: is {hello.next_origin_seq} without hello.origin_id; "
-                    "a new origin starts at 1"
-                )
         if hello.next_origin_seq > SEQ_MAX:
             raise Invalid(f"hello.next_origin_seq: is {hello.next_origin_seq}; at most 2^63-1 is allowed")
+        if hello.next_origin_seq > 1 and not hello.origin_id:
+            raise Invalid(
+                f"hello.next_origin_seq: is {hello.next_origin_seq} without hello.origin_id; "
+                "a new origin starts at 1"
+            )
+        origin_id, replaced = hello.origin_id, ""
+        if origin_id:
+            replaced = origins.refusal(origin_id, identity, producer=hello.producer, now_s=now_s)
+        is_new = not origin_id or bool(replaced)
+        if is_new:
+            origin_id = origins.issue(
+                identity, producer=hello.producer, now_s=now_s, at_s=at_s, entropy=entropy
+            )
         self.origin_id = origin_id
         self.origin_key = ids.origin_key(origin_id)
         self.actor_id = actor_id
@@ -215,7 +230,8 @@ class IngestSession:
             self.paying_producer = identity.actor_id
         self.by_producer = identity.producer
         self.credit_max = ids.origin_credit(origin_id)
-        self.next_seq = max(1, hello.next_origin_seq)
+        self.next_seq = 1 if is_new else max(1, hello.next_origin_seq)
+        self._origins, self._owner = origins, identity.actor_id
         self.acked = self.next_seq - 1
         welcome = Welcome(
             origin_id=origin_id,
@@ -225,6 +241,7 @@ class IngestSession:
             id_characters_max=wire_bounds.ID_CHARACTERS_MAX,
             batch_events_max=wire_bounds.BATCH_EVENTS_MAX,
             message_bytes_max=wire_bounds.INGEST_MESSAGE_BYTES_MAX,
+            replaced=replaced,
         )
         welcome.heartbeat_interval.FromNanoseconds(int(wire_bounds.PUBLISH_HEARTBEAT_S * 1e9))
         return welcome
@@ -277,6 +294,18 @@ class IngestSession:
         elif shed:
             self._shed.extend(range(first, last + 1))
             self._shed_total += last - first + 1
+
+    def check_relayed(self, origin_id: str, actor_id: str) -> None:
+        """Whether a platform's producer may relay for this well-formed origin: one of who acts, or its own.
+        A service of the mesh has checked that itself. Raises OriginRefused."""
+        if self.paying_producer is None:
+            return
+        assert self._origins is not None, "hello comes first"
+        if not self._origins.is_of(origin_id, actor_id, self._owner):
+            raise OriginRefused(
+                f"event.origin_id: {origin_id} was issued neither to {shown(actor_id)} nor to the producer "
+                f"{shown(self._owner)}; ask IssueOrigin for one"
+            )
 
     def relayed_stored(self, origin_id: str, origin_seq: int, position: Position) -> None:
         """A relayed event is stored."""

@@ -36,7 +36,7 @@ from grandstand.ingest.v1.ingest_pb2 import (
     TokenExpiring,
 )
 from grandstand.internal.v1.internal_pb2 import Incoming, IncomingBatch
-from grandstand.wire.errors import GrandstandError, Invalid, Unavailable
+from grandstand.wire.errors import GrandstandError, Invalid, OriginRefused, Unavailable
 from ingest import bounds
 from ingest.check import keys_of
 from ingest.intake import Intake, RelayedTicket, StaleCatalog, Unresolved
@@ -46,6 +46,7 @@ from ingest.response_scheduler import ResponseScheduler
 from ingest.session import IngestSession, Input, SessionState
 from mesh import limits, telemetry
 from mesh.auth.identity import Identity
+from mesh.auth.origins import ENTROPY_BYTES, Origins
 from mesh.catalog.mesh_clock import boot_s
 from mesh.catalog.watch import CatalogWatch
 from mesh.http2.call import Call
@@ -70,6 +71,7 @@ class StreamContext:
     responses: ResponseScheduler
     catalog: CatalogWatch
     pressure: Pressure
+    origins: Origins
     loop: asyncio.AbstractEventLoop
 
 
@@ -185,7 +187,10 @@ class PublishStream:
     def _finish(self) -> None:
         if not self.is_gone:
             error = self._error
-            self._call.end(*((error.code, error.message) if error is not None else (0, "")))
+            if error is None:
+                self._call.end()
+            else:
+                self._call.end(error.code, error.message, error.retry_after_s)
             self._over()
 
     def _over(self) -> None:
@@ -232,7 +237,10 @@ class PublishStream:
             raise Invalid(f"hello: {len(data)} bytes that are no Hello") from None
         session = self.session
         welcome = session.hello(
-            hello, self._identity, now_s=self._context.catalog.clock.now_s(), entropy=os.urandom(12)
+            *(hello, self._identity, self._context.origins),
+            now_s=self._context.catalog.clock.now_s(),
+            at_s=self.received_at,
+            entropy=os.urandom(ENTROPY_BYTES),
         )
         self.credit = welcome.credit = self._context.pressure.credit(session.credit_max)
         self._put(PublishResponse(welcome=welcome))
@@ -437,7 +445,8 @@ def reject_of(origin_id: str, seq: int, error: GrandstandError, maybe_stored: bo
         code=error.code,
         message=error.message,
         retryable=error.retryable,
-        maybe_stored=maybe_stored,
+        maybe_stored=maybe_stored or isinstance(error, OriginRefused),
+        origin_refused=isinstance(error, OriginRefused),
     )
     retry_after_s = getattr(error, "retry_after_s", 0.0)
     if retry_after_s:

@@ -1,7 +1,7 @@
 /**
  * Who calls: `authorization: Bearer <token>` on every call, asked of the caller each time.
  *
- * Send is refused without a token. Watching needs none, but a token that is given must be good: so a
+ * Send and IssueOrigin are refused without a token. Watching needs none, but a token that is given must be good: so a
  * source that has an expired one gives none for what only watches. Asking for a guest's token goes without.
  */
 import type { Interceptor } from "@connectrpc/connect";
@@ -16,7 +16,8 @@ export type TokenSource = (acts: boolean) => string | undefined | Promise<string
 export function bearer(source: TokenSource): Interceptor {
   return (next) => async (request) => {
     if (request.method === GatewayService.method.issueGuest) return next(request);
-    const token = await source(request.method === GatewayService.method.send);
+    const acts = request.method === GatewayService.method.send || request.method === GatewayService.method.issueOrigin;
+    const token = await source(acts);
     if (token) request.header.set("authorization", `Bearer ${token}`);
     return next(request);
   };
