@@ -1,12 +1,13 @@
 """Send: one event up, checked here, carried by the relay, answered when it is durable.
 
 A call costs its objects and nothing of asyncio: no task, no future, no timer. The token is asked for as the
-call opens, before a byte of its request is read (I10), then what `check_event` asks for. An event whose origin
-is not taken is refused, and a new origin goes along in the status's details.
+call opens, before a byte of its request is read (I10), then what `check_event` asks for. An event whose
+origin is not taken is refused, and a new origin goes along in the status's details.
 
 Bounds: one request of the listener's size for each open call; unanswered events are the relay's to bound.
 A client that goes away takes its place in the relay with it: the event may be stored all the same, and under
 the same identity it can be sent again (I2).
+
 """
 
 from __future__ import annotations

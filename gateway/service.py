@@ -1,7 +1,7 @@
 """GatewayService: which method is whose.
 
-The token comes first (I10). Send and IssueOrigin want one; the rest goes without, but one that is given must be
-good, as the edge has it too: a client that believes it is somebody is told when it is not.
+The token comes first (I10). Send and IssueOrigin want one; the rest goes without, but one that is given must
+be good, as the edge has it too: a client that believes it is somebody is told when it is not.
 """
 
 from __future__ import annotations

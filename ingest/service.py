@@ -1,15 +1,18 @@
 """IngestService: opens the Publish streams and supervises them.
 
 Every STREAMS_LOOK_S it checks which streams are due a heartbeat, were silent too long, or have a token that
-expires. Every PRESSURE_LOOK_S it measures the load of this ingest and announces a changed credit.
+expires or an origin that is over. Every PRESSURE_LOOK_S it measures the load of this ingest and announces a
+changed credit.
 
 Bounds: streams in all, of one actor (more of a producer) and of one address; each counts from its headers on
 (mesh.stream_limits, RESOURCE_EXHAUSTED beyond). The mesh's own gateways count only in all.
+
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from collections.abc import Callable
 
@@ -111,6 +114,14 @@ class IngestService:
             now, now_s = loop.time(), self._least()
             for stream in list(self.streams):
                 _look_after(stream, now, now_s)
+            self._replace_origins(int(now_s))
+
+    def _replace_origins(self, now_s: int) -> None:
+        """Asks the clients of origins that are over to resume: then they get new ones. Not all at once."""
+        from_s = max(self._context.origins.issued_from_s, now_s - wire_bounds.ORIGIN_AGE_MAX_S)
+        over = (stream for stream in self.streams if stream.is_of_origin_before(from_s))
+        for stream in list(itertools.islice(over, bounds.ORIGINS_REPLACED_PER_LOOK)):
+            stream.drain(random.uniform(0.0, bounds.DRAIN_RECONNECT_S))
 
     async def look_at_pressure(
         self,
@@ -129,6 +140,7 @@ class IngestService:
             waiting_s = pipeline.oldest_age_s(now)
             pressure.oldest_unacked_at_s = now - waiting_s if waiting_s > 0 else None
             pressure.backlog_s = backlog.worst_lag_s(now)
+            self._context.origins.issued_from_s = backlog.origins_from_s
             pressure.log_away = pipeline.away
             pressure.log_full = capacity.refusal() is not None
             pressure.view_stale = not self._context.catalog.is_fresh
@@ -165,6 +177,8 @@ def _look_after(stream: PublishStream, now: float, now_s: float) -> None:
         stream.end(Unauthenticated("the token has expired; resume on a new stream with a new one"))
     elif now_s >= stream.expires_at_s - bounds.TOKEN_WARNING_S and not stream.is_warned:
         stream.warn_of_expiry()
+    if now >= stream.leaves_by:
+        stream.end(Unavailable("the stream was asked to finish; resume on a new one"))
     if now - stream.received_at >= wire_bounds.PUBLISH_SILENCE_S and not stream.is_held:
         stream.end(
             TooLate(

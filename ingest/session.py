@@ -296,12 +296,13 @@ class IngestSession:
             self._shed_total += last - first + 1
 
     def check_relayed(self, origin_id: str, actor_id: str) -> None:
-        """Whether a platform's producer may relay for this well-formed origin: one of who acts, or its own.
-        A service of the mesh has checked that itself. Raises OriginRefused."""
-        if self.paying_producer is None:
-            return
-        assert self._origins is not None, "hello comes first"
-        if not self._origins.is_of(origin_id, actor_id, self._owner):
+        """Whether events may be relayed for this well-formed origin. A platform's producer relays for those
+        of who acts, and for its own; a service of the mesh has checked that itself. Raises OriginRefused."""
+        origins = self._origins
+        assert origins is not None, "hello comes first"
+        if why := origins.left(origin_id):
+            raise OriginRefused(f"event.origin_id: {why}")
+        if self.paying_producer is not None and not origins.is_of(origin_id, actor_id, self._owner):
             raise OriginRefused(
                 f"event.origin_id: {origin_id} was issued neither to {shown(actor_id)} nor to the producer "
                 f"{shown(self._owner)}; ask IssueOrigin for one"

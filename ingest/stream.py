@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 from collections import deque
 from collections.abc import Callable
@@ -32,16 +33,17 @@ from grandstand.ingest.v1.ingest_pb2 import (
     Heartbeat,
     Hello,
     PublishResponse,
-    Reject,
     TokenExpiring,
 )
 from grandstand.internal.v1.internal_pb2 import Incoming, IncomingBatch
-from grandstand.wire.errors import GrandstandError, Invalid, OriginRefused, Unavailable
+from grandstand.wire import ids
+from grandstand.wire.errors import GrandstandError, Invalid, Unavailable
 from ingest import bounds
 from ingest.check import keys_of
 from ingest.intake import Intake, RelayedTicket, StaleCatalog, Unresolved
 from ingest.pressure import Pressure
 from ingest.publisher import BlockPublisher
+from ingest.rejecting import reject_of
 from ingest.response_scheduler import ResponseScheduler
 from ingest.session import IngestSession, Input, SessionState
 from mesh import limits, telemetry
@@ -96,6 +98,7 @@ class PublishStream:
         "is_gone",
         "is_queued",
         "is_warned",
+        "leaves_by",
         "received_at",
         "sent_at",
         "session",
@@ -110,6 +113,8 @@ class PublishStream:
         self.credit = 0
         """As announced last."""
         self.received_at = self.sent_at = context.loop.time()
+        self.leaves_by = math.inf
+        """When a stream that was asked to finish is ended."""
         self.is_gone = False
         self.is_queued = False
         self.is_warned = False
@@ -132,6 +137,11 @@ class PublishStream:
     def is_held(self) -> bool:
         """Reading is paused, so silence is not the client's fault."""
         return self._is_held
+
+    def is_of_origin_before(self, from_s: int) -> bool:
+        """Whether the stream is open, and its own origin was issued before that second."""
+        session = self.session
+        return session.state is SessionState.OPEN and ids.origin_issued_at_s(session.origin_id) < from_s
 
     @property
     def asks(self) -> bool:
@@ -403,6 +413,7 @@ class PublishStream:
             self.end(Unavailable("this ingest is going away; connect again"))
         elif self.session.state is SessionState.OPEN:
             self.session.step(Input.DRAIN)
+            self.leaves_by = self._context.loop.time() + bounds.FINISH_PATIENCE_S
             drain = Drain()
             drain.reconnect_after.FromNanoseconds(int(reconnect_after_s * 1e9))
             self._put(PublishResponse(drain=drain))
@@ -435,20 +446,3 @@ class PublishStream:
                 self._finish()
         elif self._is_held:
             self.resume()
-
-
-def reject_of(origin_id: str, seq: int, error: GrandstandError, maybe_stored: bool) -> PublishResponse:
-    """`origin_id`: "" for the stream's own."""
-    reject = Reject(
-        origin_id=origin_id,
-        origin_seq=seq,
-        code=error.code,
-        message=error.message,
-        retryable=error.retryable,
-        maybe_stored=maybe_stored or isinstance(error, OriginRefused),
-        origin_refused=isinstance(error, OriginRefused),
-    )
-    retry_after_s = getattr(error, "retry_after_s", 0.0)
-    if retry_after_s:
-        reject.retry_after.FromNanoseconds(int(retry_after_s * 1e9))
-    return PublishResponse(reject=reject)

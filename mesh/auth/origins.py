@@ -5,20 +5,21 @@
     10             randomness
     14             the tag
 
-The tag is BLAKE2b in its keyed mode (RFC 7693, sections 2.5 and 3.3; hashlib's `key`) with a digest of 7 bytes
-over all that stands before it, and the owner: the `sub` of the token that the origin was issued to. So an origin
-is no secret. Whoever learns another's cannot resume it, because the tag does not fit its own `sub`.
+The tag is BLAKE2b in its keyed mode (RFC 7693, sections 2.5 and 3.3; hashlib's `key`) with a digest of 7
+bytes over all that stands before it, and the owner: the `sub` of the token that the origin was issued to. So
+an origin is no secret. Whoever learns another's cannot resume it, because the tag does not fit its own
+`sub`.
 
 The keys are derived from the mesh's private keys (--mesh-key), which all gateways and ingests share and read
 again when the file changes. The first one tags, all are taken; one stays in the file for as long as origins
-of it live. While instances read a changed file at different moments, an origin of the newest key may be foreign
-to some, which replace it: nothing is lost by that.
+of it live. While instances read a changed file at different moments, an origin of the newest key may be
+foreign to some, which replace it: nothing is lost by that.
 
 Why 56 bits: NIST SP 800-38B, appendix A.2, asks for lg(guesses / risk). At 100,000 guesses a second for the
-25 h of an origin that is 2^33 of them, and a risk of 2^-23. A guess gains one origin of the guesser's own. To
-resume another's takes a `sub` for which the key makes the same tag. Why 40 bits of randomness: two origins of
-one owner and second would be taken for one; of 1,000 that a producer opens in one second, at odds of 1 in 2
-million.
+25 h of an origin that is 2^33 of them, and a risk of 2^-23. A guess gains one origin of the guesser's own.
+To resume another's takes a `sub` for which the key makes the same tag. Why 40 bits of randomness: two
+origins of one owner and second would be taken for one; of 1,000 that a producer opens in one second, at odds
+of 1 in 2 million.
 
 Bounds: ORIGINS_PER_ACTOR at once and a minute, ORIGINS_PER_PRODUCER of a producer, of each instance;
 ORIGIN_OWNERS_MAX owners whose bucket is not full. On overflow the one that asked longest ago is forgotten,
@@ -84,6 +85,8 @@ class Origins:
         owners_max: int = limits.ORIGIN_OWNERS_MAX,
     ) -> None:
         """`actor_max`, `producer_max`: of one, at once and a minute."""
+        self.issued_from_s = 0
+        """Origins issued before this second are not taken (any more); the caller sets it."""
         self._keys = keys
         self._actor_max = actor_max
         self._producer_max = producer_max
@@ -116,11 +119,19 @@ class Origins:
             ids.check_origin("origin_id", origin_id, now_s)
         except (Invalid, OriginRefused) as error:
             return error.message
+        if why := self.left(origin_id):
+            return f"origin_id: {why}"
         if (origin_id[0] == "p") != producer:
             return f"origin_id: {origin_id} is a {'producer' if origin_id[0] == 'p' else 'viewer'}'s"
         if not self._is_of(origin_id, owner_of(identity)):
             whose = shown(identity.actor_id)
             return f"origin_id: {origin_id} was not issued to {whose} here, or its key is gone"
+        return ""
+
+    def left(self, origin_id: str) -> str:
+        """Why a well-formed origin is not taken any more although it lives, for a person; "" if it is."""
+        if self.issued_from_s and ids.origin_issued_at_s(origin_id) < self.issued_from_s:
+            return f"{origin_id} had to make room for newer ones; ask for a new one"
         return ""
 
     def is_of(self, origin_id: str, *owners: str) -> bool:

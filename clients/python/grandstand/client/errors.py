@@ -35,7 +35,7 @@ class Refused(ClientError):
     """One event is refused; nothing else is disturbed.
 
     `maybe_stored` is True where an earlier attempt may have been stored, and then counts: a copy was sent on
-    a stream that ended without an answer, or ingest itself did not learn what became of it. With ABORTED a copy
+    a stream that ended without an answer, or ingest itself did not learn what became of it. ABORTED: a copy
     was sent under an origin that the mesh has replaced; the Publisher goes on under the new one.
     """
 

@@ -1,8 +1,8 @@
 """A publishing session: events in, receipts out, over any number of broken streams.
 
 Built on IngestService.Publish; `session` decides, `publish_driver` carries, this is what a caller sees. The
-session keeps its origin until the mesh gives it another one (after a day, or when its key is gone). `submit` and `send` may be called from many tasks of one event
-loop, `post` from any thread.
+session keeps its origin until the mesh gives it another one (after a day, or when its key is gone). `submit`
+and `send` may be called from many tasks of one event loop, `post` from any thread.
 
 Delivery. A receipt means the event is stored (I1) and will be counted once (I2). An event whose stream
 broke before its Ack is sent again under the same number on the next stream; the caller sees only that its
@@ -22,6 +22,7 @@ then happens to the next one is `when_full`'s:
 
 `post` cannot wait: it raises BufferFull instead. What other threads hand over while the credit shrinks may
 exceed the bound by that much.
+
 """
 
 from __future__ import annotations

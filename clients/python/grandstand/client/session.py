@@ -10,9 +10,9 @@ the wait it names, at most RETRIES_MAX times; its sender just waits. But never w
 number may be stored (the Reject says so, or the event was sent on an earlier stream too): under a new
 number it would be counted twice (I2). Then its sender is told, with `maybe_stored`.
 
-Another origin. A server that does not take the origin any more welcomes with a new one. What was sent under the
-old one and not settled may be stored, and would count twice under the new one: its senders are told ABORTED
-with `maybe_stored`. What was never sent goes out under the new one; the session goes on.
+Another origin. A server that does not take the origin any more welcomes with a new one. What was sent under
+the old one and not settled may be stored, and would count twice under the new one: its senders are told
+ABORTED with `maybe_stored`. What was never sent goes out under the new one; the session goes on.
 
 Bounds (I7): the shell takes at most credit + buffer_events_max unsettled events (`room`); what happens beyond
 is its policy, for which `give_way` makes room.
@@ -20,6 +20,7 @@ is its policy, for which `give_way` makes room.
 A worked loss: events 7 to 9 are sent, ingest stores 7 and 8 and is killed before its Ack. The
 stream ends UNAVAILABLE; after a jittered delay Hello{origin, next_origin_seq = 7} goes to another
 ingest and 7 to 9 go again. The fold finds 7 and 8 in the origin's window and counts 9 only.
+
 """
 
 from __future__ import annotations
