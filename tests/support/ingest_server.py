@@ -182,6 +182,7 @@ async def serving(
         )
         port = await server.start("127.0.0.1:0")
         backlog = BacklogWatch(bus)
+        await backlog.start()
         running = [
             asyncio.create_task(service.look_after_streams()),
             asyncio.create_task(service.look_at_pressure(publisher, pipeline, capacity, backlog)),
