@@ -398,7 +398,7 @@ def test_clients_and_the_mesh_have_keys_and_audiences_of_their_own() -> None:
     mesh_token = mint.token(
         MESH_KEY[0], actor_id="", now_s=NOW, life_s=300, roles=["producer"], audience=MESH_AUDIENCE
     )
-    assert verify(mesh_token, *rings, now_s=NOW) == Identity("", True, None, NOW + 300.0)
+    assert verify(mesh_token, *rings, now_s=NOW) == Identity("", True, None, NOW + 300.0, of_mesh=True)
     assert verify(token(KEY, exp=NOW + 60, iat=NOW), *rings, now_s=NOW).actor_id == "ann"
 
     times = {"exp": NOW + 60, "iat": NOW}
