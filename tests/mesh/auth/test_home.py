@@ -30,6 +30,7 @@ from mesh.auth.service import MeshCredentials, open_verifier
 from tests.support.games import run, until
 from tests.support.tokens import bearer
 from toolbox.local.development import (
+    LOCAL_PRODUCER,
     development_token,
     ensure_development_key,
     ensure_mesh_key,
@@ -104,12 +105,12 @@ def test_a_homes_tokens_are_good_in_that_home_and_in_no_other(tmp_path: Path) ->
         theirs.verify(shown, time.time())
 
 
-def test_a_local_command_is_a_producer_that_is_nobody(tmp_path: Path) -> None:
+def test_a_local_command_is_a_producer_with_a_name_for_its_origins(tmp_path: Path) -> None:
     verifier = verifier_of(tmp_path)
     token = producer_token(tmp_path)
     assert token() == token(), "one is minted and kept"
     identity = verifier.verify(bearer(token()), time.time())
-    assert (identity.actor_id, identity.producer, identity.games) == ("", True, None)
+    assert (identity.actor_id, identity.producer, identity.games) == (LOCAL_PRODUCER, True, None)
     with pytest.raises(OSError, match="development-key"):
         producer_token(tmp_path / "nowhere")()
 
