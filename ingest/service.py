@@ -12,7 +12,6 @@ Bounds: streams in all, of one actor (more of a producer) and of one address; ea
 from __future__ import annotations
 
 import asyncio
-import itertools
 import random
 from collections.abc import Callable
 
@@ -112,16 +111,13 @@ class IngestService:
         while True:
             await asyncio.sleep(STREAMS_LOOK_S)
             now, now_s = loop.time(), self._least()
+            # Clients of origins that are over are asked to resume, and get new ones then.
+            from_s = max(self._context.origins.issued_from_s, now_s - wire_bounds.ORIGIN_AGE_MAX_S)
+            replaced = 0
             for stream in list(self.streams):
                 _look_after(stream, now, now_s)
-            self._replace_origins(int(now_s))
-
-    def _replace_origins(self, now_s: int) -> None:
-        """Asks the clients of origins that are over to resume: then they get new ones. Not all at once."""
-        from_s = max(self._context.origins.issued_from_s, now_s - wire_bounds.ORIGIN_AGE_MAX_S)
-        over = (stream for stream in self.streams if stream.is_of_origin_before(from_s))
-        for stream in list(itertools.islice(over, bounds.ORIGINS_REPLACED_PER_LOOK)):
-            stream.drain(random.uniform(0.0, bounds.DRAIN_RECONNECT_S))
+                if stream.session.issued_at_s < from_s and replaced < bounds.ORIGINS_REPLACED_PER_LOOK:
+                    replaced += stream.drain(random.uniform(0.0, bounds.DRAIN_RECONNECT_S))
 
     async def look_at_pressure(
         self,

@@ -37,6 +37,8 @@ from mesh.auth.identity import Identity
 from mesh.auth.origins import Origins
 
 SEQ_MAX = 2**63 - 1
+NO_ORIGINS = Origins(lambda: ())
+"""Before Hello."""
 
 
 class SessionState(Enum):
@@ -83,7 +85,6 @@ class IngestSession:
         "_ack_due",
         "_early",
         "_early_count",
-        "_origins",
         "_owner",
         "_positions",
         "_receipts",
@@ -95,9 +96,11 @@ class IngestSession:
         "credit_max",
         "games",
         "guest",
+        "issued_at_s",
         "next_seq",
         "origin_id",
         "origin_key",
+        "origins",
         "paying_producer",
         "producer",
         "relayed",
@@ -108,6 +111,9 @@ class IngestSession:
         self.state = SessionState.NEW
         self.origin_id = ""
         self.origin_key = b""
+        self.origins = NO_ORIGINS
+        self.issued_at_s = SEQ_MAX
+        """When the stream's own origin was issued, Unix seconds; never before there is one."""
         self.actor_id = ""
         """Who acts in events that name nobody; "" for a producer that acts for others only."""
         self.games: Container[str] | None = None
@@ -125,7 +131,6 @@ class IngestSession:
         self.acked = 0
         self.relayed = 0
         """Relayed events taken and not settled."""
-        self._origins: Origins | None = None
         self._owner = ""
         self._early: dict[int, tuple[int, Position | None, bool]] = {}
         self._early_count = 0
@@ -222,6 +227,7 @@ class IngestSession:
             )
         self.origin_id = origin_id
         self.origin_key = ids.origin_key(origin_id)
+        self.issued_at_s = ids.origin_issued_at_s(origin_id)
         self.actor_id = actor_id
         self.games = identity.games
         self.producer = hello.producer
@@ -231,7 +237,7 @@ class IngestSession:
         self.by_producer = identity.producer
         self.credit_max = ids.origin_credit(origin_id)
         self.next_seq = 1 if is_new else max(1, hello.next_origin_seq)
-        self._origins, self._owner = origins, identity.actor_id
+        self.origins, self._owner = origins, identity.actor_id
         self.acked = self.next_seq - 1
         welcome = Welcome(
             origin_id=origin_id,
@@ -298,8 +304,7 @@ class IngestSession:
     def check_relayed(self, origin_id: str, actor_id: str) -> None:
         """Whether events may be relayed for this well-formed origin. A platform's producer relays for those
         of who acts, and for its own; a service of the mesh has checked that itself. Raises OriginRefused."""
-        origins = self._origins
-        assert origins is not None, "hello comes first"
+        origins = self.origins
         if why := origins.left(origin_id):
             raise OriginRefused(f"event.origin_id: {why}")
         if self.paying_producer is not None and not origins.is_of(origin_id, actor_id, self._owner):

@@ -36,7 +36,6 @@ from grandstand.ingest.v1.ingest_pb2 import (
     TokenExpiring,
 )
 from grandstand.internal.v1.internal_pb2 import Incoming, IncomingBatch
-from grandstand.wire import ids
 from grandstand.wire.errors import GrandstandError, Invalid, Unavailable
 from ingest import bounds
 from ingest.check import keys_of
@@ -137,11 +136,6 @@ class PublishStream:
     def is_held(self) -> bool:
         """Reading is paused, so silence is not the client's fault."""
         return self._is_held
-
-    def is_of_origin_before(self, from_s: int) -> bool:
-        """Whether the stream is open, and its own origin was issued before that second."""
-        session = self.session
-        return session.state is SessionState.OPEN and ids.origin_issued_at_s(session.origin_id) < from_s
 
     @property
     def asks(self) -> bool:
@@ -407,8 +401,8 @@ class PublishStream:
         warning.expires_at.FromNanoseconds(int(self.expires_at_s * 1e9))
         self._put(PublishResponse(token_expiring=warning))
 
-    def drain(self, reconnect_after_s: float) -> None:
-        """Asks the client to finish and to connect to another ingest."""
+    def drain(self, reconnect_after_s: float) -> bool:
+        """Asks the client to finish and to resume on another stream; True if that was not asked before."""
         if self.session.state is SessionState.NEW:
             self.end(Unavailable("this ingest is going away; connect again"))
         elif self.session.state is SessionState.OPEN:
@@ -417,6 +411,8 @@ class PublishStream:
             drain = Drain()
             drain.reconnect_after.FromNanoseconds(int(reconnect_after_s * 1e9))
             self._put(PublishResponse(drain=drain))
+            return True
+        return False
 
     def _put(self, response: PublishResponse) -> None:
         self._outbox.append(response.SerializeToString())
