@@ -208,9 +208,10 @@ class Admission:
         self._calm_actors[actor_id] = tat + self._actors.event_s
         return True
 
-    def charge_calm(self, actor_id: str, count: int) -> None:
+    def charge_calm(self, game_id: str, actor_id: str, count: int, now: float) -> None:
         """As `charge_more`, of an event that `admit_calm` has admitted and a producer pays for."""
-        self._calm_actors[actor_id] += count * self._actors.event_s
+        tat = self._actors.tat(actor_id, game_id) + count * self._actors.event_s
+        self._actors.move(actor_id, tat, now, game_id)
 
     def charge(self, game_id: str, count: int, now: float) -> None:
         """Charges the game, the instance and who pays for `count` events that `admit_calm` admitted."""

@@ -200,7 +200,7 @@ class Intake:
                                             actor_id, game_id, validated.cost - 1, now_s=now_s
                                         )
                                     else:
-                                        admission.charge_calm(actor_id, validated.cost - 1)
+                                        admission.charge_calm(game_id, actor_id, validated.cost - 1, calm_now)
                                 partition = validated.only
                                 if partition is None:
                                     partition = validated.partition_of(actor_id)

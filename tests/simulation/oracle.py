@@ -152,6 +152,7 @@ class NaivePartition:
             place = places[key]
             places[key] += 1
             self.stored.add(identity)
+            assert key in self.topics, f"{key} is not defined before its events"
             topic = self.topics[key]
             if not self._is_new(row):
                 continue
