@@ -16,8 +16,6 @@ All is decided by what the stream holds and its time (I4), so every owner decide
 
 Rejected: the least recently used leaves first. Of an origin that is not known it could not be told whether it
 left or is new, so a late resend would count twice.
-
-
 """
 
 from __future__ import annotations

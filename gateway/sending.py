@@ -7,7 +7,6 @@ origin is not taken is refused, and a new origin goes along in the status's deta
 Bounds: one request of the listener's size for each open call; unanswered events are the relay's to bound.
 A client that goes away takes its place in the relay with it: the event may be stored all the same, and under
 the same identity it can be sent again (I2).
-
 """
 
 from __future__ import annotations

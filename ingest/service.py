@@ -6,7 +6,6 @@ changed credit.
 
 Bounds: streams in all, of one actor (more of a producer) and of one address; each counts from its headers on
 (mesh.stream_limits, RESOURCE_EXHAUSTED beyond). The mesh's own gateways count only in all.
-
 """
 
 from __future__ import annotations

@@ -85,7 +85,6 @@ class IngestSession:
         "_ack_due",
         "_early",
         "_early_count",
-        "_owner",
         "_positions",
         "_receipts",
         "_shed",
@@ -131,7 +130,6 @@ class IngestSession:
         self.acked = 0
         self.relayed = 0
         """Relayed events taken and not settled."""
-        self._owner = ""
         self._early: dict[int, tuple[int, Position | None, bool]] = {}
         self._early_count = 0
         self._positions: dict[int, int] = {}
@@ -237,7 +235,7 @@ class IngestSession:
         self.by_producer = identity.producer
         self.credit_max = ids.origin_credit(origin_id)
         self.next_seq = 1 if is_new else max(1, hello.next_origin_seq)
-        self.origins, self._owner = origins, identity.actor_id
+        self.origins = origins
         self.acked = self.next_seq - 1
         welcome = Welcome(
             origin_id=origin_id,
@@ -301,16 +299,17 @@ class IngestSession:
             self._shed.extend(range(first, last + 1))
             self._shed_total += last - first + 1
 
-    def check_relayed(self, origin_id: str, actor_id: str) -> None:
-        """Whether events may be relayed for this well-formed origin. A platform's producer relays for those
-        of who acts, and for its own; a service of the mesh has checked that itself. Raises OriginRefused."""
+    def check_relayed(self, origin_id: str) -> None:
+        """Whether events may be relayed for this well-formed origin. A platform's producer relays for its own
+        alone: with an actor's it could number what that actor sends elsewhere. A service of the mesh has
+        checked its sender's itself. Raises OriginRefused."""
         origins = self.origins
         if why := origins.left(origin_id):
             raise OriginRefused(f"event.origin_id: {why}")
-        if self.paying_producer is not None and not origins.is_of(origin_id, actor_id, self._owner):
+        if self.paying_producer is not None and not origins.is_of(origin_id, self.paying_producer):
             raise OriginRefused(
-                f"event.origin_id: {origin_id} was issued neither to {shown(actor_id)} nor to the producer "
-                f"{shown(self._owner)}; ask IssueOrigin for one"
+                f"event.origin_id: {origin_id} was not issued to the producer {shown(self.paying_producer)} "
+                "here, or its key is gone; ask IssueOrigin for one"
             )
 
     def relayed_stored(self, origin_id: str, origin_seq: int, position: Position) -> None:

@@ -123,7 +123,7 @@ class Origins:
             return f"origin_id: {why}"
         if (origin_id[0] == "p") != producer:
             return f"origin_id: {origin_id} is a {'producer' if origin_id[0] == 'p' else 'viewer'}'s"
-        if not self._is_of(origin_id, owner_of(identity)):
+        if not self.is_of(origin_id, owner_of(identity)):
             whose = shown(identity.actor_id)
             return f"origin_id: {origin_id} was not issued to {whose} here, or its key is gone"
         return ""
@@ -134,11 +134,8 @@ class Origins:
             return f"{origin_id} had to make room for newer ones; ask for a new one"
         return ""
 
-    def is_of(self, origin_id: str, *owners: str) -> bool:
-        """Whether a well-formed origin was issued to one of these."""
-        return any(owner and self._is_of(origin_id, owner) for owner in owners)
-
-    def _is_of(self, origin_id: str, owner: str) -> bool:
+    def is_of(self, origin_id: str, owner: str) -> bool:
+        """Whether a well-formed origin was issued to that one."""
         head, tag = origin_id[: -2 * TAG_BYTES], bytes.fromhex(origin_id[-2 * TAG_BYTES :])
         return any(hmac.compare_digest(_tag(key, head, owner), tag) for key in self._keys())
 

@@ -22,7 +22,6 @@ then happens to the next one is `when_full`'s:
 
 `post` cannot wait: it raises BufferFull instead. What other threads hand over while the credit shrinks may
 exceed the bound by that much.
-
 """
 
 from __future__ import annotations

@@ -20,7 +20,6 @@ is its policy, for which `give_way` makes room.
 A worked loss: events 7 to 9 are sent, ingest stores 7 and 8 and is killed before its Ack. The
 stream ends UNAVAILABLE; after a jittered delay Hello{origin, next_origin_seq = 7} goes to another
 ingest and 7 to 9 go again. The fold finds 7 and 8 in the origin's window and counts 9 only.
-
 """
 
 from __future__ import annotations

@@ -90,8 +90,8 @@ export type Hello = Message<"grandstand.ingest.v1.Hello"> & {
 
   /**
    * True for a game server or a gateway, which act for many actors and may
-   * relay events of other origins: those issued to the event's actor or to the
-   * producer itself. The token must have the role "producer".
+   * relay events of other origins, which were issued to the producer itself (the
+   * mesh's own gateways: to anybody). The token must have the role "producer".
    *
    * @generated from field: bool producer = 5;
    */
