@@ -49,8 +49,6 @@ def now_s() -> float:
     return time.time()
 
 
-YEAR_S = 365 * 86_400
-
 ENDINGS: dict[str, tuple[Callable[[], list[bytes]], Code, str]] = {
     "nothing is not a message": (
         lambda: [b""],

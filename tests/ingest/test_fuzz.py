@@ -209,9 +209,8 @@ def test_whatever_comes_each_number_taken_is_told_of_once_and_blocks_are_sound(
 
 @given(st.lists(st.binary(max_size=300), max_size=5), st.sampled_from(IDENTITIES))
 def test_arbitrary_bytes_end_a_stream_with_a_reason(messages: list[bytes], identity: Identity) -> None:
-    client = Client(identity)
-    client.hear(PublishRequest(hello=Hello(producer=identity.producer)).SerializeToString())
-    play(client, messages)
+    hello = PublishRequest(hello=Hello(producer=identity.producer)).SerializeToString()
+    play(Client(identity), [hello, *messages])
 
 
 @pytest.fixture(scope="module")
