@@ -183,6 +183,7 @@ def test_a_token_is_wanted_by_who_acts_and_good_if_given_by_the_rest_of_the_edge
     assert wanted == {
         "/grandstand.ingest.v1.IngestService/Publish",
         "/grandstand.gateway.v1.GatewayService/Send",
+        "/grandstand.gateway.v1.GatewayService/IssueOrigin",
     }
     assert set(asked) == {rpc.path for rpc in rpcs() if rpc.at_edge}
     inside = {
