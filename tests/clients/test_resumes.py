@@ -121,7 +121,7 @@ def test_one_refused_event_disturbs_none_of_its_neighbours(mesh: RunningMesh) ->
 
 
 def test_a_session_outlives_its_origin(mesh: RunningMesh) -> None:
-    """It is a day old, or nobody issued it: the mesh gives another one, and what was never sent goes there."""
+    """It is a day old: the mesh gives another one, and what was never sent goes there."""
 
     async def scenario() -> None:
         async with new_game(mesh.edge, mesh.mesh) as game:
