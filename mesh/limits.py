@@ -44,6 +44,8 @@ PRODUCER_TOKEN_RENEW_S = 600.0
 ORIGINS_PER_ACTOR = 60
 ORIGINS_PER_PRODUCER = 2_000
 ORIGIN_OWNERS_MAX = 100_000
+# Origins whose tags were found good and need not be computed again.
+ORIGINS_FOUND_GOOD_MAX = 50_000
 
 # The event stream.
 BLOCK_EVENTS_MAX = 4_096

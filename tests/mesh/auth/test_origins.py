@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from grandstand.wire import bounds as wire_bounds
 from grandstand.wire import ids
 from grandstand.wire.errors import Exhausted
+from mesh import limits
 from mesh.auth import Identity, mint
 from mesh.auth.keys import MESH_KID, parse_mesh_keys
 from mesh.auth.origins import ENTROPY_BYTES, Origins, tag_key
@@ -58,13 +59,35 @@ def test_an_origin_that_was_changed_anywhere_is_not_taken(owner: str, at: int, b
     assert origins().refusal(changed, by(owner), producer=False, now_s=NOW_S)
 
 
+def test_what_was_found_good_is_forgotten_with_the_keys_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "ORIGINS_FOUND_GOOD_MAX", 3)
+    keys = [(KEY,)]
+    who = Origins(lambda: keys[0])
+    made = [issued(who, "ann", entropy=bytes([n] * 5)) for n in range(5)]
+    for _ in range(2):
+        assert all(who.is_of(each, "ann") for each in made)
+        assert not any(who.is_of(each, "eve") for each in made)
+        assert len(who._found_good) == 3
+    keys[0] = (b"another",)
+    assert not any(who.is_of(each, "ann") for each in made)
+
+
 def test_its_life_is_bounded_and_not_by_the_keys_alone() -> None:
-    origin_id = issued(origins(), "ann")
+    who = Origins(lambda keys=(KEY,): keys)
+    origin_id = issued(who, "ann")
     for age_s, why in (
-        (wire_bounds.ORIGIN_AGE_MAX_S + 60, "24.0 h old"),
         (-wire_bounds.ORIGIN_CLOCK_SKEW_MAX_S - 60, "in the future"),
+        (0, ""),
+        (1, ""),
+        (wire_bounds.ORIGIN_AGE_MAX_S + 60, "24.0 h old"),
     ):
-        assert why in origins().refusal(origin_id, by("ann"), producer=False, now_s=NOW_S + age_s)
+        found = who.refusal(origin_id, by("ann"), producer=False, now_s=NOW_S + age_s)
+        assert why in found
+        assert bool(why) == bool(found)
+    assert who.refusal(origin_id, by("eve"), producer=False, now_s=NOW_S)
+    assert who.refusal(origin_id, by("ann"), producer=True, now_s=NOW_S)
+    who.issued_from_s = int(NOW_S) + 1
+    assert "had to make room" in who.refusal(origin_id, by("ann"), producer=False, now_s=NOW_S + 1)
 
 
 def test_keys_are_rotated_without_a_foreign_origin_and_a_key_that_left_tags_no_more() -> None:
