@@ -83,9 +83,10 @@ def test_one_votes_trace_runs_through_every_service(traced_mesh: RunningMesh) ->
         async with new_game(mesh.edge, mesh.mesh) as game:
             await game.open_poll()
             async with game.watching("poll/mvp"):
-                event = await game.identified(game.vote("ann"))
                 context = (("traceparent", f"00-{trace_id}-{sender}-01"),)
                 inside = GatewayServiceStub(game.mesh)
+                issued = await inside.IssueOrigin(gateway.IssueOriginRequest(), timeout=20)
+                event = game.vote("ann", origin_id=issued.origin_id, origin_seq=1)
                 await inside.Send(gateway.SendRequest(event=event), metadata=context, timeout=20)
                 spans: list[Span] = []
                 loop = asyncio.get_running_loop()
