@@ -378,7 +378,12 @@ class History:
         )
 
     def _is_settled(self) -> bool:
-        if not self.is_one_line or self._host.unfinished or not self.clients or not all(c.is_done for c in self.clients):
+        if (
+            not self.is_one_line
+            or self._host.unfinished
+            or not self.clients
+            or not all(c.is_done for c in self.clients)
+        ):
             return False
         bucket = self.mesh.bucket
         for topic in self.closed:
