@@ -17,7 +17,7 @@ log = logging.getLogger("audit")
 
 
 def called(what: str, definition: Game | Poll | Board, by: Caller) -> None:
-    """`what`: defined, opened or closed."""
+    """`what`: defined, opened, closed, or what was taken back of whom; without a line break."""
     identity = by.identity
     role = "operator" if identity.operator else "owner"
     log.info("%s %s by %s (%s) from %s", what, _said(definition), identity.actor_id, role, by.address)

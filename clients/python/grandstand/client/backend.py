@@ -1,7 +1,7 @@
 """What a game's own backend asks of the mesh: define, open, close, read. Unary calls.
 
 CatalogService lives on the mesh listener, AggregateService also at the edge; GetGame at both. On the mesh
-listener every call shows a token; defining, opening and closing takes one with the role owner.
+listener every call shows a token; defining, opening, closing and taking back takes one with the role owner.
 
 Every call here may be retried (the catalog answers the very same definition as the first time), so a call
 that ends UNAVAILABLE or too late is tried again with jittered backoff, for at most `patience_s`. What remains
@@ -84,6 +84,22 @@ class Backend:
         request = catalog.CloseBoardRequest(game_id=game_id, board_id=board_id)
         response: catalog.CloseBoardResponse = await self._call(self._catalog.CloseBoard, request)
         return response.board
+
+    async def void_votes(self, game_id: str, poll_id: str, actor_id: str) -> catalog.VoidVotesResponse:
+        """What the actor voted up to `applied_at` counts no more; called again, up to then."""
+        request = catalog.VoidVotesRequest(game_id=game_id, poll_id=poll_id, actor_id=actor_id)
+        response: catalog.VoidVotesResponse = await self._call(self._catalog.VoidVotes, request)
+        return response
+
+    async def remove_score(
+        self, game_id: str, board_id: str, actor_id: str, *, season: int = 0
+    ) -> catalog.RemoveScoreResponse:
+        """Takes the actor off the board, of the season of that number or the current one, as `void_votes`."""
+        request = catalog.RemoveScoreRequest(
+            game_id=game_id, board_id=board_id, actor_id=actor_id, season=season
+        )
+        response: catalog.RemoveScoreResponse = await self._call(self._catalog.RemoveScore, request)
+        return response
 
     async def read(
         self, game_id: str, topics: Sequence[str] = (), positions: Iterable[Position] = ()
