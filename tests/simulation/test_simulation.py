@@ -465,7 +465,7 @@ RARE = {
     "4: a checkpoint is not proven": 70,
     "5: nobody knows what was purged": 55,
     "10: whom a vote replaced is forgotten": 80,
-    "11: sums are clamped on their way": 45,
+    "11: sums are clamped on their way": 100,
 }
 """The seed from which a fault is searched for that few histories show."""
 
