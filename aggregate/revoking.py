@@ -21,7 +21,7 @@ from aggregate.access import Access
 from grandstand.access.v1 import access_pb2 as pb
 from grandstand.access.v1.access_pb2_grpc import AccessServiceServicer
 from grandstand.wire import ids
-from grandstand.wire.errors import Invalid, Unavailable
+from grandstand.wire.errors import Forbidden, Invalid, Unavailable
 from mesh import limits
 from mesh.auth.claims import TOKEN_ID_CHARACTERS_MAX
 from mesh.auth.revocations import Revocation, key_of, seconds_of, time_of
@@ -45,6 +45,8 @@ class AccessService(AccessServiceServicer):
     ) -> pb.RevokeResponse:
         async with answering(context):
             by = self._access.operator(context)
+            if by.identity.games is not None:
+                raise Forbidden("token: is good for some games only, a revocation is for all; get another")
             asked = check(request, self._now())
             async with self._turn:
                 stored = await self._store(asked)

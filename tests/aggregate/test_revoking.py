@@ -16,7 +16,7 @@ from aggregate.revoking import AccessService, check
 from grandstand.access.v1.access_pb2 import RevokeRequest
 from grandstand.wire.errors import Forbidden, Invalid
 from mesh import limits
-from mesh.auth import Identity, Revocation, Revocations
+from mesh.auth import Games, Identity, Revocation, Revocations
 from mesh.catalog.watch import CatalogWatch
 
 NOW = 1_800_000_000.0
@@ -145,9 +145,13 @@ def test_who_is_no_operator_revokes_nothing_and_a_bucket_that_is_away_is_told() 
         assert context.aborted[0] is grpc.StatusCode.UNAVAILABLE
         assert "may be stored or not" in context.aborted[1]
         bucket.is_away = False
-        door.by = Caller(Identity("owner", True, None, NOW + 60, owner=True), "x")
-        await service(bucket, door).Revoke(asked(all=True), context)
-        assert context.aborted[0] is grpc.StatusCode.PERMISSION_DENIED
+        for by in (
+            Identity("owner", True, None, NOW + 60, owner=True),
+            Identity("root", True, Games.of(["a"]), NOW + 60, owner=True, operator=True),
+        ):
+            door.by = Caller(by, "x")
+            await service(bucket, door).Revoke(asked(all=True), context)
+            assert context.aborted[0] is grpc.StatusCode.PERMISSION_DENIED
         assert not bucket.entries
 
     asyncio.run(scenario())

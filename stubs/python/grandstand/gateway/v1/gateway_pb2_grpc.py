@@ -71,7 +71,8 @@ class GatewayServiceServicer:
 
     def IssueGuest(self, request, context):
         """A token for somebody whom no platform vouches for, with an actor of its
-        own. FAILED_PRECONDITION where guests are not admitted: in production,
+        own. Whoever shows a guest's token gets the next one, for the same actor.
+        FAILED_PRECONDITION where guests are not admitted: in production,
         unless the operator gave the gateway a key for them. RESOURCE_EXHAUSTED: too
         many guests of this address or in all; the status details carry a
         google.rpc.RetryInfo that says when to come again.
