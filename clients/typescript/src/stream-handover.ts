@@ -66,6 +66,7 @@ export class StreamHandover {
   #opensAtMs: number | undefined = Number.NEGATIVE_INFINITY;
   #withCursors = true;
   #renews = false;
+  #openedToRenew = false;
   /** The end of the token that was told to expire last: by the server's clock, and by ours. */
   #tokenEnd = { serverMs: 0, ms: 0 };
   /** Streams that delivered a message. */
@@ -96,12 +97,14 @@ export class StreamHandover {
   /** The caller has ended all streams; the next one is opened when the caller wants. */
   reset(): void {
     this.#shown = this.#successor = this.#opensAtMs = undefined;
+    this.#renews = false;
     this.#useful.clear();
   }
 
   /** Registers the next stream as opened; returns its number. */
   opened(): number {
     this.#opensAtMs = undefined;
+    this.#openedToRenew = this.#renews;
     this.#renews = false;
     this.#count++;
     if (this.#shown === undefined) this.#shown = this.#count;
@@ -123,7 +126,7 @@ export class StreamHandover {
     }
     if (message.case === "drain") {
       this.drained++;
-      if (this.#successor === undefined && this.#opensAtMs === undefined) {
+      if (this.#successor === undefined && (this.#opensAtMs === undefined || this.#renews)) {
         const afterMs = message.value.reconnectAfter ? durationMs(message.value.reconnectAfter) : 0;
         this.#opensAtMs = nowMs + Math.min(Math.max(0, afterMs), RECONNECT_AFTER_MAX_MS);
         this.#withCursors = true;
@@ -152,7 +155,7 @@ export class StreamHandover {
     } else {
       this.#shown = this.#successor;
       this.#successor = undefined;
-      if (this.#shown !== undefined || this.#opensAtMs !== undefined) {
+      if (this.#shown !== undefined || (this.#opensAtMs !== undefined && !this.#renews)) {
         // The successor is open already, or a Drain set its time.
         if (delivered) this.#resume.delivered();
         return "goes on";
@@ -161,7 +164,7 @@ export class StreamHandover {
     const next = this.#resume.ended(code, { delivered, barrier });
     if (next.kind === "refused") return "refused";
     this.#withCursors = next.withCursors;
-    this.#renews = code === Code.Unauthenticated;
+    this.#renews ||= code === Code.Unauthenticated || (this.#openedToRenew && !delivered);
     const leastMs = retryAfterMs === undefined ? 0 : withJitter(retryAfterMs, this.random);
     this.#opensAtMs = nowMs + Math.max(next.afterMs, leastMs);
     return "goes on";

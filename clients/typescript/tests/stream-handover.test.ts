@@ -192,11 +192,28 @@ test("a token that expires: another at once, the same again after half of what i
   streams.heard(second, expiring(1_000, 900), 20); // It was given the same token.
   expect([streams.opensAtMs, streams.renews]).toEqual([50_020, true]);
   const third = streams.opened();
+  expect(streams.ended(third, cut, 50_030)).toBe("goes on"); // The source failed.
+  expect(streams.renews).toBe(true);
+  const again = streams.opened();
   const refused = { code: Code.Unauthenticated, barrier: false, retryAfterMs: undefined };
-  expect(streams.ended(third, refused, 60_020)).toBe("goes on"); // The shown one still has a good one.
+  expect(streams.ended(again, refused, 60_020)).toBe("goes on"); // The shown one still has a good one.
   expect([streams.opensAtMs, streams.renews]).toEqual([80_020, true]);
   const fourth = streams.opened();
   streams.heard(fourth, SNAPSHOT, 80_030);
   streams.heard(fourth, expiring(9_000, 8_000), 80_040); // Another one, which expires later.
   expect([streams.opensAtMs, streams.renews]).toEqual([80_040, true]);
+});
+
+test("a wait for another token keeps nobody waiting whose stream ends or is drained", () => {
+  for (const [ends, opensAtMs] of [[false, 7_000], [true, 2_500]] as const) {
+    const { streams, first } = watching();
+    streams.heard(first, expiring(1_000, 0), 0);
+    const second = streams.opened();
+    streams.heard(second, SNAPSHOT, 10);
+    streams.heard(second, expiring(1_000, 0), 20);
+    expect(streams.opensAtMs).toBe(500_020);
+    if (ends) streams.ended(second, cut, 2_000);
+    else streams.heard(second, drain(5), 2_000);
+    expect([streams.opensAtMs, streams.renews]).toEqual([opensAtMs, true]);
+  }
 });
