@@ -103,11 +103,11 @@ def test_a_viewer_renews_by_itself_and_misses_nothing(gateway: LoneGateway) -> N
                     seen.append(viewer.states[POLL].tally.voters)
                 if len(seen) % 2 == 0:
                     await results.show()
-                if viewer.resumed >= 2:
+                if viewer.resumed:
                     break
             assert seen == sorted(seen), "never backwards (I5)"
             assert (viewer.mismatches, viewer.cache.went_back) == (0, 0)
-            assert len(set(tokens)) >= 3
+            assert len(set(tokens)) >= 2
 
     run(scenario())
 
