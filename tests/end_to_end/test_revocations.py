@@ -28,7 +28,7 @@ def bearer(token: str) -> Any:
 async def ending(call: Any) -> grpc.aio.AioRpcError | None:
     """How a Subscribe ends."""
     try:
-        async for _ in call:
+        while await call.read() is not grpc.aio.EOF:
             pass
     except grpc.aio.AioRpcError as error:
         return error

@@ -174,7 +174,7 @@ def test_both_sides_hear_that_the_other_lives_and_a_silent_client_is_gone(
     run(scenario())
 
 
-def test_a_token_that_expires_is_warned_of_and_then_ends_the_stream(tmp_path: Path, quick: None) -> None:
+def test_a_token_that_expires_is_warned_of_and_then_ends_the_stream(tmp_path: Path) -> None:
     async def scenario() -> None:
         identity = Identity("ann", False, None, time.time() + 2)
         async with serving(tmp_path, identity=identity) as served:
