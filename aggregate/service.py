@@ -170,6 +170,8 @@ class AggregateService(AggregateServiceServicer):
             patterns = TopicPatterns(request.topics)
             positions = check_positions(request.positions)
             _, shares = await self._shares(game_id, positions, context)
+            # It may have waited, and the token have ended meanwhile.
+            self._access.reader(context, request.game_id)
             merged: dict[str, TopicMerge] = {}
             for share in shares:
                 for topic, partial in share.partials.items():
@@ -201,6 +203,7 @@ class AggregateService(AggregateServiceServicer):
             positions = check_positions(request.positions)
             previous = request.previous_season
             spread, shares = await self._shares(game_id, positions, context)
+            self._access.reader(context, request.game_id)
             if not any(f"board/{board_id}" in share.partials for share in shares):
                 raise self._missing(game_id, f"board/{board_id}")
             ranking = ranking_of(game_id, spread, board_id, shares, previous=previous)

@@ -82,11 +82,16 @@ class GatewayService:
 
     def _accept_guest(self, call: Call) -> Handler:
         address = self._addresses.of(forwarded_for(call.metadata), call.peer)
-        issue = partial(self._issue_guest, address)
+        authorization = authorization_of(call.metadata)
+        known = self._verifier.verify(authorization, self._now()) if authorization is not None else None
+        issue = partial(self._issue_guest, address, known.actor_id if known and known.guest else "")
         return self._method("IssueGuest", pb.IssueGuestRequest, issue)(call)
 
-    def _issue_guest(self, address: int | None, _: pb.IssueGuestRequest) -> pb.IssueGuestResponse:
-        guest = self._guests.issue(address, self._now(), self._clock(), os.urandom(ENTROPY_BYTES))
+    def _issue_guest(
+        self, address: int | None, actor_id: str, _: pb.IssueGuestRequest
+    ) -> pb.IssueGuestResponse:
+        entropy = os.urandom(ENTROPY_BYTES)
+        guest = self._guests.issue(address, self._now(), self._clock(), entropy, actor_id)
         response = pb.IssueGuestResponse(token=guest.token, actor_id=guest.actor_id)
         response.expires_at.FromSeconds(int(guest.expires_at_s))
         return response

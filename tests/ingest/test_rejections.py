@@ -32,6 +32,7 @@ SPEAKERS = (
     "ingest/votes.py",
     "mesh/auth/claims.py",
     "mesh/auth/identity.py",
+    "mesh/auth/token_streams.py",
     "mesh/auth/verifier.py",
     "mesh/catalog/watch.py",
     "mesh/health/clock_watch.py",
