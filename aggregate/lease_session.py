@@ -160,6 +160,7 @@ class LeaseSession:
             lag_ms=max(0, int((now_s - oldest_at_s) * 1000)) if blocks and oldest_at_s else 0,
             dead_letters=self._dead_letters,
             uncounted=self._partition.uncounted,
+            origins_from_s=self._partition.origins_from_s,
             sweep_ms=int(1000 * limits.SWEEP_LOOK_S * self._looks),
             problem=self._health.problem(asyncio.get_running_loop().time()) or self._partition.lacks,
         )

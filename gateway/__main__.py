@@ -21,7 +21,7 @@ from grandstand.wire import bounds as wire_bounds
 from grandstand.wire import tasks
 from mesh import runtime
 from mesh.addresses import Addresses
-from mesh.auth.service import MeshCredentials, open_signing_key, open_verifier
+from mesh.auth.service import MeshCredentials, open_origins, open_signing_key, open_verifier
 from mesh.catalog.watch import CatalogWatch
 from mesh.config import parse
 from mesh.health import proofs
@@ -42,7 +42,11 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
     guest_key = open_signing_key(config, config.guest_key) if config.guest_key else None
     # Before anything is waited for: without its key a gateway does not start.
     credentials = MeshCredentials.of(config, lambda: clock.now_s())
-    async with open_verifier(config) as verifier, open_channel(config.mesh) as channel:
+    async with (
+        open_verifier(config) as verifier,
+        open_origins(config) as origins,
+        open_channel(config.mesh) as channel,
+    ):
         bus = await Bus.connect(config.nats, config.instance, config.replicas)
         catalog = CatalogWatch(bus, puts_back=False)
         clock = ClockWatch(bus, config, catalog)
@@ -67,7 +71,7 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
             revocations=catalog.revocations,
         )
         ending = asyncio.create_task(keep_ending(subscribe.tokens, clock.least_s))
-        service = GatewayService(relay, subscribe.accept, checked, guests, addresses, clock.now_s)
+        service = GatewayService(relay, subscribe.accept, checked, guests, addresses, origins, clock.now_s)
         process.methods.update(service.methods())
         proven = [proofs.nats_echo(bus), proofs.catalog(catalog), proofs.redis_reads(redis)]
         health = HealthWatch(bus, config.instance, proven[0].check)

@@ -27,7 +27,7 @@ from ingest.stream import StreamContext
 from ingest.votes import CastVotes
 from mesh import disk, limits, runtime
 from mesh.addresses import Addresses
-from mesh.auth.service import open_verifier
+from mesh.auth.service import open_origins, open_verifier
 from mesh.catalog.watch import CatalogWatch
 from mesh.config import ServiceConfig, parse
 from mesh.health import proofs
@@ -47,7 +47,7 @@ FULL_S = 0.5
 @contextlib.asynccontextmanager
 async def start(process: runtime.Runtime) -> AsyncIterator[None]:
     config = process.config
-    async with open_verifier(config, mesh_tokens=True) as verifier:
+    async with open_verifier(config, mesh_tokens=True) as verifier, open_origins(config) as origins:
         bus = await Bus.connect(config.nats, config.instance, config.replicas)
         await bus.ensure_events_stream(config.events_bytes)
         pipeline = PublishPipeline(bus, store=config.nats_store)
@@ -68,7 +68,7 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
         )
         intake = Intake(checker, coalescer, admission_of(config), pressure)
         loop = asyncio.get_running_loop()
-        context = StreamContext(intake, publisher, ResponseScheduler(), catalog, pressure, loop)
+        context = StreamContext(intake, publisher, ResponseScheduler(), catalog, pressure, origins, loop)
         service = IngestService(
             *(process, context, checking(verifier, clock, catalog).verify, stream_limits_of(config)),
             Addresses(config.trusted_hops, config.exempt),

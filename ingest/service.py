@@ -1,8 +1,8 @@
 """IngestService: opens the Publish streams and supervises them.
 
-Every STREAMS_LOOK_S it checks which streams are due a heartbeat or were silent too long. Every
-PRESSURE_LOOK_S it measures the load of this ingest and announces a changed credit. Streams whose tokens end
-are looked after by mesh.token_ends.
+Every STREAMS_LOOK_S it checks which streams are due a heartbeat, were silent too long, or have an origin that is
+over. Every PRESSURE_LOOK_S it measures the load of this ingest and announces a changed credit. Streams whose
+tokens end are looked after by mesh.token_ends.
 
 Bounds: streams in all, of one actor (more of a producer) and of one address; each counts from its headers on
 (mesh.stream_limits, RESOURCE_EXHAUSTED beyond). The mesh's own gateways count only in all.
@@ -113,8 +113,15 @@ class IngestService:
         while True:
             await asyncio.sleep(STREAMS_LOOK_S)
             now = loop.time()
+            # Clients of origins that are over are asked to resume, and get new ones then.
+            from_s = max(
+                self._context.origins.issued_from_s, self._least() - wire_bounds.ORIGIN_AGE_MAX_S
+            )
+            replaced = 0
             for stream in list(self.streams):
                 _look_after(stream, now)
+                if stream.session.issued_at_s < from_s and replaced < bounds.ORIGINS_REPLACED_PER_LOOK:
+                    replaced += stream.drain(random.uniform(0.0, bounds.DRAIN_RECONNECT_S))
 
     async def look_at_pressure(
         self,
@@ -133,6 +140,7 @@ class IngestService:
             waiting_s = pipeline.oldest_age_s(now)
             pressure.oldest_unacked_at_s = now - waiting_s if waiting_s > 0 else None
             pressure.backlog_s = backlog.worst_lag_s(now)
+            self._context.origins.issued_from_s = backlog.origins_from_s
             pressure.log_away = pipeline.away
             pressure.log_full = capacity.refusal() is not None
             pressure.view_stale = not self._context.catalog.is_fresh
@@ -165,6 +173,8 @@ class IngestService:
 
 
 def _look_after(stream: PublishStream, now: float) -> None:
+    if now >= stream.leaves_by:
+        stream.end(Unavailable("the stream was asked to finish; resume on a new one"))
     if now - stream.received_at >= wire_bounds.PUBLISH_SILENCE_S and not stream.is_held:
         stream.end(
             TooLate(

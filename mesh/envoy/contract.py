@@ -38,7 +38,7 @@ _MESH_METHODS = ("AggregateService/ReadPartitions",)
 """For operators."""
 _MESH_TOKEN_METHODS = ("IngestService/Publish", "AggregateService/ReadPartitions", "AccessService/Revoke")
 """Also called with the mesh's own tokens, which Envoy cannot check: the service does."""
-_TOKEN_METHODS = ("IngestService/Publish", "GatewayService/Send")
+_TOKEN_METHODS = ("IngestService/Publish", "GatewayService/Send", "GatewayService/IssueOrigin")
 """Who acts must say who it is; who watches need not."""
 
 

@@ -162,7 +162,7 @@ def test_windows_of_dead_origins_are_forgotten_by_the_streams_own_time() -> None
     partition = Partition(0, Loaded())
     fold(partition, blocks.control(blocks.poll()))
     fold(partition, blocks.block([blocks.vote(f"v{n}", "a", origin(n), 1) for n in range(1, 400)]))
-    later = NOW_S + aggregate_bounds.ORIGIN_WINDOW_LIFE_S + 60
+    later = NOW_S + aggregate_bounds.ORIGIN_WINDOW_LIFE_S + 3_600
     block = blocks.block([blocks.vote("bob", "a", origin(1), 2)], later)
     partition.fold(partition.folded + 1, block.SerializeToString())
     flush = partition.take_flush()

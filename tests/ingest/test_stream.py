@@ -39,6 +39,7 @@ from mesh.catalog.watch import CatalogWatch
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.jetstream.pipeline import PublishPipeline
+from tests.support.blocks import origins_of_tests
 from tests.support.games import run, until
 from tests.support.ingest_server import serving
 from tests.support.intake import UNLIMITED
@@ -79,7 +80,7 @@ class Deaf:
     def resume(self) -> None:
         self.is_paused = False
 
-    def end(self, code: int = 0, message: str = "") -> None:
+    def end(self, code: int = 0, message: str = "", retry_after_s: float | None = None) -> None:
         self.ended = code, message
 
 
@@ -108,11 +109,14 @@ def test_i7_a_client_that_leaves_its_refusals_unread_is_read_no_further_and_lose
         )
         intake = Intake(checker, coalescer, Admission(UNLIMITED, UNLIMITED, UNLIMITED), pressure)
         context = StreamContext(
-            intake, publisher, ResponseScheduler(), catalog, pressure, asyncio.get_running_loop()
+            *(intake, publisher, ResponseScheduler(), catalog, pressure, origins_of_tests()),
+            asyncio.get_running_loop(),
         )
         call = Deaf()
         ended: list[PublishStream] = []
-        stream = PublishStream(context, call, Identity("", True, None, time.time() + 60), ended.append)
+        stream = PublishStream(
+            context, call, Identity("", True, None, time.time() + 60, of_mesh=True), ended.append
+        )
         stream.received(PublishRequest(hello=Hello(producer=True)).SerializeToString())
         await until(lambda: call.answers, "it is welcome")
         batch = 0

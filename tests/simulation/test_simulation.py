@@ -56,6 +56,7 @@ from grandstand.wire.errors import GrandstandError, Unavailable
 from ingest.compiled_definitions import OpenPeriod
 from ingest.session import IngestSession
 from mesh.auth.identity import Identity
+from mesh.auth.origins import Origins
 from mesh.catalog.freshness import Freshness
 from mesh.jetstream import subjects
 from mesh.redis import layout
@@ -213,8 +214,8 @@ class HastyIngest(ModelIngest):
 class Generous(IngestSession):
     """Gives a viewer more credit than its window is wide."""
 
-    def hello(self, hello: Hello, identity: Identity, *, now_s: float, entropy: bytes) -> Welcome:
-        welcome = super().hello(hello, identity, now_s=now_s, entropy=entropy)
+    def hello(self, hello: Hello, identity: Identity, origins: Origins, **times: Any) -> Welcome:
+        welcome = super().hello(hello, identity, origins, **times)
         self.credit_max = welcome.credit = 10_000
         return welcome
 

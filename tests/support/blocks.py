@@ -20,13 +20,25 @@ from grandstand.catalog.v1.catalog_pb2 import (
 )
 from grandstand.internal.v1.internal_pb2 import Block, Control, RemoveScore, VoidVotes
 from grandstand.wire import ids
+from mesh.auth.identity import Identity
+from mesh.auth.origins import ENTROPY_BYTES, Origins
 
 GAME = "game"
 NOW_S = 1_790_000_000
 
 
-def origin(number: int, *, producer: bool = False) -> str:
-    return ids.new_origin(producer=producer, now_s=NOW_S, entropy=number.to_bytes(12, "big"))
+TAG_KEY = bytes(range(32))
+
+
+def origins_of_tests(**bounds: int) -> Origins:
+    """Issues and knows what `origin` makes."""
+    return Origins(lambda: (TAG_KEY,), **bounds)
+
+
+def origin(number: int, *, producer: bool = False, owner: str = "ann", now_s: float = NOW_S) -> str:
+    identity = Identity(owner, producer, None, now_s + 3600)
+    entropy = number.to_bytes(ENTROPY_BYTES, "big")
+    return origins_of_tests().issue(identity, producer=producer, now_s=now_s, at_s=0.0, entropy=entropy)
 
 
 def poll(

@@ -39,7 +39,7 @@ def token(
     context: typer.Context,
     actor: Annotated[
         str | None,
-        typer.Option(metavar="ID", help="Whose token it is.", show_default="you; for a producer nobody"),
+        typer.Option(metavar="ID", help="Whose token it is.", show_default="you"),
     ] = None,
     role: Annotated[
         Role,
@@ -84,7 +84,7 @@ def token(
     if not 1 <= life_s <= LIFE_MAX_S:
         raise MeshError(f"--for {life!r} is outside 1s to 366d")
     if actor is None:
-        actor = "" if role is Role.producer else default_actor()
+        actor = default_actor()
     file = key or own_home(home, "sign with a key of your own: --key FILE") / DEVELOPMENT_KEY
     try:
         signing = read_signing_keys(file)[0]

@@ -205,7 +205,7 @@ test("every call carries the token of its moment, save the one that asks for a g
   await stand.session().vote("demo", "", "mvp", "left");
   expect(seen).toEqual([
     ["guest", null],
-    ["origin", "Bearer t1"],
+    ["origin", "Bearer t1-acts"],
     ["send", "Bearer t2-acts"],
   ]);
 });

@@ -3,7 +3,7 @@
  *
  * A token that expires is renewed by asking: the call that follows wants another one.
  *
- * Send is refused without a token. Watching needs none, but a token that is given must be good: so a
+ * Send and IssueOrigin are refused without a token. Watching needs none, but a token that is given must be good: so a
  * source that has an expired one gives none for what only watches. Asking for a guest's token goes without.
  */
 import { createContextKey, type Interceptor } from "@connectrpc/connect";
@@ -23,7 +23,8 @@ export const RENEWS = createContextKey(false, { description: "wants another toke
 export function bearer(source: TokenSource): Interceptor {
   return (next) => async (request) => {
     if (request.method === GatewayService.method.issueGuest) return next(request);
-    const token = await source(request.method === GatewayService.method.send, request.contextValues.get(RENEWS));
+    const acts = request.method === GatewayService.method.send || request.method === GatewayService.method.issueOrigin;
+    const token = await source(acts, request.contextValues.get(RENEWS));
     if (token) request.header.set("authorization", `Bearer ${token}`);
     return next(request);
   };

@@ -84,7 +84,6 @@ export class App {
       (message) => this.#onUnknown(message),
     );
     this.#catalog.refresh();
-    this.#session.warm().catch(() => undefined); // The first vote asks again, and says what is wrong.
     const dialog = new ActorDialog(() => this.#credentials.askForGuest());
     byId("actor").addEventListener("click", () => dialog.show(this.#credentials.standing));
     document.addEventListener("keydown", (event) => this.#onKey(event));
@@ -122,6 +121,7 @@ export class App {
     setText(notice, text);
     if (standing.kind === "asking" || actorId === before) return;
     this.#ballot = this.#newBallot(actorId);
+    if (actorId) this.#session.warm(actorId).catch(() => undefined); // The first vote asks again, and says what is wrong.
     if (this.#subscription) this.#show();
     if (before && actorId) this.#toasts.say("Hello", `You now play as ${actorId}.`);
   }

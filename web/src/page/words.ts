@@ -30,6 +30,7 @@ const TEXTS: Partial<Record<Code, (standing: string | undefined) => string>> = {
       ? "You have already voted in this poll. The first vote counts."
       : `You have already voted in this poll. Your vote for “${standing}” stands.`,
   [Code.FailedPrecondition]: () => "This poll is closed. The vote came too late.",
+  [Code.Aborted]: () => "The server cannot tell whether this vote arrived. Vote again: it never counts you twice.",
   [Code.Unauthenticated]: () => "You are not signed in, so you can watch but not vote.",
   [Code.PermissionDenied]: () => "Your token does not allow this vote.",
   [Code.NotFound]: () => "The server does not know this poll or option.",

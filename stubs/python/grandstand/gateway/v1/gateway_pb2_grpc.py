@@ -82,8 +82,11 @@ class GatewayServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def IssueOrigin(self, request, context):
-        """Issues an origin for Send. Ask once for each session (page load), keep it
-        until it expires. Retry freely: an unused origin costs nothing.
+        """Issues an origin for Send, to the sub of the token, which is wanted: it is
+        good with that actor's tokens alone. Ask once for each session (page load) and
+        actor, keep it until it expires. Retry freely: an unused origin costs nothing.
+        RESOURCE_EXHAUSTED with a google.rpc.RetryInfo beyond 60 a minute of one actor
+        (more of a producer), at each gateway.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -98,6 +101,12 @@ class GatewayServiceServicer:
         FAILED_PRECONDITION (the poll is closed), INVALID_ARGUMENT,
         PERMISSION_DENIED (another actor's event, a game the token does not name, a
         board, metric or custom topic that only producers write).
+        An origin that is not this token's, has expired, or is not taken for another
+        reason is answered with FAILED_PRECONDITION and an IssueOriginResponse among the
+        status's details (grpc-status-details-bin): use that one for the next events,
+        from 1 on. This event is not stored by this call; one that was sent before may
+        be (a retry on the way counts as one), so it must not be sent again under the
+        new origin unless counting it twice is harmless, as it is with a vote.
         UNAUTHENTICATED: get a token first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -302,16 +302,22 @@ class StoredTopic(_message.Message):
     def __init__(self, control: _Optional[_Union[Control, _Mapping]] = ..., parts: _Optional[_Iterable[str]] = ..., closed_at_us: _Optional[int] = ...) -> None: ...
 
 class PartitionState(_message.Message):
-    __slots__ = ("applied", "bound", "watermark_us", "newest_stamp_us")
+    __slots__ = ("applied", "bound", "watermark_us", "newest_stamp_us", "origins_from_s", "origins_from_next_s", "origins_from_next_at_s")
     APPLIED_FIELD_NUMBER: _ClassVar[int]
     BOUND_FIELD_NUMBER: _ClassVar[int]
     WATERMARK_US_FIELD_NUMBER: _ClassVar[int]
     NEWEST_STAMP_US_FIELD_NUMBER: _ClassVar[int]
+    ORIGINS_FROM_S_FIELD_NUMBER: _ClassVar[int]
+    ORIGINS_FROM_NEXT_S_FIELD_NUMBER: _ClassVar[int]
+    ORIGINS_FROM_NEXT_AT_S_FIELD_NUMBER: _ClassVar[int]
     applied: int
     bound: BlockIdentity
     watermark_us: int
     newest_stamp_us: int
-    def __init__(self, applied: _Optional[int] = ..., bound: _Optional[_Union[BlockIdentity, _Mapping]] = ..., watermark_us: _Optional[int] = ..., newest_stamp_us: _Optional[int] = ...) -> None: ...
+    origins_from_s: int
+    origins_from_next_s: int
+    origins_from_next_at_s: int
+    def __init__(self, applied: _Optional[int] = ..., bound: _Optional[_Union[BlockIdentity, _Mapping]] = ..., watermark_us: _Optional[int] = ..., newest_stamp_us: _Optional[int] = ..., origins_from_s: _Optional[int] = ..., origins_from_next_s: _Optional[int] = ..., origins_from_next_at_s: _Optional[int] = ...) -> None: ...
 
 class BlockIdentity(_message.Message):
     __slots__ = ("sequence", "stored_at_us", "digest")
