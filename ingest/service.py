@@ -1,8 +1,8 @@
 """IngestService: opens the Publish streams and supervises them.
 
-Every STREAMS_LOOK_S it checks which streams are due a heartbeat, were silent too long, or have an origin that is
-over. Every PRESSURE_LOOK_S it measures the load of this ingest and announces a changed credit. Streams whose
-tokens end are looked after by mesh.token_ends.
+Every STREAMS_LOOK_S it checks which streams are due a heartbeat, were silent too long, or have an origin that
+is over. Every PRESSURE_LOOK_S it measures the load of this ingest and announces a changed credit. Streams
+whose tokens end are looked after by mesh.token_ends.
 
 Bounds: streams in all, of one actor (more of a producer) and of one address; each counts from its headers on
 (mesh.stream_limits, RESOURCE_EXHAUSTED beyond). The mesh's own gateways count only in all.
@@ -114,9 +114,7 @@ class IngestService:
             await asyncio.sleep(STREAMS_LOOK_S)
             now = loop.time()
             # Clients of origins that are over are asked to resume, and get new ones then.
-            from_s = max(
-                self._context.origins.issued_from_s, self._least() - wire_bounds.ORIGIN_AGE_MAX_S
-            )
+            from_s = max(self._context.origins.issued_from_s, self._now() - wire_bounds.ORIGIN_AGE_MAX_S)
             replaced = 0
             for stream in list(self.streams):
                 _look_after(stream, now)

@@ -19,7 +19,6 @@ from grandstand.catalog.v1.catalog_pb2 import (
     Stage,
 )
 from grandstand.internal.v1.internal_pb2 import Block, Control, RemoveScore, VoidVotes
-from grandstand.wire import ids
 from mesh.auth.identity import Identity
 from mesh.auth.origins import ENTROPY_BYTES, Origins
 
