@@ -12,6 +12,7 @@ import logging
 
 from aggregate.access import Caller
 from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED, Board, Game, Poll
+from grandstand.wire import actors
 
 log = logging.getLogger("audit")
 
@@ -20,7 +21,9 @@ def called(what: str, definition: Game | Poll | Board, by: Caller) -> None:
     """`what`: defined, opened or closed."""
     identity = by.identity
     role = "operator" if identity.operator else "owner"
-    log.info("%s %s by %s (%s) from %s", what, _said(definition), identity.actor_id, role, by.address)
+    log.info(
+        "%s %s by %s (%s) from %s", what, _said(definition), actors.said(identity.actor_id), role, by.address
+    )
 
 
 def ended(definition: Poll | Board) -> None:

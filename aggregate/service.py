@@ -26,7 +26,7 @@ from grandstand.aggregate.v1.aggregate_pb2_grpc import AggregateServiceServicer
 from grandstand.catalog.v1 import catalog_pb2 as pb
 from grandstand.catalog.v1.catalog_pb2_grpc import CatalogServiceServicer
 from grandstand.event.v1.event_pb2 import Position
-from grandstand.wire import ids
+from grandstand.wire import actors, ids
 from grandstand.wire.errors import Invalid, Unavailable, Unknown, shown
 from grandstand.wire.topics import TopicPatterns, check_positions
 from mesh import limits, wall_clock
@@ -172,7 +172,7 @@ class AggregateService(AggregateServiceServicer):
             self._access.reader(context, request.game_id)
             game_id = ids.check_id("game_id", request.game_id)
             board_id = ids.check_id("board_id", request.board_id)
-            actor_id = ids.check_id("actor_id", request.actor_id)
+            actor_id = actors.check_actor("actor_id", request.actor_id)
             if request.neighbours > bounds.NEIGHBOURS_MAX:
                 raise Invalid(
                     f"neighbours: is {request.neighbours}; at most {bounds.NEIGHBOURS_MAX} are allowed"

@@ -41,6 +41,7 @@ from grandstand.catalog.v1.catalog_pb2 import (
 )
 from grandstand.internal.v1.internal_pb2 import SeasonShare
 from grandstand.wire import bounds as wire_bounds
+from mesh.redis import layout
 
 _STANDING = Struct("<qQQQ")
 _SUM = Struct("<qQQq")
@@ -148,7 +149,7 @@ class Standings:
             standing = self._standings[actor]
             if standing == old:
                 continue
-            fields += (actor, standing)
+            fields += (layout.standing_field(actor), standing)
             points, reached = _place(standing)
             if old is not None:
                 was = _place(old)
@@ -163,7 +164,7 @@ class Standings:
         fields: list[str | bytes] = []
         ranked: list[str | bytes] = []
         for actor, standing in self._standings.items():
-            fields += (actor, standing)
+            fields += (layout.standing_field(actor), standing)
             points, reached = _place(standing)
             ranked += (str(self._sign * points), member_of(reached, actor))
         return self._changes(fields, [], ranked)
@@ -226,4 +227,4 @@ def _within(points: list[int]) -> list[int]:
 
 def stored_standings(fields: Iterable[tuple[bytes, bytes]]) -> dict[str, bytes]:
     """A part's hash, read back; fields that are no actor's are left out."""
-    return {name.decode(): value for name, value in fields if not name.startswith(b"!")}
+    return {actor: value for name, value in fields if (actor := layout.standing_actor(name)) is not None}

@@ -18,7 +18,7 @@ from opentelemetry.trace import Span
 
 from grandstand.event.v1.event_pb2 import Event, Position
 from grandstand.gateway.v1.gateway_pb2 import SendRequest
-from grandstand.wire import ids
+from grandstand.wire import actors, ids
 from grandstand.wire.errors import Forbidden, GrandstandError, Invalid, Unauthenticated
 from mesh import telemetry, wall_clock
 from mesh.auth import Identity, Verifies, authorization_of
@@ -174,7 +174,7 @@ def check_event(event: Event, identity: Identity, now_s: float) -> None:
         raise Invalid(f"event.origin_seq: is {origin_seq}; 1 to 2^63-1 expected")
     ids.check_id("event.game_id", game_id)
     if actor_id != identity.actor_id or not actor_id:
-        ids.check_id("event.actor_id", actor_id)
+        actors.check_actor("event.actor_id", actor_id)
     body = event.WhichOneof("body")
     if body is None:
         raise Invalid(

@@ -29,7 +29,7 @@ from gateway.standing_plan import StandingKey, StandingPlan
 from gateway.wake_loop import WakeLoop
 from grandstand.aggregate.v1.aggregate_pb2 import TopicState
 from grandstand.event.v1.event_pb2 import Position
-from grandstand.wire import ids
+from grandstand.wire import actors, ids
 from grandstand.wire.errors import Unknown
 from mesh.catalog.watch import CatalogView
 from mesh.jetstream import subjects
@@ -126,7 +126,10 @@ class WatchedStandings:
         for (place, board), standing in zip(asked, found, strict=True):
             if standing is None:
                 log.warning(
-                    "%s of game %s is broken at actor %s", board.ranking.topic, place.game_id, place.actor_id
+                    "%s of game %s is broken at actor %s",
+                    board.ranking.topic,
+                    place.game_id,
+                    actors.said(place.actor_id),
                 )
             elif self._watermarks.passes(board.before, standing.applied):
                 self._take(place, reading_of(board, standing))

@@ -187,7 +187,7 @@ class Admission:
         `admit`. `game_id` is what `calm` was asked for, `now` what it answered."""
         tat = self._calm_actors.get(actor_id)
         if tat is None:
-            if not 0 < len(actor_id) <= wire_bounds.ID_CHARACTERS_MAX:
+            if not 0 < len(actor_id) <= wire_bounds.ACTOR_ID_BYTES_MAX:
                 return False
             # A group that was empty for a while is another one.
             actors = self._by_game.get(game_id)

@@ -137,7 +137,7 @@ class Batch(Generic[Ticket]):
         actor_at = actors.get(actor_id)
         if actor_at is None:
             actor_at = actors[actor_id] = len(actors)
-            self.bytes += len(actor_id)
+            self.bytes += len(actor_id) if actor_id.isascii() else len(actor_id.encode())
         rows = self.sections.get(validated.place)
         if rows is None:
             rows = self.sections[validated.place] = []

@@ -30,8 +30,8 @@ from enum import Enum
 
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.ingest.v1.ingest_pb2 import Ack, Hello, Receipt, Welcome
+from grandstand.wire import actors, ids
 from grandstand.wire import bounds as wire_bounds
-from grandstand.wire import ids
 from grandstand.wire.errors import Exhausted, Forbidden, Invalid, NotNow, shown
 from mesh.auth.identity import Identity
 
@@ -180,7 +180,7 @@ class IngestSession:
         if hello.producer and not identity.producer:
             raise Forbidden("hello.producer: the token has not the role producer; get one that has it")
         if hello.actor_id:
-            ids.check_id("hello.actor_id", hello.actor_id)
+            actors.check_actor("hello.actor_id", hello.actor_id)
             actor_id = identity.act_for("hello.actor_id", hello.actor_id)
         else:
             actor_id = "" if hello.producer else identity.actor_id

@@ -14,7 +14,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from jwt.api_jws import PyJWS
 
-from mesh.auth.claims import AUDIENCE, read_claims
+from mesh.auth.claims import ACTOR_CLAIM, AUDIENCE, read_claims
 from mesh.auth.keys import DEVELOPMENT_KID, SigningKey
 
 ENTROPY_BYTES = 32
@@ -31,6 +31,7 @@ def token(
     games: Iterable[str] | None = None,
     audience: str = AUDIENCE,
     issuer: str | None = None,
+    actor_claim: str = ACTOR_CLAIM,
 ) -> str:
     """A JWT good from `now_s` (Unix seconds) for `life_s`; `actor_id` "" only with the role producer.
 
@@ -43,12 +44,12 @@ def token(
         "roles": list(roles),
     }
     if actor_id:
-        claims["sub"] = actor_id
+        claims[actor_claim] = actor_id
     if games is not None:
         claims["games"] = list(games)
     if issuer is not None:
         claims["iss"] = issuer
-    read_claims(claims, audience, issuer)
+    read_claims(claims, audience, issuer, actor_claim)
     payload = json.dumps(claims, separators=(",", ":")).encode()
     headers = {"typ": "JWT"} | ({"kid": key.kid} if key.kid else {})
     return _JWS.encode(payload, key.jwk, key.algorithm, headers)

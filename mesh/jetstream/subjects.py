@@ -1,12 +1,14 @@
 """NATS subjects and JetStream names, all of them.
 
-Ids have no dots (see `ids`), so an id is always one token.
+Ids have no dots (see `ids`), so an id is always one token; an actor's is encoded (see `actors`).
 """
 
 from __future__ import annotations
 
 import re
 import zlib
+
+from grandstand.wire import actors
 
 EVENTS_STREAM = "EVENTS"
 EVENTS_ALL = "events.*"
@@ -107,7 +109,7 @@ def announcements(game_id: str) -> str:
 
 def inbox(actor_id: str) -> str:
     """Where notify says how an actor's inbox is now (Inbox)."""
-    return f"inbox.{actor_id}"
+    return f"inbox.{actors.encode(actor_id)}"
 
 
 PROBES = 65_536

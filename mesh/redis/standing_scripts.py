@@ -36,15 +36,16 @@ local function near(ranking, first, last)
 end
 """
 
-# KEYS: applied, then standings and ranking of each board. ARGV: neighbours, then for each lookup: key, actor.
+# KEYS: applied, then standings and ranking of each board. ARGV: neighbours, then for each lookup: key, the
+# actor's field, actor.
 # {actors}, or {actors, members before, members above and below with the actor's, each with its score}.
 OWN = Script(
     _RANKING
     + """
 local k = tonumber(ARGV[1])
-local function place(standings, ranking, actor)
+local function place(standings, ranking, field, actor)
   local actors = count(ranking)
-  local packed = redis.call('HGET', standings, actor)
+  local packed = redis.call('HGET', standings, field)
   if not packed then return {actors} end
   local digits = {}
   for at = 16, 9, -1 do digits[#digits + 1] = string.format('%02x', packed:byte(at)) end
@@ -53,9 +54,9 @@ local function place(standings, ranking, actor)
   return {actors, before, near(ranking, before - k, before + k)}
 end
 local answers = {}
-for i = 2, #ARGV, 2 do
+for i = 2, #ARGV, 3 do
   local key = tonumber(ARGV[i])
-  local well, found = pcall(place, KEYS[key], KEYS[key + 1], ARGV[i + 1])
+  local well, found = pcall(place, KEYS[key], KEYS[key + 1], ARGV[i + 1], ARGV[i + 2])
   answers[#answers + 1] = well and found or {}
 end
 return {redis.call('GET', KEYS[1]) or '0', answers}

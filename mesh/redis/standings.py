@@ -31,6 +31,7 @@ from google.protobuf.message import DecodeError
 from grandstand.aggregate.v1.aggregate_pb2 import BoardEntry
 from grandstand.internal.v1.internal_pb2 import Partial
 from grandstand.wire import ids
+from grandstand.wire.errors import shown
 from mesh.redis import layout
 from mesh.redis.database import Database, RedisError, Script
 from mesh.redis.ranking import BoardName, Ranking, Standing
@@ -50,7 +51,9 @@ class StandingStore:
         """Up to `neighbours` entries above the actor and as many below. Raises RedisError."""
         (found,) = await self.read_many([(ranking, actor_id)], neighbours)
         if found is None:
-            raise RedisError(f"{ranking.topic} of game {ranking.game_id} is broken at actor {actor_id}")
+            raise RedisError(
+                f"{ranking.topic} of game {ranking.game_id} is broken at actor {shown(actor_id)}"
+            )
         return found
 
     async def read_many(
@@ -58,7 +61,7 @@ class StandingStore:
     ) -> list[Standing | None]:
         """As `read`, of each; None where the stored state is broken. Raises RedisError."""
         searches = [_Search(ranking, actor_id) for ranking, actor_id in asked]
-        own = [_Lookup(s.own, s.own_keys, (s.actor_id,), s.take_own) for s in searches]
+        own = [_Lookup(s.own, s.own_keys, s.own_words, s.take_own) for s in searches]
         await self._look_up(OWN, own, [neighbours])
         others: list[_Lookup] = []
         for search in searches:
@@ -150,6 +153,11 @@ class _Search:
         standings = layout.part_hash_key(self.own, ranking.game_id, ranking.topic, ranking.part)
         return standings, self.ranking_key(self.own)
 
+    @property
+    def own_words(self) -> tuple[str, ...]:
+        """Its field among the standings, and its end of a member of the ranking."""
+        return layout.standing_field(self.actor_id), self.actor_id
+
     def ranking_key(self, partition: int) -> str:
         ranking = self._ranking
         return layout.part_ranking_key(partition, ranking.game_id, ranking.topic, ranking.part)
@@ -199,6 +207,6 @@ def _take_share(topic: str, shares: dict[int, Share], partition: int, applied: i
 def _rows(flat: Sequence[bytes]) -> list[tuple[int, str]]:
     """(score, member) of an answer with scores; |score| <= 2^53, so a double is exact.
 
-    Ids are ASCII: Python orders members as Redis does, by their bytes.
+    Python orders members by code points, which is the order of their bytes in UTF-8, and so that of Redis.
     """
     return [(int(float(flat[i + 1])), flat[i].decode()) for i in range(0, len(flat), 2)]

@@ -304,12 +304,12 @@ def test_a_name_longer_than_an_id_takes_no_memory_and_all_of_them_share_one_buck
     admission = Admission(*((few, PLENTY) if remembered == "actor" else (PLENTY, few)), PLENTY)
     answers = []
     for number in range(10):
-        names = {"actor": "ann", "game": "g", remembered: f"{number}" + "x" * wire_bounds.ID_CHARACTERS_MAX}
+        names = {"actor": "ann", "game": "g", remembered: f"{number}" + "x" * wire_bounds.ACTOR_ID_BYTES_MAX}
         answers.append(decide(admission, names["actor"], names["game"], "vote", False, 0.0))
     assert answers[:5] == [0.0] * 5
     assert all(isinstance(answer, str) and len(answer) < 300 for answer in answers[5:])
     kept = admission._actors if remembered == "actor" else admission._games
-    assert all(len(name) <= wire_bounds.ID_CHARACTERS_MAX for slot in kept._ring for name in slot)
+    assert all(len(name) <= wire_bounds.ACTOR_ID_BYTES_MAX for slot in kept._ring for name in slot)
 
 
 def full_table(owing: Callable[[int], int]) -> Buckets:

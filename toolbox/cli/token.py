@@ -61,6 +61,10 @@ def token(
     issuer: Annotated[
         str | None, typer.Option(metavar="TEXT", help="The claim iss.", show_default="none")
     ] = None,
+    actor_claim: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="The claim that names the actor, as `up --actor-claim` has it."),
+    ] = "sub",
     home: HomeOption = None,
 ) -> None:
     """Make a token and print it, and nothing else, as for TOKEN=$(./grandstand token).
@@ -91,5 +95,6 @@ def token(
             roles=[role.value],
             games=game,
             issuer=issuer,
+            actor_claim=actor_claim,
         )
     )
