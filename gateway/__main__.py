@@ -49,7 +49,7 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
         relay.start()
         viewer_limits = StreamLimits(bounds.VIEWER_BOUNDS, random=random.random)
         presence = PresenceReporter(relay, catalog.view, config.instance, now=clock.now_s)
-        personal = Personal(bus, redis, catalog.view)
+        personal = Personal(bus, redis, catalog.view, catalog.public_id)
         personal.start()
         results = ResultStore(redis)
         fan_out = FanOut(

@@ -33,6 +33,7 @@ from grandstand.wire import actors, ids
 from grandstand.wire.errors import Unknown
 from mesh.catalog.watch import CatalogView
 from mesh.jetstream import subjects
+from mesh.pseudonyms import UNKEYED, PublicId
 from mesh.redis.database import RedisError
 from mesh.redis.ranking import BoardName
 from mesh.redis.standings import StandingStore
@@ -54,9 +55,17 @@ class _WatchedStanding:
 
 
 class WatchedStandings:
-    def __init__(self, store: StandingStore, catalog: CatalogView, plan: StandingPlan | None = None) -> None:
+    def __init__(
+        self,
+        store: StandingStore,
+        catalog: CatalogView,
+        plan: StandingPlan | None = None,
+        *,
+        public: PublicId = UNKEYED,
+    ) -> None:
         self._store = store
         self._catalog = catalog
+        self._public = public
         self._plan = plan or StandingPlan()
         self._watermarks = Watermarks()
         self._places: dict[StandingKey, _WatchedStanding] = {}
@@ -132,7 +141,7 @@ class WatchedStandings:
                     actors.said(place.actor_id),
                 )
             elif self._watermarks.passes(board.before, standing.applied):
-                self._take(place, reading_of(board, standing))
+                self._take(place, reading_of(board, standing, self._public))
             else:
                 self._plan.again(place, self._loop.time())
         for place in batch:

@@ -1,13 +1,13 @@
 """Under which id others see an actor: its own where that is plain, else a pseudonym. Pure.
 
-An actor id may be an e-mail address or another secret of the platform's, so results that anybody may watch hold
-it only where it has the form in which ids were always shown: 1 to 64 of [A-Za-z0-9_-]. Any other is shown as
-`player-` and 10 characters of Crockford's base 32, 50 bits of its BLAKE2b under a key of the mesh: who lacks the key
-cannot find the address by trying addresses. A plain id of that very form is shown as a pseudonym, too, so that
-nobody takes another's.
+An actor id may be an e-mail address or another secret of the platform's, so results that anybody may watch
+hold it only where it has the form in which ids were always shown: 1 to 64 of [A-Za-z0-9_-]. Any other is
+shown as `player-` and 10 characters of Crockford's base 32, 50 bits of its BLAKE2b under a key of the mesh:
+who lacks the key cannot find an address by trying addresses. A plain id of that very form is shown as a
+pseudonym, too, so that nobody takes another's.
 
-The key lies in the catalog's bucket (mesh.catalog.watch): the same for all instances and after a restart. That
-two of a million actors share a pseudonym has odds of 1 in 2,000, that two of a board's best 100 do, 1 in 10^11.
+The key lies in the catalog's bucket (mesh.catalog.watch): the same for all instances and after a restart.
+Odds that two of a million actors share a pseudonym: 1 in 2,000; two of a board's best 100: 1 in 10^11.
 
 Bound: CACHED_MAX pseudonyms are remembered; a full cache is cleared.
 """

@@ -112,6 +112,9 @@ def inbox(actor_id: str) -> str:
     return f"inbox.{actors.encode(actor_id)}"
 
 
+PSEUDONYM_KEY = "secret.pseudonyms"
+"""The catalog's key under which the key of pseudonyms lies (mesh.pseudonyms)."""
+
 PROBES = 65_536
 """How many keys of the catalog's bucket probes may lie under."""
 

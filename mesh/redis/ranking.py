@@ -10,6 +10,7 @@ from grandstand.aggregate.v1.aggregate_pb2 import BoardEntry, SeasonSpan
 from grandstand.catalog.v1.catalog_pb2 import BOARD_MODE_LOWEST
 from grandstand.wire.errors import Unknown, shown
 from mesh.merge.board import merge_board
+from mesh.pseudonyms import PublicId
 from mesh.redis.share import Share
 
 
@@ -72,3 +73,13 @@ class Standing:
     neighbours: Sequence[BoardEntry]
     actors: int
     applied: Mapping[int, int]
+
+    def shown_as(self, public: PublicId) -> Standing:
+        """The same with the ids under which others see the actors."""
+        shown = [_shown_as(entry, public) for entry in self.neighbours]
+        entry = None if self.entry is None else _shown_as(self.entry, public)
+        return Standing(entry, shown, self.actors, self.applied)
+
+
+def _shown_as(entry: BoardEntry, public: PublicId) -> BoardEntry:
+    return BoardEntry(rank=entry.rank, actor_id=public(entry.actor_id), points=entry.points)

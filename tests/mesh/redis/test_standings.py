@@ -32,8 +32,7 @@ from tests.support.stored_board import StoredBoard
 GAME = "standings"
 # Ids whose order by bytes is not that of a dictionary, nor of hexadecimal digits.
 ACTORS = [f"{first}{n}" for first in ("a", "B", "_", "-", "Z", "9", "f") for n in range(30)]
-ACTORS += ["!begun", "!", "!at", "=", "=YQ", "auth0|5f7c", "ann@example.com", "f:uuid:ann", "🦊", "é"]
-ACTORS.append("x" * 128)
+ACTORS += [
     "!begun",
     "!",
     "!at",

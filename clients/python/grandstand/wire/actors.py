@@ -2,14 +2,14 @@
 
 An actor id is 1 to 128 bytes of UTF-8 without control characters (U+0000 to U+001F, U+007F to U+009F):
 `auth0|5f7c`, `f:uuid:ann`, an e-mail address. Bytes are compared as they are given: no case folding, no
-normalisation, and spaces at the ends count. Code passes actor ids on as they are; where one becomes a token of
-a NATS subject or a part of a Redis key it is encoded, here and nowhere else.
+normalisation, and spaces at the ends count. Code passes actor ids on as they are; where one becomes a token
+of a NATS subject or a part of a Redis key it is encoded, here and nowhere else.
 
-    plain, [A-Za-z0-9_-]{1,128}     is its own encoded form, so what was stored under it stays
-    any other                       "=" and the base64url of its UTF-8, without padding: at most 172 characters
+    plain, [A-Za-z0-9_-]{1,128}   is its own encoded form, so what was stored under it stays
+    any other                     "=" and the base64url of its UTF-8, unpadded: at most 172 characters
 
-No plain id holds "=", so no two ids share an encoded form. A token of a subject may have neither a dot, a star, a
-">" nor a space; the encoded form has none.
+No plain id holds "=", so no two ids share an encoded form. A token of a subject may have neither a dot, a
+star, a ">" nor a space; the encoded form has none.
 """
 
 from __future__ import annotations
