@@ -19,7 +19,7 @@ from opentelemetry.trace import Span
 from grandstand.event.v1.event_pb2 import Event, Position
 from grandstand.gateway.v1.gateway_pb2 import SendRequest
 from grandstand.wire import actors, ids
-from grandstand.wire.errors import Forbidden, GrandstandError, Invalid, Unauthenticated
+from grandstand.wire.errors import Forbidden, GrandstandError, Invalid, Unauthenticated, shown
 from mesh import telemetry, wall_clock
 from mesh.auth import Identity, Verifies, authorization_of
 from mesh.http2.call import Call, Handler
@@ -184,6 +184,8 @@ def check_event(event: Event, identity: Identity, now_s: float) -> None:
     guest = identity.guest or (identity.producer and event.guest)
     if guest != event.guest:
         event.guest = guest
+    if body == "score":
+        _call(event, identity)
     if body == "vote" and event.vote.weight > 1:
         raise Invalid(
             f"event.vote.weight: is {event.vote.weight}; at most 1 is allowed here, "
@@ -194,3 +196,15 @@ def check_event(event: Event, identity: Identity, now_s: float) -> None:
             "event.presence: is not taken here; the gateway itself tells who watches: "
             "open Subscribe with your token"
         )
+
+
+def _call(event: Event, identity: Identity) -> None:
+    """Says in a score what its actor is called. Raises Forbidden."""
+    said = event.score.name
+    if said and not identity.producer:
+        raise Forbidden(
+            f"score.name: {shown(said)} is given, and only a producer names actors; leave it empty: "
+            "others see the claim name of your token"
+        )
+    if identity.name and not said and event.actor_id == identity.actor_id:
+        event.score.name = identity.name

@@ -234,6 +234,9 @@ def _section(place: Place, said: tuple[ValidatedEvent, ...]) -> tuple[Section, b
         at = [labels.setdefault(validated.label, len(labels)) for validated in said]
         section.label = pack(f"<{count}H", *at)
         section.labels = "\n".join(labels)
+    elif kind == "score":
+        if any(validated.name for validated in said):
+            section.names = "\n".join([validated.name for validated in said])
     elif kind == "custom":
         section.payloads.extend([validated.payload for validated in said])
     width = "Q" if kind == "vote" else "d" if kind == "measure" else "q"

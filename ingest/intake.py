@@ -351,6 +351,8 @@ class Intake:
             validated = self._checker.validate(
                 game_id, kind, body, now_s, session.producer, guest=guest, by_producer=by_producer
             )
+        if kind == "score" and own and session.name and not validated.name:
+            validated.call(session.name)
         if validated.cost > 1:
             admission.charge_more(whose, game_id, validated.cost - 1, now_s=now_s, producer=paying)
         partition = validated.only

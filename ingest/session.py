@@ -92,6 +92,7 @@ class IngestSession:
         "credit_max",
         "games",
         "guest",
+        "name",
         "next_seq",
         "origin_id",
         "origin_key",
@@ -112,6 +113,8 @@ class IngestSession:
         self.producer = False
         self.guest = False
         """Whether a guest acts, as the token says."""
+        self.name = ""
+        """What others see of the stream's actor, as the token says; "" of one that is not the token's."""
         self.paying_producer: str | None = None
         """The platform's producer whose rate is charged; None: that of each event's actor."""
         self.by_producer = False
@@ -211,6 +214,7 @@ class IngestSession:
         self.games = identity.games
         self.producer = hello.producer
         self.guest = identity.guest
+        self.name = identity.name if actor_id == identity.actor_id else ""
         if identity.producer and not identity.of_mesh:
             self.paying_producer = identity.actor_id
         self.by_producer = identity.producer

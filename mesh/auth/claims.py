@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from grandstand.wire import actors, ids
+from grandstand.wire import actors, ids, names
 from grandstand.wire.errors import Invalid, Unauthenticated, shown
 from mesh import limits
 from mesh.auth.identity import Games, Identity
@@ -80,6 +80,7 @@ def read_claims(
         Identity(
             # What an owner or an operator does is logged under its name.
             actor_id=_actor(claims, ACTOR_CLAIM if guest else actor_claim, producer and not owner, guest),
+            name=names.cleaned(claims.get("name")),
             producer=producer,
             games=None if games is None else Games.of(games),
             expires_at_s=expires_at_s,

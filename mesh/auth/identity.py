@@ -52,6 +52,8 @@ class Identity:
     owner: bool = False
     """It may define, open and close; also of an operator."""
     operator: bool = False
+    name: str = ""
+    """What others see of the actor; "" where the token does not say it."""
 
     def act_for(self, field: str, actor_id: str) -> str:
         """Who acts: `actor_id`, or for "" the token's own. Raises Forbidden for others, unless a producer."""

@@ -32,8 +32,10 @@ def token(
     audience: str = AUDIENCE,
     issuer: str | None = None,
     actor_claim: str = ACTOR_CLAIM,
+    name: str = "",
 ) -> str:
     """A JWT good from `now_s` (Unix seconds) for `life_s`; `actor_id` "" only with the role producer.
+    `name`: what others see of the actor; "": the claim is left out.
 
     Raises Unauthenticated, as it would be refused, for claims that no service takes.
     """
@@ -45,6 +47,8 @@ def token(
     }
     if actor_id:
         claims[actor_claim] = actor_id
+    if name:
+        claims["name"] = name
     if games is not None:
         claims["games"] = list(games)
     if issuer is not None:

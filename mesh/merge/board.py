@@ -68,7 +68,19 @@ def _best(
         for share in shares
         for actor_id, points, reached in zip(share.actor_ids, share.points, share.reached, strict=True)
     )
+    best = enumerate(rows[:top], start=1)
+    if not any(share.names for share in shares):
+        return [
+            BoardEntry(rank=rank, actor_id=public(actor_id), points=points)
+            for rank, (_, _, actor_id, points) in best
+        ]
+    names = {
+        actor_id: name
+        for share in shares
+        if share.names
+        for actor_id, name in zip(share.actor_ids, share.names, strict=True)
+    }
     return [
-        BoardEntry(rank=rank, actor_id=public(actor_id), points=points)
-        for rank, (_, _, actor_id, points) in enumerate(rows[:top], start=1)
+        BoardEntry(rank=rank, actor_id=public(actor_id), points=points, name=names.get(actor_id))
+        for rank, (_, _, actor_id, points) in best
     ]

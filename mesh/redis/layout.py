@@ -31,6 +31,8 @@ from dataclasses import dataclass
 
 from grandstand.wire import actors
 
+_NAME = "!name:"
+
 MANIFEST_STATE = b"!state"
 """The field of a manifest that is no key: the PartitionState."""
 
@@ -112,6 +114,16 @@ def standing_field(actor_id: str) -> str:
     """An actor's field in a board's standings: the id as it is, but encoded where it could be taken for a
     mark of the state or for an encoded id."""
     return actors.encode(actor_id) if actor_id[0] in "!=" else actor_id
+
+
+def name_field(actor_id: str) -> str:
+    """The mark in a board's standings that holds what an actor is called."""
+    return f"{_NAME}{actor_id}"
+
+
+def named_actor(field: bytes) -> str | None:
+    """Of whom the field holds the name; None for any other."""
+    return field[len(_NAME) :].decode() if field.startswith(_NAME.encode()) else None
 
 
 def standing_actor(field: bytes) -> str | None:

@@ -82,4 +82,4 @@ class Standing:
 
 
 def _shown_as(entry: BoardEntry, public: PublicId) -> BoardEntry:
-    return BoardEntry(rank=entry.rank, actor_id=public(entry.actor_id), points=entry.points)
+    return BoardEntry(rank=entry.rank, actor_id=public(entry.actor_id), points=entry.points, name=entry.name)

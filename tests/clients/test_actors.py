@@ -109,7 +109,7 @@ def test_what_is_no_actor_id_is_refused_by_value_bound_and_way_out(actor: str, w
 
 @pytest.mark.parametrize("encoded", ["", "=", "=YR", "=YQ==", "=YW5u", "a b", "=////", "=gg"])
 def test_what_encode_never_makes_is_not_decoded(encoded: str) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(Invalid, match="is no encoded actor id"):
         actors.decode(encoded)
 
 

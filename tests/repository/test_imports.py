@@ -105,6 +105,7 @@ CORES = (
     "grandstand.wire.delta.topic",
     "grandstand.wire.errors",
     "grandstand.wire.ids",
+    "grandstand.wire.names",
     "grandstand.wire.topics",
     "ingest.admission",
     "ingest.buckets",

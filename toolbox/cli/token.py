@@ -61,6 +61,9 @@ def token(
     issuer: Annotated[
         str | None, typer.Option(metavar="TEXT", help="The claim iss.", show_default="none")
     ] = None,
+    name: Annotated[
+        str, typer.Option(metavar="TEXT", help="What others see of the actor.", show_default="none")
+    ] = "",
     actor_claim: Annotated[
         str,
         typer.Option(metavar="NAME", help="The claim that names the actor, as `up --actor-claim` has it."),
@@ -96,5 +99,6 @@ def token(
             games=game,
             issuer=issuer,
             actor_claim=actor_claim,
+            name=name,
         )
     )

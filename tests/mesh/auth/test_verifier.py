@@ -300,6 +300,21 @@ def test_another_claim_may_name_the_actor_of_all_but_guests() -> None:
         named("email", sub="ann")
 
 
+def test_a_token_says_what_others_see_of_its_bearer_and_is_good_whatever_that_is() -> None:
+    for claim, name in (
+        ("Ann B.", "Ann B."),
+        ("A\u202enn", "Ann"),
+        ("ann@example.com", ""),
+        (7, ""),
+        (None, ""),
+    ):
+        assert verify(token(KEY, name=claim)).name == name
+    minted = mint.token(signing(KEY), actor_id="bob", now_s=1000, life_s=60, name="Bob", actor_claim="player")
+    trust = Trust(lambda: ring(KEY), actor_claim="player")
+    found = Verifier(trust).verify(bearer(minted), 1001)
+    assert (found.actor_id, found.name) == ("bob", "Bob")
+
+
 def test_a_key_for_guests_makes_nobody_else() -> None:
     key = private_jwk("EdDSA", "grandstand-guests-1")
     assert verify(token(key, roles=["guest"]), ring(key)).guest

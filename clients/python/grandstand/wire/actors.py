@@ -74,14 +74,16 @@ def encode(actor_id: str) -> str:
 
 
 def decode(encoded: str) -> str:
-    """The actor id that `encode` made this of. Raises ValueError for what it never makes."""
-    if not encoded.startswith(_MARK):
-        actor_id = encoded
-    else:
+    """The actor id that `encode` made this of. Raises Invalid for what it never makes."""
+    actor_id = encoded
+    if encoded.startswith(_MARK):
         digits = encoded[len(_MARK) :]
-        actor_id = urlsafe_b64decode(digits + "=" * (-len(digits) % 4)).decode()
+        try:
+            actor_id = urlsafe_b64decode(digits + "=" * (-len(digits) % 4)).decode()
+        except ValueError:
+            actor_id = ""
     if not actor_id or encode(actor_id) != encoded:
-        raise ValueError(f"{shown(encoded)} is no encoded actor id")
+        raise Invalid(f"{shown(encoded)} is no encoded actor id")
     return actor_id
 
 
