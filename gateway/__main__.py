@@ -59,7 +59,9 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
         addresses = Addresses(config.trusted_hops, config.exempt)
         guests = Guests(guest_key, checked, GuestLimits(random.random), config.issuer)
         subscribe = SubscribeService(fan_out, viewer_limits, checked, addresses, now=clock.now_s)
-        service = GatewayService(relay, subscribe.accept, checked, guests, addresses, clock.now_s)
+        service = GatewayService(
+            *(relay, subscribe.accept, checked, guests, addresses, clock.now_s), public=catalog.public_id
+        )
         process.methods.update(service.methods())
         proven = [proofs.nats_echo(bus), proofs.catalog(catalog), proofs.redis_reads(redis)]
         health = HealthWatch(bus, config.instance, proven[0].check)

@@ -45,6 +45,7 @@ export class Session {
   readonly #backoff: Backoff;
   readonly #random: () => number;
   #origin: Promise<Origin> | undefined;
+  #shownAs = "";
 
   constructor(
     private readonly gateway: Client<typeof GatewayService>,
@@ -54,6 +55,11 @@ export class Session {
     this.#attemptMs = options.attemptMs ?? 6_000;
     this.#backoff = options.backoff ?? { baseMs: 200, capMs: 3_000 };
     this.#random = options.random ?? Math.random;
+  }
+
+  /** Under which id boards show who acts here; empty until the origin is issued. */
+  get shownAs(): string {
+    return this.#shownAs;
   }
 
   /** Asks for the origin ahead of the first event, so that the first vote is as quick as the others. */
@@ -127,6 +133,7 @@ export class Session {
   async #issue(): Promise<Origin> {
     const issued = await this.#resending((options) => this.gateway.issueOrigin({}, options));
     const expiresAtMs = issued.expiresAt ? timestampMs(issued.expiresAt) : Number.POSITIVE_INFINITY;
+    this.#shownAs = issued.shownAs;
     return new Origin(issued.originId, issued.credit, Date.now(), expiresAtMs);
   }
 

@@ -34,7 +34,8 @@ const LIVE_POLLS_MAX = 4;
 
 export class App {
   readonly #model: GameModel;
-  readonly #session: Session;
+  readonly #newSession: () => Session;
+  #session: Session;
   readonly #subscription: Subscription;
   readonly #catalog: CatalogWatch;
   readonly #indicator = new Indicator(byId("connection"));
@@ -54,7 +55,8 @@ export class App {
   constructor(server: string, gameId: string, token: string | undefined) {
     const stand = connect(server, (acts) => this.#credentials.source(acts));
     this.#model = new GameModel(gameId);
-    this.#session = stand.session();
+    this.#newSession = () => stand.session();
+    this.#session = this.#newSession();
     this.#ballot = this.#newBallot("");
     const issue = async (): Promise<Issued> => {
       const { token, actorId, expiresAt } = await stand.guest();
@@ -84,13 +86,17 @@ export class App {
       (message) => this.#onUnknown(message),
     );
     this.#catalog.refresh();
-    this.#session.warm().catch(() => undefined); // The first vote asks again, and says what is wrong.
+    this.#warm();
     const dialog = new ActorDialog(() => this.#credentials.askForGuest());
     byId("actor").addEventListener("click", () => dialog.show(this.#credentials.standing));
     document.addEventListener("keydown", (event) => this.#onKey(event));
     setInterval(() => this.#tick(), TICK_MS);
     setInterval(() => this.#reactions.sample(), SAMPLE_MS);
     this.#show();
+  }
+
+  #warm(): void {
+    this.#session.warm().catch(() => undefined); // The first vote asks again, and says what is wrong.
   }
 
   #newBallot(actorId: string): Ballot {
@@ -121,6 +127,11 @@ export class App {
     notice.hidden = text === "";
     setText(notice, text);
     if (standing.kind === "asking" || actorId === before) return;
+    if (before && actorId) {
+      // Somebody else's origin, and another row of the boards.
+      this.#session = this.#newSession();
+      this.#warm();
+    }
     this.#ballot = this.#newBallot(actorId);
     if (this.#subscription) this.#show();
     if (before && actorId) this.#toasts.say("Hello", `You now play as ${actorId}.`);
@@ -173,7 +184,7 @@ export class App {
     const bursts =
       this.#bursts.get(pulseId) ??
       new Bursts((it, count) =>
-        this.#session.react(this.#model.gameId, this.#ballot.actorId, pulseId, it, count).then(
+        this.#session.react(this.#model.gameId, "", pulseId, it, count).then(
           () => undefined,
           () => undefined, // A reaction is shed, never a reason to interrupt; the indicator tells of a lost connection.
         ),
@@ -253,7 +264,7 @@ export class App {
     }
     cards.forEach((card, i) => {
       const board = boards[i];
-      if (board) card.show(board, this.#ballot.actorId);
+      if (board) card.show(board, this.#session.shownAs || this.#ballot.actorId);
     });
   }
 
