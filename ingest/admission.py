@@ -195,6 +195,7 @@ class Admission:
                 self._calm_actors = actors
                 return self.admit_calm(game_id, actor_id, now)
             self._actors.move(actor_id, now + self._actors.event_s, now, game_id)
+            self._calm_actors = self._by_game[game_id]
             return True
         if tat > now + self._actor_slack_s:
             return False

@@ -475,3 +475,13 @@ def test_a_calm_game_that_is_forgotten_meanwhile_is_charged_all_the_same() -> No
     admission.charge("g1", 20, calm)
     assert admission.calm("g1", 31, 10.0, "ann") is None, "20 of the 50 that are calm are used up"
     assert admission.calm("g1", 25, 10.0, "ann") is not None
+
+
+def test_a_reaction_of_many_by_the_first_player_of_a_game_is_charged_to_it() -> None:
+    admission = Admission(PLENTY, PLENTY, PLENTY)
+    admission.admit("", "g", "vote", own=True, now_s=0.0, producer="server")
+    now = admission.calm("g", 1, 0.0, "", "server")
+    assert now is not None
+    assert admission.admit_calm("g", "bob", now)
+    admission.charge_calm("bob", 2)
+    assert admission._actors.tat("bob", "g") == pytest.approx(now + 3 * admission._actors.event_s)

@@ -61,7 +61,7 @@ def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 def storm(seed: int, count: int, *, points: int) -> list[Score]:
     random = np.random.default_rng(seed)
     return [
-        Score(ACTORS[a], int(p), seq=n + 1)
+        Score(ACTORS[a], int(p), seq=n + 1, name=f"Nø {n}" if n % 3 == 0 else "")
         for n, (a, p) in enumerate(
             zip(
                 random.integers(0, len(ACTORS), count),
