@@ -38,7 +38,7 @@ class Identity:
     """The claims of a good token."""
 
     actor_id: str
-    """A valid id; "" only for a producer that is nobody itself."""
+    """As grandstand.wire.actors has it; "" only for a producer that is nobody itself."""
     producer: bool
     """It may act for others; also of an owner and an operator."""
     games: Container[str] | None
