@@ -72,7 +72,7 @@ class Access:
     @staticmethod
     def public_id(reader: Identity | None, public: PublicId) -> PublicId:
         """Under which ids the reader sees actors."""
-        return str if reader is not None and reader.owner else public
+        return list if reader is not None and reader.owner else public
 
     @staticmethod
     def standing(reader: Identity | None, actor_id: str) -> None:

@@ -103,7 +103,7 @@ class GatewayService:
         response = pb.IssueOriginResponse(origin_id=origin_id, credit=ids.origin_credit(origin_id))
         response.expires_at.FromSeconds(ids.origin_issued_at_s(origin_id) + wire_bounds.ORIGIN_AGE_MAX_S)
         if identity is not None and identity.actor_id:
-            response.shown_as = self._public(identity.actor_id)
+            (response.shown_as,) = self._public([identity.actor_id])
         return response
 
     def _identity(self, metadata: Metadata) -> Identity | None:

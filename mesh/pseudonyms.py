@@ -15,13 +15,13 @@ Bound: CACHED_MAX pseudonyms are remembered; a full cache is cleared.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
 
 from grandstand.wire import ids
 
-PublicId = Callable[[str], str]
-"""The id under which others see an actor."""
+PublicId = Callable[[Iterable[str]], list[str]]
+"""The ids under which others see these actors; `list` where they see their own."""
 
 KEY_BYTES = 32
 CACHED_MAX = 16_384
@@ -39,10 +39,11 @@ class PublicIds:
         self._key = key
         self._known: dict[str, str] = {}
 
-    def __call__(self, actor_id: str) -> str:
-        found = self._known.get(actor_id)
-        if found is not None:
-            return found
+    def __call__(self, actor_ids: Iterable[str]) -> list[str]:
+        known = self._known
+        return [known.get(actor_id) or self._look(actor_id) for actor_id in actor_ids]
+
+    def _look(self, actor_id: str) -> str:
         if may_be_shown(actor_id):
             shown = actor_id
         else:

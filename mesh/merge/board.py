@@ -68,11 +68,12 @@ def _best(
         for share in shares
         for actor_id, points, reached in zip(share.actor_ids, share.points, share.reached, strict=True)
     )
-    best = enumerate(rows[:top], start=1)
+    best = rows[:top]
+    ids = public([actor_id for _, _, actor_id, _ in best])
     if not any(share.names for share in shares):
         return [
-            BoardEntry(rank=rank, actor_id=public(actor_id), points=points)
-            for rank, (_, _, actor_id, points) in best
+            BoardEntry(rank=rank, actor_id=shown, points=points)
+            for rank, (shown, (_, _, _, points)) in enumerate(zip(ids, best, strict=True), start=1)
         ]
     names = {
         actor_id: name
@@ -81,6 +82,6 @@ def _best(
         for actor_id, name in zip(share.actor_ids, share.names, strict=True)
     }
     return [
-        BoardEntry(rank=rank, actor_id=public(actor_id), points=points, name=names.get(actor_id))
-        for rank, (_, _, actor_id, points) in best
+        BoardEntry(rank=rank, actor_id=shown, points=points, name=names.get(actor_id))
+        for rank, (shown, (_, _, actor_id, points)) in enumerate(zip(ids, best, strict=True), start=1)
     ]

@@ -76,10 +76,17 @@ class Standing:
 
     def shown_as(self, public: PublicId) -> Standing:
         """The same with the ids under which others see the actors."""
-        shown = [_shown_as(entry, public) for entry in self.neighbours]
-        entry = None if self.entry is None else _shown_as(self.entry, public)
-        return Standing(entry, shown, self.actors, self.applied)
+        return Standing(
+            None if self.entry is None else _shown_as([self.entry], public)[0],
+            _shown_as(self.neighbours, public),
+            self.actors,
+            self.applied,
+        )
 
 
-def _shown_as(entry: BoardEntry, public: PublicId) -> BoardEntry:
-    return BoardEntry(rank=entry.rank, actor_id=public(entry.actor_id), points=entry.points, name=entry.name)
+def _shown_as(entries: Sequence[BoardEntry], public: PublicId) -> list[BoardEntry]:
+    ids = public([entry.actor_id for entry in entries])
+    return [
+        BoardEntry(rank=entry.rank, actor_id=shown, points=entry.points, name=entry.name)
+        for shown, entry in zip(ids, entries, strict=True)
+    ]
