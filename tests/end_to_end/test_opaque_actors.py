@@ -49,7 +49,8 @@ def test_actors_with_any_id_vote_score_and_are_told_what_is_theirs_and_others_se
             best = [entry.actor_id for entry in (await game.topic("board/top", positions)).board.entries]
             assert best == ACTORS[::-1]
             anybody = Backend(edge)
-            entries = (await anybody.read(game.game_id, ["board/top"], positions))[0].board.entries
+            read = await anybody.read(game.game_id, ["board/top"], positions)
+            entries = read.topics[0].board.entries
             shown = {actor: entry.actor_id for actor, entry in zip(ACTORS[::-1], entries, strict=True)}
             assert [actor for actor in ACTORS if shown[actor] == actor] == ["ann"]
             assert len(set(shown.values())) == len(ACTORS)
@@ -104,7 +105,9 @@ def test_others_see_the_name_that_a_token_claims_or_a_producer_gives_and_the_lat
             async def names(positions: list[Position]) -> dict[str, int]:
                 """By what is shown under it, as anybody sees it."""
                 states = await Backend(edge).read(game.game_id, ["board/top"], positions)
-                return {entry.name or entry.actor_id: entry.points for entry in states[0].board.entries}
+                return {
+                    entry.name or entry.actor_id: entry.points for entry in states.topics[0].board.entries
+                }
 
             positions = await browser_sends("ann@example.com", "Ann B.", 5)
             positions += await browser_sends("bob@example.com", "bob@example.com", 4)
