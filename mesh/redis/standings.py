@@ -30,8 +30,7 @@ from google.protobuf.message import DecodeError
 
 from grandstand.aggregate.v1.aggregate_pb2 import BoardEntry
 from grandstand.internal.v1.internal_pb2 import Partial
-from grandstand.wire import ids
-from grandstand.wire.errors import shown
+from grandstand.wire import actors, ids
 from mesh.redis import layout
 from mesh.redis.database import Database, RedisError, Script
 from mesh.redis.ranking import BoardName, Ranking, Standing
@@ -52,7 +51,7 @@ class StandingStore:
         (found,) = await self.read_many([(ranking, actor_id)], neighbours)
         if found is None:
             raise RedisError(
-                f"{ranking.topic} of game {ranking.game_id} is broken at actor {shown(actor_id)}"
+                f"{ranking.topic} of game {ranking.game_id} is broken at actor {actors.said(actor_id)}"
             )
         return found
 
