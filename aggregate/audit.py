@@ -12,6 +12,7 @@ import logging
 
 from aggregate.access import Caller
 from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED, Board, Game, Poll
+from grandstand.wire import actors
 from mesh.auth import Revocation
 from mesh.auth.revocations import time_of
 
@@ -31,7 +32,7 @@ def revoked(revocation: Revocation, by: Caller) -> None:
 def _tell(what: str, said: str, by: Caller) -> None:
     identity = by.identity
     role = "operator" if identity.operator else "owner"
-    log.info("%s %s by %s (%s) from %s", what, said, identity.actor_id, role, by.address)
+    log.info("%s %s by %s (%s) from %s", what, said, actors.said(identity.actor_id), role, by.address)
 
 
 def ended(definition: Poll | Board) -> None:

@@ -29,7 +29,7 @@ from __future__ import annotations
 from aggregate import bounds
 from aggregate.fold import Change, Drop, FoldState, SetFields
 from aggregate.rows import Rows
-from aggregate.standings import Standings, stored_standings
+from aggregate.standings import Standings, stored_names, stored_standings
 from grandstand.catalog.v1 import catalog_pb2 as catalog
 from grandstand.internal.v1.internal_pb2 import BoardPartial
 from mesh import limits, seasons
@@ -72,7 +72,8 @@ class Board:
 
     def _stored(self, part: str, state: FoldState) -> Standings:
         fields = state.hashes.get(part, {})
-        return Standings(part, self._mode, self._top, stored_standings(fields.items()))
+        standings, names = stored_standings(fields.items()), stored_names(fields.items())
+        return Standings(part, self._mode, self._top, standings, names)
 
     def fold(self, rows: Rows) -> bool:
         past = self._previous

@@ -56,7 +56,7 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
         relay.start()
         viewer_limits = StreamLimits(bounds.VIEWER_BOUNDS, random=random.random)
         presence = PresenceReporter(relay, catalog.view, config.instance, now=clock.now_s)
-        personal = Personal(bus, redis, catalog.view)
+        personal = Personal(bus, redis, catalog.view, catalog.public_id)
         personal.start()
         results = ResultStore(redis)
         fan_out = FanOut(
@@ -71,7 +71,10 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
             revocations=catalog.revocations,
         )
         ending = asyncio.create_task(keep_ending(subscribe.tokens, clock.least_s))
-        service = GatewayService(relay, subscribe.accept, checked, guests, addresses, origins, clock.now_s)
+        service = GatewayService(
+            *(relay, subscribe.accept, checked, guests, addresses, origins, clock.now_s),
+            public=catalog.public_id,
+        )
         process.methods.update(service.methods())
         proven = [proofs.nats_echo(bus), proofs.catalog(catalog), proofs.redis_reads(redis)]
         health = HealthWatch(bus, config.instance, proven[0].check)

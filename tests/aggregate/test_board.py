@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -45,6 +46,7 @@ SCORES = st.builds(
     points=st.one_of(st.integers(-3, 3), st.sampled_from([-(2**53), 2**53, -(2**63), 2**63 - 1])),
     tag=st.sampled_from([1, 2, 2**64 - 1]),
     seq=st.integers(1, 9),
+    name=st.sampled_from(["", "", "", "Ann", "Bob", "é"]),
 )
 MOMENTS = st.integers(0, 7 * EVERY_S) | st.sampled_from([-5, 19.999999, 20, 28, 27.999999, 40, 48, 60.000001])
 REMOVES = st.tuples(st.sampled_from("abcdefgh"), st.sampled_from([0, 0, 1, 2]))
@@ -194,8 +196,8 @@ def test_the_merge_of_a_spread_boards_partitions_is_one_fold_of_all(
 def test_best_lowest_and_sum_do_not_depend_on_the_order_of_blocks(
     data: st.DataObject, mode: BoardMode, stream: list[Blk]
 ) -> None:
-    """Nor of the rows, if they keep their places; nor of when it is stored and read back."""
-    stream = [Blk(block.at_s, placed(block.scores)) for block in stream]
+    """Nor of the rows, if they keep their places; nor of when it is stored and read back. Names do."""
+    stream = [Blk(block.at_s, placed([replace(s, name="") for s in block.scores])) for block in stream]
     rows = [Blk(block.at_s, [score]) for block in stream for score in block.scores]
     definition, taken_over_at = board(mode, top=8), data.draw(st.integers(0, len(rows)))
     reordered = data.draw(st.permutations(rows))
@@ -205,6 +207,26 @@ def test_best_lowest_and_sum_do_not_depend_on_the_order_of_blocks(
     for block in reordered[taken_over_at:]:
         feed(fold, block)
     assert fold.partial() == folded(definition, stream).partial()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_latest_name_in_the_stream_holds_whatever_becomes_of_its_score(mode: BoardMode) -> None:
+    """Also where a score comes late for its origin, or changes nothing; through a takeover, too (I4)."""
+    fold, stored = Board.from_state(board(mode), FoldState()), Stored()
+
+    def named() -> list[str]:
+        return [entry.name for entry in merge_board([fold.partial()]).entries]
+
+    feed(fold, Blk(1, [Score("a", 0, seq=5, name="Ann"), Score("!begun", 0)]))
+    assert named() == ["Ann", ""]
+    assert not feed(fold, Blk(2, [Score("a", 0, seq=5, name="Ann")])) or mode == BOARD_MODE_SUM
+    assert feed(fold, Blk(3, [Score("a", 0, seq=1, name="Zoë"), Score("!begun", 0, name="B.")]))
+    assert sorted(named()) == ["B.", "Zoë"]
+    stored.apply(fold.delta())
+    fold = Board.from_state(board(mode), stored.state([""]))
+    assert sorted(named()) == ["B.", "Zoë"]
+    feed(fold, Blk(4, [Score("a", 0, seq=2)]))
+    assert sorted(named()) == ["B.", "Zoë"], "a score without a name leaves it"
 
 
 def test_of_equal_scores_the_one_reached_first_leads() -> None:

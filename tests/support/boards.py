@@ -51,6 +51,8 @@ class Score:
     before: int = 0
     row: int | None = None
     """Its place in its section; None: its place in the block here."""
+    name: str = ""
+    """What the actor is called."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ def rows(block: Blk) -> Rows:
         origin_tag=np.array([score.tag for score in block.scores], dtype=np.uint64),
         origin_seq=np.array([score.seq for score in block.scores], dtype=np.uint64),
         origin_before=np.array([score.before for score in block.scores], dtype=np.uint64),
+        called=said if any(said := [score.name for score in block.scores]) else (),
     )
 
 
@@ -160,6 +163,10 @@ class Oracle:
         standings = [(*self._standing(scores), actor) for actor, scores in by_actor.items()]
         return [(actor, p) for p, _, actor in sorted(standings, key=lambda s: (sign * s[0], s[1], s[2]))]
 
+    def names(self, number: int) -> dict[str, str]:
+        """Of a season, of those who have one."""
+        return {score.actor: score.name for _, score in self.taken.get(number, []) if score.name}
+
     def _standing(self, scores: list[tuple[int, Score]]) -> tuple[int, int]:
         """Points, and when they were reached."""
         told = [(at, _within(score.points), score) for at, score in scores]
@@ -182,6 +189,8 @@ class Oracle:
         ranked = self.ranked(self.current)
         top = self.definition.top
         assert entries(result) == ranked[:top]
+        names = self.names(self.current)
+        assert [entry.name for entry in result.entries] == [names.get(actor, "") for actor, _ in ranked[:top]]
         assert [entry.rank for entry in result.entries] == list(range(1, len(ranked[:top]) + 1))
         assert result.actors == len(ranked)
         assert result.HasField("season") == bool(self.current)
@@ -194,6 +203,9 @@ class Oracle:
         if result.HasField("previous"):
             past = self.ranked(self.current - 1)
             assert [(entry.actor_id, entry.points) for entry in result.previous.entries] == past[:top]
+            names = self.names(self.current - 1)
+            shown = [entry.name for entry in result.previous.entries]
+            assert shown == [names.get(actor, "") for actor, _ in past[:top]]
             assert result.previous.actors == len(past)
             assert result.previous.season.number == self.current - 1
             assert result.previous.sealed == self.sealed

@@ -41,7 +41,12 @@ _BOARD = {
     "cursor": {"positions": [{"partition": 1, "sequence": "5"}, {"partition": 9, "sequence": "6"}]},
     "board": {
         "entries": [
-            {"rank": rank, "actorId": f"actor-{rank}", "points": str(points)}
+            {
+                "rank": rank,
+                "actorId": f"actor-{rank}",
+                "points": str(points),
+                "name": f"Actor {rank}" * (rank > 2),
+            }
             for rank, points in enumerate((90, 70, 70, 0, -4), start=1)
         ],
         "actors": "12",

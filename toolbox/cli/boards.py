@@ -169,19 +169,26 @@ def rank_on_board(
     ] = 3,
     previous: Annotated[bool, typer.Option("--previous", help="In the season before this one.")] = False,
     home: HomeOption = None,
+    token: TokenOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show where an actor stands on a board, and who is next to it.
 
+    One that others see under a pseudonym is asked for with an owner's token.
+
     Example: ./grandstand board rank laps ann --neighbours 5
     """
+    from mesh.pseudonyms import may_be_shown
     from toolbox.cli.board_screens import standing
 
+    running = running_mesh(home)
+    is_open = token is None and may_be_shown(actor)
     found = on_mesh(
-        running_mesh(home).edge,
+        running.edge if is_open else running.mesh,
         lambda backend: backend.read_standing(
             game, board, actor, neighbours=neighbours, previous_season=previous
         ),
+        None if is_open else owning(token, home),
     )
     print_message(found, as_json, standing(f"board/{board}", actor, found))
 

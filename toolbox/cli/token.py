@@ -69,6 +69,13 @@ def token(
     issuer: Annotated[
         str | None, typer.Option(metavar="TEXT", help="The claim iss.", show_default="none")
     ] = None,
+    name: Annotated[
+        str, typer.Option(metavar="TEXT", help="What others see of the actor.", show_default="none")
+    ] = "",
+    actor_claim: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="The claim that names the actor, as `up --actor-claim` has it."),
+    ] = "sub",
     home: HomeOption = None,
 ) -> None:
     """Make a token and print it, and nothing else, as for TOKEN=$(./grandstand token). Or revoke some.
@@ -102,6 +109,8 @@ def token(
             games=game,
             issuer=issuer,
             token_id=secrets.token_hex(_JTI_BYTES),
+            actor_claim=actor_claim,
+            name=name,
         )
     )
 

@@ -94,9 +94,9 @@ function boardAfter(before: BoardResult, { entries: runs, actors }: BoardDelta):
     }
     // A kept entry takes the rank of its new place.
     for (const kept of before.entries.slice(first, first + count)) {
-      const { actorId, points } = kept;
+      const { actorId, points, name } = kept;
       const rank = entries.length + 1;
-      entries.push(kept.rank === rank ? kept : create(BoardEntrySchema, { rank, actorId, points }));
+      entries.push(kept.rank === rank ? kept : create(BoardEntrySchema, { rank, actorId, points, name }));
     }
     entries.push(...put);
   }

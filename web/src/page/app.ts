@@ -173,7 +173,7 @@ export class App {
     const bursts =
       this.#bursts.get(pulseId) ??
       new Bursts((it, count) =>
-        this.#session.react(this.#model.gameId, this.#ballot.actorId, pulseId, it, count).then(
+        this.#session.react(this.#model.gameId, "", pulseId, it, count).then(
           () => undefined,
           () => undefined, // A reaction is shed, never a reason to interrupt; the indicator tells of a lost connection.
         ),
@@ -253,7 +253,7 @@ export class App {
     }
     cards.forEach((card, i) => {
       const board = boards[i];
-      if (board) card.show(board, this.#ballot.actorId);
+      if (board) card.show(board, this.#session.shownAs || this.#ballot.actorId);
     });
   }
 

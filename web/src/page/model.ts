@@ -46,6 +46,8 @@ export interface PollView {
 export interface RowView {
   readonly rank: number;
   readonly actorId: string;
+  /** What to show: its name, else the id under which others see it. */
+  readonly name: string;
   readonly points: number;
 }
 
@@ -162,7 +164,12 @@ export class GameModel {
       boardId,
       title: board?.title || boardId,
       phase: furthest(board?.stage, state?.stage),
-      rows: (result?.entries ?? []).map(({ rank, actorId, points }) => ({ rank, actorId, points: Number(points) })),
+      rows: (result?.entries ?? []).map(({ rank, actorId, name, points }) => ({
+        rank,
+        actorId,
+        name: name || actorId,
+        points: Number(points),
+      })),
       actors: Number(result?.actors ?? 0n),
     };
   }

@@ -189,14 +189,16 @@ class PastSeason(_message.Message):
     def __init__(self, season: _Optional[_Union[SeasonSpan, _Mapping]] = ..., entries: _Optional[_Iterable[_Union[BoardEntry, _Mapping]]] = ..., actors: _Optional[int] = ..., sealed: _Optional[bool] = ...) -> None: ...
 
 class BoardEntry(_message.Message):
-    __slots__ = ("rank", "actor_id", "points")
+    __slots__ = ("rank", "actor_id", "points", "name")
     RANK_FIELD_NUMBER: _ClassVar[int]
     ACTOR_ID_FIELD_NUMBER: _ClassVar[int]
     POINTS_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
     rank: int
     actor_id: str
     points: int
-    def __init__(self, rank: _Optional[int] = ..., actor_id: _Optional[str] = ..., points: _Optional[int] = ...) -> None: ...
+    name: str
+    def __init__(self, rank: _Optional[int] = ..., actor_id: _Optional[str] = ..., points: _Optional[int] = ..., name: _Optional[str] = ...) -> None: ...
 
 class PulseResult(_message.Message):
     __slots__ = ("kinds", "late", "panes")

@@ -33,14 +33,16 @@ class IssueOriginRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class IssueOriginResponse(_message.Message):
-    __slots__ = ("origin_id", "expires_at", "credit")
+    __slots__ = ("origin_id", "expires_at", "credit", "shown_as")
     ORIGIN_ID_FIELD_NUMBER: _ClassVar[int]
     EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
     CREDIT_FIELD_NUMBER: _ClassVar[int]
+    SHOWN_AS_FIELD_NUMBER: _ClassVar[int]
     origin_id: str
     expires_at: _timestamp_pb2.Timestamp
     credit: int
-    def __init__(self, origin_id: _Optional[str] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., credit: _Optional[int] = ...) -> None: ...
+    shown_as: str
+    def __init__(self, origin_id: _Optional[str] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., credit: _Optional[int] = ..., shown_as: _Optional[str] = ...) -> None: ...
 
 class SendRequest(_message.Message):
     __slots__ = ("event",)

@@ -88,7 +88,7 @@ class Events(_message.Message):
     def __init__(self, viewers: _Optional[bytes] = ..., producers: _Optional[bytes] = ..., actor_keys: _Optional[bytes] = ..., actors: _Optional[str] = ..., origin: _Optional[bytes] = ..., origin_seq: _Optional[bytes] = ..., actor: _Optional[bytes] = ..., value: _Optional[bytes] = ..., sections: _Optional[_Iterable[_Union[Section, _Mapping]]] = ...) -> None: ...
 
 class Section(_message.Message):
-    __slots__ = ("game_id", "topic", "rows", "label", "labels", "weight", "payloads", "guests")
+    __slots__ = ("game_id", "topic", "rows", "label", "labels", "weight", "payloads", "guests", "names")
     GAME_ID_FIELD_NUMBER: _ClassVar[int]
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
@@ -97,6 +97,7 @@ class Section(_message.Message):
     WEIGHT_FIELD_NUMBER: _ClassVar[int]
     PAYLOADS_FIELD_NUMBER: _ClassVar[int]
     GUESTS_FIELD_NUMBER: _ClassVar[int]
+    NAMES_FIELD_NUMBER: _ClassVar[int]
     game_id: str
     topic: str
     rows: int
@@ -105,7 +106,8 @@ class Section(_message.Message):
     weight: bytes
     payloads: _containers.RepeatedScalarFieldContainer[bytes]
     guests: bool
-    def __init__(self, game_id: _Optional[str] = ..., topic: _Optional[str] = ..., rows: _Optional[int] = ..., label: _Optional[bytes] = ..., labels: _Optional[str] = ..., weight: _Optional[bytes] = ..., payloads: _Optional[_Iterable[bytes]] = ..., guests: _Optional[bool] = ...) -> None: ...
+    names: str
+    def __init__(self, game_id: _Optional[str] = ..., topic: _Optional[str] = ..., rows: _Optional[int] = ..., label: _Optional[bytes] = ..., labels: _Optional[str] = ..., weight: _Optional[bytes] = ..., payloads: _Optional[_Iterable[bytes]] = ..., guests: _Optional[bool] = ..., names: _Optional[str] = ...) -> None: ...
 
 class Control(_message.Message):
     __slots__ = ("poll", "board", "game", "void_votes", "remove_score")
@@ -210,20 +212,22 @@ class BoardPartial(_message.Message):
     def __init__(self, mode: _Optional[_Union[_catalog_pb2.BoardMode, str]] = ..., top: _Optional[int] = ..., current: _Optional[_Union[SeasonShare, _Mapping]] = ..., previous: _Optional[_Union[SeasonShare, _Mapping]] = ..., season: _Optional[_Union[_catalog_pb2.Season, _Mapping]] = ...) -> None: ...
 
 class SeasonShare(_message.Message):
-    __slots__ = ("number", "actor_ids", "points", "reached", "actors", "sealed")
+    __slots__ = ("number", "actor_ids", "points", "reached", "actors", "sealed", "names")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     ACTOR_IDS_FIELD_NUMBER: _ClassVar[int]
     POINTS_FIELD_NUMBER: _ClassVar[int]
     REACHED_FIELD_NUMBER: _ClassVar[int]
     ACTORS_FIELD_NUMBER: _ClassVar[int]
     SEALED_FIELD_NUMBER: _ClassVar[int]
+    NAMES_FIELD_NUMBER: _ClassVar[int]
     number: int
     actor_ids: _containers.RepeatedScalarFieldContainer[str]
     points: _containers.RepeatedScalarFieldContainer[int]
     reached: _containers.RepeatedScalarFieldContainer[int]
     actors: int
     sealed: bool
-    def __init__(self, number: _Optional[int] = ..., actor_ids: _Optional[_Iterable[str]] = ..., points: _Optional[_Iterable[int]] = ..., reached: _Optional[_Iterable[int]] = ..., actors: _Optional[int] = ..., sealed: _Optional[bool] = ...) -> None: ...
+    names: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, number: _Optional[int] = ..., actor_ids: _Optional[_Iterable[str]] = ..., points: _Optional[_Iterable[int]] = ..., reached: _Optional[_Iterable[int]] = ..., actors: _Optional[int] = ..., sealed: _Optional[bool] = ..., names: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class PulsePartial(_message.Message):
     __slots__ = ("kinds", "totals", "panes", "late")

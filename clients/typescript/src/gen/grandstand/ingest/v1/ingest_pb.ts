@@ -233,7 +233,7 @@ export type Welcome = Message<"grandstand.ingest.v1.Welcome"> & {
   credit: number;
 
   /**
-   * Ids (game, actor, poll, ...) may be this long.
+   * Ids (game, poll, board, ...) may be this long; an actor's may have 128 bytes.
    *
    * @generated from field: uint32 id_characters_max = 4;
    */
