@@ -58,7 +58,7 @@ from grandstand.catalog.v1.catalog_pb2 import (
 )
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.internal.v1.internal_pb2 import Control, RemoveScore, VoidVotes
-from grandstand.wire import ids
+from grandstand.wire import actors, ids
 from grandstand.wire.errors import AlreadyDone, Exhausted, NotNow, Unavailable
 from mesh import limits
 from mesh.catalog.watch import CatalogWatch
@@ -277,7 +277,7 @@ class CatalogWriter:
         """
         ids.check_id("game_id", game_id)
         key = subjects.poll_key(game_id, ids.check_id("poll_id", poll_id))
-        ids.check_id("actor_id", actor_id)
+        actors.check_actor("actor_id", actor_id)
         await self._watch.refresh(key)
         poll = self._watch.view.poll(game_id, poll_id)
         void = VoidVotes(game_id=game_id, poll_id=poll_id, actor_id=actor_id)
@@ -291,7 +291,7 @@ class CatalogWriter:
         season. Raises as `void_votes`."""
         ids.check_id("game_id", game_id)
         key = subjects.board_key(game_id, ids.check_id("board_id", board_id))
-        ids.check_id("actor_id", actor_id)
+        actors.check_actor("actor_id", actor_id)
         await self._watch.refresh(key)
         board = self._watch.view.board(game_id, board_id)
         check_stage(name_of(board), board.stage)

@@ -117,7 +117,7 @@ class CatalogService(CatalogServiceServicer):
         async with answering(context):
             by = self._access.owner(context, "game_id", request.game_id)
             poll, at = await self._writer.void_votes(request.game_id, request.poll_id, request.actor_id)
-            audit.called(f"voided the votes of {shown(request.actor_id)} in", poll, by)
+            audit.called(f"voided the votes of {actors.said(request.actor_id)} in", poll, by)
             return pb.VoidVotesResponse(poll=poll, applied_at=at)
 
     async def RemoveScore(
@@ -129,7 +129,7 @@ class CatalogService(CatalogServiceServicer):
                 request.game_id, request.board_id, request.actor_id, request.season
             )
             of_season = f" in season {season}" if season else ""
-            audit.called(f"removed the score of {shown(request.actor_id)}{of_season} from", board, by)
+            audit.called(f"removed the score of {actors.said(request.actor_id)}{of_season} from", board, by)
             return pb.RemoveScoreResponse(board=board, applied_at=at, season=season)
 
 

@@ -25,7 +25,7 @@ from grandstand.catalog.v1.catalog_pb2 import (
     Stage,
 )
 from grandstand.internal.v1.internal_pb2 import Control
-from grandstand.wire import ids
+from grandstand.wire import actors, ids
 from grandstand.wire.errors import Invalid
 from mesh import limits, seasons
 
@@ -91,11 +91,11 @@ def check_control(control: Control) -> None:
         case "void_votes":
             ids.check_id("control.void_votes.game_id", control.void_votes.game_id)
             ids.check_id("control.void_votes.poll_id", control.void_votes.poll_id)
-            ids.check_id("control.void_votes.actor_id", control.void_votes.actor_id)
+            actors.check_actor("control.void_votes.actor_id", control.void_votes.actor_id)
         case "remove_score":
             ids.check_id("control.remove_score.game_id", control.remove_score.game_id)
             ids.check_id("control.remove_score.board_id", control.remove_score.board_id)
-            ids.check_id("control.remove_score.actor_id", control.remove_score.actor_id)
+            actors.check_actor("control.remove_score.actor_id", control.remove_score.actor_id)
         case _:
             raise Invalid("control: has no definition")
 

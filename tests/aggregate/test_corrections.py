@@ -105,6 +105,23 @@ def test_whoever_takes_over_knows_what_was_voided_and_removed() -> None:
     assert points_of(shown["board/top"]) == {"ann": 4, "bob": 3}
 
 
+@pytest.mark.parametrize("actor", ["auth0|5f7c", "ann@example.com", "!at", "=x", "f:uuid:änn"])
+def test_an_actor_of_any_id_is_taken_back(actor: str) -> None:
+    partition, kept = Partition(0, Loaded()), Kept()
+    scored = blocks.block([blocks.vote(actor, "a", origin(1), 1), blocks.score(actor, 5, origin(1), 2)])
+    opening = blocks.control(blocks.poll()), blocks.control(blocks.board(BOARD_MODE_SUM))
+    for flushed in ((*opening, scored), (blocks.void_votes(actor), blocks.remove_score(actor))):
+        for block in flushed:
+            assert partition.fold(partition.folded + 1, block.SerializeToString()) == []
+        flush = partition.take_flush()
+        assert flush is not None
+        kept.apply(flush)
+    shown = {partial.topic: partial for partial in flush.partials}
+    assert (shown["poll/mvp"].tally.voided, points_of(shown["board/top"])) == (1, {})
+    later = blocks.block([blocks.score("bob", 1, origin(2), 1)])
+    assert points_of(fold(Partition(0, kept.loaded()), later)["board/top"]) == {"bob": 1}
+
+
 def test_a_correction_of_nothing_is_no_dead_letter_and_one_of_no_name_is() -> None:
     partition = opened()
     nowhere = (blocks.void_votes("ann", "no-poll"), blocks.remove_score("ann", "no-board"))
