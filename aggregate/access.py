@@ -1,8 +1,13 @@
 """Who may call CatalogService and AggregateService: the token of each call, checked before its request (I10).
 
-    DefineGame, Open…, Close…       a token with the role owner that opens the game
-    ReadPartitions                  a token with the role operator, a client's or the mesh's own
+    DefineGame, Open…, Close…,
+    VoidVotes, RemoveScore          a token with the role owner that opens the game
+    ReadPartitions, Revoke          a token with the role operator, a client's or the mesh's own
     Read, ReadStanding, GetGame     none, or a good one that opens the game: the edge serves them to anybody
+
+Owners and operators read actors' own ids, others those of mesh.pseudonyms. Where an actor stands whose own id
+others do not see is told to the actor and to producers, owners and operators: else whoever guesses an e-mail
+address would learn its pseudonym.
 
 Envoy asks for a client's token on its mesh listener as well; a caller that reaches this port without Envoy
 meets the same checks here.
@@ -16,6 +21,7 @@ from typing import Protocol
 
 from grandstand.wire.errors import Forbidden, shown
 from mesh.auth import OPERATOR, OWNER, Identity, Verifies, authorization_of
+from mesh.pseudonyms import PublicId, may_be_shown
 
 Metadata = Iterable[tuple[str, str | bytes]]
 
@@ -51,15 +57,37 @@ class Access:
         identity.check_game(field, game_id)
         return Caller(identity, _address(call))
 
-    def operator(self, call: Call) -> None:
+    def operator(self, call: Call) -> Caller:
         """Raises as `owner`."""
-        if not self._identity(call).operator:
+        identity = self._identity(call)
+        if not identity.operator:
             raise _lacks(OPERATOR)
+        return Caller(identity, _address(call))
 
-    def reader(self, call: Call, game_id: str) -> None:
-        """Raises as `owner`, for a token that is shown."""
-        if authorization_of(call.invocation_metadata()) is not None:
-            self._identity(call).check_game("game_id", game_id)
+    def reader(self, call: Call, game_id: str) -> Identity | None:
+        """Whose token is shown; None where none is. Raises as `owner`."""
+        if authorization_of(call.invocation_metadata()) is None:
+            return None
+        identity = self._identity(call)
+        identity.check_game("game_id", game_id)
+        return identity
+
+    @staticmethod
+    def public_id(reader: Identity | None, public: PublicId) -> PublicId:
+        """Under which ids the reader sees actors."""
+        return list if reader is not None and reader.owner else public
+
+    @staticmethod
+    def standing(reader: Identity | None, actor_id: str) -> None:
+        """Raises Forbidden where the reader may not ask where this actor stands."""
+        if may_be_shown(actor_id) or (
+            reader is not None and (reader.producer or reader.actor_id == actor_id)
+        ):
+            return
+        raise Forbidden(
+            f"actor_id: {shown(actor_id)} is shown to others under a pseudonym; its place is told to the "
+            "actor itself and to producers: show a token of either"
+        )
 
     def _identity(self, call: Call) -> Identity:
         return self._verifier.verify(authorization_of(call.invocation_metadata()), self._now())

@@ -96,7 +96,13 @@ class DecodedEvents:
             labels=section.labels.split("\n") if section.labels else (),
             payloads=[section.payloads[each] for each in place.tolist()] if section.payloads else (),
             guests=section.guests,
+            called=_called(section.names, place) if section.names else (),
         )
+
+
+def _called(names: str, place: NDArray[np.intp]) -> list[str]:
+    split = names.split("\n")
+    return [split[each] for each in place.tolist()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,5 +189,7 @@ def _check_section(section: Section) -> None:
     found = (len(section.label), len(section.weight), len(section.payloads))
     if found != (2 * labels, 4 * weights, payloads):
         raise BadBlock(f"section {section.topic[:80]!r} of {rows} rows has columns of {found}")
+    if section.names and (kind != "board" or section.names.count("\n") + 1 != rows):
+        raise BadBlock(f"section {section.topic[:80]!r} of {rows} rows has names of others")
     if labels and int(np.frombuffer(section.label, dtype="<u2").max()) > section.labels.count("\n"):
         raise BadBlock(f"section {section.topic[:80]!r} points outside its labels")

@@ -250,8 +250,14 @@ class LeaseSession:
     async def _look_at_stream(self) -> None:
         """Raises Corrupt, NatsError, TimeoutError."""
         bound = self._bound
+        if not bound.sequence or self._applied < self._target:
+            head = await self._log.last(self._partition.index)
+            if self._applied < self._target > head:
+                raise Corrupt(
+                    f"the stream has lost its tail: the partition's ends at {head}, and was to be folded up"
+                    f" to {self._target} before it is shown"
+                )
         if not bound.sequence:
-            await self._log.last(self._partition.index)
             return
         there = await self._log.block(bound.sequence)
         last, first = bound.sequence, 0

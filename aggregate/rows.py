@@ -75,6 +75,8 @@ class Rows:
     """Custom topics, n."""
     guests: bool = False
     """Audiences: whether all of them are guests."""
+    called: Sequence[str] = ()
+    """Boards: what the actor of each row is called, "" where nobody says it, n; empty if nobody does."""
 
     def __len__(self) -> int:
         return len(self.value)

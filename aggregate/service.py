@@ -26,7 +26,7 @@ from grandstand.aggregate.v1.aggregate_pb2_grpc import AggregateServiceServicer
 from grandstand.catalog.v1 import catalog_pb2 as pb
 from grandstand.catalog.v1.catalog_pb2_grpc import CatalogServiceServicer
 from grandstand.event.v1.event_pb2 import Position
-from grandstand.wire import ids
+from grandstand.wire import actors, ids
 from grandstand.wire.errors import Invalid, Unavailable, Unknown, shown
 from grandstand.wire.topics import TopicPatterns, check_positions
 from mesh import limits, wall_clock
@@ -111,6 +111,27 @@ class CatalogService(CatalogServiceServicer):
             audit.called("closed", board, by)
             return pb.CloseBoardResponse(board=board)
 
+    async def VoidVotes(
+        self, request: pb.VoidVotesRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.VoidVotesResponse:
+        async with answering(context):
+            by = self._access.owner(context, "game_id", request.game_id)
+            poll, at = await self._writer.void_votes(request.game_id, request.poll_id, request.actor_id)
+            audit.called(f"voided the votes of {actors.said(request.actor_id)} in", poll, by)
+            return pb.VoidVotesResponse(poll=poll, applied_at=at)
+
+    async def RemoveScore(
+        self, request: pb.RemoveScoreRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.RemoveScoreResponse:
+        async with answering(context):
+            by = self._access.owner(context, "game_id", request.game_id)
+            board, at, season = await self._writer.remove_score(
+                request.game_id, request.board_id, request.actor_id, request.season
+            )
+            of_season = f" in season {season}" if season else ""
+            audit.called(f"removed the score of {actors.said(request.actor_id)}{of_season} from", board, by)
+            return pb.RemoveScoreResponse(board=board, applied_at=at, season=season)
+
 
 class AggregateService(AggregateServiceServicer):
     def __init__(
@@ -144,16 +165,19 @@ class AggregateService(AggregateServiceServicer):
 
     async def Read(self, request: ReadRequest, context: grpc.aio.ServicerContext[Any, Any]) -> ReadResponse:
         async with answering(context):
-            self._access.reader(context, request.game_id)
+            reader = self._access.reader(context, request.game_id)
+            public = self._access.public_id(reader, self._watch.public_id)
             game_id = ids.check_id("game_id", request.game_id)
             patterns = TopicPatterns(request.topics)
             positions = check_positions(request.positions)
             _, shares = await self._shares(game_id, positions, context)
+            # It may have waited, and the token have ended meanwhile.
+            self._access.reader(context, request.game_id)
             merged: dict[str, TopicMerge] = {}
             for share in shares:
                 for topic, partial in share.partials.items():
                     if patterns.match(topic):
-                        merged.setdefault(topic, TopicMerge(topic)).offer(partial)
+                        merged.setdefault(topic, TopicMerge(topic, public)).offer(partial)
             for topic in sorted(patterns.exact - merged.keys()):
                 raise self._missing(game_id, topic)
             now_s = self._now()
@@ -169,10 +193,11 @@ class AggregateService(AggregateServiceServicer):
         self, request: ReadStandingRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> ReadStandingResponse:
         async with answering(context):
-            self._access.reader(context, request.game_id)
+            reader = self._access.reader(context, request.game_id)
             game_id = ids.check_id("game_id", request.game_id)
             board_id = ids.check_id("board_id", request.board_id)
-            actor_id = ids.check_id("actor_id", request.actor_id)
+            actor_id = actors.check_actor("actor_id", request.actor_id)
+            self._access.standing(reader, actor_id)
             if request.neighbours > bounds.NEIGHBOURS_MAX:
                 raise Invalid(
                     f"neighbours: is {request.neighbours}; at most {bounds.NEIGHBOURS_MAX} are allowed"
@@ -180,6 +205,7 @@ class AggregateService(AggregateServiceServicer):
             positions = check_positions(request.positions)
             previous = request.previous_season
             spread, shares = await self._shares(game_id, positions, context)
+            self._access.reader(context, request.game_id)
             if not any(f"board/{board_id}" in share.partials for share in shares):
                 raise self._missing(game_id, f"board/{board_id}")
             ranking = ranking_of(game_id, spread, board_id, shares, previous=previous)
@@ -195,6 +221,7 @@ class AggregateService(AggregateServiceServicer):
                     standing = await self._standings.read(ranking, actor_id, request.neighbours)
             except RedisError as error:
                 raise _away(error) from None
+            standing = standing.shown_as(self._access.public_id(reader, self._watch.public_id))
             return ReadStandingResponse(
                 standing=standing.entry,
                 neighbours=standing.neighbours,

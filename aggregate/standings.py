@@ -30,7 +30,7 @@ from struct import Struct
 import numpy as np
 
 from aggregate import superseded
-from aggregate.fold import Change, Rank, SetFields, Unrank
+from aggregate.fold import Change, DeleteFields, Rank, SetFields, Unrank
 from aggregate.leaders import Key, Leaders
 from aggregate.rows import Rows
 from grandstand.catalog.v1.catalog_pb2 import (
@@ -41,6 +41,7 @@ from grandstand.catalog.v1.catalog_pb2 import (
 )
 from grandstand.internal.v1.internal_pb2 import SeasonShare
 from grandstand.wire import bounds as wire_bounds
+from mesh.redis import layout
 
 _STANDING = Struct("<qQQQ")
 _SUM = Struct("<qQQq")
@@ -54,13 +55,24 @@ _place: Callable[[bytes], tuple[int, int]] = _PLACE.unpack_from
 class Standings:
     """`part` names the season's part of the stored state."""
 
-    def __init__(self, part: str, mode: BoardMode, top: int, stored: Mapping[str, bytes] | None = None):
+    def __init__(
+        self,
+        part: str,
+        mode: BoardMode,
+        top: int,
+        stored: Mapping[str, bytes] | None = None,
+        names: Mapping[str, str] | None = None,
+    ):
         self.part = part
         self._mode = mode
         self._sign = 1 if mode == BOARD_MODE_LOWEST else -1
         self._standings: dict[str, bytes] = dict(stored or {})
         # What each actor changed since the last delta had when it was made.
         self._before: dict[str, bytes | None] = {}
+        self._names = {actor: name for actor, name in (names or {}).items() if actor in self._standings}
+        """What the actors are called, of those who are called anything."""
+        self._renamed: set[str] = set()
+        """Since the last delta."""
         self._leaders = Leaders(top, self._smallest)
 
     def __len__(self) -> int:
@@ -97,7 +109,27 @@ class Standings:
             standings[actor] = standing
             before_of.setdefault(actor, before)
             changed = True
+        return (bool(rows.called) and self._call(rows)) or changed
+
+    def _call(self, rows: Rows) -> bool:
+        """The latest name of the stream holds, whatever became of the score it came with."""
+        changed = False
+        for actor, name in zip(rows.actors(), rows.called, strict=True):
+            if name and self._names.get(actor) != name:
+                self._names[actor] = name
+                self._renamed.add(actor)
+                changed = True
         return changed
+
+    def remove(self, actor: str) -> bool:
+        """Takes the actor's standing away, whose next score is its first; False if it has none."""
+        before = self._standings.pop(actor, None)
+        if before is None:
+            return False
+        points, reached = _place(before)
+        self._leaders.move((self._sign * points, reached, actor), None)
+        self._before.setdefault(actor, before)
+        return True
 
     def _combine(
         self, before: bytes, points: int, reached: int, tag: int, seq: int, rows: Rows, at: int
@@ -129,6 +161,7 @@ class Standings:
 
     def share(self, number: int, *, sealed: bool) -> SeasonShare:
         best = self._leaders.best()
+        names = [self._names.get(actor, "") for _, _, actor in best] if self._names else []
         return SeasonShare(
             number=number,
             actor_ids=[actor for _, _, actor in best],
@@ -136,19 +169,26 @@ class Standings:
             reached=[reached for _, reached, _ in best],
             actors=len(self._standings),
             sealed=sealed,
+            names=names if any(names) else (),
         )
 
     def delta(self) -> list[Change]:
         """What changed since the last delta, one entry an actor; this takes it away."""
         before, self._before = self._before, {}
         fields: list[str | bytes] = []
+        deleted: list[str] = []
         unranked: list[str] = []
         ranked: list[str | bytes] = []
         for actor, old in before.items():
-            standing = self._standings[actor]
+            standing = self._standings.get(actor)
             if standing == old:
                 continue
-            fields += (actor, standing)
+            if standing is None:
+                assert old is not None
+                deleted.append(layout.standing_field(actor))
+                unranked.append(member_of(_place(old)[1], actor))
+                continue
+            fields += (layout.standing_field(actor), standing)
             points, reached = _place(standing)
             if old is not None:
                 was = _place(old)
@@ -157,23 +197,34 @@ class Standings:
                 if was[1] != reached:
                     unranked.append(member_of(was[1], actor))
             ranked += (str(self._sign * points), member_of(reached, actor))
-        return self._changes(fields, unranked, ranked)
+        renamed, self._renamed = self._renamed, set()
+        for actor in sorted(renamed):
+            fields += (layout.name_field(actor), self._names.get(actor, "").encode())
+        return self._changes(fields, deleted, unranked, ranked)
 
     def encode(self) -> list[Change]:
         fields: list[str | bytes] = []
         ranked: list[str | bytes] = []
         for actor, standing in self._standings.items():
-            fields += (actor, standing)
+            fields += (layout.standing_field(actor), standing)
             points, reached = _place(standing)
             ranked += (str(self._sign * points), member_of(reached, actor))
-        return self._changes(fields, [], ranked)
+        for actor, name in self._names.items():
+            fields += (layout.name_field(actor), name.encode())
+        return self._changes(fields, [], [], ranked)
 
     def _changes(
-        self, fields: list[str | bytes], unranked: list[str], ranked: list[str | bytes]
+        self,
+        fields: list[str | bytes],
+        deleted: list[str],
+        unranked: list[str],
+        ranked: list[str | bytes],
     ) -> list[Change]:
         changes: list[Change] = []
         if fields:
             changes.append(SetFields(self.part, fields))
+        if deleted:
+            changes.append(DeleteFields(self.part, deleted))
         if unranked:
             changes.append(Unrank(self.part, unranked))
         if ranked:
@@ -226,4 +277,13 @@ def _within(points: list[int]) -> list[int]:
 
 def stored_standings(fields: Iterable[tuple[bytes, bytes]]) -> dict[str, bytes]:
     """A part's hash, read back; fields that are no actor's are left out."""
-    return {name.decode(): value for name, value in fields if not name.startswith(b"!")}
+    return {actor: value for name, value in fields if (actor := layout.standing_actor(name)) is not None}
+
+
+def stored_names(fields: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """What the actors of a part's hash are called; those without a name are left out."""
+    return {
+        actor: value.decode()
+        for name, value in fields
+        if value and (actor := layout.named_actor(name)) is not None
+    }

@@ -64,7 +64,7 @@ class Feed:
     ) -> None:
         """`now`: Unix seconds."""
         self._now = now
-        self.view = GameView()
+        self.view = GameView(catalog.public_id)
         self.game_id = game_id
         self._bus = bus
         self._results = results

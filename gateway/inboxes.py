@@ -25,6 +25,7 @@ from gateway.inbox_plan import InboxPlan
 from gateway.own_inbox import OwnInbox
 from gateway.wake_loop import WakeLoop
 from grandstand.aggregate.v1.aggregate_pb2 import TopicState
+from grandstand.wire import actors
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.redis import layout
@@ -153,4 +154,4 @@ class WatchedInboxes:
             if held.own.take(encoded):
                 held.tell()
         except DecodeError:
-            log.warning("the inbox of %s cannot be read: %d bytes", actor_id, len(encoded))
+            log.warning("the inbox of %s cannot be read: %d bytes", actors.said(actor_id), len(encoded))

@@ -18,6 +18,7 @@ from grandstand.aggregate.v1.aggregate_pb2 import StandingResult, TopicState
 from grandstand.catalog.v1.catalog_pb2 import STAGE_UNSPECIFIED, Stage
 from grandstand.event.v1.event_pb2 import Cursor, Position
 from grandstand.wire.topics import standing_of
+from mesh.pseudonyms import UNKEYED, PublicId
 from mesh.redis.ranking import BoardName, Ranking, Standing, ranking_of
 from mesh.redis.share import Share
 
@@ -78,8 +79,10 @@ def board_reading(board: BoardName, shares: Sequence[Share]) -> BoardReading | N
     )
 
 
-def reading_of(board: BoardReading, standing: Standing) -> StandingReading:
+def reading_of(board: BoardReading, standing: Standing, public: PublicId = UNKEYED) -> StandingReading:
+    """`public`: under which id boards show the actor, and so its own place."""
     ranking = board.ranking
+    standing = standing.shown_as(public)
     state = TopicState(
         topic=standing_of(ranking.board_id),
         cursor=Cursor(

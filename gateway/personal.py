@@ -23,6 +23,7 @@ from grandstand.wire.topics import INBOX, PersonalTopics, standing_of
 from mesh import wall_clock
 from mesh.catalog.watch import CatalogView
 from mesh.jetstream.bus import Bus
+from mesh.pseudonyms import UNKEYED, PublicId
 from mesh.redis.database import Database
 from mesh.redis.standings import StandingStore
 
@@ -77,8 +78,11 @@ class PersonalWatch:
 class Personal:
     """One for each gateway."""
 
-    def __init__(self, bus: Bus, database: Database, catalog: CatalogView) -> None:
-        self.standings = WatchedStandings(StandingStore(database), catalog)
+    def __init__(
+        self, bus: Bus, database: Database, catalog: CatalogView, public: PublicId = UNKEYED
+    ) -> None:
+        """`public`: under which ids actors are shown."""
+        self.standings = WatchedStandings(StandingStore(database), catalog, public=public)
         self.inboxes = WatchedInboxes(bus, database)
 
     def start(self) -> None:

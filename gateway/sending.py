@@ -21,9 +21,9 @@ from opentelemetry.trace import Span
 
 from grandstand.event.v1.event_pb2 import Event, Position
 from grandstand.gateway.v1.gateway_pb2 import IssueOriginResponse, SendRequest
+from grandstand.wire import actors, ids
 from grandstand.wire import bounds as wire_bounds
-from grandstand.wire import ids
-from grandstand.wire.errors import Forbidden, GrandstandError, Invalid, OriginRefused, Unauthenticated
+from grandstand.wire.errors import Forbidden, GrandstandError, Invalid, OriginRefused, Unauthenticated, shown
 from mesh import telemetry, wall_clock
 from mesh.auth import Identity, Verifies, authorization_of
 from mesh.auth.origins import ENTROPY_BYTES, Origins, owner_of
@@ -220,7 +220,7 @@ def check_event(event: Event, identity: Identity, origins: Origins, now_s: float
         raise Invalid(f"event.origin_seq: is {origin_seq}; 1 to 2^63-1 expected")
     ids.check_id("event.game_id", game_id)
     if actor_id != identity.actor_id or not actor_id:
-        ids.check_id("event.actor_id", actor_id)
+        actors.check_actor("event.actor_id", actor_id)
     body = event.WhichOneof("body")
     if body is None:
         raise Invalid(
@@ -230,6 +230,8 @@ def check_event(event: Event, identity: Identity, origins: Origins, now_s: float
     guest = identity.guest or (identity.producer and event.guest)
     if guest != event.guest:
         event.guest = guest
+    if body == "score":
+        _call(event, identity)
     if body == "vote" and event.vote.weight > 1:
         raise Invalid(
             f"event.vote.weight: is {event.vote.weight}; at most 1 is allowed here, "
@@ -240,3 +242,15 @@ def check_event(event: Event, identity: Identity, origins: Origins, now_s: float
             "event.presence: is not taken here; the gateway itself tells who watches: "
             "open Subscribe with your token"
         )
+
+
+def _call(event: Event, identity: Identity) -> None:
+    """Says in a score what its actor is called. Raises Forbidden."""
+    said = event.score.name
+    if said and not identity.producer:
+        raise Forbidden(
+            f"score.name: {shown(said)} is given, and only a producer names actors; leave it empty: "
+            "others see the claim name of your token"
+        )
+    if identity.name and not said and event.actor_id == identity.actor_id:
+        event.score.name = identity.name

@@ -20,10 +20,11 @@ from grandstand.gateway.v1 import gateway_pb2 as pb
 from grandstand.wire.errors import Invalid
 from mesh import telemetry, wall_clock
 from mesh.addresses import Addresses, forwarded_for
-from mesh.auth import Verifies, authorization_of
+from mesh.auth import Identity, Verifies, authorization_of
 from mesh.auth.origins import Origins
 from mesh.http2.call import Accept, Call, Handler, Metadata
 from mesh.http2.unary import unary
+from mesh.pseudonyms import UNKEYED, PublicId
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["GatewayService"]
 
@@ -32,7 +33,7 @@ Request = TypeVar("Request", bound=Message)
 
 class GatewayService:
     """`subscribe` accepts the calls of Subscribe; it asks for the token itself. `now`: Unix seconds; `clock`:
-    monotonic seconds."""
+    monotonic seconds; `public`: under which ids actors are shown."""
 
     def __init__(
         self,
@@ -44,6 +45,7 @@ class GatewayService:
         origins: Origins,
         now: Callable[[], float] = wall_clock.now_s,
         clock: Callable[[], float] = time.monotonic,
+        public: PublicId = UNKEYED,
     ) -> None:
         self._sending = Sending(relay, verifier, origins, now, clock)
         self._now = now
@@ -52,6 +54,7 @@ class GatewayService:
         self._guests = guests
         self._addresses = addresses
         self._clock = clock
+        self._public = public
 
     def methods(self) -> dict[str, Accept]:
         """By path, as the engine wants them."""
@@ -64,11 +67,13 @@ class GatewayService:
         assert set(accepts) == {method.name for method in _SERVICE.methods}, "every method of the proto"
         return {path_of(name): accept for name, accept in accepts.items()}
 
-    def _method(self, name: str, kind: type[Request], answer: Callable[[Request], Message]) -> Accept:
-        """A method that is answered at once."""
+    def _method(
+        self, name: str, kind: type[Request], answer: Callable[[Request, Identity | None], Message]
+    ) -> Accept:
+        """A method that is answered at once. `answer` is told whose token was shown."""
 
         def answer_encoded(encoded: bytes, metadata: Metadata) -> bytes:
-            self._check_token(metadata)
+            identity = self._identity(metadata)
             try:
                 request = kind.FromString(encoded)
             except DecodeError:
@@ -76,17 +81,22 @@ class GatewayService:
                     f"request: its {len(encoded)} bytes are no {kind.DESCRIPTOR.full_name}; "
                     "make it with the proto's generated code"
                 ) from None
-            return answer(request).SerializeToString()
+            return answer(request, identity).SerializeToString()
 
         return unary(telemetry.traced(path_of(name), answer_encoded))
 
     def _accept_guest(self, call: Call) -> Handler:
         address = self._addresses.of(forwarded_for(call.metadata), call.peer)
-        issue = partial(self._issue_guest, address)
+        authorization = authorization_of(call.metadata)
+        known = self._verifier.verify(authorization, self._now()) if authorization is not None else None
+        issue = partial(self._issue_guest, address, known.actor_id if known and known.guest else "")
         return self._method("IssueGuest", pb.IssueGuestRequest, issue)(call)
 
-    def _issue_guest(self, address: int | None, _: pb.IssueGuestRequest) -> pb.IssueGuestResponse:
-        guest = self._guests.issue(address, self._now(), self._clock(), os.urandom(ENTROPY_BYTES))
+    def _issue_guest(
+        self, address: int | None, actor_id: str, _: pb.IssueGuestRequest, __: Identity | None
+    ) -> pb.IssueGuestResponse:
+        entropy = os.urandom(ENTROPY_BYTES)
+        guest = self._guests.issue(address, self._now(), self._clock(), entropy, actor_id)
         response = pb.IssueGuestResponse(token=guest.token, actor_id=guest.actor_id)
         response.expires_at.FromSeconds(int(guest.expires_at_s))
         return response
@@ -94,15 +104,21 @@ class GatewayService:
     def _accept_origin(self, call: Call) -> Handler:
         """Raises Unauthenticated, Unavailable."""
         identity = self._sending.identify(authorization_of(call.metadata))
-        return self._method(
-            "IssueOrigin", pb.IssueOriginRequest, lambda _: self._sending.issue_origin(identity)
-        )(call)
+        return self._method("IssueOrigin", pb.IssueOriginRequest, partial(self._issue_origin, identity))(call)
 
-    def _check_token(self, metadata: Metadata) -> None:
-        """If one is shown. Raises Unauthenticated, Unavailable."""
+    def _issue_origin(
+        self, identity: Identity, _: pb.IssueOriginRequest, __: Identity | None
+    ) -> pb.IssueOriginResponse:
+        """Raises Forbidden, Exhausted."""
+        response = self._sending.issue_origin(identity)
+        if identity.actor_id:
+            (response.shown_as,) = self._public([identity.actor_id])
+        return response
+
+    def _identity(self, metadata: Metadata) -> Identity | None:
+        """Whose token is shown; None where none is. Raises Unauthenticated, Unavailable."""
         authorization = authorization_of(metadata)
-        if authorization is not None:
-            self._verifier.verify(authorization, self._now())
+        return None if authorization is None else self._verifier.verify(authorization, self._now())
 
 
 def path_of(method: str) -> str:

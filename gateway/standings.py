@@ -29,10 +29,11 @@ from gateway.standing_plan import StandingKey, StandingPlan
 from gateway.wake_loop import WakeLoop
 from grandstand.aggregate.v1.aggregate_pb2 import TopicState
 from grandstand.event.v1.event_pb2 import Position
-from grandstand.wire import ids
+from grandstand.wire import actors, ids
 from grandstand.wire.errors import Unknown
 from mesh.catalog.watch import CatalogView
 from mesh.jetstream import subjects
+from mesh.pseudonyms import UNKEYED, PublicId
 from mesh.redis.database import RedisError
 from mesh.redis.ranking import BoardName
 from mesh.redis.standings import StandingStore
@@ -54,9 +55,17 @@ class _WatchedStanding:
 
 
 class WatchedStandings:
-    def __init__(self, store: StandingStore, catalog: CatalogView, plan: StandingPlan | None = None) -> None:
+    def __init__(
+        self,
+        store: StandingStore,
+        catalog: CatalogView,
+        plan: StandingPlan | None = None,
+        *,
+        public: PublicId = UNKEYED,
+    ) -> None:
         self._store = store
         self._catalog = catalog
+        self._public = public
         self._plan = plan or StandingPlan()
         self._watermarks = Watermarks()
         self._places: dict[StandingKey, _WatchedStanding] = {}
@@ -126,10 +135,13 @@ class WatchedStandings:
         for (place, board), standing in zip(asked, found, strict=True):
             if standing is None:
                 log.warning(
-                    "%s of game %s is broken at actor %s", board.ranking.topic, place.game_id, place.actor_id
+                    "%s of game %s is broken at actor %s",
+                    board.ranking.topic,
+                    place.game_id,
+                    actors.said(place.actor_id),
                 )
             elif self._watermarks.passes(board.before, standing.applied):
-                self._take(place, reading_of(board, standing))
+                self._take(place, reading_of(board, standing, self._public))
             else:
                 self._plan.again(place, self._loop.time())
         for place in batch:

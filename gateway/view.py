@@ -18,6 +18,7 @@ from grandstand.aggregate.v1.aggregate_pb2 import TopicState
 from grandstand.internal.v1.internal_pb2 import Partial
 from grandstand.wire.topics import TopicPatterns
 from mesh.merge import TopicMerge
+from mesh.pseudonyms import UNKEYED, PublicId
 from mesh.redis.share import Share
 
 
@@ -31,8 +32,10 @@ class Shown(NamedTuple):
 class GameView:
     """The pure core; `version` grows with every change."""
 
-    def __init__(self) -> None:
+    def __init__(self, public: PublicId = UNKEYED) -> None:
+        """`public`: under which ids actors are shown."""
         self.version = 0
+        self._public = public
         self._merges: dict[str, TopicMerge] = {}
         self._changed_at: dict[str, int] = {}
         self._shown: dict[str, Shown] = {}
@@ -46,7 +49,7 @@ class GameView:
         """Takes a partial; True if it changed anything."""
         merge = self._merges.get(partial.topic)
         if merge is None:
-            merge = self._merges[partial.topic] = TopicMerge(partial.topic)
+            merge = self._merges[partial.topic] = TopicMerge(partial.topic, self._public)
         if not merge.offer(partial):
             return False
         self._touch(partial.topic)

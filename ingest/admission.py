@@ -191,7 +191,7 @@ class Admission:
         `admit`. `game_id` is what `calm` was asked for, `now` what it answered."""
         tat = self._calm_actors.get(actor_id)
         if tat is None:
-            if not 0 < len(actor_id) <= wire_bounds.ID_CHARACTERS_MAX:
+            if not 0 < len(actor_id) <= wire_bounds.ACTOR_ID_BYTES_MAX:
                 return False
             # A group that was empty for a while is another one.
             actors = self._by_game.get(game_id)
@@ -199,6 +199,7 @@ class Admission:
                 self._calm_actors = actors
                 return self.admit_calm(game_id, actor_id, now)
             self._actors.move(actor_id, now + self._actors.event_s, now, game_id)
+            self._calm_actors = self._by_game[game_id]
             return True
         if tat > now + self._actor_slack_s:
             return False

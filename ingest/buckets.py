@@ -117,7 +117,7 @@ class Buckets:
 
     def tat(self, key: str, group: str = "") -> float:
         """The key's TAT; -inf of one that is not remembered."""
-        if len(key) > wire_bounds.ID_CHARACTERS_MAX:
+        if len(key) > wire_bounds.ACTOR_ID_BYTES_MAX:
             key = ""
         if len(group) > wire_bounds.ID_CHARACTERS_MAX:
             group = ""
@@ -126,7 +126,7 @@ class Buckets:
 
     def move(self, key: str, tat_s: float, now_s: float, group: str = "") -> None:
         """Sets the key's TAT, making room for it when it is new."""
-        if len(key) > wire_bounds.ID_CHARACTERS_MAX:
+        if len(key) > wire_bounds.ACTOR_ID_BYTES_MAX:
             key = ""
         if len(group) > wire_bounds.ID_CHARACTERS_MAX:
             group = ""

@@ -35,8 +35,8 @@ from grandstand.event.v1.event_pb2 import (
 )
 from grandstand.internal.v1.internal_pb2 import IncomingEvent
 from grandstand.wire import bounds as wire_bounds
-from grandstand.wire import ids
-from grandstand.wire.errors import Forbidden, Invalid, Unknown
+from grandstand.wire import ids, names
+from grandstand.wire.errors import Forbidden, Invalid, Unknown, shown
 from ingest.compiled_definitions import CompiledBoard, CompiledCache, CompiledGame, CompiledPoll, OpenPeriod
 from mesh.jetstream import subjects
 
@@ -64,6 +64,7 @@ class ValidatedEvent:
         "game",
         "kind",
         "label",
+        "name",
         "only",
         "payload",
         "period",
@@ -72,6 +73,7 @@ class ValidatedEvent:
         "spread",
         "until_s",
         "value",
+        "voids",
         "weight",
     )
 
@@ -87,7 +89,9 @@ class ValidatedEvent:
         weight: int = 0,
         payload: bytes = b"",
         final: bool = False,
+        voids: int = 0,
         guest: bool = False,
+        name: str = "",
     ) -> None:
         self.game = game
         self.kind = kind
@@ -112,12 +116,23 @@ class ValidatedEvent:
         """Kind of a reaction, else ""."""
         self.weight = weight
         """Of a vote in a poll with weights, 1 or more; else 0."""
+        self.name = ""
+        """Of a score: what its actor is called; "" where nobody says it."""
         self.size = ROW_BYTES + len(payload)
         """Maximum bytes that it adds to a block, besides its actor's name."""
         self.payload = payload
         """Of a custom event."""
         self.final = final
         """Whether it is a vote that its actor may not change."""
+        self.voids = voids
+        """How often votes had been voided in its poll: an actor that voted before may vote again."""
+        if name:
+            self.call(name)
+
+    def call(self, name: str) -> None:
+        """Of a score: says what its actor is called."""
+        self.name = name
+        self.size += len(name.encode())
 
     def partition_of(self, actor_id: str) -> int:
         return ids.partition_of(self.game.game_id, actor_id, self.spread)
@@ -180,7 +195,10 @@ class Checker:
             case "vote":
                 validated = self._vote(game, _parsed(Vote, kind, body), now_s, producer, guest)
             case "score":
-                validated = self._score(game, _parsed(Score, kind, body), now_s, by_producer)
+                score = _parsed(Score, kind, body)
+                if score.name:
+                    _check_naming(score.name, may_name=producer or by_producer)
+                validated = self._score(game, score, now_s, by_producer)
             case "reaction":
                 validated = _reaction(game, _parsed(Reaction, kind, body))
             case "presence":
@@ -234,6 +252,7 @@ class Checker:
             period=poll.period,
             weight=weight,
             final=poll.final,
+            voids=poll.voids,
             guest=guest,
         )
 
@@ -242,7 +261,7 @@ class Checker:
         board = self._board(game.game_id, board_id)
         board.check(points, by_producer=by_producer)
         board.period.check("board", board_id, now_s)
-        return ValidatedEvent(game, "score", board.topic, points, period=board.period)
+        return ValidatedEvent(game, "score", board.topic, points, period=board.period, name=score.name)
 
     def _game(self, game_id: str) -> CompiledGame:
         try:
@@ -282,6 +301,15 @@ def keys_of(events: Iterable[IncomingEvent]) -> tuple[list[str], list[str]]:
             elif event.score:
                 topics[subjects.board_key(game_id, Score.FromString(event.score).board_id)] = None
     return list(topics), list(games)
+
+
+def _check_naming(name: str, *, may_name: bool) -> None:
+    if not may_name:
+        raise Forbidden(
+            f"score.name: {shown(name)} is given, and only a producer names actors; leave it empty: "
+            "others see the claim name of your token"
+        )
+    names.check_name("score.name", name)
 
 
 def _reaction(game: CompiledGame, reaction: Reaction) -> ValidatedEvent:

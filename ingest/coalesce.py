@@ -69,8 +69,8 @@ class Outcome(Generic[Ticket]):
 
     def __init__(self) -> None:
         self.is_stored = False
-        self.waiting: dict[tuple[Place, str], list[tuple[Ticket, int]]] = {}
-        """Second votes that wait for the first, by topic and actor: ticket and origin_seq of each."""
+        self.waiting: dict[tuple[Place, str, int], list[tuple[Ticket, int]]] = {}
+        """Second votes that wait for the first, by ingest.votes' voter: ticket and origin_seq of each."""
 
 
 class Batch(Generic[Ticket]):
@@ -137,7 +137,7 @@ class Batch(Generic[Ticket]):
         actor_at = actors.get(actor_id)
         if actor_at is None:
             actor_at = actors[actor_id] = len(actors)
-            self.bytes += len(actor_id)
+            self.bytes += len(actor_id) if actor_id.isascii() else len(actor_id.encode())
         rows = self.sections.get(validated.place)
         if rows is None:
             rows = self.sections[validated.place] = []
@@ -234,6 +234,9 @@ def _section(place: Place, said: tuple[ValidatedEvent, ...]) -> tuple[Section, b
         at = [labels.setdefault(validated.label, len(labels)) for validated in said]
         section.label = pack(f"<{count}H", *at)
         section.labels = "\n".join(labels)
+    elif kind == "score":
+        if any(validated.name for validated in said):
+            section.names = "\n".join([validated.name for validated in said])
     elif kind == "custom":
         section.payloads.extend([validated.payload for validated in said])
     width = "Q" if kind == "vote" else "d" if kind == "measure" else "q"

@@ -21,7 +21,7 @@ from typing import Protocol
 
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.internal.v1.internal_pb2 import IncomingEvent
-from grandstand.wire import ids
+from grandstand.wire import actors, ids
 from grandstand.wire.errors import Exhausted, Forbidden, GrandstandError, Invalid, Unavailable, Unknown, shown
 from ingest.admission import SHED, Admission, OverRate
 from ingest.check import NO_BODY, Checker, KnownEvents
@@ -155,7 +155,7 @@ class Intake:
             or session.games is not None
             or (session.producer and paying is None)
         )
-        is_id = ids.is_id
+        is_actor = actors.is_surely_actor
         producer, own_actor, origin = session.producer, session.actor_id, session.origin_key
         batch: Batch[Ticket] | None = None
         at = 0
@@ -181,7 +181,7 @@ class Intake:
                         if (
                             validated is not None
                             and now_s < validated.until_s
-                            and ((actor_id != own_actor and is_id(actor_id)) if producer else not actor_id)
+                            and ((actor_id != own_actor and is_actor(actor_id)) if producer else not actor_id)
                         ):
                             if not producer:
                                 actor_id = own_actor
@@ -307,7 +307,7 @@ class Intake:
                     f"event.actor_id: {shown(actor_id)} is not the stream's actor {session.actor_id!r}; "
                     "only a producer acts for others"
                 )
-            ids.check_id("event.actor_id", actor_id)
+            actors.check_actor("event.actor_id", actor_id)
             own = False
         if session.games is not None and game_id not in session.games:
             raise Forbidden(f"event.game_id: {shown(game_id)} is not among the games of the token")
@@ -353,6 +353,8 @@ class Intake:
             validated = self._checker.validate(
                 game_id, kind, body, now_s, session.producer, guest=guest, by_producer=by_producer
             )
+        if kind == "score" and own and session.name and not validated.name:
+            validated.call(session.name)
         if validated.cost > 1:
             admission.charge_more(whose, game_id, validated.cost - 1, now_s=now_s, producer=paying)
         partition = validated.only

@@ -30,8 +30,8 @@ from enum import Enum
 
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.ingest.v1.ingest_pb2 import Ack, Hello, Receipt, Welcome
+from grandstand.wire import actors, ids
 from grandstand.wire import bounds as wire_bounds
-from grandstand.wire import ids
 from grandstand.wire.errors import Exhausted, Forbidden, Invalid, NotNow, OriginRefused, shown
 from mesh.auth.identity import Identity
 from mesh.auth.origins import Origins
@@ -96,6 +96,7 @@ class IngestSession:
         "games",
         "guest",
         "issued_at_s",
+        "name",
         "next_seq",
         "origin_id",
         "origin_key",
@@ -120,6 +121,8 @@ class IngestSession:
         self.producer = False
         self.guest = False
         """Whether a guest acts, as the token says."""
+        self.name = ""
+        """What others see of the stream's actor, as the token says; "" of one that is not the token's."""
         self.paying_producer: str | None = None
         """The platform's producer whose rate is charged; None: that of each event's actor."""
         self.by_producer = False
@@ -199,7 +202,7 @@ class IngestSession:
         if hello.producer and not identity.producer:
             raise Forbidden("hello.producer: the token has not the role producer; get one that has it")
         if hello.actor_id:
-            ids.check_id("hello.actor_id", hello.actor_id)
+            actors.check_actor("hello.actor_id", hello.actor_id)
             actor_id = identity.act_for("hello.actor_id", hello.actor_id)
         else:
             actor_id = "" if hello.producer else identity.actor_id
@@ -230,6 +233,7 @@ class IngestSession:
         self.games = identity.games
         self.producer = hello.producer
         self.guest = identity.guest
+        self.name = identity.name if actor_id == identity.actor_id else ""
         if identity.producer and not identity.of_mesh:
             self.paying_producer = identity.actor_id
         self.by_producer = identity.producer

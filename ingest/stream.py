@@ -96,7 +96,6 @@ class PublishStream:
         "credit",
         "is_gone",
         "is_queued",
-        "is_warned",
         "leaves_by",
         "received_at",
         "sent_at",
@@ -116,7 +115,6 @@ class PublishStream:
         """When a stream that was asked to finish is ended."""
         self.is_gone = False
         self.is_queued = False
-        self.is_warned = False
         self._context = context
         self._call = call
         self._identity = identity
@@ -127,10 +125,6 @@ class PublishStream:
         self._is_held = False
         self._asking: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-
-    @property
-    def expires_at_s(self) -> float:
-        return self._identity.expires_at_s
 
     @property
     def is_held(self) -> bool:
@@ -395,11 +389,14 @@ class PublishStream:
             self._outbox.append(_HEARTBEAT)
             self.schedule_responses()
 
-    def warn_of_expiry(self) -> None:
-        self.is_warned = True
+    def warn_of_expiry(self, expires_at_s: float) -> bool:
+        """As mesh.auth.token_streams.TokenStream; the first response is the Welcome."""
+        if self.session.state is SessionState.NEW:
+            return False
         warning = TokenExpiring()
-        warning.expires_at.FromNanoseconds(int(self.expires_at_s * 1e9))
+        warning.expires_at.FromNanoseconds(int(expires_at_s * 1e9))
         self._put(PublishResponse(token_expiring=warning))
+        return True
 
     def drain(self, reconnect_after_s: float) -> bool:
         """Asks the client to finish and to resume on another stream; True if that was not asked before."""

@@ -45,6 +45,8 @@ class ServiceConfig:
     """The keys of clients' tokens: a file or an http(s) URL of a JWKS. All but notify want it."""
     issuer: str | None = None
     """What the `iss` of clients' tokens must be; None: anything."""
+    actor_claim: str = "sub"
+    """The claim of clients' tokens that names the actor."""
     mesh_key: Path | None = None
     """The private key of the tokens that services show each other. All but notify want it."""
     guest_key: Path | None = None
@@ -139,6 +141,13 @@ def parse(service: str, arguments: Sequence[str] | None = None) -> ServiceConfig
     )
     parser.add_argument("--issuer", type=_text, metavar="TEXT", help="what iss of clients' tokens must be")
     parser.add_argument(
+        "--actor-claim",
+        type=_text,
+        metavar="NAME",
+        default="sub",
+        help="which claim of clients' tokens names the actor; one of the token's own, not one inside another",
+    )
+    parser.add_argument(
         "--mesh-key",
         type=_file,
         metavar="FILE",
@@ -212,6 +221,7 @@ def parse(service: str, arguments: Sequence[str] | None = None) -> ServiceConfig
         environment=found.environment,
         keys=found.keys,
         issuer=found.issuer,
+        actor_claim=found.actor_claim,
         mesh_key=found.mesh_key,
         guest_key=found.guest_key,
         admit_actor=found.admit_actor,

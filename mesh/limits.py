@@ -16,6 +16,10 @@ GAMES_MAX = 10_000
 
 # Tokens. A clock may be off by the leeway.
 TOKEN_LEEWAY_S = 10.0
+# From a token's issue to its end.
+TOKEN_LIFE_MAX_S = 366 * 86_400.0
+# What is revoked at once: actors, token ids, and everything issued before a time.
+REVOCATIONS_MAX = 10_000
 # How far a process's clock may differ from the event log's before it is not ready (mesh.health.clock).
 CLOCK_OFFSET_MAX_S = 2.0
 TOKEN_KID_CHARACTERS_MAX = 128

@@ -15,7 +15,7 @@ from nats.errors import Error as NatsError
 
 from grandstand.internal.v1.internal_pb2 import Inbox
 from grandstand.notify.v1.notify_pb2 import Notification
-from grandstand.wire.errors import Unavailable
+from grandstand.wire.errors import Unavailable, shown
 from mesh import wall_clock
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
@@ -53,7 +53,9 @@ class InboxStore:
             after = inbox.SerializeToString()
             if await self._database.run(_REPLACE, [key], [before, after]):
                 return await self._push(actor_id, after)
-        raise Unavailable(f"the inbox of {actor_id} changed {_TRIES} times meanwhile; deliver it again")
+        raise Unavailable(
+            f"the inbox of {shown(actor_id)} changed {_TRIES} times meanwhile; deliver it again"
+        )
 
     async def _push(self, actor_id: str, encoded: bytes) -> None:
         try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from grandstand.wire import ids
+from grandstand.wire import actors, ids, names
 from grandstand.wire.errors import Invalid, Unauthenticated, shown
 from mesh import limits
 from mesh.auth.identity import Games, Identity
@@ -27,8 +27,13 @@ OPERATOR = "operator"
 ROLES = (VIEWER, PRODUCER, OWNER, OPERATOR)
 """Each may do what those before it may. Beside them GUEST, which is none of them."""
 
+ACTOR_CLAIM = "sub"
+
 EXPIRES_AT_MAX_S = 253_402_300_799
 """The last second of the year 9999, the last that a protobuf Timestamp can tell."""
+
+
+TOKEN_ID_CHARACTERS_MAX = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +54,27 @@ class CheckedToken:
             raise Unauthenticated(
                 f"token: expired {now_s - self.identity.expires_at_s:.0f} s ago (exp); get a new one"
             )
+        # So a revocation is over at a known time: whatever it concerns has expired then.
+        if self.identity.expires_at_s - (self.identity.issued_at_s or now_s) > limits.TOKEN_LIFE_MAX_S:
+            raise Unauthenticated(
+                f"token: lives longer than {limits.TOKEN_LIFE_MAX_S / 86_400:.0f} days (exp less iat); "
+                "get one that expires sooner"
+            )
 
 
-def read_claims(claims: dict[str, Any], audience: str, issuer: str | None) -> CheckedToken:
-    """The claims of a token whose signature is good. Raises Unauthenticated naming the claim."""
+def read_claims(
+    claims: dict[str, Any], audience: str, issuer: str | None, actor_claim: str = ACTOR_CLAIM
+) -> CheckedToken:
+    """The claims of a token whose signature is good. `actor_claim`: the one that names the actor; a guest's
+    is always ACTOR_CLAIM. Raises Unauthenticated naming the claim."""
     _check_audience(claims.get("aud"), audience)
     if issuer is not None and claims.get("iss") != issuer:
         raise Unauthenticated(f"token: iss is {_said(claims.get('iss'))}; {shown(issuer)} is expected")
     expires_at_s = _second(claims, "exp")
     if expires_at_s is None:
         raise Unauthenticated("token: has no exp; get one that expires")
-    good_from_s = max(_second(claims, "nbf") or 0.0, _second(claims, "iat") or 0.0) - limits.TOKEN_LEEWAY_S
+    issued_at_s = _second(claims, "iat") or 0.0
+    good_from_s = max(_second(claims, "nbf") or 0.0, issued_at_s) - limits.TOKEN_LEEWAY_S
     roles = _texts(claims, "roles") or []
     guest = GUEST in roles
     operator = OPERATOR in roles and not guest
@@ -74,7 +89,8 @@ def read_claims(claims: dict[str, Any], audience: str, issuer: str | None) -> Ch
     return CheckedToken(
         Identity(
             # What an owner or an operator does is logged under its name.
-            actor_id=_actor(claims.get("sub"), producer and not owner),
+            actor_id=_actor(claims, ACTOR_CLAIM if guest else actor_claim, producer and not owner, guest),
+            name=names.cleaned(claims.get("name")),
             producer=producer,
             games=None if games is None else Games.of(games),
             expires_at_s=expires_at_s,
@@ -82,6 +98,8 @@ def read_claims(claims: dict[str, Any], audience: str, issuer: str | None) -> Ch
             of_mesh=audience == MESH_AUDIENCE,
             owner=owner,
             operator=operator,
+            token_id=_token_id(claims.get("jti")),
+            issued_at_s=issued_at_s,
         ),
         good_from_s,
     )
@@ -96,15 +114,32 @@ def _check_audience(found: Any, wanted: str) -> None:
         raise Unauthenticated(f"token: aud is {_said(audiences)}; {wanted!r} is expected, for this key")
 
 
-def _actor(sub: Any, may_be_nobody: bool) -> str:
-    if sub is None and may_be_nobody:
+def _actor(claims: dict[str, Any], name: str, may_be_nobody: bool, guest: bool) -> str:
+    found = claims.get(name)
+    if found is None and may_be_nobody:
         return ""
-    if not isinstance(sub, str):
-        raise Unauthenticated(f"token: sub is {_said(sub)}; the actor's id is expected")
+    if not isinstance(found, str):
+        raise Unauthenticated(f"token: {name} is {_said(found)}; the actor's id, a text, is expected")
     try:
-        return ids.check_id("token: sub", sub)
+        actor_id = actors.check_actor(f"token: {name}", found)
     except Invalid as error:
         raise Unauthenticated(error.message) from None
+    if not guest and actors.is_guest(actor_id):
+        raise Unauthenticated(
+            f"token: {name} is {shown(actor_id)}, the form of a guest's id; only a token with the role "
+            f"{GUEST} may have it, so give the actor another id"
+        )
+    return actor_id
+
+
+def _token_id(jti: Any) -> str:
+    if jti is None:
+        return ""
+    if not isinstance(jti, str) or len(jti) > TOKEN_ID_CHARACTERS_MAX:
+        raise Unauthenticated(
+            f"token: jti is {_said(jti)}; a text of at most {TOKEN_ID_CHARACTERS_MAX} characters is expected"
+        )
+    return jti
 
 
 def _second(claims: dict[str, Any], name: str) -> float | None:

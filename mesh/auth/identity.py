@@ -38,7 +38,7 @@ class Identity:
     """The claims of a good token."""
 
     actor_id: str
-    """A valid id; "" only for a producer that is nobody itself."""
+    """As grandstand.wire.actors has it; "" only for a producer that is nobody itself."""
     producer: bool
     """It may act for others; also of an owner and an operator."""
     games: Container[str] | None
@@ -52,6 +52,12 @@ class Identity:
     owner: bool = False
     """It may define, open and close; also of an operator."""
     operator: bool = False
+    token_id: str = ""
+    """The claim `jti`; "" without one."""
+    issued_at_s: float = 0.0
+    """The claim `iat`, Unix seconds; 0 without one: a token that does not say when is older than any."""
+    name: str = ""
+    """What others see of the actor; "" where the token does not say it."""
 
     def act_for(self, field: str, actor_id: str) -> str:
         """Who acts: `actor_id`, or for "" the token's own. Raises Forbidden for others, unless a producer."""

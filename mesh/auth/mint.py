@@ -14,7 +14,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from jwt.api_jws import PyJWS
 
-from mesh.auth.claims import AUDIENCE, read_claims
+from mesh.auth.claims import ACTOR_CLAIM, AUDIENCE, read_claims
 from mesh.auth.keys import DEVELOPMENT_KID, SigningKey
 
 ENTROPY_BYTES = 32
@@ -31,8 +31,13 @@ def token(
     games: Iterable[str] | None = None,
     audience: str = AUDIENCE,
     issuer: str | None = None,
+    token_id: str = "",
+    actor_claim: str = ACTOR_CLAIM,
+    name: str = "",
 ) -> str:
     """A JWT good from `now_s` (Unix seconds) for `life_s`; `actor_id` "" only with the role producer.
+    `token_id`: by which this one token can be revoked. `name`: what others see of the actor. "" of either:
+    the claim is left out.
 
     Raises Unauthenticated, as it would be refused, for claims that no service takes.
     """
@@ -43,12 +48,16 @@ def token(
         "roles": list(roles),
     }
     if actor_id:
-        claims["sub"] = actor_id
+        claims[actor_claim] = actor_id
+    if name:
+        claims["name"] = name
     if games is not None:
         claims["games"] = list(games)
     if issuer is not None:
         claims["iss"] = issuer
-    read_claims(claims, audience, issuer)
+    if token_id:
+        claims["jti"] = token_id
+    read_claims(claims, audience, issuer, actor_claim)
     payload = json.dumps(claims, separators=(",", ":")).encode()
     headers = {"typ": "JWT"} | ({"kid": key.kid} if key.kid else {})
     return _JWS.encode(payload, key.jwk, key.algorithm, headers)

@@ -45,7 +45,12 @@ async def open_verifier(config: ServiceConfig, *, mesh_tokens: bool = False) -> 
             mesh = KeySource(KeyFile(_mesh_key(config)), config.environment, _mesh_ring)
     async with contextlib.AsyncExitStack() as kept:
         await kept.enter_async_context(_kept(clients))
-        trust = Trust(clients, issuer=config.issuer, unknown_kid=clients.look_again)
+        trust = Trust(
+            clients,
+            issuer=config.issuer,
+            actor_claim=config.actor_claim,
+            unknown_kid=clients.look_again,
+        )
         if mesh is None:
             yield Verifier(trust)
             return

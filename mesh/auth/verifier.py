@@ -34,7 +34,7 @@ from jwt.utils import base64url_decode
 from grandstand.wire import bounds as wire_bounds
 from grandstand.wire.errors import Unauthenticated, Unavailable, shown
 from mesh import limits
-from mesh.auth.claims import AUDIENCE, CheckedToken, read_claims
+from mesh.auth.claims import ACTOR_CLAIM, AUDIENCE, CheckedToken, read_claims
 from mesh.auth.identity import Identity
 from mesh.auth.keys import GUEST_KID, MESH_KID, KeyRing, VerifyKey
 from mesh.auth.strict_json import parse_object
@@ -55,6 +55,8 @@ class Trust:
     audience: str = AUDIENCE
     issuer: str | None = None
     """What `iss` must be; None: anything."""
+    actor_claim: str = ACTOR_CLAIM
+    """Which claim names the actor."""
     unknown_kid: Callable[[], None] | None = None
     """Told when a token names a key that is not in the ring: it may have been published just now."""
 
@@ -125,7 +127,7 @@ class Verifier:
             claims = parse_object(signed["payload"])
         except ValueError as error:
             raise Unauthenticated(f"token: the payload {error}") from None
-        checked = read_claims(claims, trust.audience, trust.issuer)
+        checked = read_claims(claims, trust.audience, trust.issuer, trust.actor_claim)
         if key.kid.startswith(GUEST_KID) and not checked.identity.guest:
             raise Unauthenticated(
                 f"token: key {shown(key.kid)} is for guests alone, and the token's roles name no guest; "

@@ -11,11 +11,15 @@ it only ever makes one entry newer, and the view's freshness is told by the watc
 
 A bucket that is made anew (its stream was deleted, or JetStream forgot it) holds nothing. Every process that
 runs then and may write definitions puts back what it knows and the bucket lacks; the first to do so wins.
-What was claimed only is not put back: whoever defines it tries again.
+What was claimed only is not put back: whoever defines it tries again. Revocations of tokens lie in the same
+bucket (mesh.auth.revocations) and come by the same watch.
 
-Bounds: one entry for each definition in the bucket; `_FETCHES_MAX` keys are fetched at a time,
-others wait, and who waits longer than CATALOG_REFRESH_S has the watch's word. Those who ask without a token
-(`refresh_shared`) have _SHARED_FETCHES_MAX of them. Probes lie under
+Beside the definitions the bucket holds the key of pseudonyms (mesh.pseudonyms): whoever may write definitions
+makes it when it is missing, and puts it back as it was.
+
+Bounds: one entry for each definition in the bucket, and REVOCATIONS_MAX. `_FETCHES_MAX` keys are fetched at a
+time, others wait, and who waits longer than CATALOG_REFRESH_S has the watch's word. Those who ask without a
+token (`refresh_shared`) have _SHARED_FETCHES_MAX of them. Probes lie under
 subjects.PROBES keys of the bucket, one for each process that runs, save those that share one by chance: then
 one's probe may replace the other's before it is seen, and the next one tells.
 """
@@ -26,6 +30,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import uuid
 from collections.abc import Callable
 
@@ -37,11 +42,14 @@ from nats.js.kv import KeyValue
 from grandstand.catalog.v1.catalog_pb2 import Board, Game, Poll
 from grandstand.wire.errors import Unknown, shown
 from mesh import limits
+from mesh.auth import revocations
+from mesh.auth.revocations import Revocations
 from mesh.catalog.freshness import Freshness
 from mesh.catalog.mesh_clock import MeshClock, boot_s
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.jetstream.ordered_consumer import Delivered, OrderedConsumer
+from mesh.pseudonyms import KEY_BYTES, PublicIds
 from mesh.shared_looks import SharedLooks
 
 log = logging.getLogger(__name__)
@@ -73,13 +81,20 @@ class CatalogView:
         self._topics: dict[str, dict[str, Poll | Board]] = {}
         """By game and key."""
         self._opened: dict[str, tuple[list[Poll], list[Board]]] = {}
+        self.pseudonym_key = b""
+        """Of mesh.pseudonyms; b"" while it is not known."""
         self.changes = 0
         """Grows with each definition that comes or changes."""
 
     def put(self, key: str, revision: int, value: bytes) -> Definition | None:
         """Takes an entry unless a newer one is known; returns what is new."""
+        if self.revision(key) >= revision:
+            return None
+        if key == subjects.PSEUDONYM_KEY:
+            self.pseudonym_key = value
+            self._revisions[key] = revision
         kind = _KINDS.get(key.partition(".")[0])
-        if kind is None or self.revision(key) >= revision:
+        if kind is None:
             return None
         definition = kind()
         definition.ParseFromString(value)
@@ -107,11 +122,14 @@ class CatalogView:
 
     def unbacked(self) -> list[tuple[str, bytes]]:
         """Keys and values of what no entry of the bucket stands behind."""
-        return [
+        lost = [
             (key, found.SerializeToString())
             for key, found in self._found.items()
             if key not in self._revisions
         ]
+        if self.pseudonym_key and subjects.PSEUDONYM_KEY not in self._revisions:
+            lost.append((subjects.PSEUDONYM_KEY, self.pseudonym_key))
+        return lost
 
     def revision(self, key: str) -> int:
         """0 for an unknown key."""
@@ -195,6 +213,8 @@ class CatalogWatch:
         puts_back: bool = True,
     ) -> None:
         self.view = CatalogView()
+        self.revocations = Revocations()
+        self.public_id = PublicIds(lambda: self.view.pseudonym_key)
         self.freshness = Freshness()
         self.clock = MeshClock()
         self._bus = bus
@@ -269,6 +289,9 @@ class CatalogWatch:
     def _take(self, key: str, revision: int, value: bytes) -> None:
         if not value:
             return
+        if key.startswith(f"{revocations.KIND}."):
+            self.revocations.put(key, revision, value)
+            return
         changed = self.view.put(key, revision, value)
         if changed is not None and self._on_change is not None and self._loaded.is_set():
             self._on_change(key, changed)
@@ -286,6 +309,7 @@ class CatalogWatch:
                 if identity != self._identity:
                     self._identity = identity
                     self.view.forget_revisions()
+                    self.revocations.forget_revisions()
                 await self._watch()
             except (NatsError, TimeoutError) as error:
                 log.info("waiting for the catalog: %s", str(error) or type(error).__name__)
@@ -317,7 +341,8 @@ class CatalogWatch:
         self.freshness.watch_began()
         consumer = OrderedConsumer(self._bus, self._delivered, self._broke)
         try:
-            filters = [*(f"{kind}.>" for kind in _KINDS), self._probe_key]
+            kinds = (f"{kind}.>" for kind in (*_KINDS, revocations.KIND))
+            filters = [*kinds, subjects.PSEUDONYM_KEY, self._probe_key]
             async with asyncio.timeout(_OPEN_S):
                 await consumer.open(subjects.CATALOG_STREAM, [_PREFIX + each for each in filters])
             while not self._is_over:
@@ -325,6 +350,8 @@ class CatalogWatch:
                 await self._probe()
                 if self._puts_back and self.freshness.has_answer:
                     await self._put_back()
+                if self._puts_back and self.freshness.is_anchored and not self.view.pseudonym_key:
+                    await self._make_pseudonym_key()
                 # The second one at once: only then is the view known to be whole.
                 wait_s = self._probe_s if self.freshness.is_anchored else limits.VIEW_PROBE_S
                 with contextlib.suppress(TimeoutError):
@@ -344,12 +371,17 @@ class CatalogWatch:
 
     async def _put_back(self) -> None:
         """What the bucket has lost. Raises NatsError, TimeoutError; it is then tried again."""
-        lost = self.view.unbacked()
+        lost = [*self.view.unbacked(), *self.revocations.unbacked()]
         if lost:
-            log.error("the catalog's bucket has lost %d definitions; they are put back", len(lost))
+            log.error("the catalog's bucket has lost %d entries; they are put back", len(lost))
         for key, value in lost:
             with contextlib.suppress(KeyWrongLastSequenceError):
                 await self.bucket.update(key, value, last=0)
+
+    async def _make_pseudonym_key(self) -> None:
+        """Of those who make one at once the first wins, and the watch brings its to all. Raises NatsError."""
+        with contextlib.suppress(KeyWrongLastSequenceError):
+            await self.bucket.update(subjects.PSEUDONYM_KEY, os.urandom(KEY_BYTES), last=0)
 
     def _delivered(self, message: Delivered) -> None:
         key = message.subject.removeprefix(_PREFIX)

@@ -1,12 +1,14 @@
 """NATS subjects and JetStream names, all of them.
 
-Ids have no dots (see `ids`), so an id is always one token.
+Ids have no dots (see `ids`), so an id is always one token; an actor's is encoded (see `actors`).
 """
 
 from __future__ import annotations
 
 import re
 import zlib
+
+from grandstand.wire import actors
 
 EVENTS_STREAM = "EVENTS"
 EVENTS_ALL = "events.*"
@@ -107,8 +109,11 @@ def announcements(game_id: str) -> str:
 
 def inbox(actor_id: str) -> str:
     """Where notify says how an actor's inbox is now (Inbox)."""
-    return f"inbox.{actor_id}"
+    return f"inbox.{actors.encode(actor_id)}"
 
+
+PSEUDONYM_KEY = "secret.pseudonyms"
+"""The catalog's key under which the key of pseudonyms lies (mesh.pseudonyms)."""
 
 PROBES = 65_536
 """How many keys of the catalog's bucket probes may lie under."""

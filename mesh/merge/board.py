@@ -14,9 +14,11 @@ from grandstand.aggregate.v1.aggregate_pb2 import BoardEntry, BoardResult, PastS
 from grandstand.catalog.v1.catalog_pb2 import BOARD_MODE_LOWEST
 from grandstand.internal.v1.internal_pb2 import BoardPartial, SeasonShare
 from mesh import seasons
+from mesh.pseudonyms import UNKEYED, PublicId
 
 
-def merge_board(partials: Iterable[BoardPartial]) -> BoardResult:
+def merge_board(partials: Iterable[BoardPartial], public: PublicId = UNKEYED) -> BoardResult:
+    """`public`: under which ids the actors are shown."""
     boards = list(partials)
     if not boards:
         return BoardResult()
@@ -25,7 +27,7 @@ def merge_board(partials: Iterable[BoardPartial]) -> BoardResult:
     number = newest_season(boards)
     shown = _shares(boards, number)
     result = BoardResult(
-        entries=_best(shown, top, lowest_leads=lowest_leads), actors=sum(s.actors for s in shown)
+        entries=_best(shown, top, public, lowest_leads=lowest_leads), actors=sum(s.actors for s in shown)
     )
     season = boards[0].season
     if number:
@@ -34,7 +36,7 @@ def merge_board(partials: Iterable[BoardPartial]) -> BoardResult:
         result.previous.CopyFrom(
             PastSeason(
                 season=seasons.span_of(season, number - 1),
-                entries=_best(past, top, lowest_leads=lowest_leads),
+                entries=_best(past, top, public, lowest_leads=lowest_leads),
                 actors=sum(s.actors for s in past),
                 sealed=all(b.current.number == number and b.previous.sealed for b in boards),
             )
@@ -57,14 +59,29 @@ def _shares(boards: Iterable[BoardPartial], number: int) -> list[SeasonShare]:
     ]
 
 
-def _best(shares: Sequence[SeasonShare], top: int, *, lowest_leads: bool) -> list[BoardEntry]:
+def _best(
+    shares: Sequence[SeasonShare], top: int, public: PublicId, *, lowest_leads: bool
+) -> list[BoardEntry]:
     sign = 1 if lowest_leads else -1
     rows = sorted(
         (sign * points, reached, actor_id, points)
         for share in shares
         for actor_id, points, reached in zip(share.actor_ids, share.points, share.reached, strict=True)
     )
+    best = rows[:top]
+    ids = public([actor_id for _, _, actor_id, _ in best])
+    if not any(share.names for share in shares):
+        return [
+            BoardEntry(rank=rank, actor_id=shown, points=points)
+            for rank, (shown, (_, _, _, points)) in enumerate(zip(ids, best, strict=True), start=1)
+        ]
+    names = {
+        actor_id: name
+        for share in shares
+        if share.names
+        for actor_id, name in zip(share.actor_ids, share.names, strict=True)
+    }
     return [
-        BoardEntry(rank=rank, actor_id=actor_id, points=points)
-        for rank, (_, _, actor_id, points) in enumerate(rows[:top], start=1)
+        BoardEntry(rank=rank, actor_id=shown, points=points, name=names.get(actor_id))
+        for rank, (shown, (_, _, actor_id, points)) in enumerate(zip(ids, best, strict=True), start=1)
     ]

@@ -20,15 +20,18 @@ from mesh.merge.custom import merge_custom
 from mesh.merge.metric import merge_metric
 from mesh.merge.pulse import merge_pulse, pulse_moves
 from mesh.merge.tally import merge_tally
+from mesh.pseudonyms import UNKEYED, PublicId
 
 
 class TopicMerge:
     """One topic's partials, and their merged value."""
 
-    __slots__ = ("_partials", "topic")
+    __slots__ = ("_partials", "_public", "topic")
 
-    def __init__(self, topic: str) -> None:
+    def __init__(self, topic: str, public: PublicId = UNKEYED) -> None:
+        """`public`: under which ids actors are shown."""
         self.topic = topic
+        self._public = public
         self._partials: dict[int, Partial] = {}
 
     def offer(self, partial: Partial) -> bool:
@@ -73,7 +76,7 @@ class TopicMerge:
             case "tally":
                 state.tally.CopyFrom(merge_tally(p.tally for p in partials))
             case "board":
-                state.board.CopyFrom(merge_board(p.board for p in partials))
+                state.board.CopyFrom(merge_board((p.board for p in partials), self._public))
             case "pulse":
                 state.pulse.CopyFrom(merge_pulse([p.pulse for p in partials], now_s, full=full))
             case "audience":

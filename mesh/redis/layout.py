@@ -15,18 +15,23 @@ Keys of a partition share one hash tag, so a flush is atomic on a cluster too:
     {p7}:log:origins        OriginLog: the anti-replay windows (I2)
     {p7}:log:votes          VoteLog: the votes of all open polls
     {p7}:log:<game>/<topic>:<part>    the state of another fold (see aggregate.fold)
-    {p7}:hash:<game>/<topic>:<part>   a board's standings: actor -> points and what orders ties
+    {p7}:hash:<game>/<topic>:<part>   a board's standings: actor -> points and what orders ties; fields
+                                      that begin with "!" are no actor's (standing_field)
     {p7}:rank:<game>/<topic>:<part>   zset: the same, ranked
 
 Beside them, of no partition:
 
-    inbox:<actor>           Inbox: what notify has told an actor
+    inbox:<actor>           Inbox: what notify has told an actor, whose id is encoded
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from grandstand.wire import actors
+
+_NAME = "!name:"
 
 MANIFEST_STATE = b"!state"
 """The field of a manifest that is no key: the PartitionState."""
@@ -102,7 +107,31 @@ def results_key(partition: int, game_id: str) -> str:
 
 
 def inbox_key(actor_id: str) -> str:
-    return f"inbox:{actor_id}"
+    return f"inbox:{actors.encode(actor_id)}"
+
+
+def standing_field(actor_id: str) -> str:
+    """An actor's field in a board's standings: the id as it is, but encoded where it could be taken for a
+    mark of the state or for an encoded id."""
+    return actors.encode(actor_id) if actor_id[0] in "!=" else actor_id
+
+
+def name_field(actor_id: str) -> str:
+    """The mark in a board's standings that holds what an actor is called."""
+    return f"{_NAME}{actor_id}"
+
+
+def named_actor(field: bytes) -> str | None:
+    """Of whom the field holds the name; None for any other."""
+    return field[len(_NAME) :].decode() if field.startswith(_NAME.encode()) else None
+
+
+def standing_actor(field: bytes) -> str | None:
+    """Whose field it is; None for a mark of the state."""
+    if field[:1] == b"!":
+        return None
+    name = field.decode()
+    return actors.decode(name) if name[0] == "=" else name
 
 
 PART_KEYS = (part_log_key, part_hash_key, part_ranking_key)

@@ -10,6 +10,7 @@ from grandstand.aggregate.v1.aggregate_pb2 import BoardEntry, SeasonSpan
 from grandstand.catalog.v1.catalog_pb2 import BOARD_MODE_LOWEST
 from grandstand.wire.errors import Unknown, shown
 from mesh.merge.board import merge_board
+from mesh.pseudonyms import PublicId
 from mesh.redis.share import Share
 
 
@@ -72,3 +73,20 @@ class Standing:
     neighbours: Sequence[BoardEntry]
     actors: int
     applied: Mapping[int, int]
+
+    def shown_as(self, public: PublicId) -> Standing:
+        """The same with the ids under which others see the actors."""
+        return Standing(
+            None if self.entry is None else _shown_as([self.entry], public)[0],
+            _shown_as(self.neighbours, public),
+            self.actors,
+            self.applied,
+        )
+
+
+def _shown_as(entries: Sequence[BoardEntry], public: PublicId) -> list[BoardEntry]:
+    ids = public([entry.actor_id for entry in entries])
+    return [
+        BoardEntry(rank=entry.rank, actor_id=shown, points=entry.points, name=entry.name)
+        for shown, entry in zip(ids, entries, strict=True)
+    ]

@@ -26,44 +26,51 @@ _RANKING = """
 local function count(ranking)
   return redis.call('ZCARD', ranking) - (redis.call('ZSCORE', ranking, '!') and 1 or 0)
 end
-local function near(ranking, first, last)
+local function near(standings, ranking, first, last)
   local found = redis.call('ZRANGE', ranking, math.max(0, first), last, 'WITHSCORES')
-  if found[#found - 1] == '!' then
-    table.remove(found)
-    table.remove(found)
+  local rows = {}
+  for at = 1, #found, 2 do
+    if found[at] ~= '!' then
+      rows[#rows + 1] = found[at]
+      rows[#rows + 1] = found[at + 1]
+      rows[#rows + 1] = redis.call('HGET', standings, '!name:' .. string.sub(found[at], 17)) or ''
+    end
   end
-  return found
+  return rows
 end
 """
 
-# KEYS: applied, then standings and ranking of each board. ARGV: neighbours, then for each lookup: key, actor.
-# {actors}, or {actors, members before, members above and below with the actor's, each with its score}.
+# KEYS: applied, then standings and ranking of each board. ARGV: neighbours, then for each lookup: key, the
+# actor's field, actor.
+# {actors}, or {actors, members before, members above and below with the actor's, each with its
+# score and name}.
 OWN = Script(
     _RANKING
     + """
 local k = tonumber(ARGV[1])
-local function place(standings, ranking, actor)
+local function place(standings, ranking, field, actor)
   local actors = count(ranking)
-  local packed = redis.call('HGET', standings, actor)
+  local packed = redis.call('HGET', standings, field)
   if not packed then return {actors} end
   local digits = {}
   for at = 16, 9, -1 do digits[#digits + 1] = string.format('%02x', packed:byte(at)) end
   local before = redis.call('ZRANK', ranking, table.concat(digits) .. actor)
   if not before then return {} end
-  return {actors, before, near(ranking, before - k, before + k)}
+  return {actors, before, near(standings, ranking, before - k, before + k)}
 end
 local answers = {}
-for i = 2, #ARGV, 2 do
+for i = 2, #ARGV, 3 do
   local key = tonumber(ARGV[i])
-  local well, found = pcall(place, KEYS[key], KEYS[key + 1], ARGV[i + 1])
+  local well, found = pcall(place, KEYS[key], KEYS[key + 1], ARGV[i + 1], ARGV[i + 2])
   answers[#answers + 1] = well and found or {}
 end
 return {redis.call('GET', KEYS[1]) or '0', answers}
 """
 )
 
-# KEYS: applied, rankings. ARGV: neighbours, then for each lookup: key, score, member; the score is '' where
-# only the actors are to be counted. {actors, members before, members near, each with its score}.
+# KEYS: applied, then standings and ranking of each board. ARGV: neighbours, then for each lookup: key, score,
+# member; the score is '' where only the actors are to be counted. {actors, members before, members near, each
+# with its score and name}.
 # Lua compares strings by the server's locale, a ranking by their bytes.
 OTHER = Script(
     _RANKING
@@ -76,7 +83,7 @@ local function less(a, b)
   end
   return #a < #b
 end
-local function place(ranking, score, member)
+local function place(standings, ranking, score, member)
   local actors = count(ranking)
   if score == '' then return {actors, 0, {}} end
   local low = redis.call('ZCOUNT', ranking, '-inf', '(' .. score)
@@ -90,11 +97,12 @@ local function place(ranking, score, member)
     end
   end
   if k == 0 then return {actors, low, {}} end
-  return {actors, low, near(ranking, low - k, low + k - 1)}
+  return {actors, low, near(standings, ranking, low - k, low + k - 1)}
 end
 local answers = {}
 for i = 2, #ARGV, 3 do
-  local well, found = pcall(place, KEYS[tonumber(ARGV[i])], ARGV[i + 1], ARGV[i + 2])
+  local key = tonumber(ARGV[i])
+  local well, found = pcall(place, KEYS[key], KEYS[key + 1], ARGV[i + 1], ARGV[i + 2])
   answers[#answers + 1] = well and found or {}
 end
 return {redis.call('GET', KEYS[1]) or '0', answers}

@@ -30,7 +30,7 @@ from google.protobuf.message import DecodeError
 
 from grandstand.aggregate.v1.aggregate_pb2 import BoardEntry
 from grandstand.internal.v1.internal_pb2 import Partial
-from grandstand.wire import ids
+from grandstand.wire import actors, ids
 from mesh.redis import layout
 from mesh.redis.database import Database, RedisError, Script
 from mesh.redis.ranking import BoardName, Ranking, Standing
@@ -50,7 +50,9 @@ class StandingStore:
         """Up to `neighbours` entries above the actor and as many below. Raises RedisError."""
         (found,) = await self.read_many([(ranking, actor_id)], neighbours)
         if found is None:
-            raise RedisError(f"{ranking.topic} of game {ranking.game_id} is broken at actor {actor_id}")
+            raise RedisError(
+                f"{ranking.topic} of game {ranking.game_id} is broken at actor {actors.said(actor_id)}"
+            )
         return found
 
     async def read_many(
@@ -58,14 +60,12 @@ class StandingStore:
     ) -> list[Standing | None]:
         """As `read`, of each; None where the stored state is broken. Raises RedisError."""
         searches = [_Search(ranking, actor_id) for ranking, actor_id in asked]
-        own = [_Lookup(s.own, s.own_keys, (s.actor_id,), s.take_own) for s in searches]
+        own = [_Lookup(s.own, s.keys(s.own), s.own_words, s.take_own) for s in searches]
         await self._look_up(OWN, own, [neighbours])
         others: list[_Lookup] = []
         for search in searches:
             words = ("", "") if search.mine is None else (str(search.mine[0]), search.mine[1])
-            for partition in search.others:
-                key = search.ranking_key(partition)
-                others.append(_Lookup(partition, (key,), words, search.take_other))
+            others += [_Lookup(p, search.keys(p), words, search.take_other) for p in search.others]
         await self._look_up(OTHER, others, [neighbours])
         return [search.standing(neighbours) for search in searches]
 
@@ -141,18 +141,20 @@ class _Search:
         self._actors = 0
         self._before = 0
         self._near: list[tuple[int, str]] = []
+        self._names: dict[tuple[int, str], str] = {}
         self._applied: dict[int, int] = {}
         self._is_broken = False
 
-    @property
-    def own_keys(self) -> tuple[str, ...]:
+    def keys(self, partition: int) -> tuple[str, str]:
+        """Of the standings, and of the ranking."""
         ranking = self._ranking
-        standings = layout.part_hash_key(self.own, ranking.game_id, ranking.topic, ranking.part)
-        return standings, self.ranking_key(self.own)
+        named = partition, ranking.game_id, ranking.topic, ranking.part
+        return layout.part_hash_key(*named), layout.part_ranking_key(*named)
 
-    def ranking_key(self, partition: int) -> str:
-        ranking = self._ranking
-        return layout.part_ranking_key(partition, ranking.game_id, ranking.topic, ranking.part)
+    @property
+    def own_words(self) -> tuple[str, ...]:
+        """Its field among the standings, and its end of a member of the ranking."""
+        return layout.standing_field(self.actor_id), self.actor_id
 
     def take_own(self, partition: int, applied: int, answer: Sequence[Any]) -> None:
         self._take(partition, applied, answer)
@@ -170,7 +172,9 @@ class _Search:
         self._actors += answer[0]
         if len(answer) > 1:
             self._before += answer[1]
-            self._near += _rows(answer[2])
+            rows = _rows(answer[2])
+            self._near += [row for row, _ in rows]
+            self._names |= {row: name for row, name in rows if name}
 
     def standing(self, neighbours: int) -> Standing | None:
         if self._is_broken:
@@ -182,7 +186,12 @@ class _Search:
         first = max(0, at - neighbours)
         sign = 1 if self._ranking.lowest_leads else -1
         entries = [
-            BoardEntry(rank=1 + self._before + n - at, actor_id=member[_REACHED_DIGITS:], points=sign * score)
+            BoardEntry(
+                rank=1 + self._before + n - at,
+                actor_id=member[_REACHED_DIGITS:],
+                points=sign * score,
+                name=self._names.get((score, member)),
+            )
             for n, (score, member) in enumerate(near[first : at + neighbours + 1], start=first)
         ]
         return Standing(entries[at - first], entries, self._actors, self._applied)
@@ -196,9 +205,11 @@ def _take_share(topic: str, shares: dict[int, Share], partition: int, applied: i
     shares[partition] = Share(partition, applied, partials)
 
 
-def _rows(flat: Sequence[bytes]) -> list[tuple[int, str]]:
-    """(score, member) of an answer with scores; |score| <= 2^53, so a double is exact.
+def _rows(flat: Sequence[bytes]) -> list[tuple[tuple[int, str], str]]:
+    """((score, member), name) of an answer with scores and names; |score| <= 2^53, so a double is exact.
 
-    Ids are ASCII: Python orders members as Redis does, by their bytes.
+    Python orders members by code points, which is the order of their bytes in UTF-8, and so that of Redis.
     """
-    return [(int(float(flat[i + 1])), flat[i].decode()) for i in range(0, len(flat), 2)]
+    return [
+        ((int(float(flat[i + 1])), flat[i].decode()), flat[i + 2].decode()) for i in range(0, len(flat), 3)
+    ]

@@ -145,6 +145,9 @@ def test_an_expiring_token_is_renewed_before_the_stream_is_finished() -> None:
     session.submit("a", 1)
     assert sent(session, 1.5) == [(1, "a")], "a provider without a new token holds nothing up"
     assert session.next(1.0 + RENEW_AGAIN_S) is Due.RENEW
+    session.renew_later(2.0)
+    assert session.next(2.0) == Wait(2.0 + 2 * RENEW_AGAIN_S), "each time it waits longer"
+    assert session.next(2.0 + 2 * RENEW_AGAIN_S) is Due.RENEW
     session.renewed()
     assert session.next(3.0) is Due.HALF_CLOSE
     assert session.ended(0, "", 3.1) == Again(0.0)

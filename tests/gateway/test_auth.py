@@ -260,6 +260,11 @@ def test_a_guest_is_somebody_new_who_may_send() -> None:
                 assert [event.guest for event in edge.handed.sent[1:]] == [True, False]
                 async with refused(grpc.StatusCode.PERMISSION_DENIED, "is not the token's actor"):
                     await edge.send(shows(first.token), actor_id=second.actor_id)
+                # Renewed as the same one; who is no guest gets a guest's all the same.
+                again = await edge.stub.IssueGuest(IssueGuestRequest(), metadata=shows(first.token))
+                assert again.actor_id == first.actor_id
+                other = await edge.stub.IssueGuest(IssueGuestRequest(), metadata=ann(iss=issuer))
+                assert other.actor_id.startswith("guest-")
 
     run(scenario())
 

@@ -50,6 +50,22 @@ def test_an_inbox_is_told_at_once_also_an_empty_one_and_pushed_from_then_on(serv
     run(scenario())
 
 
+@pytest.mark.parametrize("actor", ["auth0|5f7c", "f:uuid:ann", "ann@example.com", "a.*.>", "🦊", "é" * 64])
+def test_an_inbox_is_its_actors_whatever_the_id_is_made_of(servers: Stores, actor: str) -> None:
+    async def scenario() -> None:
+        async with rig(servers, "opaque") as r:
+            await r.inboxes.deliver(actor, note("n1"))
+            own, others = Screen(), Screen()
+            r.watch(own, actor=actor, inbox=True)
+            r.watch(others, actor=actor[:-1], inbox=True)
+            await until(lambda: own.states and others.states, "the first states come")
+            await r.inboxes.deliver(actor, note("n2"))
+            await until(lambda: own.inbox.unread == 2, "the push comes")
+            assert others.inbox.unread == 0
+
+    run(scenario())
+
+
 def test_a_push_that_is_lost_is_healed_by_what_is_stored(servers: Stores) -> None:
     async def scenario() -> None:
         async with rig(servers, "healed") as r:

@@ -304,12 +304,12 @@ def test_a_name_longer_than_an_id_takes_no_memory_and_all_of_them_share_one_buck
     admission = Admission(*((few, PLENTY) if remembered == "actor" else (PLENTY, few)), PLENTY)
     answers = []
     for number in range(10):
-        names = {"actor": "ann", "game": "g", remembered: f"{number}" + "x" * wire_bounds.ID_CHARACTERS_MAX}
+        names = {"actor": "ann", "game": "g", remembered: f"{number}" + "x" * wire_bounds.ACTOR_ID_BYTES_MAX}
         answers.append(decide(admission, names["actor"], names["game"], "vote", False, 0.0))
     assert answers[:5] == [0.0] * 5
     assert all(isinstance(answer, str) and len(answer) < 300 for answer in answers[5:])
     kept = admission._actors if remembered == "actor" else admission._games
-    assert all(len(name) <= wire_bounds.ID_CHARACTERS_MAX for slot in kept._ring for name in slot)
+    assert all(len(name) <= wire_bounds.ACTOR_ID_BYTES_MAX for slot in kept._ring for name in slot)
 
 
 def full_table(owing: Callable[[int], int]) -> Buckets:
@@ -475,3 +475,13 @@ def test_a_calm_game_that_is_forgotten_meanwhile_is_charged_all_the_same() -> No
     admission.charge("g1", 20, calm)
     assert admission.calm("g1", 31, 10.0, "ann") is None, "20 of the 50 that are calm are used up"
     assert admission.calm("g1", 25, 10.0, "ann") is not None
+
+
+def test_a_reaction_of_many_by_the_first_player_of_a_game_is_charged_to_it() -> None:
+    admission = Admission(PLENTY, PLENTY, PLENTY)
+    admission.admit("", "g", "vote", own=True, now_s=0.0, producer="server")
+    now = admission.calm("g", 1, 0.0, "", "server")
+    assert now is not None
+    assert admission.admit_calm("g", "bob", now)
+    admission.charge_calm("bob", 2)
+    assert admission._actors.tat("bob", "g") == pytest.approx(now + 3 * admission._actors.event_s)

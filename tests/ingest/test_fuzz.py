@@ -154,8 +154,8 @@ def assert_sound(batch: Batch[Ticket]) -> None:
         if validated.kind == "score":
             assert abs(validated.value) <= wire_bounds.POINTS_MAX
     for actor_id in batch.actor_ids():
-        assert 1 <= len(actor_id) <= wire_bounds.ID_CHARACTERS_MAX
-        assert actor_id.isascii()
+        assert 1 <= len(actor_id.encode()) <= wire_bounds.ACTOR_ID_BYTES_MAX
+        assert "\n" not in actor_id
 
 
 IDENTITIES = (

@@ -142,7 +142,7 @@ def test_a_token_for_some_games_opens_no_other(catalog: CatalogView) -> None:
 def test_a_producer_names_the_actor_of_each_event_with_a_valid_id(catalog: CatalogView) -> None:
     rig, server = IntakeRig(catalog), opened(producer=True)
     rig.take(
-        server, event(1, actor_id="bob"), event(2), event(3, actor_id="a\nb"), event(4, actor_id="x" * 65)
+        server, event(1, actor_id="bob"), event(2), event(3, actor_id="a\nb"), event(4, actor_id="x" * 129)
     )
     assert [row.actor_id for row in rig.rows()] == ["bob"]
     assert [(seq, type(error)) for _, seq, error, _ in server.told] == [

@@ -96,7 +96,9 @@ def events(draw: st.DrawFn) -> Event:
         origin_id="" if usual else draw(st.sampled_from(["", origin(7), origin(8, producer=True), "v"])),
         origin_seq=0 if usual or draw(st.integers(0, 9)) < 8 else 1,
         game_id=game_id,
-        actor_id=draw(st.sampled_from(["bob", "eve"] if usual else ["", "ann", "bob", "no id!"])),
+        actor_id=draw(
+            st.sampled_from(["bob", "auth0|eve"] if usual else ["", "ann", "bob", "é@x", "no\nid"])
+        ),
         **draw(st.sampled_from(bodies)),
     )
 
@@ -116,7 +118,7 @@ def numbered(event: Event, next_seq: int, *, producer: bool) -> Event:
     copy = Event()
     copy.CopyFrom(event)
     copy.origin_seq += next_seq if not event.origin_id else 1
-    if not producer and event.actor_id in ("bob", "eve"):
+    if not producer and event.actor_id in ("bob", "auth0|eve"):
         copy.actor_id = ""
     return copy
 

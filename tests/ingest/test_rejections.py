@@ -33,10 +33,13 @@ SPEAKERS = (
     "mesh/auth/claims.py",
     "mesh/auth/identity.py",
     "mesh/auth/origins.py",
+    "mesh/auth/token_streams.py",
     "mesh/auth/verifier.py",
     "mesh/catalog/watch.py",
     "mesh/health/clock_watch.py",
+    "clients/python/grandstand/wire/actors.py",
     "clients/python/grandstand/wire/ids.py",
+    "clients/python/grandstand/wire/names.py",
     "mesh/jetstream/pipeline.py",
     "mesh/jetstream/acks.py",
     "gateway/guest_limits.py",
@@ -48,6 +51,7 @@ SPEAKERS = (
 )
 # Said to who defines or watches, not to who sends.
 ELSEWHERE = {
+    ("clients/python/grandstand/wire/actors.py", "decode"),
     ("clients/python/grandstand/wire/ids.py", "check_text"),
     ("clients/python/grandstand/wire/ids.py", "parse_topic"),
 }

@@ -139,8 +139,8 @@ def test_the_credit_bounds_the_span_of_unacked_numbers() -> None:
 @pytest.mark.parametrize(
     ("hello", "error", "message"),
     [
-        ({"actor_id": "x" * 65}, Invalid, "65 characters; at most 64"),
-        ({"actor_id": "a\u202eb"}, Invalid, "has the character"),
+        ({"actor_id": "x" * 129}, Invalid, "129 bytes of UTF-8; at most 128"),
+        ({"actor_id": "a\x85b"}, Invalid, "has the character"),
         ({"actor_id": "bob"}, Forbidden, "'bob' is not the token's actor 'ann'"),
         ({"next_origin_seq": 9}, Invalid, "a new origin starts at 1"),
         ({"client": "c" * 65}, Invalid, "hello.client"),

@@ -32,7 +32,8 @@ from ingest.response_scheduler import ResponseScheduler
 from ingest.stream import PublishStream, StreamContext
 from ingest.votes import CastVotes
 from mesh import limits
-from mesh.auth import Identity
+from mesh.auth import Identity, Revocation
+from mesh.auth.revocations import key_of
 from mesh.catalog.mesh_clock import boot_s
 from mesh.catalog.watch import CatalogWatch
 from mesh.jetstream import subjects
@@ -53,7 +54,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A second stands for half a minute."""
     monkeypatch.setattr(wire_bounds, "PUBLISH_HEARTBEAT_S", 0.4)
     monkeypatch.setattr(wire_bounds, "PUBLISH_SILENCE_S", 1.2)
-    monkeypatch.setattr(ingest_bounds, "TOKEN_WARNING_S", 0.8)
     monkeypatch.setattr(service_module, "STREAMS_LOOK_S", 0.1)
     monkeypatch.setattr(service_module, "DRAIN_PATIENCE_S", 0.5)
 
@@ -178,7 +178,7 @@ def test_both_sides_hear_that_the_other_lives_and_a_silent_client_is_gone(
     run(scenario())
 
 
-def test_a_token_that_expires_is_warned_of_and_then_ends_the_stream(tmp_path: Path, quick: None) -> None:
+def test_a_token_that_expires_is_warned_of_and_then_ends_the_stream(tmp_path: Path) -> None:
     async def scenario() -> None:
         identity = Identity("ann", False, None, time.time() + 2)
         async with serving(tmp_path, identity=identity) as served:
@@ -195,6 +195,26 @@ def test_a_token_that_expires_is_warned_of_and_then_ends_the_stream(tmp_path: Pa
             assert (code, time.time() >= identity.expires_at_s) == (grpc.StatusCode.UNAUTHENTICATED, True)
             assert "expired; resume on a new stream with a new one" in details
             assert stream.heard[-1].HasField("ack") or any(each.ack.origin_seq == 2 for each in stream.heard)
+
+    run(scenario())
+
+
+def test_a_revocation_ends_the_stream_once_what_was_taken_is_acked(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        now_s = time.time()
+        identity = Identity("ann", False, None, now_s + 3_600, issued_at_s=now_s)
+        async with serving(tmp_path, identity=identity) as served:
+            stream = served.stream()
+            await stream.hello()
+            await stream.score(1)
+            await stream.acked(1)
+            await stream.score(2)
+            revocation = Revocation("ann", "", now_s + 1, now_s + 3_600, now_s).encoded()
+            await served.catalog.bucket.put(key_of(7), revocation.SerializeToString())
+            code, details = await stream.ending()
+            assert code is grpc.StatusCode.UNAUTHENTICATED
+            assert "token: was revoked (all of actor 'ann' issued before" in details
+            assert any(each.ack.origin_seq == 2 for each in stream.heard)
 
     run(scenario())
 

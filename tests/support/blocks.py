@@ -18,7 +18,7 @@ from grandstand.catalog.v1.catalog_pb2 import (
     Pulse,
     Stage,
 )
-from grandstand.internal.v1.internal_pb2 import Block, Control
+from grandstand.internal.v1.internal_pb2 import Block, Control, RemoveScore, VoidVotes
 from mesh.auth.identity import Identity
 from mesh.auth.origins import ENTROPY_BYTES, Origins
 
@@ -81,6 +81,21 @@ def game(*, audience: bool = False, metrics: Sequence[str] = (), customs: Sequen
 
 def game_control(definition: Game, at_s: float = NOW_S) -> Block:
     block = Block(control=Control(game=definition))
+    block.stamped_at.FromNanoseconds(int(at_s * 1e9))
+    return block
+
+
+def void_votes(actor: str, poll_id: str = "mvp", at_s: float = NOW_S) -> Block:
+    return _correction(Control(void_votes=VoidVotes(game_id=GAME, poll_id=poll_id, actor_id=actor)), at_s)
+
+
+def remove_score(actor: str, board_id: str = "top", season: int = 0, at_s: float = NOW_S) -> Block:
+    remove = RemoveScore(game_id=GAME, board_id=board_id, actor_id=actor, season=season)
+    return _correction(Control(remove_score=remove), at_s)
+
+
+def _correction(control: Control, at_s: float) -> Block:
+    block = Block(control=control)
     block.stamped_at.FromNanoseconds(int(at_s * 1e9))
     return block
 

@@ -51,6 +51,8 @@ class Score:
     before: int = 0
     row: int | None = None
     """Its place in its section; None: its place in the block here."""
+    name: str = ""
+    """What the actor is called."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class Blk:
 
     at_s: float
     scores: Sequence[Score] = ()
+    removes: tuple[str, int] | None = None
+    """Without scores: a control that takes an actor off the current season, or off that many before it."""
 
     @property
     def at_us(self) -> int:
@@ -92,11 +96,15 @@ def rows(block: Blk) -> Rows:
         origin_tag=np.array([score.tag for score in block.scores], dtype=np.uint64),
         origin_seq=np.array([score.seq for score in block.scores], dtype=np.uint64),
         origin_before=np.array([score.before for score in block.scores], dtype=np.uint64),
+        called=said if any(said := [score.name for score in block.scores]) else (),
     )
 
 
 def feed(fold: Board, block: Blk) -> bool:
     moved = fold.advance(block.at_us)
+    if block.removes is not None:
+        actor, back = block.removes
+        return fold.remove(actor, fold.partial().current.number - back) or moved
     return (bool(block.scores) and fold.fold(rows(block))) or moved
 
 
@@ -136,6 +144,12 @@ class Oracle:
 
     def feed(self, block: Blk) -> None:
         self.now_s = max(self.now_s, block.at_s)
+        if block.removes is not None:
+            actor, back = block.removes
+            if back == 0 or (back == 1 and self.current and not self.sealed):
+                of_season = self.taken.get(self.current - back, [])
+                of_season[:] = [(at, score) for at, score in of_season if score.actor != actor]
+            return
         is_past = self._number(block.at_s) < self.current and not self.sealed
         taken = self.taken.setdefault(self.current - is_past, [])
         taken.extend(zip(reached(block), block.scores, strict=True))
@@ -148,6 +162,10 @@ class Oracle:
         sign = 1 if self.definition.mode == BOARD_MODE_LOWEST else -1
         standings = [(*self._standing(scores), actor) for actor, scores in by_actor.items()]
         return [(actor, p) for p, _, actor in sorted(standings, key=lambda s: (sign * s[0], s[1], s[2]))]
+
+    def names(self, number: int) -> dict[str, str]:
+        """Of a season, of those who have one."""
+        return {score.actor: score.name for _, score in self.taken.get(number, []) if score.name}
 
     def _standing(self, scores: list[tuple[int, Score]]) -> tuple[int, int]:
         """Points, and when they were reached."""
@@ -171,6 +189,8 @@ class Oracle:
         ranked = self.ranked(self.current)
         top = self.definition.top
         assert entries(result) == ranked[:top]
+        names = self.names(self.current)
+        assert [entry.name for entry in result.entries] == [names.get(actor, "") for actor, _ in ranked[:top]]
         assert [entry.rank for entry in result.entries] == list(range(1, len(ranked[:top]) + 1))
         assert result.actors == len(ranked)
         assert result.HasField("season") == bool(self.current)
@@ -183,6 +203,9 @@ class Oracle:
         if result.HasField("previous"):
             past = self.ranked(self.current - 1)
             assert [(entry.actor_id, entry.points) for entry in result.previous.entries] == past[:top]
+            names = self.names(self.current - 1)
+            shown = [entry.name for entry in result.previous.entries]
+            assert shown == [names.get(actor, "") for actor, _ in past[:top]]
             assert result.previous.actors == len(past)
             assert result.previous.season.number == self.current - 1
             assert result.previous.sealed == self.sealed

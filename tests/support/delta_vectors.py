@@ -41,7 +41,12 @@ _BOARD = {
     "cursor": {"positions": [{"partition": 1, "sequence": "5"}, {"partition": 9, "sequence": "6"}]},
     "board": {
         "entries": [
-            {"rank": rank, "actorId": f"actor-{rank}", "points": str(points)}
+            {
+                "rank": rank,
+                "actorId": f"actor-{rank}",
+                "points": str(points),
+                "name": f"Actor {rank}" * (rank > 2),
+            }
             for rank, points in enumerate((90, 70, 70, 0, -4), start=1)
         ],
         "actors": "12",
@@ -105,6 +110,16 @@ def _changes() -> Iterator[dict[str, Any]]:
             "options": [ada | {"votes": "8", "weight": "10", "guestVotes": "1"}, bob, cy],
             "voters": "8",
             "guestVoters": "1",
+        },
+    )
+    yield change(
+        "poll: a vote is voided",
+        _POLL,
+        cursor=moved,
+        tally={
+            "options": [ada | {"votes": "6", "weight": "8"}, bob, cy],
+            "voters": "6",
+            "voided": "1",
         },
     )
     yield change(

@@ -45,6 +45,7 @@ from mesh.jetstream.bus import Bus
 from mesh.jetstream.pipeline import PublishPipeline
 from mesh.runtime import Runtime
 from mesh.stream_limits import StreamLimits
+from mesh.token_ends import keep_ending
 from tests.mesh.jetstream.test_publish_pipeline import Nats, on_nats
 from tests.support.blocks import origins_of_tests
 from tests.support.intake import UNLIMITED
@@ -174,7 +175,8 @@ async def serving(
         runtime = cast(Runtime, SimpleNamespace(draining=draining))
         stream_limits = StreamLimits(ingest_service.STREAM_BOUNDS, random=random.random)
         service = IngestService(
-            runtime, context, lambda authorization, now_s: who, stream_limits, Addresses()
+            *(runtime, context, lambda authorization, now_s: who, stream_limits, Addresses()),
+            revocations=catalog.revocations,
         )
         publisher.on_room(service.resume_streams)
         server = Http2Server(
@@ -185,6 +187,7 @@ async def serving(
         await backlog.start()
         running = [
             asyncio.create_task(service.look_after_streams()),
+            asyncio.create_task(keep_ending(service.tokens, time.time)),
             asyncio.create_task(service.look_at_pressure(publisher, pipeline, capacity, backlog)),
             asyncio.create_task(service.drain()),
         ]

@@ -73,7 +73,11 @@ class StoredBoard:
         standing = await self.reader.read(self.ranking(previous=previous), actor, neighbours)
         assert standing.actors == len(ranked)
         assert standing.applied == self.applied
-        entries = [BoardEntry(rank=n, actor_id=a, points=p) for n, (a, p) in enumerate(ranked, start=1)]
+        names = self.oracle.names(self.oracle.current - previous)
+        entries = [
+            BoardEntry(rank=n, actor_id=a, points=p, name=names.get(a))
+            for n, (a, p) in enumerate(ranked, start=1)
+        ]
         at = next((n for n, entry in enumerate(entries) if entry.actor_id == actor), None)
         if at is None:
             assert (standing.entry, list(standing.neighbours)) == (None, [])

@@ -38,7 +38,7 @@ def ranks(entries: Iterable[BoardEntry], actor: str = "") -> Table:
         style = "bold" if entry.actor_id == actor else ""
         table.add_row(
             Text(f"{entry.rank:,}", justify="right", style=style),
-            Text(entry.actor_id, style=style),
+            Text(entry.name or entry.actor_id, style=style),
             Text(f"{entry.points:,}", justify="right", style=style),
         )
     return table
@@ -63,7 +63,8 @@ def _past(past: PastSeason) -> Text:
     if not past.entries:
         return Text(f"season {past.season.number}: nobody scored", style="dim")
     best = ", ".join(
-        f"{entry.rank}. {entry.actor_id} {entry.points:,}" for entry in past.entries[:_PAST_SHOWN]
+        f"{entry.rank}. {entry.name or entry.actor_id} {entry.points:,}"
+        for entry in past.entries[:_PAST_SHOWN]
     )
     state = "" if past.sealed else ", still coming in"
     return Text(f"season {past.season.number}: {best} ({_with_a_score(past.actors)}{state})", style="dim")

@@ -77,6 +77,14 @@ def up(
         str | None,
         typer.Option(metavar="TEXT", help="With --keys: only tokens whose iss is this.", show_default="any"),
     ] = None,
+    actor_claim: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="With --keys: the claim of your tokens that names the actor.",
+            show_default="sub",
+        ),
+    ] = None,
     production: Annotated[
         bool,
         typer.Option(
@@ -231,6 +239,7 @@ def up(
             redis_url=redis,
             keys=keys,
             issuer=issuer or "",
+            actor_claim=actor_claim or "",
             production=production,
             trusted_hops=trusted_hops or 0,
             exempt=exempt_networks(exempt, is_strict=production or trusted_hops is not None),

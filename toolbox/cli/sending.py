@@ -60,6 +60,12 @@ def vote(
 def score(
     board: Annotated[str, typer.Argument(help="The board's id.")],
     points: Annotated[int, typer.Argument(help="In the board's own unit; |points| up to 2^53.")],
+    name: Annotated[
+        str,
+        typer.Option(
+            metavar="TEXT", help="What others see of the actor from now on.", show_default="it stays"
+        ),
+    ] = "",
     actor: ActorOption = None,
     game: GameOption = "demo",
     home: HomeOption = None,
@@ -74,7 +80,8 @@ def score(
 
     if abs(points) > 2**53:
         raise MeshError(f"points: {points} is out of range; -2^53 to 2^53 are allowed")
-    _send(home, token, actor, as_json, Event(game_id=game, score=Score(board_id=board, points=points)))
+    body = Score(board_id=board, points=points, name=name)
+    _send(home, token, actor, as_json, Event(game_id=game, score=body))
 
 
 def reaction(

@@ -41,6 +41,8 @@ class TokenKeys:
     mesh_key: Path
     guest_key: Path | None = None
     issuer: str = ""
+    actor_claim: str = ""
+    """Which claim of clients' tokens names the actor; "": the usual one."""
     production: bool = False
     said: str = ""
     """For a person: which keys these are."""

@@ -89,6 +89,7 @@ class Options:
     keys: str | None = None
     """A platform's JWKS, a file or a URL; None: the home's development key, and guests."""
     issuer: str = ""
+    actor_claim: str = ""
     production: bool = False
     trusted_hops: int = 0
     """Proxies of the operator's own before the edge (mesh.addresses)."""
@@ -362,6 +363,7 @@ def _key_arguments(kind: str, keys: TokenKeys) -> tuple[str, ...]:
     return (
         *("--keys", keys.services, "--mesh-key", str(keys.mesh_key), "--environment", environment),
         *(("--issuer", keys.issuer) if keys.issuer else ()),
+        *(("--actor-claim", keys.actor_claim) if keys.actor_claim else ()),
         *(("--guest-key", str(guests)) if guests else ()),
     )
 

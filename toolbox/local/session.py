@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mesh import limits
@@ -182,6 +182,8 @@ def keys_for(request: UpRequest, watcher: UpObserver) -> tuple[TokenKeys, Platfo
             )
         if options.issuer:
             raise MeshError("--issuer goes with --keys: the development key's tokens have no issuer")
+        if options.actor_claim:
+            raise MeshError("--actor-claim goes with --keys: the development key's tokens name it by sub")
         if not keys_of.is_loopback(options.host):
             watcher.on_note(
                 f"warning: the edge listens on {options.host} and admits guests, who may vote as often as"
@@ -191,9 +193,11 @@ def keys_for(request: UpRequest, watcher: UpObserver) -> tuple[TokenKeys, Platfo
     if options.demo:
         raise MeshError("--demo acts with the development key, which --keys replaces; give --no-demo")
     if options.keys.startswith(("http://", "https://")):
-        return keys_of.url_keys(home, options.keys, options.issuer, options.production), None
+        keys = keys_of.url_keys(home, options.keys, options.issuer, options.production)
+        return replace(keys, actor_claim=options.actor_claim), None
     platform = PlatformFile(Path(options.keys).expanduser().absolute(), home.jwks, options.production)
-    return keys_of.file_keys(home, platform, options.issuer, options.production), platform
+    keys = keys_of.file_keys(home, platform, options.issuer, options.production)
+    return replace(keys, actor_claim=options.actor_claim), platform
 
 
 def certificate_for(request: UpRequest, watcher: UpObserver) -> EdgeCertificate | None:

@@ -69,12 +69,12 @@ function moved(before: Cursor | undefined, positions: readonly Position[]): Curs
   return create(CursorSchema, { positions: [...newest.values()].sort((a, b) => a.partition - b.partition) });
 }
 
-function tallyAfter(before: TallyResult, { options: changes, voters, guestVoters }: TallyDelta): TallyResult {
+function tallyAfter(before: TallyResult, { options: changes, voters, guestVoters, voided }: TallyDelta): TallyResult {
   const options = [...before.options];
   for (const { place, votes, weight, guestVotes } of changes) {
     options[place] = { ...at(options, place, "option"), votes, weight, guestVotes };
   }
-  return create(TallyResultSchema, { options, voters, guestVoters });
+  return create(TallyResultSchema, { options, voters, guestVoters, voided });
 }
 
 function pulseAfter(before: PulseResult, { kinds: changes, late, panes }: PulseDelta): PulseResult {
@@ -94,9 +94,9 @@ function boardAfter(before: BoardResult, { entries: runs, actors }: BoardDelta):
     }
     // A kept entry takes the rank of its new place.
     for (const kept of before.entries.slice(first, first + count)) {
-      const { actorId, points } = kept;
+      const { actorId, points, name } = kept;
       const rank = entries.length + 1;
-      entries.push(kept.rank === rank ? kept : create(BoardEntrySchema, { rank, actorId, points }));
+      entries.push(kept.rank === rank ? kept : create(BoardEntrySchema, { rank, actorId, points, name }));
     }
     entries.push(...put);
   }

@@ -51,6 +51,7 @@ export class Session {
   #origin: Promise<Origin> | undefined;
   /** Whose origin it is, where that was said. */
   #actorId: string | undefined;
+  #shownAs = "";
 
   constructor(
     private readonly gateway: Client<typeof GatewayService>,
@@ -60,6 +61,11 @@ export class Session {
     this.#attemptMs = options.attemptMs ?? 6_000;
     this.#backoff = options.backoff ?? { baseMs: 200, capMs: 3_000 };
     this.#random = options.random ?? Math.random;
+  }
+
+  /** Under which id boards show who acts here; empty until the origin is issued. */
+  get shownAs(): string {
+    return this.#shownAs;
   }
 
   /** Asks for the origin ahead of the first event of the token's actor, so that the first vote is as quick as the others. */
@@ -130,6 +136,7 @@ export class Session {
     if (actorId && actorId !== this.#actorId) {
       this.#actorId = actorId;
       this.#origin = undefined;
+      this.#shownAs = "";
     }
     const asked = this.#origin;
     const known = await asked?.catch(() => undefined);
@@ -152,7 +159,9 @@ export class Session {
   }
 
   async #issue(): Promise<Origin> {
-    return originOf(await this.#resending((options) => this.gateway.issueOrigin({}, options)));
+    const issued = await this.#resending((options) => this.gateway.issueOrigin({}, options));
+    this.#shownAs = issued.shownAs;
+    return originOf(issued);
   }
 
   /** Calls until there is an answer, or `resendForMs` are over. */

@@ -32,6 +32,19 @@ from tests.support.stored_board import StoredBoard
 GAME = "standings"
 # Ids whose order by bytes is not that of a dictionary, nor of hexadecimal digits.
 ACTORS = [f"{first}{n}" for first in ("a", "B", "_", "-", "Z", "9", "f") for n in range(30)]
+ACTORS += [
+    "!begun",
+    "!",
+    "!at",
+    "=",
+    "=YQ",
+    "auth0|5f7c",
+    "ann@example.com",
+    "f:uuid:ann",
+    "🦊",
+    "é",
+    "x" * 128,
+]
 
 
 @pytest.fixture(scope="module", params=["one server", "cluster"])
@@ -48,7 +61,7 @@ def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 def storm(seed: int, count: int, *, points: int) -> list[Score]:
     random = np.random.default_rng(seed)
     return [
-        Score(ACTORS[a], int(p), seq=n + 1)
+        Score(ACTORS[a], int(p), seq=n + 1, name=f"Nø {n}" if n % 3 == 0 else "")
         for n, (a, p) in enumerate(
             zip(
                 random.integers(0, len(ACTORS), count),

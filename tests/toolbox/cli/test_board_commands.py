@@ -43,6 +43,23 @@ def test_the_top_of_a_board_tells_its_season(mesh: RunningMesh, game: str) -> No
     assert "anew every 1 day" in succeeded(mesh.home, "game", "show", game)
 
 
+def test_an_owner_asks_for_any_actor_and_others_see_a_name_or_a_pseudonym(
+    mesh: RunningMesh, game: str
+) -> None:
+    succeeded(mesh.home, "game", "define", f"{game}-n")
+    of_game = ("--game", f"{game}-n")
+    succeeded(mesh.home, "board", "open", "top", "Top", *of_game)
+    for actor, points, name in (("auth0|5f7c", "3", ()), ("dee@example.com", "2", ("--name", "Dee D."))):
+        succeeded(mesh.home, "send", "score", "top", points, *name, "--actor", actor, *of_game)
+    place = succeeded(mesh.home, "board", "rank", "top", "dee@example.com", *of_game)
+    assert "dee@example.com is number 2 of 2" in place
+    top = succeeded(mesh.home, "board", "top", "top", *of_game)
+    assert "Dee D." in top
+    assert "player-" in top
+    assert "auth0|5f7c" in place
+    assert not {"auth0|5f7c", "dee@example.com"} & set(top.split())
+
+
 def test_an_actor_sees_its_rank_between_its_neighbours(mesh: RunningMesh, game: str) -> None:
     shown = succeeded(mesh.home, "board", "rank", "laps", "cleo", "--neighbours", "1", "--game", game)
     assert "cleo is number 2 of 3" in shown

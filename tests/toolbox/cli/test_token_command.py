@@ -70,7 +70,7 @@ def test_it_signs_with_a_platforms_key_and_names_the_issuer(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--actor", "not valid"), "token: sub"),
+        (("--actor", "not\nvalid"), "token: sub"),
         (("--for", "0s"), "--for '0s' is outside 1s to 366d"),
         (("--for", "soon"), "'soon' is no duration"),
         (("--key", "/nowhere.json"), "cannot read the key in /nowhere.json"),

@@ -139,6 +139,7 @@ def test_certificates_to_trust_are_named_for_https(
     [
         (Options(production=True), "--production needs --keys FILE_OR_URL"),
         (Options(issuer="us"), "--issuer goes with --keys"),
+        (Options(actor_claim="email"), "--actor-claim goes with --keys"),
         (Options(keys="/nowhere/keys.json"), "--demo acts with the development key"),
         (Options(keys="/nowhere/keys.json", demo=False), "cannot read the keys in /nowhere/keys.json"),
         (Options(keys="https://", demo=False), "names no host"),

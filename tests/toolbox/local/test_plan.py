@@ -89,6 +89,7 @@ def test_every_service_gets_every_argument() -> None:
             assert argument(process, "--mesh-key") == "/mesh-key.json"
             assert argument(process, "--environment") == "development"
             assert "--issuer" not in process.command
+            assert "--actor-claim" not in process.command
             # Nobody else may make guests.
             assert ("--guest-key" in process.command) == (process.command[3] == "gateway")
 
@@ -96,11 +97,13 @@ def test_every_service_gets_every_argument() -> None:
 def test_a_platforms_keys_and_issuer_are_told_to_services_and_edge_and_make_no_guests() -> None:
     url = "https://platform.example/jwks.json"
     keys = TokenKeys(JwksUrl(url, "/ca.pem"), url, Path("/mesh-key.json"), issuer="us", production=True)
+    keys = replace(keys, actor_claim="email")
     mesh = planned(Options(demo=False), keys=keys)
     for name, process in by_name(mesh).items():
         if process.command[:3] == ("/py", "-P", "-m"):
             assert argument(process, "--keys") == url, name
             assert argument(process, "--issuer") == "us"
+            assert argument(process, "--actor-claim") == "email"
             assert argument(process, "--environment") == "production"
             assert "--guest-key" not in process.command
     envoy = mesh.files[HOME.run / "envoy.json"]

@@ -52,12 +52,12 @@ export class App {
 
   /** `token`: what the page was given; undefined for a guest. */
   constructor(server: string, gameId: string, token: string | undefined) {
-    const stand = connect(server, (acts) => this.#credentials.source(acts));
+    const stand = connect(server, (acts, renews) => this.#credentials.source(acts, renews));
     this.#model = new GameModel(gameId);
     this.#session = stand.session();
     this.#ballot = this.#newBallot("");
-    const issue = async (): Promise<Issued> => {
-      const { token, actorId, expiresAt } = await stand.guest();
+    const issue = async (guest?: string): Promise<Issued> => {
+      const { token, actorId, expiresAt } = await stand.guest(guest);
       const lifeMs = claimsOf(token)?.lifeMs ?? (expiresAt ? timestampMs(expiresAt) - Date.now() : 0);
       return { token, actorId, lifeMs };
     };
@@ -173,7 +173,7 @@ export class App {
     const bursts =
       this.#bursts.get(pulseId) ??
       new Bursts((it, count) =>
-        this.#session.react(this.#model.gameId, this.#ballot.actorId, pulseId, it, count).then(
+        this.#session.react(this.#model.gameId, "", pulseId, it, count).then(
           () => undefined,
           () => undefined, // A reaction is shed, never a reason to interrupt; the indicator tells of a lost connection.
         ),
@@ -253,7 +253,7 @@ export class App {
     }
     cards.forEach((card, i) => {
       const board = boards[i];
-      if (board) card.show(board, this.#ballot.actorId);
+      if (board) card.show(board, this.#session.shownAs || this.#ballot.actorId);
     });
   }
 

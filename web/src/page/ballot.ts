@@ -66,7 +66,7 @@ export class Ballot {
   /** The click. Ignored while a vote of this poll is on its way. `atMs` is monotonic. */
   cast(pollId: string, optionId: string, atMs: number): void {
     if (this.#votes.get(pollId)?.state === "sending") return;
-    const answer = () => this.session.vote(this.gameId, this.actorId, pollId, optionId);
+    const answer = () => this.session.vote(this.gameId, "", pollId, optionId);
     void this.#follow(pollId, optionId, new Landing(atMs), answer);
   }
 

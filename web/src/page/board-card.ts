@@ -54,7 +54,7 @@ export class BoardCard {
     const row: Row = {
       element: el("li", { class: "board-row", "data-testid": "board-row", "data-actor-id": actorId }),
       rank: el("span", { class: "rank" }),
-      name: el("span", { class: "name" }, actorId),
+      name: el("span", { class: "name" }),
       points: el("span", { class: "points" }),
     };
     row.element.append(row.rank, row.name, row.points);
@@ -66,7 +66,7 @@ export class BoardCard {
     const mine = view.actorId === actorId;
     set(row.element, { "data-rank": view.rank, "data-points": view.points, "data-mine": mine });
     setText(row.rank, String(view.rank));
-    setText(row.name, mine ? `${view.actorId} (you)` : view.actorId);
+    setText(row.name, mine ? `${view.name} (you)` : view.name);
     const points = wholeText(view.points);
     if (row.points.textContent && row.points.textContent !== points && !prefersStill()) {
       row.points.animate([{ color: "var(--accent)" }, {}], { duration: 900 });

@@ -39,11 +39,15 @@ export interface PollView {
   readonly closesAtMs: number | undefined;
   readonly options: readonly OptionView[];
   readonly voters: number;
+  /** Actors whose vote the game's owner has voided and who have not voted since. */
+  readonly voided: number;
 }
 
 export interface RowView {
   readonly rank: number;
   readonly actorId: string;
+  /** What to show: its name, else the id under which others see it. */
+  readonly name: string;
   readonly points: number;
 }
 
@@ -144,6 +148,7 @@ export class GameModel {
       phase: furthest(poll?.stage, state?.stage),
       closesAtMs: poll?.closesAt ? timestampMs(poll.closesAt) : undefined,
       voters: Number(tally?.voters ?? 0n),
+      voided: Number(tally?.voided ?? 0n),
       options: labels.map(({ optionId, label }, i) => {
         const count = counts[i] ?? 0;
         const share = all > 0 ? count / all : 0;
@@ -159,7 +164,12 @@ export class GameModel {
       boardId,
       title: board?.title || boardId,
       phase: furthest(board?.stage, state?.stage),
-      rows: (result?.entries ?? []).map(({ rank, actorId, points }) => ({ rank, actorId, points: Number(points) })),
+      rows: (result?.entries ?? []).map(({ rank, actorId, name, points }) => ({
+        rank,
+        actorId,
+        name: name || actorId,
+        points: Number(points),
+      })),
       actors: Number(result?.actors ?? 0n),
     };
   }

@@ -75,6 +75,11 @@ export function countText(n: number, noun: string): string {
   return `${wholeText(n)} ${noun}${n === 1 ? "" : "s"}`;
 }
 
+/** "2 voters", "2 voters, 1 voided". */
+export function votersText({ voters, voided }: { voters: number; voided: number }): string {
+  return countText(voters, "voter") + (voided > 0 ? `, ${wholeText(voided)} voided` : "");
+}
+
 /** "1.2K". */
 export function shortText(n: number): string {
   return n < 10_000 ? WHOLE.format(n) : SHORT.format(n);

@@ -6,6 +6,11 @@ or in the message of the error that names it.
 
 # What a client may name.
 ID_CHARACTERS_MAX = 64
+# An actor's id is the platform's own text; see grandstand.wire.actors.
+ACTOR_ID_BYTES_MAX = 128
+# What others see of an actor; see grandstand.wire.names.
+NAME_CHARACTERS_MAX = 64
+NAME_BYTES_MAX = 128
 TEXT_CHARACTERS_MAX = 200
 CLIENT_NAME_CHARACTERS_MAX = 64
 

@@ -72,7 +72,7 @@ def _runs(
     put: list[BoardEntry] = []
     for entry in new[top : len(new) - bottom]:
         place = places.get(entry.actor_id)
-        if place is None or old[place].points != entry.points:
+        if place is None or old[place].points != entry.points or old[place].name != entry.name:
             put.append(entry)
         elif place == first + count and not put:
             count += 1

@@ -131,14 +131,16 @@ class StandingResult(_message.Message):
     def __init__(self, standing: _Optional[_Union[BoardEntry, _Mapping]] = ..., actors: _Optional[int] = ..., season: _Optional[_Union[SeasonSpan, _Mapping]] = ...) -> None: ...
 
 class TallyResult(_message.Message):
-    __slots__ = ("options", "voters", "guest_voters")
+    __slots__ = ("options", "voters", "guest_voters", "voided")
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
     VOTERS_FIELD_NUMBER: _ClassVar[int]
     GUEST_VOTERS_FIELD_NUMBER: _ClassVar[int]
+    VOIDED_FIELD_NUMBER: _ClassVar[int]
     options: _containers.RepeatedCompositeFieldContainer[OptionCount]
     voters: int
     guest_voters: int
-    def __init__(self, options: _Optional[_Iterable[_Union[OptionCount, _Mapping]]] = ..., voters: _Optional[int] = ..., guest_voters: _Optional[int] = ...) -> None: ...
+    voided: int
+    def __init__(self, options: _Optional[_Iterable[_Union[OptionCount, _Mapping]]] = ..., voters: _Optional[int] = ..., guest_voters: _Optional[int] = ..., voided: _Optional[int] = ...) -> None: ...
 
 class OptionCount(_message.Message):
     __slots__ = ("option_id", "votes", "weight", "guest_votes")
@@ -187,14 +189,16 @@ class PastSeason(_message.Message):
     def __init__(self, season: _Optional[_Union[SeasonSpan, _Mapping]] = ..., entries: _Optional[_Iterable[_Union[BoardEntry, _Mapping]]] = ..., actors: _Optional[int] = ..., sealed: _Optional[bool] = ...) -> None: ...
 
 class BoardEntry(_message.Message):
-    __slots__ = ("rank", "actor_id", "points")
+    __slots__ = ("rank", "actor_id", "points", "name")
     RANK_FIELD_NUMBER: _ClassVar[int]
     ACTOR_ID_FIELD_NUMBER: _ClassVar[int]
     POINTS_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
     rank: int
     actor_id: str
     points: int
-    def __init__(self, rank: _Optional[int] = ..., actor_id: _Optional[str] = ..., points: _Optional[int] = ...) -> None: ...
+    name: str
+    def __init__(self, rank: _Optional[int] = ..., actor_id: _Optional[str] = ..., points: _Optional[int] = ..., name: _Optional[str] = ...) -> None: ...
 
 class PulseResult(_message.Message):
     __slots__ = ("kinds", "late", "panes")

@@ -71,7 +71,8 @@ class AggregateServiceServicer:
     def ReadStanding(self, request, context):
         """Where one actor stands on a board, and who is next to it. Given positions,
         as Read. Retry freely. NOT_FOUND: an unknown game or board; an actor
-        without a score is no error, its standing is unset.
+        without a score is no error, its standing is unset. PERMISSION_DENIED: an actor
+        that others see under a pseudonym is asked for by neither itself nor a producer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

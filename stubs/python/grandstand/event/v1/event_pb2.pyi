@@ -53,12 +53,14 @@ class Vote(_message.Message):
     def __init__(self, poll_id: _Optional[str] = ..., option_ids: _Optional[_Iterable[str]] = ..., weight: _Optional[int] = ...) -> None: ...
 
 class Score(_message.Message):
-    __slots__ = ("board_id", "points")
+    __slots__ = ("board_id", "points", "name")
     BOARD_ID_FIELD_NUMBER: _ClassVar[int]
     POINTS_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
     board_id: str
     points: int
-    def __init__(self, board_id: _Optional[str] = ..., points: _Optional[int] = ...) -> None: ...
+    name: str
+    def __init__(self, board_id: _Optional[str] = ..., points: _Optional[int] = ..., name: _Optional[str] = ...) -> None: ...
 
 class Reaction(_message.Message):
     __slots__ = ("pulse_id", "kind", "count")

@@ -71,7 +71,8 @@ class GatewayServiceServicer:
 
     def IssueGuest(self, request, context):
         """A token for somebody whom no platform vouches for, with an actor of its
-        own. FAILED_PRECONDITION where guests are not admitted: in production,
+        own. Whoever shows a guest's token gets the next one, for the same actor.
+        FAILED_PRECONDITION where guests are not admitted: in production,
         unless the operator gave the gateway a key for them. RESOURCE_EXHAUSTED: too
         many guests of this address or in all; the status details carry a
         google.rpc.RetryInfo that says when to come again.
@@ -124,7 +125,9 @@ class GatewayServiceServicer:
         RESOURCE_EXHAUSTED: too many viewers, of this gateway, actor or address;
         the status details carry a google.rpc.RetryInfo that says when to come again.
         DEADLINE_EXCEEDED: a position or cursor handed in was not reached within 5 s.
-        UNAUTHENTICATED: a personal topic without a token.
+        UNAUTHENTICATED: a personal topic without a token; a token that is not good;
+        in the middle of a stream that its token has expired (TokenExpiring came
+        before) or was revoked. Try once more with a token asked for afresh.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -109,8 +109,9 @@ class IngestServiceServicer:
         ends the stream OK.
         Retry with full-jitter backoff, resuming the origin, after UNAVAILABLE,
         DEADLINE_EXCEEDED and RESOURCE_EXHAUSTED, and after INTERNAL or UNKNOWN,
-        which a client sees when the stream was cut on the way; never after
-        INVALID_ARGUMENT. docs/rejections.md lists every refusal.
+        which a client sees when the stream was cut on the way; once, with a token
+        asked for afresh, after UNAUTHENTICATED (the token has expired, or was
+        revoked); never after INVALID_ARGUMENT. docs/rejections.md lists every refusal.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -88,7 +88,7 @@ class Events(_message.Message):
     def __init__(self, viewers: _Optional[bytes] = ..., producers: _Optional[bytes] = ..., actor_keys: _Optional[bytes] = ..., actors: _Optional[str] = ..., origin: _Optional[bytes] = ..., origin_seq: _Optional[bytes] = ..., actor: _Optional[bytes] = ..., value: _Optional[bytes] = ..., sections: _Optional[_Iterable[_Union[Section, _Mapping]]] = ...) -> None: ...
 
 class Section(_message.Message):
-    __slots__ = ("game_id", "topic", "rows", "label", "labels", "weight", "payloads", "guests")
+    __slots__ = ("game_id", "topic", "rows", "label", "labels", "weight", "payloads", "guests", "names")
     GAME_ID_FIELD_NUMBER: _ClassVar[int]
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
@@ -97,6 +97,7 @@ class Section(_message.Message):
     WEIGHT_FIELD_NUMBER: _ClassVar[int]
     PAYLOADS_FIELD_NUMBER: _ClassVar[int]
     GUESTS_FIELD_NUMBER: _ClassVar[int]
+    NAMES_FIELD_NUMBER: _ClassVar[int]
     game_id: str
     topic: str
     rows: int
@@ -105,17 +106,44 @@ class Section(_message.Message):
     weight: bytes
     payloads: _containers.RepeatedScalarFieldContainer[bytes]
     guests: bool
-    def __init__(self, game_id: _Optional[str] = ..., topic: _Optional[str] = ..., rows: _Optional[int] = ..., label: _Optional[bytes] = ..., labels: _Optional[str] = ..., weight: _Optional[bytes] = ..., payloads: _Optional[_Iterable[bytes]] = ..., guests: _Optional[bool] = ...) -> None: ...
+    names: str
+    def __init__(self, game_id: _Optional[str] = ..., topic: _Optional[str] = ..., rows: _Optional[int] = ..., label: _Optional[bytes] = ..., labels: _Optional[str] = ..., weight: _Optional[bytes] = ..., payloads: _Optional[_Iterable[bytes]] = ..., guests: _Optional[bool] = ..., names: _Optional[str] = ...) -> None: ...
 
 class Control(_message.Message):
-    __slots__ = ("poll", "board", "game")
+    __slots__ = ("poll", "board", "game", "void_votes", "remove_score")
     POLL_FIELD_NUMBER: _ClassVar[int]
     BOARD_FIELD_NUMBER: _ClassVar[int]
     GAME_FIELD_NUMBER: _ClassVar[int]
+    VOID_VOTES_FIELD_NUMBER: _ClassVar[int]
+    REMOVE_SCORE_FIELD_NUMBER: _ClassVar[int]
     poll: _catalog_pb2.Poll
     board: _catalog_pb2.Board
     game: _catalog_pb2.Game
-    def __init__(self, poll: _Optional[_Union[_catalog_pb2.Poll, _Mapping]] = ..., board: _Optional[_Union[_catalog_pb2.Board, _Mapping]] = ..., game: _Optional[_Union[_catalog_pb2.Game, _Mapping]] = ...) -> None: ...
+    void_votes: VoidVotes
+    remove_score: RemoveScore
+    def __init__(self, poll: _Optional[_Union[_catalog_pb2.Poll, _Mapping]] = ..., board: _Optional[_Union[_catalog_pb2.Board, _Mapping]] = ..., game: _Optional[_Union[_catalog_pb2.Game, _Mapping]] = ..., void_votes: _Optional[_Union[VoidVotes, _Mapping]] = ..., remove_score: _Optional[_Union[RemoveScore, _Mapping]] = ...) -> None: ...
+
+class VoidVotes(_message.Message):
+    __slots__ = ("game_id", "poll_id", "actor_id")
+    GAME_ID_FIELD_NUMBER: _ClassVar[int]
+    POLL_ID_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_ID_FIELD_NUMBER: _ClassVar[int]
+    game_id: str
+    poll_id: str
+    actor_id: str
+    def __init__(self, game_id: _Optional[str] = ..., poll_id: _Optional[str] = ..., actor_id: _Optional[str] = ...) -> None: ...
+
+class RemoveScore(_message.Message):
+    __slots__ = ("game_id", "board_id", "actor_id", "season")
+    GAME_ID_FIELD_NUMBER: _ClassVar[int]
+    BOARD_ID_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_ID_FIELD_NUMBER: _ClassVar[int]
+    SEASON_FIELD_NUMBER: _ClassVar[int]
+    game_id: str
+    board_id: str
+    actor_id: str
+    season: int
+    def __init__(self, game_id: _Optional[str] = ..., board_id: _Optional[str] = ..., actor_id: _Optional[str] = ..., season: _Optional[int] = ...) -> None: ...
 
 class Inbox(_message.Message):
     __slots__ = ("version", "value")
@@ -152,20 +180,22 @@ class Partial(_message.Message):
     def __init__(self, game_id: _Optional[str] = ..., topic: _Optional[str] = ..., partition: _Optional[int] = ..., sequence: _Optional[int] = ..., stage: _Optional[_Union[_catalog_pb2.Stage, str]] = ..., tally: _Optional[_Union[TallyPartial, _Mapping]] = ..., board: _Optional[_Union[BoardPartial, _Mapping]] = ..., pulse: _Optional[_Union[PulsePartial, _Mapping]] = ..., audience: _Optional[_Union[AudiencePartial, _Mapping]] = ..., metric: _Optional[_Union[MetricPartial, _Mapping]] = ..., custom: _Optional[_Union[CustomPartial, _Mapping]] = ...) -> None: ...
 
 class TallyPartial(_message.Message):
-    __slots__ = ("option_ids", "votes", "voters", "weights", "guest_votes", "guest_voters")
+    __slots__ = ("option_ids", "votes", "voters", "weights", "guest_votes", "guest_voters", "voided")
     OPTION_IDS_FIELD_NUMBER: _ClassVar[int]
     VOTES_FIELD_NUMBER: _ClassVar[int]
     VOTERS_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     GUEST_VOTES_FIELD_NUMBER: _ClassVar[int]
     GUEST_VOTERS_FIELD_NUMBER: _ClassVar[int]
+    VOIDED_FIELD_NUMBER: _ClassVar[int]
     option_ids: _containers.RepeatedScalarFieldContainer[str]
     votes: _containers.RepeatedScalarFieldContainer[int]
     voters: int
     weights: _containers.RepeatedScalarFieldContainer[int]
     guest_votes: _containers.RepeatedScalarFieldContainer[int]
     guest_voters: int
-    def __init__(self, option_ids: _Optional[_Iterable[str]] = ..., votes: _Optional[_Iterable[int]] = ..., voters: _Optional[int] = ..., weights: _Optional[_Iterable[int]] = ..., guest_votes: _Optional[_Iterable[int]] = ..., guest_voters: _Optional[int] = ...) -> None: ...
+    voided: int
+    def __init__(self, option_ids: _Optional[_Iterable[str]] = ..., votes: _Optional[_Iterable[int]] = ..., voters: _Optional[int] = ..., weights: _Optional[_Iterable[int]] = ..., guest_votes: _Optional[_Iterable[int]] = ..., guest_voters: _Optional[int] = ..., voided: _Optional[int] = ...) -> None: ...
 
 class BoardPartial(_message.Message):
     __slots__ = ("mode", "top", "current", "previous", "season")
@@ -182,20 +212,22 @@ class BoardPartial(_message.Message):
     def __init__(self, mode: _Optional[_Union[_catalog_pb2.BoardMode, str]] = ..., top: _Optional[int] = ..., current: _Optional[_Union[SeasonShare, _Mapping]] = ..., previous: _Optional[_Union[SeasonShare, _Mapping]] = ..., season: _Optional[_Union[_catalog_pb2.Season, _Mapping]] = ...) -> None: ...
 
 class SeasonShare(_message.Message):
-    __slots__ = ("number", "actor_ids", "points", "reached", "actors", "sealed")
+    __slots__ = ("number", "actor_ids", "points", "reached", "actors", "sealed", "names")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     ACTOR_IDS_FIELD_NUMBER: _ClassVar[int]
     POINTS_FIELD_NUMBER: _ClassVar[int]
     REACHED_FIELD_NUMBER: _ClassVar[int]
     ACTORS_FIELD_NUMBER: _ClassVar[int]
     SEALED_FIELD_NUMBER: _ClassVar[int]
+    NAMES_FIELD_NUMBER: _ClassVar[int]
     number: int
     actor_ids: _containers.RepeatedScalarFieldContainer[str]
     points: _containers.RepeatedScalarFieldContainer[int]
     reached: _containers.RepeatedScalarFieldContainer[int]
     actors: int
     sealed: bool
-    def __init__(self, number: _Optional[int] = ..., actor_ids: _Optional[_Iterable[str]] = ..., points: _Optional[_Iterable[int]] = ..., reached: _Optional[_Iterable[int]] = ..., actors: _Optional[int] = ..., sealed: _Optional[bool] = ...) -> None: ...
+    names: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, number: _Optional[int] = ..., actor_ids: _Optional[_Iterable[str]] = ..., points: _Optional[_Iterable[int]] = ..., reached: _Optional[_Iterable[int]] = ..., actors: _Optional[int] = ..., sealed: _Optional[bool] = ..., names: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class PulsePartial(_message.Message):
     __slots__ = ("kinds", "totals", "panes", "late")

@@ -10,7 +10,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file grandstand/event/v1/event.proto.
  */
 export const file_grandstand_event_v1_event: GenFile = /*@__PURE__*/
-  fileDesc("Ch9ncmFuZHN0YW5kL2V2ZW50L3YxL2V2ZW50LnByb3RvEhNncmFuZHN0YW5kLmV2ZW50LnYxIoYDCgVFdmVudBISCgpvcmlnaW5fc2VxGAEgASgEEhEKCW9yaWdpbl9pZBgCIAEoCRIPCgdnYW1lX2lkGAMgASgJEhAKCGFjdG9yX2lkGAQgASgJEg0KBWd1ZXN0GAUgASgIEikKBHZvdGUYCiABKAsyGS5ncmFuZHN0YW5kLmV2ZW50LnYxLlZvdGVIABIrCgVzY29yZRgLIAEoCzIaLmdyYW5kc3RhbmQuZXZlbnQudjEuU2NvcmVIABIxCghyZWFjdGlvbhgMIAEoCzIdLmdyYW5kc3RhbmQuZXZlbnQudjEuUmVhY3Rpb25IABIxCghwcmVzZW5jZRgNIAEoCzIdLmdyYW5kc3RhbmQuZXZlbnQudjEuUHJlc2VuY2VIABIvCgdtZWFzdXJlGA4gASgLMhwuZ3JhbmRzdGFuZC5ldmVudC52MS5NZWFzdXJlSAASLQoGY3VzdG9tGA8gASgLMhsuZ3JhbmRzdGFuZC5ldmVudC52MS5DdXN0b21IAEIGCgRib2R5IjsKBFZvdGUSDwoHcG9sbF9pZBgBIAEoCRISCgpvcHRpb25faWRzGAIgAygJEg4KBndlaWdodBgDIAEoDSIpCgVTY29yZRIQCghib2FyZF9pZBgBIAEoCRIOCgZwb2ludHMYAiABKBIiOQoIUmVhY3Rpb24SEAoIcHVsc2VfaWQYASABKAkSDAoEa2luZBgCIAEoCRINCgVjb3VudBgDIAEoDSJNCghQcmVzZW5jZRIxCgVzdGF0ZRgBIAEoDjIiLmdyYW5kc3RhbmQuZXZlbnQudjEuUHJlc2VuY2VTdGF0ZRIOCgZzb3VyY2UYAiABKAciKwoHTWVhc3VyZRIRCgltZXRyaWNfaWQYASABKAkSDQoFdmFsdWUYAiABKAEiLAoGQ3VzdG9tEhEKCWN1c3RvbV9pZBgBIAEoCRIPCgdwYXlsb2FkGAIgASgMIi8KCFBvc2l0aW9uEhEKCXBhcnRpdGlvbhgBIAEoDRIQCghzZXF1ZW5jZRgCIAEoBCI6CgZDdXJzb3ISMAoJcG9zaXRpb25zGAEgAygLMh0uZ3JhbmRzdGFuZC5ldmVudC52MS5Qb3NpdGlvbiphCg1QcmVzZW5jZVN0YXRlEh4KGlBSRVNFTkNFX1NUQVRFX1VOU1BFQ0lGSUVEEAASFwoTUFJFU0VOQ0VfU1RBVEVfSEVSRRABEhcKE1BSRVNFTkNFX1NUQVRFX0dPTkUQAmIGcHJvdG8z");
+  fileDesc("Ch9ncmFuZHN0YW5kL2V2ZW50L3YxL2V2ZW50LnByb3RvEhNncmFuZHN0YW5kLmV2ZW50LnYxIoYDCgVFdmVudBISCgpvcmlnaW5fc2VxGAEgASgEEhEKCW9yaWdpbl9pZBgCIAEoCRIPCgdnYW1lX2lkGAMgASgJEhAKCGFjdG9yX2lkGAQgASgJEg0KBWd1ZXN0GAUgASgIEikKBHZvdGUYCiABKAsyGS5ncmFuZHN0YW5kLmV2ZW50LnYxLlZvdGVIABIrCgVzY29yZRgLIAEoCzIaLmdyYW5kc3RhbmQuZXZlbnQudjEuU2NvcmVIABIxCghyZWFjdGlvbhgMIAEoCzIdLmdyYW5kc3RhbmQuZXZlbnQudjEuUmVhY3Rpb25IABIxCghwcmVzZW5jZRgNIAEoCzIdLmdyYW5kc3RhbmQuZXZlbnQudjEuUHJlc2VuY2VIABIvCgdtZWFzdXJlGA4gASgLMhwuZ3JhbmRzdGFuZC5ldmVudC52MS5NZWFzdXJlSAASLQoGY3VzdG9tGA8gASgLMhsuZ3JhbmRzdGFuZC5ldmVudC52MS5DdXN0b21IAEIGCgRib2R5IjsKBFZvdGUSDwoHcG9sbF9pZBgBIAEoCRISCgpvcHRpb25faWRzGAIgAygJEg4KBndlaWdodBgDIAEoDSI3CgVTY29yZRIQCghib2FyZF9pZBgBIAEoCRIOCgZwb2ludHMYAiABKBISDAoEbmFtZRgDIAEoCSI5CghSZWFjdGlvbhIQCghwdWxzZV9pZBgBIAEoCRIMCgRraW5kGAIgASgJEg0KBWNvdW50GAMgASgNIk0KCFByZXNlbmNlEjEKBXN0YXRlGAEgASgOMiIuZ3JhbmRzdGFuZC5ldmVudC52MS5QcmVzZW5jZVN0YXRlEg4KBnNvdXJjZRgCIAEoByIrCgdNZWFzdXJlEhEKCW1ldHJpY19pZBgBIAEoCRINCgV2YWx1ZRgCIAEoASIsCgZDdXN0b20SEQoJY3VzdG9tX2lkGAEgASgJEg8KB3BheWxvYWQYAiABKAwiLwoIUG9zaXRpb24SEQoJcGFydGl0aW9uGAEgASgNEhAKCHNlcXVlbmNlGAIgASgEIjoKBkN1cnNvchIwCglwb3NpdGlvbnMYASADKAsyHS5ncmFuZHN0YW5kLmV2ZW50LnYxLlBvc2l0aW9uKmEKDVByZXNlbmNlU3RhdGUSHgoaUFJFU0VOQ0VfU1RBVEVfVU5TUEVDSUZJRUQQABIXChNQUkVTRU5DRV9TVEFURV9IRVJFEAESFwoTUFJFU0VOQ0VfU1RBVEVfR09ORRACYgZwcm90bzM");
 
 /**
  * What an actor did, once. An event is counted once for its identity
@@ -44,7 +44,8 @@ export type Event = Message<"grandstand.event.v1.Event"> & {
   gameId: string;
 
   /**
-   * Who acted. Empty: the actor named in Hello. [A-Za-z0-9_-]{1,64}
+   * Who acted. Empty: the actor named in Hello. 1 to 128 bytes without control
+   * characters, as the platform has it; compared byte by byte.
    *
    * @generated from field: string actor_id = 4;
    */
@@ -162,6 +163,16 @@ export type Score = Message<"grandstand.event.v1.Score"> & {
    * @generated from field: sint64 points = 2;
    */
   points: bigint;
+
+  /**
+   * What others see of the actor on this board, from a producer; of all others the
+   * token's claim `name` says it. At most 64 characters in 128 bytes, without control
+   * characters, and no e-mail address. Empty: the name stays. A later name replaces
+   * an earlier one, also where the points change nothing.
+   *
+   * @generated from field: string name = 3;
+   */
+  name: string;
 };
 
 /**

@@ -233,7 +233,7 @@ export type Welcome = Message<"grandstand.ingest.v1.Welcome"> & {
   credit: number;
 
   /**
-   * Ids (game, actor, poll, ...) may be this long.
+   * Ids (game, poll, board, ...) may be this long; an actor's may have 128 bytes.
    *
    * @generated from field: uint32 id_characters_max = 4;
    */
@@ -468,7 +468,9 @@ export const CreditSchema: GenMessage<Credit> = /*@__PURE__*/
 
 /**
  * The token expires soon. Finish and resume on a new stream with a new token
- * before then; the stream ends with UNAUTHENTICATED at that time.
+ * before then; the stream ends with UNAUTHENTICATED at that time. Said in the
+ * last tenth of the token's life, or of a short one in its last 10 s, to each
+ * stream at another moment.
  *
  * @generated from message grandstand.ingest.v1.TokenExpiring
  */
@@ -576,8 +578,9 @@ export const IngestService: GenService<{
    * ends the stream OK.
    * Retry with full-jitter backoff, resuming the origin, after UNAVAILABLE,
    * DEADLINE_EXCEEDED and RESOURCE_EXHAUSTED, and after INTERNAL or UNKNOWN,
-   * which a client sees when the stream was cut on the way; never after
-   * INVALID_ARGUMENT. docs/rejections.md lists every refusal.
+   * which a client sees when the stream was cut on the way; once, with a token
+   * asked for afresh, after UNAUTHENTICATED (the token has expired, or was
+   * revoked); never after INVALID_ARGUMENT. docs/rejections.md lists every refusal.
    *
    * @generated from rpc grandstand.ingest.v1.IngestService.Publish
    */
