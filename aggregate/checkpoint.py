@@ -61,7 +61,7 @@ async def _read(stored: PartitionStore, key: str, into: CheckpointKey) -> KeySta
 
 
 async def restore(stored: PartitionStore, token: str, checkpoint: Checkpoint) -> None:
-    """Puts it into a partition that was reset. Raises Fenced, Rewound, RedisError."""
+    """Puts it into a partition that was reset. Raises Fenced, Rewound, Corrupt, RedisError."""
     batch: list[Write] = []
     size = 0
     for write in writes_of(checkpoint):
@@ -71,7 +71,8 @@ async def restore(stored: PartitionStore, token: str, checkpoint: Checkpoint) ->
             await stored.fill(token, batch)
             batch, size = [], 0
     await stored.fill(token, batch)
-    await stored.flush(token, 0, checkpoint.state, [])
+    listed = sum(key.name != _MANIFEST for key in checkpoint.keys)
+    await stored.flush(token, 0, checkpoint.state, [], filled=listed)
 
 
 def writes_of(checkpoint: Checkpoint) -> Iterator[Write]:

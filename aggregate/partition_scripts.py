@@ -46,7 +46,8 @@ end
 """
 
 # KEYS: lease, applied, manifest, then every key the writes touch. ARGV: the lease's value, its
-# milliseconds, sequence before, sequence after, the PartitionState, then for each write: command, index of
+# milliseconds, sequence before, sequence after, the PartitionState, how many keys the manifest lists before
+# (or -1: any number), then for each write: command, index of
 # its key, number of arguments, arguments. The writes leave in each key what it is to carry.
 #
 # A key that does not carry what the manifest says was lost or went back: CORRUPT, and nothing is written,
@@ -60,6 +61,9 @@ local applied = redis.call('GET', KEYS[2]) or '0'
 if applied == ARGV[4] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
 if applied ~= ARGV[3] then return redis.error_reply('REWOUND') end
 if (redis.call('HGET', KEYS[3], '!at') or '0') ~= ARGV[3] then
+  return redis.error_reply('CORRUPT manifest')
+end
+if ARGV[6] ~= '-1' and redis.call('HLEN', KEYS[3]) ~= tonumber(ARGV[6]) then
   return redis.error_reply('CORRUPT manifest')
 end
 local from, names, lengths = #KEYS[1] - 4, {}, {}
@@ -86,7 +90,7 @@ for first = 4, #KEYS, 4000 do
     end
   end
 end
-local i = 6
+local i = 7
 while i <= #ARGV do
   local command, k, n = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
   local answer = redis.call(command, KEYS[k], unpack(ARGV, i + 3, i + 2 + n))

@@ -187,9 +187,12 @@ class PartitionStore:
         except ManifestMismatch as error:
             raise Corrupt(str(error)) from None
 
-    async def flush(self, token: str, before: int, state: PartitionState, writes: Iterable[Write]) -> None:
+    async def flush(
+        self, token: str, before: int, state: PartitionState, writes: Iterable[Write], filled: int = -1
+    ) -> None:
         """Applies all writes, sets the applied sequence to the state's, keeps the manifest and renews the
-        lease, or does nothing at all.
+        lease, or does nothing at all. `filled`: of the flush that ends a restore, how many keys the manifest
+        lists that was put back, which nothing else would miss; -1 for any other flush.
 
         Raises Fenced, Rewound, Corrupt; RedisError when it is unknown whether it took effect
         (the caller acquires again: the applied sequence tells).
@@ -198,7 +201,8 @@ class PartitionStore:
         keys, arguments = _described([self._lease, self._applied, self._manifest], writes, after)
         encoded = state.SerializeToString()
         await self._step(
-            partition_scripts.FLUSH, keys, [self._value(token), _LEASE_MS, before, after, encoded, *arguments]
+            *(partition_scripts.FLUSH, keys),
+            [self._value(token), _LEASE_MS, before, after, encoded, filled, *arguments],
         )
 
     async def fill(self, token: str, writes: Iterable[Write]) -> None:

@@ -71,8 +71,8 @@ class Standings:
         self._before: dict[str, bytes | None] = {}
         self._names = {actor: name for actor, name in (names or {}).items() if actor in self._standings}
         """What the actors are called, of those who are called anything."""
-        self._renamed: set[str] = set()
-        """Since the last delta."""
+        self._renamed: dict[str, bool] = {}
+        """By actor that got or lost a name since the last delta: whether it had one then."""
         self._leaders = Leaders(top, self._smallest)
 
     def __len__(self) -> int:
@@ -116,16 +116,18 @@ class Standings:
         changed = False
         for actor, name in zip(rows.actors(), rows.called, strict=True):
             if name and self._names.get(actor) != name:
+                self._renamed.setdefault(actor, actor in self._names)
                 self._names[actor] = name
-                self._renamed.add(actor)
                 changed = True
         return changed
 
     def remove(self, actor: str) -> bool:
-        """Takes the actor's standing away, whose next score is its first; False if it has none."""
+        """Takes the actor's standing and name away, whose next score is its first; False if it has none."""
         before = self._standings.pop(actor, None)
         if before is None:
             return False
+        if self._names.pop(actor, None) is not None:
+            self._renamed.setdefault(actor, True)
         points, reached = _place(before)
         self._leaders.move((self._sign * points, reached, actor), None)
         self._before.setdefault(actor, before)
@@ -197,9 +199,13 @@ class Standings:
                 if was[1] != reached:
                     unranked.append(member_of(was[1], actor))
             ranked += (str(self._sign * points), member_of(reached, actor))
-        renamed, self._renamed = self._renamed, set()
-        for actor in sorted(renamed):
-            fields += (layout.name_field(actor), self._names.get(actor, "").encode())
+        renamed, self._renamed = self._renamed, {}
+        for actor, had_name in sorted(renamed.items()):
+            name = self._names.get(actor)
+            if name is not None:
+                fields += (layout.name_field(actor), name.encode())
+            elif had_name:
+                deleted.append(layout.name_field(actor))
         return self._changes(fields, deleted, unranked, ranked)
 
     def encode(self) -> list[Change]:

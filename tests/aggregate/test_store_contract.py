@@ -157,6 +157,20 @@ def test_a_later_life_of_an_instance_takes_its_own_lease_and_fences_the_former(p
     play(scenario)
 
 
+def test_i4_what_was_put_back_is_no_state_if_its_manifest_was_lost_meanwhile(play: Scenario) -> None:
+    async def scenario(at: Setting) -> None:
+        await at.one.acquire("t1")
+        manifest = ["log:a", "1 10", "log:b", "1 10"]
+        await at.one.fill("t1", [at.write("HSET", "manifest", *manifest[:2])])
+        for listed in (0, 2):
+            with pytest.raises(Corrupt, match="manifest"):
+                await at.one.flush("t1", 0, PartitionState(applied=1), [], filled=listed)
+        await at.one.fill("t1", [at.write("HSET", "manifest", *manifest)])
+        await at.one.flush("t1", 0, PartitionState(applied=1), [], filled=2)
+
+    play(scenario)
+
+
 def test_every_command_of_a_flush_does_what_it_says(play: Scenario) -> None:
     async def scenario(at: Setting) -> None:
         await at.one.acquire("t")

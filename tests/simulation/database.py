@@ -182,7 +182,7 @@ class ModelDatabase:
         return 1
 
     def _flush(self, keys: Sequence[str], arguments: list[bytes]) -> int:
-        value, for_ms, before, after, state = arguments[:5]
+        value, for_ms, before, after, state, filled = arguments[:6]
         if not self.holds(keys[0], value):
             raise ResponseError("FENCED")
         applied = self._string(keys[1]) or b"0"
@@ -190,7 +190,7 @@ class ModelDatabase:
             if not self.stands_at(applied, before):
                 raise ResponseError("REWOUND")
             listed = self._hash(keys[2])
-            if listed.get(AT, b"0") != before:
+            if listed.get(AT, b"0") != before or int(filled) not in (-1, len(listed)):
                 raise ResponseError("CORRUPT manifest")
             for key in keys[3:]:
                 entry = listed.get(layout.name_of(key).encode())
@@ -198,7 +198,7 @@ class ModelDatabase:
                     self._delete(key)
                 elif not self.carries(key, int(entry.split()[0])):
                     raise ResponseError(f"CORRUPT {layout.name_of(key)}")
-            self._write_all(keys, arguments, 5)
+            self._write_all(keys, arguments, 6)
             entries: dict[bytes, bytes] = {AT: after, STATE: state}
             gone = []
             for key in keys[3:]:
