@@ -20,7 +20,7 @@ from aggregate import audit
 from aggregate.access import Access
 from grandstand.access.v1 import access_pb2 as pb
 from grandstand.access.v1.access_pb2_grpc import AccessServiceServicer
-from grandstand.wire import ids
+from grandstand.wire import actors
 from grandstand.wire.errors import Forbidden, Invalid, Unavailable
 from mesh import limits
 from mesh.auth.claims import TOKEN_ID_CHARACTERS_MAX
@@ -78,7 +78,7 @@ def check(request: pb.RevokeRequest, now_s: float) -> Revocation:
     """What is asked for. Raises Invalid, naming the field."""
     match request.WhichOneof("tokens"):
         case "actor_id":
-            ids.check_id("actor_id", request.actor_id)
+            actors.check_actor("actor_id", request.actor_id)
         case "token_id":
             if not 1 <= len(request.token_id) <= TOKEN_ID_CHARACTERS_MAX:
                 raise Invalid(

@@ -87,15 +87,13 @@ class GatewayService:
 
     def _accept_guest(self, call: Call) -> Handler:
         address = self._addresses.of(forwarded_for(call.metadata), call.peer)
-        authorization = authorization_of(call.metadata)
-        known = self._verifier.verify(authorization, self._now()) if authorization is not None else None
-        issue = partial(self._issue_guest, address, known.actor_id if known and known.guest else "")
-        return self._method("IssueGuest", pb.IssueGuestRequest, issue)(call)
+        return self._method("IssueGuest", pb.IssueGuestRequest, partial(self._issue_guest, address))(call)
 
     def _issue_guest(
-        self, address: int | None, actor_id: str, _: pb.IssueGuestRequest, __: Identity | None
+        self, address: int | None, _: pb.IssueGuestRequest, shown: Identity | None
     ) -> pb.IssueGuestResponse:
         entropy = os.urandom(ENTROPY_BYTES)
+        actor_id = shown.actor_id if shown is not None and shown.guest else ""
         guest = self._guests.issue(address, self._now(), self._clock(), entropy, actor_id)
         response = pb.IssueGuestResponse(token=guest.token, actor_id=guest.actor_id)
         response.expires_at.FromSeconds(int(guest.expires_at_s))

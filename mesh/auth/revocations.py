@@ -26,7 +26,7 @@ from datetime import UTC, datetime
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from grandstand.access.v1.access_pb2 import Revocation as StoredRevocation
-from grandstand.wire.errors import Exhausted, shown
+from grandstand.wire.errors import Exhausted
 from mesh import limits
 from mesh.auth.identity import Identity
 
@@ -62,10 +62,10 @@ class Revocation:
         )
 
     def said(self) -> str:
-        """For a person."""
+        """For a person, and for the audit log: whole, in one line."""
         if self.token_id:
-            return f"the one with jti {shown(self.token_id)}"
-        whose = f"all of actor {shown(self.actor_id)}" if self.actor_id else "all"
+            return f"the one with jti {self.token_id!r}"
+        whose = f"all of actor {self.actor_id!r}" if self.actor_id else "all"
         return f"{whose} issued before {time_of(self.issued_before_s)}"
 
     def encoded(self) -> StoredRevocation:

@@ -36,6 +36,7 @@ def asked(before_s: float | None = None, until_s: float | None = None, **tokens:
 def test_what_is_not_said_is_the_safest() -> None:
     longest_s = NOW + limits.TOKEN_LIFE_MAX_S
     assert check(asked(actor_id="ann"), NOW) == Revocation("ann", "", NOW, longest_s, NOW)
+    assert check(asked(actor_id="auth0|5f7c"), NOW).actor_id == "auth0|5f7c"
     assert check(asked(all=True), NOW) == Revocation("", "", NOW, longest_s, NOW)
     assert check(asked(token_id="t-1"), NOW) == Revocation("", "t-1", 0.0, longest_s, NOW)
     earlier = check(asked(NOW - DAY_S, actor_id="ann"), NOW)

@@ -52,7 +52,7 @@ async def refusal(stub: Any, token: str) -> str:
 
 
 def test_a_revoked_actor_is_out_everywhere_within_a_moment_and_nobody_else_is(mesh: RunningMesh) -> None:
-    who = f"eve-{uuid.uuid4().hex[:12]}"
+    who = f"auth0|eve@{uuid.uuid4().hex[:12]}.example"
     eve, ann = mesh.viewer(who), mesh.viewer(f"not-{who}")
 
     async def scenario() -> None:

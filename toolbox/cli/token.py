@@ -116,7 +116,7 @@ def token(
 
 
 def revoke(
-    actor: Annotated[str | None, typer.Option(metavar="ID", help="Those of this actor (sub).")] = None,
+    actor: Annotated[str | None, typer.Option(metavar="ID", help="Those of this actor.")] = None,
     token_id: Annotated[
         str | None, typer.Option("--id", metavar="JTI", help="The one with this jti.")
     ] = None,

@@ -25,7 +25,7 @@ export type RevokeRequest = Message<"grandstand.access.v1.RevokeRequest"> & {
    */
   tokens: {
     /**
-     * Those whose `sub` (the actor) this is.
+     * Those of this actor: whose `sub`, or the claim that names actors here, it is.
      *
      * @generated from field: string actor_id = 1;
      */
