@@ -36,8 +36,8 @@ class CountedStore(PartitionStore):
         self.mesh.told.takeovers += acquired is not None
         return acquired
 
-    async def flush(self, *arguments: Any) -> None:
-        await super().flush(*arguments)
+    async def flush(self, *arguments: Any, **named: Any) -> None:
+        await super().flush(*arguments, **named)
         self.mesh.told.flushes += 1
 
 
