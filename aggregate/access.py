@@ -1,7 +1,8 @@
 """Who may call CatalogService and AggregateService: the token of each call, checked before its request (I10).
 
-    DefineGame, Open…, Close…       a token with the role owner that opens the game
-    ReadPartitions                  a token with the role operator, a client's or the mesh's own
+    DefineGame, Open…, Close…,
+    VoidVotes, RemoveScore          a token with the role owner that opens the game
+    ReadPartitions, Revoke          a token with the role operator, a client's or the mesh's own
     Read, ReadStanding, GetGame     none, or a good one that opens the game: the edge serves them to anybody
 
 Owners and operators read actors' own ids, others those of mesh.pseudonyms. Where an actor stands whose own id
@@ -56,10 +57,12 @@ class Access:
         identity.check_game(field, game_id)
         return Caller(identity, _address(call))
 
-    def operator(self, call: Call) -> None:
+    def operator(self, call: Call) -> Caller:
         """Raises as `owner`."""
-        if not self._identity(call).operator:
+        identity = self._identity(call)
+        if not identity.operator:
             raise _lacks(OPERATOR)
+        return Caller(identity, _address(call))
 
     def reader(self, call: Call, game_id: str) -> Identity | None:
         """Whose token is shown; None where none is. Raises as `owner`."""

@@ -73,6 +73,7 @@ class ValidatedEvent:
         "spread",
         "until_s",
         "value",
+        "voids",
         "weight",
     )
 
@@ -88,6 +89,7 @@ class ValidatedEvent:
         weight: int = 0,
         payload: bytes = b"",
         final: bool = False,
+        voids: int = 0,
         guest: bool = False,
         name: str = "",
     ) -> None:
@@ -122,6 +124,8 @@ class ValidatedEvent:
         """Of a custom event."""
         self.final = final
         """Whether it is a vote that its actor may not change."""
+        self.voids = voids
+        """How often votes had been voided in its poll: an actor that voted before may vote again."""
         if name:
             self.call(name)
 
@@ -245,6 +249,7 @@ class Checker:
             period=poll.period,
             weight=weight,
             final=poll.final,
+            voids=poll.voids,
             guest=guest,
         )
 

@@ -52,6 +52,10 @@ class Identity:
     owner: bool = False
     """It may define, open and close; also of an operator."""
     operator: bool = False
+    token_id: str = ""
+    """The claim `jti`; "" without one."""
+    issued_at_s: float = 0.0
+    """The claim `iat`, Unix seconds; 0 without one: a token that does not say when is older than any."""
     name: str = ""
     """What others see of the actor; "" where the token does not say it."""
 

@@ -31,11 +31,13 @@ def token(
     games: Iterable[str] | None = None,
     audience: str = AUDIENCE,
     issuer: str | None = None,
+    token_id: str = "",
     actor_claim: str = ACTOR_CLAIM,
     name: str = "",
 ) -> str:
     """A JWT good from `now_s` (Unix seconds) for `life_s`; `actor_id` "" only with the role producer.
-    `name`: what others see of the actor; "": the claim is left out.
+    `token_id`: by which this one token can be revoked. `name`: what others see of the actor. "" of either:
+    the claim is left out.
 
     Raises Unauthenticated, as it would be refused, for claims that no service takes.
     """
@@ -53,6 +55,8 @@ def token(
         claims["games"] = list(games)
     if issuer is not None:
         claims["iss"] = issuer
+    if token_id:
+        claims["jti"] = token_id
     read_claims(claims, audience, issuer, actor_claim)
     payload = json.dumps(claims, separators=(",", ":")).encode()
     headers = {"typ": "JWT"} | ({"kid": key.kid} if key.kid else {})

@@ -34,8 +34,7 @@ const LIVE_POLLS_MAX = 4;
 
 export class App {
   readonly #model: GameModel;
-  readonly #newSession: () => Session;
-  #session: Session;
+  readonly #session: Session;
   readonly #subscription: Subscription;
   readonly #catalog: CatalogWatch;
   readonly #indicator = new Indicator(byId("connection"));
@@ -53,13 +52,12 @@ export class App {
 
   /** `token`: what the page was given; undefined for a guest. */
   constructor(server: string, gameId: string, token: string | undefined) {
-    const stand = connect(server, (acts) => this.#credentials.source(acts));
+    const stand = connect(server, (acts, renews) => this.#credentials.source(acts, renews));
     this.#model = new GameModel(gameId);
-    this.#newSession = () => stand.session();
-    this.#session = this.#newSession();
+    this.#session = stand.session();
     this.#ballot = this.#newBallot("");
-    const issue = async (): Promise<Issued> => {
-      const { token, actorId, expiresAt } = await stand.guest();
+    const issue = async (guest?: string): Promise<Issued> => {
+      const { token, actorId, expiresAt } = await stand.guest(guest);
       const lifeMs = claimsOf(token)?.lifeMs ?? (expiresAt ? timestampMs(expiresAt) - Date.now() : 0);
       return { token, actorId, lifeMs };
     };
@@ -86,17 +84,12 @@ export class App {
       (message) => this.#onUnknown(message),
     );
     this.#catalog.refresh();
-    this.#warm();
     const dialog = new ActorDialog(() => this.#credentials.askForGuest());
     byId("actor").addEventListener("click", () => dialog.show(this.#credentials.standing));
     document.addEventListener("keydown", (event) => this.#onKey(event));
     setInterval(() => this.#tick(), TICK_MS);
     setInterval(() => this.#reactions.sample(), SAMPLE_MS);
     this.#show();
-  }
-
-  #warm(): void {
-    this.#session.warm().catch(() => undefined); // The first vote asks again, and says what is wrong.
   }
 
   #newBallot(actorId: string): Ballot {
@@ -127,12 +120,8 @@ export class App {
     notice.hidden = text === "";
     setText(notice, text);
     if (standing.kind === "asking" || actorId === before) return;
-    if (before && actorId) {
-      // Somebody else's origin, and another row of the boards.
-      this.#session = this.#newSession();
-      this.#warm();
-    }
     this.#ballot = this.#newBallot(actorId);
+    if (actorId) this.#session.warm(actorId).catch(() => undefined); // The first vote asks again, and says what is wrong.
     if (this.#subscription) this.#show();
     if (before && actorId) this.#toasts.say("Hello", `You now play as ${actorId}.`);
   }
