@@ -71,8 +71,8 @@ class Standings:
         self._before: dict[str, bytes | None] = {}
         self._names = {actor: name for actor, name in (names or {}).items() if actor in self._standings}
         """What the actors are called, of those who are called anything."""
-        self._renamed: set[str] = set()
-        """Since the last delta."""
+        self._name_before: dict[str, str | None] = {}
+        """Of whom the name changed since the last delta: what it was then."""
         self._leaders = Leaders(top, self._smallest)
 
     def __len__(self) -> int:
@@ -115,9 +115,10 @@ class Standings:
         """The latest name of the stream holds, whatever became of the score it came with."""
         changed = False
         for actor, name in zip(rows.actors(), rows.called, strict=True):
-            if name and self._names.get(actor) != name:
+            before = self._names.get(actor)
+            if name and before != name:
                 self._names[actor] = name
-                self._renamed.add(actor)
+                self._name_before.setdefault(actor, before)
                 changed = True
         return changed
 
@@ -129,6 +130,9 @@ class Standings:
         points, reached = _place(before)
         self._leaders.move((self._sign * points, reached, actor), None)
         self._before.setdefault(actor, before)
+        name = self._names.pop(actor, None)
+        if name is not None:
+            self._name_before.setdefault(actor, name)
         return True
 
     def _combine(
@@ -197,9 +201,15 @@ class Standings:
                 if was[1] != reached:
                     unranked.append(member_of(was[1], actor))
             ranked += (str(self._sign * points), member_of(reached, actor))
-        renamed, self._renamed = self._renamed, set()
-        for actor in sorted(renamed):
-            fields += (layout.name_field(actor), self._names.get(actor, "").encode())
+        name_before, self._name_before = self._name_before, {}
+        for actor, called in name_before.items():
+            name = self._names.get(actor)
+            if name == called:
+                continue
+            if name is None:
+                deleted.append(layout.name_field(actor))
+            else:
+                fields += (layout.name_field(actor), name.encode())
         return self._changes(fields, deleted, unranked, ranked)
 
     def encode(self) -> list[Change]:
