@@ -71,8 +71,8 @@ class Standings:
         self._before: dict[str, bytes | None] = {}
         self._names = {actor: name for actor, name in (names or {}).items() if actor in self._standings}
         """What the actors are called, of those who are called anything."""
-        self._renamed: dict[str, bool] = {}
-        """By actor that got or lost a name since the last delta: whether it had one then."""
+        self._name_before: dict[str, str | None] = {}
+        """Of whom the name changed since the last delta: what it was then."""
         self._leaders = Leaders(top, self._smallest)
 
     def __len__(self) -> int:
@@ -115,22 +115,24 @@ class Standings:
         """The latest name of the stream holds, whatever became of the score it came with."""
         changed = False
         for actor, name in zip(rows.actors(), rows.called, strict=True):
-            if name and self._names.get(actor) != name:
-                self._renamed.setdefault(actor, actor in self._names)
+            before = self._names.get(actor)
+            if name and before != name:
                 self._names[actor] = name
+                self._name_before.setdefault(actor, before)
                 changed = True
         return changed
 
     def remove(self, actor: str) -> bool:
-        """Takes the actor's standing and name away, whose next score is its first; False if it has none."""
+        """Takes the actor's standing away, whose next score is its first; False if it has none."""
         before = self._standings.pop(actor, None)
         if before is None:
             return False
-        if self._names.pop(actor, None) is not None:
-            self._renamed.setdefault(actor, True)
         points, reached = _place(before)
         self._leaders.move((self._sign * points, reached, actor), None)
         self._before.setdefault(actor, before)
+        name = self._names.pop(actor, None)
+        if name is not None:
+            self._name_before.setdefault(actor, name)
         return True
 
     def _combine(
@@ -199,13 +201,15 @@ class Standings:
                 if was[1] != reached:
                     unranked.append(member_of(was[1], actor))
             ranked += (str(self._sign * points), member_of(reached, actor))
-        renamed, self._renamed = self._renamed, {}
-        for actor, had_name in sorted(renamed.items()):
+        name_before, self._name_before = self._name_before, {}
+        for actor, called in name_before.items():
             name = self._names.get(actor)
-            if name is not None:
-                fields += (layout.name_field(actor), name.encode())
-            elif had_name:
+            if name == called:
+                continue
+            if name is None:
                 deleted.append(layout.name_field(actor))
+            else:
+                fields += (layout.name_field(actor), name.encode())
         return self._changes(fields, deleted, unranked, ranked)
 
     def encode(self) -> list[Change]:

@@ -195,10 +195,7 @@ class Checker:
             case "vote":
                 validated = self._vote(game, _parsed(Vote, kind, body), now_s, producer, guest)
             case "score":
-                score = _parsed(Score, kind, body)
-                if score.name:
-                    _check_naming(score.name, may_name=producer or by_producer)
-                validated = self._score(game, score, now_s, by_producer)
+                validated = self._score(game, _parsed(Score, kind, body), now_s, producer, by_producer)
             case "reaction":
                 validated = _reaction(game, _parsed(Reaction, kind, body))
             case "presence":
@@ -256,12 +253,16 @@ class Checker:
             guest=guest,
         )
 
-    def _score(self, game: CompiledGame, score: Score, now_s: float, by_producer: bool) -> ValidatedEvent:
-        board_id, points = score.board_id, score.points
+    def _score(
+        self, game: CompiledGame, score: Score, now_s: float, producer: bool, by_producer: bool
+    ) -> ValidatedEvent:
+        board_id, points, name = score.board_id, score.points, score.name
+        if name:
+            _check_naming(name, may_name=producer or by_producer)
         board = self._board(game.game_id, board_id)
         board.check(points, by_producer=by_producer)
         board.period.check("board", board_id, now_s)
-        return ValidatedEvent(game, "score", board.topic, points, period=board.period, name=score.name)
+        return ValidatedEvent(game, "score", board.topic, points, period=board.period, name=name)
 
     def _game(self, game_id: str) -> CompiledGame:
         try:

@@ -235,8 +235,9 @@ def _section(place: Place, said: tuple[ValidatedEvent, ...]) -> tuple[Section, b
         section.label = pack(f"<{count}H", *at)
         section.labels = "\n".join(labels)
     elif kind == "score":
-        if any(validated.name for validated in said):
-            section.names = "\n".join([validated.name for validated in said])
+        names = [validated.name for validated in said]
+        if any(names):
+            section.names = "\n".join(names)
     elif kind == "custom":
         section.payloads.extend([validated.payload for validated in said])
     width = "Q" if kind == "vote" else "d" if kind == "measure" else "q"

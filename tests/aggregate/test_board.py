@@ -229,6 +229,22 @@ def test_the_latest_name_in_the_stream_holds_whatever_becomes_of_its_score(mode:
     assert sorted(named()) == ["B.", "Zoë"], "a score without a name leaves it"
 
 
+def test_a_name_goes_with_the_standing_that_is_taken_away() -> None:
+    """So that a takeover in between changes nothing (I4)."""
+    definition = board(BOARD_MODE_SUM)
+    for is_flushed in (True, False):
+        fold, stored = Board.from_state(definition, FoldState()), Stored()
+        feed(fold, Blk(1, [Score("a", 5, name="Ann")]))
+        if is_flushed:
+            stored.apply(fold.delta())
+        assert fold.remove("a", 0)
+        feed(fold, Blk(2, [Score("a", 1)]))
+        stored.apply(fold.delta())
+        for each in (fold, Board.from_state(definition, stored.state([""]))):
+            (entry,) = merge_board([each.partial()]).entries
+            assert (entry.points, entry.name) == (1, "")
+
+
 def test_of_equal_scores_the_one_reached_first_leads() -> None:
     stream = [Blk(1, [Score("z", 5), Score("b", 7)]), Blk(2, [Score("c", 7), Score("a", 7), Score("z", 5)])]
     shown = merge_board([folded(board(BOARD_MODE_BEST), stream).partial()])

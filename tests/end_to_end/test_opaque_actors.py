@@ -56,8 +56,9 @@ def test_actors_with_any_id_vote_score_and_are_told_what_is_theirs_and_others_se
             assert len(set(shown.values())) == len(ACTORS)
 
             for rank, actor in enumerate(ACTORS[::-1], start=1):
-                viewer = GameClient(bearing(edge, mesh.viewer(actor)), game.mesh, game.game_id)
-                async with viewer.watching("board/top", "standing/top", "inbox") as screen:
+                token = mesh.viewer(actor)
+                viewer = GameClient(bearing(edge, token), game.mesh, game.game_id)
+                async with viewer.watching("board/top", "standing/top", "inbox", token=token) as screen:
                     states = screen.cache.states
                     await until(lambda: {"standing/top", "inbox"} <= states.keys(), "its own come")  # noqa: B023
                     mine = states["standing/top"].standing.standing

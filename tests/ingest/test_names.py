@@ -17,7 +17,7 @@ from mesh.auth import Identity
 from mesh.catalog.watch import CatalogView
 from mesh.merge import merge_board
 from tests.support import blocks
-from tests.support.blocks import GAME, NOW_S, origin
+from tests.support.blocks import GAME, NOW_S, origin, origins_of_tests
 from tests.support.intake import IntakeRig, Listener, bearer
 
 ANN = Identity("ann", False, None, NOW_S + 60, name="Ann B.")
@@ -83,8 +83,8 @@ def test_nobody_names_itself_and_a_name_is_checked() -> None:
 
 def test_a_gateway_says_what_the_token_claims_and_believes_no_viewer() -> None:
     def sent(identity: Identity, actor_id: str = "", name: str = "") -> str:
-        event = score(1, 5, actor_id, name, origin(7))
-        check_event(event, identity, NOW_S)
+        event = score(1, 5, actor_id, name, origin(7, owner=identity.actor_id))
+        check_event(event, identity, origins_of_tests(), NOW_S)
         return event.score.name
 
     server = Identity("server", True, None, NOW_S + 60, name="Server 1")

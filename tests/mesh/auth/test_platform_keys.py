@@ -24,6 +24,7 @@ from tests.support.servers import eventually
 from toolbox.local.development import ensure_development_key
 
 ISSUER = "https://platform.example"
+ACTOR_CLAIM = "https://platform.example/player"
 ANSWER_S = 20.0
 
 
@@ -39,7 +40,7 @@ class Platform:
 
     def token(self, kid: str, actor_id: str = "ann", **claims: Any) -> str:
         (key,) = parse_signing_keys(json.dumps(self._jwk(kid)).encode())
-        claims = {"issuer": ISSUER, **claims}
+        claims = {"issuer": ISSUER, "actor_claim": ACTOR_CLAIM, **claims}
         return mint.token(key, actor_id=actor_id, now_s=time.time(), life_s=600.0, **claims)
 
     @staticmethod
@@ -57,8 +58,8 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Platform:
 @pytest.fixture(scope="module")
 def platform_mesh(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningMesh]:
     home = tmp_path_factory.mktemp("platform-mesh") / "home"
-    arguments = ("--keys", str(platform.published), "--issuer", ISSUER, "--production")
-    with running(home, *arguments) as mesh:
+    arguments = ("--keys", str(platform.published), "--issuer", ISSUER, "--actor-claim", ACTOR_CLAIM)
+    with running(home, *arguments, "--production") as mesh:
         define = ("game", "define", "final", "--pulse", "cheer=clap", "--token")
         assert "has not the role owner" in failed(home, *define, platform.token("first", roles=["producer"]))
         elsewhere = platform.token("first", roles=["owner"], games=["semi-*"])
@@ -106,6 +107,8 @@ async def publish(mesh: RunningMesh, token: str) -> grpc.StatusCode:
 def test_a_platforms_player_sends_and_nobody_else_does(
     platform: Platform, platform_mesh: RunningMesh
 ) -> None:
+    by_sub = platform.token("first", actor_claim="sub")
+    assert run(send(platform_mesh, by_sub)) is grpc.StatusCode.UNAUTHENTICATED
     development = ensure_development_key(platform.published.parent)
     (other,) = parse_signing_keys(development.read_bytes())
     refused = {
