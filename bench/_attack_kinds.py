@@ -206,7 +206,7 @@ class FrameFlood:
         line = self._line
         if line is None or line.over:
             try:
-                line = self._line = AttackLine(self._at, self._source, self._ended)
+                line = self._line = AttackLine(self._at, self._source, self._ended, is_wide=False)
             except OSError as error:
                 self.outcomes[f"connect: {error.strerror}"] += 1
                 return 0

@@ -58,8 +58,11 @@ class AttackLine:
         source: str,
         on_end: Callable[[AttackLine, int, str], None],
         on_data: Callable[[AttackLine, int, bytes], None] | None = None,
+        *,
+        is_wide: bool = True,
     ) -> None:
-        """Raises OSError."""
+        """`is_wide`: the peer may send as much as it likes; else it has the first windows of HTTP/2, which
+        can grow. Raises OSError."""
         self.socket = connected(at, source)
         self.open: set[int] = set()
         """Streams that neither side has ended."""
@@ -70,9 +73,12 @@ class AttackLine:
         self._on_data = on_data
         self._next = 1
         self._rest = b""
-        settings = {f.HEADER_TABLE_SIZE: 0, f.ENABLE_PUSH: 0, f.INITIAL_WINDOW_SIZE: f.WINDOW_MAX}
+        settings = {f.HEADER_TABLE_SIZE: 0, f.ENABLE_PUSH: 0}
+        if is_wide:
+            settings[f.INITIAL_WINDOW_SIZE] = f.WINDOW_MAX
         self._out = bytearray(f.PREFACE + f.settings(settings))
-        self._out += f.window_update(0, f.WINDOW_MAX - f.WINDOW_DEFAULT)
+        if is_wide:
+            self._out += f.window_update(0, f.WINDOW_MAX - f.WINDOW_DEFAULT)
 
     @property
     def is_congested(self) -> bool:

@@ -145,7 +145,7 @@ def _pings(stream: int) -> bytes:
 
 
 def _settings(stream: int) -> bytes:
-    return f.settings({f.INITIAL_WINDOW_SIZE: f.WINDOW_MAX}) * _CHUNK
+    return f.settings({f.INITIAL_WINDOW_SIZE: f.WINDOW_DEFAULT}) * _CHUNK
 
 
 def _empty_data(stream: int) -> bytes:
