@@ -43,11 +43,12 @@ class Lines:
             if line.over:
                 self._forget(fd, line)
         for fd, _ in self._poll.poll(wait_s, 512):
-            if (line := self._lines.get(fd)) is None:
+            ready = self._lines.get(fd)
+            if ready is None:
                 continue
-            line.receive()
-            if line.over:
-                self._forget(fd, line)
+            ready.receive()
+            if ready.over:
+                self._forget(fd, ready)
 
     def _forget(self, fd: int, line: AttackLine) -> None:
         # The closed socket has left the epoll by itself.

@@ -83,7 +83,7 @@ class Witness:
                 opened += 1
             self._turn()
         for place in range(voters):
-            kind = WebVoter if place % 2 else NativeVoter
+            kind: type[WebVoter | NativeVoter] = WebVoter if place % 2 else NativeVoter
             actor = VOTER.format(place)
             token = development_token(self._home, actor, roles=["viewer"])
             source = _VOTER_ADDRESS.format(1 + place % 250)

@@ -74,19 +74,19 @@ class Inside:
 
     def _operate(self) -> None:
         self._count += 1
-        catalog = CatalogServiceStub(self._mesh)  # type: ignore[no-untyped-call]
+        catalog = CatalogServiceStub(self._mesh)
         poll = poll_of(ASIDE, f"p{self._count}")
         catalog.OpenPoll(OpenPollRequest(poll=poll), metadata=self._owner, timeout=CALL_S)
         closing = ClosePollRequest(game_id=ASIDE, poll_id=poll.poll_id)
         catalog.ClosePoll(closing, metadata=self._owner, timeout=CALL_S)
 
     def _come(self) -> None:
-        gateway = GatewayServiceStub(self._edge)  # type: ignore[no-untyped-call]
+        gateway = GatewayServiceStub(self._edge)
         issued = gateway.IssueGuest(IssueGuestRequest(), timeout=CALL_S)
         shown = (("authorization", f"Bearer {issued.token}"),)
         origin = gateway.IssueOrigin(IssueOriginRequest(), metadata=shown, timeout=CALL_S)
         vote = Vote(poll_id=POLL, option_ids=[OPTIONS[0]])
         event = Event(origin_id=origin.origin_id, origin_seq=1, game_id=ASIDE, vote=vote)
         sent = gateway.Send(SendRequest(event=event), metadata=shown, timeout=CALL_S)
-        read = AggregateServiceStub(self._edge).Read  # type: ignore[no-untyped-call]
+        read = AggregateServiceStub(self._edge).Read
         read(ReadRequest(game_id=ASIDE, topics=[f"poll/{POLL}"], positions=sent.positions), timeout=CALL_S)
