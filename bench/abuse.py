@@ -41,7 +41,7 @@ from bench._cpu import rss_kib
 from bench._mesh import BenchMesh, temporary_mesh
 from bench._say import say, say_nothing
 from bench._witness_inside import poll_of
-from grandstand.catalog.v1.catalog_pb2 import WRITERS_ACTORS, Board, Game, Pulse
+from grandstand.catalog.v1.catalog_pb2 import BOARD_MODE_BEST, Board, Game, Pulse
 from grandstand.client import Backend, ClientError, open_channel
 from toolbox.cli.console import one_line_errors
 from toolbox.local.errors import MeshError
@@ -122,10 +122,8 @@ class AbuseBench:
                 for game_id in (GAME, ASIDE):
                     await backend.define_game(Game(game_id=game_id, title="Abuse", pulses=[pulse]))
                     await backend.open_poll(poll_of(game_id, POLL))
-                await backend.open_board(Board(game_id=GAME, board_id=BOARD, title="Top"))
-                await backend.open_board(
-                    Board(game_id=ASIDE, board_id=BOARD, title="Top", writers=WRITERS_ACTORS)
-                )
+                board = Board(game_id=GAME, board_id=BOARD, title="Top", mode=BOARD_MODE_BEST)
+                await backend.open_board(board)
         except ClientError as error:
             raise MeshError(str(error)) from None
 
