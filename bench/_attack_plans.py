@@ -23,7 +23,6 @@ from grandstand.catalog.v1.catalog_pb2 import ClosePollRequest, GetGameRequest
 from grandstand.event.v1.event_pb2 import Event, Position, Reaction, Score, Vote
 from grandstand.gateway.v1.gateway_pb2 import SendRequest, SubscribeRequest
 from grandstand.ingest.v1.ingest_pb2 import EventBatch, Hello, PublishRequest
-from grandstand.wire import bounds as wire_bounds
 from grandstand.wire import ids
 from mesh.auth import GUEST, PRODUCER
 from mesh.http2 import frames as f
@@ -107,9 +106,10 @@ def _silent_publish(at: Target) -> Attack:
 
 def _future_reads(at: Target) -> Attack:
     block = headers(_READ)
+    (partition,) = ids.partitions_of(GAME, 1)
 
     def unit(n: int) -> Unit:
-        position = Position(partition=n % wire_bounds.PARTITIONS, sequence=_FUTURE + n)
+        position = Position(partition=partition, sequence=_FUTURE + n)
         return Unit(block, message(ReadRequest(game_id=GAME, positions=[position])))
 
     return StreamAttack(at.edge, SOURCE, unit, held=300)

@@ -203,7 +203,7 @@ class TalkAttack:
             self._credit = response.credit.credit
         elif response.HasField("ack"):
             self._acked = max(self._acked, response.ack.origin_seq)
-            self.outcomes["shed"] += response.ack.shed
+            self.outcomes["acks"] += 1
         elif response.HasField("reject"):
             self.outcomes[f"refused {response.reject.code}"] += 1
 
