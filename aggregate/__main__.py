@@ -16,11 +16,13 @@ from aggregate.deadletters import DeadLetters
 from aggregate.ownership import NameTaken, Ownership
 from aggregate.partition_store import PartitionStore
 from aggregate.retention import Checkpoints, Retention
+from aggregate.revoking import AccessService
 from aggregate.service import AggregateService, CatalogService
 from aggregate.status import StatusExchange
 from aggregate.turns import Turns
 from aggregate.waiting_reads import WaitingReads
 from aggregate.worker import PartitionWorker
+from grandstand.access.v1.access_pb2_grpc import add_AccessServiceServicer_to_server
 from grandstand.aggregate.v1.aggregate_pb2_grpc import add_AggregateServiceServicer_to_server
 from grandstand.catalog.v1.catalog_pb2_grpc import add_CatalogServiceServicer_to_server
 from grandstand.wire.tasks import end
@@ -38,6 +40,7 @@ from mesh.jetstream.pipeline import PublishPipeline
 from mesh.redis.database import connect
 from mesh.redis.results import ResultStore
 from mesh.redis.standings import StandingStore
+from mesh.token_ends import checking
 
 
 @contextlib.asynccontextmanager
@@ -74,7 +77,9 @@ async def _working(process: runtime.Runtime, verifier: Verifier) -> AsyncIterato
     await watch.start()
     await bus.forbid_rollups(subjects.CATALOG_STREAM)
     await asyncio.gather(ownership.start(), exchange.start())
-    access = Access(clock.checking(verifier), clock.now_s)
+    access = Access(checking(verifier, clock, watch), clock.now_s)
+    revoking = AccessService(watch, access, clock.now_s)
+    add_AccessServiceServicer_to_server(revoking, process.server)
     add_CatalogServiceServicer_to_server(CatalogService(watch, writer, access), process.server)
     add_AggregateServiceServicer_to_server(
         AggregateService(
@@ -130,6 +135,10 @@ if __name__ == "__main__":
     runtime.run(
         config.parse("aggregate"),
         start,
-        ["grandstand.aggregate.v1.AggregateService", "grandstand.catalog.v1.CatalogService"],
+        [
+            "grandstand.aggregate.v1.AggregateService",
+            "grandstand.catalog.v1.CatalogService",
+            "grandstand.access.v1.AccessService",
+        ],
         limits.CONTROL_MESSAGE_BYTES_MAX,
     )

@@ -1,7 +1,8 @@
 """Who may call CatalogService and AggregateService: the token of each call, checked before its request (I10).
 
-    DefineGame, Open…, Close…       a token with the role owner that opens the game
-    ReadPartitions                  a token with the role operator, a client's or the mesh's own
+    DefineGame, Open…, Close…,
+    VoidVotes, RemoveScore          a token with the role owner that opens the game
+    ReadPartitions, Revoke          a token with the role operator, a client's or the mesh's own
     Read, ReadStanding, GetGame     none, or a good one that opens the game: the edge serves them to anybody
 
 Envoy asks for a client's token on its mesh listener as well; a caller that reaches this port without Envoy
@@ -51,10 +52,12 @@ class Access:
         identity.check_game(field, game_id)
         return Caller(identity, _address(call))
 
-    def operator(self, call: Call) -> None:
+    def operator(self, call: Call) -> Caller:
         """Raises as `owner`."""
-        if not self._identity(call).operator:
+        identity = self._identity(call)
+        if not identity.operator:
             raise _lacks(OPERATOR)
+        return Caller(identity, _address(call))
 
     def reader(self, call: Call, game_id: str) -> None:
         """Raises as `owner`, for a token that is shown."""

@@ -16,7 +16,8 @@ No score is dropped. The watermark is at most PUBLISH_DEADLINE_S ahead of a scor
 less than the grace, so a score belongs to the current season or to an unsealed previous one. Where
 the board's own end moves a score back into a season that is sealed (closers were all away for the
 grace, and their close came late), it counts in the current one. The grace is shorter than the
-shortest season: a season is sealed before it is dropped.
+shortest season: a season is sealed before it is dropped. Only the game's owner takes a standing away, by a
+control (`remove`), and from a season that is not sealed.
 
 That a season has begun, and that it is sealed, is all that time changes here. Both are stored
 with its standings, as fields of names no actor can have, so that a fold which is read back
@@ -79,6 +80,14 @@ class Board:
             return self._current.fold(rows)
         is_past = seasons.number_at(self._season, rows.at_us) < self._number
         return (past if is_past else self._current).fold(rows)
+
+    def remove(self, actor: str, season: int) -> bool:
+        """Takes an actor off a season, 0 without seasons; False if that changes nothing."""
+        if season == self._number:
+            return self._current.remove(actor)
+        past = self._previous
+        is_past = past is not None and season == self._number - 1 and not self._sealed
+        return past is not None and is_past and past.remove(actor)
 
     def advance(self, at_us: int) -> bool:
         if self._season is None:

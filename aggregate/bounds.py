@@ -25,8 +25,13 @@ READ_RETRY_S = 1.0
 # Calls under way at Redis for all who read; folding has its own.
 READ_CALLS_MAX = 32
 
-# How long an origin's anti-replay window is kept (I2).
+# How long an origin's anti-replay window is kept (I2), and what a partition's windows may take: half a
+# million viewers' origins. Over ORIGINS_BYTES_HIGH it is announced which leave, ORIGINS_NOTICE_S before.
 ORIGIN_WINDOW_LIFE_S = 25 * 3600
+ORIGINS_BYTES_MAX = 16 * 1024 * 1024
+ORIGINS_BYTES_HIGH = ORIGINS_BYTES_MAX * 3 // 4
+ORIGINS_BYTES_KEPT = ORIGINS_BYTES_MAX // 2
+ORIGINS_NOTICE_S = 60
 
 # Folding.
 FLUSH_INTERVAL_S = 0.025
@@ -77,6 +82,8 @@ CLOCK_BOUND_S = 1.0
 assert wire_bounds.ORIGIN_AGE_MAX_S + limits.PUBLISH_DEADLINE_S < ORIGIN_WINDOW_LIFE_S, (
     "a window outlives its origin (I2)"
 )
+assert ORIGINS_BYTES_KEPT < ORIGINS_BYTES_HIGH < ORIGINS_BYTES_MAX
+assert ORIGINS_NOTICE_S > 2 * (limits.PUBLISH_DEADLINE_S + limits.DRAIN_GRACE_S), "their streams end before"
 assert limits.PULSE_PANES_KEPT[1] > LATENESS_S + 1, "a late row finds its pane"
 assert READS_WAITING_PER_ADDRESS_MAX * 4 < READS_WAITING_MAX, "one address leaves room for others"
 assert WORKER_BEAT_S * 4 < WORKER_SILENCE_S

@@ -14,6 +14,9 @@ event stream, for the folds (I4). The order of the two is what makes a change sa
 - closing: entry with `closes_at` a moment ahead, so that every ingest knows it in time (I9);
   at that moment control CLOSED, entry CLOSED; after the grace control SEALED, entry SEALED. The entry is
   written when every partition shows that it took the control (see aggregate.closing).
+- voiding votes and removing a score (see aggregate.corrections): a control in the actor's partition, under a
+  name of its own each time, as what was done since is to be taken back too. The entry of a poll then counts
+  it, by which every ingest forgets whom it knows to have voted.
 
 Moments are of the mesh's clock (mesh.catalog.mesh_clock), whatever this machine's says.
 
@@ -30,6 +33,7 @@ either is seen, or finds the topic, or loses its compare-and-set.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 from collections.abc import Callable
 from typing import TypeVar
@@ -38,8 +42,9 @@ from nats.errors import Error as NatsError
 from nats.js.errors import APIError, KeyWrongLastSequenceError, NotFoundError
 
 from aggregate import audit, definition_merge, definitions
-from aggregate.closing import Step, awaited, key_of, lacking, to_send
+from aggregate.closing import Folded, Step, awaited, key_of, lacking, to_send
 from aggregate.control_publisher import ControlPublisher
+from aggregate.corrections import check_folded, check_season, check_stage, name_of, season_of
 from grandstand import fold
 from grandstand.catalog.v1.catalog_pb2 import (
     STAGE_CLOSED,
@@ -52,7 +57,7 @@ from grandstand.catalog.v1.catalog_pb2 import (
     Poll,
 )
 from grandstand.event.v1.event_pb2 import Position
-from grandstand.internal.v1.internal_pb2 import Control
+from grandstand.internal.v1.internal_pb2 import Control, RemoveScore, VoidVotes
 from grandstand.wire import ids
 from grandstand.wire.errors import AlreadyDone, Exhausted, NotNow, Unavailable
 from mesh import limits
@@ -74,6 +79,7 @@ class CatalogWriter:
         self._controls = controls
         self._sent: dict[str, dict[int, int]] = {}
         """Of each step under way: the sequence of what was sent last, by partition."""
+        self._corrections = itertools.count()
 
     async def define_game(self, wanted: Game) -> tuple[Game, list[Position]]:
         """The game, and from where in the stream it holds; at the latest, where it held before.
@@ -156,7 +162,7 @@ class CatalogWriter:
             await self._watch.refresh(key)
             known, revision = self._find(key, checked), self._watch.view.revision(key)
             if known is not None and not definitions.same_definition(known, checked):
-                raise AlreadyDone(f"{_name(checked)} exists with another definition; choose another id")
+                raise AlreadyDone(f"{name_of(checked)} exists with another definition; choose another id")
             if known is not None and known.stage != STAGE_UNSPECIFIED:
                 return known, await self._controls.newest(game.game_id, known.spread or game.spread)
             if known is None:
@@ -177,7 +183,7 @@ class CatalogWriter:
             await self._controls.until_folded(game.game_id, game.spread, positions)
             if await self._put(key, opened, revision):
                 return opened, positions
-        raise Unavailable(f"{_name(checked)} is being opened by others; try again")
+        raise Unavailable(f"{name_of(checked)} is being opened by others; try again")
 
     async def _claimed(self, game_id: str) -> Game:
         """The game, its spread fixed: it has a topic now. Raises Unavailable."""
@@ -214,7 +220,7 @@ class CatalogWriter:
             await self._watch.refresh(key)
             known = known_now()
             if known.stage == STAGE_UNSPECIFIED:
-                raise NotNow(f"{_name(known)} is not open yet")
+                raise NotNow(f"{name_of(known)} is not open yet")
             closes_at_ns = self._now_ns() + int(limits.CLOSE_LEAD_S * 1e9)
             sooner = known.HasField("closes_at") and known.closes_at.ToNanoseconds() <= closes_at_ns
             if known.stage != STAGE_OPEN or sooner:
@@ -263,6 +269,77 @@ class CatalogWriter:
             audit.ended(definition)
         else:
             await self._watch.refresh(key)  # another instance was faster
+
+    async def void_votes(self, game_id: str, poll_id: str, actor_id: str) -> tuple[Poll, Position]:
+        """The poll, and from where in the stream its count is without what the actor voted before.
+
+        Raises Invalid, Unknown, NotNow (not open yet, or sealed), Exhausted, Unavailable.
+        """
+        ids.check_id("game_id", game_id)
+        key = subjects.poll_key(game_id, ids.check_id("poll_id", poll_id))
+        ids.check_id("actor_id", actor_id)
+        await self._watch.refresh(key)
+        poll = self._watch.view.poll(game_id, poll_id)
+        void = VoidVotes(game_id=game_id, poll_id=poll_id, actor_id=actor_id)
+        at, _ = await self._correct(poll, actor_id, Control(void_votes=void))
+        return await self._with_void(key, poll), at
+
+    async def remove_score(
+        self, game_id: str, board_id: str, actor_id: str, season: int = 0
+    ) -> tuple[Board, Position, int]:
+        """The board, from where in the stream it is without what the actor scored before, and in which
+        season. Raises as `void_votes`."""
+        ids.check_id("game_id", game_id)
+        key = subjects.board_key(game_id, ids.check_id("board_id", board_id))
+        ids.check_id("actor_id", actor_id)
+        await self._watch.refresh(key)
+        board = self._watch.view.board(game_id, board_id)
+        check_stage(name_of(board), board.stage)
+        spread, partition = self._place_of(board, actor_id)
+        shares = await self._controls.folded(game_id, spread, _topic_of(board))
+        number = season_of(name_of(board), board, shares, partition, season)
+        remove = RemoveScore(game_id=game_id, board_id=board_id, actor_id=actor_id, season=number)
+        at, share = await self._correct(board, actor_id, Control(remove_score=remove))
+        check_season(name_of(board), share, number)
+        return board, at, number
+
+    async def _correct(
+        self, definition: Poll | Board, actor_id: str, control: Control
+    ) -> tuple[Position, Folded]:
+        """Where the control is stored, and what its partition shows since. Raises NotNow, Exhausted,
+        Unavailable."""
+        check_stage(name_of(definition), definition.stage)
+        game_id, key = definition.game_id, key_of(definition)
+        spread, partition = self._place_of(definition, actor_id)
+        name = f"{key}-{ids.actor_key(actor_id).hex()}-{self._now_ns()}-{next(self._corrections)}"
+        (at,) = await self._controls.publish([partition], control, name)
+        await self._controls.until_folded(game_id, spread, [at])
+        shares = await self._controls.folded(game_id, spread, _topic_of(definition))
+        share = next(each for each in shares if each.partition == partition)
+        check_folded(name_of(definition), at, share)
+        return at, share
+
+    def _place_of(self, definition: Poll | Board, actor_id: str) -> tuple[int, int]:
+        """Over how many partitions the topic is spread, and in which of them the actor folds."""
+        spread = definition.spread or self._watch.view.game(definition.game_id).spread
+        return spread, ids.partition_of(definition.game_id, actor_id, spread)
+
+    async def _with_void(self, key: str, poll: Poll) -> Poll:
+        """Counts a void that is folded in the poll's entry; another's that is counted since will do. Raises
+        Unavailable."""
+        await self._watch.refresh(key)
+        found = self._find(key, poll) or poll
+        voids = found.voids
+        for _ in range(_ATTEMPTS_MAX):
+            if found.voids > voids or found.stage == STAGE_SEALED:
+                return found
+            counted = _copy(found)
+            counted.voids += 1
+            if await self._put(key, counted, self._watch.view.revision(key)):
+                return counted
+            await self._watch.refresh(key)
+            found = self._find(key, poll) or found
+        raise Unavailable(f"{name_of(poll)} is being changed by others; try again")
 
     def _now_ns(self) -> int:
         return int(self._watch.clock.now_s() * 1e9)
@@ -324,12 +401,6 @@ def _topic_of(definition: Poll | Board) -> str:
     if isinstance(definition, Poll):
         return f"poll/{definition.poll_id}"
     return f"board/{definition.board_id}"
-
-
-def _name(definition: Poll | Board) -> str:
-    if isinstance(definition, Poll):
-        return f"poll {definition.poll_id!r} of game {definition.game_id!r}"
-    return f"board {definition.board_id!r} of game {definition.game_id!r}"
 
 
 assert STAGE_OPEN < STAGE_CLOSED < STAGE_SEALED, "a stage only grows"

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from aggregate import bounds
-from aggregate.fold import Append, Change, Drop, Rank, Replace, SetFields, Unrank
+from aggregate.fold import Append, Change, DeleteFields, Drop, Rank, Replace, SetFields, Unrank
 from aggregate.topics import TopicKey
 from grandstand.internal.v1.internal_pb2 import Partial, StoredTopic
 from mesh.redis import layout
@@ -84,6 +84,8 @@ class Changes:
                     self.writes.append(Write("SET", log, (change.log,)))
                 case SetFields():
                     self._chunked("HSET", fields, change.flat)
+                case DeleteFields():
+                    self._chunked("HDEL", fields, change.names)
                 case Rank():
                     self._chunked("ZADD", ranking, change.flat)
                 case Unrank():

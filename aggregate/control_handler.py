@@ -1,10 +1,11 @@
-"""What a control block does to the topics of a partition: define, open, close, seal. Pure.
+"""What a control block does to the topics of a partition: define, open, close, seal, take back. Pure.
 
 Whatever changes the meaning of later events travels in the stream between them (I4). Such a block holds one
-definition, of a game, a poll or a board; aggregate.control_publisher puts it there.
+definition, of a game, a poll or a board, or one correction; aggregate.control_publisher puts it there.
 
     Game          ──▶ its pulses, metrics, audience and custom topics exist
     Poll, Board   ──▶ OPEN ──▶ CLOSED (late events still count) ──▶ SEALED (nothing counts any more, I9)
+    VoidVotes, RemoveScore: of one actor, what it did here before this block counts no more (until the seal)
 
 Controls are idempotent and may come repeatedly, in another order, or too early: game definitions merge (see
 aggregate.definition_merge), and a stage never goes back and is reached only when its time has come (see
@@ -15,12 +16,14 @@ from __future__ import annotations
 
 from aggregate import definition_merge, topics
 from aggregate.block import BadBlock
+from aggregate.board import Board as Standings
 from aggregate.fold import FoldState
 from aggregate.tally import Tallies
 from aggregate.topic_table import TopicTable
 from aggregate.topics import Topic, TopicKey
 from grandstand.catalog.v1.catalog_pb2 import STAGE_CLOSED, STAGE_SEALED, Board, Game, Poll
-from grandstand.internal.v1.internal_pb2 import Control
+from grandstand.internal.v1.internal_pb2 import Control, RemoveScore, VoidVotes
+from grandstand.wire import ids
 from grandstand.wire.errors import Invalid
 
 
@@ -43,6 +46,25 @@ class ControlHandler:
                 self._set_stage(control, control.poll, sequence, now_us)
             case "board":
                 self._set_stage(control, control.board, sequence, now_us)
+            case "void_votes":
+                self._void_votes(control.void_votes, sequence)
+            case "remove_score":
+                self._remove_score(control.remove_score, sequence, now_us)
+
+    def _void_votes(self, void: VoidVotes, sequence: int) -> None:
+        key = (void.game_id, f"poll/{void.poll_id}")
+        number = self._tallies.number(*key)
+        if number >= 0 and self._tallies.void(number, ids.actor_key(void.actor_id)):
+            self._table.changed[key] = sequence
+
+    def _remove_score(self, remove: RemoveScore, sequence: int, now_us: int) -> None:
+        key = (remove.game_id, f"board/{remove.board_id}")
+        topic = self._table.topics.get(key)
+        if topic is None or not isinstance(topic.fold, Standings):
+            return
+        moved = topic.advance(now_us)
+        if topic.fold.remove(remove.actor_id, remove.season) or moved:
+            self._table.changed[key] = sequence
 
     def _define_game(self, definition: Game, sequence: int) -> None:
         table = self._table

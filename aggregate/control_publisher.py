@@ -1,5 +1,5 @@
-"""Publishes control blocks, which carry definitions, into the event stream (I4). The other end is
-aggregate.control_handler.
+"""Publishes control blocks, which carry definitions and corrections, into the event stream (I4). The other
+end is aggregate.control_handler.
 
 A control goes to every partition of its game or topic, under a message id that identifies it. When a step
 is repeated, by another instance or by this one after a crash, the stream drops the duplicate within its

@@ -142,6 +142,8 @@ def _clear_server_fields(definition: Poll | Board) -> None:
     definition.ClearField("opened_at")
     definition.ClearField("closes_at")
     definition.spread = 0
+    if isinstance(definition, Poll):
+        definition.voids = 0
 
 
 def _check_pulse(field: str, pulse: Pulse) -> None:

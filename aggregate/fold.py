@@ -53,6 +53,14 @@ class SetFields:
 
 
 @dataclass(frozen=True, slots=True)
+class DeleteFields:
+    """Deletes fields of a part's hash."""
+
+    part: str
+    names: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Rank:
     """Puts members into a part's ranking: score, member, score, member, ..."""
 
@@ -75,7 +83,7 @@ class Drop:
     part: str
 
 
-Change = Append | Replace | SetFields | Rank | Unrank | Drop
+Change = Append | Replace | SetFields | DeleteFields | Rank | Unrank | Drop
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,12 +38,12 @@ class Leaders:
         """How often all standings were looked at."""
         self._look()
 
-    def move(self, old: Key | None, new: Key) -> None:
-        """`old` is no more (None: there was none), `new` is."""
+    def move(self, old: Key | None, new: Key | None) -> None:
+        """`old` is no more (None: there was none), `new` is (None: there is none)."""
         keys, bound = self._keys, self._bound
         if old is not None and (bound is None or old <= bound):
             del keys[bisect_left(keys, old)]
-        if bound is None or new <= bound:
+        if new is not None and (bound is None or new <= bound):
             insort(keys, new)
             if len(keys) > self._room:
                 del keys[self._room // 2 :]

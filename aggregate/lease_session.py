@@ -160,6 +160,7 @@ class LeaseSession:
             lag_ms=max(0, int((now_s - oldest_at_s) * 1000)) if blocks and oldest_at_s else 0,
             dead_letters=self._dead_letters,
             uncounted=self._partition.uncounted,
+            origins_from_s=self._partition.origins_from_s,
             sweep_ms=int(1000 * limits.SWEEP_LOOK_S * self._looks),
             problem=self._health.problem(asyncio.get_running_loop().time()) or self._partition.lacks,
         )
@@ -249,8 +250,14 @@ class LeaseSession:
     async def _look_at_stream(self) -> None:
         """Raises Corrupt, NatsError, TimeoutError."""
         bound = self._bound
+        if not bound.sequence or self._applied < self._target:
+            head = await self._log.last(self._partition.index)
+            if self._applied < self._target > head:
+                raise Corrupt(
+                    f"the stream has lost its tail: the partition's ends at {head}, and was to be folded up"
+                    f" to {self._target} before it is shown"
+                )
         if not bound.sequence:
-            await self._log.last(self._partition.index)
             return
         there = await self._log.block(bound.sequence)
         last, first = bound.sequence, 0

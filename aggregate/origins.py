@@ -4,7 +4,9 @@ Viewers are many and their windows are 64 wide: one u64 each, in columns, so tha
 admitted in a few numpy steps. Producers are few and their windows wide: a ReplayWindow each.
 
 Bounds: an origin is forgotten ORIGIN_WINDOW_LIFE_S after its issue, by the stream's own time
-(`forget`); ingest admits none that old.
+(`forget`); ingest admits none that old. What they take is bounded by aggregate.origin_retention.
+Events of origins issued before `from_s` are not admitted: their windows have left, so a resend
+cannot be told from an event that is new.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aggregate.keyindex import I64, U64, KeyIndex, grown, joined_keys, key_columns
 from aggregate.window import Mask, ReplayWindow
@@ -39,8 +42,11 @@ class Admitted(NamedTuple):
 
 
 class OriginWindows:
-    def __init__(self, log: bytes = b"", salt: int = 0) -> None:
+    def __init__(self, log: bytes = b"", salt: int = 0, from_s: int = 0) -> None:
         """`log`: what `encode` and later `delta`s said, joined. Raises DecodeError."""
+        self.from_s = from_s
+        self.turned_away = 0
+        """Rows that were not admitted because their origins were issued before `from_s`."""
         self._salt = salt
         self._clear()
         for rows in OriginLog.FromString(log).rows:
@@ -69,6 +75,11 @@ class OriginWindows:
         `viewers` and `producers` are dictionaries of 16-byte keys, `origin` points into the one
         followed by the other. Rows of one origin are judged in their order.
         """
+        if self.from_s:
+            has_left = issued_at_s(viewers + producers)[origin] < self.from_s
+            if has_left.any():
+                self.turned_away += int(has_left.sum())
+                return self.admit_some(viewers, producers, origin, sequence, ~has_left)
         viewer_count = len(viewers) // 16
         if not producers:
             return self._admit_viewers(viewers, origin, sequence)
@@ -95,6 +106,23 @@ class OriginWindows:
             admitted[run] = window.admit_all(sequence[run])
             self._producers_touched.add(key)
         return Admitted(admitted, before)
+
+    def admit_some(
+        self, viewers: bytes, producers: bytes, origin: I64, sequence: U64, wanted: Mask
+    ) -> Admitted:
+        """As `admit`, of the rows that are `wanted`: the others are not new, and leave nothing behind."""
+        admitted = Admitted(np.zeros(len(origin), dtype=np.bool_), np.zeros(len(origin), dtype=np.uint64))
+        if wanted.any():
+            origin, count = origin[wanted], len(viewers) // 16
+            is_used = np.zeros(count + len(producers) // 16, dtype=np.bool_)
+            is_used[origin] = True
+            is_used[count:] = True
+            viewers = np.frombuffer(viewers, dtype="V16")[is_used[:count]].tobytes()
+            origin = (np.cumsum(is_used) - 1)[origin]
+            admitted.new[wanted], admitted.before[wanted] = self.admit(
+                viewers, producers, origin, sequence[wanted]
+            )
+        return admitted
 
     def _admit_viewers(self, keys: bytes, origin: I64, sequence: U64) -> Admitted:
         row = self._rows(keys)[origin]
@@ -178,9 +206,7 @@ class OriginWindows:
     def forget(self, issued_before_s: int) -> bool:
         """Drops the origins issued before; True if there were any: then the log must be compacted."""
         low, high = self._viewers.low, self._viewers.high
-        # The first four bytes of a key are the second of its issue, big-endian.
-        issued_at_s = (low & np.uint64(0xFFFFFFFF)).astype(np.uint32).byteswap()
-        kept = issued_at_s >= issued_before_s
+        kept = _issued_at_s(low) >= issued_before_s
         producers = {
             key: window
             for key, window in self._producers.items()
@@ -196,6 +222,17 @@ class OriginWindows:
         rows = self._rows(joined_keys(low, high))
         self._highest[rows], self._seen[rows] = highest, seen
         return True
+
+    def second_that_keeps(self, bytes_max: int) -> int:
+        """The least second for which the origins issued from it on take at most so much (`encoded_bytes`);
+        0 if all do."""
+        producers = np.array([int.from_bytes(key[:4], "big") for key in self._producers], dtype=np.uint32)
+        issued = np.concatenate((_issued_at_s(self._viewers.low), producers))
+        taken = np.full(len(issued), _ROW_BYTES)
+        taken[len(self._viewers) :] = _PRODUCER_BYTES
+        newest_first = np.argsort(issued)[::-1]
+        fit = int(np.searchsorted(np.cumsum(taken[newest_first]), bytes_max, side="right"))
+        return 0 if fit == len(issued) else int(issued[newest_first[fit]]) + 1
 
     def delta(self) -> bytes:
         """The windows that changed since the last delta, as a piece of log; b"" if none did."""
@@ -233,3 +270,13 @@ class OriginWindows:
             self._producers[producer.origin] = ReplayWindow(
                 wire_bounds.PRODUCER_WINDOW, producer.highest, int.from_bytes(producer.seen, "little")
             )
+
+
+def issued_at_s(keys: bytes) -> I64:
+    """When the origins with these keys were issued, Unix seconds."""
+    return _issued_at_s(key_columns(keys)[0]).astype(np.int64)
+
+
+def _issued_at_s(low: U64) -> NDArray[np.uint32]:
+    # The first four bytes of a key are the second of its issue, big-endian.
+    return (low & np.uint64(0xFFFFFFFF)).astype(np.uint32).byteswap()

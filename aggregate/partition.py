@@ -13,7 +13,8 @@ stream and reads no clock: time is what the blocks say, see aggregate.watermark.
 - a block that does not decode, as a whole;
 - a section whose topic is unknown here, or whose custom fold failed. The origins' windows do not take its
   events as seen: they count when they are sent again after the cause is fixed, as long as the windows still
-  reach back to them.
+  reach back to them;
+- events of origins that have left (aggregate.origin_retention).
 
 Events that arrive for a sealed topic are no dead letters. They are added to `uncounted` once, are taken as
 seen, and never count (I9).
@@ -34,6 +35,7 @@ from aggregate.control_handler import ControlHandler
 from aggregate.custom import CustomFoldFailed
 from aggregate.fold import FoldState
 from aggregate.keyindex import I64
+from aggregate.origin_retention import OriginRetention
 from aggregate.origins import Admitted, OriginWindows
 from aggregate.tally import Tallies, with_guests
 from aggregate.topic_table import TopicTable
@@ -56,7 +58,7 @@ from mesh.redis.layout import Write
 
 _ORIGINS = "origins"
 _VOTES = "votes"
-_FORGET_EVERY_S = 3_600
+_HOUR_US = 3_600_000_000
 
 
 @dataclass(frozen=True)
@@ -99,8 +101,12 @@ class Partition:
         self._last: tuple[int, bytes] = (0, b"")
         """The last block that was folded: when the stream stored it, and its data."""
         self._watermark = Watermark(loaded.state.watermark_us, loaded.state.newest_stamp_us)
-        self._forgot_at_s = 0
-        self._origins = OriginWindows(loaded.origins, salt)
+        state = loaded.state
+        self._forgot_hour = state.watermark_us // _HOUR_US
+        self._retention = OriginRetention(
+            state.origins_from_s, state.origins_from_next_s, state.origins_from_next_at_s
+        )
+        self._origins = OriginWindows(loaded.origins, salt, state.origins_from_s)
         self._tallies = Tallies(salt)
         self._logs = {_ORIGINS: StateLog(len(loaded.origins)), _VOTES: StateLog(len(loaded.votes))}
         self._table = TopicTable(index, self._tallies)
@@ -131,7 +137,7 @@ class Partition:
         except BadBlock as error:
             reasons = [str(error)]
         else:
-            self._forget_dead_origins(self._watermark.at_us // 1_000_000)
+            self._forget_origins(self._watermark.at_us)
         return [
             DeadLetter(partition=self.index, sequence=sequence, reason=reason, block=data)
             for reason in reasons
@@ -161,7 +167,12 @@ class Partition:
                 others.append(at)
             numbers.append(number)
         lengths = np.diff(events.starts)
+        turned_away = self._origins.turned_away
         admitted = self._admit(events, np.repeat(np.isin(np.arange(len(numbers)), aside), lengths))
+        if left := self._origins.turned_away - turned_away:
+            reasons.append(
+                f"{left} events of origins issued before {self._origins.from_s}, whose windows have left"
+            )
         self.unflushed_events += len(admitted.new)
         for at in sealed:
             self.uncounted += int(admitted.new[events.starts[at] : events.starts[at + 1]].sum())
@@ -189,12 +200,9 @@ class Partition:
     def _admit(self, events: DecodedEvents, aside: Mask) -> Admitted:
         if not aside.any():
             return self._origins.admit(events.viewers, events.producers, events.origin, events.origin_seq)
-        admitted = Admitted(np.zeros(len(aside), dtype=np.bool_), np.zeros(len(aside), dtype=np.uint64))
-        kept = ~aside
-        admitted.new[kept], admitted.before[kept] = self._origins.admit(
-            events.viewers, events.producers, events.origin[kept], events.origin_seq[kept]
+        return self._origins.admit_some(
+            events.viewers, events.producers, events.origin, events.origin_seq, ~aside
         )
-        return admitted
 
     def _fold_votes(self, events: DecodedEvents, number: I64, admitted: Admitted) -> None:
         takes = admitted.new & (number >= 0)
@@ -249,12 +257,22 @@ class Partition:
             events.viewers, events.producers, events.origin[rows], events.origin_seq[rows]
         )
 
-    def _forget_dead_origins(self, stamped_at_s: int) -> None:
-        """Once an hour of the stream's time."""
-        if stamped_at_s < self._forgot_at_s + _FORGET_EVERY_S:
-            return
-        self._forgot_at_s = stamped_at_s
-        if self._origins.forget(stamped_at_s - bounds.ORIGIN_WINDOW_LIFE_S):
+    @property
+    def origins_from_s(self) -> int:
+        """Origins issued before this second have left, or will soon; 0: none."""
+        return self._retention.announced_s
+
+    def _forget_origins(self, at_us: int) -> None:
+        """The dead ones in each hour of the stream's time, and those that must leave before their time."""
+        forgets = False
+        if at_us // _HOUR_US > self._forgot_hour:
+            self._forgot_hour = at_us // _HOUR_US
+            forgets = self._origins.forget(self._forgot_hour * 3_600 - bounds.ORIGIN_WINDOW_LIFE_S)
+        origins, retention = self._origins, self._retention
+        if retention.step(at_us // 1_000_000, origins.encoded_bytes, origins.second_that_keeps):
+            origins.from_s = retention.from_s
+            forgets |= origins.forget(origins.from_s)
+        if forgets:
             self._logs[_ORIGINS].compact()
 
     def second_votes(self, request: VotedRequest) -> VotedResponse:
@@ -307,6 +325,9 @@ class Partition:
             bound=bound,
             watermark_us=self._watermark.at_us,
             newest_stamp_us=self._watermark.newest_stamp_us,
+            origins_from_s=self._retention.from_s,
+            origins_from_next_s=self._retention.next_s,
+            origins_from_next_at_s=self._retention.next_at_s,
         )
 
     def _write_fold(self, key: TopicKey, changes: Changes) -> None:

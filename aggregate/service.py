@@ -111,6 +111,27 @@ class CatalogService(CatalogServiceServicer):
             audit.called("closed", board, by)
             return pb.CloseBoardResponse(board=board)
 
+    async def VoidVotes(
+        self, request: pb.VoidVotesRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.VoidVotesResponse:
+        async with answering(context):
+            by = self._access.owner(context, "game_id", request.game_id)
+            poll, at = await self._writer.void_votes(request.game_id, request.poll_id, request.actor_id)
+            audit.called(f"voided the votes of {shown(request.actor_id)} in", poll, by)
+            return pb.VoidVotesResponse(poll=poll, applied_at=at)
+
+    async def RemoveScore(
+        self, request: pb.RemoveScoreRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.RemoveScoreResponse:
+        async with answering(context):
+            by = self._access.owner(context, "game_id", request.game_id)
+            board, at, season = await self._writer.remove_score(
+                request.game_id, request.board_id, request.actor_id, request.season
+            )
+            of_season = f" in season {season}" if season else ""
+            audit.called(f"removed the score of {shown(request.actor_id)}{of_season} from", board, by)
+            return pb.RemoveScoreResponse(board=board, applied_at=at, season=season)
+
 
 class AggregateService(AggregateServiceServicer):
     def __init__(
@@ -149,6 +170,8 @@ class AggregateService(AggregateServiceServicer):
             patterns = TopicPatterns(request.topics)
             positions = check_positions(request.positions)
             _, shares = await self._shares(game_id, positions, context)
+            # It may have waited, and the token have ended meanwhile.
+            self._access.reader(context, request.game_id)
             merged: dict[str, TopicMerge] = {}
             for share in shares:
                 for topic, partial in share.partials.items():
@@ -180,6 +203,7 @@ class AggregateService(AggregateServiceServicer):
             positions = check_positions(request.positions)
             previous = request.previous_season
             spread, shares = await self._shares(game_id, positions, context)
+            self._access.reader(context, request.game_id)
             if not any(f"board/{board_id}" in share.partials for share in shares):
                 raise self._missing(game_id, f"board/{board_id}")
             ranking = ranking_of(game_id, spread, board_id, shares, previous=previous)

@@ -30,7 +30,7 @@ from struct import Struct
 import numpy as np
 
 from aggregate import superseded
-from aggregate.fold import Change, Rank, SetFields, Unrank
+from aggregate.fold import Change, DeleteFields, Rank, SetFields, Unrank
 from aggregate.leaders import Key, Leaders
 from aggregate.rows import Rows
 from grandstand.catalog.v1.catalog_pb2 import (
@@ -99,6 +99,16 @@ class Standings:
             changed = True
         return changed
 
+    def remove(self, actor: str) -> bool:
+        """Takes the actor's standing away, whose next score is its first; False if it has none."""
+        before = self._standings.pop(actor, None)
+        if before is None:
+            return False
+        points, reached = _place(before)
+        self._leaders.move((self._sign * points, reached, actor), None)
+        self._before.setdefault(actor, before)
+        return True
+
     def _combine(
         self, before: bytes, points: int, reached: int, tag: int, seq: int, rows: Rows, at: int
     ) -> bytes | None:
@@ -142,11 +152,17 @@ class Standings:
         """What changed since the last delta, one entry an actor; this takes it away."""
         before, self._before = self._before, {}
         fields: list[str | bytes] = []
+        deleted: list[str] = []
         unranked: list[str] = []
         ranked: list[str | bytes] = []
         for actor, old in before.items():
-            standing = self._standings[actor]
+            standing = self._standings.get(actor)
             if standing == old:
+                continue
+            if standing is None:
+                assert old is not None
+                deleted.append(actor)
+                unranked.append(member_of(_place(old)[1], actor))
                 continue
             fields += (actor, standing)
             points, reached = _place(standing)
@@ -157,7 +173,7 @@ class Standings:
                 if was[1] != reached:
                     unranked.append(member_of(was[1], actor))
             ranked += (str(self._sign * points), member_of(reached, actor))
-        return self._changes(fields, unranked, ranked)
+        return self._changes(fields, deleted, unranked, ranked)
 
     def encode(self) -> list[Change]:
         fields: list[str | bytes] = []
@@ -166,14 +182,20 @@ class Standings:
             fields += (actor, standing)
             points, reached = _place(standing)
             ranked += (str(self._sign * points), member_of(reached, actor))
-        return self._changes(fields, [], ranked)
+        return self._changes(fields, [], [], ranked)
 
     def _changes(
-        self, fields: list[str | bytes], unranked: list[str], ranked: list[str | bytes]
+        self,
+        fields: list[str | bytes],
+        deleted: list[str],
+        unranked: list[str],
+        ranked: list[str | bytes],
     ) -> list[Change]:
         changes: list[Change] = []
         if fields:
             changes.append(SetFields(self.part, fields))
+        if deleted:
+            changes.append(DeleteFields(self.part, deleted))
         if unranked:
             changes.append(Unrank(self.part, unranked))
         if ranked:

@@ -22,12 +22,18 @@ reloads a page all day), and stamps instead of numbers (clocks decide, and a blo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from struct import Struct
 
+import numpy as np
+
+from aggregate.keyindex import I64
+from aggregate.window import Mask
 from mesh import limits
 
 ENTRY = Struct("<QQ")
+LOGGED = np.dtype([("row", "<u4"), ("tag", "<u8"), ("seq", "<u8")])
+"""An entry as VoteRows.superseded has it."""
 _FORGOTTEN = ENTRY.pack(0, 0)
 
 
@@ -60,3 +66,27 @@ def replaced(
         forgot = True
     newest = kept[-limits.SUPERSEDED_ORIGINS_MAX :]
     return (_FORGOTTEN if forgot else b"") + b"".join(ENTRY.pack(*entry) for entry in newest)
+
+
+def encode(rows: I64, wanted: Collection[int], pasts: Mapping[int, bytes]) -> bytes:
+    """VoteRows.superseded of rows that ascend: what those `wanted` remember, perhaps of others too."""
+    sought = np.sort(np.fromiter(wanted, dtype=np.int64, count=len(wanted)))
+    place = np.searchsorted(rows, sought)
+    entries = [
+        (at, *entry)
+        for at, row in zip(place.tolist(), sought.tolist(), strict=True)
+        if at < len(rows) and rows[at] == row
+        for entry in ENTRY.iter_unpack(pasts[row])
+    ]
+    return np.array(entries, dtype=LOGGED).tobytes()
+
+
+def decode(encoded: bytes, kept: Mask, row: I64) -> dict[int, bytes]:
+    """The inverse: what each row remembers. `kept`: which of the encoded rows are here; `row`: those."""
+    entries = np.frombuffer(encoded, dtype=LOGGED)
+    entries = entries[kept[entries["row"]]]
+    found: dict[int, bytes] = {}
+    rows = row[(np.cumsum(kept) - 1)[entries["row"]]].tolist()
+    for at, tag, seq in zip(rows, entries["tag"].tolist(), entries["seq"].tolist(), strict=True):
+        found[at] = found.get(at, b"") + ENTRY.pack(tag, seq)
+    return found

@@ -12,6 +12,9 @@ replaces the earlier one: later in the stream, save that votes of one origin go 
 numbers: an origin's older vote never replaces what its newer one has set, also when another
 origin's has come in between (see aggregate.superseded).
 
+A voided vote leaves its row without an option, so that what is older than it does not come back; the actor's
+next vote counts, in a final poll too. A row is a voter's or voided: the sum of the two never shrinks.
+
 Bounds: a row for each actor of each open poll, some 60 bytes, 48 in the log. One whose vote was
 ever replaced by another origin's has a packed entry beside, some 180 to 250 bytes of memory and 20
 in the log for each origin remembered. A sealed poll leaves its count and no rows: they are taken
@@ -39,7 +42,6 @@ U32 = NDArray[np.uint32]
 Mask = NDArray[np.bool_]
 
 _ROW_BYTES = 48
-_SUPERSEDED = np.dtype([("row", "<u4"), ("tag", "<u8"), ("seq", "<u8")])
 _ROWS_DEAD_MIN = 4_096
 _POLLS_DEAD_MIN = 256
 _ONE = np.uint64(1)
@@ -84,6 +86,7 @@ class Tallies:
         self._weights: I64 = np.zeros(0, dtype=np.int64)
         self._guest_voters: I64 = np.zeros(0, dtype=np.int64)
         self._guest_votes: I64 = np.zeros(0, dtype=np.int64)
+        self._voided: I64 = np.zeros(0, dtype=np.int64)
         self._dead_rows = 0
 
     def __len__(self) -> int:
@@ -94,7 +97,7 @@ class Tallies:
     def encoded_bytes(self) -> int:
         """About how long `encode` is."""
         entries = self._superseded_bytes // superseded.ENTRY.size
-        return _ROW_BYTES * (len(self._index) - self._dead_rows) + _SUPERSEDED.itemsize * entries
+        return _ROW_BYTES * (len(self._index) - self._dead_rows) + superseded.LOGGED.itemsize * entries
 
     def number(self, game_id: str, topic: str) -> int:
         """The poll's number, for `fold` and `partial`; -1 for an unknown or sealed one."""
@@ -126,13 +129,14 @@ class Tallies:
         self._weights = np.append(self._weights, np.zeros(options, dtype=np.int64))
         self._guest_voters = np.append(self._guest_voters, 0)
         self._guest_votes = np.append(self._guest_votes, np.zeros(options, dtype=np.int64))
+        self._voided = np.append(self._voided, 0)
         return number
 
     def seal(self, game_id: str, topic: str) -> None:
         """Nothing changes this poll any more; take its last partial before."""
         number = self._numbers.pop((game_id, topic))
         self._allowed[number] = 0
-        self._dead_rows += int(self._voters[number])
+        self._dead_rows += int(self._voters[number] + self._voided[number])
         few_live = self._dead_rows > max(_ROWS_DEAD_MIN, len(self._index) // 2)
         few_open = len(self._names) > 2 * len(self._numbers) + _POLLS_DEAD_MIN
         if few_live or few_open:
@@ -188,6 +192,11 @@ class Tallies:
         self._mark[row[::-1]] = place[::-1]
         first = self._mark[row] == place
         takes = first & ((row >= rows_before) | self._changeable[topic])
+        again = ~first & self._changeable[topic]
+        if self._voided.any():
+            voided = (row < rows_before) & (self._options[row] == 0)
+            takes |= first & voided
+            again |= ~first & voided
         changed = self._take(
             row[takes],
             row[takes] >= rows_before,
@@ -199,8 +208,10 @@ class Tallies:
             (sequence < before)[takes] if self._superseded else None,
         )
         # An actor's further votes in this block, one after the other.
-        for at in np.flatnonzero(~first & self._changeable[topic]).tolist():
+        for at in np.flatnonzero(again).tolist():
             one = slice(at, at + 1)
+            if self._options[row[at]] and not self._changeable[topic[at]]:
+                continue
             seen_before: Mask = np.zeros(1, dtype=np.bool_)
             behind = None
             if int(row[at]) in self._superseded:
@@ -222,8 +233,9 @@ class Tallies:
         sequence: U64,
         behind: Mask | None,
     ) -> set[int]:
-        """Votes of different actors, each its actor's first or of a changeable poll. `behind`: which came
-        behind a later one of their origin; None if no row has replaced another origin's vote yet."""
+        """Votes of different actors, each its actor's first or of one that may vote again. `behind`: which
+        came behind a later one of their origin; None if no row has replaced another origin's vote yet."""
+        counts_anew = new
         if not new.all():
             same = self._tag[row] == tag
             overtaken = ~new & same & (self._sequence[row] > sequence)
@@ -236,8 +248,9 @@ class Tallies:
                 kept = ~overtaken
                 row, new, topic, options = row[kept], new[kept], topic[kept], options[kept]
                 weight, tag, sequence = weight[kept], tag[kept], sequence[kept]
-            replaced = row[~new]
-            self._count(self._topic[replaced], self._options[replaced], self._weight[replaced], -1)
+            counts_anew = self._options[row] == 0
+            self._count_rows(row[~counts_anew], -1)
+            self._voided -= np.bincount(topic[counts_anew & ~new], minlength=len(self._voided))
         if not len(row):
             return set()
         self._topic[row] = topic
@@ -246,7 +259,7 @@ class Tallies:
         self._tag[row] = tag
         self._sequence[row] = sequence
         self._count(topic, options, weight, 1)
-        self._voters += np.bincount(topic[new], minlength=len(self._voters))
+        self._voters += np.bincount(topic[counts_anew], minlength=len(self._voters))
         self._touched.append(row)
         return set(np.flatnonzero(np.bincount(topic)).tolist())
 
@@ -261,6 +274,22 @@ class Tallies:
         self._superseded_bytes += len(now) - len(past)
         self._superseded_touched.add(row)
         return True
+
+    def void(self, number: int, actor: bytes) -> bool:
+        """The actor's vote (a key of 16 bytes) counts no more; False if none does."""
+        low, high = key_columns(actor)
+        row = self._index.find(low ^ self._key[0][number], high ^ self._key[1][number])
+        if row[0] < 0 or not self._options[row[0]]:
+            return False
+        self._count_rows(row, -1)
+        self._options[row] = self._weight[row] = 0
+        self._voters[number] -= 1
+        self._voided[number] += 1
+        self._touched.append(row)
+        return True
+
+    def _count_rows(self, row: I64, sign: int) -> None:
+        self._count(self._topic[row], self._options[row], self._weight[row], sign)
 
     def _count(self, topic: I64 | I32, options: U64, weight: U32, sign: int) -> None:
         guest = weight >= _GUEST
@@ -302,9 +331,11 @@ class Tallies:
         return rows
 
     def voted(self, number: int, actors: bytes) -> Mask:
-        """Of actors (keys of 16 bytes, joined), who has a vote in the poll."""
+        """Of actors (keys of 16 bytes, joined), who has a vote that counts in the poll."""
         low, high = key_columns(actors)
-        found: Mask = self._index.find(low ^ self._key[0][number], high ^ self._key[1][number]) >= 0
+        row = self._index.find(low ^ self._key[0][number], high ^ self._key[1][number])
+        found: Mask = row >= 0
+        found[found] = self._options[row[found]] != 0
         return found
 
     def is_final(self, number: int) -> bool:
@@ -321,6 +352,7 @@ class Tallies:
             weights=self._weights[first:past].tolist() if weighted else None,
             guest_votes=self._guest_votes[first:past].tolist() if guest_voters else None,
             guest_voters=guest_voters,
+            voided=int(self._voided[number]),
         )
 
     def delta(self) -> bytes:
@@ -360,29 +392,9 @@ class Tallies:
             weight=self._weight[rows].astype("<u4", copy=False).tobytes(),
             origin_tag=self._tag[rows].astype("<u8", copy=False).tobytes(),
             origin_seq=self._sequence[rows].astype("<u8", copy=False).tobytes(),
-            superseded=self._encode_superseded(rows, replaced),
+            superseded=superseded.encode(rows, replaced, self._superseded),
         )
         return VoteLog(rows=[encoded]).SerializeToString()
-
-    def _encode_superseded(self, rows: I64, replaced: Collection[int]) -> bytes:
-        wanted = np.sort(np.fromiter(replaced, dtype=np.int64, count=len(replaced)))
-        place = np.searchsorted(rows, wanted)
-        entries = [
-            (at, *entry)
-            for at, row in zip(place.tolist(), wanted.tolist(), strict=True)
-            if at < len(rows) and rows[at] == row
-            for entry in superseded.ENTRY.iter_unpack(self._superseded[row])
-        ]
-        return np.array(entries, dtype=_SUPERSEDED).tobytes()
-
-    def _load_superseded(self, encoded: VoteRows, kept: Mask, row: I64) -> None:
-        entries = np.frombuffer(encoded.superseded, dtype=_SUPERSEDED)
-        entries = entries[kept[entries["row"]]]
-        said: dict[int, bytes] = {}
-        rows = row[(np.cumsum(kept) - 1)[entries["row"]]].tolist()
-        for at, tag, seq in zip(rows, entries["tag"].tolist(), entries["seq"].tolist(), strict=True):
-            said[at] = said.get(at, b"") + superseded.ENTRY.pack(tag, seq)
-        self._superseded.update(said)
 
     def load(self, log: bytes) -> None:
         """Takes what `encode` and later `delta`s said, joined, into a new table whose polls are
@@ -394,13 +406,14 @@ class Tallies:
             self._tag[row] = np.frombuffer(rows.origin_tag, dtype="<u8")[kept]
             self._sequence[row] = np.frombuffer(rows.origin_seq, dtype="<u8")[kept]
             if rows.superseded:
-                self._load_superseded(rows, kept, row)
+                self._superseded.update(superseded.decode(rows.superseded, kept, row))
         self._superseded_bytes = sum(map(len, self._superseded.values()))
         count = len(self._index)
         if count:
-            topic = self._topic[:count]
-            self._count(topic, self._options[:count], self._weight[:count], 1)
-            self._voters += np.bincount(topic, minlength=len(self._voters))
+            topic, cast = self._topic[:count], self._options[:count] != 0
+            self._count_rows(np.flatnonzero(cast), 1)
+            self._voters += np.bincount(topic[cast], minlength=len(self._voters))
+            self._voided += np.bincount(topic[~cast], minlength=len(self._voided))
 
     def _rows_of(self, encoded: VoteRows) -> tuple[Mask, I64]:
         """Which of the encoded rows are of open polls, and the table's rows for those."""

@@ -62,7 +62,7 @@ class Topic:
 
 
 def check_control(control: Control) -> None:
-    """Raises Invalid for a definition that could not be folded.
+    """Raises Invalid for a control that could not be folded.
 
     The catalog checks far more (aggregate.definitions), and by rules that may change. These are
     the ones a fold and its stored state stand on: names that can be told apart, options that fit
@@ -88,6 +88,14 @@ def check_control(control: Control) -> None:
             if board.HasField("season"):
                 _check_within("control.board.season.every", board.season.every.seconds, 1, _2100_S)
                 _check_within("control.board.season.starts_at", board.season.starts_at.seconds, 0, _2100_S)
+        case "void_votes":
+            ids.check_id("control.void_votes.game_id", control.void_votes.game_id)
+            ids.check_id("control.void_votes.poll_id", control.void_votes.poll_id)
+            ids.check_id("control.void_votes.actor_id", control.void_votes.actor_id)
+        case "remove_score":
+            ids.check_id("control.remove_score.game_id", control.remove_score.game_id)
+            ids.check_id("control.remove_score.board_id", control.remove_score.board_id)
+            ids.check_id("control.remove_score.actor_id", control.remove_score.actor_id)
         case _:
             raise Invalid("control: has no definition")
 

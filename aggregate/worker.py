@@ -261,6 +261,13 @@ class PartitionWorker:
                 *(self.index, acquired.applied, found.floor),
             )
             return False
+        if acquired.applied < acquired.target > found.head:
+            log.error(
+                "partition %d: its state was to be folded up to %d before it is shown, and the stream has"
+                " lost its tail since: the partition's ends at %d; it is rebuilt",
+                *(self.index, acquired.target, found.head),
+            )
+            return False
         is_well = await self._fits(state, found, "the state")
         choice = choose(
             applied=acquired.applied, is_well=is_well, floor=found.floor, newest=0, newest_is_well=False

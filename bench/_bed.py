@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
+import os
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -20,7 +23,8 @@ from nats.js import api as js_api
 from bench._child import HOST, BenchChild
 from bench._messages import BOARD, KINDS, OPTIONS, POLL, PULSE, actor_of
 from grandstand.catalog.v1.catalog_pb2 import BOARD_MODE_SUM, STAGE_OPEN, Board, Game, Poll, PollOption, Pulse
-from mesh.auth import PRODUCER
+from mesh.auth import PRODUCER, Identity
+from mesh.auth.origins import ENTROPY_BYTES
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from toolbox.local import development, exempt, provision
@@ -47,6 +51,7 @@ class Bed:
         self.home = home
         self.keys = development.ensure_development_key(home.root)
         self.mesh_key = development.ensure_mesh_key(home.root)
+        self._origins = development.home_origins(home.root)
         port = ports.take()
         self.nats_url = f"nats://{HOST}:{port}"
         config = home.run / "nats.conf"
@@ -87,8 +92,15 @@ class Bed:
         """What the stream of a viewer shows: a token of its own."""
         return self._shown(actor_of(number))
 
+    def origin(self, number: int) -> str:
+        """A new one of a viewer's, for Send."""
+        viewer = Identity(actor_of(number), producer=False, games=None, expires_at_s=math.inf)
+        return self._origins.issue(
+            viewer, producer=False, now_s=time.time(), at_s=0.0, entropy=os.urandom(ENTROPY_BYTES)
+        )
+
     def producer(self, _: int) -> Metadata:
-        return self._shown("", PRODUCER)
+        return self._shown(development.LOCAL_PRODUCER, PRODUCER)
 
     async def define(self, spread: int) -> None:
         """Puts the game into the catalog, its topics open."""

@@ -30,6 +30,7 @@ class Row(NamedTuple):
     payload: bytes = b""
     final: bool = False
     guest: bool = False
+    voids: int = 0
 
 
 def add_rows(batch: Batch[None], rows: Iterable[Row]) -> None:
@@ -48,6 +49,7 @@ def add_rows(batch: Batch[None], rows: Iterable[Row]) -> None:
             payload=row.payload,
             final=row.final,
             guest=row.guest,
+            voids=row.voids,
         )
         key, producer = ids.origin_key(row.origin_id), row.origin_id[0] == "p"
         batch.add(validated, key, producer, row.origin_seq, row.actor_id, None)
@@ -77,6 +79,7 @@ def rows_of(batch: Batch[Ticket]) -> list[Row]:
             said.payload,
             said.final,
             said.place[2],
+            said.voids,
         )
         for _, seq, origin, actor, said in batch.entries()
     ]

@@ -16,12 +16,11 @@ Rejected: grpc.aio, which costs more for a call than the gateway does.
 from __future__ import annotations
 
 import math
-import os
 import select
 import socket
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from hpack import Decoder
@@ -30,7 +29,6 @@ from bench._frames import header_block, message, split
 from bench._h2 import H2Error
 from bench._messages import actor_of, event
 from grandstand.gateway.v1.gateway_pb2 import SendRequest, SendResponse
-from grandstand.wire import ids
 from mesh.http2 import frames as f
 from toolbox.local.errors import MeshError
 
@@ -155,8 +153,17 @@ class SendCounts:
 class Crowd:
     """Connects at once. Its calls raise H2Error, OSError and MeshError."""
 
-    def __init__(self, port: int, game_id: str, shown: Sequence[Fields], *, wires: int, is_web: bool) -> None:
-        """`shown`: for each viewer the metadata with its token."""
+    def __init__(
+        self,
+        port: int,
+        game_id: str,
+        shown: Sequence[Fields],
+        origin: Callable[[int], str],
+        *,
+        wires: int,
+        is_web: bool,
+    ) -> None:
+        """`shown`: for each viewer the metadata with its token; `origin` issues one to the n-th of them."""
         self.tally = SendCounts()
         self.senders: list[CrowdSender] = []
         self._game_id = game_id
@@ -176,9 +183,10 @@ class Crowd:
             (":authority", f"127.0.0.1:{port}"),
         ]
         for number, metadata in enumerate(shown):
-            origin_id = ids.new_origin(producer=False, now_s=time.time(), entropy=os.urandom(12))
             block = header_block([*pseudo, *(BROWSER if is_web else NATIVE), *metadata])
-            self.senders.append(CrowdSender(number, origin_id, block, self._wires[number % len(self._wires)]))
+            self.senders.append(
+                CrowdSender(number, origin(number), block, self._wires[number % len(self._wires)])
+            )
         self._idle.extend(self.senders)
 
     @property

@@ -25,7 +25,8 @@ from grandstand.wire import bounds as wire_bounds
 from grandstand.wire.errors import GrandstandError
 from mesh import runtime
 from mesh.auth import Verifier, authorization_of
-from mesh.auth.service import MeshCredentials, open_verifier
+from mesh.auth.origins import Origins
+from mesh.auth.service import MeshCredentials, open_origins, open_verifier
 from mesh.config import parse
 from mesh.runtime import answering
 
@@ -33,9 +34,10 @@ SERVICE = pb.DESCRIPTOR.services_by_name["GatewayService"].full_name
 
 
 class GrpcAioSend:
-    def __init__(self, relay: Relay, verifier: Verifier) -> None:
+    def __init__(self, relay: Relay, verifier: Verifier, origins: Origins) -> None:
         self._relay = relay
         self._verifier = verifier
+        self._origins = origins
         self._loop = asyncio.get_running_loop()
 
     async def send(
@@ -44,7 +46,7 @@ class GrpcAioSend:
         async with answering(context):
             now_s = time.time()
             identity = self._verifier.verify(authorization_of(context.invocation_metadata()), now_s)
-            check_event(request.event, identity, now_s)
+            check_event(request.event, identity, self._origins, now_s)
             answer: asyncio.Future[Position | GrandstandError] = self._loop.create_future()
             submitted = self._relay.submit(request.event, answer.set_result)
             try:
@@ -60,11 +62,15 @@ class GrpcAioSend:
 async def start(process: runtime.Runtime) -> AsyncIterator[None]:
     config = process.config
     credentials = MeshCredentials.of(config)
-    async with open_verifier(config) as verifier, open_channel(config.mesh) as channel:
+    async with (
+        open_verifier(config) as verifier,
+        open_origins(config) as origins,
+        open_channel(config.mesh) as channel,
+    ):
         relay = Relay(channel, config.instance, token=credentials.token)
         relay.start()
         handler = grpc.unary_unary_rpc_method_handler(
-            GrpcAioSend(relay, verifier).send,
+            GrpcAioSend(relay, verifier, origins).send,
             pb.SendRequest.FromString,
             pb.SendResponse.SerializeToString,
         )

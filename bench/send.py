@@ -62,7 +62,7 @@ class SendBench:
         wires = max(_WIRES, math.ceil(asked.viewers / EDGE_STREAMS_MAX))
         for wire in (GRPC, WEB):
             crowds = {
-                name: Crowd(way.envoy.port, GAME, shown, wires=wires, is_web=wire == WEB)
+                name: Crowd(way.envoy.port, GAME, shown, ground.origin, wires=wires, is_web=wire == WEB)
                 for name, way in ways.items()
             }
             with self._kept(crowds):

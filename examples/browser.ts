@@ -8,10 +8,11 @@ import { GatewayService } from "@grandstand/client/gen/grandstand/gateway/v1/gat
 export async function voteAndWatch(pollId: string, optionId: string, token = ""): Promise<void> {
   const gateway = createClient(GatewayService, createGrpcWebTransport({ baseUrl: "http://localhost:8080" }));
   token ||= (await gateway.issueGuest({})).token;
-  const { originId } = await gateway.issueOrigin({});
+  const headers = { authorization: `Bearer ${token}` };
+  const { originId } = await gateway.issueOrigin({}, { headers }); // this token's alone
   const vote = { case: "vote" as const, value: { pollId, optionIds: [optionId] } };
   const event = { originId, originSeq: 1n, gameId: "demo", body: vote };
-  const { positions } = await gateway.send({ event }, { headers: { authorization: `Bearer ${token}` } });
+  const { positions } = await gateway.send({ event }, { headers });
   for await (const { message } of gateway.subscribe({ gameId: "demo", topics: [`poll/${pollId}`], positions })) {
     if (message.case !== "snapshot" && message.case !== "update") continue;
     for (const { value } of message.value.topics) {

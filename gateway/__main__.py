@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import random
 from collections.abc import AsyncIterator
@@ -17,9 +18,10 @@ from gateway.service import GatewayService
 from gateway.subscribe import SubscribeService
 from grandstand.client.connect import open_channel
 from grandstand.wire import bounds as wire_bounds
+from grandstand.wire import tasks
 from mesh import runtime
 from mesh.addresses import Addresses
-from mesh.auth.service import MeshCredentials, open_signing_key, open_verifier
+from mesh.auth.service import MeshCredentials, open_origins, open_signing_key, open_verifier
 from mesh.catalog.watch import CatalogWatch
 from mesh.config import parse
 from mesh.health import proofs
@@ -31,6 +33,7 @@ from mesh.listener import Http2Listener
 from mesh.redis.database import connect
 from mesh.redis.results import ResultStore
 from mesh.stream_limits import StreamLimits
+from mesh.token_ends import checking, keep_ending
 
 
 @contextlib.asynccontextmanager
@@ -39,7 +42,11 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
     guest_key = open_signing_key(config, config.guest_key) if config.guest_key else None
     # Before anything is waited for: without its key a gateway does not start.
     credentials = MeshCredentials.of(config, lambda: clock.now_s())
-    async with open_verifier(config) as verifier, open_channel(config.mesh) as channel:
+    async with (
+        open_verifier(config) as verifier,
+        open_origins(config) as origins,
+        open_channel(config.mesh) as channel,
+    ):
         bus = await Bus.connect(config.nats, config.instance, config.replicas)
         catalog = CatalogWatch(bus, puts_back=False)
         clock = ClockWatch(bus, config, catalog)
@@ -55,11 +62,16 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
         fan_out = FanOut(
             *(bus, results, catalog, viewer_limits, presence, personal, process.draining), now=clock.now_s
         )
-        checked = clock.checking(verifier)
+        checked = checking(verifier, clock, catalog)
         addresses = Addresses(config.trusted_hops, config.exempt)
         guests = Guests(guest_key, checked, GuestLimits(random.random), config.issuer)
-        subscribe = SubscribeService(fan_out, viewer_limits, checked, addresses, now=clock.now_s)
-        service = GatewayService(relay, subscribe.accept, checked, guests, addresses, clock.now_s)
+        subscribe = SubscribeService(
+            *(fan_out, viewer_limits, checked, addresses),
+            now=clock.now_s,
+            revocations=catalog.revocations,
+        )
+        ending = asyncio.create_task(keep_ending(subscribe.tokens, clock.least_s))
+        service = GatewayService(relay, subscribe.accept, checked, guests, addresses, origins, clock.now_s)
         process.methods.update(service.methods())
         proven = [proofs.nats_echo(bus), proofs.catalog(catalog), proofs.redis_reads(redis)]
         health = HealthWatch(bus, config.instance, proven[0].check)
@@ -72,6 +84,7 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
             ):
                 yield
         finally:
+            await tasks.end(ending)
             await fan_out.stop()
             await personal.stop()
             await relay.stop()

@@ -211,13 +211,13 @@ class FanOut:
                     viewer.game_id,
                     viewer.actor_id,
                     subscription.personal,
-                    lambda message: self._tell(viewer, message),
+                    lambda message: self.tell(viewer, message),
                     positions=subscription.personal_positions,
                     cursors=subscription.personal_cursors,
                 )
 
-    def _tell(self, viewer: ViewerStream, message: bytes) -> bool:
-        """Sends a personal message, but never before the Snapshot, which is the first message of a stream."""
+    def tell(self, viewer: ViewerStream, message: bytes) -> bool:
+        """Sends a message to one viewer, never before its Snapshot, which is the first of a stream."""
         feed = self._feeds.get(viewer.game_id)
         cohort = None if feed is None else feed.cohort_of(viewer)
         if cohort is None:

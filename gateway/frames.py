@@ -22,6 +22,7 @@ from grandstand.gateway.v1.gateway_pb2 import (
     Rendition,
     Snapshot,
     SubscribeResponse,
+    TokenExpiring,
     Update,
 )
 from grandstand.wire.delta import diff
@@ -147,6 +148,12 @@ def drain(reconnect_after_s: float, now_s: float) -> bytes:
     message = Drain()
     message.reconnect_after.FromNanoseconds(int(reconnect_after_s * 1e9))
     return _said(SubscribeResponse(drain=message), now_s)
+
+
+def token_expiring(expires_at_s: float, now_s: float) -> bytes:
+    message = TokenExpiring()
+    message.expires_at.FromMicroseconds(round(expires_at_s * 1e6))
+    return _said(SubscribeResponse(token_expiring=message), now_s)
 
 
 def _said(response: SubscribeResponse, now_s: float) -> bytes:

@@ -38,16 +38,19 @@ class Guests:
         self._limits = limits
         self._issuer = issuer
 
-    def issue(self, address: int | None, now_s: float, at_s: float, entropy: bytes) -> Guest:
-        """A new guest. `address`: the key of who asks (mesh.addresses); `now_s`: Unix seconds; `at_s`:
-        seconds of a clock that never goes back; `entropy`: 8 random bytes.
+    def issue(
+        self, address: int | None, now_s: float, at_s: float, entropy: bytes, actor_id: str = ""
+    ) -> Guest:
+        """A new guest, or the next token for the guest `actor_id`. `address`: the key of who asks
+        (mesh.addresses); `now_s`: Unix seconds; `at_s`: seconds of a clock that never goes back; `entropy`: 8
+        random bytes.
 
         Raises NotNow where guests are not admitted, Exhausted when too many come at once.
         """
         if self._key is None:
             raise NotNow("guests are not admitted here; sign in with the platform and use its token")
         self._limits.admit(address, at_s)
-        actor_id = f"guest-{entropy.hex()}"
+        actor_id = actor_id or f"guest-{entropy.hex()}"
         token = mint.token(
             self._key,
             actor_id=actor_id,

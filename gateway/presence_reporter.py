@@ -32,7 +32,7 @@ from grandstand.event.v1 import event_pb2 as pb
 from grandstand.event.v1.event_pb2 import Event, Position
 from grandstand.wire import bounds as wire_bounds
 from grandstand.wire import ids
-from grandstand.wire.errors import Exhausted, GrandstandError, Unknown
+from grandstand.wire.errors import Exhausted, GrandstandError, OriginRefused, Unknown
 from mesh import limits, wall_clock
 from mesh.catalog.watch import CatalogView
 
@@ -189,6 +189,8 @@ class PresenceReporter:
 
     def _answered(self, number: tuple[str, int], answer: Position | GrandstandError) -> None:
         self._unanswered.pop(number, None)
+        if isinstance(answer, OriginRefused) and number[0] == self._origin_id:
+            self._renew_at_s = 0.0
         # Presence is the first kind to be shed or rate limited: no reason to log.
         if isinstance(answer, GrandstandError) and not isinstance(answer, Exhausted):
             self._complain(answer)

@@ -40,7 +40,14 @@ from grandstand.ingest.v1.ingest_pb2 import EventBatch, Hello, PublishRequest, P
 from grandstand.ingest.v1.ingest_pb2_grpc import IngestServiceStub
 from grandstand.wire import bounds as wire_bounds
 from grandstand.wire import tasks
-from grandstand.wire.errors import AlreadyDone, Exhausted, GrandstandError, Unavailable, from_code
+from grandstand.wire.errors import (
+    AlreadyDone,
+    Exhausted,
+    GrandstandError,
+    OriginRefused,
+    Unavailable,
+    from_code,
+)
 from mesh import limits
 
 log = logging.getLogger(__name__)
@@ -392,6 +399,8 @@ class _RelayStream:
 def _refusal(reject: Reject, *, again: bool) -> GrandstandError:
     """`again`: the event was sent on an earlier stream too."""
     message = reject.message
+    if reject.origin_refused:
+        return OriginRefused(message)
     if not reject.retryable:
         if again or reject.maybe_stored:
             message += " (an earlier copy of the event may be stored, and then it counts)"

@@ -1,7 +1,8 @@
 """Send: one event up, checked here, carried by the relay, answered when it is durable.
 
 A call costs its objects and nothing of asyncio: no task, no future, no timer. The token is asked for as the
-call opens, before a byte of its request is read (I10), then what `check_event` asks for.
+call opens, before a byte of its request is read (I10), then what `check_event` asks for. An event whose
+origin is not taken is refused, and a new origin goes along in the status's details.
 
 Bounds: one request of the listener's size for each open call; unanswered events are the relay's to bound.
 A client that goes away takes its place in the relay with it: the event may be stored all the same, and under
@@ -10,6 +11,8 @@ the same identity it can be sent again (I2).
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -17,11 +20,13 @@ from google.protobuf.message import DecodeError
 from opentelemetry.trace import Span
 
 from grandstand.event.v1.event_pb2 import Event, Position
-from grandstand.gateway.v1.gateway_pb2 import SendRequest
+from grandstand.gateway.v1.gateway_pb2 import IssueOriginResponse, SendRequest
+from grandstand.wire import bounds as wire_bounds
 from grandstand.wire import ids
-from grandstand.wire.errors import Forbidden, GrandstandError, Invalid, Unauthenticated
+from grandstand.wire.errors import Forbidden, GrandstandError, Invalid, OriginRefused, Unauthenticated
 from mesh import telemetry, wall_clock
 from mesh.auth import Identity, Verifies, authorization_of
+from mesh.auth.origins import ENTROPY_BYTES, Origins, owner_of
 from mesh.http2.call import Call, Handler
 from mesh.http2.errors import UNIMPLEMENTED
 
@@ -51,11 +56,21 @@ class Sends(Protocol):
 
 
 class Sending:
-    """Accepts the calls of Send. `now`: Unix seconds."""
+    """Accepts the calls of Send, and issues the origins for them. `now`: Unix seconds; `clock`: monotonic
+    seconds."""
 
-    def __init__(self, relay: Sends, verifier: Verifies, now: Callable[[], float] = wall_clock.now_s) -> None:
+    def __init__(
+        self,
+        relay: Sends,
+        verifier: Verifies,
+        origins: Origins,
+        now: Callable[[], float] = wall_clock.now_s,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.submit = relay.submit
         self.now = now
+        self.origins = origins
+        self._clock = clock
         self._verifier = verifier
         self._is_traced = telemetry.is_on()
 
@@ -64,19 +79,33 @@ class Sending:
         metadata = call.metadata
         span = telemetry.server_span(call.path, metadata) if self._is_traced else None
         try:
-            identity = self._identify(authorization_of(metadata))
+            identity = self.identify(authorization_of(metadata))
         except GrandstandError as error:
             telemetry.end_server_span(span, error.code, error.message)
             raise
         return _Send(self, call, identity, span)
 
-    def _identify(self, authorization: str | None) -> Identity:
+    def identify(self, authorization: str | None) -> Identity:
+        """Whose token it is. Raises Unauthenticated, Unavailable."""
         if authorization is None:
             raise Unauthenticated(
                 "token: there is none; get one from the platform or IssueGuest, "
                 "and send metadata authorization: Bearer <JWT>"
             )
         return self._verifier.verify(authorization, self.now())
+
+    def issue_origin(self, identity: Identity) -> IssueOriginResponse:
+        """Raises Forbidden, Exhausted."""
+        origin_id = self.origins.issue(
+            identity,
+            producer=False,
+            now_s=self.now(),
+            at_s=self._clock(),
+            entropy=os.urandom(ENTROPY_BYTES),
+        )
+        response = IssueOriginResponse(origin_id=origin_id, credit=ids.origin_credit(origin_id))
+        response.expires_at.FromSeconds(ids.origin_issued_at_s(origin_id) + wire_bounds.ORIGIN_AGE_MAX_S)
+        return response
 
 
 class _Send:
@@ -105,11 +134,11 @@ class _Send:
         self._request = b""
         try:
             event = event_in(request)
-            check_event(event, self._identity, sending.now())
+            check_event(event, self._identity, sending.origins, sending.now())
             traceparent = "" if self._span is None else telemetry.traceparent_of(self._span)
             self._submitted = sending.submit(event, self._answered, traceparent)
         except GrandstandError as error:
-            self._end(error.code, error.message, error.retry_after_s)
+            self._refuse(error)
 
     def writable(self) -> None:
         pass
@@ -121,13 +150,28 @@ class _Send:
 
     def _answered(self, answer: Position | GrandstandError) -> None:
         if isinstance(answer, GrandstandError):
-            self._end(answer.code, answer.message, answer.retry_after_s)
+            self._refuse(answer)
             return
         self._call.send(response_of(answer))
         self._end()
 
-    def _end(self, code: int = 0, message: str = "", retry_after_s: float | None = None) -> None:
-        self._call.end(code, message, retry_after_s)
+    def _refuse(self, error: GrandstandError) -> None:
+        origin = None
+        if isinstance(error, OriginRefused):
+            try:
+                origin = self._sending.issue_origin(self._identity)
+            except GrandstandError as later:  # too many new ones: the event may come again, and is told then
+                error = later
+        self._end(error.code, error.message, error.retry_after_s, origin)
+
+    def _end(
+        self,
+        code: int = 0,
+        message: str = "",
+        retry_after_s: float | None = None,
+        origin: IssueOriginResponse | None = None,
+    ) -> None:
+        self._call.end(code, message, retry_after_s, origin)
         self._end_span(code, message)
 
     def _end_span(self, code: int, message: str) -> None:
@@ -152,10 +196,10 @@ def event_in(request: bytes) -> Event:
         ) from None
 
 
-def check_event(event: Event, identity: Identity, now_s: float) -> None:
+def check_event(event: Event, identity: Identity, origins: Origins, now_s: float) -> None:
     """Checks what a client may send, and says in the event who acts. `now_s`: Unix seconds.
 
-    Raises Forbidden and Invalid. What the catalog knows is ingest's to check.
+    Raises Forbidden, Invalid and OriginRefused. What the catalog knows is ingest's to check.
     """
     said_actor_id, game_id, origin_id, origin_seq = (
         event.actor_id,
@@ -167,9 +211,11 @@ def check_event(event: Event, identity: Identity, now_s: float) -> None:
     if actor_id != said_actor_id:
         event.actor_id = actor_id
     identity.check_game("event.game_id", game_id)
-    ids.check_origin("event.origin_id", origin_id, now_s)
-    if origin_id[0] != "v":
-        raise Invalid(f"event.origin_id: {origin_id} is a producer's; ask IssueOrigin for one of your own")
+    owner_of(identity)
+    if not origin_id:
+        raise Invalid("event.origin_id: is empty; ask IssueOrigin for one")
+    if why := origins.refusal(origin_id, identity, producer=False, now_s=now_s):
+        raise OriginRefused(f"event.{why}; go on with the new one (an earlier copy of this may be stored)")
     if not 1 <= origin_seq < _ORIGIN_SEQ_END:
         raise Invalid(f"event.origin_seq: is {origin_seq}; 1 to 2^63-1 expected")
     ids.check_id("event.game_id", game_id)

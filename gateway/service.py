@@ -1,7 +1,7 @@
 """GatewayService: which method is whose.
 
-The token comes first (I10). Send wants one; the rest goes without, but one that is given must be good, as the
-edge has it too: a client that believes it is somebody is told when it is not.
+The token comes first (I10). Send and IssueOrigin want one; the rest goes without, but one that is given must
+be good, as the edge has it too: a client that believes it is somebody is told when it is not.
 """
 
 from __future__ import annotations
@@ -17,12 +17,11 @@ from google.protobuf.message import DecodeError, Message
 from gateway.guests import ENTROPY_BYTES, Guests
 from gateway.sending import Sending, Sends
 from grandstand.gateway.v1 import gateway_pb2 as pb
-from grandstand.wire import bounds as wire_bounds
-from grandstand.wire import ids
 from grandstand.wire.errors import Invalid
 from mesh import telemetry, wall_clock
 from mesh.addresses import Addresses, forwarded_for
 from mesh.auth import Verifies, authorization_of
+from mesh.auth.origins import Origins
 from mesh.http2.call import Accept, Call, Handler, Metadata
 from mesh.http2.unary import unary
 
@@ -42,10 +41,11 @@ class GatewayService:
         verifier: Verifies,
         guests: Guests,
         addresses: Addresses,
+        origins: Origins,
         now: Callable[[], float] = wall_clock.now_s,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._sending = Sending(relay, verifier, now)
+        self._sending = Sending(relay, verifier, origins, now, clock)
         self._now = now
         self._subscribe = subscribe
         self._verifier = verifier
@@ -57,7 +57,7 @@ class GatewayService:
         """By path, as the engine wants them."""
         accepts = {
             "IssueGuest": self._accept_guest,
-            "IssueOrigin": self._method("IssueOrigin", pb.IssueOriginRequest, self._issue_origin),
+            "IssueOrigin": self._accept_origin,
             "Send": self._sending.accept,
             "Subscribe": self._subscribe,
         }
@@ -82,20 +82,26 @@ class GatewayService:
 
     def _accept_guest(self, call: Call) -> Handler:
         address = self._addresses.of(forwarded_for(call.metadata), call.peer)
-        issue = partial(self._issue_guest, address)
+        authorization = authorization_of(call.metadata)
+        known = self._verifier.verify(authorization, self._now()) if authorization is not None else None
+        issue = partial(self._issue_guest, address, known.actor_id if known and known.guest else "")
         return self._method("IssueGuest", pb.IssueGuestRequest, issue)(call)
 
-    def _issue_guest(self, address: int | None, _: pb.IssueGuestRequest) -> pb.IssueGuestResponse:
-        guest = self._guests.issue(address, self._now(), self._clock(), os.urandom(ENTROPY_BYTES))
+    def _issue_guest(
+        self, address: int | None, actor_id: str, _: pb.IssueGuestRequest
+    ) -> pb.IssueGuestResponse:
+        entropy = os.urandom(ENTROPY_BYTES)
+        guest = self._guests.issue(address, self._now(), self._clock(), entropy, actor_id)
         response = pb.IssueGuestResponse(token=guest.token, actor_id=guest.actor_id)
         response.expires_at.FromSeconds(int(guest.expires_at_s))
         return response
 
-    def _issue_origin(self, _: pb.IssueOriginRequest) -> pb.IssueOriginResponse:
-        origin_id = ids.new_origin(producer=False, now_s=self._now(), entropy=os.urandom(12))
-        response = pb.IssueOriginResponse(origin_id=origin_id, credit=ids.origin_credit(origin_id))
-        response.expires_at.FromSeconds(ids.origin_issued_at_s(origin_id) + wire_bounds.ORIGIN_AGE_MAX_S)
-        return response
+    def _accept_origin(self, call: Call) -> Handler:
+        """Raises Unauthenticated, Unavailable."""
+        identity = self._sending.identify(authorization_of(call.metadata))
+        return self._method(
+            "IssueOrigin", pb.IssueOriginRequest, lambda _: self._sending.issue_origin(identity)
+        )(call)
 
     def _check_token(self, metadata: Metadata) -> None:
         """If one is shown. Raises Unauthenticated, Unavailable."""

@@ -5,18 +5,20 @@ A viewer has no task and no queue: this object, a stream of the HTTP/2 engine an
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable
 from typing import Protocol
 
 from google.protobuf.message import DecodeError
 
+from gateway import frames
 from gateway.subscription import Subscription, check
 from grandstand.gateway.v1.gateway_pb2 import SubscribeRequest
 from grandstand.wire.errors import GrandstandError, Invalid
 from mesh import wall_clock
 from mesh.addresses import Addresses, forwarded_for
-from mesh.auth import Identity, Verifies, authorization_of
+from mesh.auth import Identity, Revocations, TokenStreams, Verifies, authorization_of
 from mesh.http2.call import Call, Handler
 from mesh.stream_limits import StreamAdmission, StreamLimits
 
@@ -33,6 +35,10 @@ class ViewerRegistry(Protocol):
     def writable(self, viewer: ViewerStream) -> None:
         """The stream is writable again, after a message did not fit."""
 
+    def tell(self, viewer: ViewerStream, message: bytes) -> bool:
+        """Sends an encoded SubscribeResponse to this viewer alone, if it fits now and its Snapshot was
+        sent."""
+
 
 class SubscribeService:
     """Accepts the calls of Subscribe. `clock`: monotonic seconds; `now`: Unix seconds."""
@@ -45,8 +51,13 @@ class SubscribeService:
         addresses: Addresses,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = wall_clock.now_s,
+        revocations: Revocations | None = None,
     ) -> None:
         self._now = now
+        self.tokens: TokenStreams[ViewerStream] = TokenStreams(
+            Revocations() if revocations is None else revocations, random.random
+        )
+        """Viewers without a token are not among them."""
         self._registry = registry
         self._viewer_limits = viewer_limits
         self._verifier = verifier
@@ -62,7 +73,10 @@ class SubscribeService:
         address = self._addresses.of(forwarded_for(call.metadata), call.peer)
         actor_id = None if identity is None else identity.actor_id or None
         admission = self._viewer_limits.enter(actor_id, address, self._clock())
-        return ViewerStream(self, call, identity, admission)
+        viewer = ViewerStream(self, call, identity, admission)
+        if identity is not None:
+            self.tokens.enter(viewer, identity, self._now())
+        return viewer
 
     def join(self, viewer: ViewerStream, subscription: Subscription) -> None:
         """Raises GrandstandError."""
@@ -72,6 +86,7 @@ class SubscribeService:
         self._registry.join(viewer)
 
     def left(self, viewer: ViewerStream) -> None:
+        self.tokens.leave(viewer)
         if viewer.admission is not None:
             self._viewer_limits.leave(viewer.admission)
             viewer.admission = None
@@ -79,6 +94,9 @@ class SubscribeService:
 
     def writable(self, viewer: ViewerStream) -> None:
         self._registry.writable(viewer)
+
+    def warn_of_expiry(self, viewer: ViewerStream, expires_at_s: float) -> bool:
+        return self._registry.tell(viewer, frames.token_expiring(expires_at_s, self._now()))
 
 
 class ViewerStream:
@@ -140,6 +158,10 @@ class ViewerStream:
 
     def gone(self) -> None:
         self._service.left(self)
+
+    def warn_of_expiry(self, expires_at_s: float) -> bool:
+        """As mesh.auth.token_streams.TokenStream."""
+        return self._service.warn_of_expiry(self, expires_at_s)
 
     def end(self, error: GrandstandError) -> None:
         """Ends the stream with the error's status; idempotent."""

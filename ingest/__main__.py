@@ -27,7 +27,7 @@ from ingest.stream import StreamContext
 from ingest.votes import CastVotes
 from mesh import disk, limits, runtime
 from mesh.addresses import Addresses
-from mesh.auth.service import open_verifier
+from mesh.auth.service import open_origins, open_verifier
 from mesh.catalog.watch import CatalogWatch
 from mesh.config import ServiceConfig, parse
 from mesh.health import proofs
@@ -38,6 +38,7 @@ from mesh.jetstream.bus import Bus
 from mesh.jetstream.pipeline import PublishPipeline
 from mesh.listener import Http2Listener
 from mesh.stream_limits import StreamLimits
+from mesh.token_ends import checking, keep_ending
 
 FULL_S = 0.5
 """A log that is full is full at once, and one that just let go of blocks has room."""
@@ -46,7 +47,7 @@ FULL_S = 0.5
 @contextlib.asynccontextmanager
 async def start(process: runtime.Runtime) -> AsyncIterator[None]:
     config = process.config
-    async with open_verifier(config, mesh_tokens=True) as verifier:
+    async with open_verifier(config, mesh_tokens=True) as verifier, open_origins(config) as origins:
         bus = await Bus.connect(config.nats, config.instance, config.replicas)
         await bus.ensure_events_stream(config.events_bytes)
         pipeline = PublishPipeline(bus, store=config.nats_store)
@@ -67,13 +68,13 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
         )
         intake = Intake(checker, coalescer, admission_of(config), pressure)
         loop = asyncio.get_running_loop()
-        context = StreamContext(intake, publisher, ResponseScheduler(), catalog, pressure, loop)
+        context = StreamContext(intake, publisher, ResponseScheduler(), catalog, pressure, origins, loop)
         service = IngestService(
-            *(process, context, clock.checking(verifier).verify, stream_limits_of(config)),
+            *(process, context, checking(verifier, clock, catalog).verify, stream_limits_of(config)),
             Addresses(config.trusted_hops, config.exempt),
             config.streams_producer or bounds.STREAMS_PER_PRODUCER_MAX,
             now=clock.now_s,
-            least=clock.least_s,
+            revocations=catalog.revocations,
         )
         publisher.on_room(service.resume_streams)
         process.methods[PUBLISH] = service.accept
@@ -82,6 +83,7 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
             for each in (
                 watch_capacity(capacity, bus),
                 service.look_after_streams(),
+                keep_ending(service.tokens, clock.least_s),
                 service.look_at_pressure(publisher, pipeline, capacity, backlog),
                 service.drain(),
             )

@@ -170,13 +170,17 @@ class Admission:
             payers, payer = self._producers, producer
         game_tat = self._game_tats.get(game_id)
         payer_tat = payers.tat_s.get(payer)
-        if (
-            game_tat is None
-            or payer_tat is None
-            or (max(now, payer_tat)) + (count - 1) * payers.event_s > now + payers.slack_s
-            or (max(now, game_tat)) + count * self._games.event_s > now + self._game_calm_s
-            or (max(now, self._tat_s)) + count * self._event_s > now + self._calm_s
-        ):
+        if game_tat is None or payer_tat is None:
+            return None
+        # Without `max`: a call of it costs more than the rest of such a line.
+        cost_s, slack_s = (count - 1) * payers.event_s, payers.slack_s
+        if cost_s > slack_s or payer_tat + cost_s > now + slack_s:
+            return None
+        cost_s, slack_s = count * self._games.event_s, self._game_calm_s
+        if cost_s > slack_s or game_tat + cost_s > now + slack_s:
+            return None
+        cost_s, slack_s = count * self._event_s, self._calm_s
+        if cost_s > slack_s or self._tat_s + cost_s > now + slack_s:
             return None
         self._calm_actors = self._by_game.get(game_id, _NO_TATS)
         self._calm_payers, self._calm_payer = payers, payer
@@ -198,12 +202,15 @@ class Admission:
             return True
         if tat > now + self._actor_slack_s:
             return False
-        self._calm_actors[actor_id] = (max(now, tat)) + self._actors.event_s
+        if tat < now:
+            tat = now
+        self._calm_actors[actor_id] = tat + self._actors.event_s
         return True
 
-    def charge_calm(self, actor_id: str, count: int) -> None:
+    def charge_calm(self, game_id: str, actor_id: str, count: int, now: float) -> None:
         """As `charge_more`, of an event that `admit_calm` has admitted and a producer pays for."""
-        self._calm_actors[actor_id] += count * self._actors.event_s
+        tat = self._actors.tat(actor_id, game_id) + count * self._actors.event_s
+        self._actors.move(actor_id, tat, now, game_id)
 
     def charge(self, game_id: str, count: int, now: float) -> None:
         """Charges the game, the instance and who pays for `count` events that `admit_calm` admitted."""
@@ -211,14 +218,21 @@ class Admission:
         if tat is None:  # forgotten meanwhile, for another
             self._games.move(game_id, now + cost_s, now)
         else:
-            self._game_tats[game_id] = (max(now, tat)) + cost_s
+            if tat < now:
+                tat = now
+            self._game_tats[game_id] = tat + cost_s
         payers, payer = self._calm_payers, self._calm_payer
         cost_s, tat = count * payers.event_s, payers.tat_s.get(payer)
         if tat is None:
             payers.move(payer, now + cost_s, now)
         else:
-            payers.tat_s[payer] = (max(now, tat)) + cost_s
-        self._tat_s = (max(now, self._tat_s)) + count * self._event_s
+            if tat < now:
+                tat = now
+            payers.tat_s[payer] = tat + cost_s
+        tat = self._tat_s
+        if tat < now:
+            tat = now
+        self._tat_s = tat + count * self._event_s
 
     def owes_s(self, actor_id: str, now_s: float) -> float:
         """Seconds until the actor's debt is paid: a stream it opens anew is read no sooner."""

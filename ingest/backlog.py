@@ -4,6 +4,8 @@
 is forgotten: an owner that went silent says nothing about its lag, and a partition that is being
 taken over must not slow its clients down. Then a new owner's first status tells the truth.
 
+It hears there, too, which origins are to be replaced (aggregate.origin_retention). That is never forgotten.
+
 Bound: one entry for each partition. A status that comes while NATS is away is lost: the next one,
 PARTITION_STATUS_S later, replaces it anyway.
 
@@ -57,6 +59,8 @@ class BacklogWatch:
     """Keeps a Backlog by what the owners tell. Times are the loop's."""
 
     def __init__(self, bus: Bus, partitions: int = wire_bounds.PARTITIONS) -> None:
+        self.origins_from_s = 0
+        """Origins issued before this second are to be replaced: the greatest that any owner named."""
         self._bus = bus
         self._backlog = Backlog(partitions)
 
@@ -71,4 +75,5 @@ class BacklogWatch:
     async def _on_status(self, message: Msg) -> None:
         with contextlib.suppress(DecodeError):
             status = PartitionStatus.FromString(message.data)
+            self.origins_from_s = max(self.origins_from_s, status.origins_from_s)
             self._backlog.hear(status.partition, status.lag_ms / 1000, asyncio.get_running_loop().time())

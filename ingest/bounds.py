@@ -12,8 +12,6 @@ STREAMS_PER_PRODUCER_MAX = 1_000
 STREAMS_PER_ADDRESS_MAX = 2_000
 # Streams that were refused are told to come back one after the other, at this rate to a full ingest.
 STREAM_RETRIES_PER_S = 500.0
-# A stream whose token expires is warned this long before.
-TOKEN_WARNING_S = 30.0
 # Events accepted and not yet settled, over all streams of one ingest: beyond it, ingest
 # stops reading from its streams and HTTP/2 flow control pushes back on the clients.
 UNSETTLED_EVENTS_MAX = 100_000
@@ -52,6 +50,11 @@ ACK_LATENCY_FULL_S = 1.0
 # (I9).
 VIEW_MARGIN_S = 1.0
 
+# Streams whose origin is over, and that are asked to resume, each second: they come back one after the other.
+ORIGINS_REPLACED_PER_LOOK = 1_000
+# A client that was asked to finish its stream, and does not, is ended so much later.
+FINISH_PATIENCE_S = 10.0
+
 # When a client of a draining ingest is to connect anew.
 DRAIN_RECONNECT_S = 1.0
 
@@ -60,9 +63,8 @@ assert limits.VIEW_FRESH_S + limits.PUBLISH_DEADLINE_S <= limits.SEAL_GRACE_S - 
 )
 assert VOTE_CHECK_S + limits.PUBLISH_ATTEMPT_S < limits.PUBLISH_DEADLINE_S
 assert RECENT_VOTES_S > limits.BACKLOG_FULL_S, "the owner has a vote before it is forgotten"
-assert limits.MESH_TOKEN_RENEW_S > TOKEN_WARNING_S, "a stream that is resumed for its token gets a new one"
-assert limits.PRODUCER_TOKEN_RENEW_S > TOKEN_WARNING_S
 assert STREAMS_PER_ACTOR_MAX < STREAMS_PER_PRODUCER_MAX <= STREAMS_PER_ADDRESS_MAX < STREAMS_MAX
+assert STREAMS_MAX / ORIGINS_REPLACED_PER_LOOK + FINISH_PATIENCE_S < 45, "before an origin leaves"
 assert STREAM_RETRIES_PER_S * limits.STREAM_RETRY_MAX_S > STREAMS_MAX, "they come back in turn"
 assert ACTOR_BURST_EVENTS >= wire_bounds.VIEWER_CREDIT, "an end client may use its credit at once"
 assert ACTOR_GAMES * ACTOR_EVENTS_PER_S <= GAME_EVENTS_PER_S <= PRODUCER_EVENTS_PER_S

@@ -72,6 +72,7 @@ class ValidatedEvent:
         "spread",
         "until_s",
         "value",
+        "voids",
         "weight",
     )
 
@@ -87,6 +88,7 @@ class ValidatedEvent:
         weight: int = 0,
         payload: bytes = b"",
         final: bool = False,
+        voids: int = 0,
         guest: bool = False,
     ) -> None:
         self.game = game
@@ -118,6 +120,8 @@ class ValidatedEvent:
         """Of a custom event."""
         self.final = final
         """Whether it is a vote that its actor may not change."""
+        self.voids = voids
+        """How often votes had been voided in its poll: an actor that voted before may vote again."""
 
     def partition_of(self, actor_id: str) -> int:
         return ids.partition_of(self.game.game_id, actor_id, self.spread)
@@ -234,6 +238,7 @@ class Checker:
             period=poll.period,
             weight=weight,
             final=poll.final,
+            voids=poll.voids,
             guest=guest,
         )
 

@@ -69,8 +69,8 @@ class Outcome(Generic[Ticket]):
 
     def __init__(self) -> None:
         self.is_stored = False
-        self.waiting: dict[tuple[Place, str], list[tuple[Ticket, int]]] = {}
-        """Second votes that wait for the first, by topic and actor: ticket and origin_seq of each."""
+        self.waiting: dict[tuple[Place, str, int], list[tuple[Ticket, int]]] = {}
+        """Second votes that wait for the first, by ingest.votes' voter: ticket and origin_seq of each."""
 
 
 class Batch(Generic[Ticket]):

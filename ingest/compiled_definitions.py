@@ -90,7 +90,17 @@ class OpenPeriod:
 class CompiledPoll:
     """The valid options and weights of one poll."""
 
-    __slots__ = ("_bits", "_choices_max", "_no_guests", "_poll_id", "_weight_max", "final", "period", "topic")
+    __slots__ = (
+        "_bits",
+        "_choices_max",
+        "_no_guests",
+        "_poll_id",
+        "_weight_max",
+        "final",
+        "period",
+        "topic",
+        "voids",
+    )
 
     def __init__(self, poll: Poll) -> None:
         self._no_guests = poll.voters == POLL_VOTERS_PLATFORM
@@ -100,6 +110,7 @@ class CompiledPoll:
         self._weight_max = max(1, poll.weight_max)
         self.topic = f"poll/{poll.poll_id}"
         self.final = not poll.changeable
+        self.voids = poll.voids
         self.period = OpenPeriod(poll)
 
     def check_guest(self) -> None:

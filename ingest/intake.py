@@ -200,7 +200,7 @@ class Intake:
                                             actor_id, game_id, validated.cost - 1, now_s=now_s
                                         )
                                     else:
-                                        admission.charge_calm(actor_id, validated.cost - 1)
+                                        admission.charge_calm(game_id, actor_id, validated.cost - 1, calm_now)
                                 partition = validated.only
                                 if partition is None:
                                     partition = validated.partition_of(actor_id)
@@ -320,6 +320,8 @@ class Intake:
                 guest = True
                 known = self._checker.known(session.producer, guest)
             origin_id = ids.check_origin("event.origin_id", event.origin_id, now_s)
+            if session.paying_producer is not None or session.origins.issued_from_s:
+                session.check_relayed(origin_id)
             if not 1 <= seq <= SEQ_MAX:
                 raise Invalid(f"event.origin_seq: is {seq}; 1 to 2^63-1 expected")
             origin, producer = ids.origin_key(origin_id), origin_id[0] == "p"

@@ -1,7 +1,8 @@
 """IngestService: opens the Publish streams and supervises them.
 
-Every STREAMS_LOOK_S it checks which streams are due a heartbeat, were silent too long, or have a token that
-expires. Every PRESSURE_LOOK_S it measures the load of this ingest and announces a changed credit.
+Every STREAMS_LOOK_S it checks which streams are due a heartbeat, were silent too long, or have an origin that
+is over. Every PRESSURE_LOOK_S it measures the load of this ingest and announces a changed credit. Streams
+whose tokens end are looked after by mesh.token_ends.
 
 Bounds: streams in all, of one actor (more of a producer) and of one address; each counts from its headers on
 (mesh.stream_limits, RESOURCE_EXHAUSTED beyond). The mesh's own gateways count only in all.
@@ -15,7 +16,7 @@ from collections.abc import Callable
 
 from grandstand.ingest.v1 import ingest_pb2
 from grandstand.wire import bounds as wire_bounds
-from grandstand.wire.errors import TooLate, Unauthenticated, Unavailable
+from grandstand.wire.errors import TooLate, Unavailable
 from ingest import bounds
 from ingest.backlog import BacklogWatch
 from ingest.log_capacity import LogCapacity
@@ -23,7 +24,7 @@ from ingest.publisher import BlockPublisher
 from ingest.stream import PublishStream, StreamContext
 from mesh import limits, wall_clock
 from mesh.addresses import Addresses, forwarded_for
-from mesh.auth import Identity, authorization_of
+from mesh.auth import Identity, Revocations, TokenStreams, authorization_of
 from mesh.http2.call import Call
 from mesh.jetstream.pipeline import PublishPipeline
 from mesh.runtime import Runtime
@@ -59,12 +60,13 @@ class IngestService:
         addresses: Addresses,
         producer_streams_max: int = bounds.STREAMS_PER_PRODUCER_MAX,
         now: Callable[[], float] = wall_clock.now_s,
-        least: Callable[[], float] = wall_clock.now_s,
+        revocations: Revocations | None = None,
     ) -> None:
-        """`now`: Unix seconds. `least`: by the clock that is behind, while two differ: a token has expired
-        when it has by both."""
+        """`now`: Unix seconds."""
         self._now = now
-        self._least = least
+        self.tokens: TokenStreams[PublishStream] = TokenStreams(
+            Revocations() if revocations is None else revocations, random.random
+        )
         self._runtime = runtime
         self._context = context
         self._verify = verify
@@ -84,10 +86,12 @@ class IngestService:
 
         def ended(stream: PublishStream) -> None:
             self.streams.discard(stream)
+            self.tokens.leave(stream)
             self._stream_limits.leave(admission)
 
         stream = PublishStream(self._context, call, identity, ended)
         self.streams.add(stream)
+        self.tokens.enter(stream, identity, self._now())
         return stream
 
     def _admit(self, call: Call, identity: Identity) -> StreamAdmission:
@@ -108,9 +112,14 @@ class IngestService:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(STREAMS_LOOK_S)
-            now, now_s = loop.time(), self._least()
+            now = loop.time()
+            # Clients of origins that are over are asked to resume, and get new ones then.
+            from_s = max(self._context.origins.issued_from_s, self._now() - wire_bounds.ORIGIN_AGE_MAX_S)
+            replaced = 0
             for stream in list(self.streams):
-                _look_after(stream, now, now_s)
+                _look_after(stream, now)
+                if stream.session.issued_at_s < from_s and replaced < bounds.ORIGINS_REPLACED_PER_LOOK:
+                    replaced += stream.drain(random.uniform(0.0, bounds.DRAIN_RECONNECT_S))
 
     async def look_at_pressure(
         self,
@@ -129,6 +138,7 @@ class IngestService:
             waiting_s = pipeline.oldest_age_s(now)
             pressure.oldest_unacked_at_s = now - waiting_s if waiting_s > 0 else None
             pressure.backlog_s = backlog.worst_lag_s(now)
+            self._context.origins.issued_from_s = backlog.origins_from_s
             pressure.log_away = pipeline.away
             pressure.log_full = capacity.refusal() is not None
             pressure.view_stale = not self._context.catalog.is_fresh
@@ -160,11 +170,9 @@ class IngestService:
             stream.end(Unavailable("this ingest is going away; resume on a new stream"))
 
 
-def _look_after(stream: PublishStream, now: float, now_s: float) -> None:
-    if now_s >= stream.expires_at_s:
-        stream.end(Unauthenticated("the token has expired; resume on a new stream with a new one"))
-    elif now_s >= stream.expires_at_s - bounds.TOKEN_WARNING_S and not stream.is_warned:
-        stream.warn_of_expiry()
+def _look_after(stream: PublishStream, now: float) -> None:
+    if now >= stream.leaves_by:
+        stream.end(Unavailable("the stream was asked to finish; resume on a new one"))
     if now - stream.received_at >= wire_bounds.PUBLISH_SILENCE_S and not stream.is_held:
         stream.end(
             TooLate(

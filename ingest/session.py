@@ -32,10 +32,13 @@ from grandstand.event.v1.event_pb2 import Position
 from grandstand.ingest.v1.ingest_pb2 import Ack, Hello, Receipt, Welcome
 from grandstand.wire import bounds as wire_bounds
 from grandstand.wire import ids
-from grandstand.wire.errors import Exhausted, Forbidden, Invalid, NotNow, shown
+from grandstand.wire.errors import Exhausted, Forbidden, Invalid, NotNow, OriginRefused, shown
 from mesh.auth.identity import Identity
+from mesh.auth.origins import Origins
 
 SEQ_MAX = 2**63 - 1
+NO_ORIGINS = Origins(lambda: ())
+"""Before Hello."""
 
 
 class SessionState(Enum):
@@ -92,9 +95,11 @@ class IngestSession:
         "credit_max",
         "games",
         "guest",
+        "issued_at_s",
         "next_seq",
         "origin_id",
         "origin_key",
+        "origins",
         "paying_producer",
         "producer",
         "relayed",
@@ -105,6 +110,9 @@ class IngestSession:
         self.state = SessionState.NEW
         self.origin_id = ""
         self.origin_key = b""
+        self.origins = NO_ORIGINS
+        self.issued_at_s = SEQ_MAX
+        """When the stream's own origin was issued, Unix seconds; never before there is one."""
         self.actor_id = ""
         """Who acts in events that name nobody; "" for a producer that acts for others only."""
         self.games: Container[str] | None = None
@@ -166,10 +174,21 @@ class IngestSession:
         """Receipts that the next ack will carry."""
         return len(self._receipts)
 
-    def hello(self, hello: Hello, identity: Identity, *, now_s: float, entropy: bytes) -> Welcome:
-        """Opens the session; the caller may put a smaller credit into the Welcome.
+    def hello(
+        self,
+        hello: Hello,
+        identity: Identity,
+        origins: Origins,
+        *,
+        now_s: float,
+        at_s: float,
+        entropy: bytes,
+    ) -> Welcome:
+        """Opens the session; the caller may put a smaller credit into the Welcome. Times and `entropy` are
+        those of `Origins.issue`.
 
-        Raises Invalid, naming the field, and Forbidden for what the token does not allow.
+        Raises Invalid, naming the field, Forbidden for what the token does not allow, and Exhausted for too
+        many new origins.
         """
         self.step(Input.HELLO)
         if len(hello.client) > wire_bounds.CLIENT_NAME_CHARACTERS_MAX:
@@ -189,24 +208,24 @@ class IngestSession:
                 "hello.actor_id: is empty, and so is the token's actor; name one, "
                 "or open a producer's stream and name the actor of each event"
             )
-        if hello.origin_id:
-            origin_id = ids.check_origin("hello.origin_id", hello.origin_id, now_s)
-            if (origin_id[0] == "p") != hello.producer:
-                raise Invalid(
-                    f"hello.producer: {hello.producer} does not fit origin {origin_id}; "
-                    "resume as it was issued"
-                )
-        else:
-            origin_id = ids.new_origin(producer=hello.producer, now_s=now_s, entropy=entropy)
-            if hello.next_origin_seq > 1:
-                raise Invalid(
-                    f"hello.next_origin_seq: is {hello.next_origin_seq} without hello.origin_id; "
-                    "a new origin starts at 1"
-                )
         if hello.next_origin_seq > SEQ_MAX:
             raise Invalid(f"hello.next_origin_seq: is {hello.next_origin_seq}; at most 2^63-1 is allowed")
+        if hello.next_origin_seq > 1 and not hello.origin_id:
+            raise Invalid(
+                f"hello.next_origin_seq: is {hello.next_origin_seq} without hello.origin_id; "
+                "a new origin starts at 1"
+            )
+        origin_id, replaced = hello.origin_id, ""
+        if origin_id:
+            replaced = origins.refusal(origin_id, identity, producer=hello.producer, now_s=now_s)
+        is_new = not origin_id or bool(replaced)
+        if is_new:
+            origin_id = origins.issue(
+                identity, producer=hello.producer, now_s=now_s, at_s=at_s, entropy=entropy
+            )
         self.origin_id = origin_id
         self.origin_key = ids.origin_key(origin_id)
+        self.issued_at_s = ids.origin_issued_at_s(origin_id)
         self.actor_id = actor_id
         self.games = identity.games
         self.producer = hello.producer
@@ -215,7 +234,8 @@ class IngestSession:
             self.paying_producer = identity.actor_id
         self.by_producer = identity.producer
         self.credit_max = ids.origin_credit(origin_id)
-        self.next_seq = max(1, hello.next_origin_seq)
+        self.next_seq = 1 if is_new else max(1, hello.next_origin_seq)
+        self.origins = origins
         self.acked = self.next_seq - 1
         welcome = Welcome(
             origin_id=origin_id,
@@ -225,6 +245,7 @@ class IngestSession:
             id_characters_max=wire_bounds.ID_CHARACTERS_MAX,
             batch_events_max=wire_bounds.BATCH_EVENTS_MAX,
             message_bytes_max=wire_bounds.INGEST_MESSAGE_BYTES_MAX,
+            replaced=replaced,
         )
         welcome.heartbeat_interval.FromNanoseconds(int(wire_bounds.PUBLISH_HEARTBEAT_S * 1e9))
         return welcome
@@ -277,6 +298,19 @@ class IngestSession:
         elif shed:
             self._shed.extend(range(first, last + 1))
             self._shed_total += last - first + 1
+
+    def check_relayed(self, origin_id: str) -> None:
+        """Whether events may be relayed for this well-formed origin. A platform's producer relays for its own
+        alone: with an actor's it could number what that actor sends elsewhere. A service of the mesh has
+        checked its sender's itself. Raises OriginRefused."""
+        origins = self.origins
+        if why := origins.left(origin_id):
+            raise OriginRefused(f"event.origin_id: {why}")
+        if self.paying_producer is not None and not origins.is_of(origin_id, self.paying_producer):
+            raise OriginRefused(
+                f"event.origin_id: {origin_id} was not issued to the producer {shown(self.paying_producer)} "
+                "here, or its key is gone; ask IssueOrigin for one"
+            )
 
     def relayed_stored(self, origin_id: str, origin_seq: int, position: Position) -> None:
         """A relayed event is stored."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 from collections import deque
 from collections.abc import Callable
@@ -32,7 +33,6 @@ from grandstand.ingest.v1.ingest_pb2 import (
     Heartbeat,
     Hello,
     PublishResponse,
-    Reject,
     TokenExpiring,
 )
 from grandstand.internal.v1.internal_pb2 import Incoming, IncomingBatch
@@ -42,10 +42,12 @@ from ingest.check import keys_of
 from ingest.intake import Intake, RelayedTicket, StaleCatalog, Unresolved
 from ingest.pressure import Pressure
 from ingest.publisher import BlockPublisher
+from ingest.rejecting import reject_of
 from ingest.response_scheduler import ResponseScheduler
 from ingest.session import IngestSession, Input, SessionState
 from mesh import limits, telemetry
 from mesh.auth.identity import Identity
+from mesh.auth.origins import ENTROPY_BYTES, Origins
 from mesh.catalog.mesh_clock import boot_s
 from mesh.catalog.watch import CatalogWatch
 from mesh.http2.call import Call
@@ -70,6 +72,7 @@ class StreamContext:
     responses: ResponseScheduler
     catalog: CatalogWatch
     pressure: Pressure
+    origins: Origins
     loop: asyncio.AbstractEventLoop
 
 
@@ -93,7 +96,7 @@ class PublishStream:
         "credit",
         "is_gone",
         "is_queued",
-        "is_warned",
+        "leaves_by",
         "received_at",
         "sent_at",
         "session",
@@ -108,9 +111,10 @@ class PublishStream:
         self.credit = 0
         """As announced last."""
         self.received_at = self.sent_at = context.loop.time()
+        self.leaves_by = math.inf
+        """When a stream that was asked to finish is ended."""
         self.is_gone = False
         self.is_queued = False
-        self.is_warned = False
         self._context = context
         self._call = call
         self._identity = identity
@@ -121,10 +125,6 @@ class PublishStream:
         self._is_held = False
         self._asking: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-
-    @property
-    def expires_at_s(self) -> float:
-        return self._identity.expires_at_s
 
     @property
     def is_held(self) -> bool:
@@ -185,7 +185,10 @@ class PublishStream:
     def _finish(self) -> None:
         if not self.is_gone:
             error = self._error
-            self._call.end(*((error.code, error.message) if error is not None else (0, "")))
+            if error is None:
+                self._call.end()
+            else:
+                self._call.end(error.code, error.message, error.retry_after_s)
             self._over()
 
     def _over(self) -> None:
@@ -232,7 +235,10 @@ class PublishStream:
             raise Invalid(f"hello: {len(data)} bytes that are no Hello") from None
         session = self.session
         welcome = session.hello(
-            hello, self._identity, now_s=self._context.catalog.clock.now_s(), entropy=os.urandom(12)
+            *(hello, self._identity, self._context.origins),
+            now_s=self._context.catalog.clock.now_s(),
+            at_s=self.received_at,
+            entropy=os.urandom(ENTROPY_BYTES),
         )
         self.credit = welcome.credit = self._context.pressure.credit(session.credit_max)
         self._put(PublishResponse(welcome=welcome))
@@ -383,21 +389,27 @@ class PublishStream:
             self._outbox.append(_HEARTBEAT)
             self.schedule_responses()
 
-    def warn_of_expiry(self) -> None:
-        self.is_warned = True
+    def warn_of_expiry(self, expires_at_s: float) -> bool:
+        """As mesh.auth.token_streams.TokenStream; the first response is the Welcome."""
+        if self.session.state is SessionState.NEW:
+            return False
         warning = TokenExpiring()
-        warning.expires_at.FromNanoseconds(int(self.expires_at_s * 1e9))
+        warning.expires_at.FromNanoseconds(int(expires_at_s * 1e9))
         self._put(PublishResponse(token_expiring=warning))
+        return True
 
-    def drain(self, reconnect_after_s: float) -> None:
-        """Asks the client to finish and to connect to another ingest."""
+    def drain(self, reconnect_after_s: float) -> bool:
+        """Asks the client to finish and to resume on another stream; True if that was not asked before."""
         if self.session.state is SessionState.NEW:
             self.end(Unavailable("this ingest is going away; connect again"))
         elif self.session.state is SessionState.OPEN:
             self.session.step(Input.DRAIN)
+            self.leaves_by = self._context.loop.time() + bounds.FINISH_PATIENCE_S
             drain = Drain()
             drain.reconnect_after.FromNanoseconds(int(reconnect_after_s * 1e9))
             self._put(PublishResponse(drain=drain))
+            return True
+        return False
 
     def _put(self, response: PublishResponse) -> None:
         self._outbox.append(response.SerializeToString())
@@ -427,19 +439,3 @@ class PublishStream:
                 self._finish()
         elif self._is_held:
             self.resume()
-
-
-def reject_of(origin_id: str, seq: int, error: GrandstandError, maybe_stored: bool) -> PublishResponse:
-    """`origin_id`: "" for the stream's own."""
-    reject = Reject(
-        origin_id=origin_id,
-        origin_seq=seq,
-        code=error.code,
-        message=error.message,
-        retryable=error.retryable,
-        maybe_stored=maybe_stored,
-    )
-    retry_after_s = getattr(error, "retry_after_s", 0.0)
-    if retry_after_s:
-        reject.retry_after.FromNanoseconds(int(retry_after_s * 1e9))
-    return PublishResponse(reject=reject)

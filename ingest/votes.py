@@ -42,7 +42,8 @@ log = logging.getLogger(__name__)
 SILENCE_S = 1.0
 
 _Identity = tuple[bytes, int]
-_Voter = tuple[Place, str]
+_Voter = tuple[Place, str, int]
+"""Where, who, and how often votes had been voided there: see ValidatedEvent.voids."""
 _Known = tuple[_Identity, Outcome[Any]]
 Refusals = dict[Place, dict[int, AlreadyDone | None]]
 """Of second votes, by their place and where in it they stand; None: to be told when the first is."""
@@ -96,21 +97,21 @@ class CastVotes:
         unsure: dict[Place, list[int]] = {}
         now_s = asyncio.get_running_loop().time()
         for place in final:
-            for at, (ticket, seq, origin_at, actor_at, _said) in enumerate(batch.sections[place]):
-                voter, identity = (place, names[actor_at]), (origins.key(origin_at), seq)
+            for at, (ticket, seq, origin_at, actor_at, said) in enumerate(batch.sections[place]):
+                voter, identity = (place, names[actor_at], said.voids), (origins.key(origin_at), seq)
                 known = self._recent.cast(voter, identity, batch.outcome, now_s)
                 if known is None:
                     unsure.setdefault(place, []).append(at)
                 elif known[0] != identity:
                     first = known[1]
-                    refusals.setdefault(place, {})[at] = _second(*voter) if first.is_stored else None
+                    refusals.setdefault(place, {})[at] = _second(voter) if first.is_stored else None
                     if not first.is_stored:
                         first.waiting.setdefault(voter, []).append((ticket, seq))
         if unsure and self._silent_until.get(batch.partition, 0.0) <= now_s:
             for place, at in await self._ask(batch, unsure, batch.actor_keys(), origins):
-                _, seq, origin_at, actor_at, _said = batch.sections[place][at]
-                voter = place, names[actor_at]
-                refusals.setdefault(place, {})[at] = second = _second(*voter)
+                _, seq, origin_at, actor_at, said = batch.sections[place][at]
+                voter = place, names[actor_at], said.voids
+                refusals.setdefault(place, {})[at] = second = _second(voter)
                 # Not the vote that counts: were it remembered, its resend would pass for that.
                 self._forget(batch.outcome, voter, (origins.key(origin_at), seq), second)
         return refusals
@@ -121,7 +122,7 @@ class CastVotes:
         waiting, batch.outcome.waiting = batch.outcome.waiting, {}
         for voter, seconds in waiting.items():
             for ticket, seq in seconds:
-                ticket.refused(seq, _second(*voter))
+                ticket.refused(seq, _second(voter))
 
     def refused(
         self,
@@ -135,7 +136,7 @@ class CastVotes:
         names, origins = batch.actor_ids(), batch.origins()
         for _, seq, origin_at, actor_at, said in entries:
             if said.final:
-                voter, identity = (said.place, names[actor_at]), (origins.key(origin_at), seq)
+                voter, identity = (said.place, names[actor_at], said.voids), (origins.key(origin_at), seq)
                 self._forget(batch.outcome, voter, identity, error, maybe_stored=maybe_stored)
 
     def _forget(
@@ -201,8 +202,8 @@ def question(
     )
 
 
-def _second(place: Place, actor_id: str) -> AlreadyDone:
-    game_id, topic, _ = place
+def _second(voter: _Voter) -> AlreadyDone:
+    (game_id, topic, _), actor_id, _ = voter
     return AlreadyDone(
         f"actor {actor_id!r} has already voted in poll {topic.partition('/')[2]!r} of game {game_id!r}; "
         "1 vote is allowed and it cannot be changed"

@@ -16,6 +16,10 @@ GAMES_MAX = 10_000
 
 # Tokens. A clock may be off by the leeway.
 TOKEN_LEEWAY_S = 10.0
+# From a token's issue to its end.
+TOKEN_LIFE_MAX_S = 366 * 86_400.0
+# What is revoked at once: actors, token ids, and everything issued before a time.
+REVOCATIONS_MAX = 10_000
 # How far a process's clock may differ from the event log's before it is not ready (mesh.health.clock).
 CLOCK_OFFSET_MAX_S = 2.0
 TOKEN_KID_CHARACTERS_MAX = 128
@@ -39,6 +43,11 @@ MESH_TOKEN_LIFE_S = 300.0
 MESH_TOKEN_RENEW_S = 60.0
 PRODUCER_TOKEN_LIFE_S = 3_600.0
 PRODUCER_TOKEN_RENEW_S = 600.0
+
+# New origins of one owner, at once and a minute, that an instance issues, and owners it remembers.
+ORIGINS_PER_ACTOR = 60
+ORIGINS_PER_PRODUCER = 2_000
+ORIGIN_OWNERS_MAX = 100_000
 
 # The event stream.
 BLOCK_EVENTS_MAX = 4_096
@@ -126,6 +135,7 @@ assert BLOCK_BYTES_MAX <= PUBLISH_IN_FLIGHT_BYTES_MAX
 assert UNSETTLED_BYTES_MAX < PUBLISH_WAITING_BYTES_MAX, "ingest stops reading before the pipeline refuses"
 assert KEYS_FETCH_AGAIN_S < KEYS_FETCH_MIN_S <= KEYS_FETCH_S <= KEYS_FETCH_MAX_S
 assert KEYS_FETCH_PATIENCE_S < KEYS_FETCH_AGAIN_S, "one fetch at a time"
+assert ORIGINS_PER_ACTOR < ORIGINS_PER_PRODUCER
 assert CLOCK_OFFSET_MAX_S < TOKEN_LEEWAY_S, "a clock is reported before good tokens are refused by it"
 assert MESH_TOKEN_RENEW_S + TOKEN_LEEWAY_S < MESH_TOKEN_LIFE_S, "a token shown is good for a while"
 assert wire_bounds.BATCH_EVENTS_MAX <= BLOCK_EVENTS_MAX

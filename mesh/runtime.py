@@ -25,7 +25,7 @@ from grandstand.wire.tasks import end_all_others
 from mesh import limits, telemetry
 from mesh.config import ServiceConfig
 from mesh.http2.call import Accept, Page
-from mesh.http2.details import retry_status
+from mesh.http2.details import status as encoded_status
 from mesh.listener import GrpcListener, Http2Listener, Listener
 
 log = logging.getLogger(__name__)
@@ -139,6 +139,6 @@ async def answering(context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterato
     except GrandstandError as error:
         trailers: tuple[tuple[str, bytes], ...] = ()
         if error.retry_after_s is not None:
-            status = retry_status(error.code, error.message, error.retry_after_s)
-            trailers = (("grpc-status-details-bin", status),)
+            details = encoded_status(error.code, error.message, error.retry_after_s)
+            trailers = (("grpc-status-details-bin", details),)
         await context.abort(_CODES[error.code], error.message, trailers)

@@ -22,6 +22,8 @@ from mesh.auth.keys import (
     parse_signing_keys,
     ring_of,
 )
+from mesh.auth.revocations import Revocation, Revocations
+from mesh.auth.token_streams import TokenStreams
 from mesh.auth.verifier import Trust, Verifier, Verifies, authorization_of
 
 __all__ = [
@@ -41,7 +43,10 @@ __all__ = [
     "Games",
     "Identity",
     "KeyRing",
+    "Revocation",
+    "Revocations",
     "SigningKey",
+    "TokenStreams",
     "Trust",
     "Verifier",
     "Verifies",

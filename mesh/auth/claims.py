@@ -31,6 +31,9 @@ EXPIRES_AT_MAX_S = 253_402_300_799
 """The last second of the year 9999, the last that a protobuf Timestamp can tell."""
 
 
+TOKEN_ID_CHARACTERS_MAX = 256
+
+
 @dataclass(frozen=True, slots=True)
 class CheckedToken:
     """Who bears the token, and from when it is good (Unix seconds, the leeway taken off)."""
@@ -49,6 +52,12 @@ class CheckedToken:
             raise Unauthenticated(
                 f"token: expired {now_s - self.identity.expires_at_s:.0f} s ago (exp); get a new one"
             )
+        # So a revocation is over at a known time: whatever it concerns has expired then.
+        if self.identity.expires_at_s - (self.identity.issued_at_s or now_s) > limits.TOKEN_LIFE_MAX_S:
+            raise Unauthenticated(
+                f"token: lives longer than {limits.TOKEN_LIFE_MAX_S / 86_400:.0f} days (exp less iat); "
+                "get one that expires sooner"
+            )
 
 
 def read_claims(claims: dict[str, Any], audience: str, issuer: str | None) -> CheckedToken:
@@ -59,7 +68,8 @@ def read_claims(claims: dict[str, Any], audience: str, issuer: str | None) -> Ch
     expires_at_s = _second(claims, "exp")
     if expires_at_s is None:
         raise Unauthenticated("token: has no exp; get one that expires")
-    good_from_s = max(_second(claims, "nbf") or 0.0, _second(claims, "iat") or 0.0) - limits.TOKEN_LEEWAY_S
+    issued_at_s = _second(claims, "iat") or 0.0
+    good_from_s = max(_second(claims, "nbf") or 0.0, issued_at_s) - limits.TOKEN_LEEWAY_S
     roles = _texts(claims, "roles") or []
     guest = GUEST in roles
     operator = OPERATOR in roles and not guest
@@ -82,6 +92,8 @@ def read_claims(claims: dict[str, Any], audience: str, issuer: str | None) -> Ch
             of_mesh=audience == MESH_AUDIENCE,
             owner=owner,
             operator=operator,
+            token_id=_token_id(claims.get("jti")),
+            issued_at_s=issued_at_s,
         ),
         good_from_s,
     )
@@ -105,6 +117,16 @@ def _actor(sub: Any, may_be_nobody: bool) -> str:
         return ids.check_id("token: sub", sub)
     except Invalid as error:
         raise Unauthenticated(error.message) from None
+
+
+def _token_id(jti: Any) -> str:
+    if jti is None:
+        return ""
+    if not isinstance(jti, str) or len(jti) > TOKEN_ID_CHARACTERS_MAX:
+        raise Unauthenticated(
+            f"token: jti is {_said(jti)}; a text of at most {TOKEN_ID_CHARACTERS_MAX} characters is expected"
+        )
+    return jti
 
 
 def _second(claims: dict[str, Any], name: str) -> float | None:

@@ -52,6 +52,10 @@ class Identity:
     owner: bool = False
     """It may define, open and close; also of an operator."""
     operator: bool = False
+    token_id: str = ""
+    """The claim `jti`; "" without one."""
+    issued_at_s: float = 0.0
+    """The claim `iat`, Unix seconds; 0 without one: a token that does not say when is older than any."""
 
     def act_for(self, field: str, actor_id: str) -> str:
         """Who acts: `actor_id`, or for "" the token's own. Raises Forbidden for others, unless a producer."""

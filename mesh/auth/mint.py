@@ -31,8 +31,10 @@ def token(
     games: Iterable[str] | None = None,
     audience: str = AUDIENCE,
     issuer: str | None = None,
+    token_id: str = "",
 ) -> str:
-    """A JWT good from `now_s` (Unix seconds) for `life_s`; `actor_id` "" only with the role producer.
+    """A JWT good from `now_s` (Unix seconds) for `life_s`; `actor_id` "" only with the role producer;
+    `token_id`: by which this one token can be revoked.
 
     Raises Unauthenticated, as it would be refused, for claims that no service takes.
     """
@@ -48,6 +50,8 @@ def token(
         claims["games"] = list(games)
     if issuer is not None:
         claims["iss"] = issuer
+    if token_id:
+        claims["jti"] = token_id
     read_claims(claims, audience, issuer)
     payload = json.dumps(claims, separators=(",", ":")).encode()
     headers = {"typ": "JWT"} | ({"kid": key.kid} if key.kid else {})

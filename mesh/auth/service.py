@@ -2,7 +2,8 @@
 
 What cannot be used ends the start with one line. A mesh key file may hold several keys (a JWKS): the first
 one signs, all are good. So it is rotated by adding the new key at the end, then, once every service has seen
-it, moving it to the beginning, and taking the old one out when its last tokens have expired.
+it, moving it to the beginning, and taking the old one out 25 h later, when the last origins that it tagged
+are over (mesh.auth.origins).
 
 Not exported by `mesh.auth`, whose names `mesh.config` uses.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from grandstand.wire import tasks
@@ -20,6 +22,7 @@ from mesh.auth import mint
 from mesh.auth.claims import MESH_AUDIENCE, PRODUCER
 from mesh.auth.files import read_signing_keys
 from mesh.auth.keys import BadKeys, KeyRing, SigningKey, check_environment, parse_mesh_keys, ring_of
+from mesh.auth.origins import Origins, tag_key
 from mesh.auth.renewed import Renewed
 from mesh.auth.source import KeyFile, KeySource, KeyUrl
 from mesh.auth.verifier import Trust, Verifier
@@ -48,6 +51,26 @@ async def open_verifier(config: ServiceConfig, *, mesh_tokens: bool = False) -> 
             return
         await kept.enter_async_context(_kept(mesh))
         yield Verifier(trust, Trust(mesh, MESH_AUDIENCE, unknown_kid=mesh.look_again))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _TagRing(KeyRing):
+    tag_keys: tuple[bytes, ...] = ()
+
+
+@contextlib.asynccontextmanager
+async def open_origins(config: ServiceConfig) -> AsyncIterator[Origins]:
+    """Origins whose keys follow --mesh-key. Raises OSError with one line when it is missing or unusable."""
+    with _one_line():
+        source = KeySource(KeyFile(_mesh_key(config)), config.environment, _tag_ring)
+
+    def keys() -> tuple[bytes, ...]:
+        ring = source()
+        assert isinstance(ring, _TagRing), "the file was read before the service began"
+        return ring.tag_keys
+
+    async with _kept(source):
+        yield Origins(keys)
 
 
 class MeshCredentials:
@@ -116,6 +139,11 @@ def _mesh_key(config: ServiceConfig) -> Path:
 
 def _mesh_ring(document: bytes) -> KeyRing:
     return ring_of(parse_mesh_keys(document))
+
+
+def _tag_ring(document: bytes) -> _TagRing:
+    keys = parse_mesh_keys(document)
+    return _TagRing(ring_of(keys).keys, tag_keys=tuple(map(tag_key, keys)))
 
 
 @contextlib.contextmanager

@@ -11,11 +11,12 @@ it only ever makes one entry newer, and the view's freshness is told by the watc
 
 A bucket that is made anew (its stream was deleted, or JetStream forgot it) holds nothing. Every process that
 runs then and may write definitions puts back what it knows and the bucket lacks; the first to do so wins.
-What was claimed only is not put back: whoever defines it tries again.
+What was claimed only is not put back: whoever defines it tries again. Revocations of tokens lie in the same
+bucket (mesh.auth.revocations) and come by the same watch.
 
-Bounds: one entry for each definition in the bucket; `_FETCHES_MAX` keys are fetched at a time,
-others wait, and who waits longer than CATALOG_REFRESH_S has the watch's word. Those who ask without a token
-(`refresh_shared`) have _SHARED_FETCHES_MAX of them. Probes lie under
+Bounds: one entry for each definition in the bucket, and REVOCATIONS_MAX. `_FETCHES_MAX` keys are fetched at a
+time, others wait, and who waits longer than CATALOG_REFRESH_S has the watch's word. Those who ask without a
+token (`refresh_shared`) have _SHARED_FETCHES_MAX of them. Probes lie under
 subjects.PROBES keys of the bucket, one for each process that runs, save those that share one by chance: then
 one's probe may replace the other's before it is seen, and the next one tells.
 """
@@ -37,6 +38,8 @@ from nats.js.kv import KeyValue
 from grandstand.catalog.v1.catalog_pb2 import Board, Game, Poll
 from grandstand.wire.errors import Unknown, shown
 from mesh import limits
+from mesh.auth import revocations
+from mesh.auth.revocations import Revocations
 from mesh.catalog.freshness import Freshness
 from mesh.catalog.mesh_clock import MeshClock, boot_s
 from mesh.jetstream import subjects
@@ -195,6 +198,7 @@ class CatalogWatch:
         puts_back: bool = True,
     ) -> None:
         self.view = CatalogView()
+        self.revocations = Revocations()
         self.freshness = Freshness()
         self.clock = MeshClock()
         self._bus = bus
@@ -269,6 +273,9 @@ class CatalogWatch:
     def _take(self, key: str, revision: int, value: bytes) -> None:
         if not value:
             return
+        if key.startswith(f"{revocations.KIND}."):
+            self.revocations.put(key, revision, value)
+            return
         changed = self.view.put(key, revision, value)
         if changed is not None and self._on_change is not None and self._loaded.is_set():
             self._on_change(key, changed)
@@ -286,6 +293,7 @@ class CatalogWatch:
                 if identity != self._identity:
                     self._identity = identity
                     self.view.forget_revisions()
+                    self.revocations.forget_revisions()
                 await self._watch()
             except (NatsError, TimeoutError) as error:
                 log.info("waiting for the catalog: %s", str(error) or type(error).__name__)
@@ -317,7 +325,7 @@ class CatalogWatch:
         self.freshness.watch_began()
         consumer = OrderedConsumer(self._bus, self._delivered, self._broke)
         try:
-            filters = [*(f"{kind}.>" for kind in _KINDS), self._probe_key]
+            filters = [*(f"{kind}.>" for kind in (*_KINDS, revocations.KIND)), self._probe_key]
             async with asyncio.timeout(_OPEN_S):
                 await consumer.open(subjects.CATALOG_STREAM, [_PREFIX + each for each in filters])
             while not self._is_over:
@@ -344,9 +352,9 @@ class CatalogWatch:
 
     async def _put_back(self) -> None:
         """What the bucket has lost. Raises NatsError, TimeoutError; it is then tried again."""
-        lost = self.view.unbacked()
+        lost = [*self.view.unbacked(), *self.revocations.unbacked()]
         if lost:
-            log.error("the catalog's bucket has lost %d definitions; they are put back", len(lost))
+            log.error("the catalog's bucket has lost %d entries; they are put back", len(lost))
         for key, value in lost:
             with contextlib.suppress(KeyWrongLastSequenceError):
                 await self.bucket.update(key, value, last=0)

@@ -14,6 +14,7 @@ from typing import Literal, get_args
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 
+from grandstand.access.v1 import access_pb2
 from grandstand.aggregate.v1 import aggregate_pb2
 from grandstand.catalog.v1 import catalog_pb2
 from grandstand.gateway.v1 import gateway_pb2
@@ -27,6 +28,7 @@ _SERVED_BY: tuple[tuple[str, ServiceDescriptor], ...] = (
     ("ingest", ingest_pb2.DESCRIPTOR.services_by_name["IngestService"]),
     ("aggregate", aggregate_pb2.DESCRIPTOR.services_by_name["AggregateService"]),
     ("aggregate", catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"]),
+    ("aggregate", access_pb2.DESCRIPTOR.services_by_name["AccessService"]),
 )
 
 _EDGE_SERVICES = ("GatewayService", "IngestService", "AggregateService")
@@ -34,9 +36,9 @@ _EDGE_METHODS = ("CatalogService/GetGame",)
 """Defining, opening and closing is for a game's own backend, on the mesh listener."""
 _MESH_METHODS = ("AggregateService/ReadPartitions",)
 """For operators."""
-_MESH_TOKEN_METHODS = ("IngestService/Publish", "AggregateService/ReadPartitions")
+_MESH_TOKEN_METHODS = ("IngestService/Publish", "AggregateService/ReadPartitions", "AccessService/Revoke")
 """Also called with the mesh's own tokens, which Envoy cannot check: the service does."""
-_TOKEN_METHODS = ("IngestService/Publish", "GatewayService/Send")
+_TOKEN_METHODS = ("IngestService/Publish", "GatewayService/Send", "GatewayService/IssueOrigin")
 """Who acts must say who it is; who watches need not."""
 
 

@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from google.protobuf.message import Message
+
 Metadata = Sequence[tuple[str, str]]
 """Lower-case names, without pseudo-headers. Values of `-bin` names are the base64 that was sent."""
 
@@ -51,9 +53,15 @@ class Call(Protocol):
     def resume(self) -> None:
         """What waited is delivered from the loop, in order, unless paused again by then."""
 
-    def end(self, code: int = 0, message: str = "", retry_after_s: float | None = None) -> None:
+    def end(
+        self,
+        code: int = 0,
+        message: str = "",
+        retry_after_s: float | None = None,
+        detail: Message | None = None,
+    ) -> None:
         """Trailers after all that was sent, and RST_STREAM(NO_ERROR) if the client has not half-closed.
-        `retry_after_s` goes along as a google.rpc.RetryInfo in grpc-status-details-bin."""
+        `retry_after_s` goes along as a google.rpc.RetryInfo in grpc-status-details-bin, `detail` as it is."""
 
 
 class Handler(Protocol):

@@ -14,10 +14,12 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote
 
+from google.protobuf.message import Message
+
 from grandstand.wire.errors import shown
 from mesh.http2 import bounds
 from mesh.http2.call import Page
-from mesh.http2.details import retry_details
+from mesh.http2.details import status_details
 from mesh.http2.errors import INTERNAL, RESOURCE_EXHAUSTED, UNIMPLEMENTED, CallFailed, Cause, StreamBroken
 from mesh.http2.frames import PROTOCOL_ERROR
 
@@ -256,14 +258,16 @@ def _status(code: int) -> bytes:
     return _literal(b"grpc-status", b"%d" % code)
 
 
-def trailers(code: int, message: str, retry_after_s: float | None = None) -> bytes:
+def trailers(
+    code: int, message: str, retry_after_s: float | None = None, detail: Message | None = None
+) -> bytes:
     """The block after the last message; a call without one has RESPONSE_HEADERS before it in one block.
     At most TRAILERS_BYTES_MAX as RFC 9113, 6.5.2 counts them."""
     block = _status(code)
     if message:
         block += _literal(b"grpc-message", percent_encoded(message))
-    if retry_after_s is not None:
-        details = retry_details(code, message, retry_after_s)
+    if retry_after_s is not None or detail is not None:
+        details = status_details(code, message, retry_after_s, detail)
         block += _literal(b"grpc-status-details-bin", details)
     return block
 

@@ -22,6 +22,8 @@ import logging
 import sys
 from collections.abc import Callable
 
+from google.protobuf.message import Message
+
 from mesh.http2 import bounds, frames, headers
 from mesh.http2.broadcast_group import ConnectionMembers, Shared
 from mesh.http2.call import Handler, Metadata, Page
@@ -320,13 +322,19 @@ class Stream:
 
     # Ends.
 
-    def end(self, code: int = 0, message: str = "", retry_after_s: float | None = None) -> None:
+    def end(
+        self,
+        code: int = 0,
+        message: str = "",
+        retry_after_s: float | None = None,
+        detail: Message | None = None,
+    ) -> None:
         if self.is_ended:
             return
         self.is_ended = True
         self._leave_group()
         self.receive_half.stop()
-        block = headers.trailers(code, message, retry_after_s)
+        block = headers.trailers(code, message, retry_after_s, detail)
         if self._unsent is None:
             self._finish(block)
         else:

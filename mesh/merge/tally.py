@@ -13,10 +13,11 @@ def merge_tally(partials: Iterable[TallyPartial]) -> TallyResult:
     votes: dict[str, int] = {}
     weights: dict[str, int] = {}
     guest_votes: dict[str, int] = {}
-    voters = guest_voters = 0
+    voters = guest_voters = voided = 0
     for partial in partials:
         voters += partial.voters
         guest_voters += partial.guest_voters
+        voided += partial.voided
         for option_id, count in zip(partial.option_ids, partial.guest_votes, strict=False):
             guest_votes[option_id] = guest_votes.get(option_id, 0) + count
         for option_id, count, weight in zip(
@@ -31,4 +32,5 @@ def merge_tally(partials: Iterable[TallyPartial]) -> TallyResult:
         ],
         voters=voters,
         guest_voters=guest_voters,
+        voided=voided,
     )

@@ -46,23 +46,24 @@ def defines(found: Call) -> Caller:
 
 
 @pytest.mark.parametrize(
-    ("ask", "found", "error", "said"),
+    ("ask", "claims", "error", "said"),
     [
-        (defines, NOBODY, Unauthenticated, "token: there is none"),
-        (ACCESS.operator, NOBODY, Unauthenticated, "token: there is none"),
-        (defines, call(roles=["viewer"]), Forbidden, "has not the role owner"),
-        (defines, call(roles=["producer"]), Forbidden, "has not the role owner"),
-        (ACCESS.operator, call(roles=["owner"]), Forbidden, "has not the role operator"),
-        (defines, call(roles=["owner"], games=["area-*"]), Forbidden, "game.game_id: 'arena-1' is not among"),
-        (defines, call(roles=["operator"], games=["x"]), Forbidden, "game.game_id: 'arena-1' is not among"),
-        (defines, call(roles=["owner"], exp=1), Unauthenticated, "expired"),
-        (lambda c: ACCESS.reader(c, "g"), call(roles=["viewer"], exp=1), Unauthenticated, "expired"),
-        (lambda c: ACCESS.reader(c, "g"), call(games=["h"]), Forbidden, "game_id: 'g' is not among"),
+        (defines, {}, Unauthenticated, "token: there is none"),
+        (ACCESS.operator, {}, Unauthenticated, "token: there is none"),
+        (defines, {"roles": ["viewer"]}, Forbidden, "has not the role owner"),
+        (defines, {"roles": ["producer"]}, Forbidden, "has not the role owner"),
+        (ACCESS.operator, {"roles": ["owner"]}, Forbidden, "has not the role operator"),
+        (defines, {"roles": ["owner"], "games": ["area-*"]}, Forbidden, "'arena-1' is not among"),
+        (defines, {"roles": ["operator"], "games": ["x"]}, Forbidden, "'arena-1' is not among"),
+        (defines, {"roles": ["owner"], "exp": 1}, Unauthenticated, "expired"),
+        (lambda c: ACCESS.reader(c, "g"), {"roles": ["viewer"], "exp": 1}, Unauthenticated, "expired"),
+        (lambda c: ACCESS.reader(c, "g"), {"games": ["h"]}, Forbidden, "game_id: 'g' is not among"),
     ],
 )
 def test_i10_who_may_not_is_told_why(
-    ask: Callable[[Call], object], found: FakeCall, error: type[Exception], said: str
+    ask: Callable[[Call], object], claims: dict[str, Any], error: type[Exception], said: str
 ) -> None:
+    found = call(**claims)
     with pytest.raises(error, match=said):
         ask(found)
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aggregate.board import Board
-from aggregate.fold import Change, Drop, FoldState, Rank, SetFields, Unrank
+from aggregate.fold import Change, DeleteFields, Drop, FoldState, Rank, SetFields, Unrank
 from aggregate.leaders import Key, Leaders
 from grandstand.aggregate.v1.aggregate_pb2 import BoardResult
 from grandstand.catalog.v1.catalog_pb2 import (
@@ -46,15 +46,11 @@ SCORES = st.builds(
     tag=st.sampled_from([1, 2, 2**64 - 1]),
     seq=st.integers(1, 9),
 )
+MOMENTS = st.integers(0, 7 * EVERY_S) | st.sampled_from([-5, 19.999999, 20, 28, 27.999999, 40, 48, 60.000001])
+REMOVES = st.tuples(st.sampled_from("abcdefgh"), st.sampled_from([0, 0, 1, 2]))
 STREAM = st.lists(
-    st.builds(
-        Blk,
-        at_s=st.one_of(
-            st.integers(0, 7 * EVERY_S),
-            st.sampled_from([-5, 19.999999, 20, 28, 27.999999, 40, 48, 60.000001]),
-        ),
-        scores=st.lists(SCORES, max_size=6),
-    ),
+    st.builds(Blk, at_s=MOMENTS, scores=st.lists(SCORES, max_size=6))
+    | st.builds(Blk, at_s=MOMENTS, removes=REMOVES),
     max_size=14,
 )
 
@@ -75,6 +71,10 @@ class Stored:
                         assert isinstance(name, str)
                         assert isinstance(value, bytes)
                         self.hashes.setdefault(change.part, {})[name.encode()] = value
+                case DeleteFields():
+                    assert change.names
+                    for name in change.names:
+                        del self.hashes[change.part][name.encode()]
                 case Rank():
                     assert change.flat
                     for score, member in zip(change.flat[::2], change.flat[1::2], strict=True):
@@ -97,8 +97,8 @@ class Stored:
         order = sorted(self.rankings.get(part, {}).items(), key=lambda item: (item[1], item[0].encode()))
         return [member[16:] for member, _ in order]
 
-    def holds(self) -> tuple[object, object]:
-        return self.hashes, {part: ranking for part, ranking in self.rankings.items() if ranking}
+    def holds(self) -> tuple[object, ...]:
+        return tuple({part: of for part, of in held.items() if of} for held in (self.hashes, self.rankings))
 
 
 @given(st.sampled_from(MODES), st.booleans(), st.integers(1, 9), st.sampled_from([0, 0, 0, 50, -50]), STREAM)
@@ -181,7 +181,7 @@ def test_the_merge_of_a_spread_boards_partitions_is_one_fold_of_all(
             shares.setdefault(ids.stable_hash(score.actor) % spread, []).append(score)
         for at, fold in enumerate(folds):
             fold.advance(block.at_us)
-            feed(fold, Blk(block.at_s, shares.get(at, [])))
+            feed(fold, Blk(block.at_s, shares.get(at, []), block.removes))
     partials = [fold.partial() for fold in folds]
     whole = folded(definition, stream).partial()
     merged = merge_board(partials)
@@ -261,6 +261,20 @@ def test_a_season_is_kept_while_the_next_runs_and_takes_what_comes_within_the_gr
     assert entries(shown) == [("a", 9), ("b", 1)]
 
 
+def test_an_actor_that_is_removed_begins_anew_and_not_in_a_season_that_is_sealed() -> None:
+    fold = folded(board(BOARD_MODE_SUM, seasons=True), [Blk(5, [Score("a", 3), Score("b", 2)])])
+    assert feed(fold, Blk(6, removes=("a", 0)))
+    assert not feed(fold, Blk(6, removes=("a", 0))), "removing twice is removing once"
+    feed(fold, Blk(7, [Score("a", 1, seq=2)]))
+    assert entries(merge_board([fold.partial()])) == [("b", 2), ("a", 1)]
+    feed(fold, Blk(21, removes=("b", 1)))
+    shown = merge_board([fold.partial()])
+    assert [(e.actor_id, e.points) for e in shown.previous.entries] == [("a", 1)]
+    feed(fold, Blk(EVERY_S + GRACE_S))
+    assert not feed(fold, Blk(EVERY_S + GRACE_S, removes=("a", 1)))
+    assert merge_board([fold.partial()]).previous.actors == 1
+
+
 def test_a_season_begins_on_an_idle_board_too() -> None:
     fold = folded(board(BOARD_MODE_SUM, seasons=True), [Blk(5, [Score("a", 3)])])
     stored = Stored()
@@ -304,17 +318,18 @@ def test_a_board_without_partials_is_empty() -> None:
 
 @given(
     st.integers(1, 4),
-    st.lists(st.tuples(st.integers(0, 30), st.integers(0, 6), st.integers(0, 2)), max_size=120),
+    st.lists(st.tuples(st.integers(0, 30), st.none() | st.integers(0, 6), st.integers(0, 2)), max_size=120),
     st.integers(0, 30),
 )
 def test_the_leaders_are_the_best_of_all_after_any_moves(
-    top: int, moves: list[tuple[int, int, int]], at_first: int
+    top: int, moves: list[tuple[int, int | None, int]], at_first: int
 ) -> None:
     keys: dict[int, Key] = {n: (n % 5, n % 3, str(n)) for n in range(at_first)}
     leaders = Leaders(top, lambda count: sorted(keys.values())[:count], room_min=0)
     for actor, score, at_us in moves:
-        old, new = keys.get(actor), (score, at_us, str(actor))
-        keys[actor] = new
+        old, new = keys.pop(actor, None), None if score is None else (score, at_us, str(actor))
+        if new is not None:
+            keys[actor] = new
         leaders.move(old, new)
         assert leaders.best() == sorted(keys.values())[:top]
 

@@ -86,7 +86,7 @@ class Folds:
             if partition in shares:
                 partials = dict(shares[partition].partials)
                 if self.takes(partition, sequence, control):
-                    _fold(partials, control)
+                    _fold(partials, sequence, control)
                 shares[partition] = Share(partition, sequence, partials)
         return list(shares.values())
 
@@ -94,9 +94,9 @@ class Folds:
         return await self.read(game_id, spread)
 
 
-def _fold(partials: dict[str, Partial], control: Control) -> None:
+def _fold(partials: dict[str, Partial], sequence: int, control: Control) -> None:
     if control.HasField("poll"):
-        partials[f"poll/{control.poll.poll_id}"] = Partial(stage=control.poll.stage)
+        partials[f"poll/{control.poll.poll_id}"] = Partial(stage=control.poll.stage, sequence=sequence)
     elif control.HasField("board"):
         partial = partials.setdefault(f"board/{control.board.board_id}", Partial())
         partial.stage = control.board.stage

@@ -14,7 +14,7 @@ from grandstand.wire import ids
 from tests.support.blocks import NOW_S, origin
 
 VIEWERS = [ids.origin_key(origin(n)) for n in range(6)]
-PRODUCERS = [ids.origin_key(origin(n, producer=True)) for n in range(6)]  # the viewers' bytes, another kind
+PRODUCERS = VIEWERS  # the same bytes, another kind
 
 # (is it a producer's, which, its number): near each other, and far enough apart to leave windows.
 ROWS = st.tuples(

@@ -162,7 +162,7 @@ def test_windows_of_dead_origins_are_forgotten_by_the_streams_own_time() -> None
     partition = Partition(0, Loaded())
     fold(partition, blocks.control(blocks.poll()))
     fold(partition, blocks.block([blocks.vote(f"v{n}", "a", origin(n), 1) for n in range(1, 400)]))
-    later = NOW_S + aggregate_bounds.ORIGIN_WINDOW_LIFE_S + 60
+    later = NOW_S + aggregate_bounds.ORIGIN_WINDOW_LIFE_S + 3_600
     block = blocks.block([blocks.vote("bob", "a", origin(1), 2)], later)
     partition.fold(partition.folded + 1, block.SerializeToString())
     flush = partition.take_flush()
@@ -211,6 +211,8 @@ STEPS = st.lists(
             st.tuples(st.integers(0, 5), st.booleans(), st.integers(0, 7), st.integers(1, 9)), max_size=25
         ),
         st.sampled_from(["flush", "take over", "seal free"]),
+        st.builds(blocks.void_votes, st.sampled_from("pqrs"), st.sampled_from(["mvp", "free", "many"])),
+        st.builds(blocks.remove_score, st.sampled_from("pqrs"), st.sampled_from(["top", "last"])),
     ),
     max_size=25,
 )
@@ -235,14 +237,15 @@ def body(kind: int, producer: bool, which: int, sequence: int) -> Row:
 
 @given(STEPS, st.integers(0, 2**32))
 def test_a_partition_taken_over_anywhere_ends_as_one_that_never_was(
-    steps: list[list[tuple[int, bool, int, int]] | str], salt: int
+    steps: list[list[tuple[int, bool, int, int]] | str | Block], salt: int
 ) -> None:
-    """Blocks with resends, flushes, takeovers that lose what was not flushed, a poll sealed."""
+    """Blocks with resends, flushes, takeovers that lose what was not flushed, a poll sealed, corrections."""
     game = blocks.game(metrics=["ping"])
-    stream = [blocks.game_control(game), *(blocks.control(each) for each in [*POLLS, *BOARDS])]
+    opening = [blocks.game_control(game), *(blocks.control(each) for each in [*POLLS, *BOARDS])]
+    stream: list[Block] = []
     whole = Partition(0, Loaded())
     kept, broken = Kept(), Partition(0, Loaded(), salt)
-    for step in [*stream, *steps, "flush", "take over"]:
+    for step in [*opening, *steps, "flush", "take over"]:
         if step == "flush":
             flush = broken.take_flush()
             if flush is not None:
@@ -252,16 +255,15 @@ def test_a_partition_taken_over_anywhere_ends_as_one_that_never_was(
             for at in range(kept.state.applied, len(stream)):
                 assert broken.fold(at + 1, stream[at].SerializeToString()) == []
         else:
-            if not isinstance(step, Block):
-                at_s = NOW_S + limits.SEAL_GRACE_S * len(stream)
-                made = (
-                    sealing(POLLS[1], at_s)
-                    if step == "seal free"
-                    else [blocks.block([body(*each) for each in step], at_s)]
-                )
-                stream += made
-            else:
-                made = [step]
+            at_s = NOW_S + limits.SEAL_GRACE_S * len(stream)
+            match step:
+                case Block():
+                    made = [step]
+                case "seal free":
+                    made = sealing(POLLS[1], at_s)
+                case _:
+                    made = [blocks.block([body(*each) for each in step], at_s)]
+            stream += made
             for each, partition in itertools.product(made, (whole, broken)):
                 assert partition.fold(partition.folded + 1, each.SerializeToString()) == []
     final = whole.take_flush()

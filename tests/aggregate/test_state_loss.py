@@ -190,6 +190,34 @@ def test_i4_a_stream_that_lost_its_tail_and_grew_again_is_folded_as_it_is_now(
     assert "lost its tail" in worker.said()
 
 
+def test_i4_a_partition_that_was_being_rebuilt_when_the_stream_lost_its_tail_is_shown_again(
+    servers: Stores,
+) -> None:
+    """The rebuild wanted to fold up to a block that is gone, and an idle partition never gets one as late."""
+
+    async def scenario() -> None:
+        async with votes_stream(servers.nats_url, servers.redis_url) as votes:
+            worker = servers.worker("aggregate-1")
+            await votes.vote(3, VOTES)
+            assert await votes.voters() == votes.acked
+            worker.kill()
+            with redis.Redis.from_url(servers.redis_url) as client:
+                stream = client.get(layout.stream_key(3))
+                assert isinstance(stream, bytes)
+                client.set(layout.stream_key(3), stream.rpartition(b" ")[0] + b" 100000")
+            again = servers.worker("aggregate-1")
+
+            async def counted() -> bool:
+                with contextlib.suppress(Unavailable):
+                    return await votes.voters() == votes.acked
+                return False
+
+            await eventually(counted, "the partition is shown", 30)
+            assert "partition 3: its state was to be folded up to 100000" in again.said()
+
+    run(scenario(), within_s=60)
+
+
 # The purge.
 
 

@@ -1,7 +1,8 @@
-"""Polls count one vote an actor: single, multiple, changeable, weighted, against a naive count."""
+"""Polls count one vote an actor: single, multiple, changeable, weighted, voided, against a naive count."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -38,6 +39,16 @@ class Cast:
     guest: bool = False
 
 
+@dataclass(frozen=True)
+class Void:
+    """A control between blocks of votes."""
+
+    poll: int
+    actor: int
+
+
+Step = Sequence[Cast] | Void
+
 CASTS = st.builds(
     Cast,
     poll=st.integers(0, len(POLLS) - 1),
@@ -48,7 +59,9 @@ CASTS = st.builds(
     sequence=st.integers(1, 30),
     guest=st.booleans(),
 )
-STREAM = st.lists(st.lists(CASTS, max_size=25), max_size=6)
+VOIDS = st.builds(Void, poll=st.integers(0, len(POLLS) - 1), actor=st.integers(0, 7))
+BLOCKS = st.lists(CASTS, max_size=25) | VOIDS
+STREAM = st.lists(BLOCKS, max_size=8)
 
 
 @dataclass
@@ -58,8 +71,18 @@ class Oracle:
     casts: list[dict[int, Cast]] = field(default_factory=lambda: [{} for _ in POLLS])
     highest: dict[tuple[int, int, int], int] = field(default_factory=dict)
     """By poll, actor and origin: what has set the actor's vote."""
+    voided: list[set[int]] = field(default_factory=lambda: [set() for _ in POLLS])
+    """Whose vote was voided and who has not voted since."""
 
-    def fold(self, vote: Cast) -> None:
+    def fold(self, step: Step) -> None:
+        if isinstance(step, Void):
+            if self.casts[step.poll].pop(step.actor, None):
+                self.voided[step.poll].add(step.actor)
+            return
+        for vote in step:
+            self._cast(vote)
+
+    def _cast(self, vote: Cast) -> None:
         poll, casts = POLLS[vote.poll], self.casts[vote.poll]
         count = vote.options.bit_count()
         if not 1 <= count <= (poll.choices_max or 1) or vote.options >> len(poll.options):
@@ -71,6 +94,7 @@ class Oracle:
             return
         self.highest[own] = vote.sequence
         casts[vote.actor] = vote
+        self.voided[vote.poll].discard(vote.actor)
 
     def guests(self, poll: int) -> tuple[list[int], int]:
         options = range(len(POLLS[poll].options))
@@ -90,7 +114,11 @@ def opened(salt: int = 0, polls: list[Poll] = POLLS) -> Tallies:
     return tallies
 
 
-def fold(tallies: Tallies, votes: list[Cast]) -> set[str]:
+def fold(tallies: Tallies, votes: Step) -> set[str]:
+    if isinstance(votes, Void):
+        topic = f"poll/{POLLS[votes.poll].poll_id}"
+        number = tallies.number(GAME, topic)
+        return {topic} if tallies.void(number, ids.actor_key(str(votes.actor))) else set()
     if not votes:
         return set()
     numbers = [tallies.number(GAME, f"poll/{POLLS[vote.poll].poll_id}") for vote in votes]
@@ -109,26 +137,30 @@ def fold(tallies: Tallies, votes: list[Cast]) -> set[str]:
     return {tallies.name(number)[1] for number in changed}
 
 
-def counted(tallies: Tallies, poll: int) -> tuple[list[int], list[int], int, list[int], int]:
+Count = tuple[list[int], list[int], int, list[int], int, int]
+
+
+def counted(tallies: Tallies, poll: int) -> Count:
     partial = tallies.partial(tallies.number(GAME, f"poll/{POLLS[poll].poll_id}"))
     votes = list(partial.votes)
     weights = list(partial.weights) or votes
-    return votes, weights, partial.voters, list(partial.guest_votes), partial.guest_voters
+    guests = list(partial.guest_votes), partial.guest_voters
+    return votes, weights, partial.voters, *guests, partial.voided
 
 
-def expected(oracle: Oracle, poll: int) -> tuple[list[int], list[int], int, list[int], int]:
+def expected(oracle: Oracle, poll: int) -> Count:
     votes, weights, voters = oracle.votes(poll)
-    return votes, weights if POLLS[poll].weight_max else votes, voters, *oracle.guests(poll)
+    weights = weights if POLLS[poll].weight_max else votes
+    return votes, weights, voters, *oracle.guests(poll), len(oracle.voided[poll])
 
 
 @given(STREAM, st.integers(0, 2**64 - 1))
-def test_votes_are_counted_as_one_by_one(stream: list[list[Cast]], salt: int) -> None:
+def test_votes_are_counted_as_one_by_one(stream: list[Step], salt: int) -> None:
     tallies, oracle = opened(salt), Oracle()
     for votes in stream:
         before = [expected(oracle, poll) for poll in range(len(POLLS))]
         changed = fold(tallies, votes)
-        for vote in votes:
-            oracle.fold(vote)
+        oracle.fold(votes)
         for poll, definition in enumerate(POLLS):
             assert counted(tallies, poll) == expected(oracle, poll)
             if counted(tallies, poll) != before[poll]:
@@ -136,7 +168,7 @@ def test_votes_are_counted_as_one_by_one(stream: list[list[Cast]], salt: int) ->
 
 
 @given(STREAM, st.integers(0, 6))
-def test_a_table_read_back_goes_on_as_the_table_itself(stream: list[list[Cast]], whole_at: int) -> None:
+def test_a_table_read_back_goes_on_as_the_table_itself(stream: list[Step], whole_at: int) -> None:
     tallies = opened()
     log = b""
     for at, votes in enumerate(stream):
@@ -146,19 +178,22 @@ def test_a_table_read_back_goes_on_as_the_table_itself(stream: list[list[Cast]],
     read_back.load(log)
     for each in (tallies, read_back):
         for votes in stream:
-            fold(each, votes[::-1])
+            fold(each, votes if isinstance(votes, Void) else votes[::-1])
     assert [counted(read_back, p) for p in range(len(POLLS))] == [
         counted(tallies, p) for p in range(len(POLLS))
     ]
 
 
 @given(STREAM, st.integers(1, 4))
-def test_the_merge_of_all_shares_is_one_fold_of_all(stream: list[list[Cast]], shares: int) -> None:
+def test_the_merge_of_all_shares_is_one_fold_of_all(stream: list[Step], shares: int) -> None:
     whole, parts = opened(), [opened(salt) for salt in range(shares)]
     for votes in stream:
         fold(whole, votes)
         for share, part in enumerate(parts):
-            fold(part, [vote for vote in votes if vote.actor % shares == share])
+            if not isinstance(votes, Void):
+                fold(part, [vote for vote in votes if vote.actor % shares == share])
+            elif votes.actor % shares == share:
+                fold(part, votes)
     for definition in POLLS:
         topic = f"poll/{definition.poll_id}"
         merged = merge_tally(part.partial(part.number(GAME, topic)) for part in parts)
@@ -167,7 +202,7 @@ def test_the_merge_of_all_shares_is_one_fold_of_all(stream: list[list[Cast]], sh
 
 @given(STREAM, st.integers(0, len(POLLS) - 1), st.integers(0, 5))
 def test_sealing_one_poll_leaves_the_others_as_they_are(
-    stream: list[list[Cast]], sealed: int, sealed_at: int
+    stream: list[Step], sealed: int, sealed_at: int
 ) -> None:
     topic = f"poll/{POLLS[sealed].poll_id}"
     tallies, oracle = opened(), Oracle()
@@ -176,10 +211,13 @@ def test_sealing_one_poll_leaves_the_others_as_they_are(
         if at == sealed_at:
             tallies.seal(GAME, topic)
             tallies._compact()
-        votes = [vote for vote in votes if at < sealed_at or vote.poll != sealed]
+        if at >= sealed_at:
+            if isinstance(votes, Void) and votes.poll == sealed:
+                continue
+            if not isinstance(votes, Void):
+                votes = [vote for vote in votes if vote.poll != sealed]
         fold(tallies, votes)
-        for vote in votes:
-            oracle.fold(vote)
+        oracle.fold(votes)
         log += tallies.delta()
     for each in (tallies, opened(polls=[p for at, p in enumerate(POLLS) if at != sealed])):
         if each is not tallies:
@@ -211,3 +249,20 @@ def test_who_has_voted_is_known_by_poll() -> None:
     asked = ids.actor_key("3") + ids.actor_key("4")
     assert tallies.voted(tallies.number(GAME, "poll/final"), asked).tolist() == [True, False]
     assert tallies.voted(tallies.number(GAME, "poll/changeable"), asked).tolist() == [False, False]
+
+
+def test_a_voided_vote_counts_no_more_and_the_next_one_does_even_in_a_final_poll() -> None:
+    tallies = opened()
+    fold(tallies, [Cast(3, 1, 1, 5, 1, 7, guest=True), Cast(3, 2, 2, 4, 2, 1)])
+    assert counted(tallies, 3) == ([1, 1], [5, 4], 2, [1, 0], 1, 0)
+    assert fold(tallies, Void(3, 1)) == {"poll/weighted"}
+    assert fold(tallies, Void(3, 1)) == fold(tallies, Void(3, 9)) == set(), "void already, and never voted"
+    assert counted(tallies, 3) == ([0, 1], [0, 4], 1, [], 0, 1)
+    voted = tallies.voted(tallies.number(GAME, "poll/weighted"), ids.actor_key("1") + ids.actor_key("2"))
+    assert voted.tolist() == [False, True]
+    # An older vote of the same origin, stored late, was voided with the newer one.
+    fold(tallies, [Cast(3, 1, 2, 9, 1, 6)])
+    assert counted(tallies, 3) == ([0, 1], [0, 4], 1, [], 0, 1)
+    # Of the next ones in one block the first that is newer counts, and is final again.
+    fold(tallies, [Cast(3, 1, 2, 9, 1, 5), Cast(3, 1, 2, 3, 1, 8), Cast(3, 1, 1, 2, 1, 9)])
+    assert counted(tallies, 3) == ([0, 2], [0, 7], 2, [], 0, 0)

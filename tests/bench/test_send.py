@@ -40,7 +40,7 @@ def test_what_is_acked_is_stored_under_its_own_identity(
     ground: Bed, ways: dict[str, Way], module: str, is_web: bool
 ) -> None:
     shown = [ground.viewer(number) for number in range(5)]
-    crowd = Crowd(ways[module].envoy.port, GAME, shown, wires=2, is_web=is_web)
+    crowd = Crowd(ways[module].envoy.port, GAME, shown, ground.origin, wires=2, is_web=is_web)
     crowd.press(0.3, 3)
     took_s, late_s = crowd.pace(50.0, 0.4)
     crowd.close()
@@ -57,7 +57,7 @@ def test_what_is_acked_is_stored_under_its_own_identity(
 
 def test_as_many_calls_are_under_way_as_were_asked_for(ground: Bed, ways: dict[str, Way]) -> None:
     shown = [ground.viewer(number) for number in range(9)]
-    crowd = Crowd(ways[OURS_MODULE].envoy.port, GAME, shown, wires=2, is_web=False)
+    crowd = Crowd(ways[OURS_MODULE].envoy.port, GAME, shown, ground.origin, wires=2, is_web=False)
     most = []
     turn = crowd._turn
     crowd._turn = lambda wait_s: (most.append(crowd.under_way), turn(wait_s))  # type: ignore[method-assign, assignment, func-returns-value]
@@ -70,7 +70,14 @@ def test_as_many_calls_are_under_way_as_were_asked_for(ground: Bed, ways: dict[s
 def test_a_refusal_is_no_answer_and_what_was_said_is_kept(
     ground: Bed, ways: dict[str, Way], is_web: bool
 ) -> None:
-    crowd = Crowd(ways[OURS_MODULE].envoy.port, "no-such-game", [ground.viewer(1)], wires=1, is_web=is_web)
+    crowd = Crowd(
+        ways[OURS_MODULE].envoy.port,
+        "no-such-game",
+        [ground.viewer(0)],
+        ground.origin,
+        wires=1,
+        is_web=is_web,
+    )
     crowd.press(0.1, 1)
     crowd.close()
     assert (crowd.tally.acked, crowd.senders[0].acked) == (0, set())

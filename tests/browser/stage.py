@@ -83,7 +83,7 @@ class Stage:
 
     def _send(self, actor_id: str, **body: Any) -> None:
         if not self._origin:
-            issued = self._gateway.IssueOrigin(gateway.IssueOriginRequest(), timeout=DEADLINE_S)
+            issued = self._call(self._gateway.IssueOrigin, gateway.IssueOriginRequest())
             self._origin = issued.origin_id
         event = Event(
             game_id=self.game_id,
@@ -94,8 +94,8 @@ class Stage:
         )
         self._call(self._gateway.Send, gateway.SendRequest(event=event))
 
-    def _call(self, method: Any, request: Any) -> None:
-        method(request, metadata=[("authorization", f"Bearer {self._token()}")], timeout=DEADLINE_S)
+    def _call(self, method: Any, request: Any) -> Any:
+        return method(request, metadata=[("authorization", f"Bearer {self._token()}")], timeout=DEADLINE_S)
 
 
 @contextlib.contextmanager

@@ -130,6 +130,9 @@ def platform(
     keys.write_text(json.dumps({"keys": [mint.public_jwk(jwk)]}))
     (key,) = parse_signing_keys(json.dumps(jwk).encode())
     with running(folder / "home", "--keys", str(keys), "--issuer", "us", "--production") as mesh:
+        mesh.owner = lambda: mint.token(
+            key, actor_id="studio", now_s=time.time(), life_s=60.0, roles=["owner"], issuer="us"
+        )
         yield mesh, key
 
 

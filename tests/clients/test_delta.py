@@ -65,6 +65,7 @@ values: dict[str, st.SearchStrategy[Any]] = {
         TallyResult,
         options=lists(st.builds(OptionCount, option_id=names, votes=sizes, weight=small)),
         voters=small,
+        voided=small,
     ),
     "board": st.builds(
         BoardResult,
@@ -143,6 +144,7 @@ def polls(draw: st.DrawFn) -> TopicState:
                 for at, (votes, weight) in enumerate(counts)
             ],
             voters=draw(sizes),
+            voided=draw(small),
         ),
     )
 

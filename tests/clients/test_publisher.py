@@ -93,6 +93,36 @@ def test_i2_what_was_not_acked_goes_again_under_the_same_numbers() -> None:
     run(scenario())
 
 
+def test_i2_a_session_whose_origin_is_replaced_goes_on_and_says_what_may_be_stored() -> None:
+    async def scenario() -> None:
+        ingest = Ingest()
+        async with publisher_to(ingest) as publisher:
+            await publisher.send(vote("first"))
+            old = publisher.origin_id
+            ingest.hold()
+            sent = [await publisher.submit(vote(f"a{n}")) for n in range(3)]
+            await until(lambda: len(ingest.streams[0].events) == 4, "they are heard")
+            ingest.set_credit(0)
+            await until(lambda: publisher.credit == 0, "the credit is known")
+            unsent = await publisher.submit(vote("later"))
+            ingest.forget_key()
+            ingest.credit = 64
+            ingest.settles = True
+            ingest.streams[0].cut()
+            for receipt in sent:
+                told = await outcome(receipt)
+                assert isinstance(told, Refused)
+                assert (told.code, told.maybe_stored) == (grpc.StatusCode.ABORTED, True)
+            receipt = await unsent
+            assert receipt.origin_id == publisher.origin_id != old
+            assert (await publisher.send(vote("last"))).origin_id == publisher.origin_id
+            assert ingest.streams[1].heard[0].hello.origin_id == old
+            assert publisher.counts.refused == 3
+        assert [identity[0] for identity in ingest.stored].count(old) <= 4
+
+    run(scenario())
+
+
 def test_a_credit_of_nothing_is_obeyed_until_it_grows_again() -> None:
     async def scenario() -> None:
         ingest = Ingest()

@@ -34,6 +34,7 @@ from grandstand.ingest.v1.ingest_pb2 import (
 )
 from ingest.session import IngestSession, Input
 from mesh.auth import Identity
+from mesh.auth.origins import ENTROPY_BYTES, Origins
 
 VERDICTS = ["store", "store", "shed", "refuse", "refuse", "retry", "retry", "maybe"]
 UNAVAILABLE, UNAUTHENTICATED, DEADLINE_EXCEEDED = 14, 16, 4
@@ -144,6 +145,9 @@ def test_an_expiring_token_is_renewed_before_the_stream_is_finished() -> None:
     session.submit("a", 1)
     assert sent(session, 1.5) == [(1, "a")], "a provider without a new token holds nothing up"
     assert session.next(1.0 + RENEW_AGAIN_S) is Due.RENEW
+    session.renew_later(2.0)
+    assert session.next(2.0) == Wait(2.0 + 2 * RENEW_AGAIN_S), "each time it waits longer"
+    assert session.next(2.0 + 2 * RENEW_AGAIN_S) is Due.RENEW
     session.renewed()
     assert session.next(3.0) is Due.HALF_CLOSE
     assert session.ended(0, "", 3.1) == Again(0.0)
@@ -281,14 +285,20 @@ class Mesh(RuleBasedStateMachine):
         )
         self.credit = credit
         self.events: list[Event] = []
-        self.counted: dict[int, Event] = {}
+        self.origins = Origins(lambda: (b"first",), actor_max=10**6)
+        self.counted: dict[tuple[str, int], Event] = {}
         self._open()
 
     def _open(self) -> None:
         hello = self.session.opened(self.now_s)
         self.server = IngestSession()
         identity = Identity("ann", False, None, 1e12)
-        greeting = self.server.hello(hello, identity, now_s=self.now_s, entropy=self.random.randbytes(12))
+        greeting = self.server.hello(
+            *(hello, identity, self.origins),
+            now_s=self.now_s,
+            at_s=self.now_s,
+            entropy=self.random.randbytes(ENTROPY_BYTES),
+        )
         greeting.credit = self.credit
         self.wire: list[tuple[int, Event | None]] = []
         self.taken: list[tuple[int, Event | None, str]] = []
@@ -361,7 +371,8 @@ class Mesh(RuleBasedStateMachine):
         seq, event, verdict = self.taken.pop(self.random.randrange(len(self.taken)))
         if verdict == "store" or (verdict == "maybe" and self.random.random() < 0.5):
             assert event is not None
-            assert self.counted.setdefault(seq, event) is event, "a number names one event"
+            identity = (server.origin_id, seq)
+            assert self.counted.setdefault(identity, event) is event, "an identity names one event"
         if verdict in ("refuse", "retry", "maybe"):
             refusal = Reject(
                 origin_seq=seq,
@@ -396,7 +407,8 @@ class Mesh(RuleBasedStateMachine):
                 case WasStored(events, _):
                     for seq, event in events:
                         event.answers.append("stored")
-                        assert self.counted.get(seq) is event, "I1: acked means durable"
+                        identity = (self.session.origin_id, seq)
+                        assert self.counted.get(identity) is event, "I1: acked means durable"
                 case WasShed(event, maybe):
                     event.answers.append("maybe" if maybe else "shed")
                 case WasRefused(event, _, _, maybe):
@@ -410,6 +422,12 @@ class Mesh(RuleBasedStateMachine):
         elif self.server.state.value == "open":
             self.server.step(Input.DRAIN)
             self.answers.append(PublishResponse(drain=Drain()))
+
+    @rule()
+    def the_key_is_gone(self) -> None:
+        """The next stream's server replaces the origin."""
+        key = self.random.randbytes(32)
+        self.origins = Origins(lambda: (key,), actor_max=10**6)
 
     @rule()
     def stream_breaks(self) -> None:

@@ -24,7 +24,7 @@ from grandstand.client.stream_handover import (
 )
 from grandstand.gateway.v1.gateway_pb2 import Drain, Heartbeat, Snapshot, SubscribeResponse, Update
 from grandstand.notify.v1.notify_pb2 import Announcement
-from mesh.http2.details import retry_details
+from mesh.http2.details import status_details
 
 UNAVAILABLE, NOT_FOUND, UNAUTHENTICATED, RESOURCE_EXHAUSTED = 14, 5, 16, 8
 SNAPSHOT = SubscribeResponse(snapshot=Snapshot())
@@ -252,7 +252,7 @@ def trailers(value: bytes) -> list[tuple[str, Any]]:
 
 @given(st.floats(0, 600))
 def test_the_wait_that_the_engine_says_is_read_from_the_status(after_s: float) -> None:
-    value = decoded_binary(retry_details(RESOURCE_EXHAUSTED, "full", after_s))
+    value = decoded_binary(status_details(RESOURCE_EXHAUSTED, "full", after_s, None))
     assert retry_after_s(trailers(value)) == pytest.approx(after_s, abs=1e-6)
 
 
@@ -267,7 +267,7 @@ def test_a_status_that_says_no_wait_or_nothing_that_can_be_read_asks_for_none() 
 
 
 def test_a_wait_without_end_is_cut() -> None:
-    forever = decoded_binary(retry_details(8, "", 1e9))
+    forever = decoded_binary(status_details(8, "", 1e9, None))
     assert retry_after_s(trailers(forever)) == RETRY_AFTER_MAX_S
 
 

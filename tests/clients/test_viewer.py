@@ -12,7 +12,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from grandstand.aggregate.v1.aggregate_pb2 import OptionCount, TallyResult, TopicState
-from grandstand.client import Backoff, ClientError, Viewer, open_channel
+from grandstand.client import Backoff, ClientError, Viewer, open_channel, stream_handover
 from grandstand.event.v1.event_pb2 import Cursor, Position
 from grandstand.gateway.v1.delta_pb2 import OptionDelta, TallyDelta, TopicDelta
 from grandstand.gateway.v1.gateway_pb2 import (
@@ -21,6 +21,7 @@ from grandstand.gateway.v1.gateway_pb2 import (
     Rendition,
     Snapshot,
     SubscribeResponse,
+    TokenExpiring,
     TopicCursor,
     Update,
 )
@@ -29,7 +30,8 @@ from tests.support.games import run, until
 from tests.support.http2_service import serving
 from tests.support.stand_in_gateway import StandInGateway
 
-UNAVAILABLE, NOT_FOUND, RESOURCE_EXHAUSTED = 14, 5, 8
+UNAVAILABLE, NOT_FOUND, RESOURCE_EXHAUSTED, UNAUTHENTICATED = 14, 5, 8, 16
+EXPIRING = SubscribeResponse(token_expiring=TokenExpiring())
 AT_ONCE = Backoff(base_s=0.01, cap_s=0.02)
 
 
@@ -128,6 +130,92 @@ def test_a_drained_viewer_is_shown_the_old_stream_until_the_new_one_stands_and_n
             viewer = watching.viewer
             assert (viewer.drained, viewer.resumed, viewer.mismatches, viewer.cache.went_back) == (1, 1, 0, 0)
             assert gateway.asked == 2
+
+    run(scenario())
+
+
+class Provider:
+    """Gives the token `now`, or fails; and tells how often it was asked."""
+
+    def __init__(self, now: str) -> None:
+        self.now = now
+        self.asked = 0
+
+    def __call__(self) -> str:
+        self.asked += 1
+        if not self.now:
+            raise RuntimeError("the platform is away")
+        return self.now
+
+
+def test_a_token_that_expires_is_renewed_before_its_stream_ends_and_nothing_is_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stream_handover, "RENEW_AGAIN_S", 0.02)
+
+    async def scenario() -> None:
+        provider = Provider("first")
+        async with watched(token=provider) as (gateway, watching):
+            old = gateway.streams[0]
+            assert old.token == "first"
+            old.show(poll(1))
+            old.say(EXPIRING)
+            await until(lambda: provider.asked >= 3, "it is asked for another one, and again")
+            provider.now = ""
+            asked = provider.asked
+            await until(lambda: provider.asked > asked, "one that fails is asked again, too")
+            assert gateway.asked == 1
+            provider.now = "second"
+            await until(lambda: gateway.asked == 2, "the next stream is asked for")
+            new = gateway.streams[1]
+            assert new.token == "second"
+            assert new.request is not None
+            assert [one.cursor for one in new.request.cursors] == [poll(1).cursor]
+            old.say(changed(1, 2))
+            await until(lambda: watching.votes[-1] == 2, "the old one is shown")
+            new.show(poll(2))
+            await until(lambda: old.is_gone, "the old one is ended")
+            new.say(changed(2, 3))
+            await until(lambda: watching.votes[-1] == 3, "the new one is shown")
+            assert watching.votes == [1, 1, 2, 2, 3], "snapshot, expiring, update, snapshot, update"
+            assert (watching.viewer.mismatches, watching.viewer.cache.went_back) == (0, 0)
+            asked = provider.asked
+            new.say(EXPIRING)
+            provider.now = "third"
+            await until(lambda: gateway.asked == 3, "and so on")
+            gateway.streams[2].end(UNAUTHENTICATED, "token: is no good")
+            new.say(changed(3, 4))
+            await until(
+                lambda: watching.votes[-1] == 4, "one that is refused costs nothing while another is good"
+            )
+            provider.now = "fourth"
+            await until(lambda: gateway.asked == 4, "it is not shown again")
+            assert gateway.streams[3].token == "fourth"
+            assert watching.failed is None
+
+    run(scenario())
+
+
+def test_a_stream_that_was_ended_for_its_token_is_followed_once_with_a_token_asked_for_afresh() -> None:
+    async def scenario() -> None:
+        provider = Provider("first")
+        async with watched(token=provider) as (gateway, watching):
+            gateway.streams[0].show(poll(1))
+            await until(lambda: watching.votes == [1], "it is shown")
+            provider.now = ""
+            gateway.streams[0].end(UNAUTHENTICATED, "token: was revoked")
+            await until(lambda: provider.asked >= 4, "a provider that fails is asked again")
+            provider.now = "second"
+            await until(lambda: gateway.asked == 2, "it comes back")
+            assert gateway.streams[1].token == "second"
+            gateway.streams[1].show(poll(2))
+            await until(lambda: watching.votes[-1] == 2, "it is shown")
+            for number in (1, 2):
+                await until(lambda: gateway.asked == number + 1, "it is tried")  # noqa: B023
+                gateway.streams[number].end(UNAUTHENTICATED, "token: was revoked")
+            await until(lambda: watching.failed, "a second time it is over")
+            assert "token: was revoked; so again with a token asked for afresh" in str(watching.failed)
+            assert gateway.asked == 3
 
     run(scenario())
 

@@ -196,6 +196,9 @@ def test_openings_and_closings_are_announced_and_a_closed_poll_seals(mesh: Runni
             assert "closed at" in str(caught.value.details())
             await until(lambda: stages[-1:] == [STAGE_SEALED], "the poll is sealed", limits.SEAL_GRACE_S + 10)
             assert list(dict.fromkeys(stages)) == [STAGE_OPEN, STAGE_CLOSED, STAGE_SEALED]
+            with pytest.raises(ClientError, match="is sealed: its result is final") as told:
+                await game.backend.void_votes(game.game_id, "mvp", "ann")
+            assert told.value.code == grpc.StatusCode.FAILED_PRECONDITION
             assert votes_of(await game.topic("poll/mvp")) == {"red": 1, "blue": 0}
             listening.cancel()
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
+import jwt
 import pytest
 
 from gateway import bounds
@@ -34,17 +35,16 @@ from grandstand.gateway.v1.gateway_pb2 import (
 )
 from grandstand.gateway.v1.gateway_pb2_grpc import GatewayServiceStub
 from grandstand.wire import bounds as wire_bounds
-from grandstand.wire import ids
 from grandstand.wire.errors import GrandstandError
 from mesh.addresses import Addresses
 from mesh.auth import NO_KEYS, KeyRing, SigningKey, Trust, Verifier, parse_ring
 from mesh.stream_limits import StreamLimits
+from tests.support.blocks import origin, origins_of_tests
 from tests.support.games import run
 from tests.support.http2_service import serving
 from tests.support.tokens import base64url, claims_of, jwks, private_jwk, ring, sealed, signing, token
 
 KEY = private_jwk("EdDSA")
-ORIGIN = ids.new_origin(producer=False, now_s=time.time(), entropy=bytes(12))
 Metadata = tuple[tuple[str, str], ...]
 
 
@@ -83,7 +83,7 @@ class Edge:
     handed: Handed
 
     async def send(self, metadata: Metadata, **fields: Any) -> Position:
-        about = {"origin_id": ORIGIN, "origin_seq": 1, "game_id": "g"} | fields
+        about = {"origin_id": origin_for(metadata), "origin_seq": 1, "game_id": "g"} | fields
         event = Event(vote=Vote(poll_id="p", option_ids=["o"]), **about)
         return (await self.stub.Send(SendRequest(event=event), metadata=metadata)).positions[0]
 
@@ -103,7 +103,7 @@ async def gateway(
     viewer_limits = StreamLimits(bounds.VIEWER_BOUNDS, random=random.random)
     subscribe = SubscribeService(handed, viewer_limits, verifier, Addresses())
     guests = Guests(guest_key, verifier, GuestLimits(random.random), issuer)
-    service = GatewayService(handed, subscribe.accept, verifier, guests, Addresses())
+    service = GatewayService(handed, subscribe.accept, verifier, guests, Addresses(), origins_of_tests())
     async with (
         serving(service.methods(), message_bytes_max=wire_bounds.GATEWAY_MESSAGE_BYTES_MAX) as (_, address),
         open_channel(address, own_connection=True) as channel,
@@ -111,8 +111,17 @@ async def gateway(
         yield Edge(GatewayServiceStub(channel), handed)
 
 
-def shows(jwt: str) -> Metadata:
-    return (("authorization", f"Bearer {jwt}"),)
+def origin_for(metadata: Metadata) -> str:
+    """One of whoever the token says."""
+    owner = "ann"
+    with contextlib.suppress(IndexError, jwt.PyJWTError):
+        claims = jwt.decode(metadata[0][1].removeprefix("Bearer "), options={"verify_signature": False})
+        owner = claims.get("sub", owner)
+    return origin(0, owner=owner, now_s=time.time())
+
+
+def shows(encoded: str) -> Metadata:
+    return (("authorization", f"Bearer {encoded}"),)
 
 
 def ann(**changed: Any) -> Metadata:
@@ -162,8 +171,10 @@ def test_sending_wants_a_token_and_watching_does_not() -> None:
         async with gateway() as edge:
             async with refused(grpc.StatusCode.UNAUTHENTICATED, "there is none; get one from the platform"):
                 await edge.send(())
+            async with refused(grpc.StatusCode.UNAUTHENTICATED, "there is none; get one from the platform"):
+                await edge.stub.IssueOrigin(IssueOriginRequest())
             assert await edge.watch(()) == "heartbeat"
-            assert (await edge.stub.IssueOrigin(IssueOriginRequest())).origin_id
+            assert (await edge.stub.IssueOrigin(IssueOriginRequest(), metadata=ann())).origin_id
             assert not edge.handed.sent
 
     run(scenario())
@@ -183,16 +194,21 @@ def test_who_sends_is_who_the_token_says() -> None:
     run(scenario())
 
 
-def test_a_producer_acts_for_others_and_must_say_for_whom_if_it_is_nobody() -> None:
+def test_a_producer_acts_for_others_and_cannot_send_if_it_is_nobody() -> None:
     async def scenario() -> None:
         async with gateway() as edge:
             nobody = ann(sub=None, roles=["producer"])
-            await edge.send(nobody, actor_id="bob")
             await edge.send(ann(roles=["producer"]), actor_id="cleo")
             await edge.send(ann(roles=["producer"]))
-            async with refused(grpc.StatusCode.INVALID_ARGUMENT, "event.actor_id: is empty"):
-                await edge.send(nobody)
-            assert [event.actor_id for event in edge.handed.sent] == ["bob", "cleo", "ann"]
+            for call in (
+                lambda: edge.send(nobody, actor_id="bob"),
+                lambda: edge.stub.IssueOrigin(IssueOriginRequest(), metadata=nobody),
+            ):
+                async with refused(
+                    grpc.StatusCode.PERMISSION_DENIED, "has no sub, and an origin belongs to one"
+                ):
+                    await call()
+            assert [event.actor_id for event in edge.handed.sent] == ["cleo", "ann"]
 
     run(scenario())
 
@@ -219,8 +235,8 @@ def test_the_token_is_checked_before_the_event() -> None:
         async with gateway() as edge:
             async with refused(grpc.StatusCode.UNAUTHENTICATED, "token"):
                 await edge.send((), origin_id="nonsense", game_id="\n")
-            async with refused(grpc.StatusCode.INVALID_ARGUMENT, "event.origin_id"):
-                await edge.send(ann(), origin_id="nonsense", game_id="\n")
+            async with refused(grpc.StatusCode.FAILED_PRECONDITION, "event.origin_id"):
+                await edge.send(ann(), origin_id="nonsense", game_id="g")
 
     run(scenario())
 
@@ -244,6 +260,11 @@ def test_a_guest_is_somebody_new_who_may_send() -> None:
                 assert [event.guest for event in edge.handed.sent[1:]] == [True, False]
                 async with refused(grpc.StatusCode.PERMISSION_DENIED, "is not the token's actor"):
                     await edge.send(shows(first.token), actor_id=second.actor_id)
+                # Renewed as the same one; who is no guest gets a guest's all the same.
+                again = await edge.stub.IssueGuest(IssueGuestRequest(), metadata=shows(first.token))
+                assert again.actor_id == first.actor_id
+                other = await edge.stub.IssueGuest(IssueGuestRequest(), metadata=ann(iss=issuer))
+                assert other.actor_id.startswith("guest-")
 
     run(scenario())
 

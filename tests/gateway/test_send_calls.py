@@ -29,23 +29,32 @@ from gateway.sending import check_event, event_in, response_of
 from gateway.service import GatewayService, path_of
 from grandstand.client import open_channel
 from grandstand.event.v1.event_pb2 import PRESENCE_STATE_HERE, Event, Position, Presence, Vote
-from grandstand.gateway.v1.gateway_pb2 import IssueGuestRequest, IssueOriginRequest, SendRequest, SendResponse
+from grandstand.gateway.v1.gateway_pb2 import (
+    IssueGuestRequest,
+    IssueOriginRequest,
+    IssueOriginResponse,
+    SendRequest,
+    SendResponse,
+)
 from grandstand.wire import bounds as wire_bounds
 from grandstand.wire import ids
-from grandstand.wire.errors import Exhausted, GrandstandError, Unavailable, Unknown
+from grandstand.wire.errors import Exhausted, GrandstandError, OriginRefused, Unavailable, Unknown
 from mesh import telemetry
 from mesh.addresses import Addresses
 from mesh.auth import Identity, Trust, Verifier
 from mesh.http2.call import Call, Handler
+from tests.support.blocks import origin, origins_of_tests
 from tests.support.games import run, until
 from tests.support.http2_service import serving
 from tests.support.tokens import private_jwk, ring, token
 
 KEY = private_jwk("EdDSA")
-ORIGIN = ids.new_origin(producer=False, now_s=time.time(), entropy=bytes(12))
+NOW_S = time.time()
+ORIGIN = origin(0, now_s=NOW_S)
 # Long enough for a whole run of the tests, whose modules are all loaded first.
 METADATA = (("authorization", f"Bearer {token(KEY, exp=int(time.time()) + 3600)}"),)
 Answer = Position | GrandstandError
+ORIGINS = origins_of_tests()
 
 
 @dataclass
@@ -101,11 +110,12 @@ def vote(**fields: Any) -> Event:
 
 
 @contextlib.asynccontextmanager
-async def gateway() -> AsyncIterator[Edge]:
+async def gateway(**bounds: int) -> AsyncIterator[Edge]:
     relay, keys = Relay(), ring(KEY)
     verifier = Verifier(Trust(lambda: keys))
     guests = Guests(None, verifier, GuestLimits(lambda: 0.0))
-    service = GatewayService(relay, subscribe, verifier, guests, Addresses())
+    origins = origins_of_tests(**bounds)
+    service = GatewayService(relay, subscribe, verifier, guests, Addresses(), origins)
     async with (
         serving(service.methods(), message_bytes_max=wire_bounds.GATEWAY_MESSAGE_BYTES_MAX) as (_, address),
         open_channel(address, own_connection=True) as channel,
@@ -168,6 +178,53 @@ def test_a_refusal_says_why_and_when_to_come_again(error: GrandstandError, delay
     run(scenario())
 
 
+def new_origin_in(error: grpc.aio.AioRpcError) -> IssueOriginResponse:
+    status = Status.FromString(dict(error.trailing_metadata())["grpc-status-details-bin"])
+    found = IssueOriginResponse()
+    assert status.details[0].Unpack(found)
+    return found
+
+
+def test_an_origin_that_is_not_taken_is_answered_with_a_new_one_to_go_on_with() -> None:
+    """An invented one, another actor's, one that this gateway knows to be over, one that ingest refuses."""
+
+    async def scenario() -> None:
+        async with gateway() as edge:
+            invented = ids.new_origin(producer=False, now_s=NOW_S, entropy=bytes(12))
+            foreign, old = origin(1, owner="eve", now_s=NOW_S), origin(1, now_s=NOW_S - 9e4)
+            refusals = [await failure_of(edge.send(origin_id=each)) for each in (invented, foreign, old)]
+            assert not edge.relay.submitted, "none of them came through"
+            call = edge.send()
+            (await edge.submitted()).answer(OriginRefused("event.origin_id: left"))
+            refusals.append(await failure_of(call))
+            for at, told in enumerate(refusals):
+                assert told.code() is grpc.StatusCode.FAILED_PRECONDITION
+                new = new_origin_in(told)
+                assert (new.credit, new.expires_at.seconds > NOW_S + 80_000) == (64, True)
+                call = edge.send(origin_id=new.origin_id)
+                (await edge.submitted(at + 2)).answer(Position(partition=1, sequence=1))
+                await call
+
+    run(scenario())
+
+
+def test_new_origins_are_bounded_by_actor_whichever_way_they_are_asked_for() -> None:
+    async def scenario() -> None:
+        async with gateway(actor_max=3) as edge:
+            for _ in range(2):
+                await edge.call(b"", "IssueOrigin")
+            assert new_origin_in(await failure_of(edge.send(origin_id="invented"))).origin_id
+            for call in (edge.call(b"", "IssueOrigin"), edge.send(origin_id="invented")):
+                told = await failure_of(call)
+                assert told.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+                assert "'ann' asked for 3 origins, the most it may in a minute" in (told.details() or "")
+                assert 15 < (retry_after_s(told) or 0) <= 20
+            eve = (("authorization", f"Bearer {token(KEY, sub='eve')}"),)
+            await edge.call(b"", "IssueOrigin", metadata=eve)
+
+    run(scenario())
+
+
 def test_who_goes_away_leaves_the_relay() -> None:
     async def scenario() -> None:
         async with gateway() as edge:
@@ -225,14 +282,15 @@ def test_a_call_whose_client_does_not_finish_its_request_is_not_submitted() -> N
 
 
 IDENTITY = Identity("ann", producer=False, games=frozenset("g"), expires_at_s=2e9)
-NOW_S = time.time()
 
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"actor_id": "bob"}, "event.actor_id: 'bob' is not the token's"),
     ({"game_id": "h"}, "event.game_id: 'h' is not among"),
-    ({"origin_id": ""}, "event.origin_id: '' is not an origin id"),
-    ({"origin_id": ids.new_origin(producer=True, now_s=NOW_S, entropy=bytes(12))}, "is a producer's"),
-    ({"origin_id": ids.new_origin(producer=False, now_s=NOW_S - 9e4, entropy=bytes(12))}, "25.0 h old"),
+    ({"origin_id": ""}, "event.origin_id: is empty; ask IssueOrigin for one"),
+    ({"origin_id": "mine"}, "event.origin_id: 'mine' is not an origin id"),
+    ({"origin_id": origin(0, producer=True, now_s=NOW_S)}, "is a producer's"),
+    ({"origin_id": origin(0, now_s=NOW_S - 9e4)}, "25.0 h old"),
+    ({"origin_id": origin(0, owner="eve", now_s=NOW_S)}, "was not issued to 'ann' here"),
     ({"origin_seq": 0}, "event.origin_seq: is 0; 1 to"),
     ({"origin_seq": 2**63}, "event.origin_seq: is 9223372036854775808; 1 to"),
     ({"vote": None}, "event.body: is not set"),
@@ -247,7 +305,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("fields", "why"), BAD)
 def test_each_refusal_names_its_field_the_value_and_the_bound(fields: dict[str, Any], why: str) -> None:
     with pytest.raises(GrandstandError) as told:
-        check_event(vote(**fields), IDENTITY, NOW_S)
+        check_event(vote(**fields), IDENTITY, ORIGINS, NOW_S)
     assert why in told.value.message
 
 
@@ -257,7 +315,7 @@ def test_what_is_wrong_is_named_in_one_order() -> None:
         for later, _ in BAD[at + 1 :]:
             if not earlier.keys() & later.keys():
                 with pytest.raises(GrandstandError) as told:
-                    check_event(vote(**(earlier | later)), IDENTITY, NOW_S)
+                    check_event(vote(**(earlier | later)), IDENTITY, ORIGINS, NOW_S)
                 assert why in told.value.message
 
 
@@ -265,7 +323,7 @@ def test_what_is_wrong_is_named_in_one_order() -> None:
 def test_whatever_bytes_come_they_are_an_event_or_a_domain_error(request_bytes: bytes) -> None:
     try:
         event = event_in(request_bytes)
-        check_event(event, IDENTITY, NOW_S)
+        check_event(event, IDENTITY, ORIGINS, NOW_S)
     except GrandstandError:
         return
     assert event.actor_id == "ann"
@@ -311,7 +369,7 @@ def test_a_call_is_a_span_of_its_callers_trace_and_the_event_carries_it_on(
             await edge.submitted(3)
             leaving.cancel()
             await until(lambda: edge.relay.submitted[2].has_left, "it has left")
-            await edge.call(b"", "IssueOrigin", metadata=(traceparent,))
+            await edge.call(b"", "IssueOrigin", metadata=(*METADATA, traceparent))
             await failure_of(edge.call(IssueGuestRequest().SerializeToString(), "IssueGuest"))
 
             found = spans.get_finished_spans()

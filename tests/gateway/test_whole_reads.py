@@ -21,13 +21,14 @@ from gateway import bounds as gateway_bounds
 from gateway.read_barrier import BarrierWaiters
 from gateway.subscription import check
 from gateway.view import GameView
+from grandstand.aggregate.v1.aggregate_pb2 import ReadRequest, ReadStandingRequest
 from grandstand.catalog.v1.catalog_pb2 import Board, Game, Poll
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.gateway.v1.gateway_pb2 import SubscribeRequest
 from grandstand.internal.v1.internal_pb2 import Partial, TallyPartial
 from grandstand.wire import bounds as wire_bounds
 from grandstand.wire import ids
-from grandstand.wire.errors import GrandstandError, Unavailable
+from grandstand.wire.errors import GrandstandError, Unauthenticated, Unavailable
 from mesh import limits
 from mesh.addresses import Addresses
 from mesh.catalog.spreads import Spreads
@@ -161,6 +162,43 @@ def test_i6_a_read_looks_the_game_up_for_a_position_outside_its_spread() -> None
         assert asked == []
         spread, _ = await service._shares(GAME, [Position(partition=THERE, sequence=1)], context)
         assert (asked, spread) == ([key], 2)
+
+    run(scenario())
+
+
+def test_i10_a_read_that_waited_is_refused_if_its_token_ended_meanwhile() -> None:
+    async def scenario() -> None:
+        view, is_revoked = CatalogView(), False
+        view.put(subjects.game_key(GAME), 1, Game(game_id=GAME, spread=1).SerializeToString())
+
+        async def read_at_least(game_id: str, spread: int, *_: object) -> list[Share]:
+            nonlocal is_revoked
+            is_revoked = True
+            return [share(HERE, 1)]
+
+        def reader(_: object, game_id: str) -> None:
+            if is_revoked:
+                raise Unauthenticated("token: was revoked")
+
+        async def abort(code: grpc.StatusCode, details: str, trailers: object) -> None:
+            aborted.append((code, details))
+
+        aborted: list[tuple[grpc.StatusCode, str]] = []
+        watch = SimpleNamespace(view=view)
+        parts = watch, SimpleNamespace(read_at_least=read_at_least), None
+        service = AggregateService(
+            *(cast(Any, each) for each in parts),
+            list,
+            WaitingReads(lambda: 0.0),
+            Addresses(),
+            cast(Any, SimpleNamespace(reader=reader)),
+        )
+        context = cast(Any, SimpleNamespace(time_remaining=lambda: None, abort=abort))
+        await service.Read(ReadRequest(game_id=GAME), context)
+        is_revoked = False
+        standing = ReadStandingRequest(game_id=GAME, board_id="b", actor_id="ann")
+        await service.ReadStanding(standing, context)
+        assert aborted == [(grpc.StatusCode.UNAUTHENTICATED, "token: was revoked")] * 2
 
     run(scenario())
 

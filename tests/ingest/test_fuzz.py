@@ -35,8 +35,9 @@ from ingest.pressure import Pressure
 from ingest.session import IngestSession, Input
 from mesh.auth import Identity
 from mesh.catalog.watch import CatalogView
+from tests.support.blocks import origins_of_tests
 from tests.support.games import run
-from tests.support.hostile import Hostile, origin
+from tests.support.hostile import Hostile
 from tests.support.lone_ingest import GAME, LoneIngest, RawStream, definitions, lone_ingest, witness
 from tests.support.rejections import assert_documented
 
@@ -113,7 +114,9 @@ class Client:
             raise Invalid(f"message: {len(data)} bytes that are no PublishRequest") from None
         match message.WhichOneof("message"):
             case "hello":
-                self.session.hello(hello, self.identity, now_s=NOW_S, entropy=bytes(12))
+                self.session.hello(
+                    *(hello, self.identity, origins_of_tests()), now_s=NOW_S, at_s=0.0, entropy=bytes(5)
+                )
             case "heartbeat":
                 self.session.step(Input.HEARTBEAT)
             case "events":
@@ -159,6 +162,7 @@ IDENTITIES = (
     Identity("ann", False, None, NOW_S + 60),
     Identity("ann", False, frozenset(["other"]), NOW_S + 60),
     Identity("", True, None, NOW_S + 60),
+    Identity("", True, None, NOW_S + 60, of_mesh=True),
     Identity("srv", True, frozenset([GAME]), NOW_S + 60),
 )
 
@@ -190,7 +194,13 @@ def test_whatever_comes_each_number_taken_is_told_of_once_and_blocks_are_sound(
     hello = Hello(producer=identity.producer)
     if greeting == "late":
         hello.next_origin_seq = hostile.next_seq = 2**63 - 20
-        hello.origin_id = origin("p" if identity.producer else "v", NOW_S)
+        hello.origin_id = origins_of_tests().issue(
+            Identity(identity.actor_id, identity.producer, None, NOW_S, of_mesh=True),
+            producer=identity.producer,
+            now_s=NOW_S,
+            at_s=0.0,
+            entropy=bytes(5),
+        )
     elif not greeting:
         hello = hostile.hello()
     messages = [hostile.message() for _ in range(hostile.random.randint(1, 8))]
@@ -200,7 +210,7 @@ def test_whatever_comes_each_number_taken_is_told_of_once_and_blocks_are_sound(
 @given(st.lists(st.binary(max_size=300), max_size=5), st.sampled_from(IDENTITIES))
 def test_arbitrary_bytes_end_a_stream_with_a_reason(messages: list[bytes], identity: Identity) -> None:
     client = Client(identity)
-    client.session.hello(Hello(producer=identity.producer), identity, now_s=NOW_S, entropy=bytes(12))
+    client.hear(PublishRequest(hello=Hello(producer=identity.producer)).SerializeToString())
     play(client, messages)
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from grandstand.wire.errors import BY_CODE, GrandstandError
+from grandstand.wire.errors import BY_CODE, GrandstandError, OriginRefused
 from ingest.admission import OverRate
 from tests.support.rejections import Row, rows
 from toolbox.local.provision import checkout
@@ -32,6 +32,8 @@ SPEAKERS = (
     "ingest/votes.py",
     "mesh/auth/claims.py",
     "mesh/auth/identity.py",
+    "mesh/auth/origins.py",
+    "mesh/auth/token_streams.py",
     "mesh/auth/verifier.py",
     "mesh/catalog/watch.py",
     "mesh/health/clock_watch.py",
@@ -50,7 +52,7 @@ ELSEWHERE = {
     ("clients/python/grandstand/wire/ids.py", "check_text"),
     ("clients/python/grandstand/wire/ids.py", "parse_topic"),
 }
-KINDS = {kind.__name__: kind.code for kind in (*BY_CODE.values(), GrandstandError, OverRate)}
+KINDS = {kind.__name__: kind.code for kind in (*BY_CODE.values(), GrandstandError, OriginRefused, OverRate)}
 # Rows whose words are Envoy's, gRPC's, our HTTP/2 server's, or made of two messages of ours.
 OTHERS_WORDS = (
     "<Jwt is missing",

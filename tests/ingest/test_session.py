@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.ingest.v1.ingest_pb2 import Hello, Welcome
 from grandstand.wire import bounds as wire_bounds
-from grandstand.wire.errors import Exhausted, Forbidden, GrandstandError, Invalid, NotNow
+from grandstand.wire import ids
+from grandstand.wire.errors import Exhausted, Forbidden, GrandstandError, Invalid, NotNow, OriginRefused
 from ingest import session as session_module
 from ingest.session import SEQ_MAX, TABLE, IngestSession, Input, SessionState
-from tests.support.blocks import NOW_S, origin
+from mesh.auth import Identity
+from tests.support.blocks import NOW_S, origin, origins_of_tests
 from tests.support.intake import Listener, bearer
 from toolbox.local.provision import checkout
 
@@ -95,7 +97,9 @@ def test_the_tables_that_people_read_are_the_table() -> None:
 def test_a_second_hello_is_refused() -> None:
     session, _ = opened()
     with pytest.raises(Invalid, match="a second hello"):
-        session.hello(Hello(actor_id="ann"), bearer(), now_s=NOW_S, entropy=bytes(12))
+        session.hello(
+            *(Hello(actor_id="ann"), bearer(), origins_of_tests()), now_s=NOW_S, at_s=0.0, entropy=bytes(5)
+        )
 
 
 @pytest.mark.parametrize("count", [0, wire_bounds.BATCH_EVENTS_MAX + 1])
@@ -138,8 +142,6 @@ def test_the_credit_bounds_the_span_of_unacked_numbers() -> None:
         ({"actor_id": "x" * 65}, Invalid, "65 characters; at most 64"),
         ({"actor_id": "a\u202eb"}, Invalid, "has the character"),
         ({"actor_id": "bob"}, Forbidden, "'bob' is not the token's actor 'ann'"),
-        ({"origin_id": "mine"}, Invalid, "'mine' is not an origin id"),
-        ({"origin_id": origin(1, producer=True)}, Invalid, "does not fit origin"),
         ({"next_origin_seq": 9}, Invalid, "a new origin starts at 1"),
         ({"client": "c" * 65}, Invalid, "hello.client"),
         ({"producer": True, "identity": bearer()}, Forbidden, "the token has not the role producer"),
@@ -159,14 +161,45 @@ def test_who_names_nobody_is_the_tokens_actor() -> None:
     assert opened(actor_id="eve", producer=True)[0].actor_id == "eve"
 
 
-def test_an_origin_too_old_is_refused() -> None:
-    with pytest.raises(Invalid, match="h old; an origin lives 24 h"):
-        IngestSession().hello(
-            Hello(actor_id="ann", origin_id=origin(1)),
-            bearer(),
-            now_s=NOW_S + wire_bounds.ORIGIN_AGE_MAX_S + 60,
-            entropy=bytes(12),
-        )
+DAY_S = wire_bounds.ORIGIN_AGE_MAX_S
+
+
+@pytest.mark.parametrize(
+    ("named", "why"),
+    [
+        ("mine", "'mine' is not an origin id"),
+        (origin(1, producer=True), "is a producer's"),
+        (origin(1, owner="eve"), "was not issued to 'ann' here"),
+        (ids.new_origin(producer=False, now_s=NOW_S, entropy=bytes(12)), "was not issued to 'ann' here"),
+        (origin(1, now_s=NOW_S - DAY_S - 60), "24.0 h old; an origin lives 24 h"),
+        (origin(1, now_s=NOW_S + 600), "issued 600 s in the future"),
+    ],
+)
+def test_an_origin_that_is_not_taken_is_replaced_and_why_is_said(named: str, why: str) -> None:
+    """I2: never a lost client, and never another's window."""
+    session, welcome = opened(origin_id=named, next_origin_seq=9)
+    assert why in welcome.replaced
+    assert welcome.origin_id == session.origin_id == origin(0)
+    assert (welcome.next_origin_seq, session.next_seq, session.acked) == (1, 1, 0)
+    assert not opened(origin_id=welcome.origin_id)[1].replaced
+
+
+def test_a_producer_that_is_nobody_gets_no_origin() -> None:
+    nobody = Identity("", True, None, NOW_S + 3600)
+    for named in ("", origin(1, producer=True)):
+        with pytest.raises(Forbidden, match="has no sub, and an origin belongs to one"):
+            opened(producer=True, identity=nobody, origin_id=named)
+
+
+def test_a_producer_relays_for_origins_of_its_own_alone() -> None:
+    """With another's it could number what that one sends elsewhere."""
+    session, _ = opened(producer=True, identity=bearer("server", producer=True))
+    session.check_relayed(origin(2, owner="server"))
+    for foreign in (origin(3, owner="eve"), ids.new_origin(producer=False, now_s=NOW_S, entropy=bytes(12))):
+        with pytest.raises(OriginRefused, match="was not issued to the producer 'server' here"):
+            session.check_relayed(foreign)
+    gateway, _ = opened(producer=True, identity=bearer("", producer=True))
+    gateway.check_relayed(origin(3, owner="eve"))  # it has checked the sender's own
 
 
 def test_relayed_events_get_receipts_and_do_not_take_the_streams_numbers() -> None:

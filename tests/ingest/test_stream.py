@@ -32,12 +32,14 @@ from ingest.response_scheduler import ResponseScheduler
 from ingest.stream import PublishStream, StreamContext
 from ingest.votes import CastVotes
 from mesh import limits
-from mesh.auth import Identity
+from mesh.auth import Identity, Revocation
+from mesh.auth.revocations import key_of
 from mesh.catalog.mesh_clock import boot_s
 from mesh.catalog.watch import CatalogWatch
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.jetstream.pipeline import PublishPipeline
+from tests.support.blocks import origins_of_tests
 from tests.support.games import run, until
 from tests.support.ingest_server import serving
 from tests.support.intake import UNLIMITED
@@ -52,7 +54,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A second stands for half a minute."""
     monkeypatch.setattr(wire_bounds, "PUBLISH_HEARTBEAT_S", 0.4)
     monkeypatch.setattr(wire_bounds, "PUBLISH_SILENCE_S", 1.2)
-    monkeypatch.setattr(ingest_bounds, "TOKEN_WARNING_S", 0.8)
     monkeypatch.setattr(service_module, "STREAMS_LOOK_S", 0.1)
     monkeypatch.setattr(service_module, "DRAIN_PATIENCE_S", 0.5)
 
@@ -79,7 +80,7 @@ class Deaf:
     def resume(self) -> None:
         self.is_paused = False
 
-    def end(self, code: int = 0, message: str = "") -> None:
+    def end(self, code: int = 0, message: str = "", retry_after_s: float | None = None) -> None:
         self.ended = code, message
 
 
@@ -108,11 +109,14 @@ def test_i7_a_client_that_leaves_its_refusals_unread_is_read_no_further_and_lose
         )
         intake = Intake(checker, coalescer, Admission(UNLIMITED, UNLIMITED, UNLIMITED), pressure)
         context = StreamContext(
-            intake, publisher, ResponseScheduler(), catalog, pressure, asyncio.get_running_loop()
+            *(intake, publisher, ResponseScheduler(), catalog, pressure, origins_of_tests()),
+            asyncio.get_running_loop(),
         )
         call = Deaf()
         ended: list[PublishStream] = []
-        stream = PublishStream(context, call, Identity("", True, None, time.time() + 60), ended.append)
+        stream = PublishStream(
+            context, call, Identity("", True, None, time.time() + 60, of_mesh=True), ended.append
+        )
         stream.received(PublishRequest(hello=Hello(producer=True)).SerializeToString())
         await until(lambda: call.answers, "it is welcome")
         batch = 0
@@ -174,7 +178,7 @@ def test_both_sides_hear_that_the_other_lives_and_a_silent_client_is_gone(
     run(scenario())
 
 
-def test_a_token_that_expires_is_warned_of_and_then_ends_the_stream(tmp_path: Path, quick: None) -> None:
+def test_a_token_that_expires_is_warned_of_and_then_ends_the_stream(tmp_path: Path) -> None:
     async def scenario() -> None:
         identity = Identity("ann", False, None, time.time() + 2)
         async with serving(tmp_path, identity=identity) as served:
@@ -191,6 +195,26 @@ def test_a_token_that_expires_is_warned_of_and_then_ends_the_stream(tmp_path: Pa
             assert (code, time.time() >= identity.expires_at_s) == (grpc.StatusCode.UNAUTHENTICATED, True)
             assert "expired; resume on a new stream with a new one" in details
             assert stream.heard[-1].HasField("ack") or any(each.ack.origin_seq == 2 for each in stream.heard)
+
+    run(scenario())
+
+
+def test_a_revocation_ends_the_stream_once_what_was_taken_is_acked(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        now_s = time.time()
+        identity = Identity("ann", False, None, now_s + 3_600, issued_at_s=now_s)
+        async with serving(tmp_path, identity=identity) as served:
+            stream = served.stream()
+            await stream.hello()
+            await stream.score(1)
+            await stream.acked(1)
+            await stream.score(2)
+            revocation = Revocation("ann", "", now_s + 1, now_s + 3_600, now_s).encoded()
+            await served.catalog.bucket.put(key_of(7), revocation.SerializeToString())
+            code, details = await stream.ending()
+            assert code is grpc.StatusCode.UNAUTHENTICATED
+            assert "token: was revoked (all of actor 'ann' issued before" in details
+            assert any(each.ack.origin_seq == 2 for each in stream.heard)
 
     run(scenario())
 

@@ -113,10 +113,10 @@ def test_recent_votes_are_bounded_and_the_youngest_half_is_always_known() -> Non
     recent = RecentVotes(votes_max=100)
     outcome: Outcome[None] = Outcome()
     for n in range(1_000):
-        assert recent.cast((("game", "poll/mvp"), f"actor{n}"), (b"o", n), outcome, 0.0) is None
+        assert recent.cast((("game", "poll/mvp"), f"actor{n}", 0), (b"o", n), outcome, 0.0) is None
         assert len(recent) <= 100
         for younger in range(max(0, n - 49), n + 1):
-            known = recent.cast((("game", "poll/mvp"), f"actor{younger}"), (b"x", 0), outcome, 0.0)
+            known = recent.cast((("game", "poll/mvp"), f"actor{younger}", 0), (b"x", 0), outcome, 0.0)
             assert known == ((b"o", younger), outcome)
 
 
@@ -125,10 +125,11 @@ def test_recent_votes_are_as_many_as_came_lately_however_many_there_ever_were() 
     most = 0
     for n in range(per_s * 600):
         now_s = n / per_s
-        recent.cast((("game", "poll/mvp"), f"actor{n}"), (b"o", n), outcome, now_s)
+        recent.cast((("game", "poll/mvp"), f"actor{n}", 0), (b"o", n), outcome, now_s)
         most = max(most, len(recent))
         if now_s >= 20:
-            known = recent.cast((("game", "poll/mvp"), f"actor{n - 20 * per_s}"), (b"x", 0), outcome, now_s)
+            earlier = ("game", "poll/mvp"), f"actor{n - 20 * per_s}", 0
+            known = recent.cast(earlier, (b"x", 0), outcome, now_s)
             assert known, "the votes of the last half minute are known"
     assert most <= 2 * per_s * ingest_bounds.RECENT_VOTES_S
 
@@ -145,6 +146,22 @@ def test_a_vote_the_owner_has_is_refused_and_its_resend_is_not(tmp_path: Path) -
             assert "actor 'ann' has already voted in poll 'mvp' of game 'game'" in found[0].message
             assert await refused(votes, vote("ann", 1)) == [], "a resend"
             assert await refused(votes, vote("ann", 3)) == [0]
+
+    run(scenario())
+
+
+def test_who_voted_before_votes_were_voided_may_vote_again(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        owner = Owner()
+        async with owned(tmp_path, owner) as bus:
+            votes, first = CastVotes(bus), batch_of(vote("ann", 1), vote("bob", 2))
+            assert await votes.refusals(first) == {}
+            votes.stored(first)
+            owner.has(vote("ann", 1), vote("bob", 2))
+            assert await refused(votes, vote("ann", 3), vote("bob", 4)) == [0, 1]
+            owner.fold(blocks.void_votes("ann").SerializeToString())
+            again = [vote("ann", 3)._replace(voids=1), vote("bob", 4)._replace(voids=1)]
+            assert await refused(votes, *again) == [1], "the owner is asked"
 
     run(scenario())
 

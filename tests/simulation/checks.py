@@ -3,6 +3,7 @@
 - every acked event is in the stream at the position it was acked with or before (I1), and counted once
   (I2), in one partition; unless its only copy was lost in a power cut, which is forgiven;
 - what was refused for certain is not in the stream; a vote refused as a second one is one;
+- a void or a removal that was answered took effect;
 - what Redis holds is the naive count of the whole stream, and is sealed where a seal was said (I9);
   and no topic stands there at an earlier sequence than a viewer may have seen it at (I5).
 """
@@ -63,6 +64,7 @@ def check(history: History) -> None:
         for partition in history.partitions:
             _check_share(history, game_id, partition)
     _check_seals(history)
+    _check_corrections(history)
     counted: dict[Identity, int] = {}
     for partition, naive in history.naive.items():
         for identity, at in naive.counted.items():
@@ -126,6 +128,16 @@ def _check_seals(history: History) -> None:
         for partition in ids.partitions_of(topic.game_id, topic.spread):
             naive = history.naive[partition].topics[topic.game_id, f"{kind}/{name}"]
             assert naive.stage == STAGE_SEALED, f"{kind} {name} is not sealed in partition {partition} (I9)"
+
+
+def _check_corrections(history: History) -> None:
+    """A void or a removal that was answered is in the stream before the seal, unless a power cut took it."""
+    if history.world.losses:
+        return
+    for at in history.corrected:
+        assert at.sequence in history.naive[at.partition].corrected, (
+            f"a correction was answered at {at.sequence} of partition {at.partition} and changes nothing (I9)"
+        )
 
 
 def _check_sent(history: History, sent: Sent, counted: dict[Identity, int], stored: set[Identity]) -> None:

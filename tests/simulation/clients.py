@@ -106,7 +106,7 @@ class Native(Process):
         else:
             self._left -= 1
             sent = Sent(self._next_event())
-            sent.event.origin_seq = sent.origin_seq = self._outbox.append(sent)
+            self._outbox.append(sent)
             self.sent.append(sent)
             self._write()
 
@@ -134,6 +134,9 @@ class Native(Process):
             batch = self._outbox.take(self.world.random.randint(1, _BATCH_EVENTS_MAX), 1 << 20)
             if not batch:
                 return
+            for seq, sent in batch:
+                if sent is not None:
+                    sent.event.origin_seq = sent.origin_seq = seq
             events = [Event(origin_seq=seq) if sent is None else sent.event for seq, sent in batch]
             self._link.send(PublishRequest(events=EventBatch(events=events)))
 
@@ -149,6 +152,9 @@ class Native(Process):
             return
         match response.WhichOneof("message"):
             case "welcome":
+                if response.welcome.replaced:
+                    for sent in self._outbox.replace():
+                        sent.fate, sent.origin_id = Fate.UNCERTAIN, self._origin_id
                 self._origin_id = response.welcome.origin_id
                 self._outbox.credit = response.welcome.credit
                 self._is_welcome = True

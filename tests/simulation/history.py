@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from random import Random
 
 from grandstand.catalog.v1.catalog_pb2 import Board, Game, Poll
-from grandstand.event.v1.event_pb2 import Event
+from grandstand.event.v1.event_pb2 import Event, Position
 from grandstand.internal.v1.internal_pb2 import Partial
 from grandstand.wire import ids
 from grandstand.wire.errors import GrandstandError
@@ -68,6 +68,8 @@ class Rules:
     """The share of histories with closings and seasons."""
     races: float = 0.4
     """The share with a race to define a game, and that with one to change a spread."""
+    corrections: float = 0.5
+    """The share in which votes are voided and scores are removed."""
 
 
 def play(seed: int, rules: Rules) -> Told:
@@ -98,6 +100,11 @@ class History:
         self.mesh = Mesh(world, apart_s, random.randint(*small))
         self.mesh.redis = ModelRedis(world, self.mesh.cuts, rules.database)
         self._is_small = small[0] < 1 << 40
+        self._hand = Random(f"{seed} corrections")
+        """Of its own, so that histories without corrections are what they were before there were any."""
+        self._corrects = self._hand.random() < rules.corrections
+        self.corrected: list[Position] = []
+        """Where the voids and removals took effect that were answered."""
         self._changes_spread = random.random() < rules.races
         self._games = scene.games(random)[: 3 if self._changes_spread else 2]
         spreads = {game.game_id: 2 if game.title != "calm" else 1 for game in self._games}
@@ -223,6 +230,9 @@ class History:
         self.spreads[topic.game_id] = topic.spread
         if scene.name_of(topic).startswith("closing"):
             self._to_close.append(topic)
+        if self._corrects:
+            for _ in range(self._hand.randint(1, 4)):
+                self.world.after(self._hand.uniform(0.5, self.storm_s), lambda: self._correct(topic))
         if scene.name_of(topic) == "first":
             for after_s in (0.0, 0.1, 0.5):
                 self.world.after(after_s, lambda: self._hurry([topic]))
@@ -243,6 +253,36 @@ class History:
             self._host.ask(lambda writer, s=spread: writer.define_game(scene.spread_over(game, s)))
         self._open(scene.first_poll(game))
 
+    def _correct(self, topic: Poll | Board) -> None:
+        """The owner takes back what somebody did."""
+        if self.world.calm:
+            return
+        actor = self._hand.choice(("fan0", "fan0", "fan1", "guest0", *(f"crowd{n}" for n in range(4))))
+        if isinstance(topic, Poll):
+            self._host.ask(
+                lambda writer: writer.void_votes(topic.game_id, topic.poll_id, actor), self._voided
+            )
+        else:
+            season = 1 if topic.HasField("season") and self._hand.random() < 0.5 else 0
+            self._host.ask(
+                lambda writer: writer.remove_score(topic.game_id, topic.board_id, actor, season),
+                self._removed,
+            )
+
+    def _voided(self, answer: object) -> None:
+        if isinstance(answer, GrandstandError):
+            self.mesh.told.corrections_refused += 1
+            return
+        self.mesh.told.voids += 1
+        self.corrected.append(answer[1])  # type: ignore[index]
+
+    def _removed(self, answer: object) -> None:
+        if isinstance(answer, GrandstandError):
+            self.mesh.told.corrections_refused += 1
+            return
+        self.mesh.told.removals += 1
+        self.corrected.append(answer[1])  # type: ignore[index]
+
     def close_one(self) -> bool:
         """One of those that are to be closed by hand, if there is one left."""
         if not self._to_close:
@@ -256,6 +296,9 @@ class History:
             self._host.ask(lambda writer: writer.close_board(topic.game_id, topic.board_id), insists=True)
         for _ in range(6):
             self.world.after(self.world.random.uniform(0, 12), lambda: self._hurry([topic]))
+        if self._corrects:
+            for _ in range(3):
+                self.world.after(self._hand.uniform(0, 12), lambda: self._correct(topic))
         return True
 
     def _hurry(self, choices: list[Poll | Board | Game]) -> None:
@@ -378,7 +421,12 @@ class History:
         )
 
     def _is_settled(self) -> bool:
-        if self._host.unfinished or not self.clients or not all(c.is_done for c in self.clients):
+        if (
+            not self.is_one_line
+            or self._host.unfinished
+            or not self.clients
+            or not all(c.is_done for c in self.clients)
+        ):
             return False
         bucket = self.mesh.bucket
         for topic in self.closed:

@@ -15,6 +15,7 @@ from typing import Any
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.ingest.v1.ingest_pb2 import Hello, PublishRequest, PublishResponse, Reject
 from grandstand.internal.v1.internal_pb2 import Incoming
+from grandstand.wire import ids
 from grandstand.wire.errors import GrandstandError
 from ingest.admission import Admission
 from ingest.check import Checker, keys_of
@@ -26,6 +27,7 @@ from ingest.session import IngestSession, Input
 from ingest.votes import CastVotes
 from mesh import limits
 from mesh.auth.identity import Identity
+from mesh.auth.origins import ENTROPY_BYTES, Origins
 from mesh.catalog.watch import CatalogWatch
 from tests.simulation.bus import ModelBus, ModelPipeline
 from tests.simulation.link import Link
@@ -119,6 +121,7 @@ class ModelIngest(Process):
     def born(self) -> None:
         self._streams: dict[Link, _Stream] = {}
         self._is_ready = False
+        self._origins = Origins(lambda: (b"origins",))
         self.spawn(self._start())
 
     async def _start(self) -> None:
@@ -174,9 +177,13 @@ class ModelIngest(Process):
 
     def _open(self, stream: _Stream, hello: Hello) -> None:
         now_s = self.clock.now_s
-        bearer = Identity(hello.actor_id, hello.producer, None, now_s + 3600)
-        entropy = self.world.random.randbytes(12)
-        welcome = stream.session.hello(hello, bearer, now_s=now_s, entropy=entropy)
+        bearer = Identity(hello.actor_id, hello.producer, None, now_s + 3600, of_mesh=not hello.actor_id)
+        entropy = self.world.random.randbytes(ENTROPY_BYTES)
+        if hello.origin_id and self.world.odds(0.05):  # the key of its origin is gone
+            hello.origin_id = ids.new_origin(producer=hello.producer, now_s=now_s, entropy=bytes(12))
+        welcome = stream.session.hello(
+            hello, bearer, self._origins, now_s=now_s, at_s=self.loop.time(), entropy=entropy
+        )
         stream.link.answer(PublishResponse(welcome=welcome))
 
     def _events(self, stream: _Stream, message: Incoming) -> None:

@@ -56,17 +56,22 @@ class Votes:
         self._weighted = poll.weight_max > 1
         self._counts: dict[str, Row] = {}
         self._newest: dict[tuple[str, str], int] = {}
+        self._voided: set[str] = set()
 
     def take(self, row: Row, at: At) -> None:
-        """The first one of a final poll. Of a changeable one the latest, but never an older one of
+        """The first one of a final poll. Of a changeable one the latest. Never an older one of
         its origin than what that origin has set before."""
-        if self._changeable:
-            key = (row.actor_id, row.origin_id)
-            if self._newest.get(key, 0) < row.origin_seq:
-                self._newest[key] = row.origin_seq
-                self._counts[row.actor_id] = row
-        else:
-            self._counts.setdefault(row.actor_id, row)
+        if row.actor_id in self._counts and not self._changeable:
+            return
+        key = (row.actor_id, row.origin_id)
+        if self._newest.get(key, 0) < row.origin_seq:
+            self._newest[key] = row.origin_seq
+            self._counts[row.actor_id] = row
+            self._voided.discard(row.actor_id)
+
+    def void(self, actor_id: str) -> None:
+        if self._counts.pop(actor_id, None):
+            self._voided.add(actor_id)
 
     def figures(self) -> Figures:
         rows = self._counts.values()
@@ -74,7 +79,8 @@ class Votes:
         weights = [sum(row.weight or 1 for row in rows) for rows in chosen] if self._weighted else []
         guest_voters = sum(row.guest for row in rows)
         guests = [sum(row.guest for row in rows) for rows in chosen] if guest_voters else []
-        return [len(rows) for rows in chosen], weights, len(self._counts), guests, guest_voters
+        counts = [len(rows) for rows in chosen], weights, len(self._counts)
+        return *counts, guests, guest_voters, len(self._voided)
 
 
 class Standing(NamedTuple):
@@ -101,6 +107,10 @@ class Season:
         before = self._standings.get(row.actor_id)
         said = Standing(int(row.value), at.reached)
         self._standings[row.actor_id] = said if before is None else self._combine(before, said)
+
+    def remove(self, actor_id: str) -> None:
+        self._standings.pop(actor_id, None)
+        self._newest = {key: newest for key, newest in self._newest.items() if key[0] != actor_id}
 
     def figures(self) -> Figures:
         """Best first: what each shows, when it was reached, and whose it is."""
@@ -178,6 +188,13 @@ class Standings:
         if number < self._current and (number < self._current - 1 or self._sealed):
             number = self._current
         self._seasons[number].take(row, at)
+
+    def remove(self, actor_id: str, number: int) -> bool:
+        """False for a season that is over."""
+        is_past = self._first <= number == self._current - 1 and not self._sealed
+        if number == self._current or is_past:
+            self._seasons[number].remove(actor_id)
+        return number >= self._current or is_past
 
     def figures(self) -> Figures:
         current = self._seasons[self._current].figures()
@@ -259,7 +276,7 @@ def _figures_of(partial: Partial) -> Figures:
         case "tally":
             tally = partial.tally
             guests = list(tally.guest_votes), tally.guest_voters
-            return list(tally.votes), list(tally.weights), tally.voters, *guests
+            return list(tally.votes), list(tally.weights), tally.voters, *guests, tally.voided
         case "board":
             board = partial.board
             sign = 1 if board.mode == BOARD_MODE_LOWEST else -1

@@ -82,6 +82,8 @@ class NaivePartition:
         self.stored: set[Identity] = set()
         """Every identity that is in the stream, counted or not."""
         self.topics: dict[TopicKey, NaiveTopic] = {}
+        self.corrected: set[int] = set()
+        """The sequences of voids and removals that came before the seal."""
         self.early = 0
         """Controls that came before their time."""
         self.watermark_us = 0
@@ -112,6 +114,25 @@ class NaivePartition:
             case "board":
                 key = (control.board.game_id, f"board/{control.board.board_id}")
                 self._apply_stage(sequence, key, control.board)
+            case "void_votes":
+                void = control.void_votes
+                topic = self._unsealed((void.game_id, f"poll/{void.poll_id}"))
+                if topic is not None and isinstance(topic.naive, Votes):
+                    topic.naive.void(void.actor_id)
+                    self.corrected.add(sequence)
+                    topic.note(sequence)
+            case "remove_score":
+                remove = control.remove_score
+                topic = self._unsealed((remove.game_id, f"board/{remove.board_id}"))
+                if topic is not None and isinstance(topic.naive, Standings):
+                    topic.pass_time(self.watermark_us)
+                    if topic.naive.remove(remove.actor_id, remove.season):
+                        self.corrected.add(sequence)
+                    topic.note(sequence)
+
+    def _unsealed(self, key: TopicKey) -> NaiveTopic | None:
+        topic = self.topics.get(key)
+        return None if topic is None or topic.stage == STAGE_SEALED else topic
 
     def _apply_stage(self, sequence: int, key: TopicKey, definition: Poll | Board) -> None:
         topic = self.topics.get(key)
@@ -152,6 +173,7 @@ class NaivePartition:
             place = places[key]
             places[key] += 1
             self.stored.add(identity)
+            assert key in self.topics, f"{key} is not defined before its events"
             topic = self.topics[key]
             if not self._is_new(row):
                 continue

@@ -206,4 +206,6 @@ def defines(message: Stored) -> bool:
     if message.rows or message.is_foreign or not message.is_block:
         return False
     control = Block.FromString(message.data).control
+    if control.HasField("void_votes") or control.HasField("remove_score"):
+        return False
     return not (control.poll.stage > 1 or control.board.stage > 1)

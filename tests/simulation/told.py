@@ -23,6 +23,12 @@ class Told:
     seals: int = 0
     """Topics that became sealed, in a partition."""
     early_controls: int = 0
+    voids: int = 0
+    """Of votes, that were answered."""
+    removals: int = 0
+    """Of scores, that were answered."""
+    corrections_refused: int = 0
+    """For they came after the seal."""
     seasons: int = 0
     """Seasons that began, in a partition."""
     define_races: int = 0

@@ -18,15 +18,26 @@ from grandstand.catalog.v1.catalog_pb2 import (
     Pulse,
     Stage,
 )
-from grandstand.internal.v1.internal_pb2 import Block, Control
-from grandstand.wire import ids
+from grandstand.internal.v1.internal_pb2 import Block, Control, RemoveScore, VoidVotes
+from mesh.auth.identity import Identity
+from mesh.auth.origins import ENTROPY_BYTES, Origins
 
 GAME = "game"
 NOW_S = 1_790_000_000
 
 
-def origin(number: int, *, producer: bool = False) -> str:
-    return ids.new_origin(producer=producer, now_s=NOW_S, entropy=number.to_bytes(12, "big"))
+TAG_KEY = bytes(range(32))
+
+
+def origins_of_tests(**bounds: int) -> Origins:
+    """Issues and knows what `origin` makes."""
+    return Origins(lambda: (TAG_KEY,), **bounds)
+
+
+def origin(number: int, *, producer: bool = False, owner: str = "ann", now_s: float = NOW_S) -> str:
+    identity = Identity(owner, producer, None, now_s + 3600)
+    entropy = number.to_bytes(ENTROPY_BYTES, "big")
+    return origins_of_tests().issue(identity, producer=producer, now_s=now_s, at_s=0.0, entropy=entropy)
 
 
 def poll(
@@ -70,6 +81,21 @@ def game(*, audience: bool = False, metrics: Sequence[str] = (), customs: Sequen
 
 def game_control(definition: Game, at_s: float = NOW_S) -> Block:
     block = Block(control=Control(game=definition))
+    block.stamped_at.FromNanoseconds(int(at_s * 1e9))
+    return block
+
+
+def void_votes(actor: str, poll_id: str = "mvp", at_s: float = NOW_S) -> Block:
+    return _correction(Control(void_votes=VoidVotes(game_id=GAME, poll_id=poll_id, actor_id=actor)), at_s)
+
+
+def remove_score(actor: str, board_id: str = "top", season: int = 0, at_s: float = NOW_S) -> Block:
+    remove = RemoveScore(game_id=GAME, board_id=board_id, actor_id=actor, season=season)
+    return _correction(Control(remove_score=remove), at_s)
+
+
+def _correction(control: Control, at_s: float) -> Block:
+    block = Block(control=control)
     block.stamped_at.FromNanoseconds(int(at_s * 1e9))
     return block
 

@@ -59,6 +59,8 @@ class Blk:
 
     at_s: float
     scores: Sequence[Score] = ()
+    removes: tuple[str, int] | None = None
+    """Without scores: a control that takes an actor off the current season, or off that many before it."""
 
     @property
     def at_us(self) -> int:
@@ -97,6 +99,9 @@ def rows(block: Blk) -> Rows:
 
 def feed(fold: Board, block: Blk) -> bool:
     moved = fold.advance(block.at_us)
+    if block.removes is not None:
+        actor, back = block.removes
+        return fold.remove(actor, fold.partial().current.number - back) or moved
     return (bool(block.scores) and fold.fold(rows(block))) or moved
 
 
@@ -136,6 +141,12 @@ class Oracle:
 
     def feed(self, block: Blk) -> None:
         self.now_s = max(self.now_s, block.at_s)
+        if block.removes is not None:
+            actor, back = block.removes
+            if back == 0 or (back == 1 and self.current and not self.sealed):
+                of_season = self.taken.get(self.current - back, [])
+                of_season[:] = [(at, score) for at, score in of_season if score.actor != actor]
+            return
         is_past = self._number(block.at_s) < self.current and not self.sealed
         taken = self.taken.setdefault(self.current - is_past, [])
         taken.extend(zip(reached(block), block.scores, strict=True))

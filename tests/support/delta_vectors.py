@@ -108,6 +108,16 @@ def _changes() -> Iterator[dict[str, Any]]:
         },
     )
     yield change(
+        "poll: a vote is voided",
+        _POLL,
+        cursor=moved,
+        tally={
+            "options": [ada | {"votes": "6", "weight": "8"}, bob, cy],
+            "voters": "6",
+            "voided": "1",
+        },
+    )
+    yield change(
         "poll: back to nothing, and beyond 2^53",
         _POLL,
         tally={"options": [{"optionId": "ada"}, bob, cy | {"votes": str(2**64 - 1)}], "voters": "0"},

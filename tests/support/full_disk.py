@@ -40,7 +40,7 @@ async def scenario(folder: Path) -> dict[str, object]:
     home = Home(folder / "home")
     home.create()
     with contextlib.closing(Ports()) as taken:
-        ports = PortPlan(0, 0, 0, taken.take(), taken.take(), taken.take(), {})
+        ports = PortPlan(0, 0, taken.take(), taken.take(), taken.take(), {})
         (home.run / "nats.conf").write_text(nats_conf(home, ports.nats, ports.nats_monitor, False))
         (home.run / "valkey.conf").write_text(valkey_conf(home, ports.valkey))
         specs = (

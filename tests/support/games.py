@@ -60,11 +60,11 @@ class _Bearing:
     """Duck-typed: what stubs ask of a channel."""
 
     def __init__(self, channel: grpc.aio.Channel, token: Token) -> None:
-        self._channel = channel
+        self.bare = channel
         self._token = token
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(self._channel, name)
+        found = getattr(self.bare, name)
         return self._showing(found) if name in _KINDS else found
 
     def _showing(self, of_kind: Callable[..., Any]) -> Callable[..., Any]:
@@ -96,6 +96,7 @@ class GameClient:
     def __init__(self, edge: grpc.aio.Channel, mesh: grpc.aio.Channel, game_id: str) -> None:
         self.game_id = game_id
         self.edge = edge
+        self._bare_edge = edge.bare if isinstance(edge, _Bearing) else edge
         self.mesh = mesh
         self.backend = Backend(mesh)
         self.gateway: Any = GatewayServiceStub(edge)
@@ -175,7 +176,8 @@ class GameClient:
     @contextlib.asynccontextmanager
     async def watching(self, *topics: str, **options: Any) -> AsyncIterator[Viewer]:
         """A viewer that is kept up to date for the body, its snapshot in."""
-        viewer = Viewer(self.edge, self.game_id, topics=topics, **options)
+        # Nobody, unless a token is among the options: who watches with one is counted.
+        viewer = Viewer(self._bare_edge, self.game_id, topics=topics, **options)
         snapshot = asyncio.Event()
 
         async def watch() -> None:

@@ -45,7 +45,9 @@ from mesh.jetstream.bus import Bus
 from mesh.jetstream.pipeline import PublishPipeline
 from mesh.runtime import Runtime
 from mesh.stream_limits import StreamLimits
+from mesh.token_ends import keep_ending
 from tests.mesh.jetstream.test_publish_pipeline import Nats, on_nats
+from tests.support.blocks import origins_of_tests
 from tests.support.intake import UNLIMITED
 from tests.support.lone_ingest import GAME, definitions
 
@@ -165,14 +167,16 @@ async def serving(
         admission = admission or Admission(UNLIMITED, UNLIMITED, UNLIMITED)
         intake = Intake(checker, coalescer, admission, pressure)
         context = StreamContext(
-            intake, publisher, ResponseScheduler(), catalog, pressure, asyncio.get_running_loop()
+            *(intake, publisher, ResponseScheduler(), catalog, pressure, origins_of_tests()),
+            asyncio.get_running_loop(),
         )
         draining = asyncio.Event()
-        who = identity or Identity("", True, None, time.time() + 3600)
+        who = identity or Identity("", True, None, time.time() + 3600, of_mesh=True)
         runtime = cast(Runtime, SimpleNamespace(draining=draining))
         stream_limits = StreamLimits(ingest_service.STREAM_BOUNDS, random=random.random)
         service = IngestService(
-            runtime, context, lambda authorization, now_s: who, stream_limits, Addresses()
+            *(runtime, context, lambda authorization, now_s: who, stream_limits, Addresses()),
+            revocations=catalog.revocations,
         )
         publisher.on_room(service.resume_streams)
         server = Http2Server(
@@ -180,8 +184,10 @@ async def serving(
         )
         port = await server.start("127.0.0.1:0")
         backlog = BacklogWatch(bus)
+        await backlog.start()
         running = [
             asyncio.create_task(service.look_after_streams()),
+            asyncio.create_task(keep_ending(service.tokens, time.time)),
             asyncio.create_task(service.look_at_pressure(publisher, pipeline, capacity, backlog)),
             asyncio.create_task(service.drain()),
         ]

@@ -17,13 +17,16 @@ from ingest.intake import Intake, RelayedTicket, Ticket, Unresolved
 from ingest.pressure import Pressure
 from ingest.session import IngestSession
 from mesh.auth.identity import Identity
-from tests.support.blocks import NOW_S
+from mesh.auth.origins import ENTROPY_BYTES
+from tests.support.blocks import NOW_S, origins_of_tests
 
 UNLIMITED = Rate(1e9, 1e9)
 
 
 def bearer(actor_id: str = "ann", *, producer: bool = False, games: Sequence[str] | None = None) -> Identity:
-    return Identity(actor_id, producer, None if games is None else frozenset(games), NOW_S + 3600)
+    """Of a platform's token; of a service of the mesh, if it names nobody."""
+    allowed = None if games is None else frozenset(games)
+    return Identity(actor_id, producer, allowed, NOW_S + 3600, of_mesh=not actor_id)
 
 
 def incoming(events: Sequence[Event]) -> Sequence[IncomingEvent]:
@@ -46,7 +49,12 @@ class Listener:
     def open(self, identity: Identity | None = None, **hello: object) -> Welcome:
         given = {"actor_id": "" if hello.get("producer") else "ann"} | hello
         identity = identity or bearer(producer=bool(hello.get("producer")))
-        return self.session.hello(Hello(**given), identity, now_s=NOW_S, entropy=bytes(12))
+        return self.session.hello(
+            *(Hello(**given), identity, origins_of_tests()),
+            now_s=NOW_S,
+            at_s=0.0,
+            entropy=bytes(ENTROPY_BYTES),
+        )
 
     def stored(self, first: int, last: int, position: Position) -> None:
         self.session.settled(first, last, position)

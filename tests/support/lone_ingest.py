@@ -216,7 +216,7 @@ class LoneIngest:
     def token(self, actor_id: str = "ann", **claims: Any) -> str:
         return development.development_token(self.home, actor_id, **claims)
 
-    def producer_token(self, actor_id: str = "") -> str:
+    def producer_token(self, actor_id: str = "server") -> str:
         return self.token(actor_id, roles=["producer"])
 
     @property

@@ -65,6 +65,9 @@ class Kept:
             flat = [a if isinstance(a, bytes) else a.encode() for a in write.arguments]
             if write.command == "HSET":
                 self.hashes.setdefault(write.key, {}).update(zip(flat[::2], flat[1::2], strict=True))
+            elif write.command == "HDEL":
+                for name in flat:
+                    del self.hashes[write.key][name]
             elif write.command == "APPEND":
                 self.values[write.key] = self.values.get(write.key, b"") + flat[0]
             elif write.command == "SET":

@@ -121,6 +121,8 @@ class Line:
         elif kind == f.GOAWAY:
             self.goaway = int.from_bytes(payload[4:8], "big")
         elif kind in (f.SETTINGS, f.PING) and not flags & f.ACK:
+            if kind == f.SETTINGS:
+                self._encoder.header_table_size = 0  # as every SETTINGS of ours asks
             self._writer.write(f.frame(kind, f.ACK, 0, payload if kind == f.PING else b""))
 
     def _messages(self, stream: int, payload: bytes) -> None:

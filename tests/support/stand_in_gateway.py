@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from grandstand.aggregate.v1.aggregate_pb2 import TopicState
 from grandstand.gateway.v1.gateway_pb2 import Snapshot, SubscribeRequest, SubscribeResponse
+from mesh.auth import authorization_of
 from mesh.http2.call import Accept, Call, Handler
 
 SUBSCRIBE = "/grandstand.gateway.v1.GatewayService/Subscribe"
@@ -19,6 +20,7 @@ class Stream:
     """One Subscribe."""
 
     def __init__(self, call: Call) -> None:
+        self.token = (authorization_of(call.metadata) or "").removeprefix("Bearer ")
         self.request: SubscribeRequest | None = None
         self.is_gone = False
         """The client ended it."""

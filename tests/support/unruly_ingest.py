@@ -30,6 +30,7 @@ from grandstand.ingest.v1.ingest_pb2_grpc import IngestServiceServicer, add_Inge
 from grandstand.wire.errors import GrandstandError
 from ingest.session import IngestSession, Input
 from mesh.auth import Identity
+from mesh.auth.origins import ENTROPY_BYTES, Origins
 
 Verdict = str | Reject | None
 """What becomes of an event: None stored, "shed", or a Reject without its identity."""
@@ -52,6 +53,7 @@ class Ingest(IngestServiceServicer):
         self.heartbeat_s = 8.0
         self.beats = True
         self.welcomes = True
+        self.origins = new_origins()
         self.refuses: tuple[grpc.StatusCode, str] | None = None
         """How every new stream ends at once."""
 
@@ -83,6 +85,10 @@ class Ingest(IngestServiceServicer):
         """Whose events are stored, in the order of their numbers."""
         return [event.actor_id for _, event in sorted(self.stored.items())]
 
+    def forget_key(self) -> None:
+        """The origins issued so far are foreign from now on."""
+        self.origins = new_origins()
+
     def hold(self) -> None:
         """From now on what comes is read, and not settled."""
         self.settles = False
@@ -98,6 +104,11 @@ class Ingest(IngestServiceServicer):
         self.credit = credit
         for stream in self.open_streams:
             stream.say(credit=Credit(credit=credit, reason=reason))
+
+
+def new_origins() -> Origins:
+    key = os.urandom(32)
+    return Origins(lambda: (key,))
 
 
 @dataclass
@@ -164,7 +175,12 @@ class Stream:
     def _open(self, request: PublishRequest) -> None:
         ingest = self.ingest
         identity = Identity("anybody", True, None, time.time() + 3600)
-        welcome = self.session.hello(request.hello, identity, now_s=time.time(), entropy=os.urandom(12))
+        welcome = self.session.hello(
+            *(request.hello, identity, ingest.origins),
+            now_s=time.time(),
+            at_s=time.monotonic(),
+            entropy=os.urandom(ENTROPY_BYTES),
+        )
         if ingest.credit is not None:
             welcome.credit = ingest.credit
         welcome.heartbeat_interval.FromNanoseconds(int(ingest.heartbeat_s * 1e9))

@@ -32,6 +32,7 @@ def register(app: typer.Typer) -> None:
     noun = typer.Typer(help="Open and close leaderboards, and see who leads.", no_args_is_help=True)
     noun.command("open")(open_board)
     noun.command("close")(close_board)
+    noun.command("remove")(remove_score)
     noun.command("top")(top_of_board)
     noun.command("rank")(rank_on_board)
     app.add_typer(noun, name="board")
@@ -116,6 +117,30 @@ def close_board(
         running_mesh(home).mesh, lambda backend: backend.close_board(game, board), owning(token, home)
     )
     print_message(closed, as_json, f"Board {closed.board_id} closes{at(closed)}.")
+
+
+def remove_score(
+    board: Annotated[str, typer.Argument(help="The board's id.")],
+    actor: Annotated[str, typer.Argument(help="Whose score.")],
+    season: Annotated[
+        int | None, typer.Option(min=1, help="The number of the season.", show_default="the current one")
+    ] = None,
+    game: GameOption = "demo",
+    home: HomeOption = None,
+    token: TokenOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove an actor's score from a board; until the board, or that season, is sealed. A later one counts.
+
+    Example: ./grandstand board remove laps ann
+    """
+    removed = on_mesh(
+        running_mesh(home).mesh,
+        lambda backend: backend.remove_score(game, board, actor, season=season or 0),
+        owning(token, home),
+    )
+    of_season = f" in season {removed.season}" if removed.season else ""
+    print_message(removed, as_json, f"No score of {actor} counts on board {board}{of_season} up to now.")
 
 
 def top_of_board(

@@ -53,6 +53,19 @@ def owning(token: str | None, home: Path | None) -> Token:
     return owner_token(own_home(home, _WAY_OUT), default_actor())
 
 
+def operating(token: str | None, home: Path | None) -> Token:
+    """`token`, or an operator's in the name of this machine's user, signed with the home's mesh key, which
+    does in production too. Raises MeshError."""
+    if token:
+        return token
+    from toolbox.local.development import MESH_KEY, operator_token
+
+    root = home_of(home).root
+    if not (root / MESH_KEY).is_file():
+        raise MeshError(f"there is no mesh key in {root}; ./grandstand up makes one, or {_WAY_OUT}")
+    return operator_token(root, default_actor())
+
+
 def own_home(home: Path | None, way_out: str) -> Path:
     """The home whose development key signs. Raises MeshError where there is none, or it is not in use."""
     from toolbox.local.development import DEVELOPMENT_KEY

@@ -15,7 +15,7 @@ from toolbox.cli.boards import WritersOption, writers_named
 from toolbox.cli.credentials import TokenOption, owning
 from toolbox.cli.durations import ForOption, at, limit, until
 from toolbox.cli.home import HomeOption
-from toolbox.cli.rpc import GameOption, JsonOption, on_mesh, print_message, run_rpc
+from toolbox.cli.rpc import GameOption, JsonOption, counted, on_mesh, print_message, run_rpc
 from toolbox.local.errors import MeshError
 from toolbox.local.running import running_mesh
 
@@ -28,7 +28,7 @@ class PollVotersChoice(enum.StrEnum):
 def register(app: typer.Typer) -> None:
     for name, help_text, commands in (
         ("game", "Define and show games.", (define, show)),
-        ("poll", "Open, close and watch polls.", (open_poll, close_poll, watch_poll)),
+        ("poll", "Open, close and watch polls.", (open_poll, close_poll, void_votes, watch_poll)),
     ):
         noun = typer.Typer(help=help_text, no_args_is_help=True)
         for command in commands:
@@ -199,6 +199,32 @@ def close_poll(
         running_mesh(home).mesh, lambda backend: backend.close_poll(game, poll), owning(token, home)
     )
     print_message(closed, as_json, f"Poll {closed.poll_id} closes{at(closed)}.")
+
+
+def void_votes(
+    poll: Annotated[str, typer.Argument(help="The poll's id.")],
+    actor: Annotated[str, typer.Argument(help="Whose votes.")],
+    game: GameOption = "demo",
+    home: HomeOption = None,
+    token: TokenOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Void what an actor voted so far; until the poll is sealed. The actor may vote again.
+
+    Example: ./grandstand poll void mvp ann
+    """
+    voided, tally = on_mesh(
+        running_mesh(home).mesh, lambda backend: _void(backend, game, poll, actor), owning(token, home)
+    )
+    now = f"{counted(tally.voters, 'voter')}, {tally.voided:,} voided"
+    print_message(voided, as_json, f"No vote of {actor} counts in poll {poll} up to now: {now}.")
+
+
+async def _void(backend: Any, game: str, poll: str, actor: str) -> Any:
+    """The answer, and the poll's count with it."""
+    voided = await backend.void_votes(game, poll, actor)
+    read = await backend.read(game, [f"poll/{poll}"], [voided.applied_at])
+    return voided, read.topics[0].tally
 
 
 def watch_poll(

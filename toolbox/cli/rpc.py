@@ -71,6 +71,11 @@ def as_dict(message: Any) -> dict[str, Any]:
     return json_format.MessageToDict(message)
 
 
+def counted(count: int, noun: str) -> str:
+    """A count with its noun: 1 voter, 2,000 voters."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def print_message(message: Any, as_json: bool, human: Any) -> None:
     """Prints an answer: as JSON, or `human`, a line or what rich can render."""
     if as_json:

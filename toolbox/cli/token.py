@@ -1,20 +1,24 @@
-"""token: a development token, signed with the key of this home's own mesh."""
+"""token: a development token, signed with the key of this home's own mesh; and tokens revoked."""
 
 from __future__ import annotations
 
 import enum
+import secrets
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from toolbox.cli.credentials import own_home
+from toolbox.cli.credentials import TokenOption, operating, own_home
 from toolbox.cli.home import HomeOption
-from toolbox.cli.rpc import default_actor, seconds_of
+from toolbox.cli.rpc import JsonOption, default_actor, on_mesh, print_message, seconds_of
 from toolbox.local.errors import MeshError, from_os
+from toolbox.local.running import running_mesh
 
 LIFE_MAX_S = 366 * 24 * 3600.0
+_JTI_BYTES = 8
 
 
 class Role(enum.StrEnum):
@@ -25,13 +29,17 @@ class Role(enum.StrEnum):
 
 
 def register(app: typer.Typer) -> None:
-    app.command(no_args_is_help=False)(token)
+    noun = typer.Typer(invoke_without_command=True, no_args_is_help=False)
+    noun.callback()(token)
+    noun.command()(revoke)
+    app.add_typer(noun, name="token")
 
 
 def token(
+    context: typer.Context,
     actor: Annotated[
         str | None,
-        typer.Option(metavar="ID", help="Whose token it is.", show_default="you; for a producer nobody"),
+        typer.Option(metavar="ID", help="Whose token it is.", show_default="you"),
     ] = None,
     role: Annotated[
         Role,
@@ -63,10 +71,12 @@ def token(
     ] = None,
     home: HomeOption = None,
 ) -> None:
-    """Make a token and print it, and nothing else, as for TOKEN=$(./grandstand token).
+    """Make a token and print it, and nothing else, as for TOKEN=$(./grandstand token). Or revoke some.
 
     Example: ./grandstand token --actor ann --for 1h
     """
+    if context.invoked_subcommand is not None:
+        return
     from mesh.auth import BadKeys, mint, read_signing_keys
     from toolbox.local.development import DEVELOPMENT_KEY
 
@@ -74,7 +84,7 @@ def token(
     if not 1 <= life_s <= LIFE_MAX_S:
         raise MeshError(f"--for {life!r} is outside 1s to 366d")
     if actor is None:
-        actor = "" if role is Role.producer else default_actor()
+        actor = default_actor()
     file = key or own_home(home, "sign with a key of your own: --key FILE") / DEVELOPMENT_KEY
     try:
         signing = read_signing_keys(file)[0]
@@ -91,5 +101,73 @@ def token(
             roles=[role.value],
             games=game,
             issuer=issuer,
+            token_id=secrets.token_hex(_JTI_BYTES),
         )
     )
+
+
+def revoke(
+    actor: Annotated[str | None, typer.Option(metavar="ID", help="Those of this actor (sub).")] = None,
+    token_id: Annotated[
+        str | None, typer.Option("--id", metavar="JTI", help="The one with this jti.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Those of everybody.")] = False,
+    before: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Those issued before, such as 2026-11-30T19:00:00Z, or Unix seconds.",
+            show_default="now",
+        ),
+    ] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION",
+            help="As long as such a token may live from now on.",
+            show_default="366d, the longest life",
+        ),
+    ] = None,
+    home: HomeOption = None,
+    token: TokenOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take tokens back: within a second no service takes them, and what they opened ends.
+
+    Example: ./grandstand token revoke --actor ann --keep 1h
+    """
+    from grandstand.access.v1.access_pb2 import RevokeRequest
+
+    if sum((actor is not None, token_id is not None, every)) != 1:
+        raise MeshError("say which tokens: one of --actor ID, --id JTI and --all")
+    asked = RevokeRequest()
+    if actor is not None:
+        asked.actor_id = actor
+    elif token_id is not None:
+        asked.token_id = token_id
+    else:
+        asked.all = True
+    if before is not None:
+        asked.issued_before.FromMicroseconds(round(_unix_s(before) * 1e6))
+    if keep is not None:
+        asked.kept_until.FromMicroseconds(round((time.time() + seconds_of(keep)) * 1e6))
+    done = on_mesh(running_mesh(home).mesh, lambda backend: backend.revoke(asked), operating(token, home))
+    which = done.WhichOneof("tokens")
+    whose = f"The token with jti {token_id}" if which == "token_id" else "Tokens"
+    of = f" of {actor}" if which == "actor_id" else ""
+    issued = f" issued before {done.issued_before.ToJsonString()}" if which != "token_id" else ""
+    kept = f"kept until {done.kept_until.ToJsonString()}"
+    print_message(done, as_json, f"Revoked, {kept}: {whose}{of}{issued}.")
+
+
+def _unix_s(text: str) -> float:
+    """Raises MeshError."""
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise MeshError(f"--before {text!r} is no time; give for example 2026-11-30T19:00:00Z") from None
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()

@@ -16,7 +16,7 @@ from grandstand.aggregate.v1.aggregate_pb2 import TopicState
 from grandstand.catalog.v1 import catalog_pb2 as catalog
 from grandstand.client import Backend, ClientError, Viewer, open_channel
 from toolbox.cli.board_screens import board_parts
-from toolbox.cli.rpc import as_dict
+from toolbox.cli.rpc import as_dict, counted
 
 BAR_WIDTH = 40
 _STAGES = {catalog.STAGE_OPEN: "open", catalog.STAGE_CLOSED: "closed", catalog.STAGE_SEALED: "final"}
@@ -134,9 +134,11 @@ def _parts(definitions: Definitions, state: TopicState) -> list[RenderableType]:
             Text(f"{option.votes:,}", justify="right"),
         )
     voters = state.tally.voters
-    note = f"{voters:,} voter{'' if voters == 1 else 's'}"
+    note = counted(voters, "voter")
     if state.tally.guest_voters:
-        note += f", {state.tally.guest_voters:,} of them guest{'' if state.tally.guest_voters == 1 else 's'}"
+        note += f", {counted(state.tally.guest_voters, 'of them guest')}"
+    if state.tally.voided:
+        note += f", {state.tally.voided:,} voided"
     return [definitions.heading(state), table, Text(note + "\n", style="dim")]
 
 

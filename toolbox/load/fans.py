@@ -2,7 +2,7 @@
 
 Each fan is a session of its own in the viewer role; the scores come on one producer session that names
 the player of each. Fans say that they are here, and how long their last ack took. A session that is lost
-for good (its origin is a day old) is replaced by a new one. What the mesh refuses, such as a vote that comes
+for good (its token is refused) is replaced by a new one. What the mesh refuses, such as a vote that comes
 a moment after the close, is let go.
 
 Bound (I7): a fan whose credit is used up (the mesh is away) skips its turn; nothing piles up.

@@ -1,7 +1,8 @@
 """The keys that a home has of its own: `up` makes them, local commands mint their tokens with them.
 
     development-key.json    symmetric, signs clients' tokens where no platform does; never taken in production
-    mesh-key.json           Ed25519, signs what services show each other; the edge does not know it
+    mesh-key.json           Ed25519, signs what services show each other, and origins' tags are made with what
+                            is derived from it; the edge does not know it
 
 Each is random for its home, readable by its user only, and made whole or not at all: written beside, then
 linked into place, so that of two who make it at once both find the same key.
@@ -23,8 +24,11 @@ from mesh.auth import mint
 from mesh.auth.claims import MESH_AUDIENCE, OPERATOR, OWNER, PRODUCER
 from mesh.auth.files import read_signing_keys
 from mesh.auth.keys import MESH_KID, parse_mesh_keys
+from mesh.auth.origins import Origins, tag_key
 from mesh.auth.renewed import Renewed
 
+LOCAL_PRODUCER = "local-producer"
+"""The `sub` of a home's own producers."""
 DEVELOPMENT_KEY = "development-key.json"
 MESH_KEY = "mesh-key.json"
 
@@ -61,12 +65,18 @@ def development_token(
     )
 
 
+def home_origins(home: Path) -> Origins:
+    """Issues origins as the mesh of this home does, for tests and benchmarks. Raises BadKeys, OSError."""
+    keys = tuple(map(tag_key, read_signing_keys(home / MESH_KEY, parse_mesh_keys)))
+    return Origins(lambda: keys)
+
+
 def producer_token(home: Path, issuer: str | None = None) -> Callable[[], str]:
     """A producer's token, at each call good for at least PRODUCER_TOKEN_RENEW_S more.
 
     Calling it raises BadKeys or OSError when the home has no development key.
     """
-    return _renewed(lambda now_s: development_token(home, "", roles=[PRODUCER], issuer=issuer))
+    return _renewed(lambda now_s: development_token(home, LOCAL_PRODUCER, roles=[PRODUCER], issuer=issuer))
 
 
 def owner_token(home: Path, actor_id: str) -> Callable[[], str]:

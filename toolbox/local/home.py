@@ -9,7 +9,8 @@
     *-key.json  the keys made here, see `keys`
 
 A socket's path is bounded by the operating system. Where that of `run/envoy.sock` would be too long, it lies
-in a folder of this home's among the temporary files instead, like the others for this user alone.
+in a folder of this home's in /tmp instead, like the others for this user alone. Not where TMPDIR says: that
+may be as long, and differ between who starts the mesh and who asks it.
 
 The lock is a flock on `run/lock`, held by the supervisor for as long as it lives: the kernel lets go of it
 whatever way the supervisor ends. The pid inside is only for people and for `down`; it is emptied on a clean
@@ -25,7 +26,6 @@ import hashlib
 import os
 import shutil
 import stat
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +33,7 @@ from mesh.http2.sockets import PATH_BYTES_MAX
 from toolbox.local.errors import MeshError, from_os
 
 _ADMIN = "envoy.sock"
+SHORT = Path("/tmp")
 FREE_BYTES_MIN = 512 * 1024 * 1024
 """Room for logs (8 processes of 16 MiB), the append-only file and the first minutes of events."""
 
@@ -81,7 +82,7 @@ class Home:
         if len(os.fsencode(self.run / _ADMIN)) <= PATH_BYTES_MAX:
             return self.run
         named = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:12]
-        return Path(tempfile.gettempdir()) / f"grandstand-{os.getuid()}-{named}"
+        return SHORT / f"grandstand-{os.getuid()}-{named}"
 
     @property
     def envoy_admin(self) -> Path:

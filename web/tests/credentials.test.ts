@@ -24,7 +24,7 @@ class MemoryStorage {
 function page(storage = new MemoryStorage(), script: Code[] = [], lifeMs = 3_600_000) {
   let issued = 0;
   const told: Standing[] = [];
-  const issue = async (): Promise<Issued> => {
+  const issue = async (guest?: string): Promise<Issued> => {
     const code = script.shift();
     if (code !== undefined) {
       const error = new ConnectError("scripted", code);
@@ -32,8 +32,9 @@ function page(storage = new MemoryStorage(), script: Code[] = [], lifeMs = 3_600
       if (code === Code.ResourceExhausted) error.details = [{ type: "google.rpc.RetryInfo", value: Uint8Array.of(0x0a, 2, 0x08, 20) }];
       throw error;
     }
-    const actorId = `guest-${++issued}`;
-    return { token: jwt({ sub: actorId }), actorId, lifeMs };
+    issued++;
+    const actorId = (guest && claimsOf(guest)?.actorId) ?? `guest-${issued}`;
+    return { token: jwt(guest ? { sub: actorId, jti: issued } : { sub: actorId }), actorId, lifeMs };
   };
   const it = new Credentials(storage as unknown as Storage, issue, (standing) => told.push(standing), Date.now, () => 1);
   const actor = () => (it.standing.kind === "acts" ? it.standing.credential.actorId : it.standing.kind);
@@ -56,32 +57,35 @@ test("who is given a token acts as its actor, and asks for no guest", async () =
   const { it, actor, issued } = page();
   it.begin(jwt({ sub: "ann" }));
   expect(actor()).toBe("ann");
-  expect(await it.source(true)).toBe(jwt({ sub: "ann" }));
+  expect(await it.source(true, true)).toBe(jwt({ sub: "ann" }));
   expect(issued()).toBe(0);
 });
 
 test("who is given none becomes a guest, and stays the same one when the page is loaded again", async () => {
   const first = page();
   first.it.begin(undefined);
-  expect(await first.it.source(false)).toBeUndefined();
-  expect(await first.it.source(true)).toBe(jwt({ sub: "guest-1" }));
+  expect(await first.it.source(false, false)).toBeUndefined();
+  expect(await first.it.source(true, false)).toBe(jwt({ sub: "guest-1" }));
   const again = page(first.storage);
   again.it.begin(undefined);
   expect(again.actor()).toBe("guest-1");
   expect(again.issued()).toBe(0);
 });
 
-test("a guest is renewed shortly before its end, not after a reload and not sooner", async () => {
-  const { it, actor, storage } = page(undefined, [], 3_600_000);
+test("a guest is renewed as the same one, shortly before its end and when the server wants it", async () => {
+  const { it, actor, storage, told, issued } = page(undefined, [], 3_600_000);
   it.begin(undefined);
   await it.known();
   vi.setSystemTime(Date.now() + 3_600_000 - 61_000);
   it.tick();
-  expect(actor()).toBe("guest-1");
+  expect([actor(), issued()]).toEqual(["guest-1", 1]);
   vi.setSystemTime(Date.now() + 2_000);
   it.tick();
-  await it.known();
-  expect(actor()).toBe("guest-2");
+  it.tick();
+  await vi.advanceTimersByTimeAsync(0);
+  expect([actor(), issued()]).toEqual(["guest-1", 2]);
+  expect(await it.source(false, true)).toBe(jwt({ sub: "guest-1", jti: 3 }));
+  expect(told.map(({ kind }) => kind)).toEqual(["asking", "acts", "acts", "acts"]); // Never nobody in between.
   vi.setSystemTime(Date.now() + 3_600_000);
   const late = page(storage);
   late.it.begin(undefined);
@@ -90,10 +94,28 @@ test("a guest is renewed shortly before its end, not after a reload and not soon
   expect(late.issued()).toBe(1);
 });
 
+test("a guest that cannot be renewed now goes on and is renewed later; one that is revoked becomes another", async () => {
+  const script: Code[] = [];
+  const { it, actor, issued } = page(undefined, script);
+  it.begin(undefined);
+  await it.known();
+  script.push(Code.Unavailable);
+  vi.setSystemTime(Date.now() + 3_600_000 - 30_000);
+  it.tick();
+  await vi.advanceTimersByTimeAsync(1_000);
+  it.tick();
+  expect([actor(), issued()]).toEqual(["guest-1", 1]);
+  await vi.advanceTimersByTimeAsync(10_000);
+  script.push(Code.Unauthenticated);
+  it.tick();
+  await vi.advanceTimersByTimeAsync(0);
+  expect(actor()).toBe("guest-2");
+});
+
 test("while the server is away a guest is asked for again and again, and an act fails as retryable", async () => {
   const { it, actor } = page(undefined, Array<Code>(4).fill(Code.Unavailable));
   it.begin(undefined);
-  const acting = Promise.resolve(it.source(true)).catch((error: ConnectError) => error.code);
+  const acting = Promise.resolve(it.source(true, false)).catch((error: ConnectError) => error.code);
   await vi.advanceTimersByTimeAsync(5_000);
   expect(await acting).toBe(Code.Unavailable);
   await vi.advanceTimersByTimeAsync(20_000);
@@ -117,8 +139,8 @@ test("where guests are not admitted one watches, is told why, and an act is refu
   const standing = await it.known();
   expect(standing).toMatchObject({ kind: "watches", why: expect.stringContaining("guests are not admitted"), detail: "scripted" });
   expect(told).toHaveLength(2);
-  await expect(it.source(true)).rejects.toMatchObject({ code: Code.Unauthenticated });
-  expect(await it.source(false)).toBeUndefined();
+  await expect(it.source(true, false)).rejects.toMatchObject({ code: Code.Unauthenticated });
+  expect(await it.source(false, false)).toBeUndefined();
 });
 
 test("a given token that is refused ends in watching, never in a guest", () => {
@@ -183,7 +205,7 @@ test("every call carries the token of its moment, save the one that asks for a g
   await stand.session().vote("demo", "", "mvp", "left");
   expect(seen).toEqual([
     ["guest", null],
-    ["origin", "Bearer t1"],
+    ["origin", "Bearer t1-acts"],
     ["send", "Bearer t2-acts"],
   ]);
 });

@@ -7,7 +7,7 @@ import { AnnouncementSchema } from "@grandstand/client/gen/grandstand/notify/v1/
 import { Bursts } from "../src/page/bursts";
 import { GameModel, wholePercents } from "../src/page/model";
 import { seated, seats } from "../src/page/seating";
-import { countdownText, guestWaitText, rateText, voteRefused, waitText } from "../src/page/words";
+import { countdownText, guestWaitText, rateText, voteRefused, votersText, waitText } from "../src/page/words";
 
 const opened = (seconds: number) => ({ seconds: BigInt(seconds), nanos: 0 });
 
@@ -39,10 +39,10 @@ function states(...topics: TopicState[]): ReadonlyMap<string, TopicState> {
   return new Map(topics.map((state) => [state.topic, state]));
 }
 
-function tally(topic: string, votes: Record<string, number>, stage = Stage.OPEN): TopicState {
+function tally(topic: string, votes: Record<string, number>, stage = Stage.OPEN, voided = 0n): TopicState {
   const options = Object.entries(votes).map(([optionId, count]) => ({ optionId, votes: BigInt(count) }));
   const voters = Object.values(votes).reduce((sum, count) => sum + count, 0);
-  return create(TopicStateSchema, { topic, stage, value: { case: "tally", value: { options, voters: BigInt(voters) } } });
+  return create(TopicStateSchema, { topic, stage, value: { case: "tally", value: { options, voters: BigInt(voters), voided } } });
 }
 
 describe("model", () => {
@@ -54,6 +54,13 @@ describe("model", () => {
       ["Right", 2, 67, true],
     ]);
     expect(old).toMatchObject({ pollId: "old", phase: "sealed" });
+  });
+
+  test("voided votes are said beside the voters", () => {
+    const [mvp] = model().polls(states(tally("poll/mvp", { l: 1 }, Stage.OPEN, 2n)));
+    expect(mvp && votersText(mvp)).toBe("1 voter, 2 voided");
+    const [other] = model().polls(states(tally("poll/mvp", { l: 2 })));
+    expect(other && votersText(other)).toBe("2 voters");
   });
 
   test("a poll without votes shows every option at zero, and none leads", () => {

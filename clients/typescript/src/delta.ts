@@ -69,12 +69,12 @@ function moved(before: Cursor | undefined, positions: readonly Position[]): Curs
   return create(CursorSchema, { positions: [...newest.values()].sort((a, b) => a.partition - b.partition) });
 }
 
-function tallyAfter(before: TallyResult, { options: changes, voters, guestVoters }: TallyDelta): TallyResult {
+function tallyAfter(before: TallyResult, { options: changes, voters, guestVoters, voided }: TallyDelta): TallyResult {
   const options = [...before.options];
   for (const { place, votes, weight, guestVotes } of changes) {
     options[place] = { ...at(options, place, "option"), votes, weight, guestVotes };
   }
-  return create(TallyResultSchema, { options, voters, guestVoters });
+  return create(TallyResultSchema, { options, voters, guestVoters, voided });
 }
 
 function pulseAfter(before: PulseResult, { kinds: changes, late, panes }: PulseDelta): PulseResult {

@@ -28,8 +28,11 @@ export interface Grandstand {
   subscribe(options: SubscriptionOptions): Subscription;
   /** A game with its polls and boards: titles, questions, labels. Fails with NOT_FOUND. */
   game(gameId: string): Promise<GetGameResponse>;
-  /** A token for somebody whom no platform vouches for. Fails with FAILED_PRECONDITION where none are admitted. */
-  guest(): Promise<IssueGuestResponse>;
+  /**
+   * A token for somebody whom no platform vouches for; with a guest's own `token`, the next one for the same guest.
+   * Fails with FAILED_PRECONDITION where none are admitted, with UNAUTHENTICATED for a token that is not good.
+   */
+  guest(token?: string): Promise<IssueGuestResponse>;
 }
 
 /**
@@ -50,7 +53,8 @@ export function connect(server: string | Transport, token: TokenSource = () => u
       return subscription;
     },
     game: (gameId) => catalog.getGame({ gameId }, { timeoutMs: 5_000 }),
-    guest: () => gateway.issueGuest({}, { timeoutMs: 5_000 }),
+    guest: (token) =>
+      gateway.issueGuest({}, { timeoutMs: 5_000, ...(token !== undefined && { headers: { authorization: `Bearer ${token}` } }) }),
   };
 }
 

@@ -7,7 +7,8 @@
  * still takes no older state. Giving cursors up for good was rejected: then a lagging gateway could keep
  * a viewer behind for as long as it liked, unnoticed.
  *
- * A stream that delivered something was a success: the next failure starts the backoff anew.
+ * A stream that delivered something was a success: the next failure starts the backoff anew. Its token was good,
+ * too: if it ends with UNAUTHENTICATED, that has expired or was revoked, and the next stream asks for another one.
  */
 import { Code } from "@connectrpc/connect";
 import { type Backoff, delayMs } from "./backoff.js";
@@ -35,7 +36,8 @@ export class Resume {
 
   /** The stream ended with this code (undefined: with OK), having been given a barrier or not. */
   ended(code: Code | undefined, stream: { readonly delivered: boolean; readonly barrier: boolean }): Next {
-    if (code !== undefined && endsStream(code)) return { kind: "refused" };
+    const lostItsToken = code === Code.Unauthenticated && stream.delivered;
+    if (code !== undefined && endsStream(code) && !lostItsToken) return { kind: "refused" };
     if (stream.delivered) this.delivered();
     if (code === Code.DeadlineExceeded && !stream.delivered && stream.barrier && this.#withCursors) {
       this.#withCursors = false;

@@ -6,13 +6,17 @@
  * again by hand, still under the same identity. A refusal (`refusesEvent`) is final and fails with the
  * server's ConnectError.
  *
+ * An origin belongs to the actor whose token it was issued to; another actor gets another one. The server may
+ * replace an origin (it is a day old, its key is gone): the event that was sent under it fails with ABORTED, since
+ * a copy may be stored and would count twice under the new one; the next events go under the new one.
+ *
  * Bounds: at most `credit` unanswered events (64); beyond it RESOURCE_EXHAUSTED, without a call.
  */
 import { create } from "@bufbuild/protobuf";
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { type CallOptions, type Client, Code, ConnectError } from "@connectrpc/connect";
 import { type Event, EventSchema, type Position } from "./gen/grandstand/event/v1/event_pb.js";
-import type { GatewayService } from "./gen/grandstand/gateway/v1/gateway_pb.js";
+import { type GatewayService, type IssueOriginResponse, IssueOriginResponseSchema } from "./gen/grandstand/gateway/v1/gateway_pb.js";
 import { type Backoff, delayMs } from "./backoff.js";
 import { refusesEvent } from "./codes.js";
 import { Origin } from "./origin.js";
@@ -45,6 +49,8 @@ export class Session {
   readonly #backoff: Backoff;
   readonly #random: () => number;
   #origin: Promise<Origin> | undefined;
+  /** Whose origin it is, where that was said. */
+  #actorId: string | undefined;
 
   constructor(
     private readonly gateway: Client<typeof GatewayService>,
@@ -56,9 +62,9 @@ export class Session {
     this.#random = options.random ?? Math.random;
   }
 
-  /** Asks for the origin ahead of the first event, so that the first vote is as quick as the others. */
-  async warm(): Promise<void> {
-    await this.#livingOrigin();
+  /** Asks for the origin ahead of the first event of the token's actor, so that the first vote is as quick as the others. */
+  async warm(actorId?: string): Promise<void> {
+    await this.#livingOrigin(actorId);
   }
 
   /** Votes for one option. Resolves when the vote is durable, with the positions where it is stored. */
@@ -82,7 +88,7 @@ export class Session {
     actorId: string,
     body: NonNullable<Parameters<typeof create<typeof EventSchema>>[1]>["body"] & object,
   ): Promise<readonly Position[]> {
-    const origin = await this.#livingOrigin();
+    const origin = await this.#livingOrigin(actorId);
     const originSeq = origin.take();
     if (originSeq === undefined) {
       throw new ConnectError(
@@ -102,6 +108,11 @@ export class Session {
     } catch (reason) {
       const error = ConnectError.from(reason);
       origin.settle(event.originSeq);
+      const [issued] = error.findDetails(IssueOriginResponseSchema);
+      if (issued) {
+        this.#replace(origin, issued);
+        throw new ConnectError(`it may be stored or not, and cannot be sent again: ${error.rawMessage}`, Code.Aborted);
+      }
       if (refusesEvent(error.code)) throw error;
       throw new Undelivered(event, error, () => this.#redeliver(origin, event));
     }
@@ -114,20 +125,34 @@ export class Session {
     throw new ConnectError("it is too late to send this again; it may be stored or not", Code.Aborted);
   }
 
-  async #livingOrigin(): Promise<Origin> {
+  async #livingOrigin(actorId: string | undefined): Promise<Origin> {
+    this.#actorId ||= actorId;
+    if (actorId && actorId !== this.#actorId) {
+      this.#actorId = actorId;
+      this.#origin = undefined;
+    }
     const asked = this.#origin;
     const known = await asked?.catch(() => undefined);
     if (known?.lives(Date.now(), this.#resendForMs)) return known;
     // Whoever waited with us may have asked for a new one meanwhile.
-    if (this.#origin !== asked && this.#origin) return this.#livingOrigin();
+    if (this.#origin !== asked && this.#origin) return this.#livingOrigin(actorId);
     this.#origin = this.#issue();
     return this.#origin;
   }
 
+  /** Unless another event of the old origin has brought a new one before, or the actor is another one now. */
+  #replace(origin: Origin, issued: IssueOriginResponse): void {
+    const asked = this.#origin;
+    void asked?.then(
+      (known) => {
+        if (known === origin && this.#origin === asked) this.#origin = Promise.resolve(originOf(issued));
+      },
+      () => undefined,
+    );
+  }
+
   async #issue(): Promise<Origin> {
-    const issued = await this.#resending((options) => this.gateway.issueOrigin({}, options));
-    const expiresAtMs = issued.expiresAt ? timestampMs(issued.expiresAt) : Number.POSITIVE_INFINITY;
-    return new Origin(issued.originId, issued.credit, Date.now(), expiresAtMs);
+    return originOf(await this.#resending((options) => this.gateway.issueOrigin({}, options)));
   }
 
   /** Calls until there is an answer, or `resendForMs` are over. */
@@ -144,4 +169,9 @@ export class Session {
       }
     }
   }
+}
+
+function originOf(issued: IssueOriginResponse): Origin {
+  const expiresAtMs = issued.expiresAt ? timestampMs(issued.expiresAt) : Number.POSITIVE_INFINITY;
+  return new Origin(issued.originId, issued.credit, Date.now(), expiresAtMs);
 }

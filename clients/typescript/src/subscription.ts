@@ -1,6 +1,9 @@
 /**
  * Watches a game: one stream after the other, for as long as it takes, never going back (I5).
  *
+ * A token that expires is renewed: the next stream asks the token's source for another one, and stands before the old
+ * stream ends.
+ *
  * The I/O around StateCache (the states shown) and StreamHandover (when to open and end streams; on Drain the next
  * stream is open before the old one ends). A stream that is silent for `silenceMs` counts as dead: the server
  * sends at least every 10 s, and a lost radio link is not reported otherwise.
@@ -12,7 +15,7 @@
  * and conflated by the gateway (I8).
  */
 import { timestampMs } from "@bufbuild/protobuf/wkt";
-import { type Client, Code, ConnectError } from "@connectrpc/connect";
+import { type Client, Code, ConnectError, createContextValues } from "@connectrpc/connect";
 import type { Position } from "./gen/grandstand/event/v1/event_pb.js";
 import type { GatewayService, SubscribeResponse } from "./gen/grandstand/gateway/v1/gateway_pb.js";
 import type { Announcement } from "./gen/grandstand/notify/v1/notify_pb.js";
@@ -21,6 +24,7 @@ import { DeltaMismatch } from "./delta.js";
 import { retryAfterMs } from "./retry-info.js";
 import { StateCache } from "./state-cache.js";
 import { StreamHandover } from "./stream-handover.js";
+import { RENEWS } from "./token.js";
 
 /** How the subscription stands. Times are monotonic, as of performance.now(). */
 export type Connection =
@@ -128,6 +132,7 @@ export class Subscription {
 
   async #watch(): Promise<void> {
     clearTimeout(this.#next);
+    const contextValues = createContextValues().set(RENEWS, this.#handover.renews);
     const number = this.#handover.opened();
     const request = this.#request();
     const abort = new AbortController();
@@ -143,7 +148,7 @@ export class Subscription {
     };
     listen();
     try {
-      for await (const response of this.gateway.subscribe(request, { signal: abort.signal })) {
+      for await (const response of this.gateway.subscribe(request, { signal: abort.signal, contextValues })) {
         // Paused, closed or taken over meanwhile: then nobody listens.
         if (!this.#streams.has(number)) return;
         listen();
@@ -207,6 +212,9 @@ export class Subscription {
         break;
       case "drain":
         this.#goOn("the gateway goes away");
+        break;
+      case "tokenExpiring":
+        this.#goOn("the token expires");
         break;
     }
   }

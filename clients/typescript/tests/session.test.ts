@@ -12,16 +12,21 @@ import { connect, Undelivered } from "../src/index.js";
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
 
-/** A gateway whose Send answers from a script: a code to fail with, or nothing to succeed. */
-function gateway(...script: (Code | undefined)[]) {
+/** A gateway whose Send answers from a script: a code to fail with, "replaced", or nothing to succeed. */
+function gateway(...script: (Code | "replaced" | undefined)[]) {
   const seen: string[] = [];
   let origins = 0;
+  let replaced = 0;
   const transport = createRouterTransport(({ service }) => {
     service(GatewayService, {
       issueOrigin: () => create(IssueOriginResponseSchema, { originId: `v${++origins}`, credit: 64 }),
       send: (request: SendRequest) => {
         seen.push(`${request.event?.originId}/${request.event?.originSeq}`);
         const code = script.shift();
+        if (code === "replaced") {
+          const origin = { originId: `w${++replaced}`, credit: 64 };
+          throw new ConnectError("left", Code.FailedPrecondition, undefined, [{ desc: IssueOriginResponseSchema, value: origin }]);
+        }
         if (code !== undefined) throw new ConnectError("scripted", code);
         return create(SendResponseSchema, { positions: [{ partition: 1, sequence: 9n }] });
       },
@@ -69,6 +74,25 @@ test("a vote nobody answers ends as Undelivered, and resent by hand keeps its id
   await vi.runAllTimersAsync();
   await resent;
   expect(new Set(seen)).toEqual(new Set(["v1/1"]));
+});
+
+test("another actor sends under an origin of its own", async () => {
+  const { session, seen } = gateway();
+  await session.warm("ada");
+  await vote(session);
+  await session.vote("demo", "bob", "mvp", "left");
+  await session.react("demo", "bob", "reactions", "fire");
+  expect(seen).toEqual(["v1/1", "v2/1", "v2/2"]);
+});
+
+test("an origin that is replaced: what was sent under it may be stored, and the session goes on under the new one", async () => {
+  const { session, seen, origins } = gateway("replaced", Code.Unavailable);
+  await expect(vote(session)).rejects.toMatchObject({ code: Code.Aborted, rawMessage: expect.stringContaining("may be stored or not") });
+  const next = vote(session);
+  await vi.runAllTimersAsync();
+  await next;
+  expect(seen).toEqual(["v1/1", "w1/1", "w1/1"]);
+  expect(origins()).toBe(1);
 });
 
 test("beyond the credit an event is refused here, by number", async () => {

@@ -13,6 +13,11 @@ const SNAPSHOT = said({ case: "snapshot", value: {} });
 const UPDATE = said({ case: "update", value: {} });
 const HEARTBEAT = said({ case: "heartbeat", value: {} });
 const drain = (seconds: number) => said({ case: "drain", value: { reconnectAfter: { seconds: BigInt(seconds) } } });
+const expiring = (endsAtS: number, asOfS: number) =>
+  create(SubscribeResponseSchema, {
+    asOf: { seconds: BigInt(asOfS) },
+    message: { case: "tokenExpiring", value: { expiresAt: { seconds: BigInt(endsAtS) } } },
+  });
 const announcement = (gameId: string) => said({ case: "announcement", value: { gameId } });
 
 const heard = (what: Partial<Heard> = {}): Heard => ({ shows: true, takesOver: false, ends: undefined, ...what });
@@ -175,4 +180,40 @@ describe("retry info", () => {
     const value = Uint8Array.from([0x0a, 2, 0x08, 40]);
     expect(retryAfterMs({ details: [{ type: "google.rpc.Other", value }] })).toBeUndefined();
   });
+});
+
+test("a token that expires: another at once, the same again after half of what is left", () => {
+  const { streams, first } = watching();
+  streams.heard(first, expiring(1_000, 900), 0);
+  expect([streams.opensAtMs, streams.renews]).toEqual([0, true]);
+  const second = streams.opened();
+  expect(streams.renews).toBe(false);
+  streams.heard(second, SNAPSHOT, 10);
+  streams.heard(second, expiring(1_000, 900), 20); // It was given the same token.
+  expect([streams.opensAtMs, streams.renews]).toEqual([50_020, true]);
+  const third = streams.opened();
+  expect(streams.ended(third, cut, 50_030)).toBe("goes on"); // The source failed.
+  expect(streams.renews).toBe(true);
+  const again = streams.opened();
+  const refused = { code: Code.Unauthenticated, barrier: false, retryAfterMs: undefined };
+  expect(streams.ended(again, refused, 60_020)).toBe("goes on"); // The shown one still has a good one.
+  expect([streams.opensAtMs, streams.renews]).toEqual([80_020, true]);
+  const fourth = streams.opened();
+  streams.heard(fourth, SNAPSHOT, 80_030);
+  streams.heard(fourth, expiring(9_000, 8_000), 80_040); // Another one, which expires later.
+  expect([streams.opensAtMs, streams.renews]).toEqual([80_040, true]);
+});
+
+test("a wait for another token keeps nobody waiting whose stream ends or is drained", () => {
+  for (const [ends, opensAtMs] of [[false, 7_000], [true, 2_500]] as const) {
+    const { streams, first } = watching();
+    streams.heard(first, expiring(1_000, 0), 0);
+    const second = streams.opened();
+    streams.heard(second, SNAPSHOT, 10);
+    streams.heard(second, expiring(1_000, 0), 20);
+    expect(streams.opensAtMs).toBe(500_020);
+    if (ends) streams.ended(second, cut, 2_000);
+    else streams.heard(second, drain(5), 2_000);
+    expect([streams.opensAtMs, streams.renews]).toEqual([opensAtMs, true]);
+  }
 });

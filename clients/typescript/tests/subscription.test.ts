@@ -6,7 +6,7 @@ import {
   type SubscribeRequest,
   SubscribeResponseSchema,
 } from "../src/gen/grandstand/gateway/v1/gateway_pb.js";
-import { type Connection, connect, type SubscriptionOptions } from "../src/index.js";
+import { bearer, type Connection, connect, type SubscriptionOptions, type TokenSource } from "../src/index.js";
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
@@ -49,7 +49,8 @@ function gate(): { readonly passed: Promise<void>; readonly open: () => void } {
   return { passed, open };
 }
 
-function watch(scripts: Script[], options: Partial<SubscriptionOptions> = {}) {
+function watch(scripts: Script[], options: Partial<SubscriptionOptions> = {}, source: TokenSource = () => undefined) {
+  const tokens: (string | null)[] = [];
   const requests: SubscribeRequest[] = [];
   const phases: Connection["phase"][] = [];
   const shown: bigint[] = [];
@@ -58,6 +59,7 @@ function watch(scripts: Script[], options: Partial<SubscriptionOptions> = {}) {
     service(GatewayService, {
       async *subscribe(request, context) {
         const number = requests.push(request);
+        tokens.push(context.requestHeader.get("authorization"));
         context.signal.addEventListener("abort", () => ended.push(number));
         for (const step of scripts.shift() ?? ["hang" as const]) {
           if (step === "end") return;
@@ -69,7 +71,7 @@ function watch(scripts: Script[], options: Partial<SubscriptionOptions> = {}) {
         }
       },
     });
-  });
+  }, { transport: { interceptors: [bearer(source)] } });
   const subscription = connect(transport).subscribe({
     gameId: "demo",
     random: () => 1,
@@ -80,7 +82,7 @@ function watch(scripts: Script[], options: Partial<SubscriptionOptions> = {}) {
     },
     ...options,
   });
-  return { subscription, requests, phases, shown, ended };
+  return { subscription, requests, phases, shown, ended, tokens };
 }
 
 const cursorsOf = (request: SubscribeRequest | undefined) =>
@@ -295,5 +297,75 @@ test("personal topics are shown beside, and the rate is what was said last", asy
   expect(subscription.rendition).toBeUndefined();
   await vi.waitFor(() => expect([...subscription.cache.states.keys()]).toEqual(["inbox", "audience"]));
   expect(subscription.rendition).toEqual({ updatesPerS: 5, reason: "hot" });
+  subscription.close();
+});
+
+/** Its token ends at `endsAtS`, and it is `asOfS` now. */
+function expiring(endsAtS: number, asOfS: number): Message {
+  const at = (seconds: number) => ({ seconds: BigInt(seconds) });
+  return { asOf: at(asOfS), message: { case: "tokenExpiring", value: { expiresAt: at(endsAtS) } } } as Message;
+}
+
+test("a token that expires is renewed while the old stream is shown, and nothing is lost or shown twice", async () => {
+  const [isAsked, stands, goesOn] = [gate(), gate(), gate()];
+  const asked: boolean[] = [];
+  const source: TokenSource = (_, renews) => `t${asked.push(renews)}`;
+  const { subscription, requests, shown, phases, ended, tokens } = watch(
+    [
+      [snapshot(1, 1), expiring(100, 90), isAsked.passed, state(2, 2), goesOn.passed, state(9, 9), "hang"],
+      [stands.passed, snapshot(2, 2), state(3, 3), "hang"],
+    ],
+    {},
+    source,
+  );
+  await vi.waitFor(() => expect(requests).toHaveLength(2));
+  isAsked.open();
+  await vi.waitFor(() => expect(shown).toEqual([1n, 2n]));
+  expect([tokens, asked]).toEqual([["Bearer t1", "Bearer t2"], [false, true]]);
+  expect(cursorsOf(requests[1])).toEqual(["poll/mvp@1"]);
+  stands.open();
+  await vi.waitFor(() => expect(shown.at(-1)).toBe(3n));
+  expect(ended).toEqual([1]);
+  goesOn.open();
+  await vi.advanceTimersByTimeAsync(1_000);
+  expect(shown).toEqual([1n, 2n, 2n, 3n]); // Its Snapshot is as new as what was shown.
+  expect(phases).toEqual(["connecting", "live"]);
+  subscription.close();
+});
+
+test("while the source gives the same token it is asked again after half of what is left, not in a loop", async () => {
+  const script = (asOfS: number): Script => [snapshot(1, 1), expiring(1_000, asOfS), "hang"];
+  const { subscription, requests } = watch([script(900), script(900), script(950), script(975), ["hang"]]);
+  await vi.waitFor(() => expect(requests).toHaveLength(2));
+  await vi.advanceTimersByTimeAsync(20_000);
+  expect(requests).toHaveLength(2);
+  await vi.advanceTimersByTimeAsync(4_000); // The silent stream is opened anew, too.
+  await vi.advanceTimersByTimeAsync(90_000);
+  expect(requests.length).toBeLessThan(12);
+  subscription.close();
+});
+
+test("a stream that is ended for its token is followed once with another one", async () => {
+  const source: TokenSource = (_, renews) => (renews ? "new" : "old");
+  const { subscription, tokens, shown } = watch(
+    [[snapshot(1, 1), Code.Unauthenticated], [snapshot(2, 2), Code.Unauthenticated], [Code.Unauthenticated]],
+    {},
+    source,
+  );
+  await vi.waitFor(() => expect(subscription.connection.phase).toBe("refused"));
+  expect(tokens).toEqual(["Bearer old", "Bearer new", "Bearer new"]);
+  expect(shown).toEqual([1n, 2n]);
+});
+
+test("a source that fails is asked again, and the connection says why", async () => {
+  let isAway = true;
+  const source: TokenSource = () => {
+    if (isAway) throw new Error("the platform is away");
+    return "t";
+  };
+  const { subscription } = watch([[snapshot(1, 1), "hang"]], {}, source);
+  await vi.waitFor(() => expect(subscription.connection).toMatchObject({ phase: "reconnecting", why: "the platform is away" }));
+  isAway = false;
+  await vi.waitFor(() => expect(subscription.connection.phase).toBe("live"));
   subscription.close();
 });

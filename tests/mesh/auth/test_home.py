@@ -17,6 +17,7 @@ from mesh.auth import (
     MESH_AUDIENCE,
     BadKeys,
     Games,
+    Identity,
     Trust,
     Verifier,
     mint,
@@ -25,14 +26,17 @@ from mesh.auth import (
     ring_of,
 )
 from mesh.auth.keys import parse_mesh_keys
+from mesh.auth.origins import Origins
 from mesh.auth.renewed import Renewed
-from mesh.auth.service import MeshCredentials, open_verifier
+from mesh.auth.service import MeshCredentials, open_origins, open_verifier
 from tests.support.games import run, until
 from tests.support.tokens import bearer
 from toolbox.local.development import (
+    LOCAL_PRODUCER,
     development_token,
     ensure_development_key,
     ensure_mesh_key,
+    home_origins,
     operator_token,
     owner_token,
     producer_token,
@@ -104,12 +108,12 @@ def test_a_homes_tokens_are_good_in_that_home_and_in_no_other(tmp_path: Path) ->
         theirs.verify(shown, time.time())
 
 
-def test_a_local_command_is_a_producer_that_is_nobody(tmp_path: Path) -> None:
+def test_a_local_command_is_a_producer_with_a_name_for_its_origins(tmp_path: Path) -> None:
     verifier = verifier_of(tmp_path)
     token = producer_token(tmp_path)
     assert token() == token(), "one is minted and kept"
     identity = verifier.verify(bearer(token()), time.time())
-    assert (identity.actor_id, identity.producer, identity.games) == ("", True, None)
+    assert (identity.actor_id, identity.producer, identity.games) == (LOCAL_PRODUCER, True, None)
     with pytest.raises(OSError, match="development-key"):
         producer_token(tmp_path / "nowhere")()
 
@@ -213,6 +217,41 @@ def test_a_services_verifier_follows_the_rotation_of_both_its_keys(tmp_path: Pat
                     return False
 
             await until(both_are_good, "tokens of the old and of the new mesh key are good")
+
+    run(scenario())
+
+
+def test_origins_follow_the_mesh_key_and_those_of_an_old_one_are_taken_while_it_is_in_the_file(
+    tmp_path: Path,
+) -> None:
+    """Over a restart, too: the key is the home's, and nothing else is remembered."""
+
+    async def scenario() -> None:
+        mesh_key = ensure_mesh_key(tmp_path)
+        found, now_s = service_config("--mesh-key", mesh_key), time.time()
+        ann = Identity("ann", False, None, now_s + 60)
+
+        def issued(by: Origins) -> str:
+            return by.issue(ann, producer=False, now_s=now_s, at_s=0.0, entropy=bytes(5))
+
+        def taken(origin_id: str, by: Origins) -> bool:
+            return not by.refusal(origin_id, ann, producer=False, now_s=now_s)
+
+        async with open_origins(found) as running:
+            of_old = issued(running)
+            assert taken(of_old, home_origins(tmp_path))
+            old = json.loads(mesh_key.read_bytes())
+            new = mint.ed25519_jwk("grandstand-mesh-2", bytes(32))
+            for keys in ([old, new], [new, old]):
+                mesh_key.write_text(json.dumps({"keys": keys}))
+            of_new = issued(home_origins(tmp_path))
+            assert of_new != of_old
+            await until(lambda: taken(of_new, running), "the new key is known")
+            assert taken(of_old, running)
+            assert issued(running) == of_new, "it tags with the first"
+            mesh_key.write_text(json.dumps({"keys": [new]}))
+            await until(lambda: not taken(of_old, running), "the old one is gone")
+            assert taken(of_new, running)
 
     run(scenario())
 

@@ -73,14 +73,14 @@ async def send(mesh: RunningMesh, token: str | None) -> grpc.StatusCode:
     metadata = [("authorization", f"Bearer {token}")] if token else []
     async with open_channel(mesh.edge, own_connection=True) as channel:
         stub: Any = GatewayServiceStub(channel)
-        issued = await stub.IssueOrigin(gateway.IssueOriginRequest(), timeout=ANSWER_S)
         event = Event(
             game_id="final",
-            origin_id=issued.origin_id,
             origin_seq=1,
             reaction=Reaction(pulse_id="cheer", kind="clap", count=1),
         )
         try:
+            issued = await stub.IssueOrigin(gateway.IssueOriginRequest(), metadata=metadata, timeout=ANSWER_S)
+            event.origin_id = issued.origin_id
             await stub.Send(gateway.SendRequest(event=event), metadata=metadata, timeout=ANSWER_S)
         except grpc.aio.AioRpcError as error:
             return error.code()

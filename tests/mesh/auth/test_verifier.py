@@ -66,7 +66,7 @@ def test_an_honest_token_of_each_algorithm_is_good(algorithm: str) -> None:
     key = private_jwk(algorithm)
     exp = int(time.time()) + 60
     found = verify(token(key, games=["g1", "g2"], exp=exp), ring(key))
-    assert found == Identity("ann", False, Games.of(["g1", "g2"]), float(exp))
+    assert found == Identity("ann", False, Games.of(["g1", "g2"]), float(exp), issued_at_s=found.issued_at_s)
 
 
 def test_the_claims_become_the_identity() -> None:
@@ -77,7 +77,10 @@ def test_the_claims_become_the_identity() -> None:
     assert verify(token(KEY, sub=None, roles=["producer"])).actor_id == ""
     assert verify(token(KEY, aud=["other", AUDIENCE])).actor_id == "ann"
     assert verify(token(KEY, iss="us"), issuer="us").actor_id == "ann"
-    assert verify(token(KEY, iat=None, nbf=None)).actor_id == "ann"
+    assert verify(token(KEY, iat=None, nbf=None)).issued_at_s == 0.0
+    assert verify(token(KEY, iat=NOW, nbf=None, exp=NOW + 9), now_s=NOW).issued_at_s == NOW
+    assert verify(token(KEY, jti="a-b")).token_id == "a-b"
+    assert verify(token(KEY)).token_id == ""
 
 
 @pytest.mark.parametrize(
@@ -116,7 +119,8 @@ def test_games_are_named_one_by_one_or_by_how_they_begin() -> None:
 
 def test_a_minted_token_is_good_for_who_it_names_until_it_expires() -> None:
     minted = mint.token(signing(KEY), actor_id="bob", now_s=1000.5, life_s=60, roles=["viewer"], games=["g"])
-    assert verify(minted, now_s=1059.0) == Identity("bob", False, Games.of(["g"]), 1060.0)
+    bob = Identity("bob", False, Games.of(["g"]), 1060.0, issued_at_s=1000.0)
+    assert verify(minted, now_s=1059.0) == bob
     assert "expired 1 s ago" in refusal(minted, now_s=1061.0)
     with pytest.raises(Unauthenticated, match="sub"):
         mint.token(signing(KEY), actor_id="no such id", now_s=0, life_s=1)
@@ -136,6 +140,10 @@ NOW = 1_800_000_000
         ({"exp": -1}, "exp is '-1'"),
         ({"exp": 253_402_300_800}, "exp is '253402300800'"),
         ({"exp": [NOW + 60]}, "exp is"),
+        ({"iat": NOW, "exp": NOW + 366 * 86_400 + 1}, "lives longer than 366 days"),
+        ({"iat": None, "exp": NOW + 366 * 86_400 + 1}, "lives longer than 366 days"),
+        ({"jti": 7}, "jti is '7'"),
+        ({"jti": "x" * 257}, "at most 256 characters"),
         ({"nbf": NOW + 60}, "not valid for another 50 s"),
         ({"iat": NOW + 3600}, "not valid for another 3590 s"),
         ({"nbf": "x"}, "nbf is 'x'"),
@@ -398,7 +406,8 @@ def test_clients_and_the_mesh_have_keys_and_audiences_of_their_own() -> None:
     mesh_token = mint.token(
         MESH_KEY[0], actor_id="", now_s=NOW, life_s=300, roles=["producer"], audience=MESH_AUDIENCE
     )
-    assert verify(mesh_token, *rings, now_s=NOW) == Identity("", True, None, NOW + 300.0)
+    service = Identity("", True, None, NOW + 300.0, of_mesh=True, issued_at_s=NOW)
+    assert verify(mesh_token, *rings, now_s=NOW) == service
     assert verify(token(KEY, exp=NOW + 60, iat=NOW), *rings, now_s=NOW).actor_id == "ann"
 
     times = {"exp": NOW + 60, "iat": NOW}

@@ -11,6 +11,7 @@ import pytest
 
 from grandstand.catalog.v1.catalog_pb2 import STAGE_OPEN, STAGE_UNSPECIFIED, Game, Poll, Stage
 from mesh import limits
+from mesh.auth import Identity, Revocation
 from mesh.catalog import freshness
 from mesh.catalog.mesh_clock import boot_s
 from mesh.catalog.watch import CatalogView, CatalogWatch
@@ -146,6 +147,8 @@ def test_i11_definitions_that_the_bucket_lost_are_put_back_and_can_change_again(
             await asyncio.gather(watch.start(), other.start())
             for number in range(5):
                 await watch.bucket.put("game.g", game(number))
+            revocation = Revocation("eve", "", 100.0, 200.0, 50.0).encoded().SerializeToString()
+            await watch.bucket.put("revoked.3", revocation)
             await watch.anchored_after(boot_s())
             await other.anchored_after(boot_s())
             heard.clear()
@@ -157,6 +160,8 @@ def test_i11_definitions_that_the_bucket_lost_are_put_back_and_can_change_again(
             newcomer = CatalogWatch(bus, probe_s=limits.VIEW_PROBE_S)
             await newcomer.start()
             assert newcomer.view.game("g").title == "4"
+            eve = Identity("eve", False, None, 150.0)
+            assert newcomer.revocations.covering(eve, 60.0) is not None, "revoked before it serves"
             await newcomer.bucket.update("game.g", game(5), last=newcomer.view.revision("game.g"))
             for each in (watch, other, newcomer):
                 await each.anchored_after(boot_s())

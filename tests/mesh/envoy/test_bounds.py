@@ -17,10 +17,11 @@ from mesh.http2.call import Call, Handler
 from mesh.http2.health import Health
 from mesh.http2.server import Http2Server
 from tests.support import envoy_admin
-from tests.support.envoy_proxy import proxy
+from tests.support.envoy_proxy import CLIENTS_KEY, proxy
 from tests.support.games import until
 from tests.support.http2_service import HOST
 from tests.support.supervision import PATIENT, supervised
+from tests.support.tokens import bearer, token
 from toolbox.local.home import Home
 from toolbox.local.ports import Ports
 
@@ -78,7 +79,9 @@ class Edge:
 
     async def inside_answers(self, path: str = READ) -> None:
         async with self.at(self.config.mesh) as channel:
-            assert await channel.unary_unary(path)(b"witness", timeout=WITHIN_S) == b"witness"
+            shown = [("authorization", bearer(token(CLIENTS_KEY)))]
+            answer = await channel.unary_unary(path)(b"witness", metadata=shown, timeout=WITHIN_S)
+            assert answer == b"witness"
 
     def stat(self, name: str) -> int:
         return int(envoy_admin.stats(self.admin, f"^{name}$").get(name, 0))

@@ -30,6 +30,7 @@ from toolbox.local import provision
 
 KEYS = '{"keys": [{"kty": "oct", "kid": "k", "alg": "HS256", "k": "c2VjcmV0"}]}'
 RETRYABLE = {
+    "/grandstand.access.v1.AccessService/Revoke",
     "/grandstand.gateway.v1.GatewayService/IssueGuest",
     "/grandstand.gateway.v1.GatewayService/IssueOrigin",
     "/grandstand.gateway.v1.GatewayService/Send",
@@ -163,6 +164,7 @@ def test_streams_have_no_timeout_and_unary_calls_no_idle_one() -> None:
 def test_of_the_catalog_only_get_game_is_at_the_edge_and_what_is_for_operators_is_not() -> None:
     edge, mesh = rpc_routes(0), rpc_routes(1)
     assert set(mesh) - set(edge) == {
+        "/grandstand.access.v1.AccessService/Revoke",
         "/grandstand.aggregate.v1.AggregateService/ReadPartitions",
         *(
             f"/grandstand.catalog.v1.CatalogService/{call}"

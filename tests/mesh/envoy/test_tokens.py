@@ -82,6 +82,12 @@ class Behind(gateway_pb2_grpc.GatewayServiceServicer, ingest_pb2_grpc.IngestServ
         metadata = {key: str(value) for key, value in context.invocation_metadata() or ()}
         self.seen.append((name, metadata.get("authorization")))
 
+    async def IssueGuest(
+        self, request: gateway.IssueGuestRequest, context: grpc.aio.ServicerContext
+    ) -> gateway.IssueGuestResponse:
+        self._note("IssueGuest", context)
+        return gateway.IssueGuestResponse(token="t")
+
     async def IssueOrigin(
         self, request: gateway.IssueOriginRequest, context: grpc.aio.ServicerContext
     ) -> gateway.IssueOriginResponse:
@@ -120,6 +126,13 @@ class Edge:
         return await _outcome(
             self._gateway.IssueOrigin(
                 gateway.IssueOriginRequest(), metadata=_metadata(bearer), timeout=ANSWER_S
+            )
+        )
+
+    async def issue_guest(self, bearer: str | None) -> tuple[grpc.StatusCode, str]:
+        return await _outcome(
+            self._gateway.IssueGuest(
+                gateway.IssueGuestRequest(), metadata=_metadata(bearer), timeout=ANSWER_S
             )
         )
 
@@ -281,11 +294,12 @@ def test_who_only_watches_needs_no_token_but_may_not_show_a_bad_one(home: Home) 
     async def scenario() -> None:
         async with edge(home, key_file(home, "a")) as at:
             good = token(signing_key("a"))
-            assert (await at.issue_origin(None))[0] is grpc.StatusCode.OK
-            assert (await at.issue_origin(good))[0] is grpc.StatusCode.OK
-            assert at.behind.seen == [("IssueOrigin", None), ("IssueOrigin", f"Bearer {good}")]
+            assert (await at.issue_guest(None))[0] is grpc.StatusCode.OK
+            assert (await at.issue_guest(good))[0] is grpc.StatusCode.OK
+            assert at.behind.seen == [("IssueGuest", None), ("IssueGuest", f"Bearer {good}")]
             for name, (bearer, _) in bad_tokens().items():
-                code, _ = await at.issue_origin(bearer)
+                assert (await at.issue_origin(bearer))[0] is grpc.StatusCode.UNAUTHENTICATED, name
+                code, _ = await at.issue_guest(bearer)
                 wanted = grpc.StatusCode.OK if bearer is None else grpc.StatusCode.UNAUTHENTICATED
                 assert code is wanted, name
 
@@ -425,7 +439,7 @@ def test_keys_come_by_https_and_while_there_are_none_yet_a_token_may_be_tried_ag
             assert code is grpc.StatusCode.UNAVAILABLE
             assert message == "the keys of tokens cannot be fetched just now; try again"
             assert (await at.send(None))[0] is grpc.StatusCode.UNAUTHENTICATED
-            assert (await at.issue_origin(None))[0] is grpc.StatusCode.OK
+            assert (await at.issue_guest(None))[0] is grpc.StatusCode.OK
             server.start()
             good = token(signing_key("a"))
             await eventually(lambda: _is(at.send(good), grpc.StatusCode.OK), "the keys are there")

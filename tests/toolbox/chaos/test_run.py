@@ -41,6 +41,7 @@ def test_what_was_acked_is_counted_while_processes_are_struck(tmp_path: Path) ->
     out, err = started(tmp_path, "--seconds", "30", "--seed", "5", "--rate", "100").communicate(
         timeout=WITHIN_S
     )
+    assert out, err
     report = json.loads(out.splitlines()[-1])
     assert report["ok"], err
     assert (report["lost"], report["doubled"], report["went_back"]) == (0, 0, 0)
@@ -73,6 +74,7 @@ def test_what_lives_and_lies_is_said_and_heals(tmp_path: Path) -> None:
     out, err = started(tmp_path, "--gray", "--seconds", "60", "--seed", "1", "--rate", "200").communicate(
         timeout=WITHIN_S
     )
+    assert out, err
     report = json.loads(out.splitlines()[-1])
     assert report["ok"], err
     assert (report["lost"], report["doubled"], report["went_back"]) == (0, 0, 0)

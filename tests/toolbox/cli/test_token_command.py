@@ -12,6 +12,7 @@ import pytest
 from mesh.auth import Games, Identity, Trust, Verifier, mint, parse_ring
 from tests.support.commands import command, failed, succeeded
 from tests.support.mesh_fixture import RunningMesh
+from toolbox.cli.rpc import default_actor
 from toolbox.local import status
 from toolbox.local.home import Home
 from toolbox.local.keys import own_keys
@@ -45,7 +46,7 @@ def test_it_prints_a_good_token_and_nothing_else(home: Home) -> None:
 def test_role_games_and_life_are_what_was_asked_for(home: Home) -> None:
     asked = ("token", "--role", "producer", "--game", "a", "--game", "b", "--for", "90s")
     who = bearer(home, succeeded(home.root, *asked).strip())
-    assert (who.actor_id, who.producer, who.games) == ("", True, Games.of(["a", "b"]))
+    assert (who.actor_id, who.producer, who.games) == (default_actor(), True, Games.of(["a", "b"]))
     assert 30 < who.expires_at_s - time.time() <= 90
     assert bearer(home, succeeded(home.root, "token").strip()).actor_id.startswith("cli-")
     owner = bearer(home, succeeded(home.root, "token", "--role", "owner", "--game", "arena-*").strip())

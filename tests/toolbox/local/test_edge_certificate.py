@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from toolbox.local import certificates, session, status
+from toolbox.local import certificates, home, session, status
 from toolbox.local.certificates import Made
 from toolbox.local.edge_certificate import EdgeCertificate
 from toolbox.local.errors import MeshError
@@ -112,8 +112,8 @@ def test_a_proxy_without_trusted_hops_is_warned_of(tmp_path: Path) -> None:
 def test_where_a_sockets_path_would_be_too_long_it_lies_in_a_folder_of_this_users_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    short, long = Home(tmp_path / "h"), Home(tmp_path / ("h" * 100))
+    monkeypatch.setattr(home, "SHORT", tmp_path)
+    short, long = Home(Path("/h")), Home(tmp_path / ("h" * 100))
     assert short.envoy_admin.parent == short.run
     assert long.sockets.parent == tmp_path
     assert len(os.fsencode(long.envoy_admin)) < len(os.fsencode(long.run))

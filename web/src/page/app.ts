@@ -52,12 +52,12 @@ export class App {
 
   /** `token`: what the page was given; undefined for a guest. */
   constructor(server: string, gameId: string, token: string | undefined) {
-    const stand = connect(server, (acts) => this.#credentials.source(acts));
+    const stand = connect(server, (acts, renews) => this.#credentials.source(acts, renews));
     this.#model = new GameModel(gameId);
     this.#session = stand.session();
     this.#ballot = this.#newBallot("");
-    const issue = async (): Promise<Issued> => {
-      const { token, actorId, expiresAt } = await stand.guest();
+    const issue = async (guest?: string): Promise<Issued> => {
+      const { token, actorId, expiresAt } = await stand.guest(guest);
       const lifeMs = claimsOf(token)?.lifeMs ?? (expiresAt ? timestampMs(expiresAt) - Date.now() : 0);
       return { token, actorId, lifeMs };
     };
@@ -84,7 +84,6 @@ export class App {
       (message) => this.#onUnknown(message),
     );
     this.#catalog.refresh();
-    this.#session.warm().catch(() => undefined); // The first vote asks again, and says what is wrong.
     const dialog = new ActorDialog(() => this.#credentials.askForGuest());
     byId("actor").addEventListener("click", () => dialog.show(this.#credentials.standing));
     document.addEventListener("keydown", (event) => this.#onKey(event));
@@ -122,6 +121,7 @@ export class App {
     setText(notice, text);
     if (standing.kind === "asking" || actorId === before) return;
     this.#ballot = this.#newBallot(actorId);
+    if (actorId) this.#session.warm(actorId).catch(() => undefined); // The first vote asks again, and says what is wrong.
     if (this.#subscription) this.#show();
     if (before && actorId) this.#toasts.say("Hello", `You now play as ${actorId}.`);
   }

@@ -6,9 +6,10 @@
  *        └─────▶ watches                     no guests here, or the given token is refused: with words
  *
  * A token comes in the address, after "#token=", from the page or app that embeds this one. It is used until
- * the server refuses it: this device's clock may be wrong, and is not asked. A guest's token is renewed
- * RENEW_BEFORE_MS before its end, as another guest; its life counts from its arrival. Both are kept for this
- * tab, so that a reload changes nobody. Who was signed in is never turned into a guest unasked.
+ * the server refuses it: this device's clock may be wrong, and is not asked. A guest's token is renewed for the
+ * same guest, when the server says that it expires, and RENEW_BEFORE_MS before its end at the latest; its life
+ * counts from its arrival. Both are kept for this tab, so that a reload changes nobody. Who was signed in is never
+ * turned into a guest unasked.
  *
  * Nothing is queued: calls that act wait for the one question that is on its way, up to PATIENCE_MS.
  */
@@ -46,11 +47,13 @@ export interface Issued {
 export class Credentials {
   #standing: Standing = { kind: "asking" };
   #asking: Promise<void> | undefined;
+  #renewing: Promise<void> | undefined;
   #issuedAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(
     private readonly storage: Storage | undefined,
-    private readonly issue: () => Promise<Issued>,
+    /** With the token of a guest: the next one, for the same guest. */
+    private readonly issue: (token?: string) => Promise<Issued>,
     private readonly onChange: (standing: Standing) => void,
     private readonly nowMs: () => number = Date.now,
     private readonly random: () => number = Math.random,
@@ -83,7 +86,7 @@ export class Credentials {
 
   /** Every now and then: renews a guest whose token ends soon. */
   tick(): void {
-    if (this.#standing.kind === "acts" && this.#ends(this.#standing.credential)) this.askForGuest();
+    if (this.#standing.kind === "acts" && this.#ends(this.#standing.credential)) void this.#renewed();
   }
 
   /** The server refuses the token, or does not let it open this game (PERMISSION_DENIED). */
@@ -107,8 +110,10 @@ export class Credentials {
   }
 
   /** For the client: see TokenSource. */
-  readonly source: TokenSource = async (acts) => {
-    if (acts) await Promise.race([this.known(), new Promise((resolve) => setTimeout(resolve, PATIENCE_MS))]);
+  readonly source: TokenSource = async (acts, renews) => {
+    const patience = new Promise((resolve) => setTimeout(resolve, PATIENCE_MS));
+    if (renews) await Promise.race([this.#renewed(), patience]);
+    if (acts) await Promise.race([this.known(), patience]);
     const standing = this.#standing;
     if (standing.kind === "acts") return standing.credential.token;
     if (!acts) return undefined;
@@ -116,14 +121,34 @@ export class Credentials {
     throw new ConnectError("no guest's token came yet", Code.Unavailable);
   };
 
+  #renewed(): Promise<void> {
+    return (this.#renewing ??= this.#renew().finally(() => (this.#renewing = undefined)));
+  }
+
+  /** The next token for a guest. Failed, it takes a moment longer, so that it is not tried again at once. */
+  async #renew(): Promise<void> {
+    const before = this.#standing;
+    if (before.kind !== "acts" || !before.credential.guest) return;
+    try {
+      const issued = await this.issue(before.credential.token);
+      if (this.#standing === before) this.#becomeGuest(issued);
+    } catch (reason) {
+      if (this.#standing !== before) return;
+      const error = ConnectError.from(reason);
+      // Its end has passed, or it was revoked: it can only be another guest.
+      if (error.code === Code.Unauthenticated) return this.refused(error.code, error.rawMessage);
+      const waitMs = withJitter(retryAfterMs(error) ?? BACKOFF.capMs, this.random);
+      await new Promise((resolve) => setTimeout(resolve, waitMs));
+    }
+  }
+
   async #ask(): Promise<void> {
     // Ended by a token that is given meanwhile.
     for (let failures = 0; this.#standing.kind === "asking"; failures++) {
       try {
-        const { token, actorId, lifeMs } = await this.issue();
+        const issued = await this.issue();
         if (this.#standing.kind !== "asking") return;
-        this.#issuedAtMs = this.nowMs();
-        return this.#become({ kind: "acts", credential: { token, actorId, guest: true, endsAtMs: this.#issuedAtMs + lifeMs } });
+        return this.#becomeGuest(issued);
       } catch (reason) {
         if (this.#standing.kind !== "asking") return;
         const error = ConnectError.from(reason);
@@ -142,6 +167,11 @@ export class Credentials {
 
   #ends({ endsAtMs }: Credential): boolean {
     return endsAtMs !== undefined && this.nowMs() > endsAtMs - RENEW_BEFORE_MS;
+  }
+
+  #becomeGuest({ token, actorId, lifeMs }: Issued): void {
+    this.#issuedAtMs = this.nowMs();
+    this.#become({ kind: "acts", credential: { token, actorId, guest: true, endsAtMs: this.#issuedAtMs + lifeMs } });
   }
 
   #become(standing: Standing): void {

@@ -2,7 +2,7 @@
 import { el, set, setText } from "./dom";
 import type { PollView } from "./model";
 import { COLOURS } from "./stand";
-import { countText, wholeText } from "./words";
+import { votersText, wholeText } from "./words";
 
 const SHOWN_MAX = 8;
 
@@ -61,7 +61,7 @@ function summary(poll: PollView): HTMLElement {
   const question = el("span", { class: "earlier-question" });
   setText(question, poll.question);
   const state = poll.phase === "sealed" ? "final" : poll.phase === "closed" ? "counting" : "open";
-  const note = el("span", { class: "earlier-note" }, `${outcome} · ${countText(poll.voters, "voter")} · ${state}`);
+  const note = el("span", { class: "earlier-note" }, `${outcome} · ${votersText(poll)} · ${state}`);
   return el("summary", {}, question, strip, note);
 }
 

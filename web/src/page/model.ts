@@ -39,6 +39,8 @@ export interface PollView {
   readonly closesAtMs: number | undefined;
   readonly options: readonly OptionView[];
   readonly voters: number;
+  /** Actors whose vote the game's owner has voided and who have not voted since. */
+  readonly voided: number;
 }
 
 export interface RowView {
@@ -144,6 +146,7 @@ export class GameModel {
       phase: furthest(poll?.stage, state?.stage),
       closesAtMs: poll?.closesAt ? timestampMs(poll.closesAt) : undefined,
       voters: Number(tally?.voters ?? 0n),
+      voided: Number(tally?.voided ?? 0n),
       options: labels.map(({ optionId, label }, i) => {
         const count = counts[i] ?? 0;
         const share = all > 0 ? count / all : 0;

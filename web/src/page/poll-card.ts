@@ -9,7 +9,7 @@ import type { OwnVote } from "./ballot";
 import { el, icon, set, setText } from "./dom";
 import type { OptionView, PollView } from "./model";
 import { COLOURS, Stand } from "./stand";
-import { countdownText, countText, wholeText } from "./words";
+import { countdownText, votersText, wholeText } from "./words";
 
 /** A vote without an answer for this long is said to be sent again. */
 const SLOW_MS = 2_000;
@@ -80,7 +80,7 @@ export class PollCard {
     const seated = own?.state === "counted" || own?.state === "refused";
     this.#stand?.show(poll, seated ? poll.options.findIndex((it) => it.optionId === own.standing) : -1);
     set(this.#voters, { "data-voters": poll.voters });
-    setText(this.#voters, countText(poll.voters, "voter"));
+    setText(this.#voters, votersText(poll));
     setText(this.#rule, poll.phase !== "open" ? "" : poll.changeable ? "You can change your vote" : "One vote, final");
   }
 

@@ -30,6 +30,7 @@ const TEXTS: Partial<Record<Code, (standing: string | undefined) => string>> = {
       ? "You have already voted in this poll. The first vote counts."
       : `You have already voted in this poll. Your vote for “${standing}” stands.`,
   [Code.FailedPrecondition]: () => "This poll is closed. The vote came too late.",
+  [Code.Aborted]: () => "The server cannot tell whether this vote arrived. Vote again: it never counts you twice.",
   [Code.Unauthenticated]: () => "You are not signed in, so you can watch but not vote.",
   [Code.PermissionDenied]: () => "Your token does not allow this vote.",
   [Code.NotFound]: () => "The server does not know this poll or option.",
@@ -72,6 +73,11 @@ export function wholeText(n: number): string {
 /** "1 voter", "2,000 voters": a count with its noun. */
 export function countText(n: number, noun: string): string {
   return `${wholeText(n)} ${noun}${n === 1 ? "" : "s"}`;
+}
+
+/** "2 voters", "2 voters, 1 voided". */
+export function votersText({ voters, voided }: { voters: number; voided: number }): string {
+  return countText(voters, "voter") + (voided > 0 ? `, ${wholeText(voided)} voided` : "");
 }
 
 /** "1.2K". */

@@ -1,7 +1,8 @@
-"""What a game's own backend asks of the mesh: define, open, close, read. Unary calls.
+"""What a game's own backend asks of the mesh: define, open, close, read; an operator may revoke. Unary calls.
 
-CatalogService lives on the mesh listener, AggregateService also at the edge; GetGame at both. On the mesh
-listener every call shows a token; defining, opening and closing takes one with the role owner.
+CatalogService and AccessService live on the mesh listener, AggregateService also at the edge, as is GetGame.
+On the mesh listener every call shows a token; defining, opening, closing and taking back takes one with the
+role owner, revoking one with the role operator.
 
 Every call here may be retried (the catalog answers the very same definition as the first time), so a call
 that ends UNAVAILABLE or too late is tried again with jittered backoff, for at most `patience_s`. What remains
@@ -17,6 +18,8 @@ from typing import Any
 
 import grpc.aio
 
+from grandstand.access.v1.access_pb2 import Revocation, RevokeRequest, RevokeResponse
+from grandstand.access.v1.access_pb2_grpc import AccessServiceStub
 from grandstand.aggregate.v1.aggregate_pb2 import (
     ReadRequest,
     ReadResponse,
@@ -47,6 +50,7 @@ class Backend:
     ) -> None:
         self._catalog: Any = CatalogServiceStub(channel)
         self._aggregate: Any = AggregateServiceStub(channel)
+        self._access: Any = AccessServiceStub(channel)
         self._token = token
         self._patience_s = patience_s
         self._backoff = Backoff()
@@ -85,6 +89,22 @@ class Backend:
         response: catalog.CloseBoardResponse = await self._call(self._catalog.CloseBoard, request)
         return response.board
 
+    async def void_votes(self, game_id: str, poll_id: str, actor_id: str) -> catalog.VoidVotesResponse:
+        """What the actor voted up to `applied_at` counts no more; called again, up to then."""
+        request = catalog.VoidVotesRequest(game_id=game_id, poll_id=poll_id, actor_id=actor_id)
+        response: catalog.VoidVotesResponse = await self._call(self._catalog.VoidVotes, request)
+        return response
+
+    async def remove_score(
+        self, game_id: str, board_id: str, actor_id: str, *, season: int = 0
+    ) -> catalog.RemoveScoreResponse:
+        """Takes the actor off the board, of the season of that number or the current one, as `void_votes`."""
+        request = catalog.RemoveScoreRequest(
+            game_id=game_id, board_id=board_id, actor_id=actor_id, season=season
+        )
+        response: catalog.RemoveScoreResponse = await self._call(self._catalog.RemoveScore, request)
+        return response
+
     async def read(
         self, game_id: str, topics: Sequence[str] = (), positions: Iterable[Position] = ()
     ) -> ReadResponse:
@@ -114,6 +134,11 @@ class Backend:
         )
         response: ReadStandingResponse = await self._call(self._aggregate.ReadStanding, request)
         return response
+
+    async def revoke(self, request: RevokeRequest) -> Revocation:
+        """As it is stored. Every service goes by it within a second."""
+        response: RevokeResponse = await self._call(self._access.Revoke, request)
+        return response.revocation
 
     async def _call(self, method: Any, request: Any) -> Any:
         loop = asyncio.get_running_loop()

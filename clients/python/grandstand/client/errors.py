@@ -35,7 +35,8 @@ class Refused(ClientError):
     """One event is refused; nothing else is disturbed.
 
     `maybe_stored` is True where an earlier attempt may have been stored, and then counts: a copy was sent on
-    a stream that ended without an answer, or ingest itself did not learn what became of it.
+    a stream that ended without an answer, or ingest itself did not learn what became of it. ABORTED: a copy
+    was sent under an origin that the mesh has replaced; the Publisher goes on under the new one.
     """
 
     def __init__(self, code: grpc.StatusCode, message: str, *, maybe_stored: bool = False) -> None:
@@ -71,5 +72,5 @@ class BufferFull(ClientError):
 class SessionLost(ClientError):
     """The session ended and cannot be resumed; what was sent and not acked may or may not be stored.
 
-    The usual reasons: an origin that is older than a day, a token that is not good. Start a new Publisher.
+    The usual reason: a token that is not good. Start a new Publisher.
     """

@@ -15,7 +15,7 @@ Invariants:
 - `append` numbers no event beyond the credit (I7, the session buffers it), and `take` sends none beyond it:
   the numbers under way span at most the credit, which may shrink at any time, to 0 too.
 - what `take` hands out on one stream is consecutive, from the frontier at `resume`.
-- an event leaves the window once: by `ack`, by `refuse`, or by `abandon`.
+- an event leaves the window once: by `ack`, by `refuse`, by `replace`, or by `abandon`.
 
 No I/O, no clock. Rejected: a dict by number (the window is a run, so a deque and an offset do); a number from
 the moment an event is handed in (one that is still unsent could then not give way to another).
@@ -152,6 +152,15 @@ class Outbox(Generic[T]):
             self._slots.popleft()
             self._frontier += 1
         return self._frontier
+
+    def replace(self) -> list[T]:
+        """The origin is another one: what was never sent is numbered anew, from 1. Returns the events that
+        were sent and not refused, in order; a copy of each may be stored."""
+        sent = [slot.item for slot in self._slots if slot.sent and not slot.refused]
+        self._slots = deque(slot for slot in self._slots if not slot.sent)
+        self._frontier = 1
+        self._sent_count = 0
+        return sent
 
     def abandon(self) -> Iterator[tuple[T, bool]]:
         """Empties the window; yields each unsettled event and whether it was ever sent."""

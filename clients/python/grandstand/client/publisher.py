@@ -1,8 +1,8 @@
 """A publishing session: events in, receipts out, over any number of broken streams.
 
 Built on IngestService.Publish; `session` decides, `publish_driver` carries, this is what a caller sees. The
-session keeps one origin for its whole life. `submit` and `send` may be called from many tasks of one event
-loop, `post` from any thread.
+session keeps its origin until the mesh gives it another one (after a day, or when its key is gone). `submit`
+and `send` may be called from many tasks of one event loop, `post` from any thread.
 
 Delivery. A receipt means the event is stored (I1) and will be counted once (I2). An event whose stream
 broke before its Ack is sent again under the same number on the next stream; the caller sees only that its
@@ -113,7 +113,7 @@ class Publisher:
 
     @property
     def origin_id(self) -> str:
-        """As the server issued it; "" before."""
+        """As the server issued it last; "" before."""
         return self._session.origin_id
 
     @property

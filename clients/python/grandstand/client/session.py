@@ -10,6 +10,10 @@ the wait it names, at most RETRIES_MAX times; its sender just waits. But never w
 number may be stored (the Reject says so, or the event was sent on an earlier stream too): under a new
 number it would be counted twice (I2). Then its sender is told, with `maybe_stored`.
 
+Another origin. A server that does not take the origin any more welcomes with a new one. What was sent under
+the old one and not settled may be stored, and would count twice under the new one: its senders are told
+ABORTED with `maybe_stored`. What was never sent goes out under the new one; the session goes on.
+
 Bounds (I7): the shell takes at most credit + buffer_events_max unsettled events (`room`); what happens beyond
 is its policy, for which `give_way` makes room.
 
@@ -47,6 +51,7 @@ EVENT_OVERHEAD_BYTES = 16
 RETRIES_MAX = 10
 
 _INVALID_ARGUMENT = 3
+_ABORTED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +108,8 @@ class PublishSession(Generic[T]):
         self.origin_id = ""
         self.resumed = 0
         """How often a stream stood again after another."""
+        self.replaced = 0
+        """How often the server gave the session another origin."""
         self.retried = 0
         """How often an event went out again because its refusal said so."""
         self.closing = False
@@ -261,19 +268,26 @@ class PublishSession(Generic[T]):
         return [(number, waiting.event if waiting is not None else None) for number, waiting in taken]
 
     def _welcomed(self, welcome: Welcome) -> Iterator[WasRefused[T]]:
+        lost: list[WaitingEvent[T]] = []
+        if welcome.replaced and self.origin_id:
+            lost = self._outbox.replace()
+            self.replaced += 1
+        elif self.origin_id and welcome.origin_id != self.origin_id:
+            raise ValueError(f"it welcomes origin {welcome.origin_id!r}, but {self.origin_id} was named")
         if welcome.next_origin_seq != self._outbox.frontier:
             raise ValueError(
                 f"it expects origin_seq {welcome.next_origin_seq} next, "
                 f"but {self._outbox.frontier} was announced"
             )
-        if self.origin_id and welcome.origin_id != self.origin_id:
-            raise ValueError(f"it welcomes origin {welcome.origin_id!r}, but {self.origin_id} was named")
         self.resumed += bool(self.origin_id)
         self.origin_id = welcome.origin_id
         self.attempts.welcomed()
         self._outbox.credit = welcome.credit
         self._batch_events_max = welcome.batch_events_max or BATCH_EVENTS_AT_FIRST
         self._batch_bytes_max = (welcome.message_bytes_max or MESSAGE_BYTES_AT_FIRST) - ENVELOPE_BYTES
+        for waiting in lost:
+            message = f"it was sent under an origin that is replaced, and not acked: {welcome.replaced}"
+            yield WasRefused(waiting.event, _ABORTED, message, maybe_stored=True)
         # Of what was taken before the bound was known.
         for waiting in self.buffer.take_larger(self._batch_bytes_max):
             message = _too_large(waiting.bytes_count, self._batch_bytes_max)

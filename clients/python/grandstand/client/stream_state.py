@@ -33,8 +33,10 @@ CLOSING_MAX_S = 15.0
 HEARTBEAT_SHARE = 0.8
 # A stream that stood for so long was a good one, also if it settled nothing.
 GOOD_AFTER_S = 5.0
-# A provider that still gives the token which expires is asked again.
-RENEW_AGAIN_S = 2.0
+# A provider that still gives the token which expires is asked again after RENEW_AGAIN_S, then after twice as
+# long each time, up to RENEW_AGAIN_MAX_S.
+RENEW_AGAIN_S = 1.0
+RENEW_AGAIN_MAX_S = 30.0
 
 
 class Phase(Enum):
@@ -59,6 +61,7 @@ class StreamState:
     __slots__ = (
         "_closed_at_s",
         "_opened_at_s",
+        "_renew_again_s",
         "_renew_at_s",
         "credit",
         "greeting_max_s",
@@ -87,6 +90,7 @@ class StreamState:
         self._opened_at_s = now_s
         self._closed_at_s = math.inf
         self._renew_at_s = math.inf
+        self._renew_again_s = RENEW_AGAIN_S
 
     @property
     def may_send(self) -> bool:
@@ -151,7 +155,8 @@ class StreamState:
     def renew_later(self, now_s: float) -> None:
         """The provider still gives the same token, or none."""
         if self.phase is Phase.OPEN:
-            self._renew_at_s = now_s + RENEW_AGAIN_S
+            self._renew_at_s = now_s + self._renew_again_s
+            self._renew_again_s = min(2 * self._renew_again_s, RENEW_AGAIN_MAX_S)
 
     def spoke(self, now_s: float) -> None:
         """Something was sent."""

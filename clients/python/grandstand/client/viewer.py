@@ -4,6 +4,9 @@ Built on GatewayService.Subscribe. Iterate it: `async for message in viewer`. Ea
 asked for with the cursors of what was seen, so its snapshot is as new or newer. One task may
 iterate a viewer; `cache` and `states` may be read by any other task of the loop.
 
+A token that expires is renewed by itself: `token`, if it is callable, is asked for another one when the
+gateway says so, and the next stream stands before the old one is ended.
+
 Updates come as deltas, which are applied to `states`: read those, a message says only what changed. When the
 gateway goes away it says so before (Drain), and the next stream stands before the old one is ended.
 
@@ -14,6 +17,7 @@ control, and the gateway conflates what it misses.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
 from random import Random
 from typing import Any
@@ -23,7 +27,7 @@ import grpc.aio
 from grandstand.aggregate.v1.aggregate_pb2 import TopicState
 from grandstand.client.attempts import OK
 from grandstand.client.backoff import Backoff
-from grandstand.client.credentials import Token, call_metadata
+from grandstand.client.credentials import StreamToken, Token, metadata_of
 from grandstand.client.errors import CODES, ClientError
 from grandstand.client.retry import retry_after_s
 from grandstand.client.state_cache import StateCache
@@ -33,6 +37,9 @@ from grandstand.gateway.v1.gateway_pb2 import Rendition, SubscribeRequest, Subsc
 from grandstand.gateway.v1.gateway_pb2_grpc import GatewayServiceStub
 from grandstand.wire.delta import DeltaMismatch
 
+log = logging.getLogger(__name__)
+
+_UNAVAILABLE = 14
 # The server says something at least every 10 s.
 SILENCE_MAX_S = 25.0
 
@@ -67,7 +74,7 @@ class Viewer:
             max_updates_per_s=max_updates_per_s,
             deltas=True,
         )
-        self._token = token
+        self._token = StreamToken(token)
         self._handover = StreamHandover(backoff or Backoff(), (random or Random()).random)
 
     @property
@@ -93,15 +100,19 @@ class Viewer:
         streams: dict[int, _Stream] = {}
         try:
             while True:
+                if handover.renew_in_s(clock()) == 0:
+                    self._renew(clock())
                 due_s = handover.open_in_s(clock())
                 if due_s == 0:
-                    stream = _Stream(self._stub, self.request(), call_metadata(self._token))
-                    streams[handover.opened()] = stream
+                    self._open(streams, clock())
                 elif not streams:
                     await asyncio.sleep(due_s or 0)
                 else:
                     reading = {stream.reading for stream in streams.values()}
-                    await asyncio.wait(reading, timeout=due_s, return_when=asyncio.FIRST_COMPLETED)
+                    timeout_s = min(
+                        (s for s in (due_s, handover.renew_in_s(clock())) if s is not None), default=None
+                    )
+                    await asyncio.wait(reading, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
                     for number, stream in list(streams.items()):
                         # One may have ended the other.
                         if number in streams and stream.reading.done():
@@ -111,6 +122,24 @@ class Viewer:
         finally:
             for stream in streams.values():
                 stream.cancel()
+
+    def _open(self, streams: dict[int, _Stream], now_s: float) -> None:
+        """Opens the next stream, with a token asked for afresh."""
+        number = self._handover.opened()
+        try:
+            metadata = metadata_of(self._token.ask())
+        except Exception as error:
+            log.warning("no token: %r; asked again soon", error)
+            why = f"the token's provider failed: {error!r}"
+            self._handover.ended(number, _UNAVAILABLE, why, now_s)  # which is never final
+        else:
+            streams[number] = _Stream(self._stub, self.request(), metadata)
+
+    def _renew(self, now_s: float) -> None:
+        if self._token.is_renewed():
+            self._handover.renewed(now_s)
+        else:
+            self._handover.renew_later(now_s)
 
     def _hear(self, streams: dict[int, _Stream], number: int, now_s: float) -> SubscribeResponse | None:
         """Takes what a stream has read; the message, if it is shown."""

@@ -85,6 +85,11 @@ class NotNow(GrandstandError):
     code = 9
 
 
+class OriginRefused(NotNow):
+    """The event's origin is not taken (any more); the next ones need another. A copy that was sent before may
+    be stored. FAILED_PRECONDITION."""
+
+
 class Unavailable(GrandstandError):
     """A part of the mesh is away; nothing was acked, retry. UNAVAILABLE."""
 

@@ -1,10 +1,9 @@
 """Names and identities: which strings are allowed, who an origin is, where an event folds.
 
-An **origin id** is `v` (viewer) or `p` (producer), 8 hex digits of the second of issue, and
-24 hex digits of randomness: 33 characters. The kind says how wide its anti-replay window is
-and the time of issue how long it may live (I2), so both travel with the identity and no
-service has to remember whom it issued. The random part keeps one client from guessing, and
-so poisoning, another's window.
+An **origin id** is `v` (viewer) or `p` (producer), 8 hex digits of the second of issue, 10 of
+randomness, and 14 of a tag that the server makes and checks (mesh.auth.origins): 33 characters. The
+kind says how wide its anti-replay window is, the time of issue how long it may live, and the tag
+whose it is (I2), so all travel with the identity and no service has to remember whom it issued.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from hashlib import blake2b
 from typing import NewType
 
 from grandstand.wire import bounds
-from grandstand.wire.errors import Invalid, shown
+from grandstand.wire.errors import Invalid, OriginRefused, shown
 
 OriginId = NewType("OriginId", str)
 
@@ -84,7 +83,7 @@ def parse_topic(value: str) -> TopicName:
 
 
 def new_origin(*, producer: bool, now_s: float, entropy: bytes) -> OriginId:
-    """A new origin id. `entropy` is 12 random bytes; `now_s` Unix seconds."""
+    """An origin id. `entropy`: the 12 bytes that stand for randomness and tag; `now_s`: Unix seconds."""
     if len(entropy) != 12:
         raise ValueError(f"entropy has {len(entropy)} bytes; 12 are needed")
     return OriginId(f"{'p' if producer else 'v'}{int(now_s) & 0xFFFFFFFF:08x}{entropy.hex()}")
@@ -106,7 +105,7 @@ def origin_credit(origin_id: str) -> int:
 
 
 def origin_key(origin_id: str) -> bytes:
-    """The 16 bytes of a well-formed origin id without its kind: time of issue and randomness."""
+    """The 16 bytes of a well-formed origin id without its kind: time of issue, randomness and tag."""
     return bytes.fromhex(origin_id[1:])
 
 
@@ -135,17 +134,18 @@ def topic_key(game_id: str, topic: str) -> bytes:
 
 
 def check_origin(field: str, value: str, now_s: float) -> OriginId:
-    """`value` if it is an origin we may have issued and that still lives. Raises Invalid."""
+    """`value` if it has the form of an origin that still lives; its tag is not looked at. Raises Invalid for
+    another form, OriginRefused for another time."""
     if not _ORIGIN.match(value):
         raise Invalid(f"{field}: {shown(value)} is not an origin id; leave it empty to be issued one")
     age_s = now_s - origin_issued_at_s(value)
     if age_s > bounds.ORIGIN_AGE_MAX_S:
-        raise Invalid(
+        raise OriginRefused(
             f"{field}: {value} is {age_s / 3600:.1f} h old; "
             f"an origin lives {bounds.ORIGIN_AGE_MAX_S // 3600} h, ask for a new one"
         )
     if age_s < -bounds.ORIGIN_CLOCK_SKEW_MAX_S:
-        raise Invalid(f"{field}: {value} is issued {-age_s:.0f} s in the future; ask for a new one")
+        raise OriginRefused(f"{field}: {value} is issued {-age_s:.0f} s in the future; ask for a new one")
     return OriginId(value)
 
 

@@ -18,7 +18,7 @@ def diff(before: TallyResult, after: TallyResult, delta: TopicDelta) -> bool:
     if len(old) != len(new):
         return False
     tally = delta.tally
-    tally.voters, tally.guest_voters = after.voters, after.guest_voters
+    tally.voters, tally.guest_voters, tally.voided = after.voters, after.guest_voters, after.voided
     options = tally.options
     for place, (was, now) in enumerate(zip(old, new, strict=True)):
         if was == now:
@@ -41,4 +41,4 @@ def apply(tally: TallyResult, delta: TallyDelta) -> None:
         option.votes = changed.votes
         option.weight = changed.weight
         option.guest_votes = changed.guest_votes
-    tally.voters, tally.guest_voters = delta.voters, delta.guest_voters
+    tally.voters, tally.guest_voters, tally.voided = delta.voters, delta.guest_voters, delta.voided

@@ -69,7 +69,7 @@ class ReadPartitionsResponse(_message.Message):
     def __init__(self, partitions: _Optional[_Iterable[_Union[PartitionStatus, _Mapping]]] = ...) -> None: ...
 
 class PartitionStatus(_message.Message):
-    __slots__ = ("partition", "owner", "applied", "lag_blocks", "lag_ms", "dead_letters", "uncounted", "as_of", "problem", "sweep_ms")
+    __slots__ = ("partition", "owner", "applied", "lag_blocks", "lag_ms", "dead_letters", "uncounted", "as_of", "problem", "sweep_ms", "origins_from_s")
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     OWNER_FIELD_NUMBER: _ClassVar[int]
     APPLIED_FIELD_NUMBER: _ClassVar[int]
@@ -80,6 +80,7 @@ class PartitionStatus(_message.Message):
     AS_OF_FIELD_NUMBER: _ClassVar[int]
     PROBLEM_FIELD_NUMBER: _ClassVar[int]
     SWEEP_MS_FIELD_NUMBER: _ClassVar[int]
+    ORIGINS_FROM_S_FIELD_NUMBER: _ClassVar[int]
     partition: int
     owner: str
     applied: int
@@ -90,7 +91,8 @@ class PartitionStatus(_message.Message):
     as_of: _timestamp_pb2.Timestamp
     problem: str
     sweep_ms: int
-    def __init__(self, partition: _Optional[int] = ..., owner: _Optional[str] = ..., applied: _Optional[int] = ..., lag_blocks: _Optional[int] = ..., lag_ms: _Optional[int] = ..., dead_letters: _Optional[int] = ..., uncounted: _Optional[int] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., problem: _Optional[str] = ..., sweep_ms: _Optional[int] = ...) -> None: ...
+    origins_from_s: int
+    def __init__(self, partition: _Optional[int] = ..., owner: _Optional[str] = ..., applied: _Optional[int] = ..., lag_blocks: _Optional[int] = ..., lag_ms: _Optional[int] = ..., dead_letters: _Optional[int] = ..., uncounted: _Optional[int] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., problem: _Optional[str] = ..., sweep_ms: _Optional[int] = ..., origins_from_s: _Optional[int] = ...) -> None: ...
 
 class TopicState(_message.Message):
     __slots__ = ("topic", "cursor", "stage", "tally", "board", "pulse", "audience", "metric", "custom", "standing", "inbox")
@@ -129,14 +131,16 @@ class StandingResult(_message.Message):
     def __init__(self, standing: _Optional[_Union[BoardEntry, _Mapping]] = ..., actors: _Optional[int] = ..., season: _Optional[_Union[SeasonSpan, _Mapping]] = ...) -> None: ...
 
 class TallyResult(_message.Message):
-    __slots__ = ("options", "voters", "guest_voters")
+    __slots__ = ("options", "voters", "guest_voters", "voided")
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
     VOTERS_FIELD_NUMBER: _ClassVar[int]
     GUEST_VOTERS_FIELD_NUMBER: _ClassVar[int]
+    VOIDED_FIELD_NUMBER: _ClassVar[int]
     options: _containers.RepeatedCompositeFieldContainer[OptionCount]
     voters: int
     guest_voters: int
-    def __init__(self, options: _Optional[_Iterable[_Union[OptionCount, _Mapping]]] = ..., voters: _Optional[int] = ..., guest_voters: _Optional[int] = ...) -> None: ...
+    voided: int
+    def __init__(self, options: _Optional[_Iterable[_Union[OptionCount, _Mapping]]] = ..., voters: _Optional[int] = ..., guest_voters: _Optional[int] = ..., voided: _Optional[int] = ...) -> None: ...
 
 class OptionCount(_message.Message):
     __slots__ = ("option_id", "votes", "weight", "guest_votes")

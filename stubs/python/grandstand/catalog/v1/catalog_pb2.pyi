@@ -103,7 +103,7 @@ class Pulse(_message.Message):
     def __init__(self, pulse_id: _Optional[str] = ..., kinds: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Poll(_message.Message):
-    __slots__ = ("game_id", "poll_id", "question", "options", "changeable", "open_for", "choices_max", "weight_max", "voters", "stage", "opened_at", "closes_at", "spread")
+    __slots__ = ("game_id", "poll_id", "question", "options", "changeable", "open_for", "choices_max", "weight_max", "voters", "stage", "opened_at", "closes_at", "spread", "voids")
     GAME_ID_FIELD_NUMBER: _ClassVar[int]
     POLL_ID_FIELD_NUMBER: _ClassVar[int]
     QUESTION_FIELD_NUMBER: _ClassVar[int]
@@ -117,6 +117,7 @@ class Poll(_message.Message):
     OPENED_AT_FIELD_NUMBER: _ClassVar[int]
     CLOSES_AT_FIELD_NUMBER: _ClassVar[int]
     SPREAD_FIELD_NUMBER: _ClassVar[int]
+    VOIDS_FIELD_NUMBER: _ClassVar[int]
     game_id: str
     poll_id: str
     question: str
@@ -130,7 +131,8 @@ class Poll(_message.Message):
     opened_at: _timestamp_pb2.Timestamp
     closes_at: _timestamp_pb2.Timestamp
     spread: int
-    def __init__(self, game_id: _Optional[str] = ..., poll_id: _Optional[str] = ..., question: _Optional[str] = ..., options: _Optional[_Iterable[_Union[PollOption, _Mapping]]] = ..., changeable: _Optional[bool] = ..., open_for: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., choices_max: _Optional[int] = ..., weight_max: _Optional[int] = ..., voters: _Optional[_Union[PollVoters, str]] = ..., stage: _Optional[_Union[Stage, str]] = ..., opened_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., closes_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., spread: _Optional[int] = ...) -> None: ...
+    voids: int
+    def __init__(self, game_id: _Optional[str] = ..., poll_id: _Optional[str] = ..., question: _Optional[str] = ..., options: _Optional[_Iterable[_Union[PollOption, _Mapping]]] = ..., changeable: _Optional[bool] = ..., open_for: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., choices_max: _Optional[int] = ..., weight_max: _Optional[int] = ..., voters: _Optional[_Union[PollVoters, str]] = ..., stage: _Optional[_Union[Stage, str]] = ..., opened_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., closes_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., spread: _Optional[int] = ..., voids: _Optional[int] = ...) -> None: ...
 
 class PollOption(_message.Message):
     __slots__ = ("option_id", "label")
@@ -265,3 +267,43 @@ class CloseBoardResponse(_message.Message):
     BOARD_FIELD_NUMBER: _ClassVar[int]
     board: Board
     def __init__(self, board: _Optional[_Union[Board, _Mapping]] = ...) -> None: ...
+
+class VoidVotesRequest(_message.Message):
+    __slots__ = ("game_id", "poll_id", "actor_id")
+    GAME_ID_FIELD_NUMBER: _ClassVar[int]
+    POLL_ID_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_ID_FIELD_NUMBER: _ClassVar[int]
+    game_id: str
+    poll_id: str
+    actor_id: str
+    def __init__(self, game_id: _Optional[str] = ..., poll_id: _Optional[str] = ..., actor_id: _Optional[str] = ...) -> None: ...
+
+class VoidVotesResponse(_message.Message):
+    __slots__ = ("poll", "applied_at")
+    POLL_FIELD_NUMBER: _ClassVar[int]
+    APPLIED_AT_FIELD_NUMBER: _ClassVar[int]
+    poll: Poll
+    applied_at: _event_pb2.Position
+    def __init__(self, poll: _Optional[_Union[Poll, _Mapping]] = ..., applied_at: _Optional[_Union[_event_pb2.Position, _Mapping]] = ...) -> None: ...
+
+class RemoveScoreRequest(_message.Message):
+    __slots__ = ("game_id", "board_id", "actor_id", "season")
+    GAME_ID_FIELD_NUMBER: _ClassVar[int]
+    BOARD_ID_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_ID_FIELD_NUMBER: _ClassVar[int]
+    SEASON_FIELD_NUMBER: _ClassVar[int]
+    game_id: str
+    board_id: str
+    actor_id: str
+    season: int
+    def __init__(self, game_id: _Optional[str] = ..., board_id: _Optional[str] = ..., actor_id: _Optional[str] = ..., season: _Optional[int] = ...) -> None: ...
+
+class RemoveScoreResponse(_message.Message):
+    __slots__ = ("board", "applied_at", "season")
+    BOARD_FIELD_NUMBER: _ClassVar[int]
+    APPLIED_AT_FIELD_NUMBER: _ClassVar[int]
+    SEASON_FIELD_NUMBER: _ClassVar[int]
+    board: Board
+    applied_at: _event_pb2.Position
+    season: int
+    def __init__(self, board: _Optional[_Union[Board, _Mapping]] = ..., applied_at: _Optional[_Union[_event_pb2.Position, _Mapping]] = ..., season: _Optional[int] = ...) -> None: ...

@@ -73,6 +73,16 @@ class CatalogServiceStub:
                 request_serializer=grandstand_dot_catalog_dot_v1_dot_catalog__pb2.CloseBoardRequest.SerializeToString,
                 response_deserializer=grandstand_dot_catalog_dot_v1_dot_catalog__pb2.CloseBoardResponse.FromString,
                 _registered_method=True)
+        self.VoidVotes = channel.unary_unary(
+                '/grandstand.catalog.v1.CatalogService/VoidVotes',
+                request_serializer=grandstand_dot_catalog_dot_v1_dot_catalog__pb2.VoidVotesRequest.SerializeToString,
+                response_deserializer=grandstand_dot_catalog_dot_v1_dot_catalog__pb2.VoidVotesResponse.FromString,
+                _registered_method=True)
+        self.RemoveScore = channel.unary_unary(
+                '/grandstand.catalog.v1.CatalogService/RemoveScore',
+                request_serializer=grandstand_dot_catalog_dot_v1_dot_catalog__pb2.RemoveScoreRequest.SerializeToString,
+                response_deserializer=grandstand_dot_catalog_dot_v1_dot_catalog__pb2.RemoveScoreResponse.FromString,
+                _registered_method=True)
 
 
 class CatalogServiceServicer:
@@ -138,6 +148,31 @@ class CatalogServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def VoidVotes(self, request, context):
+        """Voids what an actor has voted in a poll so far: it counts no more, and the
+        result says how many actors' votes are voided. It takes effect at one place
+        of the event stream, `applied_at`: what is stored before it is void, what is
+        stored after it counts. So the actor may vote again, also where votes are
+        final; to keep it out, revoke its tokens first. Voiding twice is voiding
+        once, and the same goes for an actor that has not voted.
+        FAILED_PRECONDITION once the poll is sealed, NOT_FOUND for an unknown one.
+        UNAVAILABLE: it is not known whether it took effect. Retry freely; a retry
+        voids what was voted up to then.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveScore(self, request, context):
+        """Takes an actor's score off a board, of one season, as VoidVotes does with
+        votes: the scores stored before `applied_at` are gone, a later one counts as
+        if it were the actor's first. FAILED_PRECONDITION once the board or that
+        season is sealed, and for a season that the board has not, or not any more.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CatalogServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -170,6 +205,16 @@ def add_CatalogServiceServicer_to_server(servicer, server):
                     servicer.CloseBoard,
                     request_deserializer=grandstand_dot_catalog_dot_v1_dot_catalog__pb2.CloseBoardRequest.FromString,
                     response_serializer=grandstand_dot_catalog_dot_v1_dot_catalog__pb2.CloseBoardResponse.SerializeToString,
+            ),
+            'VoidVotes': grpc.unary_unary_rpc_method_handler(
+                    servicer.VoidVotes,
+                    request_deserializer=grandstand_dot_catalog_dot_v1_dot_catalog__pb2.VoidVotesRequest.FromString,
+                    response_serializer=grandstand_dot_catalog_dot_v1_dot_catalog__pb2.VoidVotesResponse.SerializeToString,
+            ),
+            'RemoveScore': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveScore,
+                    request_deserializer=grandstand_dot_catalog_dot_v1_dot_catalog__pb2.RemoveScoreRequest.FromString,
+                    response_serializer=grandstand_dot_catalog_dot_v1_dot_catalog__pb2.RemoveScoreResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -343,6 +388,60 @@ class CatalogService:
             '/grandstand.catalog.v1.CatalogService/CloseBoard',
             grandstand_dot_catalog_dot_v1_dot_catalog__pb2.CloseBoardRequest.SerializeToString,
             grandstand_dot_catalog_dot_v1_dot_catalog__pb2.CloseBoardResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VoidVotes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/grandstand.catalog.v1.CatalogService/VoidVotes',
+            grandstand_dot_catalog_dot_v1_dot_catalog__pb2.VoidVotesRequest.SerializeToString,
+            grandstand_dot_catalog_dot_v1_dot_catalog__pb2.VoidVotesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveScore(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/grandstand.catalog.v1.CatalogService/RemoveScore',
+            grandstand_dot_catalog_dot_v1_dot_catalog__pb2.RemoveScoreRequest.SerializeToString,
+            grandstand_dot_catalog_dot_v1_dot_catalog__pb2.RemoveScoreResponse.FromString,
             options,
             channel_credentials,
             insecure,

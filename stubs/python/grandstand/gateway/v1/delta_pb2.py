@@ -27,7 +27,7 @@ from grandstand.catalog.v1 import catalog_pb2 as grandstand_dot_catalog_dot_v1_d
 from grandstand.event.v1 import event_pb2 as grandstand_dot_event_dot_v1_dot_event__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!grandstand/gateway/v1/delta.proto\x12\x15grandstand.gateway.v1\x1a\'grandstand/aggregate/v1/aggregate.proto\x1a#grandstand/catalog/v1/catalog.proto\x1a\x1fgrandstand/event/v1/event.proto\"\x90\x04\n\nTopicDelta\x12\x14\n\x05topic\x18\x01 \x01(\tR\x05topic\x12\x35\n\x06\x63ursor\x18\x02 \x03(\x0b\x32\x1d.grandstand.event.v1.PositionR\x06\x63ursor\x12\x32\n\x05stage\x18\x03 \x01(\x0e\x32\x1c.grandstand.catalog.v1.StageR\x05stage\x12\x39\n\x05tally\x18\n \x01(\x0b\x32!.grandstand.gateway.v1.TallyDeltaH\x00R\x05tally\x12\x39\n\x05\x62oard\x18\x0b \x01(\x0b\x32!.grandstand.gateway.v1.BoardDeltaH\x00R\x05\x62oard\x12\x39\n\x05pulse\x18\x0c \x01(\x0b\x32!.grandstand.gateway.v1.PulseDeltaH\x00R\x05pulse\x12\x45\n\x08\x61udience\x18\r \x01(\x0b\x32\'.grandstand.aggregate.v1.AudienceResultH\x00R\x08\x61udience\x12?\n\x06metric\x18\x0e \x01(\x0b\x32%.grandstand.aggregate.v1.MetricResultH\x00R\x06metric\x12?\n\x06\x63ustom\x18\x0f \x01(\x0b\x32%.grandstand.aggregate.v1.CustomResultH\x00R\x06\x63ustomB\x07\n\x05value\"\x85\x01\n\nTallyDelta\x12<\n\x07options\x18\x01 \x03(\x0b\x32\".grandstand.gateway.v1.OptionDeltaR\x07options\x12\x16\n\x06voters\x18\x02 \x01(\x04R\x06voters\x12!\n\x0cguest_voters\x18\x03 \x01(\x04R\x0bguestVoters\"r\n\x0bOptionDelta\x12\x14\n\x05place\x18\x01 \x01(\rR\x05place\x12\x14\n\x05votes\x18\x02 \x01(\x04R\x05votes\x12\x16\n\x06weight\x18\x03 \x01(\x04R\x06weight\x12\x1f\n\x0bguest_votes\x18\x04 \x01(\x04R\nguestVotes\"_\n\nBoardDelta\x12\x39\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1f.grandstand.gateway.v1.EntryRunR\x07\x65ntries\x12\x16\n\x06\x61\x63tors\x18\x02 \x01(\x04R\x06\x61\x63tors\"m\n\x08\x45ntryRun\x12\x14\n\x05\x66irst\x18\x01 \x01(\rR\x05\x66irst\x12\x14\n\x05\x63ount\x18\x02 \x01(\rR\x05\x63ount\x12\x35\n\x03put\x18\x03 \x03(\x0b\x32#.grandstand.aggregate.v1.BoardEntryR\x03put\"\x92\x01\n\nPulseDelta\x12\x36\n\x05kinds\x18\x01 \x03(\x0b\x32 .grandstand.gateway.v1.KindDeltaR\x05kinds\x12\x12\n\x04late\x18\x02 \x01(\x04R\x04late\x12\x38\n\x05panes\x18\x03 \x03(\x0b\x32\".grandstand.aggregate.v1.PulsePaneR\x05panes\"U\n\tKindDelta\x12\x14\n\x05place\x18\x01 \x01(\rR\x05place\x12\x1c\n\nrate_per_s\x18\x02 \x01(\x01R\x08ratePerS\x12\x14\n\x05total\x18\x03 \x01(\x04R\x05totalb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!grandstand/gateway/v1/delta.proto\x12\x15grandstand.gateway.v1\x1a\'grandstand/aggregate/v1/aggregate.proto\x1a#grandstand/catalog/v1/catalog.proto\x1a\x1fgrandstand/event/v1/event.proto\"\x90\x04\n\nTopicDelta\x12\x14\n\x05topic\x18\x01 \x01(\tR\x05topic\x12\x35\n\x06\x63ursor\x18\x02 \x03(\x0b\x32\x1d.grandstand.event.v1.PositionR\x06\x63ursor\x12\x32\n\x05stage\x18\x03 \x01(\x0e\x32\x1c.grandstand.catalog.v1.StageR\x05stage\x12\x39\n\x05tally\x18\n \x01(\x0b\x32!.grandstand.gateway.v1.TallyDeltaH\x00R\x05tally\x12\x39\n\x05\x62oard\x18\x0b \x01(\x0b\x32!.grandstand.gateway.v1.BoardDeltaH\x00R\x05\x62oard\x12\x39\n\x05pulse\x18\x0c \x01(\x0b\x32!.grandstand.gateway.v1.PulseDeltaH\x00R\x05pulse\x12\x45\n\x08\x61udience\x18\r \x01(\x0b\x32\'.grandstand.aggregate.v1.AudienceResultH\x00R\x08\x61udience\x12?\n\x06metric\x18\x0e \x01(\x0b\x32%.grandstand.aggregate.v1.MetricResultH\x00R\x06metric\x12?\n\x06\x63ustom\x18\x0f \x01(\x0b\x32%.grandstand.aggregate.v1.CustomResultH\x00R\x06\x63ustomB\x07\n\x05value\"\x9d\x01\n\nTallyDelta\x12<\n\x07options\x18\x01 \x03(\x0b\x32\".grandstand.gateway.v1.OptionDeltaR\x07options\x12\x16\n\x06voters\x18\x02 \x01(\x04R\x06voters\x12!\n\x0cguest_voters\x18\x03 \x01(\x04R\x0bguestVoters\x12\x16\n\x06voided\x18\x04 \x01(\x04R\x06voided\"r\n\x0bOptionDelta\x12\x14\n\x05place\x18\x01 \x01(\rR\x05place\x12\x14\n\x05votes\x18\x02 \x01(\x04R\x05votes\x12\x16\n\x06weight\x18\x03 \x01(\x04R\x06weight\x12\x1f\n\x0bguest_votes\x18\x04 \x01(\x04R\nguestVotes\"_\n\nBoardDelta\x12\x39\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1f.grandstand.gateway.v1.EntryRunR\x07\x65ntries\x12\x16\n\x06\x61\x63tors\x18\x02 \x01(\x04R\x06\x61\x63tors\"m\n\x08\x45ntryRun\x12\x14\n\x05\x66irst\x18\x01 \x01(\rR\x05\x66irst\x12\x14\n\x05\x63ount\x18\x02 \x01(\rR\x05\x63ount\x12\x35\n\x03put\x18\x03 \x03(\x0b\x32#.grandstand.aggregate.v1.BoardEntryR\x03put\"\x92\x01\n\nPulseDelta\x12\x36\n\x05kinds\x18\x01 \x03(\x0b\x32 .grandstand.gateway.v1.KindDeltaR\x05kinds\x12\x12\n\x04late\x18\x02 \x01(\x04R\x04late\x12\x38\n\x05panes\x18\x03 \x03(\x0b\x32\".grandstand.aggregate.v1.PulsePaneR\x05panes\"U\n\tKindDelta\x12\x14\n\x05place\x18\x01 \x01(\rR\x05place\x12\x1c\n\nrate_per_s\x18\x02 \x01(\x01R\x08ratePerS\x12\x14\n\x05total\x18\x03 \x01(\x04R\x05totalb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,15 +37,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TOPICDELTA']._serialized_start=172
   _globals['_TOPICDELTA']._serialized_end=700
   _globals['_TALLYDELTA']._serialized_start=703
-  _globals['_TALLYDELTA']._serialized_end=836
-  _globals['_OPTIONDELTA']._serialized_start=838
-  _globals['_OPTIONDELTA']._serialized_end=952
-  _globals['_BOARDDELTA']._serialized_start=954
-  _globals['_BOARDDELTA']._serialized_end=1049
-  _globals['_ENTRYRUN']._serialized_start=1051
-  _globals['_ENTRYRUN']._serialized_end=1160
-  _globals['_PULSEDELTA']._serialized_start=1163
-  _globals['_PULSEDELTA']._serialized_end=1309
-  _globals['_KINDDELTA']._serialized_start=1311
-  _globals['_KINDDELTA']._serialized_end=1396
+  _globals['_TALLYDELTA']._serialized_end=860
+  _globals['_OPTIONDELTA']._serialized_start=862
+  _globals['_OPTIONDELTA']._serialized_end=976
+  _globals['_BOARDDELTA']._serialized_start=978
+  _globals['_BOARDDELTA']._serialized_end=1073
+  _globals['_ENTRYRUN']._serialized_start=1075
+  _globals['_ENTRYRUN']._serialized_end=1184
+  _globals['_PULSEDELTA']._serialized_start=1187
+  _globals['_PULSEDELTA']._serialized_end=1333
+  _globals['_KINDDELTA']._serialized_start=1335
+  _globals['_KINDDELTA']._serialized_end=1420
 # @@protoc_insertion_point(module_scope)

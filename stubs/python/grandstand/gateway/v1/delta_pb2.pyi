@@ -32,14 +32,16 @@ class TopicDelta(_message.Message):
     def __init__(self, topic: _Optional[str] = ..., cursor: _Optional[_Iterable[_Union[_event_pb2.Position, _Mapping]]] = ..., stage: _Optional[_Union[_catalog_pb2.Stage, str]] = ..., tally: _Optional[_Union[TallyDelta, _Mapping]] = ..., board: _Optional[_Union[BoardDelta, _Mapping]] = ..., pulse: _Optional[_Union[PulseDelta, _Mapping]] = ..., audience: _Optional[_Union[_aggregate_pb2.AudienceResult, _Mapping]] = ..., metric: _Optional[_Union[_aggregate_pb2.MetricResult, _Mapping]] = ..., custom: _Optional[_Union[_aggregate_pb2.CustomResult, _Mapping]] = ...) -> None: ...
 
 class TallyDelta(_message.Message):
-    __slots__ = ("options", "voters", "guest_voters")
+    __slots__ = ("options", "voters", "guest_voters", "voided")
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
     VOTERS_FIELD_NUMBER: _ClassVar[int]
     GUEST_VOTERS_FIELD_NUMBER: _ClassVar[int]
+    VOIDED_FIELD_NUMBER: _ClassVar[int]
     options: _containers.RepeatedCompositeFieldContainer[OptionDelta]
     voters: int
     guest_voters: int
-    def __init__(self, options: _Optional[_Iterable[_Union[OptionDelta, _Mapping]]] = ..., voters: _Optional[int] = ..., guest_voters: _Optional[int] = ...) -> None: ...
+    voided: int
+    def __init__(self, options: _Optional[_Iterable[_Union[OptionDelta, _Mapping]]] = ..., voters: _Optional[int] = ..., guest_voters: _Optional[int] = ..., voided: _Optional[int] = ...) -> None: ...
 
 class OptionDelta(_message.Message):
     __slots__ = ("place", "votes", "weight", "guest_votes")

@@ -79,7 +79,7 @@ class TopicCursor(_message.Message):
     def __init__(self, topic: _Optional[str] = ..., cursor: _Optional[_Union[_event_pb2.Cursor, _Mapping]] = ...) -> None: ...
 
 class SubscribeResponse(_message.Message):
-    __slots__ = ("as_of", "snapshot", "update", "heartbeat", "announcement", "personal", "rendition", "drain")
+    __slots__ = ("as_of", "snapshot", "update", "heartbeat", "announcement", "personal", "rendition", "drain", "token_expiring")
     AS_OF_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
     UPDATE_FIELD_NUMBER: _ClassVar[int]
@@ -88,6 +88,7 @@ class SubscribeResponse(_message.Message):
     PERSONAL_FIELD_NUMBER: _ClassVar[int]
     RENDITION_FIELD_NUMBER: _ClassVar[int]
     DRAIN_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_EXPIRING_FIELD_NUMBER: _ClassVar[int]
     as_of: _timestamp_pb2.Timestamp
     snapshot: Snapshot
     update: Update
@@ -96,7 +97,8 @@ class SubscribeResponse(_message.Message):
     personal: Personal
     rendition: Rendition
     drain: Drain
-    def __init__(self, as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., snapshot: _Optional[_Union[Snapshot, _Mapping]] = ..., update: _Optional[_Union[Update, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., announcement: _Optional[_Union[_notify_pb2.Announcement, _Mapping]] = ..., personal: _Optional[_Union[Personal, _Mapping]] = ..., rendition: _Optional[_Union[Rendition, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ...) -> None: ...
+    token_expiring: TokenExpiring
+    def __init__(self, as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., snapshot: _Optional[_Union[Snapshot, _Mapping]] = ..., update: _Optional[_Union[Update, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., announcement: _Optional[_Union[_notify_pb2.Announcement, _Mapping]] = ..., personal: _Optional[_Union[Personal, _Mapping]] = ..., rendition: _Optional[_Union[Rendition, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ..., token_expiring: _Optional[_Union[TokenExpiring, _Mapping]] = ...) -> None: ...
 
 class Snapshot(_message.Message):
     __slots__ = ("topics", "updates_per_s")
@@ -133,6 +135,12 @@ class Drain(_message.Message):
     RECONNECT_AFTER_FIELD_NUMBER: _ClassVar[int]
     reconnect_after: _duration_pb2.Duration
     def __init__(self, reconnect_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class TokenExpiring(_message.Message):
+    __slots__ = ("expires_at",)
+    EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
+    expires_at: _timestamp_pb2.Timestamp
+    def __init__(self, expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
     __slots__ = ()

@@ -71,7 +71,8 @@ class GatewayServiceServicer:
 
     def IssueGuest(self, request, context):
         """A token for somebody whom no platform vouches for, with an actor of its
-        own. FAILED_PRECONDITION where guests are not admitted: in production,
+        own. Whoever shows a guest's token gets the next one, for the same actor.
+        FAILED_PRECONDITION where guests are not admitted: in production,
         unless the operator gave the gateway a key for them. RESOURCE_EXHAUSTED: too
         many guests of this address or in all; the status details carry a
         google.rpc.RetryInfo that says when to come again.
@@ -81,8 +82,11 @@ class GatewayServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def IssueOrigin(self, request, context):
-        """Issues an origin for Send. Ask once for each session (page load), keep it
-        until it expires. Retry freely: an unused origin costs nothing.
+        """Issues an origin for Send, to the sub of the token, which is wanted: it is
+        good with that actor's tokens alone. Ask once for each session (page load) and
+        actor, keep it until it expires. Retry freely: an unused origin costs nothing.
+        RESOURCE_EXHAUSTED with a google.rpc.RetryInfo beyond 60 a minute of one actor
+        (more of a producer), at each gateway.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -97,6 +101,12 @@ class GatewayServiceServicer:
         FAILED_PRECONDITION (the poll is closed), INVALID_ARGUMENT,
         PERMISSION_DENIED (another actor's event, a game the token does not name, a
         board, metric or custom topic that only producers write).
+        An origin that is not this token's, has expired, or is not taken for another
+        reason is answered with FAILED_PRECONDITION and an IssueOriginResponse among the
+        status's details (grpc-status-details-bin): use that one for the next events,
+        from 1 on. This event is not stored by this call; one that was sent before may
+        be (a retry on the way counts as one), so it must not be sent again under the
+        new origin unless counting it twice is harmless, as it is with a vote.
         UNAUTHENTICATED: get a token first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -115,7 +125,9 @@ class GatewayServiceServicer:
         RESOURCE_EXHAUSTED: too many viewers, of this gateway, actor or address;
         the status details carry a google.rpc.RetryInfo that says when to come again.
         DEADLINE_EXCEEDED: a position or cursor handed in was not reached within 5 s.
-        UNAUTHENTICATED: a personal topic without a token.
+        UNAUTHENTICATED: a personal topic without a token; a token that is not good;
+        in the middle of a stream that its token has expired (TokenExpiring came
+        before) or was revoked. Try once more with a token asked for afresh.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -66,7 +66,7 @@ class PublishResponse(_message.Message):
     def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., reject: _Optional[_Union[Reject, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ..., credit: _Optional[_Union[Credit, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., token_expiring: _Optional[_Union[TokenExpiring, _Mapping]] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("origin_id", "next_origin_seq", "credit", "id_characters_max", "batch_events_max", "message_bytes_max", "credit_max", "heartbeat_interval")
+    __slots__ = ("origin_id", "next_origin_seq", "credit", "id_characters_max", "batch_events_max", "message_bytes_max", "credit_max", "heartbeat_interval", "replaced")
     ORIGIN_ID_FIELD_NUMBER: _ClassVar[int]
     NEXT_ORIGIN_SEQ_FIELD_NUMBER: _ClassVar[int]
     CREDIT_FIELD_NUMBER: _ClassVar[int]
@@ -75,6 +75,7 @@ class Welcome(_message.Message):
     MESSAGE_BYTES_MAX_FIELD_NUMBER: _ClassVar[int]
     CREDIT_MAX_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_INTERVAL_FIELD_NUMBER: _ClassVar[int]
+    REPLACED_FIELD_NUMBER: _ClassVar[int]
     origin_id: str
     next_origin_seq: int
     credit: int
@@ -83,7 +84,8 @@ class Welcome(_message.Message):
     message_bytes_max: int
     credit_max: int
     heartbeat_interval: _duration_pb2.Duration
-    def __init__(self, origin_id: _Optional[str] = ..., next_origin_seq: _Optional[int] = ..., credit: _Optional[int] = ..., id_characters_max: _Optional[int] = ..., batch_events_max: _Optional[int] = ..., message_bytes_max: _Optional[int] = ..., credit_max: _Optional[int] = ..., heartbeat_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    replaced: str
+    def __init__(self, origin_id: _Optional[str] = ..., next_origin_seq: _Optional[int] = ..., credit: _Optional[int] = ..., id_characters_max: _Optional[int] = ..., batch_events_max: _Optional[int] = ..., message_bytes_max: _Optional[int] = ..., credit_max: _Optional[int] = ..., heartbeat_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., replaced: _Optional[str] = ...) -> None: ...
 
 class Ack(_message.Message):
     __slots__ = ("origin_seq", "positions", "receipts", "shed_origin_seqs", "shed")
@@ -110,7 +112,7 @@ class Receipt(_message.Message):
     def __init__(self, origin_id: _Optional[str] = ..., origin_seq: _Optional[int] = ..., position: _Optional[_Union[_event_pb2.Position, _Mapping]] = ...) -> None: ...
 
 class Reject(_message.Message):
-    __slots__ = ("origin_id", "origin_seq", "code", "message", "retryable", "maybe_stored", "retry_after")
+    __slots__ = ("origin_id", "origin_seq", "code", "message", "retryable", "maybe_stored", "retry_after", "origin_refused")
     ORIGIN_ID_FIELD_NUMBER: _ClassVar[int]
     ORIGIN_SEQ_FIELD_NUMBER: _ClassVar[int]
     CODE_FIELD_NUMBER: _ClassVar[int]
@@ -118,6 +120,7 @@ class Reject(_message.Message):
     RETRYABLE_FIELD_NUMBER: _ClassVar[int]
     MAYBE_STORED_FIELD_NUMBER: _ClassVar[int]
     RETRY_AFTER_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_REFUSED_FIELD_NUMBER: _ClassVar[int]
     origin_id: str
     origin_seq: int
     code: int
@@ -125,7 +128,8 @@ class Reject(_message.Message):
     retryable: bool
     maybe_stored: bool
     retry_after: _duration_pb2.Duration
-    def __init__(self, origin_id: _Optional[str] = ..., origin_seq: _Optional[int] = ..., code: _Optional[int] = ..., message: _Optional[str] = ..., retryable: _Optional[bool] = ..., maybe_stored: _Optional[bool] = ..., retry_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    origin_refused: bool
+    def __init__(self, origin_id: _Optional[str] = ..., origin_seq: _Optional[int] = ..., code: _Optional[int] = ..., message: _Optional[str] = ..., retryable: _Optional[bool] = ..., maybe_stored: _Optional[bool] = ..., retry_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., origin_refused: _Optional[bool] = ...) -> None: ...
 
 class Credit(_message.Message):
     __slots__ = ("credit", "reason")

@@ -78,6 +78,15 @@ class IngestServiceServicer:
         naming the same origin in Hello; it is counted once. For a number that was
         rejected and not acked yet, send an event without a body: it was answered,
         and the event must not come in by the back door.
+        Origins: one belongs to the `sub` of the token it was issued to (a producer
+        needs a sub), and lives for a day. One that is not this token's, that this
+        mesh did not issue or whose keys are gone is replaced: Welcome names a new
+        one and says why (Welcome.replaced). Then what was sent under the old one and
+        not acked may or may not be stored: tell its sender so, and do not send it
+        again, since under the new one it could count twice. What was never sent is
+        sent under the new one, from 1 on, on this stream. New origins are bounded for
+        an actor and a producer; beyond it RESOURCE_EXHAUSTED with a
+        google.rpc.RetryInfo.
         Ordering: origin_seq grows by one from event to event. Results do not
         depend on the order in which events are stored, save where the topic says
         so (the last vote of a changeable poll, the last score of a LAST board).
@@ -100,8 +109,9 @@ class IngestServiceServicer:
         ends the stream OK.
         Retry with full-jitter backoff, resuming the origin, after UNAVAILABLE,
         DEADLINE_EXCEEDED and RESOURCE_EXHAUSTED, and after INTERNAL or UNKNOWN,
-        which a client sees when the stream was cut on the way; never after
-        INVALID_ARGUMENT. docs/rejections.md lists every refusal.
+        which a client sees when the stream was cut on the way; once, with a token
+        asked for afresh, after UNAUTHENTICATED (the token has expired, or was
+        revoked); never after INVALID_ARGUMENT. docs/rejections.md lists every refusal.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -108,14 +108,40 @@ class Section(_message.Message):
     def __init__(self, game_id: _Optional[str] = ..., topic: _Optional[str] = ..., rows: _Optional[int] = ..., label: _Optional[bytes] = ..., labels: _Optional[str] = ..., weight: _Optional[bytes] = ..., payloads: _Optional[_Iterable[bytes]] = ..., guests: _Optional[bool] = ...) -> None: ...
 
 class Control(_message.Message):
-    __slots__ = ("poll", "board", "game")
+    __slots__ = ("poll", "board", "game", "void_votes", "remove_score")
     POLL_FIELD_NUMBER: _ClassVar[int]
     BOARD_FIELD_NUMBER: _ClassVar[int]
     GAME_FIELD_NUMBER: _ClassVar[int]
+    VOID_VOTES_FIELD_NUMBER: _ClassVar[int]
+    REMOVE_SCORE_FIELD_NUMBER: _ClassVar[int]
     poll: _catalog_pb2.Poll
     board: _catalog_pb2.Board
     game: _catalog_pb2.Game
-    def __init__(self, poll: _Optional[_Union[_catalog_pb2.Poll, _Mapping]] = ..., board: _Optional[_Union[_catalog_pb2.Board, _Mapping]] = ..., game: _Optional[_Union[_catalog_pb2.Game, _Mapping]] = ...) -> None: ...
+    void_votes: VoidVotes
+    remove_score: RemoveScore
+    def __init__(self, poll: _Optional[_Union[_catalog_pb2.Poll, _Mapping]] = ..., board: _Optional[_Union[_catalog_pb2.Board, _Mapping]] = ..., game: _Optional[_Union[_catalog_pb2.Game, _Mapping]] = ..., void_votes: _Optional[_Union[VoidVotes, _Mapping]] = ..., remove_score: _Optional[_Union[RemoveScore, _Mapping]] = ...) -> None: ...
+
+class VoidVotes(_message.Message):
+    __slots__ = ("game_id", "poll_id", "actor_id")
+    GAME_ID_FIELD_NUMBER: _ClassVar[int]
+    POLL_ID_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_ID_FIELD_NUMBER: _ClassVar[int]
+    game_id: str
+    poll_id: str
+    actor_id: str
+    def __init__(self, game_id: _Optional[str] = ..., poll_id: _Optional[str] = ..., actor_id: _Optional[str] = ...) -> None: ...
+
+class RemoveScore(_message.Message):
+    __slots__ = ("game_id", "board_id", "actor_id", "season")
+    GAME_ID_FIELD_NUMBER: _ClassVar[int]
+    BOARD_ID_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_ID_FIELD_NUMBER: _ClassVar[int]
+    SEASON_FIELD_NUMBER: _ClassVar[int]
+    game_id: str
+    board_id: str
+    actor_id: str
+    season: int
+    def __init__(self, game_id: _Optional[str] = ..., board_id: _Optional[str] = ..., actor_id: _Optional[str] = ..., season: _Optional[int] = ...) -> None: ...
 
 class Inbox(_message.Message):
     __slots__ = ("version", "value")
@@ -152,20 +178,22 @@ class Partial(_message.Message):
     def __init__(self, game_id: _Optional[str] = ..., topic: _Optional[str] = ..., partition: _Optional[int] = ..., sequence: _Optional[int] = ..., stage: _Optional[_Union[_catalog_pb2.Stage, str]] = ..., tally: _Optional[_Union[TallyPartial, _Mapping]] = ..., board: _Optional[_Union[BoardPartial, _Mapping]] = ..., pulse: _Optional[_Union[PulsePartial, _Mapping]] = ..., audience: _Optional[_Union[AudiencePartial, _Mapping]] = ..., metric: _Optional[_Union[MetricPartial, _Mapping]] = ..., custom: _Optional[_Union[CustomPartial, _Mapping]] = ...) -> None: ...
 
 class TallyPartial(_message.Message):
-    __slots__ = ("option_ids", "votes", "voters", "weights", "guest_votes", "guest_voters")
+    __slots__ = ("option_ids", "votes", "voters", "weights", "guest_votes", "guest_voters", "voided")
     OPTION_IDS_FIELD_NUMBER: _ClassVar[int]
     VOTES_FIELD_NUMBER: _ClassVar[int]
     VOTERS_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     GUEST_VOTES_FIELD_NUMBER: _ClassVar[int]
     GUEST_VOTERS_FIELD_NUMBER: _ClassVar[int]
+    VOIDED_FIELD_NUMBER: _ClassVar[int]
     option_ids: _containers.RepeatedScalarFieldContainer[str]
     votes: _containers.RepeatedScalarFieldContainer[int]
     voters: int
     weights: _containers.RepeatedScalarFieldContainer[int]
     guest_votes: _containers.RepeatedScalarFieldContainer[int]
     guest_voters: int
-    def __init__(self, option_ids: _Optional[_Iterable[str]] = ..., votes: _Optional[_Iterable[int]] = ..., voters: _Optional[int] = ..., weights: _Optional[_Iterable[int]] = ..., guest_votes: _Optional[_Iterable[int]] = ..., guest_voters: _Optional[int] = ...) -> None: ...
+    voided: int
+    def __init__(self, option_ids: _Optional[_Iterable[str]] = ..., votes: _Optional[_Iterable[int]] = ..., voters: _Optional[int] = ..., weights: _Optional[_Iterable[int]] = ..., guest_votes: _Optional[_Iterable[int]] = ..., guest_voters: _Optional[int] = ..., voided: _Optional[int] = ...) -> None: ...
 
 class BoardPartial(_message.Message):
     __slots__ = ("mode", "top", "current", "previous", "season")
@@ -274,16 +302,22 @@ class StoredTopic(_message.Message):
     def __init__(self, control: _Optional[_Union[Control, _Mapping]] = ..., parts: _Optional[_Iterable[str]] = ..., closed_at_us: _Optional[int] = ...) -> None: ...
 
 class PartitionState(_message.Message):
-    __slots__ = ("applied", "bound", "watermark_us", "newest_stamp_us")
+    __slots__ = ("applied", "bound", "watermark_us", "newest_stamp_us", "origins_from_s", "origins_from_next_s", "origins_from_next_at_s")
     APPLIED_FIELD_NUMBER: _ClassVar[int]
     BOUND_FIELD_NUMBER: _ClassVar[int]
     WATERMARK_US_FIELD_NUMBER: _ClassVar[int]
     NEWEST_STAMP_US_FIELD_NUMBER: _ClassVar[int]
+    ORIGINS_FROM_S_FIELD_NUMBER: _ClassVar[int]
+    ORIGINS_FROM_NEXT_S_FIELD_NUMBER: _ClassVar[int]
+    ORIGINS_FROM_NEXT_AT_S_FIELD_NUMBER: _ClassVar[int]
     applied: int
     bound: BlockIdentity
     watermark_us: int
     newest_stamp_us: int
-    def __init__(self, applied: _Optional[int] = ..., bound: _Optional[_Union[BlockIdentity, _Mapping]] = ..., watermark_us: _Optional[int] = ..., newest_stamp_us: _Optional[int] = ...) -> None: ...
+    origins_from_s: int
+    origins_from_next_s: int
+    origins_from_next_at_s: int
+    def __init__(self, applied: _Optional[int] = ..., bound: _Optional[_Union[BlockIdentity, _Mapping]] = ..., watermark_us: _Optional[int] = ..., newest_stamp_us: _Optional[int] = ..., origins_from_s: _Optional[int] = ..., origins_from_next_s: _Optional[int] = ..., origins_from_next_at_s: _Optional[int] = ...) -> None: ...
 
 class BlockIdentity(_message.Message):
     __slots__ = ("sequence", "stored_at_us", "digest")

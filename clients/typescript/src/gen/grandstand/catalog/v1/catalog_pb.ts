@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file grandstand/catalog/v1/catalog.proto.
  */
 export const file_grandstand_catalog_v1_catalog: GenFile = /*@__PURE__*/
-  fileDesc("CiNncmFuZHN0YW5kL2NhdGFsb2cvdjEvY2F0YWxvZy5wcm90bxIVZ3JhbmRzdGFuZC5jYXRhbG9nLnYxIokCCgRHYW1lEg8KB2dhbWVfaWQYASABKAkSDQoFdGl0bGUYAiABKAkSDgoGc3ByZWFkGAMgASgNEiwKBnB1bHNlcxgEIAMoCzIcLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5QdWxzZRIuCgdtZXRyaWNzGAUgAygLMh0uZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLk1ldHJpYxIQCghhdWRpZW5jZRgGIAEoCBIzCgdjdXN0b21zGAcgAygLMiIuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkN1c3RvbVRvcGljEiwKB3BlbmRpbmcYDyABKAsyGy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuR2FtZSJaCgZNZXRyaWMSEQoJbWV0cmljX2lkGAEgASgJEgwKBHVuaXQYAiABKAkSLwoHd3JpdGVycxgDIAEoDjIeLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5Xcml0ZXJzIm8KC0N1c3RvbVRvcGljEhEKCWN1c3RvbV9pZBgBIAEoCRIMCgRmb2xkGAIgASgJEg4KBmNvbmZpZxgDIAEoDBIvCgd3cml0ZXJzGAQgASgOMh4uZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLldyaXRlcnMiKAoFUHVsc2USEAoIcHVsc2VfaWQYASABKAkSDQoFa2luZHMYAiADKAkipgMKBFBvbGwSDwoHZ2FtZV9pZBgBIAEoCRIPCgdwb2xsX2lkGAIgASgJEhAKCHF1ZXN0aW9uGAMgASgJEjIKB29wdGlvbnMYBCADKAsyIS5ncmFuZHN0YW5kLmNhdGFsb2cudjEuUG9sbE9wdGlvbhISCgpjaGFuZ2VhYmxlGAUgASgIEisKCG9wZW5fZm9yGAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhMKC2Nob2ljZXNfbWF4GAcgASgNEhIKCndlaWdodF9tYXgYCCABKA0SMQoGdm90ZXJzGAkgASgOMiEuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLlBvbGxWb3RlcnMSKwoFc3RhZ2UYCiABKA4yHC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuU3RhZ2USLQoJb3BlbmVkX2F0GAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBItCgljbG9zZXNfYXQYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg4KBnNwcmVhZBgNIAEoDSIuCgpQb2xsT3B0aW9uEhEKCW9wdGlvbl9pZBgBIAEoCRINCgVsYWJlbBgCIAEoCSLuAwoFQm9hcmQSDwoHZ2FtZV9pZBgBIAEoCRIQCghib2FyZF9pZBgCIAEoCRINCgV0aXRsZRgDIAEoCRIuCgRtb2RlGAQgASgOMiAuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkJvYXJkTW9kZRILCgN0b3AYBSABKA0SKwoIb3Blbl9mb3IYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLQoGc2Vhc29uGAcgASgLMh0uZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLlNlYXNvbhIvCgd3cml0ZXJzGAggASgOMh4uZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLldyaXRlcnMSFwoKcG9pbnRzX21pbhgJIAEoEkgAiAEBEhcKCnBvaW50c19tYXgYDiABKBJIAYgBARIrCgVzdGFnZRgKIAEoDjIcLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5TdGFnZRItCglvcGVuZWRfYXQYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi0KCWNsb3Nlc19hdBgMIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGc3ByZWFkGA0gASgNQg0KC19wb2ludHNfbWluQg0KC19wb2ludHNfbWF4ImEKBlNlYXNvbhIoCgVldmVyeRgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhItCglzdGFydHNfYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIj4KEURlZmluZUdhbWVSZXF1ZXN0EikKBGdhbWUYASABKAsyGy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuR2FtZSJyChJEZWZpbmVHYW1lUmVzcG9uc2USKQoEZ2FtZRgBIAEoCzIbLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5HYW1lEjEKCmFwcGxpZWRfYXQYAiADKAsyHS5ncmFuZHN0YW5kLmV2ZW50LnYxLlBvc2l0aW9uIiEKDkdldEdhbWVSZXF1ZXN0Eg8KB2dhbWVfaWQYASABKAkilgEKD0dldEdhbWVSZXNwb25zZRIpCgRnYW1lGAEgASgLMhsuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkdhbWUSKgoFcG9sbHMYAiADKAsyGy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuUG9sbBIsCgZib2FyZHMYAyADKAsyHC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuQm9hcmQiPAoPT3BlblBvbGxSZXF1ZXN0EikKBHBvbGwYASABKAsyGy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuUG9sbCJwChBPcGVuUG9sbFJlc3BvbnNlEikKBHBvbGwYASABKAsyGy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuUG9sbBIxCgphcHBsaWVkX2F0GAIgAygLMh0uZ3JhbmRzdGFuZC5ldmVudC52MS5Qb3NpdGlvbiI0ChBDbG9zZVBvbGxSZXF1ZXN0Eg8KB2dhbWVfaWQYASABKAkSDwoHcG9sbF9pZBgCIAEoCSI+ChFDbG9zZVBvbGxSZXNwb25zZRIpCgRwb2xsGAEgASgLMhsuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLlBvbGwiPwoQT3BlbkJvYXJkUmVxdWVzdBIrCgVib2FyZBgBIAEoCzIcLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5Cb2FyZCJzChFPcGVuQm9hcmRSZXNwb25zZRIrCgVib2FyZBgBIAEoCzIcLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5Cb2FyZBIxCgphcHBsaWVkX2F0GAIgAygLMh0uZ3JhbmRzdGFuZC5ldmVudC52MS5Qb3NpdGlvbiI2ChFDbG9zZUJvYXJkUmVxdWVzdBIPCgdnYW1lX2lkGAEgASgJEhAKCGJvYXJkX2lkGAIgASgJIkEKEkNsb3NlQm9hcmRSZXNwb25zZRIrCgVib2FyZBgBIAEoCzIcLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5Cb2FyZCpSCgVTdGFnZRIVChFTVEFHRV9VTlNQRUNJRklFRBAAEg4KClNUQUdFX09QRU4QARIQCgxTVEFHRV9DTE9TRUQQAhIQCgxTVEFHRV9TRUFMRUQQAypNCgdXcml0ZXJzEhcKE1dSSVRFUlNfVU5TUEVDSUZJRUQQABIVChFXUklURVJTX1BST0RVQ0VSUxABEhIKDldSSVRFUlNfQUNUT1JTEAIqQwoKUG9sbFZvdGVycxIbChdQT0xMX1ZPVEVSU19VTlNQRUNJRklFRBAAEhgKFFBPTExfVk9URVJTX1BMQVRGT1JNEAEqfAoJQm9hcmRNb2RlEhoKFkJPQVJEX01PREVfVU5TUEVDSUZJRUQQABITCg9CT0FSRF9NT0RFX0JFU1QQARITCg9CT0FSRF9NT0RFX0xBU1QQAhISCg5CT0FSRF9NT0RFX1NVTRADEhUKEUJPQVJEX01PREVfTE9XRVNUEAQy0gQKDkNhdGFsb2dTZXJ2aWNlEmEKCkRlZmluZUdhbWUSKC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuRGVmaW5lR2FtZVJlcXVlc3QaKS5ncmFuZHN0YW5kLmNhdGFsb2cudjEuRGVmaW5lR2FtZVJlc3BvbnNlEl0KB0dldEdhbWUSJS5ncmFuZHN0YW5kLmNhdGFsb2cudjEuR2V0R2FtZVJlcXVlc3QaJi5ncmFuZHN0YW5kLmNhdGFsb2cudjEuR2V0R2FtZVJlc3BvbnNlIgOQAgESWwoIT3BlblBvbGwSJi5ncmFuZHN0YW5kLmNhdGFsb2cudjEuT3BlblBvbGxSZXF1ZXN0GicuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLk9wZW5Qb2xsUmVzcG9uc2USXgoJQ2xvc2VQb2xsEicuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkNsb3NlUG9sbFJlcXVlc3QaKC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuQ2xvc2VQb2xsUmVzcG9uc2USXgoJT3BlbkJvYXJkEicuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLk9wZW5Cb2FyZFJlcXVlc3QaKC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuT3BlbkJvYXJkUmVzcG9uc2USYQoKQ2xvc2VCb2FyZBIoLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5DbG9zZUJvYXJkUmVxdWVzdBopLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5DbG9zZUJvYXJkUmVzcG9uc2ViBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_grandstand_event_v1_event]);
+  fileDesc("CiNncmFuZHN0YW5kL2NhdGFsb2cvdjEvY2F0YWxvZy5wcm90bxIVZ3JhbmRzdGFuZC5jYXRhbG9nLnYxIokCCgRHYW1lEg8KB2dhbWVfaWQYASABKAkSDQoFdGl0bGUYAiABKAkSDgoGc3ByZWFkGAMgASgNEiwKBnB1bHNlcxgEIAMoCzIcLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5QdWxzZRIuCgdtZXRyaWNzGAUgAygLMh0uZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLk1ldHJpYxIQCghhdWRpZW5jZRgGIAEoCBIzCgdjdXN0b21zGAcgAygLMiIuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkN1c3RvbVRvcGljEiwKB3BlbmRpbmcYDyABKAsyGy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuR2FtZSJaCgZNZXRyaWMSEQoJbWV0cmljX2lkGAEgASgJEgwKBHVuaXQYAiABKAkSLwoHd3JpdGVycxgDIAEoDjIeLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5Xcml0ZXJzIm8KC0N1c3RvbVRvcGljEhEKCWN1c3RvbV9pZBgBIAEoCRIMCgRmb2xkGAIgASgJEg4KBmNvbmZpZxgDIAEoDBIvCgd3cml0ZXJzGAQgASgOMh4uZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLldyaXRlcnMiKAoFUHVsc2USEAoIcHVsc2VfaWQYASABKAkSDQoFa2luZHMYAiADKAkitQMKBFBvbGwSDwoHZ2FtZV9pZBgBIAEoCRIPCgdwb2xsX2lkGAIgASgJEhAKCHF1ZXN0aW9uGAMgASgJEjIKB29wdGlvbnMYBCADKAsyIS5ncmFuZHN0YW5kLmNhdGFsb2cudjEuUG9sbE9wdGlvbhISCgpjaGFuZ2VhYmxlGAUgASgIEisKCG9wZW5fZm9yGAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhMKC2Nob2ljZXNfbWF4GAcgASgNEhIKCndlaWdodF9tYXgYCCABKA0SMQoGdm90ZXJzGAkgASgOMiEuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLlBvbGxWb3RlcnMSKwoFc3RhZ2UYCiABKA4yHC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuU3RhZ2USLQoJb3BlbmVkX2F0GAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBItCgljbG9zZXNfYXQYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg4KBnNwcmVhZBgNIAEoDRINCgV2b2lkcxgOIAEoBCIuCgpQb2xsT3B0aW9uEhEKCW9wdGlvbl9pZBgBIAEoCRINCgVsYWJlbBgCIAEoCSLuAwoFQm9hcmQSDwoHZ2FtZV9pZBgBIAEoCRIQCghib2FyZF9pZBgCIAEoCRINCgV0aXRsZRgDIAEoCRIuCgRtb2RlGAQgASgOMiAuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkJvYXJkTW9kZRILCgN0b3AYBSABKA0SKwoIb3Blbl9mb3IYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLQoGc2Vhc29uGAcgASgLMh0uZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLlNlYXNvbhIvCgd3cml0ZXJzGAggASgOMh4uZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLldyaXRlcnMSFwoKcG9pbnRzX21pbhgJIAEoEkgAiAEBEhcKCnBvaW50c19tYXgYDiABKBJIAYgBARIrCgVzdGFnZRgKIAEoDjIcLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5TdGFnZRItCglvcGVuZWRfYXQYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi0KCWNsb3Nlc19hdBgMIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGc3ByZWFkGA0gASgNQg0KC19wb2ludHNfbWluQg0KC19wb2ludHNfbWF4ImEKBlNlYXNvbhIoCgVldmVyeRgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhItCglzdGFydHNfYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIj4KEURlZmluZUdhbWVSZXF1ZXN0EikKBGdhbWUYASABKAsyGy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuR2FtZSJyChJEZWZpbmVHYW1lUmVzcG9uc2USKQoEZ2FtZRgBIAEoCzIbLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5HYW1lEjEKCmFwcGxpZWRfYXQYAiADKAsyHS5ncmFuZHN0YW5kLmV2ZW50LnYxLlBvc2l0aW9uIiEKDkdldEdhbWVSZXF1ZXN0Eg8KB2dhbWVfaWQYASABKAkilgEKD0dldEdhbWVSZXNwb25zZRIpCgRnYW1lGAEgASgLMhsuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkdhbWUSKgoFcG9sbHMYAiADKAsyGy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuUG9sbBIsCgZib2FyZHMYAyADKAsyHC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuQm9hcmQiPAoPT3BlblBvbGxSZXF1ZXN0EikKBHBvbGwYASABKAsyGy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuUG9sbCJwChBPcGVuUG9sbFJlc3BvbnNlEikKBHBvbGwYASABKAsyGy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuUG9sbBIxCgphcHBsaWVkX2F0GAIgAygLMh0uZ3JhbmRzdGFuZC5ldmVudC52MS5Qb3NpdGlvbiI0ChBDbG9zZVBvbGxSZXF1ZXN0Eg8KB2dhbWVfaWQYASABKAkSDwoHcG9sbF9pZBgCIAEoCSI+ChFDbG9zZVBvbGxSZXNwb25zZRIpCgRwb2xsGAEgASgLMhsuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLlBvbGwiPwoQT3BlbkJvYXJkUmVxdWVzdBIrCgVib2FyZBgBIAEoCzIcLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5Cb2FyZCJzChFPcGVuQm9hcmRSZXNwb25zZRIrCgVib2FyZBgBIAEoCzIcLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5Cb2FyZBIxCgphcHBsaWVkX2F0GAIgAygLMh0uZ3JhbmRzdGFuZC5ldmVudC52MS5Qb3NpdGlvbiI2ChFDbG9zZUJvYXJkUmVxdWVzdBIPCgdnYW1lX2lkGAEgASgJEhAKCGJvYXJkX2lkGAIgASgJIkEKEkNsb3NlQm9hcmRSZXNwb25zZRIrCgVib2FyZBgBIAEoCzIcLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5Cb2FyZCJGChBWb2lkVm90ZXNSZXF1ZXN0Eg8KB2dhbWVfaWQYASABKAkSDwoHcG9sbF9pZBgCIAEoCRIQCghhY3Rvcl9pZBgDIAEoCSJxChFWb2lkVm90ZXNSZXNwb25zZRIpCgRwb2xsGAEgASgLMhsuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLlBvbGwSMQoKYXBwbGllZF9hdBgCIAEoCzIdLmdyYW5kc3RhbmQuZXZlbnQudjEuUG9zaXRpb24iWQoSUmVtb3ZlU2NvcmVSZXF1ZXN0Eg8KB2dhbWVfaWQYASABKAkSEAoIYm9hcmRfaWQYAiABKAkSEAoIYWN0b3JfaWQYAyABKAkSDgoGc2Vhc29uGAQgASgEIoUBChNSZW1vdmVTY29yZVJlc3BvbnNlEisKBWJvYXJkGAEgASgLMhwuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkJvYXJkEjEKCmFwcGxpZWRfYXQYAiABKAsyHS5ncmFuZHN0YW5kLmV2ZW50LnYxLlBvc2l0aW9uEg4KBnNlYXNvbhgDIAEoBCpSCgVTdGFnZRIVChFTVEFHRV9VTlNQRUNJRklFRBAAEg4KClNUQUdFX09QRU4QARIQCgxTVEFHRV9DTE9TRUQQAhIQCgxTVEFHRV9TRUFMRUQQAypNCgdXcml0ZXJzEhcKE1dSSVRFUlNfVU5TUEVDSUZJRUQQABIVChFXUklURVJTX1BST0RVQ0VSUxABEhIKDldSSVRFUlNfQUNUT1JTEAIqQwoKUG9sbFZvdGVycxIbChdQT0xMX1ZPVEVSU19VTlNQRUNJRklFRBAAEhgKFFBPTExfVk9URVJTX1BMQVRGT1JNEAEqfAoJQm9hcmRNb2RlEhoKFkJPQVJEX01PREVfVU5TUEVDSUZJRUQQABITCg9CT0FSRF9NT0RFX0JFU1QQARITCg9CT0FSRF9NT0RFX0xBU1QQAhISCg5CT0FSRF9NT0RFX1NVTRADEhUKEUJPQVJEX01PREVfTE9XRVNUEAQymAYKDkNhdGFsb2dTZXJ2aWNlEmEKCkRlZmluZUdhbWUSKC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuRGVmaW5lR2FtZVJlcXVlc3QaKS5ncmFuZHN0YW5kLmNhdGFsb2cudjEuRGVmaW5lR2FtZVJlc3BvbnNlEl0KB0dldEdhbWUSJS5ncmFuZHN0YW5kLmNhdGFsb2cudjEuR2V0R2FtZVJlcXVlc3QaJi5ncmFuZHN0YW5kLmNhdGFsb2cudjEuR2V0R2FtZVJlc3BvbnNlIgOQAgESWwoIT3BlblBvbGwSJi5ncmFuZHN0YW5kLmNhdGFsb2cudjEuT3BlblBvbGxSZXF1ZXN0GicuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLk9wZW5Qb2xsUmVzcG9uc2USXgoJQ2xvc2VQb2xsEicuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkNsb3NlUG9sbFJlcXVlc3QaKC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuQ2xvc2VQb2xsUmVzcG9uc2USXgoJT3BlbkJvYXJkEicuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLk9wZW5Cb2FyZFJlcXVlc3QaKC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuT3BlbkJvYXJkUmVzcG9uc2USYQoKQ2xvc2VCb2FyZBIoLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5DbG9zZUJvYXJkUmVxdWVzdBopLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5DbG9zZUJvYXJkUmVzcG9uc2USXgoJVm9pZFZvdGVzEicuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLlZvaWRWb3Rlc1JlcXVlc3QaKC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuVm9pZFZvdGVzUmVzcG9uc2USZAoLUmVtb3ZlU2NvcmUSKS5ncmFuZHN0YW5kLmNhdGFsb2cudjEuUmVtb3ZlU2NvcmVSZXF1ZXN0GiouZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLlJlbW92ZVNjb3JlUmVzcG9uc2ViBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_grandstand_event_v1_event]);
 
 /**
  * One live stream.
@@ -296,6 +296,13 @@ export type Poll = Message<"grandstand.catalog.v1.Poll"> & {
    * @generated from field: uint32 spread = 13;
    */
   spread: number;
+
+  /**
+   * Set by the server, ignored in requests: how often VoidVotes was called for it.
+   *
+   * @generated from field: uint64 voids = 14;
+   */
+  voids: bigint;
 };
 
 /**
@@ -729,6 +736,123 @@ export const CloseBoardResponseSchema: GenMessage<CloseBoardResponse> = /*@__PUR
   messageDesc(file_grandstand_catalog_v1_catalog, 19);
 
 /**
+ * @generated from message grandstand.catalog.v1.VoidVotesRequest
+ */
+export type VoidVotesRequest = Message<"grandstand.catalog.v1.VoidVotesRequest"> & {
+  /**
+   * @generated from field: string game_id = 1;
+   */
+  gameId: string;
+
+  /**
+   * @generated from field: string poll_id = 2;
+   */
+  pollId: string;
+
+  /**
+   * @generated from field: string actor_id = 3;
+   */
+  actorId: string;
+};
+
+/**
+ * Describes the message grandstand.catalog.v1.VoidVotesRequest.
+ * Use `create(VoidVotesRequestSchema)` to create a new message.
+ */
+export const VoidVotesRequestSchema: GenMessage<VoidVotesRequest> = /*@__PURE__*/
+  messageDesc(file_grandstand_catalog_v1_catalog, 20);
+
+/**
+ * @generated from message grandstand.catalog.v1.VoidVotesResponse
+ */
+export type VoidVotesResponse = Message<"grandstand.catalog.v1.VoidVotesResponse"> & {
+  /**
+   * @generated from field: grandstand.catalog.v1.Poll poll = 1;
+   */
+  poll?: Poll | undefined;
+
+  /**
+   * Where in the event stream it takes effect; a Read with this position includes it.
+   *
+   * @generated from field: grandstand.event.v1.Position applied_at = 2;
+   */
+  appliedAt?: Position | undefined;
+};
+
+/**
+ * Describes the message grandstand.catalog.v1.VoidVotesResponse.
+ * Use `create(VoidVotesResponseSchema)` to create a new message.
+ */
+export const VoidVotesResponseSchema: GenMessage<VoidVotesResponse> = /*@__PURE__*/
+  messageDesc(file_grandstand_catalog_v1_catalog, 21);
+
+/**
+ * @generated from message grandstand.catalog.v1.RemoveScoreRequest
+ */
+export type RemoveScoreRequest = Message<"grandstand.catalog.v1.RemoveScoreRequest"> & {
+  /**
+   * @generated from field: string game_id = 1;
+   */
+  gameId: string;
+
+  /**
+   * @generated from field: string board_id = 2;
+   */
+  boardId: string;
+
+  /**
+   * @generated from field: string actor_id = 3;
+   */
+  actorId: string;
+
+  /**
+   * Of a board with seasons: the number of one that is not sealed. 0: the one
+   * that is shown as the current one.
+   *
+   * @generated from field: uint64 season = 4;
+   */
+  season: bigint;
+};
+
+/**
+ * Describes the message grandstand.catalog.v1.RemoveScoreRequest.
+ * Use `create(RemoveScoreRequestSchema)` to create a new message.
+ */
+export const RemoveScoreRequestSchema: GenMessage<RemoveScoreRequest> = /*@__PURE__*/
+  messageDesc(file_grandstand_catalog_v1_catalog, 22);
+
+/**
+ * @generated from message grandstand.catalog.v1.RemoveScoreResponse
+ */
+export type RemoveScoreResponse = Message<"grandstand.catalog.v1.RemoveScoreResponse"> & {
+  /**
+   * @generated from field: grandstand.catalog.v1.Board board = 1;
+   */
+  board?: Board | undefined;
+
+  /**
+   * Where in the event stream it takes effect; a Read with this position includes it.
+   *
+   * @generated from field: grandstand.event.v1.Position applied_at = 2;
+   */
+  appliedAt?: Position | undefined;
+
+  /**
+   * The season that the score was removed from; 0 for a board without seasons.
+   *
+   * @generated from field: uint64 season = 3;
+   */
+  season: bigint;
+};
+
+/**
+ * Describes the message grandstand.catalog.v1.RemoveScoreResponse.
+ * Use `create(RemoveScoreResponseSchema)` to create a new message.
+ */
+export const RemoveScoreResponseSchema: GenMessage<RemoveScoreResponse> = /*@__PURE__*/
+  messageDesc(file_grandstand_catalog_v1_catalog, 23);
+
+/**
  * The life of a poll or a board.
  *
  * @generated from enum grandstand.catalog.v1.Stage
@@ -963,6 +1087,37 @@ export const CatalogService: GenService<{
     methodKind: "unary";
     input: typeof CloseBoardRequestSchema;
     output: typeof CloseBoardResponseSchema;
+  },
+  /**
+   * Voids what an actor has voted in a poll so far: it counts no more, and the
+   * result says how many actors' votes are voided. It takes effect at one place
+   * of the event stream, `applied_at`: what is stored before it is void, what is
+   * stored after it counts. So the actor may vote again, also where votes are
+   * final; to keep it out, revoke its tokens first. Voiding twice is voiding
+   * once, and the same goes for an actor that has not voted.
+   * FAILED_PRECONDITION once the poll is sealed, NOT_FOUND for an unknown one.
+   * UNAVAILABLE: it is not known whether it took effect. Retry freely; a retry
+   * voids what was voted up to then.
+   *
+   * @generated from rpc grandstand.catalog.v1.CatalogService.VoidVotes
+   */
+  voidVotes: {
+    methodKind: "unary";
+    input: typeof VoidVotesRequestSchema;
+    output: typeof VoidVotesResponseSchema;
+  },
+  /**
+   * Takes an actor's score off a board, of one season, as VoidVotes does with
+   * votes: the scores stored before `applied_at` are gone, a later one counts as
+   * if it were the actor's first. FAILED_PRECONDITION once the board or that
+   * season is sealed, and for a season that the board has not, or not any more.
+   *
+   * @generated from rpc grandstand.catalog.v1.CatalogService.RemoveScore
+   */
+  removeScore: {
+    methodKind: "unary";
+    input: typeof RemoveScoreRequestSchema;
+    output: typeof RemoveScoreResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_grandstand_catalog_v1_catalog, 0);

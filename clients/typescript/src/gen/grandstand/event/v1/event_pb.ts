@@ -29,7 +29,8 @@ export type Event = Message<"grandstand.event.v1.Event"> & {
 
   /**
    * The origin that numbers this event. Empty: the stream's own origin (see
-   * ingest Hello). Set by a producer that relays for others, as the gateway does.
+   * ingest Hello). Set by a producer that relays for others, as the gateway does;
+   * it was issued to the producer.
    *
    * @generated from field: string origin_id = 2;
    */

@@ -20,7 +20,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file grandstand/gateway/v1/gateway.proto.
  */
 export const file_grandstand_gateway_v1_gateway: GenFile = /*@__PURE__*/
-  fileDesc("CiNncmFuZHN0YW5kL2dhdGV3YXkvdjEvZ2F0ZXdheS5wcm90bxIVZ3JhbmRzdGFuZC5nYXRld2F5LnYxIhMKEUlzc3VlR3Vlc3RSZXF1ZXN0ImUKEklzc3VlR3Vlc3RSZXNwb25zZRINCgV0b2tlbhgBIAEoCRIQCghhY3Rvcl9pZBgCIAEoCRIuCgpleHBpcmVzX2F0GAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIUChJJc3N1ZU9yaWdpblJlcXVlc3QiaAoTSXNzdWVPcmlnaW5SZXNwb25zZRIRCglvcmlnaW5faWQYASABKAkSLgoKZXhwaXJlc19hdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGY3JlZGl0GAMgASgNIjgKC1NlbmRSZXF1ZXN0EikKBWV2ZW50GAEgASgLMhouZ3JhbmRzdGFuZC5ldmVudC52MS5FdmVudCJACgxTZW5kUmVzcG9uc2USMAoJcG9zaXRpb25zGAEgAygLMh0uZ3JhbmRzdGFuZC5ldmVudC52MS5Qb3NpdGlvbiLFAQoQU3Vic2NyaWJlUmVxdWVzdBIPCgdnYW1lX2lkGAEgASgJEg4KBnRvcGljcxgCIAMoCRIzCgdjdXJzb3JzGAMgAygLMiIuZ3JhbmRzdGFuZC5nYXRld2F5LnYxLlRvcGljQ3Vyc29yEjAKCXBvc2l0aW9ucxgEIAMoCzIdLmdyYW5kc3RhbmQuZXZlbnQudjEuUG9zaXRpb24SGQoRbWF4X3VwZGF0ZXNfcGVyX3MYBSABKA0SDgoGZGVsdGFzGAYgASgIIkkKC1RvcGljQ3Vyc29yEg0KBXRvcGljGAEgASgJEisKBmN1cnNvchgCIAEoCzIbLmdyYW5kc3RhbmQuZXZlbnQudjEuQ3Vyc29yIr0DChFTdWJzY3JpYmVSZXNwb25zZRIpCgVhc19vZhgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMwoIc25hcHNob3QYCiABKAsyHy5ncmFuZHN0YW5kLmdhdGV3YXkudjEuU25hcHNob3RIABIvCgZ1cGRhdGUYCyABKAsyHS5ncmFuZHN0YW5kLmdhdGV3YXkudjEuVXBkYXRlSAASNQoJaGVhcnRiZWF0GAwgASgLMiAuZ3JhbmRzdGFuZC5nYXRld2F5LnYxLkhlYXJ0YmVhdEgAEjoKDGFubm91bmNlbWVudBgNIAEoCzIiLmdyYW5kc3RhbmQubm90aWZ5LnYxLkFubm91bmNlbWVudEgAEjMKCHBlcnNvbmFsGA4gASgLMh8uZ3JhbmRzdGFuZC5nYXRld2F5LnYxLlBlcnNvbmFsSAASNQoJcmVuZGl0aW9uGA8gASgLMiAuZ3JhbmRzdGFuZC5nYXRld2F5LnYxLlJlbmRpdGlvbkgAEi0KBWRyYWluGBAgASgLMhwuZ3JhbmRzdGFuZC5nYXRld2F5LnYxLkRyYWluSABCCQoHbWVzc2FnZSJWCghTbmFwc2hvdBIzCgZ0b3BpY3MYASADKAsyIy5ncmFuZHN0YW5kLmFnZ3JlZ2F0ZS52MS5Ub3BpY1N0YXRlEhUKDXVwZGF0ZXNfcGVyX3MYAiABKAEicAoGVXBkYXRlEjMKBnRvcGljcxgBIAMoCzIjLmdyYW5kc3RhbmQuYWdncmVnYXRlLnYxLlRvcGljU3RhdGUSMQoGZGVsdGFzGAIgAygLMiEuZ3JhbmRzdGFuZC5nYXRld2F5LnYxLlRvcGljRGVsdGEiPwoIUGVyc29uYWwSMwoGdG9waWNzGAEgAygLMiMuZ3JhbmRzdGFuZC5hZ2dyZWdhdGUudjEuVG9waWNTdGF0ZSIyCglSZW5kaXRpb24SFQoNdXBkYXRlc19wZXJfcxgBIAEoARIOCgZyZWFzb24YAiABKAkiOwoFRHJhaW4SMgoPcmVjb25uZWN0X2FmdGVyGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIgsKCUhlYXJ0YmVhdDKgAwoOR2F0ZXdheVNlcnZpY2USZgoKSXNzdWVHdWVzdBIoLmdyYW5kc3RhbmQuZ2F0ZXdheS52MS5Jc3N1ZUd1ZXN0UmVxdWVzdBopLmdyYW5kc3RhbmQuZ2F0ZXdheS52MS5Jc3N1ZUd1ZXN0UmVzcG9uc2UiA5ACAhJpCgtJc3N1ZU9yaWdpbhIpLmdyYW5kc3RhbmQuZ2F0ZXdheS52MS5Jc3N1ZU9yaWdpblJlcXVlc3QaKi5ncmFuZHN0YW5kLmdhdGV3YXkudjEuSXNzdWVPcmlnaW5SZXNwb25zZSIDkAICElQKBFNlbmQSIi5ncmFuZHN0YW5kLmdhdGV3YXkudjEuU2VuZFJlcXVlc3QaIy5ncmFuZHN0YW5kLmdhdGV3YXkudjEuU2VuZFJlc3BvbnNlIgOQAgISZQoJU3Vic2NyaWJlEicuZ3JhbmRzdGFuZC5nYXRld2F5LnYxLlN1YnNjcmliZVJlcXVlc3QaKC5ncmFuZHN0YW5kLmdhdGV3YXkudjEuU3Vic2NyaWJlUmVzcG9uc2UiA5ACATABYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_grandstand_aggregate_v1_aggregate, file_grandstand_event_v1_event, file_grandstand_gateway_v1_delta, file_grandstand_notify_v1_notify]);
+  fileDesc("CiNncmFuZHN0YW5kL2dhdGV3YXkvdjEvZ2F0ZXdheS5wcm90bxIVZ3JhbmRzdGFuZC5nYXRld2F5LnYxIhMKEUlzc3VlR3Vlc3RSZXF1ZXN0ImUKEklzc3VlR3Vlc3RSZXNwb25zZRINCgV0b2tlbhgBIAEoCRIQCghhY3Rvcl9pZBgCIAEoCRIuCgpleHBpcmVzX2F0GAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIUChJJc3N1ZU9yaWdpblJlcXVlc3QiaAoTSXNzdWVPcmlnaW5SZXNwb25zZRIRCglvcmlnaW5faWQYASABKAkSLgoKZXhwaXJlc19hdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGY3JlZGl0GAMgASgNIjgKC1NlbmRSZXF1ZXN0EikKBWV2ZW50GAEgASgLMhouZ3JhbmRzdGFuZC5ldmVudC52MS5FdmVudCJACgxTZW5kUmVzcG9uc2USMAoJcG9zaXRpb25zGAEgAygLMh0uZ3JhbmRzdGFuZC5ldmVudC52MS5Qb3NpdGlvbiLFAQoQU3Vic2NyaWJlUmVxdWVzdBIPCgdnYW1lX2lkGAEgASgJEg4KBnRvcGljcxgCIAMoCRIzCgdjdXJzb3JzGAMgAygLMiIuZ3JhbmRzdGFuZC5nYXRld2F5LnYxLlRvcGljQ3Vyc29yEjAKCXBvc2l0aW9ucxgEIAMoCzIdLmdyYW5kc3RhbmQuZXZlbnQudjEuUG9zaXRpb24SGQoRbWF4X3VwZGF0ZXNfcGVyX3MYBSABKA0SDgoGZGVsdGFzGAYgASgIIkkKC1RvcGljQ3Vyc29yEg0KBXRvcGljGAEgASgJEisKBmN1cnNvchgCIAEoCzIbLmdyYW5kc3RhbmQuZXZlbnQudjEuQ3Vyc29yIv0DChFTdWJzY3JpYmVSZXNwb25zZRIpCgVhc19vZhgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMwoIc25hcHNob3QYCiABKAsyHy5ncmFuZHN0YW5kLmdhdGV3YXkudjEuU25hcHNob3RIABIvCgZ1cGRhdGUYCyABKAsyHS5ncmFuZHN0YW5kLmdhdGV3YXkudjEuVXBkYXRlSAASNQoJaGVhcnRiZWF0GAwgASgLMiAuZ3JhbmRzdGFuZC5nYXRld2F5LnYxLkhlYXJ0YmVhdEgAEjoKDGFubm91bmNlbWVudBgNIAEoCzIiLmdyYW5kc3RhbmQubm90aWZ5LnYxLkFubm91bmNlbWVudEgAEjMKCHBlcnNvbmFsGA4gASgLMh8uZ3JhbmRzdGFuZC5nYXRld2F5LnYxLlBlcnNvbmFsSAASNQoJcmVuZGl0aW9uGA8gASgLMiAuZ3JhbmRzdGFuZC5nYXRld2F5LnYxLlJlbmRpdGlvbkgAEi0KBWRyYWluGBAgASgLMhwuZ3JhbmRzdGFuZC5nYXRld2F5LnYxLkRyYWluSAASPgoOdG9rZW5fZXhwaXJpbmcYESABKAsyJC5ncmFuZHN0YW5kLmdhdGV3YXkudjEuVG9rZW5FeHBpcmluZ0gAQgkKB21lc3NhZ2UiVgoIU25hcHNob3QSMwoGdG9waWNzGAEgAygLMiMuZ3JhbmRzdGFuZC5hZ2dyZWdhdGUudjEuVG9waWNTdGF0ZRIVCg11cGRhdGVzX3Blcl9zGAIgASgBInAKBlVwZGF0ZRIzCgZ0b3BpY3MYASADKAsyIy5ncmFuZHN0YW5kLmFnZ3JlZ2F0ZS52MS5Ub3BpY1N0YXRlEjEKBmRlbHRhcxgCIAMoCzIhLmdyYW5kc3RhbmQuZ2F0ZXdheS52MS5Ub3BpY0RlbHRhIj8KCFBlcnNvbmFsEjMKBnRvcGljcxgBIAMoCzIjLmdyYW5kc3RhbmQuYWdncmVnYXRlLnYxLlRvcGljU3RhdGUiMgoJUmVuZGl0aW9uEhUKDXVwZGF0ZXNfcGVyX3MYASABKAESDgoGcmVhc29uGAIgASgJIjsKBURyYWluEjIKD3JlY29ubmVjdF9hZnRlchgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiI/Cg1Ub2tlbkV4cGlyaW5nEi4KCmV4cGlyZXNfYXQYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIgsKCUhlYXJ0YmVhdDKgAwoOR2F0ZXdheVNlcnZpY2USZgoKSXNzdWVHdWVzdBIoLmdyYW5kc3RhbmQuZ2F0ZXdheS52MS5Jc3N1ZUd1ZXN0UmVxdWVzdBopLmdyYW5kc3RhbmQuZ2F0ZXdheS52MS5Jc3N1ZUd1ZXN0UmVzcG9uc2UiA5ACAhJpCgtJc3N1ZU9yaWdpbhIpLmdyYW5kc3RhbmQuZ2F0ZXdheS52MS5Jc3N1ZU9yaWdpblJlcXVlc3QaKi5ncmFuZHN0YW5kLmdhdGV3YXkudjEuSXNzdWVPcmlnaW5SZXNwb25zZSIDkAICElQKBFNlbmQSIi5ncmFuZHN0YW5kLmdhdGV3YXkudjEuU2VuZFJlcXVlc3QaIy5ncmFuZHN0YW5kLmdhdGV3YXkudjEuU2VuZFJlc3BvbnNlIgOQAgISZQoJU3Vic2NyaWJlEicuZ3JhbmRzdGFuZC5nYXRld2F5LnYxLlN1YnNjcmliZVJlcXVlc3QaKC5ncmFuZHN0YW5kLmdhdGV3YXkudjEuU3Vic2NyaWJlUmVzcG9uc2UiA5ACATABYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_grandstand_aggregate_v1_aggregate, file_grandstand_event_v1_event, file_grandstand_gateway_v1_delta, file_grandstand_notify_v1_notify]);
 
 /**
  * @generated from message grandstand.gateway.v1.IssueGuestRequest
@@ -283,6 +283,12 @@ export type SubscribeResponse = Message<"grandstand.gateway.v1.SubscribeResponse
      */
     value: Drain;
     case: "drain";
+  } | {
+    /**
+     * @generated from field: grandstand.gateway.v1.TokenExpiring token_expiring = 17;
+     */
+    value: TokenExpiring;
+    case: "tokenExpiring";
   } | { case: undefined; value?: undefined };
 };
 
@@ -420,6 +426,29 @@ export const DrainSchema: GenMessage<Drain> = /*@__PURE__*/
   messageDesc(file_grandstand_gateway_v1_gateway, 13);
 
 /**
+ * The token expires soon. Get another one and subscribe anew with it, handing in
+ * the cursors, before you end this stream. It ends with UNAUTHENTICATED when
+ * the token does. Said in the last tenth of the token's life, or of a short one
+ * in its last 10 s, to each stream at another moment. Not said of a stream
+ * without a token, which does not end.
+ *
+ * @generated from message grandstand.gateway.v1.TokenExpiring
+ */
+export type TokenExpiring = Message<"grandstand.gateway.v1.TokenExpiring"> & {
+  /**
+   * @generated from field: google.protobuf.Timestamp expires_at = 1;
+   */
+  expiresAt?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message grandstand.gateway.v1.TokenExpiring.
+ * Use `create(TokenExpiringSchema)` to create a new message.
+ */
+export const TokenExpiringSchema: GenMessage<TokenExpiring> = /*@__PURE__*/
+  messageDesc(file_grandstand_gateway_v1_gateway, 14);
+
+/**
  * The stream is alive.
  *
  * @generated from message grandstand.gateway.v1.Heartbeat
@@ -432,7 +461,7 @@ export type Heartbeat = Message<"grandstand.gateway.v1.Heartbeat"> & {
  * Use `create(HeartbeatSchema)` to create a new message.
  */
 export const HeartbeatSchema: GenMessage<Heartbeat> = /*@__PURE__*/
-  messageDesc(file_grandstand_gateway_v1_gateway, 14);
+  messageDesc(file_grandstand_gateway_v1_gateway, 15);
 
 /**
  * What a browser needs: watch results, and send an event now and then.
@@ -446,7 +475,8 @@ export const HeartbeatSchema: GenMessage<Heartbeat> = /*@__PURE__*/
 export const GatewayService: GenService<{
   /**
    * A token for somebody whom no platform vouches for, with an actor of its
-   * own. FAILED_PRECONDITION where guests are not admitted: in production,
+   * own. Whoever shows a guest's token gets the next one, for the same actor.
+   * FAILED_PRECONDITION where guests are not admitted: in production,
    * unless the operator gave the gateway a key for them. RESOURCE_EXHAUSTED: too
    * many guests of this address or in all; the status details carry a
    * google.rpc.RetryInfo that says when to come again.
@@ -459,8 +489,11 @@ export const GatewayService: GenService<{
     output: typeof IssueGuestResponseSchema;
   },
   /**
-   * Issues an origin for Send. Ask once for each session (page load), keep it
-   * until it expires. Retry freely: an unused origin costs nothing.
+   * Issues an origin for Send, to the sub of the token, which is wanted: it is
+   * good with that actor's tokens alone. Ask once for each session (page load) and
+   * actor, keep it until it expires. Retry freely: an unused origin costs nothing.
+   * RESOURCE_EXHAUSTED with a google.rpc.RetryInfo beyond 60 a minute of one actor
+   * (more of a producer), at each gateway.
    *
    * @generated from rpc grandstand.gateway.v1.GatewayService.IssueOrigin
    */
@@ -478,6 +511,12 @@ export const GatewayService: GenService<{
    * FAILED_PRECONDITION (the poll is closed), INVALID_ARGUMENT,
    * PERMISSION_DENIED (another actor's event, a game the token does not name, a
    * board, metric or custom topic that only producers write).
+   * An origin that is not this token's, has expired, or is not taken for another
+   * reason is answered with FAILED_PRECONDITION and an IssueOriginResponse among the
+   * status's details (grpc-status-details-bin): use that one for the next events,
+   * from 1 on. This event is not stored by this call; one that was sent before may
+   * be (a retry on the way counts as one), so it must not be sent again under the
+   * new origin unless counting it twice is harmless, as it is with a vote.
    * UNAUTHENTICATED: get a token first.
    *
    * @generated from rpc grandstand.gateway.v1.GatewayService.Send
@@ -499,7 +538,9 @@ export const GatewayService: GenService<{
    * RESOURCE_EXHAUSTED: too many viewers, of this gateway, actor or address;
    * the status details carry a google.rpc.RetryInfo that says when to come again.
    * DEADLINE_EXCEEDED: a position or cursor handed in was not reached within 5 s.
-   * UNAUTHENTICATED: a personal topic without a token.
+   * UNAUTHENTICATED: a personal topic without a token; a token that is not good;
+   * in the middle of a stream that its token has expired (TokenExpiring came
+   * before) or was revoked. Try once more with a token asked for afresh.
    *
    * @generated from rpc grandstand.gateway.v1.GatewayService.Subscribe
    */

@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file grandstand/ingest/v1/ingest.proto.
  */
 export const file_grandstand_ingest_v1_ingest: GenFile = /*@__PURE__*/
-  fileDesc("CiFncmFuZHN0YW5kL2luZ2VzdC92MS9pbmdlc3QucHJvdG8SFGdyYW5kc3RhbmQuaW5nZXN0LnYxIrMBCg5QdWJsaXNoUmVxdWVzdBIsCgVoZWxsbxgBIAEoCzIbLmdyYW5kc3RhbmQuaW5nZXN0LnYxLkhlbGxvSAASMgoGZXZlbnRzGAIgASgLMiAuZ3JhbmRzdGFuZC5pbmdlc3QudjEuRXZlbnRCYXRjaEgAEjQKCWhlYXJ0YmVhdBgDIAEoCzIfLmdyYW5kc3RhbmQuaW5nZXN0LnYxLkhlYXJ0YmVhdEgAQgkKB21lc3NhZ2UiZwoFSGVsbG8SEQoJb3JpZ2luX2lkGAEgASgJEhcKD25leHRfb3JpZ2luX3NlcRgCIAEoBBIQCghhY3Rvcl9pZBgDIAEoCRIOCgZjbGllbnQYBCABKAkSEAoIcHJvZHVjZXIYBSABKAgiTQoKRXZlbnRCYXRjaBIqCgZldmVudHMYASADKAsyGi5ncmFuZHN0YW5kLmV2ZW50LnYxLkV2ZW50EhMKC3RyYWNlcGFyZW50GAIgASgJIgsKCUhlYXJ0YmVhdCL7AgoPUHVibGlzaFJlc3BvbnNlEjAKB3dlbGNvbWUYASABKAsyHS5ncmFuZHN0YW5kLmluZ2VzdC52MS5XZWxjb21lSAASKAoDYWNrGAIgASgLMhkuZ3JhbmRzdGFuZC5pbmdlc3QudjEuQWNrSAASLgoGcmVqZWN0GAMgASgLMhwuZ3JhbmRzdGFuZC5pbmdlc3QudjEuUmVqZWN0SAASLAoFZHJhaW4YBCABKAsyGy5ncmFuZHN0YW5kLmluZ2VzdC52MS5EcmFpbkgAEi4KBmNyZWRpdBgFIAEoCzIcLmdyYW5kc3RhbmQuaW5nZXN0LnYxLkNyZWRpdEgAEjQKCWhlYXJ0YmVhdBgGIAEoCzIfLmdyYW5kc3RhbmQuaW5nZXN0LnYxLkhlYXJ0YmVhdEgAEj0KDnRva2VuX2V4cGlyaW5nGAcgASgLMiMuZ3JhbmRzdGFuZC5pbmdlc3QudjEuVG9rZW5FeHBpcmluZ0gAQgkKB21lc3NhZ2Ui4AEKB1dlbGNvbWUSEQoJb3JpZ2luX2lkGAEgASgJEhcKD25leHRfb3JpZ2luX3NlcRgCIAEoBBIOCgZjcmVkaXQYAyABKA0SGQoRaWRfY2hhcmFjdGVyc19tYXgYBCABKA0SGAoQYmF0Y2hfZXZlbnRzX21heBgFIAEoDRIZChFtZXNzYWdlX2J5dGVzX21heBgGIAEoDRISCgpjcmVkaXRfbWF4GAcgASgNEjUKEmhlYXJ0YmVhdF9pbnRlcnZhbBgIIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiKkAQoDQWNrEhIKCm9yaWdpbl9zZXEYASABKAQSMAoJcG9zaXRpb25zGAIgAygLMh0uZ3JhbmRzdGFuZC5ldmVudC52MS5Qb3NpdGlvbhIvCghyZWNlaXB0cxgDIAMoCzIdLmdyYW5kc3RhbmQuaW5nZXN0LnYxLlJlY2VpcHQSGAoQc2hlZF9vcmlnaW5fc2VxcxgEIAMoBBIMCgRzaGVkGAUgASgEImEKB1JlY2VpcHQSEQoJb3JpZ2luX2lkGAEgASgJEhIKCm9yaWdpbl9zZXEYAiABKAQSLwoIcG9zaXRpb24YAyABKAsyHS5ncmFuZHN0YW5kLmV2ZW50LnYxLlBvc2l0aW9uIqcBCgZSZWplY3QSEQoJb3JpZ2luX2lkGAEgASgJEhIKCm9yaWdpbl9zZXEYAiABKAQSDAoEY29kZRgDIAEoBRIPCgdtZXNzYWdlGAQgASgJEhEKCXJldHJ5YWJsZRgFIAEoCBIUCgxtYXliZV9zdG9yZWQYBiABKAgSLgoLcmV0cnlfYWZ0ZXIYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iKAoGQ3JlZGl0Eg4KBmNyZWRpdBgBIAEoDRIOCgZyZWFzb24YAiABKAkiPwoNVG9rZW5FeHBpcmluZxIuCgpleHBpcmVzX2F0GAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCI7CgVEcmFpbhIyCg9yZWNvbm5lY3RfYWZ0ZXIYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24yawoNSW5nZXN0U2VydmljZRJaCgdQdWJsaXNoEiQuZ3JhbmRzdGFuZC5pbmdlc3QudjEuUHVibGlzaFJlcXVlc3QaJS5ncmFuZHN0YW5kLmluZ2VzdC52MS5QdWJsaXNoUmVzcG9uc2UoATABYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_grandstand_event_v1_event]);
+  fileDesc("CiFncmFuZHN0YW5kL2luZ2VzdC92MS9pbmdlc3QucHJvdG8SFGdyYW5kc3RhbmQuaW5nZXN0LnYxIrMBCg5QdWJsaXNoUmVxdWVzdBIsCgVoZWxsbxgBIAEoCzIbLmdyYW5kc3RhbmQuaW5nZXN0LnYxLkhlbGxvSAASMgoGZXZlbnRzGAIgASgLMiAuZ3JhbmRzdGFuZC5pbmdlc3QudjEuRXZlbnRCYXRjaEgAEjQKCWhlYXJ0YmVhdBgDIAEoCzIfLmdyYW5kc3RhbmQuaW5nZXN0LnYxLkhlYXJ0YmVhdEgAQgkKB21lc3NhZ2UiZwoFSGVsbG8SEQoJb3JpZ2luX2lkGAEgASgJEhcKD25leHRfb3JpZ2luX3NlcRgCIAEoBBIQCghhY3Rvcl9pZBgDIAEoCRIOCgZjbGllbnQYBCABKAkSEAoIcHJvZHVjZXIYBSABKAgiTQoKRXZlbnRCYXRjaBIqCgZldmVudHMYASADKAsyGi5ncmFuZHN0YW5kLmV2ZW50LnYxLkV2ZW50EhMKC3RyYWNlcGFyZW50GAIgASgJIgsKCUhlYXJ0YmVhdCL7AgoPUHVibGlzaFJlc3BvbnNlEjAKB3dlbGNvbWUYASABKAsyHS5ncmFuZHN0YW5kLmluZ2VzdC52MS5XZWxjb21lSAASKAoDYWNrGAIgASgLMhkuZ3JhbmRzdGFuZC5pbmdlc3QudjEuQWNrSAASLgoGcmVqZWN0GAMgASgLMhwuZ3JhbmRzdGFuZC5pbmdlc3QudjEuUmVqZWN0SAASLAoFZHJhaW4YBCABKAsyGy5ncmFuZHN0YW5kLmluZ2VzdC52MS5EcmFpbkgAEi4KBmNyZWRpdBgFIAEoCzIcLmdyYW5kc3RhbmQuaW5nZXN0LnYxLkNyZWRpdEgAEjQKCWhlYXJ0YmVhdBgGIAEoCzIfLmdyYW5kc3RhbmQuaW5nZXN0LnYxLkhlYXJ0YmVhdEgAEj0KDnRva2VuX2V4cGlyaW5nGAcgASgLMiMuZ3JhbmRzdGFuZC5pbmdlc3QudjEuVG9rZW5FeHBpcmluZ0gAQgkKB21lc3NhZ2Ui8gEKB1dlbGNvbWUSEQoJb3JpZ2luX2lkGAEgASgJEhcKD25leHRfb3JpZ2luX3NlcRgCIAEoBBIOCgZjcmVkaXQYAyABKA0SGQoRaWRfY2hhcmFjdGVyc19tYXgYBCABKA0SGAoQYmF0Y2hfZXZlbnRzX21heBgFIAEoDRIZChFtZXNzYWdlX2J5dGVzX21heBgGIAEoDRISCgpjcmVkaXRfbWF4GAcgASgNEjUKEmhlYXJ0YmVhdF9pbnRlcnZhbBgIIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIQCghyZXBsYWNlZBgJIAEoCSKkAQoDQWNrEhIKCm9yaWdpbl9zZXEYASABKAQSMAoJcG9zaXRpb25zGAIgAygLMh0uZ3JhbmRzdGFuZC5ldmVudC52MS5Qb3NpdGlvbhIvCghyZWNlaXB0cxgDIAMoCzIdLmdyYW5kc3RhbmQuaW5nZXN0LnYxLlJlY2VpcHQSGAoQc2hlZF9vcmlnaW5fc2VxcxgEIAMoBBIMCgRzaGVkGAUgASgEImEKB1JlY2VpcHQSEQoJb3JpZ2luX2lkGAEgASgJEhIKCm9yaWdpbl9zZXEYAiABKAQSLwoIcG9zaXRpb24YAyABKAsyHS5ncmFuZHN0YW5kLmV2ZW50LnYxLlBvc2l0aW9uIr8BCgZSZWplY3QSEQoJb3JpZ2luX2lkGAEgASgJEhIKCm9yaWdpbl9zZXEYAiABKAQSDAoEY29kZRgDIAEoBRIPCgdtZXNzYWdlGAQgASgJEhEKCXJldHJ5YWJsZRgFIAEoCBIUCgxtYXliZV9zdG9yZWQYBiABKAgSLgoLcmV0cnlfYWZ0ZXIYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFgoOb3JpZ2luX3JlZnVzZWQYCCABKAgiKAoGQ3JlZGl0Eg4KBmNyZWRpdBgBIAEoDRIOCgZyZWFzb24YAiABKAkiPwoNVG9rZW5FeHBpcmluZxIuCgpleHBpcmVzX2F0GAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCI7CgVEcmFpbhIyCg9yZWNvbm5lY3RfYWZ0ZXIYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24yawoNSW5nZXN0U2VydmljZRJaCgdQdWJsaXNoEiQuZ3JhbmRzdGFuZC5pbmdlc3QudjEuUHVibGlzaFJlcXVlc3QaJS5ncmFuZHN0YW5kLmluZ2VzdC52MS5QdWJsaXNoUmVzcG9uc2UoATABYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_grandstand_event_v1_event]);
 
 /**
  * @generated from message grandstand.ingest.v1.PublishRequest
@@ -58,7 +58,8 @@ export const PublishRequestSchema: GenMessage<PublishRequest> = /*@__PURE__*/
  */
 export type Hello = Message<"grandstand.ingest.v1.Hello"> & {
   /**
-   * The origin to resume. Empty: the server issues one in Welcome.
+   * The origin to resume, issued to the sub of the stream's token. Empty: the
+   * server issues one in Welcome.
    *
    * @generated from field: string origin_id = 1;
    */
@@ -89,7 +90,8 @@ export type Hello = Message<"grandstand.ingest.v1.Hello"> & {
 
   /**
    * True for a game server or a gateway, which act for many actors and may
-   * relay events of other origins. The token must have the role "producer".
+   * relay events of other origins, which were issued to the producer itself (the
+   * mesh's own gateways: to anybody). The token must have the role "producer".
    *
    * @generated from field: bool producer = 5;
    */
@@ -210,6 +212,8 @@ export const PublishResponseSchema: GenMessage<PublishResponse> = /*@__PURE__*/
  */
 export type Welcome = Message<"grandstand.ingest.v1.Welcome"> & {
   /**
+   * The one that Hello named, or a new one.
+   *
    * @generated from field: string origin_id = 1;
    */
   originId: string;
@@ -258,6 +262,14 @@ export type Welcome = Message<"grandstand.ingest.v1.Welcome"> & {
    * @generated from field: google.protobuf.Duration heartbeat_interval = 8;
    */
   heartbeatInterval?: Duration | undefined;
+
+  /**
+   * Why the origin that Hello named is replaced by a new one, whose numbers start
+   * at 1; empty: it is not. See Publish.
+   *
+   * @generated from field: string replaced = 9;
+   */
+  replaced: string;
 };
 
 /**
@@ -397,7 +409,7 @@ export type Reject = Message<"grandstand.ingest.v1.Reject"> & {
    * An earlier attempt to store this event may have succeeded; if it did, it
    * counts. Set for an event that ingest took, could not store in time, or
    * not in time to be sure that its topic was not sealed, and then had to
-   * refuse (its poll closed meanwhile).
+   * refuse (its poll closed meanwhile); and with origin_refused.
    *
    * @generated from field: bool maybe_stored = 6;
    */
@@ -409,6 +421,14 @@ export type Reject = Message<"grandstand.ingest.v1.Reject"> & {
    * @generated from field: google.protobuf.Duration retry_after = 7;
    */
   retryAfter?: Duration | undefined;
+
+  /**
+   * Of a relayed event: its origin is not taken (any more). Its sender needs
+   * another one for the next events.
+   *
+   * @generated from field: bool origin_refused = 8;
+   */
+  originRefused: boolean;
 };
 
 /**
@@ -448,7 +468,9 @@ export const CreditSchema: GenMessage<Credit> = /*@__PURE__*/
 
 /**
  * The token expires soon. Finish and resume on a new stream with a new token
- * before then; the stream ends with UNAUTHENTICATED at that time.
+ * before then; the stream ends with UNAUTHENTICATED at that time. Said in the
+ * last tenth of the token's life, or of a short one in its last 10 s, to each
+ * stream at another moment.
  *
  * @generated from message grandstand.ingest.v1.TokenExpiring
  */
@@ -525,6 +547,15 @@ export const IngestService: GenService<{
    * naming the same origin in Hello; it is counted once. For a number that was
    * rejected and not acked yet, send an event without a body: it was answered,
    * and the event must not come in by the back door.
+   * Origins: one belongs to the `sub` of the token it was issued to (a producer
+   * needs a sub), and lives for a day. One that is not this token's, that this
+   * mesh did not issue or whose keys are gone is replaced: Welcome names a new
+   * one and says why (Welcome.replaced). Then what was sent under the old one and
+   * not acked may or may not be stored: tell its sender so, and do not send it
+   * again, since under the new one it could count twice. What was never sent is
+   * sent under the new one, from 1 on, on this stream. New origins are bounded for
+   * an actor and a producer; beyond it RESOURCE_EXHAUSTED with a
+   * google.rpc.RetryInfo.
    * Ordering: origin_seq grows by one from event to event. Results do not
    * depend on the order in which events are stored, save where the topic says
    * so (the last vote of a changeable poll, the last score of a LAST board).
@@ -547,8 +578,9 @@ export const IngestService: GenService<{
    * ends the stream OK.
    * Retry with full-jitter backoff, resuming the origin, after UNAVAILABLE,
    * DEADLINE_EXCEEDED and RESOURCE_EXHAUSTED, and after INTERNAL or UNKNOWN,
-   * which a client sees when the stream was cut on the way; never after
-   * INVALID_ARGUMENT. docs/rejections.md lists every refusal.
+   * which a client sees when the stream was cut on the way; once, with a token
+   * asked for afresh, after UNAUTHENTICATED (the token has expired, or was
+   * revoked); never after INVALID_ARGUMENT. docs/rejections.md lists every refusal.
    *
    * @generated from rpc grandstand.ingest.v1.IngestService.Publish
    */
