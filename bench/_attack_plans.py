@@ -165,15 +165,11 @@ def _reactions(at: Target) -> Attack:
 
 
 def _scores(at: Target) -> Attack:
-    block = headers(_SEND, at.bearer("guest-2", GUEST))
-    origin = ids.new_origin(producer=False, now_s=time.time(), entropy=os.urandom(12))
+    def event(n: int) -> Event:
+        return Event(game_id=GAME, score=Score(board_id=BOARD, points=2**53))
 
-    def unit(n: int) -> Unit:
-        event = Event(origin_id=origin, origin_seq=n + 1, game_id=GAME)
-        event.score.CopyFrom(Score(board_id=BOARD, points=2**53))
-        return Unit(block, message(SendRequest(event=event)))
-
-    return StreamAttack(at.edge, SOURCE, unit, held=100, lands=_ok)
+    token = at.token("guest-2", GUEST)
+    return TalkAttack(at.edge, SOURCE, token, event, batch=1, producer=False, is_forbidden=True)
 
 
 def _catalog(at: Target) -> Attack:
@@ -362,7 +358,7 @@ PLANS: dict[str, Plan] = {
     "scores": Plan(
         8,
         "a guest posts 2^53 to a board of producers",
-        "calls",
+        "events",
         100,
         _scores,
     ),

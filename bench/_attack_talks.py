@@ -144,7 +144,9 @@ class TalkAttack:
         *,
         batch: int,
         producer: bool,
+        is_forbidden: bool = False,
     ) -> None:
+        """`is_forbidden`: an event that is stored lands."""
         self.outcomes: Counter[str] = Counter()
         self.landed = 0
         self._at = at
@@ -152,6 +154,7 @@ class TalkAttack:
         self._metadata = [("authorization", f"Bearer {token}")]
         self._event = event
         self._batch = batch
+        self._is_forbidden = is_forbidden
         hello = PublishRequest(hello=Hello(client="attack", producer=producer))
         self._hello = _frames.message(hello.SerializeToString())
         self._connection: RawConnection | None = None
@@ -203,7 +206,8 @@ class TalkAttack:
             self._credit = response.credit.credit
         elif response.HasField("ack"):
             self._acked = max(self._acked, response.ack.origin_seq)
-            self.outcomes["acks"] += 1
+            self.outcomes["stored"] += len(response.ack.positions)
+            self.landed += self._is_forbidden * len(response.ack.positions)
         elif response.HasField("reject"):
             self.outcomes[f"refused {response.reject.code}"] += 1
 

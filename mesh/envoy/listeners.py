@@ -1,7 +1,6 @@
 """Edge and mesh: what Envoy listens on, and the HTTP filters a request passes.
 
-Order of the filters: cors, grpc_web, jwt_authn, buffer, router; on the mesh listener jwt_authn and router.
-The buffer is for unary calls of strangers: one whose message does not come takes no place at a service. Both
+Order of the filters: cors, grpc_web, jwt_authn, router; on the mesh listener jwt_authn and router. Both
 listeners take HTTP/1.1 and h2 on the same port (codec AUTO). Bytes that are neither get a 400 and a closed
 connection.
 
@@ -15,8 +14,6 @@ import ipaddress
 import socket
 from typing import Any, Literal
 
-from grandstand.wire import bounds as wire_bounds
-from mesh import limits
 from mesh.envoy.clusters import socket_address
 from mesh.envoy.config import EnvoyConfig
 from mesh.envoy.contract import Listener, rpcs
@@ -46,10 +43,7 @@ FIRST_BYTES_WITHIN_S = 5.0
 HEADERS_WITHIN_S = 10.0
 REQUEST_WITHIN_S = 10.0
 """At the edge: a request is whole, or its response has begun (Publish answers a Hello)."""
-UNARY_BYTES_MAX = 2 * max(limits.CONTROL_MESSAGE_BYTES_MAX, wire_bounds.GATEWAY_MESSAGE_BYTES_MAX)
-"""Of a request at the edge. A service refuses one a little too long in words, Envoy one beyond this."""
 
-_BUFFER = "envoy.filters.http.buffer"
 _LOOPBACK = ("127.0.0.0/8", "::1/128")
 _TYPES = "type.googleapis.com/envoy.extensions"
 
@@ -96,7 +90,7 @@ def edge_listener(config: EnvoyConfig) -> dict[str, Any]:
     routes = [
         rpc_route("edge", rpc)
         | {
-            "typed_per_filter_config": requirement(rpc) | ({} if rpc.streams else _whole_first()),
+            "typed_per_filter_config": requirement(rpc),
             "request_headers_to_remove": list(_REQUEST_HEADERS_REMOVED),
         }
         for rpc in rpcs()
@@ -110,7 +104,7 @@ def edge_listener(config: EnvoyConfig) -> dict[str, Any]:
         "routes": routes,
         "typed_per_filter_config": {"envoy.filters.http.cors": _cors_policy(config.allow_origins)},
     }
-    filters = [_cors(), _grpc_web(), jwt_filter(config), _buffer(), _router()]
+    filters = [_cors(), _grpc_web(), jwt_filter(config), _router()]
     hosts = [*strict_hosts(config.edge_tls, host), host]
     idle_s = TRUSTED_IDLE_S if config.trusted_hops or config.proxies else EDGE_IDLE_S
     manager = _manager(config, "edge", hosts, filters, EDGE_STREAMS_MAX, idle_s) | {
@@ -296,22 +290,6 @@ def _grpc_web() -> dict[str, Any]:
         "name": "envoy.filters.http.grpc_web",
         "typed_config": {"@type": f"{_TYPES}.filters.http.grpc_web.v3.GrpcWeb"},
     }
-
-
-def _buffer() -> dict[str, Any]:
-    """Off, but for the routes that say otherwise."""
-    of_type = f"{_TYPES}.filters.http.buffer.v3.Buffer"
-    return {
-        "name": _BUFFER,
-        "disabled": True,
-        "typed_config": {"@type": of_type, "max_request_bytes": UNARY_BYTES_MAX},
-    }
-
-
-def _whole_first() -> dict[str, Any]:
-    """A request is whole before anything of it is sent on."""
-    of_type = f"{_TYPES}.filters.http.buffer.v3.BufferPerRoute"
-    return {_BUFFER: {"@type": of_type, "buffer": {"max_request_bytes": UNARY_BYTES_MAX}}}
 
 
 def _router() -> dict[str, Any]:

@@ -137,7 +137,7 @@ def test_connections_that_say_nothing_use_up_the_edge_for_seconds_and_never_the_
     asyncio.run(scenario())
 
 
-def test_requests_without_a_message_end_soon_and_take_no_place_behind_the_edge(
+def test_requests_without_a_message_end_soon_and_close_no_way_inside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listeners, "REQUEST_WITHIN_S", SOON_S)
@@ -145,16 +145,16 @@ def test_requests_without_a_message_end_soon_and_take_no_place_behind_the_edge(
 
     async def scenario() -> None:
         async with edge(tmp_path) as at, at.at(at.config.edge) as channel:
-            silent = [channel.stream_unary(READ)() for _ in range(2 * READS_MAX)]
-            await until(lambda: at.stat("http.edge.downstream_rq_active") == len(silent), "they are there")
-            # The breaker of the edge is closed: those who say something are answered there, too.
-            assert await channel.unary_unary(READ)(b"one more", timeout=WITHIN_S) == b"one more"
+            silent = [channel.stream_unary(READ)() for _ in range(READS_MAX)]
+            await until(lambda: len(at.behind.open) == READS_MAX, "the breaker of the edge is open")
+            with pytest.raises(grpc.aio.AioRpcError, match="overflow"):
+                await channel.unary_unary(READ)(b"one more", timeout=WITHIN_S)
             await at.inside_answers()
             for call in silent:
                 with pytest.raises(grpc.aio.AioRpcError, match="not whole in time") as caught:
                     await call
                 assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
-            assert not at.behind.open
+            await until(lambda: not at.behind.open, "they are gone behind it, too")
 
     asyncio.run(scenario())
 
