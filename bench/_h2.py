@@ -30,9 +30,9 @@ class H2Error(Exception):
 class RawConnection:
     """Streams are numbered 0, 1, 2, ... in the order they were opened."""
 
-    def __init__(self, host: str, port: int, path: str) -> None:
-        """Raises OSError."""
-        self.socket = socket.create_connection((host, port), 5.0)
+    def __init__(self, host: str, port: int, path: str, source: str = "") -> None:
+        """`source`: the address to come from. Raises OSError."""
+        self.socket = socket.create_connection((host, port), 5.0, (source, 0) if source else None)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.setblocking(False)
         self.sent_bytes = 0

@@ -33,6 +33,10 @@ class BenchMesh:
         services = running_status(self.home).services
         return {service.name: service.pid for service in services if service.pid and service.name != "demo"}
 
+    def address_of(self, service: str) -> str:
+        """Such as of "gateway-1": host:port."""
+        return next(each.address for each in running_status(self.home).services if each.name == service)
+
 
 def owner(home: Path) -> Token:
     """The token with which a benchmark defines and acts for many. Raises MeshError where there is none."""
@@ -45,17 +49,23 @@ def measured_mesh(home: Path | None) -> Iterator[BenchMesh]:
     try:
         found = BenchMesh(home, is_temporary=False)
     except MeshError:
-        with tempfile.TemporaryDirectory(prefix="grandstand-bench-") as folder:
-            yield from _temporary(Path(folder) / "home")
+        with (
+            tempfile.TemporaryDirectory(prefix="grandstand-bench-") as folder,
+            temporary_mesh(Path(folder) / "home") as made,
+        ):
+            yield made
     else:
         yield found
 
 
-def _temporary(home: Path) -> Iterator[BenchMesh]:
-    with contextlib.closing(Ports()) as ports:
-        edge, mesh = ports.take(), ports.take()
+@contextlib.contextmanager
+def temporary_mesh(home: Path, *arguments: str) -> Iterator[BenchMesh]:
+    """A new one on free ports, down afterwards; `arguments`: more of `up`. Raises MeshError."""
+    with contextlib.closing(Ports()) as free:
+        edge, mesh = free.take(), free.take()
         at = ["--home", str(home)]
-        _command("up", *at, "--no-demo", "--detach", "--port", str(edge), "--mesh-port", str(mesh))
+        ports = ("--port", str(edge), "--mesh-port", str(mesh))
+        _command("up", *at, "--no-demo", "--detach", *ports, *arguments)
         try:
             yield BenchMesh(home, is_temporary=True)
         finally:

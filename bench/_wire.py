@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from bench._marks import POLL, Mark, mark_in_response, mark_in_text
@@ -66,8 +66,16 @@ class GrpcWeb:
 
     status = b"HTTP/1.1 200"
 
-    def __init__(self, port: int, subscribe: SubscribeRequest, partition: int) -> None:
-        """`partition`: where the poll is folded; a viewer that comes back hands in its cursor."""
+    def __init__(
+        self,
+        port: int,
+        subscribe: SubscribeRequest,
+        partition: int,
+        mark: Callable[[bytes], Mark | None] = mark_in_response,
+    ) -> None:
+        """`partition`: where the poll is folded; a viewer that comes back hands in its cursor. `mark`: of an
+        encoded SubscribeResponse, None where it has none."""
+        self._mark = mark
         self._port = port
         self._subscribe = subscribe
         self._partition = partition
@@ -79,7 +87,7 @@ class GrpcWeb:
             position = Position(partition=self._partition, sequence=newest)
             wanted.cursors.add(topic=POLL, cursor=Cursor(positions=[position]))
         encoded = wanted.SerializeToString()
-        head = _head(
+        top = head(
             f"POST {SUBSCRIBE} HTTP/1.1",
             self._port,
             [
@@ -91,14 +99,14 @@ class GrpcWeb:
                 ("content-length", str(5 + len(encoded))),
             ],
         )
-        return head + len(encoded).to_bytes(5, "big") + encoded
+        return top + len(encoded).to_bytes(5, "big") + encoded
 
     def joins(self) -> bytes:
         return b""
 
     def hear(self, rest: Rest, data: bytes) -> ParsedBytes:
-        chunks, left, over = _chunks(rest[0] + data)
-        messages = rest[1] + chunks
+        chunked, left, over = chunks(rest[0] + data)
+        messages = rest[1] + chunked
         marks: list[Mark] = []
         ended = "the response is over" if over else ""
         at = 0
@@ -113,7 +121,7 @@ class GrpcWeb:
             at += 5 + length
             if kind & 0x80:
                 ended = " ".join(payload.decode(errors="replace").split())
-            elif (mark := mark_in_response(payload)) is not None:
+            elif (mark := self._mark(payload)) is not None:
                 marks.append(mark)
         return ParsedBytes(tuple(marks), (left, messages[at:]), ended)
 
@@ -124,7 +132,7 @@ class EventSource:
     status = b"HTTP/1.1 200"
 
     def __init__(self, port: int, path: str) -> None:
-        self._request = _head(f"GET {path} HTTP/1.1", port, [("accept", "text/event-stream")])
+        self._request = head(f"GET {path} HTTP/1.1", port, [("accept", "text/event-stream")])
 
     def request(self, newest: int) -> bytes:
         return self._request
@@ -150,7 +158,7 @@ class WebSocket:
 
     def __init__(self, port: int, path: str, *, socket_io: bool = False) -> None:
         key = base64.b64encode(os.urandom(16)).decode()
-        self._request = _head(
+        self._request = head(
             f"GET {path} HTTP/1.1",
             port,
             [
@@ -190,7 +198,7 @@ class WebSocket:
         return ParsedBytes(tuple(marks), (buffer[at:], b""), ended)
 
 
-def _head(line: str, port: int, headers: Sequence[tuple[str, str]]) -> bytes:
+def head(line: str, port: int, headers: Sequence[tuple[str, str]]) -> bytes:
     """With what a browser sends along."""
     fields = [
         ("host", f"127.0.0.1:{port}"),
@@ -210,7 +218,7 @@ def _masked(payload: bytes) -> bytes:
     return bytes((0x81, 0x80 | len(payload), 0, 0, 0, 0)) + payload
 
 
-def _chunks(buffer: bytes) -> tuple[bytes, bytes, bool]:
+def chunks(buffer: bytes) -> tuple[bytes, bytes, bool]:
     """What chunks hold that came whole, what is left, and whether that was the last (RFC 9112, 7.1)."""
     found: list[bytes] = []
     at = 0
