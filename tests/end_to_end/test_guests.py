@@ -7,7 +7,7 @@ import pytest
 
 from grandstand.catalog.v1.catalog_pb2 import POLL_VOTERS_PLATFORM
 from grandstand.event.v1.event_pb2 import PRESENCE_STATE_HERE, Event, Position, Presence
-from grandstand.gateway.v1.gateway_pb2 import IssueGuestRequest, SendRequest
+from grandstand.gateway.v1.gateway_pb2 import IssueGuestRequest, IssueOriginRequest, SendRequest
 from tests.support.games import GameClient, new_game, run
 from tests.support.mesh_fixture import RunningMesh
 
@@ -23,8 +23,9 @@ def test_guests_votes_are_told_apart_and_a_poll_may_refuse_them(mesh: RunningMes
             async def sent(event: Event, token: str) -> list[Position]:
                 event.actor_id = ""
                 shown = (("authorization", f"Bearer {token}"),)
-                request = SendRequest(event=await game.identified(event))
-                return list((await game.gateway.Send(request, metadata=shown)).positions)
+                issued = await game.gateway.IssueOrigin(IssueOriginRequest(), metadata=shown)
+                event.origin_id, event.origin_seq = issued.origin_id, 1
+                return list((await game.gateway.Send(SendRequest(event=event), metadata=shown)).positions)
 
             async def refused(event: Event, why: str) -> None:
                 with pytest.raises(grpc.aio.AioRpcError, match=why) as told:
