@@ -109,6 +109,8 @@ class EnvoyConfig:
     """How many proxies before the edge append to x-forwarded-for what is believed."""
     proxies: tuple[str, ...] = ()
     """The only networks that the edge takes connections from, such as "10.0.0.0/8"; none: from everywhere."""
+    address_rates: bool = True
+    """Whether the edge bounds how fast one address may ask, see `address_rates`."""
     edge_tls: EdgeTls | None = None
     upstream_tls: Mapping[str, UpstreamTls] = field(default_factory=dict)
     """Of the services that are asked with TLS; the others are asked without."""

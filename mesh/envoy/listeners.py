@@ -1,8 +1,8 @@
 """Edge and mesh: what Envoy listens on, and the HTTP filters a request passes.
 
-Order of the filters: cors, grpc_web, jwt_authn, router; on the mesh listener jwt_authn and router. Both
-listeners take HTTP/1.1 and h2 on the same port (codec AUTO). Bytes that are neither get a 400 and a closed
-connection.
+Order of the filters: cors, grpc_web, local_ratelimit, jwt_authn, router; on the mesh listener jwt_authn and
+router. Both listeners take HTTP/1.1 and h2 on the same port (codec AUTO). Bytes that are neither get a 400
+and a closed connection.
 
 /healthz and /livez are a gateway's to answer, on both. Rejected: Envoy's health_check filter, which knows how
 many hosts answer and nothing of whether a vote can be stored.
@@ -14,6 +14,7 @@ import ipaddress
 import socket
 from typing import Any, Literal
 
+from mesh.envoy.address_rates import rate_filter
 from mesh.envoy.clusters import socket_address
 from mesh.envoy.config import EnvoyConfig
 from mesh.envoy.contract import Listener, rpcs
@@ -104,7 +105,8 @@ def edge_listener(config: EnvoyConfig) -> dict[str, Any]:
         "routes": routes,
         "typed_per_filter_config": {"envoy.filters.http.cors": _cors_policy(config.allow_origins)},
     }
-    filters = [_cors(), _grpc_web(), jwt_filter(config), _router()]
+    rates = [rate_filter()] if config.address_rates else []
+    filters = [_cors(), _grpc_web(), *rates, jwt_filter(config), _router()]
     hosts = [*strict_hosts(config.edge_tls, host), host]
     idle_s = TRUSTED_IDLE_S if config.trusted_hops or config.proxies else EDGE_IDLE_S
     manager = _manager(config, "edge", hosts, filters, EDGE_STREAMS_MAX, idle_s) | {
@@ -237,12 +239,11 @@ def _manager(
 
 
 def _failures_to_stderr() -> dict[str, Any]:
-    """Only what Envoy itself refused or broke off; not clients that left. The supervisor bounds the log."""
+    """Only what Envoy itself refused or broke off; not clients that left, nor what `address_rates` refuses:
+    that comes in floods, and is counted. The supervisor bounds the log."""
     return {
         "name": "failures",
-        "filter": {
-            "response_flag_filter": {"flags": ["UH", "UF", "UO", "UT", "URX", "NC", "OM", "RL", "UMSDR"]}
-        },
+        "filter": {"response_flag_filter": {"flags": ["UH", "UF", "UO", "UT", "URX", "NC", "OM", "UMSDR"]}},
         "typed_config": {
             "@type": f"{_TYPES}.access_loggers.stream.v3.StderrAccessLog",
             "log_format": {

@@ -33,6 +33,7 @@ from urllib.parse import urlsplit
 
 from mesh import limits
 from mesh.auth.claims import AUDIENCE
+from mesh.envoy.address_rates import SAID
 from mesh.envoy.clusters import CONNECT_TIMEOUT_S, socket_address
 from mesh.envoy.config import Endpoint, EnvoyConfig, JwksFile, JwksUrl, SecretFile
 from mesh.envoy.contract import Rpc
@@ -53,6 +54,7 @@ _PROVIDER = "clients"
 _REQUIRED, _GIVEN_IS_GOOD = "required", "given-is-good"
 _DENIED = "response.code_details.startsWith('jwt_authn_access_denied')"
 _LATE = "response.code_details == 'request_overall_timeout'"
+_LIMITED = "response.code_details == 'local_rate_limited'"
 _WITHOUT_KEYS = "response.code_details.contains('Jwks_remote_fetch_is_failed')"
 
 
@@ -100,7 +102,7 @@ def _per_route(name: str) -> dict[str, Any]:
 
 
 def denials() -> dict[str, Any]:
-    """A refused token in words: UNAUTHENTICATED whatever is wrong (Envoy says 403 for an audience).
+    """Refusals in words: of a token UNAUTHENTICATED whatever is wrong (Envoy says 403 for an audience).
 
     gRPC-Web has it twice, as grpc-status in the headers and as HTTP's 401: its filter leaves that as it is.
     """
@@ -114,6 +116,7 @@ def denials() -> dict[str, Any]:
             ),
             # gRPC has no code for 408; 504 is UNAVAILABLE.
             _mapper(_LATE, 504, "the request was not whole in time; send it again"),
+            _mapper(_LIMITED, 429, SAID),
         ]
     }
 

@@ -265,6 +265,7 @@ def _envoy_config(
         trace_share=options.trace_share,
         trusted_hops=options.trusted_hops,
         proxies=options.proxies,
+        address_rates=not options.exempt,
     )
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import grpc
 import pytest
 
-from mesh.envoy import clusters, listeners
+from mesh.envoy import address_rates, clusters, listeners
+from mesh.envoy.address_rates import Rate
 from mesh.envoy.config import Endpoint, EnvoyConfig
 from mesh.http2.call import Call, Handler
 from mesh.http2.health import Health
@@ -20,6 +21,7 @@ from tests.support import envoy_admin
 from tests.support.envoy_proxy import CLIENTS_KEY, proxy
 from tests.support.games import until
 from tests.support.http2_service import HOST
+from tests.support.raw_viewers import Line, line_to
 from tests.support.supervision import PATIENT, supervised
 from tests.support.tokens import bearer, token
 from toolbox.local.home import Home
@@ -32,6 +34,7 @@ WITHIN_S = 10.0
 CONNECTIONS_MAX = 8
 READS_MAX = 4
 SOON_S = 0.5
+FLOODER, NEIGHBOUR = "127.0.0.66", "127.0.0.67"
 
 
 class Behind:
@@ -155,6 +158,40 @@ def test_requests_without_a_message_end_soon_and_close_no_way_inside(
                     await call
                 assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
             await until(lambda: not at.behind.open, "they are gone behind it, too")
+
+    asyncio.run(scenario())
+
+
+def test_an_address_that_floods_the_edge_is_refused_there_and_no_other_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither by viewers' streams nor by reads whose message never comes, on any number of connections."""
+    rates = {"streams": Rate(6, 1), "reads": Rate(READS_MAX - 1, 1), "sends": Rate(6, 1)}
+    monkeypatch.setattr(address_rates, "RATES", rates)
+    monkeypatch.setattr(clusters, "EDGE_READS_MAX", READS_MAX)
+
+    async def scenario() -> None:
+        async with edge(tmp_path) as at, contextlib.AsyncExitStack() as lines:
+
+            async def line(source: str, path: str) -> Line:
+                address = f"{at.config.edge.host}:{at.config.edge.port}"
+                return await lines.enter_async_context(line_to(address, source=source, path=path))
+
+            for path, kind in ((SUBSCRIBE, "streams"), (READ, "reads")):
+                flood = [await line(FLOODER, path) for _ in range(4)]
+                asked = [(each, each.open()) for each in flood for _ in range(10)]
+                await until(
+                    lambda asked=asked, kind=kind: (
+                        sum(stream in each.ended for each, stream in asked)
+                        >= len(asked) - rates[kind].burst - 5
+                    ),
+                    "what is beyond the rate is refused",
+                )
+                endings = [each.ended[stream] for each, stream in asked if stream in each.ended]
+                assert {(each.code, each.message) for each in endings} == {(8, address_rates.SAID)}
+                other = await line(NEIGHBOUR, path)
+                stream = other.subscribe(b"other")
+                await until(lambda other=other, stream=stream: other.bytes[stream], "others are served")
 
     asyncio.run(scenario())
 
