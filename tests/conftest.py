@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # The machine is shared: how long an example takes says nothing of the code.
 settings.register_profile(
-    "shared", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    "shared", max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.register_profile("quick", settings.get_profile("shared"), max_examples=10)
 settings.load_profile("shared")

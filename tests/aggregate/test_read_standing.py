@@ -75,7 +75,7 @@ def test_what_cannot_be_answered_is_named(mesh: RunningMesh) -> None:
             await refused(
                 invalid, "neighbours: is 26; at most 25", game.game_id, "laps", "ann", neighbours=26
             )
-            await refused(invalid, "actor_id: 'a b'", game.game_id, "laps", "a b")
+            await refused(invalid, r"actor_id: 'a\\nb'", game.game_id, "laps", "a\nb")
 
     run(scenario())
 

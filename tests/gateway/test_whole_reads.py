@@ -15,6 +15,7 @@ import grpc.aio
 import pytest
 import redis
 
+from aggregate.access import Access
 from aggregate.service import AggregateService
 from aggregate.waiting_reads import WaitingReads
 from gateway import bounds as gateway_bounds
@@ -34,6 +35,7 @@ from mesh.addresses import Addresses
 from mesh.catalog.spreads import Spreads
 from mesh.catalog.watch import CatalogView
 from mesh.jetstream import subjects
+from mesh.pseudonyms import UNKEYED
 from mesh.redis import layout
 from mesh.redis.share import Share
 from tests.gateway.test_fanout import around, first, staged  # noqa: F401  (a fixture)
@@ -184,14 +186,14 @@ def test_i10_a_read_that_waited_is_refused_if_its_token_ended_meanwhile() -> Non
             aborted.append((code, details))
 
         aborted: list[tuple[grpc.StatusCode, str]] = []
-        watch = SimpleNamespace(view=view)
+        watch = SimpleNamespace(view=view, public_id=UNKEYED)
         parts = watch, SimpleNamespace(read_at_least=read_at_least), None
         service = AggregateService(
             *(cast(Any, each) for each in parts),
             list,
             WaitingReads(lambda: 0.0),
             Addresses(),
-            cast(Any, SimpleNamespace(reader=reader)),
+            cast(Any, SimpleNamespace(reader=reader, standing=reader, public_id=Access.public_id)),
         )
         context = cast(Any, SimpleNamespace(time_remaining=lambda: None, abort=abort))
         await service.Read(ReadRequest(game_id=GAME), context)

@@ -483,5 +483,5 @@ def test_a_reaction_of_many_by_the_first_player_of_a_game_is_charged_to_it() -> 
     now = admission.calm("g", 1, 0.0, "", "server")
     assert now is not None
     assert admission.admit_calm("g", "bob", now)
-    admission.charge_calm("bob", 2)
+    admission.charge_calm("g", "bob", 2, now)
     assert admission._actors.tat("bob", "g") == pytest.approx(now + 3 * admission._actors.event_s)

@@ -69,7 +69,7 @@ from toolbox.local.provision import checkout
 
 Patches = Sequence[tuple[object, str, object]]
 
-HISTORIES = int(os.environ.get("SIMULATION_HISTORIES", "240"))
+HISTORIES = int(os.environ.get("SIMULATION_HISTORIES", "160"))
 FIRST_SEED = int(os.environ.get("SIMULATION_SEED", "0"))
 PROCESSES = 2
 CAUGHT_WITHIN = 400
