@@ -108,6 +108,8 @@ def denials() -> dict[str, Any]:
     """
     return {
         "mappers": [
+            # First, as it comes in floods: the others are not looked at then.
+            _mapper(_LIMITED, 429, SAID),
             _mapper(_WITHOUT_KEYS, 503, "the keys of tokens cannot be fetched just now; try again"),
             _mapper(
                 _DENIED,
@@ -116,7 +118,6 @@ def denials() -> dict[str, Any]:
             ),
             # gRPC has no code for 408; 504 is UNAVAILABLE.
             _mapper(_LATE, 504, "the request was not whole in time; send it again"),
-            _mapper(_LIMITED, 429, SAID),
         ]
     }
 
