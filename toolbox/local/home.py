@@ -33,6 +33,8 @@ from mesh.http2.sockets import PATH_BYTES_MAX
 from toolbox.local.errors import MeshError, from_os
 
 _ADMIN = "envoy.sock"
+CHECKOUT_HOME = ".grandstand"
+"""The name of a checkout's own home, where set-up has put files before the first mesh runs."""
 SHORT = Path("/tmp")
 FREE_BYTES_MIN = 512 * 1024 * 1024
 """Room for logs (8 processes of 16 MiB), the append-only file and the first minutes of events."""
@@ -115,7 +117,8 @@ class Home:
             return  # it is made, or creating says why not
         if found.st_uid == os.geteuid() and not found.st_mode & 0o077:
             return
-        if found.st_uid == os.geteuid() and (self.run.is_dir() or not any(self.root.iterdir())):
+        is_own = self.root.name == CHECKOUT_HOME or self.run.is_dir() or not any(self.root.iterdir())
+        if found.st_uid == os.geteuid() and is_own:
             self.root.chmod(0o700)
             return
         raise MeshError(

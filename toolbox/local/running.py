@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from toolbox.local import provision, status
 from toolbox.local.errors import MeshError, from_os
-from toolbox.local.home import Home, tenant
+from toolbox.local.home import CHECKOUT_HOME, Home, tenant
 from toolbox.local.status import Addresses, MeshStatus
 from toolbox.local.store_users import StoreUrls
 
@@ -39,7 +39,7 @@ def reached_without_tls(at: Addresses) -> str:
 
 def home_of(home: Path | None) -> Home:
     """The home a `--home` names; without one the checkout's own."""
-    return Home((home or provision.checkout() / ".grandstand").expanduser().absolute())
+    return Home((home or provision.checkout() / CHECKOUT_HOME).expanduser().absolute())
 
 
 def running_status(home: Path | None) -> MeshStatus:

@@ -13,7 +13,7 @@ from mesh.secrecy import NATS_VARIABLE, REDIS_VARIABLE, exposed, without_login
 from toolbox.cli.starting import without_urls
 from toolbox.local import store_users
 from toolbox.local.errors import MeshError
-from toolbox.local.home import Home
+from toolbox.local.home import CHECKOUT_HOME, Home
 from toolbox.local.provision import checkout
 from toolbox.local.stores import nats_conf, valkey_conf
 
@@ -143,6 +143,11 @@ def test_a_home_is_closed_to_others_if_it_is_one(tmp_path: Path) -> None:
     old.chmod(0o755)
     Home(old).create()
     assert mode(old) == 0o700
+    checkouts = tmp_path / CHECKOUT_HOME  # set-up was there before
+    (checkouts / "tools").mkdir(parents=True)
+    checkouts.chmod(0o755)
+    Home(checkouts).create()
+    assert mode(checkouts) == 0o700
     (foreign / "letters").mkdir(parents=True)
     foreign.chmod(0o755)
     with pytest.raises(MeshError, match="holds other files and is open to other users"):
