@@ -26,7 +26,7 @@ from mesh.pseudonyms import PublicId, may_be_shown
 Metadata = Iterable[tuple[str, str | bytes]]
 
 
-class Call(Protocol):
+class GrpcCall(Protocol):
     """The part of grpc.aio.ServicerContext that says who calls."""
 
     def invocation_metadata(self) -> Metadata | None: ...
@@ -49,7 +49,7 @@ class Access:
         self._verifier = verifier
         self._now = now
 
-    def owner(self, call: Call, field: str, game_id: str) -> Caller:
+    def owner(self, call: GrpcCall, field: str, game_id: str) -> Caller:
         """Raises Unauthenticated, Unavailable (no keys yet), Forbidden (role or game)."""
         identity = self._identity(call)
         if not identity.owner:
@@ -57,14 +57,14 @@ class Access:
         identity.check_game(field, game_id)
         return Caller(identity, _address(call))
 
-    def operator(self, call: Call) -> Caller:
+    def operator(self, call: GrpcCall) -> Caller:
         """Raises as `owner`."""
         identity = self._identity(call)
         if not identity.operator:
             raise _lacks(OPERATOR)
         return Caller(identity, _address(call))
 
-    def reader(self, call: Call, game_id: str) -> Identity | None:
+    def reader(self, call: GrpcCall, game_id: str) -> Identity | None:
         """Whose token is shown; None where none is. Raises as `owner`."""
         if authorization_of(call.invocation_metadata()) is None:
             return None
@@ -89,7 +89,7 @@ class Access:
             "actor itself and to producers: show a token of either"
         )
 
-    def _identity(self, call: Call) -> Identity:
+    def _identity(self, call: GrpcCall) -> Identity:
         return self._verifier.verify(authorization_of(call.invocation_metadata()), self._now())
 
 
@@ -97,7 +97,7 @@ def _lacks(role: str) -> Forbidden:
     return Forbidden(f"token: has not the role {role}; get one that has it")
 
 
-def _address(call: Call) -> str:
+def _address(call: GrpcCall) -> str:
     """The last address of x-forwarded-for is what Envoy saw; who calls without Envoy may claim any."""
     forwarded = [value for name, value in call.invocation_metadata() or () if name == "x-forwarded-for"]
     claims = forwarded[-1] if forwarded else ""

@@ -47,7 +47,7 @@ def season_of(name: str, board: Board, shares: Sequence[Folded], partition: int,
         return 0
     boards = {each.partition: each.partial.board for each in shares if each.partial is not None}
     if len(boards) < len(shares):
-        raise Unavailable(f"{name} is being folded anew; try again")
+        raise Unavailable(f"{name} is being rebuilt; try again")
     newest = newest_season(boards.values())
     number = asked or newest
     if number > newest or is_over(boards[partition], number):

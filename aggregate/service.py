@@ -240,9 +240,7 @@ class AggregateService(AggregateServiceServicer):
         else:
             known = topic in topics_of_game(view.game(game_id))
         if known:
-            return Unavailable(
-                f"topic {shown(topic)} of game {shown(game_id)} is being folded anew; try again"
-            )
+            return Unavailable(f"topic {shown(topic)} of game {shown(game_id)} is being rebuilt; try again")
         return Unknown(f"topic {shown(topic)} is not known in game {shown(game_id)}")
 
     async def _shares(

@@ -235,7 +235,7 @@ class Tallies:
     ) -> set[int]:
         """Votes of different actors, each its actor's first or of one that may vote again. `behind`: which
         came behind a later one of their origin; None if no row has replaced another origin's vote yet."""
-        counts_anew = new
+        adds_voter = new
         if not new.all():
             same = self._tag[row] == tag
             overtaken = ~new & same & (self._sequence[row] > sequence)
@@ -248,9 +248,9 @@ class Tallies:
                 kept = ~overtaken
                 row, new, topic, options = row[kept], new[kept], topic[kept], options[kept]
                 weight, tag, sequence = weight[kept], tag[kept], sequence[kept]
-            counts_anew = self._options[row] == 0
-            self._count_rows(row[~counts_anew], -1)
-            self._voided -= np.bincount(topic[counts_anew & ~new], minlength=len(self._voided))
+            adds_voter = self._options[row] == 0
+            self._count_rows(row[~adds_voter], -1)
+            self._voided -= np.bincount(topic[adds_voter & ~new], minlength=len(self._voided))
         if not len(row):
             return set()
         self._topic[row] = topic
@@ -259,7 +259,7 @@ class Tallies:
         self._tag[row] = tag
         self._sequence[row] = sequence
         self._count(topic, options, weight, 1)
-        self._voters += np.bincount(topic[counts_anew], minlength=len(self._voters))
+        self._voters += np.bincount(topic[adds_voter], minlength=len(self._voters))
         self._touched.append(row)
         return set(np.flatnonzero(np.bincount(topic)).tolist())
 

@@ -23,12 +23,16 @@ from mesh.envoy.contract import Rpc, rpcs
 from mesh.envoy.routes import UNARY_TIMEOUT_S
 
 
-class Rate(NamedTuple):
+class AddressRate(NamedTuple):
     burst: int
     per_s: int
 
 
-RATES = {"streams": Rate(4_000, 400), "reads": Rate(1_000, 80), "sends": Rate(4_000, 1_000)}
+RATES = {
+    "streams": AddressRate(4_000, 400),
+    "reads": AddressRate(1_000, 80),
+    "sends": AddressRate(4_000, 1_000),
+}
 ADDRESSES_MAX = 10_000
 SAID = "your address asks more often than the edge lets one address; wait some seconds, then ask again"
 
@@ -68,7 +72,7 @@ def rate_filter() -> dict[str, Any]:
     }
 
 
-def _bucket(kind: str, rate: Rate) -> dict[str, Any]:
+def _bucket(kind: str, rate: AddressRate) -> dict[str, Any]:
     """A key without a value stands for each value that comes."""
     return {
         "entries": [{"key": "header_match", "value": kind}, {"key": "remote_address"}],

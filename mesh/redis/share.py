@@ -20,4 +20,4 @@ class Share:
 
 
 def folded_anew(partition: int) -> str:
-    return f"partition {partition} is being folded anew from the event stream; try again"
+    return f"partition {partition} is being rebuilt from the event stream; try again"

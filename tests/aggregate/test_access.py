@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from aggregate import audit
-from aggregate.access import Access, Call, Caller
+from aggregate.access import Access, Caller, GrpcCall
 from grandstand.catalog.v1.catalog_pb2 import STAGE_CLOSED, STAGE_SEALED, Board, Game, Poll
 from grandstand.wire.errors import Forbidden, Unauthenticated
 from mesh.auth import Trust, Verifier
@@ -41,7 +41,7 @@ ACCESS = Access(Verifier(Trust(lambda: RING)), time.time)
 NOBODY = call()
 
 
-def defines(found: Call) -> Caller:
+def defines(found: GrpcCall) -> Caller:
     return ACCESS.owner(found, "game.game_id", "arena-1")
 
 
@@ -61,7 +61,7 @@ def defines(found: Call) -> Caller:
     ],
 )
 def test_i10_who_may_not_is_told_why(
-    ask: Callable[[Call], object], claims: dict[str, Any], error: type[Exception], said: str
+    ask: Callable[[GrpcCall], object], claims: dict[str, Any], error: type[Exception], said: str
 ) -> None:
     found = call(**claims)
     with pytest.raises(error, match=said):

@@ -145,7 +145,7 @@ def test_a_season_is_corrected_until_its_seal() -> None:
     for partition, asked in ((0, 3), (0, 2), (1, 1), (0, 5), (1, 5)):
         with pytest.raises(NotNow, match=f"season: is {asked}, .* 4 is the current one"):
             season_of("board", seasonal, shares, partition, asked)
-    with pytest.raises(Unavailable, match="folded anew"):
+    with pytest.raises(Unavailable, match="being rebuilt"):
         season_of("board", seasonal, [*shares, Folded(2, 0, None)], 0, 0)
     with pytest.raises(NotNow, match="has no seasons"):
         season_of("board", Board(), shares, 0, 1)

@@ -17,6 +17,7 @@ from grandstand.gateway.v1.gateway_pb2_grpc import GatewayServiceStub
 from tests.support.commands import failed, succeeded
 from tests.support.games import new_game, run, until
 from tests.support.mesh_fixture import RunningMesh
+from tests.support.servers import eventually
 
 UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED
 
@@ -37,18 +38,20 @@ async def ending(call: Any) -> grpc.aio.AioRpcError | None:
 
 async def refusal(stub: Any, token: str) -> str:
     """Why a call is refused, once somebody answers; "" if it is not."""
-    for _ in range(100):
+
+    async def answer() -> list[str]:
         try:
             await stub.IssueOrigin(IssueOriginRequest(), metadata=bearer(token), timeout=5)
         except grpc.aio.AioRpcError as error:
-            if error.code() is UNAUTHENTICATED:
-                return str(error.details())
-            if error.code() is not grpc.StatusCode.UNAVAILABLE:
+            if error.code() is grpc.StatusCode.UNAVAILABLE:
+                return []
+            if error.code() is not UNAUTHENTICATED:
                 raise
-            await asyncio.sleep(0.1)
-        else:
-            return ""
-    raise AssertionError("nobody answers")
+            return [str(error.details())]
+        return [""]
+
+    (why,) = await eventually(answer, "somebody answers")
+    return why
 
 
 def test_a_revoked_actor_is_out_everywhere_within_a_moment_and_nobody_else_is(mesh: RunningMesh) -> None:

@@ -233,7 +233,7 @@ def test_first_time_viewers_wait_while_a_partition_is_folded_anew(
             with redis.Redis.from_url(around.redis_url) as client:
                 key = layout.stream_key(PARTITION)
                 client.set(key, f"played {stage.results.sequence + 1}")
-                with pytest.raises(grpc.aio.AioRpcError, match="is being folded anew") as refused:
+                with pytest.raises(grpc.aio.AioRpcError, match="is being rebuilt") as refused:
                     await first(stage.subscribe())
                 assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
                 monkeypatch.setattr(limits, "BARRIER_S", 20.0)
@@ -263,7 +263,7 @@ def test_i4_reads_without_a_position_are_never_told_a_fraction(servers: Stores) 
             assert await votes.voters() == votes.acked
             worker.send_signal(signal.SIGSTOP)
             await votes.stored[3].eraser.erase("by hand")
-            with pytest.raises(Unavailable, match="partition 3 is being folded anew"):
+            with pytest.raises(Unavailable, match="partition 3 is being rebuilt"):
                 await votes.results.read_at_least(blocks.GAME, wire_bounds.PARTITIONS, [], 0.2)
             worker.send_signal(signal.SIGCONT)
             for stored in votes.stored[4:]:

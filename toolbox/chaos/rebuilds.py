@@ -2,7 +2,7 @@
 
 Before the rebuild begins, the results are read at the acked positions: all of that is folded. Whoever looks
 first from then on has no cursor and no position, and must be shown no less (see `floor`); no answer in time
-is allowed (UNAVAILABLE says that a partition is being folded anew), and counted.
+is allowed (UNAVAILABLE says that a partition is being rebuilt), and counted.
 
 Bound: one first look of each kind and game at a time.
 """

@@ -12,7 +12,7 @@ import grpc
 import pytest
 
 from mesh.envoy import address_rates, clusters, listeners
-from mesh.envoy.address_rates import Rate
+from mesh.envoy.address_rates import AddressRate
 from mesh.envoy.config import Endpoint, EnvoyConfig
 from mesh.http2.call import Call, Handler
 from mesh.http2.health import Health
@@ -166,7 +166,7 @@ def test_an_address_that_floods_the_edge_is_refused_there_and_no_other_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither by viewers' streams nor by reads whose message never comes, on any number of connections."""
-    rates = {"streams": Rate(6, 1), "reads": Rate(READS_MAX - 1, 1), "sends": Rate(6, 1)}
+    rates = {"streams": AddressRate(6, 1), "reads": AddressRate(READS_MAX - 1, 1), "sends": AddressRate(6, 1)}
     monkeypatch.setattr(address_rates, "RATES", rates)
     monkeypatch.setattr(clusters, "EDGE_READS_MAX", READS_MAX)
 
