@@ -372,7 +372,7 @@ def test_i4_purged_and_without_a_checkpoint_nothing_wrong_is_shown(
                     return "cannot be folded" in caplog.text
 
                 await eventually(said, "that it cannot be folded")
-                with pytest.raises(Unavailable, match="folded anew"):
+                with pytest.raises(Unavailable, match="being rebuilt"):
                     await votes.results.read_at_least(blocks.GAME, wire_bounds.PARTITIONS, [], 0.2)
                 assert (await votes.applied())[3] == 0
                 await Checkpoints(votes.bus).put(found)
