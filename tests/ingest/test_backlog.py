@@ -15,7 +15,7 @@ from ingest.backlog import Backlog, BacklogWatch
 from mesh import limits
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
-from tests.support.games import run, until
+from tests.support.games import run
 from tests.support.servers import Stores, eventually, stores
 
 LIFE_S = limits.PARTITION_STATUS_LIFE_S
@@ -71,25 +71,24 @@ def test_owners_are_heard_through_nats_garbage_is_not_and_a_restart_of_nats_is_s
                 status = PartitionStatus(partition=partition, owner="a", lag_blocks=7, lag_ms=lag_ms)
                 await owner.publish(subjects.partition_status(partition), status.SerializeToString())
 
-            await tell(2_500)
-            await until(lambda: watch.worst_lag_s(loop.time()) == 2.5, "the owner is heard")
+            async def heard(lag_ms: int) -> bool:
+                """Told again each time, as owners do: what was heard is forgotten soon."""
+                with contextlib.suppress(NatsError, TimeoutError):
+                    await tell(lag_ms)
+                    await owner.flush(1)
+                return watch.worst_lag_s(loop.time()) == lag_ms / 1000
+
+            await eventually(lambda: heard(2_500), "the owner is heard")
             assert watch.worst_lag_s(loop.time(), [0, 1]) == 0.0
             await owner.publish(subjects.partition_status(3), b"\xff\xff\xff no status")
             await tell(9_000, partition=999)
-            await tell(4_000)
-            await until(lambda: watch.worst_lag_s(loop.time()) == 4.0, "what follows garbage is heard")
+            await eventually(lambda: heard(4_000), "what follows garbage is heard")
             assert watch.worst_lag_s(loop.time() + LIFE_S + 1) == 0.0
 
             servers.nats.kill()
             servers.nats.start()
 
-            async def heard_again() -> bool:
-                with contextlib.suppress(NatsError, TimeoutError):
-                    await tell(1_250)
-                    await owner.flush(1)
-                return watch.worst_lag_s(loop.time()) == 1.25
-
-            await eventually(heard_again, "the owner is heard after NATS came back")
+            await eventually(lambda: heard(1_250), "the owner is heard after NATS came back")
         finally:
             await owner.close()
             await bus.close()
