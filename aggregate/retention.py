@@ -10,8 +10,10 @@ are folded: the same state as from the first block.
 
 A checkpoint has its sequence in its name and never replaces another: an owner that stalled
 before it stored an old one takes nothing away from a newer one, which is the one that counts.
+The one that the purged blocks are in stays until the next purge: should the stream lose its tail
+beneath the newest one, it and the blocks after it are all there is.
 
-Bound: one checkpoint at a time in a process, as large as its partition's state.
+Bound: one checkpoint at a time in a process, as large as its partition's state; two of a partition in store.
 """
 
 from __future__ import annotations
@@ -92,15 +94,22 @@ class Checkpoints:
             )
         return found
 
-    async def put(self, checkpoint: Checkpoint) -> None:
-        """Stores it, and forgets the older ones of its partition."""
+    async def put(self, checkpoint: Checkpoint, floor: int) -> None:
+        """Stores it, and forgets the older ones of its partition but the one at `floor`, up to which blocks
+        are purged."""
         bucket = await self._open()
         name = subjects.checkpoint(checkpoint.partition, checkpoint.stream, checkpoint.applied)
         data = await asyncio.to_thread(zlib.compress, checkpoint.SerializeToString(), 1)
         await bucket.put(name, io.BytesIO(data))
         prefix = subjects.checkpoints(checkpoint.partition, checkpoint.stream)
+        kept = subjects.checkpoint(checkpoint.partition, checkpoint.stream, floor)
         for entry in await bucket.list():
-            if entry.name.startswith(prefix) and entry.name < name and not entry.deleted:
+            if (
+                entry.name.startswith(prefix)
+                and entry.name < name
+                and not entry.deleted
+                and entry.name != kept
+            ):
                 await bucket.delete(entry.name)
 
     async def _open(self) -> ObjectStore:
@@ -162,7 +171,7 @@ class Retention:
         if stream != found.stream or fit(found.state, there, last) is not Fit.SAME:
             log.warning("partition %d: a checkpoint of another stream purges nothing", owner.index)
             return
-        await self._checkpoints.put(found)
+        await self._checkpoints.put(found, await self._log.floor(owner.index))
         await self._log.purge(owner.index, found.applied)
         log.info(
             "partition %d: a checkpoint at %d, and the blocks below are purged", owner.index, found.applied

@@ -299,10 +299,12 @@ class PartitionWorker:
         return read if await self._fits(read.state, found, "the checkpoint") else None
 
     async def _rebuild(self, token: str, found: Found) -> Loaded:
-        """Erases the state in Redis; returns that of the newest checkpoint if it fits, else an empty one."""
+        """Erases the state in Redis; returns that of the newest checkpoint that fits, else an empty one."""
         await self._stored.reset(token, found.stream, found.head)
         newest = await self._checkpoints.newest(self.index, found.stream)
         read = await self._checkpoint(newest, found) if newest else None
+        if read is None and 0 < found.floor < newest:
+            newest, read = found.floor, await self._checkpoint(found.floor, found)
         choice = choose(
             applied=0, is_well=False, floor=found.floor, newest=newest, newest_is_well=read is not None
         )

@@ -173,18 +173,19 @@ def test_an_older_checkpoint_that_comes_late_takes_nothing_from_a_newer_one(serv
         async with little_room(servers) as votes:
             checkpoints = Checkpoints(votes.bus)
             assert await checkpoints.newest(7, "s") == 0
-            for applied in (100, 2_000, 900):
+            for applied, floor in ((50, 0), (100, 0), (2_000, 100), (900, 100)):
                 key = CheckpointKey(name="log:votes", log=b"%d" % applied)
                 state = PartitionState(applied=applied)
                 await checkpoints.put(
-                    Checkpoint(partition=7, applied=applied, stream="s", keys=[key], state=state)
+                    Checkpoint(partition=7, applied=applied, stream="s", keys=[key], state=state), floor
                 )
             assert await checkpoints.newest(7, "s") == 2_000
             assert (await checkpoints.get(7, "s", 2_000)).keys[0].log == b"2000"
             assert await checkpoints.newest(7, "another stream") == 0
             assert await checkpoints.newest(70, "s") == 0
+            assert (await checkpoints.get(7, "s", 100)).keys[0].log == b"100", "blocks are purged up to it"
             with pytest.raises(CheckpointUnreadable):
-                await checkpoints.get(7, "s", 100)
+                await checkpoints.get(7, "s", 50)
 
     run(scenario())
 

@@ -375,7 +375,7 @@ def test_i4_purged_and_without_a_checkpoint_nothing_wrong_is_shown(
                 with pytest.raises(Unavailable, match="being rebuilt"):
                     await votes.results.read_at_least(blocks.GAME, wire_bounds.PARTITIONS, [], 0.2)
                 assert (await votes.applied())[3] == 0
-                await Checkpoints(votes.bus).put(found)
+                await Checkpoints(votes.bus).put(found, 0)
                 await folded(votes, 3)
                 shares = await votes.results.read(blocks.GAME, wire_bounds.PARTITIONS)
                 share = next(share for share in shares if share.partition == 3)

@@ -17,13 +17,15 @@ class ModelObjects:
         self._told = told
         self._objects: dict[Name, bytes] = {}
 
-    def put(self, checkpoint: Checkpoint) -> None:
-        """Forgets the older ones of its partition."""
+    def put(self, checkpoint: Checkpoint, floor: int) -> None:
+        """Forgets the older ones of its partition, but the one at `floor`."""
         self._told.checkpoints += 1
         new = (checkpoint.partition, checkpoint.stream, checkpoint.applied)
         self._objects[new] = checkpoint.SerializeToString()
         self._objects = {
-            name: data for name, data in self._objects.items() if name[:2] != new[:2] or name[2] >= new[2]
+            name: data
+            for name, data in self._objects.items()
+            if name[:2] != new[:2] or name[2] >= new[2] or name[2] == floor
         }
 
     def newest(self, partition: int, stream: str) -> int:
@@ -59,6 +61,6 @@ class ModelCheckpoints:
         objects = self._bus.mesh.objects
         return await self._bus.ask(lambda: objects.get((partition, stream, applied)))
 
-    async def put(self, checkpoint: Checkpoint) -> None:
+    async def put(self, checkpoint: Checkpoint, floor: int) -> None:
         objects = self._bus.mesh.objects
-        await self._bus.ask(lambda: objects.put(checkpoint))
+        await self._bus.ask(lambda: objects.put(checkpoint, floor))
