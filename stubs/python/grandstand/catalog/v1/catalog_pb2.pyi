@@ -53,7 +53,7 @@ BOARD_MODE_SUM: BoardMode
 BOARD_MODE_LOWEST: BoardMode
 
 class Game(_message.Message):
-    __slots__ = ("game_id", "title", "spread", "pulses", "metrics", "audience", "customs", "pending")
+    __slots__ = ("game_id", "title", "spread", "pulses", "metrics", "audience", "customs", "retain_for", "idle_for", "stage", "generation", "ended_at", "pending")
     GAME_ID_FIELD_NUMBER: _ClassVar[int]
     TITLE_FIELD_NUMBER: _ClassVar[int]
     SPREAD_FIELD_NUMBER: _ClassVar[int]
@@ -61,6 +61,11 @@ class Game(_message.Message):
     METRICS_FIELD_NUMBER: _ClassVar[int]
     AUDIENCE_FIELD_NUMBER: _ClassVar[int]
     CUSTOMS_FIELD_NUMBER: _ClassVar[int]
+    RETAIN_FOR_FIELD_NUMBER: _ClassVar[int]
+    IDLE_FOR_FIELD_NUMBER: _ClassVar[int]
+    STAGE_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    ENDED_AT_FIELD_NUMBER: _ClassVar[int]
     PENDING_FIELD_NUMBER: _ClassVar[int]
     game_id: str
     title: str
@@ -69,8 +74,13 @@ class Game(_message.Message):
     metrics: _containers.RepeatedCompositeFieldContainer[Metric]
     audience: bool
     customs: _containers.RepeatedCompositeFieldContainer[CustomTopic]
+    retain_for: _duration_pb2.Duration
+    idle_for: _duration_pb2.Duration
+    stage: Stage
+    generation: int
+    ended_at: _timestamp_pb2.Timestamp
     pending: Game
-    def __init__(self, game_id: _Optional[str] = ..., title: _Optional[str] = ..., spread: _Optional[int] = ..., pulses: _Optional[_Iterable[_Union[Pulse, _Mapping]]] = ..., metrics: _Optional[_Iterable[_Union[Metric, _Mapping]]] = ..., audience: _Optional[bool] = ..., customs: _Optional[_Iterable[_Union[CustomTopic, _Mapping]]] = ..., pending: _Optional[_Union[Game, _Mapping]] = ...) -> None: ...
+    def __init__(self, game_id: _Optional[str] = ..., title: _Optional[str] = ..., spread: _Optional[int] = ..., pulses: _Optional[_Iterable[_Union[Pulse, _Mapping]]] = ..., metrics: _Optional[_Iterable[_Union[Metric, _Mapping]]] = ..., audience: _Optional[bool] = ..., customs: _Optional[_Iterable[_Union[CustomTopic, _Mapping]]] = ..., retain_for: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., idle_for: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., stage: _Optional[_Union[Stage, str]] = ..., generation: _Optional[int] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., pending: _Optional[_Union[Game, _Mapping]] = ...) -> None: ...
 
 class Metric(_message.Message):
     __slots__ = ("metric_id", "unit", "writers")
@@ -103,7 +113,7 @@ class Pulse(_message.Message):
     def __init__(self, pulse_id: _Optional[str] = ..., kinds: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Poll(_message.Message):
-    __slots__ = ("game_id", "poll_id", "question", "options", "changeable", "open_for", "choices_max", "weight_max", "voters", "stage", "opened_at", "closes_at", "spread", "voids")
+    __slots__ = ("game_id", "poll_id", "question", "options", "changeable", "open_for", "choices_max", "weight_max", "voters", "stage", "opened_at", "closes_at", "spread", "voids", "generation")
     GAME_ID_FIELD_NUMBER: _ClassVar[int]
     POLL_ID_FIELD_NUMBER: _ClassVar[int]
     QUESTION_FIELD_NUMBER: _ClassVar[int]
@@ -118,6 +128,7 @@ class Poll(_message.Message):
     CLOSES_AT_FIELD_NUMBER: _ClassVar[int]
     SPREAD_FIELD_NUMBER: _ClassVar[int]
     VOIDS_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
     game_id: str
     poll_id: str
     question: str
@@ -132,7 +143,8 @@ class Poll(_message.Message):
     closes_at: _timestamp_pb2.Timestamp
     spread: int
     voids: int
-    def __init__(self, game_id: _Optional[str] = ..., poll_id: _Optional[str] = ..., question: _Optional[str] = ..., options: _Optional[_Iterable[_Union[PollOption, _Mapping]]] = ..., changeable: _Optional[bool] = ..., open_for: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., choices_max: _Optional[int] = ..., weight_max: _Optional[int] = ..., voters: _Optional[_Union[PollVoters, str]] = ..., stage: _Optional[_Union[Stage, str]] = ..., opened_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., closes_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., spread: _Optional[int] = ..., voids: _Optional[int] = ...) -> None: ...
+    generation: int
+    def __init__(self, game_id: _Optional[str] = ..., poll_id: _Optional[str] = ..., question: _Optional[str] = ..., options: _Optional[_Iterable[_Union[PollOption, _Mapping]]] = ..., changeable: _Optional[bool] = ..., open_for: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., choices_max: _Optional[int] = ..., weight_max: _Optional[int] = ..., voters: _Optional[_Union[PollVoters, str]] = ..., stage: _Optional[_Union[Stage, str]] = ..., opened_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., closes_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., spread: _Optional[int] = ..., voids: _Optional[int] = ..., generation: _Optional[int] = ...) -> None: ...
 
 class PollOption(_message.Message):
     __slots__ = ("option_id", "label")
@@ -143,7 +155,7 @@ class PollOption(_message.Message):
     def __init__(self, option_id: _Optional[str] = ..., label: _Optional[str] = ...) -> None: ...
 
 class Board(_message.Message):
-    __slots__ = ("game_id", "board_id", "title", "mode", "top", "open_for", "season", "writers", "points_min", "points_max", "stage", "opened_at", "closes_at", "spread")
+    __slots__ = ("game_id", "board_id", "title", "mode", "top", "open_for", "season", "writers", "points_min", "points_max", "stage", "opened_at", "closes_at", "spread", "generation")
     GAME_ID_FIELD_NUMBER: _ClassVar[int]
     BOARD_ID_FIELD_NUMBER: _ClassVar[int]
     TITLE_FIELD_NUMBER: _ClassVar[int]
@@ -158,6 +170,7 @@ class Board(_message.Message):
     OPENED_AT_FIELD_NUMBER: _ClassVar[int]
     CLOSES_AT_FIELD_NUMBER: _ClassVar[int]
     SPREAD_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
     game_id: str
     board_id: str
     title: str
@@ -172,7 +185,8 @@ class Board(_message.Message):
     opened_at: _timestamp_pb2.Timestamp
     closes_at: _timestamp_pb2.Timestamp
     spread: int
-    def __init__(self, game_id: _Optional[str] = ..., board_id: _Optional[str] = ..., title: _Optional[str] = ..., mode: _Optional[_Union[BoardMode, str]] = ..., top: _Optional[int] = ..., open_for: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., season: _Optional[_Union[Season, _Mapping]] = ..., writers: _Optional[_Union[Writers, str]] = ..., points_min: _Optional[int] = ..., points_max: _Optional[int] = ..., stage: _Optional[_Union[Stage, str]] = ..., opened_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., closes_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., spread: _Optional[int] = ...) -> None: ...
+    generation: int
+    def __init__(self, game_id: _Optional[str] = ..., board_id: _Optional[str] = ..., title: _Optional[str] = ..., mode: _Optional[_Union[BoardMode, str]] = ..., top: _Optional[int] = ..., open_for: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., season: _Optional[_Union[Season, _Mapping]] = ..., writers: _Optional[_Union[Writers, str]] = ..., points_min: _Optional[int] = ..., points_max: _Optional[int] = ..., stage: _Optional[_Union[Stage, str]] = ..., opened_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., closes_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., spread: _Optional[int] = ..., generation: _Optional[int] = ...) -> None: ...
 
 class Season(_message.Message):
     __slots__ = ("every", "starts_at")
@@ -203,14 +217,16 @@ class GetGameRequest(_message.Message):
     def __init__(self, game_id: _Optional[str] = ...) -> None: ...
 
 class GetGameResponse(_message.Message):
-    __slots__ = ("game", "polls", "boards")
+    __slots__ = ("game", "polls", "boards", "more")
     GAME_FIELD_NUMBER: _ClassVar[int]
     POLLS_FIELD_NUMBER: _ClassVar[int]
     BOARDS_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
     game: Game
     polls: _containers.RepeatedCompositeFieldContainer[Poll]
     boards: _containers.RepeatedCompositeFieldContainer[Board]
-    def __init__(self, game: _Optional[_Union[Game, _Mapping]] = ..., polls: _Optional[_Iterable[_Union[Poll, _Mapping]]] = ..., boards: _Optional[_Iterable[_Union[Board, _Mapping]]] = ...) -> None: ...
+    more: bool
+    def __init__(self, game: _Optional[_Union[Game, _Mapping]] = ..., polls: _Optional[_Iterable[_Union[Poll, _Mapping]]] = ..., boards: _Optional[_Iterable[_Union[Board, _Mapping]]] = ..., more: _Optional[bool] = ...) -> None: ...
 
 class OpenPollRequest(_message.Message):
     __slots__ = ("poll",)
@@ -307,3 +323,83 @@ class RemoveScoreResponse(_message.Message):
     applied_at: _event_pb2.Position
     season: int
     def __init__(self, board: _Optional[_Union[Board, _Mapping]] = ..., applied_at: _Optional[_Union[_event_pb2.Position, _Mapping]] = ..., season: _Optional[int] = ...) -> None: ...
+
+class EndGameRequest(_message.Message):
+    __slots__ = ("game_id",)
+    GAME_ID_FIELD_NUMBER: _ClassVar[int]
+    game_id: str
+    def __init__(self, game_id: _Optional[str] = ...) -> None: ...
+
+class EndGameResponse(_message.Message):
+    __slots__ = ("game",)
+    GAME_FIELD_NUMBER: _ClassVar[int]
+    game: Game
+    def __init__(self, game: _Optional[_Union[Game, _Mapping]] = ...) -> None: ...
+
+class DeleteGameRequest(_message.Message):
+    __slots__ = ("game_id",)
+    GAME_ID_FIELD_NUMBER: _ClassVar[int]
+    game_id: str
+    def __init__(self, game_id: _Optional[str] = ...) -> None: ...
+
+class DeleteGameResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListGamesRequest(_message.Message):
+    __slots__ = ("stage", "page_size", "page_token")
+    STAGE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    stage: Stage
+    page_size: int
+    page_token: str
+    def __init__(self, stage: _Optional[_Union[Stage, str]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListGamesResponse(_message.Message):
+    __slots__ = ("games", "next_page_token")
+    GAMES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    games: _containers.RepeatedCompositeFieldContainer[Game]
+    next_page_token: str
+    def __init__(self, games: _Optional[_Iterable[_Union[Game, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class ListPollsRequest(_message.Message):
+    __slots__ = ("game_id", "stage", "page_size", "page_token")
+    GAME_ID_FIELD_NUMBER: _ClassVar[int]
+    STAGE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    game_id: str
+    stage: Stage
+    page_size: int
+    page_token: str
+    def __init__(self, game_id: _Optional[str] = ..., stage: _Optional[_Union[Stage, str]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListPollsResponse(_message.Message):
+    __slots__ = ("polls", "next_page_token")
+    POLLS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    polls: _containers.RepeatedCompositeFieldContainer[Poll]
+    next_page_token: str
+    def __init__(self, polls: _Optional[_Iterable[_Union[Poll, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class ListBoardsRequest(_message.Message):
+    __slots__ = ("game_id", "stage", "page_size", "page_token")
+    GAME_ID_FIELD_NUMBER: _ClassVar[int]
+    STAGE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    game_id: str
+    stage: Stage
+    page_size: int
+    page_token: str
+    def __init__(self, game_id: _Optional[str] = ..., stage: _Optional[_Union[Stage, str]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListBoardsResponse(_message.Message):
+    __slots__ = ("boards", "next_page_token")
+    BOARDS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    boards: _containers.RepeatedCompositeFieldContainer[Board]
+    next_page_token: str
+    def __init__(self, boards: _Optional[_Iterable[_Union[Board, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...

@@ -27,8 +27,8 @@ if _version_not_supported:
 
 class CatalogServiceStub:
     """The catalog defines games and what can be watched in them. It is served on
-    the mesh listener to a game's own backend; of its calls only GetGame is
-    reachable at the public edge. Every other call wants a token with the role
+    the mesh listener to a game's own backend; of its calls GetGame,
+    ListPolls and ListBoards are reachable at the public edge. Every other call wants a token with the role
     owner that opens the game: UNAUTHENTICATED or PERMISSION_DENIED without.
 
     Every refusal names the field, its value and the bound, for example
@@ -83,12 +83,37 @@ class CatalogServiceStub:
                 request_serializer=grandstand_dot_catalog_dot_v1_dot_catalog__pb2.RemoveScoreRequest.SerializeToString,
                 response_deserializer=grandstand_dot_catalog_dot_v1_dot_catalog__pb2.RemoveScoreResponse.FromString,
                 _registered_method=True)
+        self.EndGame = channel.unary_unary(
+                '/grandstand.catalog.v1.CatalogService/EndGame',
+                request_serializer=grandstand_dot_catalog_dot_v1_dot_catalog__pb2.EndGameRequest.SerializeToString,
+                response_deserializer=grandstand_dot_catalog_dot_v1_dot_catalog__pb2.EndGameResponse.FromString,
+                _registered_method=True)
+        self.DeleteGame = channel.unary_unary(
+                '/grandstand.catalog.v1.CatalogService/DeleteGame',
+                request_serializer=grandstand_dot_catalog_dot_v1_dot_catalog__pb2.DeleteGameRequest.SerializeToString,
+                response_deserializer=grandstand_dot_catalog_dot_v1_dot_catalog__pb2.DeleteGameResponse.FromString,
+                _registered_method=True)
+        self.ListGames = channel.unary_unary(
+                '/grandstand.catalog.v1.CatalogService/ListGames',
+                request_serializer=grandstand_dot_catalog_dot_v1_dot_catalog__pb2.ListGamesRequest.SerializeToString,
+                response_deserializer=grandstand_dot_catalog_dot_v1_dot_catalog__pb2.ListGamesResponse.FromString,
+                _registered_method=True)
+        self.ListPolls = channel.unary_unary(
+                '/grandstand.catalog.v1.CatalogService/ListPolls',
+                request_serializer=grandstand_dot_catalog_dot_v1_dot_catalog__pb2.ListPollsRequest.SerializeToString,
+                response_deserializer=grandstand_dot_catalog_dot_v1_dot_catalog__pb2.ListPollsResponse.FromString,
+                _registered_method=True)
+        self.ListBoards = channel.unary_unary(
+                '/grandstand.catalog.v1.CatalogService/ListBoards',
+                request_serializer=grandstand_dot_catalog_dot_v1_dot_catalog__pb2.ListBoardsRequest.SerializeToString,
+                response_deserializer=grandstand_dot_catalog_dot_v1_dot_catalog__pb2.ListBoardsResponse.FromString,
+                _registered_method=True)
 
 
 class CatalogServiceServicer:
     """The catalog defines games and what can be watched in them. It is served on
-    the mesh listener to a game's own backend; of its calls only GetGame is
-    reachable at the public edge. Every other call wants a token with the role
+    the mesh listener to a game's own backend; of its calls GetGame,
+    ListPolls and ListBoards are reachable at the public edge. Every other call wants a token with the role
     owner that opens the game: UNAUTHENTICATED or PERMISSION_DENIED without.
 
     Every refusal names the field, its value and the bound, for example
@@ -173,6 +198,50 @@ class CatalogServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EndGame(self, request, context):
+        """Ends a game for good at `ended_at`, a moment ahead of the answer so that every
+        ingest knows it in time: its topics of all kinds stop then, its open polls and
+        boards are closed, and all are sealed after the grace. What was received
+        before counts; later events are refused with FAILED_PRECONDITION. Viewers are
+        told, and their streams end OK. The game is forgotten after the later of
+        `retain_for` and 25 h; then its id may be used again. Ending an ended game
+        answers as the first time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteGame(self, request, context):
+        """Takes back a game that was defined by mistake: answers after the grace, when it is
+        sure that nothing was counted in it, and its id may be used again at once.
+        FAILED_PRECONDITION if anything was counted: use EndGame.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListGames(self, request, context):
+        """The games that the token opens (an operator's: all), by id. Retry freely.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPolls(self, request, context):
+        """The polls of a game that were opened, newest first; at the public edge too.
+        Retry freely. NOT_FOUND for an unknown game.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListBoards(self, request, context):
+        """As ListPolls.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CatalogServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -216,6 +285,31 @@ def add_CatalogServiceServicer_to_server(servicer, server):
                     request_deserializer=grandstand_dot_catalog_dot_v1_dot_catalog__pb2.RemoveScoreRequest.FromString,
                     response_serializer=grandstand_dot_catalog_dot_v1_dot_catalog__pb2.RemoveScoreResponse.SerializeToString,
             ),
+            'EndGame': grpc.unary_unary_rpc_method_handler(
+                    servicer.EndGame,
+                    request_deserializer=grandstand_dot_catalog_dot_v1_dot_catalog__pb2.EndGameRequest.FromString,
+                    response_serializer=grandstand_dot_catalog_dot_v1_dot_catalog__pb2.EndGameResponse.SerializeToString,
+            ),
+            'DeleteGame': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteGame,
+                    request_deserializer=grandstand_dot_catalog_dot_v1_dot_catalog__pb2.DeleteGameRequest.FromString,
+                    response_serializer=grandstand_dot_catalog_dot_v1_dot_catalog__pb2.DeleteGameResponse.SerializeToString,
+            ),
+            'ListGames': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListGames,
+                    request_deserializer=grandstand_dot_catalog_dot_v1_dot_catalog__pb2.ListGamesRequest.FromString,
+                    response_serializer=grandstand_dot_catalog_dot_v1_dot_catalog__pb2.ListGamesResponse.SerializeToString,
+            ),
+            'ListPolls': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPolls,
+                    request_deserializer=grandstand_dot_catalog_dot_v1_dot_catalog__pb2.ListPollsRequest.FromString,
+                    response_serializer=grandstand_dot_catalog_dot_v1_dot_catalog__pb2.ListPollsResponse.SerializeToString,
+            ),
+            'ListBoards': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBoards,
+                    request_deserializer=grandstand_dot_catalog_dot_v1_dot_catalog__pb2.ListBoardsRequest.FromString,
+                    response_serializer=grandstand_dot_catalog_dot_v1_dot_catalog__pb2.ListBoardsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'grandstand.catalog.v1.CatalogService', rpc_method_handlers)
@@ -226,8 +320,8 @@ def add_CatalogServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class CatalogService:
     """The catalog defines games and what can be watched in them. It is served on
-    the mesh listener to a game's own backend; of its calls only GetGame is
-    reachable at the public edge. Every other call wants a token with the role
+    the mesh listener to a game's own backend; of its calls GetGame,
+    ListPolls and ListBoards are reachable at the public edge. Every other call wants a token with the role
     owner that opens the game: UNAUTHENTICATED or PERMISSION_DENIED without.
 
     Every refusal names the field, its value and the bound, for example
@@ -442,6 +536,141 @@ class CatalogService:
             '/grandstand.catalog.v1.CatalogService/RemoveScore',
             grandstand_dot_catalog_dot_v1_dot_catalog__pb2.RemoveScoreRequest.SerializeToString,
             grandstand_dot_catalog_dot_v1_dot_catalog__pb2.RemoveScoreResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EndGame(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/grandstand.catalog.v1.CatalogService/EndGame',
+            grandstand_dot_catalog_dot_v1_dot_catalog__pb2.EndGameRequest.SerializeToString,
+            grandstand_dot_catalog_dot_v1_dot_catalog__pb2.EndGameResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteGame(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/grandstand.catalog.v1.CatalogService/DeleteGame',
+            grandstand_dot_catalog_dot_v1_dot_catalog__pb2.DeleteGameRequest.SerializeToString,
+            grandstand_dot_catalog_dot_v1_dot_catalog__pb2.DeleteGameResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListGames(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/grandstand.catalog.v1.CatalogService/ListGames',
+            grandstand_dot_catalog_dot_v1_dot_catalog__pb2.ListGamesRequest.SerializeToString,
+            grandstand_dot_catalog_dot_v1_dot_catalog__pb2.ListGamesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPolls(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/grandstand.catalog.v1.CatalogService/ListPolls',
+            grandstand_dot_catalog_dot_v1_dot_catalog__pb2.ListPollsRequest.SerializeToString,
+            grandstand_dot_catalog_dot_v1_dot_catalog__pb2.ListPollsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBoards(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/grandstand.catalog.v1.CatalogService/ListBoards',
+            grandstand_dot_catalog_dot_v1_dot_catalog__pb2.ListBoardsRequest.SerializeToString,
+            grandstand_dot_catalog_dot_v1_dot_catalog__pb2.ListBoardsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -24,15 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fgrandstand/event/v1/event.proto\x12\x13grandstand.event.v1\"\xe5\x03\n\x05\x45vent\x12\x1d\n\norigin_seq\x18\x01 \x01(\x04R\toriginSeq\x12\x1b\n\torigin_id\x18\x02 \x01(\tR\x08originId\x12\x17\n\x07game_id\x18\x03 \x01(\tR\x06gameId\x12\x19\n\x08\x61\x63tor_id\x18\x04 \x01(\tR\x07\x61\x63torId\x12\x14\n\x05guest\x18\x05 \x01(\x08R\x05guest\x12/\n\x04vote\x18\n \x01(\x0b\x32\x19.grandstand.event.v1.VoteH\x00R\x04vote\x12\x32\n\x05score\x18\x0b \x01(\x0b\x32\x1a.grandstand.event.v1.ScoreH\x00R\x05score\x12;\n\x08reaction\x18\x0c \x01(\x0b\x32\x1d.grandstand.event.v1.ReactionH\x00R\x08reaction\x12;\n\x08presence\x18\r \x01(\x0b\x32\x1d.grandstand.event.v1.PresenceH\x00R\x08presence\x12\x38\n\x07measure\x18\x0e \x01(\x0b\x32\x1c.grandstand.event.v1.MeasureH\x00R\x07measure\x12\x35\n\x06\x63ustom\x18\x0f \x01(\x0b\x32\x1b.grandstand.event.v1.CustomH\x00R\x06\x63ustomB\x06\n\x04\x62ody\"V\n\x04Vote\x12\x17\n\x07poll_id\x18\x01 \x01(\tR\x06pollId\x12\x1d\n\noption_ids\x18\x02 \x03(\tR\toptionIds\x12\x16\n\x06weight\x18\x03 \x01(\rR\x06weight\"N\n\x05Score\x12\x19\n\x08\x62oard_id\x18\x01 \x01(\tR\x07\x62oardId\x12\x16\n\x06points\x18\x02 \x01(\x12R\x06points\x12\x12\n\x04name\x18\x03 \x01(\tR\x04name\"O\n\x08Reaction\x12\x19\n\x08pulse_id\x18\x01 \x01(\tR\x07pulseId\x12\x12\n\x04kind\x18\x02 \x01(\tR\x04kind\x12\x14\n\x05\x63ount\x18\x03 \x01(\rR\x05\x63ount\"\\\n\x08Presence\x12\x38\n\x05state\x18\x01 \x01(\x0e\x32\".grandstand.event.v1.PresenceStateR\x05state\x12\x16\n\x06source\x18\x02 \x01(\x07R\x06source\"<\n\x07Measure\x12\x1b\n\tmetric_id\x18\x01 \x01(\tR\x08metricId\x12\x14\n\x05value\x18\x02 \x01(\x01R\x05value\"?\n\x06\x43ustom\x12\x1b\n\tcustom_id\x18\x01 \x01(\tR\x08\x63ustomId\x12\x18\n\x07payload\x18\x02 \x01(\x0cR\x07payload\"D\n\x08Position\x12\x1c\n\tpartition\x18\x01 \x01(\rR\tpartition\x12\x1a\n\x08sequence\x18\x02 \x01(\x04R\x08sequence\"E\n\x06\x43ursor\x12;\n\tpositions\x18\x01 \x03(\x0b\x32\x1d.grandstand.event.v1.PositionR\tpositions*a\n\rPresenceState\x12\x1e\n\x1aPRESENCE_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13PRESENCE_STATE_HERE\x10\x01\x12\x17\n\x13PRESENCE_STATE_GONE\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fgrandstand/event/v1/event.proto\x12\x13grandstand.event.v1\"\xe5\x03\n\x05\x45vent\x12\x1d\n\norigin_seq\x18\x01 \x01(\x04R\toriginSeq\x12\x1b\n\torigin_id\x18\x02 \x01(\tR\x08originId\x12\x17\n\x07game_id\x18\x03 \x01(\tR\x06gameId\x12\x19\n\x08\x61\x63tor_id\x18\x04 \x01(\tR\x07\x61\x63torId\x12\x14\n\x05guest\x18\x05 \x01(\x08R\x05guest\x12/\n\x04vote\x18\n \x01(\x0b\x32\x19.grandstand.event.v1.VoteH\x00R\x04vote\x12\x32\n\x05score\x18\x0b \x01(\x0b\x32\x1a.grandstand.event.v1.ScoreH\x00R\x05score\x12;\n\x08reaction\x18\x0c \x01(\x0b\x32\x1d.grandstand.event.v1.ReactionH\x00R\x08reaction\x12;\n\x08presence\x18\r \x01(\x0b\x32\x1d.grandstand.event.v1.PresenceH\x00R\x08presence\x12\x38\n\x07measure\x18\x0e \x01(\x0b\x32\x1c.grandstand.event.v1.MeasureH\x00R\x07measure\x12\x35\n\x06\x63ustom\x18\x0f \x01(\x0b\x32\x1b.grandstand.event.v1.CustomH\x00R\x06\x63ustomB\x06\n\x04\x62ody\"V\n\x04Vote\x12\x17\n\x07poll_id\x18\x01 \x01(\tR\x06pollId\x12\x1d\n\noption_ids\x18\x02 \x03(\tR\toptionIds\x12\x16\n\x06weight\x18\x03 \x01(\rR\x06weight\"N\n\x05Score\x12\x19\n\x08\x62oard_id\x18\x01 \x01(\tR\x07\x62oardId\x12\x16\n\x06points\x18\x02 \x01(\x12R\x06points\x12\x12\n\x04name\x18\x03 \x01(\tR\x04name\"O\n\x08Reaction\x12\x19\n\x08pulse_id\x18\x01 \x01(\tR\x07pulseId\x12\x12\n\x04kind\x18\x02 \x01(\tR\x04kind\x12\x14\n\x05\x63ount\x18\x03 \x01(\rR\x05\x63ount\"\\\n\x08Presence\x12\x38\n\x05state\x18\x01 \x01(\x0e\x32\".grandstand.event.v1.PresenceStateR\x05state\x12\x16\n\x06source\x18\x02 \x01(\x07R\x06source\"<\n\x07Measure\x12\x1b\n\tmetric_id\x18\x01 \x01(\tR\x08metricId\x12\x14\n\x05value\x18\x02 \x01(\x01R\x05value\"?\n\x06\x43ustom\x12\x1b\n\tcustom_id\x18\x01 \x01(\tR\x08\x63ustomId\x12\x18\n\x07payload\x18\x02 \x01(\x0cR\x07payload\"R\n\x08Position\x12\x1c\n\tpartition\x18\x01 \x01(\rR\tpartition\x12\x1a\n\x08sequence\x18\x02 \x01(\x04R\x08sequenceJ\x04\x08\x03\x10\x04R\x06region\"E\n\x06\x43ursor\x12;\n\tpositions\x18\x01 \x03(\x0b\x32\x1d.grandstand.event.v1.PositionR\tpositions*a\n\rPresenceState\x12\x1e\n\x1aPRESENCE_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13PRESENCE_STATE_HERE\x10\x01\x12\x17\n\x13PRESENCE_STATE_GONE\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'grandstand.event.v1.event_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PRESENCESTATE']._serialized_start=1155
-  _globals['_PRESENCESTATE']._serialized_end=1252
+  _globals['_PRESENCESTATE']._serialized_start=1169
+  _globals['_PRESENCESTATE']._serialized_end=1266
   _globals['_EVENT']._serialized_start=57
   _globals['_EVENT']._serialized_end=542
   _globals['_VOTE']._serialized_start=544
@@ -48,7 +48,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CUSTOM']._serialized_start=949
   _globals['_CUSTOM']._serialized_end=1012
   _globals['_POSITION']._serialized_start=1014
-  _globals['_POSITION']._serialized_end=1082
-  _globals['_CURSOR']._serialized_start=1084
-  _globals['_CURSOR']._serialized_end=1153
+  _globals['_POSITION']._serialized_end=1096
+  _globals['_CURSOR']._serialized_start=1098
+  _globals['_CURSOR']._serialized_end=1167
 # @@protoc_insertion_point(module_scope)

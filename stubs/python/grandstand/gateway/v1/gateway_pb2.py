@@ -30,7 +30,7 @@ from grandstand.gateway.v1 import delta_pb2 as grandstand_dot_gateway_dot_v1_dot
 from grandstand.notify.v1 import notify_pb2 as grandstand_dot_notify_dot_v1_dot_notify__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#grandstand/gateway/v1/gateway.proto\x12\x15grandstand.gateway.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\'grandstand/aggregate/v1/aggregate.proto\x1a\x1fgrandstand/event/v1/event.proto\x1a!grandstand/gateway/v1/delta.proto\x1a!grandstand/notify/v1/notify.proto\"\x13\n\x11IssueGuestRequest\"\x80\x01\n\x12IssueGuestResponse\x12\x14\n\x05token\x18\x01 \x01(\tR\x05token\x12\x19\n\x08\x61\x63tor_id\x18\x02 \x01(\tR\x07\x61\x63torId\x12\x39\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\texpiresAt\"\x14\n\x12IssueOriginRequest\"\xa0\x01\n\x13IssueOriginResponse\x12\x1b\n\torigin_id\x18\x01 \x01(\tR\x08originId\x12\x39\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\texpiresAt\x12\x16\n\x06\x63redit\x18\x03 \x01(\rR\x06\x63redit\x12\x19\n\x08shown_as\x18\x04 \x01(\tR\x07shownAs\"?\n\x0bSendRequest\x12\x30\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1a.grandstand.event.v1.EventR\x05\x65vent\"K\n\x0cSendResponse\x12;\n\tpositions\x18\x01 \x03(\x0b\x32\x1d.grandstand.event.v1.PositionR\tpositions\"\x81\x02\n\x10SubscribeRequest\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\x12\x16\n\x06topics\x18\x02 \x03(\tR\x06topics\x12<\n\x07\x63ursors\x18\x03 \x03(\x0b\x32\".grandstand.gateway.v1.TopicCursorR\x07\x63ursors\x12;\n\tpositions\x18\x04 \x03(\x0b\x32\x1d.grandstand.event.v1.PositionR\tpositions\x12)\n\x11max_updates_per_s\x18\x05 \x01(\rR\x0emaxUpdatesPerS\x12\x16\n\x06\x64\x65ltas\x18\x06 \x01(\x08R\x06\x64\x65ltas\"X\n\x0bTopicCursor\x12\x14\n\x05topic\x18\x01 \x01(\tR\x05topic\x12\x33\n\x06\x63ursor\x18\x02 \x01(\x0b\x32\x1b.grandstand.event.v1.CursorR\x06\x63ursor\"\xd9\x04\n\x11SubscribeResponse\x12/\n\x05\x61s_of\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04\x61sOf\x12=\n\x08snapshot\x18\n \x01(\x0b\x32\x1f.grandstand.gateway.v1.SnapshotH\x00R\x08snapshot\x12\x37\n\x06update\x18\x0b \x01(\x0b\x32\x1d.grandstand.gateway.v1.UpdateH\x00R\x06update\x12@\n\theartbeat\x18\x0c \x01(\x0b\x32 .grandstand.gateway.v1.HeartbeatH\x00R\theartbeat\x12H\n\x0c\x61nnouncement\x18\r \x01(\x0b\x32\".grandstand.notify.v1.AnnouncementH\x00R\x0c\x61nnouncement\x12=\n\x08personal\x18\x0e \x01(\x0b\x32\x1f.grandstand.gateway.v1.PersonalH\x00R\x08personal\x12@\n\trendition\x18\x0f \x01(\x0b\x32 .grandstand.gateway.v1.RenditionH\x00R\trendition\x12\x34\n\x05\x64rain\x18\x10 \x01(\x0b\x32\x1c.grandstand.gateway.v1.DrainH\x00R\x05\x64rain\x12M\n\x0etoken_expiring\x18\x11 \x01(\x0b\x32$.grandstand.gateway.v1.TokenExpiringH\x00R\rtokenExpiringB\t\n\x07message\"k\n\x08Snapshot\x12;\n\x06topics\x18\x01 \x03(\x0b\x32#.grandstand.aggregate.v1.TopicStateR\x06topics\x12\"\n\rupdates_per_s\x18\x02 \x01(\x01R\x0bupdatesPerS\"\x80\x01\n\x06Update\x12;\n\x06topics\x18\x01 \x03(\x0b\x32#.grandstand.aggregate.v1.TopicStateR\x06topics\x12\x39\n\x06\x64\x65ltas\x18\x02 \x03(\x0b\x32!.grandstand.gateway.v1.TopicDeltaR\x06\x64\x65ltas\"G\n\x08Personal\x12;\n\x06topics\x18\x01 \x03(\x0b\x32#.grandstand.aggregate.v1.TopicStateR\x06topics\"G\n\tRendition\x12\"\n\rupdates_per_s\x18\x01 \x01(\x01R\x0bupdatesPerS\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\"K\n\x05\x44rain\x12\x42\n\x0freconnect_after\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationR\x0ereconnectAfter\"J\n\rTokenExpiring\x12\x39\n\nexpires_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\texpiresAt\"\x0b\n\tHeartbeat2\xa0\x03\n\x0eGatewayService\x12\x66\n\nIssueGuest\x12(.grandstand.gateway.v1.IssueGuestRequest\x1a).grandstand.gateway.v1.IssueGuestResponse\"\x03\x90\x02\x02\x12i\n\x0bIssueOrigin\x12).grandstand.gateway.v1.IssueOriginRequest\x1a*.grandstand.gateway.v1.IssueOriginResponse\"\x03\x90\x02\x02\x12T\n\x04Send\x12\".grandstand.gateway.v1.SendRequest\x1a#.grandstand.gateway.v1.SendResponse\"\x03\x90\x02\x02\x12\x65\n\tSubscribe\x12\'.grandstand.gateway.v1.SubscribeRequest\x1a(.grandstand.gateway.v1.SubscribeResponse\"\x03\x90\x02\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#grandstand/gateway/v1/gateway.proto\x12\x15grandstand.gateway.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\'grandstand/aggregate/v1/aggregate.proto\x1a\x1fgrandstand/event/v1/event.proto\x1a!grandstand/gateway/v1/delta.proto\x1a!grandstand/notify/v1/notify.proto\"\x13\n\x11IssueGuestRequest\"\x80\x01\n\x12IssueGuestResponse\x12\x14\n\x05token\x18\x01 \x01(\tR\x05token\x12\x19\n\x08\x61\x63tor_id\x18\x02 \x01(\tR\x07\x61\x63torId\x12\x39\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\texpiresAt\"\x14\n\x12IssueOriginRequest\"\xa0\x01\n\x13IssueOriginResponse\x12\x1b\n\torigin_id\x18\x01 \x01(\tR\x08originId\x12\x39\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\texpiresAt\x12\x16\n\x06\x63redit\x18\x03 \x01(\rR\x06\x63redit\x12\x19\n\x08shown_as\x18\x04 \x01(\tR\x07shownAs\"?\n\x0bSendRequest\x12\x30\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1a.grandstand.event.v1.EventR\x05\x65vent\"K\n\x0cSendResponse\x12;\n\tpositions\x18\x01 \x03(\x0b\x32\x1d.grandstand.event.v1.PositionR\tpositions\"\xba\x02\n\x10SubscribeRequest\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\x12\x16\n\x06topics\x18\x02 \x03(\tR\x06topics\x12<\n\x07\x63ursors\x18\x03 \x03(\x0b\x32\".grandstand.gateway.v1.TopicCursorR\x07\x63ursors\x12;\n\tpositions\x18\x04 \x03(\x0b\x32\x1d.grandstand.event.v1.PositionR\tpositions\x12)\n\x11max_updates_per_s\x18\x05 \x01(\rR\x0emaxUpdatesPerS\x12\x16\n\x06\x64\x65ltas\x18\x06 \x01(\x08R\x06\x64\x65ltas\x12\x37\n\x07\x61pplied\x18\x07 \x03(\x0b\x32\x1d.grandstand.event.v1.PositionR\x07\x61pplied\"X\n\x0bTopicCursor\x12\x14\n\x05topic\x18\x01 \x01(\tR\x05topic\x12\x33\n\x06\x63ursor\x18\x02 \x01(\x0b\x32\x1b.grandstand.event.v1.CursorR\x06\x63ursor\"\xd5\x05\n\x11SubscribeResponse\x12/\n\x05\x61s_of\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04\x61sOf\x12\x37\n\x07\x61pplied\x18\x02 \x03(\x0b\x32\x1d.grandstand.event.v1.PositionR\x07\x61pplied\x12=\n\x08snapshot\x18\n \x01(\x0b\x32\x1f.grandstand.gateway.v1.SnapshotH\x00R\x08snapshot\x12\x37\n\x06update\x18\x0b \x01(\x0b\x32\x1d.grandstand.gateway.v1.UpdateH\x00R\x06update\x12@\n\theartbeat\x18\x0c \x01(\x0b\x32 .grandstand.gateway.v1.HeartbeatH\x00R\theartbeat\x12H\n\x0c\x61nnouncement\x18\r \x01(\x0b\x32\".grandstand.notify.v1.AnnouncementH\x00R\x0c\x61nnouncement\x12=\n\x08personal\x18\x0e \x01(\x0b\x32\x1f.grandstand.gateway.v1.PersonalH\x00R\x08personal\x12@\n\trendition\x18\x0f \x01(\x0b\x32 .grandstand.gateway.v1.RenditionH\x00R\trendition\x12\x34\n\x05\x64rain\x18\x10 \x01(\x0b\x32\x1c.grandstand.gateway.v1.DrainH\x00R\x05\x64rain\x12M\n\x0etoken_expiring\x18\x11 \x01(\x0b\x32$.grandstand.gateway.v1.TokenExpiringH\x00R\rtokenExpiring\x12\x41\n\ngame_ended\x18\x12 \x01(\x0b\x32 .grandstand.gateway.v1.GameEndedH\x00R\tgameEndedB\t\n\x07message\"B\n\tGameEnded\x12\x35\n\x08\x65nded_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07\x65ndedAt\"\x7f\n\x08Snapshot\x12;\n\x06topics\x18\x01 \x03(\x0b\x32#.grandstand.aggregate.v1.TopicStateR\x06topics\x12\"\n\rupdates_per_s\x18\x02 \x01(\x01R\x0bupdatesPerS\x12\x12\n\x04more\x18\x03 \x01(\x08R\x04more\"\x80\x01\n\x06Update\x12;\n\x06topics\x18\x01 \x03(\x0b\x32#.grandstand.aggregate.v1.TopicStateR\x06topics\x12\x39\n\x06\x64\x65ltas\x18\x02 \x03(\x0b\x32!.grandstand.gateway.v1.TopicDeltaR\x06\x64\x65ltas\"G\n\x08Personal\x12;\n\x06topics\x18\x01 \x03(\x0b\x32#.grandstand.aggregate.v1.TopicStateR\x06topics\"G\n\tRendition\x12\"\n\rupdates_per_s\x18\x01 \x01(\x01R\x0bupdatesPerS\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\"K\n\x05\x44rain\x12\x42\n\x0freconnect_after\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationR\x0ereconnectAfter\"J\n\rTokenExpiring\x12\x39\n\nexpires_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\texpiresAt\"\x0b\n\tHeartbeat2\xa0\x03\n\x0eGatewayService\x12\x66\n\nIssueGuest\x12(.grandstand.gateway.v1.IssueGuestRequest\x1a).grandstand.gateway.v1.IssueGuestResponse\"\x03\x90\x02\x02\x12i\n\x0bIssueOrigin\x12).grandstand.gateway.v1.IssueOriginRequest\x1a*.grandstand.gateway.v1.IssueOriginResponse\"\x03\x90\x02\x02\x12T\n\x04Send\x12\".grandstand.gateway.v1.SendRequest\x1a#.grandstand.gateway.v1.SendResponse\"\x03\x90\x02\x02\x12\x65\n\tSubscribe\x12\'.grandstand.gateway.v1.SubscribeRequest\x1a(.grandstand.gateway.v1.SubscribeResponse\"\x03\x90\x02\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -58,25 +58,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SENDRESPONSE']._serialized_start=673
   _globals['_SENDRESPONSE']._serialized_end=748
   _globals['_SUBSCRIBEREQUEST']._serialized_start=751
-  _globals['_SUBSCRIBEREQUEST']._serialized_end=1008
-  _globals['_TOPICCURSOR']._serialized_start=1010
-  _globals['_TOPICCURSOR']._serialized_end=1098
-  _globals['_SUBSCRIBERESPONSE']._serialized_start=1101
-  _globals['_SUBSCRIBERESPONSE']._serialized_end=1702
-  _globals['_SNAPSHOT']._serialized_start=1704
-  _globals['_SNAPSHOT']._serialized_end=1811
-  _globals['_UPDATE']._serialized_start=1814
-  _globals['_UPDATE']._serialized_end=1942
-  _globals['_PERSONAL']._serialized_start=1944
-  _globals['_PERSONAL']._serialized_end=2015
-  _globals['_RENDITION']._serialized_start=2017
-  _globals['_RENDITION']._serialized_end=2088
-  _globals['_DRAIN']._serialized_start=2090
-  _globals['_DRAIN']._serialized_end=2165
-  _globals['_TOKENEXPIRING']._serialized_start=2167
-  _globals['_TOKENEXPIRING']._serialized_end=2241
-  _globals['_HEARTBEAT']._serialized_start=2243
-  _globals['_HEARTBEAT']._serialized_end=2254
-  _globals['_GATEWAYSERVICE']._serialized_start=2257
-  _globals['_GATEWAYSERVICE']._serialized_end=2673
+  _globals['_SUBSCRIBEREQUEST']._serialized_end=1065
+  _globals['_TOPICCURSOR']._serialized_start=1067
+  _globals['_TOPICCURSOR']._serialized_end=1155
+  _globals['_SUBSCRIBERESPONSE']._serialized_start=1158
+  _globals['_SUBSCRIBERESPONSE']._serialized_end=1883
+  _globals['_GAMEENDED']._serialized_start=1885
+  _globals['_GAMEENDED']._serialized_end=1951
+  _globals['_SNAPSHOT']._serialized_start=1953
+  _globals['_SNAPSHOT']._serialized_end=2080
+  _globals['_UPDATE']._serialized_start=2083
+  _globals['_UPDATE']._serialized_end=2211
+  _globals['_PERSONAL']._serialized_start=2213
+  _globals['_PERSONAL']._serialized_end=2284
+  _globals['_RENDITION']._serialized_start=2286
+  _globals['_RENDITION']._serialized_end=2357
+  _globals['_DRAIN']._serialized_start=2359
+  _globals['_DRAIN']._serialized_end=2434
+  _globals['_TOKENEXPIRING']._serialized_start=2436
+  _globals['_TOKENEXPIRING']._serialized_end=2510
+  _globals['_HEARTBEAT']._serialized_start=2512
+  _globals['_HEARTBEAT']._serialized_end=2523
+  _globals['_GATEWAYSERVICE']._serialized_start=2526
+  _globals['_GATEWAYSERVICE']._serialized_end=2942
 # @@protoc_insertion_point(module_scope)

@@ -57,20 +57,22 @@ class SendResponse(_message.Message):
     def __init__(self, positions: _Optional[_Iterable[_Union[_event_pb2.Position, _Mapping]]] = ...) -> None: ...
 
 class SubscribeRequest(_message.Message):
-    __slots__ = ("game_id", "topics", "cursors", "positions", "max_updates_per_s", "deltas")
+    __slots__ = ("game_id", "topics", "cursors", "positions", "max_updates_per_s", "deltas", "applied")
     GAME_ID_FIELD_NUMBER: _ClassVar[int]
     TOPICS_FIELD_NUMBER: _ClassVar[int]
     CURSORS_FIELD_NUMBER: _ClassVar[int]
     POSITIONS_FIELD_NUMBER: _ClassVar[int]
     MAX_UPDATES_PER_S_FIELD_NUMBER: _ClassVar[int]
     DELTAS_FIELD_NUMBER: _ClassVar[int]
+    APPLIED_FIELD_NUMBER: _ClassVar[int]
     game_id: str
     topics: _containers.RepeatedScalarFieldContainer[str]
     cursors: _containers.RepeatedCompositeFieldContainer[TopicCursor]
     positions: _containers.RepeatedCompositeFieldContainer[_event_pb2.Position]
     max_updates_per_s: int
     deltas: bool
-    def __init__(self, game_id: _Optional[str] = ..., topics: _Optional[_Iterable[str]] = ..., cursors: _Optional[_Iterable[_Union[TopicCursor, _Mapping]]] = ..., positions: _Optional[_Iterable[_Union[_event_pb2.Position, _Mapping]]] = ..., max_updates_per_s: _Optional[int] = ..., deltas: _Optional[bool] = ...) -> None: ...
+    applied: _containers.RepeatedCompositeFieldContainer[_event_pb2.Position]
+    def __init__(self, game_id: _Optional[str] = ..., topics: _Optional[_Iterable[str]] = ..., cursors: _Optional[_Iterable[_Union[TopicCursor, _Mapping]]] = ..., positions: _Optional[_Iterable[_Union[_event_pb2.Position, _Mapping]]] = ..., max_updates_per_s: _Optional[int] = ..., deltas: _Optional[bool] = ..., applied: _Optional[_Iterable[_Union[_event_pb2.Position, _Mapping]]] = ...) -> None: ...
 
 class TopicCursor(_message.Message):
     __slots__ = ("topic", "cursor")
@@ -81,8 +83,9 @@ class TopicCursor(_message.Message):
     def __init__(self, topic: _Optional[str] = ..., cursor: _Optional[_Union[_event_pb2.Cursor, _Mapping]] = ...) -> None: ...
 
 class SubscribeResponse(_message.Message):
-    __slots__ = ("as_of", "snapshot", "update", "heartbeat", "announcement", "personal", "rendition", "drain", "token_expiring")
+    __slots__ = ("as_of", "applied", "snapshot", "update", "heartbeat", "announcement", "personal", "rendition", "drain", "token_expiring", "game_ended")
     AS_OF_FIELD_NUMBER: _ClassVar[int]
+    APPLIED_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
     UPDATE_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
@@ -91,7 +94,9 @@ class SubscribeResponse(_message.Message):
     RENDITION_FIELD_NUMBER: _ClassVar[int]
     DRAIN_FIELD_NUMBER: _ClassVar[int]
     TOKEN_EXPIRING_FIELD_NUMBER: _ClassVar[int]
+    GAME_ENDED_FIELD_NUMBER: _ClassVar[int]
     as_of: _timestamp_pb2.Timestamp
+    applied: _containers.RepeatedCompositeFieldContainer[_event_pb2.Position]
     snapshot: Snapshot
     update: Update
     heartbeat: Heartbeat
@@ -100,15 +105,24 @@ class SubscribeResponse(_message.Message):
     rendition: Rendition
     drain: Drain
     token_expiring: TokenExpiring
-    def __init__(self, as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., snapshot: _Optional[_Union[Snapshot, _Mapping]] = ..., update: _Optional[_Union[Update, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., announcement: _Optional[_Union[_notify_pb2.Announcement, _Mapping]] = ..., personal: _Optional[_Union[Personal, _Mapping]] = ..., rendition: _Optional[_Union[Rendition, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ..., token_expiring: _Optional[_Union[TokenExpiring, _Mapping]] = ...) -> None: ...
+    game_ended: GameEnded
+    def __init__(self, as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., applied: _Optional[_Iterable[_Union[_event_pb2.Position, _Mapping]]] = ..., snapshot: _Optional[_Union[Snapshot, _Mapping]] = ..., update: _Optional[_Union[Update, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., announcement: _Optional[_Union[_notify_pb2.Announcement, _Mapping]] = ..., personal: _Optional[_Union[Personal, _Mapping]] = ..., rendition: _Optional[_Union[Rendition, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ..., token_expiring: _Optional[_Union[TokenExpiring, _Mapping]] = ..., game_ended: _Optional[_Union[GameEnded, _Mapping]] = ...) -> None: ...
+
+class GameEnded(_message.Message):
+    __slots__ = ("ended_at",)
+    ENDED_AT_FIELD_NUMBER: _ClassVar[int]
+    ended_at: _timestamp_pb2.Timestamp
+    def __init__(self, ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Snapshot(_message.Message):
-    __slots__ = ("topics", "updates_per_s")
+    __slots__ = ("topics", "updates_per_s", "more")
     TOPICS_FIELD_NUMBER: _ClassVar[int]
     UPDATES_PER_S_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
     topics: _containers.RepeatedCompositeFieldContainer[_aggregate_pb2.TopicState]
     updates_per_s: float
-    def __init__(self, topics: _Optional[_Iterable[_Union[_aggregate_pb2.TopicState, _Mapping]]] = ..., updates_per_s: _Optional[float] = ...) -> None: ...
+    more: bool
+    def __init__(self, topics: _Optional[_Iterable[_Union[_aggregate_pb2.TopicState, _Mapping]]] = ..., updates_per_s: _Optional[float] = ..., more: _Optional[bool] = ...) -> None: ...
 
 class Update(_message.Message):
     __slots__ = ("topics", "deltas")

@@ -88,7 +88,7 @@ class Events(_message.Message):
     def __init__(self, viewers: _Optional[bytes] = ..., producers: _Optional[bytes] = ..., actor_keys: _Optional[bytes] = ..., actors: _Optional[str] = ..., origin: _Optional[bytes] = ..., origin_seq: _Optional[bytes] = ..., actor: _Optional[bytes] = ..., value: _Optional[bytes] = ..., sections: _Optional[_Iterable[_Union[Section, _Mapping]]] = ...) -> None: ...
 
 class Section(_message.Message):
-    __slots__ = ("game_id", "topic", "rows", "label", "labels", "weight", "payloads", "guests", "names")
+    __slots__ = ("game_id", "topic", "rows", "label", "labels", "weight", "payloads", "guests", "names", "generation")
     GAME_ID_FIELD_NUMBER: _ClassVar[int]
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
@@ -98,6 +98,7 @@ class Section(_message.Message):
     PAYLOADS_FIELD_NUMBER: _ClassVar[int]
     GUESTS_FIELD_NUMBER: _ClassVar[int]
     NAMES_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
     game_id: str
     topic: str
     rows: int
@@ -107,21 +108,32 @@ class Section(_message.Message):
     payloads: _containers.RepeatedScalarFieldContainer[bytes]
     guests: bool
     names: str
-    def __init__(self, game_id: _Optional[str] = ..., topic: _Optional[str] = ..., rows: _Optional[int] = ..., label: _Optional[bytes] = ..., labels: _Optional[str] = ..., weight: _Optional[bytes] = ..., payloads: _Optional[_Iterable[bytes]] = ..., guests: _Optional[bool] = ..., names: _Optional[str] = ...) -> None: ...
+    generation: int
+    def __init__(self, game_id: _Optional[str] = ..., topic: _Optional[str] = ..., rows: _Optional[int] = ..., label: _Optional[bytes] = ..., labels: _Optional[str] = ..., weight: _Optional[bytes] = ..., payloads: _Optional[_Iterable[bytes]] = ..., guests: _Optional[bool] = ..., names: _Optional[str] = ..., generation: _Optional[int] = ...) -> None: ...
 
 class Control(_message.Message):
-    __slots__ = ("poll", "board", "game", "void_votes", "remove_score")
+    __slots__ = ("poll", "board", "game", "void_votes", "remove_score", "forget_game")
     POLL_FIELD_NUMBER: _ClassVar[int]
     BOARD_FIELD_NUMBER: _ClassVar[int]
     GAME_FIELD_NUMBER: _ClassVar[int]
     VOID_VOTES_FIELD_NUMBER: _ClassVar[int]
     REMOVE_SCORE_FIELD_NUMBER: _ClassVar[int]
+    FORGET_GAME_FIELD_NUMBER: _ClassVar[int]
     poll: _catalog_pb2.Poll
     board: _catalog_pb2.Board
     game: _catalog_pb2.Game
     void_votes: VoidVotes
     remove_score: RemoveScore
-    def __init__(self, poll: _Optional[_Union[_catalog_pb2.Poll, _Mapping]] = ..., board: _Optional[_Union[_catalog_pb2.Board, _Mapping]] = ..., game: _Optional[_Union[_catalog_pb2.Game, _Mapping]] = ..., void_votes: _Optional[_Union[VoidVotes, _Mapping]] = ..., remove_score: _Optional[_Union[RemoveScore, _Mapping]] = ...) -> None: ...
+    forget_game: ForgetGame
+    def __init__(self, poll: _Optional[_Union[_catalog_pb2.Poll, _Mapping]] = ..., board: _Optional[_Union[_catalog_pb2.Board, _Mapping]] = ..., game: _Optional[_Union[_catalog_pb2.Game, _Mapping]] = ..., void_votes: _Optional[_Union[VoidVotes, _Mapping]] = ..., remove_score: _Optional[_Union[RemoveScore, _Mapping]] = ..., forget_game: _Optional[_Union[ForgetGame, _Mapping]] = ...) -> None: ...
+
+class ForgetGame(_message.Message):
+    __slots__ = ("game_id", "generation")
+    GAME_ID_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    game_id: str
+    generation: int
+    def __init__(self, game_id: _Optional[str] = ..., generation: _Optional[int] = ...) -> None: ...
 
 class VoidVotes(_message.Message):
     __slots__ = ("game_id", "poll_id", "actor_id")
@@ -152,6 +164,30 @@ class Inbox(_message.Message):
     version: int
     value: _notify_pb2.InboxResult
     def __init__(self, version: _Optional[int] = ..., value: _Optional[_Union[_notify_pb2.InboxResult, _Mapping]] = ...) -> None: ...
+
+class PartitionResults(_message.Message):
+    __slots__ = ("partition", "before", "after", "stream", "games")
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    STREAM_FIELD_NUMBER: _ClassVar[int]
+    GAMES_FIELD_NUMBER: _ClassVar[int]
+    partition: int
+    before: int
+    after: int
+    stream: str
+    games: _containers.RepeatedCompositeFieldContainer[GameResults]
+    def __init__(self, partition: _Optional[int] = ..., before: _Optional[int] = ..., after: _Optional[int] = ..., stream: _Optional[str] = ..., games: _Optional[_Iterable[_Union[GameResults, _Mapping]]] = ...) -> None: ...
+
+class GameResults(_message.Message):
+    __slots__ = ("game_id", "partials", "forgotten")
+    GAME_ID_FIELD_NUMBER: _ClassVar[int]
+    PARTIALS_FIELD_NUMBER: _ClassVar[int]
+    FORGOTTEN_FIELD_NUMBER: _ClassVar[int]
+    game_id: str
+    partials: _containers.RepeatedScalarFieldContainer[bytes]
+    forgotten: bool
+    def __init__(self, game_id: _Optional[str] = ..., partials: _Optional[_Iterable[bytes]] = ..., forgotten: _Optional[bool] = ...) -> None: ...
 
 class Partial(_message.Message):
     __slots__ = ("game_id", "topic", "partition", "sequence", "stage", "tally", "board", "pulse", "audience", "metric", "custom")

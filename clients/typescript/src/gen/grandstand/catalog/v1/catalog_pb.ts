@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file grandstand/catalog/v1/catalog.proto.
  */
 export const file_grandstand_catalog_v1_catalog: GenFile = /*@__PURE__*/
-  fileDesc("CiNncmFuZHN0YW5kL2NhdGFsb2cvdjEvY2F0YWxvZy5wcm90bxIVZ3JhbmRzdGFuZC5jYXRhbG9nLnYxIokCCgRHYW1lEg8KB2dhbWVfaWQYASABKAkSDQoFdGl0bGUYAiABKAkSDgoGc3ByZWFkGAMgASgNEiwKBnB1bHNlcxgEIAMoCzIcLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5QdWxzZRIuCgdtZXRyaWNzGAUgAygLMh0uZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLk1ldHJpYxIQCghhdWRpZW5jZRgGIAEoCBIzCgdjdXN0b21zGAcgAygLMiIuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkN1c3RvbVRvcGljEiwKB3BlbmRpbmcYDyABKAsyGy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuR2FtZSJaCgZNZXRyaWMSEQoJbWV0cmljX2lkGAEgASgJEgwKBHVuaXQYAiABKAkSLwoHd3JpdGVycxgDIAEoDjIeLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5Xcml0ZXJzIm8KC0N1c3RvbVRvcGljEhEKCWN1c3RvbV9pZBgBIAEoCRIMCgRmb2xkGAIgASgJEg4KBmNvbmZpZxgDIAEoDBIvCgd3cml0ZXJzGAQgASgOMh4uZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLldyaXRlcnMiKAoFUHVsc2USEAoIcHVsc2VfaWQYASABKAkSDQoFa2luZHMYAiADKAkitQMKBFBvbGwSDwoHZ2FtZV9pZBgBIAEoCRIPCgdwb2xsX2lkGAIgASgJEhAKCHF1ZXN0aW9uGAMgASgJEjIKB29wdGlvbnMYBCADKAsyIS5ncmFuZHN0YW5kLmNhdGFsb2cudjEuUG9sbE9wdGlvbhISCgpjaGFuZ2VhYmxlGAUgASgIEisKCG9wZW5fZm9yGAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhMKC2Nob2ljZXNfbWF4GAcgASgNEhIKCndlaWdodF9tYXgYCCABKA0SMQoGdm90ZXJzGAkgASgOMiEuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLlBvbGxWb3RlcnMSKwoFc3RhZ2UYCiABKA4yHC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuU3RhZ2USLQoJb3BlbmVkX2F0GAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBItCgljbG9zZXNfYXQYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg4KBnNwcmVhZBgNIAEoDRINCgV2b2lkcxgOIAEoBCIuCgpQb2xsT3B0aW9uEhEKCW9wdGlvbl9pZBgBIAEoCRINCgVsYWJlbBgCIAEoCSLuAwoFQm9hcmQSDwoHZ2FtZV9pZBgBIAEoCRIQCghib2FyZF9pZBgCIAEoCRINCgV0aXRsZRgDIAEoCRIuCgRtb2RlGAQgASgOMiAuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkJvYXJkTW9kZRILCgN0b3AYBSABKA0SKwoIb3Blbl9mb3IYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLQoGc2Vhc29uGAcgASgLMh0uZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLlNlYXNvbhIvCgd3cml0ZXJzGAggASgOMh4uZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLldyaXRlcnMSFwoKcG9pbnRzX21pbhgJIAEoEkgAiAEBEhcKCnBvaW50c19tYXgYDiABKBJIAYgBARIrCgVzdGFnZRgKIAEoDjIcLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5TdGFnZRItCglvcGVuZWRfYXQYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi0KCWNsb3Nlc19hdBgMIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGc3ByZWFkGA0gASgNQg0KC19wb2ludHNfbWluQg0KC19wb2ludHNfbWF4ImEKBlNlYXNvbhIoCgVldmVyeRgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhItCglzdGFydHNfYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIj4KEURlZmluZUdhbWVSZXF1ZXN0EikKBGdhbWUYASABKAsyGy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuR2FtZSJyChJEZWZpbmVHYW1lUmVzcG9uc2USKQoEZ2FtZRgBIAEoCzIbLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5HYW1lEjEKCmFwcGxpZWRfYXQYAiADKAsyHS5ncmFuZHN0YW5kLmV2ZW50LnYxLlBvc2l0aW9uIiEKDkdldEdhbWVSZXF1ZXN0Eg8KB2dhbWVfaWQYASABKAkilgEKD0dldEdhbWVSZXNwb25zZRIpCgRnYW1lGAEgASgLMhsuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkdhbWUSKgoFcG9sbHMYAiADKAsyGy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuUG9sbBIsCgZib2FyZHMYAyADKAsyHC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuQm9hcmQiPAoPT3BlblBvbGxSZXF1ZXN0EikKBHBvbGwYASABKAsyGy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuUG9sbCJwChBPcGVuUG9sbFJlc3BvbnNlEikKBHBvbGwYASABKAsyGy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuUG9sbBIxCgphcHBsaWVkX2F0GAIgAygLMh0uZ3JhbmRzdGFuZC5ldmVudC52MS5Qb3NpdGlvbiI0ChBDbG9zZVBvbGxSZXF1ZXN0Eg8KB2dhbWVfaWQYASABKAkSDwoHcG9sbF9pZBgCIAEoCSI+ChFDbG9zZVBvbGxSZXNwb25zZRIpCgRwb2xsGAEgASgLMhsuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLlBvbGwiPwoQT3BlbkJvYXJkUmVxdWVzdBIrCgVib2FyZBgBIAEoCzIcLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5Cb2FyZCJzChFPcGVuQm9hcmRSZXNwb25zZRIrCgVib2FyZBgBIAEoCzIcLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5Cb2FyZBIxCgphcHBsaWVkX2F0GAIgAygLMh0uZ3JhbmRzdGFuZC5ldmVudC52MS5Qb3NpdGlvbiI2ChFDbG9zZUJvYXJkUmVxdWVzdBIPCgdnYW1lX2lkGAEgASgJEhAKCGJvYXJkX2lkGAIgASgJIkEKEkNsb3NlQm9hcmRSZXNwb25zZRIrCgVib2FyZBgBIAEoCzIcLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5Cb2FyZCJGChBWb2lkVm90ZXNSZXF1ZXN0Eg8KB2dhbWVfaWQYASABKAkSDwoHcG9sbF9pZBgCIAEoCRIQCghhY3Rvcl9pZBgDIAEoCSJxChFWb2lkVm90ZXNSZXNwb25zZRIpCgRwb2xsGAEgASgLMhsuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLlBvbGwSMQoKYXBwbGllZF9hdBgCIAEoCzIdLmdyYW5kc3RhbmQuZXZlbnQudjEuUG9zaXRpb24iWQoSUmVtb3ZlU2NvcmVSZXF1ZXN0Eg8KB2dhbWVfaWQYASABKAkSEAoIYm9hcmRfaWQYAiABKAkSEAoIYWN0b3JfaWQYAyABKAkSDgoGc2Vhc29uGAQgASgEIoUBChNSZW1vdmVTY29yZVJlc3BvbnNlEisKBWJvYXJkGAEgASgLMhwuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkJvYXJkEjEKCmFwcGxpZWRfYXQYAiABKAsyHS5ncmFuZHN0YW5kLmV2ZW50LnYxLlBvc2l0aW9uEg4KBnNlYXNvbhgDIAEoBCpSCgVTdGFnZRIVChFTVEFHRV9VTlNQRUNJRklFRBAAEg4KClNUQUdFX09QRU4QARIQCgxTVEFHRV9DTE9TRUQQAhIQCgxTVEFHRV9TRUFMRUQQAypNCgdXcml0ZXJzEhcKE1dSSVRFUlNfVU5TUEVDSUZJRUQQABIVChFXUklURVJTX1BST0RVQ0VSUxABEhIKDldSSVRFUlNfQUNUT1JTEAIqQwoKUG9sbFZvdGVycxIbChdQT0xMX1ZPVEVSU19VTlNQRUNJRklFRBAAEhgKFFBPTExfVk9URVJTX1BMQVRGT1JNEAEqfAoJQm9hcmRNb2RlEhoKFkJPQVJEX01PREVfVU5TUEVDSUZJRUQQABITCg9CT0FSRF9NT0RFX0JFU1QQARITCg9CT0FSRF9NT0RFX0xBU1QQAhISCg5CT0FSRF9NT0RFX1NVTRADEhUKEUJPQVJEX01PREVfTE9XRVNUEAQymAYKDkNhdGFsb2dTZXJ2aWNlEmEKCkRlZmluZUdhbWUSKC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuRGVmaW5lR2FtZVJlcXVlc3QaKS5ncmFuZHN0YW5kLmNhdGFsb2cudjEuRGVmaW5lR2FtZVJlc3BvbnNlEl0KB0dldEdhbWUSJS5ncmFuZHN0YW5kLmNhdGFsb2cudjEuR2V0R2FtZVJlcXVlc3QaJi5ncmFuZHN0YW5kLmNhdGFsb2cudjEuR2V0R2FtZVJlc3BvbnNlIgOQAgESWwoIT3BlblBvbGwSJi5ncmFuZHN0YW5kLmNhdGFsb2cudjEuT3BlblBvbGxSZXF1ZXN0GicuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLk9wZW5Qb2xsUmVzcG9uc2USXgoJQ2xvc2VQb2xsEicuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkNsb3NlUG9sbFJlcXVlc3QaKC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuQ2xvc2VQb2xsUmVzcG9uc2USXgoJT3BlbkJvYXJkEicuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLk9wZW5Cb2FyZFJlcXVlc3QaKC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuT3BlbkJvYXJkUmVzcG9uc2USYQoKQ2xvc2VCb2FyZBIoLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5DbG9zZUJvYXJkUmVxdWVzdBopLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5DbG9zZUJvYXJkUmVzcG9uc2USXgoJVm9pZFZvdGVzEicuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLlZvaWRWb3Rlc1JlcXVlc3QaKC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuVm9pZFZvdGVzUmVzcG9uc2USZAoLUmVtb3ZlU2NvcmUSKS5ncmFuZHN0YW5kLmNhdGFsb2cudjEuUmVtb3ZlU2NvcmVSZXF1ZXN0GiouZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLlJlbW92ZVNjb3JlUmVzcG9uc2ViBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_grandstand_event_v1_event]);
+  fileDesc("CiNncmFuZHN0YW5kL2NhdGFsb2cvdjEvY2F0YWxvZy5wcm90bxIVZ3JhbmRzdGFuZC5jYXRhbG9nLnYxItQDCgRHYW1lEg8KB2dhbWVfaWQYASABKAkSDQoFdGl0bGUYAiABKAkSDgoGc3ByZWFkGAMgASgNEiwKBnB1bHNlcxgEIAMoCzIcLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5QdWxzZRIuCgdtZXRyaWNzGAUgAygLMh0uZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLk1ldHJpYxIQCghhdWRpZW5jZRgGIAEoCBIzCgdjdXN0b21zGAcgAygLMiIuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkN1c3RvbVRvcGljEi0KCnJldGFpbl9mb3IYCCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKwoIaWRsZV9mb3IYCSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKwoFc3RhZ2UYCiABKA4yHC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuU3RhZ2USEgoKZ2VuZXJhdGlvbhgLIAEoBBIsCghlbmRlZF9hdBgMIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLAoHcGVuZGluZxgPIAEoCzIbLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5HYW1lIloKBk1ldHJpYxIRCgltZXRyaWNfaWQYASABKAkSDAoEdW5pdBgCIAEoCRIvCgd3cml0ZXJzGAMgASgOMh4uZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLldyaXRlcnMibwoLQ3VzdG9tVG9waWMSEQoJY3VzdG9tX2lkGAEgASgJEgwKBGZvbGQYAiABKAkSDgoGY29uZmlnGAMgASgMEi8KB3dyaXRlcnMYBCABKA4yHi5ncmFuZHN0YW5kLmNhdGFsb2cudjEuV3JpdGVycyIoCgVQdWxzZRIQCghwdWxzZV9pZBgBIAEoCRINCgVraW5kcxgCIAMoCSLJAwoEUG9sbBIPCgdnYW1lX2lkGAEgASgJEg8KB3BvbGxfaWQYAiABKAkSEAoIcXVlc3Rpb24YAyABKAkSMgoHb3B0aW9ucxgEIAMoCzIhLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5Qb2xsT3B0aW9uEhIKCmNoYW5nZWFibGUYBSABKAgSKwoIb3Blbl9mb3IYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEwoLY2hvaWNlc19tYXgYByABKA0SEgoKd2VpZ2h0X21heBgIIAEoDRIxCgZ2b3RlcnMYCSABKA4yIS5ncmFuZHN0YW5kLmNhdGFsb2cudjEuUG9sbFZvdGVycxIrCgVzdGFnZRgKIAEoDjIcLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5TdGFnZRItCglvcGVuZWRfYXQYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi0KCWNsb3Nlc19hdBgMIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGc3ByZWFkGA0gASgNEg0KBXZvaWRzGA4gASgEEhIKCmdlbmVyYXRpb24YDyABKAQiLgoKUG9sbE9wdGlvbhIRCglvcHRpb25faWQYASABKAkSDQoFbGFiZWwYAiABKAkiggQKBUJvYXJkEg8KB2dhbWVfaWQYASABKAkSEAoIYm9hcmRfaWQYAiABKAkSDQoFdGl0bGUYAyABKAkSLgoEbW9kZRgEIAEoDjIgLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5Cb2FyZE1vZGUSCwoDdG9wGAUgASgNEisKCG9wZW5fZm9yGAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEi0KBnNlYXNvbhgHIAEoCzIdLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5TZWFzb24SLwoHd3JpdGVycxgIIAEoDjIeLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5Xcml0ZXJzEhcKCnBvaW50c19taW4YCSABKBJIAIgBARIXCgpwb2ludHNfbWF4GA4gASgSSAGIAQESKwoFc3RhZ2UYCiABKA4yHC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuU3RhZ2USLQoJb3BlbmVkX2F0GAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBItCgljbG9zZXNfYXQYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg4KBnNwcmVhZBgNIAEoDRISCgpnZW5lcmF0aW9uGA8gASgEQg0KC19wb2ludHNfbWluQg0KC19wb2ludHNfbWF4ImEKBlNlYXNvbhIoCgVldmVyeRgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhItCglzdGFydHNfYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIj4KEURlZmluZUdhbWVSZXF1ZXN0EikKBGdhbWUYASABKAsyGy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuR2FtZSJyChJEZWZpbmVHYW1lUmVzcG9uc2USKQoEZ2FtZRgBIAEoCzIbLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5HYW1lEjEKCmFwcGxpZWRfYXQYAiADKAsyHS5ncmFuZHN0YW5kLmV2ZW50LnYxLlBvc2l0aW9uIiEKDkdldEdhbWVSZXF1ZXN0Eg8KB2dhbWVfaWQYASABKAkipAEKD0dldEdhbWVSZXNwb25zZRIpCgRnYW1lGAEgASgLMhsuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkdhbWUSKgoFcG9sbHMYAiADKAsyGy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuUG9sbBIsCgZib2FyZHMYAyADKAsyHC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuQm9hcmQSDAoEbW9yZRgEIAEoCCI8Cg9PcGVuUG9sbFJlcXVlc3QSKQoEcG9sbBgBIAEoCzIbLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5Qb2xsInAKEE9wZW5Qb2xsUmVzcG9uc2USKQoEcG9sbBgBIAEoCzIbLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5Qb2xsEjEKCmFwcGxpZWRfYXQYAiADKAsyHS5ncmFuZHN0YW5kLmV2ZW50LnYxLlBvc2l0aW9uIjQKEENsb3NlUG9sbFJlcXVlc3QSDwoHZ2FtZV9pZBgBIAEoCRIPCgdwb2xsX2lkGAIgASgJIj4KEUNsb3NlUG9sbFJlc3BvbnNlEikKBHBvbGwYASABKAsyGy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuUG9sbCI/ChBPcGVuQm9hcmRSZXF1ZXN0EisKBWJvYXJkGAEgASgLMhwuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkJvYXJkInMKEU9wZW5Cb2FyZFJlc3BvbnNlEisKBWJvYXJkGAEgASgLMhwuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkJvYXJkEjEKCmFwcGxpZWRfYXQYAiADKAsyHS5ncmFuZHN0YW5kLmV2ZW50LnYxLlBvc2l0aW9uIjYKEUNsb3NlQm9hcmRSZXF1ZXN0Eg8KB2dhbWVfaWQYASABKAkSEAoIYm9hcmRfaWQYAiABKAkiQQoSQ2xvc2VCb2FyZFJlc3BvbnNlEisKBWJvYXJkGAEgASgLMhwuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkJvYXJkIkYKEFZvaWRWb3Rlc1JlcXVlc3QSDwoHZ2FtZV9pZBgBIAEoCRIPCgdwb2xsX2lkGAIgASgJEhAKCGFjdG9yX2lkGAMgASgJInEKEVZvaWRWb3Rlc1Jlc3BvbnNlEikKBHBvbGwYASABKAsyGy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuUG9sbBIxCgphcHBsaWVkX2F0GAIgASgLMh0uZ3JhbmRzdGFuZC5ldmVudC52MS5Qb3NpdGlvbiJZChJSZW1vdmVTY29yZVJlcXVlc3QSDwoHZ2FtZV9pZBgBIAEoCRIQCghib2FyZF9pZBgCIAEoCRIQCghhY3Rvcl9pZBgDIAEoCRIOCgZzZWFzb24YBCABKAQihQEKE1JlbW92ZVNjb3JlUmVzcG9uc2USKwoFYm9hcmQYASABKAsyHC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuQm9hcmQSMQoKYXBwbGllZF9hdBgCIAEoCzIdLmdyYW5kc3RhbmQuZXZlbnQudjEuUG9zaXRpb24SDgoGc2Vhc29uGAMgASgEIiEKDkVuZEdhbWVSZXF1ZXN0Eg8KB2dhbWVfaWQYASABKAkiPAoPRW5kR2FtZVJlc3BvbnNlEikKBGdhbWUYASABKAsyGy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuR2FtZSIkChFEZWxldGVHYW1lUmVxdWVzdBIPCgdnYW1lX2lkGAEgASgJIhQKEkRlbGV0ZUdhbWVSZXNwb25zZSJmChBMaXN0R2FtZXNSZXF1ZXN0EisKBXN0YWdlGAEgASgOMhwuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLlN0YWdlEhEKCXBhZ2Vfc2l6ZRgCIAEoDRISCgpwYWdlX3Rva2VuGAMgASgJIlgKEUxpc3RHYW1lc1Jlc3BvbnNlEioKBWdhbWVzGAEgAygLMhsuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkdhbWUSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIncKEExpc3RQb2xsc1JlcXVlc3QSDwoHZ2FtZV9pZBgBIAEoCRIrCgVzdGFnZRgCIAEoDjIcLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5TdGFnZRIRCglwYWdlX3NpemUYAyABKA0SEgoKcGFnZV90b2tlbhgEIAEoCSJYChFMaXN0UG9sbHNSZXNwb25zZRIqCgVwb2xscxgBIAMoCzIbLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5Qb2xsEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJ4ChFMaXN0Qm9hcmRzUmVxdWVzdBIPCgdnYW1lX2lkGAEgASgJEisKBXN0YWdlGAIgASgOMhwuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLlN0YWdlEhEKCXBhZ2Vfc2l6ZRgDIAEoDRISCgpwYWdlX3Rva2VuGAQgASgJIlsKEkxpc3RCb2FyZHNSZXNwb25zZRIsCgZib2FyZHMYASADKAsyHC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuQm9hcmQSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJKlIKBVN0YWdlEhUKEVNUQUdFX1VOU1BFQ0lGSUVEEAASDgoKU1RBR0VfT1BFThABEhAKDFNUQUdFX0NMT1NFRBACEhAKDFNUQUdFX1NFQUxFRBADKk0KB1dyaXRlcnMSFwoTV1JJVEVSU19VTlNQRUNJRklFRBAAEhUKEVdSSVRFUlNfUFJPRFVDRVJTEAESEgoOV1JJVEVSU19BQ1RPUlMQAipDCgpQb2xsVm90ZXJzEhsKF1BPTExfVk9URVJTX1VOU1BFQ0lGSUVEEAASGAoUUE9MTF9WT1RFUlNfUExBVEZPUk0QASp8CglCb2FyZE1vZGUSGgoWQk9BUkRfTU9ERV9VTlNQRUNJRklFRBAAEhMKD0JPQVJEX01PREVfQkVTVBABEhMKD0JPQVJEX01PREVfTEFTVBACEhIKDkJPQVJEX01PREVfU1VNEAMSFQoRQk9BUkRfTU9ERV9MT1dFU1QQBDKHCgoOQ2F0YWxvZ1NlcnZpY2USYQoKRGVmaW5lR2FtZRIoLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5EZWZpbmVHYW1lUmVxdWVzdBopLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5EZWZpbmVHYW1lUmVzcG9uc2USXQoHR2V0R2FtZRIlLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5HZXRHYW1lUmVxdWVzdBomLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5HZXRHYW1lUmVzcG9uc2UiA5ACARJbCghPcGVuUG9sbBImLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5PcGVuUG9sbFJlcXVlc3QaJy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuT3BlblBvbGxSZXNwb25zZRJeCglDbG9zZVBvbGwSJy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuQ2xvc2VQb2xsUmVxdWVzdBooLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5DbG9zZVBvbGxSZXNwb25zZRJeCglPcGVuQm9hcmQSJy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuT3BlbkJvYXJkUmVxdWVzdBooLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5PcGVuQm9hcmRSZXNwb25zZRJhCgpDbG9zZUJvYXJkEiguZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkNsb3NlQm9hcmRSZXF1ZXN0GikuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkNsb3NlQm9hcmRSZXNwb25zZRJeCglWb2lkVm90ZXMSJy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuVm9pZFZvdGVzUmVxdWVzdBooLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5Wb2lkVm90ZXNSZXNwb25zZRJkCgtSZW1vdmVTY29yZRIpLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5SZW1vdmVTY29yZVJlcXVlc3QaKi5ncmFuZHN0YW5kLmNhdGFsb2cudjEuUmVtb3ZlU2NvcmVSZXNwb25zZRJYCgdFbmRHYW1lEiUuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkVuZEdhbWVSZXF1ZXN0GiYuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkVuZEdhbWVSZXNwb25zZRJhCgpEZWxldGVHYW1lEiguZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkRlbGV0ZUdhbWVSZXF1ZXN0GikuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkRlbGV0ZUdhbWVSZXNwb25zZRJjCglMaXN0R2FtZXMSJy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuTGlzdEdhbWVzUmVxdWVzdBooLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5MaXN0R2FtZXNSZXNwb25zZSIDkAIBEmMKCUxpc3RQb2xscxInLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5MaXN0UG9sbHNSZXF1ZXN0GiguZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkxpc3RQb2xsc1Jlc3BvbnNlIgOQAgESZgoKTGlzdEJvYXJkcxIoLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5MaXN0Qm9hcmRzUmVxdWVzdBopLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5MaXN0Qm9hcmRzUmVzcG9uc2UiA5ACAWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_grandstand_event_v1_event]);
 
 /**
  * One live stream.
@@ -71,6 +71,48 @@ export type Game = Message<"grandstand.catalog.v1.Game"> & {
    * @generated from field: repeated grandstand.catalog.v1.CustomTopic customs = 7;
    */
   customs: CustomTopic[];
+
+  /**
+   * How long the results of the ended game are kept: 0 s to 366 days, but 25 h at
+   * least, so that no event of an old origin can reach a new game of this id.
+   * Unset: a day.
+   *
+   * @generated from field: google.protobuf.Duration retain_for = 8;
+   */
+  retainFor?: Duration | undefined;
+
+  /**
+   * End the game when it had no event, and no open poll or board, for so long: 1 h to
+   * 366 days. 0 s: never. Unset: 30 days.
+   *
+   * @generated from field: google.protobuf.Duration idle_for = 9;
+   */
+  idleFor?: Duration | undefined;
+
+  /**
+   * Set by the server, ignored in requests. Open: it lives. Closed: it has ended,
+   * and what was received in time is still being counted. Sealed: nothing changes
+   * any more. Unspecified: as open (defined before games could end).
+   *
+   * @generated from field: grandstand.catalog.v1.Stage stage = 10;
+   */
+  stage: Stage;
+
+  /**
+   * Set by the server, ignored in requests: tells this game from an earlier one of the
+   * same id, and is greater. When it was defined, Unix microseconds; 0: before
+   * there were generations.
+   *
+   * @generated from field: uint64 generation = 11;
+   */
+  generation: bigint;
+
+  /**
+   * Set by the server once it is known, ignored in requests: when the game ends.
+   *
+   * @generated from field: google.protobuf.Timestamp ended_at = 12;
+   */
+  endedAt?: Timestamp | undefined;
 
   /**
    * Only in the catalog, never in requests or answers: the definition that one
@@ -303,6 +345,13 @@ export type Poll = Message<"grandstand.catalog.v1.Poll"> & {
    * @generated from field: uint64 voids = 14;
    */
   voids: bigint;
+
+  /**
+   * Set by the server, ignored in requests: that of the game it belongs to.
+   *
+   * @generated from field: uint64 generation = 15;
+   */
+  generation: bigint;
 };
 
 /**
@@ -445,6 +494,13 @@ export type Board = Message<"grandstand.catalog.v1.Board"> & {
    * @generated from field: uint32 spread = 13;
    */
   spread: number;
+
+  /**
+   * Set by the server, ignored in requests: that of the game it belongs to.
+   *
+   * @generated from field: uint64 generation = 15;
+   */
+  generation: bigint;
 };
 
 /**
@@ -554,18 +610,26 @@ export type GetGameResponse = Message<"grandstand.catalog.v1.GetGameResponse"> &
   game?: Game | undefined;
 
   /**
-   * Newest first; at most the 32 newest.
+   * At most 32: those that are not sealed first, then the newest; newest first among
+   * each.
    *
    * @generated from field: repeated grandstand.catalog.v1.Poll polls = 2;
    */
   polls: Poll[];
 
   /**
-   * Newest first; at most the 32 newest.
+   * As polls.
    *
    * @generated from field: repeated grandstand.catalog.v1.Board boards = 3;
    */
   boards: Board[];
+
+  /**
+   * There are others: ListPolls, ListBoards.
+   *
+   * @generated from field: bool more = 4;
+   */
+  more: boolean;
 };
 
 /**
@@ -853,6 +917,252 @@ export const RemoveScoreResponseSchema: GenMessage<RemoveScoreResponse> = /*@__P
   messageDesc(file_grandstand_catalog_v1_catalog, 23);
 
 /**
+ * @generated from message grandstand.catalog.v1.EndGameRequest
+ */
+export type EndGameRequest = Message<"grandstand.catalog.v1.EndGameRequest"> & {
+  /**
+   * @generated from field: string game_id = 1;
+   */
+  gameId: string;
+};
+
+/**
+ * Describes the message grandstand.catalog.v1.EndGameRequest.
+ * Use `create(EndGameRequestSchema)` to create a new message.
+ */
+export const EndGameRequestSchema: GenMessage<EndGameRequest> = /*@__PURE__*/
+  messageDesc(file_grandstand_catalog_v1_catalog, 24);
+
+/**
+ * @generated from message grandstand.catalog.v1.EndGameResponse
+ */
+export type EndGameResponse = Message<"grandstand.catalog.v1.EndGameResponse"> & {
+  /**
+   * @generated from field: grandstand.catalog.v1.Game game = 1;
+   */
+  game?: Game | undefined;
+};
+
+/**
+ * Describes the message grandstand.catalog.v1.EndGameResponse.
+ * Use `create(EndGameResponseSchema)` to create a new message.
+ */
+export const EndGameResponseSchema: GenMessage<EndGameResponse> = /*@__PURE__*/
+  messageDesc(file_grandstand_catalog_v1_catalog, 25);
+
+/**
+ * @generated from message grandstand.catalog.v1.DeleteGameRequest
+ */
+export type DeleteGameRequest = Message<"grandstand.catalog.v1.DeleteGameRequest"> & {
+  /**
+   * @generated from field: string game_id = 1;
+   */
+  gameId: string;
+};
+
+/**
+ * Describes the message grandstand.catalog.v1.DeleteGameRequest.
+ * Use `create(DeleteGameRequestSchema)` to create a new message.
+ */
+export const DeleteGameRequestSchema: GenMessage<DeleteGameRequest> = /*@__PURE__*/
+  messageDesc(file_grandstand_catalog_v1_catalog, 26);
+
+/**
+ * @generated from message grandstand.catalog.v1.DeleteGameResponse
+ */
+export type DeleteGameResponse = Message<"grandstand.catalog.v1.DeleteGameResponse"> & {
+};
+
+/**
+ * Describes the message grandstand.catalog.v1.DeleteGameResponse.
+ * Use `create(DeleteGameResponseSchema)` to create a new message.
+ */
+export const DeleteGameResponseSchema: GenMessage<DeleteGameResponse> = /*@__PURE__*/
+  messageDesc(file_grandstand_catalog_v1_catalog, 27);
+
+/**
+ * @generated from message grandstand.catalog.v1.ListGamesRequest
+ */
+export type ListGamesRequest = Message<"grandstand.catalog.v1.ListGamesRequest"> & {
+  /**
+   * Only those of this stage. Unspecified: all.
+   *
+   * @generated from field: grandstand.catalog.v1.Stage stage = 1;
+   */
+  stage: Stage;
+
+  /**
+   * At most so many: 1 to 500; 0 means 100.
+   *
+   * @generated from field: uint32 page_size = 2;
+   */
+  pageSize: number;
+
+  /**
+   * The next_page_token of the answer before, to the same question; empty for the
+   * first page. INVALID_ARGUMENT for one that was not issued for it.
+   *
+   * @generated from field: string page_token = 3;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message grandstand.catalog.v1.ListGamesRequest.
+ * Use `create(ListGamesRequestSchema)` to create a new message.
+ */
+export const ListGamesRequestSchema: GenMessage<ListGamesRequest> = /*@__PURE__*/
+  messageDesc(file_grandstand_catalog_v1_catalog, 28);
+
+/**
+ * @generated from message grandstand.catalog.v1.ListGamesResponse
+ */
+export type ListGamesResponse = Message<"grandstand.catalog.v1.ListGamesResponse"> & {
+  /**
+   * @generated from field: repeated grandstand.catalog.v1.Game games = 1;
+   */
+  games: Game[];
+
+  /**
+   * Empty on the last page.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message grandstand.catalog.v1.ListGamesResponse.
+ * Use `create(ListGamesResponseSchema)` to create a new message.
+ */
+export const ListGamesResponseSchema: GenMessage<ListGamesResponse> = /*@__PURE__*/
+  messageDesc(file_grandstand_catalog_v1_catalog, 29);
+
+/**
+ * @generated from message grandstand.catalog.v1.ListPollsRequest
+ */
+export type ListPollsRequest = Message<"grandstand.catalog.v1.ListPollsRequest"> & {
+  /**
+   * @generated from field: string game_id = 1;
+   */
+  gameId: string;
+
+  /**
+   * Only those of this stage. Unspecified: all.
+   *
+   * @generated from field: grandstand.catalog.v1.Stage stage = 2;
+   */
+  stage: Stage;
+
+  /**
+   * At most so many: 1 to 500; 0 means 100.
+   *
+   * @generated from field: uint32 page_size = 3;
+   */
+  pageSize: number;
+
+  /**
+   * As in ListGamesRequest.
+   *
+   * @generated from field: string page_token = 4;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message grandstand.catalog.v1.ListPollsRequest.
+ * Use `create(ListPollsRequestSchema)` to create a new message.
+ */
+export const ListPollsRequestSchema: GenMessage<ListPollsRequest> = /*@__PURE__*/
+  messageDesc(file_grandstand_catalog_v1_catalog, 30);
+
+/**
+ * @generated from message grandstand.catalog.v1.ListPollsResponse
+ */
+export type ListPollsResponse = Message<"grandstand.catalog.v1.ListPollsResponse"> & {
+  /**
+   * @generated from field: repeated grandstand.catalog.v1.Poll polls = 1;
+   */
+  polls: Poll[];
+
+  /**
+   * Empty on the last page.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message grandstand.catalog.v1.ListPollsResponse.
+ * Use `create(ListPollsResponseSchema)` to create a new message.
+ */
+export const ListPollsResponseSchema: GenMessage<ListPollsResponse> = /*@__PURE__*/
+  messageDesc(file_grandstand_catalog_v1_catalog, 31);
+
+/**
+ * @generated from message grandstand.catalog.v1.ListBoardsRequest
+ */
+export type ListBoardsRequest = Message<"grandstand.catalog.v1.ListBoardsRequest"> & {
+  /**
+   * @generated from field: string game_id = 1;
+   */
+  gameId: string;
+
+  /**
+   * Only those of this stage. Unspecified: all.
+   *
+   * @generated from field: grandstand.catalog.v1.Stage stage = 2;
+   */
+  stage: Stage;
+
+  /**
+   * At most so many: 1 to 500; 0 means 100.
+   *
+   * @generated from field: uint32 page_size = 3;
+   */
+  pageSize: number;
+
+  /**
+   * As in ListGamesRequest.
+   *
+   * @generated from field: string page_token = 4;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message grandstand.catalog.v1.ListBoardsRequest.
+ * Use `create(ListBoardsRequestSchema)` to create a new message.
+ */
+export const ListBoardsRequestSchema: GenMessage<ListBoardsRequest> = /*@__PURE__*/
+  messageDesc(file_grandstand_catalog_v1_catalog, 32);
+
+/**
+ * @generated from message grandstand.catalog.v1.ListBoardsResponse
+ */
+export type ListBoardsResponse = Message<"grandstand.catalog.v1.ListBoardsResponse"> & {
+  /**
+   * @generated from field: repeated grandstand.catalog.v1.Board boards = 1;
+   */
+  boards: Board[];
+
+  /**
+   * Empty on the last page.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message grandstand.catalog.v1.ListBoardsResponse.
+ * Use `create(ListBoardsResponseSchema)` to create a new message.
+ */
+export const ListBoardsResponseSchema: GenMessage<ListBoardsResponse> = /*@__PURE__*/
+  messageDesc(file_grandstand_catalog_v1_catalog, 33);
+
+/**
  * The life of a poll or a board.
  *
  * @generated from enum grandstand.catalog.v1.Stage
@@ -1007,8 +1317,8 @@ export const BoardModeSchema: GenEnum<BoardMode> = /*@__PURE__*/
 
 /**
  * The catalog defines games and what can be watched in them. It is served on
- * the mesh listener to a game's own backend; of its calls only GetGame is
- * reachable at the public edge. Every other call wants a token with the role
+ * the mesh listener to a game's own backend; of its calls GetGame,
+ * ListPolls and ListBoards are reachable at the public edge. Every other call wants a token with the role
  * owner that opens the game: UNAUTHENTICATED or PERMISSION_DENIED without.
  *
  * Every refusal names the field, its value and the bound, for example
@@ -1118,6 +1428,65 @@ export const CatalogService: GenService<{
     methodKind: "unary";
     input: typeof RemoveScoreRequestSchema;
     output: typeof RemoveScoreResponseSchema;
+  },
+  /**
+   * Ends a game for good at `ended_at`, a moment ahead of the answer so that every
+   * ingest knows it in time: its topics of all kinds stop then, its open polls and
+   * boards are closed, and all are sealed after the grace. What was received
+   * before counts; later events are refused with FAILED_PRECONDITION. Viewers are
+   * told, and their streams end OK. The game is forgotten after the later of
+   * `retain_for` and 25 h; then its id may be used again. Ending an ended game
+   * answers as the first time.
+   *
+   * @generated from rpc grandstand.catalog.v1.CatalogService.EndGame
+   */
+  endGame: {
+    methodKind: "unary";
+    input: typeof EndGameRequestSchema;
+    output: typeof EndGameResponseSchema;
+  },
+  /**
+   * Takes back a game that was defined by mistake: answers after the grace, when it is
+   * sure that nothing was counted in it, and its id may be used again at once.
+   * FAILED_PRECONDITION if anything was counted: use EndGame.
+   *
+   * @generated from rpc grandstand.catalog.v1.CatalogService.DeleteGame
+   */
+  deleteGame: {
+    methodKind: "unary";
+    input: typeof DeleteGameRequestSchema;
+    output: typeof DeleteGameResponseSchema;
+  },
+  /**
+   * The games that the token opens (an operator's: all), by id. Retry freely.
+   *
+   * @generated from rpc grandstand.catalog.v1.CatalogService.ListGames
+   */
+  listGames: {
+    methodKind: "unary";
+    input: typeof ListGamesRequestSchema;
+    output: typeof ListGamesResponseSchema;
+  },
+  /**
+   * The polls of a game that were opened, newest first; at the public edge too.
+   * Retry freely. NOT_FOUND for an unknown game.
+   *
+   * @generated from rpc grandstand.catalog.v1.CatalogService.ListPolls
+   */
+  listPolls: {
+    methodKind: "unary";
+    input: typeof ListPollsRequestSchema;
+    output: typeof ListPollsResponseSchema;
+  },
+  /**
+   * As ListPolls.
+   *
+   * @generated from rpc grandstand.catalog.v1.CatalogService.ListBoards
+   */
+  listBoards: {
+    methodKind: "unary";
+    input: typeof ListBoardsRequestSchema;
+    output: typeof ListBoardsResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_grandstand_catalog_v1_catalog, 0);

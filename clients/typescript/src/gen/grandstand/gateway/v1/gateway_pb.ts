@@ -20,7 +20,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file grandstand/gateway/v1/gateway.proto.
  */
 export const file_grandstand_gateway_v1_gateway: GenFile = /*@__PURE__*/
-  fileDesc("CiNncmFuZHN0YW5kL2dhdGV3YXkvdjEvZ2F0ZXdheS5wcm90bxIVZ3JhbmRzdGFuZC5nYXRld2F5LnYxIhMKEUlzc3VlR3Vlc3RSZXF1ZXN0ImUKEklzc3VlR3Vlc3RSZXNwb25zZRINCgV0b2tlbhgBIAEoCRIQCghhY3Rvcl9pZBgCIAEoCRIuCgpleHBpcmVzX2F0GAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIUChJJc3N1ZU9yaWdpblJlcXVlc3QiegoTSXNzdWVPcmlnaW5SZXNwb25zZRIRCglvcmlnaW5faWQYASABKAkSLgoKZXhwaXJlc19hdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGY3JlZGl0GAMgASgNEhAKCHNob3duX2FzGAQgASgJIjgKC1NlbmRSZXF1ZXN0EikKBWV2ZW50GAEgASgLMhouZ3JhbmRzdGFuZC5ldmVudC52MS5FdmVudCJACgxTZW5kUmVzcG9uc2USMAoJcG9zaXRpb25zGAEgAygLMh0uZ3JhbmRzdGFuZC5ldmVudC52MS5Qb3NpdGlvbiLFAQoQU3Vic2NyaWJlUmVxdWVzdBIPCgdnYW1lX2lkGAEgASgJEg4KBnRvcGljcxgCIAMoCRIzCgdjdXJzb3JzGAMgAygLMiIuZ3JhbmRzdGFuZC5nYXRld2F5LnYxLlRvcGljQ3Vyc29yEjAKCXBvc2l0aW9ucxgEIAMoCzIdLmdyYW5kc3RhbmQuZXZlbnQudjEuUG9zaXRpb24SGQoRbWF4X3VwZGF0ZXNfcGVyX3MYBSABKA0SDgoGZGVsdGFzGAYgASgIIkkKC1RvcGljQ3Vyc29yEg0KBXRvcGljGAEgASgJEisKBmN1cnNvchgCIAEoCzIbLmdyYW5kc3RhbmQuZXZlbnQudjEuQ3Vyc29yIv0DChFTdWJzY3JpYmVSZXNwb25zZRIpCgVhc19vZhgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMwoIc25hcHNob3QYCiABKAsyHy5ncmFuZHN0YW5kLmdhdGV3YXkudjEuU25hcHNob3RIABIvCgZ1cGRhdGUYCyABKAsyHS5ncmFuZHN0YW5kLmdhdGV3YXkudjEuVXBkYXRlSAASNQoJaGVhcnRiZWF0GAwgASgLMiAuZ3JhbmRzdGFuZC5nYXRld2F5LnYxLkhlYXJ0YmVhdEgAEjoKDGFubm91bmNlbWVudBgNIAEoCzIiLmdyYW5kc3RhbmQubm90aWZ5LnYxLkFubm91bmNlbWVudEgAEjMKCHBlcnNvbmFsGA4gASgLMh8uZ3JhbmRzdGFuZC5nYXRld2F5LnYxLlBlcnNvbmFsSAASNQoJcmVuZGl0aW9uGA8gASgLMiAuZ3JhbmRzdGFuZC5nYXRld2F5LnYxLlJlbmRpdGlvbkgAEi0KBWRyYWluGBAgASgLMhwuZ3JhbmRzdGFuZC5nYXRld2F5LnYxLkRyYWluSAASPgoOdG9rZW5fZXhwaXJpbmcYESABKAsyJC5ncmFuZHN0YW5kLmdhdGV3YXkudjEuVG9rZW5FeHBpcmluZ0gAQgkKB21lc3NhZ2UiVgoIU25hcHNob3QSMwoGdG9waWNzGAEgAygLMiMuZ3JhbmRzdGFuZC5hZ2dyZWdhdGUudjEuVG9waWNTdGF0ZRIVCg11cGRhdGVzX3Blcl9zGAIgASgBInAKBlVwZGF0ZRIzCgZ0b3BpY3MYASADKAsyIy5ncmFuZHN0YW5kLmFnZ3JlZ2F0ZS52MS5Ub3BpY1N0YXRlEjEKBmRlbHRhcxgCIAMoCzIhLmdyYW5kc3RhbmQuZ2F0ZXdheS52MS5Ub3BpY0RlbHRhIj8KCFBlcnNvbmFsEjMKBnRvcGljcxgBIAMoCzIjLmdyYW5kc3RhbmQuYWdncmVnYXRlLnYxLlRvcGljU3RhdGUiMgoJUmVuZGl0aW9uEhUKDXVwZGF0ZXNfcGVyX3MYASABKAESDgoGcmVhc29uGAIgASgJIjsKBURyYWluEjIKD3JlY29ubmVjdF9hZnRlchgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiI/Cg1Ub2tlbkV4cGlyaW5nEi4KCmV4cGlyZXNfYXQYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIgsKCUhlYXJ0YmVhdDKgAwoOR2F0ZXdheVNlcnZpY2USZgoKSXNzdWVHdWVzdBIoLmdyYW5kc3RhbmQuZ2F0ZXdheS52MS5Jc3N1ZUd1ZXN0UmVxdWVzdBopLmdyYW5kc3RhbmQuZ2F0ZXdheS52MS5Jc3N1ZUd1ZXN0UmVzcG9uc2UiA5ACAhJpCgtJc3N1ZU9yaWdpbhIpLmdyYW5kc3RhbmQuZ2F0ZXdheS52MS5Jc3N1ZU9yaWdpblJlcXVlc3QaKi5ncmFuZHN0YW5kLmdhdGV3YXkudjEuSXNzdWVPcmlnaW5SZXNwb25zZSIDkAICElQKBFNlbmQSIi5ncmFuZHN0YW5kLmdhdGV3YXkudjEuU2VuZFJlcXVlc3QaIy5ncmFuZHN0YW5kLmdhdGV3YXkudjEuU2VuZFJlc3BvbnNlIgOQAgISZQoJU3Vic2NyaWJlEicuZ3JhbmRzdGFuZC5nYXRld2F5LnYxLlN1YnNjcmliZVJlcXVlc3QaKC5ncmFuZHN0YW5kLmdhdGV3YXkudjEuU3Vic2NyaWJlUmVzcG9uc2UiA5ACATABYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_grandstand_aggregate_v1_aggregate, file_grandstand_event_v1_event, file_grandstand_gateway_v1_delta, file_grandstand_notify_v1_notify]);
+  fileDesc("CiNncmFuZHN0YW5kL2dhdGV3YXkvdjEvZ2F0ZXdheS5wcm90bxIVZ3JhbmRzdGFuZC5nYXRld2F5LnYxIhMKEUlzc3VlR3Vlc3RSZXF1ZXN0ImUKEklzc3VlR3Vlc3RSZXNwb25zZRINCgV0b2tlbhgBIAEoCRIQCghhY3Rvcl9pZBgCIAEoCRIuCgpleHBpcmVzX2F0GAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIUChJJc3N1ZU9yaWdpblJlcXVlc3QiegoTSXNzdWVPcmlnaW5SZXNwb25zZRIRCglvcmlnaW5faWQYASABKAkSLgoKZXhwaXJlc19hdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGY3JlZGl0GAMgASgNEhAKCHNob3duX2FzGAQgASgJIjgKC1NlbmRSZXF1ZXN0EikKBWV2ZW50GAEgASgLMhouZ3JhbmRzdGFuZC5ldmVudC52MS5FdmVudCJACgxTZW5kUmVzcG9uc2USMAoJcG9zaXRpb25zGAEgAygLMh0uZ3JhbmRzdGFuZC5ldmVudC52MS5Qb3NpdGlvbiL1AQoQU3Vic2NyaWJlUmVxdWVzdBIPCgdnYW1lX2lkGAEgASgJEg4KBnRvcGljcxgCIAMoCRIzCgdjdXJzb3JzGAMgAygLMiIuZ3JhbmRzdGFuZC5nYXRld2F5LnYxLlRvcGljQ3Vyc29yEjAKCXBvc2l0aW9ucxgEIAMoCzIdLmdyYW5kc3RhbmQuZXZlbnQudjEuUG9zaXRpb24SGQoRbWF4X3VwZGF0ZXNfcGVyX3MYBSABKA0SDgoGZGVsdGFzGAYgASgIEi4KB2FwcGxpZWQYByADKAsyHS5ncmFuZHN0YW5kLmV2ZW50LnYxLlBvc2l0aW9uIkkKC1RvcGljQ3Vyc29yEg0KBXRvcGljGAEgASgJEisKBmN1cnNvchgCIAEoCzIbLmdyYW5kc3RhbmQuZXZlbnQudjEuQ3Vyc29yIuUEChFTdWJzY3JpYmVSZXNwb25zZRIpCgVhc19vZhgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLgoHYXBwbGllZBgCIAMoCzIdLmdyYW5kc3RhbmQuZXZlbnQudjEuUG9zaXRpb24SMwoIc25hcHNob3QYCiABKAsyHy5ncmFuZHN0YW5kLmdhdGV3YXkudjEuU25hcHNob3RIABIvCgZ1cGRhdGUYCyABKAsyHS5ncmFuZHN0YW5kLmdhdGV3YXkudjEuVXBkYXRlSAASNQoJaGVhcnRiZWF0GAwgASgLMiAuZ3JhbmRzdGFuZC5nYXRld2F5LnYxLkhlYXJ0YmVhdEgAEjoKDGFubm91bmNlbWVudBgNIAEoCzIiLmdyYW5kc3RhbmQubm90aWZ5LnYxLkFubm91bmNlbWVudEgAEjMKCHBlcnNvbmFsGA4gASgLMh8uZ3JhbmRzdGFuZC5nYXRld2F5LnYxLlBlcnNvbmFsSAASNQoJcmVuZGl0aW9uGA8gASgLMiAuZ3JhbmRzdGFuZC5nYXRld2F5LnYxLlJlbmRpdGlvbkgAEi0KBWRyYWluGBAgASgLMhwuZ3JhbmRzdGFuZC5nYXRld2F5LnYxLkRyYWluSAASPgoOdG9rZW5fZXhwaXJpbmcYESABKAsyJC5ncmFuZHN0YW5kLmdhdGV3YXkudjEuVG9rZW5FeHBpcmluZ0gAEjYKCmdhbWVfZW5kZWQYEiABKAsyIC5ncmFuZHN0YW5kLmdhdGV3YXkudjEuR2FtZUVuZGVkSABCCQoHbWVzc2FnZSI5CglHYW1lRW5kZWQSLAoIZW5kZWRfYXQYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wImQKCFNuYXBzaG90EjMKBnRvcGljcxgBIAMoCzIjLmdyYW5kc3RhbmQuYWdncmVnYXRlLnYxLlRvcGljU3RhdGUSFQoNdXBkYXRlc19wZXJfcxgCIAEoARIMCgRtb3JlGAMgASgIInAKBlVwZGF0ZRIzCgZ0b3BpY3MYASADKAsyIy5ncmFuZHN0YW5kLmFnZ3JlZ2F0ZS52MS5Ub3BpY1N0YXRlEjEKBmRlbHRhcxgCIAMoCzIhLmdyYW5kc3RhbmQuZ2F0ZXdheS52MS5Ub3BpY0RlbHRhIj8KCFBlcnNvbmFsEjMKBnRvcGljcxgBIAMoCzIjLmdyYW5kc3RhbmQuYWdncmVnYXRlLnYxLlRvcGljU3RhdGUiMgoJUmVuZGl0aW9uEhUKDXVwZGF0ZXNfcGVyX3MYASABKAESDgoGcmVhc29uGAIgASgJIjsKBURyYWluEjIKD3JlY29ubmVjdF9hZnRlchgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiI/Cg1Ub2tlbkV4cGlyaW5nEi4KCmV4cGlyZXNfYXQYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIgsKCUhlYXJ0YmVhdDKgAwoOR2F0ZXdheVNlcnZpY2USZgoKSXNzdWVHdWVzdBIoLmdyYW5kc3RhbmQuZ2F0ZXdheS52MS5Jc3N1ZUd1ZXN0UmVxdWVzdBopLmdyYW5kc3RhbmQuZ2F0ZXdheS52MS5Jc3N1ZUd1ZXN0UmVzcG9uc2UiA5ACAhJpCgtJc3N1ZU9yaWdpbhIpLmdyYW5kc3RhbmQuZ2F0ZXdheS52MS5Jc3N1ZU9yaWdpblJlcXVlc3QaKi5ncmFuZHN0YW5kLmdhdGV3YXkudjEuSXNzdWVPcmlnaW5SZXNwb25zZSIDkAICElQKBFNlbmQSIi5ncmFuZHN0YW5kLmdhdGV3YXkudjEuU2VuZFJlcXVlc3QaIy5ncmFuZHN0YW5kLmdhdGV3YXkudjEuU2VuZFJlc3BvbnNlIgOQAgISZQoJU3Vic2NyaWJlEicuZ3JhbmRzdGFuZC5nYXRld2F5LnYxLlN1YnNjcmliZVJlcXVlc3QaKC5ncmFuZHN0YW5kLmdhdGV3YXkudjEuU3Vic2NyaWJlUmVzcG9uc2UiA5ACATABYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_grandstand_aggregate_v1_aggregate, file_grandstand_event_v1_event, file_grandstand_gateway_v1_delta, file_grandstand_notify_v1_notify]);
 
 /**
  * @generated from message grandstand.gateway.v1.IssueGuestRequest
@@ -204,6 +204,14 @@ export type SubscribeRequest = Message<"grandstand.gateway.v1.SubscribeRequest">
    * @generated from field: bool deltas = 6;
    */
   deltas: boolean;
+
+  /**
+   * Where a stream of this game was: the last `applied` it was sent. The new stream
+   * shows nothing older, in any topic. In place of `cursors`. At most 64.
+   *
+   * @generated from field: repeated grandstand.event.v1.Position applied = 7;
+   */
+  applied: Position[];
 };
 
 /**
@@ -245,6 +253,15 @@ export type SubscribeResponse = Message<"grandstand.gateway.v1.SubscribeResponse
    * @generated from field: google.protobuf.Timestamp as_of = 1;
    */
   asOf?: Timestamp | undefined;
+
+  /**
+   * In Snapshots and Updates, one for each partition of the game: all up to it is in
+   * what was shown. Hand the last one to Subscribe to go on from there, or to
+   * a Read to see no less.
+   *
+   * @generated from field: repeated grandstand.event.v1.Position applied = 2;
+   */
+  applied: Position[];
 
   /**
    * @generated from oneof grandstand.gateway.v1.SubscribeResponse.message
@@ -297,6 +314,12 @@ export type SubscribeResponse = Message<"grandstand.gateway.v1.SubscribeResponse
      */
     value: TokenExpiring;
     case: "tokenExpiring";
+  } | {
+    /**
+     * @generated from field: grandstand.gateway.v1.GameEnded game_ended = 18;
+     */
+    value: GameEnded;
+    case: "gameEnded";
   } | { case: undefined; value?: undefined };
 };
 
@@ -306,6 +329,26 @@ export type SubscribeResponse = Message<"grandstand.gateway.v1.SubscribeResponse
  */
 export const SubscribeResponseSchema: GenMessage<SubscribeResponse> = /*@__PURE__*/
   messageDesc(file_grandstand_gateway_v1_gateway, 8);
+
+/**
+ * The game has ended and its results are sealed, or it is forgotten: the last message of
+ * the stream, which then ends OK. Nothing is to come: do not subscribe again.
+ *
+ * @generated from message grandstand.gateway.v1.GameEnded
+ */
+export type GameEnded = Message<"grandstand.gateway.v1.GameEnded"> & {
+  /**
+   * @generated from field: google.protobuf.Timestamp ended_at = 1;
+   */
+  endedAt?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message grandstand.gateway.v1.GameEnded.
+ * Use `create(GameEndedSchema)` to create a new message.
+ */
+export const GameEndedSchema: GenMessage<GameEnded> = /*@__PURE__*/
+  messageDesc(file_grandstand_gateway_v1_gateway, 9);
 
 /**
  * All topics subscribed to, as they stand, but for the personal ones. First on
@@ -326,6 +369,16 @@ export type Snapshot = Message<"grandstand.gateway.v1.Snapshot"> & {
    * @generated from field: double updates_per_s = 2;
    */
   updatesPerS: number;
+
+  /**
+   * There are other topics that match: at most 128 and 1 MiB are sent, those that are
+   * not sealed first, then those sealed last. Find them by CatalogService.ListPolls and
+   * ListBoards, and subscribe to them by name. What is shown already and is not
+   * in a later Snapshot stays.
+   *
+   * @generated from field: bool more = 3;
+   */
+  more: boolean;
 };
 
 /**
@@ -333,7 +386,7 @@ export type Snapshot = Message<"grandstand.gateway.v1.Snapshot"> & {
  * Use `create(SnapshotSchema)` to create a new message.
  */
 export const SnapshotSchema: GenMessage<Snapshot> = /*@__PURE__*/
-  messageDesc(file_grandstand_gateway_v1_gateway, 9);
+  messageDesc(file_grandstand_gateway_v1_gateway, 10);
 
 /**
  * The topics that changed since the Snapshot or Update before.
@@ -361,7 +414,7 @@ export type Update = Message<"grandstand.gateway.v1.Update"> & {
  * Use `create(UpdateSchema)` to create a new message.
  */
 export const UpdateSchema: GenMessage<Update> = /*@__PURE__*/
-  messageDesc(file_grandstand_gateway_v1_gateway, 10);
+  messageDesc(file_grandstand_gateway_v1_gateway, 11);
 
 /**
  * Personal topics that changed. Each state replaces the one shown.
@@ -380,7 +433,7 @@ export type Personal = Message<"grandstand.gateway.v1.Personal"> & {
  * Use `create(PersonalSchema)` to create a new message.
  */
 export const PersonalSchema: GenMessage<Personal> = /*@__PURE__*/
-  messageDesc(file_grandstand_gateway_v1_gateway, 11);
+  messageDesc(file_grandstand_gateway_v1_gateway, 12);
 
 /**
  * How often this stream is sent Updates from now on, when that changes: a
@@ -410,7 +463,7 @@ export type Rendition = Message<"grandstand.gateway.v1.Rendition"> & {
  * Use `create(RenditionSchema)` to create a new message.
  */
 export const RenditionSchema: GenMessage<Rendition> = /*@__PURE__*/
-  messageDesc(file_grandstand_gateway_v1_gateway, 12);
+  messageDesc(file_grandstand_gateway_v1_gateway, 13);
 
 /**
  * This gateway goes away. Subscribe anew, handing in the cursors, when this
@@ -431,7 +484,7 @@ export type Drain = Message<"grandstand.gateway.v1.Drain"> & {
  * Use `create(DrainSchema)` to create a new message.
  */
 export const DrainSchema: GenMessage<Drain> = /*@__PURE__*/
-  messageDesc(file_grandstand_gateway_v1_gateway, 13);
+  messageDesc(file_grandstand_gateway_v1_gateway, 14);
 
 /**
  * The token expires soon. Get another one and subscribe anew with it, handing in
@@ -454,7 +507,7 @@ export type TokenExpiring = Message<"grandstand.gateway.v1.TokenExpiring"> & {
  * Use `create(TokenExpiringSchema)` to create a new message.
  */
 export const TokenExpiringSchema: GenMessage<TokenExpiring> = /*@__PURE__*/
-  messageDesc(file_grandstand_gateway_v1_gateway, 14);
+  messageDesc(file_grandstand_gateway_v1_gateway, 15);
 
 /**
  * The stream is alive.
@@ -469,7 +522,7 @@ export type Heartbeat = Message<"grandstand.gateway.v1.Heartbeat"> & {
  * Use `create(HeartbeatSchema)` to create a new message.
  */
 export const HeartbeatSchema: GenMessage<Heartbeat> = /*@__PURE__*/
-  messageDesc(file_grandstand_gateway_v1_gateway, 15);
+  messageDesc(file_grandstand_gateway_v1_gateway, 16);
 
 /**
  * What a browser needs: watch results, and send an event now and then.
