@@ -27,7 +27,7 @@ Beside them, of no partition:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from grandstand.wire import actors
 
@@ -37,8 +37,7 @@ MANIFEST_STATE = b"!state"
 """The field of a manifest that is no key: the PartitionState."""
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(NamedTuple):
     """One Redis command on one key of the partition: HSET, HDEL, ZADD, ZREM, APPEND, SET, DEL; SETRANGE
     where a checkpoint is put back."""
 
