@@ -95,6 +95,12 @@ class Cohort:
             for number, note in enumerate(self._notes, self._noted - len(self._notes) + 1):
                 group.announce(note, number, at_s)
 
+    def send_newest(self, call: Call, now_s: float) -> None:
+        """Sends what the viewer lacks of what the view shows now, behind all that waits for it: before its
+        stream ends."""
+        if self._group.position(call) < self._position or self.frames.is_behind():
+            call.send(self.frames.newest(now_s))
+
     def note(self, message: bytes, at_s: float) -> None:
         """Sends a message that is not conflated; who has no room is sent the last NOTES_KEPT later."""
         self._notes.append(Shared(message))

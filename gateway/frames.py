@@ -15,9 +15,12 @@ from __future__ import annotations
 
 from struct import Struct
 
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from gateway.view import GameView, Shown
 from grandstand.gateway.v1.gateway_pb2 import (
     Drain,
+    GameEnded,
     Heartbeat,
     Rendition,
     Snapshot,
@@ -148,6 +151,14 @@ def drain(reconnect_after_s: float, now_s: float) -> bytes:
     message = Drain()
     message.reconnect_after.FromNanoseconds(int(reconnect_after_s * 1e9))
     return _said(SubscribeResponse(drain=message), now_s)
+
+
+def game_ended(ended_at: Timestamp, now_s: float) -> bytes:
+    """`ended_at` is left unset if it is not known."""
+    message = GameEnded()
+    if ended_at.ByteSize():
+        message.ended_at.CopyFrom(ended_at)
+    return _said(SubscribeResponse(game_ended=message), now_s)
 
 
 def token_expiring(expires_at_s: float, now_s: float) -> bytes:

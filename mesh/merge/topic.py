@@ -26,21 +26,32 @@ from mesh.pseudonyms import UNKEYED, PublicId
 class TopicMerge:
     """One topic's partials, and their merged value."""
 
-    __slots__ = ("_partials", "_public", "topic")
+    __slots__ = ("_partials", "_public", "_superseded", "moves", "topic")
 
     def __init__(self, topic: str, public: PublicId = UNKEYED) -> None:
         """`public`: under which ids actors are shown."""
         self.topic = topic
         self._public = public
         self._partials: dict[int, Partial] = {}
+        self._superseded: set[int] = set()
+        """Partitions whose partial is of an event stream that there is no more."""
+        self.moves = topic.partition("/")[0] in ("pulse", "audience")
+        """Whether the value may change with time alone."""
 
     def offer(self, partial: Partial) -> bool:
         """Takes a partial unless a newer or the same one of its partition is known; True if taken."""
-        known = self._partials.get(partial.partition)
-        if known is not None and known.sequence >= partial.sequence:
+        partition, superseded = partial.partition, self._superseded
+        known = self._partials.get(partition)
+        if known is not None and known.sequence >= partial.sequence and partition not in superseded:
             return False
-        self._partials[partial.partition] = partial
+        superseded.discard(partition)
+        self._partials[partition] = partial
         return True
+
+    def begin_anew(self, partition: int) -> None:
+        """The partition is folded from another event stream: whatever comes next of it is newer."""
+        if partition in self._partials:
+            self._superseded.add(partition)
 
     def sequence(self, partition: int) -> int:
         """How far the partition's share is folded; 0 before there is one."""

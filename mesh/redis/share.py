@@ -17,6 +17,8 @@ class Share:
     partials: Mapping[str, Partial]
     whole: bool = True
     """False while the partition is folded anew, or a part of its results is lost: then it is no answer."""
+    stream: str = ""
+    """The identity of the event stream that it was folded from."""
 
 
 def folded_anew(partition: int) -> str:
