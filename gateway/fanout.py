@@ -36,7 +36,8 @@ from grandstand.wire.topics import PersonalTopics
 from mesh import limits, telemetry, wall_clock
 from mesh.catalog.spreads import Spreads
 from mesh.catalog.watch import CatalogWatch
-from mesh.http2.broadcast_group import Chosen, Shared
+from mesh.http2.members import Chosen
+from mesh.http2.shared_message import Shared
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.redis.results import ResultStore

@@ -30,7 +30,8 @@ from grandstand.wire.errors import Unavailable, Unknown
 from mesh import telemetry
 from mesh.catalog.spreads import Spreads
 from mesh.catalog.watch import CatalogWatch
-from mesh.http2.broadcast_group import Chosen, Shared
+from mesh.http2.members import Chosen
+from mesh.http2.shared_message import Shared
 from mesh.jetstream import subjects
 from mesh.redis.database import RedisError
 

@@ -13,11 +13,14 @@ Bound: a state for each topic that matches, which the view holds as well, and th
 
 from __future__ import annotations
 
+from functools import lru_cache
 from struct import Struct
 
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway.view import GameView, Shown
+from grandstand.event.v1.event_pb2 import Position
 from grandstand.gateway.v1.gateway_pb2 import (
     Drain,
     GameEnded,
@@ -28,18 +31,25 @@ from grandstand.gateway.v1.gateway_pb2 import (
     TokenExpiring,
     Update,
 )
+from grandstand.wire import bounds as wire_bounds
 from grandstand.wire.delta import diff
 from grandstand.wire.topics import TopicPatterns
 
+_VARINT = 0
 _LENGTH_DELIMITED = 2
 _FIXED64 = 1
 
 
-def _tag(message: type[SubscribeResponse | Snapshot | Update], field: str, wire_type: int) -> bytes:
+_ONE_OCTET = [bytes((value,)) for value in range(0x80)]
+
+
+def _tag(message: type[Message], field: str, wire_type: int) -> bytes:
     return _varint(message.DESCRIPTOR.fields_by_name[field].number << 3 | wire_type)
 
 
 def _varint(value: int) -> bytes:
+    if value < 0x80:
+        return _ONE_OCTET[value]
     octets = bytearray()
     while value >= 0x80:
         octets.append(value & 0x7F | 0x80)
@@ -48,6 +58,12 @@ def _varint(value: int) -> bytes:
     return bytes(octets)
 
 
+_AS_OF = _tag(SubscribeResponse, "as_of", _LENGTH_DELIMITED)
+_APPLIED = _tag(SubscribeResponse, "applied", _LENGTH_DELIMITED)
+_SECONDS = _tag(Timestamp, "seconds", _VARINT)
+_NANOS = _tag(Timestamp, "nanos", _VARINT)
+_PARTITION = _tag(Position, "partition", _VARINT)
+_SEQUENCE = _tag(Position, "sequence", _VARINT)
 _SNAPSHOT = _tag(SubscribeResponse, "snapshot", _LENGTH_DELIMITED)
 _UPDATE = _tag(SubscribeResponse, "update", _LENGTH_DELIMITED)
 _SNAPSHOT_TOPIC = _tag(Snapshot, "topics", _LENGTH_DELIMITED)
@@ -73,6 +89,8 @@ class Frames:
         self._ticked_at_s = float("-inf")
         self._version = view.version
         self._base = {topic: view.shown(topic, now_s) for topic in view.changed(patterns, 0)}
+        self._applied = _positions(view)
+        """All up to there is in the base."""
         self._snapshot: bytes | None = None
         self._newest: tuple[int, bytes] | None = None
 
@@ -97,7 +115,8 @@ class Frames:
         self._ticked_at_s = at_s
         self._version = view.version
         self._snapshot = self._newest = None
-        self.update = _message(_UPDATE, b"".join(parts), now_s)
+        self._applied = _positions(view)
+        self.update = b"".join((_as_of(now_s), self._applied, _UPDATE, _sized(b"".join(parts))))
 
     def _part(self, before: Shown | None, now: Shown) -> bytes:
         if self._deltas and before is not None:
@@ -110,7 +129,10 @@ class Frames:
     def snapshot(self, now_s: float) -> bytes:
         """The base."""
         if self._snapshot is None:
-            self._snapshot = self._encoded([self._base[topic] for topic in sorted(self._base)], now_s)
+            if not self.is_behind():
+                self._applied = _positions(self._view)
+            shown = [self._base[topic] for topic in sorted(self._base)]
+            self._snapshot = self._encoded(shown, self._applied, now_s)
         return self._snapshot
 
     def newest(self, now_s: float) -> bytes:
@@ -119,7 +141,7 @@ class Frames:
         if self._newest is None or self._newest[0] != version:
             topics = self._view.changed(self._patterns, 0)
             shown = [self._view.shown(topic, now_s) for topic in topics]
-            self._newest = version, self._encoded(shown, now_s)
+            self._newest = version, self._encoded(shown, _positions(self._view), now_s)
         return self._newest[1]
 
     def renditioned(self, updates_per_s: float) -> None:
@@ -127,16 +149,37 @@ class Frames:
         self.updates_per_s = updates_per_s
         self._snapshot = self._newest = None
 
-    def _encoded(self, topics: list[Shown], now_s: float) -> bytes:
+    def _encoded(self, topics: list[Shown], applied: bytes, now_s: float) -> bytes:
         parts = [_SNAPSHOT_TOPIC + _varint(len(each.encoded)) + each.encoded for each in topics]
         parts.append(_SNAPSHOT_RATE + _DOUBLE.pack(self.updates_per_s))
-        return _message(_SNAPSHOT, b"".join(parts), now_s)
+        return b"".join((_as_of(now_s), applied, _SNAPSHOT, _sized(b"".join(parts))))
 
 
-def _message(kind: bytes, content: bytes, now_s: float) -> bytes:
-    response = SubscribeResponse()
-    response.as_of.FromNanoseconds(int(now_s * 1e9))
-    return response.SerializeToString() + kind + _varint(len(content)) + content
+def _sized(content: bytes) -> bytes:
+    return _varint(len(content)) + content
+
+
+@lru_cache(maxsize=4)
+def _as_of(now_s: float) -> bytes:
+    """The field, which is the same in all that is encoded in one turn."""
+    seconds, nanos = divmod(int(now_s * 1e9), 1_000_000_000)
+    content = _SECONDS + _varint(seconds) + (_NANOS + _varint(nanos) if nanos else b"")
+    return _AS_OF + _sized(content)
+
+
+def _positions(view: GameView) -> bytes:
+    """The fields that say how far the view's partitions are known."""
+    found = b""
+    for partition, sequence in view.positions():
+        found += _APPLIED + _sized(_PARTITION_FIELDS[partition] + _SEQUENCE + _varint(sequence))
+    return found
+
+
+def _partition(number: int) -> bytes:
+    return _PARTITION + _varint(number) if number else b""
+
+
+_PARTITION_FIELDS = [_partition(number) for number in range(wire_bounds.PARTITIONS)]
 
 
 def heartbeat(now_s: float) -> bytes:

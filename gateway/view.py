@@ -66,6 +66,7 @@ class GameView:
         self._known: dict[int, _Known] = {}
         self._partitions: frozenset[int] = frozenset()
         """In which the game folds, as far as is known."""
+        self._ordered: list[int] = []
 
     def offer(self, partial: Partial) -> bool:
         """Takes a partial; True if it changed anything."""
@@ -90,6 +91,7 @@ class GameView:
     def fold_in(self, partitions: Iterable[int]) -> None:
         """The partitions that the game folds in; those that are new are not loaded yet."""
         self._partitions = frozenset(partitions)
+        self._ordered = sorted(self._partitions)
 
     def follow(self, partition: int, progress: Progress) -> None:
         """What is heard of the partition from now on, this view hears too."""
@@ -143,6 +145,12 @@ class GameView:
         that was not loaded yet."""
         known = self._known.get(partition)
         return None if known is None or known.loaded < 0 else known.applied
+
+    def positions(self) -> list[tuple[int, int]]:
+        """How far each partition of the game is known, in their order: everything up to there is in what
+        is shown now."""
+        known = self._known
+        return [(p, known[p].applied) for p in self._ordered if p in known and known[p].loaded >= 0]
 
     def stream(self, partition: int) -> str:
         """The event stream that what is known of the partition is of; "" before anything is."""
