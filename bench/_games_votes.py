@@ -77,9 +77,7 @@ class Voter:
             if due > done and room > 0:
                 late_s = max(late_s, now_s - begin_s - done / rate)
                 self._send(min(due - done, room, _BATCH))
-                self._turn(0.0)
-            else:
-                self._turn(_TURN_S)
+            self._turn(_TURN_S if due - done <= _BATCH else 0.0)
         self._until(lambda: self._acked == self._sent, "the last ack")
         return {
             "sent": count,
@@ -111,6 +109,7 @@ class Voter:
             for number in range(self._sent, self._sent + count)
         ]
         data = message(PublishRequest(events=EventBatch(events=events)).SerializeToString())
+        self._until(lambda: self._connection.room(self._stream) >= len(data), "a window")
         self._connection.send(self._stream, data)
         self._sent += count
         self._spoke_s = time.monotonic()
