@@ -16,11 +16,11 @@ from __future__ import annotations
 from functools import lru_cache
 from struct import Struct
 
-from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from gateway.view import GameView, Shown
-from grandstand.event.v1.event_pb2 import Position
+from gateway.shown import Shown, position
+from gateway.view import GameView
+from gateway.wire_format import FIXED64, LENGTH_DELIMITED, VARINT, sized, tag, varint
 from grandstand.gateway.v1.gateway_pb2 import (
     Drain,
     GameEnded,
@@ -31,45 +31,18 @@ from grandstand.gateway.v1.gateway_pb2 import (
     TokenExpiring,
     Update,
 )
-from grandstand.wire import bounds as wire_bounds
-from grandstand.wire.delta import diff
 from grandstand.wire.topics import TopicPatterns
 
-_VARINT = 0
-_LENGTH_DELIMITED = 2
-_FIXED64 = 1
-
-
-_ONE_OCTET = [bytes((value,)) for value in range(0x80)]
-
-
-def _tag(message: type[Message], field: str, wire_type: int) -> bytes:
-    return _varint(message.DESCRIPTOR.fields_by_name[field].number << 3 | wire_type)
-
-
-def _varint(value: int) -> bytes:
-    if value < 0x80:
-        return _ONE_OCTET[value]
-    octets = bytearray()
-    while value >= 0x80:
-        octets.append(value & 0x7F | 0x80)
-        value >>= 7
-    octets.append(value)
-    return bytes(octets)
-
-
-_AS_OF = _tag(SubscribeResponse, "as_of", _LENGTH_DELIMITED)
-_APPLIED = _tag(SubscribeResponse, "applied", _LENGTH_DELIMITED)
-_SECONDS = _tag(Timestamp, "seconds", _VARINT)
-_NANOS = _tag(Timestamp, "nanos", _VARINT)
-_PARTITION = _tag(Position, "partition", _VARINT)
-_SEQUENCE = _tag(Position, "sequence", _VARINT)
-_SNAPSHOT = _tag(SubscribeResponse, "snapshot", _LENGTH_DELIMITED)
-_UPDATE = _tag(SubscribeResponse, "update", _LENGTH_DELIMITED)
-_SNAPSHOT_TOPIC = _tag(Snapshot, "topics", _LENGTH_DELIMITED)
-_SNAPSHOT_RATE = _tag(Snapshot, "updates_per_s", _FIXED64)
-_UPDATE_TOPIC = _tag(Update, "topics", _LENGTH_DELIMITED)
-_UPDATE_DELTA = _tag(Update, "deltas", _LENGTH_DELIMITED)
+_AS_OF = tag(SubscribeResponse, "as_of", LENGTH_DELIMITED)
+_APPLIED = tag(SubscribeResponse, "applied", LENGTH_DELIMITED)
+_SECONDS = tag(Timestamp, "seconds", VARINT)
+_NANOS = tag(Timestamp, "nanos", VARINT)
+_SNAPSHOT = tag(SubscribeResponse, "snapshot", LENGTH_DELIMITED)
+_UPDATE = tag(SubscribeResponse, "update", LENGTH_DELIMITED)
+_SNAPSHOT_TOPIC = tag(Snapshot, "topics", LENGTH_DELIMITED)
+_SNAPSHOT_RATE = tag(Snapshot, "updates_per_s", FIXED64)
+_UPDATE_TOPIC = tag(Update, "topics", LENGTH_DELIMITED)
+_UPDATE_DELTA = tag(Update, "deltas", LENGTH_DELIMITED)
 _DOUBLE = Struct("<d")
 
 
@@ -116,15 +89,14 @@ class Frames:
         self._version = view.version
         self._snapshot = self._newest = None
         self._applied = _positions(view)
-        self.update = b"".join((_as_of(now_s), self._applied, _UPDATE, _sized(b"".join(parts))))
+        self.update = b"".join((_as_of(now_s), self._applied, _UPDATE, sized(b"".join(parts))))
 
     def _part(self, before: Shown | None, now: Shown) -> bytes:
         if self._deltas and before is not None:
-            delta = diff(before.state, now.state)
+            delta = now.delta(before)
             if delta is not None:
-                encoded = delta.SerializeToString()
-                return _UPDATE_DELTA + _varint(len(encoded)) + encoded
-        return _UPDATE_TOPIC + _varint(len(now.encoded)) + now.encoded
+                return _UPDATE_DELTA + sized(delta)
+        return _UPDATE_TOPIC + sized(now.encoded)
 
     def snapshot(self, now_s: float) -> bytes:
         """The base."""
@@ -150,36 +122,22 @@ class Frames:
         self._snapshot = self._newest = None
 
     def _encoded(self, topics: list[Shown], applied: bytes, now_s: float) -> bytes:
-        parts = [_SNAPSHOT_TOPIC + _varint(len(each.encoded)) + each.encoded for each in topics]
+        parts = [_SNAPSHOT_TOPIC + sized(each.encoded) for each in topics]
         parts.append(_SNAPSHOT_RATE + _DOUBLE.pack(self.updates_per_s))
-        return b"".join((_as_of(now_s), applied, _SNAPSHOT, _sized(b"".join(parts))))
-
-
-def _sized(content: bytes) -> bytes:
-    return _varint(len(content)) + content
+        return b"".join((_as_of(now_s), applied, _SNAPSHOT, sized(b"".join(parts))))
 
 
 @lru_cache(maxsize=4)
 def _as_of(now_s: float) -> bytes:
     """The field, which is the same in all that is encoded in one turn."""
     seconds, nanos = divmod(int(now_s * 1e9), 1_000_000_000)
-    content = _SECONDS + _varint(seconds) + (_NANOS + _varint(nanos) if nanos else b"")
-    return _AS_OF + _sized(content)
+    content = _SECONDS + varint(seconds) + (_NANOS + varint(nanos) if nanos else b"")
+    return _AS_OF + sized(content)
 
 
 def _positions(view: GameView) -> bytes:
     """The fields that say how far the view's partitions are known."""
-    found = b""
-    for partition, sequence in view.positions():
-        found += _APPLIED + _sized(_PARTITION_FIELDS[partition] + _SEQUENCE + _varint(sequence))
-    return found
-
-
-def _partition(number: int) -> bytes:
-    return _PARTITION + _varint(number) if number else b""
-
-
-_PARTITION_FIELDS = [_partition(number) for number in range(wire_bounds.PARTITIONS)]
+    return b"".join([_APPLIED + sized(position(*each)) for each in view.positions()])
 
 
 def heartbeat(now_s: float) -> bytes:

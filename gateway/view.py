@@ -12,22 +12,15 @@ Bound: the topics of one game.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from gateway.partition_results import Progress
+from gateway.shown import Shown, ShownTally
 from grandstand.aggregate.v1.aggregate_pb2 import TopicState
 from grandstand.internal.v1.internal_pb2 import Partial
 from grandstand.wire.topics import TopicPatterns
 from mesh.merge import TopicMerge
 from mesh.pseudonyms import UNKEYED, PublicId
 from mesh.redis.share import Share
-
-
-class Shown(NamedTuple):
-    """A topic's state, and its encoding."""
-
-    state: TopicState
-    encoded: bytes
 
 
 class _Known:
@@ -208,7 +201,7 @@ class GameView:
             # One that nobody has asked for since it changed last is merged when it is asked for.
             if shown is not None and shown.state != (state := self._state(topic, now_s)):
                 self._touch(topic)
-                self._shown[topic] = Shown(state, state.SerializeToString())
+                self._shown[topic] = Shown(state)
         return self.version > before
 
     def changed(self, patterns: TopicPatterns, since: int) -> list[str]:
@@ -222,9 +215,15 @@ class GameView:
         """The state of a topic there is."""
         shown = self._shown.get(topic)
         if shown is None:
-            state = self._state(topic, now_s)
-            shown = self._shown[topic] = Shown(state, state.SerializeToString())
+            shown = self._shown[topic] = self._merged(topic, now_s)
         return shown
+
+    def _merged(self, topic: str, now_s: float) -> Shown:
+        merge = self._merges[topic]
+        tally = merge.tally()
+        if tally is None:
+            return Shown(self._state(topic, now_s))
+        return ShownTally(merge, tally, len(self._partitions) or 1)
 
     def _state(self, topic: str, now_s: float) -> TopicState:
         return self._merges[topic].state(now_s, partitions=len(self._partitions) or 1)
