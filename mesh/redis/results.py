@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from typing import cast
 
+from grandstand.catalog.v1.catalog_pb2 import STAGE_UNSPECIFIED, Stage
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.internal.v1.internal_pb2 import Partial
 from grandstand.wire import ids
@@ -18,6 +20,7 @@ from mesh.shared_looks import SharedLooks
 
 _FOLDED_ANEW_WAIT_S = 0.05
 _READS_AT_ONCE = 64
+_STAGE = layout.GAME_STAGE.encode()
 
 
 class ResultStore:
@@ -93,12 +96,14 @@ class ResultStore:
         of = (layout.applied_key, layout.stream_key, layout.manifest_key)
         keys = [*(key(partition) for key in of), results]
         applied, whole, flat = await self._database.run(scripts.READ, keys, [layout.name_of(results)])
-        partials = {
-            flat[i].decode(): Partial.FromString(flat[i + 1])
-            for i in range(0, len(flat), 2)
-            if not flat[i].startswith(b"!")
-        }
-        return Share(partition, int(applied), partials, bool(whole))
+        partials: dict[str, Partial] = {}
+        stage: Stage = STAGE_UNSPECIFIED
+        for name, value in zip(flat[::2], flat[1::2], strict=True):
+            if not name.startswith(b"!"):
+                partials[name.decode()] = Partial.FromString(value)
+            elif name == _STAGE:
+                stage = cast("Stage", int(value))
+        return Share(partition, int(applied), partials, bool(whole), stage)
 
 
 def _late(shares: list[Share], wanted: Mapping[int, int]) -> Share | None:
