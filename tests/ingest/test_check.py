@@ -39,7 +39,7 @@ from grandstand.wire import ids
 from grandstand.wire.errors import Forbidden, GrandstandError, Invalid, NotNow, Unknown
 from ingest.intake import Unresolved
 from mesh.auth.identity import Identity
-from mesh.catalog.watch import CatalogView
+from mesh.catalog.view import CatalogView
 from tests.support import blocks
 from tests.support.blocks import GAME, NOW_S, origin
 from tests.support.intake import IntakeRig, Listener, bearer, taken

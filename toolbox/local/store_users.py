@@ -109,7 +109,7 @@ RIGHTS: Mapping[str, Rights] = {
             *_api("CONSUMER.DELETE", _CHECKPOINTS, ".*"),
             *_api("STREAM.INFO STREAM.CREATE", subjects.DEAD_LETTERS_STREAM),
             *_CATALOG[:-1],
-            *_api("STREAM.UPDATE", subjects.CATALOG_STREAM),
+            *_api("STREAM.UPDATE STREAM.PURGE", subjects.CATALOG_STREAM),
             *_CLOCK,
         ),
         subscribe=(
