@@ -61,6 +61,7 @@ class Frames:
         self._deltas = deltas
         self._ticked_at_s = float("-inf")
         self._version = view.version
+        self._matched: dict[str, bool] = {}
         self._base = {topic: view.shown(topic, now_s) for topic in view.changed(patterns, 0)}
         self._applied = _positions(view)
         """All up to there is in the base."""
@@ -69,22 +70,36 @@ class Frames:
 
     def due_at_s(self) -> float | None:
         """When the next tick is due, perhaps past; None while nothing changed."""
-        if not self.is_behind():
+        if self._version == self._view.version or not self.is_behind():
             return None
         return self._ticked_at_s + 1 / self.updates_per_s
 
     def is_behind(self) -> bool:
         """Whether the view shows anything that the base does not."""
-        return self._view.version != self._version and self._view.has_changed(self._patterns, self._version)
+        view = self._view
+        if view.version == self._version:
+            return False
+        if any(map(self._matches, view.changed_since(self._version))):
+            return True
+        self._version = view.version  # nothing that matches has changed up to here
+        return False
+
+    def _matches(self, topic: str) -> bool:
+        """Each topic is matched once."""
+        found = self._matched.get(topic)
+        if found is None:
+            found = self._matched[topic] = self._patterns.match(topic)
+        return found
 
     def tick(self, at_s: float, now_s: float) -> None:
         """The base is what the view shows now."""
         view = self._view
         parts = []
-        for topic in view.changed(self._patterns, self._version):
+        base = self._base
+        for topic in sorted(filter(self._matches, view.changed_since(self._version))):
             shown = view.shown(topic, now_s)
-            parts.append(self._part(self._base.get(topic), shown))
-            self._base[topic] = shown
+            parts.append(self._part(base.get(topic), shown))
+            base[topic] = shown
         self._ticked_at_s = at_s
         self._version = view.version
         self._snapshot = self._newest = None
@@ -137,7 +152,13 @@ def _as_of(now_s: float) -> bytes:
 
 def _positions(view: GameView) -> bytes:
     """The fields that say how far the view's partitions are known."""
-    return b"".join([_APPLIED + sized(position(*each)) for each in view.positions()])
+    return b"".join([_applied_field(*each) for each in view.positions()])
+
+
+@lru_cache(maxsize=64)
+def _applied_field(partition: int, sequence: int) -> bytes:
+    """The same for all games of a partition."""
+    return _APPLIED + sized(position(partition, sequence))
 
 
 def heartbeat(now_s: float) -> bytes:
