@@ -115,12 +115,11 @@ class Frames:
 
     def snapshot(self, now_s: float) -> bytes:
         """The base."""
+        if not self.is_behind():
+            self._applied = _positions(self._view)
         if self._snapshot is None:
-            if not self.is_behind():
-                self._applied = _positions(self._view)
-            shown = [self._base[topic] for topic in sorted(self._base)]
-            self._snapshot = self._encoded(shown, self._applied, now_s)
-        return self._snapshot
+            self._snapshot = self._encoded([self._base[topic] for topic in sorted(self._base)])
+        return b"".join((_as_of(now_s), self._applied, self._snapshot))
 
     def newest(self, now_s: float) -> bytes:
         """A snapshot of what the view shows now."""
@@ -128,18 +127,18 @@ class Frames:
         if self._newest is None or self._newest[0] != version:
             topics = self._view.changed(self._patterns, 0)
             shown = [self._view.shown(topic, now_s) for topic in topics]
-            self._newest = version, self._encoded(shown, _positions(self._view), now_s)
-        return self._newest[1]
+            self._newest = version, self._encoded(shown)
+        return b"".join((_as_of(now_s), _positions(self._view), self._newest[1]))
 
     def renditioned(self, updates_per_s: float) -> None:
         """The rate changed: snapshots say so."""
         self.updates_per_s = updates_per_s
         self._snapshot = self._newest = None
 
-    def _encoded(self, topics: list[Shown], applied: bytes, now_s: float) -> bytes:
+    def _encoded(self, topics: list[Shown]) -> bytes:
         parts = [_SNAPSHOT_TOPIC + sized(each.encoded) for each in topics]
         parts.append(_SNAPSHOT_RATE + _DOUBLE.pack(self.updates_per_s))
-        return b"".join((_as_of(now_s), applied, _SNAPSHOT, sized(b"".join(parts))))
+        return _SNAPSHOT + sized(b"".join(parts))
 
 
 @lru_cache(maxsize=4)
