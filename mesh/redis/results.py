@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
+from grandstand.catalog.v1.catalog_pb2 import STAGE_UNSPECIFIED, Stage
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.internal.v1.internal_pb2 import Partial
 from grandstand.wire import ids
@@ -19,6 +20,7 @@ from mesh.shared_looks import SharedLooks
 
 _FOLDED_ANEW_WAIT_S = 0.05
 _READS_AT_ONCE = 64
+_STAGE = layout.GAME_STAGE.encode()
 
 
 class ResultStore:
@@ -102,7 +104,7 @@ class ResultStore:
         answer = await self._database.run(scripts.READ, keys, [layout.name_of(key) for key in results])
         applied, stream = int(answer[0]), answer[1].decode().rpartition(" ")[0]
         return {
-            game_id: Share(partition, applied, _partials(flat), bool(whole), stream)
+            game_id: Share(partition, applied, _partials(flat), bool(whole), stream, _stage(flat))
             for game_id, whole, flat in zip(game_ids, answer[2::2], answer[3::2], strict=True)
         }
 
@@ -134,6 +136,13 @@ def _partials(flat: Sequence[bytes]) -> dict[str, Partial]:
         for i in range(0, len(flat), 2)
         if not flat[i].startswith(b"!")
     }
+
+
+def _stage(flat: Sequence[bytes]) -> Stage:
+    for name, value in zip(flat[::2], flat[1::2], strict=True):
+        if name == _STAGE:
+            return cast("Stage", int(value))
+    return STAGE_UNSPECIFIED
 
 
 def _late(shares: list[Share], wanted: Mapping[int, int]) -> Share | None:

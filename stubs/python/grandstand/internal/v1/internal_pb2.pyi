@@ -192,12 +192,13 @@ class GameResults(_message.Message):
     def __init__(self, game_id: _Optional[str] = ..., partials: _Optional[_Iterable[bytes]] = ..., forgotten: _Optional[bool] = ...) -> None: ...
 
 class Partial(_message.Message):
-    __slots__ = ("game_id", "topic", "partition", "sequence", "stage", "tally", "board", "pulse", "audience", "metric", "custom")
+    __slots__ = ("game_id", "topic", "partition", "sequence", "stage", "changed_at_s", "tally", "board", "pulse", "audience", "metric", "custom")
     GAME_ID_FIELD_NUMBER: _ClassVar[int]
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     STAGE_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_AT_S_FIELD_NUMBER: _ClassVar[int]
     TALLY_FIELD_NUMBER: _ClassVar[int]
     BOARD_FIELD_NUMBER: _ClassVar[int]
     PULSE_FIELD_NUMBER: _ClassVar[int]
@@ -209,13 +210,14 @@ class Partial(_message.Message):
     partition: int
     sequence: int
     stage: _catalog_pb2.Stage
+    changed_at_s: int
     tally: TallyPartial
     board: BoardPartial
     pulse: PulsePartial
     audience: AudiencePartial
     metric: MetricPartial
     custom: CustomPartial
-    def __init__(self, game_id: _Optional[str] = ..., topic: _Optional[str] = ..., partition: _Optional[int] = ..., sequence: _Optional[int] = ..., stage: _Optional[_Union[_catalog_pb2.Stage, str]] = ..., tally: _Optional[_Union[TallyPartial, _Mapping]] = ..., board: _Optional[_Union[BoardPartial, _Mapping]] = ..., pulse: _Optional[_Union[PulsePartial, _Mapping]] = ..., audience: _Optional[_Union[AudiencePartial, _Mapping]] = ..., metric: _Optional[_Union[MetricPartial, _Mapping]] = ..., custom: _Optional[_Union[CustomPartial, _Mapping]] = ...) -> None: ...
+    def __init__(self, game_id: _Optional[str] = ..., topic: _Optional[str] = ..., partition: _Optional[int] = ..., sequence: _Optional[int] = ..., stage: _Optional[_Union[_catalog_pb2.Stage, str]] = ..., changed_at_s: _Optional[int] = ..., tally: _Optional[_Union[TallyPartial, _Mapping]] = ..., board: _Optional[_Union[BoardPartial, _Mapping]] = ..., pulse: _Optional[_Union[PulsePartial, _Mapping]] = ..., audience: _Optional[_Union[AudiencePartial, _Mapping]] = ..., metric: _Optional[_Union[MetricPartial, _Mapping]] = ..., custom: _Optional[_Union[CustomPartial, _Mapping]] = ...) -> None: ...
 
 class TallyPartial(_message.Message):
     __slots__ = ("option_ids", "votes", "voters", "weights", "guest_votes", "guest_voters", "voided")
