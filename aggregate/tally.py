@@ -15,6 +15,9 @@ origin's has come in between (see aggregate.superseded).
 A voided vote leaves its row without an option, so that what is older than it does not come back; the actor's
 next vote counts, in a final poll too. A row is a voter's or voided: the sum of the two never shrinks.
 
+A poll is told apart from one of the same name in an earlier game by its generation, in the rows' keys and in
+the log: rows that are still there of a game that was forgotten are nobody's.
+
 Bounds: a row for each actor of each open poll, some 60 bytes, 48 in the log. One whose vote was
 ever replaced by another origin's has a packed entry beside, some 180 to 250 bytes of memory and 20
 in the log for each origin remembered. A sealed poll leaves its count and no rows: they are taken
@@ -26,7 +29,7 @@ a poll and tick; the second an object a vote.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -69,6 +72,8 @@ class Tallies:
         # By poll.
         self._numbers: dict[tuple[str, str], int] = {}
         self._names: list[tuple[str, str]] = []
+        self._logged: dict[str, int] = {}
+        """The numbers of open polls by how the log names them."""
         self._polls: list[Poll] = []
         self._shapes: list[tuple[list[str], int, bool]] = []
         self._key: tuple[U64, U64] = (np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.uint64))
@@ -106,12 +111,13 @@ class Tallies:
             return known
         self._cells = None
         number = self._numbers[game_id, topic] = len(self._names)
+        self._logged[_logged_as(game_id, topic, poll.generation)] = number
         self._names.append((game_id, topic))
         self._polls.append(poll)
         option_ids = [option.option_id for option in poll.options]
         options = len(option_ids)
         self._shapes.append((option_ids, self._counts.open(options), poll.weight_max > 1))
-        low, high = key_columns(ids.topic_key(game_id, topic))
+        low, high = key_columns(ids.topic_key(game_id, _of_generation(topic, poll.generation)))
         self._key = (np.append(self._key[0], low), np.append(self._key[1], high))
         self._allowed = np.append(self._allowed, np.uint64((1 << options) - 1))
         self._choices = np.append(self._choices, np.uint8(poll.choices_max or 1))
@@ -123,6 +129,7 @@ class Tallies:
     def seal(self, game_id: str, topic: str) -> None:
         """Nothing changes this poll any more; take its last partial before."""
         number = self._numbers.pop((game_id, topic))
+        del self._logged[self._log_name(number)]
         self._allowed[number] = 0
         self._dead_rows += int(self._voters[number] + self._voided[number])
         few_live = self._dead_rows > max(_ROWS_DEAD_MIN, len(self._index) // 2)
@@ -369,7 +376,7 @@ class Tallies:
         rows = [row for row in sorted(few) if cells.allowed[cells.topic[row]]]
         if not rows:
             return b""
-        return VoteLog(rows=[cells.encoded(rows, self._index, self._names)]).SerializeToString()
+        return VoteLog(rows=[cells.encoded(rows, self._index, self._log_name)]).SerializeToString()
 
     def encode(self) -> bytes:
         """All votes of open polls; counts as a delta taken."""
@@ -377,6 +384,9 @@ class Tallies:
         self._few_touched = set()
         self._superseded_touched = set()
         return self._encode(self._live_rows(), self._superseded)
+
+    def _log_name(self, number: int) -> str:
+        return _logged_as(*self._names[number], self._polls[number].generation)
 
     def _live_rows(self) -> I64:
         topic = self._topic[: len(self._index)]
@@ -392,7 +402,7 @@ class Tallies:
         low = self._index.low[rows] ^ self._key[0][topic]
         high = self._index.high[rows] ^ self._key[1][topic]
         encoded = VoteRows(
-            topics="\n".join("/".join(self._names[number]) for number in numbers.tolist()),
+            topics="\n".join(map(self._log_name, numbers.tolist())),
             topic=topic_column.astype("<u4").tobytes(),
             actor=joined_keys(low, high),
             options=self._options[rows].astype("<u8", copy=False).tobytes(),
@@ -424,7 +434,8 @@ class Tallies:
 
     def _rows_of(self, encoded: VoteRows) -> tuple[Mask, I64]:
         """Which of the encoded rows are of open polls, and the table's rows for those."""
-        numbers = np.array([self.number(*name) for name in _split(encoded.topics)], dtype=np.int64)
+        names = encoded.topics.split("\n")
+        numbers = np.array([self._logged.get(name, -1) for name in names], dtype=np.int64)
         topic = numbers[np.frombuffer(encoded.topic, dtype="<u4")]
         kept: Mask = topic >= 0
         topic = topic[kept]
@@ -434,7 +445,10 @@ class Tallies:
         return kept, row
 
 
-def _split(topics: str) -> Iterable[tuple[str, str]]:
-    for name in topics.split("\n"):
-        game_id, _, topic = name.partition("/")
-        yield game_id, topic
+def _of_generation(topic: str, generation: int) -> str:
+    """As it always was in a game without a generation."""
+    return f"{topic}#{generation}" if generation else topic
+
+
+def _logged_as(game_id: str, topic: str, generation: int) -> str:
+    return f"{game_id}/{_of_generation(topic, generation)}"

@@ -47,7 +47,7 @@ class Piped(Connection):
             self._writer.writelines(commands)
 
     async def read_one(self) -> Any:
-        """The next answer, waited for without end; a ResponseError is returned. Raises RedisError, OSError."""
+        """The next answer, waited for without end; an error as it is. Raises RedisError, OSError."""
         return await self._read_response_from_parser()
 
     def abort(self) -> None:

@@ -120,6 +120,17 @@ class Database:
         """The value of a key; b"" if there is no such key."""
         return cast(bytes | None, await self._call(lambda client: client.get(key))) or b""
 
+    async def strings(self, keys: Sequence[str]) -> list[bytes]:
+        """As `string`, of keys that need not have one hash tag: in one call, but for a cluster."""
+        if await self.is_cluster():
+            return list(await asyncio.gather(*map(self.string, keys)))
+
+        async def call(client: Redis | RedisCluster) -> list[bytes | None]:
+            return cast(list[bytes | None], await client.mget(keys))
+
+        values: list[bytes | None] = await self._call(call)
+        return [value or b"" for value in values]
+
     async def ranking(self, key: str) -> list[tuple[bytes, float]]:
         """The members of a sorted set, each with its score."""
 

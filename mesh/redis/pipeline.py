@@ -2,13 +2,13 @@
 
     run, run, run ──one turn of the event loop, or CORK_BYTES──▶ one write ──▶ the answers in their order
 
-A call of redis-py costs its process some 200 µs, most of it for getting a connection, for the system calls and
-for their wake-ups; calls of one turn share those. They stay calls of their own: each is one atomic step, has its
-own answer or error, and is tried again by itself (see mesh.redis.database). When the connection fails, all whose
-answer is still out fail with it. A call that is cancelled may take effect; its answer is dropped.
+A call of redis-py costs its process some 200 µs, most of it for getting a connection, for the system calls
+and for their wake-ups; calls of one turn share those. They stay calls of their own: each is one atomic step,
+has its own answer or error, and is tried again by itself (mesh.redis.database). When the connection fails,
+whoever waits for an answer fails with it. A call that is cancelled may take effect; its answer is dropped.
 
-The connection is one of redis-py's pool, which makes it, logs in, and finds the master. Once the pool marks it
-for reconnect, nothing more is sent on it, and it goes back when its answers are in.
+The connection is one of redis-py's pool, which makes it, logs in, and finds the master. Once the pool marks
+it for reconnect, nothing more is sent on it, and it goes back when its answers are in.
 
 Bounds: as many calls as the database lets under way. An answer that is not there TIMEOUT_S after its call was
 sent fails the connection.
@@ -30,7 +30,7 @@ from mesh import telemetry
 from mesh.redis.connections import TIMEOUT_S, Piped
 
 CORK_BYTES = 16 * 1024
-"""What waits is sent at once when it is this long: the server works on it while the process makes the rest."""
+"""So much is sent at once: the server works on it while the process makes the rest."""
 
 Answer = asyncio.Future[Any]
 
