@@ -35,9 +35,10 @@ from aggregate.control_handler import ControlHandler
 from aggregate.custom import CustomFoldFailed
 from aggregate.fold import FoldState
 from aggregate.keyindex import I64
+from aggregate.option_counts import with_guests
 from aggregate.origin_retention import OriginRetention
 from aggregate.origins import Admitted, OriginWindows
-from aggregate.tally import Tallies, with_guests
+from aggregate.tally import Tallies
 from aggregate.topic_table import TopicTable
 from aggregate.topics import TopicKey
 from aggregate.watermark import Watermark
@@ -172,6 +173,9 @@ class Partition:
             else:
                 others.append(at)
             numbers.append(number)
+        few = None if aside else self._admit_few(events)
+        if few is not None:
+            return self._fold_few(events, numbers, others, sealed, few, stamped_us)
         lengths = np.diff(events.starts)
         turned_away = self._origins.turned_away
         admitted = self._admit(events, np.repeat(np.isin(np.arange(len(numbers)), aside), lengths))
@@ -189,6 +193,40 @@ class Partition:
             if reason:
                 reasons.append(reason)
         return reasons
+
+    def _admit_few(self, events: DecodedEvents) -> tuple[list[bool], list[int]] | None:
+        """None: numpy's turn."""
+        few, origins = events.few, self._origins
+        if few is None or (origins.from_s and origins.has_left(events.viewers + events.producers)):
+            return None
+        return origins.admit_few(events.viewers, events.producers, few.origin, few.origin_seq)
+
+    def _fold_few(
+        self,
+        events: DecodedEvents,
+        numbers: list[int],
+        others: list[int],
+        sealed: list[int],
+        few: tuple[list[bool], list[int]],
+        stamped_us: int,
+    ) -> list[str]:
+        """As `_fold_events`, of few rows whose topics are all known."""
+        new, before = few
+        self.unflushed_events += sum(new)
+        for at in sealed:
+            self.uncounted += sum(new[events.starts[at] : events.starts[at + 1]])
+        changed = self._tallies.fold_few(events.votes(numbers, new))
+        if changed is not None and not others:
+            self._table.changed.update((self._tallies.name(each), self.folded) for each in changed)
+            return []
+        admitted = Admitted(np.array(new), np.array(before, dtype=np.uint64))
+        if changed is None:
+            lengths = np.diff(events.starts)
+            self._fold_votes(events, np.repeat(np.array(numbers, dtype=np.int64), lengths), admitted)
+        else:
+            self._table.changed.update((self._tallies.name(each), self.folded) for each in changed)
+        reasons = [self._fold_section(events, at, admitted, stamped_us) for at in others]
+        return [reason for reason in reasons if reason]
 
     @property
     def lacks(self) -> str:

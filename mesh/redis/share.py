@@ -18,6 +18,8 @@ class Share:
     partials: Mapping[str, Partial]
     whole: bool = True
     """False while the partition is folded anew, or a part of its results is lost: then it is no answer."""
+    stream: str = ""
+    """The identity of the event stream that it was folded from."""
     stage: Stage = STAGE_UNSPECIFIED
     """Of the game, once it is closed or sealed in the partition."""
 

@@ -1,5 +1,5 @@
-"""A game ends, is sealed, forgotten and defined again, whoever dies meanwhile. Real writers and folds on a real
-nats-server; only the time that has to pass is skipped."""
+"""A game ends, is sealed, forgotten and defined again, whoever dies meanwhile. Real writers and folds on a
+real nats-server; only the time that has to pass is skipped."""
 
 from __future__ import annotations
 
@@ -87,8 +87,7 @@ class Folds:
                 p,
                 shown.partition.folded,
                 shown.partials.get(game_id, {}),
-                True,
-                shown.stages.get(game_id, STAGE_UNSPECIFIED),
+                stage=shown.stages.get(game_id, STAGE_UNSPECIFIED),
             )
             for p, shown in self.shown.items()
             if p in ids.partitions_of(game_id, spread)
@@ -138,13 +137,15 @@ class Instance:
             for topic in view.topics(game_id):
                 if (step := step_of(topic)) is not None:
                     await self.writer.advance(step)
+            assert self.ahead_s < 1_000, "it is never sealed"
             if (of_game := game_step_of(view.game(game_id))) is not None:
                 with contextlib.suppress(NotNow):  # its polls come first
                     await self.writer.advance(of_game)
 
     async def forget(self, game_id: str) -> None:
         step = game_step_of(self.watch.view.game(game_id))
-        assert step is not None and step.forgets
+        assert step is not None
+        assert step.forgets
         await self.writer.advance(step)
 
     def dies_at_write(self, number: int, monkeypatch: pytest.MonkeyPatch) -> None:

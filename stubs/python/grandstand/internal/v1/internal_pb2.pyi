@@ -166,18 +166,20 @@ class Inbox(_message.Message):
     def __init__(self, version: _Optional[int] = ..., value: _Optional[_Union[_notify_pb2.InboxResult, _Mapping]] = ...) -> None: ...
 
 class PartitionResults(_message.Message):
-    __slots__ = ("partition", "before", "after", "stream", "games")
+    __slots__ = ("partition", "before", "after", "stream", "games", "part")
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     BEFORE_FIELD_NUMBER: _ClassVar[int]
     AFTER_FIELD_NUMBER: _ClassVar[int]
     STREAM_FIELD_NUMBER: _ClassVar[int]
     GAMES_FIELD_NUMBER: _ClassVar[int]
+    PART_FIELD_NUMBER: _ClassVar[int]
     partition: int
     before: int
     after: int
     stream: str
     games: _containers.RepeatedCompositeFieldContainer[GameResults]
-    def __init__(self, partition: _Optional[int] = ..., before: _Optional[int] = ..., after: _Optional[int] = ..., stream: _Optional[str] = ..., games: _Optional[_Iterable[_Union[GameResults, _Mapping]]] = ...) -> None: ...
+    part: int
+    def __init__(self, partition: _Optional[int] = ..., before: _Optional[int] = ..., after: _Optional[int] = ..., stream: _Optional[str] = ..., games: _Optional[_Iterable[_Union[GameResults, _Mapping]]] = ..., part: _Optional[int] = ...) -> None: ...
 
 class GameResults(_message.Message):
     __slots__ = ("game_id", "partials", "forgotten")
