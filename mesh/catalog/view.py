@@ -153,6 +153,10 @@ class CatalogView:
                 self._opened[game_id] = found
         return found
 
+    def topics(self, game_id: str) -> list[Poll | Board]:
+        """The game's polls and boards, claims too."""
+        return list(self._topics.get(game_id, {}).values())
+
     def games(self) -> list[Game]:
         return [d for d in self._found.values() if isinstance(d, Game)]
 
