@@ -91,10 +91,9 @@ class ResultFeeds:
 
     def unwatch(self, game_id: str) -> None:
         for partition in list(self._partitions.values()):
-            if game_id in partition.watched:
-                partition.watched.unwatch(game_id)
-                if not len(partition.watched):
-                    self._leave(partition)
+            partition.watched.unwatch(game_id)
+            if not len(partition.watched):
+                self._leave(partition)
         if not self._partitions:
             self._leave_announcements()
 
