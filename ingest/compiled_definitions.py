@@ -1,7 +1,7 @@
 """The catalog's definitions compiled to plain dictionaries: the bit of each poll option, the kinds of a
 pulse.
 
-A definition is compiled once instead of being read from its protobuf for each event. Bound:
+A definition is compiled on its first use, instead of being read from its protobuf for each event. Bound:
 DEFINITIONS_KEPT_MAX of each kind; beyond that the cache is cleared and filled again on use.
 """
 
@@ -28,25 +28,34 @@ from grandstand.wire.errors import Forbidden, GrandstandError, Invalid, NotNow, 
 DEFINITIONS_KEPT_MAX = 16_384
 _CHOICES_SHOWN = 8
 
-Compiled = TypeVar("Compiled")
+Key = TypeVar("Key")
+Kept = TypeVar("Kept")
 
 
-class CompiledCache(Generic[Compiled]):
-    """Compiled definitions by the identity of the definition, which is kept alive so that its id is not
-    reused."""
+class GameCache(Generic[Key, Kept]):
+    """What was made of games' definitions, each dropped when its game changes: a change costs nothing to
+    other games. Bound: `kept_max` values; a full cache is cleared."""
 
-    def __init__(self) -> None:
-        self._kept: dict[int, tuple[object, Compiled]] = {}
+    def __init__(self, kept_max: int) -> None:
+        self.kept: dict[Key, Kept] = {}
+        self._of_games: dict[str, list[Key]] = {}
+        self._kept_max = kept_max
 
-    def get(self, definition: object) -> Compiled | None:
-        found = self._kept.get(id(definition))
-        return None if found is None else found[1]
+    def put(self, game_id: str, key: Key, value: Kept) -> Kept:
+        if key not in self.kept:
+            if len(self.kept) >= self._kept_max:
+                self.clear()
+            self._of_games.setdefault(game_id, []).append(key)
+        self.kept[key] = value
+        return value
 
-    def put(self, definition: object, compiled: Compiled) -> Compiled:
-        if len(self._kept) >= DEFINITIONS_KEPT_MAX:
-            self._kept.clear()
-        self._kept[id(definition)] = (definition, compiled)
-        return compiled
+    def drop(self, game_id: str) -> None:
+        for key in self._of_games.pop(game_id, ()):
+            del self.kept[key]
+
+    def clear(self) -> None:
+        self.kept.clear()
+        self._of_games.clear()
 
 
 class OpenPeriod:

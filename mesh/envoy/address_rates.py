@@ -51,10 +51,11 @@ def kind_of(rpc: Rpc) -> str:
 
 def rate_filter() -> dict[str, Any]:
     """The filter of the edge."""
-    paths: dict[str, list[str]] = {kind: [] for kind in RATES}
+    # By service, too: Envoy bounds the size of a regex.
+    paths: dict[tuple[str, str], list[str]] = {}
     for rpc in rpcs():
         if rpc.at_edge:
-            paths[kind_of(rpc)].append(rpc.path)
+            paths.setdefault((kind_of(rpc), rpc.path.rpartition("/")[0]), []).append(rpc.path)
     return {
         "name": "envoy.filters.http.local_ratelimit",
         "typed_config": {
@@ -67,7 +68,7 @@ def rate_filter() -> dict[str, Any]:
             "rate_limited_as_resource_exhausted": True,
             "max_dynamic_descriptors": ADDRESSES_MAX,
             "descriptors": [_bucket(kind, rate) for kind, rate in RATES.items()],
-            "rate_limits": [_by_address(kind, found) for kind, found in paths.items()],
+            "rate_limits": [_by_address(kind, found) for (kind, _), found in paths.items()],
         },
     }
 
