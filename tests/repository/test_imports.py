@@ -87,6 +87,7 @@ CORES = (
     "gateway.own_standing",
     "gateway.personal_mailbox",
     "gateway.presence",
+    "gateway.snapshot_topics",
     "gateway.standing_plan",
     "gateway.subscription",
     "gateway.view",
