@@ -260,6 +260,10 @@ class ViewerCrowd:
             self.return_lag = max(self.return_lag, self._newest - number)
         viewer.newest = max(number, viewer.newest)
 
+    def _request_of(self, viewer: CrowdViewer) -> bytes:
+        """Its first bytes."""
+        return self._wire.request(viewer.newest)
+
     def _connect(self, viewer: CrowdViewer) -> None:
         made = socket.socket()
         try:
@@ -268,7 +272,7 @@ class ViewerCrowd:
             made.bind((address_of(viewer.number), 0))
             made.settimeout(_PATIENCE_S)
             made.connect(self._address)
-            made.sendall(self._wire.request(viewer.newest))
+            made.sendall(self._request_of(viewer))
             made.setblocking(False)
         except OSError:
             made.close()

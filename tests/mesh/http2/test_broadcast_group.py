@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from mesh.http2 import bounds
 from mesh.http2 import frames as f
-from mesh.http2.broadcast_group import BroadcastGroup, Shared
+from mesh.http2.broadcast_group import BroadcastGroup
 from mesh.http2.call import Call
+from mesh.http2.shared_message import Shared
 from tests.support.seats import WIDE, Line
 
 NOW = 5.0
