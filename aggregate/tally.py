@@ -368,7 +368,7 @@ class Tallies:
         rows = [row for row in sorted(few) if cells.allowed[cells.topic[row]]]
         if not rows:
             return b""
-        return VoteLog(rows=[cells.encoded(rows, self._index, self._names)]).SerializeToString()
+        return VoteLog(rows=[cells.encoded(rows, self._index, self._log_name)]).SerializeToString()
 
     def encode(self) -> bytes:
         """All votes of open polls; counts as a delta taken."""

@@ -7,7 +7,7 @@ the same columns, and encode the same bytes. What is rare is left to numpy: `jud
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from struct import Struct, pack
 
@@ -100,8 +100,9 @@ class VoteCells:
             if is_guest:
                 self.guest_votes[place + bit] += sign
 
-    def encoded(self, rows: Sequence[int], index: KeyIndex, names: Sequence[tuple[str, str]]) -> VoteRows:
-        """The rows as Tallies encodes them; none of them may remember whom it replaced."""
+    def encoded(self, rows: Sequence[int], index: KeyIndex, name_of: Callable[[int], str]) -> VoteRows:
+        """The rows as Tallies encodes them; none of them may remember whom it replaced. `name_of`: the
+        name in the log of the poll with that number."""
         count = len(rows)
         topic = [self.topic[row] for row in rows]
         numbers = {number: at for at, number in enumerate(sorted(set(topic)))}
@@ -110,7 +111,7 @@ class VoteCells:
             low, high = _KEY.unpack(index.key_of(row))
             keys.append(_KEY.pack(low ^ self.key_low[number], high ^ self.key_high[number]))
         return VoteRows(
-            topics="\n".join(["/".join(names[number]) for number in numbers]),
+            topics="\n".join([name_of(number) for number in numbers]),
             topic=pack(f"<{count}I", *[numbers[number] for number in topic]),
             actor=b"".join(keys),
             options=pack(f"<{count}Q", *[self.options[row] for row in rows]),

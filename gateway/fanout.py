@@ -12,7 +12,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -266,16 +266,19 @@ class FanOut:
     def _tick(self) -> None:
         self._timer = None
         self._timer_at = float("inf")
-        for feed in self._wheel.take(self._loop.time()):
-            feed.tick()
+        at_s, now_s = self._loop.time(), self._now()
+        for feed in self._wheel.take(at_s):
+            feed.tick(at_s, now_s)
         self._set_timer()
 
     # Called by ResultFeeds.
 
-    def _changed(self, game_id: str, topics: Sequence[str], cause: str) -> None:
-        feed = self._feeds.get(game_id)
-        if feed is not None:
-            feed.changed(topics, cause)
+    def _changed(self, topics: Mapping[str, Sequence[str]], cause: str) -> None:
+        at_s, now_s = self._loop.time(), self._now()
+        for game_id, changed in topics.items():
+            feed = self._feeds.get(game_id)
+            if feed is not None:
+                feed.changed(changed, cause, at_s, now_s)
 
     def _progressed(self, partition: int) -> None:
         if self._waiting:
@@ -345,9 +348,10 @@ class FanOut:
         """At what changes with time alone, and at the catalog if it has changed."""
         while True:
             await asyncio.sleep(EACH_SECOND_S)
+            at_s, now_s = self._loop.time(), self._now()
             for feed in list(self._feeds.values()):
-                if feed.view.is_moving:
-                    feed.let_time_pass()
+                if feed.view.let_time_pass(now_s):
+                    feed.tick(at_s, now_s)
             view = self.catalog.view
             if view.changes != self._catalog_changes:
                 self._catalog_changes = view.changes

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from math import inf
 from typing import Protocol
 
 from nats.errors import Error as NatsError
@@ -204,14 +205,15 @@ class Feed:
         """The game's spread, past the catalog's watch."""
         await self._host.catalog.refresh(subjects.game_key(self.game_id))
 
-    def changed(self, topics: Sequence[str], cause: str) -> None:
-        """The view shows something new of these topics. `cause`: a trace context, or ""."""
+    def changed(self, topics: Sequence[str], cause: str, at_s: float, now_s: float) -> None:
+        """The view shows something new of these topics. `cause`: a trace context, or "". `at_s`: monotonic
+        seconds, `now_s`: Unix seconds."""
         if cause and len(self._causes) < telemetry.LINKS_MAX:
             self._causes.append(cause)
         for topic in topics:
             if topic.startswith(_BOARD):
                 self._host.board_changed(self.game_id, topic[len(_BOARD) :])
-        self.tick()
+        self.tick(at_s, now_s)
 
     def progressed(self) -> bool:
         """A partition of some game is known further. False once nobody waits for that here."""
@@ -267,7 +269,7 @@ class Feed:
         if not self._is_forgotten and not self._is_final:
             await self._load()
             self._is_final = True
-        self.tick()
+        self._tick_now()
         while viewers := [viewer for viewer in self._viewers if self._may_end(viewer)]:
             message = frames.game_ended(self._game.ended_at, self._now())
             for viewer in viewers[:_ENDED_AT_ONCE]:
@@ -287,34 +289,25 @@ class Feed:
     def _now(self) -> float:
         return self._host.now()
 
-    def let_time_pass(self) -> None:
-        """What changes with time alone."""
-        if self.view.let_time_pass(self._now()):
-            self.tick()
-
-    def tick(self) -> None:
+    def tick(self, at_s: float, now_s: float) -> None:
         """Ticks the cohorts that are due, and asks to be called again for the next."""
-        now = self._loop.time()
-        next_at = float("inf")
-        due = []
+        if self._causes:
+            self._tick_traced(at_s, now_s)
+        next_at_s = inf
         for cohort in self._cohorts.values():
-            due_at = cohort.frames.due_at_s()
-            if due_at is None:
+            due_at_s = cohort.frames.due_at_s()
+            if due_at_s is None:
                 continue
-            if due_at <= now:
-                due.append(cohort)
-            else:
-                next_at = min(next_at, due_at)
-        if due:
-            self._tick(due, now)
-        if next_at < float("inf"):
-            self._host.tick_at(self, next_at)
+            if due_at_s <= at_s:
+                cohort.tick(at_s, now_s)
+            elif due_at_s < next_at_s:
+                next_at_s = due_at_s
+        if next_at_s < inf:
+            self._host.tick_at(self, next_at_s)
 
-    def _tick(self, due: list[Cohort], now: float) -> None:
-        now_s = self._now()
-        if not self._causes:
-            for cohort in due:
-                cohort.tick(now, now_s)
+    def _tick_traced(self, at_s: float, now_s: float) -> None:
+        due = [each for each in self._cohorts.values() if (each.frames.due_at_s() or inf) <= at_s]
+        if not due:
             return
         causes, self._causes = self._causes, []
         with telemetry.batch_span(
@@ -324,7 +317,10 @@ class Feed:
             {"grandstand.game": self.game_id, "grandstand.viewers": sum(len(cohort) for cohort in due)},
         ):
             for cohort in due:
-                cohort.tick(now, now_s)
+                cohort.tick(at_s, now_s)
+
+    def _tick_now(self) -> None:
+        self.tick(self._loop.time(), self._now())
 
     def _flush_soon(self, key: CohortKey) -> None:
         """Once for all that asked in this turn of the loop."""
@@ -350,4 +346,4 @@ class Feed:
         for cohort in self._cohorts.values():
             rate = overload.updates_per_s(cohort.key.updates_per_s, cohort.key.tier)
             cohort.render(rate, overload.reason(), at_s, now)
-        self.tick()
+        self.tick(at_s, now)

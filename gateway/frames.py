@@ -61,6 +61,7 @@ class Frames:
         self._deltas = deltas
         self._ticked_at_s = float("-inf")
         self._version = view.version
+        self._matched: dict[str, bool] = {}
         self._base = {topic: view.shown(topic, now_s) for topic in view.changed(patterns, 0)}
         self._applied = _positions(view)
         """All up to there is in the base."""
@@ -69,22 +70,36 @@ class Frames:
 
     def due_at_s(self) -> float | None:
         """When the next tick is due, perhaps past; None while nothing changed."""
-        if not self.is_behind():
+        if self._version == self._view.version or not self.is_behind():
             return None
         return self._ticked_at_s + 1 / self.updates_per_s
 
     def is_behind(self) -> bool:
         """Whether the view shows anything that the base does not."""
-        return self._view.version != self._version and self._view.has_changed(self._patterns, self._version)
+        view = self._view
+        if view.version == self._version:
+            return False
+        if any(map(self._matches, view.changed_since(self._version))):
+            return True
+        self._version = view.version  # nothing that matches has changed up to here
+        return False
+
+    def _matches(self, topic: str) -> bool:
+        """Each topic is matched once."""
+        found = self._matched.get(topic)
+        if found is None:
+            found = self._matched[topic] = self._patterns.match(topic)
+        return found
 
     def tick(self, at_s: float, now_s: float) -> None:
         """The base is what the view shows now."""
         view = self._view
         parts = []
-        for topic in view.changed(self._patterns, self._version):
+        base = self._base
+        for topic in sorted(filter(self._matches, view.changed_since(self._version))):
             shown = view.shown(topic, now_s)
-            parts.append(self._part(self._base.get(topic), shown))
-            self._base[topic] = shown
+            parts.append(self._part(base.get(topic), shown))
+            base[topic] = shown
         self._ticked_at_s = at_s
         self._version = view.version
         self._snapshot = self._newest = None
@@ -100,12 +115,11 @@ class Frames:
 
     def snapshot(self, now_s: float) -> bytes:
         """The base."""
+        if not self.is_behind():
+            self._applied = _positions(self._view)
         if self._snapshot is None:
-            if not self.is_behind():
-                self._applied = _positions(self._view)
-            shown = [self._base[topic] for topic in sorted(self._base)]
-            self._snapshot = self._encoded(shown, self._applied, now_s)
-        return self._snapshot
+            self._snapshot = self._encoded([self._base[topic] for topic in sorted(self._base)])
+        return b"".join((_as_of(now_s), self._applied, self._snapshot))
 
     def newest(self, now_s: float) -> bytes:
         """A snapshot of what the view shows now."""
@@ -113,18 +127,18 @@ class Frames:
         if self._newest is None or self._newest[0] != version:
             topics = self._view.changed(self._patterns, 0)
             shown = [self._view.shown(topic, now_s) for topic in topics]
-            self._newest = version, self._encoded(shown, _positions(self._view), now_s)
-        return self._newest[1]
+            self._newest = version, self._encoded(shown)
+        return b"".join((_as_of(now_s), _positions(self._view), self._newest[1]))
 
     def renditioned(self, updates_per_s: float) -> None:
         """The rate changed: snapshots say so."""
         self.updates_per_s = updates_per_s
         self._snapshot = self._newest = None
 
-    def _encoded(self, topics: list[Shown], applied: bytes, now_s: float) -> bytes:
+    def _encoded(self, topics: list[Shown]) -> bytes:
         parts = [_SNAPSHOT_TOPIC + sized(each.encoded) for each in topics]
         parts.append(_SNAPSHOT_RATE + _DOUBLE.pack(self.updates_per_s))
-        return b"".join((_as_of(now_s), applied, _SNAPSHOT, sized(b"".join(parts))))
+        return _SNAPSHOT + sized(b"".join(parts))
 
 
 @lru_cache(maxsize=4)
@@ -137,7 +151,13 @@ def _as_of(now_s: float) -> bytes:
 
 def _positions(view: GameView) -> bytes:
     """The fields that say how far the view's partitions are known."""
-    return b"".join([_APPLIED + sized(position(*each)) for each in view.positions()])
+    return b"".join([_applied_field(*each) for each in view.positions()])
+
+
+@lru_cache(maxsize=64)
+def _applied_field(partition: int, sequence: int) -> bytes:
+    """The same for all games of a partition."""
+    return _APPLIED + sized(position(partition, sequence))
 
 
 def heartbeat(now_s: float) -> bytes:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from google.protobuf.message import DecodeError
 from nats.aio.msg import Msg
@@ -37,12 +37,12 @@ log = logging.getLogger(__name__)
 
 _SUBSCRIBED_S = 2
 
-OnChanged = Callable[[str, Sequence[str], str], None]
-"""Called with a game, the topics that changed, and the trace context of the cause or ""."""
+OnChanged = Callable[[Mapping[str, Sequence[str]], str], None]
+"""Called with the topics that changed, by game, and the trace context of the cause or ""."""
 
 
 class ResultFeeds:
-    """`on_changed`: results of a game; `on_progress`: a partition is known further, or was loaded anew;
+    """`on_changed`: results of some games; `on_progress`: a partition is known further, or was loaded anew;
     `on_forgotten`: the game is gone; `on_announcement`: a game's, encoded."""
 
     def __init__(
@@ -232,10 +232,8 @@ class _Partition:
                 if not future.done():
                     future.set_exception(error)
             return
-        for game_id, share in shares.items():
-            changed = self.watched.load(game_id, share)
-            if changed:
-                feeds.on_changed(game_id, changed, "")
+        changed = {game_id: self.watched.load(game_id, share) for game_id, share in shares.items()}
+        feeds.on_changed({game_id: topics for game_id, topics in changed.items() if topics}, "")
         for future in batch.values():
             if not future.done():
                 future.set_result(None)
@@ -265,9 +263,7 @@ class _Partition:
             return
         feeds = self._feeds
         if heard.topics:
-            cause = telemetry.cause_in(message.headers)
-            for game_id, topics in heard.topics.items():
-                feeds.on_changed(game_id, topics, cause)
+            feeds.on_changed(heard.topics, telemetry.cause_in(message.headers))
         for game_id in heard.forgotten:
             feeds.on_forgotten(game_id)
         feeds.on_progress(self.watched.partition)

@@ -8,6 +8,7 @@ grandstand.wire.delta does. Its state is made when somebody needs all of it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from gateway.wire_format import LENGTH_DELIMITED, VARINT, sized, tag, varint
 from grandstand.aggregate.v1.aggregate_pb2 import TopicState
@@ -79,10 +80,12 @@ class ShownTally(Shown):
         changed = _changed(before._tally, self._tally)
         if moved is None or changed is None:
             return super().delta(before)
-        head = _TOPIC + sized(self._merge.topic.encode()) + moved
-        if self._stage:
-            head += _STAGE + varint(self._stage)
-        return head + changed
+        return b"".join((_topic(self._merge.topic), moved, _STAGE, varint(self._stage), changed))
+
+
+@lru_cache(maxsize=4096)
+def _topic(name: str) -> bytes:
+    return _TOPIC + sized(name.encode())
 
 
 def _moved(before: Sequence[tuple[int, int]], now: Sequence[tuple[int, int]]) -> bytes | None:
@@ -97,6 +100,7 @@ def _moved(before: Sequence[tuple[int, int]], now: Sequence[tuple[int, int]]) ->
     return b"".join(_CURSOR + sized(position(*each)) for each in now if known.get(each[0]) != each[1])
 
 
+@lru_cache(maxsize=256)
 def position(partition: int, sequence: int) -> bytes:
     """An encoded Position."""
     return (_PARTITION + varint(partition) if partition else b"") + _SEQUENCE + varint(sequence)
@@ -106,18 +110,15 @@ def _changed(before: TallySum, now: TallySum) -> bytes | None:
     """The value of the delta: nothing if it is the same; None if the options are others."""
     if before.option_ids != now.option_ids:
         return None
-    options = []
-    votes, weights, guest_votes = now.votes, now.weights, now.guest_votes
-    if votes != before.votes or weights != before.weights or guest_votes != before.guest_votes:
-        was = zip(before.votes, before.weights, before.guest_votes, strict=True)
-        for place, numbers in enumerate(zip(votes, weights, guest_votes, strict=True)):
-            if next(was) != numbers:
-                option = _fields(_OPTION, (place, *numbers))
-                options.append(_OPTIONS + sized(option))
-    elif now[4:] == before[4:]:
+    if before[1:] == now[1:]:
         return b""
-    options.append(_fields(_TOTALS, now[4:]))
-    return _TALLY + sized(b"".join(options))
+    parts = []
+    was = list(zip(before.votes, before.weights, before.guest_votes, strict=True))
+    for place, numbers in enumerate(zip(now.votes, now.weights, now.guest_votes, strict=True)):
+        if was[place] != numbers:
+            parts.append(_OPTIONS + sized(_fields(_OPTION, (place, *numbers))))
+    parts.append(_fields(_TOTALS, now[4:]))
+    return _TALLY + sized(b"".join(parts))
 
 
 def _fields(tags: Sequence[bytes], values: Sequence[int]) -> bytes:

@@ -11,7 +11,7 @@ Bound: the topics of one game.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from gateway.partition_results import Progress
 from gateway.shown import Shown, ShownTally
@@ -54,6 +54,7 @@ class GameView:
         self._public = public
         self._merges: dict[str, TopicMerge] = {}
         self._changed_at: dict[str, int] = {}
+        """In this order."""
         self._shown: dict[str, Shown] = {}
         self._moving: set[str] = set()
         self._known: dict[int, _Known] = {}
@@ -206,10 +207,14 @@ class GameView:
 
     def changed(self, patterns: TopicPatterns, since: int) -> list[str]:
         """The matching topics that changed after version `since`, by name."""
-        return sorted(t for t, at in self._changed_at.items() if at > since and patterns.match(t))
+        return sorted(topic for topic in self.changed_since(since) if patterns.match(topic))
 
-    def has_changed(self, patterns: TopicPatterns, since: int) -> bool:
-        return any(at > since and patterns.match(topic) for topic, at in self._changed_at.items())
+    def changed_since(self, since: int) -> Iterator[str]:
+        """The topics that changed after version `since`, the latest first."""
+        for topic, at in reversed(self._changed_at.items()):
+            if at <= since:
+                return
+            yield topic
 
     def shown(self, topic: str, now_s: float) -> Shown:
         """The state of a topic there is."""
@@ -230,5 +235,6 @@ class GameView:
 
     def _touch(self, topic: str) -> None:
         self.version += 1
+        self._changed_at.pop(topic, None)
         self._changed_at[topic] = self.version
         self._shown.pop(topic, None)

@@ -65,9 +65,10 @@ class BroadcastGroup:
     def advance(self, message: Shared, since: int, before: int, to: int, now: float) -> int:
         """Sends to members at `since` <= position < `before` and moves them to `to`. Returns how many;
         skipped members are not moved."""
-        return sum(
-            members.advance(message, since, before, to, now) for members in list(self._connections.values())
-        )
+        sent = 0
+        for members in list(self._connections.values()):
+            sent += members.advance(message, since, before, to, now)
+        return sent
 
     def has_ready(self, since: int, before: int) -> bool:
         """Whether a member in that range of positions has an open window."""

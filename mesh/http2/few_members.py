@@ -95,12 +95,32 @@ class FewMembers:
         return np.array([stream.id for stream in self.streams], np.int64)
 
     def advance(self, message: Shared, since: int, before: int, to: int, now: float) -> int:
-        positions = self.positions
-        rows = [row for row, position in enumerate(positions) if since <= position < before]
-        sent = self._deliver(message, rows, now)
-        for row in sent:
-            positions[row] = to
-        return len(sent)
+        # As _deliver, in one loop: nearly all that is sent is sent here.
+        buffer, positions, windows = self.write_buffer, self.positions, self.windows
+        size, head, framed = message.size, message.head, message.framed
+        available = buffer.available_bytes if message.fits_frame else 0
+        sent, others = 0, []
+        for row, position in enumerate(positions):
+            if since <= position < before:
+                window = windows[row]
+                if size <= window and size <= available:
+                    windows[row] = window - size
+                    available -= size
+                    buffer.parts.append(head + self._ids[row] + framed)
+                    positions[row] = to
+                    self.sent_at[row] = now
+                    sent += 1
+                else:
+                    others.append(row)
+        if sent:
+            buffer.available_bytes = available
+            if not buffer.is_flush_scheduled:
+                buffer.schedule_flush()
+        if others:
+            for row in self._deliver(message, others, now):
+                positions[row] = to
+                sent += 1
+        return sent
 
     def has_ready(self, since: int, before: int) -> bool:
         for position, window in zip(self.positions, self.windows, strict=True):

@@ -9,18 +9,18 @@ from numpy.typing import NDArray
 
 from mesh.http2 import bounds, frames
 
-_BEFORE_ID = 5
-"""Octets of a frame's header before the stream's id."""
+_DATA = bytes((frames.DATA, 0))
+"""Type and flags, between a frame's length and its stream's id."""
 
 
 class Shared:
     def __init__(self, message: bytes) -> None:
-        self.framed = frames.PREFIX.pack(0, len(message)) + message
+        self.framed = b"\0" + len(message).to_bytes(4, "big") + message
         """With the prefix of gRPC."""
         self.size = len(self.framed)
         """Bytes of flow-control window that it needs."""
         self.fits_frame = self.size <= bounds.FRAME_BYTES_MAX
-        self.head = frames.HEAD.pack(self.size >> 8, self.size & 0xFF, frames.DATA, 0, 0)[:_BEFORE_ID]
+        self.head = (self.size & 0xFFFFFF).to_bytes(3, "big") + _DATA
         """Of its DATA frame, up to the stream's id; of no meaning if it does not fit one."""
 
     @cached_property
