@@ -1,6 +1,7 @@
 """Who may call CatalogService and AggregateService: the token of each call, checked before its request (I10).
 
-    DefineGame, Open…, Close…,
+    DefineGame, EndGame, DeleteGame,
+    Open…, Close…,
     VoidVotes, RemoveScore          a token with the role owner that opens the game
     ReadPartitions, Revoke          a token with the role operator, a client's or the mesh's own
     ListGames                       a token with the role owner, which sees the games that it opens

@@ -157,6 +157,23 @@ class CatalogService(CatalogServiceServicer):
             audit.called(f"removed the score of {actors.said(request.actor_id)}{of_season} from", board, by)
             return pb.RemoveScoreResponse(board=board, applied_at=at, season=season)
 
+    async def EndGame(
+        self, request: pb.EndGameRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.EndGameResponse:
+        async with answering(context):
+            by = self._access.owner(context, "game_id", request.game_id)
+            game = await self._writer.lives.end_game(request.game_id)
+            audit.called("ended", game, by)
+            return pb.EndGameResponse(game=game)
+
+    async def DeleteGame(
+        self, request: pb.DeleteGameRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.DeleteGameResponse:
+        async with answering(context):
+            by = self._access.owner(context, "game_id", request.game_id)
+            audit.called("deleted", await self._writer.lives.delete_game(request.game_id), by)
+            return pb.DeleteGameResponse()
+
 
 class AggregateService(AggregateServiceServicer):
     def __init__(

@@ -244,6 +244,11 @@ class CatalogView:
         """Of a known key."""
         return self._entries[key].stage
 
+    def topics(self, game_id: str) -> list[Poll | Board]:
+        """The game's polls and boards, claims too."""
+        found = (self.get(key) for key in self._topics.get(game_id, {}))
+        return [each for each in found if isinstance(each, Poll | Board)]
+
     def opened_at_ns(self, key: str) -> int:
         """Of a known poll or board; Unix nanoseconds."""
         return self._entries[key].order

@@ -110,6 +110,8 @@ RIGHTS: Mapping[str, Rights] = {
             *_api("STREAM.INFO STREAM.CREATE", subjects.DEAD_LETTERS_STREAM),
             *_CATALOG[:-1],
             *_api("STREAM.UPDATE STREAM.PURGE", subjects.CATALOG_STREAM),
+            *_api("STREAM.CREATE STREAM.MSG.GET", subjects.TOMBSTONES_STREAM),
+            subjects.tombstone("*"),
             *_CLOCK,
         ),
         subscribe=(
