@@ -63,7 +63,7 @@ from grandstand.catalog.v1.catalog_pb2 import (
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.internal.v1.internal_pb2 import Control, ForgetGame, RemoveScore, VoidVotes
 from grandstand.wire import actors, ids
-from grandstand.wire.errors import AlreadyDone, Exhausted, NotNow, Unavailable
+from grandstand.wire.errors import AlreadyDone, NotNow, Unavailable
 from mesh import limits
 from mesh.catalog.watch import CatalogWatch
 from mesh.jetstream import subjects
@@ -111,8 +111,7 @@ class CatalogWriter:
                 continue
             known, revision = view.get(key), view.revision(key)
             if not isinstance(known, Game):
-                if len(view.games()) >= limits.GAMES_MAX:
-                    raise Exhausted(f"the catalog holds {limits.GAMES_MAX} games, the most it may")
+                definitions.check_room(view.games_live, view.games_known)
                 game = definition_merge.with_writers(Game(), asked)
                 game.stage = STAGE_OPEN
                 game.generation = await self.lives.generation(asked.game_id)
@@ -231,7 +230,7 @@ class CatalogWriter:
                 await self._complete(key, pending, view.revision(key))
                 continue
             game = view.game(game_id)
-            if definition_merge.has_own_topics(game) or any(view.opened(game_id)):
+            if definition_merge.has_own_topics(game) or view.is_any_opened(game_id):
                 return game
             if await self._put(key, game, view.revision(key)):
                 return game
@@ -277,7 +276,7 @@ class CatalogWriter:
         key = key_of(found)
         view = self._watch.view
         revision = view.revision(key)
-        if view.get(key) is not found:
+        if view.get(key) != found:
             self._sender.drop(step)
             return  # it was changed since the step was found
         definition = _copy(found) if isinstance(found, Poll) else _copy(found)

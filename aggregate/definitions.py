@@ -29,11 +29,24 @@ from grandstand.catalog.v1.catalog_pb2 import (
 )
 from grandstand.wire import bounds as wire_bounds
 from grandstand.wire import ids
-from grandstand.wire.errors import Invalid, shown
+from grandstand.wire.errors import Exhausted, Invalid, shown
 from mesh import limits
 
 # The last second that RFC 3339 can write.
 _TIME_MAX_S = 253_402_300_799
+
+
+def check_room(live: int, known: int) -> None:
+    """Whether another game may be defined. Raises Exhausted."""
+    if live >= limits.GAMES_MAX:
+        raise Exhausted(
+            f"the catalog holds {live} games that have not ended; at most {limits.GAMES_MAX} may: end some"
+        )
+    if known >= limits.GAMES_KEPT_MAX:
+        raise Exhausted(
+            f"the catalog holds {known} games, ended ones included; at most {limits.GAMES_KEPT_MAX} may: "
+            "keep ended games for a shorter time (retain_for)"
+        )
 
 
 def check_game(game: Game, folds: Collection[str]) -> Game:

@@ -142,7 +142,7 @@ class GameLives:
             raise Unavailable(
                 f"game {game_id!r} has ended, and is not sealed in all of its partitions yet; try again"
             ) from None
-        if self._watch.view.get(key) is game:
+        if self._watch.view.get(key) == game:
             await self._check_empty(game)
             await self.advance(forgetting(game))
         return ended
@@ -178,7 +178,7 @@ class GameLives:
         assert isinstance(found, Game)
         key, view = key_of(found), self._watch.view
         revision = view.revision(key)
-        if view.get(key) is not found:
+        if view.get(key) != found:
             self._sender.drop(step)
             return  # it was changed since the step was found
         spread = self._spreads.of(found.game_id)
