@@ -66,7 +66,7 @@ async def _working(process: runtime.Runtime, verifier: Verifier) -> AsyncIterato
         stored = PartitionStore(database, partition, instance)
         return PartitionWorker(bus, stored, letters, checkpoints, partition, turns, watch.clock.now_s)
 
-    watch = CatalogWatch(bus, lambda _, definition: closer.hear(definition), limits.VIEW_PROBE_S)
+    watch = CatalogWatch(bus, lambda _, changed: closer.hear(changed), limits.VIEW_PROBE_S)
     clock = ClockWatch(bus, process.config, watch)
     ownership = Ownership(bus, instance, worker_of)
     retention = Retention(bus, checkpoints, ownership.owned)

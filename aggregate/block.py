@@ -7,7 +7,10 @@ bad one means a fault or a foreign hand, and is set aside for a person (see Part
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from struct import Struct, unpack
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -16,13 +19,17 @@ from numpy.typing import NDArray
 from aggregate.keyindex import I64, U64, key_columns
 from aggregate.origins import Admitted
 from aggregate.rows import U16, U32, Names, Rows
+from aggregate.vote_cells import GUEST, Vote
 from grandstand.internal.v1.internal_pb2 import Block, Control, Events, Section
 from mesh import limits
 
+_KEY = Struct("<QQ")
 _STAMP_MIN_S = 1_577_836_800  # 2020
 _STAMP_MAX_S = 4_102_444_800  # 2100
 REACHED_ROWS = 4_096
 """How many rows of one stamp have an order of their own; stored, so it cannot change."""
+FEW_ROWS = 32
+"""Up to here a row in plain Python costs less than its share of numpy's fixed costs."""
 _KINDS = ("poll", "board", "pulse", "audience", "metric", "custom")
 
 
@@ -35,21 +42,78 @@ class BadBlock(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class DecodedEvents:
-    """`n` rows; the dictionaries and columns of internal.v1.Events as arrays."""
+class FewRows:
+    """The columns of a block with few rows, as numbers, which then cost less than arrays."""
 
-    viewers: bytes
-    producers: bytes
+    origin: Sequence[int]
+    origin_seq: Sequence[int]
+    actor: Sequence[int]
+    value: Sequence[int]
+
+
+@dataclass(frozen=True)
+class DecodedEvents:
+    """`n` rows; the dictionaries and columns of internal.v1.Events, checked. The arrays are made when they
+    are first asked for."""
+
+    events: Events
     names: Names
-    actor_keys: tuple[U64, U64]
-    origin: I64
-    origin_seq: U64
-    origin_tag: U64
-    actor: U16
-    value: U64
     sections: list[Section]
     starts: list[int]
     """Where each section's rows begin, and n."""
+    few: FewRows | None
+    """None of a block with more than FEW_ROWS."""
+
+    @cached_property
+    def viewers(self) -> bytes:
+        return self.events.viewers
+
+    @cached_property
+    def producers(self) -> bytes:
+        return self.events.producers
+
+    @cached_property
+    def actor_keys(self) -> tuple[U64, U64]:
+        return key_columns(self.events.actor_keys)
+
+    @cached_property
+    def origin(self) -> I64:
+        return np.frombuffer(self.events.origin, dtype="<u2").astype(np.int64)
+
+    @cached_property
+    def origin_seq(self) -> U64:
+        return np.frombuffer(self.events.origin_seq, dtype="<u8")
+
+    @cached_property
+    def origin_tag(self) -> U64:
+        return key_columns(self.viewers + self.producers)[1][self.origin]
+
+    @cached_property
+    def actor(self) -> U16:
+        return np.frombuffer(self.events.actor, dtype="<u2")
+
+    @cached_property
+    def value(self) -> U64:
+        return np.frombuffer(self.events.value, dtype="<u8")
+
+    def votes(self, numbers: Sequence[int], new: Sequence[bool]) -> list[Vote]:
+        """Of few rows, those that are new and whose section has a number: its poll's."""
+        few, keys = self.few, list(_KEY.iter_unpack(self.events.actor_keys))
+        assert few is not None
+        tags = [tag for _, tag in _KEY.iter_unpack(self.viewers + self.producers)]
+        votes = []
+        for number, section, start in zip(numbers, self.sections, self.starts, strict=False):
+            if number < 0:
+                continue
+            weights = unpack(f"<{section.rows}I", section.weight) if section.weight else ()
+            guest = GUEST if section.guests else 0
+            for at in range(start, start + section.rows):
+                if new[at]:
+                    low, high = keys[few.actor[at]]
+                    weight = (weights[at - start] if weights else 1) | guest
+                    tag = tags[few.origin[at]]
+                    votes.append((number, low, high, few.value[at], weight, tag, few.origin_seq[at]))
+        return votes
 
     def weights(self) -> U32 | None:
         """What each row weighs; None where none says it."""
@@ -145,9 +209,19 @@ def _events(events: Events) -> DecodedEvents:
     names = Names(events.actors)
     _check_width("actor_keys", events.actor_keys, 16, len(names))
     origins = (len(events.viewers) + len(events.producers)) // 16
-    origin = np.frombuffer(events.origin, dtype="<u2").astype(np.int64)
-    actor = np.frombuffer(events.actor, dtype="<u2")
-    if count and (int(origin.max()) >= origins or int(actor.max()) >= len(names)):
+    few = None
+    if count <= FEW_ROWS:
+        few = FewRows(
+            unpack(f"<{count}H", events.origin),
+            unpack(f"<{count}Q", events.origin_seq),
+            unpack(f"<{count}H", events.actor),
+            unpack(f"<{count}Q", events.value),
+        )
+        last = max(few.origin, default=-1), max(few.actor, default=-1)
+    else:
+        origin, actor = (np.frombuffer(each, dtype="<u2") for each in (events.origin, events.actor))
+        last = int(origin.max()), int(actor.max())
+    if last[0] >= origins or last[1] >= len(names):
         raise BadBlock(f"points outside its {origins} origins or {len(names)} actors")
     starts = [0]
     for section in events.sections:
@@ -155,20 +229,7 @@ def _events(events: Events) -> DecodedEvents:
         starts.append(starts[-1] + section.rows)
     if starts[-1] != count:
         raise BadBlock(f"{count} rows, and sections of {starts[-1]}")
-    tags = np.frombuffer(events.viewers + events.producers, dtype="<u8").reshape(-1, 2)[:, 1]
-    return DecodedEvents(
-        viewers=events.viewers,
-        producers=events.producers,
-        names=names,
-        actor_keys=key_columns(events.actor_keys),
-        origin=origin,
-        origin_seq=np.frombuffer(events.origin_seq, dtype="<u8"),
-        origin_tag=tags[origin],
-        actor=actor,
-        value=np.frombuffer(events.value, dtype="<u8"),
-        sections=list(events.sections),
-        starts=starts,
-    )
+    return DecodedEvents(events, names, list(events.sections), starts, few)
 
 
 def _check_width(name: str, column: bytes, width: int, count: int) -> None:

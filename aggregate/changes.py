@@ -7,7 +7,9 @@ from typing import Protocol
 
 from aggregate import bounds
 from aggregate.fold import Append, Change, DeleteFields, Drop, Rank, Replace, SetFields, Unrank
+from aggregate.topic_table import Forgotten
 from aggregate.topics import TopicKey
+from grandstand.catalog.v1.catalog_pb2 import Stage
 from grandstand.internal.v1.internal_pb2 import Partial, StoredTopic
 from mesh.redis import layout
 from mesh.redis.layout import Write
@@ -69,6 +71,19 @@ class Changes:
         self.writes.append(
             Write("HSET", layout.topics_key(self._partition), (name, stored.SerializeToString()))
         )
+
+    def forget(self, game_id: str, gone: Forgotten) -> None:
+        """Comes before what is stored of a new game of the id."""
+        p = self._partition
+        self._chunked("HDEL", layout.topics_key(p), [f"{game_id}/{each}" for each in sorted(gone.fields)])
+        self.writes.append(Write("DEL", layout.results_key(p, game_id), ()))
+        for key, part in sorted(gone.parts):
+            self.writes += (Write("DEL", key_of(p, *key, part), ()) for key_of in layout.PART_KEYS)
+
+    def ended(self, game_id: str, stage: Stage) -> None:
+        """Beside the game's results, for who ends it (see aggregate.closing)."""
+        results = layout.results_key(self._partition, game_id)
+        self.writes.append(Write("HSET", results, (layout.GAME_STAGE, str(stage))))
 
     def fold(self, key: TopicKey, changes: Iterable[Change]) -> None:
         """A fold's delta."""

@@ -38,9 +38,9 @@ class Closer:
         self._changed = asyncio.Event()
         self._steps: set[asyncio.Task[None]] = set()
 
-    def hear(self, definition: Game | Poll | Board) -> None:
-        """The catalog changed; another step may be due earlier."""
-        if not isinstance(definition, Game):
+    def hear(self, definition: Game | Poll | Board | None) -> None:
+        """The catalog changed; another step may be due earlier. None: something was deleted."""
+        if isinstance(definition, Poll | Board):
             self._deadlines.put(definition, self._watch.clock.now())
             self._changed.set()
 

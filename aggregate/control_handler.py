@@ -4,12 +4,15 @@ Whatever changes the meaning of later events travels in the stream between them 
 definition, of a game, a poll or a board, or one correction; aggregate.control_publisher puts it there.
 
     Game          ──▶ its pulses, metrics, audience and custom topics exist
+                      ──▶ CLOSED ──▶ SEALED: they stop with the game, as polls and boards do by their own
     Poll, Board   ──▶ OPEN ──▶ CLOSED (late events still count) ──▶ SEALED (nothing counts any more, I9)
     VoidVotes, RemoveScore: of one actor, what it did here before this block counts no more (until the seal)
+    ForgetGame    ──▶ nothing is left of the game
 
 Controls are idempotent and may come repeatedly, in another order, or too early: game definitions merge (see
 aggregate.definition_merge), and a stage never goes back and is reached only when its time has come (see
-topics.stage_due). A control that does not apply changes nothing.
+topics.stage_due). A control that does not apply changes nothing: so does one of an earlier generation of its
+game (see aggregate.topic_table).
 """
 
 from __future__ import annotations
@@ -17,11 +20,11 @@ from __future__ import annotations
 from aggregate import definition_merge, topics
 from aggregate.block import BadBlock
 from aggregate.board import Board as Standings
-from aggregate.fold import FoldState
+from aggregate.fold import Drop, FoldState
 from aggregate.tally import Tallies
-from aggregate.topic_table import TopicTable
+from aggregate.topic_table import FoldedGame, TopicTable
 from aggregate.topics import Topic, TopicKey
-from grandstand.catalog.v1.catalog_pb2 import STAGE_CLOSED, STAGE_SEALED, Board, Game, Poll
+from grandstand.catalog.v1.catalog_pb2 import STAGE_CLOSED, STAGE_SEALED, Board, Game, Poll, Stage
 from grandstand.internal.v1.internal_pb2 import Control, RemoveScore, VoidVotes
 from grandstand.wire import ids
 from grandstand.wire.errors import Invalid
@@ -41,7 +44,7 @@ class ControlHandler:
             raise BadBlock(error.message) from None
         match control.WhichOneof("definition"):
             case "game":
-                self._define_game(control.game, sequence)
+                self._define_game(control.game, sequence, now_us)
             case "poll":
                 self._set_stage(control, control.poll, sequence, now_us)
             case "board":
@@ -50,6 +53,11 @@ class ControlHandler:
                 self._void_votes(control.void_votes, sequence)
             case "remove_score":
                 self._remove_score(control.remove_score, sequence, now_us)
+            case "forget_game":
+                forgets = control.forget_game
+                known = self._table.games.get(forgets.game_id)
+                if known is not None and known.generation <= forgets.generation:
+                    self._table.forget(forgets.game_id)
 
     def _void_votes(self, void: VoidVotes, sequence: int) -> None:
         key = (void.game_id, f"poll/{void.poll_id}")
@@ -66,23 +74,48 @@ class ControlHandler:
         if topic.fold.remove(remove.actor_id, remove.season) or moved:
             self._table.changed[key] = sequence
 
-    def _define_game(self, definition: Game, sequence: int) -> None:
+    def _define_game(self, definition: Game, sequence: int, now_us: int) -> None:
         table = self._table
-        known = table.games.get(definition.game_id, Game())
-        game = definition_merge.merge(known, definition)
-        table.games[game.game_id] = game
-        table.defined.add((game.game_id, ""))
-        for name in topics.topics_of_game(game):
-            key = (game.game_id, name)
+        game = table.enter(definition.game_id, definition.generation)
+        if game is None or game.stage == STAGE_SEALED:
+            return
+        known = game.definition or Game()
+        merged = definition_merge.merge(known, definition)
+        merged.stage = known.stage
+        game.definition = merged
+        table.defined.add((definition.game_id, ""))
+        for name in topics.topics_of_game(merged):
+            key = (definition.game_id, name)
             # A known topic gets another configuration only if the first was never admitted: it has no events.
-            if key not in table.topics or topics.is_reconfigured(known, game, name):
-                table.topics[key] = Topic(topics.fold_of_game(game, name, FoldState()))
+            if key not in table.topics or topics.is_reconfigured(known, merged, name):
+                fold = topics.fold_of_game(merged, name, FoldState())
+                table.add(key, Topic(fold, stage=game.own_stage))
                 table.changed[key] = sequence
+        stage = topics.stage_due(definition, game, now_us)
+        if stage >= STAGE_CLOSED and stage > game.stage:
+            self._end_game(game, stage, sequence, max(now_us, topics.closes_at_us(definition)))
+
+    def _end_game(self, game: FoldedGame, stage: Stage, sequence: int, at_us: int) -> None:
+        """Closes or seals the topics that the game's definition makes."""
+        assert game.definition is not None
+        game.definition.stage = stage
+        if stage == STAGE_CLOSED:
+            game.closed_at_us = at_us
+        self._table.ended[game.definition.game_id] = stage
+        for name in topics.topics_of_game(game.definition):
+            key = (game.definition.game_id, name)
+            topic = self._table.topics[key]
+            topic.stage = stage
+            self._table.changed[key] = sequence
+            if stage == STAGE_SEALED:
+                self._seal(key, topic)
 
     def _set_stage(self, control: Control, definition: Poll | Board, sequence: int, now_us: int) -> None:
         """Opens, closes or seals a poll or a board. A control that comes too early counts as the stage that
         is due. Its sender checks whether the partition took it (see aggregate.closing)."""
         table = self._table
+        if table.enter(definition.game_id, definition.generation) is None:
+            return
         key = topics.key_of(definition)
         topic = table.topics.get(key)
         if topic is None:
@@ -107,7 +140,7 @@ class ControlHandler:
             self._seal(key, topic)
 
     def _add(self, key: TopicKey, definition: Poll | Board) -> Topic:
-        topic = self._table.topics[key] = Topic()
+        topic = self._table.add(key, Topic())
         if isinstance(definition, Poll):
             self._tallies.open(*key, definition)
         else:
@@ -115,12 +148,16 @@ class ControlHandler:
         return topic
 
     def _seal(self, key: TopicKey, topic: Topic) -> None:
-        """Keeps the last partial and drops the fold. A board's standings stay readable in Redis."""
+        """Keeps the last partial and drops the fold. A board's standings stay readable in Redis; nobody
+        reads the state of a topic that its game's definition made."""
         table = self._table
         last = table.partial(key)
         if topic.fold is None:
             table.sealed[key] = (last, [])
             self._tallies.seal(*key)
+        elif topic.control is None:
+            table.sealed[key] = (last, [Drop("")])
+            topic.fold = None
         else:
             table.sealed[key] = (last, topic.fold.delta())
             topic.parts = tuple(topic.fold.parts())

@@ -80,7 +80,15 @@ def merge(known: Game, newer: Game) -> Game:
         metrics=_merged(known.metrics, newer.metrics, lambda metric: metric.metric_id),
         customs=_merged(known.customs, newer.customs, lambda custom: custom.custom_id),
         audience=known.audience or newer.audience,
+        stage=max(known.stage, newer.stage),
+        generation=max(known.generation, newer.generation),
     )
+    if newer.HasField("retain_for"):
+        both.retain_for.CopyFrom(newer.retain_for)
+    if newer.HasField("idle_for"):
+        both.idle_for.CopyFrom(newer.idle_for)
+    if newer.HasField("ended_at") or known.HasField("ended_at"):
+        both.ended_at.CopyFrom(newer.ended_at if newer.HasField("ended_at") else known.ended_at)
     kinds = {pulse.pulse_id: pulse.kinds for pulse in known.pulses}
     for pulse in _merged(known.pulses, newer.pulses, lambda pulse: pulse.pulse_id):
         both.pulses.add(

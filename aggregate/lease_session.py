@@ -38,11 +38,11 @@ from aggregate.partition import Flush, Partition
 from aggregate.partition_health import Dependency, PartitionHealth
 from aggregate.partition_store import PartitionStore
 from aggregate.pull import Pull, Pulled
+from aggregate.results_messages import results_messages
 from grandstand.aggregate.v1.aggregate_pb2 import PartitionStatus
 from grandstand.internal.v1.internal_pb2 import (
     BlockIdentity,
     Checkpoint,
-    Partial,
     PartitionState,
     VotedRequest,
 )
@@ -101,7 +101,6 @@ class LeaseSession:
         self._stream = start.stream
         self._head = start.head
         self._target = start.target
-        self._withheld: dict[tuple[str, str], Partial] = {}
         self._bound = start.bound
         self._sweep_at = "0"
         self._sweep: Sequence[str] = ()
@@ -351,24 +350,23 @@ class LeaseSession:
             raise Corrupt(f"blocks below {floor} were purged while it was folded from {self._applied}")
 
     async def _publish(self, flush: Flush) -> None:
-        """Best effort: a gateway that misses a partial reads it from Redis. While a state is being rebuilt,
-        its partials are withheld until it has reached the target: before that they hold a fraction of the
-        count."""
-        partials = flush.partials
+        """Best effort: a gateway that misses a message sees the gap, and reads Redis. While a state is being
+        rebuilt nothing is published until it has reached the target: before that it holds a fraction of the
+        count. The first message after that leaves a gap."""
         if flush.after < self._target:
-            self._withheld.update(((each.game_id, each.topic), each) for each in partials)
             return
-        if self._withheld:
-            newest = {**self._withheld, **{(each.game_id, each.topic): each for each in partials}}
-            partials, self._withheld = list(newest.values()), {}
         traced = telemetry.headers()
+        subject = subjects.results(self._partition.index)
         with contextlib.suppress(NatsError):
-            for partial in partials:
-                await self._bus.client.publish(
-                    subjects.results(partial.game_id, partial.topic, partial.partition),
-                    partial.SerializeToString(),
-                    headers=dict(traced) if traced else None,
-                )
+            for message in results_messages(
+                partition=self._partition.index,
+                before=flush.before,
+                after=flush.after,
+                stream=self._stream,
+                partials=flush.partials,
+                bytes_max=self._bus.client.max_payload,
+            ):
+                await self._bus.client.publish(subject, message, headers=dict(traced) if traced else None)
 
     async def _on_votes(self, message: Msg) -> None:
         """Tells an ingest which votes are second votes. Without a reply, ingest admits the vote; the fold

@@ -56,7 +56,7 @@ async def load(stored: PartitionStore, index: int, applied: int, standing: Stand
     logs: list[TopicKey] = []
     for key, definition in topics.items():
         match definition.control.WhichOneof("definition"):
-            case "game":
+            case "game" if definition.control.game.stage != STAGE_SEALED:
                 logs += ((key[0], topic) for topic in topics_of_game(definition.control.game))
             case "board" if definition.control.board.stage != STAGE_SEALED:
                 wanted[key] = list(definition.parts)

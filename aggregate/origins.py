@@ -11,12 +11,14 @@ cannot be told from an event that is new.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from struct import Struct, pack
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregate.keyindex import I64, U64, KeyIndex, grown, joined_keys, key_columns
+from aggregate.keyindex import FEW_ENCODED_MAX, I64, U64, KeyIndex, grown, joined_keys, key_columns
 from aggregate.window import Mask, ReplayWindow
 from grandstand.internal.v1.internal_pb2 import OriginLog, OriginRows, ProducerWindow
 from grandstand.wire import bounds as wire_bounds
@@ -24,6 +26,9 @@ from grandstand.wire import bounds as wire_bounds
 _ONE = np.uint64(1)
 _63 = np.uint64(63)
 _64 = np.uint64(64)
+
+_KEY = Struct("<QQ")
+_64_BITS = (1 << 64) - 1
 
 # What a row takes in the log, and about what a producer's window does.
 _ROW_BYTES = 32
@@ -59,7 +64,13 @@ class OriginWindows:
         self._mark: I64 = np.zeros(0, dtype=np.int64)
         self._producers: dict[bytes, ReplayWindow] = {}
         self._touched: list[I64] = []
+        self._few_touched: set[int] = set()
+        """As `_touched`, of blocks with few rows."""
         self._producers_touched: set[bytes] = set()
+        self._view()
+
+    def _view(self) -> None:
+        self._one_highest, self._one_seen = self._highest.data, self._seen.data
 
     def __len__(self) -> int:
         return len(self._viewers) + len(self._producers)
@@ -97,14 +108,9 @@ class OriginWindows:
         for run in np.split(rows, np.flatnonzero(names[1:] != names[:-1]) + 1):
             if not len(run):
                 continue
-            at = 16 * (int(origin[run[0]]) - viewer_count)
-            key = producers[at : at + 16]
-            window = self._producers.get(key)
-            if window is None:
-                window = self._producers[key] = ReplayWindow(wire_bounds.PRODUCER_WINDOW)
+            window = self._window(producers, int(origin[run[0]]) - viewer_count)
             before[run] = window.highest
             admitted[run] = window.admit_all(sequence[run])
-            self._producers_touched.add(key)
         return Admitted(admitted, before)
 
     def admit_some(
@@ -141,12 +147,58 @@ class OriginWindows:
 
     def _rows(self, keys: bytes) -> I64:
         rows = self._viewers.rows(*key_columns(keys))
+        self._grow()
+        return rows
+
+    def _grow(self) -> None:
         capacity = self._viewers.capacity
         if len(self._highest) < capacity:
             self._highest = grown(self._highest, capacity)
             self._seen = grown(self._seen, capacity)
             self._mark = grown(self._mark, capacity)
-        return rows
+            self._view()
+
+    def admit_few(
+        self, viewers: bytes, producers: bytes, origin: Sequence[int], sequence: Sequence[int]
+    ) -> tuple[list[bool], list[int]]:
+        """As `admit`, row by row in plain Python; none of the origins `has_left`."""
+        rows = [self._viewers.row_of(*key) for key in _KEY.iter_unpack(viewers)]
+        self._grow()
+        count = len(rows)
+        windows = {at: self._window(producers, at - count) for at in set(origin) if at >= count}
+        highest, seen = self._one_highest, self._one_seen
+        before = [highest[rows[at]] if at < count else windows[at].highest for at in origin]
+        admitted: list[bool] = []
+        for at, number in zip(origin, sequence, strict=True):
+            if at >= count:
+                admitted.append(windows[at].admit(number))
+                continue
+            row = rows[at]
+            self._few_touched.add(row)
+            behind = highest[row] - number
+            if behind < 0:
+                seen[row] = ((seen[row] << -behind) | 1) & _64_BITS if behind > -64 else 1
+                highest[row] = number
+            elif behind < 64 and number > 0 and not seen[row] >> behind & 1:
+                seen[row] |= 1 << behind
+            else:
+                admitted.append(False)
+                continue
+            admitted.append(True)
+        return admitted, before
+
+    def has_left(self, keys: bytes) -> bool:
+        """Whether any of them was issued before `from_s`."""
+        return any(int.from_bytes(keys[at : at + 4], "big") < self.from_s for at in range(0, len(keys), 16))
+
+    def _window(self, producers: bytes, at: int) -> ReplayWindow:
+        """Of a producer whose events are to be admitted now."""
+        key = producers[16 * at : 16 * at + 16]
+        self._producers_touched.add(key)
+        window = self._producers.get(key)
+        if window is None:
+            window = self._producers[key] = ReplayWindow(wire_bounds.PRODUCER_WINDOW)
+        return window
 
     def _admit_once(self, row: I64, sequence: U64, highest: U64) -> Mask:
         """For rows of different origins, and the highest number of each."""
@@ -236,18 +288,21 @@ class OriginWindows:
 
     def delta(self) -> bytes:
         """The windows that changed since the last delta, as a piece of log; b"" if none did."""
-        if not self._touched and not self._producers_touched:
-            return b""
-        rows = np.unique(np.concatenate(self._touched)) if self._touched else np.zeros(0, dtype=np.int64)
-        producers = sorted(self._producers_touched)
-        self._touched = []
-        self._producers_touched = set()
+        few, producers = self._few_touched, sorted(self._producers_touched)
+        if not self._touched and len(few) <= FEW_ENCODED_MAX:
+            self._few_touched, self._producers_touched = set(), set()
+            return self._encode_few(sorted(few), producers) if few or producers else b""
+        rows = np.unique(np.concatenate((*self._touched, np.fromiter(few, dtype=np.int64, count=len(few)))))
+        self._untouch()
         return self._encode(rows, producers)
+
+    def _untouch(self) -> None:
+        self._touched = []
+        self._few_touched, self._producers_touched = set(), set()
 
     def encode(self) -> bytes:
         """All windows; counts as a delta taken."""
-        self._touched = []
-        self._producers_touched = set()
+        self._untouch()
         return self._encode(np.arange(len(self._viewers)), sorted(self._producers))
 
     def _encode(self, rows: I64, producers: list[bytes]) -> bytes:
@@ -256,6 +311,19 @@ class OriginWindows:
             highest=self._highest[rows].astype("<u8", copy=False).tobytes(),
             seen=self._seen[rows].astype("<u8", copy=False).tobytes(),
         )
+        return self._with_producers(encoded, producers)
+
+    def _encode_few(self, rows: list[int], producers: list[bytes]) -> bytes:
+        """As `_encode`."""
+        index, count = self._viewers, len(rows)
+        encoded = OriginRows(
+            viewers=b"".join([index.key_of(row) for row in rows]),
+            highest=pack(f"<{count}Q", *[self._one_highest[row] for row in rows]),
+            seen=pack(f"<{count}Q", *[self._one_seen[row] for row in rows]),
+        )
+        return self._with_producers(encoded, producers)
+
+    def _with_producers(self, encoded: OriginRows, producers: list[bytes]) -> bytes:
         for key in producers:
             window = self._producers[key]
             seen = window.seen.to_bytes((window.seen.bit_length() + 7) // 8, "little")

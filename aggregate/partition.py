@@ -16,8 +16,8 @@ stream and reads no clock: time is what the blocks say, see aggregate.watermark.
   reach back to them;
 - events of origins that have left (aggregate.origin_retention).
 
-Events that arrive for a sealed topic are no dead letters. They are added to `uncounted` once, are taken as
-seen, and never count (I9).
+Events that arrive for a sealed topic, or for an earlier generation of a game, are no dead letters. They are
+added to `uncounted` once, are taken as seen, and never count (I9).
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ from aggregate.control_handler import ControlHandler
 from aggregate.custom import CustomFoldFailed
 from aggregate.fold import FoldState
 from aggregate.keyindex import I64
+from aggregate.option_counts import with_guests
 from aggregate.origin_retention import OriginRetention
 from aggregate.origins import Admitted, OriginWindows
-from aggregate.tally import Tallies, with_guests
+from aggregate.tally import Tallies
 from aggregate.topic_table import TopicTable
 from aggregate.topics import TopicKey
 from aggregate.watermark import Watermark
@@ -70,6 +71,8 @@ class Flush:
     writes: Sequence[Write]
     partials: Sequence[Partial]
     events: int
+    forgotten: Sequence[str] = ()
+    """Games of which nothing is left; `partials` may have some of a new game of the same id."""
 
     @property
     def after(self) -> int:
@@ -111,7 +114,7 @@ class Partition:
         self._logs = {_ORIGINS: StateLog(len(loaded.origins)), _VOTES: StateLog(len(loaded.votes))}
         self._table = TopicTable(index, self._tallies)
         self._controls = ControlHandler(self._table, self._tallies)
-        for key, stored in loaded.topics.items():
+        for key, stored in sorted(loaded.topics.items()):  # a game before its topics
             self._table.load(key, stored, loaded.states)
         self._tallies.load(loaded.votes)
 
@@ -129,6 +132,7 @@ class Partition:
         try:
             block = decode(data)
             self._watermark.pass_block(block.at_us, block.at_us if stored_at_us is None else stored_at_us)
+            self._table.times_s[sequence] = self._watermark.at_us // 1_000_000
             if isinstance(block.content, Control):
                 self._controls.apply(block.content, sequence, self._watermark.at_us)
                 reasons: list[str] = []
@@ -155,7 +159,10 @@ class Partition:
             key = (section.game_id, section.topic)
             topic = topics.get(key)
             number = -1
-            if topic is None:
+            generation = section.generation
+            if generation and self._table.is_past(section.game_id, generation):
+                sealed.append(at)
+            elif topic is None or generation > topic.generation:
                 aside.append(at)
                 reasons.append(self._unknown(*key))
                 self._unknown_topic = key
@@ -166,6 +173,9 @@ class Partition:
             else:
                 others.append(at)
             numbers.append(number)
+        few = None if aside else self._admit_few(events)
+        if few is not None:
+            return self._fold_few(events, numbers, others, sealed, few, stamped_us)
         lengths = np.diff(events.starts)
         turned_away = self._origins.turned_away
         admitted = self._admit(events, np.repeat(np.isin(np.arange(len(numbers)), aside), lengths))
@@ -184,6 +194,40 @@ class Partition:
                 reasons.append(reason)
         return reasons
 
+    def _admit_few(self, events: DecodedEvents) -> tuple[list[bool], list[int]] | None:
+        """None: numpy's turn."""
+        few, origins = events.few, self._origins
+        if few is None or (origins.from_s and origins.has_left(events.viewers + events.producers)):
+            return None
+        return origins.admit_few(events.viewers, events.producers, few.origin, few.origin_seq)
+
+    def _fold_few(
+        self,
+        events: DecodedEvents,
+        numbers: list[int],
+        others: list[int],
+        sealed: list[int],
+        few: tuple[list[bool], list[int]],
+        stamped_us: int,
+    ) -> list[str]:
+        """As `_fold_events`, of few rows whose topics are all known."""
+        new, before = few
+        self.unflushed_events += sum(new)
+        for at in sealed:
+            self.uncounted += sum(new[events.starts[at] : events.starts[at + 1]])
+        changed = self._tallies.fold_few(events.votes(numbers, new))
+        if changed is not None and not others:
+            self._table.changed.update((self._tallies.name(each), self.folded) for each in changed)
+            return []
+        admitted = Admitted(np.array(new), np.array(before, dtype=np.uint64))
+        if changed is None:
+            lengths = np.diff(events.starts)
+            self._fold_votes(events, np.repeat(np.array(numbers, dtype=np.int64), lengths), admitted)
+        else:
+            self._table.changed.update((self._tallies.name(each), self.folded) for each in changed)
+        reasons = [self._fold_section(events, at, admitted, stamped_us) for at in others]
+        return [reason for reason in reasons if reason]
+
     @property
     def lacks(self) -> str:
         """Why acked events are not counted: the catalog has their definition, the stream has not.
@@ -193,7 +237,7 @@ class Partition:
         return f"events are set aside: {self._unknown(*self._unknown_topic)}, the event stream has lost it"
 
     def _unknown(self, game_id: str, topic: str) -> str:
-        if self._table.has_game(game_id):
+        if game_id in self._table.games:
             return f"topic {topic[:80]!r} of game {game_id[:80]!r} is not known in partition {self.index}"
         return f"game {game_id[:80]!r} is not known in partition {self.index}"
 
@@ -301,6 +345,8 @@ class Partition:
         changes.log(_ORIGINS, self._logs[_ORIGINS], self._origins)
         changes.log(_VOTES, self._logs[_VOTES], self._tallies)
         table = self._table
+        for game_id, gone in table.forgotten.items():
+            changes.forget(game_id, gone)
         partials = [table.partial(key) for key in table.changed]
         for key in table.changed:
             self._write_fold(key, changes)
@@ -309,9 +355,14 @@ class Partition:
             changes.fold(key, delta)
         for key in table.defined:
             changes.topic(key, table.stored(key))
+        for game_id, stage in table.ended.items():
+            changes.ended(game_id, stage)
+        forgotten = tuple(table.forgotten)
         table.flushed()
         changes.results(partials)
-        flush = Flush(self._flushed, self._state(), changes.writes, partials, self.unflushed_events)
+        flush = Flush(
+            self._flushed, self._state(), changes.writes, partials, self.unflushed_events, forgotten
+        )
         self._flushed = self.folded
         self.unflushed_events = 0
         return flush

@@ -15,6 +15,9 @@ origin's has come in between (see aggregate.superseded).
 A voided vote leaves its row without an option, so that what is older than it does not come back; the actor's
 next vote counts, in a final poll too. A row is a voter's or voided: the sum of the two never shrinks.
 
+A poll is told apart from one of the same name in an earlier game by its generation, in the rows' keys and in
+the log: rows that are still there of a game that was forgotten are nobody's.
+
 Bounds: a row for each actor of each open poll, some 60 bytes, 48 in the log. One whose vote was
 ever replaced by another origin's has a packed entry beside, some 180 to 250 bytes of memory and 20
 in the log for each origin remembered. A sealed poll leaves its count and no rows: they are taken
@@ -26,28 +29,23 @@ a poll and tick; the second an object a vote.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aggregate import superseded
-from aggregate.keyindex import I64, U64, KeyIndex, grown, joined_keys, key_columns
+from aggregate.keyindex import FEW_ENCODED_MAX, I64, U64, KeyIndex, grown, joined_keys, key_columns
+from aggregate.option_counts import I32, U32, Mask, OptionCounts
+from aggregate.vote_cells import Vote, VoteCells
 from grandstand.catalog.v1.catalog_pb2 import Poll
 from grandstand.internal.v1.internal_pb2 import TallyPartial, VoteLog, VoteRows
 from grandstand.wire import ids
 
-I32 = NDArray[np.int32]
-U32 = NDArray[np.uint32]
-Mask = NDArray[np.bool_]
-
 _ROW_BYTES = 48
 _ROWS_DEAD_MIN = 4_096
 _POLLS_DEAD_MIN = 256
-_ONE = np.uint64(1)
-_GUEST = np.uint32(1 << 31)
-"""In a weight: the vote is a guest's."""
-_WEIGHT = np.uint32(_GUEST - 1)
 
 
 class Tallies:
@@ -66,6 +64,7 @@ class Tallies:
         self._sequence: U64 = np.zeros(0, dtype=np.uint64)
         self._mark: I64 = np.zeros(0, dtype=np.int64)
         self._touched: list[I64] = []
+        self._few_touched: set[int] = set()
         self._superseded: dict[int, bytes] = {}
         """By row, of those whose vote replaced another origin's: see aggregate.superseded."""
         self._superseded_bytes = 0
@@ -73,21 +72,19 @@ class Tallies:
         # By poll.
         self._numbers: dict[tuple[str, str], int] = {}
         self._names: list[tuple[str, str]] = []
+        self._logged: dict[str, int] = {}
+        """The numbers of open polls by how the log names them."""
         self._polls: list[Poll] = []
         self._shapes: list[tuple[list[str], int, bool]] = []
         self._key: tuple[U64, U64] = (np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.uint64))
         self._allowed: U64 = np.zeros(0, dtype=np.uint64)
         self._choices: NDArray[np.uint8] = np.zeros(0, dtype=np.uint8)
         self._changeable: Mask = np.zeros(0, dtype=np.bool_)
-        self._first: I64 = np.zeros(0, dtype=np.int64)
         self._voters: I64 = np.zeros(0, dtype=np.int64)
-        # By option of a poll, the polls one after the other.
-        self._votes: I64 = np.zeros(0, dtype=np.int64)
-        self._weights: I64 = np.zeros(0, dtype=np.int64)
-        self._guest_voters: I64 = np.zeros(0, dtype=np.int64)
-        self._guest_votes: I64 = np.zeros(0, dtype=np.int64)
+        self._counts = OptionCounts()
         self._voided: I64 = np.zeros(0, dtype=np.int64)
         self._dead_rows = 0
+        self._cells: VoteCells | None = None
 
     def __len__(self) -> int:
         """Votes held."""
@@ -112,29 +109,27 @@ class Tallies:
         known = self._numbers.get((game_id, topic))
         if known is not None:
             return known
+        self._cells = None
         number = self._numbers[game_id, topic] = len(self._names)
+        self._logged[_logged_as(game_id, topic, poll.generation)] = number
         self._names.append((game_id, topic))
         self._polls.append(poll)
         option_ids = [option.option_id for option in poll.options]
-        self._shapes.append((option_ids, len(self._votes), poll.weight_max > 1))
         options = len(option_ids)
-        low, high = key_columns(ids.topic_key(game_id, topic))
+        self._shapes.append((option_ids, self._counts.open(options), poll.weight_max > 1))
+        low, high = key_columns(ids.topic_key(game_id, _of_generation(topic, poll.generation)))
         self._key = (np.append(self._key[0], low), np.append(self._key[1], high))
         self._allowed = np.append(self._allowed, np.uint64((1 << options) - 1))
         self._choices = np.append(self._choices, np.uint8(poll.choices_max or 1))
         self._changeable = np.append(self._changeable, poll.changeable)
-        self._first = np.append(self._first, len(self._votes))
         self._voters = np.append(self._voters, 0)
-        self._votes = np.append(self._votes, np.zeros(options, dtype=np.int64))
-        self._weights = np.append(self._weights, np.zeros(options, dtype=np.int64))
-        self._guest_voters = np.append(self._guest_voters, 0)
-        self._guest_votes = np.append(self._guest_votes, np.zeros(options, dtype=np.int64))
         self._voided = np.append(self._voided, 0)
         return number
 
     def seal(self, game_id: str, topic: str) -> None:
         """Nothing changes this poll any more; take its last partial before."""
         number = self._numbers.pop((game_id, topic))
+        del self._logged[self._log_name(number)]
         self._allowed[number] = 0
         self._dead_rows += int(self._voters[number] + self._voided[number])
         few_live = self._dead_rows > max(_ROWS_DEAD_MIN, len(self._index) // 2)
@@ -222,6 +217,30 @@ class Tallies:
             )
         return changed
 
+    def fold_few(self, votes: Sequence[Vote]) -> set[int] | None:
+        """As `fold`, of few votes. None, and nothing has changed: left to `fold` (see VoteCells)."""
+        cells, index = self._cells or self._make_cells(), self._index
+        taken = cells.judged(index, votes)
+        for row, vote, key in taken or ():
+            is_new = row < 0
+            if is_new:
+                row = index.row_of(*key)
+                self._grow()
+                cells = self._cells or self._make_cells()
+            cells.put(row, vote, is_new)
+            self._few_touched.add(row)
+        return None if taken is None else {vote[0] for _, vote, _ in taken}
+
+    def _make_cells(self) -> VoteCells:
+        counts = self._counts
+        columns: tuple[NDArray[Any], ...] = (
+            *(self._topic, self._options, self._weight, self._tag, self._sequence),
+            *(*self._key, self._allowed, self._choices, self._changeable, self._voters),
+            *(counts.first, counts.guest_voters, counts.votes, counts.weights, counts.guest_votes),
+        )
+        self._cells = VoteCells(*(column.data for column in columns))
+        return self._cells
+
     def _take(
         self,
         row: I64,
@@ -258,7 +277,7 @@ class Tallies:
         self._weight[row] = weight
         self._tag[row] = tag
         self._sequence[row] = sequence
-        self._count(topic, options, weight, 1)
+        self._counts.count(topic, options, weight, 1)
         self._voters += np.bincount(topic[adds_voter], minlength=len(self._voters))
         self._touched.append(row)
         return set(np.flatnonzero(np.bincount(topic)).tolist())
@@ -289,46 +308,23 @@ class Tallies:
         return True
 
     def _count_rows(self, row: I64, sign: int) -> None:
-        self._count(self._topic[row], self._options[row], self._weight[row], sign)
-
-    def _count(self, topic: I64 | I32, options: U64, weight: U32, sign: int) -> None:
-        guest = weight >= _GUEST
-        if guest.any():
-            weight = weight & _WEIGHT
-            theirs = topic[guest]
-            self._guest_voters += sign * np.bincount(theirs, minlength=len(self._guest_voters))
-            for place, _ in self._places(theirs, options[guest]):
-                self._guest_votes += sign * np.bincount(place, minlength=len(self._guest_votes))
-        for place, chosen in self._places(topic, options):
-            self._add(place, weight if chosen is None else weight[chosen], sign)
-
-    def _places(self, topic: I64 | I32, options: U64) -> Iterable[tuple[I64, Mask | None]]:
-        """Where the votes count, in turns; and whose places these are, None: everybody's."""
-        first = self._first[topic]
-        if not (options & (options - _ONE)).any():
-            yield first + np.bitwise_count(options - _ONE), None
-            return
-        for bit in range(int(options.max()).bit_length()):
-            chosen = (options >> np.uint64(bit) & _ONE) != 0
-            yield first[chosen] + bit, chosen
-
-    def _add(self, place: I64, weight: U32, sign: int) -> None:
-        self._votes += sign * np.bincount(place, minlength=len(self._votes))
-        # Sums of whole numbers below 2^53: exact.
-        weights = np.bincount(place, weights=weight, minlength=len(self._weights))
-        self._weights += sign * weights.astype(np.int64)
+        self._counts.count(self._topic[row], self._options[row], self._weight[row], sign)
 
     def _rows(self, low: U64, high: U64) -> I64:
         rows = self._index.rows(low, high)
+        self._grow()
+        return rows
+
+    def _grow(self) -> None:
         capacity = self._index.capacity
         if len(self._topic) < capacity:
+            self._cells = None
             self._topic = grown(self._topic, capacity)
             self._options = grown(self._options, capacity)
             self._weight = grown(self._weight, capacity)
             self._tag = grown(self._tag, capacity)
             self._sequence = grown(self._sequence, capacity)
             self._mark = grown(self._mark, capacity)
-        return rows
 
     def voted(self, number: int, actors: bytes) -> Mask:
         """Of actors (keys of 16 bytes, joined), who has a vote that counts in the poll."""
@@ -344,32 +340,45 @@ class Tallies:
     def partial(self, number: int) -> TallyPartial:
         option_ids, first, weighted = self._shapes[number]
         past = first + len(option_ids)
-        guest_voters = int(self._guest_voters[number])
+        counts = self._counts
+        guest_voters = int(counts.guest_voters[number])
         return TallyPartial(
             option_ids=option_ids,
-            votes=self._votes[first:past].tolist(),
+            votes=counts.votes[first:past].tolist(),
             voters=int(self._voters[number]),
-            weights=self._weights[first:past].tolist() if weighted else None,
-            guest_votes=self._guest_votes[first:past].tolist() if guest_voters else None,
+            weights=counts.weights[first:past].tolist() if weighted else None,
+            guest_votes=counts.guest_votes[first:past].tolist() if guest_voters else None,
             guest_voters=guest_voters,
             voided=int(self._voided[number]),
         )
 
     def delta(self) -> bytes:
         """The votes that changed since the last delta, as a piece of log; b"" if none did."""
-        if not self._touched:
-            return b""
-        rows = np.unique(np.concatenate(self._touched))
+        few, self._few_touched = self._few_touched, set()
+        if not self._touched and not self._superseded_touched and len(few) <= FEW_ENCODED_MAX:
+            return self._few_delta(few)
+        rows = np.unique(np.concatenate((*self._touched, np.fromiter(few, dtype=np.int64, count=len(few)))))
         self._touched = []
         rows = rows[self._allowed[self._topic[rows]] != 0]
         changed, self._superseded_touched = self._superseded_touched, set()
         return self._encode(rows, changed) if len(rows) else b""
 
+    def _few_delta(self, few: set[int]) -> bytes:
+        cells = self._cells or self._make_cells()
+        rows = [row for row in sorted(few) if cells.allowed[cells.topic[row]]]
+        if not rows:
+            return b""
+        return VoteLog(rows=[cells.encoded(rows, self._index, self._log_name)]).SerializeToString()
+
     def encode(self) -> bytes:
         """All votes of open polls; counts as a delta taken."""
         self._touched = []
+        self._few_touched = set()
         self._superseded_touched = set()
         return self._encode(self._live_rows(), self._superseded)
+
+    def _log_name(self, number: int) -> str:
+        return _logged_as(*self._names[number], self._polls[number].generation)
 
     def _live_rows(self) -> I64:
         topic = self._topic[: len(self._index)]
@@ -385,7 +394,7 @@ class Tallies:
         low = self._index.low[rows] ^ self._key[0][topic]
         high = self._index.high[rows] ^ self._key[1][topic]
         encoded = VoteRows(
-            topics="\n".join("/".join(self._names[number]) for number in numbers.tolist()),
+            topics="\n".join(map(self._log_name, numbers.tolist())),
             topic=topic_column.astype("<u4").tobytes(),
             actor=joined_keys(low, high),
             options=self._options[rows].astype("<u8", copy=False).tobytes(),
@@ -417,7 +426,8 @@ class Tallies:
 
     def _rows_of(self, encoded: VoteRows) -> tuple[Mask, I64]:
         """Which of the encoded rows are of open polls, and the table's rows for those."""
-        numbers = np.array([self.number(*name) for name in _split(encoded.topics)], dtype=np.int64)
+        names = encoded.topics.split("\n")
+        numbers = np.array([self._logged.get(name, -1) for name in names], dtype=np.int64)
         topic = numbers[np.frombuffer(encoded.topic, dtype="<u4")]
         kept: Mask = topic >= 0
         topic = topic[kept]
@@ -427,15 +437,10 @@ class Tallies:
         return kept, row
 
 
-def with_guests(weight: U32 | None, guest: Mask | None) -> U32 | None:
-    """The column of weights as the table wants it. `weight`: of each vote, None: 1; `guest`: whether it is a
-    guest's, None: none is."""
-    if guest is None:
-        return weight
-    return np.where(guest, _GUEST, np.uint32(0)) | (np.uint32(1) if weight is None else weight)
+def _of_generation(topic: str, generation: int) -> str:
+    """As it always was in a game without a generation."""
+    return f"{topic}#{generation}" if generation else topic
 
 
-def _split(topics: str) -> Iterable[tuple[str, str]]:
-    for name in topics.split("\n"):
-        game_id, _, topic = name.partition("/")
-        yield game_id, topic
+def _logged_as(game_id: str, topic: str, generation: int) -> str:
+    return f"{game_id}/{_of_generation(topic, generation)}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from aggregate import bounds
 from aggregate.audience import Audience
@@ -38,6 +39,15 @@ TopicKey = tuple[str, str]
 """(game_id, topic)"""
 
 
+class Closing(Protocol):
+    """Of what has stages, where it is."""
+
+    @property
+    def stage(self) -> Stage: ...
+    @property
+    def closed_at_us(self) -> int: ...
+
+
 @dataclass(slots=True)
 class Topic:
     """A topic of one partition.
@@ -55,6 +65,8 @@ class Topic:
     """Where its time ends, see `lasts_until_us`."""
     closed_at_us: int = 0
     """When it was closed, by the partition's watermark, and not before its closes_at."""
+    generation: int = 0
+    """Of its game."""
 
     def advance(self, now_us: int) -> bool:
         """Lets the stream's time pass, but not beyond the topic's end; True if its partial changed."""
@@ -96,6 +108,8 @@ def check_control(control: Control) -> None:
             ids.check_id("control.remove_score.game_id", control.remove_score.game_id)
             ids.check_id("control.remove_score.board_id", control.remove_score.board_id)
             actors.check_actor("control.remove_score.actor_id", control.remove_score.actor_id)
+        case "forget_game":
+            ids.check_id("control.forget_game.game_id", control.forget_game.game_id)
         case _:
             raise Invalid("control: has no definition")
 
@@ -143,16 +157,22 @@ def is_reconfigured(known: catalog.Game, game: catalog.Game, topic: str) -> bool
     return (before.fold, before.config) != (now.fold, now.config)
 
 
-def stage_due(definition: catalog.Poll | catalog.Board, topic: Topic, now_us: int) -> Stage:
-    """The stage that a control for the topic means at `now_us`, the partition's watermark (I9): its own, or
-    the one before while its time has not come. Nobody closes before closes_at less the bound on clocks, nor
-    seals before the grace after the close as this partition took it."""
+def closes_at_us(definition: catalog.Poll | catalog.Board | catalog.Game) -> int:
+    """Unix microseconds; 0 while no close is set."""
+    at = definition.ended_at if isinstance(definition, catalog.Game) else definition.closes_at
+    return at.ToMicroseconds()
+
+
+def stage_due(definition: catalog.Poll | catalog.Board | catalog.Game, known: Closing, now_us: int) -> Stage:
+    """The stage that a control means at `now_us`, the partition's watermark (I9): its own, or the one before
+    while its time has not come. Nobody closes before closes_at less the bound on clocks, nor seals before
+    the grace after the close as this partition took it. `known`: where it is here."""
     if definition.stage < STAGE_CLOSED:
         return definition.stage
-    if now_us < definition.closes_at.ToMicroseconds() - _BOUND_US:
+    if now_us < closes_at_us(definition) - _BOUND_US:
         return STAGE_OPEN
     if definition.stage == STAGE_SEALED and (
-        topic.stage != STAGE_CLOSED or now_us < topic.closed_at_us + _GRACE_US
+        known.stage != STAGE_CLOSED or now_us < known.closed_at_us + _GRACE_US
     ):
         return STAGE_CLOSED
     return definition.stage

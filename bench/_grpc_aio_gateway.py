@@ -18,7 +18,8 @@ from nats.aio.msg import Msg
 
 from bench._marks import frame_of
 from grandstand.gateway.v1 import gateway_pb2 as pb
-from grandstand.internal.v1.internal_pb2 import Partial
+from grandstand.internal.v1.internal_pb2 import Partial, PartitionResults
+from grandstand.wire import ids
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.listener import GrpcListener
@@ -36,7 +37,9 @@ class Fan:
         self._wakes: set[asyncio.Event] = set()
 
     async def take(self, message: Msg) -> None:
-        self._frame = frame_of(Partial.FromString(message.data), time.time())
+        (game,) = PartitionResults.FromString(message.data).games
+        (partial,) = game.partials
+        self._frame = frame_of(Partial.FromString(partial), time.time())
         self._version += 1
         for wake in self._wakes:
             wake.set()
@@ -60,8 +63,9 @@ class Fan:
 
 async def _serve(address: str, nats_url: str, game_id: str) -> None:
     fan = Fan()
+    (partition,) = ids.partitions_of(game_id, 1)
     bus = await Bus.connect(nats_url, "bench-grpc-aio")
-    await bus.client.subscribe(subjects.results_of_game(game_id), cb=fan.take)
+    await bus.client.subscribe(subjects.results(partition), cb=fan.take)
     await bus.client.flush()
     listener = GrpcListener([SERVICE], _MESSAGE_BYTES_MAX)
     handler: grpc.RpcMethodHandler[pb.SubscribeRequest, bytes] = grpc.unary_stream_rpc_method_handler(

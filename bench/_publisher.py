@@ -21,7 +21,7 @@ from aggregate.partition_store import PartitionStore
 from bench._bed import GAME
 from bench._child import READY
 from bench._marks import POLL, Mark, frame_of, partial_of, text_of
-from grandstand.internal.v1.internal_pb2 import PartitionState
+from grandstand.internal.v1.internal_pb2 import GameResults, PartitionResults, PartitionState
 from grandstand.wire import ids
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
@@ -31,6 +31,7 @@ from mesh.redis.errors import Fenced
 from mesh.redis.layout import Write
 
 NCHAN_PUBLISH_PATH = "/publish?game="
+_STREAM = "bench"
 
 
 class Publishes(Protocol):
@@ -64,9 +65,16 @@ class ToMesh:
             self._token = secrets.token_hex(8)
             acquired = await self._store.acquire(self._token)
             if acquired is not None and not acquired.stream:
-                await self._store.reset(self._token, "bench", 0)
+                await self._store.reset(self._token, _STREAM, 0)
             await self._flush(number, encoded)
-        await self._bus.client.publish(subjects.results(self._game_id, POLL, self._partition), encoded)
+        said = PartitionResults(
+            partition=self._partition,
+            before=number - 1,
+            after=number,
+            stream=_STREAM,
+            games=[GameResults(game_id=self._game_id, partials=[encoded])],
+        )
+        await self._bus.client.publish(subjects.results(self._partition), said.SerializeToString())
 
     async def _flush(self, number: int, encoded: bytes) -> None:
         write = Write("HSET", layout.results_key(self._partition, self._game_id), [POLL, encoded])

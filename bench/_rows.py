@@ -31,16 +31,18 @@ class Row(NamedTuple):
     final: bool = False
     guest: bool = False
     voids: int = 0
+    generation: int = 0
 
 
 def add_rows(batch: Batch[None], rows: Iterable[Row]) -> None:
     """Adds rows without tickets."""
-    games: dict[str, CompiledGame] = {}
+    games: dict[tuple[str, int], CompiledGame] = {}
     for row in rows:
-        if row.game_id not in games:
-            games[row.game_id] = CompiledGame(Game(game_id=row.game_id))
+        key = (row.game_id, row.generation)
+        if key not in games:
+            games[key] = CompiledGame(Game(game_id=row.game_id, generation=row.generation))
         validated = ValidatedEvent(
-            games[row.game_id],
+            games[key],
             _KINDS[row.topic.partition("/")[0]],
             row.topic,
             row.value,
@@ -51,8 +53,8 @@ def add_rows(batch: Batch[None], rows: Iterable[Row]) -> None:
             guest=row.guest,
             voids=row.voids,
         )
-        key, producer = ids.origin_key(row.origin_id), row.origin_id[0] == "p"
-        batch.add(validated, key, producer, row.origin_seq, row.actor_id, None)
+        origin, producer = ids.origin_key(row.origin_id), row.origin_id[0] == "p"
+        batch.add(validated, origin, producer, row.origin_seq, row.actor_id, None)
 
 
 def encode(rows: Iterable[Row], stamped_at_ns: int) -> Block:
@@ -80,6 +82,7 @@ def rows_of(batch: Batch[Ticket]) -> list[Row]:
             said.final,
             said.place[2],
             said.voids,
+            said.place[3],
         )
         for _, seq, origin, actor, said in batch.entries()
     ]

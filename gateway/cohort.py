@@ -27,8 +27,10 @@ from gateway.frames import Frames
 from gateway.overload import Tier
 from gateway.view import GameView
 from grandstand.wire.topics import TopicPatterns
-from mesh.http2.broadcast_group import BroadcastGroup, Chosen, Shared
+from mesh.http2.broadcast_group import BroadcastGroup
 from mesh.http2.call import Call
+from mesh.http2.members import Chosen
+from mesh.http2.shared_message import Shared
 
 AHEAD = -2
 NEWCOMER = -1
@@ -59,6 +61,8 @@ class Cohort:
         self._update: Shared | None = None
         self._notes: deque[Shared] = deque(maxlen=NOTES_KEPT)
         self._noted = 0
+        self._oldest_sent_s = float("-inf")
+        """Nobody was sent something last before that."""
 
     def __len__(self) -> int:
         return len(self._group)
@@ -77,9 +81,13 @@ class Cohort:
         """Sends what has changed until now."""
         self.frames.tick(at_s, now_s)
         self._update = Shared(self.frames.update or b"")
-        self._position += 2
+        group, here = self._group, self._position
+        self._position = here = here + 2
+        if group.advance(self._update, here - 2, here - 1, here, at_s) == len(group):
+            self._oldest_sent_s = at_s
+            return
         # What the tick shows includes what they were waiting for.
-        self._group.move(AHEAD, NEWCOMER)
+        group.move(AHEAD, NEWCOMER)
         self.flush(at_s, now_s)
 
     def flush(self, at_s: float, now_s: float) -> None:
@@ -94,6 +102,12 @@ class Cohort:
         if self._notes and group.has_unannounced(self._noted):
             for number, note in enumerate(self._notes, self._noted - len(self._notes) + 1):
                 group.announce(note, number, at_s)
+
+    def send_newest(self, call: Call, now_s: float) -> None:
+        """Sends what the viewer lacks of what the view shows now, behind all that waits for it: before its
+        stream ends."""
+        if self._group.position(call) < self._position or self.frames.is_behind():
+            call.send(self.frames.newest(now_s))
 
     def note(self, message: bytes, at_s: float) -> None:
         """Sends a message that is not conflated; who has no room is sent the last NOTES_KEPT later."""
@@ -112,7 +126,9 @@ class Cohort:
 
     def send_heartbeat(self, message: Shared, before_s: float, at_s: float) -> None:
         """Sends the heartbeat to those who were sent nothing since `before_s`."""
-        self._group.heartbeat(message, before_s, at_s)
+        if self._oldest_sent_s < before_s:
+            self._group.heartbeat(message, before_s, at_s)
+            self._oldest_sent_s = self._group.oldest_sent_at()
 
     def send(self, message: Shared, chosen: Chosen, at_s: float) -> None:
         """Once, to those whose stream ids are `chosen` and who have room."""

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -23,15 +23,21 @@ from gateway.cohort import Cohort
 from gateway.drain_plan import DrainPlan
 from gateway.feed import Feed
 from gateway.overload import Overload
+from gateway.result_feeds import ResultFeeds
 from gateway.subscribe import ViewerStream
+from gateway.tick_wheel import TickWheel
+from grandstand.catalog.v1.catalog_pb2 import Game
 from grandstand.event.v1.event_pb2 import Position
+from grandstand.gateway.v1.gateway_pb2 import SubscribeResponse
+from grandstand.notify.v1.notify_pb2 import Announcement
 from grandstand.wire import tasks
 from grandstand.wire.errors import GrandstandError, Unavailable
 from grandstand.wire.topics import PersonalTopics
 from mesh import limits, telemetry, wall_clock
 from mesh.catalog.spreads import Spreads
 from mesh.catalog.watch import CatalogWatch
-from mesh.http2.broadcast_group import Chosen, Shared
+from mesh.http2.members import Chosen
+from mesh.http2.shared_message import Shared
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.redis.results import ResultStore
@@ -41,6 +47,7 @@ log = logging.getLogger(__name__)
 
 LOOK_S = 0.25
 HEARTBEAT_LOOK_S = 1.0
+EACH_SECOND_S = 1.0
 # The listener cuts all open streams when the grace is over: the last batch ends this long before.
 _MARGIN_S = 0.5
 
@@ -98,10 +105,17 @@ class FanOut:
         """`now`: Unix seconds."""
         self._now = now
         self.overload = Overload()
-        self._bus = bus
-        self._results = results
-        self._catalog = catalog
-        self._spreads = Spreads(catalog.view)
+        self.catalog = catalog
+        self.spreads = Spreads(catalog.view)
+        self.results = ResultFeeds(
+            bus,
+            results,
+            on_changed=self._changed,
+            on_progress=self._progressed,
+            on_forgotten=self._forgotten,
+            on_announcement=self._announce,
+        )
+        self._loop = asyncio.get_running_loop()
         self._viewer_limits = viewer_limits
         self._presence = presence
         self._personal = personal
@@ -113,9 +127,18 @@ class FanOut:
         self._viewers_of_unknown_games: dict[str, list[ViewerStream]] = {}
         """By game, until the catalog was asked for it."""
         self._asking: dict[str, asyncio.Task[None]] = {}
-        self._stopping: set[asyncio.Task[None]] = set()
+        self._waiting: set[Feed] = set()
+        """Games with viewers that wait for more to be known."""
+        self._idle: dict[Feed, float] = {}
+        """When the last viewer left, in this order."""
+        self._retiring: asyncio.TimerHandle | None = None
+        self._wheel: TickWheel[Feed] = TickWheel()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = float("inf")
+        self._catalog_changes = catalog.view.changes
         self._tasks = [
-            asyncio.create_task(each) for each in (self._look(), self._send_heartbeats(), self._drain())
+            asyncio.create_task(each)
+            for each in (self._look(), self._look_each_second(), self._send_heartbeats(), self._drain())
         ]
 
     @property
@@ -124,7 +147,12 @@ class FanOut:
 
     async def stop(self) -> None:
         await tasks.end(*self._tasks, *self._asking.values())
-        await asyncio.gather(*(feed.stop() for feed in list(self._feeds.values())), *self._stopping)
+        for timer in (self._timer, self._retiring):
+            if timer is not None:
+                timer.cancel()
+        for feed in self._feeds.values():
+            feed.stop()
+        await self.results.stop()
 
     # Viewers.
 
@@ -134,7 +162,7 @@ class FanOut:
             raise Unavailable("this gateway is going away; connect again")
         if self.overload.is_full:
             raise self._viewer_limits.refusal(self.overload.reason(), time.monotonic())
-        if subjects.game_key(viewer.game_id) in self._catalog.view:
+        if subjects.game_key(viewer.game_id) in self.catalog.view:
             self._feed(viewer.game_id).join(viewer)
             return
         waiting = self._viewers_of_unknown_games.setdefault(viewer.game_id, [])
@@ -147,12 +175,11 @@ class FanOut:
         """Asks the catalog for a game, which may have been defined a moment ago. Viewers that join while a
         look-up is under way wait for the next one: the answer may be older than the definition."""
         while viewers := self._viewers_of_unknown_games.pop(game_id, []):
-            await self._catalog.refresh(subjects.game_key(game_id))
+            await self.catalog.refresh(subjects.game_key(game_id))
             for viewer in viewers:
                 if viewer.admission is None:
                     continue
                 try:
-                    self._catalog.view.game(game_id)  # raises Unknown
                     self._feed(game_id).join(viewer)
                 except GrandstandError as error:
                     viewer.end(error)
@@ -175,30 +202,104 @@ class FanOut:
             watch.writable()
 
     def _feed(self, game_id: str) -> Feed:
+        """Raises Unknown."""
+        game = self.catalog.view.game(game_id)
         feed = self._feeds.get(game_id)
+        if feed is not None and feed.generation != game.generation:
+            feed.forget()
+            self._retire(feed)
+            feed = None
         if feed is None:
-            feed = self._feeds[game_id] = Feed(
-                self._bus,
-                self._results,
-                self._catalog,
-                self._spreads,
-                self.overload,
-                game_id,
-                on_joined=self._joined,
-                on_board=lambda board_id: self._personal.board_changed(game_id, board_id),
-                on_idle=lambda: self._retire(game_id),
-                now=self._now,
-            )
+            feed = self._feeds[game_id] = Feed(self, game)
+        self._idle.pop(feed, None)
         return feed
 
-    def _retire(self, game_id: str) -> None:
-        feed = self._feeds.pop(game_id, None)
-        if feed is not None:
-            task = asyncio.create_task(feed.stop())
-            self._stopping.add(task)
-            task.add_done_callback(self._stopping.discard)
+    def _retire(self, feed: Feed) -> None:
+        """Its viewers, if any, have been told."""
+        if self._feeds.get(feed.game_id) is feed:
+            del self._feeds[feed.game_id]
+        self._idle.pop(feed, None)
+        self._waiting.discard(feed)
+        self._wheel.drop(feed)
+        feed.stop()
 
-    def _joined(self, viewer: ViewerStream) -> None:
+    def _retire_idle(self) -> None:
+        self._retiring = None
+        now = self._loop.time()
+        while self._idle:
+            feed, since = next(iter(self._idle.items()))
+            if now < since + bounds.GAME_LINGER_S:
+                self._retiring = self._loop.call_at(since + bounds.GAME_LINGER_S, self._retire_idle)
+                return
+            self._retire(feed)
+
+    # Called by feeds.
+
+    def now(self) -> float:
+        return self._now()
+
+    def idle(self, feed: Feed) -> None:
+        self._idle.pop(feed, None)
+        if self._feeds.get(feed.game_id) is feed:
+            self._idle[feed] = self._loop.time()
+            if self._retiring is None:
+                self._retiring = self._loop.call_later(bounds.GAME_LINGER_S, self._retire_idle)
+
+    def waits(self, feed: Feed) -> None:
+        self._waiting.add(feed)
+
+    def board_changed(self, game_id: str, board_id: str) -> None:
+        self._personal.board_changed(game_id, board_id)
+
+    def tick_at(self, feed: Feed, at_s: float) -> None:
+        self._wheel.put(feed, at_s)
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        at_s = self._wheel.next_at_s()
+        if at_s is not None and at_s < self._timer_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_at = at_s
+            self._timer = self._loop.call_at(at_s, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._timer_at = float("inf")
+        at_s, now_s = self._loop.time(), self._now()
+        for feed in self._wheel.take(at_s):
+            feed.tick(at_s, now_s)
+        self._set_timer()
+
+    # Called by ResultFeeds.
+
+    def _changed(self, topics: Mapping[str, Sequence[str]], cause: str) -> None:
+        at_s, now_s = self._loop.time(), self._now()
+        for game_id, changed in topics.items():
+            feed = self._feeds.get(game_id)
+            if feed is not None:
+                feed.changed(changed, cause, at_s, now_s)
+
+    def _progressed(self, partition: int) -> None:
+        if self._waiting:
+            for feed in [each for each in self._waiting if partition in each.view.partitions]:
+                if not feed.progressed():
+                    self._waiting.discard(feed)
+
+    def _forgotten(self, game_id: str) -> None:
+        feed = self._feeds.get(game_id)
+        if feed is not None:
+            feed.forget()
+
+    def _announce(self, game_id: str, encoded: bytes) -> None:
+        feed = self._feeds.get(game_id)
+        if feed is None or not feed.has_viewers:
+            return
+        response = SubscribeResponse(announcement=Announcement.FromString(encoded))
+        response.as_of.FromNanoseconds(int(self._now() * 1e9))
+        feed.announce(response.SerializeToString())
+
+    def joined(self, viewer: ViewerStream) -> None:
         subscription = viewer.subscription
         assert subscription is not None
         if viewer.actor_id is None:
@@ -242,6 +343,21 @@ class FanOut:
                 for feed in self._feeds.values():
                     feed.render()
             at_s, spent_s = now, now_spent_s
+
+    async def _look_each_second(self) -> None:
+        """At what changes with time alone, and at the catalog if it has changed."""
+        while True:
+            await asyncio.sleep(EACH_SECOND_S)
+            at_s, now_s = self._loop.time(), self._now()
+            for feed in list(self._feeds.values()):
+                if feed.view.let_time_pass(now_s):
+                    feed.tick(at_s, now_s)
+            view = self.catalog.view
+            if view.changes != self._catalog_changes:
+                self._catalog_changes = view.changes
+                for feed in list(self._feeds.values()):
+                    game = view.get(subjects.game_key(feed.game_id))
+                    feed.look_at(game if isinstance(game, Game) else None)
 
     async def _send_heartbeats(self) -> None:
         loop = asyncio.get_running_loop()

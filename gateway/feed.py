@@ -1,8 +1,8 @@
-"""What feeds a game's viewers: its view, its cohorts, and the loops that keep them going.
+"""What feeds a game's viewers: its view, its cohorts, and the viewers that wait for a seat.
 
-A game is fed while it has viewers and GAME_LINGER_S longer. Its feed subscribes to the game's results, then
-loads what the store holds, so nothing falls between the two; a lost core-NATS message is healed by loading
-again every ANTI_ENTROPY_S and after a reconnect.
+A game is fed while it has viewers and GAME_LINGER_S longer. Its results come by the gateway's ResultFeeds,
+and the view is loaded before the first viewer is seated. It has no task, timer or subscription of its own,
+but while viewers wait for something.
 
 Bounds: the viewers that mesh.stream_limits admits; no queue for any of them.
 """
@@ -10,70 +10,73 @@ Bounds: the viewers that mesh.stream_limits admits; no queue for any of them.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Sequence
+from math import inf
+from typing import Protocol
 
-from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription as NatsSubscription
 from nats.errors import Error as NatsError
 from opentelemetry.trace import SpanKind
 
-from gateway import bounds
+from gateway import bounds, frames
 from gateway.cohort import Cohort, CohortKey
 from gateway.overload import Overload
 from gateway.read_barrier import BarrierWaiters
+from gateway.result_feeds import ResultFeeds
 from gateway.subscribe import ViewerStream
 from gateway.view import GameView
-from grandstand.gateway.v1.gateway_pb2 import SubscribeResponse
-from grandstand.internal.v1.internal_pb2 import Partial
-from grandstand.notify.v1.notify_pb2 import Announcement
-from grandstand.wire.errors import Unavailable
-from grandstand.wire.topics import TopicPatterns
+from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED, Game
+from grandstand.wire import ids
+from grandstand.wire.errors import Unavailable, Unknown
 from mesh import telemetry
 from mesh.catalog.spreads import Spreads
 from mesh.catalog.watch import CatalogWatch
-from mesh.http2.broadcast_group import Chosen, Shared
+from mesh.http2.members import Chosen
+from mesh.http2.shared_message import Shared
 from mesh.jetstream import subjects
-from mesh.jetstream.bus import Bus
 from mesh.redis.database import RedisError
-from mesh.redis.results import ResultStore
 
 log = logging.getLogger(__name__)
 
-_BOARDS = TopicPatterns(["board/*"])
+_BOARD = "board/"
+_ENDED_AT_ONCE = 200
+"""Viewers whose streams are ended in one turn of the loop."""
+
+
+class FeedHost(Protocol):
+    """What all games of a gateway share (gateway.fanout)."""
+
+    results: ResultFeeds
+    catalog: CatalogWatch
+    spreads: Spreads
+    overload: Overload
+
+    def now(self) -> float:
+        """Unix seconds."""
+
+    def joined(self, viewer: ViewerStream) -> None:
+        """The viewer got its seat."""
+
+    def board_changed(self, game_id: str, board_id: str) -> None: ...
+    def idle(self, feed: Feed) -> None:
+        """Its last viewer has left."""
+
+    def tick_at(self, feed: Feed, at_s: float) -> None:
+        """Call `tick` then, or sooner."""
+
+    def waits(self, feed: Feed) -> None:
+        """Call `progressed` for a while."""
 
 
 class Feed:
-    """One game. `on_joined` is called with each viewer that got its seat; `on_board` with the name of each
-    board that changed; `on_idle` when nobody has watched for a while."""
+    """One game."""
 
-    def __init__(
-        self,
-        bus: Bus,
-        results: ResultStore,
-        catalog: CatalogWatch,
-        spreads: Spreads,
-        overload: Overload,
-        game_id: str,
-        *,
-        on_joined: Callable[[ViewerStream], None],
-        on_board: Callable[[str], None],
-        on_idle: Callable[[], None],
-        now: Callable[[], float],
-    ) -> None:
-        """`now`: Unix seconds."""
-        self._now = now
-        self.view = GameView(catalog.public_id)
-        self.game_id = game_id
-        self._bus = bus
-        self._results = results
-        self._catalog = catalog
-        self._spreads = spreads
-        self._overload = overload
-        self._on_joined = on_joined
-        self._on_board = on_board
-        self._on_idle = on_idle
+    def __init__(self, host: FeedHost, game: Game) -> None:
+        self.view = GameView(host.catalog.public_id)
+        self.game_id = game.game_id
+        self.generation = game.generation
+        self._host = host
+        self._game = game
         self._loop = asyncio.get_running_loop()
         self._cohorts: dict[CohortKey, Cohort] = {}
         self._viewers: dict[ViewerStream, Cohort | None] = {}
@@ -82,26 +85,26 @@ class Feed:
         self._barrier_waiters = BarrierWaiters(self.view, self._load, self._refresh, self._seat)
         self._starting: asyncio.Task[None] | None = None
         self._has_started = False
-        self._healing: asyncio.Task[None] | None = None
-        self._subscriptions: list[NatsSubscription] = []
-        self._load_now = asyncio.Event()
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = float("inf")
+        self._ending: asyncio.Task[None] | None = None
+        self._loads: set[asyncio.Task[None]] = set()
+        self._is_forgotten = False
+        self._is_final = False
+        """It was loaded since it was sealed."""
         self._flushes: set[CohortKey] = set()
         self._causes: list[str] = []
-        self._linger: asyncio.TimerHandle | None = None
 
     @property
     def cohorts(self) -> list[Cohort]:
         return list(self._cohorts.values())
 
+    @property
+    def has_viewers(self) -> bool:
+        return bool(self._viewers)
+
     # Viewers.
 
     def join(self, viewer: ViewerStream) -> None:
         """The viewer is sent its snapshot as soon as it can be, or ended."""
-        if self._linger is not None:
-            self._linger.cancel()
-            self._linger = None
         self._viewers[viewer] = None
         if self._has_started:
             self._admit(viewer)
@@ -116,8 +119,8 @@ class Feed:
         cohort = self._viewers.pop(viewer, None)
         if cohort is not None and not cohort:
             del self._cohorts[cohort.key]
-        if not self._viewers and self._linger is None:
-            self._linger = self._loop.call_later(bounds.GAME_LINGER_S, self._on_idle)
+        if not self._viewers:
+            self._host.idle(self)
 
     def cohort_of(self, viewer: ViewerStream) -> Cohort | None:
         """None until it has its seat."""
@@ -140,6 +143,7 @@ class Feed:
             subscription.resumes and (subscription.is_outside(view) or subscription.missing(view) is not None)
         ):
             self._barrier_waiters.add(viewer)
+            self._host.waits(self)
         else:
             self._seat(viewer)
 
@@ -150,152 +154,173 @@ class Feed:
         cohort = self._cohorts.get(key)
         if cohort is None:
             cohort = self._cohorts[key] = Cohort(key, self.view, lambda: self._flush_soon(key), self._now())
-            rate = self._overload.updates_per_s(key.updates_per_s, key.tier)
+            rate = self._host.overload.updates_per_s(key.updates_per_s, key.tier)
             cohort.frames.renditioned(rate)
         cohort.join(viewer.call, ahead=subscription.resumes, at_s=at_s)
         self._viewers[viewer] = cohort
-        self._on_joined(viewer)
+        self._host.joined(viewer)
         # All of a cohort are the same but for who they are.
         viewer.game_id = self.game_id
         viewer.subscription = None
-
-    async def _load(self) -> None:
-        """Brings the view up to what the store holds, if it can be read."""
-        try:
-            shares = await self._results.read(self.game_id, self._spread())
-        except RedisError as error:
-            log.info("game %s is not read: %s", self.game_id, error)
-            return
-        version = self.view.version
-        if self.view.load(shares):
-            for topic in self.view.changed(_BOARDS, version):
-                self._on_board(topic.partition("/")[2])
-            self._pump()
-
-    async def _refresh(self) -> None:
-        """The game's spread, past the catalog's watch."""
-        await self._catalog.refresh(subjects.game_key(self.game_id))
+        if self.is_over:
+            self._end_soon()
 
     # The game's results.
 
     async def _start(self) -> None:
         try:
-            results = await self._bus.client.subscribe(
-                subjects.results_of_game(self.game_id), cb=self._on_result
-            )
-            self._subscriptions.append(results)
-            announcements = await self._bus.client.subscribe(
-                subjects.announcements(self.game_id), cb=self._on_announcement
-            )
-            self._subscriptions.append(announcements)
-            await self._bus.client.flush(2)  # the server has them; what is stored later comes
-            self.view.load(await self._results.read(self.game_id, self._spread()))
-        except (NatsError, RedisError, TimeoutError) as error:
+            self._follow()
+            await self._host.results.load(self.game_id)
+        except (NatsError, RedisError, TimeoutError, Unknown) as error:
             self._starting = None
             arriving, self._arriving = self._arriving, []
             for viewer in arriving:
                 viewer.end(Unavailable(f"results cannot be read now ({type(error).__name__}); try again"))
-            await self._unsubscribe()
             return
         self._has_started = True
-        self._bus.on_reconnect(self._load_now.set)
-        self._healing = asyncio.create_task(self._heal())
         arriving, self._arriving = self._arriving, []
         for viewer in arriving:
             if viewer in self._viewers:
                 self._admit(viewer)
 
-    def _spread(self) -> int:
-        """As the catalog has it now: a game without topics may still be spread anew."""
-        return self._spreads.of(self.game_id)
+    def _follow(self) -> bool:
+        """All partitions that the game folds in, as the catalog has it now: a game without topics may still
+        be spread anew. True if there are new ones, which are to be loaded. Raises Unknown."""
+        partitions = frozenset(ids.partitions_of(self.game_id, self._host.spreads.of(self.game_id)))
+        if partitions <= self.view.partitions:
+            return False
+        self.view.fold_in(partitions)
+        self._host.results.watch(self.game_id, self.view, partitions)
+        return True
 
-    async def stop(self) -> None:
-        with contextlib.suppress(ValueError):
-            self._bus.off_reconnect(self._load_now.set)
-        self._barrier_waiters.stop()
-        for task in (self._starting, self._healing):
-            if task is not None:
-                task.cancel()
-        for timer in (self._timer, self._linger):
-            if timer is not None:
-                timer.cancel()
-        await self._unsubscribe()
+    async def _load(self) -> None:
+        """Brings the view up to what the store holds, if it can be read."""
+        try:
+            self._follow()
+            await self._host.results.load(self.game_id)
+        except (NatsError, RedisError, TimeoutError, Unknown) as error:
+            log.info("game %s is not read: %s", self.game_id, error)
 
-    async def _unsubscribe(self) -> None:
-        subscriptions, self._subscriptions = self._subscriptions, []
-        for subscription in subscriptions:
-            with contextlib.suppress(NatsError):
-                await subscription.unsubscribe()
+    async def _refresh(self) -> None:
+        """The game's spread, past the catalog's watch."""
+        await self._host.catalog.refresh(subjects.game_key(self.game_id))
 
-    async def _on_result(self, message: Msg) -> None:
-        partial = Partial.FromString(message.data)
+    def changed(self, topics: Sequence[str], cause: str, at_s: float, now_s: float) -> None:
+        """The view shows something new of these topics. `cause`: a trace context, or "". `at_s`: monotonic
+        seconds, `now_s`: Unix seconds."""
+        if cause and len(self._causes) < telemetry.LINKS_MAX:
+            self._causes.append(cause)
+        for topic in topics:
+            if topic.startswith(_BOARD):
+                self._host.board_changed(self.game_id, topic[len(_BOARD) :])
+        self.tick(at_s, now_s)
+
+    def progressed(self) -> bool:
+        """A partition of some game is known further. False once nobody waits for that here."""
         self._barrier_waiters.news()
-        if self.view.offer(partial):
-            cause = telemetry.cause_in(message.headers)
-            if cause and len(self._causes) < telemetry.LINKS_MAX:
-                self._causes.append(cause)
-            kind, _, name = partial.topic.partition("/")
-            if kind == "board":
-                self._on_board(name)
-            self._pump()
+        return self._barrier_waiters.are_waiting
 
-    async def _on_announcement(self, message: Msg) -> None:
-        response = SubscribeResponse(announcement=Announcement.FromString(message.data))
-        response.as_of.FromNanoseconds(int(self._now() * 1e9))
-        encoded, now = response.SerializeToString(), self._loop.time()
+    def announce(self, encoded: bytes) -> None:
+        """Sends an encoded SubscribeResponse to everybody, not conflated."""
+        now = self._loop.time()
         for cohort in self._cohorts.values():
             cohort.note(encoded, now)
 
-    async def _heal(self) -> None:
-        """Anti-entropy: loads what the store holds, now and then and after a reconnect."""
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(bounds.ANTI_ENTROPY_S):
-                    await self._load_now.wait()
-            self._load_now.clear()
+    def stop(self) -> None:
+        self._barrier_waiters.stop()
+        self._host.results.unwatch(self.game_id)
+        for task in (self._starting, self._ending, *self._loads):
+            if task is not None:
+                task.cancel()
+
+    # The game's end.
+
+    @property
+    def is_over(self) -> bool:
+        """It has ended and its results are sealed, or it is forgotten."""
+        return self._game.stage == STAGE_SEALED or self._is_forgotten
+
+    def look_at(self, game: Game | None) -> None:
+        """The catalog has changed; `game`: as it is there now."""
+        if game is None or game.generation != self.generation:
+            self.forget()
+            return
+        self._game = game
+        if self.is_over:
+            self._end_soon()
+        elif self._has_started and self._follow():
+            with telemetry.detached():
+                task = asyncio.create_task(self._load())
+            self._loads.add(task)
+            task.add_done_callback(self._loads.discard)
+
+    def forget(self) -> None:
+        """The game is gone."""
+        self._is_forgotten = True
+        self._end_soon()
+
+    def _end_soon(self) -> None:
+        if self._ending is None and self._viewers:
+            with telemetry.detached():
+                self._ending = asyncio.create_task(self._end())
+
+    async def _end(self) -> None:
+        """Tells all viewers that nothing is to come, and ends their streams."""
+        if not self._is_forgotten and not self._is_final:
             await self._load()
-            if self.view.let_time_pass(self._now()):
-                self._pump()
+            self._is_final = True
+        self._tick_now()
+        while viewers := [viewer for viewer in self._viewers if self._may_end(viewer)]:
+            message = frames.game_ended(self._game.ended_at, self._now())
+            for viewer in viewers[:_ENDED_AT_ONCE]:
+                cohort = self._viewers[viewer]
+                if cohort is not None:
+                    cohort.send_newest(viewer.call, self._now())
+                viewer.finish(message)
+            await asyncio.sleep(0)
+        self._ending = None
+
+    def _may_end(self, viewer: ViewerStream) -> bool:
+        """Who waits for its seat is shown the results first, if there are any."""
+        return self._is_forgotten or self._viewers[viewer] is not None
 
     # Ticks.
 
-    def _pump(self) -> None:
-        """Ticks the cohorts that are due and comes back for the next."""
-        now = self._loop.time()
-        next_at = float("inf")
-        due = []
+    def _now(self) -> float:
+        return self._host.now()
+
+    def tick(self, at_s: float, now_s: float) -> None:
+        """Ticks the cohorts that are due, and asks to be called again for the next."""
+        if self._causes:
+            self._tick_traced(at_s, now_s)
+        next_at_s = inf
         for cohort in self._cohorts.values():
-            due_at = cohort.frames.due_at_s()
-            if due_at is None:
+            due_at_s = cohort.frames.due_at_s()
+            if due_at_s is None:
                 continue
-            if due_at <= now:
-                due.append(cohort)
-            else:
-                next_at = min(next_at, due_at)
-        if due:
-            self._tick(due, now)
-        if next_at < self._timer_at:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer_at = next_at
-            self._timer = self._loop.call_at(next_at, self._on_timer)
+            if due_at_s <= at_s:
+                cohort.tick(at_s, now_s)
+            elif due_at_s < next_at_s:
+                next_at_s = due_at_s
+        if next_at_s < inf:
+            self._host.tick_at(self, next_at_s)
 
-    def _on_timer(self) -> None:
-        self._timer = None
-        self._timer_at = float("inf")
-        self._pump()
-
-    def _tick(self, due: list[Cohort], now: float) -> None:
+    def _tick_traced(self, at_s: float, now_s: float) -> None:
+        due = [each for each in self._cohorts.values() if (each.frames.due_at_s() or inf) <= at_s]
+        if not due:
+            return
         causes, self._causes = self._causes, []
-        count = sum(len(cohort) for cohort in due) if causes else 0
         with telemetry.batch_span(
             "fan out",
             SpanKind.INTERNAL,
             causes,
-            {"grandstand.game": self.game_id, "grandstand.viewers": count},
+            {"grandstand.game": self.game_id, "grandstand.viewers": sum(len(cohort) for cohort in due)},
         ):
             for cohort in due:
-                cohort.tick(now, self._now())
+                cohort.tick(at_s, now_s)
+
+    def _tick_now(self) -> None:
+        self.tick(self._loop.time(), self._now())
 
     def _flush_soon(self, key: CohortKey) -> None:
         """Once for all that asked in this turn of the loop."""
@@ -317,7 +342,8 @@ class Feed:
     def render(self) -> None:
         """Applies the overload level to the rates of all cohorts."""
         now, at_s = self._now(), self._loop.time()
+        overload = self._host.overload
         for cohort in self._cohorts.values():
-            rate = self._overload.updates_per_s(cohort.key.updates_per_s, cohort.key.tier)
-            cohort.render(rate, self._overload.reason(), at_s, now)
-        self._pump()
+            rate = overload.updates_per_s(cohort.key.updates_per_s, cohort.key.tier)
+            cohort.render(rate, overload.reason(), at_s, now)
+        self.tick(at_s, now)

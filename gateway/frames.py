@@ -13,11 +13,17 @@ Bound: a state for each topic that matches, which the view holds as well, and th
 
 from __future__ import annotations
 
+from functools import lru_cache
 from struct import Struct
 
-from gateway.view import GameView, Shown
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from gateway.shown import Shown, position
+from gateway.view import GameView
+from gateway.wire_format import FIXED64, LENGTH_DELIMITED, VARINT, sized, tag, varint
 from grandstand.gateway.v1.gateway_pb2 import (
     Drain,
+    GameEnded,
     Heartbeat,
     Rendition,
     Snapshot,
@@ -25,32 +31,18 @@ from grandstand.gateway.v1.gateway_pb2 import (
     TokenExpiring,
     Update,
 )
-from grandstand.wire.delta import diff
 from grandstand.wire.topics import TopicPatterns
 
-_LENGTH_DELIMITED = 2
-_FIXED64 = 1
-
-
-def _tag(message: type[SubscribeResponse | Snapshot | Update], field: str, wire_type: int) -> bytes:
-    return _varint(message.DESCRIPTOR.fields_by_name[field].number << 3 | wire_type)
-
-
-def _varint(value: int) -> bytes:
-    octets = bytearray()
-    while value >= 0x80:
-        octets.append(value & 0x7F | 0x80)
-        value >>= 7
-    octets.append(value)
-    return bytes(octets)
-
-
-_SNAPSHOT = _tag(SubscribeResponse, "snapshot", _LENGTH_DELIMITED)
-_UPDATE = _tag(SubscribeResponse, "update", _LENGTH_DELIMITED)
-_SNAPSHOT_TOPIC = _tag(Snapshot, "topics", _LENGTH_DELIMITED)
-_SNAPSHOT_RATE = _tag(Snapshot, "updates_per_s", _FIXED64)
-_UPDATE_TOPIC = _tag(Update, "topics", _LENGTH_DELIMITED)
-_UPDATE_DELTA = _tag(Update, "deltas", _LENGTH_DELIMITED)
+_AS_OF = tag(SubscribeResponse, "as_of", LENGTH_DELIMITED)
+_APPLIED = tag(SubscribeResponse, "applied", LENGTH_DELIMITED)
+_SECONDS = tag(Timestamp, "seconds", VARINT)
+_NANOS = tag(Timestamp, "nanos", VARINT)
+_SNAPSHOT = tag(SubscribeResponse, "snapshot", LENGTH_DELIMITED)
+_UPDATE = tag(SubscribeResponse, "update", LENGTH_DELIMITED)
+_SNAPSHOT_TOPIC = tag(Snapshot, "topics", LENGTH_DELIMITED)
+_SNAPSHOT_RATE = tag(Snapshot, "updates_per_s", FIXED64)
+_UPDATE_TOPIC = tag(Update, "topics", LENGTH_DELIMITED)
+_UPDATE_DELTA = tag(Update, "deltas", LENGTH_DELIMITED)
 _DOUBLE = Struct("<d")
 
 
@@ -69,46 +61,65 @@ class Frames:
         self._deltas = deltas
         self._ticked_at_s = float("-inf")
         self._version = view.version
+        self._matched: dict[str, bool] = {}
         self._base = {topic: view.shown(topic, now_s) for topic in view.changed(patterns, 0)}
+        self._applied = _positions(view)
+        """All up to there is in the base."""
         self._snapshot: bytes | None = None
         self._newest: tuple[int, bytes] | None = None
 
     def due_at_s(self) -> float | None:
         """When the next tick is due, perhaps past; None while nothing changed."""
-        if not self.is_behind():
+        if self._version == self._view.version or not self.is_behind():
             return None
         return self._ticked_at_s + 1 / self.updates_per_s
 
     def is_behind(self) -> bool:
         """Whether the view shows anything that the base does not."""
-        return self._view.version != self._version and self._view.has_changed(self._patterns, self._version)
+        view = self._view
+        if view.version == self._version:
+            return False
+        if any(map(self._matches, view.changed_since(self._version))):
+            return True
+        self._version = view.version  # nothing that matches has changed up to here
+        return False
+
+    def _matches(self, topic: str) -> bool:
+        """Each topic is matched once."""
+        found = self._matched.get(topic)
+        if found is None:
+            found = self._matched[topic] = self._patterns.match(topic)
+        return found
 
     def tick(self, at_s: float, now_s: float) -> None:
         """The base is what the view shows now."""
         view = self._view
         parts = []
-        for topic in view.changed(self._patterns, self._version):
+        base = self._base
+        for topic in sorted(filter(self._matches, view.changed_since(self._version))):
             shown = view.shown(topic, now_s)
-            parts.append(self._part(self._base.get(topic), shown))
-            self._base[topic] = shown
+            parts.append(self._part(base.get(topic), shown))
+            base[topic] = shown
         self._ticked_at_s = at_s
         self._version = view.version
         self._snapshot = self._newest = None
-        self.update = _message(_UPDATE, b"".join(parts), now_s)
+        self._applied = _positions(view)
+        self.update = b"".join((_as_of(now_s), self._applied, _UPDATE, sized(b"".join(parts))))
 
     def _part(self, before: Shown | None, now: Shown) -> bytes:
         if self._deltas and before is not None:
-            delta = diff(before.state, now.state)
+            delta = now.delta(before)
             if delta is not None:
-                encoded = delta.SerializeToString()
-                return _UPDATE_DELTA + _varint(len(encoded)) + encoded
-        return _UPDATE_TOPIC + _varint(len(now.encoded)) + now.encoded
+                return _UPDATE_DELTA + sized(delta)
+        return _UPDATE_TOPIC + sized(now.encoded)
 
     def snapshot(self, now_s: float) -> bytes:
         """The base."""
+        if not self.is_behind():
+            self._applied = _positions(self._view)
         if self._snapshot is None:
-            self._snapshot = self._encoded([self._base[topic] for topic in sorted(self._base)], now_s)
-        return self._snapshot
+            self._snapshot = self._encoded([self._base[topic] for topic in sorted(self._base)])
+        return b"".join((_as_of(now_s), self._applied, self._snapshot))
 
     def newest(self, now_s: float) -> bytes:
         """A snapshot of what the view shows now."""
@@ -116,24 +127,37 @@ class Frames:
         if self._newest is None or self._newest[0] != version:
             topics = self._view.changed(self._patterns, 0)
             shown = [self._view.shown(topic, now_s) for topic in topics]
-            self._newest = version, self._encoded(shown, now_s)
-        return self._newest[1]
+            self._newest = version, self._encoded(shown)
+        return b"".join((_as_of(now_s), _positions(self._view), self._newest[1]))
 
     def renditioned(self, updates_per_s: float) -> None:
         """The rate changed: snapshots say so."""
         self.updates_per_s = updates_per_s
         self._snapshot = self._newest = None
 
-    def _encoded(self, topics: list[Shown], now_s: float) -> bytes:
-        parts = [_SNAPSHOT_TOPIC + _varint(len(each.encoded)) + each.encoded for each in topics]
+    def _encoded(self, topics: list[Shown]) -> bytes:
+        parts = [_SNAPSHOT_TOPIC + sized(each.encoded) for each in topics]
         parts.append(_SNAPSHOT_RATE + _DOUBLE.pack(self.updates_per_s))
-        return _message(_SNAPSHOT, b"".join(parts), now_s)
+        return _SNAPSHOT + sized(b"".join(parts))
 
 
-def _message(kind: bytes, content: bytes, now_s: float) -> bytes:
-    response = SubscribeResponse()
-    response.as_of.FromNanoseconds(int(now_s * 1e9))
-    return response.SerializeToString() + kind + _varint(len(content)) + content
+@lru_cache(maxsize=4)
+def _as_of(now_s: float) -> bytes:
+    """The field, which is the same in all that is encoded in one turn."""
+    seconds, nanos = divmod(int(now_s * 1e9), 1_000_000_000)
+    content = _SECONDS + varint(seconds) + (_NANOS + varint(nanos) if nanos else b"")
+    return _AS_OF + sized(content)
+
+
+def _positions(view: GameView) -> bytes:
+    """The fields that say how far the view's partitions are known."""
+    return b"".join([_applied_field(*each) for each in view.positions()])
+
+
+@lru_cache(maxsize=64)
+def _applied_field(partition: int, sequence: int) -> bytes:
+    """The same for all games of a partition."""
+    return _APPLIED + sized(position(partition, sequence))
 
 
 def heartbeat(now_s: float) -> bytes:
@@ -148,6 +172,14 @@ def drain(reconnect_after_s: float, now_s: float) -> bytes:
     message = Drain()
     message.reconnect_after.FromNanoseconds(int(reconnect_after_s * 1e9))
     return _said(SubscribeResponse(drain=message), now_s)
+
+
+def game_ended(ended_at: Timestamp, now_s: float) -> bytes:
+    """`ended_at` is left unset if it is not known."""
+    message = GameEnded()
+    if ended_at.ByteSize():
+        message.ended_at.CopyFrom(ended_at)
+    return _said(SubscribeResponse(game_ended=message), now_s)
 
 
 def token_expiring(expires_at_s: float, now_s: float) -> bytes:

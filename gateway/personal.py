@@ -21,7 +21,7 @@ from grandstand.gateway.v1.gateway_pb2 import Personal as PersonalMessage
 from grandstand.gateway.v1.gateway_pb2 import SubscribeResponse
 from grandstand.wire.topics import INBOX, PersonalTopics, standing_of
 from mesh import wall_clock
-from mesh.catalog.watch import CatalogView
+from mesh.catalog.view import CatalogView
 from mesh.jetstream.bus import Bus
 from mesh.pseudonyms import UNKEYED, PublicId
 from mesh.redis.database import Database

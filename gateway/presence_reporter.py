@@ -34,7 +34,7 @@ from grandstand.wire import bounds as wire_bounds
 from grandstand.wire import ids
 from grandstand.wire.errors import Exhausted, GrandstandError, OriginRefused, Unknown
 from mesh import limits, wall_clock
-from mesh.catalog.watch import CatalogView
+from mesh.catalog.view import CatalogView
 
 log = logging.getLogger(__name__)
 

@@ -63,8 +63,12 @@ class BarrierWaiters:
             with telemetry.detached():
                 self._task = asyncio.create_task(self._run())
 
+    @property
+    def are_waiting(self) -> bool:
+        return self._task is not None
+
     def news(self) -> None:
-        """An event of the game was folded."""
+        """More may be included by now."""
         self._news.set()
 
     def stop(self) -> None:
@@ -78,10 +82,12 @@ class BarrierWaiters:
             late, self._waiters = self._waiters, []
             if any(each.is_new and self._is_outside(each.viewer) for each in late):
                 await self._refresh()
-            await self._load()
-            now = self._loop.time()
-            for each in late:
-                self._look(each, now)
+            else:
+                self._look_at(late)
+                late, self._waiters = self._waiters, []
+            if late:
+                await self._load()
+                self._look_at(late)
             await asyncio.sleep(_LOOK_FIRST_S)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause_s - _LOOK_FIRST_S):
@@ -91,6 +97,11 @@ class BarrierWaiters:
 
     def _is_outside(self, viewer: ViewerStream) -> bool:
         return viewer.subscription is not None and viewer.subscription.is_outside(self._view)
+
+    def _look_at(self, waiters: list[_Waiter]) -> None:
+        now = self._loop.time()
+        for each in waiters:
+            self._look(each, now)
 
     def _look(self, waiter: _Waiter, now: float) -> None:
         viewer = waiter.viewer

@@ -31,7 +31,7 @@ from grandstand.aggregate.v1.aggregate_pb2 import TopicState
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.wire import actors, ids
 from grandstand.wire.errors import Unknown
-from mesh.catalog.watch import CatalogView
+from mesh.catalog.view import CatalogView
 from mesh.jetstream import subjects
 from mesh.pseudonyms import UNKEYED, PublicId
 from mesh.redis.database import RedisError

@@ -163,6 +163,12 @@ class ViewerStream:
         """As mesh.auth.token_streams.TokenStream."""
         return self._service.warn_of_expiry(self, expires_at_s)
 
+    def finish(self, message: bytes) -> None:
+        """Sends the last message, an encoded SubscribeResponse, and ends the stream OK."""
+        self.call.send(message)
+        self.call.end()
+        self._service.left(self)
+
     def end(self, error: GrandstandError) -> None:
         """Ends the stream with the error's status; idempotent."""
         self.call.end(error.code, error.message, error.retry_after_s)

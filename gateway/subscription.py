@@ -28,7 +28,7 @@ class Subscription:
     guest: bool
     barrier: Barrier
     personal_positions: Sequence[Position]
-    """The read barrier again, for personal topics; empty if none is asked for."""
+    """The barrier again, for personal topics; empty if none is asked for."""
     personal_cursors: Sequence[tuple[str, Sequence[Position]]]
     """What was seen of personal topics (I5)."""
 
@@ -113,6 +113,8 @@ def check(request: SubscribeRequest, identity: Identity | None) -> Subscription:
     barrier = Barrier()
     positions = check_positions(request.positions)
     barrier.want(positions)
+    applied = check_positions(request.applied, "applied")
+    barrier.want(applied)
     personal_cursors: list[tuple[str, Sequence[Position]]] = []
     for cursor in request.cursors:
         if cursor.topic.partition("/")[0] in PERSONAL_KINDS:
@@ -129,7 +131,7 @@ def check(request: SubscribeRequest, identity: Identity | None) -> Subscription:
         actor_id=actor_id,
         guest=identity is not None and identity.guest,
         barrier=barrier,
-        personal_positions=positions if personal else (),
+        personal_positions=[*positions, *applied] if personal else (),
         personal_cursors=personal_cursors,
     )
 

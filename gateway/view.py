@@ -11,9 +11,10 @@ Bound: the topics of one game.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
 
+from gateway.partition_results import Progress
+from gateway.shown import Shown, ShownTally
 from grandstand.aggregate.v1.aggregate_pb2 import TopicState
 from grandstand.internal.v1.internal_pb2 import Partial
 from grandstand.wire.topics import TopicPatterns
@@ -22,11 +23,26 @@ from mesh.pseudonyms import UNKEYED, PublicId
 from mesh.redis.share import Share
 
 
-class Shown(NamedTuple):
-    """A topic's state, and its encoding."""
+class _Known:
+    """How far one partition of the game is known."""
 
-    state: TopicState
-    encoded: bytes
+    __slots__ = ("floor", "loaded", "progress", "stream")
+
+    def __init__(self) -> None:
+        self.progress = Progress()
+        self.stream = ""
+        """The event stream that the partials are of; "" before the first."""
+        self.loaded = -1
+        """All up to it is in, by the store or by messages before a gap; -1: it was never loaded whole."""
+        self.floor = 0
+        """What is loaded up to here is complete with what was heard since."""
+
+    @property
+    def applied(self) -> int:
+        progress = self.progress
+        if self.loaded < self.floor or self.stream != progress.stream:
+            return self.loaded
+        return max(self.loaded, progress.after)
 
 
 class GameView:
@@ -38,44 +54,119 @@ class GameView:
         self._public = public
         self._merges: dict[str, TopicMerge] = {}
         self._changed_at: dict[str, int] = {}
+        """In this order."""
         self._shown: dict[str, Shown] = {}
         self._moving: set[str] = set()
-        self._applied: dict[int, int] = {}
-        """Of the partitions that were loaded whole."""
+        self._known: dict[int, _Known] = {}
         self._partitions: frozenset[int] = frozenset()
-        """In which the game folds, as of the last load."""
+        """In which the game folds, as far as is known."""
+        self._ordered: list[int] = []
 
     def offer(self, partial: Partial) -> bool:
         """Takes a partial; True if it changed anything."""
-        merge = self._merges.get(partial.topic)
+        topic = partial.topic
+        merge = self._merges.get(topic)
         if merge is None:
-            merge = self._merges[partial.topic] = TopicMerge(partial.topic, self._public)
+            merge = self._merges[topic] = TopicMerge(topic, self._public)
         if not merge.offer(partial):
             return False
-        self._touch(partial.topic)
-        if partial.WhichOneof("value") in ("pulse", "audience"):
-            self._moving.add(partial.topic)
+        self._touch(topic)
+        if merge.moves:
+            self._moving.add(topic)
         return True
 
+    # The partitions of the game.
+
+    @property
+    def partitions(self) -> frozenset[int]:
+        """In which the game folds, as far as is known."""
+        return self._partitions
+
+    def fold_in(self, partitions: Iterable[int]) -> None:
+        """The partitions that the game folds in; those that are new are not loaded yet."""
+        self._partitions = frozenset(partitions)
+        self._ordered = sorted(self._partitions)
+
+    def follow(self, partition: int, progress: Progress) -> None:
+        """What is heard of the partition from now on, this view hears too."""
+        known = self._of(partition)
+        known.progress = progress
+        known.floor = progress.after
+
+    def settle(self, partition: int, floor: int) -> None:
+        """Messages of the partition are missing: what is known up to `floor` is complete with the next."""
+        known = self._of(partition)
+        known.loaded = known.applied
+        known.floor = floor
+
+    def hear(self, partials: Iterable[bytes], stream: str) -> list[str]:
+        """Takes what the owner of a partition said, encoded; the topics that it changed. Raises
+        DecodeError."""
+        changed = []
+        for encoded in partials:
+            partial = Partial.FromString(encoded)
+            known = self._of(partial.partition)
+            if known.stream != stream:
+                if known.stream:
+                    continue  # it is loaded first: of two streams no sequence says which is newer
+                known.stream = stream
+            if self.offer(partial):
+                changed.append(partial.topic)
+        return changed
+
+    def take(self, share: Share) -> list[str]:
+        """Takes what the store holds of a partition; the topics that it changed. A share that is not whole is
+        left out: what is known of its partition stands."""
+        if not share.whole:
+            return []
+        known = self._of(share.partition)
+        if share.stream != known.stream:
+            if known.stream:
+                for merge in self._merges.values():
+                    merge.begin_anew(share.partition)
+                known.loaded = -1
+            known.stream = share.stream
+        known.loaded = max(known.loaded, share.applied)
+        return [topic for topic, partial in share.partials.items() if self.offer(partial)]
+
     def load(self, shares: Sequence[Share]) -> bool:
-        """Takes what the store holds, one share for each partition; True if it changed anything. A share that
-        is not whole is left out: what is known of its partition stands."""
-        self._partitions = frozenset(share.partition for share in shares)
-        whole = [share for share in shares if share.whole]
-        taken = [self.offer(partial) for share in whole for partial in share.partials.values()]
-        for share in whole:
-            self._applied[share.partition] = max(share.applied, self._applied.get(share.partition, 0))
-        return any(taken)
+        """Takes one share for each partition of the game; True if it changed anything."""
+        self.fold_in(share.partition for share in shares)
+        return bool([topic for share in shares for topic in self.take(share)])
 
     def applied(self, partition: int) -> int | None:
         """Everything of the partition up to this sequence is in; None of a partition that the game lacks, or
         that was not loaded yet."""
-        return self._applied.get(partition)
+        known = self._known.get(partition)
+        return None if known is None or known.loaded < 0 else known.applied
+
+    def positions(self) -> list[tuple[int, int]]:
+        """How far each partition of the game is known, in their order: everything up to there is in what
+        is shown now."""
+        known = self._known
+        return [(p, known[p].applied) for p in self._ordered if p in known and known[p].loaded >= 0]
+
+    def stream(self, partition: int) -> str:
+        """The event stream that what is known of the partition is of; "" before anything is."""
+        known = self._known.get(partition)
+        return "" if known is None else known.stream
+
+    def lacks(self, partition: int) -> bool:
+        """Whether the partition is to be loaded: never was, or something was missed since."""
+        known = self._of(partition)
+        heard = known.progress.stream
+        return known.loaded < known.floor or known.loaded < 0 or bool(heard and heard != known.stream)
+
+    def _of(self, partition: int) -> _Known:
+        known = self._known.get(partition)
+        if known is None:
+            known = self._known[partition] = _Known()
+        return known
 
     def unloaded(self) -> int | None:
         """A partition that the game folds in and that was never loaded whole: without it, what there is here
         is a fraction. None once there is no such."""
-        return min(self._partitions - self._applied.keys(), default=None)
+        return min((p for p in self._partitions if self.applied(p) is None), default=None)
 
     def folds_in(self, partition: int) -> bool:
         """As far as is known here."""
@@ -87,13 +178,18 @@ class GameView:
         Of partitions that the game does not fold in everything is: nothing of them can be in its results.
         Whether that is so, who asks makes sure of: the spread known here may be of yesterday.
         """
-        applied = self._applied.get(partition)
+        applied = self.applied(partition)
         if applied is None:
             return partition not in self._partitions
         if applied >= sequence:
             return True
         merge = self._merges.get(topic)
         return merge is not None and merge.sequence(partition) >= sequence
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether something may change with time alone."""
+        return bool(self._moving)
 
     def let_time_pass(self, now_s: float) -> bool:
         """Touches the topics whose shown value changed with time alone; True if there are any."""
@@ -106,28 +202,39 @@ class GameView:
             # One that nobody has asked for since it changed last is merged when it is asked for.
             if shown is not None and shown.state != (state := self._state(topic, now_s)):
                 self._touch(topic)
-                self._shown[topic] = Shown(state, state.SerializeToString())
+                self._shown[topic] = Shown(state)
         return self.version > before
 
     def changed(self, patterns: TopicPatterns, since: int) -> list[str]:
         """The matching topics that changed after version `since`, by name."""
-        return sorted(t for t, at in self._changed_at.items() if at > since and patterns.match(t))
+        return sorted(topic for topic in self.changed_since(since) if patterns.match(topic))
 
-    def has_changed(self, patterns: TopicPatterns, since: int) -> bool:
-        return any(at > since and patterns.match(topic) for topic, at in self._changed_at.items())
+    def changed_since(self, since: int) -> Iterator[str]:
+        """The topics that changed after version `since`, the latest first."""
+        for topic, at in reversed(self._changed_at.items()):
+            if at <= since:
+                return
+            yield topic
 
     def shown(self, topic: str, now_s: float) -> Shown:
         """The state of a topic there is."""
         shown = self._shown.get(topic)
         if shown is None:
-            state = self._state(topic, now_s)
-            shown = self._shown[topic] = Shown(state, state.SerializeToString())
+            shown = self._shown[topic] = self._merged(topic, now_s)
         return shown
+
+    def _merged(self, topic: str, now_s: float) -> Shown:
+        merge = self._merges[topic]
+        tally = merge.tally()
+        if tally is None:
+            return Shown(self._state(topic, now_s))
+        return ShownTally(merge, tally, len(self._partitions) or 1)
 
     def _state(self, topic: str, now_s: float) -> TopicState:
         return self._merges[topic].state(now_s, partitions=len(self._partitions) or 1)
 
     def _touch(self, topic: str) -> None:
         self.version += 1
+        self._changed_at.pop(topic, None)
         self._changed_at[topic] = self.version
         self._shown.pop(topic, None)

@@ -7,7 +7,7 @@ the bound.
 Many viewers send identical bodies: a vote for `ana` has the same bytes from everybody. So the body of a vote,
 a reaction or a presence is validated once and the result is cached by its bytes until a definition changes.
 Whether a vote is in time is not part of the cached result: that is decided for each event by the mesh's clock
-(I9).
+(I9). So is whether its game has ended.
 
 Bound: VALIDATED_KEPT_MAX results, none of a body longer than BODY_KEPT_BYTES_MAX, and the same again for
 producers, who have more rights, and for guests, who have fewer; a full cache is cleared.
@@ -36,14 +36,14 @@ from grandstand.event.v1.event_pb2 import (
 from grandstand.internal.v1.internal_pb2 import IncomingEvent
 from grandstand.wire import bounds as wire_bounds
 from grandstand.wire import ids, names
-from grandstand.wire.errors import Forbidden, Invalid, Unknown, shown
+from grandstand.wire.errors import Forbidden, Invalid, NotNow, Unknown, shown
 from ingest.compiled_definitions import CompiledBoard, CompiledCache, CompiledGame, CompiledPoll, OpenPeriod
 from mesh.jetstream import subjects
 
 Body = TypeVar("Body", bound=Message)
 
-Place = tuple[str, str, bool]
-"""Game, topic, and whether guests' rows."""
+Place = tuple[str, str, bool, int]
+"""Game, topic, whether guests' rows, and the game's generation."""
 
 VALIDATED_KEPT_MAX = 16_384
 # A body may be padded with unknown fields: it is valid, and not cached.
@@ -96,8 +96,10 @@ class ValidatedEvent:
         self.game = game
         self.kind = kind
         """vote, score, reaction, presence, measure, custom"""
-        self.place = (game.game_id, topic, guest)
-        """Guests' votes and presences are told apart: they go into sections of their own."""
+        generation = game.generation if period is None else period.generation or game.generation
+        self.place = (game.game_id, topic, guest, generation)
+        """Guests' votes and presences are told apart: they go into sections of their own. The generation is
+        that of a poll or a board, whatever this ingest has heard of its game."""
         self.value = value
         """Vote: a mask of the chosen options, bit i the poll's option i. Score: points. Reaction:
         count. Presence: the state, plus 256 times the source. Measure: the value, a float. Custom: 0."""
@@ -110,7 +112,7 @@ class ValidatedEvent:
         it (I2)."""
         self.only = game.first if self.spread <= 1 else None
         """The partition of every actor, where there is only one."""
-        self.until_s = math.inf if period is None else period.until_s
+        self.until_s = game.period.until_s if period is None else min(game.period.until_s, period.until_s)
         """Before this the topic takes events; Unix seconds."""
         self.label = label
         """Kind of a reaction, else ""."""
@@ -191,6 +193,7 @@ class Checker:
         Raises Forbidden, Invalid, Unknown, NotNow.
         """
         game = self._game(game_id)
+        game.period.check(now_s)
         match kind:
             case "vote":
                 validated = self._vote(game, _parsed(Vote, kind, body), now_s, producer, guest)
@@ -215,21 +218,39 @@ class Checker:
 
     def check_open(self, place: Place, now_s: float) -> None:
         """Raises NotNow or Unknown unless the topic takes events at `now_s`, by its current definition."""
+        self._game_of(place).period.check(now_s)
         if (period := self._period(place)) is not None:
             kind, _, name = place[1].partition("/")
             period.check(kind, name, now_s)
 
     def check_stage(self, place: Place, now_s: float) -> None:
-        """Raises NotNow or Unknown unless the topic's stage is OPEN, whether or not its closing time has
-        passed: while no close is in the event log, what is stored there counts."""
-        period = self._period(place)
-        if period is not None and not period.is_open:
+        """Raises NotNow or Unknown unless the topic's stage is OPEN, or its game's where it has none, whether
+        or not its closing time has passed: while no close is in the event log, what is stored there
+        counts."""
+        game, period = self._game_of(place), self._period(place)
+        if period is None:
+            if game.period.is_over:
+                raise game.period.refusal(now_s)
+        elif not period.is_open:
             kind, _, name = place[1].partition("/")
             raise period.refusal(kind, name, now_s)
 
+    def forget(self, game_id: str) -> None:
+        """Nothing is left of the game."""
+        for cache in (self._games, self._polls, self._boards):
+            cache.forget(game_id)
+
+    def _game_of(self, place: Place) -> CompiledGame:
+        """Raises Unknown, NotNow (there is a later game of the id)."""
+        game = self._game(place[0])
+        if place[3] < game.generation:
+            raise NotNow(f"game {place[0]!r} is another by now: the one that this was sent to is over")
+        return game
+
     def _period(self, place: Place) -> OpenPeriod | None:
-        """The period of a poll or a board; None for a topic that is always open. Raises Unknown."""
-        game_id, topic, _ = place
+        """The period of a poll or a board; None for a topic that lasts as long as its game. Raises
+        Unknown."""
+        game_id, topic, *_ = place
         kind, _, name = topic.partition("/")
         if kind == "poll":
             return self._poll(game_id, name).period
@@ -239,6 +260,7 @@ class Checker:
         self, game: CompiledGame, vote: Vote, now_s: float, producer: bool, guest: bool
     ) -> ValidatedEvent:
         poll = self._poll(game.game_id, vote.poll_id)
+        poll.period.check_game("poll", vote.poll_id, game)
         if guest:
             poll.check_guest()
         value = poll.mask(vote.option_ids)
@@ -260,6 +282,7 @@ class Checker:
         if name:
             _check_naming(name, may_name=producer or by_producer)
         board = self._board(game.game_id, board_id)
+        board.period.check_game("board", board_id, game)
         board.check(points, by_producer=by_producer)
         board.period.check("board", board_id, now_s)
         return ValidatedEvent(game, "score", board.topic, points, period=board.period, name=name)
@@ -270,7 +293,9 @@ class Checker:
         except Unknown:
             ids.check_id("event.game_id", game_id)
             raise
-        return self._games.get(definition) or self._games.put(definition, CompiledGame(definition))
+        return self._games.get(definition, game_id) or self._games.put(
+            CompiledGame(definition), definition, game_id
+        )
 
     def _poll(self, game_id: str, poll_id: str) -> CompiledPoll:
         try:
@@ -278,7 +303,9 @@ class Checker:
         except Unknown:
             ids.check_id("vote.poll_id", poll_id)
             raise
-        return self._polls.get(definition) or self._polls.put(definition, CompiledPoll(definition))
+        return self._polls.get(definition, game_id, poll_id) or self._polls.put(
+            CompiledPoll(definition), definition, game_id, poll_id
+        )
 
     def _board(self, game_id: str, board_id: str) -> CompiledBoard:
         try:
@@ -286,7 +313,9 @@ class Checker:
         except Unknown:
             ids.check_id("score.board_id", board_id)
             raise
-        return self._boards.get(definition) or self._boards.put(definition, CompiledBoard(definition))
+        return self._boards.get(definition, game_id, board_id) or self._boards.put(
+            CompiledBoard(definition), definition, game_id, board_id
+        )
 
 
 def keys_of(events: Iterable[IncomingEvent]) -> tuple[list[str], list[str]]:

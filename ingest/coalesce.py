@@ -225,7 +225,8 @@ class Batch(Generic[Ticket]):
 def _section(place: Place, said: tuple[ValidatedEvent, ...]) -> tuple[Section, bytes]:
     """The section, and its share of the value column."""
     kind, count = said[0].kind, len(said)
-    section = Section(game_id=place[0], topic=place[1], guests=place[2], rows=count)
+    game_id, topic, guests, generation = place
+    section = Section(game_id=game_id, topic=topic, guests=guests, rows=count, generation=generation)
     if kind == "vote":
         if said[0].weight:  # a poll's votes all have one, or none has
             section.weight = pack(f"<{count}I", *[validated.weight or 1 for validated in said])

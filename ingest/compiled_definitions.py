@@ -2,7 +2,8 @@
 pulse.
 
 A definition is compiled once instead of being read from its protobuf for each event. Bound:
-DEFINITIONS_KEPT_MAX of each kind; beyond that the cache is cleared and filled again on use.
+DEFINITIONS_KEPT_MAX of each kind; beyond that the cache is cleared and filled again on use. What is compiled
+of a game goes with the game.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Generic, TypeVar
 
 from grandstand.catalog.v1.catalog_pb2 import (
     POLL_VOTERS_PLATFORM,
+    STAGE_CLOSED,
     STAGE_OPEN,
     STAGE_UNSPECIFIED,
     WRITERS_PRODUCERS,
@@ -32,33 +34,67 @@ Compiled = TypeVar("Compiled")
 
 
 class CompiledCache(Generic[Compiled]):
-    """Compiled definitions by the identity of the definition, which is kept alive so that its id is not
-    reused."""
+    """Compiled definitions by game and name, each with the definition it was made of."""
 
     def __init__(self) -> None:
-        self._kept: dict[int, tuple[object, Compiled]] = {}
+        self._kept: dict[str, dict[str, tuple[object, Compiled]]] = {}
+        self._count = 0
 
-    def get(self, definition: object) -> Compiled | None:
-        found = self._kept.get(id(definition))
-        return None if found is None else found[1]
+    def get(self, definition: object, game_id: str, name: str = "") -> Compiled | None:
+        """What was made of this very object."""
+        found = self._kept.get(game_id, {}).get(name)
+        return None if found is None or found[0] is not definition else found[1]
 
-    def put(self, definition: object, compiled: Compiled) -> Compiled:
-        if len(self._kept) >= DEFINITIONS_KEPT_MAX:
+    def put(self, compiled: Compiled, definition: object, game_id: str, name: str = "") -> Compiled:
+        if self._count >= DEFINITIONS_KEPT_MAX:
             self._kept.clear()
-        self._kept[id(definition)] = (definition, compiled)
+            self._count = 0
+        of_game = self._kept.setdefault(game_id, {})
+        self._count += name not in of_game
+        of_game[name] = (definition, compiled)
         return compiled
+
+    def forget(self, game_id: str) -> None:
+        self._count -= len(self._kept.pop(game_id, ()))
+
+
+class GamePeriod:
+    """The period in which a game takes events."""
+
+    __slots__ = ("_ended_at_s", "_game_id", "is_over", "until_s")
+
+    def __init__(self, game: Game) -> None:
+        self._game_id = game.game_id
+        self._ended_at_s = game.ended_at.ToNanoseconds() / 1e9 if game.HasField("ended_at") else math.inf
+        self.is_over = game.stage >= STAGE_CLOSED
+        """Whether its stage is CLOSED or SEALED."""
+        self.until_s = -math.inf if self.is_over else self._ended_at_s
+        """Events are taken before this; Unix seconds of the mesh's clock."""
+
+    def check(self, now_s: float) -> None:
+        """Raises NotNow."""
+        if now_s >= self.until_s:
+            raise self.refusal(now_s)
+
+    def refusal(self, now_s: float) -> NotNow:
+        """The error for an event received at `now_s`, after the end."""
+        return NotNow(
+            f"game {self._game_id!r} ended{_moment(self._ended_at_s, now_s)}; it takes no more events"
+        )
 
 
 class OpenPeriod:
     """The period in which a poll or a board takes events."""
 
-    __slots__ = ("_closes_at_s", "_game_id", "_stage", "spread", "until_s")
+    __slots__ = ("_closes_at_s", "_game_id", "_stage", "generation", "spread", "until_s")
 
     def __init__(self, definition: Poll | Board) -> None:
         self._game_id = definition.game_id
         self._stage = definition.stage
         self.spread = definition.spread
         """0 if the definition does not set it; then the game's spread applies."""
+        self.generation = definition.generation
+        """0 if the definition does not set it; then the game's generation applies."""
         self._closes_at_s = (
             definition.closes_at.ToNanoseconds() / 1e9 if definition.HasField("closes_at") else math.inf
         )
@@ -70,6 +106,11 @@ class OpenPeriod:
         """Whether its stage is OPEN."""
         return self._stage == STAGE_OPEN
 
+    def check_game(self, kind: str, name: str, game: CompiledGame) -> None:
+        """Raises Unknown for what is left of an earlier game of the id."""
+        if 0 < self.generation < game.generation:
+            raise Unknown(f"{kind} {name!r} is not known in game {self._game_id!r}")
+
     def check(self, kind: str, name: str, now_s: float) -> None:
         """Raises Unknown, NotNow."""
         if now_s >= self.until_s:
@@ -79,12 +120,16 @@ class OpenPeriod:
         """The error for an event received at `now_s`, before the opening or after the close."""
         if self._stage == STAGE_UNSPECIFIED:
             return Unknown(f"{kind} {name!r} of game {self._game_id!r} is not open yet")
-        closed = ""
-        if self._closes_at_s < math.inf:
-            at = datetime.datetime.fromtimestamp(self._closes_at_s, datetime.UTC)
-            moment = f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z"
-            closed = f" at {moment}, {now_s - self._closes_at_s:.1f} s before this came"
+        closed = _moment(self._closes_at_s, now_s)
         return NotNow(f"{kind} {name!r} of game {self._game_id!r} closed{closed}")
+
+
+def _moment(at_s: float, now_s: float) -> str:
+    if at_s == math.inf:
+        return ""
+    at = datetime.datetime.fromtimestamp(at_s, datetime.UTC)
+    moment = f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z"
+    return f" at {moment}, {now_s - at_s:.1f} s before this came"
 
 
 class CompiledPoll:
@@ -194,7 +239,17 @@ class CompiledBoard:
 class CompiledGame:
     """The pulses, metrics, custom topics and audience of one game."""
 
-    __slots__ = ("_audience", "_customs", "_metrics", "_pulses", "first", "game_id", "spread")
+    __slots__ = (
+        "_audience",
+        "_customs",
+        "_metrics",
+        "_pulses",
+        "first",
+        "game_id",
+        "generation",
+        "period",
+        "spread",
+    )
 
     def __init__(self, game: Game) -> None:
         self.game_id = game.game_id
@@ -202,6 +257,8 @@ class CompiledGame:
         self._metrics = {metric.metric_id: metric.writers == WRITERS_PRODUCERS for metric in game.metrics}
         self._customs = {custom.custom_id: custom.writers == WRITERS_PRODUCERS for custom in game.customs}
         self._audience = game.audience
+        self.generation = game.generation
+        self.period = GamePeriod(game)
         self.spread = game.spread
         self.first = ids.partition_of(game.game_id, "", 1)
         """The partition of every actor in a normal game, the first of a hot one."""

@@ -203,7 +203,7 @@ def question(
 
 
 def _second(voter: _Voter) -> AlreadyDone:
-    (game_id, topic, _), actor_id, _ = voter
+    (game_id, topic, *_), actor_id, _ = voter
     return AlreadyDone(
         f"actor {actor_id!r} has already voted in poll {topic.partition('/')[2]!r} of game {game_id!r}; "
         "1 vote is allowed and it cannot be changed"

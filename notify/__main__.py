@@ -15,7 +15,8 @@ from nats.errors import Error as NatsError
 
 from grandstand.notify.v1.notify_pb2 import Announcement
 from mesh import config, limits, runtime
-from mesh.catalog.watch import CatalogWatch, Definition
+from mesh.catalog.view import Definition
+from mesh.catalog.watch import CatalogWatch
 from mesh.health import proofs
 from mesh.health.clock_watch import ClockWatch
 from mesh.health.reporter import reporting
@@ -32,7 +33,7 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
     announcer = Announcer()
     under_way: set[asyncio.Task[None]] = set()
 
-    def on_change(key: str, definition: Definition) -> None:
+    def on_change(key: str, definition: Definition | None) -> None:
         announcement = announcer.changed(key, definition, int(clock.now_s() * 1e9))
         if announcement is not None:
             task = asyncio.create_task(_publish(bus, announcement))

@@ -21,9 +21,11 @@ class Announcer:
         if not isinstance(definition, Game):
             self._stages[key] = definition.stage
 
-    def changed(self, key: str, definition: Game | Poll | Board, now_ns: int) -> Announcement | None:
-        """The announcement for a change to `definition`, or None."""
-        if isinstance(definition, Game):
+    def changed(self, key: str, definition: Game | Poll | Board | None, now_ns: int) -> Announcement | None:
+        """The announcement for a change to `definition`, or None. Of None, it is deleted and forgotten."""
+        if definition is None:
+            self._stages.pop(key, None)
+        if not isinstance(definition, Poll | Board):
             return None
         before = self._stages.get(key, 0)
         self._stages[key] = definition.stage

@@ -57,15 +57,18 @@ class Freshness:
         self._unanswered[self._number] = now_s
         return self._number
 
-    def heard(self, number: int) -> float | None:
-        """A probe came back by the watch: when it was sent; None for one that tells nothing."""
+    def heard(self, number: int, *, is_whole: bool = True) -> float | None:
+        """A probe came back by the watch: when it was sent; None for one that tells nothing.
+
+        `is_whole`: the view holds nothing that was deleted before this watch began."""
         sent_s = self._unanswered.pop(number, None)
         if sent_s is None:
             return None
         # Those before it were replaced in the bucket before the watch came to them.
         self._unanswered = {n: at_s for n, at_s in self._unanswered.items() if n > number}
-        self.anchor_s = max(self.anchor_s, self._last)
-        self.fresh_until_s = self.anchor_s + limits.VIEW_FRESH_S
+        if is_whole:
+            self.anchor_s = max(self.anchor_s, self._last)
+            self.fresh_until_s = self.anchor_s + limits.VIEW_FRESH_S
         self._last = sent_s
         return sent_s
 

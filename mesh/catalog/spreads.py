@@ -7,7 +7,7 @@ are among those of a greater one.
 
 from __future__ import annotations
 
-from mesh.catalog.watch import CatalogView
+from mesh.catalog.view import CatalogView
 
 
 class Spreads:

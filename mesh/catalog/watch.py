@@ -1,13 +1,19 @@
 """The catalog as every service sees it: a view in memory, kept fresh by a watch on its bucket.
 
-`CatalogView` is plain data with look-ups. `CatalogWatch` is its shell: it loads the bucket,
-follows its changes in their order with none left out (mesh.jetstream.ordered_consumer), and probes through
-the bucket how fresh its view is (mesh.catalog.freshness) and what the mesh's time is
+`CatalogView` (mesh.catalog.view) is plain data with look-ups. `CatalogWatch` is its shell: it loads the
+bucket, follows its changes in their order with none left out (mesh.jetstream.ordered_consumer), and probes
+through the bucket how fresh its view is (mesh.catalog.freshness) and what the mesh's time is
 (mesh.catalog.mesh_clock). It starts over after a reconnect, after a gap, and when a probe stays unanswered,
 so a watch that died unnoticed is replaced within freshness.SILENCE_S, or where it probes calmly after
 PROBE_CALMLY_S. It fetches one key at once when somebody asks for a thing the watch has not brought yet, so a
 poll can be voted in from the moment OpenPoll has answered. A fetch may be answered by a follower that lags:
 it only ever makes one entry newer, and the view's freshness is told by the watch alone.
+
+A deleted entry is replaced by a marker, which has no value, and the view forgets it. Markers do not stay
+(mesh.catalog.markers), so a watch that was away may come back to a bucket that holds neither entry nor
+marker. So each key that the view holds and a new watch does not bring is asked of the stream's leader before
+the view counts as fresh again, and forgotten if it is not there. If the stream is another by then, or ends
+before what was seen of it, entries are lost, not deleted: nothing is forgotten.
 
 A bucket that is made anew (its stream was deleted, or JetStream forgot it) holds nothing. Every process that
 runs then and may write definitions puts back what it knows and the bucket lacks; the first to do so wins.
@@ -17,7 +23,7 @@ bucket (mesh.auth.revocations) and come by the same watch.
 Beside the definitions the bucket holds the key of pseudonyms (mesh.pseudonyms): whoever may write definitions
 makes it when it is missing, and puts it back as it was.
 
-Bounds: one entry for each definition in the bucket, and REVOCATIONS_MAX. `_FETCHES_MAX` keys are fetched at a
+Bounds: those of CatalogView, and REVOCATIONS_MAX. `_FETCHES_MAX` keys are fetched at a
 time, others wait, and who waits longer than CATALOG_REFRESH_S has the watch's word. Those who ask without a
 token (`refresh_shared`) have _SHARED_FETCHES_MAX of them. Probes lie under
 subjects.PROBES keys of the bucket, one for each process that runs, save those that share one by chance: then
@@ -36,16 +42,16 @@ from collections.abc import Callable
 
 from nats.errors import Error as NatsError
 from nats.js import api as js_api
-from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError, NotFoundError
+from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError, NotFoundError
 from nats.js.kv import KeyValue
 
-from grandstand.catalog.v1.catalog_pb2 import Board, Game, Poll
-from grandstand.wire.errors import Unknown, shown
+from grandstand.wire import tasks
 from mesh import limits
 from mesh.auth import revocations
 from mesh.auth.revocations import Revocations
 from mesh.catalog.freshness import Freshness
 from mesh.catalog.mesh_clock import MeshClock, boot_s
+from mesh.catalog.view import KINDS, CatalogView, Definition
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.jetstream.ordered_consumer import Delivered, OrderedConsumer
@@ -58,150 +64,25 @@ _FETCHES_MAX = 16
 _SHARED_FETCHES_MAX = 4
 # Without a leader nobody answers: then it is better asked again than waited for.
 _OPEN_S = 2.0
+_PURGE_LOOK_S = 1.0
+_WRONG_LAST_SEQUENCE = (10071, 10164)
 assert _SHARED_FETCHES_MAX < _FETCHES_MAX, "who writes the catalog always has slots"
 PROBE_CALMLY_S = 5.0
 """How often a process probes that only shows what the catalog says."""
 
-Definition = Game | Poll | Board
-_KINDS: dict[str, type[Definition]] = {"game": Game, "poll": Poll, "board": Board}
 _PREFIX = f"$KV.{subjects.CATALOG_BUCKET}."
 
 
-class CatalogView:
-    """Games, polls and boards by their keys, each with the bucket's revision.
-
-    A game's entry may hold a definition that somebody has claimed the game for and that does not hold
-    yet (Game.pending): only `pending` tells it. A game that is nothing but claimed is unknown.
-    """
-
-    def __init__(self) -> None:
-        self._found: dict[str, Definition] = {}
-        self._revisions: dict[str, int] = {}
-        self._pending: dict[str, Game] = {}
-        self._topics: dict[str, dict[str, Poll | Board]] = {}
-        """By game and key."""
-        self._opened: dict[str, tuple[list[Poll], list[Board]]] = {}
-        self.pseudonym_key = b""
-        """Of mesh.pseudonyms; b"" while it is not known."""
-        self.changes = 0
-        """Grows with each definition that comes or changes."""
-
-    def put(self, key: str, revision: int, value: bytes) -> Definition | None:
-        """Takes an entry unless a newer one is known; returns what is new."""
-        if self.revision(key) >= revision:
-            return None
-        if key == subjects.PSEUDONYM_KEY:
-            self.pseudonym_key = value
-            self._revisions[key] = revision
-        kind = _KINDS.get(key.partition(".")[0])
-        if kind is None:
-            return None
-        definition = kind()
-        definition.ParseFromString(value)
-        self._revisions[key] = revision
-        self._pending.pop(key, None)
-        if isinstance(definition, Game) and definition.HasField("pending"):
-            pending = Game()
-            pending.CopyFrom(definition.pending)
-            self._pending[key] = pending
-            definition.ClearField("pending")
-            if not definition.spread:
-                return None
-        if self._found.get(key) == definition:
-            return None
-        self._found[key] = definition
-        if not isinstance(definition, Game):
-            self._topics.setdefault(definition.game_id, {})[key] = definition
-            self._opened.pop(definition.game_id, None)
-        self.changes += 1
-        return definition
-
-    def forget_revisions(self) -> None:
-        """The bucket was made anew and counts from one: entries are kept until it brings others."""
-        self._revisions.clear()
-
-    def unbacked(self) -> list[tuple[str, bytes]]:
-        """Keys and values of what no entry of the bucket stands behind."""
-        lost = [
-            (key, found.SerializeToString())
-            for key, found in self._found.items()
-            if key not in self._revisions
-        ]
-        if self.pseudonym_key and subjects.PSEUDONYM_KEY not in self._revisions:
-            lost.append((subjects.PSEUDONYM_KEY, self.pseudonym_key))
-        return lost
-
-    def revision(self, key: str) -> int:
-        """0 for an unknown key."""
-        return self._revisions.get(key, 0)
-
-    def pending(self, key: str) -> Game | None:
-        """The definition that the game is claimed for, until it holds."""
-        return self._pending.get(key)
-
-    def get(self, key: str) -> Definition | None:
-        return self._found.get(key)
-
-    def game(self, game_id: str) -> Game:
-        """Raises Unknown."""
-        found = self.get(subjects.game_key(game_id))
-        if not isinstance(found, Game):
-            raise Unknown(f"game {shown(game_id)} is not known; define it with CatalogService.DefineGame")
-        return found
-
-    def poll(self, game_id: str, poll_id: str) -> Poll:
-        """Raises Unknown."""
-        found = self.get(subjects.poll_key(game_id, poll_id))
-        if not isinstance(found, Poll):
-            raise Unknown(f"poll {shown(poll_id)} is not known in game {shown(game_id)}")
-        return found
-
-    def board(self, game_id: str, board_id: str) -> Board:
-        """Raises Unknown."""
-        found = self.get(subjects.board_key(game_id, board_id))
-        if not isinstance(found, Board):
-            raise Unknown(f"board {shown(board_id)} is not known in game {shown(game_id)}")
-        return found
-
-    def opened(self, game_id: str) -> tuple[list[Poll], list[Board]]:
-        """The game's polls and boards that were ever opened, newest first; sorted once for each change of
-        them. The lists are the view's own."""
-        found = self._opened.get(game_id)
-        if found is None:
-            topics = [topic for topic in self._topics.get(game_id, {}).values() if topic.stage]
-            topics.sort(key=lambda topic: topic.opened_at.ToNanoseconds(), reverse=True)
-            found = (
-                [topic for topic in topics if isinstance(topic, Poll)],
-                [topic for topic in topics if isinstance(topic, Board)],
-            )
-            if game_id in self._topics:
-                self._opened[game_id] = found
-        return found
-
-    def games(self) -> list[Game]:
-        return [d for d in self._found.values() if isinstance(d, Game)]
-
-    def polls(self) -> list[Poll]:
-        return [d for d in self._found.values() if isinstance(d, Poll)]
-
-    def boards(self) -> list[Board]:
-        return [d for d in self._found.values() if isinstance(d, Board)]
-
-    def __contains__(self, key: str) -> bool:
-        return key in self._found
-
-    def __len__(self) -> int:
-        return len(self._found)
-
-
-OnChange = Callable[[str, Definition], None]
+OnChange = Callable[[str, Definition | None], None]
 
 
 class CatalogWatch:
-    """Keeps a view fresh; `on_change(key, definition)` hears of each change after the first load.
+    """Keeps a view fresh; `on_change(key, definition)` hears of each change after the first load; None: it
+    is deleted.
 
     `probe_s`: how often its freshness is probed. Who goes by `freshness` or `clock` says VIEW_PROBE_S.
-    `puts_back`: it writes again what the bucket has lost; only for who may write definitions.
+    `puts_back`: it writes again what the bucket has lost, and purges markers; only for who may write
+    definitions.
     """
 
     def __init__(
@@ -223,6 +104,10 @@ class CatalogWatch:
         self._puts_back = puts_back
         self._bucket: KeyValue | None = None
         self._identity = ""
+        self._newest = 0
+        """The last sequence brought of this bucket; all before it was brought, replaced or deleted."""
+        self._unseen: set[str] = set()
+        """What the view holds and this watch has not brought."""
         self._wake = asyncio.Event()
         self._is_over = False
         """The watch of now is to be replaced."""
@@ -231,7 +116,7 @@ class CatalogWatch:
         """Set, and replaced, with each anchor."""
         self._fetch_slots = asyncio.Semaphore(_FETCHES_MAX)
         self._shared_fetches = SharedLooks(self.refresh, _SHARED_FETCHES_MAX)
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._life = uuid.uuid4().hex
         self._probe_key = subjects.probe_key(self._life)
 
@@ -248,26 +133,47 @@ class CatalogWatch:
         """Returns when the bucket is loaded and the mesh's time known; waits for JetStream as long as it
         takes."""
         self._bus.on_reconnect(self._end_watch)
-        self._task = asyncio.create_task(self._follow())
+        self._tasks.append(asyncio.create_task(self._follow()))
         await self._loaded.wait()
+        if self._puts_back:
+            self._tasks.append(asyncio.create_task(self._purge_markers()))
 
     async def stop(self) -> None:
         with contextlib.suppress(ValueError):
             self._bus.off_reconnect(self._end_watch)
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await tasks.end(*self._tasks)
 
     async def refresh(self, key: str) -> None:
         """Fetches one key past the watch, at most CATALOG_REFRESH_S long; the view may know it then.
 
         A fetch that has begun is never shared: it could miss what was answered before the question.
         """
-        with contextlib.suppress(KeyNotFoundError, NatsError, TimeoutError):
+        with contextlib.suppress(NatsError, TimeoutError):
             async with asyncio.timeout(limits.CATALOG_REFRESH_S), self._fetch_slots:
-                entry = await self.bucket.get(key)
-                self._take(entry.key, entry.revision or 0, entry.value or b"")
+                try:
+                    entry = await self.bucket.get(key)
+                except KeyNotFoundError as error:
+                    entry = error.entry
+                if entry is None:
+                    self.view.markers.drop(key)
+                else:
+                    self._fetched(key, entry.revision or 0, entry.value or b"")
+
+    async def delete(self, key: str, revision: int) -> bool:
+        """Whether the entry is gone; False if `revision` is not its newest any more. Raises NatsError,
+        TimeoutError."""
+        if not revision or self.view.markers.revision(key) == revision:
+            return True
+        headers = {"KV-Operation": "DEL", "Nats-Expected-Last-Subject-Sequence": str(revision)}
+        try:
+            ack = await self._bus.js.publish(_PREFIX + key, b"", headers=headers)
+        except APIError as error:
+            if error.err_code in _WRONG_LAST_SEQUENCE:
+                return False
+            raise
+        self._forget(key, ack.seq)
+        self.view.markers.put(key, ack.seq, self.clock.now_s(), is_own=True)
+        return True
 
     async def refresh_shared(self, key: str) -> None:
         """As `refresh`, for whoever asks without a token: those who ask for one key at the same time share
@@ -286,14 +192,31 @@ class CatalogWatch:
         while not self.is_fresh:
             await self._anchored.wait()
 
-    def _take(self, key: str, revision: int, value: bytes) -> None:
-        if not value:
-            return
+    def _fetched(self, key: str, revision: int, value: bytes) -> None:
+        if value and revision <= self._newest and not self.view.revision(key):
+            return  # by a follower that does not know yet that it is deleted
+        self._take(key, revision, value, self.clock.now_s())
+
+    def _take(self, key: str, revision: int, value: bytes, stored_s: float) -> None:
+        """An entry, or without a value a marker."""
         if key.startswith(f"{revocations.KIND}."):
             self.revocations.put(key, revision, value)
             return
+        if not value:
+            if self._puts_back and self.view.revision(key) <= revision:
+                self.view.markers.put(key, revision, stored_s, is_own=False)
+            self._forget(key, revision)
+            return
         changed = self.view.put(key, revision, value)
-        if changed is not None and self._on_change is not None and self._loaded.is_set():
+        if changed is not None:
+            self._tell(key, changed)
+
+    def _forget(self, key: str, revision: int) -> None:
+        if self.view.forget(key, revision):
+            self._tell(key, None)
+
+    def _tell(self, key: str, changed: Definition | None) -> None:
+        if self._on_change is not None and self._loaded.is_set():
             self._on_change(key, changed)
 
     def _end_watch(self) -> None:
@@ -305,9 +228,10 @@ class CatalogWatch:
             try:
                 async with asyncio.timeout(_OPEN_S):
                     self._bucket = await self._open()
-                    identity = await self._bus.stream_identity(subjects.CATALOG_STREAM)
+                    identity, _ = await self._bus.stream_end(subjects.CATALOG_STREAM)
                 if identity != self._identity:
                     self._identity = identity
+                    self._newest = 0
                     self.view.forget_revisions()
                     self.revocations.forget_revisions()
                 await self._watch()
@@ -338,15 +262,18 @@ class CatalogWatch:
     async def _watch(self) -> None:
         """Takes entries and probes until the watch is over: a reconnect, a gap, a probe unanswered."""
         self._is_over = False
+        self._unseen = self.view.backed()
         self.freshness.watch_began()
         consumer = OrderedConsumer(self._bus, self._delivered, self._broke)
         try:
-            kinds = (f"{kind}.>" for kind in (*_KINDS, revocations.KIND))
+            kinds = (f"{kind}.>" for kind in (*KINDS, revocations.KIND))
             filters = [*kinds, subjects.PSEUDONYM_KEY, self._probe_key]
             async with asyncio.timeout(_OPEN_S):
                 await consumer.open(subjects.CATALOG_STREAM, [_PREFIX + each for each in filters])
             while not self._is_over:
                 self._wake.clear()
+                if self._unseen and self.freshness.has_answer:
+                    await self._look_for_unseen()
                 await self._probe()
                 if self._puts_back and self.freshness.has_answer:
                     await self._put_back()
@@ -369,6 +296,53 @@ class CatalogWatch:
             probe = json.dumps([self._life, self.freshness.sent(boot_s())]).encode()
             await self._bus.client.publish(_PREFIX + self._probe_key, probe)
 
+    async def _look_for_unseen(self) -> None:
+        """Of what this watch has not brought some was replaced meanwhile, and some deleted. Raises
+        NatsError, TimeoutError."""
+        unseen = sorted(self._unseen)
+        gone: list[str] = []
+        for at in range(0, len(unseen), _FETCHES_MAX):
+            keys = unseen[at : at + _FETCHES_MAX]
+            are_there = await asyncio.gather(*(self._ask_leader(key) for key in keys))
+            gone += (key for key, is_there in zip(keys, are_there, strict=True) if not is_there)
+        identity, end = await self._bus.stream_end(subjects.CATALOG_STREAM)
+        if identity != self._identity or end < self._newest:
+            log.error("the catalog's bucket has lost entries: it ends at %d, not %d", end, self._newest)
+            self._identity = ""
+            self._end_watch()
+            return
+        for key in gone:
+            if key in self._unseen:
+                self._forget(key, self.view.revision(key))
+        self._unseen.clear()
+
+    async def _ask_leader(self, key: str) -> bool:
+        """Whether the key has an entry; the view knows it then. Raises NatsError, TimeoutError."""
+        try:
+            found = await self._bus.js.get_last_msg(subjects.CATALOG_STREAM, _PREFIX + key)
+        except NotFoundError:
+            return False
+        self._take(key, found.seq or 0, found.data or b"", self.clock.now_s())
+        return True
+
+    async def _purge_markers(self) -> None:
+        """Until cancelled."""
+        while True:
+            due = self.view.markers.due(self.clock.now_s(), _FETCHES_MAX)
+            try:
+                await asyncio.gather(*(self._purge_marker(key, revision) for key, revision in due))
+            except (NatsError, TimeoutError) as error:
+                log.info("markers of the catalog are purged later: %s", str(error) or type(error).__name__)
+                due = []
+            if not due:
+                await asyncio.sleep(_PURGE_LOOK_S)
+
+    async def _purge_marker(self, key: str, revision: int) -> None:
+        """Raises NatsError, TimeoutError."""
+        # By its sequence: an entry that was put in its place since is not touched.
+        await self._bus.js.purge_stream(subjects.CATALOG_STREAM, subject=_PREFIX + key, seq=revision + 1)
+        self.view.markers.drop(key, revision)
+
     async def _put_back(self) -> None:
         """What the bucket has lost. Raises NatsError, TimeoutError; it is then tried again."""
         lost = [*self.view.unbacked(), *self.revocations.unbacked()]
@@ -388,20 +362,22 @@ class CatalogWatch:
         if key == self._probe_key:
             self._answered(message)
         else:
-            self._take(key, message.sequence, message.data)
+            self._newest = max(self._newest, message.sequence)
+            self._unseen.discard(key)
+            self._take(key, message.sequence, message.data, message.stored_s)
 
     def _answered(self, message: Delivered) -> None:
         life, number = json.loads(message.data)
         if life != self._life:
             return
         was_answered = self.freshness.has_answer
-        sent_s = self.freshness.heard(number)
+        sent_s = self.freshness.heard(number, is_whole=not self._unseen)
         if sent_s is None:
             return
         self.clock.sample(sent_s, boot_s(), message.stored_s)
         if not was_answered:
             self._wake.set()
-        elif self.freshness.is_anchored:
+        elif self.freshness.is_anchored and not self._unseen:
             self._loaded.set()
             self._anchored.set()
             self._anchored = asyncio.Event()

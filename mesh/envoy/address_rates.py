@@ -2,25 +2,39 @@
 
 The services bound what an address holds; a flood of requests that they refuse one by one still keeps Envoy
 and them from everybody else. Here it ends at the first filter, at some 20 µs a request. A bucket for each
-address (IPv4, or IPv6 as it comes: who has a network has many) and kind of request:
+address and kind of request:
 
     streams   Subscribe, Publish: a hall full of viewers behind one address comes back at once
     reads     what aggregate answers: one address never fills the edge's breaker of reads (clusters), however
               long its requests stay without a message
     sends     the rest of the gateway's: votes of that hall
+    probes    /healthz, /livez and gRPC's health check, which a gateway answers
+    page      the page's files, by their size. Envoy holds a whole file for each request until its client has
+              read it (195 KiB for 182), or STALLED_S without a byte, so a thousand small requests that read
+              nothing would fill the heap. An address has at most half of it.
 
-Beyond it gRPC's RESOURCE_EXHAUSTED. Bounds: ADDRESSES_MAX of each kind; beyond it the address that asked
-longest ago begins with a full bucket. Off where networks are exempt from bounds by address: the filter cannot
-tell them apart. The address is what `trusted_hops` makes of the request.
+Beyond it gRPC's RESOURCE_EXHAUSTED, and 429 for plain HTTP. Bounds: ADDRESSES_MAX of each kind; beyond it the
+address that asked longest ago begins with a full bucket. Off where networks are exempt from bounds by
+address: the filter cannot tell them apart.
+
+The address is what `trusted_hops` makes of the request, an IPv6 one its /64, as in mesh.addresses. Envoy
+does not read all that proxies write into x-forwarded-for as that does: an IPv4 address in IPv6 form has a
+bucket of its own here, apart from the others of its "/64", and whoever a proxy names with a port, which
+Envoy cannot read, has none, as all of them would share the proxy's.
 """
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from mesh.envoy.clusters import EDGE_READS_MAX
+from mesh.envoy.config import EnvoyConfig, PageFile
 from mesh.envoy.contract import Rpc, rpcs
-from mesh.envoy.routes import UNARY_TIMEOUT_S
+from mesh.envoy.routes import HEALTH_PATH, LIVE_PATH, MESH_HEALTH_PATH, UNARY_TIMEOUT_S
 
 
 class AddressRate(NamedTuple):
@@ -32,7 +46,13 @@ RATES = {
     "streams": AddressRate(4_000, 400),
     "reads": AddressRate(1_000, 80),
     "sends": AddressRate(4_000, 1_000),
+    "probes": AddressRate(200, 20),
 }
+PAGE_UNIT_BYTES = 16 * 1024
+PAGE_REFILL_S = 60
+"""Until an empty bucket for the page is full again."""
+STALLED_S = 30
+"""After so long without progress a stream ends (the listeners' stream_idle_timeout)."""
 ADDRESSES_MAX = 10_000
 SAID = "your address asks more often than the edge lets one address; wait some seconds, then ask again"
 
@@ -40,6 +60,11 @@ assert RATES["reads"].burst + RATES["reads"].per_s * UNARY_TIMEOUT_S < EDGE_READ
 
 _ALWAYS = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
 _UNBOUNDED = {"max_tokens": 1_000_000_000, "tokens_per_fill": 1_000_000_000, "fill_interval": "1s"}
+_PAGE = "page"
+_MAPPED = {"ranges": [{"address_prefix": "::ffff:0:0", "prefix_len": 96}]}
+"""IPv4 addresses in IPv6 form."""
+_WITH_PORT = r" *(?:[^,:]+:\d+|\[[^,]*) *"
+"""An entry of x-forwarded-for, as of 203.0.113.7:1234 or [2001:db8::7]:1234."""
 
 
 def kind_of(rpc: Rpc) -> str:
@@ -49,39 +74,97 @@ def kind_of(rpc: Rpc) -> str:
     return "reads" if rpc.kind == "aggregate" else "sends"
 
 
-def rate_filter() -> dict[str, Any]:
+def page_rate(heap_bytes_max: int) -> AddressRate:
+    """In units of PAGE_UNIT_BYTES: with what is added while a file is held, half of the heap."""
+    held = 1 + STALLED_S / PAGE_REFILL_S
+    burst = max(1, int(heap_bytes_max / 2 / held / PAGE_UNIT_BYTES))
+    return AddressRate(burst, max(1, burst // PAGE_REFILL_S))
+
+
+def rate_filter(config: EnvoyConfig) -> dict[str, Any]:
     """The filter of the edge."""
     paths: dict[str, list[str]] = {kind: [] for kind in RATES}
     for rpc in rpcs():
         if rpc.at_edge:
             paths[kind_of(rpc)].append(rpc.path)
+    paths["probes"] += [MESH_HEALTH_PATH, LIVE_PATH, HEALTH_PATH]
+    counted = [(kind, found, 1) for kind, found in paths.items()]
+    counted += [(_PAGE, found, units) for units, found in _by_units(config.page).items()]
+    rates = RATES | {_PAGE: page_rate(config.heap_bytes_max)}
+    forms = _forms(config.trusted_hops)
     return {
         "name": "envoy.filters.http.local_ratelimit",
         "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
             "stat_prefix": "address",
-            # Of what no kind's bucket is for; the page's files among them.
+            # Of what no kind's bucket is for.
             "token_bucket": _UNBOUNDED,
             "filter_enabled": _ALWAYS,
             "filter_enforced": _ALWAYS,
             "rate_limited_as_resource_exhausted": True,
             "max_dynamic_descriptors": ADDRESSES_MAX,
-            "descriptors": [_bucket(kind, rate) for kind, rate in RATES.items()],
-            "rate_limits": [_by_address(kind, found) for kind, found in paths.items()],
+            "descriptors": [_bucket(kind, rate, form) for kind, rate in rates.items() for form in forms],
+            "rate_limits": [
+                {
+                    "actions": [_kind(kind, found, config.trusted_hops), *form],
+                    "hits_addend": {"number": units},
+                }
+                for kind, found, units in counted
+                for form in forms
+            ],
         },
     }
 
 
-def _bucket(kind: str, rate: AddressRate) -> dict[str, Any]:
+def _by_units(page: Iterable[PageFile]) -> dict[int, list[str]]:
+    """Paths of the page's files, by what one of them costs."""
+    found: dict[int, list[str]] = defaultdict(list)
+    for each in page:
+        size = Path(each.file).stat().st_size if each.file else len(each.text)
+        found[1 + size // PAGE_UNIT_BYTES].append(each.path)
+    return found
+
+
+Form = tuple[dict[str, Any], ...]
+"""Actions that make the key of an address, or nothing of one that has another form."""
+
+
+def _forms(trusted_hops: int) -> tuple[Form, ...]:
+    network: Form = ({"masked_remote_address": {"v6_prefix_mask_len": 64}},)
+    if not trusted_hops:
+        # The peer's own, which Envoy does not give in the form that is mapped.
+        return (network,)
+    mapped = {"descriptor_value": "mapped", "address_matcher": _MAPPED}
+    other = {"descriptor_value": "other", "address_matcher": _MAPPED | {"invert_match": True}}
+    return (
+        ({"remote_address_match": other}, *network),
+        ({"remote_address_match": mapped}, {"remote_address": {}}),
+    )
+
+
+def _bucket(kind: str, rate: AddressRate, form: Form) -> dict[str, Any]:
     """A key without a value stands for each value that comes."""
     return {
-        "entries": [{"key": "header_match", "value": kind}, {"key": "remote_address"}],
+        "entries": [{"key": "header_match", "value": kind}, *(_entry(each) for each in form)],
         "token_bucket": {"max_tokens": rate.burst, "tokens_per_fill": rate.per_s, "fill_interval": "1s"},
     }
 
 
-def _by_address(kind: str, paths: list[str]) -> dict[str, Any]:
-    escaped = "|".join(path.replace(".", r"\.") for path in paths)
-    named = {"name": ":path", "string_match": {"safe_regex": {"regex": escaped}}}
-    matched = {"header_value_match": {"descriptor_value": kind, "headers": [named]}}
-    return {"actions": [matched, {"remote_address": {}}]}
+def _entry(action: dict[str, Any]) -> dict[str, str]:
+    ((name, fields),) = action.items()
+    value = fields.get("descriptor_value")
+    return {"key": name, "value": value} if value else {"key": name}
+
+
+def _kind(kind: str, paths: list[str], trusted_hops: int) -> dict[str, Any]:
+    """Routes do not look at what follows a question mark."""
+    any_path = "|".join(re.escape(path) for path in paths)
+    headers: list[dict[str, Any]] = [_header(":path", rf"(?:{any_path})(?:\?.*)?")]
+    if trusted_hops:
+        named = rf"(?:.*,)?{_WITH_PORT}(?:,[^,]*){{{trusted_hops}}}"
+        headers.append(_header("x-forwarded-for", named) | {"invert_match": True})
+    return {"header_value_match": {"descriptor_value": kind, "headers": headers}}
+
+
+def _header(name: str, regex: str) -> dict[str, Any]:
+    return {"name": name, "string_match": {"safe_regex": {"regex": regex}}}

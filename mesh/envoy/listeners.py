@@ -14,7 +14,7 @@ import ipaddress
 import socket
 from typing import Any, Literal
 
-from mesh.envoy.address_rates import rate_filter
+from mesh.envoy.address_rates import STALLED_S, rate_filter
 from mesh.envoy.clusters import socket_address
 from mesh.envoy.config import EnvoyConfig
 from mesh.envoy.contract import Listener, rpcs
@@ -105,7 +105,7 @@ def edge_listener(config: EnvoyConfig) -> dict[str, Any]:
         "routes": routes,
         "typed_per_filter_config": {"envoy.filters.http.cors": _cors_policy(config.allow_origins)},
     }
-    rates = [rate_filter()] if config.address_rates else []
+    rates = [rate_filter(config)] if config.address_rates else []
     filters = [_cors(), _grpc_web(), *rates, jwt_filter(config), _router()]
     hosts = [*strict_hosts(config.edge_tls, host), host]
     idle_s = TRUSTED_IDLE_S if config.trusted_hops or config.proxies else EDGE_IDLE_S
@@ -223,7 +223,7 @@ def _manager(
         "max_request_headers_kb": REQUEST_HEADERS_KIB_MAX,
         "request_headers_timeout": seconds(HEADERS_WITHIN_S),
         # Streams have an idle timeout of their own, see routes; this is for the rest.
-        "stream_idle_timeout": "30s",
+        "stream_idle_timeout": seconds(STALLED_S),
         "delayed_close_timeout": "1s",
         "generate_request_id": False,
         "route_config": {

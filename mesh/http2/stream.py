@@ -25,7 +25,6 @@ from collections.abc import Callable
 from google.protobuf.message import Message
 
 from mesh.http2 import bounds, frames, headers
-from mesh.http2.broadcast_group import ConnectionMembers, Shared
 from mesh.http2.call import Handler, Metadata, Page
 from mesh.http2.errors import (
     DEADLINE_EXCEEDED,
@@ -35,15 +34,17 @@ from mesh.http2.errors import (
     Cause,
     StreamBroken,
 )
+from mesh.http2.members import Members
 from mesh.http2.receive_half import ReceiveHalf
 from mesh.http2.send_buffer import SendBuffer
+from mesh.http2.shared_message import Shared
 from mesh.http2.stream_host import StreamHost, Timer
 
 log = logging.getLogger(__name__)
 
 
 class Stream:
-    """Implements Call, broadcast_group.Member and write_buffer.QueuedStream."""
+    """Implements Call, members.Member and write_buffer.QueuedStream."""
 
     __slots__ = (
         "_handler",
@@ -87,7 +88,7 @@ class Stream:
         self._handler: Handler | None = None
         self._timer: Timer | None = None
         self._window = send_window
-        self._members: ConnectionMembers | None = None
+        self._members: Members | None = None
         self._unsent: SendBuffer | None = None
         self._trailers: bytes | None = None
         """To be sent after all that waits; b"" is END_STREAM alone."""
@@ -286,7 +287,7 @@ class Stream:
 
     # The broadcast group.
 
-    def join(self, members: ConnectionMembers, row: int) -> None:
+    def join(self, members: Members, row: int) -> None:
         """Broadcast messages are sent through `members` from now on, which hold the window in `row`."""
         if not self._sent_headers:
             self._send_headers()
@@ -294,6 +295,10 @@ class Stream:
         self.row = row
         if self._unsent is None:
             self._lend_window(members)
+
+    def move(self, members: Members, row: int) -> None:
+        self._members = members
+        self.row = row
 
     def _leave_group(self) -> None:
         """Idempotent."""
@@ -310,13 +315,13 @@ class Stream:
         self._unsent = SendBuffer(message.framed)
         self.write_buffer.enqueue(self)
 
-    def _take_window(self, members: ConnectionMembers) -> None:
+    def _take_window(self, members: Members) -> None:
         """From the group's array, unless it is here as something waits."""
         if self._unsent is None:
             self._window = int(members.windows[self.row])
             members.windows[self.row] = 0
 
-    def _lend_window(self, members: ConnectionMembers) -> None:
+    def _lend_window(self, members: Members) -> None:
         """To the group's array, as nothing waits."""
         members.windows[self.row] = self._window
 

@@ -166,11 +166,12 @@ class Bus:
         assert info.created is not None
         return info.created.isoformat(), info.state.last_seq
 
-    async def stream_identity(self, stream: str) -> str:
-        """What a stream of that name made anew does not share. Raises NatsError, TimeoutError."""
+    async def stream_end(self, stream: str) -> tuple[str, int]:
+        """What a stream of that name made anew does not share, and its last sequence. Raises NatsError,
+        TimeoutError."""
         info = await self.js.stream_info(stream)
         assert info.created is not None
-        return info.created.isoformat()
+        return info.created.isoformat(), info.state.last_seq
 
     async def _add_stream(self, config: js_api.StreamConfig) -> None:
         try:

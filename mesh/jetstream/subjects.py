@@ -94,13 +94,12 @@ def dead_letters(partition: int) -> str:
     return f"deadletters.{partition}"
 
 
-def results(game_id: str, topic: str, partition: int) -> str:
-    kind, _, name = topic.partition("/")
-    return f"results.{game_id}.{kind}.{name or kind}.{partition}"
+def results(partition: int) -> str:
+    """Where the partition's owner says what each flush changed (PartitionResults)."""
+    return f"results.{partition}"
 
 
-def results_of_game(game_id: str) -> str:
-    return f"results.{game_id}.>"
+ANNOUNCEMENTS_ALL = "announcements.*"
 
 
 def announcements(game_id: str) -> str:

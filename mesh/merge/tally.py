@@ -2,35 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from grandstand.aggregate.v1.aggregate_pb2 import OptionCount, TallyResult
 from grandstand.internal.v1.internal_pb2 import TallyPartial
 
 
-def merge_tally(partials: Iterable[TallyPartial]) -> TallyResult:
-    """Every option in the poll's order. Without weights a vote weighs 1."""
-    votes: dict[str, int] = {}
-    weights: dict[str, int] = {}
-    guest_votes: dict[str, int] = {}
-    voters = guest_voters = voided = 0
+class TallySum(NamedTuple):
+    """What a tally says; of each option, in the poll's order, one number in each column."""
+
+    option_ids: Sequence[str]
+    """Two of them compare equal if they name the same options."""
+    votes: list[int]
+    weights: list[int]
+    """Without weights a vote weighs 1."""
+    guest_votes: list[int]
+    voters: int
+    guest_voters: int
+    voided: int
+
+
+def sum_tallies(partials: Sequence[TallyPartial]) -> TallySum:
+    if len(partials) == 1:
+        (partial,) = partials
+        votes = list(partial.votes)
+        return TallySum(
+            partial.option_ids,
+            votes,
+            list(partial.weights) or votes,
+            _guest_votes(partial, len(votes)),
+            partial.voters,
+            partial.guest_voters,
+            partial.voided,
+        )
+    places: dict[str, int] = {}
     for partial in partials:
-        voters += partial.voters
-        guest_voters += partial.guest_voters
-        voided += partial.voided
-        for option_id, count in zip(partial.option_ids, partial.guest_votes, strict=False):
-            guest_votes[option_id] = guest_votes.get(option_id, 0) + count
-        for option_id, count, weight in zip(
-            partial.option_ids, partial.votes, partial.weights or partial.votes, strict=True
-        ):
-            votes[option_id] = votes.get(option_id, 0) + count
-            weights[option_id] = weights.get(option_id, 0) + weight
+        for option_id in partial.option_ids:
+            places.setdefault(option_id, len(places))
+    votes, weights, guests = ([0] * len(places) for _ in range(3))
+    for partial in partials:
+        columns = (partial.votes, partial.weights or partial.votes, _guest_votes(partial, len(partial.votes)))
+        for option_id, count, weight, guest_count in zip(partial.option_ids, *columns, strict=True):
+            place = places[option_id]
+            votes[place] += count
+            weights[place] += weight
+            guests[place] += guest_count
+    return TallySum(
+        list(places),
+        votes,
+        weights,
+        guests,
+        sum(partial.voters for partial in partials),
+        sum(partial.guest_voters for partial in partials),
+        sum(partial.voided for partial in partials),
+    )
+
+
+def _guest_votes(partial: TallyPartial, options: int) -> list[int]:
+    found = list(partial.guest_votes)
+    return found if len(found) == options else found[:options] + [0] * (options - len(found))
+
+
+def tally_of(tally: TallySum) -> TallyResult:
     return TallyResult(
         options=[
-            OptionCount(option_id=o, votes=n, weight=weights[o], guest_votes=guest_votes.get(o, 0))
-            for o, n in votes.items()
+            OptionCount(option_id=option_id, votes=votes, weight=weight, guest_votes=guest_votes)
+            for option_id, votes, weight, guest_votes in zip(
+                tally.option_ids, tally.votes, tally.weights, tally.guest_votes, strict=True
+            )
         ],
-        voters=voters,
-        guest_voters=guest_voters,
-        voided=voided,
+        voters=tally.voters,
+        guest_voters=tally.guest_voters,
+        voided=tally.voided,
     )
+
+
+def merge_tally(partials: Iterable[TallyPartial]) -> TallyResult:
+    """Every option in the poll's order."""
+    return tally_of(sum_tallies(list(partials)))

@@ -10,8 +10,10 @@ sequence (I5). It holds one partial for each of the game's partitions, no more.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from grandstand.aggregate.v1.aggregate_pb2 import TopicState
-from grandstand.catalog.v1.catalog_pb2 import STAGE_CLOSED, STAGE_SEALED, STAGE_UNSPECIFIED
+from grandstand.catalog.v1.catalog_pb2 import STAGE_CLOSED, STAGE_SEALED, STAGE_UNSPECIFIED, Stage
 from grandstand.event.v1.event_pb2 import Cursor, Position
 from grandstand.internal.v1.internal_pb2 import Partial
 from mesh.merge.audience import audience_moves, merge_audience
@@ -19,28 +21,39 @@ from mesh.merge.board import merge_board
 from mesh.merge.custom import merge_custom
 from mesh.merge.metric import merge_metric
 from mesh.merge.pulse import merge_pulse, pulse_moves
-from mesh.merge.tally import merge_tally
+from mesh.merge.tally import TallySum, merge_tally, sum_tallies, tally_of
 from mesh.pseudonyms import UNKEYED, PublicId
 
 
 class TopicMerge:
     """One topic's partials, and their merged value."""
 
-    __slots__ = ("_partials", "_public", "topic")
+    __slots__ = ("_partials", "_public", "_superseded", "moves", "topic")
 
     def __init__(self, topic: str, public: PublicId = UNKEYED) -> None:
         """`public`: under which ids actors are shown."""
         self.topic = topic
         self._public = public
         self._partials: dict[int, Partial] = {}
+        self._superseded: set[int] = set()
+        """Partitions whose partial is of an event stream that there is no more."""
+        self.moves = topic.partition("/")[0] in ("pulse", "audience")
+        """Whether the value may change with time alone."""
 
     def offer(self, partial: Partial) -> bool:
         """Takes a partial unless a newer or the same one of its partition is known; True if taken."""
-        known = self._partials.get(partial.partition)
-        if known is not None and known.sequence >= partial.sequence:
+        partition, superseded = partial.partition, self._superseded
+        known = self._partials.get(partition)
+        if known is not None and known.sequence >= partial.sequence and partition not in superseded:
             return False
-        self._partials[partial.partition] = partial
+        superseded.discard(partition)
+        self._partials[partition] = partial
         return True
+
+    def begin_anew(self, partition: int) -> None:
+        """The partition is folded from another event stream: whatever comes next of it is newer."""
+        if partition in self._partials:
+            self._superseded.add(partition)
 
     def sequence(self, partition: int) -> int:
         """How far the partition's share is folded; 0 before there is one."""
@@ -56,6 +69,35 @@ class TopicMerge:
             for partial in self._partials.values()
         )
 
+    def _ordered(self) -> list[Partial]:
+        known = self._partials
+        return list(known.values()) if len(known) == 1 else [known[p] for p in sorted(known)]
+
+    def positions(self) -> list[tuple[int, int]]:
+        """Partitions and sequences, in the order of the partitions."""
+        return [(p.partition, p.sequence) for p in self._ordered()]
+
+    def stage(self, partitions: int) -> Stage:
+        """A poll is closed when every partition knows, sealed likewise. `partitions`: see `state`."""
+        found = min((p.stage for p in self._partials.values()), default=STAGE_UNSPECIFIED)
+        return STAGE_CLOSED if found == STAGE_SEALED and len(self._partials) < partitions else found
+
+    def tally(self) -> TallySum | None:
+        """The merged numbers; None if the topic is no tally."""
+        partials = self._ordered()
+        if not partials or not partials[0].HasField("tally"):
+            return None
+        return sum_tallies([p.tally for p in partials])
+
+    @staticmethod
+    def tally_state(
+        topic: str, positions: Sequence[tuple[int, int]], stage: Stage, tally: TallySum
+    ) -> TopicState:
+        """What `state` says of these numbers."""
+        state = _state(topic, positions, stage)
+        state.tally.CopyFrom(tally_of(tally))
+        return state
+
     def state(self, now_s: float, *, partitions: int = 1, full: bool = False) -> TopicState:
         """The merged value. `now_s` (Unix seconds) matters to pulses and audiences only; `full`
         gives all that is kept of a pulse's panes, where a subscription sees the newest two.
@@ -63,15 +105,8 @@ class TopicMerge:
         `partitions`: how many the game has. While one of them has said nothing (Redis was emptied
         and is being folded anew), more may come: nothing is called sealed (I9).
         """
-        partials = [self._partials[p] for p in sorted(self._partials)]
-        state = TopicState(
-            topic=self.topic,
-            cursor=Cursor(positions=[Position(partition=p.partition, sequence=p.sequence) for p in partials]),
-            # A poll is closed when every partition knows, sealed likewise.
-            stage=min((p.stage for p in partials), default=STAGE_UNSPECIFIED),
-        )
-        if state.stage == STAGE_SEALED and len(partials) < partitions:
-            state.stage = STAGE_CLOSED
+        partials = self._ordered()
+        state = _state(self.topic, self.positions(), self.stage(partitions))
         match partials[0].WhichOneof("value") if partials else None:
             case "tally":
                 state.tally.CopyFrom(merge_tally(p.tally for p in partials))
@@ -88,3 +123,9 @@ class TopicMerge:
                 if merged is not None:
                     state.custom.CopyFrom(merged)
         return state
+
+
+def _state(topic: str, positions: Sequence[tuple[int, int]], stage: Stage) -> TopicState:
+    """Without a value."""
+    cursor = Cursor(positions=[Position(partition=p, sequence=s) for p, s in positions])
+    return TopicState(topic=topic, cursor=cursor, stage=stage)

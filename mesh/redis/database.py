@@ -22,6 +22,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar, cast
 
+from hiredis import pack_command
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import (
@@ -40,6 +41,7 @@ from grandstand.wire.tasks import end
 from mesh import telemetry
 from mesh.redis import connections
 from mesh.redis.address import parse
+from mesh.redis.batches import Batches
 from mesh.redis.failover import Look, ServerWatch, says_replaced
 
 log = logging.getLogger(__name__)
@@ -76,6 +78,7 @@ class Database:
         """Raises BadAddress."""
         self._address = parse(url)
         self._slots = asyncio.Semaphore(calls_max)
+        self._batches = Batches(lambda: self._slots)
         self._client: Redis | RedisCluster | None = None
         self._connecting = asyncio.Lock()
         self._watch = ServerWatch()
@@ -88,13 +91,23 @@ class Database:
     async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument] = ()) -> Any:
         """Runs the script where the keys are; all of them have one hash tag."""
 
-        async def call(client: Redis | RedisCluster) -> Any:
-            try:
-                return await client.evalsha(script.sha, len(keys), *keys, *arguments)
-            except NoScriptError:
-                return await client.eval(script.source, len(keys), *keys, *arguments)
+        packed = b""
 
-        return await self._call(call)
+        async def call(client: Redis | RedisCluster) -> Any:
+            nonlocal packed
+            try:
+                if isinstance(client, Redis):
+                    if not packed:
+                        words: tuple[Any, ...] = ("EVALSHA", script.sha, len(keys), *keys, *arguments)
+                        packed = pack_command(words)
+                    return await self._batches.run(client, packed)
+                async with self._slots:
+                    return await client.evalsha(script.sha, len(keys), *keys, *arguments)
+            except NoScriptError:
+                async with self._slots:
+                    return await client.eval(script.source, len(keys), *keys, *arguments)
+
+        return await self._tried(call)
 
     async def hash(self, key: str) -> dict[bytes, bytes]:
         """The fields of a hash; none if there is no such key."""
@@ -103,6 +116,17 @@ class Database:
     async def string(self, key: str) -> bytes:
         """The value of a key; b"" if there is no such key."""
         return cast(bytes | None, await self._call(lambda client: client.get(key))) or b""
+
+    async def strings(self, keys: Sequence[str]) -> list[bytes]:
+        """As `string`, of keys that need not have one hash tag: in one call, but for a cluster."""
+        if await self.is_cluster():
+            return list(await asyncio.gather(*map(self.string, keys)))
+
+        async def call(client: Redis | RedisCluster) -> list[bytes | None]:
+            return cast(list[bytes | None], await client.mget(keys))
+
+        values: list[bytes | None] = await self._call(call)
+        return [value or b"" for value in values]
 
     async def ranking(self, key: str) -> list[tuple[bytes, float]]:
         """The members of a sorted set, each with its score."""
@@ -120,10 +144,18 @@ class Database:
     async def aclose(self) -> None:
         if self._look is not None:
             await end(self._look)
+        await self._batches.aclose()
         if self._client is not None:
             await self._client.aclose()
 
     async def _call(self, call: Callable[[Redis | RedisCluster], Awaitable[Result] | Result]) -> Result:
+        async def held(client: Redis | RedisCluster) -> Result:
+            async with self._slots:
+                return await cast(Awaitable[Result], call(client))
+
+        return await self._tried(held)
+
+    async def _tried(self, call: Callable[[Redis | RedisCluster], Awaitable[Result]]) -> Result:
         loop = asyncio.get_running_loop()
         give_up_s = loop.time() + _RETRY_FOR_S
         wait_s = _RETRY_FIRST_S
@@ -131,8 +163,7 @@ class Database:
             try:
                 client = await self._connected()
                 self._look_soon(client)
-                async with self._slots:
-                    return await cast(Awaitable[Result], call(client))
+                return await call(client)
             except Exception as error:
                 replaced = says_replaced(error)
                 is_cluster = isinstance(self._client, RedisCluster)

@@ -11,7 +11,7 @@ Keys of a partition share one hash tag, so a flush is atomic on a cluster too:
                             every key below: the flush that wrote it last, and its length (strings: bytes;
                             hashes, sets: members), what it carries included (see aggregate.manifest)
     {p7}:topics             hash  <game>/<topic> -> StoredTopic; <game>/ -> the game's own definition
-    {p7}:results:<game>     hash  <topic> -> Partial
+    {p7}:results:<game>     hash  <topic> -> Partial; !stage -> that of a game that is closed or sealed here
     {p7}:log:origins        OriginLog: the anti-replay windows (I2)
     {p7}:log:votes          VoteLog: the votes of all open polls
     {p7}:log:<game>/<topic>:<part>    the state of another fold (see aggregate.fold)
@@ -35,6 +35,9 @@ _NAME = "!name:"
 
 MANIFEST_STATE = b"!state"
 """The field of a manifest that is no key: the PartitionState."""
+
+GAME_STAGE = "!stage"
+"""The field of a game's results that is no topic: the Stage of a game that has ended."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple, cast
 
+from grandstand.catalog.v1.catalog_pb2 import STAGE_UNSPECIFIED, Stage
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.internal.v1.internal_pb2 import Partial
 from grandstand.wire import ids
@@ -18,6 +20,7 @@ from mesh.shared_looks import SharedLooks
 
 _FOLDED_ANEW_WAIT_S = 0.05
 _READS_AT_ONCE = 64
+_STAGE = layout.GAME_STAGE.encode()
 
 
 class ResultStore:
@@ -89,16 +92,57 @@ class ResultStore:
         )
 
     async def _read_share(self, game_id: str, partition: int) -> Share:
-        results = layout.results_key(partition, game_id)
+        (share,) = (await self.shares(partition, [game_id])).values()
+        return share
+
+    async def shares(self, partition: int, game_ids: Sequence[str]) -> dict[str, Share]:
+        """What the partition holds of each game, all of one moment; for a few dozen games at most, as Redis
+        does nothing else meanwhile. Raises RedisError."""
+        results = [layout.results_key(partition, game_id) for game_id in game_ids]
         of = (layout.applied_key, layout.stream_key, layout.manifest_key)
-        keys = [*(key(partition) for key in of), results]
-        applied, whole, flat = await self._database.run(scripts.READ, keys, [layout.name_of(results)])
-        partials = {
-            flat[i].decode(): Partial.FromString(flat[i + 1])
-            for i in range(0, len(flat), 2)
-            if not flat[i].startswith(b"!")
+        keys = [*(key(partition) for key in of), *results]
+        answer = await self._database.run(scripts.READ, keys, [layout.name_of(key) for key in results])
+        applied, stream = int(answer[0]), answer[1].decode().rpartition(" ")[0]
+        return {
+            game_id: Share(partition, applied, _partials(flat), bool(whole), stream, _stage(flat))
+            for game_id, whole, flat in zip(game_ids, answer[2::2], answer[3::2], strict=True)
         }
-        return Share(partition, int(applied), partials, bool(whole))
+
+    async def applied(self, partitions: Sequence[int]) -> dict[int, Applied]:
+        """How far each of the partitions is folded that has a state to show. Raises RedisError."""
+        keys = [layout.applied_key(p) for p in partitions] + [layout.stream_key(p) for p in partitions]
+        values = await self._database.strings(keys)
+        found = {}
+        for partition, applied, value in zip(
+            partitions, values[: len(partitions)], values[len(partitions) :], strict=True
+        ):
+            stream, _, target = value.decode().rpartition(" ")
+            if value and int(applied or 0) >= int(target or 0):
+                found[partition] = Applied(stream, int(applied or 0))
+        return found
+
+
+class Applied(NamedTuple):
+    """How far a partition is folded."""
+
+    stream: str
+    """The identity of the event stream that it is folded from."""
+    sequence: int
+
+
+def _partials(flat: Sequence[bytes]) -> dict[str, Partial]:
+    return {
+        flat[i].decode(): Partial.FromString(flat[i + 1])
+        for i in range(0, len(flat), 2)
+        if not flat[i].startswith(b"!")
+    }
+
+
+def _stage(flat: Sequence[bytes]) -> Stage:
+    for name, value in zip(flat[::2], flat[1::2], strict=True):
+        if name == _STAGE:
+            return cast("Stage", int(value))
+    return STAGE_UNSPECIFIED
 
 
 def _late(shares: list[Share], wanted: Mapping[int, int]) -> Share | None:

@@ -21,19 +21,29 @@ if ARGV[3] == '' then redis.call('DEL', KEYS[1]) else redis.call('SET', KEYS[3],
 return 1
 """)
 
-# KEYS: applied, stream, manifest, results. ARGV: the name of the results. All of one moment: {applied, 1 if
-# this partition's share is whole, the results}. A state that is being folded anew is not whole before it
-# is where the stream was when that began, and results are not if they are not the manifest's.
+# KEYS: applied, stream, manifest, then the results of games. ARGV: the names of these results, in the same
+# order. All of one moment: {applied, the stream's identity and target, 1 if the first game's share is whole,
+# its results, and so on}. A state that is being folded anew is not whole before it is where the stream was
+# when that began, and results are not if they are not the manifest's.
 READ = Script("""
 local applied = redis.call('GET', KEYS[1]) or '0'
-local stream = redis.call('GET', KEYS[2])
-if not stream then return {applied, 0, {}} end
-if tonumber(applied) < tonumber(string.match(stream, ' (%d+)$') or '0') then return {applied, 0, {}} end
-local entry = redis.call('HGET', KEYS[3], ARGV[1])
-if not entry then
-  return {applied, (redis.call('HGET', KEYS[3], '!at') or '0') == applied and 1 or 0, {}}
+local stream = redis.call('GET', KEYS[2]) or ''
+local answer = {applied, stream}
+local ready = stream ~= '' and tonumber(applied) >= tonumber(string.match(stream, ' (%d+)$') or '0')
+for i = 1, #ARGV do
+  local whole, results = 0, {}
+  if ready then
+    local entry = redis.call('HGET', KEYS[3], ARGV[i])
+    if entry then
+      results = redis.call('HGETALL', KEYS[3 + i])
+      local found = (redis.call('HGET', KEYS[3 + i], '!at') or '') .. ' ' .. #results / 2
+      whole = found == entry and 1 or 0
+    else
+      whole = (redis.call('HGET', KEYS[3], '!at') or '0') == applied and 1 or 0
+    end
+  end
+  answer[2 * i + 1] = whole
+  answer[2 * i + 2] = results
 end
-local results = redis.call('HGETALL', KEYS[4])
-local found = (redis.call('HGET', KEYS[4], '!at') or '') .. ' ' .. #results / 2
-return {applied, found == entry and 1 or 0, results}
+return answer
 """)

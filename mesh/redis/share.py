@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from grandstand.catalog.v1.catalog_pb2 import STAGE_UNSPECIFIED, Stage
 from grandstand.internal.v1.internal_pb2 import Partial
 
 
@@ -17,6 +18,10 @@ class Share:
     partials: Mapping[str, Partial]
     whole: bool = True
     """False while the partition is folded anew, or a part of its results is lost: then it is no answer."""
+    stream: str = ""
+    """The identity of the event stream that it was folded from."""
+    stage: Stage = STAGE_UNSPECIFIED
+    """Of the game, once it is closed or sealed in the partition."""
 
 
 def folded_anew(partition: int) -> str:

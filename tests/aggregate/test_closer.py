@@ -17,7 +17,8 @@ from grandstand.catalog.v1.catalog_pb2 import STAGE_OPEN, Poll
 from grandstand.wire import tasks
 from grandstand.wire.errors import Unavailable
 from mesh.catalog.mesh_clock import MeshClock, boot_s
-from mesh.catalog.watch import CatalogView, CatalogWatch
+from mesh.catalog.view import CatalogView
+from mesh.catalog.watch import CatalogWatch
 from tests.support.games import run, until
 
 

@@ -19,7 +19,8 @@ from grandstand.catalog.v1.catalog_pb2 import CustomTopic, Game
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.internal.v1.internal_pb2 import Control
 from grandstand.wire.errors import GrandstandError, NotNow
-from mesh.catalog.watch import CatalogView, CatalogWatch
+from mesh.catalog.view import CatalogView
+from mesh.catalog.watch import CatalogWatch
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 

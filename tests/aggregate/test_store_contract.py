@@ -393,7 +393,7 @@ def test_a_state_that_is_folded_anew_is_no_answer_before_it_is_where_the_stream_
         assert (await of(at)).whole, "there is nothing to fold"
         await at.one.reset("t", "s", 9)
         await at.one.flush("t", 0, PartitionState(applied=5), [result(at)])
-        assert await of(at) == Share(at.partition, 5, {}, whole=False)
+        assert await of(at) == Share(at.partition, 5, {}, whole=False, stream="s")
         await at.one.flush("t", 5, PartitionState(applied=9), [result(at, "poll/y")])
         share = await of(at)
         assert (share.whole, set(share.partials)) == (True, {"poll/x", "poll/y"})
@@ -498,7 +498,7 @@ def test_what_the_manifest_does_not_list_is_no_part_of_the_state(play: Scenario)
             ("APPEND", f"{layout.tag(at.partition)}:log:a", "old"),
             ("HSET", layout.results_key(at.partition, GAME), "poll/old", ""),
         )
-        assert await of(at) == Share(at.partition, 0, {})
+        assert await of(at) == Share(at.partition, 0, {}, stream="s")
         await at.one.flush("t", 0, PartitionState(applied=5), [at.write("APPEND", "log:a", b"x"), result(at)])
         assert await at.log("log:a") == b"x"
         assert set((await of(at)).partials) == {"poll/x"}

@@ -74,6 +74,22 @@ def test_the_cursors_to_resume_with_are_those_of_what_is_shown() -> None:
     }
 
 
+def test_applied_positions_stand_for_the_cursors_of_all_topics_but_the_personal_ones() -> None:
+    screen = StateCache()
+    screen.apply(SubscribeResponse(personal=Personal(topics=[state("inbox", p0=2)])))
+    topics = [state(f"poll/{n}", p1=n) for n in range(1, 100)]
+    for applied in ({1: 200, 2: 7}, {1: 150, 2: 9}):  # the second stream took over and starts behind
+        screen.apply(
+            SubscribeResponse(
+                snapshot=Snapshot(topics=topics),
+                applied=[Position(partition=p, sequence=s) for p, s in applied.items()],
+            )
+        )
+    assert screen.applied() == [Position(partition=1, sequence=200), Position(partition=2, sequence=9)]
+    assert [cursor.topic for cursor in screen.cursors()] == ["inbox"]
+    assert len(screen.seen()) == 100
+
+
 def test_a_cursor_includes_an_event_with_its_partition_at_the_same_or_a_greater_sequence() -> None:
     cursor = Cursor(positions=[Position(partition=1, sequence=5)])
     assert includes(cursor, [])

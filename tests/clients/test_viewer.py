@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from grandstand.aggregate.v1.aggregate_pb2 import OptionCount, TallyResult, TopicState
 from grandstand.client import Backoff, ClientError, Viewer, open_channel, stream_handover
@@ -17,6 +19,7 @@ from grandstand.event.v1.event_pb2 import Cursor, Position
 from grandstand.gateway.v1.delta_pb2 import OptionDelta, TallyDelta, TopicDelta
 from grandstand.gateway.v1.gateway_pb2 import (
     Drain,
+    GameEnded,
     Personal,
     Rendition,
     Snapshot,
@@ -65,6 +68,7 @@ class Watched:
         self.votes: list[int] = []
         """Each time that something was shown."""
         self.failed: ClientError | None = None
+        self.is_over = False
 
     async def run(self) -> None:
         try:
@@ -74,6 +78,7 @@ class Watched:
                     self.votes.append(self.viewer.states["poll/mvp"].tally.voters)
         except ClientError as error:
             self.failed = error
+        self.is_over = True
 
 
 @contextlib.asynccontextmanager
@@ -130,6 +135,28 @@ def test_a_drained_viewer_is_shown_the_old_stream_until_the_new_one_stands_and_n
             viewer = watching.viewer
             assert (viewer.drained, viewer.resumed, viewer.mismatches, viewer.cache.went_back) == (1, 1, 0, 0)
             assert gateway.asked == 2
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("by_successor", [False, True])
+def test_a_viewer_of_a_game_that_ends_is_told_and_does_not_come_back(by_successor: bool) -> None:
+    async def scenario() -> None:
+        async with watched() as (gateway, watching):
+            stream = gateway.streams[0]
+            stream.show(poll(1))
+            if by_successor:  # it ends between two gateways
+                stream.say(drain(0))
+                await until(lambda: gateway.asked == 2, "the next stream is asked for")
+                stream = gateway.streams[1]
+            stream.say(SubscribeResponse(game_ended=GameEnded(ended_at=Timestamp(seconds=1_800_000_000))))
+            stream.end(0)
+            await until(lambda: watching.is_over, "the iteration ends")
+            viewer = watching.viewer
+            assert watching.failed is None
+            assert viewer.ended_at == datetime.fromtimestamp(1_800_000_000, UTC)
+            assert viewer.states["poll/mvp"] == poll(1)
+            assert gateway.asked == 1 + by_successor
 
     run(scenario())
 

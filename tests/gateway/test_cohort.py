@@ -26,7 +26,7 @@ from grandstand.internal.v1.internal_pb2 import (
 from grandstand.wire import delta
 from grandstand.wire.topics import TopicPatterns
 from mesh import limits
-from mesh.http2.broadcast_group import Shared
+from mesh.http2.shared_message import Shared
 from tests.support.seats import WIDE, Line
 
 NOW_S = 1_790_000_000

@@ -13,28 +13,32 @@ import grpc
 import grpc.aio
 import pytest
 import redis
+from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
 
 from gateway import bounds as gateway_bounds
 from gateway import fanout, overload
 from gateway.fanout import FanOut
 from gateway.subscribe import SubscribeService
+from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED, Game
 from grandstand.client import open_channel
 from grandstand.event.v1.event_pb2 import Cursor, Position
 from grandstand.gateway.v1.gateway_pb2 import SubscribeRequest, SubscribeResponse, TopicCursor
 from grandstand.gateway.v1.gateway_pb2_grpc import GatewayServiceStub
+from grandstand.internal.v1.internal_pb2 import GameResults, PartitionResults
 from grandstand.wire.topics import PersonalTopics
 from mesh import limits
 from mesh.addresses import Addresses
 from mesh.auth import NO_KEYS, Trust, Verifier
 from mesh.catalog.watch import CatalogWatch
+from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.redis.database import connect
 from mesh.redis.results import ResultStore
 from mesh.stream_limits import StreamLimits
 from tests.support.games import run, until
 from tests.support.http2_service import serving
-from tests.support.lone_gateway import GAME, POLL, LoneGateway, Results
+from tests.support.lone_gateway import GAME, PARTITION, POLL, LoneGateway, Results
 from tests.support.servers import Stores, eventually, stores
 
 SUBSCRIBE = "/grandstand.gateway.v1.GatewayService/Subscribe"
@@ -68,9 +72,9 @@ class Nobody:
 class CountedResults(ResultStore):
     reads = 0
 
-    async def read(self, game_id: str, spread: int) -> Any:
+    async def shares(self, partition: int, game_ids: Sequence[str]) -> Any:
         self.reads += 1
-        return await super().read(game_id, spread)
+        return await super().shares(partition, game_ids)
 
 
 @dataclass
@@ -78,6 +82,7 @@ class Stage:
     """A gateway's fan-out, and aggregation as the test plays it."""
 
     fan_out: FanOut
+    bus: Bus
     reads: CountedResults
     results: Results
     draining: asyncio.Event
@@ -108,7 +113,7 @@ async def staged(around: Stores) -> AsyncIterator[Stage]:
                 open_channel(address, own_connection=True) as channel,
             ):
                 stub = GatewayServiceStub(channel)
-                yield Stage(fan_out, reads, Results(bus, store), draining, nobody.boards, stub)
+                yield Stage(fan_out, bus, reads, Results(bus, store), draining, nobody.boards, stub)
         finally:
             await fan_out.stop()
             await catalog.stop()
@@ -146,7 +151,7 @@ def test_a_herd_costs_one_read_of_the_store(around: Stores) -> None:
             assert len({each.SerializeToString() for each in snapshots}) <= 3, (
                 "encoded once for a tick's joiners"
             )
-            assert stage.reads.reads <= 2, "the start's, and perhaps one of anti-entropy"
+            assert stage.reads.reads <= 2, "the start's, and perhaps one for a herd in the middle"
 
     run(scenario())
 
@@ -162,6 +167,136 @@ def test_a_herd_that_comes_back_with_cursors_reads_nothing_that_is_known(around:
             back = await firsts([stage.subscribe(topics=[POLL], cursors=cursors) for _ in range(200)])
             assert all(each.snapshot.topics[0].cursor == cursors[0].cursor for each in back)
             assert stage.reads.reads - before <= 2, "anti-entropy's"
+
+    run(scenario())
+
+
+def test_i5_i6_one_position_a_partition_resumes_all_topics_and_is_a_barrier(
+    around: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway_bounds, "ANTI_ENTROPY_S", 3600.0)
+
+    async def scenario() -> None:
+        async with staged(around) as stage:
+            for number in range(70):
+                await stage.results.show(told=False, topic=f"poll/p{number}")
+            watching = stage.subscribe(topics=[POLL])
+            seen = await first(watching)
+            at = [Position(partition=PARTITION, sequence=stage.results.sequence)]
+            assert list(seen.applied) == at
+            back = await first(stage.subscribe(topics=["poll/p1"], applied=seen.applied))
+            assert list(back.applied) == at
+            # More than is known here; it becomes known though nothing of these topics changes.
+            ahead = Position(partition=PARTITION, sequence=at[0].sequence + 1)
+            late = asyncio.create_task(first(stage.subscribe(topics=["poll/p1"], applied=[ahead])))
+            await until(lambda: stage.fan_out._waiting, "it waits")
+            await stage.results.show(topic="poll/p2")
+            assert list((await late).applied) == [ahead]
+            position = await stage.results.show()
+            update = await first(watching)
+            assert update.HasField("update")
+            assert list(update.applied) == [position]
+
+    run(scenario())
+
+
+@contextlib.asynccontextmanager
+async def defined(staged: Stage, **changes: Any) -> AsyncIterator[None]:
+    """The game's entry in the catalog says this meanwhile."""
+    bucket = await staged.bus.js.key_value(subjects.CATALOG_BUCKET)
+    key = subjects.game_key(GAME)
+    before = (await bucket.get(key)).value or b""
+    changed = Game.FromString(before)
+    changed.MergeFrom(Game(**changes))
+    await bucket.put(key, changed.SerializeToString())
+    try:
+        yield
+    finally:
+        await bucket.put(key, before)
+
+
+async def to_the_end(call: Any) -> list[SubscribeResponse]:
+    said = []
+    while (response := await asyncio.wait_for(call.read(), 20)) is not grpc.aio.EOF:
+        said.append(response)
+    assert await call.code() == grpc.StatusCode.OK
+    return said
+
+
+@pytest.mark.parametrize("seals", [True, False])
+def test_viewers_of_a_game_that_ends_are_shown_the_last_result_told_and_sent_away(
+    around: Stores, seals: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fanout, "EACH_SECOND_S", 0.05)
+
+    async def scenario() -> None:
+        async with staged(around) as stage:
+            await stage.results.show()
+            calls = [stage.subscribe(topics=[POLL]) for _ in range(5)]
+            await firsts(calls)
+            ended_at = Timestamp(seconds=1_900_000_000)
+            changes: dict[str, Any] = {"stage": STAGE_SEALED} if seals else {"generation": 7}
+            position = await stage.results.show(told=not seals)
+            if not seals:
+                await until_shown(calls, position)
+            async with defined(stage, ended_at=ended_at, **changes):
+                for said in await asyncio.gather(*map(to_the_end, calls)):
+                    assert [each.WhichOneof("message") for each in said].count("game_ended") == 1
+                    assert said[-1].HasField("game_ended")
+                    if seals:
+                        assert said[-1].game_ended.ended_at == ended_at
+                        assert said[-2].applied[0] == position, "the last result is shown before"
+                if seals:
+                    late = await to_the_end(stage.subscribe(topics=[POLL]))
+                    assert [each.WhichOneof("message") for each in late] == ["snapshot", "game_ended"]
+            assert stage.fan_out.viewers == 0
+
+    run(scenario())
+
+
+async def until_shown(calls: Sequence[Any], position: Position) -> None:
+    for call in calls:
+        while position not in (await first(call)).applied:
+            pass
+
+
+def test_a_game_that_is_forgotten_is_over_for_its_viewers(around: Stores) -> None:
+    async def scenario() -> None:
+        async with staged(around) as stage:
+            await stage.results.show()
+            call = stage.subscribe(topics=[POLL])
+            await first(call)
+            gone = PartitionResults(games=[GameResults(game_id=GAME, forgotten=True)])
+            await stage.bus.client.publish(subjects.results(PARTITION), gone.SerializeToString())
+            assert (await to_the_end(call))[-1].HasField("game_ended")
+
+    run(scenario())
+
+
+def test_a_gateway_hears_only_while_somebody_watches_and_only_of_the_partitions_it_needs(
+    around: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway_bounds, "GAME_LINGER_S", 0.0)
+
+    async def scenario() -> None:
+        async with staged(around) as watching, staged(around) as idle:
+
+            def subscriptions(stage: Stage) -> set[str]:
+                found = {each.subject for each in stage.bus.client._subs.values()}
+                return {each for each in found if each.startswith(("results.", "announcements."))}
+
+            call = watching.subscribe()
+            await first(call)
+            assert subscriptions(watching) == {subjects.results(PARTITION), subjects.ANNOUNCEMENTS_ALL}
+            taken = idle.bus.client.stats["in_bytes"]
+            for _ in range(20):
+                await watching.results.show()
+            await watching.bus.client.flush()
+            assert subscriptions(idle) == set()
+            assert idle.reads.reads == 0
+            assert idle.bus.client.stats["in_bytes"] - taken < 2_000, "nothing but the catalog's own"
+            call.cancel()
+            await until(lambda: not subscriptions(watching), "nobody watches, nothing is heard")
 
     run(scenario())
 

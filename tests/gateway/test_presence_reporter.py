@@ -28,7 +28,7 @@ from grandstand.wire import bounds as wire_bounds
 from grandstand.wire import ids
 from grandstand.wire.errors import GrandstandError
 from mesh import limits
-from mesh.catalog.watch import CatalogView
+from mesh.catalog.view import CatalogView
 from mesh.jetstream import subjects
 from mesh.merge.audience import merge_audience
 from tests.support.blocks import game_control

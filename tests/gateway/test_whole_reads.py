@@ -33,7 +33,7 @@ from grandstand.wire.errors import GrandstandError, Unauthenticated, Unavailable
 from mesh import limits
 from mesh.addresses import Addresses
 from mesh.catalog.spreads import Spreads
-from mesh.catalog.watch import CatalogView
+from mesh.catalog.view import CatalogView
 from mesh.jetstream import subjects
 from mesh.pseudonyms import UNKEYED
 from mesh.redis import layout

@@ -39,7 +39,7 @@ from grandstand.wire import ids
 from grandstand.wire.errors import Forbidden, GrandstandError, Invalid, NotNow, Unknown
 from ingest.intake import Unresolved
 from mesh.auth.identity import Identity
-from mesh.catalog.watch import CatalogView
+from mesh.catalog.view import CatalogView
 from tests.support import blocks
 from tests.support.blocks import GAME, NOW_S, origin
 from tests.support.intake import IntakeRig, Listener, bearer, taken
@@ -221,7 +221,56 @@ def test_a_closing_is_known_from_the_moment_it_stands_in_the_catalog() -> None:
     with pytest.raises(NotNow):
         taken(rig, vote(), now_s=NOW_S + 1)
     with pytest.raises(NotNow):
-        rig.checker.check_open((GAME, "poll/mvp", False), NOW_S + 1)
+        rig.checker.check_open((GAME, "poll/mvp", False, 0), NOW_S + 1)
+
+
+def test_a_game_takes_nothing_from_its_end_on() -> None:
+    """Polls that its owner has not closed are none the wiser."""
+    view = CatalogView()
+    game = Game(game_id=GAME, spread=1, pulses=[Pulse(pulse_id="cheer", kinds=["fire"])])
+    view.put(f"game.{GAME}", 1, game.SerializeToString())
+    view.put(f"poll.{GAME}.mvp", 2, blocks.poll().SerializeToString())
+    rig = IntakeRig(view)
+    reaction = Event(game_id=GAME, origin_seq=1)
+    reaction.reaction.pulse_id, reaction.reaction.kind = "cheer", "fire"
+    for event in (vote(), reaction):
+        assert taken(rig, event, now_s=NOW_S + 1)
+    ended = Game()
+    ended.CopyFrom(view.game(GAME))
+    ended.ended_at.FromNanoseconds(int((NOW_S + 5.25) * 1e9))
+    view.put(f"game.{GAME}", 1_000, ended.SerializeToString())
+    rows = [taken(rig, event, now_s=NOW_S + 5) for event in (vote(), reaction)]
+    places = [(row.game_id, row.topic, row.guest, row.generation) for row in rows]
+    for event in (vote(), reaction):
+        with pytest.raises(NotNow, match=r"game 'game' ended at .*\.250Z, 0\.8 s before this came"):
+            taken(rig, event, now_s=NOW_S + 6)
+    for place in places:
+        rig.checker.check_open(place, NOW_S + 5)
+        rig.checker.check_stage(place, NOW_S + 9)
+        with pytest.raises(NotNow):
+            rig.checker.check_open(place, NOW_S + 6)
+    ended.stage = STAGE_CLOSED
+    view.put(f"game.{GAME}", 1_001, ended.SerializeToString())
+    poll, own = places
+    rig.checker.check_stage(poll, NOW_S + 9)  # it has a stage of its own
+    with pytest.raises(NotNow):
+        rig.checker.check_stage(own, NOW_S + 9)
+
+
+def test_nothing_of_an_earlier_game_is_left_for_the_next_of_its_id() -> None:
+    view = CatalogView()
+    rig = IntakeRig(view)
+    for revision, generation in ((1, 7), (5, 9)):
+        game = Game(game_id=GAME, title="Game", spread=1, generation=generation)
+        view.put(f"game.{GAME}", revision, game.SerializeToString())
+        if generation == 9:
+            with pytest.raises(Unknown):  # the poll of the game before
+                taken(rig, vote())
+            with pytest.raises(NotNow, match="is another by now"):
+                rig.checker.check_open((GAME, "poll/mvp", False, 7), NOW_S)
+        poll = blocks.poll(generation=generation)
+        view.put(f"poll.{GAME}.mvp", revision + 1, poll.SerializeToString())
+        assert taken(rig, vote()).generation == generation
 
 
 @pytest.mark.parametrize(

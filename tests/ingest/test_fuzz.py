@@ -34,7 +34,7 @@ from ingest.intake import Intake, RelayedTicket, Ticket
 from ingest.pressure import Pressure
 from ingest.session import IngestSession, Input
 from mesh.auth import Identity
-from mesh.catalog.watch import CatalogView
+from mesh.catalog.view import CatalogView
 from tests.support.blocks import origins_of_tests
 from tests.support.games import run
 from tests.support.hostile import Hostile

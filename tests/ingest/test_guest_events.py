@@ -9,7 +9,7 @@ from grandstand.catalog.v1.catalog_pb2 import POLL_VOTERS_PLATFORM
 from grandstand.event.v1.event_pb2 import PRESENCE_STATE_HERE, Event, Presence, Score, Vote
 from grandstand.wire.errors import Forbidden, GrandstandError, Invalid
 from mesh.auth import Identity
-from mesh.catalog.watch import CatalogView
+from mesh.catalog.view import CatalogView
 from tests.support import blocks
 from tests.support.blocks import GAME, NOW_S, origin
 from tests.support.intake import IntakeRig, Listener, bearer

@@ -35,7 +35,7 @@ from ingest.admission import Admission
 from ingest.buckets import Rate
 from ingest.intake import Unresolved
 from ingest.republish import split_for_republish
-from mesh.catalog.watch import CatalogView
+from mesh.catalog.view import CatalogView
 from tests.support import blocks
 from tests.support.blocks import GAME, NOW_S, origin
 from tests.support.intake import UNLIMITED, IntakeRig, Listener, bearer, incoming

@@ -14,7 +14,7 @@ from grandstand.event.v1.event_pb2 import Event, Score
 from grandstand.internal.v1.internal_pb2 import Block
 from grandstand.wire.errors import Forbidden, GrandstandError, Invalid
 from mesh.auth import Identity
-from mesh.catalog.watch import CatalogView
+from mesh.catalog.view import CatalogView
 from mesh.merge import merge_board
 from tests.support import blocks
 from tests.support.blocks import GAME, NOW_S, origin, origins_of_tests

@@ -35,7 +35,7 @@ SPEAKERS = (
     "mesh/auth/origins.py",
     "mesh/auth/token_streams.py",
     "mesh/auth/verifier.py",
-    "mesh/catalog/watch.py",
+    "mesh/catalog/view.py",
     "mesh/health/clock_watch.py",
     "clients/python/grandstand/wire/actors.py",
     "clients/python/grandstand/wire/ids.py",

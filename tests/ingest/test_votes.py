@@ -77,7 +77,7 @@ async def refused(votes: CastVotes, *rows: Row) -> list[int]:
     """The places in `rows` of those that are refused."""
     batch = batch_of(*rows)
     refusals = await votes.refusals(batch)
-    places = [(row.game_id, row.topic, row.guest) for row in rows]
+    places = [(row.game_id, row.topic, row.guest, row.generation) for row in rows]
     there = {place: [at for at, each in enumerate(places) if each == place] for place in refusals}
     return sorted(there[place][at] for place, found in refusals.items() for at in found)
 

@@ -56,22 +56,29 @@ class ModelBucket:
         return entry.revision
 
     def get(self, key: str) -> Entry:
-        """Raises KeyNotFoundError."""
-        if key not in self._entries:
-            raise KeyNotFoundError
-        return self._entries[key]
+        """Raises KeyNotFoundError, of what is deleted too."""
+        return _standing(self._entries.get(key))
 
     def get_of_any(self, key: str) -> Entry:
         """As a follower answers, which may lag."""
-        if self._world.odds(0.2):
-            if key not in self._older:
-                raise KeyNotFoundError
-            return self._older[key]
-        return self.get(key)
+        return _standing(self._older.get(key)) if self._world.odds(0.2) else self.get(key)
 
-    def has(self, pattern: str) -> bool:
-        """Whether a key begins with the pattern's fixed part; "*" stands for its end."""
-        return any(key.startswith(pattern.removesuffix("*")) for key in self._entries)
+    def last(self) -> int:
+        return self._revision
+
+    def last_of(self, pattern: str) -> Entry | None:
+        """As the leader answers. "*" stands for the key's end."""
+        start = pattern.removesuffix("*")
+        if start == pattern:
+            return self._entries.get(pattern)
+        found = (entry for key, entry in self._entries.items() if key.startswith(start))
+        return max(found, key=lambda entry: entry.revision, default=None)
+
+    def purge(self, key: str, below: int) -> None:
+        found = self._entries.get(key)
+        if found is not None and found.revision < below:
+            del self._entries[key]
+            self._older.pop(key, None)
 
     def watch(
         self, process: Process, wanted: Callable[[str], bool], take: Callable[[Entry], None]
@@ -88,6 +95,12 @@ class ModelBucket:
         watch.is_dead = True
         if watch in self._watches:
             self._watches.remove(watch)
+
+
+def _standing(found: Entry | None) -> Entry:
+    if found is None or not found.value:
+        raise KeyNotFoundError(found)
+    return found
 
 
 class Watching:
@@ -151,8 +164,14 @@ class BucketClient:
     async def update(self, key: str, value: bytes, last: int | None = None) -> int:
         return await self._call(lambda: self._bucket.put(key, value, last or 0))
 
-    async def has(self, pattern: str) -> bool:
-        return await self._call(lambda: self._bucket.has(pattern))
+    async def last(self) -> int:
+        return await self._call(self._bucket.last)
+
+    async def last_of(self, pattern: str) -> Entry | None:
+        return await self._call(lambda: self._bucket.last_of(pattern))
+
+    async def purge(self, key: str, below: int) -> None:
+        await self._call(lambda: self._bucket.purge(key, below))
 
     async def _call(self, effect: Callable[[], Any]) -> Any:
         return await ask(self._process, self._cuts, "bucket", effect, NatsTimeoutError)

@@ -48,8 +48,8 @@ class ModelBus:
         stream = self.mesh.stream
         return await self.ask(lambda: (stream.identity, stream.last))
 
-    async def stream_identity(self, stream: str) -> str:
-        return "never made anew"
+    async def stream_end(self, stream: str) -> tuple[str, int]:
+        return "never made anew", await self.bucket.last()
 
     async def widen_events_stream(self, more_bytes: int) -> int:
         stream = self.mesh.stream
@@ -141,9 +141,10 @@ class ModelJetStream:
         """Raises NotFoundError."""
         mesh = self._bus.mesh
         if subject.startswith(_KEYS):
-            if not await self._bus.bucket.has(subject.removeprefix(_KEYS)):
+            entry = await self._bus.bucket.last_of(subject.removeprefix(_KEYS))
+            if entry is None:
                 raise NotFoundError
-            return SimpleNamespace(seq=1)
+            return SimpleNamespace(seq=entry.revision, data=entry.value)
         return await self._bus.ask(lambda: _message(mesh.stream.last_of(subject)))
 
     async def get_msg(self, stream: str, seq: int, subject: str = "", next: bool = False) -> Any:  # noqa: A002
@@ -151,8 +152,13 @@ class ModelJetStream:
         of = self._bus.mesh.stream
         return await self._bus.ask(lambda: _message(of.next_of(subject, seq) if next else of.get(seq)))
 
-    async def publish(self, subject: str, payload: bytes) -> None:
-        """Raises APIError where the stream is full."""
+    async def publish(self, subject: str, payload: bytes, headers: Mapping[str, str] | None = None) -> Any:
+        """Raises APIError where the stream is full; of the bucket's, KeyWrongLastSequenceError."""
+        if subject.startswith(_KEYS):
+            last = int((headers or {})["Nats-Expected-Last-Subject-Sequence"])
+            return SimpleNamespace(
+                seq=await self._bus.bucket.update(subject.removeprefix(_KEYS), payload, last)
+            )
         stream = self._bus.mesh.stream
         partition = int(subject.rpartition(".")[2])
 
@@ -161,10 +167,13 @@ class ModelJetStream:
             if not stream.store(partition, payload, message_id, subject):
                 raise APIError(code=503, err_code=_STREAM_FULL, description="maximum bytes exceeded")
 
-        await self._bus.ask(store)
+        return await self._bus.ask(store)
 
     async def purge_stream(self, stream: str, *, subject: str, seq: int = 0, keep: int = 0) -> None:
         mesh = self._bus.mesh
+        if subject.startswith(_KEYS):
+            await self._bus.bucket.purge(subject.removeprefix(_KEYS), seq)
+            return
 
         def purge() -> None:
             mesh.told.purges += bool(mesh.stream.purge(subject, below=seq, keep=keep)) and bool(seq)

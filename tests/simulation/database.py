@@ -301,14 +301,16 @@ class ModelDatabase:
 
     def _read(self, keys: Sequence[str], arguments: list[bytes]) -> Any:
         applied, stream, listed = self._string(keys[0]) or b"0", self._string(keys[1]), self._hash(keys[2])
-        if stream is None or int(applied) < int(stream.rpartition(b" ")[2]):
-            return [applied, 0, []]
-        entry = listed.get(arguments[0])
-        if entry is None:
-            return [applied, int(listed.get(AT, b"0") == applied), []]
-        results = self._hash(keys[3])
-        whole = b"%s %d" % (results.get(AT, b""), len(results)) == entry
-        return [applied, int(whole), [part for field in results.items() for part in field]]
+        answer: list[Any] = [applied, stream or b""]
+        for name, key in zip(arguments, keys[3:], strict=True):
+            entry, results = listed.get(name), self._hash(key)
+            whole = b"%s %d" % (results.get(AT, b""), len(results)) == entry
+            if stream is None or int(applied) < int(stream.rpartition(b" ")[2]):
+                whole, results = False, {}
+            elif entry is None:
+                whole, results = listed.get(AT, b"0") == applied, {}
+            answer += [int(whole), [part for field in results.items() for part in field]]
+        return answer
 
     # Broken on purpose by some tests.
 

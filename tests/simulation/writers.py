@@ -38,7 +38,7 @@ class ModelWriter(Process):
         bus = ModelBus(self, self._mesh)
         closers: list[Closer] = []
 
-        def hear(key: str, definition: Game | Poll | Board) -> None:
+        def hear(key: str, definition: Game | Poll | Board | None) -> None:
             for closer in closers:
                 closer.hear(definition)
 

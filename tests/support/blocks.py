@@ -18,7 +18,7 @@ from grandstand.catalog.v1.catalog_pb2 import (
     Pulse,
     Stage,
 )
-from grandstand.internal.v1.internal_pb2 import Block, Control, RemoveScore, VoidVotes
+from grandstand.internal.v1.internal_pb2 import Block, Control, ForgetGame, RemoveScore, VoidVotes
 from mesh.auth.identity import Identity
 from mesh.auth.origins import ENTROPY_BYTES, Origins
 
@@ -67,7 +67,13 @@ def control(definition: Poll | Board, stage: Stage = STAGE_OPEN, at_s: float = N
     return block
 
 
-def game(*, audience: bool = False, metrics: Sequence[str] = (), customs: Sequence[CustomTopic] = ()) -> Game:
+def game(
+    *,
+    audience: bool = False,
+    metrics: Sequence[str] = (),
+    customs: Sequence[CustomTopic] = (),
+    **fields: Any,
+) -> Game:
     """With a pulse `cheer`."""
     return Game(
         game_id=GAME,
@@ -76,6 +82,7 @@ def game(*, audience: bool = False, metrics: Sequence[str] = (), customs: Sequen
         audience=audience,
         metrics=[Metric(metric_id=metric) for metric in metrics],
         customs=customs,
+        **fields,
     )
 
 
@@ -83,6 +90,10 @@ def game_control(definition: Game, at_s: float = NOW_S) -> Block:
     block = Block(control=Control(game=definition))
     block.stamped_at.FromNanoseconds(int(at_s * 1e9))
     return block
+
+
+def forget_game(generation: int = 0, at_s: float = NOW_S) -> Block:
+    return _correction(Control(forget_game=ForgetGame(game_id=GAME, generation=generation)), at_s)
 
 
 def void_votes(actor: str, poll_id: str = "mvp", at_s: float = NOW_S) -> Block:

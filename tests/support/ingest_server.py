@@ -39,7 +39,8 @@ from ingest.votes import CastVotes
 from mesh import limits
 from mesh.addresses import Addresses
 from mesh.auth import Identity
-from mesh.catalog.watch import CatalogWatch, Definition
+from mesh.catalog.view import Definition
+from mesh.catalog.watch import CatalogWatch
 from mesh.http2.server import Http2Server
 from mesh.jetstream.bus import Bus
 from mesh.jetstream.pipeline import PublishPipeline

@@ -24,7 +24,7 @@ from grandstand.catalog.v1.catalog_pb2 import STAGE_OPEN
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.gateway.v1.gateway_pb2 import SubscribeRequest, SubscribeResponse
 from grandstand.gateway.v1.gateway_pb2_grpc import GatewayServiceStub
-from grandstand.internal.v1.internal_pb2 import Partial, TallyPartial
+from grandstand.internal.v1.internal_pb2 import GameResults, Partial, PartitionResults, TallyPartial
 from grandstand.wire import ids
 from mesh.envoy.bootstrap import bootstrap
 from mesh.envoy.config import Endpoint, EnvoyConfig, SocketPath
@@ -173,8 +173,14 @@ class Results:
             step.hset(manifest, mapping={"!at": sequence, layout.name_of(results): entry})
             step.execute()
         if told:
-            for name, partial in partials.items():
-                await self._bus.client.publish(subjects.results(GAME, name, PARTITION), partial)
+            said = PartitionResults(
+                partition=PARTITION,
+                before=sequence - 1,
+                after=sequence,
+                stream="played",
+                games=[GameResults(game_id=GAME, partials=list(partials.values()))],
+            )
+            await self._bus.client.publish(subjects.results(PARTITION), said.SerializeToString())
             await self._bus.client.flush()
         return Position(partition=PARTITION, sequence=sequence)
 

@@ -67,7 +67,7 @@ class Kept:
                 self.hashes.setdefault(write.key, {}).update(zip(flat[::2], flat[1::2], strict=True))
             elif write.command == "HDEL":
                 for name in flat:
-                    del self.hashes[write.key][name]
+                    self.hashes.get(write.key, {}).pop(name, None)
             elif write.command == "APPEND":
                 self.values[write.key] = self.values.get(write.key, b"") + flat[0]
             elif write.command == "SET":

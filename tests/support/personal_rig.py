@@ -16,7 +16,7 @@ from grandstand.gateway.v1.gateway_pb2 import SubscribeResponse
 from grandstand.notify.v1.notify_pb2 import InboxResult, Notification
 from grandstand.wire import ids
 from grandstand.wire.topics import PersonalTopics
-from mesh.catalog.watch import CatalogView
+from mesh.catalog.view import CatalogView
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.redis.database import Database

@@ -93,7 +93,7 @@ RIGHTS: Mapping[str, Rights] = {
             subjects.EVENTS_ALL,
             subjects.PURGED_ALL,
             subjects.DEAD_LETTERS_ALL,
-            "results.>",
+            "results.*",
             subjects.PARTITION_STATUS_ALL,
             subjects.WORKERS,
             "health.aggregate.*",
@@ -109,7 +109,7 @@ RIGHTS: Mapping[str, Rights] = {
             *_api("CONSUMER.DELETE", _CHECKPOINTS, ".*"),
             *_api("STREAM.INFO STREAM.CREATE", subjects.DEAD_LETTERS_STREAM),
             *_CATALOG[:-1],
-            *_api("STREAM.UPDATE", subjects.CATALOG_STREAM),
+            *_api("STREAM.UPDATE STREAM.PURGE", subjects.CATALOG_STREAM),
             *_CLOCK,
         ),
         subscribe=(
@@ -131,8 +131,8 @@ RIGHTS: Mapping[str, Rights] = {
     "gateway": Rights(
         publish=("health.gateway.*", _replies("gateway"), *_CATALOG, *_CLOCK),
         subscribe=(
-            "results.>",
-            "announcements.*",
+            "results.*",
+            subjects.ANNOUNCEMENTS_ALL,
             "inbox.*",
             subjects.HEALTH_ALL,
             subjects.PARTITION_STATUS_ALL,
@@ -143,7 +143,7 @@ RIGHTS: Mapping[str, Rights] = {
     ),
     "notify": Rights(
         publish=(
-            "announcements.*",
+            subjects.ANNOUNCEMENTS_ALL,
             "inbox.*",
             "health.notify.*",
             _replies("notify"),

@@ -10,6 +10,7 @@
  * Bound: two states per topic. The topics are those of the newest Snapshot and of the messages after it.
  */
 import type { TopicState } from "./gen/grandstand/aggregate/v1/aggregate_pb.js";
+import type { Position } from "./gen/grandstand/event/v1/event_pb.js";
 import type { TopicDelta } from "./gen/grandstand/gateway/v1/delta_pb.js";
 import { applied, DeltaMismatch } from "./delta.js";
 import { includes } from "./position.js";
@@ -19,6 +20,7 @@ export class StateCache {
   readonly #streamed = new Map<string, TopicState>();
   readonly #behind = new Set<string>();
   readonly #personal = new Set<string>();
+  readonly #applied = new Map<number, bigint>();
   #unconfirmed = new Set<string>();
 
   /** The newest state of every topic, by topic name. */
@@ -29,6 +31,24 @@ export class StateCache {
   /** Topics for which the stream still sends states older than the one shown. */
   get behind(): ReadonlySet<string> {
     return this.#behind;
+  }
+
+  /** What to hand in with the next stream: all up to these is in the states shown. */
+  get applied(): { readonly partition: number; readonly sequence: bigint }[] {
+    return [...this.#applied].map(([partition, sequence]) => ({ partition, sequence }));
+  }
+
+  /** What to hand in besides: of topics that `applied` says nothing of. */
+  get cursors(): Pick<TopicState, "topic" | "cursor">[] {
+    const rest = [...this.#states.values()].filter(({ topic }) => this.#applied.size === 0 || this.#personal.has(topic));
+    return rest.flatMap(({ topic, cursor }) => (cursor && cursor.positions.length > 0 ? [{ topic, cursor }] : []));
+  }
+
+  /** All up to these is in the states that the stream sent, now that they are taken. */
+  takeApplied(positions: readonly Position[]): void {
+    for (const { partition, sequence } of positions) {
+      if (sequence > (this.#applied.get(partition) ?? 0n)) this.#applied.set(partition, sequence);
+    }
   }
 
   /**

@@ -116,7 +116,7 @@ export class StreamHandover {
   heard(stream: number, { message, asOf }: Pick<SubscribeResponse, "message" | "asOf">, nowMs: number): Heard {
     this.#useful.add(stream);
     let ends: number | undefined;
-    if (stream === this.#successor) {
+    if (stream === this.#successor && message.case !== "gameEnded") {
       // Nothing of a stream can be shown before its Snapshot.
       if (message.case !== "snapshot") return { shows: false, takesOver: false, ends: undefined };
       ends = this.#shown;

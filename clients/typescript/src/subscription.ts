@@ -14,7 +14,7 @@
  * Bound: nothing is queued here. A reader too slow for the stream is pushed back on by the browser
  * and conflated by the gateway (I8).
  */
-import { timestampMs } from "@bufbuild/protobuf/wkt";
+import { timestampDate, timestampMs } from "@bufbuild/protobuf/wkt";
 import { type Client, Code, ConnectError, createContextValues } from "@connectrpc/connect";
 import type { Position } from "./gen/grandstand/event/v1/event_pb.js";
 import type { GatewayService, SubscribeResponse } from "./gen/grandstand/gateway/v1/gateway_pb.js";
@@ -33,6 +33,8 @@ export type Connection =
   | { readonly phase: "reconnecting"; readonly retryAtMs: number; readonly why: string }
   | { readonly phase: "paused" }
   | { readonly phase: "refused"; readonly code: Code; readonly message: string }
+  /** The game has ended: its results are final, and no stream is opened any more. */
+  | { readonly phase: "ended"; readonly endedAt: Date | undefined }
   | { readonly phase: "closed" };
 
 export interface SubscriptionOptions {
@@ -60,7 +62,7 @@ export interface Rendition {
 /** One call. */
 interface Stream {
   readonly abort: AbortController;
-  /** The topics whose cursors were handed in. */
+  /** The topics of which it was said what was seen. */
   readonly handedIn: readonly string[];
   readonly barrier: boolean;
 }
@@ -107,7 +109,7 @@ export class Subscription {
 
   /** Opens the stream now, instead of at the end of a wait, a pause or a refusal. */
   open(): void {
-    if (this.#streams.size > 0 || this.#connection.phase === "closed") return;
+    if (this.#streams.size > 0 || this.#isOver) return;
     void this.#watch();
   }
 
@@ -121,8 +123,12 @@ export class Subscription {
     this.#end({ phase: "closed" });
   }
 
+  get #isOver(): boolean {
+    return this.#connection.phase === "closed" || this.#connection.phase === "ended";
+  }
+
   #end(connection: Connection): void {
-    if (this.#connection.phase === "closed") return;
+    if (this.#connection.phase === "closed" || (this.#isOver && connection.phase !== "closed")) return;
     clearTimeout(this.#next);
     for (const { abort } of this.#streams.values()) abort.abort();
     this.#streams.clear();
@@ -136,8 +142,9 @@ export class Subscription {
     const number = this.#handover.opened();
     const request = this.#request();
     const abort = new AbortController();
-    const handedIn = request.cursors.map(({ topic }) => topic);
-    const stream: Stream = { abort, handedIn, barrier: request.cursors.length + request.positions.length > 0 };
+    const handedIn = this.#handover.withCursors ? [...this.cache.states.keys()] : [];
+    const barrier = request.applied.length + request.cursors.length + request.positions.length > 0;
+    const stream: Stream = { abort, handedIn, barrier };
     this.#streams.set(number, stream);
     if (this.#streams.size === 1 && this.#connection.phase !== "reconnecting") this.#tell({ phase: "connecting" });
     let failure: ConnectError | undefined;
@@ -179,6 +186,7 @@ export class Subscription {
     if (!heard.shows) return;
     try {
       this.#take(response, atMs);
+      this.cache.takeApplied(response.applied);
     } catch (reason) {
       if (!(reason instanceof DeltaMismatch)) throw reason;
       this.#mismatches++;
@@ -216,6 +224,9 @@ export class Subscription {
       case "tokenExpiring":
         this.#goOn("the token expires");
         break;
+      case "gameEnded":
+        this.#end({ phase: "ended", endedAt: message.value.endedAt && timestampDate(message.value.endedAt) });
+        break;
     }
   }
 
@@ -235,15 +246,13 @@ export class Subscription {
 
   #request() {
     const handsIn = this.#handover.withCursors;
-    const seen = handsIn ? [...this.cache.states.values()] : [];
     return {
       gameId: this.options.gameId,
       topics: [...(this.options.topics ?? [])],
       maxUpdatesPerS: this.options.maxUpdatesPerS ?? 0,
       deltas: true,
-      cursors: seen
-        .flatMap(({ topic, cursor }) => (cursor && cursor.positions.length > 0 ? [{ topic, cursor }] : []))
-        .slice(0, CURSORS_MAX),
+      applied: handsIn ? this.cache.applied : [],
+      cursors: handsIn ? this.cache.cursors.slice(0, CURSORS_MAX) : [],
       positions: handsIn ? [...(this.options.positions?.() ?? [])] : [],
     };
   }

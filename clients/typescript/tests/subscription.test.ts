@@ -127,6 +127,38 @@ test("I6: the barrier is handed in with every stream that carries cursors", asyn
   subscription.close();
 });
 
+test("I5: applied positions are handed in for all topics, the greatest of each partition", async () => {
+  const applied = (message: Message, sequence: number) =>
+    ({ ...message, applied: [{ partition: 2, sequence: BigInt(sequence) }] }) as Message;
+  const { subscription, requests, shown } = watch([
+    [applied(snapshot(1, 1), 7), Code.Unavailable],
+    [applied(snapshot(1, 1), 7), applied(state(9, 9), 9), Code.Unavailable],
+    ["hang"],
+  ]);
+  await vi.waitFor(() => expect(requests).toHaveLength(3));
+  expect(requests.map((request) => request.applied.map(({ sequence }) => sequence))).toEqual([[], [7n], [9n]]);
+  expect(requests.map(cursorsOf)).toEqual([[], [], []]);
+  expect(shown.at(-1)).toBe(9n);
+  subscription.close();
+});
+
+test("the end of the game ends the subscription: its results stay, and no stream is opened again", async () => {
+  const endedAt = { seconds: 1_800_000_000n };
+  const { subscription, requests, phases } = watch([
+    [snapshot(1, 1), { message: { case: "gameEnded", value: { endedAt } } }, "end"],
+  ]);
+  await vi.waitFor(() => expect(phases.at(-1)).toBe("ended"));
+  expect(subscription.connection).toEqual({ phase: "ended", endedAt: new Date(1_800_000_000_000) });
+  subscription.pause();
+  subscription.open();
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(requests).toHaveLength(1);
+  expect(phases).toEqual(["connecting", "live", "ended"]);
+  expect([...subscription.cache.states.keys()]).toEqual(["poll/mvp"]);
+  subscription.close();
+  expect(phases.at(-1)).toBe("closed");
+});
+
 test("a silent stream is given up and opened again", async () => {
   const { subscription, requests, phases } = watch([[snapshot(1, 1), "hang"], [snapshot(1, 1), "hang"]]);
   await vi.advanceTimersByTimeAsync(24_000);

@@ -14,7 +14,8 @@ from mesh import limits
 from mesh.auth import Identity, Revocation
 from mesh.catalog import freshness
 from mesh.catalog.mesh_clock import boot_s
-from mesh.catalog.watch import CatalogView, CatalogWatch
+from mesh.catalog.view import CatalogView
+from mesh.catalog.watch import CatalogWatch
 from mesh.jetstream import subjects
 from tests.mesh.jetstream.test_publish_pipeline import on_nats
 from tests.support.games import run, until

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.client
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 
 from mesh.envoy import address_rates, clusters, listeners
 from mesh.envoy.address_rates import AddressRate
-from mesh.envoy.config import Endpoint, EnvoyConfig
+from mesh.envoy.config import Endpoint, EnvoyConfig, PageFile
 from mesh.http2.call import Call, Handler
 from mesh.http2.health import Health
 from mesh.http2.server import Http2Server
@@ -166,7 +167,7 @@ def test_an_address_that_floods_the_edge_is_refused_there_and_no_other_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither by viewers' streams nor by reads whose message never comes, on any number of connections."""
-    rates = {"streams": AddressRate(6, 1), "reads": AddressRate(READS_MAX - 1, 1), "sends": AddressRate(6, 1)}
+    rates = dict.fromkeys(address_rates.RATES, AddressRate(6, 1)) | {"reads": AddressRate(READS_MAX - 1, 1)}
     monkeypatch.setattr(address_rates, "RATES", rates)
     monkeypatch.setattr(clusters, "EDGE_READS_MAX", READS_MAX)
 
@@ -194,6 +195,61 @@ def test_an_address_that_floods_the_edge_is_refused_there_and_no_other_is(
                 await until(lambda other=other, stream=stream: other.bytes[stream], "others are served")
 
     asyncio.run(scenario())
+
+
+def test_an_address_is_known_by_all_its_paths_and_forms_at_the_edge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What follows a question mark, a part of a /64, and what proxies write make no other address of it, nor
+    of many addresses one."""
+    monkeypatch.setattr(address_rates, "RATES", dict.fromkeys(address_rates.RATES, AddressRate(2, 1)))
+    monkeypatch.setattr(address_rates, "page_rate", lambda heap_bytes_max: AddressRate(16, 1))
+    small = PageFile("/small.txt", "text/plain", text="x")
+    large = PageFile("/large.txt", "text/plain", text="x" * address_rates.PAGE_UNIT_BYTES)
+
+    async def scenario() -> None:
+        async with (
+            edge(tmp_path, trusted_hops=1, page=(small, large)) as at,
+            at.at(at.config.edge) as channel,
+        ):
+
+            async def refused(*asked: str, path: str = READ) -> int:
+                async def is_refused(forwarded_for: str) -> bool:
+                    call = channel.unary_unary(path)(b"x", metadata=(("x-forwarded-for", forwarded_for),))
+                    return await call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+                return sum([await is_refused(each) for each in asked])
+
+            def statuses(path: str, forwarded_for: str) -> list[int]:
+                asked = http.client.HTTPConnection(at.config.edge.host, at.config.edge.port)
+                with contextlib.closing(asked):
+                    found = []
+                    for _ in range(16):
+                        asked.request("GET", path, headers={"x-forwarded-for": forwarded_for})
+                        with asked.getresponse() as response:
+                            found.append(response.status)
+                            response.read()
+                return found
+
+            many = range(8)
+            assert await refused(*(["192.0.2.1"] * 8), path=f"{READ}?any") >= 4
+            assert await refused(*(f"2001:db8::{n}" for n in many)) >= 4
+            assert await refused(*(f"192.0.2.{n}, 192.0.2.2" for n in many)) >= 4
+            assert await refused(*(f"::ffff:192.0.2.{10 + n}" for n in many)) == 0
+            assert await refused(*(f"192.0.2.{20 + n}:443" for n in many)) == 0
+            assert await refused(*(["[2001:db8::1:1]:443"] * 8)) == 0
+            assert 429 in await asyncio.to_thread(statuses, "/healthz", "192.0.2.3")
+            assert 429 in await asyncio.to_thread(statuses, "/large.txt?any", "192.0.2.4")
+            assert await asyncio.to_thread(statuses, "/small.txt", "192.0.2.5") == [200] * 16
+
+    asyncio.run(scenario())
+
+
+def test_what_one_address_has_of_the_page_on_its_way_is_half_of_the_heap() -> None:
+    for heap_bytes_max in (512 * 1024**2, 2 * 1024**3, 12 * 1024**3):
+        rate = address_rates.page_rate(heap_bytes_max)
+        held = (rate.burst + rate.per_s * address_rates.STALLED_S) * address_rates.PAGE_UNIT_BYTES
+        assert 0.45 < held / heap_bytes_max <= 0.5
 
 
 def test_a_connection_to_the_edge_has_a_hundred_streams_and_takes_no_header_with_an_underscore(

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mesh.http2 import bounds
+from mesh.http2 import bounds, broadcast_group
 from mesh.http2 import frames as f
-from mesh.http2.broadcast_group import BroadcastGroup, Shared
+from mesh.http2.broadcast_group import BroadcastGroup
 from mesh.http2.call import Call
+from mesh.http2.few_members import FEW_MAX
+from mesh.http2.shared_message import Shared
 from tests.support.seats import WIDE, Line
 
 NOW = 5.0
@@ -52,7 +55,7 @@ def test_a_message_for_all_is_one_buffer_a_connection() -> None:
     assert len(group) == 100
     assert everybody(group, b"goal", 1) == 100
     for line in lines:
-        assert line.writes() == 1
+        assert line.writes() == 1, "above FEW_MAX"
         assert all(line.messages(stream) == [b"goal"] for stream in line.streams)
 
 
@@ -199,11 +202,18 @@ def test_what_is_told_comes_once_each_and_in_order() -> None:
     assert line.messages(1) == notes
 
 
-@settings(max_examples=75)
-@given(st.data())
-def test_any_windows_and_any_order_leave_every_stream_whole(data: st.DataObject) -> None:
+@pytest.mark.parametrize("few", [1, 3, FEW_MAX])
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_any_windows_and_any_order_leave_every_stream_whole(few: int, data: st.DataObject) -> None:
     """Shared messages, own ones, windows that open by bits, viewers that go: what comes is always whole
-    messages, shared ones in rising order, and in the end everybody who still reads has the last."""
+    messages, shared ones in rising order, and in the end everybody who still reads has the last. By a loop
+    up to `few` members, by numpy beyond."""
+    with mock.patch.object(broadcast_group, "FEW_MAX", few):
+        any_windows_and_any_order(data)
+
+
+def any_windows_and_any_order(data: st.DataObject) -> None:
     window = data.draw(st.sampled_from([0, 1, 7, 30, 1000, WIDE]))
     lines = [Line(window), Line(window, f.WINDOW_DEFAULT)]
     group = BroadcastGroup(Asked())

@@ -45,6 +45,7 @@ export class Indicator {
       behind: "Catching up",
       paused: "Paused",
       refused: "Not here",
+      ended: "Ended",
       closed: "Ended",
     };
     return words[state] ?? state;

@@ -6,8 +6,8 @@ what is shown: a stream that follows another one may start behind it. So two sta
 often the same: what is shown, and what the stream said last. A state is shown once its cursor includes that
 of the one shown.
 
-What a stream promises is never to go back behind its own states and behind the cursors that it was opened
-with. A state that breaks this is counted in `went_back`: it must never happen, and the count is how a test
+What a stream promises is never to go back behind its own states and behind what was shown when it was
+opened. A state that breaks this is counted in `went_back`: it must never happen, and the count is how a test
 or a simulation proves it. A delta that does not fit is a DeltaMismatch: only a new stream helps.
 
 Cursors compare partition by partition; a partition absent from a cursor stands for sequence 0.
@@ -51,14 +51,15 @@ class StateCache:
         self._promised: dict[str, Cursor] = {}
         self._personal: set[str] = set()
         self._unheard: set[str] = set()
+        self._applied: dict[int, int] = {}
 
-    def begin(self, handed_in: Iterable[TopicCursor] = ()) -> None:
-        """A new stream speaks from now on. `handed_in`: the cursors it was opened with.
+    def begin(self, seen: Iterable[TopicCursor] = ()) -> None:
+        """A new stream speaks from now on. `seen`: what was shown when it was opened.
 
         What came on screen since it was opened is not among them, and its first Snapshot may be without it.
         """
         self._said.clear()
-        self._promised = {cursor.topic: cursor.cursor for cursor in handed_in}
+        self._promised = {cursor.topic: cursor.cursor for cursor in seen}
         self._unheard = {topic for topic in self.states if topic not in self._promised}
 
     def apply(self, message: SubscribeResponse) -> list[str]:
@@ -66,6 +67,14 @@ class StateCache:
 
         Raises DeltaMismatch for a delta that does not fit; what stands before it in the message is applied.
         """
+        taken = self._apply(message)
+        for position in message.applied:
+            self._applied[position.partition] = max(
+                position.sequence, self._applied.get(position.partition, 0)
+            )
+        return taken
+
+    def _apply(self, message: SubscribeResponse) -> list[str]:
         match message.WhichOneof("message"):
             case "snapshot":
                 self._drop_all_but({state.topic for state in message.snapshot.topics})
@@ -79,12 +88,19 @@ class StateCache:
                 return [state.topic for state in message.personal.topics if self._take(state)]
         return []
 
+    def applied(self) -> list[Position]:
+        """What to hand in with the next Subscribe: all up to these is in what is shown."""
+        return [Position(partition=p, sequence=s) for p, s in sorted(self._applied.items())]
+
     def cursors(self) -> list[TopicCursor]:
-        """What to hand in with the next Subscribe: as many as may be handed in, the rest is guarded here."""
-        cursors = [
-            TopicCursor(topic=t, cursor=s.cursor) for t, s in self.states.items() if s.cursor.positions
-        ]
+        """What to hand in besides: of topics that `applied` says nothing of, as many as may be handed in. The
+        rest is guarded here."""
+        cursors = [each for each in self.seen() if not self._applied or each.topic in self._personal]
         return cursors[: bounds.POSITIONS_MAX]
+
+    def seen(self) -> list[TopicCursor]:
+        """Of every topic that is shown."""
+        return [TopicCursor(topic=t, cursor=s.cursor) for t, s in self.states.items() if s.cursor.positions]
 
     def _changed(self, delta: TopicDelta) -> TopicState:
         said = self._said.get(delta.topic)

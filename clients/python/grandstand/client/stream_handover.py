@@ -112,7 +112,7 @@ class StreamHandover:
             self._useful.add(stream)
             self._attempts.welcomed()
         ends = None
-        if stream == self._successor:
+        if stream == self._successor and kind != "game_ended":
             if kind != "snapshot":
                 return MessageEffect(shows=False)  # Nothing can be shown without it.
             ends, self._shown, self._successor = self._shown, stream, None

@@ -1,8 +1,9 @@
 """A viewer: watches topics of a game through broken streams, and never goes back in time (I5).
 
-Built on GatewayService.Subscribe. Iterate it: `async for message in viewer`. Each new stream is
-asked for with the cursors of what was seen, so its snapshot is as new or newer. One task may
-iterate a viewer; `cache` and `states` may be read by any other task of the loop.
+Built on GatewayService.Subscribe. Iterate it: `async for message in viewer`; the iteration ends when the game
+has (`ended_at`). Each new stream is asked for with the positions that what was seen includes, so its snapshot
+is as new or newer. One task may iterate a viewer; `cache` and `states` may be read by any other task of the
+loop.
 
 A token that expires is renewed by itself: `token`, if it is callable, is asked for another one when the
 gateway says so, and the next stream stands before the old one is ended.
@@ -19,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
+from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
@@ -66,6 +68,8 @@ class Viewer:
         """Streams given up for a delta that did not fit."""
         self.rendition = Rendition()
         """How often the gateway sends updates now, and why if it said; 0 until it says."""
+        self.ended_at: datetime | None = None
+        """When the game ended; None while it goes on. Its final results are in `states`."""
         self._stub: Any = GatewayServiceStub(channel)
         self._request = SubscribeRequest(
             game_id=game_id,
@@ -88,9 +92,10 @@ class Viewer:
         return self._handover.drained
 
     def request(self) -> SubscribeRequest:
-        """What the next stream is asked for: the topics, and the cursors of what was seen."""
+        """What the next stream is asked for: the topics, and what was seen."""
         request = SubscribeRequest()
         request.CopyFrom(self._request)
+        request.applied.extend(self.cache.applied())
         request.cursors.extend(self.cache.cursors())
         return request
 
@@ -119,6 +124,8 @@ class Viewer:
                             message = self._hear(streams, number, clock())
                             if message is not None:
                                 yield message
+                            if self.ended_at is not None:
+                                return
         finally:
             for stream in streams.values():
                 stream.cancel()
@@ -133,7 +140,7 @@ class Viewer:
             why = f"the token's provider failed: {error!r}"
             self._handover.ended(number, _UNAVAILABLE, why, now_s)  # which is never final
         else:
-            streams[number] = _Stream(self._stub, self.request(), metadata)
+            streams[number] = _Stream(self._stub, self.request(), metadata, self.cache.seen())
 
     def _renew(self, now_s: float) -> None:
         if self._token.is_renewed():
@@ -157,7 +164,7 @@ class Viewer:
                 streams.pop(heard.ends).cancel()
             if heard.takes_over:
                 self.resumed += bool(self.cache.states)
-                self.cache.begin(stream.cursors)
+                self.cache.begin(stream.seen)
             if not heard.shows:
                 return None
             try:
@@ -182,6 +189,8 @@ class Viewer:
                     self.rendition = Rendition(updates_per_s=message.snapshot.updates_per_s)
             case "rendition":
                 self.rendition = message.rendition
+            case "game_ended":
+                self.ended_at = message.game_ended.ended_at.ToDatetime(UTC)
 
 
 class _End:
@@ -196,8 +205,11 @@ class _End:
 class _Stream:
     """One call, and the message of it that is being read."""
 
-    def __init__(self, stub: Any, request: SubscribeRequest, metadata: Any) -> None:
-        self.cursors: Sequence[TopicCursor] = request.cursors
+    def __init__(
+        self, stub: Any, request: SubscribeRequest, metadata: Any, seen: Sequence[TopicCursor]
+    ) -> None:
+        self.seen = seen
+        """What was shown when it was opened: it shows nothing older."""
         self._call = stub.Subscribe(request, metadata=metadata)
         self.reading = asyncio.ensure_future(self._read())
 

@@ -166,18 +166,20 @@ class Inbox(_message.Message):
     def __init__(self, version: _Optional[int] = ..., value: _Optional[_Union[_notify_pb2.InboxResult, _Mapping]] = ...) -> None: ...
 
 class PartitionResults(_message.Message):
-    __slots__ = ("partition", "before", "after", "stream", "games")
+    __slots__ = ("partition", "before", "after", "stream", "games", "part")
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     BEFORE_FIELD_NUMBER: _ClassVar[int]
     AFTER_FIELD_NUMBER: _ClassVar[int]
     STREAM_FIELD_NUMBER: _ClassVar[int]
     GAMES_FIELD_NUMBER: _ClassVar[int]
+    PART_FIELD_NUMBER: _ClassVar[int]
     partition: int
     before: int
     after: int
     stream: str
     games: _containers.RepeatedCompositeFieldContainer[GameResults]
-    def __init__(self, partition: _Optional[int] = ..., before: _Optional[int] = ..., after: _Optional[int] = ..., stream: _Optional[str] = ..., games: _Optional[_Iterable[_Union[GameResults, _Mapping]]] = ...) -> None: ...
+    part: int
+    def __init__(self, partition: _Optional[int] = ..., before: _Optional[int] = ..., after: _Optional[int] = ..., stream: _Optional[str] = ..., games: _Optional[_Iterable[_Union[GameResults, _Mapping]]] = ..., part: _Optional[int] = ...) -> None: ...
 
 class GameResults(_message.Message):
     __slots__ = ("game_id", "partials", "forgotten")
@@ -190,12 +192,13 @@ class GameResults(_message.Message):
     def __init__(self, game_id: _Optional[str] = ..., partials: _Optional[_Iterable[bytes]] = ..., forgotten: _Optional[bool] = ...) -> None: ...
 
 class Partial(_message.Message):
-    __slots__ = ("game_id", "topic", "partition", "sequence", "stage", "tally", "board", "pulse", "audience", "metric", "custom")
+    __slots__ = ("game_id", "topic", "partition", "sequence", "stage", "changed_at_s", "tally", "board", "pulse", "audience", "metric", "custom")
     GAME_ID_FIELD_NUMBER: _ClassVar[int]
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     STAGE_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_AT_S_FIELD_NUMBER: _ClassVar[int]
     TALLY_FIELD_NUMBER: _ClassVar[int]
     BOARD_FIELD_NUMBER: _ClassVar[int]
     PULSE_FIELD_NUMBER: _ClassVar[int]
@@ -207,13 +210,14 @@ class Partial(_message.Message):
     partition: int
     sequence: int
     stage: _catalog_pb2.Stage
+    changed_at_s: int
     tally: TallyPartial
     board: BoardPartial
     pulse: PulsePartial
     audience: AudiencePartial
     metric: MetricPartial
     custom: CustomPartial
-    def __init__(self, game_id: _Optional[str] = ..., topic: _Optional[str] = ..., partition: _Optional[int] = ..., sequence: _Optional[int] = ..., stage: _Optional[_Union[_catalog_pb2.Stage, str]] = ..., tally: _Optional[_Union[TallyPartial, _Mapping]] = ..., board: _Optional[_Union[BoardPartial, _Mapping]] = ..., pulse: _Optional[_Union[PulsePartial, _Mapping]] = ..., audience: _Optional[_Union[AudiencePartial, _Mapping]] = ..., metric: _Optional[_Union[MetricPartial, _Mapping]] = ..., custom: _Optional[_Union[CustomPartial, _Mapping]] = ...) -> None: ...
+    def __init__(self, game_id: _Optional[str] = ..., topic: _Optional[str] = ..., partition: _Optional[int] = ..., sequence: _Optional[int] = ..., stage: _Optional[_Union[_catalog_pb2.Stage, str]] = ..., changed_at_s: _Optional[int] = ..., tally: _Optional[_Union[TallyPartial, _Mapping]] = ..., board: _Optional[_Union[BoardPartial, _Mapping]] = ..., pulse: _Optional[_Union[PulsePartial, _Mapping]] = ..., audience: _Optional[_Union[AudiencePartial, _Mapping]] = ..., metric: _Optional[_Union[MetricPartial, _Mapping]] = ..., custom: _Optional[_Union[CustomPartial, _Mapping]] = ...) -> None: ...
 
 class TallyPartial(_message.Message):
     __slots__ = ("option_ids", "votes", "voters", "weights", "guest_votes", "guest_voters", "voided")

@@ -1,0 +1,125 @@
+"""A topic as it is shown: its state, its encoding, and what makes it of the state before. Pure.
+
+What is shown is never changed, only replaced. Of a tally, as most updates are of one, only the numbers are
+summed at first: its delta is put together from them, in protobuf's wire format, and says the same as
+grandstand.wire.delta does. Its state is made when somebody needs all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+from gateway.wire_format import LENGTH_DELIMITED, VARINT, sized, tag, varint
+from grandstand.aggregate.v1.aggregate_pb2 import TopicState
+from grandstand.event.v1.event_pb2 import Position
+from grandstand.gateway.v1.delta_pb2 import OptionDelta, TallyDelta, TopicDelta
+from grandstand.wire.delta import diff
+from mesh.merge import TopicMerge
+from mesh.merge.tally import TallySum
+
+_TOPIC = tag(TopicDelta, "topic", LENGTH_DELIMITED)
+_CURSOR = tag(TopicDelta, "cursor", LENGTH_DELIMITED)
+_STAGE = tag(TopicDelta, "stage", VARINT)
+_TALLY = tag(TopicDelta, "tally", LENGTH_DELIMITED)
+_OPTIONS = tag(TallyDelta, "options", LENGTH_DELIMITED)
+_TOTALS = [tag(TallyDelta, name, VARINT) for name in ("voters", "guest_voters", "voided")]
+_OPTION = [tag(OptionDelta, name, VARINT) for name in ("place", "votes", "weight", "guest_votes")]
+_PARTITION = tag(Position, "partition", VARINT)
+_SEQUENCE = tag(Position, "sequence", VARINT)
+
+
+class Shown:
+    """A topic's state."""
+
+    __slots__ = ("_encoded", "_state")
+
+    def __init__(self, state: TopicState | None) -> None:
+        self._state = state
+        self._encoded: bytes | None = None
+
+    @property
+    def state(self) -> TopicState:
+        assert self._state is not None
+        return self._state
+
+    @property
+    def encoded(self) -> bytes:
+        if self._encoded is None:
+            self._encoded = self.state.SerializeToString()
+        return self._encoded
+
+    def delta(self, before: Shown) -> bytes | None:
+        """An encoded TopicDelta; None: send the whole state."""
+        delta = diff(before.state, self.state)
+        return None if delta is None else delta.SerializeToString()
+
+
+class ShownTally(Shown):
+    """A poll's."""
+
+    __slots__ = ("_merge", "_positions", "_stage", "_tally")
+
+    def __init__(self, merge: TopicMerge, tally: TallySum, partitions: int) -> None:
+        super().__init__(None)
+        self._merge = merge
+        self._tally = tally
+        self._positions = merge.positions()
+        self._stage = merge.stage(partitions)
+
+    @property
+    def state(self) -> TopicState:
+        if self._state is None:
+            self._state = TopicMerge.tally_state(self._merge.topic, self._positions, self._stage, self._tally)
+        return self._state
+
+    def delta(self, before: Shown) -> bytes | None:
+        if not isinstance(before, ShownTally):
+            return super().delta(before)
+        moved = _moved(before._positions, self._positions)
+        changed = _changed(before._tally, self._tally)
+        if moved is None or changed is None:
+            return super().delta(before)
+        return b"".join((_topic(self._merge.topic), moved, _STAGE, varint(self._stage), changed))
+
+
+@lru_cache(maxsize=4096)
+def _topic(name: str) -> bytes:
+    return _TOPIC + sized(name.encode())
+
+
+def _moved(before: Sequence[tuple[int, int]], now: Sequence[tuple[int, int]]) -> bytes | None:
+    """The positions that moved or are new, encoded; None if a delta cannot say it."""
+    if before == now:
+        return b""
+    if len(now) == 1 and len(before) == 1 and now[0][0] == before[0][0]:
+        return _CURSOR + sized(position(*now[0]))
+    known = dict(before)
+    if not known.keys() <= {partition for partition, _ in now}:
+        return None
+    return b"".join(_CURSOR + sized(position(*each)) for each in now if known.get(each[0]) != each[1])
+
+
+@lru_cache(maxsize=256)
+def position(partition: int, sequence: int) -> bytes:
+    """An encoded Position."""
+    return (_PARTITION + varint(partition) if partition else b"") + _SEQUENCE + varint(sequence)
+
+
+def _changed(before: TallySum, now: TallySum) -> bytes | None:
+    """The value of the delta: nothing if it is the same; None if the options are others."""
+    if before.option_ids != now.option_ids:
+        return None
+    if before[1:] == now[1:]:
+        return b""
+    parts = []
+    was = list(zip(before.votes, before.weights, before.guest_votes, strict=True))
+    for place, numbers in enumerate(zip(now.votes, now.weights, now.guest_votes, strict=True)):
+        if was[place] != numbers:
+            parts.append(_OPTIONS + sized(_fields(_OPTION, (place, *numbers))))
+    parts.append(_fields(_TOTALS, now[4:]))
+    return _TALLY + sized(b"".join(parts))
+
+
+def _fields(tags: Sequence[bytes], values: Sequence[int]) -> bytes:
+    return b"".join([tag + varint(value) for tag, value in zip(tags, values, strict=True) if value])

@@ -1,0 +1,34 @@
+"""Parts of messages in protobuf's wire format (protobuf.dev/programming-guides/encoding). Pure."""
+
+from __future__ import annotations
+
+from google.protobuf.message import Message
+
+VARINT = 0
+FIXED64 = 1
+LENGTH_DELIMITED = 2
+
+_ONE_OCTET = [bytes((value,)) for value in range(0x80)]
+
+
+def varint(value: int) -> bytes:
+    if value < 0x80:
+        return _ONE_OCTET[value]
+    if value < 0x4000:
+        return bytes((value & 0x7F | 0x80, value >> 7))
+    octets = bytearray()
+    while value >= 0x80:
+        octets.append(value & 0x7F | 0x80)
+        value >>= 7
+    octets.append(value)
+    return bytes(octets)
+
+
+def tag(message: type[Message], field: str, wire_type: int) -> bytes:
+    """What a field of that name begins with."""
+    return varint(message.DESCRIPTOR.fields_by_name[field].number << 3 | wire_type)
+
+
+def sized(content: bytes) -> bytes:
+    """As the content of a field that is LENGTH_DELIMITED."""
+    return varint(len(content)) + content
