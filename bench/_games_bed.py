@@ -126,9 +126,9 @@ class GamesBed:
         self._ports = ports
         self._children: list[BenchChild] = []
 
-    def ours(self, mesh: BenchMesh, games: int, each: int) -> GamesContestant:
-        """The first so many of the games that are defined. Raises MeshError."""
-        port, names = _port(mesh.addresses.edge), f"{NAME}*{games}"
+    def ours(self, mesh: BenchMesh, name: str, games: int, each: int) -> GamesContestant:
+        """Games NAME-0, NAME-1 and so on, which are defined and have no votes yet. Raises MeshError."""
+        port, names = _port(mesh.addresses.edge), f"{name}*{games}"
         viewers = self._talker("viewers-ours", "_games_viewers", "grpc-web", port, names, each)
         return GamesContestant("ours", games, each, mesh.pids, self.voter(mesh, names), viewers)
 

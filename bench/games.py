@@ -17,8 +17,9 @@ process.
     flush      5,000 votes a second in one partition and spread over all: what the flushes more cost, each
     define     DefineGame by 64 callers, with `--standing` games in the catalog
 
-`--quick` ends after the first round of ours. The run ends non-zero when a vote was refused, a viewer lost its
-stream or was shown older counts, or was not shown the last ones in the end.
+`--plot FILE` goes through several numbers of games and draws cost and latency over them. `--quick` ends
+after the first round of ours. The run ends non-zero when a vote was refused, a viewer lost its stream or was
+shown older counts, or was not shown the last ones in the end.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from bench import _games_flush
 from bench._games_bed import NAME, GamesBed, GamesContestant
 from bench._games_catalog import define_open, defined_per_s
 from bench._games_figures import NCHAN, SOCKET_IO, GamesFigures, GamesTurn, show
+from bench._games_plot import plot
 from bench._games_votes import games_in
 from bench._mesh import BenchMesh, temporary_mesh
 from bench._say import say, say_nothing
@@ -52,6 +54,9 @@ from toolbox.local.running import store_urls
 NOISY = "noisy-0"
 NOISY_RATE = 20_000.0
 CALM_RATE = 1.0
+LADDER = (10, 100, 500, 1_000, 2_000, 5_000)
+VIEWERS_MAX = 10_000
+"""Of a step of the plot: of more games fewer each."""
 STANDING_PATIENCE_S = 90.0
 _AHEAD_S = 1.0
 _MORE = 2_000
@@ -75,7 +80,7 @@ class GamesBench:
         games = games_in(f"{NAME}*{asked.games}")
         asyncio.run(define_open(self._mesh, [*games, NOISY, *_games_flush.games_of_partitions()]))
         figures.define_s = time.monotonic() - began_s
-        ours = self._bed.ours(self._mesh, asked.games, asked.viewers)
+        ours = self._bed.ours(self._mesh, NAME, asked.games, asked.viewers)
         say(f"{asked.games * asked.viewers} viewers come at once")
         figures.join_s, figures.join_errors = ours.join()
         figures.idle_gateway_cpu = self._idle(ours)
@@ -89,6 +94,7 @@ class GamesBench:
             self._neighbour(ours)
             ours.end()
             self._flush(ours)
+            self._climb()
             self._define()
         return figures
 
@@ -182,6 +188,20 @@ class GamesBench:
         if stood < more:
             figures.notes["define_per_s"] = f"not all {standing} stood after {STANDING_PATIENCE_S:g} s"
 
+    def _climb(self) -> None:
+        """Loaded and calm at each number of games of the plot."""
+        asked = self._asked
+        for games in LADDER if asked.plot else ():
+            say(f"plot: {games} games")
+            name, each = f"plot{games}", max(1, min(asked.viewers, VIEWERS_MAX // games))
+            asyncio.run(define_open(self._mesh, games_in(f"{name}*{games}")))
+            some = self._bed.ours(self._mesh, name, games, each)
+            some.join()
+            some.turn(CALM_RATE, 1.0)
+            calm = some.turn(CALM_RATE, asked.seconds)
+            self.figures.ladder.append((some.turn(asked.rate, asked.seconds), calm))
+            some.end()
+
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
@@ -201,6 +221,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--without-peers", action="store_true", help="no Nchan, no Socket.IO")
     parser.add_argument("--quick", action="store_true", help="only join, idle, calm, and a loaded turn")
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="measures 10 to 5,000 games, and draws")
     parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
     asked = parser.parse_args(arguments)
     bounds = (
@@ -232,6 +253,8 @@ def main(arguments: list[str] | None = None) -> None:
             figures = measure(asked)
         except ClientError as error:
             raise MeshError(str(error)) from None
+        if asked.plot and figures.ladder:
+            asked.plot.write_text(plot(figures.ladder))
     say_nothing()
     if asked.json:
         print(json.dumps(figures.as_json()))

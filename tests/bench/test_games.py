@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from random import Random
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -18,6 +19,7 @@ from bench._games_bed import unsound
 from bench._games_crowd import GamesCrowd, VotersIn
 from bench._games_figures import NCHAN, FlushCost, GamesFigures, GamesTurn
 from bench._games_flush import games_of_partitions
+from bench._games_plot import plot
 from bench._games_schedule import Schedule, keep
 from bench._games_viewers import wire_of
 from bench._games_votes import games_in
@@ -153,3 +155,14 @@ def test_a_small_run_prints_the_named_keys_and_shows_every_vote() -> None:
     assert found["p50_ms"] <= found["p99_ms"]
     for key in ("vs_nchan_games", "vs_socketio_games", "neighbour_p99_ms", "define_per_s"):
         assert found[key] is None, key
+
+
+def test_the_plot_is_well_formed_and_names_every_line_with_its_last_value() -> None:
+    loaded = [
+        turn({"gateway-1": 0.02, "envoy": 0.01, "aggregate-1": 0.4 / games}, games=games)
+        for games in (10, 100, 1_000)
+    ]
+    root = ET.fromstring(plot([(each, turn({}, games=each.games)) for each in loaded]))
+    texts = [text.text or "" for text in root.iter("{http://www.w3.org/2000/svg}text")]
+    for label in ("gateway, 100", "Envoy, 50", "workers, 1", "p50, 5", "p99, 9", "1,000"):
+        assert label in texts, texts
