@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
+from bench._games_churn import Churn
+
 NCHAN, SOCKET_IO = "nchan", "socketio"
 
 
@@ -88,7 +90,7 @@ class GamesFigures:
     flush: FlushCost | None = None
     define_per_s: float | None = None
     define_standing: int = 0
-    churn: Mapping[str, Any] = field(default_factory=dict)
+    churn: Churn | None = None
     peers: dict[str, list[GamesTurn]] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     """By what was not measured: why. By peer: its version."""
@@ -101,7 +103,10 @@ class GamesFigures:
         turns = [*self.loaded, *self.calm, *(turn for pair in self.ladder for turn in pair)]
         if self.neighbour is not None:
             turns.append(self.neighbour)
-        return next((turn.unsound for turn in turns if turn.unsound), "")
+        found = [turn.unsound for turn in turns]
+        if self.churn is not None:
+            found.append(self.churn.unsound)
+        return next(filter(None, found), "")
 
     def ratio(self, peer: str) -> float | None:
         """The peer's CPU for a game's update on its viewers' screens over our gateway's and Envoy's: the
@@ -131,8 +136,7 @@ class GamesFigures:
             "neighbour_votes_per_s": round(self.neighbour_votes_per_s),
             "define_per_s": self.define_per_s and round(self.define_per_s),
             "define_standing": self.define_standing,
-            "churn_rss_kib_per_1000_games": None,
-            **self.churn,
+            **(self.churn or Churn(0)).as_json(),
             "loaded_p50_ms": _middle([turn.p50_ms for turn in loaded]),
             "loaded_p99_ms": _middle([turn.p99_ms for turn in loaded]),
             "loaded_updates_per_vote": _middle([turn.updates / turn.votes for turn in loaded], 2),

@@ -16,6 +16,9 @@ process.
     neighbour  as calm, beside a game that takes 20,000 votes a second: votes of games of its partition
     flush      5,000 votes a second in one partition and spread over all: what the flushes more cost, each
     define     DefineGame by 64 callers, with `--standing` games in the catalog
+    churn      in a mesh of its own, where games are forgotten at once: `--churn` games are defined, voted in
+               and ended. What the memory of a process grows by for each 1,000 of the second half, and what is
+               left of them in Redis and the catalog's bucket
 
 `--plot FILE` goes through several numbers of games and draws cost and latency over them. `--quick` ends
 after the first round of ours. The run ends non-zero when a vote was refused, a viewer lost its stream or was
@@ -37,6 +40,7 @@ from pathlib import Path
 from bench import _games_flush
 from bench._games_bed import NAME, GamesBed, GamesContestant
 from bench._games_catalog import define_open, defined_per_s
+from bench._games_churn import churn
 from bench._games_figures import NCHAN, SOCKET_IO, GamesFigures, GamesTurn, show
 from bench._games_plot import plot
 from bench._games_votes import games_in
@@ -219,6 +223,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--standing", type=int, default=10_000, help="games, for define_per_s (default 10,000)"
     )
+    parser.add_argument(
+        "--churn", type=int, default=20_000, help="games that come and go (default 20,000; 0: none)"
+    )
     parser.add_argument("--without-peers", action="store_true", help="no Nchan, no Socket.IO")
     parser.add_argument("--quick", action="store_true", help="only join, idle, calm, and a loaded turn")
     parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="measures 10 to 5,000 games, and draws")
@@ -226,7 +233,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     asked = parser.parse_args(arguments)
     bounds = (
         *(("games", 1), ("viewers", 1), ("rate", 0.1), ("rounds", 1), ("seconds", 1.0)),
-        *(("idle_seconds", 0.5), ("standing", 0)),
+        *(("idle_seconds", 0.5), ("standing", 0), ("churn", 0)),
     )
     for name, least in bounds:
         if getattr(asked, name) < least:
@@ -237,13 +244,21 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def measure(asked: argparse.Namespace) -> GamesFigures:
     """Raises MeshError, ClientError."""
     machine.raise_descriptor_limit()
-    with (
-        tempfile.TemporaryDirectory(prefix="grandstand-bench-") as folder,
-        contextlib.closing(Ports()) as ports,
-        temporary_mesh(Path(folder) / "home") as mesh,
-        contextlib.closing(GamesBed(Path(folder), ports)) as bed,
-    ):
-        return GamesBench(mesh, bed, asked).run()
+    with tempfile.TemporaryDirectory(prefix="grandstand-bench-") as folder:
+        place = Path(folder)
+        with (
+            contextlib.closing(Ports()) as ports,
+            temporary_mesh(place / "home") as mesh,
+            contextlib.closing(GamesBed(place, ports)) as bed,
+        ):
+            figures = GamesBench(mesh, bed, asked).run()
+        if asked.churn and not asked.quick:
+            say(f"churn: {asked.churn} games come and go")
+            try:
+                figures.churn = churn(place / "churn", asked.churn)
+            except ClientError as error:
+                figures.notes["churn"] = str(error)
+    return figures
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -16,6 +16,7 @@ import pytest
 from bench import games
 from bench._audience import CrowdViewer
 from bench._games_bed import unsound
+from bench._games_churn import Churn
 from bench._games_crowd import GamesCrowd, VotersIn
 from bench._games_figures import NCHAN, FlushCost, GamesFigures, GamesTurn
 from bench._games_flush import games_of_partitions
@@ -166,3 +167,15 @@ def test_the_plot_is_well_formed_and_names_every_line_with_its_last_value() -> N
     texts = [text.text or "" for text in root.iter("{http://www.w3.org/2000/svg}text")]
     for label in ("gateway, 100", "Envoy, 50", "workers, 1", "p50, 5", "p99, 9", "1,000"):
         assert label in texts, texts
+
+
+def test_what_churn_leaves_in_memory_is_the_slope_of_the_second_half() -> None:
+    found = Churn(2_000, took_s=4.0)
+    for ended in range(500, 2_001, 500):
+        grown = 10 * min(ended, 1_000) + (ended - 1_000) // 50
+        found.samples.append((ended, {"gateway-1": grown, "aggregate-1": 100, "nats": ended}))
+    assert found.slopes() == {"gateway-1": 20.0, "aggregate-1": 0.0, "nats": 1_000.0}
+    assert found.as_json()["churn_rss_kib_per_1000_games"] == 20.0, "of our own processes"
+    found.left.append("{p1}:results:churn-7")
+    assert "left 1 things behind: {p1}:results:churn-7" in GamesFigures(1, 1, 1.0, churn=found).unsound
+    assert Churn(0).as_json()["churn_rss_kib_per_1000_games"] is None
