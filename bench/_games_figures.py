@@ -124,6 +124,7 @@ class GamesFigures:
             # A game's votes are farther apart than flushes: each is an update of its topic.
             "aggregate_us_per_topic_update": _middle([turn.us_per_vote("aggregate") for turn in loaded]),
             "aggregate_us_per_flush": self.flush and round(self.flush.us, 1),
+            "flushes": self.flush and self.flush._asdict(),
             "edge_us_per_game_update": _middle([turn.us_per_update("envoy") for turn in loaded]),
             "vs_nchan_games": self.ratio(NCHAN),
             "vs_socketio_games": self.ratio(SOCKET_IO),
