@@ -62,6 +62,12 @@ class Backend:
         )
         return response.game
 
+    async def end_game(self, game_id: str) -> catalog.Game:
+        """All topics of the game stop at its `ended_at`."""
+        request = catalog.EndGameRequest(game_id=game_id)
+        response: catalog.EndGameResponse = await self._call(self._catalog.EndGame, request)
+        return response.game
+
     async def get_game(self, game_id: str) -> catalog.GetGameResponse:
         request = catalog.GetGameRequest(game_id=game_id)
         response: catalog.GetGameResponse = await self._call(self._catalog.GetGame, request)
