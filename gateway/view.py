@@ -207,6 +207,10 @@ class GameView:
         """The matching topics that changed after version `since`, by name."""
         return sorted(topic for topic in self.changed_since(since) if patterns.match(topic))
 
+    def changed_at(self, topic: str) -> int:
+        """In which version the topic changed last."""
+        return self._changed_at[topic]
+
     def changed_since(self, since: int) -> Iterator[str]:
         """The topics that changed after version `since`, the latest first."""
         for topic, at in reversed(self._changed_at.items()):
