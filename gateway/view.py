@@ -141,6 +141,11 @@ class GameView:
         known = self._known.get(partition)
         return None if known is None or known.loaded < 0 else known.applied
 
+    def partial(self, topic: str, partition: int) -> Partial | None:
+        """What is known of the topic in one partition."""
+        merge = self._merges.get(topic)
+        return None if merge is None else merge.partial(partition)
+
     def positions(self) -> list[tuple[int, int]]:
         """How far each partition of the game is known, in their order: everything up to there is in what
         is shown now."""
