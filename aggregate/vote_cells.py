@@ -43,6 +43,7 @@ class VoteCells:
     choices: Column
     changeable: Column
     voters: Column
+    voided: Column
     first: Column
     guest_voters: Column
     # By option of a poll.
@@ -101,8 +102,8 @@ class VoteCells:
                 self.guest_votes[place + bit] += sign
 
     def encoded(self, rows: Sequence[int], index: KeyIndex, name_of: Callable[[int], str]) -> VoteRows:
-        """The rows as Tallies encodes them; none of them may remember whom it replaced. `name_of`: how the
-        log names a poll."""
+        """The rows as Tallies encodes them; none of them may remember whom it replaced. `name_of`: the
+        name in the log of the poll with that number."""
         count = len(rows)
         topic = [self.topic[row] for row in rows]
         numbers = {number: at for at, number in enumerate(sorted(set(topic)))}
@@ -111,7 +112,7 @@ class VoteCells:
             low, high = _KEY.unpack(index.key_of(row))
             keys.append(_KEY.pack(low ^ self.key_low[number], high ^ self.key_high[number]))
         return VoteRows(
-            topics="\n".join(map(name_of, numbers)),
+            topics="\n".join([name_of(number) for number in numbers]),
             topic=pack(f"<{count}I", *[numbers[number] for number in topic]),
             actor=b"".join(keys),
             options=pack(f"<{count}Q", *[self.options[row] for row in rows]),
