@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from itertools import chain
 
 from aggregate.catalog import CatalogWriter
 from aggregate.closing import Step
@@ -67,8 +68,7 @@ class Closer:
         """Until cancelled; the watch has started."""
         clock = self._watch.clock
         view = self._watch.view
-        definitions: list[Game | Poll | Board] = [*view.games(), *view.polls(), *view.boards()]
-        for definition in definitions:
+        for definition in chain(view.games(), view.polls(), view.boards()):
             self._put(definition)
         try:
             while True:
