@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Iterable
 from itertools import chain
 
 from aggregate.catalog import CatalogWriter
@@ -68,7 +69,8 @@ class Closer:
         """Until cancelled; the watch has started."""
         clock = self._watch.clock
         view = self._watch.view
-        for definition in chain(view.games(), view.polls(), view.boards()):
+        definitions: Iterable[Game | Poll | Board] = chain(view.games(), view.polls(), view.boards())
+        for definition in definitions:
             self._put(definition)
         try:
             while True:
