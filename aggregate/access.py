@@ -1,9 +1,12 @@
 """Who may call CatalogService and AggregateService: the token of each call, checked before its request (I10).
 
-    DefineGame, Open…, Close…,
+    DefineGame, EndGame, DeleteGame,
+    Open…, Close…,
     VoidVotes, RemoveScore          a token with the role owner that opens the game
     ReadPartitions, Revoke          a token with the role operator, a client's or the mesh's own
-    Read, ReadStanding, GetGame     none, or a good one that opens the game: the edge serves them to anybody
+    ListGames                       a token with the role owner, which sees the games that it opens
+    Read, ReadStanding, GetGame,
+    ListPolls, ListBoards           none, or a good one that opens the game: the edge serves them to anybody
 
 Owners and operators read actors' own ids, others those of mesh.pseudonyms. Where an actor stands whose own id
 others do not see is told to the actor and to producers, owners and operators: else whoever guesses an e-mail
@@ -51,11 +54,16 @@ class Access:
 
     def owner(self, call: GrpcCall, field: str, game_id: str) -> Caller:
         """Raises Unauthenticated, Unavailable (no keys yet), Forbidden (role or game)."""
+        identity = self.any_owner(call)
+        identity.check_game(field, game_id)
+        return Caller(identity, _address(call))
+
+    def any_owner(self, call: GrpcCall) -> Identity:
+        """Raises as `owner`, whatever games the token opens."""
         identity = self._identity(call)
         if not identity.owner:
             raise _lacks(OWNER)
-        identity.check_game(field, game_id)
-        return Caller(identity, _address(call))
+        return identity
 
     def operator(self, call: GrpcCall) -> Caller:
         """Raises as `owner`."""

@@ -20,7 +20,7 @@ log = logging.getLogger("audit")
 
 
 def called(what: str, definition: Game | Poll | Board, by: Caller) -> None:
-    """`what`: defined, opened, closed, or what was taken back of whom; without a line break."""
+    """`what`: defined, opened, ended, ..., or what was taken back of whom; without a line break."""
     _tell(what, _said(definition), by)
 
 
@@ -35,16 +35,26 @@ def _tell(what: str, said: str, by: Caller) -> None:
     log.info("%s %s by %s (%s) from %s", what, said, actors.said(identity.actor_id), role, by.address)
 
 
-def ended(definition: Poll | Board) -> None:
+def ended(definition: Game | Poll | Board) -> None:
     """Its stage is CLOSED or SEALED now, by the mesh's clock."""
     what = "sealed" if definition.stage == STAGE_SEALED else "ended"
     log.info("%s %s by the mesh", what, _said(definition))
 
 
+def idle(game: Game, idle_s: float) -> None:
+    """It ends, for nothing happened in it for so long."""
+    log.info("ended %s by the mesh: idle for %g h", _said(game), idle_s / 3600)
+
+
+def forgotten(game: Game) -> None:
+    log.info("forgot %s by the mesh", _said(game))
+
+
 def _said(definition: Game | Poll | Board) -> str:
     """Ids have no character that would break the line."""
     if isinstance(definition, Game):
-        return f"game {definition.game_id}"
+        ended = f" (ended_at {definition.ended_at.ToJsonString()})" if definition.HasField("ended_at") else ""
+        return f"game {definition.game_id}{ended}"
     name = f"poll {definition.poll_id}" if isinstance(definition, Poll) else f"board {definition.board_id}"
     opened = definition.opened_at.ToJsonString() if definition.HasField("opened_at") else "never"
     closes = f", closes_at {definition.closes_at.ToJsonString()}" if definition.HasField("closes_at") else ""

@@ -17,6 +17,16 @@ SEASON_MAX_S = 366 * 24 * 3600.0
 BOARD_TOP_DEFAULT = 10
 OPEN_FOR_MAX_S = 24 * 3600.0
 LISTED_MAX = 32
+RETAIN_FOR_MAX_S = 366 * 24 * 3600.0
+RETAIN_FOR_DEFAULT_S = 24 * 3600.0
+IDLE_FOR_MIN_S = 3600.0
+IDLE_FOR_MAX_S = 366 * 24 * 3600.0
+IDLE_FOR_DEFAULT_S = 30 * 24 * 3600.0
+
+# No origin that could reach an ended game is left when it is forgotten.
+FORGET_AFTER_S = 25 * 3600.0
+TOMBSTONES_AGE_S = FORGET_AFTER_S + 24 * 3600.0
+TOMBSTONES_BYTES_MAX = 64 * 1024 * 1024
 
 # Reads that wait for what is not folded yet, and how much later one that was refused is to come at least.
 READS_WAITING_MAX = 2_000
@@ -83,6 +93,9 @@ CLOCK_BOUND_S = 1.0
 
 assert wire_bounds.ORIGIN_AGE_MAX_S + limits.PUBLISH_DEADLINE_S < ORIGIN_WINDOW_LIFE_S, (
     "a window outlives its origin (I2)"
+)
+assert wire_bounds.ORIGIN_AGE_MAX_S + limits.PUBLISH_DEADLINE_S + limits.SEAL_GRACE_S < FORGET_AFTER_S, (
+    "no old origin reaches a new game of the same id"
 )
 assert ORIGINS_BYTES_KEPT < ORIGINS_BYTES_HIGH < ORIGINS_BYTES_MAX
 assert ORIGINS_NOTICE_S > 2 * (limits.PUBLISH_DEADLINE_S + limits.DRAIN_GRACE_S), "their streams end before"

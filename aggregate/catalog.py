@@ -14,6 +14,7 @@ event stream, for the folds (I4). The order of the two is what makes a change sa
 - closing: entry with `closes_at` a moment ahead, so that every ingest knows it in time (I9);
   at that moment control CLOSED, entry CLOSED; after the grace control SEALED, entry SEALED. The entry is
   written when every partition shows that it took the control (see aggregate.closing).
+- ending a game and forgetting it: see aggregate.game_lives.
 - voiding votes and removing a score (see aggregate.corrections): a control in the actor's partition, under a
   name of its own each time, as what was done since is to be taken back too. The entry of a poll then counts
   it, by which every ingest forgets whom it knows to have voted.
@@ -42,9 +43,12 @@ from nats.errors import Error as NatsError
 from nats.js.errors import APIError, KeyWrongLastSequenceError, NotFoundError
 
 from aggregate import audit, definition_merge, definitions
-from aggregate.closing import Folded, Step, awaited, key_of, lacking, to_send
+from aggregate.closing import Folded, Step, key_of, life_of
 from aggregate.control_publisher import ControlPublisher
 from aggregate.corrections import check_folded, check_season, check_stage, name_of, season_of
+from aggregate.game_lives import GameLives, refuse_ended
+from aggregate.step_sender import StepSender
+from aggregate.tombstones import Tombstones
 from grandstand import fold
 from grandstand.catalog.v1.catalog_pb2 import (
     STAGE_CLOSED,
@@ -57,9 +61,9 @@ from grandstand.catalog.v1.catalog_pb2 import (
     Poll,
 )
 from grandstand.event.v1.event_pb2 import Position
-from grandstand.internal.v1.internal_pb2 import Control, RemoveScore, VoidVotes
+from grandstand.internal.v1.internal_pb2 import Control, ForgetGame, RemoveScore, VoidVotes
 from grandstand.wire import actors, ids
-from grandstand.wire.errors import AlreadyDone, Exhausted, NotNow, Unavailable
+from grandstand.wire.errors import AlreadyDone, NotNow, Unavailable
 from mesh import limits
 from mesh.catalog.watch import CatalogWatch
 from mesh.jetstream import subjects
@@ -73,13 +77,23 @@ _ATTEMPTS_MAX = 8
 
 
 class CatalogWriter:
-    def __init__(self, bus: Bus, watch: CatalogWatch, controls: ControlPublisher) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        watch: CatalogWatch,
+        controls: ControlPublisher,
+        forget_after_s: float | None = None,
+    ) -> None:
+        """`forget_after_s`: see aggregate.closing.game_step_of."""
         self._bus = bus
         self._watch = watch
         self._controls = controls
-        self._sent: dict[str, dict[int, int]] = {}
-        """Of each step under way: the sequence of what was sent last, by partition."""
+        self._forget_after_s = forget_after_s
+        self._sender = StepSender(controls)
         self._corrections = itertools.count()
+        self.lives = GameLives(
+            watch, controls, self._sender, Tombstones(bus), put=self._put, complete=self._complete
+        )
 
     async def define_game(self, wanted: Game) -> tuple[Game, list[Position]]:
         """The game, and from where in the stream it holds; at the latest, where it held before.
@@ -97,11 +111,13 @@ class CatalogWriter:
                 continue
             known, revision = view.get(key), view.revision(key)
             if not isinstance(known, Game):
-                if len(view.games()) >= limits.GAMES_MAX:
-                    raise Exhausted(f"the catalog holds {limits.GAMES_MAX} games, the most it may")
+                definitions.check_room(view.games_live, view.games_known)
                 game = definition_merge.with_writers(Game(), asked)
+                game.stage = STAGE_OPEN
+                game.generation = await self.lives.generation(asked.game_id)
                 claim = Game(game_id=asked.game_id)
             else:
+                refuse_ended(known, self._forget_after_s)
                 has_topics = known.spread != asked.spread and await self._has_topics(asked.game_id)
                 game = definition_merge.check_and_merge(known, asked, has_topics=has_topics)
                 if game == known:
@@ -109,6 +125,9 @@ class CatalogWriter:
                 if _untitled(game) == _untitled(known):
                     await self._put(key, game, revision)
                     continue
+                if game.spread != known.spread:
+                    # So that what is forgotten where it was is not forgotten where it is.
+                    game.generation = await self.lives.generation(asked.game_id, known.generation)
                 claim = Game()
                 claim.CopyFrom(known)
             claim.pending.CopyFrom(game)
@@ -125,9 +144,19 @@ class CatalogWriter:
         partitions = ids.partitions_of(pending.game_id, pending.spread)
         name = f"{key}-{revision}-{digest}"
         positions = await self._controls.publish(partitions, Control(game=pending), name)
+        await self._leave_partitions(key, pending)
         await self._controls.until_folded(pending.game_id, pending.spread, positions)
         await self._put(key, pending, revision)
         return positions
+
+    async def _leave_partitions(self, key: str, pending: Game) -> None:
+        """Of a game without topics whose spread becomes less. Raises Unavailable, Exhausted."""
+        known = self._watch.view.get(key)
+        if isinstance(known, Game) and known.spread > pending.spread:
+            left = set(ids.partitions_of(known.game_id, known.spread))
+            left -= set(ids.partitions_of(known.game_id, pending.spread))
+            forget = ForgetGame(game_id=known.game_id, generation=known.generation)
+            await self._controls.publish(sorted(left), Control(forget_game=forget), f"{life_of(known)}-left")
 
     async def _has_topics(self, game_id: str) -> bool:
         """Asks the bucket itself: what another instance opened may not have come by the watch yet."""
@@ -158,28 +187,34 @@ class CatalogWriter:
         key = key_of(checked)
         await self._watch.refresh(subjects.game_key(checked.game_id))
         game = self._watch.view.game(checked.game_id)
+        refuse_ended(game, self._forget_after_s)
         for _ in range(_ATTEMPTS_MAX):
             await self._watch.refresh(key)
             known, revision = self._find(key, checked), self._watch.view.revision(key)
+            if known is not None and 0 < known.generation < game.generation:
+                known = None  # left by an earlier game of the id
             if known is not None and not definitions.same_definition(known, checked):
                 raise AlreadyDone(f"{name_of(checked)} exists with another definition; choose another id")
             if known is not None and known.stage != STAGE_UNSPECIFIED:
                 return known, await self._controls.newest(game.game_id, known.spread or game.spread)
             if known is None:
-                known = _claim(checked, self._now_ns())
+                known = _claim(checked, game.generation, self._now_ns())
                 revision = await self._put(key, known, revision)
                 if not revision:
                     continue
             game = await self._claimed(checked.game_id)
+            refuse_ended(game, self._forget_after_s)
             opened = _copy(known)
             opened.stage = STAGE_OPEN
             opened.spread = game.spread
+            opened.generation = game.generation
             now_ns = self._now_ns()
             opened.opened_at.FromNanoseconds(now_ns)
             if checked.HasField("open_for"):
                 opened.closes_at.FromNanoseconds(now_ns + checked.open_for.ToNanoseconds())
             partitions = ids.partitions_of(game.game_id, game.spread)
-            positions = await self._controls.publish(partitions, _control(opened), f"{key}-{opened.stage}")
+            name = f"{life_of(opened)}-{opened.stage}"
+            positions = await self._controls.publish(partitions, _control(opened), name)
             await self._controls.until_folded(game.game_id, game.spread, positions)
             if await self._put(key, opened, revision):
                 return opened, positions
@@ -195,7 +230,7 @@ class CatalogWriter:
                 await self._complete(key, pending, view.revision(key))
                 continue
             game = view.game(game_id)
-            if definition_merge.has_own_topics(game) or any(view.opened(game_id)):
+            if definition_merge.has_own_topics(game) or view.is_any_opened(game_id):
                 return game
             if await self._put(key, game, view.revision(key)):
                 return game
@@ -235,34 +270,19 @@ class CatalogWriter:
         """Takes one due step: sends it to the partitions that have not taken it, and writes the entry when
         all have. Raises NotNow (not all have), Unavailable, Exhausted; is to be repeated then."""
         found = step.definition
+        if isinstance(found, Game):
+            await self.lives.advance(step)
+            return
         key = key_of(found)
         view = self._watch.view
         revision = view.revision(key)
-        if view.get(key) is not found:
-            self._sent.pop(step.name, None)
+        if view.get(key) != found:
+            self._sender.drop(step)
             return  # it was changed since the step was found
         definition = _copy(found) if isinstance(found, Poll) else _copy(found)
         definition.stage = step.stage
-        game_id, topic = found.game_id, _topic_of(found)
-        spread = found.spread or view.game(game_id).spread
-        sent = self._sent.setdefault(step.name, {})
-        folded = await self._controls.folded(game_id, spread, topic)
-        if waits := awaited(step, folded, sent):
-            newest = {at.partition: at.sequence for at in await self._controls.newest(game_id, spread)}
-            for partition in waits:
-                if newest.get(partition, 0) < sent[partition]:
-                    del sent[partition]  # the stream has lost it: no fold will ever come to it
-        if partitions := to_send(step, folded, sent):
-            if again := sorted(sent.keys() & set(partitions)):
-                log.warning("step %s is sent again: partitions %s did not take it", step.name, again)
-            for at in await self._controls.publish(partitions, _control(definition), step.name, sent):
-                sent[at.partition] = at.sequence
-            positions = [Position(partition=p, sequence=sent[p]) for p in partitions]
-            await self._controls.until_folded(game_id, spread, positions)
-            folded = await self._controls.folded(game_id, spread, topic)
-        if lacks := lacking(step, folded):
-            raise NotNow(f"partitions {lacks} have not taken it yet")
-        self._sent.pop(step.name, None)
+        spread = found.spread or view.game(found.game_id).spread
+        await self._sender.send(step, _control(definition), _topic_of(found), spread)
         if step.beat:
             return
         if await self._put(key, definition, revision):
@@ -370,10 +390,11 @@ def _copy(definition: Topic) -> Topic:
     return duplicate
 
 
-def _claim(checked: Topic, now_ns: int) -> Topic:
+def _claim(checked: Topic, generation: int, now_ns: int) -> Topic:
     """The entry without a stage. It names the writers, and says already when season 1 begins, so that an
     opening that is repeated after a crash begins it at the same moment."""
     claim = _copy(checked)
+    claim.generation = generation
     if isinstance(claim, Board):
         claim.writers = claim.writers or WRITERS_PRODUCERS
     if isinstance(claim, Board) and claim.HasField("season") and not claim.season.HasField("starts_at"):
@@ -389,7 +410,8 @@ def _untitled(game: Game) -> Game:
     """What of it folds have to know."""
     untitled = Game()
     untitled.CopyFrom(game)
-    untitled.ClearField("title")
+    for field in ("title", "retain_for", "idle_for"):
+        untitled.ClearField(field)
     return untitled
 
 

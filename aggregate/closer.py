@@ -1,11 +1,11 @@
-"""Closes and seals polls and boards, and turns seasons, when it is time; the shell around
-aggregate.deadlines.
+"""Closes and seals polls, boards and games, turns seasons, and forgets games, when it is time; the shell
+around aggregate.deadlines. Ends games that are idle; the shell around aggregate.idle_games.
 
 Every instance of aggregate runs a Closer. Steps are idempotent (see aggregate.catalog), so the instances need
 not agree on who takes a step, and no step is missed while one of them is alive.
 
-Bound: _STEPS_MAX steps under way; further due steps wait. So a partition without an owner delays only its own
-topics, unless _STEPS_MAX of them are due.
+Bounds: _STEPS_MAX steps under way; further due steps wait. So a partition without an owner delays only its
+own topics, unless _STEPS_MAX of them are due. _LOOKS_MAX games are looked at at a time.
 """
 
 from __future__ import annotations
@@ -13,46 +13,69 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Iterable
+from itertools import chain
 
 from aggregate.catalog import CatalogWriter
 from aggregate.closing import Step
 from aggregate.deadlines import Deadlines
+from aggregate.game_lives import idle_for_s
+from aggregate.idle_games import IdleGames
 from grandstand.catalog.v1.catalog_pb2 import Board, Game, Poll
 from grandstand.wire import tasks
 from grandstand.wire.errors import GrandstandError
 from mesh.catalog.watch import CatalogWatch
+from mesh.jetstream import subjects
 
 log = logging.getLogger(__name__)
 
 _IDLE_S = 1.0
 _STEPS_MAX = 64
+_LOOKS_MAX = 2
+_LOOK_AGAIN_S = 60.0
 
 
 class Closer:
     """Takes due steps, also those that a stopped instance left behind."""
 
-    def __init__(self, watch: CatalogWatch, writer: CatalogWriter) -> None:
+    def __init__(
+        self, watch: CatalogWatch, writer: CatalogWriter, forget_after_s: float | None = None
+    ) -> None:
+        """`forget_after_s`: see aggregate.closing.game_step_of."""
         self._watch = watch
         self._writer = writer
-        self._deadlines = Deadlines()
+        self._deadlines = Deadlines(forget_after_s)
+        self._idle = IdleGames()
+        self._looks: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._steps: set[asyncio.Task[None]] = set()
 
-    def hear(self, definition: Game | Poll | Board | None) -> None:
-        """The catalog changed; another step may be due earlier. None: something was deleted."""
-        if isinstance(definition, Poll | Board):
-            self._deadlines.put(definition, self._watch.clock.now())
-            self._changed.set()
+    def hear(self, key: str, definition: Game | Poll | Board | None) -> None:
+        """The catalog changed; another step may be due earlier. None: it was deleted."""
+        self._writer.lives.hear()
+        if definition is None:
+            self._deadlines.drop(key)
+            self._idle.drop(key.partition(".")[2])
+            return
+        self._put(definition)
+        self._changed.set()
+
+    def _put(self, definition: Game | Poll | Board) -> None:
+        self._deadlines.put(definition, self._watch.clock.now())
+        if isinstance(definition, Game):
+            self._idle.put(definition, idle_for_s(definition))
 
     async def run(self) -> None:
         """Until cancelled; the watch has started."""
         clock = self._watch.clock
-        topics: list[Poll | Board] = [*self._watch.view.polls(), *self._watch.view.boards()]
-        for topic in topics:
-            self._deadlines.put(topic, clock.now())
+        view = self._watch.view
+        definitions: Iterable[Game | Poll | Board] = chain(view.games(), view.polls(), view.boards())
+        for definition in definitions:
+            self._put(definition)
         try:
             while True:
                 self._changed.clear()
+                self._look_at_idle(clock.now_s())
                 while (
                     len(self._steps) < _STEPS_MAX and (step := self._deadlines.take(clock.now())) is not None
                 ):
@@ -65,7 +88,30 @@ class Closer:
                     async with asyncio.timeout(wait_s):
                         await self._changed.wait()
         finally:
-            await tasks.end(*self._steps)
+            await tasks.end(*self._steps, *self._looks)
+
+    def _look_at_idle(self, now_s: float) -> None:
+        while len(self._looks) < _LOOKS_MAX and (game_id := self._idle.take(now_s)) is not None:
+            task = asyncio.create_task(self._look(game_id))
+            self._looks.add(task)
+            task.add_done_callback(self._looked)
+
+    def _looked(self, task: asyncio.Task[None]) -> None:
+        self._looks.discard(task)
+        self._changed.set()
+
+    async def _look(self, game_id: str) -> None:
+        game = self._watch.view.get(subjects.game_key(game_id))
+        if not isinstance(game, Game):
+            return
+        try:
+            self._idle.active(game_id, await self._writer.lives.end_if_idle(game, idle_for_s(game)))
+        except GrandstandError as error:
+            log.info("whether game %s is idle has to wait: %s", game_id, error)
+            self._idle.again(game_id, self._watch.clock.now_s() + _LOOK_AGAIN_S)
+        except Exception:
+            log.exception("whether game %s is idle is not known", game_id)
+            self._idle.again(game_id, self._watch.clock.now_s() + _LOOK_AGAIN_S)
 
     def _over(self, task: asyncio.Task[None]) -> None:
         self._steps.discard(task)

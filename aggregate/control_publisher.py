@@ -27,6 +27,7 @@ from mesh.jetstream.bus import Bus
 from mesh.jetstream.pipeline import PublishPipeline
 from mesh.redis.database import RedisError
 from mesh.redis.results import ResultStore
+from mesh.redis.share import Share
 
 _FOLDED_S = 2.0
 
@@ -76,16 +77,25 @@ class ControlPublisher:
             await self._results.read_at_least(game_id, spread, positions, _FOLDED_S)
 
     async def folded(self, game_id: str, spread: int, topic: str) -> list[Folded]:
-        """What each partition shows of the topic. A partition that is being rebuilt counts as having folded
-        nothing. Raises Unavailable."""
+        """What each partition shows of the topic; of the game alone if that is empty. A partition that is
+        being rebuilt counts as having folded nothing. Raises Unavailable."""
+        return [
+            Folded(
+                share.partition,
+                share.applied if share.whole else 0,
+                share.partials.get(topic),
+                share.stage,
+                holds=not share.whole or bool(share.partials or share.stage),
+            )
+            for share in await self.shares(game_id, spread)
+        ]
+
+    async def shares(self, game_id: str, spread: int) -> list[Share]:
+        """Raises Unavailable."""
         try:
-            shares = await self._results.read(game_id, spread)
+            return await self._results.read(game_id, spread)
         except RedisError as error:
             raise Unavailable(f"results cannot be read now ({type(error).__name__}); try again") from None
-        return [
-            Folded(share.partition, share.applied if share.whole else 0, share.partials.get(topic))
-            for share in shares
-        ]
 
     async def newest(self, game_id: str, spread: int) -> list[Position]:
         """The position of the last block in each partition of the game. All earlier definitions are at or

@@ -1,4 +1,4 @@
-"""A queue of the next step of each poll and board, ordered by when it is due. Pure: times are passed in.
+"""A queue of the next step of each game, poll and board, ordered by when it is due. Pure: times come in.
 
 A step is due by the mesh's clock, so every instance takes it at the moment that the catalog names. A seal
 must also wait until SEAL_GRACE_S have passed on this machine's own clock since the entry CLOSED was first
@@ -19,8 +19,8 @@ import heapq
 import itertools
 import math
 
-from aggregate.closing import Step, beat_of, key_of, step_of
-from grandstand.catalog.v1.catalog_pb2 import STAGE_CLOSED, STAGE_SEALED, Board, Poll
+from aggregate.closing import Step, beat_of, game_step_of, key_of, step_of
+from grandstand.catalog.v1.catalog_pb2 import STAGE_CLOSED, STAGE_SEALED, Board, Game, Poll
 from mesh import limits
 from mesh.catalog.mesh_clock import Moment
 
@@ -31,8 +31,10 @@ _Heap = list[tuple[float, int, Step]]
 
 
 class Deadlines:
-    def __init__(self) -> None:
-        self._newest: dict[str, Poll | Board] = {}
+    def __init__(self, forget_after_s: float | None = None) -> None:
+        """`forget_after_s`: see aggregate.closing.game_step_of."""
+        self._forget_after_s = forget_after_s
+        self._newest: dict[str, Game | Poll | Board] = {}
         """By key; the definitions that have a step to come."""
         self._not_due: _Heap = []
         """By the moment they are due, of the mesh's clock."""
@@ -46,7 +48,7 @@ class Deadlines:
         self._failures: dict[str, int] = {}
         """Consecutive failures, by the step's name."""
 
-    def put(self, definition: Poll | Board, now: Moment) -> None:
+    def put(self, definition: Game | Poll | Board, now: Moment) -> None:
         """Takes a definition that is new or has changed."""
         key = key_of(definition)
         if self._newest.get(key) is definition:
@@ -62,6 +64,12 @@ class Deadlines:
         else:
             self._newest[key] = definition
             self._push(self._not_due, step.due_at_s, step)
+
+    def drop(self, key: str) -> None:
+        """The definition is gone from the catalog."""
+        self._closed_at.pop(key, None)
+        self._beats.pop(key, None)
+        self._newest.pop(key, None)
 
     def take(self, now: Moment) -> Step | None:
         """A step that may be taken now, or None. The caller reports its outcome by `done` or `failed`."""
@@ -105,7 +113,7 @@ class Deadlines:
         self._push(self._waiting, now.boot_s + pause_s, step)
 
     def _waits_until_s(self, step: Step) -> float:
-        if step.stage != STAGE_SEALED:
+        if step.stage != STAGE_SEALED or step.forgets:
             return -math.inf
         return self._closed_at[key_of(step.definition)] + limits.SEAL_GRACE_S
 
@@ -120,7 +128,9 @@ class Deadlines:
     def _push(self, heap: _Heap, at_s: float, step: Step) -> None:
         heapq.heappush(heap, (at_s, next(self._numbers), step))
 
-    def _step_of(self, definition: Poll | Board, now: Moment) -> Step | None:
+    def _step_of(self, definition: Game | Poll | Board, now: Moment) -> Step | None:
+        if isinstance(definition, Game):
+            return game_step_of(definition, self._forget_after_s)
         step = step_of(definition)
         beat = None
         if isinstance(definition, Board):

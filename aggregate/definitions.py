@@ -29,11 +29,24 @@ from grandstand.catalog.v1.catalog_pb2 import (
 )
 from grandstand.wire import bounds as wire_bounds
 from grandstand.wire import ids
-from grandstand.wire.errors import Invalid, shown
+from grandstand.wire.errors import Exhausted, Invalid, shown
 from mesh import limits
 
 # The last second that RFC 3339 can write.
 _TIME_MAX_S = 253_402_300_799
+
+
+def check_room(live: int, known: int) -> None:
+    """Whether another game may be defined. Raises Exhausted."""
+    if live >= limits.GAMES_MAX:
+        raise Exhausted(
+            f"the catalog holds {live} games that have not ended; at most {limits.GAMES_MAX} may: end some"
+        )
+    if known >= limits.GAMES_KEPT_MAX:
+        raise Exhausted(
+            f"the catalog holds {known} games, ended ones included; at most {limits.GAMES_KEPT_MAX} may: "
+            "keep ended games for a shorter time (retain_for)"
+        )
 
 
 def check_game(game: Game, folds: Collection[str]) -> Game:
@@ -54,10 +67,15 @@ def check_game(game: Game, folds: Collection[str]) -> Game:
     for at, custom in enumerate(game.customs):
         _check_custom(f"game.customs[{at}]", custom, folds)
     _check_unique("game.customs.custom_id", [custom.custom_id for custom in game.customs])
+    if game.HasField("retain_for"):
+        _check_duration("game.retain_for", game.retain_for, 0.0, bounds.RETAIN_FOR_MAX_S)
+    if game.HasField("idle_for") and (game.idle_for.seconds or game.idle_for.nanos):
+        _check_duration("game.idle_for", game.idle_for, bounds.IDLE_FOR_MIN_S, bounds.IDLE_FOR_MAX_S)
     checked = Game()
     checked.CopyFrom(game)
     checked.spread = max(1, game.spread)
-    checked.ClearField("pending")
+    for by_server in ("pending", "stage", "generation", "ended_at"):
+        checked.ClearField(by_server)
     return checked
 
 
@@ -142,6 +160,7 @@ def _clear_server_fields(definition: Poll | Board) -> None:
     definition.ClearField("opened_at")
     definition.ClearField("closes_at")
     definition.spread = 0
+    definition.generation = 0
     if isinstance(definition, Poll):
         definition.voids = 0
 
@@ -214,6 +233,15 @@ def _check_season(field: str, season: Season) -> None:
 def _check_count(field: str, count: int, most: int, what: str) -> None:
     if count > most:
         raise Invalid(f"{field}: {count} {what}; at most {most} are allowed")
+
+
+def _check_duration(field: str, value: Duration, least_s: float, most_s: float) -> None:
+    seconds = value.seconds + value.nanos / 1e9
+    if not least_s <= seconds <= most_s:
+        raise Invalid(
+            f"{field}: is {seconds:g} s; {least_s:g} s to {most_s / 86_400:g} days are allowed"
+            + (", or 0 for never" if least_s else "")
+        )
 
 
 def _check_open_for(field: str, value: Duration) -> None:

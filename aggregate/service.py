@@ -11,6 +11,7 @@ import grpc
 from aggregate import audit, bounds
 from aggregate.access import Access
 from aggregate.catalog import CatalogWriter
+from aggregate.lists import Lists, game_with_topics
 from aggregate.topics import topics_of_game
 from aggregate.waiting_reads import WaitingReads
 from grandstand.aggregate.v1.aggregate_pb2 import (
@@ -50,6 +51,7 @@ class CatalogService(CatalogServiceServicer):
         self._watch = watch
         self._writer = writer
         self._access = access
+        self._lists = Lists(watch.view, watch.clock.now_s)
 
     async def DefineGame(
         self, request: pb.DefineGameRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -70,10 +72,33 @@ class CatalogService(CatalogServiceServicer):
             # Whoever adds to a definition reads it first, perhaps from another instance than wrote it.
             await self._watch.refresh_shared(subjects.game_key(game_id))
             game = view.game(game_id)
-            polls, boards = view.opened(game_id)
-            return pb.GetGameResponse(
-                game=game, polls=polls[: bounds.LISTED_MAX], boards=boards[: bounds.LISTED_MAX]
-            )
+            return game_with_topics(view, game)
+
+    async def ListGames(
+        self, request: pb.ListGamesRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.ListGamesResponse:
+        async with answering(context):
+            return self._lists.games(request, self._access.any_owner(context).games)
+
+    async def ListPolls(
+        self, request: pb.ListPollsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.ListPollsResponse:
+        async with answering(context):
+            await self._may_list(request.game_id, context)
+            return self._lists.polls(request)
+
+    async def ListBoards(
+        self, request: pb.ListBoardsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.ListBoardsResponse:
+        async with answering(context):
+            await self._may_list(request.game_id, context)
+            return self._lists.boards(request)
+
+    async def _may_list(self, game_id: str, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        self._access.reader(context, game_id)
+        key = subjects.game_key(ids.check_id("game_id", game_id))
+        if key not in self._watch.view:
+            await self._watch.refresh_shared(key)
 
     async def OpenPoll(
         self, request: pb.OpenPollRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -131,6 +156,23 @@ class CatalogService(CatalogServiceServicer):
             of_season = f" in season {season}" if season else ""
             audit.called(f"removed the score of {actors.said(request.actor_id)}{of_season} from", board, by)
             return pb.RemoveScoreResponse(board=board, applied_at=at, season=season)
+
+    async def EndGame(
+        self, request: pb.EndGameRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.EndGameResponse:
+        async with answering(context):
+            by = self._access.owner(context, "game_id", request.game_id)
+            game = await self._writer.lives.end_game(request.game_id)
+            audit.called("ended", game, by)
+            return pb.EndGameResponse(game=game)
+
+    async def DeleteGame(
+        self, request: pb.DeleteGameRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.DeleteGameResponse:
+        async with answering(context):
+            by = self._access.owner(context, "game_id", request.game_id)
+            audit.called("deleted", await self._writer.lives.delete_game(request.game_id), by)
+            return pb.DeleteGameResponse()
 
 
 class AggregateService(AggregateServiceServicer):

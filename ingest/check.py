@@ -5,7 +5,7 @@ catalog knows is valid; an unknown one is refused for its form first. A refusal 
 the bound.
 
 Many viewers send identical bodies: a vote for `ana` has the same bytes from everybody. So the body of a vote,
-a reaction or a presence is validated once and the result is cached by its bytes until a definition changes.
+a reaction or a presence is validated once and the result is cached by its bytes until its game changes.
 Whether a vote is in time is not part of the cached result: that is decided for each event by the mesh's clock
 (I9). So is whether its game has ended.
 
@@ -37,7 +37,14 @@ from grandstand.internal.v1.internal_pb2 import IncomingEvent
 from grandstand.wire import bounds as wire_bounds
 from grandstand.wire import ids, names
 from grandstand.wire.errors import Forbidden, Invalid, NotNow, Unknown, shown
-from ingest.compiled_definitions import CompiledBoard, CompiledCache, CompiledGame, CompiledPoll, OpenPeriod
+from ingest.compiled_definitions import (
+    DEFINITIONS_KEPT_MAX,
+    CompiledBoard,
+    CompiledGame,
+    CompiledPoll,
+    GameCache,
+    OpenPeriod,
+)
 from mesh.jetstream import subjects
 
 Body = TypeVar("Body", bound=Message)
@@ -144,14 +151,23 @@ class Catalog(Protocol):
     """The look-ups a check needs; each raises Unknown."""
 
     changes: int
-    """Grows with each definition that comes or changes."""
+    """Grows with each definition that comes, changes or goes."""
+
+    def changed_since(self, changes: int) -> set[str] | None:
+        """The games in which something did; None: all may have."""
 
     def game(self, game_id: str) -> Game: ...
     def poll(self, game_id: str, poll_id: str) -> Poll: ...
     def board(self, game_id: str, board_id: str) -> Board: ...
 
 
-KnownEvents = dict[tuple[str, str | None, bytes], ValidatedEvent]
+class _Dropping(Protocol):
+    def drop(self, game_id: str) -> None: ...
+    def clear(self) -> None: ...
+
+
+BodyKey = tuple[str, str | None, bytes]
+KnownEvents = dict[BodyKey, ValidatedEvent]
 """By the game's id, the body's kind and its bytes."""
 
 
@@ -161,20 +177,29 @@ class Checker:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._changes = -1
-        self._known: tuple[KnownEvents, ...] = ({}, {}, {}, {})
+        self._known = tuple(GameCache[BodyKey, ValidatedEvent](VALIDATED_KEPT_MAX) for _ in range(4))
         """Of viewers, producers, guests, and guests for whom a producer relays."""
-        self._games: CompiledCache[CompiledGame] = CompiledCache()
-        self._polls: CompiledCache[CompiledPoll] = CompiledCache()
-        self._boards: CompiledCache[CompiledBoard] = CompiledCache()
+        self._games = GameCache[str, CompiledGame](DEFINITIONS_KEPT_MAX)
+        self._polls = GameCache[tuple[str, str], CompiledPoll](DEFINITIONS_KEPT_MAX)
+        self._boards = GameCache[tuple[str, str], CompiledBoard](DEFINITIONS_KEPT_MAX)
 
     def known(self, producer: bool, guest: bool = False) -> KnownEvents:
         """The cached results that still hold. The caller compares `until_s` itself. `producer`: who sends;
         `guest`: who acts."""
         if self._changes != self._catalog.changes:
-            self._changes = self._catalog.changes
-            for known in self._known:
-                known.clear()
-        return self._known[producer + 2 * guest]
+            self._drop_changed()
+        return self._known[producer + 2 * guest].kept
+
+    def _drop_changed(self) -> None:
+        changed = self._catalog.changed_since(self._changes)
+        self._changes = self._catalog.changes
+        caches: list[_Dropping] = [*self._known, self._games, self._polls, self._boards]
+        for cache in caches:
+            if changed is None:
+                cache.clear()
+            else:
+                for game_id in changed:
+                    cache.drop(game_id)
 
     def validate(
         self,
@@ -210,10 +235,7 @@ class Checker:
             case _:
                 raise Invalid(NO_BODY)
         if kind in _REPEATED and len(body) <= BODY_KEPT_BYTES_MAX:
-            known = self.known(producer, guest)
-            if len(known) >= VALIDATED_KEPT_MAX:
-                known.clear()
-            known[game_id, kind, body] = validated
+            self._known[producer + 2 * guest].put(game_id, (game_id, kind, body), validated)
         return validated
 
     def check_open(self, place: Place, now_s: float) -> None:
@@ -234,11 +256,6 @@ class Checker:
         elif not period.is_open:
             kind, _, name = place[1].partition("/")
             raise period.refusal(kind, name, now_s)
-
-    def forget(self, game_id: str) -> None:
-        """Nothing is left of the game."""
-        for cache in (self._games, self._polls, self._boards):
-            cache.forget(game_id)
 
     def _game_of(self, place: Place) -> CompiledGame:
         """Raises Unknown, NotNow (there is a later game of the id)."""
@@ -288,34 +305,40 @@ class Checker:
         return ValidatedEvent(game, "score", board.topic, points, period=board.period, name=name)
 
     def _game(self, game_id: str) -> CompiledGame:
+        if self._changes != self._catalog.changes:
+            self._drop_changed()
+        if (found := self._games.kept.get(game_id)) is not None:
+            return found
         try:
             definition = self._catalog.game(game_id)
         except Unknown:
             ids.check_id("event.game_id", game_id)
             raise
-        return self._games.get(definition, game_id) or self._games.put(
-            CompiledGame(definition), definition, game_id
-        )
+        return self._games.put(game_id, game_id, CompiledGame(definition))
 
     def _poll(self, game_id: str, poll_id: str) -> CompiledPoll:
+        if self._changes != self._catalog.changes:
+            self._drop_changed()
+        if (found := self._polls.kept.get((game_id, poll_id))) is not None:
+            return found
         try:
             definition = self._catalog.poll(game_id, poll_id)
         except Unknown:
             ids.check_id("vote.poll_id", poll_id)
             raise
-        return self._polls.get(definition, game_id, poll_id) or self._polls.put(
-            CompiledPoll(definition), definition, game_id, poll_id
-        )
+        return self._polls.put(game_id, (game_id, poll_id), CompiledPoll(definition))
 
     def _board(self, game_id: str, board_id: str) -> CompiledBoard:
+        if self._changes != self._catalog.changes:
+            self._drop_changed()
+        if (found := self._boards.kept.get((game_id, board_id))) is not None:
+            return found
         try:
             definition = self._catalog.board(game_id, board_id)
         except Unknown:
             ids.check_id("score.board_id", board_id)
             raise
-        return self._boards.get(definition, game_id, board_id) or self._boards.put(
-            CompiledBoard(definition), definition, game_id, board_id
-        )
+        return self._boards.put(game_id, (game_id, board_id), CompiledBoard(definition))
 
 
 def keys_of(events: Iterable[IncomingEvent]) -> tuple[list[str], list[str]]:

@@ -1,9 +1,9 @@
 """The catalog's definitions compiled to plain dictionaries: the bit of each poll option, the kinds of a
 pulse.
 
-A definition is compiled once instead of being read from its protobuf for each event. Bound:
+A definition is compiled on its first use, instead of being read from its protobuf for each event. Bound:
 DEFINITIONS_KEPT_MAX of each kind; beyond that the cache is cleared and filled again on use. What is compiled
-of a game goes with the game.
+of a game goes when the game changes.
 """
 
 from __future__ import annotations
@@ -30,32 +30,34 @@ from grandstand.wire.errors import Forbidden, GrandstandError, Invalid, NotNow, 
 DEFINITIONS_KEPT_MAX = 16_384
 _CHOICES_SHOWN = 8
 
-Compiled = TypeVar("Compiled")
+Key = TypeVar("Key")
+Kept = TypeVar("Kept")
 
 
-class CompiledCache(Generic[Compiled]):
-    """Compiled definitions by game and name, each with the definition it was made of."""
+class GameCache(Generic[Key, Kept]):
+    """What was made of games' definitions, each dropped when its game changes: a change costs nothing to
+    other games. Bound: `kept_max` values; a full cache is cleared."""
 
-    def __init__(self) -> None:
-        self._kept: dict[str, dict[str, tuple[object, Compiled]]] = {}
-        self._count = 0
+    def __init__(self, kept_max: int) -> None:
+        self.kept: dict[Key, Kept] = {}
+        self._of_games: dict[str, list[Key]] = {}
+        self._kept_max = kept_max
 
-    def get(self, definition: object, game_id: str, name: str = "") -> Compiled | None:
-        """What was made of this very object."""
-        found = self._kept.get(game_id, {}).get(name)
-        return None if found is None or found[0] is not definition else found[1]
+    def put(self, game_id: str, key: Key, value: Kept) -> Kept:
+        if key not in self.kept:
+            if len(self.kept) >= self._kept_max:
+                self.clear()
+            self._of_games.setdefault(game_id, []).append(key)
+        self.kept[key] = value
+        return value
 
-    def put(self, compiled: Compiled, definition: object, game_id: str, name: str = "") -> Compiled:
-        if self._count >= DEFINITIONS_KEPT_MAX:
-            self._kept.clear()
-            self._count = 0
-        of_game = self._kept.setdefault(game_id, {})
-        self._count += name not in of_game
-        of_game[name] = (definition, compiled)
-        return compiled
+    def drop(self, game_id: str) -> None:
+        for key in self._of_games.pop(game_id, ()):
+            del self.kept[key]
 
-    def forget(self, game_id: str) -> None:
-        self._count -= len(self._kept.pop(game_id, ()))
+    def clear(self) -> None:
+        self.kept.clear()
+        self._of_games.clear()
 
 
 class GamePeriod:

@@ -18,6 +18,7 @@ from mesh.http2.tls import TlsFiles
 from mesh.redis import address as redis_address
 from mesh.secrecy import NATS_VARIABLE, REDIS_VARIABLE, exposed, has_secret, privileged
 
+FORGET_VARIABLE = "GRANDSTAND_FORGET_AFTER_S"
 ENVIRONMENTS: tuple[Environment, ...] = ("development", "production")
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -65,6 +66,8 @@ class ServiceConfig:
     """Proxies of the operator's own before Envoy (mesh.addresses)."""
     exempt: tuple[addresses.Network, ...] = ()
     """Networks to which no bound by address applies."""
+    forget_after_s: float | None = None
+    """For tests: how long after its end a game is forgotten; None: as its definition says."""
     tls: TlsFiles | None = None
     """What `listen` shows, and whose clients it takes; None: no TLS."""
 
@@ -192,6 +195,7 @@ def parse(service: str, arguments: Sequence[str] | None = None) -> ServiceConfig
             f"the environment sets {wall_clock.SHIFT_VARIABLE}, which shifts this process's clock for tests;"
             " unset it in production"
         )
+    forget_after_s = _forget_after_s(parser, production=found.environment == "production")
     if found.environment == "production" and found.keys and _is_overheard(found.keys):
         parser.error(
             f"argument --keys: {found.keys!r} comes over plain http, where anybody on the way can put in keys"
@@ -233,8 +237,24 @@ def parse(service: str, arguments: Sequence[str] | None = None) -> ServiceConfig
         streams_address=found.streams_address,
         trusted_hops=found.trusted_hops,
         exempt=tuple(found.exempt),
+        forget_after_s=forget_after_s,
         tls=TlsFiles(found.tls_cert, found.tls_key, found.tls_client_ca) if found.tls_cert else None,
     )
+
+
+def _forget_after_s(parser: argparse.ArgumentParser, *, production: bool) -> float | None:
+    """Ends the process with a usage line for what is no number of seconds, and in production."""
+    given = os.environ.get(FORGET_VARIABLE)
+    if not given:
+        return None
+    if production:
+        parser.error(
+            f"the environment sets {FORGET_VARIABLE}, which forgets games early for tests: events of an old"
+            " origin could reach a new game; unset it in production"
+        )
+    if not (given.isascii() and given.isdigit() and len(given) <= 9):
+        parser.error(f"{FORGET_VARIABLE}: {given!r} is no number of seconds from 0 to 999999999")
+    return float(given)
 
 
 def _check_secrets(parser: argparse.ArgumentParser, found: argparse.Namespace) -> None:

@@ -12,7 +12,9 @@ CONTROL_MESSAGE_BYTES_MAX = 256 * 1024
 # What the catalog may define.
 SEASON_MIN_S = 10.0
 OPEN_FOR_MIN_S = 1.0
-GAMES_MAX = 10_000
+# Games that live; and all that the catalog holds, also those that have ended and are kept.
+GAMES_MAX = 50_000
+GAMES_KEPT_MAX = 250_000
 
 # Tokens. A clock may be off by the leeway.
 TOKEN_LEEWAY_S = 10.0
@@ -73,7 +75,7 @@ PUBLISH_WAITING_BYTES_MAX = 2 * UNSETTLED_BYTES_MAX
 CATALOG_REFRESH_S = 1.0
 
 # Games whose rate is remembered at once.
-GAME_BUCKETS_MAX = 20_000
+GAME_BUCKETS_MAX = 65_536
 # Pressure is 1.0 when aggregation is this far behind.
 BACKLOG_FULL_S = 10.0
 
@@ -127,6 +129,7 @@ SENDS_PENDING_MAX = 10_000
 # Shutting down.
 DRAIN_GRACE_S = 5.0
 
+assert GAMES_MAX < GAMES_KEPT_MAX
 assert ACTOR_RETRIES_PER_S < ADDRESS_RETRIES_PER_S
 assert STREAM_RETRY_MIN_S < STREAM_RETRY_MAX_S
 assert SEAL_GRACE_S > PUBLISH_DEADLINE_S + 2 * CATALOG_REFRESH_S, "a seal waits for every acked block (I9)"

@@ -35,7 +35,7 @@ assert 2 * limits.VIEW_PROBE_S < limits.VIEW_FRESH_S, "a view is fresh with its 
 class Freshness:
     """Of one view, over all its watches."""
 
-    __slots__ = ("_last", "_number", "_unanswered", "anchor_s", "fresh_until_s")
+    __slots__ = ("_brought_s", "_last", "_number", "_unanswered", "anchor_s", "fresh_until_s")
 
     def __init__(self) -> None:
         self.anchor_s = -math.inf
@@ -45,11 +45,18 @@ class Freshness:
         self._number = 0
         self._unanswered: dict[int, float] = {}
         self._last = -math.inf
+        self._brought_s = -math.inf
 
     def watch_began(self) -> None:
         """Another watch: only what is sent from now on tells anything of it."""
         self._unanswered.clear()
-        self._last = -math.inf
+        self._last = self._brought_s = -math.inf
+
+    def brought(self, now_s: float) -> None:
+        """The watch brought an entry. At first it brings all that there are, before the first probe, and that
+        may take longer than SILENCE_S."""
+        if not self.has_answer:
+            self._brought_s = now_s
 
     def sent(self, now_s: float) -> int:
         """The number of the probe that is sent now."""
@@ -70,6 +77,7 @@ class Freshness:
             self.anchor_s = max(self.anchor_s, self._last)
             self.fresh_until_s = self.anchor_s + limits.VIEW_FRESH_S
         self._last = sent_s
+        self._brought_s = -math.inf
         return sent_s
 
     @property
@@ -89,4 +97,4 @@ class Freshness:
     def is_silent(self, now_s: float) -> bool:
         """Whether the watch is dead: it left a probe unanswered for SILENCE_S."""
         oldest_s = next(iter(self._unanswered.values()), math.inf)
-        return now_s - oldest_s >= SILENCE_S
+        return now_s - max(oldest_s, self._brought_s) >= SILENCE_S

@@ -11,25 +11,9 @@ from mesh.catalog.view import CatalogView
 
 
 class Spreads:
-    """Walks the catalog once for each change of it. Bound: one number for each game."""
-
     def __init__(self, view: CatalogView) -> None:
         self._view = view
-        self._changes = -1
-        self._widest: dict[str, int] = {}
 
     def of(self, game_id: str) -> int:
         """1 or more. Raises Unknown."""
-        spread = self._view.game(game_id).spread
-        if self._view.changes != self._changes:
-            self._changes = self._view.changes
-            self._widest = {}
-            for poll in self._view.polls():
-                self._hear(poll.game_id, poll.spread)
-            for board in self._view.boards():
-                self._hear(board.game_id, board.spread)
-        return max(1, spread, self._widest.get(game_id, 0))
-
-    def _hear(self, game_id: str, spread: int) -> None:
-        if spread > self._widest.get(game_id, 1):
-            self._widest[game_id] = spread
+        return max(1, self._view.game(game_id).spread, self._view.widest(game_id))

@@ -1,18 +1,46 @@
 """What is defined, as one process knows it: games, polls and boards by their keys in the catalog's bucket.
 
-Plain data with look-ups; mesh.catalog.watch keeps it fresh. Bounds: one entry for each definition in the
-bucket, and MARKERS_MAX of what was deleted (mesh.catalog.markers).
+Plain data with look-ups; mesh.catalog.watch keeps it fresh. There may be tens of thousands of games, of which
+a process looks at few: so entries are kept as they are stored, with the numbers by which they are ordered,
+and decoded when they are asked for. A definition that is asked for again soon is the same object.
+
+Bounds: one entry for each definition in the bucket, MARKERS_MAX of what was deleted (mesh.catalog.markers),
+_DECODED_MAX definitions that are decoded, _LISTED_MAX games whose topics are sorted, and the _CHANGED_MAX
+last changes; overflow drops the oldest, which are made anew when they are asked for.
 """
 
 from __future__ import annotations
 
-from grandstand.catalog.v1.catalog_pb2 import Board, Game, Poll
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Iterator
+from itertools import islice
+
+from grandstand.catalog.v1.catalog_pb2 import STAGE_CLOSED, STAGE_SEALED, Board, Game, Poll, Stage
 from grandstand.wire.errors import Unknown, shown
 from mesh.catalog.markers import Markers
 from mesh.jetstream import subjects
+from mesh.recently_used import RecentlyUsed
 
 Definition = Game | Poll | Board
 KINDS: dict[str, type[Definition]] = {"game": Game, "poll": Poll, "board": Board}
+_DECODED_MAX = 4_096
+_LISTED_MAX = 1_024
+_CHANGED_MAX = 1_024
+
+
+class _Entry:
+    """`value`: the encoded definition, b"" of a game that is only claimed. `order`: of a topic, Unix
+    nanoseconds at which it was opened."""
+
+    __slots__ = ("order", "revision", "spread", "stage", "value")
+
+    def __init__(self, revision: int, value: bytes, stage: Stage, spread: int, order: int) -> None:
+        self.revision = revision
+        self.value = value
+        self.stage = stage
+        self.spread = spread
+        self.order = order
 
 
 class CatalogView:
@@ -23,16 +51,25 @@ class CatalogView:
     """
 
     def __init__(self) -> None:
-        self._found: dict[str, Definition] = {}
-        self._revisions: dict[str, int] = {}
+        self._entries: dict[str, _Entry] = {}
         self._pending: dict[str, Game] = {}
-        self._topics: dict[str, dict[str, Poll | Board]] = {}
+        self._topics: dict[str, dict[str, _Entry]] = {}
         """By game and key."""
-        self._opened: dict[str, tuple[list[Poll], list[Board]]] = {}
+        self._decoded: RecentlyUsed[str, Definition] = RecentlyUsed(_DECODED_MAX)
+        self._listed: RecentlyUsed[str, tuple[list[str], list[str]]] = RecentlyUsed(_LISTED_MAX)
+        self._changed: deque[str] = deque(maxlen=_CHANGED_MAX)
+        """The games of the last changes."""
+        self._games: set[str] = set()
+        self._sorted: list[str] | None = None
+        """The games' ids, once somebody has asked for them."""
+        self._size = 0
+        self.games_live = 0
+        """How many games have not ended."""
         self.markers = Markers()
         """Only of a process that may write definitions."""
         self.pseudonym_key = b""
         """Of mesh.pseudonyms; b"" while it is not known."""
+        self._pseudonym_revision = 0
         self.changes = 0
         """Grows with each definition that comes, changes or goes."""
 
@@ -41,14 +78,12 @@ class CatalogView:
         if self.revision(key) >= revision:
             return None
         if key == subjects.PSEUDONYM_KEY:
-            self.pseudonym_key = value
-            self._revisions[key] = revision
-        kind = KINDS.get(key.partition(".")[0])
-        if kind is None:
+            self.pseudonym_key, self._pseudonym_revision = value, revision
+        kind, _, name = key.partition(".")
+        if kind not in KINDS:
             return None
-        definition = kind()
+        definition = KINDS[kind]()
         definition.ParseFromString(value)
-        self._revisions[key] = revision
         self.markers.drop(key)
         self._pending.pop(key, None)
         if isinstance(definition, Game) and definition.HasField("pending"):
@@ -56,66 +91,114 @@ class CatalogView:
             pending.CopyFrom(definition.pending)
             self._pending[key] = pending
             definition.ClearField("pending")
-            if not definition.spread:
-                return None
-        if self._found.get(key) == definition:
+            value = definition.SerializeToString() if definition.spread else b""
+        known = self._entries.get(key)
+        if known is not None and known.value == value:
+            known.revision = revision
             return None
-        self._found[key] = definition
-        if not isinstance(definition, Game):
-            self._topics.setdefault(definition.game_id, {})[key] = definition
-            self._opened.pop(definition.game_id, None)
-        self.changes += 1
-        return definition
+        order = 0 if isinstance(definition, Game) else definition.opened_at.ToNanoseconds()
+        entry = _Entry(revision, value, definition.stage, definition.spread, order)
+        self._entries[key] = entry
+        if not value:
+            return None
+        game_id = name.partition(".")[0]
+        self._size += known is None or not known.value
+        if isinstance(definition, Game):
+            self._count_game(game_id, entry, known)
+        else:
+            self._topics.setdefault(game_id, {})[key] = entry
+        self._change(key, game_id)
+        return self._decoded.put(key, definition)
 
     def forget(self, key: str, revision: int) -> bool:
         """The entry is gone since this revision, unless a newer one is known. Returns whether a definition
         went with it."""
-        if self._revisions.get(key, 0) > revision:
+        entry = self._entries.get(key)
+        if entry is None or entry.revision > revision:
             return False
-        self._revisions.pop(key, None)
+        kind, _, name = key.partition(".")
+        game_id = name.partition(".")[0]
+        del self._entries[key]
         self._pending.pop(key, None)
-        definition = self._found.pop(key, None)
-        if definition is None:
+        if not entry.value:
             return False
-        self.changes += 1
-        if not isinstance(definition, Game):
-            topics = self._topics[definition.game_id]
+        self._size -= 1
+        if kind == "game":
+            self._count_game(game_id, None, entry)
+        else:
+            topics = self._topics[game_id]
             del topics[key]
             if not topics:
-                del self._topics[definition.game_id]
-            self._opened.pop(definition.game_id, None)
+                del self._topics[game_id]
+        self._change(key, game_id)
         return True
+
+    def _count_game(self, game_id: str, entry: _Entry | None, known: _Entry | None) -> None:
+        """`entry` takes the place of `known`."""
+        self.games_live += _lives(entry) - _lives(known)
+        was_there = game_id in self._games
+        if entry is not None and not was_there:
+            self._games.add(game_id)
+            if self._sorted is not None:
+                insort(self._sorted, game_id)
+        elif entry is None and was_there:
+            self._games.discard(game_id)
+            if self._sorted is not None:
+                del self._sorted[bisect_left(self._sorted, game_id)]
+
+    def _change(self, key: str, game_id: str) -> None:
+        self._decoded.drop(key)
+        self._listed.drop(game_id)
+        self._changed.append(game_id)
+        self.changes += 1
+
+    def changed_since(self, changes: int) -> set[str] | None:
+        """The games in which something came, changed or went since `changes` was so many; None: too many."""
+        since = self.changes - changes
+        if since > len(self._changed):
+            return None
+        return set(islice(reversed(self._changed), since))
 
     def forget_revisions(self) -> None:
         """The bucket was made anew and counts from one: entries are kept until it brings others."""
-        self._revisions.clear()
+        for key, entry in list(self._entries.items()):
+            entry.revision = 0
+            if not entry.value:
+                del self._entries[key]
+        self._pending.clear()
+        self._pseudonym_revision = 0
         self.markers.clear()
 
     def backed(self) -> set[str]:
         """Keys of the definitions and claims that an entry of the bucket stands behind."""
-        return self._revisions.keys() - {subjects.PSEUDONYM_KEY}
+        return {key for key, entry in self._entries.items() if entry.revision}
 
     def unbacked(self) -> list[tuple[str, bytes]]:
         """Keys and values of what no entry of the bucket stands behind."""
-        lost = [
-            (key, found.SerializeToString())
-            for key, found in self._found.items()
-            if key not in self._revisions
-        ]
-        if self.pseudonym_key and subjects.PSEUDONYM_KEY not in self._revisions:
+        lost = [(key, entry.value) for key, entry in self._entries.items() if not entry.revision]
+        if self.pseudonym_key and not self._pseudonym_revision:
             lost.append((subjects.PSEUDONYM_KEY, self.pseudonym_key))
         return lost
 
     def revision(self, key: str) -> int:
         """Of the entry, or of the marker in place of one that was deleted; 0 for an unknown key."""
-        return self._revisions.get(key) or self.markers.revision(key)
+        entry = self._entries.get(key)
+        if entry is not None and entry.revision:
+            return entry.revision
+        return self._pseudonym_revision if key == subjects.PSEUDONYM_KEY else self.markers.revision(key)
 
     def pending(self, key: str) -> Game | None:
         """The definition that the game is claimed for, until it holds."""
         return self._pending.get(key)
 
     def get(self, key: str) -> Definition | None:
-        return self._found.get(key)
+        found = self._decoded.get(key)
+        if found is None:
+            entry = self._entries.get(key)
+            if entry is None or not entry.value:
+                return None
+            found = self._decoded.put(key, _decoded(key, entry))
+        return found
 
     def game(self, game_id: str) -> Game:
         """Raises Unknown."""
@@ -138,32 +221,93 @@ class CatalogView:
             raise Unknown(f"board {shown(board_id)} is not known in game {shown(game_id)}")
         return found
 
-    def opened(self, game_id: str) -> tuple[list[Poll], list[Board]]:
-        """The game's polls and boards that were ever opened, newest first; sorted once for each change of
-        them. The lists are the view's own."""
-        found = self._opened.get(game_id)
+    def is_any_opened(self, game_id: str) -> bool:
+        """Whether a poll or board of the game was ever opened."""
+        return any(entry.stage for entry in self._topics.get(game_id, {}).values())
+
+    def opened(self, game_id: str) -> tuple[list[str], list[str]]:
+        """Keys of the game's polls and boards that were ever opened, newest first; sorted once for each
+        change of them. The lists are the view's own."""
+        found = self._listed.get(game_id)
         if found is None:
-            topics = [topic for topic in self._topics.get(game_id, {}).values() if topic.stage]
-            topics.sort(key=lambda topic: topic.opened_at.ToNanoseconds(), reverse=True)
+            topics = self._topics.get(game_id, {})
+            keys = sorted((k for k in topics if topics[k].stage), key=lambda k: (-topics[k].order, k))
             found = (
-                [topic for topic in topics if isinstance(topic, Poll)],
-                [topic for topic in topics if isinstance(topic, Board)],
+                [key for key in keys if key.startswith("poll.")],
+                [key for key in keys if key.startswith("board.")],
             )
-            if game_id in self._topics:
-                self._opened[game_id] = found
+            if topics:
+                self._listed.put(game_id, found)
         return found
 
-    def games(self) -> list[Game]:
-        return [d for d in self._found.values() if isinstance(d, Game)]
+    def stage(self, key: str) -> Stage:
+        """Of a known key."""
+        return self._entries[key].stage
 
-    def polls(self) -> list[Poll]:
-        return [d for d in self._found.values() if isinstance(d, Poll)]
+    def topics(self, game_id: str) -> list[Poll | Board]:
+        """The game's polls and boards, claims too."""
+        found = (self.get(key) for key in self._topics.get(game_id, {}))
+        return [each for each in found if isinstance(each, Poll | Board)]
 
-    def boards(self) -> list[Board]:
-        return [d for d in self._found.values() if isinstance(d, Board)]
+    def opened_at_ns(self, key: str) -> int:
+        """Of a known poll or board; Unix nanoseconds."""
+        return self._entries[key].order
+
+    def widest(self, game_id: str) -> int:
+        """The greatest spread of the game's topics; 0 if it has none that says one."""
+        return max((entry.spread for entry in self._topics.get(game_id, {}).values()), default=0)
+
+    @property
+    def games_known(self) -> int:
+        """How many games there are, also those that have ended."""
+        return len(self._games)
+
+    def game_ids(self) -> list[str]:
+        """Sorted. The list is the view's own."""
+        if self._sorted is None:
+            self._sorted = sorted(self._games)
+        return self._sorted
+
+    def games(self) -> Iterator[Game]:
+        """Decoded one by one; the catalog may change meanwhile."""
+        for definition in self._each("game."):
+            assert isinstance(definition, Game)
+            yield definition
+
+    def polls(self) -> Iterator[Poll]:
+        """As `games`."""
+        for definition in self._each("poll."):
+            assert isinstance(definition, Poll)
+            yield definition
+
+    def boards(self) -> Iterator[Board]:
+        """As `games`."""
+        for definition in self._each("board."):
+            assert isinstance(definition, Board)
+            yield definition
+
+    def _each(self, start: str) -> Iterator[Definition]:
+        for key in [key for key in self._entries if key.startswith(start)]:
+            entry = self._entries.get(key)
+            if entry is not None and entry.value:
+                yield _decoded(key, entry)
 
     def __contains__(self, key: str) -> bool:
-        return key in self._found
+        entry = self._entries.get(key)
+        return entry is not None and bool(entry.value)
 
     def __len__(self) -> int:
-        return len(self._found)
+        return self._size
+
+
+def _lives(entry: _Entry | None) -> bool:
+    return entry is not None and bool(entry.value) and entry.stage < STAGE_CLOSED
+
+
+def _decoded(key: str, entry: _Entry) -> Definition:
+    definition = KINDS[key.partition(".")[0]]()
+    definition.ParseFromString(entry.value)
+    return definition
+
+
+assert STAGE_CLOSED < STAGE_SEALED, "a game of a lesser stage lives"

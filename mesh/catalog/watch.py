@@ -362,6 +362,7 @@ class CatalogWatch:
         if key == self._probe_key:
             self._answered(message)
         else:
+            self.freshness.brought(boot_s())
             self._newest = max(self._newest, message.sequence)
             self._unseen.discard(key)
             self._take(key, message.sequence, message.data, message.stored_s)

@@ -83,12 +83,13 @@ def page_rate(heap_bytes_max: int) -> AddressRate:
 
 def rate_filter(config: EnvoyConfig) -> dict[str, Any]:
     """The filter of the edge."""
-    paths: dict[str, list[str]] = {kind: [] for kind in RATES}
+    # By service, too: Envoy bounds the size of a regex.
+    paths: dict[tuple[str, str], list[str]] = {}
     for rpc in rpcs():
         if rpc.at_edge:
-            paths[kind_of(rpc)].append(rpc.path)
-    paths["probes"] += [MESH_HEALTH_PATH, LIVE_PATH, HEALTH_PATH]
-    counted = [(kind, found, 1) for kind, found in paths.items()]
+            paths.setdefault((kind_of(rpc), rpc.path.rpartition("/")[0]), []).append(rpc.path)
+    paths["probes", ""] = [MESH_HEALTH_PATH, LIVE_PATH, HEALTH_PATH]
+    counted = [(kind, found, 1) for (kind, _), found in paths.items()]
     counted += [(_PAGE, found, units) for units, found in _by_units(config.page).items()]
     rates = RATES | {_PAGE: page_rate(config.heap_bytes_max)}
     forms = _forms(config.trusted_hops)

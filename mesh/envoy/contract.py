@@ -32,7 +32,7 @@ _SERVED_BY: tuple[tuple[str, ServiceDescriptor], ...] = (
 )
 
 _EDGE_SERVICES = ("GatewayService", "IngestService", "AggregateService")
-_EDGE_METHODS = ("CatalogService/GetGame",)
+_EDGE_METHODS = ("CatalogService/GetGame", "CatalogService/ListPolls", "CatalogService/ListBoards")
 """Defining, opening and closing is for a game's own backend, on the mesh listener."""
 _MESH_METHODS = ("AggregateService/ReadPartitions",)
 """For operators."""

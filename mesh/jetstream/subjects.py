@@ -14,6 +14,12 @@ EVENTS_STREAM = "EVENTS"
 EVENTS_ALL = "events.*"
 CATALOG_BUCKET = "catalog"
 CATALOG_STREAM = f"KV_{CATALOG_BUCKET}"
+TOMBSTONES_STREAM = "KV_tombstones"
+
+
+def tombstone(game_id: str) -> str:
+    """Where it is remembered that there was a game of this id (aggregate.tombstones)."""
+    return f"$KV.tombstones.{game_id}"
 
 
 def events(partition: int) -> str:

@@ -393,7 +393,7 @@ def test_a_control_that_the_stream_has_lost_is_sent_again(tmp_path: Path) -> Non
             await only.writer.open_poll(poll())
             step = step_of(only.watch.view.poll("g", "p"))
             assert step is not None
-            only.writer._sent[step.name] = dict.fromkeys(ids.partitions_of("g", SPREAD), 1000)
+            only.writer._sender._sent[step.name] = dict.fromkeys(ids.partitions_of("g", SPREAD), 1000)
             await only.writer.advance(step)
             stages = [control.poll.stage for control in await controls(only.bus)]
             assert stages.count(STAGE_CLOSED) == SPREAD

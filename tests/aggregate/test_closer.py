@@ -57,12 +57,13 @@ def test_a_step_that_cannot_be_taken_is_tried_again_and_holds_up_no_other(
             taken.append(name)
 
         watch = watch_with(*map(due, ("hangs", "away", "faulty", "well")))
-        closer = Closer(watch, cast(CatalogWriter, SimpleNamespace(advance=advance)))
+        lives = SimpleNamespace(hear=lambda: None)
+        closer = Closer(watch, cast(CatalogWriter, SimpleNamespace(advance=advance, lives=lives)))
         running = asyncio.create_task(closer.run())
         await until(lambda: set(taken) == {"away", "faulty", "well"}, "all but the one that hangs are taken")
         assert taken[0] == "well"
         assert attempts == {"away": 4, "faulty": 4}
-        closer.hear(due("new"))
+        closer.hear("poll.game.new", due("new"))
         await until(lambda: "new" in taken, "what is heard of later is taken, too")
         await tasks.end(running)
 

@@ -247,7 +247,7 @@ def seasons(number: int, previous_is_sealed: bool | None) -> Partial:
 def test_a_partition_has_taken_a_beat_when_its_season_shows(
     beat: int, shown: Partial | None, taken: bool
 ) -> None:
-    assert has_taken(Step(T, STAGE_OPEN, board(), beat), shown) is taken
+    assert has_taken(Step(T, STAGE_OPEN, board(), beat), Folded(1, 9, shown)) is taken
 
 
 @given(

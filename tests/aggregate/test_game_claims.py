@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Coroutine, Generator, Iterable, Mapping
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from nats.js.errors import KeyWrongLastSequenceError
+from nats.js.errors import KeyWrongLastSequenceError, NotFoundError
 
 from aggregate.catalog import CatalogWriter
 from aggregate.control_publisher import ControlPublisher
@@ -74,6 +75,7 @@ class _Watch:
         self._world = world
         self.view = CatalogView()
         self.bucket = _Bucket(world)
+        self.clock = SimpleNamespace(now_s=lambda: 1e-6)
 
     async def refresh(self, key: str) -> None:
         await _Turn()
@@ -103,9 +105,15 @@ class _Controls:
         return []
 
 
+async def _no_message(*_: object) -> None:
+    await _Turn()
+    raise NotFoundError
+
+
 def writer(world: World) -> CatalogWriter:
+    bus = SimpleNamespace(js=SimpleNamespace(get_last_msg=_no_message))
     return CatalogWriter(
-        cast(Bus, None), cast(CatalogWatch, _Watch(world)), cast(ControlPublisher, _Controls(world))
+        cast(Bus, bus), cast(CatalogWatch, _Watch(world)), cast(ControlPublisher, _Controls(world))
     )
 
 

@@ -342,7 +342,7 @@ def test_an_actor_always_folds_in_one_place(catalog: CatalogView) -> None:
 def test_more_definitions_than_are_kept_are_checked_all_the_same(
     catalog: CatalogView, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingest.compiled_definitions.DEFINITIONS_KEPT_MAX", 1)
+    monkeypatch.setattr("ingest.check.DEFINITIONS_KEPT_MAX", 1)
     monkeypatch.setattr("ingest.check.VALIDATED_KEPT_MAX", 2)
     rig = IntakeRig(catalog)
     for _ in range(3):

@@ -23,6 +23,7 @@ class Row(NamedTuple):
     weight: int
     payload: bytes
     guest: bool
+    generation: int
 
 
 def rows_in(data: bytes) -> Sequence[Row]:
@@ -63,6 +64,7 @@ def rows_in(data: bytes) -> Sequence[Row]:
                     weights[n],
                     payloads[n],
                     section.guests,
+                    section.generation,
                 )
             )
     return rows

@@ -107,6 +107,9 @@ def _check_share(history: History, game_id: str, partition: int) -> None:
     for (of_game, topic), naive in history.naive[partition].topics.items():
         if of_game != game_id:
             continue
+        if naive.is_gone:
+            assert topic not in found.partials, f"{game_id} {topic} is forgotten, and still in Redis"
+            continue
         assert topic in found.partials, f"{game_id} {topic} of partition {partition} is not in Redis"
         partial = found.partials[topic]
         history.check_partial(partial, partial.sequence)

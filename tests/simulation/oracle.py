@@ -3,8 +3,8 @@
 It is told what the blocks were made of, so it also proves that encoding and decoding keep it.
 An identity is counted when it comes for the first time and is within its origin's window: that
 is what I2 promises, and RFC 6479 describes. Time is the partition's watermark, which the blocks alone
-move; a control that comes before its time changes nothing. `at` answers the figures of a topic
-after any block.
+move; a control that comes before its time changes nothing. A game's id may return: what is said of an earlier
+generation changes nothing. `at` answers the figures of a topic after any block.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections import Counter, defaultdict
+from dataclasses import dataclass, field
 
 from aggregate import bounds as aggregate_bounds
 from grandstand.catalog.v1.catalog_pb2 import (
@@ -49,19 +50,37 @@ _DEADLINE_US = int(limits.PUBLISH_DEADLINE_S * 1e6)
 _GRACE_US = int(limits.SEAL_GRACE_S * 1e6)
 
 
+@dataclass
+class NaiveGame:
+    generation: int
+    stage: Stage = STAGE_UNSPECIFIED
+    closed_at_us: int = 0
+    own: set[TopicKey] = field(default_factory=set)
+    """The topics that its definition makes."""
+
+
 class NaiveTopic:
-    def __init__(self, naive: Naive) -> None:
+    def __init__(self, naive: Naive, before: NaiveTopic | None = None) -> None:
+        """`before`: the one of the same name in an earlier game."""
         self.stage: Stage = STAGE_UNSPECIFIED
         self.naive = naive
         self.closed_at_us = 0
         self.last_us = math.inf
         """Its time passes no further."""
-        self._sequences: list[int] = []
-        self._history: list[Figures] = []
+        self._sequences: list[int] = before._sequences if before else []
+        self._history: list[Figures] = before._history if before else []
 
     def note(self, sequence: int) -> None:
         self._sequences.append(sequence)
         self._history.append((self.stage, self.naive.figures()))
+
+    def gone(self, sequence: int) -> None:
+        self._sequences.append(sequence)
+        self._history.append(None)
+
+    @property
+    def is_gone(self) -> bool:
+        return self._history[-1] is None
 
     def at(self, sequence: int) -> Figures:
         """After the block of this sequence."""
@@ -82,6 +101,9 @@ class NaivePartition:
         self.stored: set[Identity] = set()
         """Every identity that is in the stream, counted or not."""
         self.topics: dict[TopicKey, NaiveTopic] = {}
+        """Those of games that are forgotten as well."""
+        self.games: dict[str, NaiveGame] = {}
+        self.forgotten = 0
         self.corrected: set[int] = set()
         """The sequences of voids and removals that came before the seal."""
         self.early = 0
@@ -106,8 +128,12 @@ class NaivePartition:
     def _apply_control(self, sequence: int, control: Control) -> None:
         match control.WhichOneof("definition"):
             case "game":
-                for key, naive in _made_by(control.game):
-                    self.topics.setdefault(key, NaiveTopic(naive)).note(sequence)
+                self._apply_game(sequence, control.game)
+            case "forget_game":
+                forget = control.forget_game
+                known = self.games.get(forget.game_id)
+                if known is not None and known.generation <= forget.generation:
+                    self._forget(sequence, forget.game_id)
             case "poll":
                 key = (control.poll.game_id, f"poll/{control.poll.poll_id}")
                 self._apply_stage(sequence, key, control.poll)
@@ -130,15 +156,58 @@ class NaivePartition:
                         self.corrected.add(sequence)
                     topic.note(sequence)
 
-    def _unsealed(self, key: TopicKey) -> NaiveTopic | None:
+    def _enter(self, sequence: int, game_id: str, generation: int) -> NaiveGame | None:
+        """The game that a definition is of; None if there is a later one."""
+        known = self.games.get(game_id)
+        if known is not None and generation < known.generation:
+            return None
+        if known is not None and generation > known.generation:
+            self._forget(sequence, game_id)
+        return self.games.setdefault(game_id, NaiveGame(generation))
+
+    def _forget(self, sequence: int, game_id: str) -> None:
+        self.forgotten += 1
+        del self.games[game_id]
+        for (of_game, _), topic in self.topics.items():
+            if of_game == game_id and not topic.is_gone:
+                topic.gone(sequence)
+
+    def _apply_game(self, sequence: int, definition: Game) -> None:
+        game = self._enter(sequence, definition.game_id, definition.generation)
+        if game is None or game.stage == STAGE_SEALED:
+            return
+        for key, naive in _made_by(definition):
+            topic = self._living(key)
+            if topic is None:
+                topic = self.topics[key] = NaiveTopic(naive, self.topics.get(key))
+                game.own.add(key)
+                topic.stage = game.stage
+            topic.note(sequence)
+        stage = self._due(game, definition.stage, definition.ended_at.ToMicroseconds())
+        self.early += stage < definition.stage
+        if stage in (STAGE_CLOSED, STAGE_SEALED) and stage > game.stage:
+            game.stage = stage
+            if stage == STAGE_CLOSED:
+                game.closed_at_us = max(self.watermark_us, definition.ended_at.ToMicroseconds())
+            for key in game.own:
+                self.topics[key].stage = stage
+                self.topics[key].note(sequence)
+
+    def _living(self, key: TopicKey) -> NaiveTopic | None:
         topic = self.topics.get(key)
+        return None if topic is None or topic.is_gone else topic
+
+    def _unsealed(self, key: TopicKey) -> NaiveTopic | None:
+        topic = self._living(key)
         return None if topic is None or topic.stage == STAGE_SEALED else topic
 
     def _apply_stage(self, sequence: int, key: TopicKey, definition: Poll | Board) -> None:
-        topic = self.topics.get(key)
+        if self._enter(sequence, key[0], definition.generation) is None:
+            return
+        topic = self._living(key)
         if topic is None:
             naive = Votes(definition) if isinstance(definition, Poll) else Standings(definition)
-            topic = self.topics[key] = NaiveTopic(naive)
+            topic = self.topics[key] = NaiveTopic(naive, self.topics.get(key))
         elif topic.stage == STAGE_SEALED:
             return
         closes_us = definition.closes_at.ToMicroseconds()
@@ -153,7 +222,7 @@ class NaivePartition:
                 topic.closed_at_us = max(self.watermark_us, closes_us)
         topic.note(sequence)
 
-    def _due(self, topic: NaiveTopic, stage: Stage, closes_us: int) -> Stage:
+    def _due(self, topic: NaiveTopic | NaiveGame, stage: Stage, closes_us: int) -> Stage:
         """What the control means now."""
         if stage in (STAGE_CLOSED, STAGE_SEALED) and self.watermark_us < closes_us - _BOUND_US:
             return STAGE_OPEN
@@ -173,8 +242,13 @@ class NaivePartition:
             place = places[key]
             places[key] += 1
             self.stored.add(identity)
-            assert key in self.topics, f"{key} is not defined before its events"
-            topic = self.topics[key]
+            game, topic = self.games.get(row.game_id), self._living(key)
+            is_past = game is not None and row.generation < game.generation
+            if is_past:
+                if self._is_new(row):
+                    self.uncounted.add(identity)
+                continue
+            assert topic is not None, f"{key} is not defined before its events"
             if not self._is_new(row):
                 continue
             if topic.stage == STAGE_SEALED:

@@ -40,7 +40,7 @@ class ModelWriter(Process):
 
         def hear(key: str, definition: Game | Poll | Board | None) -> None:
             for closer in closers:
-                closer.hear(definition)
+                closer.hear(key, definition)
 
         watch = CatalogWatch(bus, hear, limits.VIEW_PROBE_S)  # type: ignore[arg-type]
         results = ResultStore(RedisClient(self, self._mesh.redis))  # type: ignore[arg-type]

@@ -110,6 +110,8 @@ RIGHTS: Mapping[str, Rights] = {
             *_api("STREAM.INFO STREAM.CREATE", subjects.DEAD_LETTERS_STREAM),
             *_CATALOG[:-1],
             *_api("STREAM.UPDATE STREAM.PURGE", subjects.CATALOG_STREAM),
+            *_api("STREAM.CREATE STREAM.MSG.GET", subjects.TOMBSTONES_STREAM),
+            subjects.tombstone("*"),
             *_CLOCK,
         ),
         subscribe=(
@@ -194,6 +196,12 @@ def redis_url(url: str, user: str, logins: Logins) -> str:
 def _with_login(url: str, user: str, logins: Logins) -> str:
     at = urlsplit(url)
     return at._replace(netloc=f"{user}:{logins[user]}@{at.netloc}").geturl() if user in logins else url
+
+
+def monitor_path(password: str) -> str:
+    """Below which nats-server's monitoring port answers, which asks nobody for a password: known to whoever
+    knows the supervisor's. "" without one."""
+    return f"/{hashlib.sha256(b'monitor ' + password.encode()).hexdigest()[:32]}" if password else ""
 
 
 def nats_authorization(logins: Logins) -> Iterable[str]:

@@ -54,7 +54,7 @@ class TestOnEachNats:
                 assert not await watch.delete("game.g", first), "changed since"
                 assert await watch.delete("game.g", newest)
                 assert await watch.delete("poll.g.p", watch.view.revision("poll.g.p"))
-                assert not watch.view.games()
+                assert not list(watch.view.games())
                 assert watch.view.opened("g") == ([], [])
                 await reader.anchored_after(boot_s())
                 assert heard[-2:] == [("game.g", False), ("poll.g.p", False)]

@@ -129,3 +129,16 @@ def test_a_server_whose_clock_was_set_is_followed() -> None:
     assert clock.at_s(11.0) == 801.0
     clock.sample(11.0, 71.0, 861.0)
     assert clock.at_s(71.0) == 861.0, "a trip of a minute tells nothing"
+
+
+def test_a_watch_that_still_loads_is_not_silent_and_one_that_has_loaded_and_leaves_a_probe_is() -> None:
+    freshness = Freshness()
+    freshness.watch_began()
+    freshness.sent(0.0)
+    freshness.brought(2 * SILENCE_S)
+    assert not freshness.is_silent(2.9 * SILENCE_S), "it brings what there is, and that is much"
+    assert freshness.is_silent(3 * SILENCE_S)
+    freshness.heard(freshness.sent(10.0))
+    freshness.sent(11.0)
+    freshness.brought(11.0 + SILENCE_S)
+    assert freshness.is_silent(11.0 + SILENCE_S), "entries alone say nothing of the probe"

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
 from pathlib import Path
 
 import pytest
 
-from grandstand.catalog.v1.catalog_pb2 import STAGE_OPEN, STAGE_UNSPECIFIED, Game, Poll, Stage
+from grandstand.catalog.v1.catalog_pb2 import Game
 from mesh import limits
 from mesh.auth import Identity, Revocation
 from mesh.catalog import freshness
 from mesh.catalog.mesh_clock import boot_s
-from mesh.catalog.view import CatalogView
 from mesh.catalog.watch import CatalogWatch
 from mesh.jetstream import subjects
 from tests.mesh.jetstream.test_publish_pipeline import on_nats
@@ -23,31 +21,6 @@ from tests.support.games import run, until
 
 def game(number: int) -> bytes:
     return Game(game_id="g", title=str(number), spread=1).SerializeToString()
-
-
-def test_a_games_opened_topics_are_listed_newest_first_and_again_after_each_change() -> None:
-    view = CatalogView()
-    revisions = itertools.count(1)
-
-    def put(game_id: str, poll_id: str, stage: Stage.ValueType, opened_s: int) -> None:
-        poll = Poll(game_id=game_id, poll_id=poll_id, stage=stage)
-        poll.opened_at.FromSeconds(opened_s)
-        view.put(subjects.poll_key(game_id, poll_id), next(revisions), poll.SerializeToString())
-
-    def listed(game_id: str) -> list[str]:
-        polls, boards = view.opened(game_id)
-        assert not boards
-        return [poll.poll_id for poll in polls]
-
-    assert listed("g") == []
-    put("g", "old", STAGE_OPEN, 1)
-    put("g", "new", STAGE_OPEN, 2)
-    put("g", "claimed", STAGE_UNSPECIFIED, 3)
-    put("other", "more", STAGE_OPEN, 4)
-    assert (listed("g"), listed("other")) == (["new", "old"], ["more"])
-    assert view.opened("g")[0] is view.opened("g")[0], "not sorted for each reader"
-    put("g", "claimed", STAGE_OPEN, 3)
-    assert listed("g") == ["claimed", "new", "old"]
 
 
 def test_a_view_is_fresh_from_the_start_and_knows_the_servers_time(tmp_path: Path) -> None:
