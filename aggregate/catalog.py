@@ -162,14 +162,15 @@ class CatalogWriter:
         """Asks the bucket itself: what another instance opened may not have come by the watch yet."""
         for key in (subjects.poll_key(game_id, "*"), subjects.board_key(game_id, "*")):
             try:
-                await self._bus.js.get_last_msg(
+                last = await self._bus.js.get_last_msg(
                     f"KV_{subjects.CATALOG_BUCKET}", f"$KV.{subjects.CATALOG_BUCKET}.{key}"
                 )
             except NotFoundError:
                 continue
             except (NatsError, TimeoutError) as error:
                 raise _cannot("read", error) from None
-            return True
+            if last.data:  # else it was one of an earlier game of the id
+                return True
         return False
 
     async def open_poll(self, wanted: Poll) -> tuple[Poll, list[Position]]:

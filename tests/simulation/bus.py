@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from nats.errors import TimeoutError as NatsTimeoutError
-from nats.js.errors import APIError, NotFoundError
+from nats.js.errors import APIError, KeyWrongLastSequenceError, NotFoundError
 
 from grandstand.internal.v1.internal_pb2 import PartitionResults
 from grandstand.wire.errors import Unavailable
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from tests.simulation.mesh import Mesh
 
 _STREAM_FULL = 10077
+_WRONG_LAST = 10071
 _KEYS = f"$KV.{subjects.CATALOG_BUCKET}."
+_TOMBSTONES = subjects.tombstone("")
 
 
 class ModelBus:
@@ -60,9 +62,9 @@ class ModelBus:
 
         return await self.ask(widen)
 
-    async def ask(self, effect: Callable[[], Any]) -> Any:
-        """A request to the event stream. Raises what `effect` does, NatsTimeoutError."""
-        return await ask(self.process, self.mesh.cuts, "events", effect, NatsTimeoutError)
+    async def ask(self, effect: Callable[[], Any], thing: str = "events") -> Any:
+        """A request to the event stream, or to another. Raises what `effect` does, NatsTimeoutError."""
+        return await ask(self.process, self.mesh.cuts, thing, effect, NatsTimeoutError)
 
 
 class ModelClient:
@@ -141,6 +143,11 @@ class ModelJetStream:
     async def get_last_msg(self, stream: str, subject: str, direct: bool = False) -> Any:
         """Raises NotFoundError."""
         mesh = self._bus.mesh
+        if stream == subjects.TOMBSTONES_STREAM:
+            stone = await self._bus.ask(lambda: mesh.tombstones.get(subject), "bucket")
+            if stone is None:
+                raise NotFoundError
+            return SimpleNamespace(seq=1, data=stone)
         if subject.startswith(_KEYS):
             entry = await self._bus.bucket.last_of(subject.removeprefix(_KEYS))
             if entry is None:
@@ -154,12 +161,17 @@ class ModelJetStream:
         return await self._bus.ask(lambda: _message(of.next_of(subject, seq) if next else of.get(seq)))
 
     async def publish(self, subject: str, payload: bytes, headers: Mapping[str, str] | None = None) -> Any:
-        """Raises APIError where the stream is full; of the bucket's, KeyWrongLastSequenceError."""
+        """Raises APIError where the stream is full, and where another entry stands in the bucket."""
         if subject.startswith(_KEYS):
             last = int((headers or {})["Nats-Expected-Last-Subject-Sequence"])
-            return SimpleNamespace(
-                seq=await self._bus.bucket.update(subject.removeprefix(_KEYS), payload, last)
-            )
+            try:
+                seq = await self._bus.bucket.update(subject.removeprefix(_KEYS), payload, last)
+            except KeyWrongLastSequenceError:
+                raise APIError(code=400, err_code=_WRONG_LAST, description="wrong last sequence") from None
+            return SimpleNamespace(seq=seq)
+        if subject.startswith(_TOMBSTONES):
+            stones = self._bus.mesh.tombstones
+            return await self._bus.ask(lambda: stones.update({subject: payload}), "bucket")
         stream = self._bus.mesh.stream
         partition = int(subject.rpartition(".")[2])
 

@@ -99,6 +99,8 @@ A_HISTORY: Mapping[str, float] = {
     "removals": 0.5,
     "corrections_refused": 0.02,
     "seasons": 0.3,
+    "ends": 0.1,
+    "returns": 0.1,
     "define_races": 0.2,
     "spread_changes": 0.2,
     "emptied": 0.04,
