@@ -225,8 +225,7 @@ def _events(events: Events) -> DecodedEvents:
         raise BadBlock(f"points outside its {origins} origins or {len(names)} actors")
     starts = [0]
     for section in events.sections:
-        _check_section(section)
-        starts.append(starts[-1] + section.rows)
+        starts.append(starts[-1] + _check_section(section))
     if starts[-1] != count:
         raise BadBlock(f"{count} rows, and sections of {starts[-1]}")
     return DecodedEvents(events, names, list(events.sections), starts, few)
@@ -237,20 +236,24 @@ def _check_width(name: str, column: bytes, width: int, count: int) -> None:
         raise BadBlock(f"{name}: {len(column)} bytes for {count} rows of {width}")
 
 
-def _check_section(section: Section) -> None:
-    kind = section.topic.partition("/")[0]
-    rows = section.rows
+def _check_section(section: Section) -> int:
+    """How many rows it has."""
+    topic, rows = section.topic, section.rows
+    kind = topic.partition("/")[0]
+    if kind == "poll" and rows and not (section.weight or section.label or section.payloads or section.names):
+        return rows
     if kind not in _KINDS:
-        raise BadBlock(f"section {section.topic[:80]!r} is of no known kind")
+        raise BadBlock(f"section {topic[:80]!r} is of no known kind")
     if not rows:
-        raise BadBlock(f"section {section.topic[:80]!r} has no rows")
+        raise BadBlock(f"section {topic[:80]!r} has no rows")
     labels = rows if kind == "pulse" else 0
     payloads = rows if kind == "custom" else 0
     weights = rows if kind == "poll" and section.weight else 0
     found = (len(section.label), len(section.weight), len(section.payloads))
     if found != (2 * labels, 4 * weights, payloads):
-        raise BadBlock(f"section {section.topic[:80]!r} of {rows} rows has columns of {found}")
+        raise BadBlock(f"section {topic[:80]!r} of {rows} rows has columns of {found}")
     if section.names and (kind != "board" or section.names.count("\n") + 1 != rows):
-        raise BadBlock(f"section {section.topic[:80]!r} of {rows} rows has names of others")
+        raise BadBlock(f"section {topic[:80]!r} of {rows} rows has names of others")
     if labels and int(np.frombuffer(section.label, dtype="<u2").max()) > section.labels.count("\n"):
-        raise BadBlock(f"section {section.topic[:80]!r} points outside its labels")
+        raise BadBlock(f"section {topic[:80]!r} points outside its labels")
+    return rows

@@ -111,12 +111,19 @@ class Changes:
     def results(self, partials: Iterable[Partial]) -> None:
         by_game: dict[str, list[str | bytes]] = {}
         for partial in partials:
-            by_game.setdefault(partial.game_id, []).extend((partial.topic, partial.SerializeToString()))
+            game_id = partial.game_id
+            flat = by_game.get(game_id)
+            if flat is None:
+                flat = by_game[game_id] = []
+            flat += (partial.topic, partial.SerializeToString())
         for game_id, flat in by_game.items():
             self._chunked("HSET", layout.results_key(self._partition, game_id), flat)
 
     def _chunked(self, command: str, key: str, arguments: Sequence[str | bytes]) -> None:
         """One write for every FLUSH_ARGUMENTS_MAX arguments: Lua cannot unpack more."""
+        if len(arguments) <= bounds.FLUSH_ARGUMENTS_MAX:
+            self.writes.append(Write(command, key, arguments))
+            return
         for at in range(0, len(arguments), bounds.FLUSH_ARGUMENTS_MAX):
             self.writes.append(Write(command, key, arguments[at : at + bounds.FLUSH_ARGUMENTS_MAX]))
 

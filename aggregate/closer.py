@@ -13,6 +13,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Iterable
+from itertools import chain
 
 from aggregate.catalog import CatalogWriter
 from aggregate.closing import Step
@@ -67,7 +69,7 @@ class Closer:
         """Until cancelled; the watch has started."""
         clock = self._watch.clock
         view = self._watch.view
-        definitions: list[Game | Poll | Board] = [*view.games(), *view.polls(), *view.boards()]
+        definitions: Iterable[Game | Poll | Board] = chain(view.games(), view.polls(), view.boards())
         for definition in definitions:
             self._put(definition)
         try:

@@ -31,7 +31,7 @@ from aggregate.tombstones import Tombstones
 from grandstand.catalog.v1.catalog_pb2 import STAGE_CLOSED, STAGE_OPEN, STAGE_SEALED, Board, Game, Poll
 from grandstand.internal.v1.internal_pb2 import Control, ForgetGame, Partial
 from grandstand.wire import ids
-from grandstand.wire.errors import NotNow, Unavailable
+from grandstand.wire.errors import NotNow, TooLate, Unavailable
 from mesh import limits
 from mesh.catalog.spreads import Spreads
 from mesh.catalog.watch import CatalogWatch
@@ -44,9 +44,8 @@ Put = Callable[[str, Game | Poll | Board, int], Awaitable[int]]
 Complete = Callable[[str, Game, int], Awaitable[object]]
 
 _ATTEMPTS_MAX = 8
-_DELETED_WITHIN_S = 30.0
-
-assert _DELETED_WITHIN_S > 2 * limits.SEAL_GRACE_S
+# Of one call: less than clients and Envoy wait for it.
+_SEALED_WITHIN_S = 4.0
 
 
 class GameLives:
@@ -128,19 +127,20 @@ class GameLives:
         return last_s
 
     async def delete_game(self, game_id: str) -> Game:
-        """Forgets a game in which nothing was counted. Raises Invalid, Unknown, NotNow (something was),
-        Unavailable."""
+        """Forgets a game in which nothing was counted; at the latest, it is forgotten already. Raises
+        Invalid, Unknown, NotNow (something was), TooLate (it is not sealed yet: ask again), Unavailable."""
         key = subjects.game_key(ids.check_id("game_id", game_id))
         await self._watch.refresh(key)
-        await self._check_empty(self._watch.view.game(game_id))
+        if key in self._watch.view:
+            await self._check_empty(self._watch.view.game(game_id))
         ended = await self.end_game(game_id)
         try:
-            async with asyncio.timeout(_DELETED_WITHIN_S):
+            async with asyncio.timeout(_SEALED_WITHIN_S):
                 while (game := self._sealed(key, ended)) is None:
                     await self._changed.wait()
         except TimeoutError:
-            raise Unavailable(
-                f"game {game_id!r} has ended, and is not sealed in all of its partitions yet; try again"
+            raise TooLate(
+                f"game {game_id!r} has ended, and is not sealed in all of its partitions yet; ask again"
             ) from None
         if self._watch.view.get(key) == game:
             await self._check_empty(game)

@@ -365,6 +365,7 @@ class LeaseSession:
                 stream=self._stream,
                 partials=flush.partials,
                 bytes_max=self._bus.client.max_payload,
+                forgotten=flush.forgotten,
             ):
                 await self._bus.client.publish(subject, message, headers=dict(traced) if traced else None)
 

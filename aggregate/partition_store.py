@@ -244,34 +244,37 @@ def _described(
     arguments: list[str | bytes | int] = []
     bare: dict[str, int] = {}
     """Keys that were written and do not carry the sequence yet."""
+    carried: tuple[str | bytes, ...] = () if sequence is None else (manifest.AT, str(sequence))
     for write in writes:
-        key, command, given = write.key, write.command, write.arguments
+        command, key, given = write
         at = index.get(key)
         if at is None:
             keys.append(key)
             at = index[key] = len(keys)
-        if sequence is not None:
-            match command:
-                case "HSET":
-                    given = (*given, manifest.AT, str(sequence))
-                    bare.pop(key, None)
-                case "APPEND" | "SET":
-                    given = (_bytes(given[0]) + manifest.tail(sequence),)
-                case "ZADD":
-                    given = (*given, manifest.score(sequence), manifest.MEMBER)
-                    bare.pop(key, None)
-                case "DEL":
-                    bare.pop(key, None)
-                case _:
-                    bare[key] = at
-        arguments += (command, at, len(given))
-        arguments += given
+        if sequence is None:
+            arguments += (command, at, len(given), *given)
+            continue
+        match command:
+            case "HSET":
+                arguments += (command, at, len(given) + 2, *given, *carried)
+                bare.pop(key, None)
+                continue
+            case "APPEND" | "SET":
+                given = (_bytes(given[0]) + manifest.tail(sequence),)
+            case "ZADD":
+                given = (*given, manifest.score(sequence), manifest.MEMBER)
+                bare.pop(key, None)
+            case "DEL":
+                bare.pop(key, None)
+            case _:
+                bare[key] = at
+        arguments += (command, at, len(given), *given)
     for key, at in bare.items():
         assert sequence is not None
         if manifest.kind_of(layout.name_of(key)) == "ranking":
             arguments += ("ZADD", at, 2, manifest.score(sequence), manifest.MEMBER)
         else:
-            arguments += ("HSET", at, 2, manifest.AT, str(sequence))
+            arguments += ("HSET", at, 2, *carried)
     return keys, arguments
 
 

@@ -26,11 +26,15 @@ def results_messages(
     forgotten: Iterable[str] = (),
 ) -> Iterator[bytes]:
     """`bytes_max`: the server's, of one message. A partial that does not fit alone makes a message that is
-    longer: then it is not published, and gateways find it in the store. `forgotten`: games."""
+    longer: then it is not published, and gateways find it in the store. `forgotten`: games; they are said
+    first, as partials may be of new games of these ids."""
     room = bytes_max - _ENVELOPE_BYTES
     message = PartitionResults(partition=partition, before=before, after=before, stream=stream)
     games: dict[str, GameResults] = {}
     size = 0
+    for game_id in forgotten:
+        message.games.add(game_id=game_id, forgotten=True)
+        size += len(game_id) + 2 * _FIELD_BYTES
     for partial in partials:
         game_id, encoded = partial.game_id, partial.SerializeToString()
         needed = len(encoded) + _FIELD_BYTES
@@ -47,7 +51,5 @@ def results_messages(
             game = games[game_id] = message.games.add(game_id=game_id)
         game.partials.append(encoded)
         size += needed
-    for game_id in forgotten:
-        message.games.add(game_id=game_id, forgotten=True)
     message.after = after
     yield message.SerializeToString()

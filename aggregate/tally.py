@@ -235,7 +235,7 @@ class Tallies:
         counts = self._counts
         columns: tuple[NDArray[Any], ...] = (
             *(self._topic, self._options, self._weight, self._tag, self._sequence),
-            *(*self._key, self._allowed, self._choices, self._changeable, self._voters),
+            *(*self._key, self._allowed, self._choices, self._changeable, self._voters, self._voided),
             *(counts.first, counts.guest_voters, counts.votes, counts.weights, counts.guest_votes),
         )
         self._cells = VoteCells(*(column.data for column in columns))
@@ -338,19 +338,27 @@ class Tallies:
         return not self._changeable[number]
 
     def partial(self, number: int) -> TallyPartial:
+        found = TallyPartial(option_ids=self.option_ids(number))
+        self.fill(number, found)
+        return found
+
+    def option_ids(self, number: int) -> list[str]:
+        return self._shapes[number][0]
+
+    def fill(self, number: int, partial: TallyPartial) -> None:
+        """A partial that has its options' ids and no more."""
         option_ids, first, weighted = self._shapes[number]
         past = first + len(option_ids)
-        counts = self._counts
-        guest_voters = int(counts.guest_voters[number])
-        return TallyPartial(
-            option_ids=option_ids,
-            votes=counts.votes[first:past].tolist(),
-            voters=int(self._voters[number]),
-            weights=counts.weights[first:past].tolist() if weighted else None,
-            guest_votes=counts.guest_votes[first:past].tolist() if guest_voters else None,
-            guest_voters=guest_voters,
-            voided=int(self._voided[number]),
-        )
+        cells = self._cells or self._make_cells()
+        partial.votes.extend(cells.votes[first:past].tolist())
+        partial.voters = cells.voters[number]
+        if weighted:
+            partial.weights.extend(cells.weights[first:past].tolist())
+        if guest_voters := cells.guest_voters[number]:
+            partial.guest_voters = guest_voters
+            partial.guest_votes.extend(cells.guest_votes[first:past].tolist())
+        if voided := cells.voided[number]:
+            partial.voided = voided
 
     def delta(self) -> bytes:
         """The votes that changed since the last delta, as a piece of log; b"" if none did."""

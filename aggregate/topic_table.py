@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from aggregate import topics
 from aggregate.fold import Change, FoldState
@@ -172,19 +171,22 @@ class TopicTable:
     def partial(self, key: TopicKey) -> Partial:
         """The partition's share of a topic in `changed`."""
         topic = self.topics[key]
+        topic.prefix = topic.prefix or self._prefix(key, topic)
+        partial = Partial.FromString(topic.prefix)
+        partial.sequence = self.changed[key]
+        partial.changed_at_s = self.times_s.get(partial.sequence, 0)
+        partial.stage = topic.stage
         if topic.fold is None:
-            value: Any = self._tallies.partial(self._tallies.number(*key))
+            self._tallies.fill(self._tallies.number(*key), partial.tally)
         else:
-            value = topic.fold.partial()
-        return Partial(
-            game_id=key[0],
-            topic=key[1],
-            partition=self._partition,
-            sequence=self.changed[key],
-            changed_at_s=self.times_s.get(self.changed[key], 0),
-            stage=topic.stage,
-            **{topics.value_field(key[1]): value},
-        )
+            getattr(partial, topics.value_field(key[1])).CopyFrom(topic.fold.partial())
+        return partial
+
+    def _prefix(self, key: TopicKey, topic: Topic) -> bytes:
+        partial = Partial(game_id=key[0], topic=key[1], partition=self._partition)
+        if topic.fold is None:
+            partial.tally.option_ids.extend(self._tallies.option_ids(self._tallies.number(*key)))
+        return partial.SerializeToString()
 
     def flushed(self) -> None:
         """Everything that changed has been taken for a flush."""

@@ -65,6 +65,8 @@ class Topic:
     """Where its time ends, see `lasts_until_us`."""
     closed_at_us: int = 0
     """When it was closed, by the partition's watermark, and not before its closes_at."""
+    prefix: bytes = b""
+    """What of its partial is always the same, encoded; made when it is first asked for."""
     generation: int = 0
     """Of its game."""
 

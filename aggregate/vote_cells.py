@@ -43,6 +43,7 @@ class VoteCells:
     choices: Column
     changeable: Column
     voters: Column
+    voided: Column
     first: Column
     guest_voters: Column
     # By option of a poll.

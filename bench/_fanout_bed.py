@@ -121,7 +121,8 @@ class FanBed:
 
 
 def nginx_conf(port: int, module: Path, folder: Path, subscriber: str) -> str:
-    """One channel, of which the newest message is kept for who comes; nothing logged, nothing compressed."""
+    """A channel for each game, of which the newest message is kept for who comes; nothing logged, nothing
+    compressed."""
     # Root's workers are another user by default, who has no business in our folder.
     user = "user root;" if os.geteuid() == 0 else ""
     places = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -136,6 +137,7 @@ events {{ worker_connections {CONNECTIONS_MAX}; multi_accept on; }}
 http {{
   access_log off;
   tcp_nodelay on;
+  keepalive_requests 1000000000;
   gzip off;
   nchan_shared_memory_size 256M;
   {" ".join(f'{place}_temp_path "{folder}/{place}";' for place in places)}
@@ -143,13 +145,13 @@ http {{
     listen {HOST}:{port} backlog=4096;
     location = /publish {{
       nchan_publisher;
-      nchan_channel_id game;
+      nchan_channel_id $arg_game;
       nchan_message_buffer_length 1;
       nchan_message_timeout 10m;
     }}
     location = /watch {{
       nchan_subscriber {subscriber};
-      nchan_channel_id game;
+      nchan_channel_id $arg_game;
       nchan_subscriber_first_message oldest;
     }}
   }}

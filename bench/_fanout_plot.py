@@ -51,13 +51,13 @@ def plot(figures: FanoutFigures) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         'font-family="-apple-system, Segoe UI, Helvetica, Arial, sans-serif" font-size="13">',
         "<title>Frames a CPU second over viewers</title>",
-        _text(LEFT, 24, "Frames to screens, for each second of CPU", size=16, weight=600),
-        _text(LEFT, 44, _told(figures)),
+        text_at(LEFT, 24, "Frames to screens, for each second of CPU", size=16, weight=600),
+        text_at(LEFT, 44, _told(figures)),
     ]
     parts += _rules(low, high, x(most), y)
     for viewers in sorted({viewers for curve in curves for viewers, _ in curve.points}):
-        parts.append(_text(x(viewers), HEIGHT - BOTTOM + 20, f"{viewers:,}", anchor="middle"))
-    parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 10, "viewers", anchor="middle"))
+        parts.append(text_at(x(viewers), HEIGHT - BOTTOM + 20, f"{viewers:,}", anchor="middle"))
+    parts.append(text_at((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 10, "viewers", anchor="middle"))
     for curve in curves:
         parts.append(_line(curve, [(x(viewers), y(value)) for viewers, value in curve.points]))
     parts += _labels(curves, [y(curve.points[-1][1]) for curve in curves], x(most) + 12)
@@ -81,7 +81,7 @@ def _rules(low: float, high: float, right: float, y: Callable[[float], float]) -
         parts.append(
             f'<line x1="{LEFT}" x2="{right:.1f}" y1="{at:.1f}" y2="{at:.1f}" stroke="{GRID}"{dashes}/>'
         )
-        parts.append(_text(LEFT - 8, at + 4, _short(value), anchor="end"))
+        parts.append(text_at(LEFT - 8, at + 4, short(value), anchor="end"))
     return parts
 
 
@@ -111,19 +111,21 @@ def _labels(curves: Sequence[Curve], wanted: Sequence[float], x: float) -> list[
     for at in reversed(order) if over else ():
         placed[at] = min(placed[at], HEIGHT - BOTTOM - LABEL_GAP * (len(order) - 1 - order.index(at)))
     return [
-        _text(x, placed[at] + 4, f"{curve.label}, {_short(curve.points[-1][1])}", colour=COLOURS[curve.label])
+        text_at(
+            x, placed[at] + 4, f"{curve.label}, {short(curve.points[-1][1])}", colour=COLOURS[curve.label]
+        )
         for at, curve in enumerate(curves)
     ]
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
     for size, unit in ((1e6, "M"), (1e3, "k")):
         if value >= size:
             return f"{value / size:.3g}{unit}"
     return f"{value:.3g}"
 
 
-def _text(
+def text_at(
     x: float,
     y: float,
     text: str,

@@ -1,43 +1,28 @@
 """The viewers of thousands of games, some to each: what they are sent, and how old it is when it comes.
 
-Votes are sent by a schedule that needs no exchange (`Schedule`): vote k of a phase is due at a known moment
-and goes to game k modulo the number of games. Every vote is a new actor's, so the voters that a poll shows
-say which votes are in it, and each vote's age is taken when a viewer is first shown it.
+Every vote is a new actor's, so the voters that a poll shows say which votes are in it; each vote's age is
+taken when a viewer is first shown it (`bench._games_schedule`). Peers' frames carry the count as a mark's
+number.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from random import Random
-from typing import NamedTuple
 
 from bench._audience import CrowdViewer, ViewerCrowd
+from bench._games_schedule import Schedule
 from bench._marks import Mark
 from bench._wire import ParsedBytes, ViewerProtocol
 from grandstand.gateway.v1.gateway_pb2 import SubscribeResponse
 
-Requests = Callable[[int, int], bytes]
-"""The first bytes of a viewer of the game with this number, who was shown so much before."""
-
-
-class Schedule(NamedTuple):
-    """The votes of one phase. Every game had `base` votes before, and is given as many more as any other."""
-
-    games: int
-    base: int = 0
-    begin_us: int = 0
-    """Of the machine's monotonic clock."""
-    rate: float = 1.0
-    """Votes a second, of all games together."""
-
-    def due_us(self, game: int, vote: int) -> int:
-        """When the vote that made so many was due."""
-        return self.begin_us + round(1e6 * ((vote - self.base - 1) * self.games + game) / self.rate)
+Requests = Callable[[int], bytes]
+"""The first bytes of a viewer of the game with this number."""
 
 
 class GamesCrowd(ViewerCrowd):
-    """A mark's number is the count of votes that was shown, and begins with 0."""
+    """A mark's number is how many votes were shown."""
 
     def __init__(
         self, wire: ViewerProtocol, port: int, random: Random, games: int, each: int, requests: Requests
@@ -45,6 +30,8 @@ class GamesCrowd(ViewerCrowd):
         """`each`: viewers of a game."""
         super().__init__(wire, port, random)
         self.schedule = Schedule(games)
+        self.timed: Container[int] = range(games)
+        """The games whose votes' ages are kept."""
         self.errors: dict[str, int] = {}
         """Why viewers were turned away while they joined, and how often."""
         self._each = each
@@ -70,7 +57,7 @@ class GamesCrowd(ViewerCrowd):
         return self.schedule.games * self._each - self.watching
 
     def _request_of(self, viewer: CrowdViewer) -> bytes:
-        return self._requests(viewer.number // self._each, viewer.newest)
+        return self._requests(viewer.number // self._each)
 
     def _see(self, viewer: CrowdViewer, heard: ParsedBytes, now_us: int) -> None:
         newest = viewer.newest
@@ -82,23 +69,31 @@ class GamesCrowd(ViewerCrowd):
             viewer.newest = max(newest, heard.marks[-1].number)
             return
         game = viewer.number // self._each
+        is_timed = game in self.timed
         for number, _ in heard.marks:
             if number <= newest:
                 self.backwards += number < newest
                 continue
             self.frames += 1
             self.skipped += number - newest - 1
-            for vote in range(newest + 1, number + 1):
+            for vote in range(newest + 1, number + 1) if is_timed else ():
                 self.latencies_us.append(now_us - self.schedule.due_us(game, vote))
             newest = number
         viewer.newest = newest
 
 
-def voters_in(payload: bytes) -> Mark | None:
-    """Of an encoded SubscribeResponse, whole or a delta; None where no poll is said."""
-    response = SubscribeResponse.FromString(payload)
-    if response.HasField("update"):
-        told = response.update.deltas or response.update.topics
-    else:
-        told = response.snapshot.topics
-    return next((Mark(each.tally.voters, 0) for each in told if each.HasField("tally")), None)
+class VotersIn:
+    """Reads an encoded SubscribeResponse: None where it says nothing of a poll."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        """Of the last Update."""
+
+    def __call__(self, payload: bytes) -> Mark | None:
+        response = SubscribeResponse.FromString(payload)
+        if response.HasField("update"):
+            self.bytes = len(payload)
+            told = response.update.deltas or response.update.topics
+        else:
+            told = response.snapshot.topics
+        return next((Mark(each.tally.voters, 0) for each in told if each.HasField("tally")), None)

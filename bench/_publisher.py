@@ -18,6 +18,7 @@ import time
 from typing import Protocol
 
 from aggregate.partition_store import PartitionStore
+from bench._bed import GAME
 from bench._child import READY
 from bench._marks import POLL, Mark, frame_of, partial_of, text_of
 from grandstand.internal.v1.internal_pb2 import GameResults, PartitionResults, PartitionState
@@ -29,7 +30,7 @@ from mesh.redis.database import Database, connect
 from mesh.redis.errors import Fenced
 from mesh.redis.layout import Write
 
-NCHAN_PUBLISH_PATH = "/publish"
+NCHAN_PUBLISH_PATH = "/publish?game="
 _STREAM = "bench"
 
 
@@ -93,11 +94,19 @@ class ToPeer:
 
     async def publish(self, number: int) -> None:
         length = len(frame_of(partial_of(_mark(number), "bench", 0), time.time()))
-        head = f"POST {NCHAN_PUBLISH_PATH} HTTP/1.1\r\nhost: bench\r\ncontent-length: {length}\r\n\r\n"
         text = text_of(_mark(number), length)
-        self._socket.sendall(head.encode() + text if self._by_post else text + b"\n")
+        self._socket.sendall(
+            post(GAME, length) + text if self._by_post else f"{GAME} ".encode() + text + b"\n"
+        )
         if self._by_post:
             self._socket.recv(4096)
+
+
+def post(game_id: str, length: int) -> bytes:
+    """The head of a request that publishes so many bytes to a game's channel."""
+    return (
+        f"POST {NCHAN_PUBLISH_PATH}{game_id} HTTP/1.1\r\nhost: bench\r\ncontent-length: {length}\r\n\r\n"
+    ).encode()
 
 
 def _mark(number: int) -> Mark:

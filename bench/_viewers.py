@@ -21,6 +21,7 @@ from random import Random
 from typing import Any
 
 from bench._audience import PAUSE_S, ViewerCrowd
+from bench._bed import GAME
 from bench._child import READY
 from bench._marks import POLL
 from bench._percentiles import milliseconds
@@ -30,8 +31,8 @@ from grandstand.wire import bounds as wire_bounds
 from grandstand.wire import ids
 
 STDIN = 0
-NCHAN_PATH = "/watch"
-SOCKET_IO_PATH = "/socket.io/?EIO=4&transport=websocket"
+NCHAN_PATH = "/watch?game="
+SOCKET_IO_PATH = "/socket.io/?EIO=4&transport=websocket&game="
 
 
 class Viewers:
@@ -125,11 +126,11 @@ def wire_of(name: str, port: int, game_id: str) -> ViewerProtocol:
         (partition,) = ids.partitions_of(game_id, 1)
         return GrpcWeb(port, wanted, partition)
     if name == "eventsource":
-        return EventSource(port, NCHAN_PATH)
+        return EventSource(port, NCHAN_PATH + GAME)
     if name == "websocket":
-        return WebSocket(port, NCHAN_PATH)
+        return WebSocket(port, NCHAN_PATH + GAME)
     assert name == "socket-io", name
-    return WebSocket(port, SOCKET_IO_PATH, socket_io=True)
+    return WebSocket(port, SOCKET_IO_PATH + GAME, socket_io=True)
 
 
 def main() -> None:

@@ -4,192 +4,207 @@ The whole path, in a temporary mesh of one service of each kind: votes by a prod
 gRPC-Web through Envoy with deltas, each on its own connection. CPU is what the kernel accounts to each
 process.
 
-    join      all viewers come at once: until the last of them watches, and how many were turned away
-    idle      all watch, nothing happens: CPU of the gateway
-    calm      one vote a second in each game: from when a vote was due until a viewer was shown it
-    loaded    `--rate` votes a second in each game, evenly: CPU of the gateway (and of Envoy) for an update
-              of a game on the screens of its viewers, and of the workers for an update of a topic
+    join       all viewers come at once: until the last of them watches, and how many were turned away
+    idle       all watch, nothing happens: CPU of the gateway
+    calm       one vote a second in each game: from when a vote was due until a viewer was shown it, of all
+               votes and viewers
+    loaded     `--rate` votes a second in each game, evenly: CPU of the gateway and of Envoy for an update of
+               a game on the screens of its viewers, and of the workers for an update of a topic. In turns
+               with it Nchan, a channel for each game, and Socket.IO, a room for each: as many texts, as long
+               as our Update, to as many viewers. vs_...: their CPU for a game's update on all its screens
+               over our gateway's and Envoy's
+    neighbour  as calm, beside a game that takes 20,000 votes a second: votes of games of its partition
+    flush      5,000 votes a second in one partition and spread over all: what the flushes more cost, each
+    define     DefineGame by 64 callers, with `--standing` games in the catalog
+    churn      in a mesh of its own, where games are forgotten at once: `--churn` games are defined, voted in
+               and ended. What the memory of a process grows by for each 1,000 of the second half, and what is
+               left of them in Redis and the catalog's bucket
 
-The run ends non-zero when a vote was refused, a viewer lost its stream or was shown older counts, or was not
-shown the last ones in the end.
+`--plot FILE` goes through several numbers of games and draws cost and latency over them. `--quick` ends
+after the first round of ours. The run ends non-zero when a vote was refused, a viewer lost its stream or was
+shown older counts, or was not shown the last ones in the end.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from bench._child import BenchChild
-from bench._cpu import exact_cpu_s
-from bench._games_figures import GamesFigures, GamesTurn, show
-from bench._games_votes import OPTIONS, POLL_ID, game_id
+from bench import _games_flush
+from bench._games_bed import NAME, GamesBed, GamesContestant
+from bench._games_catalog import define_open, defined_per_s
+from bench._games_churn import churn
+from bench._games_figures import NCHAN, SOCKET_IO, GamesFigures, GamesTurn, show
+from bench._games_plot import plot
+from bench._games_votes import games_in
 from bench._mesh import BenchMesh, temporary_mesh
 from bench._say import say, say_nothing
-from grandstand.catalog.v1.catalog_pb2 import Game, Poll, PollOption
-from grandstand.client import Backend, ClientError, open_channel
+from grandstand.client import ClientError
+from grandstand.wire import ids
 from toolbox.cli.console import one_line_errors
-from toolbox.local import machine
+from toolbox.local import machine, store_users
 from toolbox.local.errors import MeshError
+from toolbox.local.ports import Ports
+from toolbox.local.provision import ProvisionError
+from toolbox.local.running import store_urls
 
-CALLERS = 64
-NAME = "bench"
-_JOIN_PATIENCE_S = 60.0
-_OUTRUN_S = 5.0
-_LEAD_S = 0.2
-_CALM_RATE = 1.0
-_DEFINE_PATIENCE_S = 60.0
+NOISY = "noisy-0"
+NOISY_RATE = 20_000.0
+CALM_RATE = 1.0
+LADDER = (10, 100, 500, 1_000, 2_000, 5_000)
+VIEWERS_MAX = 10_000
+"""Of a step of the plot: of more games fewer each."""
+STANDING_PATIENCE_S = 90.0
+_AHEAD_S = 1.0
+_MORE = 2_000
+"""Games that are defined to see how fast that goes."""
 
 
 class GamesBench:
     """One run against one mesh."""
 
-    def __init__(self, mesh: BenchMesh, folder: Path, asked: argparse.Namespace) -> None:
+    def __init__(self, mesh: BenchMesh, bed: GamesBed, asked: argparse.Namespace) -> None:
         self._mesh = mesh
-        self._folder = folder
+        self._bed = bed
         self._asked = asked
-        self._votes = 0
-        """In each game."""
+        self.figures = GamesFigures(asked.games, asked.viewers, asked.rate)
 
     def run(self) -> GamesFigures:
-        """Raises MeshError."""
-        asked = self._asked
+        """Raises MeshError, ClientError."""
+        asked, figures = self._asked, self.figures
         say(f"defining {asked.games} games")
         began_s = time.monotonic()
-        asyncio.run(self._define(range(asked.games)))
-        defined_s = time.monotonic() - began_s
-        voter, viewers = self._voter(), self._viewers()
-        try:
-            say(f"{asked.games * asked.viewers} viewers come at once")
-            joined = json.loads(viewers.ask(f"join {_JOIN_PATIENCE_S}"))
-            if joined["missing"]:
-                raise MeshError(
-                    f"{joined['missing']} viewers were shown nothing within {_JOIN_PATIENCE_S:g} s:"
-                    f" {next(iter(joined['errors']), 'no reason was given')}"
-                )
-            idle = self._idle()
-            self._turn(voter, viewers, _CALM_RATE, 1.0)
-            calm = self._turn(voter, viewers, _CALM_RATE, asked.seconds)
-            loaded = self._turn(voter, viewers, asked.rate, asked.seconds)
-        finally:
-            viewers.end()
-            voter.end()
-        return GamesFigures(
-            games=asked.games,
-            viewers=asked.viewers,
-            rate=asked.rate,
-            loaded=loaded,
-            calm=calm,
-            join_s=joined["took_s"],
-            join_errors=sum(joined["errors"].values()),
-            join_error=next(iter(joined["errors"]), ""),
-            idle_gateway_cpu=idle,
-            defined_s=defined_s,
-        )
+        games = games_in(f"{NAME}*{asked.games}")
+        asyncio.run(define_open(self._mesh, [*games, NOISY, *_games_flush.games_of_partitions()]))
+        figures.define_s = time.monotonic() - began_s
+        ours = self._bed.ours(self._mesh, NAME, asked.games, asked.viewers)
+        say(f"{asked.games * asked.viewers} viewers come at once")
+        figures.join_s, figures.join_errors = ours.join()
+        figures.idle_gateway_cpu = self._idle(ours)
+        say("calm: one vote a second in each game")
+        ours.turn(CALM_RATE, 1.0)
+        figures.calm.append(ours.turn(CALM_RATE, asked.seconds))
+        if asked.quick:
+            figures.loaded.append(self._loaded(ours))
+        else:
+            self._rounds(ours)
+            self._neighbour(ours)
+            ours.end()
+            self._flush(ours)
+            self._climb()
+            self._define()
+        return figures
 
-    async def _define(self, numbers: Iterable[int]) -> None:
-        async with open_channel(self._mesh.addresses.mesh) as channel:
-            backend = Backend(channel, token=self._mesh.token, patience_s=_DEFINE_PATIENCE_S)
-
-            async def one(number: int) -> None:
-                await backend.define_game(Game(game_id=game_id(NAME, number), title=f"Game {number}"))
-                await backend.open_poll(_poll_of(number))
-
-            await _by_callers(numbers, one)
-
-    def _voter(self) -> BenchChild:
-        port = self._mesh.addresses.mesh.rpartition(":")[2]
-        home = str(self._mesh.home)
-        return self._start("voter", "bench._games_votes", port, home, str(self._asked.games), NAME)
-
-    def _viewers(self) -> BenchChild:
-        port = self._mesh.addresses.edge.rpartition(":")[2]
-        counts = str(self._asked.games), str(self._asked.viewers)
-        return self._start("viewers", "bench._games_viewers", port, *counts, NAME)
-
-    def _start(self, name: str, *command: str) -> BenchChild:
-        child = BenchChild(name, [sys.executable, "-m", *command], self._folder, talks=True)
-        child.until_ready()
-        return child
-
-    def _idle(self) -> float:
+    def _idle(self, ours: GamesContestant) -> float:
         """CPU of the gateways while nothing happens, in cores."""
         seconds: float = self._asked.idle_seconds
         say("idle: all watch, nothing happens")
         time.sleep(1.0)
-        before = self._cpu_s()
+        before = ours.cpu_s()
         time.sleep(seconds)
-        after = self._cpu_s()
+        after = ours.cpu_s()
         spent_s = [after[name] - before[name] for name in after if name.startswith("gateway")]
         return sum(spent_s) / seconds
 
-    def _turn(self, voter: BenchChild, viewers: BenchChild, rate: float, seconds: float) -> GamesTurn:
-        """Votes at so many a second in each game, until all that is shown is shown. Raises MeshError."""
-        games = self._asked.games
-        say(f"{rate:g} votes a second in each of {games} games, for {seconds:g} s")
-        each = max(1, round(rate * seconds))
-        begin_us = time.monotonic_ns() // 1000 + round(1e6 * _LEAD_S)
-        viewers.ask(f"begin {self._votes} {begin_us} {rate * games}")
-        before, began_s = self._cpu_s(), time.monotonic()
-        voted: dict[str, Any] = json.loads(voter.ask(f"vote {rate * games} {each * games} {begin_us}"))
-        self._votes += each
-        found: dict[str, Any] = json.loads(viewers.ask(f"settle {self._votes} {_OUTRUN_S}"))
-        after, took_s = self._cpu_s(), time.monotonic() - began_s
-        return GamesTurn(
-            games=games,
-            viewers=self._asked.viewers,
-            votes=each * games,
-            rejected=voted["rejected"],
-            frames=found["frames"],
-            behind=found["behind"],
-            seconds=took_s,
-            cpu_s={name: after[name] - before[name] for name in after},
-            client_cpu_s=found["cpu_s"],
-            p50_ms=found["p50_ms"],
-            p99_ms=found["p99_ms"],
-            late_ms=voted["late_ms"],
-            unsound=_unsound(voted, found),
-        )
+    def _rounds(self, ours: GamesContestant) -> None:
+        """Ours first: it says how long the peers' texts are."""
+        figures, asked = self.figures, self._asked
+        figures.loaded.append(self._loaded(ours))
+        peers = self._peers(figures.loaded[0].frame_bytes)
+        for number in range(asked.rounds):
+            if number:
+                figures.loaded.append(self._loaded(ours))
+            for name, peer in peers.items():
+                say(f"{name}: {asked.rate:g} texts a second for each game")
+                figures.peers[name].append(peer.turn(asked.rate, asked.seconds))
+        for peer in peers.values():
+            peer.end()
 
-    def _cpu_s(self) -> dict[str, float]:
+    def _peers(self, text_bytes: int) -> dict[str, GamesContestant]:
+        """Those that can be had, watched."""
+        asked, found = self._asked, {}
+        makers: dict[str, Callable[[int, int, int], GamesContestant]] = {
+            NCHAN: self._bed.nchan,
+            SOCKET_IO: self._bed.socket_io,
+        }
+        for name, make in makers.items():
+            try:
+                if asked.without_peers:
+                    raise ProvisionError("--without-peers")
+                say(f"{name}: starting, fetched on first use")
+                peer = found[name] = make(asked.games, asked.viewers, text_bytes)
+                peer.join()
+                peer.turn(CALM_RATE, 1.0)
+                self.figures.peers[name], self.figures.notes[name] = [], peer.version
+            except ProvisionError as error:
+                self.figures.notes[name] = f"skipped: {error}"
+        return found
+
+    def _loaded(self, ours: GamesContestant) -> GamesTurn:
+        say(f"loaded: {self._asked.rate:g} votes a second in each game")
+        return ours.turn(self._asked.rate, self._asked.seconds)
+
+    def _neighbour(self, ours: GamesContestant) -> None:
+        figures, seconds = self.figures, self._asked.seconds
+        say(f"neighbour: {NOISY_RATE:,.0f} votes a second in one game")
+        noisy = self._bed.voter(self._mesh, NOISY)
+        count = round(NOISY_RATE * (seconds + 2 * _AHEAD_S))
+        begin_us = time.monotonic_ns() // 1000
+        noisy.tell(f"0 {begin_us} {NOISY_RATE} {count}")
+        time.sleep(_AHEAD_S)
+        figures.neighbour = ours.turn(CALM_RATE, seconds, ids.partition_of(NOISY, "", 1))
+        sent = json.loads(noisy.hear())
+        figures.neighbour_votes_per_s = count / sent["took_s"]
+        if sent["refused"]:
+            figures.notes["neighbour"] = f"{sent['refused']} of its votes were refused: {sent['why']}"
+        noisy.end()
+
+    def _flush(self, ours: GamesContestant) -> None:
+        say(f"flush: {_games_flush.RATE:,.0f} votes a second, in one partition and in all")
+        games = _games_flush.games_of_partitions()
+        url = store_urls(self._mesh.home, store_users.ADMIN).nats
+        one, every = self._bed.voter(self._mesh, games[0]), self._bed.voter(self._mesh, ",".join(games))
+        made = _games_flush.flush_cost(one, every, ours.cpu_s, url, self._asked.seconds)
+        self.figures.flush = asyncio.run(made)
+        one.end()
+        every.end()
+
+    def _define(self) -> None:
+        figures, standing = self.figures, self._asked.standing
+        if not standing:
+            figures.notes["define_per_s"] = "--standing 0"
+            return
+        say(f"define: with {standing} games in the catalog")
+        more = max(0, standing - self._asked.games)
         try:
-            return {name: exact_cpu_s(pid) for name, pid in self._mesh.pids().items()}
-        except OSError as error:
-            raise MeshError(f"a service is gone, or its CPU cannot be read ({error})") from None
+            rate, stood = asyncio.run(defined_per_s(self._mesh, more, _MORE, STANDING_PATIENCE_S))
+        except ClientError as error:
+            figures.notes["define_per_s"] = str(error)
+            return
+        figures.define_per_s, figures.define_standing = rate, self._asked.games + stood
+        if stood < more:
+            figures.notes["define_per_s"] = f"not all {standing} stood after {STANDING_PATIENCE_S:g} s"
 
-
-async def _by_callers(numbers: Iterable[int], call: Callable[[int], Awaitable[None]]) -> None:
-    """CALLERS at once. Raises what a call raises."""
-    left = iter(numbers)
-
-    async def caller() -> None:
-        for number in left:
-            await call(number)
-
-    await asyncio.gather(*(caller() for _ in range(CALLERS)))
-
-
-def _poll_of(number: int) -> Poll:
-    options = [PollOption(option_id=each, label=each.title()) for each in OPTIONS]
-    return Poll(game_id=game_id(NAME, number), poll_id=POLL_ID, question="Who?", options=options)
-
-
-def _unsound(voted: dict[str, Any], found: dict[str, Any]) -> str:
-    if voted["rejected"]:
-        return f"{voted['rejected']} votes were refused: {voted['why']}"
-    if found["backwards"]:
-        return f"{found['backwards']} times a viewer was shown an older state"
-    if found["ended"]:
-        return f"{sum(found['ended'].values())} viewers lost their streams: {next(iter(found['ended']))}"
-    if found["behind"]:
-        return f"{found['behind']} viewers were not shown the last count"
-    return ""
+    def _climb(self) -> None:
+        """Loaded and calm at each number of games of the plot."""
+        asked = self._asked
+        for games in LADDER if asked.plot else ():
+            say(f"plot: {games} games")
+            name, each = f"plot{games}", max(1, min(asked.viewers, VIEWERS_MAX // games))
+            asyncio.run(define_open(self._mesh, games_in(f"{name}*{games}")))
+            some = self._bed.ours(self._mesh, name, games, each)
+            some.join()
+            some.turn(CALM_RATE, 1.0)
+            calm = some.turn(CALM_RATE, asked.seconds)
+            self.figures.ladder.append((some.turn(asked.rate, asked.seconds), calm))
+            some.end()
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -197,16 +212,29 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         prog="./grandstand bench games",
         description="Thousands of games, each with a poll and a few viewers: what a game's update costs "
         "gateway, Envoy and workers, how long a vote takes to the screen, how long all viewers take to come.",
-        epilog="Example: ./grandstand bench games --games 1000 --viewers 2 --json",
+        epilog="Example: ./grandstand bench games --games 1000 --viewers 2 --quick --json",
     )
     parser.add_argument("--games", type=int, default=2_000, help="how many (default 2,000)")
     parser.add_argument("--viewers", type=int, default=5, help="of each game (default 5)")
-    parser.add_argument("--rate", type=float, default=4.0, help="votes/s in each game (default 4)")
-    parser.add_argument("--seconds", type=float, default=10.0, help="of each phase (default 10)")
+    parser.add_argument("--rate", type=float, default=4.0, help="votes/s in each game, loaded (default 4)")
+    parser.add_argument("--rounds", type=int, default=3, help="loaded turns that each one takes (default 3)")
+    parser.add_argument("--seconds", type=float, default=8.0, help="of a turn (default 8)")
     parser.add_argument("--idle-seconds", type=float, default=5.0, help="without events (default 5)")
+    parser.add_argument(
+        "--standing", type=int, default=10_000, help="games, for define_per_s (default 10,000)"
+    )
+    parser.add_argument(
+        "--churn", type=int, default=20_000, help="games that come and go (default 20,000; 0: none)"
+    )
+    parser.add_argument("--without-peers", action="store_true", help="no Nchan, no Socket.IO")
+    parser.add_argument("--quick", action="store_true", help="only join, idle, calm, and a loaded turn")
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="measures 10 to 5,000 games, and draws")
     parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
     asked = parser.parse_args(arguments)
-    bounds = (("games", 1), ("viewers", 1), ("rate", 0.1), ("seconds", 1.0), ("idle_seconds", 0.5))
+    bounds = (
+        *(("games", 1), ("viewers", 1), ("rate", 0.1), ("rounds", 1), ("seconds", 1.0)),
+        *(("idle_seconds", 0.5), ("standing", 0), ("churn", 0)),
+    )
     for name, least in bounds:
         if getattr(asked, name) < least:
             parser.error(f"--{name.replace('_', '-')} {getattr(asked, name)}: at least {least:g} is needed")
@@ -214,21 +242,34 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def measure(asked: argparse.Namespace) -> GamesFigures:
-    """Raises MeshError."""
+    """Raises MeshError, ClientError."""
     machine.raise_descriptor_limit()
     with tempfile.TemporaryDirectory(prefix="grandstand-bench-") as folder:
         place = Path(folder)
-        with temporary_mesh(place / "home") as mesh:
+        with (
+            contextlib.closing(Ports()) as ports,
+            temporary_mesh(place / "home") as mesh,
+            contextlib.closing(GamesBed(place, ports)) as bed,
+        ):
+            figures = GamesBench(mesh, bed, asked).run()
+        if asked.churn and not asked.quick:
+            say(f"churn: {asked.churn} games come and go")
             try:
-                return GamesBench(mesh, place, asked).run()
+                figures.churn = churn(place / "churn", asked.churn)
             except ClientError as error:
-                raise MeshError(str(error)) from None
+                figures.notes["churn"] = str(error)
+    return figures
 
 
 def main(arguments: list[str] | None = None) -> None:
     asked = parse(arguments)
     with one_line_errors():
-        figures = measure(asked)
+        try:
+            figures = measure(asked)
+        except ClientError as error:
+            raise MeshError(str(error)) from None
+        if asked.plot and figures.ladder:
+            asked.plot.write_text(plot(figures.ladder))
     say_nothing()
     if asked.json:
         print(json.dumps(figures.as_json()))

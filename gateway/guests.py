@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from gateway import bounds
 from gateway.guest_limits import GuestLimits
 from grandstand.wire.errors import NotNow, Unauthenticated, shown
-from mesh.auth import GUEST, SigningKey, Verifies, mint
+from mesh.auth import GUEST, Identity, SigningKey, Verifies, mint
 
 ENTROPY_BYTES = 8
 
@@ -39,25 +39,33 @@ class Guests:
         self._issuer = issuer
 
     def issue(
-        self, address: int | None, now_s: float, at_s: float, entropy: bytes, actor_id: str = ""
+        self,
+        address: int | None,
+        now_s: float,
+        at_s: float,
+        entropy: bytes,
+        bearer: Identity | None = None,
     ) -> Guest:
-        """A new guest, or the next token for the guest `actor_id`. `address`: the key of who asks
-        (mesh.addresses); `now_s`: Unix seconds; `at_s`: seconds of a clock that never goes back; `entropy`: 8
-        random bytes.
+        """A new guest, or the next token for the guest `bearer`: it says no more than that one's,
+        which may be a platform's and name games. `address`: the key of who asks (mesh.addresses); `now_s`:
+        Unix seconds; `at_s`: seconds of a clock that never goes back; `entropy`: 8 random bytes.
 
         Raises NotNow where guests are not admitted, Exhausted when too many come at once.
         """
         if self._key is None:
             raise NotNow("guests are not admitted here; sign in with the platform and use its token")
         self._limits.admit(address, at_s)
-        actor_id = actor_id or f"guest-{entropy.hex()}"
+        renewed = bearer if bearer is not None and bearer.guest else None
+        actor_id = renewed.actor_id if renewed else f"guest-{entropy.hex()}"
         token = mint.token(
             self._key,
             actor_id=actor_id,
             now_s=now_s,
             life_s=bounds.GUEST_TOKEN_LIFE_S,
             roles=[GUEST],
+            games=renewed.games.claim() if renewed and renewed.games is not None else None,
             issuer=self._issuer,
+            name=renewed.name if renewed else "",
         )
         try:
             identity = self._verifier.verify(f"Bearer {token}", now_s)

@@ -131,11 +131,13 @@ class WatchedPartition:
             known = views.get(game_id)
             if known is None:
                 continue
+            if game.forgotten:
+                heard.forgotten.append(game_id)
+                self.unwatch(game_id)  # what comes next may be of another game of this id
+                continue
             changed = known.hear(game.partials, stream)
             if changed:
                 heard.topics[game_id] = changed
-            if game.forgotten:
-                heard.forgotten.append(game_id)
         return heard
 
     def load(self, game_id: str, share: Share) -> list[str]:

@@ -91,10 +91,9 @@ class ResultFeeds:
 
     def unwatch(self, game_id: str) -> None:
         for partition in list(self._partitions.values()):
-            if game_id in partition.watched:
-                partition.watched.unwatch(game_id)
-                if not len(partition.watched):
-                    self._leave(partition)
+            partition.watched.unwatch(game_id)
+            if not len(partition.watched):
+                self._leave(partition)
         if not self._partitions:
             self._leave_announcements()
 
@@ -161,11 +160,12 @@ class ResultFeeds:
                 except RedisError as error:
                     log.info("how far partitions are is not known: %s", error)
                     continue
-                # What is on its way meanwhile is not lost.
+                # What is on its way meanwhile is not lost, and where messages come, a later one leaves a gap.
+                heard = {number: each.watched.progress.after for number, each in self._partitions.items()}
                 await asyncio.sleep(bounds.RESULTS_LATE_S)
                 for number, applied in found.items():
                     partition = self._partitions.get(number)
-                    if partition is not None:
+                    if partition is not None and partition.watched.progress.after == heard.get(number):
                         partition.watched.look(applied.stream, applied.sequence)
                 for partition in list(self._partitions.values()):
                     partition.load_lacking()

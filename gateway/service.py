@@ -93,8 +93,7 @@ class GatewayService:
         self, address: int | None, _: pb.IssueGuestRequest, shown: Identity | None
     ) -> pb.IssueGuestResponse:
         entropy = os.urandom(ENTROPY_BYTES)
-        actor_id = shown.actor_id if shown is not None and shown.guest else ""
-        guest = self._guests.issue(address, self._now(), self._clock(), entropy, actor_id)
+        guest = self._guests.issue(address, self._now(), self._clock(), entropy, shown)
         response = pb.IssueGuestResponse(token=guest.token, actor_id=guest.actor_id)
         response.expires_at.FromSeconds(int(guest.expires_at_s))
         return response

@@ -56,7 +56,8 @@ class GameView:
         self._changed_at: dict[str, int] = {}
         """In this order."""
         self._shown: dict[str, Shown] = {}
-        self._moving: set[str] = set()
+        self._moving: dict[str, float] = {}
+        """When the value of a topic may change next with time alone."""
         self._known: dict[int, _Known] = {}
         self._partitions: frozenset[int] = frozenset()
         """In which the game folds, as far as is known."""
@@ -72,7 +73,7 @@ class GameView:
             return False
         self._touch(topic)
         if merge.moves:
-            self._moving.add(topic)
+            self._moving[topic] = 0.0
         return True
 
     # The partitions of the game.
@@ -186,18 +187,15 @@ class GameView:
         merge = self._merges.get(topic)
         return merge is not None and merge.sequence(partition) >= sequence
 
-    @property
-    def is_moving(self) -> bool:
-        """Whether something may change with time alone."""
-        return bool(self._moving)
-
     def let_time_pass(self, now_s: float) -> bool:
         """Touches the topics whose shown value changed with time alone; True if there are any."""
         before = self.version
-        for topic in list(self._moving):
-            merge = self._merges[topic]
-            if not merge.is_moving(now_s):
-                self._moving.discard(topic)  # what is shown below is its end
+        for topic in [topic for topic, at_s in self._moving.items() if at_s <= now_s]:
+            at_s = self._merges[topic].moves_at_s(now_s)
+            if at_s is None:
+                del self._moving[topic]  # what is shown below is its end
+            else:
+                self._moving[topic] = at_s
             shown = self._shown.get(topic)
             # One that nobody has asked for since it changed last is merged when it is asked for.
             if shown is not None and shown.state != (state := self._state(topic, now_s)):

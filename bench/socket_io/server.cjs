@@ -1,7 +1,7 @@
-// Socket.IO as the fan-out benchmark's peer: node _socket_io.cjs MODULES PORT CONTROL_PORT
+// Socket.IO as a peer of the benchmarks: node server.cjs MODULES PORT CONTROL_PORT
 //
-// Every client is in one room. A line on the control port is emitted to the room, and who comes is sent the
-// newest. Set as its guide to performance has it: WebSocket only, no compression, no request kept; and no
+// A client is in the room of the game that its URL names. A line on the control port, `GAME TEXT`, is emitted
+// to the room, and who comes is sent the newest. Set as its guide to performance has it: WebSocket only, no compression, no request kept; and no
 // pings during a run.
 "use strict";
 
@@ -15,14 +15,16 @@ const io = new Server(http, {
   serveClient: false,
   pingInterval: 600_000,
 });
-let newest = "";
+const newest = new Map();
 
 io.engine.on("connection", (raw) => {
+  raw.game = raw.request._query.game;
   raw.request = null;
 });
 io.on("connection", (socket) => {
-  socket.join("game");
-  if (newest) socket.emit("frame", newest);
+  const { game } = socket.conn;
+  socket.join(game);
+  if (newest.has(game)) socket.emit("frame", newest.get(game));
 });
 
 const control = require("node:net").createServer((connection) => {
@@ -31,7 +33,13 @@ const control = require("node:net").createServer((connection) => {
   connection.on("data", (data) => {
     const lines = (rest + data).split("\n");
     rest = lines.pop();
-    for (newest of lines) io.to("game").emit("frame", newest);
+    for (const line of lines) {
+      const at = line.indexOf(" ");
+      const game = line.slice(0, at);
+      const text = line.slice(at + 1);
+      newest.set(game, text);
+      io.to(game).emit("frame", text);
+    }
   });
 });
 control.listen(Number(controlPort), "127.0.0.1", () => {

@@ -7,7 +7,7 @@ may do everything. A token may be bound to games; one that names none is good fo
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from grandstand.wire.errors import Forbidden, shown
@@ -29,6 +29,10 @@ class Games:
             tuple(sorted(entry[:-1] for entry in entries if entry.endswith("*"))),
         )
 
+    def claim(self) -> list[str]:
+        """What `of` was given, sorted."""
+        return sorted([*self.ids, *(f"{prefix}*" for prefix in self.prefixes)])
+
     def __contains__(self, game_id: object) -> bool:
         return isinstance(game_id, str) and (game_id in self.ids or game_id.startswith(self.prefixes))
 
@@ -41,7 +45,7 @@ class Identity:
     """As grandstand.wire.actors has it; "" only for a producer that is nobody itself."""
     producer: bool
     """It may act for others; also of an owner and an operator."""
-    games: Container[str] | None
+    games: Games | None
     """None: all of them."""
     expires_at_s: float
     """Unix seconds."""

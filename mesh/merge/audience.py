@@ -27,10 +27,17 @@ def _viewers(partial: AudiencePartial, now_s: float) -> int:
     return sum(last_seen for starts_at_s, last_seen in panes if _counts(starts_at_s, now_s))
 
 
-def audience_moves(audience: AudiencePartial, now_s: float) -> bool:
-    """True while somebody counts as a viewer, and so may stop to."""
-    return any(_counts(starts_at_s, now_s) for starts_at_s in audience.pane_starts_at_s)
+def audience_moves_at_s(audience: AudiencePartial, now_s: float) -> float | None:
+    """When somebody who counts as a viewer stops to, if nothing comes; None if nobody does."""
+    panes = (*audience.pane_starts_at_s, *audience.guests.pane_starts_at_s)
+    return min(
+        (_until_s(starts_at_s) for starts_at_s in panes if _until_s(starts_at_s) > now_s), default=None
+    )
 
 
 def _counts(starts_at_s: int, now_s: float) -> bool:
-    return starts_at_s + limits.AUDIENCE_PANE_S + limits.PRESENCE_S > now_s
+    return _until_s(starts_at_s) > now_s
+
+
+def _until_s(starts_at_s: int) -> float:
+    return starts_at_s + limits.AUDIENCE_PANE_S + limits.PRESENCE_S

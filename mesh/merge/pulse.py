@@ -55,11 +55,17 @@ def merge_pulse(partials: Sequence[PulsePartial], now_s: float, *, full: bool = 
     return result
 
 
-def pulse_moves(pulse: PulsePartial, now_s: float) -> bool:
-    """True while its rate is not zero or a subscription shows one of its panes."""
-    return any(
-        pane.starts_at_s + max(2 * pane.width_s, limits.RATE_WINDOW_S + 1) >= now_s for pane in pulse.panes
-    )
+def pulse_moves_at_s(pulse: PulsePartial, now_s: float) -> float | None:
+    """When its value changes next, if nothing comes: at once while its rate is not zero, else when a
+    subscription shows one of its panes no more; None: never."""
+    moves_at_s = None
+    for pane in pulse.panes:
+        if pane.width_s == 1 and pane.starts_at_s + limits.RATE_WINDOW_S + 1 >= now_s:
+            return now_s
+        until_s = float(pane.starts_at_s + 2 * pane.width_s)
+        if until_s > now_s and (moves_at_s is None or until_s < moves_at_s):
+            moves_at_s = until_s
+    return moves_at_s
 
 
 def _oldest_s(partials: Sequence[PulsePartial]) -> dict[int, int]:

@@ -16,11 +16,11 @@ from grandstand.aggregate.v1.aggregate_pb2 import TopicState
 from grandstand.catalog.v1.catalog_pb2 import STAGE_CLOSED, STAGE_SEALED, STAGE_UNSPECIFIED, Stage
 from grandstand.event.v1.event_pb2 import Cursor, Position
 from grandstand.internal.v1.internal_pb2 import Partial
-from mesh.merge.audience import audience_moves, merge_audience
+from mesh.merge.audience import audience_moves_at_s, merge_audience
 from mesh.merge.board import merge_board
 from mesh.merge.custom import merge_custom
 from mesh.merge.metric import merge_metric
-from mesh.merge.pulse import merge_pulse, pulse_moves
+from mesh.merge.pulse import merge_pulse, pulse_moves_at_s
 from mesh.merge.tally import TallySum, merge_tally, sum_tallies, tally_of
 from mesh.pseudonyms import UNKEYED, PublicId
 
@@ -60,14 +60,16 @@ class TopicMerge:
         known = self._partials.get(partition)
         return 0 if known is None else known.sequence
 
-    def is_moving(self, now_s: float) -> bool:
-        """True while the value changes with time alone: rates fall, panes pass, viewers go unheard."""
-        return any(
-            pulse_moves(partial.pulse, now_s)
+    def moves_at_s(self, now_s: float) -> float | None:
+        """When the value changes next with time alone, as rates fall, panes pass, and viewers go unheard;
+        None: it does not."""
+        found = (
+            pulse_moves_at_s(partial.pulse, now_s)
             if partial.HasField("pulse")
-            else audience_moves(partial.audience, now_s)
+            else audience_moves_at_s(partial.audience, now_s)
             for partial in self._partials.values()
         )
+        return min((at_s for at_s in found if at_s is not None), default=None)
 
     def _ordered(self) -> list[Partial]:
         known = self._partials

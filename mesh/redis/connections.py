@@ -27,16 +27,36 @@ CONNECT_TIMEOUT_S = 1.0
 _HEALTH_CHECK_S = 5
 
 
-class _Packing(Connection):
+class Piped(Connection):
     """Packs commands by hiredis: a flush of a thousand games has ten thousand arguments, and redis-py
-    joins them one by one."""
+    joins them one by one. What mesh.redis.pipeline needs beside: to write without waiting for the answer,
+    and to read without a timer for each."""
 
     def pack_command(self, *args: Any) -> list[bytes]:
         # Redis wants a command's words as arguments, such as those of CONFIG GET.
         return [hiredis.pack_command((*args[0].split(), *args[1:]))]
 
+    @property
+    def is_to_be_replaced(self) -> bool:
+        """The pool has marked it for reconnect."""
+        return self._should_reconnect
 
-class _OfSentinel(SentinelManagedConnection, _Packing):
+    def write_soon(self, commands: list[bytes]) -> None:
+        """Packed ones. Raises nothing: who reads is told that the connection failed."""
+        if self._writer is not None:
+            self._writer.writelines(commands)
+
+    async def read_one(self) -> Any:
+        """The next answer, waited for without end; an error as it is. Raises RedisError, OSError."""
+        return await self._read_response_from_parser()
+
+    def abort(self) -> None:
+        """Closes at once; who reads is told."""
+        if self._writer is not None:
+            self._writer.transport.abort()
+
+
+class _OfSentinel(SentinelManagedConnection, Piped):
     async def connect(self) -> None:
         try:
             # Once: the whole call is repeated by mesh.redis.database.
@@ -67,7 +87,7 @@ def single(address: Address) -> Redis:
     """A client of one server: the one at the address, or the master that the Sentinels name."""
     if not address.sentinels:
         # A URL of another kind brings its own class of connections.
-        return Redis.from_url(address.url, connection_class=_Packing, **_options())
+        return Redis.from_url(address.url, connection_class=Piped, **_options())
     given: dict[str, Any] = dict(parse_url(address.url))
     for name in ("host", "port", "connection_class"):
         given.pop(name, None)

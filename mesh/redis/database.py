@@ -41,8 +41,8 @@ from grandstand.wire.tasks import end
 from mesh import telemetry
 from mesh.redis import connections
 from mesh.redis.address import parse
-from mesh.redis.batches import Batches
 from mesh.redis.failover import Look, ServerWatch, says_replaced
+from mesh.redis.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class Database:
         """Raises BadAddress."""
         self._address = parse(url)
         self._slots = asyncio.Semaphore(calls_max)
-        self._batches = Batches(lambda: self._slots)
+        self._pipeline: Pipeline | None = None
         self._client: Redis | RedisCluster | None = None
         self._connecting = asyncio.Lock()
         self._watch = ServerWatch()
@@ -100,7 +100,10 @@ class Database:
                     if not packed:
                         words: tuple[Any, ...] = ("EVALSHA", script.sha, len(keys), *keys, *arguments)
                         packed = pack_command(words)
-                    return await self._batches.run(client, packed)
+                    if self._pipeline is None:
+                        self._pipeline = Pipeline(client)
+                    async with self._slots:
+                        return await self._pipeline.run(packed)
                 async with self._slots:
                     return await client.evalsha(script.sha, len(keys), *keys, *arguments)
             except NoScriptError:
@@ -144,7 +147,8 @@ class Database:
     async def aclose(self) -> None:
         if self._look is not None:
             await end(self._look)
-        await self._batches.aclose()
+        if self._pipeline is not None:
+            await self._pipeline.aclose()
         if self._client is not None:
             await self._client.aclose()
 

@@ -27,7 +27,7 @@ Beside them, of no partition:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from grandstand.wire import actors
 
@@ -40,8 +40,7 @@ GAME_STAGE = "!stage"
 """The field of a game's results that is no topic: the Stage of a game that has ended."""
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(NamedTuple):
     """One Redis command on one key of the partition: HSET, HDEL, ZADD, ZREM, APPEND, SET, DEL; SETRANGE
     where a checkpoint is put back."""
 

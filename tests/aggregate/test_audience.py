@@ -22,7 +22,7 @@ from grandstand.event.v1.event_pb2 import PRESENCE_STATE_GONE, PRESENCE_STATE_HE
 from grandstand.internal.v1.internal_pb2 import AudienceLog, AudienceRows
 from grandstand.wire import ids
 from mesh import limits
-from mesh.merge.audience import audience_moves, merge_audience
+from mesh.merge.audience import audience_moves_at_s, merge_audience
 from tests.support.folding import (
     NOW_S,
     NOW_US,
@@ -165,11 +165,11 @@ def test_a_viewer_counts_until_its_presence_is_too_old_or_it_is_gone() -> None:
     fold = folded(make, blocks)
     last_s = NOW_S + limits.PRESENCE_S
     assert merge_audience([fold.partial()], last_s).viewers == 2
-    assert audience_moves(fold.partial(), last_s)
     faded_s = last_s + limits.AUDIENCE_PANE_S
+    assert audience_moves_at_s(fold.partial(), last_s) == faded_s
     assert merge_audience([fold.partial()], faded_s).viewers == 0
     assert merge_audience([fold.partial()], faded_s).uniques == 2
-    assert not audience_moves(fold.partial(), faded_s)
+    assert audience_moves_at_s(fold.partial(), faded_s) is None
     assert fold.fold(rows_of(Blocked(NOW_US + 1, (Told("b", GONE),))))
     assert merge_audience([fold.partial()], NOW_S).viewers == 1
 

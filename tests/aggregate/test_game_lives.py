@@ -87,8 +87,7 @@ class Folds:
                 p,
                 shown.partition.folded,
                 shown.partials.get(game_id, {}),
-                True,
-                shown.stages.get(game_id, STAGE_UNSPECIFIED),
+                stage=shown.stages.get(game_id, STAGE_UNSPECIFIED),
             )
             for p, shown in self.shown.items()
             if p in ids.partitions_of(game_id, spread)
@@ -138,6 +137,7 @@ class Instance:
             for topic in view.topics(game_id):
                 if (step := step_of(topic)) is not None:
                     await self.writer.advance(step)
+            assert self.ahead_s < 1_000, "it is never sealed"
             if (of_game := game_step_of(view.game(game_id))) is not None:
                 with contextlib.suppress(NotNow):  # its polls come first
                     await self.writer.advance(of_game)

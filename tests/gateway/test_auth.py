@@ -263,6 +263,12 @@ def test_a_guest_is_somebody_new_who_may_send() -> None:
                 # Renewed as the same one; who is no guest gets a guest's all the same.
                 again = await edge.stub.IssueGuest(IssueGuestRequest(), metadata=shows(first.token))
                 assert again.actor_id == first.actor_id
+                named = token(KEY, sub="fan", roles=["guest"], games=["h", "i-*"], name="Fan", iss=issuer)
+                fan = await edge.stub.IssueGuest(IssueGuestRequest(), metadata=shows(named))
+                claims = jwt.decode(fan.token, options={"verify_signature": False})
+                assert claims.items() >= {"sub": "fan", "games": ["h", "i-*"], "name": "Fan"}.items()
+                async with refused(grpc.StatusCode.PERMISSION_DENIED, "game_id: 'g' is not among"):
+                    await edge.send(shows(fan.token), game_id="g")
                 other = await edge.stub.IssueGuest(IssueGuestRequest(), metadata=ann(iss=issuer))
                 assert other.actor_id.startswith("guest-")
 

@@ -9,6 +9,7 @@ from aggregate.results_messages import results_messages
 from gateway.partition_results import Progress, WatchedPartition
 from gateway.view import GameView
 from grandstand.internal.v1.internal_pb2 import GameResults, Partial, PartitionResults, TallyPartial
+from grandstand.wire.topics import TopicPatterns
 from mesh.redis.share import Share
 
 GAMES = ("a", "b", "c")
@@ -139,9 +140,20 @@ def test_a_flush_that_is_too_great_for_a_message_is_told_in_parts() -> None:
     assert all(len(each) <= 4096 + 3 * size and each for each in told)
     found = [(g.game_id, Partial.FromString(p)) for each in said for g in each.games for p in g.partials]
     assert found == [(each.game_id, each) for each in flushed]
-    assert [g.game_id for g in said[-1].games if g.forgotten] == ["gone"]
+    assert next((g.game_id, g.forgotten) for g in said[0].games) == ("gone", True), "before all else"
     (empty,) = results_messages(partition=3, before=5, after=9, stream="s", partials=[], bytes_max=4096)
     assert PartitionResults.FromString(empty).after == 9, "also said if nothing changed"
+
+
+def test_what_is_said_after_a_game_was_forgotten_is_of_another_game() -> None:
+    partition, view = watched(at=5)
+    said = message(5, 9, votes=3)
+    new = said.games.pop()
+    said.games.add(game_id="a", forgotten=True)
+    said.games.append(new)
+    heard = partition.hear(said)
+    assert (heard.topics, heard.forgotten) == ({}, ["a"])
+    assert view.changed(TopicPatterns([]), 0) == []
 
 
 class World:

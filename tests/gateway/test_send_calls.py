@@ -41,7 +41,7 @@ from grandstand.wire import ids
 from grandstand.wire.errors import Exhausted, GrandstandError, OriginRefused, Unavailable, Unknown
 from mesh import telemetry
 from mesh.addresses import Addresses
-from mesh.auth import Identity, Trust, Verifier
+from mesh.auth import Games, Identity, Trust, Verifier
 from mesh.http2.call import Call, Handler
 from tests.support.blocks import origin, origins_of_tests
 from tests.support.games import run, until
@@ -281,7 +281,7 @@ def test_a_call_whose_client_does_not_finish_its_request_is_not_submitted() -> N
     run(scenario())
 
 
-IDENTITY = Identity("ann", producer=False, games=frozenset("g"), expires_at_s=2e9)
+IDENTITY = Identity("ann", producer=False, games=Games.of(["g"]), expires_at_s=2e9)
 
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"actor_id": "bob"}, "event.actor_id: 'bob' is not the token's"),

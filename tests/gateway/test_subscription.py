@@ -13,7 +13,7 @@ from grandstand.event.v1.event_pb2 import Cursor, Position
 from grandstand.gateway.v1.gateway_pb2 import SubscribeRequest, TopicCursor
 from grandstand.internal.v1.internal_pb2 import Partial, TallyPartial
 from grandstand.wire.errors import Forbidden, GrandstandError, Invalid, Unauthenticated
-from mesh.auth import Identity
+from mesh.auth import Games, Identity
 from mesh.redis.share import Share
 
 ANN = Identity("ann", False, None, 9e9)
@@ -69,7 +69,7 @@ def view(applied: int, **topics: int) -> GameView:
             Forbidden,
             "names no actor",
         ),
-        (SubscribeRequest(game_id="g"), Identity("ann", False, frozenset({"h"}), 9e9), Forbidden, "'g'"),
+        (SubscribeRequest(game_id="g"), Identity("ann", False, Games.of(["h"]), 9e9), Forbidden, "'g'"),
     ],
 )
 def test_a_bad_request_is_told_what_is_wrong(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.errors import APIError, NotFoundError
 
-from grandstand.internal.v1.internal_pb2 import Partial
+from grandstand.internal.v1.internal_pb2 import Partial, PartitionResults
 from grandstand.wire.errors import Unavailable
 from mesh import limits
 from mesh.jetstream import subjects
@@ -68,6 +68,7 @@ class ModelBus:
 class ModelClient:
     is_connected = True
     is_closed = False
+    max_payload = 1024 * 1024
 
     def __init__(self, bus: ModelBus) -> None:
         self._bus = bus
@@ -80,7 +81,9 @@ class ModelClient:
             if not mesh.world.odds(0.01):
                 mesh.cuts.through(name, "bucket", lambda: mesh.bucket.put(key, payload), 0.003)
         elif subject.startswith("results."):
-            mesh.on_partial(bus.process, Partial.FromString(payload))
+            for game in PartitionResults.FromString(payload).games:
+                for partial in game.partials:
+                    mesh.on_partial(bus.process, Partial.FromString(partial))
         else:
             raise AssertionError(f"the model knows no {subject}")
 

@@ -13,10 +13,10 @@ import typer
 
 from toolbox.cli.boards import WritersOption, writers_named
 from toolbox.cli.credentials import TokenOption, owning
-from toolbox.cli.durations import ForOption, at, limit, until
+from toolbox.cli.durations import ForOption, at, ended_at, limit, until
 from toolbox.cli.home import HomeOption
 from toolbox.cli.lists import list_games, list_polls
-from toolbox.cli.rpc import GameOption, JsonOption, counted, on_mesh, print_message, run_rpc
+from toolbox.cli.rpc import GameOption, JsonOption, counted, on_mesh, print_message, run_rpc, seconds_of
 from toolbox.local.errors import MeshError
 from toolbox.local.running import running_mesh
 
@@ -28,7 +28,7 @@ class PollVotersChoice(enum.StrEnum):
 
 def register(app: typer.Typer) -> None:
     for name, help_text, commands in (
-        ("game", "Define, list and show games.", (define, list_games, show)),
+        ("game", "Define, list, show, end and delete games.", (define, list_games, show, end, delete)),
         (
             "poll",
             "Open, close, list and watch polls.",
@@ -65,6 +65,24 @@ def define(
     spread: Annotated[
         int | None, typer.Option(help="Over how many partitions its actors are spread.", show_default="1")
     ] = None,
+    retain: Annotated[
+        str | None,
+        typer.Option(
+            "--retain",
+            metavar="DURATION",
+            help="How long the results of the ended game are kept, 0s to 366d; 25h at least.",
+            show_default="1d",
+        ),
+    ] = None,
+    idle: Annotated[
+        str | None,
+        typer.Option(
+            "--idle",
+            metavar="DURATION",
+            help="End it after so long without an event or an open poll or board, 1h to 366d; 0s: never.",
+            show_default="30d",
+        ),
+    ] = None,
     home: HomeOption = None,
     token: TokenOption = None,
     as_json: JsonOption = False,
@@ -87,6 +105,10 @@ def define(
         custom_id, value = _named(text, "--custom", "ID=FOLD or ID=FOLD:CONFIG")
         fold, _, config = value.partition(":")
         wanted.customs.append(CustomTopic(custom_id=custom_id, fold=fold, config=config.encode(), writers=by))
+    if retain is not None:
+        wanted.retain_for.FromNanoseconds(int(seconds_of(retain) * 1e9))
+    if idle is not None:
+        wanted.idle_for.FromNanoseconds(int(seconds_of(idle) * 1e9))
     defined = on_mesh(running_mesh(home).mesh, lambda backend: _define(backend, wanted), owning(token, home))
     print_message(defined, as_json, f"Game {defined.game_id} is defined.")
 
@@ -107,6 +129,10 @@ async def _define(backend: Any, wanted: Any) -> Any:
     known.title = wanted.title or known.title
     known.spread = wanted.spread or known.spread
     known.audience = known.audience or wanted.audience
+    if wanted.HasField("retain_for"):
+        known.retain_for.CopyFrom(wanted.retain_for)
+    if wanted.HasField("idle_for"):
+        known.idle_for.CopyFrom(wanted.idle_for)
     pulses = {pulse.pulse_id: pulse for pulse in known.pulses}
     for pulse in wanted.pulses:
         if pulse.pulse_id in pulses:
@@ -136,6 +162,35 @@ def show(
 
     listed = on_mesh(running_mesh(home).edge, lambda backend: backend.get_game(game))
     print_message(listed, as_json, game_table(listed))
+
+
+def end(
+    game: Annotated[str, typer.Argument(help="The game's id.")],
+    home: HomeOption = None,
+    token: TokenOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """End a game for good: what it counts stops, its polls and boards close, later events are refused.
+
+    It is forgotten after --retain of its definition, and 25 hours at least; then its id may be used again.
+
+    Example: ./grandstand game end final
+    """
+    ended = on_mesh(running_mesh(home).mesh, lambda backend: backend.end_game(game), owning(token, home))
+    print_message(ended, as_json, f"Game {ended.game_id} ends{ended_at(ended)}.")
+
+
+def delete(
+    game: Annotated[str, typer.Argument(help="The game's id.")],
+    home: HomeOption = None,
+    token: TokenOption = None,
+) -> None:
+    """Delete a game that was defined by mistake, if nothing was counted in it; takes some ten seconds.
+
+    Example: ./grandstand game delete finall
+    """
+    on_mesh(running_mesh(home).mesh, lambda backend: backend.delete_game(game), owning(token, home))
+    typer.echo(f"Game {game} is deleted; its id may be used again.")
 
 
 def open_poll(

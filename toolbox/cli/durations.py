@@ -1,4 +1,4 @@
-"""What polls and boards share: how long they are open."""
+"""What polls, boards and games share: how long they are open, and when they end."""
 
 from __future__ import annotations
 
@@ -22,14 +22,18 @@ def limit(definition: Any, open_for: str | None) -> None:
 
 
 def until(definition: Any) -> str:
-    return f" until {_clock(definition)}" if definition.HasField("closes_at") else ""
+    return f" until {_clock(definition.closes_at)}" if definition.HasField("closes_at") else ""
 
 
 def at(definition: Any) -> str:
-    return f" at {_clock(definition)}" if definition.HasField("closes_at") else ""
+    return f" at {_clock(definition.closes_at)}" if definition.HasField("closes_at") else ""
 
 
-def _clock(definition: Any) -> str:
+def ended_at(game: Any) -> str:
+    return f" at {_clock(game.ended_at)}" if game.HasField("ended_at") else ""
+
+
+def _clock(moment: Any) -> str:
     from datetime import UTC
 
-    return str(definition.closes_at.ToDatetime(UTC).astimezone().strftime("%H:%M:%S"))
+    return str(moment.ToDatetime(UTC).astimezone().strftime("%H:%M:%S"))

@@ -27,6 +27,7 @@ from toolbox.local.spec import (
     RunningProbe,
 )
 from toolbox.local.store_probe import Heard
+from toolbox.local.store_users import monitor_path
 
 TIMEOUT_S = 5.0
 HOST = "127.0.0.1"
@@ -62,7 +63,7 @@ async def _ask(probe: Probe) -> Heard:
             status, _ = await _get(port, path)
             return Heard(Answer.SERVING if status == 200 else Answer.ALIVE)
         case NatsProbe(port, monitor_port, password):
-            status, body = await _get(monitor_port, "/healthz")
+            status, body = await _get(monitor_port, f"{monitor_path(password)}/healthz")
             if status != 200:
                 return store_probe.unhealthy_nats(body)
             async with _connection(port) as (reader, writer):

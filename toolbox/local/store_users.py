@@ -198,6 +198,12 @@ def _with_login(url: str, user: str, logins: Logins) -> str:
     return at._replace(netloc=f"{user}:{logins[user]}@{at.netloc}").geturl() if user in logins else url
 
 
+def monitor_path(password: str) -> str:
+    """Below which nats-server's monitoring port answers, which asks nobody for a password: known to whoever
+    knows the supervisor's. "" without one."""
+    return f"/{hashlib.sha256(b'monitor ' + password.encode()).hexdigest()[:32]}" if password else ""
+
+
 def nats_authorization(logins: Logins) -> Iterable[str]:
     """Lines of nats-server's configuration. It holds the passwords."""
     yield "authorization {"

@@ -6,6 +6,8 @@ may do everything.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from mesh import limits
 from toolbox.local import store_users
 from toolbox.local.home import Home
@@ -39,10 +41,15 @@ def nats_conf(
             "jetstream {",
             *jetstream,
             "}",
-            *(store_users.nats_authorization(logins) if logins else ()),
+            *(_for_users(logins) if logins else ()),
             "",
         ]
     )
+
+
+def _for_users(logins: Logins) -> Iterable[str]:
+    yield f'http_base_path: "{store_users.monitor_path(logins[store_users.SUPERVISOR])}"'
+    yield from store_users.nats_authorization(logins)
 
 
 def valkey_conf(home: Home, port: int, logins: Logins | None = None) -> str:

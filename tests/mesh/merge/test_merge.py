@@ -146,11 +146,11 @@ def test_kinds_merge_by_name_whatever_their_order() -> None:
 def test_a_pulse_moves_with_time_until_it_shows_nothing_but_totals() -> None:
     merge = TopicMerge("pulse/x")
     merge.offer(Partial(sequence=1, pulse=pulse({0: 5})))
-    assert merge.is_moving(NOW_S + 1)
+    assert merge.moves_at_s(NOW_S + 1) == NOW_S + 1
     assert merge.state(NOW_S + 1).pulse.kinds[0].rate_per_s > 0
     assert len(merge.state(NOW_S + 1).pulse.panes) == 1
     ended = NOW_S + limits.RATE_WINDOW_S + 2
-    assert not merge.is_moving(ended)
+    assert merge.moves_at_s(ended) is None
     assert merge.state(ended).pulse.kinds[0].rate_per_s == 0
     assert not merge.state(ended).pulse.panes
     assert len(merge.state(ended, full=True).pulse.panes) == 1
@@ -160,8 +160,20 @@ def test_an_audience_moves_with_time_until_nobody_counts() -> None:
     merge = TopicMerge("audience")
     audience = AudiencePartial(pane_starts_at_s=[NOW_S], last_seen=[2], uniques=2, exact=True)
     merge.offer(Partial(sequence=1, audience=audience))
-    assert merge.is_moving(NOW_S + limits.PRESENCE_S)
-    assert not merge.is_moving(NOW_S + limits.PRESENCE_S + limits.AUDIENCE_PANE_S)
+    ends_at_s = NOW_S + limits.PRESENCE_S + limits.AUDIENCE_PANE_S
+    assert merge.moves_at_s(NOW_S + limits.PRESENCE_S) == ends_at_s
+    assert merge.moves_at_s(ends_at_s) is None
+
+
+def test_a_pulse_that_stands_still_says_when_it_moves_again() -> None:
+    merge = TopicMerge("pulse/x")
+    panes = [PanePartial(width_s=60, starts_at_s=NOW_S // 60 * 60, counts=[5])]
+    merge.offer(Partial(sequence=1, pulse=PulsePartial(kinds=["fire"], totals=[5], panes=panes)))
+    at_s = merge.moves_at_s(NOW_S + limits.RATE_WINDOW_S + 2)
+    assert at_s == NOW_S // 60 * 60 + 120
+    assert merge.state(at_s - 1).pulse.panes
+    assert not merge.state(at_s).pulse.panes
+    assert merge.moves_at_s(at_s) is None
 
 
 def test_each_kind_of_partial_becomes_its_kind_of_value() -> None:

@@ -21,7 +21,8 @@ from mesh.jetstream.bus import Bus
 from tests.support.mesh_fixture import wait_for
 from tests.support.nats_versions import nats_version, on_each_nats
 from tests.support.servers import Process, eventually, listens
-from toolbox.local import grpc_health, probe, provision
+from toolbox.local import grpc_health, probe, provision, store_users
+from toolbox.local.home import Home
 from toolbox.local.lifecycle import Answer
 from toolbox.local.ports import Ports
 from toolbox.local.spec import (
@@ -33,6 +34,7 @@ from toolbox.local.spec import (
     RedisProbe,
     RunningProbe,
 )
+from toolbox.local.stores import nats_conf
 
 __all__ = ["nats_version"]
 
@@ -224,6 +226,34 @@ def test_nats_is_ready_when_it_stores_a_message(nats_version: str, nats_ports: t
         await bus.close()
 
     asyncio.run(scenario())
+
+
+@on_each_nats
+def test_the_monitor_of_a_nats_with_users_answers_its_supervisor_alone(
+    nats_version: str, tmp_path: Path
+) -> None:
+    home, logins = Home(tmp_path / "home"), store_users.new_logins()
+    home.create()
+    asked = ("/", "/healthz", "/varz", "/connz?subs=1&auth=1&callback=page", "/jsz", "/subsz", "/debug/vars")
+
+    async def scenario(port: int, monitor: int) -> None:
+        supervisor = NatsProbe(port, monitor, logins[store_users.SUPERVISOR])
+        assert (await probe.ask(supervisor)).answer is Answer.SERVING
+        for path in asked:
+            found = await probe.ask(HttpProbe(monitor, path))
+            assert found.answer is Answer.ALIVE, f"{path} is not 404"
+
+    with contextlib.closing(Ports()) as ports:
+        port, monitor = ports.take(), ports.take()
+        file = home.run / "nats.conf"
+        file.write_text(nats_conf(home, port, monitor, sync_always=False, logins=logins))
+        server = Process("nats", [provision.nats_server(), "-c", file], tmp_path)
+        server.start()
+        try:
+            wait_for(lambda: listens(monitor) and listens(port), "nats-server listens")
+            asyncio.run(scenario(port, monitor))
+        finally:
+            server.end()
 
 
 async def _nats_without_jetstream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

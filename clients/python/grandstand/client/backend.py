@@ -37,6 +37,8 @@ from grandstand.event.v1.event_pb2 import Position
 # Longer than the 5 s after which the server itself answers DEADLINE_EXCEEDED.
 ATTEMPT_S = 6.0
 PAGE_SIZE = 200
+# The server answers DEADLINE_EXCEEDED until the grace is over.
+DELETE_PATIENCE_S = 30.0
 
 _AGAIN = frozenset(
     {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED}
@@ -62,6 +64,18 @@ class Backend:
             self._catalog.DefineGame, catalog.DefineGameRequest(game=game)
         )
         return response.game
+
+    async def end_game(self, game_id: str) -> catalog.Game:
+        """All topics of the game stop at its `ended_at`."""
+        request = catalog.EndGameRequest(game_id=game_id)
+        response: catalog.EndGameResponse = await self._call(self._catalog.EndGame, request)
+        return response.game
+
+    async def delete_game(self, game_id: str) -> None:
+        """Returns after the grace, some ten seconds; the id may be used again then. A game in which something
+        was counted ends, and the call fails with FAILED_PRECONDITION."""
+        request = catalog.DeleteGameRequest(game_id=game_id)
+        await self._call(self._catalog.DeleteGame, request, DELETE_PATIENCE_S)
 
     async def get_game(self, game_id: str) -> catalog.GetGameResponse:
         request = catalog.GetGameRequest(game_id=game_id)
@@ -180,9 +194,9 @@ class Backend:
         response: RevokeResponse = await self._call(self._access.Revoke, request)
         return response.revocation
 
-    async def _call(self, method: Any, request: Any) -> Any:
+    async def _call(self, method: Any, request: Any, patience_s: float = 0.0) -> Any:
         loop = asyncio.get_running_loop()
-        give_up_at = loop.time() + self._patience_s
+        give_up_at = loop.time() + max(patience_s, self._patience_s)
         attempt = 0
         while True:
             try:
