@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from nats.errors import TimeoutError as NatsTimeoutError
+from nats.js.api import Header
 from nats.js.errors import APIError, NotFoundError
 
 from grandstand.internal.v1.internal_pb2 import Partial
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from tests.simulation.mesh import Mesh
 
 _STREAM_FULL = 10077
+_WRONG_LAST_SEQUENCE = 10071
 _KEYS = f"$KV.{subjects.CATALOG_BUCKET}."
 
 
@@ -151,12 +153,15 @@ class ModelJetStream:
         of = self._bus.mesh.stream
         return await self._bus.ask(lambda: _message(of.next_of(subject, seq) if next else of.get(seq)))
 
-    async def publish(self, subject: str, payload: bytes) -> None:
-        """Raises APIError where the stream is full."""
+    async def publish(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> None:
+        """Raises APIError where the stream is full, or its last message of the subject is another."""
         stream = self._bus.mesh.stream
         partition = int(subject.rpartition(".")[2])
 
         def store() -> None:
+            last = stream.last_of(subject)
+            if int(headers[Header.EXPECTED_LAST_SUBJECT_SEQUENCE]) != (last.sequence if last else 0):
+                raise APIError(code=400, err_code=_WRONG_LAST_SEQUENCE, description="wrong last sequence")
             message_id = f"marker {self._bus.process.world.random.random()}"
             if not stream.store(partition, payload, message_id, subject):
                 raise APIError(code=503, err_code=_STREAM_FULL, description="maximum bytes exceeded")
