@@ -422,10 +422,10 @@ class History:
 
     def _on_lost(self) -> None:
         """What was acked of it is forgiven, and nothing else; what was shown may go back once."""
-        last = self.mesh.stream.last
-        gone = [message for message in self.line if message.sequence > last]
-        self.line = [message for message in self.line if message.sequence <= last]
-        self.kept_at = min(self.kept_at, last)
+        stream = self.mesh.stream
+        gone = [message for message in self.line if not stream.first <= message.sequence <= stream.last]
+        self.line = [message for message in self.line if stream.first <= message.sequence <= stream.last]
+        self.kept_at = min(max(self.kept_at, stream.first - 1), stream.last)
         self.forgiven.update((row.origin_id, row.origin_seq) for m in gone for row in m.rows)
         self.naive, self._counted_to = {}, 0
         self._lost_at_s = self.world.now_s
