@@ -56,8 +56,8 @@ def chaos(
 
     Polls close while ingests and workers are frozen for longer than every grace, results are rebuilt, keys
     are lost, checkpoints are taken, and games end and their ids return, all under load. Beside that, or alone
-    with --gray, dependencies live and lie: that must be said by /healthz, and heal by itself within 15 s of the
-    end of its cause.
+    with --gray, dependencies live and lie: that must be said by /healthz, and heal by itself within 15 s of
+    the end of its cause.
 
     The mesh is its own: temporary, on free ports, beside any that runs; its NATS is the one of NATS_SERVER.
 
