@@ -33,6 +33,8 @@ class Mesh:
         self.stream = ModelStream(world, self.nats, self.cuts, stream_bytes_max)
         self.bucket = ModelBucket(world, self.nats, self.cuts)
         self.objects = ModelObjects(self.told)
+        self.tombstones: dict[str, bytes] = {}
+        """Of games that are forgotten, by subject."""
         self.pulls: dict[int, list[ModelPull]] = {}
         """Who pulls a partition's blocks."""
         self.listeners: dict[str, list[ModelSubscription]] = {}
