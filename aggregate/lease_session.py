@@ -226,6 +226,7 @@ class LeaseSession:
 
     async def _look(self) -> None:
         """Raises Corrupt, Rewound, NatsError, RedisError, TimeoutError."""
+        await self._end_of_stream()
         await self._look_at_state()
         await self._look_at_stream()
 
@@ -269,11 +270,18 @@ class LeaseSession:
         last, first = bound.sequence, 0
         if there is None:
             # Look again once the end is known: the stream may be growing back over it.
-            _, last = await self._log.stream()
+            last = await self._end_of_stream()
             there = await self._log.block(bound.sequence)
             first = await self._log.first(self._partition.index) if there is None else 0
         if not fits(fit(PartitionState(applied=bound.sequence, bound=bound), there, last, first)):
             raise Corrupt(f"the stream has lost its tail: it holds another block {bound.sequence}")
+
+    async def _end_of_stream(self) -> int:
+        """Its last sequence. Raises Corrupt if it is another stream than that of the state."""
+        stream, last = await self._log.stream()
+        if stream != self._stream:
+            raise Corrupt(f"the event stream of {self._stream} was made anew, as that of {stream}")
+        return last
 
     async def _fold_on(self, stopping: asyncio.Event, watch: asyncio.Task[None]) -> None:
         loop = asyncio.get_running_loop()
@@ -356,7 +364,7 @@ class LeaseSession:
         marker now, nothing was missing. From the head on a flush runs no such risk: no former owner can have
         folded further, and a later one's lease refuses it. Raises Corrupt, NatsError, TimeoutError.
         """
-        floor = await self._log.floor(self._partition.index)
+        floor = (await self._log.purged(self._partition.index)).floor(self._stream)
         if floor > self._applied:
             raise Corrupt(f"blocks below {floor} were purged while it was folded from {self._applied}")
 

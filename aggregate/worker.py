@@ -189,12 +189,12 @@ class PartitionWorker:
 
     async def _serve(self, lease: Lease, acquired: Acquired) -> None:
         # Concurrently: the partition makes no progress until it is loaded.
-        (stream, last), head, floor, standing = await asyncio.gather(
-            *(self._log.stream(), self._log.last(self.index), self._log.floor(self.index)),
+        (stream, last), head, purged, standing = await asyncio.gather(
+            *(self._log.stream(), self._log.last(self.index), self._log.purged(self.index)),
             self._stored.standing(),
         )
         self._health.events.proved(asyncio.get_running_loop().time())
-        found = Found(stream, last, head, floor, standing)
+        found = Found(stream, last, head, purged.floor(stream), standing)
         partition, bound, target = await self._load(lease.token, acquired, found)
         self._health.unusable = ""
         self._session = LeaseSession(
