@@ -104,8 +104,10 @@ class CatalogWriter:
         key = subjects.game_key(asked.game_id)
         view = self._watch.view
         positions: list[Position] = []
-        for _ in range(_ATTEMPTS_MAX):
-            await self._watch.refresh(key)
+        for attempt in range(_ATTEMPTS_MAX):
+            if attempt or key in view or view.pending(key) is not None:
+                await self._watch.refresh(key)
+            # Else it is new as far as is known here, and if not, the claim loses its compare-and-set.
             if (pending := view.pending(key)) is not None:
                 positions = await self._complete(key, pending, view.revision(key))
                 continue
@@ -131,9 +133,11 @@ class CatalogWriter:
                 claim = Game()
                 claim.CopyFrom(known)
             claim.pending.CopyFrom(game)
-            # It is completed, or found to be another's, in the next turn.
             positions = []
-            await self._put(key, claim, revision)
+            if revision := await self._put(key, claim, revision):
+                positions = await self._complete(key, game, revision)
+                if view.get(key) == game:
+                    return game, positions
         raise Unavailable(f"game {asked.game_id!r} is being changed by others; try again")
 
     async def _complete(self, key: str, pending: Game, revision: int) -> list[Position]:
@@ -145,7 +149,7 @@ class CatalogWriter:
         name = f"{key}-{revision}-{digest}"
         positions = await self._controls.publish(partitions, Control(game=pending), name)
         await self._leave_partitions(key, pending)
-        await self._controls.until_folded(pending.game_id, pending.spread, positions)
+        await self._controls.until_folded(positions)
         await self._put(key, pending, revision)
         return positions
 
@@ -216,7 +220,7 @@ class CatalogWriter:
             partitions = ids.partitions_of(game.game_id, game.spread)
             name = f"{life_of(opened)}-{opened.stage}"
             positions = await self._controls.publish(partitions, _control(opened), name)
-            await self._controls.until_folded(game.game_id, game.spread, positions)
+            await self._controls.until_folded(positions)
             if await self._put(key, opened, revision):
                 return opened, positions
         raise Unavailable(f"{name_of(checked)} is being opened by others; try again")
@@ -334,7 +338,7 @@ class CatalogWriter:
         spread, partition = self._place_of(definition, actor_id)
         name = f"{key}-{ids.actor_key(actor_id).hex()}-{self._now_ns()}-{next(self._corrections)}"
         (at,) = await self._controls.publish([partition], control, name)
-        await self._controls.until_folded(game_id, spread, [at])
+        await self._controls.until_folded([at])
         shares = await self._controls.folded(game_id, spread, _topic_of(definition))
         share = next(each for each in shares if each.partition == partition)
         check_folded(name_of(definition), at, share)
@@ -375,13 +379,14 @@ class CatalogWriter:
         The revision is the one that was known when the definition was made of what it replaces;
         the view may have moved on since.
         """
+        value = definition.SerializeToString()
         try:
-            new = await self._watch.bucket.update(key, definition.SerializeToString(), last=revision or None)
+            new = await self._watch.bucket.update(key, value, last=revision or None)
         except KeyWrongLastSequenceError:
             return 0
         except (APIError, NatsError, TimeoutError) as error:
             raise _cannot("written", error) from None
-        await self._watch.refresh(key)
+        self._watch.wrote(key, new, value)
         return new
 
 

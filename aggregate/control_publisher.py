@@ -20,7 +20,7 @@ from aggregate.closing import Folded
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.internal.v1.internal_pb2 import Block, Control
 from grandstand.wire import ids
-from grandstand.wire.errors import TooLate, Unavailable
+from grandstand.wire.errors import Unavailable
 from mesh import telemetry
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
@@ -69,12 +69,12 @@ class ControlPublisher:
         )
         return [Position(partition=p, sequence=s) for p, s in zip(partitions, sequences, strict=True)]
 
-    async def until_folded(self, game_id: str, spread: int, positions: list[Position]) -> None:
+    async def until_folded(self, positions: list[Position]) -> None:
         """Waits until the positions are folded, so that the caller finds the topic in the next snapshot.
         Gives up silently after _FOLDED_S: the topic is open anyway, and appears once the fold has caught
         up."""
-        with contextlib.suppress(TooLate, Unavailable, RedisError):
-            await self._results.read_at_least(game_id, spread, positions, _FOLDED_S)
+        with contextlib.suppress(TimeoutError, RedisError):
+            await self._results.until_folded(positions, _FOLDED_S)
 
     async def folded(self, game_id: str, spread: int, topic: str) -> list[Folded]:
         """What each partition shows of the topic; of the game alone if that is empty. A partition that is

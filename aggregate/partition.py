@@ -342,6 +342,8 @@ class Partition:
         if self.folded == self._flushed:
             return None
         changes = Changes(self.index)
+        if self._table.forgotten:
+            self._logs[_VOTES].compact()
         changes.log(_ORIGINS, self._logs[_ORIGINS], self._origins)
         changes.log(_VOTES, self._logs[_VOTES], self._tallies)
         table = self._table

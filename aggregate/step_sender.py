@@ -39,7 +39,7 @@ class StepSender:
             for at in await controls.publish(partitions, control, step.name, sent):
                 sent[at.partition] = at.sequence
             positions = [Position(partition=p, sequence=sent[p]) for p in partitions]
-            await controls.until_folded(game_id, spread, positions)
+            await controls.until_folded(positions)
             folded = await controls.folded(game_id, spread, topic)
         if lacks := lacking(step, folded):
             raise NotNow(f"partitions {lacks} have not taken it yet")

@@ -4,6 +4,8 @@ from grandstand.wire import bounds as wire_bounds
 from mesh import limits
 
 COALESCE_S = 0.005
+# As often as a partition is flushed (aggregate.bounds.FLUSH_INTERVAL_S).
+COALESCE_FEW_S = 0.025
 # Open Publish streams of one ingest; each costs some tens of KiB.
 STREAMS_MAX = 20_000
 # Of one actor (devices, tabs), of one producer, and of one address: a stadium behind one NAT.

@@ -5,6 +5,11 @@ partition was idle; while events keep coming one leaves every `interval_s`, or w
 full by count or bytes. So a lone vote waits for nothing and a storm costs a bounded number
 of messages.
 
+A block of a few events waits longer: for the next beat, a moment every `beat_s` that is the same for all
+partitions. Thousands of quiet games share the partitions, and a block costs everybody the same whether it has
+two events or twenty. It is not shown later for that: owners flush a partition as seldom as that anyway, and
+blocks that come together are flushed together.
+
 The ticket of an event is what waits for it to be stored. Consecutive events of one ticket form a run, so that
 one call reports a run as stored.
 
@@ -34,6 +39,9 @@ LINKS_MAX = 32
 
 # Half of what a block may have, because the names of games and topics are not counted.
 FULL_BYTES = limits.BLOCK_BYTES_MAX // 2
+
+# From here on a block has more than a few.
+MANY_BYTES = 32 * ROW_BYTES
 
 assert FULL_BYTES <= ROW_BYTES * limits.BLOCK_EVENTS_MAX, "full by bytes before it is by count"
 
@@ -84,6 +92,7 @@ class Batch(Generic[Ticket]):
         "anchor_s",
         "bytes",
         "causes",
+        "is_hastened",
         "opened_at",
         "outcome",
         "partition",
@@ -103,6 +112,7 @@ class Batch(Generic[Ticket]):
         """The anchor of the view that validated the first event (mesh.catalog.freshness); those after it were
         judged by views that are no older."""
         self.bytes = 0
+        self.is_hastened = False
         self.causes: list[str] = []
         """Trace contexts of what is in here."""
         self.runs: list[SequenceRun[Ticket]] = []
@@ -248,8 +258,9 @@ def _section(place: Place, said: tuple[ValidatedEvent, ...]) -> tuple[Section, b
 class Coalescer(Generic[Ticket]):
     """The pure core; times are seconds of any monotonic clock."""
 
-    def __init__(self, interval_s: float = bounds.COALESCE_S) -> None:
+    def __init__(self, interval_s: float = bounds.COALESCE_S, beat_s: float = bounds.COALESCE_FEW_S) -> None:
         self._interval_s = interval_s
+        self._beat_s = beat_s
         self._open: dict[int, Batch[Ticket]] = {}
         self._full: list[Batch[Ticket]] = []
         self._left_at: dict[int, float] = {}
@@ -268,7 +279,15 @@ class Coalescer(Generic[Ticket]):
                 self.due_at = -math.inf
             batch = self._open[partition] = Batch(partition, now_s, stamped_at_s, anchor_s)
             self.due_at = min(self.due_at, self._due_at(partition))
+        elif batch.bytes >= MANY_BYTES:
+            self.hasten(batch)
         return batch
+
+    def hasten(self, batch: Batch[Ticket]) -> None:
+        """It has many events by now, and need not wait for the beat."""
+        if not batch.is_hastened and self._open.get(batch.partition) is batch:
+            batch.is_hastened = True
+            self.due_at = min(self.due_at, self._due_at(batch.partition))
 
     def take_due(self, now_s: float) -> list[Batch[Ticket]]:
         """The batches that leave now, full ones first."""
@@ -283,4 +302,7 @@ class Coalescer(Generic[Ticket]):
         return due
 
     def _due_at(self, partition: int) -> float:
-        return self._left_at.get(partition, -math.inf) + self._interval_s
+        due_at = self._left_at.get(partition, -math.inf) + self._interval_s
+        if due_at == -math.inf or self._open[partition].bytes >= MANY_BYTES:
+            return due_at
+        return math.ceil(due_at / self._beat_s) * self._beat_s

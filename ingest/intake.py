@@ -25,7 +25,7 @@ from grandstand.wire import actors, ids
 from grandstand.wire.errors import Exhausted, Forbidden, GrandstandError, Invalid, Unavailable, Unknown, shown
 from ingest.admission import SHED, Admission, OverRate
 from ingest.check import NO_BODY, Checker, KnownEvents
-from ingest.coalesce import FULL_BYTES, Batch, Coalescer
+from ingest.coalesce import FULL_BYTES, MANY_BYTES, Batch, Coalescer
 from ingest.pressure import Pressure
 from ingest.session import SEQ_MAX, IngestSession
 from mesh.jetstream import subjects
@@ -225,6 +225,8 @@ class Intake:
                     wait_s = max(wait_s, self.charge(session, now_s))
         finally:
             session.advance(next_seq)
+            if batch is not None and batch.bytes >= MANY_BYTES:
+                self._coalescer.hasten(batch)
             if calm_now is not None:
                 admission.charge(calm_game, calm_count, calm_now)
         return wait_s

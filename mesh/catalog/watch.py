@@ -159,6 +159,10 @@ class CatalogWatch:
                 else:
                     self._fetched(key, entry.revision or 0, entry.value or b"")
 
+    def wrote(self, key: str, revision: int, value: bytes) -> None:
+        """This process has stored an entry: its view has it before the watch brings it."""
+        self._take(key, revision, value, self.clock.now_s())
+
     async def delete(self, key: str, revision: int) -> bool:
         """Whether the entry is gone; False if `revision` is not its newest any more. Raises NatsError,
         TimeoutError."""

@@ -1,15 +1,17 @@
-"""How far partitions are folded. All that wait for one partition share its looks at Redis.
+"""How far partitions are folded. All that wait, for whichever partitions, share looks at Redis.
 
-A look is made at once, FIRST_WAIT_S after it again, and then after growing pauses; somebody new shortens the
-pause. So a partition costs one small read each FIRST_WAIT_S at most, however many wait for it.
+A look reads all partitions that are waited for, with one call (on a cluster, one for each). It is made at
+once, FIRST_WAIT_S after it again, and then after growing pauses; somebody new shortens the pause. So waiting
+costs one small call each FIRST_WAIT_S at most, however many wait for however many partitions.
 
-Bounds: the callers' own; one task for each partition that is waited for.
+Bounds: the callers' own; one task while anybody waits.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Iterable
 
 from mesh import telemetry
 from mesh.redis import layout
@@ -18,62 +20,64 @@ from mesh.redis.database import Database, RedisError
 FIRST_WAIT_S = 0.008
 WAIT_MAX_S = 0.05
 
+_Waiters = dict[asyncio.Future[None], int]
+
 
 class AppliedLooks:
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._partitions: dict[int, _Partition] = {}
+        self._partitions: dict[int, _Waiters] = {}
+        """Of each partition that is waited for: for which sequences."""
+        self._somebody_new = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
 
     async def until(self, partition: int, sequence: int) -> None:
         """Returns when the partition is folded up to `sequence`. Raises RedisError."""
-        waited_for = self._partitions.get(partition)
-        if waited_for is None:
-            waited_for = self._partitions[partition] = _Partition()
-            with telemetry.detached():
-                waited_for.task = asyncio.create_task(self._run(partition, waited_for))
         reached = asyncio.get_running_loop().create_future()
-        waited_for.waiters[reached] = sequence
-        waited_for.somebody_new.set()
+        waiters = self._partitions.setdefault(partition, {})
+        waiters[reached] = sequence
+        self._somebody_new.set()
+        if self._task is None or self._task.done():
+            with telemetry.detached():
+                self._task = asyncio.create_task(self._run())
         try:
             await reached
         finally:
-            del waited_for.waiters[reached]
+            del waiters[reached]
+            if not waiters and self._partitions.get(partition) is waiters:
+                del self._partitions[partition]
 
-    async def _run(self, partition: int, waited_for: _Partition) -> None:
+    async def _run(self) -> None:
         pause_s = FIRST_WAIT_S
+        while self._partitions:
+            self._somebody_new.clear()
+            await self._look(list(self._partitions))
+            await asyncio.sleep(FIRST_WAIT_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause_s - FIRST_WAIT_S):
+                    await self._somebody_new.wait()
+                    pause_s = FIRST_WAIT_S
+            pause_s = min(pause_s * 1.5, WAIT_MAX_S)
+
+    async def _look(self, partitions: list[int]) -> None:
         try:
-            while waited_for.waiters:
-                waited_for.somebody_new.clear()
-                try:
-                    applied = int(await self._database.string(layout.applied_key(partition)) or 0)
-                except RedisError as error:
-                    waited_for.fail(error)
-                    return
-                waited_for.tell(applied)
-                await asyncio.sleep(FIRST_WAIT_S)
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(pause_s - FIRST_WAIT_S):
-                        await waited_for.somebody_new.wait()
-                        pause_s = FIRST_WAIT_S
-                pause_s = min(pause_s * 1.5, WAIT_MAX_S)
-        finally:
-            del self._partitions[partition]
+            values = await self._database.strings([layout.applied_key(each) for each in partitions])
+        except RedisError as error:
+            if len(partitions) > 1:  # perhaps of one alone, whose node is away
+                await asyncio.gather(*(self._look([each]) for each in partitions))
+            else:
+                self._fail(partitions, error)
+            return
+        for partition, value in zip(partitions, values, strict=True):
+            self._tell(partition, int(value or 0))
 
-
-class _Partition:
-    """Those who wait for one partition, each for a sequence."""
-
-    def __init__(self) -> None:
-        self.waiters: dict[asyncio.Future[None], int] = {}
-        self.somebody_new = asyncio.Event()
-        self.task: asyncio.Task[None] | None = None
-
-    def tell(self, applied: int) -> None:
-        for reached, sequence in self.waiters.items():
+    def _tell(self, partition: int, applied: int) -> None:
+        for reached, sequence in self._partitions.get(partition, {}).items():
             if sequence <= applied and not reached.done():
                 reached.set_result(None)
 
-    def fail(self, error: RedisError) -> None:
-        for reached in self.waiters:
-            if not reached.done():
-                reached.set_exception(error)
+    def _fail(self, partitions: Iterable[int], error: RedisError) -> None:
+        for partition in partitions:
+            for reached in self._partitions.get(partition, {}):
+                if not reached.done():
+                    reached.set_exception(error)

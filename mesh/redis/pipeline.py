@@ -47,7 +47,7 @@ class Pipeline:
         self._is_connecting = False
 
     async def run(self, packed: bytes) -> Any:
-        """The answer to a packed command. Raises RedisError, OSError."""
+        """The answer to a packed command. Raises RedisError."""
         loop = asyncio.get_running_loop()
         answer: Answer = loop.create_future()
         if not self._waiting:
@@ -92,7 +92,7 @@ class Pipeline:
         finally:
             await pool.release(connection)
 
-    def _fail_waiting(self, error: Exception) -> None:
+    def _fail_waiting(self, error: RedisError | OSError) -> None:
         calls, self._waiting, self._waiting_bytes = self._waiting, [], 0
         for _, answer in calls:
             _fail(answer, error)
@@ -127,7 +127,7 @@ class _InUse:
 
     async def read(self) -> None:
         """Until the connection fails, or is to be replaced and has no answer out."""
-        error: Exception = RedisConnectionError("the connection was closed")
+        error: RedisError | OSError = RedisConnectionError("the connection was closed")
         try:
             while self._answers or not self._is_over:
                 found = await self._connection.read_one()
@@ -158,6 +158,7 @@ class _InUse:
             self._watch = self._loop.call_at(by_s, self._look)
 
 
-def _fail(answer: Answer, error: Exception) -> None:
+def _fail(answer: Answer, error: RedisError | OSError) -> None:
     if not answer.done():
-        answer.set_exception(error)
+        is_ours = isinstance(error, RedisError)
+        answer.set_exception(error if is_ours else RedisConnectionError(f"the connection failed: {error}"))

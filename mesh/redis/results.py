@@ -83,6 +83,12 @@ class ResultStore:
                 ) from None
         return shares
 
+    async def until_folded(self, positions: Iterable[Position], patience_s: float) -> None:
+        """Returns when each partition is folded up to its position. Raises TimeoutError, RedisError."""
+        async with asyncio.timeout(patience_s):
+            for position in positions:
+                await self._applied.until(position.partition, position.sequence)
+
     async def _read(self, game: tuple[str, int]) -> list[Share]:
         game_id, spread = game
         return list(

@@ -77,6 +77,9 @@ class _Watch:
         self.bucket = _Bucket(world)
         self.clock = SimpleNamespace(now_s=lambda: 1e-6)
 
+    def wrote(self, key: str, revision: int, value: bytes) -> None:
+        self.view.put(key, revision, value)
+
     async def refresh(self, key: str) -> None:
         await _Turn()
         if self._world.value:

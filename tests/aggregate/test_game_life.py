@@ -126,10 +126,11 @@ def test_nothing_is_stored_of_a_game_that_is_forgotten() -> None:
     stored.kept.apply(flush)
     assert not [key for key in (*stored.kept.hashes, *stored.kept.values) if GAME in key]
     assert stored.kept.hashes[layout.topics_key(0)] == {}
+    assert not [key for key, value in stored.kept.values.items() if GAME.encode() in value]
 
 
 def test_an_id_that_returns_begins_at_nothing() -> None:
-    """Votes of the old game are in the log of votes still."""
+    """Though the stream holds the votes of the old one."""
     stored = Stored()
     for generation in (7, 9):
         poll = blocks.poll(generation=generation)

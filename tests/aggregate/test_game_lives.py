@@ -93,8 +93,8 @@ class Folds:
             if p in ids.partitions_of(game_id, spread)
         ]
 
-    async def read_at_least(self, game_id: str, spread: int, *_: object) -> list[Share]:
-        return await self.read(game_id, spread)
+    async def until_folded(self, *_: object) -> None:
+        pass
 
     async def fold(self) -> None:
         last = (await self._bus.js.stream_info(subjects.EVENTS_STREAM)).state.last_seq

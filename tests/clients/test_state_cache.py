@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grandstand.aggregate.v1.aggregate_pb2 import OptionCount, TallyResult, TopicState
+from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED
+from grandstand.client import state_cache
 from grandstand.client.state_cache import StateCache, includes, sequence_in
 from grandstand.event.v1.event_pb2 import Cursor, Position
 from grandstand.gateway.v1.gateway_pb2 import (
@@ -43,11 +45,18 @@ def test_an_update_replaces_the_topics_it_names_and_leaves_the_others() -> None:
     assert sequence_in(screen.states["poll/b"].cursor, 1) == 2
 
 
-def test_a_snapshot_replaces_everything_shown() -> None:
+def test_a_snapshot_takes_nothing_away_and_too_many_sealed_topics_go_the_oldest_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     screen = StateCache()
     screen.apply(snapshot(state("poll/a", p1=1), state("poll/b", p1=1)))
-    screen.apply(snapshot(state("poll/b", p1=1)))
-    assert list(screen.states) == ["poll/b"]
+    screen.apply(snapshot(state("poll/b", p1=2)))
+    assert list(screen.states) == ["poll/a", "poll/b"]
+    monkeypatch.setattr(state_cache, "TOPICS_KEPT_MAX", 3)
+    sealed = [TopicState(topic=f"poll/s{n}", stage=STAGE_SEALED) for n in range(3)]
+    screen.apply(update(*sealed))
+    screen.apply(snapshot(sealed[0]))
+    assert list(screen.states) == ["poll/a", "poll/b", "poll/s0"], "what changes still stays"
 
 
 def test_an_older_state_is_not_shown_and_is_counted() -> None:
@@ -178,18 +187,6 @@ def test_a_stream_that_starts_behind_the_cursors_it_was_opened_with_went_back() 
     assert screen.states["poll/a"] == poll(5, 5)
 
 
-def test_what_came_on_screen_after_a_stream_was_opened_outlives_its_first_snapshot_only() -> None:
-    screen = StateCache()
-    screen.apply(snapshot(poll(1, 1)))
-    handed_in = screen.cursors()
-    screen.apply(update(poll(1, 1, "poll/new")))
-    screen.begin(handed_in)
-    screen.apply(snapshot(poll(1, 1)))
-    assert list(screen.states) == ["poll/a", "poll/new"]
-    screen.apply(snapshot(poll(1, 1)))
-    assert list(screen.states) == ["poll/a"]
-
-
 def test_a_snapshot_leaves_personal_topics_alone() -> None:
     screen = StateCache()
     screen.apply(snapshot(poll(1, 1)))
@@ -198,12 +195,12 @@ def test_a_snapshot_leaves_personal_topics_alone() -> None:
     assert list(screen.states) == ["poll/a", "inbox", "standing/top"]
     screen.begin(screen.cursors())
     screen.apply(snapshot())
-    assert list(screen.states) == ["inbox", "standing/top"]
+    assert list(screen.states) == ["poll/a", "inbox", "standing/top"]
     assert screen.apply(personal(state("standing/top", p1=3))) == []
     assert screen.went_back == 1
 
 
-def test_a_topic_that_a_snapshot_took_away_has_no_deltas_any_more() -> None:
+def test_a_topic_that_a_snapshot_does_not_name_has_no_deltas_any_more() -> None:
     screen = StateCache()
     screen.apply(snapshot(poll(1, 1)))
     screen.apply(snapshot())

@@ -12,8 +12,8 @@ from aggregate.block import DecodedEvents, decode
 from bench._rows import encode
 from grandstand.catalog.v1.catalog_pb2 import Game
 from grandstand.wire import ids
-from ingest.check import ValidatedEvent
-from ingest.coalesce import Batch, Coalescer
+from ingest.check import ROW_BYTES, ValidatedEvent
+from ingest.coalesce import MANY_BYTES, Batch, Coalescer
 from ingest.compiled_definitions import CompiledGame
 from mesh import limits
 from tests.support import blocks
@@ -40,19 +40,47 @@ def test_a_lone_event_leaves_at_once() -> None:
 
 
 def test_events_that_follow_closely_leave_together() -> None:
-    coalescer = Coalescer[int](interval_s=0.005)
-    add(coalescer, 1, 100.0)
-    coalescer.take_due(100.0)
-    add(coalescer, 2, 100.0)
-    add(coalescer, 3, 100.0)
-    assert coalescer.take_due(100.001) == []
-    assert coalescer.due_at == 100.005
-    assert [tickets(batch) for batch in coalescer.take_due(100.005)] == [[2, 3]]
+    coalescer = Coalescer[int](interval_s=0.25, beat_s=1.0)
+    add(coalescer, 1, 100.5)
+    coalescer.take_due(100.5)
+    many = MANY_BYTES // ROW_BYTES
+    for n in range(2, many // 2):
+        add(coalescer, n, 100.5)
+    assert coalescer.take_due(100.9) == []
+    assert coalescer.due_at == 101.0, "the beat, for a few"
+    for n in range(many // 2, 2 * many):
+        add(coalescer, n, 100.6)
+    assert coalescer.due_at == 100.75, "the interval, for many"
+    assert [tickets(batch) for batch in coalescer.take_due(100.75)] == [list(range(2, 2 * many))]
     assert coalescer.due_at == math.inf
 
 
+def test_a_few_of_each_partition_leave_together_and_after_a_pause_at_once() -> None:
+    coalescer = Coalescer[int](interval_s=0.25, beat_s=1.0)
+    for partition, now_s in enumerate((100.1, 100.3, 100.7)):
+        add(coalescer, 1, now_s, partition)
+        assert len(coalescer.take_due(now_s)) == 1
+        add(coalescer, 2, now_s, partition)
+    assert coalescer.due_at == 101.0
+    assert [batch.partition for batch in coalescer.take_due(101.0)] == [0, 1, 2]
+    add(coalescer, 3, 102.5)
+    assert [tickets(batch) for batch in coalescer.take_due(102.5)] == [[3]]
+
+
+def test_a_message_that_makes_a_block_of_many_does_not_leave_it_to_the_next() -> None:
+    coalescer = Coalescer[int](interval_s=0.25, beat_s=1.0)
+    add(coalescer, 0, 100.5)
+    coalescer.take_due(100.5)
+    batch = coalescer.batch(0, 100.5)
+    for n in range(MANY_BYTES // ROW_BYTES):
+        batch.add(validated(), ids.origin_key(origin(1)), False, n + 1, "ann", n)
+    assert coalescer.due_at == 101.0
+    coalescer.hasten(batch)
+    assert coalescer.due_at == 100.75
+
+
 def test_a_full_block_does_not_wait() -> None:
-    coalescer = Coalescer[int](interval_s=1)
+    coalescer = Coalescer[int](interval_s=1, beat_s=1)
     add(coalescer, 0, 100.0)
     coalescer.take_due(100.0)
     for n in range(limits.BLOCK_EVENTS_MAX + 1):
@@ -66,7 +94,7 @@ def test_a_full_block_does_not_wait() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.floats(0, 0.02)), max_size=60))
 def test_every_event_leaves_exactly_once_with_its_partition(steps: list[tuple[int, float]]) -> None:
-    coalescer = Coalescer[int](interval_s=0.005)
+    coalescer = Coalescer[int](interval_s=0.005, beat_s=0.008)
     now, left = 0.0, list[tuple[int, int]]()
     for n, (partition, pause) in enumerate(steps):
         add(coalescer, n, now, partition)

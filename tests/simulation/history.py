@@ -14,7 +14,7 @@ from random import Random
 
 from grandstand.catalog.v1.catalog_pb2 import Board, Game, Poll
 from grandstand.event.v1.event_pb2 import Event, Position
-from grandstand.internal.v1.internal_pb2 import Partial
+from grandstand.internal.v1.internal_pb2 import Partial, PartitionResults
 from grandstand.wire import ids
 from grandstand.wire.errors import GrandstandError
 from tests.simulation import checks, scene
@@ -143,7 +143,7 @@ class History:
     def _build(self) -> None:
         rules, mesh = self._rules, self.mesh
         mesh.stream.on_stored, mesh.stream.on_lost = self._on_stored, self._on_lost
-        mesh.on_partial = self._on_partial
+        mesh.on_results = self._on_results
         self.writers = [ModelWriter(mesh, f"aggregate-{n}") for n in (1, 2)]
         self.workers = [
             rules.worker(mesh, f"aggregate-{n}", self.partitions, retains=self._is_small) for n in (1, 2)
@@ -422,10 +422,10 @@ class History:
 
     def _on_lost(self) -> None:
         """What was acked of it is forgiven, and nothing else; what was shown may go back once."""
-        last = self.mesh.stream.last
-        gone = [message for message in self.line if message.sequence > last]
-        self.line = [message for message in self.line if message.sequence <= last]
-        self.kept_at = min(self.kept_at, last)
+        stream = self.mesh.stream
+        gone = [message for message in self.line if not stream.first <= message.sequence <= stream.last]
+        self.line = [message for message in self.line if stream.first <= message.sequence <= stream.last]
+        self.kept_at = min(max(self.kept_at, stream.first - 1), stream.last)
         self.forgiven.update((row.origin_id, row.origin_seq) for m in gone for row in m.rows)
         self.naive, self._counted_to = {}, 0
         self._lost_at_s = self.world.now_s
@@ -446,7 +446,14 @@ class History:
 
     # What must hold.
 
-    def _on_partial(self, process: Process, partial: Partial) -> None:
+    def _on_results(self, process: Process, results: PartitionResults) -> None:
+        for game in results.games:
+            for encoded in game.partials:
+                self._on_partial(Partial.FromString(encoded))
+        if self.is_one_line:
+            self._gateway.hear(results)
+
+    def _on_partial(self, partial: Partial) -> None:
         told = self.mesh.told
         told.partials += 1
         told.kinds.add(partial.topic.partition("/")[0])
@@ -456,7 +463,6 @@ class History:
         self.check_partial(partial, partial.sequence)
         key = (partial.partition, partial.game_id, partial.topic)
         self.published[key] = max(partial.sequence, self.published.get(key, 0))
-        self._gateway.hear(partial)
 
     def check_partial(self, partial: Partial, sequence: int) -> None:
         """It is the count of all up to that sequence."""

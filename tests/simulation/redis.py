@@ -118,6 +118,11 @@ class RedisClient:
         await self._travel()
         return await self._redis.of(self._process.name).string(key)
 
+    async def strings(self, keys: Sequence[str]) -> list[bytes]:
+        await self._travel()
+        redis = self._redis.of(self._process.name)
+        return [await redis.string(key) for key in keys]
+
     async def fields(self, key: str, names: Sequence[str]) -> list[bytes | None]:
         await self._travel()
         return await self._redis.of(self._process.name).fields(key, names)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import struct
 from collections.abc import AsyncIterator
 
 
@@ -25,6 +27,14 @@ class Proxy:
     def cut_off(self) -> None:
         self._dead.set()
         self._dead = asyncio.Event()
+
+    def reset(self) -> None:
+        """Ends what is open with a TCP reset."""
+        for writer in self._writers:
+            with contextlib.suppress(OSError):  # closed
+                plug = writer.get_extra_info("socket")
+                plug.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.is_down:

@@ -11,6 +11,7 @@ import typer
 from toolbox.cli.credentials import TokenOption, owning
 from toolbox.cli.durations import ForOption, at, limit, until
 from toolbox.cli.home import HomeOption
+from toolbox.cli.lists import list_boards
 from toolbox.cli.rpc import GameOption, JsonOption, on_mesh, print_message, run_rpc, seconds_of
 from toolbox.local.errors import MeshError
 from toolbox.local.running import running_mesh
@@ -29,9 +30,10 @@ WritersOption = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    noun = typer.Typer(help="Open and close leaderboards, and see who leads.", no_args_is_help=True)
+    noun = typer.Typer(help="Open, close and list leaderboards, and see who leads.", no_args_is_help=True)
     noun.command("open")(open_board)
     noun.command("close")(close_board)
+    noun.command("list")(list_boards)
     noun.command("remove")(remove_score)
     noun.command("top")(top_of_board)
     noun.command("rank")(rank_on_board)

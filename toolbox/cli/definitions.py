@@ -15,6 +15,7 @@ from toolbox.cli.boards import WritersOption, writers_named
 from toolbox.cli.credentials import TokenOption, owning
 from toolbox.cli.durations import ForOption, at, ended_at, limit, until
 from toolbox.cli.home import HomeOption
+from toolbox.cli.lists import list_games, list_polls
 from toolbox.cli.rpc import GameOption, JsonOption, counted, on_mesh, print_message, run_rpc, seconds_of
 from toolbox.local.errors import MeshError
 from toolbox.local.running import running_mesh
@@ -27,8 +28,12 @@ class PollVotersChoice(enum.StrEnum):
 
 def register(app: typer.Typer) -> None:
     for name, help_text, commands in (
-        ("game", "Define, show, end and delete games.", (define, show, end, delete)),
-        ("poll", "Open, close and watch polls.", (open_poll, close_poll, void_votes, watch_poll)),
+        ("game", "Define, list, show, end and delete games.", (define, list_games, show, end, delete)),
+        (
+            "poll",
+            "Open, close, list and watch polls.",
+            (open_poll, close_poll, list_polls, void_votes, watch_poll),
+        ),
     ):
         noun = typer.Typer(help=help_text, no_args_is_help=True)
         for command in commands:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from typing import Any
+from collections.abc import Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -156,20 +156,47 @@ def game_table(listed: catalog.GetGameResponse) -> RenderableType:
     )
     if game.audience:
         parts.append(Text("audience", style="dim"))
-    table = Table(box=None, header_style="dim")
-    for column in ("topic", "stage", "asks", "options"):
-        table.add_column(column)
-    rows: list[tuple[str, Any, str, str]] = [
-        (f"poll/{p.poll_id}", p.stage, p.question, ", ".join(o.option_id for o in p.options))
-        for p in listed.polls
-    ]
-    rows += [(f"board/{b.board_id}", b.stage, b.title, _rules(b)) for b in listed.boards]
-    for topic, stage, text, options in rows:
-        name = _STAGES.get(stage, "?")
-        table.add_row(Text(topic), Text(name, style=_STAGE_STYLES.get(name, "")), Text(text), Text(options))
-    if rows:
-        parts.append(table)
+    if listed.polls or listed.boards:
+        parts.append(topics_table([*listed.polls, *listed.boards]))
+    if listed.more:
+        parts.append(Text("There are more: ./grandstand poll list, board list.", style="dim"))
     return Group(*parts)
+
+
+def topics_table(topics: Sequence[catalog.Poll | catalog.Board]) -> Table:
+    table = _table("topic", "stage", "asks", "options")
+    for each in topics:
+        if isinstance(each, catalog.Poll):
+            topic, text = f"poll/{each.poll_id}", each.question
+            options = ", ".join(option.option_id for option in each.options)
+        else:
+            topic, text, options = f"board/{each.board_id}", each.title, _rules(each)
+        table.add_row(Text(topic), _stage(each.stage), Text(text), Text(options))
+    return table
+
+
+def games_table(games: Sequence[catalog.Game]) -> Table:
+    table = _table("game", "stage", "title", "counts")
+    for game in games:
+        counts = [f"pulse {pulse.pulse_id}" for pulse in game.pulses]
+        counts += [f"metric {metric.metric_id}" for metric in game.metrics]
+        counts += [f"custom {custom.custom_id}" for custom in game.customs]
+        counts += ["audience"] * game.audience
+        stage = game.stage or catalog.STAGE_OPEN
+        table.add_row(Text(game.game_id), _stage(stage), Text(game.title), Text(", ".join(counts)))
+    return table
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, header_style="dim")
+    for column in columns:
+        table.add_column(column)
+    return table
+
+
+def _stage(stage: catalog.Stage) -> Text:
+    name = _STAGES.get(stage, "?")
+    return Text(name, style=_STAGE_STYLES.get(name, ""))
 
 
 def _rules(board: catalog.Board) -> str:

@@ -10,13 +10,14 @@
  *     await session.vote("demo", "ada", "mvp", "left");
  *
  * Decisions are pure and in files of their own (position, delta, state-cache, backoff, resume, retry-info,
- * stream-handover, origin, landing, clock); session.ts and subscription.ts do the calls, token.ts attaches the token.
+ * stream-handover, origin, landing, clock); listing.ts, session.ts and subscription.ts do the calls, token.ts attaches the token.
  * The generated messages are in gen/.
  */
 import { createClient, type Transport } from "@connectrpc/connect";
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
 import { CatalogService, type GetGameResponse } from "./gen/grandstand/catalog/v1/catalog_pb.js";
 import { GatewayService, type IssueGuestResponse } from "./gen/grandstand/gateway/v1/gateway_pb.js";
+import { gameWithTopics } from "./listing.js";
 import { Session, type SessionOptions } from "./session.js";
 import { Subscription, type SubscriptionOptions } from "./subscription.js";
 import { bearer, type TokenSource } from "./token.js";
@@ -26,7 +27,10 @@ export interface Grandstand {
   session(options?: SessionOptions): Session;
   /** Watches a game from now on, until `close`. */
   subscribe(options: SubscriptionOptions): Subscription;
-  /** A game with its polls and boards: titles, questions, labels. Fails with NOT_FOUND. */
+  /**
+   * A game with its polls and boards that are not sealed, and the newest of the others: titles, questions, labels.
+   * Fails with NOT_FOUND.
+   */
   game(gameId: string): Promise<GetGameResponse>;
   /**
    * A token for somebody whom no platform vouches for; with a guest's own `token`, the next one for the same guest.
@@ -52,7 +56,7 @@ export function connect(server: string | Transport, token: TokenSource = () => u
       queueMicrotask(() => subscription.open());
       return subscription;
     },
-    game: (gameId) => catalog.getGame({ gameId }, { timeoutMs: 5_000 }),
+    game: (gameId) => gameWithTopics(catalog, gameId),
     guest: (token) =>
       gateway.issueGuest({}, { timeoutMs: 5_000, ...(token !== undefined && { headers: { authorization: `Bearer ${token}` } }) }),
   };

@@ -1,19 +1,23 @@
 /**
  * The newest known state of every topic; it is never replaced by an older one (I5). Pure.
  *
- * A Snapshot replaces all states except personal topics, an Update replaces or changes the topics it names,
- * Personal replaces personal topics. A delta applies to the last state that its own stream sent, which may be
+ * A Snapshot and an Update replace or change the topics they name, Personal replaces personal topics. A Snapshot
+ * shows only so many topics: what it does not name stays as it is. A delta applies to the last state that its own stream sent, which may be
  * older than the state shown: a stream that takes over, or one opened without cursors (see resume.ts), may start
  * behind. So the cache keeps two states per topic, usually the same one: the state shown, and the state the
  * stream sent last. While the cursor of the latter is older in any partition, the topic is in `behind`.
  *
- * Bound: two states per topic. The topics are those of the newest Snapshot and of the messages after it.
+ * Bound: two states per topic. Beyond TOPICS_KEPT_MAX a Snapshot drops sealed topics that it does not name, those
+ * first that were shown first.
  */
 import type { TopicState } from "./gen/grandstand/aggregate/v1/aggregate_pb.js";
+import { Stage } from "./gen/grandstand/catalog/v1/catalog_pb.js";
 import type { Position } from "./gen/grandstand/event/v1/event_pb.js";
 import type { TopicDelta } from "./gen/grandstand/gateway/v1/delta_pb.js";
 import { applied, DeltaMismatch } from "./delta.js";
 import { includes } from "./position.js";
+
+export const TOPICS_KEPT_MAX = 1_024;
 
 export class StateCache {
   readonly #states = new Map<string, TopicState>();
@@ -21,7 +25,6 @@ export class StateCache {
   readonly #behind = new Set<string>();
   readonly #personal = new Set<string>();
   readonly #applied = new Map<number, bigint>();
-  #unconfirmed = new Set<string>();
 
   /** The newest state of every topic, by topic name. */
   get states(): ReadonlyMap<string, TopicState> {
@@ -51,28 +54,26 @@ export class StateCache {
     }
   }
 
-  /**
-   * Starts on a new stream, which was opened with the cursors of these topics. Topics that were added since it
-   * was opened are not among them: its first Snapshot may omit them, and they are kept.
-   */
-  begin(handedIn: readonly string[]): void {
+  /** Starts on a new stream. */
+  begin(): void {
     this.#streamed.clear();
     this.#behind.clear();
-    const known = new Set(handedIn);
-    this.#unconfirmed = new Set([...this.#states.keys()].filter((topic) => !known.has(topic)));
   }
 
   /** Applies a Snapshot; returns the topics that were replaced or removed. */
   takeSnapshot(topics: readonly TopicState[]): string[] {
+    const replaced = this.#takeAll(topics);
     const named = new Set([...topics.map((state) => state.topic), ...this.#personal]);
-    for (const topic of this.#streamed.keys()) if (!named.has(topic)) this.#streamed.delete(topic);
-    const gone = [...this.#states.keys()].filter((topic) => !named.has(topic) && !this.#unconfirmed.has(topic));
-    for (const topic of gone) {
-      this.#states.delete(topic);
+    // Of what it does not name the stream has said nothing: no delta fits it.
+    for (const topic of [...this.#streamed.keys()].filter((topic) => !named.has(topic))) {
+      this.#streamed.delete(topic);
       this.#behind.delete(topic);
     }
-    this.#unconfirmed.clear();
-    return [...gone, ...this.#takeAll(topics)];
+    if (this.#states.size <= TOPICS_KEPT_MAX) return replaced;
+    const sealed = [...this.#states.values()].filter((state) => state.stage === Stage.SEALED && !named.has(state.topic));
+    const gone = sealed.slice(0, this.#states.size - TOPICS_KEPT_MAX).map((state) => state.topic);
+    for (const topic of gone) this.#states.delete(topic);
+    return [...gone, ...replaced];
   }
 
   /** Applies an Update; returns the topics that were replaced. Throws DeltaMismatch; what precedes it is applied. */

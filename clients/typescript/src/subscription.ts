@@ -63,7 +63,6 @@ export interface Rendition {
 interface Stream {
   readonly abort: AbortController;
   /** The topics of which it was said what was seen. */
-  readonly handedIn: readonly string[];
   readonly barrier: boolean;
 }
 
@@ -142,9 +141,8 @@ export class Subscription {
     const number = this.#handover.opened();
     const request = this.#request();
     const abort = new AbortController();
-    const handedIn = this.#handover.withCursors ? [...this.cache.states.keys()] : [];
     const barrier = request.applied.length + request.cursors.length + request.positions.length > 0;
-    const stream: Stream = { abort, handedIn, barrier };
+    const stream: Stream = { abort, barrier };
     this.#streams.set(number, stream);
     if (this.#streams.size === 1 && this.#connection.phase !== "reconnecting") this.#tell({ phase: "connecting" });
     let failure: ConnectError | undefined;
@@ -159,7 +157,7 @@ export class Subscription {
         // Paused, closed or taken over meanwhile: then nobody listens.
         if (!this.#streams.has(number)) return;
         listen();
-        this.#hear(number, stream, response);
+        this.#hear(number, response);
       }
     } catch (reason) {
       failure = ConnectError.from(reason);
@@ -177,12 +175,12 @@ export class Subscription {
     this.#goOn(silent ? `nothing heard for ${this.#silenceMs / 1000} s` : (failure?.rawMessage ?? "the server ended the stream"));
   }
 
-  #hear(number: number, { handedIn }: Stream, response: SubscribeResponse): void {
+  #hear(number: number, response: SubscribeResponse): void {
     const atMs = performance.now();
     if (response.asOf) this.clock.observe(timestampMs(response.asOf), atMs);
     const heard = this.#handover.heard(number, response, atMs);
     if (heard.ends !== undefined) this.#abort(heard.ends);
-    if (heard.takesOver) this.cache.begin(handedIn);
+    if (heard.takesOver) this.cache.begin();
     if (!heard.shows) return;
     try {
       this.#take(response, atMs);

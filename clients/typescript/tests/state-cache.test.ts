@@ -1,10 +1,11 @@
 import { create } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { type TopicState, TopicStateSchema } from "../src/gen/grandstand/aggregate/v1/aggregate_pb.js";
+import { Stage } from "../src/gen/grandstand/catalog/v1/catalog_pb.js";
 import { type TopicDelta, TopicDeltaSchema } from "../src/gen/grandstand/gateway/v1/delta_pb.js";
 import { DeltaMismatch } from "../src/delta.js";
 import { includes } from "../src/position.js";
-import { StateCache } from "../src/state-cache.js";
+import { StateCache, TOPICS_KEPT_MAX } from "../src/state-cache.js";
 
 function tally(topic: string, votes: number, ...positions: [number, number][]): TopicState {
   return create(TopicStateSchema, {
@@ -40,11 +41,16 @@ test("an update replaces the topics it names and no others", () => {
   expect(votesOf(cache, "poll/b")).toBe(2n);
 });
 
-test("a snapshot takes away what it does not name", () => {
+test("a snapshot takes nothing away, and of too many topics sealed ones go, the oldest first", () => {
   const cache = new StateCache();
   cache.takeSnapshot([tally("poll/a", 1, [0, 1]), tally("poll/b", 1, [0, 1])]);
-  expect(cache.takeSnapshot([tally("poll/a", 1, [0, 1])])).toEqual(["poll/b", "poll/a"]);
-  expect([...cache.states.keys()]).toEqual(["poll/a"]);
+  expect(cache.takeSnapshot([tally("poll/a", 2, [0, 2])])).toEqual(["poll/a"]);
+  expect([...cache.states.keys()]).toEqual(["poll/a", "poll/b"]);
+  const sealed = Array.from({ length: TOPICS_KEPT_MAX }, (_, n) => ({ ...tally(`poll/s${n}`, 1, [0, 1]), stage: Stage.SEALED }));
+  cache.takeUpdate(sealed);
+  expect(cache.takeSnapshot(sealed.slice(0, 1))).toEqual(["poll/s1", "poll/s2", "poll/s0"]);
+  expect(cache.states.size).toBe(TOPICS_KEPT_MAX);
+  expect(cache.states.has("poll/b")).toBe(true);
 });
 
 test("I5: an older state is not shown, in no partition, and its topic is behind until it caught up", () => {
@@ -87,7 +93,7 @@ test("a delta of a topic that the stream has not shown is a mismatch", () => {
   const cache = new StateCache();
   expect(() => cache.takeUpdate([], [change("poll/a", 2)])).toThrow(DeltaMismatch);
   cache.takeSnapshot([tally("poll/a", 1, [0, 1])]);
-  cache.begin(["poll/a"]);
+  cache.begin();
   expect(() => cache.takeUpdate([], [change("poll/a", 2)])).toThrow(DeltaMismatch);
   expect(votesOf(cache, "poll/a")).toBe(1n);
 });
@@ -95,7 +101,7 @@ test("a delta of a topic that the stream has not shown is a mismatch", () => {
 test("I5: a stream that starts behind is followed, and shown once it has caught up", () => {
   const cache = new StateCache();
   cache.takeSnapshot([tally("poll/a", 5, [0, 5])]);
-  cache.begin(["poll/a"]);
+  cache.begin();
   expect(cache.takeSnapshot([tally("poll/a", 3, [0, 3])])).toEqual([]);
   expect(cache.takeUpdate([], [change("poll/a", 4)])).toEqual([]);
   expect(votesOf(cache, "poll/a")).toBe(5n);
@@ -105,36 +111,25 @@ test("I5: a stream that starts behind is followed, and shown once it has caught 
   expect(cache.behind.size).toBe(0);
 });
 
-test("a topic added after a stream was opened outlives its first snapshot only", () => {
-  const cache = new StateCache();
-  cache.takeSnapshot([tally("poll/a", 1, [0, 1])]);
-  cache.takeUpdate([tally("poll/new", 1, [0, 1])]);
-  cache.begin(["poll/a"]);
-  cache.takeSnapshot([tally("poll/a", 1, [0, 1])]);
-  expect([...cache.states.keys()]).toEqual(["poll/a", "poll/new"]);
-  cache.takeSnapshot([tally("poll/a", 1, [0, 1])]);
-  expect([...cache.states.keys()]).toEqual(["poll/a"]);
-});
-
 test("a snapshot leaves personal topics alone, also that of the next stream", () => {
   const cache = new StateCache();
   cache.takeSnapshot([tally("poll/a", 1, [0, 1])]);
   expect(cache.takePersonal([tally("inbox", 1)])).toEqual(["inbox"]);
-  expect(cache.takeSnapshot([])).toEqual(["poll/a"]);
-  cache.begin([]);
+  expect(cache.takeSnapshot([])).toEqual([]);
+  cache.begin();
   cache.takeSnapshot([]);
   cache.takeSnapshot([]);
-  expect([...cache.states.keys()]).toEqual(["inbox"]);
+  expect([...cache.states.keys()]).toEqual(["poll/a", "inbox"]);
 });
 
-test("a topic that a snapshot took away has no deltas any more", () => {
+test("a topic that a snapshot does not name has no deltas any more", () => {
   const cache = new StateCache();
   cache.takeSnapshot([tally("poll/a", 1, [0, 1])]);
   cache.takeSnapshot([]);
   expect(() => cache.takeUpdate([], [change("poll/a", 2)])).toThrow(DeltaMismatch);
 });
 
-test("a topic is behind no longer when it is taken away, or when another stream speaks", () => {
+test("a topic is behind no longer when a snapshot does not name it, or when another stream speaks", () => {
   const cache = new StateCache();
   const fallBehind = () => {
     cache.takeSnapshot([tally("poll/a", 5, [0, 5])]);
@@ -145,6 +140,6 @@ test("a topic is behind no longer when it is taken away, or when another stream 
   cache.takeSnapshot([]);
   expect(cache.behind.size).toBe(0);
   fallBehind();
-  cache.begin([]);
+  cache.begin();
   expect(cache.behind.size).toBe(0);
 });

@@ -327,7 +327,7 @@ test("personal topics are shown beside, and the rate is what was said last", asy
     [{ message: { case: "snapshot", value: { updatesPerS: 20 } } }, personal, snapshot(2, 2), rendition, still, "hang"],
   ]);
   expect(subscription.rendition).toBeUndefined();
-  await vi.waitFor(() => expect([...subscription.cache.states.keys()]).toEqual(["inbox", "audience"]));
+  await vi.waitFor(() => expect([...subscription.cache.states.keys()]).toEqual(["inbox", "poll/mvp", "audience"]));
   expect(subscription.rendition).toEqual({ updatesPerS: 5, reason: "hot" });
   subscription.close();
 });

@@ -66,6 +66,20 @@ def test_a_call_that_is_cancelled_takes_nobody_else_with_it(servers: Stores) -> 
     run(scenario())
 
 
+def test_each_call_of_a_batch_is_tried_again_when_its_connection_is_reset(servers: Stores) -> None:
+    async def scenario() -> None:
+        async with proxied(servers) as (database, proxy):
+            await database.run(ADD, ["r0"], [1])
+            proxy.delay_s = 0.2
+            calls = asyncio.gather(*(database.run(ADD, [f"r{n}"], [1]) for n in range(9)))
+            await asyncio.sleep(0)  # they are sent
+            proxy.reset()
+            proxy.delay_s = 0.0
+            assert [answer >= 1 for answer in await calls] == [True] * 9
+
+    run(scenario())
+
+
 def test_each_call_of_a_batch_is_tried_again_when_its_connection_is_closed(servers: Stores) -> None:
     async def scenario() -> None:
         async with proxied(servers) as (database, proxy):

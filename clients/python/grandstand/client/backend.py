@@ -1,8 +1,8 @@
 """What a game's own backend asks of the mesh: define, open, close, read; an operator may revoke. Unary calls.
 
-CatalogService and AccessService live on the mesh listener, AggregateService also at the edge, as is GetGame.
-On the mesh listener every call shows a token; defining, opening, closing and taking back takes one with the
-role owner, revoking one with the role operator.
+CatalogService and AccessService live on the mesh listener, AggregateService also at the edge, as are GetGame,
+ListPolls and ListBoards. On the mesh listener every call shows a token; defining, opening, closing and taking
+back takes one with the role owner, revoking one with the role operator.
 
 Every call here may be retried (the catalog answers the very same definition as the first time), so a call
 that ends UNAVAILABLE or too late is tried again with jittered backoff, for at most `patience_s`. What remains
@@ -12,7 +12,7 @@ is a ClientError with the server's code and message.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from random import Random
 from typing import Any
 
@@ -36,6 +36,7 @@ from grandstand.event.v1.event_pb2 import Position
 
 # Longer than the 5 s after which the server itself answers DEADLINE_EXCEEDED.
 ATTEMPT_S = 6.0
+PAGE_SIZE = 200
 # The server answers DEADLINE_EXCEEDED until the grace is over.
 DELETE_PATIENCE_S = 30.0
 
@@ -80,6 +81,45 @@ class Backend:
         request = catalog.GetGameRequest(game_id=game_id)
         response: catalog.GetGameResponse = await self._call(self._catalog.GetGame, request)
         return response
+
+    async def list_games(
+        self, stage: catalog.Stage = catalog.STAGE_UNSPECIFIED
+    ) -> AsyncIterator[catalog.Game]:
+        """The games that the token opens, by id; of all stages where none is given."""
+        request = catalog.ListGamesRequest(stage=stage, page_size=PAGE_SIZE)
+        while True:
+            page: catalog.ListGamesResponse = await self._call(self._catalog.ListGames, request)
+            for game in page.games:
+                yield game
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    async def list_polls(
+        self, game_id: str, stage: catalog.Stage = catalog.STAGE_UNSPECIFIED
+    ) -> AsyncIterator[catalog.Poll]:
+        """The polls of the game, newest first."""
+        request = catalog.ListPollsRequest(game_id=game_id, stage=stage, page_size=PAGE_SIZE)
+        while True:
+            page: catalog.ListPollsResponse = await self._call(self._catalog.ListPolls, request)
+            for poll in page.polls:
+                yield poll
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    async def list_boards(
+        self, game_id: str, stage: catalog.Stage = catalog.STAGE_UNSPECIFIED
+    ) -> AsyncIterator[catalog.Board]:
+        """The boards of the game, newest first."""
+        request = catalog.ListBoardsRequest(game_id=game_id, stage=stage, page_size=PAGE_SIZE)
+        while True:
+            page: catalog.ListBoardsResponse = await self._call(self._catalog.ListBoards, request)
+            for board in page.boards:
+                yield board
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
 
     async def open_poll(self, poll: catalog.Poll) -> catalog.Poll:
         response: catalog.OpenPollResponse = await self._call(

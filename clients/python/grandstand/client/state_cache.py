@@ -1,10 +1,10 @@
 """What a viewer shows: the newest state of every topic, never an older one (I5). Pure.
 
-A Snapshot replaces everything shown but what is personal, an Update changes the topics it names, Personal
-replaces personal topics. A delta changes what its own stream said of the topic before, which is not always
-what is shown: a stream that follows another one may start behind it. So two states of a topic are kept, most
-often the same: what is shown, and what the stream said last. A state is shown once its cursor includes that
-of the one shown.
+A Snapshot and an Update change the topics they name, Personal replaces personal topics. A Snapshot shows only
+so many topics: what it does not name stays as it is. A delta changes what its own stream said of the topic
+before, which is not always what is shown: a stream that follows another one may start behind it. So two
+states of a topic are kept, most often the same: what is shown, and what the stream said last. A state is
+shown once its cursor includes that of the one shown.
 
 What a stream promises is never to go back behind its own states and behind what was shown when it was
 opened. A state that breaks this is counted in `went_back`: it must never happen, and the count is how a test
@@ -12,7 +12,8 @@ or a simulation proves it. A delta that does not fit is a DeltaMismatch: only a 
 
 Cursors compare partition by partition; a partition absent from a cursor stands for sequence 0.
 
-Bound: two states for each topic of the subscription, as many as its Snapshot and the messages after it name.
+Bound: two states for each topic of the subscription. Beyond TOPICS_KEPT_MAX a Snapshot drops sealed topics
+that it does not name, those first that were shown first.
 """
 
 from __future__ import annotations
@@ -20,11 +21,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from grandstand.aggregate.v1.aggregate_pb2 import TopicState
+from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED
 from grandstand.event.v1.event_pb2 import Cursor, Position
 from grandstand.gateway.v1.delta_pb2 import TopicDelta
 from grandstand.gateway.v1.gateway_pb2 import SubscribeResponse, TopicCursor
 from grandstand.wire import bounds
 from grandstand.wire.delta import DeltaMismatch, apply
+
+TOPICS_KEPT_MAX = 1_024
 
 
 def sequence_in(cursor: Cursor, partition: int) -> int:
@@ -50,17 +54,12 @@ class StateCache:
         self._said: dict[str, TopicState] = {}
         self._promised: dict[str, Cursor] = {}
         self._personal: set[str] = set()
-        self._unheard: set[str] = set()
         self._applied: dict[int, int] = {}
 
     def begin(self, seen: Iterable[TopicCursor] = ()) -> None:
-        """A new stream speaks from now on. `seen`: what was shown when it was opened.
-
-        What came on screen since it was opened is not among them, and its first Snapshot may be without it.
-        """
+        """A new stream speaks from now on. `seen`: what was shown when it was opened."""
         self._said.clear()
         self._promised = {cursor.topic: cursor.cursor for cursor in seen}
-        self._unheard = {topic for topic in self.states if topic not in self._promised}
 
     def apply(self, message: SubscribeResponse) -> list[str]:
         """Takes a message of the stream; returns the topics whose state was replaced, in its order.
@@ -77,8 +76,9 @@ class StateCache:
     def _apply(self, message: SubscribeResponse) -> list[str]:
         match message.WhichOneof("message"):
             case "snapshot":
-                self._drop_all_but({state.topic for state in message.snapshot.topics})
-                return [state.topic for state in message.snapshot.topics if self._take(state)]
+                taken = [state.topic for state in message.snapshot.topics if self._take(state)]
+                self._begin_again({state.topic for state in message.snapshot.topics} | self._personal)
+                return taken
             case "update":
                 update = message.update
                 replaced = [state.topic for state in update.topics if self._take(state)]
@@ -121,9 +121,11 @@ class StateCache:
         self.states[topic] = state
         return True
 
-    def _drop_all_but(self, named: set[str]) -> None:
-        kept = named | self._personal | self._unheard
-        self._unheard = set()
-        for topic in [topic for topic in self.states if topic not in kept]:
+    def _begin_again(self, named: set[str]) -> None:
+        """Of what a Snapshot does not name the stream has said nothing: no delta fits it."""
+        self._said = {topic: state for topic, state in self._said.items() if topic in named}
+        if len(self.states) <= TOPICS_KEPT_MAX:
+            return
+        sealed = [t for t, state in self.states.items() if state.stage == STAGE_SEALED and t not in named]
+        for topic in sealed[: len(self.states) - TOPICS_KEPT_MAX]:
             del self.states[topic]
-            self._said.pop(topic, None)
