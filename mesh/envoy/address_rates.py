@@ -1,10 +1,11 @@
 """How fast one address may ask at the edge, before anything behind it is asked: the filter local_ratelimit.
 
 The services bound what an address holds; a flood of requests that they refuse one by one still keeps Envoy
-and them from everybody else. Here it ends at the first filter, at some 20 µs a request. A bucket for each
-address (IPv4, or IPv6 as it comes: who has a network has many) and kind of request:
+and them from everybody else. Here it ends at the first filter that may refuse. A bucket for each address
+(IPv4, or IPv6 as it comes: who has a network has many) and kind of request:
 
-    streams   Subscribe, Publish: a hall full of viewers behind one address comes back at once
+    streams   Subscribe, Publish: a hall of 2,000 viewers behind one address comes back within ten seconds. A
+              thousand streams at once cost everybody half a second
     reads     what aggregate answers: one address never fills the edge's breaker of reads (clusters), however
               long its requests stay without a message
     sends     the rest of the gateway's: votes of that hall
@@ -19,7 +20,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from mesh.envoy.clusters import EDGE_READS_MAX
-from mesh.envoy.contract import Rpc, rpcs
+from mesh.envoy.contract import Rpc
 from mesh.envoy.routes import UNARY_TIMEOUT_S
 
 
@@ -29,7 +30,7 @@ class AddressRate(NamedTuple):
 
 
 RATES = {
-    "streams": AddressRate(4_000, 400),
+    "streams": AddressRate(500, 200),
     "reads": AddressRate(1_000, 80),
     "sends": AddressRate(4_000, 1_000),
 }
@@ -50,38 +51,30 @@ def kind_of(rpc: Rpc) -> str:
 
 
 def rate_filter() -> dict[str, Any]:
-    """The filter of the edge."""
-    paths: dict[str, list[str]] = {kind: [] for kind in RATES}
-    for rpc in rpcs():
-        if rpc.at_edge:
-            paths[kind_of(rpc)].append(rpc.path)
+    """The filter of the edge. What no route has a rate for passes: the page's files among them."""
     return {
         "name": "envoy.filters.http.local_ratelimit",
         "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
             "stat_prefix": "address",
-            # Of what no kind's bucket is for; the page's files among them.
             "token_bucket": _UNBOUNDED,
             "filter_enabled": _ALWAYS,
             "filter_enforced": _ALWAYS,
             "rate_limited_as_resource_exhausted": True,
             "max_dynamic_descriptors": ADDRESSES_MAX,
             "descriptors": [_bucket(kind, rate) for kind, rate in RATES.items()],
-            "rate_limits": [_by_address(kind, found) for kind, found in paths.items()],
         },
     }
+
+
+def rates_of(rpc: Rpc) -> list[dict[str, Any]]:
+    """What its route says to the filter."""
+    return [{"actions": [{"generic_key": {"descriptor_value": kind_of(rpc)}}, {"remote_address": {}}]}]
 
 
 def _bucket(kind: str, rate: AddressRate) -> dict[str, Any]:
     """A key without a value stands for each value that comes."""
     return {
-        "entries": [{"key": "header_match", "value": kind}, {"key": "remote_address"}],
+        "entries": [{"key": "generic_key", "value": kind}, {"key": "remote_address"}],
         "token_bucket": {"max_tokens": rate.burst, "tokens_per_fill": rate.per_s, "fill_interval": "1s"},
     }
-
-
-def _by_address(kind: str, paths: list[str]) -> dict[str, Any]:
-    escaped = "|".join(path.replace(".", r"\.") for path in paths)
-    named = {"name": ":path", "string_match": {"safe_regex": {"regex": escaped}}}
-    matched = {"header_value_match": {"descriptor_value": kind, "headers": [named]}}
-    return {"actions": [matched, {"remote_address": {}}]}

@@ -14,7 +14,7 @@ import ipaddress
 import socket
 from typing import Any, Literal
 
-from mesh.envoy.address_rates import rate_filter
+from mesh.envoy.address_rates import rate_filter, rates_of
 from mesh.envoy.clusters import socket_address
 from mesh.envoy.config import EnvoyConfig
 from mesh.envoy.contract import Listener, rpcs
@@ -44,6 +44,12 @@ FIRST_BYTES_WITHIN_S = 5.0
 HEADERS_WITHIN_S = 10.0
 REQUEST_WITHIN_S = 10.0
 """At the edge: a request is whole, or its response has begun (Publish answers a Hello)."""
+
+ACCEPTS_PER_TURN = 1
+"""Of a worker's loop, at the edge. Whoever opens 250 connections with 100 requests on each is taken in one by
+one; all at once they held up the worker for a second."""
+ACCEPT_QUEUE = 4_096
+"""Connections that wait for it; the system's own bound (net.core.somaxconn) holds beside it."""
 
 _LOOPBACK = ("127.0.0.0/8", "::1/128")
 _TYPES = "type.googleapis.com/envoy.extensions"
@@ -89,7 +95,7 @@ _CORS_MAX_AGE_S = 7_200
 
 def edge_listener(config: EnvoyConfig) -> dict[str, Any]:
     routes = [
-        rpc_route("edge", rpc)
+        rpc_route("edge", rpc, rates_of(rpc) if config.address_rates else None)
         | {
             "typed_per_filter_config": requirement(rpc),
             "request_headers_to_remove": list(_REQUEST_HEADERS_REMOVED),
@@ -129,6 +135,8 @@ def edge_listener(config: EnvoyConfig) -> dict[str, Any]:
     }
     return _listener("edge", config.edge, manager, chain) | {
         "socket_options": _unsent_bounded(),
+        "max_connections_to_accept_per_socket_event": ACCEPTS_PER_TURN,
+        "tcp_backlog_size": ACCEPT_QUEUE,
         # They wait for the first bytes: a connection that sends none is closed.
         "listener_filters": [_inspector("tls" if config.edge_tls else "http")],
         "listener_filters_timeout": seconds(FIRST_BYTES_WITHIN_S),

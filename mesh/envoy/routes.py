@@ -41,7 +41,8 @@ def seconds(value: float) -> str:
     return f"{value:.9f}".rstrip("0").rstrip(".") + "s"
 
 
-def rpc_route(listener: Listener, rpc: Rpc) -> dict[str, Any]:
+def rpc_route(listener: Listener, rpc: Rpc, rates: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    """`rates`: which buckets a call takes from."""
     action: dict[str, Any] = {"cluster": cluster_name(listener, rpc.kind)}
     if rpc.streams:
         idle_s = PUBLISH_IDLE_S if rpc.client_streams else 0.0
@@ -50,6 +51,8 @@ def rpc_route(listener: Listener, rpc: Rpc) -> dict[str, Any]:
         action |= {"timeout": seconds(UNARY_TIMEOUT_S)}
     if rpc.retryable and not rpc.streams:
         action["retry_policy"] = _RETRY_POLICY
+    if rates:
+        action["rate_limits"] = rates
     return {"match": {"path": rpc.path}, "route": action, "decorator": {"operation": rpc.path.lstrip("/")}}
 
 
