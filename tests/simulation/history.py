@@ -14,7 +14,7 @@ from random import Random
 
 from grandstand.catalog.v1.catalog_pb2 import Board, Game, Poll
 from grandstand.event.v1.event_pb2 import Event, Position
-from grandstand.internal.v1.internal_pb2 import Partial, PartitionResults
+from grandstand.internal.v1.internal_pb2 import Block, Partial, PartitionResults
 from grandstand.wire import ids
 from grandstand.wire.errors import GrandstandError
 from tests.simulation import checks, scene
@@ -417,6 +417,8 @@ class History:
         self.line.append(stored)
         if defines(stored):
             self.kept_at = stored.sequence
+            forgets = Block.FromString(stored.data).control.forget_game
+            self.mesh.forgotten |= {forgets.game_id} - {""}
         for pull in self.mesh.pulls.get(stored.partition, ()):
             pull.arrived()
 

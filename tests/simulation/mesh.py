@@ -32,6 +32,8 @@ class Mesh:
         self.cuts = Cuts(world)
         self.stream = ModelStream(world, self.nats, self.cuts, stream_bytes_max)
         self.bucket = ModelBucket(world, self.nats, self.cuts)
+        self.forgotten: set[str] = set()
+        """Games of which any partition has forgotten one."""
         self.objects = ModelObjects(self.told)
         self.tombstones: dict[str, bytes] = {}
         """Of games that are forgotten, by subject."""

@@ -103,7 +103,7 @@ class NaivePartition:
         self.topics: dict[TopicKey, NaiveTopic] = {}
         """Those of games that are forgotten as well."""
         self.games: dict[str, NaiveGame] = {}
-        self.forgotten = 0
+        self.forgotten: set[str] = set()
         self.corrected: set[int] = set()
         """The sequences of voids and removals that came before the seal."""
         self.early = 0
@@ -166,7 +166,7 @@ class NaivePartition:
         return self.games.setdefault(game_id, NaiveGame(generation))
 
     def _forget(self, sequence: int, game_id: str) -> None:
-        self.forgotten += 1
+        self.forgotten.add(game_id)
         del self.games[game_id]
         for (of_game, _), topic in self.topics.items():
             if of_game == game_id and not topic.is_gone:
@@ -248,6 +248,8 @@ class NaivePartition:
                 if self._is_new(row):
                     self.uncounted.add(identity)
                 continue
+            if game is None and row.game_id in self.forgotten:
+                continue  # set aside
             assert topic is not None, f"{key} is not defined before its events"
             if not self._is_new(row):
                 continue

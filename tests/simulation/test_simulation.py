@@ -24,6 +24,7 @@ import pytest
 import aggregate.catalog
 import aggregate.lease_session
 import aggregate.retention
+import aggregate.tally
 import aggregate.worker
 import mesh.catalog.watch
 import mesh.jetstream.bus
@@ -55,7 +56,7 @@ from grandstand.internal.v1.internal_pb2 import Checkpoint, CheckpointKey, Contr
 from grandstand.wire import bounds as wire_bounds
 from grandstand.wire import ids
 from grandstand.wire.errors import GrandstandError, Unavailable
-from ingest.compiled_definitions import OpenPeriod
+from ingest.compiled_definitions import GamePeriod, OpenPeriod
 from ingest.session import IngestSession
 from mesh.auth.identity import Identity
 from mesh.auth.origins import Origins
@@ -296,6 +297,17 @@ def with_the_games_spread(period: OpenPeriod, definition: Any) -> None:
 _PERIOD = OpenPeriod.__init__
 
 
+def without_an_end(period: GamePeriod, game: Game) -> None:
+    unended = Game()
+    unended.CopyFrom(game)
+    unended.ClearField("ended_at")
+    unended.ClearField("stage")
+    _GAME_PERIOD(period, unended)
+
+
+_GAME_PERIOD = GamePeriod.__init__
+
+
 def by_the_leaders_clock(mark: Watermark, stamped_us: int, stored_us: int) -> None:
     mark.at_us = max(mark.at_us, stored_us)
 
@@ -361,6 +373,7 @@ _DELTA = Standings.delta
 
 SLOW = {"slow": 1.0, "races": 0.0, "corrections": 0.0}
 QUICK = {"slow": 0.0, "races": 0.0, "corrections": 0.0}
+LIVES = {"slow": 1.0, "lives": 1.0, "races": 0.0, "corrections": 0.0}
 CORRECTED = {"races": 0.0, "corrections": 1.0}
 MADE_ANEW = {"stream_bytes_max": (5_000, 12_000), "events": (8, 14), "slow": 0.0, "corrections": 0.0}
 
@@ -482,6 +495,14 @@ BROKEN: Sequence[tuple[str, Rules]] = [
         "13: a correction is answered without a look whether the seal came first",
         Rules(patches=[(aggregate.catalog, "check_folded", lambda *_: None)], slow=1.0, **CORRECTED),
     ),
+    (
+        "15: the votes of a forgotten poll are those of the next of its name",
+        Rules(patches=[(aggregate.tally, "_of_generation", lambda topic, _: topic)], **LIVES),
+    ),
+    (
+        "15: what a game's definition makes has no end of its own",
+        Rules(patches=[(GamePeriod, "__init__", without_an_end)], **LIVES),
+    ),
     ("14: readers do not wait for a rebuild", Rules(database=Impatient, kinds=("rebuild", "empty"), **QUICK)),
 ]
 
@@ -495,6 +516,8 @@ RARE = {
     "5: nobody knows what was purged": 180,
     "10: whom a vote replaced is forgotten": 30,
     "11: sums are clamped on their way": 105,
+    "15: the votes of a forgotten poll are those of the next of its name": 12,
+    "15: what a game's definition makes has no end of its own": 17,
 }
 """The seed from which a fault is searched for that few histories show."""
 
