@@ -14,6 +14,7 @@ from aggregate.closer import Closer
 from aggregate.control_publisher import ControlPublisher
 from aggregate.deadletters import DeadLetters
 from aggregate.ownership import NameTaken, Ownership
+from aggregate.pace import FlushPace
 from aggregate.partition_store import PartitionStore
 from aggregate.retention import Checkpoints, Retention
 from aggregate.revoking import AccessService
@@ -60,11 +61,11 @@ async def _working(process: runtime.Runtime, verifier: Verifier) -> AsyncIterato
     database = connect(process.config.redis)
     reading = connect(process.config.redis, bounds.READ_CALLS_MAX)
     letters, checkpoints = DeadLetters(bus), Checkpoints(bus)
-    turns = Turns()
+    turns, pace = Turns(), FlushPace()
 
     def worker_of(partition: int) -> PartitionWorker:
         stored = PartitionStore(database, partition, instance)
-        return PartitionWorker(bus, stored, letters, checkpoints, partition, turns, watch.clock.now_s)
+        return PartitionWorker(bus, stored, letters, checkpoints, partition, turns, watch.clock.now_s, pace)
 
     watch = CatalogWatch(bus, lambda key, changed: closer.hear(key, changed), limits.VIEW_PROBE_S)
     clock = ClockWatch(bus, process.config, watch)

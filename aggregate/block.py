@@ -28,8 +28,9 @@ _STAMP_MIN_S = 1_577_836_800  # 2020
 _STAMP_MAX_S = 4_102_444_800  # 2100
 REACHED_ROWS = 4_096
 """How many rows of one stamp have an order of their own; stored, so it cannot change."""
-FEW_ROWS = 32
+FEW_ROWS = 64
 """Up to here a row in plain Python costs less than its share of numpy's fixed costs."""
+_COLUMNS = ("origin", "origin_seq", "actor", "value")
 _KINDS = ("poll", "board", "pulse", "audience", "metric", "custom")
 
 
@@ -57,20 +58,14 @@ class DecodedEvents:
     are first asked for."""
 
     events: Events
+    viewers: bytes
+    producers: bytes
     names: Names
     sections: list[Section]
     starts: list[int]
     """Where each section's rows begin, and n."""
     few: FewRows | None
     """None of a block with more than FEW_ROWS."""
-
-    @cached_property
-    def viewers(self) -> bytes:
-        return self.events.viewers
-
-    @cached_property
-    def producers(self) -> bytes:
-        return self.events.producers
 
     @cached_property
     def actor_keys(self) -> tuple[U64, U64]:
@@ -196,30 +191,28 @@ def decode(data: bytes) -> Decoded:
 
 
 def _events(events: Events) -> DecodedEvents:
-    count = len(events.origin) // 2
+    columns = events.origin, events.origin_seq, events.actor, events.value
+    count = len(columns[0]) // 2
     if count > limits.BLOCK_EVENTS_MAX:
         raise BadBlock(f"{count} rows; at most {limits.BLOCK_EVENTS_MAX} are allowed")
-    _check_width("origin", events.origin, 2, count)
-    _check_width("origin_seq", events.origin_seq, 8, count)
-    _check_width("actor", events.actor, 2, count)
-    _check_width("value", events.value, 8, count)
-    for name, keys in (("viewers", events.viewers), ("producers", events.producers)):
+    for name, column, width in zip(_COLUMNS, columns, (2, 8, 2, 8), strict=True):
+        if len(column) != width * count:
+            raise _bad_width(name, column, width, count)
+    viewers, producers = events.viewers, events.producers
+    for name, keys in (("viewers", viewers), ("producers", producers)):
         if len(keys) % 16:
             raise BadBlock(f"{name}: {len(keys)} bytes are no keys of 16")
-    names = Names(events.actors)
-    _check_width("actor_keys", events.actor_keys, 16, len(names))
-    origins = (len(events.viewers) + len(events.producers)) // 16
+    names, actor_keys = Names(events.actors), events.actor_keys
+    if len(actor_keys) != 16 * len(names):
+        raise _bad_width("actor_keys", actor_keys, 16, len(names))
+    origins = (len(viewers) + len(producers)) // 16
     few = None
     if count <= FEW_ROWS:
-        few = FewRows(
-            unpack(f"<{count}H", events.origin),
-            unpack(f"<{count}Q", events.origin_seq),
-            unpack(f"<{count}H", events.actor),
-            unpack(f"<{count}Q", events.value),
-        )
+        narrow, wide = f"<{count}H", f"<{count}Q"
+        few = FewRows(*map(unpack, (narrow, wide, narrow, wide), columns))
         last = max(few.origin, default=-1), max(few.actor, default=-1)
     else:
-        origin, actor = (np.frombuffer(each, dtype="<u2") for each in (events.origin, events.actor))
+        origin, actor = (np.frombuffer(column, dtype="<u2") for column in (columns[0], columns[2]))
         last = int(origin.max()), int(actor.max())
     if last[0] >= origins or last[1] >= len(names):
         raise BadBlock(f"points outside its {origins} origins or {len(names)} actors")
@@ -228,12 +221,11 @@ def _events(events: Events) -> DecodedEvents:
         starts.append(starts[-1] + _check_section(section))
     if starts[-1] != count:
         raise BadBlock(f"{count} rows, and sections of {starts[-1]}")
-    return DecodedEvents(events, names, list(events.sections), starts, few)
+    return DecodedEvents(events, viewers, producers, names, list(events.sections), starts, few)
 
 
-def _check_width(name: str, column: bytes, width: int, count: int) -> None:
-    if len(column) != width * count:
-        raise BadBlock(f"{name}: {len(column)} bytes for {count} rows of {width}")
+def _bad_width(name: str, column: bytes, width: int, count: int) -> BadBlock:
+    return BadBlock(f"{name}: {len(column)} bytes for {count} rows of {width}")
 
 
 def _check_section(section: Section) -> int:

@@ -45,6 +45,8 @@ ORIGINS_NOTICE_S = 60
 
 # Folding.
 FLUSH_INTERVAL_S = 0.025
+FLUSH_INTERVAL_MAX_S = 0.1
+FLUSH_BEAT_S = 0.005
 # A flush is one step in Redis, which serves nobody else meanwhile: no more events than this in one.
 FLUSH_EVENTS_MAX = 65_536
 PULL_BATCH = 256

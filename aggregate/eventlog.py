@@ -11,9 +11,10 @@ from __future__ import annotations
 import datetime
 import hashlib
 import logging
+from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
-from nats.js.api import RawStreamMsg
+from nats.js.api import Header, RawStreamMsg
 from nats.js.errors import APIError, NotFoundError
 
 from grandstand.internal.v1.internal_pb2 import BlockIdentity, PurgeMarker
@@ -26,6 +27,20 @@ _STREAM_FULL = 10077
 _MORE_BYTES = 8 * 1024
 _EPOCH = datetime.datetime.fromtimestamp(0, datetime.UTC)
 _MICROSECOND = datetime.timedelta(microseconds=1)
+
+
+class Purged(NamedTuple):
+    """The newest purge marker of a partition."""
+
+    sequence: int = 0
+    """The marker's own; 0 without one."""
+    up_to: int = 0
+    stream: str = ""
+    """Of which stream it speaks; empty: of the one that it is in."""
+
+    def floor(self, stream: str) -> int:
+        """Blocks of the partition in that stream below this are purged, or about to be; 0: none is."""
+        return self.up_to if self.stream in ("", stream) else 0
 
 
 class EventLog:
@@ -67,34 +82,48 @@ class EventLog:
         found = await self._last(subjects.events(partition))
         return 0 if found is None else found.seq or 0
 
-    async def floor(self, partition: int) -> int:
-        """Blocks of the partition below this sequence are purged, or about to be; 0: none is."""
+    async def purged(self, partition: int) -> Purged:
+        """What is purged of it, or about to be."""
         found = await self._last(subjects.purged(partition))
+        if found is None:
+            return Purged()
+        sequence = found.seq or 0
         try:
-            return 0 if found is None else PurgeMarker.FromString(found.data or b"").up_to
+            marker = PurgeMarker.FromString(found.data or b"")
         except DecodeError:
             log.error("partition %d: the marker of what is purged does not decode", partition)
-            return found.seq or 0 if found is not None else 0
+            return Purged(sequence, sequence)
+        return Purged(sequence, marker.up_to, marker.stream)
 
-    async def can_purge(self, partition: int, up_to: int) -> bool:
+    async def can_purge(self, partition: int, up_to: int, floor: int) -> bool:
         """Whether a purge below `up_to` is still to be done: no marker says so yet, or the one that does was
         stored and the purge itself never arrived."""
-        floor = await self.floor(partition)
         return up_to > floor or (up_to == floor and 0 < await self.first(partition) < up_to)
 
-    async def purge(self, partition: int, up_to: int) -> None:
-        """Purges the partition's blocks below `up_to`, for which there is a checkpoint, and says so first."""
-        marker = PurgeMarker(partition=partition, up_to=up_to).SerializeToString()
+    async def purge(self, partition: int, up_to: int, stream: str, after: Purged) -> None:
+        """Purges the partition's blocks below `up_to` of that stream, for which there is a checkpoint, and
+        says so first. `after`: the marker that is there, as it was seen before `stream` was. If there is
+        another by now, nothing is done. Raises APIError then.
+
+        Whatever of this comes so late that the stream was made anew takes nothing: no block of that one is
+        below `up_to` (mesh.jetstream.bus.first_sequence), and the marker is of another stream."""
+        marker = PurgeMarker(partition=partition, up_to=up_to, stream=stream).SerializeToString()
         subject = subjects.purged(partition)
+        expected = str(after.sequence)
+
+        async def say() -> None:
+            headers = {Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value: expected}
+            await self._bus.js.publish(subject, marker, headers=headers)
+
         try:
-            await self._bus.js.publish(subject, marker)
+            await say()
         except APIError as error:
             if error.err_code != _STREAM_FULL:
                 raise
             # Full to the brim, and the marker must come before the purge that makes room.
             bytes_max = await self._bus.widen_events_stream(_MORE_BYTES)
             log.warning("the event stream is full: its bound is %d bytes now", bytes_max)
-            await self._bus.js.publish(subject, marker)
+            await say()
         name = subjects.EVENTS_STREAM
         await self._bus.js.purge_stream(name, seq=up_to, subject=subjects.events(partition))
         await self._bus.js.purge_stream(name, keep=1, subject=subject)

@@ -19,7 +19,6 @@ owner forgets by making a new index of what it keeps.
 from __future__ import annotations
 
 import itertools
-from struct import Struct
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +28,6 @@ I64 = NDArray[np.int64]
 
 FEW_ENCODED_MAX = 128
 """Up to here rows are encoded one by one."""
-_KEY = Struct("<QQ")
 _BITS_MIN = 7
 _SLOTS_PER_KEY_BITS = 2
 _ODD = np.uint64(0x9E3779B97F4A7C15)
@@ -64,6 +62,7 @@ class KeyIndex:
 
     def _view(self) -> None:
         """One value of a column costs a third of what numpy takes for it."""
+        self._room = len(self._low) - len(self._low) * (self._one_salt & 0xFF) // 1024
         self._one_slot, self._one_low, self._one_high = self._slots.data, self._low.data, self._high.data
 
     def __len__(self) -> int:
@@ -93,39 +92,37 @@ class KeyIndex:
 
     def find_one(self, low: int, high: int) -> int:
         """As `find`, of one key."""
-        at = self._home_of_one(low, high)
-        slots, lows, highs = self._one_slot, self._one_low, self._one_high
-        for step in itertools.count(1):
-            found = slots[at]
-            if found < 0 or (lows[found] == low and highs[found] == high):
-                return found
-            at = (at + step) & (len(slots) - 1)
-        raise AssertionError("a table that is not full has a slot for every key")
+        return self._one_slot[self._slot_of(low, high)]
 
     def row_of(self, low: int, high: int) -> int:
         """As `rows`, of one key."""
-        found = self.find_one(low, high)
-        if found >= 0:
-            return found
-        self._reserve(1)
-        at = self._home_of_one(low, high)
-        slots, step = self._one_slot, 1
-        while slots[at] >= 0:
-            at = (at + step) & (len(slots) - 1)
-            step += 1
-        row = slots[at] = self._count
+        at = self._slot_of(low, high)
+        row = self._one_slot[at]
+        if row >= 0:
+            return row
+        row = self._count
+        if row >= self._room:
+            self._reserve(1)
+            at = self._slot_of(low, high)
+        self._one_slot[at] = row
         self._one_low[row], self._one_high[row] = low, high
-        self._count += 1
+        self._count = row + 1
         return row
 
-    def key_of(self, row: int) -> bytes:
-        """The key that has this number."""
-        return _KEY.pack(self._one_low[row], self._one_high[row])
+    def key_of(self, row: int) -> tuple[int, int]:
+        """The halves of the key that has this number."""
+        return self._one_low[row], self._one_high[row]
 
-    def _home_of_one(self, low: int, high: int) -> int:
+    def _slot_of(self, low: int, high: int) -> int:
+        """Where the key is, or is to be put."""
         mixed = (((low ^ self._one_salt) * _ONE_ODD) ^ (high * _ONE_ODD_2)) & _64_BITS
-        mixed ^= mixed >> 29
-        return ((mixed * _ONE_ODD) & _64_BITS) >> (64 - self._bits)
+        at = (((mixed ^ mixed >> 29) * _ONE_ODD) & _64_BITS) >> (64 - self._bits)
+        slots, lows, highs = self._one_slot, self._one_low, self._one_high
+        step = 0
+        while (found := slots[at]) >= 0 and (lows[found] != low or highs[found] != high):
+            step += 1
+            at = (at + step) & (len(slots) - 1)
+        return at
 
     def _probe(self, low: U64, high: U64, add: bool) -> I64:
         """Each step looks at one slot of every key that is not settled yet."""
@@ -179,8 +176,7 @@ class KeyIndex:
         when exactly depends on the salt, so that the tables of a process, which fill alike, do not
         all grow at the same moment."""
         needed = self._count + more
-        early = len(self._low) * (int(self._salt) & 0xFF) // 1024
-        if needed <= len(self._low) - early:
+        if needed <= self._room:
             return
         self._bits += 1
         while 1 << (self._bits - _SLOTS_PER_KEY_BITS) < needed:

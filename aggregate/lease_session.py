@@ -1,7 +1,7 @@
 """What a worker does while it holds the lease of a partition: pull blocks, fold them, flush, publish.
 
-The first block after an idle period is flushed at once; then there is a flush every FLUSH_INTERVAL_S at
-most, and under a backlog one after FLUSH_EVENTS_MAX events. Results are published only after their flush,
+The first block after an idle period is flushed at once; then there is a flush as often as aggregate.pace
+says, and under a backlog one after FLUSH_EVENTS_MAX events. Results are published only after their flush,
 so no viewer ever sees a result that could be lost (I5). Between blocks the session yields to the event loop:
 a backlog delays neither the renewal of the lease nor other requests.
 
@@ -34,6 +34,7 @@ from aggregate.checkpoint import take
 from aggregate.deadletters import DeadLetters
 from aggregate.eventlog import EventLog
 from aggregate.lease import Lease
+from aggregate.pace import FlushPace
 from aggregate.partition import Flush, Partition
 from aggregate.partition_health import Dependency, PartitionHealth
 from aggregate.partition_store import PartitionStore
@@ -87,9 +88,11 @@ class LeaseSession:
         health: PartitionHealth,
         *,
         start: SessionStart,
+        pace: FlushPace | None = None,
         now: Callable[[], float] = wall_clock.now_s,
     ) -> None:
-        """`now`: Unix seconds by the mesh's clock, which also stamps what is stored."""
+        """`pace`: shared by the sessions of a process. `now`: Unix seconds by the mesh's clock, which also
+        stamps what is stored."""
         self._now = now
         self._bus = bus
         self._stored = stored
@@ -111,7 +114,10 @@ class LeaseSession:
         self._pull = Pull(bus, partition.index)
         self._subscription: Subscription | None = None
         self._applied = lease.applied = partition.folded
+        self._pace = pace or FlushPace()
         self._flushed_at = 0.0
+        self._due_at = 0.0
+        """When what was folded since the last flush was due to be flushed."""
         self._yielded_at = 0.0
         self._causes: list[str] = []
         self._blocks = 0
@@ -161,6 +167,7 @@ class LeaseSession:
             uncounted=self._partition.uncounted,
             origins_from_s=self._partition.origins_from_s,
             sweep_ms=int(1000 * limits.SWEEP_LOOK_S * self._looks),
+            flush_ms=int(1000 * self._pace.interval_s) if self._pace.is_widened else 0,
             problem=self._health.problem(asyncio.get_running_loop().time()) or self._partition.lacks,
         )
         found.as_of.FromNanoseconds(int(now_s * 1e9))
@@ -219,6 +226,7 @@ class LeaseSession:
 
     async def _look(self) -> None:
         """Raises Corrupt, Rewound, NatsError, RedisError, TimeoutError."""
+        await self._end_of_stream()
         await self._look_at_state()
         await self._look_at_stream()
 
@@ -262,11 +270,18 @@ class LeaseSession:
         last, first = bound.sequence, 0
         if there is None:
             # Look again once the end is known: the stream may be growing back over it.
-            _, last = await self._log.stream()
+            last = await self._end_of_stream()
             there = await self._log.block(bound.sequence)
             first = await self._log.first(self._partition.index) if there is None else 0
         if not fits(fit(PartitionState(applied=bound.sequence, bound=bound), there, last, first)):
             raise Corrupt(f"the stream has lost its tail: it holds another block {bound.sequence}")
+
+    async def _end_of_stream(self) -> int:
+        """Its last sequence. Raises Corrupt if it is another stream than that of the state."""
+        stream, last = await self._log.stream()
+        if stream != self._stream:
+            raise Corrupt(f"the event stream of {self._stream} was made anew, as that of {stream}")
+        return last
 
     async def _fold_on(self, stopping: asyncio.Event, watch: asyncio.Task[None]) -> None:
         loop = asyncio.get_running_loop()
@@ -275,11 +290,13 @@ class LeaseSession:
                 watch.result()
             if self._lease.lapsed:
                 raise Fenced("the lease lapsed")
-            due_s = self._flushed_at + bounds.FLUSH_INTERVAL_S - loop.time()
+            due_at = self._pace.due_at(self._flushed_at)
             wants_flush = self._partition.folded != self._applied
-            pulled = await self._pull.next(max(0.0, due_s) if wants_flush else _PATIENCE_S)
+            pulled = await self._pull.next(max(0.0, due_at - loop.time()) if wants_flush else _PATIENCE_S)
+            if not wants_flush:
+                self._due_at = max(due_at, loop.time())
             await self._fold(pulled)
-            if loop.time() >= self._flushed_at + bounds.FLUSH_INTERVAL_S:
+            if loop.time() >= due_at:
                 await self._flush()
             if self._wanted is not None:
                 await self._take_checkpoint(self._wanted)
@@ -307,8 +324,9 @@ class LeaseSession:
                 self._causes.append(telemetry.cause_in(message.headers))
             now = loop.time()
             much = self._partition.unflushed_events >= bounds.FLUSH_EVENTS_MAX
-            if much or now - max(began_at, self._flushed_at) >= bounds.FLUSH_INTERVAL_S:
+            if much or now - max(began_at, self._flushed_at) >= self._pace.interval_s:
                 await self._flush()
+                self._due_at = loop.time()
             elif now - self._yielded_at >= _TURN_S:
                 await asyncio.sleep(0)
                 self._yielded_at = loop.time()
@@ -335,6 +353,7 @@ class LeaseSession:
             self._bound = flush.state.bound
             self._lease.renewed(asked_at)
             self._flushed_at = self._yielded_at = loop.time()
+            self._pace.flushed(self._flushed_at - self._due_at, self._flushed_at)
             await self._publish(flush)
 
     async def _check_purged(self) -> None:
@@ -345,7 +364,7 @@ class LeaseSession:
         marker now, nothing was missing. From the head on a flush runs no such risk: no former owner can have
         folded further, and a later one's lease refuses it. Raises Corrupt, NatsError, TimeoutError.
         """
-        floor = await self._log.floor(self._partition.index)
+        floor = (await self._log.purged(self._partition.index)).floor(self._stream)
         if floor > self._applied:
             raise Corrupt(f"blocks below {floor} were purged while it was folded from {self._applied}")
 

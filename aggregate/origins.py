@@ -317,7 +317,7 @@ class OriginWindows:
         """As `_encode`."""
         index, count = self._viewers, len(rows)
         encoded = OriginRows(
-            viewers=b"".join([index.key_of(row) for row in rows]),
+            viewers=pack(f"<{2 * count}Q", *[half for row in rows for half in index.key_of(row)]),
             highest=pack(f"<{count}Q", *[self._one_highest[row] for row in rows]),
             seen=pack(f"<{count}Q", *[self._one_seen[row] for row in rows]),
         )

@@ -164,15 +164,19 @@ class Retention:
 
     async def _make_room(self, owner: CheckpointSource) -> None:
         found = await owner.checkpoint()
-        if found is None or not await self._log.can_purge(owner.index, found.applied):
+        if found is None:
+            return
+        purged = await self._log.purged(owner.index)
+        floor = purged.floor(found.stream)
+        if not await self._log.can_purge(owner.index, found.applied, floor):
             return
         stream, last = await self._log.stream()
         there = await self._log.block(found.state.bound.sequence)
         if stream != found.stream or fit(found.state, there, last) is not Fit.SAME:
             log.warning("partition %d: a checkpoint of another stream purges nothing", owner.index)
             return
-        await self._checkpoints.put(found, await self._log.floor(owner.index))
-        await self._log.purge(owner.index, found.applied)
+        await self._checkpoints.put(found, floor)
+        await self._log.purge(owner.index, found.applied, stream, purged)
         log.info(
             "partition %d: a checkpoint at %d, and the blocks below are purged", owner.index, found.applied
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from struct import Struct, pack
+from struct import pack
 
 from aggregate.keyindex import KeyIndex
 from grandstand.internal.v1.internal_pb2 import VoteRows
@@ -22,7 +22,6 @@ Taken = tuple[int, Vote, tuple[int, int]]
 
 GUEST = 1 << 31
 """In a weight: the vote is a guest's."""
-_KEY = Struct("<QQ")
 
 Column = memoryview
 
@@ -107,14 +106,14 @@ class VoteCells:
         count = len(rows)
         topic = [self.topic[row] for row in rows]
         numbers = {number: at for at, number in enumerate(sorted(set(topic)))}
-        keys = []
+        halves: list[int] = []
         for row, number in zip(rows, topic, strict=True):
-            low, high = _KEY.unpack(index.key_of(row))
-            keys.append(_KEY.pack(low ^ self.key_low[number], high ^ self.key_high[number]))
+            low, high = index.key_of(row)
+            halves += (low ^ self.key_low[number], high ^ self.key_high[number])
         return VoteRows(
             topics="\n".join([name_of(number) for number in numbers]),
             topic=pack(f"<{count}I", *[numbers[number] for number in topic]),
-            actor=b"".join(keys),
+            actor=pack(f"<{2 * count}Q", *halves),
             options=pack(f"<{count}Q", *[self.options[row] for row in rows]),
             weight=pack(f"<{count}I", *[self.weight[row] for row in rows]),
             origin_tag=pack(f"<{count}Q", *[self.tag[row] for row in rows]),

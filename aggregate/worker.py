@@ -31,6 +31,7 @@ from aggregate.eventlog import EventLog
 from aggregate.lease import Lease
 from aggregate.lease_session import LeaseSession, SessionStart
 from aggregate.loading import load
+from aggregate.pace import FlushPace
 from aggregate.partition import Loaded, Partition
 from aggregate.partition_health import PartitionHealth
 from aggregate.partition_store import Acquired, PartitionStore
@@ -79,9 +80,10 @@ class PartitionWorker:
         index: int,
         turns: Turns | None = None,
         now: Callable[[], float] = wall_clock.now_s,
+        pace: FlushPace | None = None,
     ) -> None:
-        """`turns`: shared by the workers of a process, which decode their states in turn.
-        `now`: Unix seconds by the mesh's clock."""
+        """`turns` and `pace`: shared by the workers of a process, which decode their states in turn and flush
+        together. `now`: Unix seconds by the mesh's clock."""
         self._now = now
         self.index = index
         self.settled = asyncio.Event()
@@ -95,6 +97,7 @@ class PartitionWorker:
         self._free = asyncio.Event()
         self._session: LeaseSession | None = None
         self._turns = turns or Turns()
+        self._pace = pace or FlushPace()
         self._health = PartitionHealth()
         self._fails = False
         """It cannot take the partition over, or could not keep it."""
@@ -186,17 +189,18 @@ class PartitionWorker:
 
     async def _serve(self, lease: Lease, acquired: Acquired) -> None:
         # Concurrently: the partition makes no progress until it is loaded.
-        (stream, last), head, floor, standing = await asyncio.gather(
-            *(self._log.stream(), self._log.last(self.index), self._log.floor(self.index)),
+        (stream, last), head, purged, standing = await asyncio.gather(
+            *(self._log.stream(), self._log.last(self.index), self._log.purged(self.index)),
             self._stored.standing(),
         )
         self._health.events.proved(asyncio.get_running_loop().time())
-        found = Found(stream, last, head, floor, standing)
+        found = Found(stream, last, head, purged.floor(stream), standing)
         partition, bound, target = await self._load(lease.token, acquired, found)
         self._health.unusable = ""
         self._session = LeaseSession(
             *(self._bus, self._stored, self._letters, self._log, partition, lease, self._health),
             start=SessionStart(stream, head, target, bound),
+            pace=self._pace,
             now=self._now,
         )
         self.settled.set()

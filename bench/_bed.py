@@ -127,6 +127,7 @@ class Bed:
         }
         bus = await Bus.connect(self.nats_url, "bench")
         try:
+            await bus.ensure_events_stream()
             config = js_api.KeyValueConfig(bucket=subjects.CATALOG_BUCKET, storage=js_api.StorageType.FILE)
             bucket = await bus.js.create_key_value(config)
             for key, definition in definitions.items():

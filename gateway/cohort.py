@@ -51,10 +51,23 @@ class CohortKey(NamedTuple):
 class Cohort:
     """`now_s` is Unix time, `at_s` monotonic; both in seconds."""
 
-    def __init__(self, key: CohortKey, view: GameView, on_room: Callable[[], None], now_s: float) -> None:
-        """`on_room`: call `flush` soon; called often."""
+    def __init__(
+        self,
+        key: CohortKey,
+        view: GameView,
+        on_room: Callable[[], None],
+        now_s: float,
+        sealed_at_s: Callable[[str], float] = lambda _: 0.0,
+    ) -> None:
+        """`on_room`: call `flush` soon; called often. `sealed_at_s`: when a sealed topic was sealed, Unix
+        seconds; 0: long ago."""
         self.key = key
-        self.frames = Frames(view, key.patterns, key.updates_per_s, deltas=key.deltas, now_s=now_s)
+        self.frames = Frames(
+            *(view, key.patterns, key.updates_per_s),
+            deltas=key.deltas,
+            now_s=now_s,
+            sealed_at_s=sealed_at_s,
+        )
         self._group = BroadcastGroup(on_room)
         self._on_room = on_room
         self._position = 0

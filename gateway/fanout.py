@@ -354,8 +354,11 @@ class FanOut:
                     feed.tick(at_s, now_s)
             view = self.catalog.view
             if view.changes != self._catalog_changes:
+                changed = view.changed_since(self._catalog_changes)
                 self._catalog_changes = view.changes
                 for feed in list(self._feeds.values()):
+                    if changed is not None and feed.game_id not in changed:
+                        continue
                     game = view.get(subjects.game_key(feed.game_id))
                     feed.look_at(game if isinstance(game, Game) else None)
 

@@ -10,6 +10,7 @@ Bounds: the viewers that mesh.stream_limits admits; no queue for any of them.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Sequence
 from math import inf
@@ -28,7 +29,7 @@ from gateway.view import GameView
 from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED, Game
 from grandstand.wire import ids
 from grandstand.wire.errors import Unavailable, Unknown
-from mesh import telemetry
+from mesh import limits, telemetry
 from mesh.catalog.spreads import Spreads
 from mesh.catalog.watch import CatalogWatch
 from mesh.http2.members import Chosen
@@ -153,7 +154,9 @@ class Feed:
         key, at_s = subscription.key, self._loop.time()
         cohort = self._cohorts.get(key)
         if cohort is None:
-            cohort = self._cohorts[key] = Cohort(key, self.view, lambda: self._flush_soon(key), self._now())
+            cohort = self._cohorts[key] = Cohort(
+                *(key, self.view, lambda: self._flush_soon(key), self._now()), self._sealed_at_s
+            )
             rate = self._host.overload.updates_per_s(key.updates_per_s, key.tier)
             cohort.frames.renditioned(rate)
         cohort.join(viewer.call, ahead=subscription.resumes, at_s=at_s)
@@ -232,6 +235,18 @@ class Feed:
         for task in (self._starting, self._ending, *self._loads):
             if task is not None:
                 task.cancel()
+
+    def _sealed_at_s(self, topic: str) -> float:
+        """When a sealed topic was sealed, Unix seconds; 0 if that is not known."""
+        kind, _, name = topic.partition("/")
+        view = self._host.catalog.view
+        ended_at = self._game.ended_at
+        with contextlib.suppress(Unknown):
+            if kind == "poll":
+                ended_at = view.poll(self.game_id, name).closes_at
+            elif kind == "board":
+                ended_at = view.board(self.game_id, name).closes_at
+        return ended_at.seconds + limits.SEAL_GRACE_S if ended_at.seconds else 0.0
 
     # The game's end.
 

@@ -8,19 +8,24 @@ grandstand.wire.delta). Everybody else is sent a snapshot of the base, or, if it
 Each is encoded at most once for a tick, of parts that the view encoded once for all cohorts, put together by
 the rules of protobuf's wire format (protobuf.dev/programming-guides/encoding).
 
+What a Snapshot shows of many topics says gateway.snapshot_topics.
+
 Bound: a state for each topic that matches, which the view holds as well, and three encoded messages.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from struct import Struct
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway.shown import Shown, position
+from gateway.snapshot_topics import Candidate, choose
 from gateway.view import GameView
 from gateway.wire_format import FIXED64, LENGTH_DELIMITED, VARINT, sized, tag, varint
+from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED
 from grandstand.gateway.v1.gateway_pb2 import (
     Drain,
     GameEnded,
@@ -40,18 +45,30 @@ _NANOS = tag(Timestamp, "nanos", VARINT)
 _SNAPSHOT = tag(SubscribeResponse, "snapshot", LENGTH_DELIMITED)
 _UPDATE = tag(SubscribeResponse, "update", LENGTH_DELIMITED)
 _SNAPSHOT_TOPIC = tag(Snapshot, "topics", LENGTH_DELIMITED)
+_SNAPSHOT_MORE = tag(Snapshot, "more", VARINT)
 _SNAPSHOT_RATE = tag(Snapshot, "updates_per_s", FIXED64)
 _UPDATE_TOPIC = tag(Update, "topics", LENGTH_DELIMITED)
 _UPDATE_DELTA = tag(Update, "deltas", LENGTH_DELIMITED)
 _DOUBLE = Struct("<d")
+
+_CHOSEN_FOR_S = 10.0
+"""A Snapshot is chosen anew after so long, though nothing has changed: what was sealed gets old."""
 
 
 class Frames:
     """`now_s` is Unix time, `at_s` monotonic; both in seconds."""
 
     def __init__(
-        self, view: GameView, patterns: TopicPatterns, updates_per_s: float, *, deltas: bool, now_s: float
+        self,
+        view: GameView,
+        patterns: TopicPatterns,
+        updates_per_s: float,
+        *,
+        deltas: bool,
+        now_s: float,
+        sealed_at_s: Callable[[str], float],
     ) -> None:
+        """`sealed_at_s`: when a sealed topic was sealed, Unix seconds."""
         self.updates_per_s = updates_per_s
         """May be changed at any time."""
         self.update: bytes | None = None
@@ -65,8 +82,14 @@ class Frames:
         self._base = {topic: view.shown(topic, now_s) for topic in view.changed(patterns, 0)}
         self._applied = _positions(view)
         """All up to there is in the base."""
-        self._snapshot: bytes | None = None
+        self._sealed_at_s = sealed_at_s
+        self._left_out: set[str] = set()
+        """Topics that some Snapshot had no room for since they were last in an Update: of these there may be
+        viewers who lack the base, so they are sent whole."""
+        self._snapshot: tuple[float, bytes] | None = None
+        """When it was made, and its field."""
         self._newest: tuple[int, bytes] | None = None
+        """The view's version that it is of, and its field."""
 
     def due_at_s(self) -> float | None:
         """When the next tick is due, perhaps past; None while nothing changed."""
@@ -98,8 +121,9 @@ class Frames:
         base = self._base
         for topic in sorted(filter(self._matches, view.changed_since(self._version))):
             shown = view.shown(topic, now_s)
-            parts.append(self._part(base.get(topic), shown))
+            parts.append(self._part(None if topic in self._left_out else base.get(topic), shown))
             base[topic] = shown
+            self._left_out.discard(topic)
         self._ticked_at_s = at_s
         self._version = view.version
         self._snapshot = self._newest = None
@@ -117,17 +141,17 @@ class Frames:
         """The base."""
         if not self.is_behind():
             self._applied = _positions(self._view)
-        if self._snapshot is None:
-            self._snapshot = self._encoded([self._base[topic] for topic in sorted(self._base)])
-        return b"".join((_as_of(now_s), self._applied, self._snapshot))
+        if self._snapshot is None or self._snapshot[0] + _CHOSEN_FOR_S < now_s:
+            self._snapshot = now_s, self._encoded(self._base, now_s)
+        return b"".join((_as_of(now_s), self._applied, self._snapshot[1]))
 
     def newest(self, now_s: float) -> bytes:
         """A snapshot of what the view shows now."""
         version = self._view.version
         if self._newest is None or self._newest[0] != version:
             topics = self._view.changed(self._patterns, 0)
-            shown = [self._view.shown(topic, now_s) for topic in topics]
-            self._newest = version, self._encoded(shown)
+            shown = {topic: self._view.shown(topic, now_s) for topic in topics}
+            self._newest = version, self._encoded(shown, now_s)
         return b"".join((_as_of(now_s), _positions(self._view), self._newest[1]))
 
     def renditioned(self, updates_per_s: float) -> None:
@@ -135,9 +159,24 @@ class Frames:
         self.updates_per_s = updates_per_s
         self._snapshot = self._newest = None
 
-    def _encoded(self, topics: list[Shown]) -> bytes:
-        parts = [_SNAPSHOT_TOPIC + sized(each.encoded) for each in topics]
+    def _encoded(self, shown: Mapping[str, Shown], now_s: float) -> bytes:
+        """A Snapshot, as far as it has room."""
+        candidates = [
+            Candidate(
+                topic,
+                len(each.encoded),
+                self._view.changed_at(topic),
+                self._sealed_at_s(topic) if each.stage == STAGE_SEALED else None,
+            )
+            for topic, each in shown.items()
+        ]
+        chosen = choose(candidates, self._patterns.exact, now_s)
+        if len(chosen.topics) < len(shown):
+            self._left_out |= shown.keys() - set(chosen.topics)
+        parts = [_SNAPSHOT_TOPIC + sized(shown[topic].encoded) for topic in chosen.topics]
         parts.append(_SNAPSHOT_RATE + _DOUBLE.pack(self.updates_per_s))
+        if chosen.more:
+            parts.append(_SNAPSHOT_MORE + varint(1))
         return _SNAPSHOT + sized(b"".join(parts))
 
 

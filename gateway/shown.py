@@ -12,6 +12,7 @@ from functools import lru_cache
 
 from gateway.wire_format import LENGTH_DELIMITED, VARINT, sized, tag, varint
 from grandstand.aggregate.v1.aggregate_pb2 import TopicState
+from grandstand.catalog.v1.catalog_pb2 import Stage
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.gateway.v1.delta_pb2 import OptionDelta, TallyDelta, TopicDelta
 from grandstand.wire.delta import diff
@@ -44,6 +45,10 @@ class Shown:
         return self._state
 
     @property
+    def stage(self) -> Stage:
+        return self.state.stage
+
+    @property
     def encoded(self) -> bytes:
         if self._encoded is None:
             self._encoded = self.state.SerializeToString()
@@ -72,6 +77,10 @@ class ShownTally(Shown):
         if self._state is None:
             self._state = TopicMerge.tally_state(self._merge.topic, self._positions, self._stage, self._tally)
         return self._state
+
+    @property
+    def stage(self) -> Stage:
+        return self._stage
 
     def delta(self, before: Shown) -> bytes | None:
         if not isinstance(before, ShownTally):

@@ -141,6 +141,11 @@ class GameView:
         known = self._known.get(partition)
         return None if known is None or known.loaded < 0 else known.applied
 
+    def partial(self, topic: str, partition: int) -> Partial | None:
+        """What is known of the topic in one partition."""
+        merge = self._merges.get(topic)
+        return None if merge is None else merge.partial(partition)
+
     def positions(self) -> list[tuple[int, int]]:
         """How far each partition of the game is known, in their order: everything up to there is in what
         is shown now."""
@@ -206,6 +211,10 @@ class GameView:
     def changed(self, patterns: TopicPatterns, since: int) -> list[str]:
         """The matching topics that changed after version `since`, by name."""
         return sorted(topic for topic in self.changed_since(since) if patterns.match(topic))
+
+    def changed_at(self, topic: str) -> int:
+        """In which version the topic changed last."""
+        return self._changed_at[topic]
 
     def changed_since(self, since: int) -> Iterator[str]:
         """The topics that changed after version `since`, the latest first."""

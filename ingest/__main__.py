@@ -49,7 +49,7 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
     config = process.config
     async with open_verifier(config, mesh_tokens=True) as verifier, open_origins(config) as origins:
         bus = await Bus.connect(config.nats, config.instance, config.replicas)
-        await bus.ensure_events_stream(config.events_bytes)
+        await bus.await_events_stream()
         pipeline = PublishPipeline(bus, store=config.nats_store)
         await pipeline.start()
         catalog = CatalogWatch(bus, probe_s=limits.VIEW_PROBE_S, puts_back=False)

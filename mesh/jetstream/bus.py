@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime
 import json
 import logging
 from collections.abc import Awaitable, Callable
@@ -37,9 +38,21 @@ _PING_S = 1.0
 _PINGS_MAX = 3
 _ASK_S = 1.0
 _PROBE_AGE_S = 3600.0
+_EPOCH = datetime.datetime.fromtimestamp(0, datetime.UTC)
+_MICROSECOND = datetime.timedelta(microseconds=1)
 # Error codes of JetStream.
 _STREAM_EXISTS = 10058
 _NO_CLUSTER = 10074
+
+
+def first_sequence(made_at: datetime.datetime) -> int:
+    """The first sequence of an event stream made at that time: its microseconds since 1970.
+
+    It is beyond every sequence of a stream that was made earlier, since none stores a block each microsecond.
+    So no purge, position or cursor of that one names anything in this one. Below 2^52, which every store of
+    sequences can hold (aggregate.manifest the least), until 2112.
+    """
+    return (made_at - _EPOCH) // _MICROSECOND
 
 
 class Bus:
@@ -120,11 +133,16 @@ class Bus:
         `discard=new`: a full stream refuses new events, and so does ingest; it never forgets
         one that was acked (I4). One of an older release gets the subjects that it lacks. Raises
         NotNow when no cluster is there to hold that many replicas.
+
+            created without our subjects ──▶ purged up to `first_sequence` ──▶ given the subjects
+
+        So it takes nothing before its first sequence is set, and each step may be repeated, by anybody.
+        Rejected: the setting `first_seq`. nats-server before 2.10.28 and 2.11.2 empties a stream that has it
+        when it restarts, unless the first message is gone.
         """
         self._events_bytes_max = bytes_max or self._events_bytes_max
         config = js_api.StreamConfig(
             name=subjects.EVENTS_STREAM,
-            subjects=[subjects.EVENTS_ALL, subjects.PURGED_ALL],
             retention=js_api.RetentionPolicy.LIMITS,
             storage=js_api.StorageType.FILE,
             discard=js_api.DiscardPolicy.NEW,
@@ -133,6 +151,16 @@ class Bus:
             num_replicas=self.replicas,
         )
         await self._until_jetstream_answers(lambda: self._add_stream(config))
+
+    async def await_events_stream(self) -> None:
+        """Returns once the event stream, which aggregates create, takes events."""
+
+        async def look() -> None:
+            info = await self.js.stream_info(subjects.EVENTS_STREAM)
+            if not _takes_events(info):
+                raise NotFoundError(description="the event stream has no subjects yet")
+
+        await self._until_jetstream_answers(look)
 
     async def ensure_probes_stream(self) -> None:
         """Creates the stream that storing is proven with, made as the event stream is: on as many servers,
@@ -161,6 +189,8 @@ class Bus:
         try:
             info = await self.js.stream_info(subjects.EVENTS_STREAM)
         except NotFoundError:
+            info = None
+        if info is None or not _takes_events(info):
             await self.ensure_events_stream()
             info = await self.js.stream_info(subjects.EVENTS_STREAM)
         assert info.created is not None
@@ -178,7 +208,7 @@ class Bus:
             found = await self.js.stream_info(subjects.EVENTS_STREAM)
         except NotFoundError:
             try:
-                await self.js.add_stream(config)
+                found = await self.js.add_stream(config)
             except APIError as error:
                 if error.err_code == _NO_CLUSTER:
                     raise NotNow(
@@ -187,14 +217,18 @@ class Bus:
                     ) from None
                 if error.err_code != _STREAM_EXISTS:  # another service was faster
                     raise
+                found = await self.js.stream_info(subjects.EVENTS_STREAM)
         else:
             if (held := found.config.num_replicas or 1) != self.replicas:
                 log.warning("the event stream keeps its replicas: %d, not %d", held, self.replicas)
-            if subjects.PURGED_ALL not in (found.config.subjects or ()):
-                await self._change_stream(
-                    subjects.EVENTS_STREAM,
-                    lambda held: held.update(subjects=[subjects.EVENTS_ALL, subjects.PURGED_ALL]),
-                )
+        if not _takes_events(found) and not found.state.last_seq:
+            assert found.created is not None
+            await self.js.purge_stream(subjects.EVENTS_STREAM, seq=first_sequence(found.created))
+        if not {subjects.EVENTS_ALL, subjects.PURGED_ALL} <= {*(found.config.subjects or ())}:
+            await self._change_stream(
+                subjects.EVENTS_STREAM,
+                lambda held: held.update(subjects=[subjects.EVENTS_ALL, subjects.PURGED_ALL]),
+            )
 
     async def widen_events_stream(self, more_bytes: int) -> int:
         """Its new bound. Raises NatsError, TimeoutError."""
@@ -247,3 +281,7 @@ class Bus:
         if not self.client.is_closed:
             with contextlib.suppress(OSError):
                 await self.client.close()
+
+
+def _takes_events(stream: js_api.StreamInfo) -> bool:
+    return subjects.EVENTS_ALL in (stream.config.subjects or ())

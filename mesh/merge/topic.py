@@ -55,6 +55,9 @@ class TopicMerge:
         if partition in self._partials:
             self._superseded.add(partition)
 
+    def partial(self, partition: int) -> Partial | None:
+        return self._partials.get(partition)
+
     def sequence(self, partition: int) -> int:
         """How far the partition's share is folded; 0 before there is one."""
         known = self._partials.get(partition)

@@ -94,10 +94,12 @@ async def break_of(pull: Pull) -> str:
 def test_a_pull_brings_every_block_in_order_from_where_it_is_told(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with on_nats(tmp_path) as (_, bus, pipeline):
-            for n in range(1, 601):
+            stored = [
                 await pipeline.publish(subjects.events(n % 2), str(n).encode(), f"m{n}")
+                for n in range(1, 601)
+            ]
             pull = Pull(bus, 0)
-            await pull.open(101)
+            await pull.open(stored[100])
             assert await take(pull, 250) == list(range(102, 602, 2))
             await pull.close()
 
@@ -239,7 +241,8 @@ def test_a_consumer_that_is_another_owners_by_now_breaks_the_pull(tmp_path: Path
         async with pulling(tmp_path, blocks=2) as (bus, former, _):
             assert await take(former, 2) == [1, 2]
             later = Pull(bus, 0)
-            await later.open(2)
+            _, last = await bus.events_stream()
+            await later.open(last)
             assert await take(later, 1) == [2]
             assert await break_of(former) == "409 Consumer Deleted"
             await later.close()
@@ -269,12 +272,13 @@ def test_no_block_is_lost_or_doubled_while_the_consumers_leader_moves(tmp_path: 
     async def scenario(url: str) -> None:
         bus = await Bus.connect(url, "test", replicas=NODES)
         await bus.ensure_events_stream(bytes_max=10**8)
+        _, before = await bus.events_stream()
         await put(bus, range(1, blocks + 1))
 
         async def opened() -> Pull | None:
             pull = Pull(bus, 0)
             with contextlib.suppress(NatsError, TimeoutError):
-                await pull.open(len(got) + 1)
+                await pull.open(before + len(got) + 1)
                 return pull
             await pull.close()
             return None

@@ -13,10 +13,11 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import redis
+from nats.js.errors import APIError
 
 from aggregate import checkpoint, lease_session
 from aggregate.deadletters import DeadLetters
-from aggregate.eventlog import EventLog
+from aggregate.eventlog import EventLog, Purged
 from aggregate.lease_session import LeaseSession
 from aggregate.manifest import tail
 from aggregate.partition import Partition
@@ -34,6 +35,7 @@ from mesh.redis.layout import Write
 from tests.simulation.database import ModelDatabase
 from tests.support import blocks
 from tests.support.games import run
+from tests.support.nats_versions import nats_version, on_each_nats  # noqa: F401
 from tests.support.servers import Stores, eventually, stores
 from tests.support.votes_stream import PARTITIONS, VotesStream, votes_stream
 
@@ -204,7 +206,7 @@ def test_i4_a_partition_that_was_being_rebuilt_when_the_stream_lost_its_tail_is_
             with redis.Redis.from_url(servers.redis_url) as client:
                 stream = client.get(layout.stream_key(3))
                 assert isinstance(stream, bytes)
-                client.set(layout.stream_key(3), stream.rpartition(b" ")[0] + b" 100000")
+                client.set(layout.stream_key(3), stream.rpartition(b" ")[0] + b" %d" % (2**52,))
             again = servers.worker("aggregate-1")
 
             async def counted() -> bool:
@@ -213,7 +215,7 @@ def test_i4_a_partition_that_was_being_rebuilt_when_the_stream_lost_its_tail_is_
                 return False
 
             await eventually(counted, "the partition is shown", 30)
-            assert "partition 3: its state was to be folded up to 100000" in again.said()
+            assert f"partition 3: its state was to be folded up to {2**52}" in again.said()
 
     run(scenario(), within_s=60)
 
@@ -298,7 +300,7 @@ def test_i4_a_purge_beneath_a_refold_is_noticed(
                 assert purged == [found.applied]
                 assert share.partials["poll/mvp"].tally.voters == votes.acked
             log = EventLog(votes.bus)
-            assert await log.floor(3) == found.applied
+            assert (await log.purged(3)).up_to == found.applied
             assert await log.block(found.applied) is not None, "the bound block stays"
             assert "is left out" not in caplog.text, "a purged poll is no reason to set its votes aside"
 
@@ -313,7 +315,7 @@ def test_i4_an_owner_that_lost_its_lease_sets_nothing_aside_for_what_a_later_one
     async def scenario() -> None:
         async with votes_stream(servers.nats_url, servers.redis_url) as votes, owner(votes, 3):
             await folded(votes, 3)
-            marker = PurgeMarker(partition=3, up_to=1_000_000).SerializeToString()
+            marker = PurgeMarker(partition=3, up_to=2**52).SerializeToString()
             await votes.bus.js.publish(subjects.purged(3), marker)
             monkeypatch.setattr(Partition, "fold", lambda *_: [DeadLetter(partition=3, reason="unknown")])
             await votes.vote(3)
@@ -385,31 +387,40 @@ def test_i4_purged_and_without_a_checkpoint_nothing_wrong_is_shown(
     run(scenario(), within_s=60)
 
 
-def test_i4_a_checkpoint_of_another_stream_purges_nothing(servers: Stores) -> None:
+@on_each_nats
+def test_i4_neither_a_checkpoint_nor_a_purge_of_another_stream_purges_anything(servers: Stores) -> None:
     """What was purged is told by the stream, not remembered: a stream made anew has purged nothing."""
 
     async def scenario() -> None:
         async with votes_stream(servers.nats_url, servers.redis_url) as votes:
-            await votes.vote(3, VOTES)
+            events = EventLog(votes.bus)
+            for _ in range(BLOCKS):
+                await votes.vote(3, VOTES)
             async with owner(votes, 3) as worker:
                 await folded(votes, 3)
                 found = await checkpoint_of(worker)
                 retention = Retention(votes.bus, Checkpoints(votes.bus), list)
                 await retention._make_room(Late(found))
-                assert await EventLog(votes.bus).floor(3) == found.applied
+                assert (await events.purged(3)).up_to == found.applied
             await votes.bus.js.delete_stream(subjects.EVENTS_STREAM)
             await votes.open()
             blocks_before = votes.last[3]
             for _ in range(BLOCKS):
                 await votes.vote(3, VOTES)
             await retention._make_room(Late(found))
-            assert await EventLog(votes.bus).floor(3) == 0
+            assert await events.purged(3) == Purged()
+            # One that looked at the stream before it was made anew, and is stopped until now.
+            await events.purge(3, found.applied, found.stream, Purged())
+            assert await events.first(3) == blocks_before
             async with owner(votes, 3, "two") as worker:
                 await folded(votes, 3)
                 again = await checkpoint_of(worker)
                 await retention._make_room(Late(again))
             assert blocks_before < again.applied
-            assert await EventLog(votes.bus).floor(3) == again.applied
+            assert (await events.purged(3)).up_to == again.applied
+            with pytest.raises(APIError, match="wrong last sequence"):
+                await events.purge(3, found.applied, found.stream, Purged())
+            assert (await events.purged(3)).floor(again.stream) == again.applied
 
     run(scenario(), within_s=60)
 

@@ -29,7 +29,10 @@ PURGE = f"$JS.API.STREAM.PURGE.{subjects.EVENTS_STREAM}"
 WIPE = f"$JS.API.STREAM.DELETE.{subjects.CATALOG_STREAM}"
 GAME_KEY = f"$KV.{subjects.CATALOG_BUCKET}.game.final"
 BEYOND_NATS = {
-    "ingest": (PURGE, WIPE, GAME_KEY, "$JS.API.STREAM.UPDATE.EVENTS", "results.g.poll.p.1", "inbox.ann"),
+    "ingest": (
+        *(PURGE, WIPE, GAME_KEY, "$JS.API.STREAM.UPDATE.EVENTS", "$JS.API.STREAM.CREATE.EVENTS"),
+        *("results.g.poll.p.1", "inbox.ann"),
+    ),
     "aggregate": (WIPE, "$JS.API.STREAM.DELETE.EVENTS", "inbox.ann", "announcements.g", "health.gateway.x"),
     "gateway": (
         *(PURGE, WIPE, GAME_KEY, "events.1", "results.g.poll.p.1", "inbox.ann", "announcements.g"),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway import snapshot_topics
 from gateway.cohort import NOTES_KEPT, Cohort, CohortKey
 from gateway.overload import Tier
 from gateway.view import GameView
@@ -91,7 +93,7 @@ class Show:
 
     def _apply(self, stream: int, response: SubscribeResponse) -> None:
         screen = self.screens[stream]
-        if response.HasField("snapshot"):
+        if response.HasField("snapshot") and not response.snapshot.more:
             assert set(screen) <= {state.topic for state in response.snapshot.topics}
         states = [*response.snapshot.topics, *response.update.topics]
         states += [delta.apply(screen[each.topic], each) for each in response.update.deltas]
@@ -337,13 +339,20 @@ def test_what_passes_unwatched_is_shown_as_it_is_when_somebody_asks() -> None:
 
 
 @pytest.mark.parametrize("deltas", [False, True])
-@settings(max_examples=120)
-@given(st.data())
+@pytest.mark.parametrize("topics_max", [1, 128])
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
 def test_no_viewer_ever_goes_back_and_in_the_end_all_have_exactly_the_newest(
-    deltas: bool, data: st.DataObject
+    deltas: bool, topics_max: int, data: st.DataObject
 ) -> None:
     """Partials in any order, ticks, viewers that come, stall, read by bits and go: every state on a screen is
-    as new or newer, and in the end what the view shows, byte for byte."""
+    as new or newer, and in the end what the view shows, byte for byte; with Snapshots of one topic, of every
+    topic that changes once more."""
+    with mock.patch.object(snapshot_topics, "SNAPSHOT_TOPICS_MAX", topics_max):
+        partials_in_any_order(deltas, data)
+
+
+def partials_in_any_order(deltas: bool, data: st.DataObject) -> None:
     show = Show(deltas=deltas, window=data.draw(st.sampled_from([0, 20, 300, 5000, WIDE])))
     source = [partial(f"poll/{t}", s, s, p) for t in "xy" for p in (0, 1) for s in range(1, 8)]
     source += [board(s, {f"a{i}": (i * s * 7) % 13 for i in range(12)}) for s in range(1, 8)]
@@ -366,11 +375,16 @@ def test_no_viewer_ever_goes_back_and_in_the_end_all_have_exactly_the_newest(
                 show.line.reset(stream)
                 del show.screens[stream]
         show.read()
-    show.tick()
-    for _ in range(3):
-        for stream in show.screens:
-            show.line.widen(stream, 100_000)
-        show.flush()
-        show.read()
+    for sequence in (9, 10):
+        for topic in ("poll/x", "poll/y"):
+            for p in (0, 1):
+                show.view.offer(partial(topic, sequence, sequence, p))
+        show.view.offer(board(sequence, {"a1": sequence}))
+        show.tick()
+        for _ in range(3):
+            for stream in show.screens:
+                show.line.widen(stream, 100_000)
+            show.flush()
+            show.read()
     for screen in show.screens.values():
         assert screen == show.truth()

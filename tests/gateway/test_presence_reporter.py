@@ -170,7 +170,7 @@ async def audience(served: Served) -> AudienceResult:
     partition = Partition(0, Loaded())
     definition = served.catalog.view.game(GAME)
     partials = fold(partition, game_control(definition))
-    for sequence in range(1, stream.state.last_seq + 1):
+    for sequence in range(stream.state.first_seq, stream.state.last_seq + 1):
         message = await served.bus.js.get_msg(subjects.EVENTS_STREAM, sequence)
         partials |= fold(partition, Block.FromString(message.data or b""))
     return merge_audience([partials["audience"].audience], time.time())

@@ -56,7 +56,7 @@ class Hand:
         """How many the log holds behind the control SEALED, which no fold counts."""
         state = (await self.bus.js.stream_info(subjects.EVENTS_STREAM)).state
         sealed, found = False, 0
-        for sequence in range(1, state.last_seq + 1):
+        for sequence in range(state.first_seq, state.last_seq + 1):
             block = Block.FromString(
                 (await self.bus.js.get_msg(subjects.EVENTS_STREAM, sequence)).data or b""
             )

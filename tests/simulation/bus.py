@@ -10,9 +10,10 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from nats.errors import TimeoutError as NatsTimeoutError
-from nats.js.errors import APIError, NotFoundError
+from nats.js.api import Header
+from nats.js.errors import APIError, KeyWrongLastSequenceError, NotFoundError
 
-from grandstand.internal.v1.internal_pb2 import Partial, PartitionResults
+from grandstand.internal.v1.internal_pb2 import PartitionResults
 from grandstand.wire.errors import Unavailable
 from mesh import limits
 from mesh.jetstream import subjects
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
     from tests.simulation.mesh import Mesh
 
 _STREAM_FULL = 10077
+_WRONG_LAST_SEQUENCE = 10071
 _KEYS = f"$KV.{subjects.CATALOG_BUCKET}."
+_TOMBSTONES = subjects.tombstone("")
 
 
 class ModelBus:
@@ -60,9 +63,9 @@ class ModelBus:
 
         return await self.ask(widen)
 
-    async def ask(self, effect: Callable[[], Any]) -> Any:
-        """A request to the event stream. Raises what `effect` does, NatsTimeoutError."""
-        return await ask(self.process, self.mesh.cuts, "events", effect, NatsTimeoutError)
+    async def ask(self, effect: Callable[[], Any], thing: str = "events") -> Any:
+        """A request to the event stream, or to another. Raises what `effect` does, NatsTimeoutError."""
+        return await ask(self.process, self.mesh.cuts, thing, effect, NatsTimeoutError)
 
 
 class ModelClient:
@@ -81,9 +84,7 @@ class ModelClient:
             if not mesh.world.odds(0.01):
                 mesh.cuts.through(name, "bucket", lambda: mesh.bucket.put(key, payload), 0.003)
         elif subject.startswith("results."):
-            for game in PartitionResults.FromString(payload).games:
-                for partial in game.partials:
-                    mesh.on_partial(bus.process, Partial.FromString(partial))
+            mesh.on_results(bus.process, PartitionResults.FromString(payload))
         else:
             raise AssertionError(f"the model knows no {subject}")
 
@@ -143,6 +144,11 @@ class ModelJetStream:
     async def get_last_msg(self, stream: str, subject: str, direct: bool = False) -> Any:
         """Raises NotFoundError."""
         mesh = self._bus.mesh
+        if stream == subjects.TOMBSTONES_STREAM:
+            stone = await self._bus.ask(lambda: mesh.tombstones.get(subject), "bucket")
+            if stone is None:
+                raise NotFoundError
+            return SimpleNamespace(seq=1, data=stone)
         if subject.startswith(_KEYS):
             entry = await self._bus.bucket.last_of(subject.removeprefix(_KEYS))
             if entry is None:
@@ -156,16 +162,25 @@ class ModelJetStream:
         return await self._bus.ask(lambda: _message(of.next_of(subject, seq) if next else of.get(seq)))
 
     async def publish(self, subject: str, payload: bytes, headers: Mapping[str, str] | None = None) -> Any:
-        """Raises APIError where the stream is full; of the bucket's, KeyWrongLastSequenceError."""
+        """Raises APIError where the stream is full, or the last message of the subject is another."""
+        given = headers or {}
         if subject.startswith(_KEYS):
-            last = int((headers or {})["Nats-Expected-Last-Subject-Sequence"])
-            return SimpleNamespace(
-                seq=await self._bus.bucket.update(subject.removeprefix(_KEYS), payload, last)
-            )
+            last = int(given[Header.EXPECTED_LAST_SUBJECT_SEQUENCE])
+            try:
+                seq = await self._bus.bucket.update(subject.removeprefix(_KEYS), payload, last)
+            except KeyWrongLastSequenceError:
+                raise APIError(code=400, err_code=_WRONG_LAST_SEQUENCE, description="wrong last") from None
+            return SimpleNamespace(seq=seq)
+        if subject.startswith(_TOMBSTONES):
+            stones = self._bus.mesh.tombstones
+            return await self._bus.ask(lambda: stones.update({subject: payload}), "bucket")
         stream = self._bus.mesh.stream
         partition = int(subject.rpartition(".")[2])
 
         def store() -> None:
+            last = stream.last_of(subject)
+            if int(given[Header.EXPECTED_LAST_SUBJECT_SEQUENCE]) != (last.sequence if last else 0):
+                raise APIError(code=400, err_code=_WRONG_LAST_SEQUENCE, description="wrong last sequence")
             message_id = f"marker {self._bus.process.world.random.random()}"
             if not stream.store(partition, payload, message_id, subject):
                 raise APIError(code=503, err_code=_STREAM_FULL, description="maximum bytes exceeded")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from aggregate.retention import CheckpointUnreadable
 from grandstand.internal.v1.internal_pb2 import Checkpoint
 from tests.simulation.bus import ModelBus
 from tests.simulation.told import Told
 
 Name = tuple[int, str, int]
+
+_STORED_AFTER_S = 0.3
+"""On average: a checkpoint is large."""
 
 
 class ModelObjects:
@@ -63,4 +68,5 @@ class ModelCheckpoints:
 
     async def put(self, checkpoint: Checkpoint, floor: int) -> None:
         objects = self._bus.mesh.objects
+        await asyncio.sleep(self._bus.mesh.world.random.expovariate(1 / _STORED_AFTER_S))
         await self._bus.ask(lambda: objects.put(checkpoint, floor))

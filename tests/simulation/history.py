@@ -14,7 +14,7 @@ from random import Random
 
 from grandstand.catalog.v1.catalog_pb2 import Board, Game, Poll
 from grandstand.event.v1.event_pb2 import Event, Position
-from grandstand.internal.v1.internal_pb2 import Partial
+from grandstand.internal.v1.internal_pb2 import Partial, PartitionResults
 from grandstand.wire import ids
 from grandstand.wire.errors import GrandstandError
 from tests.simulation import checks, scene
@@ -68,6 +68,8 @@ class Rules:
     """The share of histories with closings and seasons."""
     races: float = 0.4
     """The share with a race to define a game, and that with one to change a spread."""
+    lives: float = 0.6
+    """The share of slow histories in which a game ends and its id returns."""
     corrections: float = 0.5
     """The share in which votes are voided and scores are removed."""
 
@@ -105,9 +107,15 @@ class History:
         self._corrects = self._hand.random() < rules.corrections
         self.corrected: list[Position] = []
         """Where the voids and removals took effect that were answered."""
+        self._life = Random(f"{seed} life")
+        """Of its own, as `_hand` is."""
+        self._lives = self.is_slow and self._life.random() < rules.lives
+        self._brief = scene.brief(self._life)
         self._changes_spread = random.random() < rules.races
         self._games = scene.games(random)[: 3 if self._changes_spread else 2]
         spreads = {game.game_id: 2 if game.title != "calm" else 1 for game in self._games}
+        if self._lives:
+            spreads[self._brief.game_id] = self._brief.spread
         self.partitions = sorted({p for g, s in spreads.items() for p in ids.partitions_of(g, s)})
         self.spreads: dict[str, int] = {}
         """Of the games that were defined."""
@@ -135,7 +143,7 @@ class History:
     def _build(self) -> None:
         rules, mesh = self._rules, self.mesh
         mesh.stream.on_stored, mesh.stream.on_lost = self._on_stored, self._on_lost
-        mesh.on_partial = self._on_partial
+        mesh.on_results = self._on_results
         self.writers = [ModelWriter(mesh, f"aggregate-{n}") for n in (1, 2)]
         self.workers = [
             rules.worker(mesh, f"aggregate-{n}", self.partitions, retains=self._is_small) for n in (1, 2)
@@ -197,12 +205,50 @@ class History:
                 lambda writer, game=game: writer.define_game(game),
                 lambda answer, of_game=of_game: self._defined(answer, of_game),
             )
+        if self._lives:
+            self._define_brief()
         if random.random() < self._rules.races:
             told.define_races += 1
             self.world.after(random.uniform(1.5, 3), self._race)
         if self._changes_spread:
             told.spread_changes += 1
             self.world.after(random.uniform(1.5, 3), self._spread)
+
+    def _define_brief(self, ended: int = 0) -> None:
+        """`ended`: the generation of the one before."""
+        game = self._brief
+
+        def defined(answer: object) -> None:
+            found, _ = answer  # type: ignore[misc]
+            if found.generation <= ended:  # by a writer who had not heard of its end
+                self.world.after(0.5, lambda: self._define_brief(ended))
+                return
+            self.mesh.told.returns += bool(ended)
+            self._defined(answer, scene.topics_of_brief(game))
+            for _ in range(4):
+                self.world.after(self._life.uniform(0.2, 3), self._hurry_brief)
+            if not ended:
+                self.world.after(self._life.uniform(0.5, 3), self._end_brief)
+
+        self._host.ask(lambda writer: writer.define_game(game), defined, insists=True)
+
+    def _hurry_brief(self) -> None:
+        of_brief = [choice for choice in self._choices if choice.game_id == self._brief.game_id]
+        if of_brief:
+            self._hurry(of_brief)
+
+    def _end_brief(self) -> None:
+        def ended(answer: object) -> None:
+            self.mesh.told.ends += 1
+            self._define_brief(answer.generation)  # type: ignore[attr-defined]
+
+        for _ in range(6):
+            self.world.after(self._life.uniform(0, 12), self._hurry_brief)
+        self._host.ask(lambda writer: writer.lives.end_game(self._brief.game_id), ended, insists=True)
+
+    def lives_twice(self, game_id: str) -> bool:
+        """Whether the game is one whose id returns."""
+        return self._lives and game_id == self._brief.game_id
 
     def _defined(self, answer: object, topics: Sequence[Poll | Board]) -> None:
         if isinstance(answer, GrandstandError):
@@ -226,7 +272,8 @@ class History:
             return
         topic, _ = answer  # type: ignore[misc]
         self.topics.append(topic)
-        self._choices.append(topic)
+        if not any(scene.is_same(topic, choice) for choice in self._choices):
+            self._choices.append(topic)
         self.spreads[topic.game_id] = topic.spread
         if scene.name_of(topic).startswith("closing"):
             self._to_close.append(topic)
@@ -375,10 +422,10 @@ class History:
 
     def _on_lost(self) -> None:
         """What was acked of it is forgiven, and nothing else; what was shown may go back once."""
-        last = self.mesh.stream.last
-        gone = [message for message in self.line if message.sequence > last]
-        self.line = [message for message in self.line if message.sequence <= last]
-        self.kept_at = min(self.kept_at, last)
+        stream = self.mesh.stream
+        gone = [message for message in self.line if not stream.first <= message.sequence <= stream.last]
+        self.line = [message for message in self.line if stream.first <= message.sequence <= stream.last]
+        self.kept_at = min(max(self.kept_at, stream.first - 1), stream.last)
         self.forgiven.update((row.origin_id, row.origin_seq) for m in gone for row in m.rows)
         self.naive, self._counted_to = {}, 0
         self._lost_at_s = self.world.now_s
@@ -399,7 +446,14 @@ class History:
 
     # What must hold.
 
-    def _on_partial(self, process: Process, partial: Partial) -> None:
+    def _on_results(self, process: Process, results: PartitionResults) -> None:
+        for game in results.games:
+            for encoded in game.partials:
+                self._on_partial(Partial.FromString(encoded))
+        if self.is_one_line:
+            self._gateway.hear(results)
+
+    def _on_partial(self, partial: Partial) -> None:
         told = self.mesh.told
         told.partials += 1
         told.kinds.add(partial.topic.partition("/")[0])
@@ -409,7 +463,6 @@ class History:
         self.check_partial(partial, partial.sequence)
         key = (partial.partition, partial.game_id, partial.topic)
         self.published[key] = max(partial.sequence, self.published.get(key, 0))
-        self._gateway.hear(partial)
 
     def check_partial(self, partial: Partial, sequence: int) -> None:
         """It is the count of all up to that sequence."""

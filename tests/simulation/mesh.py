@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from grandstand.internal.v1.internal_pb2 import Partial
+from grandstand.internal.v1.internal_pb2 import PartitionResults
 from tests.simulation.bucket import ModelBucket
 from tests.simulation.checkpoints import ModelObjects
 from tests.simulation.cuts import Cuts
@@ -33,7 +33,9 @@ class Mesh:
         self.stream = ModelStream(world, self.nats, self.cuts, stream_bytes_max)
         self.bucket = ModelBucket(world, self.nats, self.cuts)
         self.objects = ModelObjects(self.told)
+        self.tombstones: dict[str, bytes] = {}
+        """Of games that are forgotten, by subject."""
         self.pulls: dict[int, list[ModelPull]] = {}
         """Who pulls a partition's blocks."""
         self.listeners: dict[str, list[ModelSubscription]] = {}
-        self.on_partial: Callable[[Process, Partial], None] = lambda process, partial: None
+        self.on_results: Callable[[Process, PartitionResults], None] = lambda process, results: None

@@ -10,11 +10,13 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from gateway.partition_results import WatchedPartition
 from gateway.view import GameView
 from grandstand.aggregate.v1.aggregate_pb2 import TopicState
 from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED
 from grandstand.event.v1.event_pb2 import Position
-from grandstand.internal.v1.internal_pb2 import Partial
+from grandstand.internal.v1.internal_pb2 import Partial, PartitionResults
+from grandstand.wire import ids
 from grandstand.wire.errors import TooLate, Unavailable
 from mesh import limits
 from mesh.redis.database import RedisError
@@ -38,6 +40,7 @@ class Gateway(Process):
         self._mesh = mesh
         self._history = history
         self._views: dict[str, GameView] = {}
+        self._watched: dict[int, WatchedPartition] = {}
         self._shown: dict[tuple[str, str], TopicState] = {}
         self.floor: dict[int, int] = {}
         """By partition: how far a whole share was that somebody has been shown."""
@@ -51,20 +54,50 @@ class Gateway(Process):
         """What was seen may have been lost."""
         self.floor.clear()
         self._views.clear()
+        self._watched.clear()
         self._shown.clear()
 
-    def hear(self, partial: Partial) -> None:
+    def hear(self, results: PartitionResults) -> None:
         """Published."""
         lives = self.world.losses
 
         def take() -> None:
             if lives == self.world.losses:
-                view = self._views.setdefault(partial.game_id, GameView())
-                if view.offer(partial):
-                    self._check_shown(partial.game_id, partial.topic)
+                for game in results.games:
+                    self._view(game.game_id)
+                heard = self._partition(results.partition).hear(results)
+                for game_id, topics in heard.topics.items():
+                    for topic in topics:
+                        self._check_shown(game_id, topic)
+                for game_id in heard.forgotten:
+                    self._drop(game_id)
 
         if not self.world.odds(0.1):
             self.then(take, 0.1)
+
+    def _drop(self, game_id: str) -> None:
+        """What comes next is of another game of this id."""
+        self._views.pop(game_id, None)
+        for watched in self._watched.values():
+            watched.unwatch(game_id)
+        self._shown = {key: state for key, state in self._shown.items() if key[0] != game_id}
+
+    def _partition(self, number: int) -> WatchedPartition:
+        found = self._watched.get(number)
+        if found is None:
+            found = self._watched[number] = WatchedPartition(number)
+        return found
+
+    def _view(self, game_id: str) -> GameView:
+        """It is watched in all of its partitions."""
+        view = self._views.get(game_id)
+        if view is None:
+            view = self._views[game_id] = GameView()
+        partitions = frozenset(ids.partitions_of(game_id, self._history.spreads.get(game_id, 1)))
+        for number in partitions - view.partitions:
+            self._partition(number).watch(game_id, view)
+        view.fold_in(partitions | view.partitions)
+        return view
 
     async def _read_on(self) -> None:
         client: Any = RedisClient(self, self._mesh.redis)
@@ -106,10 +139,24 @@ class Gateway(Process):
                     f"shown it at {share.applied}"
                 )
                 self.floor[share.partition] = max(share.applied, self.floor.get(share.partition, 0))
-        view = self._views.setdefault(game_id, GameView())
-        view.load(shares)
+        view = self._view(game_id)
+        for share in shares:
+            self._partition(share.partition).load(game_id, share)
         for topic in {topic for share in shares for topic in share.partials}:
             self._check_shown(game_id, topic)
+        for share in shares:
+            self._check_known(game_id, view, share.partition)
+
+    def _check_known(self, game_id: str, view: GameView, partition: int) -> None:
+        """All up to where a view says to be is in it (I6)."""
+        applied = view.applied(partition)
+        assert applied is not None
+        self._history.catch_up()
+        for (of_game, topic), counted in self._history.naive[partition].topics.items():
+            if of_game == game_id and counted.at(applied) is not None:
+                partial = view.partial(topic, partition)
+                assert partial is not None, f"{game_id} {topic} of {partition} is missing at {applied} (I6)"
+                self._history.check_partial(partial, max(applied, partial.sequence))
 
     def _check_share(self, game_id: str, share: Share) -> None:
         """It holds all that the stream holds up to where it says to be."""
@@ -133,7 +180,7 @@ class Gateway(Process):
         for position in before.cursor.positions:
             assert reached.get(position.partition, 0) >= position.sequence, f"{key} went back (I5)"
         is_whole = len(before.cursor.positions) == self._history.spreads.get(game_id)
-        if before.stage == STAGE_SEALED and is_whole:
+        if before.stage == STAGE_SEALED and is_whole and not self._history.lives_twice(game_id):
             assert after.tally == before.tally, f"{key} changed after its seal (I9)"
 
 

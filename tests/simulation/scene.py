@@ -79,6 +79,27 @@ def games(random: Random) -> list[Game]:
     return found
 
 
+def brief(random: Random) -> Game:
+    """A game that ends, and whose id returns."""
+    return Game(
+        game_id=f"brief{random.randrange(100)}",
+        title="brief",
+        spread=random.choice((1, 2)),
+        pulses=[Pulse(pulse_id="cheer", kinds=KINDS)],
+        metrics=[Metric(metric_id="delay", unit="ms", writers=WRITERS_ACTORS)],
+    )
+
+
+def topics_of_brief(game: Game) -> list[Poll | Board]:
+    found: list[Poll | Board] = [
+        Poll(poll_id="again", game_id=game.game_id),
+        Board(board_id="again", game_id=game.game_id, mode=BOARD_MODE_SUM),
+    ]
+    for topic in found:
+        dress(topic)
+    return found
+
+
 def with_custom(game: Game, config: str) -> Game:
     """The game with a custom topic more."""
     wanted = Game()
@@ -140,6 +161,15 @@ def first_poll(game: Game) -> Poll:
     poll = Poll(poll_id="first", game_id=game.game_id)
     dress(poll)
     return poll
+
+
+def is_same(topic: Poll | Board, choice: Poll | Board | Game) -> bool:
+    """Whether the choice stands for a topic of that name, in an earlier game too."""
+    return (
+        isinstance(choice, type(topic))
+        and choice.game_id == topic.game_id
+        and name_of(choice) == name_of(topic)
+    )
 
 
 def name_of(topic: Poll | Board) -> str:

@@ -3,18 +3,19 @@
 A message is stored once for each message id within the stream's dedupe window; a copy of it
 is acked with the sequence of the first. Messages may be lost, stored late and in any order; acks
 may be lost. A full stream takes nothing. The stream may lose its newest messages (a power cut) and
-grow again over the same sequences, or be made anew.
+grow again over the same sequences, or be made anew, of which the servers' clocks tell the time well enough.
 """
 
 from __future__ import annotations
 
+import datetime
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
 from mesh import limits
-from mesh.jetstream import subjects
+from mesh.jetstream import bus, subjects
 from tests.simulation.blocks import Row, rows_in
 from tests.simulation.cuts import Cuts
 from tests.simulation.nats import ModelNats
@@ -71,7 +72,9 @@ class ModelStream:
 
     def _begin(self) -> None:
         self.lives += 1
-        self.last = 0
+        made_at = datetime.datetime.fromtimestamp(self._world.now_s, datetime.UTC)
+        self.first = bus.first_sequence(made_at)
+        self.last = self.first - 1
         self.bytes = 0
         self._messages: dict[int, Stored] = {}
         self._by_partition: dict[int, list[Stored]] = {}

@@ -144,7 +144,7 @@ class Strikes:
         """Only what came after the last definition, marker or purge: what those cost to lose nobody
         promises."""
         stream = self._mesh.stream
-        after = self._world.random.randint(min(self._history.kept_at, stream.last), stream.last)
+        after = self._world.random.randint(max(self._history.kept_at, stream.first - 1), stream.last)
         if after < stream.last:
             self._told.tails_lost += 1
             stream.lose_tail(after)

@@ -26,6 +26,7 @@ import aggregate.lease_session
 import aggregate.retention
 import aggregate.worker
 import mesh.catalog.watch
+import mesh.jetstream.bus
 from aggregate import (
     binding,
     checkpoint,
@@ -38,8 +39,9 @@ from aggregate import (
 )
 from aggregate.block import DecodedEvents
 from aggregate.catalog import CatalogWriter
-from aggregate.eventlog import EventLog
+from aggregate.eventlog import Purged
 from aggregate.fold import Change, DeleteFields
+from aggregate.lease_session import LeaseSession
 from aggregate.partition import Loaded
 from aggregate.partition_store import PartitionStore
 from aggregate.rows import Rows
@@ -99,6 +101,8 @@ A_HISTORY: Mapping[str, float] = {
     "removals": 0.5,
     "corrections_refused": 0.02,
     "seasons": 0.3,
+    "ends": 0.1,
+    "returns": 0.1,
     "define_races": 0.2,
     "spread_changes": 0.2,
     "emptied": 0.04,
@@ -261,8 +265,8 @@ async def unproven(
     return found
 
 
-async def nothing_is_purged(log: EventLog, partition: int) -> int:
-    return 0
+async def end_of_any_stream(session: LeaseSession) -> int:
+    return (await session._log.stream())[1]
 
 
 class Unlisted(ModelDatabase):
@@ -358,6 +362,7 @@ _DELTA = Standings.delta
 SLOW = {"slow": 1.0, "races": 0.0, "corrections": 0.0}
 QUICK = {"slow": 0.0, "races": 0.0, "corrections": 0.0}
 CORRECTED = {"races": 0.0, "corrections": 1.0}
+MADE_ANEW = {"stream_bytes_max": (5_000, 12_000), "events": (8, 14), "slow": 0.0, "corrections": 0.0}
 
 BROKEN: Sequence[tuple[str, Rules]] = [
     ("no fence", Rules(database=Unfenced, kinds=("rebuild",), **QUICK)),
@@ -397,10 +402,30 @@ BROKEN: Sequence[tuple[str, Rules]] = [
     (
         "5: nobody knows what was purged",
         Rules(
-            patches=[(EventLog, "floor", nothing_is_purged)],
+            patches=[(Purged, "floor", lambda *_: 0)],
             kinds=("empty", "rebuild"),
             stream_bytes_max=(5_000, 8_000),
             **QUICK,
+        ),
+    ),
+    (
+        "6: a stream made anew begins at 1",
+        Rules(patches=[(mesh.jetstream.bus, "first_sequence", lambda _: 1)], kinds=["anew"] * 8, **MADE_ANEW),
+    ),
+    (
+        "6: a purge of another stream counts",
+        Rules(
+            patches=[(Purged, "floor", lambda purged, _: purged.up_to)],
+            kinds=["anew", "rebuild"] * 8,
+            **MADE_ANEW,
+        ),
+    ),
+    (
+        "6: a session does not see that its stream was made anew",
+        Rules(
+            patches=[(LeaseSession, "_end_of_stream", end_of_any_stream)],
+            kinds=["anew"] * 30,
+            **MADE_ANEW,
         ),
     ),
     (
@@ -462,6 +487,9 @@ BROKEN: Sequence[tuple[str, Rules]] = [
 
 
 RARE = {
+    "6: a stream made anew begins at 1": 23,
+    "6: a purge of another stream counts": 21,
+    "6: a session does not see that its stream was made anew": 46,
     "no fence": 28,
     "no look at what is applied": 29,
     "5: nobody knows what was purged": 180,

@@ -31,6 +31,10 @@ class Told:
     """For they came after the seal."""
     seasons: int = 0
     """Seasons that began, in a partition."""
+    ends: int = 0
+    """Games that ended."""
+    returns: int = 0
+    """Ids that were defined again after that."""
     define_races: int = 0
     spread_changes: int = 0
     clock_jumps: int = 0

@@ -22,6 +22,8 @@ from tests.simulation.process import Process
 from tests.simulation.redis import RedisClient
 
 _AGAIN_S = 0.5
+FORGET_AFTER_S = 1.0
+"""After its end, but not before its seal."""
 
 
 class ModelWriter(Process):
@@ -45,10 +47,10 @@ class ModelWriter(Process):
         watch = CatalogWatch(bus, hear, limits.VIEW_PROBE_S)  # type: ignore[arg-type]
         results = ResultStore(RedisClient(self, self._mesh.redis))  # type: ignore[arg-type]
         controls = ControlPublisher(bus, ModelPipeline(bus), results, watch.clock.now_s)  # type: ignore[arg-type]
-        writer = CatalogWriter(bus, watch, controls)  # type: ignore[arg-type]
+        writer = CatalogWriter(bus, watch, controls, FORGET_AFTER_S)  # type: ignore[arg-type]
         await watch.start()
         self.writer = writer
-        closers.append(Closer(watch, writer))
+        closers.append(Closer(watch, writer, FORGET_AFTER_S))
         await closers[0].run()
 
     def died(self) -> None:

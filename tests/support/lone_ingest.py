@@ -206,6 +206,7 @@ class LoneIngest:
     async def _define(self) -> None:
         bus = await Bus.connect(self.nats_url, "definitions")
         try:
+            await bus.ensure_events_stream()
             config = js_api.KeyValueConfig(bucket=subjects.CATALOG_BUCKET, storage=js_api.StorageType.FILE)
             bucket = await bus.js.create_key_value(config)
             for key, definition in (definitions() | definitions(OTHER_GAME)).items():

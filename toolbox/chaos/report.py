@@ -70,6 +70,13 @@ class ChaosReport:
     """By their kind, the single keys that were deleted in Redis."""
     sealed: int = 0
     """Polls that were closed during the run and are sealed: what was acked is in them (I9)."""
+    games_ended: int = 0
+    """Games that were ended while events for them were under way; their sealed results are what was acked."""
+    games_unseen: int = 0
+    """Those that were forgotten before their results could be read."""
+    games_forgotten: int = 0
+    games_left: int = 0
+    """Places in Redis and in the catalog that still name one of them at the end."""
     seasons: int = 0
     """Seasons that were seen whole; each acked score is in exactly one."""
     seasons_unseen: int = 0

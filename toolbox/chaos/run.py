@@ -31,6 +31,7 @@ from toolbox.chaos.fault_injector import FaultInjector
 from toolbox.chaos.forgetting import Forgetting
 from toolbox.chaos.gray import gray_schedule
 from toolbox.chaos.gray_watch import GrayWatch
+from toolbox.chaos.lives import GameLives
 from toolbox.chaos.monotone import figures
 from toolbox.chaos.readers import ResultReader, SeasonReader
 from toolbox.chaos.rebuilds import Rebuilds
@@ -87,6 +88,7 @@ class ChaosRun:
         self._injector: FaultInjector | None = None
         self._rebuilds: Rebuilds | None = None
         self._gray: GrayWatch | None = None
+        self._lives: GameLives | None = None
         self._report = ChaosReport(plan.seed, plan.seconds)
         self._progress = ChaosProgress()
         self._ended_at = 0.0
@@ -238,6 +240,10 @@ class ChaosRun:
                 self._mesh.token,
             )
         ]
+        self._lives = GameLives(
+            self._plan.seed, backend, await self._channel(self._mesh.addresses.edge), self._mesh.token
+        )
+        clients.append(asyncio.create_task(self._lives.run(self.stop)))
         assert self._injector is not None
         striking = asyncio.create_task(self._injector.run(self._strikes))
         closing = asyncio.create_task(self._close(backend, games))
@@ -319,6 +325,10 @@ class ChaosRun:
         for finding in found.findings:
             shown = "; ".join(finding.notes[:3]) + ("; …" if len(finding.notes) > 3 else "")
             self._report.problems.append(f"{finding.where}: {shown}")
+        assert self._lives is not None
+        left = await self._lives.left(self._mesh)
+        self._report.games_left = len(left)
+        self._report.problems += [f"{place} still names a game that is forgotten" for place in left]
         self._progress.stage = "waiting for the watchers"
         await self._until(lambda: not self._behind(states), _SETTLE_S)
         self._report.problems += [f"{who} does not show the result" for who in self._behind(states)]
@@ -356,6 +366,12 @@ class ChaosRun:
         assert self._gray is not None
         self._gray.conclude(report)
         report.forgotten = dict(self._forgetting.forgotten)
+        assert self._lives is not None
+        lives = self._lives.report
+        report.games_ended, report.games_unseen = lives.ended, lives.unseen
+        report.games_forgotten = lives.forgotten
+        report.lost, report.doubled = report.lost + lives.lost, report.doubled + lives.doubled
+        report.problems += lives.notes
         report.checkpoints, report.purges = self._room.checkpoints, self._room.purges
         report.rebuilds, report.first_views = rebuilds.done, rebuilds.first_views
         report.first_views_unanswered = rebuilds.unanswered

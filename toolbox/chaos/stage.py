@@ -24,6 +24,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from grandstand.client import Token
+from mesh.config import FORGET_VARIABLE
 from toolbox.chaos import tmpfs
 from toolbox.chaos.standby import SecondValkey, Standby, second_valkey
 from toolbox.chaos.ways import Ways, open_ways
@@ -38,9 +39,12 @@ from toolbox.local.store_users import ADMIN, StoreUrls
 EVENTS_BYTES = 1024 * 1024
 """The room of the event stream: at 300 events a second it is full to limits.RETENTION_FULL several times a
 minute, so that owners take checkpoints and purge all along."""
+FORGET_AFTER_S = 15
+"""When a game that has ended is forgotten: long enough after the seal to be read, but for long strikes."""
 DISK_BYTES = 64 * 1024 * 1024
 """The disk of each store: a run of an hour needs less."""
 UP_WITHIN_S = 120.0
+_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 DOWN_WITHIN_S = 60.0
 REPLICAS = {"ingest": 2, "aggregate": 2, "gateway": 2}
 TARGETS = (
@@ -142,7 +146,8 @@ def own_mesh(home: Path) -> Iterator[Mesh]:
                 ),
                 cwd=provision.checkout(),
                 env={
-                    name: value for name, value in os.environ.items() if name != "OTEL_EXPORTER_OTLP_ENDPOINT"
+                    **{name: value for name, value in os.environ.items() if name != _ENDPOINT},
+                    FORGET_VARIABLE: str(FORGET_AFTER_S),
                 },
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

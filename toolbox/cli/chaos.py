@@ -55,13 +55,14 @@ def chaos(
     was counted once.
 
     Polls close while ingests and workers are frozen for longer than every grace, results are rebuilt, keys
-    are lost, and checkpoints are taken, all under load. Beside that, or alone with --gray, dependencies live
-    and lie: that must be said by /healthz, and heal by itself within 15 s of the end of its cause.
+    are lost, checkpoints are taken, and games end and their ids return, all under load. Beside that, or alone
+    with --gray, dependencies live and lie: that must be said by /healthz, and heal by itself within 15 s of
+    the end of its cause.
 
     The mesh is its own: temporary, on free ports, beside any that runs; its NATS is the one of NATS_SERVER.
 
-    Ends non-zero when an event was lost or counted twice, results went back, a fraction of them was shown, or
-    something was silently wrong or stayed wedged.
+    Ends non-zero when an event was lost or counted twice, results went back, a fraction of them was shown,
+    something of a forgotten game is left, or something was silently wrong or stayed wedged.
     Then the mesh's home is kept, with its logs. Ctrl-C ends the load early.
 
     Example: ./grandstand chaos --seconds 60 --seed 7, or ./grandstand chaos --gray

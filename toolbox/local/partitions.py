@@ -55,4 +55,6 @@ def summary(partitions: Iterable[PartitionStatus]) -> str:
     aside = f"; {letters:,} set aside as dead letters" if letters else ""
     sweep_ms = max((status.sweep_ms for status in found), default=0)
     sweep = f"; each key of their state is checked every {sweep_ms / 1000:g} s" if sweep_ms else ""
-    return f"partitions: {', '.join(parts)}; {lag}{sweep}{aside}"
+    flush_ms = max((status.flush_ms for status in found), default=0)
+    late = f"; overloaded: results come every {flush_ms} ms" if flush_ms else ""
+    return f"partitions: {', '.join(parts)}; {lag}{late}{sweep}{aside}"

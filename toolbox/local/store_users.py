@@ -81,7 +81,6 @@ RIGHTS: Mapping[str, Rights] = {
             "health.ingest.*",
             "probes.ingest.*",
             _replies("ingest"),
-            *_api("STREAM.CREATE", _EVENTS),
             *_api("STREAM.CREATE STREAM.DELETE", _PROBES),
             *_CATALOG,
             *_CLOCK,

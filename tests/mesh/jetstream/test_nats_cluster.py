@@ -93,9 +93,9 @@ async def stored_messages(bus: Bus) -> list[RawStreamMsg]:
         return None
 
     found: list[RawStreamMsg] = []
-    last = (await bus.js.stream_info(subjects.EVENTS_STREAM)).state.last_seq
-    for begin in range(1, last + 1, READ_AT_ONCE):
-        sequences = range(begin, min(begin + READ_AT_ONCE, last + 1))
+    state = (await bus.js.stream_info(subjects.EVENTS_STREAM)).state
+    for begin in range(state.first_seq, state.last_seq + 1, READ_AT_ONCE):
+        sequences = range(begin, min(begin + READ_AT_ONCE, state.last_seq + 1))
         messages = await asyncio.gather(
             *(eventually(partial(message, sequence), f"message {sequence} is read") for sequence in sequences)
         )

@@ -95,5 +95,7 @@ def test_what_nobody_owns_is_not_called_folded() -> None:
     assert partitions.summary([owned]) == "partitions: 1, 1 aggregate-1; folded up to the last block"
     owned.sweep_ms = 3_000
     assert partitions.summary([owned]).endswith("; each key of their state is checked every 3 s")
+    owned.flush_ms = 50
+    assert "last block; overloaded: results come every 50 ms; each key" in partitions.summary([owned])
     assert partitions.summary([unowned]) == "partitions: 1, 1 without an owner; nothing is folded"
     assert "last block" not in partitions.summary([owned, unowned])

@@ -69,7 +69,7 @@ class ReadPartitionsResponse(_message.Message):
     def __init__(self, partitions: _Optional[_Iterable[_Union[PartitionStatus, _Mapping]]] = ...) -> None: ...
 
 class PartitionStatus(_message.Message):
-    __slots__ = ("partition", "owner", "applied", "lag_blocks", "lag_ms", "dead_letters", "uncounted", "as_of", "problem", "sweep_ms", "origins_from_s")
+    __slots__ = ("partition", "owner", "applied", "lag_blocks", "lag_ms", "dead_letters", "uncounted", "as_of", "problem", "sweep_ms", "origins_from_s", "flush_ms")
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     OWNER_FIELD_NUMBER: _ClassVar[int]
     APPLIED_FIELD_NUMBER: _ClassVar[int]
@@ -81,6 +81,7 @@ class PartitionStatus(_message.Message):
     PROBLEM_FIELD_NUMBER: _ClassVar[int]
     SWEEP_MS_FIELD_NUMBER: _ClassVar[int]
     ORIGINS_FROM_S_FIELD_NUMBER: _ClassVar[int]
+    FLUSH_MS_FIELD_NUMBER: _ClassVar[int]
     partition: int
     owner: str
     applied: int
@@ -92,7 +93,8 @@ class PartitionStatus(_message.Message):
     problem: str
     sweep_ms: int
     origins_from_s: int
-    def __init__(self, partition: _Optional[int] = ..., owner: _Optional[str] = ..., applied: _Optional[int] = ..., lag_blocks: _Optional[int] = ..., lag_ms: _Optional[int] = ..., dead_letters: _Optional[int] = ..., uncounted: _Optional[int] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., problem: _Optional[str] = ..., sweep_ms: _Optional[int] = ..., origins_from_s: _Optional[int] = ...) -> None: ...
+    flush_ms: int
+    def __init__(self, partition: _Optional[int] = ..., owner: _Optional[str] = ..., applied: _Optional[int] = ..., lag_blocks: _Optional[int] = ..., lag_ms: _Optional[int] = ..., dead_letters: _Optional[int] = ..., uncounted: _Optional[int] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., problem: _Optional[str] = ..., sweep_ms: _Optional[int] = ..., origins_from_s: _Optional[int] = ..., flush_ms: _Optional[int] = ...) -> None: ...
 
 class TopicState(_message.Message):
     __slots__ = ("topic", "cursor", "stage", "tally", "board", "pulse", "audience", "metric", "custom", "standing", "inbox")
