@@ -21,7 +21,8 @@ event stream, for the folds (I4). The order of the two is what makes a change sa
 
 Moments are of the mesh's clock (mesh.catalog.mesh_clock), whatever this machine's says.
 
-Entries are written by compare-and-set and controls fold idempotently, so any number of
+Entries are written by compare-and-set, so what this process knows may be old: whoever claims a game
+that is new here and known elsewhere loses. Controls fold idempotently, so any number of
 instances may run the same steps, and a crash between two is made good by whoever does the
 next: a repeated DefineGame or OpenPoll, or `aggregate.closer` after a restart.
 
@@ -65,6 +66,7 @@ from grandstand.internal.v1.internal_pb2 import Control, ForgetGame, RemoveScore
 from grandstand.wire import actors, ids
 from grandstand.wire.errors import AlreadyDone, NotNow, Unavailable
 from mesh import limits
+from mesh.catalog.mesh_clock import boot_s
 from mesh.catalog.watch import CatalogWatch
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
@@ -166,15 +168,17 @@ class CatalogWriter:
         """Asks the bucket itself: what another instance opened may not have come by the watch yet."""
         for key in (subjects.poll_key(game_id, "*"), subjects.board_key(game_id, "*")):
             try:
-                last = await self._bus.js.get_last_msg(
+                found = await self._bus.js.get_last_msg(
                     f"KV_{subjects.CATALOG_BUCKET}", f"$KV.{subjects.CATALOG_BUCKET}.{key}"
                 )
             except NotFoundError:
                 continue
             except (NatsError, TimeoutError) as error:
                 raise _cannot("read", error) from None
-            if last.data:  # else it was one of an earlier game of the id
-                return True
+            if not found.data:  # the last of them is deleted; of the others the view knows, once it is whole
+                await self._watch.anchored_after(boot_s())
+                return bool(self._watch.view.topics(game_id))
+            return True
         return False
 
     async def open_poll(self, wanted: Poll) -> tuple[Poll, list[Position]]:

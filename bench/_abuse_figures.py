@@ -32,6 +32,8 @@ class Row:
     witness: dict[str, Any]
     growth_mib: dict[str, float]
     """By process, those that grew by a MiB or more."""
+    cpu_cores: dict[str, float]
+    """By process, without the attacker."""
 
     def complaints(self, calm_p99_ms: float) -> list[str]:
         """Why it was not borne; none if it was."""
@@ -61,6 +63,7 @@ class Row:
             "landed": self.attack["landed"],
             **_of_witness(self.witness),
             "rss_growth_mib": self.growth_mib,
+            "cpu_cores": self.cpu_cores,
             "ok": not complaints,
             "why": complaints,
         }

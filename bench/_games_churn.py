@@ -29,6 +29,7 @@ from bench._say import say
 from grandstand.catalog.v1.catalog_pb2 import Game
 from grandstand.client import Publisher, open_channel
 from grandstand.event.v1.event_pb2 import Event, Vote
+from mesh.catalog.markers import MARKER_KEPT_S
 from mesh.jetstream import subjects
 from toolbox.local import store_users
 from toolbox.local.errors import MeshError
@@ -40,8 +41,8 @@ SAMPLE_GAMES = 500
 VOTES = 3
 """In each game."""
 SERVICES = ("ingest", "aggregate", "gateway", "notify")
-_GONE_WITHIN_S = 60.0
-_LOOK_S = 0.25
+_PATIENCE_S = MARKER_KEPT_S + 30.0
+_LOOK_S = 1.0
 _NAMED = 3
 """Of what was left behind, in what is said."""
 
@@ -164,11 +165,14 @@ async def _bucket(mesh: BenchMesh) -> AsyncIterator[Any]:
 
 
 async def _until_forgotten(js: Any) -> list[str]:
-    """Entries and markers of the games that are in the catalog's stream in the end."""
-    give_up_s = time.monotonic() + _GONE_WITHIN_S
-    while (left := await _entries(js)) and time.monotonic() < give_up_s:
+    """Entries of the games in the catalog's stream, and markers in their place, once no more of them go."""
+    left, give_up_s = await _entries(js), time.monotonic() + _PATIENCE_S
+    while left and time.monotonic() < give_up_s:
         say(f"churn: {len(left)} entries to go")
         await asyncio.sleep(_LOOK_S)
+        before, left = left, await _entries(js)
+        if len(left) < len(before):
+            give_up_s = time.monotonic() + _PATIENCE_S
     return left
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -60,8 +61,9 @@ def measured_mesh(home: Path | None) -> Iterator[BenchMesh]:
 
 @contextlib.contextmanager
 def temporary_mesh(home: Path, *arguments: str) -> Iterator[BenchMesh]:
-    """A new one on free ports, down afterwards; `arguments`: more of `up`. Raises MeshError."""
-    with contextlib.closing(Ports()) as free:
+    """A new one on free ports, down afterwards, also when this process is told to end (SIGTERM); `arguments`:
+    more of `up`. Raises MeshError."""
+    with contextlib.closing(Ports()) as free, _ending_in_order():
         edge, mesh = free.take(), free.take()
         at = ["--home", str(home)]
         ports = ("--port", str(edge), "--mesh-port", str(mesh))
@@ -70,6 +72,16 @@ def temporary_mesh(home: Path, *arguments: str) -> Iterator[BenchMesh]:
             yield BenchMesh(home, is_temporary=True)
         finally:
             _command("down", *at)
+
+
+@contextlib.contextmanager
+def _ending_in_order() -> Iterator[None]:
+    """SIGTERM ends the body by SystemExit, so that what it started is ended."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _command(*arguments: str) -> None:

@@ -13,6 +13,7 @@ For each attack, in `attacks`:
     witness_p99_ms    from a vote to a viewer's screen, of all votes and viewers; at most 1.5 times its value
                       without an attack (`calm`), or 20 ms more: `witness_p99_ms_max`
     rss_growth_mib    by process, from before the attack to its largest during it
+    cpu_cores         by process, the witness among them: how full the machine was
     landed            what was to be refused and was not: a score, a closed poll, a store that obeyed
     attack_outcomes   how its units ended, by gRPC status, HTTP/2 code or end of the connection
 
@@ -37,7 +38,7 @@ from typing import Any
 from bench._abuse_figures import AbuseFigures, Row, show
 from bench._attack_plans import ASIDE, BOARD, GAME, KIND, PLANS, POLL, PULSE
 from bench._child import BenchChild
-from bench._cpu import rss_kib
+from bench._cpu import cpu_s, rss_kib, spent_s
 from bench._mesh import BenchMesh, temporary_mesh
 from bench._say import say, say_nothing
 from bench._witness_inside import poll_of
@@ -91,13 +92,16 @@ class AbuseBench:
             before = self._rss()
             most = dict(before)
             witness.ask("begin")
+            used_s, begin_s = self._cpu_s(witness), time.monotonic()
             attacker.tell(str(asked.seconds))
-            until_s = time.monotonic() + asked.seconds
+            until_s = begin_s + asked.seconds
             while (left_s := until_s - time.monotonic()) > 0:
                 for process, kib in self._rss().items():
                     most[process] = max(kib, most.get(process, kib))
                 say(f"{name}: {plan.exploit}; {left_s:.0f} s to go")
                 time.sleep(min(_LOOK_S, left_s))
+            used_s = spent_s(used_s, self._cpu_s(witness))
+            spent = time.monotonic() - begin_s
             seen = json.loads(witness.ask("end"))
             said = json.loads(attacker.hear())
         grown = {each: (most[each] - before.get(each, most[each])) / _KIB_IN_MIB for each in most}
@@ -108,6 +112,7 @@ class AbuseBench:
             said,
             seen,
             {each: round(mib, 1) for each, mib in sorted(grown.items()) if mib >= 1.0},
+            {each: round(cpu / spent, 2) for each, cpu in sorted(used_s.items())},
         )
         say(f"{name}, after it: waiting {SETTLE_S:g} s")
         time.sleep(min(SETTLE_S, asked.seconds))
@@ -145,6 +150,9 @@ class AbuseBench:
 
     def _rss(self) -> dict[str, int]:
         return {name: rss_kib(pid) for name, pid in self._mesh.pids().items()}
+
+    def _cpu_s(self, witness: BenchChild) -> dict[str, float]:
+        return cpu_s({**self._mesh.pids(), "witness": witness.pid})
 
     @contextlib.contextmanager
     def _child(self, name: str, module: str, *arguments: str) -> Iterator[BenchChild]:

@@ -15,9 +15,10 @@ from grandstand.aggregate.v1.aggregate_pb2 import TopicState
 from grandstand.catalog.v1.catalog_pb2 import Stage
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.gateway.v1.delta_pb2 import OptionDelta, TallyDelta, TopicDelta
+from grandstand.internal.v1.internal_pb2 import Partial
 from grandstand.wire.delta import diff
 from mesh.merge import TopicMerge
-from mesh.merge.tally import TallySum
+from mesh.merge.tally import TallySum, sum_tallies
 
 _TOPIC = tag(TopicDelta, "topic", LENGTH_DELIMITED)
 _CURSOR = tag(TopicDelta, "cursor", LENGTH_DELIMITED)
@@ -25,7 +26,9 @@ _STAGE = tag(TopicDelta, "stage", VARINT)
 _TALLY = tag(TopicDelta, "tally", LENGTH_DELIMITED)
 _OPTIONS = tag(TallyDelta, "options", LENGTH_DELIMITED)
 _TOTALS = [tag(TallyDelta, name, VARINT) for name in ("voters", "guest_voters", "voided")]
-_OPTION = [tag(OptionDelta, name, VARINT) for name in ("place", "votes", "weight", "guest_votes")]
+_PLACE, _VOTES, _WEIGHT, _GUEST_VOTES = (
+    tag(OptionDelta, name, VARINT) for name in ("place", "votes", "weight", "guest_votes")
+)
 _PARTITION = tag(Position, "partition", VARINT)
 _SEQUENCE = tag(Position, "sequence", VARINT)
 
@@ -65,11 +68,12 @@ class ShownTally(Shown):
 
     __slots__ = ("_merge", "_positions", "_stage", "_tally")
 
-    def __init__(self, merge: TopicMerge, tally: TallySum, partitions: int) -> None:
-        super().__init__(None)
+    def __init__(self, merge: TopicMerge, partials: Sequence[Partial], partitions: int) -> None:
+        """`partials`: those that the topic has now."""
+        self._state = self._encoded = None
         self._merge = merge
-        self._tally = tally
-        self._positions = merge.positions()
+        self._tally = sum_tallies([partial.tally for partial in partials])
+        self._positions = [(partial.partition, partial.sequence) for partial in partials]
         self._stage = merge.stage(partitions)
 
     @property
@@ -122,13 +126,17 @@ def _changed(before: TallySum, now: TallySum) -> bytes | None:
     if before[1:] == now[1:]:
         return b""
     parts = []
-    was = list(zip(before.votes, before.weights, before.guest_votes, strict=True))
-    for place, numbers in enumerate(zip(now.votes, now.weights, now.guest_votes, strict=True)):
-        if was[place] != numbers:
-            parts.append(_OPTIONS + sized(_fields(_OPTION, (place, *numbers))))
-    parts.append(_fields(_TOTALS, now[4:]))
+    columns = zip(
+        *(now.votes, now.weights, now.guest_votes, before.votes, before.weights, before.guest_votes),
+        strict=True,
+    )
+    for place, (votes, weight, guest_votes, *was) in enumerate(columns):
+        if was != [votes, weight, guest_votes]:
+            option = _PLACE + varint(place) + _VOTES + varint(votes) + _WEIGHT + varint(weight)
+            if guest_votes:
+                option += _GUEST_VOTES + varint(guest_votes)
+            parts.append(_OPTIONS + sized(option))
+    for field, total in zip(_TOTALS, now[4:], strict=True):
+        if total:
+            parts.append(field + varint(total))
     return _TALLY + sized(b"".join(parts))
-
-
-def _fields(tags: Sequence[bytes], values: Sequence[int]) -> bytes:
-    return b"".join([tag + varint(value) for tag, value in zip(tags, values, strict=True) if value])

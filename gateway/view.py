@@ -232,10 +232,10 @@ class GameView:
 
     def _merged(self, topic: str, now_s: float) -> Shown:
         merge = self._merges[topic]
-        tally = merge.tally()
-        if tally is None:
-            return Shown(self._state(topic, now_s))
-        return ShownTally(merge, tally, len(self._partitions) or 1)
+        partials = merge.partials()
+        if partials and partials[0].HasField("tally"):
+            return ShownTally(merge, partials, len(self._partitions) or 1)
+        return Shown(self._state(topic, now_s))
 
     def _state(self, topic: str, now_s: float) -> TopicState:
         return self._merges[topic].state(now_s, partitions=len(self._partitions) or 1)

@@ -1,10 +1,11 @@
 """How fast one address may ask at the edge, before anything behind it is asked: the filter local_ratelimit.
 
 The services bound what an address holds; a flood of requests that they refuse one by one still keeps Envoy
-and them from everybody else. Here it ends at the first filter, at some 20 µs a request. A bucket for each
-address and kind of request:
+and them from everybody else. Here it ends at the first filter that may refuse. A bucket for each address and
+kind of request:
 
-    streams   Subscribe, Publish: a hall full of viewers behind one address comes back at once
+    streams   Subscribe, Publish: a hall of 2,000 viewers behind one address comes back within ten seconds. A
+              thousand streams at once cost everybody half a second
     reads     what aggregate answers: one address never fills the edge's breaker of reads (clusters), however
               long its requests stay without a message
     sends     the rest of the gateway's: votes of that hall
@@ -43,7 +44,7 @@ class AddressRate(NamedTuple):
 
 
 RATES = {
-    "streams": AddressRate(4_000, 400),
+    "streams": AddressRate(500, 200),
     "reads": AddressRate(1_000, 80),
     "sends": AddressRate(4_000, 1_000),
     "probes": AddressRate(200, 20),

@@ -45,6 +45,12 @@ HEADERS_WITHIN_S = 10.0
 REQUEST_WITHIN_S = 10.0
 """At the edge: a request is whole, or its response has begun (Publish answers a Hello)."""
 
+ACCEPTS_PER_TURN = 1
+"""Of a worker's loop, at the edge. Whoever opens 250 connections with 100 requests on each is taken in one by
+one; all at once they held up the worker for a second."""
+ACCEPT_QUEUE = 4_096
+"""Connections that wait for it; the system's own bound (net.core.somaxconn) holds beside it."""
+
 _LOOPBACK = ("127.0.0.0/8", "::1/128")
 _TYPES = "type.googleapis.com/envoy.extensions"
 
@@ -129,6 +135,8 @@ def edge_listener(config: EnvoyConfig) -> dict[str, Any]:
     }
     return _listener("edge", config.edge, manager, chain) | {
         "socket_options": _unsent_bounded(),
+        "max_connections_to_accept_per_socket_event": ACCEPTS_PER_TURN,
+        "tcp_backlog_size": ACCEPT_QUEUE,
         # They wait for the first bytes: a connection that sends none is closed.
         "listener_filters": [_inspector("tls" if config.edge_tls else "http")],
         "listener_filters_timeout": seconds(FIRST_BYTES_WITHIN_S),

@@ -54,7 +54,12 @@ _PROVIDER = "clients"
 _REQUIRED, _GIVEN_IS_GOOD = "required", "given-is-good"
 _DENIED = "response.code_details.startsWith('jwt_authn_access_denied')"
 _LATE = "response.code_details == 'request_overall_timeout'"
-_LIMITED = "response.code_details == 'local_rate_limited'"
+# Cheaper than an expression, and nothing else answers so here.
+_STATUS_429 = {
+    "status_code_filter": {
+        "comparison": {"op": "EQ", "value": {"default_value": 429, "runtime_key": "edge.rate_limited_status"}}
+    }
+}
 _WITHOUT_KEYS = "response.code_details.contains('Jwks_remote_fetch_is_failed')"
 
 
@@ -109,30 +114,34 @@ def denials() -> dict[str, Any]:
     return {
         "mappers": [
             # First, as it comes in floods: the others are not looked at then.
-            _mapper(_LIMITED, 429, SAID),
-            _mapper(_WITHOUT_KEYS, 503, "the keys of tokens cannot be fetched just now; try again"),
+            _mapper(_STATUS_429, 429, SAID),
+            _mapper(_is(_WITHOUT_KEYS), 503, "the keys of tokens cannot be fetched just now; try again"),
             _mapper(
-                _DENIED,
+                _is(_DENIED),
                 401,
                 "%LOCAL_REPLY_BODY%; send a good token as metadata authorization: Bearer <JWT>",
             ),
             # gRPC has no code for 408; 504 is UNAVAILABLE.
-            _mapper(_LATE, 504, "the request was not whole in time; send it again"),
+            _mapper(_is(_LATE), 504, "the request was not whole in time; send it again"),
         ]
     }
 
 
-def _mapper(expression: str, status: int, text: str) -> dict[str, Any]:
+def _is(expression: str) -> dict[str, Any]:
     return {
-        "filter": {
-            "extension_filter": {
-                "name": "envoy.access_loggers.extension_filters.cel",
-                "typed_config": {
-                    "@type": f"{_TYPES}.access_loggers.filters.cel.v3.ExpressionFilter",
-                    "expression": expression,
-                },
-            }
-        },
+        "extension_filter": {
+            "name": "envoy.access_loggers.extension_filters.cel",
+            "typed_config": {
+                "@type": f"{_TYPES}.access_loggers.filters.cel.v3.ExpressionFilter",
+                "expression": expression,
+            },
+        }
+    }
+
+
+def _mapper(matched: dict[str, Any], status: int, text: str) -> dict[str, Any]:
+    return {
+        "filter": matched,
         "status_code": status,
         "body_format_override": {"text_format_source": {"inline_string": text}},
     }

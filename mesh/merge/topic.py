@@ -21,7 +21,7 @@ from mesh.merge.board import merge_board
 from mesh.merge.custom import merge_custom
 from mesh.merge.metric import merge_metric
 from mesh.merge.pulse import merge_pulse, pulse_moves_at_s
-from mesh.merge.tally import TallySum, merge_tally, sum_tallies, tally_of
+from mesh.merge.tally import TallySum, merge_tally, tally_of
 from mesh.pseudonyms import UNKEYED, PublicId
 
 
@@ -74,25 +74,19 @@ class TopicMerge:
         )
         return min((at_s for at_s in found if at_s is not None), default=None)
 
-    def _ordered(self) -> list[Partial]:
+    def partials(self) -> list[Partial]:
+        """In the order of their partitions."""
         known = self._partials
         return list(known.values()) if len(known) == 1 else [known[p] for p in sorted(known)]
 
     def positions(self) -> list[tuple[int, int]]:
         """Partitions and sequences, in the order of the partitions."""
-        return [(p.partition, p.sequence) for p in self._ordered()]
+        return [(p.partition, p.sequence) for p in self.partials()]
 
     def stage(self, partitions: int) -> Stage:
         """A poll is closed when every partition knows, sealed likewise. `partitions`: see `state`."""
         found = min((p.stage for p in self._partials.values()), default=STAGE_UNSPECIFIED)
         return STAGE_CLOSED if found == STAGE_SEALED and len(self._partials) < partitions else found
-
-    def tally(self) -> TallySum | None:
-        """The merged numbers; None if the topic is no tally."""
-        partials = self._ordered()
-        if not partials or not partials[0].HasField("tally"):
-            return None
-        return sum_tallies([p.tally for p in partials])
 
     @staticmethod
     def tally_state(
@@ -110,7 +104,7 @@ class TopicMerge:
         `partitions`: how many the game has. While one of them has said nothing (Redis was emptied
         and is being folded anew), more may come: nothing is called sealed (I9).
         """
-        partials = self._ordered()
+        partials = self.partials()
         state = _state(self.topic, self.positions(), self.stage(partitions))
         match partials[0].WhichOneof("value") if partials else None:
             case "tally":

@@ -90,27 +90,26 @@ class Database:
 
     async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument] = ()) -> Any:
         """Runs the script where the keys are; all of them have one hash tag."""
-
-        packed = b""
+        count, given = len(keys), (*keys, *arguments)
 
         async def call(client: Redis | RedisCluster) -> Any:
-            nonlocal packed
-            try:
-                if isinstance(client, Redis):
-                    if not packed:
-                        words: tuple[Any, ...] = ("EVALSHA", script.sha, len(keys), *keys, *arguments)
-                        packed = pack_command(words)
-                    if self._pipeline is None:
-                        self._pipeline = Pipeline(client)
-                    async with self._slots:
-                        return await self._pipeline.run(packed)
-                async with self._slots:
-                    return await client.evalsha(script.sha, len(keys), *keys, *arguments)
-            except NoScriptError:
-                async with self._slots:
-                    return await client.eval(script.source, len(keys), *keys, *arguments)
+            async with self._slots:
+                try:
+                    if isinstance(client, Redis):
+                        return await self._piped(client, "EVALSHA", script.sha, count, *given)
+                    return await client.evalsha(script.sha, count, *given)
+                except NoScriptError:
+                    if isinstance(client, Redis):
+                        return await self._piped(client, "EVAL", script.source, count, *given)
+                    return await client.eval(script.source, count, *given)
 
         return await self._tried(call)
+
+    async def _piped(self, client: Redis, *command: Argument) -> Any:
+        if self._pipeline is None:
+            self._pipeline = Pipeline(client)
+        words: tuple[Any, ...] = command
+        return await self._pipeline.run(pack_command(words))
 
     async def hash(self, key: str) -> dict[bytes, bytes]:
         """The fields of a hash; none if there is no such key."""

@@ -80,7 +80,7 @@ class Pipeline:
         pool = self._client.connection_pool
         try:
             connection = await pool.get_connection()
-        except (RedisError, OSError) as error:
+        except Exception as error:  # nobody else would tell those who wait
             self._fail_waiting(error)
             return
         finally:
@@ -92,7 +92,7 @@ class Pipeline:
         finally:
             await pool.release(connection)
 
-    def _fail_waiting(self, error: RedisError | OSError) -> None:
+    def _fail_waiting(self, error: Exception) -> None:
         calls, self._waiting, self._waiting_bytes = self._waiting, [], 0
         for _, answer in calls:
             _fail(answer, error)
@@ -158,7 +158,7 @@ class _InUse:
             self._watch = self._loop.call_at(by_s, self._look)
 
 
-def _fail(answer: Answer, error: RedisError | OSError) -> None:
+def _fail(answer: Answer, error: Exception) -> None:
     if not answer.done():
-        is_ours = isinstance(error, RedisError)
-        answer.set_exception(error if is_ours else RedisConnectionError(f"the connection failed: {error}"))
+        is_raw = isinstance(error, OSError)
+        answer.set_exception(RedisConnectionError(f"the connection failed: {error}") if is_raw else error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import grpc.aio
 import pytest
@@ -97,14 +97,14 @@ def test_reads_that_wait_for_ever_neither_stop_the_folding_nor_other_readers(ser
 
 
 class Counted(Database):
-    strings = 0
+    looks = 0
 
-    async def string(self, key: str) -> bytes:
-        self.strings += 1
-        return await super().string(key)
+    async def strings(self, keys: Sequence[str]) -> list[bytes]:
+        self.looks += 1
+        return await super().strings(keys)
 
 
-def test_all_that_wait_for_a_partition_share_one_look(servers: Stores) -> None:
+def test_all_that_wait_for_any_partitions_share_looks(servers: Stores) -> None:
     async def scenario() -> None:
         apart = f"{servers.redis_url}/1"  # another database than the worker's
         database = Counted(apart)
@@ -124,12 +124,18 @@ def test_all_that_wait_for_a_partition_share_one_look(servers: Stores) -> None:
                         return (await results.read_at_least(game, 1, [at], 20.0))[0].applied
 
             waiting = [asyncio.create_task(wait(n)) for n in range(200)]
-            await until(lambda: database.strings >= 10, "they look")
+            others = [Position(partition=p, sequence=1) for p in range(3)]
+            apart_from_them = asyncio.create_task(results.until_folded(others, 20.0))
+            await until(lambda: database.looks >= 10, "they look")
             assert not [each for each in waiting if each.done()]
             client.hset("{p3}:manifest", "!at", "8")
             client.set("{p3}:applied", "8")
             assert set(await asyncio.gather(*waiting)) == {8}
-            assert database.strings < 100, "a look is not one waiter's"
+            assert not apart_from_them.done()
+            for partition in range(3):
+                client.set(f"{{p{partition}}}:applied", "1")
+            await apart_from_them
+            assert database.looks < 100, "a look is not one waiter's, nor one partition's"
         await database.aclose()
 
     run(scenario())

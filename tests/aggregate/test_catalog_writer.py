@@ -315,6 +315,42 @@ def test_without_the_event_log_a_definition_stays_what_it_was(tmp_path: Path) ->
     run(scenario())
 
 
+def test_a_new_game_is_claimed_without_a_look_and_who_knows_too_little_loses_the_claim(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        async with instances(tmp_path, 2) as (first, second):
+            await second.watch.stop()
+            with monkeypatch.context() as patched:
+                patched.setattr(first.watch.bucket, "get", None)
+                await first.writer.define_game(game("m"))
+            assert subjects.game_key("g") not in second.watch.view
+            defined, _ = await second.writer.define_game(game("m", "n"))
+            assert [metric.metric_id for metric in defined.metrics] == ["m", "n"]
+            assert [control.game for control in await controls(first.bus)][-1] == defined
+
+    run(scenario())
+
+
+def test_a_game_whose_topics_are_deleted_may_be_spread_anew(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with instances(tmp_path, 1) as (only,):
+            await only.writer.define_game(game())
+            keys = [subjects.poll_key("g", poll_id) for poll_id in ("p", "q")]
+            for key in keys:
+                claim = Poll(game_id="g", poll_id=key.rpartition(".")[2])
+                await only.watch.bucket.put(key, claim.SerializeToString())
+            await only.watch.refresh(keys[0])
+            await only.watch.delete(keys[0], only.watch.view.revision(keys[0]))
+            with pytest.raises(NotNow):
+                await only.writer.define_game(game(spread=SPREAD + 1))
+            await only.watch.delete(keys[1], only.watch.view.revision(keys[1]))
+            defined, _ = await only.writer.define_game(game(spread=SPREAD + 1))
+            assert defined.spread == SPREAD + 1
+
+    run(scenario())
+
+
 def test_a_game_that_is_only_claimed_is_unknown_to_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

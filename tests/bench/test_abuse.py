@@ -104,9 +104,9 @@ def test_an_attack_that_was_not_borne_is_told(
     witness: dict[str, Any], attack: dict[str, Any], growth: dict[str, float], complaint: str
 ) -> None:
     figures = AbuseFigures(300, 50, 20.0, 2, calm=dict(WELL))
-    figures.rows["well"] = Row(1, "none", {}, ATTACK, dict(WELL), {"envoy": 200.0})
+    figures.rows["well"] = Row(1, "none", {}, ATTACK, dict(WELL), {"envoy": 200.0}, {})
     assert figures.as_json()["ok"]
-    figures.rows["not"] = Row(1, "some", {}, ATTACK | attack, WELL | witness, growth)
+    figures.rows["not"] = Row(1, "some", {}, ATTACK | attack, WELL | witness, growth, {})
     found = figures.as_json()
     assert not found["ok"]
     assert not found["attacks"]["not"]["ok"]

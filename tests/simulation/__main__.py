@@ -7,6 +7,7 @@ with the seed, and `--seed <it> --histories 1` plays the same again.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import sys
 from dataclasses import asdict
@@ -20,6 +21,8 @@ def main() -> None:
     parser.add_argument("--histories", type=int, default=100)
     asked = parser.parse_args()
     told = Told()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 50)  # by default a tenth of the time goes into it
     try:
         for seed in range(asked.seed, asked.seed + asked.histories):
             told += play(seed, Rules())

@@ -25,7 +25,8 @@ class Cuts:
 
     def left_s(self, name: str, thing: Thing) -> float:
         """How long the two are still apart; 0 if they are not."""
-        return max(0.0, self._until_s.get((name, thing), 0.0) - self._world.now_s)
+        until_s = self._until_s.get((name, thing))
+        return 0.0 if until_s is None else max(0.0, until_s - self._world.now_s)
 
     def through(self, name: str, thing: Thing, arrive: Callable[[], None], mean_s: float) -> None:
         """`arrive` after as long as a message takes; after a cut, or never, if there is one."""

@@ -102,7 +102,8 @@ class ModelDatabase:
     # The commands.
 
     def _live(self, key: str) -> Value | None:
-        if self._expires_at.get(key, float("inf")) <= self._clock():
+        expires_at = self._expires_at.get(key)
+        if expires_at is not None and expires_at <= self._clock():
             self._delete(key)
         return self._values.get(key)
 

@@ -21,13 +21,44 @@ T = TypeVar("T")
 _CLOSED = inspect.CORO_CLOSED
 
 
+class _Handle:
+    """asyncio.TimerHandle, as far as it is used: half of what a history costs goes through here."""
+
+    __slots__ = ("_arguments", "_context", "_when", "callback")
+
+    def __init__(
+        self, callback: Callable[..., Any], arguments: tuple[Any, ...], context: Context | None, when: float
+    ) -> None:
+        self.callback: Callable[..., Any] | None = callback
+        self._arguments = arguments
+        self._context = context
+        self._when = when
+
+    def cancel(self) -> None:
+        self.callback = None
+
+    def cancelled(self) -> bool:
+        return self.callback is None
+
+    def when(self) -> float:
+        return self._when
+
+    def run(self) -> None:
+        if self.callback is None:
+            return
+        if self._context is None:
+            self.callback(*self._arguments)
+        else:
+            self._context.run(self.callback, *self._arguments)
+
+
 class VirtualLoop(asyncio.AbstractEventLoop):
     """What asyncio's futures, tasks, timeouts and locks need of a loop; nothing of I/O."""
 
     def __init__(self, process: Process) -> None:
         self.process = process
         self._life = process.life
-        self._ready: deque[asyncio.Handle] = deque()
+        self._ready: deque[_Handle] = deque()
         self._drains = False
         self._tasks: list[asyncio.Task[Any]] = []
         self.wrapped: list[Coroutine[Any, Any, Any]] = []
@@ -48,12 +79,15 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def call_soon(  # type: ignore[override]
         self, callback: Callable[..., Any], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
-        handle = asyncio.Handle(callback, args, self, context)
+        handle = _Handle(callback, args, context, 0.0)
         self._ready.append(handle)
         if not self._drains:
             self._drains = True
-            self.process.world.after(0.0, lambda: self.process.in_turn(self._drain, self._life))
-        return handle
+            self.process.world.after(0.0, self._turn)
+        return handle  # type: ignore[return-value]
+
+    def _turn(self) -> None:
+        self.process.in_turn(self._drain, self._life)
 
     def call_later(  # type: ignore[override]
         self, delay: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
@@ -63,17 +97,16 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
-        handle = asyncio.TimerHandle(when, callback, args, self, context)
+        handle = _Handle(callback, args, context, when)
+        process, life = self.process, self._life
 
         def due() -> None:
-            if not handle.cancelled():
+            if handle.callback is not None:
                 self._ready.append(handle)
                 self._drain()
 
-        self.process.world.after(max(0.0, when - self.time()), lambda: self.process.in_turn(due, self._life))
-        return handle
-
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None: ...
+        process.world.after(max(0.0, when - process.boot_s), lambda: process.in_turn(due, life))
+        return handle  # type: ignore[return-value]
 
     def create_future(self) -> asyncio.Future[Any]:
         return asyncio.Future(loop=self)
@@ -102,9 +135,9 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         asyncio._set_running_loop(self)
         try:
             while self._ready:
-                handle = self._ready.popleft()
-                if not handle.cancelled():
-                    handle._run()
+                self._ready.popleft().run()
+        except Exception as error:
+            self.process.world.fail(error)
         finally:
             asyncio._set_running_loop(None)
             self._drains = False

@@ -43,7 +43,7 @@ class Process:
         """Does it now, if this life still lasts; if it is stopped, once it goes on."""
         if not self.is_up or self.life != life:
             return
-        if self.is_stopped:
+        if self.world.now_s < self._stopped_until_s:
             self.world.after(self._stopped_until_s - self.world.now_s, lambda: self.in_turn(do, life))
         else:
             do()

@@ -77,7 +77,7 @@ class ModelStream:
         self.last = self.first - 1
         self.bytes = 0
         self._messages: dict[int, Stored] = {}
-        self._by_partition: dict[int, list[Stored]] = {}
+        self._by_subject: dict[str, list[Stored]] = {}
         self._known: dict[str, tuple[float, int]] = {}
 
     @property
@@ -126,19 +126,20 @@ class ModelStream:
         self.last = stored.sequence
         self.bytes += stored.size
         self._messages[stored.sequence] = stored
-        if stored.is_block:
-            self._by_partition.setdefault(partition, []).append(stored)
+        self._by_subject.setdefault(stored.subject, []).append(stored)
         self._known[message_id] = (self._world.now_s, stored.sequence)
         self.on_stored(stored)
         return stored.sequence
 
     def of(self, partition: int) -> Sequence[Stored]:
         """Its blocks that are there, in their order."""
-        return self._by_partition.get(partition, [])
+        return self._of(subjects.events(partition))
 
     def after(self, partition: int, sequence: int) -> Sequence[Stored]:
         """Its blocks after that sequence."""
         blocks = self.of(partition)
+        if not blocks or blocks[-1].sequence <= sequence:
+            return ()
         return blocks[bisect_left(blocks, sequence + 1, key=attrgetter("sequence")) :]
 
     def get(self, sequence: int) -> Stored | None:
@@ -146,21 +147,17 @@ class ModelStream:
 
     def next_of(self, subject: str, sequence: int) -> Stored | None:
         """The subject's first message from that sequence on."""
-        found = (m for m in self._messages.values() if m.subject == subject and m.sequence >= sequence)
-        return min(found, key=attrgetter("sequence"), default=None)
+        return next((message for message in self._of(subject) if message.sequence >= sequence), None)
 
     def last_of(self, subject: str) -> Stored | None:
         """The newest message of the subject."""
-        found = (m for m in reversed(self._messages.values()) if m.subject == subject)
-        return next(found, None)
+        there = self._of(subject)
+        return there[-1] if there else None
 
     def purge(self, subject: str, *, below: int = 0, keep: int = 0) -> int:
         """Purges messages of the subject: those below that sequence, or all but so many; how many went."""
-        of_subject = [m for m in self._messages.values() if m.subject == subject]
-        if below:
-            gone = [m for m in of_subject if m.sequence < below]
-        else:
-            gone = sorted(of_subject, key=attrgetter("sequence"))[: -keep or None]
+        there = self._of(subject)
+        gone = [m for m in there if m.sequence < below] if below else there[: -keep or None]
         self._remove(gone)
         return len(gone)
 
@@ -183,11 +180,11 @@ class ModelStream:
         self.on_lost()
 
     def _remove(self, gone: Sequence[Stored]) -> None:
-        partitions = set()
         for message in gone:
             del self._messages[message.sequence]
             self.bytes -= message.size
-            partitions.add(message.partition)
-        for partition in partitions:
-            kept = [m for m in self.of(partition) if m.sequence in self._messages]
-            self._by_partition[partition] = kept
+        for subject in {message.subject for message in gone}:
+            self._by_subject[subject] = [m for m in self._of(subject) if m.sequence in self._messages]
+
+    def _of(self, subject: str) -> Sequence[Stored]:
+        return self._by_subject.get(subject, ())

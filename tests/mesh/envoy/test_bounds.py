@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import http.client
+import os
+import signal
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import grpc
+import hpack
 import pytest
 
 from mesh.envoy import address_rates, clusters, listeners
 from mesh.envoy.address_rates import AddressRate
 from mesh.envoy.config import Endpoint, EnvoyConfig, PageFile
+from mesh.http2 import frames as f
 from mesh.http2.call import Call, Handler
 from mesh.http2.health import Health
 from mesh.http2.server import Http2Server
@@ -35,6 +40,7 @@ WITHIN_S = 10.0
 CONNECTIONS_MAX = 8
 READS_MAX = 4
 SOON_S = 0.5
+CROWD = 63
 FLOODER, NEIGHBOUR = "127.0.0.66", "127.0.0.67"
 
 
@@ -70,8 +76,9 @@ class Echo:
 
 
 class Edge:
-    def __init__(self, home: Home, config: EnvoyConfig, behind: Behind) -> None:
+    def __init__(self, home: Home, config: EnvoyConfig, behind: Behind, pid: int) -> None:
         self.admin = home.envoy_admin
+        self.pid = pid
         self.config = config
         self.behind = behind
 
@@ -105,8 +112,10 @@ async def edge(tmp_path: Path, **changes: Any) -> AsyncIterator[Edge]:
         with contextlib.closing(Ports()) as ports:
             replicas = {"gateway": at, "aggregate": at}
             spec, config = proxy(home, ports, replicas, "gateway", "aggregate", **changes)
-            async with supervised(home, spec, policy=PATIENT):
-                yield Edge(home, config, behind)
+            async with supervised(home, spec, policy=PATIENT) as watched:
+                pid = watched[spec.name].pid
+                assert pid is not None
+                yield Edge(home, config, behind, pid)
     finally:
         await server.close(0.0)
 
@@ -241,6 +250,61 @@ def test_an_address_is_known_by_all_its_paths_and_forms_at_the_edge(
             assert 429 in await asyncio.to_thread(statuses, "/healthz", "192.0.2.3")
             assert 429 in await asyncio.to_thread(statuses, "/large.txt?any", "192.0.2.4")
             assert await asyncio.to_thread(statuses, "/small.txt", "192.0.2.5") == [200] * 16
+
+    asyncio.run(scenario())
+
+
+def crowd_of(address: Endpoint, bytes_of_each: bytes) -> list[socket.socket]:
+    """Connections that have said all they say before anybody looks."""
+    made = []
+    for _ in range(CROWD):
+        plug = socket.create_connection((address.host, address.port), WITHIN_S, (FLOODER, 0))
+        plug.sendall(bytes_of_each)
+        plug.setblocking(False)
+        made.append(plug)
+    return made
+
+
+def was_heard(plug: socket.socket) -> bool:
+    try:
+        return bool(plug.recv(1, socket.MSG_PEEK))
+    except BlockingIOError:
+        return False
+
+
+def test_a_call_does_not_wait_for_a_crowd_of_connections_that_came_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quarter of 25,200 silent streams over 252 connections. Envoy stands still until all is there, and
+    again once the call is answered: who was heard by then does not depend on who is faster."""
+    monkeypatch.setitem(address_rates.RATES, "streams", AddressRate(6, 1))
+    encoder = hpack.Encoder()
+    fields = {":method": "POST", ":scheme": "http", ":path": SUBSCRIBE, ":authority": "test"}
+    fields["content-type"] = "application/grpc"
+    flood = f.PREFACE + f.settings({})
+    for stream in range(1, 2 * listeners.EDGE_STREAMS_MAX, 2):
+        flood += f.frame(f.HEADERS, f.END_HEADERS, stream, encoder.encode(fields))
+
+    async def scenario() -> None:
+        async with edge(tmp_path) as at, contextlib.AsyncExitStack() as held:
+            address = f"{at.config.edge.host}:{at.config.edge.port}"
+            neighbour = await held.enter_async_context(line_to(address, source=NEIGHBOUR))
+            before, call = neighbour.subscribe(b""), 0
+            await until(lambda: neighbour.bytes[before], "its connection stands")
+            os.kill(at.pid, signal.SIGSTOP)
+            try:
+                crowd = crowd_of(at.config.edge, flood)
+                call = neighbour.subscribe(b"")
+                await neighbour.drain()
+            finally:
+                os.kill(at.pid, signal.SIGCONT)
+            await until(lambda: neighbour.bytes[call], "it is answered")
+            os.kill(at.pid, signal.SIGSTOP)
+            heard = sum(was_heard(plug) for plug in crowd)
+            os.kill(at.pid, signal.SIGCONT)
+            for plug in crowd:
+                plug.close()
+            assert heard < CROWD / 2
 
     asyncio.run(scenario())
 

@@ -48,7 +48,7 @@ def test_each_of_many_calls_has_its_own_answer_over_few_connections(servers: Sto
                     assert answer == n
             before = proxy.connections
             assert await asyncio.gather(*(database.run(ADD, ["one"], [1]) for _ in range(60)))
-            assert proxy.connections == before
+            assert proxy.connections <= before + 2, "the looks at who the server is have their own"
 
     run(scenario())
 
