@@ -94,15 +94,19 @@ class Folds:
         ]
 
     async def until_folded(self, *_: object) -> None:
-        pass
+        await self.fold()
 
     async def fold(self) -> None:
         last = (await self._bus.js.stream_info(subjects.EVENTS_STREAM)).state.last_seq
-        for sequence in range(self._last + 1, last + 1):
-            message = await self._bus.js.get_msg(subjects.EVENTS_STREAM, sequence)
+        while self._last < last:
+            message = await self._bus.js.get_msg(
+                subjects.EVENTS_STREAM, self._last + 1, subject=subjects.EVENTS_ALL, next=True
+            )
+            assert message.seq is not None
             partition = int((message.subject or "").rpartition(".")[2])
-            self.shown[partition].fold(sequence, message.data or b"")
-        self._last = last
+            if message.seq > self._last:  # else another has folded it meanwhile
+                self._last = message.seq
+                self.shown[partition].fold(message.seq, message.data or b"")
 
     def of(self, game_id: str) -> list[int]:
         """The partitions that know anything of the game."""
