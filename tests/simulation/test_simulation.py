@@ -488,10 +488,12 @@ RARE = {
     "6: a stream made anew begins at 1": 23,
     "6: a purge of another stream counts": 21,
     "6: a session does not see that its stream was made anew": 46,
-    "no fence": 28,
-    "no look at what is applied": 29,
+    "no fence": 260,
+    "no look at what is applied": 43,
+    "3: the leader's clock alone moves time": 32,
+    "13: a void is not stored": 67,
     "5: nobody knows what was purged": 38,
-    "10: whom a vote replaced is forgotten": 30,
+    "10: whom a vote replaced is forgotten": 38,
     "11: sums are clamped on their way": 105,
 }
 """The seed from which a fault is searched for that few histories show."""
