@@ -492,6 +492,8 @@ RARE = {
     "no look at what is applied": 43,
     "3: the leader's clock alone moves time": 32,
     "13: a void is not stored": 67,
+    "13: a removal is not stored": 42,
+    "4: a checkpoint is not proven": 185,
     "5: nobody knows what was purged": 38,
     "10: whom a vote replaced is forgotten": 38,
     "11: sums are clamped on their way": 105,
