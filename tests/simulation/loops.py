@@ -21,6 +21,10 @@ T = TypeVar("T")
 _CLOSED = inspect.CORO_CLOSED
 
 
+# So that a timer never comes too early by what the sums of its moment are rounded, again and again.
+_ROUNDING_S = 1e-6
+
+
 class _Handle:
     """asyncio.TimerHandle, as far as it is used: half of what a history costs goes through here."""
 
@@ -105,7 +109,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
                 self._ready.append(handle)
                 self._drain()
 
-        process.world.after(max(0.0, when - process.boot_s), lambda: process.in_turn(due, life))
+        wait_s = max(0.0, when - process.boot_s) + _ROUNDING_S
+        process.world.after(wait_s, lambda: process.in_turn(due, life))
         return handle  # type: ignore[return-value]
 
     def create_future(self) -> asyncio.Future[Any]:
