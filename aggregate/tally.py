@@ -38,7 +38,7 @@ from numpy.typing import NDArray
 from aggregate import superseded
 from aggregate.keyindex import FEW_ENCODED_MAX, I64, U64, KeyIndex, grown, joined_keys, key_columns
 from aggregate.option_counts import I32, U32, Mask, OptionCounts
-from aggregate.vote_cells import Vote, VoteCells
+from aggregate.vote_cells import Vote, VoteCells, logged_as, of_generation
 from grandstand.catalog.v1.catalog_pb2 import Poll
 from grandstand.internal.v1.internal_pb2 import TallyPartial, VoteLog, VoteRows
 from grandstand.wire import ids
@@ -111,13 +111,13 @@ class Tallies:
             return known
         self._cells = None
         number = self._numbers[game_id, topic] = len(self._names)
-        self._logged[_logged_as(game_id, topic, poll.generation)] = number
+        self._logged[logged_as(game_id, topic, poll.generation)] = number
         self._names.append((game_id, topic))
         self._polls.append(poll)
         option_ids = [option.option_id for option in poll.options]
         options = len(option_ids)
         self._shapes.append((option_ids, self._counts.open(options), poll.weight_max > 1))
-        low, high = key_columns(ids.topic_key(game_id, _of_generation(topic, poll.generation)))
+        low, high = key_columns(ids.topic_key(game_id, of_generation(topic, poll.generation)))
         self._key = (np.append(self._key[0], low), np.append(self._key[1], high))
         self._allowed = np.append(self._allowed, np.uint64((1 << options) - 1))
         self._choices = np.append(self._choices, np.uint8(poll.choices_max or 1))
@@ -386,7 +386,7 @@ class Tallies:
         return self._encode(self._live_rows(), self._superseded)
 
     def _log_name(self, number: int) -> str:
-        return _logged_as(*self._names[number], self._polls[number].generation)
+        return logged_as(*self._names[number], self._polls[number].generation)
 
     def _live_rows(self) -> I64:
         topic = self._topic[: len(self._index)]
@@ -443,12 +443,3 @@ class Tallies:
         row = self._rows(low[kept] ^ self._key[0][topic], high[kept] ^ self._key[1][topic])
         self._topic[row] = topic
         return kept, row
-
-
-def _of_generation(topic: str, generation: int) -> str:
-    """As it always was in a game without a generation."""
-    return f"{topic}#{generation}" if generation else topic
-
-
-def _logged_as(game_id: str, topic: str, generation: int) -> str:
-    return f"{game_id}/{_of_generation(topic, generation)}"

@@ -119,3 +119,13 @@ class VoteCells:
             origin_tag=pack(f"<{count}Q", *[self.tag[row] for row in rows]),
             origin_seq=pack(f"<{count}Q", *[self.sequence[row] for row in rows]),
         )
+
+
+def of_generation(topic: str, generation: int) -> str:
+    """As it always was in a game without a generation."""
+    return f"{topic}#{generation}" if generation else topic
+
+
+def logged_as(game_id: str, topic: str, generation: int) -> str:
+    """How the log of votes names a poll."""
+    return f"{game_id}/{of_generation(topic, generation)}"
