@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tests.simulation.process import Process
 
 T = TypeVar("T")
+_ROUNDING_S = 1e-6  # of virtual seconds since 1970
 _CLOSED = inspect.CORO_CLOSED
 
 
@@ -105,9 +106,13 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         process, life = self.process, self._life
 
         def due() -> None:
-            if handle.callback is not None:
-                self._ready.append(handle)
-                self._drain()
+            if handle.callback is None:
+                return
+            if self.time() < when:  # by a rounding: whoever waits on for so little would wait for ever
+                process.world.after(_ROUNDING_S, lambda: process.in_turn(due, life))
+                return
+            self._ready.append(handle)
+            self._drain()
 
         wait_s = max(0.0, when - process.boot_s) + _ROUNDING_S
         process.world.after(wait_s, lambda: process.in_turn(due, life))

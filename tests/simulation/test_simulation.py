@@ -520,8 +520,8 @@ RARE = {
     "5: nobody knows what was purged": 38,
     "10: whom a vote replaced is forgotten": 38,
     "11: sums are clamped on their way": 105,
-    "15: the votes of a forgotten poll are those of the next of its name": 12,
-    "15: what a game's definition makes has no end of its own": 17,
+    "15: the votes of a forgotten poll are those of the next of its name": 18,
+    "15: what a game's definition makes has no end of its own": 6,
 }
 """The seed from which a fault is searched for that few histories show."""
 
