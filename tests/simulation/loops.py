@@ -22,10 +22,6 @@ _ROUNDING_S = 1e-6  # of virtual seconds since 1970
 _CLOSED = inspect.CORO_CLOSED
 
 
-# So that a timer never comes too early by what the sums of its moment are rounded, again and again.
-_ROUNDING_S = 1e-6
-
-
 class _Handle:
     """asyncio.TimerHandle, as far as it is used: half of what a history costs goes through here."""
 
@@ -114,8 +110,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             self._ready.append(handle)
             self._drain()
 
-        wait_s = max(0.0, when - process.boot_s) + _ROUNDING_S
-        process.world.after(wait_s, lambda: process.in_turn(due, life))
+        process.world.after(max(0.0, when - process.boot_s), lambda: process.in_turn(due, life))
         return handle  # type: ignore[return-value]
 
     def create_future(self) -> asyncio.Future[Any]:
