@@ -25,6 +25,7 @@ import aggregate.catalog
 import aggregate.lease_session
 import aggregate.retention
 import aggregate.tally
+import aggregate.vote_cells
 import aggregate.worker
 import mesh.catalog.watch
 import mesh.jetstream.bus
@@ -497,7 +498,13 @@ BROKEN: Sequence[tuple[str, Rules]] = [
     ),
     (
         "15: the votes of a forgotten poll are those of the next of its name",
-        Rules(patches=[(aggregate.tally, "_of_generation", lambda topic, _: topic)], **LIVES),
+        Rules(
+            patches=[
+                (module, "of_generation", lambda topic, _: topic)
+                for module in (aggregate.tally, aggregate.vote_cells)
+            ],
+            **LIVES,
+        ),
     ),
     (
         "15: what a game's definition makes has no end of its own",
