@@ -24,12 +24,14 @@ return 1
 # KEYS: applied, stream, manifest, then the results of games. ARGV: the names of these results, in the same
 # order. All of one moment: {applied, the stream's identity and target, 1 if the first game's share is whole,
 # its results, and so on}. A state that is being folded anew is not whole before it is where the stream was
-# when that began, and results are not if they are not the manifest's.
+# when that began, nor without the manifest of what is applied, and results are not if they are not the
+# manifest's.
 READ = Script("""
 local applied = redis.call('GET', KEYS[1]) or '0'
 local stream = redis.call('GET', KEYS[2]) or ''
 local answer = {applied, stream}
 local ready = stream ~= '' and tonumber(applied) >= tonumber(string.match(stream, ' (%d+)$') or '0')
+  and (redis.call('HGET', KEYS[3], '!at') or '0') == applied
 for i = 1, #ARGV do
   local whole, results = 0, {}
   if ready then
@@ -39,7 +41,7 @@ for i = 1, #ARGV do
       local found = (redis.call('HGET', KEYS[3 + i], '!at') or '') .. ' ' .. #results / 2
       whole = found == entry and 1 or 0
     else
-      whole = (redis.call('HGET', KEYS[3], '!at') or '0') == applied and 1 or 0
+      whole = 1
     end
   end
   answer[2 * i + 1] = whole

@@ -417,6 +417,9 @@ def test_results_that_are_not_those_of_the_manifest_are_no_answer(play: Scenario
         assert not (await of(at)).whole
         await at.alter(("DEL", key), ("HSET", key, "!at", "4", "poll/x", ""))
         assert not (await of(at)).whole
+        manifest = layout.manifest_key(at.partition)
+        await at.alter(("HSET", manifest, "!at", "4", layout.name_of(key), "4 2"))
+        assert not (await of(at)).whole, "both are of the same older moment"
 
     play(scenario)
 

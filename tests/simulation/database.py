@@ -303,13 +303,14 @@ class ModelDatabase:
     def _read(self, keys: Sequence[str], arguments: list[bytes]) -> Any:
         applied, stream, listed = self._string(keys[0]) or b"0", self._string(keys[1]), self._hash(keys[2])
         answer: list[Any] = [applied, stream or b""]
+        is_listed = listed.get(AT, b"0") == applied
         for name, key in zip(arguments, keys[3:], strict=True):
             entry, results = listed.get(name), self._hash(key)
             whole = b"%s %d" % (results.get(AT, b""), len(results)) == entry
-            if stream is None or int(applied) < int(stream.rpartition(b" ")[2]):
+            if stream is None or not is_listed or int(applied) < int(stream.rpartition(b" ")[2]):
                 whole, results = False, {}
             elif entry is None:
-                whole, results = listed.get(AT, b"0") == applied, {}
+                whole, results = True, {}
             answer += [int(whole), [part for field in results.items() for part in field]]
         return answer
 

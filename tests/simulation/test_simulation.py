@@ -237,8 +237,8 @@ class EagerNative(Native):
 class AlwaysFresh(Freshness):
     """Takes what it sees for the newest there is."""
 
-    def heard(self, number: int) -> float | None:
-        sent_s = super().heard(number)
+    def heard(self, number: int, *, is_whole: bool = True) -> float | None:
+        sent_s = super().heard(number, is_whole=is_whole)
         if self.is_anchored:
             self.anchor_s = self.fresh_until_s = math.inf
         return sent_s
@@ -285,9 +285,10 @@ class Impatient(ModelDatabase):
     """Takes any share for a whole one."""
 
     def _read(self, keys: Sequence[str], arguments: list[bytes]) -> Any:
-        found = self._hash(keys[3])
-        flat = [part for field in found.items() for part in field]
-        return [self._string(keys[0]) or b"0", 1, flat]
+        answer: list[Any] = [self._string(keys[0]) or b"0", self._string(keys[1]) or b""]
+        for key in keys[3:]:
+            answer += [1, [part for field in self._hash(key).items() for part in field]]
+        return answer
 
 
 def with_the_games_spread(period: OpenPeriod, definition: Any) -> None:
