@@ -303,6 +303,6 @@ class Coalescer(Generic[Ticket]):
 
     def _due_at(self, partition: int) -> float:
         due_at = self._left_at.get(partition, -math.inf) + self._interval_s
-        if due_at == -math.inf or self._open[partition].bytes >= MANY_BYTES:
+        if math.isinf(due_at) or self._open[partition].bytes >= MANY_BYTES:
             return due_at
         return math.ceil(due_at / self._beat_s) * self._beat_s

@@ -28,5 +28,6 @@ def test_help_and_names(tmp_path: Path) -> None:
     assert "bench latency" in succeeded(tmp_path, "bench")
     said = failed(tmp_path, "bench", "speed")
     assert (
-        "there is no benchmark 'speed'; there are abuse, fanout, fold, ingest, latency, send, storm" in said
+        "there is no benchmark 'speed'; there are abuse, fanout, fold, games, ingest, latency, send, storm"
+        in said
     )

@@ -39,8 +39,9 @@ from toolbox.local.store_users import ADMIN, StoreUrls
 EVENTS_BYTES = 1024 * 1024
 """The room of the event stream: at 300 events a second it is full to limits.RETENTION_FULL several times a
 minute, so that owners take checkpoints and purge all along."""
-FORGET_AFTER_S = 15
-"""When a game that has ended is forgotten: long enough after the seal to be read, but for long strikes."""
+FORGET_AFTER_S = 30
+"""When a game that has ended is forgotten: its results can be read before, and no process is frozen for so
+long in the middle of a step of the game (in life it is 25 h)."""
 DISK_BYTES = 64 * 1024 * 1024
 """The disk of each store: a run of an hour needs less."""
 UP_WITHIN_S = 120.0

@@ -5,6 +5,7 @@ The services are real processes; one that is refused asks nothing of NATS or Red
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from mesh.auth import mint
+from mesh.jetstream.bus import Bus
 from tests.support.mesh_fixture import wait_for
 from tests.support.servers import HOST, Process, Stores, listens, stores
 from tests.support.tokens import jwks, private_jwk
@@ -104,6 +106,13 @@ def test_no_service_starts_without_usable_keys(
         assert why in refusal(service, tmp_path, *given, "--keys", keys, "--mesh-key", bad)
 
 
+async def make_events_stream(nats_url: str) -> None:
+    """As aggregate does, which is not there: ingest waits for it."""
+    bus = await Bus.connect(nats_url, "test")
+    await bus.ensure_events_stream()
+    await bus.close()
+
+
 def test_a_rotation_that_brings_the_development_key_to_production_is_refused(tmp_path: Path) -> None:
     """In a process that serves: it logs an error, and goes on with the keys it had."""
     with stores(tmp_path / "stores") as found:
@@ -118,6 +127,7 @@ def test_a_rotation_that_brings_the_development_key_to_production_is_refused(tmp
             found=found,
         )
         found.processes.append(ingest)
+        asyncio.run(make_events_stream(found.nats_url))
         ingest.start()
         wait_for(lambda: listens(port), "ingest serves")
         document = {"keys": [mint.development_jwk(bytes(32))]}
