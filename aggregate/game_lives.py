@@ -128,7 +128,8 @@ class GameLives:
 
     async def delete_game(self, game_id: str) -> Game:
         """Forgets a game in which nothing was counted; at the latest, it is forgotten already. Raises
-        Invalid, Unknown, NotNow (something was), TooLate (it is not sealed yet: ask again), Unavailable."""
+        Invalid, Unknown, NotNow (something was), TooLate (it is not sealed, or not forgotten everywhere
+        yet: ask again), Unavailable."""
         key = subjects.game_key(ids.check_id("game_id", game_id))
         await self._watch.refresh(key)
         if key in self._watch.view:
@@ -144,7 +145,11 @@ class GameLives:
             ) from None
         if self._watch.view.get(key) == game:
             await self._check_empty(game)
-            await self.advance(forgetting(game))
+            try:
+                await self.advance(forgetting(game))
+            except NotNow as error:
+                # It is under way, and nothing refuses it: whoever asks again goes on with it.
+                raise TooLate(f"game {game_id!r} is being forgotten: {error}; ask again") from None
         return ended
 
     def _sealed(self, key: str, ended: Game) -> Game | None:

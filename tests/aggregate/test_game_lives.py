@@ -28,9 +28,9 @@ from grandstand.catalog.v1.catalog_pb2 import (
     Pulse,
     Stage,
 )
-from grandstand.internal.v1.internal_pb2 import Partial
+from grandstand.internal.v1.internal_pb2 import Block, Partial
 from grandstand.wire import ids
-from grandstand.wire.errors import NotNow, Unknown
+from grandstand.wire.errors import NotNow, TooLate, Unknown
 from mesh import limits
 from mesh.catalog.watch import CatalogWatch
 from mesh.jetstream import subjects
@@ -78,6 +78,8 @@ class Folds:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._last = 0
+        self.forget_late = False
+        """They come no further than to the next ForgetGame."""
         self.shown = {p: Shown(Partition(p, Loaded())) for p in range(16)}
 
     async def read(self, game_id: str, spread: int) -> list[Share]:
@@ -104,6 +106,8 @@ class Folds:
             )
             assert message.seq is not None
             partition = int((message.subject or "").rpartition(".")[2])
+            if self.forget_late and Block.FromString(message.data or b"").control.HasField("forget_game"):
+                return
             if message.seq > self._last:  # else another has folded it meanwhile
                 self._last = message.seq
                 self.shown[partition].fold(message.seq, message.data or b"")
@@ -322,6 +326,23 @@ def test_only_a_game_in_which_nothing_was_counted_is_deleted(tmp_path: Path) -> 
             with pytest.raises(NotNow, match="EndGame"):
                 await deleting
             assert view.game("late").stage == STAGE_SEALED
+
+    run(scenario())
+
+
+def test_a_deletion_that_is_under_way_is_no_refusal(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with instances(tmp_path) as (only,):
+            await only.writer.define_game(game("g"))
+            only.folds.forget_late = True
+            deleting = asyncio.create_task(only.writer.lives.delete_game("g"))
+            await until(lambda: only.watch.view.game("g").HasField("ended_at"), "it ends first")
+            await only.live_on("g")
+            with pytest.raises(TooLate, match=r"'g' is being forgotten: partitions .*; ask again"):
+                await deleting
+            only.folds.forget_late = False
+            await only.writer.lives.delete_game("g")
+            assert only.folds.of("g") == await left(only, "g") == []
 
     run(scenario())
 
