@@ -40,7 +40,7 @@ _GET_GAME = "/grandstand.catalog.v1.CatalogService/GetGame"
 _CLOSE_POLL = "/grandstand.catalog.v1.CatalogService/ClosePoll"
 _TRACED = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 _CHUNK = 1_000
-_FUTURE = 2**40
+_FUTURE = 2**62
 _SHORT_LIFE_S = 5.0
 
 

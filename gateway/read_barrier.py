@@ -82,15 +82,19 @@ class BarrierWaiters:
     async def _run(self) -> None:
         pause_s = _LOOK_FIRST_S
         while self._waiters:
+            has_news = self._news.is_set()
             self._news.clear()
             late, self._waiters = self._waiters, []
             if any(each.is_new and self._is_outside(each.viewer) for each in late):
                 await self._refresh()
-            else:
+            elif has_news:
                 self._look_at(late)
                 late, self._waiters = self._waiters, []
             if late:
                 await self._load()
+                if not self._waiters:
+                    # Its own is news too, which the look has. Who came meanwhile is looked at soon.
+                    self._news.clear()
                 self._look_at(late)
             await asyncio.sleep(_LOOK_FIRST_S)
             with contextlib.suppress(TimeoutError):
@@ -103,21 +107,20 @@ class BarrierWaiters:
         return viewer.subscription is not None and viewer.subscription.is_outside(self._view)
 
     def _look_at(self, waiters: list[_Waiter]) -> None:
-        now = self._loop.time()
+        now, unloaded = self._loop.time(), self._view.unloaded()
         for each in waiters:
-            self._look(each, now)
+            self._look(each, now, unloaded)
 
-    def _look(self, waiter: _Waiter, now: float) -> None:
+    def _look(self, waiter: _Waiter, now: float, unloaded: int | None) -> None:
         viewer = waiter.viewer
         if viewer.admission is None:
             return
         assert viewer.subscription is not None
-        unloaded = self._view.unloaded()
         missing = viewer.subscription.missing(self._view) if unloaded is None else None
         if unloaded is None and missing is None and (now >= waiter.until_s or not self._lacks(viewer)):
             self._on_shown(viewer)
         elif now < waiter.until_s:
-            self._waiters.append(waiter._replace(is_new=False))
+            self._waiters.append(waiter._replace(is_new=False) if waiter.is_new else waiter)
         elif unloaded is not None:
             viewer.end(Unavailable(folded_anew(unloaded)))
         elif missing is not None:

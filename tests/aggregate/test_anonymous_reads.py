@@ -29,7 +29,8 @@ from tests.support.servers import Stores, stores
 from tests.support.votes_stream import votes_stream
 
 READS = bounds.READS_WAITING_PER_ADDRESS_MAX + 100
-NEVER = 2**40
+NEVER = 2**62
+"""Beyond all sequences: those of a new stream begin at the time, some 2**51."""
 
 
 @pytest.fixture(scope="module")

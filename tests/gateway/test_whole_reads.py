@@ -136,6 +136,27 @@ def test_i6_a_position_outside_the_known_spread_is_looked_up_before_it_is_taken_
     run(scenario())
 
 
+def test_a_load_of_its_own_is_no_reason_to_load_again_at_once() -> None:
+    async def scenario() -> None:
+        view = GameView()
+        view.load([share(HERE, 9)])
+        loads = 0
+
+        async def load() -> None:
+            nonlocal loads
+            loads += 1
+            await asyncio.sleep(0)
+            waiting.news()
+
+        waiting = BarrierWaiters(view, load, load, lambda _: None)
+        waiting.add(cast(Any, Watcher(Position(partition=HERE, sequence=10))))
+        await asyncio.sleep(1.0)
+        waiting.stop()
+        assert 5 < loads < 50, "the pauses grow"
+
+    run(scenario())
+
+
 def test_i6_a_read_looks_the_game_up_for_a_position_outside_its_spread() -> None:
     async def scenario() -> None:
         view = CatalogView()

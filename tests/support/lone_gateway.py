@@ -104,8 +104,9 @@ class LoneGateway:
         async with grpc.aio.insecure_channel(address or self.address, CONNECTION) as channel:
             yield GatewayServiceStub(channel)
 
-    def envoy(self) -> Endpoint:
-        """The edge of an Envoy in front of it, as `up` configures it."""
+    def envoy(self, *, address_rates: bool = True) -> Endpoint:
+        """The edge of an Envoy in front of it, as `up` configures it; without `address_rates`, an address may
+        ask there as fast as it likes."""
         ports, nowhere = self.stores.ports, Endpoint(HOST, 1)
         host, _, port = self.address.rpartition(":")
         config = EnvoyConfig(
@@ -118,6 +119,7 @@ class LoneGateway:
                 "gateway": (Endpoint(host, int(port)),),
             },
             keys=own_keys(Home(self.home)).edge,
+            address_rates=address_rates,
         )
         Home(self.home).create()
         file = self.home / "envoy.json"
