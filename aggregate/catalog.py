@@ -224,8 +224,9 @@ class CatalogWriter:
             partitions = ids.partitions_of(game.game_id, game.spread)
             name = f"{life_of(opened)}-{opened.stage}"
             positions = await self._controls.publish(partitions, _control(opened), name)
-            await self._controls.until_folded(positions)
+            # Before it is folded: so gateways know what to wait for by the time that this is answered.
             if await self._put(key, opened, revision):
+                await self._controls.until_folded(positions)
                 return opened, positions
         raise Unavailable(f"{name_of(checked)} is being opened by others; try again")
 

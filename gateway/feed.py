@@ -4,6 +4,11 @@ A game is fed while it has viewers and GAME_LINGER_S longer. Its results come by
 and the view is loaded before the first viewer is seated. It has no task, timer or subscription of its own,
 but while viewers wait for something.
 
+Who comes once the opening of a poll or a board is answered finds it in its Snapshot. The answer says that it
+is folded, but the message that says so here may come later, or not at all. The catalog's entry came before
+the fold, so a viewer who comes while the view lacks a topic that was opened a moment ago waits, as at a read
+barrier, and the store is read. It is not refused if the topic does not come: it may be that nothing folds.
+
 Bounds: the viewers that mesh.stream_limits admits; no queue for any of them.
 """
 
@@ -12,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import inf
 from typing import Protocol
 
@@ -26,9 +31,10 @@ from gateway.read_barrier import BarrierWaiters
 from gateway.result_feeds import ResultFeeds
 from gateway.subscribe import ViewerStream
 from gateway.view import GameView
-from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED, Game
+from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED, Game, Poll
 from grandstand.wire import ids
 from grandstand.wire.errors import Unavailable, Unknown
+from grandstand.wire.topics import TopicPatterns
 from mesh import limits, telemetry
 from mesh.catalog.spreads import Spreads
 from mesh.catalog.watch import CatalogWatch
@@ -40,6 +46,8 @@ from mesh.redis.database import RedisError
 log = logging.getLogger(__name__)
 
 _BOARD = "board/"
+_OPENED_S = 2 * limits.BARRIER_S
+"""A topic that was opened so long ago, and is not there, is not waited for."""
 _ENDED_AT_ONCE = 200
 """Viewers whose streams are ended in one turn of the loop."""
 
@@ -83,7 +91,9 @@ class Feed:
         self._viewers: dict[ViewerStream, Cohort | None] = {}
         self._arriving: list[ViewerStream] = []
         """Until the feed has started."""
-        self._barrier_waiters = BarrierWaiters(self.view, self._load, self._refresh, self._seat)
+        self._barrier_waiters = BarrierWaiters(
+            *(self.view, self._load, self._refresh, self._seat), self._lacks_opened
+        )
         self._starting: asyncio.Task[None] | None = None
         self._has_started = False
         self._ending: asyncio.Task[None] | None = None
@@ -140,8 +150,13 @@ class Feed:
         subscription = viewer.subscription
         assert subscription is not None
         view = self.view
-        if view.unloaded() is not None or (
-            subscription.resumes and (subscription.is_outside(view) or subscription.missing(view) is not None)
+        if (
+            view.unloaded() is not None
+            or (
+                subscription.resumes
+                and (subscription.is_outside(view) or subscription.missing(view) is not None)
+            )
+            or self._lacks_opened(viewer)
         ):
             self._barrier_waiters.add(viewer)
             self._host.waits(self)
@@ -159,7 +174,11 @@ class Feed:
             )
             rate = self._host.overload.updates_per_s(key.updates_per_s, key.tier)
             cohort.frames.renditioned(rate)
-        cohort.join(viewer.call, ahead=subscription.resumes, at_s=at_s)
+        # The last tick may be of before a topic was opened.
+        ahead = subscription.resumes or any(
+            not cohort.frames.shows(topic) for topic in self._opened(key.patterns)
+        )
+        cohort.join(viewer.call, ahead=ahead, at_s=at_s)
         self._viewers[viewer] = cohort
         self._host.joined(viewer)
         # All of a cohort are the same but for who they are.
@@ -167,6 +186,27 @@ class Feed:
         viewer.subscription = None
         if self.is_over:
             self._end_soon()
+
+    def _opened(self, patterns: TopicPatterns) -> Iterator[str]:
+        """The topics that match, of those that were opened a moment ago."""
+        catalog, after_ns = self._host.catalog.view, int((self._now() - _OPENED_S) * 1e9)
+        for keys in catalog.opened(self.game_id):
+            for key in keys:
+                if catalog.opened_at_ns(key) < after_ns:
+                    break  # the newest come first
+                topic = catalog.get(key)
+                if isinstance(topic, Game) or topic is None or 0 < topic.generation < self.generation:
+                    continue  # left by an earlier game of the id
+                kind = "poll" if isinstance(topic, Poll) else "board"
+                name = f"{kind}/{key.rpartition('.')[2]}"
+                if patterns.match(name):
+                    yield name
+
+    def _lacks_opened(self, viewer: ViewerStream) -> bool:
+        """Whether the view lacks something that was opened a moment ago and that the viewer asks for."""
+        subscription = viewer.subscription
+        assert subscription is not None
+        return any(not self.view.has(topic) for topic in self._opened(subscription.key.patterns))
 
     # The game's results.
 

@@ -107,6 +107,10 @@ class Frames:
         self._version = view.version  # nothing that matches has changed up to here
         return False
 
+    def shows(self, topic: str) -> bool:
+        """Whether the base has it."""
+        return topic in self._base
+
     def _matches(self, topic: str) -> bool:
         """Each topic is matched once."""
         found = self._matched.get(topic)

@@ -3,7 +3,8 @@ I6).
 
 All viewers also wait while a partition of the game was never loaded whole, as it is folded anew: no viewer is
 shown a part of the count. And a viewer waits whose position is outside the partitions that the game is known
-to fold in: the game's spread may have changed, so its entry in the catalog is looked up first.
+to fold in: the game's spread may have changed, so its entry in the catalog is looked up first. And one waits
+for what it would have to find (see gateway.feed), which is shown what there is once its time is over.
 
 All wait in one list, and one loop reads the store for all of them: again when anything was folded, or after a
 growing pause. So many viewers that reconnect at once cost a few reads.
@@ -46,11 +47,14 @@ class BarrierWaiters:
         load: Callable[[], Awaitable[None]],
         refresh: Callable[[], Awaitable[None]],
         on_shown: Callable[[ViewerStream], None],
+        lacks: Callable[[ViewerStream], bool] = lambda _: False,
     ) -> None:
+        """`lacks`: whether the view lacks what the viewer would have to find."""
         self._view = view
         self._load = load
         self._refresh = refresh
         self._on_shown = on_shown
+        self._lacks = lacks
         self._loop = asyncio.get_running_loop()
         self._waiters: list[_Waiter] = []
         self._news = asyncio.Event()
@@ -110,7 +114,7 @@ class BarrierWaiters:
         assert viewer.subscription is not None
         unloaded = self._view.unloaded()
         missing = viewer.subscription.missing(self._view) if unloaded is None else None
-        if unloaded is None and missing is None:
+        if unloaded is None and missing is None and (now >= waiter.until_s or not self._lacks(viewer)):
             self._on_shown(viewer)
         elif now < waiter.until_s:
             self._waiters.append(waiter._replace(is_new=False))

@@ -146,6 +146,9 @@ class GameView:
         merge = self._merges.get(topic)
         return None if merge is None else merge.partial(partition)
 
+    def has(self, topic: str) -> bool:
+        return topic in self._merges
+
     def positions(self) -> list[tuple[int, int]]:
         """How far each partition of the game is known, in their order: everything up to there is in what
         is shown now."""
