@@ -71,8 +71,8 @@ class ControlPublisher:
 
     async def until_folded(self, positions: list[Position]) -> None:
         """Waits until the positions are folded, so that the caller finds the topic in the next snapshot.
-        Gives up silently after _FOLDED_S: the topic is open anyway, and appears once the fold has caught
-        up."""
+        Gives up silently after _FOLDED_S: the topic is open anyway, and gateways wait for it a while longer
+        (see gateway.feed)."""
         with contextlib.suppress(TimeoutError, RedisError):
             await self._results.until_folded(positions, _FOLDED_S)
 
