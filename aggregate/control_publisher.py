@@ -10,7 +10,7 @@ because it came too early, is sent again under another message id.
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
 from collections.abc import Callable, Iterable, Mapping
 
 from nats.errors import Error as NatsError
@@ -28,6 +28,8 @@ from mesh.jetstream.pipeline import PublishPipeline
 from mesh.redis.database import RedisError
 from mesh.redis.results import ResultStore
 from mesh.redis.share import Share
+
+log = logging.getLogger(__name__)
 
 _FOLDED_S = 2.0
 
@@ -71,10 +73,14 @@ class ControlPublisher:
 
     async def until_folded(self, positions: list[Position]) -> None:
         """Waits until the positions are folded, so that the caller finds the topic in the next snapshot.
-        Gives up silently after _FOLDED_S: the topic is open anyway, and gateways wait for it a while longer
+        Gives up after _FOLDED_S: the topic is open anyway, and gateways wait for it a while longer
         (see gateway.feed)."""
-        with contextlib.suppress(TimeoutError, RedisError):
+        try:
             await self._results.until_folded(positions, _FOLDED_S)
+        except TimeoutError:
+            pass
+        except RedisError as error:
+            log.warning("how far partitions are folded is not known: %s", error)
 
     async def folded(self, game_id: str, spread: int, topic: str) -> list[Folded]:
         """What each partition shows of the topic; of the game alone if that is empty. A partition that is

@@ -124,7 +124,7 @@ RIGHTS: Mapping[str, Rights] = {
         commands=(
             *_CONNECT,
             *_READ,
-            *["hmget", "hkeys", "hlen", "hscan", "strlen", "getrange", "exists"],
+            *["mget", "hmget", "hkeys", "hlen", "hscan", "strlen", "getrange", "exists"],
             *["set", "setrange", "append", "del", "unlink", "pexpire", "hset", "hdel", "zadd", "zrem"],
             *_SCRIPTS,
         ),
