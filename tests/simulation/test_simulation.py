@@ -519,7 +519,7 @@ RARE = {
     "6: a stream made anew begins at 1": 23,
     "6: a purge of another stream counts": 21,
     "6: a session does not see that its stream was made anew": 480,
-    "no fence": 700,
+    "no fence": 240,
     "no look at what is applied": 43,
     "3: the leader's clock alone moves time": 32,
     "13: a void is not stored": 67,
