@@ -352,8 +352,8 @@ export const GameEndedSchema: GenMessage<GameEnded> = /*@__PURE__*/
 
 /**
  * All topics subscribed to, as they stand, but for the personal ones. First on
- * every stream; also sent later in place of an Update: it replaces everything
- * shown but what is personal.
+ * every stream; also sent later in place of an Update: each state replaces the
+ * one shown, and what is shown and not among them stays.
  *
  * @generated from message grandstand.gateway.v1.Snapshot
  */
