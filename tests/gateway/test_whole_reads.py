@@ -149,10 +149,12 @@ def test_a_load_of_its_own_is_no_reason_to_load_again_at_once() -> None:
             waiting.news()
 
         waiting = BarrierWaiters(view, load, load, lambda _: None)
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
         waiting.add(cast(Any, Watcher(Position(partition=HERE, sequence=10))))
-        await asyncio.sleep(1.0)
+        await until(lambda: loads >= 20, "it was loaded again and again")
         waiting.stop()
-        assert 5 < loads < 50, "the pauses grow"
+        assert loop.time() - began_s > 0.4, "the pauses grow to 50 ms; without them it takes 0.1 s"
 
     run(scenario())
 

@@ -47,7 +47,7 @@ assert _ENDED_AT_EVENT < EVENTS, "some are sent when it ends"
 
 
 @dataclass(slots=True)
-class LivesReport:
+class EndingReport:
     ended: int = 0
     unseen: int = 0
     """Forgotten before they could be read."""
@@ -58,11 +58,11 @@ class LivesReport:
     notes: list[str] = field(default_factory=list)
 
 
-class GameLives:
+class EndingGames:
     """`channel`: to the edge; `token`: a producer's."""
 
     def __init__(self, seed: int, backend: Backend, channel: grpc.aio.Channel, token: Token) -> None:
-        self.report = LivesReport()
+        self.report = EndingReport()
         self._seed = seed
         self._backend = backend
         self._channel = channel

@@ -31,7 +31,7 @@ from toolbox.chaos.fault_injector import FaultInjector
 from toolbox.chaos.forgetting import Forgetting
 from toolbox.chaos.gray import gray_schedule
 from toolbox.chaos.gray_watch import GrayWatch
-from toolbox.chaos.lives import GameLives
+from toolbox.chaos.lives import EndingGames
 from toolbox.chaos.monotone import figures
 from toolbox.chaos.readers import ResultReader, SeasonReader
 from toolbox.chaos.rebuilds import Rebuilds
@@ -88,7 +88,7 @@ class ChaosRun:
         self._injector: FaultInjector | None = None
         self._rebuilds: Rebuilds | None = None
         self._gray: GrayWatch | None = None
-        self._lives: GameLives | None = None
+        self._lives: EndingGames | None = None
         self._report = ChaosReport(plan.seed, plan.seconds)
         self._progress = ChaosProgress()
         self._ended_at = 0.0
@@ -240,7 +240,7 @@ class ChaosRun:
                 self._mesh.token,
             )
         ]
-        self._lives = GameLives(
+        self._lives = EndingGames(
             self._plan.seed, backend, await self._channel(self._mesh.addresses.edge), self._mesh.token
         )
         clients.append(asyncio.create_task(self._lives.run(self.stop)))
