@@ -53,7 +53,7 @@ BOARD_MODE_SUM: BoardMode
 BOARD_MODE_LOWEST: BoardMode
 
 class Game(_message.Message):
-    __slots__ = ("game_id", "title", "spread", "pulses", "metrics", "audience", "customs", "retain_for", "idle_for", "stage", "generation", "ended_at", "pending")
+    __slots__ = ("game_id", "title", "spread", "pulses", "metrics", "audience", "customs", "retain_for", "idle_for", "rules", "stage", "generation", "ended_at", "pending")
     GAME_ID_FIELD_NUMBER: _ClassVar[int]
     TITLE_FIELD_NUMBER: _ClassVar[int]
     SPREAD_FIELD_NUMBER: _ClassVar[int]
@@ -63,6 +63,7 @@ class Game(_message.Message):
     CUSTOMS_FIELD_NUMBER: _ClassVar[int]
     RETAIN_FOR_FIELD_NUMBER: _ClassVar[int]
     IDLE_FOR_FIELD_NUMBER: _ClassVar[int]
+    RULES_FIELD_NUMBER: _ClassVar[int]
     STAGE_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     ENDED_AT_FIELD_NUMBER: _ClassVar[int]
@@ -76,11 +77,12 @@ class Game(_message.Message):
     customs: _containers.RepeatedCompositeFieldContainer[CustomTopic]
     retain_for: _duration_pb2.Duration
     idle_for: _duration_pb2.Duration
+    rules: _containers.RepeatedCompositeFieldContainer[Rule]
     stage: Stage
     generation: int
     ended_at: _timestamp_pb2.Timestamp
     pending: Game
-    def __init__(self, game_id: _Optional[str] = ..., title: _Optional[str] = ..., spread: _Optional[int] = ..., pulses: _Optional[_Iterable[_Union[Pulse, _Mapping]]] = ..., metrics: _Optional[_Iterable[_Union[Metric, _Mapping]]] = ..., audience: _Optional[bool] = ..., customs: _Optional[_Iterable[_Union[CustomTopic, _Mapping]]] = ..., retain_for: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., idle_for: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., stage: _Optional[_Union[Stage, str]] = ..., generation: _Optional[int] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., pending: _Optional[_Union[Game, _Mapping]] = ...) -> None: ...
+    def __init__(self, game_id: _Optional[str] = ..., title: _Optional[str] = ..., spread: _Optional[int] = ..., pulses: _Optional[_Iterable[_Union[Pulse, _Mapping]]] = ..., metrics: _Optional[_Iterable[_Union[Metric, _Mapping]]] = ..., audience: _Optional[bool] = ..., customs: _Optional[_Iterable[_Union[CustomTopic, _Mapping]]] = ..., retain_for: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., idle_for: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., rules: _Optional[_Iterable[_Union[Rule, _Mapping]]] = ..., stage: _Optional[_Union[Stage, str]] = ..., generation: _Optional[int] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., pending: _Optional[_Union[Game, _Mapping]] = ...) -> None: ...
 
 class Metric(_message.Message):
     __slots__ = ("metric_id", "unit", "writers")
@@ -103,6 +105,84 @@ class CustomTopic(_message.Message):
     config: bytes
     writers: Writers
     def __init__(self, custom_id: _Optional[str] = ..., fold: _Optional[str] = ..., config: _Optional[bytes] = ..., writers: _Optional[_Union[Writers, str]] = ...) -> None: ...
+
+class Rule(_message.Message):
+    __slots__ = ("rule_id", "topic", "threshold", "lead_changed", "rank_taken", "opened", "closing_in", "sealed", "season_closed", "game_ended", "rate_spike", "audience_peak", "notice", "at_most_every", "paused")
+    RULE_ID_FIELD_NUMBER: _ClassVar[int]
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    LEAD_CHANGED_FIELD_NUMBER: _ClassVar[int]
+    RANK_TAKEN_FIELD_NUMBER: _ClassVar[int]
+    OPENED_FIELD_NUMBER: _ClassVar[int]
+    CLOSING_IN_FIELD_NUMBER: _ClassVar[int]
+    SEALED_FIELD_NUMBER: _ClassVar[int]
+    SEASON_CLOSED_FIELD_NUMBER: _ClassVar[int]
+    GAME_ENDED_FIELD_NUMBER: _ClassVar[int]
+    RATE_SPIKE_FIELD_NUMBER: _ClassVar[int]
+    AUDIENCE_PEAK_FIELD_NUMBER: _ClassVar[int]
+    NOTICE_FIELD_NUMBER: _ClassVar[int]
+    AT_MOST_EVERY_FIELD_NUMBER: _ClassVar[int]
+    PAUSED_FIELD_NUMBER: _ClassVar[int]
+    rule_id: str
+    topic: str
+    threshold: Threshold
+    lead_changed: LeadChange
+    rank_taken: RankTaken
+    opened: bool
+    closing_in: _duration_pb2.Duration
+    sealed: bool
+    season_closed: bool
+    game_ended: bool
+    rate_spike: RateSpike
+    audience_peak: bool
+    notice: RuleNotice
+    at_most_every: _duration_pb2.Duration
+    paused: bool
+    def __init__(self, rule_id: _Optional[str] = ..., topic: _Optional[str] = ..., threshold: _Optional[_Union[Threshold, _Mapping]] = ..., lead_changed: _Optional[_Union[LeadChange, _Mapping]] = ..., rank_taken: _Optional[_Union[RankTaken, _Mapping]] = ..., opened: _Optional[bool] = ..., closing_in: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., sealed: _Optional[bool] = ..., season_closed: _Optional[bool] = ..., game_ended: _Optional[bool] = ..., rate_spike: _Optional[_Union[RateSpike, _Mapping]] = ..., audience_peak: _Optional[bool] = ..., notice: _Optional[_Union[RuleNotice, _Mapping]] = ..., at_most_every: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., paused: _Optional[bool] = ...) -> None: ...
+
+class Threshold(_message.Message):
+    __slots__ = ("at", "each")
+    AT_FIELD_NUMBER: _ClassVar[int]
+    EACH_FIELD_NUMBER: _ClassVar[int]
+    at: int
+    each: bool
+    def __init__(self, at: _Optional[int] = ..., each: _Optional[bool] = ...) -> None: ...
+
+class LeadChange(_message.Message):
+    __slots__ = ("hold",)
+    HOLD_FIELD_NUMBER: _ClassVar[int]
+    hold: _duration_pb2.Duration
+    def __init__(self, hold: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class RankTaken(_message.Message):
+    __slots__ = ("first",)
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    first: int
+    def __init__(self, first: _Optional[int] = ...) -> None: ...
+
+class RateSpike(_message.Message):
+    __slots__ = ("times", "at_least")
+    TIMES_FIELD_NUMBER: _ClassVar[int]
+    AT_LEAST_FIELD_NUMBER: _ClassVar[int]
+    times: int
+    at_least: int
+    def __init__(self, times: _Optional[int] = ..., at_least: _Optional[int] = ...) -> None: ...
+
+class RuleNotice(_message.Message):
+    __slots__ = ("code", "title", "text", "urgent", "expires_after", "collapse")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    TITLE_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    URGENT_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AFTER_FIELD_NUMBER: _ClassVar[int]
+    COLLAPSE_FIELD_NUMBER: _ClassVar[int]
+    code: str
+    title: str
+    text: str
+    urgent: bool
+    expires_after: _duration_pb2.Duration
+    collapse: bool
+    def __init__(self, code: _Optional[str] = ..., title: _Optional[str] = ..., text: _Optional[str] = ..., urgent: _Optional[bool] = ..., expires_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., collapse: _Optional[bool] = ...) -> None: ...
 
 class Pulse(_message.Message):
     __slots__ = ("pulse_id", "kinds")

@@ -165,6 +165,64 @@ class Inbox(_message.Message):
     value: _notify_pb2.InboxResult
     def __init__(self, version: _Optional[int] = ..., value: _Optional[_Union[_notify_pb2.InboxResult, _Mapping]] = ...) -> None: ...
 
+class StoredNotice(_message.Message):
+    __slots__ = ("notice", "actor_ids", "sent_at", "due_at", "expires_at", "occurrence", "digest", "cancelled", "firing", "rule_state", "generation")
+    NOTICE_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_IDS_FIELD_NUMBER: _ClassVar[int]
+    SENT_AT_FIELD_NUMBER: _ClassVar[int]
+    DUE_AT_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
+    OCCURRENCE_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    CANCELLED_FIELD_NUMBER: _ClassVar[int]
+    FIRING_FIELD_NUMBER: _ClassVar[int]
+    RULE_STATE_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    notice: _notify_pb2.Notice
+    actor_ids: _containers.RepeatedScalarFieldContainer[str]
+    sent_at: _timestamp_pb2.Timestamp
+    due_at: _timestamp_pb2.Timestamp
+    expires_at: _timestamp_pb2.Timestamp
+    occurrence: int
+    digest: bytes
+    cancelled: bool
+    firing: _notify_pb2.Firing
+    rule_state: bytes
+    generation: int
+    def __init__(self, notice: _Optional[_Union[_notify_pb2.Notice, _Mapping]] = ..., actor_ids: _Optional[_Iterable[str]] = ..., sent_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., due_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., occurrence: _Optional[int] = ..., digest: _Optional[bytes] = ..., cancelled: _Optional[bool] = ..., firing: _Optional[_Union[_notify_pb2.Firing, _Mapping]] = ..., rule_state: _Optional[bytes] = ..., generation: _Optional[int] = ...) -> None: ...
+
+class Reader(_message.Message):
+    __slots__ = ("read_up_to", "read", "preferences")
+    READ_UP_TO_FIELD_NUMBER: _ClassVar[int]
+    READ_FIELD_NUMBER: _ClassVar[int]
+    PREFERENCES_FIELD_NUMBER: _ClassVar[int]
+    read_up_to: int
+    read: _containers.RepeatedScalarFieldContainer[int]
+    preferences: _notify_pb2.Preferences
+    def __init__(self, read_up_to: _Optional[int] = ..., read: _Optional[_Iterable[int]] = ..., preferences: _Optional[_Union[_notify_pb2.Preferences, _Mapping]] = ...) -> None: ...
+
+class CrowdNotice(_message.Message):
+    __slots__ = ("sequence", "stored")
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    STORED_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    stored: StoredNotice
+    def __init__(self, sequence: _Optional[int] = ..., stored: _Optional[_Union[StoredNotice, _Mapping]] = ...) -> None: ...
+
+class InboxChange(_message.Message):
+    __slots__ = ("sequences", "notices", "reader", "reader_sequence", "segments")
+    SEQUENCES_FIELD_NUMBER: _ClassVar[int]
+    NOTICES_FIELD_NUMBER: _ClassVar[int]
+    READER_FIELD_NUMBER: _ClassVar[int]
+    READER_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    SEGMENTS_FIELD_NUMBER: _ClassVar[int]
+    sequences: _containers.RepeatedScalarFieldContainer[int]
+    notices: _containers.RepeatedCompositeFieldContainer[StoredNotice]
+    reader: Reader
+    reader_sequence: int
+    segments: bool
+    def __init__(self, sequences: _Optional[_Iterable[int]] = ..., notices: _Optional[_Iterable[_Union[StoredNotice, _Mapping]]] = ..., reader: _Optional[_Union[Reader, _Mapping]] = ..., reader_sequence: _Optional[int] = ..., segments: _Optional[bool] = ...) -> None: ...
+
 class PartitionResults(_message.Message):
     __slots__ = ("partition", "before", "after", "stream", "games", "part")
     PARTITION_FIELD_NUMBER: _ClassVar[int]

@@ -22,21 +22,114 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from grandstand.catalog.v1 import catalog_pb2 as grandstand_dot_catalog_dot_v1_dot_catalog__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!grandstand/notify/v1/notify.proto\x12\x14grandstand.notify.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#grandstand/catalog/v1/catalog.proto\"\xf4\x02\n\x0c\x41nnouncement\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\x12=\n\x0c\x61nnounced_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0b\x61nnouncedAt\x12>\n\x0bpoll_opened\x18\n \x01(\x0b\x32\x1b.grandstand.catalog.v1.PollH\x00R\npollOpened\x12>\n\x0bpoll_closed\x18\x0b \x01(\x0b\x32\x1b.grandstand.catalog.v1.PollH\x00R\npollClosed\x12\x41\n\x0c\x62oard_opened\x18\x0c \x01(\x0b\x32\x1c.grandstand.catalog.v1.BoardH\x00R\x0b\x62oardOpened\x12\x41\n\x0c\x62oard_closed\x18\r \x01(\x0b\x32\x1c.grandstand.catalog.v1.BoardH\x00R\x0b\x62oardClosedB\x06\n\x04news\"a\n\x0bInboxResult\x12:\n\x06newest\x18\x01 \x03(\x0b\x32\".grandstand.notify.v1.NotificationR\x06newest\x12\x16\n\x06unread\x18\x02 \x01(\x04R\x06unread\"\xc3\x01\n\x0cNotification\x12\'\n\x0fnotification_id\x18\x01 \x01(\tR\x0enotificationId\x12\x33\n\x07sent_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x06sentAt\x12\x17\n\x07game_id\x18\x03 \x01(\tR\x06gameId\x12\x14\n\x05title\x18\x04 \x01(\tR\x05title\x12\x12\n\x04text\x18\x05 \x01(\tR\x04text\x12\x12\n\x04read\x18\x06 \x01(\x08R\x04readb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!grandstand/notify/v1/notify.proto\x12\x14grandstand.notify.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#grandstand/catalog/v1/catalog.proto\"\xb2\x03\n\x0c\x41nnouncement\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\x12=\n\x0c\x61nnounced_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0b\x61nnouncedAt\x12>\n\x0bpoll_opened\x18\n \x01(\x0b\x32\x1b.grandstand.catalog.v1.PollH\x00R\npollOpened\x12>\n\x0bpoll_closed\x18\x0b \x01(\x0b\x32\x1b.grandstand.catalog.v1.PollH\x00R\npollClosed\x12\x41\n\x0c\x62oard_opened\x18\x0c \x01(\x0b\x32\x1c.grandstand.catalog.v1.BoardH\x00R\x0b\x62oardOpened\x12\x41\n\x0c\x62oard_closed\x18\r \x01(\x0b\x32\x1c.grandstand.catalog.v1.BoardH\x00R\x0b\x62oardClosed\x12<\n\x06notice\x18\x0e \x01(\x0b\x32\".grandstand.notify.v1.NotificationH\x00R\x06noticeB\x06\n\x04news\"a\n\x0bInboxResult\x12:\n\x06newest\x18\x01 \x03(\x0b\x32\".grandstand.notify.v1.NotificationR\x06newest\x12\x16\n\x06unread\x18\x02 \x01(\x04R\x06unread\"\xe2\x02\n\x0cNotification\x12\'\n\x0fnotification_id\x18\x01 \x01(\tR\x0enotificationId\x12\x33\n\x07sent_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x06sentAt\x12\x17\n\x07game_id\x18\x03 \x01(\tR\x06gameId\x12\x14\n\x05title\x18\x04 \x01(\tR\x05title\x12\x12\n\x04text\x18\x05 \x01(\tR\x04text\x12\x12\n\x04read\x18\x06 \x01(\x08R\x04read\x12\x12\n\x04\x63ode\x18\x07 \x01(\tR\x04\x63ode\x12\x12\n\x04\x64\x61ta\x18\x08 \x01(\tR\x04\x64\x61ta\x12:\n\x08priority\x18\t \x01(\x0e\x32\x1e.grandstand.notify.v1.PriorityR\x08priority\x12\x39\n\nexpires_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\texpiresAt\"\x9c\x03\n\x06Notice\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x17\n\x07game_id\x18\x02 \x01(\tR\x06gameId\x12:\n\x08\x61udience\x18\x03 \x01(\x0b\x32\x1e.grandstand.notify.v1.AudienceR\x08\x61udience\x12\x12\n\x04\x63ode\x18\x04 \x01(\tR\x04\x63ode\x12\x14\n\x05title\x18\x05 \x01(\tR\x05title\x12\x12\n\x04text\x18\x06 \x01(\tR\x04text\x12\x12\n\x04\x64\x61ta\x18\x07 \x01(\tR\x04\x64\x61ta\x12:\n\x08priority\x18\x08 \x01(\x0e\x32\x1e.grandstand.notify.v1.PriorityR\x08priority\x12>\n\rexpires_after\x18\t \x01(\x0b\x32\x19.google.protobuf.DurationR\x0c\x65xpiresAfter\x12!\n\x0c\x63ollapse_key\x18\n \x01(\tR\x0b\x63ollapseKey\x12:\n\x08schedule\x18\x0b \x01(\x0b\x32\x1e.grandstand.notify.v1.ScheduleR\x08schedule\"\x83\x01\n\x08\x41udience\x12\x1b\n\x08\x61\x63tor_id\x18\x01 \x01(\tH\x00R\x07\x61\x63torId\x12\x1a\n\x07segment\x18\x02 \x01(\tH\x00R\x07segment\x12\x1a\n\x07viewers\x18\x03 \x01(\x08H\x00R\x07viewers\x12\x1c\n\x08\x65veryone\x18\x04 \x01(\x08H\x00R\x08\x65veryoneB\x04\n\x02to\"\xa8\x01\n\x08Schedule\x12*\n\x02\x61t\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x02\x61t\x12\x1d\n\nlocal_time\x18\x02 \x01(\tR\tlocalTime\x12\x1b\n\ttime_zone\x18\x03 \x01(\tR\x08timeZone\x12\x34\n\x06repeat\x18\x04 \x01(\x0b\x32\x1c.grandstand.notify.v1.RepeatR\x06repeat\"o\n\x06Repeat\x12\x14\n\x04\x64\x61ys\x18\x01 \x01(\rH\x00R\x04\x64\x61ys\x12\x16\n\x05weeks\x18\x02 \x01(\rH\x00R\x05weeks\x12\x18\n\x06months\x18\x03 \x01(\rH\x00R\x06months\x12\x14\n\x05times\x18\x04 \x01(\rR\x05timesB\x07\n\x05\x65very\"I\n\x11SendNoticeRequest\x12\x34\n\x06notice\x18\x01 \x01(\x0b\x32\x1c.grandstand.notify.v1.NoticeR\x06notice\"\x95\x01\n\x12SendNoticeResponse\x12\'\n\x0fnotification_id\x18\x01 \x01(\tR\x0enotificationId\x12\x31\n\x06\x64ue_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x05\x64ueAt\x12#\n\rrepeated_call\x18\x03 \x01(\x08R\x0crepeatedCall\"n\n\x19SendNoticeToActorsRequest\x12\x34\n\x06notice\x18\x01 \x01(\x0b\x32\x1c.grandstand.notify.v1.NoticeR\x06notice\x12\x1b\n\tactor_ids\x18\x02 \x03(\tR\x08\x61\x63torIds\"g\n\x1aSendNoticeToActorsResponse\x12\x16\n\x06\x61\x63tors\x18\x01 \x01(\rR\x06\x61\x63tors\x12\x31\n\x06\x64ue_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x05\x64ueAt\"@\n\x13\x43\x61ncelNoticeRequest\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\x12\x10\n\x03key\x18\x02 \x01(\tR\x03key\"\x16\n\x14\x43\x61ncelNoticeResponse\"-\n\x12TailNoticesRequest\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\"\xe7\x01\n\x13TailNoticesResponse\x12\x46\n\x0cnotification\x18\x01 \x01(\x0b\x32\".grandstand.notify.v1.NotificationR\x0cnotification\x12:\n\x08\x61udience\x18\x02 \x01(\x0b\x32\x1e.grandstand.notify.v1.AudienceR\x08\x61udience\x12\x16\n\x06\x61\x63tors\x18\x03 \x01(\rR\x06\x61\x63tors\x12\x34\n\x06\x66iring\x18\x04 \x01(\x0b\x32\x1c.grandstand.notify.v1.FiringR\x06\x66iring\"j\n\x06\x46iring\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\x12\x17\n\x07rule_id\x18\x02 \x01(\tR\x06ruleId\x12\x14\n\x05topic\x18\x03 \x01(\tR\x05topic\x12\x18\n\x07ordinal\x18\x04 \x01(\x04R\x07ordinal\"}\n\x10ListInboxRequest\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\x12\x1b\n\tpage_size\x18\x02 \x01(\rR\x08pageSize\x12\x1d\n\npage_token\x18\x03 \x01(\tR\tpageToken\x12\x14\n\x05\x61\x66ter\x18\x04 \x01(\tR\x05\x61\x66ter\"\xb5\x01\n\x11ListInboxResponse\x12H\n\rnotifications\x18\x01 \x03(\x0b\x32\".grandstand.notify.v1.NotificationR\rnotifications\x12\x16\n\x06unread\x18\x02 \x01(\x04R\x06unread\x12&\n\x0fnext_page_token\x18\x03 \x01(\tR\rnextPageToken\x12\x16\n\x06\x63ursor\x18\x04 \x01(\tR\x06\x63ursor\"[\n\x19\x41\x63knowledgeNoticesRequest\x12)\n\x10notification_ids\x18\x01 \x03(\tR\x0fnotificationIds\x12\x13\n\x05up_to\x18\x02 \x01(\tR\x04upTo\"4\n\x1a\x41\x63knowledgeNoticesResponse\x12\x16\n\x06unread\x18\x01 \x01(\x04R\x06unread\"\x82\x01\n\x0bPreferences\x12\x30\n\x05mutes\x18\x01 \x03(\x0b\x32\x1a.grandstand.notify.v1.MuteR\x05mutes\x12\x41\n\x0bquiet_hours\x18\x02 \x01(\x0b\x32 .grandstand.notify.v1.QuietHoursR\nquietHours\"3\n\x04Mute\x12\x17\n\x07game_id\x18\x01 \x01(\tR\x06gameId\x12\x12\n\x04\x63ode\x18\x02 \x01(\tR\x04\x63ode\"S\n\nQuietHours\x12\x12\n\x04\x66rom\x18\x01 \x01(\tR\x04\x66rom\x12\x14\n\x05until\x18\x02 \x01(\tR\x05until\x12\x1b\n\ttime_zone\x18\x03 \x01(\tR\x08timeZone\"\x17\n\x15GetPreferencesRequest\"]\n\x16GetPreferencesResponse\x12\x43\n\x0bpreferences\x18\x01 \x01(\x0b\x32!.grandstand.notify.v1.PreferencesR\x0bpreferences\"\\\n\x15SetPreferencesRequest\x12\x43\n\x0bpreferences\x18\x01 \x01(\x0b\x32!.grandstand.notify.v1.PreferencesR\x0bpreferences\"]\n\x16SetPreferencesResponse\x12\x43\n\x0bpreferences\x18\x01 \x01(\x0b\x32!.grandstand.notify.v1.PreferencesR\x0bpreferences\"Z\n\x14\x43hangeSegmentRequest\x12\x18\n\x07segment\x18\x01 \x01(\tR\x07segment\x12\x10\n\x03\x61\x64\x64\x18\x02 \x03(\tR\x03\x61\x64\x64\x12\x16\n\x06remove\x18\x03 \x03(\tR\x06remove\"\x17\n\x15\x43hangeSegmentResponse\"Q\n\x13ListSegmentsRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\rR\x08pageSize\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\"y\n\x14ListSegmentsResponse\x12\x39\n\x08segments\x18\x01 \x03(\x0b\x32\x1d.grandstand.notify.v1.SegmentR\x08segments\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\";\n\x07Segment\x12\x18\n\x07segment\x18\x01 \x01(\tR\x07segment\x12\x16\n\x06\x61\x63tors\x18\x02 \x01(\x04R\x06\x61\x63tors\"p\n\x18ListSegmentActorsRequest\x12\x18\n\x07segment\x18\x01 \x01(\tR\x07segment\x12\x1b\n\tpage_size\x18\x02 \x01(\rR\x08pageSize\x12\x1d\n\npage_token\x18\x03 \x01(\tR\tpageToken\"`\n\x19ListSegmentActorsResponse\x12\x1b\n\tactor_ids\x18\x01 \x03(\tR\x08\x61\x63torIds\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"0\n\x14\x44\x65leteSegmentRequest\x12\x18\n\x07segment\x18\x01 \x01(\tR\x07segment\"\x17\n\x15\x44\x65leteSegmentResponse*N\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x13\n\x0fPRIORITY_NORMAL\x10\x01\x12\x13\n\x0fPRIORITY_URGENT\x10\x02\x32\xd1\n\n\rNotifyService\x12\x64\n\nSendNotice\x12\'.grandstand.notify.v1.SendNoticeRequest\x1a(.grandstand.notify.v1.SendNoticeResponse\"\x03\x90\x02\x02\x12y\n\x12SendNoticeToActors\x12/.grandstand.notify.v1.SendNoticeToActorsRequest\x1a\x30.grandstand.notify.v1.SendNoticeToActorsResponse(\x01\x12j\n\x0c\x43\x61ncelNotice\x12).grandstand.notify.v1.CancelNoticeRequest\x1a*.grandstand.notify.v1.CancelNoticeResponse\"\x03\x90\x02\x02\x12i\n\x0bTailNotices\x12(.grandstand.notify.v1.TailNoticesRequest\x1a).grandstand.notify.v1.TailNoticesResponse\"\x03\x90\x02\x01\x30\x01\x12\x61\n\tListInbox\x12&.grandstand.notify.v1.ListInboxRequest\x1a\'.grandstand.notify.v1.ListInboxResponse\"\x03\x90\x02\x01\x12|\n\x12\x41\x63knowledgeNotices\x12/.grandstand.notify.v1.AcknowledgeNoticesRequest\x1a\x30.grandstand.notify.v1.AcknowledgeNoticesResponse\"\x03\x90\x02\x02\x12p\n\x0eGetPreferences\x12+.grandstand.notify.v1.GetPreferencesRequest\x1a,.grandstand.notify.v1.GetPreferencesResponse\"\x03\x90\x02\x01\x12p\n\x0eSetPreferences\x12+.grandstand.notify.v1.SetPreferencesRequest\x1a,.grandstand.notify.v1.SetPreferencesResponse\"\x03\x90\x02\x02\x12m\n\rChangeSegment\x12*.grandstand.notify.v1.ChangeSegmentRequest\x1a+.grandstand.notify.v1.ChangeSegmentResponse\"\x03\x90\x02\x02\x12j\n\x0cListSegments\x12).grandstand.notify.v1.ListSegmentsRequest\x1a*.grandstand.notify.v1.ListSegmentsResponse\"\x03\x90\x02\x01\x12y\n\x11ListSegmentActors\x12..grandstand.notify.v1.ListSegmentActorsRequest\x1a/.grandstand.notify.v1.ListSegmentActorsResponse\"\x03\x90\x02\x01\x12m\n\rDeleteSegment\x12*.grandstand.notify.v1.DeleteSegmentRequest\x1a+.grandstand.notify.v1.DeleteSegmentResponse\"\x03\x90\x02\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'grandstand.notify.v1.notify_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ANNOUNCEMENT']._serialized_start=130
-  _globals['_ANNOUNCEMENT']._serialized_end=502
-  _globals['_INBOXRESULT']._serialized_start=504
-  _globals['_INBOXRESULT']._serialized_end=601
-  _globals['_NOTIFICATION']._serialized_start=604
-  _globals['_NOTIFICATION']._serialized_end=799
+  _globals['_NOTIFYSERVICE'].methods_by_name['SendNotice']._loaded_options = None
+  _globals['_NOTIFYSERVICE'].methods_by_name['SendNotice']._serialized_options = b'\220\002\002'
+  _globals['_NOTIFYSERVICE'].methods_by_name['CancelNotice']._loaded_options = None
+  _globals['_NOTIFYSERVICE'].methods_by_name['CancelNotice']._serialized_options = b'\220\002\002'
+  _globals['_NOTIFYSERVICE'].methods_by_name['TailNotices']._loaded_options = None
+  _globals['_NOTIFYSERVICE'].methods_by_name['TailNotices']._serialized_options = b'\220\002\001'
+  _globals['_NOTIFYSERVICE'].methods_by_name['ListInbox']._loaded_options = None
+  _globals['_NOTIFYSERVICE'].methods_by_name['ListInbox']._serialized_options = b'\220\002\001'
+  _globals['_NOTIFYSERVICE'].methods_by_name['AcknowledgeNotices']._loaded_options = None
+  _globals['_NOTIFYSERVICE'].methods_by_name['AcknowledgeNotices']._serialized_options = b'\220\002\002'
+  _globals['_NOTIFYSERVICE'].methods_by_name['GetPreferences']._loaded_options = None
+  _globals['_NOTIFYSERVICE'].methods_by_name['GetPreferences']._serialized_options = b'\220\002\001'
+  _globals['_NOTIFYSERVICE'].methods_by_name['SetPreferences']._loaded_options = None
+  _globals['_NOTIFYSERVICE'].methods_by_name['SetPreferences']._serialized_options = b'\220\002\002'
+  _globals['_NOTIFYSERVICE'].methods_by_name['ChangeSegment']._loaded_options = None
+  _globals['_NOTIFYSERVICE'].methods_by_name['ChangeSegment']._serialized_options = b'\220\002\002'
+  _globals['_NOTIFYSERVICE'].methods_by_name['ListSegments']._loaded_options = None
+  _globals['_NOTIFYSERVICE'].methods_by_name['ListSegments']._serialized_options = b'\220\002\001'
+  _globals['_NOTIFYSERVICE'].methods_by_name['ListSegmentActors']._loaded_options = None
+  _globals['_NOTIFYSERVICE'].methods_by_name['ListSegmentActors']._serialized_options = b'\220\002\001'
+  _globals['_NOTIFYSERVICE'].methods_by_name['DeleteSegment']._loaded_options = None
+  _globals['_NOTIFYSERVICE'].methods_by_name['DeleteSegment']._serialized_options = b'\220\002\002'
+  _globals['_PRIORITY']._serialized_start=4519
+  _globals['_PRIORITY']._serialized_end=4597
+  _globals['_ANNOUNCEMENT']._serialized_start=162
+  _globals['_ANNOUNCEMENT']._serialized_end=596
+  _globals['_INBOXRESULT']._serialized_start=598
+  _globals['_INBOXRESULT']._serialized_end=695
+  _globals['_NOTIFICATION']._serialized_start=698
+  _globals['_NOTIFICATION']._serialized_end=1052
+  _globals['_NOTICE']._serialized_start=1055
+  _globals['_NOTICE']._serialized_end=1467
+  _globals['_AUDIENCE']._serialized_start=1470
+  _globals['_AUDIENCE']._serialized_end=1601
+  _globals['_SCHEDULE']._serialized_start=1604
+  _globals['_SCHEDULE']._serialized_end=1772
+  _globals['_REPEAT']._serialized_start=1774
+  _globals['_REPEAT']._serialized_end=1885
+  _globals['_SENDNOTICEREQUEST']._serialized_start=1887
+  _globals['_SENDNOTICEREQUEST']._serialized_end=1960
+  _globals['_SENDNOTICERESPONSE']._serialized_start=1963
+  _globals['_SENDNOTICERESPONSE']._serialized_end=2112
+  _globals['_SENDNOTICETOACTORSREQUEST']._serialized_start=2114
+  _globals['_SENDNOTICETOACTORSREQUEST']._serialized_end=2224
+  _globals['_SENDNOTICETOACTORSRESPONSE']._serialized_start=2226
+  _globals['_SENDNOTICETOACTORSRESPONSE']._serialized_end=2329
+  _globals['_CANCELNOTICEREQUEST']._serialized_start=2331
+  _globals['_CANCELNOTICEREQUEST']._serialized_end=2395
+  _globals['_CANCELNOTICERESPONSE']._serialized_start=2397
+  _globals['_CANCELNOTICERESPONSE']._serialized_end=2419
+  _globals['_TAILNOTICESREQUEST']._serialized_start=2421
+  _globals['_TAILNOTICESREQUEST']._serialized_end=2466
+  _globals['_TAILNOTICESRESPONSE']._serialized_start=2469
+  _globals['_TAILNOTICESRESPONSE']._serialized_end=2700
+  _globals['_FIRING']._serialized_start=2702
+  _globals['_FIRING']._serialized_end=2808
+  _globals['_LISTINBOXREQUEST']._serialized_start=2810
+  _globals['_LISTINBOXREQUEST']._serialized_end=2935
+  _globals['_LISTINBOXRESPONSE']._serialized_start=2938
+  _globals['_LISTINBOXRESPONSE']._serialized_end=3119
+  _globals['_ACKNOWLEDGENOTICESREQUEST']._serialized_start=3121
+  _globals['_ACKNOWLEDGENOTICESREQUEST']._serialized_end=3212
+  _globals['_ACKNOWLEDGENOTICESRESPONSE']._serialized_start=3214
+  _globals['_ACKNOWLEDGENOTICESRESPONSE']._serialized_end=3266
+  _globals['_PREFERENCES']._serialized_start=3269
+  _globals['_PREFERENCES']._serialized_end=3399
+  _globals['_MUTE']._serialized_start=3401
+  _globals['_MUTE']._serialized_end=3452
+  _globals['_QUIETHOURS']._serialized_start=3454
+  _globals['_QUIETHOURS']._serialized_end=3537
+  _globals['_GETPREFERENCESREQUEST']._serialized_start=3539
+  _globals['_GETPREFERENCESREQUEST']._serialized_end=3562
+  _globals['_GETPREFERENCESRESPONSE']._serialized_start=3564
+  _globals['_GETPREFERENCESRESPONSE']._serialized_end=3657
+  _globals['_SETPREFERENCESREQUEST']._serialized_start=3659
+  _globals['_SETPREFERENCESREQUEST']._serialized_end=3751
+  _globals['_SETPREFERENCESRESPONSE']._serialized_start=3753
+  _globals['_SETPREFERENCESRESPONSE']._serialized_end=3846
+  _globals['_CHANGESEGMENTREQUEST']._serialized_start=3848
+  _globals['_CHANGESEGMENTREQUEST']._serialized_end=3938
+  _globals['_CHANGESEGMENTRESPONSE']._serialized_start=3940
+  _globals['_CHANGESEGMENTRESPONSE']._serialized_end=3963
+  _globals['_LISTSEGMENTSREQUEST']._serialized_start=3965
+  _globals['_LISTSEGMENTSREQUEST']._serialized_end=4046
+  _globals['_LISTSEGMENTSRESPONSE']._serialized_start=4048
+  _globals['_LISTSEGMENTSRESPONSE']._serialized_end=4169
+  _globals['_SEGMENT']._serialized_start=4171
+  _globals['_SEGMENT']._serialized_end=4230
+  _globals['_LISTSEGMENTACTORSREQUEST']._serialized_start=4232
+  _globals['_LISTSEGMENTACTORSREQUEST']._serialized_end=4344
+  _globals['_LISTSEGMENTACTORSRESPONSE']._serialized_start=4346
+  _globals['_LISTSEGMENTACTORSRESPONSE']._serialized_end=4442
+  _globals['_DELETESEGMENTREQUEST']._serialized_start=4444
+  _globals['_DELETESEGMENTREQUEST']._serialized_end=4492
+  _globals['_DELETESEGMENTRESPONSE']._serialized_start=4494
+  _globals['_DELETESEGMENTRESPONSE']._serialized_end=4517
+  _globals['_NOTIFYSERVICE']._serialized_start=4600
+  _globals['_NOTIFYSERVICE']._serialized_end=5961
 # @@protoc_insertion_point(module_scope)

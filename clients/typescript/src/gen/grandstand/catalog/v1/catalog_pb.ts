@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file grandstand/catalog/v1/catalog.proto.
  */
 export const file_grandstand_catalog_v1_catalog: GenFile = /*@__PURE__*/
-  fileDesc("CiNncmFuZHN0YW5kL2NhdGFsb2cvdjEvY2F0YWxvZy5wcm90bxIVZ3JhbmRzdGFuZC5jYXRhbG9nLnYxItQDCgRHYW1lEg8KB2dhbWVfaWQYASABKAkSDQoFdGl0bGUYAiABKAkSDgoGc3ByZWFkGAMgASgNEiwKBnB1bHNlcxgEIAMoCzIcLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5QdWxzZRIuCgdtZXRyaWNzGAUgAygLMh0uZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLk1ldHJpYxIQCghhdWRpZW5jZRgGIAEoCBIzCgdjdXN0b21zGAcgAygLMiIuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkN1c3RvbVRvcGljEi0KCnJldGFpbl9mb3IYCCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKwoIaWRsZV9mb3IYCSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKwoFc3RhZ2UYCiABKA4yHC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuU3RhZ2USEgoKZ2VuZXJhdGlvbhgLIAEoBBIsCghlbmRlZF9hdBgMIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLAoHcGVuZGluZxgPIAEoCzIbLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5HYW1lIloKBk1ldHJpYxIRCgltZXRyaWNfaWQYASABKAkSDAoEdW5pdBgCIAEoCRIvCgd3cml0ZXJzGAMgASgOMh4uZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLldyaXRlcnMibwoLQ3VzdG9tVG9waWMSEQoJY3VzdG9tX2lkGAEgASgJEgwKBGZvbGQYAiABKAkSDgoGY29uZmlnGAMgASgMEi8KB3dyaXRlcnMYBCABKA4yHi5ncmFuZHN0YW5kLmNhdGFsb2cudjEuV3JpdGVycyIoCgVQdWxzZRIQCghwdWxzZV9pZBgBIAEoCRINCgVraW5kcxgCIAMoCSLJAwoEUG9sbBIPCgdnYW1lX2lkGAEgASgJEg8KB3BvbGxfaWQYAiABKAkSEAoIcXVlc3Rpb24YAyABKAkSMgoHb3B0aW9ucxgEIAMoCzIhLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5Qb2xsT3B0aW9uEhIKCmNoYW5nZWFibGUYBSABKAgSKwoIb3Blbl9mb3IYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEwoLY2hvaWNlc19tYXgYByABKA0SEgoKd2VpZ2h0X21heBgIIAEoDRIxCgZ2b3RlcnMYCSABKA4yIS5ncmFuZHN0YW5kLmNhdGFsb2cudjEuUG9sbFZvdGVycxIrCgVzdGFnZRgKIAEoDjIcLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5TdGFnZRItCglvcGVuZWRfYXQYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi0KCWNsb3Nlc19hdBgMIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGc3ByZWFkGA0gASgNEg0KBXZvaWRzGA4gASgEEhIKCmdlbmVyYXRpb24YDyABKAQiLgoKUG9sbE9wdGlvbhIRCglvcHRpb25faWQYASABKAkSDQoFbGFiZWwYAiABKAkiggQKBUJvYXJkEg8KB2dhbWVfaWQYASABKAkSEAoIYm9hcmRfaWQYAiABKAkSDQoFdGl0bGUYAyABKAkSLgoEbW9kZRgEIAEoDjIgLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5Cb2FyZE1vZGUSCwoDdG9wGAUgASgNEisKCG9wZW5fZm9yGAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEi0KBnNlYXNvbhgHIAEoCzIdLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5TZWFzb24SLwoHd3JpdGVycxgIIAEoDjIeLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5Xcml0ZXJzEhcKCnBvaW50c19taW4YCSABKBJIAIgBARIXCgpwb2ludHNfbWF4GA4gASgSSAGIAQESKwoFc3RhZ2UYCiABKA4yHC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuU3RhZ2USLQoJb3BlbmVkX2F0GAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBItCgljbG9zZXNfYXQYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg4KBnNwcmVhZBgNIAEoDRISCgpnZW5lcmF0aW9uGA8gASgEQg0KC19wb2ludHNfbWluQg0KC19wb2ludHNfbWF4ImEKBlNlYXNvbhIoCgVldmVyeRgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhItCglzdGFydHNfYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIj4KEURlZmluZUdhbWVSZXF1ZXN0EikKBGdhbWUYASABKAsyGy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuR2FtZSJyChJEZWZpbmVHYW1lUmVzcG9uc2USKQoEZ2FtZRgBIAEoCzIbLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5HYW1lEjEKCmFwcGxpZWRfYXQYAiADKAsyHS5ncmFuZHN0YW5kLmV2ZW50LnYxLlBvc2l0aW9uIiEKDkdldEdhbWVSZXF1ZXN0Eg8KB2dhbWVfaWQYASABKAkipAEKD0dldEdhbWVSZXNwb25zZRIpCgRnYW1lGAEgASgLMhsuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkdhbWUSKgoFcG9sbHMYAiADKAsyGy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuUG9sbBIsCgZib2FyZHMYAyADKAsyHC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuQm9hcmQSDAoEbW9yZRgEIAEoCCI8Cg9PcGVuUG9sbFJlcXVlc3QSKQoEcG9sbBgBIAEoCzIbLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5Qb2xsInAKEE9wZW5Qb2xsUmVzcG9uc2USKQoEcG9sbBgBIAEoCzIbLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5Qb2xsEjEKCmFwcGxpZWRfYXQYAiADKAsyHS5ncmFuZHN0YW5kLmV2ZW50LnYxLlBvc2l0aW9uIjQKEENsb3NlUG9sbFJlcXVlc3QSDwoHZ2FtZV9pZBgBIAEoCRIPCgdwb2xsX2lkGAIgASgJIj4KEUNsb3NlUG9sbFJlc3BvbnNlEikKBHBvbGwYASABKAsyGy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuUG9sbCI/ChBPcGVuQm9hcmRSZXF1ZXN0EisKBWJvYXJkGAEgASgLMhwuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkJvYXJkInMKEU9wZW5Cb2FyZFJlc3BvbnNlEisKBWJvYXJkGAEgASgLMhwuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkJvYXJkEjEKCmFwcGxpZWRfYXQYAiADKAsyHS5ncmFuZHN0YW5kLmV2ZW50LnYxLlBvc2l0aW9uIjYKEUNsb3NlQm9hcmRSZXF1ZXN0Eg8KB2dhbWVfaWQYASABKAkSEAoIYm9hcmRfaWQYAiABKAkiQQoSQ2xvc2VCb2FyZFJlc3BvbnNlEisKBWJvYXJkGAEgASgLMhwuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkJvYXJkIkYKEFZvaWRWb3Rlc1JlcXVlc3QSDwoHZ2FtZV9pZBgBIAEoCRIPCgdwb2xsX2lkGAIgASgJEhAKCGFjdG9yX2lkGAMgASgJInEKEVZvaWRWb3Rlc1Jlc3BvbnNlEikKBHBvbGwYASABKAsyGy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuUG9sbBIxCgphcHBsaWVkX2F0GAIgASgLMh0uZ3JhbmRzdGFuZC5ldmVudC52MS5Qb3NpdGlvbiJZChJSZW1vdmVTY29yZVJlcXVlc3QSDwoHZ2FtZV9pZBgBIAEoCRIQCghib2FyZF9pZBgCIAEoCRIQCghhY3Rvcl9pZBgDIAEoCRIOCgZzZWFzb24YBCABKAQihQEKE1JlbW92ZVNjb3JlUmVzcG9uc2USKwoFYm9hcmQYASABKAsyHC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuQm9hcmQSMQoKYXBwbGllZF9hdBgCIAEoCzIdLmdyYW5kc3RhbmQuZXZlbnQudjEuUG9zaXRpb24SDgoGc2Vhc29uGAMgASgEIiEKDkVuZEdhbWVSZXF1ZXN0Eg8KB2dhbWVfaWQYASABKAkiPAoPRW5kR2FtZVJlc3BvbnNlEikKBGdhbWUYASABKAsyGy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuR2FtZSIkChFEZWxldGVHYW1lUmVxdWVzdBIPCgdnYW1lX2lkGAEgASgJIhQKEkRlbGV0ZUdhbWVSZXNwb25zZSJmChBMaXN0R2FtZXNSZXF1ZXN0EisKBXN0YWdlGAEgASgOMhwuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLlN0YWdlEhEKCXBhZ2Vfc2l6ZRgCIAEoDRISCgpwYWdlX3Rva2VuGAMgASgJIlgKEUxpc3RHYW1lc1Jlc3BvbnNlEioKBWdhbWVzGAEgAygLMhsuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkdhbWUSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIncKEExpc3RQb2xsc1JlcXVlc3QSDwoHZ2FtZV9pZBgBIAEoCRIrCgVzdGFnZRgCIAEoDjIcLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5TdGFnZRIRCglwYWdlX3NpemUYAyABKA0SEgoKcGFnZV90b2tlbhgEIAEoCSJYChFMaXN0UG9sbHNSZXNwb25zZRIqCgVwb2xscxgBIAMoCzIbLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5Qb2xsEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJ4ChFMaXN0Qm9hcmRzUmVxdWVzdBIPCgdnYW1lX2lkGAEgASgJEisKBXN0YWdlGAIgASgOMhwuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLlN0YWdlEhEKCXBhZ2Vfc2l6ZRgDIAEoDRISCgpwYWdlX3Rva2VuGAQgASgJIlsKEkxpc3RCb2FyZHNSZXNwb25zZRIsCgZib2FyZHMYASADKAsyHC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuQm9hcmQSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJKlIKBVN0YWdlEhUKEVNUQUdFX1VOU1BFQ0lGSUVEEAASDgoKU1RBR0VfT1BFThABEhAKDFNUQUdFX0NMT1NFRBACEhAKDFNUQUdFX1NFQUxFRBADKk0KB1dyaXRlcnMSFwoTV1JJVEVSU19VTlNQRUNJRklFRBAAEhUKEVdSSVRFUlNfUFJPRFVDRVJTEAESEgoOV1JJVEVSU19BQ1RPUlMQAipDCgpQb2xsVm90ZXJzEhsKF1BPTExfVk9URVJTX1VOU1BFQ0lGSUVEEAASGAoUUE9MTF9WT1RFUlNfUExBVEZPUk0QASp8CglCb2FyZE1vZGUSGgoWQk9BUkRfTU9ERV9VTlNQRUNJRklFRBAAEhMKD0JPQVJEX01PREVfQkVTVBABEhMKD0JPQVJEX01PREVfTEFTVBACEhIKDkJPQVJEX01PREVfU1VNEAMSFQoRQk9BUkRfTU9ERV9MT1dFU1QQBDKHCgoOQ2F0YWxvZ1NlcnZpY2USYQoKRGVmaW5lR2FtZRIoLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5EZWZpbmVHYW1lUmVxdWVzdBopLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5EZWZpbmVHYW1lUmVzcG9uc2USXQoHR2V0R2FtZRIlLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5HZXRHYW1lUmVxdWVzdBomLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5HZXRHYW1lUmVzcG9uc2UiA5ACARJbCghPcGVuUG9sbBImLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5PcGVuUG9sbFJlcXVlc3QaJy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuT3BlblBvbGxSZXNwb25zZRJeCglDbG9zZVBvbGwSJy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuQ2xvc2VQb2xsUmVxdWVzdBooLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5DbG9zZVBvbGxSZXNwb25zZRJeCglPcGVuQm9hcmQSJy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuT3BlbkJvYXJkUmVxdWVzdBooLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5PcGVuQm9hcmRSZXNwb25zZRJhCgpDbG9zZUJvYXJkEiguZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkNsb3NlQm9hcmRSZXF1ZXN0GikuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkNsb3NlQm9hcmRSZXNwb25zZRJeCglWb2lkVm90ZXMSJy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuVm9pZFZvdGVzUmVxdWVzdBooLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5Wb2lkVm90ZXNSZXNwb25zZRJkCgtSZW1vdmVTY29yZRIpLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5SZW1vdmVTY29yZVJlcXVlc3QaKi5ncmFuZHN0YW5kLmNhdGFsb2cudjEuUmVtb3ZlU2NvcmVSZXNwb25zZRJYCgdFbmRHYW1lEiUuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkVuZEdhbWVSZXF1ZXN0GiYuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkVuZEdhbWVSZXNwb25zZRJhCgpEZWxldGVHYW1lEiguZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkRlbGV0ZUdhbWVSZXF1ZXN0GikuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkRlbGV0ZUdhbWVSZXNwb25zZRJjCglMaXN0R2FtZXMSJy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuTGlzdEdhbWVzUmVxdWVzdBooLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5MaXN0R2FtZXNSZXNwb25zZSIDkAIBEmMKCUxpc3RQb2xscxInLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5MaXN0UG9sbHNSZXF1ZXN0GiguZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkxpc3RQb2xsc1Jlc3BvbnNlIgOQAgESZgoKTGlzdEJvYXJkcxIoLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5MaXN0Qm9hcmRzUmVxdWVzdBopLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5MaXN0Qm9hcmRzUmVzcG9uc2UiA5ACAWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_grandstand_event_v1_event]);
+  fileDesc("CiNncmFuZHN0YW5kL2NhdGFsb2cvdjEvY2F0YWxvZy5wcm90bxIVZ3JhbmRzdGFuZC5jYXRhbG9nLnYxIoAECgRHYW1lEg8KB2dhbWVfaWQYASABKAkSDQoFdGl0bGUYAiABKAkSDgoGc3ByZWFkGAMgASgNEiwKBnB1bHNlcxgEIAMoCzIcLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5QdWxzZRIuCgdtZXRyaWNzGAUgAygLMh0uZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLk1ldHJpYxIQCghhdWRpZW5jZRgGIAEoCBIzCgdjdXN0b21zGAcgAygLMiIuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkN1c3RvbVRvcGljEi0KCnJldGFpbl9mb3IYCCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKwoIaWRsZV9mb3IYCSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKgoFcnVsZXMYECADKAsyGy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuUnVsZRIrCgVzdGFnZRgKIAEoDjIcLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5TdGFnZRISCgpnZW5lcmF0aW9uGAsgASgEEiwKCGVuZGVkX2F0GAwgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCgdwZW5kaW5nGA8gASgLMhsuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkdhbWUiWgoGTWV0cmljEhEKCW1ldHJpY19pZBgBIAEoCRIMCgR1bml0GAIgASgJEi8KB3dyaXRlcnMYAyABKA4yHi5ncmFuZHN0YW5kLmNhdGFsb2cudjEuV3JpdGVycyJvCgtDdXN0b21Ub3BpYxIRCgljdXN0b21faWQYASABKAkSDAoEZm9sZBgCIAEoCRIOCgZjb25maWcYAyABKAwSLwoHd3JpdGVycxgEIAEoDjIeLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5Xcml0ZXJzIqIECgRSdWxlEg8KB3J1bGVfaWQYASABKAkSDQoFdG9waWMYAiABKAkSNQoJdGhyZXNob2xkGAMgASgLMiAuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLlRocmVzaG9sZEgAEjkKDGxlYWRfY2hhbmdlZBgEIAEoCzIhLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5MZWFkQ2hhbmdlSAASNgoKcmFua190YWtlbhgFIAEoCzIgLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5SYW5rVGFrZW5IABIQCgZvcGVuZWQYBiABKAhIABIvCgpjbG9zaW5nX2luGAcgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uSAASEAoGc2VhbGVkGAggASgISAASFwoNc2Vhc29uX2Nsb3NlZBgJIAEoCEgAEhQKCmdhbWVfZW5kZWQYCiABKAhIABI2CgpyYXRlX3NwaWtlGAsgASgLMiAuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLlJhdGVTcGlrZUgAEhcKDWF1ZGllbmNlX3BlYWsYDCABKAhIABIxCgZub3RpY2UYDSABKAsyIS5ncmFuZHN0YW5kLmNhdGFsb2cudjEuUnVsZU5vdGljZRIwCg1hdF9tb3N0X2V2ZXJ5GA4gASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg4KBnBhdXNlZBgPIAEoCEIGCgR3aGVuIiUKCVRocmVzaG9sZBIKCgJhdBgBIAEoBBIMCgRlYWNoGAIgASgIIjUKCkxlYWRDaGFuZ2USJwoEaG9sZBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiIaCglSYW5rVGFrZW4SDQoFZmlyc3QYASABKA0iLAoJUmF0ZVNwaWtlEg0KBXRpbWVzGAEgASgNEhAKCGF0X2xlYXN0GAIgASgEIosBCgpSdWxlTm90aWNlEgwKBGNvZGUYASABKAkSDQoFdGl0bGUYAiABKAkSDAoEdGV4dBgDIAEoCRIOCgZ1cmdlbnQYBCABKAgSMAoNZXhwaXJlc19hZnRlchgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIQCghjb2xsYXBzZRgGIAEoCCIoCgVQdWxzZRIQCghwdWxzZV9pZBgBIAEoCRINCgVraW5kcxgCIAMoCSLJAwoEUG9sbBIPCgdnYW1lX2lkGAEgASgJEg8KB3BvbGxfaWQYAiABKAkSEAoIcXVlc3Rpb24YAyABKAkSMgoHb3B0aW9ucxgEIAMoCzIhLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5Qb2xsT3B0aW9uEhIKCmNoYW5nZWFibGUYBSABKAgSKwoIb3Blbl9mb3IYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEwoLY2hvaWNlc19tYXgYByABKA0SEgoKd2VpZ2h0X21heBgIIAEoDRIxCgZ2b3RlcnMYCSABKA4yIS5ncmFuZHN0YW5kLmNhdGFsb2cudjEuUG9sbFZvdGVycxIrCgVzdGFnZRgKIAEoDjIcLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5TdGFnZRItCglvcGVuZWRfYXQYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi0KCWNsb3Nlc19hdBgMIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGc3ByZWFkGA0gASgNEg0KBXZvaWRzGA4gASgEEhIKCmdlbmVyYXRpb24YDyABKAQiLgoKUG9sbE9wdGlvbhIRCglvcHRpb25faWQYASABKAkSDQoFbGFiZWwYAiABKAkiggQKBUJvYXJkEg8KB2dhbWVfaWQYASABKAkSEAoIYm9hcmRfaWQYAiABKAkSDQoFdGl0bGUYAyABKAkSLgoEbW9kZRgEIAEoDjIgLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5Cb2FyZE1vZGUSCwoDdG9wGAUgASgNEisKCG9wZW5fZm9yGAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEi0KBnNlYXNvbhgHIAEoCzIdLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5TZWFzb24SLwoHd3JpdGVycxgIIAEoDjIeLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5Xcml0ZXJzEhcKCnBvaW50c19taW4YCSABKBJIAIgBARIXCgpwb2ludHNfbWF4GA4gASgSSAGIAQESKwoFc3RhZ2UYCiABKA4yHC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuU3RhZ2USLQoJb3BlbmVkX2F0GAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBItCgljbG9zZXNfYXQYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg4KBnNwcmVhZBgNIAEoDRISCgpnZW5lcmF0aW9uGA8gASgEQg0KC19wb2ludHNfbWluQg0KC19wb2ludHNfbWF4ImEKBlNlYXNvbhIoCgVldmVyeRgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhItCglzdGFydHNfYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIj4KEURlZmluZUdhbWVSZXF1ZXN0EikKBGdhbWUYASABKAsyGy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuR2FtZSJyChJEZWZpbmVHYW1lUmVzcG9uc2USKQoEZ2FtZRgBIAEoCzIbLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5HYW1lEjEKCmFwcGxpZWRfYXQYAiADKAsyHS5ncmFuZHN0YW5kLmV2ZW50LnYxLlBvc2l0aW9uIiEKDkdldEdhbWVSZXF1ZXN0Eg8KB2dhbWVfaWQYASABKAkipAEKD0dldEdhbWVSZXNwb25zZRIpCgRnYW1lGAEgASgLMhsuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkdhbWUSKgoFcG9sbHMYAiADKAsyGy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuUG9sbBIsCgZib2FyZHMYAyADKAsyHC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuQm9hcmQSDAoEbW9yZRgEIAEoCCI8Cg9PcGVuUG9sbFJlcXVlc3QSKQoEcG9sbBgBIAEoCzIbLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5Qb2xsInAKEE9wZW5Qb2xsUmVzcG9uc2USKQoEcG9sbBgBIAEoCzIbLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5Qb2xsEjEKCmFwcGxpZWRfYXQYAiADKAsyHS5ncmFuZHN0YW5kLmV2ZW50LnYxLlBvc2l0aW9uIjQKEENsb3NlUG9sbFJlcXVlc3QSDwoHZ2FtZV9pZBgBIAEoCRIPCgdwb2xsX2lkGAIgASgJIj4KEUNsb3NlUG9sbFJlc3BvbnNlEikKBHBvbGwYASABKAsyGy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuUG9sbCI/ChBPcGVuQm9hcmRSZXF1ZXN0EisKBWJvYXJkGAEgASgLMhwuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkJvYXJkInMKEU9wZW5Cb2FyZFJlc3BvbnNlEisKBWJvYXJkGAEgASgLMhwuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkJvYXJkEjEKCmFwcGxpZWRfYXQYAiADKAsyHS5ncmFuZHN0YW5kLmV2ZW50LnYxLlBvc2l0aW9uIjYKEUNsb3NlQm9hcmRSZXF1ZXN0Eg8KB2dhbWVfaWQYASABKAkSEAoIYm9hcmRfaWQYAiABKAkiQQoSQ2xvc2VCb2FyZFJlc3BvbnNlEisKBWJvYXJkGAEgASgLMhwuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkJvYXJkIkYKEFZvaWRWb3Rlc1JlcXVlc3QSDwoHZ2FtZV9pZBgBIAEoCRIPCgdwb2xsX2lkGAIgASgJEhAKCGFjdG9yX2lkGAMgASgJInEKEVZvaWRWb3Rlc1Jlc3BvbnNlEikKBHBvbGwYASABKAsyGy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuUG9sbBIxCgphcHBsaWVkX2F0GAIgASgLMh0uZ3JhbmRzdGFuZC5ldmVudC52MS5Qb3NpdGlvbiJZChJSZW1vdmVTY29yZVJlcXVlc3QSDwoHZ2FtZV9pZBgBIAEoCRIQCghib2FyZF9pZBgCIAEoCRIQCghhY3Rvcl9pZBgDIAEoCRIOCgZzZWFzb24YBCABKAQihQEKE1JlbW92ZVNjb3JlUmVzcG9uc2USKwoFYm9hcmQYASABKAsyHC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuQm9hcmQSMQoKYXBwbGllZF9hdBgCIAEoCzIdLmdyYW5kc3RhbmQuZXZlbnQudjEuUG9zaXRpb24SDgoGc2Vhc29uGAMgASgEIiEKDkVuZEdhbWVSZXF1ZXN0Eg8KB2dhbWVfaWQYASABKAkiPAoPRW5kR2FtZVJlc3BvbnNlEikKBGdhbWUYASABKAsyGy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuR2FtZSIkChFEZWxldGVHYW1lUmVxdWVzdBIPCgdnYW1lX2lkGAEgASgJIhQKEkRlbGV0ZUdhbWVSZXNwb25zZSJmChBMaXN0R2FtZXNSZXF1ZXN0EisKBXN0YWdlGAEgASgOMhwuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLlN0YWdlEhEKCXBhZ2Vfc2l6ZRgCIAEoDRISCgpwYWdlX3Rva2VuGAMgASgJIlgKEUxpc3RHYW1lc1Jlc3BvbnNlEioKBWdhbWVzGAEgAygLMhsuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkdhbWUSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIncKEExpc3RQb2xsc1JlcXVlc3QSDwoHZ2FtZV9pZBgBIAEoCRIrCgVzdGFnZRgCIAEoDjIcLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5TdGFnZRIRCglwYWdlX3NpemUYAyABKA0SEgoKcGFnZV90b2tlbhgEIAEoCSJYChFMaXN0UG9sbHNSZXNwb25zZRIqCgVwb2xscxgBIAMoCzIbLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5Qb2xsEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJ4ChFMaXN0Qm9hcmRzUmVxdWVzdBIPCgdnYW1lX2lkGAEgASgJEisKBXN0YWdlGAIgASgOMhwuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLlN0YWdlEhEKCXBhZ2Vfc2l6ZRgDIAEoDRISCgpwYWdlX3Rva2VuGAQgASgJIlsKEkxpc3RCb2FyZHNSZXNwb25zZRIsCgZib2FyZHMYASADKAsyHC5ncmFuZHN0YW5kLmNhdGFsb2cudjEuQm9hcmQSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJKlIKBVN0YWdlEhUKEVNUQUdFX1VOU1BFQ0lGSUVEEAASDgoKU1RBR0VfT1BFThABEhAKDFNUQUdFX0NMT1NFRBACEhAKDFNUQUdFX1NFQUxFRBADKk0KB1dyaXRlcnMSFwoTV1JJVEVSU19VTlNQRUNJRklFRBAAEhUKEVdSSVRFUlNfUFJPRFVDRVJTEAESEgoOV1JJVEVSU19BQ1RPUlMQAipDCgpQb2xsVm90ZXJzEhsKF1BPTExfVk9URVJTX1VOU1BFQ0lGSUVEEAASGAoUUE9MTF9WT1RFUlNfUExBVEZPUk0QASp8CglCb2FyZE1vZGUSGgoWQk9BUkRfTU9ERV9VTlNQRUNJRklFRBAAEhMKD0JPQVJEX01PREVfQkVTVBABEhMKD0JPQVJEX01PREVfTEFTVBACEhIKDkJPQVJEX01PREVfU1VNEAMSFQoRQk9BUkRfTU9ERV9MT1dFU1QQBDKHCgoOQ2F0YWxvZ1NlcnZpY2USYQoKRGVmaW5lR2FtZRIoLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5EZWZpbmVHYW1lUmVxdWVzdBopLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5EZWZpbmVHYW1lUmVzcG9uc2USXQoHR2V0R2FtZRIlLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5HZXRHYW1lUmVxdWVzdBomLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5HZXRHYW1lUmVzcG9uc2UiA5ACARJbCghPcGVuUG9sbBImLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5PcGVuUG9sbFJlcXVlc3QaJy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuT3BlblBvbGxSZXNwb25zZRJeCglDbG9zZVBvbGwSJy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuQ2xvc2VQb2xsUmVxdWVzdBooLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5DbG9zZVBvbGxSZXNwb25zZRJeCglPcGVuQm9hcmQSJy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuT3BlbkJvYXJkUmVxdWVzdBooLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5PcGVuQm9hcmRSZXNwb25zZRJhCgpDbG9zZUJvYXJkEiguZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkNsb3NlQm9hcmRSZXF1ZXN0GikuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkNsb3NlQm9hcmRSZXNwb25zZRJeCglWb2lkVm90ZXMSJy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuVm9pZFZvdGVzUmVxdWVzdBooLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5Wb2lkVm90ZXNSZXNwb25zZRJkCgtSZW1vdmVTY29yZRIpLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5SZW1vdmVTY29yZVJlcXVlc3QaKi5ncmFuZHN0YW5kLmNhdGFsb2cudjEuUmVtb3ZlU2NvcmVSZXNwb25zZRJYCgdFbmRHYW1lEiUuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkVuZEdhbWVSZXF1ZXN0GiYuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkVuZEdhbWVSZXNwb25zZRJhCgpEZWxldGVHYW1lEiguZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkRlbGV0ZUdhbWVSZXF1ZXN0GikuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkRlbGV0ZUdhbWVSZXNwb25zZRJjCglMaXN0R2FtZXMSJy5ncmFuZHN0YW5kLmNhdGFsb2cudjEuTGlzdEdhbWVzUmVxdWVzdBooLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5MaXN0R2FtZXNSZXNwb25zZSIDkAIBEmMKCUxpc3RQb2xscxInLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5MaXN0UG9sbHNSZXF1ZXN0GiguZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkxpc3RQb2xsc1Jlc3BvbnNlIgOQAgESZgoKTGlzdEJvYXJkcxIoLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5MaXN0Qm9hcmRzUmVxdWVzdBopLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5MaXN0Qm9hcmRzUmVzcG9uc2UiA5ACAWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_grandstand_event_v1_event]);
 
 /**
  * One live stream.
@@ -88,6 +88,14 @@ export type Game = Message<"grandstand.catalog.v1.Game"> & {
    * @generated from field: google.protobuf.Duration idle_for = 9;
    */
   idleFor?: Duration | undefined;
+
+  /**
+   * Which moments people are told of; at most 16. A rule can be added, paused, and
+   * given another notice, not taken away.
+   *
+   * @generated from field: repeated grandstand.catalog.v1.Rule rules = 16;
+   */
+  rules: Rule[];
 
   /**
    * Set by the server, ignored in requests. Open: it lives. Closed: it has ended,
@@ -209,6 +217,293 @@ export const CustomTopicSchema: GenMessage<CustomTopic> = /*@__PURE__*/
   messageDesc(file_grandstand_catalog_v1_catalog, 2);
 
 /**
+ * What happens in a game that people should be told of, once each time: the rule
+ * fires, and its notice goes to the game's viewers, or to the actor whom it concerns.
+ * It is judged by the same results that viewers see. What a count reaches and what
+ * comes of closed and sealed results is never missed; what came and went between two
+ * looks at the results may be.
+ *
+ * @generated from message grandstand.catalog.v1.Rule
+ */
+export type Rule = Message<"grandstand.catalog.v1.Rule"> & {
+  /**
+   * [A-Za-z0-9_-]{1,64}
+   *
+   * @generated from field: string rule_id = 1;
+   */
+  ruleId: string;
+
+  /**
+   * Of a kind that `when` can judge: a topic of this game, or "poll/*", "board/*" for
+   * each one, also those that open later. Empty for game_ended.
+   *
+   * @generated from field: string topic = 2;
+   */
+  topic: string;
+
+  /**
+   * @generated from oneof grandstand.catalog.v1.Rule.when
+   */
+  when: {
+    /**
+     * A count is reached: voters of a poll, the leader's points on a board, actors
+     * of an audience (`uniques`), reactions of a pulse in its window.
+     *
+     * @generated from field: grandstand.catalog.v1.Threshold threshold = 3;
+     */
+    value: Threshold;
+    case: "threshold";
+  } | {
+    /**
+     * Another option of a poll, or another actor on a board, leads.
+     *
+     * @generated from field: grandstand.catalog.v1.LeadChange lead_changed = 4;
+     */
+    value: LeadChange;
+    case: "leadChanged";
+  } | {
+    /**
+     * An actor lost its place among the first of a board. The notice goes to the actor.
+     *
+     * @generated from field: grandstand.catalog.v1.RankTaken rank_taken = 5;
+     */
+    value: RankTaken;
+    case: "rankTaken";
+  } | {
+    /**
+     * The poll or board has opened. Must be true.
+     *
+     * @generated from field: bool opened = 6;
+     */
+    value: boolean;
+    case: "opened";
+  } | {
+    /**
+     * So long before the poll or board closes by itself: 1 s to 24 h.
+     *
+     * @generated from field: google.protobuf.Duration closing_in = 7;
+     */
+    value: Duration;
+    case: "closingIn";
+  } | {
+    /**
+     * The result is final. Must be true.
+     *
+     * @generated from field: bool sealed = 8;
+     */
+    value: boolean;
+    case: "sealed";
+  } | {
+    /**
+     * A season of the board is over. Must be true.
+     *
+     * @generated from field: bool season_closed = 9;
+     */
+    value: boolean;
+    case: "seasonClosed";
+  } | {
+    /**
+     * The game has ended. Must be true.
+     *
+     * @generated from field: bool game_ended = 10;
+     */
+    value: boolean;
+    case: "gameEnded";
+  } | {
+    /**
+     * Reactions of a pulse come much faster than they did.
+     *
+     * @generated from field: grandstand.catalog.v1.RateSpike rate_spike = 11;
+     */
+    value: RateSpike;
+    case: "rateSpike";
+  } | {
+    /**
+     * The audience is larger than it ever was, by a step. Must be true.
+     *
+     * @generated from field: bool audience_peak = 12;
+     */
+    value: boolean;
+    case: "audiencePeak";
+  } | { case: undefined; value?: undefined };
+
+  /**
+   * @generated from field: grandstand.catalog.v1.RuleNotice notice = 13;
+   */
+  notice?: RuleNotice | undefined;
+
+  /**
+   * At most one firing in this time for the topic (of rank_taken: and actor); 0 s to 24 h.
+   * What is held back is not made up for.
+   *
+   * @generated from field: google.protobuf.Duration at_most_every = 14;
+   */
+  atMostEvery?: Duration | undefined;
+
+  /**
+   * True: it does not fire.
+   *
+   * @generated from field: bool paused = 15;
+   */
+  paused: boolean;
+};
+
+/**
+ * Describes the message grandstand.catalog.v1.Rule.
+ * Use `create(RuleSchema)` to create a new message.
+ */
+export const RuleSchema: GenMessage<Rule> = /*@__PURE__*/
+  messageDesc(file_grandstand_catalog_v1_catalog, 3);
+
+/**
+ * @generated from message grandstand.catalog.v1.Threshold
+ */
+export type Threshold = Message<"grandstand.catalog.v1.Threshold"> & {
+  /**
+   * At least 1.
+   *
+   * @generated from field: uint64 at = 1;
+   */
+  at: bigint;
+
+  /**
+   * Again at each further multiple of `at`; of several reached at once, the last.
+   *
+   * @generated from field: bool each = 2;
+   */
+  each: boolean;
+};
+
+/**
+ * Describes the message grandstand.catalog.v1.Threshold.
+ * Use `create(ThresholdSchema)` to create a new message.
+ */
+export const ThresholdSchema: GenMessage<Threshold> = /*@__PURE__*/
+  messageDesc(file_grandstand_catalog_v1_catalog, 4);
+
+/**
+ * @generated from message grandstand.catalog.v1.LeadChange
+ */
+export type LeadChange = Message<"grandstand.catalog.v1.LeadChange"> & {
+  /**
+   * How long the new leader has to lead, so that a close race is not told at every
+   * vote: 0 s to 10 min. Unset: 2 s.
+   *
+   * @generated from field: google.protobuf.Duration hold = 1;
+   */
+  hold?: Duration | undefined;
+};
+
+/**
+ * Describes the message grandstand.catalog.v1.LeadChange.
+ * Use `create(LeadChangeSchema)` to create a new message.
+ */
+export const LeadChangeSchema: GenMessage<LeadChange> = /*@__PURE__*/
+  messageDesc(file_grandstand_catalog_v1_catalog, 5);
+
+/**
+ * @generated from message grandstand.catalog.v1.RankTaken
+ */
+export type RankTaken = Message<"grandstand.catalog.v1.RankTaken"> & {
+  /**
+   * Of the first so many places: 1 to 100, and not more than the board shows.
+   *
+   * @generated from field: uint32 first = 1;
+   */
+  first: number;
+};
+
+/**
+ * Describes the message grandstand.catalog.v1.RankTaken.
+ * Use `create(RankTakenSchema)` to create a new message.
+ */
+export const RankTakenSchema: GenMessage<RankTaken> = /*@__PURE__*/
+  messageDesc(file_grandstand_catalog_v1_catalog, 6);
+
+/**
+ * @generated from message grandstand.catalog.v1.RateSpike
+ */
+export type RateSpike = Message<"grandstand.catalog.v1.RateSpike"> & {
+  /**
+   * How many times the mean of the last minute: 2 to 100.
+   *
+   * @generated from field: uint32 times = 1;
+   */
+  times: number;
+
+  /**
+   * And at least so many in the window.
+   *
+   * @generated from field: uint64 at_least = 2;
+   */
+  atLeast: bigint;
+};
+
+/**
+ * Describes the message grandstand.catalog.v1.RateSpike.
+ * Use `create(RateSpikeSchema)` to create a new message.
+ */
+export const RateSpikeSchema: GenMessage<RateSpike> = /*@__PURE__*/
+  messageDesc(file_grandstand_catalog_v1_catalog, 7);
+
+/**
+ * In title, text and data, {topic}, {value}, {leader}, {before}, {actor}, {rank},
+ * {season} and {question} stand for what was found, where there is such a thing.
+ *
+ * @generated from message grandstand.catalog.v1.RuleNotice
+ */
+export type RuleNotice = Message<"grandstand.catalog.v1.RuleNotice"> & {
+  /**
+   * [A-Za-z0-9_.-]{1,64}; empty means the rule's id.
+   *
+   * @generated from field: string code = 1;
+   */
+  code: string;
+
+  /**
+   * 1 to 200 characters.
+   *
+   * @generated from field: string title = 2;
+   */
+  title: string;
+
+  /**
+   * Up to 500 characters.
+   *
+   * @generated from field: string text = 3;
+   */
+  text: string;
+
+  /**
+   * True: passes quiet hours.
+   *
+   * @generated from field: bool urgent = 4;
+   */
+  urgent: boolean;
+
+  /**
+   * 1 min to 90 days. Unset: 1 day.
+   *
+   * @generated from field: google.protobuf.Duration expires_after = 5;
+   */
+  expiresAfter?: Duration | undefined;
+
+  /**
+   * True: of the rule's notices of a topic an inbox shows the newest alone.
+   *
+   * @generated from field: bool collapse = 6;
+   */
+  collapse: boolean;
+};
+
+/**
+ * Describes the message grandstand.catalog.v1.RuleNotice.
+ * Use `create(RuleNoticeSchema)` to create a new message.
+ */
+export const RuleNoticeSchema: GenMessage<RuleNotice> = /*@__PURE__*/
+  messageDesc(file_grandstand_catalog_v1_catalog, 8);
+
+/**
  * Windowed counts of reactions; the topic is pulse/<pulse_id>.
  *
  * @generated from message grandstand.catalog.v1.Pulse
@@ -234,7 +529,7 @@ export type Pulse = Message<"grandstand.catalog.v1.Pulse"> & {
  * Use `create(PulseSchema)` to create a new message.
  */
 export const PulseSchema: GenMessage<Pulse> = /*@__PURE__*/
-  messageDesc(file_grandstand_catalog_v1_catalog, 3);
+  messageDesc(file_grandstand_catalog_v1_catalog, 9);
 
 /**
  * A question to the crowd; the topic is poll/<poll_id>.
@@ -359,7 +654,7 @@ export type Poll = Message<"grandstand.catalog.v1.Poll"> & {
  * Use `create(PollSchema)` to create a new message.
  */
 export const PollSchema: GenMessage<Poll> = /*@__PURE__*/
-  messageDesc(file_grandstand_catalog_v1_catalog, 4);
+  messageDesc(file_grandstand_catalog_v1_catalog, 10);
 
 /**
  * One answer of a poll.
@@ -387,7 +682,7 @@ export type PollOption = Message<"grandstand.catalog.v1.PollOption"> & {
  * Use `create(PollOptionSchema)` to create a new message.
  */
 export const PollOptionSchema: GenMessage<PollOption> = /*@__PURE__*/
-  messageDesc(file_grandstand_catalog_v1_catalog, 5);
+  messageDesc(file_grandstand_catalog_v1_catalog, 11);
 
 /**
  * A leaderboard; the topic is board/<board_id>.
@@ -508,7 +803,7 @@ export type Board = Message<"grandstand.catalog.v1.Board"> & {
  * Use `create(BoardSchema)` to create a new message.
  */
 export const BoardSchema: GenMessage<Board> = /*@__PURE__*/
-  messageDesc(file_grandstand_catalog_v1_catalog, 6);
+  messageDesc(file_grandstand_catalog_v1_catalog, 12);
 
 /**
  * A board's seasons follow each other without gaps. A score belongs to the
@@ -540,7 +835,7 @@ export type Season = Message<"grandstand.catalog.v1.Season"> & {
  * Use `create(SeasonSchema)` to create a new message.
  */
 export const SeasonSchema: GenMessage<Season> = /*@__PURE__*/
-  messageDesc(file_grandstand_catalog_v1_catalog, 7);
+  messageDesc(file_grandstand_catalog_v1_catalog, 13);
 
 /**
  * @generated from message grandstand.catalog.v1.DefineGameRequest
@@ -557,7 +852,7 @@ export type DefineGameRequest = Message<"grandstand.catalog.v1.DefineGameRequest
  * Use `create(DefineGameRequestSchema)` to create a new message.
  */
 export const DefineGameRequestSchema: GenMessage<DefineGameRequest> = /*@__PURE__*/
-  messageDesc(file_grandstand_catalog_v1_catalog, 8);
+  messageDesc(file_grandstand_catalog_v1_catalog, 14);
 
 /**
  * @generated from message grandstand.catalog.v1.DefineGameResponse
@@ -581,7 +876,7 @@ export type DefineGameResponse = Message<"grandstand.catalog.v1.DefineGameRespon
  * Use `create(DefineGameResponseSchema)` to create a new message.
  */
 export const DefineGameResponseSchema: GenMessage<DefineGameResponse> = /*@__PURE__*/
-  messageDesc(file_grandstand_catalog_v1_catalog, 9);
+  messageDesc(file_grandstand_catalog_v1_catalog, 15);
 
 /**
  * @generated from message grandstand.catalog.v1.GetGameRequest
@@ -598,7 +893,7 @@ export type GetGameRequest = Message<"grandstand.catalog.v1.GetGameRequest"> & {
  * Use `create(GetGameRequestSchema)` to create a new message.
  */
 export const GetGameRequestSchema: GenMessage<GetGameRequest> = /*@__PURE__*/
-  messageDesc(file_grandstand_catalog_v1_catalog, 10);
+  messageDesc(file_grandstand_catalog_v1_catalog, 16);
 
 /**
  * @generated from message grandstand.catalog.v1.GetGameResponse
@@ -637,7 +932,7 @@ export type GetGameResponse = Message<"grandstand.catalog.v1.GetGameResponse"> &
  * Use `create(GetGameResponseSchema)` to create a new message.
  */
 export const GetGameResponseSchema: GenMessage<GetGameResponse> = /*@__PURE__*/
-  messageDesc(file_grandstand_catalog_v1_catalog, 11);
+  messageDesc(file_grandstand_catalog_v1_catalog, 17);
 
 /**
  * @generated from message grandstand.catalog.v1.OpenPollRequest
@@ -654,7 +949,7 @@ export type OpenPollRequest = Message<"grandstand.catalog.v1.OpenPollRequest"> &
  * Use `create(OpenPollRequestSchema)` to create a new message.
  */
 export const OpenPollRequestSchema: GenMessage<OpenPollRequest> = /*@__PURE__*/
-  messageDesc(file_grandstand_catalog_v1_catalog, 12);
+  messageDesc(file_grandstand_catalog_v1_catalog, 18);
 
 /**
  * @generated from message grandstand.catalog.v1.OpenPollResponse
@@ -678,7 +973,7 @@ export type OpenPollResponse = Message<"grandstand.catalog.v1.OpenPollResponse">
  * Use `create(OpenPollResponseSchema)` to create a new message.
  */
 export const OpenPollResponseSchema: GenMessage<OpenPollResponse> = /*@__PURE__*/
-  messageDesc(file_grandstand_catalog_v1_catalog, 13);
+  messageDesc(file_grandstand_catalog_v1_catalog, 19);
 
 /**
  * @generated from message grandstand.catalog.v1.ClosePollRequest
@@ -700,7 +995,7 @@ export type ClosePollRequest = Message<"grandstand.catalog.v1.ClosePollRequest">
  * Use `create(ClosePollRequestSchema)` to create a new message.
  */
 export const ClosePollRequestSchema: GenMessage<ClosePollRequest> = /*@__PURE__*/
-  messageDesc(file_grandstand_catalog_v1_catalog, 14);
+  messageDesc(file_grandstand_catalog_v1_catalog, 20);
 
 /**
  * @generated from message grandstand.catalog.v1.ClosePollResponse
@@ -717,7 +1012,7 @@ export type ClosePollResponse = Message<"grandstand.catalog.v1.ClosePollResponse
  * Use `create(ClosePollResponseSchema)` to create a new message.
  */
 export const ClosePollResponseSchema: GenMessage<ClosePollResponse> = /*@__PURE__*/
-  messageDesc(file_grandstand_catalog_v1_catalog, 15);
+  messageDesc(file_grandstand_catalog_v1_catalog, 21);
 
 /**
  * @generated from message grandstand.catalog.v1.OpenBoardRequest
@@ -734,7 +1029,7 @@ export type OpenBoardRequest = Message<"grandstand.catalog.v1.OpenBoardRequest">
  * Use `create(OpenBoardRequestSchema)` to create a new message.
  */
 export const OpenBoardRequestSchema: GenMessage<OpenBoardRequest> = /*@__PURE__*/
-  messageDesc(file_grandstand_catalog_v1_catalog, 16);
+  messageDesc(file_grandstand_catalog_v1_catalog, 22);
 
 /**
  * @generated from message grandstand.catalog.v1.OpenBoardResponse
@@ -758,7 +1053,7 @@ export type OpenBoardResponse = Message<"grandstand.catalog.v1.OpenBoardResponse
  * Use `create(OpenBoardResponseSchema)` to create a new message.
  */
 export const OpenBoardResponseSchema: GenMessage<OpenBoardResponse> = /*@__PURE__*/
-  messageDesc(file_grandstand_catalog_v1_catalog, 17);
+  messageDesc(file_grandstand_catalog_v1_catalog, 23);
 
 /**
  * @generated from message grandstand.catalog.v1.CloseBoardRequest
@@ -780,7 +1075,7 @@ export type CloseBoardRequest = Message<"grandstand.catalog.v1.CloseBoardRequest
  * Use `create(CloseBoardRequestSchema)` to create a new message.
  */
 export const CloseBoardRequestSchema: GenMessage<CloseBoardRequest> = /*@__PURE__*/
-  messageDesc(file_grandstand_catalog_v1_catalog, 18);
+  messageDesc(file_grandstand_catalog_v1_catalog, 24);
 
 /**
  * @generated from message grandstand.catalog.v1.CloseBoardResponse
@@ -797,7 +1092,7 @@ export type CloseBoardResponse = Message<"grandstand.catalog.v1.CloseBoardRespon
  * Use `create(CloseBoardResponseSchema)` to create a new message.
  */
 export const CloseBoardResponseSchema: GenMessage<CloseBoardResponse> = /*@__PURE__*/
-  messageDesc(file_grandstand_catalog_v1_catalog, 19);
+  messageDesc(file_grandstand_catalog_v1_catalog, 25);
 
 /**
  * @generated from message grandstand.catalog.v1.VoidVotesRequest
@@ -824,7 +1119,7 @@ export type VoidVotesRequest = Message<"grandstand.catalog.v1.VoidVotesRequest">
  * Use `create(VoidVotesRequestSchema)` to create a new message.
  */
 export const VoidVotesRequestSchema: GenMessage<VoidVotesRequest> = /*@__PURE__*/
-  messageDesc(file_grandstand_catalog_v1_catalog, 20);
+  messageDesc(file_grandstand_catalog_v1_catalog, 26);
 
 /**
  * @generated from message grandstand.catalog.v1.VoidVotesResponse
@@ -848,7 +1143,7 @@ export type VoidVotesResponse = Message<"grandstand.catalog.v1.VoidVotesResponse
  * Use `create(VoidVotesResponseSchema)` to create a new message.
  */
 export const VoidVotesResponseSchema: GenMessage<VoidVotesResponse> = /*@__PURE__*/
-  messageDesc(file_grandstand_catalog_v1_catalog, 21);
+  messageDesc(file_grandstand_catalog_v1_catalog, 27);
 
 /**
  * @generated from message grandstand.catalog.v1.RemoveScoreRequest
@@ -883,7 +1178,7 @@ export type RemoveScoreRequest = Message<"grandstand.catalog.v1.RemoveScoreReque
  * Use `create(RemoveScoreRequestSchema)` to create a new message.
  */
 export const RemoveScoreRequestSchema: GenMessage<RemoveScoreRequest> = /*@__PURE__*/
-  messageDesc(file_grandstand_catalog_v1_catalog, 22);
+  messageDesc(file_grandstand_catalog_v1_catalog, 28);
 
 /**
  * @generated from message grandstand.catalog.v1.RemoveScoreResponse
@@ -914,7 +1209,7 @@ export type RemoveScoreResponse = Message<"grandstand.catalog.v1.RemoveScoreResp
  * Use `create(RemoveScoreResponseSchema)` to create a new message.
  */
 export const RemoveScoreResponseSchema: GenMessage<RemoveScoreResponse> = /*@__PURE__*/
-  messageDesc(file_grandstand_catalog_v1_catalog, 23);
+  messageDesc(file_grandstand_catalog_v1_catalog, 29);
 
 /**
  * @generated from message grandstand.catalog.v1.EndGameRequest
@@ -931,7 +1226,7 @@ export type EndGameRequest = Message<"grandstand.catalog.v1.EndGameRequest"> & {
  * Use `create(EndGameRequestSchema)` to create a new message.
  */
 export const EndGameRequestSchema: GenMessage<EndGameRequest> = /*@__PURE__*/
-  messageDesc(file_grandstand_catalog_v1_catalog, 24);
+  messageDesc(file_grandstand_catalog_v1_catalog, 30);
 
 /**
  * @generated from message grandstand.catalog.v1.EndGameResponse
@@ -948,7 +1243,7 @@ export type EndGameResponse = Message<"grandstand.catalog.v1.EndGameResponse"> &
  * Use `create(EndGameResponseSchema)` to create a new message.
  */
 export const EndGameResponseSchema: GenMessage<EndGameResponse> = /*@__PURE__*/
-  messageDesc(file_grandstand_catalog_v1_catalog, 25);
+  messageDesc(file_grandstand_catalog_v1_catalog, 31);
 
 /**
  * @generated from message grandstand.catalog.v1.DeleteGameRequest
@@ -965,7 +1260,7 @@ export type DeleteGameRequest = Message<"grandstand.catalog.v1.DeleteGameRequest
  * Use `create(DeleteGameRequestSchema)` to create a new message.
  */
 export const DeleteGameRequestSchema: GenMessage<DeleteGameRequest> = /*@__PURE__*/
-  messageDesc(file_grandstand_catalog_v1_catalog, 26);
+  messageDesc(file_grandstand_catalog_v1_catalog, 32);
 
 /**
  * @generated from message grandstand.catalog.v1.DeleteGameResponse
@@ -978,7 +1273,7 @@ export type DeleteGameResponse = Message<"grandstand.catalog.v1.DeleteGameRespon
  * Use `create(DeleteGameResponseSchema)` to create a new message.
  */
 export const DeleteGameResponseSchema: GenMessage<DeleteGameResponse> = /*@__PURE__*/
-  messageDesc(file_grandstand_catalog_v1_catalog, 27);
+  messageDesc(file_grandstand_catalog_v1_catalog, 33);
 
 /**
  * @generated from message grandstand.catalog.v1.ListGamesRequest
@@ -1012,7 +1307,7 @@ export type ListGamesRequest = Message<"grandstand.catalog.v1.ListGamesRequest">
  * Use `create(ListGamesRequestSchema)` to create a new message.
  */
 export const ListGamesRequestSchema: GenMessage<ListGamesRequest> = /*@__PURE__*/
-  messageDesc(file_grandstand_catalog_v1_catalog, 28);
+  messageDesc(file_grandstand_catalog_v1_catalog, 34);
 
 /**
  * @generated from message grandstand.catalog.v1.ListGamesResponse
@@ -1036,7 +1331,7 @@ export type ListGamesResponse = Message<"grandstand.catalog.v1.ListGamesResponse
  * Use `create(ListGamesResponseSchema)` to create a new message.
  */
 export const ListGamesResponseSchema: GenMessage<ListGamesResponse> = /*@__PURE__*/
-  messageDesc(file_grandstand_catalog_v1_catalog, 29);
+  messageDesc(file_grandstand_catalog_v1_catalog, 35);
 
 /**
  * @generated from message grandstand.catalog.v1.ListPollsRequest
@@ -1074,7 +1369,7 @@ export type ListPollsRequest = Message<"grandstand.catalog.v1.ListPollsRequest">
  * Use `create(ListPollsRequestSchema)` to create a new message.
  */
 export const ListPollsRequestSchema: GenMessage<ListPollsRequest> = /*@__PURE__*/
-  messageDesc(file_grandstand_catalog_v1_catalog, 30);
+  messageDesc(file_grandstand_catalog_v1_catalog, 36);
 
 /**
  * @generated from message grandstand.catalog.v1.ListPollsResponse
@@ -1098,7 +1393,7 @@ export type ListPollsResponse = Message<"grandstand.catalog.v1.ListPollsResponse
  * Use `create(ListPollsResponseSchema)` to create a new message.
  */
 export const ListPollsResponseSchema: GenMessage<ListPollsResponse> = /*@__PURE__*/
-  messageDesc(file_grandstand_catalog_v1_catalog, 31);
+  messageDesc(file_grandstand_catalog_v1_catalog, 37);
 
 /**
  * @generated from message grandstand.catalog.v1.ListBoardsRequest
@@ -1136,7 +1431,7 @@ export type ListBoardsRequest = Message<"grandstand.catalog.v1.ListBoardsRequest
  * Use `create(ListBoardsRequestSchema)` to create a new message.
  */
 export const ListBoardsRequestSchema: GenMessage<ListBoardsRequest> = /*@__PURE__*/
-  messageDesc(file_grandstand_catalog_v1_catalog, 32);
+  messageDesc(file_grandstand_catalog_v1_catalog, 38);
 
 /**
  * @generated from message grandstand.catalog.v1.ListBoardsResponse
@@ -1160,7 +1455,7 @@ export type ListBoardsResponse = Message<"grandstand.catalog.v1.ListBoardsRespon
  * Use `create(ListBoardsResponseSchema)` to create a new message.
  */
 export const ListBoardsResponseSchema: GenMessage<ListBoardsResponse> = /*@__PURE__*/
-  messageDesc(file_grandstand_catalog_v1_catalog, 33);
+  messageDesc(file_grandstand_catalog_v1_catalog, 39);
 
 /**
  * The life of a poll or a board.

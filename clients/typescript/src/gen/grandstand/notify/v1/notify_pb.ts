@@ -2,10 +2,10 @@
 // @generated from file grandstand/notify/v1/notify.proto (package grandstand.notify.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
-import type { Timestamp } from "@bufbuild/protobuf/wkt";
-import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Board, Poll } from "../../catalog/v1/catalog_pb.js";
 import { file_grandstand_catalog_v1_catalog } from "../../catalog/v1/catalog_pb.js";
 import type { Message } from "@bufbuild/protobuf";
@@ -14,12 +14,12 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file grandstand/notify/v1/notify.proto.
  */
 export const file_grandstand_notify_v1_notify: GenFile = /*@__PURE__*/
-  fileDesc("CiFncmFuZHN0YW5kL25vdGlmeS92MS9ub3RpZnkucHJvdG8SFGdyYW5kc3RhbmQubm90aWZ5LnYxIq0CCgxBbm5vdW5jZW1lbnQSDwoHZ2FtZV9pZBgBIAEoCRIwCgxhbm5vdW5jZWRfYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjIKC3BvbGxfb3BlbmVkGAogASgLMhsuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLlBvbGxIABIyCgtwb2xsX2Nsb3NlZBgLIAEoCzIbLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5Qb2xsSAASNAoMYm9hcmRfb3BlbmVkGAwgASgLMhwuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkJvYXJkSAASNAoMYm9hcmRfY2xvc2VkGA0gASgLMhwuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkJvYXJkSABCBgoEbmV3cyJRCgtJbmJveFJlc3VsdBIyCgZuZXdlc3QYASADKAsyIi5ncmFuZHN0YW5kLm5vdGlmeS52MS5Ob3RpZmljYXRpb24SDgoGdW5yZWFkGAIgASgEIpABCgxOb3RpZmljYXRpb24SFwoPbm90aWZpY2F0aW9uX2lkGAEgASgJEisKB3NlbnRfYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg8KB2dhbWVfaWQYAyABKAkSDQoFdGl0bGUYBCABKAkSDAoEdGV4dBgFIAEoCRIMCgRyZWFkGAYgASgIYgZwcm90bzM", [file_google_protobuf_timestamp, file_grandstand_catalog_v1_catalog]);
+  fileDesc("CiFncmFuZHN0YW5kL25vdGlmeS92MS9ub3RpZnkucHJvdG8SFGdyYW5kc3RhbmQubm90aWZ5LnYxIuMCCgxBbm5vdW5jZW1lbnQSDwoHZ2FtZV9pZBgBIAEoCRIwCgxhbm5vdW5jZWRfYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjIKC3BvbGxfb3BlbmVkGAogASgLMhsuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLlBvbGxIABIyCgtwb2xsX2Nsb3NlZBgLIAEoCzIbLmdyYW5kc3RhbmQuY2F0YWxvZy52MS5Qb2xsSAASNAoMYm9hcmRfb3BlbmVkGAwgASgLMhwuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkJvYXJkSAASNAoMYm9hcmRfY2xvc2VkGA0gASgLMhwuZ3JhbmRzdGFuZC5jYXRhbG9nLnYxLkJvYXJkSAASNAoGbm90aWNlGA4gASgLMiIuZ3JhbmRzdGFuZC5ub3RpZnkudjEuTm90aWZpY2F0aW9uSABCBgoEbmV3cyJRCgtJbmJveFJlc3VsdBIyCgZuZXdlc3QYASADKAsyIi5ncmFuZHN0YW5kLm5vdGlmeS52MS5Ob3RpZmljYXRpb24SDgoGdW5yZWFkGAIgASgEIo4CCgxOb3RpZmljYXRpb24SFwoPbm90aWZpY2F0aW9uX2lkGAEgASgJEisKB3NlbnRfYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg8KB2dhbWVfaWQYAyABKAkSDQoFdGl0bGUYBCABKAkSDAoEdGV4dBgFIAEoCRIMCgRyZWFkGAYgASgIEgwKBGNvZGUYByABKAkSDAoEZGF0YRgIIAEoCRIwCghwcmlvcml0eRgJIAEoDjIeLmdyYW5kc3RhbmQubm90aWZ5LnYxLlByaW9yaXR5Ei4KCmV4cGlyZXNfYXQYCiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIr0CCgZOb3RpY2USCwoDa2V5GAEgASgJEg8KB2dhbWVfaWQYAiABKAkSMAoIYXVkaWVuY2UYAyABKAsyHi5ncmFuZHN0YW5kLm5vdGlmeS52MS5BdWRpZW5jZRIMCgRjb2RlGAQgASgJEg0KBXRpdGxlGAUgASgJEgwKBHRleHQYBiABKAkSDAoEZGF0YRgHIAEoCRIwCghwcmlvcml0eRgIIAEoDjIeLmdyYW5kc3RhbmQubm90aWZ5LnYxLlByaW9yaXR5EjAKDWV4cGlyZXNfYWZ0ZXIYCSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFAoMY29sbGFwc2Vfa2V5GAogASgJEjAKCHNjaGVkdWxlGAsgASgLMh4uZ3JhbmRzdGFuZC5ub3RpZnkudjEuU2NoZWR1bGUiXgoIQXVkaWVuY2USEgoIYWN0b3JfaWQYASABKAlIABIRCgdzZWdtZW50GAIgASgJSAASEQoHdmlld2VycxgDIAEoCEgAEhIKCGV2ZXJ5b25lGAQgASgISABCBAoCdG8ihwEKCFNjaGVkdWxlEiYKAmF0GAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBISCgpsb2NhbF90aW1lGAIgASgJEhEKCXRpbWVfem9uZRgDIAEoCRIsCgZyZXBlYXQYBCABKAsyHC5ncmFuZHN0YW5kLm5vdGlmeS52MS5SZXBlYXQiUwoGUmVwZWF0Eg4KBGRheXMYASABKA1IABIPCgV3ZWVrcxgCIAEoDUgAEhAKBm1vbnRocxgDIAEoDUgAEg0KBXRpbWVzGAQgASgNQgcKBWV2ZXJ5IkEKEVNlbmROb3RpY2VSZXF1ZXN0EiwKBm5vdGljZRgBIAEoCzIcLmdyYW5kc3RhbmQubm90aWZ5LnYxLk5vdGljZSJwChJTZW5kTm90aWNlUmVzcG9uc2USFwoPbm90aWZpY2F0aW9uX2lkGAEgASgJEioKBmR1ZV9hdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFQoNcmVwZWF0ZWRfY2FsbBgDIAEoCCJcChlTZW5kTm90aWNlVG9BY3RvcnNSZXF1ZXN0EiwKBm5vdGljZRgBIAEoCzIcLmdyYW5kc3RhbmQubm90aWZ5LnYxLk5vdGljZRIRCglhY3Rvcl9pZHMYAiADKAkiWAoaU2VuZE5vdGljZVRvQWN0b3JzUmVzcG9uc2USDgoGYWN0b3JzGAEgASgNEioKBmR1ZV9hdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiMwoTQ2FuY2VsTm90aWNlUmVxdWVzdBIPCgdnYW1lX2lkGAEgASgJEgsKA2tleRgCIAEoCSIWChRDYW5jZWxOb3RpY2VSZXNwb25zZSIlChJUYWlsTm90aWNlc1JlcXVlc3QSDwoHZ2FtZV9pZBgBIAEoCSK/AQoTVGFpbE5vdGljZXNSZXNwb25zZRI4Cgxub3RpZmljYXRpb24YASABKAsyIi5ncmFuZHN0YW5kLm5vdGlmeS52MS5Ob3RpZmljYXRpb24SMAoIYXVkaWVuY2UYAiABKAsyHi5ncmFuZHN0YW5kLm5vdGlmeS52MS5BdWRpZW5jZRIOCgZhY3RvcnMYAyABKA0SLAoGZmlyaW5nGAQgASgLMhwuZ3JhbmRzdGFuZC5ub3RpZnkudjEuRmlyaW5nIkoKBkZpcmluZxIPCgdnYW1lX2lkGAEgASgJEg8KB3J1bGVfaWQYAiABKAkSDQoFdG9waWMYAyABKAkSDwoHb3JkaW5hbBgEIAEoBCJZChBMaXN0SW5ib3hSZXF1ZXN0Eg8KB2dhbWVfaWQYASABKAkSEQoJcGFnZV9zaXplGAIgASgNEhIKCnBhZ2VfdG9rZW4YAyABKAkSDQoFYWZ0ZXIYBCABKAkihwEKEUxpc3RJbmJveFJlc3BvbnNlEjkKDW5vdGlmaWNhdGlvbnMYASADKAsyIi5ncmFuZHN0YW5kLm5vdGlmeS52MS5Ob3RpZmljYXRpb24SDgoGdW5yZWFkGAIgASgEEhcKD25leHRfcGFnZV90b2tlbhgDIAEoCRIOCgZjdXJzb3IYBCABKAkiRAoZQWNrbm93bGVkZ2VOb3RpY2VzUmVxdWVzdBIYChBub3RpZmljYXRpb25faWRzGAEgAygJEg0KBXVwX3RvGAIgASgJIiwKGkFja25vd2xlZGdlTm90aWNlc1Jlc3BvbnNlEg4KBnVucmVhZBgBIAEoBCJvCgtQcmVmZXJlbmNlcxIpCgVtdXRlcxgBIAMoCzIaLmdyYW5kc3RhbmQubm90aWZ5LnYxLk11dGUSNQoLcXVpZXRfaG91cnMYAiABKAsyIC5ncmFuZHN0YW5kLm5vdGlmeS52MS5RdWlldEhvdXJzIiUKBE11dGUSDwoHZ2FtZV9pZBgBIAEoCRIMCgRjb2RlGAIgASgJIjwKClF1aWV0SG91cnMSDAoEZnJvbRgBIAEoCRINCgV1bnRpbBgCIAEoCRIRCgl0aW1lX3pvbmUYAyABKAkiFwoVR2V0UHJlZmVyZW5jZXNSZXF1ZXN0IlAKFkdldFByZWZlcmVuY2VzUmVzcG9uc2USNgoLcHJlZmVyZW5jZXMYASABKAsyIS5ncmFuZHN0YW5kLm5vdGlmeS52MS5QcmVmZXJlbmNlcyJPChVTZXRQcmVmZXJlbmNlc1JlcXVlc3QSNgoLcHJlZmVyZW5jZXMYASABKAsyIS5ncmFuZHN0YW5kLm5vdGlmeS52MS5QcmVmZXJlbmNlcyJQChZTZXRQcmVmZXJlbmNlc1Jlc3BvbnNlEjYKC3ByZWZlcmVuY2VzGAEgASgLMiEuZ3JhbmRzdGFuZC5ub3RpZnkudjEuUHJlZmVyZW5jZXMiRAoUQ2hhbmdlU2VnbWVudFJlcXVlc3QSDwoHc2VnbWVudBgBIAEoCRILCgNhZGQYAiADKAkSDgoGcmVtb3ZlGAMgAygJIhcKFUNoYW5nZVNlZ21lbnRSZXNwb25zZSI8ChNMaXN0U2VnbWVudHNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoDRISCgpwYWdlX3Rva2VuGAIgASgJImAKFExpc3RTZWdtZW50c1Jlc3BvbnNlEi8KCHNlZ21lbnRzGAEgAygLMh0uZ3JhbmRzdGFuZC5ub3RpZnkudjEuU2VnbWVudBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiKgoHU2VnbWVudBIPCgdzZWdtZW50GAEgASgJEg4KBmFjdG9ycxgCIAEoBCJSChhMaXN0U2VnbWVudEFjdG9yc1JlcXVlc3QSDwoHc2VnbWVudBgBIAEoCRIRCglwYWdlX3NpemUYAiABKA0SEgoKcGFnZV90b2tlbhgDIAEoCSJHChlMaXN0U2VnbWVudEFjdG9yc1Jlc3BvbnNlEhEKCWFjdG9yX2lkcxgBIAMoCRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiJwoURGVsZXRlU2VnbWVudFJlcXVlc3QSDwoHc2VnbWVudBgBIAEoCSIXChVEZWxldGVTZWdtZW50UmVzcG9uc2UqTgoIUHJpb3JpdHkSGAoUUFJJT1JJVFlfVU5TUEVDSUZJRUQQABITCg9QUklPUklUWV9OT1JNQUwQARITCg9QUklPUklUWV9VUkdFTlQQAjLRCgoNTm90aWZ5U2VydmljZRJkCgpTZW5kTm90aWNlEicuZ3JhbmRzdGFuZC5ub3RpZnkudjEuU2VuZE5vdGljZVJlcXVlc3QaKC5ncmFuZHN0YW5kLm5vdGlmeS52MS5TZW5kTm90aWNlUmVzcG9uc2UiA5ACAhJ5ChJTZW5kTm90aWNlVG9BY3RvcnMSLy5ncmFuZHN0YW5kLm5vdGlmeS52MS5TZW5kTm90aWNlVG9BY3RvcnNSZXF1ZXN0GjAuZ3JhbmRzdGFuZC5ub3RpZnkudjEuU2VuZE5vdGljZVRvQWN0b3JzUmVzcG9uc2UoARJqCgxDYW5jZWxOb3RpY2USKS5ncmFuZHN0YW5kLm5vdGlmeS52MS5DYW5jZWxOb3RpY2VSZXF1ZXN0GiouZ3JhbmRzdGFuZC5ub3RpZnkudjEuQ2FuY2VsTm90aWNlUmVzcG9uc2UiA5ACAhJpCgtUYWlsTm90aWNlcxIoLmdyYW5kc3RhbmQubm90aWZ5LnYxLlRhaWxOb3RpY2VzUmVxdWVzdBopLmdyYW5kc3RhbmQubm90aWZ5LnYxLlRhaWxOb3RpY2VzUmVzcG9uc2UiA5ACATABEmEKCUxpc3RJbmJveBImLmdyYW5kc3RhbmQubm90aWZ5LnYxLkxpc3RJbmJveFJlcXVlc3QaJy5ncmFuZHN0YW5kLm5vdGlmeS52MS5MaXN0SW5ib3hSZXNwb25zZSIDkAIBEnwKEkFja25vd2xlZGdlTm90aWNlcxIvLmdyYW5kc3RhbmQubm90aWZ5LnYxLkFja25vd2xlZGdlTm90aWNlc1JlcXVlc3QaMC5ncmFuZHN0YW5kLm5vdGlmeS52MS5BY2tub3dsZWRnZU5vdGljZXNSZXNwb25zZSIDkAICEnAKDkdldFByZWZlcmVuY2VzEisuZ3JhbmRzdGFuZC5ub3RpZnkudjEuR2V0UHJlZmVyZW5jZXNSZXF1ZXN0GiwuZ3JhbmRzdGFuZC5ub3RpZnkudjEuR2V0UHJlZmVyZW5jZXNSZXNwb25zZSIDkAIBEnAKDlNldFByZWZlcmVuY2VzEisuZ3JhbmRzdGFuZC5ub3RpZnkudjEuU2V0UHJlZmVyZW5jZXNSZXF1ZXN0GiwuZ3JhbmRzdGFuZC5ub3RpZnkudjEuU2V0UHJlZmVyZW5jZXNSZXNwb25zZSIDkAICEm0KDUNoYW5nZVNlZ21lbnQSKi5ncmFuZHN0YW5kLm5vdGlmeS52MS5DaGFuZ2VTZWdtZW50UmVxdWVzdBorLmdyYW5kc3RhbmQubm90aWZ5LnYxLkNoYW5nZVNlZ21lbnRSZXNwb25zZSIDkAICEmoKDExpc3RTZWdtZW50cxIpLmdyYW5kc3RhbmQubm90aWZ5LnYxLkxpc3RTZWdtZW50c1JlcXVlc3QaKi5ncmFuZHN0YW5kLm5vdGlmeS52MS5MaXN0U2VnbWVudHNSZXNwb25zZSIDkAIBEnkKEUxpc3RTZWdtZW50QWN0b3JzEi4uZ3JhbmRzdGFuZC5ub3RpZnkudjEuTGlzdFNlZ21lbnRBY3RvcnNSZXF1ZXN0Gi8uZ3JhbmRzdGFuZC5ub3RpZnkudjEuTGlzdFNlZ21lbnRBY3RvcnNSZXNwb25zZSIDkAIBEm0KDURlbGV0ZVNlZ21lbnQSKi5ncmFuZHN0YW5kLm5vdGlmeS52MS5EZWxldGVTZWdtZW50UmVxdWVzdBorLmdyYW5kc3RhbmQubm90aWZ5LnYxLkRlbGV0ZVNlZ21lbnRSZXNwb25zZSIDkAICYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_grandstand_catalog_v1_catalog]);
 
 /**
  * Something happened in a game that its viewers should hear of at once.
  * Announcements are a courtesy, delivered at most once: the state itself is in
- * the topics and in the catalog.
+ * the topics, in the catalog and in inboxes.
  *
  * @generated from message grandstand.notify.v1.Announcement
  */
@@ -61,6 +61,15 @@ export type Announcement = Message<"grandstand.notify.v1.Announcement"> & {
      */
     value: Board;
     case: "boardClosed";
+  } | {
+    /**
+     * A notice to the game's viewers. Also in the inbox of those who have one, under
+     * the same notification_id: show it once.
+     *
+     * @generated from field: grandstand.notify.v1.Notification notice = 14;
+     */
+    value: Notification;
+    case: "notice";
   } | { case: undefined; value?: undefined };
 };
 
@@ -100,7 +109,7 @@ export const InboxResultSchema: GenMessage<InboxResult> = /*@__PURE__*/
   messageDesc(file_grandstand_notify_v1_notify, 1);
 
 /**
- * Something that one actor should know.
+ * A notice as one actor's inbox shows it.
  *
  * @generated from message grandstand.notify.v1.Notification
  */
@@ -138,6 +147,30 @@ export type Notification = Message<"grandstand.notify.v1.Notification"> & {
    * @generated from field: bool read = 6;
    */
   read: boolean;
+
+  /**
+   * What kind of notice it is, for programs and for mutes.
+   *
+   * @generated from field: string code = 7;
+   */
+  code: string;
+
+  /**
+   * JSON, or "".
+   *
+   * @generated from field: string data = 8;
+   */
+  data: string;
+
+  /**
+   * @generated from field: grandstand.notify.v1.Priority priority = 9;
+   */
+  priority: Priority;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp expires_at = 10;
+   */
+  expiresAt?: Timestamp | undefined;
 };
 
 /**
@@ -146,4 +179,1114 @@ export type Notification = Message<"grandstand.notify.v1.Notification"> & {
  */
 export const NotificationSchema: GenMessage<Notification> = /*@__PURE__*/
   messageDesc(file_grandstand_notify_v1_notify, 2);
+
+/**
+ * What is sent.
+ *
+ * @generated from message grandstand.notify.v1.Notice
+ */
+export type Notice = Message<"grandstand.notify.v1.Notice"> & {
+  /**
+   * The sender's name for it, unique in the game: 1 to 128 characters.
+   *
+   * @generated from field: string key = 1;
+   */
+  key: string;
+
+  /**
+   * The game it is about, which the token has to open. "": none; operators only.
+   *
+   * @generated from field: string game_id = 2;
+   */
+  gameId: string;
+
+  /**
+   * @generated from field: grandstand.notify.v1.Audience audience = 3;
+   */
+  audience?: Audience | undefined;
+
+  /**
+   * What kind of notice it is: [A-Za-z0-9_.-]{1,64}, without a dot at either end.
+   *
+   * @generated from field: string code = 4;
+   */
+  code: string;
+
+  /**
+   * 1 to 200 characters.
+   *
+   * @generated from field: string title = 5;
+   */
+  title: string;
+
+  /**
+   * Up to 1,000 characters.
+   *
+   * @generated from field: string text = 6;
+   */
+  text: string;
+
+  /**
+   * A JSON value of up to 1,024 bytes, or "". Title, text and data have 2,048 bytes
+   * together at most.
+   *
+   * @generated from field: string data = 7;
+   */
+  data: string;
+
+  /**
+   * @generated from field: grandstand.notify.v1.Priority priority = 8;
+   */
+  priority: Priority;
+
+  /**
+   * How long it is shown: 1 min to 90 days from when it is due. Unset: 7 days.
+   *
+   * @generated from field: google.protobuf.Duration expires_after = 9;
+   */
+  expiresAfter?: Duration | undefined;
+
+  /**
+   * Of notices with the same game and collapse key an inbox shows the newest alone;
+   * those already read stay. Up to 64 characters; "": none.
+   *
+   * @generated from field: string collapse_key = 10;
+   */
+  collapseKey: string;
+
+  /**
+   * Unset: now.
+   *
+   * @generated from field: grandstand.notify.v1.Schedule schedule = 11;
+   */
+  schedule?: Schedule | undefined;
+};
+
+/**
+ * Describes the message grandstand.notify.v1.Notice.
+ * Use `create(NoticeSchema)` to create a new message.
+ */
+export const NoticeSchema: GenMessage<Notice> = /*@__PURE__*/
+  messageDesc(file_grandstand_notify_v1_notify, 3);
+
+/**
+ * To whom.
+ *
+ * @generated from message grandstand.notify.v1.Audience
+ */
+export type Audience = Message<"grandstand.notify.v1.Audience"> & {
+  /**
+   * @generated from oneof grandstand.notify.v1.Audience.to
+   */
+  to: {
+    /**
+     * One actor.
+     *
+     * @generated from field: string actor_id = 1;
+     */
+    value: string;
+    case: "actorId";
+  } | {
+    /**
+     * Who belongs to this segment when it is read. Operators only.
+     *
+     * @generated from field: string segment = 2;
+     */
+    value: string;
+    case: "segment";
+  } | {
+    /**
+     * Who watches the notice's game, until it expires. Must be true.
+     *
+     * @generated from field: bool viewers = 3;
+     */
+    value: boolean;
+    case: "viewers";
+  } | {
+    /**
+     * Operators only. Must be true.
+     *
+     * @generated from field: bool everyone = 4;
+     */
+    value: boolean;
+    case: "everyone";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message grandstand.notify.v1.Audience.
+ * Use `create(AudienceSchema)` to create a new message.
+ */
+export const AudienceSchema: GenMessage<Audience> = /*@__PURE__*/
+  messageDesc(file_grandstand_notify_v1_notify, 4);
+
+/**
+ * When a notice is due. Of the two kinds of moments one must be set.
+ *
+ * @generated from message grandstand.notify.v1.Schedule
+ */
+export type Schedule = Message<"grandstand.notify.v1.Schedule"> & {
+  /**
+   * A moment, up to 366 days ahead; it must not be past.
+   *
+   * @generated from field: google.protobuf.Timestamp at = 1;
+   */
+  at?: Timestamp | undefined;
+
+  /**
+   * A moment as clocks show it in `time_zone`: "2026-12-24T20:00" or with seconds, up to
+   * 366 days ahead. INVALID_ARGUMENT for one that a clock change skips or repeats; the
+   * message says which moments are near.
+   *
+   * @generated from field: string local_time = 2;
+   */
+  localTime: string;
+
+  /**
+   * A name of the IANA database, such as "Europe/Berlin".
+   *
+   * @generated from field: string time_zone = 3;
+   */
+  timeZone: string;
+
+  /**
+   * Again and again after that. Wants local_time.
+   *
+   * @generated from field: grandstand.notify.v1.Repeat repeat = 4;
+   */
+  repeat?: Repeat | undefined;
+};
+
+/**
+ * Describes the message grandstand.notify.v1.Schedule.
+ * Use `create(ScheduleSchema)` to create a new message.
+ */
+export const ScheduleSchema: GenMessage<Schedule> = /*@__PURE__*/
+  messageDesc(file_grandstand_notify_v1_notify, 5);
+
+/**
+ * Each occurrence has the local time of the first one. Where a clock change
+ * skips it, it is due when the clock goes on; where it repeats it, the first time.
+ *
+ * @generated from message grandstand.notify.v1.Repeat
+ */
+export type Repeat = Message<"grandstand.notify.v1.Repeat"> & {
+  /**
+   * @generated from oneof grandstand.notify.v1.Repeat.every
+   */
+  every: {
+    /**
+     * Every so many days: 1 to 366.
+     *
+     * @generated from field: uint32 days = 1;
+     */
+    value: number;
+    case: "days";
+  } | {
+    /**
+     * Every so many weeks: 1 to 52.
+     *
+     * @generated from field: uint32 weeks = 2;
+     */
+    value: number;
+    case: "weeks";
+  } | {
+    /**
+     * Every so many months, on the first one's day or the last of a shorter month: 1 to 12.
+     *
+     * @generated from field: uint32 months = 3;
+     */
+    value: number;
+    case: "months";
+  } | { case: undefined; value?: undefined };
+
+  /**
+   * How many occurrences there are in all: 2 to 1,000.
+   *
+   * @generated from field: uint32 times = 4;
+   */
+  times: number;
+};
+
+/**
+ * Describes the message grandstand.notify.v1.Repeat.
+ * Use `create(RepeatSchema)` to create a new message.
+ */
+export const RepeatSchema: GenMessage<Repeat> = /*@__PURE__*/
+  messageDesc(file_grandstand_notify_v1_notify, 6);
+
+/**
+ * @generated from message grandstand.notify.v1.SendNoticeRequest
+ */
+export type SendNoticeRequest = Message<"grandstand.notify.v1.SendNoticeRequest"> & {
+  /**
+   * @generated from field: grandstand.notify.v1.Notice notice = 1;
+   */
+  notice?: Notice | undefined;
+};
+
+/**
+ * Describes the message grandstand.notify.v1.SendNoticeRequest.
+ * Use `create(SendNoticeRequestSchema)` to create a new message.
+ */
+export const SendNoticeRequestSchema: GenMessage<SendNoticeRequest> = /*@__PURE__*/
+  messageDesc(file_grandstand_notify_v1_notify, 7);
+
+/**
+ * @generated from message grandstand.notify.v1.SendNoticeResponse
+ */
+export type SendNoticeResponse = Message<"grandstand.notify.v1.SendNoticeResponse"> & {
+  /**
+   * Of an occurrence: that of the first.
+   *
+   * @generated from field: string notification_id = 1;
+   */
+  notificationId: string;
+
+  /**
+   * When it is due, or was.
+   *
+   * @generated from field: google.protobuf.Timestamp due_at = 2;
+   */
+  dueAt?: Timestamp | undefined;
+
+  /**
+   * It was stored by an earlier call.
+   *
+   * @generated from field: bool repeated_call = 3;
+   */
+  repeatedCall: boolean;
+};
+
+/**
+ * Describes the message grandstand.notify.v1.SendNoticeResponse.
+ * Use `create(SendNoticeResponseSchema)` to create a new message.
+ */
+export const SendNoticeResponseSchema: GenMessage<SendNoticeResponse> = /*@__PURE__*/
+  messageDesc(file_grandstand_notify_v1_notify, 8);
+
+/**
+ * @generated from message grandstand.notify.v1.SendNoticeToActorsRequest
+ */
+export type SendNoticeToActorsRequest = Message<"grandstand.notify.v1.SendNoticeToActorsRequest"> & {
+  /**
+   * In the first message.
+   *
+   * @generated from field: grandstand.notify.v1.Notice notice = 1;
+   */
+  notice?: Notice | undefined;
+
+  /**
+   * Up to 10,000 a message.
+   *
+   * @generated from field: repeated string actor_ids = 2;
+   */
+  actorIds: string[];
+};
+
+/**
+ * Describes the message grandstand.notify.v1.SendNoticeToActorsRequest.
+ * Use `create(SendNoticeToActorsRequestSchema)` to create a new message.
+ */
+export const SendNoticeToActorsRequestSchema: GenMessage<SendNoticeToActorsRequest> = /*@__PURE__*/
+  messageDesc(file_grandstand_notify_v1_notify, 9);
+
+/**
+ * @generated from message grandstand.notify.v1.SendNoticeToActorsResponse
+ */
+export type SendNoticeToActorsResponse = Message<"grandstand.notify.v1.SendNoticeToActorsResponse"> & {
+  /**
+   * How many were named; who was named twice counts once in a part of 500.
+   *
+   * @generated from field: uint32 actors = 1;
+   */
+  actors: number;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp due_at = 2;
+   */
+  dueAt?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message grandstand.notify.v1.SendNoticeToActorsResponse.
+ * Use `create(SendNoticeToActorsResponseSchema)` to create a new message.
+ */
+export const SendNoticeToActorsResponseSchema: GenMessage<SendNoticeToActorsResponse> = /*@__PURE__*/
+  messageDesc(file_grandstand_notify_v1_notify, 10);
+
+/**
+ * @generated from message grandstand.notify.v1.CancelNoticeRequest
+ */
+export type CancelNoticeRequest = Message<"grandstand.notify.v1.CancelNoticeRequest"> & {
+  /**
+   * @generated from field: string game_id = 1;
+   */
+  gameId: string;
+
+  /**
+   * @generated from field: string key = 2;
+   */
+  key: string;
+};
+
+/**
+ * Describes the message grandstand.notify.v1.CancelNoticeRequest.
+ * Use `create(CancelNoticeRequestSchema)` to create a new message.
+ */
+export const CancelNoticeRequestSchema: GenMessage<CancelNoticeRequest> = /*@__PURE__*/
+  messageDesc(file_grandstand_notify_v1_notify, 11);
+
+/**
+ * @generated from message grandstand.notify.v1.CancelNoticeResponse
+ */
+export type CancelNoticeResponse = Message<"grandstand.notify.v1.CancelNoticeResponse"> & {
+};
+
+/**
+ * Describes the message grandstand.notify.v1.CancelNoticeResponse.
+ * Use `create(CancelNoticeResponseSchema)` to create a new message.
+ */
+export const CancelNoticeResponseSchema: GenMessage<CancelNoticeResponse> = /*@__PURE__*/
+  messageDesc(file_grandstand_notify_v1_notify, 12);
+
+/**
+ * @generated from message grandstand.notify.v1.TailNoticesRequest
+ */
+export type TailNoticesRequest = Message<"grandstand.notify.v1.TailNoticesRequest"> & {
+  /**
+   * "": every game that the token opens.
+   *
+   * @generated from field: string game_id = 1;
+   */
+  gameId: string;
+};
+
+/**
+ * Describes the message grandstand.notify.v1.TailNoticesRequest.
+ * Use `create(TailNoticesRequestSchema)` to create a new message.
+ */
+export const TailNoticesRequestSchema: GenMessage<TailNoticesRequest> = /*@__PURE__*/
+  messageDesc(file_grandstand_notify_v1_notify, 13);
+
+/**
+ * @generated from message grandstand.notify.v1.TailNoticesResponse
+ */
+export type TailNoticesResponse = Message<"grandstand.notify.v1.TailNoticesResponse"> & {
+  /**
+   * @generated from field: grandstand.notify.v1.Notification notification = 1;
+   */
+  notification?: Notification | undefined;
+
+  /**
+   * Not set of a list of actors.
+   *
+   * @generated from field: grandstand.notify.v1.Audience audience = 2;
+   */
+  audience?: Audience | undefined;
+
+  /**
+   * Of a list: how many.
+   *
+   * @generated from field: uint32 actors = 3;
+   */
+  actors: number;
+
+  /**
+   * What fired; not set of a notice that was sent.
+   *
+   * @generated from field: grandstand.notify.v1.Firing firing = 4;
+   */
+  firing?: Firing | undefined;
+};
+
+/**
+ * Describes the message grandstand.notify.v1.TailNoticesResponse.
+ * Use `create(TailNoticesResponseSchema)` to create a new message.
+ */
+export const TailNoticesResponseSchema: GenMessage<TailNoticesResponse> = /*@__PURE__*/
+  messageDesc(file_grandstand_notify_v1_notify, 14);
+
+/**
+ * A rule of a game has found what it looks for.
+ *
+ * @generated from message grandstand.notify.v1.Firing
+ */
+export type Firing = Message<"grandstand.notify.v1.Firing"> & {
+  /**
+   * @generated from field: string game_id = 1;
+   */
+  gameId: string;
+
+  /**
+   * @generated from field: string rule_id = 2;
+   */
+  ruleId: string;
+
+  /**
+   * @generated from field: string topic = 3;
+   */
+  topic: string;
+
+  /**
+   * Counts the firings of this rule and topic, from 1 on.
+   *
+   * @generated from field: uint64 ordinal = 4;
+   */
+  ordinal: bigint;
+};
+
+/**
+ * Describes the message grandstand.notify.v1.Firing.
+ * Use `create(FiringSchema)` to create a new message.
+ */
+export const FiringSchema: GenMessage<Firing> = /*@__PURE__*/
+  messageDesc(file_grandstand_notify_v1_notify, 15);
+
+/**
+ * @generated from message grandstand.notify.v1.ListInboxRequest
+ */
+export type ListInboxRequest = Message<"grandstand.notify.v1.ListInboxRequest"> & {
+  /**
+   * Only those about this game, and its notices to viewers. "": all but notices to
+   * viewers of games.
+   *
+   * @generated from field: string game_id = 1;
+   */
+  gameId: string;
+
+  /**
+   * Up to 100; 0 means 20.
+   *
+   * @generated from field: uint32 page_size = 2;
+   */
+  pageSize: number;
+
+  /**
+   * The next_page_token of the answer before; empty for the first page.
+   *
+   * @generated from field: string page_token = 3;
+   */
+  pageToken: string;
+
+  /**
+   * The cursor of an answer that was kept: only what is newer.
+   *
+   * @generated from field: string after = 4;
+   */
+  after: string;
+};
+
+/**
+ * Describes the message grandstand.notify.v1.ListInboxRequest.
+ * Use `create(ListInboxRequestSchema)` to create a new message.
+ */
+export const ListInboxRequestSchema: GenMessage<ListInboxRequest> = /*@__PURE__*/
+  messageDesc(file_grandstand_notify_v1_notify, 16);
+
+/**
+ * @generated from message grandstand.notify.v1.ListInboxResponse
+ */
+export type ListInboxResponse = Message<"grandstand.notify.v1.ListInboxResponse"> & {
+  /**
+   * @generated from field: repeated grandstand.notify.v1.Notification notifications = 1;
+   */
+  notifications: Notification[];
+
+  /**
+   * Of all, not of this page.
+   *
+   * @generated from field: uint64 unread = 2;
+   */
+  unread: bigint;
+
+  /**
+   * Empty on the last page.
+   *
+   * @generated from field: string next_page_token = 3;
+   */
+  nextPageToken: string;
+
+  /**
+   * Keep it, and ask for what came after it. Also what AcknowledgeNotices takes as `up_to`.
+   *
+   * @generated from field: string cursor = 4;
+   */
+  cursor: string;
+};
+
+/**
+ * Describes the message grandstand.notify.v1.ListInboxResponse.
+ * Use `create(ListInboxResponseSchema)` to create a new message.
+ */
+export const ListInboxResponseSchema: GenMessage<ListInboxResponse> = /*@__PURE__*/
+  messageDesc(file_grandstand_notify_v1_notify, 17);
+
+/**
+ * @generated from message grandstand.notify.v1.AcknowledgeNoticesRequest
+ */
+export type AcknowledgeNoticesRequest = Message<"grandstand.notify.v1.AcknowledgeNoticesRequest"> & {
+  /**
+   * Up to 100. Unknown, gone and read ones are passed over.
+   *
+   * @generated from field: repeated string notification_ids = 1;
+   */
+  notificationIds: string[];
+
+  /**
+   * All up to this cursor of ListInbox, or this notification_id. INVALID_ARGUMENT for one
+   * that lies in the future.
+   *
+   * @generated from field: string up_to = 2;
+   */
+  upTo: string;
+};
+
+/**
+ * Describes the message grandstand.notify.v1.AcknowledgeNoticesRequest.
+ * Use `create(AcknowledgeNoticesRequestSchema)` to create a new message.
+ */
+export const AcknowledgeNoticesRequestSchema: GenMessage<AcknowledgeNoticesRequest> = /*@__PURE__*/
+  messageDesc(file_grandstand_notify_v1_notify, 18);
+
+/**
+ * @generated from message grandstand.notify.v1.AcknowledgeNoticesResponse
+ */
+export type AcknowledgeNoticesResponse = Message<"grandstand.notify.v1.AcknowledgeNoticesResponse"> & {
+  /**
+   * @generated from field: uint64 unread = 1;
+   */
+  unread: bigint;
+};
+
+/**
+ * Describes the message grandstand.notify.v1.AcknowledgeNoticesResponse.
+ * Use `create(AcknowledgeNoticesResponseSchema)` to create a new message.
+ */
+export const AcknowledgeNoticesResponseSchema: GenMessage<AcknowledgeNoticesResponse> = /*@__PURE__*/
+  messageDesc(file_grandstand_notify_v1_notify, 19);
+
+/**
+ * What an actor wants to be told, and when.
+ *
+ * @generated from message grandstand.notify.v1.Preferences
+ */
+export type Preferences = Message<"grandstand.notify.v1.Preferences"> & {
+  /**
+   * Up to 64.
+   *
+   * @generated from field: repeated grandstand.notify.v1.Mute mutes = 1;
+   */
+  mutes: Mute[];
+
+  /**
+   * Unset: none.
+   *
+   * @generated from field: grandstand.notify.v1.QuietHours quiet_hours = 2;
+   */
+  quietHours?: QuietHours | undefined;
+};
+
+/**
+ * Describes the message grandstand.notify.v1.Preferences.
+ * Use `create(PreferencesSchema)` to create a new message.
+ */
+export const PreferencesSchema: GenMessage<Preferences> = /*@__PURE__*/
+  messageDesc(file_grandstand_notify_v1_notify, 20);
+
+/**
+ * Notices that the actor is not shown. At least one of both is set.
+ *
+ * @generated from message grandstand.notify.v1.Mute
+ */
+export type Mute = Message<"grandstand.notify.v1.Mute"> & {
+  /**
+   * @generated from field: string game_id = 1;
+   */
+  gameId: string;
+
+  /**
+   * @generated from field: string code = 2;
+   */
+  code: string;
+};
+
+/**
+ * Describes the message grandstand.notify.v1.Mute.
+ * Use `create(MuteSchema)` to create a new message.
+ */
+export const MuteSchema: GenMessage<Mute> = /*@__PURE__*/
+  messageDesc(file_grandstand_notify_v1_notify, 21);
+
+/**
+ * What falls into them is shown when they end, but for urgent notices.
+ *
+ * @generated from message grandstand.notify.v1.QuietHours
+ */
+export type QuietHours = Message<"grandstand.notify.v1.QuietHours"> & {
+  /**
+   * "22:00" to "07:30", say: from the first on, up to the second.
+   *
+   * @generated from field: string from = 1;
+   */
+  from: string;
+
+  /**
+   * @generated from field: string until = 2;
+   */
+  until: string;
+
+  /**
+   * A name of the IANA database, such as "Europe/Berlin".
+   *
+   * @generated from field: string time_zone = 3;
+   */
+  timeZone: string;
+};
+
+/**
+ * Describes the message grandstand.notify.v1.QuietHours.
+ * Use `create(QuietHoursSchema)` to create a new message.
+ */
+export const QuietHoursSchema: GenMessage<QuietHours> = /*@__PURE__*/
+  messageDesc(file_grandstand_notify_v1_notify, 22);
+
+/**
+ * @generated from message grandstand.notify.v1.GetPreferencesRequest
+ */
+export type GetPreferencesRequest = Message<"grandstand.notify.v1.GetPreferencesRequest"> & {
+};
+
+/**
+ * Describes the message grandstand.notify.v1.GetPreferencesRequest.
+ * Use `create(GetPreferencesRequestSchema)` to create a new message.
+ */
+export const GetPreferencesRequestSchema: GenMessage<GetPreferencesRequest> = /*@__PURE__*/
+  messageDesc(file_grandstand_notify_v1_notify, 23);
+
+/**
+ * @generated from message grandstand.notify.v1.GetPreferencesResponse
+ */
+export type GetPreferencesResponse = Message<"grandstand.notify.v1.GetPreferencesResponse"> & {
+  /**
+   * @generated from field: grandstand.notify.v1.Preferences preferences = 1;
+   */
+  preferences?: Preferences | undefined;
+};
+
+/**
+ * Describes the message grandstand.notify.v1.GetPreferencesResponse.
+ * Use `create(GetPreferencesResponseSchema)` to create a new message.
+ */
+export const GetPreferencesResponseSchema: GenMessage<GetPreferencesResponse> = /*@__PURE__*/
+  messageDesc(file_grandstand_notify_v1_notify, 24);
+
+/**
+ * @generated from message grandstand.notify.v1.SetPreferencesRequest
+ */
+export type SetPreferencesRequest = Message<"grandstand.notify.v1.SetPreferencesRequest"> & {
+  /**
+   * @generated from field: grandstand.notify.v1.Preferences preferences = 1;
+   */
+  preferences?: Preferences | undefined;
+};
+
+/**
+ * Describes the message grandstand.notify.v1.SetPreferencesRequest.
+ * Use `create(SetPreferencesRequestSchema)` to create a new message.
+ */
+export const SetPreferencesRequestSchema: GenMessage<SetPreferencesRequest> = /*@__PURE__*/
+  messageDesc(file_grandstand_notify_v1_notify, 25);
+
+/**
+ * @generated from message grandstand.notify.v1.SetPreferencesResponse
+ */
+export type SetPreferencesResponse = Message<"grandstand.notify.v1.SetPreferencesResponse"> & {
+  /**
+   * @generated from field: grandstand.notify.v1.Preferences preferences = 1;
+   */
+  preferences?: Preferences | undefined;
+};
+
+/**
+ * Describes the message grandstand.notify.v1.SetPreferencesResponse.
+ * Use `create(SetPreferencesResponseSchema)` to create a new message.
+ */
+export const SetPreferencesResponseSchema: GenMessage<SetPreferencesResponse> = /*@__PURE__*/
+  messageDesc(file_grandstand_notify_v1_notify, 26);
+
+/**
+ * @generated from message grandstand.notify.v1.ChangeSegmentRequest
+ */
+export type ChangeSegmentRequest = Message<"grandstand.notify.v1.ChangeSegmentRequest"> & {
+  /**
+   * [A-Za-z0-9_-]{1,64}
+   *
+   * @generated from field: string segment = 1;
+   */
+  segment: string;
+
+  /**
+   * Up to 1,000 of both together.
+   *
+   * @generated from field: repeated string add = 2;
+   */
+  add: string[];
+
+  /**
+   * @generated from field: repeated string remove = 3;
+   */
+  remove: string[];
+};
+
+/**
+ * Describes the message grandstand.notify.v1.ChangeSegmentRequest.
+ * Use `create(ChangeSegmentRequestSchema)` to create a new message.
+ */
+export const ChangeSegmentRequestSchema: GenMessage<ChangeSegmentRequest> = /*@__PURE__*/
+  messageDesc(file_grandstand_notify_v1_notify, 27);
+
+/**
+ * @generated from message grandstand.notify.v1.ChangeSegmentResponse
+ */
+export type ChangeSegmentResponse = Message<"grandstand.notify.v1.ChangeSegmentResponse"> & {
+};
+
+/**
+ * Describes the message grandstand.notify.v1.ChangeSegmentResponse.
+ * Use `create(ChangeSegmentResponseSchema)` to create a new message.
+ */
+export const ChangeSegmentResponseSchema: GenMessage<ChangeSegmentResponse> = /*@__PURE__*/
+  messageDesc(file_grandstand_notify_v1_notify, 28);
+
+/**
+ * @generated from message grandstand.notify.v1.ListSegmentsRequest
+ */
+export type ListSegmentsRequest = Message<"grandstand.notify.v1.ListSegmentsRequest"> & {
+  /**
+   * At most so many: 1 to 500; 0 means 100.
+   *
+   * @generated from field: uint32 page_size = 1;
+   */
+  pageSize: number;
+
+  /**
+   * @generated from field: string page_token = 2;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message grandstand.notify.v1.ListSegmentsRequest.
+ * Use `create(ListSegmentsRequestSchema)` to create a new message.
+ */
+export const ListSegmentsRequestSchema: GenMessage<ListSegmentsRequest> = /*@__PURE__*/
+  messageDesc(file_grandstand_notify_v1_notify, 29);
+
+/**
+ * @generated from message grandstand.notify.v1.ListSegmentsResponse
+ */
+export type ListSegmentsResponse = Message<"grandstand.notify.v1.ListSegmentsResponse"> & {
+  /**
+   * @generated from field: repeated grandstand.notify.v1.Segment segments = 1;
+   */
+  segments: Segment[];
+
+  /**
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message grandstand.notify.v1.ListSegmentsResponse.
+ * Use `create(ListSegmentsResponseSchema)` to create a new message.
+ */
+export const ListSegmentsResponseSchema: GenMessage<ListSegmentsResponse> = /*@__PURE__*/
+  messageDesc(file_grandstand_notify_v1_notify, 30);
+
+/**
+ * @generated from message grandstand.notify.v1.Segment
+ */
+export type Segment = Message<"grandstand.notify.v1.Segment"> & {
+  /**
+   * @generated from field: string segment = 1;
+   */
+  segment: string;
+
+  /**
+   * @generated from field: uint64 actors = 2;
+   */
+  actors: bigint;
+};
+
+/**
+ * Describes the message grandstand.notify.v1.Segment.
+ * Use `create(SegmentSchema)` to create a new message.
+ */
+export const SegmentSchema: GenMessage<Segment> = /*@__PURE__*/
+  messageDesc(file_grandstand_notify_v1_notify, 31);
+
+/**
+ * @generated from message grandstand.notify.v1.ListSegmentActorsRequest
+ */
+export type ListSegmentActorsRequest = Message<"grandstand.notify.v1.ListSegmentActorsRequest"> & {
+  /**
+   * @generated from field: string segment = 1;
+   */
+  segment: string;
+
+  /**
+   * At most so many: 1 to 1,000; 0 means 100.
+   *
+   * @generated from field: uint32 page_size = 2;
+   */
+  pageSize: number;
+
+  /**
+   * @generated from field: string page_token = 3;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message grandstand.notify.v1.ListSegmentActorsRequest.
+ * Use `create(ListSegmentActorsRequestSchema)` to create a new message.
+ */
+export const ListSegmentActorsRequestSchema: GenMessage<ListSegmentActorsRequest> = /*@__PURE__*/
+  messageDesc(file_grandstand_notify_v1_notify, 32);
+
+/**
+ * @generated from message grandstand.notify.v1.ListSegmentActorsResponse
+ */
+export type ListSegmentActorsResponse = Message<"grandstand.notify.v1.ListSegmentActorsResponse"> & {
+  /**
+   * @generated from field: repeated string actor_ids = 1;
+   */
+  actorIds: string[];
+
+  /**
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message grandstand.notify.v1.ListSegmentActorsResponse.
+ * Use `create(ListSegmentActorsResponseSchema)` to create a new message.
+ */
+export const ListSegmentActorsResponseSchema: GenMessage<ListSegmentActorsResponse> = /*@__PURE__*/
+  messageDesc(file_grandstand_notify_v1_notify, 33);
+
+/**
+ * @generated from message grandstand.notify.v1.DeleteSegmentRequest
+ */
+export type DeleteSegmentRequest = Message<"grandstand.notify.v1.DeleteSegmentRequest"> & {
+  /**
+   * @generated from field: string segment = 1;
+   */
+  segment: string;
+};
+
+/**
+ * Describes the message grandstand.notify.v1.DeleteSegmentRequest.
+ * Use `create(DeleteSegmentRequestSchema)` to create a new message.
+ */
+export const DeleteSegmentRequestSchema: GenMessage<DeleteSegmentRequest> = /*@__PURE__*/
+  messageDesc(file_grandstand_notify_v1_notify, 34);
+
+/**
+ * @generated from message grandstand.notify.v1.DeleteSegmentResponse
+ */
+export type DeleteSegmentResponse = Message<"grandstand.notify.v1.DeleteSegmentResponse"> & {
+};
+
+/**
+ * Describes the message grandstand.notify.v1.DeleteSegmentResponse.
+ * Use `create(DeleteSegmentResponseSchema)` to create a new message.
+ */
+export const DeleteSegmentResponseSchema: GenMessage<DeleteSegmentResponse> = /*@__PURE__*/
+  messageDesc(file_grandstand_notify_v1_notify, 35);
+
+/**
+ * @generated from enum grandstand.notify.v1.Priority
+ */
+export enum Priority {
+  /**
+   * @generated from enum value: PRIORITY_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * As unspecified.
+   *
+   * @generated from enum value: PRIORITY_NORMAL = 1;
+   */
+  NORMAL = 1,
+
+  /**
+   * Passes quiet hours.
+   *
+   * @generated from enum value: PRIORITY_URGENT = 2;
+   */
+  URGENT = 2,
+}
+
+/**
+ * Describes the enum grandstand.notify.v1.Priority.
+ */
+export const PrioritySchema: GenEnum<Priority> = /*@__PURE__*/
+  enumDesc(file_grandstand_notify_v1_notify, 0);
+
+/**
+ * Tells people what matters to them. A notice is sent once, to an audience; in the
+ * inbox of each actor of that audience it is a notification, read or not.
+ * Whoever is connected is shown it at once, in the topic `inbox` of Subscribe;
+ * whoever is not finds it later.
+ *
+ * Who may call it: metadata `authorization: Bearer <token>`. On the mesh listener a
+ * token with the role owner sends about the games that it opens, one with the role
+ * operator to segments and to everyone. ListInbox, AcknowledgeNotices,
+ * GetPreferences and SetPreferences concern the actor of the token alone; the public
+ * edge serves these four too. UNAUTHENTICATED or PERMISSION_DENIED without.
+ *
+ * Every refusal names the field, its value and the bound. UNAVAILABLE may be
+ * retried for every call.
+ *
+ * @generated from service grandstand.notify.v1.NotifyService
+ */
+export const NotifyService: GenService<{
+  /**
+   * Stores a notice, or schedules it. It is identified by the game and the sender's
+   * key: the same notice again is answered as the first time, and reaches nobody
+   * twice; another notice under the same key is refused with ALREADY_EXISTS, until
+   * 30 days after the first one's expiry. RESOURCE_EXHAUSTED: there is no room for
+   * more notices until older ones expire.
+   *
+   * @generated from rpc grandstand.notify.v1.NotifyService.SendNotice
+   */
+  sendNotice: {
+    methodKind: "unary";
+    input: typeof SendNoticeRequestSchema;
+    output: typeof SendNoticeResponseSchema;
+  },
+  /**
+   * SendNotice to a list of up to 100,000 actors: the notice in the first message,
+   * whose audience is not set, and actors in all of them. Answers when all are stored.
+   * A call that fails may have stored it for some: send all of it again, in the same
+   * order, under the same key; nobody is told twice.
+   *
+   * @generated from rpc grandstand.notify.v1.NotifyService.SendNoticeToActors
+   */
+  sendNoticeToActors: {
+    methodKind: "client_streaming";
+    input: typeof SendNoticeToActorsRequestSchema;
+    output: typeof SendNoticeToActorsResponseSchema;
+  },
+  /**
+   * Takes a notice back: what is scheduled is not sent any more, and inboxes show it no
+   * longer. Who saw it, saw it. Cancelling twice is cancelling once. NOT_FOUND for
+   * a key that nothing was sent under.
+   *
+   * @generated from rpc grandstand.notify.v1.NotifyService.CancelNotice
+   */
+  cancelNotice: {
+    methodKind: "unary";
+    input: typeof CancelNoticeRequestSchema;
+    output: typeof CancelNoticeResponseSchema;
+  },
+  /**
+   * The notices that are stored from now on, of one game or of all that the token opens:
+   * what was sent, what fell due and which rules fired. At most once.
+   *
+   * @generated from rpc grandstand.notify.v1.NotifyService.TailNotices
+   */
+  tailNotices: {
+    methodKind: "server_streaming";
+    input: typeof TailNoticesRequestSchema;
+    output: typeof TailNoticesResponseSchema;
+  },
+  /**
+   * The token's actor's inbox, newest first.
+   *
+   * @generated from rpc grandstand.notify.v1.NotifyService.ListInbox
+   */
+  listInbox: {
+    methodKind: "unary";
+    input: typeof ListInboxRequestSchema;
+    output: typeof ListInboxResponseSchema;
+  },
+  /**
+   * Marks notifications as read. Reading twice is reading once.
+   *
+   * @generated from rpc grandstand.notify.v1.NotifyService.AcknowledgeNotices
+   */
+  acknowledgeNotices: {
+    methodKind: "unary";
+    input: typeof AcknowledgeNoticesRequestSchema;
+    output: typeof AcknowledgeNoticesResponseSchema;
+  },
+  /**
+   * What the token's actor wants to be told, and when.
+   *
+   * @generated from rpc grandstand.notify.v1.NotifyService.GetPreferences
+   */
+  getPreferences: {
+    methodKind: "unary";
+    input: typeof GetPreferencesRequestSchema;
+    output: typeof GetPreferencesResponseSchema;
+  },
+  /**
+   * Replaces the preferences as a whole.
+   *
+   * @generated from rpc grandstand.notify.v1.NotifyService.SetPreferences
+   */
+  setPreferences: {
+    methodKind: "unary";
+    input: typeof SetPreferencesRequestSchema;
+    output: typeof SetPreferencesResponseSchema;
+  },
+  /**
+   * Adds actors to a segment and takes others out, and makes the segment if it is not
+   * there. Wants the role operator, as the other calls about segments.
+   *
+   * @generated from rpc grandstand.notify.v1.NotifyService.ChangeSegment
+   */
+  changeSegment: {
+    methodKind: "unary";
+    input: typeof ChangeSegmentRequestSchema;
+    output: typeof ChangeSegmentResponseSchema;
+  },
+  /**
+   * The segments there are, by name.
+   *
+   * @generated from rpc grandstand.notify.v1.NotifyService.ListSegments
+   */
+  listSegments: {
+    methodKind: "unary";
+    input: typeof ListSegmentsRequestSchema;
+    output: typeof ListSegmentsResponseSchema;
+  },
+  /**
+   * Who belongs to a segment. NOT_FOUND for an unknown one.
+   *
+   * @generated from rpc grandstand.notify.v1.NotifyService.ListSegmentActors
+   */
+  listSegmentActors: {
+    methodKind: "unary";
+    input: typeof ListSegmentActorsRequestSchema;
+    output: typeof ListSegmentActorsResponseSchema;
+  },
+  /**
+   * Takes everybody out of a segment. NOT_FOUND for an unknown one.
+   *
+   * @generated from rpc grandstand.notify.v1.NotifyService.DeleteSegment
+   */
+  deleteSegment: {
+    methodKind: "unary";
+    input: typeof DeleteSegmentRequestSchema;
+    output: typeof DeleteSegmentResponseSchema;
+  },
+}> = /*@__PURE__*/
+  serviceDesc(file_grandstand_notify_v1_notify, 0);
 
