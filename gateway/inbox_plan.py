@@ -7,8 +7,8 @@ somebody waits for more than it has, is loaded before its turn. Crowds are held 
 their names.
 
 Bounds: at most `lingering_max` that nobody watches, of which the one left longest ago goes first; watched are
-as many as the gateway has viewers. A batch has at most `new_max` new ones, as many wanted ones and `again_max`
-others, and batches begin at least `batch_s` apart.
+as many as the gateway has viewers. A batch has at most `new_max` new ones, as many wanted ones and
+`again_max` others, and batches begin at least `batch_s` apart.
 """
 
 from __future__ import annotations

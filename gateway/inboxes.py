@@ -1,14 +1,14 @@
 """Actors' inboxes: pushed by notify over NATS, loaded from Redis, sent to the viewers who watch them.
 
-A notice to one actor is pushed on that actor's subject, one to a crowd (everyone, a game's viewers, a segment)
-once for the whole gateway: each inbox that is shown and concerned is made anew from it (gateway.inbox_view). What
-is shown is listened to before it is loaded, so that nothing is missed in between; a push that is lost later is
-healed by loading again in turn. gateway.inbox_plan decides what is loaded when, gateway.change_times what
-changes by itself.
+A notice to one actor is pushed on that actor's subject, one to a crowd (everyone, a game's viewers, a
+segment) once for the whole gateway: each inbox that is shown and concerned is made anew from it
+(gateway.inbox_view). What is shown is listened to before it is loaded, so that nothing is missed in between;
+a push that is lost later is healed by loading again in turn. gateway.inbox_plan decides what is loaded when,
+gateway.change_times says what changes by itself.
 
 Bounds: those of the plans; an inbox held is a NATS subscription (some 5 KiB) and the notices of
-gateway.known_notices; a crowd's are held once. One batch is under way at a time. Inboxes to be made anew are a
-set, each in it once.
+gateway.known_notices; a crowd's are held once. One batch is under way at a time. Inboxes to be made anew are
+a set, each in it once.
 
 Rejected: one subscription for all inboxes (every gateway would read everybody's notifications).
 """
@@ -28,11 +28,10 @@ from nats.errors import Error as NatsError
 from gateway import bounds
 from gateway.change_times import ChangeTimes
 from gateway.inbox_plan import InboxPlan
-from gateway.inbox_view import InboxView, Seen
+from gateway.inbox_view import InboxLooks, InboxView, Seen
 from gateway.known_notices import KnownNotices
 from gateway.own_inbox import OwnInbox
 from gateway.wake_loop import WakeLoop
-from grandstand.aggregate.v1.aggregate_pb2 import TopicState
 from grandstand.internal.v1.internal_pb2 import CrowdNotice, InboxChange
 from grandstand.wire import actors
 from mesh import wall_clock
@@ -49,8 +48,8 @@ _FLUSH_S = 2
 _LOADED_TOGETHER = 64
 _NOTHING = Applied()
 
-Offer = Callable[[TopicState, int], None]
-"""Takes a state and its version, which grows."""
+Offer = Callable[[bytes, int], None]
+"""Takes an encoded TopicState and its version, which grows."""
 OnCrowdNotice = Callable[[str, CrowdNotice], None]
 """Takes a crowd's name and what was pushed to it, whether an inbox shows it or not."""
 
@@ -112,10 +111,9 @@ class WatchedInboxes:
         database: Database,
         plan: InboxPlan | None = None,
         now: Callable[[], float] = wall_clock.now_s,
-        on_crowd_notice: OnCrowdNotice = lambda _, __: None,
     ) -> None:
         """`now`: Unix seconds."""
-        self.on_crowd_notice = on_crowd_notice
+        self.on_crowd_notice: OnCrowdNotice = lambda _, __: None
         self._bus = bus
         self._store = NoticeStore(database)
         self._now = now
@@ -123,6 +121,7 @@ class WatchedInboxes:
         self._crowd_plan = InboxPlan(
             lingering_max=bounds.CROWDS_LINGERING_MAX, new_max=bounds.CROWD_BATCH_NEW_MAX
         )
+        self._looks = InboxLooks()
         self._held: dict[str, _HeldInbox] = {}
         self._crowds: dict[str, _HeldCrowd] = {}
         self._times: ChangeTimes[_HeldView] = ChangeTimes()
@@ -131,8 +130,7 @@ class WatchedInboxes:
         self._looking: asyncio.Handle | None = None
         self._waiting: dict[_HeldView, None] = {}
         """Views that somebody waits for."""
-        self._hears_crowds = False
-        self._is_to_hear = False
+        self._is_to_hear = True
         self._crowd_pushes: Subscription | None = None
         self._wake_loop = WakeLoop(self._step, self._next_at_s)
         self._is_away = False
@@ -156,15 +154,8 @@ class WatchedInboxes:
         if self._crowd_pushes is not None:
             await _unsubscribe(self._crowd_pushes)
 
-    def hear_crowds(self) -> None:
-        """Notices to crowds are listened to from now on, also if no inbox is shown."""
-        if not self._hears_crowds:
-            self._hears_crowds = self._is_to_hear = True
-            self._wake_loop.nudge()
-
     def watch(self, actor_id: str, game_id: str, seen: Seen, offer: Offer) -> None:
         """`offer` is called with each state that includes `seen`; at once, if there is one."""
-        self.hear_crowds()
         self._plan.watch(actor_id)
         inbox = self._held.get(actor_id)
         if inbox is None:
@@ -175,7 +166,7 @@ class WatchedInboxes:
                 self._drop(left)
             held = inbox.views[game_id] = _HeldView(inbox, game_id)
             self._follow_crowds(held)
-            if held.view.look(self._now()):
+            if held.view.look(self._looks, self._now()):
                 self._times.put(held, held.view.changes_at_s)
         held.waiting[offer] = seen
         self._waiting[held] = None
@@ -244,7 +235,7 @@ class WatchedInboxes:
         now_s = self._now()
         for held in list(self._stale)[: bounds.INBOXES_AT_ONCE]:
             del self._stale[held]
-            if held.view.look(now_s):
+            if held.view.look(self._looks, now_s):
                 held.tell()
             self._times.put(held, held.view.changes_at_s)
         self._looking = self._loop.call_soon(self._look) if self._stale else None

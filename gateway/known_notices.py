@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from grandstand.internal.v1.internal_pb2 import StoredNotice
+from mesh.notices.inbox import Entry, entry_of
 from mesh.notices.store import Applied
 
 
@@ -21,7 +22,7 @@ class KnownNotices:
     def __init__(self, notices_max: int) -> None:
         self._max = notices_max
         self._stream = ""
-        self.by_sequence: dict[int, StoredNotice] = {}
+        self.by_sequence: dict[int, Entry] = {}
         self.is_loaded = False
         self.floor = 0
         """Of all that the stream holds up to this sequence, the newest `notices_max` are known."""
@@ -33,14 +34,14 @@ class KnownNotices:
     def put(self, sequence: int, stored: StoredNotice) -> bool:
         """True if it is news."""
         known = self.by_sequence.get(sequence)
-        if known is not None and (known.cancelled or not stored.cancelled):
+        if known is not None and (known.is_cancelled or not stored.cancelled):
             return False
         if known is None and len(self.by_sequence) >= self._max:
             oldest = min(self.by_sequence)
             if sequence < oldest:
                 return False
             del self.by_sequence[oldest]
-        self.by_sequence[sequence] = stored
+        self.by_sequence[sequence] = entry_of(sequence, stored)
         self.newest = max(self.newest, sequence)
         self.changes += 1
         return True

@@ -1,7 +1,7 @@
 """What a gateway knows of an actor's inbox: its own notices, what it has read, and its segments. Pure.
 
-Readers have versions, so the newest is taken in whatever order they come (I5). Segments that Redis has lost, as
-far as that can be told, stay as they were.
+Readers have versions, so the newest is taken in whatever order they come (I5). Segments that Redis has lost,
+as far as that can be told, stay as they were.
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ from gateway.known_notices import KnownNotices
 from grandstand.internal.v1.internal_pb2 import InboxChange, Reader
 from mesh.jetstream.subjects import NOTICES_STREAM, READERS_STREAM, SEGMENTS_STREAM
 from mesh.notices import bounds
+from mesh.notices.inbox import Marks, marks_of
 from mesh.notices.store import Applied, StoredInbox
 
 _NOTHING = Applied()
 
 
 class OwnInbox:
-    __slots__ = ("_readers_stream", "_segments_at", "notices", "reader", "reader_sequence", "segments")
+    __slots__ = ("_readers_stream", "_segments_at", "marks", "notices", "reader_sequence", "segments")
 
     def __init__(self) -> None:
         self.notices = KnownNotices(bounds.INBOX_OWN_MAX)
-        self.reader = Reader()
+        self.marks: Marks = marks_of(Reader())
         self.reader_sequence = 0
         """In READERS; 0: nothing is stored of the actor."""
         self.segments: frozenset[str] = frozenset()
@@ -52,12 +53,13 @@ class OwnInbox:
     def _take_reader(self, reader: Reader, sequence: int) -> bool:
         if sequence <= self.reader_sequence:
             return False
-        self.reader, self.reader_sequence = reader, sequence
+        self.marks, self.reader_sequence = marks_of(reader), sequence
         return True
 
     def _take_segments(self, segments: frozenset[str], at: Applied) -> bool:
         known = self._segments_at
-        if at.stream == known.stream and at.sequence < known.sequence or known.stream and not at.stream:
+        is_behind = at.stream == known.stream and at.sequence < known.sequence
+        if is_behind or (known.stream and not at.stream):
             return False
         changed, self.segments, self._segments_at = segments != self.segments, segments, at
         return changed
