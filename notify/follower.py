@@ -73,8 +73,10 @@ class Follower:
         while True:
             pull = Pull(self._bus, self.stream, [self._subjects])
             try:
-                await self._begin()
+                end = await self._begin()
                 await pull.open(self.applied.sequence + 1)
+                if not pull.pending:  # what is purged at its end is applied, too
+                    self.applied = Applied(self.applied.stream, max(self.applied.sequence, end))
                 await self._follow(pull)
             except PullBroken as broken:
                 log.info("%s is followed anew: %s", self.stream, broken)
@@ -84,20 +86,20 @@ class Follower:
             finally:
                 await pull.close()
 
-    async def _begin(self) -> None:
-        """Where to go on. Makes the stream if it is gone."""
+    async def _begin(self) -> int:
+        """Decides where to go on; the stream's last sequence. Makes the stream if it is gone."""
         try:
             identity, end = await self._bus.stream_end(self.stream)
         except NotFoundError:
             await ensure_stream(self._bus, self.stream)
             identity, end = await self._bus.stream_end(self.stream)
         known = self.applied
-        if known.stream == identity and known.sequence <= end:
-            return
-        if known.stream:
-            what = "is another one" if known.stream != identity else f"ends at {end}"
-            log.warning("%s %s: %d was applied; it is applied anew", self.stream, what, known.sequence)
-        self.applied, self._anew = Applied(identity), True
+        if known.stream != identity or known.sequence > end:
+            if known.stream:
+                what = "is another one" if known.stream != identity else f"ends at {end}"
+                log.warning("%s %s: %d was applied; it is applied anew", self.stream, what, known.sequence)
+            self.applied, self._anew = Applied(identity), True
+        return end
 
     async def _follow(self, pull: Pull) -> None:
         total, done, empty, said_s = pull.pending, 0, 0, self._loop.time()
