@@ -1,7 +1,7 @@
-"""`python -m notify`: announces openings and closings to the viewers of a game.
+"""`python -m notify`: keeps inboxes, and announces openings and closings to the viewers of a game.
 
-Thin today: it watches the catalog and publishes on `announcements.<game>`, which gateways
-pass on. Inbox, rules and webhooks will live here.
+It watches the catalog and publishes on `announcements.<game>`, which gateways pass on; and one notify of all
+keeps in Redis what inboxes are made of (notify.keeper).
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import uuid
 from collections.abc import AsyncIterator
 
 from nats.errors import Error as NatsError
 
 from grandstand.notify.v1.notify_pb2 import Announcement
+from grandstand.wire.tasks import end
 from mesh import config, limits, runtime
 from mesh.catalog.view import Definition
 from mesh.catalog.watch import CatalogWatch
@@ -22,7 +24,9 @@ from mesh.health.clock_watch import ClockWatch
 from mesh.health.reporter import reporting
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
+from mesh.redis.database import connect
 from notify.announcer import Announcer
+from notify.keeper import Keeper
 
 log = logging.getLogger(__name__)
 
@@ -44,17 +48,31 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
     clock = ClockWatch(bus, process.config, catalog)
     await catalog.start()
     view = catalog.view
+    redis = connect(process.config.redis)
+    keeper = Keeper(
+        bus,
+        redis,
+        f"{process.config.instance}/{uuid.uuid4().hex}",
+        lambda game_id: subjects.game_key(game_id) in view,
+    )
     for poll in view.polls():
         announcer.learn(subjects.poll_key(poll.game_id, poll.poll_id), poll)
     for board in view.boards():
         announcer.learn(subjects.board_key(board.game_id, board.board_id), board)
-    proven = [proofs.nats_echo(bus), proofs.catalog(catalog)]
+    proven = [
+        proofs.nats_echo(bus),
+        proofs.catalog(catalog),
+        proofs.looked_at("inboxes", proofs.BOUND_S, keeper.refusal),
+    ]
+    keeping = asyncio.create_task(keeper.run())
     try:
         async with clock.open(process), reporting(process, bus, proven, clock=clock):
             yield
     finally:
+        await end(keeping)
         await asyncio.gather(*under_way)
         await catalog.stop()
+        await redis.aclose()
         await bus.close()
 
 
