@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import logging
 
-from aggregate.access import Caller
 from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED, Board, Game, Poll
 from grandstand.wire import actors
 from mesh.auth import Revocation
+from mesh.auth.access import Caller
 from mesh.auth.revocations import time_of
 
 log = logging.getLogger("audit")

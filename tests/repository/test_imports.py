@@ -39,7 +39,6 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "tools": (),
 }
 CORES = (
-    "aggregate.access",
     "aggregate.assignment",
     "aggregate.audience",
     "aggregate.audit",
@@ -125,6 +124,7 @@ CORES = (
     "ingest.republish",
     "ingest.session",
     "mesh.addresses",
+    "mesh.auth.access",
     "mesh.auth.claims",
     "mesh.auth.identity",
     "mesh.auth.keys",

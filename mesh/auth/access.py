@@ -1,4 +1,4 @@
-"""Who may call CatalogService and AggregateService: the token of each call, checked before its request (I10).
+"""Who may call the services on grpc.aio: the token of each call, checked before its request (I10).
 
     DefineGame, EndGame, DeleteGame,
     Open…, Close…,
