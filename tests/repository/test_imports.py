@@ -190,6 +190,7 @@ CORES = (
     "mesh.stream_limits",
     "notify.announcer",
     "notify.inbox",
+    "notify.schedule",
     "toolbox.chaos.calm",
     "toolbox.chaos.checker",
     "toolbox.chaos.entries",
