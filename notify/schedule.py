@@ -29,14 +29,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from grandstand.notify.v1.notify_pb2 import Repeat, Schedule
 from grandstand.wire.errors import Invalid, shown
+from mesh.notices.time_zones import zone_of
 
 AHEAD_MAX_DAYS = 366
 TIMES_MAX = 1_000
 EVERY_MAX = {"days": 366, "weeks": 52, "months": 12}
 _DAY_NS = 86_400 * 10**9
 _LOCAL = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(?::[0-9]{2})?\Z")
-_ZONE = re.compile(r"[A-Z][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+)*\Z")
-_ZONE_CHARACTERS_MAX = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,14 +131,6 @@ def plan_of(schedule: Schedule) -> Plan:
             f"schedule.local_time: is {schedule.local_time}; at most {AHEAD_MAX_DAYS} days ahead are allowed"
         )
     return Plan(times, local=local, zone=zone, every=every, step=step)
-
-
-def zone_of(field: str, name: str) -> ZoneInfo:
-    """Raises Invalid for what is no name of a time zone here."""
-    if len(name) <= _ZONE_CHARACTERS_MAX and _ZONE.match(name):
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            return ZoneInfo(name)
-    raise Invalid(f'{field}: {shown(name)} is no time zone; give a name such as "Europe/Berlin" or "UTC"')
 
 
 def clocks(local: datetime.datetime, zone: ZoneInfo) -> Clocks:

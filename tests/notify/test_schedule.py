@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from grandstand.notify.v1.notify_pb2 import Repeat, Schedule
 from grandstand.wire.errors import Invalid
-from notify.schedule import AHEAD_MAX_DAYS, clocks, plan_of, said, zone_of
+from notify.schedule import AHEAD_MAX_DAYS, clocks, plan_of, said
 
 ZONES = ("Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Pacific/Apia", "Asia/Kolkata", "UTC")
 DAY_NS = 86_400 * 10**9
@@ -100,7 +100,7 @@ def test_an_occurrence_that_a_clock_change_skips_or_repeats_is_due_once() -> Non
         (schedule("2026-12-24 20:00"), "'2026-12-24 20:00' is no local time"),
         (schedule("2026-02-30T20:00"), "is no local time"),
         (schedule("0001-01-01T00:00"), "is no local time of 1971 to 9998"),
-        (schedule("2026-12-24T20:00", ""), "schedule.time_zone: '' is no time zone"),
+        (schedule("2026-12-24T20:00", ""), "schedule.time_zone: is empty"),
         (schedule("2026-12-24T20:00", "Europe/Atlantis"), "schedule.time_zone: 'Europe/Atlantis' is no"),
         (schedule("2026-12-24T20:00", "Europe"), "'Europe' is no time zone"),
         (schedule("2026-12-24T20:00", "../etc/passwd"), "is no time zone"),
@@ -136,4 +136,3 @@ def test_a_schedule_that_cannot_be_is_refused(asked: Schedule, said_: str) -> No
 def test_what_is_ahead_by_less_than_a_year_and_a_day_is_taken() -> None:
     plan_of(Schedule(at=Timestamp(seconds=NOW_NS // 10**9 + AHEAD_MAX_DAYS * 86_400))).check(NOW_NS)
     plan_of(schedule("2026-10-02T08:00", weeks=1, times=53)).check(NOW_NS)
-    assert zone_of("f", "America/Argentina/Buenos_Aires").key == "America/Argentina/Buenos_Aires"
