@@ -19,16 +19,21 @@ from notify.bounds import SCHEDULED_MAX
 from notify.orders import order_of
 from notify.stream_log import StreamLog
 from tests.support.games import run
+from tests.support.nats_versions import NEWEST, OLDEST
 from tests.support.notify_rig import NotifyRig, notify_rig
 from tests.support.servers import Stores, eventually, stores
+from toolbox.local import provision
 
 DAY_S = 86_400
 
 
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
-    with stores(tmp_path_factory.mktemp("sending")) as found:
-        yield found
+@pytest.fixture(scope="module", params=[OLDEST, NEWEST])
+def servers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
+    with pytest.MonkeyPatch.context() as patched:
+        if request.param == OLDEST:
+            patched.setenv("NATS_SERVER", str(provision.nats_server_oldest()))
+        with stores(tmp_path_factory.mktemp("sending")) as found:
+            yield found
 
 
 def local(rig: NotifyRig, after_s: float) -> dict[str, Any]:
