@@ -199,6 +199,7 @@ CORES = (
     "notify.announcer",
     "notify.inbox",
     "notify.agenda",
+    "notify.cursors",
     "notify.orders",
     "notify.schedule",
     "toolbox.chaos.calm",
