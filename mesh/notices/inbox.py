@@ -13,6 +13,7 @@ import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from itertools import chain
+from math import inf
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from grandstand.internal.v1.internal_pb2 import Reader, StoredNotice
 from grandstand.notify.v1.notify_pb2 import PRIORITY_URGENT, Notification
 from grandstand.wire.errors import Invalid, shown
-from mesh.notices.quiet_hours import Quiet, quiet_of
+from mesh.notices.quiet_hours import Quiet, quiet_of, quiet_until_s
 
 _ID = re.compile(r"[0-9a-f]{16}\Z")
 _by_sequence = attrgetter("sequence")
@@ -51,9 +52,6 @@ class Marks:
     read: frozenset[int]
     mutes: frozenset[tuple[str, str]]
     quiet: Quiet | None
-
-    def is_read(self, sequence: int) -> bool:
-        return sequence <= self.read_up_to or sequence in self.read
 
 
 class Shown(NamedTuple):
@@ -108,29 +106,32 @@ def merged(own: Collection[Entry], crowds: Iterable[Collection[Entry]], marks: M
     """The inbox of the actor whose own notices and marks these are, and who belongs to these crowds."""
     entries: list[tuple[Entry, bool]] = []
     unread = 0
-    changes_at_s = float("inf")
+    changes_at_s = inf
     collapsed: set[tuple[str, str]] = set()
-    mutes, quiet = marks.mutes, marks.quiet
+    read_up_to, read, mutes, quiet = marks.read_up_to, marks.read, marks.mutes, marks.quiet
+    quiet_since_s = inf if quiet is None else now_s - quiet.LONGEST_S
     for entry in sorted(chain(own, *crowds), key=_by_sequence, reverse=True):
         if entry.is_cancelled or (mutes and _is_muted(entry, mutes)):
             continue
-        if quiet is not None and not entry.is_urgent:
-            until_s = quiet.until_s(entry.due_s) if now_s < entry.due_s + quiet.LONGEST_S else None
-            if until_s is not None and now_s < until_s:
+        if quiet is not None and entry.due_s > quiet_since_s and not entry.is_urgent:
+            until_s = quiet_until_s(quiet, entry.due_s)
+            if now_s < until_s:
                 if until_s < entry.expires_s:
                     changes_at_s = min(changes_at_s, until_s)
                 continue
-        is_read = marks.is_read(entry.sequence)
-        if entry.collapse is not None:
-            if entry.collapse in collapsed and not is_read:
+        sequence, collapse, expires_s = entry.sequence, entry.collapse, entry.expires_s
+        is_read = sequence <= read_up_to or sequence in read
+        if collapse is not None:
+            if collapse in collapsed and not is_read:
                 continue
-            collapsed.add(entry.collapse)
-        if entry.expires_s <= now_s:
-            continue
-        changes_at_s = min(changes_at_s, entry.expires_s)
-        unread += not is_read
-        entries.append((entry, is_read))
-    return Shown(entries, unread, None if changes_at_s == float("inf") else changes_at_s)
+            collapsed.add(collapse)
+        if expires_s > now_s:
+            if expires_s < changes_at_s:
+                changes_at_s = expires_s
+            if not is_read:
+                unread += 1
+            entries.append((entry, is_read))
+    return Shown(entries, unread, None if changes_at_s == inf else changes_at_s)
 
 
 def notification_of(entry: Entry, is_read: bool) -> Notification:

@@ -11,6 +11,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 from zoneinfo import ZoneInfo
 
@@ -66,6 +67,12 @@ class Quiet:
 
         was = offset(before_s)
         return before_s + bisect_left(range(before_s, after_s), True, key=lambda at_s: offset(at_s) != was)
+
+
+@lru_cache(16_384)
+def quiet_until_s(quiet: Quiet, at_s: float) -> float:
+    """`until_s`, and 0 for None: it is asked of the same few notices for each reader."""
+    return quiet.until_s(at_s) or 0.0
 
 
 def checked(hours: QuietHours) -> Quiet:
