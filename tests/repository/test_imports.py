@@ -39,7 +39,6 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "tools": (),
 }
 CORES = (
-    "aggregate.access",
     "aggregate.assignment",
     "aggregate.audience",
     "aggregate.audit",
@@ -129,6 +128,8 @@ CORES = (
     "ingest.republish",
     "ingest.session",
     "mesh.addresses",
+    "mesh.auth.access",
+    "mesh.auth.audit",
     "mesh.auth.claims",
     "mesh.auth.identity",
     "mesh.auth.keys",
@@ -201,6 +202,10 @@ CORES = (
     "mesh.seasons",
     "mesh.stream_limits",
     "notify.announcer",
+    "notify.agenda",
+    "notify.cursors",
+    "notify.orders",
+    "notify.schedule",
     "notify.purging",
     "notify.routing",
     "toolbox.chaos.calm",
