@@ -75,7 +75,13 @@ async def _working(process: runtime.Runtime, verifier: Verifier) -> AsyncIterato
     for board in view.boards():
         announcer.learn(subjects.board_key(board.game_id, board.board_id), board)
     await ensure_streams(bus)
-    keeper = Keeper(bus, database, f"{instance}/{uuid.uuid4().hex}", clock=clock.now_s)
+    keeper = Keeper(
+        bus,
+        database,
+        f"{instance}/{uuid.uuid4().hex}",
+        lambda game_id: subjects.game_key(game_id) in view,
+        clock.now_s,
+    )
     scheduler = Scheduler(bus, clock.now_s)
     segments = Segments(bus, database, keeper.applier)
     service = NotifyService(
