@@ -152,6 +152,11 @@ def notice_due(name: str, occurrence: int, part: int | None = None) -> str:
     return f"notices.due.{name}.{occurrence}" + ("" if part is None else f".{part}")
 
 
+def notice_due_all(name: str) -> str:
+    """Every occurrence that fell due, and every part of it."""
+    return f"notices.due.{name}.>"
+
+
 def notice_cancelled(name: str) -> str:
     return f"notices.cancelled.{name}"
 
