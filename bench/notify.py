@@ -62,6 +62,7 @@ LISTED = 10_000
 STRANGERS = 10_000
 """Actors to whom notices are sent as fast as they are taken; none of them watches."""
 WARM_UP = 20
+EXPIRES_S = 600
 _PATIENCE_S = 20.0
 _CHANNELS = 4
 _QUIET_S = 0.3
@@ -145,6 +146,7 @@ class NotifyBench:
             await bus.subscribe(subject, cb=self._heard)
         await self._ask(self._rows, "write 1")
         took_us: list[int] = []
+        broadcast: list[int] = []
         ours, theirs, rows_bytes, messages = 0.0, 0.0, 0, 0
         before = weigh(store, keys) + await _stored(bus)
         for n in range(BROADCASTS):
@@ -152,6 +154,7 @@ class NotifyBench:
             self._messages = 0
             with _spent(self._pids("notify", "nats", "valkey")) as spent:
                 await self._send(operator, Notice(audience=Audience(everyone=True)))
+                broadcast.append(self._number)
                 took_us += await self._seen(asked.actors)
                 await asyncio.sleep(_QUIET_S)
             ours += spent[0]
@@ -162,6 +165,8 @@ class NotifyBench:
                 figures.rows_messages_per_gateway = int(await self._ask(self._rows, "write 1"))
             theirs += spent[0]
             rows_bytes += int(await self._ask(self._rows, "weigh"))
+        for number in broadcast:
+            await operator.cancel("", self._key(number))
         grown = weigh(store, keys) + await _stored(bus) - before
         await self._ask(self._rows, "end")
         each = asked.actors * BROADCASTS
@@ -206,10 +211,14 @@ class NotifyBench:
 
     async def _send(self, sender: Notices, notice: Notice) -> None:
         self._number += 1
-        notice.key, notice.code = f"{self._run}-{self._number}", "bench"
+        notice.key, notice.code = self._key(self._number), "bench"
+        notice.expires_after.FromSeconds(EXPIRES_S)
         notice.title, notice.text = str(self._number), "x" * 64
         self._sent_us[self._number] = time.monotonic_ns() // 1000
         await sender.send(notice)
+
+    def _key(self, number: int) -> str:
+        return f"{self._run}-{number}"
 
     async def _seen(self, expected: int) -> list[int]:
         """How long each of the notices that were sent since the last call took, sorted, by viewer."""

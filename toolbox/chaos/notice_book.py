@@ -2,7 +2,7 @@
 
 A notice is known by its title, which is its own in the run. It is due in a place once its sender was told
 that it is stored, and seen when it stands there: an actor's inbox, listed or shown in a stream, or what a
-game's viewers were told. Under several ids it is doubled. One that was sent and not answered may be seen once.
+game's viewers were told. Under several ids it is doubled. One that was not answered may be seen once.
 """
 
 from __future__ import annotations
