@@ -25,12 +25,12 @@ from typing import NamedTuple
 from gateway import bounds, frames
 from gateway.frames import Frames
 from gateway.overload import Tier
-from gateway.view import GameView
 from grandstand.wire.topics import TopicPatterns
 from mesh.http2.broadcast_group import BroadcastGroup
 from mesh.http2.call import Call
 from mesh.http2.members import Chosen
 from mesh.http2.shared_message import Shared
+from mesh.results_feed.view import GameView
 
 AHEAD = -2
 NEWCOMER = -1

@@ -21,10 +21,7 @@ from struct import Struct
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from gateway.shown import Shown, position
 from gateway.snapshot_topics import Candidate, choose
-from gateway.view import GameView
-from gateway.wire_format import FIXED64, LENGTH_DELIMITED, VARINT, sized, tag, varint
 from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED
 from grandstand.gateway.v1.gateway_pb2 import (
     Drain,
@@ -37,6 +34,9 @@ from grandstand.gateway.v1.gateway_pb2 import (
     Update,
 )
 from grandstand.wire.topics import TopicPatterns
+from mesh.results_feed.shown import Shown, position
+from mesh.results_feed.view import GameView
+from mesh.results_feed.wire_format import FIXED64, LENGTH_DELIMITED, VARINT, sized, tag, varint
 
 _AS_OF = tag(SubscribeResponse, "as_of", LENGTH_DELIMITED)
 _APPLIED = tag(SubscribeResponse, "applied", LENGTH_DELIMITED)

@@ -156,8 +156,13 @@ def notice_cancelled(name: str) -> str:
 
 
 def notice_fired(game_id: str, rule_id: str, topic: str) -> str:
-    """The firings of a rule on a topic."""
-    return f"notices.fired.{game_id}.{rule_id}.{topic.replace('/', '.')}"
+    """The firings of a rule on a topic; `topic`: "" for the game itself."""
+    return f"notices.fired.{game_id}.{rule_id}.{topic.replace('/', '.') or 'game'}"
+
+
+def notices_fired_in(game_id: str) -> str:
+    """The firings of all rules of a game."""
+    return f"notices.fired.{game_id}.>"
 
 
 READERS_STREAM = "READERS"

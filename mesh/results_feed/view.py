@@ -1,4 +1,4 @@
-"""What a gateway knows of a game: the merged state of every topic, and when each changed.
+"""What a process knows of a game: the merged state of every topic, and when each changed.
 
 The view numbers its changes. Whoever was last sent version v is owed the topics that changed after v, each
 in its newest state: that is conflation (I8), and because merges never go back, so does no viewer (I5).
@@ -13,14 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from gateway.partition_results import Progress
-from gateway.shown import Shown, ShownTally
 from grandstand.aggregate.v1.aggregate_pb2 import TopicState
 from grandstand.internal.v1.internal_pb2 import Partial
 from grandstand.wire.topics import TopicPatterns
 from mesh.merge import TopicMerge
 from mesh.pseudonyms import UNKEYED, PublicId
 from mesh.redis.share import Share
+from mesh.results_feed.partition_results import Progress
+from mesh.results_feed.shown import Shown, ShownTally
 
 
 class _Known:
@@ -194,6 +194,10 @@ class GameView:
             return True
         merge = self._merges.get(topic)
         return merge is not None and merge.sequence(partition) >= sequence
+
+    def merge_of(self, topic: str) -> TopicMerge | None:
+        """What is known of a topic, not merged yet; to be read only."""
+        return self._merges.get(topic)
 
     def let_time_pass(self, now_s: float) -> bool:
         """Touches the topics whose shown value changed with time alone; True if there are any."""

@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aggregate.results_messages import results_messages
-from gateway.partition_results import Progress, WatchedPartition
-from gateway.view import GameView
 from grandstand.internal.v1.internal_pb2 import GameResults, Partial, PartitionResults, TallyPartial
 from grandstand.wire.topics import TopicPatterns
 from mesh.redis.share import Share
+from mesh.results_feed.partition_results import Progress, WatchedPartition
+from mesh.results_feed.view import GameView
 
 GAMES = ("a", "b", "c")
 TOPICS = ("poll/x", "poll/y")

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
-from gateway.wire_format import LENGTH_DELIMITED, VARINT, sized, tag, varint
 from grandstand.aggregate.v1.aggregate_pb2 import TopicState
 from grandstand.catalog.v1.catalog_pb2 import Stage
 from grandstand.event.v1.event_pb2 import Position
@@ -19,6 +18,7 @@ from grandstand.internal.v1.internal_pb2 import Partial
 from grandstand.wire.delta import diff
 from mesh.merge import TopicMerge
 from mesh.merge.tally import TallySum, sum_tallies
+from mesh.results_feed.wire_format import LENGTH_DELIMITED, VARINT, sized, tag, varint
 
 _TOPIC = tag(TopicDelta, "topic", LENGTH_DELIMITED)
 _CURSOR = tag(TopicDelta, "cursor", LENGTH_DELIMITED)

@@ -1,11 +1,11 @@
-"""The results of all games that this gateway watches: heard by partition, loaded in batches.
+"""The results of all games that this process watches: heard by partition, loaded in batches.
 
-There is one subscription for each partition in which a watched game folds, and none otherwise: a gateway that
-watches nothing is sent nothing. What is heard, what it means and which games are to be loaded says
-gateway.partition_results. Games are loaded by partition, many with one call, and those who ask for the same
-game share it: nobody is given a load that began before it asked. Once every ANTI_ENTROPY_S the applied
-sequences of these partitions are read, in one call: that finds the loss of a last message, for which no later
-one leaves a gap. Announcements of all games come by one subscription.
+There is one subscription for each partition in which a watched game folds, and none otherwise: a process that
+watches nothing is sent nothing. mesh.results_feed.partition_results says what a message means and which games
+are to be loaded. Games are loaded by partition, many with one call, and those who ask for the same game share
+it: nobody is given a load that began before it asked. Once every ANTI_ENTROPY_S the applied sequences of
+these partitions are read, in one call: that finds the loss of a last message, for which no later one leaves a
+gap. Announcements of all games come by one subscription, if they are asked for.
 
 Bounds: LOAD_GAMES_MAX games in a call, LOADS_MAX calls at a time, one of them for each partition.
 """
@@ -22,9 +22,6 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
-from gateway import bounds
-from gateway.partition_results import WatchedPartition
-from gateway.view import GameView
 from grandstand.internal.v1.internal_pb2 import PartitionResults
 from grandstand.wire import tasks
 from mesh import telemetry
@@ -32,6 +29,9 @@ from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.redis.database import RedisError
 from mesh.redis.results import ResultStore
+from mesh.results_feed import bounds
+from mesh.results_feed.partition_results import WatchedPartition
+from mesh.results_feed.view import GameView
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ OnChanged = Callable[[Mapping[str, Sequence[str]], str], None]
 
 class ResultFeeds:
     """`on_changed`: results of some games; `on_progress`: a partition is known further, or was loaded anew;
-    `on_forgotten`: the game is gone; `on_announcement`: a game's, encoded."""
+    `on_forgotten`: the game is gone; `on_announcement`: a game's, encoded; None: they are not heard."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class ResultFeeds:
         on_changed: OnChanged,
         on_progress: Callable[[int], None],
         on_forgotten: Callable[[str], None],
-        on_announcement: Callable[[str, bytes], None],
+        on_announcement: Callable[[str, bytes], None] | None = None,
     ) -> None:
         self._bus = bus
         self._results = results
@@ -121,12 +121,13 @@ class ResultFeeds:
 
     async def hear_announcements(self) -> None:
         """Raises NatsError."""
-        if self._announcements is None:
+        if self._on_announcement is not None and self._announcements is None:
             self._announcements = await self._bus.client.subscribe(
                 subjects.ANNOUNCEMENTS_ALL, cb=self._take_announcement
             )
 
     async def _take_announcement(self, message: Msg) -> None:
+        assert self._on_announcement is not None
         self._on_announcement(message.subject.rpartition(".")[2], message.data)
 
     def _leave_announcements(self) -> None:
