@@ -5,3 +5,36 @@ INBOX_NEWEST_MAX = 20
 NOTIFICATION_BYTES_MAX = 2_048
 
 assert INBOX_NEWEST_MAX * NOTIFICATION_BYTES_MAX < 48 * 1024, "with all else it fits a window of 65,535"
+
+# A list of actors.
+ACTORS_MAX = 100_000
+ACTORS_PER_MESSAGE_MAX = 10_000
+# Lists that an instance takes at once, a message and a part of each held; how long one may be silent.
+LISTS_MAX = 16
+LIST_SILENCE_S = 10.0
+
+# Schedules that are not over. An instance holds the next moment of each.
+SCHEDULED_MAX = 100_000
+# Occurrences that an instance publishes at once.
+DUE_AT_ONCE = 32
+# After so long one that could not be published is tried again.
+DUE_AGAIN_S = 1.0
+
+# Callers of TailNotices at an instance, and what waits for each.
+TAILS_MAX = 64
+TAIL_WAITING_MAX = 256
+
+# Lists of an inbox.
+INBOX_PAGE_DEFAULT = 20
+INBOX_PAGE_MAX = 100
+ACKNOWLEDGED_MAX = 100
+
+# Segments.
+SEGMENT_CHANGES_MAX = 1_000
+SEGMENT_WRITES_AT_ONCE = 32
+SEGMENTS_PAGE_DEFAULT = 100
+SEGMENTS_PAGE_MAX = 500
+SEGMENT_ACTORS_PAGE_MAX = 1_000
+
+# How often a change is tried that loses against others.
+CHANGES_TRIED_MAX = 8

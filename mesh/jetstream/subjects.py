@@ -151,6 +151,19 @@ def notice_due(name: str, occurrence: int, part: int | None = None) -> str:
     return f"notices.due.{name}.{occurrence}" + ("" if part is None else f".{part}")
 
 
+def notice_due_all(name: str) -> str:
+    """Every occurrence that fell due, and every part of it."""
+    return f"notices.due.{name}.>"
+
+
+NOTICES_SCHEDULED_ALL = "notices.scheduled.*"
+
+
+def notice_scheduled(name: str) -> str:
+    """A schedule that is not over (notify.scheduler)."""
+    return f"notices.scheduled.{name}"
+
+
 def notice_cancelled(name: str) -> str:
     return f"notices.cancelled.{name}"
 

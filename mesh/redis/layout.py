@@ -131,6 +131,13 @@ def crowd_key(crowd: str) -> str:
     return f"crowd:{{{crowd}}}"
 
 
+SEGMENTS = "segments"
+
+
+def segment_key(segment: str) -> str:
+    return f"segment:{{{segment}}}"
+
+
 NOTICES_APPLIED = "notices:applied"
 NOTICES_LEASE = "notices:lease"
 

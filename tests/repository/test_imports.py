@@ -39,7 +39,6 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "tools": (),
 }
 CORES = (
-    "aggregate.access",
     "aggregate.assignment",
     "aggregate.audience",
     "aggregate.audit",
@@ -122,6 +121,8 @@ CORES = (
     "ingest.republish",
     "ingest.session",
     "mesh.addresses",
+    "mesh.auth.access",
+    "mesh.auth.audit",
     "mesh.auth.claims",
     "mesh.auth.identity",
     "mesh.auth.keys",
@@ -214,6 +215,9 @@ CORES = (
     "notify.rules.season_closed",
     "notify.rules.threshold",
     "notify.inbox",
+    "notify.agenda",
+    "notify.orders",
+    "notify.schedule",
     "toolbox.chaos.calm",
     "toolbox.chaos.checker",
     "toolbox.chaos.entries",
