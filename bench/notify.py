@@ -43,6 +43,7 @@ from bench._cpu import cpu_s, exact_cpu_s, spent_s
 from bench._mesh import BenchMesh, measured_mesh
 from bench._notify_figures import NotifyFigures, show
 from bench._notify_rows import weigh
+from bench._notify_rules import us_per_result
 from bench._percentiles import milliseconds
 from bench._say import say, say_nothing
 from grandstand.catalog.v1.catalog_pb2 import Game
@@ -296,6 +297,8 @@ def measured(mesh: BenchMesh, asked: argparse.Namespace) -> NotifyFigures:
             stack.callback(children[-1].end)
             children[-1].until_ready()
         run = NotifyBench(mesh, asked, *children)
+        say("rules: by themselves")
+        run.figures.rules_us_per_result = us_per_result()
         try:
             asyncio.run(run.run(game_id))
         except ClientError as error:
