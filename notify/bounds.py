@@ -38,3 +38,21 @@ SEGMENT_ACTORS_PAGE_MAX = 1_000
 
 # How often a change is tried that loses against others.
 CHANGES_TRIED_MAX = 8
+
+# The keeper.
+CANCELLED_KNOWN_MAX = 100_000
+PUT_TOGETHER_MAX = 1_000
+LEASE_MS = 3_000
+LEASE_RENEW_S = 1.0
+# How old a message may be that is pushed while what came before it is caught up with.
+PUSH_AGE_S = 30.0
+# A scrub walks all there is in this time, and no slower than so many a second.
+SCRUB_ROUND_S = 600.0
+SCRUB_PER_S_MIN = 100.0
+SCRUB_PAUSE_S = 5.0
+PURGES_PER_S_MAX = 50.0
+FIRED_SEEN_MAX = 100_000
+# How long the marker of an actor that left a segment is kept.
+SEGMENT_MARKER_S = 7 * 86_400.0
+
+assert LEASE_RENEW_S * 2 < LEASE_MS / 1000, "a lease outlives a renewal that comes late"

@@ -7,8 +7,7 @@
 A change is answered when it is stored and in Redis, so what is listed next shows it. If Redis is away then,
 it is shown once Redis is back.
 
-A list's cursor is a sequence of NOTICES up to which all is known and nothing waits for the end of quiet
-hours: what comes, or is shown, later is after it.
+Bounds: an inbox, as mesh.notices.bounds has it; ACKNOWLEDGED_MAX ids a call.
 """
 
 from __future__ import annotations
@@ -39,7 +38,9 @@ from mesh.notices.inbox import (
 from mesh.notices.read_marks import acknowledged
 from mesh.notices.store import NoticeStore, StoredInbox
 from mesh.redis.database import RedisError
+from notify import cursors
 from notify.bounds import ACKNOWLEDGED_MAX, CHANGES_TRIED_MAX, INBOX_PAGE_DEFAULT, INBOX_PAGE_MAX
+from notify.cursors import Cursor
 from notify.stream_log import StreamLog
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,9 @@ class Applies(Protocol):
     async def reader(self, actor_id: str, sequence: int, reader: Reader) -> None: ...
 
 
+_NOTHING = Cursor(0)
+
+
 class Readers:
     """`now_s`: Unix seconds. All methods raise RedisError, Unavailable."""
 
@@ -83,7 +87,7 @@ class Readers:
             )
         wanted = request.page_size or INBOX_PAGE_DEFAULT
         game_id = ids.check_id("game_id", request.game_id) if request.game_id else ""
-        after = sequence_of("after", request.after) if request.after else 0
+        after = cursors.parsed("after", request.after) if request.after else _NOTHING
         before = sequence_of("page_token", request.page_token) if request.page_token else None
         inbox = await self._inbox(actor_id, game_id)
         marks, now_s = marks_of(inbox.stored.reader), self._now_s()
@@ -94,15 +98,16 @@ class Readers:
         newer = [
             each
             for each in entries
-            if each[0].sequence > after and (before is None or each[0].sequence < before)
+            if each[0].sequence not in after and (before is None or each[0].sequence < before)
         ]
         page = newer[:wanted]
-        held = min(_held(inbox, marks, now_s), default=inbox.known + 1)
+        known = min((each - 1 for each in _held(inbox, marks, now_s)), default=inbox.known)
+        cursor = cursors.cursor_of(min(known, inbox.known), (entry.sequence for entry, _ in entries))
         return pb.ListInboxResponse(
             notifications=[notification_of(entry, is_read) for entry, is_read in page],
             unread=unread,
             next_page_token=notification_id(page[-1][0].sequence) if len(newer) > wanted else "",
-            cursor=notification_id(min(inbox.known, held - 1)),
+            cursor=cursor.encoded(),
         )
 
     async def acknowledge(self, actor_id: str, request: pb.AcknowledgeNoticesRequest) -> int:
@@ -116,11 +121,12 @@ class Readers:
         if not named and not request.up_to:
             raise Invalid("notification_ids, up_to: are both empty; say what was read")
         sequences = {sequence_of(f"notification_ids[{at}]", each) for at, each in enumerate(named)}
-        up_to = sequence_of("up_to", request.up_to) if request.up_to else 0
+        up_to = cursors.parsed("up_to", request.up_to) if request.up_to else _NOTHING
+        sequences |= up_to.beyond
         inbox = await self._inbox(actor_id)
-        if max(up_to, *sequences) > inbox.known:
+        if max((up_to.up_to, *sequences)) > inbox.known:
             newest = await self._newest()
-            if up_to > newest:
+            if up_to.newest > newest:
                 raise Invalid(
                     f"up_to: {shown(request.up_to)} lies in the future, the newest notice is "
                     f"{notification_id(newest)}; give a cursor of ListInbox"
@@ -128,7 +134,7 @@ class Readers:
             sequences = {each for each in sequences if each <= newest}
 
         def read(reader: Reader) -> Reader | None:
-            return acknowledged(reader, sequences, up_to)
+            return acknowledged(reader, sequences, up_to.up_to)
 
         reader = inbox.stored.reader
         if read(reader) is not None:

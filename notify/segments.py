@@ -53,7 +53,7 @@ _COUNT = Script("return redis.call('ZCARD', KEYS[1])")
 class Applies(Protocol):
     """The part of the keeper's Applier that is used here."""
 
-    async def segment(self, actor_id: str, segment: str, sequence: int, is_member: bool) -> None: ...
+    async def segment(self, actor_id: str, segment: str, sequence: int, *, belongs: bool) -> None: ...
 
 
 class Segments:
@@ -138,7 +138,7 @@ class Segments:
             async with self._writes:
                 subject = subjects.segment_member(segment, actor_id)
                 kept = await self._log.put(subject, b"1" if is_member else b"", last=None)
-                await self._applier.segment(actor_id, segment, kept.sequence, is_member)
+                await self._applier.segment(actor_id, segment, kept.sequence, belongs=is_member)
 
         await asyncio.gather(*map(write, changed))
 

@@ -129,6 +129,7 @@ def crowd(name: str) -> str:
 NOTICES_STREAM = "NOTICES"
 NOTICES_ALL = "notices.>"
 NOTICES_CANCELLED_ALL = "notices.cancelled.*"
+NOTICES_SCHEDULED_ALL = "notices.scheduled.*"
 
 
 def notice_name(game_id: str, key: str) -> str:
@@ -156,16 +157,13 @@ def notice_due_all(name: str) -> str:
     return f"notices.due.{name}.>"
 
 
-NOTICES_SCHEDULED_ALL = "notices.scheduled.*"
+def notice_cancelled(name: str) -> str:
+    return f"notices.cancelled.{name}"
 
 
 def notice_scheduled(name: str) -> str:
-    """A schedule that is not over (notify.scheduler)."""
+    """What the scheduler has to send, until all of it fell due."""
     return f"notices.scheduled.{name}"
-
-
-def notice_cancelled(name: str) -> str:
-    return f"notices.cancelled.{name}"
 
 
 def notice_fired(game_id: str, rule_id: str, topic: str) -> str:
@@ -176,6 +174,11 @@ def notice_fired(game_id: str, rule_id: str, topic: str) -> str:
 def notices_fired_in(game_id: str) -> str:
     """The firings of all rules of a game."""
     return f"notices.fired.{game_id}.>"
+
+
+def notice_shown(name: str) -> list[str]:
+    """Filters: all that a notice of that name is stored as, but for its cancellation and its schedule."""
+    return [f"notices.sent.{name}", f"notices.sent.{name}.*", f"notices.due.{name}.>"]
 
 
 READERS_STREAM = "READERS"

@@ -38,9 +38,13 @@ NOTICES_BYTES_MAX = 1024**3
 READERS_BYTES_MAX = 512 * 1024**2
 SEGMENTS_BYTES_MAX = 256 * 1024**2
 NOTICES_AGE_MAX_S = 500 * 86_400
+READERS_AGE_MAX_S = 500 * 86_400
+READER_BYTES_MAX = 32 * 1024
+"""A Reader with all its marks and mutes."""
 STORED_BYTES_MAX = 128 * 1024
 """A message of NOTICES: a notice, and a part of a list of the longest actor ids."""
 
 assert INBOX_NEWEST_MAX * NOTIFICATION_BYTES_MAX < 48 * 1024, "with all else it fits a window of 65,535"
 assert SAID_BYTES_MAX + 1_024 + PART_ACTORS_MAX * 131 < STORED_BYTES_MAX
+assert READ_MARKS_MAX * 10 + MUTES_MAX * 140 + 512 < READER_BYTES_MAX
 assert EXPIRES_AFTER_MIN_S < EXPIRES_AFTER_S < EXPIRES_AFTER_MAX_S
