@@ -2,8 +2,8 @@
 
 A game has a rule of each kind. Each result is a new share of a poll, a board, a pulse or the audience in
 turn, as a flush of the fold brings it: a vote, a score, a reaction, a viewer more. Taking it into the view of
-results, as gateways do, is not counted; judging it is, with the firings that it finds, which count as stored at
-once.
+results, as gateways do, is not counted; judging it is, with the firings that it finds, which are taken as
+stored at once.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from mesh.jetstream import subjects
+from mesh.redis import layout
 
 SUPERVISOR = "supervisor"
 OPERATOR = "operator"
@@ -72,6 +73,7 @@ _READ = ("get", "hget", "hgetall", "zcard", "zscore", "zrange", "zrank", "zcount
 _SCRIPTS = ("eval", "evalsha")
 _PARTITIONS = "{p*}:*"
 _INBOXES = "inbox:*"
+_NOTICES = (_INBOXES, "reader:*", "crowd:*", layout.NOTICES_APPLIED)
 
 RIGHTS: Mapping[str, Rights] = {
     "ingest": Rights(
@@ -135,11 +137,12 @@ RIGHTS: Mapping[str, Rights] = {
             "results.*",
             subjects.ANNOUNCEMENTS_ALL,
             "inbox.*",
+            subjects.CROWDS_ALL,
             subjects.HEALTH_ALL,
             subjects.PARTITION_STATUS_ALL,
             _replies("gateway"),
         ),
-        keys=(_PARTITIONS, _INBOXES),
+        keys=(_PARTITIONS, *_NOTICES),
         commands=(*_CONNECT, *_READ, "mget", *_SCRIPTS),
     ),
     "notify": Rights(
