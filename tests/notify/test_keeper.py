@@ -88,7 +88,7 @@ def test_what_is_stored_is_in_the_inboxes_of_those_it_is_for_and_pushed(servers:
             with redis.Redis.from_url(servers.redis_url) as client:
                 assert not client.exists("segments", "segment:{vips}")
 
-    run(scenario(), 25)
+    run(scenario())
 
 
 def test_what_is_taken_back_is_marked_in_every_inbox_and_stays_so(servers: Stores) -> None:
@@ -123,7 +123,7 @@ def test_what_is_taken_back_is_marked_in_every_inbox_and_stays_so(servers: Store
                 (crowd,) = (await notices.store.load_crowds(["everyone"])).values()
                 assert [each.cancelled for each in crowd.values()] == [True]
 
-    run(scenario(), 25)
+    run(scenario())
 
 
 def _empty(servers: Stores) -> None:
