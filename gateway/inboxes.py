@@ -39,7 +39,8 @@ from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.notices import crowds
 from mesh.notices.bounds import CROWD_MAX
-from mesh.notices.store import Applied, NoticeStore
+from mesh.notices.store import NoticeStore
+from mesh.notices.stored import Applied
 from mesh.redis.database import Database, RedisError
 
 log = logging.getLogger(__name__)

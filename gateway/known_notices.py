@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from grandstand.internal.v1.internal_pb2 import StoredNotice
 from mesh.notices.inbox import Entry, entry_of
-from mesh.notices.store import Applied
+from mesh.notices.stored import Applied
 
 
 class KnownNotices:

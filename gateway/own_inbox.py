@@ -13,7 +13,7 @@ from grandstand.internal.v1.internal_pb2 import InboxChange, Reader
 from mesh.jetstream.subjects import NOTICES_STREAM, READERS_STREAM, SEGMENTS_STREAM
 from mesh.notices import bounds
 from mesh.notices.inbox import Marks, marks_of
-from mesh.notices.store import Applied, StoredInbox
+from mesh.notices.stored import Applied, StoredInbox
 
 _NOTHING = Applied()
 

@@ -23,7 +23,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 from mesh import wall_clock
 from mesh.jetstream.bus import Bus
 from mesh.jetstream.pull import Pull, PullBroken, Pulled
-from mesh.notices.store import Applied
+from mesh.notices.stored import Applied
 from mesh.notices.streams import ensure_stream
 from mesh.redis.database import RedisError
 from notify.bounds import PUSH_AGE_S

@@ -31,7 +31,8 @@ from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.jetstream.pull import Pulled
 from mesh.jetstream.walk import walk
-from mesh.notices.store import Applied, NoticeStore
+from mesh.notices.store import NoticeStore
+from mesh.notices.stored import Applied
 from mesh.notices.streams import ensure_streams
 from mesh.redis import layout
 from mesh.redis.database import Database, RedisError

@@ -20,7 +20,7 @@ from grandstand.internal.v1.internal_pb2 import CrowdNotice, InboxChange, Reader
 from grandstand.notify.v1.notify_pb2 import Audience, Notice
 from mesh.notices import bounds as notice_bounds
 from mesh.notices.inbox import notification_id
-from mesh.notices.store import Applied, StoredInbox
+from mesh.notices.stored import Applied, StoredInbox
 
 BATCH_S = 0.25
 LONG = float("-inf")

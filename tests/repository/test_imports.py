@@ -188,6 +188,7 @@ CORES = (
     "mesh.notices.inbox",
     "mesh.notices.quiet_hours",
     "mesh.notices.read_marks",
+    "mesh.notices.stored",
     "mesh.notices.time_zones",
     "mesh.redis.address",
     "mesh.redis.failover",

@@ -15,7 +15,8 @@ from grandstand.notify.v1.notify_pb2 import Audience
 from grandstand.wire import tasks
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
-from mesh.notices.store import NoticeStore, StoredInbox
+from mesh.notices.store import NoticeStore
+from mesh.notices.stored import StoredInbox
 from mesh.notices.streams import ensure_streams
 from mesh.redis.database import Database
 from notify.keeper import Keeper

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from mesh.jetstream import subjects
-from mesh.redis import layout
 
 SUPERVISOR = "supervisor"
 OPERATOR = "operator"

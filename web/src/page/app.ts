@@ -69,7 +69,10 @@ export class App {
     this.#credentials.begin(token);
     this.#reactions = new Reactions(byId("dock"), new Sky(byId("sky"), SAMPLE_MS), (pulseId, kind) => this.#react(pulseId, kind));
     this.#bell = new Bell(
-      (notificationId) => stand.inbox.acknowledgeUpTo(notificationId),
+      async (notificationIds, all) => {
+        if (notificationIds.length > 0) await stand.inbox.acknowledge(notificationIds);
+        if (all) await stand.inbox.acknowledgeUpTo((await stand.inbox.list({ pageSize: 1 })).cursor);
+      },
       () => this.#subscription.clock.at(performance.now()) ?? Date.now(),
     );
     this.#subscription = stand.subscribe({

@@ -18,9 +18,12 @@ export class Bell {
   #inbox: InboxResult | undefined;
   #acknowledging = "";
 
-  /** `acknowledge` marks all up to a notification as read; `nowMs`: the server's clock. */
+  /**
+   * `acknowledge` marks these as read, and with `all` those that are too old to be listed, too; `nowMs`: the server's
+   * clock.
+   */
   constructor(
-    private readonly acknowledge: (notificationId: string) => Promise<unknown>,
+    private readonly acknowledge: (notificationIds: readonly string[], all: boolean) => Promise<unknown>,
     private readonly nowMs: () => number,
   ) {
     this.#button.addEventListener("click", () => this.#open());
@@ -81,15 +84,18 @@ export class Bell {
     );
   }
 
-  /** All that is shown, once. */
+  /** All that is shown, once. Named one by one: what is held back by quiet hours is not read by that. */
   async #read(): Promise<void> {
-    const newest = this.#inbox?.newest[0]?.notificationId;
-    if (newest === undefined || !this.#inbox?.unread || this.#acknowledging === newest) return;
-    this.#acknowledging = newest;
+    if (!this.#inbox) return;
+    const unread = this.#inbox.newest.filter(({ read }) => !read).map(({ notificationId }) => notificationId);
+    const all = this.#inbox.unread > unread.length;
+    const what = `${unread} ${all}`;
+    if ((unread.length === 0 && !all) || this.#acknowledging === what) return;
+    this.#acknowledging = what;
     try {
-      await this.acknowledge(newest);
+      await this.acknowledge(unread, all);
     } catch {
-      if (this.#acknowledging === newest) this.#acknowledging = "";
+      if (this.#acknowledging === what) this.#acknowledging = "";
     }
   }
 }
