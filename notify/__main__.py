@@ -1,70 +1,48 @@
-"""`python -m notify`: announces openings and closings to the viewers of a game.
-
-Thin today: it watches the catalog and publishes on `announcements.<game>`, which gateways
-pass on. Inbox, rules and webhooks will live here.
-"""
+"""`python -m notify`: announces openings and closings to the viewers of a game, and judges its rules."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator
 
-from nats.errors import Error as NatsError
-
-from grandstand.notify.v1.notify_pb2 import Announcement
 from mesh import config, limits, runtime
 from mesh.catalog.view import Definition
 from mesh.catalog.watch import CatalogWatch
 from mesh.health import proofs
 from mesh.health.clock_watch import ClockWatch
 from mesh.health.reporter import reporting
-from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
-from notify.announcer import Announcer
-
-log = logging.getLogger(__name__)
+from mesh.redis.database import connect
+from mesh.redis.results import ResultStore
+from notify.announcing import Announcing
+from notify.evaluator import Evaluator
 
 
 @contextlib.asynccontextmanager
 async def start(process: runtime.Runtime) -> AsyncIterator[None]:
-    bus = await Bus.connect(process.config.nats, process.config.instance, process.config.replicas)
-    announcer = Announcer()
-    under_way: set[asyncio.Task[None]] = set()
+    settings = process.config
+    bus = await Bus.connect(settings.nats, settings.instance, settings.replicas)
+    redis = connect(settings.redis)
 
     def on_change(key: str, definition: Definition | None) -> None:
-        announcement = announcer.changed(key, definition, int(clock.now_s() * 1e9))
-        if announcement is not None:
-            task = asyncio.create_task(_publish(bus, announcement))
-            under_way.add(task)
-            task.add_done_callback(under_way.discard)
+        announcing.changed(key, definition)
+        evaluator.changed(key, definition)
 
     catalog = CatalogWatch(bus, on_change, puts_back=False)
-    clock = ClockWatch(bus, process.config, catalog)
+    clock = ClockWatch(bus, settings, catalog)
+    evaluator = Evaluator(bus, ResultStore(redis), catalog, settings.instance, clock.now_s)
+    announcing = Announcing(bus, clock.now_s, evaluator.judges)
     await catalog.start()
-    view = catalog.view
-    for poll in view.polls():
-        announcer.learn(subjects.poll_key(poll.game_id, poll.poll_id), poll)
-    for board in view.boards():
-        announcer.learn(subjects.board_key(board.game_id, board.board_id), board)
-    proven = [proofs.nats_echo(bus), proofs.catalog(catalog)]
+    announcing.learn(catalog.view)
+    proven = [proofs.nats_echo(bus), proofs.catalog(catalog), proofs.redis_reads(redis)]
     try:
-        async with clock.open(process), reporting(process, bus, proven, clock=clock):
+        async with evaluator.open(), clock.open(process), reporting(process, bus, proven, clock=clock):
             yield
     finally:
-        await asyncio.gather(*under_way)
+        await announcing.stop()
         await catalog.stop()
+        await redis.aclose()
         await bus.close()
-
-
-async def _publish(bus: Bus, announcement: Announcement) -> None:
-    """At most once: an announcement nobody heard is no loss, the state is elsewhere."""
-    log.info("game %s: %s", announcement.game_id, announcement.WhichOneof("news"))
-    with contextlib.suppress(NatsError):
-        await bus.client.publish(
-            subjects.announcements(announcement.game_id), announcement.SerializeToString()
-        )
 
 
 if __name__ == "__main__":

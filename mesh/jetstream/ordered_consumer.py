@@ -61,11 +61,12 @@ class OrderedConsumer:
         self._is_broken = False
         self._subscription: Subscription | None = None
 
-    async def open(self, stream: str, subjects: Sequence[str]) -> None:
-        """Begins with the last message of each subject. Raises NatsError, TimeoutError."""
+    async def open(self, stream: str, subjects: Sequence[str]) -> int:
+        """Begins with the last message of each subject; how many there were then. Raises NatsError,
+        TimeoutError."""
         inbox = self._bus.client.new_inbox()
         self._subscription = await self._bus.client.subscribe(inbox, cb=self._take)
-        await self._bus.js.add_consumer(
+        info = await self._bus.js.add_consumer(
             stream,
             js_api.ConsumerConfig(
                 deliver_subject=inbox,
@@ -78,6 +79,8 @@ class OrderedConsumer:
                 inactive_threshold=_FORGOTTEN_AFTER_S,
             ),
         )
+        delivered = 0 if info.delivered is None else info.delivered.consumer_seq
+        return delivered + (info.num_pending or 0)
 
     async def close(self) -> None:
         self._is_broken = True

@@ -213,6 +213,7 @@ CORES = (
     "notify.rules.season_closed",
     "notify.rules.threshold",
     "notify.inbox",
+    "notify.instances",
     "toolbox.chaos.calm",
     "toolbox.chaos.checker",
     "toolbox.chaos.entries",

@@ -320,7 +320,7 @@ _NEEDS = {
     "ingest": ("nats", "valkey"),
     "aggregate": ("nats", "valkey"),
     "gateway": ("nats", "valkey"),
-    "notify": ("nats",),
+    "notify": ("nats", "valkey"),
 }
 
 
