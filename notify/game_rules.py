@@ -172,7 +172,7 @@ class GameRules:
             slot.fired_at_s = stored.sent_at.ToNanoseconds() / 1e9
 
     def lost(self, firing: Firing) -> None:
-        """Its subject has no message: the stream was made anew, or has let it go. What is known here stands."""
+        """Its subject has no message: the stream was made anew, or let it go. What is known here stands."""
         firing.slot.is_firing = False
         firing.slot.sequence = 0
 

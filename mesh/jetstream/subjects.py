@@ -54,6 +54,7 @@ WORKERS = "workers.aggregate"
 """Where the aggregation workers tell each other that they live (WorkerBeat)."""
 
 HEALTH_ALL = "health.>"
+HEALTH_OF_NOTIFY = "health.notify.*"
 
 
 def health(service: str, instance: str) -> str:

@@ -84,7 +84,7 @@ class Stage:
         notice = Notice(
             key=title, game_id=self.game_id, audience=audience, code="test", title=title, text=text
         )
-        self._call(self._notify.SendNotice, SendNoticeRequest(notice=told))
+        self._call(self._notify.SendNotice, SendNoticeRequest(notice=notice))
 
     def vote(self, actor_id: str, option_id: str, poll_id: str = "mvp") -> None:
         self._send(actor_id, vote=Vote(poll_id=poll_id, option_ids=[option_id]))

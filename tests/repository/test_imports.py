@@ -225,6 +225,7 @@ CORES = (
     "notify.schedule",
     "notify.purging",
     "notify.routing",
+    "notify.instances",
     "toolbox.chaos.calm",
     "toolbox.chaos.checker",
     "toolbox.chaos.entries",
