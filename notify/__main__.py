@@ -1,4 +1,4 @@
-"""`python -m notify`: wiring of NotifyService, the keeper of inboxes, the scheduler, the rules, the announcer.
+"""`python -m notify`: wires NotifyService, the keeper of inboxes, the scheduler, the rules and the announcer.
 
 The announcer tells the viewers of a game that something opened or closed: it watches the catalog and
 publishes on `announcements.<game>`, which gateways pass on.

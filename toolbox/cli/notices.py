@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from grandstand.client import Token
 
 _KEY_BYTES = 8
+_PERHAPS_STORED = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "INTERNAL", "UNKNOWN")
 
 
 def register(app: typer.Typer) -> None:
@@ -100,7 +101,7 @@ def send(
 ) -> None:
     """Send a notice: to actors, a segment, a game's viewers, or everyone; now or later.
 
-    A call that failed may be repeated with the --key that it printed.
+    One that failed although it may be stored names the --key to send it again with.
 
     Example: ./grandstand notify send "Half-time" --text "Back at 20:05" --viewers --code break --expires 15m
     """
@@ -146,13 +147,15 @@ def send(
 
 
 def _send(address: str, token: Token, notice: Any, actors: list[str]) -> Any:
-    """The error of a call that may have stored it names the key, to repeat it with."""
+    """The error of a call that may have stored it names the key to repeat it with."""
     try:
         if actors:
             return on_notices(address, lambda notices: notices.send_to_actors(notice, actors), token)
         return on_notices(address, lambda notices: notices.send(notice), token)
     except MeshError as error:
-        raise MeshError(f"{error} (under --key {notice.key})") from None
+        if not str(error).startswith(_PERHAPS_STORED):
+            raise
+        raise MeshError(f"{error} (it may be stored: send it again with --key {notice.key})") from None
 
 
 def _said(answer: Any, notice: Any, actors: list[str]) -> str:
@@ -167,7 +170,11 @@ def _said(answer: Any, notice: Any, actors: list[str]) -> str:
         return f"Was sent to {whom} before, under key {notice.key}."
     if notice.HasField("schedule"):
         way_back = f"notify cancel {notice.key}" + (f" --game {notice.game_id}" if notice.game_id else "")
-        return f"Goes to {whom} at {day_and_clock(answer.due_at)}; ./grandstand {way_back} takes it back."
+        times = notice.schedule.repeat.times
+        often = f", the first of {times} times" if times else ""
+        return (
+            f"Goes to {whom} at {day_and_clock(answer.due_at)}{often}; ./grandstand {way_back} takes it back."
+        )
     return f"Sent to {whom} under key {notice.key}."
 
 
