@@ -1,49 +1,106 @@
-"""`python -m notify`: announces openings and closings to the viewers of a game, and judges its rules."""
+"""`python -m notify`: wiring of NotifyService, the keeper of inboxes, the scheduler, the evaluator of rules,
+and the announcer, which tells the viewers of a game that something opened or closed."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import uuid
 from collections.abc import AsyncIterator
 
+from grandstand.notify.v1.notify_pb2_grpc import add_NotifyServiceServicer_to_server
+from grandstand.wire.tasks import end
 from mesh import config, limits, runtime
+from mesh.auth import Verifier
+from mesh.auth.access import Access
+from mesh.auth.service import open_verifier
 from mesh.catalog.view import Definition
 from mesh.catalog.watch import CatalogWatch
 from mesh.health import proofs
 from mesh.health.clock_watch import ClockWatch
 from mesh.health.reporter import reporting
+from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
+from mesh.notices.store import NoticeStore
+from mesh.notices.streams import ensure_streams
 from mesh.redis.database import connect
 from mesh.redis.results import ResultStore
+from mesh.token_ends import checking
 from notify.announcing import Announcing
 from notify.evaluator import Evaluator
+from notify.keeper import Keeper
+from notify.readers import Readers
+from notify.scheduler import Scheduler
+from notify.segments import Segments
+from notify.sending import Sender
+from notify.service import NotifyService
+from notify.tails import Tails
 
 
 @contextlib.asynccontextmanager
 async def start(process: runtime.Runtime) -> AsyncIterator[None]:
-    settings = process.config
-    bus = await Bus.connect(settings.nats, settings.instance, settings.replicas)
-    redis = connect(settings.redis)
+    # Before anything is waited for: without keys for its callers' tokens it does not start.
+    async with open_verifier(process.config) as verifier, _working(process, verifier):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def _working(process: runtime.Runtime, verifier: Verifier) -> AsyncIterator[None]:
+    instance = process.config.instance
+    bus = await Bus.connect(process.config.nats, instance, process.config.replicas)
+    database = connect(process.config.redis)
 
     def on_change(key: str, definition: Definition | None) -> None:
         announcing.changed(key, definition)
         evaluator.changed(key, definition)
 
     catalog = CatalogWatch(bus, on_change, puts_back=False)
-    clock = ClockWatch(bus, settings, catalog)
-    evaluator = Evaluator(bus, ResultStore(redis), catalog, settings.instance, clock.now_s)
+    clock = ClockWatch(bus, process.config, catalog)
+    evaluator = Evaluator(bus, ResultStore(database), catalog, instance, clock.now_s)
     announcing = Announcing(bus, clock.now_s, evaluator.judges)
     await catalog.start()
-    announcing.learn(catalog.view)
-    proven = [proofs.nats_echo(bus), proofs.catalog(catalog), proofs.redis_reads(redis)]
+    view = catalog.view
+    announcing.learn(view)
+    await ensure_streams(bus)
+    keeper = Keeper(
+        bus,
+        database,
+        f"{instance}/{uuid.uuid4().hex}",
+        lambda game_id: subjects.game_key(game_id) in view,
+        clock.now_s,
+    )
+    scheduler = Scheduler(bus, clock.now_s)
+    segments = Segments(bus, database, keeper.applier)
+    service = NotifyService(
+        Sender(bus, catalog, segments, scheduler.scheduled, clock.now_s),
+        Readers(bus, NoticeStore(database), keeper.applier, clock.now_s),
+        segments,
+        Tails(bus),
+        Access(checking(verifier, clock, catalog), clock.now_s),
+        process.draining,
+    )
+    add_NotifyServiceServicer_to_server(service, process.server)
+    loops = [asyncio.create_task(each.run()) for each in (keeper, scheduler)]
+    proven = [
+        proofs.nats_echo(bus),
+        proofs.catalog(catalog),
+        proofs.looked_at("inboxes", proofs.BOUND_S, keeper.refusal),
+    ]
     try:
         async with evaluator.open(), clock.open(process), reporting(process, bus, proven, clock=clock):
             yield
     finally:
+        await end(*loops)
         await announcing.stop()
         await catalog.stop()
-        await redis.aclose()
+        await database.aclose()
         await bus.close()
 
 
 if __name__ == "__main__":
-    runtime.run(config.parse("notify"), start, [], limits.CONTROL_MESSAGE_BYTES_MAX)
+    runtime.run(
+        config.parse("notify"),
+        start,
+        ["grandstand.notify.v1.NotifyService"],
+        limits.CONTROL_MESSAGE_BYTES_MAX,
+    )

@@ -130,6 +130,7 @@ def crowd(name: str) -> str:
 NOTICES_STREAM = "NOTICES"
 NOTICES_ALL = "notices.>"
 NOTICES_CANCELLED_ALL = "notices.cancelled.*"
+NOTICES_SCHEDULED_ALL = "notices.scheduled.*"
 
 
 def notice_name(game_id: str, key: str) -> str:
@@ -152,8 +153,18 @@ def notice_due(name: str, occurrence: int, part: int | None = None) -> str:
     return f"notices.due.{name}.{occurrence}" + ("" if part is None else f".{part}")
 
 
+def notice_due_all(name: str) -> str:
+    """Every occurrence that fell due, and every part of it."""
+    return f"notices.due.{name}.>"
+
+
 def notice_cancelled(name: str) -> str:
     return f"notices.cancelled.{name}"
+
+
+def notice_scheduled(name: str) -> str:
+    """What the scheduler has to send, until all of it fell due."""
+    return f"notices.scheduled.{name}"
 
 
 def notice_fired(game_id: str, rule_id: str, topic: str) -> str:
@@ -164,6 +175,11 @@ def notice_fired(game_id: str, rule_id: str, topic: str) -> str:
 def notices_fired_in(game_id: str) -> str:
     """The firings of all rules of a game."""
     return f"notices.fired.{game_id}.>"
+
+
+def notice_shown(name: str) -> list[str]:
+    """Filters: all that a notice of that name is stored as, but for its cancellation and its schedule."""
+    return [f"notices.sent.{name}", f"notices.sent.{name}.*", f"notices.due.{name}.>"]
 
 
 READERS_STREAM = "READERS"

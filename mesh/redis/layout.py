@@ -23,9 +23,11 @@ Beside them, of no partition:
 
     inbox:{<actor>}         hash  <sequence of NOTICES> -> StoredNotice: an actor's own; the id is encoded
     reader:{<actor>}        hash  reader -> Reader; sequence -> its own in READERS; segment:<name> -> the
-                            sequence in SEGMENTS by which the actor belongs to it, or less than 0: does not
+                            sequence in SEGMENTS by which the actor belongs to it; "-" before it: no more
     crowd:{everyone}        hash  <sequence of NOTICES> -> StoredNotice; so, too,
     crowd:{game:<id>}, crowd:{segment:<name>}
+    segment:{<name>}        zset of scores 0: the encoded ids of the actors that belong to it
+    segments                zset of scores 0: the names of those that somebody belongs to
     notices:applied         hash  <stream> -> "<identity> <sequence>": how far it is in the keys above
     notices:lease           string, expiring: the notify process that keeps them
 
@@ -131,6 +133,11 @@ def crowd_key(crowd: str) -> str:
     return f"crowd:{{{crowd}}}"
 
 
+def segment_key(name: str) -> str:
+    return f"segment:{{{name}}}"
+
+
+SEGMENTS = "segments"
 NOTICES_APPLIED = "notices:applied"
 NOTICES_LEASE = "notices:lease"
 

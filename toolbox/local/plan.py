@@ -20,7 +20,7 @@ from mesh import limits
 from mesh.addresses import Network
 from mesh.envoy.bootstrap import bootstrap
 from mesh.envoy.config import EdgeTls, Endpoint, EnvoyConfig, PageFile, SocketPath
-from mesh.envoy.contract import clusters_of, services_of
+from mesh.envoy.contract import KINDS, clusters_of, services_of
 from mesh.secrecy import NATS_VARIABLE, REDIS_VARIABLE, without_login
 from toolbox.local import exempt, store_users
 from toolbox.local.home import Home
@@ -306,7 +306,7 @@ def _envoy(program: Path, config: Path, ports: PortPlan, home: Home, concurrency
             *(str(program), "-c", str(config), "--disable-hot-restart"),
             *("--concurrency", str(concurrency), "--log-level", "warning"),
         ),
-        probe=EnvoyProbe(home.envoy_admin, clusters_of("ingest", "aggregate", "gateway")),
+        probe=EnvoyProbe(home.envoy_admin, clusters_of(*KINDS)),
         address=f"{LOOPBACK}:{ports.edge}",
         grace_s=5.0,
         # It waits for the slowest service, which may be given two attempts.
