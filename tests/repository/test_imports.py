@@ -202,6 +202,7 @@ CORES = (
     "notify.game_rules",
     "notify.rules.audience_peak",
     "notify.rules.closing_in",
+    "notify.rules.compiled",
     "notify.rules.found",
     "notify.rules.game_ended",
     "notify.rules.kinds",
