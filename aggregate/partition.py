@@ -33,6 +33,7 @@ from aggregate.block import BadBlock, DecodedEvents, decode
 from aggregate.changes import Changes, StateLog
 from aggregate.control_handler import ControlHandler
 from aggregate.custom import CustomFoldFailed
+from aggregate.encoded_partials import EncodedPartial
 from aggregate.fold import FoldState
 from aggregate.keyindex import I64
 from aggregate.option_counts import with_guests
@@ -48,7 +49,6 @@ from grandstand.internal.v1.internal_pb2 import (
     BlockIdentity,
     Control,
     DeadLetter,
-    Partial,
     PartitionState,
     StoredTopic,
     VotedQuestion,
@@ -69,7 +69,7 @@ class Flush:
     before: int
     state: PartitionState
     writes: Sequence[Write]
-    partials: Sequence[Partial]
+    partials: Sequence[EncodedPartial]
     events: int
     forgotten: Sequence[str] = ()
     """Games of which nothing is left; `partials` may have some of a new game of the same id."""

@@ -35,12 +35,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregate import superseded
+from aggregate import encoded_partials, superseded
 from aggregate.keyindex import FEW_ENCODED_MAX, I64, U64, KeyIndex, grown, joined_keys, key_columns
 from aggregate.option_counts import I32, U32, Mask, OptionCounts
 from aggregate.vote_cells import Vote, VoteCells, logged_as, of_generation
 from grandstand.catalog.v1.catalog_pb2 import Poll
-from grandstand.internal.v1.internal_pb2 import TallyPartial, VoteLog, VoteRows
+from grandstand.internal.v1.internal_pb2 import VoteLog, VoteRows
 from grandstand.wire import ids
 
 _ROW_BYTES = 48
@@ -75,7 +75,8 @@ class Tallies:
         self._logged: dict[str, int] = {}
         """The numbers of open polls by how the log names them."""
         self._polls: list[Poll] = []
-        self._shapes: list[tuple[list[str], int, bool]] = []
+        self._shapes: list[tuple[bytes, int, int, bool]] = []
+        """Its options' ids, encoded; where its options begin and end; whether votes have weights."""
         self._key: tuple[U64, U64] = (np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.uint64))
         self._allowed: U64 = np.zeros(0, dtype=np.uint64)
         self._choices: NDArray[np.uint8] = np.zeros(0, dtype=np.uint8)
@@ -114,9 +115,10 @@ class Tallies:
         self._logged[logged_as(game_id, topic, poll.generation)] = number
         self._names.append((game_id, topic))
         self._polls.append(poll)
-        option_ids = [option.option_id for option in poll.options]
-        options = len(option_ids)
-        self._shapes.append((option_ids, self._counts.open(options), poll.weight_max > 1))
+        options = len(poll.options)
+        first = self._counts.open(options)
+        encoded = encoded_partials.options([option.option_id for option in poll.options])
+        self._shapes.append((encoded, first, first + options, poll.weight_max > 1))
         low, high = key_columns(ids.topic_key(game_id, of_generation(topic, poll.generation)))
         self._key = (np.append(self._key[0], low), np.append(self._key[1], high))
         self._allowed = np.append(self._allowed, np.uint64((1 << options) - 1))
@@ -337,28 +339,21 @@ class Tallies:
     def is_final(self, number: int) -> bool:
         return not self._changeable[number]
 
-    def partial(self, number: int) -> TallyPartial:
-        found = TallyPartial(option_ids=self.option_ids(number))
-        self.fill(number, found)
-        return found
-
-    def option_ids(self, number: int) -> list[str]:
-        return self._shapes[number][0]
-
-    def fill(self, number: int, partial: TallyPartial) -> None:
-        """A partial that has its options' ids and no more."""
-        option_ids, first, weighted = self._shapes[number]
-        past = first + len(option_ids)
+    def partial(self, key: tuple[str, str]) -> bytes:
+        """The poll's TallyPartial, encoded."""
+        number = self._numbers[key]
+        options, first, past, weighted = self._shapes[number]
         cells = self._cells or self._make_cells()
-        partial.votes.extend(cells.votes[first:past].tolist())
-        partial.voters = cells.voters[number]
-        if weighted:
-            partial.weights.extend(cells.weights[first:past].tolist())
-        if guest_voters := cells.guest_voters[number]:
-            partial.guest_voters = guest_voters
-            partial.guest_votes.extend(cells.guest_votes[first:past].tolist())
-        if voided := cells.voided[number]:
-            partial.voided = voided
+        guest_voters = cells.guest_voters[number]
+        return encoded_partials.tally(
+            options,
+            cells.votes[first:past].tolist(),
+            cells.voters[number],
+            cells.weights[first:past].tolist() if weighted else (),
+            cells.guest_votes[first:past].tolist() if guest_voters else (),
+            guest_voters,
+            cells.voided[number],
+        )
 
     def delta(self) -> bytes:
         """The votes that changed since the last delta, as a piece of log; b"" if none did."""

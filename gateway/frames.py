@@ -36,7 +36,7 @@ from grandstand.gateway.v1.gateway_pb2 import (
 from grandstand.wire.topics import TopicPatterns
 from mesh.results_feed.shown import Shown, position
 from mesh.results_feed.view import GameView
-from mesh.results_feed.wire_format import FIXED64, LENGTH_DELIMITED, VARINT, sized, tag, varint
+from mesh.wire_format import FIXED64, LENGTH_DELIMITED, VARINT, sized, tag, varint
 
 _AS_OF = tag(SubscribeResponse, "as_of", LENGTH_DELIMITED)
 _APPLIED = tag(SubscribeResponse, "applied", LENGTH_DELIMITED)

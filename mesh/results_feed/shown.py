@@ -18,7 +18,7 @@ from grandstand.internal.v1.internal_pb2 import Partial
 from grandstand.wire.delta import diff
 from mesh.merge import TopicMerge
 from mesh.merge.tally import TallySum, sum_tallies
-from mesh.results_feed.wire_format import LENGTH_DELIMITED, VARINT, sized, tag, varint
+from mesh.wire_format import LENGTH_DELIMITED, VARINT, sized, tag, varint
 
 _TOPIC = tag(TopicDelta, "topic", LENGTH_DELIMITED)
 _CURSOR = tag(TopicDelta, "cursor", LENGTH_DELIMITED)
