@@ -330,11 +330,12 @@ class Partition:
         if number < 0 or not self._tallies.is_final(number) or columns != (count, count, count):
             return bytes(count)
         voted = self._tallies.voted(number, question.actors)
-        if voted.any():
-            producer = np.frombuffer(question.producer, dtype=np.uint8) != 0
-            sequence = np.frombuffer(question.origin_seqs, dtype="<u8")
-            voted &= ~self._origins.seen(producer, question.origins, sequence)
-        return voted.astype(np.uint8).tobytes()
+        if 1 not in voted:
+            return voted
+        producer = np.frombuffer(question.producer, dtype=np.uint8) != 0
+        sequence = np.frombuffer(question.origin_seqs, dtype="<u8")
+        seen = self._origins.seen(producer, question.origins, sequence)
+        return (np.frombuffer(voted, dtype=np.bool_) & ~seen).tobytes()
 
     def take_flush(self) -> Flush | None:
         """Everything since the last flush, or None if no block was folded. What is taken counts as

@@ -30,6 +30,7 @@ a poll and tick; the second an object a vote.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from struct import iter_unpack
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,8 @@ from grandstand.internal.v1.internal_pb2 import VoteLog, VoteRows
 from grandstand.wire import ids
 
 _ROW_BYTES = 48
+_FEW_ASKED = 32
+"""Up to so many actors are looked up one by one."""
 _ROWS_DEAD_MIN = 4_096
 _POLLS_DEAD_MIN = 256
 
@@ -328,13 +331,18 @@ class Tallies:
             self._sequence = grown(self._sequence, capacity)
             self._mark = grown(self._mark, capacity)
 
-    def voted(self, number: int, actors: bytes) -> Mask:
-        """Of actors (keys of 16 bytes, joined), who has a vote that counts in the poll."""
+    def voted(self, number: int, actors: bytes) -> bytes:
+        """Of actors (keys of 16 bytes, joined), who has a vote that counts in the poll: 1 or 0 for each."""
+        if len(actors) <= _FEW_ASKED * 16:
+            cells, find = self._cells or self._make_cells(), self._index.find_one
+            key_low, key_high, options = cells.key_low[number], cells.key_high[number], cells.options
+            rows = [find(low ^ key_low, high ^ key_high) for low, high in iter_unpack("<QQ", actors)]
+            return bytes([row >= 0 and options[row] != 0 for row in rows])
         low, high = key_columns(actors)
         row = self._index.find(low ^ self._key[0][number], high ^ self._key[1][number])
-        found: Mask = row >= 0
+        found = row >= 0
         found[found] = self._options[row[found]] != 0
-        return found
+        return found.tobytes()
 
     def is_final(self, number: int) -> bool:
         return not self._changeable[number]
