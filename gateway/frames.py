@@ -102,8 +102,9 @@ class Frames:
         view = self._view
         if view.version == self._version:
             return False
-        if any(map(self._matches, view.changed_since(self._version))):
-            return True
+        for topic in view.changed_since(self._version):
+            if self._matches(topic):
+                return True
         self._version = view.version  # nothing that matches has changed up to here
         return False
 
@@ -122,12 +123,15 @@ class Frames:
         """The base is what the view shows now."""
         view = self._view
         parts = []
-        base = self._base
-        for topic in sorted(filter(self._matches, view.changed_since(self._version))):
+        base, left_out = self._base, self._left_out
+        for topic in sorted([each for each in view.changed_since(self._version) if self._matches(each)]):
             shown = view.shown(topic, now_s)
-            parts.append(self._part(None if topic in self._left_out else base.get(topic), shown))
+            before = base.get(topic)
+            if left_out and topic in left_out:
+                left_out.discard(topic)
+                before = None
+            parts.append(self._part(before, shown))
             base[topic] = shown
-            self._left_out.discard(topic)
         self._ticked_at_s = at_s
         self._version = view.version
         self._snapshot = self._newest = None
@@ -194,7 +198,7 @@ def _as_of(now_s: float) -> bytes:
 
 def _positions(view: GameView) -> bytes:
     """The fields that say how far the view's partitions are known."""
-    return b"".join([_applied_field(*each) for each in view.positions()])
+    return b"".join([_applied_field(partition, applied) for partition, applied in view.positions()])
 
 
 @lru_cache(maxsize=64)

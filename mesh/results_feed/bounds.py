@@ -2,7 +2,7 @@
 
 ANTI_ENTROPY_S = 1.0
 # What a partition's owner has stored and its message has not brought so much later counts as lost.
-RESULTS_LATE_S = 0.1
+RESULTS_LATE_S = 0.5
 # Games that are loaded with one call, and such calls at a time.
 LOAD_GAMES_MAX = 64
 LOADS_MAX = 8

@@ -25,7 +25,9 @@ _CURSOR = tag(TopicDelta, "cursor", LENGTH_DELIMITED)
 _STAGE = tag(TopicDelta, "stage", VARINT)
 _TALLY = tag(TopicDelta, "tally", LENGTH_DELIMITED)
 _OPTIONS = tag(TallyDelta, "options", LENGTH_DELIMITED)
-_TOTALS = [tag(TallyDelta, name, VARINT) for name in ("voters", "guest_voters", "voided")]
+_VOTERS, _GUEST_VOTERS, _VOIDED = (
+    tag(TallyDelta, name, VARINT) for name in ("voters", "guest_voters", "voided")
+)
 _PLACE, _VOTES, _WEIGHT, _GUEST_VOTES = (
     tag(OptionDelta, name, VARINT) for name in ("place", "votes", "weight", "guest_votes")
 )
@@ -123,20 +125,23 @@ def _changed(before: TallySum, now: TallySum) -> bytes | None:
     """The value of the delta: nothing if it is the same; None if the options are others."""
     if before.option_ids != now.option_ids:
         return None
-    if before[1:] == now[1:]:
-        return b""
-    parts = []
-    columns = zip(
-        *(now.votes, now.weights, now.guest_votes, before.votes, before.weights, before.guest_votes),
-        strict=True,
-    )
-    for place, (votes, weight, guest_votes, *was) in enumerate(columns):
-        if was != [votes, weight, guest_votes]:
-            option = _PLACE + varint(place) + _VOTES + varint(votes) + _WEIGHT + varint(weight)
+    found = b""
+    columns = (now.votes, now.weights, now.guest_votes, before.votes, before.weights, before.guest_votes)
+    places = range(len(now.option_ids))
+    for place, votes, weight, guest_votes, had, had_weight, had_guest_votes in zip(
+        places, *columns, strict=True
+    ):
+        if votes != had or weight != had_weight or guest_votes != had_guest_votes:
+            option = b"".join((_PLACE, varint(place), _VOTES, varint(votes), _WEIGHT, varint(weight)))
             if guest_votes:
                 option += _GUEST_VOTES + varint(guest_votes)
-            parts.append(_OPTIONS + sized(option))
-    for field, total in zip(_TOTALS, now[4:], strict=True):
-        if total:
-            parts.append(field + varint(total))
-    return _TALLY + sized(b"".join(parts))
+            found += _OPTIONS + sized(option)
+    if not found and before[4:] == now[4:]:
+        return b""
+    if now.voters:
+        found += _VOTERS + varint(now.voters)
+    if now.guest_voters:
+        found += _GUEST_VOTERS + varint(now.guest_voters)
+    if now.voided:
+        found += _VOIDED + varint(now.voided)
+    return _TALLY + sized(found)

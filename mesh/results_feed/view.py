@@ -11,7 +11,7 @@ Bound: the topics of one game.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from grandstand.aggregate.v1.aggregate_pb2 import TopicState
 from grandstand.internal.v1.internal_pb2 import Partial
@@ -153,7 +153,11 @@ class GameView:
         """How far each partition of the game is known, in their order: everything up to there is in what
         is shown now."""
         known = self._known
-        return [(p, known[p].applied) for p in self._ordered if p in known and known[p].loaded >= 0]
+        return [
+            (partition, each.applied)
+            for partition in self._ordered
+            if (each := known.get(partition)) is not None and each.loaded >= 0
+        ]
 
     def stream(self, partition: int) -> str:
         """The event stream that what is known of the partition is of; "" before anything is."""
@@ -219,12 +223,14 @@ class GameView:
         """In which version the topic changed last."""
         return self._changed_at[topic]
 
-    def changed_since(self, since: int) -> Iterator[str]:
+    def changed_since(self, since: int) -> list[str]:
         """The topics that changed after version `since`, the latest first."""
+        found = []
         for topic, at in reversed(self._changed_at.items()):
             if at <= since:
-                return
-            yield topic
+                break
+            found.append(topic)
+        return found
 
     def shown(self, topic: str, now_s: float) -> Shown:
         """The state of a topic there is."""
