@@ -71,8 +71,6 @@ class Frames:
         """`sealed_at_s`: when a sealed topic was sealed, Unix seconds."""
         self.updates_per_s = updates_per_s
         """May be changed at any time."""
-        self.update: bytes | None = None
-        """What the last tick changed."""
         self._view = view
         self._patterns = patterns
         self._deltas = deltas
@@ -119,8 +117,8 @@ class Frames:
             found = self._matched[topic] = self._patterns.match(topic)
         return found
 
-    def tick(self, at_s: float, now_s: float) -> None:
-        """The base is what the view shows now."""
+    def tick(self, at_s: float, now_s: float) -> bytes:
+        """The base is what the view shows now. Returns the update: what has changed since the last tick."""
         view = self._view
         parts = []
         base, left_out = self._base, self._left_out
@@ -136,7 +134,8 @@ class Frames:
         self._version = view.version
         self._snapshot = self._newest = None
         self._applied = _positions(view)
-        self.update = b"".join((_as_of(now_s), self._applied, _UPDATE, sized(b"".join(parts))))
+        changes = b"".join(parts)
+        return b"".join((_as_of(now_s), self._applied, _UPDATE, varint(len(changes)), changes))
 
     def _part(self, before: Shown | None, now: Shown) -> bytes:
         if self._deltas and before is not None:

@@ -108,14 +108,19 @@ def _moved(before: Sequence[tuple[int, int]], now: Sequence[tuple[int, int]]) ->
     if before == now:
         return b""
     if len(now) == 1 and len(before) == 1 and now[0][0] == before[0][0]:
-        return _CURSOR + sized(position(*now[0]))
+        return _cursor(*now[0])
     known = dict(before)
     if not known.keys() <= {partition for partition, _ in now}:
         return None
-    return b"".join(_CURSOR + sized(position(*each)) for each in now if known.get(each[0]) != each[1])
+    return b"".join([_cursor(*each) for each in now if known.get(each[0]) != each[1]])
 
 
 @lru_cache(maxsize=256)
+def _cursor(partition: int, sequence: int) -> bytes:
+    """The same for all topics that a block changed."""
+    return _CURSOR + sized(position(partition, sequence))
+
+
 def position(partition: int, sequence: int) -> bytes:
     """An encoded Position."""
     return (_PARTITION + varint(partition) if partition else b"") + _SEQUENCE + varint(sequence)
@@ -126,16 +131,12 @@ def _changed(before: TallySum, now: TallySum) -> bytes | None:
     if before.option_ids != now.option_ids:
         return None
     found = b""
-    columns = (now.votes, now.weights, now.guest_votes, before.votes, before.weights, before.guest_votes)
-    places = range(len(now.option_ids))
-    for place, votes, weight, guest_votes, had, had_weight, had_guest_votes in zip(
-        places, *columns, strict=True
-    ):
-        if votes != had or weight != had_weight or guest_votes != had_guest_votes:
-            option = b"".join((_PLACE, varint(place), _VOTES, varint(votes), _WEIGHT, varint(weight)))
-            if guest_votes:
-                option += _GUEST_VOTES + varint(guest_votes)
-            found += _OPTIONS + sized(option)
+    for place in _places(before, now):
+        votes, weight, guest_votes = now.votes[place], now.weights[place], now.guest_votes[place]
+        option = b"".join((_PLACE, varint(place), _VOTES, varint(votes), _WEIGHT, varint(weight)))
+        if guest_votes:
+            option += _GUEST_VOTES + varint(guest_votes)
+        found += _OPTIONS + sized(option)
     if not found and before[4:] == now[4:]:
         return b""
     if now.voters:
@@ -145,3 +146,12 @@ def _changed(before: TallySum, now: TallySum) -> bytes | None:
     if now.voided:
         found += _VOIDED + varint(now.voided)
     return _TALLY + sized(found)
+
+
+def _places(before: TallySum, now: TallySum) -> list[int]:
+    """Of the options whose numbers changed."""
+    is_plain = now.weights is now.votes and before.weights is before.votes
+    if is_plain and now.guest_votes == before.guest_votes:
+        return [place for place, votes in enumerate(now.votes) if votes != before.votes[place]]
+    columns = (before.votes, before.weights, before.guest_votes, now.votes, now.weights, now.guest_votes)
+    return [place for place, each in enumerate(zip(*columns, strict=True)) if each[:3] != each[3:]]

@@ -65,7 +65,9 @@ class GameView:
 
     def offer(self, partial: Partial) -> bool:
         """Takes a partial; True if it changed anything."""
-        topic = partial.topic
+        return self._offer(partial.topic, partial)
+
+    def _offer(self, topic: str, partial: Partial) -> bool:
         merge = self._merges.get(topic)
         if merge is None:
             merge = self._merges[topic] = TopicMerge(topic, self._public)
@@ -106,13 +108,14 @@ class GameView:
         changed = []
         for encoded in partials:
             partial = Partial.FromString(encoded)
-            known = self._of(partial.partition)
+            known = self._known.get(partial.partition) or self._of(partial.partition)
             if known.stream != stream:
                 if known.stream:
                     continue  # it is loaded first: of two streams no sequence says which is newer
                 known.stream = stream
-            if self.offer(partial):
-                changed.append(partial.topic)
+            topic = partial.topic
+            if self._offer(topic, partial):
+                changed.append(topic)
         return changed
 
     def take(self, share: Share) -> list[str]:
