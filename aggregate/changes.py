@@ -117,8 +117,9 @@ class Changes:
                 by_game[game_id] = [topic, encoded]
             else:
                 flat += (topic, encoded)
+        prefix = layout.results_key(self._partition, "")
         for game_id, flat in by_game.items():
-            self._chunked("HSET", layout.results_key(self._partition, game_id), flat)
+            self._chunked("HSET", prefix + game_id, flat)
 
     def _chunked(self, command: str, key: str, arguments: Sequence[str | bytes]) -> None:
         """One write for every FLUSH_ARGUMENTS_MAX arguments: Lua cannot unpack more."""

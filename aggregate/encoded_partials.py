@@ -41,11 +41,10 @@ def identity(game_id: str, topic: str, partition: int) -> bytes:
 
 def moment(sequence: int, stage: Stage, changed_at_s: int) -> bytes:
     """The fields that say of when it is."""
-    return b"".join(
-        key + varint(value)
-        for key, value in ((_SEQUENCE, sequence), (_STAGE, stage), (_CHANGED_AT_S, changed_at_s))
-        if value
-    )
+    found = _SEQUENCE + varint(sequence) if sequence else b""
+    if stage:
+        found += _STAGE + varint(stage)
+    return found + _CHANGED_AT_S + varint(changed_at_s) if changed_at_s else found
 
 
 def value_tag(field: str) -> bytes:

@@ -7,10 +7,11 @@ gap. A flush that does not fit one message is split; `part` numbers them, and on
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 from aggregate.encoded_partials import EncodedPartial
 from grandstand.internal.v1.internal_pb2 import GameResults, PartitionResults
-from mesh.wire_format import LENGTH_DELIMITED, sized, tag
+from mesh.wire_format import LENGTH_DELIMITED, sized, tag, varint
 
 # Room for a message's own fields, its headers, and the tag and length of each thing in it.
 _ENVELOPE_BYTES = 4 * 1024
@@ -40,7 +41,7 @@ def results_messages(
     size = len(said)
     games: dict[str, bytes] = {}
     for game_id, _, encoded in partials:
-        game = games.get(game_id) or _GAME_ID + sized(game_id.encode())
+        game = games.get(game_id) or _game(game_id)
         needed = len(encoded) + _FIELD_BYTES
         if game_id not in games:
             needed += len(game) + _FIELD_BYTES
@@ -48,11 +49,16 @@ def results_messages(
             yield head.SerializeToString() + said + _encoded(games)
             head.part += 1
             said, games, size = b"", {}, 0
-            game = _GAME_ID + sized(game_id.encode())
-        games[game_id] = game + _PARTIALS + sized(encoded)
+            game = _game(game_id)
+        games[game_id] = b"".join((game, _PARTIALS, varint(len(encoded)), encoded))
         size += needed
     head.after = after
     yield head.SerializeToString() + said + _encoded(games)
+
+
+@lru_cache(maxsize=4096)
+def _game(game_id: str) -> bytes:
+    return _GAME_ID + sized(game_id.encode())
 
 
 def _encoded(games: dict[str, bytes]) -> bytes:

@@ -75,6 +75,8 @@ class Tallies:
         # By poll.
         self._numbers: dict[tuple[str, str], int] = {}
         self._names: list[tuple[str, str]] = []
+        self._log_names: list[str] = []
+        """How the log names polls."""
         self._logged: dict[str, int] = {}
         """The numbers of open polls by how the log names them."""
         self._polls: list[Poll] = []
@@ -115,7 +117,8 @@ class Tallies:
             return known
         self._cells = None
         number = self._numbers[game_id, topic] = len(self._names)
-        self._logged[logged_as(game_id, topic, poll.generation)] = number
+        self._log_names.append(logged_as(game_id, topic, poll.generation))
+        self._logged[self._log_names[number]] = number
         self._names.append((game_id, topic))
         self._polls.append(poll)
         options = len(poll.options)
@@ -134,7 +137,7 @@ class Tallies:
     def seal(self, game_id: str, topic: str) -> None:
         """Nothing changes this poll any more; take its last partial before."""
         number = self._numbers.pop((game_id, topic))
-        del self._logged[self._log_name(number)]
+        del self._logged[self._log_names[number]]
         self._allowed[number] = 0
         self._dead_rows += int(self._voters[number] + self._voided[number])
         few_live = self._dead_rows > max(_ROWS_DEAD_MIN, len(self._index) // 2)
@@ -230,8 +233,9 @@ class Tallies:
             is_new = row < 0
             if is_new:
                 row = index.row_of(*key)
-                self._grow()
-                cells = self._cells or self._make_cells()
+                if row >= len(self._topic):
+                    self._grow()
+                    cells = self._make_cells()
             cells.put(row, vote, is_new)
             self._few_touched.add(row)
         return None if taken is None else {vote[0] for _, vote, _ in taken}
@@ -379,7 +383,7 @@ class Tallies:
         rows = [row for row in sorted(few) if cells.allowed[cells.topic[row]]]
         if not rows:
             return b""
-        return VoteLog(rows=[cells.encoded(rows, self._index, self._log_name)]).SerializeToString()
+        return VoteLog(rows=[cells.encoded(rows, self._index, self._log_names)]).SerializeToString()
 
     def encode(self) -> bytes:
         """All votes of open polls; counts as a delta taken."""
@@ -387,9 +391,6 @@ class Tallies:
         self._few_touched = set()
         self._superseded_touched = set()
         return self._encode(self._live_rows(), self._superseded)
-
-    def _log_name(self, number: int) -> str:
-        return logged_as(*self._names[number], self._polls[number].generation)
 
     def _live_rows(self) -> I64:
         topic = self._topic[: len(self._index)]
@@ -405,7 +406,7 @@ class Tallies:
         low = self._index.low[rows] ^ self._key[0][topic]
         high = self._index.high[rows] ^ self._key[1][topic]
         encoded = VoteRows(
-            topics="\n".join(map(self._log_name, numbers.tolist())),
+            topics="\n".join([self._log_names[number] for number in numbers.tolist()]),
             topic=topic_column.astype("<u4").tobytes(),
             actor=joined_keys(low, high),
             options=self._options[rows].astype("<u8", copy=False).tobytes(),
