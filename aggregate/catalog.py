@@ -94,7 +94,7 @@ class CatalogWriter:
         self._sender = StepSender(controls)
         self._corrections = itertools.count()
         self.lives = GameLives(
-            watch, controls, self._sender, Tombstones(bus), put=self._put, complete=self._complete
+            watch, controls, self._sender, Tombstones(bus), put=self._put, complete=self._complete_pending
         )
 
     async def define_game(self, wanted: Game) -> tuple[Game, list[Position]]:
@@ -111,7 +111,7 @@ class CatalogWriter:
                 await self._watch.refresh(key)
             # Else it is new as far as is known here, and if not, the claim loses its compare-and-set.
             if (pending := view.pending(key)) is not None:
-                positions = await self._complete(key, pending, view.revision(key))
+                positions = await self._complete_pending(key, pending)
                 continue
             known, revision = view.get(key), view.revision(key)
             if not isinstance(known, Game):
@@ -137,27 +137,34 @@ class CatalogWriter:
             claim.pending.CopyFrom(game)
             positions = []
             if revision := await self._put(key, claim, revision):
-                positions = await self._complete(key, game, revision)
+                positions = await self._complete(key, known, game, revision)
                 if view.get(key) == game:
                     return game, positions
         raise Unavailable(f"game {asked.game_id!r} is being changed by others; try again")
 
-    async def _complete(self, key: str, pending: Game, revision: int) -> list[Position]:
+    async def _complete_pending(self, key: str, pending: Game) -> list[Position]:
+        """As `_complete`, of the claim that the view holds now."""
+        view = self._watch.view
+        return await self._complete(key, view.get(key), pending, view.revision(key))
+
+    async def _complete(
+        self, key: str, known: Game | Poll | Board | None, pending: Game, revision: int
+    ) -> list[Position]:
         """Puts the definition that is claimed at this revision of the entry into its partitions, then into
-        its place. Any number may do so at once: their controls are the same. Raises Unavailable,
-        Exhausted."""
+        its place. Any number may do so at once: their controls are the same. `known`: what the claim
+        replaces, from the same revision. Read later, it may be what came after the claim, and its partitions
+        would be left. Raises Unavailable, Exhausted."""
         digest = hashlib.blake2b(pending.SerializeToString(deterministic=True), digest_size=8).hexdigest()
         partitions = ids.partitions_of(pending.game_id, pending.spread)
         name = f"{key}-{revision}-{digest}"
         positions = await self._controls.publish(partitions, Control(game=pending), name)
-        await self._leave_partitions(key, pending)
+        await self._leave_partitions(known, pending)
         await self._controls.until_folded(positions)
         await self._put(key, pending, revision)
         return positions
 
-    async def _leave_partitions(self, key: str, pending: Game) -> None:
+    async def _leave_partitions(self, known: Game | Poll | Board | None, pending: Game) -> None:
         """Of a game without topics whose spread becomes less. Raises Unavailable, Exhausted."""
-        known = self._watch.view.get(key)
         if isinstance(known, Game) and known.spread > pending.spread:
             left = set(ids.partitions_of(known.game_id, known.spread))
             left -= set(ids.partitions_of(known.game_id, pending.spread))
@@ -237,7 +244,7 @@ class CatalogWriter:
         for _ in range(_ATTEMPTS_MAX):
             await self._watch.refresh(key)
             if (pending := view.pending(key)) is not None:
-                await self._complete(key, pending, view.revision(key))
+                await self._complete_pending(key, pending)
                 continue
             game = view.game(game_id)
             if definition_merge.has_own_topics(game) or view.is_any_opened(game_id):

@@ -41,7 +41,7 @@ from mesh.redis.share import Share
 Topic = TypeVar("Topic", Poll, Board)
 
 Put = Callable[[str, Game | Poll | Board, int], Awaitable[int]]
-Complete = Callable[[str, Game, int], Awaitable[object]]
+Complete = Callable[[str, Game], Awaitable[object]]
 
 _ATTEMPTS_MAX = 8
 # Of one call: less than clients and Envoy wait for it.
@@ -91,7 +91,7 @@ class GameLives:
             await self._watch.refresh(key)
             revision = view.revision(key)
             if (pending := view.pending(key)) is not None:
-                await self._complete(key, pending, revision)
+                await self._complete(key, pending)
                 continue
             known = view.get(key)
             if known is None and (earlier := await self._tombstones.get(game_id)) is not None:

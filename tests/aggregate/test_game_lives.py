@@ -164,6 +164,8 @@ class Instance:
         def counting(real: Any) -> Any:
             async def write(*arguments: Any, **options: Any) -> Any:
                 nonlocal writes
+                if arguments[0] == subjects.PSEUDONYM_KEY:  # a background task's
+                    return await real(*arguments, **options)
                 writes += 1
                 if writes == number:
                     raise Killed
@@ -290,8 +292,7 @@ def test_a_life_that_a_crash_cut_in_two_is_ended_by_whoever_goes_on(
                             await _whole_life(survives, game_id)
                 assert survives.folds.of(game_id) == await left(survives, game_id) == []
                 dies.ahead_s = survives.ahead_s = max(dies.ahead_s, survives.ahead_s)
-            # One more where a writer met a revision that it had not seen, and wrote again.
-            assert number >= 10, "ended_at, closes_at; 2 steps of each; a tombstone and 2 entries"
+            assert number == 10, "ended_at, closes_at; 2 steps of each; a tombstone and 2 entries"
 
     run(scenario())
 

@@ -517,15 +517,15 @@ BROKEN: Sequence[tuple[str, Rules]] = [
 
 RARE = {
     "6: a stream made anew begins at 1": 23,
-    "6: a purge of another stream counts": 21,
-    "6: a session does not see that its stream was made anew": 480,
+    "6: a purge of another stream counts": 77,
+    "6: a session does not see that its stream was made anew": 800,
     "no fence": 240,
     "no look at what is applied": 43,
     "3: the leader's clock alone moves time": 32,
     "13: a void is not stored": 67,
     "13: a removal is not stored": 42,
     "4: a checkpoint is not proven": 185,
-    "5: nobody knows what was purged": 38,
+    "5: nobody knows what was purged": 154,
     "10: whom a vote replaced is forgotten": 38,
     "11: sums are clamped on their way": 105,
     "15: the votes of a forgotten poll are those of the next of its name": 18,
