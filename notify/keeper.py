@@ -31,7 +31,7 @@ from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.jetstream.pull import Pulled
 from mesh.jetstream.walk import walk
-from mesh.notices.store import NoticeStore
+from mesh.notices.store import NoticeStore, applied_keys
 from mesh.notices.stored import Applied
 from mesh.notices.streams import ensure_streams
 from mesh.redis import layout
@@ -171,9 +171,12 @@ class Keeper:
         for each, applied in noted:
             changed = "" if applied == each.noted else f"{applied.stream} {applied.sequence}"
             words += (each.stream, each.noted.stream, each.noted.sequence, changed)
-        lost = await self._database.run(inbox_scripts.NOTE, [layout.NOTICES_APPLIED], words)
-        if lost:
-            raise _Over(f"Redis went back in {lost.decode()}")
+        keys = await applied_keys(self._database)
+        for lost in await asyncio.gather(
+            *(self._database.run(inbox_scripts.NOTE, [key], words) for key in keys)
+        ):
+            if lost:
+                raise _Over(f"Redis, or a part of it, went back in {lost.decode()}")
         for each, applied in noted:
             each.noted = applied
 

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from redis.crc import key_slot
 
 import notify.scrub
 from grandstand.notify.v1.notify_pb2 import Audience
 from mesh.jetstream import subjects
 from mesh.redis import layout
 from tests.support.games import run, until
-from tests.support.notices import keeping, notices_on, stored_notice
+from tests.support.notices import Notices, keeping, notices_on, stored_notice
 from tests.support.proxy import proxy_to
 from tests.support.redis_replicas import valkey_replicas
 from tests.support.servers import HOST, Stores, eventually, stores, valkey_cluster
@@ -51,7 +52,9 @@ def test_what_a_lagging_replica_lacks_that_takes_over_is_applied_again(
     run(scenario())
 
 
-def test_on_a_cluster_every_key_is_in_one_slot_of_its_own(servers: Stores, tmp_path: Path) -> None:
+def test_on_a_cluster_each_call_is_of_one_slot_and_what_a_node_lost_is_applied_again(
+    servers: Stores, tmp_path: Path
+) -> None:
     async def scenario() -> None:
         with valkey_cluster(tmp_path) as cluster:
             async with (
@@ -65,12 +68,26 @@ def test_on_a_cluster_every_key_is_in_one_slot_of_its_own(servers: Stores, tmp_p
                 for n in range(10):
                     await notices.member("vips", f"a{n}")
                 await notices.until_applied()
-                inboxes = await notices.store.load(actor_ids)
-                assert [len(inbox.own) for inbox in inboxes] == [1] * 100
-                assert [bool(inbox.segments) for inbox in inboxes] == [True] * 10 + [False] * 90
-                assert len((await notices.store.load_crowds(["everyone"]))["everyone"]) == 1
+                assert await is_whole(notices)
+                for index in range(3):
+                    with cluster.node(index) as node:
+                        assert node.dbsize()
+                        node.flushall()
+                    await eventually(lambda: is_whole(notices), "all is there again")
+
+    async def is_whole(notices: Notices) -> bool:
+        inboxes = await notices.store.load([f"a{n}" for n in range(100)])
+        return (
+            [len(inbox.own) for inbox in inboxes] == [1] * 100
+            and [bool(inbox.segments) for inbox in inboxes] == [True] * 10 + [False] * 90
+            and len((await notices.store.load_crowds(["everyone"]))["everyone"]) == 1
+        )
 
     run(scenario())
+
+
+def test_a_copy_of_what_is_applied_lies_in_each_part_of_a_cluster() -> None:
+    assert [key_slot(key.encode()) // 1024 for key in layout.NOTICES_APPLIED] == list(range(16))
 
 
 def test_what_is_long_over_is_purged_and_a_redis_that_is_away_is_said(
