@@ -133,23 +133,39 @@ class Applier:
         for (key, overwrites), held in puts.items():
             at = (overwrites, tuple(each.sequence for each in held))
             alike.setdefault(at, ([], held))[0].append(key)
+        call = _Call()
+        calls = [call]
         together = 1 if await self._database.is_cluster() else PUT_TOGETHER_MAX
+        for (overwrites, _), (keys, held) in alike.items():
+            arguments = self._arguments(held, overwrites=overwrites)
+            at_key = 0
+            while at_key < len(keys):
+                if len(call.keys) == together:
+                    call = _Call()
+                    calls.append(call)
+                some = keys[at_key : at_key + together - len(call.keys)]
+                call.keys += some
+                call.arguments += (len(some), *arguments)
+                at_key += len(some)
         await asyncio.gather(
-            *(
-                self._database.run(inbox_scripts.PUT, keys[at : at + together], arguments)
-                for (overwrites, _), (keys, held) in alike.items()
-                for arguments in [self._arguments(held, overwrites=overwrites)]
-                for at in range(0, len(keys), together)
-            )
+            *(self._database.run(inbox_scripts.PUT, each.keys, each.arguments) for each in calls if each.keys)
         )
 
     def _arguments(self, held: Sequence[Delivery], *, overwrites: bool) -> list[int | str | bytes]:
         most = bounds.CROWD_MAX if held[0].crowd else bounds.INBOX_OWN_MAX
         life_ms = int((max(expires_s(each.stored) for each in held) - self._clock()) * 1000)
-        arguments: list[int | str | bytes] = [most, life_ms, _flag(overwrites)]
+        arguments: list[int | str | bytes] = [most, life_ms, _flag(overwrites), len(held)]
         for each in held:
             arguments += (each.sequence, each.stored.SerializeToString())
         return arguments
+
+
+class _Call:
+    __slots__ = ("arguments", "keys")
+
+    def __init__(self) -> None:
+        self.keys: list[str] = []
+        self.arguments: list[int | str | bytes] = []
 
 
 def decoded(pulled: Iterable[Pulled]) -> Iterator[Message]:

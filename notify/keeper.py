@@ -41,6 +41,7 @@ from notify.applying import Applier, decoded
 from notify.bounds import LEASE_MS, LEASE_RENEW_S, STUCK_S
 from notify.follower import Follower
 from notify.purging import Keeps
+from notify.routing import expires_s
 from notify.routing import pushes as pushed
 from notify.scrub import Repair, Scrub
 
@@ -186,7 +187,8 @@ class Keeper:
             await self._push(pushed(deliveries))
 
     async def _repair_notices(self, pulled: Sequence[Pulled]) -> None:
-        await self.applier.notices(list(decoded(pulled)), takes_back=False)
+        lives = [each for each in decoded(pulled) if expires_s(each[2]) > self._clock()]
+        await self.applier.notices(lives, takes_back=False)
 
     async def _apply_readers(self, pulled: Sequence[Pulled], *, anew: bool, pushes: bool) -> None:
         changes = list(_readers(pulled))

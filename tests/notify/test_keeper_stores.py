@@ -95,6 +95,14 @@ def test_what_is_long_over_is_purged_and_a_redis_that_is_away_is_said(
 ) -> None:
     monkeypatch.setattr(notify.scrub, "SCRUB_PAUSE_S", 0.1)
     monkeypatch.setattr("notify.keeper._SILENT_S", 0.5)
+    rounds: list[str] = []
+    scrubbed = notify.scrub.Scrub._round
+
+    async def counted(scrub: notify.scrub.Scrub, stream: str) -> None:
+        await scrubbed(scrub, stream)
+        rounds.append(stream)
+
+    monkeypatch.setattr(notify.scrub.Scrub, "_round", counted)
 
     async def scenario() -> None:
         async with notices_on(servers) as notices:
@@ -122,5 +130,8 @@ def test_what_is_long_over_is_purged_and_a_redis_that_is_away_is_said(
                 await until(lambda: keeper.refusal() is None, "it is well again")
                 await notices.tell("ann", "new")
                 await notices.until_told("ann", "new")
+                rounds.clear()
+                await until(lambda: rounds.count(subjects.NOTICES_STREAM) > 1, "a whole round of the scrub")
+                assert await notices.titles("ann") == ["title of new"]
 
     run(scenario())
