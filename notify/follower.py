@@ -32,7 +32,7 @@ from mesh.jetstream.pull import Pull, PullBroken, Pulled
 from mesh.notices.stored import Applied
 from mesh.notices.streams import ensure_stream
 from mesh.redis.database import RedisError
-from notify.bounds import LARGE_BYTES, LARGE_TOGETHER_MAX, LARGE_WAITING_MAX, PUSH_AGE_S
+from notify.bounds import LARGE_BYTES, LARGE_TOGETHER_MAX, LARGE_WAITING_MAX, PUSH_AGE_S, TURN_S
 
 log = logging.getLogger(__name__)
 
@@ -131,6 +131,8 @@ class Follower:
             self.applied = Applied(self.applied.stream, large[0].sequence - 1 if large else last)
             self.heard_s = self._loop.time()
             if is_live:
+                if pulled and not large:
+                    await asyncio.sleep(TURN_S)  # what comes meanwhile shares the next turn
                 continue
             if self.heard_s > said_s + _SAID_EVERY_S:
                 said_s = self.heard_s
@@ -148,6 +150,10 @@ class Follower:
                 await self._apply(some, pushes=pushes)
 
     async def _apply(self, pulled: Sequence[Pulled], *, pushes: bool) -> None:
+        try:
+            return await self.apply(pulled, anew=self._anew, pushes=pushes)
+        except _AWAY as error:
+            log.info("%s: %s; it is tried again", self.stream, str(error) or type(error).__name__)
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type(_AWAY),
             wait=wait_random_exponential(0.05, max=1.0),
@@ -156,3 +162,4 @@ class Follower:
         ):
             with attempt:
                 await self.apply(pulled, anew=self._anew, pushes=pushes)
+        return None
