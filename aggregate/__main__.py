@@ -8,7 +8,6 @@ import random
 from collections.abc import AsyncIterator
 
 from aggregate import bounds
-from aggregate.access import Access
 from aggregate.catalog import CatalogWriter
 from aggregate.closer import Closer
 from aggregate.control_publisher import ControlPublisher
@@ -30,6 +29,7 @@ from grandstand.wire.tasks import end
 from mesh import config, limits, runtime
 from mesh.addresses import Addresses
 from mesh.auth import Verifier
+from mesh.auth.access import Access
 from mesh.auth.service import open_verifier
 from mesh.catalog.watch import CatalogWatch
 from mesh.health import proofs

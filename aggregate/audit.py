@@ -1,38 +1,27 @@
-"""One line of the log for each change of the catalog, and each revocation: what, when, who and from where.
+"""One line of the log for each change of the catalog, and each revocation.
 
-The logger is `audit`, so that the lines can be told from others and kept longer. `when` is the time at the
-beginning of the line. A call that is repeated is answered as the first time and has a line each time; its
-`opened_at` or `closes_at` shows that it changed nothing. What ends by itself is `by the mesh`, one line from
-the instance that wrote it. No line holds a token.
+The lines are of mesh.auth.audit. A call that is repeated is answered as the first time and has a line each
+time; its `opened_at` or `closes_at` shows that it changed nothing. What ends by itself is `by the mesh`, one
+line from the instance that wrote it.
 """
 
 from __future__ import annotations
 
-import logging
-
-from aggregate.access import Caller
 from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED, Board, Game, Poll
-from grandstand.wire import actors
 from mesh.auth import Revocation
+from mesh.auth.access import Caller
+from mesh.auth.audit import log, tell
 from mesh.auth.revocations import time_of
-
-log = logging.getLogger("audit")
 
 
 def called(what: str, definition: Game | Poll | Board, by: Caller) -> None:
     """`what`: defined, opened, ended, ..., or what was taken back of whom; without a line break."""
-    _tell(what, _said(definition), by)
+    tell(what, _said(definition), by)
 
 
 def revoked(revocation: Revocation, by: Caller) -> None:
     """As it is stored now."""
-    _tell("revoked", f"tokens: {revocation.said()}, kept until {time_of(revocation.kept_until_s)},", by)
-
-
-def _tell(what: str, said: str, by: Caller) -> None:
-    identity = by.identity
-    role = "operator" if identity.operator else "owner"
-    log.info("%s %s by %s (%s) from %s", what, said, actors.said(identity.actor_id), role, by.address)
+    tell("revoked", f"tokens: {revocation.said()}, kept until {time_of(revocation.kept_until_s)},", by)
 
 
 def ended(definition: Game | Poll | Board) -> None:

@@ -17,6 +17,13 @@ SEASON_MAX_S = 366 * 24 * 3600.0
 BOARD_TOP_DEFAULT = 10
 OPEN_FOR_MAX_S = 24 * 3600.0
 LISTED_MAX = 32
+RULES_MAX = 16
+RULE_AT_MOST_EVERY_MAX_S = 24 * 3600.0
+RULE_HOLD_MAX_S = 600.0
+RULE_FIRST_MAX = 100
+RULE_TIMES_MIN = 2
+RULE_TIMES_MAX = 100
+RULE_TEXT_CHARACTERS_MAX = 500
 RETAIN_FOR_MAX_S = 366 * 24 * 3600.0
 RETAIN_FOR_DEFAULT_S = 24 * 3600.0
 IDLE_FOR_MIN_S = 3600.0
@@ -48,9 +55,6 @@ FLUSH_INTERVAL_MAX_S = 0.1
 FLUSH_BEAT_S = 0.005
 # A flush is one step in Redis, which serves nobody else meanwhile: no more events than this in one.
 FLUSH_EVENTS_MAX = 65_536
-PULL_BATCH = 256
-# Of one pull; the largest message a NATS server of ours takes must fit.
-PULL_BYTES_MAX = 8 * 1024 * 1024
 # A state log is written anew when it is this long and three times what it holds.
 LOG_BYTES_MIN = 256 * 1024
 LATENESS_S = 10

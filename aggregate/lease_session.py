@@ -38,7 +38,6 @@ from aggregate.pace import FlushPace
 from aggregate.partition import Flush, Partition
 from aggregate.partition_health import Dependency, PartitionHealth
 from aggregate.partition_store import PartitionStore
-from aggregate.pull import Pull, Pulled
 from aggregate.results_messages import results_messages
 from grandstand.aggregate.v1.aggregate_pb2 import PartitionStatus
 from grandstand.internal.v1.internal_pb2 import (
@@ -51,6 +50,7 @@ from grandstand.wire.tasks import end
 from mesh import limits, telemetry, wall_clock
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
+from mesh.jetstream.pull import Pull, Pulled
 from mesh.redis.database import RedisError
 from mesh.redis.errors import Corrupt, Fenced, Rewound
 
@@ -111,7 +111,12 @@ class LeaseSession:
         self._keys = 0
         self._wanted: asyncio.Future[Checkpoint | None] | None = None
         self._is_over = False
-        self._pull = Pull(bus, partition.index)
+        self._pull = Pull(
+            bus,
+            subjects.EVENTS_STREAM,
+            [subjects.events(partition.index)],
+            subjects.consumer(partition.index),
+        )
         self._subscription: Subscription | None = None
         self._applied = lease.applied = partition.folded
         self._pace = pace or FlushPace()

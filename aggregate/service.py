@@ -9,7 +9,6 @@ from urllib.parse import unquote
 import grpc
 
 from aggregate import audit, bounds
-from aggregate.access import Access
 from aggregate.catalog import CatalogWriter
 from aggregate.lists import Lists, game_with_topics
 from aggregate.topics import topics_of_game
@@ -32,6 +31,7 @@ from grandstand.wire.errors import Invalid, Unavailable, Unknown, shown
 from grandstand.wire.topics import TopicPatterns, check_positions
 from mesh import limits, wall_clock
 from mesh.addresses import Addresses, forwarded_for
+from mesh.auth.access import Access
 from mesh.catalog.spreads import Spreads
 from mesh.catalog.watch import CatalogWatch
 from mesh.jetstream import subjects

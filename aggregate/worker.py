@@ -36,7 +36,6 @@ from aggregate.partition import Loaded, Partition
 from aggregate.partition_health import PartitionHealth
 from aggregate.partition_store import Acquired, PartitionStore
 from aggregate.partition_store import StoredState as Standing
-from aggregate.pull import PullBroken
 from aggregate.retention import Checkpoints, CheckpointUnreadable
 from aggregate.turns import Turns
 from grandstand.aggregate.v1.aggregate_pb2 import PartitionStatus
@@ -45,6 +44,7 @@ from grandstand.wire.tasks import end
 from mesh import wall_clock
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
+from mesh.jetstream.pull import PullBroken
 from mesh.redis.database import RedisError
 from mesh.redis.errors import Corrupt, Fenced, Rewound
 

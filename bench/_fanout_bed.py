@@ -19,6 +19,7 @@ from bench._child import HOST, BenchChild
 from bench._peers import SOCKET_IO, Nchan, SocketIo
 from mesh.envoy.bootstrap import bootstrap
 from mesh.envoy.config import Endpoint, EnvoyConfig, SocketPath
+from mesh.envoy.contract import KINDS
 from toolbox.local import exempt, provision
 from toolbox.local.keys import own_keys
 from toolbox.local.stores import valkey_conf
@@ -74,11 +75,8 @@ class FanBed:
             edge=Endpoint(HOST, edge),
             mesh=Endpoint(HOST, mesh),
             admin=SocketPath(str(self._ground.home.sockets / f"{name}.sock")),
-            replicas={
-                "ingest": nobody,
-                "aggregate": nobody,
-                "gateway": tuple(Endpoint(HOST, gateway.port) for gateway in gateways),
-            },
+            replicas=dict.fromkeys(KINDS, nobody)
+            | {"gateway": tuple(Endpoint(HOST, gateway.port) for gateway in gateways)},
             keys=own_keys(self._ground.home).edge,
             connections_max=CONNECTIONS_MAX,
         )

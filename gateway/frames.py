@@ -15,7 +15,7 @@ Bound: a state for each topic that matches, which the view holds as well, and th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from struct import Struct
 
@@ -27,6 +27,7 @@ from grandstand.gateway.v1.gateway_pb2 import (
     Drain,
     GameEnded,
     Heartbeat,
+    Personal,
     Rendition,
     Snapshot,
     SubscribeResponse,
@@ -49,6 +50,8 @@ _SNAPSHOT_MORE = tag(Snapshot, "more", VARINT)
 _SNAPSHOT_RATE = tag(Snapshot, "updates_per_s", FIXED64)
 _UPDATE_TOPIC = tag(Update, "topics", LENGTH_DELIMITED)
 _UPDATE_DELTA = tag(Update, "deltas", LENGTH_DELIMITED)
+_PERSONAL = tag(SubscribeResponse, "personal", LENGTH_DELIMITED)
+_PERSONAL_TOPIC = tag(Personal, "topics", LENGTH_DELIMITED)
 _DOUBLE = Struct("<d")
 
 _CHOSEN_FOR_S = 10.0
@@ -204,6 +207,12 @@ def _positions(view: GameView) -> bytes:
 def _applied_field(partition: int, sequence: int) -> bytes:
     """The same for all games of a partition."""
     return _APPLIED + sized(position(partition, sequence))
+
+
+def personal(states: Sequence[bytes], now_s: float) -> bytes:
+    """Of encoded TopicStates."""
+    topics = b"".join([_PERSONAL_TOPIC + sized(state) for state in states])
+    return b"".join((_as_of(now_s), _PERSONAL, sized(topics)))
 
 
 def heartbeat(now_s: float) -> bytes:

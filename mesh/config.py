@@ -43,7 +43,7 @@ class ServiceConfig:
     """Where the event log's files are, if they are on this machine."""
     environment: Environment = "development"
     keys: str | None = None
-    """The keys of clients' tokens: a file or an http(s) URL of a JWKS. All but notify want it."""
+    """The keys of clients' tokens: a file or an http(s) URL of a JWKS."""
     issuer: str | None = None
     """What the `iss` of clients' tokens must be; None: anything."""
     actor_claim: str = "sub"

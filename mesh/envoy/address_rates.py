@@ -6,8 +6,8 @@ kind of request:
 
     streams   Subscribe, Publish: a hall of 2,000 viewers behind one address comes back within ten seconds. A
               thousand streams at once cost everybody half a second
-    reads     what aggregate answers: one address never fills the edge's breaker of reads (clusters), however
-              long its requests stay without a message
+    reads     what aggregate and notify answer: one address never fills the edge's breaker of reads
+              (clusters), however long its requests stay without a message
     sends     the rest of the gateway's: votes of that hall
     probes    /healthz, /livez and gRPC's health check, which a gateway answers
     page      the page's files, by their size. Envoy holds a whole file for each request until its client has
@@ -72,7 +72,7 @@ def kind_of(rpc: Rpc) -> str:
     """A key of RATES."""
     if rpc.streams:
         return "streams"
-    return "reads" if rpc.kind == "aggregate" else "sends"
+    return "reads" if rpc.kind in ("aggregate", "notify") else "sends"
 
 
 def page_rate(heap_bytes_max: int) -> AddressRate:

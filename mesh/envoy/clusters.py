@@ -36,7 +36,8 @@ CONNECTIONS_MAX = 1_024
 REQUESTS_MAX = 25_000
 """Also of those that wait: all of them at once, when a gateway is back and its connection not yet."""
 EDGE_READS_MAX = 2_048
-"""Unary calls of clients to aggregate at once: reads of Redis, and reads that wait for a position."""
+"""Unary calls of clients to aggregate, and to notify, at once: reads of Redis, and reads that wait for a
+position."""
 RETRY_BUDGET_PERCENT = 20.0
 RETRIES_AT_LEAST = 32
 BUFFER_BYTES = 256 * 1024
@@ -74,7 +75,8 @@ def grpc_cluster(
 ) -> dict[str, Any]:
     """`service` is the gRPC service whose health is asked for."""
     name = cluster_name(listener, kind)
-    requests_max = EDGE_READS_MAX if (listener, kind) == ("edge", "aggregate") else REQUESTS_MAX
+    reads_only = listener == "edge" and kind in ("aggregate", "notify")
+    requests_max = EDGE_READS_MAX if reads_only else REQUESTS_MAX
     assert endpoints, f"{kind} has no endpoint"
     return {
         **({"transport_socket": upstream_tls(tls)} if tls else {}),

@@ -93,7 +93,7 @@ class EnvoyConfig:
     admin: SocketPath
     """Whoever reaches it can end Envoy: in a folder of this user's alone."""
     replicas: Mapping[str, tuple[Address, ...]]
-    """Where each service listens: ingest, aggregate, gateway."""
+    """Where each service of contract.KINDS listens."""
     keys: Keys
     """With which clients' tokens are signed."""
     issuer: str = ""

@@ -19,6 +19,7 @@ from grandstand.aggregate.v1 import aggregate_pb2
 from grandstand.catalog.v1 import catalog_pb2
 from grandstand.gateway.v1 import gateway_pb2
 from grandstand.ingest.v1 import ingest_pb2
+from grandstand.notify.v1 import notify_pb2
 
 Listener = Literal["edge", "mesh"]
 LISTENERS: tuple[Listener, ...] = get_args(Listener)
@@ -29,16 +30,49 @@ _SERVED_BY: tuple[tuple[str, ServiceDescriptor], ...] = (
     ("aggregate", aggregate_pb2.DESCRIPTOR.services_by_name["AggregateService"]),
     ("aggregate", catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"]),
     ("aggregate", access_pb2.DESCRIPTOR.services_by_name["AccessService"]),
+    ("notify", notify_pb2.DESCRIPTOR.services_by_name["NotifyService"]),
 )
+KINDS = tuple(dict.fromkeys(kind for kind, _ in _SERVED_BY))
+"""The services behind Envoy."""
+
+_INBOX_METHODS = (
+    "NotifyService/ListInbox",
+    "NotifyService/AcknowledgeNotices",
+    "NotifyService/GetPreferences",
+    "NotifyService/SetPreferences",
+)
+"""What an actor does with its own inbox. To send is for backends, on the mesh listener."""
 
 _EDGE_SERVICES = ("GatewayService", "IngestService", "AggregateService")
-_EDGE_METHODS = ("CatalogService/GetGame", "CatalogService/ListPolls", "CatalogService/ListBoards")
+_EDGE_METHODS = (
+    "CatalogService/GetGame",
+    "CatalogService/ListPolls",
+    "CatalogService/ListBoards",
+    *_INBOX_METHODS,
+)
 """Defining, opening and closing is for a game's own backend, on the mesh listener."""
 _MESH_METHODS = ("AggregateService/ReadPartitions",)
 """For operators."""
-_MESH_TOKEN_METHODS = ("IngestService/Publish", "AggregateService/ReadPartitions", "AccessService/Revoke")
+_MESH_TOKEN_METHODS = (
+    "IngestService/Publish",
+    "AggregateService/ReadPartitions",
+    "AccessService/Revoke",
+    "NotifyService/SendNotice",
+    "NotifyService/SendNoticeToActors",
+    "NotifyService/CancelNotice",
+    "NotifyService/TailNotices",
+    "NotifyService/ChangeSegment",
+    "NotifyService/ListSegments",
+    "NotifyService/ListSegmentActors",
+    "NotifyService/DeleteSegment",
+)
 """Also called with the mesh's own tokens, which Envoy cannot check: the service does."""
-_TOKEN_METHODS = ("IngestService/Publish", "GatewayService/Send", "GatewayService/IssueOrigin")
+_TOKEN_METHODS = (
+    "IngestService/Publish",
+    "GatewayService/Send",
+    "GatewayService/IssueOrigin",
+    *_INBOX_METHODS,
+)
 """Who acts must say who it is; who watches need not."""
 
 
@@ -63,7 +97,7 @@ def rpcs() -> tuple[Rpc, ...]:
 
 
 def services_of(kind: str) -> tuple[str, ...]:
-    """The full names of the gRPC services that ingest, aggregate or gateway serve, for its health check."""
+    """The full names of the gRPC services that one of KINDS serves, for its health check."""
     return tuple(service.full_name for served_by, service in _SERVED_BY if served_by == kind)
 
 
@@ -88,5 +122,5 @@ def _rpc(kind: str, method: MethodDescriptor) -> Rpc:
         retryable=level in (MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT),
         at_edge=name in _EDGE_METHODS or (service.name in _EDGE_SERVICES and name not in _MESH_METHODS),
         wants_token=name in _TOKEN_METHODS,
-        wants_token_inside=kind == "aggregate" and name not in _MESH_TOKEN_METHODS,
+        wants_token_inside=kind in ("aggregate", "notify") and name not in _MESH_TOKEN_METHODS,
     )

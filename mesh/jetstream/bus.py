@@ -7,7 +7,7 @@ answers late, and to reconnect then adds to its work.
 
 Why nats-py's own `publish_async` and `fetch` are not used: a rejected `publish_async` never
 resolves and leaks its slot, and a lost ack has no deadline; `fetch` after a timed-out fetch
-stalls. `mesh.jetstream.pipeline` and `aggregate.pull` take their places.
+stalls. `mesh.jetstream.pipeline` and `mesh.jetstream.pull` take their places.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ _NO_CLUSTER = 10074
 
 
 def first_sequence(made_at: datetime.datetime) -> int:
-    """The first sequence of an event stream made at that time: its microseconds since 1970.
+    """The first sequence of a stream made at that time: its microseconds since 1970.
 
-    It is beyond every sequence of a stream that was made earlier, since none stores a block each microsecond.
+    It is beyond every sequence of one that was made earlier, since none stores a message each microsecond.
     So no purge, position or cursor of that one names anything in this one. Below 2^52, which every store of
     sequences can hold (aggregate.manifest the least), until 2112.
     """
@@ -131,14 +131,7 @@ class Bus:
         `bytes_max`: its room; None means what this process named before, or limits.STREAM_BYTES_MAX.
 
         `discard=new`: a full stream refuses new events, and so does ingest; it never forgets
-        one that was acked (I4). One of an older release gets the subjects that it lacks. Raises
-        NotNow when no cluster is there to hold that many replicas.
-
-            created without our subjects ──▶ purged up to `first_sequence` ──▶ given the subjects
-
-        So it takes nothing before its first sequence is set, and each step may be repeated, by anybody.
-        Rejected: the setting `first_seq`. nats-server before 2.10.28 and 2.11.2 empties a stream that has it
-        when it restarts, unless the first message is gone.
+        one that was acked (I4). Raises NotNow as `ensure_stream`.
         """
         self._events_bytes_max = bytes_max or self._events_bytes_max
         config = js_api.StreamConfig(
@@ -148,9 +141,24 @@ class Bus:
             discard=js_api.DiscardPolicy.NEW,
             max_bytes=self._events_bytes_max,
             duplicate_window=limits.DEDUPE_WINDOW_S,
-            num_replicas=self.replicas,
         )
-        await self._until_jetstream_answers(lambda: self._add_stream(config))
+        await self.ensure_stream(config, [subjects.EVENTS_ALL, subjects.PURGED_ALL])
+
+    async def ensure_stream(self, config: js_api.StreamConfig, taken: list[str]) -> None:
+        """Creates a stream whose sequences follow those of any that had its name before, unless it exists;
+        waits for JetStream as long as it takes.
+
+        `taken`: its subjects, which the configuration does not name. One of an older release gets those that
+        it lacks. Raises NotNow when no cluster is there to hold that many replicas.
+
+            created without our subjects ──▶ purged up to `first_sequence` ──▶ given the subjects
+
+        So it takes nothing before its first sequence is set, and each step may be repeated, by anybody.
+        Rejected: the setting `first_seq`. nats-server before 2.10.28 and 2.11.2 empties a stream that has it
+        when it restarts, unless the first message is gone.
+        """
+        config.num_replicas = self.replicas
+        await self._until_jetstream_answers(lambda: self._add_stream(config, taken))
 
     async def await_events_stream(self) -> None:
         """Returns once the event stream, which aggregates create, takes events."""
@@ -203,32 +211,31 @@ class Bus:
         assert info.created is not None
         return info.created.isoformat(), info.state.last_seq
 
-    async def _add_stream(self, config: js_api.StreamConfig) -> None:
+    async def _add_stream(self, config: js_api.StreamConfig, taken: list[str]) -> None:
+        name = config.name
+        assert name is not None
         try:
-            found = await self.js.stream_info(subjects.EVENTS_STREAM)
+            found = await self.js.stream_info(name)
         except NotFoundError:
             try:
                 found = await self.js.add_stream(config)
             except APIError as error:
                 if error.err_code == _NO_CLUSTER:
                     raise NotNow(
-                        f"{self.replicas} replicas of the event stream want a NATS cluster of at least that "
+                        f"{self.replicas} replicas of the stream {name} want a NATS cluster of at least that "
                         "many servers, and this is none; start with --replicas 1 or name a cluster"
                     ) from None
                 if error.err_code != _STREAM_EXISTS:  # another service was faster
                     raise
-                found = await self.js.stream_info(subjects.EVENTS_STREAM)
+                found = await self.js.stream_info(name)
         else:
             if (held := found.config.num_replicas or 1) != self.replicas:
-                log.warning("the event stream keeps its replicas: %d, not %d", held, self.replicas)
-        if not _takes_events(found) and not found.state.last_seq:
+                log.warning("the stream %s keeps its replicas: %d, not %d", name, held, self.replicas)
+        if taken[0] not in (found.config.subjects or ()) and not found.state.last_seq:
             assert found.created is not None
-            await self.js.purge_stream(subjects.EVENTS_STREAM, seq=first_sequence(found.created))
-        if not {subjects.EVENTS_ALL, subjects.PURGED_ALL} <= {*(found.config.subjects or ())}:
-            await self._change_stream(
-                subjects.EVENTS_STREAM,
-                lambda held: held.update(subjects=[subjects.EVENTS_ALL, subjects.PURGED_ALL]),
-            )
+            await self.js.purge_stream(name, seq=first_sequence(found.created))
+        if not {*taken} <= {*(found.config.subjects or ())}:
+            await self._change_stream(name, lambda held: held.update(subjects=taken))
 
     async def widen_events_stream(self, more_bytes: int) -> int:
         """Its new bound. Raises NatsError, TimeoutError."""

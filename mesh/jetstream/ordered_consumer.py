@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -60,16 +61,30 @@ class OrderedConsumer:
         self._number = 0
         self._is_broken = False
         self._subscription: Subscription | None = None
+        self.heard_s = time.monotonic()
+        """When the server last sent something, be it a heartbeat."""
 
-    async def open(self, stream: str, subjects: Sequence[str]) -> None:
-        """Begins with the last message of each subject. Raises NatsError, TimeoutError."""
+    async def open(
+        self,
+        stream: str,
+        subjects: Sequence[str],
+        *,
+        new_only: bool = False,
+        heartbeat_s: float | None = None,
+    ) -> int:
+        """Begins with the last message of each subject, or with what is stored from now on. `heartbeat_s`:
+        how often the server says that it has nothing to send. Returns how many messages there were to begin
+        with. Raises NatsError, TimeoutError."""
         inbox = self._bus.client.new_inbox()
         self._subscription = await self._bus.client.subscribe(inbox, cb=self._take)
-        await self._bus.js.add_consumer(
+        info = await self._bus.js.add_consumer(
             stream,
             js_api.ConsumerConfig(
                 deliver_subject=inbox,
-                deliver_policy=js_api.DeliverPolicy.LAST_PER_SUBJECT,
+                deliver_policy=js_api.DeliverPolicy.NEW
+                if new_only
+                else js_api.DeliverPolicy.LAST_PER_SUBJECT,
+                idle_heartbeat=heartbeat_s,
                 ack_policy=js_api.AckPolicy.NONE,
                 filter_subjects=list(subjects),
                 max_deliver=1,
@@ -78,6 +93,8 @@ class OrderedConsumer:
                 inactive_threshold=_FORGOTTEN_AFTER_S,
             ),
         )
+        delivered = 0 if info.delivered is None else info.delivered.consumer_seq
+        return delivered + (info.num_pending or 0)
 
     async def close(self) -> None:
         self._is_broken = True
@@ -86,6 +103,7 @@ class OrderedConsumer:
                 await self._subscription.unsubscribe()
 
     async def _take(self, message: Msg) -> None:
+        self.heard_s = time.monotonic()
         if self._is_broken or not message.reply.startswith("$JS.ACK."):
             return
         # $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>,

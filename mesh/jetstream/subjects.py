@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from hashlib import blake2b
 
 from grandstand.wire import actors
 
@@ -53,6 +54,7 @@ WORKERS = "workers.aggregate"
 """Where the aggregation workers tell each other that they live (WorkerBeat)."""
 
 HEALTH_ALL = "health.>"
+HEALTH_OF_NOTIFY = "health.notify.*"
 
 
 def health(service: str, instance: str) -> str:
@@ -113,8 +115,95 @@ def announcements(game_id: str) -> str:
 
 
 def inbox(actor_id: str) -> str:
-    """Where notify says how an actor's inbox is now (Inbox)."""
+    """Where notify says what changed in an actor's inbox (InboxChange)."""
     return f"inbox.{actors.encode(actor_id)}"
+
+
+CROWDS_ALL = "crowd.>"
+
+
+def crowd(name: str) -> str:
+    """Where notify says what was stored for a crowd (CrowdNotice); `name` as mesh.notices.crowds has it."""
+    return f"crowd.{name.replace(':', '.')}"
+
+
+NOTICES_STREAM = "NOTICES"
+NOTICES_ALL = "notices.>"
+NOTICES_CANCELLED_ALL = "notices.cancelled.*"
+NOTICES_SCHEDULED_ALL = "notices.scheduled.*"
+
+
+def notice_name(game_id: str, key: str) -> str:
+    """What stands in subjects for a game's notice of that key, which may hold anything: 32 hex digits."""
+    return blake2b(f"{game_id}\0{key}".encode(), digest_size=16).hexdigest()
+
+
+def notice_sent(name: str) -> str:
+    """What was sent, at once or to be due later; of a list, its head."""
+    return f"notices.sent.{name}"
+
+
+def notice_part(name: str, part: int) -> str:
+    """A part of a list; parts count from 0."""
+    return f"notices.sent.{name}.{part}"
+
+
+def notice_due(name: str, occurrence: int, part: int | None = None) -> str:
+    """An occurrence that fell due; `part`: of a list."""
+    return f"notices.due.{name}.{occurrence}" + ("" if part is None else f".{part}")
+
+
+def notice_due_all(name: str) -> str:
+    """Every occurrence that fell due, and every part of it."""
+    return f"notices.due.{name}.>"
+
+
+def notice_cancelled(name: str) -> str:
+    return f"notices.cancelled.{name}"
+
+
+def notice_scheduled(name: str) -> str:
+    """What the scheduler has to send, until all of it fell due."""
+    return f"notices.scheduled.{name}"
+
+
+def notice_fired(game_id: str, rule_id: str, topic: str) -> str:
+    """The firings of a rule on a topic; `topic`: "" for the game itself."""
+    return f"notices.fired.{game_id}.{rule_id}.{topic.replace('/', '.') or 'game'}"
+
+
+def notices_fired_in(game_id: str) -> str:
+    """The firings of all rules of a game."""
+    return f"notices.fired.{game_id}.>"
+
+
+def notice_shown(name: str) -> list[str]:
+    """Filters: all that a notice of that name is stored as, but for its cancellation and its schedule. One by
+    one: nats-server 2.10 misses what the first matches in a consumer that has the second, too."""
+    return [f"notices.sent.{name}", f"notices.sent.{name}.*", f"notices.due.{name}.>"]
+
+
+READERS_STREAM = "READERS"
+READERS_ALL = "readers.*"
+
+
+def reader(actor_id: str) -> str:
+    """What an actor has read, and wants to be told (Reader)."""
+    return f"readers.{actors.encode(actor_id)}"
+
+
+SEGMENTS_STREAM = "SEGMENTS"
+SEGMENTS_ALL = "segments.*.*"
+
+
+def segment_member(segment: str, actor_id: str) -> str:
+    """Whether the actor belongs to the segment: b"1", or b"" if not."""
+    return f"segments.{segment}.{actors.encode(actor_id)}"
+
+
+def segment_members(segment: str) -> str:
+    """All that belong to it or did."""
+    return f"segments.{segment}.*"
 
 
 PSEUDONYM_KEY = "secret.pseudonyms"

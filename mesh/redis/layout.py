@@ -21,7 +21,18 @@ Keys of a partition share one hash tag, so a flush is atomic on a cluster too:
 
 Beside them, of no partition:
 
-    inbox:<actor>           Inbox: what notify has told an actor, whose id is encoded
+    inbox:{<actor>}         hash  <sequence of NOTICES> -> StoredNotice: an actor's own; the id is encoded
+    reader:{<actor>}        hash  reader -> Reader; sequence -> its own in READERS; segment:<name> -> the
+                            sequence in SEGMENTS by which the actor belongs to it; "-" before it: no more
+    crowd:{everyone}        hash  <sequence of NOTICES> -> StoredNotice; so, too,
+    crowd:{game:<id>}, crowd:{segment:<name>}
+    segment:{<name>}        zset of scores 0: the encoded ids of the actors that belong to it
+    segments                zset of scores 0: the names of those that somebody belongs to
+    notices:applied         hash  <stream> -> "<identity> <sequence>": how far it is in the keys above
+    notices:lease           string, expiring: the notify process that keeps them
+
+They are derived from the streams NOTICES, READERS and SEGMENTS. A notice that was taken back is StoredNotice
+with nothing but `cancelled` and its times.
 """
 
 from __future__ import annotations
@@ -109,7 +120,26 @@ def results_key(partition: int, game_id: str) -> str:
 
 
 def inbox_key(actor_id: str) -> str:
-    return f"inbox:{actors.encode(actor_id)}"
+    return f"inbox:{{{actors.encode(actor_id)}}}"
+
+
+def reader_key(actor_id: str) -> str:
+    """In one slot with the actor's inbox."""
+    return f"reader:{{{actors.encode(actor_id)}}}"
+
+
+def crowd_key(crowd: str) -> str:
+    """Of `everyone`, `game:<id>` or `segment:<name>` (mesh.notices.crowds)."""
+    return f"crowd:{{{crowd}}}"
+
+
+def segment_key(name: str) -> str:
+    return f"segment:{{{name}}}"
+
+
+SEGMENTS = "segments"
+NOTICES_APPLIED = "notices:applied"
+NOTICES_LEASE = "notices:lease"
 
 
 def standing_field(actor_id: str) -> str:

@@ -202,6 +202,10 @@ class GameView:
         merge = self._merges.get(topic)
         return merge is not None and merge.sequence(partition) >= sequence
 
+    def merge_of(self, topic: str) -> TopicMerge | None:
+        """What is known of a topic, not merged yet; to be read only."""
+        return self._merges.get(topic)
+
     def let_time_pass(self, now_s: float) -> bool:
         """Touches the topics whose shown value changed with time alone; True if there are any."""
         before = self.version

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from aggregate import audit
-from aggregate.access import Access, Caller, GrpcCall
 from grandstand.catalog.v1.catalog_pb2 import STAGE_CLOSED, STAGE_SEALED, Board, Game, Poll
 from grandstand.wire.errors import Forbidden, Unauthenticated
 from mesh.auth import Trust, Verifier
+from mesh.auth.access import Access, Caller, GrpcCall
 from tests.support.tokens import bearer, private_jwk, ring, token
 
 KEY = private_jwk("HS256")

@@ -11,12 +11,12 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.errors import KeyWrongLastSequenceError
 
 from aggregate import audit
-from aggregate.access import Access, Caller
 from aggregate.revoking import AccessService, check
 from grandstand.access.v1.access_pb2 import RevokeRequest
 from grandstand.wire.errors import Forbidden, Invalid
 from mesh import limits
 from mesh.auth import Games, Identity, Revocation, Revocations
+from mesh.auth.access import Access, Caller
 from mesh.catalog.watch import CatalogWatch
 
 NOW = 1_800_000_000.0

@@ -22,13 +22,13 @@ from aggregate.lease_session import LeaseSession
 from aggregate.manifest import tail
 from aggregate.partition import Partition
 from aggregate.partition_store import PartitionStore
-from aggregate.pull import Pull
 from aggregate.retention import Checkpoints, Retention
 from aggregate.worker import PartitionWorker
 from grandstand.internal.v1.internal_pb2 import Checkpoint, DeadLetter, PartitionState, PurgeMarker
 from grandstand.wire import bounds as wire_bounds
 from grandstand.wire.errors import Unavailable
 from mesh.jetstream import subjects
+from mesh.jetstream.pull import Pull
 from mesh.redis import layout
 from mesh.redis.errors import Corrupt, Fenced, Rewound
 from mesh.redis.layout import Write

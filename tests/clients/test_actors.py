@@ -58,7 +58,7 @@ def test_what_platforms_call_their_people_is_taken_and_encoded_within_bounds(act
     assert re.fullmatch(r"[A-Za-z0-9_=-]+", encoded)
     assert len(encoded) <= actors.ENCODED_CHARACTERS_MAX == 172
     assert subjects.inbox(actor) == f"inbox.{encoded}"
-    assert layout.inbox_key(actor) == f"inbox:{encoded}"
+    assert layout.inbox_key(actor) == f"inbox:{{{encoded}}}"
 
 
 @given(ACTORS, ACTORS)

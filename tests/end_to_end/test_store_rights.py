@@ -36,21 +36,25 @@ BEYOND_NATS = {
     "aggregate": (WIPE, "$JS.API.STREAM.DELETE.EVENTS", "inbox.ann", "announcements.g", "health.gateway.x"),
     "gateway": (
         *(PURGE, WIPE, GAME_KEY, "events.1", "results.g.poll.p.1", "inbox.ann", "announcements.g"),
+        *("crowd.everyone", "notices.sent.0", "readers.ann", "segments.vips.ann"),
         *("$JS.API.CONSUMER.CREATE.EVENTS", "$JS.API.STREAM.UPDATE.KV_catalog", "_INBOX.ingest.x"),
     ),
-    "notify": (PURGE, WIPE, GAME_KEY, "events.1", "results.g.poll.p.1"),
+    "notify": (
+        *(PURGE, WIPE, GAME_KEY, "events.1", "results.g.poll.p.1"),
+        *("$JS.API.STREAM.DELETE.NOTICES", "$JS.API.STREAM.MSG.DELETE.NOTICES"),
+    ),
     "supervisor": (PURGE, WIPE, GAME_KEY, "events.1", "probes.ingest.1"),
     "operator": (PURGE, WIPE, GAME_KEY, "events.1", "results.g.poll.p.1"),
 }
-OVERHEARD = (">", "_INBOX.>", "$KV.>", "events.*")
+OVERHEARD = (">", "_INBOX.>", "$KV.>", "events.*", "readers.*")
 STATE = layout.applied_key(1)
 READING, WRITING = ("GET", STATE), ("SET", STATE, "9999999")
 SCRIPT = ("EVAL", "return redis.call('SET', KEYS[1], '9999999')", "1", STATE)
 INBOX = layout.inbox_key("ann")
 BEYOND_VALKEY = {
     "aggregate": (("FLUSHALL",), ("CONFIG", "GET", "*"), ("SET", INBOX, ""), ("KEYS", "*")),
-    "gateway": (("FLUSHALL",), WRITING, SCRIPT, ("SET", INBOX, ""), ("GET", "supervisor:probe")),
-    "notify": (("FLUSHALL",), READING, WRITING, SCRIPT),
+    "gateway": (("FLUSHALL",), WRITING, SCRIPT, ("SET", INBOX, ""), ("GET", "notices:lease")),
+    "notify": (("FLUSHALL",), WRITING, SCRIPT, ("HSET", layout.topics_key(1), "x", "y")),
     "supervisor": (("FLUSHALL",), READING, ("PING",)),
     "operator": (("FLUSHALL",), ("SHUTDOWN",), ("HSET", layout.topics_key(1), "x", "y"), ("GET", INBOX)),
 }

@@ -15,7 +15,6 @@ import grpc.aio
 import pytest
 import redis
 
-from aggregate.access import Access
 from aggregate.service import AggregateService
 from aggregate.waiting_reads import WaitingReads
 from gateway import bounds as gateway_bounds
@@ -31,6 +30,7 @@ from grandstand.wire import ids
 from grandstand.wire.errors import GrandstandError, Unauthenticated, Unavailable
 from mesh import limits
 from mesh.addresses import Addresses
+from mesh.auth.access import Access
 from mesh.catalog.spreads import Spreads
 from mesh.catalog.view import CatalogView
 from mesh.jetstream import subjects

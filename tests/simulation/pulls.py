@@ -1,4 +1,4 @@
-"""Pulling a partition's blocks: what aggregate.pull.Pull does. One consumer a partition, made anew by
+"""Pulling a partition's blocks: what mesh.jetstream.pull.Pull does. One consumer a partition, made anew by
 each owner.
 
 More hostile than JetStream: whose consumer was made anew by somebody else may go on for a while, and
@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from aggregate.pull import PullBroken, Pulled
+from mesh.jetstream.pull import PullBroken, Pulled
 from tests.simulation.bus import ModelBus
 from tests.simulation.stream import Stored
 
@@ -22,11 +23,11 @@ _BATCH_MAX = 6
 
 
 class ModelPull:
-    def __init__(self, bus: ModelBus, partition: int) -> None:
+    def __init__(self, bus: ModelBus, _stream: str, filters: Sequence[str], _durable: str) -> None:
         self._process = bus.process
         self._bus = bus
         self._mesh: Mesh = bus.mesh
-        self._partition = partition
+        self._partition = int(filters[0].rpartition(".")[2])
         self._arrived = asyncio.Event()
         self._at = 0
         self._broken = ""
@@ -92,4 +93,4 @@ class ModelPull:
 
 
 def _pulled(block: Stored) -> Pulled:
-    return Pulled(block.sequence, block.data, None, block.stored_at_s)
+    return Pulled("", block.sequence, block.data, None, block.stored_at_s)

@@ -8,7 +8,7 @@ from typing import Any
 
 from mesh.envoy.bootstrap import bootstrap
 from mesh.envoy.config import Address, Endpoint, EnvoyConfig, JwksFile, SocketPath
-from mesh.envoy.contract import clusters_of
+from mesh.envoy.contract import KINDS, clusters_of
 from tests.support.tokens import jwks, private_jwk
 from toolbox.local import provision
 from toolbox.local.home import Home
@@ -35,10 +35,7 @@ def proxy(
         edge=Endpoint(LOOPBACK, ports.take()),
         mesh=Endpoint(LOOPBACK, ports.take()),
         admin=SocketPath(str(home.envoy_admin)),
-        replicas={
-            name: replicas.get(name) or (Endpoint(LOOPBACK, ports.take()),)
-            for name in ("ingest", "gateway", "aggregate")
-        },
+        replicas={name: replicas.get(name) or (Endpoint(LOOPBACK, ports.take()),) for name in KINDS},
         keys=JwksFile(str(home.jwks)),
         **changes,
     )

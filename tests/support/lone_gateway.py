@@ -28,6 +28,7 @@ from grandstand.internal.v1.internal_pb2 import GameResults, Partial, PartitionR
 from grandstand.wire import ids
 from mesh.envoy.bootstrap import bootstrap
 from mesh.envoy.config import Endpoint, EnvoyConfig, SocketPath
+from mesh.envoy.contract import KINDS
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.redis import layout
@@ -113,11 +114,7 @@ class LoneGateway:
             edge=Endpoint(HOST, ports.take()),
             mesh=Endpoint(HOST, ports.take()),
             admin=SocketPath(str(Home(self.home).envoy_admin)),
-            replicas={
-                "ingest": (nowhere,),
-                "aggregate": (nowhere,),
-                "gateway": (Endpoint(host, int(port)),),
-            },
+            replicas=dict.fromkeys(KINDS, (nowhere,)) | {"gateway": (Endpoint(host, int(port)),)},
             keys=own_keys(Home(self.home)).edge,
             address_rates=address_rates,
         )

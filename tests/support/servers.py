@@ -116,11 +116,18 @@ class Stores:
 
     def worker(self, instance: str, redis_url: str | None = None) -> Process:
         """A started `python -m aggregate`, ready or not."""
+        return self._service("aggregate", instance, redis_url)
+
+    def notify(self, instance: str) -> Process:
+        """A started `python -m notify`, ready or not."""
+        return self._service("notify", instance)
+
+    def _service(self, kind: str, instance: str, redis_url: str | None = None) -> Process:
         address = f"{HOST}:{self.ports.take()}"
         process = Process(
             instance,
             [
-                *(sys.executable, "-m", "aggregate", "--instance", instance),
+                *(sys.executable, "-m", kind, "--instance", instance),
                 *("--listen", address, "--mesh", f"{HOST}:1"),
                 *("--nats", self.nats_url, "--redis", redis_url or self.redis_url),
                 *("--keys", str(ensure_development_key(self.folder))),

@@ -65,6 +65,7 @@ def up(
     ingest: Annotated[int, typer.Option(help="How many replicas of ingest.")] = 1,
     aggregate: Annotated[int, typer.Option(help="How many workers fold: they share the partitions.")] = 1,
     gateway: Annotated[int, typer.Option(help="How many replicas of the gateway.")] = 1,
+    notify: Annotated[int, typer.Option(help="How many replicas of notify.")] = 1,
     keys: Annotated[
         str | None,
         typer.Option(
@@ -225,6 +226,7 @@ def up(
             ingest=ingest,
             aggregate=aggregate,
             gateway=gateway,
+            notify=notify,
             host=host,
             demo=keys is None if demo is None else demo,
             otlp=otlp,

@@ -20,7 +20,7 @@ from mesh import limits
 from mesh.addresses import Network
 from mesh.envoy.bootstrap import bootstrap
 from mesh.envoy.config import EdgeTls, Endpoint, EnvoyConfig, PageFile, SocketPath
-from mesh.envoy.contract import clusters_of, services_of
+from mesh.envoy.contract import KINDS, clusters_of, services_of
 from mesh.secrecy import NATS_VARIABLE, REDIS_VARIABLE, without_login
 from toolbox.local import exempt, store_users
 from toolbox.local.home import Home
@@ -67,6 +67,7 @@ class Options:
     ingest: int = 1
     aggregate: int = 1
     gateway: int = 1
+    notify: int = 1
     host: str = LOOPBACK
     demo: bool = True
     otlp: str | None = None
@@ -142,7 +143,7 @@ def service_names(options: Options) -> tuple[str, ...]:
         *(f"ingest-{n}" for n in range(1, options.ingest + 1)),
         *(f"aggregate-{n}" for n in range(1, options.aggregate + 1)),
         *(f"gateway-{n}" for n in range(1, options.gateway + 1)),
-        "notify-1",
+        *(f"notify-{n}" for n in range(1, options.notify + 1)),
     )
 
 
@@ -306,7 +307,7 @@ def _envoy(program: Path, config: Path, ports: PortPlan, home: Home, concurrency
             *(str(program), "-c", str(config), "--disable-hot-restart"),
             *("--concurrency", str(concurrency), "--log-level", "warning"),
         ),
-        probe=EnvoyProbe(home.envoy_admin, clusters_of("ingest", "aggregate", "gateway")),
+        probe=EnvoyProbe(home.envoy_admin, clusters_of(*KINDS)),
         address=f"{LOOPBACK}:{ports.edge}",
         grace_s=5.0,
         # It waits for the slowest service, which may be given two attempts.
@@ -320,7 +321,7 @@ _NEEDS = {
     "ingest": ("nats", "valkey"),
     "aggregate": ("nats", "valkey"),
     "gateway": ("nats", "valkey"),
-    "notify": ("nats",),
+    "notify": ("nats", "valkey"),
 }
 
 

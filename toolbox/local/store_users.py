@@ -36,12 +36,13 @@ _PASSWORD_BYTES = 24
 @dataclass(frozen=True, slots=True)
 class Rights:
     """`publish` and `subscribe`: subjects of NATS. `keys` and `commands`: of Valkey, where a user without
-    them does not exist; no command reaches any other key."""
+    them does not exist; no command reaches any other key, but `reads`, which reach the partitions'."""
 
     publish: tuple[str, ...]
     subscribe: tuple[str, ...]
     keys: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
 
 
 def _api(requests: str, stream: str, rest: str = "") -> tuple[str, ...]:
@@ -67,11 +68,26 @@ _CLOCK = (
     *_api("STREAM.INFO STREAM.LEADER.STEPDOWN", _EVENTS),
 )
 """To ask a server whose clock is off to hand over what it leads: on a cluster."""
+_NOTICES = (
+    subjects.NOTICES_ALL,
+    subjects.READERS_ALL,
+    subjects.SEGMENTS_ALL,
+    *(
+        right
+        for stream in (subjects.NOTICES_STREAM, subjects.READERS_STREAM, subjects.SEGMENTS_STREAM)
+        for right in (
+            *_api("STREAM.INFO STREAM.CREATE STREAM.UPDATE STREAM.PURGE STREAM.MSG.GET", stream),
+            *_api("CONSUMER.CREATE", stream),
+            *_api("CONSUMER.MSG.NEXT", stream, ".*"),
+        )
+    ),
+)
+"""To keep what inboxes are made of. One has the right to purge it: the streams are notify's alone."""
 _CONNECT = ("info", "ping", "client|setinfo")
 _READ = ("get", "hget", "hgetall", "zcard", "zscore", "zrange", "zrank", "zcount")
 _SCRIPTS = ("eval", "evalsha")
 _PARTITIONS = "{p*}:*"
-_INBOXES = "inbox:*"
+_INBOXES = ("inbox:*", "reader:*", "crowd:*", "notices:applied")
 
 RIGHTS: Mapping[str, Rights] = {
     "ingest": Rights(
@@ -135,25 +151,41 @@ RIGHTS: Mapping[str, Rights] = {
             "results.*",
             subjects.ANNOUNCEMENTS_ALL,
             "inbox.*",
+            subjects.CROWDS_ALL,
             subjects.HEALTH_ALL,
             subjects.PARTITION_STATUS_ALL,
             _replies("gateway"),
         ),
-        keys=(_PARTITIONS, _INBOXES),
+        keys=(_PARTITIONS, *_INBOXES),
         commands=(*_CONNECT, *_READ, "mget", *_SCRIPTS),
     ),
     "notify": Rights(
         publish=(
             subjects.ANNOUNCEMENTS_ALL,
             "inbox.*",
+            subjects.CROWDS_ALL,
+            *_NOTICES,
             "health.notify.*",
             _replies("notify"),
             *_CATALOG,
             *_CLOCK,
         ),
-        subscribe=(subjects.HEALTH_ALL, _replies("notify")),
-        keys=(_INBOXES,),
-        commands=(*_CONNECT, "get", "set", *_SCRIPTS),
+        subscribe=(
+            "results.*",
+            subjects.PARTITION_STATUS_ALL,
+            subjects.HEALTH_ALL,
+            subjects.NOTICES_ALL,
+            _replies("notify"),
+        ),
+        keys=(*_INBOXES, "notices:lease", "segment:*", "segments"),
+        commands=(
+            *_CONNECT,
+            *_READ,
+            *["mget", "type", "set", "del", "pexpire", "pttl", "hset", "hsetnx", "hdel", "hlen", "hkeys"],
+            *["zadd", "zrem", "zrangebylex", "zlexcount"],
+            *_SCRIPTS,
+        ),
+        reads=(*_READ, "mget", *_SCRIPTS),
     ),
     SUPERVISOR: Rights(
         publish=(f"probes.{SUPERVISOR}.*", *_api("STREAM.CREATE", _PROBES)),
@@ -223,7 +255,9 @@ def valkey_users(logins: Logins) -> Iterable[str]:
             keys = " ".join(f"~{key}" for key in rights.keys)
             commands = " ".join(f"+{command}" for command in rights.commands)
             channels = "&* " if user == ADMIN else ""
-            yield f"user {user} on #{password} {channels}{keys} -@all {commands}"
+            reads = " ".join(f"+{command}" for command in rights.reads)
+            more = f" (~{_PARTITIONS} -@all {reads})" if reads else ""
+            yield f"user {user} on #{password} {channels}{keys} -@all {commands}{more}"
 
 
 def tables() -> str:
@@ -237,9 +271,10 @@ def tables() -> str:
             "| Valkey user | keys | commands |",
             "|---|---|---|",
             *(
-                f"| {user} | {_listed(r.keys)} | {_listed(r.commands)} |"
+                f"| {user} | {_listed(keys)} | {_listed(commands)} |"
                 for user, r in RIGHTS.items()
-                if r.keys
+                for keys, commands in ((r.keys, r.commands), ((_PARTITIONS,), r.reads))
+                if keys and commands
             ),
         ]
     )

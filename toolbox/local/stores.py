@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from mesh import limits
+from mesh.notices import bounds
 from toolbox.local import store_users
 from toolbox.local.home import Home
 from toolbox.local.store_users import Logins
 
 LOOPBACK = "127.0.0.1"
 NATS_MAX_PAYLOAD_BYTES = 1024 * 1024
-NATS_STORE_BYTES_MAX = limits.STREAM_BYTES_MAX + 1024**3
+_NOTICES_BYTES = bounds.NOTICES_BYTES_MAX + bounds.READERS_BYTES_MAX + bounds.SEGMENTS_BYTES_MAX
+NATS_STORE_BYTES_MAX = limits.STREAM_BYTES_MAX + _NOTICES_BYTES + 1024**3
 NATS_MEMORY_BYTES_MAX = 256 * 1024**2
 
 assert limits.BLOCK_BYTES_MAX < NATS_MAX_PAYLOAD_BYTES

@@ -23,7 +23,7 @@ from mesh.envoy.config import (
     SocketPath,
     UpstreamTls,
 )
-from mesh.envoy.contract import clusters_of, rpcs, services_of
+from mesh.envoy.contract import KINDS, clusters_of, rpcs, services_of
 from mesh.envoy.page import FILE_BYTES_MAX, MISSING, content_type, page_files
 from tests.support.certificates import Authority, Certificates
 from toolbox.local import provision
@@ -48,6 +48,16 @@ FOR_OWNERS = (
     *("OpenPoll", "ClosePoll", "OpenBoard", "CloseBoard"),
 )
 TAKEN_BACK = ("VoidVotes", "RemoveScore")
+NOTIFY = "/grandstand.notify.v1.NotifyService"
+OWN_INBOX = {
+    *(f"{NOTIFY}/{call}" for call in ("ListInbox", "AcknowledgeNotices")),
+    *(f"{NOTIFY}/{call}" for call in ("GetPreferences", "SetPreferences")),
+}
+FOR_SENDERS = {
+    *(f"{NOTIFY}/{call}" for call in ("SendNotice", "CancelNotice", "ChangeSegment", "ListSegments")),
+    *(f"{NOTIFY}/{call}" for call in ("ListSegmentActors", "DeleteSegment")),
+}
+SENDERS_STREAMS = {f"{NOTIFY}/SendNoticeToActors", f"{NOTIFY}/TailNotices"}
 
 
 def test_no_listener_shares_its_port_with_another_process() -> None:
@@ -68,6 +78,7 @@ def config(**changes: Any) -> EnvoyConfig:
             "ingest": (at(20004), at(20005)),
             "gateway": (at(20006),),
             "aggregate": (at(20007),),
+            "notify": (at(20008),),
         },
         "keys": JwksFile("/keys/jwks.json"),
         "page": (MISSING,),
@@ -99,7 +110,7 @@ def rpc_routes(listener: int) -> dict[str, dict[str, Any]]:
         {"keys": JwksUrl("http://[::1]:8000/keys"), "issuer": "https://platform.example"},
         {"keys": JwksUrl("https://platform.example/jwks")},
         {"keys": JwksUrl("https://192.0.2.1:8443/jwks")},
-        {"replicas": dict.fromkeys(("ingest", "aggregate", "gateway"), (SocketPath("/run/a socket"),))},
+        {"replicas": dict.fromkeys(KINDS, (SocketPath("/run/a socket"),))},
         {"upstream_tls": ("gateway", "ingest")},
     ],
     ids=[
@@ -137,9 +148,10 @@ def test_envoy_accepts_the_configuration(changes: dict[str, Any], tmp_path: Path
 
 
 def test_only_unary_calls_whose_proto_says_so_are_retried() -> None:
+    retryable = RETRYABLE | OWN_INBOX | FOR_SENDERS
     for listener in (0, 1):
         retried = {path for path, action in rpc_routes(listener).items() if "retry_policy" in action}
-        assert retried - {routes.HEALTH_PATH, routes.MESH_HEALTH_PATH, routes.LIVE_PATH} == RETRYABLE & set(
+        assert retried - {routes.HEALTH_PATH, routes.MESH_HEALTH_PATH, routes.LIVE_PATH} == retryable & set(
             rpc_routes(listener)
         )
 
@@ -170,12 +182,14 @@ def test_streams_have_no_timeout_and_unary_calls_no_idle_one() -> None:
             assert "idle_timeout" not in action
 
 
-def test_of_the_catalog_only_what_shows_one_game_is_at_the_edge_and_what_is_for_operators_is_not() -> None:
+def test_what_changes_a_game_sends_notices_or_is_for_operators_is_not_at_the_edge() -> None:
     edge, mesh = rpc_routes(0), rpc_routes(1)
     assert set(mesh) - set(edge) == {
         "/grandstand.access.v1.AccessService/Revoke",
         "/grandstand.aggregate.v1.AggregateService/ReadPartitions",
         *(f"/grandstand.catalog.v1.CatalogService/{call}" for call in (*FOR_OWNERS, *TAKEN_BACK)),
+        *FOR_SENDERS,
+        *SENDERS_STREAMS,
     }
     assert set(edge) <= set(mesh)
 
@@ -192,6 +206,7 @@ def test_a_token_is_wanted_by_who_acts_and_good_if_given_by_the_rest_of_the_edge
         "/grandstand.ingest.v1.IngestService/Publish",
         "/grandstand.gateway.v1.GatewayService/Send",
         "/grandstand.gateway.v1.GatewayService/IssueOrigin",
+        *OWN_INBOX,
     }
     assert set(asked) == {rpc.path for rpc in rpcs() if rpc.at_edge}
     inside = {
@@ -200,7 +215,7 @@ def test_a_token_is_wanted_by_who_acts_and_good_if_given_by_the_rest_of_the_edge
         if route.get("typed_per_filter_config")
     }
     assert inside == {
-        **{rpc.path: "required" for rpc in rpcs() if "CatalogService" in rpc.path},
+        **{rpc.path: "required" for rpc in rpcs() if "CatalogService" in rpc.path or rpc.path in OWN_INBOX},
         "/grandstand.aggregate.v1.AggregateService/Read": "required",
         "/grandstand.aggregate.v1.AggregateService/ReadStanding": "required",
     }
@@ -224,11 +239,11 @@ def test_a_secret_key_is_read_by_envoy_and_served_to_nobody() -> None:
 
 def test_every_service_is_bounded_checked_and_watched() -> None:
     rendered = {cluster["name"]: cluster for cluster in bootstrap(config())["static_resources"]["clusters"]}
-    assert set(rendered) == {*clusters_of("ingest", "gateway", "aggregate"), "keys"}
+    assert set(rendered) == {*clusters_of(*KINDS), "keys"}
     del rendered["keys"]
     for name, cluster in rendered.items():
         (thresholds,) = cluster["circuit_breakers"]["thresholds"]
-        assert thresholds["max_requests"] >= (name == "edge-aggregate" or limits.VIEWERS_MAX)
+        assert thresholds["max_requests"] >= (name in ("edge-aggregate", "edge-notify") or limits.VIEWERS_MAX)
         assert thresholds["retry_budget"]["budget_percent"]["value"] < 100
         (check,) = cluster["health_checks"]
         assert check["grpc_health_check"]["service_name"] == services_of(name.partition("-")[2])[0]

@@ -32,7 +32,7 @@ from mesh.auth.keys import SigningKey, parse_signing_keys
 from mesh.envoy import tokens
 from mesh.envoy.bootstrap import bootstrap
 from mesh.envoy.config import Endpoint, EnvoyConfig, JwksFile, JwksUrl, Keys, SecretFile, SocketPath
-from mesh.envoy.contract import clusters_of
+from mesh.envoy.contract import KINDS, clusters_of
 from mesh.envoy.tokens import FILE_REFRESH_S
 from tests.support.certificates import Certificates
 from tests.support.games import run
@@ -210,7 +210,7 @@ async def edge(home: Home, keys: Keys, issuer: str = "") -> AsyncIterator[Edge]:
             edge=Endpoint(LOOPBACK, ports.take()),
             mesh=Endpoint(LOOPBACK, ports.take()),
             admin=SocketPath(str(home.envoy_admin)),
-            replicas={"gateway": (at,), "ingest": (at,), "aggregate": (at,)},
+            replicas=dict.fromkeys(KINDS, (at,)),
             keys=keys,
             issuer=issuer,
         )

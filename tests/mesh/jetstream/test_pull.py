@@ -12,11 +12,10 @@ import pytest
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
-from aggregate import bounds as aggregate_bounds
-from aggregate.pull import Pull, PullBroken
 from mesh import limits
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
+from mesh.jetstream.pull import PULL_BATCH, PULL_BYTES_MAX, Pull, PullBroken
 from tests.mesh.jetstream.test_publish_pipeline import on_nats
 from tests.support.games import run, until
 from tests.support.nats_cluster import NODES, nats_cluster
@@ -56,12 +55,17 @@ async def pulling(tmp_path: Path, blocks: int = 0) -> AsyncIterator[tuple[Bus, P
         other = await Bus.connect(nats.url, "requests")
         requests = Requests(other)
         await requests.listen()
-        pull = Pull(bus, 0)
+        pull = pull_of_first(bus)
         await pull.open(1)
         await until(lambda: requests.made, "the first request is made")
         yield bus, pull, requests
         await pull.close()
         await other.close()
+
+
+def pull_of_first(bus: Bus) -> Pull:
+    """Of partition 0."""
+    return Pull(bus, subjects.EVENTS_STREAM, [subjects.events(0)], subjects.consumer(0))
 
 
 async def put(bus: Bus, numbers: Sequence[int], size: int = 0) -> None:
@@ -98,7 +102,7 @@ def test_a_pull_brings_every_block_in_order_from_where_it_is_told(tmp_path: Path
                 await pipeline.publish(subjects.events(n % 2), str(n).encode(), f"m{n}")
                 for n in range(1, 601)
             ]
-            pull = Pull(bus, 0)
+            pull = pull_of_first(bus)
             await pull.open(stored[100])
             assert await take(pull, 250) == list(range(102, 602, 2))
             await pull.close()
@@ -108,7 +112,7 @@ def test_a_pull_brings_every_block_in_order_from_where_it_is_told(tmp_path: Path
 
 def test_many_batches_are_one_pull(tmp_path: Path) -> None:
     """nats-io/nats-server#3822: from 2.10 on a complete batch is followed by a status."""
-    blocks = 5 * aggregate_bounds.PULL_BATCH + 7
+    blocks = 5 * PULL_BATCH + 7
 
     async def scenario() -> None:
         async with pulling(tmp_path, blocks) as (bus, pull, requests):
@@ -128,7 +132,7 @@ def test_requests_that_end_by_their_bytes_are_one_pull(tmp_path: Path) -> None:
         async with pulling(tmp_path) as (bus, pull, requests):
             await put(bus, range(1, 41), size)
             assert await take(pull, 40) == list(range(1, 41))
-            assert len(requests.made) == 1 + 40 // (aggregate_bounds.PULL_BYTES_MAX // size)
+            assert len(requests.made) == 1 + 40 // (PULL_BYTES_MAX // size)
 
     run(scenario())
 
@@ -137,7 +141,9 @@ def test_a_block_larger_than_a_request_is_brought_and_not_asked_for_without_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """nats-io/nats-server#5888: the server refuses it at once, as often as one asks."""
-    monkeypatch.setattr("aggregate.pull._BATCH", b'{"batch": 256, "max_bytes": 1000, "expires": 30000000000}')
+    monkeypatch.setattr(
+        "mesh.jetstream.pull._BATCH", b'{"batch": 256, "max_bytes": 1000, "expires": 30000000000}'
+    )
 
     async def scenario() -> None:
         async with pulling(tmp_path) as (bus, pull, requests):
@@ -182,8 +188,8 @@ def test_a_late_status_of_a_request_that_has_ended_ends_nothing(tmp_path: Path, 
     """nats-io/nats.py#241, nats-io/nats.java#1576: it was taken for the answer to a later request."""
 
     async def scenario() -> None:
-        async with pulling(tmp_path, blocks=aggregate_bounds.PULL_BATCH) as (bus, pull, requests):
-            await take(pull, aggregate_bounds.PULL_BATCH)
+        async with pulling(tmp_path, blocks=PULL_BATCH) as (bus, pull, requests):
+            await take(pull, PULL_BATCH)
             await until(lambda: len(requests.made) == 2, "the second request stands")
             await requests.answer(status, number=0)
             await put(bus, [1_000])
@@ -223,7 +229,7 @@ def test_a_reconnect_hands_out_what_came_before_and_breaks(tmp_path: Path) -> No
     async def scenario() -> None:
         async with on_nats(tmp_path) as (nats, bus, _):
             await put(bus, [1, 2])
-            pull = Pull(bus, 0)
+            pull = pull_of_first(bus)
             await pull.open(1)
             await until(lambda: pull.queued == 2, "two blocks have come")
             nats.kill()
@@ -240,7 +246,7 @@ def test_a_consumer_that_is_another_owners_by_now_breaks_the_pull(tmp_path: Path
     async def scenario() -> None:
         async with pulling(tmp_path, blocks=2) as (bus, former, _):
             assert await take(former, 2) == [1, 2]
-            later = Pull(bus, 0)
+            later = pull_of_first(bus)
             _, last = await bus.events_stream()
             await later.open(last)
             assert await take(later, 1) == [2]
@@ -253,12 +259,12 @@ def test_a_consumer_that_is_another_owners_by_now_breaks_the_pull(tmp_path: Path
 def test_a_consumer_that_nobody_serves_breaks_the_pull(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with on_nats(tmp_path) as (_, bus, _):
-            await put(bus, range(aggregate_bounds.PULL_BATCH))
-            pull = Pull(bus, 0)
+            await put(bus, range(PULL_BATCH))
+            pull = pull_of_first(bus)
             await pull.open(1)
-            await until(lambda: pull.queued == aggregate_bounds.PULL_BATCH, "the first request is served")
+            await until(lambda: pull.queued == PULL_BATCH, "the first request is served")
             await bus.js.delete_consumer(subjects.EVENTS_STREAM, subjects.consumer(0))
-            assert len(await pull.next(SHORT_S)) == aggregate_bounds.PULL_BATCH
+            assert len(await pull.next(SHORT_S)) == PULL_BATCH
             assert (await break_of(pull)).startswith("503")
             await pull.close()
 
@@ -267,7 +273,7 @@ def test_a_consumer_that_nobody_serves_breaks_the_pull(tmp_path: Path) -> None:
 
 def test_no_block_is_lost_or_doubled_while_the_consumers_leader_moves(tmp_path: Path) -> None:
     """nats-io/nats.node#570, nats-io/nats-server#3143: by this pull, or by one made where it broke."""
-    blocks = 4 * aggregate_bounds.PULL_BATCH
+    blocks = 4 * PULL_BATCH
 
     async def scenario(url: str) -> None:
         bus = await Bus.connect(url, "test", replicas=NODES)
@@ -276,7 +282,7 @@ def test_no_block_is_lost_or_doubled_while_the_consumers_leader_moves(tmp_path: 
         await put(bus, range(1, blocks + 1))
 
         async def opened() -> Pull | None:
-            pull = Pull(bus, 0)
+            pull = pull_of_first(bus)
             with contextlib.suppress(NatsError, TimeoutError):
                 await pull.open(before + len(got) + 1)
                 return pull
@@ -300,7 +306,7 @@ def test_no_block_is_lost_or_doubled_while_the_consumers_leader_moves(tmp_path: 
                 await pull.close()
                 pull = await eventually(opened, "a consumer is made")
                 assert pull is not None
-            if len(got) > (moves + 1) * aggregate_bounds.PULL_BATCH and moves < 2:
+            if len(got) > (moves + 1) * PULL_BATCH and moves < 2:
                 await eventually(stepped_down, "the consumer's leader steps down")
                 moves += 1
         assert got == list(range(1, blocks + 1))

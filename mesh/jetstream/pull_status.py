@@ -38,7 +38,7 @@ _EFFECTS = {
 }
 """These break the pull, by not being listed:
 
-* 409 Consumer Deleted: by the partition's next owner.
+* 409 Consumer Deleted: by who pulls under the same name now.
 * 409 Consumer is push based, Exceeded MaxWaiting, Exceeded MaxRequestBatch, MaxRequestExpires or
   MaxRequestMaxBytes: someone else's configuration; asking again would get the same answer without end.
 * 409 Server Shutdown: sent for consumers without replicas only, so nobody is left to ask.

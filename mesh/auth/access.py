@@ -1,4 +1,4 @@
-"""Who may call CatalogService and AggregateService: the token of each call, checked before its request (I10).
+"""Who may call the services on grpc.aio: the token of each call, checked before its request (I10).
 
     DefineGame, EndGame, DeleteGame,
     Open…, Close…,
@@ -7,6 +7,12 @@
     ListGames                       a token with the role owner, which sees the games that it opens
     Read, ReadStanding, GetGame,
     ListPolls, ListBoards           none, or a good one that opens the game: the edge serves them to anybody
+    SendNotice…, CancelNotice,
+    TailNotices                     a token with the role owner that opens the game; to a segment, everyone or
+                                    about no game, one with the role operator that opens all games
+    calls about segments            such an operator's
+    ListInbox, AcknowledgeNotices,
+    …Preferences                    a token that names an actor, whose own inbox it is
 
 Owners and operators read actors' own ids, others those of mesh.pseudonyms. Where an actor stands whose own id
 others do not see is told to the actor and to producers, owners and operators: else whoever guesses an e-mail
@@ -71,6 +77,20 @@ class Access:
         if not identity.operator:
             raise _lacks(OPERATOR)
         return Caller(identity, _address(call))
+
+    def operator_of_all(self, call: GrpcCall) -> Caller:
+        """An operator whose token opens every game. Raises as `owner`."""
+        by = self.operator(call)
+        if by.identity.games is not None:
+            raise Forbidden("token: is good for some games only, and this concerns all of them; get another")
+        return by
+
+    def actor(self, call: GrpcCall) -> Identity:
+        """Whoever is somebody. Raises as `owner`."""
+        identity = self._identity(call)
+        if not identity.actor_id:
+            raise Forbidden("token: names no actor, and the inbox of one is asked for; get one that does")
+        return identity
 
     def reader(self, call: GrpcCall, game_id: str) -> Identity | None:
         """Whose token is shown; None where none is. Raises as `owner`."""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregate.pull_status import Effect, effect_of
+from mesh.jetstream.pull_status import Effect, effect_of
 
 
 @pytest.mark.parametrize(

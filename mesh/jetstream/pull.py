@@ -1,8 +1,8 @@
-"""Pulling a partition's blocks: one request at a time, with a heartbeat watchdog.
+"""Pulling a stream's messages: one request at a time, with a heartbeat watchdog.
 
 Each request has its own reply subject below one inbox: a late status of an earlier request cannot end the
-current one. Blocks arrive under the stream's subject, so only their consumer sequence orders them; it must be
-contiguous.
+current one. Messages arrive under the stream's subject, so only their consumer sequence orders them; it must
+be contiguous.
 
 Bound: at most one request's batch is held (PULL_BATCH messages, about PULL_BYTES_MAX), and the next is
 requested when that is taken; after a leader change of the consumer, up to one batch more.
@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from nats.aio.msg import Msg
@@ -22,15 +22,19 @@ from nats.errors import Error as NatsError
 from nats.js import api as js_api
 from nats.js.errors import NotFoundError
 
-from aggregate import bounds
-from aggregate.pull_status import Effect, effect_of
-from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
+from mesh.jetstream.pull_status import Effect, effect_of
+
+PULL_BATCH = 256
+PULL_BYTES_MAX = 8 * 1024 * 1024
+"""The largest message that a NATS server of ours takes must fit."""
 
 _PULL_EXPIRES_S = 30.0
 _PULL_HEARTBEAT_S = 2.0
 _LAST_CONSUMER_SEQUENCE = "Nats-Last-Consumer"
 _ACK_PREFIX = "$JS.ACK."
+_FORGOTTEN_AFTER_S = 10.0
+"""A consumer without a name, by the server, when nobody pulls any more."""
 
 
 def _request(batch: int, bytes_max: int | None) -> bytes:
@@ -44,7 +48,7 @@ def _request(batch: int, bytes_max: int | None) -> bytes:
     return json.dumps(request).encode()
 
 
-_BATCH = _request(bounds.PULL_BATCH, bounds.PULL_BYTES_MAX)
+_BATCH = _request(PULL_BATCH, PULL_BYTES_MAX)
 _ONE = _request(1, None)
 
 
@@ -54,6 +58,7 @@ class PullBroken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
+    subject: str
     sequence: int
     data: bytes
     headers: Mapping[str, str] | None
@@ -62,26 +67,30 @@ class Pulled:
 
 
 class Pull:
-    """A partition's blocks in stream order, from a sequence on.
+    """Messages in stream order, from a sequence on.
 
-    The durable consumer is made anew at that sequence, so nothing waits for an ack timeout
-    and there is nothing to ack: what was folded is known by the applied sequence alone.
+    The consumer is made anew at that sequence, so nothing waits for an ack timeout and there is nothing to
+    ack: what was applied is known by whoever pulls. With a name it takes the place of another's pull of
+    that name; without one it is only ours, and lies in the memory of one server.
 
-    Whatever may have cost a block raises PullBroken: a gap in the consumer's sequence, a
+    Whatever may have cost a message raises PullBroken: a gap in the consumer's sequence, a
     heartbeat that names a later sequence than came (another pull on the same consumer took
     what was meant for us), heartbeats that stay away, a reconnect, and the consumer deleted
     or made anew by the partition's next owner. What came before is handed out first.
 
-    A request that ends normally (`aggregate.pull_status`) is followed by the next. After one that ended
-    early and empty, a single block of any size is requested, so that a block larger than PULL_BYTES_MAX does
-    not stall the partition; if that ends so too, the pull is broken instead of asking in a loop. The server
-    sends no status when the last block uses up max_bytes exactly: then heartbeats stay away.
+    A request that ends normally (`mesh.jetstream.pull_status`) is followed by the next. After one that ended
+    early and empty, a single message of any size is requested, so that one larger than PULL_BYTES_MAX does
+    not stall it; if that ends so too, the pull is broken instead of asking in a loop. The server
+    sends no status when the last message uses up max_bytes exactly: then heartbeats stay away.
     """
 
-    def __init__(self, bus: Bus, partition: int) -> None:
+    def __init__(self, bus: Bus, stream: str, subjects: Sequence[str], durable: str = "") -> None:
+        """Of these subjects of the stream; `durable`: the consumer's name."""
         self._bus = bus
-        self._next = f"$JS.API.CONSUMER.MSG.NEXT.{subjects.EVENTS_STREAM}.{subjects.consumer(partition)}"
-        self._partition = partition
+        self._stream = stream
+        self._subjects = list(subjects)
+        self._durable = durable
+        self._next = ""
         self._queue: list[Pulled] = []
         self._arrived = asyncio.Event()
         self._outstanding = 0
@@ -109,20 +118,25 @@ class Pull:
 
     async def open(self, start_sequence: int) -> None:
         """Raises NatsError, TimeoutError while JetStream is away."""
-        name = subjects.consumer(self._partition)
-        with contextlib.suppress(NotFoundError):
-            await self._bus.js.delete_consumer(subjects.EVENTS_STREAM, name)
-        info = await self._bus.js.add_consumer(
-            subjects.EVENTS_STREAM,
-            js_api.ConsumerConfig(
-                durable_name=name,
-                filter_subject=subjects.events(self._partition),
-                deliver_policy=js_api.DeliverPolicy.BY_START_SEQUENCE,
-                opt_start_seq=start_sequence,
-                ack_policy=js_api.AckPolicy.NONE,
-                max_deliver=1,
-            ),
+        config = js_api.ConsumerConfig(
+            deliver_policy=js_api.DeliverPolicy.BY_START_SEQUENCE,
+            opt_start_seq=start_sequence,
+            ack_policy=js_api.AckPolicy.NONE,
+            max_deliver=1,
         )
+        if len(self._subjects) == 1:  # a server may check the rights to it
+            config.filter_subject = self._subjects[0]
+        else:
+            config.filter_subjects = self._subjects
+        if self._durable:
+            config.durable_name = self._durable
+            with contextlib.suppress(NotFoundError):
+                await self._bus.js.delete_consumer(self._stream, self._durable)
+        else:
+            config.inactive_threshold = _FORGOTTEN_AFTER_S
+            config.mem_storage, config.num_replicas = True, 1
+        info = await self._bus.js.add_consumer(self._stream, config)
+        self._next = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{info.name}"
         self.pending = info.num_pending or 0
         self._inbox = self._bus.client.new_inbox()
         self._subscription = await self._bus.client.subscribe(f"{self._inbox}.*", cb=self._on_message)
@@ -170,7 +184,7 @@ class Pull:
             self._break(f"cannot ask for more: {error}")
 
     async def _ask(self) -> None:
-        self._outstanding = 1 if self._fruitless else bounds.PULL_BATCH
+        self._outstanding = 1 if self._fruitless else PULL_BATCH
         self._untouched = True
         self._requests += 1
         self._reply = f"{self._inbox}.{self._requests}"
@@ -200,7 +214,9 @@ class Pull:
         self._outstanding -= 1
         self._untouched = False
         self._fruitless = 0
-        self._queue.append(Pulled(sequence, message.data, message.headers, stored_at_ns / 1e9))
+        self._queue.append(
+            Pulled(message.subject, sequence, message.data, message.headers, stored_at_ns / 1e9)
+        )
         self._arrived.set()
 
     def _on_status(self, headers: Mapping[str, str]) -> None:

@@ -1,0 +1,1 @@
+"""Notices and inboxes, as notify and gateways share them."""
