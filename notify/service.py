@@ -12,12 +12,14 @@ import grpc
 from grandstand.notify.v1 import notify_pb2 as pb
 from grandstand.notify.v1.notify_pb2_grpc import NotifyServiceServicer
 from grandstand.wire import ids
-from grandstand.wire.errors import Invalid, Unavailable, shown
+from grandstand.wire.errors import Forbidden, Invalid, Unavailable, shown
 from mesh.auth.access import Access, Caller
 from mesh.auth.audit import tell
+from mesh.notices.bounds import READ_MARKS_MAX
 from mesh.redis.database import RedisError
 from mesh.runtime import answering
 from notify import orders
+from notify.bounds import GUEST_MARKS_MAX
 from notify.orders import order_of
 from notify.readers import Readers
 from notify.segments import Segments
@@ -112,7 +114,8 @@ class NotifyService(NotifyServiceServicer):
     ) -> pb.AcknowledgeNoticesResponse:
         async with _answering(context):
             identity = self._access.actor(context)
-            unread = await self._readers.acknowledge(identity.actor_id, request)
+            marks_max = GUEST_MARKS_MAX if identity.guest else READ_MARKS_MAX
+            unread = await self._readers.acknowledge(identity.actor_id, request, marks_max)
             return pb.AcknowledgeNoticesResponse(unread=unread)
 
     async def GetPreferences(
@@ -127,6 +130,8 @@ class NotifyService(NotifyServiceServicer):
     ) -> pb.SetPreferencesResponse:
         async with _answering(context):
             identity = self._access.actor(context)
+            if identity.guest:
+                raise Forbidden("token: is a guest's, and guests have no preferences; get one of an actor")
             stored = await self._readers.set_preferences(identity.actor_id, request.preferences)
             return pb.SetPreferencesResponse(preferences=stored)
 

@@ -18,7 +18,7 @@ import redis
 from grandstand.catalog.v1.catalog_pb2 import STAGE_OPEN, Game
 from grandstand.notify.v1 import notify_pb2 as pb
 from grandstand.notify.v1.notify_pb2_grpc import NotifyServiceStub
-from mesh.auth import OPERATOR, OWNER
+from mesh.auth import GUEST, OPERATOR, OWNER
 from mesh.catalog.watch import CatalogWatch
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
@@ -199,6 +199,12 @@ def test_who_may_send_what_to_whom(pair: Pair, capfd: pytest.CaptureFixture[str]
         ):
             async with pair.at(token) as stub:
                 await refused(stub.SendNotice(request, timeout=10), code, said)
+        guest_id = f"guest-{uuid.uuid4().hex[:16]}"
+        async with pair.at(pair.token(guest_id, GUEST)) as guest:
+            call = guest.SetPreferences(pb.SetPreferencesRequest(), timeout=10)
+            await refused(call, CODES.PERMISSION_DENIED, "guests have no preferences")
+            ids = [f"{number:016x}" for number in range(100)]
+            await guest.AcknowledgeNotices(pb.AcknowledgeNoticesRequest(notification_ids=ids), timeout=10)
         async with pair.at("") as nobody:
             call = nobody.ListInbox(pb.ListInboxRequest(), timeout=10)
             await refused(call, CODES.UNAUTHENTICATED, "token")
