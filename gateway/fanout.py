@@ -23,7 +23,6 @@ from gateway.cohort import Cohort
 from gateway.drain_plan import DrainPlan
 from gateway.feed import Feed
 from gateway.overload import Overload
-from gateway.result_feeds import ResultFeeds
 from gateway.subscribe import ViewerStream
 from gateway.tick_wheel import TickWheel
 from grandstand.catalog.v1.catalog_pb2 import Game
@@ -41,6 +40,7 @@ from mesh.http2.shared_message import Shared
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.redis.results import ResultStore
+from mesh.results_feed.result_feeds import ResultFeeds
 from mesh.stream_limits import StreamLimits
 
 log = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ class FanOut:
             on_changed=self._changed,
             on_progress=self._progressed,
             on_forgotten=self._forgotten,
-            on_announcement=self._announce,
+            on_announcement=self.announce,
         )
         self._loop = asyncio.get_running_loop()
         self._viewer_limits = viewer_limits
@@ -291,7 +291,8 @@ class FanOut:
         if feed is not None:
             feed.forget()
 
-    def _announce(self, game_id: str, encoded: bytes) -> None:
+    def announce(self, game_id: str, encoded: bytes) -> None:
+        """An encoded Announcement, to all viewers of the game."""
         feed = self._feeds.get(game_id)
         if feed is None or not feed.has_viewers:
             return
