@@ -24,7 +24,7 @@ from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from tests.support.games import bearing, run
 from tests.support.servers import Process, Stores, eventually, stores
-from toolbox.local.development import development_token
+from toolbox.local.development import development_token, operator_token
 
 CODES = grpc.StatusCode
 HOUR_S = 3_600
@@ -208,7 +208,7 @@ def test_who_may_send_what_to_whom(pair: Pair, capfd: pytest.CaptureFixture[str]
         async with pair.at("") as nobody:
             call = nobody.ListInbox(pb.ListInboxRequest(), timeout=10)
             await refused(call, CODES.UNAUTHENTICATED, "token")
-        async with pair.at(operator) as root:
+        async with pair.at(operator_token(pair.servers.folder, "root")()) as root:
             key = f"all {game_id}"
             await root.SendNotice(sent("", key, {"everyone": True}), timeout=10)
             answer = await root.SendNotice(sent("", key, {"everyone": True}), timeout=10)
