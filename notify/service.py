@@ -24,7 +24,7 @@ from notify.orders import order_of
 from notify.readers import Readers
 from notify.segments import Segments
 from notify.sending import Sender, next_message
-from notify.tails import Tails
+from notify.tails import Queue, Tails
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -92,15 +92,11 @@ class NotifyService(NotifyServiceServicer):
             if opens is None and not identity.operator:
                 opens = _EVERY_GAME
             async with self._tails.opened(game_id, opens) as told:
-                while True:
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(_TAIL_LOOK_S):
-                            yield_of = await told.get()
-                        yield yield_of
-                        continue
+                while not self._draining.is_set():
                     self._access.any_owner(context)
-                    if self._draining.is_set():
-                        raise Unavailable("the server ends; call again")
+                    for each in await _told(told):
+                        yield each
+            raise Unavailable("the server ends; call again")
 
     async def ListInbox(self, request: pb.ListInboxRequest, context: Context) -> pb.ListInboxResponse:
         async with _answering(context):
@@ -179,6 +175,18 @@ class NotifyService(NotifyServiceServicer):
         return (
             self._access.owner(context, field, game_id) if game_id else self._access.operator_of_all(context)
         )
+
+
+async def _told(queue: Queue) -> list[pb.TailNoticesResponse]:
+    """What waits; none after _TAIL_LOOK_S."""
+    try:
+        async with asyncio.timeout(_TAIL_LOOK_S):
+            found = [await queue.get()]
+    except TimeoutError:
+        return []
+    while not queue.empty():
+        found.append(queue.get_nowait())
+    return found
 
 
 class _EveryGame:
