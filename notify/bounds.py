@@ -37,11 +37,17 @@ CHANGES_TRIED_MAX = 8
 
 # The keeper.
 CANCELLED_KNOWN_MAX = 100_000
-PUT_TOGETHER_MAX = 1_000
+PUT_TOGETHER_MAX = 64
+# A message of more bytes is a list's part, which others do not wait for: a few at a time, so many at most.
+LARGE_BYTES = 4 * 1024
+LARGE_TOGETHER_MAX = 2
+LARGE_WAITING_MAX = 1_024
 LEASE_MS = 3_000
 LEASE_RENEW_S = 1.0
 # A keeper that applied nothing for so long, and heard nothing, gives its lease up.
 STUCK_S = 15.0
+# From when something was applied until the next is: a lone notice waits for nobody, and many share a turn.
+TURN_S = 0.01
 # How old a message may be that is pushed while what came before it is caught up with.
 PUSH_AGE_S = 30.0
 # A scrub walks all there is in this time, and no slower than so many a second.

@@ -31,7 +31,7 @@ from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.jetstream.pull import Pulled
 from mesh.jetstream.walk import walk
-from mesh.notices.store import NoticeStore
+from mesh.notices.store import NoticeStore, applied_keys
 from mesh.notices.stored import Applied
 from mesh.notices.streams import ensure_streams
 from mesh.redis import layout
@@ -41,6 +41,7 @@ from notify.applying import Applier, decoded
 from notify.bounds import LEASE_MS, LEASE_RENEW_S, STUCK_S
 from notify.follower import Follower
 from notify.purging import Keeps
+from notify.routing import expires_s
 from notify.routing import pushes as pushed
 from notify.scrub import Repair, Scrub
 
@@ -74,6 +75,7 @@ class Keeper:
         self._clock = clock
         self._followers: list[Follower] = []
         self._looked_s = float("-inf")
+        self._said = ""
         self._loop = asyncio.get_running_loop()
 
     async def run(self) -> None:
@@ -85,12 +87,21 @@ class Keeper:
                         log.info("%s keeps the inboxes", self._life)
                         await self._keep()
                 except* (_Over, NotNow, RedisError, NatsError, TimeoutError) as errors:
-                    log.warning("inboxes: %s; it is begun again", _why(errors))
+                    self._say(_why(errors))
+                except* Exception:  # a fault of ours in one notice is not to end all
+                    log.exception("inboxes: an error; it is begun again")
+                if self._followers:
                     await self._leave()
                 self._followers = []
                 await asyncio.sleep(LEASE_RENEW_S * random.uniform(0.5, 1.0))
         finally:
             await self._leave()
+
+    def _say(self, why: str) -> None:
+        """Once while it lasts."""
+        if why != self._said:
+            self._said = why
+            log.warning("inboxes: %s; it is begun again", why)
 
     def refusal(self) -> str | None:
         """Why the inboxes are not well kept as far as this process sees; "": it waits for an answer; None:
@@ -161,9 +172,12 @@ class Keeper:
         for each, applied in noted:
             changed = "" if applied == each.noted else f"{applied.stream} {applied.sequence}"
             words += (each.stream, each.noted.stream, each.noted.sequence, changed)
-        lost = await self._database.run(inbox_scripts.NOTE, [layout.NOTICES_APPLIED], words)
-        if lost:
-            raise _Over(f"Redis went back in {lost.decode()}")
+        keys = await applied_keys(self._database)
+        for lost in await asyncio.gather(
+            *(self._database.run(inbox_scripts.NOTE, [key], words) for key in keys)
+        ):
+            if lost:
+                raise _Over(f"Redis, or a part of it, went back in {lost.decode()}")
         for each, applied in noted:
             each.noted = applied
 
@@ -173,7 +187,8 @@ class Keeper:
             await self._push(pushed(deliveries))
 
     async def _repair_notices(self, pulled: Sequence[Pulled]) -> None:
-        await self.applier.notices(list(decoded(pulled)), takes_back=False)
+        lives = [each for each in decoded(pulled) if expires_s(each[2]) > self._clock()]
+        await self.applier.notices(lives, takes_back=False)
 
     async def _apply_readers(self, pulled: Sequence[Pulled], *, anew: bool, pushes: bool) -> None:
         changes = list(_readers(pulled))

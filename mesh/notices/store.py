@@ -62,17 +62,31 @@ class NoticeStore:
     async def applied(self) -> dict[str, Applied]:
         """How far each of the streams NOTICES, READERS, SEGMENTS is in Redis, at least. Of what is loaded
         after that, this is true too."""
-        ((*flat,),) = await self._hashes([layout.NOTICES_APPLIED])
-        found = {}
-        for name, value in zip(flat[::2], flat[1::2], strict=True):
-            stream, _, sequence = value.decode(errors="replace").rpartition(" ")
-            if sequence.isdecimal():
-                found[name.decode(errors="replace")] = Applied(stream, int(sequence))
-        return found
+        keys = await applied_keys(self._database)
+        copies = [_applied(flat) for (flat,) in await asyncio.gather(*(self._hashes([key]) for key in keys))]
+        return {
+            name: min((copy[name] for copy in copies), key=lambda each: each.sequence)
+            for name, known in copies[0].items()
+            if all(name in copy and copy[name].stream == known.stream for copy in copies)
+        }
 
     async def _hashes(self, keys: Sequence[str]) -> list[list[bytes]]:
         found: list[list[bytes]] = await self._database.run(_LOAD, keys)
         return found
+
+
+async def applied_keys(database: Database) -> Sequence[str]:
+    """Where it is noted how far the streams are applied. Raises RedisError."""
+    return layout.NOTICES_APPLIED if await database.is_cluster() else layout.NOTICES_APPLIED[:1]
+
+
+def _applied(flat: Sequence[bytes]) -> dict[str, Applied]:
+    found = {}
+    for name, value in zip(flat[::2], flat[1::2], strict=True):
+        stream, _, sequence = value.decode(errors="replace").rpartition(" ")
+        if sequence.isdecimal():
+            found[name.decode(errors="replace")] = Applied(stream, int(sequence))
+    return found
 
 
 def _inbox(inbox: Sequence[bytes], reader: Sequence[bytes]) -> StoredInbox:

@@ -28,7 +28,8 @@ Beside them, of no partition:
     crowd:{game:<id>}, crowd:{segment:<name>}
     segment:{<name>}        zset of scores 0: the encoded ids of the actors that belong to it
     segments                zset of scores 0: the names of those that somebody belongs to
-    notices:applied         hash  <stream> -> "<identity> <sequence>": how far it is in the keys above
+    notices:applied:{<n>}   hash  <stream> -> "<identity> <sequence>": how far it is in the keys above; on a
+                            cluster a copy for each sixteenth of the slots, elsewhere one
     notices:lease           string, expiring: the notify process that keeps them
 
 They are derived from the streams NOTICES, READERS and SEGMENTS. A notice that was taken back is StoredNotice
@@ -138,7 +139,10 @@ def segment_key(name: str) -> str:
 
 
 SEGMENTS = "segments"
-NOTICES_APPLIED = "notices:applied"
+NOTICES_APPLIED = tuple(
+    f"notices:applied:{{{tag}}}" for tag in (18, 3, 61, 58, 19, 2, 60, 59, 102, 1, 63, 49, 103, 0, 62, 48)
+)
+"""Copies, one in each sixteenth of a cluster's slots, so that each node that loses something shows it."""
 NOTICES_LEASE = "notices:lease"
 
 

@@ -80,7 +80,7 @@ class StoredNotices:
             return
         sequences = {"NOTICES": self.sequence, "READERS": self._readers, "SEGMENTS": self._segments}
         fields = [field for name, at in sequences.items() for field in (name, f"{self._stream} {at}")]
-        await self._put(layout.NOTICES_APPLIED, *fields)
+        await self._put(layout.NOTICES_APPLIED[0], *fields)
 
     async def _to_crowd(self, name: str, stored: StoredNotice, is_pushed: bool) -> None:
         self.sequence += 1

@@ -87,7 +87,7 @@ _CONNECT = ("info", "ping", "client|setinfo")
 _READ = ("get", "hget", "hgetall", "zcard", "zscore", "zrange", "zrank", "zcount")
 _SCRIPTS = ("eval", "evalsha")
 _PARTITIONS = "{p*}:*"
-_INBOXES = ("inbox:*", "reader:*", "crowd:*", "notices:applied")
+_INBOXES = ("inbox:*", "reader:*", "crowd:*", "notices:applied:*")
 
 RIGHTS: Mapping[str, Rights] = {
     "ingest": Rights(
