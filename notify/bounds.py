@@ -3,9 +3,11 @@
 # A list of actors.
 ACTORS_MAX = 100_000
 ACTORS_PER_MESSAGE_MAX = 10_000
-# Lists that an instance takes at once, a message and a part of each held; how long one may be silent.
+# Lists that an instance takes at once, a message and a part of each held; how long one may be silent, and
+# last in all.
 LISTS_MAX = 16
 LIST_SILENCE_S = 10.0
+LIST_LASTS_S = 120.0
 
 # Schedules that are not over. An instance holds the next moment of each.
 SCHEDULED_MAX = 100_000

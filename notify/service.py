@@ -66,7 +66,7 @@ class NotifyService(NotifyServiceServicer):
                 raise Invalid("notice: is missing; the first message of the stream has it")
             by = self._may_send(context, first.notice)
             order = order_of(first.notice, is_list=True)
-            response = await self._sender.send_list(order, request_iterator, list(first.actor_ids))
+            response = await self._sender.send_list(order, first, request_iterator)
             done = "sent" if order.plan is None else "scheduled"
             tell(done, f"{_said(order.notice)} to {response.actors} actors", by)
             return response

@@ -27,7 +27,7 @@ def notice(**changed: object) -> Notice:
 def cut(messages: list[list[int]]) -> list[Part]:
     parts = Parts()
     found = [part for message in messages for part in parts.add(map(str, message))]
-    return [*found, parts.end()]
+    return [*found, parts.end(parts.named)]
 
 
 def test_the_same_is_the_same_and_another_is_another() -> None:

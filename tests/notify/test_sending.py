@@ -110,8 +110,9 @@ def test_a_list_is_stored_in_parts_that_a_resend_completes(servers: Stores) -> N
             notice = rig.notice(audience=None)
             messages = [[f"a{n}" for n in range(begin, begin + 400)] for begin in range(0, 1_600, 400)]
             messages.insert(1, messages[0])  # named twice in a part of 500: counts once
-            with pytest.raises(ConnectionError):
+            with pytest.raises(Invalid) as broken_off:
                 await rig.send_list(notice, messages, end_after=4)
+            refused(Invalid, broken_off, "if the list was broken off, send all of it again")
             assert [each for each, _ in await rig.stored("k", "sent")] == ["", ".0", ".1"]
             answer = await rig.send_list(notice, messages)
             assert answer.actors == 1_600
@@ -145,8 +146,13 @@ def test_a_list_that_falls_silent_ends(servers: Stores, monkeypatch: pytest.Monk
         async with notify_rig(servers.nats_url) as rig:
             order = order_of(rig.notice(audience=None), is_list=True)
             with pytest.raises(TooLate) as error:
-                await rig.sender().send_list(order, silent(), ["ann"])
+                await rig.sender().send_list(order, SendNoticeToActorsRequest(actor_ids=["ann"]), silent())
             refused(TooLate, error, "was silent for 0.05 s; send all of it again")
+            monkeypatch.setattr(sending, "LIST_SILENCE_S", 5.0)
+            monkeypatch.setattr(sending, "LIST_LASTS_S", 0.05)
+            with pytest.raises(TooLate) as slow:
+                await rig.sender().send_list(order, SendNoticeToActorsRequest(actor_ids=["ann"]), silent())
+            refused(TooLate, slow, "the list lasted for 0.05 s")
 
     run(scenario())
 

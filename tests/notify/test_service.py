@@ -282,10 +282,15 @@ def test_a_list_is_told_and_the_tail_says_what_is_stored(pair: Pair) -> None:
         owner = pair.token("boss", OWNER, games=[game_id])
         names = [f"{number}-{game_id}" for number in range(1_200)]
 
-        async def requests() -> AsyncIterator[pb.SendNoticeToActorsRequest]:
+        taken = asyncio.Event()
+
+        async def requests(never: asyncio.Event | None = None) -> AsyncIterator[pb.SendNoticeToActorsRequest]:
             notice = sent(game_id, "list", None).notice
             yield pb.SendNoticeToActorsRequest(notice=notice, actor_ids=names[:700])
-            yield pb.SendNoticeToActorsRequest(actor_ids=names[700:])
+            if never is not None:  # broken off after the first message
+                taken.set()
+                await never.wait()
+            yield pb.SendNoticeToActorsRequest(actor_ids=names[700:], actors=len(names))
 
         async with pair.at(owner) as boss, pair.at(owner, pair.processes[1]) as there:
             tail = there.TailNotices(pb.TailNoticesRequest())
@@ -302,6 +307,9 @@ def test_a_list_is_told_and_the_tail_says_what_is_stored(pair: Pair) -> None:
 
             await eventually(first_is_told, "the tail is open")
             assert reading.result().audience.viewers
+            broken = boss.SendNoticeToActors(requests(asyncio.Event()))
+            await asyncio.wait_for(taken.wait(), 10)
+            broken.cancel()
             answer = await boss.SendNoticeToActors(requests(), timeout=20)
             assert answer.actors == 1_200
             async with pair.at(pair.token(names[-1])) as last:
