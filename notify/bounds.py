@@ -3,9 +3,11 @@
 # A list of actors.
 ACTORS_MAX = 100_000
 ACTORS_PER_MESSAGE_MAX = 10_000
-# Lists that an instance takes at once, a message and a part of each held; how long one may be silent.
+# Lists that an instance takes at once, a message and a part of each held; how long one may be silent, and
+# last in all.
 LISTS_MAX = 16
 LIST_SILENCE_S = 10.0
+LIST_LASTS_S = 120.0
 
 # Schedules that are not over. An instance holds the next moment of each.
 SCHEDULED_MAX = 100_000
@@ -22,6 +24,8 @@ TAIL_WAITING_MAX = 256
 INBOX_PAGE_DEFAULT = 20
 INBOX_PAGE_MAX = 100
 ACKNOWLEDGED_MAX = 100
+# Of a guest's notices that were read one by one. Anybody may become a guest, so each leaves little behind.
+GUEST_MARKS_MAX = 32
 
 # Segments.
 SEGMENT_CHANGES_MAX = 1_000

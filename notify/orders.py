@@ -153,10 +153,16 @@ class Parts:
                 yield self._cut(is_last=False)
             self._held[actor_id] = None
 
-    def end(self) -> Part:
-        """Raises Invalid: nobody was named."""
+    def end(self, said: int) -> Part:
+        """The last part of a list of which its sender says that so many are named. Raises Invalid: it was
+        broken off, or nobody was named."""
         if not self._held:
             raise Invalid("actor_ids: are none; name at least one actor")
+        if said != self.named:
+            raise Invalid(
+                f"actors: the last message has to say how many are named in all, which are {self.named} so "
+                f"far, and says {said}; if the list was broken off, send all of it again under the same key"
+            )
         return self._cut(is_last=True)
 
     def _cut(self, *, is_last: bool) -> Part:

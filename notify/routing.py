@@ -84,4 +84,4 @@ def _change(own: Sequence[Delivery]) -> InboxChange:
 
 def _is_due(stored: StoredNotice) -> bool:
     due, sent = stored.due_at, stored.sent_at
-    return (due.seconds, due.nanos) <= (sent.seconds, sent.nanos)
+    return not stored.notice.HasField("schedule") and (due.seconds, due.nanos) <= (sent.seconds, sent.nanos)

@@ -78,7 +78,7 @@ class Plan:
         """That it may be scheduled now. Raises Invalid."""
         field = "schedule.at" if self.local is None else "schedule.local_time"
         first_ns, end_ns = self.due_ns(1), now_ns + AHEAD_MAX_DAYS * _DAY_NS
-        if first_ns < now_ns:
+        if first_ns <= now_ns:
             raise Invalid(
                 f"{field}: {said(first_ns)} is past, it is {said(now_ns)}; leave the schedule unset to send "
                 "it now"

@@ -31,7 +31,7 @@ from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.notices.inbox import notification_id
 from notify import orders
-from notify.bounds import LIST_SILENCE_S, LISTS_MAX, SCHEDULED_MAX
+from notify.bounds import LIST_LASTS_S, LIST_SILENCE_S, LISTS_MAX, SCHEDULED_MAX
 from notify.orders import Order, Parts
 from notify.stream_log import Kept, StreamLog
 
@@ -39,6 +39,9 @@ NOTICES_FULL = (
     "the stream NOTICES is full: there is no room for more notices until older ones expire; try again later, "
     "or let the operator widen it"
 )
+
+
+Messages = AsyncIterator[pb.SendNoticeToActorsRequest]
 
 
 class KnowsSegments(Protocol):
@@ -78,19 +81,25 @@ class Sender:
         )
 
     async def send_list(
-        self, order: Order, messages: AsyncIterator[pb.SendNoticeToActorsRequest], first: list[str]
+        self, order: Order, first: pb.SendNoticeToActorsRequest, messages: Messages
     ) -> pb.SendNoticeToActorsResponse:
-        """`first`: the actors of the message that `order` is of. Raises as `send`; TooLate."""
+        """`first`: the message that `order` is of. Raises as `send`; TooLate."""
         if self._lists >= LISTS_MAX:
             raise Exhausted(f"{LISTS_MAX} lists are sent to this server at once, which is all; try again")
         self._lists += 1
         try:
-            return await self._send_list(order, messages, first)
+            async with asyncio.timeout(LIST_LASTS_S):
+                return await self._send_list(order, first, messages)
+        except TimeoutError:
+            raise TooLate(
+                f"the list lasted for {LIST_LASTS_S:g} s, which is all that one may; send all of it again, "
+                "faster, under the same key"
+            ) from None
         finally:
             self._lists -= 1
 
     async def _send_list(
-        self, order: Order, messages: AsyncIterator[pb.SendNoticeToActorsRequest], named: list[str]
+        self, order: Order, message: pb.SendNoticeToActorsRequest, messages: Messages
     ) -> pb.SendNoticeToActorsResponse:
         parts, head = Parts(), StoredNotice()
 
@@ -102,16 +111,21 @@ class Sender:
             if not kept.is_new:
                 orders.check_same_part(part, StoredNotice.FromString(kept.data), order.notice.key)
 
+        # That the stream ends says nothing: grpc.aio ends one that its client broke off like any other.
         while True:
-            for part in parts.add(named):
+            for part in parts.add(message.actor_ids):
                 await store(part)
-            message = await next_message(messages)
-            if message is None:
+            following = await next_message(messages)
+            if following is None:
                 break
-            if message.HasField("notice"):
+            if message.actors:
+                raise Invalid(
+                    f"actors: is {message.actors} in a message that is not the last; leave it unset"
+                )
+            if following.HasField("notice"):
                 raise Invalid("notice: is given again; only the first message has one")
-            named = list(message.actor_ids)
-        await store(parts.end())
+            message = following
+        await store(parts.end(message.actors))
         if order.plan is not None:
             await self._schedule(order, head)
         return pb.SendNoticeToActorsResponse(actors=parts.actors, due_at=head.due_at)
@@ -128,8 +142,9 @@ class Sender:
 
     async def _take_key(self, order: Order) -> Kept:
         """What is stored under the order's key, which is what it asks for."""
-        if (refusal := await self._refusal(order)) is None:
-            kept = await self._log.put(order.subject, order.stored(self._now_ns()).SerializeToString())
+        now_ns = self._now_ns()  # one for both: what is scheduled is due after it was sent
+        if (refusal := await self._refusal(order, now_ns)) is None:
+            kept = await self._log.put(order.subject, order.stored(now_ns).SerializeToString())
         else:
             kept = await self._log.newest(order.subject)
             if not kept.sequence:
@@ -138,18 +153,18 @@ class Sender:
             order.check_same(StoredNotice.FromString(kept.data))
         return kept
 
-    async def _refusal(self, order: Order) -> GrandstandError | None:
+    async def _refusal(self, order: Order, now_ns: int) -> GrandstandError | None:
         """Why it may not be sent now for the first time."""
         try:
-            await self._check_now(order)
+            await self._check_now(order, now_ns)
         except (Invalid, Unknown, Exhausted) as error:
             return error
         return None
 
-    async def _check_now(self, order: Order) -> None:
+    async def _check_now(self, order: Order, now_ns: int) -> None:
         notice = order.notice
         if order.plan is not None:
-            order.plan.check(self._now_ns())
+            order.plan.check(now_ns)
             if self._scheduled() >= SCHEDULED_MAX:
                 raise Exhausted(
                     f"schedule: {SCHEDULED_MAX} notices are scheduled, which is all; cancel some, or wait "
@@ -173,10 +188,8 @@ class Sender:
         return int(self._now_s() * 1e9)
 
 
-async def next_message(
-    messages: AsyncIterator[pb.SendNoticeToActorsRequest],
-) -> pb.SendNoticeToActorsRequest | None:
-    """None: the client has sent all. Raises TooLate."""
+async def next_message(messages: Messages) -> pb.SendNoticeToActorsRequest | None:
+    """None: there are no more, or the client broke it off. Raises TooLate."""
     try:
         async with asyncio.timeout(LIST_SILENCE_S):
             with suppress(StopAsyncIteration):

@@ -58,6 +58,10 @@ def defines(found: GrpcCall) -> Caller:
         (defines, {"roles": ["owner"], "exp": 1}, Unauthenticated, "expired"),
         (lambda c: ACCESS.reader(c, "g"), {"roles": ["viewer"], "exp": 1}, Unauthenticated, "expired"),
         (lambda c: ACCESS.reader(c, "g"), {"games": ["h"]}, Forbidden, "game_id: 'g' is not among"),
+        (ACCESS.operator_of_all, {"roles": ["owner"]}, Forbidden, "has not the role operator"),
+        (ACCESS.operator_of_all, {"roles": ["operator"], "games": ["x"]}, Forbidden, "some games only"),
+        (ACCESS.actor, {}, Unauthenticated, "token: there is none"),
+        (ACCESS.actor, {"roles": ["producer"], "sub": None}, Forbidden, "token: names no actor"),
     ],
 )
 def test_i10_who_may_not_is_told_why(

@@ -97,9 +97,9 @@ class Door:
     def __init__(self) -> None:
         self.by = OPERATOR
 
-    def operator(self, call: Any) -> Caller:
-        if not self.by.identity.operator:
-            raise Forbidden("token: has not the role operator")
+    def operator_of_all(self, call: Any) -> Caller:
+        if not self.by.identity.operator or self.by.identity.games is not None:
+            raise Forbidden("token: has not the role operator of all games")
         return self.by
 
 

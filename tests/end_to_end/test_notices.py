@@ -36,7 +36,7 @@ def test_who_was_away_finds_a_notice_at_the_edge_and_acknowledges_it(mesh: Runni
 
             async def requests() -> AsyncIterator[pb.SendNoticeToActorsRequest]:
                 yield pb.SendNoticeToActorsRequest(notice=notice, actor_ids=["bob"])
-                yield pb.SendNoticeToActorsRequest(actor_ids=[ann])
+                yield pb.SendNoticeToActorsRequest(actor_ids=[ann], actors=2)
 
             boss = NotifyServiceStub(bearing(inside, mesh.owner))
             assert (await boss.SendNoticeToActors(requests(), timeout=10)).actors == 2

@@ -58,13 +58,17 @@ class NotifyRig:
     ) -> SendNoticeToActorsResponse:
         """`end_after`: the client is gone after so many messages."""
 
-        async def requests() -> AsyncIterator[SendNoticeToActorsRequest]:
-            for number, named in enumerate(messages):
-                if number == end_after:
-                    raise ConnectionError
-                yield SendNoticeToActorsRequest(actor_ids=named)
+        given = [*messages]
+        total = sum(map(len, given))
 
-        return await self.sender().send_list(order_of(notice, is_list=True), requests(), [])
+        async def requests() -> AsyncIterator[SendNoticeToActorsRequest]:
+            for number, named in enumerate(given, 1):
+                if number - 1 == end_after:
+                    return  # as grpc.aio ends a stream that was broken off
+                yield SendNoticeToActorsRequest(actor_ids=named, actors=total if number == len(given) else 0)
+
+        first = SendNoticeToActorsRequest(notice=notice)
+        return await self.sender().send_list(order_of(notice, is_list=True), first, requests())
 
     @contextlib.asynccontextmanager
     async def scheduler(self) -> AsyncIterator[Scheduler]:

@@ -143,8 +143,11 @@ class Notices:
 def _in_messages(
     notice: notify.Notice, actor_ids: Sequence[str]
 ) -> Iterator[notify.SendNoticeToActorsRequest]:
-    """At least one message."""
+    """At least one message; the last one says that it is."""
     for at in range(0, max(1, len(actor_ids)), ACTORS_PER_MESSAGE):
+        end = at + ACTORS_PER_MESSAGE
         yield notify.SendNoticeToActorsRequest(
-            notice=notice if at == 0 else None, actor_ids=actor_ids[at : at + ACTORS_PER_MESSAGE]
+            notice=notice if at == 0 else None,
+            actor_ids=actor_ids[at:end],
+            actors=len(actor_ids) if end >= len(actor_ids) else 0,
         )

@@ -150,12 +150,14 @@ class SendNoticeResponse(_message.Message):
     def __init__(self, notification_id: _Optional[str] = ..., due_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., repeated_call: _Optional[bool] = ...) -> None: ...
 
 class SendNoticeToActorsRequest(_message.Message):
-    __slots__ = ("notice", "actor_ids")
+    __slots__ = ("notice", "actor_ids", "actors")
     NOTICE_FIELD_NUMBER: _ClassVar[int]
     ACTOR_IDS_FIELD_NUMBER: _ClassVar[int]
+    ACTORS_FIELD_NUMBER: _ClassVar[int]
     notice: Notice
     actor_ids: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, notice: _Optional[_Union[Notice, _Mapping]] = ..., actor_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+    actors: int
+    def __init__(self, notice: _Optional[_Union[Notice, _Mapping]] = ..., actor_ids: _Optional[_Iterable[str]] = ..., actors: _Optional[int] = ...) -> None: ...
 
 class SendNoticeToActorsResponse(_message.Message):
     __slots__ = ("actors", "due_at")
