@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import redis
 
 from gateway import bounds as gateway_bounds
 from grandstand.event.v1.event_pb2 import Position
@@ -153,6 +154,25 @@ def test_an_inbox_seen_elsewhere_is_not_shown_as_it_was_before(servers: Stores) 
             await until(lambda: back.states, "all that was seen is known")
             assert back.inbox == screen.inbox
             assert (back.titles, back.inbox.unread) == (["pushed", "n2", "n1"], 2)
+
+    run(scenario())
+
+
+@pytest.mark.usefixtures("long_turns")
+def test_a_notice_to_everyone_is_one_message_however_many_inboxes_are_shown(servers: Stores) -> None:
+    async def scenario() -> None:
+        async with rig(servers, "everyone") as r:
+            screens = {f"e-{n}": Screen() for n in range(300)}
+            for actor, screen in screens.items():
+                r.watch(screen, actor=actor, inbox=True)
+            await until(lambda: all(screen.states for screen in screens.values()), "the first states come")
+            heard = r.bus.client.stats["in_msgs"]
+            await r.notices.tell_everyone("all")
+            await until(lambda: all(screen.titles for screen in screens.values()), "all are told")
+            assert r.bus.client.stats["in_msgs"] == heard + 1
+            # What is shown of it is stored once: nothing is any actor's own.
+            with redis.Redis.from_url(servers.redis_url) as client:
+                assert list(client.scan_iter("inbox:*")) == []
 
     run(scenario())
 
