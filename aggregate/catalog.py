@@ -43,7 +43,7 @@ from typing import TypeVar
 from nats.errors import Error as NatsError
 from nats.js.errors import APIError, KeyWrongLastSequenceError, NotFoundError
 
-from aggregate import audit, definition_merge, definitions
+from aggregate import audit, definition_merge, definitions, rules
 from aggregate.closing import Folded, Step, key_of, life_of
 from aggregate.control_publisher import ControlPublisher
 from aggregate.corrections import check_folded, check_season, check_stage, name_of, season_of
@@ -114,19 +114,22 @@ class CatalogWriter:
                 positions = await self._complete_pending(key, pending)
                 continue
             known, revision = view.get(key), view.revision(key)
+            before = known if isinstance(known, Game) else Game()
+            await self._check_rules(before, asked)
+            timed = definition_merge.with_rule_times(before, asked, self._watch.clock.now_s())
             if not isinstance(known, Game):
                 definitions.check_room(view.games_live, view.games_known)
-                game = definition_merge.with_writers(Game(), asked)
+                game = definition_merge.with_writers(Game(), timed)
                 game.stage = STAGE_OPEN
                 game.generation = await self.lives.generation(asked.game_id)
                 claim = Game(game_id=asked.game_id)
             else:
                 refuse_ended(known, self._forget_after_s)
                 has_topics = known.spread != asked.spread and await self._has_topics(asked.game_id)
-                game = definition_merge.check_and_merge(known, asked, has_topics=has_topics)
+                game = definition_merge.check_and_merge(known, timed, has_topics=has_topics)
                 if game == known:
                     return known, positions or await self._controls.newest(known.game_id, known.spread)
-                if _untitled(game) == _untitled(known):
+                if definition_merge.untitled(game) == definition_merge.untitled(known):
                     await self._put(key, game, revision)
                     continue
                 if game.spread != known.spread:
@@ -141,6 +144,12 @@ class CatalogWriter:
                 if view.get(key) == game:
                     return game, positions
         raise Unavailable(f"game {asked.game_id!r} is being changed by others; try again")
+
+    async def _check_rules(self, known: Game, wanted: Game) -> None:
+        """That the polls and boards which new rules name are there. Raises Invalid."""
+        for named in rules.named_topics(wanted, known):
+            await self._watch.refresh(named.key)
+            rules.check_named(named, self._watch.view.get(named.key), known.generation)
 
     async def _complete_pending(self, key: str, pending: Game) -> list[Position]:
         """As `_complete`, of the claim that the view holds now."""
@@ -157,7 +166,9 @@ class CatalogWriter:
         digest = hashlib.blake2b(pending.SerializeToString(deterministic=True), digest_size=8).hexdigest()
         partitions = ids.partitions_of(pending.game_id, pending.spread)
         name = f"{key}-{revision}-{digest}"
-        positions = await self._controls.publish(partitions, Control(game=pending), name)
+        positions = await self._controls.publish(
+            partitions, Control(game=definition_merge.without_rules(pending)), name
+        )
         await self._leave_partitions(known, pending)
         await self._controls.until_folded(positions)
         await self._put(key, pending, revision)
@@ -422,15 +433,6 @@ def _claim(checked: Topic, generation: int, now_ns: int) -> Topic:
 
 def _control(definition: Poll | Board) -> Control:
     return Control(poll=definition) if isinstance(definition, Poll) else Control(board=definition)
-
-
-def _untitled(game: Game) -> Game:
-    """What of it folds have to know."""
-    untitled = Game()
-    untitled.CopyFrom(game)
-    for field in ("title", "retain_for", "idle_for"):
-        untitled.ClearField(field)
-    return untitled
 
 
 def _cannot(what: str, error: Exception) -> Unavailable:

@@ -4,6 +4,9 @@ A game's topics only ever get more while the game lives, because partitions hold
 their results. New topics are appended and the title may change at any time; every other change is refused
 with the name of the topic that cannot be removed or altered.
 
+Rules are added, paused and given another notice; what they look for stays. Folds need not know them
+(`without_rules`).
+
 Folds use `merge` alone. The controls of two changes may arrive in any order, and one of the changes may have
 been refused in the end: a partition still has every topic of an acked definition.
 """
@@ -21,11 +24,12 @@ from grandstand.catalog.v1.catalog_pb2 import (
     Game,
     Metric,
     Pulse,
+    Rule,
     Writers,
 )
 from grandstand.wire.errors import NotNow
 
-Part = TypeVar("Part", Pulse, Metric, CustomTopic)
+Part = TypeVar("Part", Pulse, Metric, CustomTopic, Rule)
 
 
 def settled_writers(known: Writers, asked: Writers) -> Writers:
@@ -49,6 +53,35 @@ def with_writers(known: Game, wanted: Game) -> Game:
     return settled
 
 
+def with_rule_times(known: Game, wanted: Game, now_s: float) -> Game:
+    """`wanted`, where each rule says since when it is judged. `now_s`: Unix seconds."""
+    timed = Game()
+    timed.CopyFrom(wanted)
+    rules = {rule.rule_id: rule for rule in known.rules}
+    for rule in timed.rules:
+        before = rules.get(rule.rule_id)
+        if before is None or (before.paused and not rule.paused):
+            rule.since.FromNanoseconds(int(now_s * 1e9))
+        else:
+            rule.since.CopyFrom(before.since)
+    return timed
+
+
+def untitled(game: Game) -> Game:
+    """What of it folds have to know."""
+    folded = without_rules(game)
+    for field in ("title", "retain_for", "idle_for"):
+        folded.ClearField(field)
+    return folded
+
+
+def without_rules(game: Game) -> Game:
+    folded = Game()
+    folded.CopyFrom(game)
+    folded.ClearField("rules")
+    return folded
+
+
 def check_and_merge(known: Game, wanted: Game, *, has_topics: bool) -> Game:
     """`known` changed to `wanted`, with topics in the order in which they were added; equal to `known` if
     nothing changes. `has_topics`: the game has polls or boards. Raises NotNow for a change that is not
@@ -66,6 +99,7 @@ def check_and_merge(known: Game, wanted: Game, *, has_topics: bool) -> Game:
         _check_stay(field, name, pulse.kinds, pulses[pulse.pulse_id].kinds)
     _check_same("game.metrics", name, known.metrics, wanted.metrics, lambda metric: metric.metric_id)
     _check_same("game.customs", name, known.customs, wanted.customs, lambda custom: custom.custom_id)
+    _check_same("game.rules", name, known.rules, wanted.rules, lambda rule: rule.rule_id, _looked_for)
     if known.audience and not wanted.audience:
         raise NotNow(f"game.audience: is counted in {name} and cannot be taken away; define it with audience")
     return merge(known, wanted)
@@ -80,6 +114,7 @@ def merge(known: Game, newer: Game) -> Game:
         metrics=_merged(known.metrics, newer.metrics, lambda metric: metric.metric_id),
         customs=_merged(known.customs, newer.customs, lambda custom: custom.custom_id),
         audience=known.audience or newer.audience,
+        rules=_merged(known.rules, newer.rules, lambda rule: rule.rule_id),
         stage=max(known.stage, newer.stage),
         generation=max(known.generation, newer.generation),
     )
@@ -118,13 +153,28 @@ def _check_stay(field: str, game: str, known: Sequence[str], wanted: Sequence[st
 
 
 def _check_same(
-    field: str, game: str, known: Sequence[Part], wanted: Sequence[Part], name_of: Callable[[Part], str]
+    field: str,
+    game: str,
+    known: Sequence[Part],
+    wanted: Sequence[Part],
+    name_of: Callable[[Part], str],
+    of: Callable[[Part], Part] = lambda part: part,
 ) -> None:
+    """`of`: what of it cannot be altered."""
     _check_stay(field, game, [name_of(part) for part in known], [name_of(part) for part in wanted])
     newer = {name_of(part): part for part in wanted}
     for part in known:
-        if newer[name_of(part)] != part:
+        if of(newer[name_of(part)]) != of(part):
             raise NotNow(
                 f"{field}: {name_of(part)!r} counts in {game} and cannot be altered; "
                 "leave it as it is, or add another"
             )
+
+
+def _looked_for(rule: Rule) -> Rule:
+    """The rule without what may be altered."""
+    fixed = Rule()
+    fixed.CopyFrom(rule)
+    for field in ("notice", "at_most_every", "paused", "since"):
+        fixed.ClearField(field)
+    return fixed

@@ -12,6 +12,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from aggregate import bounds
 from aggregate.definition_merge import settled_writers
+from aggregate.rules import check_rules
 from grandstand.catalog.v1.catalog_pb2 import (
     BOARD_MODE_UNSPECIFIED,
     STAGE_UNSPECIFIED,
@@ -67,6 +68,7 @@ def check_game(game: Game, folds: Collection[str]) -> Game:
     for at, custom in enumerate(game.customs):
         _check_custom(f"game.customs[{at}]", custom, folds)
     _check_unique("game.customs.custom_id", [custom.custom_id for custom in game.customs])
+    check_rules(game)
     if game.HasField("retain_for"):
         _check_duration("game.retain_for", game.retain_for, 0.0, bounds.RETAIN_FOR_MAX_S)
     if game.HasField("idle_for") and (game.idle_for.seconds or game.idle_for.nanos):
@@ -76,6 +78,8 @@ def check_game(game: Game, folds: Collection[str]) -> Game:
     checked.spread = max(1, game.spread)
     for by_server in ("pending", "stage", "generation", "ended_at"):
         checked.ClearField(by_server)
+    for rule in checked.rules:
+        rule.ClearField("since")
     return checked
 
 

@@ -23,9 +23,10 @@ from typing import TypeVar
 
 from nats.errors import Error as NatsError
 
-from aggregate import audit, bounds
+from aggregate import audit
 from aggregate.closing import Step, forgetting, forgotten_at_s, key_of
 from aggregate.control_publisher import ControlPublisher
+from aggregate.definition_merge import without_rules
 from aggregate.step_sender import StepSender
 from aggregate.tombstones import Tombstones
 from grandstand.catalog.v1.catalog_pb2 import STAGE_CLOSED, STAGE_OPEN, STAGE_SEALED, Board, Game, Poll
@@ -198,7 +199,7 @@ class GameLives:
         game = Game()
         game.CopyFrom(found)
         game.stage = step.stage
-        await self._sender.send(step, Control(game=game), "", spread)
+        await self._sender.send(step, Control(game=without_rules(game)), "", spread)
         if await self._put(key, game, revision):
             audit.ended(game)
         else:
@@ -263,7 +264,7 @@ def _after(game: Game, forget_after_s: float | None) -> str:
 def idle_for_s(game: Game) -> float:
     """After how long it is ended; 0 for never."""
     if not game.HasField("idle_for"):
-        return bounds.IDLE_FOR_DEFAULT_S
+        return limits.IDLE_FOR_DEFAULT_S
     return game.idle_for.ToNanoseconds() / 1e9
 
 

@@ -48,11 +48,6 @@ PRESENCES_UNANSWERED_MAX = 256
 SEND_ORIGINS_REMEMBERED_MAX = 60_000
 GAME_LINGER_S = 10.0
 ANTI_ENTROPY_S = 1.0
-# What a partition's owner has stored and its message has not brought so much later counts as lost.
-RESULTS_LATE_S = 0.1
-# Games that are loaded with one call, and such calls at a time.
-LOAD_GAMES_MAX = 64
-LOADS_MAX = 8
 # Ticks that are due within it go together.
 TICK_SLOT_S = 0.002
 ANNOUNCEMENTS_QUEUED_MAX = 16
@@ -95,7 +90,6 @@ assert STANDING_LOOKUPS_PER_S * STANDING_BATCH_S >= wire_bounds.PARTITIONS, (
 )
 assert INBOX_RELOADS_PER_S * INBOX_BATCH_S >= 1
 assert INBOX_BATCH_S < INBOX_WANTED_S < ANTI_ENTROPY_S
-assert RESULTS_LATE_S < ANTI_ENTROPY_S
 assert TICK_SLOT_S * 10 <= TICK_S
 assert TICK_S * wire_bounds.UPDATES_PER_S_MAX <= 1.0
 assert VIEWERS_PER_ACTOR_MAX < VIEWERS_PER_ADDRESS_MAX < limits.VIEWERS_MAX

@@ -23,7 +23,6 @@ from gateway.cohort import Cohort
 from gateway.drain_plan import DrainPlan
 from gateway.feed import Feed
 from gateway.overload import Overload
-from gateway.result_feeds import ResultFeeds
 from gateway.subscribe import ViewerStream
 from gateway.tick_wheel import TickWheel
 from grandstand.catalog.v1.catalog_pb2 import Game
@@ -41,6 +40,7 @@ from mesh.http2.shared_message import Shared
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.redis.results import ResultStore
+from mesh.results_feed.result_feeds import ResultFeeds
 from mesh.stream_limits import StreamLimits
 
 log = logging.getLogger(__name__)

@@ -28,9 +28,7 @@ from gateway import bounds, frames
 from gateway.cohort import Cohort, CohortKey
 from gateway.overload import Overload
 from gateway.read_barrier import BarrierWaiters
-from gateway.result_feeds import ResultFeeds
 from gateway.subscribe import ViewerStream
-from gateway.view import GameView
 from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED, Game, Poll
 from grandstand.wire import ids
 from grandstand.wire.errors import Unavailable, Unknown
@@ -42,6 +40,8 @@ from mesh.http2.members import Chosen
 from mesh.http2.shared_message import Shared
 from mesh.jetstream import subjects
 from mesh.redis.database import RedisError
+from mesh.results_feed.result_feeds import ResultFeeds
+from mesh.results_feed.view import GameView
 
 log = logging.getLogger(__name__)
 

@@ -19,13 +19,13 @@ from typing import NamedTuple
 
 from gateway.known_notices import KnownNotices
 from gateway.own_inbox import OwnInbox
-from gateway.wire_format import LENGTH_DELIMITED, sized, tag
 from grandstand.aggregate.v1.aggregate_pb2 import TopicState
 from grandstand.event.v1.event_pb2 import Cursor, Position
 from grandstand.notify.v1.notify_pb2 import InboxResult
 from grandstand.wire.topics import INBOX
 from mesh.notices.bounds import INBOX_NEWEST_MAX
 from mesh.notices.inbox import Shown, merged
+from mesh.results_feed.wire_format import LENGTH_DELIMITED, sized, tag
 
 NOTICES, READERS = 0, 1
 """The partitions of an inbox's cursor."""

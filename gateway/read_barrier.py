@@ -21,10 +21,10 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from gateway.subscribe import ViewerStream
-from gateway.view import GameView
 from grandstand.wire.errors import TooLate, Unavailable
 from mesh import limits, telemetry
 from mesh.redis.share import folded_anew
+from mesh.results_feed.view import GameView
 
 _LOOK_FIRST_S = 0.004
 _LOOK_MAX_S = 0.05

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from gateway.cohort import CohortKey
 from gateway.overload import Tier
-from gateway.view import GameView
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.gateway.v1.gateway_pb2 import SubscribeRequest
 from grandstand.wire import bounds as wire_bounds
@@ -15,6 +14,7 @@ from grandstand.wire import ids
 from grandstand.wire.errors import Forbidden, Invalid, Unauthenticated
 from grandstand.wire.topics import PERSONAL_KINDS, PersonalTopics, check_positions, split_topics
 from mesh.auth import Identity
+from mesh.results_feed.view import GameView
 
 
 @dataclass(frozen=True, slots=True)

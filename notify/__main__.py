@@ -1,4 +1,4 @@
-"""`python -m notify`: wiring of NotifyService, the keeper of inboxes, the scheduler and the announcer.
+"""`python -m notify`: wires NotifyService, the keeper of inboxes, the scheduler, the rules and the announcer.
 
 The announcer tells the viewers of a game that something opened or closed: it watches the catalog and
 publishes on `announcements.<game>`, which gateways pass on.
@@ -8,13 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import uuid
 from collections.abc import AsyncIterator
 
-from nats.errors import Error as NatsError
-
-from grandstand.notify.v1.notify_pb2 import Announcement
 from grandstand.notify.v1.notify_pb2_grpc import add_NotifyServiceServicer_to_server
 from grandstand.wire.tasks import end
 from mesh import config, limits, runtime
@@ -31,8 +27,10 @@ from mesh.jetstream.bus import Bus
 from mesh.notices.store import NoticeStore
 from mesh.notices.streams import ensure_streams
 from mesh.redis.database import connect
+from mesh.redis.results import ResultStore
 from mesh.token_ends import checking
-from notify.announcer import Announcer
+from notify.announcing import Announcing
+from notify.evaluator import Evaluator
 from notify.keeper import Keeper
 from notify.readers import Readers
 from notify.scheduler import Scheduler
@@ -40,8 +38,6 @@ from notify.segments import Segments
 from notify.sending import Sender
 from notify.service import NotifyService
 from notify.tails import Tails
-
-log = logging.getLogger(__name__)
 
 
 @contextlib.asynccontextmanager
@@ -56,24 +52,18 @@ async def _working(process: runtime.Runtime, verifier: Verifier) -> AsyncIterato
     instance = process.config.instance
     bus = await Bus.connect(process.config.nats, instance, process.config.replicas)
     database = connect(process.config.redis)
-    announcer = Announcer()
-    under_way: set[asyncio.Task[None]] = set()
 
     def on_change(key: str, definition: Definition | None) -> None:
-        announcement = announcer.changed(key, definition, int(clock.now_s() * 1e9))
-        if announcement is not None:
-            task = asyncio.create_task(_publish(bus, announcement))
-            under_way.add(task)
-            task.add_done_callback(under_way.discard)
+        announcing.changed(key, definition)
+        evaluator.changed(key, definition)
 
     catalog = CatalogWatch(bus, on_change, puts_back=False)
     clock = ClockWatch(bus, process.config, catalog)
+    evaluator = Evaluator(bus, ResultStore(database), catalog, instance, clock.now_s)
+    announcing = Announcing(bus, clock.now_s, evaluator.judges)
     await catalog.start()
     view = catalog.view
-    for poll in view.polls():
-        announcer.learn(subjects.poll_key(poll.game_id, poll.poll_id), poll)
-    for board in view.boards():
-        announcer.learn(subjects.board_key(board.game_id, board.board_id), board)
+    announcing.learn(view)
     await ensure_streams(bus)
     keeper = Keeper(
         bus,
@@ -97,26 +87,18 @@ async def _working(process: runtime.Runtime, verifier: Verifier) -> AsyncIterato
     proven = [
         proofs.nats_echo(bus),
         proofs.catalog(catalog),
+        proofs.redis_reads(database),
         proofs.looked_at("inboxes", proofs.BOUND_S, keeper.refusal),
     ]
     try:
-        async with clock.open(process), reporting(process, bus, proven, clock=clock):
+        async with evaluator.open(), clock.open(process), reporting(process, bus, proven, clock=clock):
             yield
     finally:
         await end(*loops)
-        await asyncio.gather(*under_way)
+        await announcing.stop()
         await catalog.stop()
         await database.aclose()
         await bus.close()
-
-
-async def _publish(bus: Bus, announcement: Announcement) -> None:
-    """At most once: an announcement nobody heard is no loss, the state is elsewhere."""
-    log.info("game %s: %s", announcement.game_id, announcement.WhichOneof("news"))
-    with contextlib.suppress(NatsError):
-        await bus.client.publish(
-            subjects.announcements(announcement.game_id), announcement.SerializeToString()
-        )
 
 
 if __name__ == "__main__":

@@ -71,12 +71,13 @@ class OrderedConsumer:
         *,
         new_only: bool = False,
         heartbeat_s: float | None = None,
-    ) -> None:
+    ) -> int:
         """Begins with the last message of each subject, or with what is stored from now on. `heartbeat_s`:
-        how often the server says that it has nothing to send. Raises NatsError, TimeoutError."""
+        how often the server says that it has nothing to send. Returns how many messages there were to begin
+        with. Raises NatsError, TimeoutError."""
         inbox = self._bus.client.new_inbox()
         self._subscription = await self._bus.client.subscribe(inbox, cb=self._take)
-        await self._bus.js.add_consumer(
+        info = await self._bus.js.add_consumer(
             stream,
             js_api.ConsumerConfig(
                 deliver_subject=inbox,
@@ -92,6 +93,8 @@ class OrderedConsumer:
                 inactive_threshold=_FORGOTTEN_AFTER_S,
             ),
         )
+        delivered = 0 if info.delivered is None else info.delivered.consumer_seq
+        return delivered + (info.num_pending or 0)
 
     async def close(self) -> None:
         self._is_broken = True

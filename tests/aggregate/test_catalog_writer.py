@@ -29,7 +29,7 @@ from grandstand.catalog.v1.catalog_pb2 import (
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.internal.v1.internal_pb2 import Block, Control, Partial
 from grandstand.wire import ids
-from grandstand.wire.errors import NotNow, Unavailable, Unknown
+from grandstand.wire.errors import Invalid, NotNow, Unavailable, Unknown
 from mesh import limits
 from mesh.catalog.watch import CatalogWatch
 from mesh.jetstream import subjects
@@ -513,5 +513,28 @@ def test_i9_moments_are_of_the_meshs_clock_whatever_this_machines_says(
             message = await only.bus.js.get_msg(subjects.EVENTS_STREAM, positions[0].sequence)
             stamped_s = Block.FromString(message.data or b"").stamped_at.ToNanoseconds() / 1e9
             assert abs(stamped_s - time.time()) < 2
+
+    run(scenario())
+
+
+def test_a_rule_on_a_poll_comes_after_the_poll_and_folds_are_not_told_of_rules(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with instances(tmp_path, 2) as (first, second):
+            await first.writer.define_game(game())
+            wanted = game()
+            wanted.rules.add(rule_id="r", topic="poll/p", opened=True, notice={"title": "It is open"})
+            with pytest.raises(Invalid, match=r"game.rules\[0\].topic: 'poll/p' is not there; open it first"):
+                await first.writer.define_game(wanted)
+            await second.writer.open_poll(poll())
+            said = len(await stored(first.bus))
+            defined, _ = await first.writer.define_game(wanted)
+            assert time.time() - 60 < defined.rules[0].since.seconds < time.time() + 60
+            assert (await second.writer.define_game(wanted))[0] == defined, "as the first time"
+            assert len(await stored(first.bus)) == said
+            wanted.metrics.add(metric_id="m")
+            await first.writer.define_game(wanted)
+            assert not any(control.game.rules for control in await controls(first.bus))
+            with pytest.raises(NotNow, match=r"game.rules: 'r' counts in game 'g' and cannot be taken away"):
+                await second.writer.define_game(game("m"))
 
     run(scenario())

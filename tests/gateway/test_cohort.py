@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from gateway import snapshot_topics
 from gateway.cohort import NOTES_KEPT, Cohort, CohortKey
 from gateway.overload import Tier
-from gateway.view import GameView
 from grandstand.aggregate.v1.aggregate_pb2 import TopicState
 from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED
 from grandstand.gateway.v1.gateway_pb2 import Heartbeat, SubscribeResponse
@@ -29,6 +28,7 @@ from grandstand.wire import delta
 from grandstand.wire.topics import TopicPatterns
 from mesh import limits
 from mesh.http2.shared_message import Shared
+from mesh.results_feed.view import GameView
 from tests.support.seats import WIDE, Line
 
 NOW_S = 1_790_000_000

@@ -35,6 +35,7 @@ from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.redis.database import connect
 from mesh.redis.results import ResultStore
+from mesh.results_feed import bounds as feed_bounds
 from mesh.stream_limits import StreamLimits
 from tests.support.games import run, until
 from tests.support.http2_service import serving
@@ -174,7 +175,7 @@ def test_a_herd_that_comes_back_with_cursors_reads_nothing_that_is_known(around:
 def test_i5_i6_one_position_a_partition_resumes_all_topics_and_is_a_barrier(
     around: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gateway_bounds, "ANTI_ENTROPY_S", 3600.0)
+    monkeypatch.setattr(feed_bounds, "ANTI_ENTROPY_S", 3600.0)
 
     async def scenario() -> None:
         async with staged(around) as stage:
@@ -304,7 +305,7 @@ def test_a_gateway_hears_only_while_somebody_watches_and_only_of_the_partitions_
 def test_those_who_wait_for_a_position_share_the_reads(
     around: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gateway_bounds, "ANTI_ENTROPY_S", 3600.0)
+    monkeypatch.setattr(feed_bounds, "ANTI_ENTROPY_S", 3600.0)
 
     async def scenario() -> None:
         async with staged(around) as stage:

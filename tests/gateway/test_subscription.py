@@ -8,13 +8,13 @@ import pytest
 
 from gateway.overload import Tier
 from gateway.subscription import check
-from gateway.view import GameView
 from grandstand.event.v1.event_pb2 import Cursor, Position
 from grandstand.gateway.v1.gateway_pb2 import SubscribeRequest, TopicCursor
 from grandstand.internal.v1.internal_pb2 import Partial, TallyPartial
 from grandstand.wire.errors import Forbidden, GrandstandError, Invalid, Unauthenticated
 from mesh.auth import Games, Identity
 from mesh.redis.share import Share
+from mesh.results_feed.view import GameView
 
 ANN = Identity("ann", False, None, 9e9)
 

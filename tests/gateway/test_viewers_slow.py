@@ -13,6 +13,7 @@ import pytest
 from gateway import bounds as gateway_bounds
 from grandstand.gateway.v1.gateway_pb2 import SubscribeRequest
 from mesh.http2 import bounds
+from mesh.results_feed import bounds as feed_bounds
 from tests.support.games import run, until
 from tests.support.grpc_web import web_viewer
 from tests.support.lone_gateway import POLL, Healthy, LoneGateway, healthy, lone_gateway, red, states_of
@@ -155,6 +156,6 @@ def test_a_result_that_core_nats_lost_is_on_screens_within_a_second(gateway: Lon
     async def scenario() -> None:
         async with gateway.results() as results, healthy(gateway, results) as viewer:
             lags_s = [await viewer.sees_the_next(told=False) for _ in range(5)]
-            assert median(lags_s) < gateway_bounds.ANTI_ENTROPY_S + 3 * gateway_bounds.TICK_S
+            assert median(lags_s) < feed_bounds.ANTI_ENTROPY_S + 3 * gateway_bounds.TICK_S
 
     run(scenario())

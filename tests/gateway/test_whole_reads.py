@@ -20,7 +20,6 @@ from aggregate.waiting_reads import WaitingReads
 from gateway import bounds as gateway_bounds
 from gateway.read_barrier import BarrierWaiters
 from gateway.subscription import check
-from gateway.view import GameView
 from grandstand.aggregate.v1.aggregate_pb2 import ReadRequest, ReadStandingRequest
 from grandstand.catalog.v1.catalog_pb2 import Board, Game, Poll
 from grandstand.event.v1.event_pb2 import Position
@@ -38,6 +37,7 @@ from mesh.jetstream import subjects
 from mesh.pseudonyms import UNKEYED
 from mesh.redis import layout
 from mesh.redis.share import Share
+from mesh.results_feed.view import GameView
 from tests.gateway.test_fanout import around, first, staged  # noqa: F401  (a fixture)
 from tests.support import blocks
 from tests.support.games import run, until

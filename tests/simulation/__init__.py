@@ -15,7 +15,7 @@ clock, no threads, no sleeping.
     ingests    ingest.session, .intake, .check, .coalesce, .publisher
     workers    aggregate.worker, .lease_session, .lease, .retention, with `pulls` and `checkpoints`
     clients    origins with credit that resend what was not acked (grandstand.client.outbox), and a relay
-    readers    mesh.redis.results.ResultStore and gateway.view
+    readers    mesh.redis.results.ResultStore and mesh.results_feed.view
     scene      the games and topics of a history, and what actors do there
     strikes    what breaks
     virtual    the modules of the shells, with virtual clocks and the modelled network in them

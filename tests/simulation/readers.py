@@ -10,8 +10,6 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from gateway.partition_results import WatchedPartition
-from gateway.view import GameView
 from grandstand.aggregate.v1.aggregate_pb2 import TopicState
 from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED
 from grandstand.event.v1.event_pb2 import Position
@@ -22,6 +20,8 @@ from mesh import limits
 from mesh.redis.database import RedisError
 from mesh.redis.results import ResultStore
 from mesh.redis.share import Share
+from mesh.results_feed.partition_results import WatchedPartition
+from mesh.results_feed.view import GameView
 from tests.simulation.mesh import Mesh
 from tests.simulation.process import Process
 from tests.simulation.redis import RedisClient

@@ -107,7 +107,7 @@ class CustomTopic(_message.Message):
     def __init__(self, custom_id: _Optional[str] = ..., fold: _Optional[str] = ..., config: _Optional[bytes] = ..., writers: _Optional[_Union[Writers, str]] = ...) -> None: ...
 
 class Rule(_message.Message):
-    __slots__ = ("rule_id", "topic", "threshold", "lead_changed", "rank_taken", "opened", "closing_in", "sealed", "season_closed", "game_ended", "rate_spike", "audience_peak", "notice", "at_most_every", "paused")
+    __slots__ = ("rule_id", "topic", "threshold", "lead_changed", "rank_taken", "opened", "closing_in", "sealed", "season_closed", "game_ended", "rate_spike", "audience_peak", "notice", "at_most_every", "paused", "since")
     RULE_ID_FIELD_NUMBER: _ClassVar[int]
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     THRESHOLD_FIELD_NUMBER: _ClassVar[int]
@@ -123,6 +123,7 @@ class Rule(_message.Message):
     NOTICE_FIELD_NUMBER: _ClassVar[int]
     AT_MOST_EVERY_FIELD_NUMBER: _ClassVar[int]
     PAUSED_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
     rule_id: str
     topic: str
     threshold: Threshold
@@ -138,7 +139,8 @@ class Rule(_message.Message):
     notice: RuleNotice
     at_most_every: _duration_pb2.Duration
     paused: bool
-    def __init__(self, rule_id: _Optional[str] = ..., topic: _Optional[str] = ..., threshold: _Optional[_Union[Threshold, _Mapping]] = ..., lead_changed: _Optional[_Union[LeadChange, _Mapping]] = ..., rank_taken: _Optional[_Union[RankTaken, _Mapping]] = ..., opened: _Optional[bool] = ..., closing_in: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., sealed: _Optional[bool] = ..., season_closed: _Optional[bool] = ..., game_ended: _Optional[bool] = ..., rate_spike: _Optional[_Union[RateSpike, _Mapping]] = ..., audience_peak: _Optional[bool] = ..., notice: _Optional[_Union[RuleNotice, _Mapping]] = ..., at_most_every: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., paused: _Optional[bool] = ...) -> None: ...
+    since: _timestamp_pb2.Timestamp
+    def __init__(self, rule_id: _Optional[str] = ..., topic: _Optional[str] = ..., threshold: _Optional[_Union[Threshold, _Mapping]] = ..., lead_changed: _Optional[_Union[LeadChange, _Mapping]] = ..., rank_taken: _Optional[_Union[RankTaken, _Mapping]] = ..., opened: _Optional[bool] = ..., closing_in: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., sealed: _Optional[bool] = ..., season_closed: _Optional[bool] = ..., game_ended: _Optional[bool] = ..., rate_spike: _Optional[_Union[RateSpike, _Mapping]] = ..., audience_peak: _Optional[bool] = ..., notice: _Optional[_Union[RuleNotice, _Mapping]] = ..., at_most_every: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., paused: _Optional[bool] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Threshold(_message.Message):
     __slots__ = ("at", "each")

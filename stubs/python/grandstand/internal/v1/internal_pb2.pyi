@@ -2,6 +2,7 @@ import datetime
 
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from grandstand.catalog.v1 import catalog_pb2 as _catalog_pb2
+from grandstand.event.v1 import event_pb2 as _event_pb2
 from grandstand.notify.v1 import notify_pb2 as _notify_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
@@ -190,6 +191,30 @@ class StoredNotice(_message.Message):
     rule_state: bytes
     generation: int
     def __init__(self, notice: _Optional[_Union[_notify_pb2.Notice, _Mapping]] = ..., actor_ids: _Optional[_Iterable[str]] = ..., sent_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., due_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., occurrence: _Optional[int] = ..., digest: _Optional[bytes] = ..., cancelled: _Optional[bool] = ..., firing: _Optional[_Union[_notify_pb2.Firing, _Mapping]] = ..., rule_state: _Optional[bytes] = ..., generation: _Optional[int] = ...) -> None: ...
+
+class RuleState(_message.Message):
+    __slots__ = ("seen", "season", "reached", "reached_before", "leader", "candidate", "candidate_since_us", "first", "told", "told_at_s")
+    SEEN_FIELD_NUMBER: _ClassVar[int]
+    SEASON_FIELD_NUMBER: _ClassVar[int]
+    REACHED_FIELD_NUMBER: _ClassVar[int]
+    REACHED_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    LEADER_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATE_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATE_SINCE_US_FIELD_NUMBER: _ClassVar[int]
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    TOLD_FIELD_NUMBER: _ClassVar[int]
+    TOLD_AT_S_FIELD_NUMBER: _ClassVar[int]
+    seen: _containers.RepeatedCompositeFieldContainer[_event_pb2.Position]
+    season: int
+    reached: int
+    reached_before: int
+    leader: str
+    candidate: str
+    candidate_since_us: int
+    first: _containers.RepeatedScalarFieldContainer[str]
+    told: _containers.RepeatedScalarFieldContainer[int]
+    told_at_s: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, seen: _Optional[_Iterable[_Union[_event_pb2.Position, _Mapping]]] = ..., season: _Optional[int] = ..., reached: _Optional[int] = ..., reached_before: _Optional[int] = ..., leader: _Optional[str] = ..., candidate: _Optional[str] = ..., candidate_since_us: _Optional[int] = ..., first: _Optional[_Iterable[str]] = ..., told: _Optional[_Iterable[int]] = ..., told_at_s: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Reader(_message.Message):
     __slots__ = ("read_up_to", "read", "preferences")

@@ -1,11 +1,11 @@
-"""The results of all games that this gateway watches: heard by partition, loaded in batches.
+"""The results of all games that this process watches: heard by partition, loaded in batches.
 
-There is one subscription for each partition in which a watched game folds, and none otherwise: a gateway that
-watches nothing is sent nothing. What is heard, what it means and which games are to be loaded says
-gateway.partition_results. Games are loaded by partition, many with one call, and those who ask for the same
-game share it: nobody is given a load that began before it asked. Once every ANTI_ENTROPY_S the applied
-sequences of these partitions are read, in one call: that finds the loss of a last message, for which no later
-one leaves a gap. Announcements of all games come by one subscription.
+There is one subscription for each partition in which a watched game folds, and none otherwise: a process that
+watches nothing is sent nothing. mesh.results_feed.partition_results says what a message means and which games
+are to be loaded. Games are loaded by partition, many with one call, and those who ask for the same game share
+it: nobody is given a load that began before it asked. Once every ANTI_ENTROPY_S the applied sequences of
+these partitions are read, in one call: that finds the loss of a last message, for which no later one leaves a
+gap. Announcements of all games come by one subscription, if they are asked for.
 
 Bounds: LOAD_GAMES_MAX games in a call, LOADS_MAX calls at a time, one of them for each partition.
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from google.protobuf.message import DecodeError
@@ -22,9 +23,6 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
-from gateway import bounds
-from gateway.partition_results import WatchedPartition
-from gateway.view import GameView
 from grandstand.internal.v1.internal_pb2 import PartitionResults
 from grandstand.wire import tasks
 from mesh import telemetry
@@ -32,6 +30,9 @@ from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.redis.database import RedisError
 from mesh.redis.results import ResultStore
+from mesh.results_feed import bounds
+from mesh.results_feed.partition_results import WatchedPartition
+from mesh.results_feed.view import GameView
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ OnChanged = Callable[[Mapping[str, Sequence[str]], str], None]
 
 class ResultFeeds:
     """`on_changed`: results of some games; `on_progress`: a partition is known further, or was loaded anew;
-    `on_forgotten`: the game is gone; `on_announcement`: a game's, encoded."""
+    `on_forgotten`: the game is gone; `on_announcement`: a game's, encoded; None: they are not heard."""
 
     def __init__(
         self,
@@ -53,7 +54,7 @@ class ResultFeeds:
         on_changed: OnChanged,
         on_progress: Callable[[int], None],
         on_forgotten: Callable[[str], None],
-        on_announcement: Callable[[str, bytes], None],
+        on_announcement: Callable[[str, bytes], None] | None = None,
     ) -> None:
         self._bus = bus
         self._results = results
@@ -121,12 +122,13 @@ class ResultFeeds:
 
     async def hear_announcements(self) -> None:
         """Raises NatsError."""
-        if self._announcements is None:
+        if self._on_announcement is not None and self._announcements is None:
             self._announcements = await self._bus.client.subscribe(
                 subjects.ANNOUNCEMENTS_ALL, cb=self._take_announcement
             )
 
     async def _take_announcement(self, message: Msg) -> None:
+        assert self._on_announcement is not None
         self._on_announcement(message.subject.rpartition(".")[2], message.data)
 
     def _leave_announcements(self) -> None:
@@ -160,12 +162,12 @@ class ResultFeeds:
                 except RedisError as error:
                     log.info("how far partitions are is not known: %s", error)
                     continue
-                # What is on its way meanwhile is not lost, and where messages come, a later one leaves a gap.
-                heard = {number: each.watched.progress.after for number, each in self._partitions.items()}
+                # What is on its way meanwhile is not lost.
                 await asyncio.sleep(bounds.RESULTS_LATE_S)
+                silent_since_s = asyncio.get_running_loop().time() - bounds.RESULTS_SILENT_S
                 for number, applied in found.items():
                     partition = self._partitions.get(number)
-                    if partition is not None and partition.watched.progress.after == heard.get(number):
+                    if partition is not None and partition.heard_at_s < silent_since_s:
                         partition.watched.look(applied.stream, applied.sequence)
                 for partition in list(self._partitions.values()):
                     partition.load_lacking()
@@ -176,6 +178,8 @@ class _Partition:
 
     def __init__(self, number: int, feeds: ResultFeeds) -> None:
         self.watched = WatchedPartition(number)
+        self.heard_at_s = -math.inf
+        """When the last message came, by the loop's clock."""
         self._feeds = feeds
         self._subscription: Subscription | None = None
         self._is_closed = False
@@ -256,6 +260,7 @@ class _Partition:
             raise
 
     async def _take(self, message: Msg) -> None:
+        self.heard_at_s = asyncio.get_running_loop().time()
         try:
             heard = self.watched.hear(PartitionResults.FromString(message.data))
         except DecodeError as error:

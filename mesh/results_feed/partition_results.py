@@ -1,4 +1,4 @@
-"""What a gateway hears of one partition, and how far it knows each game that it watches there. Pure.
+"""What a process hears of one partition, and how far it knows each game that it watches there. Pure.
 
 The partition's owner says with each flush what it changed (PartitionResults): absolute partials, and between
 which two sequences of the event stream. While these messages follow each other without a gap, a game that was
@@ -15,7 +15,7 @@ loaded from the store once is known up to the last of them, whether it changed o
 So nothing depends on who owns the partition: a state is a pure function of the stream (I4). What is known
 never goes back (I5), as a merge keeps the newest partial of each partition.
 
-Bounds: the games that the gateway watches.
+Bounds: the games that the process watches.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Progress:
 
 
 class View(Protocol):
-    """Of one game (gateway.view)."""
+    """Of one game (mesh.results_feed.view)."""
 
     def follow(self, partition: int, progress: Progress) -> None: ...
     def settle(self, partition: int, floor: int) -> None: ...

@@ -1,0 +1,54 @@
+"""Another option of a poll, or another actor on a board, leads, and has for as long as `hold`.
+
+Who is level with the one told last does not lead. The first who ever leads is no change, and is stored
+without a notice: so a change of lead is found though the evaluator died before it fired for the first time.
+In a new season of a board the first who is seen to lead is where it starts. Missed is a lead that did not
+last as long as `hold`, and one that came and went while nobody looked. A takeover begins the hold anew.
+"""
+
+from __future__ import annotations
+
+from grandstand.internal.v1.internal_pb2 import RuleState
+from notify.rules import results as of
+from notify.rules.compiled import Compiled
+from notify.rules.found import Found, Judged
+from notify.rules.results import Results, Who
+
+
+def judge(rule: Compiled, state: RuleState, results: Results, now_s: float) -> Judged:
+    ahead, season = _ahead(results)
+    if season > state.season:
+        state = RuleState(season=season)
+    leads = ahead[0] if len(ahead) == 1 else None
+    if leads is None or any(who.id == state.leader for who in ahead):
+        return Judged(_without_candidate(state))
+    if not state.leader:
+        return Judged(RuleState(season=season, leader=leads.id), keep=True)
+    since_s = state.candidate_since_us / 1e6 if state.candidate == leads.id else now_s
+    if now_s - since_s >= rule.hold_s:
+        after = RuleState(season=season, leader=leads.id)
+        before = Who(state.leader)
+        return Judged(after, Found(value=leads.points, leader=ahead, before=before, season=season))
+    if state.candidate != leads.id:
+        candidate = RuleState()
+        candidate.CopyFrom(state)
+        candidate.candidate, candidate.candidate_since_us = leads.id, int(now_s * 1e6)
+        state = candidate
+    # A microsecond may be lost on the way.
+    return Judged(state, look_at_s=since_s + rule.hold_s + 1e-6)
+
+
+def _ahead(results: Results) -> tuple[tuple[Who, ...], int]:
+    if results.topic.startswith("poll/"):
+        return of.options_ahead(results), 0
+    season = of.season_of(results)
+    return tuple(of.first_of(results, season, 1)), season
+
+
+def _without_candidate(state: RuleState) -> RuleState:
+    if not state.candidate:
+        return state
+    after = RuleState()
+    after.CopyFrom(state)
+    after.candidate, after.candidate_since_us = "", 0
+    return after
