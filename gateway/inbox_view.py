@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from gateway.known_notices import KnownNotices
@@ -38,6 +39,9 @@ class Seen(NamedTuple):
 
     notices: int = 0
     readers: int = 0
+
+    def covers(self, other: Seen) -> bool:
+        return self.notices >= other.notices and self.readers >= other.readers
 
 
 def seen_of(positions: Iterable[Position]) -> Seen:
@@ -88,12 +92,14 @@ class InboxView:
     """`state`, an encoded TopicState, is None until all that it is made of was loaded; `version` grows with
     each new state."""
 
-    __slots__ = ("_content", "_newest", "_own", "changes_at_s", "crowds", "state", "version")
+    __slots__ = ("_content", "_included", "_newest", "_own", "changes_at_s", "crowds", "state", "version")
 
     def __init__(self, own: OwnInbox) -> None:
         self._own = own
         self._newest = 0
         self._content = b""
+        self._included = Seen()
+        """What `state` was made of."""
         self.crowds: Sequence[KnownNotices] = ()
         self.state: bytes | None = None
         self.version = 0
@@ -106,23 +112,30 @@ class InboxView:
         if not all(part.is_loaded for part in parts):
             return False
         content, self.changes_at_s = looks.look(own, self.crowds, now_s)
-        if self.state is not None and self._content == content:
-            return False
+        self._included = self.known()
+        self._newest = max(self._newest, self._included.notices, *(part.newest for part in parts))
+        is_news = self.state is None or self._content != content
         self._content = content
-        self._newest = max(self._newest, self.floor, *(part.newest for part in parts))
-        sequences = ((NOTICES, self._newest), (READERS, own.reader_sequence))
-        state = TopicState(topic=INBOX)
-        positions = [Position(partition=part, sequence=at) for part, at in sequences if at]
-        if positions:
-            state.cursor.CopyFrom(Cursor(positions=positions))
-        self.state = state.SerializeToString() + _INBOX + sized(content)
-        self.version += 1
-        return True
+        # Its cursor is the newest, though it shows the same.
+        self.state = _cursor(self._newest, own.reader_sequence) + _INBOX + sized(content)
+        self.version += is_news
+        return is_news
 
-    @property
-    def floor(self) -> int:
-        """All notices up to this sequence are included."""
-        return min(part.floor for part in (self._own.notices, *self.crowds))
+    def known(self) -> Seen:
+        """What the state would include if it were made now."""
+        floor = min(part.floor for part in (self._own.notices, *self.crowds))
+        return Seen(floor, self._own.reader_sequence)
 
     def includes(self, seen: Seen) -> bool:
-        return self.floor >= seen.notices and self._own.reader_sequence >= seen.readers
+        """Whether the state does."""
+        return self._included.covers(seen)
+
+
+@lru_cache(maxsize=64)
+def _cursor(notices: int, readers: int) -> bytes:
+    """An encoded TopicState that has nothing but its name and cursor; the same for many inboxes."""
+    state = TopicState(topic=INBOX)
+    positions = [Position(partition=part, sequence=at) for part, at in enumerate((notices, readers)) if at]
+    if positions:
+        state.cursor.CopyFrom(Cursor(positions=positions))
+    return state.SerializeToString()
