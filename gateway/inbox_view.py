@@ -25,12 +25,14 @@ from grandstand.event.v1.event_pb2 import Cursor, Position
 from grandstand.notify.v1.notify_pb2 import InboxResult
 from grandstand.wire.topics import INBOX
 from mesh.notices.bounds import INBOX_NEWEST_MAX
-from mesh.notices.inbox import Shown, merged
-from mesh.wire_format import LENGTH_DELIMITED, sized, tag
+from mesh.notices.inbox import Entry, merged, notification_of
+from mesh.wire_format import LENGTH_DELIMITED, VARINT, sized, tag, varint
 
 NOTICES, READERS = 0, 1
 """The partitions of an inbox's cursor."""
 
+_NEWEST = tag(InboxResult, "newest", LENGTH_DELIMITED)
+_UNREAD = tag(InboxResult, "unread", VARINT)
 _INBOX = tag(TopicState, "inbox", LENGTH_DELIMITED)
 
 
@@ -82,10 +84,21 @@ class InboxLooks:
 
 
 def _look(own: OwnInbox, crowds: Sequence[KnownNotices], now_s: float) -> Look:
-    entries = [crowd.by_sequence.values() for crowd in crowds]
-    shown: Shown = merged(own.notices.by_sequence.values(), entries, own.marks, now_s)
-    result = InboxResult(newest=shown.notifications(INBOX_NEWEST_MAX), unread=shown.unread)
-    return Look(result.SerializeToString(), shown.changes_at_s)
+    entries = [crowd.by_sequence.values() for crowd in crowds if crowd.by_sequence]
+    shown = merged(own.notices.by_sequence.values(), entries, own.marks, now_s)
+    parts = [_field(entry, is_read) for entry, is_read in shown.entries[:INBOX_NEWEST_MAX]]
+    if shown.unread:
+        parts.append(_UNREAD + varint(shown.unread))
+    return Look(b"".join(parts), shown.changes_at_s)
+
+
+def _field(entry: Entry, is_read: bool) -> bytes:
+    """Of an InboxResult."""
+    field = entry.encoded.get(is_read)
+    if field is None:
+        encoded = notification_of(entry, is_read).SerializeToString()
+        field = entry.encoded[is_read] = _NEWEST + sized(encoded)
+    return field
 
 
 class InboxView:
