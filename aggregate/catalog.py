@@ -166,8 +166,9 @@ class CatalogWriter:
         digest = hashlib.blake2b(pending.SerializeToString(deterministic=True), digest_size=8).hexdigest()
         partitions = ids.partitions_of(pending.game_id, pending.spread)
         name = f"{key}-{revision}-{digest}"
-        control = Control(game=definition_merge.without_rules(pending))
-        positions = await self._controls.publish(partitions, control, name)
+        positions = await self._controls.publish(
+            partitions, Control(game=definition_merge.without_rules(pending)), name
+        )
         await self._leave_partitions(known, pending)
         await self._controls.until_folded(positions)
         await self._put(key, pending, revision)

@@ -56,12 +56,13 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
         relay.start()
         viewer_limits = StreamLimits(bounds.VIEWER_BOUNDS, random=random.random)
         presence = PresenceReporter(relay, catalog.view, config.instance, now=clock.now_s)
-        personal = Personal(bus, redis, catalog.view, catalog.public_id)
+        personal = Personal(bus, redis, catalog.view, catalog.public_id, clock.now_s)
         personal.start()
         results = ResultStore(redis)
         fan_out = FanOut(
             *(bus, results, catalog, viewer_limits, presence, personal, process.draining), now=clock.now_s
         )
+        personal.announce_to(fan_out.announce)
         checked = checking(verifier, clock, catalog)
         addresses = Addresses(config.trusted_hops, config.exempt)
         guests = Guests(guest_key, checked, GuestLimits(random.random), config.issuer)

@@ -62,6 +62,16 @@ INBOXES_LINGERING_MAX = 5_000
 INBOX_BATCH_S = 0.05
 INBOX_BATCH_NEW_MAX = 256
 INBOX_RELOADS_PER_S = 500.0
+# One that somebody waits for, having seen more of it elsewhere, is loaded again after this.
+INBOX_WANTED_S = 0.25
+# Crowds are loaded like inboxes. A gateway holds those of its games, and of its viewers' segments.
+CROWD_BATCH_NEW_MAX = 64
+CROWDS_LINGERING_MAX = 256
+# Inboxes that are made anew between two looks at what else there is to do: some milliseconds' worth.
+INBOXES_AT_ONCE = 32
+# A game's notice that is older is not announced any more: it is in inboxes.
+ANNOUNCED_WITHIN_S = 60.0
+ANNOUNCED_REMEMBERED_MAX = 1_024
 
 # Viewers that a draining gateway sends to another one, where the grace allows: a third of a CPU there.
 DRAIN_PER_S = 2_000.0
@@ -79,6 +89,7 @@ assert STANDING_LOOKUPS_PER_S * STANDING_BATCH_S >= wire_bounds.PARTITIONS, (
     "the widest game has room in a batch"
 )
 assert INBOX_RELOADS_PER_S * INBOX_BATCH_S >= 1
+assert INBOX_BATCH_S < INBOX_WANTED_S < ANTI_ENTROPY_S
 assert TICK_SLOT_S * 10 <= TICK_S
 assert TICK_S * wire_bounds.UPDATES_PER_S_MAX <= 1.0
 assert VIEWERS_PER_ACTOR_MAX < VIEWERS_PER_ADDRESS_MAX < limits.VIEWERS_MAX

@@ -113,7 +113,7 @@ class FanOut:
             on_changed=self._changed,
             on_progress=self._progressed,
             on_forgotten=self._forgotten,
-            on_announcement=self._announce,
+            on_announcement=self.announce,
         )
         self._loop = asyncio.get_running_loop()
         self._viewer_limits = viewer_limits
@@ -291,7 +291,8 @@ class FanOut:
         if feed is not None:
             feed.forget()
 
-    def _announce(self, game_id: str, encoded: bytes) -> None:
+    def announce(self, game_id: str, encoded: bytes) -> None:
+        """An encoded Announcement, to all viewers of the game."""
         feed = self._feeds.get(game_id)
         if feed is None or not feed.has_viewers:
             return

@@ -2,11 +2,13 @@
 
 An inbox is held while it is watched and INBOX_LINGER_S longer, so that who comes back finds it as it was
 left. A new one is loaded first; after that all are loaded again in turn, the one loaded longest ago first,
-none more often than every ANTI_ENTROPY_S: that heals what was lost on the way.
+none more often than every ANTI_ENTROPY_S: that heals what was lost on the way. One that is wanted, because
+somebody waits for more than it has, is loaded before its turn. Crowds are held by a plan of their own, by
+their names.
 
 Bounds: at most `lingering_max` that nobody watches, of which the one left longest ago goes first; watched are
-as many as the gateway has viewers. A batch has at most `new_max` new ones and `again_max` others, and batches
-begin at least `batch_s` apart.
+as many as the gateway has viewers. A batch has at most `new_max` new ones, as many wanted ones and
+`again_max` others, and batches begin at least `batch_s` apart.
 """
 
 from __future__ import annotations
@@ -46,6 +48,8 @@ class InboxPlan:
         self._new: OrderedDict[str, _PlannedInbox] = OrderedDict()
         self._loaded: OrderedDict[str, _PlannedInbox] = OrderedDict()
         self._lingering: OrderedDict[str, float] = OrderedDict()
+        self._wanted: OrderedDict[str, float] = OrderedDict()
+        """When each is due."""
         self._batch_at_s = float("-inf")
 
     def __len__(self) -> int:
@@ -67,6 +71,13 @@ class InboxPlan:
         if held.watches == 0:
             self._lingering[actor_id] = now_s
 
+    def want(self, actor_id: str) -> None:
+        """It is loaded before its turn, but INBOX_WANTED_S after it was loaded last at the earliest. Nothing
+        comes of it where a load is to come anyway."""
+        held = self._loaded.get(actor_id)
+        if held is not None and actor_id not in self._wanted:
+            self._wanted[actor_id] = held.loaded_at_s + bounds.INBOX_WANTED_S
+
     def let_go(self, now_s: float) -> list[str]:
         """Those held no longer."""
         gone = []
@@ -77,6 +88,7 @@ class InboxPlan:
             del self._lingering[actor_id]
             self._new.pop(actor_id, None)
             self._loaded.pop(actor_id, None)
+            self._wanted.pop(actor_id, None)
             gone.append(actor_id)
         return gone
 
@@ -89,9 +101,12 @@ class InboxPlan:
             actor_id, held = next(iter(self._loaded.items()))
             if now_s < held.loaded_at_s + bounds.ANTI_ENTROPY_S:
                 break
-            held.loaded_at_s = now_s
-            self._loaded.move_to_end(actor_id)
-            batch.again.append(actor_id)
+            batch.again.append(self._load_again(actor_id, now_s))
+        for _ in range(min(self._new_max, len(self._wanted))):
+            actor_id, at_s = next(iter(self._wanted.items()))
+            if now_s < at_s:
+                break
+            batch.again.append(self._load_again(actor_id, now_s))
         while self._new and len(batch.new) < self._new_max:
             actor_id, held = self._new.popitem(last=False)
             held.loaded_at_s = now_s
@@ -112,9 +127,18 @@ class InboxPlan:
         for since_s in self._lingering.values():
             at_s.append(since_s + bounds.INBOX_LINGER_S)
             break
+        for wanted_at_s in self._wanted.values():
+            at_s.append(max(wanted_at_s, self._batch_at_s + self._batch_s))
+            break
         if len(self._lingering) > self._lingering_max:
             at_s.append(float("-inf"))
         return min(at_s, default=None)
+
+    def _load_again(self, actor_id: str, now_s: float) -> str:
+        self._loaded[actor_id].loaded_at_s = now_s
+        self._loaded.move_to_end(actor_id)
+        self._wanted.pop(actor_id, None)
+        return actor_id
 
     def _held(self, actor_id: str) -> _PlannedInbox | None:
         return self._new.get(actor_id) or self._loaded.get(actor_id)

@@ -1,10 +1,14 @@
 """Actors' inboxes: pushed by notify over NATS, loaded from Redis, sent to the viewers who watch them.
 
-An inbox is subscribed to before it is loaded, so that no update is missed in between; a push that is lost
-later is healed by loading again in turn. gateway.inbox_plan decides which inbox is loaded when.
+A notice to one actor is pushed on that actor's subject, one to a crowd (everyone, a game's viewers, a
+segment) once for the whole gateway: each inbox that is shown and concerned is made anew from it
+(gateway.inbox_view). What is shown is listened to before it is loaded, so that nothing is missed in between;
+a push that is lost later is healed by loading again in turn. gateway.inbox_plan decides what is loaded when,
+gateway.change_times says what changes by itself.
 
-Bounds: those of the plan; an inbox held is a NATS subscription (some 5 KiB) and at most INBOX_NEWEST_MAX
-notifications of NOTIFICATION_BYTES_MAX. One batch is under way at a time.
+Bounds: those of the plans; an inbox held is a NATS subscription (some 5 KiB) and the notices of
+gateway.known_notices; a crowd's are held once. One batch is under way at a time. Inboxes to be made anew are
+a set, each in it once.
 
 Rejected: one subscription for all inboxes (every gateway would read everybody's notifications).
 """
@@ -14,60 +18,122 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from google.protobuf.message import DecodeError
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
+from gateway import bounds
+from gateway.change_times import ChangeTimes
 from gateway.inbox_plan import InboxPlan
+from gateway.inbox_view import InboxLooks, InboxView, Seen
+from gateway.known_notices import KnownNotices
 from gateway.own_inbox import OwnInbox
 from gateway.wake_loop import WakeLoop
-from grandstand.aggregate.v1.aggregate_pb2 import TopicState
+from grandstand.internal.v1.internal_pb2 import CrowdNotice, InboxChange
 from grandstand.wire import actors
+from mesh import wall_clock
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
-from mesh.redis import layout
-from mesh.redis.database import Database, RedisError, Script
+from mesh.notices import crowds
+from mesh.notices.bounds import CROWD_MAX
+from mesh.notices.store import NoticeStore
+from mesh.notices.stored import Applied
+from mesh.redis.database import Database, RedisError
 
 log = logging.getLogger(__name__)
 
 _FLUSH_S = 2
 _LOADED_TOGETHER = 64
-# KEYS: any.
-_MANY = Script("return redis.call('MGET', unpack(KEYS))")
+_NOTHING = Applied()
 
-Offer = Callable[[TopicState, int], None]
-"""Takes a state and its version, which grows."""
+Offer = Callable[[bytes, int], None]
+"""Takes an encoded TopicState and its version, which grows."""
+OnCrowdNotice = Callable[[str, CrowdNotice], None]
+"""Takes a crowd's name and what was pushed to it, whether an inbox shows it or not."""
 
 
-class _WatchedInbox:
-    """An inbox that is held. `watchers`: the minimum version that each must be shown."""
+class _HeldInbox:
+    """An actor's. `views`: by game."""
 
-    __slots__ = ("actor_id", "own", "subscription", "watchers")
+    __slots__ = ("actor_id", "own", "subscription", "views")
 
     def __init__(self, actor_id: str) -> None:
         self.actor_id = actor_id
         self.own = OwnInbox()
         self.subscription: Subscription | None = None
-        self.watchers: dict[Offer, int] = {}
+        self.views: dict[str, _HeldView] = {}
+
+
+class _HeldView:
+    """As the viewers of one game see it. `waiting`: those who have seen more of it elsewhere, and what."""
+
+    __slots__ = ("crowds", "game_id", "inbox", "view", "waiting", "watchers")
+
+    def __init__(self, inbox: _HeldInbox, game_id: str) -> None:
+        self.inbox = inbox
+        self.game_id = game_id
+        self.view = InboxView(inbox.own)
+        self.crowds: frozenset[str] = frozenset()
+        self.watchers: dict[Offer, None] = {}
+        self.waiting: dict[Offer, Seen] = {}
+
+    def wanted_crowds(self) -> frozenset[str]:
+        segments = map(crowds.segment, self.inbox.own.segments)
+        return frozenset((crowds.EVERYONE, crowds.game(self.game_id), *segments))
 
     def tell(self) -> None:
-        state, version = self.own.state, self.own.version
-        if state is not None:
-            for offer, at_least in list(self.watchers.items()):
-                if version >= at_least:
-                    offer(state, version)
+        view = self.view
+        if view.state is None:
+            return
+        for offer in [each for each, seen in self.waiting.items() if view.includes(seen)]:
+            del self.waiting[offer]
+            self.watchers[offer] = None
+        for offer in list(self.watchers):
+            offer(view.state, view.version)
+
+
+class _HeldCrowd:
+    """`views`: those that show it."""
+
+    __slots__ = ("notices", "views")
+
+    def __init__(self) -> None:
+        self.notices = KnownNotices(CROWD_MAX)
+        self.views: dict[_HeldView, None] = {}
 
 
 class WatchedInboxes:
-    def __init__(self, bus: Bus, database: Database, plan: InboxPlan | None = None) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        database: Database,
+        plan: InboxPlan | None = None,
+        now: Callable[[], float] = wall_clock.now_s,
+    ) -> None:
+        """`now`: Unix seconds."""
+        self.on_crowd_notice: OnCrowdNotice = lambda _, __: None
         self._bus = bus
-        self._database = database
+        self._store = NoticeStore(database)
+        self._now = now
         self._plan = plan or InboxPlan()
-        self._held: dict[str, _WatchedInbox] = {}
-        self._wake_loop = WakeLoop(self._step, self._plan.next_at_s)
+        self._crowd_plan = InboxPlan(
+            lingering_max=bounds.CROWDS_LINGERING_MAX, new_max=bounds.CROWD_BATCH_NEW_MAX
+        )
+        self._looks = InboxLooks()
+        self._held: dict[str, _HeldInbox] = {}
+        self._crowds: dict[str, _HeldCrowd] = {}
+        self._times: ChangeTimes[_HeldView] = ChangeTimes()
+        self._stale: dict[_HeldView, None] = {}
+        """Views to be made anew, in this order."""
+        self._looking: asyncio.Handle | None = None
+        self._waiting: dict[_HeldView, None] = {}
+        """Views that somebody waits for."""
+        self._is_to_hear = True
+        self._crowd_pushes: Subscription | None = None
+        self._wake_loop = WakeLoop(self._step, self._next_at_s)
         self._is_away = False
         self._loop = asyncio.get_running_loop()
 
@@ -76,61 +142,185 @@ class WatchedInboxes:
         return len(self._held)
 
     def start(self) -> None:
+        self._bus.on_reconnect(self._on_reconnect)
         self._wake_loop.start()
 
     async def stop(self) -> None:
+        with contextlib.suppress(ValueError):
+            self._bus.off_reconnect(self._on_reconnect)
         await self._wake_loop.stop()
+        if self._looking is not None:
+            self._looking.cancel()
         await self._leave(list(self._held))
+        if self._crowd_pushes is not None:
+            await _unsubscribe(self._crowd_pushes)
 
-    def watch(self, actor_id: str, at_least: int, offer: Offer) -> None:
-        """`offer` is called with each state of at least that version; at once, if one is known."""
+    def watch(self, actor_id: str, game_id: str, seen: Seen, offer: Offer) -> None:
+        """`offer` is called with each state that includes `seen`; at once, if there is one."""
         self._plan.watch(actor_id)
-        held = self._held.get(actor_id)
+        inbox = self._held.get(actor_id)
+        if inbox is None:
+            inbox = self._held[actor_id] = _HeldInbox(actor_id)
+        held = inbox.views.get(game_id)
         if held is None:
-            held = self._held[actor_id] = _WatchedInbox(actor_id)
-        held.watchers[offer] = at_least
-        held.tell()
+            for left in [each for each in inbox.views.values() if not each.watchers and not each.waiting]:
+                self._drop(left)
+            held = inbox.views[game_id] = _HeldView(inbox, game_id)
+            self._follow_crowds(held)
+            if held.view.look(self._looks, self._now()):
+                self._times.put(held, held.view.changes_at_s)
+        held.waiting[offer] = seen
+        self._waiting[held] = None
+        self._tell_waiting([held])
         self._wake_loop.nudge()
 
-    def unwatch(self, actor_id: str, offer: Offer) -> None:
-        del self._held[actor_id].watchers[offer]
+    def unwatch(self, actor_id: str, game_id: str, offer: Offer) -> None:
+        held = self._held[actor_id].views[game_id]
+        held.watchers.pop(offer, None)
+        held.waiting.pop(offer, None)
         self._plan.unwatch(actor_id, self._loop.time())
         self._wake_loop.nudge()
 
+    # What is held.
+
+    def _follow_crowds(self, held: _HeldView) -> None:
+        """Those that the view shows now, as the actor's segments are."""
+        wanted = held.wanted_crowds()
+        for name in held.crowds - wanted:
+            self._leave_crowd(held, name)
+        for name in sorted(wanted - held.crowds):
+            self._crowd_plan.watch(name)
+            self._crowds.setdefault(name, _HeldCrowd()).views[held] = None
+        held.crowds = wanted
+        held.view.crowds = [self._crowds[name].notices for name in sorted(wanted)]
+
+    def _leave_crowd(self, held: _HeldView, name: str) -> None:
+        del self._crowds[name].views[held]
+        self._crowd_plan.unwatch(name, self._loop.time())
+
+    def _drop(self, held: _HeldView) -> None:
+        for name in held.crowds:
+            self._leave_crowd(held, name)
+        self._times.put(held, None)
+        self._stale.pop(held, None)
+        self._waiting.pop(held, None)
+        del held.inbox.views[held.game_id]
+
+    async def _leave(self, actor_ids: Sequence[str]) -> None:
+        for inbox in [self._held.pop(actor_id) for actor_id in actor_ids]:
+            for held in list(inbox.views.values()):
+                self._drop(held)
+            if inbox.subscription is not None:
+                await _unsubscribe(inbox.subscription)
+
+    def _tell_waiting(self, views: Iterable[_HeldView]) -> None:
+        """Shows them what they have seen, if it is known by now; else it is loaded before its turn."""
+        for held in views:
+            held.tell()
+            if not held.waiting:
+                del self._waiting[held]
+            elif held.view.state is not None:
+                self._plan.want(held.inbox.actor_id)
+                for name in held.crowds:
+                    self._crowd_plan.want(name)
+
+    # What is shown.
+
+    def _changed(self, views: Iterable[_HeldView]) -> None:
+        """They are made anew, INBOXES_AT_ONCE at a time: what else the gateway does is not held up."""
+        self._stale.update(dict.fromkeys(views))
+        if self._stale and self._looking is None:
+            self._looking = self._loop.call_soon(self._look)
+
+    def _look(self) -> None:
+        now_s = self._now()
+        for held in list(self._stale)[: bounds.INBOXES_AT_ONCE]:
+            del self._stale[held]
+            if held.view.look(self._looks, now_s):
+                held.tell()
+            self._times.put(held, held.view.changes_at_s)
+        self._looking = self._loop.call_soon(self._look) if self._stale else None
+        if not self._stale:
+            self._wake_loop.nudge()
+
+    def _next_at_s(self) -> float | None:
+        at_s = [self._plan.next_at_s(), self._crowd_plan.next_at_s()]
+        if self._is_to_hear:
+            at_s.append(float("-inf"))
+        changes_at_s = self._times.next_at_s()
+        if changes_at_s is not None:
+            at_s.append(self._loop.time() + changes_at_s - self._now())
+        return min((each for each in at_s if each is not None), default=None)
+
+    # What comes in.
+
     async def _step(self) -> bool:
-        await self._leave(self._plan.let_go(self._loop.time()))
-        batch = self._plan.take(self._loop.time())
-        actor_ids = [*batch.new, *batch.again]
-        if actor_ids:
+        now_s = self._loop.time()
+        self._changed(self._times.take(self._now()))
+        await self._leave(self._plan.let_go(now_s))
+        for name in self._crowd_plan.let_go(now_s):
+            del self._crowds[name]
+        batch, crowd_batch = self._plan.take(now_s), self._crowd_plan.take(now_s)
+        actor_ids, names = [*batch.new, *batch.again], [*crowd_batch.new, *crowd_batch.again]
+        if actor_ids or names or self._is_to_hear:
+            self._is_to_hear = False
             await self._listen(actor_ids)
-            await self._load(actor_ids)
-        return bool(actor_ids)
+        if actor_ids or names:
+            await self._load(actor_ids, names)
+        return bool(actor_ids or names)
 
     async def _listen(self, actor_ids: Sequence[str]) -> None:
         """Unless they are. While NATS is away, its client keeps subscriptions for when it is back."""
         missing = [held for actor_id in actor_ids if (held := self._held[actor_id]).subscription is None]
-        if missing:
-            with contextlib.suppress(NatsError, TimeoutError):
-                for held in missing:
-                    subject = subjects.inbox(held.actor_id)
-                    held.subscription = await self._bus.client.subscribe(subject, cb=self._on_inbox)
-                await self._bus.client.flush(_FLUSH_S)
+        if not missing and self._crowd_pushes is not None:
+            return
+        client = self._bus.client
+        with contextlib.suppress(NatsError, TimeoutError):
+            if self._crowd_pushes is None:
+                self._crowd_pushes = await client.subscribe(subjects.CROWDS_ALL, cb=self._on_crowd)
+            for held in missing:
+                subject = subjects.inbox(held.actor_id)
+                held.subscription = await client.subscribe(subject, cb=self._on_inbox)
+            await client.flush(_FLUSH_S)
 
-    async def _leave(self, actor_ids: Sequence[str]) -> None:
-        for held in [self._held.pop(actor_id) for actor_id in actor_ids]:
-            if held.subscription is not None:
-                with contextlib.suppress(NatsError):
-                    await held.subscription.unsubscribe()
+    def _on_reconnect(self) -> None:
+        """What was pushed meanwhile is lost: crowds, which are few, are loaded at once, inboxes in turn."""
+        for name in self._crowds:
+            self._crowd_plan.want(name)
+        self._wake_loop.nudge()
+
+    async def _on_crowd(self, message: Msg) -> None:
+        name = message.subject.partition(".")[2].replace(".", ":", 1)
+        try:
+            pushed = CrowdNotice.FromString(message.data)
+        except DecodeError:
+            log.warning("a notice to %s cannot be read: %d bytes", name, len(message.data))
+            return
+        held = self._crowds.get(name)
+        if held is not None and held.notices.put(pushed.sequence, pushed.stored):
+            self._changed(held.views)
+        self.on_crowd_notice(name, pushed)
 
     async def _on_inbox(self, message: Msg) -> None:
-        self._take(message.subject.partition(".")[2], message.data)
-
-    async def _load(self, actor_ids: Sequence[str]) -> None:
+        actor_id = actors.decode(message.subject.partition(".")[2])
+        inbox = self._held.get(actor_id)
+        if inbox is None:
+            return
         try:
-            for at in range(0, len(actor_ids), _LOADED_TOGETHER):
-                some = actor_ids[at : at + _LOADED_TOGETHER]
-                for actor_id, encoded in zip(some, await self._stored(some), strict=True):
-                    self._take(actor_id, encoded)
+            change = InboxChange.FromString(message.data)
+        except DecodeError:
+            log.warning("a change of the inbox of %s cannot be read: %d bytes", actor_id, len(message.data))
+            return
+        if change.segments:
+            self._plan.want(actor_id)
+            self._wake_loop.nudge()
+        if inbox.own.take(change):
+            self._changed(inbox.views.values())
+
+    async def _load(self, actor_ids: Sequence[str], names: Sequence[str]) -> None:
+        try:
+            for at in range(0, max(len(actor_ids), 1), _LOADED_TOGETHER):
+                await self._load_some(actor_ids[at : at + _LOADED_TOGETHER], names if at == 0 else ())
         except RedisError as error:
             if not self._is_away:
                 self._is_away = True
@@ -140,18 +330,25 @@ class WatchedInboxes:
                 self._is_away = False
                 log.info("inboxes are loaded again")
 
-    async def _stored(self, actor_ids: Sequence[str]) -> list[bytes]:
-        keys = [layout.inbox_key(actor_id) for actor_id in actor_ids]
-        if await self._database.is_cluster():
-            return list(await asyncio.gather(*map(self._database.string, keys)))
-        return [value or b"" for value in await self._database.run(_MANY, keys)]
+    async def _load_some(self, actor_ids: Sequence[str], names: Sequence[str]) -> None:
+        applied = await self._store.applied()
+        found = await self._store.load_crowds(names) if names else {}
+        for name, notices in found.items():
+            crowd = self._crowds[name]
+            if crowd.notices.load(notices, applied.get(subjects.NOTICES_STREAM, _NOTHING)):
+                self._changed(crowd.views)
+        stored = await self._store.load(actor_ids) if actor_ids else []
+        for actor_id, inbox_stored in zip(actor_ids, stored, strict=True):
+            inbox = self._held[actor_id]
+            is_news = inbox.own.load(inbox_stored, applied)
+            for held in inbox.views.values():
+                if held.crowds != held.wanted_crowds():
+                    self._follow_crowds(held)
+            if is_news:
+                self._changed(inbox.views.values())
+        self._tell_waiting(list(self._waiting))
 
-    def _take(self, actor_id: str, encoded: bytes) -> None:
-        held = self._held.get(actor_id)
-        if held is None:
-            return
-        try:
-            if held.own.take(encoded):
-                held.tell()
-        except DecodeError:
-            log.warning("the inbox of %s cannot be read: %d bytes", actors.said(actor_id), len(encoded))
+
+async def _unsubscribe(subscription: Subscription) -> None:
+    with contextlib.suppress(NatsError):
+        await subscription.unsubscribe()

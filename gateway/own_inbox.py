@@ -1,33 +1,65 @@
-"""An actor's inbox as a gateway knows it, from two sources: what is pushed, and what is stored. Pure.
+"""What a gateway knows of an actor's inbox: its own notices, what it has read, and its segments. Pure.
 
-Each is absolute and versioned, so the newest of both is the inbox, in whatever order they come (I5).
+Readers have versions, so the newest is taken in whatever order they come (I5). Segments that Redis has lost,
+as far as that can be told, stay as they were.
 """
 
 from __future__ import annotations
 
-from grandstand.aggregate.v1.aggregate_pb2 import TopicState
-from grandstand.event.v1.event_pb2 import Cursor, Position
-from grandstand.internal.v1.internal_pb2 import Inbox
-from grandstand.notify.v1.notify_pb2 import InboxResult
-from grandstand.wire.topics import INBOX
+from collections.abc import Mapping
+
+from gateway.known_notices import KnownNotices
+from grandstand.internal.v1.internal_pb2 import InboxChange, Reader
+from mesh.jetstream.subjects import NOTICES_STREAM, READERS_STREAM, SEGMENTS_STREAM
+from mesh.notices import bounds
+from mesh.notices.inbox import Marks, marks_of
+from mesh.notices.stored import Applied, StoredInbox
+
+_NOTHING = Applied()
 
 
 class OwnInbox:
-    """`state` is None until something is known; an inbox that was never written has version 0."""
-
-    __slots__ = ("state", "version")
+    __slots__ = ("_readers_stream", "_segments_at", "marks", "notices", "reader_sequence", "segments")
 
     def __init__(self) -> None:
-        self.version = -1
-        self.state: TopicState | None = None
+        self.notices = KnownNotices(bounds.INBOX_OWN_MAX)
+        self.marks: Marks = marks_of(Reader())
+        self.reader_sequence = 0
+        """In READERS; 0: nothing is stored of the actor."""
+        self.segments: frozenset[str] = frozenset()
+        self._segments_at = _NOTHING
+        self._readers_stream = ""
 
-    def take(self, encoded: bytes) -> bool:
-        """An internal Inbox, b"" for one never written; True if it is news. Raises DecodeError."""
-        inbox = Inbox.FromString(encoded)
-        if inbox.version <= self.version:
+    def load(self, stored: StoredInbox, applied: Mapping[str, Applied]) -> bool:
+        """`applied`: how far each stream was, before the inbox was read. True if something is news."""
+        readers = applied.get(READERS_STREAM, _NOTHING)
+        if readers.stream:
+            if self._readers_stream not in ("", readers.stream):
+                self.reader_sequence = 0
+            self._readers_stream = readers.stream
+        is_lost = stored.reader_sequence < self.reader_sequence
+        changed = self._take_reader(stored.reader, stored.reader_sequence)
+        if not is_lost:
+            changed |= self._take_segments(stored.segments, applied.get(SEGMENTS_STREAM, _NOTHING))
+        return self.notices.load(stored.own, applied.get(NOTICES_STREAM, _NOTHING)) or changed
+
+    def take(self, change: InboxChange) -> bool:
+        """What was pushed, but for the segments, which are to be loaded. True if something is news."""
+        changed = self._take_reader(change.reader, change.reader_sequence)
+        for sequence, stored in zip(change.sequences, change.notices, strict=False):
+            changed |= self.notices.put(sequence, stored)
+        return changed
+
+    def _take_reader(self, reader: Reader, sequence: int) -> bool:
+        if sequence <= self.reader_sequence:
             return False
-        self.version = inbox.version
-        self.state = TopicState(topic=INBOX, inbox=inbox.value if inbox.HasField("value") else InboxResult())
-        if inbox.version:
-            self.state.cursor.CopyFrom(Cursor(positions=[Position(sequence=inbox.version)]))
+        self.marks, self.reader_sequence = marks_of(reader), sequence
         return True
+
+    def _take_segments(self, segments: frozenset[str], at: Applied) -> bool:
+        known = self._segments_at
+        is_behind = at.stream == known.stream and at.sequence < known.sequence
+        if is_behind or (known.stream and not at.stream):
+            return False
+        changed, self.segments, self._segments_at = segments != self.segments, segments, at
+        return changed

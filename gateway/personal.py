@@ -11,14 +11,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
+from gateway import frames
+from gateway.game_notices import GameNotices
+from gateway.inbox_view import seen_of
 from gateway.inboxes import WatchedInboxes
 from gateway.personal_mailbox import Mailbox
 from gateway.standing_plan import StandingKey
 from gateway.standings import WatchedStandings
 from grandstand.aggregate.v1.aggregate_pb2 import TopicState
 from grandstand.event.v1.event_pb2 import Position
-from grandstand.gateway.v1.gateway_pb2 import Personal as PersonalMessage
-from grandstand.gateway.v1.gateway_pb2 import SubscribeResponse
+from grandstand.internal.v1.internal_pb2 import CrowdNotice
 from grandstand.wire.topics import INBOX, PersonalTopics, standing_of
 from mesh import wall_clock
 from mesh.catalog.view import CatalogView
@@ -30,7 +32,7 @@ from mesh.redis.standings import StandingStore
 Tell = Callable[[bytes], bool]
 """Sends an encoded SubscribeResponse if it may leave now, and says whether."""
 Cursors = Iterable[tuple[str, Sequence[Position]]]
-"""What was seen of a topic; of the inbox, its version is the only position's sequence."""
+"""What was seen of a topic; of the inbox, see gateway.inbox_view."""
 
 
 class PersonalWatch:
@@ -60,16 +62,21 @@ class PersonalWatch:
         self._close.append(close)
 
     def offer(self, state: TopicState, version: int) -> None:
-        if self._mailbox.offer(state, version):
+        self._offer(state.topic, state.SerializeToString(), version)
+
+    def offer_inbox(self, state: bytes, version: int) -> None:
+        """An encoded TopicState."""
+        self._offer(INBOX, state, version)
+
+    def _offer(self, topic: str, state: bytes, version: int) -> None:
+        if self._mailbox.offer(topic, state, version):
             self._send()
 
     def _send(self) -> None:
         states = self._mailbox.waiting
         if self._is_blocked or not states:
             return
-        response = SubscribeResponse(personal=PersonalMessage(topics=states))
-        response.as_of.FromNanoseconds(wall_clock.now_ns())
-        if self._tell(response.SerializeToString()):
+        if self._tell(frames.personal(states, wall_clock.now_s())):
             self._mailbox.told()
         else:
             self._is_blocked = True
@@ -79,11 +86,17 @@ class Personal:
     """One for each gateway."""
 
     def __init__(
-        self, bus: Bus, database: Database, catalog: CatalogView, public: PublicId = UNKEYED
+        self,
+        bus: Bus,
+        database: Database,
+        catalog: CatalogView,
+        public: PublicId = UNKEYED,
+        now: Callable[[], float] = wall_clock.now_s,
     ) -> None:
-        """`public`: under which ids actors are shown."""
+        """`public`: under which ids actors are shown; `now`: Unix seconds."""
+        self._now = now
         self.standings = WatchedStandings(StandingStore(database), catalog, public=public)
-        self.inboxes = WatchedInboxes(bus, database)
+        self.inboxes = WatchedInboxes(bus, database, now=now)
 
     def start(self) -> None:
         self.standings.start()
@@ -122,11 +135,21 @@ class Personal:
             watch.close()
             raise
         if topics.inbox:
-            version = max((position.sequence for position in seen.get(INBOX, ())), default=0)
-            self.inboxes.watch(actor_id, version, watch.offer)
-            watch.on_close(partial(self.inboxes.unwatch, actor_id, watch.offer))
+            self.inboxes.watch(actor_id, game_id, seen_of(seen.get(INBOX, ())), watch.offer_inbox)
+            watch.on_close(partial(self.inboxes.unwatch, actor_id, game_id, watch.offer_inbox))
         watch.writable()
         return watch
+
+    def announce_to(self, announce: Callable[[str, bytes], None]) -> None:
+        """`announce` is told each notice to a game's viewers: the game, and an encoded Announcement."""
+
+        def on_crowd_notice(crowd: str, pushed: CrowdNotice) -> None:
+            announcement = notices.announcement(crowd, pushed, self._now())
+            if announcement is not None:
+                announce(announcement.game_id, announcement.SerializeToString())
+
+        notices = GameNotices()
+        self.inboxes.on_crowd_notice = on_crowd_notice
 
     def board_changed(self, game_id: str, board_id: str) -> None:
         """A partition's share of the board changed, or the whole was loaded anew."""

@@ -10,26 +10,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from grandstand.aggregate.v1.aggregate_pb2 import TopicState
-
 
 class Mailbox:
     __slots__ = ("_versions", "_waiting")
 
     def __init__(self) -> None:
         self._versions: dict[str, int] = {}
-        self._waiting: dict[str, TopicState] = {}
+        self._waiting: dict[str, bytes] = {}
 
-    def offer(self, state: TopicState, version: int) -> bool:
-        """Takes a state unless that version of its topic, or a newer one, came before; True if taken."""
-        if version <= self._versions.get(state.topic, -1):
+    def offer(self, topic: str, state: bytes, version: int) -> bool:
+        """Takes an encoded TopicState unless that version of its topic, or a newer one, came before; True if
+        taken."""
+        if version <= self._versions.get(topic, -1):
             return False
-        self._versions[state.topic] = version
-        self._waiting[state.topic] = state
+        self._versions[topic] = version
+        self._waiting[topic] = state
         return True
 
     @property
-    def waiting(self) -> Sequence[TopicState]:
+    def waiting(self) -> Sequence[bytes]:
         """What is to be told, in one message."""
         return list(self._waiting.values())
 

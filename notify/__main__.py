@@ -1,5 +1,8 @@
-"""`python -m notify`: wiring of NotifyService, the keeper of inboxes, the scheduler, the evaluator of rules,
-and the announcer, which tells the viewers of a game that something opened or closed."""
+"""`python -m notify`: wires NotifyService, the keeper of inboxes, the scheduler, the rules and the announcer.
+
+The announcer tells the viewers of a game that something opened or closed: it watches the catalog and
+publishes on `announcements.<game>`, which gateways pass on.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,7 @@ from notify.tails import Tails
 @contextlib.asynccontextmanager
 async def start(process: runtime.Runtime) -> AsyncIterator[None]:
     # Before anything is waited for: without keys for its callers' tokens it does not start.
-    async with open_verifier(process.config) as verifier, _working(process, verifier):
+    async with open_verifier(process.config, mesh_tokens=True) as verifier, _working(process, verifier):
         yield
 
 
@@ -84,6 +87,7 @@ async def _working(process: runtime.Runtime, verifier: Verifier) -> AsyncIterato
     proven = [
         proofs.nats_echo(bus),
         proofs.catalog(catalog),
+        proofs.redis_reads(database),
         proofs.looked_at("inboxes", proofs.BOUND_S, keeper.refusal),
     ]
     try:

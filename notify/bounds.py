@@ -1,27 +1,5 @@
 """The bounds of notify alone. Units stand last in the names."""
 
-# An inbox is one message to a viewer, and has to fit the smallest window a client may give its stream.
-INBOX_NEWEST_MAX = 20
-NOTIFICATION_BYTES_MAX = 2_048
-
-assert INBOX_NEWEST_MAX * NOTIFICATION_BYTES_MAX < 48 * 1024, "with all else it fits a window of 65,535"
-
-# Rules.
-# How long a process listens for others before it judges its first game: their reports come each second.
-HEARING_S = 1.2
-# Between a change of results and the look at it; what changes meanwhile costs nothing more.
-BATCH_S = 0.02
-# Games whose last firings are read with one consumer.
-LOAD_GAMES_MAX = 64
-LOAD_AGAIN_S = 0.5
-# Firings that are published at once.
-FIRING_MAX = 32
-FIRE_AGAIN_S = 0.5
-# A firing that was found so long ago is judged anew.
-STALE_S = 2.0
-# Without a step for so long, a process was suspended.
-SUSPENDED_S = 2.0
-
 # A list of actors.
 ACTORS_MAX = 100_000
 ACTORS_PER_MESSAGE_MAX = 10_000
@@ -60,6 +38,8 @@ CANCELLED_KNOWN_MAX = 100_000
 PUT_TOGETHER_MAX = 1_000
 LEASE_MS = 3_000
 LEASE_RENEW_S = 1.0
+# A keeper that applied nothing for so long, and heard nothing, gives its lease up.
+STUCK_S = 15.0
 # How old a message may be that is pushed while what came before it is caught up with.
 PUSH_AGE_S = 30.0
 # A scrub walks all there is in this time, and no slower than so many a second.
@@ -72,3 +52,19 @@ FIRED_SEEN_MAX = 100_000
 SEGMENT_MARKER_S = 7 * 86_400.0
 
 assert LEASE_RENEW_S * 2 < LEASE_MS / 1000, "a lease outlives a renewal that comes late"
+
+# Rules.
+# How long a process listens for others before it judges its first game: their reports come each second.
+HEARING_S = 1.2
+# Between a change of results and the look at it; what changes meanwhile costs nothing more.
+BATCH_S = 0.02
+# Games whose last firings are read with one consumer.
+LOAD_GAMES_MAX = 64
+LOAD_AGAIN_S = 0.5
+# Firings that are published at once.
+FIRING_MAX = 32
+FIRE_AGAIN_S = 0.5
+# A firing that was found so long ago is judged anew.
+STALE_S = 2.0
+# Without a step for so long, a process was suspended.
+SUSPENDED_S = 2.0

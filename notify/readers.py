@@ -36,7 +36,8 @@ from mesh.notices.inbox import (
     sequence_of,
 )
 from mesh.notices.read_marks import acknowledged
-from mesh.notices.store import NoticeStore, StoredInbox
+from mesh.notices.store import NoticeStore
+from mesh.notices.stored import StoredInbox
 from mesh.redis.database import RedisError
 from notify import cursors
 from notify.bounds import ACKNOWLEDGED_MAX, CHANGES_TRIED_MAX, INBOX_PAGE_DEFAULT, INBOX_PAGE_MAX

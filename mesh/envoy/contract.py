@@ -53,7 +53,19 @@ _EDGE_METHODS = (
 """Defining, opening and closing is for a game's own backend, on the mesh listener."""
 _MESH_METHODS = ("AggregateService/ReadPartitions",)
 """For operators."""
-_MESH_TOKEN_METHODS = ("IngestService/Publish", "AggregateService/ReadPartitions", "AccessService/Revoke")
+_MESH_TOKEN_METHODS = (
+    "IngestService/Publish",
+    "AggregateService/ReadPartitions",
+    "AccessService/Revoke",
+    "NotifyService/SendNotice",
+    "NotifyService/SendNoticeToActors",
+    "NotifyService/CancelNotice",
+    "NotifyService/TailNotices",
+    "NotifyService/ChangeSegment",
+    "NotifyService/ListSegments",
+    "NotifyService/ListSegmentActors",
+    "NotifyService/DeleteSegment",
+)
 """Also called with the mesh's own tokens, which Envoy cannot check: the service does."""
 _TOKEN_METHODS = (
     "IngestService/Publish",

@@ -72,9 +72,9 @@ class OrderedConsumer:
         new_only: bool = False,
         heartbeat_s: float | None = None,
     ) -> int:
-        """Begins with the last message of each subject, or with what is stored from now on; how many there
-        were when it began. `heartbeat_s`: how often the server says that it has nothing to send. Raises
-        NatsError, TimeoutError."""
+        """Begins with the last message of each subject, or with what is stored from now on. `heartbeat_s`:
+        how often the server says that it has nothing to send. Returns how many messages there were to begin
+        with. Raises NatsError, TimeoutError."""
         inbox = self._bus.client.new_inbox()
         self._subscription = await self._bus.client.subscribe(inbox, cb=self._take)
         info = await self._bus.js.add_consumer(

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 
 from grandstand.internal.v1.internal_pb2 import Reader, StoredNotice
+from mesh.notices.stored import Applied, StoredInbox
 from mesh.redis import layout
 from mesh.redis.database import Database, Script
 
@@ -33,25 +33,6 @@ for i, key in ipairs(KEYS) do
 end
 return found
 """)
-
-
-@dataclass(frozen=True, slots=True)
-class StoredInbox:
-    """Of one actor."""
-
-    own: dict[int, StoredNotice]
-    reader: Reader
-    reader_sequence: int
-    """In READERS; 0: nothing is stored of the actor."""
-    segments: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """Of a stream: all up to `sequence` is in Redis. `stream`: the identity of the stream; "": nothing is."""
-
-    stream: str = ""
-    sequence: int = 0
 
 
 class NoticeStore:

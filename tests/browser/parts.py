@@ -29,3 +29,8 @@ def own_vote(page: Page, state: str, poll_id: str = "mvp") -> Locator:
 
 def reaction(page: Page, kind: str) -> Locator:
     return page.locator(f'[data-testid="reaction"][data-kind="{kind}"]')
+
+
+def bell(page: Page, unread: int) -> Locator:
+    """The bell that says how many notifications are unread."""
+    return page.locator(f'[data-testid="bell"][data-unread="{unread}"]')

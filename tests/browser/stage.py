@@ -18,6 +18,8 @@ from grandstand.catalog.v1.catalog_pb2_grpc import CatalogServiceStub
 from grandstand.event.v1.event_pb2 import Event, Score, Vote
 from grandstand.gateway.v1 import gateway_pb2 as gateway
 from grandstand.gateway.v1.gateway_pb2_grpc import GatewayServiceStub
+from grandstand.notify.v1.notify_pb2 import Audience, Notice, SendNoticeRequest
+from grandstand.notify.v1.notify_pb2_grpc import NotifyServiceStub
 from tests.support.mesh_fixture import mesh_at
 
 DEADLINE_S = 20.0
@@ -36,6 +38,7 @@ class Stage:
         self.url = f"{edge_url}/?game={game_id}"
         self._catalog: Any = CatalogServiceStub(mesh)
         self._gateway: Any = GatewayServiceStub(edge)
+        self._notify: Any = NotifyServiceStub(mesh)
         self._numbers = itertools.count(1)
         self._origin = ""
 
@@ -74,6 +77,14 @@ class Stage:
             writers=catalog.WRITERS_ACTORS,
         )
         self._call(self._catalog.OpenBoard, catalog.OpenBoardRequest(board=board))
+
+    def tell(self, title: str, text: str = "", actor_id: str = "") -> None:
+        """To one actor, or to all viewers."""
+        audience = Audience(actor_id=actor_id) if actor_id else Audience(viewers=True)
+        notice = Notice(
+            key=title, game_id=self.game_id, audience=audience, code="test", title=title, text=text
+        )
+        self._call(self._notify.SendNotice, SendNoticeRequest(notice=notice))
 
     def vote(self, actor_id: str, option_id: str, poll_id: str = "mvp") -> None:
         self._send(actor_id, vote=Vote(poll_id=poll_id, option_ids=[option_id]))

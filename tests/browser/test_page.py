@@ -96,8 +96,9 @@ def test_the_whole_page_is_reached_by_tab(stage: Stage, visit: Visit) -> None:
     stage.open_poll()
     ann = visit(stage.url)
     expect(reaction(ann, "clap")).to_be_visible()
+    expect(part(ann, "bell")).to_be_visible()
     reached = []
-    for _ in range(7):
+    for _ in range(8):
         ann.keyboard.press("Tab")
         reached.append(
             ann.evaluate(
@@ -105,7 +106,7 @@ def test_the_whole_page_is_reached_by_tab(stage: Stage, visit: Visit) -> None:
                 " + (document.activeElement.matches(':focus-visible') ? '' : ' without a visible focus')"
             )
         )
-    assert reached == ["skip", "actor", "theme", "option", "reaction", "reaction", "reaction"]
+    assert reached == ["skip", "actor", "bell", "theme", "option", *["reaction"] * 3]
 
 
 def test_a_new_poll_appears_with_a_toast_and_the_old_one_moves_back(stage: Stage, visit: Visit) -> None:

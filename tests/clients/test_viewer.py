@@ -28,6 +28,7 @@ from grandstand.gateway.v1.gateway_pb2 import (
     TopicCursor,
     Update,
 )
+from grandstand.notify.v1.notify_pb2 import Announcement, InboxResult, Notification
 from grandstand.wire.delta import diff
 from tests.support.games import run, until
 from tests.support.http2_service import serving
@@ -313,6 +314,41 @@ def test_personal_topics_are_shown_beside_and_a_snapshot_leaves_them() -> None:
             stream.show(poll(2))
             await until(lambda: len(watching.kinds) == 3, "all was told")
             assert list(watching.viewer.states) == ["poll/mvp", "inbox"]
+
+    run(scenario())
+
+
+def inbox(sequence: int, *newest: Notification) -> SubscribeResponse:
+    cursor = Cursor(positions=[Position(sequence=sequence)])
+    state = TopicState(topic="inbox", cursor=cursor, inbox=InboxResult(newest=newest, unread=len(newest)))
+    return SubscribeResponse(personal=Personal(topics=[state]))
+
+
+def test_a_notification_is_news_once_announced_or_in_the_inbox_and_what_was_there_is_none() -> None:
+    def note(name: str, *, read: bool = False) -> Notification:
+        return Notification(notification_id=name, read=read)
+
+    def announced(name: str) -> SubscribeResponse:
+        return SubscribeResponse(announcement=Announcement(game_id="demo", notice=note(name)))
+
+    async def scenario() -> None:
+        async with watched() as (gateway, watching):
+            stream, viewer = gateway.streams[0], watching.viewer
+            stream.show(poll(1))
+            stream.say(announced("5"))
+            await until(lambda: watching.kinds[-1:] == ["announcement"], "it is announced")
+            assert [each.notification_id for each in viewer.take_notifications()] == ["5"]
+            assert viewer.inbox is None
+            stream.say(inbox(5, note("5"), note("4")))
+            stream.say(announced("6"))
+            stream.say(inbox(7, note("7"), note("6"), note("5"), note("4")))
+            stream.say(inbox(9, note("9"), note("8", read=True), note("7")))
+            stream.say(inbox(3, note("3")))
+            await until(lambda: len(watching.kinds) == 7, "all was told")
+            assert viewer.inbox is not None
+            assert viewer.inbox.unread == 3
+            assert [each.notification_id for each in viewer.take_notifications()] == ["6", "7", "9"]
+            assert viewer.take_notifications() == []
 
     run(scenario())
 

@@ -10,14 +10,13 @@ import pytest
 from grandstand.client import Backend, ClientError, open_channel
 from grandstand.event.v1.event_pb2 import Event, Position, Score
 from grandstand.gateway.v1.gateway_pb2 import IssueOriginRequest
-from grandstand.notify.v1.notify_pb2 import Notification
 from mesh.auth import mint, read_signing_keys
 from mesh.jetstream.bus import Bus
 from mesh.pseudonyms import may_be_shown
 from mesh.redis.database import Database
-from notify.inbox_store import InboxStore
 from tests.support.games import GameClient, bearing, new_game, run, until, votes_of
 from tests.support.mesh_fixture import RunningMesh
+from tests.support.stored_notices import StoredNotices
 from toolbox.local.development import DEVELOPMENT_KEY
 
 ACTORS = ["auth0|5f7c", "f:uuid:ann", "ann@example.com", "🦊", "é" * 64, "!begun", "ann"]
@@ -41,7 +40,7 @@ def test_actors_with_any_id_vote_score_and_are_told_what_is_theirs_and_others_se
                     game_id=game.game_id, actor_id=actor, score=Score(board_id="top", points=points)
                 )
                 positions += [*await own.send(vote), *await game.send(score)]
-                await InboxStore(bus, database).deliver(actor, Notification(notification_id="n", title=actor))
+                await StoredNotices(bus, database).tell(actor, actor)
             tally = await game.topic("poll/mvp", positions)
             assert (votes_of(tally), tally.tally.voters) == ({"red": len(ACTORS), "blue": 0}, len(ACTORS))
 

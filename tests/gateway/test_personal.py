@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.games import run, until
-from tests.support.personal_rig import Screen, note, rig
+from tests.support.personal_rig import Screen, rig
 from tests.support.servers import Stores, stores
 
 
@@ -34,7 +34,7 @@ def test_a_viewer_that_takes_nothing_for_a_while_is_told_the_newest_of_everythin
             r.watch(quick, "top", "laps", inbox=True)
             for n in range(2, 5):
                 await r.score(top, ("ann", n))
-                await r.inboxes.deliver("ann", note(f"n{n}"))
+                await r.notices.tell("ann", f"n{n}")
                 await until(lambda: _has_scored(quick, n), f"the quick one sees {n}")  # noqa: B023
             await until(lambda: quick.inbox.unread == 3, "and all of its inbox")
             assert (slow.refused, slow.messages) == (1, []), "who has no room is not asked again and again"

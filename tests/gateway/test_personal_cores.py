@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway import bounds as gateway_bounds
-from gateway.inbox_plan import InboxPlan
 from gateway.own_standing import (
     OwnStanding,
     Watermarks,
@@ -332,10 +331,6 @@ def test_a_place_has_a_new_version_when_it_says_something_new() -> None:
 # What a viewer is told.
 
 
-def state(topic: str, version: int) -> TopicState:
-    return TopicState(topic=topic, standing=StandingResult(actors=version))
-
-
 @given(
     st.lists(st.one_of(st.tuples(st.sampled_from("xy"), st.integers(0, 9)), st.just(None)), max_size=40),
 )
@@ -349,107 +344,14 @@ def test_a_viewer_that_takes_nothing_for_a_while_is_told_the_newest_of_each_topi
     for each in [*said, None]:
         if each is not None:
             topic, version = each
-            assert mailbox.offer(state(topic, version), version) == (version > newest.get(topic, -1))
+            encoded = f"{topic}{version}".encode()
+            assert mailbox.offer(topic, encoded, version) == (version > newest.get(topic, -1))
             newest[topic] = max(version, newest.get(topic, -1))
             continue
-        waiting = {each.topic: each.standing.actors for each in mailbox.waiting}
+        waiting = {each[:1].decode(): int(each[1:]) for each in mailbox.waiting}
         assert len(mailbox.waiting) == len(waiting) <= 2
         assert all(version > shown.get(topic, -1) for topic, version in waiting.items())
         shown |= waiting
         mailbox.told()
         assert not mailbox.waiting
     assert shown == newest
-
-
-# Whose inboxes are held and loaded.
-
-
-def inbox_plan() -> InboxPlan:
-    return InboxPlan(lingering_max=2, batch_s=BATCH_S, new_max=3, again_max=2)
-
-
-def test_an_inbox_is_loaded_at_once_and_again_in_turn() -> None:
-    p = inbox_plan()
-    assert p.next_at_s() is None
-    for actor in "abcde":
-        p.watch(actor)
-    assert p.take(1.0).new == ["a", "b", "c"]
-    assert p.take(1.0) == ([], [])
-    assert p.next_at_s() == 1.0 + BATCH_S
-    assert p.take(1.25) == (["d", "e"], [])
-    turns = [p.take(2.0 + n * BATCH_S).again for n in range(4)]
-    assert turns == [["a", "b"], ["c", "d"], ["e"], []]
-    assert p.next_at_s() == 3.0
-
-
-def test_who_comes_back_soon_finds_the_inbox_as_it_was_left() -> None:
-    p = inbox_plan()
-    p.watch("a")
-    p.watch("a")
-    p.take(1.0)
-    p.unwatch("a", 1.5)
-    assert p.let_go(100.0) == []
-    p.unwatch("a", 2.0)
-    assert p.let_go(2.0 + gateway_bounds.INBOX_LINGER_S - 0.1) == []
-    p.watch("a")
-    assert p.take(50.0).new == []
-    assert p.let_go(100.0) == []
-    p.unwatch("a", 100.0)
-    p.take(100.0)
-    assert p.let_go(100.0 + gateway_bounds.INBOX_LINGER_S) == ["a"]
-    assert (len(p), p.next_at_s()) == (0, None)
-
-
-def test_of_too_many_that_nobody_watches_the_one_left_longest_ago_goes() -> None:
-    p = inbox_plan()
-    for actor in "abcd":
-        p.watch(actor)
-    for at, actor in enumerate("bacd"):
-        p.unwatch(actor, at)
-    assert p.next_at_s() == LONG
-    assert p.let_go(3.0) == ["b", "a"]
-    assert len(p) == 2
-
-
-@given(st.data())
-def test_whoever_watches_is_loaded_within_the_bounds_and_who_does_not_is_let_go(data: st.DataObject) -> None:
-    p = inbox_plan()
-    watches: Counter[str] = Counter()
-    loaded: dict[str, float] = {}
-    now, batch_at = 0.0, LONG
-
-    def step() -> None:
-        nonlocal batch_at
-        for actor in p.let_go(now):
-            assert not watches[actor]
-            loaded.pop(actor, None)
-        batch = p.take(now)
-        if batch.new or batch.again:
-            assert now >= batch_at + BATCH_S
-            batch_at = now
-        assert len(batch.new) <= 3
-        assert len(batch.again) <= 2
-        assert not loaded.keys() & set(batch.new)
-        assert all(now >= loaded[actor] + gateway_bounds.ANTI_ENTROPY_S for actor in batch.again)
-        loaded.update(dict.fromkeys([*batch.new, *batch.again], now))
-
-    for _ in range(data.draw(st.integers(0, 60))):
-        actor = data.draw(st.sampled_from("abcdefg"))
-        match data.draw(st.sampled_from(["watch", "unwatch", "step"])):
-            case "watch":
-                watches[actor] += 1
-                p.watch(actor)
-            case "unwatch" if watches[actor]:
-                watches[actor] -= 1
-                p.unwatch(actor, now)
-            case "step":
-                now += data.draw(st.sampled_from([0.0, BATCH_S, 1.0, 5.0]))
-                step()
-    until = now + 2 * gateway_bounds.INBOX_LINGER_S
-    while (due_at := p.next_at_s()) is not None and max(now, due_at) <= until:
-        now = max(now, due_at)
-        step()
-    watched = {actor for actor, count in watches.items() if count}
-    assert loaded.keys() == watched
-    assert len(p) == len(watched)
-    assert all(at > now - 3 * gateway_bounds.ANTI_ENTROPY_S for at in loaded.values())

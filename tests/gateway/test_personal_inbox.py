@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 
 import pytest
-import redis
 
+from gateway import bounds as gateway_bounds
 from grandstand.event.v1.event_pb2 import Position
-from grandstand.internal.v1.internal_pb2 import Inbox
-from grandstand.notify.v1.notify_pb2 import InboxResult
+from grandstand.internal.v1.internal_pb2 import CrowdNotice, InboxChange, Reader
+from grandstand.notify.v1.notify_pb2 import Audience, Mute, Preferences
 from mesh.jetstream import subjects
-from mesh.redis import layout
-from notify.inbox_store import InboxStore
+from mesh.notices import crowds
 from tests.support.games import run, until
-from tests.support.personal_rig import Screen, note, rig
+from tests.support.personal_rig import Screen, rig
 from tests.support.servers import Stores, eventually, stores
 
 
@@ -25,64 +23,112 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
         yield started
 
 
+@pytest.fixture
+def long_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is pushed is not found by loading again."""
+    monkeypatch.setattr(gateway_bounds, "ANTI_ENTROPY_S", 3_600.0)
+
+
+@pytest.mark.usefixtures("long_turns")
 def test_an_inbox_is_told_at_once_also_an_empty_one_and_pushed_from_then_on(servers: Stores) -> None:
     async def scenario() -> None:
         async with rig(servers, "inbox") as r:
-            await r.inboxes.deliver("i-bob", note("n1"))
+            await r.notices.tell("i-bob", "n1")
             ann, bob, both = Screen(), Screen(), Screen()
             r.watch(ann, actor="i-ann", inbox=True)
             r.watch(bob, actor="i-bob", inbox=True)
             await until(lambda: ann.states and bob.states, "the first states come")
-            assert (list(ann.inbox.newest), ann.inbox.unread) == ([], 0)
-            assert (list(bob.inbox.newest), bob.inbox.unread) == ([note("n1")], 1)
+            assert (ann.titles, ann.inbox.unread) == ([], 0)
+            assert (bob.titles, bob.inbox.unread) == (["n1"], 1)
             r.watch(both, actor="i-bob", inbox=True)
             assert both.inbox == bob.inbox, "what is known is told at once"
-            await r.inboxes.deliver("i-bob", note("n2"))
+            await r.notices.tell("i-bob", "n2")
             await until(lambda: bob.inbox.unread == both.inbox.unread == 2, "both viewers of bob's are told")
-            assert list(bob.inbox.newest) == [note("n2"), note("n1")]
+            assert bob.titles == ["n2", "n1"]
             assert ann.messages == [["inbox"]]
-            # Delivered once more, as who is unsure does: nothing is new.
-            await r.inboxes.deliver("i-bob", note("n2"))
-            await r.inboxes.deliver("i-bob", note("n3"))
-            await until(lambda: bob.inbox.unread == 3, "the third comes")
-            assert len(bob.messages) == 3
+            await r.notices.read("i-bob", Reader(read_up_to=1))
+            await until(lambda: bob.inbox.unread == 1, "what was read elsewhere is read")
+            await r.notices.tell("i-bob", "n3")
+            await until(lambda: bob.inbox.unread == 2, "the third comes")
+            assert len(bob.messages) == 4
+
+    run(scenario())
+
+
+@pytest.mark.usefixtures("long_turns")
+def test_crowds_are_pushed_once_and_shown_to_whom_they_concern(servers: Stores) -> None:
+    async def scenario() -> None:
+        async with rig(servers, "crowds") as r:
+            await r.notices.join("c-ann", "vips")
+            ann, bob, away = Screen(), Screen(), Screen()
+            r.watch(ann, actor="c-ann", inbox=True)
+            r.watch(bob, actor="c-bob", inbox=True)
+            r.watch(away, actor="c-ann", inbox=True, game_id="another")
+            await until(lambda: ann.states and bob.states and away.states, "the first states come")
+            await r.notices.tell_everyone("all")
+            await r.notices.tell_viewers("crowds", "game")
+            await r.notices.tell_segment("vips", "vip")
+            await until(lambda: ann.inbox.unread == 3, "ann is told")
+            await until(lambda: away.inbox.unread == 2, "and where she watches another game")
+            assert (ann.titles, away.titles) == (["vip", "game", "all"], ["vip", "all"])
+            await until(lambda: bob.inbox.unread == 2, "bob is told")
+            assert bob.titles == ["game", "all"]
+            (announced,) = r.announced
+            assert announced.notice.notification_id == ann.inbox.newest[1].notification_id
+            # Who joins a segment sees what it was told before; who leaves it does not any more.
+            await r.notices.join("c-bob", "vips")
+            await until(lambda: bob.inbox.unread == 3, "bob belongs to them")
+            await r.notices.join("c-ann", "vips", is_member=False)
+            await until(lambda: ann.titles == ["game", "all"], "ann does not any more")
+            muted = Preferences(mutes=[Mute(game_id="crowds")])
+            await r.notices.read("c-bob", Reader(preferences=muted))
+            await until(lambda: bob.titles == ["vip", "all"], "the game is muted")
 
     run(scenario())
 
 
 @pytest.mark.parametrize("actor", ["auth0|5f7c", "f:uuid:ann", "ann@example.com", "a.*.>", "🦊", "é" * 64])
-def test_an_inbox_is_its_actors_whatever_the_id_is_made_of(servers: Stores, actor: str) -> None:
+def test_an_inbox_is_its_actors_whatever_the_id_is_made_of(
+    servers: Stores, actor: str, long_turns: None
+) -> None:
     async def scenario() -> None:
         async with rig(servers, "opaque") as r:
-            await r.inboxes.deliver(actor, note("n1"))
+            await r.notices.tell(actor, "n1")
             own, others = Screen(), Screen()
             r.watch(own, actor=actor, inbox=True)
-            r.watch(others, actor=actor[:-1], inbox=True)
+            r.watch(others, actor=actor[:-1] or "ox", inbox=True)
             await until(lambda: own.states and others.states, "the first states come")
-            await r.inboxes.deliver(actor, note("n2"))
+            await r.notices.tell(actor, "n2")
             await until(lambda: own.inbox.unread == 2, "the push comes")
             assert others.inbox.unread == 0
 
     run(scenario())
 
 
-def test_a_push_that_is_lost_is_healed_by_what_is_stored(servers: Stores) -> None:
+def test_a_lost_push_is_healed_by_what_is_stored_and_an_emptied_redis_takes_nothing_away(
+    servers: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway_bounds, "ANTI_ENTROPY_S", 0.2)
+
     async def scenario() -> None:
         async with rig(servers, "healed") as r:
             screen = Screen()
             r.watch(screen, actor="h-ann", inbox=True)
             await until(lambda: screen.states, "the first state comes")
-            stored = Inbox(version=7, value=InboxResult(newest=[note("n1")], unread=1))
-            with redis.Redis.from_url(r.servers.redis_url) as client:
-                client.set(layout.inbox_key("h-ann"), stored.SerializeToString())
-            await until(lambda: screen.inbox.unread == 1, "it is found")
-            # An older one does not come back, whichever way it comes; what cannot be read is left alone.
-            older = Inbox(version=6, value=InboxResult(unread=9)).SerializeToString()
-            newer = Inbox(version=8, value=InboxResult(unread=2)).SerializeToString()
-            for push in (older, b"\xff\xff", newer):
-                await r.bus.client.publish(subjects.inbox("h-ann"), push)
-            await until(lambda: screen.inbox.unread == 2, "the newer one comes")
-            assert len(screen.messages) == 3
+            await r.notices.tell("h-ann", "own", is_pushed=False)
+            await r.notices.tell_everyone("all", is_pushed=False)
+            await until(lambda: screen.titles == ["all", "own"], "they are found")
+            await r.notices.read("h-ann", Reader(read_up_to=1), is_pushed=False)
+            await until(lambda: screen.inbox.unread == 1, "that one was read, too")
+            # What cannot be read, or is older, is left alone.
+            old = InboxChange(reader=Reader(), reader_sequence=0).SerializeToString()
+            for subject in (subjects.inbox("h-ann"), subjects.crowd(crowds.EVERYONE)):
+                await r.bus.client.publish(subject, b"\xff\xff")
+            await r.bus.client.publish(subjects.inbox("h-ann"), old)
+            r.empty()
+            await r.notices.tell("h-ann", "later", is_pushed=False)
+            await until(lambda: screen.titles == ["later", "all", "own"], "nothing went")
+            assert screen.inbox.unread == 2
 
     run(scenario())
 
@@ -90,48 +136,38 @@ def test_a_push_that_is_lost_is_healed_by_what_is_stored(servers: Stores) -> Non
 def test_an_inbox_seen_elsewhere_is_not_shown_as_it_was_before(servers: Stores) -> None:
     async def scenario() -> None:
         async with rig(servers, "seen") as r:
-            await r.inboxes.deliver("s-ann", note("n1"))
+            await r.notices.tell("s-ann", "n1")
             screen, back = Screen(), Screen()
             r.watch(screen, actor="s-ann", inbox=True)
             await until(lambda: screen.states, "the first state comes")
-            (seen,) = screen.states["inbox"].cursor.positions
-            ahead = Position(sequence=seen.sequence + 1)
-            r.watch(back, actor="s-ann", inbox=True, cursors=[("inbox", [ahead])])
+            ahead = [Position(sequence=2), Position(partition=1, sequence=1)]
+            r.watch(back, actor="s-ann", inbox=True, cursors=[("inbox", ahead)])
+            # A push says nothing of those before it, and what was read is as much of it as what was told.
+            pushed = CrowdNotice(sequence=9, stored=r.notices.notice("pushed", Audience(everyone=True)))
+            await r.bus.client.publish(subjects.crowd(crowds.EVERYONE), pushed.SerializeToString())
+            await until(lambda: screen.titles == ["pushed", "n1"], "it comes")
+            await r.notices.tell("s-ann", "n2", is_pushed=False)
+            await until(lambda: screen.inbox.unread == 3, "so does the next one")
             assert not back.states
-            await r.inboxes.deliver("s-ann", note("n2"))
-            await until(lambda: back.states, "a newer one comes")
-            assert back.inbox.unread == 2
+            await r.notices.read("s-ann", Reader(read_up_to=1))
+            await until(lambda: back.states, "all that was seen is known")
+            assert back.inbox == screen.inbox
+            assert (back.titles, back.inbox.unread) == (["pushed", "n2", "n1"], 2)
 
     run(scenario())
 
 
-def test_what_is_delivered_is_pushed_as_it_is_stored(servers: Stores) -> None:
+@pytest.mark.usefixtures("long_turns")
+def test_what_expires_goes_by_itself(servers: Stores) -> None:
     async def scenario() -> None:
-        async with rig(servers, "pushed") as r:
-            pushes = await r.bus.client.subscribe(subjects.inbox("p-ann"))
-            await r.bus.client.flush()
-            for n in ("n1", "n1", "n2"):
-                await r.inboxes.deliver("p-ann", note(n))
-                push = await pushes.next_msg(timeout=20)
-                assert push.data == await r.database.string(layout.inbox_key("p-ann"))
-                assert Inbox.FromString(push.data).value.newest[0] == note(n)
-
-    run(scenario())
-
-
-def test_two_notifies_at_once_lose_no_notification(servers: Stores) -> None:
-    async def scenario() -> None:
-        async with rig(servers, "race") as r:
+        async with rig(servers, "expires") as r:
             screen = Screen()
-            r.watch(screen, actor="r-ann", inbox=True)
-            other = InboxStore(r.bus, r.database)
-            sent = [note(f"n{n:02d}") for n in range(12)]
-            await asyncio.gather(
-                *(r.inboxes.deliver("r-ann", each) for each in sent[::2]),
-                *(other.deliver("r-ann", each) for each in sent[1::2]),
-            )
-            await until(lambda: screen.states and screen.inbox.unread == 12, "all have come")
-            assert list(screen.inbox.newest) == sent[::-1]
+            r.watch(screen, actor="x-ann", inbox=True)
+            await until(lambda: screen.states, "the first state comes")
+            await r.notices.tell("x-ann", "long")
+            await r.notices.tell("x-ann", "short", expires_in_s=0.3)
+            await until(lambda: screen.titles == ["short", "long"], "both are shown")
+            await until(lambda: screen.titles == ["long"], "one expires")
 
     run(scenario())
 
@@ -144,7 +180,7 @@ def test_who_comes_back_soon_finds_the_inbox_as_it_was_left_and_still_listened_t
             await until(lambda: screen.states, "the first state comes")
             watch.close()
             watch.close()
-            await r.inboxes.deliver("l-ann", note("n1"))
+            await r.notices.tell("l-ann", "n1")
 
             def is_known() -> bool:
                 probe = Screen()
@@ -169,19 +205,22 @@ def test_pushes_go_on_when_nats_was_away(servers: Stores) -> None:
             try:
                 r.watch(late, actor="n-bob", inbox=True)
                 await until(lambda: late.states, "an inbox is loaded without NATS")
-                await r.inboxes.deliver("n-ann", note("n1"))
+                await r.notices.tell("n-ann", "n1", is_pushed=False)
                 await until(lambda: screen.inbox.unread == 1, "what is stored meanwhile is found")
             finally:
                 servers.nats.start()
             await until(lambda: r.bus.client.is_connected, "NATS is back")
-            pushed = Inbox(version=10**18, value=InboxResult(unread=5)).SerializeToString()
 
-            async def is_told(actor: str, viewer: Screen) -> bool:
+            async def is_told(subject: str, message: bytes, viewer: Screen, title: str) -> bool:
                 """Once the server has the subscription again."""
-                await r.bus.client.publish(subjects.inbox(actor), pushed)
-                return viewer.inbox.unread == 5
+                await r.bus.client.publish(subject, message)
+                return title in viewer.titles
 
-            await eventually(lambda: is_told("n-ann", screen), "who watched before is pushed to")
-            await eventually(lambda: is_told("n-bob", late), "who came meanwhile, too")
+            own = InboxChange(sequences=[99], notices=[r.notices.notice("own", Audience(actor_id="n-bob"))])
+            every = CrowdNotice(sequence=98, stored=r.notices.notice("all", Audience(everyone=True)))
+            for_bob = (subjects.inbox("n-bob"), own.SerializeToString())
+            for_all = (subjects.crowd(crowds.EVERYONE), every.SerializeToString())
+            await eventually(lambda: is_told(*for_bob, late, "own"), "who came meanwhile is pushed to")
+            await eventually(lambda: is_told(*for_all, screen, "all"), "who watched before, too")
 
     run(scenario())

@@ -13,12 +13,11 @@ from grandstand.client import open_channel
 from grandstand.event.v1.event_pb2 import Event, Score
 from grandstand.gateway.v1.gateway_pb2 import SubscribeRequest
 from grandstand.gateway.v1.gateway_pb2_grpc import GatewayServiceStub
-from grandstand.notify.v1.notify_pb2 import Notification
 from mesh.jetstream.bus import Bus
 from mesh.redis.database import Database
-from notify.inbox_store import InboxStore
 from tests.support.games import GameClient, new_game, run, until
 from tests.support.mesh_fixture import RunningMesh
+from tests.support.stored_notices import StoredNotices
 
 TEXT = "x" * 1_900
 DELIVERED = 40
@@ -29,12 +28,12 @@ def score(game: GameClient, actor: str, points: int) -> Event:
 
 
 @contextlib.asynccontextmanager
-async def notifying(mesh: RunningMesh) -> AsyncIterator[InboxStore]:
+async def notifying(mesh: RunningMesh) -> AsyncIterator[StoredNotices]:
     """As notify delivers."""
     at = mesh.stores()
     bus, database = await Bus.connect(at.nats, "test"), Database(at.redis)
     try:
-        yield InboxStore(bus, database)
+        yield StoredNotices(bus, database)
     finally:
         await bus.close()
         await database.aclose()
@@ -93,10 +92,10 @@ def test_an_inbox_is_pushed_to_its_actor_and_nobody_else(mesh: RunningMesh) -> N
                     lambda: "inbox" in anns.states and "inbox" in bobs.states, "the first states come"
                 )
                 assert not anns.states["inbox"].inbox.newest
-                await inboxes.deliver(ann, Notification(notification_id="n1", title="You lead"))
+                await inboxes.tell(ann, "You lead")
                 await until(lambda: anns.states["inbox"].inbox.unread == 1, "ann is told")
                 assert anns.states["inbox"].inbox.newest[0].title == "You lead"
-                await inboxes.deliver(bob, Notification(notification_id="n1", title="You do not"))
+                await inboxes.tell(bob, "You do not")
                 await until(lambda: bobs.states["inbox"].inbox.unread == 1, "bob is told")
                 assert [n.title for n in bobs.states["inbox"].inbox.newest] == ["You do not"]
 
@@ -115,7 +114,7 @@ def test_a_viewer_that_reads_nothing_for_a_while_is_shown_the_newest_inbox_only(
                 call = GatewayServiceStub(channel).Subscribe(request, metadata=metadata)
                 assert (await call.read()).HasField("snapshot")
                 for n in range(DELIVERED):
-                    await inboxes.deliver(actor, Notification(notification_id=f"n{n:03d}", text=TEXT))
+                    await inboxes.tell(actor, f"{n} {TEXT}")
                 async with game.watching("inbox", token=mesh.viewer(actor)) as quick:
                     await until(
                         lambda: "inbox" in quick.states and quick.states["inbox"].inbox.unread == DELIVERED,

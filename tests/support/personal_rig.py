@@ -13,17 +13,17 @@ from grandstand.aggregate.v1.aggregate_pb2 import TopicState
 from grandstand.catalog.v1.catalog_pb2 import BOARD_MODE_BEST, Board, Game
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.gateway.v1.gateway_pb2 import SubscribeResponse
-from grandstand.notify.v1.notify_pb2 import InboxResult, Notification
+from grandstand.notify.v1.notify_pb2 import Announcement, InboxResult
 from grandstand.wire import ids
 from grandstand.wire.topics import PersonalTopics
 from mesh.catalog.view import CatalogView
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.redis.database import Database
-from notify.inbox_store import InboxStore
 from tests.support.boards import Blk, Score, board
 from tests.support.servers import Stores
 from tests.support.stored_board import StoredBoard
+from tests.support.stored_notices import StoredNotices
 
 SPREAD = 3
 
@@ -56,6 +56,11 @@ class Screen:
     def inbox(self) -> InboxResult:
         return self.states["inbox"].inbox
 
+    @property
+    def titles(self) -> list[str]:
+        """Of the inbox; none before it is known."""
+        return [each.title for each in self.inbox.newest] if "inbox" in self.states else []
+
     def place(self, board_id: str = "top") -> tuple[int, int, int]:
         """Rank, points, and how many there are."""
         shown = self.states[f"standing/{board_id}"].standing
@@ -75,7 +80,8 @@ class Rig:
     catalog: CatalogView
     database: Database
     bus: Bus
-    inboxes: InboxStore
+    notices: StoredNotices
+    announced: list[Announcement]
     game_id: str
 
     def board(self, board_id: str = "top", *, is_open: bool = True) -> StoredBoard:
@@ -116,12 +122,13 @@ class Rig:
         *boards: str,
         actor: str = "ann",
         inbox: bool = False,
+        game_id: str = "",
         positions: Sequence[Position] = (),
         cursors: Sequence[tuple[str, Sequence[Position]]] = (),
     ) -> PersonalWatch:
         topics = PersonalTopics(inbox=inbox, boards=frozenset(boards))
         return self.personal.watch(
-            self.game_id, actor, topics, screen.tell, positions=positions, cursors=cursors
+            game_id or self.game_id, actor, topics, screen.tell, positions=positions, cursors=cursors
         )
 
 
@@ -132,18 +139,19 @@ async def rig(servers: Stores, game_id: str) -> AsyncIterator[Rig]:
     view = CatalogView()
     game = Game(game_id=game_id, title="Personal", spread=SPREAD)
     view.put(subjects.game_key(game_id), 1, game.SerializeToString())
+    with redis.Redis.from_url(servers.redis_url) as client:
+        client.flushall()  # of what was told to everyone
     personal = Personal(bus, database, view)
+    announced: list[Announcement] = []
+    personal.announce_to(lambda _, encoded: announced.append(Announcement.FromString(encoded)))
     personal.start()
+    notices = StoredNotices(bus, database, game_id)
     try:
-        yield Rig(servers, personal, view, database, bus, InboxStore(bus, database), game_id)
+        yield Rig(*(servers, personal, view, database, bus), notices, announced, game_id)
     finally:
         await personal.stop()
         await bus.close()
         await database.aclose()
-
-
-def note(notification_id: str, title: str = "hello") -> Notification:
-    return Notification(notification_id=notification_id, title=title)
 
 
 assert len(ids.partitions_of("game", SPREAD)) == SPREAD

@@ -81,6 +81,12 @@ class ChaosReport:
     """Seasons that were seen whole; each acked score is in exactly one."""
     seasons_unseen: int = 0
     """Those that ended while nobody could be asked: of their boards, nothing is found lost."""
+    notices_due: int = 0
+    """Notices by whom they are for: sent and answered, fallen due, or fired by a rule."""
+    notices_seen: int = 0
+    """Those of them that stand in the inboxes at the end."""
+    notices_doubled: int = 0
+    """Those that came to somebody again, under another id."""
     checkpoints: int = 0
     purges: int = 0
     """How often the blocks of a partition that a checkpoint holds were purged under load."""

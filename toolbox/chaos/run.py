@@ -33,6 +33,7 @@ from toolbox.chaos.gray import gray_schedule
 from toolbox.chaos.gray_watch import GrayWatch
 from toolbox.chaos.lives import EndingGames
 from toolbox.chaos.monotone import figures
+from toolbox.chaos.notices import ToldNotices, rules, told_notices
 from toolbox.chaos.readers import ResultReader, SeasonReader
 from toolbox.chaos.rebuilds import Rebuilds
 from toolbox.chaos.report import ChaosPlan, ChaosProgress, ChaosReport
@@ -78,7 +79,6 @@ class ChaosRun:
         self._screens: dict[ChaosViewer, Stalls] = {}
         self._readers: dict[str, ResultReader] = {}
         self._desk = ClientContext(self._book, self._sent, self._acked)
-        self._on_strike = on_strike
         strikes = gray_schedule if plan.gray else schedule
         self._strikes = strikes(plan.seed, plan.seconds, TARGETS)
         self._closings = closings(plan.seed, plan.seconds, self._strikes)
@@ -89,6 +89,7 @@ class ChaosRun:
         self._rebuilds: Rebuilds | None = None
         self._gray: GrayWatch | None = None
         self._lives: EndingGames | None = None
+        self._told: ToldNotices | None = None
         self._report = ChaosReport(plan.seed, plan.seconds)
         self._progress = ChaosProgress()
         self._ended_at = 0.0
@@ -112,6 +113,9 @@ class ChaosRun:
                     await self._mesh.standby.fail_over(_HEAL_S)
                 self._progress.stage = "opening games"
                 await self._open(backend, games)
+                self._told = await told_notices(
+                    self._plan.seed, self._mesh, games, backend, self._channel, _PATIENCE_S
+                )
                 edge = urlsplit(self._mesh.addresses.edge_url).netloc
                 self._gray = GrayWatch(edge, self._book, [game.game_id for game in games])
                 await self._inject(games)
@@ -154,7 +158,9 @@ class ChaosRun:
 
     async def _open(self, backend: Backend, games: list[GameScene]) -> None:
         for game in games:
-            await backend.define_game(game.game())
+            definition = game.game()
+            definition.rules.extend(rules(game))
+            await backend.define_game(definition)
             for poll in game.polls():
                 await backend.open_poll(poll)
             for board in game.boards(time.time()):
@@ -244,6 +250,8 @@ class ChaosRun:
             self._plan.seed, backend, await self._channel(self._mesh.addresses.edge), self._mesh.token
         )
         clients.append(asyncio.create_task(self._lives.run(self.stop)))
+        assert self._told is not None
+        clients.append(asyncio.create_task(self._told.run(self.stop)))
         assert self._injector is not None
         striking = asyncio.create_task(self._injector.run(self._strikes))
         closing = asyncio.create_task(self._close(backend, games))
@@ -329,6 +337,9 @@ class ChaosRun:
         left = await self._lives.left(self._mesh)
         self._report.games_left = len(left)
         self._report.problems += [f"{place} still names a game that is forgotten" for place in left]
+        assert self._told is not None
+        self._progress.stage = "reading the inboxes"
+        await self._told.settle(states)
         self._progress.stage = "waiting for the watchers"
         await self._until(lambda: not self._behind(states), _SETTLE_S)
         self._report.problems += [f"{who} does not show the result" for who in self._behind(states)]
@@ -372,6 +383,11 @@ class ChaosRun:
         report.games_forgotten = lives.forgotten
         report.lost, report.doubled = report.lost + lives.lost, report.doubled + lives.doubled
         report.problems += lives.notes
+        assert self._told is not None
+        book = self._told.book
+        report.notices_due, report.notices_seen = book.due_count, book.seen_count
+        report.notices_doubled = book.doubled_count
+        report.problems += self._told.problems
         report.checkpoints, report.purges = self._room.checkpoints, self._room.purges
         report.rebuilds, report.first_views = rebuilds.done, rebuilds.first_views
         report.first_views_unanswered = rebuilds.unanswered

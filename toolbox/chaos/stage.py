@@ -47,7 +47,7 @@ DISK_BYTES = 64 * 1024 * 1024
 UP_WITHIN_S = 120.0
 _ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 DOWN_WITHIN_S = 60.0
-REPLICAS = {"ingest": 2, "aggregate": 2, "gateway": 2}
+REPLICAS = {"ingest": 2, "aggregate": 2, "gateway": 2, "notify": 2}
 TARGETS = (
     *(f"{kind}-{n}" for kind, count in REPLICAS.items() for n in range(1, count + 1)),
     *("valkey", "nats", "envoy"),
@@ -122,7 +122,7 @@ class Mesh:
 def own_mesh(home: Path) -> Iterator[Mesh]:
     """A mesh with two of each service, down when this ends. Raises MeshError."""
     with contextlib.closing(Ports()) as ports, contextlib.ExitStack() as stack:
-        services = [name for name in (*TARGETS, "notify-1") if "-" in name]
+        services = [name for name in TARGETS if "-" in name]
         ways = stack.enter_context(open_ways(home, services, ports))
         Home(home).create()
         clocks = home / "clocks"

@@ -10,10 +10,23 @@ import signal
 
 import typer
 
-from toolbox.cli import bench, boards, certs, chaos, definitions, load, rebuild, run, sending, testing, token
+from toolbox.cli import (
+    bench,
+    boards,
+    certs,
+    chaos,
+    definitions,
+    load,
+    notices,
+    rebuild,
+    run,
+    sending,
+    testing,
+    token,
+)
 from toolbox.cli.console import one_line_errors
 
-MODULES = (run, token, certs, rebuild, definitions, boards, sending, load, testing, bench, chaos)
+MODULES = (run, token, certs, rebuild, definitions, boards, sending, notices, load, testing, bench, chaos)
 """In the order of `--help`."""
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from datetime import datetime, time
 from typing import Annotated, Any
 
 import typer
 
 from toolbox.cli.credentials import TokenOption, owning
-from toolbox.cli.durations import ForOption, at, limit, until
+from toolbox.cli.durations import ForOption, at, limit, moment, until
 from toolbox.cli.home import HomeOption
 from toolbox.cli.lists import list_boards
 from toolbox.cli.rpc import GameOption, JsonOption, on_mesh, print_message, run_rpc, seconds_of
@@ -98,7 +97,7 @@ def open_board(
     if starts is not None:
         if season is None:
             raise MeshError(f"--starts {starts!r} says when a season begins; give --season too, such as 1d")
-        asked.season.starts_at.FromDatetime(_moment(starts))
+        asked.season.starts_at.FromDatetime(moment("--starts", starts))
     limit(asked, open_for)
     opened = on_mesh(running_mesh(home).mesh, lambda backend: backend.open_board(asked), owning(token, home))
     print_message(opened, as_json, f"Board {opened.board_id} is open{until(opened)}.")
@@ -202,15 +201,3 @@ def writers_named(text: str | None) -> Any:
     if text not in WRITERS:
         raise MeshError(f"--writers {text!r} is none of {', '.join(WRITERS)}")
     return f"WRITERS_{text.upper()}"
-
-
-def _moment(text: str) -> datetime:
-    """A moment by this machine's clock, and of today where no day is named. Raises MeshError."""
-    try:
-        if "T" in text or " " in text:
-            return datetime.fromisoformat(text).astimezone()
-        return datetime.combine(datetime.now().astimezone().date(), time.fromisoformat(text)).astimezone()
-    except ValueError:
-        raise MeshError(
-            f"--starts {text!r} is no time; give for example 2026-11-21T00:00, or 00:00"
-        ) from None

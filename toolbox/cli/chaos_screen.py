@@ -113,6 +113,10 @@ class ChaosScreen:
             ("longest without news", f"{report.longest_blind_ms:,.0f} ms"),
             ("went back", str(report.went_back)),
             ("polls sealed, seasons seen", f"{report.sealed}, {report.seasons}"),
+            (
+                "notices due, seen, doubled",
+                f"{report.notices_due}, {report.notices_seen}, {report.notices_doubled}",
+            ),
             ("checkpoints, purges", f"{report.checkpoints}, {report.purges}"),
             ("first views, of a fraction", f"{report.first_views}, {report.fractions_shown}"),
         ):

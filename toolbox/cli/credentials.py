@@ -53,6 +53,17 @@ def owning(token: str | None, home: Path | None) -> Token:
     return owner_token(own_home(home, _WAY_OUT), default_actor())
 
 
+def reading_as(actor: str | None, token: str | None, home: Path | None) -> Token:
+    """`token`, or one of `actor`, by default of this machine's user, as `acting`. Raises MeshError."""
+    if token:
+        if actor:
+            raise MeshError(f"--actor {actor}: the token says who acts; give one of both")
+        return token
+    from toolbox.local.development import actor_token
+
+    return actor_token(own_home(home, _WAY_OUT), actor or default_actor())
+
+
 def operating(token: str | None, home: Path | None) -> Token:
     """`token`, or an operator's in the name of this machine's user, signed with the home's mesh key, which
     does in production too. Raises MeshError."""

@@ -47,6 +47,18 @@ def on_mesh(address: str, work: Any, token: Token | None = None) -> Any:
     return run_rpc(call())
 
 
+def on_notices(address: str, work: Any, token: Token | None = None) -> Any:
+    """As `on_mesh`, with Notices."""
+
+    async def call() -> Any:
+        from grandstand.client import Notices, open_channel
+
+        async with open_channel(address) as channel:
+            return await work(Notices(channel, token=token))
+
+    return run_rpc(call())
+
+
 def seconds_of(text: str) -> float:
     """90, 90s, 2m, 1h, 7d as seconds. Raises MeshError."""
     found = _DURATION.match(text)

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mesh import disk
+from mesh import disk, limits
 from mesh.addresses import TRUSTED_HOPS_MAX, Network, network
 from mesh.secrecy import NATS_VARIABLE, REDIS_VARIABLE, has_secret
 from toolbox.cli.console import say
@@ -65,6 +65,7 @@ def up(
     ingest: Annotated[int, typer.Option(help="How many replicas of ingest.")] = 1,
     aggregate: Annotated[int, typer.Option(help="How many workers fold: they share the partitions.")] = 1,
     gateway: Annotated[int, typer.Option(help="How many replicas of the gateway.")] = 1,
+    notify: Annotated[int, typer.Option(help="How many replicas of notify.")] = 1,
     keys: Annotated[
         str | None,
         typer.Option(
@@ -225,6 +226,7 @@ def up(
             ingest=ingest,
             aggregate=aggregate,
             gateway=gateway,
+            notify=notify,
             host=host,
             demo=keys is None if demo is None else demo,
             otlp=otlp,
@@ -415,4 +417,9 @@ def _print_status(now: MeshStatus, found: dict[str, Any]) -> None:
         token = operator_token(Path(now.home), default_actor())
         if folding := partitions.read_if_it_answers(at.mesh, token):
             console.print(partitions.summary(folding), soft_wrap=True)
+        days = limits.IDLE_FOR_DEFAULT_S / 86_400
+        console.print(
+            f"games: one in which nothing happens for {days:g} days is ended (game define --idle)",
+            soft_wrap=True,
+        )
     console.print(status_table(now))

@@ -84,6 +84,11 @@ def owner_token(home: Path, actor_id: str) -> Callable[[], str]:
     return _renewed(lambda now_s: development_token(home, actor_id, roles=[OWNER]))
 
 
+def actor_token(home: Path, actor_id: str) -> Callable[[], str]:
+    """As `producer_token`, for a viewer."""
+    return _renewed(lambda now_s: development_token(home, actor_id))
+
+
 def operator_token(home: Path, actor_id: str) -> Callable[[], str]:
     """An operator's, signed with the home's mesh key: good in production too, but not at the edge.
 

@@ -67,6 +67,7 @@ class Options:
     ingest: int = 1
     aggregate: int = 1
     gateway: int = 1
+    notify: int = 1
     host: str = LOOPBACK
     demo: bool = True
     otlp: str | None = None
@@ -142,7 +143,7 @@ def service_names(options: Options) -> tuple[str, ...]:
         *(f"ingest-{n}" for n in range(1, options.ingest + 1)),
         *(f"aggregate-{n}" for n in range(1, options.aggregate + 1)),
         *(f"gateway-{n}" for n in range(1, options.gateway + 1)),
-        "notify-1",
+        *(f"notify-{n}" for n in range(1, options.notify + 1)),
     )
 
 

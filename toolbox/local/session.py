@@ -65,8 +65,12 @@ class UpObserver:
 def run(request: UpRequest, watcher: UpObserver) -> None:
     """Runs a mesh until SIGINT, SIGTERM or SIGHUP; a second one ends it without grace. Raises MeshError."""
     options = request.options
-    replicas = {"--ingest": options.ingest, "--aggregate": options.aggregate, "--gateway": options.gateway}
-    for name, count in replicas.items():
+    for name, count in (
+        ("--ingest", options.ingest),
+        ("--aggregate", options.aggregate),
+        ("--gateway", options.gateway),
+        ("--notify", options.notify),
+    ):
         if not 1 <= count <= REPLICAS_MAX:
             raise MeshError(f"{name} {count} is outside 1 to {REPLICAS_MAX}")
     if options.production and (why := privileged()):

@@ -7,7 +7,7 @@ import { AnnouncementSchema } from "@grandstand/client/gen/grandstand/notify/v1/
 import { Bursts } from "../src/page/bursts";
 import { GameModel, wholePercents } from "../src/page/model";
 import { seated, seats } from "../src/page/seating";
-import { countdownText, guestWaitText, rateText, voteRefused, votersText, waitText } from "../src/page/words";
+import { agoText, badgeText, countdownText, guestWaitText, rateText, voteRefused, votersText, waitText } from "../src/page/words";
 
 const opened = (seconds: number) => ({ seconds: BigInt(seconds), nanos: 0 });
 
@@ -187,4 +187,11 @@ describe("bursts", () => {
     await answer();
     expect(sent).toEqual([["fire", 1], ["fire", 100]]);
   });
+});
+
+test("how long ago something was, and counts in little room", () => {
+  const now = Date.UTC(2026, 10, 30, 12);
+  const ago = [-5, 30, 90, 3 * 3_600, 40 * 86_400].map((s) => agoText(now - s * 1_000, now));
+  expect(ago).toEqual(["just now", "just now", "1 min ago", "3 h ago", "Oct 21"]);
+  expect([1, 99, 100].map(badgeText)).toEqual(["1", "99", "99+"]);
 });

@@ -10,13 +10,16 @@
  *     await session.vote("demo", "ada", "mvp", "left");
  *
  * Decisions are pure and in files of their own (position, delta, state-cache, backoff, resume, retry-info,
- * stream-handover, origin, landing, clock); listing.ts, session.ts and subscription.ts do the calls, token.ts attaches the token.
+ * stream-handover, notifications, origin, landing, clock); inbox.ts, listing.ts, session.ts and subscription.ts do the
+ * calls, token.ts attaches the token.
  * The generated messages are in gen/.
  */
 import { createClient, type Transport } from "@connectrpc/connect";
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
 import { CatalogService, type GetGameResponse } from "./gen/grandstand/catalog/v1/catalog_pb.js";
 import { GatewayService, type IssueGuestResponse } from "./gen/grandstand/gateway/v1/gateway_pb.js";
+import { NotifyService } from "./gen/grandstand/notify/v1/notify_pb.js";
+import { Inbox } from "./inbox.js";
 import { gameWithTopics } from "./listing.js";
 import { Session, type SessionOptions } from "./session.js";
 import { Subscription, type SubscriptionOptions } from "./subscription.js";
@@ -27,6 +30,8 @@ export interface Grandstand {
   session(options?: SessionOptions): Session;
   /** Watches a game from now on, until `close`. */
   subscribe(options: SubscriptionOptions): Subscription;
+  /** The inbox of the token's actor: its pages, what is read, preferences. */
+  readonly inbox: Inbox;
   /**
    * A game with its polls and boards that are not sealed, and the newest of the others: titles, questions, labels.
    * Fails with NOT_FOUND.
@@ -53,9 +58,11 @@ export function connect(server: string | Transport, token: TokenSource = () => u
     subscribe: (options) => {
       const subscription = new Subscription(gateway, options);
       // After the caller has the subscription in hand.
-      queueMicrotask(() => subscription.open());
+      const open = () => subscription.open();
+      void Promise.resolve(options.after).then(open, open);
       return subscription;
     },
+    inbox: new Inbox(createClient(NotifyService, transport)),
     game: (gameId) => gameWithTopics(catalog, gameId),
     guest: (token) =>
       gateway.issueGuest({}, { timeoutMs: 5_000, ...(token !== undefined && { headers: { authorization: `Bearer ${token}` } }) }),
@@ -63,6 +70,7 @@ export function connect(server: string | Transport, token: TokenSource = () => u
 }
 
 export { type Connection, type Rendition, Subscription, type SubscriptionOptions } from "./subscription.js";
+export { Inbox } from "./inbox.js";
 export { Session, type SessionOptions, Undelivered } from "./session.js";
 export { bearer, type TokenSource } from "./token.js";
 export { delayMs } from "./backoff.js";

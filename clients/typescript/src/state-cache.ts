@@ -93,6 +93,15 @@ export class StateCache {
     return this.#takeAll(topics);
   }
 
+  /** Another actor watches: what was shown of personal topics was the former one's. Returns the topics. */
+  forgetPersonal(): string[] {
+    const topics = [...this.#personal];
+    for (const known of [this.#states, this.#streamed]) for (const topic of topics) known.delete(topic);
+    for (const topic of topics) this.#behind.delete(topic);
+    this.#personal.clear();
+    return topics;
+  }
+
   #takeAll(topics: readonly TopicState[]): string[] {
     return topics.filter((state) => this.#take(state)).map((state) => state.topic);
   }

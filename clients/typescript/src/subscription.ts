@@ -18,9 +18,10 @@ import { timestampDate, timestampMs } from "@bufbuild/protobuf/wkt";
 import { type Client, Code, ConnectError, createContextValues } from "@connectrpc/connect";
 import type { Position } from "./gen/grandstand/event/v1/event_pb.js";
 import type { GatewayService, SubscribeResponse } from "./gen/grandstand/gateway/v1/gateway_pb.js";
-import type { Announcement } from "./gen/grandstand/notify/v1/notify_pb.js";
+import type { Announcement, Notification } from "./gen/grandstand/notify/v1/notify_pb.js";
 import { ServerClock } from "./clock.js";
 import { DeltaMismatch } from "./delta.js";
+import { Notifications } from "./notifications.js";
 import { retryAfterMs } from "./retry-info.js";
 import { StateCache } from "./state-cache.js";
 import { StreamHandover } from "./stream-handover.js";
@@ -39,8 +40,10 @@ export type Connection =
 
 export interface SubscriptionOptions {
   readonly gameId: string;
-  /** Such as "poll/mvp", "poll/*"; none means all. */
-  readonly topics?: readonly string[];
+  /** Such as "poll/mvp", "poll/*"; none means all. A function is asked each time a stream opens. */
+  readonly topics?: readonly string[] | (() => readonly string[]);
+  /** The first stream is opened when this has settled. */
+  readonly after?: Promise<unknown>;
   readonly maxUpdatesPerS?: number;
   readonly silenceMs?: number;
   readonly random?: () => number;
@@ -48,6 +51,11 @@ export interface SubscriptionOptions {
   readonly positions?: () => readonly Position[];
   readonly onTopics?: (changed: readonly string[], atMs: number) => void;
   readonly onAnnouncement?: (announcement: Announcement) => void;
+  /**
+   * Each notification that comes while one watches, once: an announced notice, and what is new in the topic "inbox"
+   * if that is watched.
+   */
+  readonly onNotification?: (notification: Notification) => void;
   readonly onConnection?: (connection: Connection) => void;
 }
 
@@ -74,6 +82,7 @@ export class Subscription {
   readonly #handover: StreamHandover;
   readonly #silenceMs: number;
   readonly #streams = new Map<number, Stream>();
+  readonly #notifications = new Notifications();
   #connection: Connection = { phase: "connecting" };
   #rendition: Rendition | undefined;
   #mismatches = 0;
@@ -112,6 +121,19 @@ export class Subscription {
     void this.#watch();
   }
 
+  /**
+   * Another actor watches from now on: ends the stream and opens another one, with the token and the topics of now.
+   * Personal topics are forgotten, what else is shown stays.
+   */
+  reopen(): void {
+    const forgotten = this.cache.forgetPersonal();
+    this.#notifications.forgetInbox();
+    this.#tellTopics(forgotten, performance.now());
+    if (this.#streams.size === 0 && this.#next === undefined) return;
+    this.#abortAll();
+    void this.#watch();
+  }
+
   /** Ends the stream until `open`; the cache stays. */
   pause(): void {
     this.#end({ phase: "paused" });
@@ -128,15 +150,21 @@ export class Subscription {
 
   #end(connection: Connection): void {
     if (this.#connection.phase === "closed" || (this.#isOver && connection.phase !== "closed")) return;
+    this.#abortAll();
+    this.#tell(connection);
+  }
+
+  #abortAll(): void {
     clearTimeout(this.#next);
+    this.#next = undefined;
     for (const { abort } of this.#streams.values()) abort.abort();
     this.#streams.clear();
     this.#handover.reset();
-    this.#tell(connection);
   }
 
   async #watch(): Promise<void> {
     clearTimeout(this.#next);
+    this.#next = undefined;
     const contextValues = createContextValues().set(RENEWS, this.#handover.renews);
     const number = this.#handover.opened();
     const request = this.#request();
@@ -208,10 +236,11 @@ export class Subscription {
         this.#tellTopics(this.cache.takeUpdate(message.value.topics, message.value.deltas), atMs);
         break;
       case "personal":
-        this.#tellTopics(this.cache.takePersonal(message.value.topics), atMs);
+        this.#tellPersonal(this.cache.takePersonal(message.value.topics), atMs);
         break;
       case "announcement":
         this.options.onAnnouncement?.(message.value);
+        if (message.value.news.case === "notice") this.#notify(this.#notifications.takeAnnounced(message.value.news.value));
         break;
       case "rendition":
         this.#rendition = { updatesPerS: message.value.updatesPerS, reason: message.value.reason };
@@ -244,15 +273,26 @@ export class Subscription {
 
   #request() {
     const handsIn = this.#handover.withCursors;
+    const { topics = [] } = this.options;
     return {
       gameId: this.options.gameId,
-      topics: [...(this.options.topics ?? [])],
+      topics: [...(typeof topics === "function" ? topics() : topics)],
       maxUpdatesPerS: this.options.maxUpdatesPerS ?? 0,
       deltas: true,
       applied: handsIn ? this.cache.applied : [],
       cursors: handsIn ? this.cache.cursors.slice(0, CURSORS_MAX) : [],
       positions: handsIn ? [...(this.options.positions?.() ?? [])] : [],
     };
+  }
+
+  #tellPersonal(changed: readonly string[], atMs: number): void {
+    this.#tellTopics(changed, atMs);
+    const inbox = changed.includes("inbox") ? this.cache.states.get("inbox")?.value : undefined;
+    if (inbox?.case === "inbox") this.#notify(this.#notifications.takeInbox(inbox.value));
+  }
+
+  #notify(news: readonly Notification[]): void {
+    for (const notification of news) this.options.onNotification?.(notification);
   }
 
   #tellTopics(changed: readonly string[], atMs: number): void {

@@ -3,11 +3,12 @@
  *
  * A token that expires is renewed by asking: the call that follows wants another one.
  *
- * Send and IssueOrigin are refused without a token. Watching needs none, but a token that is given must be good: so a
+ * Send, IssueOrigin and the calls of an inbox are refused without a token. Watching needs none, but a token that is given must be good: so a
  * source that has an expired one gives none for what only watches. Asking for a guest's token goes without.
  */
 import { createContextKey, type Interceptor } from "@connectrpc/connect";
 import { GatewayService } from "./gen/grandstand/gateway/v1/gateway_pb.js";
+import { NotifyService } from "./gen/grandstand/notify/v1/notify_pb.js";
 
 /**
  * Gives the token for one call; undefined: none. `acts`: the call is refused without one, so the source
@@ -23,7 +24,10 @@ export const RENEWS = createContextKey(false, { description: "wants another toke
 export function bearer(source: TokenSource): Interceptor {
   return (next) => async (request) => {
     if (request.method === GatewayService.method.issueGuest) return next(request);
-    const acts = request.method === GatewayService.method.send || request.method === GatewayService.method.issueOrigin;
+    const acts =
+      request.service.typeName === NotifyService.typeName ||
+      request.method === GatewayService.method.send ||
+      request.method === GatewayService.method.issueOrigin;
     const token = await source(acts, request.contextValues.get(RENEWS));
     if (token) request.header.set("authorization", `Bearer ${token}`);
     return next(request);

@@ -401,3 +401,63 @@ test("a source that fails is asked again, and the connection says why", async ()
   await vi.waitFor(() => expect(subscription.connection.phase).toBe("live"));
   subscription.close();
 });
+
+const notice = (id: string, read = false) => ({ notificationId: id, title: `notice ${id}`, read });
+function inbox(sequence: number, ...newest: ReturnType<typeof notice>[]): Message {
+  const positions = [{ partition: 0, sequence: BigInt(sequence) }];
+  const topic = { topic: "inbox", cursor: { positions }, value: { case: "inbox" as const, value: { newest } } };
+  return { message: { case: "personal", value: { topics: [topic] } } } as Message;
+}
+function announced(id: string): Message {
+  return { message: { case: "announcement", value: { gameId: "demo", news: { case: "notice", value: notice(id) } } } } as Message;
+}
+
+test("a notification is told once, as an announcement or by the inbox, and what was there before is not", async () => {
+  const told: string[] = [];
+  const { subscription } = watch(
+    [
+      [
+        snapshot(1, 1), announced("5"), inbox(5, notice("5"), notice("4")), announced("6"), inbox(7, notice("7"), notice("6"), notice("5"), notice("4")),
+        inbox(9, notice("9"), notice("8", true), notice("7")), Code.Unavailable,
+      ],
+      [snapshot(2, 2), inbox(11, notice("b"), notice("9", true)), "hang"],
+    ],
+    { topics: ["*", "inbox"], onNotification: ({ notificationId }) => told.push(notificationId) },
+  );
+  await vi.waitFor(() => expect(told.at(-1)).toBe("b"));
+  expect(told).toEqual(["5", "6", "7", "9", "b"]);
+  subscription.close();
+});
+
+test("another actor's stream asks for its topics, and nothing of the former one's own is shown or handed in", async () => {
+  let topics = ["*"];
+  const changed: string[][] = [];
+  const { subscription, requests, ended } = watch(
+    [
+      [snapshot(1, 1), inbox(5, notice("5")), "hang"],
+      [snapshot(2, 2), "hang"],
+    ],
+    { topics: () => topics, onTopics: (names) => changed.push([...names]) },
+  );
+  await vi.waitFor(() => expect(changed).toEqual([["poll/mvp"], ["inbox"]]));
+  topics = ["*", "inbox"];
+  subscription.reopen();
+  expect(subscription.cache.states.has("inbox")).toBe(false);
+  await vi.waitFor(() => expect(changed.at(-1)).toEqual(["poll/mvp"]));
+  expect(changed[2]).toEqual(["inbox"]);
+  expect(requests.map((request) => request.topics)).toEqual([["*"], ["*", "inbox"]]);
+  expect(cursorsOf(requests[1])).toEqual(["poll/mvp@1"]);
+  expect(ended).toEqual([1]);
+  subscription.close();
+});
+
+test("the first stream waits for what it is to wait for, and one that is paused does not open for another actor", async () => {
+  const { passed, open } = gate();
+  const { subscription, requests } = watch([["hang"]], { after: passed });
+  await vi.advanceTimersByTimeAsync(1_000);
+  subscription.reopen();
+  expect(requests).toHaveLength(0);
+  open();
+  await vi.waitFor(() => expect(requests).toHaveLength(1));
+  subscription.close();
+});

@@ -112,8 +112,9 @@ def test_a_platforms_keys_and_issuer_are_told_to_services_and_edge_and_make_no_g
 
 
 def test_replicas_are_processes_of_their_own_behind_one_cluster() -> None:
-    mesh = planned(Options(ingest=3, aggregate=2))
-    names = {"ingest-1", "ingest-2", "ingest-3", "aggregate-1", "aggregate-2", "gateway-1", "notify-1"}
+    mesh = planned(Options(ingest=3, aggregate=2, notify=2))
+    names = {f"{kind}-{n}" for kind, most in (("ingest", 3), ("notify", 2)) for n in range(1, most + 1)}
+    names |= {"aggregate-1", "aggregate-2", "gateway-1"}
     assert names <= set(by_name(mesh))
     envoy = json.loads(mesh.files[HOME.run / "envoy.json"])
     clusters = {c["name"]: c["load_assignment"] for c in envoy["static_resources"]["clusters"]}

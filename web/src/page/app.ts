@@ -10,6 +10,7 @@ import type { Announcement } from "@grandstand/client/gen/grandstand/notify/v1/n
 import { type Connection, connect, followPresence, type Session, type Subscription } from "@grandstand/client";
 import { ActorDialog } from "./actor-dialog";
 import { Ballot } from "./ballot";
+import { Bell } from "./bell";
 import { BoardCard } from "./board-card";
 import { Bursts } from "./bursts";
 import { CatalogWatch } from "./catalog-watch";
@@ -31,6 +32,8 @@ const TICK_MS = 250;
 const SAMPLE_MS = 500;
 const BOARDS_MAX = 3;
 const LIVE_POLLS_MAX = 4;
+/** How long the first stream waits to know whose inbox it brings; later that takes another stream. */
+const ACTOR_PATIENCE_MS = 250;
 
 export class App {
   readonly #model: GameModel;
@@ -39,6 +42,7 @@ export class App {
   readonly #catalog: CatalogWatch;
   readonly #indicator = new Indicator(byId("connection"));
   readonly #toasts = new Toasts(byId("toasts"));
+  readonly #bell: Bell;
   readonly #earlier = new Earlier(byId("earlier"), byId("earlier-list"));
   readonly #reactions: Reactions;
   readonly #bursts = new Map<string, Bursts>();
@@ -64,11 +68,21 @@ export class App {
     this.#credentials = new Credentials(tabStorage(), issue, (standing) => this.#onStanding(standing));
     this.#credentials.begin(token);
     this.#reactions = new Reactions(byId("dock"), new Sky(byId("sky"), SAMPLE_MS), (pulseId, kind) => this.#react(pulseId, kind));
+    this.#bell = new Bell(
+      async (notificationIds, all) => {
+        if (notificationIds.length > 0) await stand.inbox.acknowledge(notificationIds);
+        if (all) await stand.inbox.acknowledgeUpTo((await stand.inbox.list({ pageSize: 1 })).cursor);
+      },
+      () => this.#subscription.clock.at(performance.now()) ?? Date.now(),
+    );
     this.#subscription = stand.subscribe({
       gameId,
+      topics: () => (this.#credentials.standing.kind === "acts" ? ["*", "inbox"] : ["*"]),
+      after: Promise.race([this.#credentials.known(), new Promise((resolve) => setTimeout(resolve, ACTOR_PATIENCE_MS))]),
       positions: () => this.#ballot.unseen(),
       onTopics: (changed, atMs) => this.#onTopics(changed, atMs),
       onAnnouncement: (announcement) => this.#onAnnouncement(announcement),
+      onNotification: ({ title, text }) => this.#bell.isOpen || this.#toasts.say(title, text),
       onConnection: (connection) => this.#onConnection(connection),
     });
     followPresence(this.#subscription);
@@ -122,7 +136,10 @@ export class App {
     if (standing.kind === "asking" || actorId === before) return;
     this.#ballot = this.#newBallot(actorId);
     if (actorId) this.#session.warm(actorId).catch(() => undefined); // The first vote asks again, and says what is wrong.
-    if (this.#subscription) this.#show();
+    if (this.#subscription) {
+      this.#subscription.reopen();
+      this.#show();
+    }
     if (before && actorId) this.#toasts.say("Hello", `You now play as ${actorId}.`);
   }
 
@@ -215,6 +232,10 @@ export class App {
     }
     if (touches("poll/")) this.#showPolls();
     if (touches("board/")) this.#showBoards();
+    if (touches("inbox")) {
+      const inbox = states.get("inbox")?.value;
+      this.#bell.show(this.#credentials.standing.kind === "acts", inbox?.case === "inbox" ? inbox.value : undefined);
+    }
     if (touches("pulse/")) this.#reactions.show(this.#model.pulses(states)[0]);
   }
 

@@ -1,4 +1,4 @@
-/** News for everyone in the game, at the edge of the page for a few seconds. At most four at once; the oldest goes. */
+/** News for everyone in the game, and notifications, at the edge of the page for a few seconds. At most four at once; the oldest goes. */
 import { el } from "./dom";
 
 const SHOWN_MAX = 4;

@@ -63,7 +63,21 @@ export function countdownText(leftMs: number): string {
 }
 
 const WHOLE = new Intl.NumberFormat("en");
+const DAY = new Intl.DateTimeFormat("en", { month: "short", day: "numeric" });
 const SHORT = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
+
+/** How long ago, roughly: "just now", "5 min ago", "3 h ago", "Nov 30". */
+export function agoText(atMs: number, nowMs: number): string {
+  const minutes = Math.floor((nowMs - atMs) / 60_000);
+  if (minutes < 1) return "just now";
+  if (minutes < 60) return `${minutes} min ago`;
+  return minutes < 24 * 60 ? `${Math.floor(minutes / 60)} h ago` : DAY.format(atMs);
+}
+
+/** "7", or "99+": a count in the room of three characters. */
+export function badgeText(n: number): string {
+  return n > 99 ? "99+" : String(n);
+}
 
 /** "1,204". */
 export function wholeText(n: number): string {

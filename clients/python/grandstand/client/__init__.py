@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from grandstand.client.connect import address_of, open_channel
     from grandstand.client.credentials import Token, call_metadata
     from grandstand.client.errors import BufferFull, ClientError, Dropped, Refused, SessionLost, Shed
+    from grandstand.client.notices import Notices
     from grandstand.client.pending import Receipt
     from grandstand.client.publish_driver import PublisherCounts
     from grandstand.client.publisher import Publisher
@@ -42,6 +43,7 @@ __all__ = [
     "BufferFull",
     "ClientError",
     "Dropped",
+    "Notices",
     "Publisher",
     "PublisherCounts",
     "Receipt",
@@ -64,6 +66,7 @@ _MODULES = {
     "BufferFull": "errors",
     "ClientError": "errors",
     "Dropped": "errors",
+    "Notices": "notices",
     "Publisher": "publisher",
     "PublisherCounts": "publish_driver",
     "Receipt": "pending",

@@ -4,16 +4,13 @@ CatalogService and AccessService live on the mesh listener, AggregateService als
 ListPolls and ListBoards. On the mesh listener every call shows a token; defining, opening, closing and taking
 back takes one with the role owner, revoking one with the role operator.
 
-Every call here may be retried (the catalog answers the very same definition as the first time), so a call
-that ends UNAVAILABLE or too late is tried again with jittered backoff, for at most `patience_s`. What remains
-is a ClientError with the server's code and message.
+Every call here may be repeated: the catalog answers the very same definition as the first time. See `unary`
+for what is tried again.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
-from random import Random
 from typing import Any
 
 import grpc.aio
@@ -29,20 +26,13 @@ from grandstand.aggregate.v1.aggregate_pb2 import (
 from grandstand.aggregate.v1.aggregate_pb2_grpc import AggregateServiceStub
 from grandstand.catalog.v1 import catalog_pb2 as catalog
 from grandstand.catalog.v1.catalog_pb2_grpc import CatalogServiceStub
-from grandstand.client.backoff import Backoff
-from grandstand.client.credentials import Token, call_metadata
-from grandstand.client.errors import ClientError
+from grandstand.client.credentials import Token
+from grandstand.client.unary import Retried
 from grandstand.event.v1.event_pb2 import Position
 
-# Longer than the 5 s after which the server itself answers DEADLINE_EXCEEDED.
-ATTEMPT_S = 6.0
 PAGE_SIZE = 200
 # The server answers DEADLINE_EXCEEDED until the grace is over.
 DELETE_PATIENCE_S = 30.0
-
-_AGAIN = frozenset(
-    {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED}
-)
 
 
 class Backend:
@@ -54,13 +44,10 @@ class Backend:
         self._catalog: Any = CatalogServiceStub(channel)
         self._aggregate: Any = AggregateServiceStub(channel)
         self._access: Any = AccessServiceStub(channel)
-        self._token = token
-        self._patience_s = patience_s
-        self._backoff = Backoff()
-        self._random = Random()
+        self._retried = Retried(token, patience_s)
 
     async def define_game(self, game: catalog.Game) -> catalog.Game:
-        response: catalog.DefineGameResponse = await self._call(
+        response: catalog.DefineGameResponse = await self._retried.call(
             self._catalog.DefineGame, catalog.DefineGameRequest(game=game)
         )
         return response.game
@@ -68,18 +55,18 @@ class Backend:
     async def end_game(self, game_id: str) -> catalog.Game:
         """All topics of the game stop at its `ended_at`."""
         request = catalog.EndGameRequest(game_id=game_id)
-        response: catalog.EndGameResponse = await self._call(self._catalog.EndGame, request)
+        response: catalog.EndGameResponse = await self._retried.call(self._catalog.EndGame, request)
         return response.game
 
     async def delete_game(self, game_id: str) -> None:
         """Returns after the grace, some ten seconds; the id may be used again then. A game in which something
         was counted ends, and the call fails with FAILED_PRECONDITION."""
         request = catalog.DeleteGameRequest(game_id=game_id)
-        await self._call(self._catalog.DeleteGame, request, DELETE_PATIENCE_S)
+        await self._retried.call(self._catalog.DeleteGame, request, DELETE_PATIENCE_S)
 
     async def get_game(self, game_id: str) -> catalog.GetGameResponse:
         request = catalog.GetGameRequest(game_id=game_id)
-        response: catalog.GetGameResponse = await self._call(self._catalog.GetGame, request)
+        response: catalog.GetGameResponse = await self._retried.call(self._catalog.GetGame, request)
         return response
 
     async def list_games(
@@ -88,7 +75,7 @@ class Backend:
         """The games that the token opens, by id; of all stages where none is given."""
         request = catalog.ListGamesRequest(stage=stage, page_size=PAGE_SIZE)
         while True:
-            page: catalog.ListGamesResponse = await self._call(self._catalog.ListGames, request)
+            page: catalog.ListGamesResponse = await self._retried.call(self._catalog.ListGames, request)
             for game in page.games:
                 yield game
             if not page.next_page_token:
@@ -101,7 +88,7 @@ class Backend:
         """The polls of the game, newest first."""
         request = catalog.ListPollsRequest(game_id=game_id, stage=stage, page_size=PAGE_SIZE)
         while True:
-            page: catalog.ListPollsResponse = await self._call(self._catalog.ListPolls, request)
+            page: catalog.ListPollsResponse = await self._retried.call(self._catalog.ListPolls, request)
             for poll in page.polls:
                 yield poll
             if not page.next_page_token:
@@ -114,7 +101,7 @@ class Backend:
         """The boards of the game, newest first."""
         request = catalog.ListBoardsRequest(game_id=game_id, stage=stage, page_size=PAGE_SIZE)
         while True:
-            page: catalog.ListBoardsResponse = await self._call(self._catalog.ListBoards, request)
+            page: catalog.ListBoardsResponse = await self._retried.call(self._catalog.ListBoards, request)
             for board in page.boards:
                 yield board
             if not page.next_page_token:
@@ -122,31 +109,31 @@ class Backend:
             request.page_token = page.next_page_token
 
     async def open_poll(self, poll: catalog.Poll) -> catalog.Poll:
-        response: catalog.OpenPollResponse = await self._call(
+        response: catalog.OpenPollResponse = await self._retried.call(
             self._catalog.OpenPoll, catalog.OpenPollRequest(poll=poll)
         )
         return response.poll
 
     async def close_poll(self, game_id: str, poll_id: str) -> catalog.Poll:
         request = catalog.ClosePollRequest(game_id=game_id, poll_id=poll_id)
-        response: catalog.ClosePollResponse = await self._call(self._catalog.ClosePoll, request)
+        response: catalog.ClosePollResponse = await self._retried.call(self._catalog.ClosePoll, request)
         return response.poll
 
     async def open_board(self, board: catalog.Board) -> catalog.Board:
-        response: catalog.OpenBoardResponse = await self._call(
+        response: catalog.OpenBoardResponse = await self._retried.call(
             self._catalog.OpenBoard, catalog.OpenBoardRequest(board=board)
         )
         return response.board
 
     async def close_board(self, game_id: str, board_id: str) -> catalog.Board:
         request = catalog.CloseBoardRequest(game_id=game_id, board_id=board_id)
-        response: catalog.CloseBoardResponse = await self._call(self._catalog.CloseBoard, request)
+        response: catalog.CloseBoardResponse = await self._retried.call(self._catalog.CloseBoard, request)
         return response.board
 
     async def void_votes(self, game_id: str, poll_id: str, actor_id: str) -> catalog.VoidVotesResponse:
         """What the actor voted up to `applied_at` counts no more; called again, up to then."""
         request = catalog.VoidVotesRequest(game_id=game_id, poll_id=poll_id, actor_id=actor_id)
-        response: catalog.VoidVotesResponse = await self._call(self._catalog.VoidVotes, request)
+        response: catalog.VoidVotesResponse = await self._retried.call(self._catalog.VoidVotes, request)
         return response
 
     async def remove_score(
@@ -156,7 +143,7 @@ class Backend:
         request = catalog.RemoveScoreRequest(
             game_id=game_id, board_id=board_id, actor_id=actor_id, season=season
         )
-        response: catalog.RemoveScoreResponse = await self._call(self._catalog.RemoveScore, request)
+        response: catalog.RemoveScoreResponse = await self._retried.call(self._catalog.RemoveScore, request)
         return response
 
     async def read(
@@ -164,7 +151,7 @@ class Backend:
     ) -> ReadResponse:
         """The topics' states, which include the events at `positions` (I6)."""
         request = ReadRequest(game_id=game_id, topics=topics, positions=positions)
-        response: ReadResponse = await self._call(self._aggregate.Read, request)
+        response: ReadResponse = await self._retried.call(self._aggregate.Read, request)
         return response
 
     async def read_standing(
@@ -186,24 +173,10 @@ class Backend:
             positions=positions,
             previous_season=previous_season,
         )
-        response: ReadStandingResponse = await self._call(self._aggregate.ReadStanding, request)
+        response: ReadStandingResponse = await self._retried.call(self._aggregate.ReadStanding, request)
         return response
 
     async def revoke(self, request: RevokeRequest) -> Revocation:
         """As it is stored. Every service goes by it within a second."""
-        response: RevokeResponse = await self._call(self._access.Revoke, request)
+        response: RevokeResponse = await self._retried.call(self._access.Revoke, request)
         return response.revocation
-
-    async def _call(self, method: Any, request: Any, patience_s: float = 0.0) -> Any:
-        loop = asyncio.get_running_loop()
-        give_up_at = loop.time() + max(patience_s, self._patience_s)
-        attempt = 0
-        while True:
-            try:
-                return await method(request, timeout=ATTEMPT_S, metadata=call_metadata(self._token))
-            except grpc.aio.AioRpcError as error:
-                delay_s = self._backoff.delay_s(attempt, self._random)
-                if error.code() not in _AGAIN or loop.time() + delay_s > give_up_at:
-                    raise ClientError(error.code(), error.details() or "no details") from None
-            attempt += 1
-            await asyncio.sleep(delay_s)

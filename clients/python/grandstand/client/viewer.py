@@ -31,13 +31,16 @@ from grandstand.client.attempts import OK
 from grandstand.client.backoff import Backoff
 from grandstand.client.credentials import StreamToken, Token, metadata_of
 from grandstand.client.errors import CODES, ClientError
+from grandstand.client.notifications import Notifications
 from grandstand.client.retry import retry_after_s
 from grandstand.client.state_cache import StateCache
 from grandstand.client.stream_handover import StreamHandover
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.gateway.v1.gateway_pb2 import Rendition, SubscribeRequest, SubscribeResponse, TopicCursor
 from grandstand.gateway.v1.gateway_pb2_grpc import GatewayServiceStub
+from grandstand.notify.v1.notify_pb2 import InboxResult, Notification
 from grandstand.wire.delta import DeltaMismatch
+from grandstand.wire.topics import INBOX
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +73,7 @@ class Viewer:
         """How often the gateway sends updates now, and why if it said; 0 until it says."""
         self.ended_at: datetime | None = None
         """When the game ended; None while it goes on. Its final results are in `states`."""
+        self._notifications = Notifications()
         self._stub: Any = GatewayServiceStub(channel)
         self._request = SubscribeRequest(
             game_id=game_id,
@@ -85,6 +89,18 @@ class Viewer:
     def states(self) -> dict[str, TopicState]:
         """The newest state of every topic, by its name."""
         return self.cache.states
+
+    @property
+    def inbox(self) -> InboxResult | None:
+        """The actor's own notifications; None until the topic "inbox" is known. Notices reads further back,
+        and acknowledges."""
+        state = self.states.get(INBOX)
+        return None if state is None else state.inbox
+
+    def take_notifications(self) -> list[Notification]:
+        """What the actor was told since it was asked last, the oldest first, each once: notices to the game's
+        viewers, and what is new in the inbox if that is watched."""
+        return self._notifications.take_news()
 
     @property
     def drained(self) -> int:
@@ -168,13 +184,15 @@ class Viewer:
             if not heard.shows:
                 return None
             try:
-                self.cache.apply(message)
+                replaced = self.cache.apply(message)
             except DeltaMismatch as mismatch:
                 self.mismatches += 1
                 streams.pop(number).cancel()
                 over = handover.mismatched(number, str(mismatch), now_s)
             else:
                 self._note(message)
+                if INBOX in replaced:
+                    self._notifications.take_inbox(self.states[INBOX].inbox)
                 return message
         if over is not None:
             raise ClientError(CODES[over.code], over.message)
@@ -187,6 +205,8 @@ class Viewer:
                 del self._request.positions[:]
                 if message.snapshot.updates_per_s not in (0, self.rendition.updates_per_s):
                     self.rendition = Rendition(updates_per_s=message.snapshot.updates_per_s)
+            case "announcement" if message.announcement.HasField("notice"):
+                self._notifications.take_announced(message.announcement.notice)
             case "rendition":
                 self.rendition = message.rendition
             case "game_ended":

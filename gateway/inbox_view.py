@@ -1,0 +1,128 @@
+"""An actor's inbox as the viewers of one game are shown it. Pure: the time comes in.
+
+It is made of the actor's own notices, of those to everyone, to the actor's segments and to the game's
+viewers, and of what the actor has read and wants to be told.
+
+Its cursor has two positions: partition 0 is a sequence of NOTICES, up to which all is included that was
+shown, and partition 1 the reader's in READERS. A view includes a cursor once it was loaded from a Redis that
+had applied that much: a push alone says nothing of those before it.
+
+What inboxes have in common is made once (InboxLooks): a notice to everyone costs thousands of inboxes that
+show nothing of their own little more than one.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable, Iterable, Sequence
+from typing import NamedTuple
+
+from gateway.known_notices import KnownNotices
+from gateway.own_inbox import OwnInbox
+from grandstand.aggregate.v1.aggregate_pb2 import TopicState
+from grandstand.event.v1.event_pb2 import Cursor, Position
+from grandstand.notify.v1.notify_pb2 import InboxResult
+from grandstand.wire.topics import INBOX
+from mesh.notices.bounds import INBOX_NEWEST_MAX
+from mesh.notices.inbox import Shown, merged
+from mesh.wire_format import LENGTH_DELIMITED, sized, tag
+
+NOTICES, READERS = 0, 1
+"""The partitions of an inbox's cursor."""
+
+_INBOX = tag(TopicState, "inbox", LENGTH_DELIMITED)
+
+
+class Seen(NamedTuple):
+    """A cursor of an inbox."""
+
+    notices: int = 0
+    readers: int = 0
+
+
+def seen_of(positions: Iterable[Position]) -> Seen:
+    sequences = {NOTICES: 0, READERS: 0}
+    for position in positions:
+        if position.partition in sequences:
+            sequences[position.partition] = max(sequences[position.partition], position.sequence)
+    return Seen(sequences[NOTICES], sequences[READERS])
+
+
+class Look(NamedTuple):
+    """What an inbox shows."""
+
+    content: bytes
+    """The encoded InboxResult; the same for the same notices, read or not."""
+    changes_at_s: float | None
+
+
+class InboxLooks:
+    """Makes inboxes. Bound: `kept_max` of them are remembered, the one used longest ago goes first."""
+
+    def __init__(self, kept_max: int = 256) -> None:
+        self._kept_max = kept_max
+        self._looks: OrderedDict[Hashable, Look] = OrderedDict()
+        """Of actors who have no notices of their own: by marks and crowds."""
+
+    def look(self, own: OwnInbox, crowds: Sequence[KnownNotices], now_s: float) -> Look:
+        if own.notices.by_sequence:
+            return _look(own, crowds, now_s)
+        key = (own.marks, *((crowd, crowd.changes) for crowd in crowds))
+        known = self._looks.get(key)
+        if known is None or (known.changes_at_s is not None and known.changes_at_s <= now_s):
+            known = self._looks[key] = _look(own, crowds, now_s)
+            if len(self._looks) > self._kept_max:
+                self._looks.popitem(last=False)
+        self._looks.move_to_end(key)
+        return known
+
+
+def _look(own: OwnInbox, crowds: Sequence[KnownNotices], now_s: float) -> Look:
+    entries = [crowd.by_sequence.values() for crowd in crowds]
+    shown: Shown = merged(own.notices.by_sequence.values(), entries, own.marks, now_s)
+    result = InboxResult(newest=shown.notifications(INBOX_NEWEST_MAX), unread=shown.unread)
+    return Look(result.SerializeToString(), shown.changes_at_s)
+
+
+class InboxView:
+    """`state`, an encoded TopicState, is None until all that it is made of was loaded; `version` grows with
+    each new state."""
+
+    __slots__ = ("_content", "_newest", "_own", "changes_at_s", "crowds", "state", "version")
+
+    def __init__(self, own: OwnInbox) -> None:
+        self._own = own
+        self._newest = 0
+        self._content = b""
+        self.crowds: Sequence[KnownNotices] = ()
+        self.state: bytes | None = None
+        self.version = 0
+        self.changes_at_s: float | None = None
+        """When time alone changes it next, Unix seconds."""
+
+    def look(self, looks: InboxLooks, now_s: float) -> bool:
+        """Makes the state anew; True if it shows something else than before."""
+        own, parts = self._own, (self._own.notices, *self.crowds)
+        if not all(part.is_loaded for part in parts):
+            return False
+        content, self.changes_at_s = looks.look(own, self.crowds, now_s)
+        if self.state is not None and self._content == content:
+            return False
+        self._content = content
+        self._newest = max(self._newest, self.floor, *(part.newest for part in parts))
+        sequences = ((NOTICES, self._newest), (READERS, own.reader_sequence))
+        state = TopicState(topic=INBOX)
+        positions = [Position(partition=part, sequence=at) for part, at in sequences if at]
+        if positions:
+            state.cursor.CopyFrom(Cursor(positions=positions))
+        self.state = state.SerializeToString() + _INBOX + sized(content)
+        self.version += 1
+        return True
+
+    @property
+    def floor(self) -> int:
+        """All notices up to this sequence are included."""
+        return min(part.floor for part in (self._own.notices, *self.crowds))
+
+    def includes(self, seen: Seen) -> bool:
+        return self.floor >= seen.notices and self._own.reader_sequence >= seen.readers
