@@ -24,18 +24,21 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED, Board, Game, Poll
-from grandstand.internal.v1.internal_pb2 import RuleState, StoredNotice
+from grandstand.internal.v1.internal_pb2 import StoredNotice
 from mesh import limits
 from mesh.jetstream import subjects
+from mesh.merge import TopicMerge
 from mesh.pseudonyms import UNKEYED, PublicId
 from mesh.results_feed.view import GameView
+from mesh.rule_kinds import EACH
 from notify.rules.compiled import Compiled
 from notify.rules.found import Judged
 from notify.rules.kinds import JUDGES
 from notify.rules.notice import stored_notice
 from notify.rules.results import Results, closes_at_s
+from notify.rules.state import BEGINS, Seen, State, decode, encode
 
-MOVES_LOOK_S = 0.25
+MOVES_LOOK_S = 0.5
 """How often pulses and audiences are looked at."""
 _MOVING = ("pulse", "audience")
 _NEVER = float("inf")
@@ -63,7 +66,7 @@ class _Slot:
     def __init__(self, rule_id: str, topic: str) -> None:
         self.rule_id = rule_id
         self.topic = topic
-        self.state = RuleState()
+        self.state = BEGINS
         self.sequence = 0
         """Of the last message of its subject; 0 for none."""
         self.ordinal = 0
@@ -73,7 +76,7 @@ class _Slot:
         """There is a state of this generation in the stream."""
         self.fired_at_s = float("-inf")
         self.is_firing = False
-        self.seen: list[tuple[int, int]] = []
+        self.seen: Seen = []
         """Positions that the results do not include yet, as far as is known."""
 
 
@@ -84,7 +87,7 @@ class Firing(NamedTuple):
     sequence: int
     stored: StoredNotice
     slot: _Slot
-    state: RuleState
+    state: State
 
 
 class Said(NamedTuple):
@@ -99,12 +102,26 @@ _NOTHING = Said((), None)
 class _Topic:
     """The rules of a topic, and when they were judged last."""
 
-    __slots__ = ("definition", "look_at_s", "moves", "not_before_s", "slots")
+    __slots__ = (
+        "definition",
+        "is_defined",
+        "look_at_s",
+        "merge",
+        "moves",
+        "not_before_s",
+        "slots",
+        "while_open",
+    )
 
-    def __init__(self, slots: list[tuple[Compiled, _Slot]], moves: bool) -> None:
+    def __init__(self, kind: str, slots: list[tuple[Compiled, _Slot]]) -> None:
         self.slots = slots
-        self.moves = moves
+        self.while_open = [each for each in slots if not each[0].by_definition and each[0].kind != "sealed"]
+        """What may be found if neither the definition nor the stage has changed."""
+        self.is_defined = kind in EACH
+        """It has a definition of its own."""
+        self.moves = kind in _MOVING
         """Its value changes with time, and costs more to look at."""
+        self.merge: TopicMerge | None = None
         self.begin()
 
     def begin(self) -> None:
@@ -161,22 +178,21 @@ class GameRules:
             if now_s < judged.not_before_s:
                 return Said((), judged.not_before_s)
             judged.not_before_s = now_s + MOVES_LOOK_S
-        results = self._results(topic)
+        results = self._results(topic, judged)
         if results is None:
             return _NOTHING
         definition = results.definition
         is_known = definition is judged.definition and now_s < judged.look_at_s
         judged.definition = definition
-        over_s = _over_s(definition)
+        over_s = None
+        if judged.is_defined and definition.stage == STAGE_SEALED:  # type: ignore[union-attr]
+            over_s = _over_s(definition)
         firings: list[Firing] = []
         is_resting = False
         look_at_s = judged.look_at_s if is_known else _NEVER
-        for rule, slot in judged.slots:
-            if (
-                slot.is_firing
-                or (is_known and rule.by_definition)
-                or (over_s is not None and over_s < rule.since_s)
-            ):
+        is_calm = is_known and results.stage != STAGE_SEALED
+        for rule, slot in judged.while_open if is_calm else judged.slots:
+            if slot.is_firing or (over_s is not None and over_s < rule.since_s):
                 continue
             if (slot.seen or slot.generation) and self._rests(slot):
                 is_resting = True
@@ -187,6 +203,8 @@ class GameRules:
         judged.look_at_s = look_at_s
         if is_resting:
             judged.begin()
+        if look_at_s == _NEVER and not firings:
+            return _NOTHING
         return Said(firings, None if look_at_s == _NEVER else look_at_s)
 
     def stored(self, firing: Firing, sequence: int) -> None:
@@ -210,11 +228,9 @@ class GameRules:
         slot.generation = stored.generation
         if stored.generation != self.game.generation:
             return
-        slot.state = RuleState.FromString(stored.rule_state)
+        slot.state, slot.seen = decode(stored.rule_state)
         slot.ordinal = stored.firing.ordinal
         slot.is_stored = True
-        slot.seen = [(position.partition, position.sequence) for position in slot.state.seen]
-        slot.state.ClearField("seen")
         if stored.HasField("notice"):
             slot.fired_at_s = stored.sent_at.ToNanoseconds() / 1e9
 
@@ -225,8 +241,7 @@ class GameRules:
     def began_anew(self) -> None:
         """Nobody looked for a while: what has lasted since before is not known."""
         for slot in self._slots.values():
-            if slot.state.candidate:
-                slot.state.candidate, slot.state.candidate_since_us = "", 0
+            slot.state = slot.state._replace(candidate="", candidate_since_us=0)
 
     @property
     def is_firing(self) -> bool:
@@ -243,10 +258,7 @@ class GameRules:
         if found is None and (slot.is_stored or not judged.keep):
             slot.state = judged.state
             return judged.look_at_s
-        state = RuleState()
-        state.CopyFrom(judged.state)
-        for partial in results.partials:
-            state.seen.add(partition=partial.partition, sequence=partial.sequence)
+        state = encode(judged.state, ((each.partition, each.sequence) for each in results.partials))
         stored = stored_notice(
             *(self.game, rule.rule, results.topic, slot.ordinal + (found is not None), found, state),
             *(results.definition, self._public, now_s),
@@ -276,27 +288,27 @@ class GameRules:
     def _topic(self, topic: str) -> _Topic:
         kind, slash, _ = topic.partition("/")
         rules = [*self._by_topic.get(topic, ()), *(self._by_topic.get(f"{kind}/*", ()) if slash else ())]
-        return _Topic([(rule, self._slot(rule.rule_id, topic)) for rule in rules], kind in _MOVING)
+        return _Topic(kind, [(rule, self._slot(rule.rule_id, topic)) for rule in rules])
 
-    def _results(self, topic: str) -> Results | None:
+    def _results(self, topic: str, judged: _Topic) -> Results | None:
         """None of what is not known whole."""
         view = self._view
-        if topic.startswith(("poll/", "board/")):
-            definition: Game | Poll | Board | None = self._define(topic)
-            if definition is None:
-                return None
-        else:
-            definition = self.game
+        definition: Game | Poll | Board | None = self._define(topic) if judged.is_defined else self.game
+        if definition is None:
+            return None
         if not topic:
             return Results(topic, definition)
-        if self._whole is not view.partitions:
+        whole = view.partitions
+        if self._whole is not whole:
             if view.unloaded() is not None:
                 return None
-            self._whole = view.partitions
-        merge = view.merge_of(topic)
+            self._whole = whole
+        merge = judged.merge
         if merge is None:
-            return Results(topic, definition)
-        partials, partitions = merge.partials(), len(view.partitions)
+            merge = judged.merge = view.merge_of(topic)
+            if merge is None:
+                return Results(topic, definition)
+        partials, partitions = merge.partials(), len(whole)
         stage = partials[0].stage if partitions == len(partials) == 1 else merge.stage(partitions)
         return Results(topic, definition, partials, stage)
 
@@ -308,9 +320,7 @@ class GameRules:
 
 
 def _over_s(definition: Game | Poll | Board | None) -> float | None:
-    """When a poll or board was sealed; None if it is not. What was over before a rule was added, or ceased to
-    be paused, is not told."""
-    if isinstance(definition, Game) or definition is None or definition.stage != STAGE_SEALED:
-        return None
+    """When a sealed poll or board was. What was over before a rule was added, or ceased to be paused, is not
+    told."""
     at_s = closes_at_s(definition)
     return None if at_s is None else at_s + limits.SEAL_GRACE_S
