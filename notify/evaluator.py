@@ -30,6 +30,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED, STAGE_UNSPECIFIED, Board, Game, Poll
+from grandstand.internal.v1.internal_pb2 import StoredNotice
 from grandstand.wire import ids, tasks
 from grandstand.wire.errors import Unavailable, Unknown
 from mesh.catalog.mesh_clock import boot_s
@@ -258,16 +259,19 @@ class Evaluator:
                 self._has_work.clear()
                 continue
             loaded = {each: self._games[each] for each in batch if each in self._games}
+
+            def adopt(sequence: int, stored: StoredNotice, loaded: Mapping[str, _Judged] = loaded) -> None:
+                judged = loaded.get(stored.firing.game_id)
+                if judged is not None:
+                    judged.rules.adopt(sequence, stored)
+
             try:
-                firings = await self._stream.last_of(list(loaded)) if loaded else []
+                if loaded:
+                    await self._stream.last_of(list(loaded), adopt)
             except (NatsError, TimeoutError) as error:
                 self._load_later(loaded, error)
                 await asyncio.sleep(bounds.LOAD_AGAIN_S * random.uniform(0.5, 1.5))
                 continue
-            for sequence, stored in firings:
-                judged = loaded.get(stored.firing.game_id)
-                if judged is not None:
-                    judged.rules.adopt(sequence, stored)
             await asyncio.gather(*(self._load_results(*each) for each in loaded.items()))
 
     async def _load_results(self, game_id: str, judged: _Judged) -> None:
