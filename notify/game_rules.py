@@ -32,7 +32,7 @@ from mesh.pseudonyms import UNKEYED, PublicId
 from mesh.results_feed.view import GameView
 from mesh.rule_kinds import EACH
 from notify.rules.compiled import Compiled
-from notify.rules.found import Judged
+from notify.rules.found import Found, Judge
 from notify.rules.kinds import JUDGES
 from notify.rules.notice import stored_notice
 from notify.rules.results import Results, closes_at_s
@@ -113,7 +113,7 @@ class _Topic:
         "while_open",
     )
 
-    def __init__(self, kind: str, slots: list[tuple[Compiled, _Slot]]) -> None:
+    def __init__(self, kind: str, slots: list[tuple[Compiled, Judge, _Slot]]) -> None:
         self.slots = slots
         self.while_open = [each for each in slots if not each[0].by_definition and each[0].kind != "sealed"]
         """What may be found if neither the definition nor the stage has changed."""
@@ -191,15 +191,22 @@ class GameRules:
         is_resting = False
         look_at_s = judged.look_at_s if is_known else _NEVER
         is_calm = is_known and results.stage != STAGE_SEALED
-        for rule, slot in judged.while_open if is_calm else judged.slots:
+        generation = self.game.generation
+        for rule, judge, slot in judged.while_open if is_calm else judged.slots:
             if slot.is_firing or (over_s is not None and over_s < rule.since_s):
                 continue
-            if (slot.seen or slot.generation) and self._rests(slot):
+            if slot.generation > generation or (slot.seen and self._is_behind(slot)):
                 is_resting = True
                 continue
-            at_s = self._judge(rule, slot, results, now_s, firings)
+            state, found, at_s, keep = judge(rule, slot.state, results, now_s)
             if at_s is not None and at_s < look_at_s:
                 look_at_s = at_s
+            if found is not None and self._is_held_back(rule, slot, now_s):
+                found = None
+            if found is not None or (keep and not slot.is_stored):
+                firings.append(self._fire(rule, slot, results, found, state, now_s))
+            else:
+                slot.state = state
         judged.look_at_s = look_at_s
         if is_resting:
             judged.begin()
@@ -247,26 +254,19 @@ class GameRules:
     def is_firing(self) -> bool:
         return any(slot.is_firing for slot in self._slots.values())
 
-    def _judge(
-        self, rule: Compiled, slot: _Slot, results: Results, now_s: float, firings: list[Firing]
-    ) -> float | None:
-        """When to look again, if at all."""
-        judged = JUDGES[rule.kind](rule, slot.state, results, now_s) if rule.kind else Judged(slot.state)
-        found = judged.found
-        if found is not None and self._is_held_back(rule, slot, now_s):
-            found = None
-        if found is None and (slot.is_stored or not judged.keep):
-            slot.state = judged.state
-            return judged.look_at_s
-        state = encode(judged.state, ((each.partition, each.sequence) for each in results.partials))
+    def _fire(
+        self, rule: Compiled, slot: _Slot, results: Results, found: Found | None, state: State, now_s: float
+    ) -> Firing:
+        """Without `found`, to store the state alone."""
+        game, topic = self.game, results.topic
+        encoded = encode(state, ((each.partition, each.sequence) for each in results.partials))
+        ordinal = slot.ordinal + (found is not None)
         stored = stored_notice(
-            *(self.game, rule.rule, results.topic, slot.ordinal + (found is not None), found, state),
-            *(results.definition, self._public, now_s),
+            *(game, rule.rule, topic, ordinal, found, encoded, results.definition, self._public, now_s)
         )
         slot.is_firing = True
-        subject = subjects.notice_fired(self.game.game_id, rule.rule_id, results.topic)
-        firings.append(Firing(subject, slot.sequence, stored, slot, judged.state))
-        return judged.look_at_s
+        subject = subjects.notice_fired(game.game_id, rule.rule_id, topic)
+        return Firing(subject, slot.sequence, stored, slot, state)
 
     def _settled(self, slot: _Slot) -> _Slot:
         """Nothing is under way; all rules of its topic are to be judged."""
@@ -280,15 +280,17 @@ class GameRules:
         """Of rank_taken that is said of each actor (notify.rules.rank_taken)."""
         return now_s < slot.fired_at_s + rule.every_s and rule.kind != "rank_taken"
 
-    def _rests(self, slot: _Slot) -> bool:
+    def _is_behind(self, slot: _Slot) -> bool:
         while slot.seen and self._view.includes(*slot.seen[-1], topic=slot.topic):
             slot.seen.pop()
-        return bool(slot.seen) or slot.generation > self.game.generation
+        return bool(slot.seen)
 
     def _topic(self, topic: str) -> _Topic:
         kind, slash, _ = topic.partition("/")
         rules = [*self._by_topic.get(topic, ()), *(self._by_topic.get(f"{kind}/*", ()) if slash else ())]
-        return _Topic(kind, [(rule, self._slot(rule.rule_id, topic)) for rule in rules])
+        # A later release may know kinds that this one does not.
+        known = [rule for rule in rules if rule.kind in JUDGES]
+        return _Topic(kind, [(rule, JUDGES[rule.kind], self._slot(rule.rule_id, topic)) for rule in known])
 
     def _results(self, topic: str, judged: _Topic) -> Results | None:
         """None of what is not known whole."""
