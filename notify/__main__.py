@@ -43,7 +43,7 @@ from notify.tails import Tails
 @contextlib.asynccontextmanager
 async def start(process: runtime.Runtime) -> AsyncIterator[None]:
     # Before anything is waited for: without keys for its callers' tokens it does not start.
-    async with open_verifier(process.config) as verifier, _working(process, verifier):
+    async with open_verifier(process.config, mesh_tokens=True) as verifier, _working(process, verifier):
         yield
 
 
