@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from struct import Struct, unpack
+from typing import NamedTuple
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -42,8 +43,7 @@ class BadBlock(Exception):
     """The block does not parse or contradicts itself; nothing of it was folded."""
 
 
-@dataclass(frozen=True, slots=True)
-class FewRows:
+class FewRows(NamedTuple):
     """The columns of a block with few rows, as numbers, which then cost less than arrays."""
 
     origin: Sequence[int]
@@ -52,7 +52,7 @@ class FewRows:
     value: Sequence[int]
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen: then each field costs a call
 class DecodedEvents:
     """`n` rows; the dictionaries and columns of internal.v1.Events, checked. The arrays are made when they
     are first asked for."""
@@ -164,8 +164,7 @@ def _called(names: str, place: NDArray[np.intp]) -> list[str]:
     return [split[each] for each in place.tolist()]
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
+class Decoded(NamedTuple):
     at_us: int
     content: Control | DecodedEvents
 
@@ -195,16 +194,14 @@ def _events(events: Events) -> DecodedEvents:
     count = len(columns[0]) // 2
     if count > limits.BLOCK_EVENTS_MAX:
         raise BadBlock(f"{count} rows; at most {limits.BLOCK_EVENTS_MAX} are allowed")
-    for name, column, width in zip(_COLUMNS, columns, (2, 8, 2, 8), strict=True):
-        if len(column) != width * count:
-            raise _bad_width(name, column, width, count)
+    if [*map(len, columns)] != [2 * count, 8 * count, 2 * count, 8 * count]:
+        raise _bad_width(columns, count)
     viewers, producers = events.viewers, events.producers
-    for name, keys in (("viewers", viewers), ("producers", producers)):
-        if len(keys) % 16:
-            raise BadBlock(f"{name}: {len(keys)} bytes are no keys of 16")
+    if len(viewers) % 16 or len(producers) % 16:
+        raise BadBlock(f"viewers, producers: {len(viewers)} and {len(producers)} bytes are no keys of 16")
     names, actor_keys = Names(events.actors), events.actor_keys
     if len(actor_keys) != 16 * len(names):
-        raise _bad_width("actor_keys", actor_keys, 16, len(names))
+        raise BadBlock(f"actor_keys: {len(actor_keys)} bytes for {len(names)} names")
     origins = (len(viewers) + len(producers)) // 16
     few = None
     if count <= FEW_ROWS:
@@ -224,8 +221,9 @@ def _events(events: Events) -> DecodedEvents:
     return DecodedEvents(events, viewers, producers, names, list(events.sections), starts, few)
 
 
-def _bad_width(name: str, column: bytes, width: int, count: int) -> BadBlock:
-    return BadBlock(f"{name}: {len(column)} bytes for {count} rows of {width}")
+def _bad_width(columns: Sequence[bytes], count: int) -> BadBlock:
+    found = ", ".join(f"{name}: {len(column)} bytes" for name, column in zip(_COLUMNS, columns, strict=True))
+    return BadBlock(f"{found} for {count} rows of 2, 8, 2 and 8")
 
 
 def _check_section(section: Section) -> int:

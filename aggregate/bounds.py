@@ -28,7 +28,6 @@ RETAIN_FOR_MAX_S = 366 * 24 * 3600.0
 RETAIN_FOR_DEFAULT_S = 24 * 3600.0
 IDLE_FOR_MIN_S = 3600.0
 IDLE_FOR_MAX_S = 366 * 24 * 3600.0
-IDLE_FOR_DEFAULT_S = 30 * 24 * 3600.0
 
 # No origin that could reach an ended game is left when it is forgotten.
 FORGET_AFTER_S = 25 * 3600.0

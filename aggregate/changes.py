@@ -6,11 +6,12 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from aggregate import bounds
+from aggregate.encoded_partials import EncodedPartial
 from aggregate.fold import Append, Change, DeleteFields, Drop, Rank, Replace, SetFields, Unrank
 from aggregate.topic_table import Forgotten
 from aggregate.topics import TopicKey
 from grandstand.catalog.v1.catalog_pb2 import Stage
-from grandstand.internal.v1.internal_pb2 import Partial, StoredTopic
+from grandstand.internal.v1.internal_pb2 import StoredTopic
 from mesh.redis import layout
 from mesh.redis.layout import Write
 
@@ -108,16 +109,17 @@ class Changes:
                 case Drop():
                     self.writes += (Write("DEL", each, ()) for each in (log, fields, ranking))
 
-    def results(self, partials: Iterable[Partial]) -> None:
+    def results(self, partials: Iterable[EncodedPartial]) -> None:
         by_game: dict[str, list[str | bytes]] = {}
-        for partial in partials:
-            game_id = partial.game_id
+        for game_id, topic, encoded in partials:
             flat = by_game.get(game_id)
             if flat is None:
-                flat = by_game[game_id] = []
-            flat += (partial.topic, partial.SerializeToString())
+                by_game[game_id] = [topic, encoded]
+            else:
+                flat += (topic, encoded)
+        prefix = layout.results_key(self._partition, "")
         for game_id, flat in by_game.items():
-            self._chunked("HSET", layout.results_key(self._partition, game_id), flat)
+            self._chunked("HSET", prefix + game_id, flat)
 
     def _chunked(self, command: str, key: str, arguments: Sequence[str | bytes]) -> None:
         """One write for every FLUSH_ARGUMENTS_MAX arguments: Lua cannot unpack more."""

@@ -23,7 +23,7 @@ from typing import TypeVar
 
 from nats.errors import Error as NatsError
 
-from aggregate import audit, bounds
+from aggregate import audit
 from aggregate.closing import Step, forgetting, forgotten_at_s, key_of
 from aggregate.control_publisher import ControlPublisher
 from aggregate.definition_merge import without_rules
@@ -264,7 +264,7 @@ def _after(game: Game, forget_after_s: float | None) -> str:
 def idle_for_s(game: Game) -> float:
     """After how long it is ended; 0 for never."""
     if not game.HasField("idle_for"):
-        return bounds.IDLE_FOR_DEFAULT_S
+        return limits.IDLE_FOR_DEFAULT_S
     return game.idle_for.ToNanoseconds() / 1e9
 
 

@@ -316,6 +316,8 @@ class OriginWindows:
     def _encode_few(self, rows: list[int], producers: list[bytes]) -> bytes:
         """As `_encode`."""
         index, count = self._viewers, len(rows)
+        if not rows:
+            return self._with_producers(OriginRows(), producers)
         encoded = OriginRows(
             viewers=pack(f"<{2 * count}Q", *[half for row in rows for half in index.key_of(row)]),
             highest=pack(f"<{count}Q", *[self._one_highest[row] for row in rows]),

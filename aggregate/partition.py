@@ -23,7 +23,7 @@ added to `uncounted` once, are taken as seen, and never count (I9).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -33,14 +33,15 @@ from aggregate.block import BadBlock, DecodedEvents, decode
 from aggregate.changes import Changes, StateLog
 from aggregate.control_handler import ControlHandler
 from aggregate.custom import CustomFoldFailed
-from aggregate.fold import FoldState
+from aggregate.encoded_partials import EncodedPartial
+from aggregate.fold import Fold, FoldState
 from aggregate.keyindex import I64
 from aggregate.option_counts import with_guests
 from aggregate.origin_retention import OriginRetention
 from aggregate.origins import Admitted, OriginWindows
 from aggregate.tally import Tallies
 from aggregate.topic_table import TopicTable
-from aggregate.topics import TopicKey
+from aggregate.topics import Topic, TopicKey
 from aggregate.watermark import Watermark
 from aggregate.window import Mask
 from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED
@@ -48,7 +49,6 @@ from grandstand.internal.v1.internal_pb2 import (
     BlockIdentity,
     Control,
     DeadLetter,
-    Partial,
     PartitionState,
     StoredTopic,
     VotedQuestion,
@@ -69,7 +69,7 @@ class Flush:
     before: int
     state: PartitionState
     writes: Sequence[Write]
-    partials: Sequence[Partial]
+    partials: Sequence[EncodedPartial]
     events: int
     forgotten: Sequence[str] = ()
     """Games of which nothing is left; `partials` may have some of a new game of the same id."""
@@ -217,16 +217,21 @@ class Partition:
             self.uncounted += sum(new[events.starts[at] : events.starts[at + 1]])
         changed = self._tallies.fold_few(events.votes(numbers, new))
         if changed is not None and not others:
-            self._table.changed.update((self._tallies.name(each), self.folded) for each in changed)
+            self._changed(changed)
             return []
         admitted = Admitted(np.array(new), np.array(before, dtype=np.uint64))
         if changed is None:
             lengths = np.diff(events.starts)
             self._fold_votes(events, np.repeat(np.array(numbers, dtype=np.int64), lengths), admitted)
         else:
-            self._table.changed.update((self._tallies.name(each), self.folded) for each in changed)
+            self._changed(changed)
         reasons = [self._fold_section(events, at, admitted, stamped_us) for at in others]
         return [reason for reason in reasons if reason]
+
+    def _changed(self, polls: Iterable[int]) -> None:
+        """`polls`: their numbers."""
+        for number in polls:
+            self._table.changed[self._tallies.name(number)] = self.folded
 
     @property
     def lacks(self) -> str:
@@ -266,7 +271,7 @@ class Partition:
             )
         if len(number):
             changed = self._tallies.fold(number, (low[actor], high[actor]), *columns)
-            self._table.changed.update((self._tallies.name(each), self.folded) for each in changed)
+            self._changed(changed)
 
     def _fold_section(self, events: DecodedEvents, at: int, admitted: Admitted, stamped_us: int) -> str:
         """Folds a section of any topic but a poll; returns the reason if it failed, else ""."""
@@ -330,11 +335,12 @@ class Partition:
         if number < 0 or not self._tallies.is_final(number) or columns != (count, count, count):
             return bytes(count)
         voted = self._tallies.voted(number, question.actors)
-        if voted.any():
-            producer = np.frombuffer(question.producer, dtype=np.uint8) != 0
-            sequence = np.frombuffer(question.origin_seqs, dtype="<u8")
-            voted &= ~self._origins.seen(producer, question.origins, sequence)
-        return voted.astype(np.uint8).tobytes()
+        if 1 not in voted:
+            return voted
+        producer = np.frombuffer(question.producer, dtype=np.uint8) != 0
+        sequence = np.frombuffer(question.origin_seqs, dtype="<u8")
+        seen = self._origins.seen(producer, question.origins, sequence)
+        return (np.frombuffer(voted, dtype=np.bool_) & ~seen).tobytes()
 
     def take_flush(self) -> Flush | None:
         """Everything since the last flush, or None if no block was folded. What is taken counts as
@@ -351,7 +357,9 @@ class Partition:
             changes.forget(game_id, gone)
         partials = [table.partial(key) for key in table.changed]
         for key in table.changed:
-            self._write_fold(key, changes)
+            topic = table.topics[key]
+            if topic.fold is not None:
+                self._write_fold(key, topic, topic.fold, changes)
         for key, (last, delta) in table.sealed.items():
             partials.append(last)
             changes.fold(key, delta)
@@ -383,12 +391,9 @@ class Partition:
             origins_from_next_at_s=self._retention.next_at_s,
         )
 
-    def _write_fold(self, key: TopicKey, changes: Changes) -> None:
-        topic = self._table.topics[key]
-        if topic.fold is None:
-            return
-        changes.fold(key, topic.fold.delta())
-        parts = tuple(topic.fold.parts())
+    def _write_fold(self, key: TopicKey, topic: Topic, fold: Fold, changes: Changes) -> None:
+        changes.fold(key, fold.delta())
+        parts = tuple(fold.parts())
         if topic.control is not None and parts != topic.parts:
             topic.parts = parts
             self._table.defined.add(key)

@@ -7,12 +7,18 @@ gap. A flush that does not fit one message is split; `part` numbers them, and on
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
-from grandstand.internal.v1.internal_pb2 import GameResults, Partial, PartitionResults
+from aggregate.encoded_partials import EncodedPartial
+from grandstand.internal.v1.internal_pb2 import GameResults, PartitionResults
+from mesh.wire_format import LENGTH_DELIMITED, sized, tag, varint
 
 # Room for a message's own fields, its headers, and the tag and length of each thing in it.
 _ENVELOPE_BYTES = 4 * 1024
 _FIELD_BYTES = 8
+_GAMES = tag(PartitionResults, "games", LENGTH_DELIMITED)
+_GAME_ID = tag(GameResults, "game_id", LENGTH_DELIMITED)
+_PARTIALS = tag(GameResults, "partials", LENGTH_DELIMITED)
 
 
 def results_messages(
@@ -21,7 +27,7 @@ def results_messages(
     before: int,
     after: int,
     stream: str,
-    partials: Iterable[Partial],
+    partials: Iterable[EncodedPartial],
     bytes_max: int,
     forgotten: Iterable[str] = (),
 ) -> Iterator[bytes]:
@@ -29,27 +35,32 @@ def results_messages(
     longer: then it is not published, and gateways find it in the store. `forgotten`: games; they are said
     first, as partials may be of new games of these ids."""
     room = bytes_max - _ENVELOPE_BYTES
-    message = PartitionResults(partition=partition, before=before, after=before, stream=stream)
-    games: dict[str, GameResults] = {}
-    size = 0
-    for game_id in forgotten:
-        message.games.add(game_id=game_id, forgotten=True)
-        size += len(game_id) + 2 * _FIELD_BYTES
-    for partial in partials:
-        game_id, encoded = partial.game_id, partial.SerializeToString()
+    head = PartitionResults(partition=partition, before=before, after=before, stream=stream)
+    gone = [GameResults(game_id=game_id, forgotten=True) for game_id in forgotten]
+    said = PartitionResults(games=gone).SerializeToString()
+    size = len(said)
+    games: dict[str, bytes] = {}
+    for game_id, _, encoded in partials:
+        game = games.get(game_id) or _game(game_id)
         needed = len(encoded) + _FIELD_BYTES
         if game_id not in games:
-            needed += len(game_id) + _FIELD_BYTES
+            needed += len(game) + _FIELD_BYTES
         if size and size + needed > room:
-            yield message.SerializeToString()
-            message = PartitionResults(
-                partition=partition, before=before, after=before, stream=stream, part=message.part + 1
-            )
-            games, size = {}, 0
-        game = games.get(game_id)
-        if game is None:
-            game = games[game_id] = message.games.add(game_id=game_id)
-        game.partials.append(encoded)
+            yield head.SerializeToString() + said + _encoded(games)
+            head.part += 1
+            said, games, size = b"", {}, 0
+            game = _game(game_id)
+        games[game_id] = b"".join((game, _PARTIALS, varint(len(encoded)), encoded))
         size += needed
-    message.after = after
-    yield message.SerializeToString()
+    head.after = after
+    yield head.SerializeToString() + said + _encoded(games)
+
+
+@lru_cache(maxsize=4096)
+def _game(game_id: str) -> bytes:
+    return _GAME_ID + sized(game_id.encode())
+
+
+def _encoded(games: dict[str, bytes]) -> bytes:
+    """`games`: a GameResults for each, encoded."""
+    return b"".join([_GAMES + sized(game) for game in games.values()])

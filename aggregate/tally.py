@@ -30,20 +30,23 @@ a poll and tick; the second an object a vote.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from struct import iter_unpack
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregate import superseded
+from aggregate import encoded_partials, superseded
 from aggregate.keyindex import FEW_ENCODED_MAX, I64, U64, KeyIndex, grown, joined_keys, key_columns
 from aggregate.option_counts import I32, U32, Mask, OptionCounts
 from aggregate.vote_cells import Vote, VoteCells, logged_as, of_generation
 from grandstand.catalog.v1.catalog_pb2 import Poll
-from grandstand.internal.v1.internal_pb2 import TallyPartial, VoteLog, VoteRows
+from grandstand.internal.v1.internal_pb2 import VoteLog, VoteRows
 from grandstand.wire import ids
 
 _ROW_BYTES = 48
+_FEW_ASKED = 32
+"""Up to so many actors are looked up one by one."""
 _ROWS_DEAD_MIN = 4_096
 _POLLS_DEAD_MIN = 256
 
@@ -72,10 +75,13 @@ class Tallies:
         # By poll.
         self._numbers: dict[tuple[str, str], int] = {}
         self._names: list[tuple[str, str]] = []
+        self._log_names: list[str] = []
+        """How the log names polls."""
         self._logged: dict[str, int] = {}
         """The numbers of open polls by how the log names them."""
         self._polls: list[Poll] = []
-        self._shapes: list[tuple[list[str], int, bool]] = []
+        self._shapes: list[tuple[bytes, int, int, bool]] = []
+        """Its options' ids, encoded; where its options begin and end; whether votes have weights."""
         self._key: tuple[U64, U64] = (np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.uint64))
         self._allowed: U64 = np.zeros(0, dtype=np.uint64)
         self._choices: NDArray[np.uint8] = np.zeros(0, dtype=np.uint8)
@@ -111,12 +117,14 @@ class Tallies:
             return known
         self._cells = None
         number = self._numbers[game_id, topic] = len(self._names)
-        self._logged[logged_as(game_id, topic, poll.generation)] = number
+        self._log_names.append(logged_as(game_id, topic, poll.generation))
+        self._logged[self._log_names[number]] = number
         self._names.append((game_id, topic))
         self._polls.append(poll)
-        option_ids = [option.option_id for option in poll.options]
-        options = len(option_ids)
-        self._shapes.append((option_ids, self._counts.open(options), poll.weight_max > 1))
+        options = len(poll.options)
+        first = self._counts.open(options)
+        encoded = encoded_partials.options([option.option_id for option in poll.options])
+        self._shapes.append((encoded, first, first + options, poll.weight_max > 1))
         low, high = key_columns(ids.topic_key(game_id, of_generation(topic, poll.generation)))
         self._key = (np.append(self._key[0], low), np.append(self._key[1], high))
         self._allowed = np.append(self._allowed, np.uint64((1 << options) - 1))
@@ -129,7 +137,7 @@ class Tallies:
     def seal(self, game_id: str, topic: str) -> None:
         """Nothing changes this poll any more; take its last partial before."""
         number = self._numbers.pop((game_id, topic))
-        del self._logged[self._log_name(number)]
+        del self._logged[self._log_names[number]]
         self._allowed[number] = 0
         self._dead_rows += int(self._voters[number] + self._voided[number])
         few_live = self._dead_rows > max(_ROWS_DEAD_MIN, len(self._index) // 2)
@@ -225,8 +233,9 @@ class Tallies:
             is_new = row < 0
             if is_new:
                 row = index.row_of(*key)
-                self._grow()
-                cells = self._cells or self._make_cells()
+                if row >= len(self._topic):
+                    self._grow()
+                    cells = self._make_cells()
             cells.put(row, vote, is_new)
             self._few_touched.add(row)
         return None if taken is None else {vote[0] for _, vote, _ in taken}
@@ -326,39 +335,37 @@ class Tallies:
             self._sequence = grown(self._sequence, capacity)
             self._mark = grown(self._mark, capacity)
 
-    def voted(self, number: int, actors: bytes) -> Mask:
-        """Of actors (keys of 16 bytes, joined), who has a vote that counts in the poll."""
+    def voted(self, number: int, actors: bytes) -> bytes:
+        """Of actors (keys of 16 bytes, joined), who has a vote that counts in the poll: 1 or 0 for each."""
+        if len(actors) <= _FEW_ASKED * 16:
+            cells, find = self._cells or self._make_cells(), self._index.find_one
+            key_low, key_high, options = cells.key_low[number], cells.key_high[number], cells.options
+            rows = [find(low ^ key_low, high ^ key_high) for low, high in iter_unpack("<QQ", actors)]
+            return bytes([row >= 0 and options[row] != 0 for row in rows])
         low, high = key_columns(actors)
         row = self._index.find(low ^ self._key[0][number], high ^ self._key[1][number])
-        found: Mask = row >= 0
+        found = row >= 0
         found[found] = self._options[row[found]] != 0
-        return found
+        return found.tobytes()
 
     def is_final(self, number: int) -> bool:
         return not self._changeable[number]
 
-    def partial(self, number: int) -> TallyPartial:
-        found = TallyPartial(option_ids=self.option_ids(number))
-        self.fill(number, found)
-        return found
-
-    def option_ids(self, number: int) -> list[str]:
-        return self._shapes[number][0]
-
-    def fill(self, number: int, partial: TallyPartial) -> None:
-        """A partial that has its options' ids and no more."""
-        option_ids, first, weighted = self._shapes[number]
-        past = first + len(option_ids)
+    def partial(self, key: tuple[str, str]) -> bytes:
+        """The poll's TallyPartial, encoded."""
+        number = self._numbers[key]
+        options, first, past, weighted = self._shapes[number]
         cells = self._cells or self._make_cells()
-        partial.votes.extend(cells.votes[first:past].tolist())
-        partial.voters = cells.voters[number]
-        if weighted:
-            partial.weights.extend(cells.weights[first:past].tolist())
-        if guest_voters := cells.guest_voters[number]:
-            partial.guest_voters = guest_voters
-            partial.guest_votes.extend(cells.guest_votes[first:past].tolist())
-        if voided := cells.voided[number]:
-            partial.voided = voided
+        guest_voters = cells.guest_voters[number]
+        return encoded_partials.tally(
+            options,
+            cells.votes[first:past].tolist(),
+            cells.voters[number],
+            cells.weights[first:past].tolist() if weighted else (),
+            cells.guest_votes[first:past].tolist() if guest_voters else (),
+            guest_voters,
+            cells.voided[number],
+        )
 
     def delta(self) -> bytes:
         """The votes that changed since the last delta, as a piece of log; b"" if none did."""
@@ -376,7 +383,7 @@ class Tallies:
         rows = [row for row in sorted(few) if cells.allowed[cells.topic[row]]]
         if not rows:
             return b""
-        return VoteLog(rows=[cells.encoded(rows, self._index, self._log_name)]).SerializeToString()
+        return VoteLog(rows=[cells.encoded(rows, self._index, self._log_names)]).SerializeToString()
 
     def encode(self) -> bytes:
         """All votes of open polls; counts as a delta taken."""
@@ -384,9 +391,6 @@ class Tallies:
         self._few_touched = set()
         self._superseded_touched = set()
         return self._encode(self._live_rows(), self._superseded)
-
-    def _log_name(self, number: int) -> str:
-        return logged_as(*self._names[number], self._polls[number].generation)
 
     def _live_rows(self) -> I64:
         topic = self._topic[: len(self._index)]
@@ -402,7 +406,7 @@ class Tallies:
         low = self._index.low[rows] ^ self._key[0][topic]
         high = self._index.high[rows] ^ self._key[1][topic]
         encoded = VoteRows(
-            topics="\n".join(map(self._log_name, numbers.tolist())),
+            topics="\n".join([self._log_names[number] for number in numbers.tolist()]),
             topic=topic_column.astype("<u4").tobytes(),
             actor=joined_keys(low, high),
             options=self._options[rows].astype("<u8", copy=False).tobytes(),

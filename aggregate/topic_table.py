@@ -15,7 +15,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from aggregate import topics
+from aggregate import encoded_partials, topics
+from aggregate.encoded_partials import EncodedPartial
 from aggregate.fold import Change, FoldState
 from aggregate.tally import Tallies
 from aggregate.topics import Topic, TopicKey
@@ -26,7 +27,8 @@ from grandstand.catalog.v1.catalog_pb2 import (
     Game,
     Stage,
 )
-from grandstand.internal.v1.internal_pb2 import Control, Partial, StoredTopic
+from grandstand.internal.v1.internal_pb2 import Control, StoredTopic
+from mesh.wire_format import varint
 
 
 @dataclass(slots=True)
@@ -68,13 +70,15 @@ class TopicTable:
         # The rest is what changed since the last flush.
         self.times_s: dict[int, int] = {}
         """The partition's time at each block, Unix seconds, by sequence."""
+        self._moments: dict[tuple[int, Stage], bytes] = {}
+        """What partials say of when they are, by sequence and stage."""
         self.changed: dict[TopicKey, int] = {}
         """Topics whose share changed, with the sequence of the last change. A partial carries that sequence,
         not the one at which its flush happened to end. So a state that is rebuilt from the stream is never
         behind what a viewer has seen (I4, I5)."""
         self.defined: set[TopicKey] = set()
         """Topics, and games under ("<game>", ""), whose StoredTopic changed."""
-        self.sealed: dict[TopicKey, tuple[Partial, list[Change]]] = {}
+        self.sealed: dict[TopicKey, tuple[EncodedPartial, list[Change]]] = {}
         """The last partial and the last delta of each topic that was sealed."""
         self.ended: dict[str, Stage] = {}
         """Games that were closed or sealed, and to which stage."""
@@ -168,29 +172,25 @@ class TopicTable:
         topic = self.topics[key]
         return StoredTopic(control=topic.control, parts=topic.parts, closed_at_us=topic.closed_at_us)
 
-    def partial(self, key: TopicKey) -> Partial:
+    def partial(self, key: TopicKey) -> EncodedPartial:
         """The partition's share of a topic in `changed`."""
-        topic = self.topics[key]
-        topic.prefix = topic.prefix or self._prefix(key, topic)
-        partial = Partial.FromString(topic.prefix)
-        partial.sequence = self.changed[key]
-        partial.changed_at_s = self.times_s.get(partial.sequence, 0)
-        partial.stage = topic.stage
-        if topic.fold is None:
-            self._tallies.fill(self._tallies.number(*key), partial.tally)
-        else:
-            getattr(partial, topics.value_field(key[1])).CopyFrom(topic.fold.partial())
-        return partial
-
-    def _prefix(self, key: TopicKey, topic: Topic) -> bytes:
-        partial = Partial(game_id=key[0], topic=key[1], partition=self._partition)
-        if topic.fold is None:
-            partial.tally.option_ids.extend(self._tallies.option_ids(self._tallies.number(*key)))
-        return partial.SerializeToString()
+        topic, sequence = self.topics[key], self.changed[key]
+        if not topic.identity:
+            topic.identity = encoded_partials.identity(*key, self._partition)
+            topic.value_tag = encoded_partials.value_tag(topics.value_field(key[1]))
+        at = sequence, topic.stage
+        moment = self._moments.get(at)
+        if moment is None:
+            moment = self._moments[at] = encoded_partials.moment(*at, self.times_s.get(sequence, 0))
+        fold = topic.fold
+        value = self._tallies.partial(key) if fold is None else fold.partial().SerializeToString()
+        encoded = b"".join((topic.identity, moment, topic.value_tag, varint(len(value)), value))
+        return EncodedPartial(*key, encoded)
 
     def flushed(self) -> None:
         """Everything that changed has been taken for a flush."""
         self.times_s.clear()
+        self._moments.clear()
         self.changed.clear()
         self.defined.clear()
         self.sealed.clear()

@@ -65,8 +65,10 @@ class Topic:
     """Where its time ends, see `lasts_until_us`."""
     closed_at_us: int = 0
     """When it was closed, by the partition's watermark, and not before its closes_at."""
-    prefix: bytes = b""
-    """What of its partial is always the same, encoded; made when it is first asked for."""
+    identity: bytes = b""
+    """The fields of its partial that say of what it is, encoded; made when they are first asked for, as is
+    what the field of the value begins with."""
+    value_tag: bytes = b""
     generation: int = 0
     """Of its game."""
 

@@ -7,7 +7,7 @@ the same columns, and encode the same bytes. What is rare is left to numpy: `jud
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from struct import pack
 
@@ -93,16 +93,16 @@ class VoteCells:
         if is_guest:
             self.guest_voters[number] += sign
         while options:
-            bit = (options & -options).bit_length() - 1
-            options &= options - 1
-            self.votes[place + bit] += sign
-            self.weights[place + bit] += weight
+            at = place + options.bit_length() - 1
+            options ^= 1 << at - place
+            self.votes[at] += sign
+            self.weights[at] += weight
             if is_guest:
-                self.guest_votes[place + bit] += sign
+                self.guest_votes[at] += sign
 
-    def encoded(self, rows: Sequence[int], index: KeyIndex, name_of: Callable[[int], str]) -> VoteRows:
-        """The rows as Tallies encodes them; none of them may remember whom it replaced. `name_of`: the
-        name in the log of the poll with that number."""
+    def encoded(self, rows: Sequence[int], index: KeyIndex, names: Sequence[str]) -> VoteRows:
+        """The rows as Tallies encodes them; none of them may remember whom it replaced. `names`: of
+        polls in the log, by number."""
         count = len(rows)
         topic = [self.topic[row] for row in rows]
         numbers = {number: at for at, number in enumerate(sorted(set(topic)))}
@@ -111,7 +111,7 @@ class VoteCells:
             low, high = index.key_of(row)
             halves += (low ^ self.key_low[number], high ^ self.key_high[number])
         return VoteRows(
-            topics="\n".join([name_of(number) for number in numbers]),
+            topics="\n".join([names[number] for number in numbers]),
             topic=pack(f"<{count}I", *[numbers[number] for number in topic]),
             actor=pack(f"<{2 * count}Q", *halves),
             options=pack(f"<{count}Q", *[self.options[row] for row in rows]),

@@ -22,6 +22,7 @@ from random import Random
 from aggregate import bounds as aggregate_bounds
 from aggregate.partition import Loaded, Partition
 from aggregate.partition_store import PartitionStore
+from aggregate.results_messages import results_messages
 from bench._cpu import cpu_s, spent_s
 from bench._votes import block, crowd, opening, row
 from grandstand.wire import bounds as wire_bounds
@@ -96,9 +97,16 @@ class Owned:
         flush = self.partition.take_flush()
         if flush is not None:
             await self._store.flush(self._token, flush.before, flush.state, flush.writes)
-            # What the worker would publish now.
-            for partial in flush.partials:
-                partial.SerializeToString()
+            list(
+                results_messages(
+                    partition=self.partition.index,
+                    before=flush.before,
+                    after=flush.after,
+                    stream="",
+                    partials=flush.partials,
+                    bytes_max=1024 * 1024,
+                )
+            )
 
     async def fold_all(self, blocks: Sequence[bytes]) -> None:
         """As the worker does: a flush when the interval has passed, or when enough is waiting."""

@@ -41,6 +41,7 @@ from bench._flush import FlushFigures, measure_flushes
 from bench._row_loop import RowTally
 from bench._say import say, say_nothing
 from bench._votes import Votes, crowd
+from grandstand.internal.v1.internal_pb2 import Partial
 from mesh import limits
 from toolbox.cli.console import one_line_errors
 from toolbox.local import provision
@@ -73,7 +74,7 @@ def fold(votes: Votes) -> float:
     spent_s = time.process_time() - began_s
     flush = partition.take_flush()
     assert flush is not None
-    _check("fold", flush.partials[0].tally.voters, votes)
+    _check("fold", Partial.FromString(flush.partials[0].encoded).tally.voters, votes)
     return votes.rows / spent_s
 
 

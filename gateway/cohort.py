@@ -70,6 +70,8 @@ class Cohort:
         )
         self._group = BroadcastGroup(on_room)
         self._on_room = on_room
+        self._viewers_most = 0
+        """As many as there were when the last one joined: some may have left."""
         self._position = 0
         self._update: Shared | None = None
         self._notes: deque[Shared] = deque(maxlen=NOTES_KEPT)
@@ -84,6 +86,7 @@ class Cohort:
         """The viewer is sent a snapshot by the next `flush`; `ahead`: of what the view shows now."""
         ahead = ahead and self.frames.is_behind()
         self._group.add(call, AHEAD if ahead else NEWCOMER, self._noted, at_s)
+        self._viewers_most = len(self._group)
         self._on_room()
 
     def has_begun(self, call: Call) -> bool:
@@ -92,11 +95,11 @@ class Cohort:
 
     def tick(self, at_s: float, now_s: float) -> None:
         """Sends what has changed until now."""
-        self.frames.tick(at_s, now_s)
-        self._update = Shared(self.frames.update or b"")
+        self._update = Shared(self.frames.tick(at_s, now_s))
         group, here = self._group, self._position
         self._position = here = here + 2
-        if group.advance(self._update, here - 2, here - 1, here, at_s) == len(group):
+        sent = group.advance(self._update, here - 2, here - 1, here, at_s)
+        if sent == self._viewers_most or sent == len(group):
             self._oldest_sent_s = at_s
             return
         # What the tick shows includes what they were waiting for.

@@ -37,7 +37,7 @@ from grandstand.gateway.v1.gateway_pb2 import (
 from grandstand.wire.topics import TopicPatterns
 from mesh.results_feed.shown import Shown, position
 from mesh.results_feed.view import GameView
-from mesh.results_feed.wire_format import FIXED64, LENGTH_DELIMITED, VARINT, sized, tag, varint
+from mesh.wire_format import FIXED64, LENGTH_DELIMITED, VARINT, sized, tag, varint
 
 _AS_OF = tag(SubscribeResponse, "as_of", LENGTH_DELIMITED)
 _APPLIED = tag(SubscribeResponse, "applied", LENGTH_DELIMITED)
@@ -74,8 +74,6 @@ class Frames:
         """`sealed_at_s`: when a sealed topic was sealed, Unix seconds."""
         self.updates_per_s = updates_per_s
         """May be changed at any time."""
-        self.update: bytes | None = None
-        """What the last tick changed."""
         self._view = view
         self._patterns = patterns
         self._deltas = deltas
@@ -105,8 +103,9 @@ class Frames:
         view = self._view
         if view.version == self._version:
             return False
-        if any(map(self._matches, view.changed_since(self._version))):
-            return True
+        for topic in view.changed_since(self._version):
+            if self._matches(topic):
+                return True
         self._version = view.version  # nothing that matches has changed up to here
         return False
 
@@ -121,21 +120,25 @@ class Frames:
             found = self._matched[topic] = self._patterns.match(topic)
         return found
 
-    def tick(self, at_s: float, now_s: float) -> None:
-        """The base is what the view shows now."""
+    def tick(self, at_s: float, now_s: float) -> bytes:
+        """The base is what the view shows now. Returns the update: what has changed since the last tick."""
         view = self._view
         parts = []
-        base = self._base
-        for topic in sorted(filter(self._matches, view.changed_since(self._version))):
+        base, left_out = self._base, self._left_out
+        for topic in sorted([each for each in view.changed_since(self._version) if self._matches(each)]):
             shown = view.shown(topic, now_s)
-            parts.append(self._part(None if topic in self._left_out else base.get(topic), shown))
+            before = base.get(topic)
+            if left_out and topic in left_out:
+                left_out.discard(topic)
+                before = None
+            parts.append(self._part(before, shown))
             base[topic] = shown
-            self._left_out.discard(topic)
         self._ticked_at_s = at_s
         self._version = view.version
         self._snapshot = self._newest = None
         self._applied = _positions(view)
-        self.update = b"".join((_as_of(now_s), self._applied, _UPDATE, sized(b"".join(parts))))
+        changes = b"".join(parts)
+        return b"".join((_as_of(now_s), self._applied, _UPDATE, varint(len(changes)), changes))
 
     def _part(self, before: Shown | None, now: Shown) -> bytes:
         if self._deltas and before is not None:
@@ -197,7 +200,7 @@ def _as_of(now_s: float) -> bytes:
 
 def _positions(view: GameView) -> bytes:
     """The fields that say how far the view's partitions are known."""
-    return b"".join([_applied_field(*each) for each in view.positions()])
+    return b"".join([_applied_field(partition, applied) for partition, applied in view.positions()])
 
 
 @lru_cache(maxsize=64)

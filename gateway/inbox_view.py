@@ -25,7 +25,7 @@ from grandstand.notify.v1.notify_pb2 import InboxResult
 from grandstand.wire.topics import INBOX
 from mesh.notices.bounds import INBOX_NEWEST_MAX
 from mesh.notices.inbox import Shown, merged
-from mesh.results_feed.wire_format import LENGTH_DELIMITED, sized, tag
+from mesh.wire_format import LENGTH_DELIMITED, sized, tag
 
 NOTICES, READERS = 0, 1
 """The partitions of an inbox's cursor."""

@@ -14,6 +14,8 @@ SEASON_MIN_S = 10.0
 OPEN_FOR_MIN_S = 1.0
 # Games that live; and all that the catalog holds, also those that have ended and are kept.
 GAMES_MAX = 50_000
+# Without an idle_for of its own, a game in which nothing happened for so long is ended.
+IDLE_FOR_DEFAULT_S = 30 * 24 * 3600.0
 GAMES_KEPT_MAX = 250_000
 
 # Tokens. A clock may be off by the leeway.

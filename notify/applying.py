@@ -108,11 +108,12 @@ class Applier:
 
     async def _take_back(self, name: str) -> list[Delivery]:
         marked = []
-        async for pulled, _ in walk(self._bus, subjects.NOTICES_STREAM, subjects.notice_shown(name)):
-            found = (delivery(*message, cancelled=True) for message in decoded(pulled))
-            markers = [each for each in found if each is not None and self._lives(each)]
-            await self._put(markers)
-            marked += markers
+        for filtered in subjects.notice_shown(name):
+            async for pulled, _ in walk(self._bus, subjects.NOTICES_STREAM, [filtered]):
+                found = (delivery(*message, cancelled=True) for message in decoded(pulled))
+                markers = [each for each in found if each is not None and self._lives(each)]
+                await self._put(markers)
+                marked += markers
         return marked
 
     def _lives(self, each: Delivery) -> bool:

@@ -38,6 +38,8 @@ CANCELLED_KNOWN_MAX = 100_000
 PUT_TOGETHER_MAX = 1_000
 LEASE_MS = 3_000
 LEASE_RENEW_S = 1.0
+# A keeper that applied nothing for so long, and heard nothing, gives its lease up.
+STUCK_S = 15.0
 # How old a message may be that is pushed while what came before it is caught up with.
 PUSH_AGE_S = 30.0
 # A scrub walks all there is in this time, and no slower than so many a second.

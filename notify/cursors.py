@@ -18,7 +18,7 @@ from grandstand.wire.errors import Invalid, shown
 from mesh.notices.inbox import notification_id
 
 BEYOND_MAX = 64
-_CURSOR = re.compile(rf"[0-9a-f]{{16}}(?:\.[0-9a-f]{{1,12}}){{0,{BEYOND_MAX}}}\Z")
+_CURSOR = re.compile(rf"[0-9a-f]{{16}}(?:\.[0-9a-f]{{1,16}}){{0,{BEYOND_MAX}}}\Z")
 
 
 class Cursor(NamedTuple):

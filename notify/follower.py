@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 
 RETRY_FOR_S = 10.0
 _PATIENCE_S = 0.5
+_REMOVED_S = 1.0
+"""nats-server 2.10 and 2.15 go on removing the files of a stream that was deleted, and lose those of one that
+is made meanwhile: it then takes no message, and says that it is well."""
 _EMPTY_MAX = 6
 """Then what was counted and did not come was purged."""
 _SAID_EVERY_S = 5.0
@@ -91,6 +94,7 @@ class Follower:
         try:
             identity, end = await self._bus.stream_end(self.stream)
         except NotFoundError:
+            await asyncio.sleep(_REMOVED_S)
             await ensure_stream(self._bus, self.stream)
             identity, end = await self._bus.stream_end(self.stream)
         known = self.applied

@@ -20,19 +20,25 @@ Bound: one slot for each rule and topic of the game; a slot has one firing under
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED, Board, Game, Poll, Rule
+from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED, Board, Game, Poll
 from grandstand.internal.v1.internal_pb2 import RuleState, StoredNotice
 from mesh import limits
 from mesh.jetstream import subjects
 from mesh.pseudonyms import UNKEYED, PublicId
 from mesh.results_feed.view import GameView
+from notify.rules.compiled import Compiled
 from notify.rules.found import Judged
 from notify.rules.kinds import JUDGES
 from notify.rules.notice import stored_notice
 from notify.rules.results import Results, closes_at_s
+
+MOVES_LOOK_S = 0.25
+"""How often pulses and audiences are looked at."""
+_MOVING = ("pulse", "audience")
+_NEVER = float("inf")
 
 Define = Callable[[str], Poll | Board | None]
 """A poll or board of the game by its topic, if it was opened."""
@@ -82,9 +88,31 @@ class Firing(NamedTuple):
 
 
 class Said(NamedTuple):
-    firings: list[Firing]
+    firings: Sequence[Firing]
     look_at_s: float | None
     """Judge the topic again then, though nothing comes; Unix seconds."""
+
+
+_NOTHING = Said((), None)
+
+
+class _Topic:
+    """The rules of a topic, and when they were judged last."""
+
+    __slots__ = ("definition", "look_at_s", "moves", "not_before_s", "slots")
+
+    def __init__(self, slots: list[tuple[Compiled, _Slot]], moves: bool) -> None:
+        self.slots = slots
+        self.moves = moves
+        """Its value changes with time, and costs more to look at."""
+        self.begin()
+
+    def begin(self) -> None:
+        """Nothing is known to have been judged."""
+        self.not_before_s = 0.0
+        self.definition: Game | Poll | Board | None = None
+        self.look_at_s = -_NEVER
+        """Until then, nothing is found that goes by the definition alone."""
 
 
 class GameRules:
@@ -95,16 +123,18 @@ class GameRules:
         self._define = define
         self._public = public
         self._slots: dict[tuple[str, str], _Slot] = {}
+        self._whole: frozenset[int] | None = None
+        """The partitions that are known whole; they stay so."""
         self.redefine(game)
 
     def redefine(self, game: Game) -> None:
         """The definition has changed, within its generation."""
         self.game = game
-        self._rules = {rule.rule_id: rule for rule in game.rules}
-        self._by_topic: dict[str, list[Rule]] = {}
+        self._by_topic: dict[str, list[Compiled]] = {}
         for rule in game.rules:
             if not rule.paused:
-                self._by_topic.setdefault(rule.topic, []).append(rule)
+                self._by_topic.setdefault(rule.topic, []).append(Compiled(rule))
+        self._judged: dict[str, _Topic] = {}
 
     @property
     def slots(self) -> int:
@@ -114,7 +144,7 @@ class GameRules:
         """What there is to judge. `opened`: the topics of polls and boards that were ever opened."""
         yield from (topic for topic in self._by_topic if not topic.endswith("/*"))
         for topic in opened:
-            if topic not in self._by_topic and self._rules_of(topic):
+            if topic not in self._by_topic and self.concerns(topic):
                 yield topic
 
     def concerns(self, topic: str) -> bool:
@@ -122,27 +152,45 @@ class GameRules:
 
     def judge(self, topic: str, now_s: float) -> Said:
         """All rules of a topic that have no firing under way; `topic`: "" for the game itself."""
-        said = Said([], None)
-        rules = self._rules_of(topic)
-        if not rules:
-            return said
+        judged = self._judged.get(topic)
+        if judged is None:
+            if not self.concerns(topic):
+                return _NOTHING
+            judged = self._judged[topic] = self._topic(topic)
+        if judged.moves:
+            if now_s < judged.not_before_s:
+                return Said((), judged.not_before_s)
+            judged.not_before_s = now_s + MOVES_LOOK_S
         results = self._results(topic)
         if results is None:
-            return said
-        look_at_s: float | None = None
-        for rule in rules:
-            slot = self._slot(rule.rule_id, topic)
-            if slot.is_firing or self._rests(slot, results, rule):
+            return _NOTHING
+        definition = results.definition
+        is_known = definition is judged.definition and now_s < judged.look_at_s
+        judged.definition = definition
+        over_s = _over_s(definition)
+        firings: list[Firing] = []
+        is_resting = False
+        look_at_s = judged.look_at_s if is_known else _NEVER
+        for rule, slot in judged.slots:
+            if (
+                slot.is_firing
+                or (is_known and rule.by_definition)
+                or (over_s is not None and over_s < rule.since_s)
+            ):
                 continue
-            judged = self._judge(rule, slot, results, now_s, said.firings)
-            at_s = judged.look_at_s
-            if at_s is not None and (look_at_s is None or at_s < look_at_s):
+            if (slot.seen or slot.generation) and self._rests(slot):
+                is_resting = True
+                continue
+            at_s = self._judge(rule, slot, results, now_s, firings)
+            if at_s is not None and at_s < look_at_s:
                 look_at_s = at_s
-        return said._replace(look_at_s=look_at_s)
+        judged.look_at_s = look_at_s
+        if is_resting:
+            judged.begin()
+        return Said(firings, None if look_at_s == _NEVER else look_at_s)
 
     def stored(self, firing: Firing, sequence: int) -> None:
-        slot = firing.slot
-        slot.is_firing = False
+        slot = self._settled(firing.slot)
         slot.sequence = sequence
         slot.state = firing.state
         slot.is_stored = True
@@ -153,12 +201,11 @@ class GameRules:
 
     def failed(self, firing: Firing) -> None:
         """It is not known whether it was stored."""
-        firing.slot.is_firing = False
+        self._settled(firing.slot)
 
     def adopt(self, sequence: int, stored: StoredNotice) -> None:
         """The last message of the subject of some rule and topic."""
-        slot = self._slot(stored.firing.rule_id, stored.firing.topic)
-        slot.is_firing = False
+        slot = self._settled(self._slot(stored.firing.rule_id, stored.firing.topic))
         slot.sequence = sequence
         slot.generation = stored.generation
         if stored.generation != self.game.generation:
@@ -173,8 +220,7 @@ class GameRules:
 
     def lost(self, firing: Firing) -> None:
         """Its subject has no message: the stream was made anew, or let it go. What is known here stands."""
-        firing.slot.is_firing = False
-        firing.slot.sequence = 0
+        self._settled(firing.slot).sequence = 0
 
     def began_anew(self) -> None:
         """Nobody looked for a while: what has lasted since before is not known."""
@@ -187,58 +233,50 @@ class GameRules:
         return any(slot.is_firing for slot in self._slots.values())
 
     def _judge(
-        self, rule: Rule, slot: _Slot, results: Results, now_s: float, firings: list[Firing]
-    ) -> Judged:
-        kind = rule.WhichOneof("when")
-        judged = JUDGES[kind](rule, slot.state, results, now_s) if kind in JUDGES else Judged(slot.state)
-        keeps = judged.keep and not slot.is_stored
-        if judged.found is not None and self._is_held_back(rule, slot, now_s):
-            judged = judged._replace(found=None)
-        if judged.found is None and not keeps:
+        self, rule: Compiled, slot: _Slot, results: Results, now_s: float, firings: list[Firing]
+    ) -> float | None:
+        """When to look again, if at all."""
+        judged = JUDGES[rule.kind](rule, slot.state, results, now_s) if rule.kind else Judged(slot.state)
+        found = judged.found
+        if found is not None and self._is_held_back(rule, slot, now_s):
+            found = None
+        if found is None and (slot.is_stored or not judged.keep):
             slot.state = judged.state
-            return judged
+            return judged.look_at_s
         state = RuleState()
         state.CopyFrom(judged.state)
         for partial in results.partials:
             state.seen.add(partition=partial.partition, sequence=partial.sequence)
         stored = stored_notice(
-            *(self.game, rule, results.topic, slot.ordinal + (judged.found is not None), judged.found, state),
+            *(self.game, rule.rule, results.topic, slot.ordinal + (found is not None), found, state),
             *(results.definition, self._public, now_s),
         )
         slot.is_firing = True
         subject = subjects.notice_fired(self.game.game_id, rule.rule_id, results.topic)
         firings.append(Firing(subject, slot.sequence, stored, slot, judged.state))
-        return judged
+        return judged.look_at_s
 
-    def _is_held_back(self, rule: Rule, slot: _Slot, now_s: float) -> bool:
+    def _settled(self, slot: _Slot) -> _Slot:
+        """Nothing is under way; all rules of its topic are to be judged."""
+        slot.is_firing = False
+        judged = self._judged.get(slot.topic)
+        if judged is not None:
+            judged.begin()
+        return slot
+
+    def _is_held_back(self, rule: Compiled, slot: _Slot, now_s: float) -> bool:
         """Of rank_taken that is said of each actor (notify.rules.rank_taken)."""
-        if not rule.HasField("at_most_every") or rule.HasField("rank_taken"):
-            return False
-        return now_s < slot.fired_at_s + rule.at_most_every.ToNanoseconds() / 1e9
+        return now_s < slot.fired_at_s + rule.every_s and rule.kind != "rank_taken"
 
-    def _rests(self, slot: _Slot, results: Results, rule: Rule) -> bool:
-        if slot.generation > self.game.generation:
-            return True
+    def _rests(self, slot: _Slot) -> bool:
         while slot.seen and self._view.includes(*slot.seen[-1], topic=slot.topic):
             slot.seen.pop()
-        if slot.seen:
-            return True
-        # What was over before the rule was added, or ceased to be paused, is not told.
-        at_s = closes_at_s(results.definition)
-        return (
-            at_s is not None
-            and isinstance(results.definition, Poll | Board)
-            and results.definition.stage == STAGE_SEALED
-            and at_s + limits.SEAL_GRACE_S < rule.since.ToNanoseconds() / 1e9
-        )
+        return bool(slot.seen) or slot.generation > self.game.generation
 
-    def _rules_of(self, topic: str) -> list[Rule]:
-        exact = self._by_topic.get(topic)
+    def _topic(self, topic: str) -> _Topic:
         kind, slash, _ = topic.partition("/")
-        each = self._by_topic.get(f"{kind}/*") if slash else None
-        if exact is None or each is None:
-            return exact or each or []
-        return exact + each
+        rules = [*self._by_topic.get(topic, ()), *(self._by_topic.get(f"{kind}/*", ()) if slash else ())]
+        return _Topic([(rule, self._slot(rule.rule_id, topic)) for rule in rules], kind in _MOVING)
 
     def _results(self, topic: str) -> Results | None:
         """None of what is not known whole."""
@@ -251,15 +289,28 @@ class GameRules:
             definition = self.game
         if not topic:
             return Results(topic, definition)
-        if view.unloaded() is not None:
-            return None
+        if self._whole is not view.partitions:
+            if view.unloaded() is not None:
+                return None
+            self._whole = view.partitions
         merge = view.merge_of(topic)
         if merge is None:
             return Results(topic, definition)
-        return Results(topic, definition, merge.partials(), merge.stage(len(view.partitions)))
+        partials, partitions = merge.partials(), len(view.partitions)
+        stage = partials[0].stage if partitions == len(partials) == 1 else merge.stage(partitions)
+        return Results(topic, definition, partials, stage)
 
     def _slot(self, rule_id: str, topic: str) -> _Slot:
         slot = self._slots.get((rule_id, topic))
         if slot is None:
             slot = self._slots[rule_id, topic] = _Slot(rule_id, topic)
         return slot
+
+
+def _over_s(definition: Game | Poll | Board | None) -> float | None:
+    """When a poll or board was sealed; None if it is not. What was over before a rule was added, or ceased to
+    be paused, is not told."""
+    if isinstance(definition, Game) or definition is None or definition.stage != STAGE_SEALED:
+        return None
+    at_s = closes_at_s(definition)
+    return None if at_s is None else at_s + limits.SEAL_GRACE_S

@@ -103,8 +103,18 @@ if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
 return 1
 """)
 
-# KEYS: how far the streams are applied. ARGV: names of streams, each with what is noted.
+# KEYS: how far the streams are applied. ARGV: of each its name, the identity and the sequence that were
+# noted before ('': none was), and what is to be noted now ('': the same). Nothing is written if less is there
+# than was noted: then the name of that stream, else ''.
 NOTE = Script("""
-redis.call('HSET', KEYS[1], unpack(ARGV))
-return 1
+for i = 1, #ARGV, 4 do
+  local stream, sequence = string.match(redis.call('HGET', KEYS[1], ARGV[i]) or '', '^(.*) (%d+)$')
+  if ARGV[i + 1] ~= '' and (stream ~= ARGV[i + 1] or tonumber(sequence) < tonumber(ARGV[i + 2])) then
+    return ARGV[i]
+  end
+end
+for i = 1, #ARGV, 4 do
+  if ARGV[i + 3] ~= '' then redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 3]) end
+end
+return ''
 """)

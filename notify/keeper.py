@@ -38,7 +38,7 @@ from mesh.redis import layout
 from mesh.redis.database import Database, RedisError
 from notify import inbox_scripts
 from notify.applying import Applier, decoded
-from notify.bounds import LEASE_MS, LEASE_RENEW_S
+from notify.bounds import LEASE_MS, LEASE_RENEW_S, STUCK_S
 from notify.follower import Follower
 from notify.purging import Keeps
 from notify.routing import pushes as pushed
@@ -86,12 +86,11 @@ class Keeper:
                         await self._keep()
                 except* (_Over, NotNow, RedisError, NatsError, TimeoutError) as errors:
                     log.warning("inboxes: %s; it is begun again", _why(errors))
+                    await self._leave()
                 self._followers = []
                 await asyncio.sleep(LEASE_RENEW_S * random.uniform(0.5, 1.0))
         finally:
-            with contextlib.suppress(RedisError, TimeoutError):
-                async with asyncio.timeout(1.0):
-                    await self._database.run(inbox_scripts.LEAVE, [layout.NOTICES_LEASE], [self._life])
+            await self._leave()
 
     def refusal(self) -> str | None:
         """Why the inboxes are not well kept as far as this process sees; "": it waits for an answer; None:
@@ -107,6 +106,12 @@ class Keeper:
         holder = await self._database.run(inbox_scripts.LEASE, [key], [self._life, LEASE_MS])
         self._looked_s = self._loop.time()
         return bool(holder == self._life.encode())
+
+    async def _leave(self) -> None:
+        """Another may be in a better place."""
+        with contextlib.suppress(RedisError, TimeoutError):
+            async with asyncio.timeout(1.0):
+                await self._database.run(inbox_scripts.LEAVE, [layout.NOTICES_LEASE], [self._life])
 
     async def _keep(self) -> None:
         """Raises _Over, RedisError, NatsError, TimeoutError, in a group."""
@@ -142,25 +147,23 @@ class Keeper:
     async def _renew(self) -> None:
         while True:
             await asyncio.sleep(LEASE_RENEW_S)
+            for each in self._followers:
+                if self._loop.time() > each.heard_s + STUCK_S:
+                    raise _Over(f"nothing of {each.stream} was applied for {STUCK_S:g} s")
             if not await self._take_lease():
                 raise _Over("another process has the lease")
-            found = await self._store.applied()
-            for each in self._followers:
-                stored, noted = found.get(each.stream, Applied()), each.noted
-                if noted.stream and (stored.stream != noted.stream or stored.sequence < noted.sequence):
-                    raise _Over(
-                        f"Redis went back from {noted.sequence} of {each.stream} to {stored.sequence}"
-                    )
-            await self._note([each for each in self._followers if each.noted != each.applied])
+            await self._note()
 
-    async def _note(self, followers: Sequence[Follower]) -> None:
-        if not followers:
-            return
-        noted = [(each, each.applied) for each in followers]
-        words: list[str] = []
+    async def _note(self) -> None:
+        """How far it is. Raises _Over if less is there than was noted before."""
+        noted = [(each, each.applied) for each in self._followers]
+        words: list[str | int] = []
         for each, applied in noted:
-            words += (each.stream, f"{applied.stream} {applied.sequence}")
-        await self._database.run(inbox_scripts.NOTE, [layout.NOTICES_APPLIED], words)
+            changed = "" if applied == each.noted else f"{applied.stream} {applied.sequence}"
+            words += (each.stream, each.noted.stream, each.noted.sequence, changed)
+        lost = await self._database.run(inbox_scripts.NOTE, [layout.NOTICES_APPLIED], words)
+        if lost:
+            raise _Over(f"Redis went back in {lost.decode()}")
         for each, applied in noted:
             each.noted = applied
 

@@ -18,6 +18,7 @@ RST_STREAM or both, so of these not more are ignored than twice the streams it o
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 from collections import deque
@@ -292,12 +293,10 @@ class Calls:
         """Called every LOOK_S while the connection is read: ends calls whose request does not come."""
         self._last_ids.append(self.last_id)
         late_id = self._last_ids[0]
-        while self._awaiting:
-            number = next(iter(self._awaiting))
-            if number > late_id:
-                break
-            stream = self._awaiting.pop(number)
-            if not stream.has_begun:
+        # All at once: each look for the first of a dict passes all that were taken from its front.
+        for number in list(itertools.takewhile(lambda number: number <= late_id, self._awaiting)):
+            stream = self._awaiting.pop(number, None)
+            if stream is not None and not stream.has_begun:
                 stream.fail(
                     DEADLINE_EXCEEDED,
                     f"no whole request came within {bounds.REQUEST_PATIENCE_S:g} s of the call's headers; "

@@ -100,6 +100,7 @@ class FewMembers:
         buffer, positions, windows = self.write_buffer, self.positions, self.windows
         size, head, framed = message.size, message.head, message.framed
         available = buffer.available_bytes if message.fits_frame else 0
+        parts, ids, sent_at = buffer.parts, self._ids, self.sent_at
         sent, others = 0, []
         for row, position in enumerate(positions):
             if since <= position < before:
@@ -107,9 +108,9 @@ class FewMembers:
                 if size <= window and size <= available:
                     windows[row] = window - size
                     available -= size
-                    buffer.parts.append(head + self._ids[row] + framed)
+                    parts.append(head + ids[row] + framed)
                     positions[row] = to
-                    self.sent_at[row] = now
+                    sent_at[row] = now
                     sent += 1
                 else:
                     others.append(row)

@@ -12,8 +12,7 @@ from grandstand.internal.v1.internal_pb2 import TallyPartial
 class TallySum(NamedTuple):
     """What a tally says; of each option, in the poll's order, one number in each column."""
 
-    option_ids: Sequence[str]
-    """Two of them compare equal if they name the same options."""
+    option_ids: list[str]
     votes: list[int]
     weights: list[int]
     """Without weights a vote weighs 1."""
@@ -26,11 +25,11 @@ class TallySum(NamedTuple):
 def sum_tallies(partials: Sequence[TallyPartial]) -> TallySum:
     if len(partials) == 1:
         (partial,) = partials
-        votes = list(partial.votes)
+        votes, weights = partial.votes[:], partial.weights
         return TallySum(
-            partial.option_ids,
+            partial.option_ids[:],
             votes,
-            list(partial.weights) or votes,
+            weights[:] if weights else votes,
             _guest_votes(partial, len(votes)),
             partial.voters,
             partial.guest_voters,
@@ -40,19 +39,19 @@ def sum_tallies(partials: Sequence[TallyPartial]) -> TallySum:
     for partial in partials:
         for option_id in partial.option_ids:
             places.setdefault(option_id, len(places))
-    votes, weights, guests = ([0] * len(places) for _ in range(3))
+    votes_of, weights_of, guests_of = ([0] * len(places) for _ in range(3))
     for partial in partials:
         columns = (partial.votes, partial.weights or partial.votes, _guest_votes(partial, len(partial.votes)))
         for option_id, count, weight, guest_count in zip(partial.option_ids, *columns, strict=True):
             place = places[option_id]
-            votes[place] += count
-            weights[place] += weight
-            guests[place] += guest_count
+            votes_of[place] += count
+            weights_of[place] += weight
+            guests_of[place] += guest_count
     return TallySum(
         list(places),
-        votes,
-        weights,
-        guests,
+        votes_of,
+        weights_of,
+        guests_of,
         sum(partial.voters for partial in partials),
         sum(partial.guest_voters for partial in partials),
         sum(partial.voided for partial in partials),
@@ -60,7 +59,10 @@ def sum_tallies(partials: Sequence[TallyPartial]) -> TallySum:
 
 
 def _guest_votes(partial: TallyPartial, options: int) -> list[int]:
-    found = list(partial.guest_votes)
+    guest_votes = partial.guest_votes
+    if not guest_votes:
+        return [0] * options
+    found = guest_votes[:]
     return found if len(found) == options else found[:options] + [0] * (options - len(found))
 
 

@@ -85,7 +85,10 @@ class TopicMerge:
 
     def stage(self, partitions: int) -> Stage:
         """A poll is closed when every partition knows, sealed likewise. `partitions`: see `state`."""
-        found = min((p.stage for p in self._partials.values()), default=STAGE_UNSPECIFIED)
+        known = self._partials
+        if len(known) == partitions == 1:
+            return next(iter(known.values())).stage
+        found = min((p.stage for p in known.values()), default=STAGE_UNSPECIFIED)
         return STAGE_CLOSED if found == STAGE_SEALED and len(self._partials) < partitions else found
 
     @staticmethod

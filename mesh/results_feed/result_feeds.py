@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from google.protobuf.message import DecodeError
@@ -161,12 +162,12 @@ class ResultFeeds:
                 except RedisError as error:
                     log.info("how far partitions are is not known: %s", error)
                     continue
-                # What is on its way meanwhile is not lost, and where messages come, a later one leaves a gap.
-                heard = {number: each.watched.progress.after for number, each in self._partitions.items()}
+                # What is on its way meanwhile is not lost.
                 await asyncio.sleep(bounds.RESULTS_LATE_S)
+                silent_since_s = asyncio.get_running_loop().time() - bounds.RESULTS_SILENT_S
                 for number, applied in found.items():
                     partition = self._partitions.get(number)
-                    if partition is not None and partition.watched.progress.after == heard.get(number):
+                    if partition is not None and partition.heard_at_s < silent_since_s:
                         partition.watched.look(applied.stream, applied.sequence)
                 for partition in list(self._partitions.values()):
                     partition.load_lacking()
@@ -177,6 +178,8 @@ class _Partition:
 
     def __init__(self, number: int, feeds: ResultFeeds) -> None:
         self.watched = WatchedPartition(number)
+        self.heard_at_s = -math.inf
+        """When the last message came, by the loop's clock."""
         self._feeds = feeds
         self._subscription: Subscription | None = None
         self._is_closed = False
@@ -257,6 +260,7 @@ class _Partition:
             raise
 
     async def _take(self, message: Msg) -> None:
+        self.heard_at_s = asyncio.get_running_loop().time()
         try:
             heard = self.watched.hear(PartitionResults.FromString(message.data))
         except DecodeError as error:

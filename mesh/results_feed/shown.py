@@ -18,14 +18,16 @@ from grandstand.internal.v1.internal_pb2 import Partial
 from grandstand.wire.delta import diff
 from mesh.merge import TopicMerge
 from mesh.merge.tally import TallySum, sum_tallies
-from mesh.results_feed.wire_format import LENGTH_DELIMITED, VARINT, sized, tag, varint
+from mesh.wire_format import LENGTH_DELIMITED, VARINT, sized, tag, varint
 
 _TOPIC = tag(TopicDelta, "topic", LENGTH_DELIMITED)
 _CURSOR = tag(TopicDelta, "cursor", LENGTH_DELIMITED)
 _STAGE = tag(TopicDelta, "stage", VARINT)
 _TALLY = tag(TopicDelta, "tally", LENGTH_DELIMITED)
 _OPTIONS = tag(TallyDelta, "options", LENGTH_DELIMITED)
-_TOTALS = [tag(TallyDelta, name, VARINT) for name in ("voters", "guest_voters", "voided")]
+_VOTERS, _GUEST_VOTERS, _VOIDED = (
+    tag(TallyDelta, name, VARINT) for name in ("voters", "guest_voters", "voided")
+)
 _PLACE, _VOTES, _WEIGHT, _GUEST_VOTES = (
     tag(OptionDelta, name, VARINT) for name in ("place", "votes", "weight", "guest_votes")
 )
@@ -106,14 +108,19 @@ def _moved(before: Sequence[tuple[int, int]], now: Sequence[tuple[int, int]]) ->
     if before == now:
         return b""
     if len(now) == 1 and len(before) == 1 and now[0][0] == before[0][0]:
-        return _CURSOR + sized(position(*now[0]))
+        return _cursor(*now[0])
     known = dict(before)
     if not known.keys() <= {partition for partition, _ in now}:
         return None
-    return b"".join(_CURSOR + sized(position(*each)) for each in now if known.get(each[0]) != each[1])
+    return b"".join([_cursor(*each) for each in now if known.get(each[0]) != each[1]])
 
 
 @lru_cache(maxsize=256)
+def _cursor(partition: int, sequence: int) -> bytes:
+    """The same for all topics that a block changed."""
+    return _CURSOR + sized(position(partition, sequence))
+
+
 def position(partition: int, sequence: int) -> bytes:
     """An encoded Position."""
     return (_PARTITION + varint(partition) if partition else b"") + _SEQUENCE + varint(sequence)
@@ -123,20 +130,28 @@ def _changed(before: TallySum, now: TallySum) -> bytes | None:
     """The value of the delta: nothing if it is the same; None if the options are others."""
     if before.option_ids != now.option_ids:
         return None
-    if before[1:] == now[1:]:
+    found = b""
+    for place in _places(before, now):
+        votes, weight, guest_votes = now.votes[place], now.weights[place], now.guest_votes[place]
+        option = b"".join((_PLACE, varint(place), _VOTES, varint(votes), _WEIGHT, varint(weight)))
+        if guest_votes:
+            option += _GUEST_VOTES + varint(guest_votes)
+        found += _OPTIONS + sized(option)
+    if not found and before[4:] == now[4:]:
         return b""
-    parts = []
-    columns = zip(
-        *(now.votes, now.weights, now.guest_votes, before.votes, before.weights, before.guest_votes),
-        strict=True,
-    )
-    for place, (votes, weight, guest_votes, *was) in enumerate(columns):
-        if was != [votes, weight, guest_votes]:
-            option = _PLACE + varint(place) + _VOTES + varint(votes) + _WEIGHT + varint(weight)
-            if guest_votes:
-                option += _GUEST_VOTES + varint(guest_votes)
-            parts.append(_OPTIONS + sized(option))
-    for field, total in zip(_TOTALS, now[4:], strict=True):
-        if total:
-            parts.append(field + varint(total))
-    return _TALLY + sized(b"".join(parts))
+    if now.voters:
+        found += _VOTERS + varint(now.voters)
+    if now.guest_voters:
+        found += _GUEST_VOTERS + varint(now.guest_voters)
+    if now.voided:
+        found += _VOIDED + varint(now.voided)
+    return _TALLY + sized(found)
+
+
+def _places(before: TallySum, now: TallySum) -> list[int]:
+    """Of the options whose numbers changed."""
+    is_plain = now.weights is now.votes and before.weights is before.votes
+    if is_plain and now.guest_votes == before.guest_votes:
+        return [place for place, votes in enumerate(now.votes) if votes != before.votes[place]]
+    columns = (before.votes, before.weights, before.guest_votes, now.votes, now.weights, now.guest_votes)
+    return [place for place, each in enumerate(zip(*columns, strict=True)) if each[:3] != each[3:]]

@@ -11,7 +11,7 @@ Bound: the topics of one game.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from grandstand.aggregate.v1.aggregate_pb2 import TopicState
 from grandstand.internal.v1.internal_pb2 import Partial
@@ -65,7 +65,9 @@ class GameView:
 
     def offer(self, partial: Partial) -> bool:
         """Takes a partial; True if it changed anything."""
-        topic = partial.topic
+        return self._offer(partial.topic, partial)
+
+    def _offer(self, topic: str, partial: Partial) -> bool:
         merge = self._merges.get(topic)
         if merge is None:
             merge = self._merges[topic] = TopicMerge(topic, self._public)
@@ -106,13 +108,14 @@ class GameView:
         changed = []
         for encoded in partials:
             partial = Partial.FromString(encoded)
-            known = self._of(partial.partition)
+            known = self._known.get(partial.partition) or self._of(partial.partition)
             if known.stream != stream:
                 if known.stream:
                     continue  # it is loaded first: of two streams no sequence says which is newer
                 known.stream = stream
-            if self.offer(partial):
-                changed.append(partial.topic)
+            topic = partial.topic
+            if self._offer(topic, partial):
+                changed.append(topic)
         return changed
 
     def take(self, share: Share) -> list[str]:
@@ -153,7 +156,11 @@ class GameView:
         """How far each partition of the game is known, in their order: everything up to there is in what
         is shown now."""
         known = self._known
-        return [(p, known[p].applied) for p in self._ordered if p in known and known[p].loaded >= 0]
+        return [
+            (partition, each.applied)
+            for partition in self._ordered
+            if (each := known.get(partition)) is not None and each.loaded >= 0
+        ]
 
     def stream(self, partition: int) -> str:
         """The event stream that what is known of the partition is of; "" before anything is."""
@@ -223,12 +230,14 @@ class GameView:
         """In which version the topic changed last."""
         return self._changed_at[topic]
 
-    def changed_since(self, since: int) -> Iterator[str]:
+    def changed_since(self, since: int) -> list[str]:
         """The topics that changed after version `since`, the latest first."""
+        found = []
         for topic, at in reversed(self._changed_at.items()):
             if at <= since:
-                return
-            yield topic
+                break
+            found.append(topic)
+        return found
 
     def shown(self, topic: str, now_s: float) -> Shown:
         """The state of a topic there is."""

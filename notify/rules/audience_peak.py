@@ -3,14 +3,14 @@ the last. Missed if nobody looked meanwhile."""
 
 from __future__ import annotations
 
-from grandstand.catalog.v1.catalog_pb2 import Rule
 from grandstand.internal.v1.internal_pb2 import RuleState
 from mesh.merge.audience import merge_audience
+from notify.rules.compiled import Compiled
 from notify.rules.found import Found, Judged
 from notify.rules.results import Results
 
 
-def judge(rule: Rule, state: RuleState, results: Results, now_s: float) -> Judged:
+def judge(rule: Compiled, state: RuleState, results: Results, now_s: float) -> Judged:
     viewers = merge_audience((partial.audience for partial in results.partials), now_s).viewers
     step = step_of(viewers)
     if step <= state.reached:

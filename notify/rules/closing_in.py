@@ -5,14 +5,15 @@ One that was opened, or a rule that was added, when less time was left is not to
 
 from __future__ import annotations
 
-from grandstand.catalog.v1.catalog_pb2 import STAGE_OPEN, Board, Poll, Rule
+from grandstand.catalog.v1.catalog_pb2 import STAGE_OPEN, Board, Poll
 from grandstand.internal.v1.internal_pb2 import RuleState
 from notify.rules import results as of
+from notify.rules.compiled import Compiled
 from notify.rules.found import Found, Judged, once
 from notify.rules.results import Results
 
 
-def judge(rule: Rule, state: RuleState, results: Results, now_s: float) -> Judged:
+def judge(rule: Compiled, state: RuleState, results: Results, now_s: float) -> Judged:
     definition = results.definition
     closes_at_s = of.closes_at_s(definition)
     if (
@@ -25,10 +26,10 @@ def judge(rule: Rule, state: RuleState, results: Results, now_s: float) -> Judge
         return Judged(state)
     opened_at_s = definition.opened_at.ToNanoseconds() / 1e9
     closes_by_itself_s = opened_at_s + definition.open_for.ToNanoseconds() / 1e9
-    due_s = closes_at_s - rule.closing_in.ToNanoseconds() / 1e9
+    due_s = closes_at_s - rule.closing_in_s
     is_by_itself = abs(closes_at_s - closes_by_itself_s) < 1e-3
-    if not is_by_itself or due_s < max(opened_at_s, rule.since.ToNanoseconds() / 1e9) or now_s >= closes_at_s:
+    if not is_by_itself or due_s < max(opened_at_s, rule.since_s) or now_s >= closes_at_s:
         return Judged(state)
     if now_s < due_s:
         return Judged(state, look_at_s=due_s)
-    return once(state, Found(value=round(rule.closing_in.ToNanoseconds() / 1e9)))
+    return once(state, Found(value=round(rule.closing_in_s)))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from grandstand.catalog.v1.catalog_pb2 import Rule
 from grandstand.internal.v1.internal_pb2 import RuleState
+from notify.rules.compiled import Compiled
 from notify.rules.results import Results, Who
 
 
@@ -33,7 +33,7 @@ class Judged(NamedTuple):
     """The state is to be stored though nothing was found, if none is yet."""
 
 
-Judge = Callable[[Rule, RuleState, Results, float], Judged]
+Judge = Callable[[Compiled, RuleState, Results, float], Judged]
 
 
 def once(state: RuleState, found: Found) -> Judged:

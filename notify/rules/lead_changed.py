@@ -8,16 +8,14 @@ last as long as `hold`, and one that came and went while nobody looked. A takeov
 
 from __future__ import annotations
 
-from grandstand.catalog.v1.catalog_pb2 import Rule
 from grandstand.internal.v1.internal_pb2 import RuleState
 from notify.rules import results as of
+from notify.rules.compiled import Compiled
 from notify.rules.found import Found, Judged
 from notify.rules.results import Results, Who
 
-HOLD_DEFAULT_S = 2.0
 
-
-def judge(rule: Rule, state: RuleState, results: Results, now_s: float) -> Judged:
+def judge(rule: Compiled, state: RuleState, results: Results, now_s: float) -> Judged:
     ahead, season = _ahead(results)
     if season > state.season:
         state = RuleState(season=season)
@@ -26,10 +24,8 @@ def judge(rule: Rule, state: RuleState, results: Results, now_s: float) -> Judge
         return Judged(_without_candidate(state))
     if not state.leader:
         return Judged(RuleState(season=season, leader=leads.id), keep=True)
-    hold = rule.lead_changed.hold
-    hold_s = hold.ToNanoseconds() / 1e9 if rule.lead_changed.HasField("hold") else HOLD_DEFAULT_S
     since_s = state.candidate_since_us / 1e6 if state.candidate == leads.id else now_s
-    if now_s - since_s >= hold_s:
+    if now_s - since_s >= rule.hold_s:
         after = RuleState(season=season, leader=leads.id)
         before = Who(state.leader)
         return Judged(after, Found(value=leads.points, leader=ahead, before=before, season=season))
@@ -39,7 +35,7 @@ def judge(rule: Rule, state: RuleState, results: Results, now_s: float) -> Judge
         candidate.candidate, candidate.candidate_since_us = leads.id, int(now_s * 1e6)
         state = candidate
     # A microsecond may be lost on the way.
-    return Judged(state, look_at_s=since_s + hold_s + 1e-6)
+    return Judged(state, look_at_s=since_s + rule.hold_s + 1e-6)
 
 
 def _ahead(results: Results) -> tuple[tuple[Who, ...], int]:

@@ -13,6 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from grandstand.catalog.v1.catalog_pb2 import Board, Game, Poll, Rule
 from grandstand.internal.v1.internal_pb2 import RuleState, StoredNotice
 from grandstand.notify.v1.notify_pb2 import PRIORITY_NORMAL, PRIORITY_URGENT
+from grandstand.wire import bounds as wire_bounds
 from mesh import rule_kinds
 from mesh.notices import bounds
 from mesh.pseudonyms import PublicId
@@ -58,7 +59,7 @@ def stored_notice(
         notice.audience.viewers = True
     notice.code = rule.notice.code or rule.rule_id
     values = _values(topic, found, definition, public)
-    notice.title = _fill(rule.notice.title, values)[: bounds.TITLE_CHARACTERS_MAX]
+    notice.title = _fill(rule.notice.title, values)[: wire_bounds.TEXT_CHARACTERS_MAX]
     notice.data = _data(topic, found, public)
     room = bounds.SAID_BYTES_MAX - len(notice.data.encode()) - len(notice.title.encode())
     notice.text = _cut(_fill(rule.notice.text, values)[: bounds.TEXT_CHARACTERS_MAX], room)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from grandstand.catalog.v1.catalog_pb2 import STAGE_OPEN, Board, Poll, Rule
+from grandstand.catalog.v1.catalog_pb2 import STAGE_OPEN, Board, Poll
 from grandstand.internal.v1.internal_pb2 import RuleState
 from notify.rules import results as of
+from notify.rules.compiled import Compiled
 from notify.rules.found import Found, Judged, once
 from notify.rules.results import Results
 
 
-def judge(rule: Rule, state: RuleState, results: Results, now_s: float) -> Judged:
+def judge(rule: Compiled, state: RuleState, results: Results, now_s: float) -> Judged:
     definition = results.definition
     if (
         state.reached
         or not isinstance(definition, Poll | Board)
         or definition.stage != STAGE_OPEN
-        or definition.opened_at.ToNanoseconds() < rule.since.ToNanoseconds()
+        or definition.opened_at.ToNanoseconds() / 1e9 < rule.since_s
         or now_s >= (of.closes_at_s(definition) or float("inf"))
     ):
         return Judged(state)

@@ -11,25 +11,26 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
-from grandstand.catalog.v1.catalog_pb2 import Rule
 from grandstand.internal.v1.internal_pb2 import RuleState
 from notify.rules import results as of
+from notify.rules.compiled import Compiled
 from notify.rules.found import Found, Judged
 from notify.rules.results import Results, Who
 
 TOLD_MAX = 100
 
 
-def judge(rule: Rule, state: RuleState, results: Results, now_s: float) -> Judged:
+def judge(rule: Compiled, state: RuleState, results: Results, now_s: float) -> Judged:
     season = of.season_of(results)
-    rows = of.first_of(results, season, rule.rank_taken.first)
-    first = [who.id for who in rows]
+    first = of.first_ids(results, season, rule.first)
     if season > state.season or len(first) < len(state.first):
         return Judged(_with_first(state, season, first))
+    if state.first == first and season == state.season:
+        return Judged(state)
     there = set(first)
     lost = [actor_id for actor_id in state.first if actor_id not in there]
     if not lost:
-        return Judged(state if state.first == first else _with_first(state, season, first))
+        return Judged(_with_first(state, season, first))
     held = list(state.first)
     came = [actor_id for actor_id in first if actor_id not in held]
     told = _told(rule, state, now_s)
@@ -41,7 +42,13 @@ def judge(rule: Rule, state: RuleState, results: Results, now_s: float) -> Judge
             after = _with_first(state, season, [each for each in held if each])
             _tell(rule, after, told, actor_id, now_s)
             return Judged(
-                after, Found(actor=Who(actor_id), rank=place + 1, leader=tuple(rows[:1]), season=season)
+                after,
+                Found(
+                    actor=Who(actor_id),
+                    rank=place + 1,
+                    leader=tuple(of.first_of(results, season, 1)),
+                    season=season,
+                ),
             )
     return Judged(_with_first(state, season, first))
 
@@ -50,17 +57,16 @@ def _with_first(state: RuleState, season: int, first: list[str]) -> RuleState:
     return RuleState(season=season, first=first, told=state.told, told_at_s=state.told_at_s)
 
 
-def _told(rule: Rule, state: RuleState, now_s: float) -> dict[int, int]:
+def _told(rule: Compiled, state: RuleState, now_s: float) -> dict[int, int]:
     """Who is not to be told again yet."""
-    every_s = rule.at_most_every.ToNanoseconds() / 1e9
-    if not every_s:
+    if not rule.every_s:
         return {}
     found = zip(state.told, state.told_at_s, strict=True)
-    return {digest: at_s for digest, at_s in found if at_s + every_s > now_s}
+    return {digest: at_s for digest, at_s in found if at_s + rule.every_s > now_s}
 
 
-def _tell(rule: Rule, state: RuleState, told: dict[int, int], actor_id: str, now_s: float) -> None:
-    if rule.HasField("at_most_every"):
+def _tell(rule: Compiled, state: RuleState, told: dict[int, int], actor_id: str, now_s: float) -> None:
+    if rule.every_s:
         kept = [*told.items(), (_digest(actor_id), int(now_s))][-TOLD_MAX:]
         state.ClearField("told")
         state.ClearField("told_at_s")

@@ -39,6 +39,8 @@ def closes_at_s(definition: Game | Poll | Board | None) -> float | None:
 
 
 def voters(results: Results) -> int:
+    if len(results.partials) == 1:
+        return results.partials[0].tally.voters
     return sum(partial.tally.voters for partial in results.partials)
 
 
@@ -57,11 +59,15 @@ def options_ahead(results: Results) -> tuple[Who, ...]:
     most = max(weights, default=0)
     if not most:
         return ()
-    return tuple(Who(ids[at], points=most) for at, weight in enumerate(weights) if weight == most)
+    if weights.count(most) == 1:
+        return (Who(ids[weights.index(most)], "", most),)
+    return tuple(Who(ids[at], "", most) for at, weight in enumerate(weights) if weight == most)
 
 
 def season_of(results: Results) -> int:
     """The number of a board's newest season; 0 without seasons."""
+    if len(results.partials) == 1:
+        return results.partials[0].board.current.number
     return max((partial.board.current.number for partial in results.partials), default=0)
 
 
@@ -91,6 +97,15 @@ def first_of(results: Results, season: int, most: int) -> list[Who]:
         for at in range(min(most, len(share.actor_ids)))
     )
     return [_who(share, at) for *_, at, share in nsmallest(most, rows, key=lambda row: row[:3])]
+
+
+def first_ids(results: Results, season: int, most: int) -> list[str]:
+    """As `first_of`, the ids alone."""
+    if len(results.partials) == 1:
+        current = results.partials[0].board.current
+        if current.number == season:
+            return list(current.actor_ids[:most])
+    return [who.id for who in first_of(results, season, most)]
 
 
 def is_lowest_first(results: Results) -> bool:

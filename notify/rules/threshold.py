@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from grandstand.catalog.v1.catalog_pb2 import Rule
 from grandstand.internal.v1.internal_pb2 import RuleState
 from notify.rules import results as of
+from notify.rules.compiled import Compiled
 from notify.rules.found import Found, Judged
 from notify.rules.results import Results, Who
 
@@ -23,7 +23,7 @@ class _Count(NamedTuple):
     season: int = 0
 
 
-def judge(rule: Rule, state: RuleState, results: Results, now_s: float) -> Judged:
+def judge(rule: Compiled, state: RuleState, results: Results, now_s: float) -> Judged:
     if not results.partials:
         return Judged(state)
     if not results.topic.startswith("board/"):
@@ -38,7 +38,7 @@ def judge(rule: Rule, state: RuleState, results: Results, now_s: float) -> Judge
     return _of_board(rule, _in_season(state, of.season_of(results)), results)
 
 
-def _of_board(rule: Rule, state: RuleState, results: Results) -> Judged:
+def _of_board(rule: Compiled, state: RuleState, results: Results) -> Judged:
     for count in _seasons(rule, results):
         multiple = _board_multiple(rule, count.value, lowest_first=of.is_lowest_first(results))
         is_over = count.season < state.season
@@ -60,13 +60,11 @@ def _in_season(state: RuleState, season: int) -> RuleState:
     return RuleState(season=season, reached_before=state.reached if followed else 0)
 
 
-def _seasons(rule: Rule, results: Results) -> Iterator[_Count]:
+def _seasons(rule: Compiled, results: Results) -> Iterator[_Count]:
     """The season before, if it ended since the rule is judged; then the newest."""
     newest = of.season_of(results)
     for season in (newest - 1, newest):
-        if season < newest and (
-            season < 1 or of.season_ends_at_s(results, season) < rule.since.ToNanoseconds() / 1e9
-        ):
+        if season < newest and (season < 1 or of.season_ends_at_s(results, season) < rule.since_s):
             continue
         first = of.first_of(results, season, 1)
         if first:
@@ -87,18 +85,17 @@ def _leader(results: Results) -> tuple[Who, ...]:
     return of.options_ahead(results) if results.topic.startswith("poll/") else ()
 
 
-def _multiple(rule: Rule, value: int) -> int:
+def _multiple(rule: Compiled, value: int) -> int:
     """What of the threshold's multiples is reached; 0 for none."""
-    threshold = rule.threshold
-    return value // threshold.at if threshold.each else int(value >= threshold.at)
+    return value // rule.at if rule.each else int(value >= rule.at)
 
 
-def _board_multiple(rule: Rule, points: int, *, lowest_first: bool) -> int:
+def _board_multiple(rule: Compiled, points: int, *, lowest_first: bool) -> int:
     """Where the lowest leads, few points are reached, and only once."""
     if lowest_first:
-        return int(points <= rule.threshold.at)
+        return int(points <= rule.at)
     return _multiple(rule, points) if points > 0 else 0
 
 
-def _found(rule: Rule, count: _Count, multiple: int) -> Found:
-    return Found(value=multiple * rule.threshold.at, leader=count.leader, season=count.season)
+def _found(rule: Compiled, count: _Count, multiple: int) -> Found:
+    return Found(value=multiple * rule.at, leader=count.leader, season=count.season)

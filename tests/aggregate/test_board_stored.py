@@ -22,7 +22,7 @@ from mesh.redis.standings import StandingStore
 from tests.support import blocks
 from tests.support.blocks import GAME, NOW_S, origin
 from tests.support.boards import entries
-from tests.support.partitions import sealing
+from tests.support.partitions import partials_of, sealing
 from tests.support.servers import stores
 
 SEASON_S = 100
@@ -79,7 +79,7 @@ def test_seasons_survive_takeovers_and_a_sealed_board_is_still_read(tmp_path: Pa
         (share,) = await results.read(GAME, 1)
         final = whole.take_flush()
         assert final is not None
-        assert list(final.partials) == list(share.partials.values())
+        assert partials_of(final) == list(share.partials.values())
         shown = merge_board([share.partials["board/top"].board])
         assert (shown.season.number, entries(shown)) == (3, [("cleo", 2), ("ann", 2)])
         assert [(e.actor_id, e.points) for e in shown.previous.entries] == [("bob", 9), ("ann", 1)]

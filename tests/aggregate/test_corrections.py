@@ -28,7 +28,7 @@ from tests.aggregate.test_catalog_writer import SPREAD, board, controls, game, i
 from tests.support import blocks
 from tests.support.blocks import NOW_S, origin
 from tests.support.games import run
-from tests.support.partitions import Kept, fold, points_of, set_aside, votes_of
+from tests.support.partitions import Kept, fold, partials_of, points_of, set_aside, votes_of
 
 
 def opened() -> Partition:
@@ -116,7 +116,7 @@ def test_an_actor_of_any_id_is_taken_back(actor: str) -> None:
         flush = partition.take_flush()
         assert flush is not None
         kept.apply(flush)
-    shown = {partial.topic: partial for partial in flush.partials}
+    shown = {partial.topic: partial for partial in partials_of(flush)}
     assert (shown["poll/mvp"].tally.voided, points_of(shown["board/top"])) == (1, {})
     later = blocks.block([blocks.score("bob", 1, origin(2), 1)])
     assert points_of(fold(Partition(0, kept.loaded()), later)["board/top"]) == {"bob": 1}

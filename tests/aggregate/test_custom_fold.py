@@ -39,7 +39,7 @@ from tests.support.folding import (
     rows_of,
     split,
 )
-from tests.support.partitions import Kept, fold, set_aside
+from tests.support.partitions import Kept, fold, partials_of, set_aside
 from toolbox.local.provision import checkout
 
 EXAMPLE = checkout() / "examples" / "custom_fold"
@@ -357,7 +357,7 @@ def test_from_blocks_to_what_viewers_see(installed: None, owners: None) -> None:
         assert "custom fold 'sums': KeyError: 'no such word'" in letters[1][0].reason
         flush = partition.take_flush()
         assert flush is not None
-        for partial in flush.partials:
+        for partial in partials_of(flush):
             if partial.topic in shown:
                 shown[partial.topic].offer(partial)
     words_shown = shown["custom/chat"].state(NOW_S).custom

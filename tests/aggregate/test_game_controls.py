@@ -20,6 +20,7 @@ from grandstand.internal.v1.internal_pb2 import Block, Partial, StoredTopic
 from mesh import limits
 from tests.support import blocks
 from tests.support.blocks import GAME, NOW_S, origin
+from tests.support.partitions import partials_of
 
 EVERY_S = 10
 
@@ -28,7 +29,7 @@ def fold(partition: Partition, *stream: Block) -> dict[str, Partial]:
     for block in stream:
         assert partition.fold(partition.folded + 1, block.SerializeToString()) == []
     flush = partition.take_flush()
-    return {partial.topic: partial for partial in flush.partials} if flush else {}
+    return {partial.topic: partial for partial in partials_of(flush)} if flush else {}
 
 
 def measure(value: float, number: int, metric: str) -> Block:

@@ -24,7 +24,7 @@ from mesh import limits
 from mesh.redis import layout
 from tests.support import blocks
 from tests.support.blocks import GAME, NOW_S, origin
-from tests.support.partitions import Kept, fold, points_of, sealing, set_aside, votes_of
+from tests.support.partitions import Kept, fold, partials_of, points_of, sealing, set_aside, votes_of
 
 _OWN = ("pulse/cheer", "metric/ping", "audience")
 
@@ -71,7 +71,7 @@ class Stored:
             return {}
         self.kept.apply(flush)
         self.partition = Partition(0, self.kept.loaded())
-        return {partial.topic: partial for partial in flush.partials}
+        return {partial.topic: partial for partial in partials_of(flush)}
 
     def shown(self) -> dict[str, Partial]:
         """What a reader of Redis is shown."""
@@ -122,7 +122,7 @@ def test_nothing_is_stored_of_a_game_that_is_forgotten() -> None:
     flush = stored.partition.take_flush()
     assert flush is not None
     assert flush.forgotten == (GAME,)
-    assert flush.partials == []
+    assert not flush.partials
     stored.kept.apply(flush)
     assert not [key for key in (*stored.kept.hashes, *stored.kept.values) if GAME in key]
     assert stored.kept.hashes[layout.topics_key(0)] == {}

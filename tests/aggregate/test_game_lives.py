@@ -41,6 +41,7 @@ from tests.mesh.jetstream.test_publish_pipeline import on_nats
 from tests.support import blocks
 from tests.support.blocks import origin
 from tests.support.games import run, until
+from tests.support.partitions import partials_of
 
 SPREAD = 2
 HOUR_S = 3600.0
@@ -65,7 +66,7 @@ class Shown:
         for game_id in flush.forgotten:
             self.partials.pop(game_id, None)
             self.stages.pop(game_id, None)
-        for partial in flush.partials:
+        for partial in partials_of(flush):
             self.partials.setdefault(partial.game_id, {})[partial.topic] = partial
         for write in flush.writes:
             if "!stage" in write.arguments:

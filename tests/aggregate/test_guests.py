@@ -9,7 +9,7 @@ from grandstand.internal.v1.internal_pb2 import Partial
 from mesh.merge import TopicMerge
 from tests.support import blocks
 from tests.support.blocks import NOW_S, origin
-from tests.support.partitions import Kept, sealing
+from tests.support.partitions import Kept, partials_of, sealing
 
 GUEST = {"guest": True}
 HERE = {"value": PRESENCE_STATE_HERE}
@@ -37,7 +37,7 @@ def test_guests_are_counted_apart_once_also_after_a_takeover_and_a_seal() -> Non
         flush = partition.take_flush()
         assert flush is not None
         kept.apply(flush)
-        partials.update((partial.topic, partial) for partial in flush.partials)
+        partials.update((partial.topic, partial) for partial in partials_of(flush))
 
     poll = blocks.poll(changeable=True)
     fold(blocks.game_control(blocks.game(audience=True)), blocks.control(poll))

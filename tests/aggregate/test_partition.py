@@ -31,7 +31,7 @@ from mesh import limits
 from mesh.redis import layout
 from tests.support import blocks
 from tests.support.blocks import GAME, NOW_S, origin
-from tests.support.partitions import Kept, fold, points_of, sealing, set_aside, votes_of
+from tests.support.partitions import Kept, fold, partials_of, points_of, sealing, set_aside, votes_of
 
 
 def test_a_resent_event_is_counted_once() -> None:
@@ -50,7 +50,7 @@ def test_a_redelivered_block_changes_nothing() -> None:
     flush = partition.take_flush()
     assert flush is not None
     assert (flush.before, flush.after) == (0, 7)
-    assert points_of(flush.partials[0]) == {"ann": 5}
+    assert points_of(partials_of(flush)[0]) == {"ann": 5}
 
 
 def test_the_first_vote_of_a_final_poll_counts() -> None:
@@ -105,7 +105,7 @@ def test_a_stamp_from_the_future_counts_as_when_the_stream_stored_it() -> None:
     partition.fold(partition.folded + 1, later, (NOW_S + 1) * 1_000_000)
     flush = partition.take_flush()
     assert flush is not None
-    pulse = flush.partials[0].pulse
+    pulse = partials_of(flush)[0].pulse
     assert (list(pulse.totals), pulse.late) == ([2], 0)
     assert {pane.starts_at_s for pane in pulse.panes if pane.width_s == 1} == {NOW_S, NOW_S + 1}
 
@@ -272,7 +272,7 @@ def test_a_partition_taken_over_anywhere_ends_as_one_that_never_was(
                 assert broken.fold(broken.folded + 1, each.SerializeToString()) == []
     final = whole.take_flush()
     assert final is not None
-    expected = {partial.topic: partial for partial in final.partials}
+    expected = {partial.topic: partial for partial in partials_of(final)}
     results = kept.hashes[layout.results_key(0, GAME)]
     for topic, partial in expected.items():
         found = Partial.FromString(results[topic.encode()])

@@ -22,7 +22,7 @@ from grandstand.internal.v1.internal_pb2 import (
 from mesh import limits
 from tests.support import blocks
 from tests.support.blocks import origin
-from tests.support.partitions import fold, set_aside, votes_of
+from tests.support.partitions import fold, partials_of, set_aside, votes_of
 
 
 @pytest.mark.parametrize("column", ["origin", "origin_seq", "actor", "value", "actor_keys", "viewers"])
@@ -62,7 +62,7 @@ def test_a_section_that_is_not_known_here_is_set_aside_and_the_others_count() ->
     ]
     flush = partition.take_flush()
     assert flush is not None
-    assert votes_of(flush.partials[0])["a"] == 1
+    assert votes_of(partials_of(flush)[0])["a"] == 1
     fold(partition, blocks.control(blocks.poll("nowhere")))
     sent_again = fold(partition, blocks.block(rows))
     assert votes_of(sent_again["poll/nowhere"])["a"] == 1

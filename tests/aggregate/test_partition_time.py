@@ -25,6 +25,7 @@ from mesh import limits
 from mesh.redis import layout
 from tests.support import blocks
 from tests.support.blocks import GAME, NOW_S, origin
+from tests.support.partitions import partials_of
 
 EVERY_S = 10
 GRACE_S = limits.SEAL_GRACE_S
@@ -61,7 +62,7 @@ class Stream:
         flush = self.partition.take_flush()
         assert flush is not None
         self.state = flush.state
-        return {partial.topic: partial for partial in flush.partials}
+        return {partial.topic: partial for partial in partials_of(flush)}
 
     def control(self, definition: Poll | Board, stage: Stage, at_s: float) -> dict[str, Partial]:
         return self.store(blocks.control(definition, stage, NOW_S + at_s), at_s)

@@ -15,7 +15,7 @@ from grandstand.wire import ids
 from mesh import limits
 from tests.support import blocks
 from tests.support.blocks import origin
-from tests.support.partitions import Kept, fold, points_of, votes_of
+from tests.support.partitions import Kept, fold, partials_of, points_of, votes_of
 
 MOST = limits.SUPERSEDED_ORIGINS_MAX
 OPTIONS = [f"o{n}" for n in range(64)]
@@ -152,7 +152,7 @@ def test_blocks_and_takeovers_make_no_difference(
             flush = cut.take_flush()
             assert flush is not None
             kept.apply(flush)
-            shown[1].update({partial.topic: partial for partial in flush.partials})
+            shown[1].update({partial.topic: partial for partial in partials_of(flush)})
         if at == taken_over_at and not together:
             cut = Partition(0, kept.loaded(), salt=7)
     for topic in shown[0]:

@@ -27,6 +27,7 @@ from grandstand.internal.v1.internal_pb2 import (
 from mesh.redis.share import Share
 from mesh.results_feed.view import GameView
 from notify.game_rules import Firing, GameRules
+from notify.rules.compiled import Compiled
 from notify.rules.found import Found, Judged
 from notify.rules.kinds import JUDGES
 from notify.rules.results import Results
@@ -95,14 +96,14 @@ class Judging:
     """One rule, judged by itself; what it has found counts at once."""
 
     def __init__(self, rule: Rule) -> None:
-        self.rule = rule
+        self.rule = Compiled(rule)
         self.state = RuleState()
         self.definition: Game | Poll | Board | None = board() if rule.topic.startswith("board/") else poll()
 
     def look(self, *partials: Partial, now_s: float = 0.0) -> Judged:
         stage = min((each.stage for each in partials), default=STAGE_OPEN)
-        results = Results(self.rule.topic, self.definition, partials, stage)
-        judged = JUDGES[str(self.rule.WhichOneof("when"))](self.rule, self.state, results, now_s)
+        results = Results(self.rule.rule.topic, self.definition, partials, stage)
+        judged = JUDGES[self.rule.kind](self.rule, self.state, results, now_s)
         self.state = judged.state
         return judged
 

@@ -21,6 +21,7 @@ from grandstand.catalog.v1.catalog_pb2 import (
     Threshold,
 )
 from grandstand.internal.v1.internal_pb2 import Partial, RuleState
+from grandstand.wire import bounds as wire_bounds
 from mesh.notices import bounds as notice_bounds
 from mesh.pseudonyms import PublicIds
 from notify.rules.found import Found
@@ -244,7 +245,7 @@ def test_a_notice_is_cut_to_the_bounds_of_any_notice() -> None:
     notice = stored_notice(
         Game(game_id="g"), Rule(rule_id="r", notice=said), "poll/x", 1, found, RuleState(), long, list, 5.0
     ).notice
-    assert len(notice.title) == notice_bounds.TITLE_CHARACTERS_MAX
+    assert len(notice.title) == wire_bounds.TEXT_CHARACTERS_MAX
     assert 100 < len(notice.text) <= notice_bounds.TEXT_CHARACTERS_MAX
     assert len((notice.title + notice.text + notice.data).encode()) <= notice_bounds.SAID_BYTES_MAX
     assert notice.code == "r"

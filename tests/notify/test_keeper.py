@@ -21,6 +21,11 @@ from tests.support.servers import Stores, stores
 pytestmark = EACH_NATS
 
 
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("notify.keeper.LEASE_RENEW_S", 0.1)
+
+
 @pytest.fixture
 def servers(tmp_path: Path) -> Iterator[Stores]:
     with stores(tmp_path) as found:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterable
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 
 from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
 
 from grandstand.internal.v1.internal_pb2 import CrowdNotice, InboxChange, Reader, StoredNotice
 from grandstand.notify.v1.notify_pb2 import Audience
@@ -56,8 +58,15 @@ class Notices:
     store: NoticeStore
 
     async def put(self, subject: str, message: bytes) -> int:
-        """Its sequence."""
-        return (await self.bus.js.publish(subject, message)).seq
+        """Its sequence. Once, however often it takes."""
+        headers = {"Nats-Msg-Id": uuid.uuid4().hex}
+        for _ in range(20):
+            with contextlib.suppress(NatsError):
+                ack = await self.bus.js.publish(subject, message, timeout=1, headers=dict(headers))
+                if ack.seq:
+                    return ack.seq
+            await asyncio.sleep(0.05)
+        raise TimeoutError(f"{subject} is not stored")
 
     async def send(self, stored: StoredNotice, subject: str = "") -> int:
         subject = subject or subjects.notice_sent(
@@ -144,9 +153,11 @@ async def notices_on(servers: Stores, *, made: bool = True) -> AsyncIterator[Not
 
 
 @contextlib.asynccontextmanager
-async def keeping(servers: Stores, life: str = "one", redis_url: str = "") -> AsyncIterator[Keeper]:
-    """A keeper with connections of its own; it ends as a process does that is killed: nothing is given up."""
-    bus, database = await Bus.connect(servers.nats_url, life), Database(redis_url or servers.redis_url)
+async def keeping(
+    servers: Stores, life: str = "one", redis_url: str = "", made: Callable[[str], Database] = Database
+) -> AsyncIterator[Keeper]:
+    """A keeper with connections of its own."""
+    bus, database = await Bus.connect(servers.nats_url, life), made(redis_url or servers.redis_url)
     keeper = Keeper(bus, database, life)
     task = asyncio.create_task(keeper.run())
     try:

@@ -33,7 +33,11 @@ def fold(partition: Partition, *stream: Block) -> dict[str, Partial]:
     for block in stream:
         assert partition.fold(partition.folded + 1, block.SerializeToString()) == []
     flush = partition.take_flush()
-    return {partial.topic: partial for partial in flush.partials} if flush else {}
+    return {partial.topic: partial for partial in partials_of(flush)} if flush else {}
+
+
+def partials_of(flush: Flush) -> list[Partial]:
+    return [Partial.FromString(each.encoded) for each in flush.partials]
 
 
 def set_aside(partition: Partition, block: Block | bytes) -> list[DeadLetter]:

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mesh import disk
+from mesh import disk, limits
 from mesh.addresses import TRUSTED_HOPS_MAX, Network, network
 from mesh.secrecy import NATS_VARIABLE, REDIS_VARIABLE, has_secret
 from toolbox.cli.console import say
@@ -417,4 +417,9 @@ def _print_status(now: MeshStatus, found: dict[str, Any]) -> None:
         token = operator_token(Path(now.home), default_actor())
         if folding := partitions.read_if_it_answers(at.mesh, token):
             console.print(partitions.summary(folding), soft_wrap=True)
+        days = limits.IDLE_FOR_DEFAULT_S / 86_400
+        console.print(
+            f"games: one in which nothing happens for {days:g} days is ended (game define --idle)",
+            soft_wrap=True,
+        )
     console.print(status_table(now))

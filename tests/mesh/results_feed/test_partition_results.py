@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aggregate.encoded_partials import EncodedPartial
 from aggregate.results_messages import results_messages
 from grandstand.internal.v1.internal_pb2 import GameResults, Partial, PartitionResults, TallyPartial
 from grandstand.wire.topics import TopicPatterns
@@ -120,6 +123,10 @@ def test_a_last_message_that_was_lost_is_found_by_a_look() -> None:
     assert (view.applied(0), partition.lacking) == (7, set())
 
 
+def encoded(partials: Iterable[Partial]) -> list[EncodedPartial]:
+    return [EncodedPartial(each.game_id, each.topic, each.SerializeToString()) for each in partials]
+
+
 def test_a_flush_that_is_too_great_for_a_message_is_told_in_parts() -> None:
     flushed = [partial(game, topic, 9, 5) for game in GAMES for topic in TOPICS]
     size = flushed[0].ByteSize()
@@ -129,7 +136,7 @@ def test_a_flush_that_is_too_great_for_a_message_is_told_in_parts() -> None:
             before=5,
             after=9,
             stream="s",
-            partials=flushed,
+            partials=encoded(flushed),
             bytes_max=4096 + 3 * size,
             forgotten=["gone"],
         )
@@ -192,7 +199,7 @@ class World:
             before=self.flushed,
             after=self.applied,
             stream="s",
-            partials=changed,
+            partials=encoded(changed),
             bytes_max=room,
         )
         if self.applied > self.flushed:

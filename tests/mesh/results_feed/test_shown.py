@@ -9,7 +9,7 @@ from grandstand.gateway.v1.delta_pb2 import TopicDelta
 from grandstand.internal.v1.internal_pb2 import Partial, TallyPartial
 from grandstand.wire import delta
 from mesh.results_feed.view import GameView
-from mesh.results_feed.wire_format import varint
+from mesh.wire_format import varint
 
 NUMBERS = st.integers(0, 3) | st.integers(0, 2**64 - 1) | st.sampled_from([127, 128, 16_383, 16_384])
 

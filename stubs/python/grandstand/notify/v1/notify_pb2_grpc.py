@@ -140,7 +140,8 @@ class NotifyServiceServicer:
         """SendNotice to a list of up to 100,000 actors: the notice in the first message,
         whose audience is not set, and actors in all of them. Answers when all are stored.
         A call that fails may have stored it for some: send all of it again, in the same
-        order, under the same key; nobody is told twice.
+        order, under the same key; nobody is told twice. A list that is scheduled is not sent
+        before all of it is stored. DEADLINE_EXCEEDED for a stream that is silent for 10 s.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

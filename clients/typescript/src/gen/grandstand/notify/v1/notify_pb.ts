@@ -401,7 +401,8 @@ export type Repeat = Message<"grandstand.notify.v1.Repeat"> & {
   } | { case: undefined; value?: undefined };
 
   /**
-   * How many occurrences there are in all: 2 to 1,000.
+   * How many occurrences there are in all: 2 to 1,000. The last one is up to 366 days
+   * ahead, too.
    *
    * @generated from field: uint32 times = 4;
    */
@@ -437,7 +438,7 @@ export const SendNoticeRequestSchema: GenMessage<SendNoticeRequest> = /*@__PURE_
  */
 export type SendNoticeResponse = Message<"grandstand.notify.v1.SendNoticeResponse"> & {
   /**
-   * Of an occurrence: that of the first.
+   * Empty for what is scheduled: an occurrence has one from when it is due.
    *
    * @generated from field: string notification_id = 1;
    */
@@ -477,7 +478,7 @@ export type SendNoticeToActorsRequest = Message<"grandstand.notify.v1.SendNotice
   notice?: Notice | undefined;
 
   /**
-   * Up to 10,000 a message.
+   * Up to 10,000 a message, and 256 KiB.
    *
    * @generated from field: repeated string actor_ids = 2;
    */
@@ -670,7 +671,8 @@ export type ListInboxRequest = Message<"grandstand.notify.v1.ListInboxRequest"> 
   pageToken: string;
 
   /**
-   * The cursor of an answer that was kept: only what is newer.
+   * The cursor of an answer that was kept: only what was not listed by then. Of what waited
+   * for the end of quiet hours a part may be listed again; its notification_id tells.
    *
    * @generated from field: string after = 4;
    */
@@ -1174,7 +1176,8 @@ export const NotifyService: GenService<{
    * SendNotice to a list of up to 100,000 actors: the notice in the first message,
    * whose audience is not set, and actors in all of them. Answers when all are stored.
    * A call that fails may have stored it for some: send all of it again, in the same
-   * order, under the same key; nobody is told twice.
+   * order, under the same key; nobody is told twice. A list that is scheduled is not sent
+   * before all of it is stored. DEADLINE_EXCEEDED for a stream that is silent for 10 s.
    *
    * @generated from rpc grandstand.notify.v1.NotifyService.SendNoticeToActors
    */

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from google.protobuf.message import Message
 
 VARINT = 0
@@ -27,6 +29,13 @@ def varint(value: int) -> bytes:
 def tag(message: type[Message], field: str, wire_type: int) -> bytes:
     """What a field of that name begins with."""
     return varint(message.DESCRIPTOR.fields_by_name[field].number << 3 | wire_type)
+
+
+def packed(values: Sequence[int]) -> bytes:
+    """As the content of a repeated field of varints."""
+    if max(values, default=0) < 0x80:
+        return bytes(values)
+    return b"".join(map(varint, values))
 
 
 def sized(content: bytes) -> bytes:
