@@ -49,7 +49,7 @@ class ServiceConfig:
     actor_claim: str = "sub"
     """The claim of clients' tokens that names the actor."""
     mesh_key: Path | None = None
-    """The private key of the tokens that services show each other. All but notify want it."""
+    """The private key of the tokens that services show each other."""
     guest_key: Path | None = None
     """The private key of guests' tokens; None: no guests."""
     admit_actor: tuple[float, float] | None = None

@@ -22,6 +22,8 @@ TAIL_WAITING_MAX = 256
 INBOX_PAGE_DEFAULT = 20
 INBOX_PAGE_MAX = 100
 ACKNOWLEDGED_MAX = 100
+# Of a guest's notices that were read one by one. Anybody may become a guest, so each leaves little behind.
+GUEST_MARKS_MAX = 32
 
 # Segments.
 SEGMENT_CHANGES_MAX = 1_000

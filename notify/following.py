@@ -24,7 +24,7 @@ HEARTBEAT_S = 1.0
 SILENCE_S = 3.5 * HEARTBEAT_S
 _LOOK_S = 0.5
 _OPEN_S = 2.0
-_AGAIN_S = 0.2
+_AGAIN_S = 0.5
 
 
 class Following:

@@ -25,6 +25,7 @@ from grandstand.wire.errors import Invalid, Unavailable, shown
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.notices import checks, crowds
+from mesh.notices.bounds import READ_MARKS_MAX
 from mesh.notices.inbox import (
     Entry,
     Marks,
@@ -111,8 +112,11 @@ class Readers:
             cursor=cursor.encoded(),
         )
 
-    async def acknowledge(self, actor_id: str, request: pb.AcknowledgeNoticesRequest) -> int:
-        """How many are unread then. Raises Invalid, Exhausted."""
+    async def acknowledge(
+        self, actor_id: str, request: pb.AcknowledgeNoticesRequest, marks_max: int = READ_MARKS_MAX
+    ) -> int:
+        """How many are unread then. `marks_max`: of those read one by one so many are kept at most. Raises
+        Invalid, Exhausted."""
         named = request.notification_ids
         if len(named) > ACKNOWLEDGED_MAX:
             raise Invalid(
@@ -135,7 +139,7 @@ class Readers:
             sequences = {each for each in sequences if each <= newest}
 
         def read(reader: Reader) -> Reader | None:
-            return acknowledged(reader, sequences, up_to.up_to)
+            return acknowledged(reader, sequences, up_to.up_to, marks_max)
 
         reader = inbox.stored.reader
         if read(reader) is not None:

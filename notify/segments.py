@@ -22,6 +22,8 @@ from grandstand.wire.errors import Exhausted, Invalid, Unavailable, Unknown, sho
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.notices.bounds import SEGMENTS_PER_ACTOR_MAX
+from mesh.notices.store import NoticeStore
+from mesh.notices.stored import Applied
 from mesh.redis import layout
 from mesh.redis.database import Database, Script
 from notify.bounds import (
@@ -60,6 +62,7 @@ class Segments:
     def __init__(self, bus: Bus, database: Database, applier: Applies) -> None:
         self._log = StreamLog(bus, subjects.SEGMENTS_STREAM, _FULL)
         self._database = database
+        self._store = NoticeStore(database)
         self._applier = applier
         self._writes = asyncio.Semaphore(SEGMENT_WRITES_AT_ONCE)
 
@@ -88,8 +91,10 @@ class Segments:
             return
         # What Redis has may be behind the stream.
         newest = await self._log.newest(subjects.segment_members(segment))
-        if not newest.data:
-            raise Unknown(f"{field}: there is no segment {shown(segment)}; make it with ChangeSegment")
+        applied = (await self._store.applied()).get(subjects.SEGMENTS_STREAM, Applied())
+        if newest.sequence > applied.sequence:
+            raise Unavailable(f"{field}: segment {shown(segment)} is being read anew; try again")
+        raise Unknown(f"{field}: there is no segment {shown(segment)}; make it with ChangeSegment")
 
     async def list_segments(self, request: pb.ListSegmentsRequest) -> pb.ListSegmentsResponse:
         """Raises Invalid, RedisError."""

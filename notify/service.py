@@ -12,17 +12,19 @@ import grpc
 from grandstand.notify.v1 import notify_pb2 as pb
 from grandstand.notify.v1.notify_pb2_grpc import NotifyServiceServicer
 from grandstand.wire import ids
-from grandstand.wire.errors import Invalid, Unavailable, shown
+from grandstand.wire.errors import Forbidden, Invalid, Unavailable, shown
 from mesh.auth.access import Access, Caller
 from mesh.auth.audit import tell
+from mesh.notices.bounds import READ_MARKS_MAX
 from mesh.redis.database import RedisError
 from mesh.runtime import answering
 from notify import orders
+from notify.bounds import GUEST_MARKS_MAX
 from notify.orders import order_of
 from notify.readers import Readers
 from notify.segments import Segments
 from notify.sending import Sender, next_message
-from notify.tails import Tails
+from notify.tails import Queue, Tails
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -90,15 +92,11 @@ class NotifyService(NotifyServiceServicer):
             if opens is None and not identity.operator:
                 opens = _EVERY_GAME
             async with self._tails.opened(game_id, opens) as told:
-                while True:
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(_TAIL_LOOK_S):
-                            yield_of = await told.get()
-                        yield yield_of
-                        continue
+                while not self._draining.is_set():
                     self._access.any_owner(context)
-                    if self._draining.is_set():
-                        raise Unavailable("the server ends; call again")
+                    for each in await _told(told):
+                        yield each
+            raise Unavailable("the server ends; call again")
 
     async def ListInbox(self, request: pb.ListInboxRequest, context: Context) -> pb.ListInboxResponse:
         async with _answering(context):
@@ -112,7 +110,8 @@ class NotifyService(NotifyServiceServicer):
     ) -> pb.AcknowledgeNoticesResponse:
         async with _answering(context):
             identity = self._access.actor(context)
-            unread = await self._readers.acknowledge(identity.actor_id, request)
+            marks_max = GUEST_MARKS_MAX if identity.guest else READ_MARKS_MAX
+            unread = await self._readers.acknowledge(identity.actor_id, request, marks_max)
             return pb.AcknowledgeNoticesResponse(unread=unread)
 
     async def GetPreferences(
@@ -127,6 +126,8 @@ class NotifyService(NotifyServiceServicer):
     ) -> pb.SetPreferencesResponse:
         async with _answering(context):
             identity = self._access.actor(context)
+            if identity.guest:
+                raise Forbidden("token: is a guest's, and guests have no preferences; get one of an actor")
             stored = await self._readers.set_preferences(identity.actor_id, request.preferences)
             return pb.SetPreferencesResponse(preferences=stored)
 
@@ -174,6 +175,18 @@ class NotifyService(NotifyServiceServicer):
         return (
             self._access.owner(context, field, game_id) if game_id else self._access.operator_of_all(context)
         )
+
+
+async def _told(queue: Queue) -> list[pb.TailNoticesResponse]:
+    """What waits; none after _TAIL_LOOK_S."""
+    try:
+        async with asyncio.timeout(_TAIL_LOOK_S):
+            found = [await queue.get()]
+    except TimeoutError:
+        return []
+    while not queue.empty():
+        found.append(queue.get_nowait())
+    return found
 
 
 class _EveryGame:

@@ -76,6 +76,8 @@ class StreamLog:
         if sequence:
             return Kept(sequence, data, is_new=True)
         found = await self.newest(subject)
+        if not found.sequence and not last:
+            raise Unavailable(f"{subject}: was taken and is free again; try again")
         return found._replace(is_new=is_unsure and found.data == data)
 
     async def newest(self, subject: str) -> Kept:

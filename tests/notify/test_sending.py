@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
 
 from grandstand.internal.v1.internal_pb2 import StoredNotice
 from grandstand.notify.v1.notify_pb2 import SendNoticeToActorsRequest
@@ -215,9 +218,7 @@ def test_what_is_due_is_sent_once_by_any_number_of_schedulers(servers: Stores) -
             listed = rig.notice("list", audience=None, schedule=local(rig, 60))
             await rig.send_list(listed, [[f"a{n}" for n in range(700)]])
 
-            async def due(key: str) -> list[str]:
-                return [rest for rest, _ in await rig.stored(key, "due")]
-
+            due = _due_of(rig)
             async with rig.scheduler() as one, rig.scheduler() as two:
                 await eventually(lambda: _is(one.scheduled() == two.scheduled() == 4), "all are known")
                 await sender.cancel(rig.game_id, "taken back")
@@ -239,6 +240,28 @@ def test_what_is_due_is_sent_once_by_any_number_of_schedulers(servers: Stores) -
             assert first.expires_at.seconds - first.due_at.seconds == 7 * DAY_S
             parts = [stored for _, stored in await rig.stored("list", "due")]
             assert [len(part.actor_ids) for part in parts] == [500, 200]
+
+    run(scenario())
+
+
+def test_a_call_that_died_between_two_steps_is_completed_by_the_next(servers: Stores) -> None:
+    async def scenario() -> None:
+        async with notify_rig(servers.nats_url) as rig:
+            order = order_of(rig.notice(schedule=local(rig, 60)))
+            log = StreamLog(rig.bus, subjects.NOTICES_STREAM, "")
+            head = order.stored(int(rig.now_s() * 1e9))
+            await log.put(order.subject, head.SerializeToString())  # and died
+            async with rig.scheduler() as scheduler:
+                rig.ahead_s = 3_600
+                answer = await rig.sender().send(order)
+                assert answer.repeated_call
+                assert answer.due_at == head.due_at
+                await eventually(lambda: _all_are(_due_of(rig), k=[".1"]), "it is late, and sent")
+                await eventually(lambda: _nothing_scheduled(rig), "the list is purged")
+                assert (await rig.sender().send(order)).repeated_call
+                await eventually(lambda: _nothing_scheduled(rig), "and again, after another call")
+                assert scheduler.scheduled() == 0
+                assert [rest for rest, _ in await rig.stored("k", "due")] == [".1"]
 
     run(scenario())
 
@@ -266,6 +289,13 @@ def test_an_occurrence_of_a_list_is_completed_by_who_finds_it_begun(servers: Sto
     run(scenario())
 
 
+def _due_of(rig: NotifyRig) -> Callable[[str], Awaitable[list[str]]]:
+    async def due(key: str) -> list[str]:
+        return [rest for rest, _ in await rig.stored(key, "due")]
+
+    return due
+
+
 async def _is(value: bool) -> bool:
     return value
 
@@ -277,3 +307,34 @@ async def _all_are(due: Any, **wanted: list[str]) -> bool:
 async def _nothing_scheduled(rig: NotifyRig) -> bool:
     info = await rig.bus.js.stream_info(subjects.NOTICES_STREAM, subjects_filter="notices.scheduled.*")
     return not info.state.subjects
+
+
+def test_a_nats_that_dies_and_comes_back_delays_what_is_due_and_loses_nothing(tmp_path: Path) -> None:
+    async def scenario(found: Stores) -> None:
+        async with notify_rig(found.nats_url) as rig:
+            sender = rig.sender()
+            await sender.send(order_of(rig.notice("before", schedule=local(rig, 60))))
+            async with rig.scheduler() as scheduler:
+                await eventually(lambda: _is(scheduler.scheduled() == 1), "it is known")
+                found.nats.kill()
+                rig.ahead_s = 3_600
+                sending = asyncio.create_task(sender.send(order_of(rig.notice("meanwhile"))))
+                found.nats.start()
+                due = _due_of(rig)
+                await eventually(lambda: _asked(lambda: _all_are(due, before=[".1"])), "sent late")
+                assert not (await sending).repeated_call
+                await sender.send(order_of(rig.notice("after", schedule=local(rig, 60))))
+                await eventually(lambda: _is(scheduler.scheduled() == 1), "the consumer is another")
+                rig.ahead_s = 7_200
+                await eventually(lambda: _all_are(due, after=[".1"]), "sent")
+
+    with stores(tmp_path) as found:
+        run(scenario(found))
+
+
+async def _asked(look: Callable[[], Awaitable[bool]]) -> bool:
+    """NATS may be away."""
+    with contextlib.suppress(NatsError, TimeoutError):
+        async with asyncio.timeout(0.5):
+            return await look()
+    return False
