@@ -4,8 +4,8 @@ A notice that was taken back is overwritten by a marker, which stays as long as 
 applying the notice again brings it back nowhere. Names of notices that were taken back are remembered, for
 what is applied to a key that was lost, and for an occurrence that fell due at the same time.
 
-Bounds: CANCELLED_KNOWN_MAX names, the oldest goes; PUT_TOGETHER_MAX inboxes, and one list's part more, are
-written to at a time.
+Bounds: CANCELLED_KNOWN_MAX names, the oldest goes; a call writes to PUT_TOGETHER_MAX inboxes, as Redis does
+nothing else meanwhile; how many messages are applied at once is the caller's to bound.
 """
 
 from __future__ import annotations
@@ -120,49 +120,36 @@ class Applier:
         return expires_s(each.stored) > self._clock()
 
     async def _put(self, deliveries: Sequence[Delivery], *, anew: bool = False) -> None:
-        """What is for one key in one call, and PUT_TOGETHER_MAX inboxes at a time."""
-        puts: dict[tuple[str, bool], _Put] = {}
+        """What is for one key at once, and what is for many keys in few calls."""
+        puts: dict[tuple[str, bool], list[Delivery]] = {}
         for each in deliveries:
-            encoded, until_s = each.stored.SerializeToString(), expires_s(each.stored)
             overwrites = anew or each.stored.cancelled
+            keys = [layout.inbox_key(actor_id) for actor_id in each.actors]
             if each.crowd:
-                at = (layout.crowd_key(each.crowd), overwrites)
-                puts.setdefault(at, _Put(bounds.CROWD_MAX)).add(each.sequence, encoded, until_s)
-            for actor_id in each.actors:
-                at = (layout.inbox_key(actor_id), overwrites)
-                puts.setdefault(at, _Put(bounds.INBOX_OWN_MAX)).add(each.sequence, encoded, until_s)
-            if len(puts) >= PUT_TOGETHER_MAX:
-                await self._run(puts)
-                puts = {}
-        await self._run(puts)
-
-    async def _run(self, puts: dict[tuple[str, bool], _Put]) -> None:
-        now_s = self._clock()
+                keys.append(layout.crowd_key(each.crowd))
+            for key in keys:
+                puts.setdefault((key, overwrites), []).append(each)
+        alike: dict[tuple[bool, tuple[int, ...]], tuple[list[str], list[Delivery]]] = {}
+        for (key, overwrites), held in puts.items():
+            at = (overwrites, tuple(each.sequence for each in held))
+            alike.setdefault(at, ([], held))[0].append(key)
+        together = 1 if await self._database.is_cluster() else PUT_TOGETHER_MAX
         await asyncio.gather(
             *(
-                self._database.run(inbox_scripts.PUT, [key], put.arguments(now_s, overwrites=overwrites))
-                for (key, overwrites), put in puts.items()
+                self._database.run(inbox_scripts.PUT, keys[at : at + together], arguments)
+                for (overwrites, _), (keys, held) in alike.items()
+                for arguments in [self._arguments(held, overwrites=overwrites)]
+                for at in range(0, len(keys), together)
             )
         )
 
-
-class _Put:
-    """What is put into one key."""
-
-    __slots__ = ("fields", "most", "until_s")
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.until_s = 0.0
-        self.fields: list[int | bytes] = []
-
-    def add(self, sequence: int, encoded: bytes, until_s: float) -> None:
-        self.fields += (sequence, encoded)
-        self.until_s = max(self.until_s, until_s)
-
-    def arguments(self, now_s: float, *, overwrites: bool) -> list[int | str | bytes]:
-        life_ms = int((self.until_s - now_s) * 1000)
-        return [self.most, life_ms, _flag(overwrites), *self.fields]
+    def _arguments(self, held: Sequence[Delivery], *, overwrites: bool) -> list[int | str | bytes]:
+        most = bounds.CROWD_MAX if held[0].crowd else bounds.INBOX_OWN_MAX
+        life_ms = int((max(expires_s(each.stored) for each in held) - self._clock()) * 1000)
+        arguments: list[int | str | bytes] = [most, life_ms, _flag(overwrites)]
+        for each in held:
+            arguments += (each.sequence, each.stored.SerializeToString())
+        return arguments
 
 
 def decoded(pulled: Iterable[Pulled]) -> Iterator[Message]:

@@ -37,7 +37,11 @@ CHANGES_TRIED_MAX = 8
 
 # The keeper.
 CANCELLED_KNOWN_MAX = 100_000
-PUT_TOGETHER_MAX = 1_000
+PUT_TOGETHER_MAX = 64
+# A message of more bytes is a list's part, which others do not wait for: a few at a time, so many at most.
+LARGE_BYTES = 4 * 1024
+LARGE_TOGETHER_MAX = 2
+LARGE_WAITING_MAX = 1_024
 LEASE_MS = 3_000
 LEASE_RENEW_S = 1.0
 # A keeper that applied nothing for so long, and heard nothing, gives its lease up.

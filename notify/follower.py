@@ -5,7 +5,11 @@ that ends before what was applied of it (it lost messages), are applied from the
 there. Until all that was stored is applied, gateways are told only of what was stored in the last PUSH_AGE_S:
 they load inboxes in turn.
 
-Bound: two batches of mesh.jetstream.pull. Each batch is tried again for RETRY_FOR_S, then `run` raises.
+Messages of more than LARGE_BYTES wait while smaller ones that came after them are applied, so that nobody
+waits for a long list; applied counts as what comes before the first that waits.
+
+Bounds: two batches of mesh.jetstream.pull, and LARGE_WAITING_MAX messages that wait. What is applied at once
+is tried again for RETRY_FOR_S, then `run` raises.
 """
 
 from __future__ import annotations
@@ -13,7 +17,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import islice
 from typing import Protocol
 
 from nats.errors import Error as NatsError
@@ -26,7 +32,7 @@ from mesh.jetstream.pull import Pull, PullBroken, Pulled
 from mesh.notices.stored import Applied
 from mesh.notices.streams import ensure_stream
 from mesh.redis.database import RedisError
-from notify.bounds import PUSH_AGE_S
+from notify.bounds import LARGE_BYTES, LARGE_TOGETHER_MAX, LARGE_WAITING_MAX, PUSH_AGE_S
 
 log = logging.getLogger(__name__)
 
@@ -107,35 +113,41 @@ class Follower:
 
     async def _follow(self, pull: Pull) -> None:
         total, done, empty, said_s = pull.pending, 0, 0, self._loop.time()
+        last = self.applied.sequence
         is_live = not total
         self._anew = self._anew and not is_live
+        large: deque[Pulled] = deque()
         while True:
-            pulled = await pull.next(_PATIENCE_S)
-            if pulled:
-                old = 0 if is_live else self._count_old(pulled)
-                await self._retried(pulled[:old], pushes=False)
-                await self._retried(pulled[old:], pushes=True)
-                self.applied = Applied(self.applied.stream, pulled[-1].sequence)
-                done += len(pulled)
+            pulled: list[Pulled] = []
+            if len(large) <= LARGE_WAITING_MAX:
+                pulled = await pull.next(0.0 if large else _PATIENCE_S)
+            await self._take([each for each in pulled if len(each.data) <= LARGE_BYTES], is_live)
+            large += (each for each in pulled if len(each.data) > LARGE_BYTES)
+            await self._take(list(islice(large, LARGE_TOGETHER_MAX)), is_live)
+            for _ in range(min(LARGE_TOGETHER_MAX, len(large))):
+                large.popleft()
+            done += len(pulled)
+            last = pulled[-1].sequence if pulled else last
+            self.applied = Applied(self.applied.stream, large[0].sequence - 1 if large else last)
             self.heard_s = self._loop.time()
             if is_live:
                 continue
             if self.heard_s > said_s + _SAID_EVERY_S:
                 said_s = self.heard_s
                 log.info("%s: %d of %d messages are applied", self.stream, done, total)
-            empty = 0 if pulled else empty + 1
-            if done >= total or empty > _EMPTY_MAX:
+            empty = 0 if pulled or large else empty + 1
+            if not large and (done >= total or empty > _EMPTY_MAX):
                 log.info("%s: caught up with %d messages", self.stream, done)
                 is_live, self._anew = True, False
 
-    def _count_old(self, pulled: Sequence[Pulled]) -> int:
-        """How many are too old for anybody to wait for."""
+    async def _take(self, pulled: Sequence[Pulled], is_live: bool) -> None:
         since_s = self._clock() - PUSH_AGE_S
-        return bisect_left(pulled, since_s, key=lambda each: each.stored_at_s)
+        old = 0 if is_live else bisect_left(pulled, since_s, key=lambda each: each.stored_at_s)
+        for some, pushes in ((pulled[:old], False), (pulled[old:], True)):
+            if some:
+                await self._apply(some, pushes=pushes)
 
-    async def _retried(self, pulled: Sequence[Pulled], *, pushes: bool) -> None:
-        if not pulled:
-            return
+    async def _apply(self, pulled: Sequence[Pulled], *, pushes: bool) -> None:
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type(_AWAY),
             wait=wait_random_exponential(0.05, max=1.0),

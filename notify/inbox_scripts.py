@@ -8,33 +8,37 @@ from __future__ import annotations
 
 from mesh.redis.database import Script
 
-# KEYS: an inbox or a crowd. ARGV: how many it holds at most, milliseconds until the last of the given notices
+# KEYS: inboxes, or a crowd. ARGV: how many each holds at most, milliseconds until the last of the notices
 # expires, "1" if they take the place of those that are there (else what is there stays), and sequences, each
 # with its notice. The newest stay, expired or not, so that what is trimmed now is trimmed whenever it
-# comes again; the key lives as long as the longest of all that were ever in it. 1 if anything changed.
+# comes again; a key lives as long as the longest of all that were ever in it.
 PUT = Script("""
-local key, most, life = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2])
-local kind = redis.call('TYPE', key).ok
-if kind ~= 'hash' then
-  if kind ~= 'none' then redis.call('DEL', key) end
-  if life <= 0 then return 0 end
-end
-local changed = 0
-for i = 4, #ARGV, 2 do
-  if ARGV[3] ~= '1' then
-    changed = changed + redis.call('HSETNX', key, ARGV[i], ARGV[i + 1])
-  elseif redis.call('HGET', key, ARGV[i]) ~= ARGV[i + 1] then
-    redis.call('HSET', key, ARGV[i], ARGV[i + 1])
-    changed = changed + 1
+local most, life, overwrites = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1'
+local function before(a, b) return (tonumber(a) or 0) < (tonumber(b) or 0) end
+for _, key in ipairs(KEYS) do
+  local left = redis.call('PTTL', key)
+  local kind = left == -2 and 'none' or redis.call('TYPE', key).ok
+  if kind ~= 'hash' and kind ~= 'none' then
+    redis.call('DEL', key)
+    kind, left = 'none', -2
   end
-end
-if life > redis.call('PTTL', key) then redis.call('PEXPIRE', key, ARGV[2]) end
-if changed == 0 then return 0 end
-local surplus = redis.call('HLEN', key) - most
-if surplus > 0 then
-  local names = redis.call('HKEYS', key)
-  table.sort(names, function(a, b) return (tonumber(a) or 0) < (tonumber(b) or 0) end)
-  for i = 1, surplus do redis.call('HDEL', key, names[i]) end
+  if kind == 'hash' or life > 0 then
+    local is_new = false
+    for i = 4, #ARGV, 2 do
+      if overwrites then
+        is_new = redis.call('HSET', key, ARGV[i], ARGV[i + 1]) == 1 or is_new
+      else
+        is_new = redis.call('HSETNX', key, ARGV[i], ARGV[i + 1]) == 1 or is_new
+      end
+    end
+    if life > left then redis.call('PEXPIRE', key, ARGV[2]) end
+    local surplus = is_new and redis.call('HLEN', key) - most or 0
+    if surplus > 0 then
+      local names = redis.call('HKEYS', key)
+      table.sort(names, before)
+      for i = 1, surplus do redis.call('HDEL', key, names[i]) end
+    end
+  end
 end
 return 1
 """)

@@ -74,6 +74,7 @@ class Keeper:
         self._clock = clock
         self._followers: list[Follower] = []
         self._looked_s = float("-inf")
+        self._said = ""
         self._loop = asyncio.get_running_loop()
 
     async def run(self) -> None:
@@ -85,12 +86,21 @@ class Keeper:
                         log.info("%s keeps the inboxes", self._life)
                         await self._keep()
                 except* (_Over, NotNow, RedisError, NatsError, TimeoutError) as errors:
-                    log.warning("inboxes: %s; it is begun again", _why(errors))
+                    self._say(_why(errors))
+                except* Exception:  # a fault of ours in one notice is not to end all
+                    log.exception("inboxes: an error; it is begun again")
+                if self._followers:
                     await self._leave()
                 self._followers = []
                 await asyncio.sleep(LEASE_RENEW_S * random.uniform(0.5, 1.0))
         finally:
             await self._leave()
+
+    def _say(self, why: str) -> None:
+        """Once while it lasts."""
+        if why != self._said:
+            self._said = why
+            log.warning("inboxes: %s; it is begun again", why)
 
     def refusal(self) -> str | None:
         """Why the inboxes are not well kept as far as this process sees; "": it waits for an answer; None:

@@ -232,6 +232,30 @@ def _restart(servers: Stores) -> None:
     servers.nats.start()
 
 
+def test_nobody_waits_for_a_long_list_and_a_keeper_that_ends_in_its_midst_goes_on_there(
+    servers: Stores, client: redis.Redis
+) -> None:
+    parts = 40
+
+    async def scenario() -> None:
+        async with notices_on(servers) as notices:
+            pushes = Pushes()
+            await pushes.listen(notices.bus)
+            for part in range(parts):
+                actor_ids = [f"list-{part}-{n}" for n in range(bounds.PART_ACTORS_MAX)]
+                message = stored_notice(key="list", actor_ids=actor_ids).SerializeToString()
+                await notices.bus.client.publish(subjects.notice_part("aa", part), message)
+            await notices.tell("bob", "small")
+            async with keeping(servers):
+                await until(lambda: subjects.inbox("bob") in {s for s, _ in pushes.inboxes}, "bob is told")
+                assert len(pushes.inboxes) < parts * bounds.PART_ACTORS_MAX / 2
+            async with keeping(servers, "two"):
+                await notices.until_applied()
+            assert client.dbsize() >= parts * bounds.PART_ACTORS_MAX + 1
+
+    run(scenario())
+
+
 def test_an_inbox_of_ten_thousand_notices_shows_the_newest_and_holds_nobody_up(
     servers: Stores, client: redis.Redis
 ) -> None:

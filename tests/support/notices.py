@@ -141,11 +141,10 @@ class Pushes:
 
 
 @contextlib.asynccontextmanager
-async def notices_on(servers: Stores, *, made: bool = True) -> AsyncIterator[Notices]:
-    bus, database = await Bus.connect(servers.nats_url, "test"), Database(servers.redis_url)
+async def notices_on(servers: Stores, redis_url: str = "") -> AsyncIterator[Notices]:
+    bus, database = await Bus.connect(servers.nats_url, "test"), Database(redis_url or servers.redis_url)
     try:
-        if made:
-            await ensure_streams(bus)
+        await ensure_streams(bus)
         yield Notices(bus, database, NoticeStore(database))
     finally:
         await bus.close()
