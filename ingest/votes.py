@@ -23,9 +23,9 @@ import asyncio
 import logging
 import math
 from collections.abc import Sequence
+from struct import pack
 from typing import Any
 
-import numpy as np
 from google.protobuf.message import DecodeError
 from nats.errors import Error as NatsError
 
@@ -198,7 +198,7 @@ def question(
         actors=b"".join([keys[at] for at in actor_at]),
         producer=bytes([at < 0 for at in origin_at]),
         origins=b"".join(map(origins.key, origin_at)),
-        origin_seqs=np.array(seqs, dtype="<u8").tobytes(),
+        origin_seqs=pack(f"<{len(seqs)}Q", *seqs),
     )
 
 
