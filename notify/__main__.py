@@ -30,6 +30,7 @@ from mesh.redis.database import connect
 from mesh.redis.results import ResultStore
 from mesh.token_ends import checking
 from notify.announcing import Announcing
+from notify.completeness import Completeness
 from notify.evaluator import Evaluator
 from notify.keeper import Keeper
 from notify.readers import Readers
@@ -65,6 +66,7 @@ async def _working(process: runtime.Runtime, verifier: Verifier) -> AsyncIterato
     view = catalog.view
     announcing.learn(view)
     await ensure_streams(bus)
+    completeness = await Completeness.begin(bus)
     keeper = Keeper(
         bus,
         database,
@@ -76,7 +78,7 @@ async def _working(process: runtime.Runtime, verifier: Verifier) -> AsyncIterato
     segments = Segments(bus, database, keeper.applier)
     service = NotifyService(
         Sender(bus, catalog, segments, scheduler.scheduled, clock.now_s),
-        Readers(bus, NoticeStore(database), keeper.applier, clock.now_s),
+        Readers(bus, NoticeStore(database), keeper.applier, completeness, clock.now_s),
         segments,
         Tails(bus),
         Access(checking(verifier, clock, catalog), clock.now_s),

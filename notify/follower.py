@@ -86,7 +86,7 @@ class Follower:
                 await pull.open(self.applied.sequence + 1)
                 if not pull.pending:  # what is purged at its end is applied, too
                     self.applied = Applied(self.applied.stream, max(self.applied.sequence, end))
-                await self._follow(pull)
+                await self._follow(pull, end)
             except PullBroken as broken:
                 log.info("%s is followed anew: %s", self.stream, broken)
             except (NatsError, TimeoutError) as error:
@@ -111,7 +111,8 @@ class Follower:
             self.applied, self._anew = Applied(identity), True
         return end
 
-    async def _follow(self, pull: Pull) -> None:
+    async def _follow(self, pull: Pull, end: int) -> None:
+        """`end`: what was stored before it began."""
         total, done, empty, said_s = pull.pending, 0, 0, self._loop.time()
         last = self.applied.sequence
         is_live = not total
@@ -141,6 +142,8 @@ class Follower:
             if not large and (done >= total or empty > _EMPTY_MAX):
                 log.info("%s: caught up with %d messages", self.stream, done)
                 is_live, self._anew = True, False
+                last = max(last, end)
+                self.applied = Applied(self.applied.stream, last)
 
     async def _take(self, pulled: Sequence[Pulled], is_live: bool) -> None:
         since_s = self._clock() - PUSH_AGE_S

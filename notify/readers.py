@@ -1,6 +1,6 @@
 """What an actor does with its own inbox: lists it, marks what it has read, says what it wants to be told.
 
-    lists     from Redis, evaluated by mesh.notices.inbox as gateways do
+    lists     from Redis, evaluated by mesh.notices.inbox as gateways do; refused while it is filled again
     changes   of the actor's Reader in the stream READERS, by compare-and-set: of two at once the later one
               begins with what the earlier one stored. One that changes nothing writes nothing
 
@@ -42,6 +42,7 @@ from mesh.notices.stored import StoredInbox
 from mesh.redis.database import RedisError
 from notify import cursors
 from notify.bounds import ACKNOWLEDGED_MAX, CHANGES_TRIED_MAX, INBOX_PAGE_DEFAULT, INBOX_PAGE_MAX
+from notify.completeness import Completeness
 from notify.cursors import Cursor
 from notify.stream_log import StreamLog
 
@@ -73,8 +74,16 @@ _NOTHING = Cursor(0)
 class Readers:
     """`now_s`: Unix seconds. All methods raise RedisError, Unavailable."""
 
-    def __init__(self, bus: Bus, store: NoticeStore, applier: Applies, now_s: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        store: NoticeStore,
+        applier: Applies,
+        completeness: Completeness,
+        now_s: Callable[[], float],
+    ) -> None:
         self._bus = bus
+        self._completeness = completeness
         self._log = StreamLog(bus, subjects.READERS_STREAM, _FULL)
         self._store = store
         self._applier = applier
@@ -165,12 +174,15 @@ class Readers:
         return (await self._change(actor_id, replaced)).preferences
 
     async def _inbox(self, actor_id: str, game_id: str = "") -> _Inbox:
-        known = (await self._store.applied()).get(subjects.NOTICES_STREAM)
+        applied = await self._store.applied()
+        await self._completeness.check(applied)
+        known = applied.get(subjects.NOTICES_STREAM)
         (stored,) = await self._store.load([actor_id])
         names = [crowds.EVERYONE, *map(crowds.segment, stored.segments)]
         if game_id:
             names.append(crowds.game(game_id))
         found = await self._store.load_crowds(names)
+        await self._completeness.check(await self._store.applied())  # it may have been lost meanwhile
         return _Inbox(
             stored,
             [entry_of(sequence, each) for sequence, each in stored.own.items()],

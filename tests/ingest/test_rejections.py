@@ -53,6 +53,7 @@ SPEAKERS = (
     "mesh/notices/quiet_hours.py",
     "mesh/notices/read_marks.py",
     "mesh/notices/time_zones.py",
+    "notify/completeness.py",
     "notify/cursors.py",
     "notify/orders.py",
     "notify/readers.py",

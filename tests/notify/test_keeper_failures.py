@@ -130,6 +130,25 @@ def test_a_keeper_that_freezes_at_any_step_is_replaced_and_does_no_harm_when_it_
     run(scenario())
 
 
+def test_what_was_purged_at_the_end_of_a_stream_counts_as_applied_when_all_is_applied_again(
+    servers: Stores, client: redis.Redis
+) -> None:
+    """Else nobody would be answered until something is stored behind it."""
+
+    async def scenario() -> None:
+        async with notices_on(servers) as notices, keeping(servers):
+            await notices.member("vips", "ann")
+            await notices.member("vips", "bob")
+            await notices.until_applied()
+            subject = subjects.segment_member("vips", "bob")
+            await notices.bus.js.purge_stream(subjects.SEGMENTS_STREAM, subject=subject)
+            client.flushall()
+            await notices.until_applied()
+            assert (await notices.inbox("ann")).segments == {"vips"}
+
+    run(scenario())
+
+
 def test_two_that_believe_to_have_the_lease_do_no_harm(
     servers: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -205,6 +205,7 @@ CORES = (
     "mesh.seasons",
     "mesh.stream_limits",
     "notify.announcer",
+    "notify.floors",
     "notify.game_rules",
     "notify.rules.audience_peak",
     "notify.rules.closing_in",

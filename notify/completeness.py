@@ -1,0 +1,57 @@
+"""Refuses to answer from a Redis that has lost inboxes and is filled again (notify.floors).
+
+What was a part of an inbox would look like all of it. Gateways do not ask here: they go on showing what they
+have (gateway.known_notices).
+
+Bound: while Redis is behind, the streams are asked for their ends once in ASKED_EVERY_S, whoever calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+
+from nats.errors import Error as NatsError
+
+from grandstand.wire.errors import Unavailable
+from mesh.jetstream import subjects
+from mesh.jetstream.bus import Bus
+from mesh.notices.stored import Applied
+from notify.floors import Floors
+
+log = logging.getLogger(__name__)
+
+ASKED_EVERY_S = 0.5
+STREAMS = (subjects.NOTICES_STREAM, subjects.READERS_STREAM, subjects.SEGMENTS_STREAM)
+
+
+class Completeness:
+    def __init__(self, bus: Bus, floors: Floors) -> None:
+        self._bus = bus
+        self._floors = floors
+        self._loop = asyncio.get_running_loop()
+        self._asked_s = float("-inf")
+
+    @classmethod
+    async def begin(cls, bus: Bus) -> Completeness:
+        """Raises NatsError, TimeoutError."""
+        return cls(bus, Floors({name: Applied(*await bus.stream_end(name)) for name in STREAMS}))
+
+    async def check(self, applied: Mapping[str, Applied]) -> None:
+        """`applied`: what Redis says. Raises Unavailable."""
+        behind = self._floors.below(applied)
+        if behind and self._loop.time() >= self._asked_s + ASKED_EVERY_S:
+            self._asked_s = self._loop.time()
+            await self._learn_ends(behind)
+            behind = self._floors.below(applied)
+        if behind:
+            done, total = (sum(numbers) for numbers in zip(*behind.values(), strict=True))
+            raise Unavailable(f"inboxes are being rebuilt: {done} of {total}; try again in a moment")
+
+    async def _learn_ends(self, names: Iterable[str]) -> None:
+        for name in names:
+            try:
+                self._floors.ends(name, Applied(*await self._bus.stream_end(name)))
+            except (NatsError, TimeoutError) as error:
+                log.info("%s does not say where it ends: %s", name, str(error) or type(error).__name__)
