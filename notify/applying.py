@@ -51,7 +51,8 @@ class Applier:
         self._bus = bus
         self._database = database
         self._clock = clock
-        self._cancelled: OrderedDict[str, None] = OrderedDict()
+        self._cancelled: OrderedDict[str, float] = OrderedDict()
+        """Until when the key of each is kept for it, Unix seconds."""
 
     async def notice(self, sequence: int, subject: str, stored: StoredNotice) -> None:
         """A message of NOTICES."""
@@ -65,11 +66,10 @@ class Applier:
         deliveries, taken_back = [], []
         for sequence, subject, stored in messages:
             if is_cancellation(subject):
-                self.remember_cancelled(subject)
+                self.remember_cancelled(subject, stored)
                 taken_back.append(name_of(subject))
                 continue
-            is_cancelled = not is_firing(subject) and name_of(subject) in self._cancelled
-            found = delivery(sequence, subject, stored, cancelled=is_cancelled)
+            found = delivery(sequence, subject, stored, cancelled=self._is_cancelled(subject, stored))
             if found is not None:
                 deliveries.append(found)
         await self._put(deliveries, anew=anew)
@@ -78,13 +78,18 @@ class Applier:
                 deliveries += await self._take_back(name)
         return deliveries
 
-    def remember_cancelled(self, subject: str) -> None:
-        """Of a notice's cancellation."""
+    def remember_cancelled(self, subject: str, stored: StoredNotice) -> None:
+        """A notice's cancellation."""
         name = name_of(subject)
-        self._cancelled[name] = None
+        self._cancelled[name] = expires_s(stored) + bounds.KEPT_AFTER_EXPIRY_S
         self._cancelled.move_to_end(name)
         if len(self._cancelled) > CANCELLED_KNOWN_MAX:
             self._cancelled.popitem(last=False)
+
+    def _is_cancelled(self, subject: str, stored: StoredNotice) -> bool:
+        """What is sent later than its key was kept is another notice under the same key."""
+        until_s = 0.0 if is_firing(subject) else self._cancelled.get(name_of(subject), 0.0)
+        return stored.sent_at.seconds < until_s
 
     async def reader(self, actor_id: str, sequence: int, reader: Reader, *, anew: bool = False) -> None:
         """A message of READERS."""

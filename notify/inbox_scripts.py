@@ -80,7 +80,10 @@ if at == 0 then
   end
   local surplus = #held - tonumber(ARGV[4])
   if surplus > 0 then
-    table.sort(held, function(a, b) return a[2] < b[2] end)
+    table.sort(held, function(a, b)
+      if (a[2] < 0) ~= (b[2] < 0) then return a[2] < 0 end
+      return math.abs(a[2]) < math.abs(b[2])
+    end)
     for i = 1, surplus do redis.call('HDEL', key, held[i][1]) end
   end
 end

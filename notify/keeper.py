@@ -152,8 +152,8 @@ class Keeper:
     async def _learn_cancelled(self) -> None:
         """What was taken back is not told first by who applies all from the beginning."""
         async for pulled, _ in walk(self._bus, subjects.NOTICES_STREAM, [subjects.NOTICES_CANCELLED_ALL]):
-            for each in pulled:
-                self.applier.remember_cancelled(each.subject)
+            for _, subject, stored in decoded(pulled):
+                self.applier.remember_cancelled(subject, stored)
 
     async def _renew(self) -> None:
         while True:

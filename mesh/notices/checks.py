@@ -13,7 +13,9 @@ from grandstand.wire.errors import Invalid, shown
 from mesh.notices import bounds, quiet_hours
 
 _CODE = re.compile(r"(?!\.)[A-Za-z0-9_.-]{1,64}(?<!\.)\Z")
-_CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+_HIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+"""Controls, separators of lines, and what turns the direction of what follows; joiners and marks that scripts
+and emoji need are not."""
 
 assert bounds.CODE_CHARACTERS_MAX == 64
 
@@ -24,13 +26,10 @@ def check_notice(notice: Notice) -> None:
     if notice.game_id:
         ids.check_id("notice.game_id", notice.game_id)
     check_code("notice.code", notice.code)
-    ids.check_text("notice.title", notice.title)
-    _check_length("notice.text", notice.text, bounds.TEXT_CHARACTERS_MAX)
-    if bad := _CONTROLS.search(notice.text):
-        raise Invalid(
-            f"notice.text: {shown(notice.text)} has the character {bad[0]!r}; of what does not print, "
-            "only line feeds are allowed"
-        )
+    if not notice.title.strip():
+        raise Invalid(f"notice.title: is empty; give 1 to {bounds.TITLE_CHARACTERS_MAX} characters")
+    _check_shown("notice.title", notice.title, bounds.TITLE_CHARACTERS_MAX)
+    _check_shown("notice.text", notice.text, bounds.TEXT_CHARACTERS_MAX, "\n")
     if notice.data:
         _check_data("notice.data", notice.data)
     size = sum(len(part.encode()) for part in (notice.title, notice.text, notice.data))
@@ -103,6 +102,16 @@ def _check_line(field: str, value: str, most: int) -> None:
     _check_length(field, value, most)
     if not value.isprintable():
         raise Invalid(f"{field}: {shown(value)} has a character that does not print")
+
+
+def _check_shown(field: str, value: str, most: int, allowed: str = "") -> None:
+    _check_length(field, value, most)
+    for bad in _HIDDEN.findall(value):
+        if bad not in allowed:
+            raise Invalid(
+                f"{field}: {shown(value)} has the character {bad!r}; no controls are allowed"
+                + (" but line feeds" if allowed else "")
+            )
 
 
 def _check_length(field: str, value: str, most: int) -> None:

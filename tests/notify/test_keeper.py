@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import redis
 from grandstand.internal.v1.internal_pb2 import Reader, StoredNotice
 from grandstand.notify.v1.notify_pb2 import Audience, Mute, Preferences
 from mesh.jetstream import subjects
+from mesh.notices import bounds
 from mesh.redis import layout
 from tests.support.games import run, until
 from tests.support.nats_versions import EACH_NATS, nats_version  # noqa: F401
@@ -127,6 +129,20 @@ def test_what_is_taken_back_is_marked_in_every_inbox_and_stays_so(servers: Store
                 assert await notices.titles("a1") == []
                 (crowd,) = (await notices.store.load_crowds(["everyone"])).values()
                 assert [each.cancelled for each in crowd.values()] == [True]
+
+    run(scenario())
+
+
+def test_a_key_that_was_taken_back_may_be_sent_again_when_it_is_kept_no_longer(servers: Stores) -> None:
+    async def scenario() -> None:
+        async with notices_on(servers) as notices, keeping(servers):
+            old_s = time.time() - bounds.KEPT_AFTER_EXPIRY_S - 3_600
+            gone = stored_notice(key="again", sent_s=old_s, life_s=60)
+            gone.cancelled = True
+            name = subjects.notice_name("g", "again")
+            await notices.send(gone, subjects.notice_cancelled(name))
+            await notices.tell("ann", "again")
+            await notices.until_told("ann", "again")
 
     run(scenario())
 

@@ -39,6 +39,8 @@ def notice(**changed: object) -> Notice:
         ({"code": "c" * 65}, "1 to 64"),
         ({"title": " "}, "notice.title: is empty"),
         ({"title": "t" * 201}, "has 201 characters"),
+        ({"title": "a\nb"}, "notice.title: 'a\\nb' has the character '\\n'; no controls are allowed"),
+        ({"title": "a\u202eb"}, "notice.title: 'a\\u202eb' has the character '\\u202e'"),
         ({"text": "t" * 1_001}, "notice.text: 'tttt"),
         ({"text": "a\x00b"}, "notice.text: 'a\\x00b' has the character '\\x00'"),
         ({"data": "{"}, "notice.data: '{' is not JSON: Expecting property name"),
@@ -73,6 +75,13 @@ def test_a_notice_that_is_taken_is_no_larger_than_its_bound(text: str, value: ob
         said = (given_notice.title, given_notice.text, given_notice.data)
         assert sum(len(part.encode()) for part in said) <= bounds.SAID_BYTES_MAX
         assert given_notice.ByteSize() < bounds.NOTIFICATION_BYTES_MAX
+
+
+@pytest.mark.parametrize(
+    "title", ["👨\u200d👩\u200d👧", "می\u200cخواهم", "\u200fشلום", "🏴\U000e0067\U000e0062\U000e007f", "é"]
+)
+def test_a_title_may_have_what_scripts_and_emoji_need(title: str) -> None:
+    check_notice(notice(title=title, text=f"{title}\n{title}"))
 
 
 def test_the_greatest_notice_is_taken() -> None:
