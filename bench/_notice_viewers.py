@@ -158,7 +158,7 @@ class NoticeViewers:
         viewer, now_us = self._reading, time.monotonic_ns() // 1000
         assert viewer is not None
         response = SubscribeResponse.FromString(payload)
-        for state in response.snapshot.topics or response.update.topics:
+        for state in response.personal.topics:
             if state.topic != INBOX:
                 continue
             viewer.is_shown = True

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from gateway.known_notices import KnownNotices
@@ -24,12 +25,14 @@ from grandstand.event.v1.event_pb2 import Cursor, Position
 from grandstand.notify.v1.notify_pb2 import InboxResult
 from grandstand.wire.topics import INBOX
 from mesh.notices.bounds import INBOX_NEWEST_MAX
-from mesh.notices.inbox import Shown, merged
-from mesh.wire_format import LENGTH_DELIMITED, sized, tag
+from mesh.notices.inbox import Entry, merged, notification_of
+from mesh.wire_format import LENGTH_DELIMITED, VARINT, sized, tag, varint
 
 NOTICES, READERS = 0, 1
 """The partitions of an inbox's cursor."""
 
+_NEWEST = tag(InboxResult, "newest", LENGTH_DELIMITED)
+_UNREAD = tag(InboxResult, "unread", VARINT)
 _INBOX = tag(TopicState, "inbox", LENGTH_DELIMITED)
 
 
@@ -38,6 +41,9 @@ class Seen(NamedTuple):
 
     notices: int = 0
     readers: int = 0
+
+    def covers(self, other: Seen) -> bool:
+        return self.notices >= other.notices and self.readers >= other.readers
 
 
 def seen_of(positions: Iterable[Position]) -> Seen:
@@ -78,22 +84,35 @@ class InboxLooks:
 
 
 def _look(own: OwnInbox, crowds: Sequence[KnownNotices], now_s: float) -> Look:
-    entries = [crowd.by_sequence.values() for crowd in crowds]
-    shown: Shown = merged(own.notices.by_sequence.values(), entries, own.marks, now_s)
-    result = InboxResult(newest=shown.notifications(INBOX_NEWEST_MAX), unread=shown.unread)
-    return Look(result.SerializeToString(), shown.changes_at_s)
+    entries = [crowd.by_sequence.values() for crowd in crowds if crowd.by_sequence]
+    shown = merged(own.notices.by_sequence.values(), entries, own.marks, now_s)
+    parts = [_field(entry, is_read) for entry, is_read in shown.entries[:INBOX_NEWEST_MAX]]
+    if shown.unread:
+        parts.append(_UNREAD + varint(shown.unread))
+    return Look(b"".join(parts), shown.changes_at_s)
+
+
+def _field(entry: Entry, is_read: bool) -> bytes:
+    """Of an InboxResult."""
+    field = entry.encoded.get(is_read)
+    if field is None:
+        encoded = notification_of(entry, is_read).SerializeToString()
+        field = entry.encoded[is_read] = _NEWEST + sized(encoded)
+    return field
 
 
 class InboxView:
     """`state`, an encoded TopicState, is None until all that it is made of was loaded; `version` grows with
     each new state."""
 
-    __slots__ = ("_content", "_newest", "_own", "changes_at_s", "crowds", "state", "version")
+    __slots__ = ("_content", "_included", "_newest", "_own", "changes_at_s", "crowds", "state", "version")
 
     def __init__(self, own: OwnInbox) -> None:
         self._own = own
         self._newest = 0
         self._content = b""
+        self._included = Seen()
+        """What `state` was made of."""
         self.crowds: Sequence[KnownNotices] = ()
         self.state: bytes | None = None
         self.version = 0
@@ -106,23 +125,30 @@ class InboxView:
         if not all(part.is_loaded for part in parts):
             return False
         content, self.changes_at_s = looks.look(own, self.crowds, now_s)
-        if self.state is not None and self._content == content:
-            return False
+        self._included = self.known()
+        self._newest = max(self._newest, self._included.notices, *(part.newest for part in parts))
+        is_news = self.state is None or self._content != content
         self._content = content
-        self._newest = max(self._newest, self.floor, *(part.newest for part in parts))
-        sequences = ((NOTICES, self._newest), (READERS, own.reader_sequence))
-        state = TopicState(topic=INBOX)
-        positions = [Position(partition=part, sequence=at) for part, at in sequences if at]
-        if positions:
-            state.cursor.CopyFrom(Cursor(positions=positions))
-        self.state = state.SerializeToString() + _INBOX + sized(content)
-        self.version += 1
-        return True
+        # Its cursor is the newest, though it shows the same.
+        self.state = _cursor(self._newest, own.reader_sequence) + _INBOX + sized(content)
+        self.version += is_news
+        return is_news
 
-    @property
-    def floor(self) -> int:
-        """All notices up to this sequence are included."""
-        return min(part.floor for part in (self._own.notices, *self.crowds))
+    def known(self) -> Seen:
+        """What the state would include if it were made now."""
+        floor = min(part.floor for part in (self._own.notices, *self.crowds))
+        return Seen(floor, self._own.reader_sequence)
 
     def includes(self, seen: Seen) -> bool:
-        return self.floor >= seen.notices and self._own.reader_sequence >= seen.readers
+        """Whether the state does."""
+        return self._included.covers(seen)
+
+
+@lru_cache(maxsize=64)
+def _cursor(notices: int, readers: int) -> bytes:
+    """An encoded TopicState that has nothing but its name and cursor; the same for many inboxes."""
+    state = TopicState(topic=INBOX)
+    positions = [Position(partition=part, sequence=at) for part, at in enumerate((notices, readers)) if at]
+    if positions:
+        state.cursor.CopyFrom(Cursor(positions=positions))
+    return state.SerializeToString()

@@ -19,6 +19,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 
 from google.protobuf.message import DecodeError
 from nats.aio.msg import Msg
@@ -167,8 +168,6 @@ class WatchedInboxes:
                 self._drop(left)
             held = inbox.views[game_id] = _HeldView(inbox, game_id)
             self._follow_crowds(held)
-            if held.view.look(self._looks, self._now()):
-                self._times.put(held, held.view.changes_at_s)
         held.waiting[offer] = seen
         self._waiting[held] = None
         self._tell_waiting([held])
@@ -178,6 +177,8 @@ class WatchedInboxes:
         held = self._held[actor_id].views[game_id]
         held.watchers.pop(offer, None)
         held.waiting.pop(offer, None)
+        if not held.waiting:
+            self._waiting.pop(held, None)
         self._plan.unwatch(actor_id, self._loop.time())
         self._wake_loop.nudge()
 
@@ -216,9 +217,11 @@ class WatchedInboxes:
     def _tell_waiting(self, views: Iterable[_HeldView]) -> None:
         """Shows them what they have seen, if it is known by now; else it is loaded before its turn."""
         for held in views:
-            held.tell()
+            known = held.view.known()
+            if any(known.covers(seen) for seen in held.waiting.values()):
+                self._make_anew(held)
             if not held.waiting:
-                del self._waiting[held]
+                self._waiting.pop(held, None)
             elif held.view.state is not None:
                 self._plan.want(held.inbox.actor_id)
                 for name in held.crowds:
@@ -232,13 +235,15 @@ class WatchedInboxes:
         if self._stale and self._looking is None:
             self._looking = self._loop.call_soon(self._look)
 
+    def _make_anew(self, held: _HeldView) -> None:
+        self._stale.pop(held, None)
+        if held.view.look(self._looks, self._now()) or held.waiting:
+            held.tell()
+        self._times.put(held, held.view.changes_at_s)
+
     def _look(self) -> None:
-        now_s = self._now()
-        for held in list(self._stale)[: bounds.INBOXES_AT_ONCE]:
-            del self._stale[held]
-            if held.view.look(self._looks, now_s):
-                held.tell()
-            self._times.put(held, held.view.changes_at_s)
+        for held in list(islice(self._stale, bounds.INBOXES_AT_ONCE)):
+            self._make_anew(held)
         self._looking = self._loop.call_soon(self._look) if self._stale else None
         if not self._stale:
             self._wake_loop.nudge()
@@ -346,7 +351,8 @@ class WatchedInboxes:
                     self._follow_crowds(held)
             if is_news:
                 self._changed(inbox.views.values())
-        self._tell_waiting(list(self._waiting))
+        loaded = (held for actor_id in actor_ids for held in self._held[actor_id].views.values())
+        self._tell_waiting([held for held in (self._waiting if names else loaded) if held.waiting])
 
 
 async def _unsubscribe(subscription: Subscription) -> None:

@@ -30,8 +30,9 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED, STAGE_UNSPECIFIED, Board, Game, Poll
+from grandstand.internal.v1.internal_pb2 import StoredNotice
 from grandstand.wire import ids, tasks
-from grandstand.wire.errors import Unknown
+from grandstand.wire.errors import Unavailable, Unknown
 from mesh.catalog.mesh_clock import boot_s
 from mesh.catalog.spreads import Spreads
 from mesh.catalog.view import Definition
@@ -40,6 +41,7 @@ from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.redis.database import RedisError
 from mesh.redis.results import ResultStore
+from mesh.redis.share import folded_anew
 from mesh.results_feed.result_feeds import ResultFeeds
 from mesh.results_feed.view import GameView
 from notify import bounds
@@ -256,40 +258,51 @@ class Evaluator:
             if not batch:
                 self._has_work.clear()
                 continue
+            loaded = {each: self._games[each] for each in batch if each in self._games}
+
+            def adopt(sequence: int, stored: StoredNotice, loaded: Mapping[str, _Judged] = loaded) -> None:
+                judged = loaded.get(stored.firing.game_id)
+                if judged is not None:
+                    judged.rules.adopt(sequence, stored)
+
             try:
-                await self._load_batch({each: self._games[each] for each in batch if each in self._games})
-            except (NatsError, RedisError, TimeoutError, Unknown) as error:
-                log.info("rules of %d games wait: %s", len(batch), str(error) or type(error).__name__)
-                self._to_load.update(dict.fromkeys(each for each in batch if each in self._games))
+                if loaded:
+                    await self._stream.last_of(list(loaded), adopt)
+            except (NatsError, TimeoutError) as error:
+                self._load_later(loaded, error)
                 await asyncio.sleep(bounds.LOAD_AGAIN_S * random.uniform(0.5, 1.5))
+                continue
+            await asyncio.gather(*(self._load_results(*each) for each in loaded.items()))
 
-    async def _load_batch(self, batch: Mapping[str, _Judged]) -> None:
-        """Raises NatsError, RedisError, TimeoutError, Unknown."""
-        if not batch:
+    async def _load_results(self, game_id: str, judged: _Judged) -> None:
+        """One that cannot be loaded holds no other up."""
+        is_final = judged.rules.game.stage == STAGE_SEALED
+        try:
+            if self._games.get(game_id) is judged:
+                self._follow(game_id)
+                await self._results.load(game_id)
+        except (NatsError, RedisError, TimeoutError, Unknown) as error:
+            self._load_later({game_id: judged}, error)
             return
-        finals = {each: judged.rules.game.stage == STAGE_SEALED for each, judged in batch.items()}
-        for sequence, stored in await self._stream.last_of(list(batch)):
-            judged = batch.get(stored.firing.game_id)
-            if judged is not None:
-                judged.rules.adopt(sequence, stored)
-        live = [each for each, judged in batch.items() if self._games.get(each) is judged]
-        for game_id in live:
-            self._follow(game_id)
-        await asyncio.gather(*(self._results.load(game_id) for game_id in live))
-        for game_id in live:
-            judged = batch[game_id]
-            if self._games.get(game_id) is not judged or game_id in self._to_load:
-                continue
-            if judged.view.unloaded() is not None:  # a partition is folded anew
-                self._loop.call_later(bounds.LOAD_AGAIN_S, self._load_again, game_id, judged)
-                continue
-            judged.is_ready = True
-            judged.is_final = finals[game_id]
-            self._touch_all(game_id, judged)
+        if self._games.get(game_id) is not judged or game_id in self._to_load:
+            return
+        if (partition := judged.view.unloaded()) is not None:
+            self._load_later({game_id: judged}, Unavailable(folded_anew(partition)))
+            return
+        judged.is_ready = True
+        judged.is_final = is_final
+        self._touch_all(game_id, judged)
 
-    def _load_again(self, game_id: str, judged: _Judged) -> None:
-        if self._games.get(game_id) is judged:
-            self._load(game_id)
+    def _load_later(self, games: Mapping[str, _Judged], error: Exception) -> None:
+        why = str(error) or type(error).__name__
+        log.info("rules of %d games wait, %s for one: %s", len(games), next(iter(games)), why)
+
+        def load() -> None:
+            for game_id, judged in games.items():
+                if self._games.get(game_id) is judged:
+                    self._load(game_id)
+
+        self._loop.call_later(bounds.LOAD_AGAIN_S * random.uniform(0.5, 1.5), load)
 
     def _follow(self, game_id: str) -> None:
         """All partitions that the game folds in, as the catalog has it now. Raises Unknown."""
@@ -342,7 +355,12 @@ class Evaluator:
                 self._drop(game_id)
 
     def _judge(self, game_id: str, judged: _Judged, topic: str, now_s: float) -> None:
-        firings, look_at_s = judged.rules.judge(topic, now_s)
+        try:
+            firings, look_at_s = judged.rules.judge(topic, now_s)
+        except Exception:
+            # Results that make no sense, or a fault of ours: the rules of others go on.
+            log.exception("game %s: rules on %r cannot be judged", game_id, topic)
+            return
         for firing in firings:
             self._firings.put_nowait((game_id, judged, firing, boot_s()))
         if look_at_s is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from google.protobuf.message import DecodeError
 from nats.errors import Error as NatsError
@@ -69,43 +69,44 @@ class FiringStream:
                 return _decoded(subject, found.seq or 0, found.data or b"")
         raise AssertionError("it returns or raises")
 
-    async def last_of(self, game_ids: Sequence[str]) -> list[Last]:
-        """The last message of each rule and topic of these games. Raises NatsError, TimeoutError."""
+    async def last_of(self, game_ids: Sequence[str], take: Callable[[int, StoredNotice], None]) -> None:
+        """Hands over the last message of each rule and topic of these games, perhaps more than once. Raises
+        NatsError, TimeoutError."""
         async for attempt in _attempts():
             with attempt:
-                async with asyncio.timeout(_ATTEMPT_S):
-                    return await self._read(game_ids)
-        raise AssertionError("it returns or raises")
+                await self._read(game_ids, take)
 
-    async def _read(self, game_ids: Sequence[str]) -> list[Last]:
-        found: list[Delivered] = []
-        expected: int | None = None
-        is_over = asyncio.Event()
-        broken = ""
+    async def _read(self, game_ids: Sequence[str], take: Callable[[int, StoredNotice], None]) -> None:
+        count, broken = 0, ""
+        news = asyncio.Event()
 
-        def take(message: Delivered) -> None:
-            found.append(message)
-            if len(found) == expected:
-                is_over.set()
+        def hear(message: Delivered) -> None:
+            nonlocal count
+            count += 1
+            news.set()
+            found = _decoded(message.subject, message.sequence, message.data)
+            if found is not None:
+                take(*found)
 
         def broke(why: str) -> None:
             nonlocal broken
             broken = why
-            is_over.set()
+            news.set()
 
-        consumer = OrderedConsumer(self._bus, take, broke)
+        consumer = OrderedConsumer(self._bus, hear, broke)
         try:
-            expected = await consumer.open(
-                subjects.NOTICES_STREAM, [subjects.notices_fired_in(game_id) for game_id in game_ids]
-            )
-            if len(found) < expected:
-                await is_over.wait()
+            async with asyncio.timeout(_ATTEMPT_S):
+                expected = await consumer.open(
+                    subjects.NOTICES_STREAM, [subjects.notices_fired_in(game_id) for game_id in game_ids]
+                )
+            while count < expected and not broken:
+                news.clear()
+                async with asyncio.timeout(_ATTEMPT_S):  # between two messages: there may be many
+                    await news.wait()
         finally:
             await consumer.close()
         if broken:
             raise NatsError(f"the firings were not read: {broken}")
-        decoded = (_decoded(each.subject, each.sequence, each.data) for each in found)
-        return [each for each in decoded if each is not None]
 
 
 def _decoded(subject: str, sequence: int, data: bytes) -> Last | None:

@@ -24,18 +24,21 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED, Board, Game, Poll
-from grandstand.internal.v1.internal_pb2 import RuleState, StoredNotice
+from grandstand.internal.v1.internal_pb2 import StoredNotice
 from mesh import limits
 from mesh.jetstream import subjects
+from mesh.merge import TopicMerge
 from mesh.pseudonyms import UNKEYED, PublicId
 from mesh.results_feed.view import GameView
+from mesh.rule_kinds import EACH
 from notify.rules.compiled import Compiled
-from notify.rules.found import Judged
+from notify.rules.found import Found, Judge
 from notify.rules.kinds import JUDGES
 from notify.rules.notice import stored_notice
 from notify.rules.results import Results, closes_at_s
+from notify.rules.state import BEGINS, Seen, State, decode, encode
 
-MOVES_LOOK_S = 0.25
+MOVES_LOOK_S = 0.5
 """How often pulses and audiences are looked at."""
 _MOVING = ("pulse", "audience")
 _NEVER = float("inf")
@@ -63,7 +66,7 @@ class _Slot:
     def __init__(self, rule_id: str, topic: str) -> None:
         self.rule_id = rule_id
         self.topic = topic
-        self.state = RuleState()
+        self.state = BEGINS
         self.sequence = 0
         """Of the last message of its subject; 0 for none."""
         self.ordinal = 0
@@ -73,7 +76,7 @@ class _Slot:
         """There is a state of this generation in the stream."""
         self.fired_at_s = float("-inf")
         self.is_firing = False
-        self.seen: list[tuple[int, int]] = []
+        self.seen: Seen = []
         """Positions that the results do not include yet, as far as is known."""
 
 
@@ -84,7 +87,7 @@ class Firing(NamedTuple):
     sequence: int
     stored: StoredNotice
     slot: _Slot
-    state: RuleState
+    state: State
 
 
 class Said(NamedTuple):
@@ -99,12 +102,26 @@ _NOTHING = Said((), None)
 class _Topic:
     """The rules of a topic, and when they were judged last."""
 
-    __slots__ = ("definition", "look_at_s", "moves", "not_before_s", "slots")
+    __slots__ = (
+        "definition",
+        "is_defined",
+        "look_at_s",
+        "merge",
+        "moves",
+        "not_before_s",
+        "slots",
+        "while_open",
+    )
 
-    def __init__(self, slots: list[tuple[Compiled, _Slot]], moves: bool) -> None:
+    def __init__(self, kind: str, slots: list[tuple[Compiled, Judge, _Slot]]) -> None:
         self.slots = slots
-        self.moves = moves
+        self.while_open = [each for each in slots if not each[0].by_definition and each[0].kind != "sealed"]
+        """What may be found if neither the definition nor the stage has changed."""
+        self.is_defined = kind in EACH
+        """It has a definition of its own."""
+        self.moves = kind in _MOVING
         """Its value changes with time, and costs more to look at."""
+        self.merge: TopicMerge | None = None
         self.begin()
 
     def begin(self) -> None:
@@ -161,32 +178,40 @@ class GameRules:
             if now_s < judged.not_before_s:
                 return Said((), judged.not_before_s)
             judged.not_before_s = now_s + MOVES_LOOK_S
-        results = self._results(topic)
+        results = self._results(topic, judged)
         if results is None:
             return _NOTHING
         definition = results.definition
         is_known = definition is judged.definition and now_s < judged.look_at_s
         judged.definition = definition
-        over_s = _over_s(definition)
+        over_s = None
+        if judged.is_defined and definition.stage == STAGE_SEALED:  # type: ignore[union-attr]
+            over_s = _over_s(definition)
         firings: list[Firing] = []
         is_resting = False
         look_at_s = judged.look_at_s if is_known else _NEVER
-        for rule, slot in judged.slots:
-            if (
-                slot.is_firing
-                or (is_known and rule.by_definition)
-                or (over_s is not None and over_s < rule.since_s)
-            ):
+        is_calm = is_known and results.stage != STAGE_SEALED
+        generation = self.game.generation
+        for rule, judge, slot in judged.while_open if is_calm else judged.slots:
+            if slot.is_firing or (over_s is not None and over_s < rule.since_s):
                 continue
-            if (slot.seen or slot.generation) and self._rests(slot):
+            if slot.generation > generation or (slot.seen and self._is_behind(slot)):
                 is_resting = True
                 continue
-            at_s = self._judge(rule, slot, results, now_s, firings)
+            state, found, at_s, keep = judge(rule, slot.state, results, now_s)
             if at_s is not None and at_s < look_at_s:
                 look_at_s = at_s
+            if found is not None and self._is_held_back(rule, slot, now_s):
+                found = None
+            if found is not None or (keep and not slot.is_stored):
+                firings.append(self._fire(rule, slot, results, found, state, now_s))
+            else:
+                slot.state = state
         judged.look_at_s = look_at_s
         if is_resting:
             judged.begin()
+        if look_at_s == _NEVER and not firings:
+            return _NOTHING
         return Said(firings, None if look_at_s == _NEVER else look_at_s)
 
     def stored(self, firing: Firing, sequence: int) -> None:
@@ -210,11 +235,9 @@ class GameRules:
         slot.generation = stored.generation
         if stored.generation != self.game.generation:
             return
-        slot.state = RuleState.FromString(stored.rule_state)
+        slot.state, slot.seen = decode(stored.rule_state)
         slot.ordinal = stored.firing.ordinal
         slot.is_stored = True
-        slot.seen = [(position.partition, position.sequence) for position in slot.state.seen]
-        slot.state.ClearField("seen")
         if stored.HasField("notice"):
             slot.fired_at_s = stored.sent_at.ToNanoseconds() / 1e9
 
@@ -225,36 +248,25 @@ class GameRules:
     def began_anew(self) -> None:
         """Nobody looked for a while: what has lasted since before is not known."""
         for slot in self._slots.values():
-            if slot.state.candidate:
-                slot.state.candidate, slot.state.candidate_since_us = "", 0
+            slot.state = slot.state._replace(candidate="", candidate_since_us=0)
 
     @property
     def is_firing(self) -> bool:
         return any(slot.is_firing for slot in self._slots.values())
 
-    def _judge(
-        self, rule: Compiled, slot: _Slot, results: Results, now_s: float, firings: list[Firing]
-    ) -> float | None:
-        """When to look again, if at all."""
-        judged = JUDGES[rule.kind](rule, slot.state, results, now_s) if rule.kind else Judged(slot.state)
-        found = judged.found
-        if found is not None and self._is_held_back(rule, slot, now_s):
-            found = None
-        if found is None and (slot.is_stored or not judged.keep):
-            slot.state = judged.state
-            return judged.look_at_s
-        state = RuleState()
-        state.CopyFrom(judged.state)
-        for partial in results.partials:
-            state.seen.add(partition=partial.partition, sequence=partial.sequence)
+    def _fire(
+        self, rule: Compiled, slot: _Slot, results: Results, found: Found | None, state: State, now_s: float
+    ) -> Firing:
+        """Without `found`, to store the state alone."""
+        game, topic = self.game, results.topic
+        encoded = encode(state, ((each.partition, each.sequence) for each in results.partials))
+        ordinal = slot.ordinal + (found is not None)
         stored = stored_notice(
-            *(self.game, rule.rule, results.topic, slot.ordinal + (found is not None), found, state),
-            *(results.definition, self._public, now_s),
+            *(game, rule.rule, topic, ordinal, found, encoded, results.definition, self._public, now_s)
         )
         slot.is_firing = True
-        subject = subjects.notice_fired(self.game.game_id, rule.rule_id, results.topic)
-        firings.append(Firing(subject, slot.sequence, stored, slot, judged.state))
-        return judged.look_at_s
+        subject = subjects.notice_fired(game.game_id, rule.rule_id, topic)
+        return Firing(subject, slot.sequence, stored, slot, state)
 
     def _settled(self, slot: _Slot) -> _Slot:
         """Nothing is under way; all rules of its topic are to be judged."""
@@ -268,35 +280,37 @@ class GameRules:
         """Of rank_taken that is said of each actor (notify.rules.rank_taken)."""
         return now_s < slot.fired_at_s + rule.every_s and rule.kind != "rank_taken"
 
-    def _rests(self, slot: _Slot) -> bool:
+    def _is_behind(self, slot: _Slot) -> bool:
         while slot.seen and self._view.includes(*slot.seen[-1], topic=slot.topic):
             slot.seen.pop()
-        return bool(slot.seen) or slot.generation > self.game.generation
+        return bool(slot.seen)
 
     def _topic(self, topic: str) -> _Topic:
         kind, slash, _ = topic.partition("/")
         rules = [*self._by_topic.get(topic, ()), *(self._by_topic.get(f"{kind}/*", ()) if slash else ())]
-        return _Topic([(rule, self._slot(rule.rule_id, topic)) for rule in rules], kind in _MOVING)
+        # A later release may know kinds that this one does not.
+        known = [rule for rule in rules if rule.kind in JUDGES]
+        return _Topic(kind, [(rule, JUDGES[rule.kind], self._slot(rule.rule_id, topic)) for rule in known])
 
-    def _results(self, topic: str) -> Results | None:
+    def _results(self, topic: str, judged: _Topic) -> Results | None:
         """None of what is not known whole."""
         view = self._view
-        if topic.startswith(("poll/", "board/")):
-            definition: Game | Poll | Board | None = self._define(topic)
-            if definition is None:
-                return None
-        else:
-            definition = self.game
+        definition: Game | Poll | Board | None = self._define(topic) if judged.is_defined else self.game
+        if definition is None:
+            return None
         if not topic:
             return Results(topic, definition)
-        if self._whole is not view.partitions:
+        whole = view.partitions
+        if self._whole is not whole:
             if view.unloaded() is not None:
                 return None
-            self._whole = view.partitions
-        merge = view.merge_of(topic)
+            self._whole = whole
+        merge = judged.merge
         if merge is None:
-            return Results(topic, definition)
-        partials, partitions = merge.partials(), len(view.partitions)
+            merge = judged.merge = view.merge_of(topic)
+            if merge is None:
+                return Results(topic, definition)
+        partials, partitions = merge.partials(), len(whole)
         stage = partials[0].stage if partitions == len(partials) == 1 else merge.stage(partitions)
         return Results(topic, definition, partials, stage)
 
@@ -308,9 +322,7 @@ class GameRules:
 
 
 def _over_s(definition: Game | Poll | Board | None) -> float | None:
-    """When a poll or board was sealed; None if it is not. What was over before a rule was added, or ceased to
-    be paused, is not told."""
-    if isinstance(definition, Game) or definition is None or definition.stage != STAGE_SEALED:
-        return None
+    """When a sealed poll or board was. What was over before a rule was added, or ceased to be paused, is not
+    told."""
     at_s = closes_at_s(definition)
     return None if at_s is None else at_s + limits.SEAL_GRACE_S

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from math import inf
 from operator import attrgetter
@@ -42,6 +42,8 @@ class Entry:
     is_cancelled: bool
     notification: Notification
     """As one that is not read. Not to be changed."""
+    encoded: dict[bool, bytes] = field(default_factory=dict, compare=False, repr=False)
+    """Kept for who sends it to many: by whether it is read, as that one wants it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,19 +3,19 @@ the last. Missed if nobody looked meanwhile."""
 
 from __future__ import annotations
 
-from grandstand.internal.v1.internal_pb2 import RuleState
 from mesh.merge.audience import merge_audience
 from notify.rules.compiled import Compiled
 from notify.rules.found import Found, Judged
 from notify.rules.results import Results
+from notify.rules.state import State
 
 
-def judge(rule: Compiled, state: RuleState, results: Results, now_s: float) -> Judged:
+def judge(rule: Compiled, state: State, results: Results, now_s: float) -> Judged:
     viewers = merge_audience((partial.audience for partial in results.partials), now_s).viewers
     step = step_of(viewers)
     if step <= state.reached:
         return Judged(state)
-    return Judged(RuleState(reached=step), Found(value=step))
+    return Judged(State(reached=step), Found(value=step))
 
 
 def step_of(viewers: int) -> int:

@@ -6,14 +6,14 @@ One that was opened, or a rule that was added, when less time was left is not to
 from __future__ import annotations
 
 from grandstand.catalog.v1.catalog_pb2 import STAGE_OPEN, Board, Poll
-from grandstand.internal.v1.internal_pb2 import RuleState
 from notify.rules import results as of
 from notify.rules.compiled import Compiled
 from notify.rules.found import Found, Judged, once
 from notify.rules.results import Results
+from notify.rules.state import State
 
 
-def judge(rule: Compiled, state: RuleState, results: Results, now_s: float) -> Judged:
+def judge(rule: Compiled, state: State, results: Results, now_s: float) -> Judged:
     definition = results.definition
     closes_at_s = of.closes_at_s(definition)
     if (

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from grandstand.internal.v1.internal_pb2 import RuleState
 from notify.rules.compiled import Compiled
 from notify.rules.results import Results, Who
+from notify.rules.state import State
 
 
 class Found(NamedTuple):
@@ -25,7 +25,7 @@ class Found(NamedTuple):
 class Judged(NamedTuple):
     """`state` is never the one that came in, unless nothing changed."""
 
-    state: RuleState
+    state: State
     found: Found | None = None
     look_at_s: float | None = None
     """Judge again then, though nothing comes; Unix seconds."""
@@ -33,12 +33,9 @@ class Judged(NamedTuple):
     """The state is to be stored though nothing was found, if none is yet."""
 
 
-Judge = Callable[[Compiled, RuleState, Results, float], Judged]
+Judge = Callable[[Compiled, State, Results, float], Judged]
 
 
-def once(state: RuleState, found: Found) -> Judged:
+def once(state: State, found: Found) -> Judged:
     """Of what is told once, now."""
-    after = RuleState()
-    after.CopyFrom(state)
-    after.reached = 1
-    return Judged(after, found)
+    return Judged(state._replace(reached=1), found)

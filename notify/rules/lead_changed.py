@@ -8,32 +8,28 @@ last as long as `hold`, and one that came and went while nobody looked. A takeov
 
 from __future__ import annotations
 
-from grandstand.internal.v1.internal_pb2 import RuleState
 from notify.rules import results as of
 from notify.rules.compiled import Compiled
 from notify.rules.found import Found, Judged
 from notify.rules.results import Results, Who
+from notify.rules.state import State
 
 
-def judge(rule: Compiled, state: RuleState, results: Results, now_s: float) -> Judged:
+def judge(rule: Compiled, state: State, results: Results, now_s: float) -> Judged:
     ahead, season = _ahead(results)
     if season > state.season:
-        state = RuleState(season=season)
-    leads = ahead[0] if len(ahead) == 1 else None
-    if leads is None or any(who.id == state.leader for who in ahead):
-        return Judged(_without_candidate(state))
-    if not state.leader:
-        return Judged(RuleState(season=season, leader=leads.id), keep=True)
+        state = State(season=season)
+    leader, leads = state.leader, ahead[0] if len(ahead) == 1 else None
+    if leads is None or leads.id == leader:
+        return Judged(_without_candidate(state) if state.candidate else state)
+    if not leader:
+        return Judged(State(season=season, leader=leads.id), keep=True)
     since_s = state.candidate_since_us / 1e6 if state.candidate == leads.id else now_s
     if now_s - since_s >= rule.hold_s:
-        after = RuleState(season=season, leader=leads.id)
-        before = Who(state.leader)
-        return Judged(after, Found(value=leads.points, leader=ahead, before=before, season=season))
+        after = State(season=season, leader=leads.id)
+        return Judged(after, Found(value=leads.points, leader=ahead, before=Who(leader), season=season))
     if state.candidate != leads.id:
-        candidate = RuleState()
-        candidate.CopyFrom(state)
-        candidate.candidate, candidate.candidate_since_us = leads.id, int(now_s * 1e6)
-        state = candidate
+        state = state._replace(candidate=leads.id, candidate_since_us=int(now_s * 1e6))
     # A microsecond may be lost on the way.
     return Judged(state, look_at_s=since_s + rule.hold_s + 1e-6)
 
@@ -45,10 +41,5 @@ def _ahead(results: Results) -> tuple[tuple[Who, ...], int]:
     return tuple(of.first_of(results, season, 1)), season
 
 
-def _without_candidate(state: RuleState) -> RuleState:
-    if not state.candidate:
-        return state
-    after = RuleState()
-    after.CopyFrom(state)
-    after.candidate, after.candidate_since_us = "", 0
-    return after
+def _without_candidate(state: State) -> State:
+    return state._replace(candidate="", candidate_since_us=0)

@@ -11,7 +11,7 @@ import json
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from grandstand.catalog.v1.catalog_pb2 import Board, Game, Poll, Rule
-from grandstand.internal.v1.internal_pb2 import RuleState, StoredNotice
+from grandstand.internal.v1.internal_pb2 import StoredNotice
 from grandstand.notify.v1.notify_pb2 import PRIORITY_NORMAL, PRIORITY_URGENT
 from grandstand.wire import bounds as wire_bounds
 from mesh import rule_kinds
@@ -29,13 +29,13 @@ def stored_notice(
     topic: str,
     ordinal: int,
     found: Found | None,
-    state: RuleState,
+    state: bytes,
     definition: Game | Poll | Board | None,
     public: PublicId,
     now_s: float,
 ) -> StoredNotice:
-    """Without `found`, a state alone, which nobody is told."""
-    stored = StoredNotice(rule_state=state.SerializeToString(), generation=game.generation)
+    """`state`: encoded. Without `found`, a state alone, which nobody is told."""
+    stored = StoredNotice(rule_state=state, generation=game.generation)
     stored.firing.game_id = game.game_id
     stored.firing.rule_id = rule.rule_id
     stored.firing.topic = topic

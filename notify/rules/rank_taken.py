@@ -11,26 +11,26 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
-from grandstand.internal.v1.internal_pb2 import RuleState
 from notify.rules import results as of
 from notify.rules.compiled import Compiled
 from notify.rules.found import Found, Judged
 from notify.rules.results import Results, Who
+from notify.rules.state import State
 
 TOLD_MAX = 100
 
 
-def judge(rule: Compiled, state: RuleState, results: Results, now_s: float) -> Judged:
+def judge(rule: Compiled, state: State, results: Results, now_s: float) -> Judged:
     season = of.season_of(results)
-    first = of.first_ids(results, season, rule.first)
+    first = tuple(of.first_ids(results, season, rule.first))
     if season > state.season or len(first) < len(state.first):
-        return Judged(_with_first(state, season, first))
+        return Judged(state._replace(season=season, first=first))
     if state.first == first and season == state.season:
         return Judged(state)
     there = set(first)
     lost = [actor_id for actor_id in state.first if actor_id not in there]
     if not lost:
-        return Judged(_with_first(state, season, first))
+        return Judged(state._replace(season=season, first=first))
     held = list(state.first)
     came = [actor_id for actor_id in first if actor_id not in held]
     told = _told(rule, state, now_s)
@@ -39,8 +39,10 @@ def judge(rule: Compiled, state: RuleState, results: Results, now_s: float) -> J
         # Who came takes its place, so that what is left to tell stays where it was.
         held[place] = came.pop(0) if came else ""
         if _digest(actor_id) not in told:
-            after = _with_first(state, season, [each for each in held if each])
-            _tell(rule, after, told, actor_id, now_s)
+            after = state._replace(season=season, first=tuple(each for each in held if each))
+            if rule.every_s:
+                kept = [*told.items(), (_digest(actor_id), int(now_s))][-TOLD_MAX:]
+                after = after._replace(told=tuple(kept))
             return Judged(
                 after,
                 Found(
@@ -50,28 +52,14 @@ def judge(rule: Compiled, state: RuleState, results: Results, now_s: float) -> J
                     season=season,
                 ),
             )
-    return Judged(_with_first(state, season, first))
+    return Judged(state._replace(season=season, first=first))
 
 
-def _with_first(state: RuleState, season: int, first: list[str]) -> RuleState:
-    return RuleState(season=season, first=first, told=state.told, told_at_s=state.told_at_s)
-
-
-def _told(rule: Compiled, state: RuleState, now_s: float) -> dict[int, int]:
+def _told(rule: Compiled, state: State, now_s: float) -> dict[int, int]:
     """Who is not to be told again yet."""
     if not rule.every_s:
         return {}
-    found = zip(state.told, state.told_at_s, strict=True)
-    return {digest: at_s for digest, at_s in found if at_s + rule.every_s > now_s}
-
-
-def _tell(rule: Compiled, state: RuleState, told: dict[int, int], actor_id: str, now_s: float) -> None:
-    if rule.every_s:
-        kept = [*told.items(), (_digest(actor_id), int(now_s))][-TOLD_MAX:]
-        state.ClearField("told")
-        state.ClearField("told_at_s")
-        state.told.extend(digest for digest, _ in kept)
-        state.told_at_s.extend(at_s for _, at_s in kept)
+    return {digest: at_s for digest, at_s in state.told if at_s + rule.every_s > now_s}
 
 
 def _digest(actor_id: str) -> int:

@@ -5,17 +5,17 @@ Missed if nobody looked meanwhile.
 
 from __future__ import annotations
 
-from grandstand.internal.v1.internal_pb2 import RuleState
 from mesh import limits
 from notify.rules import results as of
 from notify.rules.compiled import Compiled
 from notify.rules.found import Found, Judged, once
 from notify.rules.results import Results
+from notify.rules.state import State
 
 _MEAN_S = 60.0
 
 
-def judge(rule: Compiled, state: RuleState, results: Results, now_s: float) -> Judged:
+def judge(rule: Compiled, state: State, results: Results, now_s: float) -> Judged:
     window_s = float(limits.RATE_WINDOW_S)
     recent = of.recent_reactions(results, now_s)
     is_spike = recent >= rule.at_least
@@ -24,7 +24,7 @@ def judge(rule: Compiled, state: RuleState, results: Results, now_s: float) -> J
         mean = of.reactions(results, before_s - _MEAN_S, before_s, 10) * window_s / _MEAN_S
         is_spike = recent >= rule.times * mean
     if not is_spike:
-        return Judged(RuleState() if state.reached else state)
+        return Judged(State() if state.reached else state)
     if state.reached:
         return Judged(state, look_at_s=now_s + window_s)
     return once(state, Found(value=recent))

@@ -5,12 +5,13 @@ Only what a rule needs is merged: most results change nothing for any rule, and 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from heapq import nsmallest
 from typing import NamedTuple
 
 from grandstand.catalog.v1.catalog_pb2 import BOARD_MODE_LOWEST, STAGE_UNSPECIFIED, Board, Game, Poll, Stage
-from grandstand.internal.v1.internal_pb2 import Partial, SeasonShare
+from grandstand.internal.v1.internal_pb2 import PanePartial, Partial, SeasonShare
 from mesh import limits, seasons
 
 
@@ -104,7 +105,7 @@ def first_ids(results: Results, season: int, most: int) -> list[str]:
     if len(results.partials) == 1:
         current = results.partials[0].board.current
         if current.number == season:
-            return list(current.actor_ids[:most])
+            return current.actor_ids[:most]
     return [who.id for who in first_of(results, season, most)]
 
 
@@ -131,13 +132,19 @@ def reactions(results: Results, from_s: float, until_s: float, width_s: int) -> 
     """How many came in (from_s, until_s], by panes of that width; taken as even within a pane."""
     found = 0.0
     for partial in results.partials:
-        for pane in partial.pulse.panes:
-            if pane.width_s == width_s:
-                starts_at_s = pane.starts_at_s
-                share = min(until_s, starts_at_s + width_s) - max(from_s, starts_at_s)
-                if share > 0:
-                    found += sum(pane.counts) * share / width_s
+        panes = partial.pulse.panes
+        for at in range(bisect_right(panes, (width_s, from_s - width_s), key=_place), len(panes)):
+            pane = panes[at]
+            starts_at_s = pane.starts_at_s
+            if pane.width_s != width_s or starts_at_s >= until_s:
+                break
+            share = min(until_s, starts_at_s + width_s) - max(from_s, starts_at_s)
+            found += sum(pane.counts) * share / width_s
     return found
+
+
+def _place(pane: PanePartial) -> tuple[int, int]:
+    return pane.width_s, pane.starts_at_s
 
 
 def recent_reactions(results: Results, now_s: float) -> int:

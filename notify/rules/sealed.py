@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED
-from grandstand.internal.v1.internal_pb2 import RuleState
 from notify.rules import results as of
 from notify.rules.compiled import Compiled
 from notify.rules.found import Found, Judged, once
 from notify.rules.results import Results
+from notify.rules.state import State
 
 
-def judge(rule: Compiled, state: RuleState, results: Results, now_s: float) -> Judged:
+def judge(rule: Compiled, state: State, results: Results, now_s: float) -> Judged:
     if state.reached or results.stage != STAGE_SEALED or of.closes_at_s(results.definition) is None:
         return Judged(state)
     if results.topic.startswith("poll/"):

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from grandstand.internal.v1.internal_pb2 import RuleState
 from notify.rules import results as of
 from notify.rules.compiled import Compiled
 from notify.rules.found import Found, Judged
 from notify.rules.results import Results, Who
+from notify.rules.state import State
 
 
 class _Count(NamedTuple):
@@ -23,7 +23,7 @@ class _Count(NamedTuple):
     season: int = 0
 
 
-def judge(rule: Compiled, state: RuleState, results: Results, now_s: float) -> Judged:
+def judge(rule: Compiled, state: State, results: Results, now_s: float) -> Judged:
     if not results.partials:
         return Judged(state)
     if not results.topic.startswith("board/"):
@@ -31,33 +31,27 @@ def judge(rule: Compiled, state: RuleState, results: Results, now_s: float) -> J
         multiple = _multiple(rule, count.value)
         if multiple <= state.reached:
             return Judged(state)
-        after = RuleState()
-        after.CopyFrom(state)
-        after.reached = multiple
-        return Judged(after, _found(rule, count._replace(leader=_leader(results)), multiple))
+        return Judged(
+            state._replace(reached=multiple), _found(rule, count._replace(leader=_leader(results)), multiple)
+        )
     return _of_board(rule, _in_season(state, of.season_of(results)), results)
 
 
-def _of_board(rule: Compiled, state: RuleState, results: Results) -> Judged:
+def _of_board(rule: Compiled, state: State, results: Results) -> Judged:
     for count in _seasons(rule, results):
         multiple = _board_multiple(rule, count.value, lowest_first=of.is_lowest_first(results))
         is_over = count.season < state.season
         if multiple > (state.reached_before if is_over else state.reached):
-            after = RuleState()
-            after.CopyFrom(state)
-            if is_over:
-                after.reached_before = multiple
-            else:
-                after.reached = multiple
+            after = state._replace(reached_before=multiple) if is_over else state._replace(reached=multiple)
             return Judged(after, _found(rule, count, multiple))
     return Judged(state)
 
 
-def _in_season(state: RuleState, season: int) -> RuleState:
+def _in_season(state: State, season: int) -> State:
     if season <= state.season:
         return state
     followed = state.season and season == state.season + 1
-    return RuleState(season=season, reached_before=state.reached if followed else 0)
+    return State(season=season, reached_before=state.reached if followed else 0)
 
 
 def _seasons(rule: Compiled, results: Results) -> Iterator[_Count]:

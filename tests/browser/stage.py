@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -42,9 +42,9 @@ class Stage:
         self._numbers = itertools.count(1)
         self._origin = ""
 
-    def define(self, title: str = "A final") -> None:
+    def define(self, title: str = "A final", rules: Sequence[catalog.Rule] = ()) -> None:
         pulse = catalog.Pulse(pulse_id="cheer", kinds=["fire", "clap", "confetti"])
-        game = catalog.Game(game_id=self.game_id, title=title, pulses=[pulse])
+        game = catalog.Game(game_id=self.game_id, title=title, pulses=[pulse], rules=rules)
         self._call(self._catalog.DefineGame, catalog.DefineGameRequest(game=game))
 
     def open_poll(

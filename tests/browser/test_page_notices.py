@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import uuid
 
+from google.protobuf.duration_pb2 import Duration
 from playwright.sync_api import expect
 
+from grandstand.catalog.v1.catalog_pb2 import LeadChange, Rule, RuleNotice, Threshold
 from tests.browser.conftest import Visit
-from tests.browser.parts import bell, connection, part
+from tests.browser.parts import bell, connection, option, part
 from tests.browser.stage import Stage
 from tests.support.mesh_fixture import RunningMesh
 
@@ -39,6 +41,34 @@ def test_a_notice_to_the_viewers_is_shown_to_each_once_and_read_by_who_opens_the
     expect(part(ann, "notification")).to_have_count(2)
     expect(ann.locator("[data-fresh]")).to_have_count(0)
     expect(part(ann, "toast")).to_have_count(0)
+
+
+def test_anothers_vote_that_changes_the_lead_is_told_on_the_page(stage: Stage, visit: Visit) -> None:
+    at_once = LeadChange(hold=Duration(seconds=0))
+    rules = [
+        Rule(
+            rule_id="lead",
+            topic="poll/*",
+            lead_changed=at_once,
+            notice=RuleNotice(title="{leader} leads now"),
+        ),
+        Rule(
+            rule_id="first",
+            topic="poll/*",
+            threshold=Threshold(at=1),
+            notice=RuleNotice(title="A first vote"),
+        ),
+    ]
+    stage.define(rules=rules)
+    stage.open_poll()
+    ann, bob = visit(stage.url), visit(stage.url)
+    option(ann, "red").click()
+    expect(part(ann, "toast").filter(has_text="A first vote")).to_be_visible()
+    stage.vote("cy", "blue")
+    option(bob, "blue").click()
+    for page in (ann, bob):
+        expect(part(page, "toast").filter(has_text="Blue leads now")).to_have_count(1)
+        expect(bell(page, 2)).to_be_visible()
 
 
 def test_who_was_offline_finds_what_was_told_meanwhile(stage: Stage, visit: Visit, mesh: RunningMesh) -> None:

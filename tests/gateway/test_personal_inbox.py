@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import redis
 
 from gateway import bounds as gateway_bounds
+from gateway.personal import Personal
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.internal.v1.internal_pb2 import CrowdNotice, InboxChange, Reader
 from grandstand.notify.v1.notify_pb2 import Audience, Mute, Preferences
+from grandstand.wire.topics import PersonalTopics
 from mesh.jetstream import subjects
 from mesh.notices import crowds
 from tests.support.games import run, until
@@ -153,6 +156,55 @@ def test_an_inbox_seen_elsewhere_is_not_shown_as_it_was_before(servers: Stores) 
             await until(lambda: back.states, "all that was seen is known")
             assert back.inbox == screen.inbox
             assert (back.titles, back.inbox.unread) == (["pushed", "n2", "n1"], 2)
+
+    run(scenario())
+
+
+@pytest.mark.usefixtures("long_turns")
+def test_a_notice_to_everyone_is_one_message_however_many_inboxes_are_shown(servers: Stores) -> None:
+    async def scenario() -> None:
+        async with rig(servers, "everyone") as r:
+            screens = {f"e-{n}": Screen() for n in range(300)}
+            for actor, screen in screens.items():
+                r.watch(screen, actor=actor, inbox=True)
+            await until(lambda: all(screen.states for screen in screens.values()), "the first states come")
+            heard = r.bus.client.stats["in_msgs"]
+            await r.notices.tell_everyone("all")
+            await until(lambda: all(screen.titles for screen in screens.values()), "all are told")
+            assert r.bus.client.stats["in_msgs"] == heard + 1
+            # What is shown of it is stored once: nothing is any actor's own.
+            with redis.Redis.from_url(servers.redis_url) as client:
+                assert list(client.scan_iter("inbox:*")) == []
+
+    run(scenario())
+
+
+@pytest.mark.usefixtures("long_turns")
+def test_who_comes_from_another_gateway_is_shown_no_less_though_this_one_lost_the_push(
+    servers: Stores,
+) -> None:
+    async def scenario() -> None:
+        async with rig(servers, "moves") as r:
+            stays, screen = Screen(), Screen()
+            r.watch(stays, actor="m-ann", inbox=True)
+            await until(lambda: stays.states, "this gateway knows the inbox")
+            await r.notices.tell("m-ann", "own", is_pushed=False)
+            await r.notices.tell_everyone("all", is_pushed=False)
+            await r.notices.read("m-ann", Reader(read=[1]), is_pushed=False)
+            other = Personal(r.bus, r.database, r.catalog)
+            other.start()
+            topics = PersonalTopics(inbox=True, boards=frozenset())
+            watch = other.watch("moves", "m-ann", topics, screen.tell)
+            await until(lambda: screen.titles == ["all", "own"], "the other one has loaded all of it")
+            watch.close()
+            await other.stop()
+            seen = screen.states["inbox"]
+            assert (stays.titles, screen.inbox.unread) == ([], 1)
+            # Who comes with what it has seen is waited for by nobody else, and not until the inbox's turn.
+            r.watch(screen, actor="m-ann", inbox=True, cursors=[("inbox", seen.cursor.positions)])
+            await until(lambda: len(screen.messages) == 2, "it is loaded before its turn")
+            assert screen.states["inbox"] == seen
+            assert stays.inbox == seen.inbox
 
     run(scenario())
 

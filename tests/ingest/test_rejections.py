@@ -48,6 +48,20 @@ SPEAKERS = (
     "gateway/relay.py",
     "gateway/sending.py",
     "gateway/service.py",
+    "mesh/notices/checks.py",
+    "mesh/notices/inbox.py",
+    "mesh/notices/quiet_hours.py",
+    "mesh/notices/read_marks.py",
+    "mesh/notices/time_zones.py",
+    "notify/cursors.py",
+    "notify/orders.py",
+    "notify/readers.py",
+    "notify/schedule.py",
+    "notify/segments.py",
+    "notify/sending.py",
+    "notify/service.py",
+    "notify/stream_log.py",
+    "notify/tails.py",
 )
 # Said to who defines or watches, not to who sends.
 ELSEWHERE = {
@@ -74,6 +88,13 @@ OTHERS_WORDS = (
     "Internal error from Core",
     "Received RST_STREAM",
     "token: <claim>: <what is wrong with the id>",
+    # mesh.auth.access', of which most is said to who defines.
+    "token: has not the role",
+    "token: is good for some games only",
+    "token: names no actor, and the inbox",
+    # One of two texts, in one place.
+    "schedule.repeat: the last of",
+    "schedule.repeat: the second occurrence",
 )
 
 

@@ -19,7 +19,6 @@ from grandstand.catalog.v1.catalog_pb2 import (
 from grandstand.internal.v1.internal_pb2 import (
     BoardPartial,
     Partial,
-    RuleState,
     SeasonShare,
     StoredNotice,
     TallyPartial,
@@ -31,6 +30,7 @@ from notify.rules.compiled import Compiled
 from notify.rules.found import Found, Judged
 from notify.rules.kinds import JUDGES
 from notify.rules.results import Results
+from notify.rules.state import BEGINS
 
 
 def rule(topic: str = "poll/x", *, rule_id: str = "r", since_s: float = 0.0, **fields: Any) -> Rule:
@@ -97,7 +97,7 @@ class Judging:
 
     def __init__(self, rule: Rule) -> None:
         self.rule = Compiled(rule)
-        self.state = RuleState()
+        self.state = BEGINS
         self.definition: Game | Poll | Board | None = board() if rule.topic.startswith("board/") else poll()
 
     def look(self, *partials: Partial, now_s: float = 0.0) -> Judged:

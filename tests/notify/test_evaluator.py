@@ -10,10 +10,11 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED, LeadChange, Threshold
+from mesh.results_feed.result_feeds import ResultFeeds
 from notify import bounds as notify_bounds
 from notify import instances
 from notify.firings import FiringStream
-from notify.game_rules import Firing
+from notify.game_rules import Firing, GameRules, Said
 from tests.notify.evaluator_rig import evaluating, playing
 from tests.notify.rules_rig import poll, rule, tally
 from tests.support.games import run, until
@@ -261,5 +262,40 @@ def test_nats_that_restarts_loses_no_firing(around: Stores) -> None:
             await until(lambda: listens(port) and only.bus.client.is_connected, "nats is back")
             await until(lambda: played.bus.client.is_connected, "nats is back")
             await played.is_told("each 1 2 A", "each 2 8 A")
+
+    run(scenario())
+
+
+def test_a_game_that_cannot_be_loaded_or_judged_holds_no_other_up(
+    around: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load, judge = ResultFeeds.load, GameRules.judge
+    broken = ["", ""]
+
+    async def loaded(self: ResultFeeds, game_id: str) -> None:
+        if game_id == broken[0]:
+            raise TimeoutError
+        await load(self, game_id)
+
+    def judged(self: GameRules, topic: str, now_s: float) -> Said:
+        if self.game.game_id == broken[1]:
+            raise ValueError
+        return judge(self, topic, now_s)
+
+    async def scenario() -> None:
+        monkeypatch.setattr(ResultFeeds, "load", loaded)
+        monkeypatch.setattr(GameRules, "judge", judged)
+        async with playing(around) as away, playing(around) as wrong, playing(around) as well:
+            broken[:] = [away.game_id, wrong.game_id]
+            for played in (away, wrong, well):
+                await played.put(poll())
+                await played.show(tally({"a": 2, "b": 0}))
+                await played.define(EACH)
+            async with evaluating(around, "only"):
+                await well.is_told("each 1 2 A")
+                broken[:] = ["", ""]
+                await away.is_told("each 1 2 A")
+                await wrong.show(tally({"a": 4, "b": 0}))
+                await wrong.is_told("each 1 4 A")
 
     run(scenario())

@@ -243,7 +243,7 @@ def test_a_notice_is_cut_to_the_bounds_of_any_notice() -> None:
         option.label = "ö" * 200
     found = Found(leader=(Who("a"), Who("b")))
     notice = stored_notice(
-        Game(game_id="g"), Rule(rule_id="r", notice=said), "poll/x", 1, found, RuleState(), long, list, 5.0
+        Game(game_id="g"), Rule(rule_id="r", notice=said), "poll/x", 1, found, b"", long, list, 5.0
     ).notice
     assert len(notice.title) == wire_bounds.TEXT_CHARACTERS_MAX
     assert 100 < len(notice.text) <= notice_bounds.TEXT_CHARACTERS_MAX

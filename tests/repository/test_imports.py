@@ -219,6 +219,7 @@ CORES = (
     "notify.rules.results",
     "notify.rules.sealed",
     "notify.rules.season_closed",
+    "notify.rules.state",
     "notify.rules.threshold",
     "notify.agenda",
     "notify.cursors",

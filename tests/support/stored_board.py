@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aggregate.board import Board
 from aggregate.changes import Changes
+from aggregate.encoded_partials import EncodedPartial
 from aggregate.fold import FoldState
 from aggregate.partition_store import PartitionStore
 from grandstand.aggregate.v1.aggregate_pb2 import BoardEntry
@@ -49,9 +50,8 @@ class StoredBoard:
             changes = Changes(partition)
             changes.fold(self.key, fold.delta())
             stage = self.oracle.definition.stage
-            changes.results(
-                [Partial(game_id=self.game_id, topic=self.key[1], stage=stage, board=fold.partial())]
-            )
+            partial = Partial(game_id=self.game_id, topic=self.key[1], stage=stage, board=fold.partial())
+            changes.results([EncodedPartial(self.game_id, self.key[1], partial.SerializeToString())])
             self.applied[partition] = acquired.applied + 1 + partition
             await self._stores[partition].flush(
                 "token",

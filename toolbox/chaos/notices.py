@@ -66,6 +66,12 @@ def rules(game: GameScene) -> list[Rule]:
     return found
 
 
+def with_rules(game: GameScene) -> Game:
+    definition = game.game()
+    definition.rules.extend(rules(game))
+    return definition
+
+
 def _notice(what: str) -> RuleNotice:
     return RuleNotice(title=f"{what} {{topic}}", code=CODE)
 
@@ -210,12 +216,12 @@ class ToldNotices:
 
 
 def _is_away(error: BaseException) -> bool:
-    """Longer than the sender's patience: it may be stored or not."""
-    return isinstance(error, ClientError) and error.code.name in (
-        "UNAVAILABLE",
-        "DEADLINE_EXCEEDED",
-        "CANCELLED",
-    )
+    """It may be stored or not: the mesh was away for longer than the sender's patience. Or it is not stored,
+    and was past when an attempt came through."""
+    if not isinstance(error, ClientError):
+        return False
+    away = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED")
+    return error.code.name in away or "is past" in str(error)
 
 
 async def told_notices(

@@ -33,7 +33,7 @@ from toolbox.chaos.gray import gray_schedule
 from toolbox.chaos.gray_watch import GrayWatch
 from toolbox.chaos.lives import EndingGames
 from toolbox.chaos.monotone import figures
-from toolbox.chaos.notices import ToldNotices, rules, told_notices
+from toolbox.chaos.notices import ToldNotices, told_notices, with_rules
 from toolbox.chaos.readers import ResultReader, SeasonReader
 from toolbox.chaos.rebuilds import Rebuilds
 from toolbox.chaos.report import ChaosPlan, ChaosProgress, ChaosReport
@@ -158,13 +158,13 @@ class ChaosRun:
 
     async def _open(self, backend: Backend, games: list[GameScene]) -> None:
         for game in games:
-            definition = game.game()
-            definition.rules.extend(rules(game))
-            await backend.define_game(definition)
+            await backend.define_game(game.game())
             for poll in game.polls():
                 await backend.open_poll(poll)
             for board in game.boards(time.time()):
                 await backend.open_board(board)
+            # Which name polls that have to be open.
+            await backend.define_game(with_rules(game))
 
     async def _inject(self, games: list[GameScene]) -> None:
         """Whoever strikes, with connections of its own."""

@@ -145,8 +145,13 @@ def _gray(seconds: float, targets: Sequence[str], spans: Sequence[_Span], random
     while first_s < last_s:
         deck = deck or gray.deck(random, targets)
         moments = [first_s + n * GRAY_EVERY_S / _MOMENTS for n in range(_MOMENTS)]
-        free = ((drawn, at_s) for drawn in deck for at_s in moments if _fits(drawn, at_s, last_s, taken))
-        if (place := next(free, None)) is not None:
+
+        def free(of: Sequence[Strike], at: Sequence[float] = moments) -> tuple[Strike, float] | None:
+            return next(((s, at_s) for s in of for at_s in at if _fits(s, at_s, last_s, taken)), None)
+
+        # What is left of a deck may be for those that are struck all along.
+        place = free(deck) or free(deck := [*deck, *gray.deck(random, targets)])
+        if place is not None:
             drawn, at_s = place
             deck.remove(drawn)
             found.append(replace(drawn, at_s=round(at_s, 3)))

@@ -61,8 +61,11 @@ def chaos(
 
     The mesh is its own: temporary, on free ports, beside any that runs; its NATS is the one of NATS_SERVER.
 
-    Ends non-zero when an event was lost or counted twice, results went back, a fraction of them was shown,
-    something of a forgotten game is left, or something was silently wrong or stayed wedged.
+    Notices are sent, scheduled and fired by rules meanwhile: each must come, and once.
+
+    Ends non-zero when an event was lost or counted twice, a notice did not come or came twice, results went
+    back, a fraction of them was shown, something of a forgotten game is left, or something was silently wrong
+    or stayed wedged.
     Then the mesh's home is kept, with its logs. Ctrl-C ends the load early.
 
     Example: ./grandstand chaos --seconds 60 --seed 7, or ./grandstand chaos --gray

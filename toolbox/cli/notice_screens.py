@@ -12,7 +12,6 @@ from rich.text import Text
 
 from grandstand.catalog.v1 import catalog_pb2 as catalog
 from grandstand.notify.v1 import notify_pb2 as notify
-from toolbox.cli.durations import day_and_clock
 from toolbox.cli.rpc import counted
 
 _UNREAD = "●"
@@ -27,10 +26,10 @@ def inbox(shown: Sequence[notify.Notification], unread: int) -> RenderableType:
         style = "" if each.read else "bold"
         table.add_row(
             Text("" if each.read else _UNREAD, style="green"),
-            Text(day_and_clock(each.sent_at), style="dim"),
-            Text(each.notification_id, style="dim"),
+            Text(_minute(each.sent_at), style="dim"),
             Text(": ".join(filter(None, (each.title, each.text))), style=style),
             Text(" ".join(filter(None, (each.game_id, each.code))), style="dim"),
+            Text(each.notification_id, style="dim"),
         )
     return Group(table, Text(f"{unread:,} unread", style="dim"))
 
@@ -104,6 +103,11 @@ def _whom(told: notify.TailNoticesResponse) -> str:
 def _mute(mute: notify.Mute) -> str:
     of_game = f"game {mute.game_id}" if mute.game_id else "every game"
     return f"{mute.code} of {of_game}" if mute.code else f"all of {of_game}"
+
+
+def _minute(timestamp: Any) -> str:
+    """Of this year, most likely, by this machine's clock."""
+    return str(timestamp.ToDatetime(UTC).astimezone().strftime("%m-%d %H:%M"))
 
 
 def _seconds(duration: Any) -> str:

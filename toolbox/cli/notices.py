@@ -169,7 +169,8 @@ def _said(answer: Any, notice: Any, actors: list[str]) -> str:
     if getattr(answer, "repeated_call", False):
         return f"Was sent to {whom} before, under key {notice.key}."
     if notice.HasField("schedule"):
-        way_back = f"notify cancel {notice.key}" + (f" --game {notice.game_id}" if notice.game_id else "")
+        of_game = notice.game_id or '""'
+        way_back = f"notify cancel {notice.key} --game {of_game}"
         times = notice.schedule.repeat.times
         often = f", the first of {times} times" if times else ""
         return (

@@ -53,6 +53,8 @@ def test_what_was_acked_is_counted_while_processes_are_struck(tmp_path: Path) ->
     assert report["sealed"] >= 8
     assert report["games_ended"] == report["games_forgotten"] >= 50 > report["games_unseen"]
     assert report["games_left"] == 0
+    assert report["notices_due"] == report["notices_seen"] > 30
+    assert report["notices_doubled"] == 0
     assert report["rebuilds"] == report["strikes"]["rebuild"]
     assert report["seasons"] > 6
     assert report["acked"] == report["counted"] > 500

@@ -97,7 +97,7 @@ def test_screens() -> None:
         screen.print(notice_screens.inbox([sent, notify.Notification(title="Old", read=True)], 1))
     first, second, unread = (line.rstrip() for line in shown.get().splitlines())
     assert first.startswith("●")
-    assert "07  Half-time: Back at 20:05  break" in first
+    assert first.endswith("Half-time: Back at 20:05  break  07")
     assert "●" not in second
     assert unread == "1 unread"
     firing = notify.Firing(game_id="final", rule_id="lead", topic="poll/mvp", ordinal=2)

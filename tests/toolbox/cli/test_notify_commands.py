@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import subprocess
 import sys
 import uuid
@@ -129,10 +130,8 @@ def test_rules_are_added_paused_and_seen_in_the_tail(notify: Notify, mesh: Runni
     assert tail.stdout is not None
     try:
         # A tail says nothing when it begins: it does when something is sent.
-        first = ""
-        while not first:
+        while not select.select([tail.stdout], [], [], 0.2)[0]:
             notify("send", "Are you there?", "--viewers", *of_game)
-            first = tail.stdout.readline()
         done = CliRunner().invoke(
             build(),
             ["poll", "open", "mvp", "Who?", "--option", "a", "--option", "b", *of_game],
