@@ -29,8 +29,16 @@ local function put(key, most, life, command, from, to)
   local surplus = is_new and redis.call('HLEN', key) - most or 0
   if surplus > 0 then
     local names = redis.call('HKEYS', key)
-    table.sort(names, before)
-    for i = 1, surplus do redis.call('HDEL', key, names[i]) end
+    if surplus == 1 then
+      local oldest = names[1]
+      for i = 2, #names do
+        if before(names[i], oldest) then oldest = names[i] end
+      end
+      redis.call('HDEL', key, oldest)
+    else
+      table.sort(names, before)
+      for i = 1, surplus do redis.call('HDEL', key, names[i]) end
+    end
   end
 end
 local at, k = 1, 1
