@@ -93,6 +93,7 @@ OTHERS_WORDS = (
     "token: is good for some games only",
     "token: names no actor, and the inbox",
     # One of two texts, in one place.
+    "<field>: <value> has the character <c>; no controls",
     "schedule.repeat: the last of",
     "schedule.repeat: the second occurrence",
 )
