@@ -36,6 +36,7 @@ SPEAKERS = (
     "mesh/auth/token_streams.py",
     "mesh/auth/verifier.py",
     "mesh/catalog/view.py",
+    "mesh/catalog/watch.py",
     "mesh/health/clock_watch.py",
     "clients/python/grandstand/wire/actors.py",
     "clients/python/grandstand/wire/ids.py",
