@@ -175,9 +175,16 @@ class FanOut:
         """Asks the catalog for a game, which may have been defined a moment ago. Viewers that join while a
         look-up is under way wait for the next one: the answer may be older than the definition."""
         while viewers := self._viewers_of_unknown_games.pop(game_id, []):
-            await self.catalog.refresh(subjects.game_key(game_id))
+            away: Unavailable | None = None
+            try:
+                await self.catalog.refresh(subjects.game_key(game_id))
+            except Unavailable as error:
+                away = error
             for viewer in viewers:
                 if viewer.admission is None:
+                    continue
+                if away is not None:
+                    viewer.end(away)
                     continue
                 try:
                     self._feed(game_id).join(viewer)

@@ -246,7 +246,8 @@ class Feed:
 
     async def _refresh(self) -> None:
         """The game's spread, past the catalog's watch."""
-        await self._host.catalog.refresh(subjects.game_key(self.game_id))
+        with contextlib.suppress(Unavailable):
+            await self._host.catalog.refresh(subjects.game_key(self.game_id))
 
     def changed(self, topics: Sequence[str], cause: str, at_s: float, now_s: float) -> None:
         """The view shows something new of these topics. `cause`: a trace context, or "". `at_s`: monotonic

@@ -24,7 +24,8 @@ Beside the definitions the bucket holds the key of pseudonyms (mesh.pseudonyms):
 makes it when it is missing, and puts it back as it was.
 
 Bounds: those of CatalogView, and REVOCATIONS_MAX. `_FETCHES_MAX` keys are fetched at a
-time, others wait, and who waits longer than CATALOG_REFRESH_S has the watch's word. Those who ask without a
+time, others wait, and who waits longer than CATALOG_REFRESH_S has the watch's word,
+or UNAVAILABLE if it has none. Those who ask without a
 token (`refresh_shared`) have _SHARED_FETCHES_MAX of them. Probes lie under
 subjects.PROBES keys of the bucket, one for each process that runs, save those that share one by chance: then
 one's probe may replace the other's before it is seen, and the next one tells.
@@ -46,6 +47,7 @@ from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError
 from nats.js.kv import KeyValue
 
 from grandstand.wire import tasks
+from grandstand.wire.errors import Unavailable, shown
 from mesh import limits
 from mesh.auth import revocations
 from mesh.auth.revocations import Revocations
@@ -146,18 +148,38 @@ class CatalogWatch:
     async def refresh(self, key: str) -> None:
         """Fetches one key past the watch, at most CATALOG_REFRESH_S long; the view may know it then.
 
-        A fetch that has begun is never shared: it could miss what was answered before the question.
+        A fetch that has begun is never shared: it could miss what was answered before the question. Raises
+        Unavailable if there is no answer and the view does not know the key: it may be there.
         """
-        with contextlib.suppress(NatsError, TimeoutError):
+        try:
             async with asyncio.timeout(limits.CATALOG_REFRESH_S), self._fetch_slots:
-                try:
-                    entry = await self.bucket.get(key)
-                except KeyNotFoundError as error:
-                    entry = error.entry
-                if entry is None:
-                    self.view.markers.drop(key)
-                else:
-                    self._fetched(key, entry.revision or 0, entry.value or b"")
+                await self._fetch(key)
+        except (NatsError, TimeoutError):
+            self._must_know(key)
+
+    async def _fetch(self, key: str) -> None:
+        """Raises NatsError, TimeoutError."""
+        if not self.freshness.has_answer:
+            # This watch has not brought all yet, so the view cannot tell what a follower says too late.
+            if not await self._ask_leader(key):
+                self.view.markers.drop(key)
+            return
+        try:
+            entry = await self.bucket.get(key)
+        except KeyNotFoundError as error:
+            entry = error.entry
+        if entry is None:
+            self.view.markers.drop(key)
+        else:
+            self._fetched(key, entry.revision or 0, entry.value or b"")
+
+    def _must_know(self, key: str) -> None:
+        """Raises Unavailable."""
+        if key not in self.view:
+            raise Unavailable(
+                f"the catalog did not say within {limits.CATALOG_REFRESH_S:g} s whether it has {shown(key)}; "
+                "try again"
+            )
 
     def wrote(self, key: str, revision: int, value: bytes) -> None:
         """This process has stored an entry: its view has it before the watch brings it."""
@@ -182,9 +204,11 @@ class CatalogWatch:
     async def refresh_shared(self, key: str) -> None:
         """As `refresh`, for whoever asks without a token: those who ask for one key at the same time share
         the next fetch, and all of them have _SHARED_FETCHES_MAX slots."""
-        with contextlib.suppress(TimeoutError):
+        try:
             async with asyncio.timeout(limits.CATALOG_REFRESH_S):
                 await self._shared_fetches.of(key)
+        except TimeoutError:
+            self._must_know(key)
 
     async def anchored_after(self, boottime_s: float) -> None:
         """Returns when the view holds all that was stored before this moment (boot_s)."""

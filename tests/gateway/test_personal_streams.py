@@ -102,6 +102,35 @@ def test_an_inbox_is_pushed_to_its_actor_and_nobody_else(mesh: RunningMesh) -> N
     run(scenario())
 
 
+def test_a_notice_to_a_games_viewers_is_told_to_those_without_a_token_too_and_once_to_all(
+    mesh: RunningMesh,
+) -> None:
+    async def scenario() -> None:
+        async with new_game(mesh.edge, mesh.mesh) as game, notifying(mesh) as notices:
+            await game.open_poll()
+            ann = mesh.viewer(f"{game.game_id}-ann")
+            async with (
+                game.watching("poll/mvp") as nobody,
+                game.watching("poll/mvp", "inbox", token=ann) as own,
+            ):
+                await until(lambda: "poll/mvp" in nobody.states and "inbox" in own.states, "both watch")
+                await notices.tell_viewers(game.game_id, "A goal")
+                await notices.tell_viewers(game.game_id, "Another")
+                told: dict[str, list[str]] = {"nobody": [], "own": []}
+
+                def all_told() -> bool:
+                    for name, viewer in (("nobody", nobody), ("own", own)):
+                        told[name] += [each.title for each in viewer.take_notifications()]
+                    return all(len(titles) >= 2 for titles in told.values())
+
+                await until(all_told, "both are told")
+                assert told == {"nobody": ["A goal", "Another"], "own": ["A goal", "Another"]}
+                assert own.inbox is not None
+                assert own.inbox.unread == 2
+
+    run(scenario())
+
+
 def test_a_viewer_that_reads_nothing_for_a_while_is_shown_the_newest_inbox_only(mesh: RunningMesh) -> None:
     async def scenario() -> None:
         async with new_game(mesh.edge, mesh.mesh) as game, notifying(mesh) as inboxes:

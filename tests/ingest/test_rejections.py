@@ -36,6 +36,7 @@ SPEAKERS = (
     "mesh/auth/token_streams.py",
     "mesh/auth/verifier.py",
     "mesh/catalog/view.py",
+    "mesh/catalog/watch.py",
     "mesh/health/clock_watch.py",
     "clients/python/grandstand/wire/actors.py",
     "clients/python/grandstand/wire/ids.py",
@@ -94,6 +95,7 @@ OTHERS_WORDS = (
     "token: is good for some games only",
     "token: names no actor, and the inbox",
     # One of two texts, in one place.
+    "<field>: <value> has the character <c>; no controls",
     "schedule.repeat: the last of",
     "schedule.repeat: the second occurrence",
 )

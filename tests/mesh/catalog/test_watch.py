@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from pathlib import Path
 
 import pytest
 
 from grandstand.catalog.v1.catalog_pb2 import Game
+from grandstand.wire.errors import Unavailable
 from mesh import limits
 from mesh.auth import Identity, Revocation
 from mesh.catalog import freshness
@@ -104,6 +106,50 @@ def test_a_message_that_was_dropped_on_the_way_is_missed_and_fetched(
             await watch.bucket.put("game.g", game(1))
             await watch.anchored_after(stored_s)
             assert dropped == 1
+            assert watch.view.game("g").title == "1"
+            await watch.stop()
+
+    run(scenario())
+
+
+def test_what_cannot_be_asked_for_is_not_said_to_be_unknown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        async with on_nats(tmp_path) as (nats, bus, _):
+            watch = CatalogWatch(bus)
+            await watch.start()
+            await watch.bucket.put("game.g", game(1))
+            await until(lambda: "game.g" in watch.view, "the watch brings it")
+            monkeypatch.setattr(limits, "CATALOG_REFRESH_S", 0.1)
+            await nats.stop()
+            try:
+                for refresh in (watch.refresh, watch.refresh_shared):
+                    with pytest.raises(Unavailable, match=r"within 0.1 s whether it has 'game.h'; try again"):
+                        await refresh("game.h")
+                    await refresh("game.g")
+            finally:
+                nats.process.send_signal(signal.SIGCONT)
+            await watch.stop()
+
+    run(scenario())
+
+
+def test_a_watch_that_has_begun_anew_is_told_what_is_there_by_the_leader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lost an entry on its way, and has not brought it again yet, though it knows newer ones."""
+
+    async def scenario() -> None:
+        async with on_nats(tmp_path) as (_, bus, _):
+            watch = CatalogWatch(bus, probe_s=60)
+            await watch.start()
+            with monkeypatch.context() as patched:
+                patched.setattr(watch, "_take", lambda *_: None)
+                at = await watch.bucket.put("game.g", game(1))
+                await until(lambda: watch._newest >= at, "it was delivered")
+            watch.freshness.watch_began()
+            await watch.refresh("game.g")
             assert watch.view.game("g").title == "1"
             await watch.stop()
 

@@ -18,8 +18,8 @@ from grandstand.client.unary import Retried
 from grandstand.notify.v1 import notify_pb2 as notify
 from grandstand.notify.v1.notify_pb2_grpc import NotifyServiceStub
 
-ACTORS_PER_MESSAGE = 5_000
-"""Half of what a message of SendNoticeToActors may name."""
+ACTORS_PER_MESSAGE = 1_900
+"""A message of SendNoticeToActors may have 256 KiB, and an actor id 128 bytes."""
 ACTORS_PER_CHANGE = 1_000
 PAGE_SIZE = 100
 SEGMENT_PAGE_SIZE = 1_000
