@@ -22,9 +22,14 @@ class GameNotices:
     def __init__(self) -> None:
         self._told: OrderedDict[int, None] = OrderedDict()
 
-    def announcement(self, crowd: str, pushed: CrowdNotice, now_s: float) -> Announcement | None:
-        """What is told to the game's viewers, if anything is. `now_s`: Unix seconds."""
+    def announcement(
+        self, crowd: str, pushed: CrowdNotice, now_s: float, generation: int = 0
+    ) -> Announcement | None:
+        """What is told to the game's viewers, if anything is. `now_s`: Unix seconds. `generation`: the
+        game's, 0 if it is not known."""
         game_id = pushed.stored.notice.game_id
+        if not crowds.is_of(pushed.stored, generation):
+            return None
         if pushed.stored.cancelled or crowd != crowds.game(game_id) or pushed.sequence in self._told:
             return None
         entry = entry_of(pushed.sequence, pushed.stored)

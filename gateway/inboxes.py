@@ -156,8 +156,9 @@ class WatchedInboxes:
         if self._crowd_pushes is not None:
             await _unsubscribe(self._crowd_pushes)
 
-    def watch(self, actor_id: str, game_id: str, seen: Seen, offer: Offer) -> None:
-        """`offer` is called with each state that includes `seen`; at once, if there is one."""
+    def watch(self, actor_id: str, game_id: str, seen: Seen, offer: Offer, generation: int = 0) -> None:
+        """`offer` is called with each state that includes `seen`; at once, if there is one. `generation`: the
+        game's, 0 if it is not known: what an earlier game of its id told its viewers is not shown."""
         self._plan.watch(actor_id)
         inbox = self._held.get(actor_id)
         if inbox is None:
@@ -168,6 +169,9 @@ class WatchedInboxes:
                 self._drop(left)
             held = inbox.views[game_id] = _HeldView(inbox, game_id)
             self._follow_crowds(held)
+        crowd = self._crowds[crowds.game(game_id)]
+        if crowd.notices.begin(generation):
+            self._changed(crowd.views)
         held.waiting[offer] = seen
         self._waiting[held] = None
         self._tell_waiting([held])

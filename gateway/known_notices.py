@@ -12,16 +12,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from grandstand.internal.v1.internal_pb2 import StoredNotice
+from mesh.notices.crowds import is_of
 from mesh.notices.inbox import Entry, entry_of
 from mesh.notices.stored import Applied
 
 
 class KnownNotices:
-    __slots__ = ("_max", "_stream", "by_sequence", "changes", "floor", "is_loaded", "newest")
+    __slots__ = ("_generation", "_max", "_stream", "by_sequence", "changes", "floor", "is_loaded", "newest")
 
     def __init__(self, notices_max: int) -> None:
         self._max = notices_max
         self._stream = ""
+        self._generation = 0
         self.by_sequence: dict[int, Entry] = {}
         self.is_loaded = False
         self.floor = 0
@@ -31,10 +33,24 @@ class KnownNotices:
         self.changes = 0
         """How often something changed."""
 
+    def begin(self, generation: int) -> bool:
+        """The game whose viewers they are told has this generation: what an earlier one of its id told is
+        forgotten. True if it was known."""
+        if generation <= self._generation:
+            return False
+        self._generation = generation
+        left = {at: each for at, each in self.by_sequence.items() if not 0 < each.generation < generation}
+        is_news = len(left) < len(self.by_sequence)
+        self.by_sequence = left
+        self.changes += is_news
+        return is_news
+
     def put(self, sequence: int, stored: StoredNotice) -> bool:
         """True if it is news."""
         known = self.by_sequence.get(sequence)
         if known is not None and (known.is_cancelled or not stored.cancelled):
+            return False
+        if not is_of(stored, self._generation):
             return False
         if known is None and len(self.by_sequence) >= self._max:
             oldest = min(self.by_sequence)

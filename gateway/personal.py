@@ -95,6 +95,7 @@ class Personal:
     ) -> None:
         """`public`: under which ids actors are shown; `now`: Unix seconds."""
         self._now = now
+        self._catalog = catalog
         self.standings = WatchedStandings(StandingStore(database), catalog, public=public)
         self.inboxes = WatchedInboxes(bus, database, now=now)
 
@@ -135,7 +136,9 @@ class Personal:
             watch.close()
             raise
         if topics.inbox:
-            self.inboxes.watch(actor_id, game_id, seen_of(seen.get(INBOX, ())), watch.offer_inbox)
+            generation = self._catalog.generation(game_id)
+            inbox_seen = seen_of(seen.get(INBOX, ()))
+            self.inboxes.watch(actor_id, game_id, inbox_seen, watch.offer_inbox, generation)
             watch.on_close(partial(self.inboxes.unwatch, actor_id, game_id, watch.offer_inbox))
         watch.writable()
         return watch
@@ -144,7 +147,8 @@ class Personal:
         """`announce` is told each notice to a game's viewers: the game, and an encoded Announcement."""
 
         def on_crowd_notice(crowd: str, pushed: CrowdNotice) -> None:
-            announcement = notices.announcement(crowd, pushed, self._now())
+            generation = self._catalog.generation(pushed.stored.notice.game_id)
+            announcement = notices.announcement(crowd, pushed, self._now(), generation)
             if announcement is not None:
                 announce(announcement.game_id, announcement.SerializeToString())
 

@@ -78,7 +78,7 @@ async def _working(process: runtime.Runtime, verifier: Verifier) -> AsyncIterato
     segments = Segments(bus, database, keeper.applier)
     service = NotifyService(
         Sender(bus, catalog, segments, scheduler.scheduled, clock.now_s),
-        Readers(bus, NoticeStore(database), keeper.applier, completeness, clock.now_s),
+        Readers(bus, NoticeStore(database), keeper.applier, completeness, view.generation, clock.now_s),
         segments,
         Tails(bus),
         Access(checking(verifier, clock, catalog), clock.now_s),

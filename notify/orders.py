@@ -23,7 +23,7 @@ from grandstand.notify.v1.notify_pb2 import PRIORITY_NORMAL, Notice
 from grandstand.wire import actors
 from grandstand.wire.errors import AlreadyDone, Invalid, shown
 from mesh.jetstream import subjects
-from mesh.notices import checks
+from mesh.notices import checks, crowds
 from mesh.notices.bounds import EXPIRES_AFTER_S, KEPT_AFTER_EXPIRY_S, PART_ACTORS_MAX
 from notify.bounds import ACTORS_MAX, ACTORS_PER_MESSAGE_MAX
 from notify.schedule import Plan, nanoseconds, plan_of, said
@@ -48,20 +48,21 @@ class Order:
     def subject(self) -> str:
         return subjects.notice_sent(self.name)
 
-    def stored(self, now_ns: int) -> StoredNotice:
+    def stored(self, now_ns: int, generation: int = 0) -> StoredNotice:
         """What is stored of it under its key. Of a schedule its times reach from the first occurrence to the
-        end of the last one."""
+        end of the last one. `generation`: of the game to whose viewers it goes; else 0."""
         first_ns = self.plan.due_ns(1) if self.plan else now_ns
         last_ns = self.plan.due_ns(self.plan.times) if self.plan else now_ns
-        stored = StoredNotice(notice=self.notice, digest=self.digest)
+        stored = StoredNotice(notice=self.notice, digest=self.digest, generation=generation)
         stored.sent_at.FromNanoseconds(now_ns)
         stored.due_at.FromNanoseconds(first_ns)
         stored.expires_at.FromNanoseconds(last_ns + expires_after_ns(self.notice))
         return stored
 
-    def check_same(self, before: StoredNotice) -> None:
-        """That what is stored under its key is what it asks for. Raises AlreadyDone."""
-        if before.digest == self.digest:
+    def check_same(self, before: StoredNotice, generation: int = 0) -> None:
+        """That what is stored under its key is what it asks for; `generation` as for `stored`. Raises
+        AlreadyDone."""
+        if before.digest == self.digest and crowds.is_of(before, generation):
             return
         free_ns = nanoseconds(before.expires_at) + KEPT_AFTER_EXPIRY_S * 10**9
         raise AlreadyDone(

@@ -72,7 +72,8 @@ _NOTHING = Cursor(0)
 
 
 class Readers:
-    """`now_s`: Unix seconds. All methods raise RedisError, Unavailable."""
+    """`generation_of`: of a game, 0 if it is not known. `now_s`: Unix seconds. All methods raise RedisError,
+    Unavailable."""
 
     def __init__(
         self,
@@ -80,10 +81,12 @@ class Readers:
         store: NoticeStore,
         applier: Applies,
         completeness: Completeness,
+        generation_of: Callable[[str], int],
         now_s: Callable[[], float],
     ) -> None:
         self._bus = bus
         self._completeness = completeness
+        self._generation_of = generation_of
         self._log = StreamLog(bus, subjects.READERS_STREAM, _FULL)
         self._store = store
         self._applier = applier
@@ -182,11 +185,19 @@ class Readers:
         if game_id:
             names.append(crowds.game(game_id))
         found = await self._store.load_crowds(names)
+        generation = self._generation_of(game_id) if game_id else 0
         await self._completeness.check(await self._store.applied())  # it may have been lost meanwhile
         return _Inbox(
             stored,
             [entry_of(sequence, each) for sequence, each in stored.own.items()],
-            [[entry_of(sequence, each) for sequence, each in crowd.items()] for crowd in found.values()],
+            [
+                [
+                    entry_of(sequence, each)
+                    for sequence, each in crowd.items()
+                    if crowds.is_of(each, generation)
+                ]
+                for crowd in found.values()
+            ],
             known.sequence if known else 0,
         )
 

@@ -52,6 +52,8 @@ def delivery(
         kept = StoredNotice(cancelled=True)
     else:
         kept = StoredNotice(notice=stored.notice, occurrence=stored.occurrence)
+        if crowd:
+            kept.generation = stored.generation
         kept.notice.ClearField("schedule")
         if stored.HasField("firing"):
             kept.firing.CopyFrom(stored.firing)

@@ -181,7 +181,7 @@ class Scheduler:
 def _occurrence(entry: StoredNotice, occurrence: int) -> StoredNotice:
     """The same bytes from whoever makes it: sent when it was due."""
     due_ns = plan_of(entry.notice.schedule).due_ns(occurrence)
-    stored = StoredNotice(notice=entry.notice, occurrence=occurrence)
+    stored = StoredNotice(notice=entry.notice, occurrence=occurrence, generation=entry.generation)
     stored.notice.ClearField("schedule")
     stored.sent_at.FromNanoseconds(due_ns)
     stored.due_at.FromNanoseconds(due_ns)

@@ -144,14 +144,22 @@ class Sender:
         """What is stored under the order's key, which is what it asks for."""
         now_ns = self._now_ns()  # one for both: what is scheduled is due after it was sent
         if (refusal := await self._refusal(order, now_ns)) is None:
-            kept = await self._log.put(order.subject, order.stored(now_ns).SerializeToString())
+            kept = await self._log.put(
+                order.subject, order.stored(now_ns, self._generation(order)).SerializeToString()
+            )
         else:
             kept = await self._log.newest(order.subject)
             if not kept.sequence:
                 raise refusal
         if not kept.is_new:
-            order.check_same(StoredNotice.FromString(kept.data))
+            order.check_same(StoredNotice.FromString(kept.data), self._generation(order))
         return kept
+
+    def _generation(self, order: Order) -> int:
+        """Of the game to whose viewers it goes; 0: it goes to others, or the game is not known."""
+        if not order.notice.audience.viewers:
+            return 0
+        return self._catalog.view.generation(order.notice.game_id)
 
     async def _refusal(self, order: Order, now_ns: int) -> GrandstandError | None:
         """Why it may not be sent now for the first time."""
@@ -179,7 +187,7 @@ class Sender:
             await self._segments.check_known("notice.audience.segment", notice.audience.segment)
 
     async def _schedule(self, order: Order, stored: StoredNotice) -> None:
-        entry = StoredNotice(notice=order.notice)
+        entry = StoredNotice(notice=order.notice, generation=stored.generation)
         for field in ("sent_at", "due_at", "expires_at"):
             getattr(entry, field).CopyFrom(getattr(stored, field))
         await self._log.put(subjects.notice_scheduled(order.name), entry.SerializeToString())

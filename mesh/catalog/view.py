@@ -207,6 +207,11 @@ class CatalogView:
             raise Unknown(f"game {shown(game_id)} is not known; define it with CatalogService.DefineGame")
         return found
 
+    def generation(self, game_id: str) -> int:
+        """0: the game is not known."""
+        game = self.get(subjects.game_key(game_id))
+        return game.generation if isinstance(game, Game) else 0
+
     def poll(self, game_id: str, poll_id: str) -> Poll:
         """Raises Unknown."""
         found = self.get(subjects.poll_key(game_id, poll_id))

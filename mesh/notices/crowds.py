@@ -18,6 +18,11 @@ def segment(name: str) -> str:
     return f"segment:{name}"
 
 
+def is_of(stored: StoredNotice, generation: int) -> bool:
+    """Not to the viewers of an earlier game of the same id. `generation`: that of the game; 0: not known."""
+    return not 0 < stored.generation < generation
+
+
 def crowd_of(stored: StoredNotice) -> str:
     """The crowd that it is for; "": for no crowd."""
     audience = stored.notice.audience

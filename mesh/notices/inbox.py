@@ -40,6 +40,8 @@ class Entry:
     collapse: tuple[str, str] | None
     is_urgent: bool
     is_cancelled: bool
+    generation: int
+    """Of the game, if it is to its viewers; 0: not known."""
     notification: Notification
     """As one that is not read. Not to be changed."""
     encoded: dict[bool, bytes] = field(default_factory=dict, compare=False, repr=False)
@@ -90,6 +92,7 @@ def entry_of(sequence: int, stored: StoredNotice) -> Entry:
         (notice.game_id, notice.collapse_key) if notice.collapse_key else None,
         notice.priority == PRIORITY_URGENT,
         stored.cancelled,
+        stored.generation,
         notification,
     )
 

@@ -310,6 +310,23 @@ def test_who_changes_gateways_is_never_shown_less_whatever_was_lost(data: st.Dat
         assert gateway.ids == list(range(sent, 0, -1))
 
 
+def test_what_an_earlier_game_of_an_id_told_its_viewers_is_forgotten_with_the_later_one() -> None:
+    known = KnownNotices(4)
+    of = {at: stored(at) for at in (1, 2, 3)}
+    of[1].generation, of[2].generation = 7, 8
+    known.load(of, Applied("s", 3))
+    assert not known.begin(7)
+    assert sorted(known.by_sequence) == [1, 2, 3], "that of a game not known yet, and of none, is shown"
+    before = known.changes
+    assert known.begin(8)
+    assert sorted(known.by_sequence) == [2, 3]
+    assert known.changes > before
+    assert not known.load(of, Applied("s", 3))
+    assert not known.put(1, of[1])
+    assert not known.begin(7), "by a catalog that is late"
+    assert (sorted(known.by_sequence), known.newest, known.floor) == ([2, 3], 3, 3)
+
+
 # What a game's viewers are told.
 
 
@@ -325,6 +342,11 @@ def test_a_notice_to_a_games_viewers_is_announced_once_and_only_while_it_is_news
     assert announcement.notice.notification_id == notification_id(980)
     assert announcement.notice.title == "A goal"
     assert told.announcement("game:g", pushed, NOW_S) is None
+    of_before = CrowdNotice(sequence=984, stored=stored(984))
+    of_before.stored.notice.CopyFrom(notice)
+    of_before.stored.generation = 7
+    assert told.announcement("game:g", of_before, NOW_S, 8) is None
+    assert told.announcement("game:g", of_before, NOW_S, 7) is not None
     old = CrowdNotice(sequence=1, stored=stored(1))
     old.stored.notice.CopyFrom(notice)
     expired = CrowdNotice(sequence=981, stored=stored(981, expires_s=999))

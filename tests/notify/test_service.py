@@ -47,13 +47,13 @@ class Pair:
             await asyncio.wait_for(channel.channel_ready(), 20)
             yield NotifyServiceStub(bearing(channel, lambda: token))
 
-    async def defined(self) -> str:
+    async def defined(self, game_id: str = "", generation: int = 0) -> str:
         """A game."""
         bus = await Bus.connect(self.servers.nats_url, "test")
         catalog = CatalogWatch(bus)
         await catalog.start()
-        game_id = f"g-{uuid.uuid4().hex[:12]}"
-        game = Game(game_id=game_id, spread=1, stage=STAGE_OPEN)
+        game_id = game_id or f"g-{uuid.uuid4().hex[:12]}"
+        game = Game(game_id=game_id, spread=1, stage=STAGE_OPEN, generation=generation)
         await catalog.bucket.put(subjects.game_key(game_id), game.SerializeToString())
         await catalog.stop()
         await bus.close()
@@ -166,6 +166,28 @@ def test_an_actor_lists_reads_and_mutes_its_own_inbox_at_any_instance(pair: Pair
 
             await boss.CancelNotice(pb.CancelNoticeRequest(game_id=game_id, key="d"), timeout=10)
             await listed(here, "c", "b", "a")
+
+    run(scenario())
+
+
+def test_what_an_earlier_game_of_the_same_id_told_its_viewers_is_not_told_those_of_the_later_one(
+    pair: Pair,
+) -> None:
+    async def scenario() -> None:
+        game_id = await pair.defined(generation=1)
+        viewers = {"viewers": True}
+        async with pair.at(pair.token("boss", OWNER)) as boss, pair.at(pair.token("ann")) as own:
+            later = sent(game_id, "later", viewers)
+            later.notice.schedule.at.FromNanoseconds(int((time.time() + 1.0) * 1e9))
+            await boss.SendNotice(later, timeout=10)
+            await boss.SendNotice(sent(game_id, "old", viewers), timeout=10)
+            await listed(own, "later", "old", game_id=game_id)
+            await pair.defined(game_id, generation=2)
+            await listed(own, game_id=game_id)
+            again = boss.SendNotice(sent(game_id, "old", viewers), timeout=10)
+            await refused(again, CODES.ALREADY_EXISTS, "take another key")
+            await boss.SendNotice(sent(game_id, "new", viewers), timeout=10)
+            await listed(own, "new", game_id=game_id)
 
     run(scenario())
 
