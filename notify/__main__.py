@@ -75,7 +75,7 @@ async def _working(process: runtime.Runtime, verifier: Verifier) -> AsyncIterato
         clock.now_s,
     )
     scheduler = Scheduler(bus, clock.now_s)
-    segments = Segments(bus, database, keeper.applier)
+    segments = Segments(bus, database, keeper.applier, completeness)
     service = NotifyService(
         Sender(bus, catalog, segments, scheduler.scheduled, clock.now_s),
         Readers(bus, NoticeStore(database), keeper.applier, completeness, view.generation, clock.now_s),

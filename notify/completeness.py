@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from nats.errors import Error as NatsError
 
@@ -38,16 +38,19 @@ class Completeness:
         """Raises NatsError, TimeoutError."""
         return cls(bus, Floors({name: Applied(*await bus.stream_end(name)) for name in STREAMS}))
 
-    async def check(self, applied: Mapping[str, Applied]) -> None:
-        """`applied`: what Redis says. Raises Unavailable."""
-        behind = self._floors.below(applied)
+    async def check(self, applied: Mapping[str, Applied], streams: Collection[str] = STREAMS) -> None:
+        """`applied`: what Redis says; `streams`: of which it has to be whole. Raises Unavailable."""
+        behind = self._behind(applied, streams)
         if behind and self._loop.time() >= self._asked_s + ASKED_EVERY_S:
             self._asked_s = self._loop.time()
             await self._learn_ends(behind)
-            behind = self._floors.below(applied)
+            behind = self._behind(applied, streams)
         if behind:
             done, total = (sum(numbers) for numbers in zip(*behind.values(), strict=True))
             raise Unavailable(f"inboxes are being rebuilt: {done} of {total}; try again in a moment")
+
+    def _behind(self, applied: Mapping[str, Applied], streams: Collection[str]) -> dict[str, tuple[int, int]]:
+        return {name: each for name, each in self._floors.below(applied).items() if name in streams}
 
     async def _learn_ends(self, names: Iterable[str]) -> None:
         for name in names:

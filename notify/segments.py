@@ -12,8 +12,9 @@ SEGMENTS_PER_ACTOR_MAX segments an actor.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Protocol
 
 from grandstand.notify.v1 import notify_pb2 as pb
@@ -33,6 +34,7 @@ from notify.bounds import (
     SEGMENTS_PAGE_DEFAULT,
     SEGMENTS_PAGE_MAX,
 )
+from notify.completeness import Completeness
 from notify.stream_log import StreamLog
 
 _FULL = (
@@ -40,6 +42,7 @@ _FULL = (
     "widen it"
 )
 _DELETE_FOR_S = 7.0
+_STREAM = (subjects.SEGMENTS_STREAM,)
 _SEGMENT = b"segment:"
 """Begins the fields of a reader's hash that say which segments the actor belongs to (mesh.redis.layout)."""
 
@@ -59,11 +62,12 @@ class Applies(Protocol):
 
 
 class Segments:
-    def __init__(self, bus: Bus, database: Database, applier: Applies) -> None:
+    def __init__(self, bus: Bus, database: Database, applier: Applies, completeness: Completeness) -> None:
         self._log = StreamLog(bus, subjects.SEGMENTS_STREAM, _FULL)
         self._database = database
         self._store = NoticeStore(database)
         self._applier = applier
+        self._completeness = completeness
         self._writes = asyncio.Semaphore(SEGMENT_WRITES_AT_ONCE)
 
     async def change(self, segment: str, add: Sequence[str], remove: Sequence[str]) -> None:
@@ -94,15 +98,18 @@ class Segments:
         applied = (await self._store.applied()).get(subjects.SEGMENTS_STREAM, Applied())
         if newest.sequence > applied.sequence:
             raise Unavailable(f"{field}: segment {shown(segment)} is being read anew; try again")
+        if await self._size(segment):  # applied meanwhile
+            return
         raise Unknown(f"{field}: there is no segment {shown(segment)}; make it with ChangeSegment")
 
     async def list_segments(self, request: pb.ListSegmentsRequest) -> pb.ListSegmentsResponse:
-        """Raises Invalid, RedisError."""
+        """Raises Invalid, Unavailable, RedisError."""
         wanted = _page_size(request.page_size, SEGMENTS_PAGE_MAX)
         if request.page_token:
             ids.check_id("page_token", request.page_token)
-        names = await self._page(layout.SEGMENTS, request.page_token, wanted)
-        sizes = await asyncio.gather(*map(self._size, names))
+        async with self._whole():
+            names = await self._page(layout.SEGMENTS, request.page_token, wanted)
+            sizes = await asyncio.gather(*map(self._size, names))
         segments = [pb.Segment(segment=name, actors=size) for name, size in zip(names, sizes, strict=True)]
         return pb.ListSegmentsResponse(
             segments=segments, next_page_token=names[-1] if len(names) == wanted else ""
@@ -120,7 +127,8 @@ class Segments:
                 raise Invalid(
                     f"page_token: {shown(after)} is not one of this service; leave it empty to begin again"
                 ) from None
-        found = await self._page(layout.segment_key(segment), after, wanted)
+        async with self._whole():
+            found = await self._page(layout.segment_key(segment), after, wanted)
         if not found and not after:
             await self.check_known("segment", segment)
         return pb.ListSegmentActorsResponse(
@@ -132,11 +140,19 @@ class Segments:
         ids.check_id("segment", segment)
         await self.check_known("segment", segment)
         give_up_s = time.monotonic() + _DELETE_FOR_S
-        while members := await self._page(layout.segment_key(segment), "", SEGMENT_CHANGES_MAX):
-            if time.monotonic() > give_up_s:
-                left = await self._size(segment)
-                raise Unavailable(f"segment: {left} actors of {shown(segment)} are left; delete it again")
-            await self._write(segment, map(actors.decode, members), is_member=False)
+        async with self._whole():
+            while members := await self._page(layout.segment_key(segment), "", SEGMENT_CHANGES_MAX):
+                if time.monotonic() > give_up_s:
+                    left = await self._size(segment)
+                    raise Unavailable(f"segment: {left} actors of {shown(segment)} are left; delete it again")
+                await self._write(segment, map(actors.decode, members), is_member=False)
+
+    @contextlib.asynccontextmanager
+    async def _whole(self) -> AsyncIterator[None]:
+        """What is read within is all that the stream has, and no part of it. Raises Unavailable."""
+        await self._completeness.check(await self._store.applied(), _STREAM)
+        yield
+        await self._completeness.check(await self._store.applied(), _STREAM)
 
     async def _write(self, segment: str, changed: Collection[str] | map[str], *, is_member: bool) -> None:
         async def write(actor_id: str) -> None:
