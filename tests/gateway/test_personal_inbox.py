@@ -90,6 +90,30 @@ def test_crowds_are_pushed_once_and_shown_to_whom_they_concern(servers: Stores) 
     run(scenario())
 
 
+@pytest.mark.usefixtures("long_turns")
+def test_viewers_of_a_game_are_not_told_what_an_earlier_game_of_its_id_told(servers: Stores) -> None:
+    async def scenario() -> None:
+        async with rig(servers, "again") as r:
+            r.define(generation=1)
+            first, second = Screen(), Screen()
+            r.watch(first, actor="g-ann", inbox=True)
+            await until(lambda: first.states, "the first state comes")
+            await r.notices.tell_viewers("again", "old", generation=1)
+            await until(lambda: first.titles == ["old"], "it is told")
+            r.define(generation=2)
+            r.watch(
+                second, actor="g-ann", inbox=True, cursors=[("inbox", first.states["inbox"].cursor.positions)]
+            )
+            await until(lambda: second.states, "the state of what was seen comes")
+            assert second.titles == []
+            await r.notices.tell_viewers("again", "late", generation=1)
+            await r.notices.tell_viewers("again", "new", generation=2)
+            await until(lambda: second.titles == ["new"], "the later game's is told")
+            assert [each.notice.title for each in r.announced] == ["old", "new"]
+
+    run(scenario())
+
+
 @pytest.mark.parametrize("actor", ["auth0|5f7c", "f:uuid:ann", "ann@example.com", "a.*.>", "🦊", "é" * 64])
 def test_an_inbox_is_its_actors_whatever_the_id_is_made_of(
     servers: Stores, actor: str, long_turns: None

@@ -92,6 +92,11 @@ class Rig:
             self.opened(definition)
         return stored
 
+    def define(self, generation: int) -> None:
+        """The game, once more."""
+        game = Game(game_id=self.game_id, spread=SPREAD, generation=generation)
+        self.catalog.put(subjects.game_key(self.game_id), 1 + generation, game.SerializeToString())
+
     def opened(self, definition: Board) -> None:
         key = subjects.board_key(self.game_id, definition.board_id)
         self.catalog.put(key, 1, definition.SerializeToString())

@@ -53,8 +53,11 @@ class StoredNotices:
     async def tell_everyone(self, title: str, *, is_pushed: bool = True) -> None:
         await self._to_crowd(crowds.EVERYONE, self.notice(title, Audience(everyone=True)), is_pushed)
 
-    async def tell_viewers(self, game_id: str, title: str, *, is_pushed: bool = True) -> None:
+    async def tell_viewers(
+        self, game_id: str, title: str, *, is_pushed: bool = True, generation: int = 0
+    ) -> None:
         stored = self.notice(title, Audience(viewers=True), game_id)
+        stored.generation = generation
         await self._to_crowd(crowds.game(game_id), stored, is_pushed)
 
     async def tell_segment(self, name: str, title: str, *, is_pushed: bool = True) -> None:
