@@ -9,6 +9,7 @@ Bound: while Redis is behind, the streams are asked for their ends once in ASKED
 from __future__ import annotations
 
 import asyncio
+import datetime
 import logging
 from collections.abc import Collection, Iterable, Mapping
 
@@ -16,7 +17,7 @@ from nats.errors import Error as NatsError
 
 from grandstand.wire.errors import Unavailable
 from mesh.jetstream import subjects
-from mesh.jetstream.bus import Bus
+from mesh.jetstream.bus import Bus, first_sequence
 from mesh.notices.stored import Applied
 from notify.floors import Floors
 
@@ -36,7 +37,7 @@ class Completeness:
     @classmethod
     async def begin(cls, bus: Bus) -> Completeness:
         """Raises NatsError, TimeoutError."""
-        return cls(bus, Floors({name: Applied(*await bus.stream_end(name)) for name in STREAMS}))
+        return cls(bus, Floors({name: await _end(bus, name) for name in STREAMS}))
 
     async def check(self, applied: Mapping[str, Applied], streams: Collection[str] = STREAMS) -> None:
         """`applied`: what Redis says; `streams`: of which it has to be whole. Raises Unavailable."""
@@ -46,15 +47,31 @@ class Completeness:
             await self._learn_ends(behind)
             behind = self._behind(applied, streams)
         if behind:
-            done, total = (sum(numbers) for numbers in zip(*behind.values(), strict=True))
+            done = total = 0
+            for at, floor in behind.values():
+                base = _base(floor.stream)
+                done, total = done + max(0, at - base), total + floor.sequence - base
             raise Unavailable(f"inboxes are being rebuilt: {done} of {total}; try again in a moment")
 
-    def _behind(self, applied: Mapping[str, Applied], streams: Collection[str]) -> dict[str, tuple[int, int]]:
+    def _behind(
+        self, applied: Mapping[str, Applied], streams: Collection[str]
+    ) -> dict[str, tuple[int, Applied]]:
         return {name: each for name, each in self._floors.below(applied).items() if name in streams}
 
     async def _learn_ends(self, names: Iterable[str]) -> None:
         for name in names:
             try:
-                self._floors.ends(name, Applied(*await self._bus.stream_end(name)))
+                self._floors.ends(name, await _end(self._bus, name))
             except (NatsError, TimeoutError) as error:
                 log.info("%s does not say where it ends: %s", name, str(error) or type(error).__name__)
+
+
+async def _end(bus: Bus, name: str) -> Applied:
+    """Of a stream that never had a message, 0. Raises NatsError, TimeoutError."""
+    stream, sequence = await bus.stream_end(name)
+    return Applied(stream, sequence if sequence > _base(stream) else 0)
+
+
+def _base(stream: str) -> int:
+    """The sequence before the first one that the stream gives, by its identity."""
+    return first_sequence(datetime.datetime.fromisoformat(stream)) - 1

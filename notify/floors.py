@@ -21,7 +21,7 @@ class Floors:
         """`ends`: the identity and last sequence of each stream."""
         self._floors = dict(ends)
 
-    def below(self, applied: Mapping[str, Applied]) -> dict[str, tuple[int, int]]:
+    def below(self, applied: Mapping[str, Applied]) -> dict[str, tuple[int, Applied]]:
         """The streams of which Redis has less than it had: how far it is, and was. `applied`: what Redis
         says."""
         found = {}
@@ -29,7 +29,7 @@ class Floors:
             is_at = applied.get(name, _NOTHING)
             sequence = is_at.sequence if is_at.stream == floor.stream else 0
             if sequence < floor.sequence:
-                found[name] = (sequence, floor.sequence)
+                found[name] = (sequence, floor)
             elif is_at.stream:
                 self._floors[name] = is_at
         return found

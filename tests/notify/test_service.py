@@ -97,7 +97,9 @@ async def once_answered(call: Callable[[], Any]) -> Any:
         try:
             answers.append(await call())
         except grpc.aio.AioRpcError as error:
-            if not re.search("inboxes are being rebuilt: |is being read anew", str(error.details())):
+            if not re.search(
+                r"inboxes are being rebuilt: \d{1,4} of \d{1,4};|is being read anew", str(error.details())
+            ):
                 raise
         return bool(answers)
 
