@@ -36,8 +36,8 @@ class Completeness:
 
     @classmethod
     async def begin(cls, bus: Bus) -> Completeness:
-        """Raises NatsError, TimeoutError."""
-        return cls(bus, Floors({name: await _end(bus, name) for name in STREAMS}))
+        """Waits for JetStream as long as it takes."""
+        return cls(bus, Floors({name: _end(*await bus.await_stream_end(name)) for name in STREAMS}))
 
     async def check(self, applied: Mapping[str, Applied], streams: Collection[str] = STREAMS) -> None:
         """`applied`: what Redis says; `streams`: of which it has to be whole. Raises Unavailable."""
@@ -61,14 +61,13 @@ class Completeness:
     async def _learn_ends(self, names: Iterable[str]) -> None:
         for name in names:
             try:
-                self._floors.ends(name, await _end(self._bus, name))
+                self._floors.ends(name, _end(*await self._bus.stream_end(name)))
             except (NatsError, TimeoutError) as error:
                 log.info("%s does not say where it ends: %s", name, str(error) or type(error).__name__)
 
 
-async def _end(bus: Bus, name: str) -> Applied:
-    """Of a stream that never had a message, 0. Raises NatsError, TimeoutError."""
-    stream, sequence = await bus.stream_end(name)
+def _end(stream: str, sequence: int) -> Applied:
+    """Of a stream that never had a message, 0."""
     return Applied(stream, sequence if sequence > _base(stream) else 0)
 
 

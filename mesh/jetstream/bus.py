@@ -18,7 +18,7 @@ import datetime
 import json
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
@@ -43,6 +43,8 @@ _MICROSECOND = datetime.timedelta(microseconds=1)
 # Error codes of JetStream.
 _STREAM_EXISTS = 10058
 _NO_CLUSTER = 10074
+
+Answer = TypeVar("Answer")
 
 
 def first_sequence(made_at: datetime.datetime) -> int:
@@ -211,6 +213,10 @@ class Bus:
         assert info.created is not None
         return info.created.isoformat(), info.state.last_seq
 
+    async def await_stream_end(self, stream: str) -> tuple[str, int]:
+        """As stream_end; waits for JetStream as long as it takes."""
+        return await self._until_jetstream_answers(lambda: self.stream_end(stream))
+
     async def _add_stream(self, config: js_api.StreamConfig, taken: list[str]) -> None:
         name = config.name
         assert name is not None
@@ -271,7 +277,7 @@ class Bus:
             raise APIError.from_error(answer["error"])
         return answer
 
-    async def _until_jetstream_answers(self, call: Callable[[], Awaitable[None]]) -> None:
+    async def _until_jetstream_answers(self, call: Callable[[], Awaitable[Answer]]) -> Answer:
         while True:
             try:
                 async with asyncio.timeout(_ASK_S):  # without a leader nobody answers
