@@ -16,6 +16,7 @@ from grandstand.catalog.v1.catalog_pb2 import BOARD_MODE_SUM
 from mesh.redis import layout
 from tests.support import blocks
 from tests.support.games import run
+from tests.support.partitions import partials_of
 from tests.support.servers import Stores, eventually, stores
 from tests.support.votes_stream import votes_stream
 
@@ -76,7 +77,7 @@ def test_i5_a_topics_sequence_is_a_function_of_the_stream_wherever_flushes_end()
         for sequence, block in enumerate(stream, start=1):
             partition.fold(sequence, block.SerializeToString())
             if sequence in flush_after and (flush := partition.take_flush()):
-                shown.update((partial.topic, partial.sequence) for partial in flush.partials)
+                shown.update((partial.topic, partial.sequence) for partial in partials_of(flush))
         return shown
 
     assert fold({5}) == fold({1, 2, 3, 4, 5}) == fold({4, 5}) == {"poll/mvp": 3, "board/top": 5}

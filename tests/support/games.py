@@ -157,14 +157,16 @@ class GameClient:
         return list(answer.positions)
 
     async def send_until_answered(self, event: Event) -> list[Position]:
-        """As `send`, again and again while the answer is UNAVAILABLE, as clients do."""
+        """As `send`, again and again while the answer is UNAVAILABLE, or too many are unanswered, as clients
+        do."""
         await self.identified(event)
+        again = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
 
         async def answer() -> list[Position] | None:
             try:
                 return await self.send(event)
             except grpc.aio.AioRpcError as error:
-                if error.code() != grpc.StatusCode.UNAVAILABLE:
+                if error.code() not in again:
                     raise
             return None
 
