@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, TypeVar, cast
@@ -27,6 +26,7 @@ from grandstand.client.credentials import Token, token_of
 from grandstand.event.v1.event_pb2 import Event, Position, Vote
 from grandstand.gateway.v1 import gateway_pb2 as gateway
 from grandstand.gateway.v1.gateway_pb2_grpc import GatewayServiceStub
+from grandstand.wire import bounds as wire_bounds
 from tests.support.mesh_fixture import mesh_at
 from tests.support.servers import eventually
 
@@ -100,7 +100,8 @@ class GameClient:
         self.mesh = mesh
         self.backend = Backend(mesh)
         self.gateway: Any = GatewayServiceStub(edge)
-        self._numbers = itertools.count(1)
+        self._newest = 0
+        self._unanswered: set[int] = set()
         self._origin = ""
 
     async def add(self, **fields: Any) -> Game:
@@ -146,7 +147,8 @@ class GameClient:
             issued = await self.gateway.IssueOrigin(gateway.IssueOriginRequest(), timeout=PATIENCE_S)
             self._origin = issued.origin_id
         event.origin_id = self._origin
-        event.origin_seq = next(self._numbers)
+        self._newest += 1
+        event.origin_seq = self._newest
         return event
 
     async def send(self, event: Event) -> list[Position]:
@@ -157,20 +159,27 @@ class GameClient:
         return list(answer.positions)
 
     async def send_until_answered(self, event: Event) -> list[Position]:
-        """As `send`, again and again while the answer is UNAVAILABLE, or too many are unanswered, as clients
-        do."""
+        """As `send`, again and again while the answer is UNAVAILABLE, as clients do. Waits while as many
+        numbers of the origin as may be are unanswered."""
+        await until(self._may_send, "the oldest event is answered")
         await self.identified(event)
-        again = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
+        self._unanswered.add(event.origin_seq)
 
         async def answer() -> list[Position] | None:
             try:
                 return await self.send(event)
             except grpc.aio.AioRpcError as error:
-                if error.code() not in again:
+                if error.code() != grpc.StatusCode.UNAVAILABLE:
                     raise
             return None
 
-        return await eventually(answer, "ingest answers") or []
+        try:
+            return await eventually(answer, "ingest answers") or []
+        finally:
+            self._unanswered.discard(event.origin_seq)
+
+    def _may_send(self) -> bool:
+        return self._newest + 1 - min(self._unanswered, default=self._newest) < wire_bounds.VIEWER_CREDIT
 
     async def topic(self, topic: str, positions: Sequence[Position] = ()) -> TopicState:
         return (await self.backend.read(self.game_id, [topic], positions)).topics[0]
