@@ -57,6 +57,9 @@ ORIGINS_REPLACED_PER_LOOK = 1_000
 # A client that was asked to finish its stream, and does not, is ended so much later.
 FINISH_PATIENCE_S = 10.0
 
+# Between two questions to a catalog that does not answer.
+ASK_AGAIN_S = 0.05
+
 # When a client of a draining ingest is to connect anew.
 DRAIN_RECONNECT_S = 1.0
 

@@ -287,12 +287,13 @@ class PublishStream:
         topics, games = keys_of(event for event, _ in unresolved)
         while True:
             await catalog.until_fresh()
-            await asyncio.gather(*map(catalog.refresh, topics[:KEYS_ASKED_MAX]))
-            # After them: a game that is read once its topic is open has its final spread.
-            await asyncio.gather(*map(catalog.refresh, games[:KEYS_ASKED_MAX]))
+            # A game that is read once its topic is open has its final spread.
+            is_answered = await catalog.refresh_all(topics[:KEYS_ASKED_MAX])
+            is_answered &= await catalog.refresh_all(games[:KEYS_ASKED_MAX])
             now_s = boot_s()
-            if catalog.freshness.is_fresh(now_s):
+            if is_answered and catalog.freshness.is_fresh(now_s):
                 break
+            await asyncio.sleep(bounds.ASK_AGAIN_S)
         self._asking = None
         at = context.loop.time()
         # A held event is validated at its time of receipt, unless that is too long ago.

@@ -39,7 +39,7 @@ import json
 import logging
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from nats.errors import Error as NatsError
 from nats.js import api as js_api
@@ -156,6 +156,14 @@ class CatalogWatch:
                 await self._fetch(key)
         except (NatsError, TimeoutError):
             self._must_know(key)
+
+    async def refresh_all(self, keys: Iterable[str]) -> bool:
+        """`refresh` for each; whether all were answered for, or are known."""
+        failures = await asyncio.gather(*map(self.refresh, keys), return_exceptions=True)
+        for failure in failures:
+            if failure is not None and not isinstance(failure, Unavailable):
+                raise failure
+        return not any(failures)
 
     async def _fetch(self, key: str) -> None:
         """Raises NatsError, TimeoutError."""

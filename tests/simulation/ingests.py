@@ -17,6 +17,7 @@ from grandstand.ingest.v1.ingest_pb2 import Hello, PublishRequest, PublishRespon
 from grandstand.internal.v1.internal_pb2 import Incoming
 from grandstand.wire import ids
 from grandstand.wire.errors import GrandstandError
+from ingest import bounds
 from ingest.admission import Admission
 from ingest.check import Checker, keys_of
 from ingest.coalesce import Coalescer
@@ -212,11 +213,12 @@ class ModelIngest(Process):
         topics, games = keys_of(event for event, _ in unresolved)
         while True:
             await watch.until_fresh()
-            await asyncio.gather(*map(watch.refresh, topics))
-            await asyncio.gather(*map(watch.refresh, games))
+            is_answered = await watch.refresh_all(topics)
+            is_answered &= await watch.refresh_all(games)
             now_s = self.boot_s
-            if watch.freshness.is_fresh(now_s):
+            if is_answered and watch.freshness.is_fresh(now_s):
                 break
+            await asyncio.sleep(bounds.ASK_AGAIN_S)
         stream.is_asking = False
         if not stream.is_gone:
             is_held = any(isinstance(error, StaleCatalog) for _, error in unresolved)
