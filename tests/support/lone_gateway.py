@@ -197,7 +197,7 @@ def _partial(topic: str, options: Sequence[str], sequence: int) -> bytes:
 
 
 SOON_S = 10.0
-SOON_CPU_S = 2.5
+SOON_CPU_S = 1.5
 """Of the gateway's, until a new state is seen: what it does for others first. Unlike the wall's clock, it is
 the same however little of its machine a test run is given."""
 
