@@ -55,7 +55,7 @@ class Ingest(IngestServiceServicer):
         self.welcomes = True
         self.origins = new_origins()
         self.refuses: tuple[grpc.StatusCode, str] | None = None
-        """How every new stream ends at once."""
+        """How every new stream ends, once it has said Hello."""
 
     async def Publish(
         self, requests: AsyncIterator[PublishRequest], context: grpc.aio.ServicerContext
@@ -63,6 +63,8 @@ class Ingest(IngestServiceServicer):
         metadata = dict(context.invocation_metadata() or ())
         self.tokens.append(str(metadata.get("authorization", "")).removeprefix("Bearer "))
         if self.refuses is not None:
+            # Not before Hello is read: grpc.aio tells a client whose write meets the end INTERNAL instead.
+            await anext(requests, None)
             await context.abort(*self.refuses)
         stream = Stream(self)
         self.streams.append(stream)
