@@ -219,6 +219,7 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
         self._is_full = False
         self._unsent_bytes = 0
         self._closing_since: float | None = None
+        self._read_bytes = bounds.READ_BYTES_OPENING
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -243,13 +244,18 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
         )
 
     def get_buffer(self, _: int) -> memoryview:
-        return self._server.read_buffer
+        return self._server.read_buffer[: self._read_bytes]
 
     def buffer_updated(self, size: int) -> None:
         if self._transport is not None:
-            server = self._server
+            server, connection = self._server, self.connection
             server.bytes_received += size
-            self.connection.receive(bytes(server.read_buffer[:size]), self._loop.time())
+            last_id = connection.calls.last_id
+            connection.receive(bytes(server.read_buffer[:size]), self._loop.time())
+            if connection.calls.last_id != last_id:
+                self._read_bytes = bounds.READ_BYTES_OPENING
+            else:
+                self._read_bytes = min(2 * self._read_bytes, bounds.READ_BYTES)
 
     def eof_received(self) -> bool:
         return False

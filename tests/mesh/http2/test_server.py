@@ -411,6 +411,37 @@ def test_who_does_not_take_the_goodbye_is_cut_off_all_the_same() -> None:
     asyncio.run(scenario())
 
 
+def test_a_herd_of_calls_takes_turns_with_others_and_messages_are_read_in_bulk(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """At once a thousand calls come, and then a megabyte on one of them."""
+    opened, sizes = [], []
+    real = ConnectionProtocol.buffer_updated
+
+    def buffer_updated(self: ConnectionProtocol, size: int) -> None:
+        before = self._server.streams_opened
+        real(self, size)
+        opened.append(self._server.streams_opened - before)
+        sizes.append(size)
+
+    monkeypatch.setattr(ConnectionProtocol, "buffer_updated", buffer_updated)
+
+    async def scenario() -> None:
+        async with serving({ECHO: Echo}) as (server, address), raw(address) as herd:
+            await until(lambda: sizes, "the connection stands")
+            herd.peer.encoder.header_table_size = 0
+            calls = [herd.peer.headers(n, request_fields(ECHO)) for n in range(1, 2_001, 2)]
+            herd.say(b"".join(calls))
+            await until(lambda: server.streams_opened == 1_000, "all are let in")
+            assert max(opened) <= 2 * bounds.READ_BYTES_OPENING / min(map(len, calls)) < 1_000 / 4
+            sizes.clear()
+            herd.say(data(1, message(bytes(1_000))) * 1_000)
+            await until(lambda: sum(sizes) > 1_000_000, "it is read")
+            assert max(sizes) == bounds.READ_BYTES
+
+    asyncio.run(scenario())
+
+
 def test_a_server_that_closes_without_calls_closes_at_once() -> None:
     async def scenario() -> None:
         async with serving({ECHO: Echo}) as (server, address), raw(address) as idle:
