@@ -1,4 +1,4 @@
-"""AccessService: takes tokens back. The request is checked, and a slot of the catalog's bucket written.
+"""AccessService: takes tokens back and lists what is revoked. A slot of the catalog's bucket is written.
 
 What was answered is stored: every service hears of it by its watch of the bucket (mesh.auth.revocations). Any
 number of instances may write at once: slots are written by compare-and-set.
@@ -16,7 +16,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from nats.errors import Error as NatsError
 from nats.js.errors import KeyWrongLastSequenceError
 
-from aggregate import audit
+from aggregate import audit, page_tokens
 from grandstand.access.v1 import access_pb2 as pb
 from grandstand.access.v1.access_pb2_grpc import AccessServiceServicer
 from grandstand.wire import actors
@@ -29,6 +29,8 @@ from mesh.catalog.watch import CatalogWatch
 from mesh.runtime import answering
 
 _ATTEMPTS_MAX = 8
+_LIST = ("revocations",)
+"""The question of its page tokens."""
 
 
 class AccessService(AccessServiceServicer):
@@ -50,6 +52,22 @@ class AccessService(AccessServiceServicer):
                 stored = await self._store(asked)
             audit.revoked(stored, by)
             return pb.RevokeResponse(revocation=stored.encoded())
+
+    async def ListRevocations(
+        self, request: pb.ListRevocationsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.ListRevocationsResponse:
+        async with answering(context):
+            self._access.operator_of_all(context)
+            wanted, now_s = page_tokens.page_size(request.page_size), self._now()
+            key = self._watch.view.pseudonym_key
+            after = page_tokens.place_of(request.page_token, _LIST, key, now_s)
+            held = self._watch.revocations.held(int(after) if after else -1, now_s)
+            response = pb.ListRevocationsResponse(
+                revocations=[revocation.encoded() for _, revocation in held[:wanted]]
+            )
+            if len(held) > wanted:
+                response.next_page_token = page_tokens.issue(str(held[wanted - 1][0]), _LIST, key, now_s)
+            return response
 
     async def _store(self, asked: Revocation) -> Revocation:
         """What stands in the bucket then. Raises Exhausted, Unavailable."""

@@ -23,6 +23,7 @@ from mesh.http2.health import Health
 from mesh.http2.server import Http2Server
 from mesh.http2.sockets import is_unix, unix_path, vacate
 from mesh.http2.tls import Tls, TlsFiles
+from mesh.late_requests import LateRequests
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ class GrpcListener:
     def __init__(self, services: Sequence[str], message_bytes_max: int, tls: TlsFiles | None = None) -> None:
         self._tls = tls
         self.server = grpc.aio.server(
-            interceptors=telemetry.server_interceptors(),
+            interceptors=[LateRequests(), *telemetry.server_interceptors()],
             options=[*_SERVER_OPTIONS, ("grpc.max_receive_message_length", message_bytes_max)],
         )
         self._names = ["", *services]

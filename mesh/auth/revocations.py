@@ -128,6 +128,13 @@ class Revocations:
                     return revocation
         return None
 
+    def held(self, after: int, now_s: float) -> list[tuple[int, Revocation]]:
+        """What is revoked now, by slot, of the slots after this one."""
+        found = [
+            (slot, held) for slot, held in self._slots.items() if slot > after and now_s < held.kept_until_s
+        ]
+        return sorted(found, key=lambda each: each[0])
+
     def place(self, asked: Revocation, now_s: float) -> tuple[int, Revocation]:
         """Into which slot to write what, so that `asked` holds. Raises Exhausted."""
         table, name = self._table(asked)

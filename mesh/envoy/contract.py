@@ -57,6 +57,7 @@ _MESH_TOKEN_METHODS = (
     "IngestService/Publish",
     "AggregateService/ReadPartitions",
     "AccessService/Revoke",
+    "AccessService/ListRevocations",
     "NotifyService/SendNotice",
     "NotifyService/SendNoticeToActors",
     "NotifyService/CancelNotice",

@@ -12,11 +12,12 @@ from nats.js.errors import KeyWrongLastSequenceError
 
 from aggregate import audit
 from aggregate.revoking import AccessService, check
-from grandstand.access.v1.access_pb2 import RevokeRequest
+from grandstand.access.v1.access_pb2 import ListRevocationsRequest, RevokeRequest
 from grandstand.wire.errors import Forbidden, Invalid
 from mesh import limits
 from mesh.auth import Games, Identity, Revocation, Revocations
 from mesh.auth.access import Access, Caller
+from mesh.catalog.view import CatalogView
 from mesh.catalog.watch import CatalogWatch
 
 NOW = 1_800_000_000.0
@@ -88,6 +89,8 @@ class Watch:
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
         self.revocations = Revocations()
+        self.view = CatalogView()
+        self.view.pseudonym_key = b"k" * 32
 
     async def refresh(self, key: str) -> None:
         self.revocations.put(key, *self.bucket.entries[key])
@@ -154,5 +157,28 @@ def test_who_is_no_operator_revokes_nothing_and_a_bucket_that_is_away_is_told() 
             await service(bucket, door).Revoke(asked(all=True), context)
             assert context.aborted[0] is grpc.StatusCode.PERMISSION_DENIED
         assert not bucket.entries
+
+    asyncio.run(scenario())
+
+
+def test_an_operator_reads_what_is_revoked_now_page_by_page() -> None:
+    async def scenario() -> None:
+        bucket, door = Bucket(), Door()
+        context: Any = Context()
+        access = service(bucket, door)
+        for n in range(5):
+            await access.Revoke(asked(actor_id=f"a-{n}"), context)
+        await access.Revoke(asked(until_s=NOW + 1, actor_id="over"), context)
+        later = AccessService(cast(CatalogWatch, access._watch), cast(Access, door), lambda: NOW + 2)
+        found, token = [], ""
+        while True:
+            page = await later.ListRevocations(ListRevocationsRequest(page_size=2, page_token=token), context)
+            found.append([each.actor_id for each in page.revocations])
+            if not (token := page.next_page_token):
+                break
+        assert found == [["a-0", "a-1"], ["a-2", "a-3"], ["a-4"]]
+        door.by = Caller(Identity("owner", True, None, NOW + 60, owner=True), "x")
+        await later.ListRevocations(ListRevocationsRequest(), context)
+        assert context.aborted[0] is grpc.StatusCode.PERMISSION_DENIED
 
     asyncio.run(scenario())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import uuid
 from typing import Any
 
@@ -94,6 +95,8 @@ def test_a_revoked_actor_is_out_everywhere_within_a_moment_and_nobody_else_is(me
                 await Backend(listener, token=eve).read(game.game_id, ["poll/mvp"])
             assert not witness.done()
             witness.cancel()
+            listed = await asyncio.to_thread(succeeded, mesh.home, "token", "revocations", "--json")
+            assert who in [json.loads(line).get("actorId") for line in listed.splitlines()]
             said = await asyncio.to_thread(failed, mesh.home, *revoke, "--token", mesh.owner())
             assert "PERMISSION_DENIED: token: has not the role operator" in said
 

@@ -1,4 +1,4 @@
-"""game list, poll list, board list: what is defined, page by page."""
+"""game list, poll list, board list, token revocations: what is defined and what is revoked, page by page."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from toolbox.cli.credentials import TokenOption, owning
+from toolbox.cli.credentials import TokenOption, operating, owning
 from toolbox.cli.home import HomeOption
 from toolbox.cli.rpc import GameOption, as_dict, counted, on_mesh
 from toolbox.local.running import running_mesh
@@ -84,6 +84,23 @@ def list_boards(
 
     found = _some(running_mesh(home).edge, lambda backend: backend.list_boards(game, _stage(stage)), limit)
     _print(found, limit, "board", as_json, topics_table)
+
+
+def list_revocations(
+    limit: LimitOption = 100,
+    home: HomeOption = None,
+    token: TokenOption = None,
+    as_json: ManyJsonOption = False,
+) -> None:
+    """List what is revoked now.
+
+    Example: ./grandstand token revocations --limit 1000
+    """
+    from toolbox.cli.views import revocations_table
+
+    address, shown = running_mesh(home).mesh, operating(token, home)
+    found = _some(address, lambda backend: backend.list_revocations(), limit, shown)
+    _print(found, limit, "revocation", as_json, revocations_table)
 
 
 def _stage(choice: StageChoice | None) -> Any:

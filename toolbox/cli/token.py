@@ -13,6 +13,7 @@ import typer
 
 from toolbox.cli.credentials import TokenOption, operating, own_home
 from toolbox.cli.home import HomeOption
+from toolbox.cli.lists import list_revocations
 from toolbox.cli.rpc import JsonOption, default_actor, on_mesh, print_message, seconds_of
 from toolbox.local.errors import MeshError, from_os
 from toolbox.local.running import running_mesh
@@ -32,6 +33,7 @@ def register(app: typer.Typer) -> None:
     noun = typer.Typer(invoke_without_command=True, no_args_is_help=False)
     noun.callback()(token)
     noun.command()(revoke)
+    noun.command("revocations")(list_revocations)
     app.add_typer(noun, name="token")
 
 

@@ -12,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from grandstand.access.v1.access_pb2 import Revocation
 from grandstand.aggregate.v1.aggregate_pb2 import TopicState
 from grandstand.catalog.v1 import catalog_pb2 as catalog
 from grandstand.client import Backend, ClientError, Viewer, open_channel
@@ -184,6 +185,17 @@ def games_table(games: Sequence[catalog.Game]) -> Table:
         counts += ["audience"] * game.audience
         stage = game.stage or catalog.STAGE_OPEN
         table.add_row(Text(game.game_id), _stage(stage), Text(game.title), Text(", ".join(counts)))
+    return table
+
+
+def revocations_table(revocations: Sequence[Revocation]) -> Table:
+    table = _table("tokens", "issued before", "revoked at", "kept until")
+    for each in revocations:
+        which = each.WhichOneof("tokens")
+        whose = f"of {each.actor_id}" if which == "actor_id" else f"with jti {each.token_id}"
+        times = (each.issued_before, each.revoked_at, each.kept_until)
+        told = [time.ToJsonString() if time.seconds else "" for time in times]
+        table.add_row(Text("of everybody" if which == "all" else whose), *told)
     return table
 
 

@@ -15,7 +15,13 @@ from typing import Any
 
 import grpc.aio
 
-from grandstand.access.v1.access_pb2 import Revocation, RevokeRequest, RevokeResponse
+from grandstand.access.v1.access_pb2 import (
+    ListRevocationsRequest,
+    ListRevocationsResponse,
+    Revocation,
+    RevokeRequest,
+    RevokeResponse,
+)
 from grandstand.access.v1.access_pb2_grpc import AccessServiceStub
 from grandstand.aggregate.v1.aggregate_pb2 import (
     ReadRequest,
@@ -180,3 +186,14 @@ class Backend:
         """As it is stored. Every service goes by it within a second."""
         response: RevokeResponse = await self._retried.call(self._access.Revoke, request)
         return response.revocation
+
+    async def list_revocations(self) -> AsyncIterator[Revocation]:
+        """What is revoked now."""
+        request = ListRevocationsRequest(page_size=PAGE_SIZE)
+        while True:
+            page: ListRevocationsResponse = await self._retried.call(self._access.ListRevocations, request)
+            for revocation in page.revocations:
+                yield revocation
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token

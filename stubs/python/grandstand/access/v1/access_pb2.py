@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!grandstand/access/v1/access.proto\x12\x14grandstand.access.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe3\x01\n\rRevokeRequest\x12\x1b\n\x08\x61\x63tor_id\x18\x01 \x01(\tH\x00R\x07\x61\x63torId\x12\x1b\n\x08token_id\x18\x02 \x01(\tH\x00R\x07tokenId\x12\x12\n\x03\x61ll\x18\x03 \x01(\x08H\x00R\x03\x61ll\x12?\n\rissued_before\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0cissuedBefore\x12\x39\n\nkept_until\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tkeptUntilB\x08\n\x06tokens\"R\n\x0eRevokeResponse\x12@\n\nrevocation\x18\x01 \x01(\x0b\x32 .grandstand.access.v1.RevocationR\nrevocation\"\x9b\x02\n\nRevocation\x12\x1b\n\x08\x61\x63tor_id\x18\x01 \x01(\tH\x00R\x07\x61\x63torId\x12\x1b\n\x08token_id\x18\x02 \x01(\tH\x00R\x07tokenId\x12\x12\n\x03\x61ll\x18\x03 \x01(\x08H\x00R\x03\x61ll\x12?\n\rissued_before\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0cissuedBefore\x12\x39\n\nkept_until\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tkeptUntil\x12\x39\n\nrevoked_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\trevokedAtB\x08\n\x06tokens2i\n\rAccessService\x12X\n\x06Revoke\x12#.grandstand.access.v1.RevokeRequest\x1a$.grandstand.access.v1.RevokeResponse\"\x03\x90\x02\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!grandstand/access/v1/access.proto\x12\x14grandstand.access.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe3\x01\n\rRevokeRequest\x12\x1b\n\x08\x61\x63tor_id\x18\x01 \x01(\tH\x00R\x07\x61\x63torId\x12\x1b\n\x08token_id\x18\x02 \x01(\tH\x00R\x07tokenId\x12\x12\n\x03\x61ll\x18\x03 \x01(\x08H\x00R\x03\x61ll\x12?\n\rissued_before\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0cissuedBefore\x12\x39\n\nkept_until\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tkeptUntilB\x08\n\x06tokens\"R\n\x0eRevokeResponse\x12@\n\nrevocation\x18\x01 \x01(\x0b\x32 .grandstand.access.v1.RevocationR\nrevocation\"T\n\x16ListRevocationsRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\rR\x08pageSize\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\"\x85\x01\n\x17ListRevocationsResponse\x12\x42\n\x0brevocations\x18\x01 \x03(\x0b\x32 .grandstand.access.v1.RevocationR\x0brevocations\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x9b\x02\n\nRevocation\x12\x1b\n\x08\x61\x63tor_id\x18\x01 \x01(\tH\x00R\x07\x61\x63torId\x12\x1b\n\x08token_id\x18\x02 \x01(\tH\x00R\x07tokenId\x12\x12\n\x03\x61ll\x18\x03 \x01(\x08H\x00R\x03\x61ll\x12?\n\rissued_before\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0cissuedBefore\x12\x39\n\nkept_until\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tkeptUntil\x12\x39\n\nrevoked_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\trevokedAtB\x08\n\x06tokens2\xde\x01\n\rAccessService\x12X\n\x06Revoke\x12#.grandstand.access.v1.RevokeRequest\x1a$.grandstand.access.v1.RevokeResponse\"\x03\x90\x02\x02\x12s\n\x0fListRevocations\x12,.grandstand.access.v1.ListRevocationsRequest\x1a-.grandstand.access.v1.ListRevocationsResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,12 +34,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ACCESSSERVICE'].methods_by_name['Revoke']._loaded_options = None
   _globals['_ACCESSSERVICE'].methods_by_name['Revoke']._serialized_options = b'\220\002\002'
+  _globals['_ACCESSSERVICE'].methods_by_name['ListRevocations']._loaded_options = None
+  _globals['_ACCESSSERVICE'].methods_by_name['ListRevocations']._serialized_options = b'\220\002\001'
   _globals['_REVOKEREQUEST']._serialized_start=93
   _globals['_REVOKEREQUEST']._serialized_end=320
   _globals['_REVOKERESPONSE']._serialized_start=322
   _globals['_REVOKERESPONSE']._serialized_end=404
-  _globals['_REVOCATION']._serialized_start=407
-  _globals['_REVOCATION']._serialized_end=690
-  _globals['_ACCESSSERVICE']._serialized_start=692
-  _globals['_ACCESSSERVICE']._serialized_end=797
+  _globals['_LISTREVOCATIONSREQUEST']._serialized_start=406
+  _globals['_LISTREVOCATIONSREQUEST']._serialized_end=490
+  _globals['_LISTREVOCATIONSRESPONSE']._serialized_start=493
+  _globals['_LISTREVOCATIONSRESPONSE']._serialized_end=626
+  _globals['_REVOCATION']._serialized_start=629
+  _globals['_REVOCATION']._serialized_end=912
+  _globals['_ACCESSSERVICE']._serialized_start=915
+  _globals['_ACCESSSERVICE']._serialized_end=1137
 # @@protoc_insertion_point(module_scope)

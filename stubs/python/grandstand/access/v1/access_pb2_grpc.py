@@ -44,6 +44,11 @@ class AccessServiceStub:
                 request_serializer=grandstand_dot_access_dot_v1_dot_access__pb2.RevokeRequest.SerializeToString,
                 response_deserializer=grandstand_dot_access_dot_v1_dot_access__pb2.RevokeResponse.FromString,
                 _registered_method=True)
+        self.ListRevocations = channel.unary_unary(
+                '/grandstand.access.v1.AccessService/ListRevocations',
+                request_serializer=grandstand_dot_access_dot_v1_dot_access__pb2.ListRevocationsRequest.SerializeToString,
+                response_deserializer=grandstand_dot_access_dot_v1_dot_access__pb2.ListRevocationsResponse.FromString,
+                _registered_method=True)
 
 
 class AccessServiceServicer:
@@ -70,6 +75,15 @@ class AccessServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListRevocations(self, request, context):
+        """What is revoked now, in pages. What is revoked while they are read may be
+        missing; what stood before and still does is there once.
+        INVALID_ARGUMENT, PERMISSION_DENIED: final. UNAVAILABLE: try again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AccessServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +91,11 @@ def add_AccessServiceServicer_to_server(servicer, server):
                     servicer.Revoke,
                     request_deserializer=grandstand_dot_access_dot_v1_dot_access__pb2.RevokeRequest.FromString,
                     response_serializer=grandstand_dot_access_dot_v1_dot_access__pb2.RevokeResponse.SerializeToString,
+            ),
+            'ListRevocations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRevocations,
+                    request_deserializer=grandstand_dot_access_dot_v1_dot_access__pb2.ListRevocationsRequest.FromString,
+                    response_serializer=grandstand_dot_access_dot_v1_dot_access__pb2.ListRevocationsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -111,6 +130,33 @@ class AccessService:
             '/grandstand.access.v1.AccessService/Revoke',
             grandstand_dot_access_dot_v1_dot_access__pb2.RevokeRequest.SerializeToString,
             grandstand_dot_access_dot_v1_dot_access__pb2.RevokeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRevocations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/grandstand.access.v1.AccessService/ListRevocations',
+            grandstand_dot_access_dot_v1_dot_access__pb2.ListRevocationsRequest.SerializeToString,
+            grandstand_dot_access_dot_v1_dot_access__pb2.ListRevocationsResponse.FromString,
             options,
             channel_credentials,
             insecure,

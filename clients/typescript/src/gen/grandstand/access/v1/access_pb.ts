@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file grandstand/access/v1/access.proto.
  */
 export const file_grandstand_access_v1_access: GenFile = /*@__PURE__*/
-  fileDesc("CiFncmFuZHN0YW5kL2FjY2Vzcy92MS9hY2Nlc3MucHJvdG8SFGdyYW5kc3RhbmQuYWNjZXNzLnYxIrMBCg1SZXZva2VSZXF1ZXN0EhIKCGFjdG9yX2lkGAEgASgJSAASEgoIdG9rZW5faWQYAiABKAlIABINCgNhbGwYAyABKAhIABIxCg1pc3N1ZWRfYmVmb3JlGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgprZXB0X3VudGlsGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIICgZ0b2tlbnMiRgoOUmV2b2tlUmVzcG9uc2USNAoKcmV2b2NhdGlvbhgBIAEoCzIgLmdyYW5kc3RhbmQuYWNjZXNzLnYxLlJldm9jYXRpb24i4AEKClJldm9jYXRpb24SEgoIYWN0b3JfaWQYASABKAlIABISCgh0b2tlbl9pZBgCIAEoCUgAEg0KA2FsbBgDIAEoCEgAEjEKDWlzc3VlZF9iZWZvcmUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi4KCmtlcHRfdW50aWwYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi4KCnJldm9rZWRfYXQYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQggKBnRva2VuczJpCg1BY2Nlc3NTZXJ2aWNlElgKBlJldm9rZRIjLmdyYW5kc3RhbmQuYWNjZXNzLnYxLlJldm9rZVJlcXVlc3QaJC5ncmFuZHN0YW5kLmFjY2Vzcy52MS5SZXZva2VSZXNwb25zZSIDkAICYgZwcm90bzM", [file_google_protobuf_timestamp]);
+  fileDesc("CiFncmFuZHN0YW5kL2FjY2Vzcy92MS9hY2Nlc3MucHJvdG8SFGdyYW5kc3RhbmQuYWNjZXNzLnYxIrMBCg1SZXZva2VSZXF1ZXN0EhIKCGFjdG9yX2lkGAEgASgJSAASEgoIdG9rZW5faWQYAiABKAlIABINCgNhbGwYAyABKAhIABIxCg1pc3N1ZWRfYmVmb3JlGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgprZXB0X3VudGlsGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIICgZ0b2tlbnMiRgoOUmV2b2tlUmVzcG9uc2USNAoKcmV2b2NhdGlvbhgBIAEoCzIgLmdyYW5kc3RhbmQuYWNjZXNzLnYxLlJldm9jYXRpb24iPwoWTGlzdFJldm9jYXRpb25zUmVxdWVzdBIRCglwYWdlX3NpemUYASABKA0SEgoKcGFnZV90b2tlbhgCIAEoCSJpChdMaXN0UmV2b2NhdGlvbnNSZXNwb25zZRI1CgtyZXZvY2F0aW9ucxgBIAMoCzIgLmdyYW5kc3RhbmQuYWNjZXNzLnYxLlJldm9jYXRpb24SFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIuABCgpSZXZvY2F0aW9uEhIKCGFjdG9yX2lkGAEgASgJSAASEgoIdG9rZW5faWQYAiABKAlIABINCgNhbGwYAyABKAhIABIxCg1pc3N1ZWRfYmVmb3JlGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgprZXB0X3VudGlsGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgpyZXZva2VkX2F0GAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIICgZ0b2tlbnMy3gEKDUFjY2Vzc1NlcnZpY2USWAoGUmV2b2tlEiMuZ3JhbmRzdGFuZC5hY2Nlc3MudjEuUmV2b2tlUmVxdWVzdBokLmdyYW5kc3RhbmQuYWNjZXNzLnYxLlJldm9rZVJlc3BvbnNlIgOQAgIScwoPTGlzdFJldm9jYXRpb25zEiwuZ3JhbmRzdGFuZC5hY2Nlc3MudjEuTGlzdFJldm9jYXRpb25zUmVxdWVzdBotLmdyYW5kc3RhbmQuYWNjZXNzLnYxLkxpc3RSZXZvY2F0aW9uc1Jlc3BvbnNlIgOQAgFiBnByb3RvMw", [file_google_protobuf_timestamp]);
 
 /**
  * @generated from message grandstand.access.v1.RevokeRequest
@@ -93,6 +93,56 @@ export const RevokeResponseSchema: GenMessage<RevokeResponse> = /*@__PURE__*/
   messageDesc(file_grandstand_access_v1_access, 1);
 
 /**
+ * @generated from message grandstand.access.v1.ListRevocationsRequest
+ */
+export type ListRevocationsRequest = Message<"grandstand.access.v1.ListRevocationsRequest"> & {
+  /**
+   * At most so many: 1 to 500; 0 means 100.
+   *
+   * @generated from field: uint32 page_size = 1;
+   */
+  pageSize: number;
+
+  /**
+   * The next_page_token of the answer before; empty for the first page.
+   *
+   * @generated from field: string page_token = 2;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message grandstand.access.v1.ListRevocationsRequest.
+ * Use `create(ListRevocationsRequestSchema)` to create a new message.
+ */
+export const ListRevocationsRequestSchema: GenMessage<ListRevocationsRequest> = /*@__PURE__*/
+  messageDesc(file_grandstand_access_v1_access, 2);
+
+/**
+ * @generated from message grandstand.access.v1.ListRevocationsResponse
+ */
+export type ListRevocationsResponse = Message<"grandstand.access.v1.ListRevocationsResponse"> & {
+  /**
+   * @generated from field: repeated grandstand.access.v1.Revocation revocations = 1;
+   */
+  revocations: Revocation[];
+
+  /**
+   * Empty on the last page.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message grandstand.access.v1.ListRevocationsResponse.
+ * Use `create(ListRevocationsResponseSchema)` to create a new message.
+ */
+export const ListRevocationsResponseSchema: GenMessage<ListRevocationsResponse> = /*@__PURE__*/
+  messageDesc(file_grandstand_access_v1_access, 3);
+
+/**
  * As it is stored.
  *
  * @generated from message grandstand.access.v1.Revocation
@@ -144,7 +194,7 @@ export type Revocation = Message<"grandstand.access.v1.Revocation"> & {
  * Use `create(RevocationSchema)` to create a new message.
  */
 export const RevocationSchema: GenMessage<Revocation> = /*@__PURE__*/
-  messageDesc(file_grandstand_access_v1_access, 2);
+  messageDesc(file_grandstand_access_v1_access, 4);
 
 /**
  * Who may no longer.
@@ -174,6 +224,18 @@ export const AccessService: GenService<{
     methodKind: "unary";
     input: typeof RevokeRequestSchema;
     output: typeof RevokeResponseSchema;
+  },
+  /**
+   * What is revoked now, in pages. What is revoked while they are read may be
+   * missing; what stood before and still does is there once.
+   * INVALID_ARGUMENT, PERMISSION_DENIED: final. UNAVAILABLE: try again.
+   *
+   * @generated from rpc grandstand.access.v1.AccessService.ListRevocations
+   */
+  listRevocations: {
+    methodKind: "unary";
+    input: typeof ListRevocationsRequestSchema;
+    output: typeof ListRevocationsResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_grandstand_access_v1_access, 0);
