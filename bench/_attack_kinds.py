@@ -98,8 +98,10 @@ class StreamAttack:
         resets: bool = False,
         lands: Callable[[str], bool] | None = None,
         outlives_s: float = 0.0,
+        is_wide: bool = True,
     ) -> None:
-        """`resets`: each stream is reset at once. `outlives_s`: a stream that is open for longer lands."""
+        """`resets`: each stream is reset at once. `outlives_s`: a stream that is open for longer lands.
+        `is_wide`: see AttackLine."""
         self.outcomes: Counter[str] = Counter()
         self.landed = 0
         self._at = at
@@ -110,6 +112,7 @@ class StreamAttack:
         self._resets = resets
         self._lands = lands
         self._outlives_s = outlives_s
+        self._is_wide = is_wide
         self._begun: deque[tuple[float, AttackLine, int]] = deque()
         self._lines = Lines()
         self._room: deque[AttackLine] = deque()
@@ -156,7 +159,7 @@ class StreamAttack:
             self._room.popleft()
             self._is_in_room.discard(line)
         try:
-            line = AttackLine(self._at, self._source, self._ended)
+            line = AttackLine(self._at, self._source, self._ended, is_wide=self._is_wide)
         except OSError as error:
             self.outcomes[f"connect: {error.strerror}"] += 1
             return None

@@ -11,13 +11,25 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from bench import _frames
 from bench._attack_kinds import Attack, ConnectionAttack, FrameFlood, StreamAttack, Unit
 from bench._attack_line import Address
+from bench._attack_mixes import hostile_actors, list_inboxes, unread_pages
 from bench._attack_talks import GATEWAY, PUBLISH, GuestAttack, StoreAttack, TalkAttack, headers
+from bench._attack_target import (
+    ASIDE,
+    BOARD,
+    GAME,
+    KIND,
+    OPTIONS,
+    POLL,
+    PULSE,
+    SOURCE,
+    VOTER,
+    Target,
+    message,
+)
 from grandstand.aggregate.v1.aggregate_pb2 import ReadRequest
 from grandstand.catalog.v1.catalog_pb2 import ClosePollRequest, GetGameRequest
 from grandstand.event.v1.event_pb2 import Event, Position, Reaction, Score, Vote
@@ -26,14 +38,7 @@ from grandstand.ingest.v1.ingest_pb2 import EventBatch, Hello, PublishRequest
 from grandstand.wire import ids
 from mesh.auth import GUEST, PRODUCER
 from mesh.http2 import frames as f
-from toolbox.local.development import development_token
 
-SOURCE = "127.66.0.1"
-GAME, POLL, BOARD, PULSE, KIND = "witness", "now", "top", "cheer", "fire"
-ASIDE = "aside"
-"""A game beside that of the witness."""
-OPTIONS = tuple(f"option-{n}" for n in range(8))
-VOTER = "voter-{}"
 _SUBSCRIBE, _SEND = f"{GATEWAY}/Subscribe", f"{GATEWAY}/Send"
 _READ = "/grandstand.aggregate.v1.AggregateService/Read"
 _GET_GAME = "/grandstand.catalog.v1.CatalogService/GetGame"
@@ -42,25 +47,6 @@ _TRACED = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 _CHUNK = 1_000
 _FUTURE = 2**62
 _SHORT_LIFE_S = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where the mesh is, and whose development key signs the attackers' tokens."""
-
-    edge: Address
-    mesh: Address
-    gateway: Address
-    """Past Envoy: the engine itself."""
-    nats: Address
-    redis: Address
-    home: Path
-
-    def token(self, actor_id: str, *roles: str, life_s: float = 3600.0, **claims: Any) -> str:
-        return development_token(self.home, actor_id, roles=roles, life_s=life_s, **claims)
-
-    def bearer(self, actor_id: str, *roles: str, **claims: Any) -> tuple[str, str]:
-        return "authorization", f"Bearer {self.token(actor_id, *roles, **claims)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +67,6 @@ class Plan:
             **({"burst": self.burst} if self.burst else {}),
             **({"held": self.held} if self.held else {}),
         }
-
-
-def message(request: Any) -> bytes:
-    return _frames.message(request.SerializeToString())
 
 
 def _same(unit: Unit) -> Callable[[int], Unit]:
@@ -290,6 +272,24 @@ PLANS: dict[str, Plan] = {
         300,
         _get_games,
     ),
+    "list-inboxes": Plan(
+        4,
+        "ListInbox with a guest's token, as the personal reads that are the dearest",
+        "calls",
+        1_000,
+        list_inboxes,
+        burst=2_000,
+        held=2_000,
+    ),
+    "unread-pages": Plan(
+        4,
+        "the page's largest file, asked for and not read: Envoy holds it whole",
+        "requests",
+        200,
+        unread_pages,
+        burst=2_000,
+        held=2_000,
+    ),
     "forged-addresses": Plan(
         5,
         "3,000 viewers, each naming another address of its own",
@@ -398,6 +398,14 @@ PLANS: dict[str, Plan] = {
         _outlived_tokens,
         burst=200,
         held=200,
+    ),
+    "hostile-actors": Plan(
+        14,
+        "ever new actors whose ids are wildcards, separators, RTL, NUL, 128 bytes: they vote, watch, read",
+        "calls",
+        300,
+        hostile_actors,
+        held=1_000,
     ),
     "forged-tokens": Plan(
         15,

@@ -30,10 +30,10 @@ CALLS_PER_LINE = 100
 _STORE_PATIENCE_S = 0.5
 
 
-def headers(path: str, *more: tuple[str, str]) -> bytes:
-    """The header block of a gRPC call."""
+def headers(path: str, *more: tuple[str, str], method: str = "POST") -> bytes:
+    """The header block of a gRPC call, or of a GET of the page."""
     fields = [
-        (":method", "POST"),
+        (":method", method),
         (":scheme", "http"),
         (":path", path),
         (":authority", "grandstand"),

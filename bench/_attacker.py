@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from bench._attack_kinds import STARTS_MAX, Attack
-from bench._attack_plans import PLANS, Plan, Target
+from bench._attack_plans import PLANS, Plan
+from bench._attack_target import Target
 from bench._child import READY
 from toolbox.local.machine import raise_descriptor_limit
 

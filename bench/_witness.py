@@ -22,7 +22,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from bench._attack_plans import GAME, POLL, VOTER
+from bench._attack_target import GAME, POLL, VOTER
 from bench._child import READY
 from bench._percentiles import milliseconds
 from bench._witness_inside import Inside

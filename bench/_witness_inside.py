@@ -13,7 +13,7 @@ from collections import Counter
 
 import grpc
 
-from bench._attack_plans import ASIDE, OPTIONS, POLL
+from bench._attack_target import ASIDE, OPTIONS, POLL
 from grandstand.aggregate.v1.aggregate_pb2 import ReadRequest
 from grandstand.aggregate.v1.aggregate_pb2_grpc import AggregateServiceStub
 from grandstand.catalog.v1.catalog_pb2 import ClosePollRequest, OpenPollRequest, Poll, PollOption

@@ -13,8 +13,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from bench import _frames
-from bench._attack_plans import OPTIONS
 from bench._attack_talks import GATEWAY, PUBLISH
+from bench._attack_target import OPTIONS
 from bench._h2 import H2Error, RawConnection
 from bench._wire import WireError, chunks, head
 from grandstand.event.v1.event_pb2 import Event, Position, Vote

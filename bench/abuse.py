@@ -36,7 +36,8 @@ from pathlib import Path
 from typing import Any
 
 from bench._abuse_figures import AbuseFigures, Row, show
-from bench._attack_plans import ASIDE, BOARD, GAME, KIND, PLANS, POLL, PULSE
+from bench._attack_plans import PLANS
+from bench._attack_target import ASIDE, BOARD, GAME, KIND, POLL, PULSE
 from bench._child import BenchChild
 from bench._cpu import cpu_s, rss_kib, spent_s
 from bench._mesh import BenchMesh, temporary_mesh

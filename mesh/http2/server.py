@@ -252,10 +252,12 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
             server.bytes_received += size
             last_id = connection.calls.last_id
             connection.receive(bytes(server.read_buffer[:size]), self._loop.time())
-            if connection.calls.last_id != last_id:
-                self._read_bytes = bounds.READ_BYTES_OPENING
+            # Ids of calls are odd.
+            if opened := (connection.calls.last_id - last_id + 1) // 2:
+                wanted = max(bounds.READ_BYTES_OPENING, bounds.CALLS_PER_READ * size // opened)
             else:
-                self._read_bytes = min(2 * self._read_bytes, bounds.READ_BYTES)
+                wanted = 2 * self._read_bytes
+            self._read_bytes = min(wanted, bounds.READ_BYTES)
 
     def eof_received(self) -> bool:
         return False

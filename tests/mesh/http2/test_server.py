@@ -414,7 +414,7 @@ def test_who_does_not_take_the_goodbye_is_cut_off_all_the_same() -> None:
 def test_a_herd_of_calls_takes_turns_with_others_and_messages_are_read_in_bulk(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """At once a thousand calls come, and then a megabyte on one of them."""
+    """A thousand calls come at once, then a megabyte on one of them, then calls with messages."""
     opened, sizes = [], []
     real = ConnectionProtocol.buffer_updated
 
@@ -438,6 +438,18 @@ def test_a_herd_of_calls_takes_turns_with_others_and_messages_are_read_in_bulk(
             herd.say(data(1, message(bytes(1_000))) * 1_000)
             await until(lambda: sum(sizes) > 1_000_000, "it is read")
             assert max(sizes) == bounds.READ_BYTES
+            opened.clear()
+            more = range(2_001, 4_001, 2)
+            sent = [herd.peer.headers(n, request_fields(ECHO)) + data(n, message(bytes(500))) for n in more]
+            herd.say(b"".join(sent))
+            await until(lambda: server.streams_opened == 2_000, "all are let in")
+            fits = bounds.READ_BYTES / min(map(len, sent))
+            assert (
+                bounds.CALLS_PER_READ / 2
+                < sorted(opened)[len(opened) // 2]
+                <= 2 * bounds.CALLS_PER_READ
+                < fits
+            )
 
     asyncio.run(scenario())
 
