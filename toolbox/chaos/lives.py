@@ -160,7 +160,11 @@ class EndingGames:
             states.update({(life.game_id, state.topic): state for state in answer.topics})
             return all(state.stage == STAGE_SEALED for state in answer.topics)
 
-        await _until(are_sealed)
+        try:
+            await _until(are_sealed)
+        except TimeoutError as error:
+            open_yet = [state.topic for state in states.values() if state.stage != STAGE_SEALED]
+            raise TimeoutError(f"{', '.join(open_yet) or 'nothing was read'}: {error}") from None
         return states
 
     async def _is_unknown(self, game_id: str) -> bool:
