@@ -89,7 +89,11 @@ class Deadlines:
 
     def done(self, step: Step, now: Moment) -> None:
         """The step was taken. After a beat, the next beat is queued. Any other step changes the definition,
-        and the next step is queued when that is `put`."""
+        and the next step is queued when that is `put`. If it did not change it, because another instance
+        wrote the same entry meanwhile, the step is retried."""
+        if not step.beat and self._is_valid(step):
+            self.failed(step, now)
+            return
         self._failures.pop(step.name, None)
         key = key_of(step.definition)
         if step.beat and self._newest.get(key) is step.definition:

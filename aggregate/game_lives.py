@@ -213,13 +213,14 @@ class GameLives:
 
     async def _close_topics(self, game: Game) -> None:
         """Its open polls and boards close when it ends, or have closed before. Raises Unavailable."""
-        for topic in self._topics_of(game):
-            if topic.stage == STAGE_OPEN and not _closes_by(topic, game):
+        view = self._watch.view
+        for key in map(key_of, self._topics_of(game)):
+            topic = view.get(key)  # now: what was changed meanwhile is not written over
+            if isinstance(topic, Poll | Board) and topic.stage == STAGE_OPEN and not _closes_by(topic, game):
                 closing = type(topic)()
                 closing.MergeFrom(topic)  # type: ignore[arg-type]
                 closing.closes_at.CopyFrom(game.ended_at)
-                key = key_of(topic)
-                await self._put(key, closing, self._watch.view.revision(key))
+                await self._put(key, closing, view.revision(key))
 
     async def _erase(self, key: str, game: Game, revision: int) -> None:
         """Raises Unavailable."""

@@ -88,6 +88,10 @@ def test_the_earliest_step_of_all_comes_first_and_a_failed_one_comes_again_later
         now_s += pause_s
         assert take(ahead, now_s) is first
     ahead.done(first, at(now_s))
+    now_s += AGAIN_MAX_S
+    assert take(ahead, now_s) is first, "it changed nothing: another wrote the entry as it was"
+    ahead.put(poll("c", STAGE_SEALED, T - 19), at(now_s))
+    ahead.done(first, at(now_s))
     assert take(deadlines(*polls, board()), T + 5).name == f"poll.g.a-{STAGE_CLOSED}"
     assert take(ahead, T + 60).name == "board.g.b-season-2"
     assert ahead.wait_s(at(T + 60)) == math.inf
@@ -151,7 +155,9 @@ def test_the_agenda_is_the_earliest_step_of_what_is_newest(changes: list[tuple[s
         steps = [step for each in newest.values() if (step := step_of(each)) is not None]
         taken = take(ahead, now_s)
         assert taken.due_at_s == min(step.due_at_s for step in steps)
-        assert newest.pop(str(taken.definition.poll_id)) is taken.definition  # type: ignore[union-attr]
+        name = str(taken.definition.poll_id)  # type: ignore[union-attr]
+        assert newest.pop(name) is taken.definition
+        ahead.put(poll(name, STAGE_SEALED, T), at(T))
         ahead.done(taken, at(T))
     assert all(step_of(each) is None for each in newest.values())
 

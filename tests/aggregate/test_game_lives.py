@@ -303,6 +303,36 @@ async def _whole_life(instance: Instance, game_id: str) -> None:
     await instance.forget(game_id)
 
 
+def test_what_another_instance_has_closed_is_not_written_over(tmp_path: Path) -> None:
+    """A new revision of the same text fails the step that is under way, and nobody hears of a change."""
+
+    async def scenario() -> None:
+        async with instances(tmp_path, 2) as (faster, slower):
+            ended, _ = await faster.writer.define_game(game("g"))
+            for poll_id in ("p", "q"):
+                await faster.writer.open_poll(poll("g", poll_id))
+            ended.ended_at.GetCurrentTime()
+            keys = [subjects.poll_key("g", poll_id) for poll_id in ("p", "q")]
+            await slower.watch.refresh_all(keys)
+            update = slower.watch.bucket.update
+            revisions: list[int] = []
+
+            async def overtaken(*arguments: Any, **options: Any) -> int:
+                if not revisions:
+                    await faster.writer.lives._close_topics(ended)
+                    await slower.watch.refresh_all(keys)
+                    revisions.extend(map(faster.watch.view.revision, keys))
+                return await update(*arguments, **options)
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(slower.watch.bucket, "update", overtaken)
+                await slower.writer.lives._close_topics(ended)
+            assert [*map(slower.watch.view.revision, keys)] == revisions
+            assert all(topic.closes_at == ended.ended_at for topic in slower.watch.view.topics("g"))
+
+    run(scenario())
+
+
 def test_only_a_game_in_which_nothing_was_counted_is_deleted(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with instances(tmp_path) as (only,):
