@@ -41,14 +41,14 @@ from mesh.jetstream.bus import Bus
 from mesh.notices import crowds
 from mesh.notices.bounds import CROWD_MAX
 from mesh.notices.store import NoticeStore
-from mesh.notices.stored import Applied
+from mesh.notices.stored import StreamPosition
 from mesh.redis.database import Database, RedisError
 
 log = logging.getLogger(__name__)
 
 _FLUSH_S = 2
 _LOADED_TOGETHER = 64
-_NOTHING = Applied()
+_NOTHING = StreamPosition()
 
 Offer = Callable[[bytes, int], None]
 """Takes an encoded TopicState and its version, which grows."""

@@ -32,7 +32,7 @@ from mesh.jetstream.bus import Bus
 from mesh.jetstream.pull import Pulled
 from mesh.jetstream.walk import walk
 from mesh.notices.store import NoticeStore, applied_keys
-from mesh.notices.stored import Applied
+from mesh.notices.stored import StreamPosition
 from mesh.notices.streams import ensure_streams
 from mesh.redis import layout
 from mesh.redis.database import Database, RedisError
@@ -130,7 +130,7 @@ class Keeper:
         applied = await self._store.applied()
         await self._learn_cancelled()
         followers = [
-            Follower(self._bus, name, taken, apply, applied.get(name, Applied()), self._clock)
+            Follower(self._bus, name, taken, apply, applied.get(name, StreamPosition()), self._clock)
             for name, taken, apply in (
                 (subjects.NOTICES_STREAM, subjects.NOTICES_ALL, self._apply_notices),
                 (subjects.READERS_STREAM, subjects.READERS_ALL, self._apply_readers),

@@ -27,7 +27,7 @@ from mesh.jetstream.bus import Bus
 from mesh.notices import checks, crowds
 from mesh.notices.bounds import READ_MARKS_MAX
 from mesh.notices.inbox import (
-    Entry,
+    InboxEntry,
     Marks,
     entry_of,
     marks_of,
@@ -56,13 +56,13 @@ Change = Callable[[Reader], Reader | None]
 
 class _Inbox(NamedTuple):
     stored: StoredInbox
-    own: list[Entry]
-    crowds: list[list[Entry]]
+    own: list[InboxEntry]
+    crowds: list[list[InboxEntry]]
     known: int
     """All notices up to this sequence are in it."""
 
 
-class Applies(Protocol):
+class ReaderApplier(Protocol):
     """The part of the keeper's Applier that is used here."""
 
     async def reader(self, actor_id: str, sequence: int, reader: Reader) -> None: ...
@@ -79,7 +79,7 @@ class Readers:
         self,
         bus: Bus,
         store: NoticeStore,
-        applier: Applies,
+        applier: ReaderApplier,
         completeness: Completeness,
         generation_of: Callable[[str], int],
         now_s: Callable[[], float],

@@ -34,9 +34,9 @@ from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.jetstream.ordered_consumer import Delivered
 from notify import orders
-from notify.agenda import Agenda, Due
+from notify.agenda import Agenda, DueOccurrence
 from notify.bounds import DUE_AGAIN_S, DUE_AT_ONCE
-from notify.following import Following
+from notify.reopening_consumer import ReopeningConsumer
 from notify.schedule import nanoseconds, plan_of
 from notify.sending import NOTICES_FULL
 from notify.stream_log import StreamLog
@@ -58,7 +58,7 @@ class Scheduler:
         """Whose schedules are to be purged."""
         self._under_way: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
-        self._following = Following(
+        self._following = ReopeningConsumer(
             bus,
             subjects.NOTICES_STREAM,
             [subjects.NOTICES_SCHEDULED_ALL, subjects.NOTICES_CANCELLED_ALL],
@@ -111,7 +111,7 @@ class Scheduler:
                 self._over.add(name)
         self._wake.set()
 
-    async def _send(self, due: Due) -> None:
+    async def _send(self, due: DueOccurrence) -> None:
         try:
             following = await self._publish(due)
         except GrandstandError as error:
@@ -121,7 +121,7 @@ class Scheduler:
             if not self._agenda.passed(due.name, following, self._now_ns()):
                 self._over.add(due.name)
 
-    async def _publish(self, due: Due) -> int:
+    async def _publish(self, due: DueOccurrence) -> int:
         """With which occurrence to go on."""
         name, occurrence = due
         entry = await self._log.newest(subjects.notice_scheduled(name))

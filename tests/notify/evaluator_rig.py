@@ -149,6 +149,11 @@ class Evaluating:
         judged = self.evaluator._games.get(played.game_id)
         return judged is not None and judged.is_ready
 
+    def has_heard(self, played: Played) -> bool:
+        """Of all that was shown."""
+        judged = self.evaluator._games[played.game_id]
+        return judged.view.includes(played.partition, played.applied())
+
     async def until_judging(self, played: Played) -> None:
         await until(lambda: self.judges(played), f"{self.instance} judges {played.game_id}")
 

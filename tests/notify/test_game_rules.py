@@ -24,7 +24,7 @@ from grandstand.internal.v1.internal_pb2 import Partial, RuleState
 from grandstand.wire import bounds as wire_bounds
 from mesh.notices import bounds as notice_bounds
 from mesh.pseudonyms import PublicIds
-from notify.rules.found import Found
+from notify.rules.finding import Found
 from notify.rules.notice import stored_notice
 from notify.rules.results import Who
 from tests.notify.rules_rig import Notifier, Stream, board, poll, rule, standings, tally

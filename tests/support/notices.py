@@ -60,13 +60,14 @@ class Notices:
     async def put(self, subject: str, message: bytes) -> int:
         """Its sequence. Once, however often it takes."""
         headers = {"Nats-Msg-Id": uuid.uuid4().hex}
-        for _ in range(20):
+
+        async def stored() -> int:
             with contextlib.suppress(NatsError):
                 ack = await self.bus.js.publish(subject, message, timeout=1, headers=dict(headers))
-                if ack.seq:
-                    return ack.seq
-            await asyncio.sleep(0.05)
-        raise TimeoutError(f"{subject} is not stored")
+                return ack.seq or 0
+            return 0
+
+        return await eventually(stored, f"{subject} is stored")
 
     async def send(self, stored: StoredNotice, subject: str = "") -> int:
         subject = subject or subjects.notice_sent(
