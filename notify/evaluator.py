@@ -48,6 +48,7 @@ from notify import bounds
 from notify.firings import decoded, last_firings
 from notify.game_rules import Firing, GameRules
 from notify.instances import LOOK_S, Instances, judge_of
+from notify.quotas import Quotas
 from notify.sending import NOTICES_FULL
 from notify.stream_log import StreamLog
 
@@ -74,8 +75,15 @@ class Evaluator:
     """`now`: Unix seconds of the mesh's clock."""
 
     def __init__(
-        self, bus: Bus, results: ResultStore, catalog: CatalogWatch, instance: str, now: Callable[[], float]
+        self,
+        bus: Bus,
+        results: ResultStore,
+        catalog: CatalogWatch,
+        instance: str,
+        quotas: Quotas,
+        now: Callable[[], float],
     ) -> None:
+        self._quotas = quotas
         self._bus = bus
         self._catalog = catalog
         self._instance = instance
@@ -412,8 +420,11 @@ class Evaluator:
         if boot_s() - at_s > bounds.STALE_S:
             judged.rules.failed(firing)
             return
+        game_id = firing.stored.firing.game_id
+        self._quotas.check("firing", game_id)
         kept = await self._log.put(firing.subject, firing.stored.SerializeToString(), firing.sequence)
         if kept.is_new:
+            self._quotas.add(game_id, firing.subject, firing.stored)
             judged.rules.stored(firing, kept.sequence)
         elif not kept.sequence:
             judged.rules.lost(firing)

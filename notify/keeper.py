@@ -36,7 +36,7 @@ from mesh.notices.stored import StreamPosition
 from mesh.notices.streams import ensure_streams
 from mesh.redis import layout
 from mesh.redis.database import Database, RedisError
-from notify import inbox_scripts
+from notify import inbox_scripts, quotas
 from notify.applying import Applier, decoded
 from notify.bounds import LEASE_MS, LEASE_RENEW_S, STUCK_S
 from notify.follower import Follower
@@ -142,7 +142,8 @@ class Keeper:
             each.stream: partial(each.apply, anew=False, pushes=False) for each in followers
         }
         repairs[subjects.NOTICES_STREAM] = self._repair_notices
-        scrub = Scrub(self._bus, repairs, self._keeps, self._clock)
+        note_used = partial(quotas.note, self._database)
+        scrub = Scrub(self._bus, repairs, self._keeps, self._clock, note_used)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._renew())
             for each in followers:

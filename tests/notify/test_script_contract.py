@@ -66,6 +66,8 @@ def lease(random: Random) -> Call:
 
 
 def note(random: Random) -> Call:
+    if random.random() < 0.3:
+        return inbox_scripts.USED, [layout.NOTICES_USED], random.choice(((), ("g", 7), ("g", 8, "h", 9)))
     words: list[Argument] = []
     for name in ("NOTICES", "READERS"):
         noted = random.choice(("", "x", "x", "x", "y"))
@@ -74,7 +76,7 @@ def note(random: Random) -> Call:
 
 
 def load(random: Random) -> Call:
-    return store._LOAD, [*_INBOXES, *_READERS, _LEASE, _LISTS[0], "none"], ()
+    return store._LOAD, [*_INBOXES, *_READERS, _LEASE, _LISTS[0], layout.NOTICES_USED, "none"], ()
 
 
 def page(random: Random) -> Call:

@@ -23,6 +23,7 @@ class NoticeScripts:
             inbox_scripts.SEGMENT.sha: self._segment,
             inbox_scripts.LISTED.sha: self._listed,
             inbox_scripts.LEASE.sha: self._lease,
+            inbox_scripts.USED.sha: self._used,
             inbox_scripts.LEAVE.sha: self._leave,
             inbox_scripts.NOTE.sha: self._note,
             store._LOAD.sha: self._load,
@@ -121,6 +122,13 @@ class NoticeScripts:
         self._fresh(key, "zset")
         self._of._change(key, {member: 0.0} if belongs == b"1" else {}, () if belongs == b"1" else (member,))
         return len(self._sorted_set(key))
+
+    def _used(self, keys: Sequence[str], arguments: list[bytes]) -> int:
+        number = int(self._hash(keys[0]).get(b"!round", b"0")) + 1
+        self._of._delete(keys[0])
+        given = zip(arguments[::2], arguments[1::2], strict=True)
+        self._of._change(keys[0], {b"!round": b"%d" % number, **dict(given)}, ())
+        return number
 
     def _lease(self, keys: Sequence[str], arguments: list[bytes]) -> bytes:
         held = self._of._string(keys[0])

@@ -19,6 +19,7 @@ from mesh.redis.results import ResultStore
 from notify.completeness import Completeness
 from notify.evaluator import Evaluator
 from notify.keeper import Keeper
+from notify.quotas import Quotas
 from notify.readers import Readers
 from notify.scheduler import Scheduler
 from notify.segments import Segments
@@ -53,7 +54,8 @@ class ModelNotify(Process):
         heard: list[Callable[..., None]] = []
         watch = CatalogWatch(bus, lambda key, definition: [hear(key, definition) for hear in heard] and None)
         now_s = watch.clock.now_s
-        evaluator = Evaluator(bus, ResultStore(database), watch, self.name, now_s)
+        quotas = Quotas(database)
+        evaluator = Evaluator(bus, ResultStore(database), watch, self.name, quotas, now_s)
         heard.append(evaluator.changed)
         await watch.start()
         view = watch.view
@@ -65,13 +67,13 @@ class ModelNotify(Process):
             lambda game_id: subjects.game_key(game_id) in view,
             now_s,
         )
-        scheduler = Scheduler(bus, now_s)
+        scheduler = Scheduler(bus, quotas, now_s)
         self.segments = Segments(bus, database, keeper.applier, completeness)
         store = NoticeStore(database)
         self.readers = Readers(bus, store, keeper.applier, completeness, view.generation, now_s)
         for each in (keeper.run(), scheduler.run(), self._beat_on(bus), self._judge_on(evaluator)):
             self.spawn(each)
-        self.sender = Sender(bus, watch, self.segments, scheduler.scheduled, now_s)
+        self.sender = Sender(bus, watch, self.segments, scheduler.scheduled, quotas, now_s)
 
     async def _judge_on(self, evaluator: Evaluator) -> None:
         async with evaluator.open():
