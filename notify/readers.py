@@ -101,9 +101,12 @@ class Readers:
             )
         wanted = request.page_size or INBOX_PAGE_DEFAULT
         game_id = ids.check_id("game_id", request.game_id) if request.game_id else ""
+        watched = request.watched_game_id
+        if watched and ids.check_id("watched_game_id", watched) and game_id:
+            raise Invalid(f"watched_game_id: is {shown(watched)} beside game_id; give one of both")
         after = cursors.parsed("after", request.after) if request.after else _NOTHING
         before = sequence_of("page_token", request.page_token) if request.page_token else None
-        inbox = await self._inbox(actor_id, game_id)
+        inbox = await self._inbox(actor_id, watched or game_id)
         marks, now_s = marks_of(inbox.stored.reader), self._now_s()
         entries = merged(inbox.own, inbox.crowds, marks, now_s).entries
         if game_id:
