@@ -36,6 +36,7 @@ from pathlib import Path
 from typing import Any
 
 from bench._abuse_figures import AbuseFigures, Row, show
+from bench._arguments import check_least
 from bench._attack_plans import ASIDE, BOARD, GAME, KIND, PLANS, POLL, PULSE
 from bench._child import BenchChild
 from bench._cpu import cpu_s, rss_kib, spent_s
@@ -187,9 +188,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     for name in asked.only or ():
         if name not in PLANS:
             parser.error(f"--only {name}: there is no such attack; there are {', '.join(PLANS)}")
-    for name, least in (("seconds", 1.0), ("viewers", 1), ("voters", 1)):
-        if getattr(asked, name) < least:
-            parser.error(f"--{name} {getattr(asked, name)}: at least {least:g} is needed")
+    check_least(parser, asked, (("seconds", 1.0), ("viewers", 1), ("voters", 1)))
     return asked
 
 
