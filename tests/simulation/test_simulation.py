@@ -604,8 +604,9 @@ RARE = {
     "11: sums are clamped on their way": 105,
     "15: the votes of a forgotten poll are those of the next of its name": 18,
     "15: what a game's definition makes has no end of its own": 6,
-    "16: what is not applied to Redis counts as applied": 9,
-    "16: a firing is stored whatever was stored before": 2,
+    "16: a firing is stored whatever was stored before": 23,
+    "16: nobody sees that inboxes went back": 11,
+    "16: what was taken back comes again when inboxes are rebuilt": 13,
 }
 """The seed from which a fault is searched for that few histories show."""
 
