@@ -36,6 +36,7 @@ from pathlib import Path
 from typing import Any
 
 from bench._abuse_figures import AbuseFigures, Row, show
+from bench._arguments import check_least
 from bench._attack_plans import PLANS
 from bench._attack_target import ASIDE, BOARD, GAME, KIND, POLL, PULSE
 from bench._child import BenchChild
@@ -188,9 +189,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     for name in asked.only or ():
         if name not in PLANS:
             parser.error(f"--only {name}: there is no such attack; there are {', '.join(PLANS)}")
-    for name, least in (("seconds", 1.0), ("viewers", 1), ("voters", 1)):
-        if getattr(asked, name) < least:
-            parser.error(f"--{name} {getattr(asked, name)}: at least {least:g} is needed")
+    check_least(parser, asked, (("seconds", 1.0), ("viewers", 1), ("voters", 1)))
     return asked
 
 

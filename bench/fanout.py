@@ -33,6 +33,7 @@ from functools import partial
 from pathlib import Path
 
 from bench import _contestants
+from bench._arguments import check_least
 from bench._bed import bed
 from bench._contestants import Contestant
 from bench._fanout_bed import FanBed
@@ -140,9 +141,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="measures fewer viewers too, and draws")
     parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
     asked = parser.parse_args(arguments)
-    for name, least in (("viewers", 1), ("rate", 0.1), ("rounds", 1), ("seconds", 0.1)):
-        if getattr(asked, name) < least:
-            parser.error(f"--{name} {getattr(asked, name)}: at least {least:g} is needed")
+    check_least(parser, asked, (("viewers", 1), ("rate", 0.1), ("rounds", 1), ("seconds", 0.1)))
     if asked.rate > 20:
         parser.error(f"--rate {asked.rate:g}: no viewer is sent more than 20 frames a second")
     return asked

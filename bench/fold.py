@@ -37,6 +37,7 @@ from rich.console import Console
 from rich.table import Table
 
 from aggregate.partition import Loaded, Partition
+from bench._arguments import check_least
 from bench._flush import FlushFigures, measure_flushes
 from bench._row_loop import RowTally
 from bench._say import say, say_nothing
@@ -197,9 +198,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--without-bytewax", action="store_true", help="leave the peer out (no download)")
     parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
     asked = parser.parse_args(arguments)
-    for name, least in (("blocks", 1), ("rounds", 1), ("games", 1), ("seconds", 0.1)):
-        if getattr(asked, name) < least:
-            parser.error(f"--{name} {getattr(asked, name)}: at least {least:g} is needed")
+    check_least(parser, asked, (("blocks", 1), ("rounds", 1), ("games", 1), ("seconds", 0.1)))
     return asked
 
 

@@ -38,6 +38,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench import _games_flush
+from bench._arguments import check_least
 from bench._games_bed import NAME, GamesBed, GamesContestant
 from bench._games_catalog import define_open, defined_per_s
 from bench._games_churn import churn
@@ -235,9 +236,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         *(("games", 1), ("viewers", 1), ("rate", 0.1), ("rounds", 1), ("seconds", 1.0)),
         *(("idle_seconds", 0.5), ("standing", 0), ("churn", 0)),
     )
-    for name, least in bounds:
-        if getattr(asked, name) < least:
-            parser.error(f"--{name.replace('_', '-')} {getattr(asked, name)}: at least {least:g} is needed")
+    check_least(parser, asked, bounds)
     return asked
 
 

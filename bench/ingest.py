@@ -25,6 +25,7 @@ import sys
 import time
 from collections.abc import Callable
 
+from bench._arguments import check_least
 from bench._bed import Bed, bed
 from bench._child import BenchChild
 from bench._drive import Drive
@@ -215,18 +216,20 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     if asked.quick:
         asked.streams, asked.producers, asked.idle_streams = 40, 4, 100
         asked.rate, asked.rounds, asked.seconds = 1_000.0, 1, 0.5
-    for name, least in (
-        ("streams", 1),
-        ("producers", 1),
-        ("idle_streams", 1),
-        ("depth", 1),
-        ("rate", 1.0),
-        ("spread", 1),
-        ("rounds", 1),
-        ("seconds", 0.1),
-    ):
-        if getattr(asked, name) < least:
-            parser.error(f"--{name.replace('_', '-')} {getattr(asked, name)}: at least {least:g} is needed")
+    check_least(
+        parser,
+        asked,
+        (
+            ("streams", 1),
+            ("producers", 1),
+            ("idle_streams", 1),
+            ("depth", 1),
+            ("rate", 1.0),
+            ("spread", 1),
+            ("rounds", 1),
+            ("seconds", 0.1),
+        ),
+    )
     return asked
 
 

@@ -22,13 +22,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import secrets
 import sys
-from pathlib import Path
 from random import Random
 from typing import Any
 
+from bench._arguments import add_home, check_least
 from bench._cpu import cpu_s, spent_s
 from bench._figures import Figures, show
 from bench._mesh import BenchMesh, measured_mesh
@@ -217,15 +216,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=500.0, help="votes a second under load (default 500)")
     parser.add_argument("--seconds", type=float, default=15.0, help="measured under load (default 15)")
     parser.add_argument("--idle-seconds", type=float, default=15.0, help="measured idle (default 15)")
-    home = os.environ.get("GRANDSTAND_HOME")
-    parser.add_argument(
-        "--home", type=Path, default=Path(home) if home else None, help="of the mesh to measure"
-    )
+    add_home(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
     asked = parser.parse_args(arguments)
-    for name, least in (("viewers", 1), ("rate", 1.0), ("seconds", 1.0), ("idle_seconds", 1.0)):
-        if getattr(asked, name) < least:
-            parser.error(f"--{name.replace('_', '-')} {getattr(asked, name)}: at least {least:g} is needed")
+    check_least(parser, asked, (("viewers", 1), ("rate", 1.0), ("seconds", 1.0), ("idle_seconds", 1.0)))
     return asked
 
 

@@ -23,7 +23,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
 import secrets
 import sys
 import tempfile
@@ -38,6 +37,7 @@ from urllib.parse import urlsplit
 import nats
 import redis
 
+from bench._arguments import add_home, check_least
 from bench._child import BenchChild
 from bench._cpu import cpu_s, exact_cpu_s, spent_s
 from bench._mesh import BenchMesh, measured_mesh
@@ -270,15 +270,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=50.0, help="notices a second to one each (default 50)")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each phase (default 10)")
     parser.add_argument("--callers", type=int, default=32, help="who send as fast as they can (default 32)")
-    home = os.environ.get("GRANDSTAND_HOME")
-    parser.add_argument(
-        "--home", type=Path, default=Path(home) if home else None, help="of the mesh to measure"
-    )
+    add_home(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
     asked = parser.parse_args(arguments)
-    for name, least in (("actors", 1), ("rate", 1.0), ("seconds", 1.0), ("callers", 1)):
-        if getattr(asked, name) < least:
-            parser.error(f"--{name} {getattr(asked, name)}: at least {least:g} is needed")
+    check_least(parser, asked, (("actors", 1), ("rate", 1.0), ("seconds", 1.0), ("callers", 1)))
     return asked
 
 

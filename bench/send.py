@@ -24,6 +24,7 @@ import time
 from collections.abc import Iterator
 
 from bench import _send_bed
+from bench._arguments import check_least
 from bench._bed import GAME, Bed, bed
 from bench._h2 import H2Error
 from bench._say import say, say_nothing
@@ -147,9 +148,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     if asked.quick:
         asked.viewers, asked.depth = 60, 20
         asked.rate, asked.rounds, asked.seconds = 100.0, 1, 0.5
-    for name, least in (("viewers", 1), ("depth", 1), ("rate", 1.0), ("rounds", 1), ("seconds", 0.1)):
-        if getattr(asked, name) < least:
-            parser.error(f"--{name} {getattr(asked, name)}: at least {least:g} is needed")
+    check_least(parser, asked, (("viewers", 1), ("depth", 1), ("rate", 1.0), ("rounds", 1), ("seconds", 0.1)))
     return asked
 
 

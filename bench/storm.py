@@ -33,6 +33,7 @@ from redis import Redis
 from rich.console import Console
 from rich.table import Table
 
+from bench._arguments import check_least
 from bench._bed import GAME, bed
 from bench._child import BenchChild
 from bench._fanout_bed import FanBed
@@ -167,9 +168,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
     asked = parser.parse_args(arguments)
     least_s = _BEFORE_S + _AFTER_S + 1.0
-    for name, least in (("viewers", 2), ("bystanders", 1), ("rate", 1.0), ("seconds", least_s)):
-        if getattr(asked, name) < least:
-            parser.error(f"--{name} {getattr(asked, name)}: at least {least:g} is needed")
+    check_least(parser, asked, (("viewers", 2), ("bystanders", 1), ("rate", 1.0), ("seconds", least_s)))
     if asked.rate > 20:
         parser.error(f"--rate {asked.rate:g}: no viewer is sent more than 20 frames a second")
     return asked

@@ -64,6 +64,10 @@ class PersonalTopicsWatch(Protocol):
 class TellsPersonal(Protocol):
     """Source of personal topics (gateway.personal)."""
 
+    def show(self, game_id: str) -> None:
+        """The game's viewers are told of its notices; `hide` as often."""
+
+    def hide(self, game_id: str) -> None: ...
     def watch(
         self,
         game_id: str,
@@ -218,6 +222,7 @@ class FanOut:
             feed = None
         if feed is None:
             feed = self._feeds[game_id] = Feed(self, game)
+            self._personal.show(game_id)
         self._idle.pop(feed, None)
         return feed
 
@@ -228,6 +233,7 @@ class FanOut:
         self._idle.pop(feed, None)
         self._waiting.discard(feed)
         self._wheel.drop(feed)
+        self._personal.hide(feed.game_id)
         feed.stop()
 
     def _retire_idle(self) -> None:

@@ -25,7 +25,7 @@ from grandstand.event.v1.event_pb2 import Cursor, Position
 from grandstand.notify.v1.notify_pb2 import InboxResult
 from grandstand.wire.topics import INBOX
 from mesh.notices.bounds import INBOX_NEWEST_MAX
-from mesh.notices.inbox import Entry, merged, notification_of
+from mesh.notices.inbox import InboxEntry, merged, notification_of
 from mesh.wire_format import LENGTH_DELIMITED, VARINT, sized, tag, varint
 
 NOTICES, READERS = 0, 1
@@ -54,7 +54,7 @@ def seen_of(positions: Iterable[Position]) -> Seen:
     return Seen(sequences[NOTICES], sequences[READERS])
 
 
-class Look(NamedTuple):
+class RenderedInbox(NamedTuple):
     """What an inbox shows."""
 
     content: bytes
@@ -67,10 +67,10 @@ class InboxLooks:
 
     def __init__(self, kept_max: int = 256) -> None:
         self._kept_max = kept_max
-        self._looks: OrderedDict[Hashable, Look] = OrderedDict()
+        self._looks: OrderedDict[Hashable, RenderedInbox] = OrderedDict()
         """Of actors who have no notices of their own: by marks and crowds."""
 
-    def look(self, own: OwnInbox, crowds: Sequence[KnownNotices], now_s: float) -> Look:
+    def look(self, own: OwnInbox, crowds: Sequence[KnownNotices], now_s: float) -> RenderedInbox:
         if own.notices.by_sequence:
             return _look(own, crowds, now_s)
         key = (own.marks, *((crowd, crowd.changes) for crowd in crowds))
@@ -83,16 +83,16 @@ class InboxLooks:
         return known
 
 
-def _look(own: OwnInbox, crowds: Sequence[KnownNotices], now_s: float) -> Look:
+def _look(own: OwnInbox, crowds: Sequence[KnownNotices], now_s: float) -> RenderedInbox:
     entries = [crowd.by_sequence.values() for crowd in crowds if crowd.by_sequence]
     shown = merged(own.notices.by_sequence.values(), entries, own.marks, now_s)
     parts = [_field(entry, is_read) for entry, is_read in shown.entries[:INBOX_NEWEST_MAX]]
     if shown.unread:
         parts.append(_UNREAD + varint(shown.unread))
-    return Look(b"".join(parts), shown.changes_at_s)
+    return RenderedInbox(b"".join(parts), shown.changes_at_s)
 
 
-def _field(entry: Entry, is_read: bool) -> bytes:
+def _field(entry: InboxEntry, is_read: bool) -> bytes:
     """Of an InboxResult."""
     field = entry.encoded.get(is_read)
     if field is None:

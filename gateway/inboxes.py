@@ -1,10 +1,10 @@
 """Actors' inboxes: pushed by notify over NATS, loaded from Redis, sent to the viewers who watch them.
 
 A notice to one actor is pushed on that actor's subject, one to a crowd (everyone, a game's viewers, a
-segment) once for the whole gateway: each inbox that is shown and concerned is made anew from it
-(gateway.inbox_view). What is shown is listened to before it is loaded, so that nothing is missed in between;
-a push that is lost later is healed by loading again in turn. gateway.inbox_plan decides what is loaded when,
-gateway.change_times says what changes by itself.
+segment) once for the whole gateway (gateway.crowd_pushes): each inbox that is shown and concerned is made
+anew from it (gateway.inbox_view). What is shown is listened to before it is loaded, so that nothing is missed
+in between; a push that is lost later is healed by loading again in turn. gateway.inbox_plan decides what is
+loaded when, gateway.change_times says what changes by itself.
 
 Bounds: those of the plans; an inbox held is a NATS subscription (some 5 KiB) and the notices of
 gateway.known_notices; a crowd's are held once. One batch is under way at a time. Inboxes to be made anew are
@@ -28,6 +28,7 @@ from nats.errors import Error as NatsError
 
 from gateway import bounds
 from gateway.change_times import ChangeTimes
+from gateway.crowd_pushes import CrowdPushes
 from gateway.inbox_plan import InboxPlan
 from gateway.inbox_view import InboxLooks, InboxView, Seen
 from gateway.known_notices import KnownNotices
@@ -41,14 +42,14 @@ from mesh.jetstream.bus import Bus
 from mesh.notices import crowds
 from mesh.notices.bounds import CROWD_MAX
 from mesh.notices.store import NoticeStore
-from mesh.notices.stored import Applied
+from mesh.notices.stored import StreamPosition
 from mesh.redis.database import Database, RedisError
 
 log = logging.getLogger(__name__)
 
 _FLUSH_S = 2
 _LOADED_TOGETHER = 64
-_NOTHING = Applied()
+_NOTHING = StreamPosition()
 
 Offer = Callable[[bytes, int], None]
 """Takes an encoded TopicState and its version, which grows."""
@@ -132,8 +133,7 @@ class WatchedInboxes:
         self._looking: asyncio.Handle | None = None
         self._waiting: dict[_HeldView, None] = {}
         """Views that somebody waits for."""
-        self._is_to_hear = True
-        self._crowd_pushes: Subscription | None = None
+        self._pushes = CrowdPushes(bus, self._on_crowd)
         self._wake_loop = WakeLoop(self._step, self._next_at_s)
         self._is_away = False
         self._loop = asyncio.get_running_loop()
@@ -153,8 +153,7 @@ class WatchedInboxes:
         if self._looking is not None:
             self._looking.cancel()
         await self._leave(list(self._held))
-        if self._crowd_pushes is not None:
-            await _unsubscribe(self._crowd_pushes)
+        await self._pushes.stop()
 
     def watch(self, actor_id: str, game_id: str, seen: Seen, offer: Offer, generation: int = 0) -> None:
         """`offer` is called with each state that includes `seen`; at once, if there is one. `generation`: the
@@ -186,6 +185,15 @@ class WatchedInboxes:
         self._plan.unwatch(actor_id, self._loop.time())
         self._wake_loop.nudge()
 
+    def show(self, game_id: str) -> None:
+        """The game has viewers, who are told of its notices without an inbox, too; `hide` as often."""
+        self._pushes.want(crowds.game(game_id))
+        self._wake_loop.nudge()
+
+    def hide(self, game_id: str) -> None:
+        self._pushes.leave(crowds.game(game_id))
+        self._wake_loop.nudge()
+
     # What is held.
 
     def _follow_crowds(self, held: _HeldView) -> None:
@@ -195,7 +203,10 @@ class WatchedInboxes:
             self._leave_crowd(held, name)
         for name in sorted(wanted - held.crowds):
             self._crowd_plan.watch(name)
-            self._crowds.setdefault(name, _HeldCrowd()).views[held] = None
+            if name not in self._crowds:
+                self._crowds[name] = _HeldCrowd()
+                self._pushes.want(name)
+            self._crowds[name].views[held] = None
         held.crowds = wanted
         held.view.crowds = [self._crowds[name].notices for name in sorted(wanted)]
 
@@ -254,7 +265,7 @@ class WatchedInboxes:
 
     def _next_at_s(self) -> float | None:
         at_s = [self._plan.next_at_s(), self._crowd_plan.next_at_s()]
-        if self._is_to_hear:
+        if self._pushes.is_behind:
             at_s.append(float("-inf"))
         changes_at_s = self._times.next_at_s()
         if changes_at_s is not None:
@@ -269,10 +280,10 @@ class WatchedInboxes:
         await self._leave(self._plan.let_go(now_s))
         for name in self._crowd_plan.let_go(now_s):
             del self._crowds[name]
+            self._pushes.leave(name)
         batch, crowd_batch = self._plan.take(now_s), self._crowd_plan.take(now_s)
         actor_ids, names = [*batch.new, *batch.again], [*crowd_batch.new, *crowd_batch.again]
-        if actor_ids or names or self._is_to_hear:
-            self._is_to_hear = False
+        if actor_ids or names or self._pushes.is_behind:
             await self._listen(actor_ids)
         if actor_ids or names:
             await self._load(actor_ids, names)
@@ -281,12 +292,11 @@ class WatchedInboxes:
     async def _listen(self, actor_ids: Sequence[str]) -> None:
         """Unless they are. While NATS is away, its client keeps subscriptions for when it is back."""
         missing = [held for actor_id in actor_ids if (held := self._held[actor_id]).subscription is None]
-        if not missing and self._crowd_pushes is not None:
+        if not missing and not self._pushes.is_behind:
             return
         client = self._bus.client
         with contextlib.suppress(NatsError, TimeoutError):
-            if self._crowd_pushes is None:
-                self._crowd_pushes = await client.subscribe(subjects.CROWDS_ALL, cb=self._on_crowd)
+            await self._pushes.settle()
             for held in missing:
                 subject = subjects.inbox(held.actor_id)
                 held.subscription = await client.subscribe(subject, cb=self._on_inbox)
@@ -298,13 +308,7 @@ class WatchedInboxes:
             self._crowd_plan.want(name)
         self._wake_loop.nudge()
 
-    async def _on_crowd(self, message: Msg) -> None:
-        name = message.subject.partition(".")[2].replace(".", ":", 1)
-        try:
-            pushed = CrowdNotice.FromString(message.data)
-        except DecodeError:
-            log.warning("a notice to %s cannot be read: %d bytes", name, len(message.data))
-            return
+    def _on_crowd(self, name: str, pushed: CrowdNotice) -> None:
         held = self._crowds.get(name)
         if held is not None and held.notices.put(pushed.sequence, pushed.stored):
             self._changed(held.views)

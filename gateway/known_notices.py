@@ -13,8 +13,8 @@ from collections.abc import Mapping
 
 from grandstand.internal.v1.internal_pb2 import StoredNotice
 from mesh.notices.crowds import is_of
-from mesh.notices.inbox import Entry, entry_of
-from mesh.notices.stored import Applied
+from mesh.notices.inbox import InboxEntry, entry_of
+from mesh.notices.stored import StreamPosition
 
 
 class KnownNotices:
@@ -24,7 +24,7 @@ class KnownNotices:
         self._max = notices_max
         self._stream = ""
         self._generation = 0
-        self.by_sequence: dict[int, Entry] = {}
+        self.by_sequence: dict[int, InboxEntry] = {}
         self.is_loaded = False
         self.floor = 0
         """Of all that the stream holds up to this sequence, the newest `notices_max` are known."""
@@ -62,7 +62,7 @@ class KnownNotices:
         self.changes += 1
         return True
 
-    def load(self, stored: Mapping[int, StoredNotice], applied: Applied) -> bool:
+    def load(self, stored: Mapping[int, StoredNotice], applied: StreamPosition) -> bool:
         """Takes what is stored; `applied`: how far the stream was, before that was read. True if something
         is news. Another stream than before counts from 1 again: what was known is forgotten."""
         before = self.changes

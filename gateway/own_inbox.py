@@ -13,9 +13,9 @@ from grandstand.internal.v1.internal_pb2 import InboxChange, Reader
 from mesh.jetstream.subjects import NOTICES_STREAM, READERS_STREAM, SEGMENTS_STREAM
 from mesh.notices import bounds
 from mesh.notices.inbox import Marks, marks_of
-from mesh.notices.stored import Applied, StoredInbox
+from mesh.notices.stored import StoredInbox, StreamPosition
 
-_NOTHING = Applied()
+_NOTHING = StreamPosition()
 
 
 class OwnInbox:
@@ -30,7 +30,7 @@ class OwnInbox:
         self._segments_at = _NOTHING
         self._readers_stream = ""
 
-    def load(self, stored: StoredInbox, applied: Mapping[str, Applied]) -> bool:
+    def load(self, stored: StoredInbox, applied: Mapping[str, StreamPosition]) -> bool:
         """`applied`: how far each stream was, before the inbox was read. True if something is news."""
         readers = applied.get(READERS_STREAM, _NOTHING)
         if readers.stream:
@@ -56,7 +56,7 @@ class OwnInbox:
         self.marks, self.reader_sequence = marks_of(reader), sequence
         return True
 
-    def _take_segments(self, segments: frozenset[str], at: Applied) -> bool:
+    def _take_segments(self, segments: frozenset[str], at: StreamPosition) -> bool:
         known = self._segments_at
         is_behind = at.stream == known.stream and at.sequence < known.sequence
         if is_behind or (known.stream and not at.stream):

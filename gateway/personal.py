@@ -143,6 +143,13 @@ class Personal:
         watch.writable()
         return watch
 
+    def show(self, game_id: str) -> None:
+        """The game has viewers, who are told of its notices; `hide` as often."""
+        self.inboxes.show(game_id)
+
+    def hide(self, game_id: str) -> None:
+        self.inboxes.hide(game_id)
+
     def announce_to(self, announce: Callable[[str, bytes], None]) -> None:
         """`announce` is told each notice to a game's viewers: the game, and an encoded Announcement."""
 

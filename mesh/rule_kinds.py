@@ -11,7 +11,7 @@ from typing import NamedTuple
 PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 
 
-class Kind(NamedTuple):
+class RuleKind(NamedTuple):
     topics: tuple[str, ...]
     """The kinds of topics that it can judge; none: the game itself."""
     finds: tuple[str, ...]
@@ -20,16 +20,16 @@ class Kind(NamedTuple):
 
 # By the name of the field of Rule.when.
 KINDS = {
-    "threshold": Kind(("poll", "board", "audience", "pulse"), ("value", "leader", "season")),
-    "lead_changed": Kind(("poll", "board"), ("value", "leader", "before", "season")),
-    "rank_taken": Kind(("board",), ("actor", "rank", "leader", "season")),
-    "opened": Kind(("poll", "board"), ()),
-    "closing_in": Kind(("poll", "board"), ("value",)),
-    "sealed": Kind(("poll", "board"), ("value", "leader", "season")),
-    "season_closed": Kind(("board",), ("value", "leader", "season")),
-    "game_ended": Kind((), ()),
-    "rate_spike": Kind(("pulse",), ("value",)),
-    "audience_peak": Kind(("audience",), ("value",)),
+    "threshold": RuleKind(("poll", "board", "audience", "pulse"), ("value", "leader", "season")),
+    "lead_changed": RuleKind(("poll", "board"), ("value", "leader", "before", "season")),
+    "rank_taken": RuleKind(("board",), ("actor", "rank", "leader", "season")),
+    "opened": RuleKind(("poll", "board"), ()),
+    "closing_in": RuleKind(("poll", "board"), ("value",)),
+    "sealed": RuleKind(("poll", "board"), ("value", "leader", "season")),
+    "season_closed": RuleKind(("board",), ("value", "leader", "season")),
+    "game_ended": RuleKind((), ()),
+    "rate_spike": RuleKind(("pulse",), ("value",)),
+    "audience_peak": RuleKind(("audience",), ("value",)),
 }
 EACH = ("poll", "board")
 """Kinds of topics of which one rule may judge each: `<kind>/*`."""

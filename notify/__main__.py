@@ -33,6 +33,7 @@ from notify.announcing import Announcing
 from notify.completeness import Completeness
 from notify.evaluator import Evaluator
 from notify.keeper import Keeper
+from notify.quotas import Quotas
 from notify.readers import Readers
 from notify.scheduler import Scheduler
 from notify.segments import Segments
@@ -60,7 +61,8 @@ async def _working(process: runtime.Runtime, verifier: Verifier) -> AsyncIterato
 
     catalog = CatalogWatch(bus, on_change, puts_back=False)
     clock = ClockWatch(bus, process.config, catalog)
-    evaluator = Evaluator(bus, ResultStore(database), catalog, instance, clock.now_s)
+    quotas = Quotas(database)
+    evaluator = Evaluator(bus, ResultStore(database), catalog, instance, quotas, clock.now_s)
     announcing = Announcing(bus, clock.now_s, evaluator.judges)
     await catalog.start()
     view = catalog.view
@@ -74,10 +76,10 @@ async def _working(process: runtime.Runtime, verifier: Verifier) -> AsyncIterato
         lambda game_id: subjects.game_key(game_id) in view,
         clock.now_s,
     )
-    scheduler = Scheduler(bus, clock.now_s)
+    scheduler = Scheduler(bus, quotas, clock.now_s)
     segments = Segments(bus, database, keeper.applier, completeness)
     service = NotifyService(
-        Sender(bus, catalog, segments, scheduler.scheduled, clock.now_s),
+        Sender(bus, catalog, segments, scheduler.scheduled, quotas, clock.now_s),
         Readers(bus, NoticeStore(database), keeper.applier, completeness, view.generation, clock.now_s),
         segments,
         Tails(bus),

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from notify.schedule import Plan
 
 
-class Due(NamedTuple):
+class DueOccurrence(NamedTuple):
     name: str
     occurrence: int
 
@@ -48,15 +48,15 @@ class Agenda:
     def leave(self, name: str) -> None:
         self._entries.pop(name, None)
 
-    def due(self, now_ns: int, most: int) -> list[Due]:
+    def due(self, now_ns: int, most: int) -> list[DueOccurrence]:
         """Those that are due, and at most so many: what is given out comes again only by `passed` or
         `again`."""
-        found: list[Due] = []
+        found: list[DueOccurrence] = []
         while len(found) < most and self._heap and self._heap[0][0] <= now_ns:
             at_ns, name = heapq.heappop(self._heap)
             entry = self._entries.get(name)
             if entry is not None and entry.at_ns == at_ns:
-                found.append(Due(name, entry.occurrence))
+                found.append(DueOccurrence(name, entry.occurrence))
         return found
 
     def passed(self, name: str, occurrence: int, now_ns: int) -> bool:

@@ -18,7 +18,7 @@ from nats.errors import Error as NatsError
 from grandstand.wire.errors import Unavailable
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus, first_sequence
-from mesh.notices.stored import Applied
+from mesh.notices.stored import StreamPosition
 from notify.floors import Floors
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class Completeness:
         """Waits for JetStream as long as it takes."""
         return cls(bus, Floors({name: _end(*await bus.await_stream_end(name)) for name in STREAMS}))
 
-    async def check(self, applied: Mapping[str, Applied], streams: Collection[str] = STREAMS) -> None:
+    async def check(self, applied: Mapping[str, StreamPosition], streams: Collection[str] = STREAMS) -> None:
         """`applied`: what Redis says; `streams`: of which it has to be whole. Raises Unavailable."""
         behind = self._behind(applied, streams)
         if behind and self._loop.time() >= self._asked_s + ASKED_EVERY_S:
@@ -54,8 +54,8 @@ class Completeness:
             raise Unavailable(f"inboxes are being rebuilt: {done} of {total}; try again in a moment")
 
     def _behind(
-        self, applied: Mapping[str, Applied], streams: Collection[str]
-    ) -> dict[str, tuple[int, Applied]]:
+        self, applied: Mapping[str, StreamPosition], streams: Collection[str]
+    ) -> dict[str, tuple[int, StreamPosition]]:
         return {name: each for name, each in self._floors.below(applied).items() if name in streams}
 
     async def _learn_ends(self, names: Iterable[str]) -> None:
@@ -66,9 +66,9 @@ class Completeness:
                 log.info("%s does not say where it ends: %s", name, str(error) or type(error).__name__)
 
 
-def _end(stream: str, sequence: int) -> Applied:
+def _end(stream: str, sequence: int) -> StreamPosition:
     """Of a stream that never had a message, 0."""
-    return Applied(stream, sequence if sequence > _base(stream) else 0)
+    return StreamPosition(stream, sequence if sequence > _base(stream) else 0)
 
 
 def _base(stream: str) -> int:

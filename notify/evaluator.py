@@ -32,7 +32,7 @@ from nats.errors import Error as NatsError
 from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED, STAGE_UNSPECIFIED, Board, Game, Poll
 from grandstand.internal.v1.internal_pb2 import StoredNotice
 from grandstand.wire import ids, tasks
-from grandstand.wire.errors import Unavailable, Unknown
+from grandstand.wire.errors import GrandstandError, Unavailable, Unknown
 from mesh.catalog.mesh_clock import boot_s
 from mesh.catalog.spreads import Spreads
 from mesh.catalog.view import Definition
@@ -45,9 +45,12 @@ from mesh.redis.share import folded_anew
 from mesh.results_feed.result_feeds import ResultFeeds
 from mesh.results_feed.view import GameView
 from notify import bounds
-from notify.firings import FiringStream
+from notify.firings import decoded, last_firings
 from notify.game_rules import Firing, GameRules
 from notify.instances import LOOK_S, Instances, judge_of
+from notify.quotas import Quotas
+from notify.sending import NOTICES_FULL
+from notify.stream_log import StreamLog
 
 log = logging.getLogger(__name__)
 
@@ -72,15 +75,22 @@ class Evaluator:
     """`now`: Unix seconds of the mesh's clock."""
 
     def __init__(
-        self, bus: Bus, results: ResultStore, catalog: CatalogWatch, instance: str, now: Callable[[], float]
+        self,
+        bus: Bus,
+        results: ResultStore,
+        catalog: CatalogWatch,
+        instance: str,
+        quotas: Quotas,
+        now: Callable[[], float],
     ) -> None:
+        self._quotas = quotas
         self._bus = bus
         self._catalog = catalog
         self._instance = instance
         self._now = now
         self._loop = asyncio.get_running_loop()
         self._spreads = Spreads(catalog.view)
-        self._stream = FiringStream(bus)
+        self._log = StreamLog(bus, subjects.NOTICES_STREAM, NOTICES_FULL)
         self._results = ResultFeeds(
             bus,
             results,
@@ -267,7 +277,7 @@ class Evaluator:
 
             try:
                 if loaded:
-                    await self._stream.last_of(list(loaded), adopt)
+                    await last_firings(self._bus, list(loaded), adopt)
             except (NatsError, TimeoutError) as error:
                 self._load_later(loaded, error)
                 await asyncio.sleep(bounds.LOAD_AGAIN_S * random.uniform(0.5, 1.5))
@@ -397,27 +407,28 @@ class Evaluator:
             game_id, judged, firing, at_s = await self._firings.get()
             try:
                 await self._fire(judged, firing, at_s)
-            except (NatsError, TimeoutError) as error:
-                log.warning(
-                    "game %s: rule %s waits for the stream: %s",
-                    *(game_id, firing.stored.firing.rule_id, str(error) or type(error).__name__),
-                )
+            except GrandstandError as error:
+                rule_id = firing.stored.firing.rule_id
+                log.warning("game %s: rule %s waits for the stream: %s", game_id, rule_id, error.message)
                 judged.rules.failed(firing)
                 await asyncio.sleep(bounds.FIRE_AGAIN_S * random.uniform(0.5, 1.5))
             if self._games.get(game_id) is judged:
                 self._touch(game_id, (firing.stored.firing.topic,))
 
     async def _fire(self, judged: _Judged, firing: Firing, at_s: float) -> None:
-        """Raises NatsError, TimeoutError: it is not known whether it is stored."""
+        """Raises Exhausted, Unavailable: it is not known whether it is stored."""
         if boot_s() - at_s > bounds.STALE_S:
             judged.rules.failed(firing)
             return
-        sequence = await self._stream.publish(firing)
-        if sequence is not None:
-            judged.rules.stored(firing, sequence)
-            return
-        last = await self._stream.last(firing.subject)
-        if last is None:
+        game_id = firing.stored.firing.game_id
+        self._quotas.check("firing", game_id)
+        kept = await self._log.put(firing.subject, firing.stored.SerializeToString(), firing.sequence)
+        if kept.is_new:
+            self._quotas.add(game_id, firing.subject, firing.stored)
+            judged.rules.stored(firing, kept.sequence)
+        elif not kept.sequence:
             judged.rules.lost(firing)
+        elif (last := decoded(firing.subject, kept.sequence, kept.data)) is not None:
+            judged.rules.adopt(kept.sequence, last)
         else:
-            judged.rules.adopt(*last)
+            judged.rules.lost(firing)

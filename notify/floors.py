@@ -11,17 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mesh.notices.stored import Applied
+from mesh.notices.stored import StreamPosition
 
-_NOTHING = Applied()
+_NOTHING = StreamPosition()
 
 
 class Floors:
-    def __init__(self, ends: Mapping[str, Applied]) -> None:
+    def __init__(self, ends: Mapping[str, StreamPosition]) -> None:
         """`ends`: the identity and last sequence of each stream."""
         self._floors = dict(ends)
 
-    def below(self, applied: Mapping[str, Applied]) -> dict[str, tuple[int, Applied]]:
+    def below(self, applied: Mapping[str, StreamPosition]) -> dict[str, tuple[int, StreamPosition]]:
         """The streams of which Redis has less than it had: how far it is, and was. `applied`: what Redis
         says."""
         found = {}
@@ -34,7 +34,7 @@ class Floors:
                 self._floors[name] = is_at
         return found
 
-    def ends(self, name: str, end: Applied) -> None:
+    def ends(self, name: str, end: StreamPosition) -> None:
         """The stream ends there: it was made anew, or has lost messages. Nobody has more of it."""
         floor = self._floors[name]
         if end.stream != floor.stream or end.sequence < floor.sequence:

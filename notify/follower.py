@@ -29,7 +29,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 from mesh import wall_clock
 from mesh.jetstream.bus import Bus
 from mesh.jetstream.pull import Pull, PullBroken, Pulled
-from mesh.notices.stored import Applied
+from mesh.notices.stored import StreamPosition
 from mesh.notices.streams import ensure_stream
 from mesh.redis.database import RedisError
 from notify.bounds import LARGE_BYTES, LARGE_TOGETHER_MAX, LARGE_WAITING_MAX, PUSH_AGE_S, TURN_S
@@ -60,7 +60,7 @@ class Follower:
         stream: str,
         subjects: str,
         apply: Apply,
-        applied: Applied,
+        applied: StreamPosition,
         clock: Callable[[], float] = wall_clock.now_s,
     ) -> None:
         """`applied`: what is. `clock`: Unix seconds."""
@@ -85,7 +85,7 @@ class Follower:
                 end = await self._begin()
                 await pull.open(self.applied.sequence + 1)
                 if not pull.pending:  # what is purged at its end is applied, too
-                    self.applied = Applied(self.applied.stream, max(self.applied.sequence, end))
+                    self.applied = StreamPosition(self.applied.stream, max(self.applied.sequence, end))
                 await self._follow(pull, end)
             except PullBroken as broken:
                 log.info("%s is followed anew: %s", self.stream, broken)
@@ -108,7 +108,7 @@ class Follower:
             if known.stream:
                 what = "is another one" if known.stream != identity else f"ends at {end}"
                 log.warning("%s %s: %d was applied; it is applied anew", self.stream, what, known.sequence)
-            self.applied, self._anew = Applied(identity), True
+            self.applied, self._anew = StreamPosition(identity), True
         return end
 
     async def _follow(self, pull: Pull, end: int) -> None:
@@ -129,7 +129,7 @@ class Follower:
                 large.popleft()
             done += len(pulled)
             last = pulled[-1].sequence if pulled else last
-            self.applied = Applied(self.applied.stream, large[0].sequence - 1 if large else last)
+            self.applied = StreamPosition(self.applied.stream, large[0].sequence - 1 if large else last)
             self.heard_s = self._loop.time()
             if is_live:
                 if pulled and not large:
@@ -143,7 +143,7 @@ class Follower:
                 log.info("%s: caught up with %d messages", self.stream, done)
                 is_live, self._anew = True, False
                 last = max(last, end)
-                self.applied = Applied(self.applied.stream, last)
+                self.applied = StreamPosition(self.applied.stream, last)
 
     async def _take(self, pulled: Sequence[Pulled], is_live: bool) -> None:
         since_s = self._clock() - PUSH_AGE_S

@@ -32,8 +32,8 @@ from mesh.pseudonyms import UNKEYED, PublicId
 from mesh.results_feed.view import GameView
 from mesh.rule_kinds import EACH
 from notify.rules.compiled import Compiled
-from notify.rules.found import Found, Judge
 from notify.rules.kinds import JUDGES
+from notify.rules.match import Judge, RuleMatch
 from notify.rules.notice import stored_notice
 from notify.rules.results import Results, closes_at_s
 from notify.rules.state import BEGINS, Seen, State, decode, encode
@@ -255,7 +255,13 @@ class GameRules:
         return any(slot.is_firing for slot in self._slots.values())
 
     def _fire(
-        self, rule: Compiled, slot: _Slot, results: Results, found: Found | None, state: State, now_s: float
+        self,
+        rule: Compiled,
+        slot: _Slot,
+        results: Results,
+        found: RuleMatch | None,
+        state: State,
+        now_s: float,
     ) -> Firing:
         """Without `found`, to store the state alone."""
         game, topic = self.game, results.topic

@@ -107,6 +107,15 @@ if ARGV[2] == '1' then redis.call('ZADD', key, 0, ARGV[1]) else redis.call('ZREM
 return redis.call('ZCARD', key)
 """)
 
+# KEYS: what games take of NOTICES. ARGV: games and bytes. A round later than before.
+USED = Script("""
+local number = tonumber(redis.call('HGET', KEYS[1], '!round') or '0')
+redis.call('DEL', KEYS[1])
+redis.call('HSET', KEYS[1], '!round', number + 1)
+for i = 1, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
+return number + 1
+""")
+
 # KEYS: the lease. ARGV: who wants it, milliseconds. Who has it then.
 LEASE = Script("""
 local held = redis.call('GET', KEYS[1])

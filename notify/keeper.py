@@ -32,11 +32,11 @@ from mesh.jetstream.bus import Bus
 from mesh.jetstream.pull import Pulled
 from mesh.jetstream.walk import walk
 from mesh.notices.store import NoticeStore, applied_keys
-from mesh.notices.stored import Applied
+from mesh.notices.stored import StreamPosition
 from mesh.notices.streams import ensure_streams
 from mesh.redis import layout
 from mesh.redis.database import Database, RedisError
-from notify import inbox_scripts
+from notify import inbox_scripts, quotas
 from notify.applying import Applier, decoded
 from notify.bounds import LEASE_MS, LEASE_RENEW_S, STUCK_S
 from notify.follower import Follower
@@ -130,7 +130,7 @@ class Keeper:
         applied = await self._store.applied()
         await self._learn_cancelled()
         followers = [
-            Follower(self._bus, name, taken, apply, applied.get(name, Applied()), self._clock)
+            Follower(self._bus, name, taken, apply, applied.get(name, StreamPosition()), self._clock)
             for name, taken, apply in (
                 (subjects.NOTICES_STREAM, subjects.NOTICES_ALL, self._apply_notices),
                 (subjects.READERS_STREAM, subjects.READERS_ALL, self._apply_readers),
@@ -142,7 +142,8 @@ class Keeper:
             each.stream: partial(each.apply, anew=False, pushes=False) for each in followers
         }
         repairs[subjects.NOTICES_STREAM] = self._repair_notices
-        scrub = Scrub(self._bus, repairs, self._keeps, self._clock)
+        note_used = partial(quotas.note, self._database)
+        scrub = Scrub(self._bus, repairs, self._keeps, self._clock, note_used)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._renew())
             for each in followers:

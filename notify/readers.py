@@ -27,7 +27,7 @@ from mesh.jetstream.bus import Bus
 from mesh.notices import checks, crowds
 from mesh.notices.bounds import READ_MARKS_MAX
 from mesh.notices.inbox import (
-    Entry,
+    InboxEntry,
     Marks,
     entry_of,
     marks_of,
@@ -56,13 +56,13 @@ Change = Callable[[Reader], Reader | None]
 
 class _Inbox(NamedTuple):
     stored: StoredInbox
-    own: list[Entry]
-    crowds: list[list[Entry]]
+    own: list[InboxEntry]
+    crowds: list[list[InboxEntry]]
     known: int
     """All notices up to this sequence are in it."""
 
 
-class Applies(Protocol):
+class ReaderApplier(Protocol):
     """The part of the keeper's Applier that is used here."""
 
     async def reader(self, actor_id: str, sequence: int, reader: Reader) -> None: ...
@@ -79,7 +79,7 @@ class Readers:
         self,
         bus: Bus,
         store: NoticeStore,
-        applier: Applies,
+        applier: ReaderApplier,
         completeness: Completeness,
         generation_of: Callable[[str], int],
         now_s: Callable[[], float],
@@ -101,9 +101,12 @@ class Readers:
             )
         wanted = request.page_size or INBOX_PAGE_DEFAULT
         game_id = ids.check_id("game_id", request.game_id) if request.game_id else ""
+        watched = request.watched_game_id
+        if watched and ids.check_id("watched_game_id", watched) and game_id:
+            raise Invalid(f"watched_game_id: is {shown(watched)} beside game_id; give one of both")
         after = cursors.parsed("after", request.after) if request.after else _NOTHING
         before = sequence_of("page_token", request.page_token) if request.page_token else None
-        inbox = await self._inbox(actor_id, game_id)
+        inbox = await self._inbox(actor_id, watched or game_id)
         marks, now_s = marks_of(inbox.stored.reader), self._now_s()
         entries = merged(inbox.own, inbox.crowds, marks, now_s).entries
         if game_id:

@@ -34,9 +34,10 @@ from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.jetstream.ordered_consumer import Delivered
 from notify import orders
-from notify.agenda import Agenda, Due
+from notify.agenda import Agenda, DueOccurrence
 from notify.bounds import DUE_AGAIN_S, DUE_AT_ONCE
-from notify.following import Following
+from notify.quotas import Quotas
+from notify.reopening_consumer import ReopeningConsumer
 from notify.schedule import nanoseconds, plan_of
 from notify.sending import NOTICES_FULL
 from notify.stream_log import StreamLog
@@ -49,7 +50,8 @@ LOOK_S = 0.5
 class Scheduler:
     """`now_s`: Unix seconds of the mesh's clock."""
 
-    def __init__(self, bus: Bus, now_s: Callable[[], float]) -> None:
+    def __init__(self, bus: Bus, quotas: Quotas, now_s: Callable[[], float]) -> None:
+        self._quotas = quotas
         self._bus = bus
         self._now_s = now_s
         self._log = StreamLog(bus, subjects.NOTICES_STREAM, NOTICES_FULL)
@@ -58,7 +60,7 @@ class Scheduler:
         """Whose schedules are to be purged."""
         self._under_way: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
-        self._following = Following(
+        self._following = ReopeningConsumer(
             bus,
             subjects.NOTICES_STREAM,
             [subjects.NOTICES_SCHEDULED_ALL, subjects.NOTICES_CANCELLED_ALL],
@@ -111,7 +113,7 @@ class Scheduler:
                 self._over.add(name)
         self._wake.set()
 
-    async def _send(self, due: Due) -> None:
+    async def _send(self, due: DueOccurrence) -> None:
         try:
             following = await self._publish(due)
         except GrandstandError as error:
@@ -121,7 +123,7 @@ class Scheduler:
             if not self._agenda.passed(due.name, following, self._now_ns()):
                 self._over.add(due.name)
 
-    async def _publish(self, due: Due) -> int:
+    async def _publish(self, due: DueOccurrence) -> int:
         """With which occurrence to go on."""
         name, occurrence = due
         entry = await self._log.newest(subjects.notice_scheduled(name))
@@ -135,8 +137,7 @@ class Scheduler:
         if is_list:
             is_new = await self._publish_parts(name, stored)
         else:
-            subject = subjects.notice_due(name, occurrence)
-            is_new = (await self._log.put(subject, stored.SerializeToString())).is_new
+            is_new = await self._put(subjects.notice_due(name, occurrence), stored)
         if is_new:
             return occurrence + 1
         # Stored before, and perhaps more: go on with what nobody has stored. Of a list the last one may be
@@ -154,9 +155,17 @@ class Scheduler:
                 return is_new
             of_part = StoredNotice(actor_ids=StoredNotice.FromString(found.data).actor_ids)
             of_part.MergeFrom(stored)
-            subject = subjects.notice_due(name, stored.occurrence, part)
-            is_new &= (await self._log.put(subject, of_part.SerializeToString())).is_new
+            is_new &= await self._put(subjects.notice_due(name, stored.occurrence, part), of_part)
         raise AssertionError("the count does not end")
+
+    async def _put(self, subject: str, stored: StoredNotice) -> bool:
+        """Whether it is new. Raises Exhausted, Unavailable."""
+        game_id = stored.notice.game_id
+        self._quotas.check("notice.game_id", game_id)
+        kept = await self._log.put(subject, stored.SerializeToString())
+        if kept.is_new:
+            self._quotas.add(game_id, subject, stored)
+        return kept.is_new
 
     async def _purge(self, name: str) -> None:
         """One that cannot be purged now is found over again by whoever reads the list next."""

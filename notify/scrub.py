@@ -1,4 +1,5 @@
-"""Walks the streams again and again: brings back what a part of Redis lost (I11), and purges what is over.
+"""Walks the streams again and again: brings back what a part of Redis lost (I11), purges what is over, and
+counts what games take.
 
 A round takes SCRUB_ROUND_S, or less if there is little. What is applied again changes nothing where all is
 well.
@@ -22,6 +23,7 @@ from mesh.redis.database import RedisError
 from notify.applying import decoded
 from notify.bounds import PURGES_PER_S_MAX, SCRUB_PAUSE_S, SCRUB_PER_S_MIN, SCRUB_ROUND_S
 from notify.purging import Keeps, NoticePurging, Purge, member_purges
+from notify.quotas import UsedBytes
 
 log = logging.getLogger(__name__)
 
@@ -30,11 +32,18 @@ Repair = Callable[[Sequence[Pulled]], Awaitable[None]]
 
 
 class Scrub:
-    """`repairs`: what applies again what is in a stream, for each stream."""
+    """`repairs`: what applies again what is in a stream, for each stream; `note_used`: takes how many bytes
+    of NOTICES games have, of those that have many."""
 
     def __init__(
-        self, bus: Bus, repairs: Mapping[str, Repair], keeps: Keeps, clock: Callable[[], float]
+        self,
+        bus: Bus,
+        repairs: Mapping[str, Repair],
+        keeps: Keeps,
+        clock: Callable[[], float],
+        note_used: Callable[[Mapping[str, int]], Awaitable[None]],
     ) -> None:
+        self._note_used = note_used
         self._bus = bus
         self._repairs = repairs
         self._keeps = keeps
@@ -53,14 +62,18 @@ class Scrub:
                 log.info("the scrub of %s begins again: %s", stream, str(error) or type(error).__name__)
 
     async def _round(self, stream: str) -> None:
-        purging, pace = NoticePurging(self._keeps), _Pace()
+        purging, pace, used = NoticePurging(self._keeps), _Pace(), UsedBytes()
         async for pulled, left in walk(self._bus, stream, [f"{stream.lower()}.>"]):
             await self._repairs[stream](pulled)
             if stream == subjects.NOTICES_STREAM:
-                await self._purge(stream, purging.purges(decoded(pulled), self._clock()))
+                messages = list(decoded(pulled))
+                used.take(messages)
+                await self._purge(stream, purging.purges(messages, self._clock()))
             elif stream == subjects.SEGMENTS_STREAM:
                 await self._purge(stream, member_purges(map(_member, pulled), self._clock()))
             await pace.after(len(pulled), left)
+        if stream == subjects.NOTICES_STREAM:
+            await self._note_used(used.listed())
 
     async def _purge(self, stream: str, purges: Iterable[Purge]) -> None:
         for subject, below in purges:

@@ -24,7 +24,7 @@ from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.notices.bounds import SEGMENTS_PER_ACTOR_MAX
 from mesh.notices.store import NoticeStore
-from mesh.notices.stored import Applied
+from mesh.notices.stored import StreamPosition
 from mesh.redis import layout
 from mesh.redis.database import Database, Script
 from notify.bounds import (
@@ -55,14 +55,16 @@ return redis.call('ZRANGEBYLEX', KEYS[1], from, '+', 'LIMIT', 0, ARGV[2])
 _COUNT = Script("return redis.call('ZCARD', KEYS[1])")
 
 
-class Applies(Protocol):
+class SegmentApplier(Protocol):
     """The part of the keeper's Applier that is used here."""
 
     async def segment(self, actor_id: str, segment: str, sequence: int, *, belongs: bool) -> None: ...
 
 
 class Segments:
-    def __init__(self, bus: Bus, database: Database, applier: Applies, completeness: Completeness) -> None:
+    def __init__(
+        self, bus: Bus, database: Database, applier: SegmentApplier, completeness: Completeness
+    ) -> None:
         self._log = StreamLog(bus, subjects.SEGMENTS_STREAM, _FULL)
         self._database = database
         self._store = NoticeStore(database)
@@ -95,7 +97,7 @@ class Segments:
             return
         # What Redis has may be behind the stream.
         newest = await self._log.newest(subjects.segment_members(segment))
-        applied = (await self._store.applied()).get(subjects.SEGMENTS_STREAM, Applied())
+        applied = (await self._store.applied()).get(subjects.SEGMENTS_STREAM, StreamPosition())
         if newest.sequence > applied.sequence:
             raise Unavailable(f"{field}: segment {shown(segment)} is being read anew; try again")
         if await self._size(segment):  # applied meanwhile

@@ -33,6 +33,7 @@ from mesh.notices.inbox import notification_id
 from notify import orders
 from notify.bounds import LIST_LASTS_S, LIST_SILENCE_S, LISTS_MAX, SCHEDULED_MAX
 from notify.orders import Order, Parts
+from notify.quotas import Quotas
 from notify.stream_log import Kept, StreamLog
 
 NOTICES_FULL = (
@@ -59,8 +60,10 @@ class Sender:
         catalog: CatalogWatch,
         segments: KnowsSegments,
         scheduled: Callable[[], int],
+        quotas: Quotas,
         now_s: Callable[[], float],
     ) -> None:
+        self._quotas = quotas
         self._log = StreamLog(bus, subjects.NOTICES_STREAM, NOTICES_FULL)
         self._catalog = catalog
         self._segments = segments
@@ -107,7 +110,7 @@ class Sender:
             if not part.number:
                 head.CopyFrom(StoredNotice.FromString((await self._take_key(order)).data))
             subject = subjects.notice_part(order.name, part.number)
-            kept = await self._log.put(subject, part.stored(head).SerializeToString())
+            kept = await self._put(subject, part.stored(head))
             if not kept.is_new:
                 orders.check_same_part(part, StoredNotice.FromString(kept.data), order.notice.key)
 
@@ -144,15 +147,28 @@ class Sender:
         """What is stored under the order's key, which is what it asks for."""
         now_ns = self._now_ns()  # one for both: what is scheduled is due after it was sent
         if (refusal := await self._refusal(order, now_ns)) is None:
-            kept = await self._log.put(
-                order.subject, order.stored(now_ns, self._generation(order)).SerializeToString()
-            )
+            kept = await self._put(order.subject, order.stored(now_ns, self._generation(order)))
         else:
             kept = await self._log.newest(order.subject)
             if not kept.sequence:
                 raise refusal
         if not kept.is_new:
             order.check_same(StoredNotice.FromString(kept.data), self._generation(order))
+        return kept
+
+    async def _put(self, subject: str, stored: StoredNotice) -> Kept:
+        """Unless the game has no more room, and it is not stored yet."""
+        game_id = stored.notice.game_id
+        try:
+            self._quotas.check("notice.game_id", game_id)
+        except Exhausted:
+            kept = await self._log.newest(subject)
+            if not kept.sequence:
+                raise
+            return kept
+        kept = await self._log.put(subject, stored.SerializeToString())
+        if kept.is_new:
+            self._quotas.add(game_id, subject, stored)
         return kept
 
     def _generation(self, order: Order) -> int:

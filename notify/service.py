@@ -101,8 +101,9 @@ class NotifyService(NotifyServiceServicer):
     async def ListInbox(self, request: pb.ListInboxRequest, context: Context) -> pb.ListInboxResponse:
         async with _answering(context):
             identity = self._access.actor(context)
-            if request.game_id:
-                identity.check_game("game_id", request.game_id)
+            for field in ("game_id", "watched_game_id"):
+                if game_id := getattr(request, field):
+                    identity.check_game(field, game_id)
             return await self._readers.list_inbox(identity.actor_id, request)
 
     async def AcknowledgeNotices(

@@ -24,7 +24,7 @@ from mesh.jetstream.bus import Bus
 from mesh.jetstream.ordered_consumer import Delivered
 from mesh.notices.inbox import entry_of
 from notify.bounds import TAIL_WAITING_MAX, TAILS_MAX
-from notify.following import Following
+from notify.reopening_consumer import ReopeningConsumer
 
 Queue = asyncio.Queue[TailNoticesResponse]
 
@@ -56,7 +56,7 @@ class Tails:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._queues: dict[Queue, tuple[str, Container[str] | None]] = {}
-        self._following: Following | None = None
+        self._following: ReopeningConsumer | None = None
         self._running: asyncio.Task[None] | None = None
 
     @contextlib.asynccontextmanager
@@ -78,7 +78,7 @@ class Tails:
 
     async def _until_open(self) -> None:
         if self._running is None or self._following is None:
-            self._following = Following(
+            self._following = ReopeningConsumer(
                 self._bus, subjects.NOTICES_STREAM, [subjects.NOTICES_ALL], self._hear, new_only=True
             )
             self._running = asyncio.create_task(self._following.run())

@@ -35,6 +35,8 @@ NOTIFICATION_BYTES_MAX = SAID_BYTES_MAX + 352
 
 # The streams.
 NOTICES_BYTES_MAX = 1024**3
+GAME_BYTES_MAX = NOTICES_BYTES_MAX // 16
+"""Of it, what the notices and firings of one game may take."""
 READERS_BYTES_MAX = 512 * 1024**2
 SEGMENTS_BYTES_MAX = 256 * 1024**2
 NOTICES_AGE_MAX_S = 500 * 86_400

@@ -29,7 +29,7 @@ _by_sequence = attrgetter("sequence")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class InboxEntry:
     """A stored notice, decoded once for all who are shown it."""
 
     sequence: int
@@ -58,8 +58,8 @@ class Marks:
     quiet: Quiet | None
 
 
-class Shown(NamedTuple):
-    entries: list[tuple[Entry, bool]]
+class MergedInbox(NamedTuple):
+    entries: list[tuple[InboxEntry, bool]]
     """Newest first, each with whether it is read."""
     unread: int
     changes_at_s: float | None
@@ -70,7 +70,7 @@ class Shown(NamedTuple):
         return [notification_of(entry, is_read) for entry, is_read in self.entries[:most]]
 
 
-def entry_of(sequence: int, stored: StoredNotice) -> Entry:
+def entry_of(sequence: int, stored: StoredNotice) -> InboxEntry:
     notice = stored.notice
     notification = Notification(
         notification_id=notification_id(sequence),
@@ -83,7 +83,7 @@ def entry_of(sequence: int, stored: StoredNotice) -> Entry:
         priority=notice.priority,
         expires_at=stored.expires_at,
     )
-    return Entry(
+    return InboxEntry(
         sequence,
         _seconds(stored.due_at),
         _seconds(stored.expires_at),
@@ -107,9 +107,11 @@ def marks_of(reader: Reader) -> Marks:
     )
 
 
-def merged(own: Collection[Entry], crowds: Iterable[Collection[Entry]], marks: Marks, now_s: float) -> Shown:
+def merged(
+    own: Collection[InboxEntry], crowds: Iterable[Collection[InboxEntry]], marks: Marks, now_s: float
+) -> MergedInbox:
     """The inbox of the actor whose own notices and marks these are, and who belongs to these crowds."""
-    entries: list[tuple[Entry, bool]] = []
+    entries: list[tuple[InboxEntry, bool]] = []
     unread = 0
     changes_at_s = inf
     collapsed: set[tuple[str, str]] = set()
@@ -136,10 +138,10 @@ def merged(own: Collection[Entry], crowds: Iterable[Collection[Entry]], marks: M
             if not is_read:
                 unread += 1
             entries.append((entry, is_read))
-    return Shown(entries, unread, None if changes_at_s == inf else changes_at_s)
+    return MergedInbox(entries, unread, None if changes_at_s == inf else changes_at_s)
 
 
-def notification_of(entry: Entry, is_read: bool) -> Notification:
+def notification_of(entry: InboxEntry, is_read: bool) -> Notification:
     """Not to be changed."""
     if not is_read:
         return entry.notification
@@ -159,7 +161,7 @@ def sequence_of(field: str, value: str) -> int:
     return int(value, 16)
 
 
-def _is_muted(entry: Entry, mutes: frozenset[tuple[str, str]]) -> bool:
+def _is_muted(entry: InboxEntry, mutes: frozenset[tuple[str, str]]) -> bool:
     game_id, code = entry.game_id, entry.code
     return (game_id, code) in mutes or (game_id, "") in mutes or ("", code) in mutes
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Sequence
 from google.protobuf.message import DecodeError
 
 from grandstand.internal.v1.internal_pb2 import Reader, StoredNotice
-from mesh.notices.stored import Applied, StoredInbox
+from mesh.notices.stored import StoredInbox, StreamPosition
 from mesh.redis import layout
 from mesh.redis.database import Database, Script
 
@@ -59,7 +59,7 @@ class NoticeStore:
         found = await asyncio.gather(*(self._hashes([layout.crowd_key(crowd)]) for crowd in crowds))
         return {crowd: _notices(hashes[0]) for crowd, hashes in zip(crowds, found, strict=True)}
 
-    async def applied(self) -> dict[str, Applied]:
+    async def applied(self) -> dict[str, StreamPosition]:
         """How far each of the streams NOTICES, READERS, SEGMENTS is in Redis, at least. Of what is loaded
         after that, this is true too."""
         keys = await applied_keys(self._database)
@@ -80,12 +80,12 @@ async def applied_keys(database: Database) -> Sequence[str]:
     return layout.NOTICES_APPLIED if await database.is_cluster() else layout.NOTICES_APPLIED[:1]
 
 
-def _applied(flat: Sequence[bytes]) -> dict[str, Applied]:
+def _applied(flat: Sequence[bytes]) -> dict[str, StreamPosition]:
     found = {}
     for name, value in zip(flat[::2], flat[1::2], strict=True):
         stream, _, sequence = value.decode(errors="replace").rpartition(" ")
         if sequence.isdecimal():
-            found[name.decode(errors="replace")] = Applied(stream, int(sequence))
+            found[name.decode(errors="replace")] = StreamPosition(stream, int(sequence))
     return found
 
 

@@ -19,7 +19,7 @@ class StoredInbox:
 
 
 @dataclass(frozen=True, slots=True)
-class Applied:
+class StreamPosition:
     """Of a stream: all up to `sequence` is in Redis. `stream`: the identity of the stream; "": nothing is."""
 
     stream: str = ""

@@ -31,6 +31,8 @@ Beside them, of no partition:
     notices:applied:{<n>}   hash  <stream> -> "<identity> <sequence>": how far it is in the keys above; on a
                             cluster a copy for each sixteenth of the slots, elsewhere one
     notices:lease           string, expiring: the notify process that keeps them
+    notices:used            hash  <game> -> bytes of NOTICES, of games that take a lot; !round -> how often
+                            that was counted
 
 They are derived from the streams NOTICES, READERS and SEGMENTS. A notice that was taken back is StoredNotice
 with nothing but `cancelled` and its times.
@@ -144,6 +146,7 @@ NOTICES_APPLIED = tuple(
 )
 """Copies, one in each sixteenth of a cluster's slots, so that each node that loses something shows it."""
 NOTICES_LEASE = "notices:lease"
+NOTICES_USED = "notices:used"
 
 
 def standing_field(actor_id: str) -> str:

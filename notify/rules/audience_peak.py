@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from mesh.merge.audience import merge_audience
 from notify.rules.compiled import Compiled
-from notify.rules.found import Found, Judged
+from notify.rules.match import Judged, RuleMatch
 from notify.rules.results import Results
 from notify.rules.state import State
 
@@ -15,7 +15,7 @@ def judge(rule: Compiled, state: State, results: Results, now_s: float) -> Judge
     step = step_of(viewers)
     if step <= state.reached:
         return Judged(state)
-    return Judged(State(reached=step), Found(value=step))
+    return Judged(State(reached=step), RuleMatch(value=step))
 
 
 def step_of(viewers: int) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from grandstand.catalog.v1.catalog_pb2 import STAGE_OPEN, Board, Poll
 from notify.rules import results as of
 from notify.rules.compiled import Compiled
-from notify.rules.found import Found, Judged, once
+from notify.rules.match import Judged, RuleMatch, once
 from notify.rules.results import Results
 from notify.rules.state import State
 
@@ -32,4 +32,4 @@ def judge(rule: Compiled, state: State, results: Results, now_s: float) -> Judge
         return Judged(state)
     if now_s < due_s:
         return Judged(state, look_at_s=due_s)
-    return once(state, Found(value=round(rule.closing_in_s)))
+    return once(state, RuleMatch(value=round(rule.closing_in_s)))

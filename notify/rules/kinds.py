@@ -15,7 +15,7 @@ from notify.rules import (
     season_closed,
     threshold,
 )
-from notify.rules.found import Judge
+from notify.rules.match import Judge
 
 JUDGES: dict[str, Judge] = {
     "threshold": threshold.judge,

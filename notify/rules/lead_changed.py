@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from notify.rules import results as of
 from notify.rules.compiled import Compiled
-from notify.rules.found import Found, Judged
+from notify.rules.match import Judged, RuleMatch
 from notify.rules.results import Results, Who
 from notify.rules.state import State
 
@@ -27,7 +27,7 @@ def judge(rule: Compiled, state: State, results: Results, now_s: float) -> Judge
     since_s = state.candidate_since_us / 1e6 if state.candidate == leads.id else now_s
     if now_s - since_s >= rule.hold_s:
         after = State(season=season, leader=leads.id)
-        return Judged(after, Found(value=leads.points, leader=ahead, before=Who(leader), season=season))
+        return Judged(after, RuleMatch(value=leads.points, leader=ahead, before=Who(leader), season=season))
     if state.candidate != leads.id:
         state = state._replace(candidate=leads.id, candidate_since_us=int(now_s * 1e6))
     # A microsecond may be lost on the way.

@@ -17,7 +17,7 @@ from grandstand.wire import bounds as wire_bounds
 from mesh import rule_kinds
 from mesh.notices import bounds
 from mesh.pseudonyms import PublicId
-from notify.rules.found import Found
+from notify.rules.match import RuleMatch
 from notify.rules.results import Who
 
 EXPIRES_AFTER_S = 86_400.0
@@ -28,7 +28,7 @@ def stored_notice(
     rule: Rule,
     topic: str,
     ordinal: int,
-    found: Found | None,
+    found: RuleMatch | None,
     state: bytes,
     definition: Game | Poll | Board | None,
     public: PublicId,
@@ -75,7 +75,7 @@ def _set(field: Timestamp, at_s: float) -> None:
 
 
 def _values(
-    topic: str, found: Found, definition: Game | Poll | Board | None, public: PublicId
+    topic: str, found: RuleMatch, definition: Game | Poll | Board | None, public: PublicId
 ) -> dict[str, str]:
     labels: dict[str, str] = {}
     if isinstance(definition, Poll):
@@ -105,7 +105,7 @@ def _question(definition: Game | Poll | Board | None) -> str:
     return definition.title if isinstance(definition, Board) else ""
 
 
-def _data(topic: str, found: Found, public: PublicId) -> str:
+def _data(topic: str, found: RuleMatch, public: PublicId) -> str:
     def named(who: Who) -> str:
         return who.id if topic.startswith("poll/") else public([who.id])[0]
 

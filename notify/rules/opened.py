@@ -5,7 +5,7 @@ from __future__ import annotations
 from grandstand.catalog.v1.catalog_pb2 import STAGE_OPEN, Board, Poll
 from notify.rules import results as of
 from notify.rules.compiled import Compiled
-from notify.rules.found import Found, Judged, once
+from notify.rules.match import Judged, RuleMatch, once
 from notify.rules.results import Results
 from notify.rules.state import State
 
@@ -20,4 +20,4 @@ def judge(rule: Compiled, state: State, results: Results, now_s: float) -> Judge
         or now_s >= (of.closes_at_s(definition) or float("inf"))
     ):
         return Judged(state)
-    return once(state, Found())
+    return once(state, RuleMatch())

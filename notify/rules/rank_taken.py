@@ -13,7 +13,7 @@ from hashlib import blake2b
 
 from notify.rules import results as of
 from notify.rules.compiled import Compiled
-from notify.rules.found import Found, Judged
+from notify.rules.match import Judged, RuleMatch
 from notify.rules.results import Results, Who
 from notify.rules.state import State
 
@@ -45,7 +45,7 @@ def judge(rule: Compiled, state: State, results: Results, now_s: float) -> Judge
                 after = after._replace(told=tuple(kept))
             return Judged(
                 after,
-                Found(
+                RuleMatch(
                     actor=Who(actor_id),
                     rank=place + 1,
                     leader=tuple(of.first_of(results, season, 1)),

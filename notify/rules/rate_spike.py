@@ -8,7 +8,7 @@ from __future__ import annotations
 from mesh import limits
 from notify.rules import results as of
 from notify.rules.compiled import Compiled
-from notify.rules.found import Found, Judged, once
+from notify.rules.match import Judged, RuleMatch, once
 from notify.rules.results import Results
 from notify.rules.state import State
 
@@ -27,4 +27,4 @@ def judge(rule: Compiled, state: State, results: Results, now_s: float) -> Judge
         return Judged(State() if state.reached else state)
     if state.reached:
         return Judged(state, look_at_s=now_s + window_s)
-    return once(state, Found(value=recent))
+    return once(state, RuleMatch(value=recent))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from mesh import limits
 from notify.rules import results as of
 from notify.rules.compiled import Compiled
-from notify.rules.found import Found, Judged
+from notify.rules.match import Judged, RuleMatch
 from notify.rules.results import Results
 from notify.rules.state import State
 
@@ -23,4 +23,4 @@ def judge(rule: Compiled, state: State, results: Results, now_s: float) -> Judge
     after = State(season=over)
     if not first or sealed_s < rule.since_s:
         return Judged(after)
-    return Judged(after, Found(value=first[0].points, leader=first, season=over))
+    return Judged(after, RuleMatch(value=first[0].points, leader=first, season=over))

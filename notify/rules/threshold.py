@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from notify.rules import results as of
 from notify.rules.compiled import Compiled
-from notify.rules.found import Found, Judged
+from notify.rules.match import Judged, RuleMatch
 from notify.rules.results import Results, Who
 from notify.rules.state import State
 
@@ -91,5 +91,5 @@ def _board_multiple(rule: Compiled, points: int, *, lowest_first: bool) -> int:
     return _multiple(rule, points) if points > 0 else 0
 
 
-def _found(rule: Compiled, count: _Count, multiple: int) -> Found:
-    return Found(value=multiple * rule.at, leader=count.leader, season=count.season)
+def _found(rule: Compiled, count: _Count, multiple: int) -> RuleMatch:
+    return RuleMatch(value=multiple * rule.at, leader=count.leader, season=count.season)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.support.commands import command, failed, succeeded
+import pytest
+
+from bench.notify import parse
+from tests.support.commands import command, succeeded
 from tests.support.mesh_fixture import RunningMesh
 
 
@@ -23,6 +26,8 @@ def test_notify_measures_the_running_mesh_and_prints_its_figures(mesh: RunningMe
     assert min(figures[key] for key in ("accepted_per_cpu_s", "listed_per_cpu_s", "rules_us_per_result")) > 0
 
 
-def test_help_and_bounds(tmp_path: Path) -> None:
+def test_help_and_bounds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "bench notify --actors 2000" in succeeded(tmp_path, "bench", "notify", "--help")
-    assert "at least 1 is needed" in failed(tmp_path, "bench", "notify", "--actors", "0")
+    with pytest.raises(SystemExit):
+        parse(["--actors", "0"])
+    assert "--actors 0: at least 1 is needed" in capsys.readouterr().err

@@ -84,6 +84,32 @@ def test_who_was_offline_finds_what_was_told_meanwhile(stage: Stage, visit: Visi
     expect(bell(ann, 0)).to_be_attached()
 
 
+def test_earlier_notices_are_shown_a_page_at_a_time(stage: Stage, visit: Visit, mesh: RunningMesh) -> None:
+    actor = f"p-{uuid.uuid4().hex[:8]}"
+    for n in range(45):
+        stage.tell(f"Notice {n}", actor_id=actor if n % 2 else "")
+    ann = visit(f"{stage.url}#token={mesh.viewer(actor)}")
+    expect(bell(ann, 45)).to_be_visible()
+    part(ann, "bell").click()
+    expect(part(ann, "notification")).to_have_count(20)
+    expect(bell(ann, 0)).to_be_attached()
+    part(ann, "inbox-more").focus()
+    ann.keyboard.press("Enter")
+    expect(part(ann, "notification")).to_have_count(40)
+    expect(part(ann, "inbox-status")).to_have_text("20 earlier ones are shown.")
+    expect(part(ann, "inbox-more")).to_be_focused()
+    # What comes meanwhile pushes none of them out.
+    stage.tell("Notice 45")
+    expect(part(ann, "notification")).to_have_count(41)
+    ann.keyboard.press("Enter")
+    expect(part(ann, "notification")).to_contain_text([f"Notice {n}" for n in reversed(range(46))])
+    expect(part(ann, "inbox-more")).to_be_hidden()
+    expect(ann.locator("#inbox-lists")).to_be_focused()
+    ann.keyboard.press("Escape")
+    part(ann, "bell").click()
+    expect(part(ann, "notification")).to_have_count(20)
+
+
 def test_the_list_is_opened_and_closed_by_keys_and_another_actor_has_another_list(
     stage: Stage, visit: Visit, mesh: RunningMesh
 ) -> None:
@@ -98,7 +124,7 @@ def test_the_list_is_opened_and_closed_by_keys_and_another_actor_has_another_lis
     expect(part(ann, "inbox")).to_be_visible()
     expect(part(ann, "inbox-close")).to_be_focused()
     ann.keyboard.press("Tab")
-    expect(ann.locator("#inbox-list")).to_be_focused()
+    expect(ann.locator("#inbox-lists")).to_be_focused()
     ann.keyboard.press("Escape")
     expect(part(ann, "inbox")).to_be_hidden()
     expect(part(ann, "bell")).to_be_focused()

@@ -65,7 +65,9 @@ def test_actors_with_any_id_vote_score_and_are_told_what_is_theirs_and_others_se
                     assert [
                         e.rank for e in states["board/top"].board.entries if e.actor_id == mine.actor_id
                     ] == [rank]
-                    assert [n.title for n in states["inbox"].inbox.newest] == [actor]
+                    # On a mesh of many tests "ann" may have been told something else, too.
+                    told = [n.title for n in states["inbox"].inbox.newest]
+                    assert [title for title in told if title in ACTORS] == [actor]
                 issued = await viewer.gateway.IssueOrigin(IssueOriginRequest(), timeout=10)
                 assert issued.shown_as == shown[actor]
                 own = Backend(bearing(edge, mesh.viewer(actor)))

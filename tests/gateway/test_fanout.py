@@ -66,6 +66,9 @@ class Nobody:
     def watch(self, game_id: str, actor_id: str, topics: PersonalTopics, tell: Any, **_: Any) -> Any:
         raise AssertionError(f"{topics} of {actor_id} is nobody's")
 
+    def show(self, game_id: str) -> None: ...
+    def hide(self, game_id: str) -> None: ...
+
     def board_changed(self, game_id: str, board_id: str) -> None:
         self.boards.append((game_id, board_id))
 

@@ -20,7 +20,7 @@ from grandstand.internal.v1.internal_pb2 import CrowdNotice, InboxChange, Reader
 from grandstand.notify.v1.notify_pb2 import Audience, Notice
 from mesh.notices import bounds as notice_bounds
 from mesh.notices.inbox import notification_id
-from mesh.notices.stored import Applied, StoredInbox
+from mesh.notices.stored import StoredInbox, StreamPosition
 
 BATCH_S = 0.25
 LONG = float("-inf")
@@ -172,9 +172,9 @@ def inbox_of(*own: int, reader: Reader | None = None, at: int = 0, segments: str
     return StoredInbox({n: stored(n) for n in own}, reader or Reader(), at, frozenset(segments))
 
 
-def at(notices: int = 0, readers: int = 0, segments: int = 0, stream: str = "s") -> dict[str, Applied]:
+def at(notices: int = 0, readers: int = 0, segments: int = 0, stream: str = "s") -> dict[str, StreamPosition]:
     sequences = {"NOTICES": notices, "READERS": readers, "SEGMENTS": segments}
-    return {name: Applied(stream, sequence) for name, sequence in sequences.items() if sequence}
+    return {name: StreamPosition(stream, sequence) for name, sequence in sequences.items() if sequence}
 
 
 class Shown:
@@ -208,7 +208,7 @@ def test_an_inbox_is_shown_when_all_of_it_was_loaded_newest_first_with_a_cursor(
     shown = Shown()
     shown.own.load(inbox_of(1, 4, reader=Reader(read_up_to=1), at=7), at(4))
     assert not shown.look()
-    shown.crowd.load({2: stored(2), 9: stored(9)}, Applied("s", 4))
+    shown.crowd.load({2: stored(2), 9: stored(9)}, StreamPosition("s", 4))
     assert shown.look()
     assert (shown.ids, shown.state.inbox.unread) == ([9, 4, 2, 1], 3)
     assert [each.read for each in shown.state.inbox.newest] == [False, False, False, True]
@@ -223,14 +223,14 @@ def test_an_inbox_is_shown_when_all_of_it_was_loaded_newest_first_with_a_cursor(
 def test_what_expires_or_was_taken_back_goes_and_nothing_else_does() -> None:
     shown = Shown()
     shown.own.load(inbox_of(1, 2, 3, at=5, segments="x"), at(3, 5, 1))
-    shown.crowd.load({4: stored(4, expires_s=2_000)}, Applied("s", 4))
+    shown.crowd.load({4: stored(4, expires_s=2_000)}, StreamPosition("s", 4))
     shown.look()
     assert shown.view.changes_at_s == 2_000.0
     assert shown.look(2_000.0)
     assert shown.ids == [3, 2, 1]
     # A Redis that lost all of it.
     shown.own.load(inbox_of(), {})
-    shown.crowd.load({}, Applied())
+    shown.crowd.load({}, StreamPosition())
     assert not shown.look(2_000.0)
     assert shown.own.segments == {"x"}
     taken_back = InboxChange(sequences=[2], notices=[stored(2, cancelled=True)])
@@ -245,10 +245,10 @@ def test_what_expires_or_was_taken_back_goes_and_nothing_else_does() -> None:
 def test_another_stream_counts_from_one_again() -> None:
     shown = Shown()
     shown.own.load(inbox_of(7, at=9), at(7, 9))
-    shown.crowd.load({8: stored(8)}, Applied("s", 8))
+    shown.crowd.load({8: stored(8)}, StreamPosition("s", 8))
     shown.look()
     shown.own.load(inbox_of(2, at=1), at(2, 1, stream="t"))
-    shown.crowd.load({1: stored(1)}, Applied("t", 2))
+    shown.crowd.load({1: stored(1)}, StreamPosition("t", 2))
     shown.look()
     assert shown.ids == [2, 1]
     assert shown.view.includes(Seen(1, 1))
@@ -272,7 +272,7 @@ def test_who_changes_gateways_is_never_shown_less_whatever_was_lost(data: st.Dat
 
     def load(gateway: Shown) -> None:
         gateway.own.load(inbox_of(*(n for n in redis if n % 2)), at(applied))
-        gateway.crowd.load({n: stored(n) for n in redis if not n % 2}, Applied("s", applied))
+        gateway.crowd.load({n: stored(n) for n in redis if not n % 2}, StreamPosition("s", applied))
 
     for step in data.draw(st.lists(st.sampled_from(["send", "store", "load", "empty", "move"]), max_size=40)):
         gateway = data.draw(st.sampled_from(gateways))
@@ -314,14 +314,14 @@ def test_what_an_earlier_game_of_an_id_told_its_viewers_is_forgotten_with_the_la
     known = KnownNotices(4)
     of = {at: stored(at) for at in (1, 2, 3)}
     of[1].generation, of[2].generation = 7, 8
-    known.load(of, Applied("s", 3))
+    known.load(of, StreamPosition("s", 3))
     assert not known.begin(7)
     assert sorted(known.by_sequence) == [1, 2, 3], "that of a game not known yet, and of none, is shown"
     before = known.changes
     assert known.begin(8)
     assert sorted(known.by_sequence) == [2, 3]
     assert known.changes > before
-    assert not known.load(of, Applied("s", 3))
+    assert not known.load(of, StreamPosition("s", 3))
     assert not known.put(1, of[1])
     assert not known.begin(7), "by a catalog that is late"
     assert (sorted(known.by_sequence), known.newest, known.floor) == ([2, 3], 3, 3)

@@ -90,6 +90,41 @@ def test_crowds_are_pushed_once_and_shown_to_whom_they_concern(servers: Stores) 
     run(scenario())
 
 
+def test_a_gateway_is_sent_the_notices_of_the_games_that_it_shows_and_of_no_other(servers: Stores) -> None:
+    async def scenario() -> None:
+        async with rig(servers, "shown") as r:
+            heard: list[str] = []
+            r.personal.inboxes.on_crowd_notice = lambda name, _: heard.append(name)
+
+            async def told(*names: str) -> None:
+                for name in names:
+                    pushed = CrowdNotice(sequence=1, stored=r.notices.notice("n", Audience(everyone=True)))
+                    await r.bus.client.publish(subjects.crowd(name), pushed.SerializeToString())
+                await r.bus.client.flush()
+
+            async def is_heard() -> bool:
+                await told("game:other", "game:shown")
+                return bool(heard)
+
+            r.personal.show("shown")
+            await eventually(is_heard, "what the viewers of the game are told is heard")
+            r.personal.show("another")
+            r.personal.hide("shown")
+            heard.clear()
+
+            async def is_heard_of_another() -> bool:
+                await told("game:other", "game:another")
+                return bool(heard)
+
+            await eventually(is_heard_of_another, "so is what those of another are told")
+            heard.clear()
+            await told("game:other", "game:shown", "segment:none", "game:another")
+            await until(lambda: heard, "it comes")
+            assert heard == ["game:another"]
+
+    run(scenario())
+
+
 @pytest.mark.usefixtures("long_turns")
 def test_viewers_of_a_game_are_not_told_what_an_earlier_game_of_its_id_told(servers: Stores) -> None:
     async def scenario() -> None:

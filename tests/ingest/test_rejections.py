@@ -57,6 +57,7 @@ SPEAKERS = (
     "notify/completeness.py",
     "notify/cursors.py",
     "notify/orders.py",
+    "notify/quotas.py",
     "notify/readers.py",
     "notify/schedule.py",
     "notify/segments.py",

@@ -26,6 +26,7 @@ from mesh.redis import layout
 from mesh.redis.database import connect
 from mesh.redis.results import ResultStore
 from notify.evaluator import Evaluator
+from notify.quotas import Quotas
 from tests.support.games import until
 from tests.support.servers import Stores, eventually
 
@@ -149,6 +150,11 @@ class Evaluating:
         judged = self.evaluator._games.get(played.game_id)
         return judged is not None and judged.is_ready
 
+    def has_heard(self, played: Played) -> bool:
+        """Of all that was shown."""
+        judged = self.evaluator._games[played.game_id]
+        return judged.view.includes(played.partition, played.applied())
+
     async def until_judging(self, played: Played) -> None:
         await until(lambda: self.judges(played), f"{self.instance} judges {played.game_id}")
 
@@ -160,7 +166,9 @@ async def evaluating(around: Stores, instance: str) -> AsyncIterator[Evaluating]
     catalog = CatalogWatch(bus, lambda *change: [hear(*change) for hear in changed] and None)
     await catalog.start()
     database = connect(around.redis_url)
-    evaluator = Evaluator(bus, ResultStore(database), catalog, instance, catalog.clock.now_s)
+    evaluator = Evaluator(
+        bus, ResultStore(database), catalog, instance, Quotas(database), catalog.clock.now_s
+    )
     changed.append(evaluator.changed)
     try:
         async with evaluator.open():

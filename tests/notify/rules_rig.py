@@ -27,8 +27,8 @@ from mesh.redis.share import Share
 from mesh.results_feed.view import GameView
 from notify.game_rules import Firing, GameRules
 from notify.rules.compiled import Compiled
-from notify.rules.found import Found, Judged
 from notify.rules.kinds import JUDGES
+from notify.rules.match import Judged, RuleMatch
 from notify.rules.results import Results
 from notify.rules.state import BEGINS
 
@@ -107,7 +107,7 @@ class Judging:
         self.state = judged.state
         return judged
 
-    def found(self, *partials: Partial, now_s: float = 0.0) -> list[Found]:
+    def found(self, *partials: Partial, now_s: float = 0.0) -> list[RuleMatch]:
         """All that is found now, one after the other."""
         found = []
         while (each := self.look(*partials, now_s=now_s).found) is not None:

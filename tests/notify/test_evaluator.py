@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
@@ -13,8 +14,9 @@ from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED, LeadChange, Threshol
 from mesh.results_feed.result_feeds import ResultFeeds
 from notify import bounds as notify_bounds
 from notify import instances
-from notify.firings import FiringStream
-from notify.game_rules import Firing, GameRules, Said
+from notify.evaluator import Evaluator
+from notify.game_rules import GameRules, Said
+from notify.stream_log import Kept, StreamLog
 from tests.notify.evaluator_rig import evaluating, playing
 from tests.notify.rules_rig import poll, rule, tally
 from tests.support.games import run, until
@@ -81,7 +83,9 @@ def test_two_evaluators_of_one_game_that_know_nothing_of_each_other_tell_each_fi
             await eventually(played.fired, "who leads first is stored")
             for n in range(2, 21):
                 await played.show(tally({"a": n, "b": 2 * (n // 2)}))
-                await asyncio.sleep(0.004)
+                await until(
+                    lambda: any(each.has_heard(played) for each in (one, two)), "one of them has heard of it"
+                )
             await played.show(tally({"a": 20, "b": 25}))
 
             async def are_all_told() -> bool:
@@ -105,30 +109,30 @@ def test_two_evaluators_of_one_game_that_know_nothing_of_each_other_tell_each_fi
 def test_who_takes_over_from_one_that_died_between_two_steps_repeats_and_misses_nothing(
     around: Stores, when: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, publishes, died = FiringStream.publish, 0, asyncio.Event()
+    real, publishes, died = StreamLog.put, 0, asyncio.Event()
 
-    async def publish(self: FiringStream, firing: Firing) -> int | None:
+    async def publish(self: StreamLog, subject: str, data: bytes, last: int | None = 0) -> Kept:
         nonlocal publishes
         publishes += 1
         if publishes == 1 + (when == "after the first"):
             if when == "before it hears that":
-                await real(self, firing)
+                await real(self, subject, data, last)
             died.set()
             await asyncio.Event().wait()
-        return await real(self, firing)
+        return await real(self, subject, data, last)
 
     async def scenario() -> None:
         async with playing(around) as played:
             await played.put(poll())
             await played.show(tally({"a": 2, "b": 0}))
-            monkeypatch.setattr(FiringStream, "publish", publish)
+            monkeypatch.setattr(StreamLog, "put", publish)
             async with evaluating(around, "first"):
                 await played.define(EACH)
                 if when == "after the first":
                     await played.is_told("each 1 2 A")
                     await played.show(tally({"a": 2, "b": 2}))
                 await died.wait()
-            monkeypatch.setattr(FiringStream, "publish", real)
+            monkeypatch.setattr(StreamLog, "put", real)
             await played.show(tally({"a": 2, "b": 7}))
             async with evaluating(around, "second"):
                 if when == "before it is stored":
@@ -142,16 +146,16 @@ def test_who_takes_over_from_one_that_died_between_two_steps_repeats_and_misses_
 def test_a_frozen_evaluator_that_wakes_is_refused_and_goes_on_from_what_was_told(
     around: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, frozen, goes_on = FiringStream.publish, asyncio.Event(), asyncio.Event()
+    real, frozen, goes_on = StreamLog.put, asyncio.Event(), asyncio.Event()
 
-    async def publish(self: FiringStream, firing: Firing) -> int | None:
+    async def publish(self: StreamLog, subject: str, data: bytes, last: int | None = 0) -> Kept:
         if self._bus.client.options["name"] == "frozen" and not goes_on.is_set():
             frozen.set()
             await goes_on.wait()
-        return await real(self, firing)
+        return await real(self, subject, data, last)
 
     async def scenario() -> None:
-        monkeypatch.setattr(FiringStream, "publish", publish)
+        monkeypatch.setattr(StreamLog, "put", publish)
         async with playing(around) as played, evaluating(around, "frozen"):
             await played.put(poll())
             await played.show(tally({"a": 2, "b": 0}))
@@ -186,8 +190,14 @@ def test_what_a_suspended_process_holds_is_loaded_anew_before_it_judges(around: 
 
 
 def test_an_emptied_redis_tells_nothing_again_and_nothing_is_judged_before_it_is_whole(
-    around: Stores,
+    around: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    load_later, refused = Evaluator._load_later, asyncio.Event()
+
+    def put_off(self: Evaluator, games: Mapping[str, Any], error: Exception) -> None:
+        refused.set()
+        load_later(self, games, error)
+
     async def scenario() -> None:
         async with playing(around) as played:
             await played.put(poll())
@@ -199,9 +209,9 @@ def test_an_emptied_redis_tells_nothing_again_and_nothing_is_judged_before_it_is
                 await played.show(tally({"a": 4, "b": 0}))
                 await played.is_told("each 1 2 A", "each 2 4 A")
             played._store.flushall()
+            monkeypatch.setattr(Evaluator, "_load_later", put_off)
             async with evaluating(around, "second") as second:
-                await until(lambda: second.evaluator.games, "it takes the game")
-                await asyncio.sleep(0.1)
+                await refused.wait()
                 assert not second.judges(played)
                 played.write(played.applied() + 1, [tally({"a": 6, "b": 0})])
                 await played.is_told("each 1 2 A", "each 2 4 A", "each 3 6 A")
@@ -212,13 +222,7 @@ def test_an_emptied_redis_tells_nothing_again_and_nothing_is_judged_before_it_is
 def test_games_are_shared_by_who_lives_and_taken_over_from_who_does_not(
     around: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(instances, "SILENT_S", 0.6)
-
-    async def beating(*all_of: object) -> None:
-        while True:
-            for each in all_of:
-                await each.beat()  # type: ignore[attr-defined]
-            await asyncio.sleep(0.1)
+    monkeypatch.setattr(instances, "SILENT_S", 60.0)
 
     async def scenario() -> None:
         async with contextlib.AsyncExitStack() as stack:
@@ -229,21 +233,21 @@ def test_games_are_shared_by_who_lives_and_taken_over_from_who_does_not(
                 await played.show(tally({"a": 1, "b": 0}))
                 await played.define(EACH)
             async with evaluating(around, "two") as two:
-                beats = asyncio.create_task(beating(one, two))
+                await one.bus.client.flush()  # both listen
+                await two.beat()
+                await one.beat()
 
                 def shared() -> bool:
                     ours = [one.judges(played) for played in games]
                     return len(set(ours)) == 2 and ours == [not two.judges(played) for played in games]
 
                 await until(shared, "each game is judged by one of them")
-                beats.cancel()
-                beats = asyncio.create_task(beating(one))
+            monkeypatch.setattr(instances, "SILENT_S", 0.0)
             await until(lambda: one.evaluator.games == 8, "one takes them over")
             for played in games:
                 await one.until_judging(played)
                 await played.show(tally({"a": 2, "b": 0}))
                 await played.is_told("each 1 2 A")
-            beats.cancel()
 
     run(scenario())
 

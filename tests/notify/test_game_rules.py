@@ -24,7 +24,7 @@ from grandstand.internal.v1.internal_pb2 import Partial, RuleState
 from grandstand.wire import bounds as wire_bounds
 from mesh.notices import bounds as notice_bounds
 from mesh.pseudonyms import PublicIds
-from notify.rules.found import Found
+from notify.rules.match import RuleMatch
 from notify.rules.notice import stored_notice
 from notify.rules.results import Who
 from tests.notify.rules_rig import Notifier, Stream, board, poll, rule, standings, tally
@@ -241,7 +241,7 @@ def test_a_notice_is_cut_to_the_bounds_of_any_notice() -> None:
     long.question = "ü" * 200
     for option in long.options:
         option.label = "ö" * 200
-    found = Found(leader=(Who("a"), Who("b")))
+    found = RuleMatch(leader=(Who("a"), Who("b")))
     notice = stored_notice(
         Game(game_id="g"), Rule(rule_id="r", notice=said), "poll/x", 1, found, b"", long, list, 5.0
     ).notice

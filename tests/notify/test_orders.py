@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from grandstand.notify.v1.notify_pb2 import PRIORITY_NORMAL, Notice, Repeat, Schedule
 from grandstand.wire.errors import AlreadyDone, Invalid
-from notify.agenda import Agenda, Due
+from notify.agenda import Agenda, DueOccurrence
 from notify.bounds import ACTORS_MAX, ACTORS_PER_MESSAGE_MAX
 from notify.orders import Part, Parts, order_of
 from notify.schedule import plan_of
@@ -86,7 +86,7 @@ def test_each_occurrence_is_due_once_in_its_order_unless_it_has_expired(
     agenda, lasts_ns = Agenda(), lasts_h * HOUR_NS
     for name, plan in plans.items():
         assert agenda.enter(name, plan, lasts_ns, start_ns)
-    sent: list[Due] = []
+    sent: list[DueOccurrence] = []
     for now_ns in itertools.accumulate([start_ns, *(step * HOUR_NS for step in steps_h)]):
         while failed := agenda.due(now_ns, 2):
             for each in failed:
@@ -99,7 +99,7 @@ def test_each_occurrence_is_due_once_in_its_order_unless_it_has_expired(
                 agenda.passed(each.name, each.occurrence + 1, now_ns)
         for name, plan in plans.items():
             lives = [n for n in range(1, plan.times + 1) if now_ns - lasts_ns < plan.due_ns(n) <= now_ns]
-            assert {Due(name, n) for n in lives} <= set(sent), "what is due and lives was sent"
+            assert {DueOccurrence(name, n) for n in lives} <= set(sent), "what is due and lives was sent"
     assert len(sent) == len(set(sent))
     for name in plans:
         mine = [each.occurrence for each in sent if each.name == name]

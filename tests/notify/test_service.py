@@ -246,6 +246,8 @@ def test_who_may_send_what_to_whom(pair: Pair, capfd: pytest.CaptureFixture[str]
             await refused(call, CODES.PERMISSION_DENIED, "guests have no preferences")
             ids = [f"{number:016x}" for number in range(100)]
             await guest.AcknowledgeNotices(pb.AcknowledgeNoticesRequest(notification_ids=ids), timeout=10)
+            both = pb.ListInboxRequest(game_id=game_id, watched_game_id=game_id)
+            await refused(guest.ListInbox(both, timeout=10), CODES.INVALID_ARGUMENT, "beside game_id")
         async with pair.at("") as nobody:
             call = nobody.ListInbox(pb.ListInboxRequest(), timeout=10)
             await refused(call, CODES.UNAUTHENTICATED, "token")

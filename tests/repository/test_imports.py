@@ -209,7 +209,7 @@ CORES = (
     "notify.game_rules",
     "notify.rules.audience_peak",
     "notify.rules.closing_in",
-    "notify.rules.found",
+    "notify.rules.match",
     "notify.rules.game_ended",
     "notify.rules.kinds",
     "notify.rules.lead_changed",

@@ -16,6 +16,8 @@ clock, no threads, no sleeping.
     workers    aggregate.worker, .lease_session, .lease, .retention, with `pulls` and `checkpoints`
     clients    origins with credit that resend what was not acked (grandstand.client.outbox), and a relay
     readers    mesh.redis.results.ResultStore and mesh.results_feed.view
+    notifiers  notify.keeper, .scheduler, .evaluator, .sending, .readers, .segments, over `notice_streams` and
+               `notice_scripts`; `notices` is what is told in a history, and to whom
     scene      the games and topics of a history, and what actors do there
     strikes    what breaks
     virtual    the modules of the shells, with virtual clocks and the modelled network in them
@@ -23,5 +25,5 @@ clock, no threads, no sleeping.
     history    plays one seed, and checks along the way; `checks` at its end; `told` counts what happened
 
 The model of Redis stands for the real one because one contract suite runs against both
-(tests/aggregate/test_store_contract.py).
+(tests/aggregate/test_store_contract.py, tests/notify/test_script_contract.py).
 """

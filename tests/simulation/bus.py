@@ -19,7 +19,9 @@ from mesh import limits
 from mesh.jetstream import subjects
 from mesh.jetstream.ordered_consumer import Delivered
 from tests.simulation.bucket import BucketClient, Entry, Watching
-from tests.simulation.calls import ask
+from tests.simulation.calls import PATIENCE_S, ask
+from tests.simulation.cuts import Thing
+from tests.simulation.notice_streams import NAMES, expected_in, stream_of
 from tests.simulation.process import Process
 from tests.simulation.stream import Stored
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 _STREAM_FULL = 10077
 _WRONG_LAST_SEQUENCE = 10071
+_NO_MESSAGE = 10037
 _KEYS = f"$KV.{subjects.CATALOG_BUCKET}."
 _TOMBSTONES = subjects.tombstone("")
 
@@ -52,7 +55,20 @@ class ModelBus:
         return await self.ask(lambda: (stream.identity, stream.last))
 
     async def stream_end(self, stream: str) -> tuple[str, int]:
+        if stream in NAMES:
+            of = self.mesh.notice_streams[stream]
+            return await self.ask(lambda: (of.identity, of.last))  # type: ignore[no-any-return]
         return "never made anew", await self.bucket.last()
+
+    async def await_stream_end(self, stream: str) -> tuple[str, int]:
+        while True:
+            try:
+                return await self.stream_end(stream)
+            except NatsTimeoutError:
+                await asyncio.sleep(0.2)
+
+    async def ensure_stream(self, config: Any, taken: list[str]) -> None:
+        """It is there."""
 
     async def widen_events_stream(self, more_bytes: int) -> int:
         stream = self.mesh.stream
@@ -63,9 +79,11 @@ class ModelBus:
 
         return await self.ask(widen)
 
-    async def ask(self, effect: Callable[[], Any], thing: str = "events") -> Any:
+    async def ask(
+        self, effect: Callable[[], Any], thing: Thing = "events", patience_s: float = PATIENCE_S
+    ) -> Any:
         """A request to the event stream, or to another. Raises what `effect` does, NatsTimeoutError."""
-        return await ask(self.process, self.mesh.cuts, thing, effect, NatsTimeoutError)
+        return await ask(self.process, self.mesh.cuts, thing, effect, NatsTimeoutError, patience_s)
 
 
 class ModelClient:
@@ -85,16 +103,42 @@ class ModelClient:
                 mesh.cuts.through(name, "bucket", lambda: mesh.bucket.put(key, payload), 0.003)
         elif subject.startswith("results."):
             mesh.on_results(bus.process, PartitionResults.FromString(payload))
+            self._tell(subject, subject, payload)
+        elif subject.startswith("health.notify."):
+            self._tell(subjects.HEALTH_OF_NOTIFY, subject, payload)
+        elif subject.startswith(("inbox.", "crowd.")):
+            mesh.told.pushes += 1
         else:
             raise AssertionError(f"the model knows no {subject}")
 
+    def _tell(self, listened: str, subject: str, payload: bytes) -> None:
+        """Some may miss it."""
+        bus, mesh = self._bus, self._bus.mesh
+        message = SimpleNamespace(subject=subject, data=payload, headers=None)
+        for each in mesh.listeners.get(listened, ()):
+            if not mesh.world.odds(0.05):
+                mesh.cuts.through(bus.process.name, "events", lambda to=each: to.arrive(message), 0.004)
+
+    async def flush(self, timeout: float = 1.0) -> None:  # noqa: ASYNC109
+        """What was sent is sent."""
+
     async def subscribe(self, subject: str, cb: Callable[[Any], Awaitable[None]]) -> ModelSubscription:
-        """Of questions that somebody answers."""
         return ModelSubscription(self._bus, subject, cb)
 
-    async def request(self, subject: str, payload: bytes, timeout: float = 1.0) -> Any:  # noqa: ASYNC109
-        """Asks one of those who take themselves for the one to answer."""
+    async def request(
+        self,
+        subject: str,
+        payload: bytes,
+        timeout: float = 1.0,  # noqa: ASYNC109
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        """Asks a stream to store it, or one of those who take themselves for the one to answer."""
         process, cuts = self._bus.process, self._bus.mesh.cuts
+        stream = stream_of(self._bus.mesh.notice_streams, subject)
+        if stream is not None:
+            expected = expected_in(headers)
+            found = await self._bus.ask(lambda: stream.answer(subject, payload, expected), patience_s=timeout)
+            return SimpleNamespace(data=found)
         future, life = process.loop.create_future(), process.life
 
         def settle(data: bytes) -> None:
@@ -120,6 +164,7 @@ class ModelSubscription:
     def __init__(self, bus: ModelBus, subject: str, cb: Callable[[Any], Awaitable[None]]) -> None:
         self._process = bus.process
         self._life = bus.process.life
+        self._cuts = bus.mesh.cuts
         self._cb = cb
         self._listeners = bus.mesh.listeners.setdefault(subject, [])
         self._listeners.append(self)
@@ -129,6 +174,10 @@ class ModelSubscription:
             await self._cb(message)
 
         self._process.in_turn(lambda: self._process.spawn(called()), self._life)
+
+    def arrive(self, message: Any) -> None:
+        """As `take`, once its process is reached, if it is."""
+        self._cuts.through(self._process.name, "events", lambda: self.take(message), 0.001)
 
     async def unsubscribe(self) -> None:
         self._listeners.remove(self)
@@ -149,6 +198,11 @@ class ModelJetStream:
             if stone is None:
                 raise NotFoundError
             return SimpleNamespace(seq=1, data=stone)
+        if stream in NAMES:
+            kept = await self._bus.ask(lambda: mesh.notice_streams[stream].last_of(subject))
+            if kept is None:
+                raise NotFoundError(err_code=_NO_MESSAGE)
+            return SimpleNamespace(seq=kept.sequence, data=kept.data)
         if subject.startswith(_KEYS):
             entry = await self._bus.bucket.last_of(subject.removeprefix(_KEYS))
             if entry is None:
@@ -191,6 +245,9 @@ class ModelJetStream:
         mesh = self._bus.mesh
         if subject.startswith(_KEYS):
             await self._bus.bucket.purge(subject.removeprefix(_KEYS), seq)
+            return
+        if stream in NAMES:
+            await self._bus.ask(lambda: mesh.notice_streams[stream].purge(subject, seq))
             return
 
         def purge() -> None:

@@ -1,6 +1,7 @@
 """Redis as the store sees it: what mesh.redis.database.Database does, in memory and in virtual time.
 
-Each script of mesh.redis.scripts is written here a second time, in Python, from what it promises.
+Each script of mesh.redis.scripts is written here a second time, in Python, from what it promises; those of
+notify in tests.simulation.notice_scripts.
 `fault` is asked before every call:
 
     ""        all is well
@@ -21,6 +22,7 @@ from aggregate.manifest import AT, MEMBER, STATE, TAIL_BYTES, carried, kind_of
 from aggregate.partition_scripts import ACQUIRE, FILL, FLUSH, HELD, LOOK, RELEASE, RENEW, STANDING
 from mesh.redis import layout, scripts
 from mesh.redis.database import Argument, Script
+from tests.simulation.notice_scripts import NoticeScripts
 
 Value = bytes | dict[bytes, bytes] | dict[bytes, float]
 
@@ -33,6 +35,7 @@ class ModelDatabase:
         self._fault = fault
         self._values: dict[str, Value] = {}
         self._expires_at: dict[str, float] = {}
+        self._notices = NoticeScripts(self)
         self._scripts: dict[str, Callable[[Sequence[str], list[bytes]], Any]] = {
             ACQUIRE.sha: self._acquire,
             RENEW.sha: self._renew,
@@ -45,6 +48,7 @@ class ModelDatabase:
             scripts.SEIZE.sha: self._seize,
             scripts.ERASE.sha: self._erase,
             scripts.READ.sha: self._read,
+            **self._notices.by_sha,
         }
 
     # What mesh.redis.database.Database does.
@@ -55,6 +59,9 @@ class ModelDatabase:
 
     async def hash(self, key: str) -> dict[bytes, bytes]:
         return self._call(lambda: dict(self._hash(key)))
+
+    async def is_cluster(self) -> bool:
+        return False
 
     async def string(self, key: str) -> bytes:
         return self._call(lambda: self._string(key) or b"")
@@ -327,6 +334,10 @@ class ModelDatabase:
     def stands_at(self, applied: bytes, before: bytes) -> bool:
         """Whether the stored state is the one that a flush starts from."""
         return applied == before
+
+    def is_as_far(self, sequence: int, noted: int) -> bool:
+        """Whether inboxes are as far as was noted."""
+        return sequence >= noted
 
 
 def _encoded(argument: Argument) -> bytes:

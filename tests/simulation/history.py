@@ -17,7 +17,7 @@ from grandstand.event.v1.event_pb2 import Event, Position
 from grandstand.internal.v1.internal_pb2 import Block, Partial, PartitionResults
 from grandstand.wire import ids
 from grandstand.wire.errors import GrandstandError
-from tests.simulation import checks, scene
+from tests.simulation import checks, notices, scene
 from tests.simulation.clients import Browser, Fate, Native, Relay
 from tests.simulation.database import ModelDatabase
 from tests.simulation.ingests import ModelIngest
@@ -28,7 +28,7 @@ from tests.simulation.process import Process
 from tests.simulation.readers import Gateway
 from tests.simulation.redis import ModelRedis
 from tests.simulation.stream import Stored
-from tests.simulation.strikes import ALWAYS, KINDS, Strikes, defines
+from tests.simulation.strikes import ALWAYS, KINDS, NOTIFYING, Strikes, defines
 from tests.simulation.told import Told
 from tests.simulation.virtual import shells_in
 from tests.simulation.workers import ModelWorker, Operator
@@ -72,6 +72,8 @@ class Rules:
     """The share of slow histories in which a game ends and its id returns."""
     corrections: float = 0.5
     """The share in which votes are voided and scores are removed."""
+    notices: float = 0.2
+    """The share with rules, and with notices that are sent."""
 
 
 def play(seed: int, rules: Rules) -> Told:
@@ -109,6 +111,11 @@ class History:
         """Where the voids and removals took effect that were answered."""
         self._life = Random(f"{seed} life")
         """Of its own, as `_hand` is."""
+        tell = Random(f"{seed} notices")
+        """Of its own, too."""
+        self.notices = notices.Play(self, tell) if tell.random() < rules.notices else None
+        self.generations: dict[str, int] = {}
+        """Of the games that were defined."""
         self._lives = self.is_slow and self._life.random() < rules.lives
         self._brief = scene.brief(self._life)
         self._changes_spread = random.random() < rules.races
@@ -116,6 +123,11 @@ class History:
         spreads = {game.game_id: 2 if game.title != "calm" else 1 for game in self._games}
         if self._lives:
             spreads[self._brief.game_id] = self._brief.spread
+        if self.notices is not None:
+            for game in (*self._games[:2], self._brief):
+                notices.with_rules(game)
+            # What an event log that lost what was folded costs rules, nobody promises.
+            self._kinds = [*(kind for kind in self._kinds if kind not in ("tail", "anew")), *NOTIFYING]
         self.partitions = sorted({p for g, s in spreads.items() for p in ids.partitions_of(g, s)})
         self.spreads: dict[str, int] = {}
         """Of the games that were defined."""
@@ -153,10 +165,12 @@ class History:
         self._host = Host(mesh, self.writers)
         self._gateway = Gateway(mesh, self)
         self.operator = Operator(mesh)
+        if self.notices is not None:
+            self.notices.begin()
 
     def play(self) -> Told:
         world = self.world
-        with shells_in(world, self._rules.patches):
+        with shells_in(world, [*notices.PATCHES, *self._rules.patches]):
             try:
                 self._build()
                 self._define()
@@ -166,10 +180,14 @@ class History:
                 world.run(self.storm_s)
                 world.calm = True
                 self._restart()
+                if self.notices is not None:
+                    self.notices.calm_since_s = world.now_s
                 while not self._is_settled():
                     assert world.elapsed_s < _SETTLED_WITHIN_S, self._unsettled()
                     world.run(world.elapsed_s + 0.5)
                 checks.check(self)
+                if self.notices is not None:
+                    self.notices.check()
             finally:
                 self._abandon()
         return self.mesh.told
@@ -189,6 +207,7 @@ class History:
             self._host,
             self._gateway,
             self.operator,
+            *(self.notices.processes if self.notices is not None else ()),
         ):
             process.loop.abandon()
 
@@ -255,6 +274,9 @@ class History:
             return
         game, _ = answer  # type: ignore[misc]
         self.spreads[game.game_id] = game.spread
+        self.generations[game.game_id] = game.generation
+        if self.notices is not None and game.rules and not self.lives_twice(game.game_id):
+            self.notices.games = sorted({*self.notices.games, game.game_id})
         if game.pulses or game.customs:
             self._choices = [c for c in self._choices if not _is(c, game.game_id)]
             self._choices.append(game)
@@ -487,6 +509,8 @@ class History:
         for topic in self.closed:
             if not checks.is_sealed(bucket, topic):
                 return False
+        if self.notices is not None and not self.notices.is_settled():
+            return False
         return all(
             checks.applied(self, p) >= max((m.sequence for m in self.line if m.partition == p), default=0)
             for p in self.partitions
@@ -498,6 +522,7 @@ class History:
             scene.name_of(topic) for topic in self.closed if not checks.is_sealed(self.mesh.bucket, topic)
         ]
         waiting += ["the host"] * bool(self._host.unfinished)
+        waiting += self.notices.unsettled() if self.notices is not None else []
         behind = {p: checks.applied(self, p) for p in self.partitions}
         return f"not settled after {_SETTLED_WITHIN_S:g} s: {waiting}, applied {behind}"
 

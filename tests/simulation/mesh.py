@@ -10,6 +10,7 @@ from tests.simulation.bucket import ModelBucket
 from tests.simulation.checkpoints import ModelObjects
 from tests.simulation.cuts import Cuts
 from tests.simulation.nats import ModelNats
+from tests.simulation.notice_streams import made
 from tests.simulation.process import Process
 from tests.simulation.stream import ModelStream
 from tests.simulation.told import Told
@@ -32,6 +33,7 @@ class Mesh:
         self.cuts = Cuts(world)
         self.stream = ModelStream(world, self.nats, self.cuts, stream_bytes_max)
         self.bucket = ModelBucket(world, self.nats, self.cuts)
+        self.notice_streams = made(world, lambda: self.nats.bucket_clock.now_s)
         self.forgotten: set[str] = set()
         """Games of which any partition has forgotten one."""
         self.objects = ModelObjects(self.told)

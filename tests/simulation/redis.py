@@ -110,6 +110,9 @@ class RedisClient:
         await self._travel()
         return await self._redis.of(self._process.name).run(script, keys, arguments)
 
+    async def is_cluster(self) -> bool:
+        return False
+
     async def hash(self, key: str) -> dict[bytes, bytes]:
         await self._travel()
         return await self._redis.of(self._process.name).hash(key)

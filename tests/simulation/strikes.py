@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from grandstand.internal.v1.internal_pb2 import Block
 from mesh import limits
 from tests.simulation.cuts import THINGS
+from tests.simulation.process import Process
 from tests.simulation.stream import FOREIGN, Stored
 
 if TYPE_CHECKING:
@@ -40,6 +41,9 @@ class Strikes:
             "tail": self._lose_tail,
             "anew": self._recreate_stream,
             "checkpoints": self._delete_checkpoints,
+            "kill notify": lambda: self._any_notify().kill(self._world.random.uniform(0.1, 2)),
+            "stop notify": lambda: self._any_notify().stop(self._world.random.uniform(0.1, 6)),
+            "cut notify": self._cut_notify,
         }
         self._kinds = list(kinds)
         self._mean_s = 0.5
@@ -71,6 +75,15 @@ class Strikes:
                 0
             ]
         )
+
+    def _any_notify(self) -> Process:
+        notices = self._history.notices
+        assert notices is not None
+        return self._world.random.choice(notices.notifiers)
+
+    def _cut_notify(self) -> None:
+        name, random = self._any_notify().name, self._world.random
+        self._mesh.cuts.cut(name, random.choice(THINGS), random.uniform(0.2, 6))
 
     def _give_up(self) -> None:
         self._world.random.choice(self._history.workers).give_up()
@@ -184,6 +197,8 @@ _WEIGHTS: Mapping[str, float] = {
     "tail": 0.7,
     "anew": 0.2,
     "empty": 0.7,
+    "kill notify": 4,
+    "stop notify": 4,
 }
 KINDS = (
     "empty",
@@ -198,6 +213,8 @@ KINDS = (
     "anew",
     "checkpoints",
 )
+NOTIFYING = ("kill notify", "stop notify", "cut notify")
+"""Of histories with notices."""
 ALWAYS = ("kill", "stop", "give up", "foreign")
 
 

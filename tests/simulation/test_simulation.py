@@ -8,6 +8,7 @@ The second half breaks one thing at a time on purpose: a simulation that cannot 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -53,7 +54,7 @@ from aggregate.watermark import Watermark
 from grandstand.catalog.v1.catalog_pb2 import Game
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.ingest.v1.ingest_pb2 import Hello, Welcome
-from grandstand.internal.v1.internal_pb2 import Checkpoint, CheckpointKey, Control
+from grandstand.internal.v1.internal_pb2 import Checkpoint, CheckpointKey, Control, StoredNotice
 from grandstand.wire import bounds as wire_bounds
 from grandstand.wire import ids
 from grandstand.wire.errors import GrandstandError, Unavailable
@@ -63,7 +64,14 @@ from mesh.auth.identity import Identity
 from mesh.auth.origins import Origins
 from mesh.catalog.freshness import Freshness
 from mesh.jetstream import subjects
+from mesh.jetstream.pull import Pulled
 from mesh.redis import layout
+from mesh.redis.database import RedisError
+from notify.applying import Applier
+from notify.follower import Follower
+from notify.game_rules import GameRules
+from notify.scrub import Scrub
+from notify.stream_log import StreamLog
 from tests.simulation.bus import ModelPipeline
 from tests.simulation.clients import Native
 from tests.simulation.database import ModelDatabase
@@ -119,6 +127,12 @@ A_HISTORY: Mapping[str, float] = {
     "full": 0.05,
     "tails_lost": 0.01,
     "streams_anew": 0.002,
+    "notices": 1,
+    "cancelled": 0.2,
+    "repeated_calls": 0.5,
+    "occurrences": 2,
+    "firings": 2,
+    "takeovers_of_rules": 0.5,
     "reads": 3,
     "reads_with_position": 0.8,
 }
@@ -314,6 +328,38 @@ def by_the_leaders_clock(mark: Watermark, stamped_us: int, stored_us: int) -> No
     mark.at_us = max(mark.at_us, stored_us)
 
 
+def unconditional(prefix: str) -> Patches:
+    """Such messages are stored whatever their subject has."""
+    put = StreamLog._publish
+
+    async def publish(log: StreamLog, subject: str, data: bytes, last: int | None) -> int:
+        return await put(log, subject, data, None if subject.startswith(prefix) else last)
+
+    return [(StreamLog, "_publish", publish)]
+
+
+def sequence_alone(rules: GameRules, sequence: int, stored: StoredNotice) -> None:
+    rules._settled(rules._slot(stored.firing.rule_id, stored.firing.topic)).sequence = sequence
+
+
+async def once_and_carelessly(follower: Follower, pulled: Sequence[Pulled], *, pushes: bool) -> None:
+    with contextlib.suppress(RedisError):
+        await follower.apply(pulled, anew=follower._anew, pushes=pushes)
+
+
+async def unscrubbed(scrub: Scrub, stream: str) -> None: ...
+
+
+UNSCRUBBED = (Scrub, "_round", unscrubbed)
+
+
+class NotedBlindly(ModelDatabase):
+    """Does not look whether less is there than was noted."""
+
+    def is_as_far(self, sequence: int, noted: int) -> bool:
+        return True
+
+
 async def of_its_own_view(writer: CatalogWriter, game_id: str) -> Game:
     return writer._watch.view.game(game_id)
 
@@ -373,11 +419,19 @@ def without_removals(of: Standings) -> list[Change]:
 
 _DELTA = Standings.delta
 
-SLOW = {"slow": 1.0, "races": 0.0, "corrections": 0.0}
-QUICK = {"slow": 0.0, "races": 0.0, "corrections": 0.0}
-LIVES = {"slow": 1.0, "lives": 1.0, "races": 0.0, "corrections": 0.0}
-CORRECTED = {"races": 0.0, "corrections": 1.0}
-MADE_ANEW = {"stream_bytes_max": (5_000, 12_000), "events": (8, 14), "slow": 0.0, "corrections": 0.0}
+SLOW = {"slow": 1.0, "races": 0.0, "corrections": 0.0, "notices": 0.0}
+QUICK = {**SLOW, "slow": 0.0}
+LIVES = {**SLOW, "lives": 1.0}
+RACES = {**QUICK, "races": 1.0}
+CORRECTED = {"races": 0.0, "corrections": 1.0, "notices": 0.0}
+TOLD = {**QUICK, "notices": 1.0}
+MADE_ANEW = {
+    "stream_bytes_max": (5_000, 12_000),
+    "events": (8, 14),
+    "slow": 0.0,
+    "corrections": 0.0,
+    "notices": 0.0,
+}
 
 BROKEN: Sequence[tuple[str, Rules]] = [
     ("no fence", Rules(database=Unfenced, kinds=("rebuild",), **QUICK)),
@@ -467,18 +521,14 @@ BROKEN: Sequence[tuple[str, Rules]] = [
                 (OpenPeriod, "__init__", with_the_games_spread),
                 (CatalogWriter, "_claimed", of_its_own_view),
             ],
-            slow=0.0,
-            races=1.0,
-            corrections=0.0,
+            **RACES,
         ),
     ),
     (
         "9: a control goes before its claim",
         Rules(
             patches=[(CatalogWriter, "define_game", defined_unclaimed)],
-            slow=0.0,
-            races=1.0,
-            corrections=0.0,
+            **RACES,
         ),
     ),
     (
@@ -512,6 +562,30 @@ BROKEN: Sequence[tuple[str, Rules]] = [
         Rules(patches=[(GamePeriod, "__init__", without_an_end)], **LIVES),
     ),
     ("14: readers do not wait for a rebuild", Rules(database=Impatient, kinds=("rebuild", "empty"), **QUICK)),
+    *(
+        (f"16: {what} is stored whatever was stored before", Rules(patches=unconditional(prefix), **TOLD))
+        for what, prefix in (
+            ("a firing", "notices.fired."),
+            ("an occurrence", "notices.due."),
+            ("a notice", "notices.sent."),
+        )
+    ),
+    (
+        "16: who takes rules over begins anew",
+        Rules(patches=[(GameRules, "adopt", sequence_alone)], **TOLD),
+    ),
+    (
+        "16: what is not applied to Redis counts as applied",
+        Rules(patches=[(Follower, "_apply", once_and_carelessly), UNSCRUBBED], **TOLD),
+    ),
+    (
+        "16: nobody sees that inboxes went back",
+        Rules(database=NotedBlindly, patches=[UNSCRUBBED], kinds=("restore", "empty"), **TOLD),
+    ),
+    (
+        "16: what was taken back comes again when inboxes are rebuilt",
+        Rules(patches=[(Applier, "_is_cancelled", lambda *_: False)], kinds=("empty", "restore"), **TOLD),
+    ),
 ]
 
 
@@ -530,6 +604,9 @@ RARE = {
     "11: sums are clamped on their way": 105,
     "15: the votes of a forgotten poll are those of the next of its name": 18,
     "15: what a game's definition makes has no end of its own": 6,
+    "16: a firing is stored whatever was stored before": 23,
+    "16: nobody sees that inboxes went back": 11,
+    "16: what was taken back comes again when inboxes are rebuilt": 13,
 }
 """The seed from which a fault is searched for that few histories show."""
 

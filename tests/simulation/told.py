@@ -58,6 +58,17 @@ class Told:
     """Publishes that a full stream refused."""
     tails_lost: int = 0
     streams_anew: int = 0
+    notices: int = 0
+    """That were sent, and answered."""
+    cancelled: int = 0
+    repeated_calls: int = 0
+    occurrences: int = 0
+    """Of notices that were scheduled."""
+    firings: int = 0
+    takeovers_of_rules: int = 0
+    inboxes: int = 0
+    """That were compared with what was to be told."""
+    pushes: int = 0
     reads: int = 0
     reads_with_position: int = 0
     partials: int = 0

@@ -10,21 +10,28 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import tenacity
+
 import aggregate.lease_session
 import mesh.catalog.mesh_clock
 import mesh.catalog.watch
+import mesh.jetstream.walk
 import mesh.redis.applied
 import mesh.redis.results
+import notify.firings
+import notify.follower
+import notify.reopening_consumer
 from aggregate import bounds as aggregate_bounds
 from aggregate.lease import Lease
 from grandstand import fold
 from tests.simulation.bus import ModelConsumer
 from tests.simulation.loops import VirtualLoop
+from tests.simulation.notice_streams import NoticeConsumer, NoticePull
 from tests.simulation.pulls import ModelPull
 from tests.simulation.scene import Heard
 from tests.simulation.world import World
 
-_SHELLS = ("aggregate", "ingest", "mesh")
+_SHELLS = ("aggregate", "ingest", "mesh", "notify")
 _LEASE_POLL_S = 0.5
 _RETENTION_LOOK_S = 0.7
 _BARRIER_WAIT_S = 0.1
@@ -80,6 +87,12 @@ def shells_in(world: World, more: Sequence[tuple[object, str, object]] = ()) -> 
     patches: list[tuple[Any, str, Any]] = [
         (mesh.catalog.watch, "OrderedConsumer", ModelConsumer),
         (aggregate.lease_session, "Pull", ModelPull),
+        (mesh.jetstream.walk, "Pull", NoticePull),
+        (notify.follower, "Pull", NoticePull),
+        (notify.firings, "OrderedConsumer", NoticeConsumer),
+        (notify.reopening_consumer, "OrderedConsumer", NoticeConsumer),
+        (tenacity, "time", time),
+        (tenacity.wait, "random", world.random),
         (Lease, "lapsed", property(_lapsed)),
         (fold, "find", lambda name: Heard),
         (fold, "names", lambda: frozenset({"heard"})),
@@ -94,6 +107,8 @@ def shells_in(world: World, more: Sequence[tuple[object, str, object]] = ()) -> 
             patches.append((module, "time", time))
         if name.partition(".")[0] in _SHELLS and hasattr(module, "boot_s"):
             patches.append((module, "boot_s", time.monotonic))
+        if name.partition(".")[0] == "notify" and hasattr(module, "random"):
+            patches.append((module, "random", world.random))
     patches += more
     kept = [(target, name, getattr(target, name)) for target, name, _ in patches]
     loggers = [logging.getLogger(name) for name in _SHELLS]

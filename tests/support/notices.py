@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -20,9 +21,11 @@ from mesh.jetstream.bus import Bus
 from mesh.notices.store import NoticeStore
 from mesh.notices.stored import StoredInbox
 from mesh.notices.streams import ensure_streams
-from mesh.redis.database import Database
+from mesh.redis.database import Database, RedisError
 from notify.keeper import Keeper
 from tests.support.servers import Stores, eventually
+
+log = logging.getLogger(__name__)
 
 DAY_S = 86_400.0
 
@@ -60,13 +63,14 @@ class Notices:
     async def put(self, subject: str, message: bytes) -> int:
         """Its sequence. Once, however often it takes."""
         headers = {"Nats-Msg-Id": uuid.uuid4().hex}
-        for _ in range(20):
+
+        async def stored() -> int:
             with contextlib.suppress(NatsError):
                 ack = await self.bus.js.publish(subject, message, timeout=1, headers=dict(headers))
-                if ack.seq:
-                    return ack.seq
-            await asyncio.sleep(0.05)
-        raise TimeoutError(f"{subject} is not stored")
+                return ack.seq or 0
+            return 0
+
+        return await eventually(stored, f"{subject} is stored")
 
     async def send(self, stored: StoredNotice, subject: str = "") -> int:
         subject = subject or subjects.notice_sent(
@@ -111,7 +115,11 @@ class Notices:
         ends = {name: await self.bus.stream_end(name) for name in ("NOTICES", "READERS", "SEGMENTS")}
 
         async def look() -> bool:
-            applied = await self.store.applied()
+            try:
+                applied = await self.store.applied()
+            except RedisError as error:  # redis-py drops connections of a cluster that it has just met
+                log.info("asked again: %s", error)
+                return False
             return all(
                 name in applied and applied[name].stream == identity and applied[name].sequence >= end
                 for name, (identity, end) in ends.items()

@@ -22,8 +22,10 @@ from mesh.catalog.watch import CatalogWatch
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from notify.orders import order_of
+from notify.quotas import Quotas
 from notify.scheduler import Scheduler
 from notify.sending import Sender
+from tests.simulation.database import ModelDatabase as MemoryDatabase
 
 
 class NoSegments:
@@ -38,6 +40,7 @@ class NotifyRig:
     game_id: str = field(default_factory=lambda: f"g-{uuid.uuid4().hex[:12]}")
     ahead_s: float = 0.0
     """Of the clock of the parts, beyond the real one."""
+    quotas: Quotas = field(default_factory=lambda: Quotas(MemoryDatabase(time.time)))  # type: ignore[arg-type]
     running: int = 0
     """Schedulers."""
 
@@ -51,7 +54,7 @@ class NotifyRig:
         return Notice(**given)
 
     def sender(self, scheduled: int = 0) -> Sender:
-        return Sender(self.bus, self.catalog, NoSegments(), lambda: scheduled, self.now_s)
+        return Sender(self.bus, self.catalog, NoSegments(), lambda: scheduled, self.quotas, self.now_s)
 
     async def send_list(
         self, notice: Notice, messages: Iterable[list[str]], end_after: int | None = None
@@ -72,7 +75,7 @@ class NotifyRig:
 
     @contextlib.asynccontextmanager
     async def scheduler(self) -> AsyncIterator[Scheduler]:
-        made = Scheduler(self.bus, self.now_s)
+        made = Scheduler(self.bus, self.quotas, self.now_s)
         task = asyncio.create_task(made.run())
         try:
             yield made

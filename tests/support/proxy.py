@@ -20,9 +20,21 @@ class Proxy:
         self.delay_s = 0.0
         """Of each chunk, either way."""
         self.target = port
+        self.held = asyncio.Event()
+        """A request was met at which everything stops, see `hold`."""
+        self._hold_at = b""
+        self._holds_answer = False
         self._dead = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: list[asyncio.StreamWriter] = []
+
+    def hold(self, request: bytes, *, answer: bool = False) -> None:
+        """From the first request on that has these bytes nothing is forwarded; with `answer` it still is."""
+        self._hold_at, self._holds_answer = request, answer
+
+    def release(self) -> None:
+        self._hold_at = b""
+        self.held.clear()
 
     def cut_off(self) -> None:
         self._dead.set()
@@ -45,17 +57,26 @@ class Proxy:
         there, back = await asyncio.open_connection("127.0.0.1", self.target)
         self._writers += [writer, back]
         for source, sink in ((reader, back), (there, writer)):
-            task = asyncio.create_task(self._forward(source, sink, dead))
+            task = asyncio.create_task(self._forward(source, sink, dead, is_request=source is reader))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     async def _forward(
-        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, dead: asyncio.Event
+        self,
+        source: asyncio.StreamReader,
+        sink: asyncio.StreamWriter,
+        dead: asyncio.Event,
+        *,
+        is_request: bool,
     ) -> None:
         with contextlib.suppress(OSError):
             while data := await source.read(65_536):
-                if dead.is_set():
+                if dead.is_set() or self.held.is_set():
                     continue
+                if is_request and self._hold_at and self._hold_at in data:
+                    self.held.set()
+                    if not self._holds_answer:
+                        continue
                 if self.delay_s:
                     await asyncio.sleep(self.delay_s)
                 sink.write(data)

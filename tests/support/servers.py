@@ -118,18 +118,20 @@ class Stores:
         """A started `python -m aggregate`, ready or not."""
         return self._service("aggregate", instance, redis_url)
 
-    def notify(self, instance: str) -> Process:
+    def notify(self, instance: str, nats_url: str | None = None, redis_url: str | None = None) -> Process:
         """A started `python -m notify`, ready or not."""
-        return self._service("notify", instance)
+        return self._service("notify", instance, redis_url, nats_url)
 
-    def _service(self, kind: str, instance: str, redis_url: str | None = None) -> Process:
+    def _service(
+        self, kind: str, instance: str, redis_url: str | None = None, nats_url: str | None = None
+    ) -> Process:
         address = f"{HOST}:{self.ports.take()}"
         process = Process(
             instance,
             [
                 *(sys.executable, "-m", kind, "--instance", instance),
                 *("--listen", address, "--mesh", f"{HOST}:1"),
-                *("--nats", self.nats_url, "--redis", redis_url or self.redis_url),
+                *("--nats", nats_url or self.nats_url, "--redis", redis_url or self.redis_url),
                 *("--keys", str(ensure_development_key(self.folder))),
                 *("--mesh-key", str(ensure_mesh_key(self.folder))),
             ],

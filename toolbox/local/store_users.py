@@ -177,7 +177,7 @@ RIGHTS: Mapping[str, Rights] = {
             subjects.NOTICES_ALL,
             _replies("notify"),
         ),
-        keys=(*_INBOXES, "notices:lease", "segment:*", "segments"),
+        keys=(*_INBOXES, "notices:lease", "notices:used", "segment:*", "segments"),
         commands=(
             *_CONNECT,
             *_READ,

@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from grandstand.internal.v1.internal_pb2 import Reader, StoredNotice
 from grandstand.notify.v1.notify_pb2 import PRIORITY_URGENT, Mute, QuietHours
 from grandstand.wire.errors import Invalid
-from mesh.notices.inbox import Entry, Shown, entry_of, marks_of, merged, notification_id, sequence_of
+from mesh.notices.inbox import (
+    InboxEntry,
+    MergedInbox,
+    entry_of,
+    marks_of,
+    merged,
+    notification_id,
+    sequence_of,
+)
 from mesh.notices.quiet_hours import quiet_of
 
 NOON_S = 1_790_000_000
@@ -67,7 +75,7 @@ def _reader(
     return reader
 
 
-def is_let_through(entry: Entry, reader: Reader, now_s: float) -> bool:
+def is_let_through(entry: InboxEntry, reader: Reader, now_s: float) -> bool:
     """Not cancelled, not muted, and not waiting for the end of quiet hours."""
     for mute in reader.preferences.mutes:
         if mute.game_id in ("", entry.game_id) and mute.code in ("", entry.code):
@@ -112,7 +120,7 @@ def test_time_alone_changes_an_inbox_only_when_it_says(
     entries = [entry_of(sequence, each) for sequence, each in enumerate(own, 1)]
     marks, now_s = marks_of(reader), float(NOON_S + later_s)
 
-    def at(moment_s: float) -> Shown:
+    def at(moment_s: float) -> MergedInbox:
         return merged(entries, [], marks, moment_s)
 
     found = at(now_s)

@@ -73,6 +73,7 @@ export class App {
         if (notificationIds.length > 0) await stand.inbox.acknowledge(notificationIds);
         if (all) await stand.inbox.acknowledgeUpTo((await stand.inbox.list({ pageSize: 1 })).cursor);
       },
+      (pageToken) => stand.inbox.list({ watchedGameId: gameId, pageToken }),
       () => this.#subscription.clock.at(performance.now()) ?? Date.now(),
     );
     this.#subscription = stand.subscribe({

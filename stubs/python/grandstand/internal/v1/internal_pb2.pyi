@@ -158,14 +158,6 @@ class RemoveScore(_message.Message):
     season: int
     def __init__(self, game_id: _Optional[str] = ..., board_id: _Optional[str] = ..., actor_id: _Optional[str] = ..., season: _Optional[int] = ...) -> None: ...
 
-class Inbox(_message.Message):
-    __slots__ = ("version", "value")
-    VERSION_FIELD_NUMBER: _ClassVar[int]
-    VALUE_FIELD_NUMBER: _ClassVar[int]
-    version: int
-    value: _notify_pb2.InboxResult
-    def __init__(self, version: _Optional[int] = ..., value: _Optional[_Union[_notify_pb2.InboxResult, _Mapping]] = ...) -> None: ...
-
 class StoredNotice(_message.Message):
     __slots__ = ("notice", "actor_ids", "sent_at", "due_at", "expires_at", "occurrence", "digest", "cancelled", "firing", "rule_state", "generation")
     NOTICE_FIELD_NUMBER: _ClassVar[int]

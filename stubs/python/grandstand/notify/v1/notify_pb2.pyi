@@ -210,16 +210,18 @@ class Firing(_message.Message):
     def __init__(self, game_id: _Optional[str] = ..., rule_id: _Optional[str] = ..., topic: _Optional[str] = ..., ordinal: _Optional[int] = ...) -> None: ...
 
 class ListInboxRequest(_message.Message):
-    __slots__ = ("game_id", "page_size", "page_token", "after")
+    __slots__ = ("game_id", "page_size", "page_token", "after", "watched_game_id")
     GAME_ID_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     AFTER_FIELD_NUMBER: _ClassVar[int]
+    WATCHED_GAME_ID_FIELD_NUMBER: _ClassVar[int]
     game_id: str
     page_size: int
     page_token: str
     after: str
-    def __init__(self, game_id: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., after: _Optional[str] = ...) -> None: ...
+    watched_game_id: str
+    def __init__(self, game_id: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., after: _Optional[str] = ..., watched_game_id: _Optional[str] = ...) -> None: ...
 
 class ListInboxResponse(_message.Message):
     __slots__ = ("notifications", "unread", "next_page_token", "cursor")

@@ -10,7 +10,7 @@ from notify.rules.results import Results, Who
 from notify.rules.state import State
 
 
-class Found(NamedTuple):
+class RuleMatch(NamedTuple):
     """What a notice may say. `actor`: whom it goes to; None: to the game's viewers."""
 
     value: int | None = None
@@ -26,7 +26,7 @@ class Judged(NamedTuple):
     """`state` is never the one that came in, unless nothing changed."""
 
     state: State
-    found: Found | None = None
+    found: RuleMatch | None = None
     look_at_s: float | None = None
     """Judge again then, though nothing comes; Unix seconds."""
     keep: bool = False
@@ -36,6 +36,6 @@ class Judged(NamedTuple):
 Judge = Callable[[Compiled, State, Results, float], Judged]
 
 
-def once(state: State, found: Found) -> Judged:
+def once(state: State, found: RuleMatch) -> Judged:
     """Of what is told once, now."""
     return Judged(state._replace(reached=1), found)

@@ -27,7 +27,7 @@ _OPEN_S = 2.0
 _AGAIN_S = 0.5
 
 
-class Following:
+class ReopeningConsumer:
     """`on_message` is called on the event loop and must not raise."""
 
     def __init__(
