@@ -26,7 +26,7 @@ from grandstand.catalog.v1.catalog_pb2 import (
 )
 from grandstand.internal.v1.internal_pb2 import Block, Control, Partial
 from grandstand.wire import ids
-from grandstand.wire.errors import Invalid, NotNow, Unavailable, Unknown
+from grandstand.wire.errors import Exhausted, Invalid, NotNow, Unavailable, Unknown
 from mesh import limits
 from mesh.catalog.watch import CatalogWatch
 from mesh.jetstream import subjects
@@ -211,6 +211,25 @@ def test_a_game_without_topics_of_its_own_is_defined_by_one_write_and_no_fold_he
             assert (spread.spread, spread.generation) == (1, defined.generation)
             assert not positions
             assert not await controls(first.bus)
+
+    run(scenario())
+
+
+def test_a_game_past_the_bound_of_live_games_is_refused_and_those_that_live_may_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        async with instances(tmp_path, 1) as (only,):
+            monkeypatch.setattr(limits, "GAMES_MAX", 1)
+            await only.writer.define_game(game())
+            another = Game(game_id="another", title="Another")
+            with pytest.raises(Exhausted, match="holds 1 games that have not ended; at most 1 may"):
+                await only.writer.define_game(another)
+            await only.writer.define_game(game("m"))
+            monkeypatch.setattr(limits, "GAMES_MAX", 2)
+            monkeypatch.setattr(limits, "GAMES_KEPT_MAX", 1)
+            with pytest.raises(Exhausted, match="ended ones included"):
+                await only.writer.define_game(another)
 
     run(scenario())
 
