@@ -51,7 +51,10 @@ class Board:
     def __init__(self, definition: catalog.Board, state: FoldState) -> None:
         self._mode = definition.mode
         self._top = definition.top or bounds.BOARD_TOP_DEFAULT
-        self._season = definition.season if definition.HasField("season") else None
+        self._season: catalog.Season | None = None
+        if definition.HasField("season"):  # a copy: a part of a message keeps all of it in memory
+            self._season = catalog.Season()
+            self._season.CopyFrom(definition.season)
         self._dropped: list[str] = []
         self._marks: list[tuple[str, str]] = []
         self._previous: Standings | None = None

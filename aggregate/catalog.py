@@ -7,7 +7,8 @@ event stream, for the folds (I4). The order of the two is what makes a change sa
   partition; entry with it in place. Events for a new pulse or metric are admitted by the last entry, so the
   control always precedes them in the stream; and a control is only ever of a definition whose claim won its
   compare-and-set, so none of a loser's comes to change what a fold holds. Whoever finds a claim that
-  is not its own completes it first.
+  is not its own completes it first. A definition without topics of its own (a game of polls and boards)
+  changes no event's meaning: it is written to the entry at once, and no fold hears of it.
 - opening: entry without a stage, control OPEN in every partition, entry OPEN. An ingest
   admits events only for an OPEN entry, so here, too, the control comes first. The entry OPEN says the spread
   of the game, which is the topic's own from then on: whoever knows the topic knows where it folds.
@@ -62,7 +63,7 @@ from grandstand.catalog.v1.catalog_pb2 import (
     Poll,
 )
 from grandstand.event.v1.event_pb2 import Position
-from grandstand.internal.v1.internal_pb2 import Control, ForgetGame, RemoveScore, VoidVotes
+from grandstand.internal.v1.internal_pb2 import Control, RemoveScore, VoidVotes
 from grandstand.wire import actors, ids
 from grandstand.wire.errors import AlreadyDone, NotNow, Unavailable
 from mesh import limits
@@ -98,7 +99,7 @@ class CatalogWriter:
         )
 
     async def define_game(self, wanted: Game) -> tuple[Game, list[Position]]:
-        """The game, and from where in the stream it holds; at the latest, where it held before.
+        """The game, and from where in the stream its topics hold; at the latest, where they held before.
 
         Raises Invalid, NotNow (something that counts would go or become another), Exhausted, Unavailable.
         """
@@ -122,25 +123,25 @@ class CatalogWriter:
                 game = definition_merge.with_writers(Game(), timed)
                 game.stage = STAGE_OPEN
                 game.generation = await self.lives.generation(asked.game_id)
-                claim = Game(game_id=asked.game_id)
             else:
                 refuse_ended(known, self._forget_after_s)
                 has_topics = known.spread != asked.spread and await self._has_topics(asked.game_id)
                 game = definition_merge.check_and_merge(known, timed, has_topics=has_topics)
                 if game == known:
-                    return known, positions or await self._controls.newest(known.game_id, known.spread)
-                if definition_merge.untitled(game) == definition_merge.untitled(known):
-                    await self._put(key, game, revision)
-                    continue
-                if game.spread != known.spread:
-                    # So that what is forgotten where it was is not forgotten where it is.
-                    game.generation = await self.lives.generation(asked.game_id, known.generation)
-                claim = Game()
-                claim.CopyFrom(known)
+                    if definition_merge.has_own_topics(game) and not positions:
+                        positions = await self._controls.newest(game.game_id, game.spread)
+                    return game, positions
+            is_folded = definition_merge.has_own_topics(game)
+            if not is_folded or definition_merge.untitled(game) == definition_merge.untitled(before):
+                if await self._put(key, game, revision) and not is_folded:
+                    return game, []
+                continue
+            claim = Game(game_id=asked.game_id)
+            claim.MergeFrom(before)
             claim.pending.CopyFrom(game)
             positions = []
             if revision := await self._put(key, claim, revision):
-                positions = await self._complete(key, known, game, revision)
+                positions = await self._complete(key, game, revision)
                 if view.get(key) == game:
                     return game, positions
         raise Unavailable(f"game {asked.game_id!r} is being changed by others; try again")
@@ -153,34 +154,21 @@ class CatalogWriter:
 
     async def _complete_pending(self, key: str, pending: Game) -> list[Position]:
         """As `_complete`, of the claim that the view holds now."""
-        view = self._watch.view
-        return await self._complete(key, view.get(key), pending, view.revision(key))
+        return await self._complete(key, pending, self._watch.view.revision(key))
 
-    async def _complete(
-        self, key: str, known: Game | Poll | Board | None, pending: Game, revision: int
-    ) -> list[Position]:
+    async def _complete(self, key: str, pending: Game, revision: int) -> list[Position]:
         """Puts the definition that is claimed at this revision of the entry into its partitions, then into
-        its place. Any number may do so at once: their controls are the same. `known`: what the claim
-        replaces, from the same revision. Read later, it may be what came after the claim, and its partitions
-        would be left. Raises Unavailable, Exhausted."""
+        its place. Any number may do so at once: their controls are the same. Raises Unavailable,
+        Exhausted."""
         digest = hashlib.blake2b(pending.SerializeToString(deterministic=True), digest_size=8).hexdigest()
         partitions = ids.partitions_of(pending.game_id, pending.spread)
         name = f"{key}-{revision}-{digest}"
         positions = await self._controls.publish(
             partitions, Control(game=definition_merge.without_rules(pending)), name
         )
-        await self._leave_partitions(known, pending)
         await self._controls.until_folded(positions)
         await self._put(key, pending, revision)
         return positions
-
-    async def _leave_partitions(self, known: Game | Poll | Board | None, pending: Game) -> None:
-        """Of a game without topics whose spread becomes less. Raises Unavailable, Exhausted."""
-        if isinstance(known, Game) and known.spread > pending.spread:
-            left = set(ids.partitions_of(known.game_id, known.spread))
-            left -= set(ids.partitions_of(known.game_id, pending.spread))
-            forget = ForgetGame(game_id=known.game_id, generation=known.generation)
-            await self._controls.publish(sorted(left), Control(forget_game=forget), f"{life_of(known)}-left")
 
     async def _has_topics(self, game_id: str) -> bool:
         """Asks the bucket itself: what another instance opened may not have come by the watch yet."""

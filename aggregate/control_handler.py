@@ -155,7 +155,7 @@ class ControlHandler:
         if topic.fold is None:
             table.sealed[key] = (last, [])
             self._tallies.seal(*key)
-        elif topic.control is None:
+        elif not topic.control:
             table.sealed[key] = (last, [Drop("")])
             topic.fold = None
         else:

@@ -394,6 +394,6 @@ class Partition:
     def _write_fold(self, key: TopicKey, topic: Topic, fold: Fold, changes: Changes) -> None:
         changes.fold(key, fold.delta())
         parts = tuple(fold.parts())
-        if topic.control is not None and parts != topic.parts:
+        if topic.control and parts != topic.parts:
             topic.parts = parts
             self._table.defined.add(key)

@@ -104,13 +104,14 @@ class TopicTable:
                         topic.fold = topics.fold_of_game(definition, name, state)
             case "poll":
                 self.enter(key[0], control.poll.generation)
-                topic = self.add(key, Topic(None, control, control.poll.stage))
+                topic = self.add(key, Topic(None, control.SerializeToString(), control.poll.stage))
                 topic.closed_at_us = stored.closed_at_us
                 if control.poll.stage != STAGE_SEALED:
                     self._tallies.open(*key, control.poll)
             case "board":
                 self.enter(key[0], control.board.generation)
-                topic = self.add(key, Topic(None, control, control.board.stage, tuple(stored.parts)))
+                encoded = control.SerializeToString()
+                topic = self.add(key, Topic(None, encoded, control.board.stage, tuple(stored.parts)))
                 topic.lasts_until_us = topics.lasts_until_us(control.board)
                 topic.closed_at_us = stored.closed_at_us
                 if control.board.stage != STAGE_SEALED:
@@ -147,7 +148,7 @@ class TopicTable:
         for name in self.games.pop(game_id).topics:
             key = (game_id, name)
             topic = self.topics.pop(key)
-            if topic.control is None:
+            if not topic.control:
                 gone.parts.add((key, ""))
             elif self._tallies.number(*key) >= 0:
                 self._tallies.seal(*key)
@@ -170,7 +171,9 @@ class TopicTable:
             game = self.games[key[0]]
             return StoredTopic(control=Control(game=game.definition), closed_at_us=game.closed_at_us)
         topic = self.topics[key]
-        return StoredTopic(control=topic.control, parts=topic.parts, closed_at_us=topic.closed_at_us)
+        stored = StoredTopic(parts=topic.parts, closed_at_us=topic.closed_at_us)
+        stored.control.MergeFromString(topic.control)
+        return stored
 
     def partial(self, key: TopicKey) -> EncodedPartial:
         """The partition's share of a topic in `changed`."""

@@ -20,9 +20,9 @@ process.
                and ended. What the memory of a process grows by for each 1,000 of the second half, and what is
                left of them in Redis and the catalog's bucket
 
-`--plot FILE` goes through several numbers of games and draws cost and latency over them. `--quick` ends
-after the first round of ours. The run ends non-zero when a vote was refused, a viewer lost its stream or was
-shown older counts, or was not shown the last ones in the end.
+`--plot FILE` goes through several numbers of games and draws cost and latency over them, also with `--quick`,
+which ends after the first round of ours. The run ends non-zero when a vote was refused, a viewer lost its
+stream or was shown older counts, or was not shown the last ones in the end.
 """
 
 from __future__ import annotations
@@ -97,9 +97,10 @@ class GamesBench:
         else:
             self._rounds(ours)
             self._neighbour(ours)
-            ours.end()
+        ours.end()
+        self._climb()
+        if not asked.quick:
             self._flush(ours)
-            self._climb()
             self._define()
         return figures
 
@@ -194,17 +195,27 @@ class GamesBench:
             figures.notes["define_per_s"] = f"not all {standing} stood after {STANDING_PATIENCE_S:g} s"
 
     def _climb(self) -> None:
-        """Loaded and calm at each number of games of the plot."""
-        asked = self._asked
-        for games in LADDER if asked.plot else ():
+        """Loaded and calm at each number of games of the plot, up to the first that cannot be had."""
+        for games in LADDER if self._asked.plot else ():
             say(f"plot: {games} games")
-            name, each = f"plot{games}", max(1, min(asked.viewers, VIEWERS_MAX // games))
-            asyncio.run(define_open(self._mesh, games_in(f"{name}*{games}")))
-            some = self._bed.ours(self._mesh, name, games, each)
+            try:
+                self.figures.ladder.append(self._step(games))
+            except (MeshError, ClientError) as error:
+                self.figures.notes["plot"] = f"ends before {games} games: {error}"
+                return
+
+    def _step(self, games: int) -> tuple[GamesTurn, GamesTurn]:
+        """Raises MeshError, ClientError."""
+        asked = self._asked
+        name, each = f"plot{games}", max(1, min(asked.viewers, VIEWERS_MAX // games))
+        asyncio.run(define_open(self._mesh, games_in(f"{name}*{games}")))
+        some = self._bed.ours(self._mesh, name, games, each)
+        try:
             some.join()
             some.turn(CALM_RATE, 1.0)
             calm = some.turn(CALM_RATE, asked.seconds)
-            self.figures.ladder.append((some.turn(asked.rate, asked.seconds), calm))
+            return some.turn(asked.rate, asked.seconds), calm
+        finally:
             some.end()
 
 

@@ -68,6 +68,8 @@ class Bus:
         self.client = client
         self.replicas = replicas
         self.js: JetStreamContext = client.jetstream(timeout=limits.PUBLISH_DEADLINE_S)
+        self.loads: set[object] = set()
+        """As NatsClient.loads."""
         self._reconnected: list[Callable[[], None]] = []
         self._disconnected: list[Callable[[], None]] = []
         self._closing = False
@@ -81,6 +83,7 @@ class Bus:
         """
         client = NatsClient()
         bus = cls(client, replicas)
+        client.loads = bus.loads
 
         async def on_reconnect() -> None:
             log.info("nats is back")

@@ -59,6 +59,8 @@ class OrderedConsumer:
         self._on_message = on_message
         self._on_broken = on_broken
         self._number = 0
+        self._stored = 0
+        """The number of the last of what was stored before it opened."""
         self._is_broken = False
         self._subscription: Subscription | None = None
         self.heard_s = time.monotonic()
@@ -94,10 +96,14 @@ class OrderedConsumer:
             ),
         )
         delivered = 0 if info.delivered is None else info.delivered.consumer_seq
-        return delivered + (info.num_pending or 0)
+        stored = delivered + (info.num_pending or 0)
+        if self._number < stored and not self._is_broken:
+            self._stored = stored
+            self._bus.loads.add(self)
+        return stored
 
     async def close(self) -> None:
-        self._is_broken = True
+        self._break()
         if self._subscription is not None:
             with contextlib.suppress(NatsError):
                 await self._subscription.unsubscribe()
@@ -112,8 +118,14 @@ class OrderedConsumer:
         at = 5 if len(tokens) < 11 else 7
         sequence, number, stored_ns = (int(token) for token in tokens[at : at + 3])
         if number != self._number + 1:
-            self._is_broken = True
+            self._break()
             self._on_broken(f"message {number} came after {self._number}")
             return
         self._number = number
+        if number == self._stored:
+            self._bus.loads.discard(self)
         self._on_message(Delivered(message.subject, sequence, stored_ns / 1e9, message.data))
+
+    def _break(self) -> None:
+        self._is_broken = True
+        self._bus.loads.discard(self)

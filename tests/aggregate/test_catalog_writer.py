@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,10 +24,9 @@ from grandstand.catalog.v1.catalog_pb2 import (
     Poll,
     PollOption,
 )
-from grandstand.event.v1.event_pb2 import Position
 from grandstand.internal.v1.internal_pb2 import Block, Control, Partial
 from grandstand.wire import ids
-from grandstand.wire.errors import Invalid, NotNow, Unavailable, Unknown
+from grandstand.wire.errors import Exhausted, Invalid, NotNow, Unavailable, Unknown
 from mesh import limits
 from mesh.catalog.watch import CatalogWatch
 from mesh.jetstream import subjects
@@ -200,38 +197,39 @@ def test_another_change_after_a_crash_completes_the_one_that_was_claimed(
     run(scenario())
 
 
-def test_who_completes_a_claim_late_leaves_no_partition_of_what_came_after_it(
+def test_a_game_without_topics_of_its_own_is_defined_by_one_write_and_no_fold_hears_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Found by the simulation (seed 301036): acked votes of a partition were forgotten."""
-
     async def scenario() -> None:
-        async with instances(tmp_path, 2) as (late, other):
-            with monkeypatch.context() as patched:
-                late.dies_at_write(2, patched)
-                with pytest.raises(Killed):
-                    await late.writer.define_game(game())
-            stored, goes_on = asyncio.Event(), asyncio.Event()
-            publish = ControlPublisher.publish
+        async with instances(tmp_path, 2) as (first, second):
+            first.dies_at_write(2, monkeypatch)
+            defined, positions = await first.writer.define_game(game())
+            await second.watch.refresh(subjects.game_key("g"))
+            assert second.watch.view.game("g") == defined
+            assert await second.writer.define_game(game()) == (defined, positions)
+            spread, _ = await second.writer.define_game(game(spread=1))
+            assert (spread.spread, spread.generation) == (1, defined.generation)
+            assert not positions
+            assert not await controls(first.bus)
 
-            async def late_publish(*arguments: Any) -> list[Position]:
-                positions = await publish(*arguments)
-                stored.set()
-                await goes_on.wait()
-                return positions
+    run(scenario())
 
-            monkeypatch.setattr(
-                late.writer._controls, "publish", partial(late_publish, late.writer._controls)
-            )
-            completing = asyncio.create_task(late.writer.define_game(game()))
-            await stored.wait()
-            await other.writer.define_game(game(spread=SPREAD + 1))
-            await other.writer.open_poll(poll())
-            await late.watch.refresh(subjects.game_key("g"))
-            goes_on.set()
-            with pytest.raises(NotNow, match="has topics"):
-                await completing
-            assert not [each for each in await controls(other.bus) if each.HasField("forget_game")]
+
+def test_a_game_past_the_bound_of_live_games_is_refused_and_those_that_live_may_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        async with instances(tmp_path, 1) as (only,):
+            monkeypatch.setattr(limits, "GAMES_MAX", 1)
+            await only.writer.define_game(game())
+            another = Game(game_id="another", title="Another")
+            with pytest.raises(Exhausted, match="holds 1 games that have not ended; at most 1 may"):
+                await only.writer.define_game(another)
+            await only.writer.define_game(game("m"))
+            monkeypatch.setattr(limits, "GAMES_MAX", 2)
+            monkeypatch.setattr(limits, "GAMES_KEPT_MAX", 1)
+            with pytest.raises(Exhausted, match="ended ones included"):
+                await only.writer.define_game(another)
 
     run(scenario())
 

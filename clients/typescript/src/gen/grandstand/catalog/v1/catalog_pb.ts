@@ -874,7 +874,8 @@ export type DefineGameResponse = Message<"grandstand.catalog.v1.DefineGameRespon
   game?: Game | undefined;
 
   /**
-   * Where in the event stream it holds from, in each partition of the game.
+   * Where in the event stream it holds from, in each partition of the game. Empty
+   * for a game without topics of its own: it changes the meaning of no event.
    *
    * @generated from field: repeated grandstand.event.v1.Position applied_at = 2;
    */
