@@ -340,7 +340,7 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
     """Where spans go, with traces on."""
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
+    monkeypatch.setattr(telemetry, "is_on", lambda: True)
     monkeypatch.setattr(telemetry, "_tracer", provider.get_tracer("test"))
     return exporter
 
