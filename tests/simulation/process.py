@@ -20,18 +20,18 @@ class Process:
         self.life = 1
         self.is_up = True
         self.clock = Clock(world)
+        self.booted_s = world.now_s - world.random.uniform(100, 1e6)
+        self.stopped_until_s = 0.0
         self.loop = VirtualLoop(self)
-        self._booted_s = world.now_s - world.random.uniform(100, 1e6)
-        self._stopped_until_s = 0.0
 
     @property
     def boot_s(self) -> float:
         """CLOCK_BOOTTIME: it goes on while the process is stopped, and nobody can set it."""
-        return self.world.now_s - self._booted_s
+        return self.world.now_s - self.booted_s
 
     @property
     def is_stopped(self) -> bool:
-        return self.world.now_s < self._stopped_until_s
+        return self.world.now_s < self.stopped_until_s
 
     def then(self, do: Callable[[], None], mean_s: float = 0.004, at_least_s: float = 0.0) -> None:
         """Does it after a while, if this life lasts until then."""
@@ -43,8 +43,8 @@ class Process:
         """Does it now, if this life still lasts; if it is stopped, once it goes on."""
         if not self.is_up or self.life != life:
             return
-        if self.world.now_s < self._stopped_until_s:
-            self.world.after(self._stopped_until_s - self.world.now_s, lambda: self.in_turn(do, life))
+        if self.world.now_s < self.stopped_until_s:
+            self.world.after(self.stopped_until_s - self.world.now_s, lambda: self.in_turn(do, life))
         else:
             do()
 
@@ -64,7 +64,7 @@ class Process:
 
     def stop(self, for_s: float) -> None:
         """SIGSTOP, and SIGCONT after a while: what happens to it waits."""
-        self._stopped_until_s = max(self._stopped_until_s, self.world.now_s + for_s)
+        self.stopped_until_s = max(self.stopped_until_s, self.world.now_s + for_s)
 
     def kill(self, down_s: float) -> None:
         """SIGKILL, and a new life after a while."""
@@ -78,7 +78,7 @@ class Process:
     def _come_back(self) -> None:
         self.life += 1
         self.is_up = True
-        self._stopped_until_s = 0.0
+        self.stopped_until_s = 0.0
         self.loop = VirtualLoop(self)
         self.born()
 

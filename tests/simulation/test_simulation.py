@@ -141,39 +141,26 @@ A_HISTORY: Mapping[str, float] = {
 
 @pytest.mark.timeout(600 + 2 * HISTORIES)
 def test_every_acked_event_is_counted_once_in_any_history() -> None:
-    share = -(-HISTORIES // PROCESSES)
-    runs = [
-        subprocess.Popen(
-            [
-                *(sys.executable, "-m", "tests.simulation"),
-                *("--seed", str(FIRST_SEED + n * share), "--histories", str(min(share, HISTORIES))),
-            ],
-            cwd=checkout(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for n in range(min(PROCESSES, HISTORIES))
-    ]
-    told = []
-    for run in runs:
-        out, err = run.communicate()
-        assert run.returncode == 0, err.strip()
-        told.append(json.loads(out.splitlines()[-1]))
-    assert sum(each["histories"] for each in told) >= HISTORIES
+    asked = ("--seed", FIRST_SEED, "--histories", HISTORIES, "--processes", PROCESSES)
+    run = subprocess.run(
+        [sys.executable, "-m", "tests.simulation", *map(str, asked)],
+        cwd=checkout(),
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr.strip()
+    told = json.loads(run.stdout.splitlines()[-1])
+    assert told["histories"] == HISTORIES
     if HISTORIES >= 200:
         assert_tries_everything(told)
 
 
-def assert_tries_everything(told: Sequence[Mapping[str, Any]]) -> None:
+def assert_tries_everything(told: Mapping[str, Any]) -> None:
     """Histories in which nothing goes wrong would all be right."""
-    histories = sum(each["histories"] for each in told)
-    assert set().union(*(each["kinds"] for each in told)) == {
-        *("poll", "board", "pulse", "metric", "audience", "custom")
-    }
+    histories = told["histories"]
+    assert told["kinds"] == sorted(("poll", "board", "pulse", "metric", "audience", "custom"))
     for what, a_history in A_HISTORY.items():
-        count = sum(each[what] for each in told)
-        assert count >= a_history * histories, f"only {count} {what} in {histories} histories"
+        assert told[what] >= a_history * histories, f"only {told[what]} {what} in {histories} histories"
 
 
 def test_a_seed_plays_the_same_history_again() -> None:
@@ -448,7 +435,7 @@ BROKEN: Sequence[tuple[str, Rules]] = [
     ),
     (
         "credit wider than the window",
-        Rules(ingest=GenerousIngest, native=EagerNative, events=(200, 300), **QUICK),
+        Rules(ingest=GenerousIngest, native=EagerNative, events=(120, 150), **QUICK),
     ),
     ("1: a view is never stale", Rules(patches=[(mesh.catalog.watch, "Freshness", AlwaysFresh)], **SLOW)),
     (
@@ -590,20 +577,23 @@ BROKEN: Sequence[tuple[str, Rules]] = [
 
 
 RARE = {
-    "6: a stream made anew begins at 1": 23,
+    "credit wider than the window": 1,
+    "14: readers do not wait for a rebuild": 5,
+    "8: a topic has its game's spread": 6,
+    "6: a stream made anew begins at 1": 31,
     "6: a purge of another stream counts": 77,
     "6: a session does not see that its stream was made anew": 800,
-    "no fence": 240,
-    "no look at what is applied": 43,
-    "3: the leader's clock alone moves time": 32,
-    "13: a void is not stored": 67,
-    "13: a removal is not stored": 42,
-    "4: a checkpoint is not proven": 185,
+    "no fence": 246,
+    "no look at what is applied": 60,
+    "3: the leader's clock alone moves time": 52,
+    "13: a void is not stored": 144,
+    "13: a removal is not stored": 76,
+    "4: a checkpoint is not proven": 310,
     "5: nobody knows what was purged": 154,
-    "10: whom a vote replaced is forgotten": 38,
-    "11: sums are clamped on their way": 105,
-    "15: the votes of a forgotten poll are those of the next of its name": 18,
-    "15: what a game's definition makes has no end of its own": 6,
+    "10: whom a vote replaced is forgotten": 85,
+    "11: sums are clamped on their way": 121,
+    "15: the votes of a forgotten poll are those of the next of its name": 30,
+    "15: what a game's definition makes has no end of its own": 16,
     "16: a firing is stored whatever was stored before": 23,
     "16: nobody sees that inboxes went back": 11,
     "16: what was taken back comes again when inboxes are rebuilt": 13,

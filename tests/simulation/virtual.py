@@ -25,7 +25,7 @@ from aggregate import bounds as aggregate_bounds
 from aggregate.lease import Lease
 from grandstand import fold
 from tests.simulation.bus import ModelConsumer
-from tests.simulation.loops import VirtualLoop
+from tests.simulation.loops import running_loop, running_loop_or_none
 from tests.simulation.notice_streams import NoticeConsumer, NoticePull
 from tests.simulation.pulls import ModelPull
 from tests.simulation.scene import Heard
@@ -56,9 +56,7 @@ class VirtualTime:
 
 
 def _process() -> Any:
-    loop = asyncio.get_running_loop()
-    assert isinstance(loop, VirtualLoop)
-    return loop.process
+    return running_loop().process
 
 
 def _lapsed(lease: Lease) -> bool:
@@ -94,6 +92,9 @@ def shells_in(world: World, more: Sequence[tuple[object, str, object]] = ()) -> 
         (tenacity, "time", time),
         (tenacity.wait, "random", world.random),
         (Lease, "lapsed", property(_lapsed)),
+        (asyncio, "get_running_loop", running_loop),
+        (asyncio.events, "get_running_loop", running_loop),
+        (asyncio.events, "_get_running_loop", running_loop_or_none),
         (fold, "find", lambda name: Heard),
         (fold, "names", lambda: frozenset({"heard"})),
         (aggregate_bounds, "LEASE_POLL_S", _LEASE_POLL_S),
@@ -123,6 +124,7 @@ def shells_in(world: World, more: Sequence[tuple[object, str, object]] = ()) -> 
     try:
         yield
     finally:
+        asyncio._set_running_loop(None)
         for target, name, value in kept:
             setattr(target, name, value)
         for logger, (level, propagate) in zip(loggers, logged, strict=True):

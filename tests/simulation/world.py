@@ -24,15 +24,18 @@ class World:
         self.is_deaf = False
         """True while somebody dies: what fails then is no failure."""
         self._failure: BaseException | None = None
+        self.in_c: object = None
+        """The loop that has its turn, as asyncio's C code knows it."""
         self._queue: list[tuple[float, float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
+        self._drawn = self.random.random
 
     @property
     def elapsed_s(self) -> float:
         return self.now_s - BEGINS_S
 
     def after(self, delay_s: float, do: Callable[[], None]) -> None:
-        heapq.heappush(self._queue, (self.now_s + delay_s, self.random.random(), next(self._numbers), do))
+        heapq.heappush(self._queue, (self.now_s + delay_s, self._drawn(), next(self._numbers), do))
 
     def soon(self, do: Callable[[], None], mean_s: float = 0.01) -> None:
         """After a delay such as messages and processes have: mostly short, sometimes long."""
@@ -50,8 +53,9 @@ class World:
     def run(self, until_s: float) -> None:
         """All that happens until so much time has passed."""
         until_s += BEGINS_S
-        while self._queue and self._queue[0][0] <= until_s:
-            self.now_s, _, _, do = heapq.heappop(self._queue)
+        queue = self._queue
+        while queue and queue[0][0] <= until_s:
+            self.now_s, _, _, do = heapq.heappop(queue)
             do()
             if self._failure is not None:
                 raise self._failure
