@@ -175,7 +175,7 @@ class PartitionRecount:
             failed = any(each.startswith(f"topic {key[1]!r} of game {key[0]!r}: ") for each in letters)
             is_new = False
             for row in section:
-                follows = self.scope.origins is None or row.origin in self.scope.origins
+                follows = self.scope.follows(row)
                 counts = self.scope.counts(row)
                 if not follows and not counts:
                     continue
@@ -235,10 +235,14 @@ class PartitionRecount:
         count = topic.count
         if isinstance(count, PollCount):
             count.take(fate, behind=behind)
+            if not self.scope.keeps_fates and fate.row.actor_key in count.rows:
+                count.rows[fate.row.actor_key].fate = None
         elif isinstance(count, BoardCount):
             count.pass_time(self.watermark_us)
             event_us = min(max(fate.stamp_us, self.watermark_us - _DEADLINE_US), self.watermark_us)
             count.take(fate, event_us, behind=behind)
+            if not self.scope.keeps_fates:
+                count.seasons[fate.season].rows[fate.row.actor_id].fates.clear()
         elif fate.row.topic.startswith("pulse/"):
             at_us = min(fate.stamp_us, self.watermark_us)
             fate.late = at_us < topic.newest_us - _LATENESS_US

@@ -22,7 +22,7 @@ from mesh.recount.partition import GameState, PartitionRecount, TopicState, own_
 from mesh.recount.scope import Scope, TopicKey
 from mesh.recount.scores import BoardCount, ScoreRow, SeasonCount
 from mesh.recount.votes import PollCount, Superseded, VoteRow
-from mesh.recount.windows import Window, window_of
+from mesh.recount.windows import window_of
 from mesh.redis import layout
 
 _GUEST = 1 << 31
@@ -47,7 +47,7 @@ def restored(scope: Scope, checkpoint: Checkpoint) -> PartitionRecount:
         if isinstance(state.count, BoardCount):
             prefix = f"hash:{game_id}/{topic}:"
             parts = {name.removeprefix(prefix): key for name, key in keys.items() if name.startswith(prefix)}
-            _take_scores(state.count, {part: _fields(key) for part, key in parts.items()})
+            take_scores(state.count, {part: _fields(key) for part, key in parts.items()})
         elif topic.startswith("pulse/"):
             for name, key in keys.items():
                 if name.startswith(f"log:{game_id}/{topic}:"):
@@ -62,6 +62,8 @@ def _fields(key: CheckpointKey) -> dict[bytes, bytes]:
 def _topics(key: CheckpointKey) -> dict[TopicKey, StoredTopic]:
     found = {}
     for field, value in _fields(key).items():
+        if field.startswith(b"!"):  # when it was written
+            continue
         game_id, _, topic = field.decode().partition("/")
         found[game_id, topic] = StoredTopic.FromString(value)
     return found
@@ -95,20 +97,16 @@ def _define(count: PartitionRecount, key: TopicKey, stored: StoredTopic) -> None
 
 
 def _see(count: PartitionRecount, log: OriginLog) -> None:
-    def put(key: bytes, window: Window) -> None:
-        if count.scope.origins is None or key in count.scope.origins:
-            count.windows[key] = window
-
     for rows in log.rows:
         columns = (iter_unpack(width, column) for width, column in (("<Q", rows.highest), ("<Q", rows.seen)))
         for (key,), (highest,), (seen,) in zip(iter_unpack("16s", rows.viewers), *columns, strict=True):
             window = window_of(producer=False)
             window.highest, window.bits = highest, seen
-            put(key, window)
+            count.windows[key] = window
         for producer in rows.producers:
             window = window_of(producer=True)
             window.highest, window.bits = producer.highest, int.from_bytes(producer.seen, "little")
-            put(producer.origin, window)
+            count.windows[producer.origin] = window
 
 
 def take_votes(count: PartitionRecount, rows: VoteRows) -> None:
@@ -152,7 +150,7 @@ def _named(name: str) -> tuple[TopicKey, int]:
     return (game_id, topic), int(generation or 0)
 
 
-def _take_scores(count: BoardCount, parts: dict[str, dict[bytes, bytes]]) -> None:
+def take_scores(count: BoardCount, parts: dict[str, dict[bytes, bytes]]) -> None:
     begun = [int(part) for part, fields in parts.items() if b"!begun" in fields]
     if count.has_seasons:
         count.current = max(begun, default=count.first)

@@ -15,12 +15,16 @@ TopicKey = tuple[str, str]
 """(game_id, topic)"""
 
 
+def _all(row: EventRow) -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
     counts: Callable[[EventRow], bool]
     """Whether the event is counted here, and its fate told."""
-    origins: frozenset[bytes] | None = None
-    """Of which origins the windows are kept; None: of all. Those of what is counted must be among them."""
+    follows: Callable[[EventRow], bool] = _all
+    """Whether its origin's window is kept. Must be so of what is counted."""
     keeps_fates: bool = True
 
 
