@@ -19,12 +19,14 @@ from aggregate.retention import Checkpoints, Retention
 from aggregate.revoking import AccessService
 from aggregate.service import AggregateService, CatalogService
 from aggregate.status import StatusExchange
+from aggregate.support import SupportService
 from aggregate.turns import Turns
 from aggregate.waiting_reads import WaitingReads
 from aggregate.worker import PartitionWorker
 from grandstand.access.v1.access_pb2_grpc import add_AccessServiceServicer_to_server
 from grandstand.aggregate.v1.aggregate_pb2_grpc import add_AggregateServiceServicer_to_server
 from grandstand.catalog.v1.catalog_pb2_grpc import add_CatalogServiceServicer_to_server
+from grandstand.support.v1.support_pb2_grpc import add_SupportServiceServicer_to_server
 from grandstand.wire.tasks import end
 from mesh import config, limits, runtime
 from mesh.addresses import Addresses
@@ -95,6 +97,8 @@ async def _working(process: runtime.Runtime, verifier: Verifier) -> AsyncIterato
         ),
         process.server,
     )
+    supporting = SupportService(bus, ResultStore(reading), access)
+    add_SupportServiceServicer_to_server(supporting, process.server)
     await ownership.settled()
     # From the first signal on, not when the last call has drained: others fold these partitions then.
     leaving = asyncio.create_task(_leave(process.draining, ownership))
@@ -140,6 +144,7 @@ if __name__ == "__main__":
             "grandstand.aggregate.v1.AggregateService",
             "grandstand.catalog.v1.CatalogService",
             "grandstand.access.v1.AccessService",
+            "grandstand.support.v1.SupportService",
         ],
         limits.CONTROL_MESSAGE_BYTES_MAX,
     )

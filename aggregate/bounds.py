@@ -84,6 +84,9 @@ LOOK_WITHIN_S = 1.5
 PROVEN_S = 3.0
 # How often owners look how full the event stream is.
 RETENTION_LOOK_S = 2.0
+# Of SupportService: calls under way, and how long one reads the stream: less than Envoy gives a unary call.
+EXPLAINS_MAX = 4
+EXPLAIN_S = 8.0
 # How much of a checkpoint is put back in one step.
 RESTORE_BYTES_MAX = 1024 * 1024
 DEAD_LETTERS_BYTES_MAX = 64 * 1024 * 1024

@@ -21,6 +21,8 @@ from ingest.intake import Intake, Ticket
 from ingest.log_capacity import LogCapacity, watch_capacity
 from ingest.pressure import Pressure
 from ingest.publisher import BlockPublisher
+from ingest.recent_refusals import RecentRefusals
+from ingest.refusal_answers import answering
 from ingest.response_scheduler import ResponseScheduler
 from ingest.service import PUBLISH, SERVICE, STREAM_BOUNDS, IngestService
 from ingest.stream import StreamContext
@@ -34,6 +36,7 @@ from mesh.health import proofs
 from mesh.health.clock_watch import ClockWatch
 from mesh.health.proofs import Proof
 from mesh.health.reporter import reporting
+from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.jetstream.pipeline import PublishPipeline
 from mesh.listener import Http2Listener
@@ -57,6 +60,8 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
         await catalog.start()
         backlog = BacklogWatch(bus)
         await backlog.start()
+        refusals = RecentRefusals(clock.now_s)
+        message_ids = subjects.message_ids(config.instance, uuid.uuid4().hex)
         checker, coalescer, pressure, capacity = (
             Checker(catalog.view),
             Coalescer[Ticket](),
@@ -64,9 +69,10 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
             LogCapacity(),
         )
         publisher = BlockPublisher(
-            pipeline, CastVotes(bus), checker, coalescer, pressure, uuid.uuid4().hex, catalog
+            *(pipeline, CastVotes(bus, refusals), checker, coalescer, pressure, message_ids, catalog),
+            refusals=refusals,
         )
-        intake = Intake(checker, coalescer, admission_of(config), pressure)
+        intake = Intake(checker, coalescer, admission_of(config), pressure, refusals)
         loop = asyncio.get_running_loop()
         context = StreamContext(intake, publisher, ResponseScheduler(), catalog, pressure, origins, loop)
         service = IngestService(
@@ -90,7 +96,11 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
         ]
         try:
             proven = proofs_of(config, bus, catalog, publisher, capacity)
-            async with clock.open(process), reporting(process, bus, proven, clock=clock):
+            async with (
+                clock.open(process),
+                reporting(process, bus, proven, clock=clock),
+                answering(bus, refusals, config.instance),
+            ):
                 yield
         finally:
             await publisher.drain()

@@ -27,6 +27,7 @@ from ingest.admission import SHED, Admission, OverRate
 from ingest.check import NO_BODY, Checker, KnownEvents
 from ingest.coalesce import FULL_BYTES, MANY_BYTES, Batch, Coalescer
 from ingest.pressure import Pressure
+from ingest.recent_refusals import RecentRefusals
 from ingest.session import SEQ_MAX, IngestSession
 from mesh.jetstream import subjects
 
@@ -113,12 +114,18 @@ class Intake:
     clock; `anchor_s`: of the view that validates (mesh.catalog.freshness)."""
 
     def __init__(
-        self, checker: Checker, coalescer: Coalescer[Ticket], admission: Admission, pressure: Pressure
+        self,
+        checker: Checker,
+        coalescer: Coalescer[Ticket],
+        admission: Admission,
+        pressure: Pressure,
+        refusals: RecentRefusals | None = None,
     ) -> None:
         self._checker = checker
         self._coalescer = coalescer
         self._admission = admission
         self._pressure = pressure
+        self._refusals = RecentRefusals() if refusals is None else refusals
 
     def take(
         self,
@@ -218,11 +225,11 @@ class Intake:
                         wait_s = owed_s
                 except (Unknown, StaleCatalog) as error:
                     unresolved.append((event, error))
-                except OverRate as error:
-                    ticket.refused(seq, error)
                 except GrandstandError as error:
                     ticket.refused(seq, error)
-                    wait_s = max(wait_s, self.charge(session, now_s))
+                    self._refusals.refused_event(session.actor_id, session.origin_id, event, error)
+                    if not isinstance(error, OverRate):
+                        wait_s = max(wait_s, self.charge(session, now_s))
         finally:
             session.advance(next_seq)
             if batch is not None and batch.bytes >= MANY_BYTES:
@@ -268,6 +275,8 @@ class Intake:
                 self._one(sender, ticket, event, known, now_s, at_s, anchor_s, "", admitted=True)
             except GrandstandError as error:
                 ticket.refused(event.origin_seq, error)
+                session = sender.session
+                self._refusals.refused_event(session.actor_id, session.origin_id, event, error)
 
     def _relayed(self, sender: IntakeSender, origin_id: str, seq: int) -> Ticket:
         session = sender.session
@@ -346,6 +355,7 @@ class Intake:
             if ticket is not sender:
                 raise _SHED
             sender.shed(seq)
+            self._refusals.shed(actor_id, game_id, kind)
             return 0.0
         if not is_fresh and kind in _TIMED:
             raise _HELD

@@ -33,12 +33,14 @@ from collections.abc import Callable
 from opentelemetry.trace import SpanKind
 
 from grandstand.event.v1.event_pb2 import Position
+from grandstand.wire import ids
 from grandstand.wire.errors import GrandstandError, Unavailable
 from ingest import bounds
 from ingest.check import Checker, Place
 from ingest.coalesce import Batch, Coalescer, Entry
 from ingest.intake import Ticket
 from ingest.pressure import Pressure
+from ingest.recent_refusals import RecentRefusals
 from ingest.republish import split_for_republish
 from ingest.votes import CastVotes
 from mesh import limits, telemetry
@@ -69,12 +71,14 @@ class BlockPublisher:
         pressure: Pressure,
         ingest_id: str,
         catalog: CatalogWatch,
+        refusals: RecentRefusals | None = None,
     ) -> None:
         self._pipeline = pipeline
         self._cast_votes = cast_votes
         self._checker = checker
         self._catalog = catalog
         self._pressure = pressure
+        self._refusals = RecentRefusals() if refusals is None else refusals
         self._ingest_id = ingest_id
         self._numbers = itertools.count(1)
         self._coalescer = coalescer
@@ -197,8 +201,7 @@ class BlockPublisher:
             sections[place] = [entry for at, entry in enumerate(entries) if at not in refused]
             for at, error in refused.items():
                 if error is not None:
-                    ticket, seq, *_ = entries[at]
-                    ticket.refused(seq, error)
+                    self._refuse(batch, [entries[at]], error)
         batch.keep(sections)
 
     async def _publish(self, batch: Batch[Ticket]) -> int:
@@ -276,8 +279,24 @@ class BlockPublisher:
     ) -> None:
         """Refuses these events."""
         self._cast_votes.refused(batch, entries, error, maybe_stored=maybe_stored)
-        for ticket, seq, *_ in entries:
+        self._refuse(batch, entries, error, maybe_stored=maybe_stored)
+
+    def _refuse(
+        self,
+        batch: Batch[Ticket],
+        entries: list[Entry[Ticket]],
+        error: GrandstandError,
+        *,
+        maybe_stored: bool = False,
+    ) -> None:
+        names, origins = batch.actor_ids(), batch.origins()
+        for ticket, seq, origin_at, actor_at, said in entries:
             ticket.refused(seq, error, maybe_stored=maybe_stored)
+            origin = ids.origin_of(origins.key(origin_at), producer=origin_at < 0)
+            game_id, topic, *_ = said.place
+            self._refusals.refused(
+                *(names[actor_at], game_id, topic, origin, seq, error), maybe_stored=maybe_stored
+            )
 
     async def drain(self) -> None:
         """Waits for blocks that are being published, at most for the publish deadline."""

@@ -34,6 +34,7 @@ from grandstand.wire.errors import AlreadyDone, GrandstandError
 from ingest import bounds
 from ingest.check import Place
 from ingest.coalesce import Batch, BatchOrigins, Entry, Outcome
+from ingest.recent_refusals import RecentRefusals
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 
@@ -82,8 +83,9 @@ class RecentVotes:
 class CastVotes:
     """Who has voted in final polls, as far as this ingest can tell."""
 
-    def __init__(self, bus: Bus) -> None:
+    def __init__(self, bus: Bus, refusals: RecentRefusals | None = None) -> None:
         self._bus = bus
+        self._refusals = RecentRefusals() if refusals is None else refusals
         self._recent = RecentVotes()
         self._silent_until: dict[int, float] = {}
 
@@ -122,7 +124,7 @@ class CastVotes:
         waiting, batch.outcome.waiting = batch.outcome.waiting, {}
         for voter, seconds in waiting.items():
             for ticket, seq in seconds:
-                ticket.refused(seq, _second(voter))
+                self._refuse(voter, ticket, seq, _second(voter))
 
     def refused(
         self,
@@ -150,7 +152,14 @@ class CastVotes:
     ) -> None:
         self._recent.forget(voter, identity)
         for ticket, seq in outcome.waiting.pop(voter, ()):
-            ticket.refused(seq, error, maybe_stored=maybe_stored)
+            self._refuse(voter, ticket, seq, error, maybe_stored=maybe_stored)
+
+    def _refuse(
+        self, voter: _Voter, ticket: Any, seq: int, error: GrandstandError, *, maybe_stored: bool = False
+    ) -> None:
+        ticket.refused(seq, error, maybe_stored=maybe_stored)
+        (game_id, topic, *_), actor_id, _ = voter
+        self._refusals.refused(actor_id, game_id, topic, "", seq, error, maybe_stored=maybe_stored)
 
     async def _ask(
         self, batch: Batch[Any], unsure: dict[Place, list[int]], keys: list[bytes], origins: BatchOrigins

@@ -4,6 +4,7 @@
     Open…, Close…,
     VoidVotes, RemoveScore          a token with the role owner that opens the game
     ReadPartitions, Revoke          a token with the role operator, a client's or the mesh's own
+    Explain                         the same, that opens the game
     ListGames                       a token with the role owner, which sees the games that it opens
     Read, ReadStanding, GetGame,
     ListPolls, ListBoards           none, or a good one that opens the game: the edge serves them to anybody

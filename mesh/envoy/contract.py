@@ -20,6 +20,7 @@ from grandstand.catalog.v1 import catalog_pb2
 from grandstand.gateway.v1 import gateway_pb2
 from grandstand.ingest.v1 import ingest_pb2
 from grandstand.notify.v1 import notify_pb2
+from grandstand.support.v1 import support_pb2
 
 Listener = Literal["edge", "mesh"]
 LISTENERS: tuple[Listener, ...] = get_args(Listener)
@@ -30,6 +31,7 @@ _SERVED_BY: tuple[tuple[str, ServiceDescriptor], ...] = (
     ("aggregate", aggregate_pb2.DESCRIPTOR.services_by_name["AggregateService"]),
     ("aggregate", catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"]),
     ("aggregate", access_pb2.DESCRIPTOR.services_by_name["AccessService"]),
+    ("aggregate", support_pb2.DESCRIPTOR.services_by_name["SupportService"]),
     ("notify", notify_pb2.DESCRIPTOR.services_by_name["NotifyService"]),
 )
 KINDS = tuple(dict.fromkeys(kind for kind, _ in _SERVED_BY))
@@ -58,6 +60,7 @@ _MESH_TOKEN_METHODS = (
     "AggregateService/ReadPartitions",
     "AccessService/Revoke",
     "AccessService/ListRevocations",
+    "SupportService/Explain",
     "NotifyService/SendNotice",
     "NotifyService/SendNoticeToActors",
     "NotifyService/CancelNotice",

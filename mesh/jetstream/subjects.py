@@ -53,6 +53,9 @@ PARTITION_STATUS_ALL = "partitions.*"
 WORKERS = "workers.aggregate"
 """Where the aggregation workers tell each other that they live (WorkerBeat)."""
 
+REFUSALS = "refusals"
+"""Where it is asked of every ingest what it refused of an actor lately (RefusalsRequest)."""
+
 HEALTH_ALL = "health.>"
 HEALTH_OF_NOTIFY = "health.notify.*"
 
@@ -74,6 +77,11 @@ def probe(service: str, instance: str) -> str:
 def _token(name: str) -> str:
     """Of a name that an operator chose, and that may hold anything."""
     return re.sub(r"[^A-Za-z0-9_-]", "_", name) or "_"
+
+
+def message_ids(instance: str, life: str) -> str:
+    """What the ids of an ingest's messages begin with, before their number; `life`: of the process."""
+    return f"{_token(instance)}.{life}"
 
 
 def replies(user: str) -> str:
@@ -216,6 +224,12 @@ PROBES = 65_536
 def probe_key(life: str) -> str:
     """Where a process puts its probes into the catalog's bucket; `life` tells it from others."""
     return f"probe.{zlib.crc32(life.encode()) % PROBES}"
+
+
+def catalog_entries_of(game_id: str) -> list[str]:
+    """The subjects of the catalog's bucket on which a game, its polls and its boards are."""
+    names = (game_key(game_id), poll_key(game_id, "*"), board_key(game_id, "*"))
+    return [f"$KV.{CATALOG_BUCKET}.{name}" for name in names]
 
 
 def game_key(game_id: str) -> str:

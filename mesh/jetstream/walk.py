@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 from mesh.jetstream.bus import Bus
 from mesh.jetstream.pull import Pull, PullBroken, Pulled
@@ -14,7 +14,7 @@ _FRUITLESS_MAX = 5
 
 async def walk(
     bus: Bus, stream: str, subjects: Sequence[str], start: int = 1
-) -> AsyncIterator[tuple[list[Pulled], int]]:
+) -> AsyncGenerator[tuple[list[Pulled], int], None]:
     """In the stream's order, each message once, with how many are still to come. A consumer that breaks is
     made anew after what it brought. Close it, if it is left early (contextlib.aclosing).
 

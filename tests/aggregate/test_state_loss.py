@@ -9,14 +9,13 @@ import asyncio
 import contextlib
 import logging
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import pytest
 import redis
 from nats.js.errors import APIError
 
 from aggregate import checkpoint, lease_session
-from aggregate.deadletters import DeadLetters
 from aggregate.eventlog import EventLog, Purged
 from aggregate.lease_session import LeaseSession
 from aggregate.manifest import tail
@@ -37,7 +36,7 @@ from tests.support import blocks
 from tests.support.games import run
 from tests.support.nats_versions import nats_version, on_each_nats  # noqa: F401
 from tests.support.servers import Stores, eventually, stores
-from tests.support.votes_stream import PARTITIONS, VotesStream, votes_stream
+from tests.support.votes_stream import PARTITIONS, VotesStream, owner, votes_stream
 
 VOTES = 20
 
@@ -221,19 +220,6 @@ def test_i4_a_partition_that_was_being_rebuilt_when_the_stream_lost_its_tail_is_
 
 
 # The purge.
-
-
-@contextlib.asynccontextmanager
-async def owner(votes: VotesStream, partition: int, name: str = "one") -> AsyncIterator[PartitionWorker]:
-    """In this process, so that its steps can be held up."""
-    stored = PartitionStore(votes.database, partition, name)
-    worker = PartitionWorker(votes.bus, stored, DeadLetters(votes.bus), Checkpoints(votes.bus), partition)
-    task = asyncio.create_task(worker.run())
-    try:
-        yield worker
-    finally:
-        worker.stop()
-        await task
 
 
 async def checkpoint_of(worker: PartitionWorker) -> Checkpoint:

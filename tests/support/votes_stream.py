@@ -9,7 +9,10 @@ from collections.abc import AsyncIterator
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from aggregate.deadletters import DeadLetters
 from aggregate.partition_store import PartitionStore
+from aggregate.retention import Checkpoints
+from aggregate.worker import PartitionWorker
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.wire import bounds as wire_bounds
 from grandstand.wire.tasks import end
@@ -164,3 +167,16 @@ async def votes_stream(nats_url: str, redis_url: str) -> AsyncIterator[VotesStre
     finally:
         await database.aclose()
         await bus.close()
+
+
+@contextlib.asynccontextmanager
+async def owner(votes: VotesStream, partition: int, name: str = "one") -> AsyncIterator[PartitionWorker]:
+    """In this process, so that its steps can be held up."""
+    stored = PartitionStore(votes.database, partition, name)
+    worker = PartitionWorker(votes.bus, stored, DeadLetters(votes.bus), Checkpoints(votes.bus), partition)
+    task = asyncio.create_task(worker.run())
+    try:
+        yield worker
+    finally:
+        worker.stop()
+        await task

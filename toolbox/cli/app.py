@@ -11,11 +11,13 @@ import signal
 import typer
 
 from toolbox.cli import (
+    audit,
     bench,
     boards,
     certs,
     chaos,
     definitions,
+    explain,
     load,
     notices,
     rebuild,
@@ -26,7 +28,22 @@ from toolbox.cli import (
 )
 from toolbox.cli.console import one_line_errors
 
-MODULES = (run, token, certs, rebuild, definitions, boards, sending, notices, load, testing, bench, chaos)
+MODULES = (
+    run,
+    token,
+    certs,
+    rebuild,
+    definitions,
+    boards,
+    sending,
+    notices,
+    explain,
+    audit,
+    load,
+    testing,
+    bench,
+    chaos,
+)
 """In the order of `--help`."""
 
 

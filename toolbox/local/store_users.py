@@ -23,7 +23,7 @@ from mesh.jetstream import subjects
 
 SUPERVISOR = "supervisor"
 OPERATOR = "operator"
-"""What `grandstand rebuild` needs."""
+"""What `grandstand rebuild`, `explain` and `audit` need."""
 ADMIN = "admin"
 """Everything: for people, and for chaos."""
 
@@ -83,6 +83,19 @@ _NOTICES = (
     ),
 )
 """To keep what inboxes are made of. One has the right to purge it: the streams are notify's alone."""
+_EXPLAIN = (
+    subjects.REFUSALS,
+    *_api("STREAM.INFO STREAM.MSG.GET CONSUMER.CREATE", _EVENTS),
+    *_api("CONSUMER.MSG.NEXT", _EVENTS, ".*"),
+    *_api("STREAM.INFO CONSUMER.CREATE", subjects.DEAD_LETTERS_STREAM),
+    *_api("CONSUMER.MSG.NEXT", subjects.DEAD_LETTERS_STREAM, ".*"),
+    *_api("CONSUMER.CREATE", subjects.CATALOG_STREAM),
+    *_api("CONSUMER.MSG.NEXT", subjects.CATALOG_STREAM, ".*"),
+    *_api("STREAM.INFO STREAM.MSG.GET CONSUMER.CREATE", _CHECKPOINTS),
+    *_api("CONSUMER.DELETE", _CHECKPOINTS, ".*"),
+    f"$JS.FC.{_CHECKPOINTS}.>",
+)
+"""To read what became of an event."""
 _CONNECT = ("info", "ping", "client|setinfo")
 _READ = ("get", "hget", "hgetall", "zcard", "zscore", "zrange", "zrank", "zcount")
 _SCRIPTS = ("eval", "evalsha")
@@ -96,12 +109,17 @@ RIGHTS: Mapping[str, Rights] = {
             "votes.*",
             "health.ingest.*",
             "probes.ingest.*",
-            _replies("ingest"),
+            *map(_replies, ("ingest", "aggregate", OPERATOR)),
             *_api("STREAM.CREATE STREAM.DELETE", _PROBES),
             *_CATALOG,
             *_CLOCK,
         ),
-        subscribe=(subjects.HEALTH_ALL, subjects.PARTITION_STATUS_ALL, _replies("ingest")),
+        subscribe=(
+            subjects.HEALTH_ALL,
+            subjects.PARTITION_STATUS_ALL,
+            subjects.REFUSALS,
+            _replies("ingest"),
+        ),
     ),
     "aggregate": Rights(
         publish=(
@@ -128,6 +146,11 @@ RIGHTS: Mapping[str, Rights] = {
             *_api("STREAM.CREATE STREAM.MSG.GET", subjects.TOMBSTONES_STREAM),
             subjects.tombstone("*"),
             *_CLOCK,
+            *_EXPLAIN[:1],
+            *_api("CONSUMER.CREATE", _EVENTS),
+            *_api("CONSUMER.CREATE", subjects.DEAD_LETTERS_STREAM),
+            *_api("CONSUMER.MSG.NEXT", subjects.DEAD_LETTERS_STREAM, ".*"),
+            *_api("CONSUMER.MSG.NEXT", subjects.CATALOG_STREAM, ".*"),
         ),
         subscribe=(
             "votes.*",
@@ -194,10 +217,10 @@ RIGHTS: Mapping[str, Rights] = {
         commands=("get", "set"),
     ),
     OPERATOR: Rights(
-        publish=_api("STREAM.INFO STREAM.MSG.GET", _EVENTS),
+        publish=_EXPLAIN,
         subscribe=(_replies(OPERATOR),),
         keys=(_PARTITIONS,),
-        commands=(*_CONNECT, *["get", "hgetall", "hkeys", "set", "del", "unlink"], *_SCRIPTS),
+        commands=(*_CONNECT, *_READ, *["mget", "hkeys", "set", "del", "unlink"], *_SCRIPTS),
     ),
     ADMIN: Rights(publish=(">",), subscribe=(">",), keys=("*",), commands=("@all",)),
 }

@@ -188,6 +188,7 @@ def test_what_changes_a_game_sends_notices_or_is_for_operators_is_not_at_the_edg
     assert set(mesh) - set(edge) == {
         "/grandstand.access.v1.AccessService/Revoke",
         "/grandstand.access.v1.AccessService/ListRevocations",
+        "/grandstand.support.v1.SupportService/Explain",
         "/grandstand.aggregate.v1.AggregateService/ReadPartitions",
         *(f"/grandstand.catalog.v1.CatalogService/{call}" for call in (*FOR_OWNERS, *TAKEN_BACK)),
         *FOR_SENDERS,

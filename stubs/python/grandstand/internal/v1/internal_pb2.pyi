@@ -580,6 +580,60 @@ class VotedResponse(_message.Message):
     second: _containers.RepeatedScalarFieldContainer[bytes]
     def __init__(self, second: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
+class RefusalsRequest(_message.Message):
+    __slots__ = ("actor_id",)
+    ACTOR_ID_FIELD_NUMBER: _ClassVar[int]
+    actor_id: str
+    def __init__(self, actor_id: _Optional[str] = ...) -> None: ...
+
+class RefusalsResponse(_message.Message):
+    __slots__ = ("instance", "since_us", "refusals", "refused", "sheds")
+    INSTANCE_FIELD_NUMBER: _ClassVar[int]
+    SINCE_US_FIELD_NUMBER: _ClassVar[int]
+    REFUSALS_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    SHEDS_FIELD_NUMBER: _ClassVar[int]
+    instance: str
+    since_us: int
+    refusals: _containers.RepeatedCompositeFieldContainer[Refusal]
+    refused: int
+    sheds: _containers.RepeatedCompositeFieldContainer[Shed]
+    def __init__(self, instance: _Optional[str] = ..., since_us: _Optional[int] = ..., refusals: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., refused: _Optional[int] = ..., sheds: _Optional[_Iterable[_Union[Shed, _Mapping]]] = ...) -> None: ...
+
+class Refusal(_message.Message):
+    __slots__ = ("at_us", "game_id", "topic", "origin_id", "origin_seq", "code", "message", "maybe_stored")
+    AT_US_FIELD_NUMBER: _ClassVar[int]
+    GAME_ID_FIELD_NUMBER: _ClassVar[int]
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_ID_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_SEQ_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    MAYBE_STORED_FIELD_NUMBER: _ClassVar[int]
+    at_us: int
+    game_id: str
+    topic: str
+    origin_id: str
+    origin_seq: int
+    code: int
+    message: str
+    maybe_stored: bool
+    def __init__(self, at_us: _Optional[int] = ..., game_id: _Optional[str] = ..., topic: _Optional[str] = ..., origin_id: _Optional[str] = ..., origin_seq: _Optional[int] = ..., code: _Optional[int] = ..., message: _Optional[str] = ..., maybe_stored: _Optional[bool] = ...) -> None: ...
+
+class Shed(_message.Message):
+    __slots__ = ("game_id", "kind", "count", "first_us", "last_us")
+    GAME_ID_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    FIRST_US_FIELD_NUMBER: _ClassVar[int]
+    LAST_US_FIELD_NUMBER: _ClassVar[int]
+    game_id: str
+    kind: str
+    count: int
+    first_us: int
+    last_us: int
+    def __init__(self, game_id: _Optional[str] = ..., kind: _Optional[str] = ..., count: _Optional[int] = ..., first_us: _Optional[int] = ..., last_us: _Optional[int] = ...) -> None: ...
+
 class WorkerBeat(_message.Message):
     __slots__ = ("instance", "life", "leaving", "released", "asks")
     INSTANCE_FIELD_NUMBER: _ClassVar[int]
