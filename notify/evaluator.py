@@ -91,6 +91,8 @@ class Evaluator:
         self._instances = Instances(instance, boot_s())
         self._living = frozenset((instance,))
         self._is_open = False
+        self.fired = 0
+        """Firings that this process has stored."""
         self._with_rules: set[str] = set()
         self._finished: dict[str, int] = {}
         """Games that are sealed and told, and their generations."""
@@ -414,6 +416,7 @@ class Evaluator:
             return
         sequence = await self._stream.publish(firing)
         if sequence is not None:
+            self.fired += 1
             judged.rules.stored(firing, sequence)
             return
         last = await self._stream.last(firing.subject)

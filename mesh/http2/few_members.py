@@ -155,6 +155,9 @@ class FewMembers:
     def send(self, message: Shared, chosen: NDArray[np.bool_], now: float) -> int:
         return len(self._deliver(message, np.flatnonzero(chosen).tolist(), now))
 
+    def stalled(self) -> int:
+        return sum(self.was_skipped)
+
     def oldest_sent_at(self) -> float:
         return min(self.sent_at)
 

@@ -133,6 +133,9 @@ class ManyMembers:
         announced = self.announced[: self.count]
         np.maximum(announced, below - 1, out=announced)
 
+    def stalled(self) -> int:
+        return int(np.count_nonzero(self.was_skipped[: self.count]))
+
     def oldest_sent_at(self) -> float:
         return float(self.sent_at[: self.count].min())
 
