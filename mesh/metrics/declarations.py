@@ -1,9 +1,9 @@
 """Every metric, once: its name, type, unit, labels and meaning. docs/metrics.md is made from this table.
 
 Names follow prometheus.io/docs/practices/naming: `grandstand_<part>_<what>_<unit>`; a counter is exposed
-with `_total` behind. Metrics whose part is a service are that service's, the others are of each process. Every
-label takes its values from a small set that clients cannot extend: partitions, methods, codes, reasons. `game`
-alone names what operators choose, within mesh.metrics.hottest's bound.
+with `_total` behind. Metrics whose part is a service are that service's, the others are of each process. A
+label takes its values from a small set that clients cannot extend: partitions, methods, codes, reasons. Only
+`game` names what operators choose, within mesh.metrics.hottest's bound.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ class ProcessWatch:
         self._timer: asyncio.TimerHandle | None = None
         registry.info(
             declarations.BUILD,
-            {"version": metadata.version("grandstand"), "python": platform.python_version()},
+            {"version": _version(), "python": platform.python_version()},
         )
         registry.histogram(declarations.LOOP_LAG, self._lag_s)
         registry.histogram(declarations.GC_PAUSE, lambda: self._pauses_s)
@@ -61,3 +61,11 @@ class ProcessWatch:
             self._began_s = now_s
         else:
             self._pauses_s[str(found["generation"])].observe(now_s - self._began_s)
+
+
+def _version() -> str:
+    """Of the installed release; "checkout" where none is installed."""
+    try:
+        return metadata.version("grandstand")
+    except metadata.PackageNotFoundError:
+        return "checkout"
