@@ -18,8 +18,8 @@ WINDOW_S = 10.0
 
 def hottest(values: Mapping[str, float], most: int = HOTTEST_MAX) -> dict[str, float]:
     """The `most` greatest, and the sum of the rest as OTHERS. A game whose id is OTHERS is in that sum."""
-    found = dict(heapq.nlargest(most, values.items(), itemgetter(1)))
-    found.pop(OTHERS, None)
+    named = (each for each in values.items() if each[0] != OTHERS)
+    found = dict(heapq.nlargest(most, named, itemgetter(1)))
     found[OTHERS] = sum(values.values()) - sum(found.values())
     return found
 
@@ -45,7 +45,7 @@ class GameRates:
 
     def hottest(self, now_s: float) -> dict[str, float]:
         self._turn(now_s)
-        return hottest({game_id: events / WINDOW_S for game_id, events in self._last.items()})
+        return {game_id: events / WINDOW_S for game_id, events in hottest(self._last).items()}
 
     def _turn(self, now_s: float) -> None:
         passed_s = now_s - self._began_s

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -44,9 +45,12 @@ class MetricRegistry:
         self._add(declared, lambda: _family_of(declared, source()))
 
     def info(self, declared: Declaration, labels: Mapping[str, str]) -> None:
-        family = InfoMetricFamily(declared.name, declared.help)
-        family.add_metric((), dict(labels))
-        self._add(declared, lambda: family)
+        def read() -> Family:
+            family = InfoMetricFamily(declared.name, declared.help)
+            family.add_metric((), dict(labels))
+            return family
+
+        self._add(declared, read)
 
     def histogram(self, declared: Declaration, source: Histogram | Callable[[], Histograms]) -> None:
         read = (lambda: source) if isinstance(source, Histogram) else source
@@ -54,9 +58,8 @@ class MetricRegistry:
 
     def collector(self, declared: Sequence[Declaration], collect: Callable[[], Iterator[Family]]) -> None:
         """One of prometheus-client's own, which gives the families of these declarations."""
-        names = [each.name for each in declared]
         for each in declared:
-            self._add(each, lambda name=each.name: _named(name, names, collect()))  # type: ignore[misc]
+            self._add(each, partial(_of_collector, each, collect))
 
     def _add(self, declared: Declaration, read: Read) -> None:
         assert declared.name not in self._reads, f"{declared.name} is read twice"
@@ -77,11 +80,10 @@ class MetricRegistry:
                 self._failed[name] = self._failed.get(name, 0) + 1
 
 
-def _named(name: str, known: Sequence[str], families: Iterator[Family]) -> Family:
-    found = {family.name: family for family in families}
-    unknown = found.keys() - set(known)
-    assert not unknown, f"prometheus-client gives {sorted(unknown)}, which are not declared"
-    return found[name]
+def _of_collector(declared: Declaration, collect: Callable[[], Iterator[Family]]) -> Family:
+    family = next(family for family in collect() if family.name == declared.name)
+    family.documentation, family.unit = declared.help, declared.unit
+    return family
 
 
 def _family_of(declared: Declaration, values: Values | None) -> Family:
