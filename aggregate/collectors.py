@@ -39,7 +39,6 @@ def collect(
     registry.value(d.AGGREGATE_BLOCKS, lambda: counts.blocks)
     registry.histogram(d.AGGREGATE_FLUSH, counts.flush_s)
     registry.histogram(d.AGGREGATE_FLUSH_ROWS, counts.flush_rows)
-    registry.histogram(d.AGGREGATE_FLUSH_EVENTS, counts.flush_events)
     registry.value(d.AGGREGATE_LATE, lambda: counts.late)
     registry.value(d.AGGREGATE_INTERVAL, lambda: pace.interval_s)
     registry.value(d.AGGREGATE_LEASES, lambda: counts.leases)

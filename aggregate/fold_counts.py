@@ -17,7 +17,7 @@ class FoldCounts:
         self.late = 0
         """Flushes that were stored more than half an interval after they were due."""
         self.flush_s = Histogram()
-        self.flush_rows, self.flush_events = Histogram(SIZES), Histogram(SIZES)
+        self.flush_rows = Histogram(SIZES)
         self.leases = {"acquired": 0, "released": 0, "lost": 0}
         self.takeover_s = Histogram()
         self.events_per_block = 1.0
@@ -32,7 +32,6 @@ class FoldCounts:
         self.late += is_late
         self.flush_s.observe(seconds, traceparent)
         self.flush_rows.observe(rows)
-        self.flush_events.observe(events)
         if blocks:
             self.events_per_block += _GAIN * (events / blocks - self.events_per_block)
 

@@ -193,7 +193,6 @@ AGGREGATE_EVENTS = _counter("aggregate_events_folded", "Events that were flushed
 AGGREGATE_BLOCKS = _counter("aggregate_blocks_folded", "Blocks that were flushed with their fold.")
 AGGREGATE_FLUSH = _histogram("aggregate_flush_duration_seconds", "The atomic write of a flush to Redis.")
 AGGREGATE_FLUSH_ROWS = _histogram("aggregate_flush_rows", "Keys that a flush writes.")
-AGGREGATE_FLUSH_EVENTS = _histogram("aggregate_flush_events", "Events that a flush covers.")
 AGGREGATE_LATE = _counter(
     "aggregate_flushes_late", "Flushes stored more than half an interval after they were due."
 )
