@@ -16,6 +16,6 @@ class FrameCounts:
         self.updates = 0
         self.snapshots = 0
         self.conflated = 0
-        """Updates that a viewer had no room for: it is shown them with later ones."""
+        """Updates that found a viewer without room: it is shown them later, with what came meanwhile."""
         self.renditions = 0
         """Changes of a cohort's rate."""

@@ -156,7 +156,9 @@ class FewMembers:
         return len(self._deliver(message, np.flatnonzero(chosen).tolist(), now))
 
     def stalled(self) -> int:
-        return sum(self.was_skipped)
+        return sum(
+            skipped and window <= 0 for skipped, window in zip(self.was_skipped, self.windows, strict=True)
+        )
 
     def oldest_sent_at(self) -> float:
         return min(self.sent_at)

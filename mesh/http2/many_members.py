@@ -134,7 +134,8 @@ class ManyMembers:
         np.maximum(announced, below - 1, out=announced)
 
     def stalled(self) -> int:
-        return int(np.count_nonzero(self.was_skipped[: self.count]))
+        count = self.count
+        return int(np.count_nonzero(self.was_skipped[:count] & (self.windows[:count] <= 0)))
 
     def oldest_sent_at(self) -> float:
         return float(self.sent_at[: self.count].min())

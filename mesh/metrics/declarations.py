@@ -225,7 +225,7 @@ GATEWAY_RENDITIONED = _gauge("gateway_cohorts_slowed", "Cohorts that get fewer u
 GATEWAY_RENDITIONS = _counter("gateway_renditions", "Changes of a cohort's rate.")
 GATEWAY_FRAMES = _counter("gateway_frames", "Frames sent to viewers.", "kind")
 GATEWAY_CONFLATED = _counter(
-    "gateway_frames_conflated", "Updates that a viewer without window is shown with later ones."
+    "gateway_frames_conflated", "Updates that found a viewer without room: it is shown them later."
 )
 GATEWAY_TICKS = _counter("gateway_ticks", "Ticks of cohorts.")
 GATEWAY_TICKS_LATE = _counter("gateway_ticks_late", "Turns of the tick wheel more than one tick late.")
