@@ -57,7 +57,7 @@ def _collect_blocks(registry: MetricRegistry, publisher: BlockPublisher, pipelin
     registry.value(d.INGEST_ATTEMPTS_FAILED, lambda: publisher.refused_blocks)
     registry.histogram(d.INGEST_PUBLISH, publisher.publish_s)
     registry.histogram(d.INGEST_BLOCK_EVENTS, publisher.block_events)
-    registry.histogram(d.INGEST_BLOCK_BYTES, publisher.block_bytes)
+    registry.value(d.INGEST_STORED_BYTES, lambda: publisher.stored_bytes)
     registry.value(d.INGEST_IN_FLIGHT, lambda: pipeline.in_flight)
     registry.value(d.INGEST_IN_FLIGHT_BYTES, lambda: pipeline.in_flight_bytes)
     registry.value(d.INGEST_WAITING, lambda: pipeline.waiting)

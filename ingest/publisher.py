@@ -46,7 +46,7 @@ from mesh.catalog.mesh_clock import boot_s
 from mesh.catalog.watch import CatalogWatch
 from mesh.jetstream import subjects
 from mesh.jetstream.pipeline import PublishPipeline
-from mesh.metrics.histogram import SIZES, SIZES_BYTES, Histogram
+from mesh.metrics.histogram import SIZES, Histogram
 from mesh.metrics.hottest import GameRates
 
 log = logging.getLogger(__name__)
@@ -93,10 +93,10 @@ class BlockPublisher:
         self.refused_blocks = 0
         """Counts each attempt at which the log did not take a block, or not in time."""
         self.stored_blocks = 0
-        self.stored_events = 0
+        self.stored_events = self.stored_bytes = 0
         self.publish_s = Histogram()
         """From a block's publish to its PubAck."""
-        self.block_events, self.block_bytes = Histogram(SIZES), Histogram(SIZES_BYTES)
+        self.block_events = Histogram(SIZES)
         self.games = GameRates()
         self._unstored_events = 0
         self._complain_at_s = 0.0
@@ -180,7 +180,7 @@ class BlockPublisher:
         """A block that was stored."""
         self.stored_blocks += 1
         self.publish_s.observe(seconds, batch.causes[0] if batch.causes else "")
-        self.block_bytes.observe(batch.bytes)
+        self.stored_bytes += batch.bytes
         events = 0
         for place, rows in batch.sections.items():
             events += len(rows)

@@ -143,6 +143,7 @@ INGEST_EVENTS = _counter(
     "ingest_events_received", "Events that came on Publish streams, whatever became of them."
 )
 INGEST_STORED = _counter("ingest_events_stored", "Events whose block JetStream has acknowledged.")
+INGEST_STORED_BYTES = _counter("ingest_stored_bytes", "Their bytes, as estimated while a block fills.")
 INGEST_SHED = _counter("ingest_events_shed", "Events that were shed under pressure.", "kind")
 INGEST_REJECTED = _counter(
     "ingest_events_rejected", "Events that were refused, by the error's name.", "reason"
@@ -156,9 +157,6 @@ INGEST_ATTEMPTS_FAILED = _counter(
 )
 INGEST_PUBLISH = _histogram("ingest_publish_duration_seconds", "From a block's publish to its PubAck.")
 INGEST_BLOCK_EVENTS = _histogram("ingest_block_events", "Events in a stored block.")
-INGEST_BLOCK_BYTES = _histogram(
-    "ingest_block_bytes", "Bytes of a stored block's events, estimated as it fills."
-)
 INGEST_IN_FLIGHT = _gauge("ingest_in_flight", "Blocks that were sent and are not acknowledged.")
 INGEST_IN_FLIGHT_BYTES = _gauge("ingest_in_flight_bytes", "Their bytes.")
 INGEST_WAITING = _gauge("ingest_waiting", "Blocks that wait to be sent.")

@@ -13,8 +13,6 @@ from collections.abc import Sequence
 LATENCIES_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 SIZES = tuple(4.0**power for power in range(9))
 """Of rows and events: 1 to 65,536."""
-SIZES_BYTES = tuple(64 * 4.0**power for power in range(8))
-"""64 B to 1 MiB."""
 
 _SAMPLED = frozenset("13579bdf")
 """The last digit of the flags of a W3C traceparent that is sampled."""
