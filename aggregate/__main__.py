@@ -10,8 +10,10 @@ from collections.abc import AsyncIterator
 from aggregate import bounds
 from aggregate.catalog import CatalogWriter
 from aggregate.closer import Closer
+from aggregate.collectors import collect
 from aggregate.control_publisher import ControlPublisher
 from aggregate.deadletters import DeadLetters
+from aggregate.fold_counts import FoldCounts
 from aggregate.ownership import NameTaken, Ownership
 from aggregate.pace import FlushPace
 from aggregate.partition_store import PartitionStore
@@ -63,11 +65,13 @@ async def _working(process: runtime.Runtime, verifier: Verifier) -> AsyncIterato
     database = connect(process.config.redis)
     reading = connect(process.config.redis, bounds.READ_CALLS_MAX)
     letters, checkpoints = DeadLetters(bus), Checkpoints(bus)
-    turns, pace = Turns(), FlushPace()
+    turns, pace, counts, reads = Turns(), FlushPace(), FoldCounts(), WaitingReads(random.random)
 
     def worker_of(partition: int) -> PartitionWorker:
         stored = PartitionStore(database, partition, instance)
-        return PartitionWorker(bus, stored, letters, checkpoints, partition, turns, watch.clock.now_s, pace)
+        return PartitionWorker(
+            *(bus, stored, letters, checkpoints, partition, turns, watch.clock.now_s, pace, counts)
+        )
 
     watch = CatalogWatch(bus, lambda key, changed: closer.hear(key, changed), limits.VIEW_PROBE_S)
     clock = ClockWatch(bus, process.config, watch)
@@ -90,7 +94,7 @@ async def _working(process: runtime.Runtime, verifier: Verifier) -> AsyncIterato
             ResultStore(reading),
             StandingStore(reading),
             exchange.statuses,
-            WaitingReads(random.random),
+            reads,
             Addresses(process.config.trusted_hops, process.config.exempt),
             access,
             clock.now_s,
@@ -99,6 +103,7 @@ async def _working(process: runtime.Runtime, verifier: Verifier) -> AsyncIterato
     )
     supporting = SupportService(bus, ResultStore(reading), access)
     add_SupportServiceServicer_to_server(supporting, process.server)
+    collect(process.metrics, ownership, counts, pace, letters, reads)
     await ownership.settled()
     # From the first signal on, not when the last call has drained: others fold these partitions then.
     leaving = asyncio.create_task(_leave(process.draining, ownership))

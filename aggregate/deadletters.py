@@ -42,11 +42,14 @@ class DeadLetters:
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
+        self.published = 0
+        """Those that were set aside since the start, also where no stream took them."""
         self._ready = False
 
     async def publish(self, letters: Sequence[DeadLetter]) -> None:
         """Returns when all are stored. Raises NatsError, TimeoutError while JetStream is away."""
         for number, letter in enumerate(letters):
+            self.published += 1
             log.error(
                 "partition %d: of block %d is left out: %s",
                 letter.partition,

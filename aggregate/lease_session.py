@@ -33,6 +33,7 @@ from aggregate.binding import fit, fits
 from aggregate.checkpoint import take
 from aggregate.deadletters import DeadLetters
 from aggregate.eventlog import EventLog
+from aggregate.fold_counts import FoldCounts
 from aggregate.lease import Lease
 from aggregate.pace import FlushPace
 from aggregate.partition import Flush, Partition
@@ -90,9 +91,10 @@ class LeaseSession:
         start: SessionStart,
         pace: FlushPace | None = None,
         now: Callable[[], float] = wall_clock.now_s,
+        counts: FoldCounts | None = None,
     ) -> None:
-        """`pace`: shared by the sessions of a process. `now`: Unix seconds by the mesh's clock, which also
-        stamps what is stored."""
+        """`pace` and `counts`: shared by the sessions of a process. `now`: Unix seconds by the mesh's clock,
+        which also stamps what is stored."""
         self._now = now
         self._bus = bus
         self._stored = stored
@@ -120,6 +122,7 @@ class LeaseSession:
         self._subscription: Subscription | None = None
         self._applied = lease.applied = partition.folded
         self._pace = pace or FlushPace()
+        self._counts = counts or FoldCounts()
         self._flushed_at = 0.0
         self._due_at = 0.0
         """When what was folded since the last flush was due to be flushed."""
@@ -358,7 +361,13 @@ class LeaseSession:
             self._bound = flush.state.bound
             self._lease.renewed(asked_at)
             self._flushed_at = self._yielded_at = loop.time()
-            self._pace.flushed(self._flushed_at - self._due_at, self._flushed_at)
+            late_s = self._flushed_at - self._due_at
+            self._counts.flushed(
+                *(flush.events, blocks, len(flush.writes), self._flushed_at - asked_at),
+                is_late=late_s > self._pace.interval_s / 2,
+                traceparent=causes[0] if causes else "",
+            )
+            self._pace.flushed(late_s, self._flushed_at)
             await self._publish(flush)
 
     async def _check_purged(self) -> None:

@@ -29,7 +29,9 @@ class WaitingReads:
         self._random = random
         self._at_once_max = at_once_max
         self._per_address_max = per_address_max
-        self._in_all = 0
+        self.waiting = 0
+        """In all."""
+        self.refused = 0
         self._addresses: dict[int, int] = {}
 
     @contextlib.contextmanager
@@ -39,21 +41,22 @@ class WaitingReads:
         mine = 0 if address is None else self._addresses.get(address, 0)
         if mine >= self._per_address_max:
             raise self._refusal(f"{mine} reads from this address", "one address", self._per_address_max)
-        if self._in_all >= self._at_once_max:
-            raise self._refusal(f"{self._in_all} reads", "this instance", self._at_once_max)
-        self._in_all += 1
+        if self.waiting >= self._at_once_max:
+            raise self._refusal(f"{self.waiting} reads", "this instance", self._at_once_max)
+        self.waiting += 1
         if address is not None:
             self._addresses[address] = mine + 1
         try:
             yield
         finally:
-            self._in_all -= 1
+            self.waiting -= 1
             if address is not None:
                 self._addresses[address] -= 1
                 if not self._addresses[address]:
                     del self._addresses[address]
 
     def _refusal(self, waiting: str, whose: str, bound: int) -> Exhausted:
+        self.refused += 1
         after_s = bounds.READ_RETRY_S * (1 + self._random())
         return Exhausted(
             f"{waiting} wait for what is not folded yet; {whose} may have {bound}: read without positions, "

@@ -28,6 +28,7 @@ from aggregate.binding import Choice, Fit, choose, fit, fits
 from aggregate.checkpoint import restore
 from aggregate.deadletters import DeadLetters
 from aggregate.eventlog import EventLog
+from aggregate.fold_counts import FoldCounts
 from aggregate.lease import Lease
 from aggregate.lease_session import LeaseSession, SessionStart
 from aggregate.loading import load
@@ -81,9 +82,10 @@ class PartitionWorker:
         turns: Turns | None = None,
         now: Callable[[], float] = wall_clock.now_s,
         pace: FlushPace | None = None,
+        counts: FoldCounts | None = None,
     ) -> None:
         """`turns` and `pace`: shared by the workers of a process, which decode their states in turn and flush
-        together. `now`: Unix seconds by the mesh's clock."""
+        together; `counts`: too. `now`: Unix seconds by the mesh's clock."""
         self._now = now
         self.index = index
         self.settled = asyncio.Event()
@@ -98,6 +100,7 @@ class PartitionWorker:
         self._session: LeaseSession | None = None
         self._turns = turns or Turns()
         self._pace = pace or FlushPace()
+        self._counts = counts or FoldCounts()
         self._health = PartitionHealth()
         self._fails = False
         """It cannot take the partition over, or could not keep it."""
@@ -173,8 +176,9 @@ class PartitionWorker:
                 return
             lease = Lease(self._stored, token, asked_at)
             self._health.redis.proved(asked_at)
+            self._counts.leases["acquired"] += 1
             tasks.append(asyncio.create_task(lease.keep()))
-            tasks.append(asyncio.create_task(self._serve(lease, acquired)))
+            tasks.append(asyncio.create_task(self._serve(lease, acquired, asked_at)))
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._session = None
@@ -184,10 +188,12 @@ class PartitionWorker:
                     await self._stored.release(token)
         # Each is asked for its exception: asyncio logs those of which nobody heard.
         errors = [error for task in tasks if not task.cancelled() and (error := task.exception()) is not None]
+        if tasks:
+            self._counts.leases["lost" if errors else "released"] += 1
         if errors:
             raise errors[0]
 
-    async def _serve(self, lease: Lease, acquired: Acquired) -> None:
+    async def _serve(self, lease: Lease, acquired: Acquired, asked_at: float) -> None:
         # Concurrently: the partition makes no progress until it is loaded.
         (stream, last), head, purged, standing = await asyncio.gather(
             *(self._log.stream(), self._log.last(self.index), self._log.purged(self.index)),
@@ -202,7 +208,9 @@ class PartitionWorker:
             start=SessionStart(stream, head, target, bound),
             pace=self._pace,
             now=self._now,
+            counts=self._counts,
         )
+        self._counts.takeover_s.observe(asyncio.get_running_loop().time() - asked_at)
         self.settled.set()
         await self._session.serve(self._stopping)
 

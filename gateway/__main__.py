@@ -8,6 +8,7 @@ import random
 from collections.abc import AsyncIterator
 
 from gateway import bounds
+from gateway.collectors import collect
 from gateway.fanout import FanOut
 from gateway.guest_limits import GuestLimits
 from gateway.guests import Guests
@@ -77,6 +78,7 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
             public=catalog.public_id,
         )
         process.methods.update(service.methods())
+        collect(process.metrics, fan_out, viewer_limits, relay, guests)
         proven = [proofs.nats_echo(bus), proofs.catalog(catalog), proofs.redis_reads(redis)]
         health = HealthWatch(bus, config.instance, proven[0].check)
         process.pages.update(health.pages())

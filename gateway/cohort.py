@@ -23,6 +23,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from gateway import bounds, frames
+from gateway.frame_counts import FrameCounts
 from gateway.frames import Frames
 from gateway.overload import Tier
 from grandstand.wire.topics import TopicPatterns
@@ -58,6 +59,7 @@ class Cohort:
         on_room: Callable[[], None],
         now_s: float,
         sealed_at_s: Callable[[str], float] = lambda _: 0.0,
+        counts: FrameCounts | None = None,
     ) -> None:
         """`on_room`: call `flush` soon; called often. `sealed_at_s`: when a sealed topic was sealed, Unix
         seconds; 0: long ago."""
@@ -70,6 +72,7 @@ class Cohort:
         )
         self._group = BroadcastGroup(on_room)
         self._on_room = on_room
+        self._counts = FrameCounts() if counts is None else counts
         self._viewers_most = 0
         """As many as there were when the last one joined: some may have left."""
         self._position = 0
@@ -99,25 +102,38 @@ class Cohort:
         group, here = self._group, self._position
         self._position = here = here + 2
         sent = group.advance(self._update, here - 2, here - 1, here, at_s)
+        counts = self._counts
+        counts.ticks += 1
+        counts.updates += sent
         if sent == self._viewers_most or sent == len(group):
             self._oldest_sent_s = at_s
             return
         # What the tick shows includes what they were waiting for.
         group.move(AHEAD, NEWCOMER)
-        self.flush(at_s, now_s)
+        sent += self.flush(at_s, now_s)
+        counts.conflated += len(group) - sent
 
-    def flush(self, at_s: float, now_s: float) -> None:
-        """Sends what viewers are owed, as far as there is room."""
-        group, here = self._group, self._position
+    def flush(self, at_s: float, now_s: float) -> int:
+        """Sends what viewers are owed, as far as there is room; returns how many frames."""
+        group, here, counts = self._group, self._position, self._counts
+        updates = snapshots = 0
         if self._update is not None and group.has_ready(here - 2, here - 1):
-            group.advance(self._update, here - 2, here - 1, here, at_s)
+            updates = group.advance(self._update, here - 2, here - 1, here, at_s)
         if group.has_ready(AHEAD, NEWCOMER):
-            group.advance(Shared(self.frames.newest(now_s)), AHEAD, NEWCOMER, here + 1, at_s)
+            newest = Shared(self.frames.newest(now_s))
+            snapshots = group.advance(newest, AHEAD, NEWCOMER, here + 1, at_s)
         if group.has_ready(NEWCOMER, here):
-            group.advance(Shared(self.frames.snapshot(now_s)), NEWCOMER, here, here, at_s)
+            snapshots += group.advance(Shared(self.frames.snapshot(now_s)), NEWCOMER, here, here, at_s)
+        counts.updates += updates
+        counts.snapshots += snapshots
         if self._notes and group.has_unannounced(self._noted):
             for number, note in enumerate(self._notes, self._noted - len(self._notes) + 1):
                 group.announce(note, number, at_s)
+        return updates + snapshots
+
+    def stalled(self) -> int:
+        """Viewers whose window was closed when something was due, and has not opened since."""
+        return self._group.stalled()
 
     def send_newest(self, call: Call, now_s: float) -> None:
         """Sends what the viewer lacks of what the view shows now, behind all that waits for it: before its
@@ -137,6 +153,7 @@ class Cohort:
         if updates_per_s == self.frames.updates_per_s:
             return False
         self.frames.renditioned(updates_per_s)
+        self._counts.renditions += 1
         self.note(frames.rendition(updates_per_s, reason, now_s), at_s)
         return True
 

@@ -22,6 +22,7 @@ from gateway import bounds, frames
 from gateway.cohort import Cohort
 from gateway.drain_plan import DrainPlan
 from gateway.feed import Feed
+from gateway.frame_counts import FrameCounts
 from gateway.overload import Overload
 from gateway.subscribe import ViewerStream
 from gateway.tick_wheel import TickWheel
@@ -39,6 +40,7 @@ from mesh.http2.members import Chosen
 from mesh.http2.shared_message import Shared
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
+from mesh.metrics.histogram import Histogram
 from mesh.redis.results import ResultStore
 from mesh.results_feed.result_feeds import ResultFeeds
 from mesh.stream_limits import StreamLimits
@@ -109,6 +111,9 @@ class FanOut:
         """`now`: Unix seconds."""
         self._now = now
         self.overload = Overload()
+        self.counts = FrameCounts()
+        self.join_s = Histogram()
+        """From a Subscribe call's headers to the viewer's seat."""
         self.catalog = catalog
         self.spreads = Spreads(catalog.view)
         self.results = ResultFeeds(
@@ -148,6 +153,17 @@ class FanOut:
     @property
     def viewers(self) -> int:
         return self._viewer_limits.streams
+
+    @property
+    def games(self) -> int:
+        return len(self._feeds)
+
+    @property
+    def personal_watches(self) -> int:
+        return len(self._watches)
+
+    def viewers_by_game(self) -> dict[str, int]:
+        return {game_id: feed.viewers for game_id, feed in self._feeds.items()}
 
     async def stop(self) -> None:
         await tasks.end(*self._tasks, *self._asking.values())
@@ -278,8 +294,9 @@ class FanOut:
 
     def _tick(self) -> None:
         self._timer = None
-        self._timer_at = float("inf")
+        due_at_s, self._timer_at = self._timer_at, float("inf")
         at_s, now_s = self._loop.time(), self._now()
+        self.counts.late_turns += at_s - due_at_s > bounds.TICK_S
         for feed in self._wheel.take(at_s):
             feed.tick(at_s, now_s)
         self._set_timer()
@@ -316,6 +333,8 @@ class FanOut:
     def joined(self, viewer: ViewerStream) -> None:
         subscription = viewer.subscription
         assert subscription is not None
+        self.join_s.observe(self._loop.time() - viewer.asked_at_s)
+        viewer.asked_at_s = 0.0
         if viewer.actor_id is None:
             return
         self._present[viewer] = subscription.guest
@@ -396,7 +415,7 @@ class FanOut:
             self._end(feed.unseated())
         for batch in range(plan.batches):
             message = Shared(frames.drain(plan.reconnect_after_s(batch), self._now()))
-            for cohort in self._cohorts():
+            for cohort in self.cohorts():
                 cohort.send(message, _chosen(plan, batch), loop.time())
             await asyncio.sleep(0)
         for batch in range(plan.batches):
@@ -404,7 +423,7 @@ class FanOut:
             for feed in list(self._feeds.values()):
                 self._end(feed.seated(_chosen(plan, batch)))
 
-    def _cohorts(self) -> list[Cohort]:
+    def cohorts(self) -> list[Cohort]:
         return [cohort for feed in self._feeds.values() for cohort in feed.cohorts]
 
     def _end(self, viewers: Iterable[ViewerStream]) -> None:

@@ -26,6 +26,7 @@ from opentelemetry.trace import SpanKind
 
 from gateway import bounds, frames
 from gateway.cohort import Cohort, CohortKey
+from gateway.frame_counts import FrameCounts
 from gateway.overload import Overload
 from gateway.read_barrier import BarrierWaiters
 from gateway.subscribe import ViewerStream
@@ -59,6 +60,7 @@ class FeedHost(Protocol):
     catalog: CatalogWatch
     spreads: Spreads
     overload: Overload
+    counts: FrameCounts
 
     def now(self) -> float:
         """Unix seconds."""
@@ -107,6 +109,10 @@ class Feed:
     @property
     def cohorts(self) -> list[Cohort]:
         return list(self._cohorts.values())
+
+    @property
+    def viewers(self) -> int:
+        return len(self._viewers)
 
     @property
     def has_viewers(self) -> bool:
@@ -170,7 +176,8 @@ class Feed:
         cohort = self._cohorts.get(key)
         if cohort is None:
             cohort = self._cohorts[key] = Cohort(
-                *(key, self.view, lambda: self._flush_soon(key), self._now()), self._sealed_at_s
+                *(key, self.view, lambda: self._flush_soon(key), self._now()),
+                *(self._sealed_at_s, self._host.counts),
             )
             rate = self._host.overload.updates_per_s(key.updates_per_s, key.tier)
             cohort.frames.renditioned(rate)

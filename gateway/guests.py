@@ -37,6 +37,7 @@ class Guests:
         self._verifier = verifier
         self._limits = limits
         self._issuer = issuer
+        self.asked = self.issued = 0
 
     def issue(
         self,
@@ -52,6 +53,7 @@ class Guests:
 
         Raises NotNow where guests are not admitted, Exhausted when too many come at once.
         """
+        self.asked += 1
         if self._key is None:
             raise NotNow("guests are not admitted here; sign in with the platform and use its token")
         self._limits.admit(address, at_s)
@@ -74,4 +76,5 @@ class Guests:
                 f"guests are not admitted: their key {shown(self._key.kid)} is not among those tokens are "
                 "checked with; the operator must add its public part to --keys"
             ) from None
+        self.issued += 1
         return Guest(token, actor_id, identity.expires_at_s)

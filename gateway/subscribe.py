@@ -72,8 +72,10 @@ class SubscribeService:
             identity = self._verifier.verify(authorization, self._now())
         address = self._addresses.of(forwarded_for(call.metadata), call.peer)
         actor_id = None if identity is None else identity.actor_id or None
-        admission = self._viewer_limits.enter(actor_id, address, self._clock())
+        asked_at_s = self._clock()
+        admission = self._viewer_limits.enter(actor_id, address, asked_at_s)
         viewer = ViewerStream(self, call, identity, admission)
+        viewer.asked_at_s = asked_at_s
         if identity is not None:
             self.tokens.enter(viewer, identity, self._now())
         return viewer
@@ -108,6 +110,7 @@ class ViewerStream:
         "_service",
         "actor_id",
         "admission",
+        "asked_at_s",
         "call",
         "game_id",
         "subscription",
@@ -128,6 +131,8 @@ class ViewerStream:
         """The request; None once the viewer is in a cohort."""
         self.admission: StreamAdmission | None = admission
         """None once it has left."""
+        self.asked_at_s = 0.0
+        """When the call came, until the viewer has its seat."""
         self._service = service
         self._identity = identity
         """Who asks, until the request came."""

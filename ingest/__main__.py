@@ -17,6 +17,7 @@ from ingest.backlog import BacklogWatch
 from ingest.buckets import Rate
 from ingest.check import Checker
 from ingest.coalesce import Coalescer
+from ingest.collectors import collect
 from ingest.intake import Intake, Ticket
 from ingest.log_capacity import LogCapacity, watch_capacity
 from ingest.pressure import Pressure
@@ -75,14 +76,16 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
         intake = Intake(checker, coalescer, admission_of(config), pressure, refusals)
         loop = asyncio.get_running_loop()
         context = StreamContext(intake, publisher, ResponseScheduler(), catalog, pressure, origins, loop)
+        stream_limits = stream_limits_of(config)
         service = IngestService(
-            *(process, context, checking(verifier, clock, catalog).verify, stream_limits_of(config)),
+            *(process, context, checking(verifier, clock, catalog).verify, stream_limits),
             Addresses(config.trusted_hops, config.exempt),
             config.streams_producer or bounds.STREAMS_PER_PRODUCER_MAX,
             now=clock.now_s,
             revocations=catalog.revocations,
         )
         publisher.on_room(service.resume_streams)
+        collect(process.metrics, service, context, pipeline, capacity, backlog, stream_limits)
         process.methods[PUBLISH] = service.accept
         running = [
             asyncio.create_task(each)

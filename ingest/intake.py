@@ -126,6 +126,10 @@ class Intake:
         self._admission = admission
         self._pressure = pressure
         self._refusals = RecentRefusals() if refusals is None else refusals
+        self.received = 0
+        """Events that came, whatever became of them."""
+        self.shed: dict[str, int] = {}
+        """By kind."""
 
     def take(
         self,
@@ -147,6 +151,7 @@ class Intake:
         NotNow where the stream must end; the events before the one at fault are taken.
         """
         session = sender.session
+        self.received += len(events)
         session.check_batch(len(events))
         known = self._checker.known(session.producer, session.guest)
         next_seq, last_allowed = session.next_seq, session.last_allowed
@@ -352,6 +357,7 @@ class Intake:
         else:
             wait_s = admission.admit(whose, game_id, kind, own=own, now_s=now_s, producer=paying)
         if wait_s == SHED:
+            self.shed[kind] = self.shed.get(kind, 0) + 1
             if ticket is not sender:
                 raise _SHED
             sender.shed(seq)

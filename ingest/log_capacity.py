@@ -32,13 +32,13 @@ class LogCapacity:
     """Used and maximum bytes of the event log. Assumed not full until the first update."""
 
     def __init__(self) -> None:
-        self._used_bytes = 0
-        self._bytes_max = -1
+        self.used_bytes = 0
+        self.bytes_max = -1
 
     def update(self, used_bytes: int, bytes_max: int) -> None:
         """Takes the log's size in bytes. `bytes_max` of 0 or less means no bound."""
         was_full = self.refusal() is not None
-        self._used_bytes, self._bytes_max = used_bytes, bytes_max
+        self.used_bytes, self.bytes_max = used_bytes, bytes_max
         refusal = self.refusal()
         if refusal is not None and not was_full:
             log.error("new events are refused: %s", refusal)
@@ -47,10 +47,10 @@ class LogCapacity:
 
     def refusal(self) -> Exhausted | None:
         """The error for new events while the log is nearly full; else None."""
-        if self._bytes_max <= 0 or self._bytes_max - self._used_bytes >= RESERVE * self._bytes_max:
+        if self.bytes_max <= 0 or self.bytes_max - self.used_bytes >= RESERVE * self.bytes_max:
             return None
         return Exhausted(
-            f"the event log holds {self._used_bytes} of at most {self._bytes_max} bytes, and the last "
+            f"the event log holds {self.used_bytes} of at most {self.bytes_max} bytes, and the last "
             f"{RESERVE:.0%} are kept for closing polls; send again once the operator has raised max_bytes of "
             f"stream {subjects.EVENTS_STREAM}"
         )

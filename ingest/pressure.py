@@ -90,6 +90,11 @@ class Pressure:
         """The smoothed latency of acks, as of the last call."""
         return self._latency_s
 
+    @property
+    def held(self) -> float:
+        """The level held, as of the last call of `level`."""
+        return self._level
+
     def level(self, now_s: float) -> float:
         """Measures anew and decides; the level held, 0.0 to 1.0 and above."""
         self._decay(now_s)

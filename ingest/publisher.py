@@ -48,6 +48,8 @@ from mesh.catalog.mesh_clock import boot_s
 from mesh.catalog.watch import CatalogWatch
 from mesh.jetstream import subjects
 from mesh.jetstream.pipeline import PublishPipeline
+from mesh.metrics.histogram import SIZES, Histogram
+from mesh.metrics.hottest import GameRates
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +97,11 @@ class BlockPublisher:
         self.refused_blocks = 0
         """Counts each attempt at which the log did not take a block, or not in time."""
         self.stored_blocks = 0
+        self.stored_events = self.stored_bytes = 0
+        self.publish_s = Histogram()
+        """From a block's publish to its PubAck."""
+        self.block_events = Histogram(SIZES)
+        self.games = GameRates()
         self._unstored_events = 0
         self._complain_at_s = 0.0
         self.refusal = ""
@@ -155,7 +162,7 @@ class BlockPublisher:
                     await self._go_on_after(error, batch)
                 else:
                     heard_s, now = boot_s(), loop.time()
-                    self.stored_blocks += 1
+                    self._count(batch, now - began_at, now)
                     self.refusal = ""
                     self._pressure.acked(now - began_at, now)
                     if heard_s > batch.anchor_s + SETTLED_S:
@@ -172,6 +179,18 @@ class BlockPublisher:
             self.unsettled_bytes -= size
             if not self.has_room:
                 self._look_for_room()
+
+    def _count(self, batch: Batch[Ticket], seconds: float, now: float) -> None:
+        """A block that was stored."""
+        self.stored_blocks += 1
+        self.publish_s.observe(seconds, batch.causes[0] if batch.causes else "")
+        self.stored_bytes += batch.bytes
+        events = 0
+        for place, rows in batch.sections.items():
+            events += len(rows)
+            self.games.add(place[0], len(rows), now)
+        self.block_events.observe(events)
+        self.stored_events += events
 
     async def _look_again(self, batch: Batch[Ticket], heard_s: float) -> None:
         """Refuses events that may have been stored after their seal. `heard_s`: when the PubAck came

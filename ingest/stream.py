@@ -21,7 +21,7 @@ import math
 import os
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from google.protobuf.message import DecodeError
 from opentelemetry.trace import SpanKind
@@ -74,6 +74,12 @@ class StreamContext:
     pressure: Pressure
     origins: Origins
     loop: asyncio.AbstractEventLoop
+    rejections: dict[str, int] = field(default_factory=dict)
+    """Events that were refused, by the error's name."""
+
+    def count(self, error: GrandstandError) -> None:
+        name = type(error).__name__
+        self.rejections[name] = self.rejections.get(name, 0) + 1
 
 
 class PublishStream:
@@ -359,6 +365,7 @@ class PublishStream:
         self.schedule_responses()
 
     def refused(self, seq: int, error: GrandstandError, *, maybe_stored: bool = False) -> None:
+        self._context.count(error)
         self._put(reject_of("", seq, error, maybe_stored))
         self.session.settled(seq, seq, None)
 
@@ -372,6 +379,7 @@ class PublishStream:
     def relayed_refused(
         self, origin_id: str, seq: int, error: GrandstandError, *, maybe_stored: bool = False
     ) -> None:
+        self._context.count(error)
         self._put(reject_of(origin_id, seq, error, maybe_stored))
         self.session.relayed_refused()
 

@@ -70,6 +70,8 @@ class ServiceConfig:
     """For tests: how long after its end a game is forgotten; None: as its definition says."""
     tls: TlsFiles | None = None
     """What `listen` shows, and whose clients it takes; None: no TLS."""
+    admin: str | None = None
+    """Where /metrics, /livez and /readyz are served, as `listen`; None: nowhere."""
 
 
 def parse(service: str, arguments: Sequence[str] | None = None) -> ServiceConfig:
@@ -83,6 +85,13 @@ def parse(service: str, arguments: Sequence[str] | None = None) -> ServiceConfig
         type=_listen,
         metavar="ADDRESS",
         help="HOST:PORT, or unix:/PATH for an Envoy on this machine",
+    )
+    parser.add_argument(
+        "--admin",
+        type=_listen,
+        metavar="ADDRESS",
+        help="where to serve /metrics, /livez and /readyz by plain HTTP to whoever reaches it: HOST:PORT, or"
+        " unix:/PATH; nowhere without it",
     )
     parser.add_argument("--tls-cert", type=_file, metavar="FILE", help="the server's certificate chain, PEM")
     parser.add_argument("--tls-key", type=_file, metavar="FILE", help="its key, PEM, without a password")
@@ -215,6 +224,7 @@ def parse(service: str, arguments: Sequence[str] | None = None) -> ServiceConfig
         service=service,
         instance=found.instance,
         listen=found.listen,
+        admin=found.admin,
         nats=found.nats,
         redis=found.redis,
         mesh=found.mesh,

@@ -24,6 +24,8 @@ from mesh.http2.server import Http2Server
 from mesh.http2.sockets import is_unix, unix_path, vacate
 from mesh.http2.tls import Tls, TlsFiles
 from mesh.late_requests import LateRequests
+from mesh.metrics.grpc_calls import CountCalls
+from mesh.metrics.rpc_counts import RpcCounts
 
 log = logging.getLogger(__name__)
 
@@ -50,12 +52,18 @@ _SERVER_OPTIONS: Sequence[tuple[str, int]] = (
 class Listener(Protocol):
     """A port."""
 
+    rpc: RpcCounts
+
     async def start(self, address: str) -> None:
         """Listens on host:port or unix:/path, and says that it serves. Raises OSError."""
         ...
 
     async def set_ready(self, is_ready: bool) -> None:
         """Says whether it serves, from now on or from `start` on; until `stop`."""
+        ...
+
+    async def set_part(self, name: str, is_ok: bool) -> None:
+        """What gRPC health says of a part of the process, such as a dependency; only if it is asked for."""
         ...
 
     async def stop(self, grace_s: float) -> None:
@@ -68,8 +76,9 @@ class GrpcListener:
 
     def __init__(self, services: Sequence[str], message_bytes_max: int, tls: TlsFiles | None = None) -> None:
         self._tls = tls
+        self.rpc = RpcCounts()
         self.server = grpc.aio.server(
-            interceptors=[LateRequests(), *telemetry.server_interceptors()],
+            interceptors=[LateRequests(), *telemetry.server_interceptors(), CountCalls(self.rpc)],
             options=[*_SERVER_OPTIONS, ("grpc.max_receive_message_length", message_bytes_max)],
         )
         self._names = ["", *services]
@@ -106,6 +115,9 @@ class GrpcListener:
             for name in self._names:
                 await self._health.set(name, _SERVING if is_ready else _NOT_SERVING)
 
+    async def set_part(self, name: str, is_ok: bool) -> None:
+        await self._health.set(name, _SERVING if is_ok else _NOT_SERVING)
+
     async def stop(self, grace_s: float) -> None:
         await self._health.enter_graceful_shutdown()
         await self.server.stop(grace_s)
@@ -116,6 +128,8 @@ class Http2Listener:
 
     def __init__(self, services: Sequence[str], message_bytes_max: int, tls: TlsFiles | None = None) -> None:
         self._tls = tls
+        self.rpc = RpcCounts()
+        self.rpc.is_traced = telemetry.is_on()
         self.methods: dict[str, Accept] = {}
         self.pages: dict[str, Callable[[], Page]] = {}
         self._names = ["", *services]
@@ -129,7 +143,11 @@ class Http2Listener:
     async def start(self, address: str) -> None:
         methods = {**self.methods, **self._health.methods()}
         self._server = Http2Server(
-            methods, message_bytes_max=self._message_bytes_max, tls=self._tls, pages=self.pages
+            methods,
+            message_bytes_max=self._message_bytes_max,
+            tls=self._tls,
+            pages=self.pages,
+            rpc=self.rpc,
         )
         await self._server.start(address)
         await self.set_ready(self._is_ready)
@@ -140,6 +158,15 @@ class Http2Listener:
         if self._server is not None and not self._is_stopping:
             for name in self._names:
                 self._health.set(name, is_ready)
+
+    async def set_part(self, name: str, is_ok: bool) -> None:
+        if not self._is_stopping:
+            self._health.set(name, is_ok)
+
+    @property
+    def server(self) -> Http2Server | None:
+        """None before `start`."""
+        return self._server
 
     def _report(self, server: Http2Server) -> None:
         """What a person who looks after this process should know of its clients."""

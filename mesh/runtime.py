@@ -24,9 +24,13 @@ from grandstand.wire.errors import GrandstandError
 from grandstand.wire.tasks import end_all_others
 from mesh import limits, telemetry
 from mesh.config import ServiceConfig
+from mesh.health import readiness
+from mesh.health.readiness import Readiness
 from mesh.http2.call import Accept, Page
 from mesh.http2.details import status as encoded_status
 from mesh.listener import GrpcListener, Http2Listener, Listener
+from mesh.metrics.observed import observed
+from mesh.metrics.registry import MetricRegistry
 
 log = logging.getLogger(__name__)
 
@@ -40,10 +44,18 @@ class Runtime:
         self.config = config
         self.listener = listener
         self.draining = asyncio.Event()
+        self.metrics = MetricRegistry()
+        """Takes what the service measures while it starts."""
+        self.readiness = Readiness(config.service, config.instance)
 
     async def set_ready(self, is_ready: bool) -> None:
         """Whether gRPC health says SERVING while the process serves; Envoy calls others if not."""
+        self.readiness.is_in_service = is_ready
         await self.listener.set_ready(is_ready)
+
+    async def set_part(self, name: str, is_ok: bool) -> None:
+        """What gRPC health says of a part of the process."""
+        await self.listener.set_part(name, is_ok)
 
     @property
     def server(self) -> grpc.aio.Server:
@@ -99,6 +111,12 @@ async def _main(config: ServiceConfig, start: Start, listener_of: Callable[[], L
 async def _serve(config: ServiceConfig, start: Start, listener_of: Callable[[], Listener]) -> None:
     listener = listener_of()
     runtime = Runtime(config, listener)
+    async with observed(config, runtime.metrics, runtime.readiness, listener):
+        await _start_and_drain(runtime, start)
+
+
+async def _start_and_drain(runtime: Runtime, start: Start) -> None:
+    config, listener = runtime.config, runtime.listener
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, runtime.draining.set)
@@ -112,6 +130,7 @@ async def _serve(config: ServiceConfig, start: Start, listener_of: Callable[[], 
     service = starting.result()
     try:
         await listener.start(config.listen)
+        runtime.readiness.phase = readiness.SERVING
         log.info("%s serves on %s", config.instance, config.listen)
         # What lives now lives long: keep the collector from walking it again and again. And what comes
         # lives short and in trees, not circles, save closed connections and what failed: look for those less
@@ -121,6 +140,7 @@ async def _serve(config: ServiceConfig, start: Start, listener_of: Callable[[], 
         gc.set_threshold(5_000, 20, 200)
         await runtime.draining.wait()
         log.info("%s drains", config.instance)
+        runtime.readiness.phase = readiness.DRAINING
         await listener.stop(limits.DRAIN_GRACE_S)
     finally:
         await service.aclose()

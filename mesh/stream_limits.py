@@ -63,6 +63,8 @@ class StreamLimits:
         self._addresses: dict[int, int] = {}
         self._turns: dict[str | int | None, float] = {}
         """The last turn of each queue: None the total's, a str an actor's, an int an address's."""
+        self.refused = {"total": 0, "actor": 0, "address": 0}
+        """By the limit that was reached."""
 
     @property
     def streams(self) -> int:
@@ -130,6 +132,8 @@ class StreamLimits:
             self._turns.pop(key, None)
 
     def _refusal(self, queue: str | int | None, per_s: float, now_s: float, why: str) -> Exhausted:
+        limit = "total" if queue is None else "actor" if isinstance(queue, str) else "address"
+        self.refused[limit] += 1
         turn_s = max(self._turns.get(queue, 0.0), now_s + limits.STREAM_RETRY_MIN_S)
         last_s = now_s + limits.STREAM_RETRY_MAX_S - 1 / per_s
         if turn_s <= last_s:

@@ -30,6 +30,7 @@ from mesh.redis.database import connect
 from mesh.redis.results import ResultStore
 from mesh.token_ends import checking
 from notify.announcing import Announcing
+from notify.collectors import collect
 from notify.completeness import Completeness
 from notify.evaluator import Evaluator
 from notify.keeper import Keeper
@@ -78,8 +79,9 @@ async def _working(process: runtime.Runtime, verifier: Verifier) -> AsyncIterato
     )
     scheduler = Scheduler(bus, quotas, clock.now_s)
     segments = Segments(bus, database, keeper.applier, completeness)
+    sender = Sender(bus, catalog, segments, scheduler.scheduled, quotas, clock.now_s)
     service = NotifyService(
-        Sender(bus, catalog, segments, scheduler.scheduled, quotas, clock.now_s),
+        sender,
         Readers(bus, NoticeStore(database), keeper.applier, completeness, view.generation, clock.now_s),
         segments,
         Tails(bus),
@@ -87,6 +89,7 @@ async def _working(process: runtime.Runtime, verifier: Verifier) -> AsyncIterato
         process.draining,
     )
     add_NotifyServiceServicer_to_server(service, process.server)
+    collect(process.metrics, sender, scheduler, evaluator, announcing, keeper)
     loops = [asyncio.create_task(each.run()) for each in (keeper, scheduler)]
     proven = [
         proofs.nats_echo(bus),

@@ -31,6 +31,7 @@ class Announcing:
         self._now = now
         self._judges = judges
         self._announcer = Announcer()
+        self.announced = 0
         self._under_way: set[asyncio.Task[None]] = set()
 
     def learn(self, view: CatalogView) -> None:
@@ -43,6 +44,7 @@ class Announcing:
     def changed(self, key: str, definition: Definition | None) -> None:
         announcement = self._announcer.changed(key, definition, int(self._now() * 1e9))
         if announcement is not None and self._judges(announcement.game_id):
+            self.announced += 1
             task = asyncio.create_task(self._publish(announcement))
             self._under_way.add(task)
             task.add_done_callback(self._under_way.discard)

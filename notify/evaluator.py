@@ -101,6 +101,8 @@ class Evaluator:
         self._instances = Instances(instance, boot_s())
         self._living = frozenset((instance,))
         self._is_open = False
+        self.fired = 0
+        """Firings that this process has stored."""
         self._with_rules: set[str] = set()
         self._finished: dict[str, int] = {}
         """Games that are sealed and told, and their generations."""
@@ -424,6 +426,7 @@ class Evaluator:
         self._quotas.check("firing", game_id)
         kept = await self._log.put(firing.subject, firing.stored.SerializeToString(), firing.sequence)
         if kept.is_new:
+            self.fired += 1
             self._quotas.add(game_id, firing.subject, firing.stored)
             judged.rules.stored(firing, kept.sequence)
         elif not kept.sequence:

@@ -73,7 +73,7 @@ class Keeper:
         self._life = life
         self._keeps = keeps
         self._clock = clock
-        self._followers: list[Follower] = []
+        self.followers: list[Follower] = []
         self._looked_s = float("-inf")
         self._said = ""
         self._loop = asyncio.get_running_loop()
@@ -90,9 +90,9 @@ class Keeper:
                     self._say(_why(errors))
                 except* Exception:  # a fault of ours in one notice is not to end all
                     log.exception("inboxes: an error; it is begun again")
-                if self._followers:
+                if self.followers:
                     await self._leave()
-                self._followers = []
+                self.followers = []
                 await asyncio.sleep(LEASE_RENEW_S * random.uniform(0.5, 1.0))
         finally:
             await self._leave()
@@ -109,7 +109,7 @@ class Keeper:
         now_s = self._loop.time()
         if now_s > self._looked_s + _SILENT_S:
             return ""
-        silent = [each.stream for each in self._followers if now_s > each.heard_s + _SILENT_S]
+        silent = [each.stream for each in self.followers if now_s > each.heard_s + _SILENT_S]
         return f"{', '.join(silent)}: nothing is applied" if silent else None
 
     async def _take_lease(self) -> bool:
@@ -137,7 +137,7 @@ class Keeper:
                 (subjects.SEGMENTS_STREAM, subjects.SEGMENTS_ALL, self._apply_segments),
             )
         ]
-        self._followers = followers
+        self.followers = followers
         repairs: dict[str, Repair] = {
             each.stream: partial(each.apply, anew=False, pushes=False) for each in followers
         }
@@ -159,7 +159,7 @@ class Keeper:
     async def _renew(self) -> None:
         while True:
             await asyncio.sleep(LEASE_RENEW_S)
-            for each in self._followers:
+            for each in self.followers:
                 if self._loop.time() > each.heard_s + STUCK_S:
                     raise _Over(f"nothing of {each.stream} was applied for {STUCK_S:g} s")
             if not await self._take_lease():
@@ -168,7 +168,7 @@ class Keeper:
 
     async def _note(self) -> None:
         """How far it is. Raises _Over if less is there than was noted before."""
-        noted = [(each, each.applied) for each in self._followers]
+        noted = [(each, each.applied) for each in self.followers]
         words: list[str | int] = []
         for each, applied in noted:
             changed = "" if applied == each.noted else f"{applied.stream} {applied.sequence}"

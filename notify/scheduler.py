@@ -60,6 +60,8 @@ class Scheduler:
         """Whose schedules are to be purged."""
         self._under_way: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
+        self.sent = 0
+        """Occurrences that were due and are stored."""
         self._following = ReopeningConsumer(
             bus,
             subjects.NOTICES_STREAM,
@@ -120,6 +122,7 @@ class Scheduler:
             log.warning("notice %s, occurrence %d, is late: %s", due.name, due.occurrence, error.message)
             self._agenda.again(due.name, self._now_ns() + int(DUE_AGAIN_S * 1e9))
         else:
+            self.sent += 1
             if not self._agenda.passed(due.name, following, self._now_ns()):
                 self._over.add(due.name)
 

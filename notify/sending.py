@@ -70,6 +70,8 @@ class Sender:
         self._scheduled = scheduled
         self._now_s = now_s
         self._lists = 0
+        self.stored = {"call": 0, "list": 0, "cancellation": 0}
+        """Calls that were answered, whether or not they were repeated."""
 
     async def send(self, order: Order) -> pb.SendNoticeResponse:
         """Raises Invalid, Unknown, AlreadyDone, Exhausted, Unavailable."""
@@ -77,6 +79,7 @@ class Sender:
         stored = StoredNotice.FromString(kept.data)
         if order.plan is not None:
             await self._schedule(order, stored)
+        self.stored["call"] += 1
         return pb.SendNoticeResponse(
             notification_id="" if order.plan else notification_id(kept.sequence),
             due_at=stored.due_at,
@@ -131,6 +134,7 @@ class Sender:
         await store(parts.end(message.actors))
         if order.plan is not None:
             await self._schedule(order, head)
+        self.stored["list"] += 1
         return pb.SendNoticeToActorsResponse(actors=parts.actors, due_at=head.due_at)
 
     async def cancel(self, game_id: str, key: str) -> None:
@@ -142,6 +146,7 @@ class Sender:
         before = StoredNotice.FromString(sent.data)
         stored = orders.cancellation(before.notice, before.expires_at.ToNanoseconds(), self._now_ns())
         await self._log.put(subjects.notice_cancelled(name), stored.SerializeToString())
+        self.stored["cancellation"] += 1
 
     async def _take_key(self, order: Order) -> Kept:
         """What is stored under the order's key, which is what it asks for."""

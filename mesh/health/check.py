@@ -7,6 +7,8 @@ and an answer of yes does not flap.
 
 from __future__ import annotations
 
+from mesh.metrics.histogram import Histogram
+
 REASON_CHARACTERS_MAX = 300
 
 
@@ -14,8 +16,15 @@ class Check:
     """`bound_s`: how old the newest proof may be; `silence_s`: if nothing was refused since, `bound_s` by
     default. With a short bound that is longer: a busy process that has not looked was refused nothing."""
 
-    def __init__(self, name: str, bound_s: float, silence_s: float = 0.0) -> None:
+    def __init__(
+        self, name: str, bound_s: float, silence_s: float = 0.0, *, is_round_trip: bool = True
+    ) -> None:
+        """`is_round_trip`: not merely a look at what the process knows already."""
         assert bound_s > 0
+        self.is_round_trip = is_round_trip
+        self.seconds = Histogram()
+        """Of its round trips, and how many of them failed: for who reads metrics."""
+        self.failures = 0
         self._silence_s = max(bound_s, silence_s)
         self.name = name
         self.bound_s = bound_s

@@ -69,8 +69,8 @@ class ClockWatch:
         self.wall = wall
         self.verdict = Verdict()
         self.proof = proofs.looked_at("clock", OFF_AFTER_S, lambda: self.verdict.problem or None)
+        self.catalog = catalog
         self._bus = bus
-        self._catalog = catalog
         self._board = ClockBoard(f"{config.service}/{config.instance}")
         self._loop = asyncio.get_running_loop()
 
@@ -80,7 +80,7 @@ class ClockWatch:
 
     def offset(self) -> Offset | None:
         """None before the mesh's time is known."""
-        clock = self._catalog.clock
+        clock = self.catalog.clock
         if not clock.is_known:
             return None
         # The wall clock is read between the other two: what passes while this process is stopped widens the
@@ -92,7 +92,7 @@ class ClockWatch:
 
     def now_s(self) -> float:
         """Unix seconds by the mesh's clock, or by that of most processes if they do not believe it."""
-        clock = self._catalog.clock
+        clock = self.catalog.clock
         return clock.now_s() - self.verdict.leader_off_s if clock.is_known else self.wall()
 
     def least_s(self) -> float:

@@ -52,16 +52,20 @@ class Proof(NamedTuple):
 async def keep_proving(proof: Proof) -> None:
     """Until cancelled."""
     loop = asyncio.get_running_loop()
-    proof.check.begin(loop.time())
+    check = proof.check
+    check.begin(loop.time())
     while True:
+        began_s = loop.time()
         try:
             await proof.prove()
-            proof.check.proved(loop.time())
+            check.proved(loop.time())
         except Exception as error:
             reason = (
                 "" if isinstance(error, TimeoutError) else disk.worded(str(error) or type(error).__name__)
             )
-            proof.check.failed(reason, loop.time())
+            check.failed(reason, loop.time())
+            check.failures += 1
+        check.seconds.observe(loop.time() - began_s)
         await asyncio.sleep(proof.period_s)
 
 
@@ -74,7 +78,7 @@ def looked_at(name: str, bound_s: float, refusal: Callable[[], str | None], sile
         if reason is not None:
             raise Unproven(reason) if reason else TimeoutError
 
-    return Proof(Check(name, bound_s, silence_s), prove, 0.1)
+    return Proof(Check(name, bound_s, silence_s, is_round_trip=False), prove, 0.1)
 
 
 def catalog(watch: CatalogWatch, probe_s: float = PROBE_CALMLY_S) -> Proof:

@@ -20,9 +20,12 @@ from grandstand.wire import tasks
 from mesh.config import ServiceConfig
 from mesh.health.board import DEAF_S, REPORT_S
 from mesh.health.clock_watch import ClockWatch
+from mesh.health.collectors import collect_clock, collect_health
 from mesh.health.proofs import Proof, keep_proving
+from mesh.health.readiness import Readiness, health_name
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
+from mesh.metrics.registry import MetricRegistry
 
 LOOK_S = 0.25
 
@@ -34,6 +37,11 @@ class Reports(Protocol):
 
     config: ServiceConfig
     draining: asyncio.Event
+    metrics: MetricRegistry
+    readiness: Readiness
+
+    async def set_part(self, name: str, is_ok: bool) -> None:
+        """What gRPC health says of a part of the process."""
 
 
 @contextlib.asynccontextmanager
@@ -48,6 +56,10 @@ async def reporting(
     reported with them."""
     if clock is not None:
         proofs = [*proofs, clock.proof]
+        collect_clock(process.metrics, clock)
+    checks = [proof.check for proof in proofs]
+    process.readiness.checks = checks
+    collect_health(process.metrics, bus, checks, asyncio.get_running_loop().time)
     running = [asyncio.create_task(keep_proving(proof)) for proof in proofs]
     running.append(asyncio.create_task(_report(process, bus, proofs, hear, clock)))
     try:
@@ -63,6 +75,7 @@ async def _report(
     config = process.config
     subject = subjects.health(config.service, config.instance)
     told: list[bool] = []
+    parts: dict[str, bool] = {}
     told_s, looked_s = -math.inf, loop.time()
     while not process.draining.is_set():
         now_s = loop.time()
@@ -75,6 +88,10 @@ async def _report(
             if clock is not None:
                 add_clock(report, clock)
             states = [check.ok for check in report.checks]
+            for check in report.checks:
+                if parts.get(check.name) != check.ok:
+                    parts[check.name] = check.ok
+                    await process.set_part(health_name(check.name), check.ok)
             if states != told or now_s - told_s >= REPORT_S:
                 told, told_s = states, now_s
                 if hear is not None:

@@ -117,6 +117,10 @@ class BroadcastGroup:
         stream = cast(Member, call)
         return self._connections[stream.write_buffer].position(stream.row)
 
+    def stalled(self) -> int:
+        """How many members had no window when something was to be sent, and have had none since."""
+        return sum(members.stalled() for members in self._connections.values())
+
     def oldest_sent_at(self) -> float:
         """When the member was sent something to which that happened longest ago; infinity without any."""
         return min((members.oldest_sent_at() for members in self._connections.values()), default=inf)

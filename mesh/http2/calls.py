@@ -60,7 +60,10 @@ class ServerHooks(Protocol):
         """Whether the server's `streams_max` allows one more call."""
 
     def opened(self) -> None: ...
-    def closed(self) -> None: ...
+    def called(self, stream: Stream) -> None:
+        """The stream is a call of a method that is served."""
+
+    def closed(self, stream: Stream) -> None: ...
     def soon(self, callback: Callable[[], None]) -> None: ...
     def later(self, delay_s: float, callback: Callable[[], None]) -> Timer: ...
 
@@ -186,6 +189,7 @@ class Calls:
             stream.refuse(UNIMPLEMENTED, f"{shown(request.path)} is no method of this service")
             return
         stream.requested(request)
+        self._server.called(stream)
         try:
             handler = accept(stream)
         except GrandstandError as error:
@@ -223,12 +227,13 @@ class Calls:
             stream.refuse(error.code, str(error), beside)
 
     def forget(self, stream_id: int, *, was_reset: bool) -> None:
-        if self.open.pop(stream_id, None) is None:
+        stream = self.open.pop(stream_id, None)
+        if stream is None:
             return
         self._awaiting.pop(stream_id, None)
         if was_reset:
             self._resets.add(stream_id)
-        self._server.closed()
+        self._server.closed(stream)
         if not self.open:
             self._on_empty()
 

@@ -129,6 +129,7 @@ class CallFailed(Exception):
         self.http_status = http_status
 
 
+CANCELLED = 1
 DEADLINE_EXCEEDED = 4
 RESOURCE_EXHAUSTED = 8
 UNIMPLEMENTED = 12

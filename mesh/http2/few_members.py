@@ -155,6 +155,11 @@ class FewMembers:
     def send(self, message: Shared, chosen: NDArray[np.bool_], now: float) -> int:
         return len(self._deliver(message, np.flatnonzero(chosen).tolist(), now))
 
+    def stalled(self) -> int:
+        return sum(
+            skipped and window <= 0 for skipped, window in zip(self.was_skipped, self.windows, strict=True)
+        )
+
     def oldest_sent_at(self) -> float:
         return min(self.sent_at)
 

@@ -133,6 +133,10 @@ class ManyMembers:
         announced = self.announced[: self.count]
         np.maximum(announced, below - 1, out=announced)
 
+    def stalled(self) -> int:
+        count = self.count
+        return int(np.count_nonzero(self.was_skipped[:count] & (self.windows[:count] <= 0)))
+
     def oldest_sent_at(self) -> float:
         return float(self.sent_at[: self.count].min())
 

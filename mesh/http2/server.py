@@ -27,8 +27,10 @@ from mesh.http2.connection import Connection
 from mesh.http2.errors import Cause
 from mesh.http2.handshakes import TlsHandshake
 from mesh.http2.sockets import SocketFile
+from mesh.http2.stream import Stream
 from mesh.http2.termination_counts import TerminationCounts
 from mesh.http2.tls import Tls, TlsFiles
+from mesh.metrics.rpc_counts import RpcCounts
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +44,9 @@ class Http2Server:
         streams_max: int = 100_000,
         tls: TlsFiles | None = None,
         pages: Pages | None = None,
+        rpc: RpcCounts | None = None,
     ) -> None:
-        """Raises OSError when the files of `tls` cannot be read."""
+        """`rpc`: counts the calls by method. Raises OSError when the files of `tls` cannot be read."""
         self.methods = methods
         self.pages = pages
         self.message_bytes_max = message_bytes_max
@@ -54,6 +57,7 @@ class Http2Server:
         """Since the start."""
         self.terminations = TerminationCounts()
         """Refusals and ended connections, streams and calls, by cause, since the start."""
+        self.rpc = rpc or RpcCounts()
         self.bytes_received = 0
         self.bytes_sent = 0
         self.read_buffer = memoryview(bytearray(bounds.READ_BYTES))
@@ -330,8 +334,18 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
     def opened(self) -> None:
         self._server.stream_opened()
 
-    def closed(self) -> None:
-        self._server.stream_closed()
+    def called(self, stream: Stream) -> None:
+        rpc = self._server.rpc
+        rpc.opened(stream.path)
+        if rpc.is_traced:
+            stream.traceparent = next((value for name, value in stream.metadata if name == "traceparent"), "")
+
+    def closed(self, stream: Stream) -> None:
+        server = self._server
+        server.stream_closed()
+        if stream.path:
+            seconds = self._loop.time() - stream.opened_at
+            server.rpc.ended(stream.path, stream.status, seconds, stream.traceparent)
 
     def soon(self, callback: Callable[[], None]) -> None:
         self._loop.call_soon(callback)

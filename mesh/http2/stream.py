@@ -27,6 +27,7 @@ from google.protobuf.message import Message
 from mesh.http2 import bounds, frames, headers
 from mesh.http2.call import Handler, Metadata, Page
 from mesh.http2.errors import (
+    CANCELLED,
     DEADLINE_EXCEEDED,
     INTERNAL,
     RESOURCE_EXHAUSTED,
@@ -66,6 +67,8 @@ class Stream:
         "path",
         "receive_half",
         "row",
+        "status",
+        "traceparent",
         "write_buffer",
     )
 
@@ -84,6 +87,10 @@ class Stream:
         self.write_buffer = host.write_buffer
         self.is_queued = False
         self.row = 0
+        self.status = CANCELLED
+        """gRPC's, of the call once it has ended: of one that nobody answered, that it was cancelled."""
+        self.traceparent = ""
+        """Of its caller, while traces are on."""
         self._host = host
         self._handler: Handler | None = None
         self._timer: Timer | None = None
@@ -337,6 +344,7 @@ class Stream:
         if self.is_ended:
             return
         self.is_ended = True
+        self.status = code
         self._leave_group()
         self.receive_half.stop()
         block = headers.trailers(code, message, retry_after_s, detail)
@@ -349,6 +357,7 @@ class Stream:
         """Ends the call at once, with a status; `cause` is what it counts as."""
         if not self.is_closed:
             handler = self._handler
+            self.status = code
             self._host.terminations.call(code, cause)
             self._finish(headers.trailers(code, message))
             _tell_gone(handler)
@@ -359,6 +368,7 @@ class Stream:
         """Ends a call that has no handler: once the client's first DATA came, or REFUSAL_PATIENCE_S passed. A
         grpc.aio client whose first write fails, as the answer was there before it, reads INTERNAL instead."""
         if not self.is_ended:
+            self.status = code
             block = headers.trailers(code, message, retry_after_s) + beside
             self._reply_later((lambda: self._finish(block), True), bounds.REFUSAL_PATIENCE_S)
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from gateway import snapshot_topics
 from gateway.cohort import NOTES_KEPT, Cohort, CohortKey
+from gateway.frame_counts import FrameCounts
 from gateway.overload import Tier
 from grandstand.aggregate.v1.aggregate_pb2 import TopicState
 from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED
@@ -59,7 +60,8 @@ class Show:
         self.line = Line(window)
         key = CohortKey("g", TopicPatterns(patterns), rate, Tier.VIEWER, deltas)
         self.asked = 0
-        self.cohort = Cohort(key, self.view, self._on_room, NOW_S)
+        self.counts = FrameCounts()
+        self.cohort = Cohort(key, self.view, self._on_room, NOW_S, counts=self.counts)
         self.screens: dict[int, dict[str, TopicState]] = {}
         self.kinds: dict[int, list[str]] = {}
 
@@ -112,6 +114,32 @@ class Show:
     def truth(self) -> dict[str, TopicState]:
         topics = self.view.changed(self.cohort.key.patterns, 0)
         return {topic: self.view.shown(topic, NOW_S).state for topic in topics}
+
+
+def test_frames_conflations_and_stalled_viewers_are_counted() -> None:
+    show = Show(window=100)
+    show.view.offer(partial("poll/x", 1, 5))
+    slow, quick = show.join(), show.join()
+    show.flush()
+    counts = show.counts
+    assert (counts.ticks, counts.updates, counts.snapshots, show.cohort.stalled()) == (0, 0, 2, 0)
+    show.line.widen(quick, WIDE - 100)
+    ticks = 0
+    while not show.cohort.stalled():
+        ticks += 1
+        show.view.offer(partial("poll/x", 1 + ticks, 5 + ticks))
+        show.tick()
+    # The last of them found the slow one's window closed.
+    assert counts.ticks == ticks
+    assert (counts.updates, counts.conflated) == (2 * ticks - 1, 1)
+    show.view.offer(partial("poll/x", 2 + ticks, 6 + ticks))
+    show.tick()
+    assert (counts.updates, counts.conflated) == (2 * ticks, 2)
+    show.line.widen(slow, WIDE - 100)
+    show.read()
+    show.flush()
+    assert (counts.snapshots, counts.conflated, show.cohort.stalled()) == (3, 2, 0)
+    assert show.voters(slow) == show.voters(quick)
 
 
 def test_joiners_of_one_tick_share_one_snapshot_and_one_buffer() -> None:

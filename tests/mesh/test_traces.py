@@ -16,6 +16,7 @@ from grandstand.gateway.v1 import gateway_pb2 as gateway
 from grandstand.gateway.v1.gateway_pb2_grpc import GatewayServiceStub
 from tests.support.games import new_game, run
 from tests.support.mesh_fixture import RunningMesh, running, wait_for
+from tests.support.scrape import scrape
 from toolbox.local import provision
 
 
@@ -95,6 +96,12 @@ def test_one_votes_trace_runs_through_every_service(traced_mesh: RunningMesh) ->
                     assert loop.time() < give_up_at, (gaps, spans)
                     await asyncio.sleep(0.1)
                     spans = await asyncio.to_thread(spans_of, mesh, trace_id)
+        # The durations of its parts name it.
+        found = await asyncio.to_thread(scrape, f"{mesh.addresses.metrics}")
+        for part in ("rpc", "ingest_publish", "aggregate_flush"):
+            buckets = found.samples(f"grandstand_{part}_duration_seconds_bucket")
+            traces = {each.exemplar.labels["trace_id"] for each in buckets if each.exemplar is not None}
+            assert trace_id in traces, part
 
     run(scenario())
 

@@ -13,6 +13,7 @@ from mesh.http2 import bounds
 from mesh.http2 import frames as f
 from mesh.http2.call import Accept, Call, Handler, Pages
 from mesh.http2.connection import Connection
+from mesh.http2.stream import Stream
 from mesh.http2.termination_counts import TerminationCounts
 
 PATH = "/test.Test/Talk"
@@ -125,6 +126,8 @@ class Peer:
         self.decoder = hpack.Decoder()
         self.output_ready_calls = 0
         self.terminations = TerminationCounts()
+        self.calls: list[Stream] = []
+        """All that came, of methods that are served."""
         self.server = Connection(
             {PATH: accept or self.accept},
             self,
@@ -154,7 +157,10 @@ class Peer:
     def opened(self) -> None:
         self.streams += 1
 
-    def closed(self) -> None:
+    def called(self, stream: Stream) -> None:
+        self.calls.append(stream)
+
+    def closed(self, stream: Stream) -> None:
         self.streams -= 1
 
     def soon(self, callback: Callable[[], None]) -> None:

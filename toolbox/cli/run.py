@@ -402,6 +402,8 @@ def _print_status(now: MeshStatus, found: dict[str, Any]) -> None:
         console.print(line, soft_wrap=True, markup=False, style="" if is_well else "red")
     if at.traces_ui:
         console.print(f"traces: {at.traces_ui}", soft_wrap=True)
+    if at.metrics:
+        console.print(f"metrics: {at.metrics}", soft_wrap=True)
     console.print(f"tokens: {now.keys}", soft_wrap=True, markup=False)
     if now.edge_tls:
         console.print(f"edge TLS: {now.edge_tls}", soft_wrap=True, markup=False)

@@ -25,6 +25,7 @@ from mesh.secrecy import NATS_VARIABLE, REDIS_VARIABLE, without_login
 from toolbox.local import exempt, store_users
 from toolbox.local.home import Home
 from toolbox.local.keys import TokenKeys
+from toolbox.local.metrics_collector import Scraped
 from toolbox.local.running import reached_without_tls
 from toolbox.local.spec import (
     EnvoyProbe,
@@ -127,6 +128,10 @@ class PortPlan:
     traces_ui: int = 0
     otlp_grpc: int = 0
     otlp_http: int = 0
+    admin: Mapping[str, int] = field(default_factory=dict)
+    """Of each service: where it tells of itself."""
+    metrics: int = 0
+    """Where all of that is collected; 0: nowhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +140,8 @@ class MeshPlan:
     addresses: Addresses
     files: Mapping[Path, str] = field(default_factory=dict, repr=False)
     """To be written before anything starts, for this user's eyes alone."""
+    scraped: tuple[Scraped, ...] = ()
+    metrics_port: int = 0
 
 
 def service_names(options: Options) -> tuple[str, ...]:
@@ -204,7 +211,12 @@ def plan(
     if options.demo:
         needs = ("envoy", *(service.name for service in services))
         processes.append(_demo(programs.python, addresses, needs, environment, home))
-    return MeshPlan(tuple(processes), addresses, files)
+    scraped = tuple(
+        Scraped(name.partition("-")[0], name, ports.admin[name])
+        for name in service_names(options)
+        if name in ports.admin
+    )
+    return MeshPlan(tuple(processes), addresses, files, scraped, ports.metrics)
 
 
 def _urls(name: str, user: str, options: Options, ports: PortPlan, logins: Logins) -> StoreUrls:
@@ -233,6 +245,7 @@ def _addresses(options: Options, programs: Programs, ports: PortPlan) -> Address
         redis=without_login(options.redis_url or f"redis://{LOOPBACK}:{ports.valkey}"),
         otlp=f"http://{LOOPBACK}:{ports.otlp_grpc}" if traces else options.otlp,
         traces_ui=f"http://{LOOPBACK}:{ports.traces_ui}" if traces else None,
+        metrics=f"http://{LOOPBACK}:{ports.metrics}/metrics" if ports.metrics else None,
     )
 
 
@@ -343,6 +356,7 @@ def _service(
         name=name,
         command=(
             *(str(python), "-P", "-m", kind, "--listen", f"{LOOPBACK}:{port}", "--mesh", addresses.mesh),
+            *(("--admin", f"{LOOPBACK}:{ports.admin[name]}") if name in ports.admin else ()),
             *(("--replicas", str(options.replicas)) if options.replicas > 1 else ()),
             *(("--events-bytes", str(options.events_bytes)) if options.events_bytes else ()),
             *(("--nats-store", str(home.nats)) if kind == "ingest" and "nats" in stores else ()),

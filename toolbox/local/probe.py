@@ -60,10 +60,10 @@ async def _ask(probe: Probe) -> Heard:
         case GrpcProbe(port, services):
             return Heard(await _grpc(port, services))
         case HttpProbe(port, path):
-            status, _ = await _get(port, path)
+            status, _ = await get(port, path)
             return Heard(Answer.SERVING if status == 200 else Answer.ALIVE)
         case NatsProbe(port, monitor_port, password):
-            status, body = await _get(monitor_port, f"{monitor_path(password)}/healthz")
+            status, body = await get(monitor_port, f"{monitor_path(password)}/healthz")
             if status != 200:
                 return store_probe.unhealthy_nats(body)
             async with _connection(port) as (reader, writer):
@@ -101,10 +101,10 @@ async def _grpc(port: int, services: tuple[str, ...]) -> Answer:
 
 
 async def _envoy(admin: Path, clusters: tuple[str, ...]) -> Answer:
-    status, _ = await _get(admin, "/ready")
+    status, _ = await get(admin, "/ready")
     if status != 200:
         return Answer.ALIVE
-    _, body = await _get(admin, "/clusters?format=json")
+    _, body = await get(admin, "/clusters?format=json")
     return Answer.SERVING if healthy_clusters(body).issuperset(clusters) else Answer.ALIVE
 
 
@@ -121,7 +121,7 @@ def healthy_clusters(clusters: bytes) -> set[str]:
     }
 
 
-async def _get(at: int | Path, path: str) -> tuple[int, bytes]:
+async def get(at: int | Path, path: str) -> tuple[int, bytes]:
     """(status, body) of a GET. Raises ValueError for what is no HTTP."""
     async with _connection(at) as (reader, writer):
         writer.write(f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode())

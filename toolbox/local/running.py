@@ -30,6 +30,7 @@ class MeshAddresses:
     redis: str
     otlp: str | None
     traces_ui: str | None
+    metrics: str | None
 
 
 def reached_without_tls(at: Addresses) -> str:
@@ -84,4 +85,5 @@ def running_mesh(home: Path | None) -> MeshAddresses:
         redis=at.redis,
         otlp=at.otlp,
         traces_ui=at.traces_ui,
+        metrics=at.metrics,
     )

@@ -26,15 +26,19 @@ from toolbox.local.errors import MeshError, from_os
 from toolbox.local.home import Home, Lock
 from toolbox.local.keys import PlatformFile, TokenKeys
 from toolbox.local.lifecycle import Policy
+from toolbox.local.metrics_collector import MetricsCollector
 from toolbox.local.nats_check import NatsFound, check_program, check_url
 from toolbox.local.plan import REPLICAS_MAX, MeshPlan, Options, PortPlan, Programs, plan, service_names
 from toolbox.local.redis_check import RedisFound
 from toolbox.local.status import MeshStatus
 from toolbox.local.store_users import Logins
+from toolbox.local.stores import LOOPBACK
 from toolbox.local.supervisor import StartFailed, Supervisor
 
 EDGE_PORT = 8080
 MESH_PORT = 8081
+METRICS_PORT = 8082
+"""Or another, when it is taken."""
 DESCRIPTORS_PER_CONNECTION = 1.25
 """Viewers share upstream connections; the rest of a process' descriptors are for those and for files."""
 TICK_S = 0.1
@@ -153,6 +157,8 @@ def _ports(request: UpRequest, claims: ports_of.Ports) -> PortPlan:
             traces_ui=claims.take(),
             otlp_grpc=claims.take(),
             otlp_http=claims.take(),
+            admin={name: claims.take() for name in service_names(options)},
+            metrics=METRICS_PORT if claims.choose(LOOPBACK, METRICS_PORT) else claims.take(),
         )
     except ports_of.NoPort as error:
         raise MeshError(str(error)) from None
@@ -318,6 +324,12 @@ class _Session:
             self._write_status()
         except OSError as error:
             raise from_os(error, f"write {self._home.status}") from None
+        collector = MetricsCollector(self._mesh.scraped, self._home.envoy_admin)
+        if self._mesh.metrics_port:
+            try:
+                await collector.start(self._mesh.metrics_port)
+            except OSError as error:
+                raise MeshError(str(error)) from None
         teller = asyncio.create_task(self._tell())
         looker = asyncio.create_task(self._look_at_files())
         try:
@@ -327,6 +339,7 @@ class _Session:
         finally:
             teller.cancel()
             looker.cancel()
+            collector.stop()
             self._tell_once()
 
     def _on_signal(self) -> None:

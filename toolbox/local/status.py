@@ -27,6 +27,8 @@ class Addresses:
     redis: str
     otlp: str | None
     traces_ui: str | None
+    metrics: str | None = None
+    """The URL of all metrics; /readyz beside it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,12 @@ from mesh import limits
 from mesh.auth import Identity
 from mesh.catalog.watch import CatalogWatch
 from mesh.config import ServiceConfig, parse
-from mesh.health import clock, clock_watch
+from mesh.health import clock, clock_watch, readiness
 from mesh.health.clock_watch import ClockWatch
 from mesh.health.reporter import reporting
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
+from mesh.metrics.registry import MetricRegistry
 from tests.mesh.jetstream.test_publish_pipeline import on_nats
 from tests.support.games import run, until
 from tests.support.nats_cluster import nats_cluster
@@ -43,10 +44,16 @@ class Readiness:
         self.config = config(name)
         self.draining = asyncio.Event()
         self.is_ready = True
+        self.metrics = MetricRegistry()
+        self.readiness = readiness.Readiness("aggregate", name)
+        self.parts = dict[str, bool]()
         self.shift_s = 0.0
 
     async def set_ready(self, is_ready: bool) -> None:
         self.is_ready = is_ready
+
+    async def set_part(self, name: str, is_ok: bool) -> None:
+        self.parts[name] = is_ok
 
     def wall(self) -> float:
         return time.time() + self.shift_s

@@ -48,6 +48,8 @@ def planned(options: Options, programs: Programs = PROGRAMS, keys: TokenKeys = K
         traces_ui=5,
         otlp_grpc=6,
         otlp_http=7,
+        admin={name: 200 + n for n, name in enumerate(names)},
+        metrics=8082,
     )
     return plan(options, programs, ports, HOME, Path("/checkout"), (MISSING,), keys, LOGINS, 1000, 1)
 
@@ -59,6 +61,15 @@ def by_name(mesh: MeshPlan) -> dict[str, ProcessSpec]:
 
 def argument(process: ProcessSpec, option: str) -> str:
     return process.command[process.command.index(option) + 1]
+
+
+def test_each_service_tells_of_itself_on_loopback_and_all_of_it_is_collected() -> None:
+    mesh = planned(Options(gateway=2, host="0.0.0.0"))
+    services = by_name(mesh)
+    assert {each.instance for each in mesh.scraped} == set(service_names(Options(gateway=2)))
+    for each in mesh.scraped:
+        assert argument(services[each.instance], "--admin") == f"127.0.0.1:{each.port}"
+    assert mesh.addresses.metrics == "http://127.0.0.1:8082/metrics"
 
 
 def test_whose_address_counts_is_told_to_every_service() -> None:

@@ -1,0 +1,76 @@
+"""A process that measures itself and serves its admin port, from before it starts until it has gone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+
+from mesh.config import ServiceConfig
+from mesh.health.readiness import Readiness
+from mesh.http2.server import Http2Server
+from mesh.listener import Http2Listener, Listener
+from mesh.metrics import declarations
+from mesh.metrics.admin import AdminServer, Reply, Route
+from mesh.metrics.exposition import Exposition
+from mesh.metrics.process import ProcessWatch
+from mesh.metrics.registry import MetricRegistry
+
+log = logging.getLogger(__name__)
+
+
+@contextlib.asynccontextmanager
+async def observed(
+    config: ServiceConfig, registry: MetricRegistry, readiness: Readiness, listener: Listener
+) -> AsyncIterator[None]:
+    """While the body runs. Raises OSError when the admin port cannot be had."""
+    measuring, admin = ProcessWatch(registry), AdminServer(pages(registry, readiness))
+    registry.value(declarations.READY, lambda: float(readiness.is_ready))
+    registry.value(declarations.ADMIN_CUT_OFF, lambda: admin.cut_off)
+    collect_calls(registry, listener)
+    measuring.start()
+    try:
+        if config.admin is not None:
+            await admin.start(config.admin)
+            log.info("%s tells of itself on %s: /metrics, /livez, /readyz", config.instance, config.admin)
+        yield
+    finally:
+        admin.stop()
+        measuring.stop()
+
+
+def pages(registry: MetricRegistry, readiness: Readiness) -> dict[str, Route]:
+    exposition = Exposition(registry)
+
+    async def livez() -> Reply:
+        return Reply(*readiness.livez())
+
+    async def readyz() -> Reply:
+        return Reply(*readiness.readyz(asyncio.get_running_loop().time()))
+
+    return {"/metrics": exposition.page, "/livez": livez, "/readyz": readyz}
+
+
+def collect_calls(registry: MetricRegistry, listener: Listener) -> None:
+    rpc = listener.rpc
+    registry.value(declarations.RPC_OPENED, rpc.opened_by_method)
+    registry.value(declarations.RPC_ENDED, rpc.ended_by_code)
+    registry.histogram(declarations.RPC_SECONDS, rpc.seconds_by_method)
+    if not isinstance(listener, Http2Listener):
+        return
+
+    def number(name: str) -> float | None:
+        server: Http2Server | None = listener.server
+        return None if server is None else float(getattr(server, name))
+
+    def terminations() -> dict[tuple[str, ...], float]:
+        server = listener.server
+        found = {} if server is None else dict(server.terminations.items())
+        return {(key.scope.value, key.code, key.cause.value): count for key, count in found.items()}
+
+    registry.value(declarations.HTTP2_CONNECTIONS, lambda: number("connections"))
+    registry.value(declarations.HTTP2_STREAMS, lambda: number("streams"))
+    registry.value(declarations.HTTP2_RECEIVED, lambda: number("bytes_received"))
+    registry.value(declarations.HTTP2_SENT, lambda: number("bytes_sent"))
+    registry.value(declarations.HTTP2_TERMINATIONS, terminations)

@@ -1,0 +1,98 @@
+"""One address for the metrics of a whole local mesh: what `up` serves on loopback.
+
+    /metrics         of every service process, with labels service and instance
+    /metrics/envoy   what Envoy says of itself, in Prometheus's own older form
+    /readyz          what each process says of itself and its dependencies; 200 if all are ready
+
+In production Prometheus asks each process itself, and Envoy. Whoever scrapes here waits for the slowest
+process, PATIENCE_S at most; one that does not answer is missing, and its grandstand_up is 0.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mesh.metrics import declarations
+from mesh.metrics.admin import AdminServer, Reply
+from mesh.metrics.cached import Cached
+from toolbox.local.merged_metrics import MergedMetrics, NotMetrics
+from toolbox.local.probe import get
+
+PATIENCE_S = 2.0
+_OPEN_METRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+_PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Scraped:
+    """A process with an admin port on loopback."""
+
+    service: str
+    instance: str
+    port: int
+
+
+class MetricsCollector:
+    def __init__(self, processes: Sequence[Scraped], envoy_admin: Path) -> None:
+        self._processes = processes
+        self._envoy_admin = envoy_admin
+        self._merged = Cached(self._merge)
+        self._server = AdminServer(
+            {"/metrics": self._metrics, "/metrics/envoy": self._envoy, "/readyz": self._readyz}
+        )
+
+    async def start(self, port: int) -> None:
+        """Raises OSError."""
+        await self._server.start(f"127.0.0.1:{port}")
+
+    def stop(self) -> None:
+        self._server.stop()
+
+    async def _metrics(self) -> Reply:
+        return Reply(200, await self._merged.get(), _OPEN_METRICS)
+
+    async def _merge(self) -> bytes:
+        answers = await asyncio.gather(*(_ask(each.port, "/metrics") for each in self._processes))
+        merged, ups = MergedMetrics(), list[str]()
+        name = declarations.UP.name
+        for process, (status, content) in zip(self._processes, answers, strict=True):
+            labels = {"service": process.service, "instance": process.instance}
+            try:
+                if is_up := status == 200:
+                    merged.add(content.decode(), labels)
+            except NotMetrics:
+                is_up = False
+            ups.append(f'{name}{{service="{process.service}",instance="{process.instance}"}} {int(is_up)}')
+            await asyncio.sleep(0)
+        head = f"# HELP {name} {declarations.UP.help}\n# TYPE {name} gauge\n"
+        return (head + "\n".join(ups) + "\n").encode() + merged.text()
+
+    async def _envoy(self) -> Reply:
+        status, content = await _ask(self._envoy_admin, "/stats/prometheus")
+        return Reply(200 if status == 200 else 503, content, _PROMETHEUS)
+
+    async def _readyz(self) -> Reply:
+        answers = await asyncio.gather(*(_ask(each.port, "/readyz") for each in self._processes))
+        said = {}
+        for process, (status, content) in zip(self._processes, answers, strict=True):
+            said[process.instance] = (
+                json.loads(content)
+                if status
+                else {"ok": False, "state": "silent", "service": process.service, "dependencies": []}
+            )
+        ok = all(each["ok"] for each in said.values())
+        found = json.dumps({"ok": ok, "processes": said}).encode() + b"\n"
+        return Reply(200 if ok else 503, found)
+
+
+async def _ask(at: int | Path, path: str) -> tuple[int, bytes]:
+    """HTTP status and content; 0 from one that does not answer."""
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            return await get(at, path)
+    except (OSError, ValueError, TimeoutError, asyncio.IncompleteReadError):
+        return 0, b"it does not answer\n"
