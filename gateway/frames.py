@@ -58,6 +58,17 @@ _CHOSEN_FOR_S = 10.0
 """A Snapshot is chosen anew after so long, though nothing has changed: what was sealed gets old."""
 
 
+class _Matched(dict[str, bool]):
+    """Whether a topic matches the patterns: each topic is matched once."""
+
+    def __init__(self, patterns: TopicPatterns) -> None:
+        self._patterns = patterns
+
+    def __missing__(self, topic: str) -> bool:
+        found = self[topic] = self._patterns.match(topic)
+        return found
+
+
 class Frames:
     """`now_s` is Unix time, `at_s` monotonic; both in seconds."""
 
@@ -79,7 +90,10 @@ class Frames:
         self._deltas = deltas
         self._ticked_at_s = float("-inf")
         self._version = view.version
-        self._matched: dict[str, bool] = {}
+        self._behind: list[str] = []
+        """The matching topics that have changed since the base, as of version `_looked_at`."""
+        self._looked_at = view.version
+        self._matched = _Matched(patterns)
         self._base = {topic: view.shown(topic, now_s) for topic in view.changed(patterns, 0)}
         self._applied = _positions(view)
         """All up to there is in the base."""
@@ -94,58 +108,52 @@ class Frames:
 
     def due_at_s(self) -> float | None:
         """When the next tick is due, perhaps past; None while nothing changed."""
-        if self._version == self._view.version or not self.is_behind():
+        if not self.is_behind():
             return None
         return self._ticked_at_s + 1 / self.updates_per_s
 
     def is_behind(self) -> bool:
         """Whether the view shows anything that the base does not."""
         view = self._view
-        if view.version == self._version:
-            return False
-        for topic in view.changed_since(self._version):
-            if self._matches(topic):
-                return True
-        self._version = view.version  # nothing that matches has changed up to here
-        return False
+        version = view.version
+        if version != self._looked_at:
+            matched, since = self._matched, self._version
+            changed = [view.newest] if version == since + 1 else view.changed_since(since)
+            self._behind = [each for each in changed if matched[each]]
+            self._looked_at = version
+            if not self._behind:
+                self._version = version  # nothing that matches has changed up to here
+        return bool(self._behind)
 
     def shows(self, topic: str) -> bool:
         """Whether the base has it."""
         return topic in self._base
 
-    def _matches(self, topic: str) -> bool:
-        """Each topic is matched once."""
-        found = self._matched.get(topic)
-        if found is None:
-            found = self._matched[topic] = self._patterns.match(topic)
-        return found
-
     def tick(self, at_s: float, now_s: float) -> bytes:
         """The base is what the view shows now. Returns the update: what has changed since the last tick."""
-        view = self._view
-        parts = []
-        base, left_out = self._base, self._left_out
-        for topic in sorted([each for each in view.changed_since(self._version) if self._matches(each)]):
+        view, base, left_out = self._view, self._base, self._left_out
+        parts = list[bytes]()
+        behind, self._behind = self._behind if self.is_behind() else [], []
+        if len(behind) > 1:
+            behind.sort()
+        for topic in behind:
             shown = view.shown(topic, now_s)
             before = base.get(topic)
+            base[topic] = shown
             if left_out and topic in left_out:
                 left_out.discard(topic)
                 before = None
-            parts.append(self._part(before, shown))
-            base[topic] = shown
+            delta = shown.delta(before) if self._deltas and before is not None else None
+            if delta is not None:
+                parts += (_UPDATE_DELTA, varint(len(delta)), delta)
+            else:
+                parts += (_UPDATE_TOPIC, sized(shown.encoded))
         self._ticked_at_s = at_s
         self._version = view.version
         self._snapshot = self._newest = None
         self._applied = _positions(view)
         changes = b"".join(parts)
         return b"".join((_as_of(now_s), self._applied, _UPDATE, varint(len(changes)), changes))
-
-    def _part(self, before: Shown | None, now: Shown) -> bytes:
-        if self._deltas and before is not None:
-            delta = now.delta(before)
-            if delta is not None:
-                return _UPDATE_DELTA + sized(delta)
-        return _UPDATE_TOPIC + sized(now.encoded)
 
     def snapshot(self, now_s: float) -> bytes:
         """The base."""
@@ -200,7 +208,10 @@ def _as_of(now_s: float) -> bytes:
 
 def _positions(view: GameView) -> bytes:
     """The fields that say how far the view's partitions are known."""
-    return b"".join([_applied_field(partition, applied) for partition, applied in view.positions()])
+    positions = view.positions()
+    if len(positions) == 1:
+        return _applied_field(*positions[0])
+    return b"".join([_applied_field(partition, applied) for partition, applied in positions])
 
 
 @lru_cache(maxsize=64)

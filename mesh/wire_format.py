@@ -18,6 +18,8 @@ def varint(value: int) -> bytes:
         return _ONE_OCTET[value]
     if value < 0x4000:
         return bytes((value & 0x7F | 0x80, value >> 7))
+    if value < 0x200000:
+        return bytes((value & 0x7F | 0x80, value >> 7 & 0x7F | 0x80, value >> 14))
     octets = bytearray()
     while value >= 0x80:
         octets.append(value & 0x7F | 0x80)

@@ -44,9 +44,11 @@ class BroadcastGroup:
         the sending and not send itself."""
         self._on_writable = on_writable
         self._connections: dict[WriteBuffer, Members] = {}
+        self._members: tuple[Members, ...] = ()
+        """Their values, as of now: while they are sent to, a connection may be removed."""
 
     def __len__(self) -> int:
-        return sum(map(len, self._connections.values()))
+        return sum(map(len, self._members))
 
     def add(self, call: Call, position: int, announced: int, now: float) -> None:
         """`call` is a call of this server that is not in the middle of a message. `announced`: the number of
@@ -58,57 +60,56 @@ class BroadcastGroup:
         if members is None:
             members = FewMembers(buffer, self._on_writable, self._remove_connection)
             self._connections[buffer] = members
+            self._members = tuple(self._connections.values())
         elif isinstance(members, FewMembers) and len(members) >= FEW_MAX:
             members = self._connections[buffer] = ManyMembers.of(members)
+            self._members = tuple(self._connections.values())
         stream.join(members, members.add(stream, position, announced, now))
 
     def advance(self, message: Shared, since: int, before: int, to: int, now: float) -> int:
         """Sends to members at `since` <= position < `before` and moves them to `to`. Returns how many;
         skipped members are not moved."""
         sent = 0
-        for members in list(self._connections.values()):
+        for members in self._members:
             sent += members.advance(message, since, before, to, now)
         return sent
 
     def has_ready(self, since: int, before: int) -> bool:
         """Whether a member in that range of positions has an open window."""
-        return any(members.has_ready(since, before) for members in self._connections.values())
+        return any(members.has_ready(since, before) for members in self._members)
 
     def move(self, at: int, to: int) -> None:
         """Moves the members at position `at` to `to` without sending anything."""
-        for members in self._connections.values():
+        for members in self._members:
             members.reposition(at, to)
 
     def announce(self, message: Shared, number: int, now: float) -> int:
         """Sends to members whose last announcement is `number` - 1. Returns how many."""
-        return sum(members.announce(message, number, now) for members in list(self._connections.values()))
+        return sum(members.announce(message, number, now) for members in self._members)
 
     def has_unannounced(self, newest: int) -> bool:
         """Whether a member lacks the announcement `newest`."""
-        return any(members.has_unannounced(newest) for members in self._connections.values())
+        return any(members.has_unannounced(newest) for members in self._members)
 
     def drop_announcements(self, below: int) -> None:
         """Announcements below that number are no longer sent to members that lack them."""
-        for members in self._connections.values():
+        for members in self._members:
             members.drop_announcements(below)
 
     def heartbeat(self, message: Shared, before: float, now: float) -> int:
         """Sends to members that were sent nothing since `before`. Returns how many."""
-        return sum(members.heartbeat(message, before, now) for members in list(self._connections.values()))
+        return sum(members.heartbeat(message, before, now) for members in self._members)
 
     def send(self, message: Shared, chosen: Chosen, now: float) -> int:
         """Sends to members whose stream ids are `chosen`. Returns how many. A member without window, or for
         which the connection has no bytes available, is skipped, not queued."""
-        return sum(
-            members.send(message, chosen(members.stream_ids()), now)
-            for members in list(self._connections.values())
-        )
+        return sum(members.send(message, chosen(members.stream_ids()), now) for members in self._members)
 
     def calls(self, chosen: Chosen) -> list[Call]:
         """The members whose stream ids are `chosen`."""
         return [
             cast(Call, members.streams[row])
-            for members in self._connections.values()
+            for members in self._members
             for row in np.flatnonzero(chosen(members.stream_ids())).tolist()
         ]
 
@@ -123,7 +124,8 @@ class BroadcastGroup:
 
     def oldest_sent_at(self) -> float:
         """When the member was sent something to which that happened longest ago; infinity without any."""
-        return min((members.oldest_sent_at() for members in self._connections.values()), default=inf)
+        return min((members.oldest_sent_at() for members in self._members), default=inf)
 
     def _remove_connection(self, buffer: WriteBuffer) -> None:
         del self._connections[buffer]
+        self._members = tuple(self._connections.values())

@@ -17,7 +17,7 @@ from grandstand.gateway.v1.delta_pb2 import OptionDelta, TallyDelta, TopicDelta
 from grandstand.internal.v1.internal_pb2 import Partial
 from grandstand.wire.delta import diff
 from mesh.merge import TopicMerge
-from mesh.merge.tally import TallySum, sum_tallies
+from mesh.merge.tally import TallySum, sum_tallies, sum_tally
 from mesh.wire_format import LENGTH_DELIMITED, VARINT, sized, tag, varint
 
 _TOPIC = tag(TopicDelta, "topic", LENGTH_DELIMITED)
@@ -74,9 +74,15 @@ class ShownTally(Shown):
         """`partials`: those that the topic has now."""
         self._state = self._encoded = None
         self._merge = merge
-        self._tally = sum_tallies([partial.tally for partial in partials])
-        self._positions = [(partial.partition, partial.sequence) for partial in partials]
-        self._stage = merge.stage(partitions)
+        if len(partials) == partitions == 1:
+            (partial,) = partials
+            self._tally = sum_tally(partial.tally)
+            self._positions = [(partial.partition, partial.sequence)]
+            self._stage = partial.stage
+        else:
+            self._tally = sum_tallies([partial.tally for partial in partials])
+            self._positions = [(partial.partition, partial.sequence) for partial in partials]
+            self._stage = merge.stage(partitions)
 
     @property
     def state(self) -> TopicState:
@@ -105,10 +111,10 @@ def _topic(name: str) -> bytes:
 
 def _moved(before: Sequence[tuple[int, int]], now: Sequence[tuple[int, int]]) -> bytes | None:
     """The positions that moved or are new, encoded; None if a delta cannot say it."""
+    if len(now) == len(before) == 1 and now[0][0] == before[0][0]:
+        return b"" if before == now else _cursor(*now[0])
     if before == now:
         return b""
-    if len(now) == 1 and len(before) == 1 and now[0][0] == before[0][0]:
-        return _cursor(*now[0])
     known = dict(before)
     if not known.keys() <= {partition for partition, _ in now}:
         return None
@@ -128,30 +134,30 @@ def position(partition: int, sequence: int) -> bytes:
 
 def _changed(before: TallySum, now: TallySum) -> bytes | None:
     """The value of the delta: nothing if it is the same; None if the options are others."""
-    if before.option_ids != now.option_ids:
+    ids_before, votes_before, weights_before, guests_before, *rest_before = before
+    ids, votes, weights, guests, *rest = now
+    if ids_before != ids:
         return None
     found = b""
-    for place in _places(before, now):
-        votes, weight, guest_votes = now.votes[place], now.weights[place], now.guest_votes[place]
-        option = b"".join((_PLACE, varint(place), _VOTES, varint(votes), _WEIGHT, varint(weight)))
-        if guest_votes:
-            option += _GUEST_VOTES + varint(guest_votes)
+    is_plain = weights is votes and weights_before is votes_before and guests == guests_before
+    for place, count in enumerate(votes):
+        if count == votes_before[place] and (
+            is_plain or (weights[place] == weights_before[place] and guests[place] == guests_before[place])
+        ):
+            continue
+        number = varint(count)
+        weight = number if is_plain else varint(weights[place])
+        option = b"".join((_PLACE, varint(place), _VOTES, number, _WEIGHT, weight))
+        if guests[place]:
+            option += _GUEST_VOTES + varint(guests[place])
         found += _OPTIONS + sized(option)
-    if not found and before[4:] == now[4:]:
+    if not found and rest_before == rest:
         return b""
-    if now.voters:
-        found += _VOTERS + varint(now.voters)
-    if now.guest_voters:
-        found += _GUEST_VOTERS + varint(now.guest_voters)
-    if now.voided:
-        found += _VOIDED + varint(now.voided)
+    voters, guest_voters, voided = rest
+    if voters:
+        found += _VOTERS + varint(voters)
+    if guest_voters:
+        found += _GUEST_VOTERS + varint(guest_voters)
+    if voided:
+        found += _VOIDED + varint(voided)
     return _TALLY + sized(found)
-
-
-def _places(before: TallySum, now: TallySum) -> list[int]:
-    """Of the options whose numbers changed."""
-    is_plain = now.weights is now.votes and before.weights is before.votes
-    if is_plain and now.guest_votes == before.guest_votes:
-        return [place for place, votes in enumerate(now.votes) if votes != before.votes[place]]
-    columns = (before.votes, before.weights, before.guest_votes, now.votes, now.weights, now.guest_votes)
-    return [place for place, each in enumerate(zip(*columns, strict=True)) if each[:3] != each[3:]]

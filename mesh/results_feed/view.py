@@ -4,7 +4,8 @@ The view numbers its changes. Whoever was last sent version v is owed the topics
 in its newest state: that is conflation (I8), and because merges never go back, so does no viewer (I5).
 
 A state is merged and encoded once for all cohorts, when it is first asked for. A TopicState that was given
-out is never changed, only replaced.
+out is never changed, only replaced. Of a poll that folds in one partition even the partial is decoded only
+when more than a delta is asked for (mesh.results_feed.plain_tally).
 
 Bound: the topics of one game.
 """
@@ -20,6 +21,7 @@ from mesh.merge import TopicMerge
 from mesh.pseudonyms import UNKEYED, PublicId
 from mesh.redis.share import Share
 from mesh.results_feed.partition_results import Progress
+from mesh.results_feed.plain_tally import Form, PlainTally, name_end, number
 from mesh.results_feed.shown import Shown, ShownTally
 
 
@@ -39,10 +41,35 @@ class _Known:
 
     @property
     def applied(self) -> int:
-        progress = self.progress
-        if self.loaded < self.floor or self.stream != progress.stream:
-            return self.loaded
-        return max(self.loaded, progress.after)
+        loaded, progress = self.loaded, self.progress
+        after = progress.after
+        if after <= loaded or loaded < self.floor or self.stream != progress.stream:
+            return loaded
+        return after
+
+
+class _Topic:
+    """What is known of a topic, and what is shown of it, once somebody has asked."""
+
+    __slots__ = ("_merge", "changed_at", "form", "name", "sequence", "shown", "unmerged")
+
+    def __init__(self, merge: TopicMerge) -> None:
+        self._merge = merge
+        self.name = merge.topic
+        self.changed_at = 0
+        self.shown: Shown | None = None
+        self.form: Form | None = None
+        self.sequence = 0
+        """Of the partial that was taken last."""
+        self.unmerged: PlainTally | None = None
+        """The newest partial, if it was not decoded yet."""
+
+    @property
+    def merge(self) -> TopicMerge:
+        if self.unmerged is not None:
+            self._merge.offer(Partial.FromString(self.unmerged.partial_bytes))
+            self.unmerged = None
+        return self._merge
 
 
 class GameView:
@@ -52,10 +79,12 @@ class GameView:
         """`public`: under which ids actors are shown."""
         self.version = 0
         self._public = public
-        self._merges: dict[str, TopicMerge] = {}
-        self._changed_at: dict[str, int] = {}
-        """In this order."""
-        self._shown: dict[str, Shown] = {}
+        self._topics: dict[str, _Topic] = {}
+        """Those that changed last stand last."""
+        self.newest = ""
+        """The name of the last of them."""
+        self._plain: dict[bytes, _Topic] = {}
+        """Those that have a form, by its name, while the game folds in one partition."""
         self._moving: dict[str, float] = {}
         """When the value of a topic may change next with time alone."""
         self._known: dict[int, _Known] = {}
@@ -68,12 +97,14 @@ class GameView:
         return self._offer(partial.topic, partial)
 
     def _offer(self, topic: str, partial: Partial) -> bool:
-        merge = self._merges.get(topic)
-        if merge is None:
-            merge = self._merges[topic] = TopicMerge(topic, self._public)
+        known = self._topics.get(topic)
+        if known is None:
+            known = self._topics[topic] = _Topic(TopicMerge(topic, self._public))
+        merge = known.merge
         if not merge.offer(partial):
             return False
-        self._touch(topic)
+        known.sequence = partial.sequence
+        self._touch(topic, known)
         if merge.moves:
             self._moving[topic] = 0.0
         return True
@@ -89,6 +120,10 @@ class GameView:
         """The partitions that the game folds in; those that are new are not loaded yet."""
         self._partitions = frozenset(partitions)
         self._ordered = sorted(self._partitions)
+        if len(self._ordered) > 1:
+            for topic in self._plain.values():
+                topic.form = topic.shown = None
+            self._plain.clear()
 
     def follow(self, partition: int, progress: Progress) -> None:
         """What is heard of the partition from now on, this view hears too."""
@@ -107,8 +142,13 @@ class GameView:
         DecodeError."""
         changed = []
         for encoded in partials:
+            plain = self._plain.get(encoded[: name_end(encoded)])
+            if plain is not None and self._take_plain(plain, encoded, stream):
+                changed.append(plain.name)
+                continue
             partial = Partial.FromString(encoded)
-            known = self._known.get(partial.partition) or self._of(partial.partition)
+            partition = partial.partition
+            known = self._known.get(partition) or self._of(partition)
             if known.stream != stream:
                 if known.stream:
                     continue  # it is loaded first: of two streams no sequence says which is newer
@@ -118,6 +158,21 @@ class GameView:
                 changed.append(topic)
         return changed
 
+    def _take_plain(self, topic: _Topic, encoded: bytes, stream: str) -> bool:
+        """Takes it without decoding it; False: it is to be decoded first."""
+        form = topic.form
+        assert form is not None
+        found = form.read(encoded)
+        if found is None or self._of(form.partition).stream != stream:
+            return False
+        sequence = number(found.sequence)
+        if sequence <= topic.sequence:
+            return False
+        topic.sequence = sequence
+        self._touch(topic.name, topic)
+        topic.shown = topic.unmerged = found
+        return True
+
     def take(self, share: Share) -> list[str]:
         """Takes what the store holds of a partition; the topics that it changed. A share that is not whole is
         left out: what is known of its partition stands."""
@@ -126,12 +181,12 @@ class GameView:
         known = self._of(share.partition)
         if share.stream != known.stream:
             if known.stream:
-                for merge in self._merges.values():
-                    merge.begin_anew(share.partition)
+                for topic in self._topics.values():
+                    topic.merge.begin_anew(share.partition)
                 known.loaded = -1
             known.stream = share.stream
         known.loaded = max(known.loaded, share.applied)
-        return [topic for topic, partial in share.partials.items() if self.offer(partial)]
+        return [name for name, partial in share.partials.items() if self.offer(partial)]
 
     def load(self, shares: Sequence[Share]) -> bool:
         """Takes one share for each partition of the game; True if it changed anything."""
@@ -146,21 +201,22 @@ class GameView:
 
     def partial(self, topic: str, partition: int) -> Partial | None:
         """What is known of the topic in one partition."""
-        merge = self._merges.get(topic)
-        return None if merge is None else merge.partial(partition)
+        known = self._topics.get(topic)
+        return None if known is None else known.merge.partial(partition)
 
     def has(self, topic: str) -> bool:
-        return topic in self._merges
+        return topic in self._topics
 
     def positions(self) -> list[tuple[int, int]]:
         """How far each partition of the game is known, in their order: everything up to there is in what
         is shown now."""
         known = self._known
-        return [
-            (partition, each.applied)
-            for partition in self._ordered
-            if (each := known.get(partition)) is not None and each.loaded >= 0
-        ]
+        found = []
+        for partition in self._ordered:
+            each = known.get(partition)
+            if each is not None and each.loaded >= 0:
+                found.append((partition, each.applied))
+        return found
 
     def stream(self, partition: int) -> str:
         """The event stream that what is known of the partition is of; "" before anything is."""
@@ -199,27 +255,29 @@ class GameView:
             return partition not in self._partitions
         if applied >= sequence:
             return True
-        merge = self._merges.get(topic)
-        return merge is not None and merge.sequence(partition) >= sequence
+        known = self._topics.get(topic)
+        return known is not None and known.merge.sequence(partition) >= sequence
 
     def merge_of(self, topic: str) -> TopicMerge | None:
         """What is known of a topic, not merged yet; to be read only."""
-        return self._merges.get(topic)
+        known = self._topics.get(topic)
+        return None if known is None else known.merge
 
     def let_time_pass(self, now_s: float) -> bool:
         """Touches the topics whose shown value changed with time alone; True if there are any."""
         before = self.version
         for topic in [topic for topic, at_s in self._moving.items() if at_s <= now_s]:
-            at_s = self._merges[topic].moves_at_s(now_s)
+            known = self._topics[topic]
+            at_s = known.merge.moves_at_s(now_s)
             if at_s is None:
                 del self._moving[topic]  # what is shown below is its end
             else:
                 self._moving[topic] = at_s
-            shown = self._shown.get(topic)
+            shown = known.shown
             # One that nobody has asked for since it changed last is merged when it is asked for.
-            if shown is not None and shown.state != (state := self._state(topic, now_s)):
-                self._touch(topic)
-                self._shown[topic] = Shown(state)
+            if shown is not None and shown.state != (state := self._state(known.merge, now_s)):
+                self._touch(topic, known)
+                known.shown = Shown(state)
         return self.version > before
 
     def changed(self, patterns: TopicPatterns, since: int) -> list[str]:
@@ -228,36 +286,42 @@ class GameView:
 
     def changed_at(self, topic: str) -> int:
         """In which version the topic changed last."""
-        return self._changed_at[topic]
+        return self._topics[topic].changed_at
 
     def changed_since(self, since: int) -> list[str]:
         """The topics that changed after version `since`, the latest first."""
         found = []
-        for topic, at in reversed(self._changed_at.items()):
-            if at <= since:
+        for topic, known in reversed(self._topics.items()):
+            if known.changed_at <= since:
                 break
             found.append(topic)
         return found
 
     def shown(self, topic: str, now_s: float) -> Shown:
         """The state of a topic there is."""
-        shown = self._shown.get(topic)
+        known = self._topics[topic]
+        shown = known.shown
         if shown is None:
-            shown = self._shown[topic] = self._merged(topic, now_s)
+            merge = known.merge
+            partials = merge.partials()
+            if partials and partials[0].HasField("tally"):
+                shown = ShownTally(merge, partials, len(self._partitions) or 1)
+                if known.form is None and len(partials) == len(self._partitions) == 1:
+                    known.form = Form(partials[0])
+                    self._plain[known.form.name] = known
+            else:
+                shown = Shown(self._state(merge, now_s))
+            known.shown = shown
         return shown
 
-    def _merged(self, topic: str, now_s: float) -> Shown:
-        merge = self._merges[topic]
-        partials = merge.partials()
-        if partials and partials[0].HasField("tally"):
-            return ShownTally(merge, partials, len(self._partitions) or 1)
-        return Shown(self._state(topic, now_s))
+    def _state(self, merge: TopicMerge, now_s: float) -> TopicState:
+        return merge.state(now_s, partitions=len(self._partitions) or 1)
 
-    def _state(self, topic: str, now_s: float) -> TopicState:
-        return self._merges[topic].state(now_s, partitions=len(self._partitions) or 1)
-
-    def _touch(self, topic: str) -> None:
-        self.version += 1
-        self._changed_at.pop(topic, None)
-        self._changed_at[topic] = self.version
-        self._shown.pop(topic, None)
+    def _touch(self, topic: str, known: _Topic) -> None:
+        """What is shown of it has changed."""
+        self.version = known.changed_at = self.version + 1
+        known.shown = None
+        if topic != self.newest:
+            self.newest = topic
+            del self._topics[topic]
+            self._topics[topic] = known

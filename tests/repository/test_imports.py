@@ -213,6 +213,7 @@ CORES = (
     "mesh.redis.ranking",
     "mesh.redis.share",
     "mesh.results_feed.partition_results",
+    "mesh.results_feed.plain_tally",
     "mesh.results_feed.shown",
     "mesh.results_feed.view",
     "mesh.wire_format",
