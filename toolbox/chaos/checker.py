@@ -12,9 +12,9 @@ Each topic is reckoned from its entries (see `scene` for why their effects can b
     audience    the number of actors that were ever here
 
 An UNCERTAIN event may have counted once or not at all; so a figure has a least and a most. What lies
-below the least is lost, what lies above the most is doubled; REFUSED events add to neither,
-so one that was counted all the same shows as doubled. `counted` are the acked events of which the
-results show the effect, or the effect of what replaced them.
+below the least is lost, what lies above the most is doubled; REFUSED and VOIDED events add to
+neither, so one that counts all the same shows as doubled. `counted` are the acked events of which
+the results show the effect, or the effect of what replaced them.
 """
 
 from __future__ import annotations
@@ -138,11 +138,14 @@ def _compare_tally(finding: Finding, told: list[Entry], tally: TallyResult, *, r
     most: Counter[str] = Counter()
     least_weight: Counter[str] = Counter()
     most_weight: Counter[str] = Counter()
-    voters_least = voters_most = 0
+    voters_least = voters_most = voided_least = voided_most = 0
     for votes in _by_actor(told).values():
         outcomes = _outcomes(votes, replaces)
         voters_least += all(outcomes)
         voters_most += any(outcomes)
+        if any(vote.fate is Fate.VOIDED for vote in votes):
+            voided_least += not any(outcomes)
+            voided_most += not all(outcomes)
         named = [dict.fromkeys(vote.options, int(vote.amount)) if vote else {} for vote in outcomes]
         for option in set().union(*named):
             weights = [options.get(option, 0) for options in named]
@@ -159,7 +162,9 @@ def _compare_tally(finding: Finding, told: list[Entry], tally: TallyResult, *, r
         by_option.off(f"votes of {name}", 0, least[name], most[name])
     voters = Finding("")
     voters.off("voters", tally.voters, voters_least, voters_most)
-    finding.notes += by_option.notes + voters.notes
+    voided = Finding("")
+    voided.off("voided votes", tally.voided, voided_least, voided_most)
+    finding.notes += by_option.notes + voters.notes + voided.notes
     finding.lost = max(voters.lost, -(-by_option.lost // choices))
     # A changed vote that got lost stands where the actor's vote was before: too much there, too little here.
     excess = by_option.doubled - (by_option.lost if replaces else 0)
@@ -178,7 +183,7 @@ def _outcomes(votes: list[Entry], replaces: bool) -> list[Entry | None]:
     possible: list[Entry | None] = [
         vote
         for vote in votes
-        if vote.fate is not Fate.REFUSED
+        if vote.fate not in (Fate.REFUSED, Fate.VOIDED)
         and not any(_outlasts(other, vote, replaces) for other in acked if other is not vote)
     ]
     return possible if acked else [*possible, None]

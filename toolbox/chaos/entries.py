@@ -4,6 +4,7 @@ An entry says what its event must add to a topic, so that the results of a whole
 reckoned from the entries alone. Its fate:
 
     SENT ──acked──▶ ACKED      stored: counts exactly once (I1, I2)
+      │              └──taken back by the game's owner──▶ VOIDED: counts no more
       ├──refused or shed──▶ REFUSED    never stored: counts never
       └──refused, shed or given up, and a copy may be stored──▶ UNCERTAIN: counts once or never
 
@@ -25,6 +26,7 @@ class Fate(enum.Enum):
     ACKED = "acked"
     REFUSED = "refused"
     UNCERTAIN = "uncertain"
+    VOIDED = "voided"
 
 
 @dataclass(slots=True)
@@ -86,6 +88,11 @@ class Book:
         """The mesh was under pressure."""
         self._settle(entry, Fate.UNCERTAIN if maybe_stored else Fate.REFUSED)
         self.shed[entry.topic] += 1
+
+    def void(self, entry: Entry) -> None:
+        """Its vote was voided, or its score removed, after it was acked."""
+        assert entry.fate is Fate.ACKED, f"taken back before it was acked: {entry}"
+        entry.fate = Fate.VOIDED
 
     def give_up(self, entry: Entry) -> None:
         """Its client ended without an answer."""

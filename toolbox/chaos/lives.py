@@ -2,8 +2,9 @@
 
 There are NAMES names, each for one game after the other:
 
-    define ─▶ open a poll ─▶ votes and reactions ─▶ EndGame while some are under way ─▶ sealed: compared
-           ─▶ a late vote is refused ─▶ forgotten ─▶ the same name, for another game
+    define ─▶ open a poll and a board ─▶ votes, scores, reactions; a vote is voided and a score removed
+           ─▶ EndGame while some are under way ─▶ sealed: compared ─▶ a late vote is refused ─▶ forgotten
+           ─▶ the same name, for another game
 
 After the run nothing of them is left in Redis and in the catalog (see toolbox.chaos.leftovers).
 
@@ -22,16 +23,25 @@ import grpc.aio
 from redis.asyncio import Redis
 
 from grandstand.aggregate.v1.aggregate_pb2 import TopicState
-from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED, Game, Poll, PollOption, Pulse
+from grandstand.catalog.v1.catalog_pb2 import (
+    BOARD_MODE_SUM,
+    STAGE_SEALED,
+    Board,
+    Game,
+    Poll,
+    PollOption,
+    Pulse,
+)
 from grandstand.client import Backend, ClientError, Publisher, Receipt, Refused, Shed, Token
-from grandstand.event.v1.event_pb2 import Event, Position, Reaction, Vote
+from grandstand.event.v1.event_pb2 import Event, Position, Reaction, Score, Vote
 from mesh.jetstream.bus import Bus
 from toolbox.chaos import checker, leftovers, scene
-from toolbox.chaos.entries import Book, Entry
+from toolbox.chaos.entries import Book, Entry, Fate
 from toolbox.chaos.stage import Mesh
 
 NAMES = 50
 EVENTS = 20
+_TAKEN_BACK_AT_EVENT = 8
 _ENDED_AT_EVENT = 12
 _EVENT_EVERY_S = 0.05
 _BEGIN_WITHIN_S = 5.0
@@ -42,8 +52,9 @@ _LATE = ("FAILED_PRECONDITION", "NOT_FOUND")
 """What may be answered to a vote for a game that has ended, or that is forgotten by then."""
 _NOTES_MAX = 20
 PREFIX = "life-"
+_BOARD = "sum"
 
-assert _ENDED_AT_EVENT < EVENTS, "some are sent when it ends"
+assert _TAKEN_BACK_AT_EVENT < _ENDED_AT_EVENT < EVENTS, "some are sent when it ends"
 
 
 @dataclass(slots=True)
@@ -53,6 +64,7 @@ class EndingReport:
     """Forgotten before they could be read."""
     forgotten: int = 0
     acked: int = 0
+    taken_back: int = 0
     lost: int = 0
     doubled: int = 0
     notes: list[str] = field(default_factory=list)
@@ -105,8 +117,9 @@ class EndingGames:
         life.stage = "defined"
         await backend.define_game(life.game())
         await backend.open_poll(life.poll())
+        await backend.open_board(life.board())
         life.stage = "played"
-        await life.play(lambda: backend.end_game(game_id))
+        await life.play(self._take_back, lambda: backend.end_game(game_id))
         self.report.ended += 1
         life.stage = "sealed"
         try:
@@ -121,6 +134,14 @@ class EndingGames:
         life.stage = "forgotten"
         await _until(lambda: self._is_unknown(game_id))
         self.report.forgotten += 1
+
+    async def _take_back(self, entry: Entry) -> None:
+        kind, _, name = entry.topic.partition("/")
+        if kind == "poll":
+            await self._backend.void_votes(entry.game_id, name, entry.actor_id)
+        else:
+            await self._backend.remove_score(entry.game_id, name, entry.actor_id)
+        self.report.taken_back += 1
 
     def _compare(self, life: _Life, states: dict[checker.TopicKey, TopicState]) -> None:
         found = checker.compare(life.book.entries, states)
@@ -139,7 +160,11 @@ class EndingGames:
             states.update({(life.game_id, state.topic): state for state in answer.topics})
             return all(state.stage == STAGE_SEALED for state in answer.topics)
 
-        await _until(are_sealed)
+        try:
+            await _until(are_sealed)
+        except TimeoutError as error:
+            open_yet = [state.topic for state in states.values() if state.stage != STAGE_SEALED]
+            raise TimeoutError(f"{', '.join(open_yet) or 'nothing was read'}: {error}") from None
         return states
 
     async def _is_unknown(self, game_id: str) -> bool:
@@ -180,11 +205,20 @@ class _Life:
         options = [PollOption(option_id=o, label=o.title()) for o in scene.OPTIONS]
         return Poll(game_id=self.game_id, poll_id=scene.FINAL, question=f"{self.number}?", options=options)
 
-    async def play(self, end: Callable[[], Awaitable[object]]) -> None:
-        """Sends all events, ends the game meanwhile, and waits until every event is answered."""
+    def board(self) -> Board:
+        return Board(game_id=self.game_id, board_id=_BOARD, title="Points", mode=BOARD_MODE_SUM)
+
+    async def play(
+        self, take_back: Callable[[Entry], Awaitable[None]], end: Callable[[], Awaitable[object]]
+    ) -> None:
+        """Sends all events, takes two back and ends the game meanwhile, and waits for every answer."""
         ending: asyncio.Task[object] | None = None
         receipts: list[asyncio.Future[Receipt]] = []
         for n in range(EVENTS):
+            if n == _TAKEN_BACK_AT_EVENT:
+                receipts += [
+                    receipt for at in (1, 2) for receipt in await self._corrected(at, receipts[at], take_back)
+                ]
             if n == _ENDED_AT_EVENT:
                 ending = asyncio.ensure_future(end())
             await asyncio.sleep(self._random.uniform(0, 2 * _EVENT_EVERY_S))
@@ -194,6 +228,20 @@ class _Life:
         await asyncio.wait(receipts, timeout=_WITHIN_S)
         if self.book.outstanding:
             raise TimeoutError(f"{self.book.outstanding} events were not answered within {_WITHIN_S:g} s")
+
+    async def _corrected(
+        self, n: int, receipt: asyncio.Future[Receipt], take_back: Callable[[Entry], Awaitable[None]]
+    ) -> list[asyncio.Future[Receipt]]:
+        """Takes the n-th event back if it was acked; some of the actors act once more."""
+        await asyncio.wait([receipt], timeout=_WITHIN_S)
+        entry = self.book.entries[n]
+        if entry.fate is not Fate.ACKED:
+            return []
+        await take_back(entry)
+        self.book.void(entry)
+        if self._random.random() < 0.5:
+            return []
+        return [await self._send(*self._event(n, order=1))]
 
     async def late(self) -> str:
         """What is answered to a vote for the game that has ended."""
@@ -205,13 +253,17 @@ class _Life:
             return error.code.name
         return "OK"
 
-    def _event(self, n: int) -> tuple[Event, Entry]:
+    def _event(self, n: int, order: int = 0) -> tuple[Event, Entry]:
+        """`order`: how often its actor has done the same before."""
         actor = f"{self.game_id}-{self.number}-{n}"
         event = Event(game_id=self.game_id, actor_id=actor)
-        if n % 3:  # number 1 is a vote
+        if n % 3 == 1:
             option = self._random.choice(scene.OPTIONS)
             event.vote.CopyFrom(Vote(poll_id=scene.FINAL, option_ids=[option]))
-            return event, Entry(self.game_id, f"poll/{scene.FINAL}", actor, 0, (option,), amount=1)
+            return event, Entry(self.game_id, f"poll/{scene.FINAL}", actor, order, (option,), amount=1)
+        if n % 3 == 2:
+            event.score.CopyFrom(Score(board_id=_BOARD, points=4**order))
+            return event, Entry(self.game_id, f"board/{_BOARD}", actor, order, amount=4**order)
         at = self._random.randrange(len(scene.KINDS))
         kind, count = scene.KINDS[at], at + 1
         event.reaction.CopyFrom(Reaction(pulse_id=scene.PULSE, kind=kind, count=count))

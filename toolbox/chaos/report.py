@@ -72,6 +72,8 @@ class ChaosReport:
     """Polls that were closed during the run and are sealed: what was acked is in them (I9)."""
     games_ended: int = 0
     """Games that were ended while events for them were under way; their sealed results are what was acked."""
+    taken_back: int = 0
+    """Votes voided and scores removed in these games; none of them counts."""
     games_unseen: int = 0
     """Those that were forgotten before their results could be read."""
     games_forgotten: int = 0

@@ -380,7 +380,7 @@ class ChaosRun:
         assert self._lives is not None
         lives = self._lives.report
         report.games_ended, report.games_unseen = lives.ended, lives.unseen
-        report.games_forgotten = lives.forgotten
+        report.games_forgotten, report.taken_back = lives.forgotten, lives.taken_back
         report.lost, report.doubled = report.lost + lives.lost, report.doubled + lives.doubled
         report.problems += lives.notes
         assert self._told is not None

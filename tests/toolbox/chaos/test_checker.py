@@ -289,3 +289,28 @@ def test_a_stall_lasts_from_what_is_owed_to_what_comes() -> None:
     stalls.owed(100.0)
     stalls.look(104.0)
     assert stalls.longest_s == 4.0
+
+
+@pytest.mark.parametrize("topic", ["poll/final", "board/sum-1"])
+@pytest.mark.parametrize("again", [False, True], ids=["once", "again"])
+def test_what_was_taken_back_counts_no_more_and_what_came_after_it_does(topic: str, again: bool) -> None:
+    book = Book()
+    for order in range(1 + again):
+        entry = Entry(
+            "hot", topic, "ann", order, (scene.OPTIONS[order],), amount=1 if "poll" in topic else 4**order
+        )
+        book.sent(entry)
+        book.ack(entry, iter([]))
+    was, *later = book.entries
+    book.void(was)
+    right, wrong = count(later), count([was])
+    for states in (right, wrong):
+        state = states.setdefault(("hot", topic), TopicState(topic=topic))
+        if topic == "poll/final":
+            state.tally.voided = int(not again)
+    found = compare(book.entries, right)
+    assert (found.lost, found.doubled, found.acked) == (0, 0, int(again)), found
+    assert compare(book.entries, wrong).findings
+    if topic == "poll/final":
+        right["hot", topic].tally.voided = int(again)
+        assert compare(book.entries, right).findings, "the voided are told"
