@@ -109,7 +109,8 @@ class Evaluator:
         self._games: dict[str, _Judged] = {}
         self._to_load: dict[str, None] = {}
         self._has_work = asyncio.Event()
-        self._dirty: dict[str, set[str]] = {}
+        self._dirty: dict[str, dict[str, None]] = {}
+        """Topics to judge by game, in the order of their changes."""
         self._flushing: asyncio.TimerHandle | None = None
         self._firings: asyncio.Queue[tuple[str, _Judged, Firing, float]] = asyncio.Queue()
         """Bounded by the slots of the games: each has one at most."""
@@ -239,7 +240,7 @@ class Evaluator:
             if self._living != living:
                 living = self._living
                 log.info("rules are judged by %s", ", ".join(sorted(living)))
-                for game_id in list(self._with_rules | self._games.keys()):
+                for game_id in sorted(self._with_rules | self._games.keys()):
                     if (game_id in self._games) != self.judges(game_id):
                         self._consider(game_id)
             await asyncio.sleep(LOOK_S)
@@ -338,13 +339,13 @@ class Evaluator:
             return  # all of it is judged once it is
         concerned = [topic for topic in topics if judged.rules.concerns(topic)]
         if concerned:
-            self._dirty.setdefault(game_id, set()).update(concerned)
+            self._dirty.setdefault(game_id, {}).update(dict.fromkeys(concerned))
             self._flush_soon()
 
     def _touch_all(self, game_id: str, judged: _Judged) -> None:
         polls, boards = self._catalog.view.opened(game_id)
         opened = [f"{key.partition('.')[0]}/{key.rpartition('.')[2]}" for key in (*polls, *boards)]
-        self._dirty.setdefault(game_id, set()).update(judged.rules.topics(opened))
+        self._dirty.setdefault(game_id, {}).update(dict.fromkeys(judged.rules.topics(opened)))
         self._flush_soon()
 
     def _flush_soon(self) -> None:

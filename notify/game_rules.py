@@ -175,7 +175,7 @@ class GameRules:
                 return _NOTHING
             judged = self._judged[topic] = self._topic(topic)
         if judged.moves:
-            if now_s < judged.not_before_s:
+            if 0.0 < judged.not_before_s - now_s <= MOVES_LOOK_S:  # the clock may be set back
                 return Said((), judged.not_before_s)
             judged.not_before_s = now_s + MOVES_LOOK_S
         results = self._results(topic, judged)
@@ -283,8 +283,11 @@ class GameRules:
         return slot
 
     def _is_held_back(self, rule: Compiled, slot: _Slot, now_s: float) -> bool:
-        """Of rank_taken that is said of each actor (notify.rules.rank_taken)."""
-        return now_s < slot.fired_at_s + rule.every_s and rule.kind != "rank_taken"
+        """Of rank_taken that is said of each actor (notify.rules.rank_taken).
+
+        The mesh's clock may be set back: the last firing then lies ahead, and holds back for no longer than
+        one that lies behind. A rule without at_most_every is never held back."""
+        return abs(now_s - slot.fired_at_s) < rule.every_s and rule.kind != "rank_taken"
 
     def _is_behind(self, slot: _Slot) -> bool:
         while slot.seen and self._view.includes(*slot.seen[-1], topic=slot.topic):

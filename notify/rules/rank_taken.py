@@ -59,7 +59,7 @@ def _told(rule: Compiled, state: State, now_s: float) -> dict[int, int]:
     """Who is not to be told again yet."""
     if not rule.every_s:
         return {}
-    return {digest: at_s for digest, at_s in state.told if at_s + rule.every_s > now_s}
+    return {digest: at_s for digest, at_s in state.told if abs(now_s - at_s) < rule.every_s}
 
 
 def _digest(actor_id: str) -> int:

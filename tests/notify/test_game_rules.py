@@ -7,6 +7,7 @@ import json
 from itertools import pairwise
 from typing import NamedTuple
 
+import pytest
 from google.protobuf.duration_pb2 import Duration
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -186,6 +187,20 @@ def test_what_comes_sooner_than_at_most_every_is_not_told() -> None:
         only.hear(tally({"a": count}, count))
         only.settle("poll/x", now_s)
     assert [title.split()[0] for *_, title in stream.told()] == ["1", "3"]
+
+
+@pytest.mark.parametrize(("every_s", "told"), [(0, ["1", "2", "3"]), (10, ["1", "3"])])
+def test_a_mesh_clock_that_is_set_back_holds_back_no_longer_than_at_most_every(
+    every_s: int, told: list[str]
+) -> None:
+    """Another NATS server leads the catalog, and its clock is behind."""
+    rules = [rule(threshold=Threshold(at=1, each=True), at_most_every=every_s)]
+    stream = Stream()
+    only = Notifier(stream, Game(game_id="g", generation=7, rules=rules), poll())
+    for count, now_s in ((1, 100.0), (2, 91.0), (3, 82.0)):
+        only.hear(tally({"a": count}, count))
+        only.settle("poll/x", now_s)
+    assert [title.split()[0] for *_, title in stream.told()] == told
 
 
 def test_a_paused_rule_and_one_whose_poll_was_sealed_before_it_came_tell_nothing() -> None:

@@ -74,6 +74,16 @@ def test_the_lead_has_changed_once_another_has_led_for_the_hold() -> None:
     assert judging.found(*two, now_s=8.1)[0].value == 10
 
 
+def test_a_lead_is_told_a_hold_after_the_clock_was_set_back() -> None:
+    judging = Judging(rule(lead_changed=LeadChange(hold=seconds(2))))
+    judging.look(tally({"a": 1, "b": 0}), now_s=1_000)
+    ahead = tally({"a": 1, "b": 2})
+    judging.look(ahead, now_s=1_001)
+    assert judging.look(ahead, now_s=1).look_at_s == pytest.approx(3, abs=1e-3)
+    assert judging.found(ahead, now_s=2.9) == []
+    assert len(judging.found(ahead, now_s=3.1)) == 1
+
+
 def test_a_new_season_begins_without_a_change_of_lead() -> None:
     judging = Judging(rule("board/b", lead_changed=LeadChange(hold=seconds(0))))
     judging.look(standings([("ann", 2), ("bob", 1)], 1))
