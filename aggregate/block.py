@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from aggregate.keyindex import I64, U64, key_columns
 from aggregate.origins import Admitted
 from aggregate.rows import U16, U32, Names, Rows
-from aggregate.vote_cells import GUEST, Vote
+from aggregate.vote_cells import GUEST, FewVotes
 from grandstand.internal.v1.internal_pb2 import Block, Control, Events, Section
 from mesh import limits
 
@@ -91,24 +91,35 @@ class DecodedEvents:
     def value(self) -> U64:
         return np.frombuffer(self.events.value, dtype="<u8")
 
-    def votes(self, numbers: Sequence[int], new: Sequence[bool]) -> list[Vote]:
+    def votes(self, numbers: Sequence[int], new: Sequence[bool]) -> FewVotes:
         """Of few rows, those that are new and whose section has a number: its poll's."""
-        few, keys = self.few, list(_KEY.iter_unpack(self.events.actor_keys))
+        few = self.few
         assert few is not None
+        sections, starts = self.sections, self.starts
+        if len(sections) == len(new):
+            number: list[int] = [*numbers]
+        else:
+            number = [each for at, each in enumerate(numbers) for _ in range(starts[at], starts[at + 1])]
+        weight = [1] * len(new)
+        for at, section in enumerate(sections):
+            if section.weight:
+                weight[starts[at] : starts[at + 1]] = unpack(f"<{section.rows}I", section.weight)
+            if section.guests:
+                for row in range(starts[at], starts[at + 1]):
+                    weight[row] |= GUEST
+        keys = list(_KEY.iter_unpack(self.events.actor_keys))
         tags = [tag for _, tag in _KEY.iter_unpack(self.viewers + self.producers)]
-        votes = []
-        for number, section, start in zip(numbers, self.sections, self.starts, strict=False):
-            if number < 0:
-                continue
-            weights = unpack(f"<{section.rows}I", section.weight) if section.weight else ()
-            guest = GUEST if section.guests else 0
-            for at in range(start, start + section.rows):
-                if new[at]:
-                    low, high = keys[few.actor[at]]
-                    weight = (weights[at - start] if weights else 1) | guest
-                    tag = tags[few.origin[at]]
-                    votes.append((number, low, high, few.value[at], weight, tag, few.origin_seq[at]))
-        return votes
+        found = FewVotes(
+            number,
+            [keys[actor] for actor in few.actor],
+            few.value,
+            weight,
+            [tags[origin] for origin in few.origin],
+            few.origin_seq,
+        )
+        if all(new) and min(number, default=0) >= 0:
+            return found
+        return found.some([at for at, each in enumerate(number) if each >= 0 and new[at]])
 
     def weights(self) -> U32 | None:
         """What each row weighs; None where none says it."""

@@ -110,16 +110,10 @@ class Changes:
                     self.writes += (Write("DEL", each, ()) for each in (log, fields, ranking))
 
     def results(self, partials: Iterable[EncodedPartial]) -> None:
-        by_game: dict[str, list[str | bytes]] = {}
-        for game_id, topic, encoded in partials:
-            flat = by_game.get(game_id)
-            if flat is None:
-                by_game[game_id] = [topic, encoded]
-            else:
-                flat += (topic, encoded)
         prefix = layout.results_key(self._partition, "")
-        for game_id, flat in by_game.items():
-            self._chunked("HSET", prefix + game_id, flat)
+        self.writes += [
+            Write("HSET", prefix + game_id, (topic, encoded)) for game_id, topic, encoded in partials
+        ]
 
     def _chunked(self, command: str, key: str, arguments: Sequence[str | bytes]) -> None:
         """One write for every FLUSH_ARGUMENTS_MAX arguments: Lua cannot unpack more."""

@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
@@ -300,10 +300,12 @@ class LeaseSession:
                 raise Fenced("the lease lapsed")
             due_at = self._pace.due_at(self._flushed_at)
             wants_flush = self._partition.folded != self._applied
-            pulled = await self._pull.next(max(0.0, due_at - loop.time()) if wants_flush else _PATIENCE_S)
+            patience_s = max(0.0, due_at - loop.time()) if wants_flush else _PATIENCE_S
+            pulled = await self._pull.next(patience_s, due_at)
             if not wants_flush:
-                self._due_at = max(due_at, loop.time())
-            await self._fold(pulled)
+                self._due_at = max(due_at, self._pull.first_at_s)
+            if pulled:
+                await self._fold(pulled)
             if loop.time() >= due_at:
                 await self._flush()
             if self._wanted is not None:
@@ -328,8 +330,8 @@ class LeaseSession:
             self._in_hand -= 1
             self._blocks += 1
             self._last_at_s = message.stored_at_s
-            if message.headers is not None:
-                self._causes.append(telemetry.cause_in(message.headers))
+            if message.headers is not None and (cause := telemetry.cause_in(message.headers)):
+                self._causes.append(cause)
             now = loop.time()
             much = self._partition.unflushed_events >= bounds.FLUSH_EVENTS_MAX
             if much or now - max(began_at, self._flushed_at) >= self._pace.interval_s:
@@ -344,31 +346,40 @@ class LeaseSession:
         flush = self._partition.take_flush()
         if flush is None:
             return
-        loop = asyncio.get_running_loop()
         causes, self._causes = self._causes, []
         blocks, self._blocks = self._blocks, 0
+        if not causes:
+            await self._store(flush, blocks)
+            return
         with telemetry.batch_span(
             f"process {subjects.events(self._partition.index)}",
             SpanKind.CONSUMER,
             causes,
             {"messaging.system": "nats", "messaging.batch.message_count": blocks},
         ):
-            if self._applied < self._head:
-                await self._check_purged()
-            asked_at = loop.time()
-            await self._stored.flush(self._lease.token, flush.before, flush.state, flush.writes)
-            self._applied = self._lease.applied = flush.after
-            self._bound = flush.state.bound
-            self._lease.renewed(asked_at)
-            self._flushed_at = self._yielded_at = loop.time()
-            late_s = self._flushed_at - self._due_at
-            self._counts.flushed(
-                *(flush.events, blocks, len(flush.writes), self._flushed_at - asked_at),
-                is_late=late_s > self._pace.interval_s / 2,
-                traceparent=causes[0] if causes else "",
-            )
-            self._pace.flushed(late_s, self._flushed_at)
-            await self._publish(flush)
+            await self._store(flush, blocks, causes[0], telemetry.headers())
+
+    async def _store(
+        self, flush: Flush, blocks: int, cause: str = "", traced: Mapping[str, str] | None = None
+    ) -> None:
+        """And publishes it. `cause`: the first trace context; `traced`: the running span as headers."""
+        if self._applied < self._head:
+            await self._check_purged()
+        loop = asyncio.get_running_loop()
+        asked_at = loop.time()
+        await self._stored.flush(self._lease.token, flush.before, flush.state, flush.writes)
+        self._applied = self._lease.applied = flush.after
+        self._bound = flush.state.bound
+        self._lease.renewed(asked_at)
+        self._flushed_at = self._yielded_at = loop.time()
+        late_s = self._flushed_at - self._due_at
+        self._counts.flushed(
+            *(flush.events, blocks, len(flush.writes), self._flushed_at - asked_at),
+            is_late=late_s > self._pace.interval_s / 2,
+            traceparent=cause,
+        )
+        self._pace.flushed(late_s, self._flushed_at)
+        await self._publish(flush, traced)
 
     async def _check_purged(self) -> None:
         """Checks, before a flush under a backlog and before each dead letter, that no block was missing.
@@ -382,13 +393,12 @@ class LeaseSession:
         if floor > self._applied:
             raise Corrupt(f"blocks below {floor} were purged while it was folded from {self._applied}")
 
-    async def _publish(self, flush: Flush) -> None:
+    async def _publish(self, flush: Flush, traced: Mapping[str, str] | None) -> None:
         """Best effort: a gateway that misses a message sees the gap, and reads Redis. While a state is being
         rebuilt nothing is published until it has reached the target: before that it holds a fraction of the
         count. The first message after that leaves a gap."""
         if flush.after < self._target:
             return
-        traced = telemetry.headers()
         subject = subjects.results(self._partition.index)
         with contextlib.suppress(NatsError):
             for message in results_messages(

@@ -11,23 +11,28 @@ cannot be told from an event that is new.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from struct import Struct, pack
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregate.keyindex import FEW_ENCODED_MAX, I64, U64, KeyIndex, grown, joined_keys, key_columns
+from aggregate.keyindex import I64, U64, KeyIndex, grown, joined_keys, key_columns
 from aggregate.window import Mask, ReplayWindow
 from grandstand.internal.v1.internal_pb2 import OriginLog, OriginRows, ProducerWindow
 from grandstand.wire import bounds as wire_bounds
+from mesh.wire_format import LENGTH_DELIMITED, VARINT, sized, tag, varint
 
 _ONE = np.uint64(1)
 _63 = np.uint64(63)
 _64 = np.uint64(64)
 
 _KEY = Struct("<QQ")
+_ROWS = tag(OriginLog, "rows", LENGTH_DELIMITED)
+_PRODUCERS = tag(OriginRows, "producers", LENGTH_DELIMITED)
+_ORIGIN, _SEEN = (tag(ProducerWindow, name, LENGTH_DELIMITED) for name in ("origin", "seen"))
+_HIGHEST = tag(ProducerWindow, "highest", VARINT)
 _64_BITS = (1 << 64) - 1
 
 # What a row takes in the log, and about what a producer's window does.
@@ -64,8 +69,8 @@ class OriginWindows:
         self._mark: I64 = np.zeros(0, dtype=np.int64)
         self._producers: dict[bytes, ReplayWindow] = {}
         self._touched: list[I64] = []
-        self._few_touched: set[int] = set()
-        """As `_touched`, of blocks with few rows."""
+        self._pieces: list[bytes] = []
+        """Of the log: the viewers of small blocks since the last delta; rows of `_touched` come after."""
         self._producers_touched: set[bytes] = set()
         self._view()
 
@@ -162,19 +167,24 @@ class OriginWindows:
         self, viewers: bytes, producers: bytes, origin: Sequence[int], sequence: Sequence[int]
     ) -> tuple[list[bool], list[int]]:
         """As `admit`, row by row in plain Python; none of the origins `has_left`."""
-        rows = [self._viewers.row_of(*key) for key in _KEY.iter_unpack(viewers)]
-        self._grow()
-        count = len(rows)
+        index, count = self._viewers, len(viewers) // 16
         windows = {at: self._window(producers, at - count) for at in set(origin) if at >= count}
+        if not count and len(windows) == 1:
+            (window,) = windows.values()
+            before = [window.highest] * len(sequence)
+            return window.admit_few(sequence), before
+        index.reserve(count)
+        self._grow()
+        rows = [index.row_of(*key) for key in _KEY.iter_unpack(viewers)]
         highest, seen = self._one_highest, self._one_seen
-        before = [highest[rows[at]] if at < count else windows[at].highest for at in origin]
+        known = [highest[row] for row in rows]
+        before = [known[at] if at < count else windows[at].highest for at in origin]
         admitted: list[bool] = []
         for at, number in zip(origin, sequence, strict=True):
             if at >= count:
                 admitted.append(windows[at].admit(number))
                 continue
             row = rows[at]
-            self._few_touched.add(row)
             behind = highest[row] - number
             if behind < 0:
                 seen[row] = ((seen[row] << -behind) | 1) & _64_BITS if behind > -64 else 1
@@ -185,6 +195,13 @@ class OriginWindows:
                 admitted.append(False)
                 continue
             admitted.append(True)
+        column = f"<{count}Q"
+        now = OriginRows(
+            viewers=viewers,
+            highest=pack(column, *[highest[row] for row in rows]),
+            seen=pack(column, *[seen[row] for row in rows]),
+        )
+        self._pieces.append(OriginLog(rows=[now]).SerializeToString())
         return admitted, before
 
     def has_left(self, keys: bytes) -> bool:
@@ -288,17 +305,16 @@ class OriginWindows:
 
     def delta(self) -> bytes:
         """The windows that changed since the last delta, as a piece of log; b"" if none did."""
-        few, producers = self._few_touched, sorted(self._producers_touched)
-        if not self._touched and len(few) <= FEW_ENCODED_MAX:
-            self._few_touched, self._producers_touched = set(), set()
-            return self._encode_few(sorted(few), producers) if few or producers else b""
-        rows = np.unique(np.concatenate((*self._touched, np.fromiter(few, dtype=np.int64, count=len(few)))))
+        pieces, producers = self._pieces, sorted(self._producers_touched)
+        if self._touched:
+            pieces.append(self._encode(np.unique(np.concatenate(self._touched)), producers))
+        elif producers:
+            pieces.append(_ROWS + sized(self._producer_windows(producers)))
         self._untouch()
-        return self._encode(rows, producers)
+        return b"".join(pieces)
 
     def _untouch(self) -> None:
-        self._touched = []
-        self._few_touched, self._producers_touched = set(), set()
+        self._touched, self._pieces, self._producers_touched = [], [], set()
 
     def encode(self) -> bytes:
         """All windows; counts as a delta taken."""
@@ -311,26 +327,18 @@ class OriginWindows:
             highest=self._highest[rows].astype("<u8", copy=False).tobytes(),
             seen=self._seen[rows].astype("<u8", copy=False).tobytes(),
         )
-        return self._with_producers(encoded, producers)
+        return _ROWS + sized(encoded.SerializeToString() + self._producer_windows(producers))
 
-    def _encode_few(self, rows: list[int], producers: list[bytes]) -> bytes:
-        """As `_encode`."""
-        index, count = self._viewers, len(rows)
-        if not rows:
-            return self._with_producers(OriginRows(), producers)
-        encoded = OriginRows(
-            viewers=pack(f"<{2 * count}Q", *[half for row in rows for half in index.key_of(row)]),
-            highest=pack(f"<{count}Q", *[self._one_highest[row] for row in rows]),
-            seen=pack(f"<{count}Q", *[self._one_seen[row] for row in rows]),
-        )
-        return self._with_producers(encoded, producers)
-
-    def _with_producers(self, encoded: OriginRows, producers: list[bytes]) -> bytes:
+    def _producer_windows(self, producers: Iterable[bytes]) -> bytes:
+        """The field `producers` of an OriginRows, as protobuf would write it: with each flush of a partition
+        in which a game server votes."""
+        found = []
         for key in producers:
             window = self._producers[key]
             seen = window.seen.to_bytes((window.seen.bit_length() + 7) // 8, "little")
-            encoded.producers.append(ProducerWindow(origin=key, highest=window.highest, seen=seen))
-        return OriginLog(rows=[encoded]).SerializeToString()
+            content = (_ORIGIN, sized(key), _HIGHEST, varint(window.highest), _SEEN, sized(seen))
+            found.append(_PRODUCERS + sized(b"".join(content)))
+        return b"".join(found)
 
     def _load(self, encoded: OriginRows) -> None:
         rows = self._rows(encoded.viewers)

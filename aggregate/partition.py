@@ -230,8 +230,9 @@ class Partition:
 
     def _changed(self, polls: Iterable[int]) -> None:
         """`polls`: their numbers."""
+        changed, folded, name = self._table.changed, self.folded, self._tallies.name
         for number in polls:
-            self._table.changed[self._tallies.name(number)] = self.folded
+            changed[name(number)] = folded
 
     @property
     def lacks(self) -> str:

@@ -47,8 +47,9 @@ end
 
 # KEYS: lease, applied, manifest, then every key the writes touch. ARGV: the lease's value, its
 # milliseconds, sequence before, sequence after, the PartitionState, how many keys the manifest lists before
-# (or -1: any number), then for each write: command, index of
-# its key, number of arguments, arguments. The writes leave in each key what it is to carry.
+# (or -1: any number), how many fields stand last; then for each write: command, index of its key, number of
+# arguments, arguments; then for each of those fields: index of its hash, name, value. What a hash is to
+# carry is set here; the writes leave it in all other keys.
 #
 # A key that does not carry what the manifest says was lost or went back: CORRUPT, and nothing is written,
 # else this flush would hide it. Lengths go by what the writes answer. What the manifest does not list is no
@@ -66,34 +67,44 @@ end
 if ARGV[6] ~= '-1' and redis.call('HLEN', KEYS[3]) ~= tonumber(ARGV[6]) then
   return redis.error_reply('CORRUPT manifest')
 end
-local from, names, lengths = #KEYS[1] - 4, {}, {}
-for k = 4, #KEYS do names[k] = string.sub(KEYS[k], from) end
-for first = 4, #KEYS, 4000 do
-  local last = math.min(first + 3999, #KEYS)
-  local listed = redis.call('HMGET', KEYS[3], unpack(names, first, last))
+local call, sub, find = redis.call, string.sub, string.find
+local keys, from, names, lengths = KEYS, #KEYS[1] - 4, {}, {}
+for k = 4, #keys do names[k] = sub(keys[k], from) end
+for first = 4, #keys, 4000 do
+  local last = math.min(first + 3999, #keys)
+  local listed = call('HMGET', keys[3], unpack(names, first, last))
   for k = first, last do
     local entry = listed[k - first + 1]
     if entry then
-      local space = string.find(entry, ' ', 1, true)
-      local at, of = string.sub(entry, 1, space - 1), kind(names[k])
-      local found = carried(KEYS[k], of)
-      if of == 'STRLEN' then
-        at = 'y' .. struct.pack('<I8', tonumber(at))
-      elseif of == 'ZCARD' then
-        found, at = tonumber(found), 2^54 + 4 * tonumber(at)
+      local space = find(entry, ' ', 1, true)
+      local at, of, found = sub(entry, 1, space - 1), kind(names[k])
+      if of == 'HLEN' then
+        found = call('HGET', keys[k], '!at')
+      else
+        found = carried(keys[k], of)
+        if of == 'STRLEN' then
+          at = 'y' .. struct.pack('<I8', tonumber(at))
+        else
+          found, at = tonumber(found), 2^54 + 4 * tonumber(at)
+        end
       end
       if found ~= at then return redis.error_reply('CORRUPT ' .. names[k]) end
-      lengths[k] = tonumber(string.sub(entry, space + 1))
+      lengths[k] = tonumber(sub(entry, space + 1))
     else
-      redis.call('UNLINK', KEYS[k])
+      call('UNLINK', keys[k])
       lengths[k] = 0
     end
   end
 end
-local i = 7
-while i <= #ARGV do
+local i, fields = 8, #ARGV - 3 * ARGV[7] + 1
+while i < fields do
   local command, k, n = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
-  local answer = redis.call(command, KEYS[k], unpack(ARGV, i + 3, i + 2 + n))
+  local answer
+  if command == 'HSET' then
+    answer = call('HSET', keys[k], '!at', ARGV[4], unpack(ARGV, i + 3, i + 2 + n))
+  else
+    answer = call(command, keys[k], unpack(ARGV, i + 3, i + 2 + n))
+  end
   if command == 'HSET' or command == 'ZADD' then lengths[k] = lengths[k] + answer
   elseif command == 'APPEND' then lengths[k] = answer
   elseif command == 'SET' then lengths[k] = #ARGV[i + 3]
@@ -101,20 +112,24 @@ while i <= #ARGV do
   else lengths[k] = 0 end
   i = i + 3 + n
 end
+for i = fields, #ARGV, 3 do
+  local k = tonumber(ARGV[i])
+  lengths[k] = lengths[k] + call('HSET', keys[k], '!at', ARGV[4], ARGV[i + 1], ARGV[i + 2])
+end
 local flat, n, at = {'!at', ARGV[4], '!state', ARGV[5]}, 4, ARGV[4] .. ' '
-for k = 4, #KEYS do
+for k = 4, #keys do
   if lengths[k] == 0 then
-    redis.call('HDEL', KEYS[3], names[k])
+    call('HDEL', keys[3], names[k])
   else
     flat[n + 1], flat[n + 2] = names[k], at .. lengths[k]
     n = n + 2
     if n > 4000 then
-      redis.call('HSET', KEYS[3], unpack(flat, 1, n))
+      call('HSET', keys[3], unpack(flat, 1, n))
       n = 0
     end
   end
 end
-if n > 0 then redis.call('HSET', KEYS[3], unpack(flat, 1, n)) end
+if n > 0 then call('HSET', keys[3], unpack(flat, 1, n)) end
 redis.call('SET', KEYS[2], ARGV[4])
 return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 """

@@ -21,7 +21,7 @@ from aggregate.manifest import KeyState, Manifest, ManifestMismatch
 from grandstand.internal.v1.internal_pb2 import PartitionState
 from mesh import limits
 from mesh.redis import layout
-from mesh.redis.database import Database, Script
+from mesh.redis.database import Argument, Database, Script
 from mesh.redis.eraser import Eraser
 from mesh.redis.errors import Corrupt, told_apart
 from mesh.redis.layout import Write
@@ -128,7 +128,7 @@ class PartitionStore:
         RedisError, Corrupt."""
         keys = [self._applied, self._stream, self._manifest, self._probe]
         keys += (layout.key_of(self._partition, name) for name in names)
-        arguments: list[str | bytes | int] = [self._instance, _PROBE_MS, at, count]
+        arguments: list[Argument] = [self._instance, _PROBE_MS, at, count]
         with told_apart():
             found = await self._database.run(partition_scripts.LOOK, keys, arguments)
         applied, stream, manifest_at, listed, next_at, next_names, broken = found
@@ -188,7 +188,7 @@ class PartitionStore:
             raise Corrupt(str(error)) from None
 
     async def flush(
-        self, token: str, before: int, state: PartitionState, writes: Iterable[Write], filled: int = -1
+        self, token: str, before: int, state: PartitionState, writes: Sequence[Write], filled: int = -1
     ) -> None:
         """Applies all writes, sets the applied sequence to the state's, keeps the manifest and renews the
         lease, or does nothing at all. `filled`: of the flush that ends a restore, how many keys the manifest
@@ -211,7 +211,7 @@ class PartitionStore:
 
         Raises Fenced, Rewound (there is a state), Corrupt, RedisError.
         """
-        keys, arguments = _described([self._lease, self._applied], writes, None)
+        keys, arguments = _filled([self._lease, self._applied], writes)
         await self._step(partition_scripts.FILL, keys, [self._value(token), _LEASE_MS, *arguments])
 
     async def reset(self, token: str, stream: str, target: int) -> None:
@@ -226,9 +226,7 @@ class PartitionStore:
         """What is folded and stored; for whoever waits for it."""
         return await self.eraser.applied()
 
-    async def _step(
-        self, script: Script, keys: Sequence[str], arguments: Sequence[str | bytes | int]
-    ) -> None:
+    async def _step(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> None:
         with told_apart():
             await self._database.run(script, keys, arguments)
 
@@ -236,46 +234,56 @@ class PartitionStore:
         return f"{self._instance} {token}"
 
 
-def _described(
-    keys: list[str], writes: Iterable[Write], sequence: int | None
-) -> tuple[list[str], list[str | bytes | int]]:
-    """The keys of a step, `keys` first, and its writes as arguments; each key is left to carry `sequence`."""
+def _filled(keys: list[str], writes: Iterable[Write]) -> tuple[list[str], list[Argument]]:
+    """The keys of a FILL, `keys` first, and its writes as arguments."""
     index: dict[str, int] = {}
-    arguments: list[str | bytes | int] = []
+    arguments: list[Argument] = []
+    for command, key, given in writes:
+        arguments += (command, _place(key, keys, index), len(given), *given)
+    return keys, arguments
+
+
+def _described(keys: list[str], writes: Sequence[Write], sequence: int) -> tuple[list[str], list[Argument]]:
+    """The keys of a FLUSH, `keys` first, and its writes as arguments, from the number of fields that stand
+    last; each key is left to carry `sequence`."""
+    index: dict[str, int] = {}
+    arguments: list[Argument] = [0]
     bare: dict[str, int] = {}
     """Keys that were written and do not carry the sequence yet."""
-    carried: tuple[str | bytes, ...] = () if sequence is None else (manifest.AT, str(sequence))
-    for write in writes:
-        command, key, given = write
-        at = index.get(key)
-        if at is None:
-            keys.append(key)
-            at = index[key] = len(keys)
-        if sequence is None:
-            arguments += (command, at, len(given), *given)
-            continue
+    cut = len(writes)
+    while cut and writes[cut - 1].command == "HSET" and len(writes[cut - 1].arguments) == 2:
+        cut -= 1
+    for command, key, given in writes[:cut]:
+        at = _place(key, keys, index)
         match command:
-            case "HSET":
-                arguments += (command, at, len(given) + 2, *given, *carried)
-                bare.pop(key, None)
-                continue
             case "APPEND" | "SET":
                 given = (_bytes(given[0]) + manifest.tail(sequence),)
             case "ZADD":
                 given = (*given, manifest.score(sequence), manifest.MEMBER)
                 bare.pop(key, None)
-            case "DEL":
+            case "HSET" | "DEL":
                 bare.pop(key, None)
             case _:
                 bare[key] = at
         arguments += (command, at, len(given), *given)
     for key, at in bare.items():
-        assert sequence is not None
         if manifest.kind_of(layout.name_of(key)) == "ranking":
             arguments += ("ZADD", at, 2, manifest.score(sequence), manifest.MEMBER)
         else:
-            arguments += ("HSET", at, 2, *carried)
+            arguments += ("HSET", at, 0)
+    arguments[0] = len(writes) - cut
+    for _, key, given in writes[cut:]:
+        at = index.get(key) or _place(key, keys, index)
+        arguments += (at, *given)
     return keys, arguments
+
+
+def _place(key: str, keys: list[str], index: dict[str, int]) -> int:
+    at = index.get(key)
+    if at is None:
+        keys.append(key)
+        at = index[key] = len(keys)
+    return at
 
 
 def _bytes(value: str | bytes) -> bytes:

@@ -6,7 +6,7 @@ gap. A flush that does not fit one message is split; `part` numbers them, and on
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
 from aggregate.encoded_partials import EncodedPartial
@@ -29,15 +29,17 @@ def results_messages(
     stream: str,
     partials: Iterable[EncodedPartial],
     bytes_max: int,
-    forgotten: Iterable[str] = (),
+    forgotten: Sequence[str] = (),
 ) -> Iterator[bytes]:
     """`bytes_max`: the server's, of one message. A partial that does not fit alone makes a message that is
     longer: then it is not published, and gateways find it in the store. `forgotten`: games; they are said
     first, as partials may be of new games of these ids."""
     room = bytes_max - _ENVELOPE_BYTES
     head = PartitionResults(partition=partition, before=before, after=before, stream=stream)
-    gone = [GameResults(game_id=game_id, forgotten=True) for game_id in forgotten]
-    said = PartitionResults(games=gone).SerializeToString()
+    said = b""
+    if forgotten:
+        gone = [GameResults(game_id=game_id, forgotten=True) for game_id in forgotten]
+        said = PartitionResults(games=gone).SerializeToString()
     size = len(said)
     games: dict[str, bytes] = {}
     for game_id, _, encoded in partials:

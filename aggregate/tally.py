@@ -29,7 +29,7 @@ a poll and tick; the second an object a vote.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from struct import iter_unpack
 from typing import Any
 
@@ -37,9 +37,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregate import encoded_partials, superseded
-from aggregate.keyindex import FEW_ENCODED_MAX, I64, U64, KeyIndex, grown, joined_keys, key_columns
+from aggregate.keyindex import I64, U64, KeyIndex, grown, joined_keys, key_columns
 from aggregate.option_counts import I32, U32, Mask, OptionCounts
-from aggregate.vote_cells import Vote, VoteCells, logged_as, of_generation
+from aggregate.vote_cells import FewVotes, VoteCells, logged, logged_as, of_generation
 from grandstand.catalog.v1.catalog_pb2 import Poll
 from grandstand.internal.v1.internal_pb2 import VoteLog, VoteRows
 from grandstand.wire import ids
@@ -67,7 +67,8 @@ class Tallies:
         self._sequence: U64 = np.zeros(0, dtype=np.uint64)
         self._mark: I64 = np.zeros(0, dtype=np.int64)
         self._touched: list[I64] = []
-        self._few_touched: set[int] = set()
+        self._pieces: list[bytes] = []
+        """Of the log: the votes of small blocks since the last delta. Rows of `_touched` come after them."""
         self._superseded: dict[int, bytes] = {}
         """By row, of those whose vote replaced another origin's: see aggregate.superseded."""
         self._superseded_bytes = 0
@@ -226,20 +227,20 @@ class Tallies:
             )
         return changed
 
-    def fold_few(self, votes: Sequence[Vote]) -> set[int] | None:
+    def fold_few(self, votes: FewVotes) -> Collection[int] | None:
         """As `fold`, of few votes. None, and nothing has changed: left to `fold` (see VoteCells)."""
-        cells, index = self._cells or self._make_cells(), self._index
+        index = self._index
+        index.reserve(len(votes.number))
+        self._grow()
+        cells = self._cells or self._make_cells()
         taken = cells.judged(index, votes)
-        for row, vote, key in taken or ():
-            is_new = row < 0
-            if is_new:
-                row = index.row_of(*key)
-                if row >= len(self._topic):
-                    self._grow()
-                    cells = self._make_cells()
-            cells.put(row, vote, is_new)
-            self._few_touched.add(row)
-        return None if taken is None else {vote[0] for _, vote, _ in taken}
+        if not taken:
+            return None if taken is None else set()
+        cells.take(index, votes, taken)
+        if len(taken) < len(votes.number):
+            votes = votes.some([place for place, *_ in taken])
+        self._pieces.append(logged(votes, self._log_names))
+        return votes.number
 
     def _make_cells(self) -> VoteCells:
         counts = self._counts
@@ -370,26 +371,20 @@ class Tallies:
 
     def delta(self) -> bytes:
         """The votes that changed since the last delta, as a piece of log; b"" if none did."""
-        few, self._few_touched = self._few_touched, set()
-        if not self._touched and not self._superseded_touched and len(few) <= FEW_ENCODED_MAX:
-            return self._few_delta(few)
-        rows = np.unique(np.concatenate((*self._touched, np.fromiter(few, dtype=np.int64, count=len(few)))))
-        self._touched = []
-        rows = rows[self._allowed[self._topic[rows]] != 0]
-        changed, self._superseded_touched = self._superseded_touched, set()
-        return self._encode(rows, changed) if len(rows) else b""
-
-    def _few_delta(self, few: set[int]) -> bytes:
-        cells = self._cells or self._make_cells()
-        rows = [row for row in sorted(few) if cells.allowed[cells.topic[row]]]
-        if not rows:
-            return b""
-        return VoteLog(rows=[cells.encoded(rows, self._index, self._log_names)]).SerializeToString()
+        pieces, self._pieces = self._pieces, []
+        if self._touched:
+            rows = np.unique(np.concatenate(self._touched))
+            self._touched = []
+            rows = rows[self._allowed[self._topic[rows]] != 0]
+            changed, self._superseded_touched = self._superseded_touched, set()
+            if len(rows):
+                pieces.append(self._encode(rows, changed))
+        return b"".join(pieces)
 
     def encode(self) -> bytes:
         """All votes of open polls; counts as a delta taken."""
         self._touched = []
-        self._few_touched = set()
+        self._pieces = []
         self._superseded_touched = set()
         return self._encode(self._live_rows(), self._superseded)
 

@@ -1,24 +1,49 @@
 """A few votes at a time: the columns of aggregate.tally's table, cell by cell in plain Python. Pure.
 
 A block with a handful of votes, as thousands of quiet games make them, pays for forty numpy calls what a
-hundred votes cost in them; so few votes are judged, counted and encoded one by one. Both ways do the same to
-the same columns, and encode the same bytes. What is rare is left to numpy: `judged` then answers None.
+hundred votes cost in them; so few votes are judged and counted one by one, and each block is encoded as a
+piece of the log. Both ways do the same to the same columns, and their logs say the same rows. What is rare is
+left to numpy: `judged` then answers None.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from struct import pack
+from typing import NamedTuple
 
 from aggregate.keyindex import KeyIndex
-from grandstand.internal.v1.internal_pb2 import VoteRows
+from grandstand.internal.v1.internal_pb2 import VoteLog, VoteRows
 
-Vote = tuple[int, int, int, int, int, int, int]
-"""The poll's number, both halves of the actor's key, options, weight, the origin's tag, origin_seq: what
-Tallies.fold has in columns."""
-Taken = tuple[int, Vote, tuple[int, int]]
-"""A vote that counts: its row, -1 for a new one, and the row's key."""
+
+class FewVotes(NamedTuple):
+    """What Tallies.fold has in columns, as numbers."""
+
+    number: Sequence[int]
+    """The poll's."""
+    actor: Sequence[tuple[int, int]]
+    """Both halves of the key."""
+    options: Sequence[int]
+    weight: Sequence[int]
+    tag: Sequence[int]
+    """The origin's."""
+    sequence: Sequence[int]
+
+    def some(self, places: Sequence[int]) -> FewVotes:
+        """Those at these places."""
+        actor = [self.actor[at] for at in places]
+        number, options, weight, tag, sequence = (
+            [column[at] for at in places]
+            for column in (self.number, self.options, self.weight, self.tag, self.sequence)
+        )
+        return FewVotes(number, actor, options, weight, tag, sequence)
+
+
+Taken = tuple[int, int, int, tuple[int, int]]
+"""A vote that counts: its place among the votes; its row, -1 for a new one; and the row's key: where that is
+in the index, and its halves."""
 
 GUEST = 1 << 31
 """In a weight: the vote is a guest's."""
@@ -50,42 +75,58 @@ class VoteCells:
     weights: Column
     guest_votes: Column
 
-    def judged(self, index: KeyIndex, votes: Sequence[Vote]) -> list[Taken] | None:
+    def judged(self, index: KeyIndex, votes: FewVotes) -> list[Taken] | None:
         """Those that count. None: there is an actor's second vote of one block, a vote after a voided one, or
         one of another origin than the one before."""
         taken: list[Taken] = []
         keys: set[tuple[int, int]] = set()
-        for vote in votes:
-            number, low, high, options, _, tag, sequence = vote
-            if not options or options & ~self.allowed[number] or options.bit_count() > self.choices[number]:
+        allowed, choices, slots, slot_of = self.allowed, self.choices, index.slots, index.slot_of
+        key_low, key_high = self.key_low, self.key_high
+        for place, (number, (low, high), options) in enumerate(
+            zip(votes.number, votes.actor, votes.options, strict=True)
+        ):
+            if not options or options & ~allowed[number]:
                 continue
-            key = low ^ self.key_low[number], high ^ self.key_high[number]
-            row = index.find_one(*key)
+            if options & (options - 1) and options.bit_count() > choices[number]:
+                continue
+            key = low, high = low ^ key_low[number], high ^ key_high[number]
             if key in keys:
                 return None
             keys.add(key)
+            at = slot_of(low, high)
+            row = slots[at] - 1
             if row >= 0:
                 if not self.options[row]:
                     return None
                 if not self.changeable[number]:
                     continue
-                if self.tag[row] != tag:
+                if self.tag[row] != votes.tag[place]:
                     return None
-                if self.sequence[row] > sequence:
+                if self.sequence[row] > votes.sequence[place]:
                     continue
-            taken.append((row, vote, key))
+            taken.append((place, row, at, key))
         return taken
 
-    def put(self, row: int, vote: Vote, is_new: bool) -> None:
-        """Takes the vote into its row and counts it."""
-        number, _, _, options, weight, self.tag[row], self.sequence[row] = vote
-        if is_new:
-            self.topic[row] = number
-            self.voters[number] += 1
-        else:
-            self._count(number, self.options[row], self.weight[row], -1)
-        self.options[row], self.weight[row] = options, weight
-        self._count(number, options, weight, 1)
+    def take(self, index: KeyIndex, votes: FewVotes, taken: Sequence[Taken]) -> None:
+        """Takes them into their rows and counts them. `index` has room for all of them."""
+        add_at, counts = index.add_at, self._count
+        numbers, _, chosen, weights, tags, sequences = votes
+        for place, row, at, key in taken:
+            number, options, weight = numbers[place], chosen[place], weights[place]
+            if row < 0:
+                row = add_at(at, *key)
+                self.topic[row] = number
+                self.voters[number] += 1
+            else:
+                counts(number, self.options[row], self.weight[row], -1)
+            self.options[row], self.weight[row] = options, weight
+            self.tag[row], self.sequence[row] = tags[place], sequences[place]
+            if options & (options - 1) or weight & GUEST:
+                counts(number, options, weight, 1)
+            else:
+                option = self.first[number] + options.bit_length() - 1
+                self.votes[option] += 1
+                self.weights[option] += weight
 
     def _count(self, number: int, options: int, weight: int, sign: int) -> None:
         place, is_guest = self.first[number], weight & GUEST
@@ -100,25 +141,23 @@ class VoteCells:
             if is_guest:
                 self.guest_votes[at] += sign
 
-    def encoded(self, rows: Sequence[int], index: KeyIndex, names: Sequence[str]) -> VoteRows:
-        """The rows as Tallies encodes them; none of them may remember whom it replaced. `names`: of
-        polls in the log, by number."""
-        count = len(rows)
-        topic = [self.topic[row] for row in rows]
-        numbers = {number: at for at, number in enumerate(sorted(set(topic)))}
-        halves: list[int] = []
-        for row, number in zip(rows, topic, strict=True):
-            low, high = index.key_of(row)
-            halves += (low ^ self.key_low[number], high ^ self.key_high[number])
-        return VoteRows(
-            topics="\n".join([names[number] for number in numbers]),
-            topic=pack(f"<{count}I", *[numbers[number] for number in topic]),
-            actor=pack(f"<{2 * count}Q", *halves),
-            options=pack(f"<{count}Q", *[self.options[row] for row in rows]),
-            weight=pack(f"<{count}I", *[self.weight[row] for row in rows]),
-            origin_tag=pack(f"<{count}Q", *[self.tag[row] for row in rows]),
-            origin_seq=pack(f"<{count}Q", *[self.sequence[row] for row in rows]),
-        )
+
+def logged(votes: FewVotes, names: Sequence[str]) -> bytes:
+    """A piece of the log that says these votes. `names`: of polls in the log, by number."""
+    count = len(votes.number)
+    places: dict[int, int] = {}
+    topic = [places.setdefault(number, len(places)) for number in votes.number]
+    wide = f"<{count}Q"
+    rows = VoteRows(
+        topics="\n".join([names[number] for number in places]),
+        topic=pack(f"<{count}I", *topic),
+        actor=pack(f"<{2 * count}Q", *chain.from_iterable(votes.actor)),
+        options=pack(wide, *votes.options),
+        weight=pack(f"<{count}I", *votes.weight),
+        origin_tag=pack(wide, *votes.tag),
+        origin_seq=pack(wide, *votes.sequence),
+    )
+    return VoteLog(rows=[rows]).SerializeToString()
 
 
 def of_generation(topic: str, generation: int) -> str:

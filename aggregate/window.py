@@ -10,6 +10,8 @@ keeps those in columns.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -38,6 +40,22 @@ class ReplayWindow:
             return False
         self.seen |= 1 << (self.highest - sequence)
         return True
+
+    def admit_few(self, sequences: Sequence[int]) -> list[bool]:
+        """`admit` for each in order; a run of ever greater new numbers at once."""
+        newest = self.highest
+        for sequence in sequences:
+            if sequence <= newest:
+                return list(map(self.admit, sequences))
+            newest = sequence
+        new = 0
+        for sequence in sequences:
+            if newest - sequence < self.width:
+                new |= 1 << newest - sequence
+        shift = newest - self.highest
+        self.seen = new if shift >= self.width else new | self.seen << shift & (1 << self.width) - 1
+        self.highest = newest
+        return [True] * len(sequences)
 
     def has_seen(self, sequence: int) -> bool:
         """True for a number that would not be admitted now."""

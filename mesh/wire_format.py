@@ -10,22 +10,21 @@ VARINT = 0
 FIXED64 = 1
 LENGTH_DELIMITED = 2
 
-_ONE_OCTET = [bytes((value,)) for value in range(0x80)]
 
-
-def varint(value: int) -> bytes:
-    if value < 0x80:
-        return _ONE_OCTET[value]
-    if value < 0x4000:
-        return bytes((value & 0x7F | 0x80, value >> 7))
-    if value < 0x200000:
-        return bytes((value & 0x7F | 0x80, value >> 7 & 0x7F | 0x80, value >> 14))
+def _encoded(value: int) -> bytes:
     octets = bytearray()
     while value >= 0x80:
         octets.append(value & 0x7F | 0x80)
         value >>= 7
     octets.append(value)
     return bytes(octets)
+
+
+_SMALL = [_encoded(value) for value in range(0x800)]
+
+
+def varint(value: int) -> bytes:
+    return _SMALL[value] if value < 0x800 else _encoded(value)
 
 
 def tag(message: type[Message], field: str, wire_type: int) -> bytes:
@@ -35,9 +34,10 @@ def tag(message: type[Message], field: str, wire_type: int) -> bytes:
 
 def packed(values: Sequence[int]) -> bytes:
     """As the content of a repeated field of varints."""
-    if max(values, default=0) < 0x80:
+    most = max(values, default=0)
+    if most < 0x80:
         return bytes(values)
-    return b"".join(map(varint, values))
+    return b"".join(map(varint if most >= 0x800 else _SMALL.__getitem__, values))
 
 
 def sized(content: bytes) -> bytes:

@@ -20,7 +20,6 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js import api as js_api
@@ -64,7 +63,7 @@ class Bus:
     that exists keeps what it has.
     """
 
-    def __init__(self, client: Client, replicas: int = 1) -> None:
+    def __init__(self, client: NatsClient, replicas: int = 1) -> None:
         self.client = client
         self.replicas = replicas
         self.js: JetStreamContext = client.jetstream(timeout=limits.PUBLISH_DEADLINE_S)

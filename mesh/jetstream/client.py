@@ -1,4 +1,4 @@
-"""nats-py's client, mended in three places.
+"""nats-py's client, mended in three places, and with a shorter way for messages (`hear`).
 
 It sends a URL's user and password as they stand there: a password with a `/`, `@` or `%` could not be given.
 It waits, before it reconnects or closes, until a server has taken all that was written. And it takes a server
@@ -9,9 +9,12 @@ takes longer to come than pings are waited for.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from urllib.parse import ParseResult, unquote, urlsplit
 
 from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.aio.transport import TcpTransport
 
 from mesh.jetstream import subjects
@@ -42,6 +45,34 @@ class NatsClient(Client):
         self.loads: set[object] = set()
         """Who is being sent what was stored before: meanwhile a server that sends is alive."""
         self._heard = 0
+        self._hearers: dict[int, Callable[[Msg], None]] = {}
+        """By subscription."""
+
+    async def hear(self, subject: str, take: Callable[[Msg], None]) -> Subscription:
+        """As `subscribe`, to a subject that nothing is sent to yet: `take` is called as soon as a message is
+        read. Without a queue and a task between them, half of what a message costs is saved. `take` must be
+        quick and raise nothing; it bounds what it keeps."""
+
+        async def early(message: Msg) -> None:
+            take(message)
+
+        found = await self.subscribe(subject, cb=early)
+        self._hearers[found._id] = take
+        return found
+
+    def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
+        super()._remove_sub(sid, max_msgs)
+        self._hearers.pop(sid, None)
+
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+        take = self._hearers.get(sid)
+        if take is None:
+            await super()._process_msg(sid, subject, reply, data, headers)
+            return
+        self.stats["in_msgs"] += 1
+        self.stats["in_bytes"] += len(data)
+        found = await self._process_headers(headers) if headers else None
+        take(self._build_message(sid, subject, reply, data, found))
 
     def _setup_server_pool(self, connect_url: list[str]) -> None:
         super()._setup_server_pool(connect_url)

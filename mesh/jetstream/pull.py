@@ -24,8 +24,11 @@ from nats.js.errors import NotFoundError
 
 from mesh.jetstream.bus import Bus
 from mesh.jetstream.pull_status import Effect, effect_of
+from mesh.jetstream.wait import Wait
 
 PULL_BATCH = 256
+FEW = 8
+"""Messages for which a pull that gathers does not wake who waits."""
 PULL_BYTES_MAX = 8 * 1024 * 1024
 """The largest message that a NATS server of ours takes must fit."""
 
@@ -92,7 +95,11 @@ class Pull:
         self._durable = durable
         self._next = ""
         self._queue: list[Pulled] = []
-        self._arrived = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._wait = Wait(self._loop)
+        self._gathers_until = 0.0
+        self.first_at_s = 0.0
+        """The loop's time when the first arrived of what was handed out last, or is to be."""
         self._outstanding = 0
         self._untouched = True
         self._fruitless = 0
@@ -139,29 +146,32 @@ class Pull:
         self._next = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{info.name}"
         self.pending = info.num_pending or 0
         self._inbox = self._bus.client.new_inbox()
-        self._subscription = await self._bus.client.subscribe(f"{self._inbox}.*", cb=self._on_message)
+        self._subscription = await self._bus.client.hear(f"{self._inbox}.*", self._on_message)
         self._bus.on_reconnect(self._on_reconnect)
         await self._ask()
 
     async def close(self) -> None:
+        self._wait.close()
         with contextlib.suppress(ValueError):
             self._bus.off_reconnect(self._on_reconnect)
         if self._subscription is not None:
             with contextlib.suppress(NatsError):
                 await self._subscription.unsubscribe()
 
-    async def next(self, patience_s: float) -> list[Pulled]:
-        """What has arrived, at least one, or nothing after `patience_s`, `interrupt` or a request's end.
+    async def next(self, patience_s: float, gathers_until: float = 0.0) -> list[Pulled]:
+        """What has arrived, or nothing after `patience_s`, `interrupt` or a request's end.
 
-        Raises PullBroken, once all that came before the break has been handed out.
+        `gathers_until`: the loop's time before which a few are not handed out. Raises PullBroken, once all
+        that came before the break has been handed out.
         """
-        if not self._queue and not self._broken:
-            self._arrived.clear()
+        self._gathers_until = gathers_until
+        now_s = self._loop.time()
+        if not (self._broken or len(self._queue) > FEW or (self._queue and now_s >= gathers_until)):
+            self._wait.clear()
             await self._ask_again()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(patience_s):
-                    await self._arrived.wait()
-            silent_s = asyncio.get_running_loop().time() - self._heard_at
+            until_s = now_s + patience_s
+            await self._wait.until_woken(min(until_s, gathers_until) if self._queue else until_s)
+            silent_s = self._loop.time() - self._heard_at
             if not self._queue and silent_s > 3 * _PULL_HEARTBEAT_S:
                 self._break("no heartbeat")
         if self._broken and not self._queue:
@@ -172,7 +182,7 @@ class Pull:
 
     def interrupt(self) -> None:
         """Ends a `next` that waits."""
-        self._arrived.set()
+        self._wait.wake()
 
     async def _ask_again(self) -> None:
         """The next request, if the last one has ended."""
@@ -188,12 +198,12 @@ class Pull:
         self._untouched = True
         self._requests += 1
         self._reply = f"{self._inbox}.{self._requests}"
-        self._asked_at = self._heard_at = asyncio.get_running_loop().time()
+        self._asked_at = self._heard_at = self._loop.time()
         request = _ONE if self._fruitless else _BATCH
         await self._bus.client.publish(self._next, request, reply=self._reply)
 
-    async def _on_message(self, message: Msg) -> None:
-        self._heard_at = asyncio.get_running_loop().time()
+    def _on_message(self, message: Msg) -> None:
+        self._heard_at = self._loop.time()
         if message.reply.startswith(_ACK_PREFIX):
             self._on_block(message)
         elif message.subject == self._reply:
@@ -214,10 +224,15 @@ class Pull:
         self._outstanding -= 1
         self._untouched = False
         self._fruitless = 0
+        if not self._queue:
+            self.first_at_s = self._heard_at
         self._queue.append(
             Pulled(message.subject, sequence, message.data, message.headers, stored_at_ns / 1e9)
         )
-        self._arrived.set()
+        if len(self._queue) > FEW:
+            self._wait.wake()
+        else:
+            self._wait.wake_at(self._gathers_until)
 
     def _on_status(self, headers: Mapping[str, str]) -> None:
         """Of the request that stands."""
@@ -235,7 +250,7 @@ class Pull:
                     self._fruitless += 1
                 if self._fruitless > 1:
                     self._break(f"two requests in a row brought nothing: {said}")
-                self._arrived.set()
+                self._wait.wake()
             case Effect.BREAKS:
                 self._break(said)
 
@@ -244,4 +259,4 @@ class Pull:
 
     def _break(self, why: str) -> None:
         self._broken = self._broken or why
-        self._arrived.set()
+        self._wait.wake()

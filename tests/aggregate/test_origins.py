@@ -147,12 +147,13 @@ def test_the_highest_number_before_a_block_is_told_with_each_row(blocks: list[li
 def test_a_run_is_admitted_as_its_numbers_one_by_one(sequences: list[int], sort_first: int) -> None:
     if sort_first:
         sequences = sorted(set(sequences))
-    together, one_by_one = ReplayWindow(4_096), ReplayWindow(4_096)
+    together, few, one_by_one = ReplayWindow(4_096), ReplayWindow(4_096), ReplayWindow(4_096)
     for start in range(0, len(sequences), 30):
         run = sequences[start : start + 30]
         found = together.admit_all(np.array(run, dtype=np.uint64)).tolist()
-        assert found == [one_by_one.admit(sequence) for sequence in run]
+        assert found == few.admit_few(run) == [one_by_one.admit(sequence) for sequence in run]
     assert (together.highest, together.seen) == (one_by_one.highest, one_by_one.seen)
+    assert (few.highest, few.seen) == (one_by_one.highest, one_by_one.seen)
 
 
 def test_dead_origins_are_forgotten_and_the_living_are_not() -> None:

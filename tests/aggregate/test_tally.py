@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from aggregate.keyindex import key_columns
 from aggregate.option_counts import with_guests
 from aggregate.tally import Tallies
-from aggregate.vote_cells import GUEST, Vote
+from aggregate.vote_cells import GUEST, FewVotes
 from grandstand.catalog.v1.catalog_pb2 import Poll
 from grandstand.internal.v1.internal_pb2 import TallyPartial
 from grandstand.wire import ids
@@ -118,13 +118,16 @@ def opened(salt: int = 0, polls: list[Poll] = POLLS) -> Tallies:
     return tallies
 
 
-def rows(numbers: Sequence[int], votes: Sequence[Cast]) -> list[Vote]:
+def rows(numbers: Sequence[int], votes: Sequence[Cast]) -> FewVotes:
     """As `fold_few` takes them."""
-    keys = (unpack("<QQ", ids.actor_key(str(vote.actor))) for vote in votes)
-    return [
-        (number, *key, vote.options, vote.weight | (GUEST if vote.guest else 0), vote.origin, vote.sequence)
-        for number, key, vote in zip(numbers, keys, votes, strict=True)
-    ]
+    return FewVotes(
+        numbers,
+        [unpack("<QQ", ids.actor_key(str(vote.actor))) for vote in votes],
+        [vote.options for vote in votes],
+        [vote.weight | (GUEST if vote.guest else 0) for vote in votes],
+        [vote.origin for vote in votes],
+        [vote.sequence for vote in votes],
+    )
 
 
 def fold(tallies: Tallies, votes: Step) -> set[str]:

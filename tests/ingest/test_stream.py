@@ -12,7 +12,6 @@ from typing import Any
 
 import grpc
 import pytest
-from nats.aio.client import Client
 
 from grandstand.catalog.v1.catalog_pb2 import STAGE_CLOSED, Game, Metric
 from grandstand.event.v1.event_pb2 import Event, Vote
@@ -38,6 +37,7 @@ from mesh.catalog.mesh_clock import boot_s
 from mesh.catalog.watch import CatalogWatch
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
+from mesh.jetstream.client import NatsClient
 from mesh.jetstream.pipeline import PublishPipeline
 from tests.support.blocks import origins_of_tests
 from tests.support.games import run, until
@@ -97,7 +97,7 @@ def test_i7_a_client_that_leaves_its_refusals_unread_is_read_no_further_and_lose
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def scenario() -> None:
-        bus = Bus(Client())
+        bus = Bus(NatsClient())
         # The events are refused by their form: the catalog is fresh, is asked, and knows nothing at once.
         catalog = CatalogWatch(bus)
         catalog.freshness.fresh_until_s = math.inf

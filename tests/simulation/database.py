@@ -190,7 +190,7 @@ class ModelDatabase:
         return 1
 
     def _flush(self, keys: Sequence[str], arguments: list[bytes]) -> int:
-        value, for_ms, before, after, state, filled = arguments[:6]
+        value, for_ms, before, after, state, filled, fields = arguments[:7]
         if not self.holds(keys[0], value):
             raise ResponseError("FENCED")
         applied = self._string(keys[1]) or b"0"
@@ -206,7 +206,10 @@ class ModelDatabase:
                     self._delete(key)
                 elif not self.carries(key, int(entry.split()[0])):
                     raise ResponseError(f"CORRUPT {layout.name_of(key)}")
-            self._write_all(keys, arguments, 6)
+            last = len(arguments) - 3 * int(fields)
+            self._write_all(keys, arguments[7:last], [AT, after])
+            for at in range(last, len(arguments), 3):
+                self._write(b"HSET", keys[int(arguments[at]) - 1], [AT, after, *arguments[at + 1 : at + 3]])
             entries: dict[bytes, bytes] = {AT: after, STATE: state}
             gone = []
             for key in keys[3:]:
@@ -221,11 +224,14 @@ class ModelDatabase:
             self._set(keys[0], value, for_ms)
         return 1
 
-    def _write_all(self, keys: Sequence[str], arguments: list[bytes], at: int) -> None:
+    def _write_all(self, keys: Sequence[str], arguments: list[bytes], carried: Sequence[bytes] = ()) -> None:
+        """`carried`: what a hash is to carry."""
+        at = 0
         while at < len(arguments):
             count = int(arguments[at + 2])
-            key = keys[int(arguments[at + 1]) - 1]
-            self._write(arguments[at], key, arguments[at + 3 : at + 3 + count])
+            command, key = arguments[at], keys[int(arguments[at + 1]) - 1]
+            given = arguments[at + 3 : at + 3 + count]
+            self._write(command, key, [*carried, *given] if command == b"HSET" else given)
             at += 3 + count
 
     def _fill(self, keys: Sequence[str], arguments: list[bytes]) -> int:
@@ -234,7 +240,7 @@ class ModelDatabase:
             raise ResponseError("FENCED")
         if self._string(keys[1]) is not None:
             raise ResponseError("REWOUND")
-        self._write_all(keys, arguments, 2)
+        self._write_all(keys, arguments[2:])
         self._set(keys[0], value, for_ms)
         return 1
 

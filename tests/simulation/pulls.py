@@ -29,6 +29,7 @@ class ModelPull:
         self._mesh: Mesh = bus.mesh
         self._partition = int(filters[0].rpartition(".")[2])
         self._arrived = asyncio.Event()
+        self.first_at_s = 0.0
         self._at = 0
         self._broken = ""
         self.pending = 0
@@ -66,7 +67,7 @@ class ModelPull:
             0.003,
         )
 
-    async def next(self, patience_s: float) -> list[Pulled]:
+    async def next(self, patience_s: float, gathers_until: float = 0.0) -> list[Pulled]:
         if not self._arrived.is_set():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(patience_s):
@@ -84,6 +85,7 @@ class ModelPull:
         if not blocks:
             return []
         self._at = blocks[-1].sequence
+        self.first_at_s = self._process.loop.time()
         pulled = [_pulled(block) for block in blocks]
         if self._mesh.world.odds(0.05):
             old = random.choice(self._mesh.stream.of(self._partition))

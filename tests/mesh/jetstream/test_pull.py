@@ -3,6 +3,7 @@ nats-servers; statuses that these do not send at will are sent in their name, to
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -15,7 +16,7 @@ from nats.errors import Error as NatsError
 from mesh import limits
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
-from mesh.jetstream.pull import PULL_BATCH, PULL_BYTES_MAX, Pull, PullBroken
+from mesh.jetstream.pull import FEW, PULL_BATCH, PULL_BYTES_MAX, Pull, PullBroken
 from tests.mesh.jetstream.test_publish_pipeline import on_nats
 from tests.support.games import run, until
 from tests.support.nats_cluster import NODES, nats_cluster
@@ -93,6 +94,28 @@ async def break_of(pull: Pull) -> str:
             assert await pull.next(SHORT_S) == []
         except PullBroken as broken:
             return str(broken)
+
+
+def test_a_pull_that_gathers_hands_a_few_out_once_it_is_time_and_many_at_once(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with on_nats(tmp_path) as (_, bus, _pipeline):
+            loop = asyncio.get_running_loop()
+            pull = pull_of_first(bus)
+            await pull.open(1)
+            taking = asyncio.create_task(pull.next(3_600, loop.time() + 3_600))
+            await put(bus, range(FEW))
+            await until(lambda: pull.queued == FEW, "a few are there")
+            assert not taking.done()
+            await put(bus, [FEW])
+            assert [int(message.data) for message in await taking] == [*range(FEW + 1)]
+            await put(bus, [9])
+            await until(lambda: pull.queued == 1, "one is there")
+            until_s = loop.time() + 0.05
+            assert len(await pull.next(3_600, until_s)) == 1
+            assert pull.first_at_s < until_s <= loop.time()
+            await pull.close()
+
+    run(scenario())
 
 
 def test_a_pull_brings_every_block_in_order_from_where_it_is_told(tmp_path: Path) -> None:
