@@ -79,6 +79,7 @@ class FanBed:
             | {"gateway": tuple(Endpoint(HOST, gateway.port) for gateway in gateways)},
             keys=own_keys(self._ground.home).edge,
             connections_max=CONNECTIONS_MAX,
+            address_rates=False,
         )
         file = self._ground.folder / f"{name}.json"
         file.write_text(json.dumps(bootstrap(config)))

@@ -168,6 +168,8 @@ class Crowd:
         self.senders: list[CrowdSender] = []
         self._game_id = game_id
         self._wires = [CrowdConnection(port) for _ in range(min(wires, len(shown)))]
+        for wire in self._wires:
+            wire.flush()  # the edge closes a connection that says nothing
         self._by_file = {wire.socket.fileno(): wire for wire in self._wires}
         self._poll = select.epoll()
         for number in self._by_file:
