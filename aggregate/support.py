@@ -19,7 +19,7 @@ from grandstand.support.v1.support_pb2_grpc import SupportServiceServicer
 from grandstand.wire.errors import Exhausted, Unavailable
 from mesh.auth.access import Access
 from mesh.explain.explaining import Explainer
-from mesh.explain.question import Question
+from mesh.explain.question import ExplainQuestion
 from mesh.jetstream.bus import Bus
 from mesh.redis.results import ResultStore
 from mesh.runtime import answering
@@ -41,7 +41,7 @@ class SupportService(SupportServiceServicer):
         async with answering(context):
             by = self._access.operator(context).identity
             by.check_game("game_id", request.game_id)
-            question = Question(
+            question = ExplainQuestion(
                 *(request.game_id, request.actor_id, request.topic, request.origin_id, request.origin_seq)
             )
             question.check()

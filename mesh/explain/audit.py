@@ -22,7 +22,7 @@ from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED, Board, Poll
 from grandstand.internal.v1.internal_pb2 import Partial, VoteLog
 from grandstand.wire import ids
 from grandstand.wire.errors import Unknown
-from mesh.explain.question import Question, topic_of
+from mesh.explain.question import ExplainQuestion, topic_of
 from mesh.explain.stream_reader import Extent, StreamReader
 from mesh.jetstream.bus import Bus
 from mesh.recount import scores, votes
@@ -82,7 +82,7 @@ class Audit:
         if found is None:
             raise Unknown(f"the catalog does not know {topic} of game {game_id}")
         spread = max(1, found.spread or (game.spread if game is not None else 1))
-        since_s = Question(game_id, "", topic).begins_s(game, definitions)
+        since_s = ExplainQuestion(game_id, "", topic).begins_s(game, definitions)
         partitions = dict.fromkeys(ids.partitions_of(game_id, spread))
         return [await self._partition(found, partition, since_s) for partition in partitions]
 

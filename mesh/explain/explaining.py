@@ -21,7 +21,7 @@ from nats.aio.msg import Msg
 from grandstand.internal.v1.internal_pb2 import RefusalsRequest, RefusalsResponse
 from grandstand.support.v1.support_pb2 import ExplainResponse
 from grandstand.wire import ids
-from mesh.explain.question import PRODUCERS_MAX, Question, may_be_control
+from mesh.explain.question import PRODUCERS_MAX, ExplainQuestion, may_be_control
 from mesh.explain.story import Facts, PartitionFacts, tell
 from mesh.explain.stream_reader import Extent, StreamReader
 from mesh.jetstream import subjects
@@ -53,7 +53,7 @@ class Explainer:
         self.reader = StreamReader(bus)
         self.progress = progress
 
-    async def explain(self, question: Question, give_up_s: float) -> ExplainResponse:
+    async def explain(self, question: ExplainQuestion, give_up_s: float) -> ExplainResponse:
         """`give_up_s`: the loop's time. Raises NatsError, TimeoutError."""
         game, topics = await self.reader.definitions(question.game_id)
         facts = Facts(game, topics)
@@ -69,7 +69,7 @@ class Explainer:
         return tell(question, facts)
 
     async def _read(
-        self, question: Question, partition: int, since_s: float, give_up_s: float
+        self, question: ExplainQuestion, partition: int, since_s: float, give_up_s: float
     ) -> PartitionFacts:
         found = PartitionFacts(partition)
         extent = await self.reader.extent(partition)
@@ -118,7 +118,7 @@ class _Reading:
     def __init__(
         self,
         explainer: Explainer,
-        question: Question,
+        question: ExplainQuestion,
         found: PartitionFacts,
         extent: Extent,
         letters: Mapping[int, Sequence[str]],

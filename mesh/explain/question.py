@@ -11,7 +11,7 @@ from grandstand.wire import bounds as wire_bounds
 from grandstand.wire.errors import Invalid, shown
 from mesh.recount.blocks import EventRow
 from mesh.recount.partition import CLOCK_BOUND_S, ORIGIN_WINDOW_LIFE_S
-from mesh.recount.scope import Scope
+from mesh.recount.scope import RecountScope
 
 PRODUCERS_MAX = 64
 _ORIGIN = re.compile(r"[vp][0-9a-f]{32}\Z")
@@ -20,7 +20,7 @@ _EVENTS_TAG = b"\x22"
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class ExplainQuestion:
     game_id: str
     actor_id: str
     topic: str = ""
@@ -55,10 +55,10 @@ class Question:
             and (not self.topic or row.topic == self.topic)
         )
 
-    def scope(self, producers: frozenset[bytes]) -> Scope:
+    def scope(self, producers: frozenset[bytes]) -> RecountScope:
         """`producers`: the keys of the producers' origins that the events came under. A viewer's origin is
         its actor's own, so all its events are the actor's."""
-        return Scope(self.counts, lambda row: row.actor_id == self.actor_id or row.origin in producers)
+        return RecountScope(self.counts, lambda row: row.actor_id == self.actor_id or row.origin in producers)
 
     def partitions(self, game: Game | None, topics: list[Poll | Board]) -> list[int]:
         """Where the actor's events in this game may be. All partitions are looked through for a game that

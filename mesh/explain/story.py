@@ -18,9 +18,9 @@ from grandstand.internal.v1.internal_pb2 import Refusal, RefusalsResponse
 from grandstand.support.v1.support_pb2 import ExplainResponse, Step
 from grandstand.wire import ids
 from mesh import limits
-from mesh.explain.question import Question, topic_of
+from mesh.explain.question import ExplainQuestion, topic_of
 from mesh.recount.partition import Turn
-from mesh.recount.verdict import DEAD_LETTERS, Fate, Verdict
+from mesh.recount.verdict import DEAD_LETTERS, EventVerdict, Fate
 
 STEPS_MAX = 500
 _CODES = {3: "INVALID_ARGUMENT", 4: "DEADLINE_EXCEEDED", 5: "NOT_FOUND", 6: "ALREADY_EXISTS"}
@@ -58,7 +58,7 @@ class Facts:
     """From each ingest that answered."""
 
 
-def tell(question: Question, facts: Facts) -> ExplainResponse:
+def tell(question: ExplainQuestion, facts: Facts) -> ExplainResponse:
     """Steps by time, and the sentence that answers."""
     steps: list[Step] = []
     asked: list[tuple[PartitionFacts, Fate]] = []
@@ -184,37 +184,37 @@ def why(fate: Fate, names: _Names, letters: Sequence[str]) -> str:
     row, other = fate.row, fate.other
     at_other = f", stored at {other}" if other else ", in a block that is purged or was not read"
     match fate.verdict:
-        case Verdict.COUNTED:
+        case EventVerdict.COUNTED:
             season = f" in season {fate.season}" if fate.season else ""
             late = "; too late for its moment, so it is in the totals alone" if fate.late else ""
             replaced = f"; it replaces the one stored at {fate.replaced}" if fate.replaced else ""
             return f"counted: {names.of(fate)}{season}{late}{replaced}"
-        case Verdict.RESENT:
+        case EventVerdict.RESENT:
             return f"not counted again: it is a resend of the same number{at_other}"
-        case Verdict.BEHIND_WINDOW:
+        case EventVerdict.BEHIND_WINDOW:
             return (
                 f"not counted: its number {row.seq} is below what the origin's anti-replay window remembers, "
                 "so it is taken for a resend; a client must not have so many numbers unacked"
             )
-        case Verdict.SECOND:
+        case EventVerdict.SECOND:
             return f"not counted: the actor has voted{at_other}, and a vote of this poll is final"
-        case Verdict.OLDER:
+        case EventVerdict.OLDER:
             return f"not counted: a newer one of the same origin stands{at_other}"
-        case Verdict.NOT_BETTER:
+        case EventVerdict.NOT_BETTER:
             return f"not counted: the board keeps the best score, and the actor had one as good{at_other}"
-        case Verdict.BAD_CHOICE:
+        case EventVerdict.BAD_CHOICE:
             return "not counted: it is for no option, for one that the poll has not, or for too many"
-        case Verdict.SEALED:
+        case EventVerdict.SEALED:
             return f"not counted: {row.topic} was sealed before it was stored, and its result is final"
-        case Verdict.OLD_GENERATION:
+        case EventVerdict.OLD_GENERATION:
             return "not counted: it is of an older generation, a game that had this id before"
-        case Verdict.UNDEFINED:
+        case EventVerdict.UNDEFINED:
             said = f"set aside as a dead letter: {row.topic} was not defined in the partition"
-        case Verdict.ORIGIN_LEFT:
+        case EventVerdict.ORIGIN_LEFT:
             said = "set aside as a dead letter: its origin's anti-replay window had left to make room"
-        case Verdict.FOLD_FAILED:
+        case EventVerdict.FOLD_FAILED:
             said = "set aside as a dead letter: the custom fold failed"
-        case Verdict.UNDECODABLE:
+        case EventVerdict.UNDECODABLE:
             said = "set aside as a dead letter: its block could not be folded"
     return f"{said} ({'; '.join(letters)})" if letters else said
 
@@ -228,7 +228,7 @@ def _time(at_us: int) -> str:
 # What ingests say.
 
 
-def _concerns(question: Question, refusal: Refusal) -> bool:
+def _concerns(question: ExplainQuestion, refusal: Refusal) -> bool:
     if refusal.game_id not in ("", question.game_id):
         return False
     if question.topic and refusal.topic not in ("", question.topic):
@@ -248,7 +248,7 @@ def _refused(ingest: str, refusal: Refusal) -> Step:
     return step
 
 
-def _shed(question: Question, heard: Sequence[RefusalsResponse]) -> list[Step]:
+def _shed(question: ExplainQuestion, heard: Sequence[RefusalsResponse]) -> list[Step]:
     kind = {"pulse": "reaction", "metric": "measure", "audience": "presence"}.get(
         question.topic.partition("/")[0], ""
     )
@@ -294,7 +294,7 @@ def _reach(facts: Facts) -> list[Step]:
 
 
 def _summary(
-    question: Question,
+    question: ExplainQuestion,
     facts: Facts,
     asked: Sequence[tuple[PartitionFacts, Fate]],
     refusals: Sequence[tuple[str, Refusal]],
@@ -340,5 +340,5 @@ def _summary(
     )
 
 
-def _of(question: Question) -> str:
+def _of(question: ExplainQuestion) -> str:
     return f"of {question.actor_id}"

@@ -24,7 +24,7 @@ from nats.js.errors import NotFoundError
 
 from mesh.jetstream.bus import Bus
 from mesh.jetstream.pull_status import Effect, effect_of
-from mesh.jetstream.wait import Wait
+from mesh.jetstream.wait import EventWait
 
 PULL_BATCH = 256
 FEW = 8
@@ -96,7 +96,7 @@ class Pull:
         self._next = ""
         self._queue: list[Pulled] = []
         self._loop = asyncio.get_running_loop()
-        self._wait = Wait(self._loop)
+        self._wait = EventWait(self._loop)
         self._gathers_until = 0.0
         self.first_at_s = 0.0
         """The loop's time when the first arrived of what was handed out last, or is to be."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 
 
-class Wait:
+class EventWait:
     """Used by one task, on one event loop, whose time all times are."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:

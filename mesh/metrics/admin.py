@@ -36,13 +36,13 @@ _END_OF_HEAD = b"\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class AdminReply:
     status: int
     content: bytes
     content_type: str = JSON
 
 
-Route = Callable[[], Awaitable[Reply]]
+Route = Callable[[], Awaitable[AdminReply]]
 
 
 class AdminServer:
@@ -96,16 +96,16 @@ class AdminServer:
     def leave(self, connection: _AdminConnection) -> None:
         self._connections.discard(connection)
 
-    async def answer(self, path: str) -> Reply:
+    async def answer(self, path: str) -> AdminReply:
         route = self._routes.get(path)
         if route is None:
             known = " ".join(sorted(self._routes))
-            return Reply(404, f"there is no such page; there are {known}\n".encode(), _TEXT)
+            return AdminReply(404, f"there is no such page; there are {known}\n".encode(), _TEXT)
         try:
             return await route()
         except Exception:
             log.exception("the page %s of the admin port failed", path)
-            return Reply(500, b"the page failed; the log says why\n", _TEXT)
+            return AdminReply(500, b"the page failed; the log says why\n", _TEXT)
 
 
 class _AdminConnection(asyncio.Protocol):
@@ -168,16 +168,16 @@ class _AdminConnection(asyncio.Protocol):
         self._is_last = kept == "close" or (version != "HTTP/1.1" and kept != "keep-alive")
         if not version.startswith("HTTP/1.") or "content-length" in asked or "transfer-encoding" in asked:
             self._is_last = True
-            reply = Reply(400, b"only GET and HEAD by HTTP/1.1 are answered here\n", _TEXT)
+            reply = AdminReply(400, b"only GET and HEAD by HTTP/1.1 are answered here\n", _TEXT)
         elif method not in ("GET", "HEAD"):
-            reply = Reply(405, b"only GET and HEAD are answered here\n", _TEXT)
+            reply = AdminReply(405, b"only GET and HEAD are answered here\n", _TEXT)
         else:
             reply = await self._server.answer(path.partition("?")[0])
         self._answering = None
         if self._transport is not None:
             self._write(reply, with_content=method != "HEAD")
 
-    def _write(self, reply: Reply, *, with_content: bool) -> None:
+    def _write(self, reply: AdminReply, *, with_content: bool) -> None:
         assert self._transport is not None
         head = (
             f"HTTP/1.1 {reply.status} {HTTPStatus(reply.status).phrase}\r\n"

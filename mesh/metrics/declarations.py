@@ -16,7 +16,7 @@ _ENGINE = ("ingest", "gateway")
 """Those that serve by mesh.http2."""
 
 
-class Kind(StrEnum):
+class MetricType(StrEnum):
     COUNTER = "counter"
     GAUGE = "gauge"
     HISTOGRAM = "histogram"
@@ -27,7 +27,7 @@ class Kind(StrEnum):
 class Declaration:
     name: str
     """As in OpenMetrics: of a family, so without _total and _info."""
-    kind: Kind
+    kind: MetricType
     help: str
     labels: tuple[str, ...] = ()
     unit: str = ""
@@ -38,14 +38,14 @@ class Declaration:
     @property
     def exposed(self) -> str:
         """The name that a query uses."""
-        suffix = {Kind.COUNTER: "_total", Kind.INFO: "_info"}.get(self.kind, "")
+        suffix = {MetricType.COUNTER: "_total", MetricType.INFO: "_info"}.get(self.kind, "")
         return self.name + suffix
 
 
 _UNITS = ("seconds", "bytes", "ratio")
 
 
-def _declare(kind: Kind, name: str, text: str, labels: tuple[str, ...]) -> Declaration:
+def _declare(kind: MetricType, name: str, text: str, labels: tuple[str, ...]) -> Declaration:
     part = name.partition("_")[0]
     of = (part,) if part in (*SERVICES, "up") else _ENGINE if part == "http2" else SERVICES
     unit = next((unit for unit in _UNITS if name.endswith(f"_{unit}")), "")
@@ -53,15 +53,15 @@ def _declare(kind: Kind, name: str, text: str, labels: tuple[str, ...]) -> Decla
 
 
 def _counter(name: str, text: str, *labels: str) -> Declaration:
-    return _declare(Kind.COUNTER, name, text, labels)
+    return _declare(MetricType.COUNTER, name, text, labels)
 
 
 def _gauge(name: str, text: str, *labels: str) -> Declaration:
-    return _declare(Kind.GAUGE, name, text, labels)
+    return _declare(MetricType.GAUGE, name, text, labels)
 
 
 def _histogram(name: str, text: str, *labels: str) -> Declaration:
-    return _declare(Kind.HISTOGRAM, name, text, labels)
+    return _declare(MetricType.HISTOGRAM, name, text, labels)
 
 
 # Of each process: its calls.
@@ -86,7 +86,7 @@ HTTP2_TERMINATIONS = _counter(
 
 # Of each process: its dependencies.
 
-BUILD = _declare(Kind.INFO, "build", "Which release runs, and on which Python.", ())
+BUILD = _declare(MetricType.INFO, "build", "Which release runs, and on which Python.", ())
 READY = _gauge("ready", "1 while gRPC health says SERVING, else 0.")
 DEPENDENCY_OK = _gauge("dependency_ok", "1 while round trips prove the dependency, else 0.", "dependency")
 DEPENDENCY_SECONDS = _histogram(
@@ -118,16 +118,16 @@ ADMIN_CUT_OFF = _counter("admin_cut_off", "Connections of the admin port whose c
 PROCESS = tuple(
     Declaration(f"process_{name}", kind, text, unit=unit)
     for name, kind, text, unit in (
-        ("virtual_memory_bytes", Kind.GAUGE, "Virtual memory.", "bytes"),
-        ("resident_memory_bytes", Kind.GAUGE, "Resident memory.", "bytes"),
-        ("start_time_seconds", Kind.GAUGE, "When the process began, Unix seconds.", "seconds"),
-        ("cpu_seconds", Kind.COUNTER, "CPU time, user and system.", "seconds"),
-        ("open_fds", Kind.GAUGE, "Open files and sockets.", ""),
-        ("max_fds", Kind.GAUGE, "How many files and sockets may be open.", ""),
+        ("virtual_memory_bytes", MetricType.GAUGE, "Virtual memory.", "bytes"),
+        ("resident_memory_bytes", MetricType.GAUGE, "Resident memory.", "bytes"),
+        ("start_time_seconds", MetricType.GAUGE, "When the process began, Unix seconds.", "seconds"),
+        ("cpu_seconds", MetricType.COUNTER, "CPU time, user and system.", "seconds"),
+        ("open_fds", MetricType.GAUGE, "Open files and sockets.", ""),
+        ("max_fds", MetricType.GAUGE, "How many files and sockets may be open.", ""),
     )
 )
 COLLECTIONS = tuple(
-    Declaration(f"python_gc_{name}", Kind.COUNTER, text, ("generation",))
+    Declaration(f"python_gc_{name}", MetricType.COUNTER, text, ("generation",))
     for name, text in (
         ("objects_collected", "Objects that the garbage collector freed."),
         ("objects_uncollectable", "Objects that it could not free."),

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from mesh.metrics.admin import Reply
+from mesh.metrics.admin import AdminReply
 from mesh.metrics.cached import CACHED_S, Cached
 from mesh.metrics.registry import MetricRegistry
 
@@ -29,8 +29,8 @@ class Exposition:
         self.rendered = Cached(self._render, cached_s)
         self._registry = registry
 
-    async def page(self) -> Reply:
-        return Reply(200, await self.rendered.get(), CONTENT_TYPE_LATEST)
+    async def page(self) -> AdminReply:
+        return AdminReply(200, await self.rendered.get(), CONTENT_TYPE_LATEST)
 
     async def _render(self) -> bytes:
         parts = []

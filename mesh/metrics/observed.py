@@ -12,7 +12,7 @@ from mesh.health.readiness import Readiness
 from mesh.http2.server import Http2Server
 from mesh.listener import Http2Listener, Listener
 from mesh.metrics import declarations
-from mesh.metrics.admin import AdminServer, Reply, Route
+from mesh.metrics.admin import AdminReply, AdminServer, Route
 from mesh.metrics.exposition import Exposition
 from mesh.metrics.process import ProcessWatch
 from mesh.metrics.registry import MetricRegistry
@@ -43,11 +43,11 @@ async def observed(
 def pages(registry: MetricRegistry, readiness: Readiness) -> dict[str, Route]:
     exposition = Exposition(registry)
 
-    async def livez() -> Reply:
-        return Reply(*readiness.livez())
+    async def livez() -> AdminReply:
+        return AdminReply(*readiness.livez())
 
-    async def readyz() -> Reply:
-        return Reply(*readiness.readyz(asyncio.get_running_loop().time()))
+    async def readyz() -> AdminReply:
+        return AdminReply(*readiness.readyz(asyncio.get_running_loop().time()))
 
     return {"/metrics": exposition.page, "/livez": livez, "/readyz": readyz}
 

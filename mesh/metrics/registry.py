@@ -21,7 +21,7 @@ from prometheus_client.core import (
 from prometheus_client.metrics_core import Metric as Family
 
 from mesh.metrics import declarations
-from mesh.metrics.declarations import Declaration, Kind
+from mesh.metrics.declarations import Declaration, MetricType
 from mesh.metrics.histogram import Histogram
 
 log = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ def _of_collector(declared: Declaration, collect: Callable[[], Iterator[Family]]
 
 def _family_of(declared: Declaration, values: Values | None) -> Family:
     name, text, labels = declared.name, declared.help, declared.labels
-    of = CounterMetricFamily if declared.kind is Kind.COUNTER else GaugeMetricFamily
+    of = CounterMetricFamily if declared.kind is MetricType.COUNTER else GaugeMetricFamily
     family = of(name, text, labels=labels, unit=declared.unit)
     if isinstance(values, Mapping):
         for at, value in values.items():

@@ -5,7 +5,7 @@ fold failed, that an origin's window had left, that a block made no sense. All e
 partition's time, stages and seals, generations of games, anti-replay windows, votes and scores that replace
 each other, corrections.
 
-Memory: with a Scope of all origins a window for each (some 250 bytes), until an hour of the partition's time
+Memory: with a scope of all origins a window for each (some 250 bytes), until an hour of the partition's time
 after its life has passed; a row for each actor of what is counted.
 
 Rejected: the fold itself, driven by a second reader. It would repeat its own faults, and does not say why.
@@ -31,11 +31,11 @@ from grandstand.internal.v1.internal_pb2 import Control
 from grandstand.wire import ids
 from mesh import limits
 from mesh.recount.blocks import EventRow, Undecodable, decode
-from mesh.recount.scope import Scope, TopicKey
+from mesh.recount.scope import RecountScope, TopicKey
 from mesh.recount.scores import BoardCount
-from mesh.recount.verdict import Fate, Undone, Verdict
+from mesh.recount.verdict import EventVerdict, Fate, Undone
 from mesh.recount.votes import PollCount
-from mesh.recount.windows import Seen, Window, window_of
+from mesh.recount.windows import SeenBefore, Window, window_of
 
 CLOCK_BOUND_S = 1.0
 ORIGIN_WINDOW_LIFE_S = 25 * 3600
@@ -86,7 +86,7 @@ class Turn:
 
 
 class PartitionRecount:
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: RecountScope) -> None:
         self.scope = scope
         self.folded = 0
         self.watermark_us = 0
@@ -128,9 +128,11 @@ class PartitionRecount:
         for section in sections:
             for row in section:
                 if self.scope.counts(row):
-                    self._fate(row, sequence, stamp_us, stored_at_us, Verdict.UNDECODABLE)
+                    self._fate(row, sequence, stamp_us, stored_at_us, EventVerdict.UNDECODABLE)
 
-    def _fate(self, row: EventRow, sequence: int, stamp_us: int, stored_at_us: int, verdict: Verdict) -> Fate:
+    def _fate(
+        self, row: EventRow, sequence: int, stamp_us: int, stored_at_us: int, verdict: EventVerdict
+    ) -> Fate:
         fate = Fate(row, sequence, stamp_us, stored_at_us, self.watermark_us, verdict)
         if self.scope.keeps_fates:
             self.fates.append(fate)
@@ -179,22 +181,22 @@ class PartitionRecount:
                 counts = self.scope.counts(row)
                 if not follows and not counts:
                     continue
-                seen, first = Seen.NEW, 0
-                if aside is not Verdict.UNDEFINED and row.issued_at_s >= left_before_s:
+                seen, first = SeenBefore.NEW, 0
+                if aside is not EventVerdict.UNDEFINED and row.issued_at_s >= left_before_s:
                     seen, first = self._see(row, sequence)
-                if failed and seen is Seen.NEW:
+                if failed and seen is SeenBefore.NEW:
                     given_back.append(row)
                 if not counts:
                     continue
                 verdict = _verdict_of(seen, row.issued_at_s < left_before_s, aside, failed=failed)
                 fate = self._fate(row, sequence, stamp_us, stored_at_us, verdict)
                 fate.other = first
-                if verdict is Verdict.COUNTED and topic is not None:
+                if verdict is EventVerdict.COUNTED and topic is not None:
                     is_new = True
                     of_actor = key, row.actor_id, row.origin[8:]
                     newest = earlier.get(of_actor, 0)
                     self._count(topic, fate, behind=row.seq < max(highest[row.origin], newest))
-                    if fate.verdict is not Verdict.BAD_CHOICE:
+                    if fate.verdict is not EventVerdict.BAD_CHOICE:
                         earlier[of_actor] = max(newest, row.seq)
             if is_new and topic is not None:
                 topic.sequence = sequence
@@ -211,25 +213,25 @@ class PartitionRecount:
                     found[row.origin] = 0 if window is None else window.highest
         return found
 
-    def _place_of(self, row: EventRow) -> tuple[TopicState | None, Verdict | None]:
+    def _place_of(self, row: EventRow) -> tuple[TopicState | None, EventVerdict | None]:
         """The topic of a section, and why nothing counts in it; None if something may."""
         game, topic = self.games.get(row.game_id), self.topics.get((row.game_id, row.topic))
         if row.generation and game is not None and row.generation < game.generation:
-            return topic, Verdict.OLD_GENERATION
+            return topic, EventVerdict.OLD_GENERATION
         if topic is None or row.generation > topic.generation:
             is_sure = not (self.lacks_definitions or (self.begins_late and not self.scope.counts(row)))
-            return (topic, Verdict.UNDEFINED) if is_sure else (None, None)
-        return topic, Verdict.SEALED if topic.stage == STAGE_SEALED else None
+            return (topic, EventVerdict.UNDEFINED) if is_sure else (None, None)
+        return topic, EventVerdict.SEALED if topic.stage == STAGE_SEALED else None
 
-    def _see(self, row: EventRow, sequence: int) -> tuple[Seen, int]:
+    def _see(self, row: EventRow, sequence: int) -> tuple[SeenBefore, int]:
         """Whether it is new; else also the block in which it was seen, 0 if that is not known."""
         window = self.windows.get(row.origin)
         if window is None:
             window = self.windows[row.origin] = window_of(producer=row.producer)
         seen = window.take(row.seq)
-        if self.scope.keeps_fates and seen is Seen.NEW:
+        if self.scope.keeps_fates and seen is SeenBefore.NEW:
             window.where[row.seq] = sequence
-        return seen, 0 if seen is Seen.NEW else window.where.get(row.seq, 0)
+        return seen, 0 if seen is SeenBefore.NEW else window.where.get(row.seq, 0)
 
     def _count(self, topic: TopicState, fate: Fate, *, behind: bool) -> None:
         count = topic.count
@@ -373,13 +375,13 @@ def own_topics(game: Game) -> list[str]:
     return [*topics, "audience"] if game.audience else topics
 
 
-def _verdict_of(seen: Seen, left: bool, aside: Verdict | None, *, failed: bool) -> Verdict:
-    if aside is Verdict.UNDEFINED:
+def _verdict_of(seen: SeenBefore, left: bool, aside: EventVerdict | None, *, failed: bool) -> EventVerdict:
+    if aside is EventVerdict.UNDEFINED:
         return aside
     if left:
-        return Verdict.ORIGIN_LEFT
-    if seen is not Seen.NEW:
-        return Verdict.RESENT if seen is Seen.AGAIN else Verdict.BEHIND_WINDOW
+        return EventVerdict.ORIGIN_LEFT
+    if seen is not SeenBefore.NEW:
+        return EventVerdict.RESENT if seen is SeenBefore.AGAIN else EventVerdict.BEHIND_WINDOW
     if aside is not None:
         return aside
-    return Verdict.FOLD_FAILED if failed else Verdict.COUNTED
+    return EventVerdict.FOLD_FAILED if failed else EventVerdict.COUNTED

@@ -19,7 +19,7 @@ from grandstand.internal.v1.internal_pb2 import (
     VoteRows,
 )
 from mesh.recount.partition import GameState, PartitionRecount, TopicState, own_topics
-from mesh.recount.scope import Scope, TopicKey
+from mesh.recount.scope import RecountScope, TopicKey
 from mesh.recount.scores import BoardCount, ScoreRow, SeasonCount
 from mesh.recount.votes import PollCount, Superseded, VoteRow
 from mesh.recount.windows import window_of
@@ -29,7 +29,7 @@ _GUEST = 1 << 31
 _SUM_HIGH = 1 << 64
 
 
-def restored(scope: Scope, checkpoint: Checkpoint) -> PartitionRecount:
+def restored(scope: RecountScope, checkpoint: Checkpoint) -> PartitionRecount:
     """Raises DecodeError, struct.error, ValueError for a checkpoint that makes no sense."""
     count = PartitionRecount(scope)
     count.folded = checkpoint.applied

@@ -20,7 +20,7 @@ def _all(row: EventRow) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class RecountScope:
     counts: Callable[[EventRow], bool]
     """Whether the event is counted here, and its fate told."""
     follows: Callable[[EventRow], bool] = _all
@@ -28,6 +28,6 @@ class Scope:
     keeps_fates: bool = True
 
 
-def of_topic(key: TopicKey) -> Scope:
+def of_topic(key: TopicKey) -> RecountScope:
     """All that was ever counted in one topic."""
-    return Scope(lambda row: (row.game_id, row.topic) == key, keeps_fates=False)
+    return RecountScope(lambda row: (row.game_id, row.topic) == key, keeps_fates=False)

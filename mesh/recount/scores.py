@@ -13,7 +13,7 @@ from grandstand.catalog.v1.catalog_pb2 import (
 from grandstand.internal.v1.internal_pb2 import BoardPartial, SeasonShare
 from grandstand.wire import bounds as wire_bounds
 from mesh import limits
-from mesh.recount.verdict import Fate, Verdict
+from mesh.recount.verdict import EventVerdict, Fate
 from mesh.recount.votes import Superseded, undo
 
 TOP_DEFAULT = 10
@@ -116,7 +116,7 @@ class BoardCount:
             else:
                 takes = had.past.takes((had.tag, had.seq), (row.tag, row.seq), behind=behind)
             if not takes:
-                fate.verdict, fate.other = Verdict.OLDER, last
+                fate.verdict, fate.other = EventVerdict.OLDER, last
                 return
             if points == had.points:
                 reached = had.reached
@@ -125,7 +125,7 @@ class BoardCount:
             worth = -points if mode == BOARD_MODE_LOWEST else points
             had_worth = -had.points if mode == BOARD_MODE_LOWEST else had.points
             if worth < had_worth or (worth == had_worth and reached >= had.reached):
-                fate.verdict, fate.other = Verdict.NOT_BETTER, last
+                fate.verdict, fate.other = EventVerdict.NOT_BETTER, last
                 return
             how = "surpassed"
         for before in had.fates:

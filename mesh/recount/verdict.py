@@ -8,7 +8,7 @@ from enum import Enum
 from mesh.recount.blocks import EventRow
 
 
-class Verdict(Enum):
+class EventVerdict(Enum):
     """Of all events that are stored; the value is how programs read it."""
 
     COUNTED = "counted"
@@ -38,7 +38,9 @@ class Verdict(Enum):
     """Its block could not be folded: a dead letter."""
 
 
-DEAD_LETTERS = frozenset((Verdict.UNDEFINED, Verdict.ORIGIN_LEFT, Verdict.FOLD_FAILED, Verdict.UNDECODABLE))
+DEAD_LETTERS = frozenset(
+    (EventVerdict.UNDEFINED, EventVerdict.ORIGIN_LEFT, EventVerdict.FOLD_FAILED, EventVerdict.UNDECODABLE)
+)
 
 
 @dataclass(slots=True)
@@ -53,7 +55,7 @@ class Fate:
     stored_at_us: int
     partition_time_us: int
     """The partition's watermark once its block was folded."""
-    verdict: Verdict
+    verdict: EventVerdict
     other: int = 0
     """The block of the event that it was a resend of, or second to; 0: not known, or none."""
     replaced: int = 0
@@ -68,7 +70,7 @@ class Fate:
     @property
     def counts(self) -> bool:
         """It counts now."""
-        return self.verdict is Verdict.COUNTED and not self.undone
+        return self.verdict is EventVerdict.COUNTED and not self.undone
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from grandstand.catalog.v1.catalog_pb2 import Poll
 from grandstand.internal.v1.internal_pb2 import TallyPartial
 from mesh import limits
-from mesh.recount.verdict import Fate, Undone, Verdict
+from mesh.recount.verdict import EventVerdict, Fate, Undone
 
 
 @dataclass(slots=True)
@@ -61,7 +61,7 @@ class PollCount:
         """Judges a new vote, and counts it if it counts."""
         row = fate.row
         if not self._is_valid(row.bits):
-            fate.verdict = Verdict.BAD_CHOICE
+            fate.verdict = EventVerdict.BAD_CHOICE
             return
         had = self.rows.get(row.actor_key)
         if had is None:
@@ -70,14 +70,14 @@ class PollCount:
             past = had.past
             fate.other = had.fate.sequence if had.fate is not None else 0
             if had.options and not self.poll.changeable:
-                fate.verdict = Verdict.SECOND
+                fate.verdict = EventVerdict.SECOND
                 return
             if had.tag == row.tag:
                 if had.seq > row.seq:
-                    fate.verdict = Verdict.OLDER
+                    fate.verdict = EventVerdict.OLDER
                     return
             elif not past.takes((had.tag, had.seq), (row.tag, row.seq), behind=behind):
-                fate.verdict = Verdict.OLDER
+                fate.verdict = EventVerdict.OLDER
                 return
             if had.options:
                 fate.replaced = fate.other

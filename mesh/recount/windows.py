@@ -8,7 +8,7 @@ from enum import Enum
 from grandstand.wire import bounds as wire_bounds
 
 
-class Seen(Enum):
+class SeenBefore(Enum):
     NEW = "new"
     AGAIN = "again"
     BELOW = "below"
@@ -24,18 +24,18 @@ class Window:
     where: dict[int, int] = field(default_factory=dict)
     """The block in which a number was seen, where that is wanted."""
 
-    def take(self, seq: int) -> Seen:
+    def take(self, seq: int) -> SeenBefore:
         if seq > self.highest:
             self.bits = ((self.bits << min(seq - self.highest, self.width)) | 1) & ((1 << self.width) - 1)
             self.highest = seq
-            return Seen.NEW
+            return SeenBefore.NEW
         behind = self.highest - seq
         if seq < 1 or behind >= self.width:
-            return Seen.BELOW
+            return SeenBefore.BELOW
         if self.bits >> behind & 1:
-            return Seen.AGAIN
+            return SeenBefore.AGAIN
         self.bits |= 1 << behind
-        return Seen.NEW
+        return SeenBefore.NEW
 
     def give_back(self, seq: int) -> None:
         behind = self.highest - seq

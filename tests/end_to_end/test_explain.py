@@ -15,7 +15,7 @@ from grandstand.event.v1.event_pb2 import Event, Reaction, Score
 from grandstand.support.v1.support_pb2 import ExplainRequest, ExplainResponse
 from grandstand.support.v1.support_pb2_grpc import SupportServiceStub
 from mesh.explain.explaining import Explainer
-from mesh.explain.question import Question
+from mesh.explain.question import ExplainQuestion
 from mesh.jetstream.bus import Bus
 from mesh.redis.database import connect
 from mesh.redis.results import ResultStore
@@ -28,7 +28,7 @@ from toolbox.local.store_users import OPERATOR
 ANN = "auth0|ann@example.org"
 
 
-async def explained(mesh: RunningMesh, question: Question) -> ExplainResponse:
+async def explained(mesh: RunningMesh, question: ExplainQuestion) -> ExplainResponse:
     """As the command does it, with the operator's rights."""
     at = mesh.stores(OPERATOR)
     bus, database = await Bus.connect(at.nats, "test"), connect(at.redis)
@@ -63,7 +63,7 @@ def test_the_stories_of_votes_that_are_counted_resent_and_refused(mesh: RunningM
             await game.topic("poll/mvp", [again])
             with pytest.raises(grpc.aio.AioRpcError, match="already voted"):
                 await game.send(game.vote(ANN, "red"))
-            told = await explained(mesh, Question(game.game_id, ANN, "poll/mvp"))
+            told = await explained(mesh, ExplainQuestion(game.game_id, ANN, "poll/mvp"))
             assert told.summary.startswith(f"It counts: vote for blue in poll/mvp of {ANN}"), told
             about = {}
             for step in told.steps:
@@ -77,7 +77,7 @@ def test_the_stories_of_votes_that_are_counted_resent_and_refused(mesh: RunningM
             assert about["topic_opened"].at.ToNanoseconds() <= about["received"].at.ToNanoseconds()
             assert {"folded", "asked"} <= about.keys()
 
-            one = Question(game.game_id, ANN, origin_id=vote.origin_id, origin_seq=vote.origin_seq)
+            one = ExplainQuestion(game.game_id, ANN, origin_id=vote.origin_id, origin_seq=vote.origin_seq)
             fields = {"origin_id": one.origin_id, "origin_seq": one.origin_seq}
             by_rpc = await asked(mesh, mesh.operator(), game_id=game.game_id, actor_id=ANN, **fields)
             assert by_rpc.summary == told.summary
@@ -87,11 +87,11 @@ def test_the_stories_of_votes_that_are_counted_resent_and_refused(mesh: RunningM
             await until(lambda: time.time() > closed.closes_at.ToNanoseconds() / 1e9, "the poll closes")
             with pytest.raises(grpc.aio.AioRpcError, match="closed"):
                 await game.send(game.vote("bob", "red"))
-            told = await explained(mesh, Question(game.game_id, "bob", "poll/mvp"))
+            told = await explained(mesh, ExplainQuestion(game.game_id, "bob", "poll/mvp"))
             assert told.summary.startswith("It was refused by ingest-")
             assert "closed" in told.summary
 
-            told = await explained(mesh, Question(game.game_id, "nobody"))
+            told = await explained(mesh, ExplainQuestion(game.game_id, "nobody"))
             assert "was ever stored" in told.summary
 
     run(scenario())
@@ -106,13 +106,13 @@ def test_the_stories_of_a_replaced_and_a_voided_vote_and_of_reactions_that_were_
             await game.send(game.vote(ANN, "blue"))
             (second,) = await game.send(game.vote(ANN, "red"))
             await game.topic("poll/mvp", [second])
-            told = await explained(mesh, Question(game.game_id, ANN))
+            told = await explained(mesh, ExplainQuestion(game.game_id, ANN))
             replaced = next(step for step in told.steps if step.kind == "replaced")
             assert "vote for blue" in replaced.text
             assert str(second.sequence) in replaced.text
             assert told.summary.startswith("It counts: vote for red")
             await game.backend.void_votes(game.game_id, "mvp", ANN)
-            told = await explained(mesh, Question(game.game_id, ANN))
+            told = await explained(mesh, ExplainQuestion(game.game_id, ANN))
             assert told.summary.startswith("It counted and counts no more: the actor's votes were voided")
 
             cheer = Reaction(pulse_id="cheer", kind="fire", count=100)
@@ -120,7 +120,7 @@ def test_the_stories_of_a_replaced_and_a_voided_vote_and_of_reactions_that_were_
                 sends = (publisher.send(Event(game_id=game.game_id, reaction=cheer)) for _ in range(9))
                 outcomes = await asyncio.gather(*sends, return_exceptions=True)
             assert any(isinstance(outcome, Shed) for outcome in outcomes)
-            told = await explained(mesh, Question(game.game_id, "bob", "pulse/cheer"))
+            told = await explained(mesh, ExplainQuestion(game.game_id, "bob", "pulse/cheer"))
             assert {"counted", "shed"} <= set(kinds_of(told))
 
     run(scenario())

@@ -9,7 +9,7 @@ import re
 
 import pytest
 
-from mesh.metrics.declarations import TABLE, Declaration, Kind
+from mesh.metrics.declarations import TABLE, Declaration, MetricType
 from mesh.metrics.table import put_into
 from toolbox.local.provision import checkout
 
@@ -35,5 +35,5 @@ def test_names_follow_the_conventions(declared: Declaration) -> None:
     assert declared.help.endswith(".")
     assert all(re.fullmatch(r"[a-z]+", label) for label in declared.labels)
     assert not {"le", "service", "instance"} & set(declared.labels)
-    if declared.kind is Kind.HISTOGRAM:
+    if declared.kind is MetricType.HISTOGRAM:
         assert declared.unit or "_block_" in declared.name or "_flush_" in declared.name

@@ -53,9 +53,9 @@ def explain(
     Example: ./grandstand explain --actor ann --game demo --topic poll/mvp
     """
     from grandstand.wire.errors import Invalid
-    from mesh.explain.question import Question
+    from mesh.explain.question import ExplainQuestion
 
-    question = Question(game, actor, topic or "", origin or "", seq or 0)
+    question = ExplainQuestion(game, actor, topic or "", origin or "", seq or 0)
     try:
         question.check()
     except Invalid as error:

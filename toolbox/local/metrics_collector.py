@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mesh.metrics import declarations
-from mesh.metrics.admin import AdminServer, Reply
+from mesh.metrics.admin import AdminReply, AdminServer
 from mesh.metrics.cached import Cached
 from toolbox.local.merged_metrics import MergedMetrics, NotMetrics
 from toolbox.local.probe import get
@@ -52,8 +52,8 @@ class MetricsCollector:
     def stop(self) -> None:
         self._server.stop()
 
-    async def _metrics(self) -> Reply:
-        return Reply(200, await self._merged.get(), _OPEN_METRICS)
+    async def _metrics(self) -> AdminReply:
+        return AdminReply(200, await self._merged.get(), _OPEN_METRICS)
 
     async def _merge(self) -> bytes:
         answers = await asyncio.gather(*(_ask(each.port, "/metrics") for each in self._processes))
@@ -71,11 +71,11 @@ class MetricsCollector:
         head = f"# HELP {name} {declarations.UP.help}\n# TYPE {name} gauge\n"
         return (head + "\n".join(ups) + "\n").encode() + merged.text()
 
-    async def _envoy(self) -> Reply:
+    async def _envoy(self) -> AdminReply:
         status, content = await _ask(self._envoy_admin, "/stats/prometheus")
-        return Reply(200 if status == 200 else 503, content, _PROMETHEUS)
+        return AdminReply(200 if status == 200 else 503, content, _PROMETHEUS)
 
-    async def _readyz(self) -> Reply:
+    async def _readyz(self) -> AdminReply:
         answers = await asyncio.gather(*(_ask(each.port, "/readyz") for each in self._processes))
         said = {}
         for process, (status, content) in zip(self._processes, answers, strict=True):
@@ -86,7 +86,7 @@ class MetricsCollector:
             )
         ok = all(each["ok"] for each in said.values())
         found = json.dumps({"ok": ok, "processes": said}).encode() + b"\n"
-        return Reply(200 if ok else 503, found)
+        return AdminReply(200 if ok else 503, found)
 
 
 async def _ask(at: int | Path, path: str) -> tuple[int, bytes]:

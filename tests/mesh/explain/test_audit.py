@@ -16,7 +16,7 @@ from grandstand.internal.v1.internal_pb2 import Block, Partial, VoteLog
 from grandstand.wire import ids
 from mesh.explain.audit import Audit, PartitionAudit
 from mesh.explain.explaining import Explainer
-from mesh.explain.question import Question
+from mesh.explain.question import ExplainQuestion
 from mesh.jetstream import subjects
 from mesh.redis import layout
 from tests.support import blocks
@@ -67,7 +67,9 @@ async def audited(votes: VotesStream, topic: str = "poll/mvp") -> PartitionAudit
 async def told(votes: VotesStream, actor: str) -> tuple[str, dict[str, str]]:
     """The summary, and the last step of each kind."""
     give_up_s = asyncio.get_running_loop().time() + 20
-    found = await Explainer(votes.bus, votes.results).explain(Question(GAME, actor, "poll/mvp"), give_up_s)
+    found = await Explainer(votes.bus, votes.results).explain(
+        ExplainQuestion(GAME, actor, "poll/mvp"), give_up_s
+    )
     return found.summary, {step.kind: step.text for step in found.steps}
 
 

@@ -12,7 +12,7 @@ from grandstand.wire import ids
 from grandstand.wire.errors import Invalid
 from mesh import limits
 from mesh.explain.explaining import instance_of
-from mesh.explain.question import Question, may_be_control
+from mesh.explain.question import ExplainQuestion, may_be_control
 from mesh.explain.story import Facts, PartitionFacts, tell
 from mesh.jetstream import subjects
 from mesh.recount.partition import PartitionRecount
@@ -27,7 +27,7 @@ GAME_2 = Game(game_id=GAME, generation=2)
 
 def facts_of(stream: list[Block | bytes], **fields: object) -> Facts:
     """What is found of a partition with these blocks, each stored a quarter of a second after its stamp."""
-    question = Question(GAME, ANN)
+    question = ExplainQuestion(GAME, ANN)
     count, partition = PartitionRecount(question.scope(frozenset())), Partition(0, Loaded())
     letters: dict[int, list[str]] = {}
     for sequence, block in enumerate(stream, 1):
@@ -98,7 +98,7 @@ STORIES: dict[str, tuple[list[Block | bytes], str, str]] = {
 @pytest.mark.parametrize("name", STORIES)
 def test_what_became_of_a_vote(name: str) -> None:
     stream, kind, summary = STORIES[name]
-    told = tell(Question(GAME, ANN), facts_of(stream))
+    told = tell(ExplainQuestion(GAME, ANN), facts_of(stream))
     assert kind in [step.kind for step in told.steps], told
     assert told.summary.startswith(summary), told.summary
     times = [step.at.ToNanoseconds() for step in told.steps if step.HasField("at")]
@@ -108,7 +108,7 @@ def test_what_became_of_a_vote(name: str) -> None:
 def test_a_block_of_which_the_fold_makes_no_sense_is_told_with_the_dead_letter_s_reason() -> None:
     block = vote()
     block.events.sections[0].topic = "nonsense/mvp"
-    told = tell(Question(GAME, ANN), facts_of([OPEN, block]))
+    told = tell(ExplainQuestion(GAME, ANN), facts_of([OPEN, block]))
     (step,) = [step for step in told.steps if step.kind == "undecodable"]
     assert "section 'nonsense/mvp' is of no known kind" in step.text
 
@@ -119,17 +119,17 @@ def test_a_better_score_and_what_is_no_better() -> None:
         blocks.control(blocks.board(BOARD_MODE_BEST)),
         *(blocks.block([r]) for r in rows),
     ]
-    told = tell(Question(GAME, ANN, "board/top"), facts_of(stream))
+    told = tell(ExplainQuestion(GAME, ANN, "board/top"), facts_of(stream))
     assert {"not_better", "surpassed"} <= {step.kind for step in told.steps}
     assert told.summary.startswith("It counts: score of 9 on board/top")
 
 
 def test_what_is_stored_and_not_folded_and_how_far_a_story_reaches() -> None:
-    told = tell(Question(GAME, ANN), facts_of([OPEN, vote()], applied=1, ingests={2: "ingest-1"}))
+    told = tell(ExplainQuestion(GAME, ANN), facts_of([OPEN, vote()], applied=1, ingests={2: "ingest-1"}))
     assert told.summary == "It is stored at 2 of partition 0 and will count once it is folded."
     assert next(step.ingest for step in told.steps if step.kind == "received") == "ingest-1"
     facts = facts_of([OPEN], purged_up_to=7, checkpoint=9, unread=3)
-    told = tell(Question(GAME, ANN), facts)
+    told = tell(ExplainQuestion(GAME, ANN), facts)
     assert [step.kind for step in told.steps][-3:] == ["purged", "unread", "asked"]
     assert "below 7 are purged" in told.steps[-3].text
     assert "checkpoint at 9" in told.steps[-3].text
@@ -141,31 +141,37 @@ def test_what_ingests_refused_and_shed() -> None:
     refusal.message, refusal.maybe_stored = "it closed", True
     other = Refusal(at_us=10, game_id="other", message="not asked")
     facts.heard = [RefusalsResponse(instance="ingest-2", refusals=[refusal, other])]
-    told = tell(Question(GAME, ANN), facts)
+    told = tell(ExplainQuestion(GAME, ANN), facts)
     assert told.summary == "It was refused by ingest-2, but a copy may be stored: it closed."
     assert [s.text for s in told.steps if s.kind == "refused"] == [
         "ingest-2 refused an event of poll/mvp: FAILED_PRECONDITION, it closed; "
         "a copy of it may be stored all the same"
     ]
-    one = Question(GAME, ANN, origin_id=origin(1), origin_seq=5)
+    one = ExplainQuestion(GAME, ANN, origin_id=origin(1), origin_seq=5)
     assert "refused" not in [step.kind for step in tell(one, facts).steps]
     facts.heard = [
         RefusalsResponse(instance="ingest-2", sheds=[Shed(game_id=GAME, kind="reaction", count=3)])
     ]
-    assert tell(Question(GAME, ANN), facts).summary.startswith("It was shed: ingest-2 shed 3 reaction events")
-    assert "shed" not in [step.kind for step in tell(Question(GAME, ANN, "poll/mvp"), facts).steps]
+    assert tell(ExplainQuestion(GAME, ANN), facts).summary.startswith(
+        "It was shed: ingest-2 shed 3 reaction events"
+    )
+    assert "shed" not in [step.kind for step in tell(ExplainQuestion(GAME, ANN, "poll/mvp"), facts).steps]
 
 
 def test_where_the_events_of_an_actor_may_be_is_narrowed() -> None:
     spread = blocks.poll(generation=2, spread=5)
-    question = Question(GAME, ANN, "poll/mvp")
+    question = ExplainQuestion(GAME, ANN, "poll/mvp")
     assert question.partitions(GAME_2, [spread]) == sorted(
         {ids.partition_of(GAME, ANN, spread) for spread in (1, 5)}
     )
     assert set(question.partitions(GAME_2, [])) <= set(question.partitions(None, []))
     spread.opened_at.FromSeconds(NOW_S)
     assert NOW_S - 26 * 3600 < question.begins_s(GAME_2, [spread]) < NOW_S - 25 * 3600
-    for wrong in (Question("", ANN), Question(GAME, ""), Question(GAME, ANN, origin_id=origin(1))):
+    for wrong in (
+        ExplainQuestion("", ANN),
+        ExplainQuestion(GAME, ""),
+        ExplainQuestion(GAME, ANN, origin_id=origin(1)),
+    ):
         with pytest.raises(Invalid):
             wrong.check()
 

@@ -17,7 +17,7 @@ from mesh.health.check import Check
 from mesh.health.readiness import DRAINING, SERVING, Readiness
 from mesh.metrics import admin
 from mesh.metrics import declarations as d
-from mesh.metrics.admin import AdminServer, Reply, Route
+from mesh.metrics.admin import AdminReply, AdminServer, Route
 from mesh.metrics.exposition import Exposition
 from mesh.metrics.histogram import Histogram
 from mesh.metrics.observed import pages
@@ -52,8 +52,8 @@ def get(path: str, *, method: str = "GET", last: bool = True) -> bytes:
     )
 
 
-async def hello() -> Reply:
-    return Reply(200, b'{"ok": true}\n')
+async def hello() -> AdminReply:
+    return AdminReply(200, b'{"ok": true}\n')
 
 
 def test_pages_are_answered_and_everything_else_is_refused() -> None:
@@ -99,7 +99,7 @@ def test_a_connection_is_kept_for_the_next_scrape() -> None:
 
 
 def test_a_page_that_fails_is_told_and_ends_nothing() -> None:
-    async def fails() -> Reply:
+    async def fails() -> AdminReply:
         raise RuntimeError("a fault")
 
     async def scenario() -> None:
@@ -115,8 +115,8 @@ def test_a_page_that_fails_is_told_and_ends_nothing() -> None:
 def test_a_client_that_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admin, "REPLY_S", 0.1)
 
-    async def much() -> Reply:
-        return Reply(200, b"x" * 20_000_000)
+    async def much() -> AdminReply:
+        return AdminReply(200, b"x" * 20_000_000)
 
     async def scenario() -> None:
         async with serving({"/metrics": much, "/livez": hello}) as (server, port):

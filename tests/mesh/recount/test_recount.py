@@ -28,14 +28,14 @@ from mesh.recount import partition as recount_partition
 from mesh.recount import scores, votes
 from mesh.recount.partition import PartitionRecount
 from mesh.recount.restored import restored
-from mesh.recount.scope import Scope
-from mesh.recount.verdict import Verdict
+from mesh.recount.scope import RecountScope
+from mesh.recount.verdict import EventVerdict
 from mesh.redis import layout
 from tests.support import blocks
 from tests.support.blocks import GAME, NOW_S, origin
 from tests.support.partitions import Kept, partials_of
 
-EVERYTHING = Scope(lambda row: True)
+EVERYTHING = RecountScope(lambda row: True)
 ORIGINS = [origin(n) for n in range(1, 8)] + [origin(9, producer=True)]
 BOARDS = {
     "sum": BOARD_MODE_SUM,
@@ -162,7 +162,9 @@ def test_it_agrees_with_the_fold_at_every_block_and_from_a_checkpoint_on(seed: i
         count.apply(sequence, data, stored_at_us, letters)
         compare(count, shown)
         aside = [
-            fate for fate in count.fates if fate.sequence == sequence and fate.verdict is Verdict.UNDEFINED
+            fate
+            for fate in count.fates
+            if fate.sequence == sequence and fate.verdict is EventVerdict.UNDEFINED
         ]
         assert bool(aside) == bool(letters)
         if later is not None:
@@ -171,7 +173,9 @@ def test_it_agrees_with_the_fold_at_every_block_and_from_a_checkpoint_on(seed: i
         elif sequence > taken_after:
             later = restored(EVERYTHING, checkpoint_of(kept))
             compare(later, shown)
-    uncounted = [fate for fate in count.fates if fate.verdict in (Verdict.SEALED, Verdict.OLD_GENERATION)]
+    uncounted = [
+        fate for fate in count.fates if fate.verdict in (EventVerdict.SEALED, EventVerdict.OLD_GENERATION)
+    ]
     assert len(uncounted) == partition.uncounted
 
 
