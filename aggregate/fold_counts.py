@@ -36,5 +36,5 @@ class FoldCounts:
             self.events_per_block += _GAIN * (events / blocks - self.events_per_block)
 
     def waiting_events(self, blocks: int) -> float:
-        """How many events so many blocks hold, as an estimate."""
+        """Estimates the number of events in `blocks` blocks."""
         return blocks * self.events_per_block

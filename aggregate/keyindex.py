@@ -27,9 +27,9 @@ from numpy.typing import NDArray
 U64 = NDArray[np.uint64]
 I64 = NDArray[np.int64]
 
-# A table with room for so many keys takes too long to grow at once: from half of it on, its keys are put into
-# the one that follows, so many for each new key, at least so many together. It costs a tenth more: calls with
-# more keys than so many, as when blocks are caught up with, do not pay for it.
+# A table with room for _STEPWISE_FROM keys takes too long to grow in one call. Once it is half full, its keys
+# move to the next table step by step: _MOVED_FOR_EACH for each new key, at least _MOVED_MIN in one call. This
+# costs 10 % more, so calls with more than _STEPWISE_UP_TO keys, as when a backlog is folded, skip it.
 _STEPWISE_FROM = 1 << 16
 _STEPWISE_UP_TO = 1_024
 _MOVED_FOR_EACH = 4
@@ -184,8 +184,8 @@ class KeyIndex:
         return ((mixed * _ODD) >> np.uint64(64 - bits)).astype(np.int64)
 
     def reserve(self, more: int) -> None:
-        """Makes room for so many. The table is at most a quarter full, and grows to twice its size before it
-        is: when exactly depends on the salt, so that the tables of a process, which fill alike, do not all
+        """Makes room for `more` keys. The table is at most a quarter full, and grows to twice its size before
+        it is: when exactly depends on the salt, so that the tables of a process, which fill alike, do not all
         grow at once."""
         needed = self._count + more
         if needed > self._room:

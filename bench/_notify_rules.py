@@ -46,7 +46,7 @@ _PANES, _AUDIENCE_PANES = limits.PULSE_PANES_KEPT[1], 10
 
 
 def us_per_result(results: int = RESULTS) -> float:
-    """The mean over so many results of the cheapest round, in microseconds of CPU."""
+    """Mean CPU time for a result, in microseconds, of the cheapest round of `results` results."""
     random = Random(1)
     game = _game()
     view = GameView()

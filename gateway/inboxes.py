@@ -2,9 +2,9 @@
 
 A notice to one actor is pushed on that actor's subject, one to a crowd (everyone, a game's viewers, a
 segment) once for the whole gateway (gateway.crowd_pushes): each inbox that is shown and concerned is made
-anew from it (gateway.inbox_view). What is shown is listened to before it is loaded, so that nothing is missed
-in between; a push that is lost later is healed by loading again in turn. gateway.inbox_plan decides what is
-loaded when, gateway.change_times says what changes by itself.
+anew from it (gateway.inbox_view). A gateway subscribes to an inbox before it loads it, so that nothing is
+missed in between; a push that is lost later is healed by loading again in turn. gateway.inbox_plan decides
+what is loaded when, gateway.change_times says what changes by itself.
 
 Bounds: those of the plans; an inbox held is a NATS subscription (some 5 KiB) and the notices of
 gateway.known_notices; a crowd's are held once. One batch is under way at a time. Inboxes to be made anew are
