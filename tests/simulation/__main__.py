@@ -16,7 +16,9 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +54,6 @@ class Played:
         return cls(given["seed"], given["to"], given["violations"], told)
 
 
-def begin_life() -> None:
-    gc.disable()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
 def play_from(seeds: range) -> Played:
     played = Played(seeds.start, seeds.stop)
     for seed in seeds:
@@ -69,14 +65,39 @@ def play_from(seeds: range) -> Played:
 
 
 def play_all(seeds: range, processes: int) -> Iterator[Played]:
-    """In the order of the seeds."""
+    """In the order of the seeds. Whoever stops early waits until the lives under way have ended.
+
+    No multiprocessing.Pool: its end sends SIGTERM to a child that it has just started, and one whose
+    Python is still beginning raises it where nobody listens, lives on, and is waited for without end.
+    """
     lives = [
         range(first, min(first + _IN_ONE_LIFE, seeds.stop))
         for first in range(seeds.start, seeds.stop, _IN_ONE_LIFE)
     ]
     gc.freeze()
-    with multiprocessing.get_context("fork").Pool(processes, begin_life, maxtasksperchild=1) as pool:
-        yield from pool.imap(play_from, lives)
+    with ThreadPoolExecutor(processes) as threads:
+        yield from threads.map(play_in_one_life, lives)
+
+
+def play_in_one_life(seeds: range) -> Played:
+    """Raises EOFError if the process died."""
+    context = multiprocessing.get_context("fork")
+    answer, answers = context.Pipe(duplex=False)
+    life = context.Process(target=live, args=(answers, seeds))
+    life.start()
+    answers.close()
+    try:
+        played: Played = answer.recv()
+        return played
+    finally:
+        life.join()
+
+
+def live(answers: Connection, seeds: range) -> None:
+    gc.disable()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    answers.send(play_from(seeds))
 
 
 def main() -> None:
