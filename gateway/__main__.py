@@ -12,6 +12,7 @@ from gateway.collectors import collect
 from gateway.fanout import FanOut
 from gateway.guest_limits import GuestLimits
 from gateway.guests import Guests
+from gateway.operating import OperatorService
 from gateway.personal import Personal
 from gateway.presence_reporter import PresenceReporter
 from gateway.relay import Relay
@@ -77,10 +78,11 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
             *(relay, subscribe.accept, checked, guests, addresses, origins, clock.now_s),
             public=catalog.public_id,
         )
-        process.methods.update(service.methods())
         collect(process.metrics, fan_out, viewer_limits, relay, guests)
         proven = [proofs.nats_echo(bus), proofs.catalog(catalog), proofs.redis_reads(redis)]
         health = HealthWatch(bus, config.instance, proven[0].check)
+        operating = OperatorService(health, catalog.view, checked, clock.now_s)
+        process.methods.update(service.methods() | operating.methods())
         process.pages.update(health.pages())
         try:
             async with (

@@ -99,6 +99,8 @@ class EnvoyConfig:
     issuer: str = ""
     """Who issues them; "" is not checked."""
     page: tuple[PageFile, ...] = ()
+    admin_page: tuple[PageFile, ...] = ()
+    """For operators, on the mesh listener."""
     allow_origins: tuple[str, ...] = ("*",)
     """Whose pages may call the edge: exact origins such as "https://example.com", or "*" for all."""
     otlp: Endpoint | None = None

@@ -20,6 +20,7 @@ from grandstand.catalog.v1 import catalog_pb2
 from grandstand.gateway.v1 import gateway_pb2
 from grandstand.ingest.v1 import ingest_pb2
 from grandstand.notify.v1 import notify_pb2
+from grandstand.operator.v1 import operator_pb2
 from grandstand.support.v1 import support_pb2
 
 Listener = Literal["edge", "mesh"]
@@ -27,6 +28,7 @@ LISTENERS: tuple[Listener, ...] = get_args(Listener)
 
 _SERVED_BY: tuple[tuple[str, ServiceDescriptor], ...] = (
     ("gateway", gateway_pb2.DESCRIPTOR.services_by_name["GatewayService"]),
+    ("gateway", operator_pb2.DESCRIPTOR.services_by_name["OperatorService"]),
     ("ingest", ingest_pb2.DESCRIPTOR.services_by_name["IngestService"]),
     ("aggregate", aggregate_pb2.DESCRIPTOR.services_by_name["AggregateService"]),
     ("aggregate", catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"]),

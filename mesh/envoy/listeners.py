@@ -1,7 +1,7 @@
 """Edge and mesh: what Envoy listens on, and the HTTP filters a request passes.
 
-Order of the filters: cors, grpc_web, local_ratelimit, jwt_authn, router; on the mesh listener jwt_authn and
-router. Both listeners take HTTP/1.1 and h2 on the same port (codec AUTO). Bytes that are neither get a 400
+Order of the filters: cors, grpc_web, local_ratelimit, jwt_authn, router; on the mesh listener grpc_web (of the
+admin page, which is of the same origin), jwt_authn and router. Both listeners take HTTP/1.1 and h2 on the same port (codec AUTO). Bytes that are neither get a 400
 and a closed connection.
 
 /healthz and /livez are a gateway's to answer, on both. Rejected: Envoy's health_check filter, which knows how
@@ -156,9 +156,11 @@ def mesh_listener(config: EnvoyConfig) -> dict[str, Any]:
             health_route("mesh"),
             *probe_routes("mesh"),
             *keys_routes(config),
+            *(page_route(file) for file in config.admin_page),
+            {"match": {"path": "/admin"}, "redirect": {"path_redirect": "/admin/"}},
         ],
     }
-    filters = [jwt_filter(config), _router()]
+    filters = [_grpc_web(), jwt_filter(config), _router()]
     manager = _manager(config, "mesh", [host], filters, MESH_STREAMS_MAX, TRUSTED_IDLE_S) | {
         "use_remote_address": True,
         "local_reply_config": denials(),

@@ -9,6 +9,7 @@ The content security policy lets the page run its own bundle and talk to its own
 from __future__ import annotations
 
 import mimetypes
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,26 +53,26 @@ MISSING = PageFile(
     path="/",
     content_type=_CONTENT_TYPES[".html"],
     text="<!doctype html><title>Grandstand</title><p>The mesh runs. The page itself is not built:"
-    " web/dist has no index.html.\n",
+    " web/dist or web/admin-dist has no index.html.\n",
 )
 
 
-def page_files(dist: Path) -> tuple[PageFile, ...]:
-    """Every file of a built page, in the order of their paths; `index.html` is also served at "/".
+def page_files(dist: Path, under: str = "/") -> tuple[PageFile, ...]:
+    """Every file of a built page, in the order of their paths; `index.html` is also served at `under`.
 
     Raises ValueError for a file beyond FILE_BYTES_MAX, OSError when the folder cannot be read.
     """
     if not (dist / "index.html").is_file():
-        return (MISSING,)
+        return (replace(MISSING, path=under),)
     found = []
     for file in sorted(path for path in dist.rglob("*") if path.is_file()):
         if (size := file.stat().st_size) > FILE_BYTES_MAX:
             raise ValueError(f"{file} has {size} bytes, a file of the page may have {FILE_BYTES_MAX}")
-        path = "/" + file.relative_to(dist).as_posix()
-        immutable = path.startswith("/assets/")
+        path = under + file.relative_to(dist).as_posix()
+        immutable = path.startswith(f"{under}assets/")
         served = PageFile(path, content_type(file.name), file=str(file.resolve()), immutable=immutable)
-        if path == "/index.html":
-            found.append(PageFile("/", served.content_type, file=served.file))
+        if path == f"{under}index.html":
+            found.append(PageFile(under, served.content_type, file=served.file))
         found.append(served)
     return tuple(found)
 

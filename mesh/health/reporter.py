@@ -1,4 +1,4 @@
-"""Says each second, on core NATS, what this process has proven of its dependencies.
+"""Says each second, on core NATS, what this process has proven of its dependencies, and how loaded it is.
 
 Nothing is said before every check is decided, and a change is said at once. A process that drains is silent:
 it takes no more calls. Without a connection nothing is said: what the client would keep for later is old by
@@ -26,6 +26,7 @@ from mesh.health.readiness import Readiness, health_name
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.metrics.registry import MetricRegistry
+from mesh.overview.loads import FAMILIES, load_of
 
 LOOK_S = 0.25
 
@@ -94,6 +95,7 @@ async def _report(
                     await process.set_part(health_name(check.name), check.ok)
             if states != told or now_s - told_s >= REPORT_S:
                 told, told_s = states, now_s
+                report.load.CopyFrom(load_of(process.metrics.families(FAMILIES), now_s))
                 if hear is not None:
                     hear(report)
                 if bus.client.is_connected:

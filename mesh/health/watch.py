@@ -1,4 +1,5 @@
-"""Hears every process and partition, and answers /healthz and /livez: the shell of mesh.health.board."""
+"""Hears every process and partition, and answers /healthz and /livez: the shell of mesh.health.board, and of
+mesh.overview.mesh_overview, which is told the same."""
 
 from __future__ import annotations
 
@@ -12,13 +13,16 @@ from nats.aio.msg import Msg
 
 from grandstand.aggregate.v1.aggregate_pb2 import PartitionStatus
 from grandstand.internal.v1.internal_pb2 import HealthReport
+from grandstand.operator.v1.operator_pb2 import Overview, OverviewPoint
 from grandstand.wire import tasks
 from mesh import wall_clock
 from mesh.health.board import HealthBoard, MeshHealth
-from mesh.health.check import Check
+from mesh.health.check import REASON_CHARACTERS_MAX, Check
 from mesh.http2.call import PAGE_BYTES_MAX, Page
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
+from mesh.overview.loads import checked
+from mesh.overview.mesh_overview import MeshOverview
 
 JUDGE_S = 0.25
 
@@ -32,6 +36,7 @@ class HealthWatch:
         self._nats = nats
         self._loop = asyncio.get_running_loop()
         self._board = HealthBoard(self._loop.time())
+        self._overview = MeshOverview()
         self._health = self._judge()
 
     @contextlib.asynccontextmanager
@@ -50,13 +55,31 @@ class HealthWatch:
         return {"/healthz": self._healthz, "/livez": _livez}
 
     def hear(self, report: HealthReport) -> None:
-        self._board.hear(report, self._loop.time())
+        now_s = self._loop.time()
+        self._board.hear(report, now_s)
+        failing = "; ".join(
+            f"{check.name}: {check.reason or 'fails'}" for check in report.checks if not check.ok
+        )
+        load = checked(report.load)
+        self._overview.hear(report.service, report.instance, load, failing[:REASON_CHARACTERS_MAX], now_s)
+
+    def overview(self, title: Callable[[str], str]) -> Overview:
+        """`title`: of a game."""
+        view = self._overview.overview(self._loop.time(), wall_clock.now_s(), title)
+        add_promises(view, self._health)
+        return view
+
+    def points(self) -> list[OverviewPoint]:
+        """Of the last hour."""
+        return self._overview.points()
 
     def _judge(self) -> MeshHealth:
         now_s = self._loop.time()
         problem = self._nats.problem(now_s)
         deaf = f"{self._instance}: NATS: {problem}" if problem else ""
-        return self._board.judge(now_s, wall_clock.now_s(), deaf)
+        wall_s = wall_clock.now_s()
+        self._overview.look(now_s, wall_s)
+        return self._board.judge(now_s, wall_s, deaf)
 
     async def _keep_judging(self) -> None:
         """However often, and whether, somebody asks."""
@@ -77,6 +100,13 @@ class HealthWatch:
     async def _on_status(self, message: Msg) -> None:
         with contextlib.suppress(DecodeError):
             self._board.hear_partition(PartitionStatus.FromString(message.data), self._loop.time())
+
+
+def add_promises(view: Overview, health: MeshHealth) -> None:
+    for name, promise in (("stored", health.stored), ("folded", health.folded), ("shown", health.shown)):
+        told = view.promises.add(name=name, ok=promise.ok, reason=promise.reason)
+        if promise.since_s is not None:
+            told.since.FromMicroseconds(round(promise.since_s * 1e6))
 
 
 def _livez() -> Page:

@@ -8,7 +8,7 @@ that scrape, is counted, and is told once; the others are served.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from functools import partial
 
 from prometheus_client.core import (
@@ -70,8 +70,11 @@ class MetricRegistry:
         """Of the declarations that are read here."""
         return set(self._reads)
 
-    def families(self) -> Iterator[Family]:
+    def families(self, only: Container[str] | None = None) -> Iterator[Family]:
+        """`only`: the names of those that are read; None: all."""
         for name, read in self._reads.items():
+            if only is not None and name not in only:
+                continue
             try:
                 yield read()
             except Exception:

@@ -167,6 +167,7 @@ def plan(
     concurrency: int,
     heap_bytes_max: int = 2 * 1024**3,
     edge_tls: EdgeTls | None = None,
+    admin_page: tuple[PageFile, ...] = (),
 ) -> MeshPlan:
     """`checkout` holds the packages of the services; `page` is what Envoy serves at "/"; `logins` are for the
     stores that are started."""
@@ -178,6 +179,7 @@ def plan(
         connections_max=connections_max,
         heap_bytes_max=heap_bytes_max,
         edge_tls=edge_tls,
+        admin_page=admin_page,
     )
     files = {envoy_config: json.dumps(bootstrap(envoy), indent=1)}
     if programs.traces is not None:

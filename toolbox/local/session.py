@@ -240,6 +240,7 @@ def _plan(
     checkout = provision.checkout()
     try:
         page = page_files(checkout / "web" / "dist")
+        admin_page = page_files(checkout / "web" / "admin-dist", "/admin/")
     except (OSError, ValueError) as error:
         raise MeshError(f"the page cannot be served: {error}") from None
     descriptors = machine.raise_descriptor_limit()
@@ -257,6 +258,7 @@ def _plan(
         concurrency=max(1, min(8, (os.cpu_count() or 1) // 2)),
         heap_bytes_max=machine.heap_bytes_max(),
         edge_tls=certificate.tls if certificate else None,
+        admin_page=admin_page,
     )
 
 

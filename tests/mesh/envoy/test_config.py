@@ -148,8 +148,13 @@ def test_envoy_accepts_the_configuration(changes: dict[str, Any], tmp_path: Path
     assert "deprecated" not in validated.stderr.lower()
 
 
+FOR_OPERATORS = {
+    f"/grandstand.operator.v1.OperatorService/{call}" for call in ("GetOverview", "ListPoints")
+}
+
+
 def test_only_unary_calls_whose_proto_says_so_are_retried() -> None:
-    retryable = RETRYABLE | OWN_INBOX | FOR_SENDERS
+    retryable = RETRYABLE | OWN_INBOX | FOR_SENDERS | FOR_OPERATORS
     for listener in (0, 1):
         retried = {path for path, action in rpc_routes(listener).items() if "retry_policy" in action}
         assert retried - {routes.HEALTH_PATH, routes.MESH_HEALTH_PATH, routes.LIVE_PATH} == retryable & set(
@@ -193,6 +198,7 @@ def test_what_changes_a_game_sends_notices_or_is_for_operators_is_not_at_the_edg
         *(f"/grandstand.catalog.v1.CatalogService/{call}" for call in (*FOR_OWNERS, *TAKEN_BACK)),
         *FOR_SENDERS,
         *SENDERS_STREAMS,
+        *FOR_OPERATORS,
     }
     assert set(edge) <= set(mesh)
 

@@ -649,18 +649,84 @@ class WorkerBeat(_message.Message):
     def __init__(self, instance: _Optional[str] = ..., life: _Optional[str] = ..., leaving: _Optional[bool] = ..., released: _Optional[_Iterable[int]] = ..., asks: _Optional[bool] = ...) -> None: ...
 
 class HealthReport(_message.Message):
-    __slots__ = ("service", "instance", "checks", "clock_offset_ms", "out_of_service")
+    __slots__ = ("service", "instance", "checks", "clock_offset_ms", "out_of_service", "load")
     SERVICE_FIELD_NUMBER: _ClassVar[int]
     INSTANCE_FIELD_NUMBER: _ClassVar[int]
     CHECKS_FIELD_NUMBER: _ClassVar[int]
     CLOCK_OFFSET_MS_FIELD_NUMBER: _ClassVar[int]
     OUT_OF_SERVICE_FIELD_NUMBER: _ClassVar[int]
+    LOAD_FIELD_NUMBER: _ClassVar[int]
     service: str
     instance: str
     checks: _containers.RepeatedCompositeFieldContainer[HealthCheck]
     clock_offset_ms: int
     out_of_service: bool
-    def __init__(self, service: _Optional[str] = ..., instance: _Optional[str] = ..., checks: _Optional[_Iterable[_Union[HealthCheck, _Mapping]]] = ..., clock_offset_ms: _Optional[int] = ..., out_of_service: _Optional[bool] = ...) -> None: ...
+    load: ProcessLoad
+    def __init__(self, service: _Optional[str] = ..., instance: _Optional[str] = ..., checks: _Optional[_Iterable[_Union[HealthCheck, _Mapping]]] = ..., clock_offset_ms: _Optional[int] = ..., out_of_service: _Optional[bool] = ..., load: _Optional[_Union[ProcessLoad, _Mapping]] = ...) -> None: ...
+
+class ProcessLoad(_message.Message):
+    __slots__ = ("began", "at", "cpu_seconds", "received", "stored", "refused", "shed", "folded", "frames", "conflated", "viewers_refused", "votes_not_acked", "votes_unseen", "incidents", "memory_bytes", "lag_seconds", "lag_blocks", "viewers", "streams", "overload_level", "pressure_ratio", "incident_open", "freshness_bounds", "freshness_counts", "games")
+    BEGAN_FIELD_NUMBER: _ClassVar[int]
+    AT_FIELD_NUMBER: _ClassVar[int]
+    CPU_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    RECEIVED_FIELD_NUMBER: _ClassVar[int]
+    STORED_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    SHED_FIELD_NUMBER: _ClassVar[int]
+    FOLDED_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_FIELD_NUMBER: _ClassVar[int]
+    CONFLATED_FIELD_NUMBER: _ClassVar[int]
+    VIEWERS_REFUSED_FIELD_NUMBER: _ClassVar[int]
+    VOTES_NOT_ACKED_FIELD_NUMBER: _ClassVar[int]
+    VOTES_UNSEEN_FIELD_NUMBER: _ClassVar[int]
+    INCIDENTS_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    LAG_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    LAG_BLOCKS_FIELD_NUMBER: _ClassVar[int]
+    VIEWERS_FIELD_NUMBER: _ClassVar[int]
+    STREAMS_FIELD_NUMBER: _ClassVar[int]
+    OVERLOAD_LEVEL_FIELD_NUMBER: _ClassVar[int]
+    PRESSURE_RATIO_FIELD_NUMBER: _ClassVar[int]
+    INCIDENT_OPEN_FIELD_NUMBER: _ClassVar[int]
+    FRESHNESS_BOUNDS_FIELD_NUMBER: _ClassVar[int]
+    FRESHNESS_COUNTS_FIELD_NUMBER: _ClassVar[int]
+    GAMES_FIELD_NUMBER: _ClassVar[int]
+    began: float
+    at: float
+    cpu_seconds: float
+    received: float
+    stored: float
+    refused: float
+    shed: float
+    folded: float
+    frames: float
+    conflated: float
+    viewers_refused: float
+    votes_not_acked: float
+    votes_unseen: float
+    incidents: float
+    memory_bytes: float
+    lag_seconds: float
+    lag_blocks: float
+    viewers: float
+    streams: float
+    overload_level: float
+    pressure_ratio: float
+    incident_open: float
+    freshness_bounds: _containers.RepeatedScalarFieldContainer[float]
+    freshness_counts: _containers.RepeatedScalarFieldContainer[float]
+    games: _containers.RepeatedCompositeFieldContainer[GameLoad]
+    def __init__(self, began: _Optional[float] = ..., at: _Optional[float] = ..., cpu_seconds: _Optional[float] = ..., received: _Optional[float] = ..., stored: _Optional[float] = ..., refused: _Optional[float] = ..., shed: _Optional[float] = ..., folded: _Optional[float] = ..., frames: _Optional[float] = ..., conflated: _Optional[float] = ..., viewers_refused: _Optional[float] = ..., votes_not_acked: _Optional[float] = ..., votes_unseen: _Optional[float] = ..., incidents: _Optional[float] = ..., memory_bytes: _Optional[float] = ..., lag_seconds: _Optional[float] = ..., lag_blocks: _Optional[float] = ..., viewers: _Optional[float] = ..., streams: _Optional[float] = ..., overload_level: _Optional[float] = ..., pressure_ratio: _Optional[float] = ..., incident_open: _Optional[float] = ..., freshness_bounds: _Optional[_Iterable[float]] = ..., freshness_counts: _Optional[_Iterable[float]] = ..., games: _Optional[_Iterable[_Union[GameLoad, _Mapping]]] = ...) -> None: ...
+
+class GameLoad(_message.Message):
+    __slots__ = ("game_id", "events_per_second", "viewers")
+    GAME_ID_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    VIEWERS_FIELD_NUMBER: _ClassVar[int]
+    game_id: str
+    events_per_second: float
+    viewers: float
+    def __init__(self, game_id: _Optional[str] = ..., events_per_second: _Optional[float] = ..., viewers: _Optional[float] = ...) -> None: ...
 
 class HealthCheck(_message.Message):
     __slots__ = ("name", "ok", "reason")
