@@ -105,7 +105,7 @@ if __name__ == "__main__":
     runtime.run(
         parse("gateway"),
         start,
-        ["grandstand.gateway.v1.GatewayService"],
+        ["grandstand.gateway.v1.GatewayService", "grandstand.operator.v1.OperatorService"],
         wire_bounds.GATEWAY_MESSAGE_BYTES_MAX,
         Http2Listener,
     )

@@ -128,5 +128,6 @@ def _rpc(kind: str, method: MethodDescriptor) -> Rpc:
         retryable=level in (MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT),
         at_edge=name in _EDGE_METHODS or (service.name in _EDGE_SERVICES and name not in _MESH_METHODS),
         wants_token=name in _TOKEN_METHODS,
-        wants_token_inside=kind in ("aggregate", "notify") and name not in _MESH_TOKEN_METHODS,
+        wants_token_inside=(kind in ("aggregate", "notify") or service.name == "OperatorService")
+        and name not in _MESH_TOKEN_METHODS,
     )

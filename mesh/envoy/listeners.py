@@ -1,8 +1,8 @@
 """Edge and mesh: what Envoy listens on, and the HTTP filters a request passes.
 
-Order of the filters: cors, grpc_web, local_ratelimit, jwt_authn, router; on the mesh listener grpc_web (of the
-admin page, which is of the same origin), jwt_authn and router. Both listeners take HTTP/1.1 and h2 on the same port (codec AUTO). Bytes that are neither get a 400
-and a closed connection.
+Order of the filters: cors, grpc_web, local_ratelimit, jwt_authn, router; on the mesh listener grpc_web (for
+the admin page, which is of its origin), jwt_authn and router. Both listeners take HTTP/1.1 and h2 on the same
+port (codec AUTO). Bytes that are neither get a 400 and a closed connection.
 
 /healthz and /livez are a gateway's to answer, on both. Rejected: Envoy's health_check filter, which knows how
 many hosts answer and nothing of whether a vote can be stored.

@@ -53,10 +53,7 @@ class Growth:
             self._grown = _sums(self._grown, [_step(last, load, field) for field in FIELDS])
             steps = _bucket_steps(last.freshness_counts, load.freshness_counts)
             buckets = _sums(samples[-1][2], steps)
-        told = [
-            at if load.HasField(field) else None
-            for at, field in zip(self._grown, FIELDS, strict=True)
-        ]
+        told = [at if load.HasField(field) else None for at, field in zip(self._grown, FIELDS, strict=True)]
         samples.append((load.at, told, buckets, load.lag_seconds))
         kept_s = KEPT_S if load.freshness_counts or load.HasField("votes_not_acked") else RATES_S
         while len(samples) > 2 and samples[1][0] <= load.at - kept_s:

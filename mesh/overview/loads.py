@@ -26,7 +26,7 @@ GAME_ID_MAX = 256
 VALUE_MAX = 1e15
 """Beyond it a double counts no more by one."""
 STARTED = "process_start_time_seconds"
-FRESHNESS = "grandstand_canary_freshness_seconds"
+FRESHNESS = d.CANARY_FRESHNESS.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,21 +38,23 @@ class _Taken:
     """Of the values by label one."""
     apart_from: Mapping[str, str] | None = None
     """Samples with this label are left out."""
+    beside: str = ""
+    """A field of the same process: one with labels has no sample before the first of them."""
 
 
 COUNTERS = (
     _Taken("cpu_seconds", "process_cpu_seconds"),
     _Taken("received", d.INGEST_EVENTS.name),
     _Taken("stored", d.INGEST_STORED.name),
-    _Taken("refused", d.INGEST_REJECTED.name),
-    _Taken("shed", d.INGEST_SHED.name),
+    _Taken("refused", d.INGEST_REJECTED.name, beside="received"),
+    _Taken("shed", d.INGEST_SHED.name, beside="received"),
     _Taken("folded", d.AGGREGATE_EVENTS.name),
     _Taken("frames", d.GATEWAY_FRAMES.name),
     _Taken("conflated", d.GATEWAY_CONFLATED.name),
-    _Taken("viewers_refused", d.GATEWAY_VIEWERS_REFUSED.name),
-    _Taken("votes_not_acked", "grandstand_canary_votes", apart_from={"outcome": "acked"}),
-    _Taken("votes_unseen", "grandstand_canary_unseen"),
-    _Taken("incidents", "grandstand_incidents"),
+    _Taken("viewers_refused", d.GATEWAY_VIEWERS_REFUSED.name, beside="frames"),
+    _Taken("votes_not_acked", d.CANARY_VOTES.name, apart_from={"outcome": "acked"}, beside="incident_open"),
+    _Taken("votes_unseen", d.CANARY_UNSEEN.name),
+    _Taken("incidents", d.INCIDENTS.name, beside="incident_open"),
 )
 GAUGES = (
     _Taken("memory_bytes", "process_resident_memory_bytes"),
@@ -62,7 +64,7 @@ GAUGES = (
     _Taken("streams", d.INGEST_STREAMS.name),
     _Taken("overload_level", d.GATEWAY_OVERLOAD.name, max),
     _Taken("pressure_ratio", d.INGEST_PRESSURE.name, max),
-    _Taken("incident_open", "grandstand_incident_open", max),
+    _Taken("incident_open", d.INCIDENT_OPEN.name, max),
 )
 _BY_GAME = {d.INGEST_GAME_RATE.name: "events_per_second", d.GATEWAY_GAME_VIEWERS.name: "viewers"}
 _TAKEN = {each.family: each for each in (*COUNTERS, *GAUGES)}
@@ -74,10 +76,12 @@ def load_of(families: Iterable[Family], at_s: float) -> ProcessLoad:
     """`at_s`: a clock that never jumps, at which the families were read."""
     load = ProcessLoad(at=at_s)
     games: dict[str, GameLoad] = {}
+    told = set[str]()
     for family in families:
         if taken := _TAKEN.get(family.name):
             values = [each.value for each in family.samples if _is_of(each.name, each.labels, taken)]
             if values:
+                told.add(taken.field)
                 setattr(load, taken.field, taken.add(values))
         elif by := _BY_GAME.get(family.name):
             _take_games(games, family, by)
@@ -85,6 +89,9 @@ def load_of(families: Iterable[Family], at_s: float) -> ProcessLoad:
             load.began = next((each.value for each in family.samples), 0.0)
         elif family.name == FRESHNESS:
             _take_freshness(load, family)
+    for taken in COUNTERS:
+        if taken.beside in told and taken.field not in told:
+            setattr(load, taken.field, 0.0)
     load.games.extend(games.values())
     return checked(load)
 

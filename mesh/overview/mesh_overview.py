@@ -60,7 +60,9 @@ class _Process:
 
 
 class MeshOverview:
-    def __init__(self) -> None:
+    def __init__(self, deaf_s: float = DEAF_S) -> None:
+        """`deaf_s`: two looks further apart than this: nothing was heard in between."""
+        self._deaf_s = deaf_s
         self._processes: dict[tuple[str, str], _Process] = {}
         self._points: deque[OverviewPoint] = deque(maxlen=POINTS_MAX)
         self._slot = -math.inf
@@ -76,13 +78,17 @@ class MeshOverview:
         process.heard_s, process.failing, process.load = now_s, failing, load
         process.growth.hear(load)
 
+    def expect(self, service: str, instance: str) -> None:
+        """That is there, and may never have been heard."""
+        self._processes.setdefault((service, instance), _Process())
+
     def look(self, now_s: float, wall_s: float) -> None:
         """Called at least once a second: time passes, and a point is taken when one is due."""
         gap_s, self._looked_s = now_s - self._looked_s, now_s
         for name, process in list(self._processes.items()):
-            if gap_s > DEAF_S:
+            if gap_s > self._deaf_s:
                 process.heard_s = min(now_s, process.heard_s + gap_s)
-            elif now_s - process.heard_s > FORGOTTEN_S:
+            elif FORGOTTEN_S < now_s - process.heard_s < math.inf:
                 del self._processes[name]
         slot = wall_s // SLOT_S
         if slot == self._slot:
@@ -135,7 +141,8 @@ class MeshOverview:
             shown = ProcessOverview(service=service, instance=instance)
             silent_s = now_s - each.heard_s
             if silent_s > SILENT_S:
-                shown.state, shown.reason = PROCESS_STATE_SILENT, f"not heard for {silent_s:.0f} s"
+                shown.state = PROCESS_STATE_SILENT
+                shown.reason = f"not heard for {silent_s:.0f} s" if silent_s < math.inf else "not heard"
             else:
                 shown.state = PROCESS_STATE_FAILING if each.failing else PROCESS_STATE_WELL
                 shown.reason = each.failing

@@ -23,8 +23,10 @@ from toolbox.cli import (
     rebuild,
     run,
     sending,
+    tap,
     testing,
     token,
+    top,
 )
 from toolbox.cli.console import one_line_errors
 
@@ -37,6 +39,8 @@ MODULES = (
     boards,
     sending,
     notices,
+    tap,
+    top,
     explain,
     audit,
     load,

@@ -77,6 +77,15 @@ def operating(token: str | None, home: Path | None) -> Token:
     return operator_token(root, default_actor())
 
 
+def overseeing(token: str | None, home: Path | None) -> Token:
+    """`token`, or an operator's that gateways take, as `owning`. Raises MeshError."""
+    if token:
+        return token
+    from toolbox.local.development import client_operator_token
+
+    return client_operator_token(own_home(home, _WAY_OUT), default_actor())
+
+
 def own_home(home: Path | None, way_out: str) -> Path:
     """The home whose development key signs. Raises MeshError where there is none, or it is not in use."""
     from toolbox.local.development import DEVELOPMENT_KEY

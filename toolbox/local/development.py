@@ -84,6 +84,11 @@ def owner_token(home: Path, actor_id: str) -> Callable[[], str]:
     return _renewed(lambda now_s: development_token(home, actor_id, roles=[OWNER]))
 
 
+def client_operator_token(home: Path, actor_id: str) -> Callable[[], str]:
+    """As `owner_token`, for an operator: what gateways take, who know no mesh key."""
+    return _renewed(lambda now_s: development_token(home, actor_id, roles=[OPERATOR]))
+
+
 def actor_token(home: Path, actor_id: str) -> Callable[[], str]:
     """As `producer_token`, for a viewer."""
     return _renewed(lambda now_s: development_token(home, actor_id))

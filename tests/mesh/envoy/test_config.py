@@ -148,9 +148,7 @@ def test_envoy_accepts_the_configuration(changes: dict[str, Any], tmp_path: Path
     assert "deprecated" not in validated.stderr.lower()
 
 
-FOR_OPERATORS = {
-    f"/grandstand.operator.v1.OperatorService/{call}" for call in ("GetOverview", "ListPoints")
-}
+FOR_OPERATORS = {f"/grandstand.operator.v1.OperatorService/{call}" for call in ("GetOverview", "ListPoints")}
 
 
 def test_only_unary_calls_whose_proto_says_so_are_retried() -> None:

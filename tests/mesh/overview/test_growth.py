@@ -165,6 +165,7 @@ def test_a_load_is_the_same_from_the_process_and_from_its_scrape() -> None:
     load = load_of(registry.families(FAMILIES), 3.0)
     assert (load.stored, load.refused, load.lag_seconds) == (7, 5, 2.5)
     assert not load.HasField("received")
+    assert (load.HasField("shed"), load.shed) == (True, 0)
     assert not load.HasField("viewers")
     assert list(load.games) == [GameLoad(game_id="final", events_per_second=9.5, viewers=4)]
     text = (
