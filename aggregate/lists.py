@@ -12,10 +12,14 @@ from typing import TypeVar
 
 from aggregate import bounds, page_tokens
 from grandstand.catalog.v1 import catalog_pb2 as pb
+from grandstand.wire.errors import Invalid
 from mesh.catalog.view import CatalogView, Definition
 from mesh.jetstream import subjects
 
 _PASSED_MAX = 10_000
+_TEXT_MAX = 128
+_READ_MAX = 1_000
+"""Where titles are looked at, so that a page takes a few milliseconds of the loop."""
 
 Kind = TypeVar("Kind", pb.Game, pb.Poll, pb.Board)
 
@@ -49,19 +53,23 @@ class Lists:
     def games(self, request: pb.ListGamesRequest, opens: Container[str] | None) -> pb.ListGamesResponse:
         """`opens`: the games that the asker may see; None: all. Raises Invalid, Unavailable."""
         view, wanted = self._view, page_tokens.page_size(request.page_size)
-        question = ("games", request.stage)
+        text = _folded_text(request.text)
+        question = ("games", request.stage, *([text] if text else []))
         ids = view.game_ids()
         after = self._place(request.page_token, question)
         at, end = bisect_right(ids, after) if after else 0, len(ids)
         response, last = pb.ListGamesResponse(), ""
-        for game_id in ids[at : at + _PASSED_MAX]:
+        for game_id in ids[at : at + (_READ_MAX if text else _PASSED_MAX)]:
             if len(response.games) == wanted:
                 break
             at, last = at + 1, game_id
             if opens is not None and game_id not in opens:
                 continue
-            if not request.stage or _stage_of(view, subjects.game_key(game_id)) == request.stage:
-                response.games.append(view.game(game_id))
+            if request.stage and _stage_of(view, subjects.game_key(game_id)) != request.stage:
+                continue
+            game = view.game(game_id)
+            if text in game_id.casefold() or text in game.title.casefold():
+                response.games.append(game)
         if at < end:
             response.next_page_token = self._token(last, question)
         return response
@@ -106,6 +114,13 @@ class Lists:
 
     def _token(self, place: str, question: tuple[str | int, ...]) -> str:
         return page_tokens.issue(place, question, self._view.pseudonym_key, self._now())
+
+
+def _folded_text(text: str) -> str:
+    """Raises Invalid."""
+    if len(text) > _TEXT_MAX:
+        raise Invalid(f"text: has {len(text)} characters; at most {_TEXT_MAX} are looked for")
+    return text.strip().casefold()
 
 
 def _stage_of(view: CatalogView, key: str) -> int:

@@ -57,6 +57,24 @@ def test_games_come_by_their_ids_and_only_those_that_the_token_opens_and_of_the_
     assert Rig().games() == [[]]
 
 
+def test_games_are_found_by_a_part_of_their_id_or_title_whatever_its_case() -> None:
+    rig = Rig()
+    titles = {"final-1": "Kupafinale der Männer", "g-2": "STRASSE <script>", "g-3": "🏁 ÉTAPE", "g-4": ""}
+    for game_id, title in titles.items():
+        rig.bucket.put(Game(game_id=game_id, title=title, spread=1))
+
+    def found(text: str) -> list[str]:
+        return [game.game_id for game in rig.lists.games(ListGamesRequest(text=text), None).games]
+
+    assert found(" FINAL") == ["final-1"]
+    assert found("straße") == found("<SCRIPT") == ["g-2"]
+    assert found("étape") == found("🏁") == ["g-3"]
+    assert found("g-") == ["g-2", "g-3", "g-4"]
+    assert rig.lists.games(ListGamesRequest(text="final"), Games.of(["g-*"])).games == []
+    with pytest.raises(Invalid, match="129 characters"):
+        found("x" * 129)
+
+
 def test_what_stays_is_listed_once_whatever_comes_and_goes_between_two_pages() -> None:
     rig = Rig()
     rig.game("g")

@@ -44,13 +44,17 @@ export interface Grandstand {
   guest(token?: string): Promise<IssueGuestResponse>;
 }
 
+/** How services are called at `server`, a base URL; for clients of services that `connect` has none for. */
+export function transportTo(server: string, token: TokenSource): Transport {
+  return createGrpcWebTransport({ baseUrl: server, interceptors: [bearer(token)] });
+}
+
 /**
  * `server` is a base URL, the page's own origin where the page comes from the same edge, or a transport
  * (which then has interceptors of its own). `token` is asked for each call.
  */
 export function connect(server: string | Transport, token: TokenSource = () => undefined): Grandstand {
-  const transport =
-    typeof server === "string" ? createGrpcWebTransport({ baseUrl: server, interceptors: [bearer(token)] }) : server;
+  const transport = typeof server === "string" ? transportTo(server, token) : server;
   const gateway = createClient(GatewayService, transport);
   const catalog = createClient(CatalogService, transport);
   return {
