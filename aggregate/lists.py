@@ -54,7 +54,9 @@ class Lists:
         """`opens`: the games that the asker may see; None: all. Raises Invalid, Unavailable."""
         view, wanted = self._view, page_tokens.page_size(request.page_size)
         text = _folded_text(request.text)
-        question = ("games", request.stage, *([text] if text else []))
+        question: tuple[str | int, ...] = ("games", request.stage)
+        if text:
+            question = (*question, text)
         ids = view.game_ids()
         after = self._place(request.page_token, question)
         at, end = bisect_right(ids, after) if after else 0, len(ids)

@@ -1,8 +1,9 @@
 """SupportService: why an actor's events count, or do not, told to support staff (mesh.explain).
 
-It reads the stream beside the folds, and gives way to them after each batch of blocks. Bounds: one call at a
-time of a caller and EXPLAINS_MAX in all, refused beyond (RESOURCE_EXHAUSTED); EXPLAIN_S of reading, or less
-by the caller's deadline, after which it tells what it has read.
+It reads the stream beside the folds, and gives way to them after each batch of blocks. Each call leaves a
+line in the audit: who asked about whom. Bounds: one call at a time of a caller and EXPLAINS_MAX in all, refused
+beyond (RESOURCE_EXHAUSTED); EXPLAIN_S of reading, or less by the caller's deadline, after which it tells what
+it has read.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from nats.errors import Error as NatsError
 from aggregate import bounds
 from grandstand.support.v1.support_pb2 import ExplainRequest, ExplainResponse
 from grandstand.support.v1.support_pb2_grpc import SupportServiceServicer
+from grandstand.wire import actors
 from grandstand.wire.errors import Exhausted, Unavailable
+from mesh.auth import audit
 from mesh.auth.access import Access
 from mesh.explain.explaining import Explainer
 from mesh.explain.question import ExplainQuestion
@@ -39,13 +42,16 @@ class SupportService(SupportServiceServicer):
         self, request: ExplainRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> ExplainResponse:
         async with answering(context):
-            by = self._access.operator(context).identity
+            caller = self._access.operator(context)
+            by = caller.identity
             by.check_game("game_id", request.game_id)
             question = ExplainQuestion(
                 *(request.game_id, request.actor_id, request.topic, request.origin_id, request.origin_seq)
             )
             question.check()
             self._enter(by.actor_id)
+            about = f"actor {actors.said(question.actor_id)} in game {question.game_id}"
+            audit.tell("explained", f"{about} {question.topic}".rstrip(), caller)
             try:
                 left_s = context.time_remaining()
                 patience_s = bounds.EXPLAIN_S if left_s is None else min(bounds.EXPLAIN_S, left_s - _MARGIN_S)

@@ -26,6 +26,8 @@ from mesh.addresses import Addresses
 from mesh.auth.service import MeshCredentials, open_origins, open_signing_key, open_verifier
 from mesh.catalog.watch import CatalogWatch
 from mesh.config import parse
+from mesh.explain.recent_refusals import RecentRefusals
+from mesh.explain.refusal_answers import answering
 from mesh.health import proofs
 from mesh.health.clock_watch import ClockWatch
 from mesh.health.reporter import reporting
@@ -74,9 +76,11 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
             revocations=catalog.revocations,
         )
         ending = asyncio.create_task(keep_ending(subscribe.tokens, clock.least_s))
+        refusals = RecentRefusals(clock.now_s)
         service = GatewayService(
             *(relay, subscribe.accept, checked, guests, addresses, origins, clock.now_s),
             public=catalog.public_id,
+            refusals=refusals,
         )
         collect(process.metrics, fan_out, viewer_limits, relay, guests)
         proven = [proofs.nats_echo(bus), proofs.catalog(catalog), proofs.redis_reads(redis)]
@@ -89,6 +93,7 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
                 health.open(),
                 clock.open(process),
                 reporting(process, bus, proven, health.hear, clock),
+                answering(bus, refusals, config.instance, config.service),
             ):
                 yield
         finally:

@@ -21,12 +21,14 @@ from opentelemetry.trace import Span
 
 from grandstand.event.v1.event_pb2 import Event, Position
 from grandstand.gateway.v1.gateway_pb2 import IssueOriginResponse, SendRequest
+from grandstand.internal.v1.internal_pb2 import IncomingEvent
 from grandstand.wire import actors, ids
 from grandstand.wire import bounds as wire_bounds
 from grandstand.wire.errors import Forbidden, GrandstandError, Invalid, OriginRefused, Unauthenticated, shown
 from mesh import telemetry, wall_clock
 from mesh.auth import Identity, Verifies, authorization_of
 from mesh.auth.origins import ENTROPY_BYTES, Origins, owner_of
+from mesh.explain.recent_refusals import RecentRefusals
 from mesh.http2.call import Call, Handler
 from mesh.http2.errors import UNIMPLEMENTED
 
@@ -66,7 +68,9 @@ class Sending:
         origins: Origins,
         now: Callable[[], float] = wall_clock.now_s,
         clock: Callable[[], float] = time.monotonic,
+        refusals: RecentRefusals | None = None,
     ) -> None:
+        self.refusals = RecentRefusals(now) if refusals is None else refusals
         self.submit = relay.submit
         self.now = now
         self.origins = origins
@@ -127,7 +131,7 @@ class _Send:
         self._request = message
 
     def half_closed(self) -> None:
-        request, sending = self._request, self._sending
+        request, sending, event = self._request, self._sending, None
         if request is None:
             self._end(UNIMPLEMENTED, "no request came; this method takes one")
             return
@@ -138,6 +142,7 @@ class _Send:
             traceparent = "" if self._span is None else telemetry.traceparent_of(self._span)
             self._submitted = sending.submit(event, self._answered, traceparent)
         except GrandstandError as error:
+            self._remember(error, event)
             self._refuse(error)
 
     def writable(self) -> None:
@@ -154,6 +159,14 @@ class _Send:
             return
         self._call.send(response_of(answer))
         self._end()
+
+    def _remember(self, error: GrandstandError, event: Event | None) -> None:
+        """What ingest did not see. Of a token's own actor, unless it may act for others: nobody's story has
+        another's refusals."""
+        incoming = IncomingEvent() if event is None else IncomingEvent.FromString(event.SerializeToString())
+        if not self._identity.producer:
+            incoming.actor_id = self._identity.actor_id
+        self._sending.refusals.refused_event(self._identity.actor_id, "", incoming, error)
 
     def _refuse(self, error: GrandstandError) -> None:
         origin = None

@@ -22,6 +22,7 @@ from mesh import telemetry, wall_clock
 from mesh.addresses import Addresses, forwarded_for
 from mesh.auth import Identity, Verifies, authorization_of
 from mesh.auth.origins import Origins
+from mesh.explain.recent_refusals import RecentRefusals
 from mesh.http2.call import Accept, Call, Handler, Metadata
 from mesh.http2.unary import unary
 from mesh.pseudonyms import UNKEYED, PublicId
@@ -46,8 +47,9 @@ class GatewayService:
         now: Callable[[], float] = wall_clock.now_s,
         clock: Callable[[], float] = time.monotonic,
         public: PublicId = UNKEYED,
+        refusals: RecentRefusals | None = None,
     ) -> None:
-        self._sending = Sending(relay, verifier, origins, now, clock)
+        self._sending = Sending(relay, verifier, origins, now, clock, refusals)
         self._now = now
         self._subscribe = subscribe
         self._verifier = verifier

@@ -22,8 +22,6 @@ from ingest.intake import Intake, Ticket
 from ingest.log_capacity import LogCapacity, watch_capacity
 from ingest.pressure import Pressure
 from ingest.publisher import BlockPublisher
-from ingest.recent_refusals import RecentRefusals
-from ingest.refusal_answers import answering
 from ingest.response_scheduler import ResponseScheduler
 from ingest.service import PUBLISH, SERVICE, STREAM_BOUNDS, IngestService
 from ingest.stream import StreamContext
@@ -33,6 +31,8 @@ from mesh.addresses import Addresses
 from mesh.auth.service import open_origins, open_verifier
 from mesh.catalog.watch import CatalogWatch
 from mesh.config import ServiceConfig, parse
+from mesh.explain.recent_refusals import RecentRefusals
+from mesh.explain.refusal_answers import answering
 from mesh.health import proofs
 from mesh.health.clock_watch import ClockWatch
 from mesh.health.proofs import Proof
@@ -102,7 +102,7 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
             async with (
                 clock.open(process),
                 reporting(process, bus, proven, clock=clock),
-                answering(bus, refusals, config.instance),
+                answering(bus, refusals, config.instance, config.service),
             ):
                 yield
         finally:

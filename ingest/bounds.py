@@ -24,12 +24,6 @@ RECENT_VOTES_MAX = 200_000
 # At least so long a vote is remembered, and at most twice as long.
 RECENT_VOTES_S = 30.0
 VOTE_CHECK_S = 0.25
-# What is remembered of refused events, for who explains it: 24 MiB at most, 8 MiB usually.
-REFUSED_ACTORS_MAX = 4_096
-REFUSALS_PER_ACTOR = 8
-REFUSED_TEXT_MAX = 128
-REFUSED_BODY_MAX = 256
-REFUSED_MESSAGE_MAX = 300
 
 # Admission: sustained rates and bursts, each a service argument of ingest.
 # Nobody taps, votes and reacts faster than this; who catches up after a gap sends its backlog at once.

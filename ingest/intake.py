@@ -27,8 +27,8 @@ from ingest.admission import SHED, Admission, OverRate
 from ingest.check import NO_BODY, Checker, KnownEvents
 from ingest.coalesce import FULL_BYTES, MANY_BYTES, Batch, Coalescer
 from ingest.pressure import Pressure
-from ingest.recent_refusals import RecentRefusals
 from ingest.session import SEQ_MAX, IngestSession
+from mesh.explain.recent_refusals import RecentRefusals
 from mesh.jetstream import subjects
 
 

@@ -40,12 +40,12 @@ from ingest.check import Checker, Place
 from ingest.coalesce import Batch, Coalescer, Entry
 from ingest.intake import Ticket
 from ingest.pressure import Pressure
-from ingest.recent_refusals import RecentRefusals
 from ingest.republish import split_for_republish
 from ingest.votes import CastVotes
 from mesh import limits, telemetry
 from mesh.catalog.mesh_clock import boot_s
 from mesh.catalog.watch import CatalogWatch
+from mesh.explain.recent_refusals import RecentRefusals
 from mesh.jetstream import subjects
 from mesh.jetstream.pipeline import PublishPipeline
 from mesh.metrics.histogram import SIZES, Histogram

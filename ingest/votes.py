@@ -34,7 +34,7 @@ from grandstand.wire.errors import AlreadyDone, GrandstandError
 from ingest import bounds
 from ingest.check import Place
 from ingest.coalesce import Batch, BatchOrigins, Entry, Outcome
-from ingest.recent_refusals import RecentRefusals
+from mesh.explain.recent_refusals import RecentRefusals
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 

@@ -154,3 +154,10 @@ assert PRESENCE_S % AUDIENCE_PANE_S == 0
 assert LEASE_RENEW_S * 3 < LEASE_S, "a lease outlives two renewals that come late"
 assert LEASE_S + LEASE_RENEW_S < 3.0, "a killed worker is replaced within 3 s"
 assert 2 * (LEASE_S + LEASE_RENEW_S) <= BACKLOG_FULL_S, "a takeover alone sheds nothing"
+
+# What an ingest or a gateway remembers of refused events, for who explains it: 24 MiB at most, 8 MiB usually.
+REFUSED_ACTORS_MAX = 4_096
+REFUSALS_PER_ACTOR = 8
+REFUSED_TEXT_MAX = 128
+REFUSED_BODY_MAX = 256
+REFUSED_MESSAGE_MAX = 300

@@ -2,7 +2,7 @@
 
 received ─▶ stored ─▶ folded ─▶ counted ─▶ replaced, surpassed, voided, removed, forgotten
                           └───▶ resent, second, older, sealed, ... (mesh.recount.verdict)
-refused, shed              by an ingest: nothing of it is in the stream
+refused, shed              by a gateway or an ingest: nothing of it is in the stream
 opened, closed, sealed     of the topics asked about
 purged, unread, asked      how far this story reaches
 """
@@ -55,7 +55,7 @@ class Facts:
     topics: list[Poll | Board]
     partitions: list[PartitionFacts] = field(default_factory=list)
     heard: list[RefusalsResponse] = field(default_factory=list)
-    """From each ingest that answered."""
+    """From each ingest and gateway that answered."""
 
 
 def tell(question: ExplainQuestion, facts: Facts) -> ExplainResponse:
@@ -281,7 +281,7 @@ def _reach(facts: Facts) -> list[Step]:
         if found.unread:
             text = f"{found.unread} newer blocks of {name} were not read, because time was up; ask by topic"
             steps.append(_step("unread", 0, text))
-    if not facts.heard:
+    if all(answer.service == "gateway" for answer in facts.heard):
         text = "no ingest answered what it refused lately"
     else:
         since = ", ".join(
@@ -333,10 +333,10 @@ def _summary(
     if any(found.unread for found in facts.partitions):
         return f"Nothing {whose} was found in what could be read in time."
     if any(found.purged_up_to for found in facts.partitions):
-        return f"Nothing {whose} is in the stream since the last purge, and no ingest remembers a refusal."
+        return f"Nothing {whose} is in the stream since the last purge, and nobody remembers a refusal."
     return (
-        f"Nothing {whose} was ever stored, and no ingest remembers a refusal: it did not reach an ingest, or "
-        "was refused at the edge, or longer ago than the ingests remember."
+        f"Nothing {whose} was ever stored, and no ingest or gateway remembers a refusal: it did not reach "
+        "them, was refused longer ago, or by the edge, which counts what it refuses and remembers nobody."
     )
 
 

@@ -72,6 +72,7 @@ def customs(count: int, **fields: object) -> list[CustomTopic]:
         (game(metrics=metrics(1) * 2), "game.metrics.metric_id: 'm0' comes twice"),
         (game(metrics=[Metric(metric_id="m", unit="x" * 17)]), r"unit: 'x*' has 17 characters; at most 16"),
         (game(metrics=[Metric(metric_id="m", unit="a\n")]), "does not print"),
+        (game(title="a\u202eb"), "does not print"),
         (game(customs=customs(9)), "game.customs: 9 custom topics; at most 8 are allowed"),
         (game(customs=customs(1) * 2), "game.customs.custom_id: 'c0' comes twice"),
         (game(customs=customs(1, fold="other")), r"customs\[0\].fold: 'other' is not registered.*are words"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import grpc
 import pytest
@@ -54,12 +55,15 @@ async def counts_of(game: GameClient) -> dict[str, int] | None:
 
 
 def test_a_game_that_ends_under_load_counts_all_that_was_acked(mesh: RunningMesh) -> None:
-    """Its owner ends it twice, and a worker is killed meanwhile."""
+    """Its owner ends it twice, a worker is killed meanwhile, and who taps the game sees it to its end."""
 
     async def scenario() -> None:
         async with new_game(mesh.edge, mesh.mesh, spread=4) as game:
             await game.open_poll()
             crowd = Crowd(game)
+            tapping = asyncio.create_task(
+                asyncio.to_thread(succeeded, mesh.home, "tap", game.game_id, "poll/*")
+            )
             acting = [asyncio.create_task(crowd.act(kind)) for kind in ("vote", "reaction") for _ in range(6)]
             await until(lambda: min(crowd.acked.values()) > 20, "the crowd is busy")
             ended = await game.backend.end_game(game.game_id)
@@ -73,6 +77,13 @@ def test_a_game_that_ends_under_load_counts_all_that_was_acked(mesh: RunningMesh
                 await game.open_poll("later")
             counts = await eventually(lambda: counts_of(game), "all of it is sealed")
             assert counts == crowd.acked, "no more, and no less"
+            lines = [json.loads(line) for line in (await tapping).splitlines()]
+            polls = [line for line in lines if line["topic"] == "poll/mvp"]
+            assert {line["kind"] for line in polls} == {"full", "delta"}
+            final = polls[-1]["state"]
+            assert sum(int(each.get("votes", 0)) for each in final["tally"]["options"]) == counts["vote"]
+            assert final["stage"] == "STAGE_SEALED"
+            assert lines[-1]["kind"] == "game_ended"
 
     run(scenario())
 

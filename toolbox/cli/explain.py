@@ -12,8 +12,9 @@ import typer
 
 from toolbox.cli.home import HomeOption
 from toolbox.cli.rpc import GameOption, JsonOption, print_message, seconds_of
+from toolbox.local import edge_refusals
 from toolbox.local.errors import MeshError
-from toolbox.local.running import store_urls
+from toolbox.local.running import running_mesh, store_urls
 from toolbox.local.store_users import OPERATOR
 
 if TYPE_CHECKING:
@@ -70,6 +71,9 @@ def explain(
         return await Explainer(bus, ResultStore(database), progress).explain(question, give_up_s)
 
     told = reading_stores(home, work, show=not as_json)
+    metrics = running_mesh(home).metrics
+    if metrics is not None and (refused := asyncio.run(edge_refusals.read(metrics))) is not None:
+        told.steps.add(kind="edge", text=str(refused))
     print_message(told, as_json, _lines(told))
 
 

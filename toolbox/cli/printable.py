@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-_JOINERS = "\u200c\u200d"
-"""Within emoji and in Persian and Indic words; neither shows by itself."""
+from grandstand.wire.names import JOINERS
 
 
 def printable(text: str, characters_max: int = 10_000) -> str:
@@ -12,6 +11,6 @@ def printable(text: str, characters_max: int = 10_000) -> str:
     if cut.isprintable():
         return cut
     return "".join(
-        each if each.isprintable() or each in _JOINERS else each.encode("unicode_escape").decode()
+        each if each.isprintable() or each in JOINERS else each.encode("unicode_escape").decode()
         for each in cut
     )

@@ -89,6 +89,8 @@ class LocalOverviews:
 
 def families_by_instance(text: str) -> dict[str, list[Family]]:
     """Of FAMILIES, from what the collector answers. Raises ValueError."""
+    if not text.endswith("# EOF\n"):
+        raise ValueError(f"{len(text)} characters of metrics that were cut off")
     found: dict[str, list[Family]] = {}
     needed = "\n".join([*_needed(text.splitlines()), "# EOF\n"])
     for family in text_string_to_metric_families(needed):  # type: ignore[no-untyped-call]

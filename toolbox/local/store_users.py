@@ -169,9 +169,15 @@ RIGHTS: Mapping[str, Rights] = {
         ),
     ),
     "gateway": Rights(
-        publish=("health.gateway.*", _replies("gateway"), *_CATALOG, *_CLOCK),
+        publish=(
+            "health.gateway.*",
+            *map(_replies, ("gateway", "aggregate", OPERATOR)),
+            *_CATALOG,
+            *_CLOCK,
+        ),
         subscribe=(
             "results.*",
+            subjects.REFUSALS,
             subjects.ANNOUNCEMENTS_ALL,
             "inbox.*",
             subjects.CROWDS_ALL,

@@ -306,6 +306,7 @@ def test_the_page_is_served_file_by_file_with_its_types(tmp_path: Path) -> None:
 def test_a_page_that_is_not_built_says_so(tmp_path: Path) -> None:
     assert page_files(tmp_path) == (MISSING,)
     assert page_files(tmp_path / "missing") == (MISSING,)
+    assert [file.path for file in page_files(tmp_path / "missing", "/admin/")] == ["/admin/"]
 
 
 def test_a_file_too_big_to_be_served_is_named(tmp_path: Path) -> None:

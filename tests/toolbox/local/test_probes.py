@@ -153,6 +153,23 @@ def test_a_peer_that_speaks_something_else_is_silent(
     assert asyncio.run(scenario()) is not Answer.SERVING
 
 
+def test_a_page_that_comes_in_pieces_is_read_to_its_end() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        for piece in (b"a" * 70_000, b"b", b"c"):
+            writer.write(piece)
+            await writer.drain()
+            for _ in range(100):  # turns in which a reader takes what has come
+                await asyncio.sleep(0)
+
+    async def scenario() -> None:
+        async with peer(serve) as port:
+            assert await probe.get(port, "/metrics") == (200, b"a" * 70_000 + b"bc")
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize("serve", [_garbage, _flood, _half, _closes])
 def test_an_admin_that_speaks_something_else_is_silent(serve: Serve) -> None:
     async def scenario(path: Path) -> Answer:

@@ -102,7 +102,7 @@ async function look(run: number): Promise<void> {
     byId("mesh").hidden = false;
     now.show(overview);
     const nowS = Number(overview.at?.seconds ?? 0n);
-    if (performance.now() - pointsAtMs >= POINTS_EVERY_MS) {
+    if (points.size === 0 || performance.now() - pointsAtMs >= POINTS_EVERY_MS) {
       pointsAtMs = performance.now();
       const answer = await operator.listPoints({}, OPTIONS);
       if (run !== running) return;

@@ -17,6 +17,7 @@ from typing import NewType
 
 from grandstand.wire import bounds
 from grandstand.wire.errors import Invalid, OriginRefused, shown
+from grandstand.wire.names import JOINERS
 
 OriginId = NewType("OriginId", str)
 
@@ -48,7 +49,7 @@ def check_id(field: str, value: str) -> str:
 
 
 def check_text(field: str, value: str) -> str:
-    """`value` if it is 1 to 200 printable characters. Raises Invalid."""
+    """`value` if it is 1 to 200 characters that print, or join those that do. Raises Invalid."""
     if not value.strip():
         raise Invalid(f"{field}: is empty; give 1 to {bounds.TEXT_CHARACTERS_MAX} characters")
     if len(value) > bounds.TEXT_CHARACTERS_MAX:
@@ -56,7 +57,7 @@ def check_text(field: str, value: str) -> str:
             f"{field}: {shown(value)} has {len(value)} characters; "
             f"at most {bounds.TEXT_CHARACTERS_MAX} are allowed"
         )
-    if not value.isprintable():
+    if not value.isprintable() and not all(each.isprintable() or each in JOINERS for each in value):
         raise Invalid(f"{field}: {shown(value)} has a character that does not print")
     return value
 

@@ -18,7 +18,8 @@ from typing import Any
 from grandstand.wire import bounds
 from grandstand.wire.errors import Invalid, shown
 
-_JOINERS = "\u200c\u200d"
+JOINERS = "\u200c\u200d"
+"""Scripts such as Persian and emoji such as families need them; alone they do not show."""
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _BLANK_LETTERS = "\u115f\u1160\u2800\u3164\uffa0"
 _EMAIL = re.compile(r"[^\s@]@[^\s@]+\.[^\s@]")
@@ -75,7 +76,7 @@ def _is_simple(text: str) -> bool:
 
 def _is_hidden(character: str) -> bool:
     if unicodedata.category(character) in _HIDDEN:
-        return character not in _JOINERS
+        return character not in JOINERS
     return character in _BLANK_LETTERS
 
 

@@ -587,18 +587,20 @@ class RefusalsRequest(_message.Message):
     def __init__(self, actor_id: _Optional[str] = ...) -> None: ...
 
 class RefusalsResponse(_message.Message):
-    __slots__ = ("instance", "since_us", "refusals", "refused", "sheds")
+    __slots__ = ("instance", "service", "since_us", "refusals", "refused", "sheds")
     INSTANCE_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
     SINCE_US_FIELD_NUMBER: _ClassVar[int]
     REFUSALS_FIELD_NUMBER: _ClassVar[int]
     REFUSED_FIELD_NUMBER: _ClassVar[int]
     SHEDS_FIELD_NUMBER: _ClassVar[int]
     instance: str
+    service: str
     since_us: int
     refusals: _containers.RepeatedCompositeFieldContainer[Refusal]
     refused: int
     sheds: _containers.RepeatedCompositeFieldContainer[Shed]
-    def __init__(self, instance: _Optional[str] = ..., since_us: _Optional[int] = ..., refusals: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., refused: _Optional[int] = ..., sheds: _Optional[_Iterable[_Union[Shed, _Mapping]]] = ...) -> None: ...
+    def __init__(self, instance: _Optional[str] = ..., service: _Optional[str] = ..., since_us: _Optional[int] = ..., refusals: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., refused: _Optional[int] = ..., sheds: _Optional[_Iterable[_Union[Shed, _Mapping]]] = ...) -> None: ...
 
 class Refusal(_message.Message):
     __slots__ = ("at_us", "game_id", "topic", "origin_id", "origin_seq", "code", "message", "maybe_stored")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from grandstand.event.v1.event_pb2 import Vote
 from grandstand.internal.v1.internal_pb2 import IncomingEvent
 from grandstand.wire.errors import Invalid
-from ingest import bounds
-from ingest.recent_refusals import RecentRefusals
+from mesh import limits
+from mesh.explain.recent_refusals import RecentRefusals
 
 NOW_S = 1_790_000_000.5
 
@@ -37,9 +37,9 @@ def test_i7_one_who_is_refused_all_day_pushes_out_nobody_else_s() -> None:
     found = refusals.of("loud", "i")
     assert found.refused == 1_000
     assert [each.origin_seq for each in found.refusals] == list(range(993, 1_001))
-    for number in range(bounds.REFUSED_ACTORS_MAX - 1):
+    for number in range(limits.REFUSED_ACTORS_MAX - 1):
         refuse(refusals, f"a{number}", 1)
-    assert len(refusals) == bounds.REFUSED_ACTORS_MAX
+    assert len(refusals) == limits.REFUSED_ACTORS_MAX
     assert refusals.of("ann", "i").refused == 0, "the one refused longest ago has left"
     assert refusals.of("loud", "i").refused == 1_000
 
@@ -51,7 +51,7 @@ def test_what_is_shed_is_counted() -> None:
     for number in range(20):
         refusals.shed("ann", f"g{number}", "measure")
     sheds = refusals.of("ann", "i").sheds
-    assert len(sheds) == bounds.REFUSALS_PER_ACTOR
+    assert len(sheds) == limits.REFUSALS_PER_ACTOR
     refusals.shed("bob", "g", "reaction")
     (shed,) = refusals.of("bob", "i").sheds
     assert (shed.kind, shed.count) == ("reaction", 1)

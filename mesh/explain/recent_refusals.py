@@ -1,7 +1,7 @@
-"""What this ingest refused and shed lately, by actor, for whoever explains it to the actor. Pure.
+"""What this ingest or gateway refused and shed lately, by actor, for whoever explains it. Pure.
 
 A refusal leaves no trace in the event stream, and its client may not have kept what it was told. So each
-ingest remembers the last REFUSALS_PER_ACTOR of each of the REFUSED_ACTORS_MAX actors that it refused last,
+remembers the last REFUSALS_PER_ACTOR of each of the REFUSED_ACTORS_MAX actors that it refused last,
 and counts the others. It ends with the process. What is taken costs nothing here.
 
 Overflow: of an actor the oldest goes; of actors the one that was refused longest ago. So one who sends
@@ -21,8 +21,7 @@ from google.protobuf.message import DecodeError
 from grandstand.event.v1.event_pb2 import Custom, Measure, Reaction, Score, Vote
 from grandstand.internal.v1.internal_pb2 import IncomingEvent, Refusal, RefusalsResponse, Shed
 from grandstand.wire.errors import GrandstandError
-from ingest import bounds
-from mesh import wall_clock
+from mesh import limits, wall_clock
 
 _Refused = tuple[float, str, str, bytes, str, int, int, str, bool]
 """When, the game, the topic or the kind of the body, the body of an event that was not taken; the origin, the
@@ -34,7 +33,7 @@ class _Actor:
 
     def __init__(self) -> None:
         self.refused = 0
-        self.refusals: deque[_Refused] = deque(maxlen=bounds.REFUSALS_PER_ACTOR)
+        self.refusals: deque[_Refused] = deque(maxlen=limits.REFUSALS_PER_ACTOR)
         self.sheds: dict[tuple[str, str], Shed] = {}
 
 
@@ -85,19 +84,19 @@ class RecentRefusals:
         error: GrandstandError,
         maybe_stored: bool,
     ) -> None:
-        actor, most = self._actor(actor_id), bounds.REFUSED_TEXT_MAX
+        actor, most = self._actor(actor_id), limits.REFUSED_TEXT_MAX
         actor.refused += 1
-        message = error.message[: bounds.REFUSED_MESSAGE_MAX]
-        said = game_id[:most], topic[:most], body[: bounds.REFUSED_BODY_MAX], origin_id[:most]
+        message = error.message[: limits.REFUSED_MESSAGE_MAX]
+        said = game_id[:most], topic[:most], body[: limits.REFUSED_BODY_MAX], origin_id[:most]
         actor.refusals.append((self._now_s(), *said, seq, error.code, message, maybe_stored))
 
     def shed(self, actor_id: str, game_id: str, kind: str) -> None:
         actor, now_us = self._actor(actor_id), int(self._now_s() * 1e6)
         shed = actor.sheds.get((game_id, kind))
         if shed is None:
-            while len(actor.sheds) >= bounds.REFUSALS_PER_ACTOR:
+            while len(actor.sheds) >= limits.REFUSALS_PER_ACTOR:
                 del actor.sheds[next(iter(actor.sheds))]
-            game = game_id[: bounds.REFUSED_TEXT_MAX]
+            game = game_id[: limits.REFUSED_TEXT_MAX]
             shed = actor.sheds[game_id, kind] = Shed(game_id=game, kind=kind, first_us=now_us)
         shed.count += 1
         shed.last_us = now_us
@@ -105,16 +104,16 @@ class RecentRefusals:
     def _actor(self, actor_id: str) -> _Actor:
         found = self._actors.get(actor_id)
         if found is None:
-            if len(self._actors) >= bounds.REFUSED_ACTORS_MAX:
+            if len(self._actors) >= limits.REFUSED_ACTORS_MAX:
                 self._actors.popitem(last=False)
-            found = self._actors[actor_id[: bounds.REFUSED_TEXT_MAX]] = _Actor()
+            found = self._actors[actor_id[: limits.REFUSED_TEXT_MAX]] = _Actor()
         else:
             self._actors.move_to_end(actor_id)
         return found
 
-    def of(self, actor_id: str, instance: str) -> RefusalsResponse:
+    def of(self, actor_id: str, instance: str, service: str = "ingest") -> RefusalsResponse:
         """What is remembered of the actor."""
-        response = RefusalsResponse(instance=instance, since_us=self._since_us)
+        response = RefusalsResponse(instance=instance, service=service, since_us=self._since_us)
         found = self._actors.get(actor_id)
         if found is not None:
             response.refused = found.refused
