@@ -1,9 +1,9 @@
 """SupportService: why an actor's events count, or do not, told to support staff (mesh.explain).
 
 It reads the stream beside the folds, and gives way to them after each batch of blocks. Each call leaves a
-line in the audit: who asked about whom. Bounds: one call at a time of a caller and EXPLAINS_MAX in all, refused
-beyond (RESOURCE_EXHAUSTED); EXPLAIN_S of reading, or less by the caller's deadline, after which it tells what
-it has read.
+line in the audit: who asked about whom. Bounds: one call at a time of a caller and EXPLAINS_MAX in all,
+refused beyond (RESOURCE_EXHAUSTED); EXPLAIN_S of reading, or less by the caller's deadline, after which it
+tells what it has read.
 """
 
 from __future__ import annotations

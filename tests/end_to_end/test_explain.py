@@ -81,6 +81,8 @@ def test_the_stories_of_votes_that_are_counted_resent_and_refused(mesh: RunningM
             fields = {"origin_id": one.origin_id, "origin_seq": one.origin_seq}
             by_rpc = await asked(mesh, mesh.operator(), game_id=game.game_id, actor_id=ANN, **fields)
             assert by_rpc.summary == told.summary
+            line = f"explained actor {ANN!r} in game {game.game_id} by tests (operator) from "
+            assert line in mesh.log("aggregate-1")
             assert "refused" not in kinds_of(by_rpc)
 
             closed = await game.backend.close_poll(game.game_id, "mvp")
@@ -93,6 +95,15 @@ def test_the_stories_of_votes_that_are_counted_resent_and_refused(mesh: RunningM
 
             told = await explained(mesh, ExplainQuestion(game.game_id, "nobody"))
             assert "was ever stored" in told.summary
+
+            foreign = game.vote("cleo", "red")
+            foreign.origin_id, foreign.origin_seq = f"v{'0' * 32}", 1
+            with pytest.raises(grpc.aio.AioRpcError, match="go on with the new one"):
+                await game.send(foreign)
+            told = await explained(mesh, ExplainQuestion(game.game_id, "cleo", "poll/mvp"))
+            assert told.summary.startswith("It was refused by gateway-"), "no ingest saw it"
+            (about,) = [step for step in told.steps if step.kind == "refused"]
+            assert (about.topic, about.origin_id, about.origin_seq) == ("poll/mvp", foreign.origin_id, 1)
 
     run(scenario())
 
@@ -144,7 +155,9 @@ def test_an_audit_finds_what_is_shown_in_the_stream(
             assert polls["same"] is boards["same"] is True
             assert len(polls["partitions"]) == 3
             await asyncio.to_thread(explain, ANN, game.game_id, home=mesh.home, topic="poll/mvp")
-            assert f"It counts: vote for red in poll/mvp of {ANN}" in capsys.readouterr().out
+            out = capsys.readouterr().out
+            assert f"It counts: vote for red in poll/mvp of {ANN}" in out
+            assert "edge: the edge itself refused " in out
 
     run(scenario())
 

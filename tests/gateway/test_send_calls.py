@@ -41,6 +41,7 @@ from grandstand.wire.errors import Exhausted, GrandstandError, OriginRefused, Un
 from mesh import telemetry
 from mesh.addresses import Addresses
 from mesh.auth import Games, Identity, Trust, Verifier
+from mesh.explain.recent_refusals import RecentRefusals
 from mesh.http2.call import Call, Handler
 from tests.support.blocks import origin, origins_of_tests
 from tests.support.games import run, until
@@ -89,6 +90,7 @@ def subscribe(_: Call) -> Handler:
 class Edge:
     relay: Relay
     channel: grpc.aio.Channel
+    refusals: RecentRefusals
 
     def call(self, request: bytes, method: str = "Send", **options: Any) -> grpc.aio.UnaryUnaryCall:
         return self.channel.unary_unary(path_of(method))(request, **({"metadata": METADATA} | options))
@@ -113,13 +115,13 @@ async def gateway(**bounds: int) -> AsyncIterator[Edge]:
     relay, keys = Relay(), ring(KEY)
     verifier = Verifier(Trust(lambda: keys))
     guests = Guests(None, verifier, GuestLimits(lambda: 0.0))
-    origins = origins_of_tests(**bounds)
-    service = GatewayService(relay, subscribe, verifier, guests, Addresses(), origins)
+    origins, refusals = origins_of_tests(**bounds), RecentRefusals()
+    service = GatewayService(*(relay, subscribe, verifier, guests, Addresses(), origins), refusals=refusals)
     async with (
         serving(service.methods(), message_bytes_max=wire_bounds.GATEWAY_MESSAGE_BYTES_MAX) as (_, address),
         open_channel(address, own_connection=True) as channel,
     ):
-        yield Edge(relay, channel)
+        yield Edge(relay, channel, refusals)
 
 
 async def failure_of(call: grpc.aio.UnaryUnaryCall) -> grpc.aio.AioRpcError:
@@ -203,6 +205,34 @@ def test_an_origin_that_is_not_taken_is_answered_with_a_new_one_to_go_on_with() 
                 call = edge.send(origin_id=new.origin_id)
                 (await edge.submitted(at + 2)).answer(Position(partition=1, sequence=1))
                 await call
+
+    run(scenario())
+
+
+def test_what_ingest_does_not_see_is_remembered_of_who_sent_it_and_of_nobody_else() -> None:
+    async def scenario() -> None:
+        async with gateway() as edge:
+            await failure_of(edge.send(actor_id="mallory's victim"))
+            await failure_of(edge.send(origin_id="", game_id="h"))
+            await failure_of(edge.call(b"\xff"))
+            edge.relay.refuses = Exhausted("too many wait")
+            await failure_of(edge.send(origin_seq=9))
+            told = [
+                (each.game_id, each.topic, each.origin_seq, each.code)
+                for each in edge.refusals.of("ann", "g").refusals
+            ]
+            assert told == [
+                ("g", "poll/p", 1, 7),
+                ("h", "poll/p", 1, 3),
+                ("", "", 0, 3),
+                ("g", "poll/p", 9, 8),
+            ]
+            assert not edge.refusals.of("mallory's victim", "g").refused
+            edge.relay.refuses = None
+            call = edge.send()
+            (await edge.submitted()).answer(Unknown("ingest's own, which remembers it"))
+            await failure_of(call)
+            assert edge.refusals.of("ann", "g").refused == 4
 
     run(scenario())
 

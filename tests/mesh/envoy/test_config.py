@@ -225,6 +225,7 @@ def test_a_token_is_wanted_by_who_acts_and_good_if_given_by_the_rest_of_the_edge
         **{rpc.path: "required" for rpc in rpcs() if "CatalogService" in rpc.path or rpc.path in OWN_INBOX},
         "/grandstand.aggregate.v1.AggregateService/Read": "required",
         "/grandstand.aggregate.v1.AggregateService/ReadStanding": "required",
+        **dict.fromkeys(FOR_OPERATORS, "required"),
     }
 
 
