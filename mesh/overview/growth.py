@@ -82,9 +82,8 @@ class Growth:
         return self._last.freshness_bounds, [now - then for then, now in zip(first, last, strict=True)]
 
     def lag_peak(self) -> float:
-        """The greatest in the last RATES_S."""
-        since_s = self._last.at - RATES_S
-        return max((lag for at, _, _, lag in self._samples if at >= since_s), default=0.0)
+        """The greatest of what is kept."""
+        return max((lag for _, _, _, lag in self._samples), default=0.0)
 
     def _before(self, window_s: float, field: int) -> tuple[float, float]:
         """When the window began and what had grown then, by the oldest sample in it that tells."""
