@@ -36,7 +36,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "toolbox.chaos": ("toolbox.local", "toolbox.load"),
     "toolbox.cli": ("toolbox.chaos",),
     "bench": (*SERVICES, "toolbox.cli"),
-    "tools": (),
+    "tools": ("toolbox.cli",),
 }
 CORES = (
     "aggregate.assignment",
