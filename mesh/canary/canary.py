@@ -163,7 +163,8 @@ class Canary:
             self._asking = asyncio.create_task(self._what_is_wrong())
         elif self._asking.done():
             why, self._asking = self._asking.result(), None
-            if why and (explained := self.watch.explain(why)) is not None:
+            # One that was stopped itself says, when it goes on, that others were silent.
+            if why and self.watch.stalled and (explained := self.watch.explain(why)) is not None:
                 self._explained = incident_id
                 self._log.keep(explained)
 

@@ -12,8 +12,8 @@ _PROMISES = ("stored", "folded", "shown")
 
 
 async def what_is_wrong(edge: str) -> str:
-    """Such as "votes are not folded: Redis does not answer"; "" if it says nothing. `edge`: HOST:PORT, or an
-    http URL; of https it is not asked."""
+    """Such as "votes are not folded: Redis does not answer"; "" if all is well. `edge`: HOST:PORT, or an http
+    URL; of https it is not asked."""
     at = urlsplit(edge if "://" in edge else f"http://{edge}")
     if at.scheme != "http" or not at.hostname:
         return ""
@@ -24,8 +24,13 @@ async def what_is_wrong(edge: str) -> str:
         return "; ".join(
             f"votes are not {name}: {found[name]['reason']}" for name in _PROMISES if not found[name]["ok"]
         )
-    except (OSError, TimeoutError, ValueError, KeyError, TypeError):
-        return ""
+    except TimeoutError:
+        return f"nobody answers /healthz at the edge within {_PATIENCE_S:g} s"
+    except OSError as error:
+        return f"the edge cannot be reached: {error}"
+    except (ValueError, KeyError, TypeError):
+        said = content[:200].partition(b"\r\n")[0].decode(errors="replace")
+        return f"no gateway answers /healthz: the edge says {said}"
 
 
 async def _get(host: str, port: int) -> bytes:

@@ -3,10 +3,12 @@
 The poll is changeable and never closes by itself, so that a year of votes by one actor is one row; the game
 is never ended for want of events. A poll that somebody closed is followed by another one. Game ids that begin
 with `_` are hidden (grandstand.wire.ids). A game of that id which is not the canary's is left as it is, and
-the next of GAMES_MAX ids is tried, as when somebody has ended it: an id is free again a day after.
+the next of GAME_IDS is tried, as when somebody has ended it: an id is free again a day after.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import grpc
 
@@ -18,7 +20,7 @@ from mesh.canary.votes import OPTIONS
 GAME = "_canary"
 GAMES = f"{GAME}*"
 """What its token opens."""
-GAMES_MAX = 8
+GAME_IDS = (GAME, *(f"{GAME}-{number}" for number in range(2, 9)))
 POLL = "freshness"
 TITLE = "Canary: measures the service level"
 QUESTION = "Is this vote seen?"
@@ -32,8 +34,7 @@ class NoPoll(Exception):
 async def keep(backend: Backend, poll_id: str) -> catalog.Poll:
     """An open poll of the canary's own. `poll_id`: of the next one, if one is to be opened. Raises NoPoll,
     ClientError."""
-    for number in range(GAMES_MAX):
-        game_id = GAME if number == 0 else f"{GAME}-{number + 1}"
+    for game_id in GAME_IDS:
         try:
             found = await backend.get_game(game_id)
         except ClientError as error:
@@ -47,9 +48,23 @@ async def keep(backend: Backend, poll_id: str) -> catalog.Poll:
         poll = open_poll(found)
         return poll if poll is not None else await backend.open_poll(_poll(game_id, poll_id))
     raise NoPoll(
-        f"the games {GAME} to {GAME}-{GAMES_MAX} are ended or somebody else's: delete one, or wait until an"
+        f"the games {GAME} to {GAME_IDS[-1]} are ended or somebody else's: delete one, or wait until an"
         " ended one is forgotten, 25 h after its end"
     )
+
+
+async def find(backend: Backend, game_ids: Sequence[str]) -> catalog.Poll | None:
+    """The first open poll of a canary in these games, as anybody sees it. Raises ClientError."""
+    for game_id in game_ids:
+        try:
+            poll = open_poll(await backend.get_game(game_id))
+        except ClientError as error:
+            if error.code is not grpc.StatusCode.NOT_FOUND:
+                raise
+            return None
+        if poll is not None:
+            return poll
+    return None
 
 
 def open_poll(found: catalog.GetGameResponse) -> catalog.Poll | None:

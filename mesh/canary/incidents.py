@@ -119,6 +119,11 @@ class IncidentWatch:
     def open(self) -> Incident | None:
         return self._open
 
+    @property
+    def stalled(self) -> bool:
+        """One is open, and the stall lasts."""
+        return self._open is not None and not self._recovered_s
+
     def step(self, acks: Flow, frames: Flow, now_s: float, wall_s: float, reason: str) -> Incident | None:
         """The incident, if there is news that is worth keeping: detected, of another kind, or closed."""
         self._acks.step(acks, now_s)

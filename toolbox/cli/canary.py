@@ -37,8 +37,14 @@ def canary(
         str | None, typer.Option(metavar="URL", help="The edge.", show_default="the mesh of --home")
     ] = None,
     game: Annotated[
-        str, typer.Option("--game", metavar="ID", help="It has an open poll whose id begins with freshness.")
-    ] = "_canary",
+        str | None,
+        typer.Option(
+            "--game",
+            metavar="ID",
+            help="A game with an open, changeable poll whose id begins with freshness.",
+            show_default="that of the mesh's own canary",
+        ),
+    ] = None,
     seconds: Annotated[
         float, typer.Option("--seconds", "-s", min=1, help="For how long; Ctrl-C ends it earlier.")
     ] = 30.0,
@@ -62,7 +68,7 @@ def canary(
     except ValueError as error:
         raise MeshError(f"--edge: {error}") from None
     if as_json:
-        print(json.dumps({"edge": at, "game": game, **found.as_json()}))
+        print(json.dumps({"edge": at, **found.as_json()}))
     else:
         print(found.text())
     if not found.is_met:
@@ -70,7 +76,7 @@ def canary(
 
 
 async def _measure(
-    edge: str, game: str, seconds: float, token: Token, ca: Path | None, *, show: bool
+    edge: str, game: str | None, seconds: float, token: Token, ca: Path | None, *, show: bool
 ) -> Measured:
     from grandstand.client import open_channel
     from mesh.canary.measured_here import measure
@@ -90,28 +96,22 @@ async def _measure(
                 sys.stderr.write("\r\x1b[K")
 
 
-async def _poll(channel: Any, edge: str, game: str, token: Token) -> Poll:
+async def _poll(channel: Any, edge: str, game: str | None, token: Token) -> Poll:
     import grpc
 
     from grandstand.client import Backend, ClientError
-    from mesh.canary.hidden_game import POLL, open_poll
+    from mesh.canary.hidden_game import GAME_IDS, POLL, find
 
     try:
-        found = await Backend(channel, token=token, patience_s=3.0).get_game(game)
+        poll = await find(Backend(channel, token=token, patience_s=3.0), [game] if game else GAME_IDS)
     except ClientError as error:
-        if error.code is grpc.StatusCode.NOT_FOUND:
-            raise MeshError(
-                f"there is no game {game} at {edge}: `up` keeps it for its canary; with --game name one that"
-                f" has an open poll whose id begins with {POLL}"
-            ) from None
         if error.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
             raise MeshError(f"cannot reach the edge at {edge}: {error.message}") from None
         raise
-    poll = open_poll(found)
     if poll is None:
         raise MeshError(
-            f"the game {game} has no poll to vote in: one that is open and changeable, and whose id begins"
-            f" with {POLL}"
+            f"there is no poll to vote in at {edge}: the mesh's own canary keeps one, unless it was left out;"
+            f" or name, with --game, a game with an open, changeable poll whose id begins with {POLL}"
         )
     return poll
 
