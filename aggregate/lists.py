@@ -13,6 +13,7 @@ from typing import TypeVar
 from aggregate import bounds, page_tokens
 from grandstand.catalog.v1 import catalog_pb2 as pb
 from grandstand.wire.errors import Invalid
+from grandstand.wire.ids import is_hidden
 from mesh.catalog.view import CatalogView, Definition
 from mesh.jetstream import subjects
 
@@ -55,8 +56,10 @@ class Lists:
         view, wanted = self._view, page_tokens.page_size(request.page_size)
         text = _folded_text(request.text)
         question: tuple[str | int, ...] = ("games", request.stage)
+        if request.hidden:
+            question = (*question, "hidden")
         if text:
-            question = (*question, text)
+            question = (*question, "text", text)
         ids = view.game_ids()
         after = self._place(request.page_token, question)
         at, end = bisect_right(ids, after) if after else 0, len(ids)
@@ -66,6 +69,8 @@ class Lists:
                 break
             at, last = at + 1, game_id
             if opens is not None and game_id not in opens:
+                continue
+            if is_hidden(game_id) and not request.hidden:
                 continue
             if request.stage and _stage_of(view, subjects.game_key(game_id)) != request.stage:
                 continue

@@ -75,6 +75,17 @@ def test_games_are_found_by_a_part_of_their_id_or_title_whatever_its_case() -> N
         found("x" * 129)
 
 
+def test_hidden_games_are_listed_for_who_asks() -> None:
+    rig = Rig()
+    for game_id in ("_canary", "a"):
+        rig.game(game_id)
+    assert rig.games() == [["a"]]
+    found = rig.lists.games(ListGamesRequest(hidden=True, page_size=1), None)
+    assert [game.game_id for game in found.games] == ["_canary"]
+    with pytest.raises(Invalid, match="was not issued for this question"):
+        rig.lists.games(ListGamesRequest(page_token=found.next_page_token), None)
+
+
 def test_what_stays_is_listed_once_whatever_comes_and_goes_between_two_pages() -> None:
     rig = Rig()
     rig.game("g")
