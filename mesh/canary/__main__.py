@@ -10,14 +10,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
+
+from nats.errors import Error as NatsError
 
 from grandstand.client.backend import Backend
 from grandstand.client.connect import open_channel
+from grandstand.internal.v1.internal_pb2 import HealthReport
 from grandstand.wire import tasks
 from mesh.canary.canary import Canary
 from mesh.canary.collectors import collect, page
@@ -25,9 +30,13 @@ from mesh.canary.edge_health import what_is_wrong
 from mesh.canary.incident_log import IncidentLog
 from mesh.canary.token_file import TokenFile
 from mesh.health import readiness
+from mesh.health.board import REPORT_S
 from mesh.health.readiness import Readiness
+from mesh.jetstream import subjects
+from mesh.jetstream.bus import Bus
 from mesh.metrics.observed import telling
 from mesh.metrics.registry import MetricRegistry
+from mesh.overview.loads import FAMILIES, load_of
 from mesh.secrecy import NATS_VARIABLE
 
 log = logging.getLogger(__name__)
@@ -84,7 +93,9 @@ async def _main(found: argparse.Namespace) -> None:
             ready.phase = readiness.SERVING
             work = [
                 asyncio.create_task(canary.run()),
-                asyncio.create_task(incidents.run(found.nats, found.replicas)),
+                asyncio.create_task(
+                    incidents.run(found.nats, found.replicas, partial(keep_saying, registry, found.instance))
+                ),
             ]
             stopping = asyncio.create_task(_wait(stop))
             await asyncio.wait([*work, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -94,6 +105,18 @@ async def _main(found: argparse.Namespace) -> None:
             for each in failed:
                 each.result()
     await tasks.end_all_others()
+
+
+async def keep_saying(registry: MetricRegistry, instance: str, bus: Bus) -> None:
+    """What it measures, to the gateways each second: where operators look (mesh.overview)."""
+    loop = asyncio.get_running_loop()
+    while True:
+        load = load_of(registry.families(FAMILIES), loop.time())
+        report = HealthReport(service="canary", instance=instance, load=load)
+        if bus.client.is_connected:
+            with contextlib.suppress(NatsError):
+                await bus.client.publish(subjects.health("canary", instance), report.SerializeToString())
+        await asyncio.sleep(REPORT_S)
 
 
 async def _wait(stop: asyncio.Event) -> None:

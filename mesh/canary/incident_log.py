@@ -12,11 +12,13 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 from nats.errors import Error as NatsError
 from nats.js import api as js_api
 
+from grandstand.wire import tasks
 from mesh.canary.incidents import INCIDENTS_MAX, Incident, IncidentEnd, from_json
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
@@ -27,6 +29,9 @@ log = logging.getLogger(__name__)
 BYTES_MAX = 2 * 1024 * 1024
 _AGAIN_S = 1.0
 _ASK_S = 2.0
+
+
+Beside = Callable[[Bus], Coroutine[Any, Any, None]]
 
 
 class IncidentLog:
@@ -56,9 +61,9 @@ class IncidentLog:
         while len(self._held) > INCIDENTS_MAX:
             del self._held[min(self._held)]
 
-    async def run(self, url: str, replicas: int) -> None:
-        """Until cancelled."""
-        bus = None
+    async def run(self, url: str, replicas: int, beside: Beside | None = None) -> None:
+        """Until cancelled. `beside` runs on the same connection meanwhile."""
+        bus, running = None, None
         try:
             while bus is None:
                 try:
@@ -66,11 +71,15 @@ class IncidentLog:
                 except (NatsError, OSError) as error:
                     log.warning("no NATS to keep incidents in: %s", str(error) or type(error).__name__)
                     await asyncio.sleep(_AGAIN_S)
+            if beside is not None:
+                running = asyncio.create_task(beside(bus))
             await self._until_done(bus, self._load)
             while True:
                 await self._until_done(bus, self._save)
                 await self._changed.wait()
         finally:
+            if running is not None:
+                await tasks.end(running)
             if bus is not None:
                 await bus.close()
 

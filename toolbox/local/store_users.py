@@ -220,6 +220,7 @@ RIGHTS: Mapping[str, Rights] = {
     CANARY: Rights(
         publish=(
             subjects.INCIDENTS_ALL,
+            "health.canary.*",
             _replies(CANARY),
             *_api("STREAM.INFO STREAM.CREATE CONSUMER.CREATE", subjects.INCIDENTS_STREAM),
             *_api("CONSUMER.MSG.NEXT", subjects.INCIDENTS_STREAM, ".*"),
