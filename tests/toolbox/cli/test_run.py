@@ -86,6 +86,9 @@ def test_a_mesh_starts_detached_tells_where_it_is_and_goes_down(home: Path, up: 
     assert "canary: a vote is on screens within" in said
     _frozen_is_not_ready(home, status)
     _incidents_are_measured(home, measured)
+    for options in ((), ("--mesh", str(status["mesh"]))):
+        view = json.loads(succeeded(home, "top", "--once", "--json", *options))
+        assert "freshness" in view, "the collector and the gateways hear the canary"
     supervisor = status["pid"]
     assert f"already running in {home} (pid {supervisor})" in failed(home, *up)
     pids = pids_of(status)
