@@ -171,6 +171,10 @@ INGEST_BACKLOG = _gauge(
 )
 INGEST_LOG_USED = _gauge("ingest_event_log_used_bytes", "Size of the event stream.")
 INGEST_LOG_MAX = _gauge("ingest_event_log_max_bytes", "What it may hold; 0: without bound.")
+INGEST_DISK_FREE = _gauge(
+    "ingest_disk_free_bytes", "Free on the disk of NATS, where that is this machine's (--nats-store)."
+)
+INGEST_DISK_SIZE = _gauge("ingest_disk_size_bytes", "Size of that disk.")
 
 # aggregate
 

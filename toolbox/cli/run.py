@@ -134,6 +134,9 @@ def up(
     traces: Annotated[
         bool, typer.Option("--traces", help="Start a tracing UI and send traces to it.")
     ] = False,
+    metrics: Annotated[
+        bool, typer.Option("--metrics", help="Start Prometheus with the rules of deploy/observability.")
+    ] = False,
     otlp: Annotated[
         str | None,
         typer.Option(
@@ -252,6 +255,7 @@ def up(
         edge_port=port,
         mesh_port=mesh_port,
         traces=traces,
+        metrics=metrics,
     )
     if end_with_parent:
         end_with_parent_process(signal.SIGTERM)
@@ -404,6 +408,8 @@ def _print_status(now: MeshStatus, found: dict[str, Any]) -> None:
         console.print(f"traces: {at.traces_ui}", soft_wrap=True)
     if at.metrics:
         console.print(f"metrics: {at.metrics}", soft_wrap=True)
+    if at.prometheus:
+        console.print(f"Prometheus: {at.prometheus}", soft_wrap=True)
     console.print(f"tokens: {now.keys}", soft_wrap=True, markup=False)
     if now.edge_tls:
         console.print(f"edge TLS: {now.edge_tls}", soft_wrap=True, markup=False)

@@ -22,7 +22,7 @@ from mesh.envoy.bootstrap import bootstrap
 from mesh.envoy.config import EdgeTls, Endpoint, EnvoyConfig, PageFile, SocketPath
 from mesh.envoy.contract import KINDS, clusters_of, services_of
 from mesh.secrecy import NATS_VARIABLE, REDIS_VARIABLE, without_login
-from toolbox.local import exempt, store_users
+from toolbox.local import exempt, prometheus, store_users
 from toolbox.local.home import Home
 from toolbox.local.keys import TokenKeys
 from toolbox.local.metrics_collector import Scraped
@@ -113,6 +113,8 @@ class Programs:
     valkey: Path | None
     envoy: Path
     traces: Path | None = None
+    prometheus: Path | None = None
+    """When `--metrics` is wanted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,7 @@ class PortPlan:
     """Of each service: where it tells of itself."""
     metrics: int = 0
     """Where all of that is collected; 0: nowhere."""
+    prometheus: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +219,10 @@ def plan(
         for name in service_names(options)
         if name in ports.admin
     )
+    if programs.prometheus is not None:
+        rules = checkout / prometheus.RULES
+        files[prometheus.config_of(home)] = prometheus.config(scraped, ports.metrics, rules)
+        processes.append(prometheus.process(programs.prometheus, ports.prometheus, home, _TRACES))
     return MeshPlan(tuple(processes), addresses, files, scraped, ports.metrics)
 
 
@@ -246,6 +253,7 @@ def _addresses(options: Options, programs: Programs, ports: PortPlan) -> Address
         otlp=f"http://{LOOPBACK}:{ports.otlp_grpc}" if traces else options.otlp,
         traces_ui=f"http://{LOOPBACK}:{ports.traces_ui}" if traces else None,
         metrics=f"http://{LOOPBACK}:{ports.metrics}/metrics" if ports.metrics else None,
+        prometheus=f"http://{LOOPBACK}:{ports.prometheus}" if programs.prometheus else None,
     )
 
 
