@@ -1,6 +1,7 @@
 """Who may import whom, stated once; no cycle of imports; and pure cores are pure, whatever they import.
 
     toolbox.cli -> toolbox.chaos -> toolbox.local, toolbox.load -> grandstand.client
+    toolbox.cli -> toolbox.doctor -> toolbox.local
     toolbox.local -> mesh
     services -> mesh, grandstand.client
     mesh, grandstand.client, grandstand.fold -> grandstand.wire -> generated stubs
@@ -34,7 +35,8 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "toolbox.load": ("grandstand.client",),
     "toolbox.local": ("mesh", "grandstand.client"),
     "toolbox.chaos": ("toolbox.local", "toolbox.load"),
-    "toolbox.cli": ("toolbox.chaos",),
+    "toolbox.doctor": ("toolbox.local",),
+    "toolbox.cli": ("toolbox.chaos", "toolbox.doctor"),
     "bench": (*SERVICES, "toolbox.cli"),
     "tools": (),
 }

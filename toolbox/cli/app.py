@@ -17,6 +17,7 @@ from toolbox.cli import (
     certs,
     chaos,
     definitions,
+    doctor,
     explain,
     load,
     notices,
@@ -30,6 +31,7 @@ from toolbox.cli.console import one_line_errors
 
 MODULES = (
     run,
+    doctor,
     token,
     certs,
     rebuild,

@@ -58,7 +58,10 @@ def process(program: Path, port: int, home: Home, stop_stage: int) -> ProcessSpe
         name="prometheus",
         command=(
             *(str(program), f"--config.file={config_of(home)}"),
-            *(f"--storage.tsdb.path={home.root / 'prometheus'}", f"--storage.tsdb.retention.time={RETENTION}"),
+            *(
+                f"--storage.tsdb.path={home.root / 'prometheus'}",
+                f"--storage.tsdb.retention.time={RETENTION}",
+            ),
             *(f"--storage.tsdb.retention.size={RETENTION_SIZE}", f"--web.listen-address={LOOPBACK}:{port}"),
             *("--enable-feature=exemplar-storage", "--log.level=warn"),
         ),
