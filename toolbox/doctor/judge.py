@@ -120,7 +120,7 @@ def _machine(machine: MachineFacts, *, mesh_runs: bool) -> Iterator[Finding]:
 
 
 def _nats(nats: NatsFacts) -> Iterator[Finding]:
-    subject = f"NATS at {nats.at}"
+    subject = "NATS"
     if nats.problem:
         yield error(
             "dependency-fails", subject, nats.problem, "start it, or see its log; docs/runbook.md tells more"
@@ -156,7 +156,7 @@ def _nats(nats: NatsFacts) -> Iterator[Finding]:
 
 
 def _redis(redis: RedisFacts) -> Iterator[Finding]:
-    subject = f"Redis at {redis.at}"
+    subject = "Redis"
     if redis.problem:
         yield error(
             "dependency-fails", subject, redis.problem, "start it, or see its log; docs/runbook.md tells more"

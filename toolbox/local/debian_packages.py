@@ -1,7 +1,7 @@
 """Programs of the distribution's own packages: unpacked into a folder of ours, and not installed.
 
-An apt of our own fetches them, with its lists beside them, so that no root is needed and nothing of the system
-changes. The distribution's signatures are checked as ever.
+An apt of our own fetches them, with its lists beside them, so that no root is needed and nothing of the
+system changes. The distribution's signatures are checked as ever.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ Acquire::Languages "none";
 
 @contextmanager
 def unpacked(place: Path, packages: Sequence[str], what: str, say: Say) -> Iterator[Path]:
-    """The folder with the packages' files, which is renamed to `place` at the end; the archives are beside it.
-    `what` names them for a person. Raises ProvisionError."""
+    """The folder with the packages' files, which becomes `place` at the end; the archives are beside it. `what`
+    names them for a person. Raises ProvisionError."""
     if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
         raise ProvisionError(
             f"no {what} here: it comes as a package of Debian or Ubuntu, and there is no apt-get"
