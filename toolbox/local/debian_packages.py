@@ -26,8 +26,8 @@ Acquire::Languages "none";
 
 @contextmanager
 def unpacked(place: Path, packages: Sequence[str], what: str, say: Say) -> Iterator[Path]:
-    """The folder with the packages' files, which becomes `place` at the end; the archives are beside it. `what`
-    names them for a person. Raises ProvisionError."""
+    """The folder with the packages' files, which becomes `place` at the end; the archives are beside it.
+    `what` names them for a person. Raises ProvisionError."""
     if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
         raise ProvisionError(
             f"no {what} here: it comes as a package of Debian or Ubuntu, and there is no apt-get"
