@@ -69,6 +69,8 @@ def _print(facts: Facts, findings: list[Finding]) -> None:
     from rich.console import Console
     from rich.markup import escape
 
+    from toolbox.local.provision import as_typed
+
     console = Console(highlight=False)
     looked_at = ["this machine"]
     looked_at += [f"NATS at {facts.nats.at}"] if facts.nats else []
@@ -77,9 +79,9 @@ def _print(facts: Facts, findings: list[Finding]) -> None:
     for each in findings:
         style = "bold red" if each.severity == "error" else "yellow"
         console.print(
-            f"[{style}]{each.severity}[/] {each.id}: {escape(each.subject)}: {escape(each.reason)}",
+            f"[{style}]{each.severity}[/] {each.id}: {escape(each.subject)}: {escape(as_typed(each.reason))}",
             soft_wrap=True,
         )
-        console.print(f"  {each.remedy}", soft_wrap=True, markup=False, style="dim")
+        console.print(f"  {as_typed(each.remedy)}", soft_wrap=True, markup=False, style="dim")
     count = counted(len(findings), "finding") if findings else "Nothing is wrong"
     console.print(f"{count}; looked at {', '.join(looked_at)}", soft_wrap=True, markup=False)

@@ -71,7 +71,7 @@ def _once(found: list[Finding]) -> list[Finding]:
 def _machine(machine: MachineFacts, *, mesh_runs: bool) -> Iterator[Finding]:
     for each in machine.programs:
         if each.problem:
-            yield error("program-missing", each.name, each.problem, "run ./grandstand up, which fetches it")
+            yield error("program-missing", each.name, each.problem, "see the reason: it names the way out")
         elif each.warning:
             yield warning("nats-version", each.name, each.warning, "upgrade it")
     for port in machine.ports_taken if not mesh_runs else ():
