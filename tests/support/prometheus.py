@@ -14,7 +14,7 @@ from toolbox.local import prometheus, provision
 
 RULES = provision.checkout() / prometheus.RULES
 DASHBOARDS = provision.checkout() / "deploy" / "observability" / "grafana"
-WINDOW_S = 6
+WINDOW_S = 5
 """Of the shortened rules: several scrapes of one a second."""
 FOR_S = 1
 
@@ -65,11 +65,9 @@ class PrometheusApi:
             raise AssertionError(f"{arguments}: {error.read().decode()}") from None
 
 
-def promtool(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     program = prometheus.prometheus().with_name("promtool")
-    return subprocess.run(
-        [program, *arguments], capture_output=True, text=True, timeout=60, check=False, cwd=cwd
-    )
+    return subprocess.run([program, *arguments], capture_output=True, text=True, timeout=60, check=False)
 
 
 def alerts() -> dict[str, str]:

@@ -45,13 +45,12 @@ async def _measured(
     port = urlsplit(url).port
     assert port is not None, "up named it"
     try:
-        before = await _samples(port)
+        before, said = await asyncio.gather(_samples(port), _answer(port, "/readyz"))
         await asyncio.sleep(APART_S)
         now = await _samples(port)
-        said = json.loads(await _answer(port, "/readyz"))["processes"]
     except (OSError, ValueError, TimeoutError, asyncio.IncompleteReadError) as error:
         return {}, (), (), f"{url} does not answer: {str(error) or f'nothing within {WITHIN_S:g} s'}"
-    return said, before, now, ""
+    return json.loads(said)["processes"], before, now, ""
 
 
 async def _samples(port: int) -> tuple[Sample, ...]:

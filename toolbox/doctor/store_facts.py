@@ -7,6 +7,7 @@ import contextlib
 import datetime
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 from mesh.jetstream import subjects
@@ -105,35 +106,35 @@ def _microseconds(timestamp: str) -> str:
 
 
 def redis_facts(url: str) -> RedisFacts:
+    """What is slow is not away: of a server that answered once that much is known."""
     at = without_login(url)
+    found = RedisFacts(at)
     try:
-        found = redis_check.check_url(url, production=False)
+        found = asyncio.run(_redis(found, url))
+        return replace(found, warning=redis_check.check_url(url, production=False).warning)
     except MeshError as error:
-        return RedisFacts(at, problem=str(error))
-    try:
-        return asyncio.run(_redis(at, url, found.warning))
-    except TimeoutError:
-        return RedisFacts(at, problem=f"it did not answer within {WITHIN_S:g} s")
-    except OSError as error:
-        return RedisFacts(at, problem=str(error))
+        return found if found.round_trip_s is not None else replace(found, problem=str(error))
 
 
-async def _redis(at: str, url: str, warning: str) -> RedisFacts:
+async def _redis(facts: RedisFacts, url: str) -> RedisFacts:
+    """As far as it answers."""
     from redis.exceptions import RedisError
 
     from mesh.redis import address, connections
 
-    client = connections.single(address.parse(url))
+    try:
+        client = connections.single(address.parse(url))
+    except address.BadAddress as error:
+        raise MeshError(f"--redis: {error}") from None
     try:
         async with asyncio.timeout(WITHIN_S):
             await client.ping()
             began_s = time.monotonic()
             await client.ping()
-            round_trip_s = time.monotonic() - began_s
-            memory: dict[str, Any] = await client.info("memory")
-            kept: dict[str, Any] = await client.info("persistence")
-    except RedisError as error:
-        return RedisFacts(at, problem=str(error) or type(error).__name__)
+            facts = replace(facts, round_trip_s=time.monotonic() - began_s)
+            said: dict[str, Any] = await client.info()
+    except (RedisError, OSError, TimeoutError):
+        return facts
     finally:
         await client.aclose()
     failed = [
@@ -142,13 +143,11 @@ async def _redis(at: str, url: str, warning: str) -> RedisFacts:
             ("aof_last_write_status", "write to the log"),
             ("rdb_last_bgsave_status", "snapshot"),
         )
-        if kept.get(key, "ok") != "ok"
+        if said.get(key, "ok") != "ok"
     ]
-    return RedisFacts(
-        at,
-        warning=warning,
-        round_trip_s=round_trip_s,
-        used_bytes=int(memory.get("used_memory", 0)),
-        max_bytes=int(memory.get("maxmemory", 0)),
+    return replace(
+        facts,
+        used_bytes=int(said.get("used_memory", 0)),
+        max_bytes=int(said.get("maxmemory", 0)),
         write_problem="; ".join(failed),
     )
