@@ -267,6 +267,10 @@ CORES = (
     "toolbox.chaos.stalls",
     "toolbox.chaos.strike",
     "toolbox.local.lifecycle",
+    "toolbox.doctor.facts",
+    "toolbox.doctor.findings",
+    "toolbox.doctor.judge",
+    "toolbox.doctor.metric_findings",
 )
 IO = ("asyncio", "grpc", "nats", "redis")
 

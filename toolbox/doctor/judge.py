@@ -65,7 +65,10 @@ def judge(facts: Facts) -> list[Finding]:
 
 def _once(found: list[Finding]) -> list[Finding]:
     """The first of each id and subject: the same is seen from several sides."""
-    return list({(each.id, each.subject): each for each in reversed(found)}.values())[::-1]
+    first: dict[tuple[str, str], Finding] = {}
+    for each in found:
+        first.setdefault((each.id, each.subject), each)
+    return list(first.values())
 
 
 def _machine(machine: MachineFacts, *, mesh_runs: bool) -> Iterator[Finding]:
