@@ -21,7 +21,7 @@ from mesh.catalog.mesh_clock import boot_s
 
 _LOOK_S = 0.2
 _CONNECTS_S = 5.0
-"""Until a first vote was seen, or so long, nothing counts."""
+"""It begins when a first vote was seen, or after so long."""
 
 
 @dataclass(slots=True)
@@ -92,18 +92,19 @@ async def measure(
     token: Token,
     seconds: float,
     progress: Callable[[Measured], object],
+    stop: asyncio.Event,
 ) -> Measured:
-    """Votes for `seconds`, and waits until they are judged. Raises SessionLost where voting is hopeless."""
+    """Votes for `seconds`, or until `stop`, and waits until all is judged. Raises SessionLost where voting is
+    hopeless."""
     measured = Measured()
-    began_s = boot_s()
-    connects_until_s = began_s + _CONNECTS_S
+    began_s = boot_s() + _CONNECTS_S
 
     def count(judged: Iterable[Judged]) -> None:
-        nonlocal connects_until_s
+        nonlocal began_s
         found, now_s = list(judged), boot_s()
-        if now_s < connects_until_s:
+        if now_s < began_s:
             if any(each.seen_after_s is not None for each in found):
-                connects_until_s = 0.0
+                began_s = now_s
             return
         measured.measurements.count(found, now_s)
         measured.freshness_s += [each.seen_after_s for each in found if each.seen_after_s is not None]
@@ -112,6 +113,8 @@ async def measure(
     probing = asyncio.create_task(prober.run())
     try:
         while (passed_s := boot_s() - began_s) < seconds + SETTLED_S:
+            if stop.is_set():
+                seconds = min(seconds, passed_s)
             prober.is_sending = passed_s < seconds
             if not prober.is_sending and not prober.book.waits:
                 break
@@ -120,7 +123,7 @@ async def measure(
                 raise prober.refusal
             if probing.done():
                 probing.result()
-            measured.seconds = min(passed_s, seconds)
+            measured.seconds = min(max(passed_s, 0.0), seconds)
             progress(measured)
         # What is older than SETTLED_S and unanswered.
         count(prober.book.expire(boot_s() + SETTLED_S))

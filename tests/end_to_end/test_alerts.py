@@ -99,7 +99,16 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WatchedMesh]:
     made = authority.issue("localhost", days=90)
     with contextlib.closing(Ports()) as ports, open_ways(home, SERVICES, ports) as ways:
         arguments = (
-            *("--metrics", "--demo", "--gateway", "2", "--clocks", str(clocks), *ways.arguments()),
+            *(
+                "--metrics",
+                "--demo",
+                "--canary",
+                "--gateway",
+                "2",
+                "--clocks",
+                str(clocks),
+                *ways.arguments(),
+            ),
             *("--events-bytes", str(LOG_BYTES)),
             *("--edge-tls-cert", str(made.chain), "--edge-tls-key", str(made.key)),
         )

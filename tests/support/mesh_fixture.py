@@ -112,8 +112,8 @@ def wait_for(condition: Callable[[], object], what: str, within_s: float = PATIE
 def running(
     home: Path, *arguments: str, within: Callable[[list[str]], list[str]] = lambda command: command
 ) -> Iterator[RunningMesh]:
-    """A mesh without the demo, unless `arguments` (of `up`) say `--demo`; it is down when this ends. `within`
-    makes another command of that of `up`, as toolbox.chaos.tmpfs.command does."""
+    """A mesh without demo and canary, unless `arguments` (of `up`) say `--demo`, `--canary`; it is down when
+    this ends. `within` makes another command of that of `up`, as toolbox.chaos.tmpfs.command does."""
     with contextlib.closing(Ports()) as ports:
         edge, mesh = ports.take(), ports.take()
         read_end, write_end = os.pipe()

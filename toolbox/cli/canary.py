@@ -13,6 +13,7 @@ import typer
 
 from toolbox.cli.credentials import TokenOption, reading_as
 from toolbox.cli.home import HomeOption
+from toolbox.cli.load import interrupting
 from toolbox.cli.rpc import JsonOption, run_rpc
 from toolbox.local import canary_page
 from toolbox.local.errors import MeshError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from grandstand.client import Token
     from mesh.canary.measured_here import Measured
 
+_PATIENCE_S = 1.0
 MISSED = 3
 """How `canary` ends when an objective is missed."""
 
@@ -89,8 +91,10 @@ async def _measure(
     trusted_ca = await asyncio.to_thread(ca.read_bytes) if ca else None
     async with open_channel(edge, own_connection=True, trusted_ca=trusted_ca) as channel:
         poll = await _poll(channel, edge, game, token)
+        stop = asyncio.Event()
         try:
-            return await measure(channel, poll, token, seconds, progress)
+            with interrupting(stop):
+                return await measure(channel, poll, token, seconds, progress, stop)
         finally:
             if show and sys.stderr.isatty():
                 sys.stderr.write("\r\x1b[K")
@@ -103,7 +107,7 @@ async def _poll(channel: Any, edge: str, game: str | None, token: Token) -> Poll
     from mesh.canary.hidden_game import GAME_IDS, POLL, find
 
     try:
-        poll = await find(Backend(channel, token=token, patience_s=3.0), [game] if game else GAME_IDS)
+        poll = await find(Backend(channel, token=token, patience_s=_PATIENCE_S), [game] if game else GAME_IDS)
     except ClientError as error:
         if error.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
             raise MeshError(f"cannot reach the edge at {edge}: {error.message}") from None

@@ -50,6 +50,7 @@ def canary_process(
         address=f"{LOOPBACK}:{admin_port}",
         grace_s=_GRACE_S,
         optional=True,
+        keep_trying=True,
     )
 
 
