@@ -50,13 +50,8 @@ class WatchedMesh:
     disk: Path
     """NATS's, from outside."""
 
-    @property
-    def has_canary(self) -> bool:
-        return any(service.name == "canary" for service in self.mesh.status().services)
-
     def firing(self) -> set[tuple[str, ...]]:
-        ignored = BURN if self.has_canary else (*BURN, "CanarySilent")
-        return {each for each in self.prometheus.firing() if not each[0].startswith(ignored)}
+        return {each for each in self.prometheus.firing() if not each[0].startswith(BURN)}
 
     def until_firing(self, *expected: tuple[str, ...]) -> None:
         with contextlib.suppress(AssertionError):
@@ -134,17 +129,11 @@ def hasten(mesh: RunningMesh, rules: Path) -> None:
 
 
 def test_everything_is_scraped_every_query_has_data_and_nothing_is_wrong(watched: WatchedMesh) -> None:
-    expected = {*SERVICES, "envoy", *(("canary",) if watched.has_canary else ())}
+    expected = {*SERVICES, "canary", "envoy"}
     wait_for(lambda: watched.prometheus.targets() == dict.fromkeys(expected, "up"), "everything is scraped")
 
     def without_data() -> list[str]:
-        # A mesh without a canary has nothing of what that measures.
-        return [
-            expr
-            for expr in dashboard_queries()
-            if (watched.has_canary or not any(word in expr for word in ("canary", "slo", "incident")))
-            and not watched.prometheus.query(expr)
-        ]
+        return [expr for expr in dashboard_queries() if not watched.prometheus.query(expr)]
 
     assert len(dashboard_queries()) > 100
     with contextlib.suppress(AssertionError):

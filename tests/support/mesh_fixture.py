@@ -122,7 +122,7 @@ def running(
                 [
                     *unprivileged(arguments),
                     *(sys.executable, "-m", "toolbox.cli", "up", "--home", str(home), "--no-demo"),
-                    *("--port", str(edge), "--mesh-port", str(mesh)),
+                    *("--no-canary", "--port", str(edge), "--mesh-port", str(mesh)),
                     *("--report-fd", str(write_end), "--end-with-parent", *arguments),
                 ]
             ),
