@@ -424,12 +424,9 @@ def _print_status(now: MeshStatus, found: dict[str, Any]) -> None:
     console.print(f"{headline}: {at.edge} (mesh {at.mesh}, pid {now.pid})", soft_wrap=True)
     for line, is_well in (*health.lines(found), canary_page.said(at.metrics)):
         console.print(line, soft_wrap=True, markup=False, style="" if is_well else "red")
-    if at.traces_ui:
-        console.print(f"traces: {at.traces_ui}", soft_wrap=True)
-    if at.metrics:
-        console.print(f"metrics: {at.metrics}", soft_wrap=True)
-    if at.prometheus:
-        console.print(f"Prometheus: {at.prometheus}", soft_wrap=True)
+    for name, url in (("traces", at.traces_ui), ("metrics", at.metrics), ("Prometheus", at.prometheus)):
+        if url:
+            console.print(f"{name}: {url}", soft_wrap=True)
     console.print(f"tokens: {now.keys}", soft_wrap=True, markup=False)
     if now.edge_tls:
         console.print(f"edge TLS: {now.edge_tls}", soft_wrap=True, markup=False)

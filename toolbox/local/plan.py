@@ -25,7 +25,7 @@ from mesh.secrecy import NATS_VARIABLE, REDIS_VARIABLE, without_login
 from toolbox.local import exempt, prometheus, store_users
 from toolbox.local.canary import canary_process
 from toolbox.local.home import Home
-from toolbox.local.keys import TokenKeys
+from toolbox.local.keys import TokenKeys, key_arguments
 from toolbox.local.metrics_collector import Scraped
 from toolbox.local.running import reached_without_tls
 from toolbox.local.spec import (
@@ -383,7 +383,7 @@ def _service(
             *(("--replicas", str(options.replicas)) if options.replicas > 1 else ()),
             *(("--events-bytes", str(options.events_bytes)) if options.events_bytes else ()),
             *(("--nats-store", str(home.nats)) if kind == "ingest" and "nats" in stores else ()),
-            *("--instance", name, *otlp, *_key_arguments(kind, keys)),
+            *("--instance", name, *otlp, *key_arguments(kind, keys)),
             *exempt.arguments(options.trusted_hops, options.exempt),
         ),
         probe=GrpcProbe(port, ("", *services_of(kind))),
@@ -393,17 +393,6 @@ def _service(
         cwd=home.run,
         grace_s=SERVICE_GRACE_S,
         stop_stage=_STAGES[kind],
-    )
-
-
-def _key_arguments(kind: str, keys: TokenKeys) -> tuple[str, ...]:
-    environment = "production" if keys.production else "development"
-    guests = keys.guest_key if kind == "gateway" else None
-    return (
-        *("--keys", keys.services, "--mesh-key", str(keys.mesh_key), "--environment", environment),
-        *(("--issuer", keys.issuer) if keys.issuer else ()),
-        *(("--actor-claim", keys.actor_claim) if keys.actor_claim else ()),
-        *(("--guest-key", str(guests)) if guests else ()),
     )
 
 
