@@ -80,6 +80,7 @@ def shortened() -> str:
     """The rules with every window WINDOW_S, and FOR_S instead of longer waits."""
     text = re.sub(r"\bfor: \w+", f"for: {FOR_S}s", RULES.read_text())
     text = re.sub(r"\binterval: \w+", "interval: 1s", text)
+    text = re.sub(r"\boffset \w+", f"offset {WINDOW_S}s", text)
     return re.sub(r"\[\w+\]", f"[{WINDOW_S}s]", text)
 
 
