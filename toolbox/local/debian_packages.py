@@ -25,9 +25,11 @@ Acquire::Languages "none";
 
 
 @contextmanager
-def unpacked(place: Path, packages: Sequence[str], what: str, say: Say) -> Iterator[Path]:
+def unpacked(
+    place: Path, packages: Sequence[str], what: str, say: Say, extras: Sequence[str] = ()
+) -> Iterator[Path]:
     """The folder with the packages' files, which becomes `place` at the end; the archives are beside it.
-    `what` names them for a person. Raises ProvisionError."""
+    `what` names them for a person. `extras`: it does without these. Raises ProvisionError."""
     if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
         raise ProvisionError(
             f"no {what} here: it comes as a package of Debian or Ubuntu, and there is no apt-get"
@@ -40,6 +42,8 @@ def unpacked(place: Path, packages: Sequence[str], what: str, say: Say) -> Itera
         apt = ["apt-get", "-q", "-c", "./apt.conf"]
         provision.run([*apt, "update"], cwd=scratch, check=False)
         provision.run([*apt, "download", *packages], cwd=scratch)
+        if extras:
+            provision.run([*apt, "download", *extras], cwd=scratch, check=False)
         files = scratch / "unpacked"
         for archive in sorted(scratch.glob("*.deb")):
             provision.run(["dpkg-deb", "-x", archive, files])

@@ -20,11 +20,23 @@ from toolbox.local.provision import ProvisionError, Say
 from toolbox.local.spec import HttpProbe, ProcessSpec
 from toolbox.local.stores import LOOPBACK
 
+_PAGES = b"/usr/share/prometheus/web/"
+_OWN_PAGES = b"usr/share/prometheus/web//"
+"""Debian's, and below the folder that ours is started in."""
+_FOR_PAGES = (
+    *(f"libjs-{name}" for name in ("bootstrap4", "d3", "eonasdan-bootstrap-datetimepicker", "jquery")),
+    *(f"libjs-{name}" for name in ("jquery-hotkeys", "moment", "mustache", "popper.js", "rickshaw")),
+    "fonts-glyphicons-halflings",
+)
+"""Without moment-timezone, which unpacks to 214 MB."""
 RULES = Path("deploy") / "observability" / "rules.yml"
 SCRAPE_S = 5
 RETENTION = "15d"
 RETENTION_SIZE = "2GB"
 _WAY_OUT = "install Prometheus, or name it by PROMETHEUS"
+
+
+assert len(_PAGES) == len(_OWN_PAGES)
 
 
 def prometheus(say: Say = provision.to_stderr) -> Path:
@@ -41,8 +53,9 @@ def prometheus(say: Say = provision.to_stderr) -> Path:
     program = place / "usr" / "bin" / "prometheus"
     if not program.is_file():
         try:
-            with debian_packages.unpacked(place, ("prometheus",), "Prometheus", say):
-                pass
+            with debian_packages.unpacked(place, ("prometheus",), "Prometheus", say, _FOR_PAGES) as files:
+                unpacked = files / program.relative_to(place)
+                unpacked.write_bytes(unpacked.read_bytes().replace(_PAGES, _OWN_PAGES))
         except ProvisionError as error:
             raise ProvisionError(f"{error}; {_WAY_OUT}") from None
     return program
@@ -67,7 +80,8 @@ def process(program: Path, port: int, home: Home, stop_stage: int) -> ProcessSpe
         ),
         probe=HttpProbe(port, "/-/ready"),
         address=f"{LOOPBACK}:{port}",
-        cwd=home.run,
+        # Where the pages of an unpacked one are.
+        cwd=program.parent.parent.parent,
         grace_s=5.0,
         stop_stage=stop_stage,
         optional=True,
