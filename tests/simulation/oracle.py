@@ -159,8 +159,8 @@ class NaivePartition:
                     topic.note(sequence)
 
     def _correct_gone(self, sequence: int, game_id: str) -> None:
-        """What was said in a game that is forgotten is taken back by that. (A writer that was stopped until the
-        id was defined again takes the next game's topic for the one that it has corrected.)"""
+        """What was said in a game that is forgotten is taken back by that. (A writer that was stopped until
+        the id was defined again takes the next game's topic for the one that it has corrected.)"""
         if game_id in self.forgotten and game_id not in self.games:
             self.corrected.add(sequence)
 
