@@ -196,7 +196,8 @@ class Canary:
         self._interrupted()
 
     def _count(self, judged: Iterable[Judged]) -> None:
-        assert self._prober is not None
+        if self._prober is None:
+            return  # it is being ended
         now_s = self._look(self._prober)
         found = list(judged)
         if now_s < self._settles_until_s:

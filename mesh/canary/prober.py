@@ -65,6 +65,8 @@ class Prober:
         self._random = Random()
         self._option_ids = [option.option_id for option in poll.options]
         self._publisher: Publisher | None = None
+        self._broke_before = ""
+        """How a stream ended that others have followed."""
 
     @property
     def reason(self) -> str:
@@ -73,10 +75,10 @@ class Prober:
         if self.book.unacked_since_s is not None:
             if self.refusal is not None:
                 return str(self.refusal)
-            if publisher is not None and publisher.last_break:
-                return publisher.last_break
             if publisher is not None and publisher.origin_id and not publisher.credit:
                 return _NO_CREDIT
+            if publisher is not None and publisher.last_break != self._broke_before:
+                return publisher.last_break
             return "votes are not answered"
         return self.viewer_problem or "votes are acked, and no frame shows them"
 
@@ -131,6 +133,7 @@ class Prober:
         error = receipt.exception()
         if error is None:
             self.refusal = None
+            self._broke_before = self._publisher.last_break if self._publisher is not None else ""
             at = {position.partition: position.sequence for position in receipt.result().positions}
             self._count(self.book.acked(number, at, self._now_s()))
             return

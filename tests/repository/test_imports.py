@@ -40,7 +40,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "toolbox.doctor": ("toolbox.local",),
     "toolbox.cli": ("toolbox.chaos", "toolbox.doctor"),
     "bench": (*SERVICES, "toolbox.cli"),
-    "tools": (),
+    "tools": ("toolbox.cli",),
 }
 CORES = (
     "aggregate.assignment",

@@ -13,9 +13,7 @@ from toolbox.local import development
 from toolbox.local.errors import MeshError
 from toolbox.local.home import Home
 from toolbox.local.keys import write_whole
-from toolbox.local.running import reached_without_tls
 from toolbox.local.spec import HttpProbe, ProcessSpec
-from toolbox.local.status import Addresses
 from toolbox.local.store_users import CANARY
 from toolbox.local.stores import LOOPBACK
 
@@ -36,14 +34,14 @@ def has_canary(asked: bool | None, token: Path | None, keys: str | None) -> bool
 
 
 def canary_process(
-    python: Path, addresses: Addresses, admin_port: int, token: str, replicas: int
+    python: Path, edge: str, mesh: str, admin_port: int, token: str, replicas: int
 ) -> ProcessSpec:
     """Ready once it says of itself; without a mesh it waits for one. `token`: the file."""
     return ProcessSpec(
         name=CANARY,
         command=(
-            *(str(python), "-P", "-m", "mesh.canary", "--edge", reached_without_tls(addresses)),
-            *("--mesh", addresses.mesh, "--token-file", token, "--admin", f"{LOOPBACK}:{admin_port}"),
+            *(str(python), "-P", "-m", "mesh.canary", "--edge", edge, "--mesh", mesh),
+            *("--token-file", token, "--admin", f"{LOOPBACK}:{admin_port}"),
             *(("--replicas", str(replicas)) if replicas > 1 else ()),
         ),
         probe=HttpProbe(admin_port, "/livez"),

@@ -226,7 +226,10 @@ def plan(
     if options.canary:
         way = {NATS_VARIABLE: _urls(CANARY, CANARY, options, ports, logins).nats}
         token = options.canary_token or str(home.canary_token)
-        canary = canary_process(programs.python, addresses, ports.admin[CANARY], token, options.replicas)
+        # Where only proxies may connect, or its certificate has a name, the edge is not for this machine.
+        edge = addresses.mesh if options.proxies else reached_without_tls(addresses)
+        port, replicas = ports.admin[CANARY], options.replicas
+        canary = canary_process(programs.python, edge, addresses.mesh, port, token, replicas)
         environment_of = {**environment, **way}
         processes.append(replace(canary, needs=stores, environment=environment_of, cwd=home.run))
     scraped = tuple(
