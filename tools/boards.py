@@ -22,7 +22,7 @@ class Panel:
 
 
 @dataclass(frozen=True, slots=True)
-class Board:
+class GrafanaBoard:
     name: str
     title: str
     rows: tuple[tuple[str, tuple[Panel, ...]], ...]
@@ -104,7 +104,7 @@ _LOG_USED, _LOG_MAX = (
 _GAME_EVENTS, _GAME_VIEWERS = "grandstand_ingest_game_events_per_second", "grandstand_gateway_game_viewers"
 _THIS = '{game="$game"}'
 
-_OVERVIEW = Board(
+_OVERVIEW = GrafanaBoard(
     "overview",
     "Grandstand: overview",
     (
@@ -187,7 +187,7 @@ _OVERVIEW = Board(
     ),
 )
 
-_INGEST = Board(
+_INGEST = GrafanaBoard(
     "ingest",
     "Grandstand: ingest",
     (
@@ -244,7 +244,7 @@ _INGEST = Board(
 )
 
 _BY_PARTITION = "by (partition) (grandstand_aggregate_partition_lag"
-_AGGREGATE = Board(
+_AGGREGATE = GrafanaBoard(
     "aggregate",
     "Grandstand: aggregate",
     (
@@ -276,7 +276,7 @@ _AGGREGATE = Board(
     ),
 )
 
-_GATEWAY = Board(
+_GATEWAY = GrafanaBoard(
     "gateway",
     "Grandstand: gateway",
     (
@@ -323,7 +323,7 @@ _GATEWAY = Board(
     ),
 )
 
-_NOTIFY = Board(
+_NOTIFY = GrafanaBoard(
     "notify",
     "Grandstand: notify",
     (
@@ -347,7 +347,7 @@ _NOTIFY = Board(
     ),
 )
 
-_GAME = Board(
+_GAME = GrafanaBoard(
     "game",
     "Grandstand: one game",
     (

@@ -21,7 +21,7 @@ from grafana_foundation_sdk.models.dashboard import (
     VariableRefresh,
 )
 
-from tools.boards import BOARDS, Board, Panel
+from tools.boards import BOARDS, GrafanaBoard, Panel
 
 FOLDER = Path("deploy") / "observability" / "grafana"
 GENERATE = "python -m tools.dashboards generate"
@@ -46,7 +46,7 @@ def drift(root: Path) -> Iterator[str]:
             yield f"{FOLDER / path.name}: not made by tools.dashboards"
 
 
-def _text(board: Board) -> str:
+def _text(board: GrafanaBoard) -> str:
     built = (
         dashboard.Dashboard(board.title)
         .uid(f"grandstand-{board.name}")

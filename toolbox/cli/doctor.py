@@ -13,8 +13,8 @@ from toolbox.cli.home import HomeOption
 from toolbox.cli.rpc import JsonOption, counted
 
 if TYPE_CHECKING:
-    from toolbox.doctor.facts import Facts
-    from toolbox.doctor.findings import Finding
+    from toolbox.doctor.facts import DoctorFacts
+    from toolbox.doctor.findings import Diagnosis
 
 NOT_WELL = 3
 
@@ -56,7 +56,7 @@ def doctor(
         raise typer.Exit(NOT_WELL)
 
 
-def _facts(facts: Facts) -> dict[str, Any]:
+def _facts(facts: DoctorFacts) -> dict[str, Any]:
     """Without the metrics, which are thousands of numbers."""
     found = asdict(facts)
     for metrics in ("now", "before"):
@@ -65,7 +65,7 @@ def _facts(facts: Facts) -> dict[str, Any]:
     return found
 
 
-def _print(facts: Facts, findings: list[Finding]) -> None:
+def _print(facts: DoctorFacts, findings: list[Diagnosis]) -> None:
     from rich.console import Console
     from rich.markup import escape
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 from toolbox.doctor.certificates import certificate_facts
-from toolbox.doctor.facts import Facts
+from toolbox.doctor.facts import DoctorFacts
 from toolbox.doctor.machine_facts import machine_facts
 from toolbox.doctor.mesh_facts import mesh_facts
 from toolbox.doctor.store_facts import nats_facts, redis_facts
@@ -27,12 +27,12 @@ def running(home: Home) -> MeshStatus | None:
     return now if now is not None and found is not None and now.pid == found.pid else None
 
 
-def examine(home: Home, nats_url: str | None, redis_url: str | None) -> Facts:
+def examine(home: Home, nats_url: str | None, redis_url: str | None) -> DoctorFacts:
     """`nats_url`, `redis_url`: somebody else's, instead of the stores of the mesh in `home`."""
     return asyncio.run(_examine(home, nats_url, redis_url))
 
 
-async def _examine(home: Home, nats_url: str | None, redis_url: str | None) -> Facts:
+async def _examine(home: Home, nats_url: str | None, redis_url: str | None) -> DoctorFacts:
     mesh = running(home)
     own = _own_stores(home) if mesh else StoreUrls("", "")
     nats, redis = nats_url or own.nats, redis_url or own.redis
@@ -61,7 +61,7 @@ async def _examine(home: Home, nats_url: str | None, redis_url: str | None) -> F
             problems[name] = f"{type(error).__name__}: {error}"
 
     await asyncio.gather(*(within(name, answer) for name, answer in asked.items()))
-    return Facts(**found, problems=problems)
+    return DoctorFacts(**found, problems=problems)
 
 
 def _own_stores(home: Home) -> StoreUrls:

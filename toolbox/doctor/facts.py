@@ -134,7 +134,7 @@ class MeshFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class DoctorFacts:
     machine: MachineFacts | None = None
     nats: NatsFacts | None = None
     redis: RedisFacts | None = None

@@ -28,7 +28,7 @@ class Severity(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Diagnosis:
     """`subject`: what it is about, such as an instance or an address."""
 
     id: str
@@ -38,15 +38,15 @@ class Finding:
     remedy: str
 
 
-def error(id_: str, subject: str, reason: str, remedy: str) -> Finding:
-    return Finding(id_, Severity.ERROR, subject, reason, remedy)
+def error(id_: str, subject: str, reason: str, remedy: str) -> Diagnosis:
+    return Diagnosis(id_, Severity.ERROR, subject, reason, remedy)
 
 
-def warning(id_: str, subject: str, reason: str, remedy: str) -> Finding:
-    return Finding(id_, Severity.WARNING, subject, reason, remedy)
+def warning(id_: str, subject: str, reason: str, remedy: str) -> Diagnosis:
+    return Diagnosis(id_, Severity.WARNING, subject, reason, remedy)
 
 
-def disk_findings(path: str, free_bytes: float, size_bytes: float, problem: str = "") -> Iterator[Finding]:
+def disk_findings(path: str, free_bytes: float, size_bytes: float, problem: str = "") -> Iterator[Diagnosis]:
     remedy = "free some space on it, or move the home (--home) or NATS's store_dir to a bigger one"
     if problem:
         yield error("disk-full", path, problem, remedy)
@@ -60,7 +60,7 @@ def disk_findings(path: str, free_bytes: float, size_bytes: float, problem: str 
         )
 
 
-def slow_finding(subject: str, round_trip_s: float) -> Finding:
+def slow_finding(subject: str, round_trip_s: float) -> Diagnosis:
     return warning(
         "dependency-slow",
         subject,
@@ -69,7 +69,7 @@ def slow_finding(subject: str, round_trip_s: float) -> Finding:
     )
 
 
-def clock_finding(subject: str, offset_s: float) -> Finding:
+def clock_finding(subject: str, offset_s: float) -> Diagnosis:
     return error(
         "clock-off",
         subject,
@@ -78,7 +78,7 @@ def clock_finding(subject: str, offset_s: float) -> Finding:
     )
 
 
-def dead_letters(count: float) -> Finding:
+def dead_letters(count: float) -> Diagnosis:
     return warning(
         "dead-letters",
         "DEAD_LETTERS",
@@ -87,7 +87,7 @@ def dead_letters(count: float) -> Finding:
     )
 
 
-def log_finding(used_bytes: float, max_bytes: float) -> Finding:
+def log_finding(used_bytes: float, max_bytes: float) -> Diagnosis:
     return error(
         "event-log-nearly-full",
         "EVENTS",

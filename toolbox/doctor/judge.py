@@ -11,7 +11,7 @@ from mesh import limits
 from mesh.jetstream import subjects
 from toolbox.doctor.facts import (
     CertificateFact,
-    Facts,
+    DoctorFacts,
     MachineFacts,
     MeshFacts,
     NatsFacts,
@@ -23,7 +23,7 @@ from toolbox.doctor.findings import (
     CLOCK_S,
     SLOW_S,
     USED,
-    Finding,
+    Diagnosis,
     Severity,
     clock_finding,
     dead_letters,
@@ -45,7 +45,7 @@ MESH_PORTS = (20_000, 32_000)
 """As toolbox.local.ports has them: outside of the kernel's range for outgoing connections, as a rule."""
 
 
-def judge(facts: Facts) -> list[Finding]:
+def judge(facts: DoctorFacts) -> list[Diagnosis]:
     """Errors first, otherwise in the order of what they are about: the machine, its stores, the mesh."""
     found = [*_machine(facts.machine, mesh_runs=facts.mesh is not None)] if facts.machine else []
     for of, why in facts.problems.items():
@@ -63,15 +63,15 @@ def judge(facts: Facts) -> list[Finding]:
     return sorted(_once(found), key=lambda each: each.severity != Severity.ERROR)
 
 
-def _once(found: list[Finding]) -> list[Finding]:
+def _once(found: list[Diagnosis]) -> list[Diagnosis]:
     """The first of each id and subject: the same is seen from several sides."""
-    first: dict[tuple[str, str], Finding] = {}
+    first: dict[tuple[str, str], Diagnosis] = {}
     for each in found:
         first.setdefault((each.id, each.subject), each)
     return list(first.values())
 
 
-def _machine(machine: MachineFacts, *, mesh_runs: bool) -> Iterator[Finding]:
+def _machine(machine: MachineFacts, *, mesh_runs: bool) -> Iterator[Diagnosis]:
     for each in machine.programs:
         if each.problem:
             yield error("program-missing", each.name, each.problem, "see the reason: it names the way out")
@@ -122,7 +122,7 @@ def _machine(machine: MachineFacts, *, mesh_runs: bool) -> Iterator[Finding]:
         )
 
 
-def _nats(nats: NatsFacts) -> Iterator[Finding]:
+def _nats(nats: NatsFacts) -> Iterator[Diagnosis]:
     subject = "NATS"
     if nats.problem:
         yield error(
@@ -158,7 +158,7 @@ def _nats(nats: NatsFacts) -> Iterator[Finding]:
             )
 
 
-def _redis(redis: RedisFacts) -> Iterator[Finding]:
+def _redis(redis: RedisFacts) -> Iterator[Diagnosis]:
     subject = "Redis"
     if redis.problem:
         yield error(
@@ -184,12 +184,12 @@ def _redis(redis: RedisFacts) -> Iterator[Finding]:
         )
 
 
-def _slow(subject: str, round_trip_s: float | None) -> Iterator[Finding]:
+def _slow(subject: str, round_trip_s: float | None) -> Iterator[Diagnosis]:
     if round_trip_s is not None and round_trip_s > SLOW_S:
         yield slow_finding(subject, round_trip_s)
 
 
-def _certificate(certificate: CertificateFact) -> Iterator[Finding]:
+def _certificate(certificate: CertificateFact) -> Iterator[Diagnosis]:
     days = certificate.days_left
     remedy = "renew it; up takes the new files while it runs"
     if days is None:
@@ -200,7 +200,7 @@ def _certificate(certificate: CertificateFact) -> Iterator[Finding]:
         yield warning("certificate-expiring", certificate.of, f"it ends in {days:.0f} days", remedy)
 
 
-def _mesh(mesh: MeshFacts) -> Iterator[Finding]:
+def _mesh(mesh: MeshFacts) -> Iterator[Diagnosis]:
     for process in mesh.processes:
         yield from _process(process)
     for name, promise in mesh.promises.items():
@@ -232,7 +232,7 @@ def _mesh(mesh: MeshFacts) -> Iterator[Finding]:
     yield from metric_findings(mesh.now, mesh.before)
 
 
-def _process(process: ProcessFact) -> Iterator[Finding]:
+def _process(process: ProcessFact) -> Iterator[Diagnosis]:
     if process.state in ("failed", "backoff"):
         yield error("process-down", process.name, process.detail or process.state, "see its log")
     elif process.problem:

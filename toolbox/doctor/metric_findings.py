@@ -14,7 +14,7 @@ from toolbox.doctor.findings import (
     PRESSURE,
     SLOW_S,
     USED,
-    Finding,
+    Diagnosis,
     clock_finding,
     dead_letters,
     disk_findings,
@@ -27,7 +27,7 @@ from toolbox.doctor.findings import (
 _Key = tuple[str, str]
 
 
-def metric_findings(now: Sequence[Sample], before: Sequence[Sample]) -> Iterator[Finding]:
+def metric_findings(now: Sequence[Sample], before: Sequence[Sample]) -> Iterator[Diagnosis]:
     if not now:
         return
     yield from _slow(now, before)
@@ -59,7 +59,7 @@ def metric_findings(now: Sequence[Sample], before: Sequence[Sample]) -> Iterator
         yield dead_letters(letters)
 
 
-def _slow(now: Sequence[Sample], before: Sequence[Sample]) -> Iterator[Finding]:
+def _slow(now: Sequence[Sample], before: Sequence[Sample]) -> Iterator[Diagnosis]:
     sums, counts = (
         {part: _by_dependency(samples, part) for part in ("sum", "count")} for samples in (now, before)
     )
@@ -75,7 +75,7 @@ def _by_dependency(samples: Sequence[Sample], part: str) -> dict[_Key, float]:
     return {(_who(sample), sample.labels["dependency"]): sample.value for sample in found}
 
 
-def _folding(now: Sequence[Sample]) -> Iterator[Finding]:
+def _folding(now: Sequence[Sample]) -> Iterator[Diagnosis]:
     lags: dict[str, float] = {}
     for sample in _of(now, d.AGGREGATE_LAG_SECONDS.exposed):
         lags[_who(sample)] = max(lags.get(_who(sample), 0.0), sample.value)
@@ -97,7 +97,7 @@ def _folding(now: Sequence[Sample]) -> Iterator[Finding]:
         )
 
 
-def _ingest(now: Sequence[Sample]) -> Iterator[Finding]:
+def _ingest(now: Sequence[Sample]) -> Iterator[Diagnosis]:
     most = {_who(sample): sample.value for sample in _of(now, d.INGEST_LOG_MAX.exposed)}
     for sample in _of(now, d.INGEST_LOG_USED.exposed):
         max_bytes = most.get(_who(sample), 0.0)

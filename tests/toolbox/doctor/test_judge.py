@@ -10,7 +10,7 @@ import pytest
 from toolbox.doctor.facts import (
     CertificateFact,
     DiskFact,
-    Facts,
+    DoctorFacts,
     MachineFacts,
     MeshFacts,
     NatsFacts,
@@ -86,40 +86,40 @@ def mesh(**values: float) -> MeshFacts:
     )
 
 
-GOOD = Facts(MACHINE, NATS, REDIS, (CertificateFact("the edge", 20.0),), mesh())
+GOOD = DoctorFacts(MACHINE, NATS, REDIS, (CertificateFact("the edge", 20.0),), mesh())
 
 
 def test_of_what_is_well_it_says_nothing_with_or_without_a_mesh() -> None:
     assert judge(GOOD) == []
-    assert judge(Facts(MACHINE)) == []
+    assert judge(DoctorFacts(MACHINE)) == []
     assert judge(replace(GOOD, nats=None, redis=None, mesh=None)) == []
 
 
-def machine(**changes: Any) -> Facts:
+def machine(**changes: Any) -> DoctorFacts:
     return replace(GOOD, machine=replace(MACHINE, **changes), mesh=None)
 
 
-def nats(**changes: Any) -> Facts:
+def nats(**changes: Any) -> DoctorFacts:
     return replace(GOOD, nats=replace(NATS, **changes))
 
 
-def redis(**changes: Any) -> Facts:
+def redis(**changes: Any) -> DoctorFacts:
     return replace(GOOD, redis=replace(REDIS, **changes))
 
 
-def process(**changes: Any) -> Facts:
+def process(**changes: Any) -> DoctorFacts:
     return replace(GOOD, mesh=replace(mesh(), processes=(replace(PROCESS, **changes),)))
 
 
-def said(**answer: Any) -> Facts:
+def said(**answer: Any) -> DoctorFacts:
     return replace(GOOD, mesh=replace(mesh(), said={"ingest-1": answer}))
 
 
-def measured(**values: float) -> Facts:
+def measured(**values: float) -> DoctorFacts:
     return replace(GOOD, mesh=mesh(**values))
 
 
-CASES: dict[str, tuple[Facts, str, str, str]] = {
+CASES: dict[str, tuple[DoctorFacts, str, str, str]] = {
     # name: (facts, id, severity, words of the reason)
     "no program": (
         machine(programs=(ProgramFact("envoy", problem="not there"),)),
