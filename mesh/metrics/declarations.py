@@ -194,6 +194,10 @@ INGEST_BACKLOG = _gauge(
 )
 INGEST_LOG_USED = _gauge("ingest_event_log_used_bytes", "Size of the event stream.")
 INGEST_LOG_MAX = _gauge("ingest_event_log_max_bytes", "What it may hold; 0: without bound.")
+INGEST_DISK_FREE = _gauge(
+    "ingest_disk_free_bytes", "Free on the disk of NATS, where that is this machine's (--nats-store)."
+)
+INGEST_DISK_SIZE = _gauge("ingest_disk_size_bytes", "Size of that disk.")
 
 # aggregate
 
@@ -218,7 +222,8 @@ AGGREGATE_LATE = _counter(
     "aggregate_flushes_late", "Flushes stored more than half an interval after they were due."
 )
 AGGREGATE_INTERVAL = _gauge(
-    "aggregate_flush_interval_seconds", "The interval of flushes; wider while they are late."
+    "aggregate_flush_interval_seconds",
+    "The longest interval between flushes of a partition; wider while it is late.",
 )
 AGGREGATE_LEASES = _counter(
     "aggregate_lease_changes", "Leases that were acquired, released or lost.", "change"

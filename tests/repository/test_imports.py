@@ -1,6 +1,7 @@
 """Who may import whom, stated once; no cycle of imports; and pure cores are pure, whatever they import.
 
     toolbox.cli -> toolbox.chaos -> toolbox.local, toolbox.load -> grandstand.client
+    toolbox.cli -> toolbox.doctor -> toolbox.local
     toolbox.local -> mesh.canary
     services, mesh.canary -> mesh, grandstand.client
     mesh, grandstand.client, grandstand.fold -> grandstand.wire -> generated stubs
@@ -36,7 +37,8 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "toolbox.load": ("grandstand.client",),
     "toolbox.local": ("mesh.canary", "grandstand.client"),
     "toolbox.chaos": ("toolbox.local", "toolbox.load"),
-    "toolbox.cli": ("toolbox.chaos",),
+    "toolbox.doctor": ("toolbox.local",),
+    "toolbox.cli": ("toolbox.chaos", "toolbox.doctor"),
     "bench": (*SERVICES, "toolbox.cli"),
     "tools": ("toolbox.cli",),
 }
@@ -269,6 +271,10 @@ CORES = (
     "toolbox.chaos.stalls",
     "toolbox.chaos.strike",
     "toolbox.local.lifecycle",
+    "toolbox.doctor.facts",
+    "toolbox.doctor.findings",
+    "toolbox.doctor.judge",
+    "toolbox.doctor.metric_findings",
 )
 IO = ("asyncio", "grpc", "nats", "redis")
 

@@ -19,6 +19,7 @@ from toolbox.cli import (
     certs,
     chaos,
     definitions,
+    doctor,
     explain,
     load,
     notices,
@@ -35,6 +36,7 @@ from toolbox.local import provision
 
 MODULES = (
     run,
+    doctor,
     token,
     certs,
     rebuild,

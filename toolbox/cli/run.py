@@ -151,6 +151,9 @@ def up(
     traces: Annotated[
         bool, typer.Option("--traces", help="Start a tracing UI and send traces to it.")
     ] = False,
+    metrics: Annotated[
+        bool, typer.Option("--metrics", help="Start Prometheus with the rules of deploy/observability.")
+    ] = False,
     otlp: Annotated[
         str | None,
         typer.Option(
@@ -272,6 +275,7 @@ def up(
         edge_port=port,
         mesh_port=mesh_port,
         traces=traces,
+        metrics=metrics,
     )
     if end_with_parent:
         end_with_parent_process(signal.SIGTERM)
@@ -420,10 +424,9 @@ def _print_status(now: MeshStatus, found: dict[str, Any]) -> None:
     console.print(f"{headline}: {at.edge} (mesh {at.mesh}, pid {now.pid})", soft_wrap=True)
     for line, is_well in (*health.lines(found), canary_page.said(at.metrics)):
         console.print(line, soft_wrap=True, markup=False, style="" if is_well else "red")
-    if at.traces_ui:
-        console.print(f"traces: {at.traces_ui}", soft_wrap=True)
-    if at.metrics:
-        console.print(f"metrics: {at.metrics}", soft_wrap=True)
+    for name, url in (("traces", at.traces_ui), ("metrics", at.metrics), ("Prometheus", at.prometheus)):
+        if url:
+            console.print(f"{name}: {url}", soft_wrap=True)
     console.print(f"tokens: {now.keys}", soft_wrap=True, markup=False)
     if now.edge_tls:
         console.print(f"edge TLS: {now.edge_tls}", soft_wrap=True, markup=False)

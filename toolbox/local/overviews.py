@@ -93,7 +93,7 @@ def families_by_instance(text: str) -> dict[str, list[Family]]:
         raise ValueError(f"{len(text)} characters of metrics that were cut off")
     found: dict[str, list[Family]] = {}
     needed = "\n".join([*_needed(text.splitlines()), "# EOF\n"])
-    for family in text_string_to_metric_families(needed):  # type: ignore[no-untyped-call]
+    for family in text_string_to_metric_families(needed):
         by_instance: dict[str, Family] = {}
         for sample in family.samples:
             instance = sample.labels.get("instance", "")

@@ -22,10 +22,10 @@ from mesh.envoy.bootstrap import bootstrap
 from mesh.envoy.config import EdgeTls, Endpoint, EnvoyConfig, PageFile, SocketPath
 from mesh.envoy.contract import KINDS, clusters_of, services_of
 from mesh.secrecy import NATS_VARIABLE, REDIS_VARIABLE, without_login
-from toolbox.local import exempt, store_users
+from toolbox.local import exempt, prometheus, store_users
 from toolbox.local.canary import canary_process
 from toolbox.local.home import Home
-from toolbox.local.keys import TokenKeys
+from toolbox.local.keys import TokenKeys, key_arguments
 from toolbox.local.metrics_collector import Scraped
 from toolbox.local.running import reached_without_tls
 from toolbox.local.spec import (
@@ -117,6 +117,8 @@ class Programs:
     valkey: Path | None
     envoy: Path
     traces: Path | None = None
+    prometheus: Path | None = None
+    """When `--metrics` is wanted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,7 @@ class PortPlan:
     """Of each service: where it tells of itself."""
     metrics: int = 0
     """Where all of that is collected; 0: nowhere."""
+    prometheus: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +239,10 @@ def plan(
         for name in measured_names(options)
         if name in ports.admin
     )
+    if programs.prometheus is not None:
+        rules = checkout / prometheus.RULES
+        files[prometheus.config_of(home)] = prometheus.config(scraped, ports.metrics, rules)
+        processes.append(prometheus.process(programs.prometheus, ports.prometheus, home, _TRACES))
     return MeshPlan(tuple(processes), addresses, files, scraped, ports.metrics)
 
 
@@ -266,6 +273,7 @@ def _addresses(options: Options, programs: Programs, ports: PortPlan) -> Address
         otlp=f"http://{LOOPBACK}:{ports.otlp_grpc}" if traces else options.otlp,
         traces_ui=f"http://{LOOPBACK}:{ports.traces_ui}" if traces else None,
         metrics=f"http://{LOOPBACK}:{ports.metrics}/metrics" if ports.metrics else None,
+        prometheus=f"http://{LOOPBACK}:{ports.prometheus}" if programs.prometheus else None,
     )
 
 
@@ -380,7 +388,7 @@ def _service(
             *(("--replicas", str(options.replicas)) if options.replicas > 1 else ()),
             *(("--events-bytes", str(options.events_bytes)) if options.events_bytes else ()),
             *(("--nats-store", str(home.nats)) if kind == "ingest" and "nats" in stores else ()),
-            *("--instance", name, *otlp, *_key_arguments(kind, keys)),
+            *("--instance", name, *otlp, *key_arguments(kind, keys)),
             *exempt.arguments(options.trusted_hops, options.exempt),
         ),
         probe=GrpcProbe(port, ("", *services_of(kind))),
@@ -390,17 +398,6 @@ def _service(
         cwd=home.run,
         grace_s=SERVICE_GRACE_S,
         stop_stage=_STAGES[kind],
-    )
-
-
-def _key_arguments(kind: str, keys: TokenKeys) -> tuple[str, ...]:
-    environment = "production" if keys.production else "development"
-    guests = keys.guest_key if kind == "gateway" else None
-    return (
-        *("--keys", keys.services, "--mesh-key", str(keys.mesh_key), "--environment", environment),
-        *(("--issuer", keys.issuer) if keys.issuer else ()),
-        *(("--actor-claim", keys.actor_claim) if keys.actor_claim else ()),
-        *(("--guest-key", str(guests)) if guests else ()),
     )
 
 

@@ -129,7 +129,8 @@ async def get(at: int | Path, path: str) -> tuple[int, bytes]:
         status = int(head.split(b" ", 2)[1])
         body = b""
         if b"transfer-encoding: chunked" not in head:
-            while part := await reader.read(HTTP_BODY_BYTES_MAX - len(body)):
+            # One read gives what has come so far.
+            while len(body) < HTTP_BODY_BYTES_MAX and (part := await reader.read(HTTP_BODY_BYTES_MAX)):
                 body += part
             return status, body
         while len(body) < HTTP_BODY_BYTES_MAX and (size := int((await reader.readline()).split(b";")[0], 16)):

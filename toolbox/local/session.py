@@ -39,6 +39,7 @@ from toolbox.local.plan import (
     plan,
     service_names,
 )
+from toolbox.local.prometheus import prometheus
 from toolbox.local.redis_check import RedisFound
 from toolbox.local.status import MeshStatus
 from toolbox.local.store_users import Logins
@@ -48,7 +49,8 @@ from toolbox.local.supervisor import StartFailed, Supervisor
 EDGE_PORT = 8080
 MESH_PORT = 8081
 METRICS_PORT = 8082
-"""Or another, when it is taken."""
+PROMETHEUS_PORT = 9090
+"""Or another, when it is taken; likewise METRICS_PORT."""
 DESCRIPTORS_PER_CONNECTION = 1.25
 """Viewers share upstream connections; the rest of a process' descriptors are for those and for files."""
 TICK_S = 0.1
@@ -63,6 +65,8 @@ class UpRequest:
     edge_port: int = EDGE_PORT
     mesh_port: int | None = None
     traces: bool = False
+    metrics: bool = False
+    """Whether to start Prometheus."""
 
 
 @dataclass(slots=True)
@@ -123,6 +127,7 @@ def _programs(request: UpRequest) -> Programs:
         valkey=None if options.redis_url else provision.valkey_server(),
         envoy=provision.envoy(),
         traces=dashboard() if request.traces else None,
+        prometheus=prometheus() if request.metrics else None,
     )
 
 
@@ -168,10 +173,15 @@ def _ports(request: UpRequest, claims: ports_of.Ports) -> PortPlan:
             otlp_grpc=claims.take(),
             otlp_http=claims.take(),
             admin={name: claims.take() for name in measured_names(options)},
-            metrics=METRICS_PORT if claims.choose(LOOPBACK, METRICS_PORT) else claims.take(),
+            metrics=_preferred(claims, METRICS_PORT),
+            prometheus=_preferred(claims, PROMETHEUS_PORT) if request.metrics else 0,
         )
     except ports_of.NoPort as error:
         raise MeshError(str(error)) from None
+
+
+def _preferred(claims: ports_of.Ports, port: int) -> int:
+    return port if claims.choose(LOOPBACK, port) else claims.take()
 
 
 def _claim_port(claims: ports_of.Ports, host: str, port: int, option: str) -> None:
