@@ -32,6 +32,7 @@ EXPORT_S = 5.0
 EVERY_S = 0.5
 STOP_S = 2.0
 _NOISY = ("opentelemetry.exporter", "opentelemetry.sdk")
+_TELLS_WHY = "opentelemetry.exporter.otlp.proto.grpc.exporter"
 
 
 class SpanExport:
@@ -45,16 +46,20 @@ class SpanExport:
         self.provider = TracerProvider(
             resource=self._resource, sampler=ParentBased(TraceIdRatioBased(share)), shutdown_on_exit=False
         )
+        inner = OTLPSpanExporter(endpoint=otlp, insecure=otlp.startswith("http://"), timeout=EXPORT_S)
+        self._exporter = TellingExporter(inner, otlp)
         self._processor = BatchSpanProcessor(
-            TellingExporter(
-                OTLPSpanExporter(endpoint=otlp, insecure=otlp.startswith("http://"), timeout=EXPORT_S),
-                otlp,
-            ),
+            self._exporter,
             max_queue_size=QUEUE_MAX,
             max_export_batch_size=BATCH_MAX,
             schedule_delay_millis=EVERY_S * 1000,
         )
         self.provider.add_span_processor(self._processor)
+
+    @property
+    def failures(self) -> int:
+        """Attempts that failed, since the start."""
+        return self._exporter.failures
 
     def add(self, span: SpanRecord) -> None:
         self._processor.on_end(self._readable(span))
@@ -80,6 +85,10 @@ class SpanExport:
         ending = threading.Thread(target=self.provider.shutdown, name="last spans", daemon=True)
         ending.start()
         ending.join(STOP_S)
+        if ending.is_alive():
+            # Its call is cut off: else the end of the process waits for it.
+            self._exporter.shutdown()
+            ending.join(STOP_S)
 
 
 class TellingExporter(SpanExporter):
@@ -90,9 +99,12 @@ class TellingExporter(SpanExporter):
         self._address = address
         self._reasons = _LastError()
         self._lost = 0
+        self.failures = 0
         for name in _NOISY:
             noisy = logging.getLogger(name)
             noisy.handlers, noisy.propagate = [self._reasons], False
+        # It leaves out what it said a moment ago, of another exporter too.
+        logging.getLogger(_TELLS_WHY).filters.clear()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         try:
@@ -106,6 +118,7 @@ class TellingExporter(SpanExporter):
                     *(self._address, self._reasons.last or "no reason given"),
                 )
             self._lost += len(spans)
+            self.failures += 1
         elif self._lost:
             log.warning("the collector at %s takes spans again; %d were dropped", self._address, self._lost)
             self._lost = 0
