@@ -252,7 +252,7 @@ class Feed:
             self._follow()
             await self._host.results.load(self.game_id)
         except (NatsError, RedisError, TimeoutError, Unknown) as error:
-            log.info("game %s is not read: %s", self.game_id, error)
+            log.info("game %s is not read: %s", self.game_id, error, extra={"game": self.game_id})
 
     async def _refresh(self) -> None:
         """The game's spread, past the catalog's watch."""

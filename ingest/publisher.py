@@ -213,7 +213,9 @@ class BlockPublisher:
                 self._checker.check_stage(place, self._catalog.clock.at_s(heard_s))
             except GrandstandError as closed:
                 log.warning(
-                    "%d events for %s were stored too late to be acked: %s", len(entries), place, closed
+                    "%d events for %s were stored too late to be acked: %s",
+                    *(len(entries), place, closed),
+                    extra={"game": place[0]},
                 )
                 self._tell(batch, entries, closed, maybe_stored=True)
             else:

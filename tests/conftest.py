@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.support.log_secrets import TokenWatch, leaks
 
 # Some tests fork while others' gRPC threads live in this process; its fork handlers may hang then.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
@@ -33,6 +36,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         slow = [item for item in items if item.get_closest_marker("slow")]
         items[:] = [item for item in items if item not in slow]
         config.hook.pytest_deselected(items=slow)
+
+
+_TOKENS = TokenWatch()
+
+
+def pytest_sessionstart() -> None:
+    logging.getLogger().addHandler(_TOKENS)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """No log of the whole run holds a token, a password or a key."""
+    found = [*_TOKENS.found, *leaks(session.config._tmp_path_factory.getbasetemp())]  # type: ignore[attr-defined]
+    if found:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        for each in found:
+            print(f"\nERROR a secret is logged: {each}")
 
 
 @pytest.fixture(scope="session")
