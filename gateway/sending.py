@@ -73,6 +73,8 @@ class Sending:
         self._clock = clock
         self._verifier = verifier
         self._is_traced = telemetry.is_on()
+        self._has_collector = telemetry.has_collector()
+        """Without one nothing is sampled, and only what is forced is of use."""
 
     def accept(self, call: Call) -> Handler:
         """Raises Unauthenticated, Unavailable."""
@@ -86,7 +88,9 @@ class Sending:
             span = telemetry.server_span(call.path, metadata, began_ns)
             telemetry.end_server_span(span, error.code, error.message)
             raise
-        span = telemetry.server_span(call.path, metadata, began_ns, may_force=identity.producer)
+        span = None
+        if self._has_collector or identity.producer:
+            span = telemetry.server_span(call.path, metadata, began_ns, may_force=identity.producer)
         return _Send(self, call, identity, span, began_ns)
 
     def identify(self, authorization: str | None) -> Identity:
@@ -195,7 +199,8 @@ class _Send:
             self._span = None
         else:
             seconds = (time.time_ns() - self._began_ns) / 1e9
-            telemetry.late_server_span(self._call.path, seconds, code, message)
+            if code or seconds > telemetry.SLOW_S:
+                telemetry.late_server_span(self._call.path, seconds, code, message)
         self._began_ns = 0
 
 

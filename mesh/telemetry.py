@@ -81,6 +81,10 @@ def is_on() -> bool:
     return _kept is not None
 
 
+def has_collector() -> bool:
+    return _export is not None
+
+
 def recent_spans() -> bytes:
     """The newest spans of this process, as JSON."""
     return b'{"spans": []}\n' if _kept is None else _kept.page()
@@ -111,14 +115,12 @@ def server_span(
     `end_server_span`. Attributes: the semantic conventions for gRPC."""
     if _kept is None:
         return None
-    parent = client = agent = ""
+    parent = client = ""
     for name, value in metadata:
         if name == "traceparent":
             parent = value
         elif name == CLIENT_CONTEXT:
             client = value
-        elif name == "user-agent":
-            agent = value
     forced = may_force and is_sampled(client)
     if not forced and not is_sampled(parent):
         return None
@@ -128,16 +130,9 @@ def server_span(
     if found is None or not found.is_sampled:
         return None
     service, _, method = path[1:].partition("/")
-    attributes: dict[str, str | int | bool] = {
-        "rpc.system": "grpc",
-        "rpc.service": service,
-        "rpc.method": method,
-    }
-    if agent:
-        attributes["rpc.user_agent"] = agent
-    return SpanRecord(
-        path, SpanKind.SERVER, started_ns or time.time_ns(), found, [other] if other else (), attributes
-    )
+    attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method}
+    links = [other] if other else ()
+    return SpanRecord(path, SpanKind.SERVER, started_ns or time.time_ns(), found, links, attributes)
 
 
 def end_server_span(span: SpanRecord | None, code: int = 0, message: str = "") -> None:
@@ -195,12 +190,9 @@ def batch_span(
 
 @contextlib.contextmanager
 def inner_span(
-    name: str, kind: SpanKind, parent: SpanRecord | None, attributes: Attributes | None = None
-) -> Iterator[SpanRecord | None]:
-    """A part of `parent`; nothing without one."""
-    if parent is None:
-        yield None
-        return
+    name: str, kind: SpanKind, parent: SpanRecord, attributes: Attributes | None = None
+) -> Iterator[SpanRecord]:
+    """A part of `parent`."""
     within = TraceContext(parent.trace_id, parent.span_id, is_sampled=True)
     span = SpanRecord(name, kind, time.time_ns(), within, (), attributes)
     with _running(span):

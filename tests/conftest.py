@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -45,10 +45,19 @@ def pytest_sessionstart() -> None:
     logging.getLogger().addHandler(_TOKENS)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """What a worker of a parallel run found in its own lines."""
+    _TOKENS.found += getattr(node, "workeroutput", {}).get("logged_tokens", [])
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """No log of the whole run holds a token, a password or a key."""
-    found = [*_TOKENS.found, *leaks(session.config._tmp_path_factory.getbasetemp())]  # type: ignore[attr-defined]
-    if found:
+    config: Any = session.config
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["logged_tokens"] = _TOKENS.found
+        return
+    if found := [*_TOKENS.found, *leaks(config._tmp_path_factory.getbasetemp())]:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
         for each in found:
             print(f"\nERROR a secret is logged: {each}")
