@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
 
+from mesh.logs.line import without_secrets
+
 CLIENT_CONTEXT = "grandstand-traceparent"
 """The header in which the edge hands on a client's own `traceparent`: followed for trusted roles only."""
 EVENTS_MAX = 8
@@ -112,7 +114,7 @@ class SpanRecord:
             self.events.append((name, at_ns))
 
     def failed(self, why: str) -> None:
-        self.error = why[:ERROR_CHARACTERS_MAX] or "failed"
+        self.error = without_secrets(why)[:ERROR_CHARACTERS_MAX] or "failed"
 
     def as_json(self) -> dict[str, Any]:
         return {
