@@ -19,7 +19,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -336,7 +335,7 @@ class LeaseSession:
             self._last_at_s = message.stored_at_s
             if message.headers is not None and (cause := telemetry.cause_in(message.headers)):
                 self._causes.append(cause)
-                self._traced_ns = self._traced_ns or time.time_ns()
+                self._traced_ns = self._traced_ns or wall_clock.now_ns()
             now = loop.time()
             much = self._partition.unflushed_events >= bounds.FLUSH_EVENTS_MAX
             if much or now - max(began_at, self._flushed_at) >= self._pace.interval_s:

@@ -81,7 +81,7 @@ class Sending:
         metadata = call.metadata
         if not self._is_traced:
             return _Send(self, call, self.identify(authorization_of(metadata)), None)
-        began_ns = time.time_ns()
+        began_ns = wall_clock.now_ns()
         try:
             identity = self.identify(authorization_of(metadata))
         except GrandstandError as error:
@@ -198,7 +198,7 @@ class _Send:
             telemetry.end_server_span(self._span, code, message)
             self._span = None
         else:
-            seconds = (time.time_ns() - self._began_ns) / 1e9
+            seconds = (wall_clock.now_ns() - self._began_ns) / 1e9
             if code or seconds > telemetry.SLOW_S:
                 telemetry.late_server_span(self._call.path, seconds, code, message)
         self._began_ns = 0

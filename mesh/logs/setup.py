@@ -22,6 +22,7 @@ from types import TracebackType
 
 from opentelemetry import trace
 
+from mesh import wall_clock
 from mesh.logs.line import in_words, json_line, timestamp
 from mesh.logs.repeats import WINDOW_S, Repeats
 
@@ -91,7 +92,7 @@ class LogHandler(logging.Handler):
         given = record.__dict__
         return json_line(
             {
-                "time": timestamp(time.time() if left_out else record.created),
+                "time": timestamp(wall_clock.now_s()),
                 "level": record.levelname.lower(),
                 "instance": self._instance,
                 "logger": record.name,
@@ -137,7 +138,7 @@ class LogHandler(logging.Handler):
 
     def _write(self, line: str) -> None:
         if self._lost:
-            lost = {"time": timestamp(time.time()), "level": "warning", "instance": self._instance}
+            lost = {"time": timestamp(wall_clock.now_s()), "level": "warning", "instance": self._instance}
             said = json_line(lost | {"message": f"{self._lost} lines of this log were lost"})
             if not self._written(said):
                 self._lost += 1

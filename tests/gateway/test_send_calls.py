@@ -341,6 +341,7 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[dict[str, Any]]]
     """What spans there are, with traces on."""
     kept = KeptSpans("gateway", "gateway-1")
     monkeypatch.setattr(telemetry, "_kept", kept)
+    monkeypatch.setattr(telemetry, "has_collector", lambda: True)
 
     def found() -> list[dict[str, Any]]:
         spans: list[dict[str, Any]] = json.loads(kept.page())["spans"]
