@@ -1,10 +1,10 @@
 """The mesh itself: which processes run, with which arguments and configuration files. Pure.
 
     nats, valkey (and traces)  ──▶  ingest, aggregate, gateway, notify  ──▶  demo
-    envoy starts beside them and is ready when each of its clusters has a healthy host
+    envoy and canary start beside them; envoy is ready when each of its clusters has a healthy host
 
-Stopped the other way round: demo, then gateways (their pending sends still find an ingest), ingest and
-notify, aggregate, Envoy, the two stores, and at last the collector of the traces of all this.
+Stopped the other way round: demo and canary, then gateways (their pending sends still find an ingest),
+ingest and notify, aggregate, Envoy, the two stores, and at last the collector of the traces of all this.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from mesh.envoy.config import EdgeTls, Endpoint, EnvoyConfig, PageFile, SocketPa
 from mesh.envoy.contract import KINDS, clusters_of, services_of
 from mesh.secrecy import NATS_VARIABLE, REDIS_VARIABLE, without_login
 from toolbox.local import exempt, store_users
+from toolbox.local.canary import canary_process
+from toolbox.local.dashboard import DashboardPorts, dashboard_process
 from toolbox.local.home import Home
 from toolbox.local.keys import TokenKeys
 from toolbox.local.metrics_collector import Scraped
@@ -30,14 +32,13 @@ from toolbox.local.running import reached_without_tls
 from toolbox.local.spec import (
     EnvoyProbe,
     GrpcProbe,
-    HttpProbe,
     NatsProbe,
     ProcessSpec,
     RedisProbe,
     RunningProbe,
 )
 from toolbox.local.status import Addresses
-from toolbox.local.store_users import ADMIN, OPERATOR, SUPERVISOR, Logins, StoreUrls
+from toolbox.local.store_users import ADMIN, CANARY, OPERATOR, SUPERVISOR, Logins, StoreUrls
 from toolbox.local.stores import LOOPBACK, nats_conf, valkey_conf
 
 REPLICAS_MAX = 16
@@ -49,16 +50,6 @@ SAMPLER_ARGUMENT = "OTEL_TRACES_SAMPLER_ARG"
 SERVICE_GRACE_S = limits.DRAIN_GRACE_S + 3.0
 STORE_GRACE_S = 10.0
 _DEMO, _GATEWAY, _INGEST, _AGGREGATE, _ENVOY, _STORES, _TRACES = range(7)
-
-_DOTNET = {
-    # Runs without libicu; the dashboard asks for cultures by name, so they must be made up.
-    "DOTNET_SYSTEM_GLOBALIZATION_INVARIANT": "1",
-    "DOTNET_SYSTEM_GLOBALIZATION_PREDEFINED_CULTURES_ONLY": "false",
-    "DOTNET_CLI_TELEMETRY_OPTOUT": "1",
-    "DOTNET_NOLOGO": "1",
-    # Else a killed dashboard leaves its debugger's sockets in the temporary folder.
-    "DOTNET_EnableDiagnostics": "0",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +95,9 @@ class Options:
     trace_share: float = 1.0
     log_level: str = "info"
     """Of Grandstand's own processes (mesh.logs.line.LEVELS)."""
+    canary: bool = True
+    canary_token: str | None = None
+    """A file with a token of a platform's; None: the home's own key makes one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +150,11 @@ def service_names(options: Options) -> tuple[str, ...]:
     )
 
 
+def measured_names(options: Options) -> tuple[str, ...]:
+    """The processes that have an admin port."""
+    return (*service_names(options), *((CANARY,) if options.canary else ()))
+
+
 def plan(
     options: Options,
     programs: Programs,
@@ -183,7 +182,8 @@ def plan(
     )
     files = {envoy_config: json.dumps(bootstrap(envoy), indent=1)}
     if programs.traces is not None:
-        processes.append(_traces(programs.traces, ports, home))
+        at = DashboardPorts(ports.traces_ui, ports.otlp_grpc, ports.otlp_http)
+        processes.append(replace(dashboard_process(programs.traces, at, home), stop_stage=_TRACES))
     if programs.nats is not None:
         files[home.run / "nats.conf"] = nats_conf(
             home, ports.nats, ports.nats_monitor, options.sync_always, logins
@@ -213,9 +213,21 @@ def plan(
     if options.demo:
         needs = ("envoy", *(service.name for service in services))
         processes.append(_demo(programs.python, addresses, needs, environment, home, options.log_level))
+    if options.canary:
+        way = {NATS_VARIABLE: _urls(CANARY, CANARY, options, ports, logins).nats}
+        token = options.canary_token or str(home.canary_token)
+        # Where only proxies may connect, or its certificate has a name, the edge is not for this machine.
+        edge = addresses.mesh if options.proxies else reached_without_tls(addresses)
+        port, replicas = ports.admin[CANARY], options.replicas
+        canary = canary_process(programs.python, edge, addresses.mesh, port, token, replicas)
+        environment_of = {**environment, **way}
+        command = (*canary.command, "--log-level", options.log_level)
+        processes.append(
+            replace(canary, command=command, needs=stores, environment=environment_of, cwd=home.run)
+        )
     scraped = tuple(
         Scraped(name.partition("-")[0], name, ports.admin[name])
-        for name in service_names(options)
+        for name in measured_names(options)
         if name in ports.admin
     )
     return MeshPlan(tuple(processes), addresses, files, scraped, ports.metrics)
@@ -407,28 +419,6 @@ def _demo(
         cwd=home.run,
         grace_s=SERVICE_GRACE_S,
         stop_stage=_DEMO,
-        optional=True,
-    )
-
-
-def _traces(program: Path, ports: PortPlan, home: Home) -> ProcessSpec:
-    """Aspire's dashboard: its API answers /api/telemetry/traces. On loopback and without a login."""
-    return ProcessSpec(
-        name="traces",
-        command=(
-            *(str(program), "dashboard"),
-            f"--ASPNETCORE_URLS=http://{LOOPBACK}:{ports.traces_ui}",
-            f"--ASPIRE_DASHBOARD_OTLP_ENDPOINT_URL=http://{LOOPBACK}:{ports.otlp_grpc}",
-            f"--ASPIRE_DASHBOARD_OTLP_HTTP_ENDPOINT_URL=http://{LOOPBACK}:{ports.otlp_http}",
-            "--ASPIRE_DASHBOARD_UNSECURED_ALLOW_ANONYMOUS=true",
-            "--ASPIRE_DASHBOARD_API_ENABLED=true",
-        ),
-        probe=HttpProbe(ports.traces_ui, "/api/telemetry/traces"),
-        address=f"{LOOPBACK}:{ports.traces_ui}",
-        environment={**_DOTNET, "HOME": str(home.root / "traces")},
-        cwd=home.run,
-        grace_s=5.0,
-        stop_stage=_TRACES,
         optional=True,
     )
 
