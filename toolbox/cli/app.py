@@ -28,6 +28,7 @@ from toolbox.cli import (
     sending,
     testing,
     token,
+    trace,
 )
 from toolbox.cli.console import one_line_errors
 from toolbox.local import provision
@@ -44,6 +45,7 @@ MODULES = (
     notices,
     explain,
     audit,
+    trace,
     canary,
     load,
     testing,
