@@ -218,7 +218,8 @@ AGGREGATE_LATE = _counter(
     "aggregate_flushes_late", "Flushes stored more than half an interval after they were due."
 )
 AGGREGATE_INTERVAL = _gauge(
-    "aggregate_flush_interval_seconds", "The interval of flushes; wider while they are late."
+    "aggregate_flush_interval_seconds",
+    "The longest interval between flushes of a partition; wider while it is late.",
 )
 AGGREGATE_LEASES = _counter(
     "aggregate_lease_changes", "Leases that were acquired, released or lost.", "change"
