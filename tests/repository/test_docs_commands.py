@@ -1,4 +1,4 @@
-"""README and docs: each command is one that the program has, each snippet compiles, each link leads somewhere.
+"""README and docs: each command is one of the program, each snippet compiles, each link leads somewhere.
 
 Nothing is run here. The four starts run against a mesh in tests/packages/test_artefacts.py, which also checks
 the types of snippets.
@@ -60,7 +60,7 @@ def test_the_commands_of_a_document_are_those_of_the_program(path: Path) -> None
             pytest.fail(f"{command}: {error.format_message()}")
 
 
-@pytest.mark.parametrize("wrong", ["pol open", "up --detatch", "poll open only-an-id", "simulate --viewers x"])
+@pytest.mark.parametrize("wrong", ["pol open", "up --detatch", "poll open an-id", "simulate --viewers x"])
 def test_a_command_that_the_program_does_not_have_is_found(wrong: str) -> None:
     (command,) = commands(f"    TOKEN=$(grandstand {wrong})\n")
     with pytest.raises(ClickException):

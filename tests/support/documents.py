@@ -40,23 +40,23 @@ def script(text: str) -> str:
     comment that says why they are not run.
     """
     lines = ["set -euo pipefail"]
-    skipping, name, code, ends = False, "", False, 0
+    skipped, saved, fence = False, "", ""
     for line in text.splitlines():
-        if code:
-            code = not line.startswith("```")
-            lines.append(f"END{ends}" if not code else line)
-            continue
-        saved = re.search(r"[Ss]ave this as `([\w.]+)`", line)
-        name = saved[1] if saved else name
-        if line.startswith("```") and name:
-            ends += 1
-            lines.append(f"cat > {name} <<'END{ends}'")
-            code, name = True, ""
-        elif line.startswith(NOT_RUN):
-            skipping = True
+        if fence:
+            ends = line.startswith("```")
+            if fence == "saved":
+                lines.append("END-OF-FILE" if ends else line)
+            fence = "" if ends else fence
+        elif line.startswith("```"):
+            fence = "saved" if saved else "shown"
+            if saved:
+                lines.append(f"cat > {saved} <<'END-OF-FILE'")
+            saved = ""
         elif line.startswith("    "):
-            if not skipping:
+            if not skipped:
                 lines.append(line[4:])
         elif line:
-            skipping = False
+            skipped = line.startswith(NOT_RUN)
+            if name := re.search(r"[Ss]ave this as `([\w.]+)`", line):
+                saved = name[1]
     return "\n".join(lines) + "\n"
