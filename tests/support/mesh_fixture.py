@@ -110,7 +110,8 @@ def wait_for(condition: Callable[[], object], what: str, within_s: float = PATIE
 
 @contextlib.contextmanager
 def running(home: Path, *arguments: str) -> Iterator[RunningMesh]:
-    """A mesh without the demo, unless `arguments` (of `up`) say `--demo`; it is down when this ends."""
+    """A mesh without demo and canary, unless `arguments` (of `up`) say `--demo`, `--canary`; it is down when
+    this ends."""
     with contextlib.closing(Ports()) as ports:
         edge, mesh = ports.take(), ports.take()
         read_end, write_end = os.pipe()
@@ -118,7 +119,7 @@ def running(home: Path, *arguments: str) -> Iterator[RunningMesh]:
             [
                 *unprivileged(arguments),
                 *(sys.executable, "-m", "toolbox.cli", "up", "--home", str(home), "--no-demo"),
-                *("--port", str(edge), "--mesh-port", str(mesh)),
+                *("--no-canary", "--port", str(edge), "--mesh-port", str(mesh)),
                 *("--report-fd", str(write_end), "--end-with-parent", *arguments),
             ],
             cwd=checkout(),

@@ -19,7 +19,7 @@ from mesh.addresses import TRUSTED_HOPS_MAX, Network, network
 from mesh.secrecy import NATS_VARIABLE, REDIS_VARIABLE, has_secret
 from toolbox.cli.console import say
 from toolbox.cli.home import HomeOption
-from toolbox.local import health
+from toolbox.local import canary_page, health
 from toolbox.local.errors import MeshError
 from toolbox.local.home import Home, clear_stale, tenant
 from toolbox.local.running import home_of, running_status
@@ -44,7 +44,7 @@ def up(
     home: HomeOption = None,
     detach: Annotated[
         bool,
-        typer.Option("--detach", "-d", help="Return when the mesh is ready; ./grandstand down stops it."),
+        typer.Option("--detach", "-d", help="Return when the mesh is ready; grandstand down stops it."),
     ] = False,
     demo: Annotated[
         bool | None,
@@ -52,6 +52,23 @@ def up(
             "--demo/--no-demo",
             help="Run a demo game with a small crowd.",
             show_default="demo; no-demo with --keys",
+        ),
+    ] = None,
+    canary: Annotated[
+        bool | None,
+        typer.Option(
+            "--canary/--no-canary",
+            help="Measure the service level all the time, by votes in a hidden game.",
+            show_default="canary; no-canary with --keys, without --canary-token",
+        ),
+    ] = None,
+    canary_token: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            show_default="the development key makes one",
+            help="With --keys: a token of your platform for the canary, role owner, games _canary*. Read"
+            " again when it is replaced.",
         ),
     ] = None,
     host: Annotated[
@@ -200,6 +217,7 @@ def up(
     Example: ./grandstand up --ingest 2 --traces
     """
     from toolbox.cli import starting
+    from toolbox.local.canary import has_canary
     from toolbox.local.child import end_with_parent_process
     from toolbox.local.plan import Options
     from toolbox.local.session import UpRequest
@@ -229,6 +247,8 @@ def up(
             notify=notify,
             host=host,
             demo=keys is None if demo is None else demo,
+            canary=has_canary(canary, canary_token, keys),
+            canary_token=str(canary_token.expanduser().absolute()) if canary_token else None,
             otlp=otlp,
             sync_always=sync == "always",
             allow_origins=tuple(allow_origin or ("*",)),
@@ -398,7 +418,7 @@ def _print_status(now: MeshStatus, found: dict[str, Any]) -> None:
     at = now.addresses
     headline = health.headline(now.headline, found)
     console.print(f"{headline}: {at.edge} (mesh {at.mesh}, pid {now.pid})", soft_wrap=True)
-    for line, is_well in health.lines(found):
+    for line, is_well in (*health.lines(found), canary_page.said(at.metrics)):
         console.print(line, soft_wrap=True, markup=False, style="" if is_well else "red")
     if at.traces_ui:
         console.print(f"traces: {at.traces_ui}", soft_wrap=True)

@@ -1,10 +1,10 @@
 """The mesh itself: which processes run, with which arguments and configuration files. Pure.
 
     nats, valkey (and traces)  ──▶  ingest, aggregate, gateway, notify  ──▶  demo
-    envoy starts beside them and is ready when each of its clusters has a healthy host
+    envoy and canary start beside them; envoy is ready when each of its clusters has a healthy host
 
-Stopped the other way round: demo, then gateways (their pending sends still find an ingest), ingest and
-notify, aggregate, Envoy, the two stores, and at last the collector of the traces of all this.
+Stopped the other way round: demo and canary, then gateways (their pending sends still find an ingest),
+ingest and notify, aggregate, Envoy, the two stores, and at last the collector of the traces of all this.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from mesh.envoy.config import EdgeTls, Endpoint, EnvoyConfig, PageFile, SocketPa
 from mesh.envoy.contract import KINDS, clusters_of, services_of
 from mesh.secrecy import NATS_VARIABLE, REDIS_VARIABLE, without_login
 from toolbox.local import exempt, store_users
+from toolbox.local.canary import canary_process
 from toolbox.local.home import Home
 from toolbox.local.keys import TokenKeys
 from toolbox.local.metrics_collector import Scraped
@@ -37,7 +38,7 @@ from toolbox.local.spec import (
     RunningProbe,
 )
 from toolbox.local.status import Addresses
-from toolbox.local.store_users import ADMIN, OPERATOR, SUPERVISOR, Logins, StoreUrls
+from toolbox.local.store_users import ADMIN, CANARY, OPERATOR, SUPERVISOR, Logins, StoreUrls
 from toolbox.local.stores import LOOPBACK, nats_conf, valkey_conf
 
 REPLICAS_MAX = 16
@@ -102,6 +103,9 @@ class Options:
     proxies: tuple[str, ...] = ()
     """The networks of who terminates TLS before the edge: nobody else may connect."""
     trace_share: float = 1.0
+    canary: bool = True
+    canary_token: str | None = None
+    """A file with a token of a platform's; None: the home's own key makes one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +156,11 @@ def service_names(options: Options) -> tuple[str, ...]:
         *(f"gateway-{n}" for n in range(1, options.gateway + 1)),
         *(f"notify-{n}" for n in range(1, options.notify + 1)),
     )
+
+
+def measured_names(options: Options) -> tuple[str, ...]:
+    """The processes that have an admin port."""
+    return (*service_names(options), *((CANARY,) if options.canary else ()))
 
 
 def plan(
@@ -211,9 +220,18 @@ def plan(
     if options.demo:
         needs = ("envoy", *(service.name for service in services))
         processes.append(_demo(programs.python, addresses, needs, environment, home))
+    if options.canary:
+        way = {NATS_VARIABLE: _urls(CANARY, CANARY, options, ports, logins).nats}
+        token = options.canary_token or str(home.canary_token)
+        # Where only proxies may connect, or its certificate has a name, the edge is not for this machine.
+        edge = addresses.mesh if options.proxies else reached_without_tls(addresses)
+        port, replicas = ports.admin[CANARY], options.replicas
+        canary = canary_process(programs.python, edge, addresses.mesh, port, token, replicas)
+        environment_of = {**environment, **way}
+        processes.append(replace(canary, needs=stores, environment=environment_of, cwd=home.run))
     scraped = tuple(
         Scraped(name.partition("-")[0], name, ports.admin[name])
-        for name in service_names(options)
+        for name in measured_names(options)
         if name in ports.admin
     )
     return MeshPlan(tuple(processes), addresses, files, scraped, ports.metrics)

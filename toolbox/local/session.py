@@ -20,6 +20,7 @@ from mesh.secrecy import privileged
 from toolbox.local import keys as keys_of
 from toolbox.local import logfile, machine, provision, redis_check, status, store_users
 from toolbox.local import ports as ports_of
+from toolbox.local.canary import CanaryToken
 from toolbox.local.dashboard import dashboard
 from toolbox.local.edge_certificate import EdgeCertificate
 from toolbox.local.errors import MeshError, from_os
@@ -28,7 +29,16 @@ from toolbox.local.keys import PlatformFile, TokenKeys
 from toolbox.local.lifecycle import Policy
 from toolbox.local.metrics_collector import MetricsCollector
 from toolbox.local.nats_check import NatsFound, check_program, check_url
-from toolbox.local.plan import REPLICAS_MAX, MeshPlan, Options, PortPlan, Programs, plan, service_names
+from toolbox.local.plan import (
+    REPLICAS_MAX,
+    MeshPlan,
+    Options,
+    PortPlan,
+    Programs,
+    measured_names,
+    plan,
+    service_names,
+)
 from toolbox.local.redis_check import RedisFound
 from toolbox.local.status import MeshStatus
 from toolbox.local.store_users import Logins
@@ -157,7 +167,7 @@ def _ports(request: UpRequest, claims: ports_of.Ports) -> PortPlan:
             traces_ui=claims.take(),
             otlp_grpc=claims.take(),
             otlp_http=claims.take(),
-            admin={name: claims.take() for name in service_names(options)},
+            admin={name: claims.take() for name in measured_names(options)},
             metrics=METRICS_PORT if claims.choose(LOOPBACK, METRICS_PORT) else claims.take(),
         )
     except ports_of.NoPort as error:
@@ -300,6 +310,9 @@ class _Session:
         self._keys = keys
         self._platform = platform
         self._certificate = certificate
+        options = request.options
+        has_own = options.canary and options.canary_token is None
+        self._canary_token = CanaryToken(request.home) if has_own else None
         self._mesh = mesh
         self._watcher = watcher
         self._dirty = asyncio.Event()
@@ -353,7 +366,11 @@ class _Session:
     async def _look_at_files(self) -> None:
         """Hands on a platform's keys and the edge's certificate when they change. What cannot be taken is
         told."""
-        watched = {"the keys stay as they were": self._platform, "the certificate stays": self._certificate}
+        watched = {
+            "the keys stay as they were": self._platform,
+            "the certificate stays": self._certificate,
+            "the canary keeps its token": self._canary_token,
+        }
         while True:
             await asyncio.sleep(limits.KEYS_FILE_LOOK_S)
             for stays, source in watched.items():

@@ -76,10 +76,11 @@ class Backend:
         return response
 
     async def list_games(
-        self, stage: catalog.Stage = catalog.STAGE_UNSPECIFIED
+        self, stage: catalog.Stage = catalog.STAGE_UNSPECIFIED, *, hidden: bool = False
     ) -> AsyncIterator[catalog.Game]:
-        """The games that the token opens, by id; of all stages where none is given."""
-        request = catalog.ListGamesRequest(stage=stage, page_size=PAGE_SIZE)
+        """The games that the token opens, by id; of all stages where none is given. `hidden`: also those
+        whose id begins with an underscore."""
+        request = catalog.ListGamesRequest(stage=stage, page_size=PAGE_SIZE, hidden=hidden)
         while True:
             page: catalog.ListGamesResponse = await self._retried.call(self._catalog.ListGames, request)
             for game in page.games:
