@@ -55,7 +55,7 @@ class Closer:
 
     def hear(self, key: str, definition: Game | Poll | Board | None) -> None:
         """The catalog changed; another step may be due earlier. None: it was deleted."""
-        self._writer.lives.hear()
+        self._writer.hear(key, is_gone=definition is None)
         if definition is None:
             self._deadlines.drop(key)
             self._idle.drop(key.partition(".")[2])
