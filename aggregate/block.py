@@ -29,7 +29,7 @@ _STAMP_MIN_S = 1_577_836_800  # 2020
 _STAMP_MAX_S = 4_102_444_800  # 2100
 REACHED_ROWS = 4_096
 """How many rows of one stamp have an order of their own; stored, so it cannot change."""
-FEW_ROWS = 64
+FEW_ROWS = 100
 """Up to here a row in plain Python costs less than its share of numpy's fixed costs."""
 _COLUMNS = ("origin", "origin_seq", "actor", "value")
 _KINDS = ("poll", "board", "pulse", "audience", "metric", "custom")

@@ -293,7 +293,7 @@ class CatalogWriter:
         view = self._watch.view
         revision = view.revision(key)
         if view.get(key) != found:
-            self._sender.drop(step)
+            self._sender.drop(key)
             return  # it was changed since the step was found
         definition = _copy(found) if isinstance(found, Poll) else _copy(found)
         definition.stage = step.stage
@@ -305,6 +305,12 @@ class CatalogWriter:
             audit.ended(definition)
         else:
             await self._watch.refresh(key)  # another instance was faster
+
+    def hear(self, key: str, *, is_gone: bool) -> None:
+        """The catalog changed."""
+        if is_gone:
+            self._sender.drop(key)
+        self.lives.hear()
 
     async def void_votes(self, game_id: str, poll_id: str, actor_id: str) -> tuple[Poll, Position]:
         """The poll, and from where in the stream its count is without what the actor voted before.

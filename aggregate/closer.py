@@ -55,7 +55,7 @@ class Closer:
 
     def hear(self, key: str, definition: Game | Poll | Board | None) -> None:
         """The catalog changed; another step may be due earlier. None: it was deleted."""
-        self._writer.lives.hear()
+        self._writer.hear(key, is_gone=definition is None)
         if definition is None:
             self._deadlines.drop(key)
             self._idle.drop(key.partition(".")[2])
@@ -127,10 +127,10 @@ class Closer:
         try:
             self._idle.active(game_id, await self._writer.lives.end_if_idle(game, idle_for_s(game)))
         except GrandstandError as error:
-            log.info("whether game %s is idle has to wait: %s", game_id, error)
+            log.info("whether game %s is idle has to wait: %s", game_id, error, extra={"game": game_id})
             self._idle.again(game_id, self._watch.clock.now_s() + _LOOK_AGAIN_S)
         except Exception:
-            log.exception("whether game %s is idle is not known", game_id)
+            log.exception("whether game %s is idle is not known", game_id, extra={"game": game_id})
             self._idle.again(game_id, self._watch.clock.now_s() + _LOOK_AGAIN_S)
 
     async def _erase_stray(self, key: str) -> None:

@@ -45,8 +45,8 @@ class Deadlines:
         """The last beat taken of each board with seasons; after a restart the newest is taken again."""
         self._closed_at: dict[str, float] = {}
         """When the entry CLOSED was first seen; boot_s."""
-        self._failures: dict[str, int] = {}
-        """Consecutive failures, by the step's name."""
+        self._failures: dict[str, tuple[str, int]] = {}
+        """By key: the name of the step that failed last, and how often in a row."""
 
     def put(self, definition: Game | Poll | Board, now: Moment) -> None:
         """Takes a definition that is new or has changed."""
@@ -70,6 +70,7 @@ class Deadlines:
         self._closed_at.pop(key, None)
         self._beats.pop(key, None)
         self._newest.pop(key, None)
+        self._failures.pop(key, None)
 
     def take(self, now: Moment) -> Step | None:
         """A step that may be taken now, or None. The caller reports its outcome by `done` or `failed`."""
@@ -94,8 +95,8 @@ class Deadlines:
         if not step.beat and self._is_valid(step):
             self.failed(step, now)
             return
-        self._failures.pop(step.name, None)
         key = key_of(step.definition)
+        self._failures.pop(key, None)
         if step.beat and self._newest.get(key) is step.definition:
             self._beats[key] = step.beat
             following = self._step_of(step.definition, now)
@@ -106,12 +107,13 @@ class Deadlines:
         """The step has to be retried after a pause. A beat that is no longer the newest is replaced by the
         newest."""
         if not self._is_valid(step):
-            self._failures.pop(step.name, None)
             return
-        failures = self._failures[step.name] = self._failures.get(step.name, 0) + 1
+        key = key_of(step.definition)
+        name, failures = self._failures.get(key, ("", 0))
+        failures = failures + 1 if name == step.name else 1
+        self._failures[key] = step.name, failures
         newest = self._step_of(step.definition, now)
         if newest is not None and newest.due_at_s <= now.mesh_s and newest.name != step.name:
-            self._failures.pop(step.name)
             step = newest
         pause_s = min(AGAIN_MAX_S, AGAIN_S * 2 ** (failures - 1))
         self._push(self._waiting, now.boot_s + pause_s, step)

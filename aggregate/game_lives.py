@@ -190,7 +190,7 @@ class GameLives:
         key, view = key_of(found), self._watch.view
         revision = view.revision(key)
         if view.get(key) != found:
-            self._sender.drop(step)
+            self._sender.drop(key)
             return  # it was changed since the step was found
         spread = self._spreads.of(found.game_id)
         if step.forgets:

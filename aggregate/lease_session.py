@@ -28,7 +28,7 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from opentelemetry.trace import SpanKind
 
-from aggregate import bounds
+from aggregate import bounds, fold_spans
 from aggregate.binding import fit, fits
 from aggregate.checkpoint import take
 from aggregate.deadletters import DeadLetters
@@ -54,6 +54,7 @@ from mesh.jetstream.bus import Bus
 from mesh.jetstream.pull import Pull, Pulled
 from mesh.redis.database import RedisError
 from mesh.redis.errors import Corrupt, Fenced, Rewound
+from mesh.tracing.record import SpanRecord
 
 log = logging.getLogger(__name__)
 
@@ -130,6 +131,8 @@ class LeaseSession:
         self._busy_s = 0.0
         """How long folding has held the event loop since the last flush."""
         self._causes: list[str] = []
+        self._traced_ns = 0
+        """When the first of them was folded."""
         self._blocks = 0
         self._in_hand = 0
         self._oldest_at_s: float | None = None
@@ -334,6 +337,7 @@ class LeaseSession:
             self._last_at_s = message.stored_at_s
             if message.headers is not None and (cause := telemetry.cause_in(message.headers)):
                 self._causes.append(cause)
+                self._traced_ns = self._traced_ns or wall_clock.now_ns()
             now = loop.time()
             self._busy_s += now - busy_from
             busy_from = now
@@ -353,31 +357,35 @@ class LeaseSession:
             return
         self._busy_s += asyncio.get_running_loop().time() - began_at
         causes, self._causes = self._causes, []
+        traced_ns, self._traced_ns = self._traced_ns, 0
         blocks, self._blocks = self._blocks, 0
         if not causes:
             await self._store(flush, blocks)
             return
+        subject = subjects.events(self._partition.index)
         with telemetry.batch_span(
-            f"process {subjects.events(self._partition.index)}",
-            SpanKind.CONSUMER,
-            causes,
-            {"messaging.system": "nats", "messaging.batch.message_count": blocks},
-        ):
-            await self._store(flush, blocks, causes[0], telemetry.headers())
+            *(f"process {subject}", SpanKind.CONSUMER, causes, fold_spans.process(subject, blocks)),
+            started_ns=traced_ns,
+        ) as span:
+            await self._store(flush, blocks, causes[0], span)
 
     async def _store(
-        self, flush: Flush, blocks: int, cause: str = "", traced: Mapping[str, str] | None = None
+        self, flush: Flush, blocks: int, cause: str = "", span: SpanRecord | None = None
     ) -> None:
-        """And publishes it. `cause`: the first trace context; `traced`: the running span as headers."""
+        """And publishes it. `cause`: the first trace context; `span`: the running one."""
         if self._applied < self._head:
             await self._check_purged()
         loop = asyncio.get_running_loop()
         asked_at = loop.time()
-        await self._stored.flush(self._lease.token, flush.before, flush.state, flush.writes)
+        storing = self._stored.flush(self._lease.token, flush.before, flush.state, flush.writes)
+        with fold_spans.flush(span, self._partition.index, flush) if span else contextlib.nullcontext():
+            await storing
         self._applied = self._lease.applied = flush.after
         self._bound = flush.state.bound
         self._lease.renewed(asked_at)
         self._flushed_at = self._yielded_at = loop.time()
+        if span is None and self._flushed_at - asked_at > telemetry.SLOW_S:
+            fold_spans.slow(self._partition.index, flush, self._flushed_at - asked_at)
         late_s = self._flushed_at - self._due_at
         self._counts.flushed(
             *(flush.events, blocks, len(flush.writes), self._flushed_at - asked_at),
@@ -386,7 +394,7 @@ class LeaseSession:
         )
         busy_s, self._busy_s = self._busy_s, 0.0
         self._pace.flushed(late_s, busy_s, self._flushed_at)
-        await self._publish(flush, traced)
+        await self._publish(flush, telemetry.headers() if span else None)
 
     async def _check_purged(self) -> None:
         """Checks, before a flush under a backlog and before each dead letter, that no block was missing.

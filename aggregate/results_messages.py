@@ -7,17 +7,16 @@ gap. A flush that does not fit one message is split; `part` numbers them, and on
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
 
 from aggregate.encoded_partials import EncodedPartial
-from grandstand.internal.v1.internal_pb2 import GameResults, PartitionResults
+from grandstand.internal.v1.internal_pb2 import GameResults, Partial, PartitionResults
+from grandstand.wire.bounds import ID_CHARACTERS_MAX
 from mesh.wire_format import LENGTH_DELIMITED, sized, tag, varint
 
 # Room for a message's own fields, its headers, and the tag and length of each thing in it.
 _ENVELOPE_BYTES = 4 * 1024
 _FIELD_BYTES = 8
 _GAMES = tag(PartitionResults, "games", LENGTH_DELIMITED)
-_GAME_ID = tag(GameResults, "game_id", LENGTH_DELIMITED)
 _PARTIALS = tag(GameResults, "partials", LENGTH_DELIMITED)
 
 
@@ -43,7 +42,7 @@ def results_messages(
     size = len(said)
     games: dict[str, bytes] = {}
     for game_id, _, encoded in partials:
-        game = games.get(game_id) or _game(game_id)
+        game = games.get(game_id) or _game(encoded)
         needed = len(encoded) + _FIELD_BYTES
         if game_id not in games:
             needed += len(game) + _FIELD_BYTES
@@ -51,18 +50,22 @@ def results_messages(
             yield head.SerializeToString() + said + _encoded(games)
             head.part += 1
             said, games, size = b"", {}, 0
-            game = _game(game_id)
+            game = _game(encoded)
         games[game_id] = b"".join((game, _PARTIALS, varint(len(encoded)), encoded))
         size += needed
     head.after = after
     yield head.SerializeToString() + said + _encoded(games)
 
 
-@lru_cache(maxsize=4096)
-def _game(game_id: str) -> bytes:
-    return _GAME_ID + sized(game_id.encode())
+def _game(encoded: bytes) -> bytes:
+    """The game's id, as a GameResults begins with it: as the partial does, whose field it is too."""
+    return encoded[: 2 + encoded[1]]
 
 
 def _encoded(games: dict[str, bytes]) -> bytes:
     """`games`: a GameResults for each, encoded."""
     return b"".join([_GAMES + sized(game) for game in games.values()])
+
+
+assert tag(GameResults, "game_id", LENGTH_DELIMITED) == tag(Partial, "game_id", LENGTH_DELIMITED)
+assert ID_CHARACTERS_MAX < 128, "its length is one byte"

@@ -1,13 +1,13 @@
 """Takes a step to every partition, until all of them show that they took it (see aggregate.closing).
 
-Bound: the steps under way.
+Bound: one step for each definition in the catalog; another instance may have finished it.
 """
 
 from __future__ import annotations
 
 import logging
 
-from aggregate.closing import Step, awaited, lacking, to_send
+from aggregate.closing import Step, awaited, key_of, lacking, to_send
 from aggregate.control_publisher import ControlPublisher
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.internal.v1.internal_pb2 import Control
@@ -19,14 +19,17 @@ log = logging.getLogger(__name__)
 class StepSender:
     def __init__(self, controls: ControlPublisher) -> None:
         self._controls = controls
-        self._sent: dict[str, dict[int, int]] = {}
-        """Of each step under way: the sequence of what was sent last, by partition."""
+        self._sent: dict[str, tuple[str, dict[int, int]]] = {}
+        """By the definition's key: the step's name, and by partition the sequence of what was sent last."""
 
     async def send(self, step: Step, control: Control, topic: str, spread: int) -> None:
         """Sends it to the partitions that have not taken it. `topic`: of a poll or a board, else empty.
         Raises NotNow (not all have taken it yet), Unavailable, Exhausted; is to be repeated then."""
         controls, game_id = self._controls, step.definition.game_id
-        sent = self._sent.setdefault(step.name, {})
+        name, sent = self._sent.get(key_of(step.definition), ("", {}))
+        if name != step.name:
+            sent = {}
+            self._sent[key_of(step.definition)] = step.name, sent
         folded = await controls.folded(game_id, spread, topic)
         if waits := awaited(step, folded, sent):
             newest = {at.partition: at.sequence for at in await controls.newest(game_id, spread)}
@@ -43,8 +46,8 @@ class StepSender:
             folded = await controls.folded(game_id, spread, topic)
         if lacks := lacking(step, folded):
             raise NotNow(f"partitions {lacks} have not taken it yet")
-        self.drop(step)
+        self.drop(key_of(step.definition))
 
-    def drop(self, step: Step) -> None:
-        """It need not be sent any more."""
-        self._sent.pop(step.name, None)
+    def drop(self, key: str) -> None:
+        """Nothing of the definition need be sent any more."""
+        self._sent.pop(key, None)

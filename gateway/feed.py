@@ -34,7 +34,7 @@ from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED, Game, Poll
 from grandstand.wire import ids
 from grandstand.wire.errors import Unavailable, Unknown
 from grandstand.wire.topics import TopicPatterns
-from mesh import limits, telemetry
+from mesh import limits, telemetry, wall_clock
 from mesh.catalog.spreads import Spreads
 from mesh.catalog.watch import CatalogWatch
 from mesh.http2.members import Chosen
@@ -105,6 +105,8 @@ class Feed:
         """It was loaded since it was sealed."""
         self._flushes: set[CohortKey] = set()
         self._causes: list[str] = []
+        self._heard_ns = 0
+        """When the first of them was heard."""
 
     @property
     def cohorts(self) -> list[Cohort]:
@@ -249,7 +251,7 @@ class Feed:
             self._follow()
             await self._host.results.load(self.game_id)
         except (NatsError, RedisError, TimeoutError, Unknown) as error:
-            log.info("game %s is not read: %s", self.game_id, error)
+            log.info("game %s is not read: %s", self.game_id, error, extra={"game": self.game_id})
 
     async def _refresh(self) -> None:
         """The game's spread, past the catalog's watch."""
@@ -261,6 +263,7 @@ class Feed:
         seconds, `now_s`: Unix seconds."""
         if cause and len(self._causes) < telemetry.LINKS_MAX:
             self._causes.append(cause)
+            self._heard_ns = self._heard_ns or wall_clock.now_ns()
         for topic in topics:
             if topic.startswith(_BOARD):
                 self._host.board_changed(self.game_id, topic[len(_BOARD) :])
@@ -373,12 +376,20 @@ class Feed:
         if not due:
             return
         causes, self._causes = self._causes, []
+        heard_ns, self._heard_ns = self._heard_ns, 0
+        attributes: dict[str, str | int] = {
+            "messaging.system": "nats",
+            "messaging.operation.name": "process",
+            "messaging.operation.type": "process",
+            "messaging.destination.name": "results",
+            "grandstand.game": self.game_id,
+            "grandstand.viewers": sum(len(cohort) for cohort in due),
+        }
         with telemetry.batch_span(
-            "fan out",
-            SpanKind.INTERNAL,
-            causes,
-            {"grandstand.game": self.game_id, "grandstand.viewers": sum(len(cohort) for cohort in due)},
-        ):
+            "process results", SpanKind.CONSUMER, causes, attributes, started_ns=heard_ns
+        ) as span:
+            if span is not None:
+                span.event("tick", wall_clock.now_ns())
             for cohort in due:
                 cohort.tick(at_s, now_s)
 

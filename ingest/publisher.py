@@ -42,7 +42,7 @@ from ingest.intake import Ticket
 from ingest.pressure import Pressure
 from ingest.republish import split_for_republish
 from ingest.votes import CastVotes
-from mesh import limits, telemetry
+from mesh import limits, telemetry, wall_clock
 from mesh.catalog.mesh_clock import boot_s
 from mesh.catalog.watch import CatalogWatch
 from mesh.explain.recent_refusals import RecentRefusals
@@ -159,10 +159,13 @@ class BlockPublisher:
                 try:
                     position = Position(partition=batch.partition, sequence=await self._publish(batch))
                 except GrandstandError as error:
+                    self._tell_late(batch, loop.time() - began_at, error.message)
                     await self._go_on_after(error, batch)
                 else:
                     heard_s, now = boot_s(), loop.time()
                     self._count(batch, now - began_at, now)
+                    if now - began_at > telemetry.SLOW_S:
+                        self._tell_late(batch, now - began_at)
                     self.refusal = ""
                     self._pressure.acked(now - began_at, now)
                     if heard_s > batch.anchor_s + SETTLED_S:
@@ -179,6 +182,13 @@ class BlockPublisher:
             self.unsettled_bytes -= size
             if not self.has_room:
                 self._look_for_room()
+
+    def _tell_late(self, batch: Batch[Ticket], seconds: float, error: str = "") -> None:
+        """Of a block that is not traced, and took long to store or was not."""
+        if not batch.causes:
+            subject = subjects.events(batch.partition)
+            described = _described(batch, subject)
+            telemetry.late_span(f"send {subject}", SpanKind.PRODUCER, seconds, described, error)
 
     def _count(self, batch: Batch[Ticket], seconds: float, now: float) -> None:
         """A block that was stored."""
@@ -202,7 +212,9 @@ class BlockPublisher:
                 self._checker.check_stage(place, self._catalog.clock.at_s(heard_s))
             except GrandstandError as closed:
                 log.warning(
-                    "%d events for %s were stored too late to be acked: %s", len(entries), place, closed
+                    "%d events for %s were stored too late to be acked: %s",
+                    *(len(entries), place, closed),
+                    extra={"game": place[0]},
                 )
                 self._tell(batch, entries, closed, maybe_stored=True)
             else:
@@ -231,16 +243,13 @@ class BlockPublisher:
         deadline_at = batch.opened_at + limits.PUBLISH_DEADLINE_S
         if not batch.causes:
             return await self._pipeline.publish(subject, payload, message_id, None, deadline_at)
+        now_ns, waited_s = wall_clock.now_ns(), asyncio.get_running_loop().time() - batch.opened_at
         with telemetry.batch_span(
-            f"send {subject}",
-            SpanKind.PRODUCER,
-            batch.causes,
-            {
-                "messaging.system": "nats",
-                "messaging.destination.name": subject,
-                "messaging.batch.message_count": batch.count,
-            },
-        ):
+            *(f"send {subject}", SpanKind.PRODUCER, batch.causes, _described(batch, subject)),
+            started_ns=now_ns - int(waited_s * 1e9),
+        ) as span:
+            if span is not None:
+                span.event("published", now_ns)
             return await self._pipeline.publish(
                 subject, payload, message_id, telemetry.headers(), deadline_at
             )
@@ -321,3 +330,15 @@ class BlockPublisher:
         """Waits for blocks that are being published, at most for the publish deadline."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=limits.PUBLISH_DEADLINE_S)
+
+
+def _described(batch: Batch[Ticket], subject: str) -> dict[str, str | int]:
+    """A span's attributes, by the semantic conventions for messaging."""
+    return {
+        "messaging.system": "nats",
+        "messaging.operation.name": "send",
+        "messaging.operation.type": "send",
+        "messaging.destination.name": subject,
+        "messaging.batch.message_count": batch.count,
+        "messaging.message.body.size": batch.bytes,
+    }

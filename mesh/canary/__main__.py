@@ -34,6 +34,8 @@ from mesh.health.board import REPORT_S
 from mesh.health.readiness import Readiness
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
+from mesh.logs.line import LEVELS
+from mesh.logs.setup import set_up
 from mesh.metrics.observed import telling
 from mesh.metrics.registry import MetricRegistry
 from mesh.overview.loads import FAMILIES, load_of
@@ -46,15 +48,14 @@ _PATIENCE_S = 5.0
 
 def main() -> None:
     found = _parse()
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname).1s %(name)s: %(message)s"
-    )
-    for chatty in ("nats", "asyncio"):
-        logging.getLogger(chatty).setLevel(logging.ERROR)
+    logs = set_up(found.instance, found.log_level)
     try:
         asyncio.run(_main(found))
     except OSError as error:
-        sys.exit(f"{found.instance}: {error}")
+        log.error("%s: %s", found.instance, error)
+        sys.exit(1)
+    finally:
+        logs.close()
 
 
 def _parse() -> argparse.Namespace:
@@ -66,6 +67,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--mesh", required=True, metavar="HOST:PORT", help="Envoy's mesh listener")
     parser.add_argument("--token-file", required=True, type=Path, metavar="FILE", help="the token to act by")
     parser.add_argument("--admin", metavar="ADDRESS", help="where to serve /metrics, /canary and probes")
+    parser.add_argument("--log-level", choices=LEVELS, default="info", help="how much it logs")
     parser.add_argument("--instance", default="canary", help="this process among its kind")
     parser.add_argument("--replicas", type=int, choices=(1, 3, 5), default=1, help="of the stream INCIDENTS")
     found = parser.parse_args()

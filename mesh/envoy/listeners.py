@@ -22,7 +22,7 @@ from mesh.envoy.edge_tls import in_tls, strict_hosts
 from mesh.envoy.page import FILE_BYTES_MAX, page_route
 from mesh.envoy.routes import health_route, probe_routes, rpc_route, seconds
 from mesh.envoy.tokens import denials, jwt_filter, keys_routes, requirement, requirement_inside
-from mesh.envoy.traces import tracing, without_trace_context
+from mesh.envoy.traces import TRACE_RESPONSE, trace_response, tracing, without_trace_context
 
 BUFFER_BYTES = 64 * 1024
 """What Envoy holds for a connection that does not read: also what a slow viewer can cost (I8)."""
@@ -91,7 +91,8 @@ _REQUEST_HEADERS_REMOVED = (
     "user-agent",
     "x-user-agent",
 )
-_CORS_RESPONSE_HEADERS = ("grpc-status", "grpc-message", "grpc-status-details-bin")
+_CORS_RESPONSE_HEADERS = ("grpc-status", "grpc-message", "grpc-status-details-bin", TRACE_RESPONSE)
+SEND = "/grandstand.gateway.v1.GatewayService/Send"
 _CORS_MAX_AGE_S = 7_200
 
 
@@ -101,6 +102,7 @@ def edge_listener(config: EnvoyConfig) -> dict[str, Any]:
         | {
             "typed_per_filter_config": requirement(rpc),
             "request_headers_to_remove": list(_REQUEST_HEADERS_REMOVED),
+            **({"response_headers_to_add": trace_response(config)} if rpc.path == SEND else {}),
         }
         for rpc in rpcs()
         if rpc.at_edge
@@ -259,10 +261,14 @@ def _failures_to_stderr() -> dict[str, Any]:
         "typed_config": {
             "@type": f"{_TYPES}.access_loggers.stream.v3.StderrAccessLog",
             "log_format": {
-                "text_format_source": {
-                    "inline_string": "%START_TIME% %PROTOCOL% %REQ(:METHOD)% %PATH(NQ)% -> %UPSTREAM_HOST%"
-                    " %RESPONSE_CODE% %RESPONSE_FLAGS% grpc=%GRPC_STATUS% %DURATION% ms"
-                    " %UPSTREAM_TRANSPORT_FAILURE_REASON%\n"
+                "json_format": {
+                    "time": "%START_TIME%",
+                    "level": "warning",
+                    "logger": "access",
+                    "message": "%PROTOCOL% %REQ(:METHOD)% %PATH(NQ)% -> %UPSTREAM_HOST% %RESPONSE_CODE%"
+                    " %RESPONSE_FLAGS% grpc=%GRPC_STATUS% %DURATION% ms"
+                    " %UPSTREAM_TRANSPORT_FAILURE_REASON%",
+                    "trace_id": "%TRACE_ID%",
                 }
             },
         },

@@ -7,12 +7,14 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Mapping
 
+from mesh import telemetry
 from mesh.config import ServiceConfig
 from mesh.health.readiness import Readiness
 from mesh.http2.server import Http2Server
 from mesh.listener import Http2Listener, Listener
 from mesh.metrics import declarations
 from mesh.metrics.admin import AdminReply, AdminServer, Route
+from mesh.metrics.cached import Cached
 from mesh.metrics.exposition import Exposition
 from mesh.metrics.process import ProcessWatch
 from mesh.metrics.registry import MetricRegistry
@@ -45,7 +47,7 @@ async def telling(
     try:
         if address is not None:
             await admin.start(address)
-            log.info("tells of itself on %s: /metrics, /livez, /readyz", address)
+            log.info("tells of itself on %s: /metrics, /livez, /readyz, /spans", address)
         yield
     finally:
         admin.stop()
@@ -61,7 +63,15 @@ def pages(registry: MetricRegistry, readiness: Readiness) -> dict[str, Route]:
     async def readyz() -> AdminReply:
         return AdminReply(*readiness.readyz(asyncio.get_running_loop().time()))
 
-    return {"/metrics": exposition.page, "/livez": livez, "/readyz": readyz}
+    async def recent() -> bytes:
+        return telemetry.recent_spans()
+
+    rendered = Cached(recent)
+
+    async def spans() -> AdminReply:
+        return AdminReply(200, await rendered.get())
+
+    return {"/metrics": exposition.page, "/livez": livez, "/readyz": readyz, "/spans": spans}
 
 
 def collect_calls(registry: MetricRegistry, listener: Listener) -> None:

@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from aggregate.catalog import CatalogWriter
-from aggregate.closing import Step, step_of
+from aggregate.closing import Step, key_of, step_of
 from aggregate.control_publisher import ControlPublisher
 from grandstand.catalog.v1.catalog_pb2 import (
     BOARD_MODE_SUM,
@@ -468,7 +468,8 @@ def test_a_control_that_the_stream_has_lost_is_sent_again(tmp_path: Path) -> Non
             await only.writer.open_poll(poll())
             step = step_of(only.watch.view.poll("g", "p"))
             assert step is not None
-            only.writer._sender._sent[step.name] = dict.fromkeys(ids.partitions_of("g", SPREAD), 2**52)
+            sent = dict.fromkeys(ids.partitions_of("g", SPREAD), 2**52)
+            only.writer._sender._sent[key_of(step.definition)] = step.name, sent
             await only.writer.advance(step)
             stages = [control.poll.stage for control in await controls(only.bus)]
             assert stages.count(STAGE_CLOSED) == SPREAD

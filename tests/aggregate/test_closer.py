@@ -57,8 +57,8 @@ def test_a_step_that_cannot_be_taken_is_tried_again_and_holds_up_no_other(
             taken.append(name)
 
         watch = watch_with(*map(due, ("hangs", "away", "faulty", "well")))
-        lives = SimpleNamespace(hear=lambda: None)
-        closer = Closer(watch, cast(CatalogWriter, SimpleNamespace(advance=advance, lives=lives)))
+        writer = SimpleNamespace(advance=advance, hear=lambda key, is_gone: None)
+        closer = Closer(watch, cast(CatalogWriter, writer))
         running = asyncio.create_task(closer.run())
         await until(lambda: set(taken) == {"away", "faulty", "well"}, "all but the one that hangs are taken")
         assert taken[0] == "well"

@@ -127,6 +127,16 @@ def test_a_step_of_a_definition_that_was_replaced_is_not_taken() -> None:
     assert due_at_s(ahead) is None
 
 
+def test_nothing_stays_of_a_definition_that_is_gone() -> None:
+    """Also if another instance has taken the step that failed here."""
+    ahead = deadlines(poll("a", STAGE_OPEN, T + 5))
+    ahead.failed(take(ahead, T + 5), at(T + 5))
+    ahead.put(poll("a", STAGE_CLOSED, T + 5), at(T + 6))
+    ahead.put(poll("a", STAGE_SEALED, T + 5), at(T + 16))
+    ahead.drop("poll.g.a")
+    assert not any(held for held in vars(ahead).values() if isinstance(held, dict))
+
+
 def test_what_is_heard_of_twice_is_taken_once() -> None:
     once = poll("a", STAGE_OPEN, T + 5)
     ahead = deadlines(once, once)

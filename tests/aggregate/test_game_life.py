@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aggregate import tally
 from aggregate.partition import Loaded, Partition
+from aggregate.results_messages import results_messages
 from grandstand.catalog.v1.catalog_pb2 import (
     BOARD_MODE_SUM,
     STAGE_CLOSED,
@@ -164,6 +169,41 @@ def test_a_partial_says_when_its_topic_last_changed() -> None:
         "pulse/cheer": 60,
         "board/top": 90,
     }
+
+
+def test_games_that_came_and_went_leave_nothing_in_the_memory_of_their_partition(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is published of them does not either."""
+    monkeypatch.setattr(tally, "_POLLS_DEAD_MIN", 8)
+    monkeypatch.setattr(tally, "_ROWS_DEAD_MIN", 8)
+    partition, voter = Partition(0, Loaded()), origin(1)
+
+    def live(numbers: range) -> None:
+        for number in numbers:
+            game_id, generation = f"game-{number}", number + 1
+            poll, forget = blocks.poll(generation=generation), blocks.forget_game(generation)
+            poll.game_id = forget.control.forget_game.game_id = game_id
+            row = blocks.vote("ann", "a", voter, number + 1, game_id=game_id, generation=generation)
+            for each in (blocks.control(poll), blocks.block([row]), forget):
+                assert set_aside(partition, each) == []
+                flush = partition.take_flush()
+                assert flush is not None
+                told = {"before": flush.before, "after": flush.after, "forgotten": flush.forgotten}
+                assert list(
+                    results_messages(
+                        partition=0, stream="s", partials=flush.partials, bytes_max=4 * 1024, **told
+                    )
+                )
+
+    grown = []
+    for at in range(0, 300, 60):
+        gc.collect()
+        before = sys.getallocatedblocks()
+        live(range(at, at + 60))
+        gc.collect()
+        grown.append(sys.getallocatedblocks() - before)
+    assert min(grown) < 60, "what stays of a game is an object at least, in each round"
 
 
 @dataclass

@@ -132,7 +132,7 @@ class Instance:
         self.bus, self.folds = bus, folds
         self.ahead_s = 0.0
         """By how much what it stamps is ahead."""
-        self.watch = CatalogWatch(bus, lambda *_: self.writer.lives.hear())
+        self.watch = CatalogWatch(bus, lambda key, found: self.writer.hear(key, is_gone=found is None))
         controls = ControlPublisher(
             bus, pipeline, cast(ResultStore, folds), lambda: self.watch.clock.now_s() + self.ahead_s
         )

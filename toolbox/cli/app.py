@@ -30,6 +30,7 @@ from toolbox.cli import (
     testing,
     token,
     top,
+    trace,
 )
 from toolbox.cli.console import one_line_errors
 from toolbox.local import provision
@@ -48,6 +49,7 @@ MODULES = (
     top,
     explain,
     audit,
+    trace,
     canary,
     load,
     testing,

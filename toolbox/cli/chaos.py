@@ -72,7 +72,7 @@ def chaos(
     or stayed wedged.
     Then the mesh's home is kept, with its logs. Ctrl-C ends the load early.
 
-    Example: ./grandstand chaos --seconds 60 --seed 7, or ./grandstand chaos --gray
+    Example: ./grandstand chaos --seconds 60 --seed 7
     """
     from toolbox.chaos.report import ChaosPlan, ChaosReport
     from toolbox.chaos.run import ChaosRun

@@ -16,9 +16,11 @@ import typer
 
 from mesh import disk, limits
 from mesh.addresses import TRUSTED_HOPS_MAX, Network, network
+from mesh.logs.line import LEVELS
 from mesh.secrecy import NATS_VARIABLE, REDIS_VARIABLE, has_secret
 from toolbox.cli.console import say
 from toolbox.cli.home import HomeOption
+from toolbox.cli.trace_share import trace_share
 from toolbox.local import canary_page, health
 from toolbox.local.errors import MeshError
 from toolbox.local.home import Home, clear_stale, tenant
@@ -31,7 +33,6 @@ KILLED_WITHIN_S = 10.0
 NOT_WELL = 3
 """How `status` ends when a promise of the mesh is broken."""
 EVENTS_BYTES_MIN = 1024 * 1024
-PRODUCTION_TRACE_SHARE = 0.01
 
 
 def register(app: typer.Typer) -> None:
@@ -198,6 +199,10 @@ def up(
     logs: Annotated[
         bool, typer.Option("--logs/--no-logs", help="Print what the processes log (not with --detach).")
     ] = True,
+    log_level: Annotated[
+        str,
+        typer.Option(metavar="|".join(LEVELS), help="How much Grandstand's own processes log."),
+    ] = "info",
     events_bytes: Annotated[
         int | None, typer.Option(hidden=True, min=EVENTS_BYTES_MIN, help="The room of the event stream.")
     ] = None,
@@ -235,6 +240,8 @@ def up(
         otlp = otlp or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or None
     if otlp and not otlp.startswith(("http://", "https://")):
         raise MeshError(f"--otlp {otlp!r} is no URL such as http://127.0.0.1:4317")
+    if log_level not in LEVELS:
+        raise MeshError(f"--log-level {log_level!r} is none of {', '.join(LEVELS)}")
     if replicas not in (1, 3, 5) or (replicas > 1 and nats is None):
         raise MeshError(f"--replicas {replicas}: 1, or 3 or 5 with --nats URL,URL,URL of a NATS cluster")
     if (edge_tls_cert is None) != (edge_tls_key is None):
@@ -268,7 +275,8 @@ def up(
             production=production,
             trusted_hops=trusted_hops or 0,
             exempt=exempt_networks(exempt, is_strict=production or trusted_hops is not None),
-            trace_share=_trace_share(production=production),
+            trace_share=trace_share(production=production),
+            log_level=log_level,
             edge_tls=(edge_tls_cert, edge_tls_key) if edge_tls_cert and edge_tls_key else None,
             proxies=tuple(_network("--behind-proxy", text) for text in behind_proxy or ()),
         ),
@@ -316,22 +324,6 @@ def _named(option: str, way: str) -> tuple[str, str]:
     if not (name and equals and url):
         raise MeshError(f"{option} {way!r} is not NAME=URL, such as ingest-1=nats://127.0.0.1:4222")
     return name, url
-
-
-def _trace_share(*, production: bool) -> float:
-    """What is sampled of the traces that begin at the edge."""
-    from toolbox.local.plan import SAMPLER_ARGUMENT
-
-    text = os.environ.get(SAMPLER_ARGUMENT)
-    if text is None:
-        return PRODUCTION_TRACE_SHARE if production else 1.0
-    try:
-        share = float(text)
-    except ValueError:
-        share = -1.0
-    if not 0 <= share <= 1:
-        raise MeshError(f"{SAMPLER_ARGUMENT}={text!r} in the environment is no share from 0 to 1")
-    return share
 
 
 def _network(option: str, text: str) -> str:

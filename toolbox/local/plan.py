@@ -24,6 +24,7 @@ from mesh.envoy.contract import KINDS, clusters_of, services_of
 from mesh.secrecy import NATS_VARIABLE, REDIS_VARIABLE, without_login
 from toolbox.local import exempt, prometheus, store_users
 from toolbox.local.canary import canary_process
+from toolbox.local.dashboard import DashboardPorts, dashboard_process
 from toolbox.local.home import Home
 from toolbox.local.keys import TokenKeys, key_arguments
 from toolbox.local.metrics_collector import Scraped
@@ -31,7 +32,6 @@ from toolbox.local.running import reached_without_tls
 from toolbox.local.spec import (
     EnvoyProbe,
     GrpcProbe,
-    HttpProbe,
     NatsProbe,
     ProcessSpec,
     RedisProbe,
@@ -50,16 +50,6 @@ SAMPLER_ARGUMENT = "OTEL_TRACES_SAMPLER_ARG"
 SERVICE_GRACE_S = limits.DRAIN_GRACE_S + 3.0
 STORE_GRACE_S = 10.0
 _DEMO, _GATEWAY, _INGEST, _AGGREGATE, _ENVOY, _STORES, _TRACES = range(7)
-
-_DOTNET = {
-    # Runs without libicu; the dashboard asks for cultures by name, so they must be made up.
-    "DOTNET_SYSTEM_GLOBALIZATION_INVARIANT": "1",
-    "DOTNET_SYSTEM_GLOBALIZATION_PREDEFINED_CULTURES_ONLY": "false",
-    "DOTNET_CLI_TELEMETRY_OPTOUT": "1",
-    "DOTNET_NOLOGO": "1",
-    # Else a killed dashboard leaves its debugger's sockets in the temporary folder.
-    "DOTNET_EnableDiagnostics": "0",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +93,8 @@ class Options:
     proxies: tuple[str, ...] = ()
     """The networks of who terminates TLS before the edge: nobody else may connect."""
     trace_share: float = 1.0
+    log_level: str = "info"
+    """Of Grandstand's own processes (mesh.logs.line.LEVELS)."""
     canary: bool = True
     canary_token: str | None = None
     """A file with a token of a platform's; None: the home's own key makes one."""
@@ -195,7 +187,8 @@ def plan(
     )
     files = {envoy_config: json.dumps(bootstrap(envoy), indent=1)}
     if programs.traces is not None:
-        processes.append(_traces(programs.traces, ports, home))
+        at = DashboardPorts(ports.traces_ui, ports.otlp_grpc, ports.otlp_http)
+        processes.append(replace(dashboard_process(programs.traces, at, home), stop_stage=_TRACES))
     if programs.nats is not None:
         files[home.run / "nats.conf"] = nats_conf(
             home, ports.nats, ports.nats_monitor, options.sync_always, logins
@@ -224,7 +217,7 @@ def plan(
     processes.extend(services)
     if options.demo:
         needs = ("envoy", *(service.name for service in services))
-        processes.append(_demo(programs.python, addresses, needs, environment, home))
+        processes.append(_demo(programs.python, addresses, needs, environment, home, options.log_level))
     if options.canary:
         way = {NATS_VARIABLE: _urls(CANARY, CANARY, options, ports, logins).nats}
         token = options.canary_token or str(home.canary_token)
@@ -233,7 +226,10 @@ def plan(
         port, replicas = ports.admin[CANARY], options.replicas
         canary = canary_process(programs.python, edge, addresses.mesh, port, token, replicas)
         environment_of = {**environment, **way}
-        processes.append(replace(canary, needs=stores, environment=environment_of, cwd=home.run))
+        command = (*canary.command, "--log-level", options.log_level)
+        processes.append(
+            replace(canary, command=command, needs=stores, environment=environment_of, cwd=home.run)
+        )
     scraped = tuple(
         Scraped(name.partition("-")[0], name, ports.admin[name])
         for name in measured_names(options)
@@ -388,7 +384,7 @@ def _service(
             *(("--replicas", str(options.replicas)) if options.replicas > 1 else ()),
             *(("--events-bytes", str(options.events_bytes)) if options.events_bytes else ()),
             *(("--nats-store", str(home.nats)) if kind == "ingest" and "nats" in stores else ()),
-            *("--instance", name, *otlp, *key_arguments(kind, keys)),
+            *("--instance", name, "--log-level", options.log_level, *otlp, *key_arguments(kind, keys)),
             *exempt.arguments(options.trusted_hops, options.exempt),
         ),
         probe=GrpcProbe(port, ("", *services_of(kind))),
@@ -402,14 +398,19 @@ def _service(
 
 
 def _demo(
-    python: Path, addresses: Addresses, needs: tuple[str, ...], environment: Mapping[str, str], home: Home
+    python: Path,
+    addresses: Addresses,
+    needs: tuple[str, ...],
+    environment: Mapping[str, str],
+    home: Home,
+    log_level: str,
 ) -> ProcessSpec:
     edge = reached_without_tls(addresses)
     return ProcessSpec(
         name="demo",
         command=(
             *(str(python), "-P", "-m", "toolbox.cli.demo", "--edge", edge, "--mesh", addresses.mesh),
-            *("--home", str(home.root)),
+            *("--home", str(home.root), "--log-level", log_level),
         ),
         probe=RunningProbe(),
         needs=needs,
@@ -417,28 +418,6 @@ def _demo(
         cwd=home.run,
         grace_s=SERVICE_GRACE_S,
         stop_stage=_DEMO,
-        optional=True,
-    )
-
-
-def _traces(program: Path, ports: PortPlan, home: Home) -> ProcessSpec:
-    """Aspire's dashboard: its API answers /api/telemetry/traces. On loopback and without a login."""
-    return ProcessSpec(
-        name="traces",
-        command=(
-            *(str(program), "dashboard"),
-            f"--ASPNETCORE_URLS=http://{LOOPBACK}:{ports.traces_ui}",
-            f"--ASPIRE_DASHBOARD_OTLP_ENDPOINT_URL=http://{LOOPBACK}:{ports.otlp_grpc}",
-            f"--ASPIRE_DASHBOARD_OTLP_HTTP_ENDPOINT_URL=http://{LOOPBACK}:{ports.otlp_http}",
-            "--ASPIRE_DASHBOARD_UNSECURED_ALLOW_ANONYMOUS=true",
-            "--ASPIRE_DASHBOARD_API_ENABLED=true",
-        ),
-        probe=HttpProbe(ports.traces_ui, "/api/telemetry/traces"),
-        address=f"{LOOPBACK}:{ports.traces_ui}",
-        environment={**_DOTNET, "HOME": str(home.root / "traces")},
-        cwd=home.run,
-        grace_s=5.0,
-        stop_stage=_TRACES,
         optional=True,
     )
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from mesh import limits
 from mesh.envoy.page import page_files
+from mesh.logs.line import message_of
 from mesh.secrecy import privileged
 from toolbox.local import keys as keys_of
 from toolbox.local import logfile, machine, provision, redis_check, status, store_users
@@ -50,7 +51,8 @@ EDGE_PORT = 8080
 MESH_PORT = 8081
 METRICS_PORT = 8082
 PROMETHEUS_PORT = 9090
-"""Or another, when it is taken; likewise METRICS_PORT."""
+TRACES_PORT = 8083
+"""Or another, when it is taken; likewise METRICS_PORT and PROMETHEUS_PORT."""
 DESCRIPTORS_PER_CONNECTION = 1.25
 """Viewers share upstream connections; the rest of a process' descriptors are for those and for files."""
 TICK_S = 0.1
@@ -169,7 +171,9 @@ def _ports(request: UpRequest, claims: ports_of.Ports) -> PortPlan:
             nats_monitor=claims.take(),
             valkey=claims.take(),
             services={name: claims.take() for name in service_names(options)},
-            traces_ui=claims.take(),
+            traces_ui=TRACES_PORT
+            if request.traces and claims.choose(LOOPBACK, TRACES_PORT)
+            else claims.take(),
             otlp_grpc=claims.take(),
             otlp_http=claims.take(),
             admin={name: claims.take() for name in measured_names(options)},
@@ -332,7 +336,12 @@ class _Session:
         self._ticking = True
         try:
             self._supervisor = Supervisor(
-                mesh.processes, request.home, self._dirty.set, watcher.on_line, policy
+                mesh.processes,
+                request.home,
+                self._dirty.set,
+                watcher.on_line,
+                policy,
+                watcher.on_note,
             )
         except OSError as error:
             raise from_os(error, f"open the logs in {request.home.logs}") from None
@@ -446,5 +455,5 @@ class _Session:
     def _explained(self, failed: StartFailed) -> MeshError:
         log = self._home.log(failed.name)
         last = logfile.tail(log, 1)
-        said = f"; it said: {last[0].strip()[:300]}" if last else ""
+        said = f"; it said: {message_of(last[0]).strip()[:300]}" if last else ""
         return MeshError(f"the mesh did not start: {failed.name} {failed.reason}{said} (log: {log})")

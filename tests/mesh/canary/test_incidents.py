@@ -83,6 +83,26 @@ def test_what_stalls_again_at_once_is_one_incident_and_later_another() -> None:
     assert watch.detected == {IncidentKind.ACKS: 2, IncidentKind.FRAMES: 0}
 
 
+def test_one_success_among_many_that_wait_counts_no_second_twice() -> None:
+    watch, closed = IncidentWatch(), None
+    for step in range(40 * 4):
+        now_s = step * STEP_S
+        flow = (
+            Flow(None, now_s)
+            if now_s < 10 or now_s >= 25
+            else Flow(11.0, 20.0)
+            if now_s >= 20
+            else Flow(10.0, 9.0)
+        )
+        closed = watch.step(flow, flow, now_s, WALL_S + now_s, "") or closed
+    assert closed is not None
+    assert (closed.end, closed.without_acks_s, closed.recovered_after_s) == (
+        IncidentEnd.RECOVERED,
+        15.0,
+        15.0,
+    )
+
+
 def test_less_than_the_bound_is_no_incident() -> None:
     assert told(Stream([(10, 11), (13, 14)]), Stream([]), 30) == []
 
