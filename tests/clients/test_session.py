@@ -360,7 +360,7 @@ class Mesh(RuleBasedStateMachine):
         server.check_batch(1)
         if seq != server.next_seq or seq > server.last_allowed:
             server.check_next(seq)
-        server.advance(seq + 1)
+        server.next_seq = seq + 1
         self.taken.append((seq, event, verdict if event is not None else "refuse"))
         if self.random.random() < 0.6:
             self._settle_one()
@@ -388,7 +388,7 @@ class Mesh(RuleBasedStateMachine):
         server.settled(seq, seq, position, shed=verdict == "shed")
         told = server.take_ack()
         if told is not None:
-            self.answers.append(PublishResponse(ack=told))
+            self.answers.append(PublishResponse.FromString(told))
 
     @precondition(lambda self: self.taken)
     @rule()

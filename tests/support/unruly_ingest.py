@@ -202,7 +202,7 @@ class Stream:
             if not event.origin_id:
                 if event.origin_seq != session.next_seq or event.origin_seq > session.last_allowed:
                     session.check_next(event.origin_seq)
-                session.advance(event.origin_seq + 1)
+                session.next_seq = event.origin_seq + 1
         self.owed += events
         self.settle()
 
@@ -215,7 +215,7 @@ class Stream:
             self._settle(event)
         ack = self.session.take_ack()
         if ack is not None:
-            self.say(ack=ack)
+            self.say(ack=PublishResponse.FromString(ack).ack)
         if self.half_closed:
             self.said.put_nowait(None)
 
