@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -28,7 +29,7 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from opentelemetry.trace import SpanKind
 
-from aggregate import bounds
+from aggregate import bounds, fold_spans
 from aggregate.binding import fit, fits
 from aggregate.checkpoint import take
 from aggregate.deadletters import DeadLetters
@@ -54,6 +55,7 @@ from mesh.jetstream.bus import Bus
 from mesh.jetstream.pull import Pull, Pulled
 from mesh.redis.database import RedisError
 from mesh.redis.errors import Corrupt, Fenced, Rewound
+from mesh.tracing.record import SpanRecord
 
 log = logging.getLogger(__name__)
 
@@ -128,6 +130,8 @@ class LeaseSession:
         """When what was folded since the last flush was due to be flushed."""
         self._yielded_at = 0.0
         self._causes: list[str] = []
+        self._traced_ns = 0
+        """When the first of them was folded."""
         self._blocks = 0
         self._in_hand = 0
         self._oldest_at_s: float | None = None
@@ -332,6 +336,7 @@ class LeaseSession:
             self._last_at_s = message.stored_at_s
             if message.headers is not None and (cause := telemetry.cause_in(message.headers)):
                 self._causes.append(cause)
+                self._traced_ns = self._traced_ns or time.time_ns()
             now = loop.time()
             much = self._partition.unflushed_events >= bounds.FLUSH_EVENTS_MAX
             if much or now - max(began_at, self._flushed_at) >= self._pace.interval_s:
@@ -347,27 +352,28 @@ class LeaseSession:
         if flush is None:
             return
         causes, self._causes = self._causes, []
+        traced_ns, self._traced_ns = self._traced_ns, 0
         blocks, self._blocks = self._blocks, 0
         if not causes:
             await self._store(flush, blocks)
             return
+        subject = subjects.events(self._partition.index)
         with telemetry.batch_span(
-            f"process {subjects.events(self._partition.index)}",
-            SpanKind.CONSUMER,
-            causes,
-            {"messaging.system": "nats", "messaging.batch.message_count": blocks},
-        ):
-            await self._store(flush, blocks, causes[0], telemetry.headers())
+            *(f"process {subject}", SpanKind.CONSUMER, causes, fold_spans.process(subject, blocks)),
+            started_ns=traced_ns,
+        ) as span:
+            await self._store(flush, blocks, causes[0], span)
 
     async def _store(
-        self, flush: Flush, blocks: int, cause: str = "", traced: Mapping[str, str] | None = None
+        self, flush: Flush, blocks: int, cause: str = "", span: SpanRecord | None = None
     ) -> None:
-        """And publishes it. `cause`: the first trace context; `traced`: the running span as headers."""
+        """And publishes it. `cause`: the first trace context; `span`: the running one."""
         if self._applied < self._head:
             await self._check_purged()
         loop = asyncio.get_running_loop()
         asked_at = loop.time()
-        await self._stored.flush(self._lease.token, flush.before, flush.state, flush.writes)
+        async with fold_spans.flush(span, self._partition.index, len(flush.writes)):
+            await self._stored.flush(self._lease.token, flush.before, flush.state, flush.writes)
         self._applied = self._lease.applied = flush.after
         self._bound = flush.state.bound
         self._lease.renewed(asked_at)
@@ -379,7 +385,7 @@ class LeaseSession:
             traceparent=cause,
         )
         self._pace.flushed(late_s, self._flushed_at)
-        await self._publish(flush, traced)
+        await self._publish(flush, telemetry.headers() if span else None)
 
     async def _check_purged(self) -> None:
         """Checks, before a flush under a backlog and before each dead letter, that no block was missing.

@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Iterator, Sequence
 from math import inf
 from typing import Protocol
@@ -105,6 +106,8 @@ class Feed:
         """It was loaded since it was sealed."""
         self._flushes: set[CohortKey] = set()
         self._causes: list[str] = []
+        self._heard_ns = 0
+        """When the first of them was heard."""
 
     @property
     def cohorts(self) -> list[Cohort]:
@@ -261,6 +264,7 @@ class Feed:
         seconds, `now_s`: Unix seconds."""
         if cause and len(self._causes) < telemetry.LINKS_MAX:
             self._causes.append(cause)
+            self._heard_ns = self._heard_ns or time.time_ns()
         for topic in topics:
             if topic.startswith(_BOARD):
                 self._host.board_changed(self.game_id, topic[len(_BOARD) :])
@@ -373,12 +377,20 @@ class Feed:
         if not due:
             return
         causes, self._causes = self._causes, []
+        heard_ns, self._heard_ns = self._heard_ns, 0
+        attributes: dict[str, str | int] = {
+            "messaging.system": "nats",
+            "messaging.operation.name": "process",
+            "messaging.operation.type": "process",
+            "messaging.destination.name": "results",
+            "grandstand.game": self.game_id,
+            "grandstand.viewers": sum(len(cohort) for cohort in due),
+        }
         with telemetry.batch_span(
-            "fan out",
-            SpanKind.INTERNAL,
-            causes,
-            {"grandstand.game": self.game_id, "grandstand.viewers": sum(len(cohort) for cohort in due)},
-        ):
+            "process results", SpanKind.CONSUMER, causes, attributes, started_ns=heard_ns
+        ) as span:
+            if span is not None:
+                span.event("tick", time.time_ns())
             for cohort in due:
                 cohort.tick(at_s, now_s)
 

@@ -17,7 +17,6 @@ from collections.abc import Callable
 from typing import Protocol
 
 from google.protobuf.message import DecodeError
-from opentelemetry.trace import Span
 
 from grandstand.event.v1.event_pb2 import Event, Position
 from grandstand.gateway.v1.gateway_pb2 import IssueOriginResponse, SendRequest
@@ -29,6 +28,7 @@ from mesh.auth import Identity, Verifies, authorization_of
 from mesh.auth.origins import ENTROPY_BYTES, Origins, owner_of
 from mesh.http2.call import Call, Handler
 from mesh.http2.errors import UNIMPLEMENTED
+from mesh.tracing.record import SpanRecord
 
 _CANCELLED = 1
 _ORIGIN_SEQ_END = 2**63
@@ -77,13 +77,17 @@ class Sending:
     def accept(self, call: Call) -> Handler:
         """Raises Unauthenticated, Unavailable."""
         metadata = call.metadata
-        span = telemetry.server_span(call.path, metadata) if self._is_traced else None
+        if not self._is_traced:
+            return _Send(self, call, self.identify(authorization_of(metadata)), None)
+        began_ns = time.time_ns()
         try:
             identity = self.identify(authorization_of(metadata))
         except GrandstandError as error:
+            span = telemetry.server_span(call.path, metadata, began_ns)
             telemetry.end_server_span(span, error.code, error.message)
             raise
-        return _Send(self, call, identity, span)
+        span = telemetry.server_span(call.path, metadata, began_ns, may_force=identity.producer)
+        return _Send(self, call, identity, span, began_ns)
 
     def identify(self, authorization: str | None) -> Identity:
         """Whose token it is. Raises Unauthenticated, Unavailable."""
@@ -111,13 +115,22 @@ class Sending:
 class _Send:
     """One call."""
 
-    __slots__ = ("_call", "_identity", "_request", "_sending", "_span", "_submitted")
+    __slots__ = ("_began_ns", "_call", "_identity", "_request", "_sending", "_span", "_submitted")
 
-    def __init__(self, sending: Sending, call: Call, identity: Identity, span: Span | None) -> None:
+    def __init__(
+        self,
+        sending: Sending,
+        call: Call,
+        identity: Identity,
+        span: SpanRecord | None,
+        began_ns: int = 0,
+    ) -> None:
+        """`began_ns`: Unix nanoseconds, 0 while traces are off."""
         self._sending = sending
         self._call = call
         self._identity = identity
         self._span = span
+        self._began_ns = began_ns
         self._request: bytes | None = None
         self._submitted: SendHandle | None = None
 
@@ -135,7 +148,7 @@ class _Send:
         try:
             event = event_in(request)
             check_event(event, self._identity, sending.origins, sending.now())
-            traceparent = "" if self._span is None else telemetry.traceparent_of(self._span)
+            traceparent = "" if self._span is None else self._span.traceparent
             self._submitted = sending.submit(event, self._answered, traceparent)
         except GrandstandError as error:
             self._refuse(error)
@@ -175,9 +188,15 @@ class _Send:
         self._end_span(code, message)
 
     def _end_span(self, code: int, message: str) -> None:
+        if not self._began_ns:
+            return
         if self._span is not None:
             telemetry.end_server_span(self._span, code, message)
             self._span = None
+        else:
+            seconds = (time.time_ns() - self._began_ns) / 1e9
+            telemetry.late_server_span(self._call.path, seconds, code, message)
+        self._began_ns = 0
 
 
 def response_of(position: Position) -> bytes:

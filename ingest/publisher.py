@@ -28,6 +28,7 @@ import contextvars
 import itertools
 import logging
 import math
+import time
 from collections.abc import Callable
 
 from opentelemetry.trace import SpanKind
@@ -159,10 +160,13 @@ class BlockPublisher:
                 try:
                     position = Position(partition=batch.partition, sequence=await self._publish(batch))
                 except GrandstandError as error:
+                    self._tell_late(batch, loop.time() - began_at, error.message)
                     await self._go_on_after(error, batch)
                 else:
                     heard_s, now = boot_s(), loop.time()
                     self._count(batch, now - began_at, now)
+                    if now - began_at > telemetry.SLOW_S:
+                        self._tell_late(batch, now - began_at)
                     self.refusal = ""
                     self._pressure.acked(now - began_at, now)
                     if heard_s > batch.anchor_s + SETTLED_S:
@@ -179,6 +183,13 @@ class BlockPublisher:
             self.unsettled_bytes -= size
             if not self.has_room:
                 self._look_for_room()
+
+    def _tell_late(self, batch: Batch[Ticket], seconds: float, error: str = "") -> None:
+        """Of a block that is not traced, and took long to store or was not."""
+        if not batch.causes:
+            subject = subjects.events(batch.partition)
+            described = _described(batch, subject)
+            telemetry.late_span(f"send {subject}", SpanKind.PRODUCER, seconds, described, error)
 
     def _count(self, batch: Batch[Ticket], seconds: float, now: float) -> None:
         """A block that was stored."""
@@ -231,16 +242,13 @@ class BlockPublisher:
         deadline_at = batch.opened_at + limits.PUBLISH_DEADLINE_S
         if not batch.causes:
             return await self._pipeline.publish(subject, payload, message_id, None, deadline_at)
+        now_ns, waited_s = time.time_ns(), asyncio.get_running_loop().time() - batch.opened_at
         with telemetry.batch_span(
-            f"send {subject}",
-            SpanKind.PRODUCER,
-            batch.causes,
-            {
-                "messaging.system": "nats",
-                "messaging.destination.name": subject,
-                "messaging.batch.message_count": batch.count,
-            },
-        ):
+            *(f"send {subject}", SpanKind.PRODUCER, batch.causes, _described(batch, subject)),
+            started_ns=now_ns - int(waited_s * 1e9),
+        ) as span:
+            if span is not None:
+                span.event("published", now_ns)
             return await self._pipeline.publish(
                 subject, payload, message_id, telemetry.headers(), deadline_at
             )
@@ -321,3 +329,15 @@ class BlockPublisher:
         """Waits for blocks that are being published, at most for the publish deadline."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=limits.PUBLISH_DEADLINE_S)
+
+
+def _described(batch: Batch[Ticket], subject: str) -> dict[str, str | int]:
+    """A span's attributes, by the semantic conventions for messaging."""
+    return {
+        "messaging.system": "nats",
+        "messaging.operation.name": "send",
+        "messaging.operation.type": "send",
+        "messaging.destination.name": subject,
+        "messaging.batch.message_count": batch.count,
+        "messaging.message.body.size": batch.bytes,
+    }

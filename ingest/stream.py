@@ -220,7 +220,7 @@ class PublishStream:
             case "events":
                 batch = message.events
                 # A viewer's context would have everything traced that it sends.
-                if batch.traceparent and self.session.producer and telemetry.is_on():
+                if batch.traceparent and self._identity.producer and telemetry.is_sampled(batch.traceparent):
                     self._take_traced(batch, unresolved)
                 else:
                     self._take(batch, unresolved, "")
@@ -278,8 +278,8 @@ class PublishStream:
             "rpc.service": "grandstand.ingest.v1.IngestService",
             "messaging.batch.message_count": len(batch.events),
         }
-        with telemetry.batch_span("receive events", SpanKind.SERVER, [batch.traceparent], attributes):
-            self._take(batch, unresolved, telemetry.current_traceparent())
+        with telemetry.batch_span("receive events", SpanKind.SERVER, [batch.traceparent], attributes) as span:
+            self._take(batch, unresolved, span.traceparent if span else "")
 
     def _ask_catalog(self, unresolved: Unresolved) -> None:
         """Looks up in the catalog's bucket what the watch has not delivered yet, once the view is fresh. The

@@ -22,7 +22,7 @@ from mesh.envoy.edge_tls import in_tls, strict_hosts
 from mesh.envoy.page import FILE_BYTES_MAX, page_route
 from mesh.envoy.routes import health_route, probe_routes, rpc_route, seconds
 from mesh.envoy.tokens import denials, jwt_filter, keys_routes, requirement, requirement_inside
-from mesh.envoy.traces import tracing, without_trace_context
+from mesh.envoy.traces import TRACE_RESPONSE, trace_response, tracing, without_trace_context
 
 BUFFER_BYTES = 64 * 1024
 """What Envoy holds for a connection that does not read: also what a slow viewer can cost (I8)."""
@@ -90,7 +90,8 @@ _REQUEST_HEADERS_REMOVED = (
     "user-agent",
     "x-user-agent",
 )
-_CORS_RESPONSE_HEADERS = ("grpc-status", "grpc-message", "grpc-status-details-bin")
+_CORS_RESPONSE_HEADERS = ("grpc-status", "grpc-message", "grpc-status-details-bin", TRACE_RESPONSE)
+SEND = "/grandstand.gateway.v1.GatewayService/Send"
 _CORS_MAX_AGE_S = 7_200
 
 
@@ -100,6 +101,7 @@ def edge_listener(config: EnvoyConfig) -> dict[str, Any]:
         | {
             "typed_per_filter_config": requirement(rpc),
             "request_headers_to_remove": list(_REQUEST_HEADERS_REMOVED),
+            **({"response_headers_to_add": trace_response(config)} if rpc.path == SEND else {}),
         }
         for rpc in rpcs()
         if rpc.at_edge

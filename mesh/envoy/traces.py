@@ -1,9 +1,14 @@
 """Envoy's own spans, and who decides what is traced.
 
 At the edge Envoy does, by `trace_share`: a client's W3C context is taken away before it is looked at, so
-nobody can have everything traced, nor put spans into somebody else's trace. On the mesh listener a context
-that comes along is followed, sampled or not, and without one the share decides. A span for each try upstream
-tells retries.
+nobody can have everything traced, nor put spans into somebody else's trace. Its `traceparent` goes on under
+another name, CLIENT_CONTEXT: the service that checks the token follows it for roles that may force a trace,
+and links to it for others. Rejected: having Envoy tell the roles apart; it decides what it traces before it
+has looked at a token.
+
+On the mesh listener a context that comes along is followed, sampled or not, and without one the share
+decides. A span for each try upstream tells retries. The response to a traced Send names its trace in
+`traceresponse`, so that a browser knows by which id to ask for it.
 """
 
 from __future__ import annotations
@@ -12,11 +17,22 @@ from typing import Any
 
 from mesh.envoy.config import EnvoyConfig
 from mesh.envoy.contract import Listener
+from mesh.tracing.record import CLIENT_CONTEXT
 
+TRACE_RESPONSE = "traceresponse"
+"""As the W3C drafts it, but for the id of the span, which Envoy does not tell: version, trace, nothing."""
 _CONTEXT = ("traceparent", "tracestate", "baggage")
 _EXTENSIONS = "type.googleapis.com/envoy.extensions"
 _SAMPLERS = "envoy.tracers.opentelemetry.samplers"
 _MILLION = 1_000_000
+
+
+def trace_response(config: EnvoyConfig) -> list[dict[str, Any]]:
+    """Headers to add to a response; none without a collector."""
+    if config.otlp is None:
+        return []
+    header = {"key": TRACE_RESPONSE, "value": "00-%TRACE_ID%--"}
+    return [{"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}]
 
 
 def without_trace_context() -> dict[str, Any]:
@@ -24,7 +40,16 @@ def without_trace_context() -> dict[str, Any]:
         "name": "envoy.http.early_header_mutation.header_mutation",
         "typed_config": {
             "@type": f"{_EXTENSIONS}.http.early_header_mutation.header_mutation.v3.HeaderMutation",
-            "mutations": [{"remove": name} for name in _CONTEXT],
+            "mutations": [
+                {"remove": CLIENT_CONTEXT},
+                {
+                    "append": {
+                        "header": {"key": CLIENT_CONTEXT, "value": "%REQ(traceparent)%"},
+                        "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+                    }
+                },
+                *({"remove": name} for name in _CONTEXT),
+            ],
         },
     }
 

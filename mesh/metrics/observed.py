@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator
 
+from mesh import telemetry
 from mesh.config import ServiceConfig
 from mesh.health.readiness import Readiness
 from mesh.http2.server import Http2Server
@@ -33,7 +34,9 @@ async def observed(
     try:
         if config.admin is not None:
             await admin.start(config.admin)
-            log.info("%s tells of itself on %s: /metrics, /livez, /readyz", config.instance, config.admin)
+            log.info(
+                "%s tells of itself on %s: /metrics, /livez, /readyz, /spans", config.instance, config.admin
+            )
         yield
     finally:
         admin.stop()
@@ -49,7 +52,10 @@ def pages(registry: MetricRegistry, readiness: Readiness) -> dict[str, Route]:
     async def readyz() -> AdminReply:
         return AdminReply(*readiness.readyz(asyncio.get_running_loop().time()))
 
-    return {"/metrics": exposition.page, "/livez": livez, "/readyz": readyz}
+    async def spans() -> AdminReply:
+        return AdminReply(200, telemetry.recent_spans())
+
+    return {"/metrics": exposition.page, "/livez": livez, "/readyz": readyz, "/spans": spans}
 
 
 def collect_calls(registry: MetricRegistry, listener: Listener) -> None:

@@ -6,45 +6,24 @@ checked when the test ends.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request
 
+from tests.browser.chromium import PATIENCE_MS, chromium
 from tests.browser.stage import Stage, new_stage
 from tests.support.mesh_fixture import RunningMesh
-from toolbox.local import provision
-
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-PATIENCE_MS = 20_000.0
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """For one module: while it lives, Playwright's event loop runs, and no other test could run its own."""
-    chromium = provision.chromium()
-    if chromium is None:
-        reason = "no Chromium here: install one (Debian: apt install chromium) or name it in CHROMIUM"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    expect.set_options(timeout=PATIENCE_MS)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(chromium), args=FLAGS)
+    """For one module: while it lives, no other test could run an event loop of its own."""
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ The relay is a stand-in that keeps who waits, so that a test answers when it lik
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -18,9 +19,6 @@ from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 from hypothesis import given
 from hypothesis import strategies as st
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from gateway.guest_limits import GuestLimits
 from gateway.guests import Guests
@@ -42,6 +40,7 @@ from mesh import telemetry
 from mesh.addresses import Addresses
 from mesh.auth import Games, Identity, Trust, Verifier
 from mesh.http2.call import Call, Handler
+from mesh.tracing.kept import KeptSpans
 from tests.support.blocks import origin, origins_of_tests
 from tests.support.games import run, until
 from tests.support.http2_service import serving
@@ -52,6 +51,9 @@ NOW_S = time.time()
 ORIGIN = origin(0, now_s=NOW_S)
 # Long enough for a whole run of the tests, whose modules are all loaded first.
 METADATA = (("authorization", f"Bearer {token(KEY, exp=int(time.time()) + 3600)}"),)
+PRODUCER_METADATA = (
+    ("authorization", f"Bearer {token(KEY, roles=['producer'], exp=int(time.time()) + 3600)}"),
+)
 Answer = Position | GrandstandError
 ORIGINS = origins_of_tests()
 
@@ -335,24 +337,23 @@ def test_a_response_is_what_protobuf_would_have_written(partition: int, sequence
 
 
 @pytest.fixture
-def spans(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
-    """Where spans go, with traces on."""
-    exporter, provider = InMemorySpanExporter(), TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    monkeypatch.setattr(telemetry, "is_on", lambda: True)
-    monkeypatch.setattr(telemetry, "_tracer", provider.get_tracer("test"))
-    return exporter
+def spans(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[dict[str, Any]]]:
+    """What spans there are, with traces on."""
+    kept = KeptSpans("gateway", "gateway-1")
+    monkeypatch.setattr(telemetry, "_kept", kept)
 
+    def found() -> list[dict[str, Any]]:
+        spans: list[dict[str, Any]] = json.loads(kept.page())["spans"]
+        return spans
 
-def attribute(span: ReadableSpan, name: str) -> object:
-    return (span.attributes or {})[name]
+    return found
 
 
 def test_a_call_is_a_span_of_its_callers_trace_and_the_event_carries_it_on(
-    spans: InMemorySpanExporter,
+    spans: Callable[[], list[dict[str, Any]]],
 ) -> None:
-    trace_id, sender = 0xABC << 64 | 1, 0xDEF
-    traceparent = ("traceparent", f"00-{trace_id:032x}-{sender:016x}-01")
+    trace_id, sender = f"{0xABC << 64 | 1:032x}", f"{0xDEF:016x}"
+    traceparent = ("traceparent", f"00-{trace_id}-{sender}-01")
 
     async def scenario() -> None:
         async with gateway() as edge:
@@ -371,26 +372,71 @@ def test_a_call_is_a_span_of_its_callers_trace_and_the_event_carries_it_on(
             await edge.call(b"", "IssueOrigin", metadata=(*METADATA, traceparent))
             await failure_of(edge.call(IssueGuestRequest().SerializeToString(), "IssueGuest"))
 
-            found = spans.get_finished_spans()
+            found = spans()
             assert [
-                (span.name.rpartition("/")[2], attribute(span, "rpc.grpc.status_code")) for span in found
-            ] == [
-                ("Send", 0),
-                ("Send", 14),
-                ("Send", 16),
-                ("Send", 1),
-                ("IssueOrigin", 0),
-                ("IssueGuest", 9),
-            ]
-            assert [span.status.is_ok for span in found] == [True, False, True, True, True, True]
-            for span in found[:5]:
-                assert span.parent is not None
-                assert (span.context.trace_id, span.parent.span_id) == (trace_id, sender)
-            assert found[5].parent is None
+                (span["name"].rpartition("/")[2], span["attributes"]["rpc.grpc.status_code"])
+                for span in found
+            ] == [("Send", 0), ("Send", 14), ("Send", 16), ("Send", 1), ("IssueOrigin", 0)]
+            assert [bool(span["error"]) for span in found] == [False, True, False, False, False]
+            assert {(span["trace_id"], span["parent_id"]) for span in found} == {(trace_id, sender)}
             first = found[0]
-            assert first.name == path_of("Send")
-            assert attribute(first, "rpc.service") == "grandstand.gateway.v1.GatewayService"
-            assert waiting.traceparent == f"00-{trace_id:032x}-{first.context.span_id:016x}-01"
+            assert first["name"] == path_of("Send")
+            assert first["attributes"]["rpc.service"] == "grandstand.gateway.v1.GatewayService"
+            assert waiting.traceparent == f"00-{trace_id}-{first['span_id']}-01"
+
+    run(scenario())
+
+
+def test_a_trace_is_forced_by_the_context_of_a_trusted_role_alone(
+    spans: Callable[[], list[dict[str, Any]]],
+) -> None:
+    own = ("grandstand-traceparent", f"00-{'a' * 32}-{'b' * 16}-01")
+    edges = f"00-{'c' * 32}-{'d' * 16}-0"
+
+    async def scenario() -> None:
+        async with gateway() as edge:
+            for number, (metadata, flag) in enumerate(
+                ((METADATA, "0"), (METADATA, "1"), (PRODUCER_METADATA, "0")), start=1
+            ):
+                call = edge.send(metadata=(*metadata, own, ("traceparent", edges + flag)), origin_seq=number)
+                (await edge.submitted(number)).answer(Position(partition=1, sequence=1))
+                await call
+            # Of a viewer: nothing, or a link to it from what the edge chose. Of a producer: its trace.
+            sampled, forced = spans()
+            assert (sampled["trace_id"], sampled["links"]) == ("c" * 32, ["a" * 32])
+            assert (forced["trace_id"], forced["parent_id"]) == ("a" * 32, "b" * 16)
+            assert forced["links"] == ["c" * 32]
+            carried = [waiting.traceparent for waiting in edge.relay.submitted]
+            assert carried[0] == ""
+            assert all(carried[1:])
+
+    run(scenario())
+
+
+def test_of_calls_that_are_not_sampled_the_slow_and_the_failed_are_told_afterwards(
+    spans: Callable[[], list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = Position(partition=1, sequence=1)
+
+    async def scenario() -> None:
+        async with gateway() as edge:
+            for slow_s, answer in (
+                (60.0, stored),
+                (0.0, stored),
+                (60.0, Unavailable("a test")),
+                *[(0.0, stored)] * 30,
+            ):
+                monkeypatch.setattr(telemetry, "SLOW_S", slow_s)
+                call = edge.send(metadata=METADATA)
+                waiting = await edge.submitted(len(edge.relay.submitted) + 1)
+                assert waiting.traceparent == ""
+                waiting.answer(answer)
+                with contextlib.suppress(grpc.aio.AioRpcError):
+                    await call
+            slow, failed, *others = spans()
+            assert slow["attributes"]["grandstand.kept_because"] == "slow"
+            assert (failed["attributes"]["grandstand.kept_because"], failed["error"]) == ("failed", "a test")
+            assert len(others) < 30, "they are bounded a second"
 
     run(scenario())
 

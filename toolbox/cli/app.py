@@ -25,6 +25,7 @@ from toolbox.cli import (
     sending,
     testing,
     token,
+    trace,
 )
 from toolbox.cli.console import one_line_errors
 
@@ -39,6 +40,7 @@ MODULES = (
     notices,
     explain,
     audit,
+    trace,
     load,
     testing,
     bench,

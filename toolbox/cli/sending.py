@@ -171,7 +171,11 @@ def _send(
 ) -> None:
     # Who is given a token is its actor, unless another is named.
     actor = actor or ("" if token else default_actor())
-    receipt = run_rpc(_sent(running_mesh(home).edge, acting(token, home), actor, event, producer))
+    from toolbox.cli.command_trace import command_span
+
+    found = running_mesh(home)
+    with command_span(f"grandstand send {event.WhichOneof('body')}", found.otlp):
+        receipt = run_rpc(_sent(found.edge, acting(token, home), actor, event, producer))
     positions = [{"partition": p.partition, "sequence": p.sequence} for p in receipt.positions]
     if as_json:
         print(

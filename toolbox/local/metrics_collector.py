@@ -3,6 +3,7 @@
     /metrics         of every service process, with labels service and instance
     /metrics/envoy   what Envoy says of itself, in Prometheus's own older form
     /readyz          what each process says of itself and its dependencies; 200 if all are ready
+    /spans           the newest spans of every process, for `grandstand trace`
 
 In production Prometheus asks each process itself, and Envoy. Whoever scrapes here waits for the slowest
 process, PATIENCE_S at most; one that does not answer is missing, and its grandstand_up is 0.
@@ -42,7 +43,12 @@ class MetricsCollector:
         self._envoy_admin = envoy_admin
         self._merged = Cached(self._merge)
         self._server = AdminServer(
-            {"/metrics": self._metrics, "/metrics/envoy": self._envoy, "/readyz": self._readyz}
+            {
+                "/metrics": self._metrics,
+                "/metrics/envoy": self._envoy,
+                "/readyz": self._readyz,
+                "/spans": self._spans,
+            }
         )
 
     async def start(self, port: int) -> None:
@@ -87,6 +93,17 @@ class MetricsCollector:
         ok = all(each["ok"] for each in said.values())
         found = json.dumps({"ok": ok, "processes": said}).encode() + b"\n"
         return AdminReply(200 if ok else 503, found)
+
+    async def _spans(self) -> AdminReply:
+        answers = await asyncio.gather(*(_ask(each.port, "/spans") for each in self._processes))
+        found, silent = list[bytes](), list[str]()
+        for process, (status, content) in zip(self._processes, answers, strict=True):
+            if status == 200:
+                found.append(content.rstrip())
+            else:
+                silent.append(process.instance)
+        said = b'{"processes": [%b], "silent": %b}\n' % (b", ".join(found), json.dumps(silent).encode())
+        return AdminReply(200, said)
 
 
 async def _ask(at: int | Path, path: str) -> tuple[int, bytes]:

@@ -38,6 +38,7 @@ from toolbox.local.supervisor import StartFailed, Supervisor
 EDGE_PORT = 8080
 MESH_PORT = 8081
 METRICS_PORT = 8082
+TRACES_PORT = 8083
 """Or another, when it is taken."""
 DESCRIPTORS_PER_CONNECTION = 1.25
 """Viewers share upstream connections; the rest of a process' descriptors are for those and for files."""
@@ -154,7 +155,9 @@ def _ports(request: UpRequest, claims: ports_of.Ports) -> PortPlan:
             nats_monitor=claims.take(),
             valkey=claims.take(),
             services={name: claims.take() for name in service_names(options)},
-            traces_ui=claims.take(),
+            traces_ui=TRACES_PORT
+            if request.traces and claims.choose(LOOPBACK, TRACES_PORT)
+            else claims.take(),
             otlp_grpc=claims.take(),
             otlp_http=claims.take(),
             admin={name: claims.take() for name in service_names(options)},

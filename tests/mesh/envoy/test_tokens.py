@@ -34,6 +34,7 @@ from mesh.envoy.bootstrap import bootstrap
 from mesh.envoy.config import Endpoint, EnvoyConfig, JwksFile, JwksUrl, Keys, SecretFile, SocketPath
 from mesh.envoy.contract import KINDS, clusters_of
 from mesh.envoy.tokens import FILE_REFRESH_S
+from mesh.tracing.record import CLIENT_CONTEXT
 from tests.support.certificates import Certificates
 from tests.support.games import run
 from tests.support.servers import eventually
@@ -77,10 +78,13 @@ class Behind(gateway_pb2_grpc.GatewayServiceServicer, ingest_pb2_grpc.IngestServ
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, str | None]] = []
+        self.contexts: list[dict[str, str]] = []
+        """What came of trace contexts, with each call."""
 
     def _note(self, name: str, context: grpc.aio.ServicerContext) -> None:
         metadata = {key: str(value) for key, value in context.invocation_metadata() or ()}
         self.seen.append((name, metadata.get("authorization")))
+        self.contexts.append({key: value for key, value in metadata.items() if "trace" in key})
 
     async def IssueGuest(
         self, request: gateway.IssueGuestRequest, context: grpc.aio.ServicerContext
@@ -286,6 +290,19 @@ def test_a_good_token_goes_through_to_the_service_with_the_call(home: Home) -> N
                 ("Publish", f"Bearer {good}"),
                 ("Send", f"Bearer {barely}"),
             ]
+
+    run(scenario())
+
+
+def test_a_clients_trace_context_is_handed_on_under_a_name_that_nobody_follows_unasked(home: Home) -> None:
+    async def scenario() -> None:
+        async with edge(home, key_file(home, "a")) as at:
+            good = token(signing_key("a"))
+            own = f"00-{'a' * 32}-{'b' * 16}-01"
+            await at.send_from_browser(good, traceparent=own, tracestate="a=b", baggage="c=d")
+            await at.send_from_browser(good, **{CLIENT_CONTEXT: own})
+            await at.send_from_browser(good)
+            assert at.behind.contexts == [{CLIENT_CONTEXT: own}, {}, {}]
 
     run(scenario())
 

@@ -1,0 +1,1 @@
+"""Spans of our own: what one is, which are kept, and where they go."""
