@@ -201,9 +201,9 @@ class Admission:
         return now
 
     def admit_calm(self, game_id: str, actor_id: str, now: float, cost: int = 1) -> bool:
-        """Admits one event of the actor, by its own bucket, which is charged `cost` events. False, and nothing
-        is charged: ask `admit`. `game_id` is what `calm` was asked for, `now` what it answered. Looks at the
-        id of an actor that is not known: who is known has one."""
+        """Admits one event of the actor, by its own bucket, which is charged `cost` events. False, and then
+        nothing is charged: ask `admit`. `game_id` is what `calm` was asked for, `now` what it answered. The
+        id of an actor that is not known is looked at; who is known has one."""
         tats = self._calm_actors
         tat = tats.get(actor_id)
         if tat is None:

@@ -12,12 +12,39 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 from google.protobuf.message import Message
 
 Metadata = Sequence[tuple[str, str]]
 """Lower-case names, without pseudo-headers. Values of `-bin` names are the base64 that was sent."""
+
+CLIENT_CONTEXT = "grandstand-traceparent"
+"""The header in which the edge hands on a client's own `traceparent`: followed for trusted roles only."""
+
+
+class RequestMetadata(tuple[tuple[str, str], ...]):
+    """Metadata of a header block. It stands for the same block again and again (mesh.http2.field_blocks), so
+    what each call is asked for is looked for once."""
+
+    @cached_property
+    def authorizations(self) -> list[str]:
+        return [value for name, value in self if name == "authorization"]
+
+    @cached_property
+    def contexts(self) -> tuple[str, str]:
+        return _contexts_of(self)
+
+
+def contexts_in(metadata: Metadata) -> tuple[str, str]:
+    """The caller's `traceparent`, and that of a client; "" without one."""
+    return metadata.contexts if isinstance(metadata, RequestMetadata) else _contexts_of(metadata)
+
+
+def _contexts_of(metadata: Metadata) -> tuple[str, str]:
+    found = dict(metadata)
+    return found.get("traceparent", ""), found.get(CLIENT_CONTEXT, "")
 
 
 class Call(Protocol):

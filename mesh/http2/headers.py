@@ -9,6 +9,7 @@ Rejected: hpack's encoder. A dynamic table makes each block differ, for a few by
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from google.protobuf.message import Message
 
 from grandstand.wire.errors import shown
 from mesh.http2 import bounds
-from mesh.http2.call import Page
+from mesh.http2.call import Page, RequestMetadata
 from mesh.http2.details import status_details
 from mesh.http2.errors import INTERNAL, RESOURCE_EXHAUSTED, UNIMPLEMENTED, CallFailed, Cause, StreamBroken
 from mesh.http2.frames import PROTOCOL_ERROR
@@ -47,7 +48,8 @@ class Request(NamedTuple):
     """What the header block of a call says."""
 
     path: str
-    metadata: tuple[tuple[str, str], ...]
+    """Interned: one string for all calls of a method."""
+    metadata: RequestMetadata
     timeout_s: float | None
     encoding: bytes
     """One of ENCODINGS."""
@@ -135,7 +137,13 @@ def _read_request(fields: Sequence[Field]) -> Request:
         # It is kept with the block, without the frames of its traceback.
         refusal = error.with_traceback(None)
     return Request(
-        path.decode("latin-1"), tuple(metadata), timeout_s, encoding, content_bytes, method, refusal
+        sys.intern(path.decode("latin-1")),
+        RequestMetadata(metadata),
+        timeout_s,
+        encoding,
+        content_bytes,
+        method,
+        refusal,
     )
 
 

@@ -13,8 +13,6 @@ from typing import Any, NamedTuple
 
 from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
 
-CLIENT_CONTEXT = "grandstand-traceparent"
-"""The header in which the edge hands on a client's own `traceparent`: followed for trusted roles only."""
 EVENTS_MAX = 8
 LINKS_MAX = 32
 ERROR_CHARACTERS_MAX = 300
