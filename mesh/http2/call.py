@@ -16,10 +16,14 @@ from functools import cached_property
 from typing import Protocol
 
 from google.protobuf.message import Message
+from hpack import HPACKDecodingError
+from hpack.huffman_table import decode_huffman
 
 Metadata = Sequence[tuple[str, str]]
 """Lower-case names, without pseudo-headers. Values of `-bin` names are the base64 that was sent."""
 
+_HUFFMAN = 0x80
+TRACEPARENT_BYTES = 55
 CLIENT_CONTEXT = "grandstand-traceparent"
 """The header in which the edge hands on a client's own `traceparent`: followed for trusted roles only."""
 
@@ -35,6 +39,36 @@ class RequestMetadata(tuple[tuple[str, str], ...]):
     @cached_property
     def contexts(self) -> tuple[str, str]:
         return _contexts_of(self)
+
+    def traced(self, value: bytes) -> RequestMetadata:
+        """The same of a call with this `traceparent`, encoded (RFC 7541, 5.2): it is not among the pairs, and
+        is read if it is sampled or stands beside a client's."""
+        found = RequestMetadata(self)
+        found.authorizations = self.authorizations
+        context, client = self.contexts
+        if client or not _is_surely_unsampled(value):
+            context = _decoded(value)
+        found.contexts = context, client
+        return found
+
+
+def _is_surely_unsampled(value: bytes) -> bool:
+    """Of an encoded `traceparent`, by its end, "-00". In Huffman coding "-" is 010110 and "0" is 00000, and it
+    fills up with ones: before those are eleven zeros."""
+    if value[0] < _HUFFMAN:
+        return value[-3:] == b"-00"
+    bits = int.from_bytes(value[-4:], "big")
+    bits >>= (~bits & bits + 1).bit_length() - 1
+    return bits & 0xFFF == 0x800
+
+
+def _decoded(value: bytes) -> str:
+    """ "" of what is no text."""
+    text = value[1:]
+    try:
+        return (decode_huffman(text) if value[0] & _HUFFMAN else text).decode("ascii")
+    except (HPACKDecodingError, UnicodeDecodeError):
+        return ""
 
 
 def contexts_in(metadata: Metadata) -> tuple[str, str]:

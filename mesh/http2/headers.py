@@ -19,7 +19,7 @@ from google.protobuf.message import Message
 
 from grandstand.wire.errors import shown
 from mesh.http2 import bounds
-from mesh.http2.call import Page, RequestMetadata
+from mesh.http2.call import TRACEPARENT_BYTES, Page, RequestMetadata
 from mesh.http2.details import status_details
 from mesh.http2.errors import INTERNAL, RESOURCE_EXHAUSTED, UNIMPLEMENTED, CallFailed, Cause, StreamBroken
 from mesh.http2.frames import PROTOCOL_ERROR
@@ -82,6 +82,13 @@ class Field:
             raise _malformed(self.name, _fault_of(self.name, self.value) or "stands where it must not")
 
 
+class UnreadTrace(Field):
+    """Stands for a `traceparent` whose value is not read."""
+
+    def __init__(self) -> None:
+        super().__init__(b"traceparent", b"0" * TRACEPARENT_BYTES)
+
+
 class Fields:
     """A decoded block. The same object stands for the same block again and again, so what its fields say as a
     request is read once."""
@@ -91,6 +98,15 @@ class Fields:
     def __init__(self, fields: Iterable[Field]) -> None:
         self.all = tuple(fields)
         self._request: Request | None = None
+
+    def traced(self, value: bytes) -> Fields:
+        """The same with a `traceparent` that came as `value`, a string as RFC 7541, 5.2 has it, in the place
+        of the unread one."""
+        found = Fields(self.all)
+        request = self.request()
+        metadata = request.metadata.traced(value)
+        found._request = Request(request.path, metadata, *request[2:])
+        return found
 
     def request(self) -> Request:
         """Raises StreamBroken for a malformed request (RFC 9113, 8.1.1)."""
@@ -115,7 +131,8 @@ def _read_request(fields: Sequence[Field]) -> Request:
         name, pair = field.name, field.plain
         if pair is not None:
             plain[name] = field.value
-            metadata.append(pair)
+            if type(field) is Field:
+                metadata.append(pair)
         elif name[:1] != b":":
             field.check()
         elif name not in _PSEUDO or name in pseudo or plain:
