@@ -16,7 +16,7 @@ from mesh.auth.revocations import time_of
 
 def called(what: str, definition: Game | Poll | Board, by: Caller) -> None:
     """`what`: defined, opened, ended, ..., or what was taken back of whom; without a line break."""
-    tell(what, _said(definition), by)
+    tell(what, _said(definition), by, definition.game_id)
 
 
 def revoked(revocation: Revocation, by: Caller) -> None:
@@ -27,16 +27,16 @@ def revoked(revocation: Revocation, by: Caller) -> None:
 def ended(definition: Game | Poll | Board) -> None:
     """Its stage is CLOSED or SEALED now, by the mesh's clock."""
     what = "sealed" if definition.stage == STAGE_SEALED else "ended"
-    log.info("%s %s by the mesh", what, _said(definition))
+    log.info("%s %s by the mesh", what, _said(definition), extra={"game": definition.game_id})
 
 
 def idle(game: Game, idle_s: float) -> None:
     """It ends, for nothing happened in it for so long."""
-    log.info("ended %s by the mesh: idle for %g h", _said(game), idle_s / 3600)
+    log.info("ended %s by the mesh: idle for %g h", _said(game), idle_s / 3600, extra={"game": game.game_id})
 
 
 def forgotten(game: Game) -> None:
-    log.info("forgot %s by the mesh", _said(game))
+    log.info("forgot %s by the mesh", _said(game), extra={"game": game.game_id})
 
 
 def _said(definition: Game | Poll | Board) -> str:

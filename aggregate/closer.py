@@ -107,10 +107,10 @@ class Closer:
         try:
             self._idle.active(game_id, await self._writer.lives.end_if_idle(game, idle_for_s(game)))
         except GrandstandError as error:
-            log.info("whether game %s is idle has to wait: %s", game_id, error)
+            log.info("whether game %s is idle has to wait: %s", game_id, error, extra={"game": game_id})
             self._idle.again(game_id, self._watch.clock.now_s() + _LOOK_AGAIN_S)
         except Exception:
-            log.exception("whether game %s is idle is not known", game_id)
+            log.exception("whether game %s is idle is not known", game_id, extra={"game": game_id})
             self._idle.again(game_id, self._watch.clock.now_s() + _LOOK_AGAIN_S)
 
     def _over(self, task: asyncio.Task[None]) -> None:

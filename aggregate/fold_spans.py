@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 
 from opentelemetry.trace import SpanKind
 
+from aggregate.partition import Flush
 from mesh import telemetry
 from mesh.tracing.record import SpanRecord
 
@@ -23,30 +23,24 @@ def process(subject: str, blocks: int) -> dict[str, str | int]:
     }
 
 
-@contextlib.asynccontextmanager
-async def flush(parent: SpanRecord | None, partition: int, writes: int) -> AsyncIterator[None]:
-    """Around a flush: a part of `parent`, or a span after the fact if it was slow or failed. Attributes: the
-    semantic conventions for Redis."""
-    began_s = time.monotonic()
-    error = ""
-    try:
-        with telemetry.inner_span("EVALSHA flush", SpanKind.CLIENT, parent, _described(partition, writes)):
-            yield
-    except Exception as raised:
-        error = str(raised) or type(raised).__name__
-        raise
-    finally:
-        seconds = time.monotonic() - began_s
-        if parent is None and (error or seconds > telemetry.SLOW_S):
-            described = _described(partition, writes)
-            telemetry.late_span("EVALSHA flush", SpanKind.CLIENT, seconds, described, error)
+@contextlib.contextmanager
+def flush(parent: SpanRecord, partition: int, flushed: Flush) -> Iterator[None]:
+    """Around a flush, as a part of `parent`."""
+    with telemetry.inner_span("EVALSHA flush", SpanKind.CLIENT, parent, _described(partition, flushed)):
+        yield
 
 
-def _described(partition: int, writes: int) -> dict[str, str | int]:
+def slow(partition: int, flushed: Flush, seconds: float) -> None:
+    """A flush that is not traced took long."""
+    telemetry.late_span("EVALSHA flush", SpanKind.CLIENT, seconds, _described(partition, flushed))
+
+
+def _described(partition: int, flushed: Flush) -> dict[str, str | int]:
+    """Attributes, by the semantic conventions for Redis."""
     return {
         "db.system.name": "redis",
         "db.operation.name": "EVALSHA",
         "db.stored_procedure.name": "flush",
-        "db.operation.batch.size": writes,
+        "db.operation.batch.size": len(flushed.writes),
         "grandstand.partition": partition,
     }

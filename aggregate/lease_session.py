@@ -19,7 +19,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -336,7 +335,7 @@ class LeaseSession:
             self._last_at_s = message.stored_at_s
             if message.headers is not None and (cause := telemetry.cause_in(message.headers)):
                 self._causes.append(cause)
-                self._traced_ns = self._traced_ns or time.time_ns()
+                self._traced_ns = self._traced_ns or wall_clock.now_ns()
             now = loop.time()
             much = self._partition.unflushed_events >= bounds.FLUSH_EVENTS_MAX
             if much or now - max(began_at, self._flushed_at) >= self._pace.interval_s:
@@ -372,12 +371,15 @@ class LeaseSession:
             await self._check_purged()
         loop = asyncio.get_running_loop()
         asked_at = loop.time()
-        async with fold_spans.flush(span, self._partition.index, len(flush.writes)):
-            await self._stored.flush(self._lease.token, flush.before, flush.state, flush.writes)
+        storing = self._stored.flush(self._lease.token, flush.before, flush.state, flush.writes)
+        with fold_spans.flush(span, self._partition.index, flush) if span else contextlib.nullcontext():
+            await storing
         self._applied = self._lease.applied = flush.after
         self._bound = flush.state.bound
         self._lease.renewed(asked_at)
         self._flushed_at = self._yielded_at = loop.time()
+        if span is None and self._flushed_at - asked_at > telemetry.SLOW_S:
+            fold_spans.slow(self._partition.index, flush, self._flushed_at - asked_at)
         late_s = self._flushed_at - self._due_at
         self._counts.flushed(
             *(flush.events, blocks, len(flush.writes), self._flushed_at - asked_at),

@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Iterator, Sequence
 from math import inf
 from typing import Protocol
@@ -35,7 +34,7 @@ from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED, Game, Poll
 from grandstand.wire import ids
 from grandstand.wire.errors import Unavailable, Unknown
 from grandstand.wire.topics import TopicPatterns
-from mesh import limits, telemetry
+from mesh import limits, telemetry, wall_clock
 from mesh.catalog.spreads import Spreads
 from mesh.catalog.watch import CatalogWatch
 from mesh.http2.members import Chosen
@@ -252,7 +251,7 @@ class Feed:
             self._follow()
             await self._host.results.load(self.game_id)
         except (NatsError, RedisError, TimeoutError, Unknown) as error:
-            log.info("game %s is not read: %s", self.game_id, error)
+            log.info("game %s is not read: %s", self.game_id, error, extra={"game": self.game_id})
 
     async def _refresh(self) -> None:
         """The game's spread, past the catalog's watch."""
@@ -264,7 +263,7 @@ class Feed:
         seconds, `now_s`: Unix seconds."""
         if cause and len(self._causes) < telemetry.LINKS_MAX:
             self._causes.append(cause)
-            self._heard_ns = self._heard_ns or time.time_ns()
+            self._heard_ns = self._heard_ns or wall_clock.now_ns()
         for topic in topics:
             if topic.startswith(_BOARD):
                 self._host.board_changed(self.game_id, topic[len(_BOARD) :])
@@ -390,7 +389,7 @@ class Feed:
             "process results", SpanKind.CONSUMER, causes, attributes, started_ns=heard_ns
         ) as span:
             if span is not None:
-                span.event("tick", time.time_ns())
+                span.event("tick", wall_clock.now_ns())
             for cohort in due:
                 cohort.tick(at_s, now_s)
 

@@ -322,7 +322,11 @@ class WatchedInboxes:
         try:
             change = InboxChange.FromString(message.data)
         except DecodeError:
-            log.warning("a change of the inbox of %s cannot be read: %d bytes", actor_id, len(message.data))
+            log.warning(
+                "a change of the inbox of %s cannot be read: %d bytes",
+                *(actor_id, len(message.data)),
+                extra={"actor": actor_id},
+            )
             return
         if change.segments:
             self._plan.want(actor_id)

@@ -73,20 +73,24 @@ class Sending:
         self._clock = clock
         self._verifier = verifier
         self._is_traced = telemetry.is_on()
+        self._has_collector = telemetry.has_collector()
+        """Without one nothing is sampled, and only what is forced is of use."""
 
     def accept(self, call: Call) -> Handler:
         """Raises Unauthenticated, Unavailable."""
         metadata = call.metadata
         if not self._is_traced:
             return _Send(self, call, self.identify(authorization_of(metadata)), None)
-        began_ns = time.time_ns()
+        began_ns = wall_clock.now_ns()
         try:
             identity = self.identify(authorization_of(metadata))
         except GrandstandError as error:
             span = telemetry.server_span(call.path, metadata, began_ns)
             telemetry.end_server_span(span, error.code, error.message)
             raise
-        span = telemetry.server_span(call.path, metadata, began_ns, may_force=identity.producer)
+        span = None
+        if self._has_collector or identity.producer:
+            span = telemetry.server_span(call.path, metadata, began_ns, may_force=identity.producer)
         return _Send(self, call, identity, span, began_ns)
 
     def identify(self, authorization: str | None) -> Identity:
@@ -194,8 +198,9 @@ class _Send:
             telemetry.end_server_span(self._span, code, message)
             self._span = None
         else:
-            seconds = (time.time_ns() - self._began_ns) / 1e9
-            telemetry.late_server_span(self._call.path, seconds, code, message)
+            seconds = (wall_clock.now_ns() - self._began_ns) / 1e9
+            if code or seconds > telemetry.SLOW_S:
+                telemetry.late_server_span(self._call.path, seconds, code, message)
         self._began_ns = 0
 
 

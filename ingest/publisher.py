@@ -28,7 +28,6 @@ import contextvars
 import itertools
 import logging
 import math
-import time
 from collections.abc import Callable
 
 from opentelemetry.trace import SpanKind
@@ -44,7 +43,7 @@ from ingest.pressure import Pressure
 from ingest.recent_refusals import RecentRefusals
 from ingest.republish import split_for_republish
 from ingest.votes import CastVotes
-from mesh import limits, telemetry
+from mesh import limits, telemetry, wall_clock
 from mesh.catalog.mesh_clock import boot_s
 from mesh.catalog.watch import CatalogWatch
 from mesh.jetstream import subjects
@@ -211,7 +210,9 @@ class BlockPublisher:
                 self._checker.check_stage(place, self._catalog.clock.at_s(heard_s))
             except GrandstandError as closed:
                 log.warning(
-                    "%d events for %s were stored too late to be acked: %s", len(entries), place, closed
+                    "%d events for %s were stored too late to be acked: %s",
+                    *(len(entries), place, closed),
+                    extra={"game": place[0]},
                 )
                 self._tell(batch, entries, closed, maybe_stored=True)
             else:
@@ -240,7 +241,7 @@ class BlockPublisher:
         deadline_at = batch.opened_at + limits.PUBLISH_DEADLINE_S
         if not batch.causes:
             return await self._pipeline.publish(subject, payload, message_id, None, deadline_at)
-        now_ns, waited_s = time.time_ns(), asyncio.get_running_loop().time() - batch.opened_at
+        now_ns, waited_s = wall_clock.now_ns(), asyncio.get_running_loop().time() - batch.opened_at
         with telemetry.batch_span(
             *(f"send {subject}", SpanKind.PRODUCER, batch.causes, _described(batch, subject)),
             started_ns=now_ns - int(waited_s * 1e9),

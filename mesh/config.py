@@ -15,6 +15,7 @@ from mesh import addresses, wall_clock
 from mesh.auth.keys import Environment
 from mesh.http2.sockets import is_unix, unix_path
 from mesh.http2.tls import TlsFiles
+from mesh.logs.line import LEVELS
 from mesh.redis import address as redis_address
 from mesh.secrecy import NATS_VARIABLE, REDIS_VARIABLE, exposed, has_secret, privileged
 
@@ -70,12 +71,14 @@ class ServiceConfig:
     """For tests: how long after its end a game is forgotten; None: as its definition says."""
     tls: TlsFiles | None = None
     """What `listen` shows, and whose clients it takes; None: no TLS."""
+    log_level: str = "info"
+    """One of mesh.logs.line.LEVELS."""
     admin: str | None = None
     """Where /metrics, /livez and /readyz are served, as `listen`; None: nowhere."""
 
 
-def parse(service: str, arguments: Sequence[str] | None = None) -> ServiceConfig:
-    """Ends the process with a usage line when an argument is missing or malformed."""
+def parser_of(service: str) -> argparse.ArgumentParser:
+    """The options of a service's command line, which are the same for all."""
     parser = argparse.ArgumentParser(
         prog=f"python -m {service}", description=f"Grandstand's {service} service."
     )
@@ -130,6 +133,9 @@ def parse(service: str, arguments: Sequence[str] | None = None) -> ServiceConfig
         type=Path,
         metavar="DIRECTORY",
         help="ingest: the event log's directory, if it is on this machine; senders are told of a full disk",
+    )
+    parser.add_argument(
+        "--log-level", choices=LEVELS, default="info", help="how much this process logs, to standard error"
     )
     parser.add_argument(
         "--mesh",
@@ -198,6 +204,12 @@ def parse(service: str, arguments: Sequence[str] | None = None) -> ServiceConfig
         metavar="CIDR",
         help="no bound by address applies to this network (repeatable)",
     )
+    return parser
+
+
+def parse(service: str, arguments: Sequence[str] | None = None) -> ServiceConfig:
+    """Ends the process with a usage line when an argument is missing or malformed."""
+    parser = parser_of(service)
     found = parser.parse_args(arguments)
     if found.environment == "production" and os.environ.get(wall_clock.SHIFT_VARIABLE):
         parser.error(
@@ -232,6 +244,7 @@ def parse(service: str, arguments: Sequence[str] | None = None) -> ServiceConfig
         replicas=found.replicas,
         events_bytes=found.events_bytes,
         nats_store=found.nats_store,
+        log_level=found.log_level,
         environment=found.environment,
         keys=found.keys,
         issuer=found.issuer,

@@ -129,7 +129,7 @@ class Http2Listener:
     def __init__(self, services: Sequence[str], message_bytes_max: int, tls: TlsFiles | None = None) -> None:
         self._tls = tls
         self.rpc = RpcCounts()
-        self.rpc.is_traced = telemetry.is_on()
+        self.rpc.is_traced = telemetry.has_collector()
         self.methods: dict[str, Accept] = {}
         self.pages: dict[str, Callable[[], Page]] = {}
         self._names = ["", *services]

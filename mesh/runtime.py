@@ -29,6 +29,7 @@ from mesh.health.readiness import Readiness
 from mesh.http2.call import Accept, Page
 from mesh.http2.details import status as encoded_status
 from mesh.listener import GrpcListener, Http2Listener, Listener
+from mesh.logs import setup
 from mesh.metrics.observed import observed
 from mesh.metrics.registry import MetricRegistry
 
@@ -87,18 +88,16 @@ def run(
     listens_by: type[GrpcListener] | type[Http2Listener] = GrpcListener,
 ) -> None:
     """Serves until a signal; exits the process with 1 and one line when it cannot start."""
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname).1s %(name)s: %(message)s"
-    )
-    for chatty in ("nats", "asyncio"):
-        logging.getLogger(chatty).setLevel(logging.ERROR)
+    logs = setup.set_up(config.instance, config.log_level)
     telemetry.start(config)
     try:
         asyncio.run(_main(config, start, lambda: listens_by(services, message_bytes_max, config.tls)))
     except OSError as error:
-        sys.exit(f"{config.instance}: {error}")
+        log.error("%s: %s", config.instance, error)
+        sys.exit(1)
     finally:
         telemetry.stop()
+        logs.close()
 
 
 async def _main(config: ServiceConfig, start: Start, listener_of: Callable[[], Listener]) -> None:

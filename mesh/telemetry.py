@@ -31,6 +31,7 @@ from opentelemetry.propagate import inject
 from opentelemetry.trace import NonRecordingSpan, Span, SpanKind
 
 from grandstand.wire.errors import GrandstandError
+from mesh import wall_clock
 from mesh.config import ServiceConfig
 from mesh.http2.call import Metadata, contexts_in
 from mesh.http2.errors import DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE, UNIMPLEMENTED
@@ -81,6 +82,10 @@ def is_on() -> bool:
     return _kept is not None
 
 
+def has_collector() -> bool:
+    return _export is not None
+
+
 def recent_spans() -> bytes:
     """The newest spans of this process, as JSON."""
     return b'{"spans": []}\n' if _kept is None else _kept.page()
@@ -121,16 +126,9 @@ def server_span(
     if found is None or not found.is_sampled:
         return None
     service, _, method = path[1:].partition("/")
-    attributes: dict[str, str | int | bool] = {
-        "rpc.system": "grpc",
-        "rpc.service": service,
-        "rpc.method": method,
-    }
-    if agent := dict(metadata).get("user-agent"):
-        attributes["rpc.user_agent"] = agent
-    return SpanRecord(
-        path, SpanKind.SERVER, started_ns or time.time_ns(), found, [other] if other else (), attributes
-    )
+    attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method}
+    links = [other] if other else ()
+    return SpanRecord(path, SpanKind.SERVER, started_ns or wall_clock.now_ns(), found, links, attributes)
 
 
 def end_server_span(span: SpanRecord | None, code: int = 0, message: str = "") -> None:
@@ -181,21 +179,18 @@ def batch_span(
     if not contexts:
         yield None
         return
-    span = SpanRecord(name, kind, started_ns or time.time_ns(), contexts[0], contexts[1:], attributes)
+    span = SpanRecord(name, kind, started_ns or wall_clock.now_ns(), contexts[0], contexts[1:], attributes)
     with _running(span):
         yield span
 
 
 @contextlib.contextmanager
 def inner_span(
-    name: str, kind: SpanKind, parent: SpanRecord | None, attributes: Attributes | None = None
-) -> Iterator[SpanRecord | None]:
-    """A part of `parent`; nothing without one."""
-    if parent is None:
-        yield None
-        return
+    name: str, kind: SpanKind, parent: SpanRecord, attributes: Attributes | None = None
+) -> Iterator[SpanRecord]:
+    """A part of `parent`."""
     within = TraceContext(parent.trace_id, parent.span_id, is_sampled=True)
-    span = SpanRecord(name, kind, time.time_ns(), within, (), attributes)
+    span = SpanRecord(name, kind, wall_clock.now_ns(), within, (), attributes)
     with _running(span):
         yield span
 
@@ -207,7 +202,7 @@ def late_span(
     of its own. Bounded a second, see mesh.tracing.kept."""
     if _kept is None or not _kept.may_add_late(time.monotonic()):
         return
-    span = SpanRecord(name, kind, time.time_ns() - int(seconds * 1e9), None, (), attributes)
+    span = SpanRecord(name, kind, wall_clock.now_ns() - int(seconds * 1e9), None, (), attributes)
     span.attributes["grandstand.kept_because"] = "failed" if error else "slow"
     if error:
         span.failed(error)
@@ -234,7 +229,7 @@ def late_server_span(path: str, seconds: float, code: int, message: str) -> None
 
 
 def _end(span: SpanRecord) -> None:
-    span.ended_ns = time.time_ns()
+    span.ended_ns = wall_clock.now_ns()
     if _kept is not None:
         _kept.add(span)
     if _export is not None:

@@ -53,7 +53,8 @@ class Announcing:
         await asyncio.gather(*self._under_way)
 
     async def _publish(self, announcement: Announcement) -> None:
-        log.info("game %s: %s", announcement.game_id, announcement.WhichOneof("news"))
+        game_id = announcement.game_id
+        log.info("game %s: %s", game_id, announcement.WhichOneof("news"), extra={"game": game_id})
         with contextlib.suppress(NatsError):
             await self._bus.client.publish(
                 subjects.announcements(announcement.game_id), announcement.SerializeToString()

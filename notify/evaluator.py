@@ -372,7 +372,7 @@ class Evaluator:
             firings, look_at_s = judged.rules.judge(topic, now_s)
         except Exception:
             # Results that make no sense, or a fault of ours: the rules of others go on.
-            log.exception("game %s: rules on %r cannot be judged", game_id, topic)
+            log.exception("game %s: rules on %r cannot be judged", game_id, topic, extra={"game": game_id})
             return
         for firing in firings:
             self._firings.put_nowait((game_id, judged, firing, boot_s()))
@@ -412,7 +412,11 @@ class Evaluator:
                 await self._fire(judged, firing, at_s)
             except GrandstandError as error:
                 rule_id = firing.stored.firing.rule_id
-                log.warning("game %s: rule %s waits for the stream: %s", game_id, rule_id, error.message)
+                log.warning(
+                    "game %s: rule %s waits for the stream: %s",
+                    *(game_id, rule_id, error.message),
+                    extra={"game": game_id},
+                )
                 judged.rules.failed(firing)
                 await asyncio.sleep(bounds.FIRE_AGAIN_S * random.uniform(0.5, 1.5))
             if self._games.get(game_id) is judged:

@@ -226,7 +226,11 @@ class Readers:
         try:
             await self._applier.reader(actor_id, sequence, reader)
         except RedisError as error:
-            log.info("what %s has read is stored, and shown later: %s", actors.said(actor_id), error)
+            log.info(
+                "what %s has read is stored, and shown later: %s",
+                *(actors.said(actor_id), error),
+                extra={"actor": actor_id},
+            )
 
     async def _newest(self) -> int:
         """The last sequence of NOTICES."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.support.log_secrets import TokenWatch, leaks
 
 # Some tests fork while others' gRPC threads live in this process; its fork handlers may hang then.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
@@ -33,6 +36,31 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         slow = [item for item in items if item.get_closest_marker("slow")]
         items[:] = [item for item in items if item not in slow]
         config.hook.pytest_deselected(items=slow)
+
+
+_TOKENS = TokenWatch()
+
+
+def pytest_sessionstart() -> None:
+    logging.getLogger().addHandler(_TOKENS)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """What a worker of a parallel run found in its own lines."""
+    _TOKENS.found += getattr(node, "workeroutput", {}).get("logged_tokens", [])
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """No log of the whole run holds a token, a password or a key."""
+    config: Any = session.config
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["logged_tokens"] = _TOKENS.found
+        return
+    if found := [*_TOKENS.found, *leaks(config._tmp_path_factory.getbasetemp())]:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        for each in found:
+            print(f"\nERROR a secret is logged: {each}")
 
 
 @pytest.fixture(scope="session")

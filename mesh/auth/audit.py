@@ -14,8 +14,12 @@ from mesh.auth.access import Caller
 log = logging.getLogger("audit")
 
 
-def tell(what: str, said: str, by: Caller) -> None:
-    """`what`: such as defined; `said`: what was; both without a line break."""
+def tell(what: str, said: str, by: Caller, game_id: str = "") -> None:
+    """`what`: such as defined; `said`: what was; both without a line break. `game_id`: in which game."""
     identity = by.identity
     role = "operator" if identity.operator else "owner"
-    log.info("%s %s by %s (%s) from %s", what, said, actors.said(identity.actor_id), role, by.address)
+    log.info(
+        "%s %s by %s (%s) from %s",
+        *(what, said, actors.said(identity.actor_id), role, by.address),
+        extra={"actor": identity.actor_id, "game": game_id},
+    )

@@ -32,6 +32,16 @@ def bootstrap(config: EnvoyConfig) -> dict[str, Any]:
             "listeners": [edge_listener(config), mesh_listener(config)],
             "clusters": clusters,
         },
+        "application_log_config": {
+            "log_format": {
+                "json_format": {
+                    "time": "%Y-%m-%dT%T.%e%z",
+                    "level": "%l",
+                    "logger": "%n",
+                    "message": "%j",
+                }
+            }
+        },
         "layered_runtime": {"layers": [{"name": "bounds", "static_layer": connection_limits(config)}]},
         "overload_manager": overload_manager(config),
     }

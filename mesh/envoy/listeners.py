@@ -258,10 +258,14 @@ def _failures_to_stderr() -> dict[str, Any]:
         "typed_config": {
             "@type": f"{_TYPES}.access_loggers.stream.v3.StderrAccessLog",
             "log_format": {
-                "text_format_source": {
-                    "inline_string": "%START_TIME% %PROTOCOL% %REQ(:METHOD)% %PATH(NQ)% -> %UPSTREAM_HOST%"
-                    " %RESPONSE_CODE% %RESPONSE_FLAGS% grpc=%GRPC_STATUS% %DURATION% ms"
-                    " %UPSTREAM_TRANSPORT_FAILURE_REASON%\n"
+                "json_format": {
+                    "time": "%START_TIME%",
+                    "level": "warning",
+                    "logger": "access",
+                    "message": "%PROTOCOL% %REQ(:METHOD)% %PATH(NQ)% -> %UPSTREAM_HOST% %RESPONSE_CODE%"
+                    " %RESPONSE_FLAGS% grpc=%GRPC_STATUS% %DURATION% ms"
+                    " %UPSTREAM_TRANSPORT_FAILURE_REASON%",
+                    "trace_id": "%TRACE_ID%",
                 }
             },
         },

@@ -88,5 +88,5 @@ class _CountedCall:
             code = _CANCELLED
         elif error is not None:
             code = code or _UNKNOWN
-        traced = telemetry.traceparent_of(trace.get_current_span()) if telemetry.is_on() else ""
+        traced = telemetry.traceparent_of(trace.get_current_span()) if telemetry.has_collector() else ""
         self._calls.end(code, time.monotonic() - self._began_s, traced)

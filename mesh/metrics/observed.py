@@ -14,6 +14,7 @@ from mesh.http2.server import Http2Server
 from mesh.listener import Http2Listener, Listener
 from mesh.metrics import declarations
 from mesh.metrics.admin import AdminReply, AdminServer, Route
+from mesh.metrics.cached import Cached
 from mesh.metrics.exposition import Exposition
 from mesh.metrics.process import ProcessWatch
 from mesh.metrics.registry import MetricRegistry
@@ -52,8 +53,13 @@ def pages(registry: MetricRegistry, readiness: Readiness) -> dict[str, Route]:
     async def readyz() -> AdminReply:
         return AdminReply(*readiness.readyz(asyncio.get_running_loop().time()))
 
+    async def recent() -> bytes:
+        return telemetry.recent_spans()
+
+    rendered = Cached(recent)
+
     async def spans() -> AdminReply:
-        return AdminReply(200, telemetry.recent_spans())
+        return AdminReply(200, await rendered.get())
 
     return {"/metrics": exposition.page, "/livez": livez, "/readyz": readyz, "/spans": spans}
 

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
 
+from mesh.logs.line import without_secrets
+
 EVENTS_MAX = 8
 LINKS_MAX = 32
 ERROR_CHARACTERS_MAX = 300
@@ -110,7 +112,7 @@ class SpanRecord:
             self.events.append((name, at_ns))
 
     def failed(self, why: str) -> None:
-        self.error = why[:ERROR_CHARACTERS_MAX] or "failed"
+        self.error = without_secrets(why)[:ERROR_CHARACTERS_MAX] or "failed"
 
     def as_json(self) -> dict[str, Any]:
         return {

@@ -115,7 +115,7 @@ def test_i10_only_an_owner_of_the_game_takes_back_and_a_line_says_who_it_was(mes
                 "voided the votes of ann in poll mvp",
                 "removed the score of ann from board top",
             ):
-                line = re.compile(rf" audit: {what} of game {game.game_id} \(.* by tests \(owner\) from ")
+                line = re.compile(rf'"{what} of game {game.game_id} \(.* by tests \(owner\) from ')
                 await until(lambda line=line: line.search(mesh.log("aggregate-1")), what)  # type: ignore[misc]
 
     run(scenario())

@@ -16,6 +16,7 @@ from grandstand.client import Backend, ClientError, Publisher, SessionLost, open
 from grandstand.event.v1.event_pb2 import Event, Vote
 from grandstand.gateway.v1.gateway_pb2 import IssueOriginRequest, SubscribeRequest
 from grandstand.gateway.v1.gateway_pb2_grpc import GatewayServiceStub
+from mesh.logs.line import in_words
 from tests.support.commands import succeeded
 from tests.support.games import new_game, run, until
 from tests.support.mesh_fixture import RunningMesh
@@ -103,7 +104,9 @@ def test_a_revoked_actor_is_out_everywhere_within_a_moment_and_nobody_else_is(me
 
     run(scenario())
     lines = [
-        line for line in mesh.log("aggregate-1").splitlines() if who in line and "audit: revoked" in line
+        line
+        for line in map(in_words, mesh.log("aggregate-1").splitlines())
+        if who in line and "audit: revoked" in line
     ]
     assert len(lines) == 1
     assert f"tokens: all of actor '{who}' issued before" in lines[0]

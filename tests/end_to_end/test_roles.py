@@ -15,6 +15,7 @@ from grandstand.event.v1.event_pb2 import Event, Score
 from grandstand.gateway.v1 import gateway_pb2 as gateway
 from grandstand.gateway.v1.gateway_pb2_grpc import GatewayServiceStub
 from grandstand.wire import bounds as wire_bounds
+from mesh.logs.line import in_words
 from tests.support.games import GameClient, bearing, new_game, run, until, votes_of
 from tests.support.mesh_fixture import RunningMesh
 from toolbox.local.development import development_token
@@ -64,7 +65,8 @@ def test_i10_only_an_owner_of_the_game_changes_the_catalog_and_its_name_is_logge
             await game.backend.close_poll(game.game_id, "mvp")
 
             def audited() -> list[str]:
-                return [line for line in mesh.log("aggregate-1").splitlines() if f" {game.game_id} " in line]
+                lines = map(in_words, mesh.log("aggregate-1").splitlines())
+                return [line for line in lines if f" {game.game_id} " in line]
 
             await until(lambda: len(audited()) >= 3, "the log is written")
             audit = audited()
@@ -74,7 +76,9 @@ def test_i10_only_an_owner_of_the_game_changes_the_catalog_and_its_name_is_logge
                 f"closed poll mvp of game {game.game_id}",
             ]
             # Of a caller over loopback Envoy says this machine's own address.
-            by = re.compile(r" by tests \(owner\) from '[0-9a-f.:]+' via ipv4:127\.0\.0\.1:\d+$")
+            by = re.compile(
+                r" by tests \(owner\) from '[0-9a-f.:]+' via ipv4:127\.0\.0\.1:\d+ game=\S+ actor=tests$"
+            )
             assert all(by.search(line) for line in audit), audit
             assert "eyJ" not in mesh.log("aggregate-1"), "a token is in the log"
 

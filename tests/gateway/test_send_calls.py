@@ -37,7 +37,7 @@ from grandstand.wire import bounds as wire_bounds
 from grandstand.wire import ids
 from grandstand.wire.errors import Exhausted, GrandstandError, OriginRefused, Unavailable, Unknown
 from mesh import telemetry
-from mesh.addresses import Addresses
+from mesh.addresses import AddressKeys
 from mesh.auth import Games, Identity, Trust, Verifier
 from mesh.http2.call import Call, Handler
 from mesh.tracing.kept import KeptSpans
@@ -116,7 +116,7 @@ async def gateway(**bounds: int) -> AsyncIterator[Edge]:
     verifier = Verifier(Trust(lambda: keys))
     guests = Guests(None, verifier, GuestLimits(lambda: 0.0))
     origins = origins_of_tests(**bounds)
-    service = GatewayService(relay, subscribe, verifier, guests, Addresses(), origins)
+    service = GatewayService(relay, subscribe, verifier, guests, AddressKeys(), origins)
     async with (
         serving(service.methods(), message_bytes_max=wire_bounds.GATEWAY_MESSAGE_BYTES_MAX) as (_, address),
         open_channel(address, own_connection=True) as channel,
@@ -341,6 +341,7 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[dict[str, Any]]]
     """What spans there are, with traces on."""
     kept = KeptSpans("gateway", "gateway-1")
     monkeypatch.setattr(telemetry, "_kept", kept)
+    monkeypatch.setattr(telemetry, "has_collector", lambda: True)
 
     def found() -> list[dict[str, Any]]:
         spans: list[dict[str, Any]] = json.loads(kept.page())["spans"]

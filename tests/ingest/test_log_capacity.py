@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -13,9 +14,11 @@ from grandstand.wire import ids
 from grandstand.wire.errors import Exhausted
 from ingest import publisher
 from ingest.log_capacity import RESERVE, LogCapacity
+from mesh import telemetry
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.jetstream.pipeline import PublishPipeline
+from mesh.tracing.kept import KeptSpans
 from tests.support.games import run, until
 from tests.support.ingest_server import serving
 
@@ -82,7 +85,10 @@ def test_i4_a_nearly_full_log_takes_no_event_and_still_takes_controls(tmp_path: 
 def test_i1_what_a_full_log_refuses_is_not_acked_and_stored_when_there_is_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The bound was reached between two looks: the block is refused by the log itself."""
+    """The bound was reached between two looks: the block is refused by the log itself. It is not traced, and
+    gets spans after the fact."""
+    kept = KeptSpans("ingest", "ingest-1")
+    monkeypatch.setattr(telemetry, "_kept", kept)
     monkeypatch.setattr(publisher, "AGAIN_S", 0.01)
     monkeypatch.setattr(publisher, "COMPLAIN_EVERY_S", 3_600.0)
 
@@ -95,6 +101,10 @@ def test_i1_what_a_full_log_refuses_is_not_acked_and_stored_when_there_is_room(
             # More than whatever the filling left: no block of its size fits any more.
             await stream.score(*range(1, 61))
             await until(lambda: served.publisher.refused_blocks > 3, "the log has refused the block again")
+            span = json.loads(kept.page())["spans"][0]
+            assert span["name"].startswith("send events.")
+            assert span["attributes"]["grandstand.kept_because"] == "failed"
+            assert "full" in span["error"] or "maximum bytes" in span["error"], span["error"]
             assert caplog.text.count("not stored") == 1, "a line now and then, not one for each block"
             assert not any(each.HasField("ack") or each.HasField("reject") for each in stream.heard)
             await served.bus.js.purge_stream(subjects.EVENTS_STREAM)

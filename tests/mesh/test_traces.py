@@ -24,7 +24,7 @@ from tests.support.mesh_fixture import RunningMesh, running, wait_for
 from tests.support.scrape import scrape
 from toolbox.cli import sending, trace
 from toolbox.local import provision
-from toolbox.local.waterfall import Way, way_of
+from toolbox.local.waterfall import VotePath, path_of_vote
 
 
 @pytest.fixture(scope="module")
@@ -161,10 +161,10 @@ def test_one_browser_vote_is_followed_by_its_trace_id_and_the_parts_of_its_laten
         expect(own_vote(page, "counted")).to_be_visible()
         said = re.search(r"On screen in (\d+)\sms", own_vote(page, "counted").inner_text())
         _, trace_id, *_ = sent.value.header_value("traceresponse").split("-")  # type: ignore[union-attr]
-    ways: list[Way] = []
+    ways: list[VotePath] = []
 
     def is_whole() -> bool:
-        ways[:] = filter(None, [way_of(spans_of(mesh, trace_id))])
+        ways[:] = filter(None, [path_of_vote(spans_of(mesh, trace_id))])
         return bool(ways)
 
     wait_for(is_whole, f"the trace {trace_id} of the vote is whole")

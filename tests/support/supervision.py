@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+from mesh.logs.line import message_of
 from toolbox.local.home import Home
 from toolbox.local.lifecycle import Policy
 from toolbox.local.spec import ProcessSpec
@@ -27,7 +28,11 @@ class Watched:
         self.lines: list[tuple[str, str]] = []
         self._changed = asyncio.Event()
         self.supervisor = Supervisor(
-            specs, home, self._on_change, lambda name, line: self.lines.append((name, line)), policy
+            specs,
+            home,
+            self._on_change,
+            lambda name, line: self.lines.append((name, message_of(line))),
+            policy,
         )
 
     def _on_change(self) -> None:

@@ -13,6 +13,8 @@ import contextlib
 import os
 from pathlib import Path
 
+from mesh.logs.line import LEVELS
+from mesh.logs.setup import set_up
 from toolbox.load import demo
 from toolbox.local.development import owner_token
 
@@ -25,7 +27,9 @@ def main() -> None:
     parser.add_argument("--mesh", default="127.0.0.1:8081", help="where the catalog is served")
     parser.add_argument("--game", default="demo")
     parser.add_argument("--home", type=Path, help="whose development key signs the crowd's tokens")
+    parser.add_argument("--log-level", choices=LEVELS, default="info")
     arguments = parser.parse_args()
+    set_up("demo", arguments.log_level)
     token = owner_token(arguments.home, "demo") if arguments.home else os.environ.get("GRANDSTAND_TOKEN")
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(demo.run(arguments.edge, arguments.mesh, arguments.game, token))

@@ -19,6 +19,8 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from mesh.logs.line import in_words
+from toolbox.local import provision
 from toolbox.local.status import MeshStatus, ServiceStatus
 
 _COLOURS = ("cyan", "green", "yellow", "blue", "magenta", "bright_cyan", "bright_green", "bright_yellow")
@@ -107,7 +109,8 @@ def announce(console: Console, status: MeshStatus, took_s: float, detached: bool
             console.print(
                 f"  [red]{service.name} is {escape(_said(service))}[/] (log: {escape(service.log)})"
             )
-    console.print("./grandstand down stops it.\n" if detached else "Ctrl-C stops it.\n", highlight=False)
+    way = provision.as_typed("./grandstand down stops it.\n") if detached else "Ctrl-C stops it.\n"
+    console.print(way, highlight=False)
 
 
 def status_table(status: MeshStatus) -> Table:
@@ -128,7 +131,8 @@ def status_table(status: MeshStatus) -> Table:
 
 
 class PrefixedLines:
-    """Prints what processes write: prefixed, and on a terminal in a colour of their own.
+    """Prints what processes write: on a terminal in words, prefixed in a colour of their own; elsewhere as it
+    is in the logs, a JSON object a line.
 
     Who prints also supervises, and must not be held up by a terminal that takes nothing (Ctrl-S): lines that
     find no room are left out and counted. They are in the logs.
@@ -149,10 +153,13 @@ class PrefixedLines:
         if self._left_out:
             self._console.print(f"({self._left_out} lines left out; they are in the logs)", style="dim")
             self._left_out = 0
+        if not self._console.is_terminal:
+            self._console.out(line, highlight=False)
+            return
         if name not in self._colours:
             self._colours[name] = next(self._next)
         text = Text(f"{name:<12}│ ", style=self._colours[name])
-        text.append(line, style="default")
+        text.append(in_words(line, with_instance=False), style="default")
         self._console.print(text, soft_wrap=True, highlight=False)
 
     def _has_room(self) -> bool:

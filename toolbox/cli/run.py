@@ -16,6 +16,7 @@ import typer
 
 from mesh import disk, limits
 from mesh.addresses import TRUSTED_HOPS_MAX, Network, network
+from mesh.logs.line import LEVELS
 from mesh.secrecy import NATS_VARIABLE, REDIS_VARIABLE, has_secret
 from toolbox.cli.console import say
 from toolbox.cli.home import HomeOption
@@ -44,7 +45,7 @@ def up(
     home: HomeOption = None,
     detach: Annotated[
         bool,
-        typer.Option("--detach", "-d", help="Return when the mesh is ready; ./grandstand down stops it."),
+        typer.Option("--detach", "-d", help="Return when the mesh is ready; grandstand down stops it."),
     ] = False,
     demo: Annotated[
         bool | None,
@@ -178,6 +179,10 @@ def up(
     logs: Annotated[
         bool, typer.Option("--logs/--no-logs", help="Print what the processes log (not with --detach).")
     ] = True,
+    log_level: Annotated[
+        str,
+        typer.Option(metavar="|".join(LEVELS), help="How much Grandstand's own processes log."),
+    ] = "info",
     events_bytes: Annotated[
         int | None, typer.Option(hidden=True, min=EVENTS_BYTES_MIN, help="The room of the event stream.")
     ] = None,
@@ -214,6 +219,8 @@ def up(
         otlp = otlp or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or None
     if otlp and not otlp.startswith(("http://", "https://")):
         raise MeshError(f"--otlp {otlp!r} is no URL such as http://127.0.0.1:4317")
+    if log_level not in LEVELS:
+        raise MeshError(f"--log-level {log_level!r} is none of {', '.join(LEVELS)}")
     if replicas not in (1, 3, 5) or (replicas > 1 and nats is None):
         raise MeshError(f"--replicas {replicas}: 1, or 3 or 5 with --nats URL,URL,URL of a NATS cluster")
     if (edge_tls_cert is None) != (edge_tls_key is None):
@@ -246,6 +253,7 @@ def up(
             trusted_hops=trusted_hops or 0,
             exempt=exempt_networks(exempt, is_strict=production or trusted_hops is not None),
             trace_share=_trace_share(production=production),
+            log_level=log_level,
             edge_tls=(edge_tls_cert, edge_tls_key) if edge_tls_cert and edge_tls_key else None,
             proxies=tuple(_network("--behind-proxy", text) for text in behind_proxy or ()),
         ),

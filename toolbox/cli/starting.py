@@ -25,6 +25,7 @@ from toolbox.cli.progress import PrefixedLines, StartProgress, announce
 from toolbox.local import session
 from toolbox.local.errors import MeshError, from_os
 from toolbox.local.plan import Options
+from toolbox.local.process_log import SUPERVISOR, ProcessLog
 from toolbox.local.provision import ProvisionError
 from toolbox.local.session import UpObserver, UpRequest
 from toolbox.local.status import MeshStatus, from_json
@@ -96,9 +97,10 @@ def detached(request: UpRequest, arguments: list[str]) -> None:
     """Starts the other half, and follows it until the mesh has settled. Raises MeshError."""
     request.home.create()
     read_end, write_end = os.pipe()
-    log = request.home.log("supervisor")
+    log = request.home.log(SUPERVISOR)
     try:
-        with log.open("wb") as output:
+        # It appends, as the log of the background half does, which holds the rest.
+        with log.open("ab") as output:
             background = subprocess.Popen(
                 [
                     *(sys.executable, "-P", "-m", "toolbox.cli", *without_urls(arguments)),
@@ -161,22 +163,33 @@ def _follow(report: dict[str, Any], start: _Start) -> None:
 def in_background(request: UpRequest, report_fd: int) -> None:
     """The other half: runs the mesh, and reports until it has settled."""
     report, close = _reporter(report_fd)
+    log: ProcessLog | None = None
 
     def on_status(status: MeshStatus) -> None:
         report({"status": status.as_json()})
         if status.settled:
             close()
 
+    def tell(line: str, level: str) -> None:
+        """Into the log, where it is found when nobody reads reports any more."""
+        if log is not None:
+            log.say(line, level)
+        else:
+            cli_console.say(line)
+
     def on_note(line: str) -> None:
         report({"note": line})
-        # Into the log, where it is found when nobody reads reports any more.
-        cli_console.say(line)
+        tell(line, "warning" if line.startswith("warning:") else "info")
 
     try:
+        request.home.create()
+        with contextlib.suppress(OSError):
+            log = ProcessLog(SUPERVISOR, request.home.log(SUPERVISOR))
         session.run(request, UpObserver(on_status=on_status, on_note=on_note))
     except (MeshError, ProvisionError) as error:
         report({"error": str(error)})
-        raise
+        tell(str(error), "error")
+        sys.exit(cli_console.EXIT_FAILED)
     finally:
         close()
 

@@ -106,7 +106,7 @@ def vote(
 
 
 def _as_json(
-    trace_id: str, way: waterfall.Way, spans: list[Mapping[str, Any]], sent: _Sent, began_ns: int
+    trace_id: str, way: waterfall.VotePath, spans: list[Mapping[str, Any]], sent: _Sent, began_ns: int
 ) -> dict[str, Any]:
     return {
         "trace_id": trace_id,
@@ -202,14 +202,14 @@ def _chosen(viewer: Viewer, ballot: _Ballot) -> tuple[str, str]:
     )
 
 
-def _found(metrics: str, own: Mapping[str, Any]) -> tuple[waterfall.Way, list[Mapping[str, Any]]]:
+def _found(metrics: str, own: Mapping[str, Any]) -> tuple[waterfall.VotePath, list[Mapping[str, Any]]]:
     """The way of the vote, once all of its spans have ended. Raises MeshError."""
     url = f"{metrics.removesuffix('/metrics')}/spans"
     give_up_at = time.monotonic() + SPANS_S
     while True:
         page = _page(url)
         spans = [own, *waterfall.of_trace(page["processes"], own["trace_id"])]
-        way = waterfall.way_of(spans, "the edge and the way to the screen")
+        way = waterfall.path_of_vote(spans, "the edge and the way to the screen")
         if way is not None:
             return way, spans
         if time.monotonic() > give_up_at:

@@ -25,6 +25,8 @@ from toolbox.local.spec import ProcessSpec
 
 READ_BYTES = 64 * 1024
 _PR_SET_PDEATHSIG = 1
+_UTC = {"TZ": "UTC"}
+"""The zone of all logs, also of programs that write local time."""
 
 
 def _leash() -> Callable[[], None]:
@@ -66,7 +68,7 @@ class Child:
                 stdout=write_end,
                 stderr=write_end,
                 cwd=spec.cwd,
-                env={**os.environ, **spec.environment},
+                env={**os.environ, **_UTC, **spec.environment},
                 start_new_session=True,
                 preexec_fn=_leash(),
             )

@@ -6,6 +6,7 @@ log is down because of its log.
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -20,6 +21,8 @@ class LogFile:
     def __init__(self, path: Path, bytes_max: int = BYTES_MAX) -> None:
         self.path = path
         self.bytes_lost = 0
+        self.problem = ""
+        """Why the last write was lost, in whole or in part; empty if it was not."""
         self._bytes_max = bytes_max
         self._file = open(path, "ab", buffering=0)  # noqa: PTH123, SIM115  lives as long as this object
         self._size = os.fstat(self._file.fileno()).st_size
@@ -28,18 +31,31 @@ class LogFile:
         try:
             if self._size + len(data) > self._bytes_max and self._size > 0:
                 self._rotate()
-            written = self._file.write(data)
-            self._size += written or 0
-        except OSError:
-            self.bytes_lost += len(data)
+            if self.problem:
+                # A line may have been cut off before.
+                self._size += self._file.write(b"\n") or 0
+            written = self._file.write(data) or 0
+            self._size += written
+            self._lose(len(data) - written, os.strerror(errno.ENOSPC) if written < len(data) else "")
+        except OSError as error:
+            self._lose(len(data), error.strerror or str(error))
+
+    def _lose(self, count: int, problem: str) -> None:
+        self.bytes_lost += count
+        self.problem = problem
 
     def _rotate(self) -> None:
         self._file.close()
         try:
             self.path.replace(self.path.with_name(self.path.name + ".1"))
         finally:
-            self._file = open(self.path, "ab", buffering=0)  # noqa: PTH123, SIM115
-            self._size = os.fstat(self._file.fileno()).st_size
+            self.reopen()
+
+    def reopen(self) -> None:
+        """Goes on in the file that is at its path now, as after somebody else has rotated it."""
+        self._file.close()
+        self._file = open(self.path, "ab", buffering=0)  # noqa: PTH123, SIM115
+        self._size = os.fstat(self._file.fileno()).st_size
 
     def close(self) -> None:
         self._file.close()

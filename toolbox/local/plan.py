@@ -102,6 +102,8 @@ class Options:
     proxies: tuple[str, ...] = ()
     """The networks of who terminates TLS before the edge: nobody else may connect."""
     trace_share: float = 1.0
+    log_level: str = "info"
+    """Of Grandstand's own processes (mesh.logs.line.LEVELS)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +212,7 @@ def plan(
     processes.extend(services)
     if options.demo:
         needs = ("envoy", *(service.name for service in services))
-        processes.append(_demo(programs.python, addresses, needs, environment, home))
+        processes.append(_demo(programs.python, addresses, needs, environment, home, options.log_level))
     scraped = tuple(
         Scraped(name.partition("-")[0], name, ports.admin[name])
         for name in service_names(options)
@@ -360,7 +362,7 @@ def _service(
             *(("--replicas", str(options.replicas)) if options.replicas > 1 else ()),
             *(("--events-bytes", str(options.events_bytes)) if options.events_bytes else ()),
             *(("--nats-store", str(home.nats)) if kind == "ingest" and "nats" in stores else ()),
-            *("--instance", name, *otlp, *_key_arguments(kind, keys)),
+            *("--instance", name, "--log-level", options.log_level, *otlp, *_key_arguments(kind, keys)),
             *exempt.arguments(options.trusted_hops, options.exempt),
         ),
         probe=GrpcProbe(port, ("", *services_of(kind))),
@@ -385,14 +387,19 @@ def _key_arguments(kind: str, keys: TokenKeys) -> tuple[str, ...]:
 
 
 def _demo(
-    python: Path, addresses: Addresses, needs: tuple[str, ...], environment: Mapping[str, str], home: Home
+    python: Path,
+    addresses: Addresses,
+    needs: tuple[str, ...],
+    environment: Mapping[str, str],
+    home: Home,
+    log_level: str,
 ) -> ProcessSpec:
     edge = reached_without_tls(addresses)
     return ProcessSpec(
         name="demo",
         command=(
             *(str(python), "-P", "-m", "toolbox.cli.demo", "--edge", edge, "--mesh", addresses.mesh),
-            *("--home", str(home.root)),
+            *("--home", str(home.root), "--log-level", log_level),
         ),
         probe=RunningProbe(),
         needs=needs,

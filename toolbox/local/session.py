@@ -16,6 +16,7 @@ from pathlib import Path
 
 from mesh import limits
 from mesh.envoy.page import page_files
+from mesh.logs.line import message_of
 from mesh.secrecy import privileged
 from toolbox.local import keys as keys_of
 from toolbox.local import logfile, machine, provision, redis_check, status, store_users
@@ -310,7 +311,12 @@ class _Session:
         self._ticking = True
         try:
             self._supervisor = Supervisor(
-                mesh.processes, request.home, self._dirty.set, watcher.on_line, policy
+                mesh.processes,
+                request.home,
+                self._dirty.set,
+                watcher.on_line,
+                policy,
+                watcher.on_note,
             )
         except OSError as error:
             raise from_os(error, f"open the logs in {request.home.logs}") from None
@@ -420,5 +426,5 @@ class _Session:
     def _explained(self, failed: StartFailed) -> MeshError:
         log = self._home.log(failed.name)
         last = logfile.tail(log, 1)
-        said = f"; it said: {last[0].strip()[:300]}" if last else ""
+        said = f"; it said: {message_of(last[0]).strip()[:300]}" if last else ""
         return MeshError(f"the mesh did not start: {failed.name} {failed.reason}{said} (log: {log})")

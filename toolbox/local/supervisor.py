@@ -17,14 +17,15 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from mesh import disk
-from toolbox.local import logfile, probe
+from toolbox.local import probe, process_log
 from toolbox.local import spec as specs_of
 from toolbox.local.child import Child
 from toolbox.local.home import Home
 from toolbox.local.lifecycle import Action, Answer, Lifecycle, Policy, ProcessState
+from toolbox.local.process_log import ProcessLog
 from toolbox.local.spec import ProcessSpec
 from toolbox.local.status import ServiceStatus
-from toolbox.local.store_probe import Heard
+from toolbox.local.store_probe import ProbeAnswer
 
 PROBE_STARTING_S = 0.04
 PROBE_READY_S = 2.0
@@ -46,7 +47,7 @@ class StartFailed(Exception):
 class _Unit:
     """One process: its spec, its lifecycle, and its child while it runs."""
 
-    def __init__(self, spec: ProcessSpec, policy: Policy, log: logfile.LogFile) -> None:
+    def __init__(self, spec: ProcessSpec, policy: Policy, log: ProcessLog) -> None:
         self.spec = spec
         self.lifecycle = Lifecycle(
             replace(
@@ -58,7 +59,6 @@ class _Unit:
             random.random,
         )
         self.log = log
-        self.lines = logfile.LineSplitter()
         self.child: Child | None = None
         self.prober: asyncio.Task[None] | None = None
         self.wake = asyncio.Event()
@@ -74,12 +74,12 @@ class _Unit:
     def disk_problem(self) -> str:
         return disk.problem(self.spec.store) if self.spec.store is not None else ""
 
-    def judged(self, heard: Heard) -> Heard:
+    def judged(self, heard: ProbeAnswer) -> ProbeAnswer:
         """What it said, with what its disk says: while the cause is there, a restart does not help."""
         problem = self.disk_problem()
         if not problem:
             return heard
-        return Heard(Answer.ALIVE if heard.answer is Answer.WEDGED else heard.answer, problem)
+        return ProbeAnswer(Answer.ALIVE if heard.answer is Answer.WEDGED else heard.answer, problem)
 
 
 class Supervisor:
@@ -92,14 +92,20 @@ class Supervisor:
         on_change: Callable[[], None] = lambda: None,
         on_line: Callable[[str, str], None] = lambda name, line: None,
         policy: Policy | None = None,
+        on_note: Callable[[str], None] = lambda note: None,
     ) -> None:
-        """Opens the logs: raises OSError when it cannot."""
+        """Opens the logs: raises OSError when it cannot. `on_note` is told what concerns all processes."""
         specs = tuple(specs)
         specs_of.check(specs)
         self._on_change = on_change
         self._on_line = on_line
+        self._on_note = on_note
+        self._unwritten = ""
+        """Why logs cannot be written, as it was said last."""
+        bytes_max = process_log.bytes_max(len(specs))
         self._units = {
-            spec.name: _Unit(spec, policy or Policy(), logfile.LogFile(home.log(spec.name))) for spec in specs
+            spec.name: _Unit(spec, policy or Policy(), ProcessLog(spec.name, home.log(spec.name), bytes_max))
+            for spec in specs
         }
         self._stop = asyncio.Event()
         self._without_grace = False
@@ -214,7 +220,7 @@ class Supervisor:
             child = Child(unit.spec)
         except OSError as error:
             reason = f"cannot run {unit.spec.command[0]}: {error.strerror or error}"
-            unit.log.write(f"{reason}\n".encode())
+            unit.log.say(reason, "error")
             unit.lifecycle.note_exit(reason, loop.time())
             return
         unit.child = child
@@ -241,22 +247,28 @@ class Supervisor:
         """In the process' own log: the answer of its probe is nowhere else."""
         problem = unit.lifecycle.problem
         if unit.lifecycle.state is ProcessState.READY and bool(problem) is not bool(before):
-            line = f"supervisor: {unit.spec.name}: {problem or 'works again'}"
-            unit.log.write(f"{line}\n".encode())
+            line = unit.log.say(f"{unit.spec.name}: {problem or 'works again'}")
             self._on_line(unit.spec.name, line)
 
     def _read(self, unit: _Unit, child: Child) -> None:
         data = child.read()
         if data:
-            self._log(unit, data)
+            self._log(unit, unit.log.feed(data))
         elif data == b"":
             # Closed by a process that goes on; how it ends is told by SIGCHLD.
             asyncio.get_running_loop().remove_reader(child.output)
 
-    def _log(self, unit: _Unit, data: bytes) -> None:
-        unit.log.write(data)
-        for line in unit.lines.feed(data):
+    def _log(self, unit: _Unit, lines: list[str]) -> None:
+        for line in lines:
             self._on_line(unit.spec.name, line)
+        problem = next((each.log.problem for each in self._units.values() if each.log.problem), "")
+        if bool(problem) is not bool(self._unwritten):
+            self._on_note(
+                f"warning: logs cannot be written ({problem}): the processes go on, their lines are lost"
+                if problem
+                else "logs are written again"
+            )
+        self._unwritten = problem
 
     def _reap(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -276,9 +288,8 @@ class Supervisor:
             unit.prober.cancel()
             unit.prober = None
         while data := child.read():
-            self._log(unit, data)
-        for line in unit.lines.end():
-            self._on_line(unit.spec.name, line)
+            self._log(unit, unit.log.feed(data))
+        self._log(unit, unit.log.end())
         asyncio.get_running_loop().remove_reader(child.output)
         child.close()
 

@@ -32,7 +32,7 @@ _REDIS = "EVALSHA flush"
 SEEN = "process results"
 
 
-class Part(NamedTuple):
+class LatencyPart(NamedTuple):
     name: str
     began_ns: int
     ended_ns: int
@@ -43,15 +43,15 @@ class Part(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class VotePath:
     """A vote's way: `spans` from the first to the last, and its parts."""
 
     spans: tuple[Mapping[str, Any], ...]
-    parts: tuple[Part, ...]
+    parts: tuple[LatencyPart, ...]
     skew_ns: int
 
     @property
-    def slowest(self) -> Part:
+    def slowest(self) -> LatencyPart:
         return max(self.parts, key=lambda part: part.ended_ns - part.began_ns)
 
     @property
@@ -59,7 +59,7 @@ class Way:
         return (self.parts[-1].ended_ns - self.parts[0].began_ns) / 1e6
 
 
-def way_of(spans: Iterable[Mapping[str, Any]], last: str = "the way to the screen") -> Way | None:
+def path_of_vote(spans: Iterable[Mapping[str, Any]], last: str = "the way to the screen") -> VotePath | None:
     """None until the span of a frame is there, with all before it. Spans: as `SpanRecord.as_json`, with
     `service`. `last`: what goes on from the frame until the first span's end."""
     by_id = {span["span_id"]: span for span in spans}
@@ -82,7 +82,7 @@ def way_of(spans: Iterable[Mapping[str, Any]], last: str = "the way to the scree
     ends_ns = max(chain[0]["ended_ns"], chain[-1]["ended_ns"])
     begins = list(itertools.accumulate((at_ns for at_ns, _ in marks), max))
     parts = [
-        Part(name, began_ns, then_ns)
+        LatencyPart(name, began_ns, then_ns)
         for (_, name), began_ns, then_ns in zip(marks, begins, [*begins[1:], ends_ns], strict=True)
     ]
     skew_ns = sum(
@@ -90,7 +90,7 @@ def way_of(spans: Iterable[Mapping[str, Any]], last: str = "the way to the scree
         for before, after in itertools.pairwise(chain)
         if before["name"] != _RECEIVED
     )
-    return Way(tuple(chain), tuple(part for part in parts if part.ended_ns > part.began_ns), skew_ns)
+    return VotePath(tuple(chain), tuple(part for part in parts if part.ended_ns > part.began_ns), skew_ns)
 
 
 def _marks(span: Mapping[str, Any], before: Mapping[str, Any] | None) -> list[tuple[int, str]]:
@@ -115,7 +115,7 @@ def _around(flush: Mapping[str, Any]) -> list[tuple[int, str]]:
     return [(flush["started_ns"], "Redis: flush"), (flush["ended_ns"], "aggregate: publish the result")]
 
 
-def drawn(way: Way, spans: Iterable[Mapping[str, Any]]) -> list[str]:
+def drawn(way: VotePath, spans: Iterable[Mapping[str, Any]]) -> list[str]:
     """Lines for a terminal: a bar for each span, then the parts, of which the slowest is marked."""
     start_ns = way.parts[0].began_ns
     whole_ns = max(1, way.parts[-1].ended_ns - start_ns)
@@ -135,7 +135,7 @@ def _short(name: str) -> str:
     return name.rpartition(".")[2] if "/" in name else name
 
 
-def _listed(way: Way) -> list[str]:
+def _listed(way: VotePath) -> list[str]:
     width = max(len(part.name) for part in way.parts)
     slowest = way.slowest
     return [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import resource
 import signal
@@ -160,7 +161,8 @@ def test_a_start_that_fails_names_the_process_and_leaves_none(home: Home, ports:
     watched = asyncio.run(scenario())
     assert watched.told[-1]["good"].state == "stopped"
     assert not any(map(is_alive, watched.pids()))
-    assert home.log("broken").read_text() == "the reason\n" * 3
+    lines = [json.loads(line) for line in home.log("broken").read_text().splitlines()]
+    assert [(line["instance"], line["message"]) for line in lines] == [("broken", "the reason")] * 3
 
 
 def test_a_program_that_is_missing_is_named(home: Home) -> None:
