@@ -293,7 +293,7 @@ class FanOutPath:
 
     def _accept(self, call: Call) -> Handler:
         self._calls.append(call)
-        return as_any(_Silent())
+        return _Silent()
 
     def _hear_next(self) -> PartitionResults:
         rows = [_votes.row(self._random, _GAME) for _ in range(10)]

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import CodeType, FunctionType
 from typing import Any
 
-Marks = Mapping[str, object]
+Marks = Mapping[str, str | bool | None]
 
 
 class Without:

@@ -5,10 +5,10 @@
     tracing default   as `up --production --traces` runs: each thing names a context, SHARE of them sampled,
                       spans are kept and exported to a collector that takes nothing; against the same without
 
-For each path (bench._telemetry_paths) a round plays all of these in turns, each the same number of units, twice:
-the first time the interpreter has to learn the code again, the second is measured. CPU is the process's own. A
-figure is the mean over the rounds of what a unit costs more, in percent, with its 95 % interval (Student's t);
-`…_upper` is its upper end, `…_lower` its lower.
+For each path (bench._telemetry_paths) a round plays all of these in turns, each the same number of units,
+twice: the first time the interpreter has to learn the code again, the second is measured. CPU is the
+process's own. A figure is the mean over the rounds of what a unit costs more, in percent, with its 95 %
+interval (Student's t): `…_lower` and `…_upper`.
 
 The three named figures are of a mix, MIX: what a second of a game costs in which a thousand viewers watch and
 2,000 votes come by Send, which lie in 100 blocks of ten and 20 of one, of which each is folded and flushed,
@@ -104,6 +104,8 @@ async def measure(loop: VirtualLoop, rounds: int, scale: float) -> Costs:
         path = make(False)
         with tracing_on():
             traced = make(True)
+        gc.collect()
+        gc.freeze()  # what is looked at before each play is what the last one left
         costs: dict[str, list[float]] = {way: [] for way in (PLAIN, NO_METRICS, NO_TRACES, TRACED)}
         for turn in range(-1, rounds):
             ways = [PLAIN, NO_METRICS, NO_TRACES, TRACED]
@@ -115,6 +117,7 @@ async def measure(loop: VirtualLoop, rounds: int, scale: float) -> Costs:
         for each in (path, traced):
             if isinstance(each, SendPath):
                 await each.stop()
+    gc.unfreeze()
     return found
 
 

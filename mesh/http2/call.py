@@ -53,8 +53,8 @@ class RequestMetadata(tuple[tuple[str, str], ...]):
 
 
 def _is_surely_unsampled(value: bytes) -> bool:
-    """Of an encoded `traceparent`, by its end, "-00". In Huffman coding "-" is 010110 and "0" is 00000, and it
-    fills up with ones: before those are eleven zeros."""
+    """Of an encoded `traceparent`, by its end, "-00". In Huffman coding "-" is 010110 and "0" is 00000; it
+    fills up with ones, and before those are eleven zeros."""
     if value[0] < _HUFFMAN:
         return value[-3:] == b"-00"
     bits = int.from_bytes(value[-4:], "big")

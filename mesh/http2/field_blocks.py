@@ -31,6 +31,7 @@ from hpack.huffman import HuffmanEncoder
 from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
 
 from mesh.http2 import bounds
+from mesh.http2.call import TRACEPARENT_BYTES
 from mesh.http2.headers import Field, Fields, UnreadTrace
 
 # Of a literal's first octet: with an index for its name, which is kept in the dynamic table (6.2.1) or not
@@ -67,7 +68,7 @@ def _decode_around_trace(block: bytes) -> Fields | None:
             begin = at + len(name)
             size = block[begin] if begin < len(block) else 0
             end = begin + 1 + (size & 0x7F)
-            if end > len(block) or size & 0x7F == 0x7F:
+            if size not in _TRACE_SIZES or end > len(block):
                 return None
             before, behind = block[: at - 1], block[end:]
             mark = hash((before, behind))
@@ -133,7 +134,9 @@ _LITERALS = frozenset((0x00, 0x10, _INCREMENTAL))
 """A literal's first octet, whose name follows."""
 _NAME = b"traceparent"
 _HUFFMAN_NAME = HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH).encode(_NAME)
-_TRACE_NAMES = (bytes((0x80 | len(_HUFFMAN_NAME),)) + _HUFFMAN_NAME, bytes((len(_NAME),)) + _NAME)
+_TRACE_NAMES = (bytes((len(_NAME),)) + _NAME, bytes((0x80 | len(_HUFFMAN_NAME),)) + _HUFFMAN_NAME)
+_TRACE_SIZES = frozenset((TRACEPARENT_BYTES, *(0x80 | size for size in range(35, 43))))
+"""The first octet of its value: what 52 hexadecimal digits and three dashes take."""
 _UNREAD_TRACE = UnreadTrace()
 
 
