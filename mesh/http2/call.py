@@ -43,12 +43,12 @@ class RequestMetadata(tuple[tuple[str, str], ...]):
     def traced(self, value: bytes) -> RequestMetadata:
         """The same of a call with this `traceparent`, encoded (RFC 7541, 5.2): it is not among the pairs, and
         is read if it is sampled or stands beside a client's."""
+        client = self.contexts[1]
+        if not client and _is_surely_unsampled(value):
+            return self  # as all of these: nobody asks which trace it was not kept for
         found = RequestMetadata(self)
         found.authorizations = self.authorizations
-        context, client = self.contexts
-        if client or not _is_surely_unsampled(value):
-            context = _decoded(value)
-        found.contexts = context, client
+        found.contexts = _decoded(value), client
         return found
 
 

@@ -102,9 +102,11 @@ class Fields:
     def traced(self, value: bytes) -> Fields:
         """The same with a `traceparent` that came as `value`, a string as RFC 7541, 5.2 has it, in the place
         of the unread one."""
-        found = Fields(self.all)
         request = self.request()
         metadata = request.metadata.traced(value)
+        if metadata is request.metadata:
+            return self
+        found = Fields(self.all)
         found._request = Request(request.path, metadata, *request[2:])
         return found
 
