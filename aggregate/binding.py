@@ -51,10 +51,14 @@ def fit(state: PartitionState, there: BlockIdentity | None, last: int, first: in
         return Fit.OTHER
     if there is None:
         return Fit.OTHER if 0 < first < bound.sequence else Fit.GONE
-    same = there.sequence == bound.sequence and there.digest == bound.digest
-    if same and abs(there.stored_at_us - bound.stored_at_us) <= _TIMES_APART_US:
-        return Fit.SAME
-    return Fit.OTHER
+    return Fit.SAME if is_same(bound, there) else Fit.OTHER
+
+
+def is_same(bound: BlockIdentity, there: BlockIdentity | None) -> bool:
+    """Whether `there` is the block that a state is bound to."""
+    if there is None or there.sequence != bound.sequence or there.digest != bound.digest:
+        return False
+    return abs(there.stored_at_us - bound.stored_at_us) <= _TIMES_APART_US
 
 
 def fits(found: Fit) -> bool:

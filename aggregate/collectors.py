@@ -40,7 +40,7 @@ def collect(
     registry.histogram(d.AGGREGATE_FLUSH, counts.flush_s)
     registry.histogram(d.AGGREGATE_FLUSH_ROWS, counts.flush_rows)
     registry.value(d.AGGREGATE_LATE, lambda: counts.late)
-    registry.value(d.AGGREGATE_INTERVAL, lambda: pace.interval_s)
+    registry.value(d.AGGREGATE_INTERVAL, lambda: pace.widest_s)
     registry.value(d.AGGREGATE_LEASES, lambda: counts.leases)
     registry.histogram(d.AGGREGATE_TAKEOVER, counts.takeover_s)
     registry.value(d.AGGREGATE_DEAD_LETTERS, lambda: letters.published)

@@ -3,7 +3,11 @@
 Purged blocks are told by a marker on `purged.<partition>`, in the stream itself: it is stored before they
 go and is lost only with the stream. The block that the checkpoint is bound to stays.
 
-    checkpoint stored ──▶ PurgeMarker stored ──▶ blocks below it purged
+    checkpoint stored ──▶ PurgeMarker stored ──▶ bound block is still there ──▶ blocks below it purged
+
+The stream may lose its tail while the marker is on its way, and grow again: then the checkpoint is of blocks
+that are no more. So the purge is asked for only after the bound block was seen there behind the marker, and a
+marker whose block is another was never followed by a purge: `take_back` replaces it.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from google.protobuf.message import DecodeError
 from nats.js.api import Header, RawStreamMsg
 from nats.js.errors import APIError, NotFoundError
 
+from aggregate.binding import is_same
 from grandstand.internal.v1.internal_pb2 import BlockIdentity, PurgeMarker
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
@@ -37,6 +42,8 @@ class Purged(NamedTuple):
     up_to: int = 0
     stream: str = ""
     """Of which stream it speaks; empty: of the one that it is in."""
+    before: int | None = None
+    """The `up_to` of the marker before; None: an older release wrote this one."""
 
     def floor(self, stream: str) -> int:
         """Blocks of the partition in that stream below this are purged, or about to be; 0: none is."""
@@ -93,27 +100,43 @@ class EventLog:
         except DecodeError:
             log.error("partition %d: the marker of what is purged does not decode", partition)
             return Purged(sequence, sequence)
-        return Purged(sequence, marker.up_to, marker.stream)
+        before = marker.before if marker.HasField("before") else None
+        return Purged(sequence, marker.up_to, marker.stream, before)
 
     async def can_purge(self, partition: int, up_to: int, floor: int) -> bool:
         """Whether a purge below `up_to` is still to be done: no marker says so yet, or the one that does was
         stored and the purge itself never arrived."""
         return up_to > floor or (up_to == floor and 0 < await self.first(partition) < up_to)
 
-    async def purge(self, partition: int, up_to: int, stream: str, after: Purged) -> None:
-        """Purges the partition's blocks below `up_to` of that stream, for which there is a checkpoint, and
-        says so first. `after`: the marker that is there, as it was seen before `stream` was. If there is
-        another by now, nothing is done. Raises APIError then.
+    async def purge(self, partition: int, bound: BlockIdentity, stream: str, after: Purged) -> bool:
+        """Purges the partition's blocks of that stream below the one that a checkpoint is bound to, and says
+        so first. `after`: the marker that is there, as it was seen before `stream` was. If there is another
+        by now, nothing is done. Raises APIError then. False: the stream has lost the bound block meanwhile,
+        and nothing is purged.
 
         Whatever of this comes so late that the stream was made anew takes nothing: no block of that one is
         below `up_to` (mesh.jetstream.bus.first_sequence), and the marker is of another stream."""
-        marker = PurgeMarker(partition=partition, up_to=up_to, stream=stream).SerializeToString()
-        subject = subjects.purged(partition)
-        expected = str(after.sequence)
+        up_to, floor = bound.sequence, after.floor(stream)
+        before = floor if floor < up_to else after.before
+        await self._say(PurgeMarker(partition=partition, up_to=up_to, stream=stream, before=before), after)
+        if not is_same(bound, await self.block(up_to)):
+            return False
+        name = subjects.EVENTS_STREAM
+        await self._bus.js.purge_stream(name, seq=up_to, subject=subjects.events(partition))
+        await self._bus.js.purge_stream(name, keep=1, subject=subjects.purged(partition))
+        return True
+
+    async def take_back(self, partition: int, stream: str, after: Purged) -> None:
+        """Says again what the marker before this one said. Raises APIError if there is another by now."""
+        before = after.before
+        await self._say(PurgeMarker(partition=partition, up_to=before, stream=stream, before=before), after)
+
+    async def _say(self, marker: PurgeMarker, after: Purged) -> None:
+        subject, payload = subjects.purged(marker.partition), marker.SerializeToString()
 
         async def say() -> None:
-            headers = {Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value: expected}
-            await self._bus.js.publish(subject, marker, headers=headers)
+            headers = {Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value: str(after.sequence)}
+            await self._bus.js.publish(subject, payload, headers=headers)
 
         try:
             await say()
@@ -124,9 +147,6 @@ class EventLog:
             bytes_max = await self._bus.widen_events_stream(_MORE_BYTES)
             log.warning("the event stream is full: its bound is %d bytes now", bytes_max)
             await say()
-        name = subjects.EVENTS_STREAM
-        await self._bus.js.purge_stream(name, seq=up_to, subject=subjects.events(partition))
-        await self._bus.js.purge_stream(name, keep=1, subject=subject)
 
     async def _last(self, subject: str) -> RawStreamMsg | None:
         try:

@@ -11,8 +11,13 @@ polls and boards; its own entry. Whatever was done twice, or left undone by one 
 whoever does it next: the game's entry goes last. Definitions that come late carry the generation of their
 game, by which folds, ingests and this writer know them for what they are.
 
-Rejected: to look for games that a partition holds and the catalog does not. A catalog that was lost for a
-moment would take every game with it.
+An entry of a poll or board can come back after its game was forgotten: a nats-server that is killed soon
+after a marker was purged has the message again that the marker replaced (nats-io/nats-server#8505). The
+game's own entry is forgotten a second time by its step; a poll or board without it is deleted if a tombstone
+says that its game was forgotten.
+
+Rejected: to look for games that a partition holds and the catalog does not, or for polls without a game and
+without a tombstone. A catalog that was lost for a moment would take every game with it.
 """
 
 from __future__ import annotations
@@ -205,6 +210,19 @@ class GameLives:
         else:
             await self._watch.refresh(key)  # another instance was faster
 
+    async def erase_orphan(self, key: str) -> None:
+        """Deletes the entry of a poll or board whose game was forgotten. Raises Unavailable."""
+        view = self._watch.view
+        topic = view.get(key)
+        if not isinstance(topic, Poll | Board):
+            return
+        await self._watch.refresh(subjects.game_key(topic.game_id))
+        if not is_stray(topic, view.generation(topic.game_id)):
+            return
+        stone = await self._tombstones.get(topic.game_id)
+        if stone is not None and topic.generation <= stone.generation:
+            await self._delete(key, view.revision(key))
+
     def _check_sealed(self, game: Game) -> None:
         """Whether its polls and boards are. Raises NotNow."""
         for topic in self._topics_of(game):
@@ -226,18 +244,21 @@ class GameLives:
         """Raises Unavailable."""
         await self._tombstones.put(game)
         view = self._watch.view
+        for topic in self._topics_of(game, all_of_id=True):
+            of_topic = key_of(topic)
+            if not await self._delete(of_topic, view.revision(of_topic)):
+                raise NotNow(f"{of_topic} is being changed by others")
+        if await self._delete(key, revision):
+            audit.forgotten(game)
+
+    async def _delete(self, key: str, revision: int) -> bool:
+        """As CatalogWatch.delete. Raises Unavailable."""
         try:
-            for topic in self._topics_of(game, all_of_id=True):
-                of_topic = key_of(topic)
-                if not await self._watch.delete(of_topic, view.revision(of_topic)):
-                    raise NotNow(f"{of_topic} is being changed by others")
-            is_gone = await self._watch.delete(key, revision)
+            return await self._watch.delete(key, revision)
         except (NatsError, TimeoutError) as error:
             raise Unavailable(
                 f"the catalog cannot be written now ({type(error).__name__}); try again"
             ) from None
-        if is_gone:
-            audit.forgotten(game)
 
     def _topics_of(self, game: Game, *, all_of_id: bool = False) -> Iterable[Poll | Board]:
         """Its polls and boards, claims too. `all_of_id`: what an earlier game of the id left as well."""
@@ -246,6 +267,12 @@ class GameLives:
             for topic in self._watch.view.topics(game.game_id)
             if all_of_id or not 0 < topic.generation < game.generation
         ]
+
+
+def is_stray(topic: Poll | Board, generation: int) -> bool:
+    """Whether it is of no game, or of an earlier one of the id. `generation`: of the game that is known under
+    its id; 0: none is."""
+    return topic.generation > 0 and (not generation or topic.generation < generation)
 
 
 def refuse_ended(game: Game, forget_after_s: float | None = None) -> None:

@@ -122,12 +122,14 @@ class LeaseSession:
         )
         self._subscription: Subscription | None = None
         self._applied = lease.applied = partition.folded
-        self._pace = pace or FlushPace()
+        self._pace = (pace or FlushPace()).of(partition.index)
         self._counts = counts or FoldCounts()
         self._flushed_at = 0.0
         self._due_at = 0.0
         """When what was folded since the last flush was due to be flushed."""
         self._yielded_at = 0.0
+        self._busy_s = 0.0
+        """How long folding has held the event loop since the last flush."""
         self._causes: list[str] = []
         self._traced_ns = 0
         """When the first of them was folded."""
@@ -318,7 +320,7 @@ class LeaseSession:
     async def _fold(self, pulled: list[Pulled]) -> None:
         """Folds all of them, with flushes in between if there are many."""
         loop = asyncio.get_running_loop()
-        began_at = loop.time()
+        began_at = busy_from = loop.time()
         self._in_hand = len(pulled)
         for message in pulled:
             self._oldest_at_s = message.stored_at_s
@@ -337,19 +339,23 @@ class LeaseSession:
                 self._causes.append(cause)
                 self._traced_ns = self._traced_ns or wall_clock.now_ns()
             now = loop.time()
+            self._busy_s += now - busy_from
+            busy_from = now
             much = self._partition.unflushed_events >= bounds.FLUSH_EVENTS_MAX
             if much or now - max(began_at, self._flushed_at) >= self._pace.interval_s:
                 await self._flush()
-                self._due_at = loop.time()
+                busy_from = self._due_at = loop.time()
             elif now - self._yielded_at >= _TURN_S:
                 await asyncio.sleep(0)
-                self._yielded_at = loop.time()
+                busy_from = self._yielded_at = loop.time()
         self._oldest_at_s = None
 
     async def _flush(self) -> None:
+        began_at = asyncio.get_running_loop().time()
         flush = self._partition.take_flush()
         if flush is None:
             return
+        self._busy_s += asyncio.get_running_loop().time() - began_at
         causes, self._causes = self._causes, []
         traced_ns, self._traced_ns = self._traced_ns, 0
         blocks, self._blocks = self._blocks, 0
@@ -386,7 +392,8 @@ class LeaseSession:
             is_late=late_s > self._pace.interval_s / 2,
             traceparent=cause,
         )
-        self._pace.flushed(late_s, self._flushed_at)
+        busy_s, self._busy_s = self._busy_s, 0.0
+        self._pace.flushed(late_s, busy_s, self._flushed_at)
         await self._publish(flush, telemetry.headers() if span else None)
 
     async def _check_purged(self) -> None:

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from aggregate import bounds, page_tokens
 from grandstand.catalog.v1 import catalog_pb2 as pb
+from grandstand.wire.ids import is_hidden
 from mesh.catalog.view import CatalogView, Definition
 from mesh.jetstream import subjects
 
@@ -49,7 +50,9 @@ class Lists:
     def games(self, request: pb.ListGamesRequest, opens: Container[str] | None) -> pb.ListGamesResponse:
         """`opens`: the games that the asker may see; None: all. Raises Invalid, Unavailable."""
         view, wanted = self._view, page_tokens.page_size(request.page_size)
-        question = ("games", request.stage)
+        question: tuple[str | int, ...] = ("games", request.stage)
+        if request.hidden:
+            question = (*question, "hidden")
         ids = view.game_ids()
         after = self._place(request.page_token, question)
         at, end = bisect_right(ids, after) if after else 0, len(ids)
@@ -59,6 +62,8 @@ class Lists:
                 break
             at, last = at + 1, game_id
             if opens is not None and game_id not in opens:
+                continue
+            if is_hidden(game_id) and not request.hidden:
                 continue
             if not request.stage or _stage_of(view, subjects.game_key(game_id)) == request.stage:
                 response.games.append(view.game(game_id))

@@ -176,7 +176,9 @@ class Retention:
             log.warning("partition %d: a checkpoint of another stream purges nothing", owner.index)
             return
         await self._checkpoints.put(found, floor)
-        await self._log.purge(owner.index, found.applied, stream, purged)
+        if not await self._log.purge(owner.index, found.state.bound, stream, purged):
+            log.warning("partition %d: the stream has lost its tail; nothing is purged", owner.index)
+            return
         log.info(
             "partition %d: a checkpoint at %d, and the blocks below are purged", owner.index, found.applied
         )

@@ -39,7 +39,7 @@ from mesh.merge import TopicMerge
 from mesh.redis.database import RedisError
 from mesh.redis.ranking import ranking_of
 from mesh.redis.results import ResultStore
-from mesh.redis.share import Share
+from mesh.redis.share import Share, is_being_forgotten
 from mesh.redis.standings import StandingStore
 from mesh.runtime import answering
 
@@ -301,7 +301,7 @@ class AggregateService(AggregateServiceServicer):
         left_s = context.time_remaining()
         patience_s = limits.BARRIER_S if left_s is None else max(0.0, left_s - _DEADLINE_MARGIN_S)
         try:
-            return spread, await self._results.read_at_least(
+            shares = await self._results.read_at_least(
                 game_id,
                 spread,
                 positions,
@@ -310,6 +310,9 @@ class AggregateService(AggregateServiceServicer):
             )
         except RedisError as error:
             raise _away(error) from None
+        if is_being_forgotten(shares):
+            raise Unknown(f"game {shown(game_id)} has ended and is being forgotten")
+        return spread, shares
 
     def _address_of(self, context: grpc.aio.ServicerContext[Any, Any]) -> int | None:
         metadata = context.invocation_metadata() or ()

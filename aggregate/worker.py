@@ -27,7 +27,7 @@ from aggregate import bounds
 from aggregate.binding import Choice, Fit, choose, fit, fits
 from aggregate.checkpoint import restore
 from aggregate.deadletters import DeadLetters
-from aggregate.eventlog import EventLog
+from aggregate.eventlog import EventLog, Purged
 from aggregate.fold_counts import FoldCounts
 from aggregate.lease import Lease
 from aggregate.lease_session import LeaseSession, SessionStart
@@ -65,10 +65,14 @@ class Found(NamedTuple):
     last: int
     """Its last sequence; `head` is the partition's."""
     head: int
-    floor: int
-    """Blocks of the partition below this are purged."""
+    purged: Purged
     standing: Standing
     """What Redis holds."""
+
+    @property
+    def floor(self) -> int:
+        """Blocks of the partition below this are purged."""
+        return self.purged.floor(self.stream)
 
 
 class PartitionWorker:
@@ -200,7 +204,7 @@ class PartitionWorker:
             self._stored.standing(),
         )
         self._health.events.proved(asyncio.get_running_loop().time())
-        found = Found(stream, last, head, purged.floor(stream), standing)
+        found = Found(stream, last, head, purged, standing)
         partition, bound, target = await self._load(lease.token, acquired, found)
         self._health.unusable = ""
         self._session = LeaseSession(
@@ -313,16 +317,21 @@ class PartitionWorker:
     async def _rebuild(self, token: str, found: Found) -> Loaded:
         """Erases the state in Redis; returns that of the newest checkpoint that fits, else an empty one."""
         await self._stored.reset(token, found.stream, found.head)
+        floor = found.floor
         newest = await self._checkpoints.newest(self.index, found.stream)
         read = await self._checkpoint(newest, found) if newest else None
-        if read is None and 0 < found.floor < newest:
-            newest, read = found.floor, await self._checkpoint(found.floor, found)
-        choice = choose(
-            applied=0, is_well=False, floor=found.floor, newest=newest, newest_is_well=read is not None
-        )
+        if read is None and 0 < floor < newest:
+            newest, read = floor, await self._checkpoint(floor, found)
+        before = found.purged.before
+        if read is None and before is not None and newest == floor > before:
+            # Its block was lost while the marker was stored: nothing was purged (see aggregate.eventlog).
+            newest = floor = before
+            read = await self._checkpoint(newest, found) if newest else None
+            await self._log.take_back(self.index, found.stream, found.purged)
+        choice = choose(applied=0, is_well=False, floor=floor, newest=newest, newest_is_well=read is not None)
         if choice is Choice.UNREADABLE:
             raise CheckpointUnreadable(
-                f"its blocks below {found.floor} are purged, and the newest checkpoint is at {newest}"
+                f"its blocks below {floor} are purged, and the newest checkpoint is at {newest}"
             )
         if read is None or choice is not Choice.CHECKPOINT:
             return Loaded()

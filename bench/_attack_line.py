@@ -85,13 +85,15 @@ class AttackLine:
         return len(self._out) >= OUT_BYTES_MAX
 
     def start(self, block: bytes, message: bytes | None = None, *, is_last: bool = False) -> int:
-        """A new stream with these headers and perhaps a message; `is_last`: our side ends with it."""
+        """A new stream with these headers and perhaps a message; `is_last`: our side ends with it, or with
+        the headers if it is empty."""
         stream = self._next
         self._next += 2
         self.opened += 1
         self.open.add(stream)
-        self._out += f.frame(f.HEADERS, f.END_HEADERS, stream, block)
-        if message is not None:
+        ends = f.END_STREAM if message == b"" and is_last else 0
+        self._out += f.frame(f.HEADERS, f.END_HEADERS | ends, stream, block)
+        if message:
             self._out += f.frame(f.DATA, f.END_STREAM if is_last else 0, stream, message)
         return stream
 

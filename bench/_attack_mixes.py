@@ -26,6 +26,7 @@ from mesh.envoy.page import page_files
 from toolbox.local.development import DEVELOPMENT_KEY
 from toolbox.local.provision import checkout
 
+_GRPC = "application/grpc"
 _LIST_INBOX = "/grandstand.notify.v1.NotifyService/ListInbox"
 _HOSTILE = (
     *("*", ">", "notices.>", "$JS.API.>", "a.b.*.", "{p7}", "}{p0}:lease", ":", "/", "\\", "%00", "*)(*"),
@@ -85,9 +86,9 @@ def list_inboxes(at: Target) -> Attack:
 
 
 def unread_pages(at: Target) -> Attack:
-    largest = max(
-        (page for page in page_files(checkout() / "web" / "dist") if page.file),
-        key=lambda page: checkout().joinpath(page.file).stat().st_size,
-    )
-    unit = Unit(headers(largest.path, method="GET"))
-    return StreamAttack(at.edge, SOURCE, lambda _: unit, held=2_000, is_wide=False)
+    """As a browser asks for it, and as gRPC would."""
+    largest = max(page_files(checkout() / "web" / "dist"), key=lambda page: len(page.body))
+    ways = [
+        Unit(headers(largest.path, *more, method="GET"), b"") for more in ((), (("content-type", _GRPC),))
+    ]
+    return StreamAttack(at.edge, SOURCE, lambda n: ways[n % 2], held=2_000, is_wide=False)

@@ -37,8 +37,7 @@ def headers(path: str, *more: tuple[str, str], method: str = "POST") -> bytes:
         (":scheme", "http"),
         (":path", path),
         (":authority", "grandstand"),
-        ("te", "trailers"),
-        ("content-type", "application/grpc"),
+        *((("te", "trailers"), ("content-type", "application/grpc")) if method == "POST" else ()),
         *more,
     ]
     return _frames.header_block(fields)

@@ -67,7 +67,7 @@ def temporary_mesh(home: Path, *arguments: str) -> Iterator[BenchMesh]:
         edge, mesh = free.take(), free.take()
         at = ["--home", str(home)]
         ports = ("--port", str(edge), "--mesh-port", str(mesh))
-        _command("up", *at, "--no-demo", "--detach", *ports, *arguments)
+        _command("up", *at, "--no-demo", "--no-canary", "--detach", *ports, *arguments)
         try:
             yield BenchMesh(home, is_temporary=True)
         finally:

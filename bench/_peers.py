@@ -18,17 +18,9 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-from toolbox.local import provision
+from toolbox.local import debian_packages, provision
 from toolbox.local.provision import ProvisionError, Say
 
-APT_CONF = """\
-#clear APT::Update;
-APT::Sandbox::User "root";
-Dir::State::lists "./lists";
-Dir::Cache "./";
-Dir::Cache::archives "./archives";
-Acquire::Languages "none";
-"""
 NGINX_PACKAGES = ("nginx", "libnginx-mod-nchan")
 _BODIES = b"/var/lib/nginx/body"
 _OWN_BODIES = b"nchan-client-bodies"
@@ -84,30 +76,15 @@ def socket_io(say: Say = provision.to_stderr) -> SocketIo:
 
 
 def _fetch_nchan(place: Path, say: Say) -> None:
-    if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
-        raise ProvisionError(
-            "no Nchan here: it comes as a package of Debian or Ubuntu, and there is no apt-get"
-        )
-    with provision.scratch_beside(place.parent) as scratch:
-        say("fetching nginx with Nchan (Debian's packages, into the checkout, once)")
-        for folder in ("lists", "archives"):
-            (scratch / folder / "partial").mkdir(parents=True)
-        (scratch / "apt.conf").write_text(APT_CONF)
-        apt = ["apt-get", "-q", "-c", "./apt.conf"]
-        provision.run([*apt, "update"], cwd=scratch, check=False)
-        provision.run([*apt, "download", *NGINX_PACKAGES], cwd=scratch)
-        unpacked = scratch / "unpacked"
-        for archive in sorted(scratch.glob("*.deb")):
-            provision.run(["dpkg-deb", "-x", archive, unpacked])
+    with debian_packages.unpacked(place, NGINX_PACKAGES, "nginx with Nchan", say) as unpacked:
         module = unpacked / "usr" / "lib" / "nginx" / "modules" / "ngx_nchan_module.so"
         try:
             code = module.read_bytes()
         except OSError as error:
             raise ProvisionError(f"no Nchan in {', '.join(NGINX_PACKAGES)}: {error.strerror}") from None
         module.write_bytes(code.replace(_BODIES, _OWN_BODIES))
-        (archive,) = scratch.glob(f"{NGINX_PACKAGES[1]}_*.deb")
+        (archive,) = unpacked.parent.glob(f"{NGINX_PACKAGES[1]}_*.deb")
         (unpacked / VERSION).write_text(archive.name.split("_")[1].rpartition("%3a")[2])
-        provision.settle(unpacked, place)
 
 
 def _answer(command: list[str | Path]) -> str:

@@ -85,7 +85,9 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
             revocations=catalog.revocations,
         )
         publisher.on_room(service.resume_streams)
-        collect(process.metrics, service, context, pipeline, capacity, backlog, stream_limits)
+        collect(
+            process.metrics, service, context, pipeline, capacity, backlog, stream_limits, config.nats_store
+        )
         process.methods[PUBLISH] = service.accept
         running = [
             asyncio.create_task(each)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 from grandstand.wire import bounds as wire_bounds
 from ingest.backlog import BacklogWatch
@@ -10,6 +11,7 @@ from ingest.log_capacity import LogCapacity
 from ingest.publisher import BlockPublisher
 from ingest.service import IngestService
 from ingest.stream import StreamContext
+from mesh import disk
 from mesh.jetstream.pipeline import PublishPipeline
 from mesh.metrics import declarations as d
 from mesh.metrics.registry import MetricRegistry
@@ -24,7 +26,9 @@ def collect(
     capacity: LogCapacity,
     backlog: BacklogWatch,
     stream_limits: StreamLimits,
+    store: Path | None,
 ) -> None:
+    """`store`: the folder of NATS, where it is on this machine."""
     now_s = asyncio.get_running_loop().time
     _collect_blocks(registry, context.publisher, pipeline)
     intake, pressure = context.intake, context.pressure
@@ -47,6 +51,8 @@ def collect(
     registry.value(d.INGEST_BACKLOG, lambda: backlog.worst_lag_s(now_s()))
     registry.value(d.INGEST_LOG_USED, lambda: capacity.used_bytes)
     registry.value(d.INGEST_LOG_MAX, lambda: max(0, capacity.bytes_max))
+    registry.value(d.INGEST_DISK_FREE, lambda: disk.room(store).free_bytes if store else None)
+    registry.value(d.INGEST_DISK_SIZE, lambda: disk.room(store).size_bytes if store else None)
 
 
 def _collect_blocks(registry: MetricRegistry, publisher: BlockPublisher, pipeline: PublishPipeline) -> None:

@@ -10,6 +10,7 @@ store needs room for more than one.
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -38,6 +39,22 @@ def worded(text: str) -> str:
     return f"{words}: {text}" if words else text
 
 
+@dataclass(frozen=True, slots=True)
+class DiskRoom:
+    free_bytes: int
+    size_bytes: int
+
+
+def room(directory: Path) -> DiskRoom:
+    """Of the file system, for this user. Raises OSError."""
+    found = os.statvfs(directory)
+    return DiskRoom(_free_bytes(found), found.f_blocks * found.f_frsize)
+
+
+def _free_bytes(found: os.statvfs_result) -> int:
+    return (found.f_bfree if os.geteuid() == 0 else found.f_bavail) * found.f_frsize
+
+
 def problem(directory: Path) -> str:
     """The words, and after a colon the numbers: "disk full: 0.1 MB are free in /x, 2 MB are needed"; "" when
     the directory takes writes."""
@@ -47,7 +64,7 @@ def problem(directory: Path) -> str:
         return f"disk error: {directory}: {error.strerror or error}"
     if found.f_flag & os.ST_RDONLY:
         return f"read-only disk: {directory} cannot be written"
-    free = (found.f_bfree if os.geteuid() == 0 else found.f_bavail) * found.f_frsize
+    free = _free_bytes(found)
     if free < FREE_BYTES_MIN:
         needed = FREE_BYTES_MIN / 1024**2
         return f"{DISK_FULL}: {free / 1024**2:.1f} MB are free in {directory}, {needed:g} MB are needed"

@@ -92,6 +92,9 @@ class CatalogView:
             self._pending[key] = pending
             definition.ClearField("pending")
             value = definition.SerializeToString() if definition.spread else b""
+            if not value:
+                # An earlier game was deleted, and its marker was replaced before the watch came to it.
+                self.forget(key, revision)
         known = self._entries.get(key)
         if known is not None and known.value == value:
             known.revision = revision

@@ -243,8 +243,9 @@ class CatalogWatch:
                 self.view.markers.put(key, revision, stored_s, is_own=False)
             self._forget(key, revision)
             return
+        was_there = key in self.view
         changed = self.view.put(key, revision, value)
-        if changed is not None:
+        if changed is not None or (was_there and key not in self.view):
             self._tell(key, changed)
 
     def _forget(self, key: str, revision: int) -> None:

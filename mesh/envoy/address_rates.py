@@ -29,7 +29,6 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from mesh.envoy.clusters import EDGE_READS_MAX
@@ -49,7 +48,7 @@ RATES = {
     "sends": AddressRate(4_000, 1_000),
     "probes": AddressRate(200, 20),
 }
-PAGE_UNIT_BYTES = 16 * 1024
+PAGE_UNIT_BYTES = 4 * 1024
 PAGE_REFILL_S = 60
 """Until an empty bucket for the page is full again."""
 STALLED_S = 30
@@ -76,9 +75,9 @@ def kind_of(rpc: Rpc) -> str:
 
 
 def page_rate(heap_bytes_max: int) -> AddressRate:
-    """In units of PAGE_UNIT_BYTES: with what is added while a file is held, half of the heap."""
+    """In units of PAGE_UNIT_BYTES: with what is added while a file is held, a quarter of the heap."""
     held = 1 + STALLED_S / PAGE_REFILL_S
-    burst = max(1, int(heap_bytes_max / 2 / held / PAGE_UNIT_BYTES))
+    burst = max(1, int(heap_bytes_max / 4 / held / PAGE_UNIT_BYTES))
     return AddressRate(burst, max(1, burst // PAGE_REFILL_S))
 
 
@@ -122,8 +121,7 @@ def _by_units(page: Iterable[PageFile]) -> dict[int, list[str]]:
     """Paths of the page's files, by what one of them costs."""
     found: dict[int, list[str]] = defaultdict(list)
     for each in page:
-        size = Path(each.file).stat().st_size if each.file else len(each.text)
-        found[1 + size // PAGE_UNIT_BYTES].append(each.path)
+        found[1 + len(each.body) // PAGE_UNIT_BYTES].append(each.path)
     return found
 
 

@@ -51,12 +51,12 @@ class EdgeTls:
 
 @dataclass(frozen=True, slots=True)
 class PageFile:
-    """A file of the page: served at `path` (beginning with a slash) from `file`, or from `text`."""
+    """A file of the page, served at `path` (beginning with a slash)."""
 
     path: str
     content_type: str
-    file: str = ""
-    text: str = ""
+    body: bytes
+    is_gzip: bool = False
     immutable: bool = False
     """Its name changes with its content: a browser may keep it for good."""
 

@@ -102,6 +102,15 @@ def checkpoint(partition: int, stream: str, applied: int) -> str:
     return f"{checkpoints(partition, stream)}{applied:020d}"
 
 
+INCIDENTS_STREAM = "INCIDENTS"
+INCIDENTS_ALL = "incidents.*"
+
+
+def incident(incident_id: str) -> str:
+    """Where the canary keeps one: the newest message says how it stands."""
+    return f"incidents.{incident_id}"
+
+
 DEAD_LETTERS_STREAM = "DEAD_LETTERS"
 DEAD_LETTERS_ALL = "deadletters.*"
 

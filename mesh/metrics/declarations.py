@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 SERVICES = ("ingest", "aggregate", "gateway", "notify")
+PROCESSES = (*SERVICES, "canary")
 _ENGINE = ("ingest", "gateway")
 """Those that serve by mesh.http2."""
 
@@ -43,11 +44,18 @@ class Declaration:
 
 
 _UNITS = ("seconds", "bytes", "ratio")
+_PARTS = {
+    **{part: (part,) for part in (*PROCESSES, "up")},
+    "http2": _ENGINE,
+    # The canary judges for all.
+    **dict.fromkeys(("slo", "incident", "incidents"), ("canary",)),
+}
 
 
-def _declare(kind: MetricType, name: str, text: str, labels: tuple[str, ...]) -> Declaration:
-    part = name.partition("_")[0]
-    of = (part,) if part in (*SERVICES, "up") else _ENGINE if part == "http2" else SERVICES
+def _declare(
+    kind: MetricType, name: str, text: str, labels: tuple[str, ...], of: tuple[str, ...] = ()
+) -> Declaration:
+    of = of or _PARTS.get(name.partition("_")[0], SERVICES)
     unit = next((unit for unit in _UNITS if name.endswith(f"_{unit}")), "")
     return Declaration(f"grandstand_{name}", kind, text, labels, unit, of)
 
@@ -64,7 +72,7 @@ def _histogram(name: str, text: str, *labels: str) -> Declaration:
     return _declare(MetricType.HISTOGRAM, name, text, labels)
 
 
-# Of each process: its calls.
+# Of each service: its calls.
 
 RPC_OPENED = _counter("rpc_opened", "Calls that began.", "method")
 RPC_ENDED = _counter("rpc_ended", "Calls that ended, by gRPC status code.", "method", "code")
@@ -84,10 +92,8 @@ HTTP2_TERMINATIONS = _counter(
     "cause",
 )
 
-# Of each process: its dependencies.
+# Of each service: its dependencies.
 
-BUILD = _declare(MetricType.INFO, "build", "Which release runs, and on which Python.", ())
-READY = _gauge("ready", "1 while gRPC health says SERVING, else 0.")
 DEPENDENCY_OK = _gauge("dependency_ok", "1 while round trips prove the dependency, else 0.", "dependency")
 DEPENDENCY_SECONDS = _histogram(
     "dependency_round_trip_seconds",
@@ -110,13 +116,30 @@ NATS_RECONNECTS = _counter("nats_reconnects", "Times that the NATS connection wa
 
 # Of each process: itself.
 
-LOOP_LAG = _histogram("event_loop_lag_seconds", "How late a timer of the event loop fires, every 0.1 s.")
-GC_PAUSE = _histogram("gc_pause_seconds", "What one run of the garbage collector takes.", "generation")
-SCRAPE_FAILURES = _counter("scrape_failures", "Metrics that could not be read at a scrape.", "metric")
-ADMIN_CUT_OFF = _counter("admin_cut_off", "Connections of the admin port whose client did not read.")
+
+def _own(kind: MetricType, name: str, text: str, *labels: str) -> Declaration:
+    return _declare(kind, name, text, labels, PROCESSES)
+
+
+BUILD = _own(MetricType.INFO, "build", "Which release runs, and on which Python.")
+READY = _own(
+    MetricType.GAUGE, "ready", "1 while gRPC health says SERVING, else 0; canary: while it measures."
+)
+LOOP_LAG = _own(
+    MetricType.HISTOGRAM, "event_loop_lag_seconds", "How late a timer of the event loop fires, every 0.1 s."
+)
+GC_PAUSE = _own(
+    MetricType.HISTOGRAM, "gc_pause_seconds", "What one run of the garbage collector takes.", "generation"
+)
+SCRAPE_FAILURES = _own(
+    MetricType.COUNTER, "scrape_failures", "Metrics that could not be read at a scrape.", "metric"
+)
+ADMIN_CUT_OFF = _own(
+    MetricType.COUNTER, "admin_cut_off", "Connections of the admin port whose client did not read."
+)
 
 PROCESS = tuple(
-    Declaration(f"process_{name}", kind, text, unit=unit)
+    Declaration(f"process_{name}", kind, text, unit=unit, of=PROCESSES)
     for name, kind, text, unit in (
         ("virtual_memory_bytes", MetricType.GAUGE, "Virtual memory.", "bytes"),
         ("resident_memory_bytes", MetricType.GAUGE, "Resident memory.", "bytes"),
@@ -127,7 +150,7 @@ PROCESS = tuple(
     )
 )
 COLLECTIONS = tuple(
-    Declaration(f"python_gc_{name}", MetricType.COUNTER, text, ("generation",))
+    Declaration(f"python_gc_{name}", MetricType.COUNTER, text, ("generation",), of=PROCESSES)
     for name, text in (
         ("objects_collected", "Objects that the garbage collector freed."),
         ("objects_uncollectable", "Objects that it could not free."),
@@ -171,6 +194,10 @@ INGEST_BACKLOG = _gauge(
 )
 INGEST_LOG_USED = _gauge("ingest_event_log_used_bytes", "Size of the event stream.")
 INGEST_LOG_MAX = _gauge("ingest_event_log_max_bytes", "What it may hold; 0: without bound.")
+INGEST_DISK_FREE = _gauge(
+    "ingest_disk_free_bytes", "Free on the disk of NATS, where that is this machine's (--nats-store)."
+)
+INGEST_DISK_SIZE = _gauge("ingest_disk_size_bytes", "Size of that disk.")
 
 # aggregate
 
@@ -195,7 +222,8 @@ AGGREGATE_LATE = _counter(
     "aggregate_flushes_late", "Flushes stored more than half an interval after they were due."
 )
 AGGREGATE_INTERVAL = _gauge(
-    "aggregate_flush_interval_seconds", "The interval of flushes; wider while they are late."
+    "aggregate_flush_interval_seconds",
+    "The longest interval between flushes of a partition; wider while it is late.",
 )
 AGGREGATE_LEASES = _counter(
     "aggregate_lease_changes", "Leases that were acquired, released or lost.", "change"
@@ -247,6 +275,24 @@ NOTIFY_APPLIED = _gauge(
     "notify_stream_applied", "The sequence up to which the keeper has applied a stream.", "stream"
 )
 NOTIFY_HEARD = _gauge("notify_stream_silence_seconds", "How long ago the keeper heard of a stream.", "stream")
+
+# canary
+
+CANARY_FRESHNESS = _histogram(
+    "canary_freshness_seconds", "From a vote's sending to the frame that shows it; a bucket ends at 0.3."
+)
+CANARY_VOTES = _counter(
+    "canary_votes", "The canary's votes: acked, refused, or unanswered within 10 s.", "outcome"
+)
+CANARY_UNSEEN = _counter("canary_unseen", "Acked votes that no frame showed within 10 s.")
+SLO_BURN_RATE = _gauge(
+    "slo_burn_rate",
+    "How many times faster than sustainable the error budget was spent over the window.",
+    "objective",
+    "window",
+)
+INCIDENT_OPEN = _gauge("incident_open", "1 while an incident lasts, else 0.")
+INCIDENTS = _counter("incidents", "Incidents detected since the start, by what stopped.", "kind")
 
 # Where `up` collects them.
 

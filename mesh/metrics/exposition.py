@@ -46,7 +46,7 @@ class Exposition:
 
 
 def _text(family: Family) -> bytes:
-    text: bytes = generate_latest(_Alone(family))  # type: ignore[no-untyped-call]
+    text: bytes = generate_latest(_Alone(family))
     return text.removesuffix(_END)
 
 

@@ -10,6 +10,8 @@ import heapq
 from collections.abc import Mapping
 from operator import itemgetter
 
+from grandstand.wire import ids
+
 HOTTEST_MAX = 10
 OTHERS = "other"
 GAMES_MAX = 4_096
@@ -17,10 +19,12 @@ WINDOW_S = 10.0
 
 
 def hottest(values: Mapping[str, float], most: int = HOTTEST_MAX) -> dict[str, float]:
-    """The `most` greatest, and the sum of the rest as OTHERS. A game whose id is OTHERS is in that sum."""
-    named = (each for each in values.items() if each[0] != OTHERS)
+    """The `most` greatest, and the sum of the rest as OTHERS. A game whose id is OTHERS is in that sum, a
+    hidden game in none."""
+    seen = {game_id: value for game_id, value in values.items() if not ids.is_hidden(game_id)}
+    named = (each for each in seen.items() if each[0] != OTHERS)
     found = dict(heapq.nlargest(most, named, itemgetter(1)))
-    found[OTHERS] = sum(values.values()) - sum(found.values())
+    found[OTHERS] = sum(seen.values()) - sum(found.values())
     return found
 
 

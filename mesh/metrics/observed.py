@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 from mesh import telemetry
 from mesh.config import ServiceConfig
@@ -27,17 +27,27 @@ async def observed(
     config: ServiceConfig, registry: MetricRegistry, readiness: Readiness, listener: Listener
 ) -> AsyncIterator[None]:
     """While the body runs. Raises OSError when the admin port cannot be had."""
-    measuring, admin = ProcessWatch(registry), AdminServer(pages(registry, readiness))
     registry.value(declarations.READY, lambda: float(readiness.is_ready))
-    registry.value(declarations.ADMIN_CUT_OFF, lambda: admin.cut_off)
     collect_calls(registry, listener)
+    async with telling(config.admin, registry, readiness):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def telling(
+    address: str | None,
+    registry: MetricRegistry,
+    readiness: Readiness,
+    more: Mapping[str, Route] | None = None,
+) -> AsyncIterator[None]:
+    """As `observed`, for a process that serves no calls. `more`: pages of its own."""
+    measuring, admin = ProcessWatch(registry), AdminServer({**pages(registry, readiness), **(more or {})})
+    registry.value(declarations.ADMIN_CUT_OFF, lambda: admin.cut_off)
     measuring.start()
     try:
-        if config.admin is not None:
-            await admin.start(config.admin)
-            log.info(
-                "%s tells of itself on %s: /metrics, /livez, /readyz, /spans", config.instance, config.admin
-            )
+        if address is not None:
+            await admin.start(address)
+            log.info("tells of itself on %s: /metrics, /livez, /readyz, /spans", address)
         yield
     finally:
         admin.stop()

@@ -6,10 +6,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from mesh.metrics.declarations import SERVICES, TABLE, Declaration
+from mesh.metrics.declarations import PROCESSES, SERVICES, TABLE, Declaration
 
 BEGIN, END = "<!-- the table begins: mesh.metrics.table writes it -->", "<!-- the table ends -->"
 _EVERY = "Every process"
+_TITLES = {PROCESSES: _EVERY, SERVICES: "Every service"}
 
 
 def table() -> str:
@@ -35,7 +36,7 @@ def _lines() -> Iterator[str]:
 def _parts() -> dict[str, list[Declaration]]:
     found: dict[str, list[Declaration]] = {}
     for each in TABLE:
-        found.setdefault(_EVERY if each.of == SERVICES else " and ".join(each.of), []).append(each)
+        found.setdefault(_TITLES.get(each.of) or " and ".join(each.of), []).append(each)
     return {_EVERY: found.pop(_EVERY), **found}
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from grandstand.catalog.v1.catalog_pb2 import STAGE_UNSPECIFIED, Stage
+from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED, STAGE_UNSPECIFIED, Stage
 from grandstand.internal.v1.internal_pb2 import Partial
 
 
@@ -22,6 +22,13 @@ class Share:
     """The identity of the event stream that it was folded from."""
     stage: Stage = STAGE_UNSPECIFIED
     """Of the game, once it is closed or sealed in the partition."""
+
+
+def is_being_forgotten(shares: Iterable[Share]) -> bool:
+    """Whether a sealed game is gone from some of its partitions: what the others hold is a fraction. A game
+    is sealed in none before it is closed in all."""
+    stages = {share.stage for share in shares}
+    return STAGE_SEALED in stages and STAGE_UNSPECIFIED in stages
 
 
 def folded_anew(partition: int) -> str:

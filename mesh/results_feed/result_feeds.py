@@ -99,7 +99,8 @@ class ResultFeeds:
             self._leave_announcements()
 
     async def load(self, game_id: str) -> None:
-        """Brings the view up to what the store holds. Raises RedisError, NatsError, TimeoutError."""
+        """Brings the view up to what the store holds, while it is watched. Raises RedisError, NatsError,
+        TimeoutError."""
         loads = [each.loaded(game_id) for each in self._partitions.values() if game_id in each.watched]
         if loads:
             await asyncio.wait(loads)  # not gather: others wait for the same ones
@@ -193,7 +194,8 @@ class _Partition:
         self._is_closed = True
         waiting, self._next = self._next, {}
         for future in waiting.values():
-            future.cancel()
+            # Nobody watches them any more. Not cancelled: that would cancel whoever waits.
+            future.set_result(None)
         subscription, self._subscription = self._subscription, None
         if subscription is not None:
             self._feeds.leave(subscription)
@@ -283,5 +285,4 @@ async def _unsubscribe(subscription: Subscription) -> None:
 
 def _heard(future: asyncio.Future[None]) -> None:
     """Its error is raised to those who wait for it, if any do."""
-    if not future.cancelled():
-        future.exception()
+    future.exception()

@@ -184,17 +184,24 @@ class Played:
 
     def __init__(self) -> None:
         self.stored = Stored()
+        self.stream: list[Block] = []
         self.model = Model()
         self.at_s = float(NOW_S)
         self.sent = 0
-        self.set_aside = 0
 
     def step(self, what: str, generation: int) -> None:
         self.at_s += limits.SEAL_GRACE_S + 1
         model = self.model
-        if what == "flush":
-            self.stored.flush()
-            return
+        match what:
+            case "flush":
+                self.stored.flush()
+                return
+            case "take over":
+                self._fold_on(self.stored.kept)
+                return
+            case "rebuild":
+                self._fold_on(Kept())
+                return
         if what in ("vote", "score", "react"):
             self._event(what, generation)
             return
@@ -250,7 +257,15 @@ class Played:
         self._fold(blocks.block([row], self.at_s))
 
     def _fold(self, block: Block) -> None:
-        self.set_aside += len(set_aside(self.stored.partition, block))
+        self.stream.append(block)
+        set_aside(self.stored.partition, block)
+
+    def _fold_on(self, kept: Kept) -> None:
+        """The owner is killed: the next one folds what `kept` does not hold."""
+        self.stored.kept = kept
+        partition = self.stored.partition = Partition(0, kept.loaded())
+        for block in self.stream[partition.folded :]:
+            set_aside(partition, block)
 
     def check(self) -> None:
         self.stored.flush()
@@ -269,13 +284,18 @@ class Played:
             assert {shown[name].stage for name in _OWN} == {stage}
 
 
-_STEPS = ("define", "poll", "board", "vote", "score", "react", "close", "seal", "forget", "flush")
+_STEPS = (
+    *("define", "poll", "board", "vote", "score", "react", "close", "seal", "forget"),
+    *("flush", "take over", "rebuild"),
+)
 
 
 @given(st.lists(st.tuples(st.sampled_from(_STEPS), st.integers(1, 3)), max_size=40))
 def test_whatever_comes_in_whatever_order_counts_in_the_games_of_its_generation(
     steps: Sequence[tuple[str, int]],
 ) -> None:
+    """Whoever folds it, and however often: also if its owner dies, or all is folded again, between any two
+    steps of its end."""
     played = Played()
     for what, generation in steps:
         played.step(what, generation)

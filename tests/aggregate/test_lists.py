@@ -57,6 +57,17 @@ def test_games_come_by_their_ids_and_only_those_that_the_token_opens_and_of_the_
     assert Rig().games() == [[]]
 
 
+def test_hidden_games_are_listed_for_who_asks() -> None:
+    rig = Rig()
+    for game_id in ("_canary", "a"):
+        rig.game(game_id)
+    assert rig.games() == [["a"]]
+    found = rig.lists.games(ListGamesRequest(hidden=True, page_size=1), None)
+    assert [game.game_id for game in found.games] == ["_canary"]
+    with pytest.raises(Invalid, match="was not issued for this question"):
+        rig.lists.games(ListGamesRequest(page_token=found.next_page_token), None)
+
+
 def test_what_stays_is_listed_once_whatever_comes_and_goes_between_two_pages() -> None:
     rig = Rig()
     rig.game("g")

@@ -15,15 +15,16 @@ from aggregate import checkpoint
 from aggregate.eventlog import EventLog
 from aggregate.partition_store import PartitionStore
 from aggregate.retention import Checkpoints, CheckpointUnreadable, Retention
-from grandstand.internal.v1.internal_pb2 import Checkpoint, CheckpointKey, PartitionState
+from grandstand.internal.v1.internal_pb2 import BlockIdentity, Checkpoint, CheckpointKey, PartitionState
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 from mesh.redis import layout
 from mesh.redis.errors import Rewound
 from mesh.redis.layout import Write
+from tests.support import blocks
 from tests.support.games import run
 from tests.support.servers import Stores, eventually, stores
-from tests.support.votes_stream import PARTITIONS, VotesStream, votes_stream
+from tests.support.votes_stream import PARTITIONS, VotesStream, owner, votes_stream
 
 ROOM_BYTES = 96 * 1024
 VOTES = 20
@@ -160,6 +161,58 @@ def test_i1_a_purge_that_was_never_heard_is_asked_for_again(
             before = await events.stream()
             await retention._make_room(owner)
             assert await events.stream() == before, "there is nothing more to do"
+
+    run(scenario())
+
+
+def test_i4_a_marker_whose_block_the_stream_lost_meanwhile_purges_nothing_and_is_taken_back(
+    servers: Stores,
+) -> None:
+    """The checkpoint before it is gone on from, or else the first block: nothing is lost, and the partition
+    is shown again."""
+
+    async def scenario() -> None:
+        async with votes_stream(servers.nats_url, servers.redis_url) as votes:
+            for _ in range(3):
+                last = await votes.vote(3)
+            events, checkpoints = EventLog(votes.bus), Checkpoints(votes.bus)
+            stream, _ = await events.stream()
+            first = await events.first(3)
+
+            async def lost(at: int) -> None:
+                """A checkpoint of a block that was lost, and the marker that was stored behind that."""
+                bound = BlockIdentity(sequence=at, stored_at_us=1, digest=b"of the lost block")
+                state = PartitionState(applied=at, bound=bound)
+                of_lost = Checkpoint(partition=3, applied=at, stream=stream, state=state)
+                purged = await events.purged(3)
+                await checkpoints.put(of_lost, purged.floor(stream))
+                assert not await events.purge(3, bound, stream, purged)
+                assert (await events.purged(3)).floor(stream) == at
+                assert await events.first(3) == first, "nothing is purged"
+
+            async def is_folded() -> bool:
+                return (await votes.applied())[3] >= votes.last[3]
+
+            async def voters() -> int:
+                await eventually(is_folded, "all is folded")
+                shares = await votes.results.read(blocks.GAME, len(PARTITIONS))
+                return next(s.partials["poll/mvp"].tally.voters for s in shares if s.partition == 3)
+
+            await lost(last)
+            async with owner(votes, 3) as worker:
+                assert await voters() == votes.acked
+                assert (await events.purged(3)).floor(stream) == 0
+                found = await worker.checkpoint()
+                assert found is not None
+            await Retention(votes.bus, checkpoints, list)._make_room(Standing(found))
+            first = kept = await events.first(3)
+            assert kept == found.applied
+            await lost(await votes.vote(3))
+            with redis.Redis.from_url(servers.redis_url) as client:
+                client.flushall()
+            async with owner(votes, 3):
+                assert await voters() == votes.acked
+                assert (await events.purged(3)).floor(stream) == kept
 
     run(scenario())
 

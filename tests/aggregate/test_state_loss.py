@@ -396,7 +396,7 @@ def test_i4_neither_a_checkpoint_nor_a_purge_of_another_stream_purges_anything(s
             await retention._make_room(Late(found))
             assert await events.purged(3) == Purged()
             # One that looked at the stream before it was made anew, and is stopped until now.
-            await events.purge(3, found.applied, found.stream, Purged())
+            assert not await events.purge(3, found.state.bound, found.stream, Purged())
             assert await events.first(3) == blocks_before
             async with owner(votes, 3, "two") as worker:
                 await folded(votes, 3)
@@ -405,7 +405,7 @@ def test_i4_neither_a_checkpoint_nor_a_purge_of_another_stream_purges_anything(s
             assert blocks_before < again.applied
             assert (await events.purged(3)).up_to == again.applied
             with pytest.raises(APIError, match="wrong last sequence"):
-                await events.purge(3, found.applied, found.stream, Purged())
+                await events.purge(3, found.state.bound, found.stream, Purged())
             assert (await events.purged(3)).floor(again.stream) == again.applied
 
     run(scenario(), within_s=60)

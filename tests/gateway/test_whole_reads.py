@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -21,13 +22,21 @@ from gateway import bounds as gateway_bounds
 from gateway.read_barrier import BarrierWaiters
 from gateway.subscription import check
 from grandstand.aggregate.v1.aggregate_pb2 import ReadRequest, ReadStandingRequest
-from grandstand.catalog.v1.catalog_pb2 import Board, Game, Poll
+from grandstand.catalog.v1.catalog_pb2 import (
+    STAGE_CLOSED,
+    STAGE_SEALED,
+    STAGE_UNSPECIFIED,
+    Board,
+    Game,
+    Poll,
+    Stage,
+)
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.gateway.v1.gateway_pb2 import SubscribeRequest
 from grandstand.internal.v1.internal_pb2 import Partial, TallyPartial
 from grandstand.wire import bounds as wire_bounds
 from grandstand.wire import ids
-from grandstand.wire.errors import GrandstandError, Unauthenticated, Unavailable
+from grandstand.wire.errors import GrandstandError, Unauthenticated, Unavailable, Unknown
 from mesh import limits
 from mesh.addresses import AddressKeys
 from mesh.auth.access import Access
@@ -187,6 +196,39 @@ def test_i6_a_read_looks_the_game_up_for_a_position_outside_its_spread() -> None
         assert asked == []
         spread, _ = await service._shares(GAME, [Position(partition=THERE, sequence=1)], context)
         assert (asked, spread) == ([key], 2)
+
+    run(scenario())
+
+
+def test_i5_no_fraction_is_read_of_a_game_that_some_of_its_partitions_have_forgotten() -> None:
+    async def scenario() -> None:
+        view = CatalogView()
+        view.put(subjects.game_key(GAME), 1, Game(game_id=GAME, spread=2).SerializeToString())
+        stages: dict[int, Stage] = {}
+
+        async def read_at_least(*_: object) -> list[Share]:
+            return [replace(share(p, 1), stage=stage) for p, stage in stages.items()]
+
+        parts = SimpleNamespace(view=view), SimpleNamespace(read_at_least=read_at_least), None
+        service = AggregateService(
+            *(cast(Any, each) for each in parts),
+            list,
+            WaitingReads(lambda: 0.0),
+            AddressKeys(),
+            cast(Any, None),
+        )
+        context = cast(Any, SimpleNamespace(time_remaining=lambda: None))
+        for shown in (
+            {HERE: STAGE_UNSPECIFIED, THERE: STAGE_UNSPECIFIED},
+            {HERE: STAGE_UNSPECIFIED, THERE: STAGE_CLOSED},
+            {HERE: STAGE_SEALED, THERE: STAGE_CLOSED},
+            {HERE: STAGE_SEALED, THERE: STAGE_SEALED},
+        ):
+            stages = shown
+            await service._shares(GAME, [], context)
+        stages = {HERE: STAGE_UNSPECIFIED, THERE: STAGE_SEALED}
+        with pytest.raises(Unknown, match="has ended and is being forgotten"):
+            await service._shares(GAME, [], context)
 
     run(scenario())
 

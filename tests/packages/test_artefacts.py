@@ -1,7 +1,8 @@
-"""The two wheels and the npm package: built from this checkout, installed into empty environments, and used.
+"""The two wheels and the npm package: built from this checkout, installed into empty environments, used.
 
-What runs is what docs/client-python.md and docs/client-browser.md show. One mesh serves all of it: that of
-the installed command, in a folder that holds a `mesh` and a `gateway` of another project.
+What runs is what the documents show: the programs of docs/client-python.md and client-browser.md, and the
+four starts, docs/start-*.md, in order. One mesh serves all of it: that of the installed command, in a folder
+that holds a `mesh` and a `gateway` of another project.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 
 from tests.browser.conftest import FLAGS, PATIENCE_MS
+from tests.support.documents import DOCUMENTS, fenced, script
 from toolbox.local import provision
 from toolbox.local.ports import Ports
 from toolbox.local.provision import checkout
@@ -32,6 +34,8 @@ pytestmark = pytest.mark.timeout(600)
 
 WITHIN_S = 300.0
 CREATE_VITE = "create-vite@9.3.0"
+UNTYPED = '# mypy: disable-error-code="import-untyped, no-untyped-call"\n'
+"""grpc and google.protobuf have their types elsewhere."""
 
 
 def run(*command: str | Path, cwd: Path, env: Mapping[str, str] | None = None, status: int = 0) -> str:
@@ -45,8 +49,13 @@ def run(*command: str | Path, cwd: Path, env: Mapping[str, str] | None = None, s
 
 
 def snippet(document: str, language: str, number: int = 0) -> str:
-    found = re.findall(rf"```{language}\n(.*?)```", (checkout() / document).read_text(), re.DOTALL)
-    return str(found[number])
+    return fenced((checkout() / document).read_text(), language)[number]
+
+
+def start(name: str) -> str:
+    """What stands in docs/start-NAME.md after its first chapter, which is the same in all of them."""
+    text = (checkout() / "docs" / f"start-{name}.md").read_text()
+    return text[text.index("\n## 2. ") :]
 
 
 class Venv:
@@ -99,9 +108,24 @@ class Installed:
         port = str(self._ports.take())
         self.edge = f"http://localhost:{port}"
         self.started = self("up", "--detach", "--port", port)
+        at = json.loads(self("status", "--json"))
+        self._addresses = {
+            "localhost:8080": f"localhost:{port}",
+            "localhost:8081": at["mesh"],
+            "localhost:8082": at["metrics"].removeprefix("http://").removesuffix("/metrics"),
+        }
 
     def __call__(self, *arguments: str, status: int = 0) -> str:
         return run(self.command, *arguments, cwd=self.folder, env=self._env, status=status)
+
+    def here(self, text: str) -> str:
+        """What a document says, with the addresses of this mesh."""
+        return re.sub("|".join(self._addresses), lambda found: self._addresses[found[0]], text)
+
+    def follow(self, name: str) -> str:
+        """Does what a start says, as in a shell whose environment is active; returns what it has printed."""
+        env = {**self._env, "PATH": f"{self.command.parent}{os.pathsep}{self._env['PATH']}"}
+        return run("bash", "-c", self.here(script(start(name))), cwd=self.folder, env=env)
 
     def end(self) -> None:
         self("down")
@@ -133,8 +157,14 @@ def test_the_client_brings_little_and_is_typed(client: Venv, folder: Path) -> No
         "print(viewer.states", "reveal_type(viewer.states"
     )
     (folder / "typed.py").write_text(program)
+    shown = [text for path in DOCUMENTS for text in fenced(path.read_text(), "python")]
+    complete = [text for text in shown if re.search("^from grandstand", text, re.MULTILINE)]
+    assert len(complete) >= 7
+    for number, text in enumerate(complete):
+        (folder / f"shown_{number}.py").write_text(UNTYPED + text)
     mypy = (sys.executable, "-m", "mypy", "--strict", "--python-executable", client.bin / "python")
-    said = run(*mypy, "typed.py", cwd=folder, env={**client.env, "MYPYPATH": ""})
+    files = ("typed.py", *(f"shown_{number}.py" for number in range(len(complete))))
+    said = run(*mypy, *files, cwd=folder, env={**client.env, "MYPYPATH": ""})
     assert 'Revealed type is "int"' in said
     (folder / "wrong.py").write_text("from grandstand.client import Nobody\n")
     assert "Nobody" in run(*mypy, "wrong.py", cwd=folder, env={**client.env, "MYPYPATH": ""}, status=1)
@@ -154,16 +184,48 @@ def test_the_server_runs_without_a_checkout(installed: Installed, wheels: dict[s
 def test_the_programs_of_the_python_document_run(installed: Installed, client: Venv, folder: Path) -> None:
     installed.open_poll("mvp")
     token = installed("token", "--actor", "ann").strip()
-    host = installed.edge.removeprefix("http://")
     for number, said in ((0, "1\n"), (1, "1\n")):
-        program = snippet("docs/client-python.md", "python", number).replace("localhost:8080", host)
-        (folder / "program.py").write_text(program)
+        program = snippet("docs/client-python.md", "python", number)
+        (folder / "program.py").write_text(installed.here(program))
         env = {**client.env, "TOKEN": token}
         assert run(client.bin / "python", "program.py", cwd=folder, env=env) == said
 
 
+def test_the_four_starts_begin_alike() -> None:
+    documents = [path.read_text() for path in sorted((checkout() / "docs").glob("start-*.md"))]
+    first = {text[text.index("## 1. ") : text.index("## 2. ")] for text in documents}
+    assert (len(documents), len(first)) == (4, 1)
+
+
+def test_a_game_client_engineer_votes_with_the_client_and_with_stubs(
+    installed: Installed, client: Venv, folder: Path
+) -> None:
+    said = installed.follow("game-client")
+    assert "yes 1\nno 0\n" in said
+    assert "yes 1\nno 1\n" in said
+    assert said.endswith("2 voters\n\n")
+    (folder / "readme.py").write_text(installed.here(snippet("README.md", "python")))
+    env = {**client.env, "TOKEN": installed("token", "--actor", "cleo").strip()}
+    assert run(client.bin / "python", "readme.py", cwd=folder, env=env) == "3\n"
+
+
+def test_an_owner_opens_a_poll_closes_it_and_reads_the_result(installed: Installed) -> None:
+    said = installed.follow("backend")
+    assert "2 voters" in said
+    assert "home 2\naway 0\n" in said
+
+
+def test_an_operator_sees_a_vote_and_a_process_that_comes_back(installed: Installed) -> None:
+    said = installed.follow("operator")
+    assert said.count("1 voter\n") == 2
+    assert re.search(r"gateway-1 +ready +\d+ +1 ", said)
+    assert "# EOF" in said
+    assert "gateway-1.log" in said
+
+
 def test_the_npm_package_works_in_a_stock_project(installed: Installed, folder: Path) -> None:
     installed.open_poll("browser")
+    installed.follow("browser")
     npm, env = provision.npm_command(provision.to_stderr), {**os.environ}
     if not shutil.which("node"):
         env["PATH"] = f"{provision.node().parent}{os.pathsep}{env['PATH']}"
@@ -180,8 +242,12 @@ def test_the_npm_package_works_in_a_stock_project(installed: Installed, folder: 
     run(*npm, *create, cwd=apart, env=env)
     app = apart / "app"
     run(*npm, "install", *quiet, tarball, cwd=app, env=env)
-    program = snippet("docs/client-browser.md", "typescript").replace("http://localhost:8080", installed.edge)
-    (app / "src" / "main.ts").write_text(program.replace('"mvp"', '"browser"'))
+    program = snippet("docs/client-browser.md", "typescript").replace('"mvp"', '"browser"')
+    (app / "src" / "document.ts").write_text(installed.here(program))
+    (app / "src" / "start.ts").write_text(installed.here(snippet("docs/start-browser.md", "typescript")))
+    (app / "src" / "main.ts").write_text('import "./document";\nimport "./start";\n')
+    for number, document in enumerate(("README.md", "clients/typescript/README.md")):
+        (app / "src" / f"shown{number}.ts").write_text(snippet(document, "typescript"))
     run(*npm, "run", "build", cwd=app, env=env)
     handler = partial(_Quiet, directory=str(app / "dist"))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -193,6 +259,8 @@ def test_the_npm_package_works_in_a_stock_project(installed: Installed, folder: 
             page = browser.new_page()
             page.goto(f"http://127.0.0.1:{server.server_port}/")
             expect(page.locator("body")).to_contain_text("poll/browser: 1 voters", timeout=PATIENCE_MS)
+            page.get_by_role("button", name="Vote for nova").click()
+            expect(page.locator("pre")).to_contain_text("nova: 1", timeout=PATIENCE_MS)
             browser.close()
         server.shutdown()
 

@@ -1,8 +1,9 @@
 """Who may import whom, stated once; no cycle of imports; and pure cores are pure, whatever they import.
 
     toolbox.cli -> toolbox.chaos -> toolbox.local, toolbox.load -> grandstand.client
-    toolbox.local -> mesh
-    services -> mesh, grandstand.client
+    toolbox.cli -> toolbox.doctor -> toolbox.local
+    toolbox.local -> mesh.canary
+    services, mesh.canary -> mesh, grandstand.client
     mesh, grandstand.client, grandstand.fold -> grandstand.wire -> generated stubs
 
 An arrow reaches on: who may import a package may import what that one may. bench and tests import anything.
@@ -29,12 +30,15 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "grandstand.wire": (),
     "grandstand.client": ("grandstand.wire",),
     "grandstand.fold": ("grandstand.wire",),
+    # The canary is a client of the mesh that the command line runs too.
+    "mesh.canary": ("mesh", "grandstand.client"),
     "mesh": ("grandstand.wire", "grandstand.fold"),
     **dict.fromkeys(SERVICES, ("mesh", "grandstand.client")),
     "toolbox.load": ("grandstand.client",),
-    "toolbox.local": ("mesh", "grandstand.client"),
+    "toolbox.local": ("mesh.canary", "grandstand.client"),
     "toolbox.chaos": ("toolbox.local", "toolbox.load"),
-    "toolbox.cli": ("toolbox.chaos",),
+    "toolbox.doctor": ("toolbox.local",),
+    "toolbox.cli": ("toolbox.chaos", "toolbox.doctor"),
     "bench": (*SERVICES, "toolbox.cli"),
     "tools": ("toolbox.cli",),
 }
@@ -140,6 +144,12 @@ CORES = (
     "mesh.auth.strict_json",
     "mesh.auth.token_streams",
     "mesh.auth.verifier",
+    "mesh.canary.burn_rates",
+    "mesh.canary.incidents",
+    "mesh.canary.measurements",
+    "mesh.canary.objectives",
+    "mesh.canary.token_file",
+    "mesh.canary.votes",
     "mesh.catalog.freshness",
     "mesh.catalog.markers",
     "mesh.catalog.mesh_clock",
@@ -257,6 +267,10 @@ CORES = (
     "toolbox.chaos.stalls",
     "toolbox.chaos.strike",
     "toolbox.local.lifecycle",
+    "toolbox.doctor.facts",
+    "toolbox.doctor.findings",
+    "toolbox.doctor.judge",
+    "toolbox.doctor.metric_findings",
 )
 IO = ("asyncio", "grpc", "nats", "redis")
 

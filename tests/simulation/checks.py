@@ -10,13 +10,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED, Board, Poll
+from grandstand.internal.v1.internal_pb2 import PartitionState
 from grandstand.wire import ids
 from grandstand.wire.errors import AlreadyDone
 from mesh.jetstream import subjects
+from mesh.redis import layout
 from mesh.redis.results import ResultStore
 from mesh.redis.share import Share
 from tests.simulation.bucket import ModelBucket
@@ -48,6 +51,19 @@ def share(history: History, game_id: str, partition: int) -> Share:
 def applied(history: History, partition: int) -> int:
     found = share(history, "any", partition)
     return found.applied if found.whole else -1
+
+
+def is_of_lost(history: History, partition: int) -> bool:
+    """Whether what Redis holds was folded up to a block that the stream has lost: nobody has owned the
+    partition since for long enough to find it."""
+    manifest = history.mesh.redis.primary._hash(layout.manifest_key(partition))
+    bound = PartitionState.FromString(manifest.get(layout.MANIFEST_STATE, b"")).bound
+    return bound.sequence > 0 and not any(
+        message.sequence == bound.sequence
+        and hashlib.blake2b(message.data, digest_size=16).digest() == bound.digest
+        for message in history.line
+        if message.partition == partition
+    )
 
 
 def is_sealed(bucket: ModelBucket, topic: Poll | Board) -> bool:

@@ -118,6 +118,8 @@ class History:
         """Of the games that were defined."""
         self._lives = self.is_slow and self._life.random() < rules.lives
         self._brief = scene.brief(self._life)
+        self.ending: Sequence[int] = ()
+        """The partitions of a game that has ended, until its id returns."""
         self._changes_spread = random.random() < rules.races
         self._games = scene.games(random)[: 3 if self._changes_spread else 2]
         spreads = {game.game_id: 2 if game.title != "calm" else 1 for game in self._games}
@@ -243,6 +245,7 @@ class History:
                 self.world.after(0.5, lambda: self._define_brief(ended))
                 return
             self.mesh.told.returns += bool(ended)
+            self.ending = ()
             self._defined(answer, scene.topics_of_brief(game))
             for _ in range(4):
                 self.world.after(self._life.uniform(0.2, 3), self._hurry_brief)
@@ -259,6 +262,9 @@ class History:
     def _end_brief(self) -> None:
         def ended(answer: object) -> None:
             self.mesh.told.ends += 1
+            self.ending = ids.partitions_of(self._brief.game_id, answer.spread)  # type: ignore[attr-defined]
+            owned = {p for each in self.workers for p, worker in each.workers.items() if worker.owns}
+            self.mesh.told.ends_in_takeovers += not owned.issuperset(self.ending)
             self._define_brief(answer.generation)  # type: ignore[attr-defined]
 
         for _ in range(6):

@@ -117,6 +117,7 @@ class Play:
     read: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     found: dict[tuple[str, str], list[pb.Notification]] = field(default_factory=dict)
     calm_since_s: float = 0.0
+    """Or since the last answer: what was said is stored by then, and not in inboxes yet."""
     _looked_at_s: float = 0.0
 
     def begin(self) -> None:
@@ -195,6 +196,7 @@ class Play:
         self.caller.ask(send, lambda answer: self._sent(asked, answer))
 
     def _sent(self, asked: Asked, answer: Any) -> None:
+        self.calm_since_s = self.history.world.now_s
         if isinstance(answer, Unknown) and "segment" in answer.message and not asked.is_answered:
             self.history.world.after(0.5, lambda: self._ask(asked))  # it is being made
             return
@@ -213,6 +215,7 @@ class Play:
         def cancelled(answer: Any) -> None:
             assert not isinstance(answer, GrandstandError), answer.message
             asked.is_cancelled = True
+            self.calm_since_s = self.history.world.now_s
             self.history.mesh.told.cancelled += 1
 
         async def cancel(at: ModelNotify) -> None:

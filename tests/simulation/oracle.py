@@ -142,6 +142,7 @@ class NaivePartition:
                 self._apply_stage(sequence, key, control.board)
             case "void_votes":
                 void = control.void_votes
+                self._correct_gone(sequence, void.game_id)
                 topic = self._unsealed((void.game_id, f"poll/{void.poll_id}"))
                 if topic is not None and isinstance(topic.naive, Votes):
                     topic.naive.void(void.actor_id)
@@ -149,12 +150,19 @@ class NaivePartition:
                     topic.note(sequence)
             case "remove_score":
                 remove = control.remove_score
+                self._correct_gone(sequence, remove.game_id)
                 topic = self._unsealed((remove.game_id, f"board/{remove.board_id}"))
                 if topic is not None and isinstance(topic.naive, Standings):
                     topic.pass_time(self.watermark_us)
                     if topic.naive.remove(remove.actor_id, remove.season):
                         self.corrected.add(sequence)
                     topic.note(sequence)
+
+    def _correct_gone(self, sequence: int, game_id: str) -> None:
+        """What was said in a game that is forgotten is taken back by that. (A writer that was stopped until
+        the id was defined again takes the next game's topic for the one that it has corrected.)"""
+        if game_id in self.forgotten and game_id not in self.games:
+            self.corrected.add(sequence)
 
     def _enter(self, sequence: int, game_id: str, generation: int) -> NaiveGame | None:
         """The game that a definition is of; None if there is a later one."""

@@ -22,6 +22,7 @@ from mesh.redis.results import ResultStore
 from mesh.redis.share import Share
 from mesh.results_feed.partition_results import WatchedPartition
 from mesh.results_feed.view import GameView
+from tests.simulation import checks
 from tests.simulation.mesh import Mesh
 from tests.simulation.process import Process
 from tests.simulation.redis import RedisClient
@@ -115,6 +116,8 @@ class Gateway(Process):
     async def _read(self, store: ResultStore, game_id: str, spread: int) -> None:
         told, redis = self._mesh.told, self._mesh.redis
         losses, went_back = self.world.losses, redis.went_back
+        if losses and any(checks.is_of_lost(self._history, p) for p in ids.partitions_of(game_id, spread)):
+            return
         if self._floor_of != went_back:
             self._floor_of, self.floor = went_back, {}
         floor = dict(self.floor)

@@ -94,6 +94,7 @@ class Strikes:
 
     def _empty(self) -> None:
         self._told.emptied += 1
+        self._told.rebuilds_of_ending += len(self._history.ending)
         self._mesh.redis.empty()
 
     def _restore(self) -> None:
@@ -104,7 +105,9 @@ class Strikes:
         """The operator has a partition folded anew."""
         self._told.rebuilds += 1
         history = self._history
-        history.operator.erase(self._world.random.choice(history.partitions))
+        partition = self._world.random.choice(history.partitions)
+        self._told.rebuilds_of_ending += partition in history.ending
+        history.operator.erase(partition)
 
     def _lose_key(self) -> None:
         self._told.keys_lost += self._mesh.redis.lose_key()

@@ -33,8 +33,12 @@ class Told:
     """Seasons that began, in a partition."""
     ends: int = 0
     """Games that ended."""
+    ends_in_takeovers: int = 0
+    """Of these, that ended while a partition of theirs had no owner."""
     returns: int = 0
     """Ids that were defined again after that."""
+    rebuilds_of_ending: int = 0
+    """Partitions that were folded again while a game of theirs had ended and its id had not returned."""
     define_races: int = 0
     spread_changes: int = 0
     clock_jumps: int = 0

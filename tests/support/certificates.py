@@ -50,14 +50,14 @@ class Authority:
         )
         self.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str, prefix: str = "") -> Certificates:
+    def issue(self, name: str, prefix: str = "", days: int = 1) -> Certificates:
         """Written beside each other: the certificate for the DNS name `name`, and its key."""
         made = Certificates(
             self.certificate, self._folder / f"{prefix}chain.pem", self._folder / f"{prefix}key.pem"
         )
         key = ec.generate_private_key(ec.SECP256R1())
         leaf = (
-            _begun(_named(name), self._name, key.public_key(), self._key.public_key())
+            _begun(_named(name), self._name, key.public_key(), self._key.public_key(), days)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(signs_certificates=False), critical=True)
             .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
@@ -93,7 +93,11 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
 
 
 def _begun(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, signer: ec.EllipticCurvePublicKey
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePublicKey,
+    signer: ec.EllipticCurvePublicKey,
+    days: int = 1,
 ) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return (
@@ -103,7 +107,7 @@ def _begun(
         .public_key(key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - _DAY)
-        .not_valid_after(now + _DAY)
+        .not_valid_after(now + days * _DAY)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer), critical=False)
     )

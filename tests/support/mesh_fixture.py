@@ -109,18 +109,23 @@ def wait_for(condition: Callable[[], object], what: str, within_s: float = PATIE
 
 
 @contextlib.contextmanager
-def running(home: Path, *arguments: str) -> Iterator[RunningMesh]:
-    """A mesh without the demo, unless `arguments` (of `up`) say `--demo`; it is down when this ends."""
+def running(
+    home: Path, *arguments: str, within: Callable[[list[str]], list[str]] = lambda command: command
+) -> Iterator[RunningMesh]:
+    """A mesh without demo and canary, unless `arguments` (of `up`) say `--demo`, `--canary`; it is down when
+    this ends. `within` makes another command of that of `up`, as toolbox.chaos.tmpfs.command does."""
     with contextlib.closing(Ports()) as ports:
         edge, mesh = ports.take(), ports.take()
         read_end, write_end = os.pipe()
         process = subprocess.Popen(
-            [
-                *unprivileged(arguments),
-                *(sys.executable, "-m", "toolbox.cli", "up", "--home", str(home), "--no-demo"),
-                *("--port", str(edge), "--mesh-port", str(mesh)),
-                *("--report-fd", str(write_end), "--end-with-parent", *arguments),
-            ],
+            within(
+                [
+                    *unprivileged(arguments),
+                    *(sys.executable, "-m", "toolbox.cli", "up", "--home", str(home), "--no-demo"),
+                    *("--no-canary", "--port", str(edge), "--mesh-port", str(mesh)),
+                    *("--report-fd", str(write_end), "--end-with-parent", *arguments),
+                ]
+            ),
             cwd=checkout(),
             env={key: value for key, value in os.environ.items() if key != "OTEL_EXPORTER_OTLP_ENDPOINT"},
             stdin=subprocess.DEVNULL,

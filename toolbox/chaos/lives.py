@@ -1,6 +1,6 @@
 """Games that live and end while the mesh is struck, and names that return.
 
-There are NAMES names, each for one game after the other:
+There are `names` names, each for one game after the other:
 
     define ─▶ open a poll and a board ─▶ votes, scores, reactions; a vote is voided and a score removed
            ─▶ EndGame while some are under way ─▶ sealed: compared ─▶ a late vote is refused ─▶ forgotten
@@ -39,7 +39,6 @@ from toolbox.chaos import checker, leftovers, scene
 from toolbox.chaos.entries import Book, Entry, EventStatus
 from toolbox.chaos.stage import Mesh
 
-NAMES = 50
 EVENTS = 20
 _TAKEN_BACK_AT_EVENT = 8
 _ENDED_AT_EVENT = 12
@@ -73,9 +72,12 @@ class EndingReport:
 class EndingGames:
     """`channel`: to the edge; `token`: a producer's."""
 
-    def __init__(self, seed: int, backend: Backend, channel: grpc.aio.Channel, token: Token) -> None:
+    def __init__(
+        self, seed: int, names: int, backend: Backend, channel: grpc.aio.Channel, token: Token
+    ) -> None:
         self.report = EndingReport()
         self._seed = seed
+        self._names = names
         self._backend = backend
         self._channel = channel
         self._token = token
@@ -86,7 +88,7 @@ class EndingGames:
             Publisher(self._channel, producer=True, token=self._token) as publisher,
             asyncio.TaskGroup() as group,
         ):
-            for n in range(NAMES):
+            for n in range(self._names):
                 group.create_task(self._name(f"{PREFIX}{n}", publisher, stop))
 
     async def left(self, mesh: Mesh) -> list[str]:
@@ -115,11 +117,11 @@ class EndingGames:
     async def _live(self, life: _Life) -> None:
         backend, game_id = self._backend, life.game_id
         life.stage = "defined"
-        await backend.define_game(life.game())
-        await backend.open_poll(life.poll())
-        await backend.open_board(life.board())
+        await _with_room(lambda: backend.define_game(life.game()))
+        await _with_room(lambda: backend.open_poll(life.poll()))
+        await _with_room(lambda: backend.open_board(life.board()))
         life.stage = "played"
-        await life.play(self._take_back, lambda: backend.end_game(game_id))
+        await life.play(self._take_back, lambda: _with_room(lambda: backend.end_game(game_id)))
         self.report.ended += 1
         life.stage = "sealed"
         try:
@@ -137,10 +139,10 @@ class EndingGames:
 
     async def _take_back(self, entry: Entry) -> None:
         kind, _, name = entry.topic.partition("/")
-        if kind == "poll":
-            await self._backend.void_votes(entry.game_id, name, entry.actor_id)
-        else:
-            await self._backend.remove_score(entry.game_id, name, entry.actor_id)
+        take_back: Callable[[str, str, str], Awaitable[object]] = (
+            self._backend.void_votes if kind == "poll" else self._backend.remove_score
+        )
+        await _with_room(lambda: take_back(entry.game_id, name, entry.actor_id))
         self.report.taken_back += 1
 
     def _compare(self, life: _Life, states: dict[checker.TopicKey, TopicState]) -> None:
@@ -158,7 +160,8 @@ class EndingGames:
             positions = [Position(partition=p, sequence=s) for p, s in sorted(life.book.positions.items())]
             answer = await self._backend.read(life.game_id, ["*"], positions)
             states.update({(life.game_id, state.topic): state for state in answer.topics})
-            return all(state.stage == STAGE_SEALED for state in answer.topics)
+            # Without topics it is forgotten, and soon unknown.
+            return bool(answer.topics) and all(state.stage == STAGE_SEALED for state in answer.topics)
 
         try:
             await _until(are_sealed)
@@ -285,6 +288,21 @@ class _Life:
             self.book.give_up(entry)
         else:
             self.book.ack(entry, ((p.partition, p.sequence) for p in receipt.result().positions))
+
+
+async def _with_room(call: Callable[[], Awaitable[object]]) -> None:
+    """The event stream is small on purpose: while it is full, controls are refused too."""
+    give_up_at = asyncio.get_running_loop().time() + _WITHIN_S
+    while True:
+        try:
+            await call()
+        except ClientError as error:
+            is_over = asyncio.get_running_loop().time() > give_up_at
+            if error.code is not grpc.StatusCode.RESOURCE_EXHAUSTED or is_over:
+                raise
+            await asyncio.sleep(_LOOK_S)
+        else:
+            return
 
 
 async def _until(condition: Callable[[], Awaitable[bool]]) -> None:

@@ -15,6 +15,8 @@ class ChaosPlan:
     events_per_s: float
     gray: bool = False
     """Only what lives and lies."""
+    games: int = 50
+    """That live and end, at a time."""
 
 
 @dataclass(slots=True)

@@ -247,7 +247,11 @@ class ChaosRun:
             )
         ]
         self._lives = EndingGames(
-            self._plan.seed, backend, await self._channel(self._mesh.addresses.edge), self._mesh.token
+            self._plan.seed,
+            self._plan.games,
+            backend,
+            await self._channel(self._mesh.addresses.edge),
+            self._mesh.token,
         )
         clients.append(asyncio.create_task(self._lives.run(self.stop)))
         assert self._told is not None

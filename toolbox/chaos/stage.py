@@ -140,7 +140,7 @@ def own_mesh(home: Path) -> Iterator[Mesh]:
                     [home / "nats", home / "valkey"],
                     [
                         *(sys.executable, "-P", "-m", "toolbox.cli", "up", "--home", str(home), "--no-demo"),
-                        *(*at, *replicas, *ways.arguments(), "--clocks", str(clocks)),
+                        *("--no-canary", *at, *replicas, *ways.arguments(), "--clocks", str(clocks)),
                         *("--events-bytes", str(EVENTS_BYTES)),
                         *("--report-fd", str(write_end), "--end-with-parent"),
                     ],

@@ -15,9 +15,11 @@ from toolbox.cli import (
     audit,
     bench,
     boards,
+    canary,
     certs,
     chaos,
     definitions,
+    doctor,
     explain,
     load,
     notices,
@@ -33,6 +35,7 @@ from toolbox.local import provision
 
 MODULES = (
     run,
+    doctor,
     token,
     certs,
     rebuild,
@@ -43,6 +46,7 @@ MODULES = (
     explain,
     audit,
     trace,
+    canary,
     load,
     testing,
     bench,

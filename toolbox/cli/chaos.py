@@ -18,6 +18,7 @@ from toolbox.local.errors import MeshError
 
 SECONDS_MIN, SECONDS_MAX = 5, 3600
 EVENTS_PER_S, EVENTS_PER_S_GRAY, EVENTS_PER_S_MAX = 300.0, 150.0, 2_000
+GAMES_MAX = 1_000
 
 
 def register(app: typer.Typer) -> None:
@@ -46,6 +47,9 @@ def chaos(
             " keys, a Redis that fails over, dropped packets and wrong clocks.",
         ),
     ] = False,
+    games: Annotated[
+        int, typer.Option(min=0, max=GAMES_MAX, help="Games that live and end meanwhile, at a time.")
+    ] = 50,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the mesh's home, with its logs.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the report as one JSON object, the last line.")
@@ -68,7 +72,7 @@ def chaos(
     or stayed wedged.
     Then the mesh's home is kept, with its logs. Ctrl-C ends the load early.
 
-    Example: ./grandstand chaos --seconds 60 --seed 7, or ./grandstand chaos --gray
+    Example: ./grandstand chaos --seconds 60 --seed 7
     """
     from toolbox.chaos.report import ChaosPlan, ChaosReport
     from toolbox.chaos.run import ChaosRun
@@ -77,7 +81,7 @@ def chaos(
 
     # That NATS is away is what was wanted.
     logging.getLogger("mesh.jetstream.bus").setLevel(logging.CRITICAL)
-    plan = ChaosPlan(seed, seconds, rate or (EVENTS_PER_S_GRAY if gray else EVENTS_PER_S), gray)
+    plan = ChaosPlan(seed, seconds, rate or (EVENTS_PER_S_GRAY if gray else EVENTS_PER_S), gray, games)
     folder = Path(tempfile.mkdtemp(prefix="grandstand-chaos-"))
     kept = True
     try:

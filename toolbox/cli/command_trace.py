@@ -8,6 +8,7 @@ services: with the role producer or operator its context is followed, sampled or
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Iterator
 
@@ -15,6 +16,7 @@ from opentelemetry import trace
 from opentelemetry.trace import NonRecordingSpan, SpanKind
 
 from mesh.tracing.record import SpanRecord
+from toolbox.cli.console import say
 
 SERVICE = "cli"
 
@@ -40,8 +42,12 @@ def command_span(name: str, otlp: str | None, *, is_kept: bool = False) -> Itera
 
 
 def _sent(span: SpanRecord, otlp: str) -> None:
-    from mesh.tracing.export import SpanExport
+    from mesh.tracing import export
 
-    export = SpanExport(otlp, SERVICE, SERVICE)
-    export.add(span)
-    export.stop()
+    # Said below, in a line of the command's own.
+    export.log.setLevel(logging.CRITICAL)
+    exporting = export.SpanExport(otlp, SERVICE, SERVICE)
+    exporting.add(span)
+    exporting.stop()
+    if exporting.failures:
+        say(f"warning: the collector at {otlp} takes no spans, so the trace lacks this command's own")

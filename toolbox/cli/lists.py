@@ -37,6 +37,9 @@ ManyJsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON obj
 def list_games(
     stage: StageOption = None,
     limit: LimitOption = 100,
+    hidden: Annotated[
+        bool, typer.Option("--hidden", help="Also those whose id begins with _, such as the canary's.")
+    ] = False,
     home: HomeOption = None,
     token: TokenOption = None,
     as_json: ManyJsonOption = False,
@@ -48,7 +51,7 @@ def list_games(
     from toolbox.cli.views import games_table
 
     address, shown = running_mesh(home).mesh, owning(token, home)
-    found = _some(address, lambda backend: backend.list_games(_stage(stage)), limit, shown)
+    found = _some(address, lambda backend: backend.list_games(_stage(stage), hidden=hidden), limit, shown)
     _print(found, limit, "game", as_json, games_table)
 
 

@@ -75,7 +75,7 @@ def simulate(
     async def run() -> Any:
         with SimulationScreen(plan) as screen:
             simulation = Simulation(plan, screen.show, token=owner)
-            with _interrupting(simulation.stop):
+            with interrupting(simulation.stop):
                 return await simulation.run()
 
     summary = run_rpc(run())
@@ -131,7 +131,7 @@ def replay(
                 token=producer,
                 on_progress=screen.show,
             )
-            with _interrupting(replaying.stop):
+            with interrupting(replaying.stop):
                 return await replaying.run()
 
     summary = run_rpc(run())
@@ -148,7 +148,7 @@ def replay(
 
 
 @contextlib.contextmanager
-def _interrupting(stop: asyncio.Event) -> Iterator[None]:
+def interrupting(stop: asyncio.Event) -> Iterator[None]:
     """Within, the first Ctrl-C or SIGTERM sets `stop`; the next one ends the process as usual."""
     loop = asyncio.get_running_loop()
 

@@ -100,6 +100,8 @@ def announce(console: Console, status: MeshStatus, took_s: float, detached: bool
         rows.append(("traces", at.traces_ui))
     if at.metrics:
         rows.append(("metrics", at.metrics))
+    if at.prometheus:
+        rows.append(("Prometheus", at.prometheus))
     rows.append(("logs", str(Path(status.home) / "logs")))
     console.print(f"\n[bold green]The mesh is up[/] after {took_s:.1f} s.", highlight=False)
     for name, value in rows:

@@ -20,7 +20,8 @@ from mesh.logs.line import LEVELS
 from mesh.secrecy import NATS_VARIABLE, REDIS_VARIABLE, has_secret
 from toolbox.cli.console import say
 from toolbox.cli.home import HomeOption
-from toolbox.local import health
+from toolbox.cli.trace_share import trace_share
+from toolbox.local import canary_page, health
 from toolbox.local.errors import MeshError
 from toolbox.local.home import Home, clear_stale, tenant
 from toolbox.local.running import home_of, running_status
@@ -32,7 +33,6 @@ KILLED_WITHIN_S = 10.0
 NOT_WELL = 3
 """How `status` ends when a promise of the mesh is broken."""
 EVENTS_BYTES_MIN = 1024 * 1024
-PRODUCTION_TRACE_SHARE = 0.01
 
 
 def register(app: typer.Typer) -> None:
@@ -53,6 +53,23 @@ def up(
             "--demo/--no-demo",
             help="Run a demo game with a small crowd.",
             show_default="demo; no-demo with --keys",
+        ),
+    ] = None,
+    canary: Annotated[
+        bool | None,
+        typer.Option(
+            "--canary/--no-canary",
+            help="Measure the service level all the time, by votes in a hidden game.",
+            show_default="canary; no-canary with --keys, without --canary-token",
+        ),
+    ] = None,
+    canary_token: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            show_default="the development key makes one",
+            help="With --keys: a token of your platform for the canary, role owner, games _canary*. Read"
+            " again when it is replaced.",
         ),
     ] = None,
     host: Annotated[
@@ -135,6 +152,9 @@ def up(
     traces: Annotated[
         bool, typer.Option("--traces", help="Start a tracing UI and send traces to it.")
     ] = False,
+    metrics: Annotated[
+        bool, typer.Option("--metrics", help="Start Prometheus with the rules of deploy/observability.")
+    ] = False,
     otlp: Annotated[
         str | None,
         typer.Option(
@@ -205,6 +225,7 @@ def up(
     Example: ./grandstand up --ingest 2 --traces
     """
     from toolbox.cli import starting
+    from toolbox.local.canary import has_canary
     from toolbox.local.child import end_with_parent_process
     from toolbox.local.plan import Options
     from toolbox.local.session import UpRequest
@@ -236,6 +257,8 @@ def up(
             notify=notify,
             host=host,
             demo=keys is None if demo is None else demo,
+            canary=has_canary(canary, canary_token, keys),
+            canary_token=str(canary_token.expanduser().absolute()) if canary_token else None,
             otlp=otlp,
             sync_always=sync == "always",
             allow_origins=tuple(allow_origin or ("*",)),
@@ -252,7 +275,7 @@ def up(
             production=production,
             trusted_hops=trusted_hops or 0,
             exempt=exempt_networks(exempt, is_strict=production or trusted_hops is not None),
-            trace_share=_trace_share(production=production),
+            trace_share=trace_share(production=production),
             log_level=log_level,
             edge_tls=(edge_tls_cert, edge_tls_key) if edge_tls_cert and edge_tls_key else None,
             proxies=tuple(_network("--behind-proxy", text) for text in behind_proxy or ()),
@@ -260,6 +283,7 @@ def up(
         edge_port=port,
         mesh_port=mesh_port,
         traces=traces,
+        metrics=metrics,
     )
     if end_with_parent:
         end_with_parent_process(signal.SIGTERM)
@@ -300,22 +324,6 @@ def _named(option: str, way: str) -> tuple[str, str]:
     if not (name and equals and url):
         raise MeshError(f"{option} {way!r} is not NAME=URL, such as ingest-1=nats://127.0.0.1:4222")
     return name, url
-
-
-def _trace_share(*, production: bool) -> float:
-    """What is sampled of the traces that begin at the edge."""
-    from toolbox.local.plan import SAMPLER_ARGUMENT
-
-    text = os.environ.get(SAMPLER_ARGUMENT)
-    if text is None:
-        return PRODUCTION_TRACE_SHARE if production else 1.0
-    try:
-        share = float(text)
-    except ValueError:
-        share = -1.0
-    if not 0 <= share <= 1:
-        raise MeshError(f"{SAMPLER_ARGUMENT}={text!r} in the environment is no share from 0 to 1")
-    return share
 
 
 def _network(option: str, text: str) -> str:
@@ -406,12 +414,11 @@ def _print_status(now: MeshStatus, found: dict[str, Any]) -> None:
     at = now.addresses
     headline = health.headline(now.headline, found)
     console.print(f"{headline}: {at.edge} (mesh {at.mesh}, pid {now.pid})", soft_wrap=True)
-    for line, is_well in health.lines(found):
+    for line, is_well in (*health.lines(found), canary_page.said(at.metrics)):
         console.print(line, soft_wrap=True, markup=False, style="" if is_well else "red")
-    if at.traces_ui:
-        console.print(f"traces: {at.traces_ui}", soft_wrap=True)
-    if at.metrics:
-        console.print(f"metrics: {at.metrics}", soft_wrap=True)
+    for name, url in (("traces", at.traces_ui), ("metrics", at.metrics), ("Prometheus", at.prometheus)):
+        if url:
+            console.print(f"{name}: {url}", soft_wrap=True)
     console.print(f"tokens: {now.keys}", soft_wrap=True, markup=False)
     if now.edge_tls:
         console.print(f"edge TLS: {now.edge_tls}", soft_wrap=True, markup=False)

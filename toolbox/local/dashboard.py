@@ -12,12 +12,26 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from toolbox.local import provision
 from toolbox.local.errors import MeshError, from_os
+from toolbox.local.home import Home
+from toolbox.local.spec import HttpProbe, ProcessSpec
+from toolbox.local.stores import LOOPBACK
 
 UNPACK_WITHIN_S = 300.0
+
+_DOTNET = {
+    # Runs without libicu; the dashboard asks for cultures by name, so they must be made up.
+    "DOTNET_SYSTEM_GLOBALIZATION_INVARIANT": "1",
+    "DOTNET_SYSTEM_GLOBALIZATION_PREDEFINED_CULTURES_ONLY": "false",
+    "DOTNET_CLI_TELEMETRY_OPTOUT": "1",
+    "DOTNET_NOLOGO": "1",
+    # Else a killed dashboard leaves its debugger's sockets in the temporary folder.
+    "DOTNET_EnableDiagnostics": "0",
+}
 
 
 def dashboard() -> Path:
@@ -78,3 +92,31 @@ def _rename(whole: Path, place: Path) -> None:
         # Another mesh was first, and what it left is the same.
         if _program_in(place) is None:
             raise
+
+
+@dataclass(frozen=True, slots=True)
+class DashboardPorts:
+    ui: int
+    otlp_grpc: int
+    otlp_http: int
+
+
+def dashboard_process(program: Path, ports: DashboardPorts, home: Home) -> ProcessSpec:
+    """Aspire's dashboard: its API answers /api/telemetry/traces. On loopback and without a login."""
+    return ProcessSpec(
+        name="traces",
+        command=(
+            *(str(program), "dashboard"),
+            f"--ASPNETCORE_URLS=http://{LOOPBACK}:{ports.ui}",
+            f"--ASPIRE_DASHBOARD_OTLP_ENDPOINT_URL=http://{LOOPBACK}:{ports.otlp_grpc}",
+            f"--ASPIRE_DASHBOARD_OTLP_HTTP_ENDPOINT_URL=http://{LOOPBACK}:{ports.otlp_http}",
+            "--ASPIRE_DASHBOARD_UNSECURED_ALLOW_ANONYMOUS=true",
+            "--ASPIRE_DASHBOARD_API_ENABLED=true",
+        ),
+        probe=HttpProbe(ports.ui, "/api/telemetry/traces"),
+        address=f"{LOOPBACK}:{ports.ui}",
+        environment={**_DOTNET, "HOME": str(home.root / "traces")},
+        cwd=home.run,
+        grace_s=5.0,
+        optional=True,
+    )

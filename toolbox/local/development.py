@@ -26,7 +26,10 @@ from mesh.auth.files import read_signing_keys
 from mesh.auth.keys import MESH_KID, parse_mesh_keys
 from mesh.auth.origins import Origins, tag_key
 from mesh.auth.renewed import Renewed
+from mesh.canary import hidden_game
 
+CANARY = "canary"
+"""Whose votes the canary's are."""
 LOCAL_PRODUCER = "local-producer"
 """The `sub` of a home's own producers."""
 DEVELOPMENT_KEY = "development-key.json"
@@ -87,6 +90,11 @@ def owner_token(home: Path, actor_id: str) -> Callable[[], str]:
 def actor_token(home: Path, actor_id: str) -> Callable[[], str]:
     """As `producer_token`, for a viewer."""
     return _renewed(lambda now_s: development_token(home, actor_id))
+
+
+def canary_token(home: Path) -> Callable[[], str]:
+    """As `owner_token`, for the canary's games alone."""
+    return _renewed(lambda now_s: development_token(home, CANARY, roles=[OWNER], games=[hidden_game.GAMES]))
 
 
 def operator_token(home: Path, actor_id: str) -> Callable[[], str]:

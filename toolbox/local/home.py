@@ -79,6 +79,11 @@ class Home:
         return self.run / "keys" / "jwks.json"
 
     @property
+    def canary_token(self) -> Path:
+        """What the canary acts by, renewed in time."""
+        return self.run / "canary" / "token"
+
+    @property
     def sockets(self) -> Path:
         """Where Envoy's admin listens. Whoever reaches it can end Envoy, and read its configuration."""
         if len(os.fsencode(self.run / _ADMIN)) <= PATH_BYTES_MAX:

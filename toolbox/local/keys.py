@@ -200,3 +200,15 @@ def _made(ensure: Callable[[Path], Path], home: Home) -> Path:
         raise MeshError(f"a key in {home.root} is damaged: {error}; remove it, a new one is made") from None
     except OSError as error:
         raise from_os(error, f"make a key in {home.root}") from None
+
+
+def key_arguments(kind: str, keys: TokenKeys) -> tuple[str, ...]:
+    """What a service of this kind is told of them."""
+    environment = "production" if keys.production else "development"
+    guests = keys.guest_key if kind == "gateway" else None
+    return (
+        *("--keys", keys.services, "--mesh-key", str(keys.mesh_key), "--environment", environment),
+        *(("--issuer", keys.issuer) if keys.issuer else ()),
+        *(("--actor-claim", keys.actor_claim) if keys.actor_claim else ()),
+        *(("--guest-key", str(guests)) if guests else ()),
+    )

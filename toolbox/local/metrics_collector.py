@@ -2,6 +2,7 @@
 
     /metrics         of every service process, with labels service and instance
     /metrics/envoy   what Envoy says of itself, in Prometheus's own older form
+    /canary          what the canary says: docs/service-level.md
     /readyz          what each process says of itself and its dependencies; 200 if all are ready
     /spans           the newest spans of every process, for `grandstand trace`
 
@@ -25,6 +26,7 @@ from toolbox.local.probe import get
 
 PATIENCE_S = 2.0
 _OPEN_METRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+CANARY = "canary"
 _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -48,6 +50,7 @@ class MetricsCollector:
                 "/metrics/envoy": self._envoy,
                 "/readyz": self._readyz,
                 "/spans": self._spans,
+                "/canary": self._canary,
             }
         )
 
@@ -80,6 +83,13 @@ class MetricsCollector:
     async def _envoy(self) -> AdminReply:
         status, content = await _ask(self._envoy_admin, "/stats/prometheus")
         return AdminReply(200 if status == 200 else 503, content, _PROMETHEUS)
+
+    async def _canary(self) -> AdminReply:
+        port = next((each.port for each in self._processes if each.service == CANARY), None)
+        if port is None:
+            return AdminReply(404, b"no canary runs here\n", "text/plain; charset=utf-8")
+        status, content = await _ask(port, "/canary")
+        return AdminReply(status or 503, content)
 
     async def _readyz(self) -> AdminReply:
         answers = await asyncio.gather(*(_ask(each.port, "/readyz") for each in self._processes))

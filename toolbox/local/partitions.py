@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from grandstand.aggregate.v1.aggregate_pb2 import PartitionStatus, ReadPartitionsRequest
 from grandstand.aggregate.v1.aggregate_pb2_grpc import AggregateServiceStub
@@ -13,6 +13,8 @@ from grandstand.client.credentials import call_metadata
 from mesh.auth import BadKeys
 
 _PATIENCE_S = 1.0
+_NAMED_MAX = 4
+"""Partitions that are late."""
 
 
 async def read(mesh: str, token: Token, patience_s: float = _PATIENCE_S) -> list[PartitionStatus]:
@@ -55,6 +57,15 @@ def summary(partitions: Iterable[PartitionStatus]) -> str:
     aside = f"; {letters:,} set aside as dead letters" if letters else ""
     sweep_ms = max((status.sweep_ms for status in found), default=0)
     sweep = f"; each key of their state is checked every {sweep_ms / 1000:g} s" if sweep_ms else ""
-    flush_ms = max((status.flush_ms for status in found), default=0)
-    late = f"; overloaded: results come every {flush_ms} ms" if flush_ms else ""
+    late = _late({status.partition: status.flush_ms for status in found if status.flush_ms})
     return f"partitions: {', '.join(parts)}; {lag}{late}{sweep}{aside}"
+
+
+def _late(flush_ms: Mapping[int, int]) -> str:
+    """`flush_ms`: of the partitions that are flushed less often than they should be."""
+    if not flush_ms:
+        return ""
+    named = sorted(flush_ms)[:_NAMED_MAX]
+    more = f" and {len(flush_ms) - len(named)} more" if len(flush_ms) > len(named) else ""
+    of = f"{', '.join(map(str, named))}{more}"
+    return f"; overloaded: results of partition {of} come every {max(flush_ms.values())} ms"

@@ -1,10 +1,10 @@
 """The mesh itself: which processes run, with which arguments and configuration files. Pure.
 
     nats, valkey (and traces)  ──▶  ingest, aggregate, gateway, notify  ──▶  demo
-    envoy starts beside them and is ready when each of its clusters has a healthy host
+    envoy and canary start beside them; envoy is ready when each of its clusters has a healthy host
 
-Stopped the other way round: demo, then gateways (their pending sends still find an ingest), ingest and
-notify, aggregate, Envoy, the two stores, and at last the collector of the traces of all this.
+Stopped the other way round: demo and canary, then gateways (their pending sends still find an ingest),
+ingest and notify, aggregate, Envoy, the two stores, and at last the collector of the traces of all this.
 """
 
 from __future__ import annotations
@@ -22,22 +22,23 @@ from mesh.envoy.bootstrap import bootstrap
 from mesh.envoy.config import EdgeTls, Endpoint, EnvoyConfig, PageFile, SocketPath
 from mesh.envoy.contract import KINDS, clusters_of, services_of
 from mesh.secrecy import NATS_VARIABLE, REDIS_VARIABLE, without_login
-from toolbox.local import exempt, store_users
+from toolbox.local import exempt, prometheus, store_users
+from toolbox.local.canary import canary_process
+from toolbox.local.dashboard import DashboardPorts, dashboard_process
 from toolbox.local.home import Home
-from toolbox.local.keys import TokenKeys
+from toolbox.local.keys import TokenKeys, key_arguments
 from toolbox.local.metrics_collector import Scraped
 from toolbox.local.running import reached_without_tls
 from toolbox.local.spec import (
     EnvoyProbe,
     GrpcProbe,
-    HttpProbe,
     NatsProbe,
     ProcessSpec,
     RedisProbe,
     RunningProbe,
 )
 from toolbox.local.status import Addresses
-from toolbox.local.store_users import ADMIN, OPERATOR, SUPERVISOR, Logins, StoreUrls
+from toolbox.local.store_users import ADMIN, CANARY, OPERATOR, SUPERVISOR, Logins, StoreUrls
 from toolbox.local.stores import LOOPBACK, nats_conf, valkey_conf
 
 REPLICAS_MAX = 16
@@ -49,16 +50,6 @@ SAMPLER_ARGUMENT = "OTEL_TRACES_SAMPLER_ARG"
 SERVICE_GRACE_S = limits.DRAIN_GRACE_S + 3.0
 STORE_GRACE_S = 10.0
 _DEMO, _GATEWAY, _INGEST, _AGGREGATE, _ENVOY, _STORES, _TRACES = range(7)
-
-_DOTNET = {
-    # Runs without libicu; the dashboard asks for cultures by name, so they must be made up.
-    "DOTNET_SYSTEM_GLOBALIZATION_INVARIANT": "1",
-    "DOTNET_SYSTEM_GLOBALIZATION_PREDEFINED_CULTURES_ONLY": "false",
-    "DOTNET_CLI_TELEMETRY_OPTOUT": "1",
-    "DOTNET_NOLOGO": "1",
-    # Else a killed dashboard leaves its debugger's sockets in the temporary folder.
-    "DOTNET_EnableDiagnostics": "0",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +95,9 @@ class Options:
     trace_share: float = 1.0
     log_level: str = "info"
     """Of Grandstand's own processes (mesh.logs.line.LEVELS)."""
+    canary: bool = True
+    canary_token: str | None = None
+    """A file with a token of a platform's; None: the home's own key makes one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +109,8 @@ class Programs:
     valkey: Path | None
     envoy: Path
     traces: Path | None = None
+    prometheus: Path | None = None
+    """When `--metrics` is wanted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +130,7 @@ class PortPlan:
     """Of each service: where it tells of itself."""
     metrics: int = 0
     """Where all of that is collected; 0: nowhere."""
+    prometheus: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +151,11 @@ def service_names(options: Options) -> tuple[str, ...]:
         *(f"gateway-{n}" for n in range(1, options.gateway + 1)),
         *(f"notify-{n}" for n in range(1, options.notify + 1)),
     )
+
+
+def measured_names(options: Options) -> tuple[str, ...]:
+    """The processes that have an admin port."""
+    return (*service_names(options), *((CANARY,) if options.canary else ()))
 
 
 def plan(
@@ -183,7 +185,8 @@ def plan(
     )
     files = {envoy_config: json.dumps(bootstrap(envoy), indent=1)}
     if programs.traces is not None:
-        processes.append(_traces(programs.traces, ports, home))
+        at = DashboardPorts(ports.traces_ui, ports.otlp_grpc, ports.otlp_http)
+        processes.append(replace(dashboard_process(programs.traces, at, home), stop_stage=_TRACES))
     if programs.nats is not None:
         files[home.run / "nats.conf"] = nats_conf(
             home, ports.nats, ports.nats_monitor, options.sync_always, logins
@@ -213,11 +216,27 @@ def plan(
     if options.demo:
         needs = ("envoy", *(service.name for service in services))
         processes.append(_demo(programs.python, addresses, needs, environment, home, options.log_level))
+    if options.canary:
+        way = {NATS_VARIABLE: _urls(CANARY, CANARY, options, ports, logins).nats}
+        token = options.canary_token or str(home.canary_token)
+        # Where only proxies may connect, or its certificate has a name, the edge is not for this machine.
+        edge = addresses.mesh if options.proxies else reached_without_tls(addresses)
+        port, replicas = ports.admin[CANARY], options.replicas
+        canary = canary_process(programs.python, edge, addresses.mesh, port, token, replicas)
+        environment_of = {**environment, **way}
+        command = (*canary.command, "--log-level", options.log_level)
+        processes.append(
+            replace(canary, command=command, needs=stores, environment=environment_of, cwd=home.run)
+        )
     scraped = tuple(
         Scraped(name.partition("-")[0], name, ports.admin[name])
-        for name in service_names(options)
+        for name in measured_names(options)
         if name in ports.admin
     )
+    if programs.prometheus is not None:
+        rules = checkout / prometheus.RULES
+        files[prometheus.config_of(home)] = prometheus.config(scraped, ports.metrics, rules)
+        processes.append(prometheus.process(programs.prometheus, ports.prometheus, home, _TRACES))
     return MeshPlan(tuple(processes), addresses, files, scraped, ports.metrics)
 
 
@@ -248,6 +267,7 @@ def _addresses(options: Options, programs: Programs, ports: PortPlan) -> Address
         otlp=f"http://{LOOPBACK}:{ports.otlp_grpc}" if traces else options.otlp,
         traces_ui=f"http://{LOOPBACK}:{ports.traces_ui}" if traces else None,
         metrics=f"http://{LOOPBACK}:{ports.metrics}/metrics" if ports.metrics else None,
+        prometheus=f"http://{LOOPBACK}:{ports.prometheus}" if programs.prometheus else None,
     )
 
 
@@ -362,7 +382,7 @@ def _service(
             *(("--replicas", str(options.replicas)) if options.replicas > 1 else ()),
             *(("--events-bytes", str(options.events_bytes)) if options.events_bytes else ()),
             *(("--nats-store", str(home.nats)) if kind == "ingest" and "nats" in stores else ()),
-            *("--instance", name, "--log-level", options.log_level, *otlp, *_key_arguments(kind, keys)),
+            *("--instance", name, "--log-level", options.log_level, *otlp, *key_arguments(kind, keys)),
             *exempt.arguments(options.trusted_hops, options.exempt),
         ),
         probe=GrpcProbe(port, ("", *services_of(kind))),
@@ -372,17 +392,6 @@ def _service(
         cwd=home.run,
         grace_s=SERVICE_GRACE_S,
         stop_stage=_STAGES[kind],
-    )
-
-
-def _key_arguments(kind: str, keys: TokenKeys) -> tuple[str, ...]:
-    environment = "production" if keys.production else "development"
-    guests = keys.guest_key if kind == "gateway" else None
-    return (
-        *("--keys", keys.services, "--mesh-key", str(keys.mesh_key), "--environment", environment),
-        *(("--issuer", keys.issuer) if keys.issuer else ()),
-        *(("--actor-claim", keys.actor_claim) if keys.actor_claim else ()),
-        *(("--guest-key", str(guests)) if guests else ()),
     )
 
 
@@ -407,28 +416,6 @@ def _demo(
         cwd=home.run,
         grace_s=SERVICE_GRACE_S,
         stop_stage=_DEMO,
-        optional=True,
-    )
-
-
-def _traces(program: Path, ports: PortPlan, home: Home) -> ProcessSpec:
-    """Aspire's dashboard: its API answers /api/telemetry/traces. On loopback and without a login."""
-    return ProcessSpec(
-        name="traces",
-        command=(
-            *(str(program), "dashboard"),
-            f"--ASPNETCORE_URLS=http://{LOOPBACK}:{ports.traces_ui}",
-            f"--ASPIRE_DASHBOARD_OTLP_ENDPOINT_URL=http://{LOOPBACK}:{ports.otlp_grpc}",
-            f"--ASPIRE_DASHBOARD_OTLP_HTTP_ENDPOINT_URL=http://{LOOPBACK}:{ports.otlp_http}",
-            "--ASPIRE_DASHBOARD_UNSECURED_ALLOW_ANONYMOUS=true",
-            "--ASPIRE_DASHBOARD_API_ENABLED=true",
-        ),
-        probe=HttpProbe(ports.traces_ui, "/api/telemetry/traces"),
-        address=f"{LOOPBACK}:{ports.traces_ui}",
-        environment={**_DOTNET, "HOME": str(home.root / "traces")},
-        cwd=home.run,
-        grace_s=5.0,
-        stop_stage=_TRACES,
         optional=True,
     )
 

@@ -127,9 +127,12 @@ async def get(at: int | Path, path: str) -> tuple[int, bytes]:
         writer.write(f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode())
         head = (await reader.readuntil(b"\r\n\r\n")).lower()
         status = int(head.split(b" ", 2)[1])
-        if b"transfer-encoding: chunked" not in head:
-            return status, await reader.read(HTTP_BODY_BYTES_MAX)
         body = b""
+        if b"transfer-encoding: chunked" not in head:
+            # One read gives what has come so far.
+            while len(body) < HTTP_BODY_BYTES_MAX and (part := await reader.read(HTTP_BODY_BYTES_MAX)):
+                body += part
+            return status, body
         while len(body) < HTTP_BODY_BYTES_MAX and (size := int((await reader.readline()).split(b";")[0], 16)):
             body += await reader.readexactly(min(size, HTTP_BODY_BYTES_MAX))
             await reader.readline()

@@ -21,6 +21,7 @@ from mesh.secrecy import privileged
 from toolbox.local import keys as keys_of
 from toolbox.local import logfile, machine, provision, redis_check, status, store_users
 from toolbox.local import ports as ports_of
+from toolbox.local.canary import CanaryToken
 from toolbox.local.dashboard import dashboard
 from toolbox.local.edge_certificate import EdgeCertificate
 from toolbox.local.errors import MeshError, from_os
@@ -29,7 +30,17 @@ from toolbox.local.keys import PlatformFile, TokenKeys
 from toolbox.local.lifecycle import Policy
 from toolbox.local.metrics_collector import MetricsCollector
 from toolbox.local.nats_check import NatsFound, check_program, check_url
-from toolbox.local.plan import REPLICAS_MAX, MeshPlan, Options, PortPlan, Programs, plan, service_names
+from toolbox.local.plan import (
+    REPLICAS_MAX,
+    MeshPlan,
+    Options,
+    PortPlan,
+    Programs,
+    measured_names,
+    plan,
+    service_names,
+)
+from toolbox.local.prometheus import prometheus
 from toolbox.local.redis_check import RedisFound
 from toolbox.local.status import MeshStatus
 from toolbox.local.store_users import Logins
@@ -39,8 +50,9 @@ from toolbox.local.supervisor import StartFailed, Supervisor
 EDGE_PORT = 8080
 MESH_PORT = 8081
 METRICS_PORT = 8082
+PROMETHEUS_PORT = 9090
 TRACES_PORT = 8083
-"""Or another, when it is taken."""
+"""Or another, when it is taken; likewise METRICS_PORT and PROMETHEUS_PORT."""
 DESCRIPTORS_PER_CONNECTION = 1.25
 """Viewers share upstream connections; the rest of a process' descriptors are for those and for files."""
 TICK_S = 0.1
@@ -55,6 +67,8 @@ class UpRequest:
     edge_port: int = EDGE_PORT
     mesh_port: int | None = None
     traces: bool = False
+    metrics: bool = False
+    """Whether to start Prometheus."""
 
 
 @dataclass(slots=True)
@@ -115,6 +129,7 @@ def _programs(request: UpRequest) -> Programs:
         valkey=None if options.redis_url else provision.valkey_server(),
         envoy=provision.envoy(),
         traces=dashboard() if request.traces else None,
+        prometheus=prometheus() if request.metrics else None,
     )
 
 
@@ -161,11 +176,16 @@ def _ports(request: UpRequest, claims: ports_of.Ports) -> PortPlan:
             else claims.take(),
             otlp_grpc=claims.take(),
             otlp_http=claims.take(),
-            admin={name: claims.take() for name in service_names(options)},
-            metrics=METRICS_PORT if claims.choose(LOOPBACK, METRICS_PORT) else claims.take(),
+            admin={name: claims.take() for name in measured_names(options)},
+            metrics=_preferred(claims, METRICS_PORT),
+            prometheus=_preferred(claims, PROMETHEUS_PORT) if request.metrics else 0,
         )
     except ports_of.NoPort as error:
         raise MeshError(str(error)) from None
+
+
+def _preferred(claims: ports_of.Ports, port: int) -> int:
+    return port if claims.choose(LOOPBACK, port) else claims.take()
 
 
 def _claim_port(claims: ports_of.Ports, host: str, port: int, option: str) -> None:
@@ -304,6 +324,9 @@ class _Session:
         self._keys = keys
         self._platform = platform
         self._certificate = certificate
+        options = request.options
+        has_own = options.canary and options.canary_token is None
+        self._canary_token = CanaryToken(request.home) if has_own else None
         self._mesh = mesh
         self._watcher = watcher
         self._dirty = asyncio.Event()
@@ -362,7 +385,11 @@ class _Session:
     async def _look_at_files(self) -> None:
         """Hands on a platform's keys and the edge's certificate when they change. What cannot be taken is
         told."""
-        watched = {"the keys stay as they were": self._platform, "the certificate stays": self._certificate}
+        watched = {
+            "the keys stay as they were": self._platform,
+            "the certificate stays": self._certificate,
+            "the canary keeps its token": self._canary_token,
+        }
         while True:
             await asyncio.sleep(limits.KEYS_FILE_LOOK_S)
             for stays, source in watched.items():

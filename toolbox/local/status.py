@@ -29,6 +29,7 @@ class Addresses:
     traces_ui: str | None
     metrics: str | None = None
     """The URL of all metrics; /readyz beside it."""
+    prometheus: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

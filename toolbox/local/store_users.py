@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 from mesh.jetstream import subjects
 
+CANARY = "canary"
 SUPERVISOR = "supervisor"
 OPERATOR = "operator"
 """What `grandstand rebuild`, `explain` and `audit` need."""
@@ -209,6 +210,15 @@ RIGHTS: Mapping[str, Rights] = {
             *_SCRIPTS,
         ),
         reads=(*_READ, "mget", *_SCRIPTS),
+    ),
+    CANARY: Rights(
+        publish=(
+            subjects.INCIDENTS_ALL,
+            _replies(CANARY),
+            *_api("STREAM.INFO STREAM.CREATE CONSUMER.CREATE", subjects.INCIDENTS_STREAM),
+            *_api("CONSUMER.MSG.NEXT", subjects.INCIDENTS_STREAM, ".*"),
+        ),
+        subscribe=(_replies(CANARY),),
     ),
     SUPERVISOR: Rights(
         publish=(f"probes.{SUPERVISOR}.*", *_api("STREAM.CREATE", _PROBES)),

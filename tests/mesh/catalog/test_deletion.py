@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -79,6 +80,19 @@ class TestOnEachNats:
                 await reader.stop()
 
         run(scenario())
+
+
+def test_a_game_that_is_claimed_again_before_its_marker_came_is_said_to_be_deleted() -> None:
+    """The bucket keeps one entry a key: the claim has replaced the marker. Who kept the old definition would
+    ack events that count nowhere."""
+    heard: list[tuple[str, bool]] = []
+    bus: Any = None
+    watch = CatalogWatch(bus, lambda key, changed: heard.append((key, changed is not None)))
+    watch._loaded.set()
+    claim = Game(game_id="g", pending=Game(game_id="g", spread=1)).SerializeToString()
+    for revision, value in ((1, GAME), (3, claim), (4, GAME)):
+        watch._take("game.g", revision, value, 0.0)
+    assert heard == [("game.g", True), ("game.g", False), ("game.g", True)]
 
 
 def test_what_went_with_its_marker_while_a_watch_was_away_is_forgotten_by_it(tmp_path: Path) -> None:

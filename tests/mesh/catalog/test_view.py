@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from grandstand.catalog.v1.catalog_pb2 import (
@@ -85,10 +85,15 @@ STAGES = [STAGE_UNSPECIFIED, STAGE_OPEN, STAGE_CLOSED, STAGE_SEALED]
 
 @given(
     st.lists(
-        st.tuples(st.sampled_from("abcd"), st.sampled_from([*STAGES, None, "claim"]), st.booleans()),
+        st.tuples(
+            st.sampled_from("abcd"),
+            st.sampled_from([*STAGES, None, "claim", "claim without its marker"]),
+            st.booleans(),
+        ),
         max_size=40,
     )
 )
+@example([("a", STAGE_OPEN, True), ("a", "claim without its marker", True)])
 def test_games_are_counted_and_kept_in_order_whatever_comes_and_goes(
     changes: list[tuple[str, Stage | str | None, bool]],
 ) -> None:
@@ -105,6 +110,12 @@ def test_games_are_counted_and_kept_in_order_whatever_comes_and_goes(
                 claim.stage, claim.spread = stage, 1
             assert not bucket.put(claim), "nothing holds yet"
             assert view.pending(f"game.{game_id}") == claim.pending
+        elif change == "claim without its marker":
+            seen, was_known = view.changes, known.pop(game_id, None) is not None
+            assert not bucket.put(Game(game_id=game_id, pending=Game(game_id=game_id, spread=2)))
+            assert view.changed_since(seen) == ({game_id} if was_known else set())
+            with pytest.raises(Unknown):
+                view.game(game_id)
         else:
             assert isinstance(change, int)
             changed = known.get(game_id) != change

@@ -18,6 +18,10 @@ def test_the_hottest_are_named_and_nothing_is_lost(games: dict[str, int]) -> Non
     assert all(games[name] >= games[other] for name in named for other in games.keys() - named - {OTHERS})
 
 
+def test_a_hidden_game_is_no_users_game() -> None:
+    assert hottest({"_canary": 9, "a": 2}) == {"a": 2, OTHERS: 0}
+
+
 def test_a_thousand_games_are_eleven_series() -> None:
     rates = GameRates()
     for game in range(1000):

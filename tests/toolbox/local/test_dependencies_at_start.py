@@ -230,7 +230,7 @@ def test_one_node_of_a_cluster_that_evicts_is_enough_for_an_objection() -> None:
 
 def test_up_ends_with_the_reason_and_starts_nothing(tmp_path: Path) -> None:
     with contextlib.closing(Ports()) as ports:
-        up = ("up", "--no-demo", "--port", str(ports.take()), "--mesh-port", str(ports.take()))
+        up = ("up", "--no-demo", "--port", str(ports.take()), "--mesh-port", str(ports.take()), "--no-canary")
         for option, url in (("--redis", f"redis://{HOST}:1"), ("--nats", f"nats://{HOST}:1")):
             said = failed(tmp_path / "home", *up, option, url)
             assert said.rstrip().endswith("connection refused: nothing listens there")

@@ -96,6 +96,10 @@ def test_what_nobody_owns_is_not_called_folded() -> None:
     owned.sweep_ms = 3_000
     assert partitions.summary([owned]).endswith("; each key of their state is checked every 3 s")
     owned.flush_ms = 50
-    assert "last block; overloaded: results come every 50 ms; each key" in partitions.summary([owned])
+    assert "last block; overloaded: results of partition 0 come every 50 ms; each" in partitions.summary(
+        [owned]
+    )
+    many = [PartitionStatus(partition=n, owner="aggregate-1", flush_ms=50 + n) for n in range(9)]
+    assert "results of partition 0, 1, 2, 3 and 5 more come every 58 ms" in partitions.summary(many)
     assert partitions.summary([unowned]) == "partitions: 1, 1 without an owner; nothing is folded"
     assert "last block" not in partitions.summary([owned, unowned])

@@ -147,7 +147,7 @@ def test_a_mesh_on_an_old_nats_says_so_at_its_start_and_in_status_and_is_no_prod
     home = tmp_path / "home"
     warning = f"warning: {oldest} is version 2.10.26, {ADVISED}"
     with contextlib.closing(Ports()) as ports:
-        up = ("up", "--no-demo", "--port", str(ports.take()), "--mesh-port", str(ports.take()))
+        up = ("up", "--no-demo", "--port", str(ports.take()), "--mesh-port", str(ports.take()), "--no-canary")
         refused = failed(home, *up, "--production", "--keys", "https://platform.example/jwks.json")
         assert refused.startswith(f"grandstand: --production: {oldest} is version 2.10.26, {ADVISED}")
         started = command(home, *up, "--detach")

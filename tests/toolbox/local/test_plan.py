@@ -16,7 +16,7 @@ from mesh.secrecy import NATS_VARIABLE, REDIS_VARIABLE
 from toolbox.local import provision, store_users
 from toolbox.local.home import Home
 from toolbox.local.keys import TokenKeys
-from toolbox.local.plan import MeshPlan, Options, PortPlan, Programs, plan, service_names
+from toolbox.local.plan import MeshPlan, Options, PortPlan, Programs, measured_names, plan, service_names
 from toolbox.local.spec import ProcessSpec, check
 from toolbox.local.store_users import ADMIN
 from toolbox.local.stores import nats_conf
@@ -48,7 +48,7 @@ def planned(options: Options, programs: Programs = PROGRAMS, keys: TokenKeys = K
         traces_ui=5,
         otlp_grpc=6,
         otlp_http=7,
-        admin={name: 200 + n for n, name in enumerate(names)},
+        admin={name: 200 + n for n, name in enumerate(measured_names(options))},
         metrics=8082,
     )
     return plan(options, programs, ports, HOME, Path("/checkout"), (MISSING,), keys, LOGINS, 1000, 1)
@@ -66,7 +66,7 @@ def argument(process: ProcessSpec, option: str) -> str:
 def test_each_service_tells_of_itself_on_loopback_and_all_of_it_is_collected() -> None:
     mesh = planned(Options(gateway=2, host="0.0.0.0"))
     services = by_name(mesh)
-    assert {each.instance for each in mesh.scraped} == set(service_names(Options(gateway=2)))
+    assert {each.instance for each in mesh.scraped} == {*service_names(Options(gateway=2)), "canary"}
     for each in mesh.scraped:
         assert argument(services[each.instance], "--admin") == f"127.0.0.1:{each.port}"
     assert mesh.addresses.metrics == "http://127.0.0.1:8082/metrics"
@@ -81,8 +81,23 @@ def test_whose_address_counts_is_told_to_every_service() -> None:
         assert argument(strict[name], "--exempt") == "10.0.0.0/8"
 
 
+def test_the_canary_has_a_token_and_a_login_of_its_own_and_may_be_left_out() -> None:
+    canary = by_name(planned(Options()))["canary"]
+    assert canary.optional
+    assert argument(canary, "--token-file") == "/a home/run/canary/token"
+    assert argument(canary, "--edge") == "127.0.0.1:8080"
+    assert canary.environment[NATS_VARIABLE] == f"nats://canary:{LOGINS['canary']}@127.0.0.1:2"
+    assert REDIS_VARIABLE not in canary.environment
+    assert not {"--mesh-key", "--home", "--keys"} & set(canary.command)
+    given = by_name(planned(Options(canary_token="/token", replicas=3)))["canary"]
+    assert (argument(given, "--token-file"), argument(given, "--replicas")) == ("/token", "3")
+    without = planned(Options(canary=False))
+    assert "canary" not in by_name(without)
+    assert "canary" not in {each.instance for each in without.scraped}
+
+
 def test_every_service_gets_every_argument() -> None:
-    for name, process in by_name(planned(Options(ingest=2, gateway=3))).items():
+    for name, process in by_name(planned(Options(ingest=2, gateway=3, canary=False))).items():
         if process.command[:3] == ("/py", "-P", "-m") and name != "demo":
             assert process.command[3] == name.partition("-")[0]
             assert argument(process, "--instance") == name
@@ -109,7 +124,7 @@ def test_a_platforms_keys_and_issuer_are_told_to_services_and_edge_and_make_no_g
     url = "https://platform.example/jwks.json"
     keys = TokenKeys(JwksUrl(url, "/ca.pem"), url, Path("/mesh-key.json"), issuer="us", production=True)
     keys = replace(keys, actor_claim="email")
-    mesh = planned(Options(demo=False), keys=keys)
+    mesh = planned(Options(demo=False, canary=False), keys=keys)
     for name, process in by_name(mesh).items():
         if process.command[:3] == ("/py", "-P", "-m"):
             assert argument(process, "--keys") == url, name
@@ -135,7 +150,7 @@ def test_replicas_are_processes_of_their_own_behind_one_cluster() -> None:
 
 def test_the_demo_waits_for_the_whole_mesh_and_may_be_left_out() -> None:
     processes = by_name(planned(Options()))
-    assert set(processes["demo"].needs) == set(processes) - {"demo", "nats", "valkey"}
+    assert set(processes["demo"].needs) == set(processes) - {"demo", "canary", "nats", "valkey"}
     assert processes["demo"].optional
     assert "demo" not in by_name(planned(Options(demo=False)))
 

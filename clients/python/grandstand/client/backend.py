@@ -42,7 +42,13 @@ DELETE_PATIENCE_S = 30.0
 
 
 class Backend:
-    """Calls over one channel; each waits at most `patience_s` for a mesh that is away."""
+    """Unary calls over one channel, to the mesh listener.
+
+    Every call may be repeated, and is tried again for at most `patience_s` seconds while the mesh is away.
+    Every call raises ClientError with the server's code: UNAUTHENTICATED and PERMISSION_DENIED for the token,
+    INVALID_ARGUMENT for what is malformed, NOT_FOUND for an unknown game, poll or board, and UNAVAILABLE or
+    DEADLINE_EXCEEDED when `patience_s` is over. The docstrings name further ones.
+    """
 
     def __init__(
         self, channel: grpc.aio.Channel, *, token: Token | None = None, patience_s: float = 10.0
@@ -53,13 +59,19 @@ class Backend:
         self._retried = Retried(token, patience_s)
 
     async def define_game(self, game: catalog.Game) -> catalog.Game:
+        """Creates a game, or changes its title and adds topics to it. Returns the game as it is stored.
+
+        FAILED_PRECONDITION: the definition would take away or alter what counts already, or the game has
+        ended.
+        """
         response: catalog.DefineGameResponse = await self._retried.call(
             self._catalog.DefineGame, catalog.DefineGameRequest(game=game)
         )
         return response.game
 
     async def end_game(self, game_id: str) -> catalog.Game:
-        """All topics of the game stop at its `ended_at`."""
+        """Ends a game for good; all of its topics stop at its `ended_at`. Returns the game. Ending it again
+        is answered as the first time."""
         request = catalog.EndGameRequest(game_id=game_id)
         response: catalog.EndGameResponse = await self._retried.call(self._catalog.EndGame, request)
         return response.game
@@ -71,15 +83,17 @@ class Backend:
         await self._retried.call(self._catalog.DeleteGame, request, DELETE_PATIENCE_S)
 
     async def get_game(self, game_id: str) -> catalog.GetGameResponse:
+        """Reads a game, with the polls and boards that are not sealed and the newest of the others."""
         request = catalog.GetGameRequest(game_id=game_id)
         response: catalog.GetGameResponse = await self._retried.call(self._catalog.GetGame, request)
         return response
 
     async def list_games(
-        self, stage: catalog.Stage = catalog.STAGE_UNSPECIFIED
+        self, stage: catalog.Stage = catalog.STAGE_UNSPECIFIED, *, hidden: bool = False
     ) -> AsyncIterator[catalog.Game]:
-        """The games that the token opens, by id; of all stages where none is given."""
-        request = catalog.ListGamesRequest(stage=stage, page_size=PAGE_SIZE)
+        """The games that the token opens, by id; of all stages where none is given. `hidden`: also those
+        whose id begins with an underscore."""
+        request = catalog.ListGamesRequest(stage=stage, page_size=PAGE_SIZE, hidden=hidden)
         while True:
             page: catalog.ListGamesResponse = await self._retried.call(self._catalog.ListGames, request)
             for game in page.games:
@@ -115,29 +129,41 @@ class Backend:
             request.page_token = page.next_page_token
 
     async def open_poll(self, poll: catalog.Poll) -> catalog.Poll:
+        """Opens a poll; once this returns, votes are admitted everywhere. Returns the poll as it is stored.
+
+        ALREADY_EXISTS: its id was used in this game with another definition.
+        """
         response: catalog.OpenPollResponse = await self._retried.call(
             self._catalog.OpenPoll, catalog.OpenPollRequest(poll=poll)
         )
         return response.poll
 
     async def close_poll(self, game_id: str, poll_id: str) -> catalog.Poll:
+        """Closes a poll at its `closes_at`, a moment ahead. Returns the poll. Its result is sealed some 8 s
+        later. Closing it again is answered as the first time."""
         request = catalog.ClosePollRequest(game_id=game_id, poll_id=poll_id)
         response: catalog.ClosePollResponse = await self._retried.call(self._catalog.ClosePoll, request)
         return response.poll
 
     async def open_board(self, board: catalog.Board) -> catalog.Board:
+        """Opens a leaderboard. Returns the board as it is stored. ALREADY_EXISTS: as of `open_poll`."""
         response: catalog.OpenBoardResponse = await self._retried.call(
             self._catalog.OpenBoard, catalog.OpenBoardRequest(board=board)
         )
         return response.board
 
     async def close_board(self, game_id: str, board_id: str) -> catalog.Board:
+        """Closes a leaderboard, as `close_poll` closes a poll."""
         request = catalog.CloseBoardRequest(game_id=game_id, board_id=board_id)
         response: catalog.CloseBoardResponse = await self._retried.call(self._catalog.CloseBoard, request)
         return response.board
 
     async def void_votes(self, game_id: str, poll_id: str, actor_id: str) -> catalog.VoidVotesResponse:
-        """What the actor voted up to `applied_at` counts no more; called again, up to then."""
+        """Voids what the actor has voted in the poll up to `applied_at`. Called again, up to then. A vote
+        that is stored later counts.
+
+        FAILED_PRECONDITION: the poll is sealed. UNAVAILABLE: it may have taken effect; call again.
+        """
         request = catalog.VoidVotesRequest(game_id=game_id, poll_id=poll_id, actor_id=actor_id)
         response: catalog.VoidVotesResponse = await self._retried.call(self._catalog.VoidVotes, request)
         return response
@@ -145,7 +171,11 @@ class Backend:
     async def remove_score(
         self, game_id: str, board_id: str, actor_id: str, *, season: int = 0
     ) -> catalog.RemoveScoreResponse:
-        """Takes the actor off the board, of the season of that number or the current one, as `void_votes`."""
+        """Takes the actor off the board, in the season of that number; 0: the current one. A later score
+        counts.
+
+        FAILED_PRECONDITION: the board or that season is sealed, or the board has no such season.
+        """
         request = catalog.RemoveScoreRequest(
             game_id=game_id, board_id=board_id, actor_id=actor_id, season=season
         )
@@ -155,7 +185,10 @@ class Backend:
     async def read(
         self, game_id: str, topics: Sequence[str] = (), positions: Iterable[Position] = ()
     ) -> ReadResponse:
-        """The topics' states, which include the events at `positions` (I6)."""
+        """The states of these topics, of all topics without any; with the events at `positions` (I6).
+
+        DEADLINE_EXCEEDED: the positions were not folded in time. RESOURCE_EXHAUSTED: too many reads wait.
+        """
         request = ReadRequest(game_id=game_id, topics=topics, positions=positions)
         response: ReadResponse = await self._retried.call(self._aggregate.Read, request)
         return response
@@ -170,7 +203,12 @@ class Backend:
         positions: Iterable[Position] = (),
         previous_season: bool = False,
     ) -> ReadStandingResponse:
-        """Where the actor stands on a board, which includes the events at `positions` (I6)."""
+        """Where the actor stands on a board, with up to `neighbours` (0 to 25) actors on each side, and with
+        the events at `positions` (I6). `previous_season`: of the season before the current one. An actor
+        without a score is no error: its standing is unset.
+
+        DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED: as of `read`.
+        """
         request = ReadStandingRequest(
             game_id=game_id,
             board_id=board_id,
@@ -183,12 +221,13 @@ class Backend:
         return response
 
     async def revoke(self, request: RevokeRequest) -> Revocation:
-        """As it is stored. Every service goes by it within a second."""
+        """Revokes tokens; needs the role operator. Returns the revocation as it is stored. Every service goes
+        by it within a second. RESOURCE_EXHAUSTED: 10,000 revocations are kept."""
         response: RevokeResponse = await self._retried.call(self._access.Revoke, request)
         return response.revocation
 
     async def list_revocations(self) -> AsyncIterator[Revocation]:
-        """What is revoked now."""
+        """The revocations that are in force now. Needs the role operator."""
         request = ListRevocationsRequest(page_size=PAGE_SIZE)
         while True:
             page: ListRevocationsResponse = await self._retried.call(self._access.ListRevocations, request)

@@ -23,4 +23,5 @@ class Backoff:
         return min(self.cap_s, self.base_s * 2.0 ** min(attempt, 32))
 
     def delay_s(self, attempt: int, random: Random) -> float:
+        """Seconds to wait after `attempt` failures in a row: uniform between 0 and `ceiling_s(attempt)`."""
         return random.uniform(0.0, self.ceiling_s(attempt))

@@ -36,6 +36,8 @@ class BlockingPublisher:
     """
 
     def __init__(self, target: str, **options: Any) -> None:
+        """`target`: host:port, or an http or https URL. `options`: those of Publisher, but for `channel`.
+        Starts nothing yet."""
         self._target = target
         self._options = options
         self._started: Future[tuple[Publisher, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
@@ -53,30 +55,33 @@ class BlockingPublisher:
         self.close()
 
     def start(self) -> None:
-        """Starts the thread; the session connects by itself. Called by `with`. Raises what Publisher raises
-        for its options."""
+        """Starts the thread; the session connects by itself. `with` calls it. Raises what Publisher raises
+        for its options, and ValueError for a target that is no address."""
         self._thread.start()
         self._started.result()
 
     def post(self, event: Event, on_done: OnDone) -> None:
-        """As Publisher.post: never waits."""
+        """Hands the event over without waiting, as Publisher.post does, and raises what it raises."""
         self._publisher.post(event, on_done)
 
     def send(self, event: Event, timeout_s: float | None = None) -> Receipt:
-        """Sends one event and waits until it is stored. Raises what Publisher.send raises, and TimeoutError:
-        then the event may or may not be stored."""
+        """Sends one event and waits until it is stored, at most `timeout_s` seconds; None: for as long as it
+        takes. Returns its receipt. Raises what Publisher.send raises, and TimeoutError: then the event may or
+        may not be stored."""
         return self._wait(self._publisher.send(event), timeout_s)
 
     def connected(self, timeout_s: float) -> None:
-        """Waits until the first stream stands. Raises SessionLost, or ClientError after `timeout_s`."""
+        """Waits until the first stream has its Welcome, at most `timeout_s` seconds. Raises SessionLost, or
+        ClientError (UNAVAILABLE) after that."""
         self._wait(self._publisher.connected(timeout_s))
 
     def drain(self, timeout_s: float | None = None) -> int:
-        """Waits until every event is settled, at most `timeout_s`; returns how many are not."""
+        """Waits until every event is settled, at most `timeout_s` seconds. Returns how many events are not
+        settled."""
         return self._wait(self._publisher.drain(timeout_s))
 
     def close(self) -> None:
-        """Ends the session now, and the thread. What is not settled fails with SessionLost."""
+        """Ends the session and the thread now. What is not settled fails with SessionLost."""
         _, loop, stop = self._started.result()
         if self._thread.is_alive():
             loop.call_soon_threadsafe(stop.set)
@@ -84,6 +89,7 @@ class BlockingPublisher:
 
     @property
     def counts(self) -> PublisherCounts:
+        """What happened so far, in events."""
         return self._publisher.counts
 
     @property

@@ -26,7 +26,8 @@ assert 1.5 * KEEPALIVE_MS < 1000 * bounds.PUBLISH_SILENCE_S, "a dead connection 
 
 
 def address_of(target: str) -> str:
-    """host:port of `host:port`, of `http://host:port/` or of `https://host:port/`."""
+    """host:port of `host:port`, `http://host:port/` or `https://host:port/`. Raises ValueError for another
+    scheme, or without a host."""
     if "://" not in target:
         return target
     parts = urlsplit(target)
@@ -40,10 +41,12 @@ def address_of(target: str) -> str:
 def open_channel(
     target: str, *, own_connection: bool = False, trusted_ca: bytes | None = None
 ) -> grpc.aio.Channel:
-    """A channel to `target` (host:port, or an http or https URL). Connects on first use, and by itself again.
+    """A channel to `target` (host:port, or an http or https URL). It connects on first use, and again by
+    itself.
 
-    https is TLS; `trusted_ca` are the authorities, in PEM, that may have signed the mesh's certificate; None:
-    those that gRPC trusts.
+    https means TLS; `trusted_ca` has the authorities, in PEM, that may have signed the mesh's certificate;
+    None: those that gRPC trusts. `own_connection`: shares no connection with other channels to the same
+    address. Raises ValueError for a target that is no address.
     """
     options: list[tuple[str, Any]] = [
         ("grpc.initial_reconnect_backoff_ms", RECONNECT_MIN_MS),

@@ -56,5 +56,6 @@ def metadata_of(jwt: str) -> Metadata:
 
 
 def call_metadata(token: Token | None) -> Metadata:
-    """For the call that is about to start. Raises what a callable raises."""
+    """Metadata for a call that is about to start: the trace context of the running span, and `authorization`
+    if there is a token. Raises what a callable raises."""
     return metadata_of(token_of(token))

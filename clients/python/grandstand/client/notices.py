@@ -28,7 +28,12 @@ LIST_ATTEMPT_S = 60.0
 
 
 class Notices:
-    """Calls over one channel; each waits at most `patience_s` for a mesh that is away."""
+    """Unary calls over one channel.
+
+    Every call may be repeated, and is tried again for at most `patience_s` seconds while the mesh is away.
+    Every call raises ClientError with the server's code, as those of Backend do. The docstrings name further
+    codes.
+    """
 
     def __init__(
         self, channel: grpc.aio.Channel, *, token: Token | None = None, patience_s: float = 10.0
@@ -38,6 +43,11 @@ class Notices:
         self._token = token
 
     async def send(self, notice: notify.Notice) -> notify.SendNoticeResponse:
+        """Sends a notice, or schedules it. The same notice under the same key reaches nobody twice.
+
+        ALREADY_EXISTS: another notice was sent under this key. RESOURCE_EXHAUSTED: there is no room before
+        older notices expire.
+        """
         response: notify.SendNoticeResponse = await self._retried.call(
             self._notify.SendNotice, notify.SendNoticeRequest(notice=notice)
         )
@@ -46,7 +56,11 @@ class Notices:
     async def send_to_actors(
         self, notice: notify.Notice, actor_ids: Sequence[str]
     ) -> notify.SendNoticeToActorsResponse:
-        """`notice` without an audience, to all of a list of up to 100,000."""
+        """Sends `notice`, which names no audience, to each actor of a list of up to 100,000.
+
+        When it fails, some actors may have been sent it: call it again with the same list and the same key.
+        Nobody is told twice.
+        """
         response: notify.SendNoticeToActorsResponse = await self._retried.attempt(
             lambda metadata: self._notify.SendNoticeToActors(
                 _in_messages(notice, actor_ids), timeout=LIST_ATTEMPT_S, metadata=metadata
@@ -56,14 +70,15 @@ class Notices:
         return response
 
     async def cancel(self, game_id: str, key: str) -> None:
-        """What is scheduled is not sent any more; inboxes show it no longer."""
+        """Takes a notice back: it is not sent any more, and inboxes no longer show it. Cancelling it again
+        does nothing. NOT_FOUND: nothing was sent under this key."""
         await self._retried.call(
             self._notify.CancelNotice, notify.CancelNoticeRequest(game_id=game_id, key=key)
         )
 
     async def tail(self, game_id: str = "") -> AsyncIterator[notify.TailNoticesResponse]:
-        """What is stored from now on, of one game or of all that the token opens; at most once. Raises
-        ClientError when the stream ends."""
+        """What is stored from now on, of one game or of all that the token opens: notices, and rules that
+        fired. At most once. Raises ClientError when the stream ends; it does not reconnect."""
         stream = self._notify.TailNotices(
             notify.TailNoticesRequest(game_id=game_id), metadata=call_metadata(self._token)
         )
@@ -76,7 +91,12 @@ class Notices:
     async def inbox(
         self, game_id: str = "", *, page_size: int = 0, page_token: str = "", after: str = ""
     ) -> notify.ListInboxResponse:
-        """A page of the token's actor's inbox, newest first."""
+        """A page of the inbox of the token's actor, newest first: about one game with the notices to its
+        viewers, or with "" all but notices to viewers.
+
+        `page_size`: up to 100; 0 means 20. `page_token`: the `next_page_token` of the page before. `after`:
+        the `cursor` of an earlier answer; only what was not listed by then is returned.
+        """
         request = notify.ListInboxRequest(
             game_id=game_id, page_size=page_size, page_token=page_token, after=after
         )
@@ -84,7 +104,8 @@ class Notices:
         return response
 
     async def acknowledge(self, notification_ids: Sequence[str] = (), *, up_to: str = "") -> int:
-        """How many are unread then."""
+        """Marks notifications as read: up to 100 ids, and all up to `up_to`, a `cursor` of `inbox` or an id.
+        Returns how many are unread then. Repeating it changes nothing."""
         request = notify.AcknowledgeNoticesRequest(notification_ids=notification_ids, up_to=up_to)
         response: notify.AcknowledgeNoticesResponse = await self._retried.call(
             self._notify.AcknowledgeNotices, request
@@ -92,20 +113,24 @@ class Notices:
         return response.unread
 
     async def preferences(self) -> notify.Preferences:
+        """What the token's actor wants to be told, and when."""
         response: notify.GetPreferencesResponse = await self._retried.call(
             self._notify.GetPreferences, notify.GetPreferencesRequest()
         )
         return response.preferences
 
     async def set_preferences(self, preferences: notify.Preferences) -> notify.Preferences:
-        """Replaces them as a whole."""
+        """Replaces the preferences of the token's actor as a whole. Returns them as they are stored.
+        PERMISSION_DENIED: a guest has none."""
         response: notify.SetPreferencesResponse = await self._retried.call(
             self._notify.SetPreferences, notify.SetPreferencesRequest(preferences=preferences)
         )
         return response.preferences
 
     async def change_segment(self, segment: str, add: Sequence[str] = (), remove: Sequence[str] = ()) -> None:
-        """Any number of actors, ACTORS_PER_CHANGE a call: when it fails, some have been changed."""
+        """Adds actors to a segment and removes others; makes the segment if it is not there. Needs the role
+        operator. Takes any number of actors, ACTORS_PER_CHANGE in each call; when it fails, some have been
+        changed."""
         for actors, field in ((add, "add"), (remove, "remove")):
             for at in range(0, len(actors), ACTORS_PER_CHANGE):
                 request = notify.ChangeSegmentRequest(segment=segment)
@@ -113,7 +138,7 @@ class Notices:
                 await self._retried.call(self._notify.ChangeSegment, request)
 
     async def segments(self) -> AsyncIterator[notify.Segment]:
-        """By name."""
+        """All segments, by name. Needs the role operator."""
         request = notify.ListSegmentsRequest(page_size=PAGE_SIZE)
         while True:
             page: notify.ListSegmentsResponse = await self._retried.call(self._notify.ListSegments, request)
@@ -124,6 +149,8 @@ class Notices:
             request.page_token = page.next_page_token
 
     async def segment_actors(self, segment: str) -> AsyncIterator[str]:
+        """The ids of the actors in a segment. Needs the role operator. NOT_FOUND: there is no such
+        segment."""
         request = notify.ListSegmentActorsRequest(segment=segment, page_size=SEGMENT_PAGE_SIZE)
         while True:
             page: notify.ListSegmentActorsResponse = await self._retried.call(
@@ -136,7 +163,7 @@ class Notices:
             request.page_token = page.next_page_token
 
     async def delete_segment(self, segment: str) -> None:
-        """Takes everybody out of it."""
+        """Removes everybody from a segment. Needs the role operator. NOT_FOUND: there is no such segment."""
         await self._retried.call(self._notify.DeleteSegment, notify.DeleteSegmentRequest(segment=segment))
 
 

@@ -75,6 +75,11 @@ class Publisher:
         random: Random | None = None,
         greeting_max_s: float = GREETING_MAX_S,
     ) -> None:
+        """`channel`: to the edge or the mesh listener, from `open_channel`. `actor_id`: who acts; "": the
+        token's actor. `client`: name and version of the program, for the server's logs. `buffer_events_max`:
+        how many events are held beyond the credit. `backoff`, `random`: the waits before a new stream.
+        `greeting_max_s`: seconds until a stream without a Welcome is given up. `producer`, `token`: see the
+        class; `when_full`: see the module. Connects nothing yet."""
         self._when_full = when_full
         self._session: PublishSession[Pending] = PublishSession(
             buffer_events_max=buffer_events_max,
@@ -105,7 +110,8 @@ class Publisher:
         await self.aclose()
 
     def start(self) -> None:
-        """Starts the session; it connects by itself. Called by `async with`."""
+        """Starts the session; it connects by itself. `async with` calls it. Calling it again does nothing.
+        Needs a running event loop."""
         if self._task is None:
             self._loop = asyncio.get_running_loop()
             self._thread = threading.get_ident()
@@ -113,7 +119,7 @@ class Publisher:
 
     @property
     def origin_id(self) -> str:
-        """As the server issued it last; "" before."""
+        """The origin that the server issued last; "" before the first Welcome."""
         return self._session.origin_id
 
     @property
@@ -133,12 +139,16 @@ class Publisher:
 
     @property
     def counts(self) -> PublisherCounts:
+        """What happened so far, in events. The same object each time: it goes on counting."""
         counts = self._driver.counts
         counts.retried, counts.resumed = self._session.retried, self._session.resumed
         return counts
 
     def try_submit(self, event: Event) -> asyncio.Future[Receipt] | None:
-        """Takes the event if there is room now, or if another gives way; None otherwise. See `submit`."""
+        """Takes the event if there is room now, or if another one gives way; returns None otherwise.
+
+        Returns and raises what `submit` does, but for BufferFull.
+        """
         self._check_open()
         bytes_count = self._size_of(event)
         if not self._has_room():
@@ -148,11 +158,11 @@ class Publisher:
         return receipt
 
     async def submit(self, event: Event) -> asyncio.Future[Receipt]:
-        """Hands the event in, as soon as there is room; await the result for its receipt.
+        """Hands the event over as soon as there is room. Returns a future of its receipt.
 
-        The receipt raises Refused, Shed or Dropped for this event alone, SessionLost when the session ended
-        for good. `submit` itself raises SessionLost, BufferFull if the policy is to refuse, and ClientError
-        (INVALID_ARGUMENT) for an event that fits no message.
+        The future raises Refused, Shed or Dropped for this event alone, and SessionLost when the session has
+        ended for good. `submit` itself raises SessionLost, BufferFull with `when_full="refuse"`, ClientError
+        (INVALID_ARGUMENT) for an event that is larger than a message (256 KiB), and RuntimeError once closed.
         """
         while (receipt := self.try_submit(event)) is None:
             if self._when_full == "refuse":
@@ -168,14 +178,16 @@ class Publisher:
         return receipt
 
     async def send(self, event: Event) -> Receipt:
-        """Sends one event and waits until it is stored. Raises what `submit` and its receipt raise."""
+        """Sends one event and waits until it is stored. Returns its receipt; raises what `submit` and its
+        future raise."""
         return await (await self.submit(event))
 
     def post(self, event: Event, on_done: OnDone) -> None:
-        """Hands the event in without waiting, from any thread. `on_done` is then called once, on the event
-        loop's thread, with its receipt or a ClientError.
+        """Hands the event over without waiting, from any thread. `on_done` is called once with its receipt or
+        a ClientError, on the event loop's thread; it must not block.
 
-        Raises BufferFull, SessionLost and ClientError at once; then `on_done` is not called.
+        Raises BufferFull, SessionLost, ClientError (INVALID_ARGUMENT), and RuntimeError if the publisher is
+        not started or is closed. After an exception `on_done` is not called.
         """
         if self._loop is None:
             raise RuntimeError("the publisher is not started; use it in `async with`, or call start()")
@@ -195,7 +207,8 @@ class Publisher:
         self._loop.call_soon_threadsafe(self._take_promised, pending, bytes_count)
 
     async def connected(self, timeout_s: float) -> None:
-        """Waits until the first stream stands. Raises SessionLost, or ClientError after `timeout_s`."""
+        """Waits until the first stream has its Welcome, at most `timeout_s` seconds. Raises ClientError
+        (UNAVAILABLE) after that, and SessionLost if the session cannot begin."""
         try:
             async with asyncio.timeout(timeout_s):
                 await self._driver.stands.wait()
@@ -208,7 +221,8 @@ class Publisher:
             raise self._driver.lost
 
     async def drain(self, timeout_s: float | None = None) -> int:
-        """Waits until every event is settled, at most `timeout_s`; returns how many are not."""
+        """Waits until every event is settled, at most `timeout_s` seconds; None: for as long as it takes.
+        Returns how many events are not settled."""
         try:
             async with asyncio.timeout(timeout_s):
                 while self.unsettled and self._driver.lost is None:
@@ -219,7 +233,8 @@ class Publisher:
         return self.unsettled
 
     async def aclose(self) -> None:
-        """Ends the session now: half-closes when all is settled, cancels otherwise."""
+        """Ends the session now, within some CLOSE_S seconds. Receipts that are still owed raise
+        SessionLost."""
         session = self._session
         session.closing = True
         self._driver.work.set()

@@ -45,7 +45,8 @@ def includes(cursor: Cursor, positions: Iterable[Position]) -> bool:
 
 
 class StateCache:
-    """The merged states of one subscription."""
+    """The merged states of one subscription. For a client of your own on the generated stubs; Viewer has
+    one."""
 
     def __init__(self) -> None:
         self.states: dict[str, TopicState] = {}
@@ -57,14 +58,17 @@ class StateCache:
         self._applied: dict[int, int] = {}
 
     def begin(self, seen: Iterable[TopicCursor] = ()) -> None:
-        """A new stream speaks from now on. `seen`: what was shown when it was opened."""
+        """A new stream speaks from now on. `seen`: the cursors of what was shown when it was opened, from
+        `seen()`."""
         self._said.clear()
         self._promised = {cursor.topic: cursor.cursor for cursor in seen}
 
     def apply(self, message: SubscribeResponse) -> list[str]:
-        """Takes a message of the stream; returns the topics whose state was replaced, in its order.
+        """Merges a message of the stream. Returns the topics whose state was replaced, in the message's
+        order.
 
-        Raises DeltaMismatch for a delta that does not fit; what stands before it in the message is applied.
+        Raises DeltaMismatch for a delta that does not fit its state: open a new stream. What came before it
+        in the message is applied.
         """
         taken = self._apply(message)
         for position in message.applied:
@@ -89,17 +93,17 @@ class StateCache:
         return []
 
     def applied(self) -> list[Position]:
-        """What to hand in with the next Subscribe: all up to these is in what is shown."""
+        """Positions to hand in with the next Subscribe: everything up to them is in what is shown."""
         return [Position(partition=p, sequence=s) for p, s in sorted(self._applied.items())]
 
     def cursors(self) -> list[TopicCursor]:
-        """What to hand in besides: of topics that `applied` says nothing of, as many as may be handed in. The
-        rest is guarded here."""
+        """Cursors to hand in besides `applied`: of topics that it does not cover, at most 64. For further
+        topics, this cache itself refuses an older state."""
         cursors = [each for each in self.seen() if not self._applied or each.topic in self._personal]
         return cursors[: bounds.POSITIONS_MAX]
 
     def seen(self) -> list[TopicCursor]:
-        """Of every topic that is shown."""
+        """The cursor of every topic that is shown."""
         return [TopicCursor(topic=t, cursor=s.cursor) for t, s in self.states.items() if s.cursor.positions]
 
     def _changed(self, delta: TopicDelta) -> TopicState:

@@ -64,6 +64,10 @@ class Viewer:
         backoff: Backoff | None = None,
         random: Random | None = None,
     ) -> None:
+        """`channel`: to the edge, from `open_channel`. `topics`: names such as "poll/mvp" or "board/*"; none:
+        all of the game. `positions`: what the first state must include, at most 64. `max_updates_per_s`: 1 to
+        40; 0: as the server chooses. `token`: needed for personal topics, and to be counted in the audience.
+        `backoff`, `random`: the waits before a new stream. Connects nothing yet."""
         self.cache = StateCache()
         self.resumed = 0
         """Streams that took over from one before."""
@@ -87,28 +91,28 @@ class Viewer:
 
     @property
     def states(self) -> dict[str, TopicState]:
-        """The newest state of every topic, by its name."""
+        """The newest state of every topic, by its name. A state is never changed, only replaced."""
         return self.cache.states
 
     @property
     def inbox(self) -> InboxResult | None:
-        """The actor's own notifications; None until the topic "inbox" is known. Notices reads further back,
+        """The actor's own notifications; None until the topic "inbox" is known. `Notices` reads further back,
         and acknowledges."""
         state = self.states.get(INBOX)
         return None if state is None else state.inbox
 
     def take_notifications(self) -> list[Notification]:
-        """What the actor was told since it was asked last, the oldest first, each once: notices to the game's
-        viewers, and what is new in the inbox if that is watched."""
+        """What the actor was told since the last call, oldest first, each once: notices to the game's
+        viewers, and what is new in the inbox if it is watched."""
         return self._notifications.take_news()
 
     @property
     def drained(self) -> int:
-        """How often a gateway said that it goes away."""
+        """How many times a gateway has announced that it goes away."""
         return self._handover.drained
 
     def request(self) -> SubscribeRequest:
-        """What the next stream is asked for: the topics, and what was seen."""
+        """What the next stream will ask for: the topics, and what was seen."""
         request = SubscribeRequest()
         request.CopyFrom(self._request)
         request.applied.extend(self.cache.applied())
@@ -116,7 +120,12 @@ class Viewer:
         return request
 
     async def __aiter__(self) -> AsyncIterator[SubscribeResponse]:
-        """Every message of every stream that is shown, after it was merged into `states`."""
+        """Yields each message after it was merged into `states`, across reconnects. Ends when the game has
+        ended.
+
+        Raises ClientError for what a new stream would not cure: UNAUTHENTICATED, PERMISSION_DENIED,
+        NOT_FOUND, INVALID_ARGUMENT and the like. Leaving the loop ends the streams.
+        """
         clock, handover = asyncio.get_running_loop().time, self._handover
         streams: dict[int, _Stream] = {}
         try:

@@ -32,6 +32,11 @@ is_id = _ID.match
 """Whether a text is a valid id, as quickly as can be told."""
 
 
+def is_hidden(game_id: str) -> bool:
+    """Whether it is left out where games are listed, unless it is asked for: its id begins with `_`."""
+    return game_id.startswith("_")
+
+
 def check_id(field: str, value: str) -> str:
     """`value` if it is a valid id. Raises Invalid naming the field, the value and the bound."""
     if _ID.match(value):

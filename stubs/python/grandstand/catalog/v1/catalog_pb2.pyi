@@ -429,14 +429,16 @@ class DeleteGameResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class ListGamesRequest(_message.Message):
-    __slots__ = ("stage", "page_size", "page_token")
+    __slots__ = ("stage", "page_size", "page_token", "hidden")
     STAGE_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    HIDDEN_FIELD_NUMBER: _ClassVar[int]
     stage: Stage
     page_size: int
     page_token: str
-    def __init__(self, stage: _Optional[_Union[Stage, str]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+    hidden: bool
+    def __init__(self, stage: _Optional[_Union[Stage, str]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., hidden: _Optional[bool] = ...) -> None: ...
 
 class ListGamesResponse(_message.Message):
     __slots__ = ("games", "next_page_token")

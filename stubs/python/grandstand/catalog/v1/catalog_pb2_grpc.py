@@ -221,7 +221,8 @@ class CatalogServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListGames(self, request, context):
-        """The games that the token opens (an operator's: all), by id. Retry freely.
+        """The games that the token opens (an operator's: all), by id, but for hidden ones: those
+        whose id begins with an underscore. Retry freely.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -449,14 +449,16 @@ class BlockIdentity(_message.Message):
     def __init__(self, sequence: _Optional[int] = ..., stored_at_us: _Optional[int] = ..., digest: _Optional[bytes] = ...) -> None: ...
 
 class PurgeMarker(_message.Message):
-    __slots__ = ("partition", "up_to", "stream")
+    __slots__ = ("partition", "up_to", "stream", "before")
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     UP_TO_FIELD_NUMBER: _ClassVar[int]
     STREAM_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_FIELD_NUMBER: _ClassVar[int]
     partition: int
     up_to: int
     stream: str
-    def __init__(self, partition: _Optional[int] = ..., up_to: _Optional[int] = ..., stream: _Optional[str] = ...) -> None: ...
+    before: int
+    def __init__(self, partition: _Optional[int] = ..., up_to: _Optional[int] = ..., stream: _Optional[str] = ..., before: _Optional[int] = ...) -> None: ...
 
 class OriginLog(_message.Message):
     __slots__ = ("rows",)
