@@ -38,7 +38,7 @@ from bench._tracing_on import tracing_on
 from bench._virtual_loop import VirtualLoop
 from bench._without import Without
 from toolbox.cli.console import one_line_errors
-from toolbox.cli.run import PRODUCTION_TRACE_SHARE as SHARE
+from toolbox.cli.trace_share import PRODUCTION_TRACE_SHARE as SHARE
 
 MIX: Mapping[str, int] = {
     "ingest_one_message": 20,
