@@ -185,7 +185,7 @@ class Intake:
                     ticket = self._relayed(sender, origin_id, seq)
                 else:
                     if seq != next_seq or seq > last_allowed:
-                        session.next_seq = next_seq
+                        session.advance(next_seq)
                         session.check_next(seq)
                     next_seq = seq + 1
                     ticket = sender
@@ -243,7 +243,7 @@ class Intake:
                     if not isinstance(error, OverRate):
                         wait_s = max(wait_s, self.charge(session, now_s))
         finally:
-            session.next_seq = next_seq
+            session.advance(next_seq)
             if batch is not None and batch.bytes >= MANY_BYTES:
                 self._coalescer.hasten(batch)
             if calm_now is not None:

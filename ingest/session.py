@@ -133,8 +133,7 @@ class IngestSession:
         self.last_allowed = 0
         """The greatest number that may come now."""
         self.next_seq = 1
-        """The number expected next. Who takes events sets it, for several at once, but before it calls
-        `check_next`."""
+        """The number expected next; see `advance`."""
         self.acked = 0
         self.relayed = 0
         """Relayed events taken and not settled."""
@@ -157,6 +156,11 @@ class IngestSession:
     def close(self) -> None:
         """Goes to CLOSING, from any state: the stream has failed or the client has gone."""
         self.state = SessionState.CLOSING
+
+    def advance(self, next_seq: int) -> None:
+        """The caller has taken the stream's own events before `next_seq`. It may report several at once, but
+        before it calls `check_next`."""
+        self.next_seq = next_seq
 
     def relayed_taken(self) -> None:
         """The caller has taken a relayed event."""

@@ -360,7 +360,7 @@ class Mesh(RuleBasedStateMachine):
         server.check_batch(1)
         if seq != server.next_seq or seq > server.last_allowed:
             server.check_next(seq)
-        server.next_seq = seq + 1
+        server.advance(seq + 1)
         self.taken.append((seq, event, verdict if event is not None else "refuse"))
         if self.random.random() < 0.6:
             self._settle_one()

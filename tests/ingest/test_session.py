@@ -32,7 +32,7 @@ def taken(session: IngestSession, count: int) -> None:
     """As intake does: each number checked, then taken."""
     for _ in range(count):
         session.check_next(session.next_seq)
-        session.next_seq += 1
+        session.advance(session.next_seq + 1)
 
 
 def at(sequence: int, partition: int = 0) -> Position:

@@ -202,7 +202,7 @@ class Stream:
             if not event.origin_id:
                 if event.origin_seq != session.next_seq or event.origin_seq > session.last_allowed:
                     session.check_next(event.origin_seq)
-                session.next_seq = event.origin_seq + 1
+                session.advance(event.origin_seq + 1)
         self.owed += events
         self.settle()
 
