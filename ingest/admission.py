@@ -32,7 +32,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from grandstand.wire import bounds as wire_bounds
+from grandstand.wire.actors import is_surely_actor
 from grandstand.wire.errors import Exhausted, shown
 from ingest import bounds
 from ingest.buckets import Buckets, Rate, SteadyClock, checked
@@ -113,11 +113,25 @@ class Admission:
         Returns for how many seconds the stream is not to be read on, 0.0 in the good case: or
         SHED. Raises OverRate (refused, retryable).
         """
-        now = self._clock.at(now_s)
-        if producer is None:
-            payers, payer = self._totals, actor_id
+        if self.admit_usual(actor_id, game_id, now_s, producer):
+            return 0.0
+        return self._decide(actor_id, game_id, kind, own, self._clock.at(now_s), producer)
+
+    def admit_usual(
+        self, actor_id: str, game_id: str, now_s: float, producer: str | None = None, cost: int = 1
+    ) -> bool:
+        """Admits and charges one event of any kind where everybody is known and well within. False, and
+        nothing is charged: ask `admit`. `cost`: the events that the actor is charged, as by `charge_more`."""
+        clock = self._clock
+        now = now_s + clock.offset_s
+        if now > clock.latest_s:  # as SteadyClock.at, where time goes on
+            clock.latest_s = now
         else:
-            payers, payer = self._producers, producer
+            now = clock.at(now_s)
+        if producer is None:
+            payers, payer, paid = self._totals, actor_id, cost
+        else:
+            payers, payer, paid = self._producers, producer, 1
         actor_tats = self._by_game.get(game_id, _NO_TATS)
         actor_tat = actor_tats.get(actor_id, -1.0)
         payer_tat = payers.tat_s.get(payer, -1.0)
@@ -129,7 +143,7 @@ class Admission:
             and 0.0 <= game_tat <= now + self._game_calm_s
             and tat <= now + self._calm_s
         ):
-            return self._decide(actor_id, game_id, kind, own, now, producer)
+            return False
         if actor_tat < now:
             actor_tat = now
         if payer_tat < now:
@@ -138,11 +152,11 @@ class Admission:
             game_tat = now
         if tat < now:
             tat = now
-        actor_tats[actor_id] = actor_tat + self._actors.event_s
-        payers.tat_s[payer] = payer_tat + payers.event_s
+        actor_tats[actor_id] = actor_tat + cost * self._actors.event_s
+        payers.tat_s[payer] = payer_tat + paid * payers.event_s
         self._game_tats[game_id] = game_tat + self._games.event_s
         self._tat_s = tat + self._event_s
-        return 0.0
+        return True
 
     def charge_more(
         self, actor_id: str, game_id: str, count: int, *, now_s: float, producer: str | None = None
@@ -186,35 +200,33 @@ class Admission:
         self._calm_payers, self._calm_payer = payers, payer
         return now
 
-    def admit_calm(self, game_id: str, actor_id: str, now: float) -> bool:
-        """Admits and charges one event of the actor, by its own bucket. False, and nothing is charged: ask
-        `admit`. `game_id` is what `calm` was asked for, `now` what it answered."""
-        tat = self._calm_actors.get(actor_id)
+    def admit_calm(self, game_id: str, actor_id: str, now: float, cost: int = 1) -> bool:
+        """Admits one event of the actor, by its own bucket, which is charged `cost` events. False, and then
+        nothing is charged: ask `admit`. `game_id` is what `calm` was asked for, `now` what it answered. The
+        id of an actor that is not known is looked at; who is known has one."""
+        tats = self._calm_actors
+        tat = tats.get(actor_id)
         if tat is None:
-            if not 0 < len(actor_id) <= wire_bounds.ACTOR_ID_BYTES_MAX:
+            if not is_surely_actor(actor_id):
                 return False
             # A group that was empty for a while is another one.
-            actors = self._by_game.get(game_id)
-            if actors is not None and actors is not self._calm_actors:
-                self._calm_actors = actors
-                return self.admit_calm(game_id, actor_id, now)
-            self._actors.move(actor_id, now + self._actors.event_s, now, game_id)
-            self._calm_actors = self._by_game[game_id]
-            return True
+            tats = self._by_game.get(game_id, _NO_TATS)
+            tat = tats.get(actor_id)
+            if tat is None:
+                tat_s = now + cost * self._actors.event_s
+                self._calm_actors = self._actors.add(actor_id, tat_s, now, game_id)
+                return True
+            self._calm_actors = tats
         if tat > now + self._actor_slack_s:
             return False
         if tat < now:
             tat = now
-        self._calm_actors[actor_id] = tat + self._actors.event_s
+        tats[actor_id] = tat + cost * self._actors.event_s
         return True
 
-    def charge_calm(self, game_id: str, actor_id: str, count: int, now: float) -> None:
-        """As `charge_more`, of an event that `admit_calm` has admitted and a producer pays for."""
-        tat = self._actors.tat(actor_id, game_id) + count * self._actors.event_s
-        self._actors.move(actor_id, tat, now, game_id)
-
-    def charge(self, game_id: str, count: int, now: float) -> None:
-        """Charges the game, the instance and who pays for `count` events that `admit_calm` admitted."""
+    def charge(self, game_id: str, count: int, now: float, extra: int = 0) -> None:
+        """Charges the game, the instance and who pays for `count` events that `admit_calm` admitted; who pays
+        for `extra` more."""
         cost_s, tat = count * self._games.event_s, self._game_tats.get(game_id)
         if tat is None:  # forgotten meanwhile, for another
             self._games.move(game_id, now + cost_s, now)
@@ -223,7 +235,7 @@ class Admission:
                 tat = now
             self._game_tats[game_id] = tat + cost_s
         payers, payer = self._calm_payers, self._calm_payer
-        cost_s, tat = count * payers.event_s, payers.tat_s.get(payer)
+        cost_s, tat = (count + extra) * payers.event_s, payers.tat_s.get(payer)
         if tat is None:
             payers.move(payer, now + cost_s, now)
         else:

@@ -13,6 +13,7 @@ for another's collisions.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from grandstand.wire import bounds as wire_bounds
@@ -46,19 +47,20 @@ class SteadyClock:
     """
 
     def __init__(self) -> None:
-        self._offset_s: float | None = None
-        self._latest_s = 0.0
+        self.offset_s = math.nan
+        """From the clock to this one; nan before the first call."""
+        self.latest_s = 0.0
 
     def at(self, now_s: float) -> float:
         """Seconds since the first call; `now_s` is the clock that is made steady."""
-        if self._offset_s is None:
-            self._offset_s = -now_s
-        steady_s = now_s + self._offset_s
-        if steady_s > self._latest_s:
-            self._latest_s = steady_s
-        elif steady_s < self._latest_s - _CLOCK_STEP_S:
-            self._offset_s = self._latest_s - now_s
-        return self._latest_s
+        if math.isnan(self.offset_s):
+            self.offset_s = -now_s
+        steady_s = now_s + self.offset_s
+        if steady_s > self.latest_s:
+            self.latest_s = steady_s
+        elif steady_s < self.latest_s - _CLOCK_STEP_S:
+            self.offset_s = self.latest_s - now_s
+        return self.latest_s
 
 
 def checked(rate: Rate) -> tuple[float, float]:
@@ -99,7 +101,8 @@ class Buckets:
         self.tat_s = self.groups[""]
         """Of keys without a group."""
         self._keys_max = keys_max
-        self._ring: list[tuple[str, str]] = []
+        self._ring: list[tuple[str, str, dict[str, float]]] = []
+        """Of each key its group, itself, and its group's TATs, which are the same dict while it has a key."""
         self._hand = 0
 
     def __len__(self) -> int:
@@ -132,22 +135,35 @@ class Buckets:
             group = ""
         tats = self.groups.get(group)
         if tats is None or key not in tats:
-            at = self._idle(now_s) if len(self._ring) < self._keys_max else self._place(now_s)
-            if at is None:
-                self._ring.append((group, key))
-            else:
-                self._forget(*self._ring[at])
-                self._ring[at] = (group, key)
-                tats = None  # it may be gone
-            if tats is None:
-                tats = self.groups.setdefault(group, {})
-        tats[key] = tat_s
+            self.add(key, tat_s, now_s, group)
+        else:
+            tats[key] = tat_s
 
-    def _forget(self, group: str, key: str) -> None:
-        tats = self.groups[group]
-        del tats[key]
-        if group and not tats:
-            del self.groups[group]
+    def add(self, key: str, tat_s: float, now_s: float, group: str = "") -> dict[str, float]:
+        """Makes room for a key that is not there; neither name is longer than an id may be. Returns the
+        group's TATs."""
+        ring = self._ring
+        at: int | None = self._hand
+        if len(ring) < self._keys_max:
+            at = self._idle(now_s)
+        elif self._tat_at(self._hand) <= now_s:  # by far the most
+            self._hand = (self._hand + 1) % self._keys_max
+        else:
+            at = self._place(now_s)
+        if at is not None:
+            old_group, old_key, old_tats = ring[at]
+            del old_tats[old_key]
+            if old_group and not old_tats:
+                del self.groups[old_group]
+        tats = self.groups.get(group)
+        if tats is None:
+            tats = self.groups[group] = {}
+        tats[key] = tat_s
+        if at is None:
+            ring.append((group, key, tats))
+        else:
+            ring[at] = group, key, tats
+        return tats
 
     def _idle(self, now_s: float) -> int | None:
         """The place of one of the next two keys in the ring, if it is idle. Two: the hand goes round faster
@@ -173,5 +189,5 @@ class Buckets:
         return least
 
     def _tat_at(self, at: int) -> float:
-        group, key = self._ring[at]
-        return self.groups[group][key]
+        _, key, tats = self._ring[at]
+        return tats[key]

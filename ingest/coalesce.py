@@ -88,6 +88,7 @@ class Batch(Generic[Ticket]):
         "_actor_keys",
         "_actors",
         "_producers",
+        "_rows",
         "_viewers",
         "anchor_s",
         "bytes",
@@ -118,6 +119,8 @@ class Batch(Generic[Ticket]):
         self.runs: list[SequenceRun[Ticket]] = []
         self.sections: dict[Place, list[Entry[Ticket]]] = {}
         self.outcome: Outcome[Ticket] = Outcome()
+        self._rows: dict[ValidatedEvent, list[Entry[Ticket]]] = {}
+        """The rows of its place, by what an event says: an object is found sooner than a place."""
         self._viewers: dict[bytes, int] = {}
         self._producers: dict[bytes, int] = {}
         self._actors: dict[str, int] = {}
@@ -144,15 +147,15 @@ class Batch(Generic[Ticket]):
     def add_of(self, at: int, validated: ValidatedEvent, seq: int, actor_id: str, ticket: Ticket) -> None:
         """As `add`, of the origin that has this number."""
         actors = self._actors
-        actor_at = actors.get(actor_id)
-        if actor_at is None:
-            actor_at = actors[actor_id] = len(actors)
-            self.bytes += len(actor_id) if actor_id.isascii() else len(actor_id.encode())
-        rows = self.sections.get(validated.place)
+        size, known = validated.size, len(actors)
+        actor_at = actors.setdefault(actor_id, known)
+        if actor_at == known:
+            size += len(actor_id) if actor_id.isascii() else len(actor_id.encode())
+        self.bytes += size
+        rows = self._rows.get(validated)
         if rows is None:
-            rows = self.sections[validated.place] = []
+            rows = self._rows[validated] = self.sections.setdefault(validated.place, [])
         rows.append((ticket, seq, at, actor_at, validated))
-        self.bytes += validated.size
         runs = self.runs
         if runs:
             run = runs[-1]

@@ -22,12 +22,13 @@ from typing import Protocol
 from grandstand.event.v1.event_pb2 import Position
 from grandstand.internal.v1.internal_pb2 import IncomingEvent
 from grandstand.wire import actors, ids
+from grandstand.wire.bounds import BATCH_EVENTS_MAX
 from grandstand.wire.errors import Exhausted, Forbidden, GrandstandError, Invalid, Unavailable, Unknown, shown
 from ingest.admission import SHED, Admission, OverRate
 from ingest.check import NO_BODY, Checker, KnownEvents
 from ingest.coalesce import FULL_BYTES, MANY_BYTES, Batch, Coalescer
 from ingest.pressure import Pressure
-from ingest.session import SEQ_MAX, IngestSession
+from ingest.session import SEQ_MAX, IngestSession, SessionState
 from mesh.explain.recent_refusals import RecentRefusals
 from mesh.jetstream import subjects
 
@@ -151,24 +152,27 @@ class Intake:
         NotNow where the stream must end; the events before the one at fault are taken.
         """
         session = sender.session
-        self.received += len(events)
-        session.check_batch(len(events))
+        count = len(events)
+        self.received += count
+        if session.state is not SessionState.OPEN or not 0 < count <= BATCH_EVENTS_MAX:
+            session.check_batch(count)
         known = self._checker.known(session.producer, session.guest)
         next_seq, last_allowed = session.next_seq, session.last_allowed
         wait_s = 0.0
         # The fast path: the stream's own event, of a viewer for itself or of a producer for another actor,
         # with a body that was validated before and no pressure anywhere. `_one` takes all others.
-        pressure, admission = self._pressure, self._admission
-        paying = session.paying_producer
+        admission = self._admission
+        paying, producer = session.paying_producer, session.producer
         # A gateway of the mesh pays for nobody: each actor has a rate of its own to be charged.
         is_usual = is_fresh and not (
-            pressure.sheds_measures
+            self._pressure.sheds_measures
             or cause
             or session.games is not None
-            or (session.producer and paying is None)
+            or (producer and paying is None)
         )
-        is_actor = actors.is_surely_actor
-        producer, own_actor, origin = session.producer, session.actor_id, session.origin_key
+        own_actor = session.actor_id
+        # A message of one event is admitted by all buckets at once.
+        is_alone = count == 1 and not producer
         batch: Batch[Ticket] | None = None
         at = 0
         # The events of `calm_game` admitted by their actors alone, and not charged yet (Admission.calm).
@@ -193,32 +197,35 @@ class Intake:
                         if (
                             validated is not None
                             and now_s < validated.until_s
-                            and ((actor_id != own_actor and is_actor(actor_id)) if producer else not actor_id)
+                            and (actor_id and actor_id != own_actor if producer else not actor_id)
                         ):
-                            if not producer:
+                            cost = validated.cost
+                            if is_alone:
                                 actor_id = own_actor
-                            if game_id != calm_game:
-                                if calm_now is not None:
-                                    admission.charge(calm_game, calm_count, calm_now)
-                                calm_game, calm_count = game_id, 0
-                                calm_now = admission.calm(game_id, len(events), now_s, own_actor, paying)
-                            if calm_now is not None and admission.admit_calm(game_id, actor_id, calm_now):
-                                calm_count += 1
-                                if not body and validated.cost > 1:
-                                    if paying is None:
-                                        admission.charge(game_id, calm_count, calm_now)
-                                        calm_game, calm_now, calm_count = "", None, 0
-                                        admission.charge_more(
-                                            actor_id, game_id, validated.cost - 1, now_s=now_s
-                                        )
-                                    else:
-                                        admission.charge_calm(game_id, actor_id, validated.cost - 1, calm_now)
+                                is_in = admission.admit_usual(actor_id, game_id, now_s, paying, cost)
+                            else:
+                                if not producer:
+                                    actor_id = own_actor
+                                if game_id != calm_game:
+                                    if calm_now is not None:
+                                        admission.charge(calm_game, calm_count, calm_now)
+                                    calm_game, calm_count = game_id, 0
+                                    calm_now = admission.calm(game_id, count, now_s, own_actor, paying)
+                                is_in = calm_now is not None and admission.admit_calm(
+                                    game_id, actor_id, calm_now, cost
+                                )
+                                calm_count += is_in
+                                if is_in and cost > 1 and paying is None and calm_now is not None:
+                                    # More than `calm` has looked for.
+                                    admission.charge(game_id, calm_count, calm_now, cost - 1)
+                                    calm_game, calm_now, calm_count = "", None, 0
+                            if is_in:
                                 partition = validated.only
                                 if partition is None:
                                     partition = validated.partition_of(actor_id)
                                 if batch is None or batch.partition != partition or batch.bytes >= FULL_BYTES:
                                     batch = self._coalescer.batch(partition, at_s, now_s, anchor_s)
-                                    at = batch.origin_at(origin, producer)
+                                    at = batch.origin_at(session.origin_key, producer)
                                 batch.add_of(at, validated, seq, actor_id, sender)
                                 continue
                 batch = None  # the one that follows may fill it

@@ -163,7 +163,7 @@ class BlockPublisher:
                     await self._go_on_after(error, batch)
                 else:
                     heard_s, now = boot_s(), loop.time()
-                    self._count(batch, now - began_at, now)
+                    self._count_stored(batch, now - began_at, now)
                     if now - began_at > telemetry.SLOW_S:
                         self._tell_late(batch, now - began_at)
                     self.refusal = ""
@@ -190,17 +190,15 @@ class BlockPublisher:
             described = _described(batch, subject)
             telemetry.late_span(f"send {subject}", SpanKind.PRODUCER, seconds, described, error)
 
-    def _count(self, batch: Batch[Ticket], seconds: float, now: float) -> None:
-        """A block that was stored."""
+    def _count_stored(self, batch: Batch[Ticket], seconds: float, now: float) -> None:
+        events, causes = batch.count, batch.causes
         self.stored_blocks += 1
-        self.publish_s.observe(seconds, batch.causes[0] if batch.causes else "")
-        self.stored_bytes += batch.bytes
-        events = 0
-        for place, rows in batch.sections.items():
-            events += len(rows)
-            self.games.add(place[0], len(rows), now)
-        self.block_events.observe(events)
         self.stored_events += events
+        self.stored_bytes += batch.bytes
+        self.publish_s.observe(seconds, causes[0] if causes else "")
+        self.block_events.observe(events)
+        for place, rows in batch.sections.items():
+            self.games.add(place[0], len(rows), now)
 
     async def _look_again(self, batch: Batch[Ticket], heard_s: float) -> None:
         """Refuses events that may have been stored after their seal. `heard_s`: when the PubAck came

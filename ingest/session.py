@@ -29,10 +29,11 @@ from collections.abc import Container, Mapping
 from enum import Enum
 
 from grandstand.event.v1.event_pb2 import Position
-from grandstand.ingest.v1.ingest_pb2 import Ack, Hello, Receipt, Welcome
+from grandstand.ingest.v1.ingest_pb2 import Hello, Welcome
 from grandstand.wire import actors, ids
 from grandstand.wire import bounds as wire_bounds
 from grandstand.wire.errors import Exhausted, Forbidden, Invalid, NotNow, OriginRefused, shown
+from ingest import acks
 from mesh.auth.identity import Identity
 from mesh.auth.origins import Origins
 
@@ -96,6 +97,7 @@ class IngestSession:
         "games",
         "guest",
         "issued_at_s",
+        "last_allowed",
         "name",
         "next_seq",
         "origin_id",
@@ -128,6 +130,8 @@ class IngestSession:
         self.by_producer = False
         """Whether the token has the role producer: its own events may go where only producers write."""
         self.credit_max = 0
+        self.last_allowed = 0
+        """The greatest number that may come now."""
         self.next_seq = 1
         """The number expected next; see `advance`."""
         self.acked = 0
@@ -135,8 +139,8 @@ class IngestSession:
         """Relayed events taken and not settled."""
         self._early: dict[int, tuple[int, Position | None, bool]] = {}
         self._early_count = 0
-        self._positions: dict[int, int] = {}
-        self._receipts: list[Receipt] = []
+        self._positions: dict[int, Position] = {}
+        self._receipts: list[acks.Receipt] = []
         self._shed: list[int] = []
         self._shed_total = 0
         self._ack_due = False
@@ -241,6 +245,7 @@ class IngestSession:
         self.next_seq = 1 if is_new else max(1, hello.next_origin_seq)
         self.origins = origins
         self.acked = self.next_seq - 1
+        self.last_allowed = min(self.acked + self.credit_max, SEQ_MAX)
         welcome = Welcome(
             origin_id=origin_id,
             next_origin_seq=self.next_seq,
@@ -275,11 +280,6 @@ class IngestSession:
                 f"at most {self.credit_max} may be unacked, wait for acks"
             )
 
-    @property
-    def last_allowed(self) -> int:
-        """The greatest number that may come now."""
-        return min(self.acked + self.credit_max, SEQ_MAX)
-
     def settled(self, first: int, last: int, position: Position | None, *, shed: bool = False) -> None:
         """The own events `first` to `last` are stored at `position`, or with None shed or refused
         (the caller has queued the Reject before this). Each number is settled once."""
@@ -296,9 +296,13 @@ class IngestSession:
 
     def _cover(self, first: int, last: int, position: Position | None, shed: bool) -> None:
         self.acked = last
+        allowed = last + self.credit_max
+        self.last_allowed = min(SEQ_MAX, allowed)
         if position is not None:
-            if self._positions.get(position.partition, 0) < position.sequence:
-                self._positions[position.partition] = position.sequence
+            partition = position.partition
+            known = self._positions.get(partition)
+            if known is None or known.sequence < position.sequence:
+                self._positions[partition] = position
         elif shed:
             self._shed.extend(range(first, last + 1))
             self._shed_total += last - first + 1
@@ -319,26 +323,24 @@ class IngestSession:
     def relayed_stored(self, origin_id: str, origin_seq: int, position: Position) -> None:
         """A relayed event is stored."""
         self.relayed -= 1
-        self._receipts.append(Receipt(origin_id=origin_id, origin_seq=origin_seq, position=position))
+        self._receipts.append((origin_id, origin_seq, position))
         self._ack_due = True
 
     def relayed_refused(self) -> None:
         """A relayed event is refused; the caller has queued the Reject."""
         self.relayed -= 1
 
-    def take_ack(self) -> Ack | None:
-        """What has been settled since the last ack, or None."""
+    def take_ack(self) -> bytes | None:
+        """What has been settled since the last ack, as an encoded PublishResponse, or None."""
         if not self._ack_due:
             return None
-        ack = Ack(
-            origin_seq=self.acked,
-            positions=[Position(partition=p, sequence=s) for p, s in sorted(self._positions.items())],
-            receipts=self._receipts,
-            shed_origin_seqs=self._shed,
-            shed=self._shed_total,
-        )
-        self._positions.clear()
-        self._receipts = []
-        self._shed = []
+        positions = self._positions
+        ordered = positions.values() if len(positions) < 2 else [positions[p] for p in sorted(positions)]
+        ack = acks.encoded(self.acked, ordered, self._receipts, self._shed, self._shed_total)
+        positions.clear()
+        if self._receipts:
+            self._receipts = []
+        if self._shed:
+            self._shed = []
         self._ack_due = False
         return ack

@@ -442,7 +442,7 @@ class PublishStream:
                 return
         ack = session.take_ack()
         if ack is not None:
-            call.send(PublishResponse(ack=ack).SerializeToString())
+            call.send(ack)
         if session.state is SessionState.CLOSING:
             if not session.unsettled and self._asking is None:
                 self._finish()

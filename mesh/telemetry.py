@@ -33,11 +33,11 @@ from opentelemetry.trace import NonRecordingSpan, Span, SpanKind
 from grandstand.wire.errors import GrandstandError
 from mesh import wall_clock
 from mesh.config import ServiceConfig
-from mesh.http2.call import Metadata
+from mesh.http2.call import Metadata, contexts_in
 from mesh.http2.errors import DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE, UNIMPLEMENTED
 from mesh.http2.unary import Answer
 from mesh.tracing.kept import SLOW_S, KeptSpans
-from mesh.tracing.record import CLIENT_CONTEXT, LINKS_MAX, Attributes, SpanRecord, TraceContext, context_of
+from mesh.tracing.record import LINKS_MAX, Attributes, SpanRecord, TraceContext, context_of
 from mesh.tracing.record import is_sampled as is_sampled
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def server_interceptors() -> list[grpc.aio.ServerInterceptor]:
 
 
 def server_span(
-    path: str, metadata: Iterable[tuple[str, str]], started_ns: int = 0, *, may_force: bool = False
+    path: str, metadata: Metadata, started_ns: int = 0, *, may_force: bool = False
 ) -> SpanRecord | None:
     """The span of a unary call on our own engine, child of the caller's that `metadata` names; None while
     traces are off, and for a call that is not sampled. `may_force`: the caller's token has a role that may
@@ -116,12 +116,7 @@ def server_span(
     `end_server_span`. Attributes: the semantic conventions for gRPC."""
     if _kept is None:
         return None
-    parent = client = ""
-    for name, value in metadata:
-        if name == "traceparent":
-            parent = value
-        elif name == CLIENT_CONTEXT:
-            client = value
+    parent, client = contexts_in(metadata)
     forced = may_force and is_sampled(client)
     if not forced and not is_sampled(parent):
         return None

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Protocol
@@ -38,6 +38,7 @@ from mesh.auth.claims import ACTOR_CLAIM, AUDIENCE, CheckedToken, read_claims
 from mesh.auth.identity import Identity
 from mesh.auth.keys import GUEST_KID, MESH_KID, KeyRing, VerifyKey
 from mesh.auth.strict_json import parse_object
+from mesh.http2.call import RequestMetadata
 
 _SCHEME = "Bearer "
 _TOKEN = re.compile(r"[A-Za-z0-9_-]++\.[A-Za-z0-9_-]++\.[A-Za-z0-9_-]++\Z")
@@ -172,7 +173,11 @@ class Verifier:
 
 def authorization_of(metadata: Iterable[tuple[str, str | bytes]] | None) -> str | None:
     """The `authorization` of a call's metadata; None if there is none. Raises Unauthenticated for several."""
-    found = [value for name, value in metadata or () if name == "authorization"]
+    found: Sequence[str | bytes]
+    if isinstance(metadata, RequestMetadata):
+        found = metadata.authorizations
+    else:
+        found = [value for name, value in metadata or () if name == "authorization"]
     if len(found) > 1:
         raise Unauthenticated(f"token: {len(found)} authorization metadata; {_WAY_OUT} once")
     if not found:

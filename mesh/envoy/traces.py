@@ -17,7 +17,7 @@ from typing import Any
 
 from mesh.envoy.config import EnvoyConfig
 from mesh.envoy.contract import Listener
-from mesh.tracing.record import CLIENT_CONTEXT
+from mesh.http2.call import CLIENT_CONTEXT
 
 TRACE_RESPONSE = "traceresponse"
 """As the W3C drafts it, but for the id of the span, which Envoy does not tell: version, trace, nothing."""

@@ -12,12 +12,73 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 from google.protobuf.message import Message
+from hpack import HPACKDecodingError
+from hpack.huffman_table import decode_huffman
 
 Metadata = Sequence[tuple[str, str]]
 """Lower-case names, without pseudo-headers. Values of `-bin` names are the base64 that was sent."""
+
+_HUFFMAN = 0x80
+TRACEPARENT_BYTES = 55
+CLIENT_CONTEXT = "grandstand-traceparent"
+"""The header in which the edge hands on a client's own `traceparent`: followed for trusted roles only."""
+
+
+class RequestMetadata(tuple[tuple[str, str], ...]):
+    """Metadata of a header block. It stands for the same block again and again (mesh.http2.field_blocks), so
+    what each call is asked for is looked for once."""
+
+    @cached_property
+    def authorizations(self) -> list[str]:
+        return [value for name, value in self if name == "authorization"]
+
+    @cached_property
+    def contexts(self) -> tuple[str, str]:
+        return _contexts_of(self)
+
+    def traced(self, value: bytes) -> RequestMetadata:
+        """The same of a call with this `traceparent`, encoded (RFC 7541, 5.2): it is not among the pairs, and
+        is read if it is sampled or stands beside a client's."""
+        client = self.contexts[1]
+        if not client and _is_surely_unsampled(value):
+            return self  # as all of these: nobody asks which trace it was not kept for
+        found = RequestMetadata(self)
+        found.authorizations = self.authorizations
+        found.contexts = _decoded(value), client
+        return found
+
+
+def _is_surely_unsampled(value: bytes) -> bool:
+    """Of an encoded `traceparent`, by its end, "-00". In Huffman coding "-" is 010110 and "0" is 00000; it
+    fills up with ones, and before those are eleven zeros."""
+    if value[0] < _HUFFMAN:
+        return value[-3:] == b"-00"
+    bits = int.from_bytes(value[-4:], "big")
+    bits >>= (~bits & bits + 1).bit_length() - 1
+    return bits & 0xFFF == 0x800
+
+
+def _decoded(value: bytes) -> str:
+    """ "" of what is no text."""
+    text = value[1:]
+    try:
+        return (decode_huffman(text) if value[0] & _HUFFMAN else text).decode("ascii")
+    except (HPACKDecodingError, UnicodeDecodeError):
+        return ""
+
+
+def contexts_in(metadata: Metadata) -> tuple[str, str]:
+    """The caller's `traceparent`, and that of a client; "" without one."""
+    return metadata.contexts if isinstance(metadata, RequestMetadata) else _contexts_of(metadata)
+
+
+def _contexts_of(metadata: Metadata) -> tuple[str, str]:
+    found = dict(metadata)
+    return found.get("traceparent", ""), found.get(CLIENT_CONTEXT, "")
 
 
 class Call(Protocol):

@@ -1,9 +1,9 @@
 """The server's side of one HTTP/2 connection: bytes in, calls and bytes out (RFC 9113). Pure.
 
 `receive` walks once over what came. A DATA frame that is exactly one gRPC message of a call that reads,
-which is nearly all of what comes, is one unpack, one dictionary look-up and the handler's call; every
-other frame goes by its kind. It never raises: what a peer does wrong ends a call, a stream or the
-connection with the code that RFC 9113 names, and what a handler raises ends its call.
+the last one or not, which is nearly all of what comes, is one unpack, one dictionary look-up and the
+handler's call; every other frame goes by its kind. It never raises: what a peer does wrong ends a call, a
+stream or the connection with the code that RFC 9113 names, and what a handler raises ends its call.
 
 WINDOW_UPDATE is sent for a stream as its handler takes messages, and for the connection on receipt: a call
 that is paused does not hold up the others.
@@ -147,7 +147,7 @@ class Connection:
         while not self.is_over:
             if at <= last and blocks.expects is None:
                 high, low, kind, flags, number, compressed, length = unpack(data, at)
-                if kind == 0 and flags == 0 and not compressed:
+                if kind == 0 and flags <= 1 and not compressed:
                     stream = streams.get(number)
                     counted = high << 8 | low
                     end = at + 9 + counted
@@ -160,12 +160,16 @@ class Connection:
                     ):
                         self._unacknowledged += counted
                         half.unacknowledged += counted
-                        if half.unacknowledged >= _HALF_WINDOW:
+                        if flags:
+                            half.remote_closed, half.is_plain = True, False
+                        elif half.unacknowledged >= _HALF_WINDOW:
                             # A frame is at most the other half: no window is exceeded here.
                             half.send_window_update()
                         calls.messages_received += 1
                         try:
                             half.handler.received(data[at + 14 : end])  # type: ignore[union-attr]
+                            if flags:
+                                half.tell_end()
                         except Exception as error:
                             stream.failed(error)
                         at = end

@@ -7,6 +7,11 @@ say is asked of hpack once and remembered, and so is what whole blocks say, from
 most viewers open one stream and send nothing. So a viewer who sends is a look-up, and of a new one only what
 is its own (its token) is decoded.
 
+While an Envoy in front traces, each request has a `traceparent` of its own, and no block comes twice. So that
+field is cut out, and what stands before and behind it is remembered: whole fields by themselves, or else the
+cut was no field's. Its value is kept as it came, and read by who needs it; of the calls that are not sampled
+(the last digits say so) nobody does. So a value that no field may have is not noticed there.
+
 Bounds: FIELDS_REMEMBERED of FIELD_BYTES_REMEMBERED, and BLOCKS_REMEMBERED of BLOCK_BYTES_REMEMBERED, for the
 whole process, the least recently used forgotten first; what is longer is decoded each time. Errors are not
 remembered. Of blocks that came once the hash is kept, BLOCKS_NOTICED of them.
@@ -22,9 +27,12 @@ from array import array
 from functools import lru_cache
 
 from hpack import Decoder, HPACKDecodingError, OversizedHeaderListError
+from hpack.huffman import HuffmanEncoder
+from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
 
 from mesh.http2 import bounds
-from mesh.http2.headers import Field, Fields
+from mesh.http2.call import TRACEPARENT_BYTES
+from mesh.http2.headers import Field, Fields, UnreadTrace
 
 # Of a literal's first octet: with an index for its name, which is kept in the dynamic table (6.2.1) or not
 # (6.2.2 and 6.2.3); of a string's first octet, and of integers.
@@ -45,8 +53,40 @@ def decode(block: bytes) -> Fields:
     place = mark % bounds.BLOCKS_NOTICED
     if _noticed[place] == mark:
         return _remembered(block)
+    traced = _decode_around_trace(block)
+    if traced is not None:
+        return traced
     _noticed[place] = mark
     return _decode(block)
+
+
+def _decode_around_trace(block: bytes) -> Fields | None:
+    """The fields of a block that came before with another `traceparent`; None if it did not."""
+    for name in _TRACE_NAMES:
+        at = block.find(name)
+        if at > 0 and block[at - 1] in _LITERALS:
+            begin = at + len(name)
+            size = block[begin] if begin < len(block) else 0
+            end = begin + 1 + (size & 0x7F)
+            if size not in _TRACE_SIZES or end > len(block):
+                return None
+            before, behind = block[: at - 1], block[end:]
+            mark = hash((before, behind))
+            place = mark % bounds.BLOCKS_NOTICED
+            if _noticed[place] != mark:
+                _noticed[place] = mark
+                return None
+            fields = _remembered_around(before, behind)
+            return None if fields is None else fields.traced(block[begin:end])
+    return None
+
+
+def _decode_around(before: bytes, behind: bytes) -> Fields | None:
+    try:
+        first, last = _decode(before), _decode(behind)
+    except (HPACKDecodingError, OversizedHeaderListError):
+        return None
+    return Fields((*first.all, _UNREAD_TRACE, *last.all))
 
 
 def _decode(block: bytes) -> Fields:
@@ -88,6 +128,16 @@ def _decode(block: bytes) -> Fields:
 # Marks of blocks, each in a place of its own or another's: what is forgotten is decoded once more.
 _noticed = array("q", bytes(8 * bounds.BLOCKS_NOTICED))
 _remembered = lru_cache(maxsize=bounds.BLOCKS_REMEMBERED)(_decode)
+_remembered_around = lru_cache(maxsize=bounds.BLOCKS_REMEMBERED)(_decode_around)
+
+_LITERALS = frozenset((0x00, 0x10, _INCREMENTAL))
+"""A literal's first octet, whose name follows."""
+_NAME = b"traceparent"
+_HUFFMAN_NAME = HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH).encode(_NAME)
+_TRACE_NAMES = (bytes((len(_NAME),)) + _NAME, bytes((0x80 | len(_HUFFMAN_NAME),)) + _HUFFMAN_NAME)
+_TRACE_SIZES = frozenset((TRACEPARENT_BYTES, *(0x80 | size for size in range(35, 43))))
+"""The first octet of its value: what 52 hexadecimal digits and three dashes take."""
+_UNREAD_TRACE = UnreadTrace()
 
 
 def _after_string(block: bytes, at: int) -> int:

@@ -9,6 +9,7 @@ Rejected: hpack's encoder. A dynamic table makes each block differ, for a few by
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from google.protobuf.message import Message
 
 from grandstand.wire.errors import shown
 from mesh.http2 import bounds
-from mesh.http2.call import Page
+from mesh.http2.call import TRACEPARENT_BYTES, Page, RequestMetadata
 from mesh.http2.details import status_details
 from mesh.http2.errors import INTERNAL, RESOURCE_EXHAUSTED, UNIMPLEMENTED, CallFailed, Cause, StreamBroken
 from mesh.http2.frames import PROTOCOL_ERROR
@@ -47,7 +48,8 @@ class Request(NamedTuple):
     """What the header block of a call says."""
 
     path: str
-    metadata: tuple[tuple[str, str], ...]
+    """Interned: one string for all calls of a method."""
+    metadata: RequestMetadata
     timeout_s: float | None
     encoding: bytes
     """One of ENCODINGS."""
@@ -80,6 +82,13 @@ class Field:
             raise _malformed(self.name, _fault_of(self.name, self.value) or "stands where it must not")
 
 
+class UnreadTrace(Field):
+    """Stands for a `traceparent` whose value is not read."""
+
+    def __init__(self) -> None:
+        super().__init__(b"traceparent", b"0" * TRACEPARENT_BYTES)
+
+
 class Fields:
     """A decoded block. The same object stands for the same block again and again, so what its fields say as a
     request is read once."""
@@ -89,6 +98,17 @@ class Fields:
     def __init__(self, fields: Iterable[Field]) -> None:
         self.all = tuple(fields)
         self._request: Request | None = None
+
+    def traced(self, value: bytes) -> Fields:
+        """The same with a `traceparent` that came as `value`, a string as RFC 7541, 5.2 has it, in the place
+        of the unread one."""
+        request = self.request()
+        metadata = request.metadata.traced(value)
+        if metadata is request.metadata:
+            return self
+        found = Fields(self.all)
+        found._request = Request(request.path, metadata, *request[2:])
+        return found
 
     def request(self) -> Request:
         """Raises StreamBroken for a malformed request (RFC 9113, 8.1.1)."""
@@ -113,7 +133,8 @@ def _read_request(fields: Sequence[Field]) -> Request:
         name, pair = field.name, field.plain
         if pair is not None:
             plain[name] = field.value
-            metadata.append(pair)
+            if type(field) is Field:
+                metadata.append(pair)
         elif name[:1] != b":":
             field.check()
         elif name not in _PSEUDO or name in pseudo or plain:
@@ -135,7 +156,13 @@ def _read_request(fields: Sequence[Field]) -> Request:
         # It is kept with the block, without the frames of its traceback.
         refusal = error.with_traceback(None)
     return Request(
-        path.decode("latin-1"), tuple(metadata), timeout_s, encoding, content_bytes, method, refusal
+        sys.intern(path.decode("latin-1")),
+        RequestMetadata(metadata),
+        timeout_s,
+        encoding,
+        content_bytes,
+        method,
+        refusal,
     )
 
 

@@ -1,8 +1,8 @@
 """The receiving half of a stream: its flow-control window, and messages reassembled from frames. Pure.
 
-A DATA frame that holds exactly one message goes from the connection straight to the handler (`is_plain`, see
-mesh.http2.connection); every other one comes through `receive`. Bytes that are not yet a whole message, and
-bytes that arrive while the call is paused, are kept in `_partial`.
+A DATA frame that holds exactly one message, be it the last or not, goes from the connection straight to the
+handler (`is_plain`, see mesh.http2.connection); every other one comes through `receive`. Bytes that are not
+yet a whole message, and bytes that arrive while the call is paused, are kept in `_partial`.
 
 Flow control: `unacknowledged` counts the bytes received since the last WINDOW_UPDATE. A WINDOW_UPDATE is sent
 once they are half the window, and none is sent while the call is paused.
@@ -174,6 +174,12 @@ class ReceiveHalf:
                     f"the stream ended within a message, {len(self._partial)} bytes of it came",
                     Cause.MESSAGE,
                 )
+            self._handler_knows_end = True
+            self.handler.half_closed()
+
+    def tell_end(self) -> None:
+        """END_STREAM came with the message that the handler was just given, and none waits."""
+        if not self._is_paused and self.handler is not None:
             self._handler_knows_end = True
             self.handler.half_closed()
 

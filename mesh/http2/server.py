@@ -336,16 +336,15 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
 
     def called(self, stream: Stream) -> None:
         rpc = self._server.rpc
-        rpc.opened(stream.path)
+        stream.counted = rpc.open(stream.path)
         if rpc.is_traced:
-            stream.traceparent = next((value for name, value in stream.metadata if name == "traceparent"), "")
+            stream.traceparent = stream.metadata.contexts[0]
 
     def closed(self, stream: Stream) -> None:
-        server = self._server
-        server.stream_closed()
-        if stream.path:
-            seconds = self._loop.time() - stream.opened_at
-            server.rpc.ended(stream.path, stream.status, seconds, stream.traceparent)
+        self._server.stream_closed()
+        counted = stream.counted
+        if counted is not None:
+            counted.end(stream.status, self._loop.time() - stream.opened_at, stream.traceparent)
 
     def soon(self, callback: Callable[[], None]) -> None:
         self._loop.call_soon(callback)

@@ -19,13 +19,12 @@ handler. A sending half of its own: one more function call for each message sent
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable
 
 from google.protobuf.message import Message
 
 from mesh.http2 import bounds, frames, headers
-from mesh.http2.call import Handler, Metadata, Page
+from mesh.http2.call import Handler, Page, RequestMetadata
 from mesh.http2.errors import (
     CANCELLED,
     DEADLINE_EXCEEDED,
@@ -40,8 +39,11 @@ from mesh.http2.receive_half import ReceiveHalf
 from mesh.http2.send_buffer import SendBuffer
 from mesh.http2.shared_message import Shared
 from mesh.http2.stream_host import StreamHost, Timer
+from mesh.metrics.rpc_counts import MethodCalls
 
 log = logging.getLogger(__name__)
+
+_NO_METADATA = RequestMetadata()
 
 
 class Stream:
@@ -58,6 +60,7 @@ class Stream:
         "_unsent",
         "_wants_writable",
         "_window",
+        "counted",
         "id",
         "is_closed",
         "is_ended",
@@ -78,7 +81,7 @@ class Stream:
         """`opened_at`: monotonic seconds; `remote_closed`: its HEADERS had END_STREAM."""
         self.id = number
         self.path = ""
-        self.metadata: Metadata = ()
+        self.metadata = _NO_METADATA
         self.opened_at = opened_at
         self.is_ended = False
         """The handler sends nothing more."""
@@ -89,6 +92,8 @@ class Stream:
         self.row = 0
         self.status = CANCELLED
         """gRPC's, of the call once it has ended: of one that nobody answered, that it was cancelled."""
+        self.counted: MethodCalls | None = None
+        """Where its end is counted, once it is a call of a method that is served."""
         self.traceparent = ""
         """Of its caller, while traces are on."""
         self._host = host
@@ -114,19 +119,23 @@ class Stream:
         return self._sent_headers or self.receive_half.remote_closed
 
     def requested(self, request: headers.Request) -> None:
-        # One string for all calls of a method.
-        self.path = sys.intern(request.path)
+        self.path = request.path
         self.metadata = request.metadata
 
     def accepted(self, handler: Handler, timeout_s: float | None) -> None:
-        self.metadata = ()
+        self.metadata = _NO_METADATA
         if self.is_closed:
             return
         if timeout_s is not None:
             self._timer = self._host.later(timeout_s, lambda: self._deadline_passed(timeout_s))
         self._handler = handler
         if not self.is_ended:
-            self._guard(lambda: self.receive_half.start(handler))
+            try:
+                self.receive_half.start(handler)
+            except StreamBroken:
+                raise
+            except Exception as error:
+                self.failed(error)
 
     # Receiving.
 

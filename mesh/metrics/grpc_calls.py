@@ -73,14 +73,12 @@ class CountCalls(grpc.aio.ServerInterceptor):
 
 
 class _CountedCall:
-    __slots__ = ("_began_s", "_context", "_counts", "_path")
+    __slots__ = ("_began_s", "_calls", "_context")
 
     def __init__(self, counts: RpcCounts, path: str, context: Any) -> None:
-        self._counts = counts
-        self._path = path
+        self._calls = counts.open(path)
         self._context = context
         self._began_s = time.monotonic()
-        counts.opened(path)
 
     def ended(self, error: BaseException | None) -> None:
         """`error`: what the handler raised. An abort has set the code by then."""
@@ -91,4 +89,4 @@ class _CountedCall:
         elif error is not None:
             code = code or _UNKNOWN
         traced = telemetry.traceparent_of(trace.get_current_span()) if telemetry.has_collector() else ""
-        self._counts.ended(self._path, code, time.monotonic() - self._began_s, traced)
+        self._calls.end(code, time.monotonic() - self._began_s, traced)

@@ -41,11 +41,15 @@ class GameRates:
 
     def add(self, game_id: str, events: int, now_s: float) -> None:
         """Called once for each game of a block."""
-        self._turn(now_s)
+        if now_s - self._began_s >= WINDOW_S:
+            self._turn(now_s)
         counts = self._events
-        if game_id not in counts and len(counts) >= GAMES_MAX:
-            game_id = OTHERS
-        counts[game_id] = counts.get(game_id, 0) + events
+        if game_id in counts:
+            counts[game_id] += events
+        else:
+            if len(counts) >= GAMES_MAX:
+                game_id = OTHERS
+            counts[game_id] = counts.get(game_id, 0) + events
 
     def hottest(self, now_s: float) -> dict[str, float]:
         self._turn(now_s)

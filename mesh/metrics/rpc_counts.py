@@ -28,6 +28,11 @@ class MethodCalls:
         """By gRPC status code."""
         self.seconds = Histogram()
 
+    def end(self, code: int, seconds: float, traceparent: str) -> None:
+        """One of those that were opened."""
+        self.ended[code] = self.ended.get(code, 0) + 1
+        self.seconds.observe(seconds, traceparent)
+
 
 class RpcCounts:
     """Of one listener. A path is like "/grandstand.ingest.v1.IngestService/Publish"."""
@@ -37,20 +42,14 @@ class RpcCounts:
         """Durations come with their traces."""
         self._methods: dict[str, MethodCalls] = {}
 
-    def opened(self, path: str) -> None:
-        self._of(path).opened += 1
-
-    def ended(self, path: str, code: int, seconds: float, traceparent: str = "") -> None:
-        calls = self._of(path)
-        calls.ended[code] = calls.ended.get(code, 0) + 1
-        calls.seconds.observe(seconds, traceparent)
-
-    def _of(self, path: str) -> MethodCalls:
+    def open(self, path: str) -> MethodCalls:
+        """Counts one that opens; its `end` is to be called."""
         found = self._methods.get(path)
         if found is None:
             if len(self._methods) >= METHODS_MAX:
                 path = _OTHERS
             found = self._methods.setdefault(path, MethodCalls())
+        found.opened += 1
         return found
 
     # For scrapes: by method, and by method and code.

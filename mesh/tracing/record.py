@@ -15,8 +15,6 @@ from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
 
 from mesh.logs.line import without_secrets
 
-CLIENT_CONTEXT = "grandstand-traceparent"
-"""The header in which the edge hands on a client's own `traceparent`: followed for trusted roles only."""
 EVENTS_MAX = 8
 LINKS_MAX = 32
 ERROR_CHARACTERS_MAX = 300

@@ -388,7 +388,7 @@ class Mesh(RuleBasedStateMachine):
         server.settled(seq, seq, position, shed=verdict == "shed")
         told = server.take_ack()
         if told is not None:
-            self.answers.append(PublishResponse(ack=told))
+            self.answers.append(PublishResponse.FromString(told))
 
     @precondition(lambda self: self.taken)
     @rule()

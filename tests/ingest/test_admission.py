@@ -482,6 +482,5 @@ def test_a_reaction_of_many_by_the_first_player_of_a_game_is_charged_to_it() -> 
     admission.admit("", "g", "vote", own=True, now_s=0.0, producer="server")
     now = admission.calm("g", 1, 0.0, "", "server")
     assert now is not None
-    assert admission.admit_calm("g", "bob", now)
-    admission.charge_calm("g", "bob", 2, now)
+    assert admission.admit_calm("g", "bob", now, 3)
     assert admission._actors.tat("bob", "g") == pytest.approx(now + 3 * admission._actors.event_s)

@@ -38,7 +38,7 @@ from ingest.republish import split_for_republish
 from mesh.catalog.view import CatalogView
 from tests.support import blocks
 from tests.support.blocks import GAME, NOW_S, origin
-from tests.support.intake import UNLIMITED, IntakeRig, Listener, bearer, incoming
+from tests.support.intake import UNLIMITED, IntakeRig, Listener, bearer, incoming, taken_ack
 
 BODIES = {
     "vote": {"vote": Vote(poll_id="mvp", option_ids=["a"])},
@@ -118,7 +118,7 @@ def test_a_refused_event_takes_its_number_and_disturbs_nobody(catalog: CatalogVi
     (batch,) = rig.batches()
     for run in batch.runs:
         run.ticket.stored(run.first, run.last, Position(sequence=1))
-    ack = ann.session.take_ack()
+    ack = taken_ack(ann.session)
     assert ack is not None
     assert ack.origin_seq == 4
 
@@ -169,7 +169,7 @@ def test_relayed_events_are_told_by_their_own_identity(catalog: CatalogView) -> 
     (batch,) = rig.batches()
     for run in batch.runs:
         run.ticket.stored(run.first, run.last, Position(sequence=8))
-    ack = gateway.session.take_ack()
+    ack = taken_ack(gateway.session)
     assert ack is not None
     assert [(r.origin_id, r.origin_seq, r.position.sequence) for r in ack.receipts] == [(origin(1), 41, 8)]
     assert gateway.session.unsettled == 0
@@ -188,7 +188,7 @@ def test_i7_measures_are_shed_first_then_reactions_and_presence_and_nothing_else
     (batch,) = rig.batches()
     for run in batch.runs:
         run.ticket.stored(run.first, run.last, Position(sequence=1))
-    ack = ann.session.take_ack()
+    ack = taken_ack(ann.session)
     assert ack is not None
     assert (ack.origin_seq, list(ack.shed_origin_seqs), ack.shed) == (6, shed, len(shed))
 

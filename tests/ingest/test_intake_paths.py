@@ -24,7 +24,7 @@ from ingest.intake import Intake, Unresolved
 from mesh.catalog.view import CatalogView
 from tests.support import blocks
 from tests.support.blocks import GAME, NOW_S, origin
-from tests.support.intake import UNLIMITED, IntakeRig, Listener, bearer, incoming
+from tests.support.intake import UNLIMITED, IntakeRig, Listener, bearer, incoming, taken_ack
 
 OTHER, SPREAD = "other", "spread"
 CLOSES_AFTER_S = 2
@@ -178,7 +178,7 @@ class Side:
             name: getattr(session, name) for name in ("state", "next_seq", "acked", "relayed", "unsettled")
         }
         told = [(origin_id, seq, repr(error), maybe) for origin_id, seq, error, maybe in self.listener.told]
-        found: dict[str, object] = {"session": state, "told": told, "ack": session.take_ack()}
+        found: dict[str, object] = {"session": state, "told": told, "ack": taken_ack(session)}
         for batch in self.rig.batches():
             tickets = [(getattr(run.ticket, "origin_id", ""), run.first, run.last) for run in batch.runs]
             found[f"partition {batch.partition}"] = rows_of(batch), tickets, batch.bytes, batch.stamped_at_s

@@ -18,7 +18,7 @@ from ingest import session as session_module
 from ingest.session import SEQ_MAX, TABLE, IngestSession, Input, SessionState
 from mesh.auth import Identity
 from tests.support.blocks import NOW_S, origin, origins_of_tests
-from tests.support.intake import Listener, bearer
+from tests.support.intake import Listener, bearer, taken_ack
 from toolbox.local.provision import checkout
 
 
@@ -209,7 +209,7 @@ def test_relayed_events_get_receipts_and_do_not_take_the_streams_numbers() -> No
     assert session.unsettled == 2
     session.relayed_stored(origin(9), 41, at(3))
     session.relayed_refused()
-    ack = session.take_ack()
+    ack = taken_ack(session)
     assert ack is not None
     assert (ack.origin_seq, [(r.origin_id, r.origin_seq, r.position.sequence) for r in ack.receipts]) == (
         0,
@@ -223,14 +223,14 @@ def test_an_ack_waits_for_the_gap_before_it() -> None:
     session, _ = opened()
     taken(session, 4)
     session.settled(3, 4, at(10, partition=2))
-    assert session.take_ack() is None
+    assert taken_ack(session) is None
     session.settled(1, 1, None)
     session.settled(2, 2, at(12))
-    ack = session.take_ack()
+    ack = taken_ack(session)
     assert ack is not None
     assert ack.origin_seq == 4
     assert list(ack.positions) == [at(12), at(10, partition=2)]
-    assert session.take_ack() is None
+    assert taken_ack(session) is None
     assert session.unsettled == 0
 
 
@@ -238,14 +238,14 @@ def test_an_ack_names_what_it_adds_that_was_shed_and_counts_all() -> None:
     session, _ = opened()
     taken(session, 5)
     session.settled(3, 3, None, shed=True)
-    assert session.take_ack() is None, "what is shed waits for what came before it, too"
+    assert taken_ack(session) is None, "what is shed waits for what came before it, too"
     session.settled(1, 2, at(7))
-    ack = session.take_ack()
+    ack = taken_ack(session)
     assert ack is not None
     assert (ack.origin_seq, list(ack.shed_origin_seqs), ack.shed) == (3, [3], 1)
     session.settled(4, 4, None)
     session.settled(5, 5, None, shed=True)
-    ack = session.take_ack()
+    ack = taken_ack(session)
     assert ack is not None
     assert (ack.origin_seq, list(ack.shed_origin_seqs), ack.shed) == (5, [5], 2)
 
@@ -273,7 +273,7 @@ def test_an_ack_never_covers_what_is_not_settled_and_in_the_end_covers_all(data:
                 case "shed":
                     shed |= set(range(first, last + 1))
                     session.settled(first, last, None, shed=True)
-        ack = session.take_ack()
+        ack = taken_ack(session)
         if ack is not None:
             assert ack.origin_seq >= acked
             acked = ack.origin_seq
@@ -283,5 +283,5 @@ def test_an_ack_never_covers_what_is_not_settled_and_in_the_end_covers_all(data:
         assert session.unsettled == sum(last - first + 1 for first, last in pending)
     for first, last in pending:
         session.settled(first, last, at(last))
-    ack = session.take_ack()
+    ack = taken_ack(session)
     assert (ack.origin_seq if ack else acked) == sent

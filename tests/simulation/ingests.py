@@ -61,7 +61,7 @@ class _Stream:
         self._says_soon = False
         ack = self.session.take_ack()
         if ack is not None:
-            self.link.answer(PublishResponse(ack=ack))
+            self.link.answer(PublishResponse.FromString(ack))
         if self.is_ending and not self.session.unsettled:
             self.link.answer(None)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from bench._rows import Row, rows_of
 from grandstand.event.v1.event_pb2 import Event, Position
-from grandstand.ingest.v1.ingest_pb2 import EventBatch, Hello, PublishRequest, Welcome
+from grandstand.ingest.v1.ingest_pb2 import Ack, EventBatch, Hello, PublishRequest, PublishResponse, Welcome
 from grandstand.internal.v1.internal_pb2 import Incoming, IncomingEvent
 from grandstand.wire.errors import GrandstandError
 from ingest.admission import Admission
@@ -33,6 +33,12 @@ def incoming(events: Sequence[Event]) -> Sequence[IncomingEvent]:
     """As ingest reads them."""
     request = PublishRequest(events=EventBatch(events=events))
     return Incoming.FromString(request.SerializeToString()).events.events
+
+
+def taken_ack(session: IngestSession) -> Ack | None:
+    """As the client reads it."""
+    encoded = session.take_ack()
+    return None if encoded is None else PublishResponse.FromString(encoded).ack
 
 
 class Listener:

@@ -215,7 +215,7 @@ class Stream:
             self._settle(event)
         ack = self.session.take_ack()
         if ack is not None:
-            self.say(ack=ack)
+            self.say(ack=PublishResponse.FromString(ack).ack)
         if self.half_closed:
             self.said.put_nowait(None)
 

@@ -34,7 +34,7 @@ from mesh.envoy.bootstrap import bootstrap
 from mesh.envoy.config import Endpoint, EnvoyConfig, JwksFile, JwksUrl, Keys, SecretFile, SocketPath
 from mesh.envoy.contract import KINDS, clusters_of
 from mesh.envoy.tokens import FILE_REFRESH_S
-from mesh.tracing.record import CLIENT_CONTEXT
+from mesh.http2.call import CLIENT_CONTEXT
 from tests.support.certificates import Certificates
 from tests.support.games import run
 from tests.support.servers import eventually

@@ -82,6 +82,54 @@ def test_of_any_bytes_they_and_hpack_say_the_same(block: bytes) -> None:
         assert by_memory(block) == by_hpack(block)
 
 
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-"
+
+
+def traced_block(context: str, *, huffman: bool, more: list[Pair] | None = None) -> bytes:
+    encoder = Encoder()
+    encoder.header_table_size = 0
+    encoder.encode([])
+    fields = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", b"/a.B/C"), (b"te", b"trailers")]
+    fields += [(b"content-type", b"application/grpc"), (b"traceparent", context.encode()), *(more or [])]
+    return encoder.encode([(name, value, True) for name, value in fields], huffman=huffman)
+
+
+@pytest.mark.parametrize("huffman", [False, True])
+def test_blocks_that_differ_in_their_trace_alone_are_decoded_once_and_each_has_its_own(huffman: bool) -> None:
+    behind: list[Pair] = [(b"authorization", b"Bearer x" + bytes([48 + huffman])), (b"x-y", b"z")]
+    found = []
+    for number in range(20):
+        flags = "01" if number % 3 == 0 else "00"
+        context = f"00-{number + 1:032x}-{number + 1:016x}-{flags}"
+        request = field_blocks.decode(traced_block(context, huffman=huffman, more=behind)).request()
+        assert request.path == "/a.B/C"
+        assert dict(request.metadata)["x-y"] == "z"
+        assert request.metadata.authorizations == [f"Bearer x{int(huffman)}"]
+        # Of what is not sampled nobody asks for more.
+        assert request.metadata.contexts[0] in ({context} if flags == "01" or not number else {"", context})
+        found.append(request)
+    assert found[5].path is found[6].path
+    assert "traceparent" not in dict(found[6].metadata), "it was not decoded"
+    client = [(b"grandstand-traceparent", f"{TRACE}00".encode())]
+    for _ in range(4):
+        request = field_blocks.decode(traced_block(f"{TRACE}00", huffman=huffman, more=client)).request()
+        assert request.metadata.contexts == (f"{TRACE}00", f"{TRACE}00"), "a client's is linked to the edge's"
+
+
+@pytest.mark.parametrize("huffman", [False, True])
+def test_a_value_that_looks_like_a_trace_hides_no_field(huffman: bool) -> None:
+    """The cut would end within the field behind it."""
+    looks = b"a\x10\x0btraceparent\x37" + b"0" * 20
+    encoder = Encoder()
+    encoder.header_table_size = 0
+    encoder.encode([])
+    for number in range(4):
+        fields = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", b"/a.B/C"), (b"x-y", looks)]
+        fields += [(b"x-forwarded-for", f"10.0.0.{number}".encode()), (b"x-z", b"0" * 80)]
+        block = encoder.encode([(name, value, True) for name, value in fields], huffman=huffman)
+        assert by_memory(block) == fields == by_hpack(block)
+
+
 def test_a_block_that_sets_the_size_of_the_table_is_for_hpack() -> None:
     assert not field_blocks.is_alone(b"\x20\x82")
     assert not field_blocks.is_alone(b"\x3f\x01")

@@ -71,7 +71,7 @@ def test_the_series_of_a_process_do_not_grow_with_games_or_with_what_clients_inv
     registry.value(d.GATEWAY_GAME_VIEWERS, lambda: hottest({f"game-{n}": n for n in range(1000)}))
     registry.value(d.RPC_OPENED, rpc.opened_by_method)
     for method in range(2 * METHODS_MAX):
-        rpc.opened(f"/a.B/{method}")
+        rpc.open(f"/a.B/{method}")
     found = scraped(registry)
     assert len(found.families["grandstand_gateway_game_viewers"].samples) == 11
     assert len(found.families["grandstand_rpc_opened"].samples) == METHODS_MAX + 1
@@ -83,7 +83,7 @@ def test_calls_are_told_by_method_and_code() -> None:
     registry.value(d.RPC_ENDED, rpc.ended_by_code)
     registry.histogram(d.RPC_SECONDS, rpc.seconds_by_method)
     for code in (0, 0, CANCELLED, UNAVAILABLE, 99):
-        rpc.ended("/a.B/C", code, 0.01)
+        rpc.open("/a.B/C").end(code, 0.01, "")
     found = scraped(registry)
     codes = {
         sample.labels["code"]: sample.value
