@@ -31,7 +31,7 @@ from grandstand.catalog.v1.catalog_pb2_grpc import add_CatalogServiceServicer_to
 from grandstand.support.v1.support_pb2_grpc import add_SupportServiceServicer_to_server
 from grandstand.wire.tasks import end
 from mesh import config, limits, runtime
-from mesh.addresses import Addresses
+from mesh.addresses import AddressKeys
 from mesh.auth import Verifier
 from mesh.auth.access import Access
 from mesh.auth.service import open_verifier
@@ -95,7 +95,7 @@ async def _working(process: runtime.Runtime, verifier: Verifier) -> AsyncIterato
             StandingStore(reading),
             exchange.statuses,
             reads,
-            Addresses(process.config.trusted_hops, process.config.exempt),
+            AddressKeys(process.config.trusted_hops, process.config.exempt),
             access,
             clock.now_s,
         ),

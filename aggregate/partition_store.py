@@ -42,7 +42,7 @@ class Acquired:
     """Until this block is folded, readers are told to wait."""
 
 
-class Renewed(NamedTuple):
+class LeaseRenewed(NamedTuple):
     """A lease was renewed while the state stood at `applied`."""
 
     applied: int
@@ -114,12 +114,12 @@ class PartitionStore:
         identity, _, target = stream.decode().rpartition(" ")
         return Acquired(int(applied), identity, int(target or 0))
 
-    async def renew(self, token: str) -> Renewed | None:
+    async def renew(self, token: str) -> LeaseRenewed | None:
         """None if the lease is lost."""
         renewed = await self._database.run(
             partition_scripts.RENEW, [self._lease, self._applied], [self._value(token), _LEASE_MS]
         )
-        return Renewed(int(renewed)) if isinstance(renewed, bytes) else None
+        return LeaseRenewed(int(renewed)) if isinstance(renewed, bytes) else None
 
     async def look(self, names: Iterable[str], at: str, count: int) -> Looked:
         """Proves that Redis takes a write, and that these keys of the state are as the flushes that the

@@ -30,7 +30,7 @@ from grandstand.wire import actors, ids
 from grandstand.wire.errors import Invalid, Unavailable, Unknown, shown
 from grandstand.wire.topics import TopicPatterns, check_positions
 from mesh import limits, wall_clock
-from mesh.addresses import Addresses, forwarded_for
+from mesh.addresses import AddressKeys, forwarded_for
 from mesh.auth.access import Access
 from mesh.catalog.spreads import Spreads
 from mesh.catalog.watch import CatalogWatch
@@ -183,7 +183,7 @@ class AggregateService(AggregateServiceServicer):
         standings: StandingStore,
         statuses: Callable[[], list[PartitionStatus]],
         waiting: WaitingReads,
-        addresses: Addresses,
+        addresses: AddressKeys,
         access: Access,
         now: Callable[[], float] = wall_clock.now_s,
     ) -> None:

@@ -21,7 +21,7 @@ from grandstand.client.connect import open_channel
 from grandstand.wire import bounds as wire_bounds
 from grandstand.wire import tasks
 from mesh import runtime
-from mesh.addresses import Addresses
+from mesh.addresses import AddressKeys
 from mesh.auth.service import MeshCredentials, open_origins, open_signing_key, open_verifier
 from mesh.catalog.watch import CatalogWatch
 from mesh.config import parse
@@ -65,7 +65,7 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
         )
         personal.announce_to(fan_out.announce)
         checked = checking(verifier, clock, catalog)
-        addresses = Addresses(config.trusted_hops, config.exempt)
+        addresses = AddressKeys(config.trusted_hops, config.exempt)
         guests = Guests(guest_key, checked, GuestLimits(random.random), config.issuer)
         subscribe = SubscribeService(
             *(fan_out, viewer_limits, checked, addresses),

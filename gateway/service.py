@@ -19,7 +19,7 @@ from gateway.sending import Sending, Sends
 from grandstand.gateway.v1 import gateway_pb2 as pb
 from grandstand.wire.errors import Invalid
 from mesh import telemetry, wall_clock
-from mesh.addresses import Addresses, forwarded_for
+from mesh.addresses import AddressKeys, forwarded_for
 from mesh.auth import Identity, Verifies, authorization_of
 from mesh.auth.origins import Origins
 from mesh.http2.call import Accept, Call, Handler, Metadata
@@ -41,7 +41,7 @@ class GatewayService:
         subscribe: Accept,
         verifier: Verifies,
         guests: Guests,
-        addresses: Addresses,
+        addresses: AddressKeys,
         origins: Origins,
         now: Callable[[], float] = wall_clock.now_s,
         clock: Callable[[], float] = time.monotonic,

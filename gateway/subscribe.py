@@ -17,7 +17,7 @@ from gateway.subscription import Subscription, check
 from grandstand.gateway.v1.gateway_pb2 import SubscribeRequest
 from grandstand.wire.errors import GrandstandError, Invalid
 from mesh import wall_clock
-from mesh.addresses import Addresses, forwarded_for
+from mesh.addresses import AddressKeys, forwarded_for
 from mesh.auth import Identity, Revocations, TokenStreams, Verifies, authorization_of
 from mesh.http2.call import Call, Handler
 from mesh.stream_limits import StreamAdmission, StreamLimits
@@ -48,7 +48,7 @@ class SubscribeService:
         registry: ViewerRegistry,
         viewer_limits: StreamLimits,
         verifier: Verifies,
-        addresses: Addresses,
+        addresses: AddressKeys,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = wall_clock.now_s,
         revocations: Revocations | None = None,

@@ -29,7 +29,7 @@ from ingest.service import PUBLISH, SERVICE, STREAM_BOUNDS, IngestService
 from ingest.stream import StreamContext
 from ingest.votes import CastVotes
 from mesh import disk, limits, runtime
-from mesh.addresses import Addresses
+from mesh.addresses import AddressKeys
 from mesh.auth.service import open_origins, open_verifier
 from mesh.catalog.watch import CatalogWatch
 from mesh.config import ServiceConfig, parse
@@ -79,7 +79,7 @@ async def start(process: runtime.Runtime) -> AsyncIterator[None]:
         stream_limits = stream_limits_of(config)
         service = IngestService(
             *(process, context, checking(verifier, clock, catalog).verify, stream_limits),
-            Addresses(config.trusted_hops, config.exempt),
+            AddressKeys(config.trusted_hops, config.exempt),
             config.streams_producer or bounds.STREAMS_PER_PRODUCER_MAX,
             now=clock.now_s,
             revocations=catalog.revocations,

@@ -23,7 +23,7 @@ from ingest.log_capacity import LogCapacity
 from ingest.publisher import BlockPublisher
 from ingest.stream import PublishStream, StreamContext
 from mesh import limits, wall_clock
-from mesh.addresses import Addresses, forwarded_for
+from mesh.addresses import AddressKeys, forwarded_for
 from mesh.auth import Identity, Revocations, TokenStreams, authorization_of
 from mesh.http2.call import Call
 from mesh.jetstream.pipeline import PublishPipeline
@@ -57,7 +57,7 @@ class IngestService:
         context: StreamContext,
         verify: Verify,
         stream_limits: StreamLimits,
-        addresses: Addresses,
+        addresses: AddressKeys,
         producer_streams_max: int = bounds.STREAMS_PER_PRODUCER_MAX,
         now: Callable[[], float] = wall_clock.now_s,
         revocations: Revocations | None = None,

@@ -27,7 +27,7 @@ TRUSTED_HOPS_MAX = 16
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-class Addresses:
+class AddressKeys:
     """`trusted_hops`: how many proxies of the operator's own stand before Envoy. `exempt`: networks without
     bounds."""
 

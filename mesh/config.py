@@ -74,8 +74,8 @@ class ServiceConfig:
     """Where /metrics, /livez and /readyz are served, as `listen`; None: nowhere."""
 
 
-def parse(service: str, arguments: Sequence[str] | None = None) -> ServiceConfig:
-    """Ends the process with a usage line when an argument is missing or malformed."""
+def parser_of(service: str) -> argparse.ArgumentParser:
+    """The options of a service's command line, which are the same for all."""
     parser = argparse.ArgumentParser(
         prog=f"python -m {service}", description=f"Grandstand's {service} service."
     )
@@ -198,6 +198,12 @@ def parse(service: str, arguments: Sequence[str] | None = None) -> ServiceConfig
         metavar="CIDR",
         help="no bound by address applies to this network (repeatable)",
     )
+    return parser
+
+
+def parse(service: str, arguments: Sequence[str] | None = None) -> ServiceConfig:
+    """Ends the process with a usage line when an argument is missing or malformed."""
+    parser = parser_of(service)
     found = parser.parse_args(arguments)
     if found.environment == "production" and os.environ.get(wall_clock.SHIFT_VARIABLE):
         parser.error(

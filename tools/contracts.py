@@ -105,6 +105,9 @@ def drift(root: Path, language: Language) -> Iterator[tuple[Path, bytes | None]]
     with tempfile.TemporaryDirectory() as scratch:
         buf(root, "generate", "--template", language.template, "-o", scratch)
         fresh = _files(Path(scratch) / language.out)
+    if language is PYTHON:
+        # PEP 561: without it type checkers take nothing from an installed stub.
+        fresh |= {path.parent / "py.typed": b"" for path in fresh}
     kept = _files(root / language.out)
     for path in sorted(fresh.keys() | kept.keys()):
         if fresh.get(path) != kept.get(path):

@@ -20,7 +20,7 @@ from grandstand.wire import ids
 from mesh import limits
 from mesh.explain.question import ExplainQuestion, topic_of
 from mesh.recount.partition import Turn
-from mesh.recount.verdict import DEAD_LETTERS, EventVerdict, Fate
+from mesh.recount.verdict import DEAD_LETTERS, EventOutcome, EventVerdict
 
 STEPS_MAX = 500
 _CODES = {3: "INVALID_ARGUMENT", 4: "DEADLINE_EXCEEDED", 5: "NOT_FOUND", 6: "ALREADY_EXISTS"}
@@ -33,7 +33,7 @@ class PartitionFacts:
     """What one partition holds of the question."""
 
     partition: int
-    fates: Sequence[Fate] = ()
+    fates: Sequence[EventOutcome] = ()
     turns: Sequence[Turn] = ()
     letters: Mapping[int, Sequence[str]] = field(default_factory=dict)
     """The reasons of dead letters by sequence."""
@@ -61,7 +61,7 @@ class Facts:
 def tell(question: ExplainQuestion, facts: Facts) -> ExplainResponse:
     """Steps by time, and the sentence that answers."""
     steps: list[Step] = []
-    asked: list[tuple[PartitionFacts, Fate]] = []
+    asked: list[tuple[PartitionFacts, EventOutcome]] = []
     names = _Names(facts.topics)
     for found in facts.partitions:
         for fate in found.fates:
@@ -92,7 +92,7 @@ class _Names:
     def __init__(self, topics: Sequence[Poll | Board]) -> None:
         self._polls = {topic_of(each): each for each in topics if isinstance(each, Poll)}
 
-    def of(self, fate: Fate) -> str:
+    def of(self, fate: EventOutcome) -> str:
         row = fate.row
         kind = row.topic.partition("/")[0]
         match kind:
@@ -106,7 +106,7 @@ class _Names:
                 return "presence"
         return f"event of {row.topic}"
 
-    def _chosen(self, fate: Fate) -> str:
+    def _chosen(self, fate: EventOutcome) -> str:
         poll, bits = self._polls.get(fate.row.topic), fate.row.bits
         places = [at for at in range(64) if bits >> at & 1]
         if poll is None or any(at >= len(poll.options) for at in places):
@@ -119,7 +119,7 @@ def _step(
     at_us: int,
     text: str,
     *,
-    fate: Fate | None = None,
+    fate: EventOutcome | None = None,
     partition: int = 0,
     topic: str = "",
     ingest: str = "",
@@ -135,7 +135,7 @@ def _step(
     return step
 
 
-def _of_event(found: PartitionFacts, fate: Fate, names: _Names) -> list[Step]:
+def _of_event(found: PartitionFacts, fate: EventOutcome, names: _Names) -> list[Step]:
     at, partition, row = fate.sequence, found.partition, fate.row
     ingest = found.ingests.get(at, "")
     origin = ids.origin_of(row.origin, producer=row.producer)
@@ -179,7 +179,7 @@ _UNDONE = {
 }
 
 
-def why(fate: Fate, names: _Names, letters: Sequence[str]) -> str:
+def why(fate: EventOutcome, names: _Names, letters: Sequence[str]) -> str:
     """Why it counts, or does not."""
     row, other = fate.row, fate.other
     at_other = f", stored at {other}" if other else ", in a block that is purged or was not read"
@@ -296,7 +296,7 @@ def _reach(facts: Facts) -> list[Step]:
 def _summary(
     question: ExplainQuestion,
     facts: Facts,
-    asked: Sequence[tuple[PartitionFacts, Fate]],
+    asked: Sequence[tuple[PartitionFacts, EventOutcome]],
     refusals: Sequence[tuple[str, Refusal]],
     sheds: Sequence[Step],
     names: _Names,

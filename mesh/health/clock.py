@@ -56,7 +56,7 @@ class Offset(NamedTuple):
         return self.least_s > _MAX_S or self.most_s < -_MAX_S
 
 
-class Verdict(NamedTuple):
+class ClockVerdict(NamedTuple):
     own_off_s: float = 0.0
     """How far this process's clock is off; 0 while it is ready."""
     leader_off_s: float = 0.0
@@ -83,14 +83,14 @@ def shown(off_s: float) -> str:
     return f"{abs(off_s):.1f} s {'ahead of' if off_s > 0 else 'behind'}"
 
 
-def judge(own: Offset | None, others: Sequence[float]) -> Verdict:
+def judge(own: Offset | None, others: Sequence[float]) -> ClockVerdict:
     """`own`: None while it is not known. `others`: the offsets of the other processes, in seconds."""
     if own is None or not own.is_off:
-        return Verdict()
+        return ClockVerdict()
     agreeing = [own.best_s, *(each for each in others if abs(each - own.best_s) <= _MAX_S)]
     if len(agreeing) >= AGREEING_MIN and 2 * len(agreeing) > 1 + len(others):
-        return Verdict(leader_off_s=-statistics.median(agreeing))
-    return Verdict(own_off_s=own.best_s)
+        return ClockVerdict(leader_off_s=-statistics.median(agreeing))
+    return ClockVerdict(own_off_s=own.best_s)
 
 
 class ClockBoard:
@@ -112,7 +112,7 @@ class ClockBoard:
             del self._heard[next(iter(self._heard))]
         self._heard[name] = (offset_s, now_s)
 
-    def judge(self, own: Offset | None, now_s: float) -> Verdict:
+    def judge(self, own: Offset | None, now_s: float) -> ClockVerdict:
         verdict = judge(own, list(self._voices(now_s).values()))
         if not verdict.leader_off_s:
             self._accused_s = None

@@ -37,7 +37,7 @@ from mesh.catalog.watch import PROBE_CALMLY_S, CatalogWatch
 from mesh.config import ServiceConfig
 from mesh.health import proofs
 from mesh.health.board import REPORT_S
-from mesh.health.clock import ClockBoard, Offset, Verdict, shown
+from mesh.health.clock import ClockBoard, ClockVerdict, Offset, shown
 from mesh.jetstream import subjects
 from mesh.jetstream.bus import Bus
 
@@ -67,7 +67,7 @@ class ClockWatch:
     ) -> None:
         """`wall`: this process's own clock, Unix seconds."""
         self.wall = wall
-        self.verdict = Verdict()
+        self.verdict = ClockVerdict()
         self.proof = proofs.looked_at("clock", OFF_AFTER_S, lambda: self.verdict.problem or None)
         self.catalog = catalog
         self._bus = bus

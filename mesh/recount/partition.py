@@ -33,7 +33,7 @@ from mesh import limits
 from mesh.recount.blocks import EventRow, Undecodable, decode
 from mesh.recount.scope import RecountScope, TopicKey
 from mesh.recount.scores import BoardCount
-from mesh.recount.verdict import EventVerdict, Fate, Undone
+from mesh.recount.verdict import EventOutcome, EventVerdict, Undone
 from mesh.recount.votes import PollCount
 from mesh.recount.windows import SeenBefore, Window, window_of
 
@@ -94,7 +94,7 @@ class PartitionRecount:
         self.games: dict[str, GameState] = {}
         self.topics: dict[TopicKey, TopicState] = {}
         self.windows: dict[bytes, Window] = {}
-        self.fates: list[Fate] = []
+        self.fates: list[EventOutcome] = []
         self.turns: list[Turn] = []
         self.begins_late = False
         """It begins after the first block, and what is not counted here may have been defined before."""
@@ -132,8 +132,8 @@ class PartitionRecount:
 
     def _fate(
         self, row: EventRow, sequence: int, stamp_us: int, stored_at_us: int, verdict: EventVerdict
-    ) -> Fate:
-        fate = Fate(row, sequence, stamp_us, stored_at_us, self.watermark_us, verdict)
+    ) -> EventOutcome:
+        fate = EventOutcome(row, sequence, stamp_us, stored_at_us, self.watermark_us, verdict)
         if self.scope.keeps_fates:
             self.fates.append(fate)
         return fate
@@ -233,7 +233,7 @@ class PartitionRecount:
             window.where[row.seq] = sequence
         return seen, 0 if seen is SeenBefore.NEW else window.where.get(row.seq, 0)
 
-    def _count(self, topic: TopicState, fate: Fate, *, behind: bool) -> None:
+    def _count(self, topic: TopicState, fate: EventOutcome, *, behind: bool) -> None:
         count = topic.count
         if isinstance(count, PollCount):
             count.take(fate, behind=behind)
@@ -286,7 +286,7 @@ class PartitionRecount:
         return None if found is None or found.stage == STAGE_SEALED else found
 
     @staticmethod
-    def _undo(fates: Sequence[Fate], how: str, sequence: int, stored_at_us: int) -> None:
+    def _undo(fates: Sequence[EventOutcome], how: str, sequence: int, stored_at_us: int) -> None:
         for fate in fates:
             fate.undone.append(Undone(how, sequence, stored_at_us))
 

@@ -13,7 +13,7 @@ from grandstand.catalog.v1.catalog_pb2 import (
 from grandstand.internal.v1.internal_pb2 import BoardPartial, SeasonShare
 from grandstand.wire import bounds as wire_bounds
 from mesh import limits
-from mesh.recount.verdict import EventVerdict, Fate
+from mesh.recount.verdict import EventOutcome, EventVerdict
 from mesh.recount.votes import Superseded, undo
 
 TOP_DEFAULT = 10
@@ -30,7 +30,7 @@ class ScoreRow:
     tag: int = 0
     seq: int = 0
     past: Superseded = field(default_factory=Superseded)
-    fates: list[Fate] = field(default_factory=list)
+    fates: list[EventOutcome] = field(default_factory=list)
     """Of the scores that it is made of, those that were counted here."""
 
 
@@ -85,7 +85,7 @@ class BoardCount:
         if self.current > self.first and now_us >= self._ends_us(self.current - 1) + _GRACE_US:
             self.sealed = True
 
-    def take(self, fate: Fate, event_us: float, *, behind: bool) -> None:
+    def take(self, fate: EventOutcome, event_us: float, *, behind: bool) -> None:
         """Judges a new score, and counts it if it counts. `event_us`: its time, within the partition's."""
         number = max(self.number_at(min(event_us, self.last_us)), self.first)
         is_past = number < self.current and self.current > self.first and not self.sealed
@@ -102,7 +102,7 @@ class BoardCount:
         if row.name:
             season.names[row.actor_id] = row.name
 
-    def _combine(self, had: ScoreRow, fate: Fate, points: int, reached: int, *, behind: bool) -> None:
+    def _combine(self, had: ScoreRow, fate: EventOutcome, points: int, reached: int, *, behind: bool) -> None:
         mode, row = self.board.mode, fate.row
         last = had.fates[-1].sequence if had.fates else 0
         if mode == BOARD_MODE_SUM:
@@ -133,7 +133,7 @@ class BoardCount:
         fate.replaced = last
         had.points, had.reached, had.tag, had.seq, had.fates = points, reached, row.tag, row.seq, [fate]
 
-    def remove(self, actor_id: str, number: int) -> list[Fate]:
+    def remove(self, actor_id: str, number: int) -> list[EventOutcome]:
         """The actor's standing of that season is gone. Returns the scores that it was made of."""
         is_past = self.current > self.first and number == self.current - 1 and not self.sealed
         if number != self.current and not is_past:

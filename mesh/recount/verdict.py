@@ -44,7 +44,7 @@ DEAD_LETTERS = frozenset(
 
 
 @dataclass(slots=True)
-class Fate:
+class EventOutcome:
     """Of one stored event, and what came of it later."""
 
     row: EventRow

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from grandstand.catalog.v1.catalog_pb2 import Poll
 from grandstand.internal.v1.internal_pb2 import TallyPartial
 from mesh import limits
-from mesh.recount.verdict import EventVerdict, Fate, Undone
+from mesh.recount.verdict import EventOutcome, EventVerdict, Undone
 
 
 @dataclass(slots=True)
@@ -47,7 +47,7 @@ class VoteRow:
     tag: int
     seq: int
     past: Superseded = field(default_factory=Superseded)
-    fate: Fate | None = None
+    fate: EventOutcome | None = None
     """Of the vote that stands, if it was counted here."""
 
 
@@ -57,7 +57,7 @@ class PollCount:
         self.rows: dict[bytes, VoteRow] = {}
         """By the actor's key."""
 
-    def take(self, fate: Fate, *, behind: bool) -> None:
+    def take(self, fate: EventOutcome, *, behind: bool) -> None:
         """Judges a new vote, and counts it if it counts."""
         row = fate.row
         if not self._is_valid(row.bits):
@@ -88,7 +88,7 @@ class PollCount:
     def _is_valid(self, bits: int) -> bool:
         return 0 < bits < 1 << len(self.poll.options) and bits.bit_count() <= (self.poll.choices_max or 1)
 
-    def void(self, actor_key: bytes) -> Fate | None:
+    def void(self, actor_key: bytes) -> EventOutcome | None:
         """The actor's vote counts no more. Returns the one that did, if it was counted here."""
         row = self.rows.get(actor_key)
         if row is None or not row.options:
@@ -127,6 +127,6 @@ def figures_of(tally: TallyPartial) -> dict[str, object]:
     return figures
 
 
-def undo(fate: Fate | None, how: str, by: Fate) -> None:
+def undo(fate: EventOutcome | None, how: str, by: EventOutcome) -> None:
     if fate is not None:
         fate.undone.append(Undone(how, by.sequence, by.stored_at_us))

@@ -80,7 +80,7 @@ class View(Protocol):
     def lacks(self, partition: int) -> bool: ...
 
 
-class Heard(NamedTuple):
+class ResultsChange(NamedTuple):
     """What a message changed."""
 
     topics: dict[str, list[str]]
@@ -115,7 +115,7 @@ class WatchedPartition:
         self._views.pop(game_id, None)
         self.lacking.discard(game_id)
 
-    def hear(self, message: PartitionResults) -> Heard:
+    def hear(self, message: PartitionResults) -> ResultsChange:
         """Takes a message. Raises DecodeError."""
         views, stream = self._views, message.stream
         floor = self.progress.gap(message)
@@ -125,7 +125,7 @@ class WatchedPartition:
         self.progress.move(message)
         if floor is not None:
             self.lacking.update(game_id for game_id, view in views.items() if view.lacks(self.partition))
-        heard = Heard({}, [])
+        heard = ResultsChange({}, [])
         for game in message.games:
             game_id = game.game_id
             known = views.get(game_id)

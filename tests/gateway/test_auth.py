@@ -36,7 +36,7 @@ from grandstand.gateway.v1.gateway_pb2 import (
 from grandstand.gateway.v1.gateway_pb2_grpc import GatewayServiceStub
 from grandstand.wire import bounds as wire_bounds
 from grandstand.wire.errors import GrandstandError
-from mesh.addresses import Addresses
+from mesh.addresses import AddressKeys
 from mesh.auth import NO_KEYS, KeyRing, SigningKey, Trust, Verifier, parse_ring
 from mesh.stream_limits import StreamLimits
 from tests.support.blocks import origin, origins_of_tests
@@ -101,9 +101,9 @@ async def gateway(
     keys = found or ring(KEY)
     verifier = Verifier(Trust(lambda: keys, issuer=issuer))
     viewer_limits = StreamLimits(bounds.VIEWER_BOUNDS, random=random.random)
-    subscribe = SubscribeService(handed, viewer_limits, verifier, Addresses())
+    subscribe = SubscribeService(handed, viewer_limits, verifier, AddressKeys())
     guests = Guests(guest_key, verifier, GuestLimits(random.random), issuer)
-    service = GatewayService(handed, subscribe.accept, verifier, guests, Addresses(), origins_of_tests())
+    service = GatewayService(handed, subscribe.accept, verifier, guests, AddressKeys(), origins_of_tests())
     async with (
         serving(service.methods(), message_bytes_max=wire_bounds.GATEWAY_MESSAGE_BYTES_MAX) as (_, address),
         open_channel(address, own_connection=True) as channel,

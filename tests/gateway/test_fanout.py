@@ -28,7 +28,7 @@ from grandstand.gateway.v1.gateway_pb2_grpc import GatewayServiceStub
 from grandstand.internal.v1.internal_pb2 import GameResults, PartitionResults
 from grandstand.wire.topics import PersonalTopics
 from mesh import limits
-from mesh.addresses import Addresses
+from mesh.addresses import AddressKeys
 from mesh.auth import NO_KEYS, Trust, Verifier
 from mesh.catalog.watch import CatalogWatch
 from mesh.jetstream import subjects
@@ -109,7 +109,7 @@ async def staged(around: Stores) -> AsyncIterator[Stage]:
     viewer_limits = StreamLimits(gateway_bounds.VIEWER_BOUNDS, random=random.random)
     nobody = Nobody()
     fan_out = FanOut(bus, reads, catalog, viewer_limits, nobody, nobody, draining)
-    subscribe = SubscribeService(fan_out, viewer_limits, Verifier(Trust(lambda: NO_KEYS)), Addresses())
+    subscribe = SubscribeService(fan_out, viewer_limits, Verifier(Trust(lambda: NO_KEYS)), AddressKeys())
     with redis.Redis.from_url(around.redis_url) as store:
         try:
             async with (

@@ -39,7 +39,7 @@ from grandstand.wire import bounds as wire_bounds
 from grandstand.wire import ids
 from grandstand.wire.errors import Exhausted, GrandstandError, OriginRefused, Unavailable, Unknown
 from mesh import telemetry
-from mesh.addresses import Addresses
+from mesh.addresses import AddressKeys
 from mesh.auth import Games, Identity, Trust, Verifier
 from mesh.http2.call import Call, Handler
 from tests.support.blocks import origin, origins_of_tests
@@ -114,7 +114,7 @@ async def gateway(**bounds: int) -> AsyncIterator[Edge]:
     verifier = Verifier(Trust(lambda: keys))
     guests = Guests(None, verifier, GuestLimits(lambda: 0.0))
     origins = origins_of_tests(**bounds)
-    service = GatewayService(relay, subscribe, verifier, guests, Addresses(), origins)
+    service = GatewayService(relay, subscribe, verifier, guests, AddressKeys(), origins)
     async with (
         serving(service.methods(), message_bytes_max=wire_bounds.GATEWAY_MESSAGE_BYTES_MAX) as (_, address),
         open_channel(address, own_connection=True) as channel,

@@ -29,7 +29,7 @@ from grandstand.wire import bounds as wire_bounds
 from grandstand.wire import ids
 from grandstand.wire.errors import GrandstandError, Unauthenticated, Unavailable
 from mesh import limits
-from mesh.addresses import Addresses
+from mesh.addresses import AddressKeys
 from mesh.auth.access import Access
 from mesh.catalog.spreads import Spreads
 from mesh.catalog.view import CatalogView
@@ -179,7 +179,7 @@ def test_i6_a_read_looks_the_game_up_for_a_position_outside_its_spread() -> None
             *(cast(Any, each) for each in (watch, results, None)),
             list,
             WaitingReads(lambda: 0.0),
-            Addresses(),
+            AddressKeys(),
             cast(Any, None),
         )
         context = cast(Any, SimpleNamespace(time_remaining=lambda: None))
@@ -215,7 +215,7 @@ def test_i10_a_read_that_waited_is_refused_if_its_token_ended_meanwhile() -> Non
             *(cast(Any, each) for each in parts),
             list,
             WaitingReads(lambda: 0.0),
-            Addresses(),
+            AddressKeys(),
             cast(Any, SimpleNamespace(reader=reader, standing=reader, public_id=Access.public_id)),
         )
         context = cast(Any, SimpleNamespace(time_remaining=lambda: None, abort=abort))

@@ -12,7 +12,7 @@ import pytest
 from grandstand.wire.errors import Exhausted
 from ingest.service import STREAM_BOUNDS, IngestService
 from ingest.stream import PublishStream, StreamContext
-from mesh.addresses import Addresses, network
+from mesh.addresses import AddressKeys, network
 from mesh.auth import Identity
 from mesh.http2.call import Call
 from mesh.runtime import Runtime
@@ -36,7 +36,7 @@ class Door:
             cast(StreamContext, SimpleNamespace(loop=SimpleNamespace(time=lambda: 0.0))),
             lambda authorization, now_s: self._identity,
             StreamLimits(bounds, random=lambda: 0.5),
-            Addresses(1, (network("127.0.0.0/8"),)),
+            AddressKeys(1, (network("127.0.0.0/8"),)),
             producer,
         )
 

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.addresses import Addresses, forwarded_for, named, network
+from mesh.addresses import AddressKeys, forwarded_for, named, network
 
 HOME, OFFICE, PROXY, ENVOYS_PEER = "203.0.113.7", "198.51.100.1", "192.0.2.9", "10.0.0.1"
 LOOPBACK = (network("127.0.0.0/8"), network("::1"))
 
 
 def of(header: str | None, peer: str = ENVOYS_PEER, hops: int = 0) -> str | None:
-    key = Addresses(hops).of(header, peer)
+    key = AddressKeys(hops).of(header, peer)
     return None if key is None else named(key)
 
 
@@ -70,13 +70,13 @@ def test_several_headers_are_one() -> None:
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "127.0.0.1:80"])
 def test_an_exempt_network_has_no_bound(address: str) -> None:
-    assert Addresses(exempt=LOOPBACK).of(None, address) is None
-    assert Addresses(exempt=LOOPBACK).of(address, HOME) is None
-    assert Addresses().of(None, address) is not None
+    assert AddressKeys(exempt=LOOPBACK).of(None, address) is None
+    assert AddressKeys(exempt=LOOPBACK).of(address, HOME) is None
+    assert AddressKeys().of(None, address) is not None
 
 
 def test_an_exempt_address_exempts_none_of_its_neighbours() -> None:
-    addresses = Addresses(exempt=(network("2001:db8::7"), network(HOME), network("::ffff:10.0.0.0/104")))
+    addresses = AddressKeys(exempt=(network("2001:db8::7"), network(HOME), network("::ffff:10.0.0.0/104")))
     assert addresses.of(None, "2001:db8::7") is None
     assert addresses.of(None, "2001:db8::8") is not None
     assert addresses.of(None, HOME) is None
@@ -86,7 +86,7 @@ def test_an_exempt_address_exempts_none_of_its_neighbours() -> None:
 
 @pytest.mark.parametrize("peer", ["", "unix:/run/x"])
 def test_a_peer_without_an_address_has_no_bound(peer: str) -> None:
-    assert Addresses(1).of(None, peer) is None
+    assert AddressKeys(1).of(None, peer) is None
 
 
 @given(st.one_of(st.ip_addresses(), st.ip_addresses(network="::ffff:0:0/96")))
@@ -101,7 +101,7 @@ def test_an_address_is_what_the_standard_library_says_it_is(
 
 @given(st.text(max_size=80), st.text(max_size=80), st.integers(0, 3))
 def test_no_junk_is_an_error(header: str, peer: str, hops: int) -> None:
-    Addresses(hops, LOOPBACK).of(header, peer)
+    AddressKeys(hops, LOOPBACK).of(header, peer)
 
 
 @pytest.mark.parametrize("text", ["", "10.0.0.1/8", "somewhere", "10.0.0.0/33"])
@@ -112,4 +112,4 @@ def test_what_is_no_network_is_told(text: str) -> None:
 
 def test_hops_out_of_bounds_are_told() -> None:
     with pytest.raises(ValueError, match="is -1; 0 to 16"):
-        Addresses(-1)
+        AddressKeys(-1)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from gateway import bounds as gateway_bounds
 from grandstand.wire.errors import Exhausted
 from mesh import limits
-from mesh.addresses import Addresses
+from mesh.addresses import AddressKeys
 from mesh.stream_limits import StreamAdmission, StreamBounds, StreamLimits
 
 HOME, OFFICE = "203.0.113.7", "198.51.100.1"
@@ -27,7 +27,7 @@ def limits_of(viewers: int = 1_000, actor: int = 1_000, address: int = 1_000, se
 
 
 def key(address: str | None) -> int | None:
-    return Addresses().of(None, address or "")
+    return AddressKeys().of(None, address or "")
 
 
 def refusal(

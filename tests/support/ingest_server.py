@@ -37,7 +37,7 @@ from ingest.service import PUBLISH, IngestService
 from ingest.stream import StreamContext
 from ingest.votes import CastVotes
 from mesh import limits
-from mesh.addresses import Addresses
+from mesh.addresses import AddressKeys
 from mesh.auth import Identity
 from mesh.catalog.view import Definition
 from mesh.catalog.watch import CatalogWatch
@@ -176,7 +176,7 @@ async def serving(
         runtime = cast(Runtime, SimpleNamespace(draining=draining))
         stream_limits = StreamLimits(ingest_service.STREAM_BOUNDS, random=random.random)
         service = IngestService(
-            *(runtime, context, lambda authorization, now_s: who, stream_limits, Addresses()),
+            *(runtime, context, lambda authorization, now_s: who, stream_limits, AddressKeys()),
             revocations=catalog.revocations,
         )
         publisher.on_room(service.resume_streams)

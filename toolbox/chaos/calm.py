@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 
-from toolbox.chaos.entries import Entry, Fate
+from toolbox.chaos.entries import Entry, EventStatus
 
 WRONG_AFTER_S = 15.0
 """After so much calm every result shows what was acked, and nothing is unanswered or stands still."""
@@ -72,7 +72,7 @@ class Unanswered:
 
     def oldest_s(self, now_s: float) -> float:
         """Since when the oldest has been waiting; `now_s` when none is."""
-        while self._waiting and self._waiting[0][0].fate is not Fate.SENT:
+        while self._waiting and self._waiting[0][0].fate is not EventStatus.SENT:
             self._waiting.popleft()
         return self._waiting[0][1] if self._waiting else now_s
 

@@ -33,7 +33,7 @@ from grandstand.aggregate.v1.aggregate_pb2 import (
 )
 from grandstand.catalog.v1.catalog_pb2 import STAGE_SEALED
 from toolbox.chaos import scene
-from toolbox.chaos.entries import Entry, Fate
+from toolbox.chaos.entries import Entry, EventStatus
 
 TopicKey = tuple[str, str]
 """(game_id, topic)"""
@@ -74,7 +74,7 @@ def compare(
     """`states`: of every topic that entries name; a missing one counts for nothing. `partly`: topics of which
     not all was seen, so that nothing of them is found lost."""
     by_topic: dict[TopicKey, list[Entry]] = defaultdict(list)
-    fates: Counter[Fate] = Counter()
+    fates: Counter[EventStatus] = Counter()
     for entry in entries:
         by_topic[(entry.game_id, entry.topic)].append(entry)
         fates[entry.fate] += 1
@@ -86,18 +86,18 @@ def compare(
     ]
     lost = sum(finding.lost for finding in findings)
     return Verdict(
-        acked=fates[Fate.ACKED],
-        counted=fates[Fate.ACKED] - lost,
+        acked=fates[EventStatus.ACKED],
+        counted=fates[EventStatus.ACKED] - lost,
         lost=lost,
         doubled=sum(finding.doubled for finding in findings),
-        uncertain=fates[Fate.UNCERTAIN] + fates[Fate.SENT],
+        uncertain=fates[EventStatus.UNCERTAIN] + fates[EventStatus.SENT],
         findings=[finding for finding in findings if finding.notes],
     )
 
 
 def _unsure(told: Iterable[Entry]) -> list[Entry]:
     """As if nobody knew what was acked."""
-    return [replace(e, fate=Fate.UNCERTAIN) if e.fate is Fate.ACKED else e for e in told]
+    return [replace(e, fate=EventStatus.UNCERTAIN) if e.fate is EventStatus.ACKED else e for e in told]
 
 
 def unsealed(states: Mapping[TopicKey, TopicState], closed: Iterable[TopicKey]) -> list[TopicKey]:
@@ -143,7 +143,7 @@ def _compare_tally(finding: Finding, told: list[Entry], tally: TallyResult, *, r
         outcomes = _outcomes(votes, replaces)
         voters_least += all(outcomes)
         voters_most += any(outcomes)
-        if any(vote.fate is Fate.VOIDED for vote in votes):
+        if any(vote.fate is EventStatus.VOIDED for vote in votes):
             voided_least += not any(outcomes)
             voided_most += not all(outcomes)
         named = [dict.fromkeys(vote.options, int(vote.amount)) if vote else {} for vote in outcomes]
@@ -179,11 +179,11 @@ def _compare_tally(finding: Finding, told: list[Entry], tally: TallyResult, *, r
 
 def _outcomes(votes: list[Entry], replaces: bool) -> list[Entry | None]:
     """Which of an actor's votes may be the one that counts; None: none at all."""
-    acked = [vote for vote in votes if vote.fate is Fate.ACKED]
+    acked = [vote for vote in votes if vote.fate is EventStatus.ACKED]
     possible: list[Entry | None] = [
         vote
         for vote in votes
-        if vote.fate not in (Fate.REFUSED, Fate.VOIDED)
+        if vote.fate not in (EventStatus.REFUSED, EventStatus.VOIDED)
         and not any(_outlasts(other, vote, replaces) for other in acked if other is not vote)
     ]
     return possible if acked else [*possible, None]
@@ -200,7 +200,7 @@ def _outlasts(acked: Entry, vote: Entry, replaces: bool) -> bool:
         return acked.order < vote.order
     if acked.origin == vote.origin:
         return acked.order > vote.order
-    return vote.fate is Fate.ACKED and vote.acked_at < acked.sent_at
+    return vote.fate is EventStatus.ACKED and vote.acked_at < acked.sent_at
 
 
 def _compare_sum(finding: Finding, told: list[Entry], board: BoardResult) -> None:
@@ -220,8 +220,8 @@ def _compare_sum(finding: Finding, told: list[Entry], board: BoardResult) -> Non
 def _compare_best(finding: Finding, told: list[Entry], board: BoardResult) -> None:
     points = {entry.actor_id: entry.points for entry in board.entries}
     for actor_id, scores in _by_actor(told).items():
-        acked = max((score.amount for score in scores if score.fate is Fate.ACKED), default=0)
-        most = max((score.amount for score in scores if score.fate is not Fate.REFUSED), default=0)
+        acked = max((score.amount for score in scores if score.fate is EventStatus.ACKED), default=0)
+        most = max((score.amount for score in scores if score.fate is not EventStatus.REFUSED), default=0)
         found = points.pop(actor_id, 0)
         finding.off(f"the best of {actor_id}", found, acked, max(acked, most), max(int(acked), found, 1))
     for actor_id in points:
@@ -243,9 +243,9 @@ def _compare_pulse(finding: Finding, told: list[Entry], pulse: PulseResult) -> N
 
 def _compare_metric(finding: Finding, told: list[Entry], metric: MetricResult) -> None:
     finding.off("the count", metric.count, *_bounds(told))
-    acked = [entry.amount for entry in told if entry.fate is Fate.ACKED]
+    acked = [entry.amount for entry in told if entry.fate is EventStatus.ACKED]
     if acked and metric.count and not finding.notes:
-        possible = [entry.amount for entry in told if entry.fate is not Fate.REFUSED]
+        possible = [entry.amount for entry in told if entry.fate is not EventStatus.REFUSED]
         for what, found, bounds in (
             ("the least value", metric.min, (min(possible), min(acked))),
             ("the greatest value", metric.max, (max(acked), max(possible))),
@@ -254,15 +254,17 @@ def _compare_metric(finding: Finding, told: list[Entry], metric: MetricResult) -
 
 
 def _compare_audience(finding: Finding, told: list[Entry], audience: AudienceResult) -> None:
-    acked = {entry.actor_id for entry in told if entry.fate is Fate.ACKED}
-    possible = {entry.actor_id for entry in told if entry.fate is not Fate.REFUSED}
+    acked = {entry.actor_id for entry in told if entry.fate is EventStatus.ACKED}
+    possible = {entry.actor_id for entry in told if entry.fate is not EventStatus.REFUSED}
     finding.off("the uniques", audience.uniques, len(acked), len(possible))
 
 
 def _bounds(sent: Iterable[Entry]) -> tuple[int, int]:
     """How many of these counted at least and at most."""
     fates = Counter(entry.fate for entry in sent)
-    return fates[Fate.ACKED], fates[Fate.ACKED] + fates[Fate.UNCERTAIN] + fates[Fate.SENT]
+    return fates[EventStatus.ACKED], fates[EventStatus.ACKED] + fates[EventStatus.UNCERTAIN] + fates[
+        EventStatus.SENT
+    ]
 
 
 def _by_actor(told: Iterable[Entry]) -> dict[str, list[Entry]]:

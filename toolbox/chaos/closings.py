@@ -24,7 +24,7 @@ _HALF_WAY = 0.45
 
 
 @dataclass(frozen=True, slots=True)
-class Closing:
+class PlannedClose:
     """`at_s` counts from the beginning of the load."""
 
     at_s: float
@@ -32,7 +32,7 @@ class Closing:
     by_hand: bool
 
 
-def closings(seed: int, seconds: float, strikes: Sequence[Strike]) -> list[Closing]:
+def closings(seed: int, seconds: float, strikes: Sequence[Strike]) -> list[PlannedClose]:
     """In the order of their moments; the same in every game that closes polls."""
     random = Random(f"closings {seed}")
     long = [strike.at_s for strike in strikes if strike.kind in (Kind.FREEZE, Kind.CUT)]
@@ -41,7 +41,7 @@ def closings(seed: int, seconds: float, strikes: Sequence[Strike]) -> list[Closi
     by_itself = [at_s + _BETWEEN_S for at_s in by_hand[:-1]] or [seconds * _HALF_WAY]
     moments = sorted([*((at_s, True) for at_s in by_hand), *((at_s, False) for at_s in by_itself)])
     return [
-        Closing(round(at_s, 3), f"closing-{n}", hand)
+        PlannedClose(round(at_s, 3), f"closing-{n}", hand)
         for n, (at_s, hand) in enumerate(moments, 1)
         if at_s < seconds
     ]

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 
-class Fate(enum.Enum):
+class EventStatus(enum.Enum):
     """What its client knows of an event."""
 
     SENT = "sent"
@@ -45,7 +45,7 @@ class Entry:
     """Of a score its points, of a reaction its count, of a measure its value, of a vote its weight."""
     origin: str = ""
     """Which of the actor's devices sent it; `order` rises within one."""
-    fate: Fate = Fate.SENT
+    fate: EventStatus = EventStatus.SENT
     sent_at: int = 0
     acked_at: int = 0
     """In turns of the book: what was sent after something was acked is stored after it."""
@@ -73,7 +73,7 @@ class Book:
 
     def ack(self, entry: Entry, positions: Iterator[tuple[int, int]]) -> None:
         """`positions`: where it is stored, as (partition, sequence)."""
-        self._settle(entry, Fate.ACKED)
+        self._settle(entry, EventStatus.ACKED)
         entry.acked_at = self._next_turn()
         self.acked += 1
         for partition, sequence in positions:
@@ -81,28 +81,28 @@ class Book:
                 self.positions[partition] = sequence
 
     def refuse(self, entry: Entry, code: str, *, maybe_stored: bool) -> None:
-        self._settle(entry, Fate.UNCERTAIN if maybe_stored else Fate.REFUSED)
+        self._settle(entry, EventStatus.UNCERTAIN if maybe_stored else EventStatus.REFUSED)
         self.refusals[f"{code} {entry.topic}"] += 1
 
     def shed_it(self, entry: Entry, *, maybe_stored: bool) -> None:
         """The mesh was under pressure."""
-        self._settle(entry, Fate.UNCERTAIN if maybe_stored else Fate.REFUSED)
+        self._settle(entry, EventStatus.UNCERTAIN if maybe_stored else EventStatus.REFUSED)
         self.shed[entry.topic] += 1
 
     def void(self, entry: Entry) -> None:
         """Its vote was voided, or its score removed, after it was acked."""
-        assert entry.fate is Fate.ACKED, f"taken back before it was acked: {entry}"
-        entry.fate = Fate.VOIDED
+        assert entry.fate is EventStatus.ACKED, f"taken back before it was acked: {entry}"
+        entry.fate = EventStatus.VOIDED
 
     def give_up(self, entry: Entry) -> None:
         """Its client ended without an answer."""
-        self._settle(entry, Fate.UNCERTAIN)
+        self._settle(entry, EventStatus.UNCERTAIN)
 
     def _next_turn(self) -> int:
         self._turn += 1
         return self._turn
 
-    def _settle(self, entry: Entry, fate: Fate) -> None:
-        assert entry.fate is Fate.SENT, f"told twice: {entry}"
+    def _settle(self, entry: Entry, fate: EventStatus) -> None:
+        assert entry.fate is EventStatus.SENT, f"told twice: {entry}"
         entry.fate = fate
         self.outstanding -= 1

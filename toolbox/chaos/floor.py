@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from grandstand.aggregate.v1.aggregate_pb2 import TopicState
 from toolbox.chaos import scene
-from toolbox.chaos.entries import Entry, Fate
+from toolbox.chaos.entries import Entry, EventStatus
 from toolbox.chaos.monotone import figures
 
 Floor = Mapping[str, Mapping[str, int]]
@@ -24,7 +24,11 @@ def floor(entries: Iterable[Entry], game_id: str) -> Floor:
     actors: dict[str, set[str]] = defaultdict(set)
     for entry in entries:
         topic = entry.topic
-        if entry.fate is not Fate.ACKED or entry.game_id != game_id or topic.startswith(scene.SEASON_TOPICS):
+        if (
+            entry.fate is not EventStatus.ACKED
+            or entry.game_id != game_id
+            or topic.startswith(scene.SEASON_TOPICS)
+        ):
             continue
         figure = found[topic]
         actors[topic].add(entry.actor_id)

@@ -36,7 +36,7 @@ from grandstand.client import Backend, ClientError, Publisher, Receipt, Refused,
 from grandstand.event.v1.event_pb2 import Event, Position, Reaction, Score, Vote
 from mesh.jetstream.bus import Bus
 from toolbox.chaos import checker, leftovers, scene
-from toolbox.chaos.entries import Book, Entry, Fate
+from toolbox.chaos.entries import Book, Entry, EventStatus
 from toolbox.chaos.stage import Mesh
 
 NAMES = 50
@@ -235,7 +235,7 @@ class _Life:
         """Takes the n-th event back if it was acked; some of the actors act once more."""
         await asyncio.wait([receipt], timeout=_WITHIN_S)
         entry = self.book.entries[n]
-        if entry.fate is not Fate.ACKED:
+        if entry.fate is not EventStatus.ACKED:
             return []
         await take_back(entry)
         self.book.void(entry)

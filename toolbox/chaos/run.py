@@ -24,7 +24,7 @@ from toolbox.chaos import checker
 from toolbox.chaos import scene as scenes
 from toolbox.chaos.checker import TopicKey
 from toolbox.chaos.clients import ClientContext
-from toolbox.chaos.closings import Closing, closings
+from toolbox.chaos.closings import PlannedClose, closings
 from toolbox.chaos.crew import crew
 from toolbox.chaos.entries import Book, Entry
 from toolbox.chaos.fault_injector import FaultInjector
@@ -291,7 +291,7 @@ class ChaosRun:
         """Those that close by hand, each at its moment, while votes come in; at the end what is left."""
         begun_at = asyncio.get_running_loop().time()
 
-        async def close(game_id: str, closing: Closing) -> None:
+        async def close(game_id: str, closing: PlannedClose) -> None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(begun_at + closing.at_s):
                     await self.stop.wait()

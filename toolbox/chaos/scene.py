@@ -37,7 +37,7 @@ from grandstand.catalog.v1.catalog_pb2 import (
 )
 from grandstand.wire import bounds as wire_bounds
 from mesh import limits
-from toolbox.chaos.closings import Closing
+from toolbox.chaos.closings import PlannedClose
 
 OPTIONS = ("red", "blue", "green", "gold")
 KINDS = ("fire", "clap", "wow", "boo", "heart", "star")
@@ -66,7 +66,7 @@ class GameScene:
     spread: int
     share: float
     """Of the load."""
-    closings: tuple[Closing, ...]
+    closings: tuple[PlannedClose, ...]
     """In the order of their moments."""
     sum_boards: tuple[str, ...]
     season_ends_at_s: float
@@ -114,7 +114,7 @@ class GameScene:
         return found
 
 
-def scenes(seconds: float, events_per_s: float, closings: Sequence[Closing] = ()) -> list[GameScene]:
+def scenes(seconds: float, events_per_s: float, closings: Sequence[PlannedClose] = ()) -> list[GameScene]:
     """The games of a run; `SUM_SHARE` of their events are scores on boards that sum."""
     found = []
     for name, spread, share, closes in (

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from toolbox.local import provision
 from toolbox.local.errors import MeshError
 
 
@@ -28,6 +29,7 @@ def bench(
 
     Example: ./grandstand bench latency --json
     """
+    provision.require_checkout("bench")
     known = names()
     if name in ("--help", "-h"):
         typer.echo(context.get_help())

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from toolbox.cli.home import HomeOption
+from toolbox.local import provision
 from toolbox.local.running import home_of
 
 
@@ -35,4 +36,6 @@ def certs(
     place.create()
     made = certificates.make(place.root / "certs", name or ())
     print(f"trust:  {made.authority} (in a browser, or curl --cacert)")
-    print(f"run:    ./grandstand up --edge-tls-cert {made.chain} --edge-tls-key {made.key}")
+    print(
+        provision.as_typed(f"run:    ./grandstand up --edge-tls-cert {made.chain} --edge-tls-key {made.key}")
+    )

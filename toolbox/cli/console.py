@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from grandstand.wire.errors import GrandstandError
 from toolbox.local.errors import MeshError, from_os
-from toolbox.local.provision import ProvisionError
+from toolbox.local.provision import ProvisionError, as_typed
 
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
@@ -30,7 +30,7 @@ def fail(message: str, code: int = EXIT_FAILED) -> NoReturn:
 
 def say(line: str) -> None:
     """A line beside the output of a command, such as a warning."""
-    print(f"grandstand: {line}", file=sys.stderr, flush=True)
+    print(f"grandstand: {as_typed(line)}", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

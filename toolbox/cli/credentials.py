@@ -30,7 +30,7 @@ TokenOption = Annotated[
         envvar="GRANDSTAND_TOKEN",
         show_envvar=True,
         show_default="the home's development key makes one",
-        help="Act as this token says; ./grandstand token makes one.",
+        help="Act as this token says; grandstand token makes one.",
     ),
 ]
 

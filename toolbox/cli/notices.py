@@ -174,7 +174,7 @@ def _said(answer: Any, notice: Any, actors: list[str]) -> str:
         times = notice.schedule.repeat.times
         often = f", the first of {times} times" if times else ""
         return (
-            f"Goes to {whom} at {day_and_clock(answer.due_at)}{often}; ./grandstand {way_back} takes it back."
+            f"Goes to {whom} at {day_and_clock(answer.due_at)}{often}; grandstand {way_back} takes it back."
         )
     return f"Sent to {whom} under key {notice.key}."
 

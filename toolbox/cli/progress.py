@@ -19,6 +19,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from toolbox.local import provision
 from toolbox.local.status import MeshStatus, ServiceStatus
 
 _COLOURS = ("cyan", "green", "yellow", "blue", "magenta", "bright_cyan", "bright_green", "bright_yellow")
@@ -107,7 +108,8 @@ def announce(console: Console, status: MeshStatus, took_s: float, detached: bool
             console.print(
                 f"  [red]{service.name} is {escape(_said(service))}[/] (log: {escape(service.log)})"
             )
-    console.print("./grandstand down stops it.\n" if detached else "Ctrl-C stops it.\n", highlight=False)
+    way = provision.as_typed("./grandstand down stops it.\n") if detached else "Ctrl-C stops it.\n"
+    console.print(way, highlight=False)
 
 
 def status_table(status: MeshStatus) -> Table:

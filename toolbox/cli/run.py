@@ -44,7 +44,7 @@ def up(
     home: HomeOption = None,
     detach: Annotated[
         bool,
-        typer.Option("--detach", "-d", help="Return when the mesh is ready; ./grandstand down stops it."),
+        typer.Option("--detach", "-d", help="Return when the mesh is ready; grandstand down stops it."),
     ] = False,
     demo: Annotated[
         bool | None,

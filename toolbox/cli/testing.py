@@ -48,6 +48,7 @@ def test(context: typer.Context) -> None:
     if context.args in (["--help"], ["-h"]):
         typer.echo(context.get_help())
         raise typer.Exit
+    provision.require_checkout("test")
     if find_spec("pytest") is None:
         _fail("pytest is not installed in this Python; ./grandstand test installs it")
     root = provision.checkout()

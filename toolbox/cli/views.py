@@ -160,7 +160,7 @@ def game_table(listed: catalog.GetGameResponse) -> RenderableType:
     if listed.polls or listed.boards:
         parts.append(topics_table([*listed.polls, *listed.boards]))
     if listed.more:
-        parts.append(Text("There are more: ./grandstand poll list, board list.", style="dim"))
+        parts.append(Text("There are more: grandstand poll list, board list.", style="dim"))
     return Group(*parts)
 
 

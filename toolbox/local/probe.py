@@ -26,7 +26,7 @@ from toolbox.local.spec import (
     RedisProbe,
     RunningProbe,
 )
-from toolbox.local.store_probe import Heard
+from toolbox.local.store_probe import ProbeAnswer
 from toolbox.local.store_users import monitor_path
 
 TIMEOUT_S = 5.0
@@ -44,24 +44,24 @@ _NO_ANSWER = (
 )
 
 
-async def ask(probe: Probe) -> Heard:
+async def ask(probe: Probe) -> ProbeAnswer:
     """Never raises for what the peer does."""
     try:
         async with asyncio.timeout(TIMEOUT_S):
             return await _ask(probe)
     except _NO_ANSWER:
-        return Heard(Answer.SILENT)
+        return ProbeAnswer(Answer.SILENT)
 
 
-async def _ask(probe: Probe) -> Heard:
+async def _ask(probe: Probe) -> ProbeAnswer:
     match probe:
         case RunningProbe():
-            return Heard(Answer.SERVING)
+            return ProbeAnswer(Answer.SERVING)
         case GrpcProbe(port, services):
-            return Heard(await _grpc(port, services))
+            return ProbeAnswer(await _grpc(port, services))
         case HttpProbe(port, path):
             status, _ = await get(port, path)
-            return Heard(Answer.SERVING if status == 200 else Answer.ALIVE)
+            return ProbeAnswer(Answer.SERVING if status == 200 else Answer.ALIVE)
         case NatsProbe(port, monitor_port, password):
             status, body = await get(monitor_port, f"{monitor_path(password)}/healthz")
             if status != 200:
@@ -72,7 +72,7 @@ async def _ask(probe: Probe) -> Heard:
             async with _connection(port) as (reader, writer):
                 return await store_probe.valkey(reader, writer, password)
         case EnvoyProbe(admin, clusters):
-            return Heard(await _envoy(admin, clusters))
+            return ProbeAnswer(await _envoy(admin, clusters))
 
 
 @contextlib.asynccontextmanager

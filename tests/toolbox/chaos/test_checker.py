@@ -18,7 +18,7 @@ from grandstand.catalog.v1.catalog_pb2 import STAGE_CLOSED, STAGE_OPEN, STAGE_SE
 from toolbox.chaos import scene
 from toolbox.chaos.checker import TopicKey, Verdict, compare, shows_score, unsealed
 from toolbox.chaos.closings import closings
-from toolbox.chaos.entries import Book, Entry, Fate
+from toolbox.chaos.entries import Book, Entry, EventStatus
 from toolbox.chaos.floor import below, floor
 from toolbox.chaos.monotone import setback
 from toolbox.chaos.stalls import Stalls
@@ -139,14 +139,14 @@ def test_one_lost_and_another_doubled_do_not_make_up_for_each_other_on_a_board(
     assert found(verdict) == (1, 1), verdict.findings
 
 
-@pytest.mark.parametrize("fate", [Fate.UNCERTAIN, Fate.SENT])
+@pytest.mark.parametrize("fate", [EventStatus.UNCERTAIN, EventStatus.SENT])
 @given(seed=st.integers(0, 2**32), data=st.data())
-def test_what_was_not_answered_may_count_or_not(fate: Fate, seed: int, data: st.DataObject) -> None:
+def test_what_was_not_answered_may_count_or_not(fate: EventStatus, seed: int, data: st.DataObject) -> None:
     entries = history(seed)
     unsure = data.draw(st.lists(st.sampled_from(entries), max_size=20, unique_by=id))
     for entry in unsure:
         entry.fate = fate
-    counted = [e for e in entries if e.fate is Fate.ACKED or data.draw(st.booleans())]
+    counted = [e for e in entries if e.fate is EventStatus.ACKED or data.draw(st.booleans())]
     verdict = compare(entries, count(counted))
     assert found(verdict) == (0, 0), verdict.findings
     assert verdict.uncertain == len(unsure)
@@ -157,7 +157,7 @@ def test_a_refused_event_that_was_counted_all_the_same_is_found(seed: int, data:
     entries = history(seed)
     sums = [entry for entry in entries if entry.topic.startswith(("board/sum-", "poll/final", "pulse/"))]
     refused = data.draw(st.sampled_from(sums))
-    refused.fate = Fate.REFUSED
+    refused.fate = EventStatus.REFUSED
     assert found(compare(entries, count(e for e in entries if e is not refused))) == (0, 0)
     assert found(compare(entries, count(entries))) == (0, 1)
 
@@ -172,7 +172,7 @@ def test_results_that_are_missing_altogether_are_lost() -> None:
 def test_an_event_is_told_its_fate_once() -> None:
     book = Book()
     entry = history(1, 1)[0]
-    entry.fate = Fate.SENT
+    entry.fate = EventStatus.SENT
     book.sent(entry)
     book.ack(entry, iter([(3, 8), (4, 9)]))
     assert (book.outstanding, book.acked, book.positions) == (0, 1, {3: 8, 4: 9})

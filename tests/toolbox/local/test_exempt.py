@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from mesh.addresses import Addresses, network
+from mesh.addresses import AddressKeys, network
 from toolbox.cli.run import exempt_networks
 from toolbox.local.errors import MeshError
 from toolbox.local.exempt import arguments, own_networks
 
 
 def test_a_mesh_for_development_exempts_this_machine_and_nobody_else() -> None:
-    at = Addresses(exempt=exempt_networks(None, is_strict=False))
+    at = AddressKeys(exempt=exempt_networks(None, is_strict=False))
     for own in ("127.0.0.1", "127.9.9.9", "::1", *(str(each.network_address) for each in own_networks())):
         assert at.of(own, "") is None
     assert at.of("203.0.113.7", "") is not None

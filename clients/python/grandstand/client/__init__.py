@@ -1,5 +1,7 @@
 """The reference client: how a service owner talks to the mesh, in Python over grpc.aio.
 
+    from grandstand.client import Event, Publisher, Viewer, Vote, open_channel
+
     async with open_channel("127.0.0.1:8080") as channel:
         async with Publisher(channel, token=my_token) as publisher:
             vote = Vote(poll_id="mvp", option_ids=["ana"])
@@ -35,6 +37,16 @@ if TYPE_CHECKING:
     from grandstand.client.publisher import Publisher
     from grandstand.client.state_cache import StateCache, includes
     from grandstand.client.viewer import Viewer
+    from grandstand.event.v1.event_pb2 import (
+        Custom,
+        Event,
+        Measure,
+        Position,
+        Presence,
+        Reaction,
+        Score,
+        Vote,
+    )
 
 __all__ = [
     "Backend",
@@ -42,17 +54,25 @@ __all__ = [
     "BlockingPublisher",
     "BufferFull",
     "ClientError",
+    "Custom",
     "Dropped",
+    "Event",
+    "Measure",
     "Notices",
+    "Position",
+    "Presence",
     "Publisher",
     "PublisherCounts",
+    "Reaction",
     "Receipt",
     "Refused",
+    "Score",
     "SessionLost",
     "Shed",
     "StateCache",
     "Token",
     "Viewer",
+    "Vote",
     "address_of",
     "call_metadata",
     "includes",
@@ -71,9 +91,9 @@ _MODULES = {
     "PublisherCounts": "publish_driver",
     "Receipt": "pending",
     "Refused": "errors",
-    "StateCache": "state_cache",
     "SessionLost": "errors",
     "Shed": "errors",
+    "StateCache": "state_cache",
     "Token": "credentials",
     "Viewer": "viewer",
     "address_of": "connect",
@@ -81,10 +101,13 @@ _MODULES = {
     "includes": "state_cache",
     "open_channel": "connect",
 }
+_MESSAGES = "grandstand.event.v1.event_pb2"
 
+if not TYPE_CHECKING:
 
-def __getattr__(name: str) -> object:
-    """On first use: who needs only a pure part of the client does not load grpc."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    def __getattr__(name: str) -> object:
+        """On first use: who needs only a pure part of the client does not load grpc."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module = f"{__name__}.{_MODULES[name]}" if name in _MODULES else _MESSAGES
+        return getattr(import_module(module), name)

@@ -1,0 +1,219 @@
+"""The two wheels and the npm package: built from this checkout, installed into empty environments, and used.
+
+What runs is what docs/client-python.md and docs/client-browser.md show. One mesh serves all of it: that of
+the installed command, in a folder that holds a `mesh` and a `gateway` of another project.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from urllib.request import urlopen
+
+import pytest
+from playwright.sync_api import expect, sync_playwright
+
+from tests.browser.conftest import FLAGS, PATIENCE_MS
+from toolbox.local import provision
+from toolbox.local.ports import Ports
+from toolbox.local.provision import checkout
+
+pytestmark = pytest.mark.timeout(600)
+
+WITHIN_S = 300.0
+CREATE_VITE = "create-vite@9.3.0"
+
+
+def run(*command: str | Path, cwd: Path, env: Mapping[str, str] | None = None, status: int = 0) -> str:
+    """What it printed on both outputs; the status must be as said."""
+    done = subprocess.run(
+        command, cwd=cwd, env=env, capture_output=True, text=True, timeout=WITHIN_S, stdin=subprocess.DEVNULL
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == status, said
+    return said
+
+
+def snippet(document: str, language: str, number: int = 0) -> str:
+    found = re.findall(rf"```{language}\n(.*?)```", (checkout() / document).read_text(), re.DOTALL)
+    return str(found[number])
+
+
+class Venv:
+    """An environment without any package, not even pip."""
+
+    def __init__(self, folder: Path) -> None:
+        self.bin = folder / "bin"
+        self._folder = folder
+        run(sys.executable, "-m", "venv", "--without-pip", folder, cwd=folder.parent)
+        kept = ("PATH", "HOME", "LANG", "TMPDIR", "CHROMIUM")
+        self.env = {name: os.environ[name] for name in kept if name in os.environ}
+
+    def install(self, *what: str | Path) -> None:
+        pip = (sys.executable, "-m", "pip", "--python", self.bin / "python", "--disable-pip-version-check")
+        run(*pip, "install", "--quiet", "--only-binary=:all:", *what, cwd=self._folder)
+
+    def packages(self) -> set[str]:
+        pip = (sys.executable, "-m", "pip", "--python", self.bin / "python", "--disable-pip-version-check")
+        return {each["name"] for each in json.loads(run(*pip, "list", "--format=json", cwd=self._folder))}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("artefacts")
+
+
+@pytest.fixture(scope="module")
+def wheels(folder: Path) -> dict[str, Path]:
+    """By the name of their distribution. Builds read a copy: they must not write to the checkout."""
+    made = folder / "wheels"
+    build = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation")
+    run(*build, "-w", made, checkout() / "clients" / "python", checkout(), cwd=folder)
+    return {path.name.partition("-")[0]: path for path in made.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def client(folder: Path, wheels: dict[str, Path]) -> Venv:
+    venv = Venv(folder / "client")
+    venv.install(wheels["grandstand_client"])
+    return venv
+
+
+class Installed:
+    """A mesh of the server's wheel, in a folder that holds nothing of ours."""
+
+    def __init__(self, venv: Venv, folder: Path) -> None:
+        self.command = venv.bin / "grandstand"
+        self._env, self.folder = venv.env, folder
+        self._ports = Ports()
+        port = str(self._ports.take())
+        self.edge = f"http://localhost:{port}"
+        self.started = self("up", "--detach", "--port", port)
+
+    def __call__(self, *arguments: str, status: int = 0) -> str:
+        return run(self.command, *arguments, cwd=self.folder, env=self._env, status=status)
+
+    def end(self) -> None:
+        self("down")
+        self._ports.close()
+
+    def open_poll(self, poll_id: str) -> None:
+        self("poll", "open", poll_id, "Who?", "--option", "nova=Nova", "--option", "juno=Juno")
+
+
+@pytest.fixture(scope="module")
+def installed(folder: Path, wheels: dict[str, Path]) -> Iterator[Installed]:
+    venv = Venv(folder / "server")
+    venv.install("--find-links", wheels["grandstand"].parent, f"{wheels['grandstand']}[local]")
+    home = folder / "some game"
+    for foreign in ("mesh", "gateway"):
+        (home / foreign).mkdir(parents=True)
+        (home / foreign / "__init__.py").write_text("raise ImportError('of another project')\n")
+    mesh = Installed(venv, home)
+    try:
+        yield mesh
+    finally:
+        mesh.end()
+
+
+def test_the_client_brings_little_and_is_typed(client: Venv, folder: Path) -> None:
+    allowed = {"grandstand-client", "grpcio", "protobuf", "googleapis-common-protos", "typing_extensions"}
+    assert client.packages() <= allowed
+    program = snippet("docs/client-python.md", "python").replace(
+        "print(viewer.states", "reveal_type(viewer.states"
+    )
+    (folder / "typed.py").write_text(program)
+    mypy = (sys.executable, "-m", "mypy", "--strict", "--python-executable", client.bin / "python")
+    said = run(*mypy, "typed.py", cwd=folder, env={**client.env, "MYPYPATH": ""})
+    assert 'Revealed type is "int"' in said
+    (folder / "wrong.py").write_text("from grandstand.client import Nobody\n")
+    assert "Nobody" in run(*mypy, "wrong.py", cwd=folder, env={**client.env, "MYPYPATH": ""}, status=1)
+
+
+def test_the_server_runs_without_a_checkout(installed: Installed, wheels: dict[str, Path]) -> None:
+    assert re.fullmatch(r"grandstand \d+\.\d+\.\d+\n", installed("--version"))
+    with urlopen(installed.edge) as page:
+        assert b"<title>" in page.read()
+    assert "\ngrandstand down stops it." in installed.started
+    assert "checkout" in installed("test", status=1)
+    assert "checkout" in installed("bench", status=1)
+    assert (installed.folder / ".grandstand" / "logs").is_dir()
+    assert str(checkout()) not in installed("status", "--json")
+
+
+def test_the_programs_of_the_python_document_run(installed: Installed, client: Venv, folder: Path) -> None:
+    installed.open_poll("mvp")
+    token = installed("token", "--actor", "ann").strip()
+    host = installed.edge.removeprefix("http://")
+    for number, said in ((0, "1\n"), (1, "1\n")):
+        program = snippet("docs/client-python.md", "python", number).replace("localhost:8080", host)
+        (folder / "program.py").write_text(program)
+        env = {**client.env, "TOKEN": token}
+        assert run(client.bin / "python", "program.py", cwd=folder, env=env) == said
+
+
+def test_the_npm_package_works_in_a_stock_project(installed: Installed, folder: Path) -> None:
+    installed.open_poll("browser")
+    npm, env = provision.npm_command(provision.to_stderr), {**os.environ}
+    if not shutil.which("node"):
+        env["PATH"] = f"{provision.node().parent}{os.pathsep}{env['PATH']}"
+    tarball = _packed(folder / "npm", npm, env)
+    with tarfile.open(tarball) as archive:
+        names = archive.getnames()
+    assert "package/dist/index.d.ts" in names
+    assert not [name for name in names if name.endswith(".ts") and not name.endswith(".d.ts")]
+
+    quiet = ("--silent", "--prefer-offline", "--no-audit", "--no-fund")
+    apart = folder / "stock"
+    apart.mkdir()
+    create = ("exec", "--yes", "--", CREATE_VITE, "app", "--template", "vanilla-ts", "--no-interactive")
+    run(*npm, *create, cwd=apart, env=env)
+    app = apart / "app"
+    run(*npm, "install", *quiet, tarball, cwd=app, env=env)
+    program = snippet("docs/client-browser.md", "typescript").replace("http://localhost:8080", installed.edge)
+    (app / "src" / "main.ts").write_text(program.replace('"mvp"', '"browser"'))
+    run(*npm, "run", "build", cwd=app, env=env)
+    handler = partial(_Quiet, directory=str(app / "dist"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        chromium = provision.chromium()
+        assert chromium, "no Chromium here; ./grandstand test installs one"
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=str(chromium), args=FLAGS)
+            page = browser.new_page()
+            page.goto(f"http://127.0.0.1:{server.server_port}/")
+            expect(page.locator("body")).to_contain_text("poll/browser: 1 voters", timeout=PATIENCE_MS)
+            browser.close()
+        server.shutdown()
+
+
+def _packed(folder: Path, npm: Sequence[str | Path], env: Mapping[str, str]) -> Path:
+    """Made in a copy, with the compiler of the checkout where `npm ci` was run there."""
+    package = folder / "clients" / "typescript"
+    made = shutil.ignore_patterns("node_modules", "dist")
+    for part in ("clients/typescript", "web"):
+        shutil.copytree(checkout() / part, folder / part, ignore=made)
+    for name in ("package.json", "package-lock.json", "tsconfig.base.json"):
+        shutil.copy(checkout() / name, folder)
+    if (checkout() / "node_modules").is_dir():
+        (folder / "node_modules").symlink_to(checkout() / "node_modules")
+    else:
+        run(*npm, "ci", "--silent", cwd=folder, env=env)
+    run(*npm, "pack", "--silent", cwd=package, env=env)
+    (tarball,) = package.glob("*.tgz")
+    return tarball
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_request(self, *_: object) -> None:
+        """Nothing."""
