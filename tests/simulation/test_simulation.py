@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 
 import aggregate.catalog
+import aggregate.eventlog
 import aggregate.lease_session
 import aggregate.retention
 import aggregate.tally
@@ -473,7 +474,15 @@ BROKEN: Sequence[tuple[str, Rules]] = [
     ),
     (
         "6: a stream made anew begins at 1",
-        Rules(patches=[(mesh.jetstream.bus, "first_sequence", lambda _: 1)], kinds=["anew"] * 8, **MADE_ANEW),
+        Rules(
+            patches=[
+                (mesh.jetstream.bus, "first_sequence", lambda _: 1),
+                # Else the second look before a purge finds it first.
+                (aggregate.eventlog, "is_same", lambda *_: True),
+            ],
+            kinds=["anew"] * 8,
+            **MADE_ANEW,
+        ),
     ),
     (
         "6: a purge of another stream counts",
@@ -587,7 +596,7 @@ RARE = {
     "credit wider than the window": 1,
     "14: readers do not wait for a rebuild": 5,
     "8: a topic has its game's spread": 6,
-    "6: a stream made anew begins at 1": 31,
+    "6: a stream made anew begins at 1": 447,
     "6: a purge of another stream counts": 77,
     "6: a session does not see that its stream was made anew": 809,
     "no fence": 246,
