@@ -89,12 +89,12 @@ class CatalogView:
         if isinstance(definition, Game) and definition.HasField("pending"):
             pending = Game()
             pending.CopyFrom(definition.pending)
-            self._pending[key] = pending
             definition.ClearField("pending")
             value = definition.SerializeToString() if definition.spread else b""
             if not value:
                 # An earlier game was deleted, and its marker was replaced before the watch came to it.
                 self.forget(key, revision)
+            self._pending[key] = pending
         known = self._entries.get(key)
         if known is not None and known.value == value:
             known.revision = revision

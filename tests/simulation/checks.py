@@ -54,9 +54,13 @@ def applied(history: History, partition: int) -> int:
 
 
 def is_of_lost(history: History, partition: int) -> bool:
-    """Whether what Redis holds was folded up to a block that the stream has lost: nobody has owned the
-    partition since for long enough to find it."""
-    manifest = history.mesh.redis.primary._hash(layout.manifest_key(partition))
+    """Whether what Redis holds was folded up to a block that this stream has lost with its tail: nobody has
+    owned the partition since for long enough to find it."""
+    database = history.mesh.redis.primary
+    stream, _, _ = (database._string(layout.stream_key(partition)) or b"").decode().rpartition(" ")
+    if stream != history.mesh.stream.identity:
+        return False
+    manifest = database._hash(layout.manifest_key(partition))
     bound = PartitionState.FromString(manifest.get(layout.MANIFEST_STATE, b"")).bound
     return bound.sequence > 0 and not any(
         message.sequence == bound.sequence

@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 
 import aggregate.catalog
+import aggregate.eventlog
 import aggregate.lease_session
 import aggregate.retention
 import aggregate.tally
@@ -475,7 +476,15 @@ BROKEN: Sequence[tuple[str, Rules]] = [
     ),
     (
         "6: a stream made anew begins at 1",
-        Rules(patches=[(mesh.jetstream.bus, "first_sequence", lambda _: 1)], kinds=["anew"] * 8, **MADE_ANEW),
+        Rules(
+            patches=[
+                (mesh.jetstream.bus, "first_sequence", lambda _: 1),
+                # Else the second look before a purge finds it first.
+                (aggregate.eventlog, "is_same", lambda *_: True),
+            ],
+            kinds=["anew"] * 8,
+            **MADE_ANEW,
+        ),
     ),
     (
         "6: a purge of another stream counts",
@@ -589,15 +598,15 @@ RARE = {
     "credit wider than the window": 1,
     "14: readers do not wait for a rebuild": 5,
     "8: a topic has its game's spread": 6,
-    "6: a stream made anew begins at 1": 31,
+    "6: a stream made anew begins at 1": 447,
     "6: a purge of another stream counts": 77,
-    "6: a session does not see that its stream was made anew": 800,
+    "6: a session does not see that its stream was made anew": 809,
     "no fence": 246,
     "no look at what is applied": 60,
     "3: the leader's clock alone moves time": 52,
     "13: a void is not stored": 144,
     "13: a removal is not stored": 76,
-    "4: a checkpoint is not proven": 310,
+    "4: a checkpoint is not proven": 479,
     "5: nobody knows what was purged": 154,
     "10: whom a vote replaced is forgotten": 85,
     "11: sums are clamped on their way": 121,

@@ -94,6 +94,7 @@ STAGES = [STAGE_UNSPECIFIED, STAGE_OPEN, STAGE_CLOSED, STAGE_SEALED]
     )
 )
 @example([("a", STAGE_OPEN, True), ("a", "claim without its marker", True)])
+@example([("a", "claim", True), ("a", "claim", True)])
 def test_games_are_counted_and_kept_in_order_whatever_comes_and_goes(
     changes: list[tuple[str, Stage | str | None, bool]],
 ) -> None:
