@@ -55,7 +55,7 @@ FLUSH_INTERVAL_MAX_S = 0.1
 FLUSH_BEAT_S = 0.005
 # A flush is one step in Redis, which serves nobody else meanwhile: no more events than this in one.
 FLUSH_EVENTS_MAX = 65_536
-# A state log is written anew when it is this long and three times what it holds.
+# A state log is rewritten when it is this long and three times what it holds.
 LOG_BYTES_MIN = 256 * 1024
 LATENESS_S = 10
 NEIGHBOURS_MAX = 25

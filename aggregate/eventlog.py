@@ -114,7 +114,7 @@ class EventLog:
         by now, nothing is done. Raises APIError then. False: the stream has lost the bound block meanwhile,
         and nothing is purged.
 
-        Whatever of this comes so late that the stream was made anew takes nothing: no block of that one is
+        Whatever of this comes so late that the stream was recreated takes nothing: no block of that one is
         below `up_to` (mesh.jetstream.bus.first_sequence), and the marker is of another stream."""
         up_to, floor = bound.sequence, after.floor(stream)
         before = floor if floor < up_to else after.before

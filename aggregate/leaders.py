@@ -3,7 +3,7 @@
 A buffer of keys (score, reached, actor_id), smallest first, holds every key up to and
 including a bound; what is beyond it is not held. A score that gets better, or worse, moves
 inside the buffer by binary search. The bound falls when the buffer outgrows its room, and only when
-so many leaders fell behind it that less than `top` are left are all standings looked at
+this many leaders fell behind it that less than `top` are left are all standings looked at
 again. So saying the top costs nothing that grows with the number of actors.
 
 With a room of hundreds and actors that score alike, a look at all N standings comes after

@@ -293,7 +293,7 @@ class LeaseSession:
         """Its last sequence. Raises Corrupt if it is another stream than that of the state."""
         stream, last = await self._log.stream()
         if stream != self._stream:
-            raise Corrupt(f"the event stream of {self._stream} was made anew, as that of {stream}")
+            raise Corrupt(f"the event stream of {self._stream} was recreated, as that of {stream}")
         return last
 
     async def _fold_on(self, stopping: asyncio.Event, watch: asyncio.Task[None]) -> None:

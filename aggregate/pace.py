@@ -26,7 +26,7 @@ import math
 from aggregate import bounds
 
 _WHILE = 8
-"""Over so many intervals the average is taken."""
+"""Over this many intervals the average is taken."""
 _LATE, _EARLY = 0.5, 0.125
 """Shares of an interval."""
 _CAUSE = 0.5

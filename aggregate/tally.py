@@ -46,7 +46,7 @@ from grandstand.wire import ids
 
 _ROW_BYTES = 48
 _FEW_ASKED = 32
-"""Up to so many actors are looked up one by one."""
+"""Up to this many actors are looked up one by one."""
 _ROWS_DEAD_MIN = 4_096
 _POLLS_DEAD_MIN = 256
 

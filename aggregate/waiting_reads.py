@@ -1,4 +1,4 @@
-"""How many reads wait at once: for a position that is not folded yet, or for a partition that is folded anew.
+"""How many reads wait at once: for a position not folded yet, or for a partition that is folded again.
 Pure.
 
 Anybody may read, and name a position that will never come. What such a read costs is its place: it shares the

@@ -66,7 +66,7 @@ class Attack(Protocol):
         """Units open now."""
 
     def start(self, due: int) -> int:
-        """Starts up to so many units; how many it did."""
+        """Starts up to this many units; how many it did."""
 
     def turn(self, wait_s: float) -> None:
         """Reads and writes what can be; waits for so long if there is nothing."""

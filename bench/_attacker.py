@@ -1,6 +1,6 @@
 """One attack of `bench abuse`, in a process of its own: `python -m bench._attacker NAME TARGET`.
 
-TARGET is the JSON of a `Target`. It answers a line with a number by attacking for so many seconds, and says
+TARGET is the JSON of a `Target`. It answers a line with a number by attacking for this many seconds, and says
 what it reached in one JSON object. It takes at most SHARE_MAX of a core: after each turn it looks what it
 has used, and sleeps while that is more. While it sleeps its rate falls behind; `rate_per_s` says what it was.
 """

@@ -119,7 +119,7 @@ class ViewerCrowd:
         self._poll.register(fd, select.EPOLLIN)
 
     def open(self, count: int) -> None:
-        """Until so many more are watching: have been shown a first frame."""
+        """Until this many more are watching: have been shown a first frame."""
         wanted = self._opened + count
         until_s = time.monotonic() + _PATIENCE_S
         while self._opened < wanted or not self.is_whole:
@@ -146,7 +146,7 @@ class ViewerCrowd:
             viewer.seen_us = now_us
 
     def cut(self, count: int) -> None:
-        """Resets the connections of the first so many viewers, all at once."""
+        """Resets the connections of the first viewers, this many, all at once."""
         cut = [fd for fd, viewer in self._viewers.items() if viewer.number < count]
         for fd in cut:
             viewer = self._viewers[fd]

@@ -62,14 +62,14 @@ class Contestant:
     _based_on: int = 0
 
     def open(self, viewers: int) -> None:
-        """Until so many watch. Raises MeshError."""
+        """Until this many watch. Raises MeshError."""
         if not self.number:
             self.publish(1, 10.0)
         self.viewers.ask(f"open {viewers - self.watching}")
         self.watching = viewers
 
     def publish(self, count: int, rate: float) -> float:
-        """Frames at so many a second; how late the publisher was, in ms."""
+        """Frames at this many a second; how late the publisher was, in ms."""
         number, late_ms = self.publisher.ask(f"{count} {rate}").split()
         self.number = int(number)
         return float(late_ms)

@@ -66,7 +66,7 @@ class GamesContestant:
         return Joined(found["took_s"], found["errors"])
 
     def turn(self, rate: float, seconds: float, partition: int | None = None) -> GamesTurn:
-        """Votes at so many a second in each game, until all that is shown is shown. Only votes in games that
+        """Votes at this rate in each game, until all that is shown is shown. Only votes in games that
         fold in `partition` are timed. Raises MeshError."""
         each = max(1, round(rate * seconds))
         begin_us = time.monotonic_ns() // 1000 + round(1e6 * _LEAD_S)

@@ -25,7 +25,7 @@ class Schedule(NamedTuple):
     """Votes a second, of all games together."""
 
     def due_us(self, game: int, vote: int) -> int:
-        """When the vote that made so many of the game's was due."""
+        """When the vote that made this many of the game's was due."""
         return self.begin_us + round(1e6 * ((vote - self.base - 1) * self.games + game) / self.rate)
 
     def due(self, now_s: float) -> int:

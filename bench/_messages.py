@@ -6,7 +6,7 @@
 Of sixteen events eleven are votes (a changeable poll of four options), four are reactions and one is a
 score: what a crowd does, and no event is like the one before it.
 
-protobuf makes the bytes of a message once; after that only its numbers are written anew: the sequence
+protobuf makes the bytes of a message once; after that only its numbers are rewritten: the sequence
 numbers, as varints of their proper width, and the digits of the actors' names.
 """
 

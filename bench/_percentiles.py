@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def milliseconds(sorted_us: Sequence[int], percent: float) -> float:
-    """The smallest sample that so many per cent of all do not exceed (the nearest rank); 0 of none."""
+    """The smallest sample that this many per cent of all do not exceed (the nearest rank); 0 of none."""
     if not sorted_us:
         return 0.0
     rank = -(-len(sorted_us) * percent // 100)

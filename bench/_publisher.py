@@ -5,7 +5,7 @@
     socket-io PORT          a text, a line of TCP to our Socket.IO server, which emits it
 
 It answers a line `COUNT RATE` by the number of the last frame, and how late one was at most in milliseconds,
-once so many frames are published at so many a second. Frames are never sent early to make up for late ones.
+once this many frames are published at that rate. Frames are never sent early to make up for late ones.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class ToPeer:
 
 
 def post(game_id: str, length: int) -> bytes:
-    """The head of a request that publishes so many bytes to a game's channel."""
+    """The head of a request that publishes this many bytes to a game's channel."""
     return (
         f"POST {NCHAN_PUBLISH_PATH}{game_id} HTTP/1.1\r\nhost: bench\r\ncontent-length: {length}\r\n\r\n"
     ).encode()

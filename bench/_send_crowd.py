@@ -3,7 +3,7 @@
 Every viewer has an origin and a token of its own, and one call under way at most; some dozens of them share
 each of a few connections. A call is answered with a position, or it failed, and why is kept.
 
-    press    so many calls under way all the time, for some seconds
+    press    this many calls under way all the time, for some seconds
     pace     calls at a rate, by a schedule that waits for nobody: an answer's time counts from when it was
              due
 

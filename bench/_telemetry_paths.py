@@ -134,7 +134,7 @@ def _catalog() -> CatalogView:
 
 
 class IngestPath:
-    """Blocks of so many messages."""
+    """Blocks of this many messages."""
 
     def __init__(self, loop: VirtualLoop, messages: int, blocks: int, *, is_traced: bool) -> None:
         self.units = blocks

@@ -22,7 +22,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._now_s += seconds
 
     async def turn(self, seconds: float) -> None:
-        """Lets what is ready run, so many seconds later."""
+        """Lets what is ready run, this many seconds later."""
         self.advance(seconds)
         await asyncio.sleep(0)
 

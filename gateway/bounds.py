@@ -67,7 +67,7 @@ INBOX_WANTED_S = 0.25
 # Crowds are loaded like inboxes. A gateway holds those of its games, and of its viewers' segments.
 CROWD_BATCH_NEW_MAX = 64
 CROWDS_LINGERING_MAX = 256
-# Inboxes that are made anew between two looks at what else there is to do: some milliseconds' worth.
+# Inboxes that are recreated between two looks at what else there is to do: some milliseconds' worth.
 INBOXES_AT_ONCE = 32
 # A game's notice that is older is not announced any more: it is in inboxes.
 ANNOUNCED_WITHIN_S = 60.0
@@ -75,7 +75,7 @@ ANNOUNCED_REMEMBERED_MAX = 1_024
 
 # Viewers that a draining gateway sends to another one, where the grace allows: a third of a CPU there.
 DRAIN_PER_S = 2_000.0
-# A viewer's stream is ended so long after it was to connect anew: by then the new one stands.
+# A viewer's stream is ended so long after it was to connect again: by then the new one stands.
 DRAIN_PATIENCE_S = 1.0
 # Before the first of them comes, Envoy has asked for this gateway's health twice.
 DRAIN_HEAD_START_S = 1.0

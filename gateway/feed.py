@@ -237,7 +237,7 @@ class Feed:
 
     def _follow(self) -> bool:
         """All partitions that the game folds in, as the catalog has it now: a game without topics may still
-        be spread anew. True if there are new ones, which are to be loaded. Raises Unknown."""
+        be spread again. True if there are new ones, which are to be loaded. Raises Unknown."""
         partitions = frozenset(ids.partitions_of(self.game_id, self._host.spreads.of(self.game_id)))
         if partitions <= self.view.partitions:
             return False

@@ -55,7 +55,7 @@ _PERSONAL_TOPIC = tag(Personal, "topics", LENGTH_DELIMITED)
 _DOUBLE = Struct("<d")
 
 _CHOSEN_FOR_S = 10.0
-"""A Snapshot is chosen anew after so long, though nothing has changed: what was sealed gets old."""
+"""A Snapshot is chosen again after so long, though nothing has changed: what was sealed gets old."""
 
 
 class _Matched(dict[str, bool]):

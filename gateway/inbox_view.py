@@ -120,7 +120,7 @@ class InboxView:
         """When time alone changes it next, Unix seconds."""
 
     def look(self, looks: InboxLooks, now_s: float) -> bool:
-        """Makes the state anew; True if it shows something else than before."""
+        """Makes the state again; True if it shows something else than before."""
         own, parts = self._own, (self._own.notices, *self.crowds)
         if not all(part.is_loaded for part in parts):
             return False

@@ -2,12 +2,12 @@
 
 A notice to one actor is pushed on that actor's subject, one to a crowd (everyone, a game's viewers, a
 segment) once for the whole gateway (gateway.crowd_pushes): each inbox that is shown and concerned is made
-anew from it (gateway.inbox_view). A gateway subscribes to an inbox before it loads it, so that nothing is
+again from it (gateway.inbox_view). A gateway subscribes to an inbox before it loads it, so that nothing is
 missed in between; a push that is lost later is healed by loading again in turn. gateway.inbox_plan decides
 what is loaded when, gateway.change_times says what changes by itself.
 
 Bounds: those of the plans; an inbox held is a NATS subscription (some 5 KiB) and the notices of
-gateway.known_notices; a crowd's are held once. One batch is under way at a time. Inboxes to be made anew are
+gateway.known_notices; a crowd's are held once. One batch is under way at a time. Inboxes to be recreated are
 a set, each in it once.
 
 Rejected: one subscription for all inboxes (every gateway would read everybody's notifications).
@@ -129,7 +129,7 @@ class WatchedInboxes:
         self._crowds: dict[str, _HeldCrowd] = {}
         self._times: ChangeTimes[_HeldView] = ChangeTimes()
         self._stale: dict[_HeldView, None] = {}
-        """Views to be made anew, in this order."""
+        """Views to be recreated, in this order."""
         self._looking: asyncio.Handle | None = None
         self._waiting: dict[_HeldView, None] = {}
         """Views that somebody waits for."""
@@ -245,7 +245,7 @@ class WatchedInboxes:
     # What is shown.
 
     def _changed(self, views: Iterable[_HeldView]) -> None:
-        """They are made anew, INBOXES_AT_ONCE at a time: what else the gateway does is not held up."""
+        """They are recreated, INBOXES_AT_ONCE at a time: what else the gateway does is not held up."""
         self._stale.update(dict.fromkeys(views))
         if self._stale and self._looking is None:
             self._looking = self._loop.call_soon(self._look)

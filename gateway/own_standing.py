@@ -5,7 +5,7 @@ in time is told by the applied sequences of the game's partitions at both: `befo
 includes (I6), `after` what it may be as new as (I5), and is its cursor.
 
 I5: `Watermarks` keep the newest sequence of every partition that this gateway has read. A reading of less is
-of a partition that is folded anew (Redis was emptied, or went back in time) and is not used. So what was read
+of a partition that is folded again (Redis was emptied, or went back in time) and is unused. So what was read
 later is never older, whichever viewer was told what before.
 """
 
@@ -68,7 +68,7 @@ class Watermarks:
 
 
 def board_reading(board: BoardName, shares: Sequence[Share]) -> BoardReading | None:
-    """None unless every partition holds the board: it is being opened, or folded anew."""
+    """None unless every partition holds the board: it is being opened, or folded again."""
     topic = f"board/{board.board_id}"
     if not all(topic in share.partials for share in shares):
         return None

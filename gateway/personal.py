@@ -163,5 +163,5 @@ class Personal:
         self.inboxes.on_crowd_notice = on_crowd_notice
 
     def board_changed(self, game_id: str, board_id: str) -> None:
-        """A partition's share of the board changed, or the whole was loaded anew."""
+        """A partition's share of the board changed, or the whole was loaded again."""
         self.standings.board_changed(game_id, board_id)

@@ -1,7 +1,7 @@
 """Viewers that wait for a read barrier: they must be shown something that the view does not include yet (I5,
 I6).
 
-All viewers also wait while a partition of the game was never loaded whole, as it is folded anew: no viewer is
+All viewers also wait while a partition of the game was not loaded whole, as it is folded again: no viewer is
 shown a part of the count. And a viewer waits whose position is outside the partitions that the game is known
 to fold in: the game's spread may have changed, so its entry in the catalog is looked up first. And one waits
 for what it would have to find (see gateway.feed), which is shown what there is once its time is over.

@@ -51,7 +51,7 @@ class _Entry:
 
 
 class _Board:
-    """`waiting` want a first reading, or one anew; `read` are in the order they were read."""
+    """`waiting` want a first reading, or one again; `read` are in the order they were read."""
 
     __slots__ = ("change", "lookups", "read", "turn", "turn_at_s", "waiting")
 

@@ -161,7 +161,7 @@ class WatchedStandings:
         return found
 
     def _take_none(self, place: StandingKey) -> None:
-        """There is no such board, or it is opened or folded anew right now."""
+        """There is no such board, or it is opened or folded again right now."""
         watched = self._places.get(place)
         if watched is None:
             return

@@ -1,6 +1,6 @@
 """Acks as bytes: what goes down a Publish stream more often than anything else. Pure.
 
-An ack is encoded field by field (protobuf's wire format: a tag, then a varint or a length and so many bytes)
+An ack is encoded field by field (protobuf's wire format: a tag, then a varint, or a length and its bytes)
 and put together here; made as messages it costs ten times as much, and an event of a lone sender costs little
 more than its ack. tests/ingest/test_acks.py compares the two.
 """

@@ -248,7 +248,7 @@ class Admission:
         self._tat_s = tat + count * self._event_s
 
     def owes_s(self, actor_id: str, now_s: float) -> float:
-        """Seconds until the actor's debt is paid: a stream it opens anew is read no sooner."""
+        """Seconds until the actor's debt is paid: a stream it opens again is read no sooner."""
         totals, now = self._totals, self._clock.at(now_s)
         return max(0.0, totals.tat(actor_id) - now - totals.slack_s - totals.event_s)
 

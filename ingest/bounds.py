@@ -29,7 +29,7 @@ VOTE_CHECK_S = 0.25
 # Nobody taps, votes and reacts faster than this; who catches up after a gap sends its backlog at once.
 ACTOR_EVENTS_PER_S = 50.0
 ACTOR_BURST_EVENTS = 200
-# What an actor may send in all games: as much as in so many.
+# What an actor may send in all games: as much as in this many.
 ACTOR_GAMES = 4
 # A game server that speaks for the crowds of two full games.
 PRODUCER_EVENTS_PER_S = 50_000.0
@@ -60,7 +60,7 @@ FINISH_PATIENCE_S = 10.0
 # Between two questions to a catalog that does not answer.
 ASK_AGAIN_S = 0.05
 
-# When a client of a draining ingest is to connect anew.
+# When a client of a draining ingest is to connect again.
 DRAIN_RECONNECT_S = 1.0
 
 assert limits.VIEW_FRESH_S + limits.PUBLISH_DEADLINE_S <= limits.SEAL_GRACE_S - VIEW_MARGIN_S, (

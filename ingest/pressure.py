@@ -96,7 +96,7 @@ class Pressure:
         return self._level
 
     def level(self, now_s: float) -> float:
-        """Measures anew and decides; the level held, 0.0 to 1.0 and above."""
+        """Measures again and decides; the level held, 0.0 to 1.0 and above."""
         self._decay(now_s)
         parts = self._parts(now_s)
         measured = max(parts)

@@ -70,7 +70,7 @@ class RecentVotes:
         return known
 
     def forget(self, voter: _Voter, identity: _Identity) -> None:
-        """This vote was not stored after all; its actor may vote anew."""
+        """This vote was not stored after all; its actor may vote again."""
         for votes in (self._young, self._old):
             known = votes.get(voter)
             if known is not None and known[0] == identity:
@@ -134,7 +134,7 @@ class CastVotes:
         *,
         maybe_stored: bool = False,
     ) -> None:
-        """These of the batch were refused: their actors may vote anew; seconds that waited hear the same."""
+        """These of the batch were refused: their actors may vote again; seconds that waited hear the same."""
         names, origins = batch.actor_ids(), batch.origins()
         for _, seq, origin_at, actor_at, said in entries:
             if said.final:

@@ -40,7 +40,7 @@ CHANGES_TRIED_MAX = 8
 # The keeper.
 CANCELLED_KNOWN_MAX = 100_000
 PUT_TOGETHER_MAX = 64
-# A message of more bytes is a list's part, which others do not wait for: a few at a time, so many at most.
+# A message of more bytes is a list's part, which others do not wait for: a few at a time, this many at most.
 LARGE_BYTES = 4 * 1024
 LARGE_TOGETHER_MAX = 2
 LARGE_WAITING_MAX = 1_024
@@ -52,7 +52,7 @@ STUCK_S = 15.0
 TURN_S = 0.01
 # How old a message may be that is pushed while what came before it is caught up with.
 PUSH_AGE_S = 30.0
-# A scrub walks all there is in this time, and no slower than so many a second.
+# A scrub walks all there is in this time, and no slower than this many a second.
 SCRUB_ROUND_S = 600.0
 SCRUB_PER_S_MIN = 100.0
 SCRUB_PAUSE_S = 5.0
@@ -74,7 +74,7 @@ LOAD_AGAIN_S = 0.5
 # Firings that are published at once.
 FIRING_MAX = 32
 FIRE_AGAIN_S = 0.5
-# A firing that was found so long ago is judged anew.
+# A firing that was found so long ago is judged again.
 STALE_S = 2.0
 # Without a step for so long, a process was suspended.
 SUSPENDED_S = 2.0

@@ -9,7 +9,7 @@ FIRING_MAX workers.
                                                                     └──sealed, and all is told──▶ finished
 
 A firing that was refused, or is not known to be stored, is settled by the last message of its subject. One
-that waits for the stream for longer than STALE_S is judged anew. So is everything, by results loaded anew,
+that waits for the stream for longer than STALE_S is judged again. So is everything, by results loaded again,
 after the process was suspended: what it holds may be of long ago.
 
 Bounds: the catalog's games that have rules, and their topics. A game without rules costs nothing; one that is
@@ -249,7 +249,7 @@ class Evaluator:
         """After a while in which this process did nothing, what it holds is of long ago."""
         now_s = boot_s()
         if now_s - self._awake_s > bounds.SUSPENDED_S:
-            log.warning("suspended for %.1f s: all rules begin anew", now_s - self._awake_s)
+            log.warning("suspended for %.1f s: all rules begin again", now_s - self._awake_s)
             for game_id, judged in self._games.items():
                 judged.rules.began_anew()
                 judged.is_ready = False

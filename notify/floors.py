@@ -35,7 +35,7 @@ class Floors:
         return found
 
     def ends(self, name: str, end: StreamPosition) -> None:
-        """The stream ends there: it was made anew, or has lost messages. Nobody has more of it."""
+        """The stream ends there: it was recreated, or has lost messages. Nobody has more of it."""
         floor = self._floors[name]
         if end.stream != floor.stream or end.sequence < floor.sequence:
             self._floors[name] = end

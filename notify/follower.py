@@ -88,7 +88,7 @@ class Follower:
                     self.applied = StreamPosition(self.applied.stream, max(self.applied.sequence, end))
                 await self._follow(pull, end)
             except PullBroken as broken:
-                log.info("%s is followed anew: %s", self.stream, broken)
+                log.info("%s is followed again: %s", self.stream, broken)
             except (NatsError, TimeoutError) as error:
                 log.info("waiting for %s: %s", self.stream, str(error) or type(error).__name__)
                 await asyncio.sleep(_AGAIN_S)
@@ -107,7 +107,7 @@ class Follower:
         if known.stream != identity or known.sequence > end:
             if known.stream:
                 what = "is another one" if known.stream != identity else f"ends at {end}"
-                log.warning("%s %s: %d was applied; it is applied anew", self.stream, what, known.sequence)
+                log.warning("%s %s: %d was applied; it is applied again", self.stream, what, known.sequence)
             self.applied, self._anew = StreamPosition(identity), True
         return end
 

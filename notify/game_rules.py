@@ -242,7 +242,7 @@ class GameRules:
             slot.fired_at_s = stored.sent_at.ToNanoseconds() / 1e9
 
     def lost(self, firing: Firing) -> None:
-        """Its subject has no message: the stream was made anew, or let it go. What is known here stands."""
+        """Its subject has no message: the stream was recreated, or let it go. What is known here stands."""
         self._settled(firing.slot).sequence = 0
 
     def began_anew(self) -> None:

@@ -1,7 +1,7 @@
 """The Lua scripts that write what inboxes are made of. Each is one step on the keys of one slot, does nothing
 when it runs again, and minds no order: older and newer ones may come in any.
 
-A key of another type than it should be is of no release of ours; it is made anew.
+A key of another type than it should be is of no release of ours; it is recreated.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ Rendezvous hashing: a process that comes or goes moves its own share of the game
 optimisation, and may be wrong: that each firing is stored once is the stream's to see to (notify.game_rules).
 
 One that was not heard for SILENT_S counts as dead. A process that could not hear for a while knows nothing of
-the others, and counts their silence anew.
+the others, and counts their silence again.
 
 Bound: one entry for each instance name that was heard lately.
 """

@@ -155,7 +155,7 @@ class Parts:
             self._held[actor_id] = None
 
     def end(self, said: int) -> Part:
-        """The last part of a list of which its sender says that so many are named. Raises Invalid: it was
+        """The last part of a list of which its sender says that this many are named. Raises Invalid: it was
         broken off, or nobody was named."""
         if not self._held:
             raise Invalid("actor_ids: are none; name at least one actor")

@@ -91,7 +91,7 @@ class Quotas:
         try:
             fields = await self._database.hash(layout.NOTICES_USED)
         except RedisError as error:
-            log.info("how much games take of NOTICES is not known anew: %s", error)
+            log.info("how much games take of NOTICES is not known again: %s", error)
             return
         if (number := fields.pop(_ROUND, b"")) != self._round:
             self._round, self._before, self._since = number, self._since, Counter()

@@ -130,7 +130,7 @@ class Readers:
     async def acknowledge(
         self, actor_id: str, request: pb.AcknowledgeNoticesRequest, marks_max: int = READ_MARKS_MAX
     ) -> int:
-        """How many are unread then. `marks_max`: of those read one by one so many are kept at most. Raises
+        """How many are unread then. `marks_max`: of those read one by one this many are kept at most. Raises
         Invalid, Exhausted."""
         named = request.notification_ids
         if len(named) > ACKNOWLEDGED_MAX:

@@ -1,8 +1,8 @@
 """Follows subjects of a stream for as long as it runs, whatever becomes of the consumer.
 
-An ordered consumer is opened anew when it breaks, after a reconnect, and when the server sends nothing, not
+An ordered consumer is opened again when it breaks, after a reconnect, and when the server sends nothing, not
 even a heartbeat, for SILENCE_S: one that lives on a server of a cluster which died is not missed otherwise.
-Opened anew it begins as the first one: with the last message of each subject, so that nothing is missed and
+Opened again it begins as the first one: with the last message of each subject, so that nothing is missed and
 some comes again; or with what is stored from then on.
 """
 
@@ -80,5 +80,5 @@ class ReopeningConsumer:
             await consumer.close()
 
     def _broken(self, why: str) -> None:
-        log.info("following %s of %s anew: %s", ", ".join(self._subjects), self._stream, why)
+        log.info("following %s of %s again: %s", ", ".join(self._subjects), self._stream, why)
         self._is_over.set()

@@ -99,7 +99,7 @@ class Segments:
         newest = await self._log.newest(subjects.segment_members(segment))
         applied = (await self._store.applied()).get(subjects.SEGMENTS_STREAM, StreamPosition())
         if newest.sequence > applied.sequence:
-            raise Unavailable(f"{field}: segment {shown(segment)} is being read anew; try again")
+            raise Unavailable(f"{field}: segment {shown(segment)} is being read again; try again")
         if await self._size(segment):  # applied meanwhile
             return
         raise Unknown(f"{field}: there is no segment {shown(segment)}; make it with ChangeSegment")

@@ -1,7 +1,7 @@
 """What is stored in NOTICES from now on, told to who asks for it (TailNotices).
 
 One consumer for all callers of this instance, while there are any. At most once: what is stored while the
-consumer is opened anew is not told, and of a caller that does not read the newest are dropped.
+consumer is opened again is not told, and of a caller that does not read the newest are dropped.
 
 Bounds: TAILS_MAX callers, TAIL_WAITING_MAX messages for each.
 """

@@ -1,7 +1,7 @@
 """The protos and what is generated from them: checked, generated, and their growth accepted.
 
     .venv/bin/python -m tools.contracts check      lint, breaking changes, drift
-    .venv/bin/python -m tools.contracts generate   the stubs anew; TypeScript's where node_modules is
+    .venv/bin/python -m tools.contracts generate   the stubs again; TypeScript's where node_modules is
     .venv/bin/python -m tools.contracts accept     the protos become the baseline; refused if they break it
 
 The baseline (protos/baseline.binpb, a buf image without comments) is what clients may rely on. A change that
@@ -166,7 +166,7 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     checking = commands.add_parser("check", help="fail on findings, breaking changes and drift")
     checking.add_argument("--web", action="store_true", help="require the TypeScript stubs to be checked")
-    commands.add_parser("generate", help="generate the stubs anew")
+    commands.add_parser("generate", help="generate the stubs again")
     accepting = commands.add_parser("accept", help="make the protos the baseline of the breaking check")
     accepting.add_argument("--breaking", action="store_true", help="even if clients break")
     asked = parser.parse_args()

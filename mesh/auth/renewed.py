@@ -1,4 +1,4 @@
-"""A token that is minted when it is first wanted, and anew before it expires. Pure, given its clock."""
+"""A token that is minted when it is first wanted, and again before it expires. Pure, given its clock."""
 
 from __future__ import annotations
 

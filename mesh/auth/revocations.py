@@ -177,7 +177,7 @@ class Revocations:
         return True
 
     def forget_revisions(self) -> None:
-        """The bucket was made anew and counts from one: revocations are kept until it brings others."""
+        """The bucket was recreated and counts from one: revocations are kept until it brings others."""
         self._revisions.clear()
 
     def unbacked(self) -> list[tuple[str, bytes]]:

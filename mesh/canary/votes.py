@@ -22,7 +22,7 @@ from mesh.canary.objectives import FRESH_S, SETTLED_S
 UNSETTLED_MAX = 32
 FRAMES_KEPT = 64
 OPTIONS = 64
-"""As many as a poll may have: a vote is not taken for the one so many before it."""
+"""As many as a poll may have: a vote is not taken for the one this many before it."""
 RECENT_S = 300.0
 _RECENT_MAX = 1_024
 

@@ -6,7 +6,7 @@ and decoded when they are asked for. A definition that is asked for again soon i
 
 Bounds: one entry for each definition in the bucket, MARKERS_MAX of what was deleted (mesh.catalog.markers),
 _DECODED_MAX definitions that are decoded, _LISTED_MAX games whose topics are sorted, and the _CHANGED_MAX
-last changes; overflow drops the oldest, which are made anew when they are asked for.
+last changes; overflow drops the oldest, which are recreated when they are asked for.
 """
 
 from __future__ import annotations
@@ -156,14 +156,14 @@ class CatalogView:
         self.changes += 1
 
     def changed_since(self, changes: int) -> set[str] | None:
-        """The games in which something came, changed or went since `changes` was so many; None: too many."""
+        """The games in which something came, changed or went since `changes`; None: too many."""
         since = self.changes - changes
         if since > len(self._changed):
             return None
         return set(islice(reversed(self._changed), since))
 
     def forget_revisions(self) -> None:
-        """The bucket was made anew and counts from one: entries are kept until it brings others."""
+        """The bucket was recreated and counts from one: entries are kept until it brings others."""
         for key, entry in list(self._entries.items()):
             entry.revision = 0
             if not entry.value:

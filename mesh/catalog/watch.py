@@ -15,7 +15,7 @@ marker. So each key that the view holds and a new watch does not bring is asked 
 the view counts as fresh again, and forgotten if it is not there. If the stream is another by then, or ends
 before what was seen of it, entries are lost, not deleted: nothing is forgotten.
 
-A bucket that is made anew (its stream was deleted, or JetStream forgot it) holds nothing. Every process that
+A bucket that is recreated (its stream was deleted, or JetStream forgot it) holds nothing. Every process that
 runs then and may write definitions puts back what it knows and the bucket lacks; the first to do so wins.
 What was claimed only is not put back: whoever defines it tries again. Revocations of tokens lie in the same
 bucket (mesh.auth.revocations) and come by the same watch.

@@ -2,7 +2,7 @@
 
 A unary call is retried by Envoy exactly when its RPC says `idempotency_level` NO_SIDE_EFFECTS or IDEMPOTENT,
 so the contract a client reads and what the mesh does cannot drift apart. Send is among them: its event
-carries its own identity, and is counted once however often it arrives (I2). A stream is opened anew by its
+carries its own identity, and is counted once however often it arrives (I2). A stream is opened again by its
 client.
 """
 

@@ -29,7 +29,7 @@ from typing import Any
 from mesh.envoy.config import EnvoyConfig
 
 MESH_SHARE = 8
-"""The mesh listener may have one connection for so many of the edge; from descriptors kept beside those."""
+"""The mesh listener may have one connection for this many of the edge; from descriptors kept beside those."""
 HEAP_SHRINK, HEAP_IDLE, HEAP_CONNECTIONS, HEAP_REQUESTS = 0.85, 0.90, 0.95, 0.98
 IDLE_LEAST_S = 1
 REQUESTS_PER_TURN = 16

@@ -1,7 +1,7 @@
 """The page's files as direct responses: they are in Envoy's configuration, and it serves them from memory.
 
 So the mesh needs no web server, and a file that is not in the list is not reachable, whatever the path says.
-Names with a hash in them (vite's `assets/`) are immutable; the rest is asked for anew each time.
+Names with a hash in them (vite's `assets/`) are immutable; the rest is asked for again each time.
 
 Envoy holds a whole file for each request until its client has read it, so files of PLAIN_BYTES_MAX and more
 are served as gzip, whatever the client accepts: as all browsers do. Rejected: a plain copy for clients that

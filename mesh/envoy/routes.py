@@ -3,12 +3,12 @@
 Every RPC has an exact route of its own; what is not named is not reachable. Streams have no timeout and no
 maximal life. One that its client writes to has an idle timeout, a few times its heartbeat: a half-open stream
 ends here too, if neither of its ends noticed. A viewer's has none: the gateway's heartbeats would keep it
-alive whoever has gone, a gateway that hangs is found by HTTP/2 pings, and setting the timer anew for every
+alive whoever has gone, a gateway that hangs is found by HTTP/2 pings, and setting the timer again for every
 frame was a tenth of what Envoy does for it (1.6 µs of 16, 5,000 viewers). Unary calls get `UNARY_TIMEOUT_S`,
 longer than ingest's publish deadline and a read barrier: who gave up, and why, is said by the service.
 
 Retries act on what happens before a response: a connection that fails, a stream that is refused or reset, a
-gRPC UNAVAILABLE in the response headers. A stream is opened anew, and resumed, by its client: for a retry
+gRPC UNAVAILABLE in the response headers. A stream is opened again, and resumed, by its client: for a retry
 Envoy would hold on to the request as long as the stream lives, and with it to the 16 KiB that it was read
 into (4.4 KiB of them resident with 5,000 viewers, which else cost 43).
 """

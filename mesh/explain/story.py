@@ -194,7 +194,7 @@ def why(fate: EventOutcome, names: _Names, letters: Sequence[str]) -> str:
         case EventVerdict.BEHIND_WINDOW:
             return (
                 f"not counted: its number {row.seq} is below what the origin's anti-replay window remembers, "
-                "so it is taken for a resend; a client must not have so many numbers unacked"
+                "so it is taken for a resend; a client must not have this many numbers unacked"
             )
         case EventVerdict.SECOND:
             return f"not counted: the actor has voted{at_other}, and a vote of this poll is final"

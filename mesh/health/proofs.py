@@ -126,8 +126,8 @@ def event_log(bus: Bus, service: str, instance: str, stored: Callable[[], int]) 
     """A publish with its PubAck, into a stream made like the event stream. `stored`: how many real blocks
     were stored so far.
 
-    A stream of a nats-server 2.15 whose disk was full answers nothing until the server is started anew. If
-    that hit the probes' stream alone, real blocks are stored, and it is made anew.
+    A stream of a nats-server 2.15 whose disk was full answers nothing until the server is started again. If
+    that hit the probes' stream alone, real blocks are stored, and it is recreated.
     """
     subject = subjects.probe(service, instance)
 

@@ -58,7 +58,7 @@ IDLE_FRAMES_PER_S = 200.0
 IDLE_FRAMES_BURST = 2_000.0
 # A SETTINGS frame touches every stream.
 SETTINGS_COST = 20.0
-# WINDOW_UPDATE: besides this rate, one for so many bytes of DATA that we sent. Most clients send one for
+# WINDOW_UPDATE: besides this rate, one for this many bytes of DATA that we sent. Most clients send one for
 # half a window; some send two for each DATA frame.
 WINDOW_UPDATES_PER_S = 2_000.0
 WINDOW_UPDATES_BURST = 20_000

@@ -77,7 +77,7 @@ class Tls:
             except OSError as error:
                 log.warning("the certificate in use stays, as the new one is not good: %s", error)
             else:
-                log.info("the certificate was read anew from %s", self._files.certificate)
+                log.info("the certificate was read again from %s", self._files.certificate)
         return self._context
 
 

@@ -108,7 +108,7 @@ class WriteBuffer:
         return data
 
     def flushed(self) -> None:
-        """The transport has taken the data of `take`; the bound for one flush starts anew."""
+        """The transport has taken the data of `take`; the bound for one flush starts again."""
         self._deduct_sent()
         self._flush_left = bounds.FLUSH_BYTES_MAX
         self._update_available()

@@ -1,6 +1,6 @@
 """The NATS connection of a process, and the event stream.
 
-A connection that breaks is made anew, at any of the servers named or of their cluster, trying every
+A connection that breaks is recreated, at any of the servers named or of their cluster, trying every
 _RECONNECT_S for as long as it takes. A server that leaves _PINGS_MAX pings unanswered is as good as dead and
 is left, so a stopped node of a cluster costs three to four seconds. Not less: one that works hard
 answers late, and to reconnect then adds to its work.
@@ -196,7 +196,7 @@ class Bus:
         await self.client.request(f"$JS.API.STREAM.DELETE.{subjects.PROBES_STREAM}", timeout=_ASK_S)
 
     async def events_stream(self) -> tuple[str, int]:
-        """The identity of the event stream, which a stream made anew does not share, and its last
+        """The identity of the event stream, which a stream recreated does not share, and its last
         sequence. Makes the stream if it is gone. Raises NatsError, TimeoutError."""
         try:
             info = await self.js.stream_info(subjects.EVENTS_STREAM)
@@ -209,7 +209,7 @@ class Bus:
         return info.created.isoformat(), info.state.last_seq
 
     async def stream_end(self, stream: str) -> tuple[str, int]:
-        """What a stream of that name made anew does not share, and its last sequence. Raises NatsError,
+        """What a stream of that name recreated does not share, and its last sequence. Raises NatsError,
         TimeoutError."""
         info = await self.js.stream_info(stream)
         assert info.created is not None

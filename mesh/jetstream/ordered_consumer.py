@@ -12,7 +12,7 @@ Bound: the NATS client's queue of a subscription. What overflows it is dropped, 
 
 Rejected: nats-py's own ordered consumer, which KeyValue.watch stands on. It checks numbers before its
 queue, so a message that the queue drops is not missed; a callback that raises (its set-up took longer than a
-timeout) loses the message unnoticed; one that could not be made anew after a reset is dead until two
+timeout) loses the message unnoticed; one that could not be recreated after a reset is dead until two
 heartbeats are missed, 10 s.
 """
 

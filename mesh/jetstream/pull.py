@@ -72,14 +72,14 @@ class Pulled:
 class Pull:
     """Messages in stream order, from a sequence on.
 
-    The consumer is made anew at that sequence, so nothing waits for an ack timeout and there is nothing to
+    The consumer is recreated at that sequence, so nothing waits for an ack timeout and there is nothing to
     ack: what was applied is known by whoever pulls. With a name it takes the place of another's pull of
     that name; without one it is only ours, and lies in the memory of one server.
 
     Whatever may have cost a message raises PullBroken: a gap in the consumer's sequence, a
     heartbeat that names a later sequence than came (another pull on the same consumer took
     what was meant for us), heartbeats that stay away, a reconnect, and the consumer deleted
-    or made anew by the partition's next owner. What came before is handed out first.
+    or recreated by the partition's next owner. What came before is handed out first.
 
     A request that ends normally (`mesh.jetstream.pull_status`) is followed by the next. After one that ended
     early and empty, a single message of any size is requested, so that one larger than PULL_BYTES_MAX does

@@ -16,7 +16,7 @@ async def walk(
     bus: Bus, stream: str, subjects: Sequence[str], start: int = 1
 ) -> AsyncGenerator[tuple[list[Pulled], int], None]:
     """In the stream's order, each message once, with how many are still to come. A consumer that breaks is
-    made anew after what it brought. Close it, if it is left early (contextlib.aclosing).
+    recreated after what it brought. Close it, if it is left early (contextlib.aclosing).
 
     Bound: a batch (mesh.jetstream.pull), and the next one under way. Raises NatsError; TimeoutError also when
     _FRUITLESS_MAX consumers in a row brought nothing.

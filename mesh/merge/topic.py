@@ -105,7 +105,7 @@ class TopicMerge:
         gives all that is kept of a pulse's panes, where a subscription sees the newest two.
 
         `partitions`: how many the game has. While one of them has said nothing (Redis was emptied
-        and is being folded anew), more may come: nothing is called sealed (I9).
+        and is being folded again), more may come: nothing is called sealed (I9).
         """
         partials = self.partials()
         state = _state(self.topic, self.positions(), self.stage(partitions))

@@ -112,7 +112,7 @@ CATALOG_AGE = _gauge(
 )
 NATS_MESSAGES = _counter("nats_messages", "Messages on the NATS connection.", "direction")
 NATS_BYTES = _counter("nats_payload_bytes", "Bytes of messages on the NATS connection.", "direction")
-NATS_RECONNECTS = _counter("nats_reconnects", "Times that the NATS connection was made anew.")
+NATS_RECONNECTS = _counter("nats_reconnects", "Times that the NATS connection was recreated.")
 
 # Of each process: itself.
 

@@ -1,4 +1,4 @@
-"""The table of docs/metrics.md: `python -m mesh.metrics.table docs/metrics.md` writes it anew."""
+"""The table of docs/metrics.md: `python -m mesh.metrics.table docs/metrics.md` rewrites it."""
 
 from __future__ import annotations
 

@@ -2,11 +2,11 @@
 
 Full ones refuse, and forget nothing before its age: what is in them was promised to somebody. Of a reader
 and of a member the newest message is kept. Nobody may erase messages by a rollup or one by one; what has no
-use any more is purged (notify.scrub). A stream made anew has sequences beyond all of the one before it, so
+use any more is purged (notify.scrub). A stream recreated has sequences beyond all of the one before it, so
 what was read of that one stays read, and no cursor of it names anything in this one.
 
 Bounds: bytes, as mesh.notices.bounds says; age: longer than any notice is kept, and for readers who say
-nothing for so long that they begin anew.
+nothing for so long that they begin again.
 """
 
 from __future__ import annotations

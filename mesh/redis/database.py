@@ -7,7 +7,7 @@ share a hash tag (see aggregate.partition_store), so a script runs on one node o
 A call is tried again for about a second, on a cluster also while a slot moves or its master
 is away; a script may therefore run twice and must say for itself what a second run means.
 Between the tries, and whenever the server turns out to be another one (see mesh.redis.failover), connections
-are dropped and the address is resolved anew: a failover need not close what is open.
+are dropped and the address is resolved again: a failover need not close what is open.
 
 Rejected: transactions (they cannot check a lease), and functions (each node of a cluster
 must be loaded with them; a script brings itself).
@@ -56,7 +56,7 @@ _RETRY_MAX_S = 0.2
 _RETRY_FOR_S = 1.0
 _SAID_EVERY_S = 5.0
 # Of a cluster: RedisClusterException is no RedisError. AttributeError: redis-py 8.1 closes connections under
-# the calls that use them when it learns anew which node has which slots.
+# the calls that use them when it learns again which node has which slots.
 _ODD = (RedisClusterException, AttributeError)
 _AWAY = (RedisConnectionError, RedisTimeoutError, ClusterDownError, TryAgainError)
 

@@ -53,7 +53,7 @@ class ResultStore:
         them can be in its results. `waiting` is entered before anything is waited for, and may raise.
 
         Raises TooLate after `patience_s`, naming the position, or Unavailable naming the partition that is
-        folded anew; RedisError.
+        folded again; RedisError.
         """
         wanted: dict[int, int] = {}
         for position in positions:

@@ -23,7 +23,7 @@ return 1
 
 # KEYS: applied, stream, manifest, then the results of games. ARGV: the names of these results, in the same
 # order. All of one moment: {applied, the stream's identity and target, 1 if the first game's share is whole,
-# its results, and so on}. A state that is being folded anew is not whole before it is where the stream was
+# its results, and so on}. A state that is being folded again is not whole before it is where the stream was
 # when that began, nor without the manifest of what is applied, and results are not if they are not the
 # manifest's.
 READ = Script("""

@@ -17,7 +17,7 @@ class Share:
     applied: int
     partials: Mapping[str, Partial]
     whole: bool = True
-    """False while the partition is folded anew, or a part of its results is lost: then it is no answer."""
+    """False while the partition is folded again, or a part of its results is lost: then it is no answer."""
     stream: str = ""
     """The identity of the event stream that it was folded from."""
     stage: Stage = STAGE_UNSPECIFIED

@@ -200,7 +200,7 @@ class _Search:
 def _take_share(topic: str, shares: dict[int, Share], partition: int, applied: int, answer: bytes) -> None:
     partials = {}
     if answer:
-        with contextlib.suppress(DecodeError):  # as good as none: its owner writes it anew
+        with contextlib.suppress(DecodeError):  # as good as none: its owner rewrites it
             partials[topic] = Partial.FromString(answer)
     shares[partition] = Share(partition, applied, partials)
 

@@ -43,7 +43,7 @@ OnChanged = Callable[[Mapping[str, Sequence[str]], str], None]
 
 
 class ResultFeeds:
-    """`on_changed`: results of some games; `on_progress`: a partition is known further, or was loaded anew;
+    """`on_changed`: results of some games; `on_progress`: a partition is known further, or was loaded again;
     `on_forgotten`: the game is gone; `on_announcement`: a game's, encoded; None: they are not heard."""
 
     def __init__(

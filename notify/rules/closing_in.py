@@ -1,4 +1,4 @@
-"""The poll or board closes by itself in so many seconds. Missed if nobody looked from then until it closed.
+"""The poll or board closes by itself in this many seconds. Missed if nobody looked from then until it closed.
 
 One that was opened, or a rule that was added, when less time was left is not told.
 """

@@ -3,7 +3,7 @@
 Who is level with the one told last does not lead. The first who ever leads is no change, and is stored
 without a notice: so a change of lead is found though the evaluator died before it fired for the first time.
 In a new season of a board the first who is seen to lead is where it starts. Missed is a lead that did not
-last as long as `hold`, and one that came and went while nobody looked. A takeover begins the hold anew, and
+last as long as `hold`, and one that came and went while nobody looked. A takeover begins the hold again, and
 so does a clock that is set back to before it began.
 """
 

@@ -1,7 +1,7 @@
 """An actor is not among the first of a board any more, because others are. It is told; one after the other.
 
 Whose scores were removed is not told, unless somebody else came in its place at the same look. A new season
-begins anew. Missed is whoever came among the first and went while nobody looked: after a takeover that is
+begins again. Missed is whoever came among the first and went while nobody looked: after a takeover that is
 measured from the last firing, and if there was none, from the first look.
 
 `at_most_every` holds for each actor; the TOLD_MAX told last are remembered.

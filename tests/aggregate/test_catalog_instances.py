@@ -223,7 +223,7 @@ def test_an_idle_board_starts_anew_by_itself_and_seals_the_season_before(pair: R
                     return (board.season.number, *points, board.previous.sealed)
 
                 await until(lambda: shown() == (1, [5], [], False), "the score is seen")
-                await until(lambda: shown() == (2, [], [5], False), "the board starts anew")
+                await until(lambda: shown() == (2, [], [5], False), "the board starts again")
                 await until(lambda: shown() == (2, [], [5], True), "the season before is sealed")
 
     run(scenario())

@@ -148,7 +148,7 @@ class Run:
 
 
 def schedules() -> Iterable[tuple[int, int, int]]:
-    """The first goes so many steps, then the second, then the first again, and both to their ends."""
+    """The first goes this many steps, then the second, then the first again, and both to their ends."""
     return itertools.product(range(STEPS_MAX), range(STEPS_MAX), (0, 1, 2, 3, STEPS_MAX))
 
 

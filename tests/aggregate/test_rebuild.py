@@ -1,4 +1,4 @@
-"""I4: what Redis holds can be lost, wrong or of another stream: it is folded anew from the stream."""
+"""I4: what Redis holds can be lost, wrong or of another stream: it is folded again from the stream."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_rebuild_of_one_partition_touches_no_other(own_mesh: RunningMesh) -> Non
                 said = await asyncio.to_thread(
                     succeeded, own_mesh.home, "rebuild", "--yes", "--partition", str(mine)
                 )
-                assert "of 1 partition are folded anew" in said
+                assert "of 1 partition are folded again" in said
                 assert client.hexists(layout.topics_key(other), "!mark")
                 client.hdel(layout.topics_key(other), "!mark")
             assert await shown(game, last) == before

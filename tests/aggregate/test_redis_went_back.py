@@ -67,7 +67,7 @@ def test_an_idle_partition_is_folded_again_after_redis_went_back(servers: Stores
 
 
 def test_i5_a_topics_sequence_is_a_function_of_the_stream_wherever_flushes_end() -> None:
-    """Else a state that is folded anew stands behind the cursors of those who saw it before."""
+    """Else a state that is folded again stands behind the cursors of those who saw it before."""
 
     def fold(flush_after: set[int]) -> dict[str, int]:
         partition, shown = Partition(0, Loaded()), {}

@@ -375,7 +375,7 @@ def test_i4_purged_and_without_a_checkpoint_nothing_wrong_is_shown(
 
 @on_each_nats
 def test_i4_neither_a_checkpoint_nor_a_purge_of_another_stream_purges_anything(servers: Stores) -> None:
-    """What was purged is told by the stream, not remembered: a stream made anew has purged nothing."""
+    """What was purged is told by the stream, not remembered: a stream recreated has purged nothing."""
 
     async def scenario() -> None:
         async with votes_stream(servers.nats_url, servers.redis_url) as votes:
@@ -395,7 +395,7 @@ def test_i4_neither_a_checkpoint_nor_a_purge_of_another_stream_purges_anything(s
                 await votes.vote(3, VOTES)
             await retention._make_room(Late(found))
             assert await events.purged(3) == Purged()
-            # One that looked at the stream before it was made anew, and is stopped until now.
+            # One that looked at the stream before it was recreated, and is stopped until now.
             assert not await events.purge(3, found.state.bound, found.stream, Purged())
             assert await events.first(3) == blocks_before
             async with owner(votes, 3, "two") as worker:

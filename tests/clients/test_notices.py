@@ -61,7 +61,7 @@ def test_lists_segments_and_refusals() -> None:
                 actors = [f"a{n}" for n in range(ACTORS_PER_MESSAGE + 1)]
                 done = await notices.send_to_actors(notify.Notice(key="k"), actors)
                 assert done.actors == len(actors)
-                # The second attempt begins anew, with the notice in its first message alone.
+                # The second attempt begins again, with the notice in its first message alone.
                 assert service.lists[0] == service.lists[1]
                 first, second = service.lists[1]
                 assert (first.notice.key, second.HasField("notice")) == ("k", False)

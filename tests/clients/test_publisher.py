@@ -187,7 +187,7 @@ def test_a_token_that_is_refused_is_asked_for_once_more_and_then_final() -> None
             publisher = Publisher(channel, token=lambda: f"t{next(numbers)}")
             publisher.start()
             waiting = await publisher.submit(vote())
-            with pytest.raises(SessionLost, match="the token has expired; so again with a token asked for"):
+            with pytest.raises(SessionLost, match="the token has expired; so again with a new token"):
                 await waiting
             assert ingest.tokens == ["t1", "t2"]
             with pytest.raises(SessionLost):

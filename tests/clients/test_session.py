@@ -249,9 +249,7 @@ def test_a_bad_token_is_asked_for_once_more_and_then_final() -> None:
     attempts.welcomed()
     assert isinstance(attempts.ended(UNAUTHENTICATED, "expired", useful=True), Again)
     over = attempts.ended(UNAUTHENTICATED, "expired", useful=False)
-    assert over == Over(
-        UNAUTHENTICATED, "expired; so again with a token asked for afresh: give a token that is good"
-    )
+    assert over == Over(UNAUTHENTICATED, "expired; so again with a new token: give a token that is good")
 
 
 def test_attempts_that_fail_wait_longer_and_a_useful_stream_starts_over() -> None:

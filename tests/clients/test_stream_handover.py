@@ -209,7 +209,7 @@ class Streams(RuleBasedStateMachine):
             assert stream != self.shown
             self.shown = stream
         if heard.shows:
-            assert stream == self.shown, "the screen began anew with the stream that it shows"
+            assert stream == self.shown, "the screen began again with the stream that it shows"
 
     @precondition(lambda self: bool(self.open))
     @rule(

@@ -242,7 +242,7 @@ def test_a_stream_that_was_ended_for_its_token_is_followed_once_with_a_token_ask
                 await until(lambda: gateway.asked == number + 1, "it is tried")  # noqa: B023
                 gateway.streams[number].end(UNAUTHENTICATED, "token: was revoked")
             await until(lambda: watching.failed, "a second time it is over")
-            assert "token: was revoked; so again with a token asked for afresh" in str(watching.failed)
+            assert "token: was revoked; so again with a new token" in str(watching.failed)
             assert gateway.asked == 3
 
     run(scenario())
@@ -280,7 +280,7 @@ def test_a_delta_that_does_not_fit_opens_the_stream_anew_and_shows_nothing_wrong
                 stream = gateway.streams[number]
                 stream.show(poll(number + 1))
                 stream.say(SubscribeResponse(update=Update(deltas=[delta])))
-                await until(lambda: gateway.asked == number + 2, "it is opened anew")  # noqa: B023
+                await until(lambda: gateway.asked == number + 2, "it is opened again")  # noqa: B023
                 await until(lambda: stream.is_gone, "the wrong one is ended")  # noqa: B023
                 request = gateway.streams[number + 1].request
                 assert request is not None

@@ -227,7 +227,7 @@ def test_operators_read_who_folds_each_partition_and_how_far_it_is(own_mesh: Run
                     await flow.goes_on()
                     await owned(one, dict(flow.positions))
                 finally:
-                    # One that stood still for long was put an end to by the supervisor, and started anew.
+                    # One that stood still for long was put an end to by the supervisor, and started again.
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGCONT)
                 after = await owned(both, dict(flow.positions))

@@ -503,7 +503,7 @@ def test_a_board_that_changed_is_told_to_those_who_stand_on_it_also_when_the_new
             await first(stage.subscribe(topics=[POLL]))
             stage.boards.clear()
             await stage.results.show(told=told, topic="board/laps")
-            await until(lambda: stage.boards, "the board is looked up anew")
+            await until(lambda: stage.boards, "the board is looked up again")
             assert set(stage.boards) == {(GAME, "laps")}
 
     run(scenario())

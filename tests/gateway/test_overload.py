@@ -38,7 +38,7 @@ class Gateway:
     us_per_frame: float = 20.0
     other: float = 0.05
     viewers: dict[tuple[Tier, int], int] = field(default_factory=dict)
-    """How many of a tier that asked for so many updates a second."""
+    """How many of a tier that asked for this many updates a second."""
     noise: float = 0.0
     seed: int = 1
 

@@ -116,7 +116,7 @@ def test_a_rebuilt_store_shows_nobody_an_older_place(servers: Stores) -> None:
             r.watch(screen, "top")
             await until(lambda: screen.states, "the first state comes")
             assert screen.place() == (1, 5, 2)
-            # Redis is emptied, and folded anew from the beginning. No gateway is told of what it knows.
+            # Redis is emptied, and folded again from the beginning. No gateway is told of what it knows.
             r.empty()
             again = r.board()
             await r.score(again, ("ann", 1), ("bob", 3))
@@ -180,7 +180,7 @@ def test_a_broken_ranking_spoils_nobody_elses_place(servers: Stores) -> None:
             assert bob.place() == (1, 2, 2)
             assert not ann.states
             await r.score(top, ("ann", 3))
-            await until(lambda: ann.states, "ann's comes when it is written anew")
+            await until(lambda: ann.states, "ann's comes when it is rewritten")
             assert ann.place() == (1, 3, 2)
 
     run(scenario())

@@ -55,7 +55,7 @@ def test_an_own_place_comes_in_the_same_stream_and_includes_the_own_score(mesh: 
                 await until(lambda: place() == (0, 0, 1), "there is one actor, who is not ann")
                 for points, rank in ((3, 2), (4, 1)):
                     positions = await game.send(score(game, "ann", points))
-                    # Whoever subscribes anew with the position is shown it first (I6) ...
+                    # Whoever subscribes again with the position is shown it first (I6) ...
                     fresh = await first_place(game, ann, positions)
                     assert (fresh.standing.standing.rank, fresh.standing.actors) == (rank, 2)
                     # ... and who is there already, in a moment.

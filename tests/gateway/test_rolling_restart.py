@@ -55,7 +55,7 @@ class Seat:
         self.longest_s = 0.0
         """Between two messages, since the first."""
         self.delays_s: list[float] = []
-        """After which gateways that went away asked it to come anew."""
+        """After which gateways that went away asked it to come again."""
         self.setbacks = 0
         self._heard_at_s = 0.0
         self._votes = 0
@@ -162,7 +162,7 @@ def test_a_rolling_restart_of_the_gateways_loses_no_update_for_anybody(rolling: 
             # Everybody was told by each gateway it was on before that went.
             assert all(seat.viewer.drained >= 2 for seat in seats)
             if VIEWERS <= CALM:
-                # They came anew when they were told to, and not on finding their streams broken.
+                # They came again when they were told to, and not on finding their streams broken.
                 assert [seat.viewer.resumed for seat in seats] == [seat.viewer.drained for seat in seats]
                 assert max(seat.longest_s for seat in seats) < STALE_MAX_S
             # They were not all told to come at once.

@@ -102,7 +102,7 @@ class Edge:
         return self.call(SendRequest(event=vote(**fields)).SerializeToString(), **options)
 
     async def submitted(self, count: int = 1) -> Waiting:
-        """The newest of so many."""
+        """The newest of this many."""
         await until(lambda: len(self.relay.submitted) == count, f"{count} are submitted")
         return self.relay.submitted[-1]
 

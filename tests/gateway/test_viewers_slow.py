@@ -24,7 +24,7 @@ STALLED = 500
 STATES = 40
 BYTES = 300
 MESSAGES_MAX = BYTES // 40
-"""In so many bytes."""
+"""In this many bytes."""
 KIB = 1024
 STREAM_BYTES_MAX = 4 * KIB
 CONNECTION_BYTES_MAX = bounds.FLUSH_BYTES_MAX + bounds.TRANSPORT_HIGH_BYTES
@@ -41,7 +41,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoneGateway]:
 
 
 async def states_seen(viewer: Healthy) -> list[float]:
-    """How late the healthy viewer was for each of so many states."""
+    """How late the healthy viewer was for each of this many states."""
     return [await viewer.sees_the_next() for _ in range(STATES)]
 
 

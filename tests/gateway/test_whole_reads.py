@@ -1,4 +1,4 @@
-"""While a state is folded anew nobody is shown a fraction of the count, nor by a spread of yesterday.
+"""While a state is folded again nobody is shown a fraction of the count, nor by a spread of yesterday.
 
 I5, I6: who has no state yet waits at the barrier; who watches keeps what it has.
 """

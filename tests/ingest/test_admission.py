@@ -313,7 +313,7 @@ def test_a_name_longer_than_an_id_takes_no_memory_and_all_of_them_share_one_buck
 
 
 def full_table(owing: Callable[[int], int]) -> Buckets:
-    """Eight keys that owe so many events each; the table holds no more."""
+    """Eight keys that owe this many events each; the table holds no more."""
     buckets = Buckets(10, 100, 8)
     for number in range(8):
         buckets.take(f"k{number}", 0.0, owing(number))

@@ -64,7 +64,7 @@ class Played:
         await bucket.put(key, definition.SerializeToString())
 
     def applied(self) -> int:
-        """Of the partition, in which other games may fold; an emptied store does not begin it anew."""
+        """Of the partition, in which other games may fold; an emptied store does not begin it again."""
         found = int(self._store.get(layout.applied_key(self.partition)) or 0)  # type: ignore[arg-type]
         self._sequence = max(self._sequence, found)
         return self._sequence

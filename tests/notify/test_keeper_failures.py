@@ -229,7 +229,7 @@ def test_nats_that_restarts_and_streams_that_are_made_anew_are_followed(servers:
                 infos = [await notices.bus.js.stream_info(s) for s in ("NOTICES", "READERS", "SEGMENTS")]
                 return all(info.config.subjects for info in infos)
 
-            await eventually(lambda: _not_yet(remade()), "the keeper makes the streams anew", 20)
+            await eventually(lambda: _not_yet(remade()), "the keeper makes the streams again", 20)
             third = await notices.tell("ann", "three")
             assert third > first + 1_000, "its sequence is beyond all of the stream before"
             await notices.read("ann", READER)

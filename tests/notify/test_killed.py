@@ -1,5 +1,5 @@
 """SIGKILL between two steps of storing, firing, deriving and pushing: between a process of notify, NATS and
-Valkey stand proxies, which stop at the request of that step. Then it is killed, and started anew."""
+Valkey stand proxies, which stop at the request of that step. Then it is killed, and started again."""
 
 from __future__ import annotations
 

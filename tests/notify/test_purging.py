@@ -23,7 +23,7 @@ DAYS_OVER = st.integers(-3, 3)
 
 
 def stored(days_over: int) -> StoredNotice:
-    """Of which the key need not be known any more for so many days."""
+    """Of which the key need not be known any more for this many days."""
     return stored_notice(sent_s=NOW_S - days_over * DAY_S - bounds.KEPT_AFTER_EXPIRY_S - 60, life_s=60)
 
 

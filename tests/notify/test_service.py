@@ -98,7 +98,7 @@ async def once_answered(call: Callable[[], Any]) -> Any:
             answers.append(await call())
         except grpc.aio.AioRpcError as error:
             if not re.search(
-                r"inboxes are being rebuilt: \d{1,4} of \d{1,4};|is being read anew", str(error.details())
+                r"inboxes are being rebuilt: \d{1,4} of \d{1,4};|is being read again", str(error.details())
             ):
                 raise
         return bool(answers)

@@ -18,7 +18,7 @@ DOCUMENT = checkout() / "docs" / "metrics.md"
 
 def test_the_table_is_the_code() -> None:
     text = DOCUMENT.read_text()
-    assert put_into(text) == text, "write it anew: python -m mesh.metrics.table docs/metrics.md"
+    assert put_into(text) == text, "rewrite it: python -m mesh.metrics.table docs/metrics.md"
 
 
 def test_each_metric_that_the_text_names_is_declared() -> None:

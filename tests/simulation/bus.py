@@ -58,7 +58,7 @@ class ModelBus:
         if stream in NAMES:
             of = self.mesh.notice_streams[stream]
             return await self.ask(lambda: (of.identity, of.last))  # type: ignore[no-any-return]
-        return "never made anew", await self.bucket.last()
+        return "never recreated", await self.bucket.last()
 
     async def await_stream_end(self, stream: str) -> tuple[str, int]:
         while True:

@@ -136,7 +136,7 @@ def _lowest(before: Standing, said: Standing) -> Standing:
 
 
 def _last(before: Standing, said: Standing) -> Standing:
-    """The same score again is not reached anew."""
+    """The same score again is not reached again."""
     return before if before.points == said.points else said
 
 

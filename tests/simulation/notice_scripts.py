@@ -40,7 +40,7 @@ class NoticeScripts:
         return "zset" if any(isinstance(value, float) for value in found.values()) else "hash"
 
     def _fresh(self, key: str, kind: str) -> None:
-        """What is of another type is made anew."""
+        """What is of another type is recreated."""
         if self._kind(key) not in (kind, "none"):
             self._of._delete(key)
 

@@ -1,7 +1,7 @@
-"""Pulling a partition's blocks: what mesh.jetstream.pull.Pull does. One consumer a partition, made anew by
+"""Pulling a partition's blocks: what mesh.jetstream.pull.Pull does. One consumer a partition, recreated by
 each owner.
 
-More hostile than JetStream: whose consumer was made anew by somebody else may go on for a while, and
+More hostile than JetStream: whose consumer was recreated by somebody else may go on for a while, and
 blocks that were handed out before come again.
 """
 
@@ -43,7 +43,7 @@ class ModelPull:
     def _begin(self) -> None:
         for other in self._mesh.pulls.setdefault(self._partition, []):
             if self._mesh.world.random.random() < 0.7:
-                other.broke("the consumer was made anew")
+                other.broke("the consumer was recreated")
         self._mesh.pulls[self._partition].append(self)
 
     async def close(self) -> None:

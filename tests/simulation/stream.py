@@ -3,7 +3,7 @@
 A message is stored once for each message id within the stream's dedupe window; a copy of it
 is acked with the sequence of the first. Messages may be lost, stored late and in any order; acks
 may be lost. A full stream takes nothing. The stream may lose its newest messages (a power cut) and
-grow again over the same sequences, or be made anew, of which the servers' clocks tell the time well enough.
+grow again over the same sequences, or be recreated, of which the servers' clocks tell the time well enough.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ class ModelStream:
         return there[-1] if there else None
 
     def purge(self, subject: str, *, below: int = 0, keep: int = 0) -> int:
-        """Purges messages of the subject: those below that sequence, or all but so many; how many went."""
+        """Purges messages of the subject: those below that sequence, or all but this many; how many went."""
         there = self._of(subject)
         gone = [m for m in there if m.sequence < below] if below else there[: -keep or None]
         self._remove(gone)

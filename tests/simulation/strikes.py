@@ -102,7 +102,7 @@ class Strikes:
         self._mesh.redis.restore()
 
     def _rebuild(self) -> None:
-        """The operator has a partition folded anew."""
+        """The operator has a partition folded again."""
         self._told.rebuilds += 1
         history = self._history
         partition = self._world.random.choice(history.partitions)

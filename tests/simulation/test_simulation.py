@@ -475,7 +475,7 @@ BROKEN: Sequence[tuple[str, Rules]] = [
         ),
     ),
     (
-        "6: a stream made anew begins at 1",
+        "6: a stream recreated begins at 1",
         Rules(
             patches=[
                 (mesh.jetstream.bus, "first_sequence", lambda _: 1),
@@ -495,7 +495,7 @@ BROKEN: Sequence[tuple[str, Rules]] = [
         ),
     ),
     (
-        "6: a session does not see that its stream was made anew",
+        "6: a session does not see that its stream was recreated",
         Rules(
             patches=[(LeaseSession, "_end_of_stream", end_of_any_stream)],
             kinds=["anew"] * 30,
@@ -576,7 +576,7 @@ BROKEN: Sequence[tuple[str, Rules]] = [
         )
     ),
     (
-        "16: who takes rules over begins anew",
+        "16: who takes rules over begins again",
         Rules(patches=[(GameRules, "adopt", sequence_alone)], **TOLD),
     ),
     (
@@ -598,9 +598,9 @@ RARE = {
     "credit wider than the window": 1,
     "14: readers do not wait for a rebuild": 5,
     "8: a topic has its game's spread": 6,
-    "6: a stream made anew begins at 1": 447,
+    "6: a stream recreated begins at 1": 447,
     "6: a purge of another stream counts": 77,
-    "6: a session does not see that its stream was made anew": 809,
+    "6: a session does not see that its stream was recreated": 809,
     "no fence": 246,
     "no look at what is applied": 60,
     "3: the leader's clock alone moves time": 52,

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 import pytest
 
 LONGER = 1.5
-"""The second deadline, for each of setup, call and teardown: so many times the first."""
+"""The second deadline, for each of setup, call and teardown: this many times the first."""
 
 _STDERR = pytest.StashKey[int]()
 

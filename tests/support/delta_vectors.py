@@ -1,7 +1,7 @@
 """The vectors of deltas that every client language is checked against: tests/delta_vectors.json.
 
 One case on a line: a name; `before`, `delta` and `after` as proto JSON. Without `after` the delta does not
-fit and must be refused. Made anew, after a change of the format, by
+fit and must be refused. Recreated, after a change of the format, by
 
     python -m tests.support.delta_vectors
 """

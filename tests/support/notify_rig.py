@@ -59,7 +59,7 @@ class NotifyRig:
     async def send_list(
         self, notice: Notice, messages: Iterable[list[str]], end_after: int | None = None
     ) -> SendNoticeToActorsResponse:
-        """`end_after`: the client is gone after so many messages."""
+        """`end_after`: the client is gone after this many messages."""
 
         given = [*messages]
         total = sum(map(len, given))

@@ -2,7 +2,7 @@
 
 Two kinds, as in life. A native client holds a Publisher, which resends by itself until it is acked
 or refused. A browser calls Send and resends under the same identity until it is answered; after
-`PAGE_EVENTS` events it loads the page anew: a new origin, and a new actor.
+`PAGE_EVENTS` events it loads the page again: a new origin, and a new actor.
 
 Bound: a native client has at most its credit outstanding, a browser one event. Load is open loop as far
 as the credit reaches; what cannot be sent in time is not made up for.

@@ -1,6 +1,6 @@
 """What whoever looks for the first time must be shown at least: all that was acked before. Pure.
 
-A first look has no cursor and no position to wait for. While a partition is folded anew it must not be shown
+A first look has no cursor and no position to wait for. While a partition is folded again it must not be shown
 a fraction of the count all the same; what a run's figures are named is said in `monotone`.
 """
 

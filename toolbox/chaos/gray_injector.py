@@ -63,7 +63,7 @@ class GrayInjector:
     async def follow(self) -> None:
         """Until cancelled: the standby replicates, whatever was restarted.
 
-        The mesh's own Valkey only when it is failed over to: as a replica, its supervisor starts it anew.
+        The mesh's own Valkey only when it is failed over to: as a replica, its supervisor starts it again.
         """
         while True:
             if not self._mesh.standby.second_leads:

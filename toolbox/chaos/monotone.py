@@ -35,7 +35,7 @@ def setback(before: TopicState, after: TopicState) -> str | None:
 
 
 def figures(state: TopicState) -> Iterator[tuple[str, int]]:
-    """The figures of a state that never shrink, by name; none of a board with seasons, which begin anew."""
+    """The figures of a state that never shrink, by name; none of a board with seasons, which begin again."""
     match state.WhichOneof("value"):
         case "tally":
             yield "voters", state.tally.voters

@@ -6,7 +6,7 @@ Four layers, each placed around the one before it:
               longer than every grace (limits.SEAL_GRACE_S above all). Polls close just after it begins (see
               `closings`), so that who wakes has a view from before a seal. No two of them overlap on one
     special   rebuilds of everything and of one partition, each with a gateway killed beside it, so that a
-              view is made anew while the fold is; and single keys of Redis deleted, whose owners are killed
+              view is recreated while the fold is; and single keys of Redis deleted, whose owners are killed
     gray      every GRAY_EVERY_S something lives and lies (see `gray`), if its target is free then
     bag       every pair of a process and a kind of strike is in a bag once; the bag is shuffled, emptied in
               that order, and filled again when nothing in it can be struck just now. So a run of a minute

@@ -20,7 +20,7 @@ class Stalls:
             self._since_s = now_s
 
     def paid(self, now_s: float, still_owed: bool) -> None:
-        """Something came; the waiting starts anew if more is owed."""
+        """Something came; the waiting starts again if more is owed."""
         self.look(now_s)
         self._since_s = now_s if still_owed else None
 

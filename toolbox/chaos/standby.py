@@ -30,7 +30,7 @@ _POLL_S = 0.05
 
 
 class SecondValkey:
-    """The process. Started anew by `start` when it has ended: with a full disk a replica does."""
+    """The process. Started again by `start` when it has ended: with a full disk a replica does."""
 
     def __init__(self, port: int, folder: Path, disk_bytes: int, first: Path | None = None) -> None:
         """`first`: the configuration of the other one, whose users this one has, too."""

@@ -14,7 +14,7 @@ class Kind(enum.StrEnum):
     PAUSE = "pause"
     """SIGSTOP, and SIGCONT after a while."""
     RESTART = "restart"
-    """SIGTERM: a graceful end, and the supervisor starts it anew."""
+    """SIGTERM: a graceful end, and the supervisor starts it again."""
     EMPTY = "empty"
     """FLUSHALL: Redis lives, and has forgotten everything."""
     FREEZE = "freeze"

@@ -49,7 +49,7 @@ def open_board(
     season: Annotated[
         str | None,
         typer.Option(
-            metavar="DURATION", help="Start anew this often, 10s to 366d.", show_default="one season"
+            metavar="DURATION", help="Start again this often, 10s to 366d.", show_default="one season"
         ),
     ] = None,
     starts: Annotated[
@@ -73,7 +73,7 @@ def open_board(
     token: TokenOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Open a leaderboard, with --season one that starts anew on a schedule.
+    """Open a leaderboard, with --season one that starts again on a schedule.
 
     Example: ./grandstand board open laps "Fastest laps" --mode lowest --season 1d --starts 00:00
     """

@@ -30,7 +30,7 @@ _STAGES = {
 StageOption = Annotated[
     StageChoice | None, typer.Option("--stage", help="Only those of this stage.", show_default="all")
 ]
-LimitOption = Annotated[int, typer.Option("--limit", min=1, help="List at most so many.")]
+LimitOption = Annotated[int, typer.Option("--limit", min=1, help="List at most this many.")]
 ManyJsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object a line, for programs.")]
 
 

@@ -40,7 +40,7 @@ def inbox(
             show_default="all but what games' viewers were told",
         ),
     ] = "",
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Show at most so many.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Show at most this many.")] = 20,
     after: Annotated[
         str, typer.Option(metavar="CURSOR", help="Only what came after an answer of --json.")
     ] = "",

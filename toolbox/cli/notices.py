@@ -91,7 +91,7 @@ def send(
         ),
     ] = None,
     every: Annotated[
-        str | None, typer.Option(metavar="1d|1w|1mo", help="Again after so many days, weeks or months.")
+        str | None, typer.Option(metavar="1d|1w|1mo", help="Again after this many days, weeks or months.")
     ] = None,
     times: Annotated[int | None, typer.Option(help="How often in all, 2 to 1000.")] = None,
     game: GameOrNoneOption = None,

@@ -1,4 +1,4 @@
-"""rebuild: erases what Redis holds of the partitions, and has it folded anew from the event stream (I4).
+"""rebuild: erases what Redis holds of the partitions, and has it folded again from the event stream (I4).
 
 A partition's state and lease go in one step, so whoever owns it finds itself fenced, takes the partition over
 again, and begins at the first block. Viewers keep what they see: a gateway takes a partial only if it is
@@ -49,7 +49,7 @@ def rebuild(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Erase the results in Redis and fold them anew from the event stream.
+    """Erase the results in Redis and fold them again from the event stream.
 
     Example: ./grandstand rebuild --yes
     """
@@ -66,18 +66,18 @@ def rebuild(
         )
     else:
         named = "1 partition" if len(wanted) == 1 else f"{len(wanted)} partitions"
-        print(f"{done.blocks:,} blocks of {named} are folded anew, in {done.took_s:.1f} s.")
+        print(f"{done.blocks:,} blocks of {named} are folded again, in {done.took_s:.1f} s.")
 
 
 def _confirm(wanted: Sequence[int]) -> None:
     if not sys.stdin.isatty():
-        raise MeshError("rebuild erases results before it folds them anew; give --yes to say that it may")
+        raise MeshError("rebuild erases results before it folds them again; give --yes to say that it may")
     named = (
         "all partitions"
         if len(wanted) == wire_bounds.PARTITIONS
         else f"partitions {', '.join(map(str, wanted))}"
     )
-    if not typer.confirm(f"Erase the results of {named} in Redis, and fold them anew from the stream?"):
+    if not typer.confirm(f"Erase the results of {named} in Redis, and fold them again from the stream?"):
         raise MeshError("nothing was erased")
 
 

@@ -25,7 +25,7 @@ from toolbox.load.fans import Fans
 PULSE = "reactions"
 KINDS = ("fire", "clap", "wow", "laugh", "heart")
 BOARD = "top"
-# Starts anew every SEASON_S.
+# Starts again every SEASON_S.
 SPRINT = "sprint"
 SEASON_S = 60
 METRIC = "ack-delay"

@@ -20,7 +20,7 @@ from toolbox.load.source import Source, UnreadableError
 CLIENT = "grandstand-replay"
 CONNECT_S = 10.0
 DRAIN_S = 60.0
-# Of bad lines and of refused events, so many are shown one by one; all are counted.
+# Of bad lines and of refused events, this many are shown one by one; all are counted.
 SHOWN_MAX = 100
 # Lines read without giving the loop a turn.
 BURST = 256

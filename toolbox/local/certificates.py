@@ -4,7 +4,7 @@
     certs/ca-key.pem  signs; whoever has it can be any server to those who trust ca.pem
     certs/edge.pem    the chain for --edge-tls-cert      certs/edge-key.pem   its key
 
-The authority is made once; the edge's certificate anew with each call, so renewing it is calling again. Both
+The authority is made once; the edge's certificate again with each call, so renewing it is calling again. Both
 have the extensions that RFC 5280 demands. Keys are readable by this user alone.
 """
 

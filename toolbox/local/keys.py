@@ -5,7 +5,7 @@
     run/keys/jwks.json     what the edge and the services check clients' tokens with
 
 Without `--keys` the JWKS holds the development key, whole: a symmetric key has no public part, and that is
-why production refuses it. With `--keys FILE` it holds the public parts of the file's keys and is written anew
+why production refuses it. With `--keys FILE` it holds the public parts of the file's keys and is rewritten
 when the file changes (looked for every KEYS_FILE_LOOK_S, whatever way it is replaced); a file that cannot be
 read as keys changes nothing. With `--keys URL` there is no such file: the edge and each service fetch for
 themselves.

@@ -19,7 +19,7 @@ SUPERVISOR = "supervisor"
 
 
 def bytes_max(processes: int) -> int:
-    """Of one file, of which each of so many processes and the supervisor have two."""
+    """Of one file, of which each of this many processes and the supervisor have two."""
     return min(BYTES_MAX, ALL_BYTES_MAX // (2 * (processes + 1)))
 
 

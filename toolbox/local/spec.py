@@ -62,7 +62,7 @@ Probe = GrpcProbe | HttpProbe | NatsProbe | RedisProbe | EnvoyProbe | RunningPro
 class ProcessSpec:
     """One supervised process.
 
-    `needs` names the processes that must be ready before this one is started, each time anew. Processes of a
+    `needs` names the processes that must be ready before this one is started, each time again. Processes of a
     lower `stop_stage` are stopped, and gone, before those of a higher one get their signal. An `optional`
     process neither holds back nor ends the start of the others. `keep_trying`: once it was ready it is
     restarted for as long as it takes. `store`: the directory that it must be able to write. Secrets go by

@@ -7,7 +7,7 @@
  * still takes no older state. Giving cursors up for good was rejected: then a lagging gateway could keep
  * a viewer behind for as long as it liked, unnoticed.
  *
- * A stream that delivered something was a success: the next failure starts the backoff anew. Its token was good,
+ * A stream that delivered something was a success: the next failure starts the backoff again. Its token was good,
  * too: if it ends with UNAUTHENTICATED, that has expired or was revoked, and the next stream asks for another one.
  */
 import { Code } from "@connectrpc/connect";

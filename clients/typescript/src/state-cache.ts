@@ -2,7 +2,7 @@
  * The newest known state of every topic; it is never replaced by an older one (I5). Pure.
  *
  * A Snapshot and an Update replace or change the topics they name, Personal replaces personal topics. A Snapshot
- * shows only so many topics: what it does not name stays as it is. A delta applies to the last state that its own stream sent, which may be
+ * shows only this many topics: what it does not name stays as it is. A delta applies to the last state that its own stream sent, which may be
  * older than the state shown: a stream that takes over, or one opened without cursors (see resume.ts), may start
  * behind. So the cache keeps two states per topic, usually the same one: the state shown, and the state the
  * stream sent last. While the cursor of the latter is older in any partition, the topic is in `behind`.

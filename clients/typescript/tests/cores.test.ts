@@ -107,7 +107,7 @@ describe("landing", () => {
 describe("resume", () => {
   const unanswered = { delivered: false, barrier: true };
 
-  test("waits longer with each stream that delivers nothing, and starts anew after one that did", () => {
+  test("waits longer with each stream that delivers nothing, and starts again after one that did", () => {
     const resume = new Resume(() => 1, { baseMs: 100, capMs: 1_000 });
     const waits = [1, 2, 3].map(() => resume.ended(Code.Unavailable, unanswered));
     expect(waits.map((next) => next.kind === "retry" && next.afterMs)).toEqual([100, 200, 400]);

@@ -106,7 +106,7 @@ test("a drain far in the future is not waited for", () => {
   expect(streams.opensAtMs).toBe(600_000);
 });
 
-test("a stream that brought something and ended as it had said starts the backoff anew", () => {
+test("a stream that brought something and ended as it had said starts the backoff again", () => {
   const { streams, first } = watching();
   streams.ended(first, cut, 0);
   for (let n = 0; n < 3; n++) streams.ended(streams.opened(), cut, 0);

@@ -211,7 +211,7 @@ test("updates are asked for as deltas, and states are whole", async () => {
   subscription.close();
 });
 
-test("a delta that does not fit opens the stream anew with cursors, and shows nothing wrong", async () => {
+test("a delta that does not fit opens the stream again with cursors, and shows nothing wrong", async () => {
   const { subscription, requests, shown, ended } = watch([
     [snapshot(1, 1), delta("poll/other", 2), "hang"],
     [snapshot(3, 3), "hang"],
@@ -371,7 +371,7 @@ test("while the source gives the same token it is asked again after half of what
   await vi.waitFor(() => expect(requests).toHaveLength(2));
   await vi.advanceTimersByTimeAsync(20_000);
   expect(requests).toHaveLength(2);
-  await vi.advanceTimersByTimeAsync(4_000); // The silent stream is opened anew, too.
+  await vi.advanceTimersByTimeAsync(4_000); // The silent stream is opened again, too.
   await vi.advanceTimersByTimeAsync(90_000);
   expect(requests.length).toBeLessThan(12);
   subscription.close();

@@ -115,7 +115,7 @@ async def session_on(channel: grpc.aio.Channel, instance: str) -> Session:
 
 
 async def instances_of(channel: grpc.aio.Channel, sessions: int) -> set[str] | None:
-    """Who welcomed so many sessions opened one after the other; None when one of them failed."""
+    """Who welcomed this many sessions opened one after the other; None when one of them failed."""
     found = set()
     for _ in range(sessions):
         session = Session(channel)

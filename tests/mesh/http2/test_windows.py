@@ -168,7 +168,7 @@ def test_a_turn_writes_no_more_than_its_share_however_wide_the_windows() -> None
     for handler in handlers:
         handler.call.send(b"x" * 4_000_000)
     turns = []
-    # All in one read: each of them opens the window anew.
+    # All in one read: each of them opens the window again.
     peer.server.receive(f.window_update(0, 2**20) * 1_000, peer.now)
     while peer.server.write_buffer.parts:
         written = split(peer.take())

@@ -82,7 +82,7 @@ async def take(pull: Pull, count: int) -> list[int]:
 
 
 async def asked(pull: Pull, requests: Requests, count: int) -> None:
-    """Until so many requests were made, with nothing to take meanwhile."""
+    """Until this many requests were made, with nothing to take meanwhile."""
     while len(requests.made) < count:
         assert await pull.next(SHORT_S) == []
 

@@ -232,7 +232,7 @@ class World:
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_i5_i6_what_is_known_is_in_the_view_and_in_the_end_all_is(data: st.DataObject) -> None:
-    """Messages are lost, repeated and reordered, loads take their time, states are folded anew, and games
+    """Messages are lost, repeated and reordered, loads take their time, states are folded again, and games
     come to be watched in the middle."""
     world = World()
     steps = ["fold", "fold", "fold", "flush", "flush", "hear", "hear", "hear", "lose", "repeat", "swap"]

@@ -65,7 +65,7 @@ export class Now {
     }
   }
 
-  /** Built anew only when other games are hot: a button that is focused stays. */
+  /** Built again only when other games are hot: a button that is focused stays. */
   #showHottest(games: readonly GameOverview[]): void {
     const list = byId("hottest");
     const key = JSON.stringify(games.map(({ gameId, title }) => [gameId, title]));

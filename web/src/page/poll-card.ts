@@ -194,7 +194,7 @@ export class PollCard {
   }
 
   #say(text: string, detail = "", resend?: () => void): void {
-    // A status that is written anew is read out anew.
+    // A status that is rewritten is read out again.
     const said = `${text}|${detail}|${resend !== undefined}`;
     if (this.#status.getAttribute("data-said") === said) return;
     set(this.#status, { "data-said": said });

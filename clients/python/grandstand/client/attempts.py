@@ -5,7 +5,7 @@ good order is followed after the delay that was asked for. UNAUTHENTICATED is tr
 next stream asks for a fresh token; a second one in a row is final. Everything else that is not FINAL_CODES
 is retried for ever, with full jitter under a ceiling that doubles; it starts over once a stream was useful.
 
-Rejected: giving up after so many attempts. A game outlives an outage; whoever will not wait can close.
+Rejected: giving up after this many attempts. A game outlives an outage; whoever will not wait can close.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ DENIALS_MAX = 2
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """Open the next stream after so many seconds."""
+    """Open the next stream after this many seconds."""
 
     delay_s: float
 
@@ -69,8 +69,6 @@ class Attempts:
         if code == UNAUTHENTICATED:
             self._denials += 1
             if self._denials >= DENIALS_MAX:
-                return Over(
-                    code, f"{self.broke}; so again with a token asked for afresh: give a token that is good"
-                )
+                return Over(code, f"{self.broke}; so again with a new token: give a token that is good")
         self._failures = 0 if useful else self._failures + 1
         return Again(self._backoff.ceiling_s(self._failures) * self._draw())

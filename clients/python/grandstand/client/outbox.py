@@ -154,7 +154,7 @@ class Outbox(Generic[T]):
         return self._frontier
 
     def replace(self) -> list[T]:
-        """The origin is another one: what was never sent is numbered anew, from 1. Returns the events that
+        """The origin is another one: what was never sent is numbered again, from 1. Returns the events that
         were sent and not refused, in order; a copy of each may be stored."""
         sent = [slot.item for slot in self._slots if slot.sent and not slot.refused]
         self._slots = deque(slot for slot in self._slots if not slot.sent)

@@ -47,7 +47,7 @@ MESSAGE_BYTES_AT_FIRST = 256 * 1024
 ENVELOPE_BYTES = 1_024
 EVENT_OVERHEAD_BYTES = 16
 # A burst beyond an actor's rate is refused event by event, each told when the next one fits, not when all of
-# them do: so many, with a jitter that doubles up to two seconds, spread some hundreds of them.
+# them do: this many, with a jitter that doubles up to two seconds, spread some hundreds of them.
 RETRIES_MAX = 10
 
 _INVALID_ARGUMENT = 3
@@ -166,7 +166,7 @@ class PublishSession(Generic[T]):
         self.buffer.put(WaitingEvent(event, bytes_count, rank))
 
     def check_size(self, bytes_count: int) -> None:
-        """Raises ValueError if no message can hold an event of so many bytes."""
+        """Raises ValueError if no message can hold an event of this many bytes."""
         if bytes_count > self._batch_bytes_max:
             raise ValueError(_too_large(bytes_count, self._batch_bytes_max))
 

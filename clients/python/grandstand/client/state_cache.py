@@ -1,7 +1,7 @@
 """What a viewer shows: the newest state of every topic, never an older one (I5). Pure.
 
 A Snapshot and an Update change the topics they name, Personal replaces personal topics. A Snapshot shows only
-so many topics: what it does not name stays as it is. A delta changes what its own stream said of the topic
+this many topics: what it does not name stays as it is. A delta changes what its own stream said of the topic
 before, which is not always what is shown: a stream that follows another one may start behind it. So two
 states of a topic are kept, most often the same: what is shown, and what the stream said last. A state is
 shown once its cursor includes that of the one shown.
@@ -109,7 +109,9 @@ class StateCache:
     def _changed(self, delta: TopicDelta) -> TopicState:
         said = self._said.get(delta.topic)
         if said is None:
-            raise DeltaMismatch(f"a delta of {delta.topic!r}, which the stream has not shown; subscribe anew")
+            raise DeltaMismatch(
+                f"a delta of {delta.topic!r}, which the stream has not shown; subscribe again"
+            )
         return apply(said, delta)
 
     def _take(self, state: TopicState) -> bool:

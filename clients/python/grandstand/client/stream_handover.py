@@ -49,7 +49,7 @@ class MessageEffect:
     shows: bool
     """It is for the state cache, and for whoever watches."""
     takes_over: bool = False
-    """It is the first of its stream that is shown: the state cache begins anew with it."""
+    """It is the first of its stream that is shown: the state cache begins again with it."""
     ends: int | None = None
     """This stream is to be ended now: its successor stands."""
 
@@ -71,7 +71,7 @@ class StreamHandover:
         self._renew_again_s = RENEW_AGAIN_S
         # Of the one or two streams there are, those that brought something.
         self._useful: set[int] = set()
-        # The stream that the state cache began anew with.
+        # The stream that the state cache began again with.
         self._begun: int | None = None
         self._announced: OrderedDict[bytes, int] = OrderedDict()
 

@@ -14,7 +14,7 @@ Bounds: a server is taken for gone GREETING_MAX_S after the stream was opened if
 SILENT_INTERVALS heartbeat intervals after it was last heard, and CLOSING_MAX_S after the half-close if it
 named no interval.
 
-Rejected: a timer that is set anew with every message. `gone_at_s` moves instead, and the shell's one timer
+Rejected: a timer that is set again with every message. `gone_at_s` moves instead, and the shell's one timer
 looks at it when it fires.
 """
 

@@ -156,7 +156,7 @@ class Viewer:
                 stream.cancel()
 
     def _open(self, streams: dict[int, _Stream], now_s: float) -> None:
-        """Opens the next stream, with a token asked for afresh."""
+        """Opens the next stream, with a new token."""
         number = self._handover.opened()
         try:
             metadata = metadata_of(self._token.ask())

@@ -49,10 +49,10 @@ def apply(board: BoardResult, delta: BoardDelta) -> None:
     for run in delta.entries:
         if run.first + run.count > len(old):
             raise DeltaMismatch(
-                f"a delta of {run.count} entries from {run.first} on, of {len(old)}, from 0; subscribe anew"
+                f"a delta of {run.count} entries from {run.first} on, of {len(old)}, from 0; subscribe again"
             )
         if len(entries) + run.count + len(run.put) > bounds.DELTA_ENTRIES_MAX:
-            raise DeltaMismatch(f"a delta of more than {bounds.DELTA_ENTRIES_MAX} entries; subscribe anew")
+            raise DeltaMismatch(f"a delta of more than {bounds.DELTA_ENTRIES_MAX} entries; subscribe again")
         above = len(entries)
         entries.extend(old[run.first : run.first + run.count])
         for place in range(above, len(entries)):

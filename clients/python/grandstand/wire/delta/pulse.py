@@ -36,7 +36,7 @@ def apply(pulse: PulseResult, delta: PulseDelta) -> None:
     kinds = pulse.kinds
     for changed in delta.kinds:
         if changed.place >= len(kinds):
-            raise DeltaMismatch(f"a delta of kind {changed.place} of {len(kinds)}, from 0; subscribe anew")
+            raise DeltaMismatch(f"a delta of kind {changed.place} of {len(kinds)}, from 0; subscribe again")
         kind = kinds[changed.place]
         kind.rate_per_s = changed.rate_per_s
         kind.total = changed.total

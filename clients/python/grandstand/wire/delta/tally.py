@@ -35,7 +35,7 @@ def apply(tally: TallyResult, delta: TallyDelta) -> None:
     for changed in delta.options:
         if changed.place >= len(options):
             raise DeltaMismatch(
-                f"a delta of option {changed.place} of {len(options)}, from 0; subscribe anew"
+                f"a delta of option {changed.place} of {len(options)}, from 0; subscribe again"
             )
         option = options[changed.place]
         option.votes = changed.votes

@@ -64,11 +64,11 @@ def apply(before: TopicState, delta: TopicDelta) -> TopicState:
     it does not have, or making a board longer than DELTA_ENTRIES_MAX.
     """
     if delta.topic != before.topic:
-        raise DeltaMismatch(f"a delta of {delta.topic!r} for {before.topic!r}; subscribe anew")
+        raise DeltaMismatch(f"a delta of {delta.topic!r} for {before.topic!r}; subscribe again")
     kind = delta.WhichOneof("value")
     if kind is not None and kind != before.WhichOneof("value"):
         shown = before.WhichOneof("value") or "topic without a value"
-        raise DeltaMismatch(f"{before.topic}: a delta of a {kind} for a {shown}; subscribe anew")
+        raise DeltaMismatch(f"{before.topic}: a delta of a {kind} for a {shown}; subscribe again")
     after = TopicState()
     after.CopyFrom(before)
     after.stage = delta.stage

@@ -127,7 +127,7 @@ class GatewayServiceServicer:
         DEADLINE_EXCEEDED: a position or cursor handed in was not reached within 5 s.
         UNAUTHENTICATED: a personal topic without a token; a token that is not good;
         in the middle of a stream that its token has expired (TokenExpiring came
-        before) or was revoked. Try once more with a token asked for afresh.
+        before) or was revoked. Try once more with a new token.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

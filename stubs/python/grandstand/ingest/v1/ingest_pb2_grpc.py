@@ -103,14 +103,14 @@ class IngestServiceServicer:
         Welcome.heartbeat_interval; the server does the same. A client that was
         silent for three intervals is gone: its stream ends with
         DEADLINE_EXCEEDED. Take a server that was silent for as long for gone, too.
-        Bounds: an actor, a producer and an address have so many streams at once;
+        Bounds: an actor, a producer and an address have this many streams at once;
         beyond it RESOURCE_EXHAUSTED, with a google.rpc.RetryInfo.
         Closing: the client half-closes, the server settles what is in flight and
         ends the stream OK.
         Retry with full-jitter backoff, resuming the origin, after UNAVAILABLE,
         DEADLINE_EXCEEDED and RESOURCE_EXHAUSTED, and after INTERNAL or UNKNOWN,
-        which a client sees when the stream was cut on the way; once, with a token
-        asked for afresh, after UNAUTHENTICATED (the token has expired, or was
+        which a client sees when the stream was cut on the way; once, with a new
+        token, after UNAUTHENTICATED (the token has expired, or was
         revoked); never after INVALID_ARGUMENT. docs/rejections.md lists every refusal.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

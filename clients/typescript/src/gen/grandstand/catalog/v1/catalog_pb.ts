@@ -415,7 +415,7 @@ export const LeadChangeSchema: GenMessage<LeadChange> = /*@__PURE__*/
  */
 export type RankTaken = Message<"grandstand.catalog.v1.RankTaken"> & {
   /**
-   * Of the first so many places: 1 to 100, and not more than the board shows.
+   * How many places from the first on: 1 to 100, and not more than the board shows.
    *
    * @generated from field: uint32 first = 1;
    */
@@ -441,7 +441,7 @@ export type RateSpike = Message<"grandstand.catalog.v1.RateSpike"> & {
   times: number;
 
   /**
-   * And at least so many in the window.
+   * And at least this many in the window.
    *
    * @generated from field: uint64 at_least = 2;
    */
@@ -744,7 +744,7 @@ export type Board = Message<"grandstand.catalog.v1.Board"> & {
   openFor?: Duration | undefined;
 
   /**
-   * Start anew on a schedule. Unset: never.
+   * Start again on a schedule. Unset: never.
    *
    * @generated from field: grandstand.catalog.v1.Season season = 7;
    */

@@ -466,7 +466,7 @@ export const RenditionSchema: GenMessage<Rendition> = /*@__PURE__*/
   messageDesc(file_grandstand_gateway_v1_gateway, 13);
 
 /**
- * This gateway goes away. Subscribe anew, handing in the cursors, when this
+ * This gateway goes away. Subscribe again, handing in the cursors, when this
  * time has passed: each stream is given its own, so that not all come at once.
  * The stream goes on until then and is ended a moment later, with UNAVAILABLE.
  *
@@ -487,7 +487,7 @@ export const DrainSchema: GenMessage<Drain> = /*@__PURE__*/
   messageDesc(file_grandstand_gateway_v1_gateway, 14);
 
 /**
- * The token expires soon. Get another one and subscribe anew with it, handing in
+ * The token expires soon. Get another one and subscribe again with it, handing in
  * the cursors, before you end this stream. It ends with UNAUTHENTICATED when
  * the token does. Said in the last tenth of the token's life, or of a short one
  * in its last 10 s, to each stream at another moment. Not said of a stream
@@ -601,7 +601,7 @@ export const GatewayService: GenService<{
    * DEADLINE_EXCEEDED: a position or cursor handed in was not reached within 5 s.
    * UNAUTHENTICATED: a personal topic without a token; a token that is not good;
    * in the middle of a stream that its token has expired (TokenExpiring came
-   * before) or was revoked. Try once more with a token asked for afresh.
+   * before) or was revoked. Try once more with a new token.
    *
    * @generated from rpc grandstand.gateway.v1.GatewayService.Subscribe
    */

@@ -376,7 +376,7 @@ export type Repeat = Message<"grandstand.notify.v1.Repeat"> & {
    */
   every: {
     /**
-     * Every so many days: 1 to 366.
+     * Every this many days: 1 to 366.
      *
      * @generated from field: uint32 days = 1;
      */
@@ -384,7 +384,7 @@ export type Repeat = Message<"grandstand.notify.v1.Repeat"> & {
     case: "days";
   } | {
     /**
-     * Every so many weeks: 1 to 52.
+     * Every this many weeks: 1 to 52.
      *
      * @generated from field: uint32 weeks = 2;
      */
@@ -392,7 +392,7 @@ export type Repeat = Message<"grandstand.notify.v1.Repeat"> & {
     case: "weeks";
   } | {
     /**
-     * Every so many months, on the first one's day or the last of a shorter month: 1 to 12.
+     * Every this many months, on the first one's day or the last of a shorter month: 1 to 12.
      *
      * @generated from field: uint32 months = 3;
      */
