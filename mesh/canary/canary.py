@@ -25,7 +25,7 @@ from mesh.canary.incidents import Flow, IncidentWatch, mean_times
 from mesh.canary.measurements import Measurements, quantile
 from mesh.canary.prober import Prober
 from mesh.canary.token_file import NoToken, TokenFile
-from mesh.canary.votes import RECENT_S, Judged
+from mesh.canary.votes import RECENT_S, JudgedVote
 from mesh.catalog.mesh_clock import boot_s
 
 log = logging.getLogger(__name__)
@@ -195,7 +195,7 @@ class Canary:
         self.problem = problem
         self._interrupted()
 
-    def _count(self, judged: Iterable[Judged]) -> None:
+    def _count(self, judged: Iterable[JudgedVote]) -> None:
         if self._prober is None:
             return  # it is being ended
         now_s = self._look(self._prober)

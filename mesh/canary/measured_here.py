@@ -16,7 +16,7 @@ from grandstand.wire import tasks
 from mesh.canary.measurements import Measurements, quantile
 from mesh.canary.objectives import ACKS, FRESHNESS, SETTLED_S, Objective
 from mesh.canary.prober import Prober
-from mesh.canary.votes import Judged, VoteOutcome
+from mesh.canary.votes import JudgedVote, VoteOutcome
 from mesh.catalog.mesh_clock import boot_s
 
 _LOOK_S = 0.2
@@ -99,7 +99,7 @@ async def measure(
     measured = Measured()
     began_s = boot_s() + _CONNECTS_S
 
-    def count(judged: Iterable[Judged]) -> None:
+    def count(judged: Iterable[JudgedVote]) -> None:
         nonlocal began_s
         found, now_s = list(judged), boot_s()
         if now_s < began_s:

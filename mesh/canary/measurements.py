@@ -8,7 +8,7 @@ from typing import Any
 
 from mesh.canary.burn_rates import BurnRates
 from mesh.canary.objectives import ACKS, ALERTS, FRESHNESS
-from mesh.canary.votes import Judged, VoteOutcome, is_fresh
+from mesh.canary.votes import JudgedVote, VoteOutcome, is_fresh
 from mesh.metrics.histogram import Histogram
 
 FRESHNESS_BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -22,7 +22,7 @@ class Measurements:
         self.freshness = Histogram(FRESHNESS_BOUNDS_S)
         self.burning = {each.name: BurnRates(each) for each in (FRESHNESS, ACKS)}
 
-    def count(self, judged: Iterable[Judged], now_s: float) -> None:
+    def count(self, judged: Iterable[JudgedVote], now_s: float) -> None:
         for each in judged:
             if each.outcome is not None:
                 self.votes[each.outcome] += 1

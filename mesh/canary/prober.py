@@ -26,7 +26,7 @@ from grandstand.client.viewer import Viewer
 from grandstand.event.v1.event_pb2 import Event, Vote
 from grandstand.wire import tasks
 from mesh.canary.objectives import VOTES_A_SECOND
-from mesh.canary.votes import UNSETTLED_MAX, Judged, VoteBook
+from mesh.canary.votes import UNSETTLED_MAX, JudgedVote, VoteBook
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class Prober:
         poll: catalog.Poll,
         token: Token | None,
         now_s: Callable[[], float],
-        count: Callable[[Iterable[Judged]], object],
+        count: Callable[[Iterable[JudgedVote]], object],
         *,
         is_alone: bool = True,
     ) -> None:

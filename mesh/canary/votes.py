@@ -37,7 +37,7 @@ class VoteOutcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class JudgedVote:
     """`outcome` of a vote; or of an acked one, `seen_after_s`, with None if no frame showed it in time."""
 
     outcome: VoteOutcome | None
@@ -103,16 +103,16 @@ class VoteBook:
         self._waits(now_s)
         return self._newest
 
-    def skip(self, now_s: float) -> Iterator[Judged]:
+    def skip(self, now_s: float) -> Iterator[JudgedVote]:
         """A vote was due, and could not even be handed in."""
         self._waits(now_s)
-        yield Judged(VoteOutcome.UNANSWERED)
+        yield JudgedVote(VoteOutcome.UNANSWERED)
 
     def _waits(self, now_s: float) -> None:
         self._unacked_since_s = now_s if self._unacked_since_s is None else self._unacked_since_s
         self._unseen_since_s = now_s if self._unseen_since_s is None else self._unseen_since_s
 
-    def acked(self, number: int, at: Cursor, now_s: float) -> Iterator[Judged]:
+    def acked(self, number: int, at: Cursor, now_s: float) -> Iterator[JudgedVote]:
         vote = self._votes.get(number)
         if vote is None:
             return
@@ -121,19 +121,19 @@ class VoteBook:
         later = (each.sent_s for each in self._votes.values() if each.number > number and each.at is None)
         self._unacked_since_s = next(later, None)
         if not vote.is_judged:
-            yield Judged(VoteOutcome.ACKED)
+            yield JudgedVote(VoteOutcome.ACKED)
         for frame in self._frames:
             if frame.at_s >= vote.sent_s and (judged := self._seen_in(frame, vote)):
                 yield judged
                 break
 
-    def refused(self, number: int) -> Iterator[Judged]:
+    def refused(self, number: int) -> Iterator[JudgedVote]:
         """It is not stored, or nobody will tell."""
         vote = self._votes.pop(number, None)
         if vote is not None and not vote.is_judged:
-            yield Judged(VoteOutcome.REFUSED)
+            yield JudgedVote(VoteOutcome.REFUSED)
 
-    def shown(self, cursor: Cursor, options: Set[int], now_s: float) -> Iterator[Judged]:
+    def shown(self, cursor: Cursor, options: Set[int], now_s: float) -> Iterator[JudgedVote]:
         """A frame came; `options`: those that have votes in it."""
         frame = _Frame(now_s, cursor, options)
         self._frames.append(frame)
@@ -141,7 +141,7 @@ class VoteBook:
             if judged := self._seen_in(frame, vote):
                 yield judged
 
-    def _seen_in(self, frame: _Frame, vote: _Vote) -> Judged | None:
+    def _seen_in(self, frame: _Frame, vote: _Vote) -> JudgedVote | None:
         if vote.at is None or not _includes(frame.cursor, vote.at.items()):
             return None
         named = (number % self._options for number in range(vote.number, self._newest + 1) if self._options)
@@ -154,18 +154,18 @@ class VoteBook:
         if vote.is_judged:
             return None
         self._recent.append((frame.at_s, frame.at_s - vote.sent_s))
-        return Judged(None, frame.at_s - vote.sent_s)
+        return JudgedVote(None, frame.at_s - vote.sent_s)
 
-    def expire(self, now_s: float) -> Iterator[Judged]:
+    def expire(self, now_s: float) -> Iterator[JudgedVote]:
         """What is unanswered or unseen for too long."""
         for vote in [vote for vote in self._votes.values() if vote.sent_s <= now_s - SETTLED_S]:
             if vote.at is not None:
                 del self._votes[vote.number]
                 if not vote.is_judged:
-                    yield Judged(None)
+                    yield JudgedVote(None)
             elif not vote.is_judged:
                 vote.is_judged = True
-                yield Judged(VoteOutcome.UNANSWERED)
+                yield JudgedVote(VoteOutcome.UNANSWERED)
 
     def forget(self) -> None:
         """Nothing that was sent until now is judged."""
@@ -174,7 +174,7 @@ class VoteBook:
         self._unacked_since_s = self._unseen_since_s = None
 
 
-def is_fresh(judged: Judged) -> bool:
+def is_fresh(judged: JudgedVote) -> bool:
     return judged.seen_after_s is not None and judged.seen_after_s <= FRESH_S
 
 

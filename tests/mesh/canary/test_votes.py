@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from mesh.canary.measurements import Measurements, quantile
 from mesh.canary.objectives import SETTLED_S
-from mesh.canary.votes import Judged, VoteBook, VoteOutcome
+from mesh.canary.votes import JudgedVote, VoteBook, VoteOutcome
 
-ACKED = Judged(VoteOutcome.ACKED)
+ACKED = JudgedVote(VoteOutcome.ACKED)
 
 
 def test_a_vote_is_seen_in_the_first_frame_that_includes_and_shows_it() -> None:
@@ -51,7 +51,7 @@ def test_what_is_late_is_judged_once_and_a_late_ack_ends_the_stall_all_the_same(
     book = VoteBook()
     number = book.due(10.0)
     assert list(book.expire(10.0 + SETTLED_S - 0.1)) == []
-    assert list(book.expire(10.0 + SETTLED_S)) == [Judged(VoteOutcome.UNANSWERED)]
+    assert list(book.expire(10.0 + SETTLED_S)) == [JudgedVote(VoteOutcome.UNANSWERED)]
     assert list(book.expire(30.0)) == []
     assert list(book.acked(number, {3: 7}, 31.0)) == []
     assert (book.unacked_since_s, book.last_ack_s) == (None, 31.0)
@@ -59,7 +59,7 @@ def test_what_is_late_is_judged_once_and_a_late_ack_ends_the_stall_all_the_same(
     assert (book.unseen_since_s, book.last_seen_s) == (None, 32.0)
     other = book.due(40.0)
     list(book.acked(other, {3: 8}, 40.1))
-    assert list(book.expire(50.0)) == [Judged(None)]
+    assert list(book.expire(50.0)) == [JudgedVote(None)]
     assert book.unseen_since_s == 40.0, "nothing was shown since"
 
 
