@@ -12,7 +12,8 @@ from typing import Generic, TypeVar
 Last = TypeVar("Last")
 
 WINDOW_S = 60.0
-PLACE_LINES_MAX = 20
+PLACE_LINES_MAX = 40
+"""Two of each partition of a worker that owns all."""
 PLACES_MAX = 1_000
 
 

@@ -41,9 +41,9 @@ def test_a_second_process_of_a_name_does_not_start(servers: Stores) -> None:
             await votes.owned_by("aggregate-1")
             second = namesake(servers, first)
             assert await asyncio.to_thread(second.wait) == 1
-            *logged, said = second.said().splitlines()
-            assert said.startswith("aggregate-1: another process of this name is running")
-            assert all(" I mesh.auth.source: keys from " in line for line in logged), "no traceback"
+            *logged, said = second.lines()
+            assert said["message"].startswith("aggregate-1: another process of this name is running")
+            assert all("keys from " in line["message"] for line in logged), "no traceback"
             assert first.running
             await counts(votes)
 

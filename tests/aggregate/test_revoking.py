@@ -120,7 +120,7 @@ def service(bucket: Bucket, door: Door) -> AccessService:
 
 def test_instances_that_revoke_at_once_take_slots_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     lines: list[str] = []
-    monkeypatch.setattr(audit.log, "info", lambda text, *said: lines.append(text % said))
+    monkeypatch.setattr(audit.log, "info", lambda text, *said, extra: lines.append(text % said))
 
     async def scenario() -> None:
         bucket, door = Bucket(), Door()

@@ -202,7 +202,7 @@ def test_a_redis_that_was_emptied_on_purpose_is_called_that(servers: Stores) -> 
             said = worker.said().removeprefix(said_before)
             for partition in PARTITIONS:
                 assert f"partition {partition}: Redis holds nothing of it (emptied, or new)" in said
-            assert " E " not in said, said
+            assert '"level": "error"' not in said, said
 
     run(scenario(), within_s=120)
 

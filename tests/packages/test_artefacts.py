@@ -22,9 +22,9 @@ from threading import Thread
 from urllib.request import urlopen
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
-from tests.browser.conftest import FLAGS, PATIENCE_MS
+from tests.browser.chromium import PATIENCE_MS, chromium
 from tests.support.documents import DOCUMENTS, fenced, script
 from toolbox.local import provision
 from toolbox.local.ports import Ports
@@ -252,16 +252,12 @@ def test_the_npm_package_works_in_a_stock_project(installed: Installed, folder: 
     handler = partial(_Quiet, directory=str(app / "dist"))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         Thread(target=server.serve_forever, daemon=True).start()
-        chromium = provision.chromium()
-        assert chromium, "no Chromium here; ./grandstand test installs one"
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=str(chromium), args=FLAGS)
+        with chromium() as browser:
             page = browser.new_page()
             page.goto(f"http://127.0.0.1:{server.server_port}/")
             expect(page.locator("body")).to_contain_text("poll/browser: 1 voters", timeout=PATIENCE_MS)
             page.get_by_role("button", name="Vote for nova").click()
             expect(page.locator("pre")).to_contain_text("nova: 1", timeout=PATIENCE_MS)
-            browser.close()
         server.shutdown()
 
 

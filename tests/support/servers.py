@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -94,6 +95,10 @@ class Process:
 
     def said(self) -> str:
         return self.log.read_text(errors="replace")
+
+    def lines(self) -> list[dict[str, str]]:
+        """What it logged, line by line, as docs/logs.md has it."""
+        return [json.loads(line) for line in self.said().splitlines()]
 
 
 def listens(port: int) -> bool:

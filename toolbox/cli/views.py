@@ -224,4 +224,4 @@ def _mode(board: catalog.Board) -> str:
 
 
 def _seasons(board: catalog.Board) -> str:
-    return f", again every {board.season.every.ToTimedelta()}" if board.HasField("season") else ""
+    return f", a season every {board.season.every.ToTimedelta()}" if board.HasField("season") else ""

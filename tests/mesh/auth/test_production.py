@@ -44,7 +44,7 @@ def refusal(service: str, folder: Path, *arguments: str | Path) -> str:
     try:
         wait_for(lambda: not started.running, f"{service} ends")
         assert started.stop() == 1, started.said()
-        said = [line for line in started.said().splitlines() if " I mesh.auth." not in line]
+        said = [line["message"] for line in started.lines() if line["level"] != "info"]
         assert len(said) == 1, said
         return said[0]
     finally:

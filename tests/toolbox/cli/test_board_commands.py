@@ -40,7 +40,7 @@ def test_the_top_of_a_board_tells_its_season(mesh: RunningMesh, game: str) -> No
     ranks = [line.split() for line in shown.splitlines()[1:4]]
     assert ranks == [["1", "bob", "6,900"], ["2", "cleo", "7,100"], ["3", "ann", "7,200"]]
     assert "3 with a score, season 1 until " in shown
-    assert "anew every 1 day" in succeeded(mesh.home, "game", "show", game)
+    assert "a season every 1 day" in succeeded(mesh.home, "game", "show", game)
 
 
 def test_an_owner_asks_for_any_actor_and_others_see_a_name_or_a_pseudonym(
