@@ -178,7 +178,6 @@ def test_the_server_runs_without_a_checkout(installed: Installed, wheels: dict[s
     assert "checkout" in installed("test", status=1)
     assert "checkout" in installed("bench", status=1)
     assert (installed.folder / ".grandstand" / "logs").is_dir()
-    assert str(checkout()) not in installed("status", "--json")
 
 
 def test_the_programs_of_the_python_document_run(installed: Installed, client: Venv, folder: Path) -> None:

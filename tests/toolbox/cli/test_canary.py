@@ -12,7 +12,7 @@ from grandstand.catalog.v1 import catalog_pb2 as catalog
 from mesh.canary import hidden_game
 from mesh.canary.incidents import Incident, IncidentEnd, IncidentKind
 from mesh.canary.measured_here import Measured
-from mesh.canary.votes import Judged, VoteOutcome
+from mesh.canary.votes import JudgedVote, VoteOutcome
 from toolbox.cli.canary import _measure, _print_incidents
 from toolbox.local.canary import has_canary
 from toolbox.local.canary_page import line
@@ -95,12 +95,12 @@ def test_an_edge_that_is_not_there_is_named() -> None:
 def test_an_objective_is_met_or_missed_by_what_was_measured() -> None:
     measured = Measured()
     assert not measured.is_met, "nothing was measured"
-    good = [Judged(VoteOutcome.ACKED), Judged(None, 0.02)]
+    good = [JudgedVote(VoteOutcome.ACKED), JudgedVote(None, 0.02)]
     measured.measurements.count(good, 1.0)
     measured.freshness_s.append(0.02)
     assert measured.is_met
     assert measured.text().startswith("1 votes acked, on screens within 20 ms (p50), 20 ms (p99)\n")
-    measured.measurements.count([Judged(VoteOutcome.ACKED), Judged(None, 0.31)], 2.0)
+    measured.measurements.count([JudgedVote(VoteOutcome.ACKED), JudgedVote(None, 0.31)], 2.0)
     assert measured.as_json()["objectives"]["freshness"] == {"target": 0.999, "share": 0.5, "met": False}
     assert not measured.is_met
     assert "freshness: missed: 50.00% of acked votes are shown within 300 ms" in measured.text()
